@@ -1,0 +1,174 @@
+"""Bundle: config, vocabularies and network, put together here and nowhere else."""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from tagger.choices import Scheme
+from tagger.config import Config
+from tagger.config.tree import Model
+from tagger.data import schemes, vectors
+from tagger.data.sentence import Sentence
+from tagger.data.vocab import CAPITALS, SPECIAL, Vocab, forms
+from tagger.nn.crf.heads import Allowed, CRFHead, SoftmaxHead
+from tagger.nn.embeddings import CharacterCNN, CharacterLSTM, Dropout, TokenEmbedding, WordEmbedding, scatter_evenly
+from tagger.nn.encoder import Encoder
+from tagger.nn.model import Network
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A tagger's parts.
+
+    Attributes:
+        config: the recipe, with no path or name of data in it.
+        tags: the tags in the order of their ids.
+        words: the words whose vectors training may change, after those for padding and the unknown word.
+        kept: further words, whose vectors stay as their tables gave them; their ids follow.
+        characters: the characters, after those for padding and the unknown one.
+        network: the network.
+    """
+
+    config: Config
+    tags: Vocab
+    words: Vocab
+    kept: Vocab
+    characters: Vocab
+    network: Network
+
+    @property
+    def scheme(self) -> Scheme | None:
+        """The scheme of the tags, None if they are plain."""
+        return scheme_of(self.tags, self.config)
+
+    @property
+    def known_words(self) -> Vocab:
+        """All words with a vector, in the order of their ids."""
+        return Vocab(self.words.items + self.kept.items)
+
+
+def scheme_of(tags: Vocab, config: Config) -> Scheme | None:
+    """Returns the scheme in which tags are spelt, None if they are plain."""
+    return config.data.scheme if schemes.detect([tags.items]).scheme else None
+
+
+def fresh(config: Config, sentences: Sequence[Sentence]) -> Bundle:
+    """Returns an untrained bundle for training sentences, drawing its weights from torch's generator.
+
+    Raises:
+        DataError: a table of vectors cannot be read.
+    """
+    counts = Counter(token for sentence in sentences for token in sentence.tokens)
+    tables = _tables(config, counts)
+    trained, kept = _split_words(config, counts, tables)
+    words = Vocab((*SPECIAL, *trained))
+    width = sum(table.width for table in tables) or config.model.words.width
+    weight = scatter_evenly(len(words), width)
+    if tables:
+        fill = lambda rows, columns: scatter_evenly(rows, columns).numpy()  # noqa: E731
+        weight[len(SPECIAL) :] = torch.from_numpy(vectors.join(tables, trained, fill)[0])
+    weight[0] = 0.0
+    fixed = torch.zeros(0, width)
+    if kept:
+        fixed = torch.from_numpy(vectors.join(tables, kept, lambda rows, columns: np.zeros((rows, columns), "f4"))[0])
+    characters = Vocab((*SPECIAL, *sorted({character for word in counts for character in word})))
+    tags = Vocab(_tag_list(config, sentences))
+    model = config.model.model_copy(update={"words": config.model.words.model_copy(update={"width": width})})
+    config = config.model_copy(update={"model": model}).without_places()
+    return Bundle(config, tags, words, Vocab(kept), characters, network(config, tags, characters, weight, fixed))
+
+
+def _tables(config: Config, counts: Counter[str]) -> list[vectors.Table]:
+    wanted = {form for word in counts for form in forms(word)}
+    tables = []
+    for path in map(Path, config.model.words.vectors):
+        tables.append(vectors.read(path, wanted=wanted, keep=config.model.words.keep))
+        log.info("vectors %s, width %d: %s", path.name, tables[-1].width, vectors.coverage(tables[-1:], counts))
+    if len(tables) > 1:
+        log.info("vectors together: %s", vectors.coverage(tables, counts))
+    return tables
+
+
+def _split_words(config: Config, counts: Counter[str], tables: Sequence[vectors.Table]) -> tuple[list[str], list[str]]:
+    """Returns the words to train, most frequent first, and those to keep as the tables have them."""
+    trained = [word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+    kept = vectors.most_frequent(tables, config.model.words.keep, counts)
+    if tables and config.model.words.training == "frozen":
+        known = [word for word in trained if any(table.lookup(word) >= 0 for table in tables)]
+        found = set(known)
+        return [word for word in trained if word not in found], known + kept
+    return trained, kept
+
+
+def _tag_list(config: Config, sentences: Sequence[Sentence]) -> list[str]:
+    counts = Counter(tag for sentence in sentences for tag in sentence.tags)
+    if schemes.detect([list(counts)]).scheme:
+        types = {schemes.split(tag)[1] for tag in counts} - {""}
+        return schemes.tag_set(sorted(types), config.data.scheme)
+    return sorted(counts, key=lambda tag: (-counts[tag], tag))
+
+
+def network(config: Config, tags: Vocab, characters: Vocab, weight: torch.Tensor, kept: torch.Tensor) -> Network:
+    """Returns a network of a config's shape over word vectors `weight` (W, D) and `kept` (V, D)."""
+    model = config.model
+    embedding = TokenEmbedding(
+        WordEmbedding(weight, kept),
+        _characters(model, len(characters)),
+        nn.Embedding(len(CAPITALS), model.capitals) if model.capitals else None,
+        word_dropout=model.words.dropout,
+    )
+    encoder = Encoder(
+        embedding.width,
+        model.encoder.width,
+        cell=model.encoder.cell,
+        layers=model.encoder.layers,
+        directions=model.encoder.directions,
+        merge=model.encoder.merge,
+        forget_bias=model.encoder.forget_bias,
+        attention_heads=model.encoder.attention_heads,
+        dropout=lambda: Dropout(model.dropout.kind, model.dropout.layers),
+    )
+    allowed = _allowed(tags, scheme_of(tags, config))
+    head = (
+        CRFHead(allowed, forbid_in_training=model.head.forbid_in_training)
+        if model.head.kind == "crf"
+        else SoftmaxHead(allowed)
+    )
+    return Network(
+        embedding,
+        encoder,
+        len(tags),
+        head,
+        dropout_in=Dropout(model.dropout.kind, model.dropout.input),
+        dropout_out=Dropout(model.dropout.kind, model.dropout.output),
+    )
+
+
+def _characters(model: Model, count: int) -> CharacterCNN | CharacterLSTM | None:
+    settings = model.characters
+    if settings.kind == "none":
+        return None
+    if settings.kind == "lstm":
+        return CharacterLSTM(count, settings.width, settings.features, dropout=settings.dropout)
+    return CharacterCNN(count, settings.width, settings.features, kernel=settings.kernel, dropout=settings.dropout)
+
+
+def _allowed(tags: Vocab, scheme: Scheme | None) -> Allowed:
+    """Returns what a scheme allows among tags; everything if it is None."""
+
+    def follows(before: str | None, after: str | None) -> bool:
+        return scheme is None or schemes.legal(before, after, scheme)
+
+    return Allowed(
+        start=torch.tensor([follows(None, tag) for tag in tags.items]),
+        end=torch.tensor([follows(tag, None) for tag in tags.items]),
+        transitions=torch.tensor([[follows(before, after) for after in tags.items] for before in tags.items]),
+    )

@@ -1,0 +1,267 @@
+"""The model directory: written whole, verified before anything in it is parsed, resumable.
+
+model/  config.yaml  tags.txt  words.txt  kept.txt  chars.txt  weights.safetensors  metrics.json  MANIFEST.json
+run/    model-best/  checkpoint-NNNNNN/ (a model, with state.json and state.safetensors)  LATEST
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from tagger import __version__, build, config, files
+from tagger.build import Bundle
+from tagger.data.vocab import Vocab
+from tagger.errors import CheckpointError, ConfigError
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+MANIFEST, LATEST = "MANIFEST.json", "LATEST"
+_MODEL = ("config.yaml", "tags.txt", "words.txt", "kept.txt", "chars.txt", "weights.safetensors", "metrics.json")
+_STATE = ("state.json", "state.safetensors")
+
+Metrics = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class State:
+    """What a training needs beside its model in order to go on: numbers and text, and tensors."""
+
+    progress: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+
+def save(bundle: Bundle, directory: Path, metrics: Metrics, state: State | None = None) -> None:
+    """Writes a model, and the state of its training if given, in place of what the directory held.
+
+    Raises:
+        CheckpointError: the disk is full or the place cannot be written; what was there before stays.
+    """
+    contents = {
+        "config.yaml": config.dump(bundle.config).encode(),
+        "tags.txt": bundle.tags.to_bytes(),
+        "words.txt": bundle.words.to_bytes(),
+        "kept.txt": bundle.kept.to_bytes(),
+        "chars.txt": bundle.characters.to_bytes(),
+        "weights.safetensors": save_tensors(_saved(bundle.network.state_dict())),
+        "metrics.json": json.dumps(metrics, indent=1).encode(),
+    }
+    if state is not None:
+        contents["state.json"] = json.dumps(state.progress).encode()
+        contents["state.safetensors"] = save_tensors(_saved(state.tensors))
+    try:
+        with files.atomic_directory(directory) as fresh:
+            for name, data in contents.items():
+                files.write(fresh / name, data)
+            files.write(fresh / MANIFEST, _manifest(contents))
+    except OSError as error:
+        raise CheckpointError(f"{directory}: cannot be written: {error.strerror or error}") from error
+
+
+def _saved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _manifest(contents: Mapping[str, bytes]) -> bytes:
+    listed = {name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in contents.items()}
+    return _sealed({"format": FORMAT, "tagger": __version__, "files": listed})
+
+
+def _sealed(manifest: dict[str, Any]) -> bytes:
+    """Returns a manifest as JSON in one fixed spelling, with its own hash in it."""
+    seal = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+    return json.dumps(manifest | {"sha256": seal}, sort_keys=True, indent=1).encode()
+
+
+def load(directory: Path) -> tuple[Bundle, Metrics]:
+    """Returns the model of a directory and the metrics it was saved with.
+
+    Raises:
+        CheckpointError: the directory is missing, damaged, of another format, or its parts do not fit each other.
+    """
+    contents = _verified(directory, _MODEL)
+    try:
+        settings = config.parse(contents["config.yaml"].decode(), f"{directory}/config.yaml")
+        tags, words, kept, characters = (
+            Vocab.from_bytes(contents[name]) for name in ("tags.txt", "words.txt", "kept.txt", "chars.txt")
+        )
+        metrics = json.loads(contents["metrics.json"])
+    except (ConfigError, CheckpointError, ValueError) as error:
+        raise CheckpointError(f"{directory}: {error}") from error
+    width = settings.model.words.width
+    network = build.network(settings, tags, characters, torch.zeros(len(words), width), torch.zeros(len(kept), width))
+    bundle = Bundle(settings, tags, words, kept, characters, network)
+    _fill(bundle, _parsed(contents["weights.safetensors"], directory), directory)
+    return bundle, metrics
+
+
+def card(directory: Path) -> dict[str, Any]:
+    """Returns what a model is, by keys fit to print: its shape, tags, words, size on disk and scores.
+
+    Raises:
+        CheckpointError: as `load`.
+    """
+    bundle, metrics = load(directory)
+    model = bundle.config.model
+    encoder = model.encoder
+    return {
+        "format": FORMAT,
+        "scheme": bundle.scheme or "plain tags",
+        "tags": list(bundle.tags.items),
+        "words": f"{len(bundle.words)} trained, {len(bundle.kept)} kept; vectors of width {model.words.width}",
+        "characters": f"{model.characters.kind}, {len(bundle.characters)} distinct",
+        "encoder": f"{encoder.cell}, {encoder.layers} x {encoder.width} in {encoder.directions} directions",
+        "merge": encoder.merge,
+        "head": model.head.kind,
+        "parameters": sum(parameter.numel() for parameter in bundle.network.parameters()),
+        "megabytes": round(sum(path.stat().st_size for path in files.settled(directory).iterdir()) / 1e6, 1),
+        "metrics": metrics,
+    }
+
+
+def load_state(directory: Path) -> State:
+    """Returns the state of the training that wrote a checkpoint.
+
+    Raises:
+        CheckpointError: the directory is no checkpoint or is damaged.
+    """
+    contents = _verified(directory, _STATE)
+    return State(json.loads(contents["state.json"]), _parsed(contents["state.safetensors"], directory))
+
+
+def weights(directory: Path) -> dict[str, Tensor]:
+    """Returns the tensors of a model by name, for starting another from them.
+
+    Raises:
+        CheckpointError: the directory is missing or damaged.
+    """
+    return _parsed(_verified(directory, ("weights.safetensors",))["weights.safetensors"], directory)
+
+
+def newest(run: Path) -> Path:
+    """Returns the newest whole checkpoint of a run: LATEST's, or an older one if that is damaged, which is logged.
+
+    Raises:
+        CheckpointError: the run has no checkpoint that can be read.
+    """
+    found = sorted((path for path in run.glob("checkpoint-*") if path.is_dir()), reverse=True)
+    latest = run / LATEST
+    if latest.is_file():
+        named = run / latest.read_text("utf-8", errors="replace").strip()
+        found.sort(key=lambda path: path != named)
+    for path in found:
+        try:
+            _verified(path, _MODEL + _STATE)
+        except CheckpointError as error:
+            log.warning("%s; going back to the checkpoint before it", error)
+        else:
+            return path
+    raise CheckpointError(f"{run}: holds no checkpoint to resume from")
+
+
+def add(run: Path, number: int, bundle: Bundle, metrics: Metrics, state: State, *, keep: int) -> None:
+    """Writes the checkpoint of a step into a run, moves LATEST to it and removes all but the newest `keep`.
+
+    Raises:
+        CheckpointError: it cannot be written; the checkpoints before it stay.
+    """
+    directory = run / f"checkpoint-{number:06d}"
+    save(bundle, directory, metrics, state)
+    try:
+        files.replace(run / LATEST, f"{directory.name}\n".encode())
+    except OSError as error:
+        raise CheckpointError(f"{run}: cannot be written: {error.strerror or error}") from error
+    older = sorted(path for path in run.glob("checkpoint-*") if path <= directory)[:-keep]
+    newer = [path for path in run.glob("checkpoint-*") if path > directory]  # left by a damaged LATEST
+    for path in older + newer:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _verified(directory: Path, names: tuple[str, ...]) -> dict[str, bytes]:
+    """Returns the named files of a model directory, each checked against the manifest before it is handed out."""
+    directory = files.settled(directory)
+    if not directory.is_dir():
+        raise CheckpointError(f"{directory}: no such model directory")
+    manifest = _read_manifest(directory)
+    contents = {}
+    for name in names:
+        entry = manifest.get(name)
+        if not isinstance(entry, dict):
+            raise CheckpointError(f"{directory}: holds no {name}; is it the right directory?")
+        data = _bytes(directory, name)
+        if len(data) != entry.get("size") or hashlib.sha256(data).hexdigest() != entry.get("sha256"):
+            raise CheckpointError(f"{directory}/{name} is corrupt: sha256 differs from the manifest's")
+        contents[name] = data
+    return contents
+
+
+def _read_manifest(directory: Path) -> dict[str, Any]:
+    if not (directory / MANIFEST).is_file():
+        raise CheckpointError(f"{directory}: no model here, there is no {MANIFEST}")
+    data = _bytes(directory, MANIFEST)
+    try:
+        manifest = json.loads(data)
+        seal = manifest.pop("sha256")
+        version, listed = manifest["format"], manifest["files"]
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{directory}/{MANIFEST} is corrupt: it is no manifest") from error
+    if _sealed(manifest) != data:
+        raise CheckpointError(f"{directory}/{MANIFEST} is corrupt: sha256 differs, {str(seal)[:8]} is written in it")
+    if version != FORMAT:
+        raise CheckpointError(f"{directory}: has model format {version}, this version reads {FORMAT}")
+    return dict(listed)
+
+
+def _bytes(directory: Path, name: str) -> bytes:
+    try:
+        return (directory / name).read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{directory}/{name} cannot be read: {error.strerror}") from error
+
+
+def _parsed(data: bytes, directory: Path) -> dict[str, Tensor]:
+    try:
+        (length,) = struct.unpack("<Q", data[:8])
+        if length > len(data) - 8:
+            raise ValueError("its header is longer than the file")
+        json.loads(data[8 : 8 + length], object_pairs_hook=_once)
+        return load_tensors(data)
+    except (struct.error, ValueError, RecursionError, SafetensorError) as error:
+        raise CheckpointError(f"{directory}: a safetensors file is refused: {error}") from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Returns a JSON object; the library would let the last of two equal names win."""
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise ValueError("a name stands twice in its header")
+    return dict(pairs)
+
+
+def _fill(bundle: Bundle, tensors: Mapping[str, Tensor], directory: Path) -> None:
+    expected = bundle.network.state_dict()
+    faults = [f"{name} is missing" for name in expected.keys() - tensors.keys()]
+    faults += [f"{name} does not belong there" for name in tensors.keys() - expected.keys()]
+    for name in expected.keys() & tensors.keys():
+        wanted, found = expected[name], tensors[name]
+        if wanted.shape != found.shape or wanted.dtype != found.dtype:
+            faults.append(
+                f"{name} has {found.dtype} {tuple(found.shape)}, expected {wanted.dtype} {tuple(wanted.shape)}"
+            )
+        elif found.is_floating_point() and not found.isfinite().all():
+            faults.append(f"{name} holds a value that is not finite")
+    if faults:
+        raise CheckpointError(*(f"{directory}/weights.safetensors: {fault}" for fault in sorted(faults)))
+    bundle.network.load_state_dict(dict(tensors))

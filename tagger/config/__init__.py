@@ -1,0 +1,6 @@
+"""Recipes: the tree of settings, and the one reader of the YAML files that fill it."""
+
+from tagger.config.reading import dump, load, parse, recipe_path, recipes
+from tagger.config.tree import Config
+
+__all__ = ["Config", "dump", "load", "parse", "recipe_path", "recipes"]

@@ -1,0 +1,1 @@
+"""Strings: sentences, tag schemes, vocabularies, word vectors, file formats and batches."""

@@ -1,0 +1,159 @@
+"""From sentences to tensors: each distinct word is encoded once, each batch holds its distinct words once.
+
+Shapes in this module: B sentences, T tokens in the longest one, U distinct words of a batch, C characters in the
+longest of them.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from itertools import chain
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tagger.data.sentence import Sentence
+from tagger.data.vocab import Vocab, capitals
+
+Ids = NDArray[np.int64]
+MAX_CHARACTERS = 64
+"""The characters of a word that its character features see, from its start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Sentences as tensors.
+
+    Attributes:
+        words: (U,) word ids of the distinct words.
+        characters: (U, C) their character ids, 0 beyond the word's end.
+        character_lengths: (U,) characters in each, at least 1.
+        capitals: (U,) ids of how each is capitalised.
+        index: (B, T) which distinct word each token is; padding holds 0.
+        lengths: (B,) tokens per sentence.
+        gold: (B, T) tag ids, 0 in padding; None when tags are not known.
+    """
+
+    words: Tensor
+    characters: Tensor
+    character_lengths: Tensor
+    capitals: Tensor
+    index: Tensor
+    lengths: Tensor
+    gold: Tensor | None = None
+
+    def to(self, device: torch.device) -> "Batch":
+        """Returns the batch on a device."""
+        if device.type == "cpu":
+            return self
+        values = (getattr(self, field.name) for field in fields(self))
+        return Batch(*(None if value is None else value.to(device, non_blocking=True) for value in values))  # type: ignore[arg-type]
+
+
+class Lexicon:
+    """What is known of each distinct word, encoded once: its id, its characters, its capitalisation."""
+
+    def __init__(self, words: Vocab, characters: Vocab) -> None:
+        self._words, self._characters = words, characters
+        self._rows: dict[str, int] = {}
+        self._ids: list[int] = []
+        self._spelling: list[list[int]] = []
+        self._capitals: list[int] = []
+
+    def row(self, word: str) -> int:
+        """Returns the number of a word in this lexicon, which takes it up if it is new."""
+        row = self._rows.get(word)
+        if row is None:
+            row = self._rows[word] = len(self._rows)
+            self._ids.append(self._words.lookup(word))
+            self._spelling.append(self._characters.encode(word[:MAX_CHARACTERS]))
+            self._capitals.append(capitals(word))
+        return row
+
+    def batch(self, sentences: Sequence[Ids], gold: Sequence[Ids] | None = None) -> Batch:
+        """Returns the batch of sentences given as rows of this lexicon, in their order."""
+        lengths = np.array([len(rows) for rows in sentences], np.int64)
+        distinct, inverse = np.unique(np.concatenate(sentences), return_inverse=True)
+        spelling = [self._spelling[row] for row in distinct]
+        character_lengths = np.array([len(ids) for ids in spelling], np.int64)
+        return Batch(
+            words=torch.tensor([self._ids[row] for row in distinct]),
+            characters=torch.from_numpy(_padded(np.array(list(chain.from_iterable(spelling))), character_lengths)),
+            character_lengths=torch.from_numpy(character_lengths),
+            capitals=torch.tensor([self._capitals[row] for row in distinct]),
+            index=torch.from_numpy(_padded(inverse, lengths)),
+            lengths=torch.from_numpy(lengths),
+            gold=None if gold is None else torch.from_numpy(_padded(np.concatenate(gold), lengths)),
+        )
+
+
+def _padded(flat: Ids, lengths: Ids) -> Ids:
+    """Returns rows of the given lengths, laid out one after another in `flat`, as a rectangle filled up with 0."""
+    rectangle = np.zeros((len(lengths), lengths.max()), np.int64)
+    rectangle[np.arange(rectangle.shape[1]) < lengths[:, None]] = flat
+    return rectangle
+
+
+class Encoded:
+    """Sentences as rows of a lexicon, with the ids of their tags where they have any; batches are cut from it."""
+
+    def __init__(self, sentences: Sequence[Sentence], lexicon: Lexicon, tags: Vocab | None = None) -> None:
+        self._lexicon = lexicon
+        self._rows = [np.array([lexicon.row(token) for token in sentence.tokens], np.int64) for sentence in sentences]
+        self._gold = None
+        if tags is not None:
+            self._gold = [np.array([tags[tag] for tag in sentence.tags], np.int64) for sentence in sentences]
+        self.lengths = [len(rows) for rows in self._rows]
+
+    def batch(self, positions: Sequence[int]) -> Batch:
+        """Returns the batch of the sentences at these positions."""
+        gold = None if self._gold is None else [self._gold[position] for position in positions]
+        return self._lexicon.batch([self._rows[position] for position in positions], gold)
+
+
+Full = Callable[[int, int], bool]
+"""Tells whether a batch of so many sentences, of which the longest has so many tokens, is over its limit."""
+
+
+def full(*, sentences: int | None = None, tokens: int | None = None) -> Full:
+    """Returns the limit of a batch: a number of sentences, of tokens with padding counted, or both."""
+    return lambda count, longest: (
+        (sentences is not None and count > sentences) or (tokens is not None and count * longest > tokens)
+    )
+
+
+def cut(order: Sequence[int], lengths: Sequence[int], over: Full) -> Iterator[list[int]]:
+    """Yields positions in their order as batches within a limit; a sentence over it by itself is a batch of one.
+
+    >>> list(cut([2, 0, 1], [5, 3, 5], full(tokens=10)))
+    [[2, 0], [1]]
+    """
+    batch: list[int] = []
+    longest = 0
+    for position in order:
+        longest = max(longest, lengths[position])
+        if batch and over(len(batch) + 1, longest):
+            yield batch
+            batch, longest = [], lengths[position]
+        batch.append(position)
+    if batch:
+        yield batch
+
+
+def shuffled(lengths: Sequence[int], over: Full, *, pool: int, seed: int, epoch: int) -> list[list[int]]:
+    """Returns the batches of an epoch, the same for the same seed and epoch.
+
+    Sentences are shuffled, cut into pools of `pool` sentences, sorted by length within each so that little is padded,
+    cut into batches, and the batches shuffled. A pool of 1 leaves the sentences in random order.
+    """
+    random = np.random.default_rng((seed, epoch))
+    order = random.permutation(len(lengths)).tolist()
+    batches: list[list[int]] = []
+    step = len(order) if pool == 1 else pool
+    for start in range(0, len(order), step):
+        part = order[start : start + step]
+        if pool > 1:
+            part.sort(key=lengths.__getitem__)
+        batches.extend(cut(part, lengths, over))
+    return [batches[place] for place in random.permutation(len(batches))]

@@ -1,0 +1,24 @@
+"""Plain text: one sentence a line, tokens separated by spaces or tabs."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from tagger.data.sentence import Sentence
+
+_BLANKS = re.compile(r"[ \t]+")
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Returns the tokens of a line. Only space and tab separate them, so other white space stays within a token.
+
+    >>> words(" Peter  Blackburn ")
+    ('Peter', 'Blackburn')
+    """
+    return tuple(filter(None, _BLANKS.split(text.strip(" \t\r\n"))))
+
+
+def read(source: Iterable[tuple[int, str]]) -> Iterator[Sentence]:
+    """Yields a sentence for each line of a file, an empty one for an empty line."""
+    for number, line in source:
+        text = line.lstrip("\ufeff") if number == 1 else line
+        yield Sentence(words(text), line=number, raw=(line,))

@@ -1,0 +1,128 @@
+"""Tag schemes for spans: IOB1, IOB2 and IOBES; broken sequences are read as conlleval reads them.
+
+BIO is another name of IOB2, and BIOES of IOBES. BILOU (L for E, U for S) and BMES (M for I) are read as IOBES.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from tagger.choices import Scheme
+from tagger.data.sentence import Span
+
+OUTSIDE = "O"
+_SPAN_TAG = re.compile(r"[BIESLUM]-.+", re.DOTALL)
+_AS_IOBES = {"L": "E", "U": "S", "M": "I"}
+
+
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """What a column of tags is: its scheme (None for plain tags), the scheme's usual name, its broken tags."""
+
+    scheme: Scheme | None
+    name: str
+    broken: int
+
+
+def split(tag: str) -> tuple[str, str]:
+    """Returns the prefix of a tag, as one of O, B, I, E and S, and its type.
+
+    >>> split("U-PER"), split("O")
+    (('S', 'PER'), ('O', ''))
+    """
+    if tag == OUTSIDE:
+        return OUTSIDE, ""
+    return _AS_IOBES.get(tag[0], tag[0]), tag[2:]
+
+
+def spans_of(tags: Sequence[str]) -> tuple[Span, ...]:
+    """Returns the spans of a tag sequence of any scheme, broken or not, by the rules of conlleval.
+
+    >>> spans_of(["I-PER", "I-PER", "O", "I-LOC", "B-LOC"])
+    (Span(type='PER', start=0, end=2), Span(type='LOC', start=3, end=4), Span(type='LOC', start=4, end=5))
+    """
+    spans: list[Span] = []
+    start, before, before_type = 0, OUTSIDE, ""
+    for position, tag in enumerate((*tags, OUTSIDE)):
+        prefix, kind = split(tag)
+        starts = prefix in "BS" or before in "OES" or kind != before_type
+        if before != OUTSIDE and (starts or prefix == OUTSIDE):
+            spans.append(Span(before_type, start, position))
+        if prefix != OUTSIDE and starts:
+            start = position
+        before, before_type = prefix, kind
+    return tuple(spans)
+
+
+def tags_of(spans: Iterable[Span], length: int, scheme: Scheme) -> tuple[str, ...]:
+    """Returns the tags of a sentence of `length` tokens with these spans, which must not overlap.
+
+    >>> tags_of([Span("PER", 0, 2), Span("PER", 2, 3)], 4, "IOB1")
+    ('I-PER', 'I-PER', 'B-PER', 'O')
+    """
+    tags = [OUTSIDE] * length
+    for span in sorted(spans, key=lambda span: span.start):
+        tags[span.start : span.end] = [f"I-{span.type}"] * (span.end - span.start)
+        touches = span.start > 0 and tags[span.start - 1] != OUTSIDE and tags[span.start - 1][2:] == span.type
+        if scheme != "IOB1" or touches:
+            tags[span.start] = f"B-{span.type}"
+        if scheme == "IOBES":
+            tags[span.end - 1] = f"E-{span.type}" if span.end - span.start > 1 else f"S-{span.type}"
+    return tuple(tags)
+
+
+def convert(tags: Sequence[str], scheme: Scheme) -> tuple[str, ...]:
+    """Returns the same spans, as conlleval reads them, spelt in a scheme."""
+    return tags_of(spans_of(tags), len(tags), scheme)
+
+
+def tag_set(types: Iterable[str], scheme: Scheme) -> list[str]:
+    """Returns every tag that a scheme has for these types, O first."""
+    prefixes = {"IOB1": "BI", "IOB2": "BI", "IOBES": "BIES"}[scheme]
+    return [OUTSIDE, *(f"{prefix}-{kind}" for kind in types for prefix in prefixes)]
+
+
+def legal(before: str | None, after: str | None, scheme: Scheme) -> bool:
+    """Tells whether a scheme lets one tag follow another; None stands for the sentence's start and end."""
+    left, left_type = split(before or OUTSIDE)
+    right, right_type = split(after or OUTSIDE)
+    same = left_type == right_type
+    if scheme == "IOB1":
+        return right != "B" or (left != OUTSIDE and same)
+    if scheme == "IOB2":
+        return right != "I" or (left != OUTSIDE and same)
+    if left in ("B", "I"):
+        return right in ("I", "E") and same
+    return right not in ("I", "E")
+
+
+def broken(tags: Sequence[str], scheme: Scheme) -> list[int]:
+    """Returns the positions whose tag may not follow the one before; the length itself if the end breaks the scheme.
+
+    >>> broken(["O", "I-PER", "B-LOC"], "IOB2")
+    [1]
+    """
+    padded: list[str | None] = [None, *tags, None]
+    return [position for position in range(len(tags) + 1) if not legal(padded[position], padded[position + 1], scheme)]
+
+
+def detect(sequences: Sequence[Sequence[str]]) -> Detected:
+    """Returns the scheme of a corpus: the one that its tags break least, IOB2 before IOB1 where both fit."""
+    tags = {tag for sequence in sequences for tag in sequence}
+    spans = tags - {OUTSIDE}
+    if not spans or not all(map(_SPAN_TAG.fullmatch, spans)):
+        return Detected(None, "plain tags", 0)
+    prefixes = {tag[0] for tag in spans}
+    if prefixes & set("LU"):
+        return Detected("IOBES", "BILOU", count_broken(sequences, "IOBES"))
+    if "M" in prefixes:
+        return Detected("IOBES", "BMES", count_broken(sequences, "IOBES"))
+    if prefixes & set("ES"):
+        return Detected("IOBES", "IOBES", count_broken(sequences, "IOBES"))
+    iob2, iob1 = count_broken(sequences, "IOB2"), count_broken(sequences, "IOB1")
+    return Detected("IOB1", "IOB1", iob1) if iob1 < iob2 else Detected("IOB2", "IOB2", iob2)
+
+
+def count_broken(sequences: Iterable[Sequence[str]], scheme: Scheme) -> int:
+    """Returns how many tags of a corpus break a scheme."""
+    return sum(len(broken(sequence, scheme)) for sequence in sequences)

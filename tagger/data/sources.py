@@ -1,0 +1,146 @@
+"""Where sentences come from: files of any format, folders with the usual names, datasets; read once, forward."""
+
+import hashlib
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from tagger import files
+from tagger.choices import InputFormat
+from tagger.data.formats import columns, conllu, hub, lines
+from tagger.data.formats.columns import Layout
+from tagger.data.sentence import Sentence
+from tagger.errors import ConfigError, DataError
+
+_SUFFIXES: dict[str, InputFormat] = {
+    ".conllu": "conllu",
+    ".conll": "columns",
+    ".iob": "columns",
+    ".bio": "columns",
+    ".col": "columns",
+    ".tsv": "columns",
+}
+# The names under which corpora are published, per role, most telling first.
+_USUAL = {
+    "train": ("train", "eng.train", "*-train", "*_train", "*.train"),
+    "dev": ("dev", "valid", "validation", "testa", "eng.testa", "*-dev", "*_dev", "*.dev", "*.testa"),
+    "test": ("test", "testb", "eng.testb", "*-test", "*_test", "*.test", "*.testb"),
+}
+_USUAL_SUFFIXES = ("", ".txt", ".conll", ".conllu", ".iob", ".bio", ".col", ".tsv")
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """The sentences of one part of the data, none of them empty, and the name that messages give it."""
+
+    name: str
+    sentences: tuple[Sentence, ...]
+
+    @property
+    def tokens(self) -> int:
+        """The number of its tokens."""
+        return sum(map(len, self.sentences))
+
+    def digest(self) -> str:
+        """Returns the SHA-256, in hexadecimal, of all tokens and tags, whatever format they were read from."""
+        digest = hashlib.sha256()
+        for sentence in self.sentences:
+            rows = zip(sentence.tokens, sentence.tags, strict=True)
+            digest.update("".join(f"{token}\t{tag}\n" for token, tag in rows).encode() + b"\n")
+        return digest.hexdigest()
+
+
+def guess_format(path: Path) -> InputFormat:
+    """Returns the format that a file's name suggests, plain lines if none.
+
+    >>> guess_format(Path("en-dev.conllu.gz"))
+    'conllu'
+    """
+    return _SUFFIXES.get(Path(path.name.removesuffix(".gz")).suffix, "lines")
+
+
+def read(
+    source: Path | BinaryIO, *, form: InputFormat, layout: Layout, tagged: bool, name: str | None = None
+) -> Iterator[Sentence]:
+    """Yields the sentences of a file or a stream as they stand, empty ones included.
+
+    Raises:
+        DataError: the source cannot be read as its format; the error names file and line.
+    """
+    label = name or (str(source) if isinstance(source, Path) else "standard input")
+    numbered = files.lines(source, label)
+    if form == "columns":
+        return columns.read(numbered, label, layout, tagged=tagged)
+    if form == "conllu":
+        return conllu.read(numbered, label, str(layout.tag), tagged=tagged)
+    if tagged:
+        raise ConfigError(f"{label}: plain lines hold no tags; expected the format columns or conllu")
+    return lines.read(numbered)
+
+
+def corpus(path: Path, *, form: InputFormat, layout: Layout) -> Corpus:
+    """Returns the tagged sentences of a file.
+
+    Raises:
+        DataError: the file cannot be read or holds no sentence.
+    """
+    return _corpus(str(path), path.name, read(path, form=form, layout=layout, tagged=True))
+
+
+def dataset(name: str, split: str, *, layout: Layout, revision: str | None) -> Corpus:
+    """Returns the tagged sentences of one split of a dataset."""
+    found = hub.read(name, split, token=str(layout.token), tag=str(layout.tag), revision=revision)
+    return _corpus(f"{name}, split {split}", f"{Path(name).name}:{split}", found)
+
+
+def _corpus(place: str, name: str, sentences: Iterable[Sentence]) -> Corpus:
+    kept = tuple(sentence for sentence in sentences if sentence.tokens)
+    if not kept:
+        raise DataError(f"{place}: holds no sentence")
+    return Corpus(name, kept)
+
+
+def find(folder: Path) -> dict[str, Path]:
+    """Returns the files of a folder by role (train, dev, test) as their names tell.
+
+    Raises:
+        DataError: there is no such folder, it has no training file, or two files fit one role equally.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    found = {}
+    for role, stems in _USUAL.items():
+        for stem in stems:
+            fitting = sorted(
+                path for suffix in _USUAL_SUFFIXES for path in folder.glob(stem + suffix) if path.is_file()
+            )
+            if len(fitting) > 1:
+                raise DataError(
+                    f"{folder}: {' and '.join(path.name for path in fitting)} may each be --{role}; name one"
+                )
+            if fitting:
+                found[role] = fitting[0]
+                break
+    if "train" not in found:
+        raise DataError(f"{folder}: found no training file such as train.txt or en-train.conllu; name it with --train")
+    return found
+
+
+def set_aside(sentences: Sequence[Sentence], share: float, seed: int) -> tuple[list[Sentence], list[Sentence]]:
+    """Returns sentences to train on and about `share` of them to develop on, split by document if there are several.
+
+    Raises:
+        DataError: there is too little to split.
+    """
+    several = len({sentence.document for sentence in sentences}) > 1
+    units = [sentence.document if several else number for number, sentence in enumerate(sentences)]
+    order = sorted(set(units))
+    if len(order) < 2:
+        raise DataError("a single sentence cannot be split into training and development data; name a --dev file")
+    random.Random(seed).shuffle(order)
+    chosen = set(order[: max(1, round(share * len(order)))])
+    train = [sentence for unit, sentence in zip(units, sentences, strict=True) if unit not in chosen]
+    dev = [sentence for unit, sentence in zip(units, sentences, strict=True) if unit in chosen]
+    return train, dev

@@ -1,0 +1,43 @@
+"""The errors that a user can cause, each a line to read and act on; and the end of a job that was asked to stop."""
+
+import signal
+
+
+class TaggerError(Exception):
+    """A user's mistake or a damaged input; `faults` holds one printable line for each.
+
+    >>> print(TaggerError("first fault", "second fault"))
+    first fault
+    second fault
+    """
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__(*faults)
+        self.faults = faults
+
+    def __str__(self) -> str:
+        return "\n".join(self.faults)
+
+
+class ConfigError(TaggerError):
+    """A recipe, an override or an option that cannot be used."""
+
+
+class DataError(TaggerError):
+    """A corpus, text or vector file that cannot be read."""
+
+
+class CheckpointError(TaggerError):
+    """A model or run directory that is missing, damaged, in use or of another format."""
+
+
+class TrainingError(TaggerError):
+    """A training that cannot go on, such as a loss that is not finite."""
+
+
+class Stopped(Exception):  # noqa: N818  # no fault: the job was asked to stop and its state is saved
+    """A job stopped because of a signal, after it had saved its state."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.exit_code = 128 + signum

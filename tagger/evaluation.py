@@ -1,0 +1,210 @@
+"""Scores that can be compared: spans by conlleval's rules through seqeval, token accuracy, and their signature."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+from tagger import __version__
+from tagger.choices import Scheme
+from tagger.data import schemes
+from tagger.data.sentence import Span
+from tagger.data.sources import Corpus
+from tagger.errors import DataError
+from tagger.tagging import Tagger
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Precision, recall and F1 in percent, and how many spans the gold data holds."""
+
+    precision: float
+    recall: float
+    f1: float
+    gold: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """The scores of a tagger on a corpus; all in percent.
+
+    Attributes:
+        f1, precision, recall: of spans, over all types together; None for plain tags.
+        accuracy: the share of tokens with the right tag.
+        types: the score of each type.
+        sentences, tokens: how many were scored.
+        seconds: what tagging them took.
+        unknown_tags: gold tags that training never saw, with their counts; each is scored as wrong.
+        broken_tags: gold tags that break their scheme, read as conlleval reads them.
+        signature: the score with all that it depends on, in one line.
+    """
+
+    f1: float | None
+    precision: float | None
+    recall: float | None
+    accuracy: float
+    types: dict[str, Score]
+    sentences: int
+    tokens: int
+    seconds: float
+    unknown_tags: dict[str, int]
+    broken_tags: int
+    signature: str
+
+    @property
+    def score(self) -> float:
+        """What a model is chosen by: F1 for spans, accuracy for plain tags."""
+        return self.accuracy if self.f1 is None else self.f1
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns every figure under its attribute's name, with sentences_per_second beside them."""
+        return asdict(self) | {"sentences_per_second": self.sentences / max(self.seconds, 1e-9)}
+
+    def __str__(self) -> str:
+        lines = []
+        if self.f1 is not None:
+            lines.append(f"{'':12}{'precision':>10}{'recall':>10}{'F1':>10}{'spans':>10}")
+            rows = {**self.types, "all": Score(self.precision or 0.0, self.recall or 0.0, self.f1, self._spans())}
+            for name, score in rows.items():
+                lines.append(f"{name:12}{score.precision:10.2f}{score.recall:10.2f}{score.f1:10.2f}{score.gold:10d}")
+        lines.append(f"accuracy {self.accuracy:.2f} over {self.tokens} tokens in {self.sentences} sentences")
+        lines.append(f"{self.sentences / max(self.seconds, 1e-9):.0f} sentences/s")
+        lines += [f"tag never seen in training: {tag} ({count} times)" for tag, count in self.unknown_tags.items()]
+        if self.broken_tags:
+            lines.append(f"{self.broken_tags} gold tags break their scheme and were read as conlleval reads them")
+        return "\n".join([*lines, self.signature])
+
+    def _spans(self) -> int:
+        return sum(score.gold for score in self.types.values())
+
+
+def evaluate(
+    tagger: Tagger, corpus: Corpus, *, strict: bool = False, checked: Callable[[], None] = lambda: None
+) -> Report:
+    """Returns the scores of a tagger on a corpus.
+
+    Args:
+        tagger: the tagger.
+        corpus: sentences with gold tags.
+        strict: refuse gold tags that break their scheme.
+        checked: called between sentences, so that a caller can break off by raising.
+
+    Raises:
+        DataError: the corpus has plain tags where the model has spans, or broken ones under `strict`.
+    """
+    started = time.perf_counter()
+    predicted = []
+    for sentence in tagger.stream(corpus.sentences):
+        predicted.append(sentence)
+        checked()
+    seconds = time.perf_counter() - started
+    gold = [sentence.tags for sentence in corpus.sentences]
+    unknown = _unknown(gold, tagger)
+    counts: dict[str, Any] = {
+        "sentences": len(gold),
+        "tokens": corpus.tokens,
+        "seconds": seconds,
+        "unknown_tags": unknown,
+    }
+    if tagger.bundle.scheme is None:
+        right = accuracy(gold, [sentence.tags for sentence in predicted])
+        signature = _signature(f"accuracy={right:.2f}", "plain tags", corpus)
+        return Report(None, None, None, right, {}, broken_tags=0, signature=signature, **counts)
+    found = _scheme(gold, corpus, strict=strict)
+    spelt = [schemes.tags_of(sentence.spans, len(sentence), found.scheme or "IOB2") for sentence in predicted]
+    overall, types = score_spans(list(map(schemes.spans_of, gold)), [sentence.spans for sentence in predicted])
+    return Report(
+        overall.f1,
+        overall.precision,
+        overall.recall,
+        accuracy(gold, spelt),
+        types,
+        broken_tags=found.broken,
+        signature=_signature(f"f1={overall.f1:.2f}", f"{tagger.bundle.scheme} conlleval", corpus),
+        **counts,
+    )
+
+
+def accuracy(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> float:
+    """Returns the share of tokens, in percent, whose two tags are equal; 0 if there are no tokens."""
+    pairs = [a == b for left, right in zip(gold, predicted, strict=True) for a, b in zip(left, right, strict=True)]
+    return 100 * sum(pairs) / len(pairs) if pairs else 0.0
+
+
+def score_spans(gold: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Span]]) -> tuple[Score, dict[str, Score]]:
+    """Returns the score over all spans and that of each type, by name; a score without its spans is 0, as conlleval's.
+
+    seqeval counts; it is given IOB2, in which every set of spans has one spelling.
+    """
+    from seqeval.metrics.sequence_labeling import precision_recall_fscore_support  # loads scikit-learn
+
+    lengths = [max((span.end for span in (*a, *b)), default=0) for a, b in zip(gold, predicted, strict=True)]
+    spelt = [
+        [list(schemes.tags_of(spans, length, "IOB2")) for spans, length in zip(side, lengths, strict=True)]
+        for side in (gold, predicted)
+    ]
+    names = sorted({span.type for side in (gold, predicted) for spans in side for span in spans})
+    if not names:
+        return Score(0.0, 0.0, 0.0, 0), {}
+    each = precision_recall_fscore_support(*spelt, average=None, zero_division=0)
+    overall = precision_recall_fscore_support(*spelt, average="micro", zero_division=0)
+    types = {name: _score(*(column[place] for column in each)) for place, name in enumerate(names)}
+    return _score(*overall), types
+
+
+def _score(precision: float, recall: float, f1: float, gold: int) -> Score:
+    return Score(100 * float(precision), 100 * float(recall), 100 * float(f1), int(gold))
+
+
+def _scheme(gold: Sequence[Sequence[str]], corpus: Corpus, *, strict: bool) -> schemes.Detected:
+    found = schemes.detect(gold)
+    plain = {tag for tags in gold for tag in tags} - {schemes.OUTSIDE}
+    if found.scheme is None and plain:
+        raise DataError(
+            f"{corpus.name}: the model tags spans, but the gold column has plain tags such as {min(plain)!r}"
+        )
+    if strict and found.scheme and found.broken:
+        raise DataError(*broken_places(corpus, found.scheme))
+    return found
+
+
+def broken_places(corpus: Corpus, scheme: Scheme, most: int = 20) -> list[str]:
+    """Returns a line for each tag that breaks a scheme, up to `most` of them."""
+    faults = []
+    for sentence in corpus.sentences:
+        for position in schemes.broken(sentence.tags, scheme):
+            before = repr(sentence.tags[position - 1]) if position else "the sentence's start"
+            tag = repr(sentence.tags[position]) if position < len(sentence) else "the sentence's end"
+            faults.append(f"{corpus.name}: sentence at line {sentence.line}: {tag} after {before} breaks {scheme}")
+    return faults[:most] + [f"… and {len(faults) - most} more"] * (len(faults) > most)
+
+
+def _unknown(gold: Sequence[Sequence[str]], tagger: Tagger) -> dict[str, int]:
+    """Returns the gold tags, of spans the gold types, that the model cannot predict, with their counts."""
+    known = tagger.bundle.tags
+    if tagger.bundle.scheme is None:
+        counts = Counter(tag for tags in gold for tag in tags if tag not in known)
+    else:
+        types = {schemes.split(tag)[1] for tag in known.items}
+        counts = Counter(tag for tags in gold for tag in tags if schemes.split(tag)[1] not in types)
+    return dict(sorted(counts.items()))
+
+
+def _signature(score: str, scheme: str, corpus: Corpus) -> str:
+    return " | ".join(
+        (
+            score,
+            f"scheme={scheme}",
+            f"seqeval={_seqeval_version()}",
+            f"tagger={__version__}",
+            f"data=sha256:{corpus.digest()[:12]}",
+        )
+    )
+
+
+@cache
+def _seqeval_version() -> str:
+    return version("seqeval")

@@ -1,0 +1,1 @@
+"""Batch tagging as a job: files in, files or one stream out."""

@@ -1,0 +1,154 @@
+"""What a network knows of a word: its vector, its characters, its capitals; and the dropout over them.
+
+Shapes in this module: U distinct words, C characters in the longest, B sentences, T tokens, D width of the result.
+"""
+
+import math
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tagger.choices import Dropout as DropoutKind
+from tagger.nn.encoder import RecurrentLayer
+
+PADDING, UNKNOWN = 0, 1
+
+
+def scatter_evenly(rows: int, width: int) -> Tensor:
+    """Returns vectors (rows, width) drawn evenly from ±√(3 / width), the range of Ma and Hovy (2016)."""
+    bound = math.sqrt(3 / width)
+    return torch.empty(rows, width).uniform_(-bound, bound)
+
+
+class WordEmbedding(nn.Module):
+    """Vectors of words: those that training may change, and behind them those kept as they were, in half precision.
+
+    Args:
+        weight: (W, D) start values of the vectors to train; row 0 is padding's, row 1 the unknown word's.
+        kept: (V, D) vectors of the ids W, W + 1, …, which stay fixed.
+    """
+
+    kept: Tensor
+
+    def __init__(self, weight: Tensor, kept: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+        self.register_buffer("kept", kept.half())
+        self.width = weight.shape[1]
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Returns the vectors (U, D) of word ids (U,)."""
+        rows = len(self.weight)
+        if not len(self.kept):
+            return F.embedding(ids, self.weight)
+        fixed = ids >= rows
+        trained = F.embedding(ids.masked_fill(fixed, UNKNOWN), self.weight)
+        return torch.where(fixed[:, None], self.kept[(ids - rows).clamp(min=0)].to(trained.dtype), trained)
+
+    def unknown(self) -> Tensor:
+        """Returns the unknown word's vector (1, D)."""
+        return self.weight[UNKNOWN : UNKNOWN + 1]
+
+
+class CharacterCNN(nn.Module):
+    """Convolutions over a word's characters and the largest value of each feature (Ma and Hovy, 2016)."""
+
+    def __init__(self, characters: int, width: int, features: int, *, kernel: int, dropout: float) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(characters, width, _weight=scatter_evenly(characters, width))
+        self.convolution = nn.Conv1d(width, features, kernel, padding=kernel // 2)
+        self.dropout = dropout
+        self.width = features
+
+    def forward(self, characters: Tensor, lengths: Tensor) -> Tensor:
+        """Returns features (U, D) of words spelt as ids (U, C) of the given lengths (U,), each at least 1."""
+        beyond = torch.arange(characters.shape[1], device=characters.device) >= lengths[:, None]  # (U, C)
+        embedded = F.dropout(self.embedding(characters), self.dropout, self.training)
+        # A word's features must not depend on how long the other words of its batch are.
+        embedded = embedded.masked_fill(beyond[:, :, None], 0.0)
+        features = self.convolution(embedded.transpose(1, 2))[:, :, : characters.shape[1]]  # (U, D, C)
+        return cast(Tensor, features.masked_fill(beyond[:, None, :], -math.inf).amax(2))
+
+
+class CharacterLSTM(nn.Module):
+    """The last states of an LSTM over a word's characters from either side (Lample et al., 2016)."""
+
+    def __init__(self, characters: int, width: int, features: int, *, dropout: float) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(characters, width, _weight=scatter_evenly(characters, width))
+        self.layer = RecurrentLayer(width, features // 2, cell="lstm", directions=2, merge="concat", forget_bias=1.0)
+        self.dropout = dropout
+        self.width = self.layer.out_width
+
+    def forward(self, characters: Tensor, lengths: Tensor) -> Tensor:
+        """Returns features (U, D) of words spelt as ids (U, C) of the given lengths (U,), each at least 1."""
+        embedded = F.dropout(self.embedding(characters), self.dropout, self.training)
+        states = self.layer(embedded, lengths)  # (U, C, D)
+        forward = states[torch.arange(len(lengths), device=lengths.device), lengths - 1, : self.width // 2]
+        return torch.cat([forward, states[:, 0, self.width // 2 :]], 1)
+
+
+class Dropout(nn.Module):
+    """Dropout for each element, or locked: one mask for all tokens of a sentence (Gal and Ghahramani, 2016)."""
+
+    def __init__(self, kind: DropoutKind, rate: float) -> None:
+        super().__init__()
+        self.kind, self.rate = kind, rate
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Returns (B, T, D) with parts set to 0 and the rest scaled up, in training only."""
+        if self.kind == "element" or not self.training:
+            return F.dropout(inputs, self.rate, self.training)
+        return inputs * F.dropout(torch.ones_like(inputs[:, :1]), self.rate)
+
+
+class TokenEmbedding(nn.Module):
+    """All that is known of each token, side by side; every distinct word of a batch is computed once.
+
+    Args:
+        words: vectors of words.
+        characters: features of spellings, if any.
+        capitals: vectors (kinds, width) of how words are capitalised, if any.
+        word_dropout: the share of tokens whose word is replaced by the unknown word in training.
+    """
+
+    def __init__(
+        self,
+        words: WordEmbedding,
+        characters: CharacterCNN | CharacterLSTM | None,
+        capitals: nn.Embedding | None,
+        *,
+        word_dropout: float,
+    ) -> None:
+        super().__init__()
+        self.words, self.characters, self.capitals = words, characters, capitals
+        self.word_dropout = word_dropout
+        self.width = words.width + (characters.width if characters else 0)
+        self.width += capitals.embedding_dim if capitals else 0
+
+    def forward(
+        self, words: Tensor, characters: Tensor, character_lengths: Tensor, capitals: Tensor, index: Tensor
+    ) -> Tensor:
+        """Returns (B, T, D) for tokens given as an index (B, T) into distinct words.
+
+        Args:
+            words: (U,) ids.
+            characters: (U, C) ids.
+            character_lengths: (U,) each at least 1.
+            capitals: (U,) ids.
+            index: (B, T) in [0, U); padding may hold any such number.
+        """
+        vectors = self.words(words)
+        of_word = index
+        if self.training and self.word_dropout:
+            vectors = torch.cat([vectors, self.words.unknown()])
+            dropped = torch.rand(index.shape, device=index.device) < self.word_dropout
+            of_word = index.masked_fill(dropped, len(words))
+        parts = [F.embedding(of_word, vectors)]
+        if self.characters is not None:
+            parts.append(F.embedding(index, self.characters(characters, character_lengths)))
+        if self.capitals is not None:
+            parts.append(F.embedding(index, self.capitals(capitals)))
+        return torch.cat(parts, 2)

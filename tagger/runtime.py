@@ -1,0 +1,75 @@
+"""The process around a job: device, seed, random state and the signals that ask it to stop."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import torch
+
+from tagger.errors import ConfigError
+
+
+def device(name: str) -> torch.device:
+    """Returns the device of a name; auto is the GPU where there is one.
+
+    Raises:
+        ConfigError: cuda was asked for and is not there.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device cuda was asked for, but this torch finds no GPU; use --device cpu or auto")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Runs a block under torch's generators seeded anew, and gives the caller's state back after it."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+def random_state() -> dict[str, torch.Tensor]:
+    """Returns the state of torch's generators, one entry a device."""
+    state = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def restore_random_state(state: dict[str, torch.Tensor]) -> None:
+    """Takes up the random state of a checkpoint; a GPU's is passed over where there is none."""
+    torch.set_rng_state(state["cpu"].cpu())
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"].cpu())
+
+
+class StopRequest:
+    """Notes SIGINT and SIGTERM within a `with` block, so that a job can stop where it is safe; a second one kills.
+
+    `signum` is the signal that came, or 0. Outside the main thread, where Python takes no handlers, none comes.
+    """
+
+    def __init__(self) -> None:
+        self.signum = 0
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> "StopRequest":
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self._before[signum] = signal.signal(signum, self._note)
+            except ValueError:  # not the main thread
+                return self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)  # type: ignore[arg-type]
+
+    def _note(self, signum: int, _: FrameType | None) -> None:
+        if self.signum:
+            os._exit(128 + signum)
+        self.signum = signum

@@ -1,0 +1,104 @@
+"""Tagging: sentences in, the same sentences out with tags and spans."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from tagger import checkpoint, runtime
+from tagger.build import Bundle
+from tagger.data import schemes
+from tagger.data.batching import Encoded, Lexicon, cut, full
+from tagger.data.formats.lines import words
+from tagger.data.sentence import Sentence
+
+_FIRST_POOL, _LARGEST_POOL = 32, 4096  # sentences; the first is small so that the first result comes soon
+
+
+def load(path: str | Path, *, device: str = "auto") -> "Tagger":
+    """Returns the tagger of a model directory.
+
+    Args:
+        path: the directory.
+        device: auto, cpu or cuda.
+
+    Raises:
+        CheckpointError: the directory is missing, damaged or of another format.
+        ConfigError: there is no such device.
+    """
+    place = runtime.device(device)
+    return Tagger(checkpoint.load(Path(path))[0], place)
+
+
+class Tagger:
+    """Tags sentences with a trained network.
+
+    Args:
+        bundle: the model.
+        device: where to compute.
+        batch_tokens: tokens in a batch at most, padding counted; a longer sentence is a batch by itself.
+    """
+
+    def __init__(self, bundle: Bundle, device: torch.device, *, batch_tokens: int = 2048) -> None:
+        self.bundle, self.device, self.batch_tokens = bundle, device, batch_tokens
+        self._network = bundle.network.to(device)
+        self._words = bundle.known_words
+
+    def tag(self, sentences: Iterable[str | Sequence[str] | Sentence]) -> list[Sentence]:
+        """Returns the sentences with tags and spans, in their order.
+
+        A string is split at spaces and tabs; anything else is taken as tokens.
+
+        Raises:
+            ValueError: a token is empty.
+        """
+        return list(self.stream(map(_sentence, sentences)))
+
+    def stream(self, sentences: Iterable[Sentence]) -> Iterator[Sentence]:
+        """Yields the sentences with tags and spans, in their order, reading some thousand ahead at most."""
+        source = iter(sentences)
+        size = _FIRST_POOL
+        while pool := list(islice(source, size)):
+            yield from self._tagged(pool)
+            size = min(2 * size, _LARGEST_POOL)
+
+    def _tagged(self, pool: Sequence[Sentence]) -> list[Sentence]:
+        encoded = Encoded(pool, Lexicon(self._words, self.bundle.characters))
+        results = list(pool)
+        order = sorted(
+            (place for place, length in enumerate(encoded.lengths) if length), key=encoded.lengths.__getitem__
+        )
+        for positions in cut(order, encoded.lengths, full(tokens=self.batch_tokens)):
+            for position, path in zip(positions, self._paths(encoded, positions), strict=True):
+                results[position] = self._with_path(pool[position], path)
+        return results
+
+    def _paths(self, encoded: Encoded, positions: Sequence[int]) -> list[list[int]]:
+        network = self._network
+        batch = encoded.batch(positions).to(self.device)
+        training = network.training
+        network.eval()
+        try:
+            with torch.inference_mode():
+                emissions = network(
+                    batch.words, batch.characters, batch.character_lengths, batch.capitals, batch.index, batch.lengths
+                )
+                return network.decode(emissions, batch.lengths).tolist()
+        finally:
+            network.train(training)
+
+    def _with_path(self, sentence: Sentence, path: Sequence[int]) -> Sentence:
+        names = self.bundle.tags.items
+        tags = tuple(names[number] for number in path[: len(sentence)])
+        return replace(sentence, tags=tags, spans=schemes.spans_of(tags) if self.bundle.scheme else ())
+
+
+def _sentence(given: str | Sequence[str] | Sentence) -> Sentence:
+    if isinstance(given, Sentence):
+        return given
+    tokens = words(given) if isinstance(given, str) else tuple(given)
+    if not all(tokens):
+        raise ValueError(f"a token of {tokens!r} is empty")
+    return Sentence(tokens)

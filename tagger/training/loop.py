@@ -1,0 +1,279 @@
+"""Steps and epochs: the state between them, and what happens at their ends."""
+
+import logging
+import time
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from tagger import checkpoint, runtime
+from tagger.build import Bundle
+from tagger.checkpoint import State
+from tagger.config import Config
+from tagger.data.batching import Batch, Encoded, Lexicon, full, shuffled
+from tagger.errors import CheckpointError, Stopped, TrainingError
+from tagger.evaluation import Report, evaluate
+from tagger.nn.model import Network
+from tagger.runtime import StopRequest
+from tagger.tagging import Tagger
+from tagger.training import optimisation, records
+from tagger.training.corpora import Corpora
+from tagger.training.events import EpochEnd, Listener, Start, StepEnd
+
+log = logging.getLogger(__name__)
+
+BEST = "model-best"
+
+
+@dataclass
+class Tally:
+    """Sums over the steps of an epoch so far; the loss in nats."""
+
+    loss: float = 0.0
+    sentences: int = 0
+    norm: float = 0.0
+    clipped: int = 0
+    steps: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class Progress:
+    """Where a training stands: `step` steps of `epoch` are done, `steps` in all."""
+
+    epoch: int = 0
+    step: int = 0
+    steps: int = 0
+    tally: Tally = field(default_factory=Tally)
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Loop:
+    """A training under way.
+
+    Args:
+        config: the recipe.
+        bundle: the model to train.
+        data: what to train and develop on.
+        run_directory: where checkpoints, the best model and records go.
+        device: where to compute.
+        listen: is told of steps and epochs.
+    """
+
+    def __init__(
+        self, config: Config, bundle: Bundle, data: Corpora, run_directory: Path, device: torch.device, listen: Listener
+    ) -> None:
+        self.settings, self.bundle, self.data = config.training, bundle, data
+        self.run_directory, self.device, self.listen = run_directory, device, listen
+        self.network: Network = bundle.network.to(device)
+        self.encoded = Encoded(data.train.sentences, Lexicon(bundle.known_words, bundle.characters), bundle.tags)
+        self.optimizer = optimisation.optimizer(self.network, self.settings.optimizer)
+        self.average = None
+        if self.settings.average is not None:
+            self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(self.settings.average))  # type: ignore[no-untyped-call]
+        self.progress = Progress()
+        self._batches = self._batches_of(0)
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """The record of each epoch done."""
+        return self.progress.history
+
+    def run(self, stop: StopRequest) -> None:
+        """Trains until the last epoch, or until the dev score has not risen for as long as the settings say.
+
+        Raises:
+            Stopped: a signal asked for it; a checkpoint is written.
+            TrainingError: the loss or the gradient is not finite.
+        """
+        progress = self.progress
+        self.listen(Start(progress.epoch, self.settings.epochs, progress.step))
+        while progress.epoch < self.settings.epochs and not self._waited_enough():
+            self._batches = self._batches_of(progress.epoch)
+            while progress.step < len(self._batches):
+                self._take_step()
+                if stop.signum:
+                    self._leave(stop)
+                if self.settings.checkpoint_steps and progress.steps % self.settings.checkpoint_steps == 0:
+                    self.save_checkpoint()
+            self._end_epoch(stop)
+
+    def _take_step(self) -> None:
+        progress, tally = self.progress, self.progress.tally
+        started = time.perf_counter()
+        positions = self._batches[progress.step]
+        loss, norm = self._update(positions)
+        progress.step += 1
+        progress.steps += 1
+        tally.steps += 1
+        if loss is not None:
+            tally.loss += loss * len(positions)
+            tally.sentences += len(positions)
+            tally.norm += norm
+            tally.clipped += self.settings.clip_norm is not None and norm > self.settings.clip_norm
+        tally.seconds += time.perf_counter() - started
+        self.listen(StepEnd(progress.epoch, progress.step, len(self._batches), loss if loss is not None else 0.0))
+
+    def _update(self, positions: list[int]) -> tuple[float | None, float]:
+        """Makes one step; returns the loss and the gradient's norm, None for the loss of a step that was skipped."""
+        self.network.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self._loss(self.encoded.batch(positions).to(self.device))
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = optimisation.clip(self.network.parameters(), self.settings)
+        value, size = loss.item(), norm.item()
+        if not (torch.isfinite(loss) and torch.isfinite(norm)):
+            self._not_finite(positions, value, size)
+            return None, 0.0
+        factor = optimisation.factor(
+            self.settings.schedule,
+            step=self.progress.steps,
+            total=len(self._batches) * self.settings.epochs,
+            epoch=self.progress.epoch,
+            scores=[record["dev"]["score"] for record in self.history],
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["rate"] * factor
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+        return value, size
+
+    def _loss(self, batch: Batch) -> torch.Tensor:
+        mixed = self.settings.mixed_precision and self.device.type == "cuda"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
+            emissions = self.network(
+                batch.words, batch.characters, batch.character_lengths, batch.capitals, batch.index, batch.lengths
+            )
+        assert batch.gold is not None
+        return self.network.loss(emissions, batch.gold, batch.lengths)
+
+    def _not_finite(self, positions: list[int], loss: float, norm: float) -> None:
+        lines = ", ".join(str(self.data.train.sentences[position].line) for position in positions[:10])
+        more = ", …" if len(positions) > 10 else ""
+        what = (
+            f"epoch {self.progress.epoch + 1}, step {self.progress.step + 1}: loss {loss} and gradient norm {norm} "
+            f"on the sentences at lines {lines}{more} of {self.data.train.name}"
+        )
+        if self.settings.not_finite == "stop":
+            raise TrainingError(f"{what}; try a lower rate, or training.not_finite=skip")
+        self.progress.tally.skipped += 1
+        log.warning("%s; the step is skipped", what)
+
+    def _end_epoch(self, stop: StopRequest) -> None:
+        started = time.perf_counter()
+        report = self._developed(stop)
+        progress, tally = self.progress, self.progress.tally
+        better = all(report.score > record["dev"]["score"] for record in self.history)
+        record = {
+            "epoch": progress.epoch + 1,
+            "steps": progress.steps,
+            "loss": tally.loss / max(tally.sentences, 1),
+            "norm": tally.norm / max(tally.steps - tally.skipped, 1),
+            "clipped": tally.clipped / max(tally.steps, 1),
+            "skipped": tally.skipped,
+            "rate": self.optimizer.param_groups[0]["lr"],
+            "dev": _dev_figures(report),
+            "best": better,
+            "seconds": tally.seconds,
+            "dev_seconds": time.perf_counter() - started,
+        }
+        if report.unknown_tags and not self.history:
+            counts = ", ".join(f"{tag} ({count})" for tag, count in report.unknown_tags.items())
+            log.warning("%s has tags never seen in training, scored as wrong: %s", self.data.dev.name, counts)
+        self.history.append(record)
+        progress.epoch, progress.step, progress.tally = progress.epoch + 1, 0, Tally()
+        if better:
+            checkpoint.save(self._evaluated(), self.run_directory / BEST, record)
+        self.save_checkpoint()
+        records.write_metrics(self.run_directory, self.history)
+        records.plot(self.run_directory, self.history)
+        log.info(
+            "epoch %d of %d: loss %.3f, norm %.2f, dev %.2f%s, %.0f s",
+            progress.epoch,
+            self.settings.epochs,
+            record["loss"],
+            record["norm"],
+            report.score,
+            " (best)" * better,
+            tally.seconds + record["dev_seconds"],
+        )
+        self.listen(EpochEnd(record))
+
+    def _developed(self, stop: StopRequest) -> Report:
+        def check() -> None:
+            if stop.signum:
+                self._leave(stop)
+
+        return evaluate(Tagger(self._evaluated(), self.device), self.data.dev, checked=check)
+
+    def _evaluated(self) -> Bundle:
+        """Returns the model as it would be used: with averaged weights, if they are averaged."""
+        return self.bundle if self.average is None else replace(self.bundle, network=cast(Network, self.average.module))
+
+    def _leave(self, stop: StopRequest) -> None:
+        self.save_checkpoint()
+        log.info("stopped after step %d; go on with --resume", self.progress.steps)
+        raise Stopped(stop.signum)
+
+    def _waited_enough(self) -> bool:
+        patience = self.settings.patience
+        if patience is None or not self.history:
+            return False
+        best = max(record["epoch"] for record in self.history if record["best"])
+        return bool(self.progress.epoch - best >= patience)
+
+    def _batches_of(self, epoch: int) -> list[list[int]]:
+        limits = self.settings.batches
+        over = full(sentences=limits.sentences, tokens=limits.tokens)
+        return shuffled(self.encoded.lengths, over, pool=limits.pool, seed=self.settings.seed, epoch=epoch)
+
+    def save_checkpoint(self) -> None:
+        """Writes all that `restore` needs in order to go on exactly from here."""
+        state = State(asdict(self.progress) | {"data": self.data.digests()}, self._tensors())
+        metrics = self.history[-1] if self.history else {}
+        keep = self.settings.keep_checkpoints
+        checkpoint.add(self.run_directory, self.progress.steps, self.bundle, metrics, state, keep=keep)
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        tensors = {f"random.{name}": value for name, value in runtime.random_state().items()}
+        for number, values in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{name}": value for name, value in values.items() if value is not None}
+        if self.average is not None:
+            tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
+        return tensors
+
+    def restore(self, state: State) -> None:
+        """Takes up a state that `save_checkpoint` wrote.
+
+        Raises:
+            CheckpointError: the data is not what the training began with.
+        """
+        found = dict(state.progress)
+        for part, digest in self.data.digests().items():
+            if found["data"][part] != digest:
+                raise CheckpointError(f"{self.run_directory}: the {part} data has changed since the training began")
+        del found["data"]
+        self.progress = Progress(**found | {"tally": Tally(**found["tally"])})
+        optimizer: dict[int, dict[str, torch.Tensor]] = {}
+        for name, value in _under("optimizer.", state.tensors).items():
+            number, key = name.split(".")
+            optimizer.setdefault(int(number), {})[key] = value
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": optimizer})
+        if self.average is not None:
+            self.average.load_state_dict(_under("average.", state.tensors))
+        runtime.restore_random_state(_under("random.", state.tensors))
+
+
+def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _dev_figures(report: Report) -> dict[str, Any]:
+    """Returns what a record keeps of a dev report: what does not depend on the clock."""
+    figures = {"f1": report.f1, "precision": report.precision, "recall": report.recall, "accuracy": report.accuracy}
+    return {"score": report.score, **figures, "signature": report.signature}

@@ -1,0 +1,77 @@
+"""What a run leaves to read: metrics.jsonl, train.log and a plot."""
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from tagger import files
+
+METRICS, LOG, PLOT = "metrics.jsonl", "train.log", "training.png"
+Records = Sequence[dict[str, Any]]
+
+
+def write_metrics(run: Path, records: Records) -> None:
+    """Writes a line of JSON for each record, in place of the lines before."""
+    files.replace(run / METRICS, "".join(json.dumps(record) + "\n" for record in records).encode())
+
+
+@contextmanager
+def logged(run: Path, notices: Sequence[logging.LogRecord]) -> Iterator[None]:
+    """Writes what the package logs within the block to the run's train.log, after the notices that came before."""
+    handler = logging.FileHandler(run / LOG, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    for notice in notices:
+        handler.handle(notice)
+    logger = logging.getLogger("tagger")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+
+
+class Noted(logging.Handler):
+    """Keeps what the package logs within a `with` block, for a log file that does not exist yet."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keeps a record."""
+        self.records.append(record)
+
+    def __enter__(self) -> "Noted":
+        logging.getLogger("tagger").addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger("tagger").removeHandler(self)
+
+
+def plot(run: Path, records: Records) -> None:
+    """Draws loss, dev score and gradient norm by epoch, if matplotlib is there (extra `[plot]`)."""
+    if find_spec("matplotlib") is None or not records:
+        return
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    epochs = [record["epoch"] for record in records]
+    panels = (
+        ("training loss, nats per sentence", [record["loss"] for record in records]),
+        ("dev score, %", [record["dev"]["score"] for record in records]),
+        ("gradient norm before clipping", [record["norm"] for record in records]),
+    )
+    for place, (title, values) in enumerate(panels, 1):
+        axes = figure.add_subplot(1, len(panels), place)
+        axes.plot(epochs, values, marker=".")
+        axes.set_title(title, fontsize=9)
+        axes.set_xlabel("epoch")
+        axes.grid(alpha=0.3)
+    with files.atomic_file(run / PLOT) as stream:
+        figure.savefig(stream, format="png", dpi=120)
