@@ -61,13 +61,10 @@ def save(bundle: Bundle, directory: Path, metrics: Metrics, state: State | None 
     if state is not None:
         contents["state.json"] = json.dumps(state.progress).encode()
         contents["state.safetensors"] = save_tensors(_saved(state.tensors))
-    try:
-        with files.atomic_directory(directory) as fresh:
-            for name, data in contents.items():
-                files.write(fresh / name, data)
-            files.write(fresh / MANIFEST, _manifest(contents))
-    except OSError as error:
-        raise CheckpointError(f"{directory}: cannot be written: {error.strerror or error}") from error
+    with files.writing(directory), files.atomic_directory(directory) as fresh:
+        for name, data in contents.items():
+            files.write(fresh / name, data)
+        files.write(fresh / MANIFEST, _manifest(contents))
 
 
 def _saved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -98,7 +95,9 @@ def load(directory: Path) -> tuple[Bundle, Metrics]:
             Vocab.from_bytes(contents[name]) for name in ("tags.txt", "words.txt", "kept.txt", "chars.txt")
         )
         metrics = json.loads(contents["metrics.json"])
-    except (ConfigError, CheckpointError, ValueError) as error:
+    except (ConfigError, CheckpointError) as error:
+        raise CheckpointError(*(f"{directory}: {fault}" for fault in error.faults)) from error
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{directory}: {error}") from error
     width = settings.model.words.width
     network = build.network(settings, tags, characters, torch.zeros(len(words), width), torch.zeros(len(kept), width))
@@ -138,7 +137,11 @@ def load_state(directory: Path) -> State:
         CheckpointError: the directory is no checkpoint or is damaged.
     """
     contents = _verified(directory, _STATE)
-    return State(json.loads(contents["state.json"]), _parsed(contents["state.safetensors"], directory))
+    try:
+        progress = json.loads(contents["state.json"])
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{directory}/state.json is refused: {error}") from error
+    return State(progress, _parsed(contents["state.safetensors"], directory))
 
 
 def weights(directory: Path) -> dict[str, Tensor]:
@@ -179,10 +182,8 @@ def add(run: Path, number: int, bundle: Bundle, metrics: Metrics, state: State, 
     """
     directory = run / f"checkpoint-{number:06d}"
     save(bundle, directory, metrics, state)
-    try:
+    with files.writing(run):
         files.replace(run / LATEST, f"{directory.name}\n".encode())
-    except OSError as error:
-        raise CheckpointError(f"{run}: cannot be written: {error.strerror or error}") from error
     older = sorted(path for path in run.glob("checkpoint-*") if path <= directory)[:-keep]
     newer = [path for path in run.glob("checkpoint-*") if path > directory]  # left by a damaged LATEST
     for path in older + newer:
@@ -214,14 +215,14 @@ def _read_manifest(directory: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(data)
         seal = manifest.pop("sha256")
-        version, listed = manifest["format"], manifest["files"]
+        version, listed = manifest["format"], dict(manifest["files"])
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{directory}/{MANIFEST} is corrupt: it is no manifest") from error
     if _sealed(manifest) != data:
         raise CheckpointError(f"{directory}/{MANIFEST} is corrupt: sha256 differs, {str(seal)[:8]} is written in it")
     if version != FORMAT:
         raise CheckpointError(f"{directory}: has model format {version}, this version reads {FORMAT}")
-    return dict(listed)
+    return listed
 
 
 def _bytes(directory: Path, name: str) -> bytes:
@@ -238,7 +239,7 @@ def _parsed(data: bytes, directory: Path) -> dict[str, Tensor]:
             raise ValueError("its header is longer than the file")
         json.loads(data[8 : 8 + length], object_pairs_hook=_once)
         return load_tensors(data)
-    except (struct.error, ValueError, RecursionError, SafetensorError) as error:
+    except (struct.error, ValueError, KeyError, RecursionError, SafetensorError) as error:
         raise CheckpointError(f"{directory}: a safetensors file is refused: {error}") from error
 
 

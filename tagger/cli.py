@@ -8,12 +8,12 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ParamSpec
 
-import click
 import typer
 
 from tagger import __version__, choices
@@ -25,39 +25,108 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="tagger",
     help="Train, evaluate and use BiLSTM-CRF taggers.",
-    no_args_is_help=True,
     add_completion=False,
+    add_help_option=False,  # _options has one: typer's own loads pydantic before a command's help is shown
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
 Device = Annotated[choices.Device, typer.Option(help="Where to compute; auto takes a GPU if there is one.")]
-ModelDirectory = Annotated[Path, typer.Option("--model", help="Model directory.")]
-TokenColumn = Annotated[str | None, typer.Option(help="Column of the token: a number from 0 or a name.")]
-TagColumn = Annotated[str | None, typer.Option(help="Column of the tag: a number or a name; upos, xpos or misc:KEY.")]
+ModelDirectory = Annotated[Path, typer.Option("--model", metavar="MODEL", help="Model directory.")]
+TokenColumn = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="Column of the token: a number from 0 or a name.")
+]
+TagColumn = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="Column of the tag: a number or a name; upos, xpos or misc:KEY.")
+]
+
+
+P = ParamSpec("P")
+
+
+def _guarded(command: Callable[P, None]) -> Callable[P, None]:
+    """Returns a command that ends with a line on stderr and an exit code: 2 for each fault that is the user's."""
+
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        _log_to_stderr()
+        try:
+            command(*args, **kwargs)
+        except TaggerError as error:
+            _leave(2, *error.faults)
+        except Stopped as stopped:
+            _leave(stopped.exit_code, f"{stopped}; go on with --resume")
+        except KeyboardInterrupt:
+            _leave(130, "interrupted")
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python fails again at its exit
+            _leave(141, "the output was closed before all was written")
+
+    return run
+
+
+def _leave(code: int, *faults: str) -> None:
+    for fault in faults:
+        typer.echo(_printable(fault), err=True)
+    raise typer.Exit(code)
+
+
+def _printable(text: str) -> str:
+    """Returns text with control characters spelt out, so that data cannot steer a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
+class _Stderr(logging.Handler):
+    """Prints notices on whatever stderr is now: a progress bar puts its own in place."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        typer.echo(_printable(record.getMessage()), err=True)
+
+
+def _log_to_stderr() -> None:
+    logger = logging.getLogger("tagger")
+    logger.handlers = [handler for handler in logger.handlers if not isinstance(handler, _Stderr)] + [_Stderr()]
+    logger.setLevel(logging.INFO)
 
 
 @app.callback(invoke_without_command=True)
-def _options(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+def _options(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    help_: Annotated[bool, typer.Option("--help", help="Show this message.")] = False,
+) -> None:
     if version:
         typer.echo(__version__)
+        raise typer.Exit
+    if help_ or context.invoked_subcommand is None:
+        typer.echo(context.get_help())
         raise typer.Exit
 
 
 @app.command()
+@_guarded
 def train(
-    recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, a YAML file, or with --resume a run.")],
-    data: Annotated[Path | None, typer.Option(help="Folder with train, dev and test files.")] = None,
-    train: Annotated[Path | None, typer.Option(help="Training file.")] = None,
-    dev: Annotated[Path | None, typer.Option(help="Development file.")] = None,
-    test: Annotated[Path | None, typer.Option(help="Test file, scored once at the end.")] = None,
-    vectors: Annotated[list[Path] | None, typer.Option(help="Table of word vectors; may be given again.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Directory for the run; runs/RECIPE if not given.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Random seed.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="KEY=VALUE over the recipe's; may be given again.")
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name, a YAML file, or with --resume a run.")
+    ],
+    data: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder with train, dev and test files.")] = None,
+    train: Annotated[Path | None, typer.Option(metavar="FILE", help="Training file.")] = None,
+    dev: Annotated[Path | None, typer.Option(metavar="FILE", help="Development file.")] = None,
+    test: Annotated[Path | None, typer.Option(metavar="FILE", help="Test file, scored once at the end.")] = None,
+    vectors: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="Table of word vectors; may be given again.")
     ] = None,
-    init_from: Annotated[Path | None, typer.Option(help="Model directory whose weights to start from.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Directory for the run; runs/RECIPE if not given.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Random seed.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Put in place of the recipe's; may be given again."),
+    ] = None,
+    init_from: Annotated[
+        Path | None, typer.Option(metavar="MODEL", help="Model directory whose weights to start from.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run where it stopped.")] = False,
     device: Device = "auto",
 ) -> None:
@@ -89,8 +158,9 @@ def _summary(outcome: "Outcome") -> str:
 
 
 @app.command()
+@_guarded
 def evaluate(
-    file: Annotated[Path, typer.Argument(help="Tagged file.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Tagged file.")],
     model: ModelDirectory,
     from_: Annotated[choices.TaggedFormat | None, typer.Option("--from", help="Format of the file.")] = None,
     token_column: TokenColumn = None,
@@ -113,8 +183,9 @@ def evaluate(
 
 
 @app.command()
+@_guarded
 def tag(
-    files: Annotated[list[Path], typer.Argument(help="Files to tag; - for standard input.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files to tag; - for standard input.")],
     model: ModelDirectory,
     from_: Annotated[
         choices.InputFormat | None,
@@ -123,7 +194,9 @@ def tag(
     to: Annotated[
         choices.OutputFormat | None, typer.Option(help="Format of the output; that of the input if not given.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Directory for one output per file; stdout if not given.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Directory for one output per file; stdout if not given.")
+    ] = None,
     token_column: TokenColumn = None,
     tag_column: TagColumn = None,
     device: Device = "auto",
@@ -148,8 +221,9 @@ def tag(
 
 
 @app.command()
+@_guarded
 def info(
-    model: Annotated[Path, typer.Argument(help="Model directory.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model directory.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Tell what a model is: its recipe, tags, words, size and scores."""
@@ -194,45 +268,5 @@ def _progress() -> "Iterator[Listener]":
 
 
 def main() -> None:
-    """Runs the command line; a user's fault is a line on stderr and exit code 2."""
-    _log_to_stderr()
-    try:
-        code = app(standalone_mode=False)
-    except TaggerError as error:
-        _complain(*error.faults)
-        code = 2
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except Stopped as stopped:
-        _complain(f"{stopped}; go on with --resume")
-        code = stopped.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        code = 130
-    except BrokenPipeError:
-        _complain("the output was closed before all was written")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python fails again at its exit
-        code = 141
-    sys.exit(code)
-
-
-def _complain(*faults: str) -> None:
-    for fault in faults:
-        typer.echo(_printable(fault), err=True)
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
-
-
-def _log_to_stderr() -> None:
-    logger = logging.getLogger("tagger")
-    logger.addHandler(_Stderr())
-    logger.setLevel(logging.INFO)
-
-
-class _Stderr(logging.Handler):
-    """Prints notices on whatever stderr is now: a progress bar puts its own in place."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        typer.echo(_printable(record.getMessage()), err=True)
+    """Runs the command line."""
+    app()

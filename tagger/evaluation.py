@@ -120,7 +120,7 @@ def evaluate(
         overall.f1,
         overall.precision,
         overall.recall,
-        accuracy(gold, spelt),
+        accuracy(*([list(map(schemes.split, tags)) for tags in side] for side in (gold, spelt))),
         types,
         broken_tags=found.broken,
         signature=_signature(f"f1={overall.f1:.2f}", f"{tagger.bundle.scheme} conlleval", corpus),
@@ -128,7 +128,7 @@ def evaluate(
     )
 
 
-def accuracy(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> float:
+def accuracy(gold: Sequence[Sequence[object]], predicted: Sequence[Sequence[object]]) -> float:
     """Returns the share of tokens, in percent, whose two tags are equal; 0 if there are no tokens."""
     pairs = [a == b for left, right in zip(gold, predicted, strict=True) for a, b in zip(left, right, strict=True)]
     return 100 * sum(pairs) / len(pairs) if pairs else 0.0
@@ -161,11 +161,10 @@ def _score(precision: float, recall: float, f1: float, gold: int) -> Score:
 
 def _scheme(gold: Sequence[Sequence[str]], corpus: Corpus, *, strict: bool) -> schemes.Detected:
     found = schemes.detect(gold)
-    plain = {tag for tags in gold for tag in tags} - {schemes.OUTSIDE}
-    if found.scheme is None and plain:
-        raise DataError(
-            f"{corpus.name}: the model tags spans, but the gold column has plain tags such as {min(plain)!r}"
-        )
+    tags = {tag for tags in gold for tag in tags} - {schemes.OUTSIDE}
+    if found.scheme is None and tags:
+        plain = min(tag for tag in tags if schemes.detect([[tag]]).scheme is None)
+        raise DataError(f"{corpus.name}: the model tags spans, but the gold column has plain tags such as {plain!r}")
     if strict and found.scheme and found.broken:
         raise DataError(*broken_places(corpus, found.scheme))
     return found

@@ -41,7 +41,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
         stream = gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # noqa: SIM115  # closed below
     except OSError as error:
-        raise DataError(f"{path}: {os.strerror(error.errno or 0).lower()}") from error
+        raise DataError(f"{path}: {_reason(error)}") from error
     with stream:
         yield stream  # type: ignore[misc]  # GzipFile reads as a BinaryIO does
 
@@ -71,6 +71,19 @@ def sha256(path: Path) -> str:
     """Returns a file's SHA-256 as 64 hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Turns a fault of the system within the block, such as a full disk, into one line that names the place.
+
+    Raises:
+        CheckpointError: there was one.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(f"{place}: cannot be written: {error.strerror or error}") from error
 
 
 def write(path: Path, data: bytes) -> None:
@@ -147,22 +160,38 @@ def tidy(path: Path) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
+def recover(directory: Path) -> None:
+    """Puts back and removes, as `tidy`, what crashes left in a directory; only its sole writer may call it."""
+    for aside in directory.glob(".*.old"):
+        tidy(aside.with_name(aside.name[1:].removesuffix(".old")))
+    for left in directory.glob(".*.new"):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink()
+
+
 @contextmanager
 def sole_writer(directory: Path) -> Iterator[None]:
     """Holds a directory for one writer at a time.
 
     Raises:
-        CheckpointError: another process holds it.
+        CheckpointError: another process holds it, or it cannot be written.
     """
     lock = FileLock(directory / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise CheckpointError(f"{directory}: another process is writing here") from error
+    with writing(directory):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:  # an OSError too
+            raise CheckpointError(f"{directory}: another process is writing here") from error
     try:
         yield
     finally:
         lock.release()
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
 
 
 def _aside(path: Path) -> Path:

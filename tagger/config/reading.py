@@ -13,25 +13,52 @@ from tagger import choices
 from tagger.config.tree import Config
 from tagger.errors import ConfigError
 
-_MAX_BYTES = 200_000
+_MAX_BYTES = 20_000  # PyYAML reads some 100 kB a second
 _MAX_DEPTH = 20
 
 Place = tuple[str | int, ...]
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as its 1.2 core schema reads it: 1e-3 is a number, NO is text; and without aliases."""
+    """YAML as its 1.2 core schema reads it: 1e-3 is a number, NO is text; without anchors, tags and deep nesting."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Returns the next node; a fault where it is of a kind with which a small file could ask for much work."""
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if getattr(event, "anchor", None) or getattr(event, "tag", None):
+            what = "anchors, aliases and tags are not used in recipes"
+            raise yaml.composer.ComposerError(None, None, what, event.start_mark)
+        if self.depth > _MAX_DEPTH:
+            raise yaml.composer.ComposerError(None, None, "nested too deeply", event.start_mark)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what `_Loader` would not read as text."""
 
 
 _Loader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
     ("bool", r"true|false", "tf"),
     ("null", r"null|~|", "n~"),
-    ("int", r"[-+]?[0-9]+", "-+0123456789"),
+    ("int", r"[-+]?[0-9]{1,300}", "-+0123456789"),
     ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan", "-+.0123456789"),
 ):
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})$"), list(_first))
 _Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile("$"), [""])
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))  # 010 is ten, not eight
+_Dumper.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+_Dumper.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"'
+    ),
+)
 
 
 def recipes() -> Path:
@@ -47,14 +74,21 @@ def recipe_path(name: str) -> Path:
         ConfigError: there is none.
     """
     path = Path(name)
-    if path.suffix in (".yaml", ".yml") or path.is_file():
-        if not path.is_file():
-            raise ConfigError(f"{name}: no such recipe file")
+    if _is_file(path):
         return path
+    if path.suffix in (".yaml", ".yml"):
+        raise ConfigError(f"{name}: no such recipe file")
     shipped = sorted(found.stem for found in recipes().glob("*.yaml"))
     if name not in shipped:
         raise ConfigError(f"no recipe is called '{name}'{_suggestion(name, shipped)}; shipped are {', '.join(shipped)}")
     return recipes() / f"{name}.yaml"
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long for the file system, or in a folder that is closed to us
+        return False
 
 
 def load(recipe: str, overrides: Sequence[str] = ()) -> Config:
@@ -83,7 +117,7 @@ def parse(text: str, name: str, *, overrides: Sequence[str] = ()) -> Config:
         ConfigError: with a line for every fault.
     """
     faults: list[str] = []
-    where: dict[Place, str] = {}
+    where: dict[Place, str] = {(): name}
     tree = _tree(text, name, where, faults)
     for override in overrides:
         _override(tree, override, where, faults)
@@ -98,7 +132,7 @@ def parse(text: str, name: str, *, overrides: Sequence[str] = ()) -> Config:
 
 def dump(config: Config) -> str:
     """Returns a config as YAML, every field written."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def _rooted(config: Config, folder: Path) -> Config:
@@ -118,9 +152,6 @@ def _tree(text: str, name: str, where: dict[Place, str], faults: list[str]) -> d
     if len(text.encode()) > _MAX_BYTES:
         raise ConfigError(f"{name}: a recipe of over {_MAX_BYTES} bytes is not read")
     try:
-        for event in yaml.parse(text, _Loader):
-            if isinstance(event, yaml.AliasEvent):
-                raise ConfigError(f"{_at(name, event.start_mark)}: anchors and aliases are not used in recipes")
         loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
@@ -132,10 +163,6 @@ def _tree(text: str, name: str, where: dict[Place, str], faults: list[str]) -> d
         raise ConfigError(f"{_at(name, mark) if mark else name}: {error.problem or error.context}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{name}: {str(error).splitlines()[0]}") from error
-    except RecursionError as error:
-        raise ConfigError(f"{name}: nested too deeply") from error
-    except ValueError as error:
-        raise ConfigError(f"{name}: {error}") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{name}: expected keys such as data, model and training, found {type(tree).__name__}")
     return tree
@@ -143,8 +170,6 @@ def _tree(text: str, name: str, where: dict[Place, str], faults: list[str]) -> d
 
 def _mark(node: yaml.Node, place: Place, name: str, where: dict[Place, str], faults: list[str]) -> None:
     """Notes where each key stands; a key that stands twice is a fault."""
-    if len(place) > _MAX_DEPTH:
-        raise ConfigError(f"{_at(name, node.start_mark)}: nested too deeply")
     where.setdefault(place, _at(name, node.start_mark))
     if isinstance(node, yaml.SequenceNode):
         for number, item in enumerate(node.value):
@@ -166,19 +191,21 @@ def _at(name: str, mark: Any) -> str:
 
 def _override(tree: dict[str, Any], override: str, where: dict[Place, str], faults: list[str]) -> None:
     key, equals, text = override.partition("=")
-    if not equals or not key:
+    place = tuple(key.strip().split("."))
+    if not equals or not all(place):
         faults.append(f"--set {override}: expected KEY=VALUE such as training.epochs=5")
         return
-    place = tuple(key.strip().split("."))
     try:
-        value = yaml.load(text, _Loader)  # a SafeLoader
-    except yaml.YAMLError:
-        faults.append(f"--set {override}: the value is no YAML")
+        value = _Loader(text).get_single_data()
+    except yaml.YAMLError as error:
+        faults.append(f"--set {override}: {getattr(error, 'problem', None) or 'the value is no YAML'}")
         return
     _put(tree, place, value)
     for stale in [known for known in where if known[: len(place)] == place]:
         del where[stale]
     where[place] = f"--set {override}"
+    for end in range(1, len(place)):
+        where.setdefault(place[:end], where[place])
 
 
 def _put(tree: dict[str, Any], place: tuple[str, ...], value: object) -> None:

@@ -146,6 +146,12 @@ class Optimizer(Section):
     betas: tuple[Share, Share] = Field((0.9, 0.999), strict=False, description="of Adam and AdamW")
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
 
+    @model_validator(mode="after")
+    def _momentum_ahead(self) -> Self:
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
+
 
 class Schedule(Section):
     """How the rate changes."""

@@ -116,6 +116,8 @@ def find(folder: Path) -> dict[str, Path]:
             fitting = sorted(
                 path for suffix in _USUAL_SUFFIXES for path in folder.glob(stem + suffix) if path.is_file()
             )
+            # Universal Dependencies publishes the raw text beside the treebank, under the same name.
+            fitting = [path for path in fitting if path.suffix != ".txt" or path.with_suffix(".conllu") not in fitting]
             if len(fitting) > 1:
                 raise DataError(
                     f"{folder}: {' and '.join(path.name for path in fitting)} may each be --{role}; name one"
@@ -140,7 +142,7 @@ def set_aside(sentences: Sequence[Sentence], share: float, seed: int) -> tuple[l
     if len(order) < 2:
         raise DataError("a single sentence cannot be split into training and development data; name a --dev file")
     random.Random(seed).shuffle(order)
-    chosen = set(order[: max(1, round(share * len(order)))])
+    chosen = set(order[: min(max(1, round(share * len(order))), len(order) - 1)])
     train = [sentence for unit, sentence in zip(units, sentences, strict=True) if unit not in chosen]
     dev = [sentence for unit, sentence in zip(units, sentences, strict=True) if unit in chosen]
     return train, dev

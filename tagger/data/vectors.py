@@ -18,8 +18,8 @@ from tagger.data.vocab import forms
 from tagger.errors import DataError
 
 Matrix = NDArray[np.float32]
-_HEADER = re.compile(r"\d+ \d+\s*")
-_PROBE = 100  # lines that tell a table's width: a word with spaces makes its own line longer, never shorter
+_HEADER = re.compile(r"\d+ (\d{1,6})\s*")
+_PROBE = 100  # lines that tell the width of a table without a header
 
 
 @dataclass
@@ -67,27 +67,37 @@ def read(path: Path, *, wanted: Collection[str], keep: int) -> Table:
         DataError: a line has another width than the table, or a value that is no finite number.
     """
     source = files.lines(path)
-    head = list(islice(source, _PROBE))
-    if head and _HEADER.fullmatch(head[0][1].lstrip("\ufeff")):
-        head = head[1:]
-    width = min((len(line.split()) for _, line in head), default=0) - 1
+    head = [(number, line.lstrip("\ufeff") if number == 1 else line) for number, line in islice(source, _PROBE)]
+    header = _HEADER.fullmatch(head[0][1]) if head else None
+    width = int(header[1]) if header else _usual_width([line for _, line in head])
     if width < 1:
         raise DataError(f"{path}: expected a word and its numbers on each line")
     rows: dict[str, int] = {}
     vectors: list[Matrix] = []
-    for number, line in chain(head, source):
+    for number, line in chain(head[1:] if header else head, source):
         # Splitting from the right by the table's width leaves the spaces within a word.
-        word, *values = line.rstrip("\r\n ").rsplit(" ", width)
+        word, *values = _trimmed(line).rsplit(" ", width)
         if word in rows or (len(rows) >= keep and word not in wanted):
             continue
         vectors.append(_vector(values, width, f"{path}:{number}"))
         rows[word] = len(rows)
-    return Table(rows, np.stack(vectors))
+    return Table(rows, np.stack(vectors) if vectors else np.zeros((0, width), np.float32))
+
+
+def _usual_width(lines: Sequence[str]) -> int:
+    """Returns how many numbers most lines have: a word with spaces makes its line longer, a fault makes it shorter."""
+    counts = Counter(len(_trimmed(line).split(" ")) - 1 for line in lines)
+    return max(counts, key=lambda width: (counts[width], -width), default=0)
+
+
+def _trimmed(line: str) -> str:
+    return line.rstrip("\r\n ")
 
 
 def _vector(values: Sequence[str], width: int, place: str) -> Matrix:
     try:
-        vector = np.array(values, np.float32)
+        with np.errstate(over="ignore"):  # too large becomes infinite, which is reported below
+            vector = np.array(values, np.float32)
     except ValueError as error:
         raise DataError(f"{place}: expected {width} numbers after the word: {error}") from error
     if len(vector) != width:
@@ -106,7 +116,8 @@ def join(tables: Sequence[Table], words: Sequence[str], fill: Callable[[int, int
     for table in tables:
         rows = np.array([table.lookup(word) for word in words], np.int64)
         missing = rows < 0
-        part = table.matrix[rows]
+        part = np.empty((len(words), table.width), np.float32)
+        part[~missing] = table.matrix[rows[~missing]]
         part[missing] = fill(int(missing.sum()), table.width)
         parts.append(part)
         known |= ~missing

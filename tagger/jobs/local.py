@@ -1,7 +1,7 @@
 """Tagging files on this machine."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -72,13 +72,15 @@ def tag_files(
 
     Raises:
         DataError: a file cannot be read, or two outputs would have one name.
+        CheckpointError: the directory cannot be written.
     """
     forms = [form or sources.guess_format(path) for path in paths]
     targets: list[OutputFormat] = [to or ("columns" if given == "lines" else given) for given in forms]
     names = _names(paths, forms, targets) if out is not None else []
     if out is not None:
         _check_targets(out, names, paths)
-        out.mkdir(parents=True, exist_ok=True)
+        with files.writing(out):
+            out.mkdir(parents=True, exist_ok=True)
     count = 0
     for place, (path, given, target) in enumerate(zip(paths, forms, targets, strict=True)):
         where = layout(tagger.bundle, given, token=token, tag=tag)
@@ -94,13 +96,13 @@ def tag_files(
     return count
 
 
-def _sink(stream: BinaryIO, path: Path | None) -> AbstractContextManager[BinaryIO]:
-    return _kept_open(stream) if path is None else files.atomic_file(path)
-
-
 @contextmanager
-def _kept_open(stream: BinaryIO) -> Iterator[BinaryIO]:
-    yield stream
+def _sink(stream: BinaryIO, path: Path | None) -> Iterator[BinaryIO]:
+    if path is None:
+        yield stream
+        return
+    with files.writing(path), files.atomic_file(path) as new:
+        yield new
 
 
 def _names(paths: Sequence[Path], forms: Sequence[InputFormat], targets: Sequence[OutputFormat]) -> list[str]:

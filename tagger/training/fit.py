@@ -58,15 +58,16 @@ def fit(
         Stopped: by a signal, after a checkpoint; `resume` goes on from there.
     """
     place = runtime.device(device)
-    if any(run.glob("checkpoint-*")):
-        raise CheckpointError(f"{run}: holds a training already; go on with --resume or choose another --out")
+    _refuse_taken(run)
     with records.Noted() as notices, runtime.seeded(settings.training.seed):
         data = corpora.load(settings)
         bundle = build.fresh(settings, data.train.sentences)
         if init_from is not None:
             _start_from(bundle, init_from)
         with _writing(run, notices):
-            files.replace(run / CONFIG, config.dump(settings).encode())
+            _refuse_taken(run)  # again: another training may have come and gone while this one read its data
+            with files.writing(run):
+                files.replace(run / CONFIG, config.dump(settings).encode())
             loop = Loop(settings, bundle, data, run, place, listen)
             loop.save_checkpoint()
             return _finish(loop, data, place)
@@ -93,14 +94,18 @@ def resume(run: Path, *, device: str = "auto", listen: Listener = lambda event: 
             return _finish(loop, data, place)
 
 
+def _refuse_taken(run: Path) -> None:
+    if any(run.glob("checkpoint-*")):
+        raise CheckpointError(f"{run}: holds a training already; go on with --resume or choose another --out")
+
+
 @contextmanager
 def _writing(run: Path, notices: records.Noted) -> Iterator[None]:
-    try:
+    with files.writing(run):
         run.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CheckpointError(f"{run}: cannot be written: {error.strerror}") from error
     with files.sole_writer(run):
-        files.tidy(run / BEST)
+        with files.writing(run):
+            files.recover(run)
         with records.logged(run, notices.records):
             yield
 
@@ -115,6 +120,7 @@ def _finish(loop: Loop, data: Corpora, device: torch.device) -> Outcome:
         log.info("test: %s", test.signature)
     final: list[dict[str, Any]] = [{"test": _figures(test), "epoch": metrics["epoch"]}] if test else []
     records.write_metrics(loop.run_directory, [*loop.history, *final])
+    records.plot(loop.run_directory, loop.history)
     return Outcome(best, metrics["epoch"], metrics["dev"]["score"], test)
 
 
@@ -140,6 +146,8 @@ def _start_from(bundle: Bundle, model: Path) -> None:
         if name in rows:
             old, new = rows[name]
             pairs = [(new[item], old[item]) for item in new.items if item in old]
+            if not pairs:
+                continue
             here, there = (torch.tensor(side) for side in zip(*pairs, strict=True))
             value[here] = found[there]
         elif found.shape == value.shape and (name != "head.crf.transitions" or source.tags.items == bundle.tags.items):

@@ -30,7 +30,7 @@ BEST = "model-best"
 
 @dataclass
 class Tally:
-    """Sums over the steps of an epoch so far; the loss in nats."""
+    """Sums over the steps of an epoch so far, the loss in nats; and the full rate of the last of them."""
 
     loss: float = 0.0
     sentences: int = 0
@@ -38,6 +38,7 @@ class Tally:
     clipped: int = 0
     steps: int = 0
     skipped: int = 0
+    rate: float = 0.0
     seconds: float = 0.0
 
 
@@ -101,6 +102,8 @@ class Loop:
                 if self.settings.checkpoint_steps and progress.steps % self.settings.checkpoint_steps == 0:
                     self.save_checkpoint()
             self._end_epoch(stop)
+            if stop.signum:
+                self._leave(stop, saved=True)
 
     def _take_step(self) -> None:
         progress, tally = self.progress, self.progress.tally
@@ -138,6 +141,7 @@ class Loop:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * factor
+        self.progress.tally.rate = self.settings.optimizer.rate * factor
         self.optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.network)
@@ -166,17 +170,18 @@ class Loop:
 
     def _end_epoch(self, stop: StopRequest) -> None:
         started = time.perf_counter()
+        self._check_weights()
         report = self._developed(stop)
         progress, tally = self.progress, self.progress.tally
         better = all(report.score > record["dev"]["score"] for record in self.history)
-        record = {
+        record: dict[str, Any] = {
             "epoch": progress.epoch + 1,
             "steps": progress.steps,
             "loss": tally.loss / max(tally.sentences, 1),
             "norm": tally.norm / max(tally.steps - tally.skipped, 1),
             "clipped": tally.clipped / max(tally.steps, 1),
             "skipped": tally.skipped,
-            "rate": self.optimizer.param_groups[0]["lr"],
+            "rate": tally.rate,
             "dev": _dev_figures(report),
             "best": better,
             "seconds": tally.seconds,
@@ -191,7 +196,6 @@ class Loop:
             checkpoint.save(self._evaluated(), self.run_directory / BEST, record)
         self.save_checkpoint()
         records.write_metrics(self.run_directory, self.history)
-        records.plot(self.run_directory, self.history)
         log.info(
             "epoch %d of %d: loss %.3f, norm %.2f, dev %.2f%s, %.0f s",
             progress.epoch,
@@ -215,8 +219,9 @@ class Loop:
         """Returns the model as it would be used: with averaged weights, if they are averaged."""
         return self.bundle if self.average is None else replace(self.bundle, network=cast(Network, self.average.module))
 
-    def _leave(self, stop: StopRequest) -> None:
-        self.save_checkpoint()
+    def _leave(self, stop: StopRequest, *, saved: bool = False) -> None:
+        if not saved:
+            self.save_checkpoint()
         log.info("stopped after step %d; go on with --resume", self.progress.steps)
         raise Stopped(stop.signum)
 
@@ -233,11 +238,22 @@ class Loop:
         return shuffled(self.encoded.lengths, over, pool=limits.pool, seed=self.settings.seed, epoch=epoch)
 
     def save_checkpoint(self) -> None:
-        """Writes all that `restore` needs in order to go on exactly from here."""
+        """Writes all that `restore` needs in order to go on exactly from here.
+
+        Raises:
+            TrainingError: a weight is not finite, and there is nothing to go on from.
+        """
+        self._check_weights()
         state = State(asdict(self.progress) | {"data": self.data.digests()}, self._tensors())
         metrics = self.history[-1] if self.history else {}
         keep = self.settings.keep_checkpoints
         checkpoint.add(self.run_directory, self.progress.steps, self.bundle, metrics, state, keep=keep)
+
+    def _check_weights(self) -> None:
+        for name, weight in self.network.named_parameters():
+            if not weight.isfinite().all():
+                where = f"epoch {self.progress.epoch + 1}, step {self.progress.step}"
+                raise TrainingError(f"{where}: {name} is not finite any more; try a lower rate")
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         tensors = {f"random.{name}": value for name, value in runtime.random_state().items()}
@@ -251,8 +267,14 @@ class Loop:
         """Takes up a state that `save_checkpoint` wrote.
 
         Raises:
-            CheckpointError: the data is not what the training began with.
+            CheckpointError: the data is not what the training began with, or the state is no such state.
         """
+        try:
+            self._take_up(state)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"{self.run_directory}: the state of the training is refused: {error}") from error
+
+    def _take_up(self, state: State) -> None:
         found = dict(state.progress)
         for part, digest in self.data.digests().items():
             if found["data"][part] != digest:

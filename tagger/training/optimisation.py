@@ -58,6 +58,7 @@ def factor(settings: Schedule, *, step: int, total: int, epoch: int, scores: Seq
         epoch: the epoch, from 0.
         scores: the dev scores of the epochs before, from which plateaus are told.
     """
+    step = min(step, total - 1)  # epochs may differ in their batches by a few, so that the total is only near
     rise = min(1.0, (step + 1) / (settings.warmup + 1))
     if settings.kind == "inverse":
         return rise / (1 + settings.decay * epoch)
@@ -66,16 +67,17 @@ def factor(settings: Schedule, *, step: int, total: int, epoch: int, scores: Seq
     if settings.kind == "linear":
         return rise * (total - step) / max(total - settings.warmup, 1) if step >= settings.warmup else rise
     if settings.kind == "onecycle":
-        return _one_cycle(step / max(total, 1), settings.peak)
+        return _one_cycle(step, total, settings.peak)
     return rise
 
 
-def _one_cycle(done: float, peak: float) -> float:
+def _one_cycle(step: int, total: int, peak: float) -> float:
     """Returns the cosine rise from 1/25 to 1 and the fall to 1/250000 of Smith and Topin (2018), as torch has them."""
     low, end = 1 / 25, 1 / 250_000
-    if done < peak:
-        return low + (1 - low) * (1 - math.cos(math.pi * done / peak)) / 2
-    return end + (1 - end) * (1 + math.cos(math.pi * (done - peak) / (1 - peak))) / 2
+    top = peak * total - 1  # torch counts from 0, and reaches the top and the end with a phase's last step
+    if step < top:
+        return low + (1 - low) * (1 - math.cos(math.pi * step / top)) / 2
+    return end + (1 - end) * (1 + math.cos(math.pi * (step - top) / (total - 1 - top))) / 2
 
 
 def plateaus(scores: Sequence[float], patience: int) -> int:

@@ -16,13 +16,15 @@ Records = Sequence[dict[str, Any]]
 
 def write_metrics(run: Path, records: Records) -> None:
     """Writes a line of JSON for each record, in place of the lines before."""
-    files.replace(run / METRICS, "".join(json.dumps(record) + "\n" for record in records).encode())
+    with files.writing(run):
+        files.replace(run / METRICS, "".join(json.dumps(record) + "\n" for record in records).encode())
 
 
 @contextmanager
 def logged(run: Path, notices: Sequence[logging.LogRecord]) -> Iterator[None]:
     """Writes what the package logs within the block to the run's train.log, after the notices that came before."""
-    handler = logging.FileHandler(run / LOG, encoding="utf-8")
+    with files.writing(run):
+        handler = logging.FileHandler(run / LOG, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     for notice in notices:
         handler.handle(notice)
@@ -73,5 +75,5 @@ def plot(run: Path, records: Records) -> None:
         axes.set_title(title, fontsize=9)
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)
-    with files.atomic_file(run / PLOT) as stream:
+    with files.writing(run), files.atomic_file(run / PLOT) as stream:
         figure.savefig(stream, format="png", dpi=120)

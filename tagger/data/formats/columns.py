@@ -61,8 +61,8 @@ class _Reader:
                 raise ConfigError("tags cannot be read without a tag column")
             self.columns.append(layout.number(layout.tag))
         self.tabs: bool | None = None
-        self.width = 0
-        self.document = -1
+        self.width = 0  # 0 until a row was read
+        self.document = 0
         self._begin()
 
     def _begin(self) -> None:
@@ -79,7 +79,7 @@ class _Reader:
             if self.rows and (self.closed or starts_document):
                 finished = self.end()
             if starts_document:
-                self.document += 1
+                self.document += bool(self.width)  # the first start in a file may follow its first sentences
             else:
                 self.first = self.first or number
                 self.rows.append(self._row(number, text))
@@ -94,7 +94,7 @@ class _Reader:
             return None
         tokens = tuple(row[self.columns[0]] for row in self.rows)
         tags = tuple(row[self.columns[1]] for row in self.rows) if self.tagged else ()
-        sentence = Sentence(tokens, tags, (), max(self.document, 0), self.first, tuple(self.raw))
+        sentence = Sentence(tokens, tags, (), self.document, self.first, tuple(self.raw))
         self._begin()
         return sentence
 
@@ -145,13 +145,16 @@ def write(sentence: Sentence, layout: Layout | None) -> Iterator[str]:
         return
     token = layout.number(layout.token)
     tag = None if layout.tag is None else layout.number(layout.tag)
-    tags = iter(sentence.tags)
-    for position, line in enumerate(sentence.raw):
-        text = _text(2 if position else 1, line)
-        if not text.strip(" \t") or _starts_document(text):
-            yield line
+    rows = [place for place, line in enumerate(sentence.raw) if _is_row(_text(2, line))]
+    # A byte-order mark makes a row of what is none in the file's first line, which comes before all others.
+    rows = rows[len(rows) - len(sentence) :]
+    tags = dict(zip(rows, sentence.tags, strict=True))
+    for place, line in enumerate(sentence.raw):
+        if place in tags:
+            number = sentence.line + place  # 1 for the file's first line alone
+            yield _with_tag(line, _text(number, line), token, tag, tags[place])
         else:
-            yield _with_tag(line, text, token, tag, next(tags))
+            yield line
 
 
 def _with_tag(line: str, text: str, token: int, tag: int | None, value: str) -> str:
@@ -170,6 +173,10 @@ def _with_tag(line: str, text: str, token: int, tag: int | None, value: str) -> 
 def _text(number: int, line: str) -> str:
     text = line.removesuffix("\n").removesuffix("\r")
     return text.removeprefix("\ufeff") if number == 1 else text
+
+
+def _is_row(text: str) -> bool:
+    return bool(text.strip(" \t")) and not _starts_document(text)
 
 
 def _starts_document(text: str) -> bool:

@@ -25,7 +25,7 @@ def read(source: Iterable[tuple[int, str]], name: str, tag: str, *, tagged: bool
     check_tag(tag)
     raw: list[str] = []
     rows: list[list[str]] = []
-    first, document, closed = 0, -1, False
+    first, document, begun, closed = 0, 0, False, False
     for number, line in source:
         text = _text(line.removeprefix("\ufeff") if number == 1 else line)
         if not text.strip():
@@ -34,12 +34,14 @@ def read(source: Iterable[tuple[int, str]], name: str, tag: str, *, tagged: bool
             yield _sentence(raw, rows, first, document, tag, tagged=tagged)
             raw, rows, first, closed = [], [], 0, False
         if text.startswith(("# newdoc", "#newdoc")):
-            document += 1
+            document += begun  # the first newdoc in a file may follow its first sentences
         elif text.strip() and not text.startswith("#"):
             row = _row(text, f"{name}:{number}")
             if row[0].isdecimal():
+                if tagged and not _get(row, tag):
+                    raise DataError(f"{name}:{number}: {tag} has no value in {row[_MISC]!r}")
                 rows.append(row)
-                first = first or number
+                first, begun = first or number, True
         raw.append(line)
     if raw:
         yield _sentence(raw, rows, first, document, tag, tagged=tagged)
@@ -48,7 +50,7 @@ def read(source: Iterable[tuple[int, str]], name: str, tag: str, *, tagged: bool
 def _sentence(raw: list[str], rows: list[list[str]], first: int, document: int, tag: str, *, tagged: bool) -> Sentence:
     tokens = tuple(row[_FORM] for row in rows)
     tags = tuple(_get(row, tag) for row in rows) if tagged else ()
-    return Sentence(tokens, tags, (), max(document, 0), first, tuple(raw))
+    return Sentence(tokens, tags, (), document, first, tuple(raw))
 
 
 def _row(text: str, place: str) -> list[str]:

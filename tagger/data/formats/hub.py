@@ -32,8 +32,8 @@ def read(name: str, split: str, *, token: str, tag: str, revision: str | None = 
         place = f"{name}, split {split}, row {number}"
         if not isinstance(tokens, list) or not isinstance(tags, list) or len(tokens) != len(tags):
             raise DataError(f"{place}: expected as many tags as tokens, each in a list")
-        if not all(isinstance(item, str) and item for item in tokens):
-            raise DataError(f"{place}: a token is empty or no text")
+        if not all(isinstance(item, str) and item and "\n" not in item for item in tokens):
+            raise DataError(f"{place}: a token is empty, no text or has a line break in it")
         yield Sentence(tuple(tokens), tuple(_tag(value, names, place) for value in tags), document=number)
 
 
@@ -61,8 +61,9 @@ def _rows(name: str, split: str, revision: str | None) -> Any:
             found = datasets.load_dataset("parquet", data_files=_parquet(path, split))
         else:
             found = datasets.load_dataset(name, revision=revision)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise DataError(f"{name}: not a dataset that can be read: {str(error).splitlines()[0]}") from error
+    except (OSError, ValueError, RuntimeError, LookupError, datasets.exceptions.DatasetsError) as error:
+        reason = str(error.__cause__ or error) or type(error).__name__
+        raise DataError(f"{name}: not a dataset that can be read: {' '.join(reason.split())[:200]}") from error
     if isinstance(found, datasets.Dataset):
         return found
     if split not in found:

@@ -1,0 +1,70 @@
+"""What many tests need: a tiny corpus, a recipe that learns it in a second, and a model trained on it."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from tagger import training
+from tagger.config import Config, parse
+
+TINY_RECIPE = """
+data: {{columns: [token, ner], token: token, tag: ner, train: {train}, dev: {dev}}}
+model:
+  words: {{width: 16}}
+  characters: {{width: 8, features: 8, dropout: 0.1}}
+  encoder: {{width: 16}}
+  dropout: {{input: 0.1, output: 0.1}}
+training:
+  epochs: 3
+  batches: {{sentences: 4}}
+  optimizer: {{kind: adamw, rate: 0.01}}
+"""
+
+_NAMES = ("Ada", "Grace", "Alan", "Edsger", "Barbara", "Donald")
+_PLACES = ("Paris", "Oslo", "Lima", "New York", "Cairo", "Quito")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Keeps tests, and the processes they start, from waiting for one another's threads."""
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def tiny_corpus() -> str:
+    """Returns 36 sentences in two columns, three documents, IOB2."""
+    blocks = []
+    for number, name in enumerate(_NAMES):
+        if number % 2 == 0:
+            blocks.append("-DOCSTART- O\n")
+        for place in _PLACES:
+            tokens = [f"{name} B-PER", "lives O", "in O"]
+            tokens += [f"{word} {'I' if inner else 'B'}-LOC" for inner, word in enumerate(place.split())]
+            blocks.append("\n".join([*tokens, ". O"]) + "\n")
+    return "\n".join(blocks) + "\n"
+
+
+@pytest.fixture
+def corpus_file(tmp_path: Path) -> Path:
+    """A file of the tiny corpus."""
+    path = tmp_path / "train.conll"
+    path.write_text(tiny_corpus())
+    return path
+
+
+@pytest.fixture
+def tiny_config(corpus_file: Path) -> Config:
+    """A recipe that trains and develops on the tiny corpus."""
+    return parse(TINY_RECIPE.format(train=corpus_file, dev=corpus_file), "tiny.yaml")
+
+
+@pytest.fixture(scope="session")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a model that has learned the tiny corpus; read it, never write into it."""
+    folder = tmp_path_factory.mktemp("model")
+    (folder / "train.conll").write_text(tiny_corpus())
+    recipe = TINY_RECIPE.format(train=folder / "train.conll", dev=folder / "train.conll")
+    config = parse(recipe, "tiny.yaml", overrides=["training.epochs=12"])
+    return training.fit(config, folder / "run", device="cpu").model

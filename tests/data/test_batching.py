@@ -1,0 +1,131 @@
+import random
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+
+from tagger.data.batching import MAX_CHARACTERS, Encoded, Lexicon, cut, full, shuffled
+from tagger.data.sentence import Sentence
+from tagger.data.vocab import SPECIAL, UNKNOWN, Vocab, capitals
+
+WORDS = Vocab((*SPECIAL, "the", "Cat", "sat", "00"))
+CHARACTERS = Vocab((*SPECIAL, *"acehst0"))
+TAGS = Vocab(["O", "NN", "VB"])
+SENTENCES = [
+    Sentence(("The", "Cat", "sat", "the", "Cat"), ("O", "NN", "VB", "O", "NN")),
+    Sentence(("the",), ("O",)),
+    Sentence(("27", "zebras", "sat"), ("O", "NN", "VB")),
+]
+
+
+@pytest.mark.parametrize("positions", [[0, 1, 2], [2, 0], [1], [1, 1]])
+def test_a_batch_restores_every_token_of_its_sentences(positions: list[int]):
+    batch = Encoded(SENTENCES, Lexicon(WORDS, CHARACTERS), TAGS).batch(positions)
+    chosen = [SENTENCES[position] for position in positions]
+    assert batch.lengths.tolist() == [len(one) for one in chosen]
+    assert batch.index.shape == batch.gold.shape == (len(chosen), max(map(len, chosen)))
+    for row, sentence in enumerate(chosen):
+        for place, (token, tag) in enumerate(zip(sentence.tokens, sentence.tags, strict=True)):
+            word = batch.index[row, place]
+            assert batch.words[word] == WORDS.lookup(token)
+            length = batch.character_lengths[word]
+            assert batch.characters[word, :length].tolist() == [CHARACTERS.ids.get(one, UNKNOWN) for one in token]
+            assert batch.capitals[word] == capitals(token)
+            assert batch.gold[row, place] == TAGS[tag]
+
+
+def test_each_distinct_word_stands_once_and_padding_is_0():
+    batch = Encoded(SENTENCES, Lexicon(WORDS, CHARACTERS), TAGS).batch([0, 1, 2])
+    assert len(batch.words) == len({token for one in SENTENCES for token in one.tokens})  # "The" is not "the"
+    assert batch.characters.shape == (len(batch.words), len("zebras"))
+    beyond = torch.arange(batch.characters.shape[1]) >= batch.character_lengths[:, None]
+    assert (batch.characters[beyond] == 0).all()
+    assert (batch.characters[~beyond] > 0).all()
+    padding = torch.arange(batch.index.shape[1]) >= batch.lengths[:, None]
+    assert (batch.index[padding] == 0).all()
+    assert (batch.gold[padding] == 0).all()
+
+
+def test_tensors_are_of_whole_numbers_and_stay_so_on_a_device():
+    batch = Encoded(SENTENCES, Lexicon(WORDS, CHARACTERS)).batch([0, 2])
+    assert batch.gold is None
+    moved = batch.to(torch.device("meta"))
+    assert moved.gold is None
+    for field in fields(batch):
+        if field.name != "gold":
+            assert getattr(batch, field.name).dtype == torch.int64
+            assert getattr(moved, field.name).device.type == "meta"
+    assert batch.to(torch.device("cpu")) is batch
+
+
+def test_a_batch_does_not_depend_on_what_its_lexicon_met_before():
+    fresh, used = Lexicon(WORDS, CHARACTERS), Lexicon(WORDS, CHARACTERS)
+    Encoded(SENTENCES[::-1], used)
+    for place in (0, 1, 2):
+        one, other = (Encoded(SENTENCES, lexicon).batch([place]) for lexicon in (fresh, used))
+        assert torch.equal(one.words[one.index], other.words[other.index])
+        assert torch.equal(one.characters[one.index], other.characters[other.index])
+
+
+def test_of_a_long_word_the_first_characters_are_seen():
+    long = "ch" * MAX_CHARACTERS
+    batch = Encoded([Sentence((long, "a"))], Lexicon(WORDS, CHARACTERS)).batch([0])
+    assert sorted(batch.character_lengths.tolist()) == [1, MAX_CHARACTERS]
+    longest = batch.characters[batch.index[0, 0]]
+    assert longest.tolist() == CHARACTERS.encode(long[:MAX_CHARACTERS])
+
+
+LENGTHS = [*random.Random(7).choices(range(1, 40), k=150), 500]
+LIMITS = [{"sentences": 1}, {"sentences": 7}, {"tokens": 64}, {"sentences": 5, "tokens": 90}]
+
+
+def assert_within(batches: list[list[int]], limit: dict[str, int]) -> None:
+    for batch in batches:
+        assert batch
+        padded = len(batch) * max(LENGTHS[position] for position in batch)
+        assert len(batch) <= limit.get("sentences", len(batch))
+        assert padded <= limit.get("tokens", padded) or len(batch) == 1
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_cutting_keeps_the_order_and_fills_each_batch_up_to_its_limit(limit: dict[str, int]):
+    order = list(range(len(LENGTHS)))[::-1]
+    batches = list(cut(order, LENGTHS, full(**limit)))
+    assert [position for batch in batches for position in batch] == order
+    assert_within(batches, limit)
+    for batch, following in zip(batches, batches[1:], strict=False):  # noqa: RUF007
+        more = [*batch, following[0]]
+        assert full(**limit)(len(more), max(LENGTHS[position] for position in more))
+
+
+def test_nothing_is_cut_into_nothing():
+    assert list(cut([], [], full(sentences=2))) == shuffled([], full(sentences=2), pool=4, seed=1, epoch=0) == []
+
+
+@pytest.mark.parametrize("pool", [1, 2, 20, 1000])
+@pytest.mark.parametrize("limit", LIMITS)
+def test_an_epoch_takes_every_sentence_once_and_stays_within_the_limits(pool: int, limit: dict[str, int]):
+    batches = shuffled(LENGTHS, full(**limit), pool=pool, seed=3, epoch=1)
+    assert sorted(position for batch in batches for position in batch) == list(range(len(LENGTHS)))
+    assert_within(batches, limit)
+
+
+@pytest.mark.parametrize("pool", [1, 20])
+def test_the_same_seed_and_epoch_give_the_same_batches_and_others_do_not(pool: int):
+    def batches(seed: int, epoch: int) -> list[list[int]]:
+        return shuffled(LENGTHS, full(sentences=7), pool=pool, seed=seed, epoch=epoch)
+
+    state = np.random.get_state()[1].tolist()
+    assert batches(3, 1) == batches(3, 1)
+    found = {str(batches(seed, epoch)) for seed in (3, 4, 2**63 - 1) for epoch in (0, 1, 2)}
+    assert len(found) == 9
+    assert np.random.get_state()[1].tolist() == state  # no global random state is touched
+
+
+def test_pools_spare_padding():
+    def padded(pool: int) -> int:
+        batches = shuffled(LENGTHS, full(sentences=7), pool=pool, seed=3, epoch=1)
+        return sum(len(batch) * max(LENGTHS[position] for position in batch) for batch in batches)
+
+    assert padded(1000) < 0.8 * padded(1)

@@ -1,0 +1,226 @@
+import random
+from dataclasses import replace
+from io import BytesIO
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tagger.data import sources
+from tagger.data.formats import columns
+from tagger.data.formats.columns import Layout
+from tagger.data.sentence import Sentence
+from tagger.errors import ConfigError, DataError
+
+
+def read(data: str | bytes, layout: Layout | None = None, *, tagged: bool = True) -> list[Sentence]:
+    raw = data.encode() if isinstance(data, str) else data
+    return list(sources.read(BytesIO(raw), form="columns", layout=layout or Layout(), tagged=tagged, name="x.conll"))
+
+
+def written(sentences: list[Sentence], layout: Layout | None = None) -> str:
+    return "".join(line for sentence in sentences for line in columns.write(sentence, layout or Layout()))
+
+
+def content(sentences: list[Sentence]) -> list[tuple]:
+    return [(one.tokens, one.tags, one.document, one.line) for one in sentences if one.tokens]
+
+
+WORD = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters=" \t\r\n\0\ufeff")
+    | st.sampled_from("\u2028\u0085\xa0\x0b-O"),
+    min_size=1,
+    max_size=4,
+)
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> tuple[str, str, list[list[str]], Layout]:
+    """Draws a file, what it must be once every tag is NEW, its tokens, and its layout."""
+    tabs, width = draw(st.booleans()), draw(st.integers(2, 4))
+    field = st.lists(WORD, min_size=1, max_size=2).map(" ".join) if tabs else WORD
+    gap = st.just("\t") if tabs else st.text(" ", min_size=1, max_size=3)
+    edge = st.just("") if tabs else st.text(" ", max_size=2)
+    end = st.sampled_from(["\n", "\r\n"])
+    token, tag = draw(st.permutations(range(width)))[:2]
+    before = after = draw(st.sampled_from(["", "\ufeff"]))
+    tokens: list[list[str]] = []
+    for _ in range(draw(st.integers(1, 3))):
+        tokens.append([])
+        for _ in range(draw(st.integers(1, 3))):
+            fields, gaps = draw(st.tuples(*[field] * width)), draw(st.tuples(*[gap] * (width - 1)))
+            left, right, close = draw(edge), draw(edge), draw(end)
+            tokens[-1].append(fields[token])
+            changed = [*fields[:tag], "NEW", *fields[tag + 1 :]]
+            before += left + "".join(a + b for a, b in zip(fields, (*gaps, ""), strict=True)) + right + close
+            after += left + "".join(a + b for a, b in zip(changed, (*gaps, ""), strict=True)) + right + close
+        blank = "".join(draw(st.lists(st.builds(str.__add__, st.text(" \t", max_size=2), end), min_size=1, max_size=3)))
+        before, after = before + blank, after + blank
+    if draw(st.booleans()):
+        before, after = before.rstrip("\r\n"), after.rstrip("\r\n")
+    return before, after, tokens, Layout(token, tag - width if draw(st.booleans()) else tag)
+
+
+@settings(deadline=None)
+@given(documents())
+def test_what_is_written_differs_from_what_was_read_in_the_tags_alone(drawn: tuple):
+    before, after, tokens, layout = drawn
+    sentences = read(before, layout)
+    assert [list(one.tokens) for one in sentences] == tokens
+    assert written(sentences, layout) == before
+    assert written([replace(one, tags=("NEW",) * len(one)) for one in sentences], layout) == after
+
+
+@settings(deadline=None)
+@given(documents())
+def test_line_ends_and_a_mark_and_a_missing_last_line_end_do_not_change_the_data(drawn: tuple):
+    before, _, _, layout = drawn
+    clean = before.removeprefix("\ufeff").replace("\r\n", "\n")
+    expected = content(read(clean, layout))
+    for variant in ("\ufeff" + clean, clean.replace("\n", "\r\n"), clean.rstrip("\n"), clean + "\n \n"):
+        assert content(read(variant, layout)) == expected
+
+
+@pytest.mark.parametrize("width", range(1, 13))
+def test_rows_of_any_width_are_read_and_a_shorter_or_longer_row_is_reported(width: int):
+    row = " ".join(f"field{number}" for number in range(width))
+    assert read(f"{row}\n{row}\n", tagged=False)[0].tokens == ("field0", "field0")
+    if width > 1:
+        assert read(row)[0].tags == (f"field{width - 1}",)
+        with pytest.raises(DataError, match=rf"^x.conll:3: expected {width} columns as above, found {width - 1} in "):
+            read(f"{row}\n\n{row.rsplit(' ', 1)[0]}", tagged=False)
+    with pytest.raises(DataError, match=rf"^x.conll:2: expected {width} columns as above, found {width + 1} in "):
+        read(f"{row}\n{row} more\n", tagged=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("codes\n", r"x.conll:1: expected at least 2 columns, found 1 in 'codes'. Are the token and tag columns"),
+        ("a X\n\nb  X  Y\n", r"x.conll:3: expected 2 columns as above, found 3 in 'b  X  Y'. Are sentences separated"),
+        ("a X\nb\tX\n", r"x.conll:2: found a tab in 'b\\tX', expected spaces as above"),
+        ("a\tX\nb X\n", r"x.conll:2: expected 2 columns as above, found 1 in 'b X'"),
+        ("a\tX\nb\t\n", r"x.conll:2: column -1 is empty in 'b\\t'"),
+        ("\tX\n", r"x.conll:1: column 0 is empty in '\\tX'"),
+        (f"a X\n{'b' * 70}\n", rf"x.conll:2: .* found 1 in '{'b' * 60}…'"),
+    ],
+)
+def test_a_bad_row_is_reported_with_its_line_and_what_was_expected(text: str, message: str):
+    with pytest.raises(DataError, match=f"^{message}"):
+        read(text)
+
+
+@pytest.mark.parametrize(
+    ("layout", "token", "tag"),
+    [
+        (Layout(), "EU", "I-NP"),
+        (Layout(0, 1), "EU", "NNP"),
+        (Layout(-2, -3), "NNP", "EU"),
+        (Layout("word", "pos", ("word", "pos", "chunk")), "EU", "NNP"),
+    ],
+)
+def test_columns_go_by_number_by_number_from_the_end_or_by_name(layout: Layout, token: str, tag: str):
+    assert content(read("EU NNP I-NP\n", layout)) == [((token,), (tag,), 0, 1)]
+
+
+def test_a_column_that_is_not_there_is_an_error():
+    with pytest.raises(ConfigError, match="no column is called 'ner'; the columns are word, pos"):
+        read("EU NNP\n", Layout("word", "ner", ("word", "pos")))
+    with pytest.raises(ConfigError, match=r"the columns are none: name them in data\.columns"):
+        read("EU NNP\n", Layout(0, "ner"))
+    with pytest.raises(ConfigError, match="without a tag column"):
+        read("EU NNP\n", Layout(tag=None))
+    with pytest.raises(DataError, match=r"x\.conll:1: expected at least 4 columns, found 2"):
+        read("EU NNP\n", Layout(0, 3))
+
+
+DOCUMENTS = "-DOCSTART- -X- O\n\nEU B-X\nsays O\n-DOCSTART- O\n\nno O\n\n-DOCSTART-\n\nyes O\n\nno O\n"
+
+
+def test_document_starts_bound_sentences_and_are_written_back():
+    sentences = read(DOCUMENTS)
+    assert [(one.document, one.line, one.tokens) for one in sentences] == [
+        (0, 3, ("EU", "says")),
+        (1, 7, ("no",)),
+        (2, 11, ("yes",)),
+        (2, 13, ("no",)),
+    ]
+    assert written(sentences) == DOCUMENTS
+
+
+def test_what_stands_before_the_first_document_start_is_a_document_of_its_own():
+    assert [one.document for one in read(DOCUMENTS.split("\n\n", 1)[1])] == [0, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    "text", ["\n", "\r\n \n\t\n", "\ufeff", "\ufeff\n", "-DOCSTART- O\n", "\ufeff-DOCSTART-\tO\n\n\n"]
+)
+def test_lines_without_a_sentence_are_kept_in_one_without_tokens(text: str):
+    (only,) = read(text)
+    assert (only.tokens, only.tags, only.line) == ((), (), 0)
+    assert written([only]) == text
+
+
+def test_an_empty_file_holds_nothing():
+    assert read("") == []
+
+
+@pytest.mark.parametrize(
+    ("layout", "before", "after"),
+    [
+        (Layout(), "EU\nsays \n", "EU NEW\nsays NEW \n"),
+        (Layout(), "\ufeffEU\r\n", "\ufeffEU NEW\r\n"),
+        (Layout(tag=None), "EU  NNP\n", "EU  NNP  NEW\n"),
+        (Layout(tag=None), "EU\tNNP", "EU\tNNP\tNEW"),
+        (Layout(0, 3), "EU NNP I-NP\n", "EU NNP I-NP NEW\n"),
+        (Layout(1, -2), " a b", " NEW b"),
+        (Layout(tag=None), "a X\n\n\ufeff-DOCSTART- Y\nb Z\n", "a X NEW\n\n\ufeff-DOCSTART- Y NEW\nb Z NEW\n"),
+        (Layout(tag=None), "a\n\n\ufeff\nb\n", "a NEW\n\n\ufeff NEW\nb NEW\n"),
+    ],
+)
+def test_a_file_without_a_tag_column_gets_one_at_the_end(layout: Layout, before: str, after: str):
+    sentences = read(before, layout, tagged=False)
+    assert [one.tags for one in sentences if one.tags] == []
+    assert written([replace(one, tags=("NEW",) * len(one)) for one in sentences], layout) == after
+
+
+def test_a_sentence_of_another_format_is_written_as_token_and_tag():
+    lines = columns.write(Sentence(("EU", "says"), ("B-X", "O"), raw=("EU says\n",)), None)
+    assert "".join(lines) == "EU B-X\nsays O\n\n"
+
+
+PIECES = [
+    b" ",
+    b" ",
+    b"\t",
+    b"\n",
+    b"\n",
+    b"\r\n",
+    b"a",
+    b"B-X",
+    b"O",
+    b"-DOCSTART-",
+    b"a O\n",
+    b"b O\n",
+    b"\0",
+    b"\xff",
+]
+PIECES += ["\ufeff".encode(), "\u2028".encode(), "\x85\xa0é".encode(), b"\n\n"]
+
+
+def test_random_bytes_come_back_as_they_were_or_are_refused():
+    draw, kept = random.Random(3), 0
+    for _ in range(4000):
+        data = b"".join(draw.choices(PIECES, k=draw.randint(0, 12)))
+        layout, tagged = draw.choice([Layout(), Layout(0, 1), Layout(tag=None), Layout(-1, 0)]), draw.random() < 0.5
+        try:
+            sentences = read(data, layout, tagged=tagged and layout.tag is not None)
+        except DataError:
+            continue
+        assert "".join("".join(one.raw) for one in sentences).encode() == data
+        tagged_anew = [replace(one, tags=("NEW",) * len(one)) for one in sentences]
+        again = read(written(tagged_anew, layout), tagged=False)
+        assert [len(one) for one in again] == [len(one) for one in sentences]
+        assert written(tagged_anew, layout).count("NEW") == sum(map(len, sentences))
+        kept += any(one.tokens for one in sentences)
+    assert kept > 500

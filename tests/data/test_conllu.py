@@ -1,0 +1,163 @@
+import random
+from dataclasses import replace
+from io import BytesIO
+
+import pytest
+
+from tagger.data import sources
+from tagger.data.formats import conllu
+from tagger.data.formats.columns import Layout
+from tagger.data.sentence import Sentence
+from tagger.errors import ConfigError, DataError
+
+FILE = """\
+# newdoc id = one
+# sent_id = 1
+1\tSue\tSue\tPROPN\tNNP\t_\t2\tnsubj\t_\tSpaceAfter=No|NER=B-PER
+2-3\tdidn't\t_\t_\t_\t_\t_\t_\t_\tNER=ignored
+2\tdid\tdo\tAUX\tVBD\t_\t0\troot\t_\t_
+3\tn't\tnot\tPART\tRB\tPolarity=Neg\t2\tadvmod\t_\tNER=O|X=1
+3.1\tlike\tlike\tVERB\tVB\t_\t_\t_\t2:conj\t_
+
+# sent_id = 2
+#\t9\tcolumns\tand\ttabs\tin\ta\tcomment\tare\tno row
+1\tNew York\tNew York\tPROPN\tNNP\t_\t0\troot\t_\tXNER=B-LOC
+
+
+# newdoc id = two
+1\tn\u00b0 7\tno\tNOUN\tNN\t_\t0\troot\t_\t_
+
+"""
+
+
+def read(data: str | bytes, tag: str = "upos", *, tagged: bool = True) -> list[Sentence]:
+    raw = data.encode() if isinstance(data, str) else data
+    found = sources.read(BytesIO(raw), form="conllu", layout=Layout(tag=tag), tagged=tagged, name="x.conllu")
+    return list(found)
+
+
+def written(sentences: list[Sentence], tag: str, *, as_read: bool = True) -> str:
+    return "".join(line for sentence in sentences for line in conllu.write(sentence, tag, as_read=as_read))
+
+
+@pytest.mark.parametrize(
+    ("tag", "tags"),
+    [
+        ("upos", [("PROPN", "AUX", "PART"), ("PROPN",), ("NOUN",)]),
+        ("xpos", [("NNP", "VBD", "RB"), ("NNP",), ("NN",)]),
+        ("misc:NER", [("B-PER", "O", "O"), ("O",), ("O",)]),
+        ("misc:X", [("O", "O", "1"), ("O",), ("O",)]),
+    ],
+)
+def test_words_alone_are_tokens_and_their_tag_is_upos_xpos_or_a_key_of_misc(tag: str, tags: list):
+    sentences = read(FILE, tag)
+    assert [one.tokens for one in sentences] == [("Sue", "did", "n't"), ("New York",), ("n\u00b0 7",)]
+    assert [one.tags for one in sentences] == tags
+    assert [(one.document, one.line) for one in sentences] == [(0, 3), (0, 11), (1, 15)]
+    assert [one.tags for one in read(FILE, tag, tagged=False)] == [()] * 3
+
+
+@pytest.mark.parametrize("tag", ["upos", "xpos"])
+@pytest.mark.parametrize(
+    "change", [str, lambda text: text.replace("\n", "\r\n"), lambda text: f"\ufeff{text.rstrip()}"]
+)
+def test_what_is_written_differs_from_what_was_read_in_the_tags_alone(tag: str, change):
+    text = change(FILE)
+    sentences = read(text, tag)
+    assert written(sentences, tag) == text
+    column, expected = {"upos": 3, "xpos": 4}[tag], []
+    for line in text.split("\n"):
+        row = line.split("\t")
+        if row[0].lstrip("\ufeff").isdigit():
+            row[column] = "NEW"
+        expected.append("\t".join(row))
+    assert written([replace(one, tags=("NEW",) * len(one)) for one in sentences], tag) == "\n".join(expected)
+
+
+def test_a_key_of_misc_is_replaced_in_its_place_or_added_at_the_end():
+    lines = written([replace(one, tags=("NEW",) * len(one)) for one in read(FILE, "misc:NER")], "misc:NER").split("\n")
+    misc = [line.split("\t")[9] for line in lines if "\t_\t" in line]
+    assert misc == [
+        "SpaceAfter=No|NER=NEW",
+        "NER=ignored",
+        "NER=NEW",
+        "NER=NEW|X=1",
+        "_",
+        "XNER=B-LOC|NER=NEW",
+        "NER=NEW",
+    ]
+    assert [line for line in lines if "NER" not in line] == [
+        line for line in FILE.split("\n") if line.startswith(("#", "3.1")) or not line
+    ]
+
+
+@pytest.mark.parametrize("change", [lambda text: f"\ufeff{text}", lambda text: text.replace("\n", "\r\n"), str.rstrip])
+def test_a_mark_other_line_ends_and_a_missing_last_line_end_do_not_change_the_data(change):
+    def content(text: str) -> list[tuple]:
+        return [(one.tokens, one.tags, one.document, one.line) for one in read(text, "misc:NER")]
+
+    assert content(change(FILE)) == content(FILE)
+
+
+def test_what_stands_before_the_first_newdoc_is_a_document_of_its_own():
+    assert [one.document for one in read(FILE.removeprefix("# newdoc id = one\n"))] == [0, 0, 1]
+
+
+def test_lines_without_a_word_are_kept_in_a_sentence_without_tokens():
+    for text in ("\n\n", "# text\n", "# newdoc\n\n", "\ufeff"):
+        (only,) = read(text)
+        assert only.tokens == ()
+        assert written([only], "upos") == text
+    assert read("") == []
+
+
+@pytest.mark.parametrize(("tag", "place"), [("upos", 3), ("xpos", 4), ("misc:NER", 9)])
+def test_sentences_of_other_formats_are_made_anew(tag: str, place: int):
+    text = written([Sentence(("EU", "says"), ("B-X", "O"), raw=("EU says\n",))], tag, as_read=False)
+    rows = [line.split("\t") for line in text.removesuffix("\n\n").split("\n")]
+    assert [row[:2] for row in rows] == [["1", "EU"], ["2", "says"]]
+    assert [row[place].removeprefix("NER=") for row in rows] == ["B-X", "O"]
+    assert all(row.count("_") == 7 and len(row) == 10 for row in rows)
+    assert read(text, tag)[0].tags == ("B-X", "O")
+
+
+ROW = "1\tSue\tSue\tPROPN\tNNP\t_\t0\troot\t_\t_"
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("1 Sue PROPN", r"expected 10 columns separated by tabs, found 1 in '1 Sue PROPN'"),
+        (f"{ROW}\t_", "expected 10 columns separated by tabs, found 11 in"),
+        (ROW.replace("1", "one"), "expected a word's id such as 3, 3-4 or 3.1, found 'one'"),
+        (ROW.replace("1", ""), "expected a word's id such as 3, 3-4 or 3.1, found ''"),
+        (ROW.replace("PROPN", ""), "column 3 is empty; CoNLL-U writes _ there"),
+        (f"{ROW[:-1]}X=1|NER=", "misc:NER has no value in 'X=1|NER='"),
+    ],
+)
+def test_a_bad_row_is_reported_with_its_line(row: str, message: str):
+    with pytest.raises(DataError, match=rf"^x\.conllu:4: {message}"):
+        read(f"# text\n{ROW}\n\n{row}\n", "misc:NER")
+
+
+@pytest.mark.parametrize("tag", ["ner", "-1", "misc:", "misc"])
+def test_a_tag_that_conllu_has_no_place_for_is_an_error(tag: str):
+    with pytest.raises(ConfigError, match=f"the tag must be upos, xpos or misc:KEY, got '{tag}'"):
+        read(FILE, tag)
+
+
+def test_random_bytes_come_back_as_they_were_or_are_refused():
+    row, draw, kept = ROW.encode(), random.Random(4), 0
+    pieces = [row, row, row + b"\n", b"\n", b"\r\n", b"# newdoc\n", b"#", b"\xef\xbb\xbf", b"\xff", b"\0", b"\xc2\x85"]
+    pieces += [row.replace(b"1", b"1-2") + b"\n", row.replace(b"1", b"1.1") + b"\n", b"\t", b" ", b"\xe2\x80\xa8"]
+    for _ in range(3000):
+        data = b"".join(draw.choices(pieces, k=draw.randint(0, 8)))
+        try:
+            sentences = read(data)
+        except DataError:
+            continue
+        kept += any(one.tokens for one in sentences)
+        assert written(sentences, "upos").encode() == data
+        anew = written([replace(one, tags=("NEW",) * len(one)) for one in sentences], "upos")
+        assert anew.count("NEW") == sum(map(len, sentences))
+    assert kept > 200

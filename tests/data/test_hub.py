@@ -1,0 +1,167 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import datasets
+import pytest
+
+from tagger.data import sources
+from tagger.data.formats import hub
+from tagger.data.formats.columns import Layout
+from tagger.data.sentence import Sentence
+from tagger.errors import DataError
+
+NAMED = datasets.Features(
+    {
+        "id": datasets.Value("string"),
+        "tokens": datasets.List(datasets.Value("string")),
+        "ner_tags": datasets.List(datasets.ClassLabel(names=["O", "B-PER", "I-PER"])),
+    }
+)
+ROWS = {"id": ["1", "2"], "tokens": [["Ada", "Lovelace"], ["no"]], "ner_tags": [[1, 2], [0]]}
+EXPECTED = [Sentence(("Ada", "Lovelace"), ("B-PER", "I-PER")), Sentence(("no",), ("O",), document=1)]
+
+
+@pytest.fixture(autouse=True)
+def _offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    datasets.disable_progress_bars()
+    yield
+    datasets.enable_progress_bars()
+
+
+def made(rows: dict = ROWS, features: datasets.Features | None = NAMED) -> datasets.Dataset:
+    return datasets.Dataset.from_dict(rows, features)
+
+
+def read(path: Path, split: str = "train", tag: str = "ner_tags") -> list[Sentence]:
+    return list(hub.read(str(path), split, token="tokens", tag=tag))
+
+
+def parquet(folder: Path, name: str, dataset: datasets.Dataset) -> None:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    dataset.to_parquet(folder / name)
+
+
+@pytest.mark.parametrize("pattern", ["{}.parquet", "{}-00000-of-00001.parquet", "data/{}-0.parquet", "{}/0000.parquet"])
+def test_parquet_files_are_read_by_the_split_that_names_them(tmp_path: Path, pattern: str):
+    folder = tmp_path / "corpus"
+    parquet(folder, pattern.format("train"), made())
+    parquet(folder, pattern.format("validation"), made().select([1]))
+    assert read(folder) == EXPECTED
+    assert [one.tokens for one in read(folder, "validation")] == [("no",)]
+    with pytest.raises(DataError, match=r"corpus: no split 'test'; it has train, validation$"):
+        read(folder, "test")
+
+
+def test_the_shards_of_a_split_are_read_in_order(tmp_path: Path):
+    for shard in range(3):
+        row = {"id": ["x"], "tokens": [[f"token{shard}"]], "ner_tags": [[0]]}
+        parquet(tmp_path / "corpus", f"train-0000{shard}-of-00003.parquet", made(row))
+    assert [one.tokens for one in read(tmp_path / "corpus")] == [("token0",), ("token1",), ("token2",)]
+
+
+def test_a_single_parquet_file_is_whatever_split_is_asked_for(tmp_path: Path):
+    parquet(tmp_path, "some.parquet", made())
+    assert read(tmp_path / "some.parquet", "test") == EXPECTED
+
+
+def test_a_saved_dataset_and_a_saved_dict_of_splits_are_read(tmp_path: Path):
+    made().save_to_disk(tmp_path / "one")
+    datasets.DatasetDict({"train": made(), "dev": made().select([1])}).save_to_disk(tmp_path / "dict")
+    assert read(tmp_path / "one") == read(tmp_path / "dict") == EXPECTED
+    with pytest.raises(DataError, match=r"dict: no split 'test'; it has train, dev$"):
+        read(tmp_path / "dict", "test")
+
+
+def test_tags_may_be_text(tmp_path: Path):
+    made({"tokens": [["a", "b"]], "pos": [["NN", "VB"]]}, None).save_to_disk(tmp_path / "one")
+    assert read(tmp_path / "one", tag="pos")[0].tags == ("NN", "VB")
+
+
+def test_a_corpus_is_named_for_its_dataset_and_split_and_must_hold_a_sentence(tmp_path: Path):
+    made().save_to_disk(tmp_path / "conll")
+    layout = Layout("tokens", "ner_tags")
+    found = sources.dataset(str(tmp_path / "conll"), "train", layout=layout, revision=None)
+    assert (found.name, found.tokens) == ("conll:train", 3)
+    made({"id": [""], "tokens": [[]], "ner_tags": [[]]}).save_to_disk(tmp_path / "empty")
+    with pytest.raises(DataError, match=r"empty, split train: holds no sentence$"):
+        sources.dataset(str(tmp_path / "empty"), "train", layout=layout, revision=None)
+
+
+def test_a_missing_column_is_named_with_those_there(tmp_path: Path):
+    made().save_to_disk(tmp_path / "one")
+    with pytest.raises(DataError, match=r"one: no column 'tag' in split 'train'; it has id, tokens, ner_tags$"):
+        read(tmp_path / "one", tag="tag")
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ({"tokens": [["a"], ["a", "b"]], "ner_tags": [["O"], ["O"]]}, "row 1: expected as many tags as tokens"),
+        ({"tokens": ["a b"], "ner_tags": ["O O"]}, "row 0: expected as many tags as tokens, each in a list"),
+        ({"tokens": [["a", ""]], "ner_tags": [["O", "O"]]}, "row 0: a token is empty, no text or has a line break"),
+        ({"tokens": [["a", "\n"]], "ner_tags": [["O", "O"]]}, "row 0: a token is empty, no text or has a line break"),
+        ({"tokens": [[1]], "ner_tags": [["O"]]}, "row 0: a token is empty, no text"),
+        (
+            {"tokens": [["a"]], "ner_tags": [[3]]},
+            "row 0: 3 is no tag; expected text, or a number that the dataset names",
+        ),
+        ({"tokens": [["a", "b"]], "ner_tags": [["O", None]]}, "row 0: None is no tag"),
+        ({"tokens": [["a"]], "ner_tags": [[""]]}, "row 0: '' is no tag"),
+    ],
+)
+def test_a_row_that_is_no_tagged_sentence_is_reported(tmp_path: Path, rows: dict, message: str):
+    made(rows, None).save_to_disk(tmp_path / "bad")
+    with pytest.raises(DataError, match=f"bad, split train, {message}"):
+        read(tmp_path / "bad")
+
+
+def empty(path: Path) -> None:
+    path.mkdir()
+
+
+def damaged(path: Path) -> None:
+    path.mkdir()
+    (path / "train.parquet").write_bytes(b"PAR1 no parquet")
+
+
+def cut_short(path: Path) -> None:
+    parquet(path, "train.parquet", made())
+    data = (path / "train.parquet").read_bytes()
+    (path / "train.parquet").write_bytes(data[: len(data) // 2] + data[-400:])
+
+
+def unlike(path: Path) -> None:
+    parquet(path, "train-0.parquet", made())
+    parquet(path, "train-1.parquet", made({"words": ["a"]}, None))
+
+
+def without_state(path: Path) -> None:
+    made().save_to_disk(path)
+    (path / "dataset_info.json").unlink()
+
+
+def with_half_a_table(path: Path) -> None:
+    made().save_to_disk(path)
+    (table,) = path.glob("*.arrow")
+    table.write_bytes(table.read_bytes()[:300])
+
+
+def with_an_empty_state(path: Path) -> None:
+    made().save_to_disk(path)
+    (path / "state.json").write_text("{}")
+
+
+FAULTS = [empty, damaged, cut_short, unlike, without_state, with_half_a_table, with_an_empty_state, lambda path: None]
+
+
+@pytest.mark.parametrize("make", FAULTS)
+def test_what_is_no_dataset_is_one_line(tmp_path: Path, make: Callable[[Path], None]):
+    make(tmp_path / "no corpus")
+    with pytest.raises(
+        DataError, match=r"no corpus: (holds no parquet file|not a dataset that can be read: .)"
+    ) as caught:
+        read(tmp_path / "no corpus")
+    assert "\n" not in str(caught.value)

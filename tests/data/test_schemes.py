@@ -1,0 +1,125 @@
+from itertools import product
+
+import pytest
+from seqeval.metrics.sequence_labeling import get_entities
+
+from tagger.choices import Scheme, options
+from tagger.data import schemes
+from tagger.data.sentence import Span
+from tests import conlleval
+
+
+def strings(alphabet: list[str], longest: int) -> list[tuple[str, ...]]:
+    return [tags for length in range(1, longest + 1) for tags in product(alphabet, repeat=length)]
+
+
+IOB = strings(["O", "B-X", "I-X", "B-Y", "I-Y"], 5)
+IOBES = strings(["O", *(f"{prefix}-{kind}" for prefix in "BIES" for kind in "XY")], 4)
+SCHEMES: tuple[Scheme, ...] = options(Scheme)
+
+
+def triples(tags: tuple[str, ...]) -> list[tuple[str, int, int]]:
+    return [(span.type, span.start, span.end) for span in schemes.spans_of(tags)]
+
+
+def test_every_iob_string_has_the_spans_that_conlleval_finds():
+    assert len(IOB) == 3905
+    assert {tags: triples(tags) for tags in IOB} == {tags: conlleval.chunks(tags) for tags in IOB}
+
+
+def test_every_iobes_string_has_the_spans_that_seqeval_finds():
+    found = {tags: [(kind, start, last + 1) for kind, start, last in get_entities(list(tags))] for tags in IOBES}
+    assert {tags: triples(tags) for tags in IOBES} == found
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_spans_survive_being_spelt_in_a_scheme_and_break_nothing(scheme: Scheme):
+    for tags in IOB + IOBES:
+        spelt = schemes.convert(tags, scheme)
+        assert len(spelt) == len(tags)
+        assert schemes.spans_of(spelt) == schemes.spans_of(tags)
+        assert schemes.broken(spelt, scheme) == []
+
+
+@pytest.mark.parametrize(("scheme", "corpus"), [("IOB1", IOB), ("IOB2", IOB), ("IOBES", IOBES)])
+def test_a_string_is_broken_unless_it_is_how_the_scheme_spells_its_spans(scheme: Scheme, corpus: list):
+    for tags in corpus:
+        assert (schemes.broken(tags, scheme) == []) == (schemes.convert(tags, scheme) == tags), tags
+
+
+@pytest.mark.parametrize(
+    ("tags", "scheme", "places"),
+    [
+        ("I-X O B-X I-Y", "IOB2", [0, 3]),
+        ("B-X I-X B-X B-Y", "IOB1", [0, 3]),
+        ("B-X O I-X S-X E-X B-Y", "IOBES", [1, 2, 3, 4, 6]),  # 6 is the end, within a span
+    ],
+)
+def test_broken_tags_are_told_by_position(tags: str, scheme: Scheme, places: list[int]):
+    words = tags.split()
+    assert schemes.broken(words, scheme) == places
+    assert schemes.count_broken([words, [], words], scheme) == 2 * len(places)
+
+
+@pytest.mark.parametrize(
+    ("foreign", "iobes"),
+    [
+        ("U-X B-X L-X O B-Y I-Y L-Y", "S-X B-X E-X O B-Y I-Y E-Y"),
+        ("S-X B-X E-X O B-Y M-Y E-Y", "S-X B-X E-X O B-Y I-Y E-Y"),
+    ],
+)
+def test_bilou_and_bmes_are_read_as_iobes(foreign: str, iobes: str):
+    assert schemes.convert(foreign.split(), "IOBES") == tuple(iobes.split())
+    assert schemes.spans_of(foreign.split()) == schemes.spans_of(iobes.split())
+    assert schemes.broken(foreign.split(), "IOBES") == []
+
+
+@pytest.mark.parametrize(
+    ("tags", "detected"),
+    [
+        ("I-X I-X B-X O", ("IOB1", "IOB1", 0)),
+        ("B-X I-X B-X O", ("IOB2", "IOB2", 0)),
+        ("B-X E-X S-Y", ("IOBES", "IOBES", 0)),
+        ("S-Y O", ("IOBES", "IOBES", 0)),
+        ("U-X B-X L-X", ("IOBES", "BILOU", 0)),
+        ("U-X", ("IOBES", "BILOU", 0)),
+        ("B-X M-X E-X", ("IOBES", "BMES", 0)),
+        ("B-X M-X", ("IOBES", "BMES", 1)),
+        ("B-X-Y I-X-Y", ("IOB2", "IOB2", 0)),
+        ("NN VB O", (None, "plain tags", 0)),
+        ("B-X NN", (None, "plain tags", 0)),
+        ("B- I-", (None, "plain tags", 0)),
+        ("O O", (None, "plain tags", 0)),
+    ],
+)
+def test_the_scheme_of_a_corpus_is_detected_and_named(tags: str, detected: tuple):
+    assert schemes.detect([tags.split()]) == schemes.Detected(*detected)
+
+
+def test_the_scheme_that_is_broken_least_wins_and_iob2_wins_a_tie():
+    assert schemes.detect([["B-X"], ["I-X"], ["I-X"]]) == schemes.Detected("IOB1", "IOB1", 1)
+    assert schemes.detect([["B-X"], ["B-X"], ["I-X"]]) == schemes.Detected("IOB2", "IOB2", 1)
+    assert schemes.detect([["B-X"], ["I-X"]]) == schemes.Detected("IOB2", "IOB2", 1)
+    assert schemes.detect([]).scheme is None
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_sentence_may_be_all_outside_and_begin_or_end_as_its_neighbours_o_would_let_it(scheme: Scheme):
+    assert schemes.legal(None, None, scheme)
+    for tag in schemes.tag_set(["X", "Y"], scheme):
+        assert schemes.legal(None, tag, scheme) == schemes.legal("O", tag, scheme)
+        assert schemes.legal(tag, None, scheme) == schemes.legal(tag, "O", scheme)
+
+
+def test_a_tag_set_holds_what_a_scheme_spells_and_no_more():
+    assert schemes.tag_set(["X"], "IOB2") == ["O", "B-X", "I-X"]
+    assert schemes.tag_set(["X"], "IOBES") == ["O", "B-X", "I-X", "E-X", "S-X"]
+    for scheme in SCHEMES:
+        spelt = {tag for tags in IOB for tag in schemes.convert(tags, scheme)}
+        assert spelt == set(schemes.tag_set(["X", "Y"], scheme))
+
+
+def test_a_type_may_hold_hyphens_and_spaces():
+    spans = (Span("B-PER one", 0, 2), Span("I", 2, 3))
+    for scheme in SCHEMES:
+        assert schemes.spans_of(schemes.tags_of(spans, 4, scheme)) == spans

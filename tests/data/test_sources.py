@@ -1,0 +1,156 @@
+import gzip
+from collections import Counter
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from tagger.data import sources
+from tagger.data.formats.columns import Layout
+from tagger.data.sentence import Sentence
+from tagger.data.sources import Corpus
+from tagger.errors import ConfigError, DataError
+
+
+def fill(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).write_text("a O\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train.txt", "valid.txt", "test.txt"),
+        ("train", "dev", "test"),
+        ("train.conll", "dev.conll", "test.conll"),
+        ("eng.train", "eng.testa", "eng.testb"),
+        ("esp.train", "esp.testa", "esp.testb"),
+        ("eng.train.txt", "eng.testa.txt", "eng.testb.txt"),
+        ("train.txt", "testa.txt", "testb.txt"),
+        ("train.tsv", "validation.tsv", "test.tsv"),
+        ("en_ewt-ud-train.conllu", "en_ewt-ud-dev.conllu", "en_ewt-ud-test.conllu"),
+        ("ner_train.iob", "ner_dev.iob", "ner_test.iob"),
+        ("wnut.train.bio", None, None),
+        ("en-train.conllu", None, "en-test.conllu"),
+    ],
+)
+def test_files_are_found_under_the_names_that_corpora_have(tmp_path: Path, names: tuple):
+    fill(tmp_path, "README.md", "train.md", "latest.zip", *filter(None, names))
+    (tmp_path / "dev").mkdir() if "dev" not in names else None
+    found = {role: path.name for role, path in sources.find(tmp_path).items()}
+    assert found == {role: name for role, name in zip(("train", "dev", "test"), names, strict=True) if name}
+
+
+def test_the_raw_text_beside_a_treebank_is_passed_over(tmp_path: Path):
+    names = [f"fr_gsd-ud-{role}.{kind}" for role in ("train", "dev", "test") for kind in ("conllu", "txt")]
+    found = sources.find(fill(tmp_path, *names))
+    assert {role: path.name for role, path in found.items()} == {
+        "train": "fr_gsd-ud-train.conllu",
+        "dev": "fr_gsd-ud-dev.conllu",
+        "test": "fr_gsd-ud-test.conllu",
+    }
+
+
+@pytest.mark.parametrize(
+    ("names", "role"),
+    [
+        (("train.conll", "train.txt"), "train"),
+        (("de-train.conllu", "en-train.conllu"), "train"),
+        (("eng.train", "a-dev.conll", "b-dev.conll"), "dev"),
+    ],
+)
+def test_two_files_that_fit_a_role_equally_are_an_error(tmp_path: Path, names: tuple, role: str):
+    with pytest.raises(DataError, match=f"{names[-2]} and {names[-1]} may each be --{role}; name one$"):
+        sources.find(fill(tmp_path, *names))
+
+
+def test_a_folder_without_a_training_file_or_no_folder_is_an_error(tmp_path: Path):
+    with pytest.raises(DataError, match="found no training file such as"):
+        sources.find(fill(tmp_path, "dev.txt", "corpus.txt"))
+    with pytest.raises(DataError, match="none: no such folder"):
+        sources.find(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("form", "names"),
+    [
+        ("conllu", ("a.conllu", "a.conllu.gz")),
+        ("columns", ("a.conll", "a.iob", "a.bio", "a.b.tsv.gz")),
+        ("lines", ("a.txt", "-", "a", "a.gz")),
+    ],
+)
+def test_a_name_suggests_a_format(form: str, names: tuple[str, ...]):
+    assert [sources.guess_format(Path(name)) for name in names] == [form] * len(names)
+
+
+def documents(*sizes: int) -> list[Sentence]:
+    return [
+        Sentence((f"{document}.{number}",), document=document)
+        for document, size in enumerate(sizes)
+        for number in range(size)
+    ]
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9, 0.99])
+@pytest.mark.parametrize("sizes", [(1, 5), (3,) * 10, (2, 1, 9, 4), (2,), (30,)])
+def test_whole_documents_or_else_sentences_are_set_aside(sizes: tuple, share: float):
+    sentences = documents(*sizes)
+    train, dev = sources.set_aside(sentences, share, seed=1)
+    assert train and dev  # noqa: PT018
+    assert Counter(train + dev) == Counter(sentences)
+    for part in (train, dev):
+        assert part == sorted(part, key=sentences.index)
+    units = len(sizes) if len(sizes) > 1 else sizes[0]
+    taken = len({one.document for one in dev}) if len(sizes) > 1 else len(dev)
+    assert abs(taken - share * units) <= 1
+    if len(sizes) > 1:
+        assert not {one.document for one in train} & {one.document for one in dev}
+
+
+def test_what_is_set_aside_follows_the_seed():
+    sentences = documents(40)
+    found = [sources.set_aside(sentences, 0.2, seed)[1] for seed in (1, 1, 2)]
+    assert found[0] == found[1] != found[2]
+
+
+def test_a_single_sentence_cannot_be_split():
+    with pytest.raises(DataError, match="a single sentence cannot be split"):
+        sources.set_aside(documents(1), 0.5, seed=1)
+
+
+def corpus(text: str, form: str = "columns", tag: int | str = -1) -> Corpus:
+    found = sources.read(BytesIO(text.encode()), form=form, layout=Layout(tag=tag), tagged=True)
+    return Corpus("x", tuple(one for one in found if one.tokens))
+
+
+def test_the_digest_of_a_corpus_follows_tokens_tags_and_sentences_and_not_their_format():
+    digest = corpus("a X\nb Y\n\nc X\n").digest()
+    assert len(digest) == 64
+    rows = "1\ta\t_\tX\t_\t_\t_\t_\t_\t_\n2\tb\t_\tY\t_\t_\t_\t_\t_\t_\n\n# text\n1\tc\t_\tX\t_\t_\t_\t_\t_\t_\n"
+    for same in ("-DOCSTART- O\r\n\r\na\t_\tX\r\nb\t_\tY\r\n\r\n\r\nc\t_\tX", "\ufeffa  X\n b  Y\n \nc X\n\n\n"):
+        assert corpus(same).digest() == digest
+    assert corpus(rows, "conllu", "upos").digest() == digest
+    for other in ("a X\n\nb Y\n\nc X\n", "a X\nb X\n\nc X\n", "A X\nb Y\n\nc X\n", "c X\n\na X\nb Y\n"):
+        assert corpus(other).digest() != digest
+
+
+def test_a_corpus_leaves_out_empty_sentences_and_counts_its_tokens(tmp_path: Path):
+    path = tmp_path / "a.conll.gz"
+    path.write_bytes(gzip.compress(b"-DOCSTART- O\n\na X\nb X\n\n\nc X\n\n-DOCSTART- O\n"))
+    found = sources.corpus(path, form="columns", layout=Layout())
+    assert (found.name, found.tokens, [len(one) for one in found.sentences]) == ("a.conll.gz", 3, [2, 1])
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "-DOCSTART- -X- O O\n\n"])
+def test_a_corpus_without_a_sentence_is_an_error(tmp_path: Path, text: str):
+    (tmp_path / "dev.conll").write_text(text)
+    with pytest.raises(DataError, match=r"dev\.conll: holds no sentence$"):
+        sources.corpus(tmp_path / "dev.conll", form="columns", layout=Layout())
+
+
+def test_plain_lines_are_read_without_tags_alone():
+    read = list(sources.read(BytesIO(b"a b\n\n"), form="lines", layout=Layout(), tagged=False))
+    assert [one.tokens for one in read] == [("a", "b"), ()]
+    with pytest.raises(ConfigError, match="standard input: plain lines hold no tags"):
+        list(sources.read(BytesIO(b"a b\n"), form="lines", layout=Layout(), tagged=True))

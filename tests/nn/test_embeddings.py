@@ -1,0 +1,80 @@
+"""What a word's embedding depends on, and what it must not depend on."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tagger.nn.embeddings import CharacterCNN, CharacterLSTM, Dropout, TokenEmbedding, WordEmbedding, scatter_evenly
+
+KINDS = [
+    CharacterCNN(9, 4, 6, kernel=3, dropout=0.5),
+    CharacterCNN(9, 4, 6, kernel=5, dropout=0.5),
+    CharacterLSTM(9, 4, 6, dropout=0.5),
+]
+
+
+@pytest.mark.parametrize("features", KINDS)
+def test_a_spelling_has_the_same_features_beside_longer_words(features: nn.Module) -> None:
+    features.eval()
+    alone = features(torch.tensor([[3, 5]]), torch.tensor([2]))
+    beside = features(torch.tensor([[3, 5, 0, 0], [2, 4, 6, 8]]), torch.tensor([2, 4]))
+    torch.testing.assert_close(beside[:1], alone, atol=1e-6, rtol=1e-5)
+    assert alone.shape == (1, features.width)
+
+
+@pytest.mark.parametrize("features", KINDS)
+def test_the_order_of_characters_matters(features: nn.Module) -> None:
+    features.eval()
+    one, other = features(torch.tensor([[3, 5, 7], [7, 5, 3]]), torch.tensor([3, 3]))
+    assert not torch.allclose(one, other)
+
+
+def words() -> WordEmbedding:
+    return WordEmbedding(torch.arange(12.0).reshape(4, 3), torch.tensor([[0.5, 0.25, 0.125]]))
+
+
+def test_kept_vectors_follow_the_trained_ones_and_stay_in_half_precision() -> None:
+    embedding = words()
+    found = embedding(torch.tensor([3, 4]))
+    assert found.tolist() == [[9.0, 10.0, 11.0], [0.5, 0.25, 0.125]]
+    assert embedding.kept.dtype is torch.float16
+    found.sum().backward()
+    assert embedding.weight.grad.sum(1).tolist() == [0.0, 0.0, 0.0, 3.0]
+
+
+def embed(embedding: TokenEmbedding) -> Tensor:
+    words_, spelling = torch.tensor([2, 3]), torch.tensor([[2, 0], [3, 4]])
+    return embedding(words_, spelling, torch.tensor([1, 2]), torch.tensor([2, 4]), torch.tensor([[0, 1, 1], [1, 0, 0]]))
+
+
+def test_tokens_take_the_features_of_their_word() -> None:
+    embedding = TokenEmbedding(words(), KINDS[0], nn.Embedding(6, 2), word_dropout=0.5).eval()
+    found = embed(embedding)
+    assert found.shape == (2, 3, embedding.width) == (2, 3, 3 + 6 + 2)
+    assert found[0, :, :3].tolist() == [[6.0, 7.0, 8.0], [9.0, 10.0, 11.0], [9.0, 10.0, 11.0]]
+    torch.testing.assert_close(found[0, 1], found[1, 0])
+
+
+def test_word_dropout_puts_the_unknown_word_for_some_tokens_in_training() -> None:
+    embedding = TokenEmbedding(words(), None, None, word_dropout=0.5).train()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        drawn = torch.cat([embed(embedding)[0, 0][None] for _ in range(200)])
+    unknown = (drawn == torch.tensor([3.0, 4.0, 5.0])).all(1)
+    assert 60 < int(unknown.sum()) < 140
+    assert (drawn[~unknown] == torch.tensor([6.0, 7.0, 8.0])).all()
+
+
+def test_locked_dropout_has_one_mask_for_a_sentence_and_element_dropout_has_not() -> None:
+    ones = torch.ones(2, 50, 8)
+    locked, element = Dropout("locked", 0.5)(ones), Dropout("element", 0.5)(ones)
+    assert (locked == locked[:, :1]).all()
+    assert not (element == element[:, :1]).all()
+    assert set(locked.unique().tolist()) <= {0.0, 2.0}
+    assert torch.equal(Dropout("locked", 0.5).eval()(ones), ones)
+
+
+def test_start_values_are_spread_over_their_range() -> None:
+    drawn = scatter_evenly(2000, 12)
+    assert drawn.abs().max() <= 0.5
+    assert drawn.abs().mean() == pytest.approx(0.25, abs=0.01)

@@ -1,0 +1,32 @@
+"""A training never disturbed, to hold the disturbed ones against."""
+
+from pathlib import Path
+
+import pytest
+from runs import changed
+
+from tagger import training
+from tagger.config import Config, load
+from tagger.training import records
+
+
+@pytest.fixture(autouse=True)
+def _no_plot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "plot", lambda *_: None)  # drawing takes longer than the training
+
+
+@pytest.fixture(scope="session")
+def config(model_dir: Path) -> Config:
+    """The tiny recipe with a test part, and checkpoints within epochs that fall on an epoch's end too."""
+    settings = load(str(model_dir.parent / "config.yaml"))
+    return changed(settings, f"data.test={settings.data.train}", "training.epochs=6", "training.checkpoint_steps=3")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of `config`, never disturbed."""
+    run = tmp_path_factory.mktemp("undisturbed") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records, "plot", lambda *_: None)
+        training.fit(config, run, device="cpu")
+    return run

@@ -1,0 +1,139 @@
+"""Runs of the tiny recipe: alone, in a child process that may be killed, and what may be compared between them."""
+
+import json
+import multiprocessing
+import os
+import random
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tagger import checkpoint, cli, files, training
+from tagger.config import Config, dump, parse
+from tagger.training import records
+from tagger.training.loop import Loop
+
+SCALE = int(os.environ.get("TAGGER_TEST_SCALE", "1"))
+"""By how much samples are larger than the quick ones that run by default."""
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["tagger.training", "tagger.cli", "runs"])
+
+
+def changed(config: Config, *overrides: str) -> Config:
+    """Returns a config changed as --set would change it."""
+    return parse(dump(config), "tiny.yaml", overrides=overrides)
+
+
+def results(run: Path) -> dict[str, Any]:
+    """Returns what must be the same of two trainings: both weights' hashes and the metrics without times."""
+    last = checkpoint.newest(run)
+    lines = (run / records.METRICS).read_text().splitlines()
+    return {
+        "best": files.sha256(run / "model-best" / "weights.safetensors"),
+        "last": (last.name, files.sha256(last / "weights.safetensors")),
+        "metrics": [_timeless(json.loads(line)) for line in lines],
+    }
+
+
+def _timeless(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {key: _timeless(inner) for key, inner in value.items() if "second" not in key}
+
+
+def child(target: Callable[..., None], *arguments: object) -> ForkServerProcess:
+    """Starts a function of this module in a process of its own, with torch loaded already."""
+    process = _context.Process(target=target, args=arguments, daemon=True)
+    process.start()
+    return process
+
+
+def ended(process: ForkServerProcess, seconds: float = 60) -> int:
+    """Waits for a process and returns its exit code, which is negative for the signal that killed it."""
+    process.join(seconds)
+    assert process.exitcode is not None, f"still there after {seconds} s"
+    return process.exitcode
+
+
+def killed_after(process: ForkServerProcess, seconds: float) -> bool:
+    """Kills a process -9 after a time; tells whether it was still there."""
+    process.join(seconds)
+    process.kill()
+    process.join()
+    return process.exitcode == -9
+
+
+def wait_for(path: Path, seconds: float = 60) -> None:
+    """Waits until a file is there."""
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < end, f"{path} did not appear"
+        time.sleep(0.005)
+
+
+def train(config: Config, run: Path) -> None:
+    """Trains, or goes on if the run has begun."""
+    _quiet()
+    if (run / checkpoint.LATEST).exists():
+        training.resume(run, device="cpu")
+    else:
+        training.fit(config, run, device="cpu")
+
+
+def train_until_renamed(config: Config, run: Path, number: int) -> None:
+    """Trains and dies between the renaming of the checkpoint of a step and LATEST."""
+    replace = files.replace
+
+    def dying(path: Path, data: bytes) -> None:
+        if path.name == checkpoint.LATEST and data.decode().strip() == f"checkpoint-{number:06d}":
+            os.kill(os.getpid(), 9)
+        replace(path, data)
+
+    files.replace = dying
+    train(config, run)
+
+
+def save_forever(model: Path, target: Path) -> None:
+    """Saves the same model over and over, each time with another number in its metrics."""
+    _quiet()
+    bundle, _ = checkpoint.load(model)
+    for number in range(10**9):
+        checkpoint.save(bundle, target, {"number": number})
+
+
+def command(arguments: list[str]) -> None:
+    """Runs the command line."""
+    _quiet()
+    sys.argv = ["tagger", *arguments]
+    cli.main()
+
+
+def slow_command(arguments: list[str]) -> None:
+    """Runs the command line with a training that, asked to stop, takes a minute to save."""
+    Loop._leave = lambda *_, **__: time.sleep(60)  # type: ignore[method-assign]
+    command(arguments)
+
+
+def _quiet() -> None:
+    torch.set_num_threads(1)
+    records.plot = lambda *_: None
+    sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115  # for as long as the process lives
+
+
+def spread(count: int, seed: int, upto: float) -> list[float]:
+    """Returns `count` random times."""
+    source = random.Random(seed)
+    return [source.uniform(0, upto) for _ in range(count)]
+
+
+def hold(directory: Path) -> None:
+    """Is the sole writer of a directory until it is killed."""
+    with files.sole_writer(directory):
+        (directory / "held").touch()
+        time.sleep(600)

@@ -1,0 +1,66 @@
+"""Whatever a recipe asks for, a training that breaks off at a random step ends, resumed, as the one that did not.
+
+By default 1 break for each recipe; TAGGER_TEST_SCALE=10 makes it 10.
+"""
+
+from pathlib import Path
+
+import pytest
+from runs import SCALE, changed, results, spread
+
+from tagger import files, training
+from tagger.config import Config
+from tagger.training import Event, StepEnd
+
+RECIPES = [
+    "optimizer={kind: sgd, rate: 0.1, momentum: 0.9, nesterov: true}",
+    "optimizer={kind: sgd, rate: 0.1, momentum: 0}",
+    "optimizer={kind: adam, rate: 0.01, rates: {words: 0, encoder: 0.02}}",
+    "optimizer={kind: adamw, rate: 0.01, weight_decay: 0.1}",
+    "schedule={kind: inverse, warmup: 4}",
+    "schedule={kind: plateau, patience: 1}",
+    "schedule={kind: onecycle}",
+    "schedule={kind: linear, warmup: 5}",
+    "average=0.9",
+    "batches={sentences: null, tokens: 30, pool: 12}",
+    "batches={sentences: 5, pool: 1}",
+]
+
+
+class Broken(BaseException):
+    """What a training cannot catch."""
+
+
+def breaking(step: int) -> training.Listener:
+    """Returns a listener that breaks a training off at a step."""
+    left = step
+
+    def listen(event: Event) -> None:
+        nonlocal left
+        left -= isinstance(event, StepEnd)
+        if not left:
+            raise Broken
+
+    return listen
+
+
+@pytest.mark.parametrize("setting", RECIPES)
+def test_it_ends_as_the_run_that_did_not_break_off(config: Config, tmp_path: Path, setting: str) -> None:
+    config = changed(config, "training.epochs=2", f"training.{setting}", "model.words.dropout=0.2")
+    training.fit(config, tmp_path / "whole", device="cpu")
+    steps = int(results(tmp_path / "whole")["last"][0].removeprefix("checkpoint-"))
+    for number, share in enumerate(spread(SCALE, seed=len(setting), upto=1)):
+        run = tmp_path / f"run{number}"
+        with pytest.raises(Broken):
+            training.fit(config, run, device="cpu", listen=breaking(1 + int(share * steps)))
+        training.resume(run, device="cpu")
+        assert results(run) == results(tmp_path / "whole")
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(config: Config, tmp_path: Path) -> None:
+    digests = []
+    for number, seed in enumerate((1, 1, 2)):
+        settings = changed(config, "training.epochs=1", f"training.seed={seed}")
+        model = training.fit(settings, tmp_path / str(number), device="cpu").model
+        digests.append(files.sha256(model / "weights.safetensors"))
+    assert digests[0] == digests[1] != digests[2]

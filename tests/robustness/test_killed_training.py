@@ -1,0 +1,72 @@
+"""A training killed at any moment ends, resumed, as the training never killed.
+
+By default 5 kills; TAGGER_TEST_SCALE=10 makes them 50.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from runs import SCALE, child, ended, killed_after, results, spread, train, train_until_renamed, wait_for
+
+from tagger import checkpoint, training
+from tagger.config import Config, dump
+
+
+def test_killed_again_and_again_it_ends_as_the_run_never_killed(
+    config: Config, undisturbed: Path, tmp_path: Path
+) -> None:
+    run, kills, seconds = tmp_path / "run0", 0, iter(spread(1000 * SCALE, seed=4, upto=0.3))
+    while kills < 5 * SCALE:
+        process = child(train, config, run)
+        wait_for(run / checkpoint.LATEST)
+        if killed_after(process, next(seconds)):
+            kills += 1
+        else:  # it was too quick for the kill
+            assert results(run) == results(undisturbed)
+            run = tmp_path / f"run{kills}"
+    training.resume(run, device="cpu")
+    assert results(run) == results(undisturbed)
+
+
+@pytest.mark.parametrize("number", [12, 18, 27])  # within an epoch; at its end, with and without one of its own
+def test_killed_between_a_checkpoints_renaming_and_latest_it_ends_as_the_run_never_killed(
+    config: Config, undisturbed: Path, tmp_path: Path, number: int
+) -> None:
+    run = tmp_path / "run"
+    assert ended(child(train_until_renamed, config, run, number)) == -signal.SIGKILL
+    assert (run / f"checkpoint-{number:06d}").is_dir()
+    assert (run / checkpoint.LATEST).read_text().strip() != f"checkpoint-{number:06d}"
+    training.resume(run, device="cpu")
+    assert results(run) == results(undisturbed)
+
+
+def test_the_command_line_goes_on_with_a_killed_run(config: Config, undisturbed: Path, tmp_path: Path) -> None:
+    recipe, run = tmp_path / "recipe.yaml", tmp_path / "run"
+    recipe.write_text(dump(config))
+    tagger = [sys.executable, "-m", "tagger", "train"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen([*tagger, str(recipe), "--out", str(run), "--device", "cpu"], env=environment) as process:
+        wait_for(run / checkpoint.LATEST)
+        time.sleep(0.2)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    finished = subprocess.run(
+        [*tagger, str(run), "--resume", "--device", "cpu"], env=environment, capture_output=True, text=True, check=True
+    )
+    assert "resuming from checkpoint-" in finished.stderr
+    assert "best epoch" in finished.stdout
+    assert results(run) == results(undisturbed)
+
+
+def test_what_kills_left_behind_is_gone_after_resuming(config: Config, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    ended(child(train_until_renamed, config, run, 3))
+    (run / ".checkpoint-000003.abc.new").mkdir()
+    (run / ".LATEST.abc.new").touch()
+    training.resume(run, device="cpu")
+    assert not [path.name for path in run.iterdir() if path.name.endswith((".new", ".old"))]

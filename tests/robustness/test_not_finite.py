@@ -1,0 +1,66 @@
+"""A loss, gradient or weight that is not finite stops the training or costs a step; it never reaches the best model."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from runs import changed
+
+from tagger import checkpoint, training
+from tagger.config import Config
+from tagger.data.batching import Batch
+from tagger.errors import TrainingError
+from tagger.training.loop import Loop
+
+
+@pytest.fixture(params=["loss", "gradient"])
+def poisoned(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Makes one step's loss NaN, or its gradient infinite; the number of the step."""
+    honest, calls = Loop._loss, 0
+
+    def loss(self: Loop, batch: Batch) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        value = honest(self, batch)
+        if calls != 12:
+            return value
+        if request.param == "loss":
+            return value * float("nan")
+        value.register_hook(lambda gradient: gradient * float("inf"))
+        return value
+
+    monkeypatch.setattr(Loop, "_loss", loss)
+    return 12
+
+
+def test_it_stops_and_names_the_batch(config: Config, tmp_path: Path, poisoned: int) -> None:
+    with pytest.raises(
+        TrainingError, match=r"epoch 2, step 3: loss .* on the sentences at lines \d+, \d+, .*not_finit"
+    ):
+        training.fit(config, tmp_path, device="cpu")
+    checkpoint.load(checkpoint.newest(tmp_path))
+
+
+def test_or_skips_the_step_and_counts_it(config: Config, tmp_path: Path, poisoned: int) -> None:
+    model = training.fit(changed(config, "training.not_finite=skip", "training.epochs=3"), tmp_path, device="cpu").model
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [record["skipped"] for record in records if "skipped" in record] == [0, 1, 0]
+    assert all(value.isfinite().all() for value in checkpoint.weights(model).values())
+
+
+@pytest.mark.parametrize("not_finite", ["stop", "skip"])
+@pytest.mark.parametrize("batch", [4, 100])  # 100: the only step of an epoch breaks the weights
+def test_weights_that_overflow_stop_it_before_they_are_saved(
+    config: Config, tmp_path: Path, not_finite: str, batch: int
+) -> None:
+    settings = changed(
+        config,
+        f"training.not_finite={not_finite}",
+        "training.optimizer={kind: sgd, rate: 1e+300}",
+        f"training.batches.sentences={batch}",
+    )
+    with pytest.raises(TrainingError, match="lower rate"):
+        training.fit(settings, tmp_path, device="cpu")
+    for model in [*tmp_path.glob("model-best"), *tmp_path.glob("checkpoint-*")]:
+        checkpoint.load(model)

@@ -1,0 +1,123 @@
+"""A training asked to stop saves, leaves with the signal's exit code, and ends, resumed, as the one never stopped.
+
+By default 2 signals; TAGGER_TEST_SCALE=10 makes them 20.
+"""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from runs import SCALE, child, command, ended, results, slow_command, spread, wait_for
+
+from tagger import evaluation, training
+from tagger.config import Config, dump
+from tagger.errors import Stopped
+from tagger.runtime import StopRequest
+from tagger.training import EpochEnd, Event, StepEnd, loop
+
+
+def _command(config: Config, folder: Path) -> tuple[list[str], Path]:
+    (folder / "recipe.yaml").write_text(dump(config))
+    return ["train", str(folder / "recipe.yaml"), "--out", str(folder / "run"), "--device", "cpu"], folder / "run"
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_within_two_seconds_with_its_exit_code(
+    config: Config, undisturbed: Path, tmp_path: Path, signum: signal.Signals
+) -> None:
+    arguments, run = _command(config, tmp_path)
+    process = child(command, arguments)
+    wait_for(run / "LATEST")
+    for seconds in spread(SCALE, seed=int(signum), upto=0.3):
+        time.sleep(seconds + 0.2)  # the handlers come with the loop, after the first checkpoint
+        os.kill(process.pid or 0, signum)
+        started = time.monotonic()
+        assert ended(process) in (128 + signum, 0)
+        assert time.monotonic() - started < 2
+        process = child(command, ["train", str(run), "--resume", "--device", "cpu"])
+    assert ended(process) == 0
+    assert results(run) == results(undisturbed)
+
+
+def test_a_second_signal_leaves_at_once(config: Config, tmp_path: Path) -> None:
+    arguments, run = _command(config, tmp_path)
+    process = child(slow_command, arguments)
+    wait_for(run / "LATEST")
+    time.sleep(0.3)
+    os.kill(process.pid or 0, signal.SIGINT)
+    time.sleep(0.2)
+    assert process.is_alive()
+    os.kill(process.pid or 0, signal.SIGTERM)
+    assert ended(process, 2) == 143
+
+
+class _At:
+    """Asks a training to stop as soon as it tells of an event that fits."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.stop = StopRequest()
+        monkeypatch.setattr(StopRequest, "__enter__", lambda _: self.stop)
+
+    def step(self, number: int) -> training.Listener:
+        seen = 0
+
+        def listen(event: Event) -> None:
+            nonlocal seen
+            seen += isinstance(event, StepEnd)
+            if seen == number:
+                self.stop.signum = signal.SIGINT
+
+        return listen
+
+    def epoch(self, number: int) -> training.Listener:
+        def listen(event: Event) -> None:
+            if isinstance(event, EpochEnd) and event.record["epoch"] == number:
+                self.stop.signum = signal.SIGTERM
+
+        return listen
+
+
+def _stopped(config: Config, run: Path, listen: training.Listener, code: int) -> None:
+    with pytest.raises(Stopped) as stopped:
+        training.fit(config, run, device="cpu", listen=listen)
+    assert stopped.value.exit_code == code
+
+
+def _finishes_like(undisturbed: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    training.resume(run, device="cpu")
+    assert results(run) == results(undisturbed)
+
+
+@pytest.mark.parametrize("number", [1, 2, 9, 10, 29])
+def test_stopped_at_any_step_it_ends_as_the_run_never_stopped(
+    config: Config, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    _stopped(config, tmp_path, _At(monkeypatch).step(number), 130)
+    assert (tmp_path / "LATEST").read_text() == f"checkpoint-{number:06d}\n"
+    _finishes_like(undisturbed, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("number", [2, 6])  # 6 is the last
+def test_stopped_between_epochs_it_ends_as_the_run_never_stopped(
+    config: Config, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    _stopped(config, tmp_path, _At(monkeypatch).epoch(number), 143)
+    _finishes_like(undisturbed, tmp_path, monkeypatch)
+
+
+def test_stopped_in_the_dev_evaluation_it_ends_as_the_run_never_stopped(
+    config: Config, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = _At(monkeypatch)
+
+    def evaluate(*arguments: object, **options: object) -> evaluation.Report:
+        at.stop.signum = signal.SIGINT
+        return evaluation.evaluate(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "evaluate", evaluate)
+    _stopped(config, tmp_path, lambda event: None, 130)
+    assert not (tmp_path / "model-best").exists()
+    _finishes_like(undisturbed, tmp_path, monkeypatch)

@@ -1,0 +1,44 @@
+"""A directory has one writer at a time; the second is refused."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from runs import SCALE, child, ended, hold, results, train, wait_for
+
+from tagger import training
+from tagger.config import Config, dump
+from tagger.errors import CheckpointError
+from tagger.training import Event, StepEnd
+
+
+def test_a_second_training_is_refused_and_the_first_goes_on(config: Config, undisturbed: Path, tmp_path: Path) -> None:
+    refused = 0
+
+    def listen(event: Event) -> None:
+        nonlocal refused
+        if isinstance(event, StepEnd) and event.step == 1 and refused < 2 * SCALE:
+            with pytest.raises(CheckpointError, match="another process is writing here"):
+                training.resume(tmp_path, device="cpu")
+            refused += 1
+
+    training.fit(config, tmp_path, device="cpu", listen=listen)
+    assert refused >= 2
+    assert results(tmp_path)["best"] == results(undisturbed)["best"]
+
+
+def test_a_directory_that_another_process_holds_is_refused_until_it_ends(config: Config, tmp_path: Path) -> None:
+    holder = child(hold, tmp_path)
+    wait_for(tmp_path / "held")
+    with pytest.raises(CheckpointError, match="another process is writing here"):
+        training.fit(config, tmp_path, device="cpu")
+    command = [sys.executable, "-m", "tagger", "train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path)]
+    (tmp_path / "recipe.yaml").write_text(dump(config))
+    second = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert second.returncode == 2
+    assert second.stderr.splitlines()[-1] == f"{tmp_path}: another process is writing here"
+    holder.kill()
+    assert ended(holder) == -9
+    assert ended(child(train, config, tmp_path)) == 0

@@ -1,0 +1,132 @@
+"""The import rule, and what may be imported where, read from the syntax trees."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "tagger"
+# Each part may import only parts of lower lines; parts on one line are strangers.
+LINES = [
+    {"cli"},
+    {"training"},
+    {"evaluation", "jobs"},
+    {"tagging"},
+    {"checkpoint"},
+    {"build"},
+    {"config", "data", "nn"},
+    {"files", "runtime"},
+    {"choices"},
+    {"errors"},
+]
+# Inside a folder, likewise, lower first.
+FOLDERS = {
+    "data": [
+        {"sentence"},
+        {"schemes", "vocab"},
+        {"vectors"},
+        {"formats.columns", "formats.conllu", "formats.hub", "formats.lines"},
+        {"sources", "sinks"},
+        {"batching"},
+    ],
+    "nn": [{"crf.functions"}, {"crf.heads", "encoder"}, {"embeddings"}, {"model"}],
+    "config": [{"tree"}, {"reading"}],
+    "training": [{"events"}, {"corpora", "optimisation", "records"}, {"loop"}, {"fit"}],
+}
+ONE_FILE = {
+    "datasets": "data/formats/hub.py",
+    "torchcrf": "nn/crf/heads.py",
+    "seqeval": "evaluation.py",
+    "typer": "cli.py",
+    "yaml": "config/reading.py",
+    "matplotlib": "training/records.py",
+}
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def imports(path: Path) -> set[str]:
+    """Returns the modules that a file imports at any depth, but for typing alone."""
+    found = set()
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def part(name: str) -> str:
+    return name.removeprefix("tagger.").split(".")[0]
+
+
+def line_of(place: str) -> int:
+    return next(number for number, line in enumerate(LINES) if place in line)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_part_imports_only_parts_below_it(path: Path) -> None:
+    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if own.startswith("__"):
+        return
+    for name in imports(path):
+        if name.startswith("tagger.") and part(name) != own and not part(name).startswith("__"):
+            assert line_of(part(name)) > line_of(own), f"{own} imports {part(name)}"
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_inside_a_folder_modules_import_only_those_below_them(folder: str) -> None:
+    order = {name: number for number, line in enumerate(FOLDERS[folder]) for name in line}
+    for path in sorted((PACKAGE / folder).rglob("*.py")):
+        own = ".".join(path.relative_to(PACKAGE / folder).with_suffix("").parts)
+        if path.name == "__init__.py":
+            continue
+        for name in imports(path):
+            inside = name.removeprefix(f"tagger.{folder}.")
+            target = next((known for known in order if inside == known or inside.startswith(f"{known}.")), None)
+            if name.startswith(f"tagger.{folder}.") and target and target != own:
+                assert order[target] < order[own], f"{folder}.{own} imports {target}"
+
+
+@pytest.mark.parametrize(("library", "home"), ONE_FILE.items())
+def test_a_library_is_imported_in_one_file(library: str, home: str) -> None:
+    users = {str(path.relative_to(PACKAGE)) for path in modules() for name in imports(path) if part(name) == library}
+    assert users == {home}
+
+
+def test_data_knows_torch_only_in_batching() -> None:
+    users = {
+        path.name for path in (PACKAGE / "data").rglob("*.py") if any(part(name) == "torch" for name in imports(path))
+    }
+    assert users == {"batching.py"}
+
+
+def test_scripts_import_the_package_and_never_the_reverse() -> None:
+    assert not any(part(name) == "scripts" for path in modules() for name in imports(path))
+
+
+@pytest.mark.parametrize("command", [["--help"], ["train", "--help"], ["tag", "--help"]])
+def test_help_loads_no_torch_numpy_or_pydantic(command: list[str]) -> None:
+    program = (
+        "import sys\n"
+        "from tagger.cli import app\n"
+        f"app({command!r}, standalone_mode=False)\n"
+        "print(sorted({'torch', 'numpy', 'pydantic'} & set(sys.modules)), file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+    assert "Usage" in done.stdout
+
+
+def test_importing_the_package_loads_no_torch() -> None:
+    program = "import sys, tagger; tagger.Sentence, tagger.TaggerError; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

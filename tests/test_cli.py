@@ -1,0 +1,162 @@
+"""The command line: what is printed where, and with which exit code it ends."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from tagger import __version__
+from tagger.cli import app
+from tests.conftest import TINY_RECIPE, tiny_corpus
+
+SENTENCE = "Ada lives in New York .\n"
+
+
+def run(*arguments: object, text: str | bytes = "") -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=text)
+
+
+def test_the_version_is_printed() -> None:
+    assert run("--version").stdout.strip() == __version__
+
+
+def test_train_evaluate_tag_and_info_work_together(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for name in ("train.txt", "valid.txt", "test.txt"):
+        (tmp_path / "data" / name).write_text(tiny_corpus())
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(TINY_RECIPE.format(train="null", dev="null"))
+    out = tmp_path / "run"
+    done = run("train", recipe, "--data", tmp_path / "data", "--out", out, "--seed", 3, "--set", "training.epochs=4")
+    assert done.exit_code == 0, done.stderr
+    assert "test, by the best model on dev" in done.stdout
+    assert "epoch 4 of 4" in done.stderr
+    assert str(tmp_path) not in (out / "model-best" / "config.yaml").read_text()
+    report = json.loads(run("evaluate", tmp_path / "data" / "test.txt", "--model", out / "model-best", "--json").stdout)
+    assert report["sentences"] == 36
+    again = run("train", out, "--resume")
+    assert again.exit_code == 0
+    assert run("train", recipe, "--data", tmp_path / "data", "--out", out).exit_code == 2
+
+
+def test_a_pipe_keeps_lines_and_puts_results_alone_on_stdout(model_dir: Path) -> None:
+    done = run("tag", "-", "--model", model_dir, "--to", "jsonl", text=SENTENCE + "\nAlan\n")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["tokens"] for row in rows] == [SENTENCE.split(), [], ["Alan"]]
+    assert rows[0]["spans"][1] == {"type": "LOC", "start": 3, "end": 5, "text": "New York"}
+
+
+def test_files_are_tagged_into_a_directory_in_their_own_format(model_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(SENTENCE)
+    (tmp_path / "b.conll").write_text("Ada\tX\tO\nlives\tX\tO\n\n")
+    out = tmp_path / "out"
+    assert run("tag", tmp_path / "a.txt", tmp_path / "b.conll", "--model", model_dir, "--out", out).exit_code == 0
+    assert (out / "a.conll").read_text().splitlines()[3:5] == ["New B-LOC", "York E-LOC"]
+    assert (out / "b.conll").read_text() == "Ada\tS-PER\tO\nlives\tO\tO\n\n"
+
+
+def test_tagged_columns_keep_all_but_the_tag_column(model_dir: Path, tmp_path: Path) -> None:
+    text = tiny_corpus().replace(" B-", " ?-").replace("\n", "\r\n")
+    (tmp_path / "in.conll").write_bytes(text.encode())
+    run("tag", tmp_path / "in.conll", "--model", model_dir, "--out", tmp_path / "out")
+    found = (tmp_path / "out" / "in.conll").read_bytes().decode()
+    assert [line.split(" ")[0] for line in found.split("\r\n")] == [line.split(" ")[0] for line in text.split("\r\n")]
+    assert "Ada S-PER\r\n" in found
+    assert "-DOCSTART- O\r\n" in found
+
+
+def faults() -> list[tuple[str, list[str], str]]:
+    return [
+        ("missing file", ["tag", "{tmp}/none.txt", "--model", "{model}"], "none.txt: no such file"),
+        ("missing model", ["tag", "-", "--model", "{tmp}/none"], "no such model directory"),
+        ("not a model", ["info", "{tmp}"], "no model here"),
+        ("ragged", ["evaluate", "{tmp}/ragged.conll", "--model", "{model}"], "ragged.conll:2: expected 2 columns"),
+        ("no tags", ["evaluate", "{tmp}/words.conll", "--model", "{model}"], "words.conll:1: expected at least 2"),
+        ("empty", ["evaluate", "{tmp}/empty.conll", "--model", "{model}"], "holds no sentence"),
+        ("no data", ["train", "ner-conll2003", "--out", "{tmp}/run"], "names no training data"),
+        ("empty data", ["train", "sample", "--train", "{tmp}/empty.conll", "--out", "{tmp}/run"], "holds no sentence"),
+        ("typo", ["train", "smaple"], "did you mean 'sample'"),
+        ("override", ["train", "sample", "--set", "training.epoch=1"], "did you mean 'epochs'"),
+        ("resume nothing", ["train", "{tmp}", "--resume"], "no run here"),
+        ("resume and set", ["train", "{tmp}", "--resume", "--seed", "1"], "the only other option it takes"),
+        ("own output", ["tag", "{tmp}/words.conll", "--model", "{model}", "--out", "{tmp}"], "own output"),
+        (
+            "one name",
+            ["tag", "{tmp}/x/a.txt", "{tmp}/a.txt", "--model", "{model}", "--out", "{tmp}/o"],
+            "both be written",
+        ),
+        ("file as out", ["tag", "{tmp}/a.txt", "--model", "{model}", "--out", "{tmp}/a.txt"], "a.txt"),
+        ("file as run", ["train", "sample", "--out", "{tmp}/a.txt"], "a.txt"),
+        ("no gpu", ["tag", "-", "--model", "{model}", "--device", "cuda"], "finds no GPU"),
+        (
+            "bad column",
+            ["tag", "{tmp}/words.conll", "--model", "{model}", "--token-column", "form"],
+            "no column is called",
+        ),
+    ]
+
+
+@pytest.mark.parametrize(("arguments", "message"), [case[1:] for case in faults()], ids=[case[0] for case in faults()])
+def test_a_users_fault_is_one_line_and_exit_code_2(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    (tmp_path / "x").mkdir()
+    for name, text in {
+        "ragged.conll": "a O\nb\n",
+        "words.conll": "Ada\n",
+        "empty.conll": "",
+        "a.txt": SENTENCE,
+        "x/a.txt": "",
+    }.items():
+        (tmp_path / name).write_text(text)
+    done = run(*(argument.format(tmp=tmp_path, model=model_dir) for argument in arguments))
+    assert done.exit_code == 2
+    assert message in done.stderr.splitlines()[-1]
+    assert done.stdout == ""
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_input_with_a_fault_leaves_no_output_file(model_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.txt").write_bytes(SENTENCE.encode() * 100 + b"\xff\n")
+    done = run("tag", tmp_path / "bad.txt", "--model", model_dir, "--out", tmp_path / "out")
+    assert done.exit_code == 2
+    assert "bad.txt:101: byte 1 is 0xff" in done.stderr
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_control_characters_reach_the_terminal_spelt_out() -> None:
+    done = run("train", "no\x1b[31msuch")
+    assert "\x1b" not in done.stderr
+    assert r"\x1b[31m" in done.stderr
+
+
+@pytest.mark.parametrize("token", ["<script>", "[/b]", "[red]", "\x1b[2J"])
+def test_markup_in_text_is_data(model_dir: Path, token: str) -> None:
+    done = run("tag", "-", "--model", model_dir, "--to", "jsonl", text=f"{token}\n")
+    assert json.loads(done.stdout)["tokens"] == [token]
+    assert "\x1b" not in done.stdout
+
+
+def test_a_closed_output_ends_with_a_line_and_exit_code_141(model_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "many.txt").write_text(SENTENCE * 3000)
+    command = [sys.executable, "-m", "tagger", "tag", str(tmp_path / "many.txt"), "--model", str(model_dir)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        fault = process.stderr.read().decode()
+    assert process.returncode == 141
+    assert fault == "the output was closed before all was written\n"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_directory_is_a_users_fault(model_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(SENTENCE)
+    (tmp_path / "locked").mkdir(mode=0o500)
+    done = run("tag", tmp_path / "a.txt", "--model", model_dir, "--out", tmp_path / "locked")
+    assert done.exit_code == 2
+    assert "permission denied" in done.stderr.lower()

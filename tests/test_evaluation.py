@@ -1,0 +1,218 @@
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from io import BytesIO
+from itertools import product
+from pathlib import Path
+
+import pytest
+import torch
+
+import tagger
+from tagger import build
+from tagger.config import Config
+from tagger.data import schemes, sources
+from tagger.data.formats.columns import Layout
+from tagger.data.sentence import Sentence, Span
+from tagger.data.sources import Corpus
+from tagger.errors import DataError
+from tagger.evaluation import Report, accuracy, broken_places, evaluate, score_spans
+from tagger.tagging import Tagger
+from tests import conlleval
+
+ALPHABET = ["O", "B-X", "I-X", "B-Y", "I-Y"]
+STRINGS = {length: list(product(ALPHABET, repeat=length)) for length in range(1, 6)}
+Pairs = list[tuple[tuple[str, ...], tuple[str, ...]]]
+
+
+def assert_scored_as_conlleval_does(pairs: Pairs) -> None:
+    gold, predicted = zip(*pairs, strict=True)
+    overall, types = score_spans(
+        [schemes.spans_of(tags) for tags in gold], [schemes.spans_of(tags) for tags in predicted]
+    )
+    counts = conlleval.count(pairs)
+    names = counts["gold"].keys() | counts["guessed"].keys()
+    assert types.keys() == names
+    for score, which in [(overall, names), *((types[name], {name}) for name in names)]:
+        numbers = [sum(counts[key][name] for name in which) for key in ("correct", "gold", "guessed")]
+        assert (score.precision, score.recall, score.f1) == pytest.approx(conlleval.scores(*numbers))
+        assert score.gold == numbers[1]
+    assert accuracy(gold, predicted) == pytest.approx(100 * counts["tokens"]["right"] / counts["tokens"]["all"])
+
+
+def test_all_pairs_of_short_tag_strings_are_scored_as_conlleval_does():
+    for pair in product(STRINGS[1], repeat=2):
+        assert_scored_as_conlleval_does([pair])
+    for gold in (*STRINGS[2], *STRINGS[3]):
+        assert_scored_as_conlleval_does([(gold, predicted) for predicted in STRINGS[len(gold)]])
+
+
+def test_corpora_of_every_tag_string_are_scored_as_conlleval_does():
+    draw = random.Random(1)
+    pairs = [
+        pair
+        for strings in STRINGS.values()
+        for _ in range(3)
+        for pair in zip(strings, draw.sample(strings, len(strings)), strict=True)
+    ]
+    draw.shuffle(pairs)
+    assert {gold for gold, _ in pairs} == {tags for strings in STRINGS.values() for tags in strings}
+    assert_scored_as_conlleval_does(pairs)
+    for start in range(0, len(pairs), 100):
+        assert_scored_as_conlleval_does(pairs[start : start + 100])
+
+
+def test_small_random_corpora_with_longer_sentences_are_scored_as_conlleval_does():
+    draw = random.Random(2)
+    alphabet = [*ALPHABET, "B-Z-1", "I-Z-1", "O", "O"]
+    for _ in range(300):
+        lengths = [draw.randint(1, 12) for _ in range(draw.randint(1, 4))]
+        golds = [tuple(draw.choices(alphabet, k=length)) for length in lengths]
+        noisy = [tuple(tag if draw.random() < 0.7 else draw.choice(alphabet) for tag in tags) for tags in golds]
+        assert_scored_as_conlleval_does(list(zip(golds, noisy, strict=True)))
+
+
+def test_no_entities_score_zero():
+    overall, types = score_spans([(), ()], [(), ()])
+    assert (overall.precision, overall.recall, overall.f1, overall.gold, types) == (0, 0, 0, 0, {})
+    assert score_spans([], [])[0].f1 == accuracy([], []) == 0
+
+
+def test_a_type_only_predicted_and_a_type_only_in_gold_score_zero_beside_the_others():
+    overall, types = score_spans([[Span("X", 0, 1), Span("Y", 1, 2)]], [[Span("X", 0, 1), Span("Z", 1, 2)]])
+    assert (overall.precision, overall.recall, overall.gold) == (50, 50, 2)
+    assert [(types[name].f1, types[name].gold) for name in "XYZ"] == [(100, 1), (0, 1), (0, 0)]
+
+
+def corpus(text: str, form: str = "columns", layout: Layout | None = None) -> Corpus:
+    found = sources.read(BytesIO(text.encode()), form=form, layout=layout or Layout(), tagged=True)
+    return Corpus("test.conll", tuple(sentence for sentence in found if sentence.tokens))
+
+
+KNOWN = "Ada B-PER\nlives O\nin O\nNew B-LOC\nYork I-LOC\n. O\n"
+
+
+@pytest.fixture(scope="module")
+def model(model_dir: Path) -> Tagger:
+    return tagger.load(model_dir, device="cpu")
+
+
+def test_a_learned_corpus_scores_full_marks_with_its_figures(model: Tagger):
+    report = evaluate(model, corpus(f"{KNOWN}\n{KNOWN}"))
+    assert (report.score, report.f1, report.precision, report.recall, report.accuracy) == (100,) * 5
+    assert {name: score.gold for name, score in report.types.items()} == {"LOC": 2, "PER": 2}
+    assert (report.sentences, report.tokens, report.broken_tags, report.unknown_tags) == (2, 12, 0, {})
+    assert "F1" in str(report)
+    assert str(report).endswith(report.signature)
+
+
+def test_every_figure_is_in_the_json(model: Tagger):
+    found = evaluate(model, corpus(KNOWN)).to_json()
+    assert found.keys() == {*Report.__dataclass_fields__, "sentences_per_second"}
+    assert found["types"]["PER"] == {"precision": 100, "recall": 100, "f1": 100, "gold": 1}
+
+
+def test_an_unknown_type_is_counted_and_scored_as_wrong(model: Tagger):
+    report = evaluate(model, corpus(KNOWN.replace("lives O\nin O", "lives B-EVENT\nin I-EVENT")))
+    assert report.unknown_tags == {"B-EVENT": 1, "I-EVENT": 1}
+    assert (report.types["EVENT"].recall, report.types["EVENT"].gold) == (0, 1)
+    assert (report.recall, report.precision) == (pytest.approx(200 / 3), 100)
+    assert report.accuracy == pytest.approx(400 / 6)  # the model says O, which an unknown tag is not
+    assert "B-EVENT (1 times)" in str(report)
+
+
+@pytest.mark.parametrize(
+    ("spell", "scheme"),
+    [
+        (lambda tags: schemes.convert(tags, "IOB1"), "IOB1"),
+        (lambda tags: schemes.convert(tags, "IOBES"), "IOBES"),
+        (lambda tags: [tag.replace("S-", "U-").replace("E-", "L-") for tag in schemes.convert(tags, "IOBES")], "BILOU"),
+        (lambda tags: [tag.replace("I-", "M-") for tag in schemes.convert(tags, "IOBES")], "BMES"),
+    ],
+)
+def test_the_scheme_of_the_gold_tags_does_not_change_the_scores(model: Tagger, spell: Callable, scheme: str):
+    clean = corpus(KNOWN.replace(". O", "of B-PER\nthe I-PER\nsea I-PER"))
+    spelt = replace(clean, sentences=tuple(replace(one, tags=tuple(spell(one.tags))) for one in clean.sentences))
+    assert schemes.detect([one.tags for one in spelt.sentences]).name == scheme
+    first, second = evaluate(model, clean), evaluate(model, spelt)
+    assert second.types == first.types
+    assert second.accuracy == first.accuracy
+
+
+def test_gold_without_entities_and_an_empty_corpus_do_not_crash(model: Tagger):
+    assert evaluate(model, corpus("lives O\n")).recall == 0
+    empty = evaluate(model, Corpus("none", ()))
+    assert (empty.f1, empty.accuracy, empty.sentences) == (0, 0, 0)
+
+
+def test_broken_tags_are_counted_and_strict_refuses_them_with_their_places(model: Tagger):
+    gold = corpus("\nlives O\nin I-LOC\n\nAda B-PER\nin O\nin I-PER\n\nAda B-PER\n")
+    assert evaluate(model, gold).broken_tags == 2
+    with pytest.raises(DataError) as caught:
+        evaluate(model, gold, strict=True)
+    assert caught.value.faults == (
+        "test.conll: sentence at line 2: 'I-LOC' after 'O' breaks IOB2",
+        "test.conll: sentence at line 5: 'I-PER' after 'O' breaks IOB2",
+    )
+    assert evaluate(model, corpus(KNOWN), strict=True).f1 == 100
+
+
+def test_of_many_broken_places_the_first_are_shown():
+    gold = corpus("lives I-LOC\n\n" * 5 + "Ada B-PER\n")
+    assert broken_places(gold, "IOBES", 2)[1:] == [
+        "test.conll: sentence at line 1: the sentence's end after 'I-LOC' breaks IOBES",
+        "… and 9 more",
+    ]
+
+
+def test_plain_gold_tags_for_a_model_of_spans_are_an_error_that_names_one(model: Tagger):
+    with pytest.raises(DataError, match="gold column has plain tags such as 'NNP'"):
+        evaluate(model, corpus("Ada B-PER\nLovelace NNP\n"))
+
+
+def test_the_signature_holds_versions_and_a_hash_that_follows_the_data_and_not_its_format(model: Tagger):
+    conllu = corpus(
+        "# newdoc\n"
+        "1\tAda\t_\t_\t_\t_\t_\t_\t_\tNER=B-PER\n"
+        "2-3\tlivesin\t_\t_\t_\t_\t_\t_\t_\t_\n"
+        "2\tlives\t_\t_\t_\t_\t_\t_\t_\t_\n",
+        "conllu",
+        Layout(tag="misc:NER"),
+    )
+    texts = ("Ada B-PER\nlives O\n", "-DOCSTART- O\r\n\r\nAda B-PER\r\nlives O", "Ada\t_\tB-PER\nlives\t_\tO\n")
+    found = {evaluate(model, part).signature for part in (conllu, *map(corpus, texts))}
+    assert len(found) == 1
+    assert f"f1=100.00 | scheme=IOBES conlleval | seqeval=1.2.2 | tagger={tagger.__version__} | data=sha256:" in min(
+        found
+    )
+    for changed in ("Eva B-PER\nlives O\n", "Ada B-LOC\nlives O\n", "Ada B-PER\n\nlives O\n"):
+        assert evaluate(model, corpus(changed)).signature.split("data=")[1] not in min(found)
+
+
+def test_a_caller_can_break_off_between_sentences(model: Tagger):
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(model, corpus(KNOWN), checked=stop)
+
+
+def plain_model(sentences: Iterable[Sentence]) -> Tagger:
+    torch.manual_seed(0)
+    return Tagger(build.fresh(Config(), tuple(sentences)), torch.device("cpu"))
+
+
+def test_a_model_of_plain_tags_reports_its_accuracy_alone():
+    gold = corpus("dogs NN\nbark VB\n\nO UH\n")
+    model = plain_model(gold.sentences)
+    predicted = [sentence.tags for sentence in model.stream(gold.sentences)]
+    right = sum(
+        a == b for one, tags in zip(gold.sentences, predicted, strict=True) for a, b in zip(one.tags, tags, strict=True)
+    )
+    report = evaluate(model, gold)
+    assert (report.f1, report.precision, report.recall, report.types) == (None, None, None, {})
+    assert report.score == report.accuracy == pytest.approx(100 * right / 3)
+    assert report.signature.startswith(f"accuracy={report.accuracy:.2f} | scheme=plain tags | ")
+    assert "F1" not in str(report)
+    unseen = corpus("dogs NNS\nbark VB\n\nO B-X\n")
+    assert evaluate(model, unseen).unknown_tags == {"B-X": 1, "NNS": 1}

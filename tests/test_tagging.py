@@ -1,0 +1,69 @@
+"""Sentences in, the same sentences out with tags, however they are batched."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import tagger
+from tagger.data.sentence import Sentence, Span
+from tagger.tagging import Tagger
+
+TEXTS = ["Ada lives in New York .", "", "Alan", "Grace lives in Paris . Donald lives in Oslo ."] * 30
+
+
+def test_strings_and_token_lists_come_back_tagged(model_dir: Path) -> None:
+    tagged = tagger.load(model_dir, device="cpu").tag(["Ada lives in New York .", ["Alan", "lives", "in", "Lima", "."]])
+    assert tagged[0].tokens == ("Ada", "lives", "in", "New", "York", ".")
+    assert tagged[0].spans == (Span("PER", 0, 1), Span("LOC", 3, 5))
+    assert tagged[1].tags == ("S-PER", "O", "O", "S-LOC", "O")
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 16, 64, 100_000])
+def test_tags_are_the_same_for_every_size_of_batch(model_dir: Path, batch_tokens: int) -> None:
+    bundle = tagger.load(model_dir, device="cpu").bundle
+    expected = [Tagger(bundle, torch.device("cpu")).tag([text])[0] for text in TEXTS[:4]]
+    found = Tagger(bundle, torch.device("cpu"), batch_tokens=batch_tokens).tag(TEXTS)
+    assert found == expected * 30
+
+
+def test_order_and_everything_else_of_a_sentence_is_kept(model_dir: Path) -> None:
+    given = [Sentence(("Oslo",) * (1 + number % 7), document=number, line=number, raw=("x",)) for number in range(100)]
+    found = tagger.load(model_dir, device="cpu").tag(given)
+    assert [(s.tokens, s.document, s.line, s.raw) for s in found] == [
+        (s.tokens, s.document, s.line, s.raw) for s in given
+    ]
+
+
+def test_the_first_sentences_come_before_the_whole_input_is_read(model_dir: Path) -> None:
+    read = []
+
+    def source() -> object:
+        for number in range(10_000):
+            read.append(number)
+            yield Sentence(("Ada",))
+
+    next(tagger.load(model_dir, device="cpu").stream(source()))
+    assert len(read) < 100
+
+
+def test_an_empty_token_is_refused(model_dir: Path) -> None:
+    with pytest.raises(ValueError, match="a token of"):
+        tagger.load(model_dir, device="cpu").tag([["Ada", ""]])
+
+
+def test_tagging_leaves_the_network_in_the_mode_it_was_in(model_dir: Path) -> None:
+    tagging = tagger.load(model_dir, device="cpu")
+    tagging.bundle.network.train()
+    tagging.tag(["Ada"])
+    assert tagging.bundle.network.training
+
+
+def test_a_very_long_sentence_and_word_are_tagged_whole(model_dir: Path) -> None:
+    tokens = ("Ada", "x" * 5000, *("Oslo",) * 5000)
+    assert len(tagger.load(model_dir, device="cpu").tag([tokens])[0].tags) == len(tokens)
+
+
+def test_characters_never_seen_and_words_in_any_script_are_tagged(model_dir: Path) -> None:
+    tokens = ("שלום", "😀", "e\u0301", "\u200b", "a\u00a0b", "\u2028")
+    assert tagger.load(model_dir, device="cpu").tag([tokens])[0].tokens == tokens
