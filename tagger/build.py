@@ -99,8 +99,8 @@ def _tables(config: Config, counts: Counter[str]) -> list[vectors.Table]:
 
 def _split_words(config: Config, counts: Counter[str], tables: Sequence[vectors.Table]) -> tuple[list[str], list[str]]:
     """Returns the words to train, most frequent first, and those to keep as the tables have them."""
-    trained = [word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
-    kept = vectors.most_frequent(tables, config.model.words.keep, counts)
+    trained = sorted(counts.keys() - set(SPECIAL), key=lambda word: (-counts[word], word))
+    kept = vectors.most_frequent(tables, config.model.words.keep, {*counts, *SPECIAL})
     if tables and config.model.words.training == "frozen":
         known = [word for word in trained if any(table.lookup(word) >= 0 for table in tables)]
         found = set(known)

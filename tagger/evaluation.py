@@ -95,25 +95,27 @@ def evaluate(
     Raises:
         DataError: the corpus has plain tags where the model has spans, or broken ones under `strict`.
     """
+    gold = [sentence.tags for sentence in corpus.sentences]
+    found = schemes.Detected(None, "plain tags", 0)
+    if tagger.bundle.scheme is not None:
+        found = _scheme(gold, corpus, strict=strict)
     started = time.perf_counter()
     predicted = []
     for sentence in tagger.stream(corpus.sentences):
         predicted.append(sentence)
         checked()
     seconds = time.perf_counter() - started
-    gold = [sentence.tags for sentence in corpus.sentences]
-    unknown = _unknown(gold, tagger)
     counts: dict[str, Any] = {
         "sentences": len(gold),
         "tokens": corpus.tokens,
         "seconds": seconds,
-        "unknown_tags": unknown,
+        "unknown_tags": _unknown(gold, tagger),
+        "broken_tags": found.broken,
     }
     if tagger.bundle.scheme is None:
         right = accuracy(gold, [sentence.tags for sentence in predicted])
         signature = _signature(f"accuracy={right:.2f}", "plain tags", corpus)
-        return Report(None, None, None, right, {}, broken_tags=0, signature=signature, **counts)
-    found = _scheme(gold, corpus, strict=strict)
+        return Report(None, None, None, right, {}, signature=signature, **counts)
     spelt = [schemes.tags_of(sentence.spans, len(sentence), found.scheme or "IOB2") for sentence in predicted]
     overall, types = score_spans(list(map(schemes.spans_of, gold)), [sentence.spans for sentence in predicted])
     return Report(
@@ -122,7 +124,6 @@ def evaluate(
         overall.recall,
         accuracy(*([list(map(schemes.split, tags)) for tags in side] for side in (gold, spelt))),
         types,
-        broken_tags=found.broken,
         signature=_signature(f"f1={overall.f1:.2f}", f"{tagger.bundle.scheme} conlleval", corpus),
         **counts,
     )

@@ -27,7 +27,8 @@ def device(name: str) -> torch.device:
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Runs a block under torch's generators seeded anew, and gives the caller's state back after it."""
-    with torch.random.fork_rng():
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices):
         torch.manual_seed(seed)
         yield
 

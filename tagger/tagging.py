@@ -14,7 +14,7 @@ from tagger.data.batching import Encoded, Lexicon, cut, full
 from tagger.data.formats.lines import words
 from tagger.data.sentence import Sentence
 
-_FIRST_POOL, _LARGEST_POOL = 32, 4096  # sentences; the first is small so that the first result comes soon
+_FIRST_POOL, _LARGEST_POOL = 32, 1024  # sentences; the first is small so that the first result comes soon
 
 
 def load(path: str | Path, *, device: str = "auto") -> "Tagger":
@@ -57,7 +57,7 @@ class Tagger:
         return list(self.stream(map(_sentence, sentences)))
 
     def stream(self, sentences: Iterable[Sentence]) -> Iterator[Sentence]:
-        """Yields the sentences with tags and spans, in their order, reading some thousand ahead at most."""
+        """Yields the sentences with tags and spans, in their order, reading some hundred ahead at most."""
         source = iter(sentences)
         size = _FIRST_POOL
         while pool := list(islice(source, size)):

@@ -62,6 +62,12 @@ def test_the_models_config_holds_no_path_and_the_width_of_its_tables(tmp_path: P
     assert config.model.words.width == 2
 
 
+def test_a_text_may_hold_the_words_that_padding_and_the_unknown_word_are_called_by() -> None:
+    made = build.fresh(Config(), [Sentence(("<padding>", "<unknown>", "a"), ("X", "Y", "X"))])
+    assert made.words.items == ("<padding>", "<unknown>", "a")
+    assert [made.known_words.lookup(word) for word in ("<padding>", "<unknown>", "a")] == [1, 1, 2]
+
+
 def test_every_tag_of_a_seen_type_is_there_and_plain_tags_come_by_frequency() -> None:
     assert build.fresh(Config(), SENTENCES).tags.items == ("O", "B-PER", "I-PER", "E-PER", "S-PER")
     plain = [Sentence(("a", "b", "c"), ("DT", "NN", "NN"))]

@@ -77,6 +77,7 @@ def faults() -> list[tuple[str, list[str], str]]:
         ("ragged", ["evaluate", "{tmp}/ragged.conll", "--model", "{model}"], "ragged.conll:2: expected 2 columns"),
         ("no tags", ["evaluate", "{tmp}/words.conll", "--model", "{model}"], "words.conll:1: expected at least 2"),
         ("empty", ["evaluate", "{tmp}/empty.conll", "--model", "{model}"], "holds no sentence"),
+        ("stray tag", ["train", "sample", "--train", "{tmp}/stray.conll", "--out", "{tmp}/run"], "'PER' stands among"),
         ("no data", ["train", "ner-conll2003", "--out", "{tmp}/run"], "names no training data"),
         ("empty data", ["train", "sample", "--train", "{tmp}/empty.conll", "--out", "{tmp}/run"], "holds no sentence"),
         ("typo", ["train", "smaple"], "did you mean 'sample'"),
@@ -110,6 +111,7 @@ def test_a_users_fault_is_one_line_and_exit_code_2(
         "ragged.conll": "a O\nb\n",
         "words.conll": "Ada\n",
         "empty.conll": "",
+        "stray.conll": "Ada x x B-PER\nin x x B-LOC\nAlan x x PER\n",
         "a.txt": SENTENCE,
         "x/a.txt": "",
     }.items():
@@ -119,6 +121,19 @@ def test_a_users_fault_is_one_line_and_exit_code_2(
     assert message in done.stderr.splitlines()[-1]
     assert done.stdout == ""
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("a.txt", ""), ("a.conll", "\n-DOCSTART- O\n\n"), ("a.conllu", "# none\n\n")]
+)
+@pytest.mark.parametrize("to", ["jsonl", "columns", "conllu"])
+def test_an_input_without_sentences_gives_its_empty_counterpart(
+    model_dir: Path, tmp_path: Path, name: str, text: str, to: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    assert run("tag", tmp_path / name, "--model", model_dir, "--to", to, "--out", tmp_path / "out").exit_code == 0
+    (found,) = (tmp_path / "out").iterdir()
+    assert found.read_text() == (text if found.name == name else "")
 
 
 def test_an_input_with_a_fault_leaves_no_output_file(model_dir: Path, tmp_path: Path) -> None:

@@ -136,6 +136,7 @@ def test_the_scheme_of_the_gold_tags_does_not_change_the_scores(model: Tagger, s
     assert schemes.detect([one.tags for one in spelt.sentences]).name == scheme
     first, second = evaluate(model, clean), evaluate(model, spelt)
     assert second.types == first.types
+    assert second.unknown_tags == first.unknown_tags == {}
     assert second.accuracy == first.accuracy
 
 

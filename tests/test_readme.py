@@ -38,7 +38,7 @@ def test_the_shell_blocks_run(workplace: Path, block: str) -> None:
 def test_the_python_blocks_run(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
     for block in blocks("python"):
-        exec(block, {})  # noqa: S102
+        exec(block, {})
 
 
 def test_the_commands_that_need_data_of_the_users_parse() -> None:

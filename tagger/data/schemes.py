@@ -123,6 +123,17 @@ def detect(sequences: Sequence[Sequence[str]]) -> Detected:
     return Detected("IOB1", "IOB1", iob1) if iob1 < iob2 else Detected("IOB2", "IOB2", iob2)
 
 
+def stray(sequences: Iterable[Sequence[str]]) -> list[str]:
+    """Returns the tags that keep a column from being one of spans, if most of its distinct tags are a span's.
+
+    >>> stray([["B-PER", "I-PER", "O", "PER"]])
+    ['PER']
+    """
+    tags = {tag for sequence in sequences for tag in sequence} - {OUTSIDE}
+    others = sorted(tag for tag in tags if not _SPAN_TAG.fullmatch(tag))
+    return others if 2 * len(others) < len(tags) else []
+
+
 def count_broken(sequences: Iterable[Sequence[str]], scheme: Scheme) -> int:
     """Returns how many tags of a corpus break a scheme."""
     return sum(len(broken(sequence, scheme)) for sequence in sequences)

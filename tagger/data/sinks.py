@@ -22,8 +22,10 @@ def writer(to: OutputFormat, *, form: InputFormat, layout: Layout) -> Write:
         return json_line
     if to == "conllu":
         return lambda sentence: conllu.write(sentence, str(layout.tag), as_read=form == "conllu")
-    kept = layout if form == "columns" else None
-    return lambda sentence: columns.write(sentence, kept)
+    if form == "columns":
+        return lambda sentence: columns.write(sentence, layout)
+    # A token of CoNLL-U may hold spaces, never a tab.
+    return lambda sentence: columns.write_anew(sentence, "\t" if form == "conllu" else " ")
 
 
 def json_line(sentence: Sentence) -> Iterator[str]:

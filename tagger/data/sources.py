@@ -114,7 +114,11 @@ def find(folder: Path) -> dict[str, Path]:
     for role, stems in _USUAL.items():
         for stem in stems:
             fitting = sorted(
-                path for suffix in _USUAL_SUFFIXES for path in folder.glob(stem + suffix) if path.is_file()
+                path
+                for suffix in _USUAL_SUFFIXES
+                for packed in ("", ".gz")
+                for path in folder.glob(stem + suffix + packed)
+                if path.is_file()
             )
             # Universal Dependencies publishes the raw text beside the treebank, under the same name.
             fitting = [path for path in fitting if path.suffix != ".txt" or path.with_suffix(".conllu") not in fitting]

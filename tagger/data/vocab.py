@@ -49,7 +49,7 @@ class Vocab:
         """Returns the id of a word as written, else lower-cased, else with digits as 0, else UNKNOWN."""
         for form in forms(word):
             if form in self.ids:
-                return self.ids[form]
+                return max(self.ids[form], UNKNOWN)  # a text may hold the word that padding is called by
         return UNKNOWN
 
     def to_bytes(self) -> bytes:

@@ -88,7 +88,10 @@ def tag_files(
         write = sinks.writer(target, form=given, layout=there if target == "conllu" else where)
         source = streams[0] if path == STDIN else path
         with _sink(streams[1], None if out is None else out / names[place]) as sink:
-            for sentence in tagger.stream(sources.read(source, form=given, layout=where, tagged=False)):
+            read = sources.read(source, form=given, layout=where, tagged=False)
+            if given != "lines" and target != given:
+                read = (sentence for sentence in read if sentence.tokens)  # lines between sentences stay behind
+            for sentence in tagger.stream(read):
                 sink.write("".join(write(sentence)).encode())
                 count += bool(sentence.tokens)
                 if out is None:

@@ -105,6 +105,11 @@ def _described(part: Corpus, data: Data) -> bool:
     """Logs what a part of the data is; tells whether its tags spell spans."""
     tags = [sentence.tags for sentence in part.sentences]
     found = schemes.detect(tags)
+    if others := schemes.stray(tags):
+        line = next(one.line for one in part.sentences if others[0] in one.tags)
+        raise DataError(
+            f"{part.name}: sentence at line {line}: {others[0]!r} stands among tags of spans such as 'B-PER'"
+        )
     documents = len({sentence.document for sentence in part.sentences})
     log.info(
         "%s: %d sentences, %d tokens, %d documents; %s",

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
+import seqeval.metrics.sequence_labeling  # noqa: F401  # its seconds of loading must not fall between signal and exit
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 

@@ -63,3 +63,11 @@ def test_a_sentence_is_one_line_of_json_with_the_text_of_its_spans():
 
 def test_every_output_format_has_a_suffix_that_is_read_back_as_that_format():
     assert {sources.guess_format(Path(f"a{SUFFIXES[to]}")) for to in ("columns", "conllu")} == {"columns", "conllu"}
+
+
+def test_a_token_with_a_space_survives_on_its_way_from_conllu_to_columns():
+    given = Sentence(("1 000", "men"), ("B-X", "O"))
+    text = "".join(writer("columns", form="conllu", layout=Layout())(given))
+    assert text == "1 000\tB-X\nmen\tO\n\n"
+    (read,) = sources.read(BytesIO(text.encode()), form="columns", layout=Layout(), tagged=True)
+    assert (read.tokens, read.tags) == (given.tokens, given.tags)

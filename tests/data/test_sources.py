@@ -42,6 +42,11 @@ def test_files_are_found_under_the_names_that_corpora_have(tmp_path: Path, names
     assert found == {role: name for role, name in zip(("train", "dev", "test"), names, strict=True) if name}
 
 
+def test_packed_files_are_found_too(tmp_path: Path):
+    found = sources.find(fill(tmp_path, "train.txt.gz", "en-dev.conllu.gz"))
+    assert {role: path.name for role, path in found.items()} == {"train": "train.txt.gz", "dev": "en-dev.conllu.gz"}
+
+
 def test_the_raw_text_beside_a_treebank_is_passed_over(tmp_path: Path):
     names = [f"fr_gsd-ud-{role}.{kind}" for role in ("train", "dev", "test") for kind in ("conllu", "txt")]
     found = sources.find(fill(tmp_path, *names))

@@ -97,11 +97,11 @@ def test_a_recipe_cannot_make_objects(tmp_path: Path, marker: Path) -> None:
 def banned(source: str) -> list[str]:
     """Returns what in a source text could run code from data.
 
-    >>> banned("import pickle; torch.load(f, weights_only=False); yaml.safe_load(t); eval('1')")
-    ['pickle', 'torch.load', 'weights_only', 'eval']
+    >>> sorted(banned("import pickle; torch.load(f, weights_only=False); yaml.safe_load(t); eval('1')"))
+    ['eval', 'pickle', 'torch.load', 'weights_only']
     """
     found = []
-    for node in sorted(ast.walk(ast.parse(source)), key=lambda node: getattr(node, "lineno", 0)):
+    for node in ast.walk(ast.parse(source)):
         match node:
             case ast.Import(names=names):
                 found += [name.name for name in names if name.name.split(".")[0] in _MODULES]

@@ -133,16 +133,17 @@ class _Reader:
             )
 
 
-def write(sentence: Sentence, layout: Layout | None) -> Iterator[str]:
+def write_anew(sentence: Sentence, separator: str) -> Iterator[str]:
+    """Yields the lines of a sentence that does not come from columns: token, separator and tag, and a blank line."""
+    yield from (f"{token}{separator}{tag}\n" for token, tag in zip(sentence.tokens, sentence.tags, strict=True))
+    yield "\n"
+
+
+def write(sentence: Sentence, layout: Layout) -> Iterator[str]:
     """Yields the lines of a sentence with its tags in the tag column, all else as it was read.
 
-    Rows without a tag column get one at their end. With no layout, for a sentence that does not come from columns,
-    the rows are token and tag.
+    Rows without a tag column get one at their end.
     """
-    if layout is None:
-        yield from (f"{token} {tag}\n" for token, tag in zip(sentence.tokens, sentence.tags, strict=True))
-        yield "\n"
-        return
     token = layout.number(layout.token)
     tag = None if layout.tag is None else layout.number(layout.tag)
     rows = [place for place, line in enumerate(sentence.raw) if _is_row(_text(2, line))]

@@ -100,9 +100,9 @@ def _set(row: list[str], tag: str, value: str) -> list[str]:
     places = [place for place, item in enumerate(items) if item.startswith(key)]
     if places:
         items[places[0]] = key + value
-    else:
+    elif value != _OUTSIDE:  # which is what a missing key is read as
         items.append(key + value)
-    row[_MISC] = "|".join(items)
+    row[_MISC] = "|".join(items) or "_"
     return row
 
 

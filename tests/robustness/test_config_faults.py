@@ -1,0 +1,74 @@
+"""No recipe, however broken, brings the reader down or keeps it busy.
+
+By default 300 broken recipes; TAGGER_TEST_SCALE multiplies them.
+"""
+
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from runs import SCALE
+
+from tagger.config import Config, dump, parse
+from tagger.errors import ConfigError
+
+PIECES = (
+    *("[", "]", "{", "}", ": ", "- ", "? ", "'", '"', "|", ">", "%", "#", "&a ", "*a", "!!int ", "---\n"),
+    *("\n", "  ", "\t", "\x00", "é", "9" * 400, ".nan", "null"),
+)
+
+
+def test_no_broken_recipe_brings_the_reader_down() -> None:
+    source, whole, refused = random.Random(17), dump(Config()), 0
+    for _ in range(300 * SCALE):
+        text = whole
+        for _ in range(source.randint(1, 4)):
+            start = source.randrange(len(text))
+            end = start + source.choice((0, 0, 1, 5, 100))
+            text = text[:start] + source.choice(PIECES) * source.choice((1, 1, 30)) + text[end:]
+        try:
+            parse(text, "recipe.yaml")
+        except ConfigError:
+            refused += 1
+    assert refused > 100 * SCALE
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 20_000,
+        "[\n" * 10_000,
+        "{a: " * 5_000,
+        "? " * 10_000,
+        "- " * 10_000,
+        "data: {columns: [" + "1," * 9_900 + "]}",
+        "k: 1\n" * 4_000,
+        "".join(f"k{number}: 1\n" for number in range(2_000)),
+        "a: &a [x]\n" + "".join(f"b{n}: &b{n} [{'*a,' * 9}]\n" for n in range(9)),
+        "training: {epochs: " + "9" * 19_000 + "}",
+        "!" * 20_000,
+        "'" * 19_999,
+    ],
+    ids=lambda text: text[:12],
+)
+def test_no_recipe_takes_a_second(text: str) -> None:
+    started = time.process_time()
+    with pytest.raises(ConfigError):
+        parse(text, "recipe.yaml")
+    assert time.process_time() - started < 1
+
+
+def test_the_command_line_tells_every_fault_on_a_line_and_exits_with_2(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("training:\n  epochs: 0\n  seeed: 1\n")
+    command = [sys.executable, "-m", "tagger", "train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "run")]
+    finished = subprocess.run(command, capture_output=True, text=True)
+    assert finished.returncode == 2
+    assert finished.stderr.splitlines() == [
+        f"{tmp_path}/recipe.yaml:2:3: training.epochs should be greater than or equal to 1, got 0",
+        f"{tmp_path}/recipe.yaml:3:3: unknown key 'training.seeed'; did you mean 'seed'?",
+    ]
+    assert finished.stdout == ""
+    assert not (tmp_path / "run").exists()

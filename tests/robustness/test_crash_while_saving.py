@@ -1,0 +1,127 @@
+"""A save that breaks off leaves the old model or the new one, whole, and a full disk costs a line and nothing else.
+
+By default 10 kills; TAGGER_TEST_SCALE=10 makes them 100.
+"""
+
+import builtins
+import errno
+import io
+import os
+import resource
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from runs import SCALE, child, killed_after, save_forever, spread
+
+from tagger import checkpoint, files, training
+from tagger.config import Config
+from tagger.errors import CheckpointError
+
+_CALLS = (
+    *((os, name) for name in ("fsync", "open", "fchmod", "mkdir", "rename", "replace", "close")),
+    *((Path, name) for name in ("rename", "replace", "chmod", "mkdir")),
+    (io, "open"),
+)
+
+
+class _Failing:
+    """Counts calls that reach the disk; raises at one of them, or at it and all after it."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, at: int, *, error: BaseException, for_good: bool = False) -> None:
+        self.calls, self.at, self.error, self.for_good = 0, at, error, for_good
+        for place, name in _CALLS:
+            patch.setattr(place, name, self._counting(getattr(place, name)))
+        patch.setattr(builtins, "open", io.open)
+
+    def _counting(self, function: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: object, **options: object) -> object:
+            self.calls += 1
+            if self.calls == self.at or (self.for_good and self.calls > self.at):
+                raise self.error
+            return function(*arguments, **options)
+
+        return call
+
+
+class _Crash(BaseException):
+    """What no handler of errors stops."""
+
+
+@pytest.fixture
+def saved(model_dir: Path, tmp_path: Path) -> Path:
+    """A copy of the trained model, which a save is to replace."""
+    return Path(shutil.copytree(model_dir, tmp_path / "folder" / "model"))
+
+
+@pytest.mark.parametrize("for_good", [False, True])  # True: the disk is gone, so that no clearing up works either
+@pytest.mark.parametrize("error", [_Crash(), OSError(errno.ENOSPC, "No space left on device")], ids=["crash", "full"])
+def test_broken_off_at_any_call_it_leaves_the_old_model_or_the_new(
+    saved: Path, error: BaseException, for_good: bool
+) -> None:
+    bundle, old = checkpoint.load(saved)
+    found = []
+    for at in range(1, 200):
+        new = {"number": at}
+        with pytest.MonkeyPatch.context() as patch:
+            failing = _Failing(patch, at, error=error, for_good=for_good)
+            try:
+                checkpoint.save(bundle, saved, new)
+            except (_Crash, CheckpointError) as raised:
+                assert isinstance(error, _Crash) or "No space left on device" in str(raised)  # noqa: PT017
+        metrics = checkpoint.load(saved)[1]
+        assert metrics in (old, new)
+        found.append(metrics == new)
+        old = metrics
+        if failing.calls < at:
+            break
+        if not for_good and isinstance(error, OSError):
+            assert not list(saved.parent.glob(".*.new"))
+    assert len(found) > 20
+    assert found[0] is False
+    assert found[-1] is True
+    files.recover(saved.parent)
+    assert [path.name for path in saved.parent.iterdir()] == ["model"]
+
+
+def test_killed_again_and_again_no_save_leaves_a_model_that_cannot_be_read(model_dir: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    bundle, _ = checkpoint.load(model_dir)
+    checkpoint.save(bundle, model, {"number": -1})
+    numbers = set()
+    for seconds in spread(10 * SCALE, seed=3, upto=0.2):
+        assert killed_after(child(save_forever, model_dir, model), 0.1 + seconds)
+        numbers.add(checkpoint.load(model)[1]["number"])
+    assert len(numbers) > 1
+
+
+@pytest.fixture
+def small_disk() -> Iterator[None]:
+    """Lets no file grow over 2,000 bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_costs_one_line_and_leaves_the_old_model(saved: Path, small_disk: None) -> None:
+    bundle, old = checkpoint.load(saved)
+    with pytest.raises(CheckpointError, match=r"^\S*model: cannot be written: .+$") as raised:
+        checkpoint.save(bundle, saved, {"number": 1})
+    assert len(raised.value.faults) == 1
+    assert checkpoint.load(saved)[1] == old
+    assert [path.name for path in saved.parent.iterdir()] == ["model"]
+
+
+def test_a_disk_that_fills_up_in_training_costs_one_line_and_the_run_goes_on_later(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for at in (5, 60, 131):
+        run = tmp_path / str(at)
+        with monkeypatch.context() as patch:
+            _Failing(patch, at, error=OSError(errno.ENOSPC, "No space left on device"))
+            with pytest.raises(CheckpointError, match="cannot be written: No space left on device"):
+                training.fit(config, run, device="cpu")
+        assert not list(run.glob(".*.new"))
+    training.resume(run, device="cpu")

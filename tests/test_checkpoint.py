@@ -1,0 +1,95 @@
+"""A model saved and loaded is the same model, and a run keeps its newest checkpoints."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tagger import checkpoint, tagging
+from tagger.checkpoint import State
+from tagger.errors import CheckpointError
+
+
+def test_a_model_saved_and_loaded_is_the_same_model(model_dir: Path, tmp_path: Path) -> None:
+    bundle, metrics = checkpoint.load(model_dir)
+    checkpoint.save(bundle, tmp_path / "model", metrics)
+    for path in model_dir.iterdir():
+        assert (tmp_path / "model" / path.name).read_bytes() == path.read_bytes()
+    sentences = ["Ada lives in Paris .", "Nobody lives in Nowhere ."]
+    assert tagging.load(model_dir).tag(sentences) == tagging.load(tmp_path / "model").tag(sentences)
+
+
+def test_a_model_names_no_file_it_was_trained_on(model_dir: Path) -> None:
+    assert "train.conll" not in (model_dir / "config.yaml").read_text()
+
+
+def test_a_state_saved_and_loaded_is_the_same_state(model_dir: Path, tmp_path: Path) -> None:
+    bundle, metrics = checkpoint.load(model_dir)
+    state = State({"step": 3, "history": [{"f1": 0.1}]}, {"a": torch.arange(3), "b": torch.tensor(0.1)})
+    checkpoint.save(bundle, tmp_path / "model", metrics, state)
+    found = checkpoint.load_state(tmp_path / "model")
+    assert found.progress == state.progress
+    assert found.tensors.keys() == state.tensors.keys()
+    assert all(torch.equal(found.tensors[name], state.tensors[name]) for name in state.tensors)
+
+
+def test_a_card_tells_what_a_model_is(model_dir: Path) -> None:
+    card = checkpoint.card(model_dir)
+    assert card["scheme"] == "IOBES"
+    assert card["encoder"] == "lstm, 1 x 16 in 2 directions"
+    assert card["parameters"] == sum(
+        tensor.numel() for name, tensor in checkpoint.weights(model_dir).items() if name != "embedding.words.kept"
+    )
+
+
+def test_a_run_keeps_its_newest_checkpoints_and_drops_those_a_damaged_run_had_after_them(
+    model_dir: Path, tmp_path: Path
+) -> None:
+    bundle, _ = checkpoint.load(model_dir)
+    for number in (0, 5, 10, 7):
+        checkpoint.add(tmp_path, number, bundle, {}, State({}, {}), keep=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["LATEST", "checkpoint-000005", "checkpoint-000007"]
+    assert checkpoint.newest(tmp_path).name == "checkpoint-000007"
+
+
+@pytest.mark.parametrize("latest", [b"", b"\xff\n", b"checkpoint-000099\n", b"../elsewhere\n", None])
+def test_without_a_latest_of_use_the_newest_checkpoint_counts(
+    model_dir: Path, tmp_path: Path, latest: bytes | None
+) -> None:
+    bundle, _ = checkpoint.load(model_dir)
+    for number in (5, 10):
+        checkpoint.add(tmp_path, number, bundle, {}, State({}, {}), keep=2)
+    (tmp_path / "LATEST").unlink()
+    if latest is not None:
+        (tmp_path / "LATEST").write_bytes(latest)
+    assert checkpoint.newest(tmp_path).name == "checkpoint-000010"
+
+
+def test_a_model_of_another_format_is_refused(model_dir: Path, tmp_path: Path) -> None:
+    manifest = json.loads((model_dir / "MANIFEST.json").read_text())
+    del manifest["sha256"]
+    (tmp_path / "MANIFEST.json").write_bytes(checkpoint._sealed(manifest | {"format": 99}))
+    with pytest.raises(CheckpointError, match="has model format 99, this version reads 1"):
+        checkpoint.load(tmp_path)
+
+
+@pytest.mark.parametrize("files", [None, [], "abc", 3, {"config.yaml": 3}, {}])
+def test_a_manifest_that_lists_no_files_is_refused(tmp_path: Path, files: object) -> None:
+    (tmp_path / "MANIFEST.json").write_bytes(checkpoint._sealed({"format": 1, "files": files}))
+    with pytest.raises(CheckpointError, match=r"is corrupt|holds no config.yaml"):
+        checkpoint.load(tmp_path)
+
+
+def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="there: no such model directory"):
+        checkpoint.load(tmp_path / "there")
+    with pytest.raises(CheckpointError, match=r"no model here, there is no MANIFEST.json"):
+        checkpoint.load(tmp_path)
+
+
+def test_a_place_that_cannot_be_written_is_told(model_dir: Path, tmp_path: Path) -> None:
+    bundle, _ = checkpoint.load(model_dir)
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match="cannot be written: Not a directory"):
+        checkpoint.save(bundle, tmp_path / "file" / "model", {})

@@ -1,0 +1,172 @@
+"""Recipes: every fault is told at once with its place, and a config survives being written and read."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tagger import config
+from tagger.config import Config, dump, parse
+from tagger.config.tree import Data
+from tagger.errors import ConfigError
+
+
+def faults(text: str, *overrides: str) -> tuple[str, ...]:
+    """Returns what is wrong with a recipe."""
+    with pytest.raises(ConfigError) as raised:
+        parse(text, "recipe.yaml", overrides=overrides)
+    return raised.value.faults
+
+
+def test_every_shipped_recipe_can_be_used() -> None:
+    shipped = sorted(path.stem for path in config.recipes().glob("*.yaml"))
+    assert "sample" in shipped
+    for name in shipped:
+        assert parse(dump(config.load(name)), name) == config.load(name)
+
+
+def test_an_empty_recipe_is_all_defaults() -> None:
+    assert parse("", "recipe.yaml") == parse("# nothing\n", "recipe.yaml") == Config()
+
+
+def test_paths_start_from_the_recipes_folder(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("data: {train: a/train.txt, dev: /b/dev.txt}\nmodel: {words: {vectors: [glove.txt]}}")
+    found = config.load(str(recipe))
+    assert found.data.train == str(tmp_path / "a" / "train.txt")
+    assert (found.data.dev, found.data.test) == ("/b/dev.txt", None)
+    assert found.model.words.vectors == (str(tmp_path / "glove.txt"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("model:\n  encoder: {hiden: 3}", "2:13: unknown key 'model.encoder.hiden'"),
+        ("model:\n  encoder: {widht: 3}", "2:13: unknown key 'model.encoder.widht'; did you mean 'width'?"),
+        ("trainig: {}", "1:1: unknown key 'trainig'; did you mean 'training'?"),
+        ("training: {epochs: true}", "1:12: training.epochs should be a valid integer, got True"),
+        ("training: {epochs: 5.0}", "1:12: training.epochs should be a valid integer, got 5.0"),
+        ("training: {epochs: '5'}", "1:12: training.epochs should be a valid integer, got '5'"),
+        ("training: {epochs: 0}", "1:12: training.epochs should be greater than or equal to 1, got 0"),
+        ("training: {epochs: 1e999}", "1:12: training.epochs should be a valid integer, got inf"),
+        ("training: {optimizer: {rate: .nan}}", "1:24: training.optimizer.rate should be a finite number, got nan"),
+        ("training: {optimizer: {rate: .inf}}", "1:24: training.optimizer.rate should be a finite number, got inf"),
+        (
+            "training: {optimizer: {betas: [true, 0.9]}}",
+            "1:32: training.optimizer.betas.0 should be a valid number, got True",
+        ),
+        (
+            "training: {optimizer: {rates: {head: -1}}}",
+            "1:32: training.optimizer.rates.head should be greater than or equal to 0, got -1",
+        ),
+        ("data: {token: true}", "1:8: data.token should be a valid integer, got True"),
+        ("data: {columns: [1]}", "1:18: data.columns.0 should be a valid string, got 1"),
+        ("model: {encoder: {merge: max}}", "1:19: model.encoder.merge must be concat, sum or mean, got 'max'"),
+        ("model: 3", "1:1: model holds keys of its own, got 3"),
+        ("data: {train: a}\ndata: {}", "2:1: key 'data' stands here again"),
+        ("training: {epochs: 1,\n  epochs: 2}", "2:3: key 'training.epochs' stands here again"),
+        ("a: &x [1]\nb: *x", "1:4: anchors, aliases and tags are not used in recipes"),
+        ("data: !!set {a}", "1:7: anchors, aliases and tags are not used in recipes"),
+        ("a: " + "[" * 500, "1:24: nested too deeply"),
+        ("- a", ": expected keys such as data, model and training, found list"),
+        ("a: [", "1:5: expected the node content, but found '<stream end>'"),
+        ("? [a]\n: b", "1:3: found unhashable key"),
+        ("a\0b", ": unacceptable character #x0000: special characters are not allowed"),
+        ("#" * 20_001, ": a recipe of over 20000 bytes is not read"),
+    ],
+)
+def test_a_fault_is_told_with_its_place(text: str, fault: str) -> None:
+    assert faults(text) == (f"recipe.yaml{'' if fault.startswith(':') else ':'}{fault}",)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("model: {characters: {kernel: 4}}", "kernel must be odd, got 4"),
+        ("model: {characters: {kind: lstm, features: 5}}", "features must be even for the two directions"),
+        ("model: {encoder: {width: 5, attention_heads: 4}}", "attention_heads must divide the merged width 10, got 4"),
+        ("training: {batches: {sentences: null}}", "sentences or tokens must limit a batch"),
+        ("training: {optimizer: {nesterov: true, momentum: 0}}", "nesterov needs a momentum above 0"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_told(text: str, fault: str) -> None:
+    (found,) = faults(text)
+    assert fault in found
+
+
+def test_all_faults_are_told_at_once() -> None:
+    found = faults("training:\n  epochs: many\n  seeed: 1\nmodel: {head: {kind: crff}}", "training.patience=0")
+    assert [fault.split(" ", 1)[0] for fault in found] == [
+        "recipe.yaml:4:16:",
+        "recipe.yaml:2:3:",
+        "--set",
+        "recipe.yaml:3:3:",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1e-3", 1e-3), ("1E+2", 100.0), (".5", 0.5), ("1", 1.0), ("010", 10.0)],
+)
+def test_numbers_are_read_as_yaml_12_has_them(text: str, value: float) -> None:
+    assert parse(f"training: {{optimizer: {{rate: {text}}}}}", "r").training.optimizer.rate == value
+
+
+@pytest.mark.parametrize("word", ["NO", "yes", "Off", "12:30:45", "2001-01-01", "0x1F", "1_000", "=", "<<"])
+def test_words_are_read_as_text(word: str) -> None:
+    assert parse(f"data: {{train: {word}}}", "r").data.train == word
+
+
+def test_set_overrides_the_recipe() -> None:
+    found = parse(
+        "training: {epochs: 3}", "r", overrides=["training.epochs=5", "data.columns=[a, b]", "model.words.width=7"]
+    )
+    assert (found.training.epochs, found.data.columns, found.model.words.width) == (5, ("a", "b"), 7)
+
+
+@pytest.mark.parametrize(
+    ("override", "fault"),
+    [
+        ("training.epochs", "expected KEY=VALUE such as training.epochs=5"),
+        ("=5", "expected KEY=VALUE such as training.epochs=5"),
+        ("training..epochs=5", "expected KEY=VALUE such as training.epochs=5"),
+        ("training.epochs=[", "expected the node content, but found '<stream end>'"),
+        ("training.epochs=five", "training.epochs should be a valid integer, got 'five'"),
+        ("training.epochs.more=5", "training.epochs should be a valid integer, got a dict"),
+        ("training=5", "training holds keys of its own, got 5"),
+        ("trainng.epochs=5", "unknown key 'trainng'; did you mean 'training'?"),
+        ("training.epochs=!!int x", "anchors, aliases and tags are not used in recipes"),
+        ("training.epochs=" + "[" * 2000, "nested too deeply"),
+    ],
+)
+@pytest.mark.parametrize("text", ["", "training: {seed: 2}"])
+def test_a_fault_in_set_is_told(text: str, override: str, fault: str) -> None:
+    assert faults(text, override) == (f"--set {override}: {fault}",)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("sampel", "no recipe is called 'sampel'; did you mean 'sample'"),
+        ("no/such.yaml", r"no/such.yaml: no such recipe file"),
+        ("x" * 300, "no recipe is called"),
+        (".", "no recipe is called"),
+    ],
+)
+def test_a_recipe_that_is_not_there_is_told(name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config.load(name)
+
+
+def test_a_recipe_that_is_no_text_is_told(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_bytes(b"data: \xff")
+    with pytest.raises(ConfigError, match=r"r.yaml: cannot be read as UTF-8 text"):
+        config.load(str(tmp_path / "r.yaml"))
+
+
+@given(st.text(max_size=12) | st.sampled_from(["1e3", ".5e3", "~", "NO", "null", "true", "1_0", "\x85a", "a\u2028b"]))
+@settings(max_examples=150, deadline=None)
+def test_any_text_survives_being_written_and_read(text: str) -> None:
+    written = Config(data=Data(train=text, columns=(text, "b")))
+    assert parse(dump(written), "r") == written

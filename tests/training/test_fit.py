@@ -1,0 +1,179 @@
+"""What a training leaves behind, refuses, and takes over."""
+
+import json
+import logging
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+
+from tagger import checkpoint, training
+from tagger.errors import CheckpointError, ConfigError, TaggerError
+from tagger.training import EpochEnd, Event, Outcome, Start, StepEnd
+
+Train = Callable[..., Outcome]
+STILL = "training.optimizer.rates={words: 0, characters: 0, encoder: 0, head: 0}"
+"""For weights that stay as they were drawn."""
+
+
+def records(run: Path) -> list[dict[str, object]]:
+    """Returns the lines of a run's metrics."""
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_each_epoch_leaves_a_record(train: Train, tmp_path: Path) -> None:
+    outcome = train("training.epochs=2", f"data.test={tmp_path / 'train.conll'}", "training.optimizer.rates={words: 0}")
+    first, second, last = records(tmp_path / "run")
+    keys = "epoch steps loss norm clipped skipped rate dev best seconds dev_seconds"
+    assert list(first) == list(second) == keys.split()
+    assert (first["epoch"], first["steps"], first["best"], first["rate"]) == (1, 9, True, 0.01)
+    assert (second["epoch"], second["steps"], second["skipped"]) == (2, 18, 0)
+    assert list(last) == ["test", "epoch"]
+    assert outcome.test is not None
+    assert last["test"]["score"] == outcome.test.score  # type: ignore[index]
+    assert outcome.dev == max(first["dev"]["score"], second["dev"]["score"])  # type: ignore[index]
+
+
+def test_a_listener_hears_of_every_step_and_epoch(train: Train, tmp_path: Path) -> None:
+    heard: list[Event] = []
+    train("training.epochs=2", listen=heard.append)
+    assert heard[0] == Start(0, 2, 0)
+    steps = [(event.epoch, event.step, event.steps) for event in heard if isinstance(event, StepEnd)]
+    assert steps == [(epoch, step, 9) for epoch in (0, 1) for step in range(1, 10)]
+    assert [event.record for event in heard if isinstance(event, EpochEnd)] == records(tmp_path / "run")
+
+
+def test_the_log_tells_of_the_data_and_of_each_epoch(
+    train: Train, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "tagger"):  # as the command line does
+        train()
+    log = (tmp_path / "run" / "train.log").read_text()
+    assert "36 sentences, 186 tokens, 3 documents; spans in IOB2, trained in IOBES" in log
+    assert "epoch 1 of 1: loss " in log
+
+
+@pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs the extra [plot]")
+def test_a_plot_is_drawn(train: Train, tmp_path: Path) -> None:
+    train()
+    assert (tmp_path / "run" / "training.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_it_ends_when_patience_does(train: Train, tmp_path: Path) -> None:
+    slow = "training.optimizer.rate=1e-9"  # nothing is learned, so that no epoch is better than the first
+    outcome = train("training.epochs=20", "training.patience=2", slow)
+    assert [record["best"] for record in records(tmp_path / "run")] == [True, False, False]
+    assert outcome.epoch == 1
+
+
+def test_without_dev_data_a_part_is_set_aside_and_told(
+    train: Train, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "tagger"):
+        train("data.dev=null")
+    assert "no development data: 12 of the training sentences set aside for it" in caplog.text
+    assert "dev" in records(tmp_path / "run")[0]
+
+
+@pytest.mark.parametrize("part", ["words", "characters", "encoder", "head"])
+def test_a_part_whose_rate_is_0_stays_as_it_was(train: Train, part: str) -> None:
+    trained = checkpoint.weights(train(f"training.optimizer.rates={{{part}: 0}}", "training.epochs=1").model)
+    fresh = checkpoint.weights(train(STILL, run="fresh").model)
+    for name, value in trained.items():
+        still = part == training.optimisation.part_of(name) or not value.numel()
+        assert torch.equal(value, fresh[name]) == still, name
+
+
+@pytest.fixture
+def vectors(tmp_path: Path) -> Path:
+    """A table of vectors with a word of the corpus in it and another."""
+    path = tmp_path / "vectors.txt"
+    path.write_text("oslo 0.5 0.25\nreykjavik 1 2\n")
+    return path
+
+
+@pytest.mark.parametrize("kind", ["frozen", "tuned"])
+def test_frozen_vectors_stay_and_tuned_ones_do_not(train: Train, vectors: Path, kind: str) -> None:
+    bundle, _ = checkpoint.load(train(f"model.words={{vectors: [{vectors}], training: {kind}}}").model)
+    words = bundle.network.embedding.words
+    known = bundle.known_words
+    place = known.lookup("Oslo")
+    found = words(torch.tensor([place, known.lookup("reykjavik")])).detach()
+    assert found[1].tolist() == [1.0, 2.0]
+    assert (found[0].tolist() == [0.5, 0.25]) == (kind == "frozen")
+
+
+def test_a_training_starts_from_a_models_weights(train: Train, model_dir: Path) -> None:
+    known = checkpoint.weights(model_dir)
+    started = checkpoint.weights(train(STILL, init_from=model_dir).model)
+    assert all(torch.equal(started[name], known[name]) for name in known)
+
+
+def test_it_takes_over_words_and_characters_by_what_they_stand_for(
+    train: Train, model_dir: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "train.conll").write_text("Zoë X\nlives Y\n\nlives Y\nAda Z\n")  # no tag in common
+    bundle, _ = checkpoint.load(train(STILL, init_from=model_dir).model)
+    source, _ = checkpoint.load(model_dir)
+    for word, same in (("lives", True), ("Ada", True), ("Zoë", False)):
+        ours = bundle.network.embedding.words.weight[bundle.words[word]]
+        theirs = source.network.embedding.words.weight[source.words.lookup(word)]
+        assert torch.equal(ours, theirs) == same
+
+
+@pytest.mark.parametrize(
+    ("override", "error"),
+    [("data.train=no-such-file", TaggerError), ("data.train=null", ConfigError), ("data.tag=9", TaggerError)],
+)
+def test_bad_input_leaves_no_directory_behind(
+    train: Train, tmp_path: Path, override: str, error: type[TaggerError]
+) -> None:
+    with pytest.raises(error):
+        train(override)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_directory_that_holds_a_training_is_refused(train: Train, tmp_path: Path) -> None:
+    train()
+    before = records(tmp_path / "run")
+    with pytest.raises(CheckpointError, match="holds a training already; go on with --resume or choose another --out"):
+        train()
+    assert records(tmp_path / "run") == before
+
+
+def test_a_run_whose_data_has_changed_is_refused(train: Train, tmp_path: Path) -> None:
+    train()
+    with (tmp_path / "train.conll").open("a") as stream:
+        stream.write("\nmore O\n")
+    with pytest.raises(CheckpointError, match="the train data has changed since the training began"):
+        training.resume(tmp_path / "run", device="cpu")
+
+
+def test_a_state_that_is_none_is_refused(train: Train, tmp_path: Path) -> None:
+    train()
+    newest = checkpoint.newest(tmp_path / "run")
+    bundle, metrics = checkpoint.load(newest)
+    for progress in ({}, {"data": {}}, [], {**checkpoint.load_state(newest).progress, "more": 1}):
+        checkpoint.save(bundle, newest, metrics, checkpoint.State(progress, {}))  # type: ignore[arg-type]
+        with pytest.raises(CheckpointError, match="the state of the training is refused"):
+            training.resume(tmp_path / "run", device="cpu")
+
+
+def test_a_finished_run_resumed_stays_as_it_is(train: Train, tmp_path: Path) -> None:
+    outcome = train()
+    before = records(tmp_path / "run")
+    assert training.resume(tmp_path / "run", device="cpu") == outcome
+    assert records(tmp_path / "run") == before
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"no run here, there is no config.yaml"):
+        training.resume(tmp_path, device="cpu")
+
+
+def test_a_training_leaves_torchs_random_state_alone(train: Train) -> None:
+    before = torch.get_rng_state()
+    train()
+    assert torch.equal(before, torch.get_rng_state())
