@@ -78,6 +78,7 @@ class Loop:
         if self.settings.average is not None:
             self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(self.settings.average))  # type: ignore[no-untyped-call]
         self.progress = Progress()
+        self._digests = data.digests()
         self._batches = self._batches_of(0)
 
     @property
@@ -245,7 +246,7 @@ class Loop:
             TrainingError: a weight is not finite, and there is nothing to go on from.
         """
         self._check_weights()
-        state = State(asdict(self.progress) | {"data": self.data.digests()}, self._tensors())
+        state = State(asdict(self.progress) | {"data": self._digests}, self._tensors())
         metrics = self.history[-1] if self.history else {}
         keep = self.settings.keep_checkpoints
         checkpoint.add(self.run_directory, self.progress.steps, self.bundle, metrics, state, keep=keep)
@@ -277,7 +278,7 @@ class Loop:
 
     def _take_up(self, state: State) -> None:
         found = dict(state.progress)
-        for part, digest in self.data.digests().items():
+        for part, digest in self._digests.items():
             if found["data"][part] != digest:
                 raise CheckpointError(f"{self.run_directory}: the {part} data has changed since the training began")
         del found["data"]

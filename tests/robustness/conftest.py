@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from runs import changed
 
 from tagger import training
 from tagger.config import Config, load
 from tagger.training import records
+from tests.robustness.runs import changed
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,8 @@ def _no_plot(monkeypatch: pytest.MonkeyPatch) -> None:
 def config(model_dir: Path) -> Config:
     """The tiny recipe with a test part, and checkpoints within epochs that fall on an epoch's end too."""
     settings = load(str(model_dir.parent / "config.yaml"))
-    return changed(settings, f"data.test={settings.data.train}", "training.epochs=6", "training.checkpoint_steps=3")
+    often = ("training.epochs=6", "training.checkpoint_steps=3", "training.schedule={kind: linear, warmup: 3}")
+    return changed(settings, f"data.test={settings.data.train}", *often)
 
 
 @pytest.fixture(scope="session")

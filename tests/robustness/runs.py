@@ -22,7 +22,7 @@ SCALE = int(os.environ.get("TAGGER_TEST_SCALE", "1"))
 """By how much samples are larger than the quick ones that run by default."""
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tagger.training", "tagger.cli", "runs"])
+_context.set_forkserver_preload(["tagger.training", "tagger.cli", "tests.robustness.runs"])
 
 
 def changed(config: Config, *overrides: str) -> Config:

@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
-from runs import SCALE
 
 from tagger.config import Config, dump, parse
 from tagger.errors import ConfigError
+from tests.robustness.runs import SCALE
 
 PIECES = (
     *("[", "]", "{", "}", ": ", "- ", "? ", "'", '"', "|", ">", "%", "#", "&a ", "*a", "!!int ", "---\n"),

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from runs import SCALE, child, killed_after, save_forever, spread
 
 from tagger import checkpoint, files, training
 from tagger.config import Config
 from tagger.errors import CheckpointError
+from tests.robustness.runs import SCALE, child, killed_after, save_forever, spread
 
 _CALLS = (
     *((os, name) for name in ("fsync", "open", "fchmod", "mkdir", "rename", "replace", "close")),
@@ -77,6 +77,7 @@ def test_broken_off_at_any_call_it_leaves_the_old_model_or_the_new(
         if failing.calls < at:
             break
         if not for_good and isinstance(error, OSError):
+            assert saved.is_dir()
             assert not list(saved.parent.glob(".*.new"))
     assert len(found) > 20
     assert found[0] is False

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from runs import SCALE, changed, results
 
 from tagger import checkpoint, training
 from tagger.config import Config
 from tagger.errors import CheckpointError
+from tests.robustness.runs import SCALE, changed, results
 
 
 def mutations(data: bytes, count: int, seed: str) -> Iterator[bytes]:

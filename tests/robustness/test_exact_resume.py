@@ -6,11 +6,11 @@ By default 1 break for each recipe; TAGGER_TEST_SCALE=10 makes it 10.
 from pathlib import Path
 
 import pytest
-from runs import SCALE, changed, results, spread
 
 from tagger import files, training
 from tagger.config import Config
 from tagger.training import Event, StepEnd
+from tests.robustness.runs import SCALE, changed, results, spread
 
 RECIPES = [
     "optimizer={kind: sgd, rate: 0.1, momentum: 0.9, nesterov: true}",

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_hostile_tensors import put
 
 import tagger
 from tagger import checkpoint, training
 from tagger.config import Config, load
 from tagger.errors import CheckpointError, TaggerError
+from tests.robustness.test_hostile_tensors import put
 
 ROOT = Path(tagger.__file__).parents[1]
 

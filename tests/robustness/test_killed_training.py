@@ -11,10 +11,20 @@ import time
 from pathlib import Path
 
 import pytest
-from runs import SCALE, child, ended, killed_after, results, spread, train, train_until_renamed, wait_for
 
 from tagger import checkpoint, training
 from tagger.config import Config, dump
+from tests.robustness.runs import (
+    SCALE,
+    child,
+    ended,
+    killed_after,
+    results,
+    spread,
+    train,
+    train_until_renamed,
+    wait_for,
+)
 
 
 def test_killed_again_and_again_it_ends_as_the_run_never_killed(

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import changed
 
 from tagger import checkpoint, training
 from tagger.config import Config
 from tagger.data.batching import Batch
 from tagger.errors import TrainingError
 from tagger.training.loop import Loop
+from tests.robustness.runs import changed
 
 
 @pytest.fixture(params=["loss", "gradient"])

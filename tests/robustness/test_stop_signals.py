@@ -9,13 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
-from runs import SCALE, child, command, ended, results, slow_command, spread, wait_for
 
 from tagger import evaluation, training
 from tagger.config import Config, dump
 from tagger.errors import Stopped
 from tagger.runtime import StopRequest
 from tagger.training import EpochEnd, Event, StepEnd, loop
+from tests.robustness.runs import SCALE, child, command, ended, results, slow_command, spread, wait_for
 
 
 def _command(config: Config, folder: Path) -> tuple[list[str], Path]:

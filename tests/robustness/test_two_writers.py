@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from runs import SCALE, child, ended, hold, results, train, wait_for
 
 from tagger import training
 from tagger.config import Config, dump
 from tagger.errors import CheckpointError
 from tagger.training import Event, StepEnd
+from tests.robustness.runs import SCALE, child, ended, hold, results, train, wait_for
 
 
 def test_a_second_training_is_refused_and_the_first_goes_on(config: Config, undisturbed: Path, tmp_path: Path) -> None:

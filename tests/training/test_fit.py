@@ -10,22 +10,40 @@ import pytest
 import torch
 
 from tagger import checkpoint, training
+from tagger.config import Config, dump, parse
 from tagger.errors import CheckpointError, ConfigError, TaggerError
-from tagger.training import EpochEnd, Event, Outcome, Start, StepEnd
+from tagger.training import EpochEnd, Event, Outcome, Start, StepEnd, records
 
 Train = Callable[..., Outcome]
 STILL = "training.optimizer.rates={words: 0, characters: 0, encoder: 0, head: 0}"
 """For weights that stay as they were drawn."""
 
 
-def records(run: Path) -> list[dict[str, object]]:
+@pytest.fixture(autouse=True)
+def _no_plot(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    if "plot" not in request.node.name:
+        monkeypatch.setattr(records, "plot", lambda *_: None)  # drawing takes longer than the training
+
+
+@pytest.fixture
+def train(tiny_config: Config, tmp_path: Path) -> Train:
+    """Trains the tiny recipe for an epoch, changed by overrides, into the folder `run`."""
+
+    def trained(*overrides: str, run: str = "run", **options: object) -> Outcome:
+        settings = parse(dump(tiny_config), "tiny.yaml", overrides=["training.epochs=1", *overrides])
+        return training.fit(settings, tmp_path / run, device="cpu", **options)  # type: ignore[arg-type]
+
+    return trained
+
+
+def lines(run: Path) -> list[dict[str, object]]:
     """Returns the lines of a run's metrics."""
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def test_each_epoch_leaves_a_record(train: Train, tmp_path: Path) -> None:
     outcome = train("training.epochs=2", f"data.test={tmp_path / 'train.conll'}", "training.optimizer.rates={words: 0}")
-    first, second, last = records(tmp_path / "run")
+    first, second, last = lines(tmp_path / "run")
     keys = "epoch steps loss norm clipped skipped rate dev best seconds dev_seconds"
     assert list(first) == list(second) == keys.split()
     assert (first["epoch"], first["steps"], first["best"], first["rate"]) == (1, 9, True, 0.01)
@@ -42,7 +60,7 @@ def test_a_listener_hears_of_every_step_and_epoch(train: Train, tmp_path: Path) 
     assert heard[0] == Start(0, 2, 0)
     steps = [(event.epoch, event.step, event.steps) for event in heard if isinstance(event, StepEnd)]
     assert steps == [(epoch, step, 9) for epoch in (0, 1) for step in range(1, 10)]
-    assert [event.record for event in heard if isinstance(event, EpochEnd)] == records(tmp_path / "run")
+    assert [event.record for event in heard if isinstance(event, EpochEnd)] == lines(tmp_path / "run")
 
 
 def test_the_log_tells_of_the_data_and_of_each_epoch(
@@ -64,7 +82,7 @@ def test_a_plot_is_drawn(train: Train, tmp_path: Path) -> None:
 def test_it_ends_when_patience_does(train: Train, tmp_path: Path) -> None:
     slow = "training.optimizer.rate=1e-9"  # nothing is learned, so that no epoch is better than the first
     outcome = train("training.epochs=20", "training.patience=2", slow)
-    assert [record["best"] for record in records(tmp_path / "run")] == [True, False, False]
+    assert [record["best"] for record in lines(tmp_path / "run")] == [True, False, False]
     assert outcome.epoch == 1
 
 
@@ -74,7 +92,7 @@ def test_without_dev_data_a_part_is_set_aside_and_told(
     with caplog.at_level(logging.INFO, "tagger"):
         train("data.dev=null")
     assert "no development data: 12 of the training sentences set aside for it" in caplog.text
-    assert "dev" in records(tmp_path / "run")[0]
+    assert "dev" in lines(tmp_path / "run")[0]
 
 
 @pytest.mark.parametrize("part", ["words", "characters", "encoder", "head"])
@@ -137,10 +155,10 @@ def test_bad_input_leaves_no_directory_behind(
 
 def test_a_directory_that_holds_a_training_is_refused(train: Train, tmp_path: Path) -> None:
     train()
-    before = records(tmp_path / "run")
+    before = lines(tmp_path / "run")
     with pytest.raises(CheckpointError, match="holds a training already; go on with --resume or choose another --out"):
         train()
-    assert records(tmp_path / "run") == before
+    assert lines(tmp_path / "run") == before
 
 
 def test_a_run_whose_data_has_changed_is_refused(train: Train, tmp_path: Path) -> None:
@@ -163,9 +181,9 @@ def test_a_state_that_is_none_is_refused(train: Train, tmp_path: Path) -> None:
 
 def test_a_finished_run_resumed_stays_as_it_is(train: Train, tmp_path: Path) -> None:
     outcome = train()
-    before = records(tmp_path / "run")
+    before = lines(tmp_path / "run")
     assert training.resume(tmp_path / "run", device="cpu") == outcome
-    assert records(tmp_path / "run") == before
+    assert lines(tmp_path / "run") == before
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
