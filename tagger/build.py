@@ -4,6 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ class Bundle:
         """The scheme of the tags, None if they are plain."""
         return scheme_of(self.tags, self.config)
 
-    @property
+    @cached_property
     def known_words(self) -> Vocab:
         """All words with a vector, in the order of their ids."""
         return Vocab(self.words.items + self.kept.items)
@@ -60,25 +61,27 @@ def scheme_of(tags: Vocab, config: Config) -> Scheme | None:
     return config.data.scheme if schemes.detect([tags.items]).scheme else None
 
 
-def fresh(config: Config, sentences: Sequence[Sentence]) -> Bundle:
+def fresh(config: Config, sentences: Sequence[Sentence], tables: Sequence[vectors.Table] = ()) -> Bundle:
     """Returns an untrained bundle for training sentences, drawing its weights from torch's generator.
 
-    Raises:
-        DataError: a table of vectors cannot be read.
+    Args:
+        config: the recipe.
+        sentences: what it will be trained on; its words, characters and tags are theirs.
+        tables: pretrained word vectors, joined side by side.
     """
-    counts = Counter(token for sentence in sentences for token in sentence.tokens)
-    tables = _tables(config, counts)
+    counts = _counts(sentences)
     trained, kept = _split_words(config, counts, tables)
     words = Vocab((*SPECIAL, *trained))
     width = sum(table.width for table in tables) or config.model.words.width
     weight = scatter_evenly(len(words), width)
     if tables:
-        fill = lambda rows, columns: scatter_evenly(rows, columns).numpy()  # noqa: E731
-        weight[len(SPECIAL) :] = torch.from_numpy(vectors.join(tables, trained, fill)[0])
+        weight[len(SPECIAL) :] = torch.from_numpy(
+            vectors.join(tables, trained, lambda rows, columns: scatter_evenly(rows, columns).numpy())
+        )
     weight[0] = 0.0
     fixed = torch.zeros(0, width)
     if kept:
-        fixed = torch.from_numpy(vectors.join(tables, kept, lambda rows, columns: np.zeros((rows, columns), "f4"))[0])
+        fixed = torch.from_numpy(vectors.join(tables, kept, lambda rows, columns: np.zeros((rows, columns), "f4")))
     characters = Vocab((*SPECIAL, *sorted({character for word in counts for character in word})))
     tags = Vocab(_tag_list(config, sentences))
     model = config.model.model_copy(update={"words": config.model.words.model_copy(update={"width": width})})
@@ -86,15 +89,25 @@ def fresh(config: Config, sentences: Sequence[Sentence]) -> Bundle:
     return Bundle(config, tags, words, Vocab(kept), characters, network(config, tags, characters, weight, fixed))
 
 
-def _tables(config: Config, counts: Counter[str]) -> list[vectors.Table]:
+def tables(config: Config, sentences: Sequence[Sentence]) -> list[vectors.Table]:
+    """Returns the tables of word vectors that a recipe names, as far as they are wanted; logs what they cover.
+
+    Raises:
+        DataError: a table cannot be read.
+    """
+    counts = _counts(sentences)
     wanted = {form for word in counts for form in forms(word)}
-    tables = []
+    found = []
     for path in map(Path, config.model.words.vectors):
-        tables.append(vectors.read(path, wanted=wanted, keep=config.model.words.keep))
-        log.info("vectors %s, width %d: %s", path.name, tables[-1].width, vectors.coverage(tables[-1:], counts))
-    if len(tables) > 1:
-        log.info("vectors together: %s", vectors.coverage(tables, counts))
-    return tables
+        found.append(vectors.read(path, wanted=wanted, keep=config.model.words.keep))
+        log.info("vectors %s, width %d: %s", path.name, found[-1].width, vectors.coverage(found[-1:], counts))
+    if len(found) > 1:
+        log.info("vectors together: %s", vectors.coverage(found, counts))
+    return found
+
+
+def _counts(sentences: Sequence[Sentence]) -> Counter[str]:
+    return Counter(token for sentence in sentences for token in sentence.tokens)
 
 
 def _split_words(config: Config, counts: Counter[str], tables: Sequence[vectors.Table]) -> tuple[list[str], list[str]]:
@@ -134,7 +147,7 @@ def network(config: Config, tags: Vocab, characters: Vocab, weight: torch.Tensor
         merge=model.encoder.merge,
         forget_bias=model.encoder.forget_bias,
         attention_heads=model.encoder.attention_heads,
-        dropout=lambda: Dropout(model.dropout.kind, model.dropout.layers),
+        dropout=Dropout(model.dropout.kind, model.dropout.layers),
     )
     allowed = _allowed(tags, scheme_of(tags, config))
     head = (

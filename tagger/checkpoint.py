@@ -2,6 +2,7 @@
 
 model/  config.yaml  tags.txt  words.txt  kept.txt  chars.txt  weights.safetensors  metrics.json  MANIFEST.json
 run/    model-best/  checkpoint-NNNNNN/ (a model, with state.json and state.safetensors)  LATEST
+        config.yaml  metrics.jsonl  train.log  training.png
 """
 
 import hashlib
@@ -100,7 +101,9 @@ def load(directory: Path) -> tuple[Bundle, Metrics]:
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{directory}: {error}") from error
     width = settings.model.words.width
-    network = build.network(settings, tags, characters, torch.zeros(len(words), width), torch.zeros(len(kept), width))
+    with torch.random.fork_rng(devices=[]):  # start values are drawn, only to be replaced
+        fixed = torch.zeros(len(kept), width, dtype=torch.half)
+        network = build.network(settings, tags, characters, torch.zeros(len(words), width), fixed)
     bundle = Bundle(settings, tags, words, kept, characters, network)
     _fill(bundle, _parsed(contents["weights.safetensors"], directory), directory)
     return bundle, metrics
@@ -144,22 +147,13 @@ def load_state(directory: Path) -> State:
     return State(progress, _parsed(contents["state.safetensors"], directory))
 
 
-def weights(directory: Path) -> dict[str, Tensor]:
-    """Returns the tensors of a model by name, for starting another from them.
-
-    Raises:
-        CheckpointError: the directory is missing or damaged.
-    """
-    return _parsed(_verified(directory, ("weights.safetensors",))["weights.safetensors"], directory)
-
-
 def newest(run: Path) -> Path:
     """Returns the newest whole checkpoint of a run: LATEST's, or an older one if that is damaged, which is logged.
 
     Raises:
         CheckpointError: the run has no checkpoint that can be read.
     """
-    found = sorted((path for path in run.glob("checkpoint-*") if path.is_dir()), reverse=True)
+    found = sorted((path for path in run.glob("checkpoint-*") if path.is_dir()), key=_number, reverse=True)
     latest = run / LATEST
     if latest.is_file():
         named = run / latest.read_text("utf-8", errors="replace").strip()
@@ -184,17 +178,28 @@ def add(run: Path, number: int, bundle: Bundle, metrics: Metrics, state: State, 
     save(bundle, directory, metrics, state)
     with files.writing(run):
         files.replace(run / LATEST, f"{directory.name}\n".encode())
-    older = sorted(path for path in run.glob("checkpoint-*") if path <= directory)[:-keep]
-    newer = [path for path in run.glob("checkpoint-*") if path > directory]  # left by a damaged LATEST
-    for path in older + newer:
+    found = sorted(run.glob("checkpoint-*"), key=_number)
+    place = found.index(directory) + 1
+    for path in found[: max(place - keep, 0)] + found[place:]:  # later ones are left by a damaged LATEST
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _number(path: Path) -> tuple[int, str]:
+    return len(path.name), path.name  # seven digits come after six
 
 
 def _verified(directory: Path, names: tuple[str, ...]) -> dict[str, bytes]:
     """Returns the named files of a model directory, each checked against the manifest before it is handed out."""
+    try:
+        return _read_verified(directory, names)
+    except CheckpointError:
+        return _read_verified(directory, names)  # a training may have replaced the directory while it was read
+
+
+def _read_verified(directory: Path, names: tuple[str, ...]) -> dict[str, bytes]:
     directory = files.settled(directory)
     if not directory.is_dir():
-        raise CheckpointError(f"{directory}: no such model directory")
+        raise CheckpointError(f"{directory}: no such model directory" + ", it is a file" * directory.exists())
     manifest = _read_manifest(directory)
     contents = {}
     for name in names:
@@ -210,7 +215,9 @@ def _verified(directory: Path, names: tuple[str, ...]) -> dict[str, bytes]:
 
 def _read_manifest(directory: Path) -> dict[str, Any]:
     if not (directory / MANIFEST).is_file():
-        raise CheckpointError(f"{directory}: no model here, there is no {MANIFEST}")
+        inside = [path.parent.name for path in sorted(directory.glob(f"*/{MANIFEST}"), reverse=True)]
+        hint = f"; did you mean {directory / inside[0]}?" if inside else ""
+        raise CheckpointError(f"{directory}: no model here, there is no {MANIFEST}{hint}")
     data = _bytes(directory, MANIFEST)
     try:
         manifest = json.loads(data)
@@ -261,7 +268,7 @@ def _fill(bundle: Bundle, tensors: Mapping[str, Tensor], directory: Path) -> Non
             faults.append(
                 f"{name} has {found.dtype} {tuple(found.shape)}, expected {wanted.dtype} {tuple(wanted.shape)}"
             )
-        elif found.is_floating_point() and not found.isfinite().all():
+        elif found.numel() and not all(bound.isfinite() for bound in found.aminmax()):
             faults.append(f"{name} holds a value that is not finite")
     if faults:
         raise CheckpointError(*(f"{directory}/weights.safetensors: {fault}" for fault in sorted(faults)))

@@ -2,8 +2,6 @@
 
 from typing import Any, Literal, get_args
 
-from tagger.errors import ConfigError
-
 Cell = Literal["lstm", "gru", "rnn"]
 Merge = Literal["concat", "sum", "mean"]
 Characters = Literal["cnn", "lstm", "none"]
@@ -38,14 +36,3 @@ def listed(values: tuple[str, ...]) -> str:
     'concat, sum or mean'
     """
     return values[0] if len(values) == 1 else f"{', '.join(values[:-1])} or {values[-1]}"
-
-
-def check(name: str, value: str, choice: Any) -> None:
-    """Raises ConfigError if a value is none of the choice's.
-
-    >>> check("encoder.merge", "max", Merge)
-    Traceback (most recent call last):
-    tagger.errors.ConfigError: encoder.merge must be concat, sum or mean, got 'max'
-    """
-    if value not in options(choice):
-        raise ConfigError(f"{name} must be {listed(options(choice))}, got {value!r}")

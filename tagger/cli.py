@@ -7,6 +7,7 @@ help comes at once.
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -59,10 +60,18 @@ def _guarded(command: Callable[P, None]) -> Callable[P, None]:
         except KeyboardInterrupt:
             _leave(130, "interrupted")
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python fails again at its exit
+            _silence_stdout()
             _leave(141, "the output was closed before all was written")
+        except OSError as error:
+            _silence_stdout()
+            _leave(2, f"{error.filename or 'the output'}: {(error.strerror or str(error)).lower()}")
 
     return run
+
+
+def _silence_stdout() -> None:
+    """Keeps Python from failing again, at its exit, on what is left to be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _leave(code: int, *faults: str) -> None:
@@ -147,7 +156,7 @@ def train(
             settings = corpora.placed(settings, folder=data, parts=places, vectors=vectors or ())
             run = out or Path("runs") / Path(recipe).stem
             outcome = training.fit(settings, run, device=device, init_from=init_from, listen=listen)
-    typer.echo(_summary(outcome))
+    _print(_summary(outcome))
 
 
 def _summary(outcome: "Outcome") -> str:
@@ -179,7 +188,7 @@ def evaluate(
     layout = local.layout(tagger.bundle, form, token=_column(token_column), tag=_column(tag_column), tagged=True)
     corpus = sources.corpus(file, form=form, layout=layout)
     report = evaluation.evaluate(tagger, corpus, strict=strict)
-    typer.echo(json.dumps(report.to_json(), ensure_ascii=False) if as_json else str(report))
+    _print(json.dumps(report.to_json()) if as_json else str(report))
 
 
 @app.command()
@@ -197,6 +206,9 @@ def tag(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Directory for one output per file; stdout if not given.")
     ] = None,
+    scheme: Annotated[
+        choices.Scheme | None, typer.Option(help="Spell spans in a scheme; in that of the training if not given.")
+    ] = None,
     token_column: TokenColumn = None,
     tag_column: TagColumn = None,
     device: Device = "auto",
@@ -209,12 +221,9 @@ def tag(
     count = local.tag_files(
         tagger,
         files,
-        form=from_,
-        to=to,
+        local.Formats(from_, to, _column(token_column), _column(tag_column), scheme),
         out=out,
         streams=(sys.stdin.buffer, sys.stdout.buffer),
-        token=_column(token_column),
-        tag=_column(tag_column),
     )
     if out is not None:
         typer.echo(f"{count} sentences tagged into {out}", err=True)
@@ -230,9 +239,12 @@ def info(
     from tagger import checkpoint
 
     card = checkpoint.card(model)
-    typer.echo(
-        json.dumps(card, ensure_ascii=False) if as_json else "\n".join(f"{key}: {_plain(card[key])}" for key in card)
-    )
+    _print(json.dumps(card) if as_json else "\n".join(f"{key}: {_plain(card[key])}" for key in card))
+
+
+def _print(text: str) -> None:
+    typer.echo(_printable(text))
+    sys.stdout.flush()  # here, where a full disk is still a fault that can be told
 
 
 def _plain(value: object) -> str:
@@ -242,7 +254,7 @@ def _plain(value: object) -> str:
 def _column(text: str | None) -> int | str | None:
     if text is None:
         return None
-    return int(text) if text.lstrip("-").isdecimal() else text
+    return int(text) if re.fullmatch(r"-?[0-9]+", text) else text
 
 
 @contextmanager

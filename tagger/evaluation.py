@@ -8,8 +8,9 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
+from seqeval.metrics.sequence_labeling import precision_recall_fscore_support
+
 from tagger import __version__
-from tagger.choices import Scheme
 from tagger.data import schemes
 from tagger.data.sentence import Span
 from tagger.data.sources import Corpus
@@ -38,6 +39,7 @@ class Report:
         sentences, tokens: how many were scored.
         seconds: what tagging them took.
         unknown_tags: gold tags that training never saw, with their counts; each is scored as wrong.
+        gold_scheme: how the gold tags are spelt; the accuracy compares tags so spelt.
         broken_tags: gold tags that break their scheme, read as conlleval reads them.
         signature: the score with all that it depends on, in one line.
     """
@@ -51,6 +53,7 @@ class Report:
     tokens: int
     seconds: float
     unknown_tags: dict[str, int]
+    gold_scheme: str
     broken_tags: int
     signature: str
 
@@ -70,7 +73,8 @@ class Report:
             rows = {**self.types, "all": Score(self.precision or 0.0, self.recall or 0.0, self.f1, self._spans())}
             for name, score in rows.items():
                 lines.append(f"{name:12}{score.precision:10.2f}{score.recall:10.2f}{score.f1:10.2f}{score.gold:10d}")
-        lines.append(f"accuracy {self.accuracy:.2f} over {self.tokens} tokens in {self.sentences} sentences")
+        spelt = f", tags in {self.gold_scheme}" if self.f1 is not None else ""
+        lines.append(f"accuracy {self.accuracy:.2f} over {self.tokens} tokens in {self.sentences} sentences{spelt}")
         lines.append(f"{self.sentences / max(self.seconds, 1e-9):.0f} sentences/s")
         lines += [f"tag never seen in training: {tag} ({count} times)" for tag, count in self.unknown_tags.items()]
         if self.broken_tags:
@@ -90,7 +94,7 @@ def evaluate(
         tagger: the tagger.
         corpus: sentences with gold tags.
         strict: refuse gold tags that break their scheme.
-        checked: called between sentences, so that a caller can break off by raising.
+        checked: called between batches, so that a caller can break off by raising.
 
     Raises:
         DataError: the corpus has plain tags where the model has spans, or broken ones under `strict`.
@@ -99,11 +103,10 @@ def evaluate(
     found = schemes.Detected(None, "plain tags", 0)
     if tagger.bundle.scheme is not None:
         found = _scheme(gold, corpus, strict=strict)
+    elif (spans := schemes.detect(gold)).scheme:
+        raise DataError(f"{corpus.name}: the model's tags are plain, but the gold column has spans in {spans.name}")
     started = time.perf_counter()
-    predicted = []
-    for sentence in tagger.stream(corpus.sentences):
-        predicted.append(sentence)
-        checked()
+    predicted = list(tagger.stream(corpus.sentences, between=checked))
     seconds = time.perf_counter() - started
     counts: dict[str, Any] = {
         "sentences": len(gold),
@@ -111,6 +114,7 @@ def evaluate(
         "seconds": seconds,
         "unknown_tags": _unknown(gold, tagger),
         "broken_tags": found.broken,
+        "gold_scheme": found.name,
     }
     if tagger.bundle.scheme is None:
         right = accuracy(gold, [sentence.tags for sentence in predicted])
@@ -140,8 +144,6 @@ def score_spans(gold: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Spa
 
     seqeval counts; it is given IOB2, in which every set of spans has one spelling.
     """
-    from seqeval.metrics.sequence_labeling import precision_recall_fscore_support  # loads scikit-learn
-
     lengths = [max((span.end for span in (*a, *b)), default=0) for a, b in zip(gold, predicted, strict=True)]
     spelt = [
         [list(schemes.tags_of(spans, length, "IOB2")) for spans, length in zip(side, lengths, strict=True)]
@@ -167,19 +169,8 @@ def _scheme(gold: Sequence[Sequence[str]], corpus: Corpus, *, strict: bool) -> s
         plain = min(tag for tag in tags if schemes.detect([[tag]]).scheme is None)
         raise DataError(f"{corpus.name}: the model tags spans, but the gold column has plain tags such as {plain!r}")
     if strict and found.scheme and found.broken:
-        raise DataError(*broken_places(corpus, found.scheme))
+        raise DataError(*corpus.broken_places(found.scheme))
     return found
-
-
-def broken_places(corpus: Corpus, scheme: Scheme, most: int = 20) -> list[str]:
-    """Returns a line for each tag that breaks a scheme, up to `most` of them."""
-    faults = []
-    for sentence in corpus.sentences:
-        for position in schemes.broken(sentence.tags, scheme):
-            before = repr(sentence.tags[position - 1]) if position else "the sentence's start"
-            tag = repr(sentence.tags[position]) if position < len(sentence) else "the sentence's end"
-            faults.append(f"{corpus.name}: sentence at line {sentence.line}: {tag} after {before} breaks {scheme}")
-    return faults[:most] + [f"… and {len(faults) - most} more"] * (len(faults) > most)
 
 
 def _unknown(gold: Sequence[Sequence[str]], tagger: Tagger) -> dict[str, int]:

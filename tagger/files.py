@@ -1,7 +1,6 @@
 """Files that are read line by line, and files and directories that are written whole or not at all."""
 
 import gzip
-import hashlib
 import os
 import shutil
 import tempfile
@@ -67,12 +66,6 @@ def _decoded(raw: bytes, name: str, number: int) -> str:
         raise DataError(f"{name}:{number}: {found}, which is not UTF-8; is the file in Latin-1 or CP1252?") from error
 
 
-def sha256(path: Path) -> str:
-    """Returns a file's SHA-256 as 64 hexadecimal digits."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 @contextmanager
 def writing(place: Path) -> Iterator[None]:
     """Turns a fault of the system within the block, such as a full disk, into one line that names the place.
@@ -121,8 +114,8 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 def atomic_directory(path: Path) -> Iterator[Path]:
     """Yields a new directory to fill; when the block ends without an error it takes the name `path`.
 
-    What stood there before goes aside under the name that `settled` knows, and is removed last: at every moment a
-    reader finds the old directory whole or the new one.
+    What stood there before goes aside under the name that `settled` knows, and is removed last: a crash at any moment
+    leaves the old directory whole or the new one.
     """
     tidy(path)
     fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent))

@@ -25,27 +25,26 @@ def device(name: str) -> torch.device:
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Runs a block under torch's generators seeded anew, and gives the caller's state back after it."""
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices):
+def seeded(seed: int, place: torch.device) -> Iterator[None]:
+    """Runs a block under the generators of a device and the CPU seeded anew, then gives the caller's state back."""
+    with torch.random.fork_rng([torch.cuda.current_device()] if place.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
 
 
-def random_state() -> dict[str, torch.Tensor]:
-    """Returns the state of torch's generators, one entry a device."""
+def random_state(place: torch.device) -> dict[str, torch.Tensor]:
+    """Returns the state of torch's generators for the CPU and a device."""
     state = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
+    if place.type == "cuda":
         state["cuda"] = torch.cuda.get_rng_state()
     return state
 
 
-def restore_random_state(state: dict[str, torch.Tensor]) -> None:
-    """Takes up the random state of a checkpoint; a GPU's is passed over where there is none."""
-    torch.set_rng_state(state["cpu"].cpu())
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"].cpu())
+def restore_random_state(state: dict[str, torch.Tensor], place: torch.device) -> None:
+    """Takes up the random state of a checkpoint; a GPU's is passed over on a CPU."""
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state and place.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"])
 
 
 class StopRequest:

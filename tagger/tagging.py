@@ -1,6 +1,6 @@
 """Tagging: sentences in, the same sentences out with tags and spans."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -52,19 +52,29 @@ class Tagger:
         A string is split at spaces and tabs; anything else is taken as tokens.
 
         Raises:
+            TypeError: a single string is given in place of sentences.
             ValueError: a token is empty.
         """
+        if isinstance(sentences, str):
+            raise TypeError("tag() takes a list of sentences; put a single one in a list")
         return list(self.stream(map(_sentence, sentences)))
 
-    def stream(self, sentences: Iterable[Sentence]) -> Iterator[Sentence]:
-        """Yields the sentences with tags and spans, in their order, reading some hundred ahead at most."""
+    def stream(
+        self, sentences: Iterable[Sentence], *, between: Callable[[], None] = lambda: None
+    ) -> Iterator[Sentence]:
+        """Yields the sentences with tags and spans, in their order, reading about a thousand ahead at most.
+
+        Args:
+            sentences: what to tag; one without tokens passes through.
+            between: called after each batch, so that a caller can break off by raising.
+        """
         source = iter(sentences)
         size = _FIRST_POOL
         while pool := list(islice(source, size)):
-            yield from self._tagged(pool)
+            yield from self._tagged(pool, between)
             size = min(2 * size, _LARGEST_POOL)
 
-    def _tagged(self, pool: Sequence[Sentence]) -> list[Sentence]:
+    def _tagged(self, pool: Sequence[Sentence], between: Callable[[], None]) -> list[Sentence]:
         encoded = Encoded(pool, Lexicon(self._words, self.bundle.characters))
         results = list(pool)
         order = sorted(
@@ -73,6 +83,7 @@ class Tagger:
         for positions in cut(order, encoded.lengths, full(tokens=self.batch_tokens)):
             for position, path in zip(positions, self._paths(encoded, positions), strict=True):
                 results[position] = self._with_path(pool[position], path)
+            between()
         return results
 
     def _paths(self, encoded: Encoded, positions: Sequence[int]) -> list[list[int]]:
@@ -82,9 +93,7 @@ class Tagger:
         network.eval()
         try:
             with torch.inference_mode():
-                emissions = network(
-                    batch.words, batch.characters, batch.character_lengths, batch.capitals, batch.index, batch.lengths
-                )
+                emissions = network(*batch.inputs)
                 return network.decode(emissions, batch.lengths).tolist()
         finally:
             network.train(training)
@@ -96,9 +105,8 @@ class Tagger:
 
 
 def _sentence(given: str | Sequence[str] | Sentence) -> Sentence:
-    if isinstance(given, Sentence):
-        return given
-    tokens = words(given) if isinstance(given, str) else tuple(given)
-    if not all(tokens):
-        raise ValueError(f"a token of {tokens!r} is empty")
-    return Sentence(tokens)
+    if not isinstance(given, Sentence):
+        given = Sentence(words(given) if isinstance(given, str) else tuple(given))
+    if not all(given.tokens):
+        raise ValueError(f"a token of {given.tokens!r} is empty")
+    return given

@@ -20,7 +20,8 @@ TABLE = "saw 1 2\nparis 3 4\nada 5 6\n0000 7 8\nin 9 10\nloved 11 12\n"
 def bundle(folder: Path, **words: object) -> build.Bundle:
     (folder / "vectors.txt").write_text(TABLE)
     model = {"words": {"vectors": (str(folder / "vectors.txt"),), **words}, "encoder": {"width": 4}}
-    return build.fresh(Config.model_validate({"model": model}), SENTENCES)
+    config = Config.model_validate({"model": model})
+    return build.fresh(config, SENTENCES, build.tables(config, SENTENCES))
 
 
 def vector(made: build.Bundle, word: str) -> list[float]:

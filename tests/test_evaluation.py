@@ -16,7 +16,7 @@ from tagger.data.formats.columns import Layout
 from tagger.data.sentence import Sentence, Span
 from tagger.data.sources import Corpus
 from tagger.errors import DataError
-from tagger.evaluation import Report, accuracy, broken_places, evaluate, score_spans
+from tagger.evaluation import Report, accuracy, evaluate, score_spans
 from tagger.tagging import Tagger
 from tests import conlleval
 
@@ -160,7 +160,7 @@ def test_broken_tags_are_counted_and_strict_refuses_them_with_their_places(model
 
 def test_of_many_broken_places_the_first_are_shown():
     gold = corpus("lives I-LOC\n\n" * 5 + "Ada B-PER\n")
-    assert broken_places(gold, "IOBES", 2)[1:] == [
+    assert gold.broken_places("IOBES", 2)[1:] == [
         "test.conll: sentence at line 1: the sentence's end after 'I-LOC' breaks IOBES",
         "… and 9 more",
     ]
@@ -217,3 +217,9 @@ def test_a_model_of_plain_tags_reports_its_accuracy_alone():
     assert "F1" not in str(report)
     unseen = corpus("dogs NNS\nbark VB\n\nO B-X\n")
     assert evaluate(model, unseen).unknown_tags == {"B-X": 1, "NNS": 1}
+
+
+def test_spans_for_a_model_of_plain_tags_are_an_error(model: Tagger, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(type(model.bundle), "scheme", None)
+    with pytest.raises(DataError, match="the gold column has spans in IOB2"):
+        evaluate(model, corpus("Ada B-PER\n"))

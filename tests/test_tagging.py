@@ -50,6 +50,8 @@ def test_the_first_sentences_come_before_the_whole_input_is_read(model_dir: Path
 def test_an_empty_token_is_refused(model_dir: Path) -> None:
     with pytest.raises(ValueError, match="a token of"):
         tagger.load(model_dir, device="cpu").tag([["Ada", ""]])
+    with pytest.raises(ValueError, match="a token of"):
+        tagger.load(model_dir, device="cpu").tag([Sentence(("",))])
 
 
 def test_tagging_leaves_the_network_in_the_mode_it_was_in(model_dir: Path) -> None:
@@ -67,3 +69,21 @@ def test_a_very_long_sentence_and_word_are_tagged_whole(model_dir: Path) -> None
 def test_characters_never_seen_and_words_in_any_script_are_tagged(model_dir: Path) -> None:
     tokens = ("שלום", "😀", "e\u0301", "\u200b", "a\u00a0b", "\u2028")
     assert tagger.load(model_dir, device="cpu").tag([tokens])[0].tokens == tokens
+
+
+def test_a_single_string_is_no_list_of_sentences(model_dir: Path) -> None:
+    with pytest.raises(TypeError, match="put a single one in a list"):
+        tagger.load(model_dir, device="cpu").tag("Ada lives in Oslo .")
+
+
+def test_loading_leaves_the_callers_random_numbers_alone(model_dir: Path) -> None:
+    before = torch.get_rng_state()
+    tagger.load(model_dir, device="cpu").tag(["Ada"])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_caller_can_break_off_between_batches(model_dir: Path) -> None:
+    model = Tagger(tagger.load(model_dir, device="cpu").bundle, torch.device("cpu"), batch_tokens=4)
+    calls = []
+    list(model.stream([Sentence(("Ada", "ran"))] * 10, between=lambda: calls.append(1)))
+    assert len(calls) == 5

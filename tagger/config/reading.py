@@ -15,6 +15,7 @@ from tagger.errors import ConfigError
 
 _MAX_BYTES = 20_000  # PyYAML reads some 100 kB a second
 _MAX_DEPTH = 20
+_PATHS = ("data.train", "data.dev", "data.test", "model.words.vectors")
 
 Place = tuple[str | int, ...]
 
@@ -78,6 +79,10 @@ def recipe_path(name: str) -> Path:
         return path
     if path.suffix in (".yaml", ".yml"):
         raise ConfigError(f"{name}: no such recipe file")
+    if path.is_dir():
+        is_run = (path / "config.yaml").is_file()
+        hint = "a run: add --resume to go on with it" if is_run else "a folder: give data with --data, after a recipe"
+        raise ConfigError(f"{name} is {hint}")
     shipped = sorted(found.stem for found in recipes().glob("*.yaml"))
     if name not in shipped:
         raise ConfigError(f"no recipe is called '{name}'{_suggestion(name, shipped)}; shipped are {', '.join(shipped)}")
@@ -200,12 +205,19 @@ def _override(tree: dict[str, Any], override: str, where: dict[Place, str], faul
     except yaml.YAMLError as error:
         faults.append(f"--set {override}: {getattr(error, 'problem', None) or 'the value is no YAML'}")
         return
-    _put(tree, place, value)
+    _put(tree, place, _from_here(value) if _dotted(place) in _PATHS else value)
     for stale in [known for known in where if known[: len(place)] == place]:
         del where[stale]
     where[place] = f"--set {override}"
     for end in range(1, len(place)):
         where.setdefault(place[:end], where[place])
+
+
+def _from_here(value: object) -> object:
+    """Returns paths of an override as they are meant where it is typed; a recipe's own start from its folder."""
+    if isinstance(value, list):
+        return [_from_here(item) for item in value]
+    return str(Path(value).absolute()) if isinstance(value, str) and value else value
 
 
 def _put(tree: dict[str, Any], place: tuple[str, ...], value: object) -> None:

@@ -1,5 +1,6 @@
 """The tree of settings: every field with its default, its range and what it means."""
 
+import re
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -8,6 +9,7 @@ from tagger import choices
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(min_length=1)]
 Positive = Annotated[float, Field(gt=0)]
 
 
@@ -20,9 +22,9 @@ class Section(BaseModel):
 class Splits(Section):
     """The names that a dataset gives to its parts; a part with no name is not read."""
 
-    train: str = "train"
-    dev: str | None = "validation"
-    test: str | None = "test"
+    train: Name = "train"
+    dev: Name | None = "validation"
+    test: Name | None = "test"
 
 
 class Data(Section):
@@ -44,6 +46,20 @@ class Data(Section):
     )
     strict: bool = Field(False, description="refuse tags that break their scheme, instead of reading them as conlleval")
 
+    @model_validator(mode="after")
+    def _columns_known(self) -> Self:
+        for key, column in (("token", self.token), ("tag", self.tag)):
+            named = isinstance(column, str)
+            if self.format == "columns" and named and column not in self.columns:
+                raise ValueError(f"{key} '{column}' is not among the columns {list(self.columns)}")
+            if self.format == "datasets" and not named:
+                raise ValueError(f"{key} must be the name of a dataset's column, got {column}")
+        if self.format == "conllu" and not re.fullmatch(r"upos|xpos|misc:.+", str(self.tag)):
+            raise ValueError(f"tag must be upos, xpos or misc:KEY in CoNLL-U, got {self.tag!r}")
+        if self.format == "columns" and self.token == self.tag:
+            raise ValueError(f"token and tag are both column {self.token!r}")
+        return self
+
 
 class Words(Section):
     """Vectors of words."""
@@ -54,7 +70,7 @@ class Words(Section):
     keep: Annotated[int, Field(ge=0)] = Field(
         150_000, description="words of the tables that a model keeps for text it was not trained on"
     )
-    dropout: Share = Field(0.0, description="share of tokens whose word is replaced by the unknown word in training")
+    dropout: Share = Field(0.1, description="share of tokens whose word is replaced by the unknown word in training")
 
 
 class Characters(Section):
@@ -109,6 +125,12 @@ class Head(Section):
     kind: choices.Head = "crf"
     forbid_in_training: bool = Field(False, description="keep a CRF from forbidden transitions in training too")
 
+    @model_validator(mode="after")
+    def _crf_alone(self) -> Self:
+        if self.forbid_in_training and self.kind != "crf":
+            raise ValueError("forbid_in_training is a CRF's; a softmax forbids in decoding alone")
+        return self
+
 
 class Model(Section):
     """The network."""
@@ -150,6 +172,8 @@ class Optimizer(Section):
     def _momentum_ahead(self) -> Self:
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0")
+        if self.nesterov and self.kind != "sgd":
+            raise ValueError(f"nesterov is SGD's, the optimiser is {self.kind}")
         return self
 
 
@@ -162,6 +186,12 @@ class Schedule(Section):
     patience: Count = Field(3, description="plateau: epochs without a better dev score before the rate falls")
     factor: Annotated[float, Field(gt=0, lt=1)] = Field(0.5, description="plateau: by which it falls")
     peak: Annotated[float, Field(gt=0, lt=1)] = Field(0.3, description="onecycle: share of the steps before the top")
+
+    @model_validator(mode="after")
+    def _one_rise(self) -> Self:
+        if self.warmup and self.kind == "onecycle":
+            raise ValueError("onecycle has a rise of its own; leave warmup out")
+        return self
 
 
 class Training(Section):
@@ -176,9 +206,9 @@ class Training(Section):
     clip_value: Positive | None = Field(None, description="each part of the gradient at most")
     patience: Count | None = Field(None, description="epochs without a better dev score before training ends")
     average: Annotated[float, Field(gt=0, lt=1)] | None = Field(
-        None, description="decay of a moving average of the weights, which is then what is evaluated and saved"
+        None, description="decay of a moving average of the weights, which is then evaluated and the best model"
     )
-    mixed_precision: bool = Field(False, description="compute in bfloat16 where a GPU can")
+    mixed_precision: bool = Field(False, description="compute in float16 on a GPU where that is safe, the loss scaled")
     not_finite: choices.NotFinite = Field("stop", description="what to do at a loss or gradient that is not finite")
     checkpoint_steps: Count | None = Field(None, description="steps between checkpoints, beside one for each epoch")
     keep_checkpoints: Annotated[int, Field(ge=2)] = Field(2, description="checkpoints that stay, the newest")

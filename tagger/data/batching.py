@@ -43,6 +43,11 @@ class Batch:
     lengths: Tensor
     gold: Tensor | None = None
 
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """What the network reads, in its order: all but the gold tags."""
+        return self.words, self.characters, self.character_lengths, self.capitals, self.index, self.lengths
+
     def to(self, device: torch.device) -> "Batch":
         """Returns the batch on a device."""
         if device.type == "cpu":

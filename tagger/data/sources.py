@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tagger import files
-from tagger.choices import InputFormat
+from tagger.choices import InputFormat, Scheme
+from tagger.data import schemes
 from tagger.data.formats import columns, conllu, hub, lines
 from tagger.data.formats.columns import Layout
 from tagger.data.sentence import Sentence
@@ -42,6 +43,16 @@ class Corpus:
     def tokens(self) -> int:
         """The number of its tokens."""
         return sum(map(len, self.sentences))
+
+    def broken_places(self, scheme: Scheme, most: int = 20) -> list[str]:
+        """Returns a line for each tag that breaks a scheme, up to `most` of them."""
+        faults = []
+        for sentence in self.sentences:
+            for position in schemes.broken(sentence.tags, scheme):
+                before = repr(sentence.tags[position - 1]) if position else "the sentence's start"
+                tag = repr(sentence.tags[position]) if position < len(sentence) else "the sentence's end"
+                faults.append(f"{self.name}: sentence at line {sentence.line}: {tag} after {before} breaks {scheme}")
+        return faults[:most] + [f"… and {len(faults) - most} more"] * (len(faults) > most)
 
     def digest(self) -> str:
         """Returns the SHA-256, in hexadecimal, of all tokens and tags, whatever format they were read from."""
@@ -86,7 +97,10 @@ def corpus(path: Path, *, form: InputFormat, layout: Layout) -> Corpus:
     Raises:
         DataError: the file cannot be read or holds no sentence.
     """
-    return _corpus(str(path), path.name, read(path, form=form, layout=layout, tagged=True))
+    found = _corpus(str(path), path.name, read(path, form=form, layout=layout, tagged=True))
+    if form == "conllu" and not conllu.tagged(found.sentences, str(layout.tag)):
+        raise DataError(f"{path}: no token has a tag in {layout.tag}; name its place, such as upos, xpos or misc:KEY")
+    return found
 
 
 def dataset(name: str, split: str, *, layout: Layout, revision: str | None) -> Corpus:

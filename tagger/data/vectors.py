@@ -67,7 +67,7 @@ def read(path: Path, *, wanted: Collection[str], keep: int) -> Table:
         DataError: a line has another width than the table, or a value that is no finite number.
     """
     source = files.lines(path)
-    head = [(number, line.lstrip("\ufeff") if number == 1 else line) for number, line in islice(source, _PROBE)]
+    head = [(number, line.removeprefix("\ufeff") if number == 1 else line) for number, line in islice(source, _PROBE)]
     header = _HEADER.fullmatch(head[0][1]) if head else None
     width = int(header[1]) if header else _usual_width([line for _, line in head])
     if width < 1:
@@ -107,12 +107,12 @@ def _vector(values: Sequence[str], width: int, place: str) -> Matrix:
     return vector
 
 
-def join(tables: Sequence[Table], words: Sequence[str], fill: Callable[[int, int], Matrix]) -> tuple[Matrix, Matrix]:
-    """Returns the vectors of words (W, D), tables side by side, and which words any table holds (W,).
+def join(tables: Sequence[Table], words: Sequence[str], fill: Callable[[int, int], Matrix]) -> Matrix:
+    """Returns the vectors of words (W, D), tables side by side.
 
     Where a table lacks a word, its part of the row is what `fill(rows, width)` gives for the missing rows.
     """
-    parts, known = [], np.zeros(len(words), bool)
+    parts = []
     for table in tables:
         rows = np.array([table.lookup(word) for word in words], np.int64)
         missing = rows < 0
@@ -120,8 +120,7 @@ def join(tables: Sequence[Table], words: Sequence[str], fill: Callable[[int, int
         part[~missing] = table.matrix[rows[~missing]]
         part[missing] = fill(int(missing.sum()), table.width)
         parts.append(part)
-        known |= ~missing
-    return np.concatenate(parts, axis=1), known
+    return np.concatenate(parts, axis=1)
 
 
 def most_frequent(tables: Sequence[Table], limit: int, without: Collection[str]) -> list[str]:

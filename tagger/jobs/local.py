@@ -1,26 +1,32 @@
 """Tagging files on this machine."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 from tagger import files
 from tagger.build import Bundle
-from tagger.choices import InputFormat, OutputFormat, TaggedFormat
-from tagger.data import sinks, sources
+from tagger.choices import InputFormat, OutputFormat, Scheme, TaggedFormat
+from tagger.data import schemes, sinks, sources
 from tagger.data.formats.columns import Layout
-from tagger.errors import DataError
+from tagger.data.sentence import Sentence
+from tagger.errors import ConfigError, DataError
 from tagger.tagging import Tagger
+
+log = logging.getLogger(__name__)
 
 STDIN = Path("-")
 
 
 def tagged_format(bundle: Bundle, path: Path) -> TaggedFormat:
     """Returns the format of a tagged file: what its name says, else what the model was trained on, else columns."""
-    if sources.guess_format(path) == "conllu" or bundle.config.data.format == "conllu":
-        return "conllu"
-    return "columns"
+    guessed = sources.guess_format(path)
+    if guessed == "lines":
+        return "conllu" if bundle.config.data.format == "conllu" else "columns"
+    return guessed
 
 
 def layout(
@@ -46,57 +52,92 @@ def layout(
     return Layout(known.token if token is None else token, known.tag if tag is None else tag, known.names)
 
 
+@dataclass(frozen=True, slots=True)
+class Formats:
+    """How files are read and written.
+
+    Attributes:
+        form: the format of the input, guessed from each name if None.
+        to: the format of the output; if None, that of the input, or columns for plain lines.
+        token: the column of the token, where it is not where the model's training had it.
+        tag: the column of the tag, likewise.
+        scheme: in which spans are spelt, that of the training if None.
+    """
+
+    form: InputFormat | None = None
+    to: OutputFormat | None = None
+    token: int | str | None = None
+    tag: int | str | None = None
+    scheme: Scheme | None = None
+
+
 def tag_files(
-    tagger: Tagger,
-    paths: Sequence[Path],
-    *,
-    form: InputFormat | None,
-    to: OutputFormat | None,
-    out: Path | None,
-    streams: tuple[BinaryIO, BinaryIO],
-    token: int | str | None = None,
-    tag: int | str | None = None,
+    tagger: Tagger, paths: Sequence[Path], formats: Formats, *, out: Path | None, streams: tuple[BinaryIO, BinaryIO]
 ) -> int:
     """Tags files one after another, each sentence in its place; returns the number of sentences with tokens.
 
     Args:
         tagger: the tagger.
         paths: the files; `-` stands for the input stream.
-        form: the format of the input, guessed from each name if None.
-        to: the format of the output; if None, that of the input, or columns for plain lines.
+        formats: how they are read and written.
         out: a directory that gets a file for each input under its whole name only when it is whole; if None, all goes
             to the output stream.
         streams: the standard input and output.
-        token: the column of the token, where it is not where the model's training had it.
-        tag: the column of the tag, likewise.
 
     Raises:
+        ConfigError: a scheme is asked for, and the model's tags are plain.
         DataError: a file cannot be read, or two outputs would have one name.
         CheckpointError: the directory cannot be written.
     """
-    forms = [form or sources.guess_format(path) for path in paths]
-    targets: list[OutputFormat] = [to or ("columns" if given == "lines" else given) for given in forms]
-    names = _names(paths, forms, targets) if out is not None else []
+    if formats.scheme and tagger.bundle.scheme is None:
+        raise ConfigError(f"the model's tags are plain; they cannot be spelt in {formats.scheme}")
+    forms = [formats.form or _guessed(path) for path in paths]
+    targets: list[OutputFormat] = [formats.to or ("columns" if form == "lines" else form) for form in forms]
+    if missing := [f"{path}: no such file" for path in paths if path != STDIN and not path.exists()]:
+        raise DataError(*missing)
+    names: list[str | None] = [None] * len(paths)
     if out is not None:
+        names = [*_names(paths, forms, targets)]
         _check_targets(out, names, paths)
         with files.writing(out):
             out.mkdir(parents=True, exist_ok=True)
     count = 0
-    for place, (path, given, target) in enumerate(zip(paths, forms, targets, strict=True)):
-        where = layout(tagger.bundle, given, token=token, tag=tag)
-        there = where if target == given else layout(tagger.bundle, "conllu", tag=tag)
-        write = sinks.writer(target, form=given, layout=there if target == "conllu" else where)
+    for path, form, to, name in zip(paths, forms, targets, names, strict=True):
         source = streams[0] if path == STDIN else path
-        with _sink(streams[1], None if out is None else out / names[place]) as sink:
-            read = sources.read(source, form=given, layout=where, tagged=False)
-            if given != "lines" and target != given:
-                read = (sentence for sentence in read if sentence.tokens)  # lines between sentences stay behind
-            for sentence in tagger.stream(read):
-                sink.write("".join(write(sentence)).encode())
+        with _sink(streams[1], out / name if out is not None and name is not None else None) as sink:
+            for sentence, lines in _tagged(tagger, source, form, to, formats):
+                sink.write("".join(lines).encode())
                 count += bool(sentence.tokens)
                 if out is None:
                     sink.flush()
     return count
+
+
+def _guessed(path: Path) -> InputFormat:
+    form = sources.guess_format(path)
+    if form == "lines" and path != STDIN:
+        log.info("%s: read as plain lines, a sentence each; --from says otherwise", path)
+    return form
+
+
+def _tagged(
+    tagger: Tagger, source: Path | BinaryIO, form: InputFormat, to: OutputFormat, formats: Formats
+) -> Iterator[tuple[Sentence, Iterator[str]]]:
+    """Yields the sentences of a source, tagged, each with the lines it is written as."""
+    where = there = layout(tagger.bundle, form, token=formats.token, tag=formats.tag)
+    if to == "conllu" and form != "conllu":
+        there = layout(tagger.bundle, "conllu", tag=formats.tag)
+    write = sinks.writer(to, form=form, layout=there)
+    sentences = sources.read(source, form=form, layout=where, tagged=False)
+    if form not in ("lines", to):
+        sentences = (
+            sentence for sentence in sentences if sentence.tokens
+        )  # what stands between sentences stays behind
+    for sentence in tagger.stream(sentences):
+        if formats.scheme:
+            tags = schemes.tags_of(sentence.spans, len(sentence), formats.scheme)
+            sentence = replace(sentence, tags=tags)
+        yield sentence, write(sentence)
 
 
 @contextmanager
@@ -116,9 +157,9 @@ def _names(paths: Sequence[Path], forms: Sequence[InputFormat], targets: Sequenc
     return names
 
 
-def _check_targets(out: Path, names: Sequence[str], paths: Sequence[Path]) -> None:
+def _check_targets(out: Path, names: Sequence[str | None], paths: Sequence[Path]) -> None:
     faults = []
-    for place, name in enumerate(names):
+    for place, name in enumerate(map(str, names)):
         if name in names[:place]:
             faults.append(f"{paths[names.index(name)]} and {paths[place]} would both be written to {out / name}")
         if (out / name).exists() and paths[place].exists() and (out / name).samefile(paths[place]):

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from tagger.choices import Dropout as DropoutKind
 from tagger.nn.encoder import RecurrentLayer
 
-PADDING, UNKNOWN = 0, 1
+UNKNOWN = 1  # the row of the unknown word's vector
 
 
 def scatter_evenly(rows: int, width: int) -> Tensor:
@@ -68,7 +68,7 @@ class CharacterCNN(nn.Module):
         embedded = F.dropout(self.embedding(characters), self.dropout, self.training)
         # A word's features must not depend on how long the other words of its batch are.
         embedded = embedded.masked_fill(beyond[:, :, None], 0.0)
-        features = self.convolution(embedded.transpose(1, 2))[:, :, : characters.shape[1]]  # (U, D, C)
+        features = self.convolution(embedded.transpose(1, 2))  # (U, D, C)
         return cast(Tensor, features.masked_fill(beyond[:, None, :], -math.inf).amax(2))
 
 

@@ -3,8 +3,6 @@
 Shapes in this module: B sentences, T tokens in the longest one, D input width, H encoder width per direction.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
@@ -103,7 +101,7 @@ class Encoder(nn.Module):
         merge: how two directions become one vector: concat, sum or mean.
         forget_bias: the bias of an LSTM's forget gate at the start of training.
         attention_heads: heads of self-attention, which must divide the width; 0 for none.
-        dropout: makes the module that stands between two layers.
+        dropout: what stands between two layers, nothing if None.
     """
 
     def __init__(
@@ -117,7 +115,7 @@ class Encoder(nn.Module):
         merge: Merge = "concat",
         forget_bias: float = 1.0,
         attention_heads: int = 0,
-        dropout: Callable[[], nn.Module] = nn.Identity,
+        dropout: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList()
@@ -128,7 +126,7 @@ class Encoder(nn.Module):
             self.layers.append(layer)
             in_width = layer.out_width
         self.out_width = in_width
-        self.dropout = dropout()
+        self.dropout = dropout or nn.Identity()
         self.attention = SelfAttention(in_width, attention_heads) if attention_heads else None
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:

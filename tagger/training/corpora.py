@@ -8,10 +8,10 @@ from pathlib import Path
 from tagger.config import Config
 from tagger.config.tree import Data
 from tagger.data import schemes, sources
+from tagger.data.formats import columns
 from tagger.data.formats.columns import Layout
 from tagger.data.sources import Corpus
 from tagger.errors import ConfigError, DataError
-from tagger.evaluation import broken_places
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +44,13 @@ def placed(config: Config, *, folder: Path | None, parts: Mapping[str, Path | No
         vectors: tables of word vectors.
 
     Raises:
+        ConfigError: the recipe reads a dataset, which has no single files.
         DataError: the folder holds no training file.
     """
     data, words = config.data, config.model.words
     changed: dict[str, str | None] = {}
+    if data.format == "datasets" and any(parts.values()):
+        raise ConfigError("the recipe reads a dataset; name it with --data or data.dataset, its parts with data.splits")
     if folder is not None and data.format == "datasets":
         changed["dataset"] = str(folder.resolve())
     elif folder is not None:
@@ -58,6 +61,19 @@ def placed(config: Config, *, folder: Path | None, parts: Mapping[str, Path | No
         words = words.model_copy(update={"vectors": tuple(str(path.resolve()) for path in vectors)})
     model = config.model.model_copy(update={"words": words})
     return config.model_copy(update={"data": data.model_copy(update=changed), "model": model})
+
+
+def numbered(config: Config, train: Corpus) -> Config:
+    """Returns a config whose columns are numbers from 0, as they stand in the training data.
+
+    A model that knows the number will not take the last column of a narrower file for that of the tag.
+    """
+    data = config.data
+    if data.format != "columns":
+        return config
+    width = columns.width(train.sentences[0])
+    token, tag = (layout(data).number(column) % width for column in (data.token, data.tag))
+    return config.model_copy(update={"data": data.model_copy(update={"token": token, "tag": tag})})
 
 
 def load(config: Config) -> Corpora:
@@ -74,8 +90,9 @@ def load(config: Config) -> Corpora:
         kept, aside = sources.set_aside(train.sentences, data.dev_share, config.training.seed)
         log.info("no development data: %d of the training sentences set aside for it", len(aside))
         train, dev = Corpus(train.name, tuple(kept)), Corpus(f"part of {train.name}", tuple(aside))
-    if len(set(kinds)) > 1:
-        raise DataError(f"{train.name} and the development or test data differ: one has spans, the other plain tags")
+    if not set(kinds[1:]) <= {kinds[0], None}:
+        kind = "spans" if kinds[0] else "plain tags"
+        raise DataError(f"{train.name} has {kind}, the development or test data has not; is data.tag the right column?")
     if kinds[0]:
         converted = (replace(one, tags=schemes.convert(one.tags, data.scheme)) for one in train.sentences)
         train = Corpus(train.name, tuple(converted))
@@ -83,26 +100,25 @@ def load(config: Config) -> Corpora:
 
 
 def _read(data: Data) -> tuple[Corpus, Corpus | None, Corpus | None]:
-    where = layout(data)
-    if data.format == "datasets":
-        if data.dataset is None:
-            raise ConfigError("the recipe names no dataset; give data.dataset, or a directory with --data")
-        name, revision = data.dataset, data.revision
-        splits = (data.splits.train, data.splits.dev, data.splits.test)
-        parts = [split and sources.dataset(name, split, layout=where, revision=revision) for split in splits]
-    else:
-        if data.train is None:
-            raise ConfigError("the recipe names no training data; give --data DIR or --train FILE")
-        form = data.format
-        paths = (data.train, data.dev, data.test)
-        parts = [path and sources.corpus(Path(path), form=form, layout=where) for path in paths]
-    train, dev, test = (part or None for part in parts)
-    assert train is not None
-    return train, dev, test
+    train = _part(data, "train")
+    if train is None and data.format == "datasets":
+        raise ConfigError("the recipe names no dataset; give data.dataset, or a directory with --data")
+    if train is None:
+        raise ConfigError("the recipe names no training data; give --data DIR or --train FILE")
+    return train, _part(data, "dev"), _part(data, "test")
 
 
-def _described(part: Corpus, data: Data) -> bool:
-    """Logs what a part of the data is; tells whether its tags spell spans."""
+def _part(data: Data, role: str) -> Corpus | None:
+    split, path = getattr(data.splits, role), getattr(data, role)
+    if data.format != "datasets":
+        return None if path is None else sources.corpus(Path(path), form=data.format, layout=layout(data))
+    if data.dataset is None or split is None:
+        return None
+    return sources.dataset(data.dataset, split, layout=layout(data), revision=data.revision)
+
+
+def _described(part: Corpus, data: Data) -> bool | None:
+    """Logs what a part of the data is; tells whether its tags spell spans, None if it holds nothing but O."""
     tags = [sentence.tags for sentence in part.sentences]
     found = schemes.detect(tags)
     if others := schemes.stray(tags):
@@ -120,10 +136,11 @@ def _described(part: Corpus, data: Data) -> bool:
         f"spans in {found.name}, trained in {data.scheme}" if found.scheme else found.name,
     )
     if found.scheme and found.broken:
-        places = broken_places(part, found.scheme)
+        places = part.broken_places(found.scheme)
         if data.strict:
             raise DataError(*places)
         log.warning(
             "%d tags break %s and are read as conlleval reads them; first: %s", found.broken, found.name, places[0]
         )
-    return found.scheme is not None
+    only_outside = {tag for sentence in tags for tag in sentence} == {schemes.OUTSIDE}
+    return None if only_outside else found.scheme is not None

@@ -12,11 +12,11 @@ import torch
 from tagger import build, checkpoint, config, files, runtime
 from tagger.build import Bundle
 from tagger.config import Config
-from tagger.errors import CheckpointError
+from tagger.errors import CheckpointError, ConfigError
 from tagger.evaluation import Report, evaluate
 from tagger.runtime import StopRequest
 from tagger.tagging import Tagger
-from tagger.training import corpora, records
+from tagger.training import corpora, records, transfer
 from tagger.training.corpora import Corpora
 from tagger.training.events import Listener
 from tagger.training.loop import BEST, Loop
@@ -50,27 +50,25 @@ def fit(
         settings: the recipe.
         run: the directory; it must not hold a training yet.
         device: auto, cpu or cuda.
-        init_from: a model whose weights to start from, wherever names and shapes agree.
+        init_from: a model of the same shape whose weights to start from; its word vectors take the place of tables.
         listen: is told of steps and epochs.
 
     Raises:
         TaggerError: bad input, before anything is written; or what stops a training.
         Stopped: by a signal, after a checkpoint; `resume` goes on from there.
     """
-    place = runtime.device(device)
+    target = runtime.device(device)
     _refuse_taken(run)
-    with records.Noted() as notices, runtime.seeded(settings.training.seed):
+    with records.Noted() as notices, runtime.seeded(settings.training.seed, target):
         data = corpora.load(settings)
-        bundle = build.fresh(settings, data.train.sentences)
-        if init_from is not None:
-            _start_from(bundle, init_from)
+        bundle = _begin(settings, data, init_from)
         with _writing(run, notices):
             _refuse_taken(run)  # again: another training may have come and gone while this one read its data
             with files.writing(run):
                 files.replace(run / CONFIG, config.dump(settings).encode())
-            loop = Loop(settings, bundle, data, run, place, listen)
+            loop = Loop(settings, bundle, data, run, target, listen)
             loop.save_checkpoint()
-            return _finish(loop, data, place)
+            return _finish(loop, data, target)
 
 
 def resume(run: Path, *, device: str = "auto", listen: Listener = lambda event: None) -> Outcome:
@@ -80,18 +78,32 @@ def resume(run: Path, *, device: str = "auto", listen: Listener = lambda event: 
         TaggerError: the run is none, its data has changed, or what stops a training.
         Stopped: by a signal, after a checkpoint.
     """
-    place = runtime.device(device)
+    target = runtime.device(device)
     if not (run / CONFIG).is_file():
         raise CheckpointError(f"{run}: no run here, there is no {CONFIG}")
     settings = config.load(str(run / CONFIG))
-    with records.Noted() as notices, runtime.seeded(settings.training.seed):
+    with records.Noted() as notices, runtime.seeded(settings.training.seed, target):
         data = corpora.load(settings)
         with _writing(run, notices):
             newest = checkpoint.newest(run)
             log.info("resuming from %s", newest.name)
-            loop = Loop(settings, checkpoint.load(newest)[0], data, run, place, listen)
+            loop = Loop(settings, checkpoint.load(newest)[0], data, run, target, listen)
             loop.restore(checkpoint.load_state(newest))
-            return _finish(loop, data, place)
+            return _finish(loop, data, target)
+
+
+def _begin(settings: Config, data: Corpora, init_from: Path | None) -> Bundle:
+    known = corpora.numbered(settings, data.train)
+    if init_from is None:
+        return build.fresh(known, data.train.sentences, build.tables(settings, data.train.sentences))
+    if settings.model.words.vectors:
+        raise ConfigError(
+            "a model to start from brings its own word vectors; leave --vectors and model.words.vectors out"
+        )
+    source, _ = checkpoint.load(init_from)
+    bundle = build.fresh(known, data.train.sentences, [transfer.table(source)])
+    transfer.take_over(source, bundle)
+    return bundle
 
 
 def _refuse_taken(run: Path) -> None:
@@ -126,33 +138,3 @@ def _finish(loop: Loop, data: Corpora, device: torch.device) -> Outcome:
 
 def _figures(report: Report) -> dict[str, Any]:
     return {"score": report.score} | report.to_json()
-
-
-def _start_from(bundle: Bundle, model: Path) -> None:
-    """Takes over a model's weights: words, characters and tags by what they stand for, all else by name and shape."""
-    source, _ = checkpoint.load(model)
-    rows = {
-        "embedding.words.weight": (source.words, bundle.words),
-        "embedding.characters.embedding.weight": (source.characters, bundle.characters),
-        **dict.fromkeys(("projection.weight", "projection.bias"), (source.tags, bundle.tags)),
-        **{f"head.crf.{name}": (source.tags, bundle.tags) for name in ("start_transitions", "end_transitions")},
-    }
-    ours, theirs = bundle.network.state_dict(), source.network.state_dict()
-    taken = 0
-    for name, value in ours.items():
-        found = theirs.get(name)
-        if found is None or found.shape[1:] != value.shape[1:] or name == "embedding.words.kept":
-            continue
-        if name in rows:
-            old, new = rows[name]
-            pairs = [(new[item], old[item]) for item in new.items if item in old]
-            if not pairs:
-                continue
-            here, there = (torch.tensor(side) for side in zip(*pairs, strict=True))
-            value[here] = found[there]
-        elif found.shape == value.shape and (name != "head.crf.transitions" or source.tags.items == bundle.tags.items):
-            value.copy_(found)
-        else:
-            continue
-        taken += 1
-    log.info("started from %s: %d of %d tensors taken over", model.name, taken, len(ours))

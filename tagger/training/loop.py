@@ -1,12 +1,12 @@
 """Steps and epochs: the state between them, and what happens at their ends."""
 
 import logging
+import math
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-import seqeval.metrics.sequence_labeling  # noqa: F401  # its seconds of loading must not fall between signal and exit
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -77,6 +77,9 @@ class Loop:
         self.average = None
         if self.settings.average is not None:
             self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(self.settings.average))  # type: ignore[no-untyped-call]
+        self.mixed = self.settings.mixed_precision and device.type == "cuda"
+        # cuDNN's recurrent layers compute in float16 under autocast, whatever type it is given: scale the loss.
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.mixed)
         self.progress = Progress()
         self._digests = data.digests()
         self._batches = self._batches_of(0)
@@ -128,10 +131,11 @@ class Loop:
         self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._loss(self.encoded.batch(positions).to(self.device))
-        loss.backward()  # type: ignore[no-untyped-call]
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.unscale_(self.optimizer)
         norm = optimisation.clip(self.network.parameters(), self.settings)
         value, size = loss.item(), norm.item()
-        if not (torch.isfinite(loss) and torch.isfinite(norm)):
+        if not (math.isfinite(value) and math.isfinite(size)):
             self._not_finite(positions, value, size)
             return None, 0.0
         factor = optimisation.factor(
@@ -144,21 +148,24 @@ class Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * factor
         self.progress.tally.rate = self.settings.optimizer.rate * factor
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         if self.average is not None:
             self.average.update_parameters(self.network)
         return value, size
 
     def _loss(self, batch: Batch) -> torch.Tensor:
-        mixed = self.settings.mixed_precision and self.device.type == "cuda"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
-            emissions = self.network(
-                batch.words, batch.characters, batch.character_lengths, batch.capitals, batch.index, batch.lengths
-            )
+        with torch.autocast(self.device.type, torch.float16, enabled=self.mixed):
+            emissions = self.network(*batch.inputs)
         assert batch.gold is not None
         return self.network.loss(emissions, batch.gold, batch.lengths)
 
     def _not_finite(self, positions: list[int], loss: float, norm: float) -> None:
+        if self.mixed and math.isfinite(loss):  # the scale was too large for float16; the scaler lowers it
+            self.progress.tally.skipped += 1
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            return
         lines = ", ".join(str(self.data.train.sentences[position].line) for position in positions[:10])
         more = ", …" if len(positions) > 10 else ""
         what = (
@@ -246,8 +253,11 @@ class Loop:
             TrainingError: a weight is not finite, and there is nothing to go on from.
         """
         self._check_weights()
-        state = State(asdict(self.progress) | {"data": self._digests}, self._tensors())
-        metrics = self.history[-1] if self.history else {}
+        state = State(
+            asdict(self.progress) | {"data": self._digests, "scaler": self.scaler.state_dict()}, self._tensors()
+        )
+        done = self.history and not self.progress.step and self.average is None
+        metrics = self.history[-1] if done else {}  # of these weights, or none
         keep = self.settings.keep_checkpoints
         checkpoint.add(self.run_directory, self.progress.steps, self.bundle, metrics, state, keep=keep)
 
@@ -258,7 +268,7 @@ class Loop:
                 raise TrainingError(f"{where}: {name} is not finite any more; try a lower rate")
 
     def _tensors(self) -> dict[str, torch.Tensor]:
-        tensors = {f"random.{name}": value for name, value in runtime.random_state().items()}
+        tensors = {f"random.{name}": value for name, value in runtime.random_state(self.device).items()}
         for number, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{name}": value for name, value in values.items() if value is not None}
         if self.average is not None:
@@ -281,7 +291,8 @@ class Loop:
         for part, digest in self._digests.items():
             if found["data"][part] != digest:
                 raise CheckpointError(f"{self.run_directory}: the {part} data has changed since the training began")
-        del found["data"]
+        self.scaler.load_state_dict(found["scaler"])
+        del found["data"], found["scaler"]
         self.progress = Progress(**found | {"tally": Tally(**found["tally"])})
         optimizer: dict[int, dict[str, torch.Tensor]] = {}
         for name, value in _under("optimizer.", state.tensors).items():
@@ -290,7 +301,7 @@ class Loop:
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": optimizer})
         if self.average is not None:
             self.average.load_state_dict(_under("average.", state.tensors))
-        runtime.restore_random_state(_under("random.", state.tensors))
+        runtime.restore_random_state(_under("random.", state.tensors), self.device)
 
 
 def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

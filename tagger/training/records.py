@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ def write_metrics(run: Path, records: Records) -> None:
 def logged(run: Path, notices: Sequence[logging.LogRecord]) -> Iterator[None]:
     """Writes what the package logs within the block to the run's train.log, after the notices that came before."""
     with files.writing(run):
-        handler = logging.FileHandler(run / LOG, encoding="utf-8")
+        handler = _RunLog(run / LOG, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     for notice in notices:
         handler.handle(notice)
@@ -37,8 +37,23 @@ def logged(run: Path, notices: Sequence[logging.LogRecord]) -> Iterator[None]:
         handler.close()
 
 
+class _RunLog(logging.FileHandler):
+    """A log that gives way on a full disk: the checkpoint's own error is the one to be told."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
+        """Passes over a line that cannot be written."""
+
+    def close(self) -> None:
+        """Closes the file, written whole or not."""
+        with suppress(OSError):
+            super().close()
+
+
 class Noted(logging.Handler):
-    """Keeps what the package logs within a `with` block, for a log file that does not exist yet."""
+    """Keeps what the package logs within a `with` block, for a log file that does not exist yet.
+
+    Within it the package logs its notices, whatever level its logger had.
+    """
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
@@ -49,11 +64,15 @@ class Noted(logging.Handler):
         self.records.append(record)
 
     def __enter__(self) -> "Noted":
-        logging.getLogger("tagger").addHandler(self)
+        logger = logging.getLogger("tagger")
+        logger.addHandler(self)
+        self._level = logger.level
+        logger.setLevel(logging.INFO)
         return self
 
     def __exit__(self, *_: object) -> None:
         logging.getLogger("tagger").removeHandler(self)
+        logging.getLogger("tagger").setLevel(self._level)
 
 
 def plot(run: Path, records: Records) -> None:

@@ -159,3 +159,11 @@ def test_plain_lines_are_read_without_tags_alone():
     assert [one.tokens for one in read] == [("a", "b"), ()]
     with pytest.raises(ConfigError, match="standard input: plain lines hold no tags"):
         list(sources.read(BytesIO(b"a b\n"), form="lines", layout=Layout(), tagged=True))
+
+
+@pytest.mark.parametrize("tag", ["misc:NER", "upos"])
+def test_a_treebank_without_the_tag_that_is_asked_for_is_an_error(tmp_path: Path, tag: str):
+    (tmp_path / "a.conllu").write_text("1\tAda\t_\t_\tNNP\t_\t_\t_\t_\tNE=B-X\n\n")
+    with pytest.raises(DataError, match=f"no token has a tag in {tag}"):
+        sources.corpus(tmp_path / "a.conllu", form="conllu", layout=Layout(tag=tag))
+    assert sources.corpus(tmp_path / "a.conllu", form="conllu", layout=Layout(tag="misc:NE")).tokens == 1

@@ -41,6 +41,11 @@ def lines(run: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
+def weights(model: Path) -> dict[str, torch.Tensor]:
+    """Returns the tensors of a model by name."""
+    return checkpoint.load(model)[0].network.state_dict()
+
+
 def test_each_epoch_leaves_a_record(train: Train, tmp_path: Path) -> None:
     outcome = train("training.epochs=2", f"data.test={tmp_path / 'train.conll'}", "training.optimizer.rates={words: 0}")
     first, second, last = lines(tmp_path / "run")
@@ -97,8 +102,8 @@ def test_without_dev_data_a_part_is_set_aside_and_told(
 
 @pytest.mark.parametrize("part", ["words", "characters", "encoder", "head"])
 def test_a_part_whose_rate_is_0_stays_as_it_was(train: Train, part: str) -> None:
-    trained = checkpoint.weights(train(f"training.optimizer.rates={{{part}: 0}}", "training.epochs=1").model)
-    fresh = checkpoint.weights(train(STILL, run="fresh").model)
+    trained = weights(train(f"training.optimizer.rates={{{part}: 0}}", "training.epochs=1").model)
+    fresh = weights(train(STILL, run="fresh").model)
     for name, value in trained.items():
         still = part == training.optimisation.part_of(name) or not value.numel()
         assert torch.equal(value, fresh[name]) == still, name
@@ -121,24 +126,6 @@ def test_frozen_vectors_stay_and_tuned_ones_do_not(train: Train, vectors: Path, 
     found = words(torch.tensor([place, known.lookup("reykjavik")])).detach()
     assert found[1].tolist() == [1.0, 2.0]
     assert (found[0].tolist() == [0.5, 0.25]) == (kind == "frozen")
-
-
-def test_a_training_starts_from_a_models_weights(train: Train, model_dir: Path) -> None:
-    known = checkpoint.weights(model_dir)
-    started = checkpoint.weights(train(STILL, init_from=model_dir).model)
-    assert all(torch.equal(started[name], known[name]) for name in known)
-
-
-def test_it_takes_over_words_and_characters_by_what_they_stand_for(
-    train: Train, model_dir: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "train.conll").write_text("Zoë X\nlives Y\n\nlives Y\nAda Z\n")  # no tag in common
-    bundle, _ = checkpoint.load(train(STILL, init_from=model_dir).model)
-    source, _ = checkpoint.load(model_dir)
-    for word, same in (("lives", True), ("Ada", True), ("Zoë", False)):
-        ours = bundle.network.embedding.words.weight[bundle.words[word]]
-        theirs = source.network.embedding.words.weight[source.words.lookup(word)]
-        assert torch.equal(ours, theirs) == same
 
 
 @pytest.mark.parametrize(

@@ -124,13 +124,21 @@ class _Reader:
 
     def _check_width(self, number: int, text: str, found: int) -> None:
         least = max(column + 1 if column >= 0 else -column for column in self.columns)
-        if found >= least and len({column % found for column in self.columns}) < len(self.columns):
-            least = found + 1  # one column cannot be both token and tag
+        if found > 1 and found >= least and len({column % found for column in self.columns}) < len(self.columns):
+            raise DataError(f"{self.name}:{number}: token and tag are one column of the {found} in {_shown(text)}")
+        least = max(least, len(self.columns))
         if found < least:
             raise DataError(
                 f"{self.name}:{number}: expected at least {least} columns, found {found} in {_shown(text)}. "
                 "Are the token and tag columns the right ones?"
             )
+
+
+def width(sentence: Sentence) -> int:
+    """Returns the number of columns of a sentence that was read from them."""
+    texts = (_text(2, line) for line in sentence.raw)
+    text = next(text for text in texts if text.strip(" \t") and not _starts_document(text.removeprefix("\ufeff")))
+    return text.count("\t") + 1 if "\t" in text else len(_SPACES.split(text.strip(" ")))
 
 
 def write_anew(sentence: Sentence, separator: str) -> Iterator[str]:

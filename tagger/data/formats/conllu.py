@@ -72,6 +72,14 @@ def _get(row: list[str], tag: str) -> str:
     return next((item.removeprefix(key) for item in row[_MISC].split("|") if item.startswith(key)), _OUTSIDE)
 
 
+def tagged(sentences: Iterable[Sentence], tag: str) -> bool:
+    """Tells whether any token of sentences that were read has something in a tag's place."""
+    if tag in _COLUMNS:
+        return any(found != "_" for sentence in sentences for found in sentence.tags)
+    key = f"{tag.removeprefix('misc:')}="
+    return any(key in line.rpartition("\t")[2] for sentence in sentences for line in sentence.raw)
+
+
 def write(sentence: Sentence, tag: str, *, as_read: bool) -> Iterator[str]:
     """Yields the lines of a sentence with its tags put in; as it was read, or made anew from its tokens."""
     check_tag(tag)

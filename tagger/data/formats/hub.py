@@ -45,7 +45,7 @@ def _class_names(feature: Any) -> list[str] | None:
 def _tag(value: Any, names: list[str] | None, place: str) -> str:
     if isinstance(value, int) and names is not None and 0 <= value < len(names):
         return names[value]
-    if isinstance(value, str) and value:
+    if isinstance(value, str) and value and "\n" not in value:
         return value
     raise DataError(f"{place}: {value!r} is no tag; expected text, or a number that the dataset names")
 

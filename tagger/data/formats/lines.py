@@ -20,5 +20,5 @@ def words(text: str) -> tuple[str, ...]:
 def read(source: Iterable[tuple[int, str]]) -> Iterator[Sentence]:
     """Yields a sentence for each line of a file, an empty one for an empty line."""
     for number, line in source:
-        text = line.lstrip("\ufeff") if number == 1 else line
+        text = line.removeprefix("\ufeff") if number == 1 else line
         yield Sentence(words(text), line=number, raw=(line,))

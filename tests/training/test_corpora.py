@@ -1,0 +1,69 @@
+"""The data of a recipe: its parts, their kinds, and where they stand."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from tagger.config import Config, parse
+from tagger.errors import ConfigError, DataError
+from tagger.training import corpora
+
+SPANS = "Ada B-PER\nran O\n\n"
+
+
+def config(folder: Path, **parts: str) -> Config:
+    """Returns a recipe over files of these contents."""
+    for role, text in parts.items():
+        (folder / f"{role}.conll").write_text(text)
+    lines = "".join(f"  {role}: {folder / role}.conll\n" for role in parts)
+    return parse(f"data:\n{lines}", "recipe.yaml")
+
+
+def test_training_tags_are_spelt_in_the_scheme_to_train_and_others_stay(tmp_path: Path) -> None:
+    found = corpora.load(config(tmp_path, train=SPANS, dev=SPANS, test=SPANS))
+    assert found.train.sentences[0].tags == ("S-PER", "O")
+    assert found.dev.sentences[0].tags == ("B-PER", "O")
+    assert found.test is not None
+
+
+@pytest.mark.parametrize("part", ["dev", "test"])
+def test_a_part_without_a_single_span_is_no_fault(tmp_path: Path, part: str) -> None:
+    found = corpora.load(config(tmp_path, **{"train": SPANS, "dev": SPANS, part: "it O\nran O\n"}))
+    assert found.train.sentences[0].tags == ("S-PER", "O")
+
+
+@pytest.mark.parametrize(("train", "dev"), [(SPANS, "Ada NNP\nran VBD\n"), ("Ada NNP\nran VBD\n", SPANS)])
+def test_parts_of_different_kinds_are_a_fault(tmp_path: Path, train: str, dev: str) -> None:
+    with pytest.raises(DataError, match="the development or test data has not"):
+        corpora.load(config(tmp_path, train=train, dev=dev))
+
+
+def test_broken_tags_are_told_and_under_strict_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    broken = config(tmp_path, train=SPANS * 3 + "Ada O\nran I-PER\n", dev=SPANS)
+    with caplog.at_level(logging.INFO, logger="tagger"):
+        corpora.load(broken)
+    assert "1 tags break IOB2 and are read as conlleval reads them" in caplog.text
+    strict = broken.model_copy(update={"data": broken.data.model_copy(update={"strict": True})})
+    with pytest.raises(DataError, match="line 10: 'I-PER' after 'O' breaks IOB2"):
+        corpora.load(strict)
+
+
+def test_single_files_for_a_dataset_are_refused() -> None:
+    hub = parse("data: {format: datasets, dataset: x, token: tokens, tag: tags}", "recipe.yaml")
+    with pytest.raises(ConfigError, match="the recipe reads a dataset"):
+        corpora.placed(hub, folder=None, parts={"train": Path("a.conll")}, vectors=())
+
+
+def test_the_model_learns_the_number_of_its_columns(tmp_path: Path) -> None:
+    wide = config(tmp_path, train="Ada NNP B-PER\nran VBD O\n", dev="Ada NNP B-PER\n")
+    known = corpora.numbered(wide, corpora.load(wide).train)
+    assert (known.data.token, known.data.tag) == (0, 2)
+
+
+def test_columns_by_name_become_numbers_too(tmp_path: Path) -> None:
+    named = config(tmp_path, train="NNP Ada B-PER x\n", dev="NNP Ada B-PER x\n")
+    names = {"columns": ("pos", "token", "ner", "rest"), "token": "token", "tag": "ner"}
+    named = named.model_copy(update={"data": named.data.model_copy(update=names)})
+    known = corpora.numbered(named, corpora.load(named).train)
+    assert (known.data.token, known.data.tag) == (1, 2)

@@ -1,0 +1,97 @@
+"""Starting from a model: what stands for a word, a character or a tag goes where the new model has it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tagger import build, checkpoint, training
+from tagger.build import Bundle
+from tagger.config import Config
+from tagger.data.sentence import Sentence
+from tagger.errors import ConfigError
+from tagger.training import transfer
+
+NEW = [Sentence(("Zoë", "lives", "Ada"), ("S-LOC", "O", "S-AGE")), Sentence(("Quito",), ("S-PER",))]
+
+
+@pytest.fixture
+def source(model_dir: Path) -> Bundle:
+    """The model that has learned the tiny corpus."""
+    return checkpoint.load(model_dir)[0]
+
+
+def started(source: Bundle, *sentences: Sentence, **model: object) -> Bundle:
+    """Returns a new bundle of the source's shape, but for changes, that starts from its weights."""
+    settings = Config.model_validate({"model": source.config.model.model_dump() | model})
+    bundle = build.fresh(settings, sentences, [transfer.table(source)])
+    transfer.take_over(source, bundle)
+    return bundle
+
+
+def vector(bundle: Bundle, word: str) -> list[float]:
+    found: list[float] = bundle.network.embedding.words(torch.tensor([bundle.known_words.lookup(word)]))[0].tolist()
+    return found
+
+
+def test_every_word_of_the_model_keeps_its_vector_whether_training_has_it_or_not(source: Bundle) -> None:
+    bundle = started(source, *NEW)
+    assert "Ada" in bundle.words
+    assert "Grace" in bundle.kept
+    assert vector(bundle, "Ada") == vector(source, "Ada")
+    assert vector(bundle, "Grace") == pytest.approx(vector(source, "Grace"), rel=1e-3)  # in half precision
+    assert vector(bundle, "nowhere") == vector(source, "nowhere")
+
+
+def test_scores_of_tags_and_of_their_order_move_to_where_the_tags_are(source: Bundle) -> None:
+    bundle = started(source, *NEW)
+    ours, theirs = bundle.network.state_dict(), source.network.state_dict()
+    assert bundle.tags.items != source.tags.items
+    shared = [tag for tag in bundle.tags.items if tag in source.tags]
+    assert len(shared) == 9
+    for left in shared:
+        here, there = bundle.tags[left], source.tags[left]
+        assert torch.equal(ours["projection.weight"][here], theirs["projection.weight"][there])
+        for right in shared:
+            moved = ours["head.crf.transitions"][here, bundle.tags[right]]
+            assert moved == theirs["head.crf.transitions"][there, source.tags[right]]
+
+
+def test_all_else_is_equal(source: Bundle) -> None:
+    bundle = started(source, *NEW)
+    ours, theirs = bundle.network.state_dict(), source.network.state_dict()
+    same = [name for name in ours if name.startswith(("encoder", "embedding.characters.convolution"))]
+    assert len(same) == 10
+    assert all(torch.equal(ours[name], theirs[name]) for name in same)
+    letter = bundle.characters["d"], source.characters["d"]
+    spelling = "embedding.characters.embedding.weight"
+    assert torch.equal(ours[spelling][letter[0]], theirs[spelling][letter[1]])
+
+
+def test_no_tag_in_common_is_no_fault(source: Bundle) -> None:
+    assert started(source, Sentence(("lives",), ("VERB",))).tags.items == ("VERB",)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"encoder": {"width": 8}}, r"encoder\S+ has \(64, 24\) there and \(32, 24\)"),
+        ({"characters": {"kind": "none"}}, "encoder.layers.0.forward_cell.weight_ih_l0 has"),
+        ({"head": {"kind": "crf"}, "capitals": 4}, "embedding.capitals.weight is not in the model"),
+    ],
+)
+def test_a_recipe_of_another_shape_is_refused(source: Bundle, change: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        started(source, *NEW, **change)
+
+
+def test_a_training_starts_from_a_model_and_not_from_tables_as_well(
+    tiny_config: Config, model_dir: Path, tmp_path: Path
+) -> None:
+    once = tiny_config.training.model_copy(update={"epochs": 1})
+    config = tiny_config.model_copy(update={"training": once})
+    assert training.fit(config, tmp_path / "run", device="cpu", init_from=model_dir).dev == 100.0
+    words = config.model.words.model_copy(update={"vectors": ("table.txt",)})
+    both = config.model_copy(update={"model": config.model.model_copy(update={"words": words})})
+    with pytest.raises(ConfigError, match="brings its own word vectors"):
+        training.fit(both, tmp_path / "other", device="cpu", init_from=model_dir)
