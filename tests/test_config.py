@@ -151,7 +151,7 @@ def test_a_fault_in_set_is_told(text: str, override: str, fault: str) -> None:
         ("sampel", "no recipe is called 'sampel'; did you mean 'sample'"),
         ("no/such.yaml", r"no/such.yaml: no such recipe file"),
         ("x" * 300, "no recipe is called"),
-        (".", "no recipe is called"),
+        (".", "is a folder: give data with --data"),
     ],
 )
 def test_a_recipe_that_is_not_there_is_told(name: str, message: str) -> None:

@@ -72,9 +72,3 @@ def test_a_fault_of_the_system_names_the_place(tmp_path: Path) -> None:
     cause = "cannot be written: No such file or directory"
     with pytest.raises(CheckpointError, match=f"^there: {cause}$"), files.writing(Path("there")):
         (tmp_path / "a" / "b").touch()
-
-
-def test_the_hash_of_a_file_is_the_known_one(tmp_path: Path) -> None:
-    (tmp_path / "abc").write_bytes(b"abc")
-    known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, appendix B.1
-    assert files.sha256(tmp_path / "abc") == known

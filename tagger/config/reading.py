@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +75,11 @@ def recipe_path(name: str) -> Path:
         ConfigError: there is none.
     """
     path = Path(name)
-    if _is_file(path):
+    if _is(Path.is_file, path):
         return path
     if path.suffix in (".yaml", ".yml"):
         raise ConfigError(f"{name}: no such recipe file")
-    if path.is_dir():
+    if _is(Path.is_dir, path):
         is_run = (path / "config.yaml").is_file()
         hint = "a run: add --resume to go on with it" if is_run else "a folder: give data with --data, after a recipe"
         raise ConfigError(f"{name} is {hint}")
@@ -89,9 +89,9 @@ def recipe_path(name: str) -> Path:
     return recipes() / f"{name}.yaml"
 
 
-def _is_file(path: Path) -> bool:
+def _is(kind: Callable[[Path], bool], path: Path) -> bool:
     try:
-        return path.is_file()
+        return kind(path)
     except OSError:  # a name too long for the file system, or in a folder that is closed to us
         return False
 

@@ -1,5 +1,6 @@
 """Runs of the tiny recipe: alone, in a child process that may be killed, and what may be compared between them."""
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -30,13 +31,18 @@ def changed(config: Config, *overrides: str) -> Config:
     return parse(dump(config), "tiny.yaml", overrides=overrides)
 
 
+def sha256(path: Path) -> str:
+    """Returns a file's hash."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def results(run: Path) -> dict[str, Any]:
     """Returns what must be the same of two trainings: both weights' hashes and the metrics without times."""
     last = checkpoint.newest(run)
     lines = (run / records.METRICS).read_text().splitlines()
     return {
-        "best": files.sha256(run / "model-best" / "weights.safetensors"),
-        "last": (last.name, files.sha256(last / "weights.safetensors")),
+        "best": sha256(run / "model-best" / "weights.safetensors"),
+        "last": (last.name, sha256(last / "weights.safetensors")),
         "metrics": [_timeless(json.loads(line)) for line in lines],
     }
 

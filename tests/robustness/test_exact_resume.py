@@ -7,23 +7,26 @@ from pathlib import Path
 
 import pytest
 
-from tagger import files, training
+from tagger import training
 from tagger.config import Config
 from tagger.training import Event, StepEnd
-from tests.robustness.runs import SCALE, changed, results, spread
+from tests.robustness.runs import SCALE, changed, results, sha256, spread
 
 RECIPES = [
-    "optimizer={kind: sgd, rate: 0.1, momentum: 0.9, nesterov: true}",
-    "optimizer={kind: sgd, rate: 0.1, momentum: 0}",
-    "optimizer={kind: adam, rate: 0.01, rates: {words: 0, encoder: 0.02}}",
-    "optimizer={kind: adamw, rate: 0.01, weight_decay: 0.1}",
-    "schedule={kind: inverse, warmup: 4}",
-    "schedule={kind: plateau, patience: 1}",
-    "schedule={kind: onecycle}",
-    "schedule={kind: linear, warmup: 5}",
-    "average=0.9",
-    "batches={sentences: null, tokens: 30, pool: 12}",
-    "batches={sentences: 5, pool: 1}",
+    "training.optimizer={kind: sgd, rate: 0.1, momentum: 0.9, nesterov: true}",
+    "training.optimizer={kind: sgd, rate: 0.1, momentum: 0}",
+    "training.optimizer={kind: adam, rate: 0.01, rates: {words: 0, encoder: 0.02}}",
+    "training.optimizer={kind: adamw, rate: 0.01, weight_decay: 0.1}",
+    "training.schedule={kind: inverse, warmup: 4}",
+    "training.schedule={kind: plateau, patience: 1}",
+    "training.schedule={kind: onecycle}",
+    "training.schedule={kind: linear, warmup: 5}",
+    "training.average=0.9",
+    "training.batches={sentences: null, tokens: 30, pool: 12}",
+    "training.batches={sentences: 5, pool: 1}",
+    "model={characters: {kind: lstm}, encoder: {cell: gru, layers: 2, merge: sum}, head: {kind: softmax}}",
+    "model={characters: {kind: none}, capitals: 3, encoder: {cell: rnn, attention_heads: 2}, dropout: {kind: locked}}",
+    "data.dev=null",
 ]
 
 
@@ -46,7 +49,7 @@ def breaking(step: int) -> training.Listener:
 
 @pytest.mark.parametrize("setting", RECIPES)
 def test_it_ends_as_the_run_that_did_not_break_off(config: Config, tmp_path: Path, setting: str) -> None:
-    config = changed(config, "training.epochs=2", f"training.{setting}", "model.words.dropout=0.2")
+    config = changed(config, "training.epochs=2", "model.words.dropout=0.2", setting)
     training.fit(config, tmp_path / "whole", device="cpu")
     steps = int(results(tmp_path / "whole")["last"][0].removeprefix("checkpoint-"))
     for number, share in enumerate(spread(SCALE, seed=len(setting), upto=1)):
@@ -62,5 +65,5 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(config: Co
     for number, seed in enumerate((1, 1, 2)):
         settings = changed(config, "training.epochs=1", f"training.seed={seed}")
         model = training.fit(settings, tmp_path / str(number), device="cpu").model
-        digests.append(files.sha256(model / "weights.safetensors"))
+        digests.append(sha256(model / "weights.safetensors"))
     assert digests[0] == digests[1] != digests[2]

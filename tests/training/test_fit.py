@@ -182,3 +182,34 @@ def test_a_training_leaves_torchs_random_state_alone(train: Train) -> None:
     before = torch.get_rng_state()
     train()
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_log_that_cannot_be_written_hides_no_other_fault(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "train.log").symlink_to("/dev/full")
+    assert train().epoch == 1
+    assert "Logging error" not in capsys.readouterr().err
+
+
+def test_tags_of_the_dev_part_that_training_never_saw_are_told_and_scored_wrong(
+    train: Train, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "dev.conll").write_text("Ada B-PER\nlives O\n\nMars B-PLANET\n")
+    with caplog.at_level(logging.INFO, logger="tagger"):
+        outcome = train("training.epochs=6", f"data.dev={tmp_path / 'dev.conll'}")
+    assert "dev.conll has tags never seen in training, scored as wrong: B-PLANET (1)" in caplog.text
+    assert outcome.dev < 100
+
+
+def test_the_log_holds_the_notices_whatever_the_caller_logs(train: Train, tmp_path: Path) -> None:
+    before = logging.getLogger("tagger").level
+    logging.getLogger("tagger").setLevel(logging.CRITICAL)
+    try:
+        train()
+    finally:
+        logging.getLogger("tagger").setLevel(before)
+    text = (tmp_path / "run" / "train.log").read_text()
+    assert "36 sentences, 186 tokens, 3 documents; spans in IOB2" in text
+    assert "epoch 1 of 1" in text
