@@ -259,22 +259,28 @@ def _column(text: str | None) -> int | str | None:
 
 @contextmanager
 def _progress() -> "Iterator[Listener]":
-    """Yields a listener that draws a bar with the time left in the epoch, if stderr is a terminal."""
+    """Yields a listener that draws a bar with the time left, if stderr is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from tagger.training import StepEnd
+    from tagger.training import Start, StepEnd
 
     console = Console(stderr=True)
-    loss = TextColumn("loss {task.fields[loss]:.3f}", markup=False)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), loss, TimeRemainingColumn())
+    figures = TextColumn("loss {task.fields[loss]:.3f}, dev {task.fields[dev]:.2f}", markup=False)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), figures, TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task("", total=None, loss=0.0)
+        task = bar.add_task("", total=None, loss=0.0, dev=0.0)
+        epochs = 1
 
         def listen(event: "Event") -> None:
-            if isinstance(event, StepEnd):
-                name = f"epoch {event.epoch + 1}"
-                bar.update(task, description=name, total=event.steps, completed=event.step, loss=event.loss)
+            nonlocal epochs
+            if isinstance(event, Start):
+                epochs = event.epochs
+            elif isinstance(event, StepEnd):
+                name, done = f"epoch {event.epoch + 1} of {epochs}", event.epoch * event.steps + event.step
+                bar.update(task, description=name, total=epochs * event.steps, completed=done, loss=event.loss)
+            else:
+                bar.update(task, dev=event.record["dev"]["score"])
 
         yield listen
 

@@ -33,7 +33,7 @@ FOLDERS = {
     ],
     "nn": [{"crf.functions"}, {"crf.heads", "encoder"}, {"embeddings"}, {"model"}],
     "config": [{"tree"}, {"reading"}],
-    "training": [{"events"}, {"corpora", "optimisation", "records"}, {"loop"}, {"fit"}],
+    "training": [{"events"}, {"corpora", "optimisation", "records", "transfer"}, {"loop"}, {"fit"}],
 }
 ONE_FILE = {
     "datasets": "data/formats/hub.py",
@@ -94,6 +94,13 @@ def test_inside_a_folder_modules_import_only_those_below_them(folder: str) -> No
             target = next((known for known in order if inside == known or inside.startswith(f"{known}.")), None)
             if name.startswith(f"tagger.{folder}.") and target and target != own:
                 assert order[target] < order[own], f"{folder}.{own} imports {target}"
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_module_of_a_folder_has_its_line(folder: str) -> None:
+    paths = (path.relative_to(PACKAGE / folder).with_suffix("") for path in (PACKAGE / folder).rglob("*.py"))
+    found = {".".join(path.parts) for path in paths if path.name != "__init__"}
+    assert found == {name for line in FOLDERS[folder] for name in line}
 
 
 @pytest.mark.parametrize(("library", "home"), ONE_FILE.items())

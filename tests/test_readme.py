@@ -24,7 +24,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that looks like a checkout after `scripts/quickstart`, with a model of two epochs."""
     folder = tmp_path_factory.mktemp("readme")
     (folder / "configs").symlink_to(ROOT / "configs")
-    run = ["train", "sample", "--out", str(folder / "runs/quickstart"), "--set", "training.epochs=2"]
+    run = ["train", "sample", "--out", str(folder / "runs/quickstart"), "--set", "training.epochs=1"]
     subprocess.run([sys.executable, "-m", "tagger", *run], check=True, capture_output=True)
     return folder
 
@@ -50,6 +50,22 @@ def test_the_commands_that_need_data_of_the_users_parse() -> None:
         name, *arguments = shlex.split(command)[1:]
         known = typer.main.get_command(app).commands[name]
         known.make_context(name, arguments)
+
+
+def test_the_recipe_it_shows_is_one() -> None:
+    from tagger.config import parse
+
+    for block in blocks("yaml"):
+        assert parse(block, "README.md").training.epochs == 25
+
+
+def test_the_json_keys_it_names_are_those_that_are_printed() -> None:
+    from dataclasses import fields
+
+    from tagger.evaluation import Report
+
+    named = README.split("`--json` gives")[1].split("##")[0]
+    assert {field.name for field in fields(Report)} | {"sentences_per_second"} == set(re.findall(r"`(\w+)`", named))
 
 
 def test_the_files_and_recipes_it_names_are_there() -> None:

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 
 from tagger.errors import CheckpointError
 
-PADDING, UNKNOWN = 0, 1
 SPECIAL = ("<padding>", "<unknown>")
+UNKNOWN = 1
 _DIGIT = re.compile(r"\d")
 
 

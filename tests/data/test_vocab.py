@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tagger.data.vocab import CAPITALS, PADDING, SPECIAL, UNKNOWN, Vocab, capitals, forms
+from tagger.data.vocab import CAPITALS, SPECIAL, UNKNOWN, Vocab, capitals, forms
 from tagger.errors import CheckpointError
 
 ITEM = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n") | st.sampled_from("\r\x85\u2028 "))
@@ -11,7 +11,7 @@ ITEM = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n")
 def test_ids_are_positions_and_the_special_ones_come_first():
     vocab = Vocab((*SPECIAL, "a", "b"))
     assert [vocab[item] for item in vocab.items] == [0, 1, 2, 3]
-    assert (vocab[SPECIAL[PADDING]], vocab[SPECIAL[UNKNOWN]], len(vocab)) == (0, 1, 4)
+    assert (vocab[SPECIAL[0]], vocab[SPECIAL[UNKNOWN]], len(vocab)) == (0, 1, 4)
     assert ("a" in vocab, "c" in vocab) == (True, False)
     with pytest.raises(KeyError):
         vocab["c"]
