@@ -10,6 +10,7 @@ import os
 import resource
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -97,18 +98,20 @@ def test_killed_again_and_again_no_save_leaves_a_model_that_cannot_be_read(model
     assert len(numbers) > 1
 
 
-@pytest.fixture
+@contextmanager
 def small_disk() -> Iterator[None]:
-    """Lets no file grow over 2,000 bytes."""
+    """Lets no file grow over 2,000 bytes within the block; not longer, for pytest may write its own report to one."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_costs_one_line_and_leaves_the_old_model(saved: Path, small_disk: None) -> None:
+def test_a_full_disk_costs_one_line_and_leaves_the_old_model(saved: Path) -> None:
     bundle, old = checkpoint.load(saved)
-    with pytest.raises(CheckpointError, match=r"^\S*model: cannot be written: .+$") as raised:
+    with small_disk(), pytest.raises(CheckpointError, match=r"^\S*model: cannot be written: .+$") as raised:
         checkpoint.save(bundle, saved, {"number": 1})
     assert len(raised.value.faults) == 1
     assert checkpoint.load(saved)[1] == old
