@@ -105,6 +105,7 @@ def faults() -> list[tuple[str, list[str], str]]:
             "both be written",
         ),
         ("file as out", ["tag", "{tmp}/a.txt", "--model", "{model}", "--out", "{tmp}/a.txt"], "a.txt"),
+        ("no place to write", ["tag", "{tmp}/a.txt", "--model", "{model}", "--out", "/proc/none"], "cannot be written"),
         ("file as run", ["train", "sample", "--out", "{tmp}/a.txt"], "a.txt"),
         ("no gpu", ["tag", "-", "--model", "{model}", "--device", "cuda"], "finds no GPU"),
         (
