@@ -77,6 +77,8 @@ class Loop:
         self.average = None
         if self.settings.average is not None:
             self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(self.settings.average))  # type: ignore[no-untyped-call]
+            # Shared, or every step would copy the vectors that stay as they are.
+            cast(Network, self.average.module).embedding.words.kept = self.network.embedding.words.kept
         self.mixed = self.settings.mixed_precision and device.type == "cuda"
         # cuDNN's recurrent layers compute in float16 under autocast, whatever type it is given: scale the loss.
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.mixed)
