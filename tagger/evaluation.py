@@ -62,9 +62,14 @@ class Report:
         """What a model is chosen by: F1 for spans, accuracy for plain tags."""
         return self.accuracy if self.f1 is None else self.f1
 
+    @property
+    def sentences_per_second(self) -> float:
+        """The speed of tagging the corpus."""
+        return self.sentences / max(self.seconds, 1e-9)
+
     def to_json(self) -> dict[str, Any]:
         """Returns every figure under its attribute's name, with sentences_per_second beside them."""
-        return asdict(self) | {"sentences_per_second": self.sentences / max(self.seconds, 1e-9)}
+        return asdict(self) | {"sentences_per_second": self.sentences_per_second}
 
     def __str__(self) -> str:
         lines = []
@@ -75,7 +80,7 @@ class Report:
                 lines.append(f"{name:12}{score.precision:10.2f}{score.recall:10.2f}{score.f1:10.2f}{score.gold:10d}")
         spelt = f", tags in {self.gold_scheme}" if self.f1 is not None else ""
         lines.append(f"accuracy {self.accuracy:.2f} over {self.tokens} tokens in {self.sentences} sentences{spelt}")
-        lines.append(f"{self.sentences / max(self.seconds, 1e-9):.0f} sentences/s")
+        lines.append(f"{self.sentences_per_second:.0f} sentences/s")
         lines += [f"tag never seen in training: {tag} ({count} times)" for tag, count in self.unknown_tags.items()]
         if self.broken_tags:
             lines.append(f"{self.broken_tags} gold tags break their scheme and were read as conlleval reads them")

@@ -130,9 +130,8 @@ def _tagged(
     write = sinks.writer(to, form=form, layout=there)
     sentences = sources.read(source, form=form, layout=where, tagged=False)
     if form not in ("lines", to):
-        sentences = (
-            sentence for sentence in sentences if sentence.tokens
-        )  # what stands between sentences stays behind
+        # What stands between sentences stays behind.
+        sentences = (sentence for sentence in sentences if sentence.tokens)
     for sentence in tagger.stream(sentences):
         if formats.scheme:
             tags = schemes.tags_of(sentence.spans, len(sentence), formats.scheme)
