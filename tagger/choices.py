@@ -17,6 +17,8 @@ VectorTraining = Literal["tuned", "frozen"]
 Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["constant", "inverse", "plateau", "onecycle", "linear"]
 NotFinite = Literal["stop", "skip"]
+Kernel = Literal["portable", "compiled", "triton"]
+Reduction = Literal["sentence", "token", "none"]
 Device = Literal["auto", "cpu", "cuda"]
 
 

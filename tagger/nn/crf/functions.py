@@ -1,62 +1,292 @@
-"""Exact inference in a linear chain, as plain functions of scores.
+"""All that can be asked of linear chains, as plain functions of scores, exact, each by the kernel that suits it.
 
-Shapes in this module: B sentences, T tokens in the longest one, K tags. Everywhere `emissions` is (B, T, K), the score
-of each tag at each token; `transitions` is (K, K), from row to column; `start` and `end` are (K,); `lengths` is (B,),
-each in [1, T]. Padding may hold any finite number. A score of −inf forbids. Scores are in nats.
+Shapes in this module: B sentences, T tokens in the longest one, K tags.
+
+Every function begins with the scores of B sentences: `emissions` (B, T, K), of each tag at each token; `transitions`
+(K, K), from row to column; `start` and `end` (K,), of the first and the last tag; `lengths` (B,) tokens, each in
+[1, T]. The score of a path is their sum along it, its probability is proportional to exp(score). Padding may hold
+anything. A score of −inf forbids. Scores are in nats; what is computed is float32, or float64 if the emissions are.
+
+`kernel` is `portable`, `compiled` (CPU) or `triton` (CUDA); left out, the fastest that can do it is taken. All raise
+ValueError, naming sentence and token, where no path has a finite score. What is not a number stays so.
 """
+
+import math
 
 import torch
 from torch import Tensor
 
+from tagger.choices import Kernel, Reduction
+from tagger.nn.crf import choosing
+from tagger.nn.crf.chain import UNKNOWN, Chain, refuse_faults
+from tagger.nn.crf.kernels import portable
+from tagger.nn.crf.kernels.portable import Messages, floored, shifted
 
-def log_partition(emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor) -> Tensor:
-    """Returns (B,) the log of the sum over all paths of exp(score), by the forward algorithm (Rabiner, 1989)."""
-    scores = start + emissions[:, 0]  # (B, K) of all paths to here, by their last tag
-    inside = _inside(emissions, lengths)
-    for token in range(1, emissions.shape[1]):
-        extended = torch.logsumexp(scores[:, :, None] + transitions, 1) + emissions[:, token]
-        scores = torch.where(inside[token], extended, scores)
-    return torch.logsumexp(scores + end, 1)
+AT_ONCE = 2**22  # numbers in the largest tensor that is made for many spans at a time
+
+
+def log_partition(
+    emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor, *, kernel: Kernel | None = None
+) -> Tensor:
+    """Returns (B,) the log of the sum over all paths of exp(score) (Rabiner, 1989)."""
+    chain = Chain.of(emissions, transitions, start, end, lengths)
+    return _finite(choosing.kernel(chain, kernel).negative_log_likelihood(chain), chain).to(chain.emissions)
 
 
 def path_score(
-    emissions: Tensor, path: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor
+    emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor, path: Tensor
 ) -> Tensor:
-    """Returns (B,) the score of one path (B, T) for each sentence, its ids in [0, K) in padding too."""
-    tokens = torch.arange(path.shape[1], device=path.device)
-    inside = tokens < lengths[:, None]  # (B, T)
-    emitted = emissions.gather(2, path[:, :, None])[:, :, 0]
-    moved = transitions[path[:, :-1], path[:, 1:]]
-    last = path.gather(1, lengths[:, None] - 1)[:, 0]
-    return (
-        start[path[:, 0]]
-        + emitted.masked_fill(~inside, 0.0).sum(1)
-        + moved.masked_fill(~inside[:, 1:], 0.0).sum(1)
-        + end[last]
-    )
+    """Returns (B,) the score of one path (B, T) for each sentence; its padding may hold anything."""
+    chain = Chain.of(emissions, transitions, start, end, lengths)
+    path = torch.where(chain.inside, path, 0)
+    return portable.path_scores(chain, path[:, None])[:, 0].to(chain.emissions)
+
+
+def negative_log_likelihood(
+    emissions: Tensor,
+    transitions: Tensor,
+    start: Tensor,
+    end: Tensor,
+    lengths: Tensor,
+    gold: Tensor,
+    *,
+    weights: Tensor | None = None,
+    reduction: Reduction = "sentence",
+    kernel: Kernel | None = None,
+) -> Tensor:
+    """Returns the negative log-likelihood of gold tags, in nats (Lafferty et al., 2001).
+
+    Where gold leaves a choice, the probabilities of all its paths are summed (Tsuboi et al., 2008).
+
+    Args:
+        emissions, transitions, start, end, lengths: the scores.
+        gold: (B, T) tag ids, −100 for any tag; or (B, T, K) booleans, the tags that a token may have. Padding may hold
+            anything.
+        weights: (K,) by gold tag, of the log-probability of a tag given the one before it, of which that of the path
+            is the sum; gold must leave no choice.
+        reduction: the mean per sentence, the mean per token, or `none`: (B,) by sentence.
+        kernel: which to use.
+
+    Raises:
+        ValueError: no path of a finite score, or none that gold allows.
+    """
+    chain = Chain.of(emissions, transitions, start, end, lengths)
+    engine = choosing.kernel(chain, kernel)
+    if gold.dtype != torch.bool:
+        if gold.shape != chain.emissions.shape[:2]:
+            raise ValueError(f"gold must be {tuple(chain.emissions.shape[:2])}, got {tuple(gold.shape)}")
+        values = engine.negative_log_likelihood(chain, gold.long(), weights)
+        if _all_finite(values):
+            return reduced(values, chain.lengths, reduction).to(chain.emissions)
+        refuse_faults(chain, gold)
+        if not (chain.inside & (gold == UNKNOWN)).any():
+            return reduced(values, chain.lengths, reduction).to(chain.emissions)
+        ids = torch.arange(len(chain.start), device=gold.device)
+        gold = (gold[:, :, None] == ids) | (gold[:, :, None] == UNKNOWN)
+    elif gold.shape != chain.emissions.shape:
+        raise ValueError(f"gold must be {tuple(chain.emissions.shape)}, got {tuple(gold.shape)}")
+    if weights is not None:
+        raise ValueError("tags have weights only where gold leaves no choice")
+    agreeing = chain._replace(emissions=chain.emissions.masked_fill(~gold, -torch.inf))
+    whole = _finite(engine.negative_log_likelihood(chain), chain)
+    values = whole - _finite(engine.negative_log_likelihood(agreeing), agreeing)
+    return reduced(values, chain.lengths, reduction).to(chain.emissions)
 
 
 def best_path(
-    emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor
+    emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor, *, kernel: Kernel | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Returns the path (B, T) of the highest score, 0 in padding, and that score (B,) (Viterbi, 1967)."""
-    scores = start + emissions[:, 0]
-    inside = _inside(emissions, lengths)
-    stay = torch.arange(emissions.shape[2], device=emissions.device).expand_as(scores)
+    """Returns the path (B, T) of the highest score, 0 in padding, and that score (B,) (Viterbi, 1967).
+
+    Of equal scores the lowest tag id is taken, from the last token back. There is no gradient.
+    """
+    chain = _detached(emissions, transitions, start, end, lengths)
+    path, score = choosing.kernel(chain, kernel).best_path(chain)
+    return path, _finite(score, chain).to(chain.emissions)
+
+
+def best_paths(
+    emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor, *, count: int
+) -> tuple[Tensor, Tensor]:
+    """Returns the N best paths (B, N, T), best first, 0 in padding, and their scores (B, N).
+
+    A sentence with fewer paths has scores of −inf after them. There is no gradient.
+    """
+    chain = _detached(emissions, transitions, start, end, lengths)
+    _, tokens, tags = chain.emissions.shape
+    # By tag and rank (B, K, N): the best scores of all paths to here that end in a tag.
+    scores = torch.full((len(lengths), tags, count), -torch.inf, dtype=chain.emissions.dtype, device=start.device)
+    scores[:, :, 0] = chain.start + chain.emissions[:, 0]
+    stay = torch.arange(tags * count, device=start.device).expand(len(lengths), -1)
     pointers = []
-    for token in range(1, emissions.shape[1]):
-        extended, pointer = (scores[:, :, None] + transitions).max(1)
-        scores = torch.where(inside[token], extended + emissions[:, token], scores)
-        pointers.append(torch.where(inside[token], pointer, stay))
-    best, tag = (scores + end).max(1)
-    path = [tag]
+    for token in range(1, tokens):
+        before = shifted(scores.flatten(1))[0].view_as(scores)
+        extended = (before[..., None] + chain.transitions[:, None]).flatten(1, 2)  # (B, K * N, K)
+        extended, pointer = (part[:, :count].transpose(1, 2) for part in extended.sort(dim=1, descending=True, stable=True))
+        here = chain.inside[:, token, None]
+        scores = torch.where(here[..., None], extended + chain.emissions[:, token, :, None], scores)
+        pointers.append(torch.where(here, pointer.flatten(1), stay))
+    final, place = (scores + chain.end[:, None]).flatten(1).sort(dim=1, descending=True, stable=True)
+    final, place = final[:, :count], place[:, :count]  # (B, N), places in K * N
+    path = [place]
     for pointer in reversed(pointers):
-        path.append(pointer.gather(1, path[-1][:, None])[:, 0])
-    found = torch.stack(path[::-1], 1)
-    return found.masked_fill(~inside[:, :, 0].T, 0), best
+        path.append(pointer.gather(1, path[-1]))
+    paths = torch.stack(path[::-1], 2) // count
+    paths = paths.masked_fill(~chain.inside[:, None] | (final == -torch.inf)[..., None], 0)
+    found = portable.path_scores(chain, paths).to(final)
+    _finite(final[:, 0], chain)
+    return paths, torch.where(final == -torch.inf, final, found)
 
 
-def _inside(emissions: Tensor, lengths: Tensor) -> Tensor:
-    """Returns (T, B, 1) which tokens are no padding."""
-    tokens = torch.arange(emissions.shape[1], device=emissions.device)
-    return (tokens[:, None] < lengths)[:, :, None]
+def marginals(
+    emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor, *, kernel: Kernel | None = None
+) -> Tensor:
+    """Returns (B, T, K) the probability of each tag at each token, 0 in padding; portable has its gradient."""
+    chain = Chain.of(emissions, transitions, start, end, lengths)
+    return _messages(chain, kernel).marginals
+
+
+def pairwise_marginals(
+    emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor, *, kernel: Kernel | None = None
+) -> Tensor:
+    """Returns (B, T − 1, K, K) the probability of each two tags at a token and the next, 0 past the end."""
+    chain = Chain.of(emissions, transitions, start, end, lengths)
+    messages = _messages(chain, kernel)
+    after = _after(chain, messages)[:, 1:, None]
+    pairs = messages.marginals[:, :-1, :, None] * _next_tag(chain, after).exp()
+    return pairs.masked_fill(~chain.inside[:, 1:, None, None], 0.0)
+
+
+def entropy(
+    emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor, *, kernel: Kernel | None = None
+) -> Tensor:
+    """Returns (B,) the entropy over paths in nats (Mann and McCallum, 2007); portable has its gradient."""
+    chain = Chain.of(emissions, transitions, start, end, lengths)
+    messages = _messages(chain, kernel)
+    after = _after(chain, messages)
+    first = torch.log_softmax(chain.start.clamp_min(portable.FLOOR) + after[:, 0], 1)
+    total = -(first.exp() * first).sum(1)
+    for token in range(1, after.shape[1]):
+        follows = _next_tag(chain, after[:, token, None])
+        here = -(messages.marginals[:, token - 1] * (follows.exp() * follows).sum(2)).sum(1)
+        total = total + torch.where(chain.inside[:, token], here, 0.0)
+    return total
+
+
+def span_probabilities(
+    emissions: Tensor,
+    transitions: Tensor,
+    start: Tensor,
+    end: Tensor,
+    lengths: Tensor,
+    spans: Tensor,
+    members: Tensor,
+    joins: Tensor,
+    *,
+    kernel: Kernel | None = None,
+) -> Tensor:
+    """Returns (N,) the probability that a sentence holds exactly this entity: the sum over all paths that do.
+
+    Args:
+        emissions, transitions, start, end, lengths: the scores.
+        spans: (N, 4) sentence, first token, the token after the last, and type.
+        members: (types, K) booleans, the tags that a token of an entity of this type can have.
+        joins: (K, K) booleans, which two tags in a row belong to one entity.
+        kernel: which to use.
+
+    Raises:
+        ValueError: a span is empty or leaves its sentence.
+    """
+    chain = Chain.of(emissions, transitions, start, end, lengths)
+    messages = _messages(chain, kernel)
+    sentence, first, stop, _ = spans.unbind(1)
+    wrong = (sentence < 0) | (sentence >= len(lengths)) | (first < 0) | (stop <= first)
+    wrong |= stop > chain.lengths[sentence.clamp(0, len(lengths) - 1)]
+    if wrong.any():
+        raise ValueError(f"span {int(wrong.nonzero()[0])} is empty or leaves its sentence: {spans[wrong][0].tolist()}")
+    size = max(1, AT_ONCE // len(start) ** 2)
+    parts = [_span_probabilities(chain, messages, part, members, joins) for part in spans.split(size)]
+    return torch.cat(parts) if parts else chain.emissions.new_zeros(0)
+
+
+def sample(
+    emissions: Tensor,
+    transitions: Tensor,
+    start: Tensor,
+    end: Tensor,
+    lengths: Tensor,
+    *,
+    count: int = 1,
+    generator: torch.Generator | None = None,
+    kernel: Kernel | None = None,
+) -> Tensor:
+    """Returns (B, N, T) paths drawn by their probability, independent of one another, 0 in padding."""
+    chain = _detached(emissions, transitions, start, end, lengths)
+    messages = _messages(chain, kernel)
+    after = _after(chain, messages)
+    tag = torch.multinomial(messages.marginals[:, 0], count, replacement=True, generator=generator)
+    path = [tag]
+    for token in range(1, after.shape[1]):
+        shares = _next_tag(chain, after[:, token, None]).exp()  # (B, K, K)
+        shares = shares.gather(1, tag[:, :, None].expand(-1, -1, shares.shape[2])).flatten(0, 1)  # (B * N, K)
+        tag = torch.multinomial(shares, 1, generator=generator).view_as(tag)
+        path.append(tag)
+    return torch.stack(path, 2).masked_fill(~chain.inside[:, None], 0)
+
+
+def reduced(values: Tensor, lengths: Tensor, reduction: Reduction) -> Tensor:
+    """Returns the mean per sentence or per token of values (B,) of sentences, or these themselves."""
+    if reduction == "sentence":
+        return values.mean()
+    return values.sum() / lengths.sum() if reduction == "token" else values
+
+
+def _span_probabilities(chain: Chain, messages: Messages, spans: Tensor, members: Tensor, joins: Tensor) -> Tensor:
+    sentence, first, stop, kind = spans.unbind(1)
+    after = _after(chain, messages)
+
+    def follows(token: Tensor) -> Tensor:  # (N, K, K) the probability of the tag at a token given the one before
+        return _next_tag(chain, after[sentence, token.clamp_max(after.shape[1] - 1)][:, None]).exp()
+
+    before = messages.marginals[sentence, (first - 1).clamp_min(0)]
+    entered = (before[:, None] @ follows(first).masked_fill(joins, 0.0))[:, 0]
+    held = torch.where((first == 0)[:, None], before, entered) * members[kind]  # (N, K) by the tag of the last token
+    for step in range(1, int((stop - first).max())):
+        token = first + step
+        going = (held[:, None] @ follows(token).masked_fill(~joins, 0.0))[:, 0] * members[kind]
+        held = torch.where((token < stop)[:, None], going, held)
+    left = follows(stop).masked_fill(joins, 0.0).sum(2)
+    return (held * torch.where((stop == chain.lengths[sentence])[:, None], 1.0, left)).sum(1)
+
+
+def _next_tag(chain: Chain, after: Tensor) -> Tensor:
+    """Returns (…, K, K) the finite log-probabilities of a tag given the one before it, from (…, 1, K) its scores."""
+    return torch.log_softmax(chain.transitions.clamp_min(portable.FLOOR) + after, -1)
+
+
+def _after(chain: Chain, messages: Messages) -> Tensor:
+    """Returns (B, T, K) the scores of a tag and all that follows it, but for a number per token, finite."""
+    return floored(chain).emissions + messages.suffix.clamp_min(portable.FLOOR)
+
+
+def _messages(chain: Chain, kernel: Kernel | None) -> Messages:
+    if kernel is None and chain.needs_gradient:
+        kernel = "portable"
+    messages = choosing.kernel(chain, kernel).messages(chain)
+    _finite(messages.log_partition, chain)
+    return messages
+
+
+def _detached(*scores: Tensor) -> Chain:
+    return Chain.of(*(tensor.detach() for tensor in scores))
+
+
+def _finite(values: Tensor, chain: Chain) -> Tensor:
+    if not _all_finite(values):
+        refuse_faults(chain)
+    return values
+
+
+def _all_finite(values: Tensor) -> bool:
+    """Reads one number from the device: a sum of float64 is finite if its parts are."""
+    return math.isfinite(values.detach().sum().item())

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchcrf import CRF
 
-from tagger.nn.crf.functions import best_path, log_partition, path_score
+from tagger.choices import Reduction
+from tagger.nn.crf import functions
+from tagger.nn.crf.chain import UNKNOWN, Chain
 
 
 class Allowed(NamedTuple):
@@ -23,17 +25,28 @@ class Allowed(NamedTuple):
 
 
 class _Head(nn.Module):
-    """Keeps what is allowed beside the weights: it derives from the tags, so it is never saved."""
+    """Answers what can be asked of the allowed paths, which share all of the probability between them.
+
+    Every question takes emissions (B, T, K) and lengths (B,); the function of its name in `tagger.nn.crf.functions`
+    answers it and tells what comes back.
+    """
 
     start_allowed: Tensor
     end_allowed: Tensor
     transitions_allowed: Tensor
+    tag_weights: Tensor | None
 
-    def __init__(self, allowed: Allowed) -> None:
+    def __init__(self, allowed: Allowed, tag_weights: Tensor | None) -> None:
         super().__init__()
+        # All of these follow from the tags and the recipe, so they are never saved.
         self.register_buffer("start_allowed", allowed.start, persistent=False)
         self.register_buffer("end_allowed", allowed.end, persistent=False)
         self.register_buffer("transitions_allowed", allowed.transitions, persistent=False)
+        self.register_buffer("tag_weights", tag_weights, persistent=False)
+
+    def chain(self, emissions: Tensor, lengths: Tensor) -> Chain:
+        """Returns the scores of the allowed paths, −inf for all others: what the plain functions begin with."""
+        raise NotImplementedError
 
     def _constrained(self, transitions: Tensor, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return (
@@ -42,50 +55,104 @@ class _Head(nn.Module):
             end.masked_fill(~self.end_allowed, -math.inf),
         )
 
+    def decode(self, emissions: Tensor, lengths: Tensor) -> Tensor:
+        """Returns the best paths (B, T), 0 in padding."""
+        return self.best_path(emissions, lengths)[0]
+
+    def log_partition(self, emissions: Tensor, lengths: Tensor) -> Tensor:
+        return functions.log_partition(*self.chain(emissions, lengths))
+
+    def path_score(self, emissions: Tensor, lengths: Tensor, path: Tensor) -> Tensor:
+        return functions.path_score(*self.chain(emissions, lengths), path)
+
+    def best_path(self, emissions: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        return functions.best_path(*self.chain(emissions, lengths))
+
+    def best_paths(self, emissions: Tensor, lengths: Tensor, *, count: int) -> tuple[Tensor, Tensor]:
+        return functions.best_paths(*self.chain(emissions, lengths), count=count)
+
+    def marginals(self, emissions: Tensor, lengths: Tensor) -> Tensor:
+        return functions.marginals(*self.chain(emissions, lengths))
+
+    def pairwise_marginals(self, emissions: Tensor, lengths: Tensor) -> Tensor:
+        return functions.pairwise_marginals(*self.chain(emissions, lengths))
+
+    def entropy(self, emissions: Tensor, lengths: Tensor) -> Tensor:
+        return functions.entropy(*self.chain(emissions, lengths))
+
+    def span_probabilities(
+        self, emissions: Tensor, lengths: Tensor, spans: Tensor, members: Tensor, joins: Tensor
+    ) -> Tensor:
+        return functions.span_probabilities(*self.chain(emissions, lengths), spans, members, joins)
+
+    def sample(
+        self, emissions: Tensor, lengths: Tensor, *, count: int = 1, generator: torch.Generator | None = None
+    ) -> Tensor:
+        return functions.sample(*self.chain(emissions, lengths), count=count, generator=generator)
+
 
 class CRFHead(_Head):
     """A linear-chain CRF (Lafferty et al., 2001) with the parameters of pytorch-crf.
 
     Args:
-        allowed: what the tag scheme allows; decoding keeps to it.
+        allowed: what the tag scheme allows.
         forbid_in_training: give forbidden paths no share of the probability in training either.
+        tag_weights: (K,) of the log-probability of a gold tag given the one before it, in the loss.
     """
 
-    def __init__(self, allowed: Allowed, *, forbid_in_training: bool = False) -> None:
-        super().__init__(allowed)
+    def __init__(
+        self, allowed: Allowed, *, forbid_in_training: bool = False, tag_weights: Tensor | None = None
+    ) -> None:
+        super().__init__(allowed, tag_weights)
         self.crf = CRF(len(allowed.start), batch_first=True)
         self.forbid_in_training = forbid_in_training
 
-    def loss(self, emissions: Tensor, gold: Tensor, lengths: Tensor) -> Tensor:
-        """Returns the mean negative log-likelihood per sentence, in nats.
+    def chain(self, emissions: Tensor, lengths: Tensor) -> Chain:
+        return Chain(emissions, *self._constrained(*self._parameters_of_chain()), lengths)
 
-        Args:
-            emissions: (B, T, K) unnormalised tag scores.
-            gold: (B, T) tag ids in [0, K), in padding too.
-            lengths: (B,) tokens per sentence, each in [1, T].
-        """
-        weights = (self.crf.transitions, self.crf.start_transitions, self.crf.end_transitions)
+    def loss(
+        self, emissions: Tensor, gold: Tensor, lengths: Tensor, *, reduction: Reduction = "sentence"
+    ) -> Tensor:
+        """Returns the negative log-likelihood in nats; arguments and errors as `functions.negative_log_likelihood`."""
+        weights = self._parameters_of_chain()
         if self.forbid_in_training:
             weights = self._constrained(*weights)
-        gained = path_score(emissions, gold, *weights, lengths)
-        return (log_partition(emissions, *weights, lengths) - gained).mean()
+        return functions.negative_log_likelihood(
+            emissions, *weights, lengths, gold, weights=self.tag_weights, reduction=reduction
+        )
 
-    def decode(self, emissions: Tensor, lengths: Tensor) -> Tensor:
-        """Returns the best allowed paths (B, T), 0 in padding."""
-        weights = self._constrained(self.crf.transitions, self.crf.start_transitions, self.crf.end_transitions)
-        return best_path(emissions, *weights, lengths)[0]
+    def _parameters_of_chain(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.crf.transitions, self.crf.start_transitions, self.crf.end_transitions
 
 
 class SoftmaxHead(_Head):
-    """A distribution over the tags for each token by itself; the best allowed path is decoded."""
+    """A distribution over the tags for each token by itself, in the loss; the best allowed path is decoded.
 
-    def loss(self, emissions: Tensor, gold: Tensor, lengths: Tensor) -> Tensor:
-        """Returns the mean negative log-likelihood per sentence, in nats; arguments as CRFHead's."""
+    Args:
+        allowed: what the tag scheme allows.
+        tag_weights: (K,) of the log-probability of a gold tag in the loss.
+    """
+
+    def __init__(self, allowed: Allowed, *, tag_weights: Tensor | None = None) -> None:
+        super().__init__(allowed, tag_weights)
+
+    def chain(self, emissions: Tensor, lengths: Tensor) -> Chain:
+        zeros = torch.zeros_like(self.transitions_allowed, dtype=emissions.dtype)
+        return Chain(emissions, *self._constrained(zeros, zeros[0], zeros[0]), lengths)
+
+    def loss(
+        self, emissions: Tensor, gold: Tensor, lengths: Tensor, *, reduction: Reduction = "sentence"
+    ) -> Tensor:
+        """Returns the negative log-likelihood in nats; arguments as those of a CRF's."""
         inside = torch.arange(gold.shape[1], device=gold.device) < lengths[:, None]
-        return F.cross_entropy(emissions[inside], gold[inside], reduction="sum") / len(lengths)
-
-    def decode(self, emissions: Tensor, lengths: Tensor) -> Tensor:
-        """Returns the best allowed paths (B, T), 0 in padding."""
-        zeros = torch.zeros_like(emissions[0, 0])
-        weights = self._constrained(torch.zeros_like(self.transitions_allowed, dtype=emissions.dtype), zeros, zeros)
-        return best_path(emissions, *weights, lengths)[0]
+        if gold.dtype == torch.bool:
+            if self.tag_weights is not None:
+                raise ValueError("tags have weights only where gold leaves no choice")
+            agreeing = emissions.masked_fill(~gold, -math.inf).logsumexp(2)
+            values = (emissions.logsumexp(2) - agreeing).masked_fill(~inside, 0.0)
+        else:
+            known = gold.masked_fill(~inside, UNKNOWN)
+            values = F.cross_entropy(
+                emissions.transpose(1, 2), known, self.tag_weights, ignore_index=UNKNOWN, reduction="none"
+            )
+        return functions.reduced(values.sum(1), lengths, reduction)

@@ -1,0 +1,65 @@
+"""Which kernel works on a chain.
+
+What cannot be loaded is told once and left out; the portable kernel does everything.
+"""
+
+import functools
+import importlib
+import logging
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from tagger.choices import Kernel
+from tagger.nn.crf.chain import Chain
+from tagger.nn.crf.kernels import portable
+from tagger.nn.crf.kernels.portable import Messages
+
+log = logging.getLogger(__name__)
+
+
+class Engine(Protocol):
+    """What every kernel can do; see the portable one."""
+
+    def negative_log_likelihood(self, chain: Chain, gold: Tensor | None = ..., weights: Tensor | None = ...) -> Tensor:
+        """Returns (B,) in float64."""
+
+    def messages(self, chain: Chain) -> Messages:
+        """Returns what follows from the scores at each token."""
+
+    def best_path(self, chain: Chain) -> tuple[Tensor, Tensor]:
+        """Returns the best path (B, T) and its score (B,)."""
+
+
+def kernel(chain: Chain, name: Kernel | None = None) -> Engine:
+    """Returns the kernel of a name, or the fastest for the device and dtype of a chain.
+
+    Raises:
+        ValueError: the kernel named cannot be loaded here, or does not work on such a chain.
+    """
+    if name is None:
+        return _triton(chain) or _compiled(chain) or portable
+    found = {"portable": lambda chain: portable, "compiled": _compiled, "triton": _triton}[name](chain)
+    if found is None:
+        raise ValueError(f"the {name} kernel does not work on {chain.emissions.dtype} on {chain.emissions.device} here")
+    return found
+
+
+def _compiled(chain: Chain) -> Engine | None:
+    return _load("compiled") if chain.emissions.device.type == "cpu" else None
+
+
+def _triton(chain: Chain) -> Engine | None:
+    if chain.emissions.dtype != torch.float32 or chain.emissions.shape[2] > 128 or not chain.emissions.numel():
+        return None
+    return _load("cuda") if chain.emissions.device.type == "cuda" else None
+
+
+@functools.cache
+def _load(module: str) -> Engine | None:
+    try:
+        return importlib.import_module(f"tagger.nn.crf.kernels.{module}")
+    except Exception as error:
+        log.warning("a slower CRF is used, since the %s one cannot be loaded here: %s", module, error)
+        return None

@@ -1,0 +1,193 @@
+"""Exact inference on the CPU by compiled loops, the sentences of a large batch shared among torch's number of threads.
+
+Shapes in this module: B sentences, T tokens in the longest one, K tags.
+"""
+
+import functools
+import logging
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numba.core import event
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from tagger.nn.crf.chain import Chain
+from tagger.nn.crf.kernels import loops, portable
+from tagger.nn.crf.kernels.portable import Messages
+
+Part = TypeVar("Part")
+log = logging.getLogger(__name__)
+WORTH_A_THREAD = 5_000_000  # of what takes a nanosecond; less is not, beside the threads of torch that still spin
+
+
+_NO_GOLD = torch.empty(0, 0, dtype=torch.long)
+_ones = functools.cache(functools.partial(torch.ones, dtype=torch.float64))
+
+
+class _Announcement(event.Listener):  # type: ignore[misc]
+    """Says once a process that kernels are being compiled: it takes seconds, in which nothing else is seen."""
+
+    said = False
+
+    def on_start(self, event: event.Event) -> None:
+        if not self.said and event.data["dispatcher"].py_func.__module__ == loops.__name__:
+            self.said = True
+            log.info("compiling the CRF for this processor: once, some seconds")
+
+    def on_end(self, event: event.Event) -> None:
+        pass
+
+
+event.register("numba:compile", _Announcement())
+
+
+def negative_log_likelihood(chain: Chain, gold: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
+    """Returns what the portable kernel does; its gradient cannot be differentiated again."""
+    gold = _NO_GOLD if gold is None else gold.contiguous()
+    weights = _ones(len(chain.start)) if weights is None else weights.double().contiguous()
+    values: Tensor = _NegativeLogLikelihood.apply(*chain, gold, weights)  # type: ignore[no-untyped-call]
+    return values
+
+
+def messages(chain: Chain) -> Messages:
+    """Returns what the portable kernel does; it has no gradient."""
+    found: tuple[Tensor, Tensor, Tensor] = _Messages.apply(*chain)  # type: ignore[no-untyped-call]
+    return Messages(*found)
+
+
+def best_path(chain: Chain) -> tuple[Tensor, Tensor]:
+    """Returns the very path that the portable kernel does, and its score."""
+    sentences, tokens, _ = chain.emissions.shape
+    values, paths = np.empty(sentences), np.empty((sentences, tokens), np.int64)
+    _share(chain, 1, lambda begin, stop: loops.best_path(*_arrays(chain), begin, stop, values, paths))
+    return torch.from_numpy(paths), torch.from_numpy(values)
+
+
+class _NegativeLogLikelihood(torch.autograd.Function):
+    """Finds the gradient on the way forward, for a gradient of 1 of every value: mostly they are all alike."""
+
+    @staticmethod
+    def forward(ctx: Any, *tensors: Tensor) -> Tensor:
+        chain, gold, weights = Chain(*tensors[:5]), tensors[5], tensors[6]
+        if any(ctx.needs_input_grad):
+            values, ctx.lost, *gradients = _gradients(chain, gold, weights, np.ones(len(chain.lengths)))
+            ctx.save_for_backward(*tensors, *gradients)
+        else:
+            values, outcomes = np.empty(len(chain.lengths)), np.empty(len(chain.lengths), np.uint8)
+            arrays = (*_arrays(chain), gold.numpy(), weights.numpy())
+            lost = _share(chain, 1, lambda begin, stop: loops.likelihood(*arrays, begin, stop, values, outcomes))
+            ctx.lost = _lost(lost, outcomes)
+        found = torch.from_numpy(values)
+        if ctx.lost is not None:
+            found[ctx.lost] = portable.negative_log_likelihood(*_rows(ctx.lost, chain, gold, weights))
+        return found
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, shares: Tensor) -> tuple[Tensor | None, ...]:
+        *tensors, gold, weights, by_emission, by_parameter = ctx.saved_tensors
+        chain = Chain(*tensors)
+        if shares.stride(0) == 0 or (shares == shares[0]).all():
+            share = shares[0].item()
+            by_emission, by_parameter = by_emission * share, by_parameter * share
+        else:
+            *_, by_emission, by_parameter = _gradients(chain, gold, weights, shares.numpy())
+        found = [by_emission, by_parameter[:-2], by_parameter[-2], by_parameter[-1]]
+        if ctx.lost is not None:
+            with torch.enable_grad():
+                inputs = [tensor.detach().requires_grad_() for tensor in chain[:4]]
+                rows = _rows(ctx.lost, Chain(*inputs, chain.lengths), gold, weights)
+                values = portable.negative_log_likelihood(*rows)
+                further = torch.autograd.grad(values, inputs, shares[ctx.lost])
+            found = [own + other for own, other in zip(found, further, strict=True)]
+        return *found, None, None, None
+
+
+class _Messages(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
+        chain = Chain(*tensors)
+        arrays = _arrays(chain)
+        values, outcomes = np.empty(len(chain.lengths)), np.empty(len(chain.lengths), np.uint8)
+        both = [np.empty(chain.emissions.shape, arrays[0].dtype) for _ in range(2)]
+        parts = _share(chain, 2, lambda begin, stop: loops.messages(*arrays, begin, stop, values, outcomes, *both))
+        found = Messages(*map(torch.from_numpy, (values, *both)))
+        lost = _lost(parts, outcomes)
+        if lost is not None:
+            for own, other in zip(found, portable.messages(_rows(lost, chain)[0]), strict=True):
+                own[lost] = other
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> None:
+        raise RuntimeError("the compiled CRF kernel has no gradient of marginals; ask for kernel='portable'")
+
+
+def _gradients(
+    chain: Chain, gold: Tensor, weights: Tensor, shares: Any
+) -> tuple[Any, Tensor | None, Tensor, Tensor]:
+    """Returns the values (B,), the sentences lost, and the gradients (B, T, K) and, of the parameters, (K + 2, K)."""
+    arrays = (*_arrays(chain), gold.numpy(), weights.numpy())
+    sentences, _, tags = chain.emissions.shape
+    values, outcomes = np.empty(sentences), np.empty(sentences, np.uint8)
+    by_emission = np.empty(chain.emissions.shape, arrays[0].dtype)
+
+    def work(begin: int, stop: int) -> tuple[int, Any]:
+        sums = np.zeros((tags + 2, tags))
+        return loops.gradient(*arrays, begin, stop, values, outcomes, shares, by_emission, sums), sums
+
+    lost, sums = zip(*_share(chain, 2, work), strict=True)
+    by_parameter = sum(sums[1:], sums[0]).astype(by_emission.dtype)
+    return values, _lost(lost, outcomes), torch.from_numpy(by_emission), torch.from_numpy(by_parameter)
+
+
+def _lost(counts: Iterable[int], outcomes: Any) -> Tensor | None:
+    """Returns (n,) which sentences need the portable kernel, None if none does."""
+    return torch.from_numpy((outcomes == loops.LOST).nonzero()[0]) if any(counts) else None
+
+
+def _arrays(chain: Chain) -> list[Any]:
+    return [tensor.detach().contiguous().numpy() for tensor in chain]
+
+
+def _rows(
+    rows: Tensor, chain: Chain, gold: Tensor | None = None, weights: Tensor | None = None
+) -> tuple[Chain, Tensor | None, Tensor | None]:
+    """Returns some sentences of a batch, and their gold tags if there are any."""
+    chain = chain._replace(emissions=chain.emissions[rows], lengths=chain.lengths[rows])
+    return chain, gold[rows] if gold is not None and len(gold) else None, weights
+
+
+def _share(chain: Chain, sweeps: int, work: Callable[[int, int], Part]) -> list[Part]:
+    """Returns what work makes of the sentences, in order: of all at once, or of as many parts as torch has threads.
+
+    Own threads, not numba's: those abort the process when two threads use them or after a fork, and wait for work by
+    spinning, against torch's.
+    """
+    sentences, tokens, tags = chain.emissions.shape
+    threads = min(torch.get_num_threads(), sentences)
+    cost = sweeps * sentences * tokens * (100 + tags * tags // 4)
+    if threads == 1 or cost < WORTH_A_THREAD:
+        return [work(0, sentences)]
+    done = np.cumsum(chain.lengths.numpy())
+    stops = np.searchsorted(done, np.linspace(0, done[-1], threads + 1)[1:-1]).tolist()
+    cuts = [0, *stops, sentences]
+    others = [_pool().submit(work, begin, stop) for begin, stop in zip(cuts[1:-1], cuts[2:], strict=True)]
+    return [work(0, cuts[1]), *(other.result() for other in others)]
+
+
+_threads: list[ThreadPoolExecutor] = []
+
+
+def _pool() -> ThreadPoolExecutor:
+    if not _threads:
+        _threads.append(ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="crf"))
+    return _threads[0]
+
+
+os.register_at_fork(after_in_child=_threads.clear)  # a fork leaves the threads behind
