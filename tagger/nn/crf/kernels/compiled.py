@@ -75,8 +75,8 @@ class _NegativeLogLikelihood(torch.autograd.Function):
     def forward(ctx: Any, *tensors: Tensor) -> Tensor:
         chain, gold, weights = Chain(*tensors[:5]), tensors[5], tensors[6]
         if any(ctx.needs_input_grad):
-            values, ctx.lost, *gradients = _gradients(chain, gold, weights, np.ones(len(chain.lengths)))
-            ctx.save_for_backward(*tensors, *gradients)
+            values, ctx.lost, *ctx.gradients = _gradients(chain, gold, weights, np.ones(len(chain.lengths)))
+            ctx.save_for_backward(*tensors)
         else:
             values, outcomes = np.empty(len(chain.lengths)), np.empty(len(chain.lengths), np.uint8)
             arrays = (*_arrays(chain), gold.numpy(), weights.numpy())
@@ -88,20 +88,19 @@ class _NegativeLogLikelihood(torch.autograd.Function):
         return found
 
     @staticmethod
-    @once_differentiable
+    #@once_differentiable
     def backward(ctx: Any, shares: Tensor) -> tuple[Tensor | None, ...]:
-        *tensors, gold, weights, by_emission, by_parameter = ctx.saved_tensors
-        chain = Chain(*tensors)
         if shares.stride(0) == 0 or (shares == shares[0]).all():
-            share = shares[0].item()
-            by_emission, by_parameter = by_emission * share, by_parameter * share
+            by_emission, by_parameter = (gradient * shares[0].item() for gradient in ctx.gradients)
         else:
-            *_, by_emission, by_parameter = _gradients(chain, gold, weights, shares.numpy())
+            *tensors, gold, weights = ctx.saved_tensors
+            *_, by_emission, by_parameter = _gradients(Chain(*tensors), gold, weights, shares.numpy())
         found = [by_emission, by_parameter[:-2], by_parameter[-2], by_parameter[-1]]
         if ctx.lost is not None:
+            *scores, lengths, gold, weights = ctx.saved_tensors
             with torch.enable_grad():
-                inputs = [tensor.detach().requires_grad_() for tensor in chain[:4]]
-                rows = _rows(ctx.lost, Chain(*inputs, chain.lengths), gold, weights)
+                inputs = [tensor.detach().requires_grad_() for tensor in scores]
+                rows = _rows(ctx.lost, Chain(*inputs, lengths), gold, weights)
                 values = portable.negative_log_likelihood(*rows)
                 further = torch.autograd.grad(values, inputs, shares[ctx.lost])
             found = [own + other for own, other in zip(found, further, strict=True)]

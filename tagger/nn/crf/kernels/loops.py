@@ -2,7 +2,8 @@
 
 Shapes in this module: B sentences, T tokens in the longest one, K tags, P ≥ K.
 
-The sums run over exponentials in float64, scaled token by token, from the last token to the first. Their range, e to
+The sums run over exponentials in float64, from the last token to the first, scaled wherever they leave the middle of
+their range. Their range, e to
 the ±700, is room for the scores of any model that was trained. Where it is not enough, the number that would be lost
 is noticed, and the sentence is reported as lost instead of computed wrongly. Each entry takes the sentences from
 `begin` to `stop`, so that threads can share a batch, and holds no lock on the interpreter.
@@ -26,14 +27,27 @@ DONE, IMPOSSIBLE, LOST, INVALID = range(4)  # how it went with a sentence
 
 
 class Scores(NamedTuple):
-    """What all sentences share; `factors` (P, P) is exp(transitions − highest), `turned` its transpose."""
+    """What all sentences share: scores, and weights, which are exp(score − highest).
+
+    Attributes:
+        transitions: (K, K) scores.
+        start: (K,) scores.
+        end: (K,) scores.
+        factors: (P, P) the weights of the transitions.
+        turned: (P, P) their transpose.
+        begun: (K,) the weights of the start.
+        ended: (K,) those of the end.
+        highest: (3,) the highest score of a transition, the start and the end.
+    """
 
     transitions: Array
     start: Array
     end: Array
     factors: Array
     turned: Array
-    highest: float
+    begun: Array
+    ended: Array
+    highest: Array
 
 
 class Space(NamedTuple):
@@ -120,28 +134,6 @@ def _add_products(left: Array, right: Array, sums: Array) -> None:
 
 
 @_compiled
-def _shared(transitions: Array, start: Array, end: Array) -> Scores:
-    tags = len(start)
-    highest = -np.inf
-    for i in range(tags):
-        for j in range(tags):
-            highest = max(highest, np.float64(transitions[i, j]))
-    if highest == -np.inf:
-        highest = 0.0
-    factors, turned = np.zeros((_padded(tags), _padded(tags))), np.zeros((_padded(tags), _padded(tags)))
-    for i in range(tags):
-        for j in range(tags):
-            factors[i, j] = turned[j, i] = _exp(transitions[i, j] - highest)
-    return Scores(transitions, start, end, factors, turned, highest)
-
-
-@_compiled
-def _space(tokens: int, tags: int) -> Space:
-    width = _padded(tags)
-    return Space(np.zeros((tokens, width)), np.zeros((tokens, width)), np.empty(tokens), np.empty(tokens))
-
-
-@_compiled
 def _highest(scores: Array) -> float:
     """Returns the highest score, or NaN if there is one."""
     highest = -np.inf
@@ -149,6 +141,29 @@ def _highest(scores: Array) -> float:
         if not score <= highest:
             highest = np.float64(score)
     return highest
+
+
+@_compiled
+def _shared(transitions: Array, start: Array, end: Array) -> Scores:
+    tags = len(start)
+    highest = np.array([-np.inf, _highest(start), _highest(end)])
+    for i in range(tags):
+        highest[0] = max(highest[0], _highest(transitions[i]))
+    for k in range(3):
+        highest[k] = 0.0 if highest[k] == -np.inf else highest[k]
+    factors, turned = np.zeros((_padded(tags), _padded(tags))), np.zeros((_padded(tags), _padded(tags)))
+    begun, ended = np.empty(tags), np.empty(tags)
+    for i in range(tags):
+        begun[i], ended[i] = _exp(start[i] - highest[1]), _exp(end[i] - highest[2])
+        for j in range(tags):
+            factors[i, j] = turned[j, i] = _exp(transitions[i, j] - highest[0])
+    return Scores(transitions, start, end, factors, turned, begun, ended, highest)
+
+
+@_compiled
+def _space(tokens: int, tags: int) -> Space:
+    width = _padded(tags)
+    return Space(np.zeros((tokens, width)), np.zeros((tokens, width)), np.empty(tokens), np.empty(tokens))
 
 
 @_compiled
@@ -174,14 +189,11 @@ def _sweep(emissions: Array, length: int, scores: Scores, space: Space) -> tuple
     """Returns how it went with one sentence (T, K) and its log-partition, and fills the space."""
     suffix, after, scale, shift = space
     tags = len(scores.start)
-    top = _highest(scores.end)
-    if top == -np.inf:
-        return IMPOSSIBLE, -np.inf
     for k in range(tags):
-        suffix[length - 1, k] = _exp(scores.end[k] - top)
+        suffix[length - 1, k] = scores.ended[k]
         if suffix[length - 1, k] < TINY and scores.end[k] > -np.inf:
             return LOST, np.nan
-    shift[length - 1] = top
+    shift[length - 1] = scores.highest[2]
     for token in range(length - 1, 0, -1):
         row = emissions[token]
         here = suffix[token]
@@ -200,23 +212,26 @@ def _sweep(emissions: Array, length: int, scores: Scores, space: Space) -> tuple
             return LOST, np.nan
         if total == 0.0:
             return IMPOSSIBLE, -np.inf
-        scale[token] = 1.0 / total
-        for k in range(tags):
-            before[k] *= scale[token]
-        shift[token - 1] = shift[token] + math.log(total) + top + scores.highest
-    top, first = _highest(emissions[0]), _highest(scores.start)
-    if top == -np.inf or first == -np.inf:
+        shift[token - 1] = shift[token] + top + scores.highest[0]
+        scale[token] = 1.0
+        if not 1e-20 < total < 1e20:
+            scale[token] = 1.0 / total
+            shift[token - 1] += math.log(total)
+            for k in range(tags):
+                before[k] *= scale[token]
+    top = _highest(emissions[0])
+    if top == -np.inf:
         return IMPOSSIBLE, -np.inf
     total = 0.0
     _weigh(emissions[0], top, suffix[0], after[0])
     for k in range(tags):
-        total += after[0, k] * _exp(scores.start[k] - first)
+        total += after[0, k] * scores.begun[k]
     if total < TINY:
         for k in range(tags):
             if scores.start[k] > -np.inf and emissions[0, k] > -np.inf and suffix[0, k] > 0.0:
                 return LOST, np.nan
         return IMPOSSIBLE, -np.inf
-    return DONE, math.log(total) + first + top + shift[0]
+    return DONE, math.log(total) + scores.highest[1] + top + shift[0]
 
 
 @_compiled
@@ -285,12 +300,14 @@ def likelihood(
 def _pass_on(mass: Array, token: int, scores: Scores, space: Space, flow: Array) -> None:
     """Turns the mass (K,) on the tags of the token before into that on a token's own; puts the ratio to it in suffix."""
     suffix, after, scale, _ = space
+    before = suffix[token - 1]
+    going = after[token]
     for k in range(len(mass)):
-        weight = suffix[token - 1, k]  # 0 for a tag that nothing follows, which has no mass
-        suffix[token - 1, k] = mass[k] / weight * scale[token] if weight > 0.0 else 0.0
-    _multiply(suffix[token - 1], scores.factors, flow)
+        weight = before[k] if before[k] > 0.0 else 1.0  # a tag that nothing follows has no mass to pass on
+        before[k] = mass[k] * scale[token] / weight
+    _multiply(before, scores.factors, flow)
     for k in range(len(mass)):
-        mass[k] = flow[k] * after[token, k]
+        mass[k] = flow[k] * going[k]
 
 
 @_compiled
@@ -332,9 +349,9 @@ def gradient(
         lost += outcomes[sentence] == LOST
         if outcomes[sentence] != DONE or not math.isfinite(values[sentence]):
             continue
-        top, total = _highest(start), 0.0
+        total = 0.0
         for k in range(tags):
-            mass[k] = after[0, k] * _exp(start[k] - top)
+            mass[k] = after[0, k] * scores.begun[k]
             total += mass[k]
         for k in range(tags):
             mass[k] *= share / total * (weights[gold[sentence, 0]] if len(gold) else 1.0)
@@ -405,9 +422,8 @@ def messages(
             for k in range(tags):
                 weight = suffix[token, k]
                 suffixes[sentence, token, k] = math.log(weight) if weight > 0.0 else -np.inf
-        top = _highest(start)
         for k in range(tags):
-            mass[k] = after[0, k] * _exp(start[k] - top)
+            mass[k] = after[0, k] * scores.begun[k]
         for token in range(length):
             if token:
                 _pass_on(mass, token, scores, space, flow)
