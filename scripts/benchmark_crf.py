@@ -10,10 +10,7 @@ pytorch-crf has no marginals: theirs are held against loss and backward by the s
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +30,11 @@ CASES = {
         "decode": [(32, 40, 17), (32, 40, 50), (1, 20, 17)],
         "marginals": [(32, 40, 17)],
     },
-    "cuda": {"loss": [(32, 40, 17), (256, 64, 17)], "decode": [(32, 40, 17), (256, 64, 17)], "marginals": [(256, 64, 17)]},
+    "cuda": {
+        "loss": [(32, 40, 17), (256, 64, 17)],
+        "decode": [(32, 40, 17), (256, 64, 17)],
+        "marginals": [(256, 64, 17)],
+    },
 }
 CALLS = 20  # a turn, so that neither side is timed by what the other left in the caches
 KERNELS: dict[str, list[Kernel]] = {"cpu": ["compiled", "portable"], "cuda": ["triton", "portable"]}
@@ -55,6 +56,7 @@ class Case:
         self.weights = (self.crf.transitions, self.crf.start_transitions, self.crf.end_transitions)
 
     def loss(self, kernel: Kernel | None) -> tuple[Tensor, ...]:
+        """Returns the gradients, by our kernel or by pytorch-crf."""
         if kernel is None:
             loss = -self.crf(self.emissions, self.gold, mask=self.mask, reduction="mean")
         else:
@@ -64,6 +66,7 @@ class Case:
 
     @torch.no_grad()
     def decode(self, kernel: Kernel | None) -> list[list[int]]:
+        """Returns the best paths, by our kernel or by pytorch-crf."""
         if kernel is None:
             found: list[list[int]] = self.crf.decode(self.emissions, self.mask)
             return found
@@ -72,6 +75,7 @@ class Case:
 
     @torch.no_grad()
     def marginals(self, kernel: Kernel) -> Tensor:
+        """Returns the marginals, by our kernel."""
         return functions.marginals(self.emissions, *self.weights, self.lengths, kernel=kernel)
 
 
@@ -108,7 +112,11 @@ def rows(device: str, rounds: int) -> list[dict[str, object]]:
                 times = alternate([ours, theirs], rounds, device)
                 row = {"case": f"{job} B{sentences} T{tokens} K{tags}", "device": device, "kernel": kernel}
                 found.append({**row, "ours_ms": times[0], "reference_ms": times[1], "ratio": times[1] / times[0]})
-                print("{case:24} {device:5} {kernel:9} {ours_ms:9.3f} ms {reference_ms:9.3f} ms {ratio:7.1f} x".format(**found[-1]))
+                print(
+                    "{case:24} {device:5} {kernel:9} {ours_ms:9.3f} ms {reference_ms:9.3f} ms {ratio:7.1f} x".format(
+                        **found[-1]
+                    )
+                )
     return found
 
 

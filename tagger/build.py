@@ -17,6 +17,7 @@ from tagger.config.tree import Model
 from tagger.data import schemes, vectors
 from tagger.data.sentence import Sentence
 from tagger.data.vocab import CAPITALS, SPECIAL, Vocab, forms
+from tagger.errors import ConfigError
 from tagger.nn.crf.heads import Allowed, CRFHead, SoftmaxHead
 from tagger.nn.embeddings import CharacterCNN, CharacterLSTM, Dropout, TokenEmbedding, WordEmbedding, scatter_evenly
 from tagger.nn.encoder import Encoder
@@ -149,11 +150,11 @@ def network(config: Config, tags: Vocab, characters: Vocab, weight: torch.Tensor
         attention_heads=model.encoder.attention_heads,
         dropout=Dropout(model.dropout.kind, model.dropout.layers),
     )
-    allowed = _allowed(tags, scheme_of(tags, config))
+    allowed, weights = _allowed(tags, scheme_of(tags, config)), _tag_weights(model, tags)
     head = (
-        CRFHead(allowed, forbid_in_training=model.head.forbid_in_training)
+        CRFHead(allowed, forbid_in_training=model.head.forbid_in_training, tag_weights=weights)
         if model.head.kind == "crf"
-        else SoftmaxHead(allowed)
+        else SoftmaxHead(allowed, tag_weights=weights)
     )
     return Network(
         embedding,
@@ -172,6 +173,25 @@ def _characters(model: Model, count: int) -> CharacterCNN | CharacterLSTM | None
     if settings.kind == "lstm":
         return CharacterLSTM(count, settings.width, settings.features, dropout=settings.dropout)
     return CharacterCNN(count, settings.width, settings.features, kernel=settings.kernel, dropout=settings.dropout)
+
+
+def _tag_weights(model: Model, tags: Vocab) -> torch.Tensor | None:
+    """Returns (K,) the weights of gold tags in the loss, None if all are 1.
+
+    Raises:
+        ConfigError: a weight is that of no tag and no type.
+    """
+    weights = model.head.tag_weights
+    if not weights:
+        return None
+    types = {tag: schemes.split(tag)[1] for tag in tags.items}
+    unknown = weights.keys() - types.keys() - set(types.values())
+    if unknown:
+        known = ", ".join(dict.fromkeys(name for name in types.values() if name)) or ", ".join(tags.items)
+        raise ConfigError(
+            *(f"model.head.tag_weights: no tag is called '{name}'; there are {known}" for name in sorted(unknown))
+        )
+    return torch.tensor([weights.get(tag, weights.get(types[tag], 1.0)) for tag in tags.items])
 
 
 def _allowed(tags: Vocab, scheme: Scheme | None) -> Allowed:

@@ -31,7 +31,16 @@ FOLDERS = {
         {"sources", "sinks"},
         {"batching"},
     ],
-    "nn": [{"crf.functions"}, {"crf.heads", "encoder"}, {"embeddings"}, {"model"}],
+    "nn": [
+        {"crf.chain", "crf.kernels.loops"},
+        {"crf.kernels.portable"},
+        {"crf.kernels.compiled", "crf.kernels.cuda"},
+        {"crf.choosing"},
+        {"crf.functions"},
+        {"crf.heads", "encoder"},
+        {"embeddings"},
+        {"model"},
+    ],
     "config": [{"tree"}, {"reading"}],
     "training": [{"events"}, {"corpora", "optimisation", "records", "transfer"}, {"loop"}, {"fit"}],
 }

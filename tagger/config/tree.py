@@ -124,6 +124,9 @@ class Head(Section):
 
     kind: choices.Head = "crf"
     forbid_in_training: bool = Field(False, description="keep a CRF from forbidden transitions in training too")
+    tag_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        {}, description="of gold tags in the loss, by tag or by the type of an entity; 1 for all others"
+    )
 
     @model_validator(mode="after")
     def _crf_alone(self) -> Self:

@@ -3,6 +3,7 @@
 Shapes in this module: B sentences, T tokens in the longest one, K tags.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple, Self
 
 import torch
@@ -49,10 +50,15 @@ class Chain(NamedTuple):
                 raise ValueError(f"{name} must be {shape} beside emissions {tuple(emissions.shape)}, "
                                  f"got {tuple(tensor.shape)}")  # fmt: skip
         dtype = torch.float64 if emissions.dtype == torch.float64 else torch.float32
-        given = cls(emissions, transitions, start, end, lengths)
-        if all(tensor.dtype == dtype for tensor in given[:4]) and lengths.dtype == torch.long:
+        given = cls(emissions, transitions, start, end, lengths.long())
+        if all(tensor.dtype == dtype for tensor in given[:4]):
             return given
-        return cls(*(tensor.to(dtype) for tensor in given[:4]), lengths.long())
+        return given.changed(lambda scores: scores.to(dtype))
+
+    def changed(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """Returns a chain with all scores changed by a function."""
+        emissions, transitions, start, end = map(change, self[:4])
+        return self._replace(emissions=emissions, transitions=transitions, start=start, end=end)
 
     @property
     def inside(self) -> Tensor:
@@ -72,7 +78,7 @@ def refuse_faults(chain: Chain, gold: Tensor | None = None) -> None:
         chain: the scores.
         gold: (B, T) tag ids, −100 where unknown; None to look at the scores alone.
     """
-    chain = Chain(*(tensor.detach().cpu() for tensor in chain))
+    chain = chain.changed(lambda scores: scores.detach().cpu())
     tokens = chain.emissions.shape[1]
     for sentence, length in enumerate(chain.lengths.tolist()):
         if not 1 <= length <= tokens:

@@ -59,7 +59,11 @@ def negative_log_likelihood(
     Where gold leaves a choice, the probabilities of all its paths are summed (Tsuboi et al., 2008).
 
     Args:
-        emissions, transitions, start, end, lengths: the scores.
+        emissions: (B, T, K).
+        transitions: (K, K).
+        start: (K,).
+        end: (K,).
+        lengths: (B,).
         gold: (B, T) tag ids, −100 for any tag; or (B, T, K) booleans, the tags that a token may have. Padding may hold
             anything.
         weights: (K,) by gold tag, of the log-probability of a tag given the one before it, of which that of the path
@@ -122,7 +126,9 @@ def best_paths(
     for token in range(1, tokens):
         before = shifted(scores.flatten(1))[0].view_as(scores)
         extended = (before[..., None] + chain.transitions[:, None]).flatten(1, 2)  # (B, K * N, K)
-        extended, pointer = (part[:, :count].transpose(1, 2) for part in extended.sort(dim=1, descending=True, stable=True))
+        extended, pointer = (
+            part[:, :count].transpose(1, 2) for part in extended.sort(dim=1, descending=True, stable=True)
+        )
         here = chain.inside[:, token, None]
         scores = torch.where(here[..., None], extended + chain.emissions[:, token, :, None], scores)
         pointers.append(torch.where(here, pointer.flatten(1), stay))
@@ -188,7 +194,11 @@ def span_probabilities(
     """Returns (N,) the probability that a sentence holds exactly this entity: the sum over all paths that do.
 
     Args:
-        emissions, transitions, start, end, lengths: the scores.
+        emissions: (B, T, K).
+        transitions: (K, K).
+        start: (K,).
+        end: (K,).
+        lengths: (B,).
         spans: (N, 4) sentence, first token, the token after the last, and type.
         members: (types, K) booleans, the tags that a token of an entity of this type can have.
         joins: (K, K) booleans, which two tags in a row belong to one entity.
@@ -205,7 +215,7 @@ def span_probabilities(
     if wrong.any():
         raise ValueError(f"span {int(wrong.nonzero()[0])} is empty or leaves its sentence: {spans[wrong][0].tolist()}")
     size = max(1, AT_ONCE // len(start) ** 2)
-    parts = [_span_probabilities(chain, messages, part, members, joins) for part in spans.split(size)]
+    parts = [_span_probabilities(chain, messages, part, members, joins) for part in torch.split(spans, size)]
     return torch.cat(parts) if parts else chain.emissions.new_zeros(0)
 
 

@@ -44,9 +44,12 @@ class _Head(nn.Module):
         self.register_buffer("transitions_allowed", allowed.transitions, persistent=False)
         self.register_buffer("tag_weights", tag_weights, persistent=False)
 
+    def _parameters_of_chain(self, emissions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        raise NotImplementedError
+
     def chain(self, emissions: Tensor, lengths: Tensor) -> Chain:
         """Returns the scores of the allowed paths, −inf for all others: what the plain functions begin with."""
-        raise NotImplementedError
+        return Chain(emissions, *self._constrained(*self._parameters_of_chain(emissions)), lengths)
 
     def _constrained(self, transitions: Tensor, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return (
@@ -107,21 +110,16 @@ class CRFHead(_Head):
         self.crf = CRF(len(allowed.start), batch_first=True)
         self.forbid_in_training = forbid_in_training
 
-    def chain(self, emissions: Tensor, lengths: Tensor) -> Chain:
-        return Chain(emissions, *self._constrained(*self._parameters_of_chain()), lengths)
-
-    def loss(
-        self, emissions: Tensor, gold: Tensor, lengths: Tensor, *, reduction: Reduction = "sentence"
-    ) -> Tensor:
+    def loss(self, emissions: Tensor, gold: Tensor, lengths: Tensor, *, reduction: Reduction = "sentence") -> Tensor:
         """Returns the negative log-likelihood in nats; arguments and errors as `functions.negative_log_likelihood`."""
-        weights = self._parameters_of_chain()
+        weights = self._parameters_of_chain(emissions)
         if self.forbid_in_training:
             weights = self._constrained(*weights)
         return functions.negative_log_likelihood(
             emissions, *weights, lengths, gold, weights=self.tag_weights, reduction=reduction
         )
 
-    def _parameters_of_chain(self) -> tuple[Tensor, Tensor, Tensor]:
+    def _parameters_of_chain(self, emissions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return self.crf.transitions, self.crf.start_transitions, self.crf.end_transitions
 
 
@@ -136,13 +134,11 @@ class SoftmaxHead(_Head):
     def __init__(self, allowed: Allowed, *, tag_weights: Tensor | None = None) -> None:
         super().__init__(allowed, tag_weights)
 
-    def chain(self, emissions: Tensor, lengths: Tensor) -> Chain:
+    def _parameters_of_chain(self, emissions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         zeros = torch.zeros_like(self.transitions_allowed, dtype=emissions.dtype)
-        return Chain(emissions, *self._constrained(zeros, zeros[0], zeros[0]), lengths)
+        return zeros, zeros[0], zeros[0]
 
-    def loss(
-        self, emissions: Tensor, gold: Tensor, lengths: Tensor, *, reduction: Reduction = "sentence"
-    ) -> Tensor:
+    def loss(self, emissions: Tensor, gold: Tensor, lengths: Tensor, *, reduction: Reduction = "sentence") -> Tensor:
         """Returns the negative log-likelihood in nats; arguments as those of a CRF's."""
         inside = torch.arange(gold.shape[1], device=gold.device) < lengths[:, None]
         if gold.dtype == torch.bool:

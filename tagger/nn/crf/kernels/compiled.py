@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -88,7 +89,7 @@ class _NegativeLogLikelihood(torch.autograd.Function):
         return found
 
     @staticmethod
-    #@once_differentiable
+    @once_differentiable
     def backward(ctx: Any, shares: Tensor) -> tuple[Tensor | None, ...]:
         if shares.stride(0) == 0 or (shares == shares[0]).all():
             by_emission, by_parameter = (gradient * shares[0].item() for gradient in ctx.gradients)
@@ -97,12 +98,11 @@ class _NegativeLogLikelihood(torch.autograd.Function):
             *_, by_emission, by_parameter = _gradients(Chain(*tensors), gold, weights, shares.numpy())
         found = [by_emission, by_parameter[:-2], by_parameter[-2], by_parameter[-1]]
         if ctx.lost is not None:
-            *scores, lengths, gold, weights = ctx.saved_tensors
+            *tensors, gold, weights = ctx.saved_tensors
             with torch.enable_grad():
-                inputs = [tensor.detach().requires_grad_() for tensor in scores]
-                rows = _rows(ctx.lost, Chain(*inputs, lengths), gold, weights)
-                values = portable.negative_log_likelihood(*rows)
-                further = torch.autograd.grad(values, inputs, shares[ctx.lost])
+                chain = Chain(*tensors).changed(lambda scores: scores.detach().requires_grad_())
+                values = portable.negative_log_likelihood(*_rows(ctx.lost, chain, gold, weights))
+                further = torch.autograd.grad(values, chain[:4], shares[ctx.lost])
             found = [own + other for own, other in zip(found, further, strict=True)]
         return *found, None, None, None
 
@@ -127,9 +127,7 @@ class _Messages(torch.autograd.Function):
         raise RuntimeError("the compiled CRF kernel has no gradient of marginals; ask for kernel='portable'")
 
 
-def _gradients(
-    chain: Chain, gold: Tensor, weights: Tensor, shares: Any
-) -> tuple[Any, Tensor | None, Tensor, Tensor]:
+def _gradients(chain: Chain, gold: Tensor, weights: Tensor, shares: Any) -> tuple[Any, Tensor | None, Tensor, Tensor]:
     """Returns the values (B,), the sentences lost, and the gradients (B, T, K) and, of the parameters, (K + 2, K)."""
     arrays = (*_arrays(chain), gold.numpy(), weights.numpy())
     sentences, _, tags = chain.emissions.shape
@@ -176,7 +174,7 @@ def _share(chain: Chain, sweeps: int, work: Callable[[int, int], Part]) -> list[
     done = np.cumsum(chain.lengths.numpy())
     stops = np.searchsorted(done, np.linspace(0, done[-1], threads + 1)[1:-1]).tolist()
     cuts = [0, *stops, sentences]
-    others = [_pool().submit(work, begin, stop) for begin, stop in zip(cuts[1:-1], cuts[2:], strict=True)]
+    others = [_pool().submit(work, begin, stop) for begin, stop in pairwise(cuts[1:])]
     return [work(0, cuts[1]), *(other.result() for other in others)]
 
 

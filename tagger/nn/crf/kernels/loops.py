@@ -14,14 +14,13 @@ over 17 numbers costs as much to enter as to run.
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-Compiled = TypeVar("Compiled", bound=Callable[..., Any])
 TINY = 1e-250  # a summed weight below this may have lost part of what makes it up
 DONE, IMPOSSIBLE, LOST, INVALID = range(4)  # how it went with a sentence
 
@@ -66,7 +65,7 @@ class Space(NamedTuple):
     shift: Array
 
 
-def _compiled(function: Compiled) -> Compiled:
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     # "contract" lets a product and a sum become one instruction; infinities and NaN keep their meaning.
     options: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}}
     try:
@@ -298,7 +297,7 @@ def likelihood(
 
 @_compiled
 def _pass_on(mass: Array, token: int, scores: Scores, space: Space, flow: Array) -> None:
-    """Turns the mass (K,) on the tags of the token before into that on a token's own; puts the ratio to it in suffix."""
+    """Turns the mass (K,) on the tags of the token before into that on a token's; suffix becomes their ratio."""
     suffix, after, scale, _ = space
     before = suffix[token - 1]
     going = after[token]
@@ -332,13 +331,13 @@ def gradient(
     These are (K + 2, K): a row for each tag before, one for the start, one for the end.
 
     They are expected counts: mass, put in before the first token, flows on as the probabilities of the next tag tell.
-    Where the gold tags' weights change, the loss holds the log of what goes on after a gold tag: more mass starts there.
+    Where the weights of the gold tags change, the loss holds the log of what goes on after one: mass is added there.
 
     Args: as for `likelihood`, and `shares` (B,) the gradient of its values.
     """
     _, tokens, tags = emissions.shape
     scores, space, lost = _shared(transitions, start, end), _space(tokens, tags), 0
-    suffix, after, scale, _ = space
+    suffix, after, _, _ = space
     width = _padded(tags)
     mass, flow, counts = np.empty(tags), np.empty(width), np.zeros((width, width))
     for sentence in range(begin, stop):
@@ -405,7 +404,7 @@ def messages(
     """
     _, tokens, tags = emissions.shape
     scores, space, lost = _shared(transitions, start, end), _space(tokens, tags), 0
-    suffix, after, scale, _ = space
+    suffix, after, _, _ = space
     mass, flow = np.empty(tags), np.empty(_padded(tags))
     for sentence in range(begin, stop):
         length = lengths[sentence]

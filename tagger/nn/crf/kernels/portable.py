@@ -103,7 +103,7 @@ def best_path(chain: Chain) -> tuple[Tensor, Tensor]:
 def floored(chain: Chain) -> Chain:
     """Returns a chain without −inf or anything in its padding, which gives the same probabilities."""
     emissions = torch.where(chain.inside[:, :, None], chain.emissions, 0.0)
-    return Chain(*(scores.clamp_min(FLOOR) for scores in (emissions, *chain[1:4])), chain.lengths)
+    return chain._replace(emissions=emissions).changed(lambda scores: scores.clamp_min(FLOOR))
 
 
 def shifted(scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -125,7 +125,9 @@ def _sweep(chain: Chain) -> tuple[Tensor, Tensor]:
     emissions = chain.emissions.gather(1, moved)
     end = chain.end.expand(len(away), -1)
     factors, highest = _factors(chain)
-    suffix, shifts = _log_sums(emissions, chain.transitions, end) if factors is None else _products(emissions, factors, end)
+    suffix, shifts = (
+        _log_sums(emissions, chain.transitions, end) if factors is None else _products(emissions, factors, end)
+    )
     total = (shifts.detach().to(_wide(shifts)) + highest * (places > 0)).cumsum(1).flip(1)
     back = (places + away).clamp(0, tokens - 1)
     return suffix.gather(1, back[:, :, None].expand(-1, -1, tags)), total.gather(1, back)
@@ -174,16 +176,7 @@ def _expected(chain: Chain, suffix: Tensor) -> tuple[Tensor, Callable[[Tensor], 
     here = torch.softmax(chain.start + after[:, 0], 1)
     factors, _ = _factors(chain)
     if factors is None:
-        shares = [here]
-        nexts = torch.softmax(chain.transitions + after[:, 1:, None], 3).unbind(1)  # (B, K, K)
-        for following in nexts:
-            here = (here[:, None] @ following)[:, 0]
-            shares.append(here)
-        pairs = [share[:, :, None] * following for share, following in zip(shares, nexts, strict=False)]
-        return torch.stack(shares, 1), lambda weights: sum(
-            ((weights[:, token, None, None] * pair).sum(0) for token, pair in enumerate(pairs)),
-            torch.zeros_like(chain.transitions),
-        )
+        return _expected_by_logs(chain.transitions, here, after.unbind(1)[1:])
     turned = factors.T.contiguous()
     going = (after - after.detach().amax(2, keepdim=True)).to(factors).exp()[:, 1:]
     ratios = 1 / (going @ factors)  # over all that may follow a tag
@@ -195,6 +188,24 @@ def _expected(chain: Chain, suffix: Tensor) -> tuple[Tensor, Callable[[Tensor], 
     flow = torch.stack(passed, 1) if passed else ratios
     shares = torch.cat([here[:, None], ((flow @ turned) * going).to(here)], 1)
     return shares, lambda weights: (turned * torch.einsum("bti,btj->ij", flow * weights[:, :, None], going)).to(here)
+
+
+def _expected_by_logs(
+    transitions: Tensor, here: Tensor, after: tuple[Tensor, ...]
+) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Does the same for transitions of any size, from (B, K) the probabilities of the first token."""
+    shares = [here]
+    for row in after:
+        shares.append((shares[-1][:, None] @ torch.softmax(transitions + row[:, None], 2))[:, 0])
+
+    def counts(weights: Tensor) -> Tensor:
+        found = torch.zeros_like(transitions)
+        for weight, share, row in zip(weights.unbind(1), shares, after, strict=False):
+            passed = (weight[:, None] * share)[:, :, None]
+            found = found + (passed * torch.softmax(transitions + row[:, None], 2)).sum(0)
+        return found
+
+    return torch.stack(shares, 1), counts
 
 
 def _factors(chain: Chain) -> tuple[Tensor | None, Tensor]:
