@@ -9,8 +9,12 @@ pytorch-crf has no marginals: theirs are held against loss and backward by the s
 """
 
 import argparse
+import gc
 import json
+import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -120,11 +124,53 @@ def rows(device: str, rounds: int) -> list[dict[str, object]]:
     return found
 
 
+def memory() -> None:
+    """Prints what a loss and its gradients take at their peak, as times the emissions, in a process of its own.
+
+    The kernel counts the pages (Linux alone); every larger piece is made to have its own, given back when it is freed.
+    """
+    if not Path("/proc/self/clear_refs").exists():
+        print("memory: skipped, only Linux counts it")
+        return
+    settings = {"MALLOC_MMAP_THRESHOLD_": "4096", "MALLOC_TRIM_THRESHOLD_": "0", "MALLOC_TOP_PAD_": "0"}
+    command = [sys.executable, __file__, "--peak"]
+    print(
+        subprocess.run(command, env={**os.environ, **settings}, check=True, capture_output=True, text=True).stdout,
+        end="",
+    )
+
+
+def peak() -> None:
+    sides: list[Kernel | None] = [*KERNELS["cpu"], None]
+    case = Case(32, 40, 17, "cpu")
+    for kernel in sides:
+        for _ in range(10):
+            case.loss(kernel)
+        taken = []
+        for _ in range(20):
+            gc.collect()
+            before = status("VmRSS")
+            Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+            case.loss(kernel)
+            taken.append(status("VmHWM") - before)
+        size = case.emissions.numel() * case.emissions.element_size()
+        print(f"memory B32 T40 K17 {kernel or 'pytorch-crf':12} {max(taken) / size:5.1f} x the emissions")
+
+
+def status(key: str) -> int:
+    """Returns bytes of this process."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="file for the rows")
     parser.add_argument("--rounds", type=int, default=50, help="how often each side is timed")
+    parser.add_argument("--peak", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.peak:
+        return peak()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; ours, pytorch-crf, ratio")
     found = rows("cpu", arguments.rounds)
     if torch.cuda.is_available():
@@ -132,6 +178,7 @@ def main() -> None:
         found += rows("cuda", arguments.rounds)
     else:
         print("cuda: skipped, there is no GPU on this machine")
+    memory()
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=1) + "\n")
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tagger.choices import Scheme
+from tagger.choices import Scheme, listed
 from tagger.config import Config
 from tagger.config.tree import Model
 from tagger.data import schemes, vectors
@@ -150,7 +150,8 @@ def network(config: Config, tags: Vocab, characters: Vocab, weight: torch.Tensor
         attention_heads=model.encoder.attention_heads,
         dropout=Dropout(model.dropout.kind, model.dropout.layers),
     )
-    allowed, weights = _allowed(tags, scheme_of(tags, config)), _tag_weights(model, tags)
+    scheme = scheme_of(tags, config)
+    allowed, weights = _allowed(tags, scheme), _tag_weights(model.head.tag_weights, tags, scheme)
     head = (
         CRFHead(allowed, forbid_in_training=model.head.forbid_in_training, tag_weights=weights)
         if model.head.kind == "crf"
@@ -175,21 +176,21 @@ def _characters(model: Model, count: int) -> CharacterCNN | CharacterLSTM | None
     return CharacterCNN(count, settings.width, settings.features, kernel=settings.kernel, dropout=settings.dropout)
 
 
-def _tag_weights(model: Model, tags: Vocab) -> torch.Tensor | None:
+def _tag_weights(weights: Mapping[str, float], tags: Vocab, scheme: Scheme | None) -> torch.Tensor | None:
     """Returns (K,) the weights of gold tags in the loss, None if all are 1.
 
     Raises:
         ConfigError: a weight is that of no tag and no type.
     """
-    weights = model.head.tag_weights
     if not weights:
         return None
-    types = {tag: schemes.split(tag)[1] for tag in tags.items}
-    unknown = weights.keys() - types.keys() - set(types.values())
+    types = {tag: schemes.split(tag)[1] if scheme else "" for tag in tags.items}
+    names = [*tags.items, *dict.fromkeys(filter(None, types.values()))]
+    unknown = [name for name in weights if name not in names]
     if unknown:
-        known = ", ".join(dict.fromkeys(name for name in types.values() if name)) or ", ".join(tags.items)
+        known = listed(tuple(names))
         raise ConfigError(
-            *(f"model.head.tag_weights: no tag is called '{name}'; there are {known}" for name in sorted(unknown))
+            *(f"model.head.tag_weights: '{name}' is none of the tags and types {known}" for name in unknown)
         )
     return torch.tensor([weights.get(tag, weights.get(types[tag], 1.0)) for tag in tags.items])
 

@@ -1,5 +1,6 @@
 """How a recipe, sentences and tables of vectors become a bundle."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from tagger import build
 from tagger.config import Config
 from tagger.data import schemes
 from tagger.data.sentence import Sentence
+from tagger.errors import ConfigError
 
 SENTENCES = (
     Sentence(("Ada", "saw", "Xyzzy", "in", "1843"), ("S-PER", "O", "S-PER", "O", "O")),
@@ -86,6 +88,24 @@ def test_the_head_allows_what_the_scheme_allows() -> None:
         assert bool(head.end_allowed[row]) == schemes.legal(before, None, "IOBES")
         for column, after in enumerate(tags):
             assert bool(head.transitions_allowed[row, column]) == schemes.legal(before, after, "IOBES")
+
+
+def weighted(sentences: Sequence[Sentence], **weights: float) -> list[float]:
+    config = Config.model_validate({"model": {"head": {"tag_weights": weights}}})
+    found = build.fresh(config, sentences).network.head.tag_weights
+    assert found is not None
+    return found.tolist()
+
+
+def test_weights_are_given_by_tag_or_by_type() -> None:
+    assert weighted(SENTENCES, **{"PER": 2.0, "B-PER": 3.0}) == [1.0, 3.0, 2.0, 2.0, 2.0]
+    assert weighted([Sentence(("a", "b"), ("NNP", "P"))], P=0.5) == [1.0, 0.5]
+    assert build.fresh(Config(), SENTENCES).network.head.tag_weights is None
+
+
+def test_a_weight_of_no_tag_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"model\.head\.tag_weights: 'LOC' is none of the tags and types O, B-PER"):
+        weighted(SENTENCES, LOC=2.0)
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ from tagger.training.loop import Loop
 from tests.robustness.runs import changed
 
 
-@pytest.fixture(params=["loss", "gradient"])
+@pytest.fixture(params=["loss", "gradient", "scores"])
 def poisoned(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Makes one step's loss NaN, or its gradient infinite; the number of the step."""
+    """Makes one step's loss NaN, its gradient infinite, or the scores of all its tags −inf; the number of the step."""
     honest, calls = Loop._loss, 0
 
     def loss(self: Loop, batch: Batch) -> torch.Tensor:
@@ -25,6 +25,9 @@ def poisoned(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         value = honest(self, batch)
         if calls != 12:
             return value
+        if request.param == "scores":
+            assert batch.gold is not None
+            return self.network.loss(torch.full((*batch.gold.shape, 9), -torch.inf), batch.gold, batch.lengths)
         if request.param == "loss":
             return value * float("nan")
         value.register_hook(lambda gradient: gradient * float("inf"))

@@ -1,0 +1,388 @@
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
+"""Exact inference on a GPU by Triton kernels, of which one program takes one sentence; nothing waits for the device.
+
+Shapes in this module: B sentences, T tokens in the longest one, K tags, TILE ≥ K a power of two.
+
+Scores are summed in the log domain in float32, less a shift at each token, and what adds up along a sentence is
+float64. All is read off one sweep from the last token to the first, as in the portable kernel. The lanes from K to TILE
+hold −inf. Matrices lie so that the sum over tags runs down a column: a column belongs to one thread, a row to many.
+
+Several threads make up a program. Where one reads what another wrote, there is a barrier between them.
+"""
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from tagger.nn.crf.chain import Chain
+from tagger.nn.crf.kernels.portable import Messages
+
+AT_ONCE = tl.constexpr(128)  # tokens of a path that are looked up together
+UNSPECIALISED = ["tokens", "tags"]  # one kernel for all batches: for Triton a width that 16 divides is another
+
+
+def negative_log_likelihood(chain: Chain, gold: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
+    """Returns what the portable kernel does; its gradient cannot be differentiated again, and that of no path is 0."""
+    weights = None if gold is None or weights is None else weights.double().contiguous()
+    gold = None if gold is None else gold.contiguous()
+    values: Tensor = _NegativeLogLikelihood.apply(*_contiguous(chain), gold, weights)  # type: ignore[no-untyped-call]
+    return values
+
+
+def messages(chain: Chain) -> Messages:
+    """Returns what the portable kernel does, 0 for the marginals where there is no path; it has no gradient."""
+    found: tuple[Tensor, Tensor, Tensor] = _Messages.apply(*_contiguous(chain))  # type: ignore[no-untyped-call]
+    return Messages(*found)
+
+
+def best_path(chain: Chain) -> tuple[Tensor, Tensor]:
+    """Returns the very path that the portable kernel does, and its score; NaN where a score of a tag is."""
+    chain = _contiguous(chain)
+    pointers = torch.empty_like(chain.emissions, dtype=torch.uint8)
+    paths = chain.lengths.new_zeros(chain.emissions.shape[:2])
+    values = torch.empty_like(chain.lengths, dtype=torch.float64)
+    _launch(_best_path_kernel, chain, *chain, pointers, paths, values)
+    return paths, values
+
+
+class _NegativeLogLikelihood(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *tensors: Any) -> Tensor:
+        suffix, values = _sweep(Chain(*tensors[:5]), *tensors[5:])
+        ctx.save_for_backward(*tensors, suffix, values)
+        return values
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, shares: Tensor) -> tuple[Tensor | None, ...]:
+        *tensors, gold, weights, suffix, values = ctx.saved_tensors
+        chain = Chain(*tensors)
+        sentences, tokens, tags = chain.emissions.shape
+        by_emission = torch.zeros_like(chain.emissions)
+        # A sum over the batch, not additions in whatever order the programs end: the same every time.
+        by_pair = chain.emissions.new_zeros(sentences, tags, tags) if ctx.needs_input_grad[1] else None
+        _expect(chain, gold, weights, suffix, values, shares.contiguous(), by_emission, by_pair)
+        last = (chain.lengths - 1).clamp(0, tokens - 1)[:, None, None].expand(-1, 1, tags)
+        by_transition = None if by_pair is None else by_pair.sum(0).t()
+        by_start, by_end = by_emission[:, 0].sum(0), by_emission.gather(1, last)[:, 0].sum(0)
+        return by_emission, by_transition, by_start, by_end, None, None, None
+
+
+class _Messages(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
+        chain = Chain(*tensors)
+        suffix, values = _sweep(chain)
+        marginals = torch.zeros_like(chain.emissions)
+        _expect(chain, None, None, suffix, values, None, marginals, None)
+        unknown = values.isnan()[:, None, None] & chain.inside[:, :, None]
+        return values, suffix, marginals.masked_fill(unknown, torch.nan)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> None:
+        raise RuntimeError("the triton CRF kernel has no gradient of marginals; ask for kernel='portable'")
+
+
+def _contiguous(chain: Chain) -> Chain:
+    return Chain(*(tensor.contiguous() for tensor in chain))
+
+
+def _sweep(chain: Chain, gold: Tensor | None = None, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Returns the suffixes (B, T, K), 0 in padding, and the values (B,)."""
+    suffix = torch.zeros_like(chain.emissions)
+    values = torch.empty_like(chain.lengths, dtype=torch.float64)
+    totals = None if weights is None else suffix.new_empty(suffix.shape[:2], dtype=torch.float64)
+    turned = chain.transitions.t().contiguous()
+    _launch(_suffix_kernel, chain, *chain, turned, gold, weights, suffix, totals, values)
+    return suffix, values
+
+
+def _expect(
+    chain: Chain,
+    gold: Tensor | None,
+    weights: Tensor | None,
+    suffix: Tensor,
+    values: Tensor,
+    shares: Tensor | None,
+    by_emission: Tensor,
+    by_pair: Tensor | None,
+) -> None:
+    """Fills the gradients (B, T, K) and (B, K, K), this from column to row; without gold and shares, the marginals."""
+    turned = chain.transitions.t().contiguous()
+    arguments = (turned, chain.start, chain.lengths, gold, weights, suffix, values, shares, by_emission, by_pair)
+    _launch(_gradient_kernel, chain, chain.emissions, *arguments)
+
+
+def _launch(kernel: Any, chain: Chain, *arguments: Tensor | None) -> None:
+    sentences, tokens, tags = chain.emissions.shape
+    tile = max(16, triton.next_power_of_2(tags))
+    with torch.cuda.device_of(chain.emissions):  # type: ignore[no-untyped-call]
+        kernel[(sentences,)](*arguments, tokens, tags, tile=tile, num_warps={64: 4, 128: 8}.get(tile, 1))
+
+
+@triton.jit(do_not_specialize=UNSPECIALISED)
+def _suffix_kernel(
+    emissions,
+    transitions,
+    start,
+    end,
+    lengths,
+    turned,
+    gold,
+    weights,
+    suffix,
+    totals,
+    values,
+    tokens,
+    tags,
+    tile: tl.constexpr,
+):
+    """Fills suffix, values, and with weights the shifts (B, T) that were taken off the suffixes."""
+    sentence = tl.program_id(0).to(tl.int64)
+    length = tl.load(lengths + sentence)
+    if (length < 1) | (length > tokens):
+        tl.store(values + sentence, float("nan"))
+        return
+    length = length.to(tl.int32)
+    emissions += sentence * tokens * tags
+    suffix += sentence * tokens * tags
+    lanes = tl.arange(0, tile)
+    matrix = _matrix(turned, lanes, tags)
+    here = _row(end, 0, lanes, tags)
+    total = tl.full((), 0.0, tl.float64)
+    upcoming = _row(emissions, length - 1, lanes, tags)  # asked for a token ahead, since it takes long to come
+    for token in range(length - 1, 0, -1):
+        scores, highest = _shifted(upcoming)
+        upcoming = _row(emissions, token - 1, lanes, tags)
+        _store_row(suffix, token, here, lanes, tags)
+        if weights is not None:
+            tl.store(totals + sentence * tokens + token, total)
+        after, shift = _shifted(scores + here)
+        here = _log_sum(matrix + after[:, None])
+        total += highest.to(tl.float64) + shift
+    _store_row(suffix, 0, here, lanes, tags)
+    scores, highest = _shifted(upcoming)
+    value = _log_sum(_row(start, 0, lanes, tags) + scores + here) + (total + highest)
+    if gold is not None:
+        if weights is not None:
+            tl.store(totals + sentence * tokens, total)
+            totals += sentence * tokens
+        tl.debug_barrier()
+        gold += sentence * tokens
+        value = _gold_loss(emissions, transitions, start, end, gold, weights, suffix, totals, value, length, tags)
+    tl.store(values + sentence, value)
+
+
+@triton.jit(do_not_specialize=UNSPECIALISED)
+def _gradient_kernel(
+    emissions,
+    turned,
+    start,
+    lengths,
+    gold,
+    weights,
+    suffix,
+    values,
+    shares,
+    by_emission,
+    by_pair,
+    tokens,
+    tags,
+    tile: tl.constexpr,
+):
+    """Sends the share of a sentence from its first token to its last; where its value is not finite, fills nothing."""
+    sentence = tl.program_id(0).to(tl.int64)
+    finite = tl.abs(tl.load(values + sentence)) < float("inf")
+    if not finite:
+        return
+    length = tl.load(lengths + sentence).to(tl.int32)
+    emissions += sentence * tokens * tags
+    suffix += sentence * tokens * tags
+    by_emission += sentence * tokens * tags
+    lanes = tl.arange(0, tile)
+    matrix = _matrix(turned, lanes, tags)
+    share = 1.0
+    if shares is not None:
+        share = tl.load(shares + sentence).to(tl.float32)
+    part = share  # that of the token: the share times the weight of its gold tag
+    if gold is not None:
+        gold += sentence * tokens
+        tag = tl.load(gold).to(tl.int32)
+        if weights is not None:
+            part = share * tl.load(weights + tag).to(tl.float32)
+    if by_pair is not None:
+        counts = tl.zeros((tile, tile), tl.float32)
+    before = _row(suffix, 0, lanes, tags)
+    scores, _ = _shifted(_row(emissions, 0, lanes, tags))
+    after, _ = _shifted(_row(start, 0, lanes, tags) + scores + before)
+    mass = tl.exp(after)
+    mass *= part / tl.sum(mass, 0)
+    upcoming = _row(emissions, tl.minimum(1, length - 1), lanes, tags)
+    ways_on = _row(suffix, tl.minimum(1, length - 1), lanes, tags)
+    for token in range(1, length):
+        scores, _ = _shifted(upcoming)
+        ways = ways_on
+        upcoming = _row(emissions, tl.minimum(token + 1, length - 1), lanes, tags)
+        ways_on = _row(suffix, tl.minimum(token + 1, length - 1), lanes, tags)
+        found = mass
+        if gold is not None:
+            found -= tl.where(lanes == tag, part, 0.0)
+            tag_after = tl.load(gold + token).to(tl.int32)
+            if weights is not None:
+                part_after = share * tl.load(weights + tag_after).to(tl.float32)
+                mass += tl.where(lanes == tag, part_after - part, 0.0)
+                part = part_after
+        _store_row(by_emission, token - 1, found, lanes, tags)
+        after, _ = _shifted(scores + ways)
+        # The suffix before is the log of the sum but for rounding, so that no maximum is needed.
+        going = tl.exp(matrix + after[:, None] - _finite_or_zero(before)[None, :])  # (tag, tag before)
+        total = tl.sum(going, 0)
+        flow = going * tl.where(total > 0, mass / total, 0.0)[None, :]
+        mass = tl.sum(flow, 1)
+        if by_pair is not None:
+            counts += flow
+            if gold is not None:
+                counts -= tl.where((lanes[:, None] == tag_after) & (lanes[None, :] == tag), part, 0.0)
+        if gold is not None:
+            tag = tag_after
+        before = ways
+    if gold is not None:
+        mass -= tl.where(lanes == tag, part, 0.0)
+    _store_row(by_emission, length - 1, mass, lanes, tags)
+    if by_pair is not None:
+        places = sentence * tags * tags + lanes[:, None] * tags + lanes[None, :]
+        tl.store(by_pair + places, counts, mask=(lanes[:, None] < tags) & (lanes[None, :] < tags))
+
+
+@triton.jit(do_not_specialize=UNSPECIALISED)
+def _best_path_kernel(
+    emissions, transitions, start, end, lengths, pointers, paths, values, tokens, tags, tile: tl.constexpr
+):
+    """Fills paths and values; adds up the scores in the order of the portable kernel, so that ties are the same."""
+    sentence = tl.program_id(0).to(tl.int64)
+    length = tl.load(lengths + sentence)
+    if (length < 1) | (length > tokens):
+        tl.store(values + sentence, float("nan"))
+        return
+    length = length.to(tl.int32)
+    emissions += sentence * tokens * tags
+    pointers += sentence * tokens * tags
+    paths += sentence * tokens
+    lanes = tl.arange(0, tile)
+    matrix = _matrix(transitions, lanes, tags)
+    scores = _row(start, 0, lanes, tags) + _row(emissions, 0, lanes, tags)
+    broken = scores != scores
+    upcoming = _row(emissions, tl.minimum(1, length - 1), lanes, tags)
+    for token in range(1, length):
+        row = upcoming
+        upcoming = _row(emissions, tl.minimum(token + 1, length - 1), lanes, tags)
+        bounded, shift = _shifted(scores)
+        best, pointer = tl.max(bounded[:, None] + matrix, 0, return_indices=True, return_indices_tie_break_left=True)
+        _store_row(
+            pointers, token, tl.minimum(pointer, tags - 1).to(tl.uint8), lanes, tags
+        )  # NaN may lead past the tags
+        scores = best + row
+        broken |= scores != scores
+    scores += _row(end, 0, lanes, tags)
+    broken |= scores != scores
+    highest, tag = tl.max(scores, 0, return_indices=True, return_indices_tie_break_left=True)
+    tag = tl.minimum(tag, tags - 1)
+    tl.debug_barrier()
+    for token in range(length - 1, 0, -1):
+        tl.store(paths + token, tag.to(tl.int64))
+        tag = tl.load(pointers + token * tags + tag).to(tl.int32)
+    tl.store(paths, tag.to(tl.int64))
+    tl.debug_barrier()
+    score = tl.zeros((AT_ONCE,), tl.float64)
+    for first in range(0, length, AT_ONCE):
+        places = first + tl.arange(0, AT_ONCE)
+        chosen, before, known = _on_path(paths, places, length, tags)
+        score += _gain(emissions, transitions, start, end, chosen, before, places, length, tags)
+    number = tl.max(broken.to(tl.int32), 0) == 0
+    tl.store(values + sentence, tl.where(number, tl.sum(score, 0), float("nan")))
+
+
+@triton.jit
+def _gold_loss(emissions, transitions, start, end, gold, weights, suffix, totals, partition, length, tags):
+    """Returns the partition less the score of the gold path; NaN where a gold tag is none.
+
+    With weights it is the weighted sum of −log p(tag | tag before) = suffix[token − 1] − suffix[token] − gain, where
+    the partition precedes token 0.
+    """
+    loss = tl.zeros((AT_ONCE,), tl.float64)
+    for first in range(0, length, AT_ONCE):
+        token = first + tl.arange(0, AT_ONCE)
+        tag, before, known = _on_path(gold, token, length, tags)
+        lost = -_gain(emissions, transitions, start, end, tag, before, token, length, tags)
+        if weights is not None:
+            on, back = token < length - 1, (token > 0) & (token < length)  # a token follows, a token precedes
+            lost += tl.load(suffix + (token - 1) * tags + before, mask=back, other=0.0)
+            lost += tl.load(totals + token - 1, mask=back, other=0.0) + tl.where(token == 0, partition, 0.0)
+            lost -= tl.load(suffix + token * tags + tag, mask=on, other=0.0)
+            lost -= tl.load(totals + token, mask=on, other=0.0)
+            lost *= tl.load(weights + tag, mask=token < length, other=0.0)
+        loss += tl.where(known, lost, float("nan"))
+    value = tl.sum(loss, 0)
+    if weights is None:
+        value += partition
+    return value
+
+
+@triton.jit
+def _on_path(path, token, length, tags):
+    """Returns the tags of some tokens and of those before them, in [0, K), and whether they are so by themselves."""
+    tag = tl.load(path + token, mask=token < length, other=0)
+    before = tl.load(path + token - 1, mask=(token > 0) & (token < length), other=0)
+    known = (tag >= 0) & (tag < tags)
+    before = tl.minimum(tl.maximum(before, 0), tags - 1)
+    return tl.where(known, tag, 0).to(tl.int32), before.to(tl.int32), known
+
+
+@triton.jit
+def _gain(emissions, transitions, start, end, tag, before, token, length, tags):
+    """Returns in float64 what some tokens add to the score of a path, 0 past its end."""
+    inside = token < length
+    gain = tl.load(emissions + token * tags + tag, mask=inside, other=0.0).to(tl.float64)
+    gain += tl.load(transitions + before * tags + tag, mask=inside & (token > 0), other=0.0)
+    gain += tl.load(start + tag, mask=token == 0, other=0.0)
+    gain += tl.load(end + tag, mask=token == length - 1, other=0.0)
+    return gain
+
+
+@triton.jit
+def _shifted(scores):
+    """Returns scores less their highest, and that, or 0 where all are −inf."""
+    shift = _finite_or_zero(tl.max(scores, 0))
+    return scores - shift, shift
+
+
+@triton.jit
+def _log_sum(scores):
+    """Returns the log of the sum of exp(scores) down the columns, −inf where all are."""
+    highest = _finite_or_zero(tl.max(scores, 0))
+    return tl.log(tl.sum(tl.exp(scores - tl.expand_dims(highest, 0)), 0)) + highest
+
+
+@triton.jit
+def _finite_or_zero(scores):
+    return tl.where(scores == float("-inf"), 0.0, scores)  # −inf less itself would be NaN
+
+
+@triton.jit
+def _matrix(rows, lanes, tags):
+    inside = (lanes[:, None] < tags) & (lanes[None, :] < tags)
+    return tl.load(rows + lanes[:, None] * tags + lanes[None, :], mask=inside, other=float("-inf"))
+
+
+@triton.jit
+def _row(rows, number, lanes, tags):
+    return tl.load(rows + number * tags + lanes, mask=lanes < tags, other=float("-inf"))
+
+
+@triton.jit
+def _store_row(rows, number, row, lanes, tags):
+    tl.store(rows + number * tags + lanes, row, mask=lanes < tags)

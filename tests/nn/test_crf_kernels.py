@@ -1,0 +1,556 @@
+"""The CRF's kernels: the same numbers from each, right ones for scores of any size, and how one of them is chosen."""
+
+import importlib
+import logging
+import math
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torchcrf import CRF
+
+from tagger.nn.crf import choosing
+from tagger.nn.crf.functions import (
+    best_path,
+    best_paths,
+    log_partition,
+    marginals,
+    negative_log_likelihood,
+    path_score,
+)
+from tagger.nn.crf.heads import Allowed, CRFHead
+from tagger.nn.crf.kernels import compiled
+from tests.nn.chains import (
+    COMPILED,
+    DIFFERENTIABLE,
+    OF_MESSAGES,
+    ON_CPU,
+    ON_GPU,
+    PORTABLE,
+    QUESTIONS,
+    Chains,
+    Place,
+    any_gold,
+    by_recursion,
+    close,
+    draw,
+    each_place,
+    gradients_of,
+    needs_gpu,
+    written_out,
+)
+
+INF = math.inf
+TAGS = [1, 2, 3, 5, 8, 17, 33, 50, 128]
+LENGTHS = [7, 1, 4, 9, 2]
+
+
+def random_gold(chains: Chains, seed: int = 1) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(len(chains.start), chains.emissions.shape[:2], generator=generator).to(chains.lengths.device)
+
+
+def real(paths: Tensor, chains: Chains) -> list[list[int]]:
+    return [path[:length] for path, length in zip(paths.tolist(), chains.lengths.tolist(), strict=True)]
+
+
+def agrees_with_the_recursion(chains: Chains, place: Place, *, log_within: float, within: float) -> None:
+    """Asserts the log partition, relatively, the marginals, and the gradients of sentences of one length."""
+    expected = by_recursion(chains)
+    partition = log_partition(*chains, kernel=place.kernel)
+    assert partition.dtype == chains.emissions.dtype
+    torch.testing.assert_close(partition.cpu().double(), expected.log_partition, rtol=log_within, atol=log_within)
+    close(marginals(*chains, kernel=place.kernel), expected.marginals, within=within)
+    scores = chains.with_gradients()
+    log_partition(*scores, kernel=place.kernel).sum().backward()
+    by_emission, by_transition, by_start, by_end = scores.gradients()
+    close(by_emission, expected.marginals, within=within)
+    close(by_transition, expected.counts, within=within * max(1.0, float(expected.counts.max())))
+    close(by_start, expected.marginals[:, 0].sum(0), within=within * len(scores.lengths))
+    last = expected.marginals[torch.arange(len(scores.lengths)), scores.lengths.cpu() - 1]
+    close(by_end, last.sum(0), within=within * len(scores.lengths))
+
+
+# The same numbers from each
+
+
+@each_place
+@pytest.mark.parametrize("tags", TAGS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_kernel_agrees_with_the_recursion_over_logarithms(tags: int, dtype: torch.dtype, place: Place) -> None:
+    if dtype not in place.dtypes:
+        pytest.skip("the kernel takes float32 alone")
+    chains = draw(LENGTHS, tags, seed=tags, spread=1.5, place=place).on(place.device, dtype)
+    tolerance = 1e-9 if dtype == torch.float64 else 1e-4
+    agrees_with_the_recursion(chains, place, log_within=tolerance, within=tolerance)
+
+
+@pytest.mark.parametrize("place", [*ON_CPU[1:], *ON_GPU])
+@pytest.mark.parametrize("tags", TAGS)
+@pytest.mark.parametrize("question", ["loss", "loss of weighted tags", "marginals", "best_path", "best_paths"])
+def test_each_kernel_answers_as_the_portable_one_does(question: str, tags: int, place: Place) -> None:
+    chains = draw(LENGTHS, tags, seed=tags, place=place)
+    reference = chains.on("cpu", torch.float64)
+    found = QUESTIONS[question](chains, random_gold(chains), place.kernel)
+    for one, other in zip(found, QUESTIONS[question](reference, random_gold(reference), "portable"), strict=True):
+        close(one, other)
+    if question in DIFFERENTIABLE:
+        expected = gradients_of(question, reference, random_gold(reference), "portable")
+        for one, other in zip(gradients_of(question, chains, random_gold(chains), place.kernel), expected, strict=True):
+            close(one, other)
+
+
+@each_place
+@pytest.mark.parametrize("tags", TAGS)
+def test_loss_gradients_and_paths_equal_those_of_pytorch_crf(tags: int, place: Place) -> None:
+    chains = draw(LENGTHS, tags, seed=tags, place=place).with_gradients()
+    gold = random_gold(chains)
+    reference = CRF(tags, batch_first=True).double()
+    names = ["transitions", "start_transitions", "end_transitions"]
+    reference.load_state_dict(dict(zip(names, (scores.detach().cpu().double() for scores in chains[1:4]), strict=True)))
+    emissions = chains.emissions.detach().cpu().double().requires_grad_()
+    mask = ~chains.padding.cpu()
+    expected = -reference(emissions, gold.cpu(), mask=mask, reduction="mean")
+    loss = negative_log_likelihood(*chains, gold, kernel=place.kernel)
+    expected.backward()
+    loss.backward()
+    close(loss, expected)
+    for found, scores in zip(
+        chains.gradients(), [emissions, *(getattr(reference, name) for name in names)], strict=True
+    ):
+        close(found, scores.grad)
+    paths, _ = best_path(*chains, kernel=place.kernel)
+    assert real(paths, chains) == reference.decode(emissions, mask=mask)
+
+
+@pytest.mark.parametrize("tags", [1, 3, 17, 40])
+def test_a_crf_head_equals_pytorch_crf(tags: int) -> None:
+    emissions, *_, lengths = chains = draw(LENGTHS, tags, seed=tags)
+    gold = random_gold(chains)
+    everything = Allowed(*(torch.ones(*shape, dtype=torch.bool) for shape in ((tags,), (tags,), (tags, tags))))
+    head = CRFHead(everything).double()
+    reference = CRF(tags, batch_first=True).double()
+    reference.load_state_dict(head.crf.state_dict())
+    ours, theirs = emissions.clone().requires_grad_(), emissions.clone().requires_grad_()
+    loss = head.loss(ours, gold, lengths)
+    expected = -reference(theirs, gold, mask=~chains.padding, reduction="mean")
+    loss.backward()
+    expected.backward()
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(ours.grad, theirs.grad)
+    for ours_, theirs_ in zip(head.crf.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(ours_.grad, theirs_.grad)
+    assert real(head.decode(emissions, lengths), chains) == reference.decode(emissions, mask=~chains.padding)
+
+
+# Gradients
+
+
+def near_and_far(far: bool, seed: int = 0) -> Chains:
+    """Returns chains whose transitions lie close together, or too far apart for sums of exponentials."""
+    chains = draw([3, 1, 4], 3, seed=seed)
+    if far:
+        chains.transitions[0, 1], chains.transitions[1, 0] = -30.0, -INF
+    return chains.with_gradients()
+
+
+@pytest.mark.parametrize("place", ON_CPU)
+@pytest.mark.parametrize("far", [False, True])
+@pytest.mark.parametrize("question", ["log_partition", "path_score", "loss", "loss of weighted tags"])
+def test_gradients_are_those_of_differences(question: str, far: bool, place: Place) -> None:
+    chains = near_and_far(far)
+    gold = torch.tensor([[0, 2, 1, 0], [2, 0, 0, 0], [1, 1, 2, 0]])
+
+    def answer(*scores: Tensor) -> Tensor:
+        return QUESTIONS[question](Chains(*scores, chains.lengths), gold, place.kernel)[0]
+
+    assert torch.autograd.gradcheck(answer, chains[:4])
+
+
+@pytest.mark.parametrize("place", ON_CPU)
+@pytest.mark.parametrize("reduction", ["sentence", "token", "none"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_gradient_of_a_loss_follows_the_one_that_comes_from_above(
+    reduction: str, weighted: bool, place: Place
+) -> None:
+    chains = near_and_far(False)
+    gold = random_gold(chains)
+    weights = torch.tensor([0.5, 2.0, 1.0]) if weighted else None
+    factors = torch.tensor([1.0, -3.0, 0.25], dtype=torch.float64)
+
+    def answer(*scores: Tensor) -> Tensor:
+        losses = negative_log_likelihood(
+            *scores, chains.lengths, gold, weights=weights, reduction=reduction, kernel=place.kernel
+        )
+        return (losses * factors).sum() if losses.dim() else 2.5 * losses
+
+    assert torch.autograd.gradcheck(answer, chains[:4])
+
+
+@pytest.mark.parametrize("far", [False, True])
+@pytest.mark.parametrize("question", OF_MESSAGES)
+def test_the_portable_kernel_has_gradients_of_all_it_finds(question: str, far: bool) -> None:
+    chains = near_and_far(far)
+
+    def answer(*scores: Tensor) -> Tensor:
+        return QUESTIONS[question](Chains(*scores, chains.lengths), any_gold(chains), "portable")[0]
+
+    assert torch.autograd.gradcheck(answer, chains[:4])
+
+
+@pytest.mark.parametrize("far", [False, True])
+@pytest.mark.parametrize("question", ["log_partition", "loss", "loss of weighted tags"])
+def test_the_portable_kernel_has_gradients_of_gradients(question: str, far: bool) -> None:
+    chains = near_and_far(far)
+    gold = torch.tensor([[0, 2, 1, 0], [2, 0, 0, 0], [1, 1, 2, 0]])
+
+    def answer(*scores: Tensor) -> Tensor:
+        return QUESTIONS[question](Chains(*scores, chains.lengths), gold, "portable")[0]
+
+    assert torch.autograd.gradgradcheck(answer, chains[:4])
+
+
+@pytest.mark.parametrize("place", [*ON_CPU[1:], *ON_GPU[1:]])
+@pytest.mark.parametrize("question", OF_MESSAGES)
+def test_a_kernel_without_a_gradient_of_marginals_names_the_one_that_has_it(question: str, place: Place) -> None:
+    chains = draw([3, 2], 3, place=place).with_gradients()
+    (answer,) = QUESTIONS[question](chains, any_gold(chains), place.kernel)
+    with pytest.raises(RuntimeError, match="portable"):
+        answer.square().sum().backward()
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])
+@pytest.mark.parametrize("question", OF_MESSAGES)
+def test_left_to_choose_what_needs_a_gradient_gets_it(question: str, device: str) -> None:
+    chains = draw([3, 2], 3, place=Place("triton" if device == "cuda" else "portable", device))
+    expected = gradients_of(question, chains, any_gold(chains), "portable")
+    for one, other in zip(gradients_of(question, chains, any_gold(chains), None), expected, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("place", [*ON_CPU[1:], *ON_GPU[1:]])
+@pytest.mark.parametrize("uniform", [False, True])
+def test_a_kernel_without_a_second_gradient_says_so_and_takes_it_for_no_zero(uniform: bool, place: Place) -> None:
+    chains = draw([3, 2], 3, place=place).with_gradients()
+    losses = negative_log_likelihood(*chains, any_gold(chains), reduction="none", kernel=place.kernel)
+    factors = torch.tensor([1.0, 1.0 if uniform else 2.0], device=place.device, dtype=losses.dtype)
+    (first,) = torch.autograd.grad(losses, chains.emissions, factors, create_graph=True)
+    penalty = first.square().sum() + chains.emissions.square().sum()
+    with pytest.raises(RuntimeError, match="differentiate twice"):
+        penalty.backward()
+
+
+# Ties
+
+
+@each_place
+@pytest.mark.parametrize("tags", [1, 2, 3])
+@pytest.mark.parametrize("seed", range(8))
+def test_of_equal_scores_the_lowest_id_is_taken_from_the_last_token_back(tags: int, seed: int, place: Place) -> None:
+    chains = ties([5, 1, 4, 2], tags, seed, place)
+    expected = []
+    for scores in written_out(chains):
+        highest = max(scores.values())
+        expected.append(list(min((path for path in scores if scores[path] == highest), key=lambda path: path[::-1])))
+    assert real(best_path(*chains, kernel=place.kernel)[0], chains) == expected
+    assert real(best_paths(*chains, count=1)[0][:, 0], chains) == expected
+
+
+def ties(lengths: list[int], tags: int, seed: int, place: Place) -> Chains:
+    """Returns scores of 0 and 1."""
+    shares = draw(lengths, tags, seed=seed, place=place)
+    return Chains(*((scores > 0).to(place.dtype) for scores in shares[:4]), shares.lengths)
+
+
+@each_place
+@pytest.mark.parametrize("tags", [4, 5, 17, 33])
+def test_kernels_break_thousands_of_ties_alike(tags: int, place: Place) -> None:
+    lengths = [60, 1, 33, 59, 2, 60]
+    chains = ties(lengths, tags, tags, place)
+    expected, score = best_path(*ties(lengths, tags, tags, PORTABLE), kernel="portable")
+    found, ours = best_path(*chains, kernel=place.kernel)
+    assert torch.equal(found.cpu(), expected)
+    close(ours, score)
+    paths, scores = best_paths(*chains, count=1)
+    assert torch.equal(paths[:, 0], found)
+    close(scores[:, 0], score)
+
+
+def test_many_best_paths_of_equal_scores_are_all_different() -> None:
+    chains = ties([4, 3], 3, 0, PORTABLE)
+    paths, scores = best_paths(*chains, count=81)
+    for sentence, every in enumerate(written_out(chains)):
+        found = [tuple(path) for path in paths[sentence, :, : int(chains.lengths[sentence])].tolist()][: len(every)]
+        assert set(found) == set(every)
+        assert [every[path] for path in found] == sorted(every.values(), reverse=True)
+        assert scores[sentence, : len(every)].tolist() == sorted(every.values(), reverse=True)
+
+
+# Scores of any size
+
+
+@each_place
+@pytest.mark.parametrize("tags", [2, 5, 17])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_scores_of_ten_thousand_nats_are_no_trouble(tags: int, dtype: torch.dtype, place: Place) -> None:
+    if dtype not in place.dtypes:
+        pytest.skip("the kernel takes float32 alone")
+    drawn = draw([30, 1, 17], tags, seed=tags, place=place)
+    chains = Chains(*(scores.sign() * 1e4 for scores in drawn[:4]), drawn.lengths).on(place.device, dtype)
+    agrees_with_the_recursion(chains, place, log_within=1e-5, within=1e-2)
+    expected = log_partition(*chains.on("cpu", torch.float64), kernel="portable")
+    close(log_partition(*chains, kernel=place.kernel) / expected.to(place.device, dtype), [1.0] * 3, within=1e-5)
+    chains = chains._replace(emissions=chains.emissions + drawn.emissions.to(dtype))
+    agrees_with_the_recursion(chains, place, log_within=1e-5, within=1e-2)
+
+
+@each_place
+@pytest.mark.parametrize("tags", [2, 5, 17])
+@pytest.mark.parametrize("seed", range(3))
+def test_forbidden_tags_at_any_token_have_no_share(tags: int, seed: int, place: Place) -> None:
+    chains = draw([12, 1, 9, 5], tags, seed=seed, place=place)
+    gold = random_gold(chains)
+    generator = torch.Generator().manual_seed(seed)
+    out = (torch.rand(chains.emissions.shape, generator=generator) < 0.6).to(place.device)
+    out.scatter_(2, gold[:, :, None], False)
+    chains = chains._replace(emissions=chains.emissions.masked_fill(out, -INF))
+    agrees_with_the_recursion(chains, place, log_within=1e-4, within=1e-8 if place.dtype == torch.float64 else 1e-4)
+    assert not marginals(*chains, kernel=place.kernel)[out].any()
+    losses = negative_log_likelihood(*chains, gold, reduction="none", kernel=place.kernel)
+    close(losses, by_recursion(chains).log_partition - path_score(*chains, gold).cpu())
+
+
+@each_place
+@pytest.mark.parametrize("seed", range(4))
+def test_transitions_may_lie_two_thousand_nats_apart(seed: int, place: Place) -> None:
+    drawn = draw([15, 1, 8, 15], 4, seed=seed, place=place)
+    spread = torch.rand(4, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 2000 - 1000
+    chains = drawn._replace(transitions=spread.to(drawn.transitions))
+    agrees_with_the_recursion(chains, place, log_within=1e-5, within=1e-6 if place.dtype == torch.float64 else 1e-2)
+    gold = random_gold(chains)
+    expected = by_recursion(chains).log_partition - path_score(*chains, gold).cpu()
+    losses = negative_log_likelihood(*chains, gold, reduction="none", kernel=place.kernel)
+    torch.testing.assert_close(losses.cpu().double(), expected.double(), rtol=1e-4, atol=1e-2)
+
+
+def two_chains_that_never_meet(place: Place, lengths: list[int], lead: float) -> Chains:
+    """Returns tags 0 and 1, which lead at each token, beside 2 and 3, which alone may end."""
+    chains = draw(lengths, 4, seed=1, place=place)
+    chains.emissions[:, :, :2] += lead
+    chains.transitions[:2, 2:] = chains.transitions[2:, :2] = -INF
+    chains.end[:2] = -INF
+    return chains
+
+
+@each_place
+@pytest.mark.parametrize(("lengths", "lead"), [([4, 1, 3], 300.0), ([40, 2, 25, 1], 50.0), ([12, 5], 9000.0)])
+def test_only_the_weaker_of_two_chains_that_never_meet_may_end(lengths: list[int], lead: float, place: Place) -> None:
+    chains = two_chains_that_never_meet(place, lengths, lead)
+    tolerance = 1e-8 if place.dtype == torch.float64 else 1e-3
+    agrees_with_the_recursion(chains, place, log_within=1e-5, within=tolerance)
+    gold = random_gold(chains) % 2 + 2
+    close(
+        negative_log_likelihood(*chains, gold, reduction="none", kernel=place.kernel),
+        by_recursion(chains).log_partition - path_score(*chains, gold).cpu(),
+        within=tolerance,
+    )
+    assert (best_path(*chains, kernel=place.kernel)[0] >= 2)[~chains.padding].all()
+    if max(lengths) < 5:
+        highest = [max(scores.values()) for scores in written_out(chains)]
+        close(best_path(*chains, kernel=place.kernel)[1], highest, within=1e-3)
+
+
+@each_place
+@pytest.mark.parametrize("weighted", [False, True])
+def test_where_the_range_is_left_losses_and_gradients_are_still_those_of_the_portable_kernel(
+    weighted: bool, place: Place
+) -> None:
+    chains = two_chains_that_never_meet(place, [30, 2, 25, 1], 60.0)
+    chains.end[:2] = -2000.0  # they may end, but never would: a weight too small to hold
+    question = "loss of weighted tags" if weighted else "loss"
+    reference = chains.on("cpu", torch.float64)
+    gold = random_gold(chains) % 2 + 2
+    close(
+        QUESTIONS[question](chains, gold, place.kernel)[0],
+        QUESTIONS[question](reference, gold.cpu(), "portable")[0],
+        within=1e-6 if place.dtype == torch.float64 else 1e-3,
+    )
+    expected = gradients_of(question, reference, gold.cpu(), "portable")
+    for one, other in zip(gradients_of(question, chains, gold, place.kernel), expected, strict=True):
+        close(one, other, within=1e-6 if place.dtype == torch.float64 else 1e-2)
+    agrees_with_the_recursion(chains, place, log_within=1e-5, within=1e-6 if place.dtype == torch.float64 else 1e-2)
+
+
+@each_place
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_sentence_of_five_thousand_tokens_loses_no_digits(dtype: torch.dtype, place: Place) -> None:
+    if dtype not in place.dtypes:
+        pytest.skip("the kernel takes float32 alone")
+    chains = draw([5000, 1, 3777], 5, place=place).on(place.device, dtype)
+    expected = by_recursion(chains)
+    found = marginals(*chains, kernel=place.kernel)
+    torch.testing.assert_close(found.sum(2), (~chains.padding).to(dtype), atol=1e-5, rtol=0)
+    close(found, expected.marginals, within=1e-3 if dtype == torch.float32 else 1e-8)
+    partition = log_partition(*chains, kernel=place.kernel).cpu().double()
+    torch.testing.assert_close(partition, expected.log_partition, rtol=1e-5, atol=1e-5)
+    paths, scores = best_path(*chains, kernel=place.kernel)
+    torch.testing.assert_close(path_score(*chains, paths), scores, rtol=1e-6, atol=1e-5)
+    assert (scores.cpu() <= partition).all()
+
+
+# Threads and processes
+
+
+@pytest.fixture
+def many_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(compiled, "WORTH_A_THREAD", 0)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("lengths", [[5, 9, 1, 7] * 16, [50, 1, 1], [1, 1, 50], [3, 2], [4]])
+@pytest.mark.parametrize("question", ["loss", "loss of weighted tags", "marginals", "best_path"])
+def test_threads_share_a_batch_and_change_nothing(question: str, lengths: list[int], many_threads: None) -> None:
+    chains = draw(lengths, 5)
+    gold = random_gold(chains)
+
+    def answers() -> list[Tensor]:
+        found = list(QUESTIONS[question](chains, gold, "compiled"))
+        return found + (gradients_of(question, chains, gold, "compiled") if question in DIFFERENTIABLE else [])
+
+    together = answers()
+    torch.set_num_threads(1)
+    for one, other in zip(together, answers(), strict=True):
+        close(one, other, within=1e-12)
+
+
+def test_threads_find_the_sentences_that_leave_the_range(many_threads: None) -> None:
+    chains = two_chains_that_never_meet(COMPILED, [30, 2, 25, 1, 28, 3], 60.0)
+    chains.end[:2] = -2000.0
+    agrees_with_the_recursion(chains, COMPILED, log_within=1e-9, within=1e-7)
+
+
+def test_two_threads_may_ask_at_once(many_threads: None) -> None:
+    batches = [draw([5, 9, 1, 7] * 8, 5, seed=seed) for seed in range(12)]
+    expected = [by_recursion(chains).log_partition for chains in batches]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(3):
+            found = list(pool.map(lambda chains: log_partition(*chains, kernel="compiled"), batches))
+            for one, other in zip(found, expected, strict=True):
+                close(one, other)
+
+
+def run_script(script: str, **environment: str) -> str:
+    """Returns what a Python process of its own prints."""
+    options = {"capture_output": True, "text": True, "timeout": 120, "env": {**os.environ, **environment}}
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], **options)  # type: ignore[call-overload]
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_fork_may_ask_what_its_parent_asked() -> None:
+    script = """
+        import os, signal, warnings
+        warnings.simplefilter("ignore")
+        import torch
+        from tagger.nn.crf.functions import log_partition
+        from tagger.nn.crf.kernels import compiled
+        torch.set_num_threads(2)
+        compiled.WORTH_A_THREAD = 0
+        scores = torch.rand(8, 6, 4), torch.rand(4, 4), torch.rand(4), torch.rand(4), torch.full((8,), 6)
+        before = log_partition(*scores, kernel="compiled")
+        child = os.fork()
+        if not child:
+            signal.alarm(30)
+            equal = torch.equal(log_partition(*scores, kernel="compiled"), before)
+            os._exit(0 if equal else 1)
+        _, status = os.waitpid(child, 0)
+        print("the child ended with", status, torch.equal(log_partition(*scores, kernel="compiled"), before))
+    """
+    assert "the child ended with 0 True" in run_script(script)
+
+
+def test_compilation_is_announced_once_and_kept(tmp_path: Path) -> None:
+    script = """
+        import logging
+        import torch
+        logging.basicConfig(level=logging.INFO)
+        from tagger.nn.crf.functions import best_path
+        scores = [torch.zeros(*shape) for shape in ((1, 2, 2), (2, 2), (2,), (2,))]
+        best_path(*scores, torch.tensor([2]), kernel="compiled")
+    """
+    assert run_script(script, NUMBA_CACHE_DIR=str(tmp_path)).count("compiling the CRF") == 1
+    assert "compiling the CRF" not in run_script(script, NUMBA_CACHE_DIR=str(tmp_path))
+
+
+# Choosing one
+
+
+@pytest.fixture
+def _fresh_choice() -> Iterator[None]:
+    choosing._load.cache_clear()
+    yield
+    choosing._load.cache_clear()
+
+
+@pytest.mark.usefixtures("_fresh_choice")
+def test_what_cannot_be_loaded_is_told_once_and_replaced(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    chains = draw([3, 2], 3)
+    expected = marginals(*chains, kernel="portable")
+
+    def fail(name: str) -> None:
+        raise OSError(f"no {name} here")
+
+    monkeypatch.setattr(importlib, "import_module", fail)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            assert torch.equal(marginals(*chains), expected)
+            log_partition(*chains)
+            best_path(*chains)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "no tagger.nn.crf.kernels.compiled here" in record.getMessage()
+    with pytest.raises(ValueError, match=r"the compiled kernel does not work on torch\.float64 on cpu here"):
+        log_partition(*chains, kernel="compiled")
+
+
+@pytest.mark.usefixtures("_fresh_choice")
+def test_a_missing_module_is_replaced(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setitem(sys.modules, "tagger.nn.crf.kernels.compiled", None)
+    chains = draw([3, 2], 3)
+    assert torch.equal(log_partition(*chains), log_partition(*chains, kernel="portable"))
+    assert len(caplog.records) == 1
+
+
+def test_the_fastest_kernel_is_chosen_where_none_is_named() -> None:
+    assert choosing.kernel(draw([3], 2)) is compiled  # type: ignore[arg-type]
+
+
+def test_a_kernel_that_cannot_work_on_a_cpu_is_refused() -> None:
+    chains = draw([3, 2], 3).on("cpu", torch.float32)
+    with pytest.raises(ValueError, match=r"the triton kernel does not work on torch\.float32 on cpu here"):
+        log_partition(*chains, kernel="triton")
+
+
+@needs_gpu
+@pytest.mark.parametrize(
+    ("kernel", "tags", "dtype"),
+    [("compiled", 3, torch.float32), ("triton", 3, torch.float64), ("triton", 129, torch.float32)],
+)
+def test_a_kernel_that_cannot_work_on_a_gpu_is_refused(kernel: str, tags: int, dtype: torch.dtype) -> None:
+    chains = draw([3, 2], tags).on("cuda", dtype)
+    with pytest.raises(ValueError, match=f"the {kernel} kernel does not work on {dtype} on cuda:0 here"):
+        log_partition(*chains, kernel=kernel)
+    close(log_partition(*chains), by_recursion(chains).log_partition)
