@@ -130,43 +130,33 @@ def test_constraints_leave_the_parameters_alone(make: Callable[[], Head]) -> Non
 # Questions
 
 
-QUESTIONS: dict[str, Callable[[Head, Tensor], object]] = {
-    "log_partition": lambda head, emissions: head.log_partition(emissions, LENGTHS),
-    "path_score": lambda head, emissions: head.path_score(emissions, LENGTHS, torch.ones(3, 4, dtype=torch.long)),
-    "best_path": lambda head, emissions: head.best_path(emissions, LENGTHS),
-    "best_paths": lambda head, emissions: head.best_paths(emissions, LENGTHS, count=5),
-    "marginals": lambda head, emissions: head.marginals(emissions, LENGTHS),
-    "pairwise_marginals": lambda head, emissions: head.pairwise_marginals(emissions, LENGTHS),
-    "entropy": lambda head, emissions: head.entropy(emissions, LENGTHS),
-    "span_probabilities": lambda head, emissions: head.span_probabilities(emissions, LENGTHS, *span_arguments()),
-    "sample": lambda head, emissions: head.sample(
-        emissions, LENGTHS, count=5, generator=torch.Generator().manual_seed(1)
-    ),
-}
-EXTRA: dict[str, tuple[tuple[object, ...], dict[str, object]]] = {
-    "path_score": ((torch.ones(3, 4, dtype=torch.long),), {}),
-    "best_paths": ((), {"count": 5}),
-}
-
-
-def span_arguments() -> tuple[Tensor, Tensor, Tensor]:
-    spans = torch.tensor([(0, 1, 3, 0), (2, 0, 3, 0), (1, 0, 1, 0)])
+def span_arguments() -> dict[str, object]:
     joins = torch.zeros(3, 3, dtype=torch.bool)
     joins[1:, 2] = True
-    return spans, torch.tensor([[False, True, True]]), joins
+    spans = torch.tensor([(0, 1, 3, 0), (2, 0, 3, 0), (1, 0, 1, 0)])
+    return {"spans": spans, "members": torch.tensor([[False, True, True]]), "joins": joins}
+
+
+QUESTIONS: dict[str, Callable[[], dict[str, object]]] = {
+    "log_partition": dict,
+    "path_score": lambda: {"path": torch.tensor([[0, 1, 2, 0]] * 3)},
+    "best_path": dict,
+    "best_paths": lambda: {"count": 5},
+    "marginals": dict,
+    "pairwise_marginals": dict,
+    "entropy": dict,
+    "span_probabilities": span_arguments,
+    "sample": lambda: {"count": 5, "generator": torch.Generator().manual_seed(1)},
+}
 
 
 @each_head
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_a_question_of_a_head_is_the_function_of_its_name_on_its_chain(make: Callable[[], Head], question: str) -> None:
     head, emissions = make(), drawn()
-    arguments, options = EXTRA.get(question, ((), {}))
-    if question == "span_probabilities":
-        arguments = span_arguments()
-    if question == "sample":
-        options = {"count": 5, "generator": torch.Generator().manual_seed(1)}
-    expected = getattr(functions, question)(*head.chain(emissions, LENGTHS), *arguments, **options)
-    torch.testing.assert_close(QUESTIONS[question](head, emissions), expected, rtol=0, atol=0)
+    found = getattr(head, question)(emissions, LENGTHS, **QUESTIONS[question]())
+    expected = getattr(functions, question)(*head.chain(emissions, LENGTHS), **QUESTIONS[question]())
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
 # Losses

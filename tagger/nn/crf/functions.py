@@ -80,11 +80,12 @@ def negative_log_likelihood(
         if gold.shape != chain.emissions.shape[:2]:
             raise ValueError(f"gold must be {tuple(chain.emissions.shape[:2])}, got {tuple(gold.shape)}")
         values = engine.negative_log_likelihood(chain, gold.long(), weights)
-        if _all_finite(values):
-            return reduced(values, chain.lengths, reduction).to(chain.emissions)
+        loss = reduced(values, chain.lengths, reduction, chain.emissions.dtype)
+        if _all_finite(loss):
+            return loss
         refuse_faults(chain, gold)
         if not (chain.inside & (gold == UNKNOWN)).any():
-            return reduced(values, chain.lengths, reduction).to(chain.emissions)
+            return loss
         ids = torch.arange(len(chain.start), device=gold.device)
         gold = (gold[:, :, None] == ids) | (gold[:, :, None] == UNKNOWN)
     elif gold.shape != chain.emissions.shape:
@@ -94,7 +95,7 @@ def negative_log_likelihood(
     agreeing = chain._replace(emissions=chain.emissions.masked_fill(~gold, -torch.inf))
     whole = _finite(engine.negative_log_likelihood(chain), chain)
     values = whole - _finite(engine.negative_log_likelihood(agreeing), agreeing)
-    return reduced(values, chain.lengths, reduction).to(chain.emissions)
+    return reduced(values, chain.lengths, reduction, chain.emissions.dtype)
 
 
 def best_path(
@@ -244,11 +245,11 @@ def sample(
     return torch.stack(path, 2).masked_fill(~chain.inside[:, None], 0)
 
 
-def reduced(values: Tensor, lengths: Tensor, reduction: Reduction) -> Tensor:
+def reduced(values: Tensor, lengths: Tensor, reduction: Reduction, dtype: torch.dtype) -> Tensor:
     """Returns the mean per sentence or per token of values (B,) of sentences, or these themselves."""
     if reduction == "sentence":
-        return values.mean()
-    return values.sum() / lengths.sum() if reduction == "token" else values
+        return values.mean(dtype=dtype)
+    return values.sum(dtype=dtype) / lengths.sum() if reduction == "token" else values.to(dtype)
 
 
 def _span_probabilities(chain: Chain, messages: Messages, spans: Tensor, members: Tensor, joins: Tensor) -> Tensor:
@@ -298,5 +299,5 @@ def _finite(values: Tensor, chain: Chain) -> Tensor:
 
 
 def _all_finite(values: Tensor) -> bool:
-    """Reads one number from the device: a sum of float64 is finite if its parts are."""
-    return math.isfinite(values.detach().sum().item())
+    """Reads one number from the device: sums of losses stay far below what is infinite."""
+    return math.isfinite(values.detach().sum().item() if values.dim() else values.item())

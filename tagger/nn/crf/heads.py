@@ -151,4 +151,4 @@ class SoftmaxHead(_Head):
             values = F.cross_entropy(
                 emissions.transpose(1, 2), known, self.tag_weights, ignore_index=UNKNOWN, reduction="none"
             )
-        return functions.reduced(values.sum(1), lengths, reduction)
+        return functions.reduced(values.sum(1), lengths, reduction, emissions.dtype)

@@ -5,7 +5,8 @@ Shapes in this module: B sentences, T tokens in the longest one, K tags, TILE 竕
 
 Scores are summed in the log domain in float32, less a shift at each token, and what adds up along a sentence is
 float64. All is read off one sweep from the last token to the first, as in the portable kernel. The lanes from K to TILE
-hold 竏段nf. Matrices lie so that the sum over tags runs down a column: a column belongs to one thread, a row to many.
+hold 竏段nf. Transitions are filled up to (TILE, TILE), so that a thread has four columns of them: those are few numbers
+beside its share of the matrix. They lie so that every sum and maximum runs down the columns, mostly within a thread.
 
 Several threads make up a program. Where one reads what another wrote, there is a barrier between them.
 """
@@ -17,6 +18,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
 from tagger.nn.crf.chain import Chain
 from tagger.nn.crf.kernels.portable import Messages
@@ -45,7 +47,7 @@ def best_path(chain: Chain) -> tuple[Tensor, Tensor]:
     pointers = torch.empty_like(chain.emissions, dtype=torch.uint8)
     paths = chain.lengths.new_zeros(chain.emissions.shape[:2])
     values = torch.empty_like(chain.lengths, dtype=torch.float64)
-    _launch(_best_path_kernel, chain, *chain, pointers, paths, values)
+    _launch(_best_path_kernel, chain, *chain, _filled(chain.transitions), pointers, paths, values)
     return paths, values
 
 
@@ -64,10 +66,10 @@ class _NegativeLogLikelihood(torch.autograd.Function):
         sentences, tokens, tags = chain.emissions.shape
         by_emission = torch.zeros_like(chain.emissions)
         # A sum over the batch, not additions in whatever order the programs end: the same every time.
-        by_pair = chain.emissions.new_zeros(sentences, tags, tags) if ctx.needs_input_grad[1] else None
+        by_pair = by_emission.new_zeros(sentences, _tile(tags), _tile(tags)) if ctx.needs_input_grad[1] else None
         _expect(chain, gold, weights, suffix, values, shares.contiguous(), by_emission, by_pair)
         last = (chain.lengths - 1).clamp(0, tokens - 1)[:, None, None].expand(-1, 1, tags)
-        by_transition = None if by_pair is None else by_pair.sum(0).t()
+        by_transition = None if by_pair is None else by_pair.sum(0)[:tags, :tags]
         by_start, by_end = by_emission[:, 0].sum(0), by_emission.gather(1, last)[:, 0].sum(0)
         return by_emission, by_transition, by_start, by_end, None, None, None
 
@@ -96,51 +98,43 @@ def _sweep(chain: Chain, gold: Tensor | None = None, weights: Tensor | None = No
     suffix = torch.zeros_like(chain.emissions)
     values = torch.empty_like(chain.lengths, dtype=torch.float64)
     totals = None if weights is None else suffix.new_empty(suffix.shape[:2], dtype=torch.float64)
-    turned = chain.transitions.t().contiguous()
-    _launch(_suffix_kernel, chain, *chain, turned, gold, weights, suffix, totals, values)
+    _launch(_suffix_kernel, chain, *chain, _filled(chain.transitions.t()), gold, weights, suffix, totals, values)
     return suffix, values
 
 
-def _expect(
-    chain: Chain,
-    gold: Tensor | None,
-    weights: Tensor | None,
-    suffix: Tensor,
-    values: Tensor,
-    shares: Tensor | None,
-    by_emission: Tensor,
-    by_pair: Tensor | None,
-) -> None:
-    """Fills the gradients (B, T, K) and (B, K, K), this from column to row; without gold and shares, the marginals."""
-    turned = chain.transitions.t().contiguous()
-    arguments = (turned, chain.start, chain.lengths, gold, weights, suffix, values, shares, by_emission, by_pair)
-    _launch(_gradient_kernel, chain, chain.emissions, *arguments)
+def _expect(chain: Chain, *further: Tensor | None) -> None:
+    """Fills the last two, the gradients (B, T, K) and (B, TILE, TILE) if asked for; without gold and shares, marginals.
+
+    Args:
+        chain: the scores.
+        further: what the gradient kernel takes from gold on, None for what is not wanted.
+    """
+    emissions, transitions, start, _, lengths = chain
+    _launch(_gradient_kernel, chain, emissions, _filled(transitions), start, lengths, *further)
+
+
+def _tile(tags: int) -> int:
+    return max(16, int(triton.next_power_of_2(tags)))
+
+
+def _filled(transitions: Tensor) -> Tensor:
+    """Returns (TILE, TILE) with 竏段nf in further rows and columns."""
+    more = _tile(len(transitions)) - len(transitions)
+    return functional.pad(transitions, (0, more, 0, more), value=-torch.inf).contiguous()
 
 
 def _launch(kernel: Any, chain: Chain, *arguments: Tensor | None) -> None:
     sentences, tokens, tags = chain.emissions.shape
-    tile = max(16, triton.next_power_of_2(tags))
+    tile = _tile(tags)
     with torch.cuda.device_of(chain.emissions):  # type: ignore[no-untyped-call]
         kernel[(sentences,)](*arguments, tokens, tags, tile=tile, num_warps={64: 4, 128: 8}.get(tile, 1))
 
 
 @triton.jit(do_not_specialize=UNSPECIALISED)
 def _suffix_kernel(
-    emissions,
-    transitions,
-    start,
-    end,
-    lengths,
-    turned,
-    gold,
-    weights,
-    suffix,
-    totals,
-    values,
-    tokens,
-    tags,
-    tile: tl.constexpr,
-):
+    emissions, transitions, start, end, lengths, filled, gold, weights,
+    suffix, totals, values, tokens, tags, tile: tl.constexpr,
+):  # fmt: skip
     """Fills suffix, values, and with weights the shifts (B, T) that were taken off the suffixes."""
     sentence = tl.program_id(0).to(tl.int64)
     length = tl.load(lengths + sentence)
@@ -150,8 +144,10 @@ def _suffix_kernel(
     length = length.to(tl.int32)
     emissions += sentence * tokens * tags
     suffix += sentence * tokens * tags
+    if weights is not None:
+        totals += sentence * tokens
     lanes = tl.arange(0, tile)
-    matrix = _matrix(turned, lanes, tags)
+    moves = _matrix(filled, lanes, tile)
     here = _row(end, 0, lanes, tags)
     total = tl.full((), 0.0, tl.float64)
     upcoming = _row(emissions, length - 1, lanes, tags)  # asked for a token ahead, since it takes long to come
@@ -160,17 +156,16 @@ def _suffix_kernel(
         upcoming = _row(emissions, token - 1, lanes, tags)
         _store_row(suffix, token, here, lanes, tags)
         if weights is not None:
-            tl.store(totals + sentence * tokens + token, total)
+            tl.store(totals + token, total)
         after, shift = _shifted(scores + here)
-        here = _log_sum(matrix + after[:, None])
+        here = _log_sum(moves + after[:, None])
         total += highest.to(tl.float64) + shift
     _store_row(suffix, 0, here, lanes, tags)
     scores, highest = _shifted(upcoming)
     value = _log_sum(_row(start, 0, lanes, tags) + scores + here) + (total + highest)
     if gold is not None:
         if weights is not None:
-            tl.store(totals + sentence * tokens, total)
-            totals += sentence * tokens
+            tl.store(totals, total)
         tl.debug_barrier()
         gold += sentence * tokens
         value = _gold_loss(emissions, transitions, start, end, gold, weights, suffix, totals, value, length, tags)
@@ -179,22 +174,10 @@ def _suffix_kernel(
 
 @triton.jit(do_not_specialize=UNSPECIALISED)
 def _gradient_kernel(
-    emissions,
-    turned,
-    start,
-    lengths,
-    gold,
-    weights,
-    suffix,
-    values,
-    shares,
-    by_emission,
-    by_pair,
-    tokens,
-    tags,
-    tile: tl.constexpr,
-):
-    """Sends the share of a sentence from its first token to its last; where its value is not finite, fills nothing."""
+    emissions, filled, start, lengths, gold, weights, suffix, values, shares,
+    by_emission, by_pair, tokens, tags, tile: tl.constexpr,
+):  # fmt: skip
+    """Sends probability from the first token to the last; of a sentence whose value is not finite, fills nothing."""
     sentence = tl.program_id(0).to(tl.int64)
     finite = tl.abs(tl.load(values + sentence)) < float("inf")
     if not finite:
@@ -204,63 +187,58 @@ def _gradient_kernel(
     suffix += sentence * tokens * tags
     by_emission += sentence * tokens * tags
     lanes = tl.arange(0, tile)
-    matrix = _matrix(turned, lanes, tags)
-    share = 1.0
+    moves = _matrix(filled, lanes, tile)
+    share, weight = 1.0, 1.0
     if shares is not None:
         share = tl.load(shares + sentence).to(tl.float32)
-    part = share  # that of the token: the share times the weight of its gold tag
     if gold is not None:
         gold += sentence * tokens
         tag = tl.load(gold).to(tl.int32)
         if weights is not None:
-            part = share * tl.load(weights + tag).to(tl.float32)
+            weight = tl.load(weights + tag).to(tl.float32)
     if by_pair is not None:
         counts = tl.zeros((tile, tile), tl.float32)
     before = _row(suffix, 0, lanes, tags)
-    scores, _ = _shifted(_row(emissions, 0, lanes, tags))
-    after, _ = _shifted(_row(start, 0, lanes, tags) + scores + before)
-    mass = tl.exp(after)
-    mass *= part / tl.sum(mass, 0)
+    mass = tl.exp(_after(_row(emissions, 0, lanes, tags), before + _row(start, 0, lanes, tags)))
+    mass *= weight / tl.sum(mass, 0)
     upcoming = _row(emissions, tl.minimum(1, length - 1), lanes, tags)
-    ways_on = _row(suffix, tl.minimum(1, length - 1), lanes, tags)
+    upcoming_suffix = _row(suffix, tl.minimum(1, length - 1), lanes, tags)
     for token in range(1, length):
-        scores, _ = _shifted(upcoming)
-        ways = ways_on
+        row, here = upcoming, upcoming_suffix
         upcoming = _row(emissions, tl.minimum(token + 1, length - 1), lanes, tags)
-        ways_on = _row(suffix, tl.minimum(token + 1, length - 1), lanes, tags)
+        upcoming_suffix = _row(suffix, tl.minimum(token + 1, length - 1), lanes, tags)
         found = mass
         if gold is not None:
-            found -= tl.where(lanes == tag, part, 0.0)
+            found -= tl.where(lanes == tag, weight, 0.0)
             tag_after = tl.load(gold + token).to(tl.int32)
             if weights is not None:
-                part_after = share * tl.load(weights + tag_after).to(tl.float32)
-                mass += tl.where(lanes == tag, part_after - part, 0.0)
-                part = part_after
-        _store_row(by_emission, token - 1, found, lanes, tags)
-        after, _ = _shifted(scores + ways)
-        # The suffix before is the log of the sum but for rounding, so that no maximum is needed.
-        going = tl.exp(matrix + after[:, None] - _finite_or_zero(before)[None, :])  # (tag, tag before)
-        total = tl.sum(going, 0)
-        flow = going * tl.where(total > 0, mass / total, 0.0)[None, :]
-        mass = tl.sum(flow, 1)
+                weight_after = tl.load(weights + tag_after).to(tl.float32)
+                mass += tl.where(lanes == tag, weight_after - weight, 0.0)
+                weight = weight_after
+        _store_row(by_emission, token - 1, share * found, lanes, tags)
+        # Added in the order of the suffix kernel, so that they round alike: what is left is the rounding of the suffix.
+        after = _after(row, here)
+        flow = mass[:, None] * tl.exp(moves + after[None, :] - _finite_or_zero(before)[:, None])
+        mass = tl.sum(flow, 0)
+        if weights is None:
+            mass /= tl.sum(mass, 0)  # with weights it may add up to 0
         if by_pair is not None:
             counts += flow
             if gold is not None:
-                counts -= tl.where((lanes[:, None] == tag_after) & (lanes[None, :] == tag), part, 0.0)
+                counts -= tl.where((lanes[:, None] == tag) & (lanes[None, :] == tag_after), weight, 0.0)
         if gold is not None:
             tag = tag_after
-        before = ways
+        before = here
     if gold is not None:
-        mass -= tl.where(lanes == tag, part, 0.0)
-    _store_row(by_emission, length - 1, mass, lanes, tags)
+        mass -= tl.where(lanes == tag, weight, 0.0)
+    _store_row(by_emission, length - 1, share * mass, lanes, tags)
     if by_pair is not None:
-        places = sentence * tags * tags + lanes[:, None] * tags + lanes[None, :]
-        tl.store(by_pair + places, counts, mask=(lanes[:, None] < tags) & (lanes[None, :] < tags))
+        tl.store(by_pair + sentence * tile * tile + lanes[:, None] * tile + lanes[None, :], share * counts)
 
 
 @triton.jit(do_not_specialize=UNSPECIALISED)
 def _best_path_kernel(
-    emissions, transitions, start, end, lengths, pointers, paths, values, tokens, tags, tile: tl.constexpr
+    emissions, transitions, start, end, lengths, filled, pointers, paths, values, tokens, tags, tile: tl.constexpr
 ):
     """Fills paths and values; adds up the scores in the order of the portable kernel, so that ties are the same."""
     sentence = tl.program_id(0).to(tl.int64)
@@ -273,24 +251,23 @@ def _best_path_kernel(
     pointers += sentence * tokens * tags
     paths += sentence * tokens
     lanes = tl.arange(0, tile)
-    matrix = _matrix(transitions, lanes, tags)
+    moves = _matrix(filled, lanes, tile)
     scores = _row(start, 0, lanes, tags) + _row(emissions, 0, lanes, tags)
     broken = scores != scores
     upcoming = _row(emissions, tl.minimum(1, length - 1), lanes, tags)
     for token in range(1, length):
         row = upcoming
         upcoming = _row(emissions, tl.minimum(token + 1, length - 1), lanes, tags)
-        bounded, shift = _shifted(scores)
-        best, pointer = tl.max(bounded[:, None] + matrix, 0, return_indices=True, return_indices_tie_break_left=True)
-        _store_row(
-            pointers, token, tl.minimum(pointer, tags - 1).to(tl.uint8), lanes, tags
-        )  # NaN may lead past the tags
+        shift = _finite_or_zero(tl.max(scores, 0))
+        extended = (scores - shift)[:, None] + moves
+        best, pointer = tl.max(extended, 0, return_indices=True, return_indices_tie_break_left=True)
+        pointer = tl.minimum(pointer, tags - 1)  # NaN may lead past the tags
+        _store_row(pointers, token, pointer.to(tl.uint8), lanes, tags)
         scores = best + row
         broken |= scores != scores
     scores += _row(end, 0, lanes, tags)
     broken |= scores != scores
-    highest, tag = tl.max(scores, 0, return_indices=True, return_indices_tie_break_left=True)
-    tag = tl.minimum(tag, tags - 1)
+    tag = tl.minimum(tl.argmax(scores, 0, tie_break_left=True), tags - 1)
     tl.debug_barrier()
     for token in range(length - 1, 0, -1):
         tl.store(paths + token, tag.to(tl.int64))
@@ -300,7 +277,7 @@ def _best_path_kernel(
     score = tl.zeros((AT_ONCE,), tl.float64)
     for first in range(0, length, AT_ONCE):
         places = first + tl.arange(0, AT_ONCE)
-        chosen, before, known = _on_path(paths, places, length, tags)
+        chosen, before, _known = _on_path(paths, places, length, tags)
         score += _gain(emissions, transitions, start, end, chosen, before, places, length, tags)
     number = tl.max(broken.to(tl.int32), 0) == 0
     tl.store(values + sentence, tl.where(number, tl.sum(score, 0), float("nan")))
@@ -361,6 +338,12 @@ def _shifted(scores):
 
 
 @triton.jit
+def _after(row, suffix):
+    """Returns the scores of the tags at a token and of all ways to go on after them, less the highest."""
+    return _shifted(_shifted(row)[0] + suffix)[0]
+
+
+@triton.jit
 def _log_sum(scores):
     """Returns the log of the sum of exp(scores) down the columns, 竏段nf where all are."""
     highest = _finite_or_zero(tl.max(scores, 0))
@@ -373,9 +356,8 @@ def _finite_or_zero(scores):
 
 
 @triton.jit
-def _matrix(rows, lanes, tags):
-    inside = (lanes[:, None] < tags) & (lanes[None, :] < tags)
-    return tl.load(rows + lanes[:, None] * tags + lanes[None, :], mask=inside, other=float("-inf"))
+def _matrix(rows, lanes, tile: tl.constexpr):
+    return tl.load(rows + lanes[:, None] * tile + lanes[None, :])
 
 
 @triton.jit
