@@ -265,6 +265,11 @@ def gradients_of(question: str, chains: Chains, gold: Tensor, kernel: Kernel | N
     """Returns the gradients of a weighted sum of the answers."""
     chains = chains.with_gradients()
     (answer,) = QUESTIONS[question](chains, gold, kernel)
+    with torch.autocast(answer.device.type, enabled=False):  # PyTorch asks for the way back to be outside of it
+        return _gradients_of(answer, chains)
+
+
+def _gradients_of(answer: Tensor, chains: Chains) -> list[Tensor]:
     weights = torch.linspace(1, 2, answer.numel(), device=answer.device, dtype=answer.dtype).view_as(answer)
     found = torch.autograd.grad((weights * answer).sum(), chains[:4], allow_unused=True)
     return [torch.zeros_like(scores) if one is None else one for scores, one in zip(chains, found, strict=False)]

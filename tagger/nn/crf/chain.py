@@ -66,6 +66,11 @@ class Chain(NamedTuple):
         return torch.arange(self.emissions.shape[1], device=self.lengths.device) < self.lengths[:, None]
 
     @property
+    def fits(self) -> Tensor:
+        """(B,) which lengths can be."""
+        return (self.lengths >= 1) & (self.lengths <= self.emissions.shape[1])
+
+    @property
     def needs_gradient(self) -> bool:
         """Whether autograd follows what is computed from the scores."""
         return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in self[:4])

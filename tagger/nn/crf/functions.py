@@ -39,7 +39,7 @@ def path_score(
     """Returns (B,) the score of one path (B, T) for each sentence; its padding may hold anything."""
     chain = Chain.of(emissions, transitions, start, end, lengths)
     path = torch.where(chain.inside, path, 0)
-    return portable.path_scores(chain, path[:, None])[:, 0].to(chain.emissions)
+    return _finite(portable.path_scores(chain, path[:, None])[:, 0], chain).to(chain.emissions)
 
 
 def negative_log_likelihood(
@@ -140,9 +140,9 @@ def best_paths(
         path.append(pointer.gather(1, path[-1]))
     paths = torch.stack(path[::-1], 2) // count
     paths = paths.masked_fill(~chain.inside[:, None] | (final == -torch.inf)[..., None], 0)
-    found = portable.path_scores(chain, paths).to(final)
-    _finite(final[:, 0], chain)
-    return paths, torch.where(final == -torch.inf, final, found)
+    found = portable.path_scores(chain, paths)
+    _finite(torch.where(final == -torch.inf, -torch.inf, found)[:, 0], chain)
+    return paths, torch.where(final == -torch.inf, final, found.to(final))
 
 
 def marginals(
@@ -216,8 +216,9 @@ def span_probabilities(
     if wrong.any():
         raise ValueError(f"span {int(wrong.nonzero()[0])} is empty or leaves its sentence: {spans[wrong][0].tolist()}")
     size = max(1, AT_ONCE // len(start) ** 2)
-    parts = [_span_probabilities(chain, messages, part, members, joins) for part in torch.split(spans, size)]
-    return torch.cat(parts) if parts else chain.emissions.new_zeros(0)
+    with torch.autocast(emissions.device.type, enabled=False):
+        parts = [_span_probabilities(chain, messages, part, members, joins) for part in torch.split(spans, size)]
+    return torch.cat(parts)
 
 
 def sample(
@@ -255,6 +256,7 @@ def reduced(values: Tensor, lengths: Tensor, reduction: Reduction, dtype: torch.
 def _span_probabilities(chain: Chain, messages: Messages, spans: Tensor, members: Tensor, joins: Tensor) -> Tensor:
     sentence, first, stop, kind = spans.unbind(1)
     after = _after(chain, messages)
+    longest = int((stop - first).max()) if len(spans) else 0
 
     def follows(token: Tensor) -> Tensor:  # (N, K, K) the probability of the tag at a token given the one before
         return _next_tag(chain, after[sentence, token.clamp_max(after.shape[1] - 1)][:, None]).exp()
@@ -262,7 +264,7 @@ def _span_probabilities(chain: Chain, messages: Messages, spans: Tensor, members
     before = messages.marginals[sentence, (first - 1).clamp_min(0)]
     entered = (before[:, None] @ follows(first).masked_fill(joins, 0.0))[:, 0]
     held = torch.where((first == 0)[:, None], before, entered) * members[kind]  # (N, K) by the tag of the last token
-    for step in range(1, int((stop - first).max())):
+    for step in range(1, longest):
         token = first + step
         going = (held[:, None] @ follows(token).masked_fill(~joins, 0.0))[:, 0] * members[kind]
         held = torch.where((token < stop)[:, None], going, held)

@@ -141,6 +141,7 @@ class SoftmaxHead(_Head):
     def loss(self, emissions: Tensor, gold: Tensor, lengths: Tensor, *, reduction: Reduction = "sentence") -> Tensor:
         """Returns the negative log-likelihood in nats; arguments as those of a CRF's."""
         inside = torch.arange(gold.shape[1], device=gold.device) < lengths[:, None]
+        emissions = torch.where(inside[:, :, None], emissions, 0.0)
         if gold.dtype == torch.bool:
             if self.tag_weights is not None:
                 raise ValueError("tags have weights only where gold leaves no choice")

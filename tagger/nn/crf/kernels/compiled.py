@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numba.core import event
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from tagger.nn.crf.chain import Chain
 from tagger.nn.crf.kernels import loops, portable
@@ -89,8 +88,9 @@ class _NegativeLogLikelihood(torch.autograd.Function):
         return found
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, shares: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # create_graph: what follows would count as constant
+            raise RuntimeError("the compiled CRF kernel has no gradient of its gradient; ask for kernel='portable'")
         if shares.stride(0) == 0 or (shares == shares[0]).all():
             by_emission, by_parameter = (gradient * shares[0].item() for gradient in ctx.gradients)
         else:

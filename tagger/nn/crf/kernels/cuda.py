@@ -17,7 +17,6 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from tagger.nn.crf.chain import Chain
@@ -59,8 +58,9 @@ class _NegativeLogLikelihood(torch.autograd.Function):
         return values
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, shares: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # create_graph: what follows would count as constant
+            raise RuntimeError("the triton CRF kernel has no gradient of its gradient; ask for kernel='portable'")
         *tensors, gold, weights, suffix, values = ctx.saved_tensors
         chain = Chain(*tensors)
         sentences, tokens, tags = chain.emissions.shape

@@ -64,7 +64,7 @@ def negative_log_likelihood(chain: Chain, gold: Tensor | None = None, weights: T
 
 def path_scores(chain: Chain, paths: Tensor) -> Tensor:
     """Returns (B, N) in float64 the scores of N paths (B, N, T) a sentence, their ids in [0, K) in padding too."""
-    return _gains(chain, paths).sum(2)
+    return torch.where(chain.fits[:, None], _gains(chain, paths).sum(2), torch.nan)
 
 
 def messages(chain: Chain) -> Messages:
@@ -249,8 +249,7 @@ def _partition(chain: Chain) -> Tensor:
 
 def _log_partition(chain: Chain, suffix: Tensor, shift: Tensor) -> Tensor:
     partition = torch.logsumexp(chain.start + chain.emissions[:, 0] + suffix, 1).to(shift) + shift
-    valid = (chain.lengths >= 1) & (chain.lengths <= chain.emissions.shape[1])
-    return torch.where(valid, torch.where(partition < FLOOR / 2, -torch.inf, partition), torch.nan)
+    return torch.where(chain.fits, torch.where(partition < FLOOR / 2, -torch.inf, partition), torch.nan)
 
 
 def _gains(chain: Chain, paths: Tensor) -> Tensor:
