@@ -369,7 +369,7 @@ def test_where_the_range_is_left_losses_and_gradients_are_still_those_of_the_por
     weighted: bool, place: Place
 ) -> None:
     chains = two_chains_that_never_meet(place, [30, 2, 25, 1], 60.0)
-    chains.end[:2] = -2000.0  # they may end, but never would: a weight too small to hold
+    chains.end[:2] = -1500.0  # 25 tokens make up for it, a weight too small to hold
     question = "loss of weighted tags" if weighted else "loss"
     reference = chains.on("cpu", torch.float64)
     gold = random_gold(chains) % 2 + 2
@@ -382,6 +382,18 @@ def test_where_the_range_is_left_losses_and_gradients_are_still_those_of_the_por
     for one, other in zip(gradients_of(question, chains, gold, place.kernel), expected, strict=True):
         close(one, other, within=1e-6 if place.dtype == torch.float64 else 1e-2)
     agrees_with_the_recursion(chains, place, log_within=1e-5, within=1e-6 if place.dtype == torch.float64 else 1e-2)
+
+
+@each_place
+@pytest.mark.parametrize("size", [30.0, 1500.0])
+def test_an_emission_may_make_up_for_a_start_or_an_end_that_hardly_may_be(size: float, place: Place) -> None:
+    chains = draw([9, 1, 4], 3, place=place)
+    chains.start[1] -= size
+    chains.emissions[:, 0, 1] += size
+    chains.end[0] -= size
+    chains.emissions[[0, 1, 2], [8, 0, 3], 0] += size
+    tolerance = 1e-8 if place.dtype == torch.float64 else 1e-3
+    agrees_with_the_recursion(chains, place, log_within=1e-6, within=tolerance)
 
 
 @each_place
@@ -453,7 +465,7 @@ def test_threads_share_a_batch_and_change_nothing(question: str, lengths: list[i
 
 def test_threads_find_the_sentences_that_leave_the_range(many_threads: None) -> None:
     chains = two_chains_that_never_meet(COMPILED, [30, 2, 25, 1, 28, 3], 60.0)
-    chains.end[:2] = -2000.0
+    chains.end[:2] = -1500.0
     agrees_with_the_recursion(chains, COMPILED, log_within=1e-9, within=1e-7)
 
 
