@@ -8,7 +8,9 @@ step is the making of the batch, forward, backward, clipping, optimiser and movi
 """
 
 import argparse
+import contextlib
 import json
+import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -67,11 +69,8 @@ def main() -> None:
     tables = build.tables(settings, data.train.sentences)
     with runtime.seeded(settings.training.seed, device), tempfile.TemporaryDirectory() as run:
         bundle = build.fresh(corpora.numbered(settings, data.train), data.train.sentences, tables)
-        steps, crf = measure(settings, bundle, data, Path(run), device, options.steps)
-    rows = [
-        {"part": "step", "seconds": steps / options.steps, "share": 1.0},
-        {"part": "crf", "seconds": crf / options.steps, "share": crf / steps},
-    ]
+        step, crf = measure(settings, bundle, data, Path(run), device, options.steps)
+    rows = [{"part": "step", "seconds": step, "share": 1.0}, {"part": "crf", "seconds": crf, "share": crf / step}]
     for row in rows:
         print("{part:5} {seconds:.5f} s  {share:6.1%}".format(**row))
     if options.json:
@@ -86,25 +85,27 @@ def measure(
     device: torch.device,
     count: int,
 ) -> tuple[float, float]:
-    """Returns the seconds of so many steps, and of the CRF in them."""
-    taken = [0.0, 0.0]
+    """Returns the mean seconds of so many steps, and of the CRF in them."""
+    steps: list[float] = []
+    crf: list[float] = []
+    before = [0.0, 0.0]
 
     def listen(event: object) -> None:
-        if isinstance(event, StepEnd) and loop.progress.steps == WARM_UP:
-            taken[:] = loop.progress.tally.seconds, clock.seconds
-        if isinstance(event, StepEnd) and loop.progress.steps == WARM_UP + count:
-            raise Enough
+        if isinstance(event, StepEnd):
+            now = [loop.progress.tally.seconds, clock.seconds]
+            crf.append(now[1] - before[1])
+            # The tally begins anew with each epoch.
+            steps.append(now[0] - (before[0] if event.step > 1 else 0.0) - crf[-1])
+            before[:] = now
+            if len(steps) == WARM_UP + count:
+                raise Enough
 
     loop = Loop(settings, bundle, data, run, device, listen)
     clock = Clock(loop)
     loop.network.head.loss = clock
-    try:
-        with runtime.StopRequest() as stop:
-            loop.run(stop)
-    except Enough:
-        pass
-    crf = clock.seconds - taken[1]
-    return loop.progress.tally.seconds - taken[0] - crf, crf
+    with contextlib.suppress(Enough), runtime.StopRequest() as stop:
+        loop.run(stop)
+    return statistics.fmean(steps[WARM_UP:]), statistics.fmean(crf[WARM_UP:])
 
 
 if __name__ == "__main__":

@@ -132,11 +132,7 @@ class Loop:
         """Makes one step; returns the loss and the gradient's norm, None for the loss of a step that was skipped."""
         self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
-        try:
-            loss = self._loss(self.encoded.batch(positions).to(self.device))
-        except ValueError as fault:  # no path has a finite score: the network's outputs overflowed
-            self._not_finite(positions, math.inf, math.nan, f" ({fault})")
-            return None, 0.0
+        loss = self._loss(self.encoded.batch(positions).to(self.device))
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimizer)
         norm = optimisation.clip(self.network.parameters(), self.settings)
@@ -164,9 +160,14 @@ class Loop:
         with torch.autocast(self.device.type, torch.float16, enabled=self.mixed):
             emissions = self.network(*batch.inputs)
         assert batch.gold is not None
-        return self.network.loss(emissions, batch.gold, batch.lengths)
+        try:
+            return self.network.loss(emissions, batch.gold, batch.lengths)
+        except ValueError:
+            if emissions.isfinite().all():
+                raise
+            return torch.tensor(math.nan, requires_grad=True)  # no path is left where they overflowed
 
-    def _not_finite(self, positions: list[int], loss: float, norm: float, why: str = "") -> None:
+    def _not_finite(self, positions: list[int], loss: float, norm: float) -> None:
         if self.mixed and math.isfinite(loss):  # the scale was too large for float16; the scaler lowers it
             self.progress.tally.skipped += 1
             self.scaler.step(self.optimizer)
@@ -175,8 +176,8 @@ class Loop:
         lines = ", ".join(str(self.data.train.sentences[position].line) for position in positions[:10])
         more = ", …" if len(positions) > 10 else ""
         what = (
-            f"epoch {self.progress.epoch + 1}, step {self.progress.step + 1}: loss {loss} and gradient norm {norm}"
-            f"{why} on the sentences at lines {lines}{more} of {self.data.train.name}"
+            f"epoch {self.progress.epoch + 1}, step {self.progress.step + 1}: loss {loss} and gradient norm {norm} "
+            f"on the sentences at lines {lines}{more} of {self.data.train.name}"
         )
         if self.settings.not_finite == "stop":
             raise TrainingError(f"{what}; try a lower rate, or training.not_finite=skip")

@@ -296,7 +296,9 @@ def test_a_span_that_is_empty_or_leaves_its_sentence_is_refused(span: tuple[int,
     chains = draw([3, 1], 2)
     anything = torch.ones(2, 2, dtype=torch.bool)
     spans = torch.tensor([(0, 0, 3, 0), span])
-    with pytest.raises(ValueError, match=re.escape(f"span 1 is empty or leaves its sentence: {list(span)}")):
+    with pytest.raises(
+        ValueError, match=re.escape(f"span 1 is empty, leaves its sentence or has no type: {list(span)}")
+    ):
         span_probabilities(*chains, spans, anything, anything)
 
 
@@ -422,6 +424,42 @@ def test_gold_on_what_is_forbidden_is_told(
 
 
 @each_place
+@pytest.mark.parametrize("size", [2, 8])
+def test_weights_of_more_or_fewer_tags_are_refused(size: int, place: Place) -> None:
+    chains = draw([3, 2], 3, place=place)
+    with pytest.raises(ValueError, match=rf"weights must be \(3,\), got \({size},\)"):
+        negative_log_likelihood(*chains, any_gold(chains), weights=torch.ones(size), kernel=place.kernel)
+
+
+@each_place
+def test_a_score_that_is_no_number_makes_that_of_the_best_path_none(place: Place) -> None:
+    chains = draw([4, 4], 3, place=place)
+    chains.emissions[1, 0, 2] = math.nan
+    assert best_path(*chains, kernel=place.kernel)[1].isnan().tolist() == [False, True]
+
+
+def test_a_path_over_what_is_no_tag_is_told() -> None:
+    chains = draw([3, 2], 3)
+    with pytest.raises(ValueError, match=r"sentence 1, token 1: 3 is no id in \[0, 3\)"):
+        path_score(*chains, torch.tensor([[0, 1, 2], [0, 3, 9]]))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "fault"),
+    [
+        (lambda scores, gold: negative_log_likelihood(*scores, gold, reduction="mean"), "sentence, token or none, got"),
+        (lambda scores, gold: log_partition(*scores, kernel="cuda"), "portable, compiled or triton, got 'cuda'"),
+        (lambda scores, gold: best_paths(*scores, count=0), "count must be at least 1, got 0"),
+        (lambda scores, gold: negative_log_likelihood(*scores, gold.float()), "ids or booleans, got torch.float32"),
+    ],
+)
+def test_an_argument_that_is_none_of_the_choices_is_told(wrong: Callable[..., None], fault: str) -> None:
+    chains = draw([3, 2], 3)
+    with pytest.raises(ValueError, match=fault):
+        wrong(chains, any_gold(chains))
+
+
+@each_place
 @pytest.mark.parametrize("tag", [3, -1, 10**6, -101])
 def test_a_gold_tag_that_is_no_id_is_told(tag: int, place: Place) -> None:
     chains = draw([1, 4], 3, place=place)
@@ -471,7 +509,7 @@ def test_weights_beside_gold_that_leaves_a_choice_are_refused(sets: bool, place:
 @pytest.mark.parametrize(
     ("field", "shape", "fault"),
     [
-        ("emissions", (2, 3), r"emissions must be \(B, T, K\) with a token and a tag, got \(2, 3\)"),
+        ("emissions", (2, 3), r"emissions must be \(B, T, K\) and hold a number, got \(2, 3\)"),
         ("emissions", (2, 0, 4), r"emissions must be .*, got \(2, 0, 4\)"),
         ("emissions", (2, 3, 0), r"emissions must be .*, got \(2, 3, 0\)"),
         ("emissions", (2, 3, 5), r"transitions must be \(5, 5\) beside emissions \(2, 3, 5\), got \(4, 4\)"),
@@ -508,9 +546,10 @@ def test_gold_of_another_shape_is_refused(gold: Tensor, fault: str) -> None:
 @each_place
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("gold_is", ["tags", "partial", "sets"])
-def test_a_loss_of_nan_is_told_by_no_error(gold_is: str, weighted: bool, place: Place) -> None:
+@pytest.mark.parametrize("tags", [slice(1, 2), slice(None)])
+def test_a_loss_of_nan_is_told_by_no_error(tags: slice, gold_is: str, weighted: bool, place: Place) -> None:
     chains = draw([2, 4, 3], 3, place=place)
-    chains.emissions[1, 2, 1] = NAN
+    chains.emissions[1, 2, tags] = NAN
     gold = any_gold(chains)
     if gold_is == "partial":
         gold[0, 0] = UNKNOWN
@@ -606,8 +645,11 @@ def test_the_emissions_tell_the_dtype_of_the_answer(question: str) -> None:
 
 @each_place
 @each_question
-def test_autocast_changes_nothing(question: str, place: Place) -> None:
+@pytest.mark.parametrize("far", [False, True])
+def test_autocast_changes_nothing(question: str, far: bool, place: Place) -> None:
     chains = draw([5, 1, 3], 3, seed=4, place=place).on(place.device, torch.float32)
+    if far:  # for sums of exponentials
+        chains.transitions[1, 0] = -30.0
     gold = any_gold(chains)
     expected = QUESTIONS[question](chains, gold, place.kernel)
     with torch.autocast(place.device, dtype=torch.bfloat16):

@@ -17,6 +17,7 @@ from torch import Tensor
 from torchcrf import CRF
 
 from tagger.nn.crf import choosing
+from tagger.nn.crf.chain import Chain
 from tagger.nn.crf.functions import (
     best_path,
     best_paths,
@@ -397,6 +398,13 @@ def test_an_emission_may_make_up_for_a_start_or_an_end_that_hardly_may_be(size: 
 
 
 @each_place
+def test_sentences_of_one_token_need_no_transition(place: Place) -> None:
+    chains = draw([1, 1], 3, place=place)
+    chains.transitions[:] = -INF
+    agrees_with_the_recursion(chains, place, log_within=1e-6, within=1e-6)
+
+
+@each_place
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_sentence_of_five_thousand_tokens_loses_no_digits(dtype: torch.dtype, place: Place) -> None:
     if dtype not in place.dtypes:
@@ -508,6 +516,27 @@ def test_a_fork_may_ask_what_its_parent_asked() -> None:
         print("the child ended with", status, torch.equal(log_partition(*scores, kernel="compiled"), before))
     """
     assert "the child ended with 0 True" in run_script(script)
+
+
+def test_what_was_asked_in_inference_mode_first_can_be_trained_after() -> None:
+    script = """
+        import torch
+        from tagger.nn.crf.functions import best_path, log_partition, negative_log_likelihood
+        scores = torch.rand(2, 3, 4), torch.rand(4, 4), torch.rand(4), torch.rand(4), torch.tensor([3, 2])
+        with torch.inference_mode():
+            best_path(*scores), log_partition(*scores)
+        scores[0].requires_grad_()
+        negative_log_likelihood(*scores, torch.tensor([[0, 1, -100], [2, 2, 0]])).backward()
+        print("trained", scores[0].grad.isfinite().all().item())
+    """
+    assert "trained True" in run_script(script)
+
+
+def test_two_sentences_are_shared_between_two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "WORTH_A_THREAD", 0)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    chains = Chain(*draw([5, 5], 3))
+    assert compiled._share(chains, 1, lambda begin, stop: (begin, stop)) == [(0, 1), (1, 2)]
 
 
 def test_compilation_is_announced_once_and_kept(tmp_path: Path) -> None:

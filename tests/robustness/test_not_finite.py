@@ -27,7 +27,9 @@ def poisoned(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
             return value
         if request.param == "scores":
             assert batch.gold is not None
-            return self.network.loss(torch.full((*batch.gold.shape, 9), -torch.inf), batch.gold, batch.lengths)
+            with monkeypatch.context() as patch:
+                patch.setattr(self.network, "forward", lambda *_: torch.full((*batch.gold.shape, 9), -torch.inf))
+                return honest(self, batch)
         if request.param == "loss":
             return value * float("nan")
         value.register_hook(lambda gradient: gradient * float("inf"))

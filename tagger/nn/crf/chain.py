@@ -36,8 +36,8 @@ class Chain(NamedTuple):
         Raises:
             ValueError: the shapes do not agree.
         """
-        if emissions.dim() != 3 or not emissions.shape[1] or not emissions.shape[2]:
-            raise ValueError(f"emissions must be (B, T, K) with a token and a tag, got {tuple(emissions.shape)}")
+        if emissions.dim() != 3 or not emissions.numel():
+            raise ValueError(f"emissions must be (B, T, K) and hold a number, got {tuple(emissions.shape)}")
         sentences, _, tags = emissions.shape
         expected = {
             "transitions": (transitions, (tags, tags)),
@@ -67,7 +67,7 @@ class Chain(NamedTuple):
 
     @property
     def fits(self) -> Tensor:
-        """(B,) which lengths can be."""
+        """(B,) which lengths are in [1, T]."""
         return (self.lengths >= 1) & (self.lengths <= self.emissions.shape[1])
 
     @property

@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from tagger.choices import Kernel
+from tagger.choices import Kernel, listed, options
 from tagger.nn.crf.chain import Chain
 from tagger.nn.crf.kernels import portable
 from tagger.nn.crf.kernels.portable import Messages
@@ -38,6 +38,8 @@ def kernel(chain: Chain, name: Kernel | None = None) -> Engine:
     Raises:
         ValueError: the kernel named cannot be loaded here, or does not work on such a chain.
     """
+    if name is not None and name not in options(Kernel):
+        raise ValueError(f"kernel must be {listed(options(Kernel))}, got {name!r}")
     if name is None:
         return _triton(chain) or _compiled(chain) or portable
     found = {"portable": lambda chain: portable, "compiled": _compiled, "triton": _triton}[name](chain)
@@ -59,7 +61,10 @@ def _triton(chain: Chain) -> Engine | None:
 @functools.cache
 def _load(module: str) -> Engine | None:
     try:
-        return importlib.import_module(f"tagger.nn.crf.kernels.{module}")
-    except Exception as error:
+        engine: Engine = importlib.import_module(f"tagger.nn.crf.kernels.{module}")
+        zeros = torch.zeros(1, 1, 1, device="cuda" if module == "cuda" else "cpu")
+        engine.best_path(Chain(zeros, zeros[0], zeros[0, 0], zeros[0, 0], torch.ones_like(zeros[0, 0]).long()))
+        return engine
+    except Exception as error:  # of compilers and drivers, of any kind
         log.warning("a slower CRF is used, since the %s one cannot be loaded here: %s", module, error)
         return None

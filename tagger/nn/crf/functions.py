@@ -16,7 +16,7 @@ import math
 import torch
 from torch import Tensor
 
-from tagger.choices import Kernel, Reduction
+from tagger.choices import Kernel, Reduction, listed, options
 from tagger.nn.crf import choosing
 from tagger.nn.crf.chain import UNKNOWN, Chain, refuse_faults
 from tagger.nn.crf.kernels import portable
@@ -38,7 +38,13 @@ def path_score(
 ) -> Tensor:
     """Returns (B,) the score of one path (B, T) for each sentence; its padding may hold anything."""
     chain = Chain.of(emissions, transitions, start, end, lengths)
+    if path.shape != chain.emissions.shape[:2]:
+        raise ValueError(f"path must be {tuple(chain.emissions.shape[:2])}, got {tuple(path.shape)}")
     path = torch.where(chain.inside, path, 0)
+    wrong = ((path < 0) | (path >= len(start))).nonzero()
+    if len(wrong):
+        sentence, token = wrong[0].tolist()
+        raise ValueError(f"sentence {sentence}, token {token}: {path[sentence, token]} is no id in [0, {len(start)})")
     return _finite(portable.path_scores(chain, path[:, None])[:, 0], chain).to(chain.emissions)
 
 
@@ -76,25 +82,35 @@ def negative_log_likelihood(
     """
     chain = Chain.of(emissions, transitions, start, end, lengths)
     engine = choosing.kernel(chain, kernel)
+    if reduction not in options(Reduction):
+        raise ValueError(f"reduction must be {listed(options(Reduction))}, got {reduction!r}")
+    if weights is not None and weights.shape != start.shape:
+        raise ValueError(f"weights must be {tuple(start.shape)}, got {tuple(weights.shape)}")
+    ids = None
     if gold.dtype != torch.bool:
+        if gold.is_floating_point():
+            raise ValueError(f"gold must be ids or booleans, got {gold.dtype}")
         if gold.shape != chain.emissions.shape[:2]:
             raise ValueError(f"gold must be {tuple(chain.emissions.shape[:2])}, got {tuple(gold.shape)}")
         values = engine.negative_log_likelihood(chain, gold.long(), weights)
         loss = reduced(values, chain.lengths, reduction, chain.emissions.dtype)
         if _all_finite(loss):
             return loss
-        refuse_faults(chain, gold)
         if not (chain.inside & (gold == UNKNOWN)).any():
+            refuse_faults(chain, gold)
             return loss
-        ids = torch.arange(len(chain.start), device=gold.device)
-        gold = (gold[:, :, None] == ids) | (gold[:, :, None] == UNKNOWN)
+        ids, every = gold, torch.arange(len(start), device=gold.device)
+        gold = (gold[:, :, None] == every) | (gold[:, :, None] == UNKNOWN)
     elif gold.shape != chain.emissions.shape:
         raise ValueError(f"gold must be {tuple(chain.emissions.shape)}, got {tuple(gold.shape)}")
     if weights is not None:
+        refuse_faults(chain, ids)
         raise ValueError("tags have weights only where gold leaves no choice")
     agreeing = chain._replace(emissions=chain.emissions.masked_fill(~gold, -torch.inf))
-    whole = _finite(engine.negative_log_likelihood(chain), chain)
-    values = whole - _finite(engine.negative_log_likelihood(agreeing), agreeing)
+    values = engine.negative_log_likelihood(chain) - engine.negative_log_likelihood(agreeing)
+    if not _all_finite(values):
+        refuse_faults(chain, ids)
+        refuse_faults(agreeing)
     return reduced(values, chain.lengths, reduction, chain.emissions.dtype)
 
 
@@ -115,8 +131,11 @@ def best_paths(
 ) -> tuple[Tensor, Tensor]:
     """Returns the N best paths (B, N, T), best first, 0 in padding, and their scores (B, N).
 
-    A sentence with fewer paths has scores of −inf after them. There is no gradient.
+    They are ranked in the precision of the scores; those that differ by less may come in any order. A sentence with
+    fewer paths has scores of −inf after them. There is no gradient.
     """
+    if count < 1:
+        raise ValueError(f"count must be at least 1, got {count}")
     chain = _detached(emissions, transitions, start, end, lengths)
     _, tokens, tags = chain.emissions.shape
     # By tag and rank (B, K, N): the best scores of all paths to here that end in a tag.
@@ -206,15 +225,20 @@ def span_probabilities(
         kernel: which to use.
 
     Raises:
-        ValueError: a span is empty or leaves its sentence.
+        ValueError: a span is empty, leaves its sentence or has no type.
     """
     chain = Chain.of(emissions, transitions, start, end, lengths)
     messages = _messages(chain, kernel)
-    sentence, first, stop, _ = spans.unbind(1)
-    wrong = (sentence < 0) | (sentence >= len(lengths)) | (first < 0) | (stop <= first)
+    if spans.dim() != 2 or spans.shape[1] != 4 or members.shape[1:] != start.shape or joins.shape != transitions.shape:
+        given = ", ".join(str(tuple(tensor.shape)) for tensor in (spans, members, joins))
+        raise ValueError(f"spans, members and joins must be (N, 4), (types, {len(start)}) and (K, K), got {given}")
+    sentence, first, stop, kind = spans.unbind(1)
+    wrong = (kind < 0) | (kind >= len(members))
+    wrong |= (sentence < 0) | (sentence >= len(lengths)) | (first < 0) | (stop <= first)
     wrong |= stop > chain.lengths[sentence.clamp(0, len(lengths) - 1)]
     if wrong.any():
-        raise ValueError(f"span {int(wrong.nonzero()[0])} is empty or leaves its sentence: {spans[wrong][0].tolist()}")
+        number = int(wrong.nonzero()[0])
+        raise ValueError(f"span {number} is empty, leaves its sentence or has no type: {spans[number].tolist()}")
     size = max(1, AT_ONCE // len(start) ** 2)
     with torch.autocast(emissions.device.type, enabled=False):
         parts = [_span_probabilities(chain, messages, part, members, joins) for part in torch.split(spans, size)]

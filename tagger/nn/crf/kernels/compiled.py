@@ -3,7 +3,6 @@
 Shapes in this module: B sentences, T tokens in the longest one, K tags.
 """
 
-import functools
 import logging
 import os
 from collections.abc import Callable, Iterable
@@ -25,10 +24,6 @@ log = logging.getLogger(__name__)
 WORTH_A_THREAD = 5_000_000  # of what takes a nanosecond; less is not, beside the threads of torch that still spin
 
 
-_NO_GOLD = torch.empty(0, 0, dtype=torch.long)
-_ones = functools.cache(functools.partial(torch.ones, dtype=torch.float64))
-
-
 class _Announcement(event.Listener):  # type: ignore[misc]
     """Says once a process that kernels are being compiled: it takes seconds, in which nothing else is seen."""
 
@@ -37,7 +32,7 @@ class _Announcement(event.Listener):  # type: ignore[misc]
     def on_start(self, event: event.Event) -> None:
         if not self.said and event.data["dispatcher"].py_func.__module__ == loops.__name__:
             self.said = True
-            log.info("compiling the CRF for this processor: once, some seconds")
+            log.warning("compiling the CRF for this processor: once, some seconds")
 
     def on_end(self, event: event.Event) -> None:
         pass
@@ -47,9 +42,7 @@ event.register("numba:compile", _Announcement())
 
 
 def negative_log_likelihood(chain: Chain, gold: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
-    """Returns what the portable kernel does; its gradient cannot be differentiated again."""
-    gold = _NO_GOLD if gold is None else gold.contiguous()
-    weights = _ones(len(chain.start)) if weights is None else weights.double().contiguous()
+    """Returns what the portable kernel does; its gradient has none itself, and is 0 where the value is not finite."""
     values: Tensor = _NegativeLogLikelihood.apply(*chain, gold, weights)  # type: ignore[no-untyped-call]
     return values
 
@@ -74,12 +67,12 @@ class _NegativeLogLikelihood(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *tensors: Tensor) -> Tensor:
         chain, gold, weights = Chain(*tensors[:5]), tensors[5], tensors[6]
+        arrays = (*_arrays(chain), *_gold_arrays(chain, gold, weights))
         if any(ctx.needs_input_grad):
-            values, ctx.lost, *ctx.gradients = _gradients(chain, gold, weights, np.ones(len(chain.lengths)))
+            values, ctx.lost, *ctx.gradients = _gradients(chain, arrays, np.ones(len(chain.lengths)))
             ctx.save_for_backward(*tensors)
         else:
             values, outcomes = np.empty(len(chain.lengths)), np.empty(len(chain.lengths), np.uint8)
-            arrays = (*_arrays(chain), gold.numpy(), weights.numpy())
             lost = _share(chain, 1, lambda begin, stop: loops.likelihood(*arrays, begin, stop, values, outcomes))
             ctx.lost = _lost(lost, outcomes)
         found = torch.from_numpy(values)
@@ -95,7 +88,9 @@ class _NegativeLogLikelihood(torch.autograd.Function):
             by_emission, by_parameter = (gradient * shares[0].item() for gradient in ctx.gradients)
         else:
             *tensors, gold, weights = ctx.saved_tensors
-            *_, by_emission, by_parameter = _gradients(Chain(*tensors), gold, weights, shares.numpy())
+            chain = Chain(*tensors)
+            arrays = (*_arrays(chain), *_gold_arrays(chain, gold, weights))
+            *_, by_emission, by_parameter = _gradients(chain, arrays, shares.numpy())
         found = [by_emission, by_parameter[:-2], by_parameter[-2], by_parameter[-1]]
         if ctx.lost is not None:
             *tensors, gold, weights = ctx.saved_tensors
@@ -108,6 +103,8 @@ class _NegativeLogLikelihood(torch.autograd.Function):
 
 
 class _Messages(torch.autograd.Function):
+    """Only so that the way back ends in an error, not in silence."""
+
     @staticmethod
     def forward(ctx: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
         chain = Chain(*tensors)
@@ -127,9 +124,8 @@ class _Messages(torch.autograd.Function):
         raise RuntimeError("the compiled CRF kernel has no gradient of marginals; ask for kernel='portable'")
 
 
-def _gradients(chain: Chain, gold: Tensor, weights: Tensor, shares: Any) -> tuple[Any, Tensor | None, Tensor, Tensor]:
+def _gradients(chain: Chain, arrays: tuple[Any, ...], shares: Any) -> tuple[Any, Tensor | None, Tensor, Tensor]:
     """Returns the values (B,), the sentences lost, and the gradients (B, T, K) and, of the parameters, (K + 2, K)."""
-    arrays = (*_arrays(chain), gold.numpy(), weights.numpy())
     sentences, _, tags = chain.emissions.shape
     values, outcomes = np.empty(sentences), np.empty(sentences, np.uint8)
     by_emission = np.empty(chain.emissions.shape, arrays[0].dtype)
@@ -148,6 +144,12 @@ def _lost(counts: Iterable[int], outcomes: Any) -> Tensor | None:
     return torch.from_numpy((outcomes == loops.LOST).nonzero()[0]) if any(counts) else None
 
 
+def _gold_arrays(chain: Chain, gold: Tensor | None, weights: Tensor | None) -> tuple[Any, Any]:
+    """Returns the gold tags (B, T), with no row if there are none, and their weights (K,)."""
+    ids = np.empty((0, 0), np.int64) if gold is None else gold.contiguous().numpy()
+    return ids, np.ones(len(chain.start)) if weights is None else weights.detach().double().contiguous().numpy()
+
+
 def _arrays(chain: Chain) -> list[Any]:
     return [tensor.detach().contiguous().numpy() for tensor in chain]
 
@@ -157,7 +159,7 @@ def _rows(
 ) -> tuple[Chain, Tensor | None, Tensor | None]:
     """Returns some sentences of a batch, and their gold tags if there are any."""
     chain = chain._replace(emissions=chain.emissions[rows], lengths=chain.lengths[rows])
-    return chain, gold[rows] if gold is not None and len(gold) else None, weights
+    return chain, None if gold is None else gold[rows], weights
 
 
 def _share(chain: Chain, sweeps: int, work: Callable[[int, int], Part]) -> list[Part]:
@@ -172,7 +174,7 @@ def _share(chain: Chain, sweeps: int, work: Callable[[int, int], Part]) -> list[
     if threads == 1 or cost < WORTH_A_THREAD:
         return [work(0, sentences)]
     done = np.cumsum(chain.lengths.numpy())
-    stops = np.searchsorted(done, np.linspace(0, done[-1], threads + 1)[1:-1]).tolist()
+    stops = (np.searchsorted(done, np.linspace(0, done[-1], threads + 1)[1:-1]) + 1).clip(max=sentences).tolist()
     cuts = [0, *stops, sentences]
     others = [_pool().submit(work, begin, stop) for begin, stop in pairwise(cuts[1:])]
     return [work(0, cuts[1]), *(other.result() for other in others)]

@@ -3,10 +3,9 @@
 Shapes in this module: B sentences, T tokens in the longest one, K tags, P ≥ K.
 
 The sums run over exponentials in float64, from the last token to the first, scaled wherever they leave the middle of
-their range. Their range, e to
-the ±700, is room for the scores of any model that was trained. Where it is not enough, the number that would be lost
-is noticed, and the sentence is reported as lost instead of computed wrongly. Each entry takes the sentences from
-`begin` to `stop`, so that threads can share a batch, and holds no lock on the interpreter.
+their range. It goes to e^±700, room for the scores of any model that was trained. Where that is not enough, the number
+that would be lost is noticed, and the sentence is reported as lost instead of computed wrongly. Each entry takes the
+sentences from `begin` to `stop`, so that threads can share a batch, and holds no lock on the interpreter.
 
 Rows are P numbers wide, the tags filled up with zeros to a multiple of 4, and products take four rows at a time: a loop
 over 17 numbers costs as much to enter as to run.
@@ -137,7 +136,7 @@ def _highest(scores: Array) -> float:
     """Returns the highest score, or NaN if there is one."""
     highest = -np.inf
     for score in scores:
-        if not score <= highest:
+        if score > highest or score != score:
             highest = np.float64(score)
     return highest
 
@@ -464,6 +463,15 @@ def _best_ways(scores: Array, top: float, transitions: Array, best: Array, other
 
 
 @_compiled
+def _broken(row: Array) -> bool:
+    """Returns whether a number of a row is none."""
+    total = 0
+    for k in range(len(row)):
+        total += row[k] != row[k]
+    return total > 0
+
+
+@_compiled
 def best_path(
     emissions: Array,
     transitions: Array,
@@ -492,6 +500,9 @@ def best_path(
         values[sentence] = np.nan
         if not 1 <= length <= tokens:
             continue
+        broken = False
+        for token in range(length):
+            broken = broken or _broken(emissions[sentence, token])
         for k in range(tags):
             scores[0, k] = start[k] + emissions[sentence, 0, k]
         for token in range(1, length):
@@ -517,4 +528,4 @@ def best_path(
             value += transitions[came, tag]
             tag = came
         paths[sentence, 0] = tag
-        values[sentence] = value + start[tag] + emissions[sentence, 0, tag]
+        values[sentence] = np.nan if broken else value + start[tag] + emissions[sentence, 0, tag]

@@ -97,7 +97,8 @@ def best_path(chain: Chain) -> tuple[Tensor, Tensor]:
     for pointer in reversed(pointers):
         path.append(pointer.gather(1, path[-1][:, None])[:, 0])
     found = torch.stack(path[::-1], 1).masked_fill(~inside, 0)
-    return found, path_scores(chain, found[:, None])[:, 0]
+    broken = (emissions.isnan().any(2) & inside).any(1)
+    return found, path_scores(chain, found[:, None])[:, 0].masked_fill(broken, torch.nan)
 
 
 def floored(chain: Chain) -> Chain:
