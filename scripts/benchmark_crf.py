@@ -168,7 +168,7 @@ def status(key: str) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="file for the rows")
-    parser.add_argument("--rounds", type=int, default=50, help="how often each side is timed")
+    parser.add_argument("--rounds", type=int, default=10, help="how often each side is timed")
     parser.add_argument("--peak", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.peak:
