@@ -5,7 +5,8 @@ Shapes in this module: B sentences, T tokens in the longest one, K tags.
 Every function begins with the scores of B sentences: `emissions` (B, T, K), of each tag at each token; `transitions`
 (K, K), from row to column; `start` and `end` (K,), of the first and the last tag; `lengths` (B,) tokens, each in
 [1, T]. The score of a path is their sum along it, its probability is proportional to exp(score). Padding may hold
-anything. A score of −inf forbids; others must lie within ±1e25. Scores are in nats; what is computed is float32, or float64 if the emissions are.
+anything. A score of −inf forbids; others must lie within ±1e25. Scores are in nats; what is computed is float32, or
+float64 if the emissions are.
 
 `kernel` is `portable`, `compiled` (CPU) or `triton` (CUDA); left out, the fastest that can do it is taken. All raise
 ValueError, naming sentence and token, where no path has a finite score. What is not a number stays so.
@@ -72,8 +73,8 @@ def negative_log_likelihood(
         lengths: (B,).
         gold: (B, T) tag ids, −100 for any tag; or (B, T, K) booleans, the tags that a token may have. Padding may hold
             anything.
-        weights: (K,) constants, by gold tag, of the log-probability of a tag given the one before it, of which that of the path
-            is the sum; gold must leave no choice.
+        weights: (K,) constants, by gold tag, of the log-probability of a tag given the one before it, of which that of
+            the path is the sum; gold must leave no choice.
         reduction: the mean per sentence, the mean per token, or `none`: (B,) by sentence.
         kernel: which to use.
 
