@@ -47,8 +47,8 @@ class Chain(NamedTuple):
         }
         for name, (tensor, shape) in expected.items():
             if tensor.shape != shape:
-                raise ValueError(f"{name} must be {shape} beside emissions {tuple(emissions.shape)}, "
-                                 f"got {tuple(tensor.shape)}")  # fmt: skip
+                beside, got = tuple(emissions.shape), tuple(tensor.shape)
+                raise ValueError(f"{name} must be {shape} beside emissions {beside}, got {got}")
         dtype = torch.float64 if emissions.dtype == torch.float64 else torch.float32
         given = cls(emissions, transitions, start, end, lengths.long())
         if all(tensor.dtype == dtype for tensor in given[:4]):

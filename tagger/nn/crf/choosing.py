@@ -53,7 +53,7 @@ def _compiled(chain: Chain) -> Engine | None:
 
 
 def _triton(chain: Chain) -> Engine | None:
-    if chain.emissions.dtype != torch.float32 or chain.emissions.shape[2] > 128 or not chain.emissions.numel():
+    if chain.emissions.dtype != torch.float32 or chain.emissions.shape[2] > 128:
         return None
     return _load("cuda") if chain.emissions.device.type == "cuda" else None
 

@@ -39,8 +39,7 @@ def path_score(
 ) -> Tensor:
     """Returns (B,) the score of one path (B, T) for each sentence; its padding may hold anything."""
     chain = Chain.of(emissions, transitions, start, end, lengths)
-    if path.shape != chain.emissions.shape[:2]:
-        raise ValueError(f"path must be {tuple(chain.emissions.shape[:2])}, got {tuple(path.shape)}")
+    _expect_shape("path", path, chain.emissions.shape[:2])
     path = torch.where(chain.inside, path, 0)
     wrong = ((path < 0) | (path >= len(start))).nonzero()
     if len(wrong):
@@ -85,14 +84,13 @@ def negative_log_likelihood(
     engine = choosing.kernel(chain, kernel)
     if reduction not in options(Reduction):
         raise ValueError(f"reduction must be {listed(options(Reduction))}, got {reduction!r}")
-    if weights is not None and weights.shape != start.shape:
-        raise ValueError(f"weights must be {tuple(start.shape)}, got {tuple(weights.shape)}")
+    if weights is not None:
+        _expect_shape("weights", weights, start.shape)
     ids = None
     if gold.dtype != torch.bool:
         if gold.is_floating_point():
             raise ValueError(f"gold must be ids or booleans, got {gold.dtype}")
-        if gold.shape != chain.emissions.shape[:2]:
-            raise ValueError(f"gold must be {tuple(chain.emissions.shape[:2])}, got {tuple(gold.shape)}")
+        _expect_shape("gold", gold, chain.emissions.shape[:2])
         values = engine.negative_log_likelihood(chain, gold.long(), weights)
         loss = reduced(values, chain.lengths, reduction, chain.emissions.dtype)
         if _all_finite(loss):
@@ -102,8 +100,8 @@ def negative_log_likelihood(
             return loss
         ids, every = gold, torch.arange(len(start), device=gold.device)
         gold = (gold[:, :, None] == every) | (gold[:, :, None] == UNKNOWN)
-    elif gold.shape != chain.emissions.shape:
-        raise ValueError(f"gold must be {tuple(chain.emissions.shape)}, got {tuple(gold.shape)}")
+    else:
+        _expect_shape("gold", gold, chain.emissions.shape)
     if weights is not None:
         refuse_faults(chain, ids)
         raise ValueError("tags have weights only where gold leaves no choice")
@@ -240,10 +238,14 @@ def span_probabilities(
     if wrong.any():
         number = int(wrong.nonzero()[0])
         raise ValueError(f"span {number} is empty, leaves its sentence or has no type: {spans[number].tolist()}")
-    size = max(1, AT_ONCE // len(start) ** 2)
+    if not len(spans):
+        return chain.emissions.new_zeros(0)
+    after, longest = _after(chain, messages), int((stop - first).max())
+    parts = torch.split(spans, max(1, AT_ONCE // len(start) ** 2))
     with torch.autocast(emissions.device.type, enabled=False):
-        parts = [_span_probabilities(chain, messages, part, members, joins) for part in torch.split(spans, size)]
-    return torch.cat(parts)
+        return torch.cat(
+            [_span_probabilities(chain, messages.marginals, after, part, members, joins, longest) for part in parts]
+        )
 
 
 def sample(
@@ -278,15 +280,15 @@ def reduced(values: Tensor, lengths: Tensor, reduction: Reduction, dtype: torch.
     return values.sum(dtype=dtype) / lengths.sum() if reduction == "token" else values.to(dtype)
 
 
-def _span_probabilities(chain: Chain, messages: Messages, spans: Tensor, members: Tensor, joins: Tensor) -> Tensor:
+def _span_probabilities(
+    chain: Chain, marginals: Tensor, after: Tensor, spans: Tensor, members: Tensor, joins: Tensor, longest: int
+) -> Tensor:
     sentence, first, stop, kind = spans.unbind(1)
-    after = _after(chain, messages)
-    longest = int((stop - first).max()) if len(spans) else 0
 
     def follows(token: Tensor) -> Tensor:  # (N, K, K) the probability of the tag at a token given the one before
         return _next_tag(chain, after[sentence, token.clamp_max(after.shape[1] - 1)][:, None]).exp()
 
-    before = messages.marginals[sentence, (first - 1).clamp_min(0)]
+    before = marginals[sentence, (first - 1).clamp_min(0)]
     entered = (before[:, None] @ follows(first).masked_fill(joins, 0.0))[:, 0]
     held = torch.where((first == 0)[:, None], before, entered) * members[kind]  # (N, K) by the tag of the last token
     for step in range(1, longest):
@@ -313,6 +315,11 @@ def _messages(chain: Chain, kernel: Kernel | None) -> Messages:
     messages = choosing.kernel(chain, kernel).messages(chain)
     _finite(messages.log_partition, chain)
     return messages
+
+
+def _expect_shape(name: str, tensor: Tensor, shape: torch.Size) -> None:
+    if tensor.shape != shape:
+        raise ValueError(f"{name} must be {tuple(shape)}, got {tuple(tensor.shape)}")
 
 
 def _detached(*scores: Tensor) -> Chain:

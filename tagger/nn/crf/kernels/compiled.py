@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tagger.nn.crf.chain import Chain
 from tagger.nn.crf.kernels import loops, portable
-from tagger.nn.crf.kernels.portable import Messages
+from tagger.nn.crf.kernels.portable import Messages, no_gradient
 
 Part = TypeVar("Part")
 log = logging.getLogger(__name__)
@@ -67,12 +67,12 @@ class _NegativeLogLikelihood(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *tensors: Tensor) -> Tensor:
         chain, gold, weights = Chain(*tensors[:5]), tensors[5], tensors[6]
-        arrays = (*_arrays(chain), *_gold_arrays(chain, gold, weights))
+        arrays = _arrays_with_gold(chain, gold, weights)
         if any(ctx.needs_input_grad):
             values, ctx.lost, *ctx.gradients = _gradients(chain, arrays, np.ones(len(chain.lengths)))
             ctx.save_for_backward(*tensors)
         else:
-            values, outcomes = np.empty(len(chain.lengths)), np.empty(len(chain.lengths), np.uint8)
+            values, outcomes = _empty(chain)
             lost = _share(chain, 1, lambda begin, stop: loops.likelihood(*arrays, begin, stop, values, outcomes))
             ctx.lost = _lost(lost, outcomes)
         found = torch.from_numpy(values)
@@ -83,19 +83,18 @@ class _NegativeLogLikelihood(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, shares: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():  # create_graph: what follows would count as constant
-            raise RuntimeError("the compiled CRF kernel has no gradient of its gradient; ask for kernel='portable'")
+            raise no_gradient("compiled", "its gradient")
+        *tensors, gold, weights = ctx.saved_tensors
+        chain = Chain(*tensors)
         if shares.stride(0) == 0 or (shares == shares[0]).all():
             by_emission, by_parameter = (gradient * shares[0].item() for gradient in ctx.gradients)
         else:
-            *tensors, gold, weights = ctx.saved_tensors
-            chain = Chain(*tensors)
-            arrays = (*_arrays(chain), *_gold_arrays(chain, gold, weights))
+            arrays = _arrays_with_gold(chain, gold, weights)
             *_, by_emission, by_parameter = _gradients(chain, arrays, shares.numpy())
         found = [by_emission, by_parameter[:-2], by_parameter[-2], by_parameter[-1]]
         if ctx.lost is not None:
-            *tensors, gold, weights = ctx.saved_tensors
             with torch.enable_grad():
-                chain = Chain(*tensors).changed(lambda scores: scores.detach().requires_grad_())
+                chain = chain.changed(lambda scores: scores.detach().requires_grad_())
                 values = portable.negative_log_likelihood(*_rows(ctx.lost, chain, gold, weights))
                 further = torch.autograd.grad(values, chain[:4], shares[ctx.lost])
             found = [own + other for own, other in zip(found, further, strict=True)]
@@ -109,7 +108,7 @@ class _Messages(torch.autograd.Function):
     def forward(ctx: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
         chain = Chain(*tensors)
         arrays = _arrays(chain)
-        values, outcomes = np.empty(len(chain.lengths)), np.empty(len(chain.lengths), np.uint8)
+        values, outcomes = _empty(chain)
         both = [np.empty(chain.emissions.shape, arrays[0].dtype) for _ in range(2)]
         parts = _share(chain, 2, lambda begin, stop: loops.messages(*arrays, begin, stop, values, outcomes, *both))
         found = Messages(*map(torch.from_numpy, (values, *both)))
@@ -121,13 +120,13 @@ class _Messages(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> None:
-        raise RuntimeError("the compiled CRF kernel has no gradient of marginals; ask for kernel='portable'")
+        raise no_gradient("compiled", "marginals")
 
 
-def _gradients(chain: Chain, arrays: tuple[Any, ...], shares: Any) -> tuple[Any, Tensor | None, Tensor, Tensor]:
+def _gradients(chain: Chain, arrays: list[Any], shares: Any) -> tuple[Any, Tensor | None, Tensor, Tensor]:
     """Returns the values (B,), the sentences lost, and the gradients (B, T, K) and, of the parameters, (K + 2, K)."""
-    sentences, _, tags = chain.emissions.shape
-    values, outcomes = np.empty(sentences), np.empty(sentences, np.uint8)
+    tags = len(chain.start)
+    values, outcomes = _empty(chain)
     by_emission = np.empty(chain.emissions.shape, arrays[0].dtype)
 
     def work(begin: int, stop: int) -> tuple[int, Any]:
@@ -144,10 +143,16 @@ def _lost(counts: Iterable[int], outcomes: Any) -> Tensor | None:
     return torch.from_numpy((outcomes == loops.LOST).nonzero()[0]) if any(counts) else None
 
 
-def _gold_arrays(chain: Chain, gold: Tensor | None, weights: Tensor | None) -> tuple[Any, Any]:
-    """Returns the gold tags (B, T), with no row if there are none, and their weights (K,)."""
+def _empty(chain: Chain) -> tuple[Any, Any]:
+    """Returns room for the values of the sentences (B,) and for how it went with each."""
+    return np.empty(len(chain.lengths)), np.empty(len(chain.lengths), np.uint8)
+
+
+def _arrays_with_gold(chain: Chain, gold: Tensor | None, weights: Tensor | None) -> list[Any]:
+    """Returns the arrays of a chain, the gold tags (B, T), with no row if there are none, and their weights (K,)."""
     ids = np.empty((0, 0), np.int64) if gold is None else gold.contiguous().numpy()
-    return ids, np.ones(len(chain.start)) if weights is None else weights.detach().double().contiguous().numpy()
+    ones = np.ones(len(chain.start))
+    return [*_arrays(chain), ids, ones if weights is None else weights.detach().double().contiguous().numpy()]
 
 
 def _arrays(chain: Chain) -> list[Any]:

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tagger.nn.crf.chain import Chain
-from tagger.nn.crf.kernels.portable import Messages
+from tagger.nn.crf.kernels.portable import Messages, no_gradient
 
 AT_ONCE = tl.constexpr(128)  # tokens of a path that are looked up together
 UNSPECIALISED = ["tokens", "tags"]  # one kernel for all batches: for Triton a width that 16 divides is another
@@ -60,7 +60,7 @@ class _NegativeLogLikelihood(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, shares: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():  # create_graph: what follows would count as constant
-            raise RuntimeError("the triton CRF kernel has no gradient of its gradient; ask for kernel='portable'")
+            raise no_gradient("triton", "its gradient")
         *tensors, gold, weights, suffix, values = ctx.saved_tensors
         chain = Chain(*tensors)
         sentences, tokens, tags = chain.emissions.shape
@@ -88,7 +88,7 @@ class _Messages(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> None:
-        raise RuntimeError("the triton CRF kernel has no gradient of marginals; ask for kernel='portable'")
+        raise no_gradient("triton", "marginals")
 
 
 def _contiguous(chain: Chain) -> Chain:

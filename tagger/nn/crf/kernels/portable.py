@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from tagger.choices import Kernel
 from tagger.nn.crf.chain import Chain
 
 FLOOR = -1e30  # stands for −inf inside the sums: adding to it leaves it there, and its gradient is 0, not NaN
@@ -43,17 +44,17 @@ def negative_log_likelihood(chain: Chain, gold: Tensor | None = None, weights: T
         weights: (K,) of the conditional log-probability of a gold tag given the one before, by gold tag.
     """
     with torch.autocast(chain.emissions.device.type, enabled=False):
+        bounded = floored(chain)
         if gold is None:
-            return _partition(floored(chain))
+            return _partition(bounded)
         inside = chain.inside
         known = ((gold >= 0) & (gold < len(chain.start)) | ~inside).all(1)
         gold = torch.where(inside, gold, 0).clamp(0, len(chain.start) - 1)
         scores = _gains(chain, gold[:, None])[:, 0]  # (B, T)
         if weights is None:
-            return torch.where(known, _partition(floored(chain)) - scores.sum(1), torch.nan)
-        bounded = floored(chain)
-        suffix, shifts = _sweep(bounded)
-        partition = _log_partition(bounded, suffix[:, 0], shifts[:, 0])
+            return torch.where(known, _partition(bounded) - scores.sum(1), torch.nan)
+        suffix, shifts = _sweep(bounded, *_factors(bounded))
+        partition = _log_partition(bounded, suffix, shifts)
         weight = torch.where(inside, weights[gold], 0).to(scores)
         # log p(tag | tag before) = gain + suffix[token] − suffix[token − 1], where the partition precedes token 0.
         going_on = suffix.gather(2, gold[:, :, None])[:, :, 0] + shifts
@@ -71,10 +72,12 @@ def messages(chain: Chain) -> Messages:
     """Returns what follows from the scores at each token; not a number where there is no path."""
     with torch.autocast(chain.emissions.device.type, enabled=False):
         chain = floored(chain)
-        suffix, shifts = _sweep(chain)
-        partition = _log_partition(chain, suffix[:, 0], shifts[:, 0])
-        marginals, _ = _expected(chain, suffix)
-        return Messages(partition, suffix, marginals.masked_fill(~chain.inside[:, :, None], 0.0))
+        factors, highest = _factors(chain)
+        suffix, shifts = _sweep(chain, factors, highest)
+        marginals, _ = _expected(chain, suffix, factors)
+        return Messages(
+            _log_partition(chain, suffix, shifts), suffix, marginals.masked_fill(~chain.inside[:, :, None], 0.0)
+        )
 
 
 def best_path(chain: Chain) -> tuple[Tensor, Tensor]:
@@ -101,6 +104,11 @@ def best_path(chain: Chain) -> tuple[Tensor, Tensor]:
     return found, path_scores(chain, found[:, None])[:, 0].masked_fill(broken, torch.nan)
 
 
+def no_gradient(kernel: Kernel, of: str) -> RuntimeError:
+    """Returns the error of a kernel that would have to differentiate what only this one can."""
+    return RuntimeError(f"the {kernel} CRF kernel has no gradient of {of}; ask for kernel='portable'")
+
+
 def floored(chain: Chain) -> Chain:
     """Returns a chain without −inf or anything in its padding, which gives the same probabilities."""
     emissions = torch.where(chain.inside[:, :, None], chain.emissions, 0.0)
@@ -114,7 +122,7 @@ def shifted(scores: Tensor) -> tuple[Tensor, Tensor]:
     return scores - shift, shift
 
 
-def _sweep(chain: Chain) -> tuple[Tensor, Tensor]:
+def _sweep(chain: Chain, factors: Tensor | None, highest: Tensor) -> tuple[Tensor, Tensor]:
     """Returns for each token of a floored chain the suffix (B, T, K) less a shift (B, T), and these, without gradient.
 
     The sentences are moved to the right, so that all end at one place and no step needs to know which have begun.
@@ -125,7 +133,6 @@ def _sweep(chain: Chain) -> tuple[Tensor, Tensor]:
     moved = (places - away).clamp(0, tokens - 1)[:, :, None].expand(-1, -1, tags)
     emissions = chain.emissions.gather(1, moved)
     end = chain.end.expand(len(away), -1)
-    factors, highest = _factors(chain)
     suffix, shifts = (
         _log_sums(emissions, chain.transitions, end) if factors is None else _products(emissions, factors, end)
     )
@@ -168,14 +175,13 @@ def _log_sums(emissions: Tensor, transitions: Tensor, end: Tensor) -> tuple[Tens
     return torch.stack(suffix[::-1], 1), torch.cat(shifts, 1)
 
 
-def _expected(chain: Chain, suffix: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+def _expected(chain: Chain, suffix: Tensor, factors: Tensor | None) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """Returns (B, T, K) the probability of each tag, anything in padding, by the suffixes of a floored chain.
 
     And the function from weights (B, T − 1) to (K, K) the number of times that a tag is expected to follow another.
     """
     after = chain.emissions + suffix
     here = torch.softmax(chain.start + after[:, 0], 1)
-    factors, _ = _factors(chain)
     if factors is None:
         return _expected_by_logs(chain.transitions, here, after.unbind(1)[1:])
     turned = factors.T.contiguous()
@@ -228,15 +234,17 @@ class _LogPartition(torch.autograd.Function):
     def forward(ctx: Any, *tensors: Tensor) -> Tensor:
         ctx.save_for_backward(*tensors)
         chain = Chain(*tensors)
-        ctx.suffix, shifts = _sweep(chain)
-        return _log_partition(chain, ctx.suffix[:, 0], shifts[:, 0])
+        ctx.suffix, shifts = _sweep(chain, *_factors(chain))
+        return _log_partition(chain, ctx.suffix, shifts)
 
     @staticmethod
     def backward(ctx: Any, share: Tensor) -> tuple[Tensor | None, ...]:
         chain = Chain(*ctx.saved_tensors)
         share = share.to(chain.emissions)[:, None]
         with torch.autocast(share.device.type, enabled=False):
-            marginals, counts = _expected(chain, _sweep(chain)[0] if torch.is_grad_enabled() else ctx.suffix)
+            factors, highest = _factors(chain)
+            suffix = _sweep(chain, factors, highest)[0] if torch.is_grad_enabled() else ctx.suffix
+            marginals, counts = _expected(chain, suffix, factors)
             marginals = torch.where(chain.inside[:, :, None], marginals * share[:, :, None], 0.0)
             last = (chain.lengths - 1).clamp(0, marginals.shape[1] - 1)[:, None, None].expand(-1, 1, marginals.shape[2])
             by_transition = counts(share * chain.inside[:, 1:])
@@ -248,8 +256,8 @@ def _partition(chain: Chain) -> Tensor:
     return partition
 
 
-def _log_partition(chain: Chain, suffix: Tensor, shift: Tensor) -> Tensor:
-    partition = torch.logsumexp(chain.start + chain.emissions[:, 0] + suffix, 1).to(shift) + shift
+def _log_partition(chain: Chain, suffix: Tensor, shifts: Tensor) -> Tensor:
+    partition = torch.logsumexp(chain.start + chain.emissions[:, 0] + suffix[:, 0], 1).to(shifts) + shifts[:, 0]
     return torch.where(chain.fits, torch.where(partition < FLOOR / 2, -torch.inf, partition), torch.nan)
 
 
