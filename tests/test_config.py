@@ -74,7 +74,7 @@ def test_paths_start_from_the_recipes_folder(tmp_path: Path) -> None:
         ("a: [", "1:5: expected the node content, but found '<stream end>'"),
         ("? [a]\n: b", "1:3: found unhashable key"),
         ("a\0b", ": unacceptable character #x0000: special characters are not allowed"),
-        ("#" * 20_001, ": a recipe of over 20000 bytes is not read"),
+        ("#" * 10_001, ": a recipe of over 10000 bytes is not read"),
     ],
 )
 def test_a_fault_is_told_with_its_place(text: str, fault: str) -> None:

@@ -13,7 +13,7 @@ from tagger import choices
 from tagger.config.tree import Config
 from tagger.errors import ConfigError
 
-_MAX_BYTES = 20_000  # PyYAML reads some 100 kB a second
+_MAX_BYTES = 10_000  # PyYAML reads some 100 kB a second
 _MAX_DEPTH = 20
 _PATHS = ("data.train", "data.dev", "data.test", "model.words.vectors")
 
