@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """An entity of a type over the tokens [start, end) of its sentence, and its probability where that was asked for."""
+    """An entity of a type over the tokens [start, end) of its sentence, with its probability if that was asked for."""
 
     type: str
     start: int
@@ -76,7 +76,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """What of a source could not be read: the fault with file and line, as a message tells it, and the lines themselves."""
+    """What of a source could not be read: the fault with its file and line, and the lines themselves."""
 
     fault: str
     line: int
