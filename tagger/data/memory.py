@@ -1,0 +1,74 @@
+"""Which words are remembered: each has a row in tables of a bounded number of rows."""
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ids = NDArray[np.int64]
+
+
+class Memory(dict[str, int]):
+    """The rows of the words remembered; those unused for longest are forgotten when there are too many.
+
+    Args:
+        capacity: words that are remembered at most, beyond those of a turn that is not over.
+
+    Attributes:
+        size: the rows that are in use or were: tables must have as many.
+        tokens: how many were looked up so far.
+        misses: how many of them were not remembered.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__()
+        self.size = self.tokens = self.misses = 0
+        self._capacity = capacity
+        self._free: list[int] = []
+        self._new: list[str] = []
+        self._turn = 0
+        self._last_turn = np.zeros(capacity, np.int64)  # of each row
+        self._under_way: set[int] = set()
+
+    def __missing__(self, word: str) -> int:
+        if self._free:
+            row = self._free.pop()
+        else:
+            row, self.size = self.size, self.size + 1
+        self[word] = row
+        self._new.append(word)
+        return row
+
+    def begin(self, words: Iterable[str], count: int) -> tuple[int, Ids, list[str]]:
+        """Returns a turn, the rows (count,) of its words, and those of the words that are new, each once.
+
+        The rows stay theirs until `end` is called with the turn.
+        """
+        if len(self) > self._capacity:
+            self._make_room()
+        self._turn += 1
+        rows = np.fromiter(map(self.__getitem__, words), np.int64, count)
+        if self.size > len(self._last_turn):
+            self._last_turn = np.concatenate([self._last_turn, np.zeros(self.size, np.int64)])
+        self._last_turn[rows] = self._turn
+        self._under_way.add(self._turn)
+        new, self._new = self._new, []
+        self.tokens += count
+        self.misses += len(new)
+        return self._turn, rows, new
+
+    def end(self, turn: int) -> None:
+        """Ends a turn: its rows may be given to other words."""
+        self._under_way.discard(turn)
+
+    def forget(self, words: Iterable[str]) -> None:
+        """Forgets words."""
+        self._free.extend(map(self.pop, words))
+
+    def _make_room(self) -> None:
+        """Forgets the words unused for longest, so that a quarter of the capacity is free."""
+        rows = np.fromiter(self.values(), np.int64, len(self))
+        turns = self._last_turn[rows]
+        surplus = len(self) - self._capacity * 3 // 4
+        latest = min(np.partition(turns, surplus - 1)[surplus - 1], min(self._under_way, default=self._turn + 1) - 1)
+        self.forget([word for word, turn in zip(self, turns.tolist(), strict=True) if turn <= latest])

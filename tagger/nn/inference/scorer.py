@@ -1,0 +1,242 @@
+"""A network's emissions on a CPU, from what is remembered of each word.
+
+What a word's characters say, and its product with the first layer's input weights, depend on the word alone: they are
+computed once and kept in a table, of which the caller hands out the rows. Beyond them only the product of each token
+with the state before it, the layers above and the projection are left.
+
+Shapes in this module: U words, C characters, R rows of the table, N tokens of a batch one after another, B sentences,
+T tokens in the longest one, D input width, H encoder width, G numbers that a token gives to a cell's gates, K tags.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from tagger.choices import Merge
+from tagger.nn.embeddings import CharacterCNN, CharacterLSTM
+from tagger.nn.encoder import RecurrentLayer
+from tagger.nn.inference import recurrence
+from tagger.nn.inference.products import PANEL, Floats, packed, product
+from tagger.nn.model import Network
+
+Ids = NDArray[np.int64]
+_AT_ONCE = 128  # words that are learnt together: what is computed on the way stays in the cache
+
+
+class Spelling(NamedTuple):
+    """Words as numbers.
+
+    Attributes:
+        words: (U,) ids.
+        characters: the ids of their characters, one word after another.
+        lengths: (U,) characters in each, at least 1.
+        capitals: (U,) ids of how each is capitalised.
+    """
+
+    words: Ids
+    characters: Ids
+    lengths: Ids
+    capitals: Ids
+
+
+class Scorer:
+    """The forward pass, in evaluation, of a network in float32 without self-attention; its weights are taken now."""
+
+    def __init__(self, network: Network) -> None:
+        embedding = network.embedding
+        self._words, self._capitals = embedding.words, embedding.capitals
+        self._characters = _character_features(embedding.characters)
+        self._layers = [_Layer.of(layer) for layer in network.encoder.layers]
+        self._projection = packed(_numpy(network.projection.weight).T)
+        self._bias = _numpy(network.projection.bias)
+        self._tables = [np.empty((0, direction.width), np.float32) for direction in self._layers[0].directions]
+
+    @property
+    def row_bytes(self) -> int:
+        """The bytes that the table takes for each word."""
+        return sum(table.shape[1] * table.itemsize for table in self._tables)
+
+    def grow(self, rows: int) -> None:
+        """Makes room for so many words; those that are there stay."""
+        if rows > len(self._tables[0]):
+            self._tables = [_grown(table, max(rows, 2 * len(table))) for table in self._tables]
+
+    def learn(self, rows: Ids, spelling: Spelling) -> None:
+        """Computes what words give to the first layer and keeps it in rows (U,) of the table.
+
+        Raises:
+            ValueError: a vector or a weight is not finite.
+        """
+        places = [0, *np.cumsum(spelling.lengths).tolist()]
+        for first in range(0, len(rows), _AT_ONCE):
+            part = slice(first, first + _AT_ONCE)
+            characters = spelling.characters[places[first] : places[min(first + _AT_ONCE, len(rows))]]
+            its = Spelling(spelling.words[part], characters, spelling.lengths[part], spelling.capitals[part])
+            features = self._features(its)
+            if not np.isfinite(features).all():
+                raise ValueError("what the model says of a word is not finite: its weights are damaged or diverged")
+            for direction, table in zip(self._layers[0].directions, self._tables, strict=True):
+                table[rows[part]] = direction.given(features)
+
+    def emissions(self, rows: Ids, lengths: Ids) -> Floats:
+        """Returns (B, T, K) the emissions of sentences, 0 in padding.
+
+        Args:
+            rows: (N,) of the table, the sentences one after another.
+            lengths: (B,) tokens in each, at least 1, the longest sentence first.
+        """
+        starts = np.cumsum(lengths) - lengths
+        states = self._layers[0].states(self._tables, rows, starts, lengths)
+        for layer in self._layers[1:]:
+            given = [direction.given(states) for direction in layer.directions]
+            states = layer.states(given, np.arange(len(rows)), starts, lengths)
+        scores = product(states, self._projection)[:, : len(self._bias)] + self._bias
+        emissions = np.zeros((len(lengths), lengths[0], len(self._bias)), np.float32)
+        emissions[np.arange(lengths[0]) < lengths[:, None]] = scores
+        return emissions
+
+    def _features(self, spelling: Spelling) -> Floats:
+        """Returns (U, D) all that is known of words, side by side."""
+        with torch.inference_mode():
+            parts = [_numpy(self._words(torch.from_numpy(spelling.words)))]
+            if self._characters is not None:
+                parts.append(self._characters.features(spelling.characters, spelling.lengths))
+            if self._capitals is not None:
+                parts.append(_numpy(self._capitals(torch.from_numpy(spelling.capitals))))
+        return np.concatenate(parts, 1)
+
+
+@dataclass(frozen=True)
+class _Direction:
+    """One direction of a layer: its packed weights and biases."""
+
+    cell: int
+    inputs: Floats  # (P, D, 16)
+    states: Floats  # (P, H, 16)
+    bias: Floats  # (G,) of what a token gives
+    late: Floats  # (H,) of a GRU's candidate, added to the state's product
+
+    @classmethod
+    def of(cls, module: nn.RNNBase) -> "_Direction":
+        cell = recurrence.CELLS[type(module)]
+        width = module.hidden_size
+        bias, late = _numpy(module.bias_ih_l0).copy(), np.zeros(width, np.float32)
+        own = _numpy(module.bias_hh_l0).copy()
+        if cell == recurrence.GRU:
+            late, own[2 * width :] = own[2 * width :].copy(), 0.0
+        inputs, states = packed(_numpy(module.weight_ih_l0).T), packed(_numpy(module.weight_hh_l0).T)
+        return cls(cell, inputs, states, bias + own, late)
+
+    @property
+    def width(self) -> int:
+        """G, filled up to whole panels."""
+        return len(self.inputs) * PANEL
+
+    def given(self, inputs: Floats) -> Floats:
+        """Returns (N, G) what inputs (N, D) give to the gates."""
+        given = product(inputs, self.inputs)
+        given[:, : len(self.bias)] += self.bias
+        return given
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A recurrent layer: one direction or two, and how they are merged."""
+
+    directions: tuple[_Direction, ...]
+    merge: Merge
+
+    @classmethod
+    def of(cls, layer: nn.Module) -> "_Layer":
+        assert isinstance(layer, RecurrentLayer)
+        modules = [module for module in (layer.forward_cell, layer.backward_cell) if module is not None]
+        return cls(tuple(map(_Direction.of, modules)), layer.merge)
+
+    def states(self, given: list[Floats], rows: Ids, starts: Ids, lengths: Ids) -> Floats:
+        """Returns (N, out_width) the merged states; `given` (R, G) for each direction."""
+        width = len(self.directions[0].late)
+        states = np.empty((len(rows), width * len(self.directions)), np.float32)
+        for number, (direction, table) in enumerate(zip(self.directions, given, strict=True)):
+            recurrence.run(
+                direction.cell,
+                table,
+                rows,
+                starts,
+                lengths,
+                number == 1,
+                direction.states,
+                direction.late,
+                states,
+                number * width,
+            )
+        if len(self.directions) == 1 or self.merge == "concat":
+            return states
+        both = states[:, :width] + states[:, width:]
+        return both if self.merge == "sum" else both / 2
+
+
+class _CharacterFeatures(Protocol):
+    def features(self, characters: Ids, lengths: Ids) -> Floats:
+        """Returns (U, D) features of words spelt as ids, one word after another."""
+
+
+class _Convolution:
+    """The sum over a window of what each of its characters gives, and the largest value of each feature."""
+
+    def __init__(self, module: CharacterCNN) -> None:
+        embedding, weight = _numpy(module.embedding.weight), _numpy(module.convolution.weight)
+        self._given = np.einsum("cd,fdk->kcf", embedding.astype(np.float64), weight).astype(np.float32)
+        self._given[:, 0] = 0.0  # padding gives nothing
+        assert module.convolution.bias is not None
+        self._bias = _numpy(module.convolution.bias)
+
+    def features(self, characters: Ids, lengths: Ids) -> Floats:
+        margin = len(self._given) // 2
+        starts = np.cumsum(lengths + margin) - lengths  # in a row of all words with a margin before each
+        filled = np.zeros(starts[-1] + lengths[-1] + 2 * margin, np.int64)
+        places = np.arange(len(characters)) + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
+        filled[places] = characters
+        sums = self._given[0][filled[places - margin]]
+        for number in range(1, len(self._given)):
+            sums += self._given[number][filled[places - margin + number]]
+        largest: Floats = np.maximum.reduceat(sums, np.cumsum(lengths) - lengths, axis=0)
+        return largest + self._bias
+
+
+class _LastStates:
+    """The last states of a recurrent layer over the characters, from either side."""
+
+    def __init__(self, module: CharacterLSTM) -> None:
+        self._layer = _Layer.of(module.layer)
+        self._given = [direction.given(_numpy(module.embedding.weight)) for direction in self._layer.directions]
+
+    def features(self, characters: Ids, lengths: Ids) -> Floats:
+        order = np.argsort(-lengths, kind="stable")
+        starts = (np.cumsum(lengths) - lengths)[order]
+        states = self._layer.states(self._given, characters, starts, lengths[order])
+        width = states.shape[1] // 2
+        features = np.empty((len(lengths), 2 * width), np.float32)
+        features[order, :width] = states[starts + lengths[order] - 1, :width]
+        features[order, width:] = states[starts, width:]
+        return features
+
+
+def _character_features(module: CharacterCNN | CharacterLSTM | None) -> _CharacterFeatures | None:
+    if module is None:
+        return None
+    return _Convolution(module) if isinstance(module, CharacterCNN) else _LastStates(module)
+
+
+def _numpy(tensor: torch.Tensor | nn.Module) -> Floats:
+    assert isinstance(tensor, torch.Tensor)
+    return tensor.detach().numpy()
+
+
+def _grown(table: Floats, rows: int) -> Floats:
+    larger = np.empty((rows, table.shape[1]), np.float32)
+    larger[: len(table)] = table
+    return larger

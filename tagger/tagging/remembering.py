@@ -1,0 +1,82 @@
+"""Scores by what is remembered of each word."""
+
+import threading
+from collections.abc import Sequence
+from itertools import chain, pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tagger.build import Bundle
+from tagger.data.batching import MAX_CHARACTERS
+from tagger.data.memory import Memory
+from tagger.data.vocab import capitals
+from tagger.nn.inference.scorer import Ids, Scorer, Spelling
+from tagger.tagging.scoring import End, Scores, Words
+
+REMEMBERED_BYTES = 2**28
+"""Of the table of words, which may grow beyond it by what the sentences under way need."""
+
+
+class Remembering:
+    """Scores on a CPU by tables of words, with the weights as they are now; several threads may ask at once."""
+
+    shared = True
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._words, self._characters = bundle.known_words, bundle.characters
+        self._scorer = Scorer(bundle.network)
+        self.memory = Memory(max(1, REMEMBERED_BYTES // self._scorer.row_bytes))
+        self._lock = threading.Lock()
+        _, end = self.begin([["a"]])  # a compiler that does not work here is met now
+        end()
+
+    @property
+    def hit_rate(self) -> float | None:
+        """The share of the tokens so far whose word was remembered."""
+        return 1 - self.memory.misses / max(1, self.memory.tokens)
+
+    def begin(self, sentences: Sequence[Words]) -> tuple[Scores, End]:
+        """Returns how to score sentences, their words' rows being held until the end is told."""
+        lengths = np.fromiter(map(len, sentences), np.int64, len(sentences))
+        bounds = [0, *np.cumsum(lengths).tolist()]
+        with self._lock:
+            turn, rows, new = self.memory.begin(chain.from_iterable(sentences), bounds[-1])
+            if new:
+                self._learn(turn, new)
+        places = list(pairwise(bounds))
+
+        def scores(positions: Sequence[int]) -> tuple[Tensor, Tensor]:
+            chosen = np.concatenate([rows[start:stop] for start, stop in map(places.__getitem__, positions)])
+            emissions = self._scorer.emissions(chosen, lengths[positions])
+            return torch.from_numpy(emissions), torch.from_numpy(lengths[positions])
+
+        def end() -> None:
+            with self._lock:
+                self.memory.end(turn)
+
+        return scores, end
+
+    def _learn(self, turn: int, words: list[str]) -> None:
+        try:
+            self._scorer.grow(self.memory.size)
+            rows = np.fromiter(map(self.memory.__getitem__, words), np.int64, len(words))
+            self._scorer.learn(rows, self._spelling(words))
+        except BaseException:
+            self.memory.forget(words)
+            self.memory.end(turn)
+            raise
+
+    def _spelling(self, words: list[str]) -> Spelling:
+        characters = [self._characters.encode(word[:MAX_CHARACTERS]) for word in words]
+        return Spelling(
+            _array(map(self._words.lookup, words), len(words)),
+            np.array(list(chain.from_iterable(characters)), np.int64),
+            _array(map(len, characters), len(words)),
+            _array(map(capitals, words), len(words)),
+        )
+
+
+def _array(numbers: "map[int]", count: int) -> Ids:
+    return np.fromiter(numbers, np.int64, count)

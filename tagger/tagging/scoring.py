@@ -1,0 +1,78 @@
+"""From words to emissions: by what is remembered of each word where that can be, else by the network as it is."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from tagger.build import Bundle
+from tagger.data.batching import Encoded, Lexicon
+from tagger.data.sentence import Sentence
+
+log = logging.getLogger(__name__)
+
+Words = Sequence[str]
+Scores = Callable[[Sequence[int]], tuple[Tensor, Tensor]]
+"""Gives emissions (B, T, K) and lengths (B,) of the sentences at some places, the longest first."""
+End = Callable[[], None]
+
+
+class Scoring(Protocol):
+    """What gives emissions.
+
+    Attributes:
+        shared: whether several threads may ask for emissions at once.
+    """
+
+    shared: bool
+
+    @property
+    def hit_rate(self) -> float | None:
+        """The share of the tokens so far whose word was remembered; None where words are not."""
+
+    def begin(self, sentences: Sequence[Words]) -> tuple[Scores, End]:
+        """Returns how to score sentences, none of them empty, and what is to be called when that is over."""
+
+
+class Plain:
+    """Scores by the network, on any device; one thread may ask at a time."""
+
+    shared, hit_rate = False, None
+
+    def __init__(self, bundle: Bundle, device: torch.device) -> None:
+        self._bundle, self._device = bundle, device
+        self._network = bundle.network.to(device)
+
+    def begin(self, sentences: Sequence[Words]) -> tuple[Scores, End]:
+        """Returns how to score sentences; nothing is to be ended."""
+        encoded = Encoded(
+            [Sentence(tuple(words)) for words in sentences], Lexicon(self._bundle.known_words, self._bundle.characters)
+        )
+
+        def scores(positions: Sequence[int]) -> tuple[Tensor, Tensor]:
+            batch = encoded.batch(positions).to(self._device)
+            training = self._network.training
+            self._network.eval()
+            try:
+                with torch.inference_mode():
+                    return self._network(*batch.inputs), batch.lengths
+            finally:
+                self._network.train(training)
+
+        return scores, lambda: None
+
+
+def scoring(bundle: Bundle, device: torch.device) -> Scoring:
+    """Returns the fastest way to score on a device that works here."""
+    network = bundle.network.to(device)
+    single = all(weight.dtype == torch.float32 for weight in network.parameters())
+    if device.type == "cpu" and single and network.encoder.attention is None:
+        try:
+            from tagger.tagging.remembering import Remembering
+
+            return Remembering(bundle)
+        except Exception as error:  # of compilers, of any kind
+            log.warning("tagging is slower than it could be, since nothing can be compiled here: %s", error)
+    return Plain(bundle, device)

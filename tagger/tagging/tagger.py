@@ -1,0 +1,275 @@
+"""The tagger: pools of sentences through scoring and answering, on several threads where there is enough for them."""
+
+import logging
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import groupby, islice
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import torch
+
+from tagger import checkpoint, runtime
+from tagger.build import Bundle
+from tagger.data import schemes
+from tagger.data.batching import cut, full
+from tagger.data.formats.lines import words
+from tagger.data.sentence import Sentence
+from tagger.data.windows import Window, windows
+from tagger.errors import DataError
+from tagger.tagging.answers import TAGS_ALONE, Answer, Answering, Answers
+from tagger.tagging.scoring import End, Scores, scoring
+
+log = logging.getLogger(__name__)
+_FIRST_POOL, _LARGEST_POOL = 32, 1024  # sentences; the first is small so that the first result comes soon
+
+
+BATCH_TOKENS, MAX_TOKENS = 4096, 1000
+
+
+def load(
+    path: str | Path,
+    *,
+    device: str = "auto",
+    batch_tokens: int = BATCH_TOKENS,
+    max_tokens: int = MAX_TOKENS,
+    workers: int | None = None,
+) -> "Tagger":
+    """Returns the tagger of a model directory.
+
+    Args:
+        path: the directory.
+        device: auto, cpu or cuda.
+        batch_tokens: as Tagger takes it.
+        max_tokens: likewise.
+        workers: likewise.
+
+    Raises:
+        CheckpointError: the directory is missing, damaged or of another format.
+        ConfigError: there is no such device.
+    """
+    place = runtime.device(device)
+    bundle = checkpoint.load(Path(path))[0]
+    return Tagger(bundle, place, batch_tokens=batch_tokens, max_tokens=max_tokens, workers=workers)
+
+
+class _Work(NamedTuple):
+    """A pool that is being tagged: which sentence each window is of, the batches of windows, and the end to be told."""
+
+    pool: Sequence[Sentence]
+    places: list[tuple[int, Window]]
+    batches: list[tuple[list[int], Callable[[], list[Answer]]]]
+    end: End
+
+
+class Tagger:
+    """Tags sentences with a trained network, with its weights as they are now.
+
+    Args:
+        bundle: the model.
+        device: where to compute.
+        batch_tokens: tokens in a batch at most, padding counted; a longer sentence is a batch by itself.
+        max_tokens: longer sentences are tagged in overlapping windows of so many tokens.
+        workers: threads that compute on a CPU, as many as this process may use processors if None.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: torch.device,
+        *,
+        batch_tokens: int = BATCH_TOKENS,
+        max_tokens: int = MAX_TOKENS,
+        workers: int | None = None,
+    ) -> None:
+        self.bundle, self.device = bundle, device
+        self._batch_tokens, self._max_tokens = batch_tokens, max_tokens
+        self._scoring = scoring(bundle, device)
+        self._workers = (workers or len(os.sched_getaffinity(0))) if self._scoring.shared else 1
+
+    @property
+    def hit_rate(self) -> float | None:
+        """The share of the tokens so far whose word was remembered; None where words are not."""
+        return self._scoring.hit_rate
+
+    def tag(
+        self,
+        sentences: Iterable[str | Sequence[str] | Sentence],
+        *,
+        probabilities: bool = False,
+        threshold: float | None = None,
+        nbest: int = 0,
+    ) -> list[Sentence]:
+        """Returns the sentences with tags and spans, in their order.
+
+        A string is split at spaces and tabs; anything else is taken as tokens.
+
+        Args:
+            sentences: what to tag.
+            probabilities: give spans, and tags outside of them, their probability.
+            threshold: leave out spans less probable than this.
+            nbest: give each sentence so many of the most probable ways to tag it.
+
+        Raises:
+            TypeError: a single string is given in place of sentences.
+            ValueError: a token is empty.
+            ConfigError: what is asked for makes no sense for the model.
+        """
+        if isinstance(sentences, str):
+            raise TypeError("tag() takes a list of sentences; put a single one in a list")
+        return list(self.stream(map(_sentence, sentences), Answers(probabilities, threshold, nbest)))
+
+    def stream(
+        self, sentences: Iterable[Sentence], answers: Answers = TAGS_ALONE, *, between: Callable[[], None] = lambda: None
+    ) -> Iterator[Sentence]:
+        """Yields the sentences with tags and spans, in their order, reading some two thousand ahead at most.
+
+        Args:
+            sentences: what to tag; one without tokens passes through.
+            answers: what is asked beyond the tags.
+            between: called after each batch, so that a caller can break off by raising.
+        """
+        for pool in self.tag_pools(_pools(iter(sentences)), answers, between=between):
+            yield from pool
+
+    def tag_pools(
+        self,
+        pools: Iterable[Sequence[Sentence]],
+        answers: Answers = TAGS_ALONE,
+        *,
+        between: Callable[[], None] = lambda: None,
+    ) -> Iterator[list[Sentence]]:
+        """Yields each pool tagged, in order; while one is computed the next is read.
+
+        The sentences of a pool are batched by length; arguments as those of `stream`.
+        """
+        answering = Answering(self.bundle, answers)
+        under_way: deque[_Work] = deque()
+        with ThreadPoolExecutor(self._workers, "tagging") as threads:
+            try:
+                for pool in pools:
+                    under_way.append(self._begun(pool, answering, threads))
+                    if len(under_way) > 1:
+                        yield self._finished(under_way.popleft(), between)
+                while under_way:
+                    yield self._finished(under_way.popleft(), between)
+            finally:
+                threads.shutdown(cancel_futures=True)
+                for work in under_way:
+                    work.end()
+
+    def _begun(self, pool: Sequence[Sentence], answering: Answering, threads: ThreadPoolExecutor) -> _Work:
+        places = [
+            (number, window)
+            for number, sentence in enumerate(pool)
+            if sentence.tokens
+            for window in windows(len(sentence.tokens), self._max_tokens)
+        ]
+        for number, window in places:
+            if not window.start and window.stop < len(pool[number]):
+                log.info("%s: tagged in windows of %d tokens", _told(pool[number]), self._max_tokens)
+        lengths = [window.stop - window.start for _, window in places]
+        scores, end = self._scoring.begin(
+            [pool[number].tokens[window.start : window.stop] for number, window in places]
+        )
+        order = sorted(range(len(places)), key=lengths.__getitem__, reverse=True)
+        cuts = list(cut(order, lengths, full(tokens=self._batch_tokens)))
+        batches: list[tuple[list[int], Callable[[], list[Answer]]]] = []
+        for positions in cuts:
+            if len(cuts) == 1:  # not worth a thread
+                batches.append((positions, lambda: _answers(scores, answering, cuts[0])))
+            else:
+                batches.append((positions, threads.submit(_answers, scores, answering, positions).result))
+        return _Work(pool, places, batches, end)
+
+    def _finished(self, work: _Work, between: Callable[[], None]) -> list[Sentence]:
+        found: list[Answer] = [_NOTHING] * len(work.places)
+        try:
+            for positions, result in work.batches:
+                for position, answer in zip(positions, result(), strict=True):
+                    found[position] = answer
+                between()
+        finally:
+            work.end()
+        tagged = list(work.pool)
+        for number, parts in groupby(zip(work.places, found, strict=True), lambda part: part[0][0]):
+            sentence, whole = work.pool[number], [(window, answer) for (_, window), answer in parts]
+            answer = whole[0][1] if len(whole) == 1 else self._stitched(whole)
+            tagged[number] = Sentence(
+                sentence.tokens,
+                answer.tags,
+                answer.spans,
+                sentence.document,
+                sentence.line,
+                sentence.raw,
+                sentence.offsets,
+                answer.probabilities,
+                answer.alternatives,
+            )
+        return tagged
+
+    def _stitched(self, parts: Sequence[tuple[Window, Answer]]) -> Answer:
+        """Returns the answer for a sentence from those for its windows.
+
+        A span that no window shows whole has no probability; there are no alternatives.
+        """
+        tags = tuple(tag for window, answer in parts for tag in _kept(window, answer.tags))
+        probabilities = tuple(number for window, answer in parts for number in _kept(window, answer.probabilities))
+        if self.bundle.scheme is None:
+            return Answer(tags, (), probabilities)
+        known = {
+            (span.type, window.start + span.start, window.start + span.end): span.probability
+            for window, answer in parts
+            for span in answer.spans
+        }
+        spans = schemes.spans_of(tags)
+        spans = tuple(replace(span, probability=known.get((span.type, span.start, span.end))) for span in spans)
+        return Answer(schemes.tags_of(spans, len(tags), self.bundle.scheme), spans, probabilities)
+
+
+_NOTHING = Answer(())
+Item = TypeVar("Item")
+
+
+def _kept(window: Window, items: Sequence[Item]) -> Sequence[Item]:
+    return items[window.first - window.start : window.last - window.start]
+
+
+def _answers(scores: Scores, answering: Answering, positions: Sequence[int]) -> list[Answer]:
+    """Returns the answers for sentences, those of each half by itself if there is no memory for all."""
+    try:
+        return answering.of(*scores(positions))
+    except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not _is_about_memory(error):
+            raise
+        if len(positions) == 1:
+            raise DataError("there is no memory for one sentence; lower --max-tokens") from error
+    half = len(positions) // 2
+    return [*_answers(scores, answering, positions[:half]), *_answers(scores, answering, positions[half:])]
+
+
+def _is_about_memory(error: RuntimeError) -> bool:
+    """Tells whether torch found no memory: on a CPU it says so in words alone."""
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+
+
+def _pools(sentences: Iterator[Sentence]) -> Iterator[list[Sentence]]:
+    size = _FIRST_POOL
+    while pool := list(islice(sentences, size)):
+        yield pool
+        size = min(2 * size, _LARGEST_POOL)
+
+
+def _told(sentence: Sentence) -> str:
+    return f"line {sentence.line}, {len(sentence)} tokens" if sentence.line else f"a sentence of {len(sentence)} tokens"
+
+
+def _sentence(given: str | Sequence[str] | Sentence) -> Sentence:
+    if not isinstance(given, Sentence):
+        given = Sentence(words(given) if isinstance(given, str) else tuple(given))
+    if not all(given.tokens):
+        raise ValueError(f"a token of {given.tokens!r} is empty")
+    return given
