@@ -123,7 +123,11 @@ class Tagger:
         return list(self.stream(map(_sentence, sentences), Answers(probabilities, threshold, nbest)))
 
     def stream(
-        self, sentences: Iterable[Sentence], answers: Answers = TAGS_ALONE, *, between: Callable[[], None] = lambda: None
+        self,
+        sentences: Iterable[Sentence],
+        answers: Answers = TAGS_ALONE,
+        *,
+        between: Callable[[], None] = lambda: None,
     ) -> Iterator[Sentence]:
         """Yields the sentences with tags and spans, in their order, reading some two thousand ahead at most.
 

@@ -31,6 +31,11 @@ class Engine(Protocol):
     def best_path(self, chain: Chain) -> tuple[Tensor, Tensor]:
         """Returns the best path (B, T) and its score (B,)."""
 
+    def span_probabilities(
+        self, chain: Chain, messages: Messages, spans: Tensor, members: Tensor, joins: Tensor
+    ) -> Tensor:
+        """Returns (N,) the probabilities of entities."""
+
 
 def kernel(chain: Chain, name: Kernel | None = None) -> Engine:
     """Returns the kernel of a name, or the fastest for the device and dtype of a chain.

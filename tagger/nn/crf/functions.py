@@ -21,9 +21,7 @@ from tagger.choices import Kernel, Reduction, listed, options
 from tagger.nn.crf import choosing
 from tagger.nn.crf.chain import UNKNOWN, Chain, refuse_faults
 from tagger.nn.crf.kernels import portable
-from tagger.nn.crf.kernels.portable import Messages, floored, shifted
-
-AT_ONCE = 2**22  # numbers in the largest tensor that is made for many spans at a time
+from tagger.nn.crf.kernels.portable import Messages, following, next_tag, shifted
 
 
 def log_partition(
@@ -177,8 +175,8 @@ def pairwise_marginals(
     """Returns (B, T − 1, K, K) the probability of each two tags at a token and the next, 0 past the end."""
     chain = Chain.of(emissions, transitions, start, end, lengths)
     messages = _messages(chain, kernel)
-    after = _after(chain, messages)[:, 1:, None]
-    pairs = messages.marginals[:, :-1, :, None] * _next_tag(chain, after).exp()
+    after = following(chain, messages)[:, 1:, None]
+    pairs = messages.marginals[:, :-1, :, None] * next_tag(chain, after).exp()
     return pairs.masked_fill(~chain.inside[:, 1:, None, None], 0.0)
 
 
@@ -188,11 +186,11 @@ def entropy(
     """Returns (B,) the entropy over paths in nats (Mann and McCallum, 2007); portable has its gradient."""
     chain = Chain.of(emissions, transitions, start, end, lengths)
     messages = _messages(chain, kernel)
-    after = _after(chain, messages)
+    after = following(chain, messages)
     first = torch.log_softmax(chain.start.clamp_min(portable.FLOOR) + after[:, 0], 1)
     total = -(first.exp() * first).sum(1)
     for token in range(1, after.shape[1]):
-        follows = _next_tag(chain, after[:, token, None])
+        follows = next_tag(chain, after[:, token, None])
         here = -(messages.marginals[:, token - 1] * (follows.exp() * follows).sum(2)).sum(1)
         total = total + torch.where(chain.inside[:, token], here, 0.0)
     return total
@@ -227,7 +225,8 @@ def span_probabilities(
         ValueError: a span is empty, leaves its sentence or has no type.
     """
     chain = Chain.of(emissions, transitions, start, end, lengths)
-    messages = _messages(chain, kernel)
+    engine = _engine(chain, kernel)
+    messages = _messages_by(engine, chain)
     if spans.dim() != 2 or spans.shape[1] != 4 or members.shape[1:] != start.shape or joins.shape != transitions.shape:
         given = ", ".join(str(tuple(tensor.shape)) for tensor in (spans, members, joins))
         raise ValueError(f"spans, members and joins must be (N, 4), (types, {len(start)}) and (K, K), got {given}")
@@ -240,12 +239,7 @@ def span_probabilities(
         raise ValueError(f"span {number} is empty, leaves its sentence or has no type: {spans[number].tolist()}")
     if not len(spans):
         return chain.emissions.new_zeros(0)
-    after, longest = _after(chain, messages), int((stop - first).max())
-    parts = torch.split(spans, max(1, AT_ONCE // len(start) ** 2))
-    with torch.autocast(emissions.device.type, enabled=False):
-        return torch.cat(
-            [_span_probabilities(chain, messages.marginals, after, part, members, joins, longest) for part in parts]
-        )
+    return engine.span_probabilities(chain, messages, spans, members, joins)
 
 
 def sample(
@@ -262,11 +256,11 @@ def sample(
     """Returns (B, N, T) paths drawn by their probability, independent of one another, 0 in padding."""
     chain = _detached(emissions, transitions, start, end, lengths)
     messages = _messages(chain, kernel)
-    after = _after(chain, messages)
+    after = following(chain, messages)
     tag = torch.multinomial(messages.marginals[:, 0], count, replacement=True, generator=generator)
     path = [tag]
     for token in range(1, after.shape[1]):
-        shares = _next_tag(chain, after[:, token, None]).exp()  # (B, K, K)
+        shares = next_tag(chain, after[:, token, None]).exp()  # (B, K, K)
         shares = shares.gather(1, tag[:, :, None].expand(-1, -1, shares.shape[2])).flatten(0, 1)  # (B * N, K)
         tag = torch.multinomial(shares, 1, generator=generator).view_as(tag)
         path.append(tag)
@@ -280,39 +274,17 @@ def reduced(values: Tensor, lengths: Tensor, reduction: Reduction, dtype: torch.
     return values.sum(dtype=dtype) / lengths.sum() if reduction == "token" else values.to(dtype)
 
 
-def _span_probabilities(
-    chain: Chain, marginals: Tensor, after: Tensor, spans: Tensor, members: Tensor, joins: Tensor, longest: int
-) -> Tensor:
-    sentence, first, stop, kind = spans.unbind(1)
-
-    def follows(token: Tensor) -> Tensor:  # (N, K, K) the probability of the tag at a token given the one before
-        return _next_tag(chain, after[sentence, token.clamp_max(after.shape[1] - 1)][:, None]).exp()
-
-    before = marginals[sentence, (first - 1).clamp_min(0)]
-    entered = (before[:, None] @ follows(first).masked_fill(joins, 0.0))[:, 0]
-    held = torch.where((first == 0)[:, None], before, entered) * members[kind]  # (N, K) by the tag of the last token
-    for step in range(1, longest):
-        token = first + step
-        going = (held[:, None] @ follows(token).masked_fill(~joins, 0.0))[:, 0] * members[kind]
-        held = torch.where((token < stop)[:, None], going, held)
-    left = follows(stop).masked_fill(joins, 0.0).sum(2)
-    return (held * torch.where((stop == chain.lengths[sentence])[:, None], 1.0, left)).sum(1)
-
-
-def _next_tag(chain: Chain, after: Tensor) -> Tensor:
-    """Returns (…, K, K) the finite log-probabilities of a tag given the one before it, from (…, 1, K) its scores."""
-    return torch.log_softmax(chain.transitions.clamp_min(portable.FLOOR) + after, -1)
-
-
-def _after(chain: Chain, messages: Messages) -> Tensor:
-    """Returns (B, T, K) the scores of a tag and all that follows it, but for a number per token, finite."""
-    return floored(chain).emissions + messages.suffix.clamp_min(portable.FLOOR)
-
-
 def _messages(chain: Chain, kernel: Kernel | None) -> Messages:
-    if kernel is None and chain.needs_gradient:
-        kernel = "portable"
-    messages = choosing.kernel(chain, kernel).messages(chain)
+    return _messages_by(_engine(chain, kernel), chain)
+
+
+def _engine(chain: Chain, kernel: Kernel | None) -> choosing.Engine:
+    """Returns the kernel for what only the portable one can differentiate."""
+    return choosing.kernel(chain, "portable" if kernel is None and chain.needs_gradient else kernel)
+
+
+def _messages_by(engine: choosing.Engine, chain: Chain) -> Messages:
+    messages = engine.messages(chain)
     _finite(messages.log_partition, chain)
     return messages
 

@@ -4,11 +4,14 @@ Shapes in this module: N tokens of all sentences one after another, B sentences,
 gives to the cell's gates (4H, 3H or H).
 """
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 from torch import nn
 
+from tagger.nn import compiling  # noqa: F401  # which announces that what is here is compiled
 from tagger.nn.inference.products import PANEL, Floats, multiply_into
 
 LSTM, GRU, RNN = range(3)
@@ -25,7 +28,7 @@ _HALF, _ONE = np.float32(0.5), np.float32(1.0)
 
 
 # Without a check for division by 0, and with a slice for each gate, LLVM computes eight units at a time.
-_unit_wise = njit(nogil=True, cache=True, fastmath={"contract"}, error_model="numpy")
+_unit_wise: Any = njit(nogil=True, cache=True, fastmath={"contract"}, error_model="numpy")
 
 
 @_unit_wise  # type: ignore[untyped-decorator]

@@ -175,8 +175,8 @@ class _Layer:
             )
         if len(self.directions) == 1 or self.merge == "concat":
             return states
-        both = states[:, :width] + states[:, width:]
-        return both if self.merge == "sum" else both / 2
+        both: Floats = states[:, :width] + states[:, width:]
+        return both if self.merge == "sum" else both * np.float32(0.5)
 
 
 class _CharacterFeatures(Protocol):

@@ -3,7 +3,6 @@
 Shapes in this module: B sentences, T tokens in the longest one, K tags.
 """
 
-import logging
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from numba.core import event
 from torch import Tensor
 
 from tagger.nn.crf.chain import Chain
@@ -20,25 +18,7 @@ from tagger.nn.crf.kernels import loops, portable
 from tagger.nn.crf.kernels.portable import Messages, no_gradient
 
 Part = TypeVar("Part")
-log = logging.getLogger(__name__)
 WORTH_A_THREAD = 5_000_000  # of what takes a nanosecond; less is not, beside the threads of torch that still spin
-
-
-class _Announcement(event.Listener):  # type: ignore[misc]
-    """Says once a process that kernels are being compiled: it takes seconds, in which nothing else is seen."""
-
-    said = False
-
-    def on_start(self, event: event.Event) -> None:
-        if not self.said and event.data["dispatcher"].py_func.__module__ == loops.__name__:
-            self.said = True
-            log.warning("compiling the CRF for this processor: once, some seconds")
-
-    def on_end(self, event: event.Event) -> None:
-        pass
-
-
-event.register("numba:compile", _Announcement())
 
 
 def negative_log_likelihood(chain: Chain, gold: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
@@ -59,6 +39,23 @@ def best_path(chain: Chain) -> tuple[Tensor, Tensor]:
     values, paths = np.empty(sentences), np.empty((sentences, tokens), np.int64)
     _share(chain, 1, lambda begin, stop: loops.best_path(*_arrays(chain), begin, stop, values, paths))
     return torch.from_numpy(paths), torch.from_numpy(values)
+
+
+def span_probabilities(chain: Chain, messages: Messages, spans: Tensor, members: Tensor, joins: Tensor) -> Tensor:
+    """Returns what the portable kernel does; it has no gradient."""
+    after = portable.following(chain, messages)
+    given = (
+        chain.transitions.clamp_min(portable.FLOOR),
+        after,
+        messages.marginals,
+        chain.lengths,
+        spans,
+        members,
+        joins,
+    )
+    found = np.empty(len(spans))
+    loops.span_probabilities(*(tensor.detach().contiguous().numpy() for tensor in given), found)
+    return torch.from_numpy(found).to(chain.emissions)
 
 
 class _NegativeLogLikelihood(torch.autograd.Function):

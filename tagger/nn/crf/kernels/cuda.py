@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tagger.nn.crf.chain import Chain
+from tagger.nn.crf.kernels import portable
 from tagger.nn.crf.kernels.portable import Messages, no_gradient
 
 AT_ONCE = tl.constexpr(128)  # tokens of a path that are looked up together
@@ -48,6 +49,11 @@ def best_path(chain: Chain) -> tuple[Tensor, Tensor]:
     values = torch.empty_like(chain.lengths, dtype=torch.float64)
     _launch(_best_path_kernel, chain, *chain, _filled(chain.transitions), pointers, paths, values)
     return paths, values
+
+
+def span_probabilities(chain: Chain, messages: Messages, spans: Tensor, members: Tensor, joins: Tensor) -> Tensor:
+    """Does what the portable kernel does, by it."""
+    return portable.span_probabilities(chain, messages, spans, members, joins)
 
 
 class _NegativeLogLikelihood(torch.autograd.Function):

@@ -19,6 +19,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from tagger.nn import compiling  # noqa: F401  # which announces that what is here is compiled
+
 Array = NDArray[Any]
 TINY = 1e-250  # a summed weight below this may have lost part of what makes it up
 DONE, IMPOSSIBLE, LOST, INVALID = range(4)  # how it went with a sentence
@@ -529,3 +531,57 @@ def best_path(
             tag = came
         paths[sentence, 0] = tag
         values[sentence] = np.nan if broken else value + start[tag] + emissions[sentence, 0, tag]
+
+
+@_compiled
+def _next_tags(row: Array, after: Array, shares: Array) -> None:
+    """Fills (K,) with the probabilities of the next tag, from its transitions (K,) and what follows it (K,)."""
+    top, total = row[0] + after[0], 0.0
+    for k in range(1, len(row)):
+        top = max(top, row[k] + after[k])
+    for k in range(len(row)):
+        shares[k] = math.exp(np.float64(row[k] + after[k] - top))
+        total += shares[k]
+    for k in range(len(row)):
+        shares[k] /= total
+
+
+@_compiled
+def span_probabilities(
+    transitions: Array,
+    after: Array,
+    marginals: Array,
+    lengths: Array,
+    spans: Array,
+    members: Array,
+    joins: Array,
+    found: Array,
+) -> None:
+    """Fills (N,) how probable entities (N, 4) are; `after` (B, T, K) scores a tag and all that follows, floored."""
+    tags = len(transitions)
+    held, going, shares = np.empty(tags), np.empty(tags), np.empty(tags)
+    for number in range(len(spans)):
+        sentence, first, stop, kind = spans[number]
+        for tag in range(tags):
+            held[tag] = marginals[sentence, max(first - 1, 0), tag]
+            if first == 0 and not members[kind, tag]:
+                held[tag] = 0.0
+        for token in range(max(first, 1), stop):
+            going[:] = 0.0
+            for before in range(tags):
+                if held[before] > 0.0:
+                    _next_tags(transitions[before], after[sentence, token], shares)
+                    for tag in range(tags):
+                        if members[kind, tag] and joins[before, tag] == (token > first):
+                            going[tag] += held[before] * shares[tag]
+            held[:] = going
+        total = 0.0
+        for before in range(tags):
+            left = 1.0
+            if held[before] > 0.0 and stop < lengths[sentence]:
+                _next_tags(transitions[before], after[sentence, stop], shares)
+                left = 0.0
+                for tag in range(tags):
+                    left += 0.0 if joins[before, tag] else shares[tag]
+            total += held[before] * left
+        found[number] = total

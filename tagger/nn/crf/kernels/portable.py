@@ -16,6 +16,7 @@ from torch import Tensor
 from tagger.choices import Kernel
 from tagger.nn.crf.chain import Chain
 
+AT_ONCE = 2**22  # numbers in the largest tensor that is made for many spans at a time
 FLOOR = -1e30  # stands for −inf inside the sums: adding to it leaves it there, and its gradient is 0, not NaN
 
 
@@ -102,6 +103,55 @@ def best_path(chain: Chain) -> tuple[Tensor, Tensor]:
     found = torch.stack(path[::-1], 1).masked_fill(~inside, 0)
     broken = (emissions.isnan().any(2) & inside).any(1)
     return found, path_scores(chain, found[:, None])[:, 0].masked_fill(broken, torch.nan)
+
+
+def span_probabilities(chain: Chain, messages: Messages, spans: Tensor, members: Tensor, joins: Tensor) -> Tensor:
+    """Returns (N,) how probable it is that a sentence holds exactly each entity, given the messages of the chain.
+
+    Args:
+        chain: the scores.
+        messages: theirs.
+        spans: (N, 4) sentence, first token, the token after the last, and type.
+        members: (types, K) booleans, the tags that a token of an entity of this type can have.
+        joins: (K, K) booleans, which two tags in a row belong to one entity.
+    """
+    if not len(spans):
+        return chain.emissions.new_zeros(0)
+    after, longest = following(chain, messages), int((spans[:, 2] - spans[:, 1]).max())
+    parts = torch.split(spans, max(1, AT_ONCE // len(chain.start) ** 2))
+    with torch.autocast(chain.emissions.device.type, enabled=False):
+        return torch.cat(
+            [_span_probabilities(chain, messages.marginals, after, part, members, joins, longest) for part in parts]
+        )
+
+
+def _span_probabilities(
+    chain: Chain, marginals: Tensor, after: Tensor, spans: Tensor, members: Tensor, joins: Tensor, longest: int
+) -> Tensor:
+    sentence, first, stop, kind = spans.unbind(1)
+
+    def follows(token: Tensor) -> Tensor:  # (N, K, K) the probability of the tag at a token given the one before
+        return next_tag(chain, after[sentence, token.clamp_max(after.shape[1] - 1)][:, None]).exp()
+
+    before = marginals[sentence, (first - 1).clamp_min(0)]
+    entered = (before[:, None] @ follows(first).masked_fill(joins, 0.0))[:, 0]
+    held = torch.where((first == 0)[:, None], before, entered) * members[kind]  # (N, K) by the tag of the last token
+    for step in range(1, longest):
+        token = first + step
+        going = (held[:, None] @ follows(token).masked_fill(~joins, 0.0))[:, 0] * members[kind]
+        held = torch.where((token < stop)[:, None], going, held)
+    left = follows(stop).masked_fill(joins, 0.0).sum(2)
+    return (held * torch.where((stop == chain.lengths[sentence])[:, None], 1.0, left)).sum(1)
+
+
+def next_tag(chain: Chain, after: Tensor) -> Tensor:
+    """Returns (…, K, K) the finite log-probabilities of a tag given the one before it, from (…, 1, K) its scores."""
+    return torch.log_softmax(chain.transitions.clamp_min(FLOOR) + after, -1)
+
+
+def following(chain: Chain, messages: Messages) -> Tensor:
+    """Returns (B, T, K) the scores of a tag and all that follows it, but for a number per token, finite."""
+    return floored(chain).emissions + messages.suffix.clamp_min(FLOOR)
 
 
 def no_gradient(kernel: Kernel, of: str) -> RuntimeError:
