@@ -37,7 +37,8 @@ def _tanh(x: np.float32) -> np.float32:  # pragma: no cover
     x = -_EDGE if x < -_EDGE else x
     y = x * x
     above = x * (_P0 + y * (_P1 + y * (_P2 + y * (_P3 + y * (_P4 + y * _P5)))))
-    return above / (_ONE + y * (_Q1 + y * (_Q2 + y * _Q3)))
+    below = _ONE + y * (_Q1 + y * (_Q2 + y * _Q3))
+    return np.float32(above / below)
 
 
 @_unit_wise  # type: ignore[untyped-decorator]

@@ -43,19 +43,9 @@ def best_path(chain: Chain) -> tuple[Tensor, Tensor]:
 
 def span_probabilities(chain: Chain, messages: Messages, spans: Tensor, members: Tensor, joins: Tensor) -> Tensor:
     """Returns what the portable kernel does; it has no gradient."""
-    after = portable.following(chain, messages)
-    given = (
-        chain.transitions.clamp_min(portable.FLOOR),
-        after,
-        messages.marginals,
-        chain.lengths,
-        spans,
-        members,
-        joins,
-    )
-    found = np.empty(len(spans))
-    loops.span_probabilities(*(tensor.detach().contiguous().numpy() for tensor in given), found)
-    return torch.from_numpy(found).to(chain.emissions)
+    given = (chain.transitions.clamp_min(portable.FLOOR), portable.following(chain, messages), messages.marginals)
+    found: Tensor = _SpanProbabilities.apply(*given, chain.lengths, spans, members, joins)  # type: ignore[no-untyped-call]
+    return found
 
 
 class _NegativeLogLikelihood(torch.autograd.Function):
@@ -118,6 +108,18 @@ class _Messages(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> None:
         raise no_gradient("compiled", "marginals")
+
+
+class _SpanProbabilities(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *tensors: Tensor) -> Tensor:
+        found = np.empty(len(tensors[4]))
+        loops.span_probabilities(*(tensor.detach().contiguous().numpy() for tensor in tensors), found)
+        return torch.from_numpy(found).to(tensors[1])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> None:
+        raise no_gradient("compiled", "probabilities of spans")
 
 
 def _gradients(chain: Chain, arrays: list[Any], shares: Any) -> tuple[Any, Tensor | None, Tensor, Tensor]:
