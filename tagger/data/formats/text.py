@@ -10,6 +10,7 @@ from tagger.data.sentence import Record, Sentence
 from tagger.errors import ConfigError
 
 _WORD = re.compile(r"\S+")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _LONGEST_WORD = 1_000  # characters without white space; the rules take time that grows with their square
 _TOO_LONG = re.compile(rf"\S{{{_LONGEST_WORD + 1}}}")
 _LONGEST_PIECE = 1_000_000  # characters
@@ -122,10 +123,10 @@ class Splitter:
         if self._unseen > _UNSEEN:
             self._zone.__exit__(None, None, None)
             self._zone, self._unseen = self._entered(), 0
-        return tuple(
-            (token.text, token.idx, token.idx + len(token), self._kind(token))
-            for token in self._pipeline.make_doc(text)
-        )
+        # One character stands for one: spaCy takes no lone surrogate, which JSON may hold.
+        doc = self._pipeline.make_doc(_SURROGATE.sub("\ufffd", text))
+        bounds = ((token.idx, token.idx + len(token), self._kind(token)) for token in doc)
+        return tuple((text[start:end], start, end, kind) for start, end, kind in bounds)
 
     def _kind(self, token: Any) -> int:
         if token.text in self._ends:
