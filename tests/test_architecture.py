@@ -51,6 +51,7 @@ ONE_FILE = {
     "typer": "cli.py",
     "yaml": "config/reading.py",
     "matplotlib": "training/records.py",
+    "zstandard": "files.py",
 }
 
 
