@@ -27,6 +27,7 @@ FOLDERS = {
         {"sentence"},
         {"schemes", "vocab"},
         {"vectors"},
+        {"formats.blocks"},
         {"formats.columns", "formats.conllu", "formats.hub", "formats.lines"},
         {"sources", "sinks"},
         {"batching"},
