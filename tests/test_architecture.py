@@ -27,6 +27,7 @@ FOLDERS = {
         {"sentence"},
         {"schemes", "vocab"},
         {"vectors"},
+        {"formats.blocks"},
         {"formats.columns", "formats.conllu", "formats.hub", "formats.lines"},
         {"sources", "sinks"},
         {"batching"},
@@ -51,6 +52,7 @@ ONE_FILE = {
     "typer": "cli.py",
     "yaml": "config/reading.py",
     "matplotlib": "training/records.py",
+    "zstandard": "files.py",
 }
 
 
