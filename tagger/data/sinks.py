@@ -4,18 +4,19 @@ JSON lines and Parquet hold a row for each record: the fields that came with it,
 
 - `document`: the row's own, else the file's name for raw text, else a number from 0
 - `tokens` and `tags`: of all its sentences, one tag for each token
-- `spans`: each with `type`, `start`, `end`, `text` and, if asked for, `probability`; start and end count code points where
-  there is a text (raw text: those of the file, byte-order mark and carriage returns among them), else tokens
+- `spans`: each with `type`, `start`, `end`, `text` and, if asked for, `probability`; start and end count code points
+  where there is a text (raw text: those of the file, byte-order mark and carriage returns among them), else tokens
 - `offsets`: the start and end of each token, where there is a text
 - `sentences`: of each the first token and the one after its last, where a record may hold several
 - `probabilities`: one for each token, if asked for
 - `alternatives`: for each sentence a list of `tags` and `probability`, if asked for
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from tagger.choices import InputFormat, OutputFormat
 from tagger.data.formats import columns, conllu, html, jsonl, spans
@@ -33,18 +34,16 @@ SUFFIXES: dict[OutputFormat, str] = {
 }
 _DOCUMENTS = ("text", "jsonl", "parquet")  # inputs of which a record may hold several sentences
 _ROWS = ("jsonl", "parquet")
+_BREAKING = re.compile(r"[\t\n\r\0]")
 _ONE_LINE = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0"})
 
 
 class Sink(Protocol):
-    """Gives the bytes of an output, piece by piece; those of a piece follow from its records alone.
-
-    Attributes:
-        suffix: how the output's name ends.
-    """
+    """Gives the bytes of an output, piece by piece; those of a piece follow from its records alone."""
 
     @property
-    def suffix(self) -> str: ...
+    def suffix(self) -> str:
+        """How the output's name ends."""
 
     def begin(self) -> bytes:
         """Returns the head of the output."""
@@ -148,20 +147,62 @@ def _kept(write: Callable[[Record], str], form: InputFormat) -> Callable[[Record
 
 
 def _conll(to: OutputFormat, form: InputFormat, layout: Layout, name: str, probabilities: bool) -> Sink:
-    anew: Callable[[Sentence, str], str]
+    """Returns a sink for columns or CoNLL-U; a document from elsewhere begins with a line that holds its id."""
+    write = _sentences(to, form, layout, probabilities)
+    begun = _NEW_DOCUMENT[to]
+    if form == to:
+        return _Text(SUFFIXES[to], lambda record: "".join(map(write, record.sentences)))
+    if form == "text":  # all of it is one document
+        return _Text(SUFFIXES[to], lambda record: _lines(record, write, to), begun(name))
+    if form in _ROWS:
+        return _Text(SUFFIXES[to], lambda record: begun(str(record.document)) + _lines(record, write, to))
+    if form == "lines" and to == "columns":
+        return _Text(SUFFIXES[to], lambda record: _lines(record, write, to) or "\n")
+    return _Text(SUFFIXES[to], lambda record: _lines(record, write, to))
+
+
+_NEW_DOCUMENT: dict[OutputFormat, Callable[[str], str]] = {
+    "columns": lambda name: f"{columns.DOCUMENT_START} {'_'.join(name.split())}\n\n",
+    "conllu": lambda name: f"# newdoc id = {' '.join(name.split())}\n\n",
+}
+
+
+def _sentences(to: OutputFormat, form: InputFormat, layout: Layout, probabilities: bool) -> Callable[[Sentence], str]:
+    """Returns the function that gives the lines of a sentence: as they were read, or made anew."""
+
+    def asked(sentence: Sentence) -> dict[str, Any]:
+        return {"probabilities": sentence.probabilities} if probabilities else {}
+
     if to == "conllu":
-        tag = str(layout.tag)
+        tag, as_read = str(layout.tag), form == "conllu"
         conllu.check_tag(tag)
+        return lambda sentence: "".join(conllu.write(sentence, tag, as_read=as_read, **asked(sentence)))
+    if form == "columns":
+        return lambda sentence: "".join(columns.write(sentence, layout, **asked(sentence)))
+    separator = " " if form in ("lines", "text") else "\t"  # elsewhere a token may hold a space
+    return lambda sentence: "".join(columns.write_anew(sentence, separator, **asked(sentence)))
 
-        def put(sentence: Sentence, *, as_read: bool) -> str:
-            return "".join(conllu.write(sentence, tag, as_read=as_read, **_asked(sentence, probabilities)))
 
-        def anew(sentence: Sentence, text: str) -> str:
-            return text + put(_in_one_line(sentence), as_read=False)
-    else:
+def _lines(record: Record, write: Callable[[Sentence], str], to: OutputFormat) -> str:
+    """Returns the lines of the sentences that hold tokens, made anew."""
+    found = []
+    for sentence in filter(len, record.sentences):
+        if to == "conllu" and record.text is not None:
+            start, end = sentence.offsets[0][0], sentence.offsets[-1][1]
+            text = record.text[start - record.start : end - record.start]
+            found.append(f"# text = {text.translate(_ONE_LINE)}\n")
+        found.append(write(_in_one_line(sentence)))
+    return "".join(found)
 
-        def put(sentence: Sentence, *, as_read: bool) -> str:
-            return "".join(columns.write(sentence, layout, **_asked(sentence, probabilities)))
 
-        # Tokens of raw text and plain lines hold no spaces.
-        separator = " " if form in ("lines", "text") else "\t"
+def _in_one_line(sentence: Sentence) -> Sentence:
+    """Returns a sentence with what no line can hold within a token as in Python: JSON may bring a tab or a newline."""
+    if not _BREAKING.search("".join(sentence.tokens)):
+        return sentence
+    return replace(sentence, tokens=tuple(token.translate(_ONE_LINE) for token in sentence.tokens))
+
+
+def writer(to: OutputFormat, *, form: InputFormat, layout: Layout) -> Callable[[Sentence], Iterator[str]]:
+    """Returns the function that gives the lines of a sentence in a format, after it was read from the format `form`."""
+    written = sink(to, form=form, layout=layout)
+    return lambda sentence: iter([written.write([Record((sentence,), sentence.document)]).decode()])

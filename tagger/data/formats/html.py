@@ -53,9 +53,9 @@ def block(record: Record, *, titled: bool) -> str:
 
 
 def shown(text: str) -> str:
-    """Returns a text such that a page shows it and obeys nothing in it.
+    r"""Returns a text such that a page shows it and obeys nothing in it.
 
-    >>> shown("<b>\\x1b[0m")
+    >>> shown("<b>\x1b[0m")
     '&lt;b&gt;␛[0m'
     """
     return html.escape(text.translate(_SHOWN))

@@ -51,7 +51,9 @@ def _sentences(tokens: Any, number: int) -> list[Sentence]:
             raise ValueError(f"expected a list of tokens for each sentence, found {_shown(repr(sentence))}")
         for place, token in enumerate(sentence):
             if not isinstance(token, str) or not token:
-                raise ValueError(f"expected a string that is not empty as token {place + 1}, found {_shown(repr(token))}")
+                raise ValueError(
+                    f"expected a string that is not empty as token {place + 1}, found {_shown(repr(token))}"
+                )
     return [Sentence(tuple(sentence), line=number) for sentence in sentences]
 
 
