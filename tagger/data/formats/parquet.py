@@ -1,6 +1,7 @@
 """Parquet: a row a record, with a column of texts or of token lists; other columns are carried as they are."""
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -97,7 +98,8 @@ def _damage(name: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+        known = isinstance(error, OSError) and error.errno
+        reason = os.strerror(known) if known else " ".join(str(error).split())[:200]
         raise DataError(f"{name}: not a Parquet file that can be read: {reason}") from error
 
 
