@@ -1,15 +1,14 @@
 """The lines of a file between its blank ones, in most formats a sentence: what is read, or set aside, as a whole."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tagger.data.sentence import Reject
 from tagger.errors import DataError
 from tagger.files import Unreadable
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(NamedTuple):
     """Lines none of which is blank, the blank ones that follow them, and the number of the first of all."""
 
     first: int
@@ -21,9 +20,9 @@ class Block:
         """All its lines."""
         return (*self.lines, *self.blank)
 
-    def readable(self) -> bool:
-        """Tells whether all lines could be decoded."""
-        return Unreadable not in map(type, self.lines)
+    def decoded(self, text: str) -> bool:
+        """Tells whether all lines could be decoded; `text` is them in one, with a NUL or an escape if one could not."""
+        return not (("\\" in text or "\0" in text) and Unreadable in map(type, self.lines))
 
     def check(self) -> None:
         """Raises DataError if a line could not be decoded."""

@@ -91,22 +91,23 @@ class _Reader:
     def at_once(self, block: Block) -> Sentence | None:
         """Returns the sentence of a block of rows without anything unusual; None if it must be read line by line."""
         text = "".join(block.lines)
-        separator, other = ("\t", "\r") if self.tabs else (" ", "\t")
-        if not self.width or "\r" in text or other in text or DOCUMENT_START in text or not block.readable():
+        gap = "\t" if self.tabs else " "
+        if not self.width or "\r" in text or DOCUMENT_START in text or (gap == " " and "\t" in text):
             return None
-        marked = text.replace("\n", f"{separator}\n{separator}")  # a line end becomes a field of its own
-        if not self.tabs and ("  " in marked or marked[0] == " "):
+        marked = text.replace("\n", f"{gap}\n{gap}")  # a line end becomes a field of its own
+        if gap == " " and ("  " in marked or marked[0] == " "):
             return None
-        fields = marked.split(separator)
+        fields = marked.split(gap)
         step = self.width + 1
-        if fields[self.width :: step] != ["\n"] * len(block.lines):
+        if fields[self.width :: step] != ["\n"] * len(block.lines) or not block.decoded(text):
             return None
-        del fields[-1]  # what follows the last line end: nothing
-        token, *tag = (tuple(fields[column % self.width :: step]) for column in self.columns)
-        if not all(token) or not all(map(all, tag)):
+        del fields[-1]  # what follows the last line end
+        found = [tuple(fields[column % self.width :: step]) for column in self.columns]
+        if gap == "\t" and not all(map(all, found)):
             return None
-        raw, self.before = (*self.before, *block.raw), ()
-        return Sentence(token, tag[0] if tag else (), (), self.document, block.first, raw)
+        raw = (*self.before, *block.lines, *block.blank)
+        self.before = ()
+        return Sentence(found[0], found[1] if self.tagged else (), (), self.document, block.first, raw)
 
     def line_by_line(self, block: Block) -> list[Sentence]:
         """Returns the sentences of a block, which document starts bound too; of a faulty block only those count."""
