@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from tagger.choices import InputFormat, OutputFormat
 from tagger.data.formats import columns, conllu, html, jsonl, spans
@@ -169,18 +169,24 @@ _NEW_DOCUMENT: dict[OutputFormat, Callable[[str], str]] = {
 
 def _sentences(to: OutputFormat, form: InputFormat, layout: Layout, probabilities: bool) -> Callable[[Sentence], str]:
     """Returns the function that gives the lines of a sentence: as they were read, or made anew."""
-
-    def asked(sentence: Sentence) -> dict[str, Any]:
-        return {"probabilities": sentence.probabilities} if probabilities else {}
+    given = _probabilities if probabilities else _none
 
     if to == "conllu":
         tag, as_read = str(layout.tag), form == "conllu"
         conllu.check_tag(tag)
-        return lambda sentence: "".join(conllu.write(sentence, tag, as_read=as_read, **asked(sentence)))
+        return lambda sentence: "".join(conllu.write(sentence, tag, as_read=as_read, probabilities=given(sentence)))
     if form == "columns":
-        return lambda sentence: "".join(columns.write(sentence, layout, **asked(sentence)))
+        return lambda sentence: "".join(columns.write(sentence, layout, probabilities=given(sentence)))
     separator = " " if form in ("lines", "text") else "\t"  # elsewhere a token may hold a space
-    return lambda sentence: "".join(columns.write_anew(sentence, separator, **asked(sentence)))
+    return lambda sentence: "".join(columns.write_anew(sentence, separator, probabilities=given(sentence)))
+
+
+def _probabilities(sentence: Sentence) -> tuple[float, ...]:
+    return sentence.probabilities
+
+
+def _none(_: Sentence) -> tuple[float, ...]:
+    return ()
 
 
 def _lines(record: Record, write: Callable[[Sentence], str], to: OutputFormat) -> str:

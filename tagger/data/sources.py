@@ -134,7 +134,7 @@ def records(
         found = (
             columns.read(numbered, label, layout, tagged=False, reject=reject)
             if form == "columns"
-            else conllu.read(numbered, label, str(layout.tag), tagged=False)
+            else conllu.read(numbered, label, str(layout.tag), tagged=False, reject=reject)
         )
         return (Record((one,), one.document, one.line) for one in found)
     numbered = files.lines(source, label, reject and _refusing(reject))
