@@ -85,7 +85,27 @@ def test_tokens_and_sentences_are_those_of_spacys_own_pipeline(language: str):
 
 def test_random_sentences_are_split_as_by_spacy():
     draw = random.Random(3)
-    words = [*NEWS.split(), ".", "!", ")", "\u00a0", "  ", "U.S.", "x.y", '"', "…", "?!", "co-op", "3-4", "don't"]
+    words = [
+        *NEWS.split(),
+        ".",
+        "!",
+        ")",
+        "\u00a0",
+        "  ",
+        "Rp",
+        "kmh",
+        "US",
+        "cannot",
+        "gonna",
+        "U.S.",
+        "x.y",
+        '"',
+        "…",
+        "?!",
+        "co-op",
+        "3-4",
+        "don't",
+    ]
     text = "\n".join(" ".join(draw.choices(words, k=draw.randint(1, 12))) for _ in range(200 * SCALE))
     assert placed(text) == by_spacy(text, "en")
 

@@ -82,10 +82,10 @@ class Splitter:
     def __init__(self, language: str) -> None:
         self._pipeline = _blank(language)
         self._ends = _sentence_ends()
-        rules = getattr(self._pipeline.tokenizer, "rules", None)
-        self._by_words = rules is not None  # not so in Chinese
-        self._across = _any_of(rule for rule in rules or () if len(rule.split()) > 1)
-        self._words = _Remembered(self._tokens)
+        self._by_words = hasattr(self._pipeline.tokenizer, "rules")  # not so in Chinese
+        self._rules = frozenset(self._pipeline.tokenizer.rules or () if self._by_words else ())
+        self._across = _any_of(rule for rule in self._rules if len(rule.split()) > 1)
+        self._words = _Remembered(self._word)
         self._zone, self._unseen = self._entered(), 0
 
     def __call__(self, text: str, *, start: int = 0, line: int = 0) -> Iterator[Sentence]:
@@ -106,17 +106,33 @@ class Splitter:
         if not self._by_words or (self._across.search(text) and not _TOO_LONG.search(text)):
             yield start, self._tokens(text)
             return
-        words, before = self._words, 0
+        words, known = text.split(), self._words
+        if " ".join(words) == text.rstrip() and not _TOO_LONG.search(text):
+            for word in words:
+                yield start, known[word]
+                start += len(word) + 1
+        else:
+            yield from self._placed_apart(text, start)
+
+    def _placed_apart(self, text: str, start: int) -> Iterator[tuple[int, tuple[Piece, ...]]]:
+        """Does the same where there is other white space than single spaces, or a long word."""
+        known, before = self._words, 0
         for found in _WORD.finditer(text):
             first, last = found.span()
             if first - before != 1 or text[before] != " ":
                 yield start, _WHITE
             before = last
-            if last - first <= _LONGEST_WORD:
-                yield first + start, words[found.group()]
-            else:
-                for cut in range(first, last, _LONGEST_WORD):
-                    yield cut + start, words[text[cut : min(cut + _LONGEST_WORD, last)]]
+            for cut in range(first, last, _LONGEST_WORD):
+                yield cut + start, known[text[cut : min(cut + _LONGEST_WORD, last)]]
+
+    def _word(self, word: str) -> tuple[Piece, ...]:
+        """Returns the tokens of a word: itself if it is letters to which no rule applies, which is soon known."""
+        rules = self._pipeline.tokenizer
+        if not word.isalpha() or word in self._rules:
+            return self._tokens(word)
+        if rules.find_prefix(word) or rules.find_suffix(word) or rules.find_infix(word):
+            return self._tokens(word)
+        return ((word, 0, len(word), _PLAIN),)
 
     def _tokens(self, text: str) -> tuple[Piece, ...]:
         self._unseen += 1 + len(text) // _LONGEST_WORD
