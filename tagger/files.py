@@ -1,69 +1,244 @@
 """Files that are read line by line, and files and directories that are written whole or not at all."""
 
-import gzip
+import lzma
 import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BufferedReader, BytesIO, RawIOBase, StringIO
+from itertools import chain, count
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol, Self
 
+import zstandard
 from filelock import FileLock, Timeout
 
 from tagger.errors import CheckpointError, DataError
 
+# Bytes that are asked for at once.
+_BLOCK = 1 << 20
+# Packed bytes that are unpacked at once: however well they are packed, they hold some 32 MB at most.
+_PACKED_PIECE = 1 << 10
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
+Refuse = Callable[[str, int, str], str | None]
 
-def lines(source: Path | BinaryIO, name: str | None = None) -> Iterator[tuple[int, str]]:
-    r"""Yields each line's number, from 1, and its text with its line end; `name` stands for the source in errors.
 
-    A line ends with \n, never with another of Unicode's separators. A path that ends in .gz is unpacked. A byte-order
-    mark stays in the first line, so that what was read can be written back.
+class Unreadable(str):
+    """A line that could not be decoded, with its fault; as the `reject` of `lines`, it keeps such lines in place."""
+
+    fault: str
+
+    def __new__(cls, fault: str, line: int, raw: str) -> Self:  # noqa: D102  # the class docstring covers it
+        found = super().__new__(cls, raw)
+        found.fault = fault
+        return found
+
+
+class _Unpacker(Protocol):
+    """What zlib, zstandard and lzma have in common: it unpacks one member of a file, which may have several."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Packing:
+    """A format of packed files: its name, suffix and first bytes, its unpacker, and whether zeros may follow."""
+
+    name: str
+    suffix: str
+    magic: bytes
+    unpacker: Callable[[], _Unpacker]
+    padded: bool = True
+
+
+_PACKINGS = (
+    _Packing("gzip", ".gz", b"\x1f\x8b", lambda: zlib.decompressobj(wbits=31)),
+    _Packing("zstd", ".zst", b"\x28\xb5\x2f\xfd", lambda: zstandard.ZstdDecompressor().decompressobj(), padded=False),
+    _Packing("xz", ".xz", b"\xfd7zXZ\0", lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ)),
+)
+PACKED_SUFFIXES = tuple(packing.suffix for packing in _PACKINGS)
+
+
+def lines(source: Path | BinaryIO, name: str | None = None, reject: Refuse | None = None) -> Iterator[tuple[int, str]]:
+    r"""Yields each line's number, from 1, and its text with its line end; packed input is unpacked, as in `opened`.
+
+    A line ends with \n, never with another of Unicode's separators. A byte-order mark stays in the first line, so that
+    what was read can be written back. What a pipe delivers comes at once.
+
+    Args:
+        source: a file, or a stream that is read to its end.
+        name: stands for the source in errors.
+        reject: takes the fault of a line that is not UTF-8 or holds a NUL, its number, and its text with the bytes that
+            are none escaped; what it returns, if not None, comes in the line's place.
 
     Raises:
-        DataError: the file is missing, damaged, not UTF-8 or holds a NUL; the error names file, line and byte.
+        DataError: the source is missing or damaged or, without `reject`, a line is not UTF-8 or holds a NUL; the error
+            names file, line and byte.
     """
-    if isinstance(source, Path):
-        with _opened(source) as stream:
-            yield from lines(stream, name or str(source))
-        return
-    name = name or "standard input"
-    for number, raw in enumerate(_unpacked(source, name), 1):
-        yield number, _decoded(raw, name, number)
+    return chain.from_iterable(_numbered(source, name or _name(source), reject))
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def _numbered(source: Path | BinaryIO, name: str, reject: Refuse | None) -> Iterator[Iterable[tuple[int, str]]]:
+    first = 1
+    with opened(source, name) as stream:
+        for block in _blocks(stream):
+            text = _decoded(block)
+            yield _checked(block, first, name, reject) if text is None else zip(count(first), _split(text))
+            first += block.count(b"\n")
+
+
+def _blocks(stream: "BufferedReader[_Pieces]") -> Iterator[bytes]:
+    """Yields the content of a stream in blocks of whole lines, each as soon as it is there."""
+    pieces: list[bytes] = []
+    while data := stream.read1(_BLOCK):
+        whole, end, rest = data.rpartition(b"\n")
+        if end:
+            yield b"".join((*pieces, whole, end))
+            pieces = []
+        pieces.append(rest)
+    if last := b"".join(pieces):
+        yield last
+
+
+def _decoded(block: bytes) -> str | None:
+    """Returns the text of a block, None if a line of it is faulty."""
     try:
-        stream = gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # noqa: SIM115  # closed below
-    except OSError as error:
-        raise DataError(f"{path}: {_reason(error)}") from error
-    with stream:
-        yield stream  # type: ignore[misc]  # GzipFile reads as a BinaryIO does
+        return None if b"\0" in block else block.decode()
+    except UnicodeDecodeError:
+        return None
 
 
-def _unpacked(stream: Iterable[bytes], name: str) -> Iterator[bytes]:
-    try:
-        yield from stream
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{name}: damaged gzip file: {error}") from error
-    except IsADirectoryError as error:
-        raise DataError(f"{name}: is a directory, expected a file") from error
+def _split(text: str) -> Iterable[str]:
+    found = text.splitlines(keepends=True)  # which knows more line ends than the one that counts here
+    return found if len(found) == text.count("\n") else StringIO(text, newline="\n")
 
 
-def _decoded(raw: bytes, name: str, number: int) -> str:
+def _checked(block: bytes, first: int, name: str, reject: Refuse | None) -> Iterator[tuple[int, str]]:
+    for number, raw in enumerate(BytesIO(block), first):
+        fault = _fault(raw, number)
+        text = None if fault else raw.decode()
+        if fault and reject is None:
+            raise DataError(f"{name}:{number}: {fault}")
+        if fault and reject is not None:
+            text = reject(f"{name}:{number}: {fault}", number, raw.decode(errors="backslashreplace"))
+        if text is not None:
+            yield number, text
+
+
+def _fault(raw: bytes, number: int) -> str | None:
     if b"\0" in raw or (number == 1 and raw.startswith(_UTF16)):
         kind = "a UTF-16 mark" if raw.startswith(_UTF16) else "a NUL"
         byte = 1 if raw.startswith(_UTF16) else raw.index(b"\0") + 1
-        raise DataError(f"{name}:{number}: byte {byte} is {kind}; expected text in UTF-8, convert the file first")
+        return f"byte {byte} is {kind}; expected text in UTF-8, convert the file first"
     try:
-        return raw.decode("utf-8")
+        raw.decode()
     except UnicodeDecodeError as error:
         found = f"byte {error.start + 1} is 0x{raw[error.start]:02x}"
-        raise DataError(f"{name}:{number}: {found}, which is not UTF-8; is the file in Latin-1 or CP1252?") from error
+        return f"{found}, which is not UTF-8; is the file in Latin-1 or CP1252?"
+    return None
+
+
+@contextmanager
+def opened(source: Path | BinaryIO, name: str | None = None) -> Iterator["BufferedReader[_Pieces]"]:
+    """Opens a file, or takes a stream, to be read forward; all members of what gzip, zstd or xz packed are unpacked.
+
+    The suffixes .gz, .zst and .xz tell that a file is packed, else its first bytes do.
+
+    Raises:
+        DataError: it is missing or, here or when it is read, damaged or not all there.
+    """
+    name = name or _name(source)
+    suffix = source.suffix if isinstance(source, Path) else ""
+    with _binary(source, name) as stream, BufferedReader(_Pieces(_content(stream, name, suffix)), 1 << 16) as reader:
+        yield reader
+
+
+@contextmanager
+def _binary(source: Path | BinaryIO, name: str) -> Iterator[BinaryIO]:
+    if not isinstance(source, Path):
+        yield source
+        return
+    try:
+        stream = source.open("rb")
+    except OSError as error:
+        raise DataError(f"{name}: {_reason(error)}") from error
+    with stream:
+        yield stream
+
+
+class _Pieces(RawIOBase):
+    """Pieces of bytes as a stream, each to be had as soon as it is there."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._left = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # called by BufferedReader alone
+        if not self._left:
+            self._left = memoryview(next(self._pieces, b""))
+        given, self._left = self._left[: len(buffer)], self._left[len(buffer) :]
+        buffer[: len(given)] = given
+        return len(given)
+
+
+def _content(stream: BinaryIO, name: str, suffix: str) -> Iterator[bytes]:
+    """Yields the content of a stream in pieces, none of them empty, unpacked if it is packed."""
+    pieces = _read(stream, name)
+    head = b""
+    for piece in pieces:
+        head += piece
+        # A pipe may deliver the first bytes one by one.
+        if not any(packing.magic.startswith(head) for packing in _PACKINGS):
+            break
+    for packing in _PACKINGS:
+        if packing.suffix == suffix or (head.startswith(packing.magic) and suffix not in PACKED_SUFFIXES):
+            yield from _unpacked(chain([head], pieces), packing, name)
+            return
+    yield from filter(None, chain([head], pieces))
+
+
+def _read(stream: BinaryIO, name: str) -> Iterator[bytes]:
+    read = getattr(stream, "read1", stream.read)  # read1 does not wait until there is as much as was asked for
+    try:
+        while piece := read(_BLOCK):
+            yield piece
+    except OSError as error:
+        raise DataError(f"{name}: {_reason(error)}") from error
+
+
+def _unpacked(pieces: Iterable[bytes], packing: _Packing, name: str) -> Iterator[bytes]:
+    unpacker = packing.unpacker()
+    smaller = (
+        piece[start : start + _PACKED_PIECE] for piece in pieces for start in range(0, len(piece), _PACKED_PIECE)
+    )
+    try:
+        for piece in smaller:
+            left = piece
+            while left:
+                if unpacker.eof:
+                    if packing.padded and not (left := left.lstrip(b"\0")):
+                        break
+                    unpacker = packing.unpacker()
+                if found := unpacker.decompress(left):
+                    yield found
+                left = unpacker.unused_data
+    except (zlib.error, zstandard.ZstdError, lzma.LZMAError) as error:
+        raise DataError(f"{name}: damaged {packing.name} file: {error}") from error
+    if not unpacker.eof:
+        raise DataError(f"{name}: damaged {packing.name} file: Compressed file ended before its end mark was reached")
 
 
 @contextmanager
@@ -181,6 +356,10 @@ def sole_writer(directory: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _name(source: Path | BinaryIO) -> str:
+    return str(source) if isinstance(source, Path) else "standard input"
 
 
 def _reason(error: OSError) -> str:

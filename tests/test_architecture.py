@@ -27,7 +27,11 @@ FOLDERS = {
         {"sentence"},
         {"schemes", "vocab"},
         {"vectors"},
-        {"formats.columns", "formats.conllu", "formats.hub", "formats.lines"},
+        {"formats.blocks"},
+        {"formats.columns", "formats.conllu", "formats.hub", "formats.lines", "formats.text"},
+        {"formats.rows"},
+        {"formats.html", "formats.jsonl", "formats.spans"},
+        {"formats.parquet"},
         {"sources", "sinks"},
         {"batching"},
     ],
@@ -50,7 +54,10 @@ ONE_FILE = {
     "seqeval": "evaluation.py",
     "typer": "cli.py",
     "yaml": "config/reading.py",
+    "spacy": "data/formats/text.py",
+    "pyarrow": "data/formats/parquet.py",
     "matplotlib": "training/records.py",
+    "zstandard": "files.py",
 }
 
 

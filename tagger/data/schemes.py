@@ -6,6 +6,7 @@ BIO is another name of IOB2, and BIOES of IOBES. BILOU (L for E, U for S) and BM
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from tagger.choices import Scheme
 from tagger.data.sentence import Span
@@ -24,6 +25,7 @@ class Detected:
     broken: int
 
 
+@lru_cache(maxsize=4096)
 def split(tag: str) -> tuple[str, str]:
     """Returns the prefix of a tag, as one of O, B, I, E and S, and its type.
 
@@ -42,15 +44,19 @@ def spans_of(tags: Sequence[str]) -> tuple[Span, ...]:
     (Span(type='PER', start=0, end=2), Span(type='LOC', start=3, end=4), Span(type='LOC', start=4, end=5))
     """
     spans: list[Span] = []
-    start, before, before_type = 0, OUTSIDE, ""
-    for position, tag in enumerate((*tags, OUTSIDE)):
-        prefix, kind = split(tag)
-        starts = prefix in "BS" or before in "OES" or kind != before_type
-        if before != OUTSIDE and (starts or prefix == OUTSIDE):
-            spans.append(Span(before_type, start, position))
-        if prefix != OUTSIDE and starts:
+    start = end = 0  # of the span that a tag may go on with
+    before, before_type = OUTSIDE, ""
+    for position in [position for position, tag in enumerate(tags) if tag != OUTSIDE]:
+        prefix, kind = split(tags[position])
+        if prefix == OUTSIDE:
+            continue
+        if position > end or prefix in "BS" or before in "OES" or kind != before_type:
+            if start < end:
+                spans.append(Span(before_type, start, end))
             start = position
-        before, before_type = prefix, kind
+        before, before_type, end = prefix, kind, position + 1
+    if start < end:
+        spans.append(Span(before_type, start, end))
     return tuple(spans)
 
 

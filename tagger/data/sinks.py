@@ -1,43 +1,214 @@
-"""Where tagged sentences go: CoNLL columns, CoNLL-U or JSON lines."""
+"""Where tagged records go: CoNLL columns, CoNLL-U, JSON lines, Parquet, tables of spans or a page.
 
-import json
-from collections.abc import Callable, Iterator
+JSON lines and Parquet hold a row for each record: the fields that came with it, then
+
+- `document`: the row's own, else the file's name for raw text, else a number from 0
+- `tokens` and `tags`: of all its sentences, one tag for each token
+- `spans`: each with `type`, `start`, `end`, `text` and, if asked for, `probability`; start and end count code points
+  where there is a text (raw text: those of the file, byte-order mark and carriage returns among them), else tokens
+- `offsets`: the start and end of each token, where there is a text
+- `sentences`: of each the first token and the one after its last, where a record may hold several
+- `probabilities`: one for each token, if asked for
+- `alternatives`: for each sentence a list of `tags` and `probability`, if asked for
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
 
 from tagger.choices import InputFormat, OutputFormat
-from tagger.data.formats import columns, conllu
+from tagger.data.formats import columns, conllu, html, jsonl, spans
 from tagger.data.formats.columns import Layout
-from tagger.data.sentence import Sentence
+from tagger.data.sentence import Record, Sentence
+from tagger.errors import ConfigError
 
-SUFFIXES: dict[OutputFormat, str] = {"columns": ".conll", "conllu": ".conllu", "jsonl": ".jsonl"}
+SUFFIXES: dict[OutputFormat, str] = {
+    "columns": ".conll",
+    "conllu": ".conllu",
+    "jsonl": ".jsonl",
+    "tsv": ".tsv",
+    "parquet": ".parquet",
+    "html": ".html",
+}
+_DOCUMENTS = ("text", "jsonl", "parquet")  # inputs of which a record may hold several sentences
+_ROWS = ("jsonl", "parquet")
+_BREAKING = re.compile(r"[\t\n\r\0]")
+_ONE_LINE = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0"})
 
-Write = Callable[[Sentence], Iterator[str]]
+
+class Sink(Protocol):
+    """Gives the bytes of an output, piece by piece; those of a piece follow from its records alone."""
+
+    @property
+    def suffix(self) -> str:
+        """How the output's name ends."""
+
+    def begin(self) -> bytes:
+        """Returns the head of the output."""
+
+    def write(self, records: Sequence[Record]) -> bytes:
+        """Returns the tagged records as they are written, in their order."""
+
+    def end(self) -> bytes:
+        """Returns the foot of the output."""
+
+    def finished(self, part: Path) -> None:
+        """Makes a file of head, records and foot what it is to be, if it is not yet."""
 
 
-def writer(to: OutputFormat, *, form: InputFormat, layout: Layout) -> Write:
-    """Returns the function that gives the lines of a sentence in a format, after it was read from the format `form`.
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A sink that writes each record by itself, as text."""
 
-    What was read in the same format is written back as it stood but for the tags.
+    suffix: str
+    one: Callable[[Record], str]
+    head: str = ""
+    foot: str = ""
+
+    def begin(self) -> bytes:
+        return _bytes(self.head)
+
+    def write(self, records: Sequence[Record]) -> bytes:
+        return _bytes("".join(map(self.one, records)))
+
+    def end(self) -> bytes:
+        return _bytes(self.foot)
+
+    def finished(self, part: Path) -> None:
+        pass
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")  # a lone surrogate, which only JSON can bring, as JSON writes it
+
+
+def sink(
+    to: OutputFormat,
+    *,
+    form: InputFormat,
+    layout: Layout,
+    name: str = "",
+    probabilities: bool = False,
+    alternatives: bool = False,
+    source: Path | None = None,
+) -> Sink:
+    """Returns the sink for what was read from one source.
+
+    What was read in the same format is written back as it stood but for the tags. In another, what stands between
+    sentences stays behind, but each line, row and document keeps its place.
+
+    Args:
+        to: the format of the output.
+        form: the format of the input.
+        layout: where tags go in columns and CoNLL-U.
+        name: what the input is called on a page, and the id of a raw text.
+        probabilities: whether to write those of tokens and spans.
+        alternatives: whether to write those of each sentence.
+        source: the input, if it is a Parquet file: its columns are carried.
+
+    Raises:
+        ConfigError: the format has no place for alternatives.
+        DataError: the source cannot be read.
     """
+    if alternatives and to not in _ROWS:
+        raise ConfigError(f"alternatives can be written to {' or '.join(_ROWS)}, not to {to}")
+    several = form in _DOCUMENTS
+    if to == "parquet":
+        from tagger.data.formats import parquet  # loads Arrow, so only when it is used
+
+        return parquet.Writer(
+            several=several,
+            text=several,
+            source=source if form == "parquet" else None,
+            fields=form == "jsonl",
+            numbers=form in ("lines", "columns", "conllu"),
+            probabilities=probabilities,
+            alternatives=alternatives,
+        )
     if to == "jsonl":
-        return json_line
+        write = jsonl.Writer(several=several, probabilities=probabilities, alternatives=alternatives)
+        return _Text(".jsonl", _kept(write, form))
+    if to == "tsv":
+        head = spans.head(probabilities=probabilities)
+        return _Text(".tsv", lambda record: spans.lines(record, probabilities=probabilities), head)
+    if to == "html":
+        page = _kept(lambda record: html.block(record, titled=form in _ROWS), form)
+        return _Text(".html", page, html.head(name), html.foot())
+    return _conll(to, form, layout, name, probabilities)
+
+
+def _kept(write: Callable[[Record], str], form: InputFormat) -> Callable[[Record], str]:
+    """Returns a function that writes a record unless it holds only what stands between the sentences of a corpus."""
+    if form not in ("columns", "conllu"):
+        return write
+    return lambda record: write(record) if any(map(len, record.sentences)) else ""
+
+
+def _conll(to: OutputFormat, form: InputFormat, layout: Layout, name: str, probabilities: bool) -> Sink:
+    """Returns a sink for columns or CoNLL-U; a document from elsewhere begins with a line that holds its id."""
+    write = _sentences(to, form, layout, probabilities)
+    begun = _NEW_DOCUMENT[to]
+    if form == to:
+        return _Text(SUFFIXES[to], lambda record: "".join(map(write, record.sentences)))
+    if form == "text":  # all of it is one document
+        return _Text(SUFFIXES[to], lambda record: _lines(record, write, to), begun(name))
+    if form in _ROWS:
+        return _Text(SUFFIXES[to], lambda record: begun(str(record.document)) + _lines(record, write, to))
+    if form == "lines" and to == "columns":
+        return _Text(SUFFIXES[to], lambda record: _lines(record, write, to) or "\n")
+    return _Text(SUFFIXES[to], lambda record: _lines(record, write, to))
+
+
+_NEW_DOCUMENT: dict[OutputFormat, Callable[[str], str]] = {
+    "columns": lambda name: f"{columns.DOCUMENT_START} {'_'.join(name.split())}\n\n",
+    "conllu": lambda name: f"# newdoc id = {' '.join(name.split())}\n\n",
+}
+
+
+def _sentences(to: OutputFormat, form: InputFormat, layout: Layout, probabilities: bool) -> Callable[[Sentence], str]:
+    """Returns the function that gives the lines of a sentence: as they were read, or made anew."""
+    given = _probabilities if probabilities else _none
+
     if to == "conllu":
-        return lambda sentence: conllu.write(sentence, str(layout.tag), as_read=form == "conllu")
+        tag, as_read = str(layout.tag), form == "conllu"
+        conllu.check_tag(tag)
+        return lambda sentence: "".join(conllu.write(sentence, tag, as_read=as_read, probabilities=given(sentence)))
     if form == "columns":
-        return lambda sentence: columns.write(sentence, layout)
-    # A token of CoNLL-U may hold spaces, never a tab.
-    return lambda sentence: columns.write_anew(sentence, "\t" if form == "conllu" else " ")
+        return lambda sentence: "".join(columns.write(sentence, layout, probabilities=given(sentence)))
+    separator = " " if form in ("lines", "text") else "\t"  # elsewhere a token may hold a space
+    return lambda sentence: "".join(columns.write_anew(sentence, separator, probabilities=given(sentence)))
 
 
-def json_line(sentence: Sentence) -> Iterator[str]:
-    """Yields a sentence as one line of JSON: tokens, tags, spans (type, start, end in tokens) and document."""
-    spans = [
-        {
-            "type": span.type,
-            "start": span.start,
-            "end": span.end,
-            "text": " ".join(sentence.tokens[span.start : span.end]),
-        }
-        for span in sentence.spans
-    ]
-    row = {"tokens": sentence.tokens, "tags": sentence.tags, "spans": spans, "document": sentence.document}
-    yield json.dumps(row, ensure_ascii=False) + "\n"
+def _probabilities(sentence: Sentence) -> tuple[float, ...]:
+    return sentence.probabilities
+
+
+def _none(_: Sentence) -> tuple[float, ...]:
+    return ()
+
+
+def _lines(record: Record, write: Callable[[Sentence], str], to: OutputFormat) -> str:
+    """Returns the lines of the sentences that hold tokens, made anew."""
+    found = []
+    for sentence in filter(len, record.sentences):
+        if to == "conllu" and record.text is not None:
+            start, end = sentence.offsets[0][0], sentence.offsets[-1][1]
+            text = record.text[start - record.start : end - record.start]
+            found.append(f"# text = {text.translate(_ONE_LINE)}\n")
+        found.append(write(_in_one_line(sentence)))
+    return "".join(found)
+
+
+def _in_one_line(sentence: Sentence) -> Sentence:
+    """Returns a sentence with what no line can hold within a token as in Python: JSON may bring a tab or a newline."""
+    if not _BREAKING.search("".join(sentence.tokens)):
+        return sentence
+    return replace(sentence, tokens=tuple(token.translate(_ONE_LINE) for token in sentence.tokens))
+
+
+def writer(to: OutputFormat, *, form: InputFormat, layout: Layout) -> Callable[[Sentence], Iterator[str]]:
+    """Returns the function that gives the lines of a sentence in a format, after it was read from the format `form`."""
+    written = sink(to, form=form, layout=layout)
+    return lambda sentence: iter([written.write([Record((sentence,), sentence.document)]).decode()])

@@ -2,7 +2,7 @@
 
 import hashlib
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -10,9 +10,9 @@ from typing import BinaryIO
 from tagger import files
 from tagger.choices import InputFormat, Scheme
 from tagger.data import schemes
-from tagger.data.formats import columns, conllu, hub, lines
+from tagger.data.formats import columns, conllu, hub, jsonl, lines, text
 from tagger.data.formats.columns import Layout
-from tagger.data.sentence import Sentence
+from tagger.data.sentence import Record, Reject, Sentence
 from tagger.errors import ConfigError, DataError
 
 _SUFFIXES: dict[str, InputFormat] = {
@@ -22,6 +22,9 @@ _SUFFIXES: dict[str, InputFormat] = {
     ".bio": "columns",
     ".col": "columns",
     ".tsv": "columns",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
 }
 # The names under which corpora are published, per role, most telling first.
 _USUAL = {
@@ -69,7 +72,8 @@ def guess_format(path: Path) -> InputFormat:
     >>> guess_format(Path("en-dev.conllu.gz"))
     'conllu'
     """
-    return _SUFFIXES.get(Path(path.name.removesuffix(".gz")).suffix, "lines")
+    plain = path.with_suffix("") if path.suffix in files.PACKED_SUFFIXES else path
+    return _SUFFIXES.get(plain.suffix, "lines")
 
 
 def read(
@@ -89,6 +93,58 @@ def read(
     if tagged:
         raise ConfigError(f"{label}: plain lines hold no tags; expected the format columns or conllu")
     return lines.read(numbered)
+
+
+def records(
+    source: Path | BinaryIO,
+    *,
+    form: InputFormat,
+    layout: Layout,
+    language: str = "en",
+    name: str | None = None,
+    reject: Callable[[Reject], None] | None = None,
+) -> Iterator[Record]:
+    """Returns the records of a file or a stream: a sentence of lines or of a corpus, a paragraph of a text, or a row.
+
+    The document of a sentence of lines is its line's number, from 0; that of a text is called by its name.
+
+    Args:
+        source: a path, or a stream, which Parquet cannot be.
+        form: its format.
+        layout: where the token stands in columns, and the tag in CoNLL-U.
+        language: that of raw text, an ISO code.
+        name: stands for the source in errors, and is the id of a text.
+        reject: takes what cannot be read: a line, a row, or in a corpus the block between blank lines; then reading
+            goes on.
+
+    Raises:
+        ConfigError: the source cannot be read that way, whatever it holds.
+        DataError: it cannot be read as its format; the error names file and line. With `reject`, only if that spoils
+            all that follows.
+    """
+    label = name or (str(source) if isinstance(source, Path) else "standard input")
+    if form == "parquet":
+        from tagger.data.formats import parquet  # loads Arrow, so only when it is used
+
+        return parquet.read(source, label, language, reject=reject)
+    if form == "text":
+        return text.read(files.lines(source, label), label, language)
+    if form in ("columns", "conllu"):
+        numbered = files.lines(source, label, files.Unreadable if reject else None)
+        found = (
+            columns.read(numbered, label, layout, tagged=False, reject=reject)
+            if form == "columns"
+            else conllu.read(numbered, label, str(layout.tag), tagged=False, reject=reject)
+        )
+        return (Record((one,), one.document, one.line) for one in found)
+    numbered = files.lines(source, label, reject and _refusing(reject))
+    if form == "jsonl":
+        return jsonl.read(numbered, label, language, reject=reject)
+    return (Record((one,), one.line - 1, one.line) for one in lines.read(numbered))
+
+
+def _refusing(reject: Callable[[Reject], None]) -> Callable[[str, int, str], None]:
+    return lambda fault, line, raw: reject(Reject(fault, line, raw))
 
 
 def corpus(path: Path, *, form: InputFormat, layout: Layout) -> Corpus:

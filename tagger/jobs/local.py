@@ -24,7 +24,7 @@ STDIN = Path("-")
 def tagged_format(bundle: Bundle, path: Path) -> TaggedFormat:
     """Returns the format of a tagged file: what its name says, else what the model was trained on, else columns."""
     guessed = sources.guess_format(path)
-    if guessed == "lines":
+    if guessed not in ("columns", "conllu"):
         return "conllu" if bundle.config.data.format == "conllu" else "columns"
     return guessed
 
@@ -92,7 +92,9 @@ def tag_files(
     if formats.scheme and tagger.bundle.scheme is None:
         raise ConfigError(f"the model's tags are plain; they cannot be spelt in {formats.scheme}")
     forms = [formats.form or _guessed(path) for path in paths]
-    targets: list[OutputFormat] = [formats.to or ("columns" if form == "lines" else form) for form in forms]
+    targets: list[OutputFormat] = [
+        formats.to or ("columns" if form == "lines" or form == "text" else form) for form in forms
+    ]
     if missing := [f"{path}: no such file" for path in paths if path != STDIN and not path.exists()]:
         raise DataError(*missing)
     names: list[str | None] = [None] * len(paths)

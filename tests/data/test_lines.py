@@ -90,7 +90,7 @@ PACKED = gzip.compress(random.Random(6).randbytes(400).hex().encode() + b"\n")
         (PACKED[:-20], "damaged gzip file: Compressed file ended before"),
         (PACKED[:200] + b"\xff\xff" + PACKED[202:], "damaged gzip file: "),
         (PACKED[:10] + b"\xff" * 9 + PACKED[19:], "damaged gzip file: Error -3 while decompressing data"),
-        (b"plain text", "damaged gzip file: Not a gzipped file"),
+        (b"plain text", "damaged gzip file: Error -3 while decompressing data: incorrect header check"),
         (PACKED[:4], "damaged gzip file: "),
     ],
 )

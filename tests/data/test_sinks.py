@@ -1,73 +1,178 @@
 import json
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet as pq
 
+from tagger.choices import InputFormat, OutputFormat, options
 from tagger.data import sources
 from tagger.data.formats.columns import Layout
-from tagger.data.sentence import Sentence, Span
-from tagger.data.sinks import SUFFIXES, json_line, writer
+from tagger.data.sentence import Record, Sentence
+from tagger.data.sinks import SUFFIXES, sink
+from tagger.errors import ConfigError
+from tests.data.tagged import tagged
 
 COLUMNS = "EU NNP O\nParis NNP O\n\n-DOCSTART- X O\n\nno DT O\n"
-REST = "_\tX\tX\t_\t_\t_\t_\tNER=O"
+REST = "_\tX\tX\t_\t_\t_\t_\t{}"
 CONLLU = f"# newdoc\n1\tEU\t{REST}\n2\tParis\t{REST}\n\n1\tno\t{REST}\n"
-INPUTS = {"lines": "EU Paris\n\nno\n", "columns": COLUMNS, "conllu": CONLLU}
-LAYOUT = {"lines": Layout(tag=None), "columns": Layout(), "conllu": Layout(tag="misc:NER")}
+INPUTS = {
+    "text": "EU Paris\n\nno\n",
+    "lines": "EU Paris\n\nno\n",
+    "columns": COLUMNS,
+    "conllu": CONLLU.replace("{}", "NER=O"),
+    "jsonl": '{"text": "EU Paris"}\n{"tokens": []}\n{"tokens": ["no"]}\n',
+    "parquet": "",
+}
+LAYOUT = {"columns": Layout(), "conllu": Layout(tag="misc:NER")}
+FOUND = [(("EU", "Paris"), ("B-X", "I-X")), (("no",), ("B-X",))]
 
 
-def tagged(form: str) -> list[Sentence]:
-    found = sources.read(BytesIO(INPUTS[form].encode()), form=form, layout=LAYOUT[form], tagged=False)
-    tags = iter(["B-X", "B-Y", "O"])
-    return [replace(one, tags=tuple(next(tags) for _ in one.tokens)) for one in found]
-
-
-@pytest.mark.parametrize("form", ["columns", "conllu"])
-def test_the_format_that_was_read_is_written_back_but_for_the_tags(form: str):
-    write = writer(form, form=form, layout=LAYOUT[form])
-    text = "".join(line for one in tagged(form) for line in write(one))
-    old, new = ("NNP O", "NNP {}") if form == "columns" else ("NER=O", "NER={}")
-    assert text == INPUTS[form].replace(old, new.format("B-X"), 1).replace(old, new.format("B-Y"), 1)
-
-
-@pytest.mark.parametrize("form", INPUTS)
-@pytest.mark.parametrize("to", SUFFIXES)
-def test_every_format_can_be_written_from_every_other_and_read_again(form: str, to: str):
-    layout = LAYOUT["conllu"] if to == "conllu" else LAYOUT[form]
-    write = writer(to, form=form, layout=layout)
-    text = "".join(line for one in tagged(form) for line in write(one))
-    if to == "jsonl":
-        rows = [json.loads(line) for line in text.splitlines()]
-        found = [(tuple(row["tokens"]), tuple(row["tags"])) for row in rows if row["tokens"]]
+def records(form: str, tmp_path: Path, text: str | None = None) -> tuple[list[Record], Path]:
+    """Returns the tagged records of an input, and its path."""
+    path = tmp_path / "a"
+    if form == "parquet":
+        pq.write_table(pa.table({"text": ["EU Paris", "", "no"]}), path)
     else:
-        source = BytesIO(text.encode())
-        again = sources.read(source, form=to, layout=Layout(tag=layout.tag if to == "conllu" else -1), tagged=True)
-        found = [(one.tokens, one.tags) for one in again if one.tokens]
-    assert found == [(("EU", "Paris"), ("B-X", "B-Y")), (("no",), ("O",))]
+        path.write_text(INPUTS[form] if text is None else text, newline="")
+    found = sources.records(path, form=form, layout=LAYOUT.get(form, Layout(tag=None)), name="a.x")
+    return tagged(found), path
 
 
-def test_a_sentence_is_one_line_of_json_with_the_text_of_its_spans():
-    sentence = Sentence(("New", "York", '"\n\u2028é'), ("B-X", "E-X", "O"), (Span("X", 0, 2),), document=3)
-    (line,) = json_line(sentence)
-    assert line.endswith("\n")
-    assert line.count("\n") == 1
-    assert "é" in line
-    assert json.loads(line) == {
-        "tokens": ["New", "York", '"\n\u2028é'],
-        "tags": ["B-X", "E-X", "O"],
-        "spans": [{"type": "X", "start": 0, "end": 2, "text": "New York"}],
-        "document": 3,
-    }
+def output(to: str, form: str, tmp_path: Path, text: str | None = None, **more: object) -> str:
+    layout = LAYOUT["conllu"] if to == "conllu" else LAYOUT.get(form, Layout(tag=None))
+    found, path = records(form, tmp_path, text)
+    writer = sink(to, form=form, layout=layout, name="a.x", source=path, **more)
+    return (writer.begin() + writer.write(found) + writer.end()).decode()
 
 
-def test_every_output_format_has_a_suffix_that_is_read_back_as_that_format():
-    assert {sources.guess_format(Path(f"a{SUFFIXES[to]}")) for to in ("columns", "conllu")} == {"columns", "conllu"}
+def test_columns_and_conllu_are_written_back_as_read_but_for_the_tags(tmp_path: Path):
+    assert output("columns", "columns", tmp_path) == ("EU NNP B-X\nParis NNP I-X\n\n-DOCSTART- X O\n\nno DT B-X\n")
+    tags = iter(["NER=B-X", "NER=I-X", "NER=B-X"])
+    expected = "".join(next(tags) if piece == "{}" else piece for piece in CONLLU.replace("{}", "|{}|").split("|"))
+    assert output("conllu", "conllu", tmp_path) == expected
+
+
+@pytest.mark.parametrize("form", options(InputFormat))
+@pytest.mark.parametrize("to", ["columns", "conllu"])
+def test_every_input_can_be_written_as_a_corpus_and_read_again(form: str, to: str, tmp_path: Path):
+    text = output(to, form, tmp_path)
+    layout = Layout(tag="misc:NER" if to == "conllu" else -1)
+    again = sources.read(BytesIO(text.encode()), form=to, layout=layout, tagged=True)
+    assert [(one.tokens, one.tags) for one in again if one.tokens] == FOUND
+
+
+@pytest.mark.parametrize("form", options(InputFormat))
+@pytest.mark.parametrize("to", ["jsonl", "parquet"])
+def test_every_input_can_be_written_as_rows_one_for_each_record_that_is_no_gap(form: str, to: str, tmp_path: Path):
+    found, path = records(form, tmp_path)
+    writer = sink(to, form=form, layout=Layout(), source=path)
+    data = writer.begin() + writer.write(found) + writer.end()
+    part = tmp_path / "part"
+    part.write_bytes(data)
+    writer.finished(part)
+    rows = (
+        [json.loads(line) for line in data.splitlines()] if to == "jsonl" else pq.ParquetFile(part).read().to_pylist()
+    )
+    assert [(tuple(row["tokens"]), tuple(row["tags"])) for row in rows if row["tokens"]] == FOUND
+    assert len(rows) == (2 if form in ("text", "columns", "conllu") else 3)
+    documents = {"text": ["a.x", "a.x"], "columns": [0, 1], "conllu": [0, 0], "lines": [0, 1, 2]}.get(form, [0, 1, 2])
+    as_text = to == "parquet" and form in ("jsonl", "parquet")
+    assert [row["document"] for row in rows] == ([str(one) for one in documents] if as_text else documents)
+    assert all(("sentences" in row) == (form in ("text", "jsonl", "parquet")) for row in rows)
+
+
+@pytest.mark.parametrize("form", options(InputFormat))
+@pytest.mark.parametrize("to", options(OutputFormat))
+def test_what_a_pool_gives_depends_on_nothing_before_it(form: str, to: str, tmp_path: Path):
+    found, path = records(form, tmp_path)
+    layout = LAYOUT["conllu"] if to == "conllu" else LAYOUT.get(form, Layout(tag=None))
+    one, other = (sink(to, form=form, layout=layout, name="a", source=path, probabilities=True) for _ in range(2))
+    begun = one.begin()
+    one.write(found[:1])
+    one.end()
+    assert one.write(found[1:]) == other.write(found[1:])
+    assert one.write([]) == b""
+    assert one.begin() == begun == other.begin()
+    assert one.suffix == SUFFIXES[to]
+
+
+@pytest.mark.parametrize("form", ["text", "lines", "columns", "jsonl"])
+@pytest.mark.parametrize("to", options(OutputFormat))
+def test_an_empty_file_gives_an_empty_counterpart(form: str, to: str, tmp_path: Path):
+    if to == "parquet":
+        writer = sink(to, form=form, layout=Layout())
+        (tmp_path / "part").write_bytes(writer.begin() + writer.end())
+        writer.finished(tmp_path / "part")
+        assert pq.ParquetFile(tmp_path / "part").metadata.num_rows == 0
+        return
+    text = output(to, form, tmp_path, "")
+    begun = {"columns": "-DOCSTART- a.x\n\n", "conllu": "# newdoc id = a.x\n\n"}.get(to, "") if form == "text" else ""
+    if to in ("columns", "conllu", "jsonl"):
+        assert text == begun
+    else:
+        assert text
+
+
+def test_lines_become_columns_with_their_empty_lines(tmp_path: Path):
+    assert output("columns", "lines", tmp_path, "a b\n\n\nc") == "a B-X\nb I-X\n\n\n\nc B-X\n\n"
+
+
+def test_lines_become_conllu_without_them(tmp_path: Path):
+    assert output("conllu", "lines", tmp_path, "\na\n\n").count("\n") == 2
+
+
+def test_a_document_begins_with_its_id_in_columns_and_conllu(tmp_path: Path):
+    rows = '{"text": "A left. C\\td", "id": " a\\n b"}\n{"text": "", "document": "x"}\n'
+    assert output("columns", "jsonl", tmp_path, rows) == (
+        "-DOCSTART- a_b\n\nA\tB-X\nleft\tI-X\n.\tO\n\nC\tB-X\nd\tI-X\n\n-DOCSTART- x\n\n"
+    )
+    text = output("conllu", "jsonl", tmp_path, rows)
+    assert [line for line in text.split("\n") if line.startswith("#")] == [
+        "# newdoc id = a b",
+        "# text = A left.",
+        "# text = C\\td",
+        "# newdoc id = x",
+    ]
+    assert output("columns", "text", tmp_path, "\nA b\r\nc\n") == "-DOCSTART- a.x\n\nA B-X\nb I-X\n\nc B-X\n\n"
+
+
+def test_probabilities_are_a_last_column_or_a_key_of_misc(tmp_path: Path):
+    assert output("columns", "columns", tmp_path, "a NN O\n", probabilities=True) == "a NN B-X 0.500000\n"
+    assert output("columns", "lines", tmp_path, "a\n", probabilities=True) == "a B-X 0.500000\n\n"
+    for form in ("lines", "conllu"):
+        assert "NER=B-X|Prob=0.500000\n" in output("conllu", form, tmp_path, probabilities=True)
+
+
+@pytest.mark.parametrize("to", ["columns", "conllu", "tsv", "html"])
+def test_alternatives_have_a_place_in_rows_alone(to: str):
+    with pytest.raises(ConfigError, match=f"alternatives can be written to jsonl or parquet, not to {to}"):
+        sink(to, form="lines", layout=Layout(), alternatives=True)
 
 
 def test_a_token_with_a_space_survives_on_its_way_from_conllu_to_columns():
-    given = Sentence(("1 000", "men"), ("B-X", "O"))
-    text = "".join(writer("columns", form="conllu", layout=Layout())(given))
-    assert text == "1 000\tB-X\nmen\tO\n\n"
-    (read,) = sources.read(BytesIO(text.encode()), form="columns", layout=Layout(), tagged=True)
-    assert (read.tokens, read.tags) == (given.tokens, given.tags)
+    (given,) = tagged([Record((Sentence(("1 000", "men")),))])
+    text = sink("columns", form="conllu", layout=Layout()).write([given])
+    assert text == b"1 000\tB-X\nmen\tI-X\n\n"
+    (read,) = sources.read(BytesIO(text), form="columns", layout=Layout(), tagged=True)
+    assert (read.tokens, read.tags) == (given.sentences[0].tokens, given.sentences[0].tags)
+
+
+@pytest.mark.parametrize("to", ["columns", "conllu"])
+def test_a_token_of_json_breaks_no_line_of_a_corpus(to: str):
+    tokens = ["a\tb", "c\nd\r", "\0", "\u2028", "\ud800", "\\"]
+    data = json.dumps({"tokens": tokens}).encode()
+    layout = Layout(tag="xpos")
+    text = sink(to, form="jsonl", layout=layout).write(
+        tagged(sources.records(BytesIO(data), form="jsonl", layout=layout))
+    )
+    again = sources.read(BytesIO(text), form=to, layout=Layout(tag="xpos" if to == "conllu" else -1), tagged=True)
+    found = [one.tokens for one in again if one.tokens]
+    assert found == [("a\\tb", "c\\nd\\r", "\\0", "\u2028", "\\ud800", "\\")]
+
+
+def test_every_output_has_a_suffix_and_those_that_are_inputs_too_are_guessed_by_it():
+    assert set(SUFFIXES) == set(options(OutputFormat))
+    both = ("columns", "conllu", "jsonl", "parquet")
+    assert tuple(sources.guess_format(Path(f"a{SUFFIXES[to]}")) for to in both) == both

@@ -1,15 +1,19 @@
 import gzip
+import lzma
+import random
 from collections import Counter
 from io import BytesIO
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from tagger.data import sources
 from tagger.data.formats.columns import Layout
-from tagger.data.sentence import Sentence
+from tagger.data.sentence import Record, Reject, Sentence
 from tagger.data.sources import Corpus
 from tagger.errors import ConfigError, DataError
+from tests.robustness.runs import SCALE
 
 
 def fill(folder: Path, *names: str) -> Path:
@@ -82,7 +86,9 @@ def test_a_folder_without_a_training_file_or_no_folder_is_an_error(tmp_path: Pat
     [
         ("conllu", ("a.conllu", "a.conllu.gz")),
         ("columns", ("a.conll", "a.iob", "a.bio", "a.b.tsv.gz")),
-        ("lines", ("a.txt", "-", "a", "a.gz")),
+        ("lines", ("a.txt", "-", "a", "a.gz", "a.txt.zst")),
+        ("jsonl", ("a.jsonl", "a.ndjson", "a.b.jsonl.gz", "a.ndjson.zst", "a.jsonl.xz")),
+        ("parquet", ("a.parquet",)),
     ],
 )
 def test_a_name_suggests_a_format(form: str, names: tuple[str, ...]):
@@ -167,3 +173,114 @@ def test_a_treebank_without_the_tag_that_is_asked_for_is_an_error(tmp_path: Path
     with pytest.raises(DataError, match=f"no token has a tag in {tag}"):
         sources.corpus(tmp_path / "a.conllu", form="conllu", layout=Layout(tag=tag))
     assert sources.corpus(tmp_path / "a.conllu", form="conllu", layout=Layout(tag="misc:NE")).tokens == 1
+
+
+ROW = "1\t{}\t_\t_\t_\t_\t_\t_\t_\t_\n"
+CLEAN = {
+    "lines": "Ada met Bob\n\nin Oslo\n",
+    "columns": "Ada X\nmet O\n\nBob X\n",
+    "conllu": ROW.format("Ada") + "\n" + ROW.format("Bob") + "\n",
+}
+
+
+def records(data: bytes | str, form: str, **options: object) -> list[Record]:
+    data = data.encode() if isinstance(data, str) else data
+    layout = Layout(tag="upos" if form == "conllu" else -1)
+    return list(sources.records(BytesIO(data), form=form, layout=layout, name="a.x", **options))
+
+
+def tokens(found: list[Record]) -> list[tuple[str, ...]]:
+    return [sentence.tokens for record in found for sentence in record.sentences if sentence.tokens]
+
+
+@pytest.mark.parametrize("form", CLEAN)
+def test_the_records_of_a_corpus_and_of_lines_are_its_sentences(form: str):
+    found = records(CLEAN[form], form)
+    layout = Layout(tag="upos" if form == "conllu" else -1)
+    read = sources.read(BytesIO(CLEAN[form].encode()), form=form, layout=layout, tagged=False)
+    assert [record.sentences for record in found] == [(one,) for one in read]
+    assert [record.line for record in found] == [record.sentences[0].line for record in found]
+
+
+def test_each_line_is_a_document_and_so_is_what_a_corpus_calls_one():
+    assert [record.document for record in records("a\n\nb", "lines")] == [0, 1, 2]
+    assert [record.document for record in records("a O\n\n-DOCSTART- O\n\nb O\n", "columns")] == [0, 1]
+
+
+@pytest.mark.parametrize("form", CLEAN)
+@pytest.mark.parametrize("change", ["CRLF", "mark", "end"])
+def test_line_ends_and_a_mark_change_no_token(form: str, change: str):
+    clean = CLEAN[form]
+    changed = {"CRLF": clean.replace("\n", "\r\n"), "mark": "\ufeff" + clean, "end": clean.removesuffix("\n")}[change]
+    assert tokens(records(changed, form)) == tokens(records(clean, form))
+
+
+@pytest.mark.parametrize("form", CLEAN)
+@pytest.mark.parametrize("space", ["\u2028", "\u0085", "\u00a0", "\u200b", "\x0c"])
+def test_in_formats_with_tokens_other_white_space_is_part_of_one(form: str, space: str):
+    changed = CLEAN[form].replace("Ada", f"A{space}da")
+    assert tokens(records(changed, form))[0][0] == f"A{space}da"
+    assert len(tokens(records(changed, form))) == len(tokens(records(CLEAN[form], form)))
+
+
+@pytest.mark.parametrize(
+    ("form", "data", "line", "raw"),
+    [
+        ("lines", b"a\nb\xff\nc\n", 2, "b\\xff\n"),
+        ("columns", b"a O\n\nb O\nx\n\nc O\n", 3, "b O\nx\n\n"),
+        ("columns", b"a O\n\nb O\n\xff O\n\nc O\n", 3, "b O\n\\xff O\n\n"),
+        ("conllu", (ROW.format("a") + "\nx\n\n" + ROW.format("c")).encode(), 3, "x\n\n"),
+        ("jsonl", b'{"text": "a"}\nx\n{"text": "c"}\n', 2, "x\n"),
+    ],
+)
+def test_what_cannot_be_read_may_be_set_aside_with_its_place_and_reading_goes_on(
+    form: str, data: bytes, line: int, raw: str
+):
+    aside: list[Reject] = []
+    assert tokens(records(data, form, reject=aside.append)) == [("a",), ("c",)]
+    assert [(one.line, one.raw) for one in aside] == [(line, raw)]
+    with pytest.raises(DataError) as caught:
+        records(data, form)
+    assert str(caught.value) == aside[0].fault
+    assert aside[0].fault.startswith("a.x:")
+
+
+@pytest.mark.parametrize("form", ["text", *CLEAN, "jsonl"])
+def test_random_bytes_are_read_or_are_faults_and_never_a_traceback(form: str):
+    draw, read, faults = random.Random(13), 0, []
+    for _ in range(300 * SCALE):
+        data = bytes(draw.choices(b'a b\t\n\r_1.-{}[]":,\xc3\xa9\xff\0\\', k=draw.randint(0, 30)))
+        data = draw.choice(
+            [data, data.replace(b"\xff", b"").replace(b"\0", b""), data.decode(errors="ignore").encode()]
+        )
+        try:
+            records(data, form)
+            read += 1
+        except DataError as error:
+            faults += error.faults
+    assert read > 3
+    assert len(faults) > 10
+    assert all(fault.startswith("a.x:") for fault in faults)
+
+
+@pytest.mark.parametrize("data", [b"", b"\n", b"\n \n\n", b"\xef\xbb\xbf", b"\r\n"])
+@pytest.mark.parametrize("form", ["text", *CLEAN, "jsonl"])
+def test_an_empty_or_blank_source_has_no_tokens(form: str, data: bytes):
+    assert tokens(records(data, form)) == []
+
+
+def test_document_starts_alone_are_read_and_hold_no_tokens():
+    found = records("-DOCSTART- O\n\n-DOCSTART- O\n", "columns")
+    assert tokens(found) == []
+    assert "".join(line for record in found for line in record.sentences[0].raw) == "-DOCSTART- O\n\n-DOCSTART- O\n"
+
+
+@pytest.mark.parametrize("form", ["text", "jsonl", "lines"])
+def test_packed_files_are_read_as_they_are(form: str, tmp_path: Path):
+    data = (b'{"text": "Ada met Bob"}' if form == "jsonl" else b"Ada met Bob") + b"\n"
+    (tmp_path / "a.gz").write_bytes(gzip.compress(data))
+    (tmp_path / "a.zst").write_bytes(zstandard.compress(data))
+    (tmp_path / "a.xz").write_bytes(lzma.compress(data))
+    for name in ("a.gz", "a.zst", "a.xz"):
+        found = list(sources.records(tmp_path / name, form=form, layout=Layout()))
+        assert tokens(found) == [("Ada", "met", "Bob")]

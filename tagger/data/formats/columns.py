@@ -1,10 +1,13 @@
 """CoNLL columns: a token a line, fields separated by spaces or by one tab, a blank line after each sentence."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
-from tagger.data.sentence import Sentence
+from tagger.data.formats import blocks
+from tagger.data.formats.blocks import Block
+from tagger.data.sentence import Reject, Sentence
 from tagger.errors import ConfigError, DataError
 
 DOCUMENT_START = "-DOCSTART-"
@@ -36,22 +39,41 @@ class Layout:
         return self.names.index(column)
 
 
-def read(source: Iterable[tuple[int, str]], name: str, layout: Layout, *, tagged: bool) -> Iterator[Sentence]:
+def read(
+    source: Iterable[tuple[int, str]],
+    name: str,
+    layout: Layout,
+    *,
+    tagged: bool,
+    reject: Callable[[Reject], None] | None = None,
+) -> Iterator[Sentence]:
     """Yields the sentences of a file with all their lines; lines without a sentence come as one without tokens.
+
+    With `reject`, the lines between two blank ones that cannot be read go there, and reading goes on; give
+    `files.Unreadable` to `files.lines`, so that lines that are no text take their block with them.
 
     Raises:
         DataError: a row has another width than the first, mixes tabs and spaces, lacks a column or has an empty field.
     """
     reader = _Reader(name, layout, tagged=tagged)
-    for number, line in source:
-        if (sentence := reader.take(number, line)) is not None:
+    for block in blocks.split(source, _is_blank):
+        if (sentence := reader.at_once(block)) is not None:
             yield sentence
-    if (sentence := reader.end()) is not None:
-        yield sentence
+            continue
+        try:
+            sentences = reader.line_by_line(block)
+        except DataError as error:
+            if reject is None:
+                raise
+            reject(block.refused(error))
+        else:
+            yield from sentences
+    if reader.before:
+        yield Sentence((), (), (), reader.document, 0, reader.before)
 
 
 class _Reader:
-    """The state between two lines of a file."""
+    """What the lines of a file so far tell of those that follow."""
 
     def __init__(self, name: str, layout: Layout, *, tagged: bool) -> None:
         self.name, self.tagged = name, tagged
@@ -63,40 +85,68 @@ class _Reader:
         self.tabs: bool | None = None
         self.width = 0  # 0 until a row was read
         self.document = 0
-        self._begin()
+        self.begun = False  # once a row was seen, readable or not
+        self.before: tuple[str, ...] = ()  # lines before the next sentence, which belong to it
 
-    def _begin(self) -> None:
-        self.raw: list[str] = []
-        self.rows: list[list[str]] = []
-        self.first, self.closed = 0, False
-
-    def take(self, number: int, line: str) -> Sentence | None:
-        """Takes a line; returns the sentence that it shows to have ended, if it does."""
-        text = _text(number, line)
-        finished = None
-        if text.strip(" \t"):
-            starts_document = _starts_document(text)
-            if self.rows and (self.closed or starts_document):
-                finished = self.end()
-            if starts_document:
-                self.document += bool(self.width)  # the first start in a file may follow its first sentences
-            else:
-                self.first = self.first or number
-                self.rows.append(self._row(number, text))
-        else:
-            self.closed = bool(self.rows)
-        self.raw.append(line)
-        return finished
-
-    def end(self) -> Sentence | None:
-        """Returns what was taken since the last sentence, None if that is nothing."""
-        if not self.raw:
+    def at_once(self, block: Block) -> Sentence | None:
+        """Returns the sentence of a block of rows without anything unusual; None if it must be read line by line."""
+        text = "".join(block.lines)
+        gap = "\t" if self.tabs else " "
+        if not self.width or "\r" in text or DOCUMENT_START in text or (gap == " " and "\t" in text):
             return None
-        tokens = tuple(row[self.columns[0]] for row in self.rows)
-        tags = tuple(row[self.columns[1]] for row in self.rows) if self.tagged else ()
-        sentence = Sentence(tokens, tags, (), self.document, self.first, tuple(self.raw))
-        self._begin()
-        return sentence
+        marked = text.replace("\n", f"{gap}\n{gap}")  # a line end becomes a field of its own
+        if gap == " " and ("  " in marked or marked[0] == " "):
+            return None
+        fields = marked.split(gap)
+        step = self.width + 1
+        if fields[self.width :: step] != ["\n"] * len(block.lines) or not block.decoded(text):
+            return None
+        del fields[-1]  # what follows the last line end
+        found = [tuple(fields[column % self.width :: step]) for column in self.columns]
+        if gap == "\t" and not all(map(all, found)):
+            return None
+        raw = (*self.before, *block.lines, *block.blank)
+        self.before = ()
+        return Sentence(found[0], found[1] if self.tagged else (), (), self.document, block.first, raw)
+
+    def line_by_line(self, block: Block) -> list[Sentence]:
+        """Returns the sentences of a block, which document starts bound too; of a faulty block only those count."""
+        texts = [_text(number, line) for number, line in enumerate(block.lines, block.first)]
+        documents = [self._document(text) for text in texts]
+        tabs, width = self.tabs, self.width
+        sentences: list[Sentence] = []
+        raw, rows, first = [*self.before], [], 0
+        try:
+            block.check()
+            for place, text in enumerate(texts):
+                if not _starts_document(text):
+                    first = first or block.first + place
+                    rows.append(self._row(block.first + place, text))
+                elif rows:
+                    sentences.append(self._sentence(rows, documents[place - 1], first, raw))
+                    raw, rows, first = [], [], 0
+                raw.append(block.lines[place])
+        except DataError:
+            self.tabs, self.width = tabs, width
+            raise
+        raw += block.blank
+        if rows:
+            sentences.append(self._sentence(rows, self.document, first, raw))
+            raw = []
+        self.before = tuple(raw)
+        return sentences
+
+    def _document(self, text: str) -> int:
+        """Returns the number of the document that a line belongs to."""
+        if _starts_document(text):
+            self.document += self.begun  # the first start in a file may follow its first sentences
+        else:
+            self.begun = True
+        return self.document
+
+    def _sentence(self, rows: list[list[str]], document: int, first: int, raw: list[str]) -> Sentence:
+        token, *tag = (tuple(row[column] for row in rows) for column in self.columns)
+        return Sentence(token, tag[0] if tag else (), (), document, first, tuple(raw))
 
     def _row(self, number: int, text: str) -> list[str]:
         row = self._fields(number, text)
@@ -141,41 +191,84 @@ def width(sentence: Sentence) -> int:
     return text.count("\t") + 1 if "\t" in text else len(_SPACES.split(text.strip(" ")))
 
 
-def write_anew(sentence: Sentence, separator: str) -> Iterator[str]:
-    """Yields the lines of a sentence that does not come from columns: token, separator and tag, and a blank line."""
-    yield from (f"{token}{separator}{tag}\n" for token, tag in zip(sentence.tokens, sentence.tags, strict=True))
+def write_anew(sentence: Sentence, separator: str, *, probabilities: Sequence[float] = ()) -> Iterator[str]:
+    """Yields the lines of a sentence that does not come from columns: token, separator and tag, and a blank line.
+
+    Probabilities, if given, one for each token, become the last column.
+    """
+    rows = zip(sentence.tokens, sentence.tags, _texts(probabilities, len(sentence), separator), strict=True)
+    yield from (f"{token}{separator}{tag}{more}\n" for token, tag, more in rows)
     yield "\n"
 
 
-def write(sentence: Sentence, layout: Layout) -> Iterator[str]:
-    """Yields the lines of a sentence with its tags in the tag column, all else as it was read.
+def write(sentence: Sentence, layout: Layout, *, probabilities: Sequence[float] = ()) -> Iterator[str]:
+    """Returns the lines of a sentence with its tags in the tag column, all else as it was read.
 
-    Rows without a tag column get one at their end.
+    Rows without a tag column get one at their end. Probabilities, if given, one for each token, become the last column.
     """
+    raw, end = sentence.raw, len(sentence.raw)
+    while end and _is_blank(raw[end - 1]):
+        end -= 1
+    start = end - len(sentence)
+    if start == end:
+        return iter(raw)
     token = layout.number(layout.token)
     tag = None if layout.tag is None else layout.number(layout.tag)
-    rows = [place for place, line in enumerate(sentence.raw) if _is_row(_text(2, line))]
-    # A byte-order mark makes a row of what is none in the file's first line, which comes before all others.
-    rows = rows[len(rows) - len(sentence) :]
-    tags = dict(zip(rows, sentence.tags, strict=True))
-    for place, line in enumerate(sentence.raw):
-        if place in tags:
-            number = sentence.line + place  # 1 for the file's first line alone
-            yield _with_tag(line, _text(number, line), token, tag, tags[place])
-        else:
-            yield line
+    rows = raw[start:end]
+    tagged = _all_tagged(rows, token, tag, sentence.tags, probabilities)
+    if tagged is None:
+        values = zip(rows, sentence.tags, _texts(probabilities, len(rows), ""), strict=True)
+        numbered = enumerate(values, sentence.line or 2)
+        tagged = [_tagged(row, _text(number, row), token, tag, *rest) for number, (row, *rest) in numbered]
+    return chain(raw[:start], tagged, raw[end:])
 
 
-def _with_tag(line: str, text: str, token: int, tag: int | None, value: str) -> str:
+def _texts(probabilities: Sequence[float], rows: int, before: str) -> list[str]:
+    """Returns what stands in the probabilities' column of each row, and before it; nothing if there are none."""
+    return [f"{before}{number:.6f}" for number in probabilities] if probabilities else [""] * rows
+
+
+def _all_tagged(
+    rows: Sequence[str], token: int, tag: int | None, tags: Sequence[str], probabilities: Sequence[float]
+) -> list[str] | None:
+    """Returns rows with tags, None if they hold anything unusual and must be tagged one by one."""
+    text = "".join(rows)
+    if not text.endswith("\n") or "\r" in text or text[0] in " \ufeff":
+        return None
+    gap = "\t" if "\t" in rows[0] else " "
+    width = rows[0].count(gap) + 1
+    if width == 1 or (gap == " " and ("  " in text or " \n" in text or "\n " in text)):
+        return None
+    values = zip(rows, tags, _texts(probabilities, len(rows), gap), strict=True)
+    place = _place(token, tag, width)
+    if place is None:
+        return [f"{row[:-1]}{gap}{value}{more}\n" for row, value, more in values]
+    if place == width - 1:
+        return [f"{row[: row.rindex(gap)]}{gap}{value}{more}\n" for row, value, more in values]
+    fields = ((row[:-1].split(gap), value, more) for row, value, more in values)
+    return [f"{gap.join((*row[:place], value, *row[place + 1 :]))}{more}\n" for row, value, more in fields]
+
+
+def _place(token: int, tag: int | None, width: int) -> int | None:
+    """Returns the number of the column that a tag replaces, None if it becomes a new one."""
+    if tag is None or not -width <= tag < width or tag % width == token % width:
+        return None
+    return tag % width
+
+
+def _tagged(line: str, text: str, token: int, tag: int | None, value: str, probability: str) -> str:
     separator = r"\t" if "\t" in text else r" +"
     body = text if separator == r"\t" else text.strip(" ")
     pieces = re.split(f"({separator})", body)  # fields at even places, what separates them at odd ones
-    width = len(pieces) // 2 + 1
+    gap = pieces[1] if len(pieces) > 1 else " "
     start = line.index(body)
-    if tag is not None and -width <= tag < width and tag % width != token % width:
-        pieces[2 * (tag % width)] = value
+    place = _place(token, tag, len(pieces) // 2 + 1)
+    if place is None:
+        pieces += [gap, value]
     else:
-        pieces += [pieces[1] if width > 1 else " ", value]
+        pieces[2 * place] = value
+    if probability:
+        pieces += [gap, probability]
     return line[:start] + "".join(pieces) + line[start + len(body) :]
 
 
@@ -184,8 +277,8 @@ def _text(number: int, line: str) -> str:
     return text.removeprefix("\ufeff") if number == 1 else text
 
 
-def _is_row(text: str) -> bool:
-    return bool(text.strip(" \t")) and not _starts_document(text)
+def _is_blank(line: str) -> bool:
+    return not _text(2, line).strip(" \t")
 
 
 def _starts_document(text: str) -> bool:

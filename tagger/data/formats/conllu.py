@@ -1,13 +1,17 @@
 """CoNLL-U: the tag is UPOS, XPOS or a key of MISC; multiword ranges, empty nodes and comments stay as they are."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from tagger.data.sentence import Sentence
+from tagger.data.formats import blocks
+from tagger.data.formats.blocks import Block
+from tagger.data.sentence import Reject, Sentence
 from tagger.errors import ConfigError, DataError
 
 _WIDTH, _FORM, _MISC = 10, 1, 9
 _COLUMNS = {"upos": 3, "xpos": 4}
 _OUTSIDE = "O"
+
+_Words = tuple[int, tuple[str, ...], tuple[str, ...]]  # the first word's line, the words, their tags
 
 
 def check_tag(tag: str) -> None:
@@ -16,41 +20,89 @@ def check_tag(tag: str) -> None:
         raise ConfigError(f"in CoNLL-U the tag must be upos, xpos or misc:KEY, got {tag!r}")
 
 
-def read(source: Iterable[tuple[int, str]], name: str, tag: str, *, tagged: bool) -> Iterator[Sentence]:
+def read(
+    source: Iterable[tuple[int, str]],
+    name: str,
+    tag: str,
+    *,
+    tagged: bool,
+    reject: Callable[[Reject], None] | None = None,
+) -> Iterator[Sentence]:
     """Yields the sentences of a file with all their lines; a token without the MISC key that is asked for has tag O.
+
+    With `reject`, the lines between two blank ones that cannot be read go there, and reading goes on; give
+    `files.Unreadable` to `files.lines`, so that lines that are no text take their block with them.
 
     Raises:
         DataError: a row has not ten columns, an id is none, or a field that is needed is empty.
     """
     check_tag(tag)
-    raw: list[str] = []
-    rows: list[list[str]] = []
-    first, document, begun, closed = 0, 0, False, False
-    for number, line in source:
-        text = _text(line.removeprefix("\ufeff") if number == 1 else line)
-        if not text.strip():
-            closed = True
-        elif closed:
-            yield _sentence(raw, rows, first, document, tag, tagged=tagged)
-            raw, rows, first, closed = [], [], 0, False
+    wanted = tag if tagged else None
+    document, begun = 0, False
+    for block in blocks.split(source, _is_blank):
+        document, begun = _document(block, document, begun=begun)
+        try:
+            first, tokens, tags = _at_once(block, wanted) or _line_by_line(block, name, wanted)
+        except DataError as error:
+            if reject is None:
+                raise
+            reject(block.refused(error))
+        else:
+            yield Sentence(tokens, tags, (), document, first, (*block.lines, *block.blank))
+
+
+def _document(block: Block, document: int, *, begun: bool) -> tuple[int, bool]:
+    """Returns the number of a block's document, after that of the block before, and whether words were seen so far."""
+    if begun and not any("newdoc" in line for line in block.lines):
+        return document, begun
+    for text in _texts(block):
         if text.startswith(("# newdoc", "#newdoc")):
             document += begun  # the first newdoc in a file may follow its first sentences
-        elif text.strip() and not text.startswith("#"):
-            row = _row(text, f"{name}:{number}")
-            if row[0].isdecimal():
-                if tagged and not _get(row, tag):
+        elif text.partition("\t")[0].isdecimal():
+            begun = True
+    return document, begun
+
+
+def _at_once(block: Block, tag: str | None) -> _Words | None:
+    """Returns the words of a block of comments and then words alone; None if it must be read line by line."""
+    lines = block.lines
+    comments = next((place for place, line in enumerate(lines) if line[0] != "#"), len(lines))
+    text = "".join(lines)
+    marked = "".join(lines[comments:]).replace("\n", "\t\n\t")  # a line end becomes a field of its own
+    if not marked or "\r" in text or "\t\t" in marked or marked[0] == "\t":
+        return None
+    fields = marked.split("\t")
+    step = _WIDTH + 1
+    if fields[_WIDTH::step] != ["\n"] * (len(lines) - comments) or not block.decoded(text):
+        return None
+    del fields[-1]  # what follows the last line end
+    if not "".join(fields[::step]).isdecimal():
+        return None
+    tags = () if tag is None else _tags(fields[_COLUMNS.get(tag, _MISC) :: step], tag)
+    return (block.first + comments, tuple(fields[_FORM::step]), tags) if all(tags) else None
+
+
+def _line_by_line(block: Block, name: str, tag: str | None) -> _Words:
+    block.check()
+    first = 0
+    words: list[str] = []
+    tags: list[str] = []
+    for number, text in enumerate(_texts(block), block.first):
+        row = [] if text.startswith("#") else _row(text, f"{name}:{number}")
+        if row and row[0].isdecimal():
+            first = first or number
+            words.append(row[_FORM])
+            if tag is not None:
+                tags += _tags([row[_COLUMNS.get(tag, _MISC)]], tag)
+                if not tags[-1]:
                     raise DataError(f"{name}:{number}: {tag} has no value in {row[_MISC]!r}")
-                rows.append(row)
-                first, begun = first or number, True
-        raw.append(line)
-    if raw:
-        yield _sentence(raw, rows, first, document, tag, tagged=tagged)
+    return first, tuple(words), tuple(tags)
 
 
-def _sentence(raw: list[str], rows: list[list[str]], first: int, document: int, tag: str, *, tagged: bool) -> Sentence:
-    tokens = tuple(row[_FORM] for row in rows)
-    tags = tuple(_get(row, tag) for row in rows) if tagged else ()
-    return Sentence(tokens, tags, (), document, first, tuple(raw))
+def _texts(block: Block) -> Iterator[str]:
+    """Yields the lines of a block without line ends and byte-order mark."""
+    for number, line in enumerate(block.lines, block.first):
+        yield _text(line.removeprefix("\ufeff") if number == 1 else line)
 
 
 def _row(text: str, place: str) -> list[str]:
@@ -65,11 +117,16 @@ def _row(text: str, place: str) -> list[str]:
     return row
 
 
-def _get(row: list[str], tag: str) -> str:
+def _tags(fields: Iterable[str], tag: str) -> tuple[str, ...]:
+    """Returns the tags that words have by the fields of the column where a tag stands."""
     if tag in _COLUMNS:
-        return row[_COLUMNS[tag]]
+        return tuple(fields)
     key = f"{tag.removeprefix('misc:')}="
-    return next((item.removeprefix(key) for item in row[_MISC].split("|") if item.startswith(key)), _OUTSIDE)
+    return tuple(_value(misc, key) if key in misc else _OUTSIDE for misc in fields)
+
+
+def _value(misc: str, key: str) -> str:
+    return next((item.removeprefix(key) for item in misc.split("|") if item.startswith(key)), _OUTSIDE)
 
 
 def tagged(sentences: Iterable[Sentence], tag: str) -> bool:
@@ -80,39 +137,53 @@ def tagged(sentences: Iterable[Sentence], tag: str) -> bool:
     return any(key in line.rpartition("\t")[2] for sentence in sentences for line in sentence.raw)
 
 
-def write(sentence: Sentence, tag: str, *, as_read: bool) -> Iterator[str]:
-    """Yields the lines of a sentence with its tags put in; as it was read, or made anew from its tokens."""
+def write(sentence: Sentence, tag: str, *, as_read: bool, probabilities: Sequence[float] = ()) -> Iterator[str]:
+    """Yields the lines of a sentence with its tags put in; as it was read, or made anew from its tokens.
+
+    Probabilities, if given, one for each token, are put into MISC under the key Prob.
+    """
     check_tag(tag)
+    numbers = [f"{number:.6f}" for number in probabilities] or [""] * len(sentence)
+    values = zip(sentence.tags, numbers, strict=True)
     if not as_read:
-        for number, (token, value) in enumerate(zip(sentence.tokens, sentence.tags, strict=True), 1):
+        for number, (token, value) in enumerate(zip(sentence.tokens, values, strict=True), 1):
             row = [str(number), token, *"_" * (_WIDTH - 2)]
-            yield "\t".join(_set(row, tag, value)) + "\n"
+            yield "\t".join(_set(row, tag, *value)) + "\n"
         yield "\n"
         return
-    tags = iter(sentence.tags)
     for line in sentence.raw:
-        text = _text(line)
-        row = text.split("\t")
+        row = line.split("\t")
         if len(row) == _WIDTH and row[0].removeprefix("\ufeff").isdecimal():
-            yield "\t".join(_set(row, tag, next(tags))) + line[len(text) :]
+            yield "\t".join(_set(row, tag, *next(values)))
         else:
             yield line
 
 
-def _set(row: list[str], tag: str, value: str) -> list[str]:
+def _set(row: list[str], tag: str, value: str, probability: str) -> list[str]:
+    """Puts a tag, and a probability unless it is empty, into a row, which may hold its line's end."""
     if tag in _COLUMNS:
         row[_COLUMNS[tag]] = value
-        return row
-    key = f"{tag.removeprefix('misc:')}="
-    items = [] if row[_MISC] == "_" else row[_MISC].split("|")
-    places = [place for place, item in enumerate(items) if item.startswith(key)]
-    if places:
-        items[places[0]] = key + value
-    elif value != _OUTSIDE:  # which is what a missing key is read as
-        items.append(key + value)
-    row[_MISC] = "|".join(items) or "_"
+    else:
+        # A missing key is read as O.
+        row[_MISC] = _with_item(row[_MISC], f"{tag.removeprefix('misc:')}=", value, add=value != _OUTSIDE)
+    if probability:
+        row[_MISC] = _with_item(row[_MISC], "Prob=", probability, add=True)
     return row
+
+
+def _with_item(misc: str, key: str, value: str, *, add: bool) -> str:
+    """Returns MISC with the value of a key replaced or, if it is to be added, as its last item."""
+    text = _text(misc)
+    items = [] if text == "_" else text.split("|")
+    place = next((place for place, item in enumerate(items) if item.startswith(key)), len(items))
+    if place < len(items) or add:
+        items[place : place + 1] = [key + value]
+    return ("|".join(items) or "_") + misc[len(text) :]
 
 
 def _text(line: str) -> str:
     return line.removesuffix("\n").removesuffix("\r")
+
+
+def _is_blank(text: str) -> bool:
+    return not text.strip()

@@ -38,12 +38,12 @@ def _tanh(x: np.float32) -> np.float32:  # pragma: no cover
     y = x * x
     above = x * (_P0 + y * (_P1 + y * (_P2 + y * (_P3 + y * (_P4 + y * _P5)))))
     below = _ONE + y * (_Q1 + y * (_Q2 + y * _Q3))
-    return above / below  # type: ignore[no-any-return]
+    return above / below
 
 
 @_unit_wise  # type: ignore[untyped-decorator]
 def _sigmoid(x: np.float32) -> np.float32:  # pragma: no cover
-    return _HALF + _HALF * _tanh(_HALF * x)
+    return _HALF + _HALF * _tanh(_HALF * x)  # type: ignore[no-any-return]
 
 
 @_unit_wise  # type: ignore[untyped-decorator]

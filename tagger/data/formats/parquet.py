@@ -1,0 +1,255 @@
+"""Parquet: a row a record, with a column of texts or of token lists; other columns are carried as they are."""
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+from pyarrow import ipc
+from pyarrow import parquet as pq
+
+from tagger import files
+from tagger.data.formats import jsonl, rows
+from tagger.data.sentence import Record, Reject
+from tagger.errors import ConfigError, DataError
+
+log = logging.getLogger(__name__)
+
+_BATCH = 1024  # rows read at once
+_GROUP = 2**24  # bytes of a row group at least, but for the last
+_END = b"\xff\xff\xff\xff\0\0\0\0"  # of a stream of Arrow messages
+
+_RANGES = pa.list_(pa.list_(pa.int64()))
+_SPAN = [("type", pa.string()), ("start", pa.int64()), ("end", pa.int64()), ("text", pa.string())]
+_ALTERNATIVE = pa.struct([("tags", pa.list_(pa.string())), ("probability", pa.float64())])
+
+
+class Row(Mapping[str, Any]):
+    """A row of a table, whose values become Python's only when they are asked for."""
+
+    def __init__(self, batch: pa.RecordBatch, place: int) -> None:
+        self.batch, self.place = batch, place
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.batch.schema.names:
+            raise KeyError(name)
+        column = self.batch.column(name)
+        try:
+            return column[self.place].as_py()
+        except (ValueError, OverflowError):  # what Python cannot hold, such as the year 10000
+            return column.slice(self.place, 1).to_string(indent=0).strip("[]\n")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.batch.schema.names)
+
+    def __len__(self) -> int:
+        return len(self.batch.schema.names)
+
+
+def read(
+    source: Path | BinaryIO, name: str, language: str, *, reject: Callable[[Reject], None] | None = None
+) -> Iterator[Record]:
+    """Returns the records of a file's rows, some of which are read at once, never all.
+
+    Raises:
+        ConfigError: the source is a stream; Parquet has its contents at its end.
+        DataError: the file is damaged or has no column of texts or of tokens; or a row has neither, or an empty token,
+            unless `reject` is there to take it.
+    """
+    if not isinstance(source, Path):
+        raise ConfigError(f"{name}: Parquet cannot be read from a stream; name the file")
+    return _records(source, name, language, reject)
+
+
+def _records(path: Path, name: str, language: str, reject: Callable[[Reject], None] | None) -> Iterator[Record]:
+    number = 0
+    for batch in _batches(path, name):
+        sound = _sound(batch)
+        for place in range(batch.num_rows):
+            number += 1
+            row = Row(batch, place)
+            try:
+                if not sound and not _sound(batch.slice(place, 1)):
+                    raise ValueError("a text is not UTF-8")
+                yield rows.record(row, number, language)
+            except ValueError as error:
+                fault = f"{name}: row {number}: {error}"
+                if reject is None:
+                    raise DataError(fault) from error
+                reject(Reject(fault, number, f"{jsonl.dump(dict(row)).decode()}\n"))
+
+
+def _batches(path: Path, name: str) -> Iterator[pa.RecordBatch]:
+    with _damage(name), pq.ParquetFile(path) as file:
+        names = file.schema_arrow.names
+        if twice := next((one for one in names if names.count(one) > 1), None):
+            raise DataError(f"{name}: two columns are called {twice!r}")
+        if not {"text", "tokens"} & set(names):
+            raise DataError(f"{name}: no column 'text' or 'tokens'; it has {', '.join(names) or 'none'}")
+        yield from file.iter_batches(_BATCH)
+
+
+@contextmanager
+def _damage(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        known = isinstance(error, OSError) and error.errno
+        reason = os.strerror(known) if known else " ".join(str(error).split())[:200]
+        raise DataError(f"{name}: not a Parquet file that can be read: {reason}") from error
+
+
+def _sound(batch: pa.RecordBatch) -> bool:
+    try:
+        batch.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+class Writer:
+    """Gives tagged records as messages of an Arrow stream, which are made Parquet when all are there.
+
+    The columns are those of the source that was Parquet, or `fields`, which holds those of a line of JSON as JSON; then
+    the document's id and the answers, in place of columns of their names.
+
+    Args:
+        several: whether a record may hold several sentences.
+        text: whether it may have a text.
+        source: the Parquet file whose columns are carried.
+        fields: whether there are fields to be carried.
+        numbers: whether the ids of documents are numbers.
+        probabilities: whether to give those of tokens and spans.
+        alternatives: whether to give those of each sentence.
+    """
+
+    suffix = ".parquet"
+
+    def __init__(
+        self,
+        *,
+        several: bool,
+        text: bool,
+        source: Path | None = None,
+        fields: bool = False,
+        numbers: bool = False,
+        probabilities: bool = False,
+        alternatives: bool = False,
+    ) -> None:
+        self._wanted = {"several": several, "probabilities": probabilities, "alternatives": alternatives}
+        answers = _types(several=several, text=text, probabilities=probabilities, alternatives=alternatives)
+        with _damage(str(source)):
+            theirs = pq.read_schema(source).remove_metadata() if source else pa.schema([])
+        self._carried = [name for name in theirs.names if name not in answers]
+        if replaced := set(theirs.names) & answers.keys() - {"tokens"}:
+            log.info("%s: its own %s are replaced by those of the output", source, ", ".join(sorted(replaced)))
+        self._types = {"fields": pa.string()} if fields else {}
+        if "document" not in self._carried:
+            self._types["document"] = pa.int64() if numbers else pa.string()
+        self._types |= answers
+        self._schema = pa.schema([*map(theirs.field, self._carried), *self._types.items()])
+        self._head = self._messages([])
+
+    def begin(self) -> bytes:
+        """Returns the message that holds the schema."""
+        return self._head
+
+    def write(self, records: Sequence[Record]) -> bytes:
+        """Returns the messages that hold records."""
+        if not records:
+            return b""
+        found = [self._row(record) for record in records]
+        columns = [_array([row.get(name) for row in found], kind) for name, kind in self._types.items()]
+        if self._carried:
+            columns = [*_joined(records, self._carried).columns, *columns]
+        return self._messages([pa.RecordBatch.from_arrays(columns, schema=self._schema)])[len(self._head) :]
+
+    def end(self) -> bytes:
+        """Returns the mark of the stream's end."""
+        return _END
+
+    def finished(self, part: Path) -> None:
+        """Makes a whole stream of messages a Parquet file of the same name."""
+        with pa.OSFile(str(part)) as stream, files.atomic_file(part) as new:
+            reader = ipc.open_stream(stream)
+            with pq.ParquetWriter(new, reader.schema) as writer:
+                for group in _groups(reader):
+                    writer.write_table(pa.Table.from_batches(group))
+
+    def _row(self, record: Record) -> dict[str, Any]:
+        row = rows.answers(record, **self._wanted)
+        document = record.document
+        if "fields" in self._types:
+            fields = {name: value for name, value in record.fields.items() if name not in self._types}
+            row["fields"] = jsonl.dump(fields).decode()
+            document = record.fields.get("document", document)
+        if not isinstance(document, str | int):
+            document = jsonl.dump(document).decode()
+        return row | {"document": document if self._types.get("document") == pa.int64() else str(document)}
+
+    def _messages(self, batches: Sequence[pa.RecordBatch]) -> bytes:
+        """Returns a stream of Arrow messages without its end."""
+        stream = BytesIO()
+        with ipc.new_stream(stream, self._schema) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+        return stream.getvalue().removesuffix(_END)
+
+
+def _types(*, several: bool, text: bool, probabilities: bool, alternatives: bool) -> dict[str, pa.DataType]:
+    """Returns the types of what a record says of itself, in the order of `rows.answers`."""
+    span = pa.struct(_SPAN + [("probability", pa.float64())] * probabilities)
+    types = {"tokens": pa.list_(pa.string()), "tags": pa.list_(pa.string()), "spans": pa.list_(span)}
+    if text:
+        types["offsets"] = _RANGES
+    if several:
+        types["sentences"] = _RANGES
+    if probabilities:
+        types["probabilities"] = pa.list_(pa.float64())
+    if alternatives:
+        types["alternatives"] = pa.list_(pa.list_(_ALTERNATIVE))
+    return types
+
+
+def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
+    try:
+        return pa.array(values, kind)
+    except UnicodeEncodeError:  # a lone surrogate, which is no text in Arrow
+        return pa.array(_escaped(values), kind)
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {name: _escaped(item) for name, item in value.items()}
+    return [_escaped(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _joined(records: Sequence[Record], names: list[str]) -> pa.RecordBatch:
+    """Returns the carried columns of records: stretches of the batches that they were read from."""
+    stretches: list[list[Any]] = []  # a batch, its first row and the number of rows
+    for record in records:
+        row = record.fields
+        assert isinstance(row, Row)
+        if stretches and stretches[-1][0] is row.batch and sum(stretches[-1][1:]) == row.place:
+            stretches[-1][2] += 1
+        else:
+            stretches.append([row.batch, row.place, 1])
+    return pa.concat_batches([batch.select(names).slice(first, count) for batch, first, count in stretches])
+
+
+def _groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
+    """Yields batches together as row groups."""
+    group: list[pa.RecordBatch] = []
+    for batch in batches:
+        group.append(batch)
+        if sum(one.nbytes for one in group) >= _GROUP:
+            yield group
+            group = []
+    if group:
+        yield group

@@ -1,0 +1,123 @@
+"""Rows: what JSON lines and tables have in common, a record as named values before and after it was tagged."""
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+from tagger.data.formats import text as texts
+from tagger.data.sentence import Record, Sentence
+
+
+def record(row: Mapping[str, Any], number: int, language: str) -> Record:
+    """Returns the record of a row: its tokens if it has any, else its text split; all other fields are carried.
+
+    Tokens are a list of strings, which is one sentence, or a list of such lists. The document's id is the row's own
+    `document` or `id`, if that is a string or a whole number, else the row's number from 0.
+
+    Args:
+        row: the fields by name.
+        number: the row's number, from 1.
+        language: that of the text.
+
+    Raises:
+        ValueError: the row has neither, or they are of another type, or a token is empty.
+        ConfigError: spaCy is not there or does not know the language.
+    """
+    document = _document(row, number)
+    if (tokens := row.get("tokens")) is not None:
+        return Record(tuple(_sentences(tokens, number)), document, number, fields=row)
+    if (text := row.get("text")) is None:
+        found = ", ".join(map(repr, row)) or "no field"
+        raise ValueError(f"expected a field 'text' or 'tokens' with a value, found {_shown(found)}")
+    if not isinstance(text, str):
+        raise ValueError(f"expected a string as 'text', found {_shown(repr(text))}")
+    return Record(tuple(texts.splitter(language)(text, line=number)), document, number, text, fields=row)
+
+
+def _document(row: Mapping[str, Any], number: int) -> str | int:
+    for name in ("document", "id"):
+        if isinstance(value := row.get(name), str | int) and not isinstance(value, bool):
+            return value
+    return number - 1
+
+
+def _sentences(tokens: Any, number: int) -> list[Sentence]:
+    if not isinstance(tokens, list):
+        raise ValueError(f"expected a list as 'tokens', found {_shown(repr(tokens))}")
+    several = bool(tokens) and isinstance(tokens[0], list)
+    sentences = tokens if several else [tokens] if tokens else []
+    for sentence in sentences:
+        if not isinstance(sentence, list):
+            raise ValueError(f"expected a list of tokens for each sentence, found {_shown(repr(sentence))}")
+        for place, token in enumerate(sentence):
+            if not isinstance(token, str) or not token:
+                raise ValueError(
+                    f"expected a string that is not empty as token {place + 1}, found {_shown(repr(token))}"
+                )
+    return [Sentence(tuple(sentence), line=number) for sentence in sentences]
+
+
+def answers(
+    record: Record, *, several: bool, probabilities: bool = False, alternatives: bool = False
+) -> dict[str, Any]:
+    """Returns what a tagged record says of itself, in the order in which it is written.
+
+    `tokens` and `tags` hold those of all its sentences. `spans` is a list of type, start, end, text and probability;
+    start and end count code points where the record has a text, as `offsets` does, else tokens.
+
+    Args:
+        record: the record.
+        several: whether its like may hold several sentences, which `sentences` then tells apart: the first token of
+            each and the one after its last.
+        probabilities: whether to give those of tokens and spans.
+        alternatives: whether to give those of each sentence.
+    """
+    sentences = record.sentences
+    row: dict[str, Any] = {
+        "tokens": list(chain.from_iterable(sentence.tokens for sentence in sentences)),
+        "tags": list(chain.from_iterable(sentence.tags for sentence in sentences)),
+        "spans": spans(record, probabilities=probabilities),
+    }
+    if record.text is not None:
+        row["offsets"] = list(chain.from_iterable(sentence.offsets for sentence in sentences))
+    if several:
+        row["sentences"] = _ranges(sentences)
+    if probabilities:
+        row["probabilities"] = list(chain.from_iterable(sentence.probabilities for sentence in sentences))
+    if alternatives:
+        row["alternatives"] = [
+            [{"tags": one.tags, "probability": one.probability} for one in sentence.alternatives]
+            for sentence in sentences
+        ]
+    return row
+
+
+def spans(record: Record, *, probabilities: bool) -> list[dict[str, Any]]:
+    """Returns the spans of a tagged record, each by its type, start, end and text."""
+    found: list[dict[str, Any]] = []
+    before = 0  # tokens of earlier sentences
+    for sentence in record.sentences:
+        for span in sentence.spans:
+            if record.text is None:
+                start, end = before + span.start, before + span.end
+                text = " ".join(sentence.tokens[span.start : span.end])
+            else:
+                start, end = sentence.offsets[span.start][0], sentence.offsets[span.end - 1][1]
+                text = record.text[start - record.start : end - record.start]
+            found.append({"type": span.type, "start": start, "end": end, "text": text})
+            if probabilities:
+                found[-1]["probability"] = span.probability
+        before += len(sentence)
+    return found
+
+
+def _ranges(sentences: Sequence[Sentence]) -> list[tuple[int, int]]:
+    found, end = [], 0
+    for sentence in sentences:
+        found.append((end, end + len(sentence)))
+        end += len(sentence)
+    return found
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:60]}…"

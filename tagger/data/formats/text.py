@@ -1,0 +1,221 @@
+"""Raw text: tokens and sentences by the rules of a language, each token with its place in the text."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from functools import lru_cache
+from typing import Any
+
+from tagger.data.sentence import Record, Sentence
+from tagger.errors import ConfigError
+
+_WORD = re.compile(r"\S+")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_LONGEST_WORD = 1_000  # characters without white space; the rules take time that grows with their square
+_TOO_LONG = re.compile(rf"\S{{{_LONGEST_WORD + 1}}}")
+_LONGEST_PIECE = 1_000_000  # characters
+_REMEMBERED, _REMEMBERED_WIDTH = 32_768, 64  # words, and characters of one
+_UNSEEN = 32_768  # words after which spaCy forgets those it has seen
+_PLAIN, _MARK, _END, _SPACE = range(4)  # what a token means to the end of a sentence
+
+Piece = tuple[str, int, int, int]
+"""A token with its start and end in its word, and what it means to the end of a sentence."""
+_WHITE: tuple[Piece, ...] = (("", 0, 0, _SPACE),)
+
+
+def read(source: Iterable[tuple[int, str]], name: str, language: str) -> Iterator[Record]:
+    """Returns the paragraphs of a file that hold tokens; its name is the id of their document.
+
+    A paragraph is what stands between two newlines; one of over a million characters comes in pieces that end at white
+    space. Offsets count the code points of the whole file, byte-order mark and carriage returns among them.
+
+    Raises:
+        ConfigError: spaCy is not there or does not know the language.
+    """
+    split = splitter(language)  # here, so that the fault comes before the first paragraph is asked for
+    return _paragraphs(source, name, split)
+
+
+def _paragraphs(source: Iterable[tuple[int, str]], name: str, split: "Splitter") -> Iterator[Record]:
+    place = 0
+    for number, line in source:
+        mark = number == 1 and line.startswith("\ufeff")
+        for start, end in _pieces(line, int(mark)):
+            text = line[start:end]
+            if sentences := tuple(split(text, start=place + start, line=number)):
+                yield Record(sentences, name, number, text, place + start)
+        place += len(line)
+
+
+def _pieces(line: str, start: int) -> Iterator[tuple[int, int]]:
+    """Yields the bounds of what of a line is read as one, without its line end."""
+    last = len(line.removesuffix("\n").removesuffix("\r"))
+    while last - start > _LONGEST_PIECE:
+        half = start + _LONGEST_PIECE // 2
+        spaces = [found.start() for found in re.finditer(r"\s", line[half : start + _LONGEST_PIECE])]
+        end = half + spaces[-1] if spaces else start + _LONGEST_PIECE
+        yield start, end
+        start = end
+    yield start, last
+
+
+@lru_cache(maxsize=4)
+def splitter(language: str) -> "Splitter":
+    """Returns the splitter of a language, made once.
+
+    Raises:
+        ConfigError: spaCy is not there or does not know the language.
+    """
+    return Splitter(language)
+
+
+class Splitter:
+    """Splits texts as spaCy's blank pipeline of a language does, with the hyphen infix removed and its sentencizer.
+
+    A word, here a stretch without white space, is split once and then remembered: in most languages nothing else bears
+    on its tokens. One of over a thousand characters is split as if white space stood after each thousand.
+
+    Args:
+        language: an ISO 639 code such as en, or xx for none in particular.
+    """
+
+    def __init__(self, language: str) -> None:
+        self._pipeline = _blank(language)
+        self._ends = _sentence_ends()
+        self._by_words = hasattr(self._pipeline.tokenizer, "rules")  # not so in Chinese
+        self._rules = frozenset(self._pipeline.tokenizer.rules or () if self._by_words else ())
+        self._across = _any_of(rule for rule in self._rules if len(rule.split()) > 1)
+        self._words = _Remembered(self._word)
+        self._zone, self._unseen = self._entered(), 0
+
+    def __call__(self, text: str, *, start: int = 0, line: int = 0) -> Iterator[Sentence]:
+        """Yields the sentences of a text, none without tokens; a newline ends a sentence.
+
+        Args:
+            text: what to split.
+            start: the offset of its first character.
+            line: the line where it stands.
+        """
+        for paragraph in text.split("\n"):
+            for tokens, offsets in _sentences(self._placed(paragraph, start)):
+                yield Sentence(tuple(tokens), line=line, offsets=tuple(offsets))
+            start += len(paragraph) + 1
+
+    def _placed(self, text: str, start: int) -> Iterator[tuple[int, tuple[Piece, ...]]]:
+        """Yields tokens with the place that theirs count from: those of a word, or of the whole text."""
+        if not self._by_words or (self._across.search(text) and not _TOO_LONG.search(text)):
+            yield start, self._tokens(text)
+            return
+        words, known = text.split(), self._words
+        if " ".join(words) == text.rstrip() and not _TOO_LONG.search(text):
+            for word in words:
+                yield start, known[word]
+                start += len(word) + 1
+        else:
+            yield from self._placed_apart(text, start)
+
+    def _placed_apart(self, text: str, start: int) -> Iterator[tuple[int, tuple[Piece, ...]]]:
+        """Does the same where there is other white space than single spaces, or a long word."""
+        known, before = self._words, 0
+        for found in _WORD.finditer(text):
+            first, last = found.span()
+            if first - before != 1 or text[before] != " ":
+                yield start, _WHITE
+            before = last
+            for cut in range(first, last, _LONGEST_WORD):
+                yield cut + start, known[text[cut : min(cut + _LONGEST_WORD, last)]]
+
+    def _word(self, word: str) -> tuple[Piece, ...]:
+        """Returns the tokens of a word: itself if it is letters to which no rule applies, which is soon known."""
+        rules = self._pipeline.tokenizer
+        if not word.isalpha() or word in self._rules:
+            return self._tokens(word)
+        if rules.find_prefix(word) or rules.find_suffix(word) or rules.find_infix(word):
+            return self._tokens(word)
+        return ((word, 0, len(word), _PLAIN),)
+
+    def _tokens(self, text: str) -> tuple[Piece, ...]:
+        self._unseen += 1 + len(text) // _LONGEST_WORD
+        if self._unseen > _UNSEEN:
+            self._zone.__exit__(None, None, None)
+            self._zone, self._unseen = self._entered(), 0
+        # One character stands for one: spaCy takes no lone surrogate, which JSON may hold.
+        doc = self._pipeline.make_doc(_SURROGATE.sub("\ufffd", text))
+        bounds = ((token.idx, token.idx + len(token), self._kind(token)) for token in doc)
+        return tuple((text[start:end], start, end, kind) for start, end, kind in bounds)
+
+    def _kind(self, token: Any) -> int:
+        if token.text in self._ends:
+            return _END
+        return _SPACE if token.is_space else _MARK if token.is_punct else _PLAIN
+
+    def _entered(self) -> AbstractContextManager[Any]:
+        """Returns a zone of spaCy's memory, entered: what it keeps of words it has seen goes when the zone is left."""
+        zone: AbstractContextManager[Any] = self._pipeline.memory_zone()
+        zone.__enter__()
+        return zone
+
+
+class _Remembered(dict[str, tuple[Piece, ...]]):
+    """The tokens of words, computed when first asked for; those not asked for lately are forgotten."""
+
+    def __init__(self, tokens: Callable[[str], tuple[Piece, ...]]) -> None:
+        self._tokens = tokens
+        self._older: dict[str, tuple[Piece, ...]] = {}
+
+    def __missing__(self, word: str) -> tuple[Piece, ...]:
+        found = self._older.get(word) or self._tokens(word)
+        if len(word) <= _REMEMBERED_WIDTH:
+            if len(self) >= _REMEMBERED:
+                self._older = self.copy()
+                self.clear()
+            self[word] = found
+        return found
+
+
+def _sentences(placed: Iterable[tuple[int, tuple[Piece, ...]]]) -> Iterator[tuple[list[str], list[tuple[int, int]]]]:
+    """Yields the tokens and offsets of sentences: one begins after an end and the marks that follow it."""
+    tokens: list[str] = []
+    offsets: list[tuple[int, int]] = []
+    ended = False
+    for place, pieces in placed:
+        for token, first, last, kind in pieces:
+            if kind == _END:
+                ended = True
+            elif ended and kind != _MARK:
+                yield tokens, offsets
+                tokens, offsets, ended = [], [], False
+            if kind != _SPACE:
+                tokens.append(token)
+                offsets.append((place + first, place + last))
+    if tokens:
+        yield tokens, offsets
+
+
+def _any_of(rules: Iterable[str]) -> re.Pattern[str]:
+    """Returns the pattern of any of these strings; of none, one that is found nowhere."""
+    return re.compile("|".join(map(re.escape, rules)) or r"(?!)")
+
+
+def _blank(language: str) -> Any:
+    try:
+        import spacy  # takes seconds to load, so only when it is used
+        from spacy.lang.char_classes import HYPHENS
+    except ImportError as error:
+        raise ConfigError("raw text needs spaCy: pip install 'bilstm-crf-tagger[text]'") from error
+    if not re.fullmatch("[a-z]{2,3}", language):
+        raise ConfigError(f"the language must be an ISO code such as en, got {language!r}")
+    try:
+        pipeline = spacy.blank(language)
+    except ImportError as error:  # what a language asks for besides spaCy, too
+        raise ConfigError(f"language {language!r}: {' '.join(str(error).split())[:300]}") from error
+    infixes = [infix for infix in pipeline.Defaults.infixes or () if HYPHENS not in infix]
+    if hasattr(pipeline.tokenizer, "infix_finditer") and infixes:
+        pipeline.tokenizer.infix_finditer = spacy.util.compile_infix_regex(infixes).finditer
+    return pipeline
+
+
+def _sentence_ends() -> frozenset[str]:
+    from spacy.pipeline import Sentencizer
+
+    return frozenset(Sentencizer.default_punct_chars)

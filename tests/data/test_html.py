@@ -1,0 +1,153 @@
+from html.parser import HTMLParser
+from io import BytesIO
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tagger.data import sources
+from tagger.data.formats import html
+from tagger.data.formats.columns import Layout
+from tagger.data.sentence import Record, Sentence
+from tagger.data.sinks import sink
+from tests.data.tagged import tagged
+from tests.robustness.runs import SCALE
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "</mark>",
+    "[/b]",
+    "\x1b[31m",
+    "\u202e",
+    "&lt;",
+    '"><b x="',
+    "\0",
+    "\x85",
+    "-->",
+    "]]>",
+]
+TAGS = {"html", "head", "meta", "title", "style", "body", "article", "header", "mark", "bdi"}
+
+
+class Page(HTMLParser):
+    """What a browser makes of a page: the text of its records, of its headers and of its marks."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.records: list[str] = []
+        self.headers: list[str] = []
+        self.marks: list[tuple[str, str, str]] = []
+        self.title = ""
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag in TAGS
+        assert all(name in ("charset", "name", "content", "dir", "class", "title") for name, _ in attrs)
+        self.open += [tag] if tag != "meta" else []
+        if tag == "article":
+            self.records.append("")
+        if tag == "mark":
+            self.marks.append(("", "", dict(attrs)["title"]))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-1:] == ["bdi"]:
+            text, kind, title = self.marks[-1]
+            self.marks[-1] = (text, kind + data, title)
+        elif self.open[-1:] == ["header"]:
+            self.headers.append(data)
+        elif self.open[-1:] == ["title"]:
+            self.title += data
+        elif "article" in self.open:
+            self.records[-1] += data
+            if self.open[-1] == "mark":
+                text, kind, title = self.marks[-1]
+                self.marks[-1] = (text + data, kind, title)
+
+
+def page(data: bytes, form: str, kind: str = "X") -> Page:
+    writer = sink("html", form=form, layout=Layout(tag=None), name="<title> é")
+    records = tagged(sources.records(BytesIO(data), form=form, layout=Layout(tag=None), name="a"), kind)
+    return Page((writer.begin() + writer.write(records) + writer.end()).decode())
+
+
+def visible(text: str) -> str:
+    """What is to be seen of a text: no control character, nothing that turns the order of characters."""
+    return "".join(
+        chr(0x2400 + ord(one)) if one < " " and one not in "\t\n"
+        else "\u2421" if one == "\x7f"
+        else "\ufffd" if "\x80" <= one < "\xa0" or one in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+        else one
+        for one in text
+    )  # fmt: skip
+
+
+def test_a_text_stands_on_the_page_with_its_white_space_and_its_entities_marked():
+    found = page("\ufeff Ada  met\tBob. She  ran\r\n\r\n&lt; x\n".encode(), "text")
+    assert found.title == "<title> é"
+    assert found.records == [" Ada  met\tBob. She  ran", "&lt; x"]
+    assert found.marks == [("Ada  met", "X", "X 0.2500"), ("She  ran", "X", "X 0.2500"), ("&lt; x", "X", "X 0.2500")]
+    assert found.headers == []
+
+
+def test_rows_have_their_documents_id_above_and_sentences_of_tokens_a_line_each():
+    found = page(b'{"tokens": [["a", "b", "c"], ["d"]], "id": "<i>"}\n{"text": ""}\n', "jsonl")
+    assert found.headers == ["<i>", "1"]
+    assert found.records == ["a b c\nd", ""]
+
+
+def test_every_line_has_its_place_on_the_page_and_what_parts_a_corpus_has_none():
+    assert page(b"a b c d\n\ne\n", "lines").records == ["a b c d", "", "e"]
+    assert page(b"-DOCSTART- O\n\na O\nb O\n\n\nc O\n", "columns").records == ["a b", "c"]
+    assert page(b"", "lines").records == []
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+@pytest.mark.parametrize("place", ["token", "text", "type", "id"])
+def test_markup_and_control_characters_are_shown_and_never_obeyed(hostile: str, place: str):
+    token = Record((Sentence(("a", hostile, "c")),), hostile if place == "id" else 0)
+    text = Record((Sentence((hostile,), offsets=((3, 3 + len(hostile)),)),), text=f"a {hostile} c", start=1)
+    (record,) = tagged([text if place == "text" else token], hostile if place == "type" else "X")
+    writer = sink("html", form="jsonl", layout=Layout(), name=hostile)
+    raw = (writer.begin() + writer.write([record]) + writer.end()).decode()
+    assert hostile not in raw or hostile in ("</mark>", "[/b]")
+    found = Page(raw)
+    assert found.records == [f"a {visible(hostile)} c"]
+    assert found.headers == [visible(str(record.document))]
+    assert found.marks[0][1] == visible(record.sentences[0].spans[0].type)
+    assert found.title == visible(hostile)
+
+
+@given(
+    st.text(st.characters(exclude_characters="\0") | st.sampled_from("<>&\"'\x1b\u202e\u2068\r\x85")),
+    st.text(min_size=1),
+)
+@settings(max_examples=100 * SCALE, deadline=None)
+def test_any_text_is_the_text_of_its_page(text: str, kind: str):
+    writer = sink("html", form="jsonl", layout=Layout())
+    sentence = Sentence((text,), offsets=((0, len(text)),)) if text else Sentence(())
+    raw = writer.write(tagged([Record((sentence,), text=text)], kind))
+    raw.decode()
+    surrogates = {one: "\ufffd" for one in text + kind if "\ud800" <= one <= "\udfff"}
+    clean = str.maketrans(surrogates)
+    found = Page(raw.decode())
+    assert found.records == [visible(text.translate(clean))]
+    assert [mark[1] for mark in found.marks] == [visible(kind.translate(clean))] * bool(text)
+
+
+def test_a_page_needs_nothing_from_elsewhere():
+    head = html.head("a")
+    assert not any(word in head for word in ("http:", "https:", "url(", "<script", "<link", "@import"))
+    assert 'charset="utf-8"' in head
+
+
+def test_a_type_has_one_colour_wherever_it_stands():
+    (one,), (other,) = tagged([Record((Sentence(("a",)),))], "PER"), tagged([Record((Sentence(("b", "c")),))], "PER")
+    colours = [html.block(record, titled=False).split('class="')[1].split('"')[0] for record in (one, other)]
+    assert colours[0] == colours[1]
+    assert f"mark.{colours[0]} " in html.head("")

@@ -1,0 +1,252 @@
+import json
+import random
+from io import BytesIO
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tagger.data import sources
+from tagger.data.formats import jsonl
+from tagger.data.formats.columns import Layout
+from tagger.data.sentence import Record, Reject
+from tagger.data.sinks import sink
+from tagger.errors import DataError
+from tests.data.tagged import tagged
+from tests.robustness.runs import SCALE
+
+
+def read(data: bytes | str, **options: object) -> list[Record]:
+    data = data.encode() if isinstance(data, str) else data
+    return list(sources.records(BytesIO(data), form="jsonl", layout=Layout(), name="a.jsonl", **options))
+
+
+def rows(data: bytes | str, **options: object) -> list[dict]:
+    """Returns the rows that are written of what was read and tagged."""
+    writer = sink("jsonl", form="jsonl", layout=Layout(), **options)
+    records = tagged(read(data))
+    return [json.loads(line) for line in writer.write(records).splitlines()]
+
+
+def line(**fields: object) -> str:
+    return json.dumps(fields) + "\n"
+
+
+def test_a_text_is_split_and_its_offsets_count_in_it():
+    (record,) = read(line(text="Ada met\nBob. She 😀 left.", n=1))
+    assert [one.tokens for one in record.sentences] == [
+        ("Ada", "met"),
+        ("Bob", "."),
+        ("She", "😀", "left", "."),
+    ]
+    assert [record.text[start:end] for one in record.sentences for start, end in one.offsets] == [
+        token for one in record.sentences for token in one.tokens
+    ]
+    assert record.start == 0
+
+
+def test_tokens_are_one_sentence_or_a_list_of_them():
+    one, several, none = read(line(tokens=["a", "b c"]) + line(tokens=[["a"], ["b", "c"]]) + line(tokens=[]))
+    assert [sentence.tokens for sentence in one.sentences] == [("a", "b c")]
+    assert [sentence.tokens for sentence in several.sentences] == [("a",), ("b", "c")]
+    assert none.sentences == ()
+    assert one.text is None
+
+
+def test_tokens_go_before_a_text_beside_them_which_is_carried():
+    (row,) = rows(line(text="a-b", tokens=["a", "-", "b"]))
+    assert (row["tokens"], row["text"]) == (["a", "-", "b"], "a-b")
+    assert "offsets" not in row
+
+
+def test_the_fields_of_a_row_come_first_then_the_document_and_the_answers():
+    (row,) = rows(line(z=[1, {"y": None}], text="Ada left. Bob", id="é"))
+    assert list(row) == ["z", "text", "id", "document", "tokens", "tags", "spans", "offsets", "sentences"]
+    assert row == {
+        "z": [1, {"y": None}],
+        "text": "Ada left. Bob",
+        "id": "é",
+        "document": "é",
+        "tokens": ["Ada", "left", ".", "Bob"],
+        "tags": ["B-X", "I-X", "O", "B-X"],
+        "spans": [
+            {"type": "X", "start": 0, "end": 8, "text": "Ada left"},
+            {"type": "X", "start": 10, "end": 13, "text": "Bob"},
+        ],
+        "offsets": [[0, 3], [4, 8], [8, 9], [10, 13]],
+        "sentences": [[0, 3], [3, 4]],
+    }
+
+
+def test_spans_count_tokens_of_the_row_where_there_is_no_text():
+    (row,) = rows(line(tokens=[["a"], ["b", "c"]]))
+    assert row["spans"] == [
+        {"type": "X", "start": 0, "end": 1, "text": "a"},
+        {"type": "X", "start": 1, "end": 3, "text": "b c"},
+    ]
+    assert row["sentences"] == [[0, 1], [1, 3]]
+
+
+def test_probabilities_and_alternatives_are_given_when_asked_for():
+    (row,) = rows(line(tokens=[["a"], ["b", "c"]]), probabilities=True, alternatives=True)
+    assert row["probabilities"] == [0.5, 0.5, 0.5]
+    assert [span["probability"] for span in row["spans"]] == [0.25, 0.25]
+    assert row["alternatives"] == [
+        [{"tags": ["B-X"], "probability": 0.75}],
+        [{"tags": ["B-X", "I-X"], "probability": 0.75}],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "document"),
+    [
+        ({"document": "d", "id": "i"}, "d"),
+        ({"document": 7}, 7),
+        ({"id": 9}, 9),
+        ({"id": None}, 1),
+        ({"id": True}, 1),
+        ({"document": {"title": "t"}, "id": 3}, {"title": "t"}),
+        ({}, 1),
+    ],
+)
+def test_the_document_is_the_rows_own_or_its_number(fields: dict, document: object):
+    found = rows(line(text="x") + line(text="a", **fields))[1]
+    assert found["document"] == document
+    assert found.get("id") == fields.get("id")
+
+
+def test_a_field_that_is_written_anew_is_replaced_with_one_notice(caplog: pytest.LogCaptureFixture):
+    caplog.set_level("INFO")
+    found = rows(line(text="a", tags=["old"], spans=1, offsets=2, probabilities=3) * 2)
+    assert [(row["tags"], row["offsets"], row["probabilities"]) for row in found] == [(["B-X"], [[0, 1]], 3)] * 2
+    assert [message for message in caplog.messages if "replaced" in message] == [
+        "the input's own offsets, spans, tags are replaced by those of the output"
+    ]
+
+
+def test_every_row_gives_one_row_and_blank_lines_none():
+    found = rows('\ufeff{"tokens": []}\r\n\n{"text": ""}\n  \n{"text": " \\n"}')
+    assert [(row["tokens"], row["tags"], row["spans"], row["document"]) for row in found] == [
+        ([], [], [], 0),
+        ([], [], [], 2),
+        ([], [], [], 4),
+    ]
+    assert rows("") == rows("\n\n") == []
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ("{", "not JSON: Expecting property name"),
+        ('{"text": "a"} x', "not JSON: Extra data at character 15"),
+        ('{"text": "a\u0001"}', "not JSON: Invalid control character"),
+        ("[1]", "expected an object in braces, found '[1]'"),
+        ("3", "expected an object in braces, found '3'"),
+        ("{}", "expected a field 'text' or 'tokens' with a value, found no field"),
+        ('{"a": 1, "text": null}', "expected a field 'text' or 'tokens' with a value, found 'a', 'text'"),
+        ('{"text": 5}', "expected a string as 'text', found 5"),
+        ('{"tokens": "a b"}', "expected a list as 'tokens', found 'a b'"),
+        ('{"tokens": ["a", ""]}', "expected a string that is not empty as token 2, found ''"),
+        ('{"tokens": ["a", 3]}', "expected a string that is not empty as token 2, found 3"),
+        ('{"tokens": [["a"], "b"]}', "expected a list of tokens for each sentence, found 'b'"),
+        ('{"tokens": ["b", ["a"]]}', "expected a string that is not empty as token 2"),
+        ('{"text": "a", "text": "b"}', "the field 'text' stands there twice"),
+        ('{"text": "a", "x": {"y": 1, "y": 2}}', "the field 'y' stands there twice"),
+        ('{"text": "a", "x": 1e999}', "the number 1e999 is too large"),
+        ('{"text": "a", "x": ' + "9" * 5000 + "}", "the number 99999999999999999999… of 5000 digits is too large"),
+        ('{"text": "a", "x": ' + "[" * 101 + "]" * 101 + "}", "nested over 100 deep"),
+        ('{"text": "a", "x": ' + "[" * 90_000 + "]" * 90_000 + "}", "nested over 100 deep"),
+        ('{"a":' * 90_000 + "1" + "}" * 90_000, "nested over 100 deep"),
+    ],
+)
+def test_a_line_that_is_no_row_is_a_fault_with_its_place_and_may_be_set_aside(bad: str, message: str):
+    data = line(text="x") + "\n" + bad + "\n" + line(text="y")
+    with pytest.raises(DataError) as caught:
+        read(data)
+    assert str(caught.value).startswith(f"a.jsonl:3: {message}")
+    aside: list[Reject] = []
+    assert [record.text for record in read(data, reject=aside.append)] == ["x", "y"]
+    assert [(one.fault, one.line, one.raw) for one in aside] == [(str(caught.value), 3, bad + "\n")]
+
+
+def test_a_line_that_is_not_utf8_is_set_aside_alone():
+    aside: list[Reject] = []
+    found = read(b'{"text": "a"}\n{"text": "\xff"}\n{"text": "b"}\n', reject=aside.append)
+    assert [record.text for record in found] == ["a", "b"]
+    assert [one.line for one in aside] == [2]
+    assert aside[0].fault.startswith("a.jsonl:2: byte 11 is 0xff")
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["NaN", "-Infinity", "1" * 4000, "-0.0", "0.1", "1e+300", '"\\ud800"', '"\\u0000\\u2028"', "[" * 90 + "]" * 90],
+)
+def test_a_strange_value_is_carried_as_it_is(value: str):
+    data = f'{{"x": {value}, "text": "a"}}\n'
+    written = sink("jsonl", form="jsonl", layout=Layout()).write(tagged(read(data)))
+    assert written.startswith(f'{{"x": {value}, "text": "a", "document": 0'.replace("\\u2028", "\u2028").encode())
+
+
+def test_a_lone_surrogate_in_a_text_is_kept_and_counted():
+    (row,) = rows('{"text": "😀\\ud83d b\\udc00c"}\n')
+    assert "".join(row["tokens"]) == "😀\ud83db\udc00c"
+    assert [row["text"][start:end] for start, end in row["offsets"]] == row["tokens"]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+OURS = ("document", "text", "tokens", "tags", "spans", "offsets", "sentences")
+
+
+@given(st.dictionaries(st.text().filter(lambda name: name not in OURS), JSON, max_size=4), st.text(max_size=30))
+@settings(max_examples=100 * SCALE, deadline=None)
+def test_any_fields_are_carried_through_and_every_token_is_its_text(fields: dict, text: str):
+    (row,) = rows(line(**fields, text=text))
+    assert {name: row[name] for name in fields} == fields
+    assert [text[start:end] for start, end in row["offsets"]] == row["tokens"]
+    assert len(row["tags"]) == len(row["tokens"])
+    assert all(text[span["start"] : span["end"]] == span["text"] for span in row["spans"])
+
+
+def test_random_bytes_are_rows_or_faults_and_never_a_traceback():
+    draw, good = random.Random(7), 0
+    pieces = [
+        b'{"text": "',
+        b'"}',
+        b'"tokens": [',
+        b"]",
+        b"}",
+        b"{",
+        b"\n",
+        b'"',
+        b"\\ud83d",
+        b"a",
+        b"\xff",
+        b"1e9",
+        b",",
+    ]
+    for _ in range(500 * SCALE):
+        data = b'{"text": "a b"}' if draw.random() < 0.1 else b"".join(draw.choices(pieces, k=draw.randint(1, 8)))
+        aside: list[Reject] = []
+        found = read(data, reject=aside.append)
+        good += len(found)
+        assert len(found) + len(aside) == sum(bool(one.strip()) for one in data.split(b"\n"))
+    assert good
+
+
+@pytest.mark.parametrize("change", ["\r\n", "mark", "end"])
+def test_line_ends_and_a_mark_change_nothing(change: str):
+    data = line(text="a\u2028b\u0085c", x="\u2028") + line(tokens=["d\u00a0e"])
+    changed = {"\r\n": data.replace("\n", "\r\n"), "mark": "\ufeff" + data, "end": data.removesuffix("\n")}[change]
+    assert rows(changed) == rows(data)
+
+
+def test_what_json_has_no_word_for_is_written_as_text():
+    import datetime
+    import decimal
+
+    given = {"a": datetime.date(2020, 1, 2), "b": decimal.Decimal("1.10"), "c": b"\0\xff"}
+    assert json.loads(jsonl.dump(given)) == {"a": "2020-01-02", "b": "1.10", "c": "AP8="}

@@ -1,0 +1,225 @@
+import decimal
+import json
+import random
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet as pq
+
+from tagger.data import sources
+from tagger.data.formats import parquet
+from tagger.data.formats.columns import Layout
+from tagger.data.sentence import Record, Reject
+from tagger.data.sinks import sink
+from tagger.errors import ConfigError, DataError
+from tests.data.tagged import tagged
+from tests.robustness.runs import SCALE
+
+EXACT = {
+    "when": pa.array([1, None, 2**50], pa.timestamp("ns", tz="Europe/Oslo")),
+    "far": pa.array([2**50, 0, None], pa.timestamp("ms")),
+    "price": pa.array([decimal.Decimal("1.10"), None, decimal.Decimal("-3.00")], pa.decimal128(10, 2)),
+    "small": pa.array([1, -2, None], pa.int8()),
+    "half": pa.array([1.5, None, -0.0], pa.float32()),
+    "kind": pa.array(["a", "b", "a"]).dictionary_encode(),
+    "bytes": pa.array([b"\0\xff", None, b""], pa.large_binary()),
+    "nested": pa.array([{"x": [1, 2]}, None, {"x": None}], pa.struct([("x", pa.list_(pa.int16()))])),
+    "pairs": pa.array([[("k", 1)], [], None], pa.map_(pa.string(), pa.int32())),
+}
+
+
+def file(path: Path, columns: dict[str, Any], **options: Any) -> Path:
+    pq.write_table(pa.table(columns), path, **options)
+    return path
+
+
+def read(path: Path, **options: Any) -> list[Record]:
+    return list(sources.records(path, form="parquet", layout=Layout(), **options))
+
+
+def written(records: list[Record], tmp_path: Path, *, pools: int = 1, **options: Any) -> pa.Table:
+    """Returns what is read back of tagged records that were written in so many pools."""
+    writer = sink("parquet", layout=Layout(), **options)
+    part = tmp_path / "part"
+    records = tagged(records)
+    size = -(-len(records) // pools) or 1
+    blocks = [records[start : start + size] for start in range(0, len(records), size)]
+    part.write_bytes(writer.begin() + b"".join(map(writer.write, blocks)) + writer.end())
+    writer.finished(part)
+    assert [path.name for path in tmp_path.iterdir() if "part" in path.name] == ["part"]
+    return pq.ParquetFile(part).read()
+
+
+def rows(path: Path) -> list[dict]:
+    writer = sink("jsonl", form="parquet", layout=Layout())
+    return [json.loads(line) for line in writer.write(tagged(read(path))).splitlines()]
+
+
+def test_texts_and_lists_of_tokens_are_read_row_by_row(tmp_path: Path):
+    text = file(tmp_path / "a.parquet", {"text": ["Ada met Bob. Yes", ""], "id": ["x", None]})
+    first, second = read(text)
+    assert [one.tokens for one in first.sentences] == [("Ada", "met", "Bob", "."), ("Yes",)]
+    assert (first.document, second.document, second.sentences) == ("x", 1, ())
+    one, other = read(file(tmp_path / "b.parquet", {"tokens": [["a", "b"], []]}))
+    assert ([sentence.tokens for sentence in one.sentences], other.sentences) == ([("a", "b")], ())
+    (nested,) = read(file(tmp_path / "c.parquet", {"tokens": [[["a"], ["b"]]]}))
+    assert [sentence.tokens for sentence in nested.sentences] == [("a",), ("b",)]
+
+
+@pytest.mark.parametrize("pools", [1, 2, 3])
+def test_other_columns_are_carried_with_their_types_and_values(tmp_path: Path, pools: int):
+    path = file(tmp_path / "a.parquet", {"text": ["a b c", "", "d"], **EXACT})
+    given = pq.read_table(path)
+    found = written(read(path), tmp_path, pools=pools, form="parquet", source=path)
+    assert found.column_names == [*given.column_names, "document", "tokens", "tags", "spans", "offsets", "sentences"]
+    for name in given.column_names:
+        assert found.schema.field(name).type == given.schema.field(name).type
+        assert found[name].combine_chunks().equals(given[name].combine_chunks())
+    assert found["tokens"].to_pylist() == [["a", "b", "c"], [], ["d"]]
+    assert found["tags"].to_pylist() == [["B-X", "I-X", "O"], [], ["B-X"]]
+    assert found["spans"].to_pylist()[0] == [{"type": "X", "start": 0, "end": 3, "text": "a b"}]
+    assert found["sentences"].to_pylist() == [[[0, 3]], [], [[0, 1]]]
+
+
+def test_a_column_of_ours_replaces_one_of_its_name_and_a_document_is_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level("INFO")
+    path = file(tmp_path / "a.parquet", {"tags": [1, 2], "document": [7, 8], "tokens": [["a"], ["b"]]})
+    found = written(read(path), tmp_path, form="parquet", source=path)
+    assert found.column_names == ["document", "tokens", "tags", "spans", "offsets", "sentences"]
+    assert found["document"].to_pylist() == [7, 8]
+    assert found["tags"].to_pylist() == [["B-X"], ["B-X"]]
+    assert [message for message in caplog.messages if "replaced" in message] == [
+        f"{path}: its own tags are replaced by those of the output"
+    ]
+
+
+def test_what_json_has_no_word_for_becomes_text_in_json_lines(tmp_path: Path):
+    path = file(tmp_path / "a.parquet", {"tokens": [["a"]] * 3, **EXACT})
+    found = rows(path)
+    assert found[0]["when"].startswith("1970-01-01T01:00:00.000000001")
+    assert found[0]["far"]
+    assert [row["price"] for row in found] == ["1.10", None, "-3.00"]
+    assert [row["bytes"] for row in found] == ["AP8=", None, ""]
+    assert [row["nested"] for row in found] == [{"x": [1, 2]}, None, {"x": None}]
+    assert [row["pairs"] for row in found] == [[["k", 1]], [], None]
+    assert [row["document"] for row in found] == [0, 1, 2]
+
+
+def test_the_fields_of_json_lines_become_one_column_of_json(tmp_path: Path):
+    data = '{"text": "a\\ud800 b", "n": [1, NaN], "id": 5}\n{"tokens": ["\\udc00"], "document": {"x": 1}}\n'
+    records = list(sources.records(BytesIO(data.encode()), form="jsonl", layout=Layout()))
+    found = written(records, tmp_path, form="jsonl")
+    assert found.column_names == ["fields", "document", "tokens", "tags", "spans", "offsets", "sentences"]
+    assert found["fields"].to_pylist() == ['{"text": "a\\ud800 b", "n": [1, NaN], "id": 5}', "{}"]
+    assert found["document"].to_pylist() == ["5", '{"x": 1}']
+    assert found["tokens"].to_pylist()[1] == ["\\udc00"]
+    assert found["offsets"].to_pylist()[1] is None
+
+
+@pytest.mark.parametrize("form", ["lines", "columns", "conllu", "text"])
+def test_every_form_can_be_written_with_probabilities_and_alternatives(tmp_path: Path, form: str):
+    data = {"lines": "a b\n\nc\n", "columns": "a O\nb O\n\nc O\n", "conllu": "", "text": "a b\n\nc\n"}[form]
+    layout = Layout(tag="upos") if form == "conllu" else Layout()
+    records = list(sources.records(BytesIO(data.encode()), form=form, layout=layout))
+    found = written(records, tmp_path, form=form, probabilities=True, alternatives=True)
+    count = {"lines": 3, "columns": 2, "conllu": 0, "text": 2}[form]
+    assert found.num_rows == count
+    if count:
+        assert found["probabilities"].to_pylist()[0] == [0.5, 0.5]
+        assert found["spans"].to_pylist()[0][0]["probability"] == 0.25
+        assert found["alternatives"].to_pylist()[0] == [[{"tags": ["B-X", "I-X"], "probability": 0.75}]]
+
+
+def test_what_is_written_of_a_pool_depends_on_that_pool_alone(tmp_path: Path):
+    path = file(tmp_path / "a.parquet", {"text": ["a b c", "", "d"], **EXACT})
+    records = tagged(read(path))
+    one, other = (sink("parquet", form="parquet", layout=Layout(), source=path) for _ in range(2))
+    one.write(records[:2])
+    assert one.write(records[2:]) == other.write(records[2:])
+    assert one.begin() == other.begin()
+    assert one.write([]) == b""
+
+
+def test_an_empty_table_gives_an_empty_table(tmp_path: Path):
+    path = file(tmp_path / "a.parquet", {"text": pa.array([], pa.string()), "n": pa.array([], pa.int8())})
+    found = written(read(path), tmp_path, form="parquet", source=path)
+    assert (found.num_rows, found.schema.field("n").type) == (0, pa.int8())
+
+
+def test_a_large_table_is_read_and_written_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(parquet, "_GROUP", 1 << 16)
+    path = file(tmp_path / "a.parquet", {"tokens": [["a"] * 5] * 5000, "n": range(5000)})
+    found = written(read(path), tmp_path, pools=50, form="parquet", source=path)
+    assert found["n"].to_pylist() == list(range(5000))
+    assert pq.ParquetFile(tmp_path / "part").num_row_groups > 3
+    batches = {id(record.fields.batch) for record in read(path)}
+    assert len(batches) == 5
+
+
+@pytest.mark.parametrize(
+    ("columns", "fault"),
+    [
+        ({"text": ["a", None, "b"]}, "found 'text'"),
+        ({"tokens": [["a"], ["b", ""], ["c"]]}, "expected a string that is not empty as token 2, found ''"),
+        ({"tokens": [["a"], ["b", None], ["c"]]}, "expected a string that is not empty as token 2, found None"),
+        ({"text": ["a", None, "b"], "tokens": pa.array([None, None, ["b"]])}, "found 'text', 'tokens'"),
+    ],
+)
+def test_a_row_that_cannot_be_tagged_is_a_fault_and_may_be_set_aside(tmp_path: Path, columns: dict, fault: str):
+    path = file(tmp_path / "a.parquet", columns | {"n": [1, 2, 3]})
+    with pytest.raises(DataError, match=r"a\.parquet: row 2: ") as caught:
+        read(path)
+    assert fault.removesuffix("'") in str(caught.value)
+    aside: list[Reject] = []
+    assert [record.line for record in read(path, reject=aside.append)] == [1, 3]
+    assert [(one.fault, one.line, json.loads(one.raw)["n"]) for one in aside] == [(str(caught.value), 2, 2)]
+
+
+def test_a_text_that_is_not_utf8_is_a_fault_of_its_row(tmp_path: Path):
+    broken = pa.array([b"ok", b"\xff\xfe", b"fine"], pa.binary()).view(pa.string())
+    path = file(tmp_path / "a.parquet", {"text": ["a", "b", "c"], "other": broken})
+    aside: list[Reject] = []
+    assert [record.text for record in read(path, reject=aside.append)] == ["a", "c"]
+    assert [one.fault for one in aside] == [f"{path}: row 2: a text is not UTF-8"]
+
+
+def test_a_file_that_cannot_be_read_at_all_is_an_error_even_when_rows_are_set_aside(tmp_path: Path):
+    no_column = file(tmp_path / "a.parquet", {"body": ["a"]})
+    with pytest.raises(DataError, match=r"no column 'text' or 'tokens'; it has body$"):
+        read(no_column, reject=lambda _: None)
+    twice = tmp_path / "b.parquet"
+    pq.write_table(pa.Table.from_arrays([pa.array(["a"])] * 2, ["text", "text"]), twice)
+    with pytest.raises(DataError, match="two columns are called 'text'"):
+        read(twice)
+    with pytest.raises(DataError, match=r"c\.parquet: not a Parquet file that can be read: No such file"):
+        read(tmp_path / "c.parquet")
+    with pytest.raises(DataError, match="not a Parquet file that can be read"):
+        read(tmp_path)
+
+
+def test_a_stream_is_refused():
+    with pytest.raises(ConfigError, match="standard input: Parquet cannot be read from a stream; name the file"):
+        sources.records(BytesIO(b""), form="parquet", layout=Layout())
+
+
+def test_damaged_files_are_errors_and_never_a_traceback(tmp_path: Path):
+    path = file(tmp_path / "a.parquet", {"text": ["Ada met Bob"] * 50, "n": range(50)})
+    whole, draw, faults = path.read_bytes(), random.Random(11), 0
+    for _ in range(100 * SCALE):
+        data = bytearray(whole)
+        if draw.random() < 0.3:
+            del data[draw.randrange(len(data)) :]
+        for _ in range(draw.randint(1, 4)):
+            if data:
+                data[draw.randrange(len(data))] = draw.randrange(256)
+        path.write_bytes(data)
+        try:
+            read(path)
+        except DataError:
+            faults += 1
+    assert faults > 20 * SCALE

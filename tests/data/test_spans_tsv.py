@@ -1,0 +1,58 @@
+from io import BytesIO
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tagger.data import sources
+from tagger.data.formats.columns import Layout
+from tagger.data.sentence import Record, Sentence
+from tagger.data.sinks import sink
+from tests.data.tagged import tagged
+from tests.robustness.runs import SCALE
+
+_MEANT = {"\\t": "\t", "\\n": "\n", "\\r": "\r", "\\0": "\0", "\\\\": "\\"}
+
+
+def unescaped(value: str) -> str:
+    found, place = "", 0
+    while place < len(value):
+        pair = value[place : place + 2]
+        found += _MEANT.get(pair, value[place])
+        place += 2 if pair in _MEANT else 1
+    return found
+
+
+def table(data: bytes, form: str, **options: object) -> list[list[str]]:
+    """Returns the rows of the table of spans."""
+    writer = sink("tsv", form=form, layout=Layout(tag=None), **options)
+    records = tagged(sources.records(BytesIO(data), form=form, layout=Layout(tag=None), name="a b.txt"))
+    text = (writer.begin() + writer.write(records) + writer.end()).decode()
+    assert text.endswith("\n")
+    return [line.split("\t") for line in text.removesuffix("\n").split("\n")]
+
+
+def test_a_table_has_a_head_and_a_line_for_each_span():
+    assert table("\ufeffÉ b c\r\nd\r\n".encode(), "text") == [
+        ["document", "start", "end", "type", "text"],
+        ["a b.txt", "1", "4", "X", "É b"],
+        ["a b.txt", "8", "9", "X", "d"],
+    ]
+    assert table(b'{"tokens": [["a"], ["b", "c"]], "id": "i"}\n', "jsonl", probabilities=True) == [
+        ["document", "start", "end", "type", "text", "probability"],
+        ["i", "0", "1", "X", "a", "0.250000"],
+        ["i", "1", "3", "X", "b c", "0.250000"],
+    ]
+
+
+def test_an_empty_input_gives_the_head_alone():
+    assert table(b"", "lines") == table(b"\n\n", "text") == [["document", "start", "end", "type", "text"]]
+
+
+@given(st.text(), st.text(min_size=1), st.text(min_size=1))
+@settings(max_examples=100 * SCALE, deadline=None)
+def test_whatever_a_value_holds_a_span_is_one_line_that_gives_it_back(document: str, token: str, kind: str):
+    (record,) = tagged([Record((Sentence((token,)),), document)], kind)
+    line = sink("tsv", form="jsonl", layout=Layout()).write([record]).decode()
+    assert line.count("\n") == 1
+    assert not {"\r", "\0"} & set(line)
+    assert [unescaped(value) for value in line.removesuffix("\n").split("\t")] == [document, "0", "1", kind, token]

@@ -1,0 +1,196 @@
+import random
+import sys
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+import spacy
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from spacy.lang.char_classes import HYPHENS
+
+from tagger.data import sources
+from tagger.data.formats import text as texts
+from tagger.data.formats.columns import Layout
+from tagger.data.sentence import Record
+from tagger.errors import ConfigError, DataError
+from tests.robustness.runs import SCALE
+
+NEWS = "“I'm in Oslo,” said Dr. Ada B. Lovelace (36). She didn't… e.g. pay $5.50/kg!\r\nwww.a-b.org  :-) \n\n No?Yes.\n"
+AWKWARD = st.sampled_from(
+    list("\n\r\t \xa0\x85\u2028\u2029\u200b\u200d\ufeff\u0301\U0001f468\u202e\x0b\x1c.!?…«)(':-,'a5É")
+)
+ANY = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0") | AWKWARD, max_size=60)
+
+
+def records(data: bytes | str, language: str = "en") -> list[Record]:
+    data = data.encode() if isinstance(data, str) else data
+    return list(sources.records(BytesIO(data), form="text", layout=Layout(), language=language, name="a.txt"))
+
+
+def tokens(data: bytes | str) -> list[str]:
+    return [token for record in records(data) for sentence in record.sentences for token in sentence.tokens]
+
+
+def placed(data: bytes | str, language: str = "en") -> list[list[tuple[str, int]]]:
+    """Returns the tokens of each sentence with their offsets."""
+    return [
+        [(token, start) for token, (start, _) in zip(sentence.tokens, sentence.offsets, strict=True)]
+        for record in records(data, language)
+        for sentence in record.sentences
+    ]
+
+
+def by_spacy(text: str, language: str) -> list[list[tuple[str, int]]]:
+    """The same of spaCy's own pipeline, a line at a time."""
+    pipeline = spacy.blank(language)
+    infixes = [infix for infix in pipeline.Defaults.infixes or () if HYPHENS not in infix]
+    if language != "zh":
+        pipeline.tokenizer.infix_finditer = spacy.util.compile_infix_regex(infixes).finditer
+    pipeline.add_pipe("sentencizer")
+    found, place = [], 0
+    for line in text.split("\n"):
+        for sentence in pipeline(line).sents:
+            kept = [(token.text, token.idx + place) for token in sentence if not token.is_space]
+            found += [kept] if kept else []
+        place += len(line) + 1
+    return found
+
+
+@given(ANY)
+@example("\ufeffa\r\n\ufeffb")
+@settings(max_examples=300 * SCALE, deadline=None)
+def test_every_token_is_the_text_between_its_offsets_whatever_that_holds(text: str):
+    found = records(text)
+    for record in found:
+        assert record.text == text[record.start : record.start + len(record.text)]
+        for sentence in record.sentences:
+            assert len(sentence.tokens) == len(sentence.offsets) > 0
+            assert [text[start:end] for start, end in sentence.offsets] == list(sentence.tokens)
+    bounds = [offset for record in found for sentence in record.sentences for offset in sentence.offsets]
+    assert bounds == sorted(bounds)
+    kept = set().union(*(range(*offset) for offset in bounds))
+    assert len(kept) == sum(end - start for start, end in bounds)
+    left = [one for place, one in enumerate(text) if place not in kept]
+    assert all(one.isspace() or one == "\ufeff" for one in left)
+    assert left.count("\ufeff") == text.startswith("\ufeff")
+
+
+@pytest.mark.parametrize("language", ["en", "es", "zh", "ru", "xx"])
+def test_tokens_and_sentences_are_those_of_spacys_own_pipeline(language: str):
+    extra = "Los EE. UU. dicen: «no»... и др. в т.ч. тут. 我爱北京。你好!ok) ! B\u00a0c. \u00a0) d"
+    text = NEWS * 2 + extra
+    assert placed(text, language) == by_spacy(text, language)
+
+
+def test_random_sentences_are_split_as_by_spacy():
+    draw = random.Random(3)
+    words = [
+        *NEWS.split(),
+        ".",
+        "!",
+        ")",
+        "\u00a0",
+        "  ",
+        "Rp",
+        "kmh",
+        "US",
+        "cannot",
+        "gonna",
+        "U.S.",
+        "x.y",
+        '"',
+        "…",
+        "?!",
+        "co-op",
+        "3-4",
+        "don't",
+    ]
+    text = "\n".join(" ".join(draw.choices(words, k=draw.randint(1, 12))) for _ in range(200 * SCALE))
+    assert placed(text) == by_spacy(text, "en")
+
+
+def test_a_hyphen_splits_no_word_and_a_newline_ends_every_sentence():
+    found = [
+        sentence.tokens
+        for record in records("A well-known man\nin Paris. He\r\n\r\nleft")
+        for sentence in record.sentences
+    ]
+    assert found == [("A", "well-known", "man"), ("in", "Paris", "."), ("He",), ("left",)]
+
+
+def test_offsets_count_the_code_points_of_the_file_mark_and_carriage_returns_too():
+    (first, second) = records("\ufeffÉ😀 b\r\n\r\ncats.\r\n")
+    assert (first.text, first.start, first.line, first.document) == ("É😀 b", 1, 1, "a.txt")
+    assert (second.text, second.start, second.line) == ("cats.", 9, 3)
+    assert second.sentences[0].offsets == ((9, 13), (13, 14))
+    assert second.sentences[0].line == 3
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        NEWS.replace("\n", "\r\n"),
+        "\ufeff" + NEWS,
+        NEWS.removesuffix("\n"),
+        NEWS.replace(" ", "\u2028"),
+        NEWS.replace(" ", "\u0085"),
+        NEWS.replace(" ", "\u00a0"),
+        NEWS.replace(" ", " \t "),
+    ],
+    ids=["CRLF", "BOM", "no final newline", "U+2028", "U+0085", "no-break space", "tabs"],
+)
+def test_what_is_white_space_in_disguise_changes_no_token(changed: str):
+    assert tokens(changed) == tokens(NEWS)
+
+
+@pytest.mark.parametrize("text", ["", "\n", "\n \r\n\t\n", "\ufeff", "\u2028\xa0"])
+def test_a_text_without_tokens_has_no_record(text: str):
+    assert records(text) == []
+
+
+def test_a_paragraph_of_over_a_million_characters_comes_in_pieces_cut_at_white_space():
+    text = "word " * 300_000 + "end\nnext"
+    found = records(text)
+    assert len(found) == 3
+    assert all(len(record.text) <= 1_000_000 for record in found)
+    assert tokens(text) == text.split()
+    assert [text[start:end] for start, end in found[1].sentences[0].offsets[:2]] == ["word", "word"]
+    assert [record.line for record in found] == [1, 1, 2]
+
+
+@pytest.mark.parametrize("one", ["(", "a", "'", ".", "1,", "\u0301", "http://a"])
+def test_a_million_characters_without_white_space_are_read_in_time_and_kept(one: str):
+    text = one * (20_000 // len(one))
+    assert "".join(tokens(text)) == text
+
+
+def test_what_is_remembered_of_words_is_bounded(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(texts, "_REMEMBERED", 50)
+    monkeypatch.setattr(texts, "_UNSEEN", 70)
+    split = texts.Splitter("en")
+    text = " ".join(f"w{number % 130}, x." for number in range(1000))
+    assert [list(one.tokens) for one in split(text)] == [[token for token, _ in one] for one in placed(text)]
+    assert len(split._words) <= 50
+    assert len(split._words._older) <= 50
+    known = len(split._pipeline.vocab.strings)
+    list(split(" ".join(f"y{number}" for number in range(700))))
+    assert len(split._pipeline.vocab.strings) < known + 200
+
+
+@pytest.mark.parametrize("language", ["qq", "english", "char_classes", "", "../en", "EN"])
+def test_an_unknown_language_is_an_error_before_anything_is_read(language: str):
+    with pytest.raises(ConfigError, match="language"):
+        sources.records(BytesIO(b""), form="text", layout=Layout(), language=language)
+
+
+def test_without_spacy_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "spacy", None)
+    with pytest.raises(ConfigError, match=r"pip install 'bilstm-crf-tagger\[text\]'"):
+        texts.Splitter("en")
+
+
+def test_bytes_that_are_not_utf8_are_an_error_with_its_place(tmp_path: Path):
+    (tmp_path / "a.txt").write_bytes(b"ok\nb\xff")
+    with pytest.raises(DataError, match=r"a\.txt:2: byte 2 is 0xff"):
+        list(sources.records(tmp_path / "a.txt", form="text", layout=Layout(), reject=lambda _: None))
