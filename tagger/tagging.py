@@ -1,7 +1,7 @@
 """Tagging: sentences in, the same sentences out with tags and spans."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -17,19 +17,33 @@ from tagger.data.sentence import Sentence
 _FIRST_POOL, _LARGEST_POOL = 32, 1024  # sentences; the first is small so that the first result comes soon
 
 
-def load(path: str | Path, *, device: str = "auto") -> "Tagger":
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What is asked of a tagger beside the best tags."""
+
+    probabilities: bool = False
+    threshold: float | None = None
+    nbest: int = 0
+
+
+def load(
+    path: str | Path, *, device: str = "auto", workers: int = 1, batch_tokens: int = 2048, max_tokens: int = 2048
+) -> "Tagger":
     """Returns the tagger of a model directory.
 
     Args:
         path: the directory.
         device: auto, cpu or cuda.
+        workers: not there yet.
+        batch_tokens: tokens in a batch at most.
+        max_tokens: not there yet.
 
     Raises:
         CheckpointError: the directory is missing, damaged or of another format.
         ConfigError: there is no such device.
     """
     place = runtime.device(device)
-    return Tagger(checkpoint.load(Path(path))[0], place)
+    return Tagger(checkpoint.load(Path(path))[0], place, batch_tokens=batch_tokens)
 
 
 class Tagger:
@@ -73,6 +87,16 @@ class Tagger:
         while pool := list(islice(source, size)):
             yield from self._tagged(pool, between)
             size = min(2 * size, _LARGEST_POOL)
+
+    def tag_pools(
+        self,
+        pools: Iterable[Sequence[Sentence]],
+        answers: Answers = Answers(),  # noqa: B008  # frozen
+        between: Callable[[], None] = lambda: None,
+    ) -> Iterator[list[Sentence]]:
+        """Yields each pool tagged, in order."""
+        for pool in pools:
+            yield self._tagged(pool, between)
 
     def _tagged(self, pool: Sequence[Sentence], between: Callable[[], None]) -> list[Sentence]:
         encoded = Encoded(pool, Lexicon(self._words, self.bundle.characters))

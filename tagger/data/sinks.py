@@ -1,16 +1,63 @@
 """Where tagged sentences go: CoNLL columns, CoNLL-U or JSON lines."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
 
 from tagger.choices import InputFormat, OutputFormat
 from tagger.data.formats import columns, conllu
 from tagger.data.formats.columns import Layout
-from tagger.data.sentence import Sentence
+from tagger.data.sentence import Record, Sentence
 
 SUFFIXES: dict[OutputFormat, str] = {"columns": ".conll", "conllu": ".conllu", "jsonl": ".jsonl"}
 
 Write = Callable[[Sentence], Iterator[str]]
+
+
+class Sink(Protocol):
+    """How the records of an output are written."""
+
+    suffix: str
+
+    def begin(self) -> bytes:
+        """Returns the head of the output."""
+
+    def write(self, records: Sequence[Record]) -> bytes:
+        """Returns the records of a pool as they are written."""
+
+    def end(self) -> bytes:
+        """Returns the foot of the output."""
+
+    def finished(self, part: Path) -> None:
+        """Rewrites the whole output once, if its format needs it."""
+
+
+class _Plain:
+    def __init__(self, to: OutputFormat, form: InputFormat, layout: Layout) -> None:
+        self.suffix = SUFFIXES[to]
+        self._all = form in ("lines", to)
+        self._lines = writer(to, form=form, layout=layout)
+
+    def begin(self) -> bytes:
+        return b""
+
+    def write(self, records: Sequence[Record]) -> bytes:
+        sentences = (sentence for record in records for sentence in record.sentences)
+        return "".join(
+            line for sentence in sentences if self._all or sentence.tokens for line in self._lines(sentence)
+        ).encode()
+
+    def end(self) -> bytes:
+        return b""
+
+    def finished(self, part: Path) -> None:
+        pass
+
+
+def sink(to: OutputFormat, *, form: InputFormat, layout: Layout) -> Sink:
+    """Returns how records read from a format are written in another."""
+    return _Plain(to, form, layout)
 
 
 def writer(to: OutputFormat, *, form: InputFormat, layout: Layout) -> Write:

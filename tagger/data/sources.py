@@ -2,7 +2,7 @@
 
 import hashlib
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -12,7 +12,7 @@ from tagger.choices import InputFormat, Scheme
 from tagger.data import schemes
 from tagger.data.formats import columns, conllu, hub, lines
 from tagger.data.formats.columns import Layout
-from tagger.data.sentence import Sentence
+from tagger.data.sentence import Record, Reject, Sentence
 from tagger.errors import ConfigError, DataError
 
 _SUFFIXES: dict[str, InputFormat] = {
@@ -89,6 +89,36 @@ def read(
     if tagged:
         raise ConfigError(f"{label}: plain lines hold no tags; expected the format columns or conllu")
     return lines.read(numbered)
+
+
+def records(
+    source: Path | BinaryIO,
+    *,
+    form: InputFormat,
+    layout: Layout,
+    language: str = "en",
+    name: str | None = None,
+    reject: Callable[[Reject], None] | None = None,
+) -> Iterator[Record]:
+    """Yields the records of a file or a stream."""
+    if reject is not None and form == "lines":
+        label = name or str(source)
+        yield from (Record((sentence,), 0, sentence.line) for sentence in lines.read(_good(source, label, reject)))
+        return
+    for sentence in read(source, form=form, layout=layout, tagged=False, name=name):
+        yield Record((sentence,), sentence.document, sentence.line)
+
+
+def _good(source: Path | BinaryIO, label: str, reject: Callable[[Reject], None]) -> Iterator[tuple[int, str]]:
+    if isinstance(source, Path):
+        with files._opened(source) as stream:
+            yield from _good(stream, label, reject)
+        return
+    for number, raw in enumerate(files._unpacked(source, label), 1):
+        try:
+            yield number, files._decoded(raw, label, number)
+        except DataError as error:
+            reject(Reject(str(error), number, raw.decode(errors="replace")))
 
 
 def corpus(path: Path, *, form: InputFormat, layout: Layout) -> Corpus:
