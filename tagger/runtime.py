@@ -76,12 +76,16 @@ class StopRequest:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keeps a request from breaking off the block; one that came meanwhile raises Stopped at its end."""
-        self._holds += 1
+        self.hold()
         try:
             yield
         finally:
             self._holds -= 1
         self._raise()
+
+    def hold(self) -> None:
+        """Lets a request from now on break off nothing."""
+        self._holds += 1
 
     def _note(self, signum: int, _: FrameType | None) -> None:
         if self.signum:

@@ -91,7 +91,7 @@ class Tagger:
     def tag_pools(
         self,
         pools: Iterable[Sequence[Sentence]],
-        answers: Answers = Answers(),  # noqa: B008  # frozen
+        answers: Answers = Answers(),
         between: Callable[[], None] = lambda: None,
     ) -> Iterator[list[Sentence]]:
         """Yields each pool tagged, in order."""

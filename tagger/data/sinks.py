@@ -55,7 +55,16 @@ class _Plain:
         pass
 
 
-def sink(to: OutputFormat, *, form: InputFormat, layout: Layout) -> Sink:
+def sink(
+    to: OutputFormat,
+    *,
+    form: InputFormat,
+    layout: Layout,
+    name: str = "",
+    probabilities: bool = False,
+    alternatives: bool = False,
+    source: Path | None = None,
+) -> Sink:
     """Returns how records read from a format are written in another."""
     return _Plain(to, form, layout)
 
