@@ -12,8 +12,8 @@ from typing import Any, BinaryIO, cast
 from tagger import files
 from tagger.choices import InputFormat, Scheme
 from tagger.data import schemes, sinks, sources
-from tagger.data.sentence import Record, Reject, Sentence
 from tagger.data.formats.columns import Layout
+from tagger.data.sentence import Record, Reject, Sentence
 from tagger.data.sinks import Sink
 from tagger.errors import ConfigError, DataError, Stopped, TaggerError
 from tagger.jobs import inputs

@@ -8,7 +8,7 @@ import pytest
 import tagger
 from tagger.data.formats.columns import Layout
 from tagger.errors import ConfigError, DataError
-from tagger.jobs import job, local
+from tagger.jobs import local
 from tagger.jobs.local import Formats
 from tagger.tagging import Tagger
 
