@@ -2,14 +2,17 @@
 
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tagger
 from tagger.data.formats.columns import Layout
 from tagger.errors import ConfigError, DataError
-from tagger.jobs import local
-from tagger.jobs.local import Formats
+from tagger.jobs import job, local
+from tagger.jobs.inputs import STDIN
+from tagger.jobs.job import Formats, Job
+from tagger.jobs.summary import Summary
 from tagger.tagging import Tagger
 
 
@@ -22,8 +25,13 @@ def model(model_dir: Path) -> Tagger:
 def tagged(model: Tagger, text: str, formats: Formats) -> str:
     """Returns what a stream of text is tagged as."""
     out = BytesIO()
-    local.tag_files(model, [local.STDIN], formats, out=None, streams=(BytesIO(text.encode()), out))
+    local.run(model, Job((STDIN,), Path("unread"), formats), (BytesIO(text.encode()), out))
     return out.getvalue().decode()
+
+
+def into(model: Tagger, model_dir: Path, out: Path, *paths: Path, **options: Any) -> Summary:
+    """Tags files into a directory; returns the summary."""
+    return local.run(model, Job(paths, model_dir, out=out, **options), (BytesIO(), BytesIO()))
 
 
 @pytest.mark.parametrize(
@@ -37,7 +45,7 @@ def test_a_name_tells_a_tagged_files_format_before_the_training_does(
     config = model.bundle.config
     data = config.data.model_copy(update={"format": trained})
     object.__setattr__(model.bundle, "config", config.model_copy(update={"data": data}))
-    assert local.tagged_format(model.bundle, Path(name)) == form
+    assert job.tagged_format(model.bundle, Path(name)) == form
 
 
 def test_a_wider_file_gets_its_tags_where_the_training_had_them(model: Tagger) -> None:
@@ -70,19 +78,13 @@ def test_plain_tags_have_no_scheme_to_be_spelt_in(model: Tagger, monkeypatch: py
 
 
 def test_a_layout_of_other_formats_never_points_at_a_column_that_may_hold_something(model: Tagger) -> None:
-    assert local.layout(model.bundle, "lines") == Layout(0, None)
-    assert local.layout(model.bundle, "conllu").tag == "misc:NER"
-    assert local.layout(model.bundle, "columns") == Layout(0, 1, ("token", "ner"))
+    assert job.layout(model.bundle, "lines") == Layout(0, None)
+    assert job.layout(model.bundle, "conllu").tag == "misc:NER"
+    assert job.layout(model.bundle, "columns") == Layout(0, 1, ("token", "ner"))
 
 
-def test_nothing_is_written_if_one_of_the_inputs_is_missing(model: Tagger, tmp_path: Path) -> None:
+def test_nothing_is_written_if_one_of_the_inputs_is_missing(model: Tagger, model_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("Ada\n")
     with pytest.raises(DataError, match=r"b\.txt: no such file"):
-        local.tag_files(
-            model,
-            [tmp_path / "a.txt", tmp_path / "b.txt"],
-            Formats(),
-            out=tmp_path / "out",
-            streams=(BytesIO(), BytesIO()),
-        )
+        into(model, model_dir, tmp_path / "out", tmp_path / "a.txt", tmp_path / "b.txt")
     assert not (tmp_path / "out").exists()
