@@ -191,9 +191,11 @@ def sole_writer(directory: Path, *, traceless: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        if traceless:  # while it is held: FileLock sees that a file it waited for is gone
-            (directory / ".lock").unlink(missing_ok=True)
-        lock.release()
+        try:
+            if traceless:  # while it is held: FileLock sees that a file it waited for is gone
+                (directory / ".lock").unlink(missing_ok=True)
+        finally:
+            lock.release()
 
 
 def _reason(error: OSError) -> str:
