@@ -193,6 +193,7 @@ class Folder:
         if not kept.pool:
             self._remove(self.names)
             return
+        self._journal.take_back()
         for number in range(kept.finished + bool(kept.records), min(self.state.finished + 1, len(self.names))):
             self._part(number).unlink(missing_ok=True)
         if kept.records:

@@ -1,6 +1,7 @@
 """The journal of a tagging job: how far it has come, so that a job that was killed goes on from there."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,6 +83,10 @@ class Journal:
     def add(self, state: State) -> None:
         """Takes up how far the job has come; what it counts must be on the disk."""
         self._append(state.to_json())
+
+    def take_back(self) -> None:
+        """Takes back a line that could not be written to the disk."""
+        os.truncate(self.path, self._size)
 
     def _append(self, values: Mapping[str, Any]) -> None:
         data = json.dumps(values).encode() + b"\n"

@@ -9,15 +9,18 @@ import random
 import sys
 import time
 from collections.abc import Callable
+from io import BytesIO
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tagger import checkpoint, cli, files, training
+from tagger import checkpoint, cli, files, tagging, training
 from tagger.config import Config, dump, parse
-from tagger.jobs import folder, pools
+from tagger.jobs import folder, local, pools
+from tagger.jobs.job import Formats, Job
+from tagger.jobs.summary import Summary
 from tagger.training import records
 from tagger.training.loop import Loop
 
@@ -127,6 +130,20 @@ def tag_command(arguments: list[str]) -> None:
     pools.POOL_TOKENS = 1024
     folder.COMMIT_SECONDS, folder._COMMIT_SHARE = 0, 0
     command(arguments)
+
+
+def tag_measured(source: Path, model: Path, out: Path, first: int, report: Path) -> None:
+    """Tags lines into a directory; reports by how many bytes its resident size grew after the first so many tokens."""
+    _quiet()
+    sizes = {False: 0, True: 0}
+
+    def listen(done: Summary, *_: int) -> None:
+        resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+        sizes[done.tokens > first] = max(sizes[done.tokens > first], resident)
+
+    job = Job((source,), model, Formats(to="jsonl"), out=out)
+    local.run(tagging.load(model, device="cpu"), job, (BytesIO(), BytesIO()), listen=listen)
+    report.write_text(str(sizes[True] - sizes[False]))
 
 
 def slow_tag_command(arguments: list[str]) -> None:

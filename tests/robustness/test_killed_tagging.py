@@ -100,7 +100,7 @@ def _broken_off(at: int, error: BaseException, run: Callable[[], object]) -> boo
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch, model_dir: Path) -> Iterator[Tagger]:
     """A tagger whose jobs have small pools, each of them committed."""
-    monkeypatch.setattr(pools, "POOL_TOKENS", 120)
+    monkeypatch.setattr(pools, "POOL_TOKENS", 150)
     monkeypatch.setattr(pools, "_FIRST_TOKENS", 60)
     monkeypatch.setattr(folder, "COMMIT_SECONDS", 0)
     monkeypatch.setattr(folder, "_COMMIT_SHARE", 0)
@@ -113,7 +113,7 @@ def small(monkeypatch: pytest.MonkeyPatch, model_dir: Path) -> Iterator[Tagger]:
 def test_broken_off_at_any_call_it_ends_resumed_as_the_job_never_broken_off(
     small: Tagger, model_dir: Path, tmp_path: Path, error: BaseException
 ) -> None:
-    source = corpus(tmp_path / "in", sentences=30, files=6)
+    source = corpus(tmp_path / "in", sentences=24, files=4)
 
     def job(out: Path, **options: Any) -> dict[str, Any]:
         formats = Formats(to="jsonl")
@@ -140,6 +140,7 @@ def test_without_resume_what_was_left_is_replaced_and_the_user_is_told(
     assert _broken_off(20, _Crash(), lambda: local.run(small, job, (BytesIO(), BytesIO())))
     assert (tmp_path / "out" / ".a.conll.part").exists()
     (tmp_path / "b.txt").write_text("Ada\n")
+    caplog.set_level("INFO")
     local.run(small, Job((tmp_path / "b.txt",), model_dir, out=tmp_path / "out"), (BytesIO(), BytesIO()))
     assert list(tree(tmp_path / "out")) == ["b.conll"]
     assert "--resume would have gone on with it" in caplog.text

@@ -1,6 +1,6 @@
 """A tagging job asked to stop leaves at once, with the signal's exit code, and can be gone on with.
 
-By default 2 signals of each kind; TAGGER_TEST_SCALE=10 makes them 20.
+By default a signal of each kind; TAGGER_TEST_SCALE=10 makes them 20.
 """
 
 import os
@@ -33,7 +33,7 @@ def test_a_signal_ends_it_within_two_seconds_and_it_can_be_gone_on_with(
 ) -> None:
     source = corpus(tmp_path / "in", sentences=3000, files=30)
     assert ended(child(tag_command, command(source, model_dir, tmp_path / "whole"))) == 3
-    for number, seconds in enumerate(spread(2 * SCALE, seed=int(signum), upto=0.5)):
+    for number, seconds in enumerate(spread(SCALE, seed=int(signum), upto=0.5)):
         out = tmp_path / str(number)
         process = child(tag_command, command(source, model_dir, out))
         committed(out / JOURNAL)
