@@ -109,6 +109,15 @@ def load(directory: Path) -> tuple[Bundle, Metrics]:
     return bundle, metrics
 
 
+def digest(directory: Path) -> str:
+    """Returns the SHA-256, in hexadecimal, of a model's manifest, which stands for all of the model.
+
+    Raises:
+        CheckpointError: there is no model.
+    """
+    return hashlib.sha256(_bytes(directory, MANIFEST)).hexdigest()
+
+
 def card(directory: Path) -> dict[str, Any]:
     """Returns what a model is, by keys fit to print: its shape, tags, words, size on disk and scores.
 

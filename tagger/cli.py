@@ -4,13 +4,14 @@ Results go to stdout, everything else to stderr. What needs torch, numpy or pyda
 help comes at once.
 """
 
+import io
 import json
 import logging
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ParamSpec
@@ -21,6 +22,8 @@ from tagger import __version__, choices
 from tagger.errors import ConfigError, Stopped, TaggerError
 
 if TYPE_CHECKING:
+    from tagger.jobs import local as jobs
+    from tagger.jobs.summary import Summary
     from tagger.training import Event, Listener, Outcome
 
 app = typer.Typer(
@@ -56,7 +59,8 @@ def _guarded(command: Callable[P, None]) -> Callable[P, None]:
         except TaggerError as error:
             _leave(2, *error.faults)
         except Stopped as stopped:
-            _leave(stopped.exit_code, f"{stopped}; go on with --resume")
+            _silence_stdout()  # what is left in a pipe that nobody reads must not hold it up
+            _leave(stopped.exit_code, str(stopped))
         except KeyboardInterrupt:
             _leave(130, "interrupted")
         except BrokenPipeError:
@@ -71,7 +75,8 @@ def _guarded(command: Callable[P, None]) -> Callable[P, None]:
 
 def _silence_stdout() -> None:
     """Keeps Python from failing again, at its exit, on what is left to be written."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with suppress(io.UnsupportedOperation):  # it is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _leave(code: int, *faults: str) -> None:
@@ -181,11 +186,11 @@ def evaluate(
     """Score a model on FILE."""
     from tagger import evaluation, tagging
     from tagger.data import sources
-    from tagger.jobs import local
+    from tagger.jobs import job
 
     tagger = tagging.load(model, device=device)
-    form = from_ or local.tagged_format(tagger.bundle, file)
-    layout = local.layout(tagger.bundle, form, token=_column(token_column), tag=_column(tag_column), tagged=True)
+    form = from_ or job.tagged_format(tagger.bundle, file)
+    layout = job.layout(tagger.bundle, form, token=_column(token_column), tag=_column(tag_column), tagged=True)
     corpus = sources.corpus(file, form=form, layout=layout)
     report = evaluation.evaluate(tagger, corpus, strict=strict)
     _print(json.dumps(report.to_json()) if as_json else str(report))
@@ -194,39 +199,85 @@ def evaluate(
 @app.command()
 @_guarded
 def tag(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files to tag; - for standard input.")],
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH...", help="Files, folders or globs to tag; - for standard input.")
+    ],
     model: ModelDirectory,
     from_: Annotated[
         choices.InputFormat | None,
         typer.Option("--from", help="Format of the input; guessed from the names if not given."),
     ] = None,
     to: Annotated[
-        choices.OutputFormat | None, typer.Option(help="Format of the output; that of the input if not given.")
+        choices.OutputFormat | None,
+        typer.Option(help="Format of the output; if not given that of the input, columns for lines, jsonl for text."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Directory for one output per file; stdout if not given.")
+    ] = None,
+    pattern: Annotated[
+        str | None, typer.Option(metavar="GLOB", help="Which files of a folder to tag; all that are not hidden.")
     ] = None,
     scheme: Annotated[
         choices.Scheme | None, typer.Option(help="Spell spans in a scheme; in that of the training if not given.")
     ] = None,
     token_column: TokenColumn = None,
     tag_column: TagColumn = None,
+    language: Annotated[str, typer.Option(metavar="CODE", help="Language of raw text.")] = "en",
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Give the exact probability of each tag and span.")
+    ] = False,
+    threshold: Annotated[
+        float | None, typer.Option(metavar="P", min=0, max=1, help="Leave out spans less probable than this.")
+    ] = None,
+    nbest: Annotated[int, typer.Option(metavar="N", min=0, help="Give the N most probable taggings.")] = 0,
+    max_tokens: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Longest sentence tagged in one piece, in tokens.")
+    ] = None,
+    batch_tokens: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Tokens computed on at once, padding counted.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(metavar="N", min=1, help="Processes that tag.")] = None,
+    on_error: Annotated[
+        choices.OnError, typer.Option(help="What to do with what cannot be read: stop, or set it aside and go on.")
+    ] = "stop",
+    rejects: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What is set aside; rejects.jsonl in --out if not given.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the same job stopped or was killed.")] = False,
+    summary: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the summary as JSON, too.")] = None,
+    engine: Annotated[choices.Engine, typer.Option(help="This machine, or a Ray cluster.")] = "local",
     device: Device = "auto",
 ) -> None:
-    """Tag FILES with a model."""
-    from tagger import tagging
+    """Tag files with a model; what cannot be read and is set aside makes the exit code 3."""
+    from tagger import files, tagging
     from tagger.jobs import local
+    from tagger.jobs.job import Formats, Job
 
-    tagger = tagging.load(model, device=device)
-    count = local.tag_files(
-        tagger,
-        files,
-        local.Formats(from_, to, _column(token_column), _column(tag_column), scheme),
+    job = Job(
+        paths=tuple(map(Path, paths)),
+        model=model,
+        formats=Formats(from_, to, _column(token_column), _column(tag_column), scheme, language),
+        answers=tagging.Answers(probabilities, threshold, nbest),
         out=out,
-        streams=(sys.stdin.buffer, sys.stdout.buffer),
+        pattern=pattern,
+        on_error=on_error,
+        rejects=rejects,
+        resume=resume,
+        max_tokens=max_tokens,
     )
-    if out is not None:
-        typer.echo(f"{count} sentences tagged into {out}", err=True)
+    if engine == "ray":
+        raise ConfigError("the engine ray is not there yet; leave out --engine")
+    limits = {"workers": workers, "batch_tokens": batch_tokens, "max_tokens": max_tokens}
+    given = {name: value for name, value in limits.items() if value is not None}
+    tagger = tagging.load(model, device=device, **given)
+    with _tagging_progress(into_files=out is not None) as listen:
+        done = local.run(tagger, job, (sys.stdin.buffer, sys.stdout.buffer), listen=listen)
+    if summary is not None:
+        with files.writing(summary):
+            files.replace(summary, json.dumps(done.to_json(), indent=1).encode() + b"\n")
+    typer.echo(_printable(str(done)), err=True)
+    if done.rejected:
+        raise typer.Exit(3)
 
 
 @app.command()
@@ -281,6 +332,26 @@ def _progress() -> "Iterator[Listener]":
                 bar.update(task, description=name, total=epochs * event.steps, completed=done, loss=event.loss)
             else:
                 bar.update(task, dev=event.record["dev"]["score"])
+
+        yield listen
+
+
+@contextmanager
+def _tagging_progress(*, into_files: bool) -> "Iterator[jobs.Listener]":
+    """Yields a listener that shows how far a job is, if stderr is a terminal on which no output appears."""
+    if not sys.stderr.isatty() or not (into_files or not sys.stdout.isatty()):
+        yield lambda *_: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn
+
+    text = TextColumn("{task.description}", markup=False)
+    with Progress(SpinnerColumn(), text, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("")
+
+        def listen(done: "Summary", finished: int, inputs: int) -> None:
+            speed = f"{done.tokens_per_second:,.0f} tokens/s"
+            bar.update(task, description=f"{finished:,} of {inputs:,} inputs, {done.tokens:,} tokens, {speed}")
 
         yield listen
 

@@ -36,8 +36,9 @@ class TrainingError(TaggerError):
 
 
 class Stopped(Exception):  # noqa: N818  # no fault: the job was asked to stop and its state is saved
-    """A job stopped because of a signal, after it had saved its state."""
+    """A job stopped because of a signal, after it had saved its state unless it has none to go on from."""
 
-    def __init__(self, signum: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signum).name}")
+    def __init__(self, signum: int, *, saved: bool = True) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}{'; go on with --resume' * saved}")
+        self.signum = signum
         self.exit_code = 128 + signum

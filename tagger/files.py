@@ -262,6 +262,17 @@ def write(path: Path, data: bytes) -> None:
         os.fsync(stream.fileno())
 
 
+def extend(path: Path, data: bytes, at: int) -> None:
+    """Writes data into a file, which need not be there yet, in place of all that stood from the byte `at` on."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    with os.fdopen(handle, "wb", buffering=0) as stream:
+        stream.truncate(at)
+        stream.seek(at)
+        left = memoryview(data)
+        while left:
+            left = left[stream.write(left) :]
+
+
 def replace(path: Path, data: bytes) -> None:
     """Gives a file new content such that a reader, or a crash, meets the old or the new and no mixture."""
     with atomic_file(path) as stream:
@@ -282,7 +293,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    _sync(path.parent)
+    sync(path.parent)
 
 
 @contextmanager
@@ -297,7 +308,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     try:
         yield fresh
         fresh.chmod(0o777 & ~_umask())
-        _sync(fresh)
+        sync(fresh)
         aside = _aside(path)
         if path.exists():
             path.rename(aside)
@@ -310,7 +321,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
-    _sync(path.parent)
+    sync(path.parent)
     shutil.rmtree(aside, ignore_errors=True)
 
 
@@ -340,8 +351,8 @@ def recover(directory: Path) -> None:
 
 
 @contextmanager
-def sole_writer(directory: Path) -> Iterator[None]:
-    """Holds a directory for one writer at a time.
+def sole_writer(directory: Path, *, traceless: bool = False) -> Iterator[None]:
+    """Holds a directory for one writer at a time; `traceless` takes the lock's file away at the end.
 
     Raises:
         CheckpointError: another process holds it, or it cannot be written.
@@ -355,7 +366,11 @@ def sole_writer(directory: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.release()
+        try:
+            if traceless:  # while it is held: FileLock sees that a file it waited for is gone
+                (directory / ".lock").unlink(missing_ok=True)
+        finally:
+            lock.release()
 
 
 def _name(source: Path | BinaryIO) -> str:
@@ -376,8 +391,9 @@ def _umask() -> int:
     return mask
 
 
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Waits until a file, or the names in a directory, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

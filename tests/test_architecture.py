@@ -46,6 +46,7 @@ FOLDERS = {
         {"model"},
     ],
     "config": [{"tree"}, {"reading"}],
+    "jobs": [{"inputs", "summary"}, {"job", "journal", "rejects"}, {"pools"}, {"folder"}, {"local"}],
     "training": [{"events"}, {"corpora", "optimisation", "records", "transfer"}, {"loop"}, {"fit"}],
 }
 ONE_FILE = {

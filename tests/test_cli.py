@@ -104,6 +104,20 @@ def faults() -> list[tuple[str, list[str], str]]:
             ["tag", "{tmp}/x/a.txt", "{tmp}/a.txt", "--model", "{model}", "--out", "{tmp}/o"],
             "both be written",
         ),
+        ("empty folder", ["tag", "{tmp}/empty", "--model", "{model}"], "no file in this folder"),
+        ("no such glob", ["tag", "{tmp}/*.none", "--model", "{model}"], "*.none: no such file"),
+        ("a file twice", ["tag", "{tmp}/a.txt", "{tmp}/./a.txt", "--model", "{model}"], "a.txt: given twice"),
+        ("out within in", ["tag", "{tmp}/x", "--model", "{model}", "--out", "{tmp}/x/o"], "choose another --out"),
+        ("resume what", ["tag", "-", "--model", "{model}", "--resume"], "give it with --out"),
+        ("rejects where", ["tag", "-", "--model", "{model}", "--on-error", "skip"], "say where with --rejects"),
+        ("rejects for what", ["tag", "-", "--model", "{model}", "--rejects", "{tmp}/r"], "give both or none"),
+        ("pattern of what", ["tag", "-", "--model", "{model}", "--pattern", "*"], "no folder is given"),
+        ("parquet to stdout", ["tag", "-", "--model", "{model}", "--to", "parquet"], "give a directory with --out"),
+        (
+            "two formats in one stream",
+            ["tag", "{tmp}/words.conll", "{tmp}/empty.conllu", "--model", "{model}"],
+            "words.conll as columns and",
+        ),
         ("file as out", ["tag", "{tmp}/a.txt", "--model", "{model}", "--out", "{tmp}/a.txt"], "a.txt"),
         ("no place to write", ["tag", "{tmp}/a.txt", "--model", "{model}", "--out", "/proc/none"], "cannot be written"),
         ("file as run", ["train", "sample", "--out", "{tmp}/a.txt"], "a.txt"),
@@ -122,10 +136,12 @@ def test_a_users_fault_is_one_line_and_exit_code_2(
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     (tmp_path / "x").mkdir()
+    (tmp_path / "empty").mkdir()
     for name, text in {
         "ragged.conll": "a O\nb\n",
         "words.conll": "Ada\n",
         "empty.conll": "",
+        "empty.conllu": "",
         "stray.conll": "Ada x x B-PER\nin x x B-LOC\nAlan x x PER\n",
         "a.txt": SENTENCE,
         "x/a.txt": "",
@@ -151,12 +167,62 @@ def test_an_input_without_sentences_gives_its_empty_counterpart(
     assert found.read_text() == (text if found.name == name else "")
 
 
-def test_an_input_with_a_fault_leaves_no_output_file(model_dir: Path, tmp_path: Path) -> None:
+def test_an_input_with_a_fault_leaves_no_output_but_what_can_be_gone_on_with(model_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.txt").write_bytes(SENTENCE.encode() * 100 + b"\xff\n")
     done = run("tag", tmp_path / "bad.txt", "--model", model_dir, "--out", tmp_path / "out")
     assert done.exit_code == 2
     assert "bad.txt:101: byte 1 is 0xff" in done.stderr
+    assert "mend the file and go on with --resume" in done.stderr
+    assert all(path.name.startswith(".") for path in (tmp_path / "out").iterdir())
+    (tmp_path / "bad.txt").write_text(SENTENCE * 101)
+    assert run("tag", tmp_path / "bad.txt", "--model", model_dir, "--out", tmp_path / "out", "--resume").exit_code == 0
+    (found,) = (tmp_path / "out").iterdir()
+    assert found.read_text().count("Ada S-PER\n") == 101
+
+
+def test_an_input_whose_fault_comes_soon_leaves_nothing(model_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.txt").write_bytes(SENTENCE.encode() * 10 + b"\xff\n")
+    assert run("tag", tmp_path / "bad.txt", "--model", model_dir, "--out", tmp_path / "out").exit_code == 2
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_what_cannot_be_read_is_set_aside_told_and_makes_the_exit_code_3(model_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.txt").write_bytes(SENTENCE.encode() + b"\xff\n" + SENTENCE.encode())
+    options = [
+        "--model",
+        model_dir,
+        "--on-error",
+        "skip",
+        "--rejects",
+        tmp_path / "rejects",
+        "--summary",
+        tmp_path / "s",
+    ]
+    done = run("tag", tmp_path / "bad.txt", *options)
+    assert done.exit_code == 3
+    assert done.stdout.count("Ada S-PER\n") == 2
+    assert "bad.txt:2: byte 1 is 0xff" in done.stderr
+    row = json.loads((tmp_path / "rejects").read_text())
+    assert (row["file"], row["line"], row["raw"]) == (str(tmp_path / "bad.txt"), 2, "\ufffd\n")
+    summary = json.loads((tmp_path / "s").read_text())
+    assert (summary["documents"], summary["sentences"], summary["tokens"], summary["rejected"]) == (1, 2, 12, 1)
+    assert summary["spans"] == {"LOC": 2, "PER": 2}
+
+
+def test_the_summary_stands_on_stderr(model_dir: Path) -> None:
+    done = run("tag", "-", "--model", model_dir, text=SENTENCE)
+    assert done.stderr.splitlines()[0].startswith("1 document, 1 sentence, 6 tokens in ")
+    assert done.stderr.splitlines()[1] == "spans: LOC 1, PER 1"
+
+
+def test_a_folder_is_tagged_into_a_folder_of_the_same_shape(model_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    for name in ("b.txt", "a.txt", "sub/a.txt", "sub/no.log"):
+        (tmp_path / "in" / name).write_text(SENTENCE)
+    options = ["--model", model_dir, "--to", "jsonl", "--pattern", "*.txt", "--out", tmp_path / "out"]
+    assert run("tag", tmp_path / "in", *options).exit_code == 0
+    found = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert found == ["a.jsonl", "b.jsonl", "sub/a.jsonl"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")

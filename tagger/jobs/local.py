@@ -1,169 +1,257 @@
 """Tagging files on this machine."""
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import BinaryIO
+from functools import partial
+from pathlib import Path, PurePath
+from typing import Any, BinaryIO, cast
 
 from tagger import files
-from tagger.build import Bundle
-from tagger.choices import InputFormat, OutputFormat, Scheme, TaggedFormat
+from tagger.choices import InputFormat, Scheme
 from tagger.data import schemes, sinks, sources
 from tagger.data.formats.columns import Layout
-from tagger.data.sentence import Sentence
-from tagger.errors import ConfigError, DataError
+from tagger.data.sentence import Record, Reject, Sentence
+from tagger.data.sinks import Sink
+from tagger.errors import ConfigError, DataError, Stopped, TaggerError
+from tagger.jobs import inputs
+from tagger.jobs.folder import JOURNAL, REJECTS, Folder
+from tagger.jobs.inputs import STDIN, Input
+from tagger.jobs.job import Job, layout
+from tagger.jobs.pools import Pool, Reader
+from tagger.jobs.rejects import Rejects
+from tagger.jobs.summary import Summary
+from tagger.runtime import StopRequest
 from tagger.tagging import Tagger
 
 log = logging.getLogger(__name__)
 
-STDIN = Path("-")
+Streams = tuple[BinaryIO, BinaryIO]
+Listener = Callable[[Summary, int, int], None]
+"""Is told after each pool what was done, and how many inputs of how many are finished."""
 
 
-def tagged_format(bundle: Bundle, path: Path) -> TaggedFormat:
-    """Returns the format of a tagged file: what its name says, else what the model was trained on, else columns."""
-    guessed = sources.guess_format(path)
-    if guessed not in ("columns", "conllu"):
-        return "conllu" if bundle.config.data.format == "conllu" else "columns"
-    return guessed
+def run(tagger: Tagger, job: Job, streams: Streams, *, listen: Listener = lambda *_: None) -> Summary:
+    """Does a tagging job: each record in its place, each output under its name only when it is whole.
 
+    Args:
+        tagger: the tagger of the job's model.
+        job: the job.
+        streams: the standard input and output.
+        listen: told after each pool how far the job has come.
 
-def layout(
-    bundle: Bundle,
-    form: InputFormat,
-    *,
-    token: int | str | None = None,
-    tag: int | str | None = None,
-    tagged: bool = False,
-) -> Layout:
-    """Returns where tokens and tags stand in files of a format: where they stood in training, unless told otherwise.
-
-    In files unlike those of the training, tags are read from the last column and written into a new one; in CoNLL-U
-    they are XPOS, or for spans NER in MISC.
+    Raises:
+        ConfigError: the options do not fit the model or one another.
+        DataError: an input cannot be read, or two outputs would have one name.
+        CheckpointError: the directory cannot be written, or the job to go on with is another.
+        Stopped: by a signal; into a directory the job can be gone on with.
     """
-    data = bundle.config.data
-    if form == data.format:
-        known = Layout(data.token, data.tag, data.columns)
-    elif form == "conllu":
-        known = Layout(0, "misc:NER" if bundle.scheme else "xpos")
-    else:
-        known = Layout(0, -1 if tagged else None)
-    return Layout(known.token if token is None else token, known.tag if tag is None else tag, known.names)
+    _check(tagger, job)
+    work = _found(tagger, job, streams[0])
+    if job.out is None:
+        with StopRequest(at_once=True):
+            return _into_stream(work, streams[1], listen)
+    folder = _folder(work, job.out)
+    with files.writing(job.out):
+        job.out.mkdir(parents=True, exist_ok=True)
+    with files.sole_writer(job.out, traceless=True), StopRequest(at_once=True) as stop:
+        return _into_folder(work, folder, stop, listen)
 
 
 @dataclass(frozen=True, slots=True)
-class Formats:
-    """How files are read and written.
+class _Work:
+    """A job with its inputs found and the format of each."""
 
-    Attributes:
-        form: the format of the input, guessed from each name if None.
-        to: the format of the output; if None, that of the input, or columns for plain lines.
-        token: the column of the token, where it is not where the model's training had it.
-        tag: the column of the tag, likewise.
-        scheme: in which spans are spelt, that of the training if None.
-    """
+    tagger: Tagger
+    job: Job
+    stdin: BinaryIO
+    inputs: Sequence[Input]
+    forms: Sequence[InputFormat]
 
-    form: InputFormat | None = None
-    to: OutputFormat | None = None
-    token: int | str | None = None
-    tag: int | str | None = None
-    scheme: Scheme | None = None
+    def records(self, number: int, reject: Callable[[Reject], None] | None) -> Iterator[Record]:
+        """Opens the input of a number."""
+        item, form, formats = self.inputs[number], self.forms[number], self.job.formats
+        return sources.records(
+            self.stdin if item.path == STDIN else item.path,
+            form=form,
+            layout=layout(self.tagger.bundle, form, token=formats.token, tag=formats.tag),
+            language=formats.language,
+            name=item.label,
+            reject=reject,
+        )
+
+    def sink(self, number: int) -> Sink:
+        """Opens the sink of what the input of a number is tagged as."""
+        item, form, answers = self.inputs[number], self.forms[number], self.job.answers
+        return sinks.sink(
+            self.job.formats.target(form),
+            form=form,
+            layout=self._written(form),
+            name=item.label,
+            probabilities=answers.probabilities,
+            alternatives=answers.nbest > 0,
+            source=item.path if form == "parquet" else None,
+        )
+
+    def _written(self, form: InputFormat) -> Layout:
+        to, formats = self.job.formats.target(form), self.job.formats
+        if to == "conllu" != form:
+            return layout(self.tagger.bundle, to, tag=formats.tag)
+        return layout(self.tagger.bundle, form, token=formats.token, tag=formats.tag)
+
+    def tagged(self, reader: Reader, *, number: int = 0, first: int = 0, skip: int = 0) -> Iterator[Pool]:
+        """Yields the pools of a reader from a place on, tagged."""
+        source = reader.pools(number=number, first=first, skip=skip)
+        tagged = cast(Generator[list[Sentence]], self.tagger.tag_pools(source, self.job.answers))
+        with closing(tagged):
+            for sentences in tagged:
+                pool = reader.waiting.popleft()
+                pool.put_back([_spelt(sentence, self.job.formats.scheme) for sentence in sentences])
+                yield pool
 
 
-def tag_files(
-    tagger: Tagger, paths: Sequence[Path], formats: Formats, *, out: Path | None, streams: tuple[BinaryIO, BinaryIO]
-) -> int:
-    """Tags files one after another, each sentence in its place; returns the number of sentences with tokens.
+def _spelt(sentence: Sentence, scheme: Scheme | None) -> Sentence:
+    """Returns a sentence with its spans, and those of its alternatives, spelt in a scheme."""
+    if scheme is None:
+        return sentence
+    others = (schemes.tags_of(schemes.spans_of(other.tags), len(sentence), scheme) for other in sentence.alternatives)
+    return replace(
+        sentence,
+        tags=schemes.tags_of(sentence.spans, len(sentence), scheme),
+        alternatives=tuple(replace(a, tags=tags) for a, tags in zip(sentence.alternatives, others, strict=True)),
+    )
 
-    Args:
-        tagger: the tagger.
-        paths: the files; `-` stands for the input stream.
-        formats: how they are read and written.
-        out: a directory that gets a file for each input under its whole name only when it is whole; if None, all goes
-            to the output stream.
-        streams: the standard input and output.
 
-    Raises:
-        ConfigError: a scheme is asked for, and the model's tags are plain.
-        DataError: a file cannot be read, or two outputs would have one name.
-        CheckpointError: the directory cannot be written.
-    """
-    if formats.scheme and tagger.bundle.scheme is None:
-        raise ConfigError(f"the model's tags are plain; they cannot be spelt in {formats.scheme}")
-    forms = [formats.form or _guessed(path) for path in paths]
-    targets: list[OutputFormat] = [
-        formats.to or ("columns" if form == "lines" or form == "text" else form) for form in forms
+def _check(tagger: Tagger, job: Job) -> None:
+    if job.formats.scheme and tagger.bundle.scheme is None:
+        raise ConfigError(f"the model's tags are plain; they cannot be spelt in {job.formats.scheme}")
+    if job.out is None and job.resume:
+        raise ConfigError("--resume goes on with what is in a directory; give it with --out")
+    if job.out is None and job.on_error == "skip" and job.rejects is None:
+        raise ConfigError("--on-error skip sets aside what cannot be read; say where with --rejects or --out")
+    if job.on_error == "stop" and job.rejects is not None:
+        raise ConfigError("--rejects takes what --on-error skip sets aside; give both or none")
+
+
+def _found(tagger: Tagger, job: Job, stdin: BinaryIO) -> _Work:
+    found = inputs.find(job.paths, pattern=job.pattern, out=job.out)
+    forms = [job.formats.form or sources.guess_format(item.path) for item in found]
+    if job.formats.form is None:
+        _tell_guessed([item for item, form in zip(found, forms, strict=True) if form == "lines"])
+    if (path := job.rejects) and path.exists() and any(path.samefile(one.path) for one in found if one.path.exists()):
+        raise DataError(f"{path}: is an input, and --rejects would overwrite it")
+    return _Work(tagger, job, stdin, found, forms)
+
+
+def _tell_guessed(guessed: Sequence[Input]) -> None:
+    names = [item.label for item in guessed if item.path != STDIN]
+    if names:
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        log.info("%s%s: read as plain lines, a sentence each; --from says otherwise", names[0], more)
+
+
+def _folder(work: _Work, out: Path) -> Folder:
+    """Returns the outputs of a job, none of them begun."""
+    targets = [work.job.formats.target(form) for form in work.forms]
+    names = [
+        item.output(sinks.SUFFIXES[to], same_format=form == to)
+        for item, form, to in zip(work.inputs, work.forms, targets, strict=True)
     ]
-    if missing := [f"{path}: no such file" for path in paths if path != STDIN and not path.exists()]:
-        raise DataError(*missing)
-    names: list[str | None] = [None] * len(paths)
-    if out is not None:
-        names = [*_names(paths, forms, targets)]
-        _check_targets(out, names, paths)
-        with files.writing(out):
-            out.mkdir(parents=True, exist_ok=True)
-    count = 0
-    for path, form, to, name in zip(paths, forms, targets, names, strict=True):
-        source = streams[0] if path == STDIN else path
-        with _sink(streams[1], out / name if out is not None and name is not None else None) as sink:
-            for sentence, lines in _tagged(tagger, source, form, to, formats):
-                sink.write("".join(lines).encode())
-                count += bool(sentence.tokens)
-                if out is None:
-                    sink.flush()
-    return count
+    rejects = (work.job.rejects or out / REJECTS) if work.job.on_error == "skip" else None
+    taken = [PurePath(JOURNAL), PurePath(".lock")]
+    if rejects and rejects.absolute().is_relative_to(out.absolute()):
+        taken.append(rejects.absolute().relative_to(out.absolute()))
+    inputs.check_outputs(out, work.inputs, names, taken)
+    return Folder(out, names, work.sink, rejects)
 
 
-def _guessed(path: Path) -> InputFormat:
-    form = sources.guess_format(path)
-    if form == "lines" and path != STDIN:
-        log.info("%s: read as plain lines, a sentence each; --from says otherwise", path)
-    return form
+def _described(work: _Work, names: Sequence[PurePath]) -> dict[str, Any]:
+    """Returns what the outputs of a job depend on, for its journal."""
+    pairs = zip(work.inputs, names, strict=True)
+    listed = [{"path": str(item.path), "output": str(name), "file": item.identity()} for item, name in pairs]
+    return {"options": work.job.options(), "inputs": listed}
 
 
-def _tagged(
-    tagger: Tagger, source: Path | BinaryIO, form: InputFormat, to: OutputFormat, formats: Formats
-) -> Iterator[tuple[Sentence, Iterator[str]]]:
-    """Yields the sentences of a source, tagged, each with the lines it is written as."""
-    where = there = layout(tagger.bundle, form, token=formats.token, tag=formats.tag)
-    if to == "conllu" and form != "conllu":
-        there = layout(tagger.bundle, "conllu", tag=formats.tag)
-    write = sinks.writer(to, form=form, layout=there)
-    sentences = sources.read(source, form=form, layout=where, tagged=False)
-    if form not in ("lines", to):
-        # What stands between sentences stays behind.
-        sentences = (sentence for sentence in sentences if sentence.tokens)
-    for sentence in tagger.stream(sentences):
-        if formats.scheme:
-            tags = schemes.tags_of(sentence.spans, len(sentence), formats.scheme)
-            sentence = replace(sentence, tags=tags)
-        yield sentence, write(sentence)
+def _into_folder(work: _Work, folder: Folder, stop: StopRequest, listen: Listener) -> Summary:
+    """Tags into a directory that has no other writer."""
+    writing = partial(files.writing, folder.out)
+    with stop.held(), writing():
+        folder.begin(_described(work, folder.names), resume=work.job.resume)
+    state = folder.state
+    reader = Reader(work.inputs, work.records, folder.rejects)
+    try:
+        for pool in work.tagged(reader, number=state.pool, first=state.finished, skip=state.records):
+            with stop.held(), writing():
+                due = folder.write(pool)
+                if due:
+                    folder.commit()
+            if due:
+                with writing():
+                    folder.name()
+            listen(state.summary, state.finished, len(work.inputs))
+        with stop.held(), writing():
+            folder.leave()
+        if reader.fault is None:
+            with writing():
+                folder.name()
+    except Stopped:
+        with writing():
+            folder.leave()
+        raise
+    except TaggerError:
+        with writing():
+            folder.give_up()
+        raise
+    if reader.fault is not None:
+        if state.pool:
+            log.info("what was tagged before the fault is kept: mend the file and go on with --resume")
+        raise reader.fault
+    stop.hold()  # from here on there is nothing to go on with
+    with writing():
+        folder.finish()
+    return state.summary
 
 
-@contextmanager
-def _sink(stream: BinaryIO, path: Path | None) -> Iterator[BinaryIO]:
-    if path is None:
-        yield stream
-        return
-    with files.writing(path), files.atomic_file(path) as new:
-        yield new
+def _into_stream(work: _Work, stream: BinaryIO, listen: Listener) -> Summary:
+    """Tags into one stream, whose head is that of the first input and whose foot that of the last."""
+    targets = {work.job.formats.target(form): item for form, item in zip(work.forms, work.inputs, strict=True)}
+    if len(targets) > 1:
+        found = " and ".join(f"{item.label} as {to}" for to, item in targets.items())
+        raise ConfigError(f"one stream holds one format, and {found} are several; choose with --to, or give --out")
+    if "parquet" in targets:
+        raise ConfigError("parquet is written into files only; give a directory with --out")
+    rejects = Rejects(work.job.rejects) if work.job.rejects else None
+    reader = Reader(work.inputs, work.records, rejects)
+    try:
+        summary = _streamed(work, reader, stream, listen)
+    except Stopped as stopped:
+        raise Stopped(stopped.signum, saved=False) from None
+    finally:
+        if rejects:
+            rejects.finish()
+    if reader.fault:
+        raise reader.fault
+    return summary
 
 
-def _names(paths: Sequence[Path], forms: Sequence[InputFormat], targets: Sequence[OutputFormat]) -> list[str]:
-    names = []
-    for path, form, to in zip(paths, forms, targets, strict=True):
-        plain = Path("stdin" if path == STDIN else path.name.removesuffix(".gz"))
-        names.append(plain.name if form == to and plain.suffix else f"{plain.stem}{sinks.SUFFIXES[to]}")
-    return names
-
-
-def _check_targets(out: Path, names: Sequence[str | None], paths: Sequence[Path]) -> None:
-    faults = []
-    for place, name in enumerate(map(str, names)):
-        if name in names[:place]:
-            faults.append(f"{paths[names.index(name)]} and {paths[place]} would both be written to {out / name}")
-        if (out / name).exists() and paths[place].exists() and (out / name).samefile(paths[place]):
-            faults.append(f"{paths[place]} would be overwritten by its own output; choose another --out")
-    if faults:
-        raise DataError(*faults)
+def _streamed(work: _Work, reader: Reader, stream: BinaryIO, listen: Listener) -> Summary:
+    """Writes what a reader reads, tagged; returns what was done before the end or a fault."""
+    summary, document, began = Summary(), None, time.perf_counter()
+    number, sink = 0, work.sink(0)
+    stream.write(sink.begin())
+    for pool in work.tagged(reader):
+        for stretch in pool.stretches:
+            if stretch.number != number:
+                number, sink, document = stretch.number, work.sink(stretch.number), None
+            if stretch.records:
+                stream.write(sink.write(stretch.records))
+            document = summary.add(stretch.records, document)
+        stream.flush()
+        summary.rejected, summary.seconds = pool.rejects[1], time.perf_counter() - began
+        listen(summary, number, len(work.inputs))
+    if reader.fault is None:
+        stream.write(sink.end())
+        stream.flush()
+    return summary

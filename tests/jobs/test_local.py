@@ -1,16 +1,24 @@
 """Files tagged on this machine: formats, columns, schemes, and what must not be overwritten."""
 
+import gzip
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tagger
 from tagger.data.formats.columns import Layout
-from tagger.errors import ConfigError, DataError
-from tagger.jobs import local
-from tagger.jobs.local import Formats
-from tagger.tagging import Tagger
+from tagger.data.sentence import Alternative, Sentence, Span
+from tagger.errors import CheckpointError, ConfigError, DataError, Stopped
+from tagger.jobs import job, local
+from tagger.jobs.inputs import STDIN
+from tagger.jobs.job import Formats, Job
+from tagger.jobs.summary import Summary
+from tagger.tagging import Answers, Tagger
 
 
 @pytest.fixture
@@ -22,8 +30,13 @@ def model(model_dir: Path) -> Tagger:
 def tagged(model: Tagger, text: str, formats: Formats) -> str:
     """Returns what a stream of text is tagged as."""
     out = BytesIO()
-    local.tag_files(model, [local.STDIN], formats, out=None, streams=(BytesIO(text.encode()), out))
+    local.run(model, Job((STDIN,), Path("unread"), formats), (BytesIO(text.encode()), out))
     return out.getvalue().decode()
+
+
+def into(model: Tagger, model_dir: Path, out: Path, *paths: Path, **options: Any) -> Summary:
+    """Tags files into a directory; returns the summary."""
+    return local.run(model, Job(paths, model_dir, out=out, **options), (BytesIO(), BytesIO()))
 
 
 @pytest.mark.parametrize(
@@ -37,7 +50,7 @@ def test_a_name_tells_a_tagged_files_format_before_the_training_does(
     config = model.bundle.config
     data = config.data.model_copy(update={"format": trained})
     object.__setattr__(model.bundle, "config", config.model_copy(update={"data": data}))
-    assert local.tagged_format(model.bundle, Path(name)) == form
+    assert job.tagged_format(model.bundle, Path(name)) == form
 
 
 def test_a_wider_file_gets_its_tags_where_the_training_had_them(model: Tagger) -> None:
@@ -70,19 +83,117 @@ def test_plain_tags_have_no_scheme_to_be_spelt_in(model: Tagger, monkeypatch: py
 
 
 def test_a_layout_of_other_formats_never_points_at_a_column_that_may_hold_something(model: Tagger) -> None:
-    assert local.layout(model.bundle, "lines") == Layout(0, None)
-    assert local.layout(model.bundle, "conllu").tag == "misc:NER"
-    assert local.layout(model.bundle, "columns") == Layout(0, 1, ("token", "ner"))
+    assert job.layout(model.bundle, "lines") == Layout(0, None)
+    assert job.layout(model.bundle, "conllu").tag == "misc:NER"
+    assert job.layout(model.bundle, "columns") == Layout(0, 1, ("token", "ner"))
 
 
-def test_nothing_is_written_if_one_of_the_inputs_is_missing(model: Tagger, tmp_path: Path) -> None:
+def test_nothing_is_written_if_one_of_the_inputs_is_missing(model: Tagger, model_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("Ada\n")
     with pytest.raises(DataError, match=r"b\.txt: no such file"):
-        local.tag_files(
-            model,
-            [tmp_path / "a.txt", tmp_path / "b.txt"],
-            Formats(),
-            out=tmp_path / "out",
-            streams=(BytesIO(), BytesIO()),
-        )
+        into(model, model_dir, tmp_path / "out", tmp_path / "a.txt", tmp_path / "b.txt")
     assert not (tmp_path / "out").exists()
+
+
+def test_many_inputs_share_pools_and_each_has_its_output(model: Tagger, model_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(50):
+        (tmp_path / "in" / f"{number:02}.txt").write_text("Ada lives .\n" * number)
+    pools = []
+
+    def tag_pools(given: Iterable[Sequence[Sentence]], answers: Answers) -> Iterator[list[Sentence]]:
+        for pool in given:
+            pools.append(len(pool))
+            yield model.tag(pool)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "tag_pools", tag_pools)
+        summary = into(model, model_dir, tmp_path / "out", tmp_path / "in")
+    assert pools == [171, 342, 683, 29]  # three tokens each; the records of 50 files
+    assert (summary.documents, summary.sentences, summary.tokens) == (49, 1225, 3675)
+    for number in range(50):
+        assert (tmp_path / "out" / f"{number:02}.conll").read_text() == "Ada S-PER\nlives O\n. O\n\n" * number
+
+
+def test_a_file_spoilt_in_the_middle_is_set_aside_whole(model: Tagger, model_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("Ada lives .\n")
+    (tmp_path / "b.txt.gz").write_bytes(gzip.compress(b"Ada lives in Oslo .\n" * 2000)[:-9])
+    (tmp_path / "c.txt").write_text("Alan lives .\n")
+    paths = [tmp_path / name for name in ("a.txt", "b.txt.gz", "c.txt")]
+    summary = into(model, model_dir, tmp_path / "out", *paths, on_error="skip")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.conll", "c.conll", "rejects.jsonl"]
+    assert (summary.documents, summary.sentences, summary.rejected, summary.spans) == (2, 2, 1, {"PER": 2})
+    row = json.loads((tmp_path / "out" / "rejects.jsonl").read_text())
+    assert (row["file"], row["line"], row["raw"]) == (str(tmp_path / "b.txt.gz"), None, "")
+    assert "damaged gzip file" in row["fault"]
+
+
+def test_of_many_rejects_some_are_told(
+    model: Tagger, model_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a.txt").write_bytes(b"\xff\n" * 50)
+    assert into(model, model_dir, tmp_path / "out", tmp_path / "a.txt", on_error="skip").rejected == 50
+    assert caplog.text.count("left out") == 21
+    assert len((tmp_path / "out" / "rejects.jsonl").read_text().splitlines()) == 50
+
+
+def broken_off(model: Tagger, model_dir: Path, out: Path, *paths: Path) -> None:
+    """Leaves a job after its first pool."""
+
+    def listen(*_: object) -> None:
+        raise Stopped(2)
+
+    with pytest.raises(Stopped):
+        local.run(model, Job(paths, model_dir, out=out), (BytesIO(), BytesIO()), listen=listen)
+
+
+def test_another_job_cannot_be_gone_on_with(model: Tagger, model_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("Ada lives .\n" * 300)
+    broken_off(model, model_dir, tmp_path / "out", tmp_path / "a.txt")
+    before = (tmp_path / "out" / ".journal.jsonl").read_bytes()
+    with pytest.raises(CheckpointError, match=r"the unfinished job here is another: --to was None, now 'jsonl'"):
+        into(model, model_dir, tmp_path / "out", tmp_path / "a.txt", resume=True, formats=Formats(to="jsonl"))
+    assert (tmp_path / "out" / ".journal.jsonl").read_bytes() == before
+    assert into(model, model_dir, tmp_path / "out", tmp_path / "a.txt", resume=True).sentences == 300
+
+
+def test_an_input_that_changed_after_it_was_begun_is_tagged_from_its_beginning(
+    model: Tagger, model_dir: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "a.txt").write_text("Ada lives .\n" * 300)
+    broken_off(model, model_dir, tmp_path / "out", tmp_path / "a.txt")
+    (tmp_path / "a.txt").write_text("Alan lives .\n")
+    assert into(model, model_dir, tmp_path / "out", tmp_path / "a.txt", resume=True).sentences == 1
+    assert (tmp_path / "out" / "a.conll").read_text() == "Alan S-PER\nlives O\n. O\n\n"
+
+
+def test_a_part_file_that_is_gone_is_a_clear_error(model: Tagger, model_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("Ada lives .\n" * 300)
+    broken_off(model, model_dir, tmp_path / "out", tmp_path / "a.txt")
+    (tmp_path / "out" / ".a.conll.part").unlink()
+    with pytest.raises(CheckpointError, match="holds less than the journal says; start again without --resume"):
+        into(model, model_dir, tmp_path / "out", tmp_path / "a.txt", resume=True)
+
+
+def test_the_rejects_cannot_overwrite_an_input(model: Tagger, model_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("Ada\n")
+    options = {"on_error": "skip", "rejects": tmp_path / "a.txt"}
+    with pytest.raises(DataError, match="--rejects would overwrite it"):
+        into(model, model_dir, tmp_path / "out", tmp_path / "a.txt", **options)
+
+
+def test_several_inputs_follow_one_another_in_one_stream(model: Tagger, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("Ada lives .\n")
+    (tmp_path / "b.conll").write_text("Alan ?\nlives ?\n")
+    out = BytesIO()
+    summary = local.run(model, Job((tmp_path / "a.txt", tmp_path / "b.conll"), Path("unread")), (BytesIO(), out))
+    assert out.getvalue() == b"Ada S-PER\nlives O\n. O\n\nAlan S-PER\nlives O\n"
+    assert summary.documents == 2
+
+
+def test_alternatives_are_spelt_in_the_scheme_too() -> None:
+    given = Sentence(("New", "York"), ("B-LOC", "E-LOC"), (Span("LOC", 0, 2),))
+    given = replace(given, alternatives=(Alternative(("S-LOC", "O"), 0.5),))
+    found = local._spelt(given, "IOB1")
+    assert found.tags == ("I-LOC", "I-LOC")
+    assert found.alternatives == (Alternative(("I-LOC", "O"), 0.5),)

@@ -1,5 +1,6 @@
 """Runs of the tiny recipe: alone, in a child process that may be killed, and what may be compared between them."""
 
+import gzip
 import hashlib
 import json
 import multiprocessing
@@ -8,14 +9,18 @@ import random
 import sys
 import time
 from collections.abc import Callable
+from io import BytesIO
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tagger import checkpoint, cli, files, training
+from tagger import checkpoint, cli, files, tagging, training
 from tagger.config import Config, dump, parse
+from tagger.jobs import folder, local, pools
+from tagger.jobs.job import Formats, Job
+from tagger.jobs.summary import Summary
 from tagger.training import records
 from tagger.training.loop import Loop
 
@@ -23,7 +28,7 @@ SCALE = int(os.environ.get("TAGGER_TEST_SCALE", "1"))
 """By how much samples are larger than the quick ones that run by default."""
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tagger.training", "tagger.cli", "tests.robustness.runs"])
+_context.set_forkserver_preload(["tagger.training", "tagger.cli", "tagger.jobs.local", "tests.robustness.runs"])
 
 
 def changed(config: Config, *overrides: str) -> Config:
@@ -118,6 +123,58 @@ def command(arguments: list[str]) -> None:
     _quiet()
     sys.argv = ["tagger", *arguments]
     cli.main()
+
+
+def tag_command(arguments: list[str]) -> None:
+    """Runs the command line with small pools, each of them committed."""
+    pools.POOL_TOKENS = 1024
+    folder.COMMIT_SECONDS, folder._COMMIT_SHARE = 0, 0
+    command(arguments)
+
+
+def tag_measured(source: Path, model: Path, out: Path, first: int, report: Path) -> None:
+    """Tags lines into a directory; reports by how many bytes its resident size grew after the first so many tokens."""
+    _quiet()
+    sizes = {False: 0, True: 0}
+
+    def listen(done: Summary, *_: int) -> None:
+        resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+        sizes[done.tokens > first] = max(sizes[done.tokens > first], resident)
+
+    job = Job((source,), model, Formats(to="jsonl"), out=out)
+    local.run(tagging.load(model, device="cpu"), job, (BytesIO(), BytesIO()), listen=listen)
+    report.write_text(str(sizes[True] - sizes[False]))
+
+
+def slow_tag_command(arguments: list[str]) -> None:
+    """Tags with the command line and, asked to stop, takes a minute to leave."""
+    folder.Folder.leave = lambda _: time.sleep(60)  # type: ignore[method-assign]
+    tag_command(arguments)
+
+
+def tree(directory: Path) -> dict[str, bytes]:
+    """Returns the content of each file in a directory, hidden ones too, by its path in it."""
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def corpus(directory: Path, *, sentences: int, files: int, seed: int = 0) -> Path:
+    """Returns a directory, filled with lines to tag: a large file, small ones in a folder, and files with faults."""
+    source = random.Random(seed)
+    words = ["Ada", "Grace", "Alan", "lives", "works", "in", "New", "York", "Paris", "Oslo", ".", "שלום", "😀"]
+
+    def text(count: int) -> bytes:
+        return "".join(" ".join(source.choices(words, k=source.randint(0, 25))) + "\n" for _ in range(count)).encode()
+
+    (directory / "small").mkdir(parents=True)
+    for number in range(files):
+        (directory / "small" / f"{number:03}.txt").write_bytes(text(source.randint(0, 3)))
+    lines = text(sentences).splitlines(keepends=True)
+    for place in range(0, sentences, 50):
+        lines[place] = b"no UTF-8: \xff\n"
+    (directory / "large.txt").write_bytes(b"".join(lines))
+    (directory / "packed.txt.gz").write_bytes(gzip.compress(text(sentences // 4)))
+    (directory / "spoilt.txt.gz").write_bytes(gzip.compress(text(sentences // 2))[:-20])
+    return directory
 
 
 def slow_command(arguments: list[str]) -> None:

@@ -99,10 +99,10 @@ def test_killed_again_and_again_no_save_leaves_a_model_that_cannot_be_read(model
 
 
 @contextmanager
-def small_disk() -> Iterator[None]:
-    """Lets no file grow over 2,000 bytes within the block; not longer, for pytest may write its own report to one."""
+def small_disk(size: int = 2000) -> Iterator[None]:
+    """Lets no file grow over some bytes within the block; not longer, for pytest may write its own report to one."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
         yield
     finally:

@@ -1,0 +1,144 @@
+"""What the paths of a tagging job stand for, and where the output of each goes."""
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from tagger.errors import ConfigError, DataError
+
+STDIN = Path("-")
+_PACKED = (".gz", ".zst", ".xz")
+_MOST_FAULTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A file to tag, or the standard input.
+
+    Attributes:
+        path: where it is, - for the standard input.
+        place: its place among the inputs: the path within the folder it was found in, or its name.
+    """
+
+    path: Path
+    place: PurePath
+
+    @property
+    def label(self) -> str:
+        """How messages call it."""
+        return "standard input" if self.path == STDIN else str(self.path)
+
+    def identity(self) -> list[int] | None:
+        """Returns size and time of change of a file, None for what can be read only once."""
+        if not self.path.is_file():
+            return None
+        found = self.path.stat()
+        return [found.st_size, found.st_mtime_ns]
+
+    def output(self, suffix: str, *, same_format: bool) -> PurePath:
+        """Returns where its output goes: its place with another suffix, or the same where the format is the same."""
+        bare = self.place.with_suffix("") if self.place.suffix in _PACKED else self.place
+        return bare if same_format and bare.suffix else bare.with_name(bare.stem + suffix)
+
+
+def find(paths: Sequence[Path], *, pattern: str | None = None, out: Path | None = None) -> list[Input]:
+    """Returns the inputs that paths stand for, in their order; those of a folder or a glob in the order of their names.
+
+    A folder stands for all files in it, at any depth, that are not hidden. A path that is not there and has one of
+    `*?[` is taken as a glob, as a shell would expand it.
+
+    Args:
+        paths: files, folders, globs, or - for the standard input.
+        pattern: what the end of a path within a folder must fit, such as `*.txt` or `dev/*.txt`.
+        out: the directory of the outputs, which no folder may hold.
+
+    Raises:
+        ConfigError: there is a pattern and no folder.
+        DataError: a file is missing, a folder is empty or holds `out`, or a file comes twice; a line for each.
+    """
+    expanded = [each for path in paths for each in _expanded(path)]
+    if pattern is not None and not any(path.is_dir() for path in expanded):
+        raise ConfigError("--pattern chooses among the files of a folder, and no folder is given")
+    faults: list[str] = []
+    inputs: list[Input] = []
+    for path in expanded:
+        if path.is_dir():
+            inside = [Input(file, file.relative_to(path)) for file in _files(path, pattern)]
+            inputs += inside
+            if not inside:
+                faults.append(f"{path}: no file in this folder{f' fits {pattern}' if pattern else ''}")
+            if out is not None and _holds(path, out):
+                faults.append(f"{out}: lies within the input folder {path}; choose another --out")
+        elif path != STDIN and not path.exists():
+            faults.append(f"{path}: no such file")
+        else:
+            inputs.append(Input(path, PurePath("stdin" if path == STDIN else path.name)))
+    faults += _twice(inputs)
+    faults += [f"{item.path}: no such file" for item in inputs if item.path != STDIN and not item.path.exists()]
+    _raise(faults)
+    return inputs
+
+
+def check_outputs(out: Path, inputs: Sequence[Input], names: Sequence[PurePath], taken: Sequence[PurePath]) -> None:
+    """Raises DataError, with a line for each, where outputs would meet one another, an input, or what is `taken`."""
+    faults = []
+    files = {_number(item.path): item.path for item in inputs if item.path.is_file()}
+    first: dict[PurePath, Input] = {}
+    for item, name in zip(inputs, names, strict=True):
+        if name in first:
+            faults.append(f"{first[name].label} and {item.label} would both be written to {out / name}")
+        elif name in taken:
+            faults.append(f"{item.label} would be written to {out / name}, which the job keeps for itself")
+        elif (out / name).exists() and (same := files.get(_number(out / name))):
+            own = "its own output" if same == item.path else f"the output of {item.label}"
+            faults.append(f"{same} would be overwritten by {own}; choose another --out")
+        first.setdefault(name, item)
+    _raise(faults)
+
+
+def _expanded(path: Path) -> list[Path]:
+    if path.exists() or not glob.has_magic(str(path)):
+        return [path]
+    return sorted(map(Path, glob.glob(str(path), recursive=True)), key=_order) or [path]  # noqa: PTH207  # as the shell's
+
+
+def _files(folder: Path, pattern: str | None) -> Iterator[Path]:
+    """Yields the files of a folder that are not hidden; a link that leads nowhere is one, a pipe is none."""
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths = (Path(place, name) for name in names if not name.startswith("."))
+        found += [path for path in paths if path.is_file() or not path.exists()]
+    if pattern is not None:
+        found = [path for path in found if path.relative_to(folder).match(pattern)]
+    yield from sorted(found, key=_order)
+
+
+def _order(path: Path) -> tuple[str, ...]:
+    return path.parts
+
+
+def _holds(folder: Path, out: Path) -> bool:
+    return out.resolve().is_relative_to(folder.resolve())
+
+
+def _twice(inputs: Sequence[Input]) -> Iterator[str]:
+    seen = set()
+    for item in inputs:
+        path = os.path.abspath(item.path)  # noqa: PTH100  # links stay: another name is another input
+        if path in seen:
+            yield f"{item.label}: given twice"
+        seen.add(path)
+
+
+def _number(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
+def _raise(faults: Sequence[str]) -> None:
+    if faults:
+        more = len(faults) - _MOST_FAULTS
+        raise DataError(*faults[:_MOST_FAULTS], *([f"… and {more} more"] if more > 0 else []))

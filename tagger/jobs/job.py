@@ -1,0 +1,110 @@
+"""A tagging job as it is asked for, and how its files are laid out."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tagger import __version__, checkpoint
+from tagger.build import Bundle
+from tagger.choices import InputFormat, OnError, OutputFormat, Scheme, TaggedFormat
+from tagger.data import sources
+from tagger.data.formats.columns import Layout
+from tagger.tagging import Answers
+
+
+@dataclass(frozen=True, slots=True)
+class Formats:
+    """How files are read and written.
+
+    Attributes:
+        form: the format of the input, guessed from each name if None.
+        to: the format of the output; if None that of the input, columns for plain lines, JSON lines for raw text.
+        token: the column of the token, where it is not where the model's training had it.
+        tag: the column of the tag, likewise.
+        scheme: in which spans are spelt, that of the training if None.
+        language: the language of raw text.
+    """
+
+    form: InputFormat | None = None
+    to: OutputFormat | None = None
+    token: int | str | None = None
+    tag: int | str | None = None
+    scheme: Scheme | None = None
+    language: str = "en"
+
+    def target(self, form: InputFormat) -> OutputFormat:
+        """Returns the format in which an input of a format is written."""
+        if self.to is not None:
+            return self.to
+        if form == "lines":
+            return "columns"
+        return "jsonl" if form == "text" else form
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is to be tagged, by which model, and where it goes.
+
+    Attributes:
+        paths: files, folders, globs, or - for the standard input.
+        model: the model's directory.
+        formats: how files are read and written.
+        answers: what is asked beside the best tags.
+        out: the directory of the outputs, one for each input; if None, all goes to the output stream.
+        pattern: which files of a folder are read, all if None.
+        on_error: what is done when something cannot be read: stop, or skip it and set it aside.
+        rejects: the file of what is set aside, rejects.jsonl in `out` if None.
+        resume: whether to go on with this job where it was stopped or killed.
+        max_tokens: the longest sentence that is tagged in one piece, the tagger's own limit if None.
+    """
+
+    paths: tuple[Path, ...]
+    model: Path
+    formats: Formats = Formats()
+    answers: Answers = field(default_factory=Answers)
+    out: Path | None = None
+    pattern: str | None = None
+    on_error: OnError = "stop"
+    rejects: Path | None = None
+    resume: bool = False
+    max_tokens: int | None = None
+
+    def options(self) -> dict[str, Any]:
+        """Returns all that the outputs depend on beside the inputs, as plain values by name."""
+        own = {"--on-error": self.on_error, "--rejects": self.rejects and str(self.rejects)}
+        names = {"form": "--from", "to": "--to", "token": "--token-column", "tag": "--tag-column"}
+        formats = {names.get(name, f"--{name}"): value for name, value in asdict(self.formats).items()}
+        answers = {f"--{name}": value for name, value in asdict(self.answers).items()}
+        model = {"the toolkit's version": __version__, "the model": checkpoint.digest(self.model)}
+        return model | formats | answers | own | {"--max-tokens": self.max_tokens}
+
+
+def tagged_format(bundle: Bundle, path: Path) -> TaggedFormat:
+    """Returns the format of a tagged file: what its name says, else what the model was trained on, else columns."""
+    guessed = sources.guess_format(path)
+    if guessed == "columns" or guessed == "conllu":
+        return guessed
+    return "conllu" if bundle.config.data.format == "conllu" else "columns"
+
+
+def layout(
+    bundle: Bundle,
+    form: InputFormat,
+    *,
+    token: int | str | None = None,
+    tag: int | str | None = None,
+    tagged: bool = False,
+) -> Layout:
+    """Returns where tokens and tags stand in files of a format: where they stood in training, unless told otherwise.
+
+    In files unlike those of the training, tags are read from the last column and written into a new one; in CoNLL-U
+    they are XPOS, or for spans NER in MISC.
+    """
+    data = bundle.config.data
+    if form == data.format:
+        known = Layout(data.token, data.tag, data.columns)
+    elif form == "conllu":
+        known = Layout(0, "misc:NER" if bundle.scheme else "xpos")
+    else:
+        known = Layout(0, -1 if tagged else None)
+    return Layout(known.token if token is None else token, known.tag if tag is None else tag, known.names)

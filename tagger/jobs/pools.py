@@ -1,0 +1,153 @@
+"""Records of many inputs, cut into pools that are tagged at once: the same pools whenever the inputs are the same."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+
+from tagger.data.sentence import Record, Reject, Sentence
+from tagger.errors import DataError
+from tagger.jobs.inputs import Input
+from tagger.jobs.rejects import Rejects
+
+POOL_TOKENS = 16_384
+"""The tokens that fill a pool; its last record may exceed them."""
+_FIRST_TOKENS = 512
+_MOST_RECORDS = 4096  # ends of files count as records: what is held must not grow where there are no tokens
+
+
+def pool_tokens(number: int) -> int:
+    """Returns the tokens that fill a pool by its number: few at first, so that the first result comes soon.
+
+    >>> [pool_tokens(number) for number in range(7)]
+    [512, 1024, 2048, 4096, 8192, 16384, 16384]
+    """
+    return min(_FIRST_TOKENS << min(number, 10), POOL_TOKENS)
+
+
+@dataclass(slots=True)
+class Stretch:
+    """The records of a pool that come from one input.
+
+    Attributes:
+        number: the input's number.
+        records: its next records.
+        ended: whether the input ends after them.
+        spoilt: whether it ends so because the rest cannot be read.
+    """
+
+    number: int
+    records: list[Record] = field(default_factory=list)
+    ended: bool = False
+    spoilt: bool = False
+
+
+@dataclass(slots=True)
+class Pool:
+    """Stretches of inputs in their order, and the size and count of the rejects when they were read."""
+
+    stretches: list[Stretch] = field(default_factory=list)
+    rejects: tuple[int, int] = (0, 0)
+
+    def sentences(self) -> list[Sentence]:
+        """Returns its sentences that have tokens, in order."""
+        return [
+            sentence
+            for stretch in self.stretches
+            for record in stretch.records
+            for sentence in record.sentences
+            if sentence.tokens
+        ]
+
+    def put_back(self, tagged: Sequence[Sentence]) -> None:
+        """Puts tagged sentences in place of those that `sentences` gave."""
+        left = iter(tagged)
+        for stretch in self.stretches:
+            stretch.records = [
+                replace(
+                    record,
+                    sentences=tuple(next(left) if sentence.tokens else sentence for sentence in record.sentences),
+                )
+                for record in stretch.records
+            ]
+
+
+Records = Callable[[int, Callable[[Reject], None] | None], Iterator[Record]]
+"""Opens the input of a number; takes up what cannot be read, or raises DataError if there is nothing to take it."""
+
+
+class Reader:
+    """Reads inputs into pools, from their beginning or from where a pool ended.
+
+    Attributes:
+        waiting: pools given out by `pools` and not yet taken.
+        fault: why reading stopped before the end, where nothing takes rejects; pools before it are whole.
+    """
+
+    def __init__(self, inputs: Sequence[Input], records: Records, rejects: Rejects | None) -> None:
+        self.waiting: deque[Pool] = deque()
+        self.fault: DataError | None = None
+        self._inputs, self._records, self._rejects = inputs, records, rejects
+        self._skipping = False
+
+    def pools(self, *, number: int = 0, first: int = 0, skip: int = 0) -> Iterator[list[Sentence]]:
+        """Yields the sentences of each pool.
+
+        Args:
+            number: the number of the first.
+            first: the number of the input that it begins in.
+            skip: the records of that input that come before it.
+        """
+        pool, tokens, size = Pool(), 0, 0
+        try:
+            for stretch, found in self._steps(first, skip):
+                if not pool.stretches or pool.stretches[-1].number != stretch:
+                    pool.stretches.append(Stretch(stretch))
+                size += 1
+                if isinstance(found, Record):
+                    pool.stretches[-1].records.append(found)
+                    tokens += sum(map(len, found.sentences))
+                else:
+                    pool.stretches[-1].ended, pool.stretches[-1].spoilt = True, found
+                if tokens >= pool_tokens(number) or size >= _MOST_RECORDS:
+                    yield self._given(pool)
+                    pool, tokens, size, number = Pool(), 0, 0, number + 1
+        except DataError as fault:
+            self.fault = fault
+            return
+        if pool.stretches:
+            yield self._given(pool)
+
+    def _given(self, pool: Pool) -> list[Sentence]:
+        if self._rejects:
+            pool.rejects = self._rejects.size, self._rejects.count
+        self.waiting.append(pool)
+        return pool.sentences()
+
+    def _steps(self, first: int, skip: int) -> Iterator[tuple[int, Record | bool]]:
+        """Yields the number of an input with each of its records, then with whether the rest of it was spoilt."""
+        for number in range(first, len(self._inputs)):
+            try:
+                for record in self._opened(number, skip if number == first else 0):
+                    yield number, record
+            except DataError as fault:
+                if self._rejects is None:
+                    raise
+                self._rejects.add_file(self._inputs[number].label, fault)
+                yield number, True
+            else:
+                yield number, False
+
+    def _opened(self, number: int, skip: int) -> Iterator[Record]:
+        label = self._inputs[number].label
+        self._skipping = bool(skip)  # what was rejected before is in the file already
+
+        def reject(found: Reject) -> None:
+            if self._rejects and not self._skipping:
+                self._rejects.add(label, found)
+
+        records = self._records(number, reject if self._rejects else None)
+        if sum(1 for _ in islice(records, skip)) < skip:
+            raise DataError(f"{label}: has less than was tagged of it before; start again without --resume")
+        self._skipping = False
+        yield from records

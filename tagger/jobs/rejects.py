@@ -1,0 +1,60 @@
+"""What a tagging job could not read, set aside in a file of JSON lines."""
+
+import json
+import logging
+from pathlib import Path
+
+from tagger import files
+from tagger.data.sentence import Reject
+from tagger.errors import DataError
+
+log = logging.getLogger(__name__)
+
+_MOST_TOLD = 20
+
+
+class Rejects:
+    """A file with a row (file, line, fault, raw) for each line, row or block that could not be read.
+
+    A file of which the rest could not be read has a row whose line is null. The rows stand in a part file, which gets
+    its name when the job ends.
+
+    Attributes:
+        size: the bytes written.
+        count: the rows written.
+    """
+
+    def __init__(self, path: Path, *, size: int = 0, count: int = 0) -> None:
+        self.path, self.size, self.count = path, size, count
+        self.part = path.with_name(f".{path.name}.part")
+        if size and not self.part.exists() and path.exists():  # the job was killed as it ended
+            path.rename(self.part)
+        self._write(b"")
+
+    def add(self, name: str, reject: Reject) -> None:
+        """Takes up what could not be read of a file."""
+        self._add({"file": name, "line": reject.line, "fault": reject.fault, "raw": reject.raw})
+
+    def add_file(self, name: str, error: DataError) -> None:
+        """Takes up a file that could not be read to its end."""
+        self._add({"file": name, "line": None, "fault": str(error), "raw": ""})
+
+    def _add(self, row: dict[str, object]) -> None:
+        self._write(json.dumps(row, ensure_ascii=False).encode(errors="backslashreplace") + b"\n")
+        self.count += 1
+        if self.count <= _MOST_TOLD:
+            log.warning("left out: %s", row["fault"])
+        elif self.count == _MOST_TOLD + 1:
+            log.warning("more is left out; all of it goes into %s", self.path)
+
+    def _write(self, data: bytes) -> None:
+        with files.writing(self.path):
+            files.extend(self.part, data, self.size)
+        self.size += len(data)
+
+    def finish(self) -> None:
+        """Gives the file its name."""
+        with files.writing(self.path):
+            files.sync(self.part)
+            self.part.replace(self.path)
+            files.sync(self.path.parent)

@@ -1,0 +1,83 @@
+"""What the journal takes up it gives back, a line cut short left out; and it tells one job from another."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tagger.data.sentence import Record, Sentence, Span
+from tagger.jobs.journal import Journal, State, differences
+from tagger.jobs.summary import Summary
+
+JOB: dict[str, Any] = {
+    "options": {"the model": "abc", "--to": None},
+    "inputs": [{"path": name, "output": name, "file": [1, 2]} for name in ("a", "b", "c\udcff")],
+}
+
+
+def state() -> State:
+    summary = Summary(1, 2, 3, rejected=4, seconds=0.5)
+    summary.spans.update(["PER", "PER"])
+    return State(5, 2, 1, [1], 7, 80, "id", (90, 4), summary, Summary(rejected=1))
+
+
+def test_the_last_state_is_given_back(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal")
+    journal.begin(JOB)
+    assert Journal(tmp_path / "journal").read() == (JOB, State())
+    journal.add(State(pool=1))
+    journal.add(state())
+    assert Journal(tmp_path / "journal").read() == (JOB, state())
+
+
+def test_a_journal_cut_short_anywhere_gives_what_was_whole_and_can_be_gone_on_with(tmp_path: Path) -> None:
+    whole = Journal(tmp_path / "whole")
+    whole.begin(JOB)
+    whole.add(State(pool=1))
+    whole.add(state())
+    data = (tmp_path / "whole").read_bytes()
+    for size in range(len(data)):
+        (tmp_path / "cut").write_bytes(data[:size])
+        journal = Journal(tmp_path / "cut")
+        found = journal.read()
+        lines = data[:size].count(b"\n")
+        assert found == (None if not lines else (JOB, State(pool=lines - 1)))
+        if found:
+            journal.add(state())
+            assert Journal(tmp_path / "cut").read() == (JOB, state())
+
+
+def test_there_may_be_no_journal(tmp_path: Path) -> None:
+    assert Journal(tmp_path / "none").read() is None
+
+
+def changed(**files: list[int]) -> dict[str, Any]:
+    return JOB | {"inputs": [item | {"file": files.get(item["path"], item["file"])} for item in JOB["inputs"]]}
+
+
+def test_the_same_job_differs_in_nothing() -> None:
+    assert differences(JOB, JOB, 3) == []
+
+
+@pytest.mark.parametrize(("finished", "found"), [(0, []), (1, []), (2, ["b has changed since it was tagged"])])
+def test_an_input_may_change_until_it_is_finished(finished: int, found: list[str]) -> None:
+    assert differences(JOB, changed(b=[1, 3]), finished) == found
+
+
+def test_each_difference_has_its_line() -> None:
+    other = {"options": {"the model": "def", "--to": "jsonl"}, "inputs": JOB["inputs"][:2]}
+    assert differences(JOB, other, 0) == [
+        "the model was 'abc', now 'def'",
+        "--to was None, now 'jsonl'",
+        "the inputs were 3, now 2; they differ from number 3 on",
+    ]
+
+
+def test_a_summary_counts_documents_where_their_ids_change() -> None:
+    summary = Summary()
+    one = Sentence(("a", "b"), spans=(Span("X", 0, 2),))
+    last = summary.add([Record((one,), "d1"), Record((one, Sentence(())), "d1"), Record((one,), "d2")], None)
+    assert summary.add([Record((Sentence(()),), "d2")], last) == "d2"
+    assert (summary.documents, summary.sentences, summary.tokens, summary.spans) == (2, 3, 6, {"X": 3})
+    assert Summary.of(summary.to_json()) == summary
+    assert str(summary).startswith("2 documents, 3 sentences, 6 tokens in 0.0 s (")

@@ -1,0 +1,106 @@
+"""Records of many inputs are cut into the same pools however reading began."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path, PurePath
+
+import pytest
+
+from tagger.data.sentence import Record, Reject, Sentence
+from tagger.errors import DataError
+from tagger.jobs import pools
+from tagger.jobs.inputs import Input
+from tagger.jobs.pools import Pool, Reader, Stretch
+from tagger.jobs.rejects import Rejects
+
+FILES = {"a": ["x"] * 40, "none": [], "b": ["x y z", "", "FAULT", "x"] * 20, "c": ["x"] * 7 + ["SPOILT"], "d": ["x"]}
+INPUTS = [Input(Path(name), PurePath(name)) for name in FILES]
+
+
+def records(number: int, reject: Callable[[Reject], None] | None) -> Iterator[Record]:
+    """Yields a record for each line of an input, two sentences for one that has several words."""
+    name = INPUTS[number].label
+    for line, text in enumerate(FILES[name], 1):
+        if text == "SPOILT" or (text == "FAULT" and reject is None):
+            raise DataError(f"{name}:{line}: {text}")
+        if text == "FAULT" and reject is not None:
+            reject(Reject(f"{name}:{line}: {text}", line, text))
+            continue
+        sentences = [Sentence(tuple(text.split())), Sentence(())]
+        yield Record(tuple(sentences), line=line)
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools, "POOL_TOKENS", 20)
+    monkeypatch.setattr(pools, "_FIRST_TOKENS", 5)
+
+
+@pytest.fixture
+def rejects(tmp_path: Path) -> Rejects:
+    return Rejects(tmp_path / "rejects")
+
+
+def read(rejects: Rejects | None, **place: int) -> list[Pool]:
+    reader = Reader(INPUTS, records, rejects)
+    assert all(reader.waiting[-1].sentences() == sentences for sentences in reader.pools(**place))
+    return list(reader.waiting)
+
+
+def sizes(found: list[Pool]) -> list[int]:
+    return [sum(len(sentence) for sentence in pool.sentences()) for pool in found]
+
+
+def test_pools_grow_to_their_size_and_span_inputs(rejects: Rejects) -> None:
+    found = read(rejects)
+    assert sizes(found)[:3] == [5, 10, 20]
+    assert all(20 <= size < 23 for size in sizes(found)[2:-1])
+    assert [stretch.number for stretch in found[3].stretches] == [0, 1, 2]
+
+
+def test_every_input_ends_once_and_the_spoilt_one_is_told(rejects: Rejects) -> None:
+    stretches = [stretch for pool in read(rejects) for stretch in pool.stretches]
+    assert [(stretch.number, stretch.spoilt) for stretch in stretches if stretch.ended] == [
+        (0, False), (1, False), (2, False), (3, True), (4, False),
+    ]  # fmt: skip
+
+
+def test_from_the_end_of_any_pool_reading_goes_on_as_it_would_have(rejects: Rejects, tmp_path: Path) -> None:
+    whole = read(rejects)
+    for number in range(1, len(whole)):
+        done = [stretch for pool in whole[:number] for stretch in pool.stretches]
+        first = done[-1].number + done[-1].ended
+        skip = sum(len(stretch.records) for stretch in done if stretch.number == first)
+        size, count = whole[number - 1].rejects
+        again = Rejects(tmp_path / "again", size=size, count=count)
+        assert read(again, number=number, first=first, skip=skip) == whole[number:]
+
+
+def test_pools_without_tokens_end_too(monkeypatch: pytest.MonkeyPatch, rejects: Rejects) -> None:
+    monkeypatch.setattr(pools, "_MOST_RECORDS", 3)
+    assert max(len(stretch.records) for pool in read(rejects) for stretch in pool.stretches) == 3
+    assert max(len(pool.stretches) for pool in read(rejects)) <= 3
+
+
+def test_without_rejects_a_fault_ends_reading_after_the_last_whole_pool() -> None:
+    reader = Reader(INPUTS, records, None)
+    assert len(list(reader.pools())) == 3
+    assert str(reader.fault) == "b:3: FAULT"
+
+
+def test_an_input_that_has_become_shorter_is_a_fault() -> None:
+    reader = Reader(INPUTS, records, None)
+    assert list(reader.pools(first=4, skip=2)) == []
+    assert "has less than was tagged of it" in str(reader.fault)
+
+
+def test_tagged_sentences_come_back_to_their_places() -> None:
+    def sentence(*tokens: str) -> Sentence:
+        return Sentence(tokens)
+
+    given = [Record((sentence("a"), sentence(), sentence("b"))), Record((sentence(),)), Record((sentence("c"),))]
+    pool = Pool([Stretch(0, given[:2]), Stretch(1, given[2:])])
+    pool.put_back([replace(each, tags=(each.tokens[0].upper(),)) for each in pool.sentences()])
+    assert [[each.tags for each in record.sentences] for stretch in pool.stretches for record in stretch.records] == [
+        [("A",), (), ("B",)], [()], [("C",)],
+    ]  # fmt: skip

@@ -1,0 +1,63 @@
+"""Tagging streams: what it holds does not grow with its input, nor with the number of files; a full disk costs a line.
+
+By default the input is a sample; TAGGER_TEST_SCALE=10 makes it 100 MB, of which the first 10 MB are not counted.
+"""
+
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+import tagger
+from tagger.errors import CheckpointError
+from tagger.jobs import folder, local
+from tagger.jobs.job import Formats, Job
+from tests.robustness.runs import SCALE, child, corpus, ended, tag_measured, tree
+from tests.robustness.test_crash_while_saving import small_disk
+
+LINE = b"Ada lives in New York . Grace works in Oslo and Paris , as Alan did before .\n"  # 18 tokens, 77 bytes
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no resident size on this system")
+@pytest.mark.parametrize("count", [1, 1000])
+def test_the_resident_size_does_not_grow_with_the_input(model_dir: Path, tmp_path: Path, count: int) -> None:
+    lines = SCALE**2 * 10_000_000 // 8 // len(LINE)
+    (tmp_path / "in").mkdir()
+    for number in range(count):
+        (tmp_path / "in" / f"{number}.txt").write_bytes(LINE * (lines // count))
+    first = 18 * lines // 10
+    process = child(tag_measured, tmp_path / "in", model_dir, tmp_path / "out", first, tmp_path / "report")
+    assert ended(process, 3600) == 0
+    assert int((tmp_path / "report").read_text()) < 50_000_000
+
+
+def test_a_disk_that_fills_up_costs_one_line_and_the_job_goes_on_later(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "COMMIT_SECONDS", 0)
+    monkeypatch.setattr(folder, "_COMMIT_SHARE", 0)
+    source = corpus(tmp_path / "in", sentences=200, files=3)
+    model = tagger.load(model_dir, device="cpu")
+
+    def run(out: Path, *, resume: bool = False) -> dict[str, bytes]:
+        job = Job((source,), model_dir, Formats(to="jsonl"), out=out, on_error="skip", resume=resume)
+        local.run(model, job, (BytesIO(), BytesIO()))
+        return tree(out)
+
+    expected = run(tmp_path / "whole")
+    with small_disk(50_000), pytest.raises(CheckpointError, match=r"^\S*out: cannot be written: .+$") as raised:
+        run(tmp_path / "out")
+    assert len(raised.value.faults) == 1
+    assert all(Path(name).name.startswith(".") for name in tree(tmp_path / "out"))
+    assert run(tmp_path / "out", resume=True) == expected
+
+
+def test_a_disk_that_is_full_from_the_start_is_left_as_it_was(model_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(LINE * 200)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.conll").write_text("old")
+    job = Job((tmp_path / "a.txt",), model_dir, out=tmp_path / "out")
+    model = tagger.load(model_dir, device="cpu")
+    with small_disk(2000), pytest.raises(CheckpointError, match="cannot be written"):
+        local.run(model, job, (BytesIO(), BytesIO()))
+    assert tree(tmp_path / "out") == {"a.conll": b"old"}
