@@ -13,8 +13,6 @@ from torch import Tensor
 
 from tagger.choices import Reduction, Scheme
 from tagger.data import schemes
-from tagger.nn.crf import functions
-from tagger.nn.crf.kernels import portable
 from tagger.nn.crf.functions import (
     best_path,
     best_paths,
@@ -27,6 +25,7 @@ from tagger.nn.crf.functions import (
     sample,
     span_probabilities,
 )
+from tagger.nn.crf.kernels import portable
 from tests.nn.chains import (
     OF_MESSAGES,
     PORTABLE,
