@@ -5,7 +5,6 @@ Shapes in this module: B sentences, T tokens in the longest one, K tags.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -14,12 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tagger.build import Bundle
-from tagger.data import schemes
 from tagger.data.sentence import Alternative, Span
 from tagger.errors import ConfigError
 from tagger.nn.crf.heads import CRFHead, SoftmaxHead
-
-Ids = NDArray[np.int64]
+from tagger.tagging.spans import Ids, SpanTags
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +58,20 @@ class Answer(NamedTuple):
 class Answering:
     """Answers for batches of emissions.
 
+    Args:
+        bundle: the model.
+        spelt: what its tags say of spans, None if they are plain.
+        wanted: what is asked.
+
     Raises:
-        ConfigError: there is to be a threshold, and the model's tags are plain.
+        ConfigError: there is to be a threshold, and the tags are plain.
     """
 
-    def __init__(self, bundle: Bundle, wanted: Answers) -> None:
-        if wanted.threshold is not None and bundle.scheme is None:
+    def __init__(self, bundle: Bundle, spelt: SpanTags | None, wanted: Answers) -> None:
+        if wanted.threshold is not None and spelt is None:
             raise ConfigError("a threshold leaves out spans; the model's tags are plain")
         self._head: CRFHead | SoftmaxHead = bundle.network.head
-        self._names, self._wanted = bundle.tags.items, wanted
-        self._spelt = _Spelt(self._names) if bundle.scheme else None
+        self._names, self._spelt, self._wanted = bundle.tags.items, spelt, wanted
 
     def of(self, emissions: Tensor, lengths: Tensor) -> list[Answer]:
         """Returns the answer for each sentence of a batch: emissions (B, T, K), lengths (B,)."""
@@ -146,33 +147,3 @@ class Answering:
                 paths.tolist(), shares.tolist(), scores.tolist(), lengths.tolist(), strict=True
             )
         ]
-
-
-class _Spelt:
-    """How tags spell spans, as numbers."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self._names = names
-        kinds = [schemes.split(name)[1] for name in names]
-        self.types = sorted(set(kinds) - {""})
-        self.outside = names.index(schemes.OUTSIDE)
-        self._kinds = np.array([self.types.index(kind) if kind else -1 for kind in kinds])
-        self.members = torch.from_numpy(np.arange(len(self.types))[:, None] == self._kinds)
-
-    @cached_property
-    def joins(self) -> Tensor:
-        """(K, K) which two tags in a row belong to one span."""
-        names = self._names
-        return torch.tensor(
-            [[len(schemes.spans_of([a, b])) == 1 and schemes.OUTSIDE not in (a, b) for b in names] for a in names]
-        )
-
-    def spans(self, paths: Ids, lengths: Ids) -> Ids:
-        """Returns (N, 4) the spans that paths (B, T) spell: sentence, first token, the token after the last, type."""
-        held = np.zeros((len(paths), paths.shape[1] + 1), bool)
-        held[:, :-1] = (self._kinds[paths] >= 0) & (np.arange(paths.shape[1]) < lengths[:, None])
-        joined = np.zeros_like(held)
-        joined[:, 1:-1] = self.joins.numpy()[paths[:, :-1], paths[:, 1:]] & held[:, 1:-1] & held[:, :-2]
-        sentence, first = (held & ~joined).nonzero()
-        _, last = (held[:, :-1] & ~joined[:, 1:]).nonzero()
-        return np.stack([sentence, first, last + 1, self._kinds[paths[sentence, first]]], 1)

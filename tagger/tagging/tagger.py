@@ -22,6 +22,7 @@ from tagger.data.windows import Window, windows
 from tagger.errors import DataError
 from tagger.tagging.answers import TAGS_ALONE, Answer, Answering, Answers
 from tagger.tagging.scoring import End, Scores, scoring
+from tagger.tagging.spans import SpanTags
 
 log = logging.getLogger(__name__)
 _FIRST_POOL, _LARGEST_POOL = 32, 1024  # sentences; the first is small so that the first result comes soon
@@ -88,6 +89,7 @@ class Tagger:
         self.bundle, self.device = bundle, device
         self._batch_tokens, self._max_tokens = batch_tokens, max_tokens
         self._scoring = scoring(bundle, device)
+        self._spelt = SpanTags(bundle.tags.items) if bundle.scheme else None
         self._workers = (workers or len(os.sched_getaffinity(0))) if self._scoring.shared else 1
 
     @property
@@ -150,7 +152,7 @@ class Tagger:
 
         The sentences of a pool are batched by length; arguments as those of `stream`.
         """
-        answering = Answering(self.bundle, answers)
+        answering = Answering(self.bundle, self._spelt, answers)
         under_way: deque[_Work] = deque()
         with ThreadPoolExecutor(self._workers, "tagging") as threads:
             try:
