@@ -33,6 +33,7 @@ SUFFIXES: dict[OutputFormat, str] = {
     "html": ".html",
 }
 _DOCUMENTS = ("text", "jsonl", "parquet")  # inputs of which a record may hold several sentences
+_CORPORA = ("columns", "conllu")  # those whose records without tokens hold what stands between sentences
 _ROWS = ("jsonl", "parquet")
 _BREAKING = re.compile(r"[\t\n\r\0]")
 _ONE_LINE = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0"})
@@ -123,7 +124,8 @@ def sink(
             text=several,
             source=source if form == "parquet" else None,
             fields=form == "jsonl",
-            numbers=form in ("lines", "columns", "conllu"),
+            numbers=form in ("lines", *_CORPORA),
+            empty=form not in _CORPORA,
             probabilities=probabilities,
             alternatives=alternatives,
         )
@@ -141,7 +143,7 @@ def sink(
 
 def _kept(write: Callable[[Record], str], form: InputFormat) -> Callable[[Record], str]:
     """Returns a function that writes a record unless it holds only what stands between the sentences of a corpus."""
-    if form not in ("columns", "conllu"):
+    if form not in _CORPORA:
         return write
     return lambda record: write(record) if any(map(len, record.sentences)) else ""
 

@@ -14,7 +14,7 @@ from tagger.data.sinks import SUFFIXES, sink
 from tagger.errors import ConfigError
 from tests.data.tagged import tagged
 
-COLUMNS = "EU NNP O\nParis NNP O\n\n-DOCSTART- X O\n\nno DT O\n"
+COLUMNS = "EU NNP O\nParis NNP O\n\n-DOCSTART- X O\n\nno DT O\n\n-DOCSTART- X O\n"
 REST = "_\tX\tX\t_\t_\t_\t_\t{}"
 CONLLU = f"# newdoc\n1\tEU\t{REST}\n2\tParis\t{REST}\n\n1\tno\t{REST}\n"
 INPUTS = {
@@ -48,7 +48,9 @@ def output(to: str, form: str, tmp_path: Path, text: str | None = None, **more: 
 
 
 def test_columns_and_conllu_are_written_back_as_read_but_for_the_tags(tmp_path: Path):
-    assert output("columns", "columns", tmp_path) == ("EU NNP B-X\nParis NNP I-X\n\n-DOCSTART- X O\n\nno DT B-X\n")
+    assert output("columns", "columns", tmp_path) == (
+        "EU NNP B-X\nParis NNP I-X\n\n-DOCSTART- X O\n\nno DT B-X\n\n-DOCSTART- X O\n"
+    )
     tags = iter(["NER=B-X", "NER=I-X", "NER=B-X"])
     expected = "".join(next(tags) if piece == "{}" else piece for piece in CONLLU.replace("{}", "|{}|").split("|"))
     assert output("conllu", "conllu", tmp_path) == expected

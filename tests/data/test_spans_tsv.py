@@ -1,6 +1,6 @@
 from io import BytesIO
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tagger.data import sources
@@ -49,6 +49,7 @@ def test_an_empty_input_gives_the_head_alone():
 
 
 @given(st.text(), st.text(min_size=1), st.text(min_size=1))
+@example("\t\r\n\0\\", "\\t\r", "\0")
 @settings(max_examples=100 * SCALE, deadline=None)
 def test_whatever_a_value_holds_a_span_is_one_line_that_gives_it_back(document: str, token: str, kind: str):
     (record,) = tagged([Record((Sentence((token,)),), document)], kind)

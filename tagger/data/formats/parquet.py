@@ -123,6 +123,7 @@ class Writer:
         source: the Parquet file whose columns are carried.
         fields: whether there are fields to be carried.
         numbers: whether the ids of documents are numbers.
+        empty: whether records without tokens are rows too.
         probabilities: whether to give those of tokens and spans.
         alternatives: whether to give those of each sentence.
     """
@@ -137,10 +138,12 @@ class Writer:
         source: Path | None = None,
         fields: bool = False,
         numbers: bool = False,
+        empty: bool = True,
         probabilities: bool = False,
         alternatives: bool = False,
     ) -> None:
         self._wanted = {"several": several, "probabilities": probabilities, "alternatives": alternatives}
+        self._empty = empty
         answers = _types(several=several, text=text, probabilities=probabilities, alternatives=alternatives)
         with _damage(str(source)):
             theirs = pq.read_schema(source).remove_metadata() if source else pa.schema([])
@@ -160,6 +163,7 @@ class Writer:
 
     def write(self, records: Sequence[Record]) -> bytes:
         """Returns the messages that hold records."""
+        records = [record for record in records if self._empty or any(map(len, record.sentences))]
         if not records:
             return b""
         found = [self._row(record) for record in records]
