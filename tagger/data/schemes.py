@@ -13,6 +13,8 @@ from tagger.data.sentence import Span
 
 OUTSIDE = "O"
 _SPAN_TAG = re.compile(r"[BIESLUM]-.+", re.DOTALL)
+# Spans of the same place and type are one object: most sentences' are among a few thousand.
+_span = lru_cache(maxsize=1 << 14)(Span)
 _AS_IOBES = {"L": "E", "U": "S", "M": "I"}
 
 
@@ -52,11 +54,11 @@ def spans_of(tags: Sequence[str]) -> tuple[Span, ...]:
             continue
         if position > end or prefix in "BS" or before in "OES" or kind != before_type:
             if start < end:
-                spans.append(Span(before_type, start, end))
+                spans.append(_span(before_type, start, end))
             start = position
         before, before_type, end = prefix, kind, position + 1
     if start < end:
-        spans.append(Span(before_type, start, end))
+        spans.append(_span(before_type, start, end))
     return tuple(spans)
 
 
