@@ -42,8 +42,8 @@ def split(tag: str) -> tuple[str, str]:
 def spans_of(tags: Sequence[str]) -> tuple[Span, ...]:
     """Returns the spans of a tag sequence of any scheme, broken or not, by the rules of conlleval.
 
-    >>> spans_of(["I-PER", "I-PER", "O", "I-LOC", "B-LOC"])
-    (Span(type='PER', start=0, end=2), Span(type='LOC', start=3, end=4), Span(type='LOC', start=4, end=5))
+    >>> [(span.type, span.start, span.end) for span in spans_of(["I-PER", "I-PER", "O", "I-LOC", "B-LOC"])]
+    [('PER', 0, 2), ('LOC', 3, 4), ('LOC', 4, 5)]
     """
     spans: list[Span] = []
     start = end = 0  # of the span that a tag may go on with
