@@ -1,11 +1,27 @@
-"""Files are replaced whole, and a directory has one writer."""
+"""Files are replaced whole, and a directory has one writer; what is read may be packed, and comes as it is there."""
 
+import gzip
+import lzma
+import os
+import random
+from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from tagger import files
-from tagger.errors import CheckpointError
+from tagger.errors import CheckpointError, DataError
+from tests.robustness.runs import SCALE
+
+PACK: dict[str, Callable[[bytes], bytes]] = {
+    "gz": gzip.compress,
+    "zst": zstandard.compress,
+    "xz": lzma.compress,
+}
+NAMES = {"gz": "gzip", "zst": "zstd", "xz": "xz"}
+TEXT = random.Random(2).randbytes(5000).hex().replace("7", " é\n").encode()
 
 
 def test_a_file_is_replaced_whole_or_stays(tmp_path: Path) -> None:
@@ -72,3 +88,138 @@ def test_a_fault_of_the_system_names_the_place(tmp_path: Path) -> None:
     cause = "cannot be written: No such file or directory"
     with pytest.raises(CheckpointError, match=f"^there: {cause}$"), files.writing(Path("there")):
         (tmp_path / "a" / "b").touch()
+
+
+@pytest.mark.parametrize("suffix", PACK)
+@pytest.mark.parametrize("members", [1, 3])
+def test_packed_files_and_streams_read_as_the_plain_one_all_members_of_them(
+    tmp_path: Path, suffix: str, members: int
+) -> None:
+    step = len(TEXT) // members + 1
+    packed = b"".join(PACK[suffix](TEXT[start : start + step]) for start in range(0, len(TEXT), step))
+    expected = list(files.lines(BytesIO(TEXT)))
+    for name in (f"a.{suffix}", "a", "a.txt"):
+        (tmp_path / name).write_bytes(packed)
+        assert list(files.lines(tmp_path / name)) == expected
+    assert list(files.lines(BytesIO(packed))) == expected
+    with files.opened(BytesIO(packed)) as stream:
+        assert stream.read() == TEXT
+
+
+@pytest.mark.parametrize("suffix", PACK)
+def test_a_packed_file_that_stops_anywhere_is_an_error_unless_a_member_ends_there(tmp_path: Path, suffix: str) -> None:
+    first = PACK[suffix](b"a b\n" * 3)
+    whole = first + PACK[suffix](TEXT[:600])
+    path = tmp_path / f"a.{suffix}"
+    for end in range(len(whole)):
+        path.write_bytes(whole[:end])
+        if end == len(first):
+            assert len(list(files.lines(path))) == 3
+            continue
+        with pytest.raises(DataError, match=rf"a\.{suffix}: damaged {NAMES[suffix]} file: "):
+            list(files.lines(path))
+
+
+@pytest.mark.parametrize("suffix", PACK)
+def test_what_is_no_member_after_a_member_is_an_error(suffix: str) -> None:
+    whole = PACK[suffix](b"a b\n")
+    for rest in (b"more", b"\0\0\0\0more", whole[:3], b"\xff" * 40):
+        with pytest.raises(DataError, match=f"^x: damaged {NAMES[suffix]} file: "):
+            list(files.lines(BytesIO(whole + rest), "x"))
+
+
+def test_zeros_may_follow_gzip_and_xz_as_their_formats_say_and_not_zstd() -> None:
+    for suffix in ("gz", "xz"):
+        assert list(files.lines(BytesIO(PACK[suffix](b"a\n") + bytes(8) + PACK[suffix](b"b\n")))) == [
+            (1, "a\n"),
+            (2, "b\n"),
+        ]
+    with pytest.raises(DataError, match="damaged zstd file"):
+        list(files.lines(BytesIO(PACK["zst"](b"a\n") + bytes(8))))
+
+
+@pytest.mark.parametrize("suffix", PACK)
+def test_a_flipped_bit_is_found_or_changes_nothing(suffix: str) -> None:
+    draw, found = random.Random(3), 0
+    packed = (
+        PACK[suffix](TEXT[:2000])
+        if suffix != "zst"
+        else zstandard.ZstdCompressor(write_checksum=True).compress(TEXT[:2000])
+    )
+    expected = list(files.lines(BytesIO(TEXT[:2000])))
+    for _ in range(100 * SCALE):
+        place = draw.randrange(8, len(packed))
+        damaged = bytearray(packed)
+        damaged[place] ^= 1 << draw.randrange(8)
+        try:
+            assert list(files.lines(BytesIO(damaged))) == expected
+        except DataError:
+            found += 1
+    assert found > 90 * SCALE
+
+
+@pytest.mark.parametrize("suffix", PACK)
+def test_a_plain_file_under_a_packed_name_is_an_error_as_is_an_empty_one(tmp_path: Path, suffix: str) -> None:
+    for content in (b"plain text\n", b""):
+        (tmp_path / f"a.{suffix}").write_bytes(content)
+        with pytest.raises(DataError, match=f"damaged {NAMES[suffix]} file"):
+            list(files.lines(tmp_path / f"a.{suffix}"))
+
+
+def test_what_a_pipe_delivers_comes_at_once() -> None:
+    ours, theirs = os.pipe()
+    with os.fdopen(ours, "rb") as source, os.fdopen(theirs, "wb", buffering=0) as sink:
+        found = files.lines(source)
+        sink.write(b"one\ntwo\nth")
+        assert [next(found), next(found)] == [(1, "one\n"), (2, "two\n")]
+        sink.write("ré".encode()[:-1])
+        sink.write(b"\xa9e\n")
+        assert next(found) == (3, "thrée\n")
+        sink.write(b"end")
+        sink.close()
+        assert list(found) == [(4, "end")]
+
+
+@pytest.mark.parametrize("suffix", PACK)
+def test_a_pipe_may_deliver_a_packed_file_byte_by_byte(suffix: str) -> None:
+    class Slow(BytesIO):
+        def read1(self, size: int | None = -1) -> bytes:
+            return super().read1(min(1, size or 0))
+
+    assert list(files.lines(Slow(PACK[suffix](TEXT[:301])))) == list(files.lines(BytesIO(TEXT[:301])))
+
+
+def test_lines_longer_than_a_block_and_characters_across_blocks_stay_whole() -> None:
+    for text in ("é" * 3_000_000, "a" + "é\n" * 1_000_000, "\n" * 1_100_000 + "x"):
+        found = list(files.lines(BytesIO(text.encode())))
+        assert "".join(line for _, line in found) == text
+        assert [number for number, _ in found] == list(range(1, len(found) + 1))
+
+
+def test_a_fault_far_into_a_file_has_its_line_and_byte() -> None:
+    with pytest.raises(DataError, match=r"^x:700001: byte 2 is 0xff"):
+        list(files.lines(BytesIO(b"abc\n" * 700_000 + b"a\xff\n" + b"abc\n"), "x"))
+
+
+def test_a_line_that_is_no_text_is_set_aside_and_reading_goes_on() -> None:
+    faults: list[tuple[str, int, str]] = []
+    found = files.lines(BytesIO(b"a\nb\xff\\n\nc\0\n\xe9"), "x", lambda *fault: faults.append(fault))
+    assert list(found) == [(1, "a\n")]
+    assert faults == [
+        ("x:2: byte 2 is 0xff, which is not UTF-8; is the file in Latin-1 or CP1252?", 2, "b\\xff\\n\n"),
+        ("x:3: byte 2 is a NUL; expected text in UTF-8, convert the file first", 3, "c\0\n"),
+        ("x:4: byte 1 is 0xe9, which is not UTF-8; is the file in Latin-1 or CP1252?", 4, "\\xe9"),
+    ]
+    kept = list(files.lines(BytesIO(b"a\n\xe9\nb"), "x", files.Unreadable))
+    assert kept == [(1, "a\n"), (2, "\\xe9\n"), (3, "b")]
+    assert isinstance(kept[1][1], files.Unreadable)
+    assert kept[1][1].fault.startswith("x:2: byte 1 is 0xe9")
+
+
+def test_a_directory_as_a_stream_is_reported(tmp_path: Path) -> None:
+    class Folder(BytesIO):
+        def read1(self, size: int | None = -1) -> bytes:
+            raise IsADirectoryError(21, "Is a directory")
+
+    with pytest.raises(DataError, match=r"^standard input: is a directory$"):
+        list(files.lines(Folder()))

@@ -13,6 +13,8 @@ from tagger.data.sentence import Span
 
 OUTSIDE = "O"
 _SPAN_TAG = re.compile(r"[BIESLUM]-.+", re.DOTALL)
+# Spans of the same place and type are one object: most sentences' are among a few thousand.
+_span = lru_cache(maxsize=1 << 14)(Span)
 _AS_IOBES = {"L": "E", "U": "S", "M": "I"}
 
 
@@ -40,8 +42,8 @@ def split(tag: str) -> tuple[str, str]:
 def spans_of(tags: Sequence[str]) -> tuple[Span, ...]:
     """Returns the spans of a tag sequence of any scheme, broken or not, by the rules of conlleval.
 
-    >>> spans_of(["I-PER", "I-PER", "O", "I-LOC", "B-LOC"])
-    (Span(type='PER', start=0, end=2), Span(type='LOC', start=3, end=4), Span(type='LOC', start=4, end=5))
+    >>> [(span.type, span.start, span.end) for span in spans_of(["I-PER", "I-PER", "O", "I-LOC", "B-LOC"])]
+    [('PER', 0, 2), ('LOC', 3, 4), ('LOC', 4, 5)]
     """
     spans: list[Span] = []
     start = end = 0  # of the span that a tag may go on with
@@ -52,11 +54,11 @@ def spans_of(tags: Sequence[str]) -> tuple[Span, ...]:
             continue
         if position > end or prefix in "BS" or before in "OES" or kind != before_type:
             if start < end:
-                spans.append(Span(before_type, start, end))
+                spans.append(_span(before_type, start, end))
             start = position
         before, before_type, end = prefix, kind, position + 1
     if start < end:
-        spans.append(Span(before_type, start, end))
+        spans.append(_span(before_type, start, end))
     return tuple(spans)
 
 

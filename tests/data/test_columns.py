@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tagger import files
 from tagger.data import sources
 from tagger.data.formats import columns
 from tagger.data.formats.columns import Layout
-from tagger.data.sentence import Sentence
+from tagger.data.sentence import Reject, Sentence
 from tagger.errors import ConfigError, DataError
+from tests.robustness.runs import SCALE
 
 
 def read(data: str | bytes, layout: Layout | None = None, *, tagged: bool = True) -> list[Sentence]:
@@ -71,7 +73,7 @@ def test_what_is_written_differs_from_what_was_read_in_the_tags_alone(drawn: tup
     assert written([replace(one, tags=("NEW",) * len(one)) for one in sentences], layout) == after
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=100 * SCALE)
 @given(documents())
 def test_line_ends_and_a_mark_and_a_missing_last_line_end_do_not_change_the_data(drawn: tuple):
     before, _, _, layout = drawn
@@ -210,7 +212,7 @@ PIECES += ["\ufeff".encode(), "\u2028".encode(), "\x85\xa0é".encode(), b"\n\n"]
 
 def test_random_bytes_come_back_as_they_were_or_are_refused():
     draw, kept = random.Random(3), 0
-    for _ in range(4000):
+    for _ in range(4000 * SCALE):
         data = b"".join(draw.choices(PIECES, k=draw.randint(0, 12)))
         layout, tagged = draw.choice([Layout(), Layout(0, 1), Layout(tag=None), Layout(-1, 0)]), draw.random() < 0.5
         try:
@@ -224,3 +226,78 @@ def test_random_bytes_come_back_as_they_were_or_are_refused():
         assert written(tagged_anew, layout).count("NEW") == sum(map(len, sentences))
         kept += any(one.tokens for one in sentences)
     assert kept > 500
+
+
+FIELD = st.sampled_from(["EU", "B-X", "O", "\xa0", "\u2028", "é", "\\", "\x0b"])
+PLAIN = st.lists(st.lists(st.tuples(FIELD, FIELD, FIELD, st.sampled_from(["O", "B-X"])), min_size=1, max_size=4))
+LAYOUTS = [Layout(), Layout(0, 3), Layout(1, 2), Layout(3, 0), Layout(tag=None), Layout(0, 7), Layout(-2, -4)]
+
+
+@settings(deadline=None, max_examples=100 * SCALE)
+@given(PLAIN, st.sampled_from(LAYOUTS), st.sampled_from(" \t"))
+def test_rows_with_single_spaces_read_and_are_tagged_as_any_others_do(given_rows: list, layout: Layout, gap: str):
+    text = "".join("".join(gap.join(row) + "\n" for row in rows) + "\n" for rows in given_rows)
+    twin = text.replace("\n", "\r\n") if gap == "\t" else text.replace(" ", "  ").replace("\n", " \n")
+    sentences, others = read(text, layout, tagged=False), read(twin, layout, tagged=False)
+    assert [one.tokens for one in sentences] == [tuple(row[layout.token] for row in rows) for rows in given_rows]
+    assert content(sentences) == content(others)
+    tagged, twins = ([replace(one, tags=("NEW",) * len(one)) for one in found] for found in (sentences, others))
+    back = written(twins, layout)
+    assert written(tagged, layout) == (
+        back.replace("\r", "") if gap == "\t" else back.replace("  ", " ").replace(" \n", "\n")
+    )
+
+
+def setting_aside(data: str | bytes, layout: Layout | None = None) -> tuple[list[Sentence], list[Reject]]:
+    rejects: list[Reject] = []
+    numbered = files.lines(BytesIO(data.encode() if isinstance(data, str) else data), "x.conll", files.Unreadable)
+    found = columns.read(numbered, "x.conll", layout or Layout(), tagged=True, reject=rejects.append)
+    return list(found), rejects
+
+
+def test_lines_between_blank_ones_that_cannot_be_read_are_set_aside_and_reading_goes_on():
+    data = b"-DOCSTART- O\n\na O\n\nb O\nc\nd O\n\n\ne O\n\nf O\n-DOCSTART- O\ng\xff O\n \nh O\n"
+    sentences, rejects = setting_aside(data)
+    assert content(sentences) == [(("a",), ("O",), 0, 3), (("e",), ("O",), 0, 10), (("h",), ("O",), 1, 16)]
+    assert [(one.line, one.raw) for one in rejects] == [
+        (5, "b O\nc\nd O\n\n\n"),
+        (12, "f O\n-DOCSTART- O\ng\\xff O\n \n"),
+    ]
+    assert rejects[0].fault.startswith("x.conll:6: expected 2 columns as above, found 1 in 'c'")
+    assert rejects[1].fault.startswith("x.conll:14: byte 2 is 0xff")
+
+
+def test_a_block_set_aside_tells_nothing_of_the_width_but_counts_for_the_documents():
+    sentences, rejects = setting_aside("a b O\nc O\n\n-DOCSTART-\n\nd\tO\n\ne\tO\n")
+    assert content(sentences) == [(("d",), ("O",), 1, 6), (("e",), ("O",), 1, 8)]
+    assert [one.raw for one in rejects] == ["a b O\nc O\n\n"]
+
+
+def test_what_is_read_and_what_is_set_aside_are_together_the_file():
+    draw, several = random.Random(4), 0
+    for _ in range(2000 * SCALE):
+        data = b"".join(draw.choices(PIECES, k=draw.randint(0, 16)))
+        sentences, rejects = setting_aside(data)
+        raw = "".join(line for one in sentences for line in one.raw) + "".join(one.raw for one in rejects)
+        assert sorted(raw) == sorted(data.decode(errors="backslashreplace"))
+        assert all(one.fault.startswith("x.conll:") for one in rejects)
+        several += len(sentences) > 1 and bool(rejects)
+    assert several > 20
+
+
+@pytest.mark.parametrize(
+    ("text", "layout", "expected"),
+    [
+        ("a O\nb O\n\n", Layout(), "a X 0.250000\nb Y 1.000000\n\n"),
+        ("a O\nb O\n\n", Layout(tag=None), "a O X 0.250000\nb O Y 1.000000\n\n"),
+        ("a\tO\tZ\r\nb\tO\tZ", Layout(0, 1), "a\tX\tZ\t0.250000\r\nb\tY\tZ\t1.000000"),
+        ("a\tO\tZ\nb\tO\tZ\n", Layout(0, 1), "a\tX\tZ\t0.250000\nb\tY\tZ\t1.000000\n"),
+        ("a\nb  \n", Layout(tag=None), "a X 0.250000\nb Y 1.000000  \n"),
+    ],
+)
+def test_probabilities_become_the_last_column(text: str, layout: Layout, expected: str):
+    (sentence,) = read(text, layout, tagged=False)
+    tagged = replace(sentence, tags=("X", "Y"))
+    assert "".join(columns.write(tagged, layout, probabilities=(0.25, 1.0))) == expected
+    anew = "".join(columns.write_anew(tagged, "\t", probabilities=(0.25, 1.0)))
+    assert anew == "a\tX\t0.250000\nb\tY\t1.000000\n\n"

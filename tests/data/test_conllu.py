@@ -4,11 +4,13 @@ from io import BytesIO
 
 import pytest
 
+from tagger import files
 from tagger.data import sources
 from tagger.data.formats import conllu
 from tagger.data.formats.columns import Layout
-from tagger.data.sentence import Sentence
+from tagger.data.sentence import Reject, Sentence
 from tagger.errors import ConfigError, DataError
+from tests.robustness.runs import SCALE
 
 FILE = """\
 # newdoc id = one
@@ -151,7 +153,7 @@ def test_random_bytes_come_back_as_they_were_or_are_refused():
     row, draw, kept = ROW.encode(), random.Random(4), 0
     pieces = [row, row, row + b"\n", b"\n", b"\r\n", b"# newdoc\n", b"#", b"\xef\xbb\xbf", b"\xff", b"\0", b"\xc2\x85"]
     pieces += [row.replace(b"1", b"1-2") + b"\n", row.replace(b"1", b"1.1") + b"\n", b"\t", b" ", b"\xe2\x80\xa8"]
-    for _ in range(3000):
+    for _ in range(3000 * SCALE):
         data = b"".join(draw.choices(pieces, k=draw.randint(0, 8)))
         try:
             sentences = read(data)
@@ -162,3 +164,32 @@ def test_random_bytes_come_back_as_they_were_or_are_refused():
         anew = written([replace(one, tags=("NEW",) * len(one)) for one in sentences], "upos")
         assert anew.count("NEW") == sum(map(len, sentences))
     assert kept > 200
+
+
+@pytest.mark.parametrize("tag", ["upos", "misc:NER"])
+def test_a_block_of_words_alone_reads_as_one_with_other_rows(tag: str):
+    plain = "".join(line + "\n" for line in FILE.split("\n")[:-1] if not line.startswith(("2-3", "3.1")))
+    assert [(one.tokens, one.tags) for one in read(plain, tag)] == [(one.tokens, one.tags) for one in read(FILE, tag)]
+    assert [(one.document, one.line) for one in read(plain, tag)] == [(0, 3), (0, 9), (1, 13)]
+
+
+def test_lines_between_blank_ones_that_cannot_be_read_are_set_aside_and_reading_goes_on():
+    other = ROW.replace("Sue", "Ann")
+    bad = f"# newdoc\n{ROW}\n2\tno row\n\n".encode()
+    data = f"{ROW}\n\n".encode() + bad + b"# \xff\n" + ROW.encode() + f"\n\n\n{other}\n".encode()
+    rejects: list[Reject] = []
+    numbered = files.lines(BytesIO(data), "x", files.Unreadable)
+    found = list(conllu.read(numbered, "x", "upos", tagged=True, reject=rejects.append))
+    assert [(one.tokens, one.document, one.line) for one in found] == [(("Sue",), 0, 1), (("Ann",), 1, 11)]
+    assert [(one.line, one.raw) for one in rejects] == [(3, bad.decode()), (7, f"# \\xff\n{ROW}\n\n\n")]
+    assert rejects[0].fault.startswith("x:5: expected 10 columns separated by tabs, found 2")
+    assert rejects[1].fault.startswith("x:7: byte 3 is 0xff")
+
+
+def test_probabilities_are_an_item_of_misc():
+    row = ROW.replace("root\t_\t_", "root\t_\tProb=1|A=2")
+    (sentence,) = read(f"{ROW}\r\n{row}\n")
+    lines = list(conllu.write(replace(sentence, tags=("A", "B")), "xpos", as_read=True, probabilities=(0.5, 0.25)))
+    assert [line.rpartition("\t")[2] for line in lines] == ["Prob=0.500000\r\n", "Prob=0.250000|A=2\n"]
+    anew = conllu.write(Sentence(("a",), ("O",)), "misc:NER", as_read=False, probabilities=(0.5,))
+    assert next(anew).rpartition("\t")[2] == "Prob=0.500000\n"

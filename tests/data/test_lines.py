@@ -1,5 +1,6 @@
 import gzip
 import random
+import re
 from io import BytesIO
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from tagger import files
 from tagger.data.formats import lines
 from tagger.errors import DataError
+from tests.robustness.runs import SCALE
 
 
 def numbered(data: bytes) -> list[tuple[int, str]]:
@@ -63,7 +65,7 @@ def test_lines_before_a_fault_are_read_first():
 
 def test_random_bytes_are_text_or_a_fault_with_its_place():
     draw, kept = random.Random(5), 0
-    for _ in range(3000):
+    for _ in range(3000 * SCALE):
         data = (
             draw.randbytes(draw.randint(0, 6)) if draw.random() < 0.5 else bytes(draw.choices(b"a \n\r\xc3\xa9", k=5))
         )
@@ -72,7 +74,7 @@ def test_random_bytes_are_text_or_a_fault_with_its_place():
             kept += 1
         except DataError:
             continue
-    assert 300 < kept < 2700
+    assert 300 * SCALE < kept < 2700 * SCALE
 
 
 def test_a_gzipped_file_reads_as_the_plain_one(tmp_path: Path):
@@ -129,3 +131,11 @@ def test_plain_lines_are_split_at_spaces_and_tabs_alone():
     )
     assert (empty.tokens, empty.line) == ((), 2)
     assert (last.tokens, last.line) == (("a\u2028b\x85", "c"), 3)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n") | st.sampled_from(" \t\r\x0b\xa0")))
+def test_words_are_what_spaces_and_tabs_separate_and_nothing_is_lost(text: str):
+    words = lines.words(text)
+    assert all(word and not {" ", "\t"} & set(word) for word in words)
+    assert "".join(words) == text.strip(" \t\r\n").replace(" ", "").replace("\t", "")
+    assert len(words) == len(re.findall(r"[^ \t]+", text.strip(" \t\r\n")))

@@ -1,3 +1,4 @@
+import random
 from itertools import product
 
 import pytest
@@ -7,6 +8,7 @@ from tagger.choices import Scheme, options
 from tagger.data import schemes
 from tagger.data.sentence import Span
 from tests import conlleval
+from tests.robustness.runs import SCALE
 
 
 def strings(alphabet: list[str], longest: int) -> list[tuple[str, ...]]:
@@ -30,6 +32,16 @@ def test_every_iob_string_has_the_spans_that_conlleval_finds():
 def test_every_iobes_string_has_the_spans_that_seqeval_finds():
     found = {tags: [(kind, start, last + 1) for kind, start, last in get_entities(list(tags))] for tags in IOBES}
     assert {tags: triples(tags) for tags in IOBES} == found
+
+
+def test_long_strings_with_few_spans_and_tags_of_no_scheme_have_the_spans_that_conlleval_finds():
+    draw, found = random.Random(8), 0
+    for _ in range(2000 * SCALE):
+        tags = tuple(draw.choices(["O"] * 8 + ["B-X", "I-X", "B-Y-Z", "I-Y-Z"], k=draw.randint(0, 40)))
+        assert triples(tags) == conlleval.chunks(tags)
+        found += bool(triples(tags))
+    assert found > 1000
+    assert triples(("O", "Other", "B-X", "Other", "I-X")) == [("X", 2, 3), ("X", 4, 5)]
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -239,14 +239,15 @@ def _all_tagged(
     width = rows[0].count(gap) + 1
     if width == 1 or (gap == " " and ("  " in text or " \n" in text or "\n " in text)):
         return None
-    values = zip(rows, tags, _texts(probabilities, len(rows), gap), strict=True)
+    more = _texts(probabilities, len(rows), gap)
     place = _place(token, tag, width)
+    if place is not None and place < width - 1:
+        fields = zip((row[:-1].split(gap) for row in rows), tags, more, strict=True)
+        return [f"{gap.join((*row[:place], value, *row[place + 1 :]))}{end}\n" for row, value, end in fields]
+    values = [value + end for value, end in zip(tags, more, strict=True)] if probabilities else tags
     if place is None:
-        return [f"{row[:-1]}{gap}{value}{more}\n" for row, value, more in values]
-    if place == width - 1:
-        return [f"{row[: row.rindex(gap)]}{gap}{value}{more}\n" for row, value, more in values]
-    fields = ((row[:-1].split(gap), value, more) for row, value, more in values)
-    return [f"{gap.join((*row[:place], value, *row[place + 1 :]))}{more}\n" for row, value, more in fields]
+        return [f"{row[:-1]}{gap}{value}\n" for row, value in zip(rows, values, strict=True)]
+    return [f"{row[: row.rindex(gap)]}{gap}{value}\n" for row, value in zip(rows, values, strict=True)]
 
 
 def _place(token: int, tag: int | None, width: int) -> int | None:
