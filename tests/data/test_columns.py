@@ -176,6 +176,8 @@ def test_an_empty_file_holds_nothing():
         (Layout(tag=None), "EU\tNNP", "EU\tNNP\tNEW"),
         (Layout(0, 3), "EU NNP I-NP\n", "EU NNP I-NP NEW\n"),
         (Layout(1, -2), " a b", " NEW b"),
+        (Layout(tag=None), "a b \n", "a b NEW \n"),
+        (Layout(1, 0), "\ufeffa b\n", "\ufeffNEW b\n"),
         (Layout(tag=None), "a X\n\n\ufeff-DOCSTART- Y\nb Z\n", "a X NEW\n\n\ufeff-DOCSTART- Y NEW\nb Z NEW\n"),
         (Layout(tag=None), "a\n\n\ufeff\nb\n", "a NEW\n\n\ufeff NEW\nb NEW\n"),
     ],
@@ -248,6 +250,28 @@ def test_rows_with_single_spaces_read_and_are_tagged_as_any_others_do(given_rows
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a X\n\n b\n", r"x.conll:3: expected 2 columns as above, found 1 in ' b'"),
+        ("a X\n\nb \n", r"x.conll:3: expected 2 columns as above, found 1 in 'b '"),
+        ("a b X\n\nb  X\n", r"x.conll:3: expected 3 columns as above, found 2 in 'b  X'"),
+        ("a X\n\nb X\nc X Y\n", r"x.conll:4: expected 2 columns as above, found 3 in 'c X Y'"),
+        ("a X\n\nb\tX Y\n", r"x.conll:3: found a tab in 'b\\tX Y', expected spaces as above"),
+        ("a\tX\n\n\tX\n", r"x.conll:3: column 0 is empty in '\\tX'"),
+        ("a\tX\n\nb\t\n", r"x.conll:3: column -1 is empty in 'b\\t'"),
+    ],
+)
+def test_a_bad_row_is_reported_in_later_sentences_too(text: str, message: str):
+    with pytest.raises(DataError, match=f"^{message}"):
+        read(text)
+
+
+def test_a_document_start_as_wide_as_a_row_is_none_in_later_sentences_either():
+    sentences = read("a X\n\n-DOCSTART- X\nb Y\n\nc Y\n-DOCSTART- X\n")
+    assert content(sentences) == [(("a",), ("X",), 0, 1), (("b",), ("Y",), 1, 4), (("c",), ("Y",), 1, 6)]
+
+
 def setting_aside(data: str | bytes, layout: Layout | None = None) -> tuple[list[Sentence], list[Reject]]:
     rejects: list[Reject] = []
     numbered = files.lines(BytesIO(data.encode() if isinstance(data, str) else data), "x.conll", files.Unreadable)
@@ -265,6 +289,8 @@ def test_lines_between_blank_ones_that_cannot_be_read_are_set_aside_and_reading_
     ]
     assert rejects[0].fault.startswith("x.conll:6: expected 2 columns as above, found 1 in 'c'")
     assert rejects[1].fault.startswith("x.conll:14: byte 2 is 0xff")
+    _, rejects = setting_aside(b"a O\n\nb O\n\xe9 O\n\nc\0 O\n")
+    assert [one.raw for one in rejects] == ["b O\n\\xe9 O\n\n", "c\0 O\n"]
 
 
 def test_a_block_set_aside_tells_nothing_of_the_width_but_counts_for_the_documents():
