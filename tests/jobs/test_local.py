@@ -99,12 +99,12 @@ def test_many_inputs_share_pools_and_each_has_its_output(model: Tagger, model_di
     (tmp_path / "in").mkdir()
     for number in range(50):
         (tmp_path / "in" / f"{number:02}.txt").write_text("Ada lives .\n" * number)
-    pools = []
+    pools, tag_at_once = [], model.tag_pools
 
     def tag_pools(given: Iterable[Sequence[Sentence]], answers: Answers) -> Iterator[list[Sentence]]:
         for pool in given:
             pools.append(len(pool))
-            yield model.tag(pool)
+            yield from tag_at_once([pool], answers)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model, "tag_pools", tag_pools)
