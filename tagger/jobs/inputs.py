@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from tagger.errors import ConfigError, DataError
+from tagger.files import PACKED_SUFFIXES
 
 STDIN = Path("-")
-_PACKED = (".gz", ".zst", ".xz")
 _MOST_FAULTS = 20
 
 
@@ -39,7 +39,7 @@ class Input:
 
     def output(self, suffix: str, *, same_format: bool) -> PurePath:
         """Returns where its output goes: its place with another suffix, or the same where the format is the same."""
-        bare = self.place.with_suffix("") if self.place.suffix in _PACKED else self.place
+        bare = self.place.with_suffix("") if self.place.suffix in PACKED_SUFFIXES else self.place
         return bare if same_format and bare.suffix else bare.with_name(bare.stem + suffix)
 
 

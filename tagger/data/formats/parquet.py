@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 _BATCH = 1024  # rows read at once
 _GROUP = 2**24  # bytes of a row group at least, but for the last
+_PARQUET = b"PAR1"  # which such a file begins with, and no stream of messages
 _END = b"\xff\xff\xff\xff\0\0\0\0"  # of a stream of Arrow messages
 
 _RANGES = pa.list_(pa.list_(pa.int64()))
@@ -177,7 +178,10 @@ class Writer:
         return _END
 
     def finished(self, part: Path) -> None:
-        """Makes a whole stream of messages a Parquet file of the same name."""
+        """Makes a whole stream of messages a Parquet file of the same name; leaves one that is so already."""
+        with part.open("rb") as begun:
+            if begun.read(len(_PARQUET)) == _PARQUET:
+                return
         with pa.OSFile(str(part)) as stream, files.atomic_file(part) as new:
             reader = ipc.open_stream(stream)
             with pq.ParquetWriter(new, reader.schema) as writer:
