@@ -13,7 +13,7 @@ JSON lines and Parquet hold a row for each record: the fields that came with it,
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -208,9 +208,3 @@ def _in_one_line(sentence: Sentence) -> Sentence:
     if not _BREAKING.search("".join(sentence.tokens)):
         return sentence
     return replace(sentence, tokens=tuple(token.translate(_ONE_LINE) for token in sentence.tokens))
-
-
-def writer(to: OutputFormat, *, form: InputFormat, layout: Layout) -> Callable[[Sentence], Iterator[str]]:
-    """Returns the function that gives the lines of a sentence in a format, after it was read from the format `form`."""
-    written = sink(to, form=form, layout=layout)
-    return lambda sentence: iter([written.write([Record((sentence,), sentence.document)]).decode()])
