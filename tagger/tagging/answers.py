@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tagger.build import Bundle
+from tagger.data import schemes
 from tagger.data.sentence import Alternative, Span
 from tagger.errors import ConfigError
 from tagger.nn.crf.heads import CRFHead, SoftmaxHead
@@ -71,7 +72,7 @@ class Answering:
         if wanted.threshold is not None and spelt is None:
             raise ConfigError("a threshold leaves out spans; the model's tags are plain")
         self._head: CRFHead | SoftmaxHead = bundle.network.head
-        self._names, self._spelt, self._wanted = bundle.tags.items, spelt, wanted
+        self._names, self._scheme, self._spelt, self._wanted = bundle.tags.items, bundle.scheme, spelt, wanted
 
     def of(self, emissions: Tensor, lengths: Tensor) -> list[Answer]:
         """Returns the answer for each sentence of a batch: emissions (B, T, K), lengths (B,)."""
@@ -85,6 +86,12 @@ class Answering:
             if self._wanted.probabilities or self._wanted.threshold is not None:
                 paths, spans, probable = self._probable(emissions, lengths, paths, spans)
             answers = self._put_together(paths, counts, spans, probable)
+            if self._scheme and self._wanted.threshold is not None:
+                # In IOB1 the first tag of a span depends on the span before it, which may have been left out.
+                answers = [
+                    answer._replace(tags=schemes.tags_of(answer.spans, len(answer.tags), self._scheme))
+                    for answer in answers
+                ]
             if self._wanted.nbest:
                 alternatives = self._alternatives(emissions, lengths)
                 answers = [

@@ -29,7 +29,8 @@ class Remembering:
         self._scorer = Scorer(bundle.network)
         self.memory = Memory(max(1, REMEMBERED_BYTES // self._scorer.row_bytes))
         self._lock = threading.Lock()
-        _, end = self.begin([["a"]])  # a compiler that does not work here is met now
+        scores, end = self.begin([["a"]])
+        scores([0])  # a compiler that does not work here is met now
         end()
 
     @property

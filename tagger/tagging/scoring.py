@@ -1,6 +1,7 @@
 """From words to emissions: by what is remembered of each word where that can be, else by the network as it is."""
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -23,7 +24,7 @@ class Scoring(Protocol):
     """What gives emissions.
 
     Attributes:
-        shared: whether several threads may ask for emissions at once.
+        shared: whether several threads are scored for at once.
     """
 
     shared: bool
@@ -37,13 +38,14 @@ class Scoring(Protocol):
 
 
 class Plain:
-    """Scores by the network, on any device; one thread may ask at a time."""
+    """Scores by the network, on any device, for one thread at a time."""
 
     shared, hit_rate = False, None
 
     def __init__(self, bundle: Bundle, device: torch.device) -> None:
         self._bundle, self._device = bundle, device
         self._network = bundle.network.to(device)
+        self._lock = threading.Lock()  # a batch may be scored in the caller's thread beside those in others
 
     def begin(self, sentences: Sequence[Words]) -> tuple[Scores, End]:
         """Returns how to score sentences; nothing is to be ended."""
@@ -53,13 +55,14 @@ class Plain:
 
         def scores(positions: Sequence[int]) -> tuple[Tensor, Tensor]:
             batch = encoded.batch(positions).to(self._device)
-            training = self._network.training
-            self._network.eval()
-            try:
-                with torch.inference_mode():
-                    return self._network(*batch.inputs), batch.lengths
-            finally:
-                self._network.train(training)
+            with self._lock:
+                training = self._network.training
+                self._network.eval()
+                try:
+                    with torch.inference_mode():
+                        return self._network(*batch.inputs), batch.lengths
+                finally:
+                    self._network.train(training)
 
         return scores, lambda: None
 

@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import groupby, islice
+from itertools import groupby, islice, pairwise
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 
@@ -220,16 +220,21 @@ class Tagger:
     def _stitched(self, parts: Sequence[tuple[Window, Answer]]) -> Answer:
         """Returns the answer for a sentence from those for its windows.
 
-        A span that no window shows whole has no probability; there are no alternatives.
+        A span longer than what two windows share may have no probability; there are no alternatives.
         """
-        tags = tuple(tag for window, answer in parts for tag in _kept(window, answer.tags))
-        probabilities = tuple(number for window, answer in parts for number in _kept(window, answer.probabilities))
+        kept = [
+            (answer, first - window.start, last - window.start)
+            for (window, answer), (first, last) in zip(parts, pairwise(_seams(parts)), strict=True)
+        ]
+        tags = tuple(tag for answer, first, last in kept for tag in answer.tags[first:last])
+        probabilities = tuple(number for answer, first, last in kept for number in answer.probabilities[first:last])
         if self.bundle.scheme is None:
             return Answer(tags, (), probabilities)
         known = {
             (span.type, window.start + span.start, window.start + span.end): span.probability
-            for window, answer in parts
+            for (window, _), (answer, first, last) in zip(parts, kept, strict=True)
             for span in answer.spans
+            if first <= span.start and span.end <= last
         }
         spans = schemes.spans_of(tags)
         spans = tuple(replace(span, probability=known.get((span.type, span.start, span.end))) for span in spans)
@@ -237,11 +242,23 @@ class Tagger:
 
 
 _NOTHING = Answer(())
-Item = TypeVar("Item")
 
 
-def _kept(window: Window, items: Sequence[Item]) -> Sequence[Item]:
-    return items[window.first - window.start : window.last - window.start]
+def _seams(parts: Sequence[tuple[Window, Answer]]) -> list[int]:
+    """Returns where windows begin and end to be kept: near the middle of what two share, within no span of either."""
+    seams = [0]
+    for pair in pairwise(parts):
+        (before, _), (after, _) = pair
+        within = {
+            window.start + token
+            for window, answer in pair
+            for span in answer.spans
+            for token in range(span.start + 1, span.end)
+        }
+        free = (place for place in range(max(seams[-1], after.start), before.stop + 1) if place not in within)
+        middle = max(seams[-1], before.last)
+        seams.append(min(free, key=lambda place: abs(place - middle), default=middle))
+    return [*seams, parts[-1][0].stop]
 
 
 def _answers(scores: Scores, answering: Answering, positions: Sequence[int]) -> list[Answer]:

@@ -1,0 +1,52 @@
+"""Models of random weights, and sentences of random words."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from tagger import build
+from tagger.build import Bundle
+from tagger.config import Config
+from tagger.data import schemes
+from tagger.data.sentence import Sentence
+from tagger.tagging import Tagger
+
+CPU = torch.device("cpu")
+NAMES = [f"{syllable}{number}" for number in range(40) for syllable in ("ba", "Ce", "DI", "o-", "ü", "9", "xyzzy")]
+
+
+def bundle(
+    *,
+    scheme: str = "IOBES",
+    types: tuple[str, ...] = ("LOC", "PER"),
+    plain: int = 0,
+    spread: float = 0.5,
+    seed: int = 0,
+    **model: Any,
+) -> Bundle:
+    """Returns a model that makes up its mind by chance, of spans or of so many plain tags."""
+    tags = [f"T{number}" for number in range(plain)] or schemes.tag_set(types, scheme)  # type: ignore[arg-type]
+    sentences = [Sentence(tuple(NAMES[: len(NAMES) // 2]), tuple(tags[number % len(tags)] for number in range(140)))]
+    model.setdefault("encoder", {"width": 12})
+    model.setdefault("characters", {"width": 6, "features": 8})
+    model.setdefault("words", {"width": 10})
+    config = Config.model_validate({"data": {"scheme": scheme}, "model": model})
+    made = build.fresh(config, sentences)
+    random = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in made.network.parameters():
+            weight.copy_(spread * torch.randn(weight.shape, generator=random))
+    return made
+
+
+def sentences(count: int, *, longest: int = 40, seed: int = 0) -> list[Sentence]:
+    """Returns sentences of words of which some are frequent and some were never seen in training."""
+    random = np.random.default_rng(seed)
+    words = (random.zipf(1.3, 10**6) % len(NAMES)).tolist()
+    lengths = random.integers(1, longest + 1, count).tolist()
+    return [Sentence(tuple(NAMES[words.pop()] for _ in range(length)), line=row) for row, length in enumerate(lengths)]
+
+
+def tagger(made: Bundle, **options: int) -> Tagger:
+    return Tagger(made, CPU, **options)
