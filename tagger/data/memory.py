@@ -35,15 +35,18 @@ class Memory(dict[str, int]):
             row = self._free.pop()
         else:
             row, self.size = self.size, self.size + 1
-        self[word] = row
         self._new.append(word)
+        self[word] = row
         return row
 
     def begin(self, words: Iterable[str], count: int) -> tuple[int, Ids, list[str]]:
-        """Returns a turn, the rows (count,) of its words, and those of the words that are new, each once.
+        """Returns a turn, the rows (count,) of its words, and the words that are new, each once.
 
-        The rows stay theirs until `end` is called with the turn.
+        The rows stay theirs until `end` is called with the turn. The new words must be told to be `learnt`, else the
+        next turn begins by forgetting them: whatever broke off in between, no word has a row that says nothing of it.
         """
+        self.forget(self._new)
+        self._new = []
         if len(self) > self._capacity:
             self._make_room()
         self._turn += 1
@@ -52,10 +55,13 @@ class Memory(dict[str, int]):
             self._last_turn = np.concatenate([self._last_turn, np.zeros(self.size, np.int64)])
         self._last_turn[rows] = self._turn
         self._under_way.add(self._turn)
-        new, self._new = self._new, []
         self.tokens += count
-        self.misses += len(new)
-        return self._turn, rows, new
+        self.misses += len(self._new)
+        return self._turn, rows, self._new
+
+    def learnt(self) -> None:
+        """Takes the new words of the last turn as remembered."""
+        self._new = []
 
     def end(self, turn: int) -> None:
         """Ends a turn: its rows may be given to other words."""
@@ -63,7 +69,9 @@ class Memory(dict[str, int]):
 
     def forget(self, words: Iterable[str]) -> None:
         """Forgets words."""
-        self._free.extend(map(self.pop, words))
+        for word in words:
+            if (row := self.pop(word, None)) is not None:
+                self._free.append(row)
 
     def _make_room(self) -> None:
         """Forgets the words unused for longest, so that a quarter of the capacity is free."""

@@ -17,6 +17,7 @@ from tagger.tagging.scoring import End, Scores, Words
 
 REMEMBERED_BYTES = 2**28
 """Of the table of words, which may grow beyond it by what the sentences under way need."""
+_UNDER_WAY = 2**15  # words that may be new at once before the table is moved to a larger place
 
 
 class Remembering:
@@ -27,7 +28,9 @@ class Remembering:
     def __init__(self, bundle: Bundle) -> None:
         self._words, self._characters = bundle.known_words, bundle.characters
         self._scorer = Scorer(bundle.network)
-        self.memory = Memory(max(1, REMEMBERED_BYTES // self._scorer.row_bytes))
+        capacity = max(1, REMEMBERED_BYTES // self._scorer.row_bytes)
+        self.memory = Memory(capacity)
+        self._scorer.grow(capacity + _UNDER_WAY)  # no memory is taken by rows that were never used
         self._lock = threading.Lock()
         scores, end = self.begin([["a"]])
         scores([0])  # a compiler that does not work here is met now
@@ -44,8 +47,11 @@ class Remembering:
         bounds = [0, *np.cumsum(lengths).tolist()]
         with self._lock:
             turn, rows, new = self.memory.begin(chain.from_iterable(sentences), bounds[-1])
-            if new:
-                self._learn(turn, new)
+            try:
+                self._learn(new)
+            except BaseException:
+                self.memory.end(turn)
+                raise
         places = list(pairwise(bounds))
 
         def scores(positions: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -59,15 +65,11 @@ class Remembering:
 
         return scores, end
 
-    def _learn(self, turn: int, words: list[str]) -> None:
-        try:
+    def _learn(self, words: list[str]) -> None:
+        if words:
             self._scorer.grow(self.memory.size)
-            rows = np.fromiter(map(self.memory.__getitem__, words), np.int64, len(words))
-            self._scorer.learn(rows, self._spelling(words))
-        except BaseException:
-            self.memory.forget(words)
-            self.memory.end(turn)
-            raise
+            self._scorer.learn(_array(map(self.memory.__getitem__, words), len(words)), self._spelling(words))
+        self.memory.learnt()
 
     def _spelling(self, words: list[str]) -> Spelling:
         characters = [self._characters.encode(word[:MAX_CHARACTERS]) for word in words]

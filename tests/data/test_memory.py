@@ -1,6 +1,6 @@
 """Words are remembered by rows that nobody else is given while they are in use."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ WORDS = st.lists(st.sampled_from([f"w{number}" for number in range(12)]), max_si
 
 def looked_up(memory: Memory, words: Sequence[str]) -> tuple[int, list[int], list[str]]:
     turn, rows, new = memory.begin(words, len(words))
+    memory.learnt()
     return turn, rows.tolist(), new
 
 
@@ -151,6 +152,21 @@ def test_a_turn_of_more_words_than_the_capacity_gets_all_its_rows() -> None:
     memory.end(turn)
     assert len(once(memory, words)) == 1000
     assert memory.size == 1000
+
+
+def test_words_that_were_not_learnt_are_new_again_and_take_no_room() -> None:
+    memory = Memory(3)
+    memory.end(looked_up(memory, ["a"])[0])
+
+    def words() -> Iterator[str]:
+        yield from ("b", "a")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        memory.begin(words(), 3)
+    turn, _, new = memory.begin(["b", "c"], 2)  # and these are not learnt either
+    memory.end(turn)
+    assert (new, once(memory, ["a", "b", "c"]), memory.size) == (["b", "c"], ["b", "c"], 3)
 
 
 def test_no_words_are_a_turn_too() -> None:

@@ -63,7 +63,7 @@ class Scorer:
     def grow(self, rows: int) -> None:
         """Makes room for so many words; those that are there stay."""
         if rows > len(self._tables[0]):
-            self._tables = [_grown(table, max(rows, 2 * len(table))) for table in self._tables]
+            self._tables = [_grown(table, rows + rows // 4) for table in self._tables]
 
     def learn(self, rows: Ids, spelling: Spelling) -> None:
         """Computes what words give to the first layer and keeps it in rows (U,) of the table.
