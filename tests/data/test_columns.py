@@ -177,6 +177,7 @@ def test_an_empty_file_holds_nothing():
         (Layout(0, 3), "EU NNP I-NP\n", "EU NNP I-NP NEW\n"),
         (Layout(1, -2), " a b", " NEW b"),
         (Layout(tag=None), "a b \n", "a b NEW \n"),
+        (Layout(), "\ufeff\ufeff\nb\n", "\ufeff\ufeff NEW\nb NEW\n"),
         (Layout(1, 0), "\ufeffa b\n", "\ufeffNEW b\n"),
         (Layout(tag=None), "a X\n\n\ufeff-DOCSTART- Y\nb Z\n", "a X NEW\n\n\ufeff-DOCSTART- Y NEW\nb Z NEW\n"),
         (Layout(tag=None), "a\n\n\ufeff\nb\n", "a NEW\n\n\ufeff NEW\nb NEW\n"),

@@ -262,7 +262,7 @@ def _tagged(line: str, text: str, token: int, tag: int | None, value: str, proba
     body = text if separator == r"\t" else text.strip(" ")
     pieces = re.split(f"({separator})", body)  # fields at even places, what separates them at odd ones
     gap = pieces[1] if len(pieces) > 1 else " "
-    start = line.index(body)
+    start = line.index(body, len(_text(2, line)) - len(text))  # past a byte-order mark, which a token may hold too
     place = _place(token, tag, len(pieces) // 2 + 1)
     if place is None:
         pieces += [gap, value]

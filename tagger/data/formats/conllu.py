@@ -173,12 +173,16 @@ def _set(row: list[str], tag: str, value: str, probability: str) -> list[str]:
 
 def _with_item(misc: str, key: str, value: str, *, add: bool) -> str:
     """Returns MISC with the value of a key replaced or, if it is to be added, as its last item."""
+    if key not in misc and not add:
+        return misc
     text = _text(misc)
     items = [] if text == "_" else text.split("|")
-    place = next((place for place, item in enumerate(items) if item.startswith(key)), len(items))
-    if place < len(items) or add:
-        items[place : place + 1] = [key + value]
-    return ("|".join(items) or "_") + misc[len(text) :]
+    place = next((place for place, item in enumerate(items) if item.startswith(key)), None)
+    if place is not None:
+        items[place] = key + value
+    elif add:
+        items.append(key + value)
+    return "|".join(items) + misc[len(text) :] if items else misc
 
 
 def _text(line: str) -> str:
