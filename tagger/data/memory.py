@@ -46,7 +46,6 @@ class Memory(dict[str, int]):
         next turn begins by forgetting them: whatever broke off in between, no word has a row that says nothing of it.
         """
         self.forget(self._new)
-        self.forget(self._new)
         self._new = []
         if len(self) > self._capacity:
             self._make_room()

@@ -186,7 +186,7 @@ def find(folder: Path) -> dict[str, Path]:
             fitting = sorted(
                 path
                 for suffix in _USUAL_SUFFIXES
-                for packed in ("", ".gz")
+                for packed in ("", *files.PACKED_SUFFIXES)
                 for path in folder.glob(stem + suffix + packed)
                 if path.is_file()
             )
