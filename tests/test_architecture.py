@@ -33,20 +33,23 @@ FOLDERS = {
         {"formats.html", "formats.jsonl", "formats.spans"},
         {"formats.parquet"},
         {"sources", "sinks"},
-        {"batching"},
+        {"batching", "memory", "windows"},
     ],
     "nn": [
-        {"crf.chain", "crf.kernels.loops"},
+        {"compiling"},
+        {"crf.chain", "crf.kernels.loops", "inference.products"},
         {"crf.kernels.portable"},
         {"crf.kernels.compiled", "crf.kernels.cuda"},
         {"crf.choosing"},
         {"crf.functions"},
         {"crf.heads", "encoder"},
         {"embeddings"},
-        {"model"},
+        {"model", "inference.recurrence"},
+        {"inference.scorer"},
     ],
     "config": [{"tree"}, {"reading"}],
     "jobs": [{"inputs", "summary"}, {"job", "journal", "rejects"}, {"pools"}, {"folder"}, {"local"}],
+    "tagging": [{"scoring", "spans"}, {"answers", "remembering"}, {"choosing"}, {"tagger"}],
     "training": [{"events"}, {"corpora", "optimisation", "records", "transfer"}, {"loop"}, {"fit"}],
 }
 ONE_FILE = {
@@ -131,6 +134,15 @@ def test_data_knows_torch_only_in_batching() -> None:
         path.name for path in (PACKAGE / "data").rglob("*.py") if any(part(name) == "torch" for name in imports(path))
     }
     assert users == {"batching.py"}
+
+
+def test_numba_is_known_in_nn_alone() -> None:
+    users = {
+        path.relative_to(PACKAGE).parts[0]
+        for path in modules()
+        if any(part(name) in ("numba", "llvmlite") for name in imports(path))
+    }
+    assert users == {"nn"}
 
 
 def test_scripts_import_the_package_and_never_the_reverse() -> None:

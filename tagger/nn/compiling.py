@@ -1,7 +1,10 @@
-"""A word to the user while kernels are compiled: it takes seconds, in which nothing else is seen."""
+"""Compiling, and a word to the user meanwhile: it takes seconds, in which nothing else is seen."""
 
 import logging
+from collections.abc import Callable
+from typing import Any
 
+import numba
 from numba.core import event
 
 log = logging.getLogger(__name__)
@@ -22,3 +25,15 @@ class _Announcement(event.Listener):  # type: ignore[misc]
 
 
 event.register("numba:compile", _Announcement())
+
+
+def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Returns what compiles a function by numba's options, and keeps the code where there is a place for that."""
+
+    def compile_function(function: Callable[..., Any]) -> Any:
+        try:
+            return numba.njit(nogil=True, cache=True, **options)(function)
+        except RuntimeError:  # there is no place to keep it
+            return numba.njit(nogil=True, **options)(function)
+
+    return compile_function

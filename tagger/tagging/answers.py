@@ -75,9 +75,16 @@ class Answering:
         self._names, self._scheme, self._spelt, self._wanted = bundle.tags.items, bundle.scheme, spelt, wanted
 
     def of(self, emissions: Tensor, lengths: Tensor) -> list[Answer]:
-        """Returns the answer for each sentence of a batch: emissions (B, T, K), lengths (B,)."""
+        """Returns the answer for each sentence of a batch: emissions (B, T, K), lengths (B,).
+
+        Raises:
+            ValueError: emissions are not finite.
+        """
         with torch.inference_mode():
-            paths: Ids = self._head.decode(emissions, lengths).cpu().numpy()
+            best, scores = self._head.best_path(emissions, lengths)
+            if scores.isnan().any():
+                raise ValueError("the model's scores are not finite: its weights are damaged or diverged")
+            paths: Ids = best.cpu().numpy()
             counts: list[int] = lengths.tolist()
             spans = (
                 np.zeros((0, 4), np.int64) if self._spelt is None else self._spelt.spans(paths, lengths.cpu().numpy())

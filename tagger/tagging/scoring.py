@@ -1,6 +1,5 @@
-"""From words to emissions: by what is remembered of each word where that can be, else by the network as it is."""
+"""From words to emissions: what is asked of whatever gives them, and the network as it is."""
 
-import logging
 import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -11,8 +10,6 @@ from torch import Tensor
 from tagger.build import Bundle
 from tagger.data.batching import Encoded, Lexicon
 from tagger.data.sentence import Sentence
-
-log = logging.getLogger(__name__)
 
 Words = Sequence[str]
 Scores = Callable[[Sequence[int]], tuple[Tensor, Tensor]]
@@ -65,17 +62,3 @@ class Plain:
                     self._network.train(training)
 
         return scores, lambda: None
-
-
-def scoring(bundle: Bundle, device: torch.device) -> Scoring:
-    """Returns the fastest way to score on a device that works here."""
-    network = bundle.network.to(device)
-    single = all(weight.dtype == torch.float32 for weight in network.parameters())
-    if device.type == "cpu" and single and network.encoder.attention is None:
-        try:
-            from tagger.tagging.remembering import Remembering
-
-            return Remembering(bundle)
-        except Exception as error:  # of compilers, of any kind
-            log.warning("tagging is slower than it could be, since nothing can be compiled here: %s", error)
-    return Plain(bundle, device)

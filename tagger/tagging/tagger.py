@@ -21,7 +21,8 @@ from tagger.data.sentence import Sentence
 from tagger.data.windows import Window, windows
 from tagger.errors import DataError
 from tagger.tagging.answers import TAGS_ALONE, Answer, Answering, Answers
-from tagger.tagging.scoring import End, Scores, scoring
+from tagger.tagging.choosing import scoring
+from tagger.tagging.scoring import End, Scores
 from tagger.tagging.spans import SpanTags
 
 log = logging.getLogger(__name__)

@@ -4,8 +4,11 @@ Shapes in this module: N rows, D depth, W width, U words, B sentences, T tokens,
 """
 
 import math
+import subprocess
+import sys
 from collections.abc import Sequence
 from itertools import chain
+from textwrap import dedent
 
 import numpy as np
 import pytest
@@ -282,3 +285,19 @@ def test_saturated_cells_are_those_of_torch(cell: str, size: float) -> None:
     for found, expected in zip(scored(learnt(made, words), sentences), words.emissions(made, sentences), strict=True):
         assert np.isfinite(found).all()
         np.testing.assert_allclose(found, expected, atol=1e-6 if size > 10 else 3e-6)
+
+
+def test_where_compiled_code_cannot_be_kept_it_is_compiled_all_the_same() -> None:
+    script = """
+        import numpy
+        from numba.core import caching
+        caching.CacheImpl._locator_classes = []
+        for name in dir(caching):
+            if isinstance(getattr(caching, name), type) and issubclass(getattr(caching, name), caching.CacheImpl):
+                getattr(caching, name)._locator_classes = []
+        from tagger.nn.crf.kernels import loops
+        from tagger.nn.inference import products, recurrence
+        print(products.product(numpy.ones((1, 3), "f4"), products.packed(numpy.ones((3, 2), "f4")))[0, :3])
+    """
+    done = subprocess.run([sys.executable, "-c", dedent(script)], capture_output=True, text=True, check=True)
+    assert done.stdout == "[3. 3. 0.]\n"

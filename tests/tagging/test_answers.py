@@ -217,3 +217,13 @@ def test_numbers_in_answers_are_pythons_own() -> None:
     numbers += [number for one in found for span in one.spans for number in (span.start, span.end, span.probability)]  # type: ignore[misc]
     assert {type(number) for number in numbers} == {int, float}
     assert not any(isinstance(number, np.generic) for number in numbers)
+
+
+@pytest.mark.parametrize("kind", ["IOBES", "plain softmax"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("name", ["embedding.words.weight", "projection.weight", "projection.bias"])
+def test_scores_that_are_not_finite_give_no_tags(kind: str, bad: float, name: str) -> None:
+    model = made(kind)
+    model.network.get_parameter(name).data[1] = bad
+    with pytest.raises(ValueError, match="not finite|must lie within"):
+        tagger(model).tag(SHORT)

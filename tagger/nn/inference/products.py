@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from tagger.nn.compiling import compiled
 
 Floats = NDArray[np.float32]
 
@@ -93,7 +95,7 @@ def packed(weight: Floats) -> Floats:
     return np.ascontiguousarray(filled.reshape(depth, panels, PANEL).transpose(1, 0, 2))
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@compiled()
 def multiply_into(inputs: Floats, count: int, panels: Floats, out: Floats) -> None:  # pragma: no cover
     """Writes the product of the first `count` rows (N, D) and a packed matrix into the rows of `out` (N, W16).
 
@@ -103,7 +105,7 @@ def multiply_into(inputs: Floats, count: int, panels: Floats, out: Floats) -> No
         _multiply_block(inputs[first:], min(BLOCK, count - first), panels, out[first:])
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _multiply_block(inputs: Floats, count: int, panels: Floats, out: Floats) -> None:  # pragma: no cover
     depth = panels.shape[1]
     step, out_step = inputs.strides[0] // _BYTES, out.strides[0] // _BYTES

@@ -4,14 +4,11 @@ Shapes in this module: N tokens of all sentences one after another, B sentences,
 gives to the cell's gates (4H, 3H or H).
 """
 
-from typing import Any
-
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from torch import nn
 
-from tagger.nn import compiling  # noqa: F401  # which announces that what is here is compiled
+from tagger.nn.compiling import compiled
 from tagger.nn.inference.products import PANEL, Floats, multiply_into
 
 LSTM, GRU, RNN = range(3)
@@ -28,10 +25,10 @@ _HALF, _ONE = np.float32(0.5), np.float32(1.0)
 
 
 # Without a check for division by 0, and with a slice for each gate, LLVM computes eight units at a time.
-_unit_wise: Any = njit(nogil=True, cache=True, fastmath={"contract"}, error_model="numpy")
+_unit_wise = compiled(fastmath={"contract"}, error_model="numpy")
 
 
-@_unit_wise  # type: ignore[untyped-decorator]
+@_unit_wise
 def _tanh(x: np.float32) -> np.float32:  # pragma: no cover
     x = _EDGE if x > _EDGE else x  # written so, what is not a number stays so
     x = -_EDGE if x < -_EDGE else x
@@ -41,12 +38,12 @@ def _tanh(x: np.float32) -> np.float32:  # pragma: no cover
     return above / below
 
 
-@_unit_wise  # type: ignore[untyped-decorator]
+@_unit_wise
 def _sigmoid(x: np.float32) -> np.float32:  # pragma: no cover
     return _HALF + _HALF * _tanh(_HALF * x)  # type: ignore[no-any-return]
 
 
-@_unit_wise  # type: ignore[untyped-decorator]
+@_unit_wise
 def _lstm(given: Floats, gates: Floats, state: Floats, memory: Floats, out: Floats) -> None:  # pragma: no cover
     """Takes one token's step: state and memory (H,) change, and the state is written to `out` too."""
     width = len(state)
@@ -61,7 +58,7 @@ def _lstm(given: Floats, gates: Floats, state: Floats, memory: Floats, out: Floa
         out[unit] = shown
 
 
-@_unit_wise  # type: ignore[untyped-decorator]
+@_unit_wise
 def _gru(given: Floats, gates: Floats, state: Floats, bias: Floats, out: Floats) -> None:  # pragma: no cover
     width = len(state)
     reset, keep, new = gates[:width], gates[width:], gates[2 * width :]
@@ -74,7 +71,7 @@ def _gru(given: Floats, gates: Floats, state: Floats, bias: Floats, out: Floats)
         out[unit] = shown
 
 
-@_unit_wise  # type: ignore[untyped-decorator]
+@_unit_wise
 def _rnn(given: Floats, gates: Floats, state: Floats, out: Floats) -> None:  # pragma: no cover
     for unit in range(len(state)):
         shown = _tanh(given[unit] + gates[unit])
@@ -82,7 +79,7 @@ def _rnn(given: Floats, gates: Floats, state: Floats, out: Floats) -> None:  # p
         out[unit] = shown
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@compiled()
 def run(
     cell: int,
     given: Floats,

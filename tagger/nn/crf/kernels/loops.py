@@ -12,14 +12,12 @@ over 17 numbers costs as much to enter as to run.
 """
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from tagger.nn import compiling  # noqa: F401  # which announces that what is here is compiled
+from tagger.nn.compiling import compiled
 
 Array = NDArray[Any]
 TINY = 1e-250  # a summed weight below this may have lost part of what makes it up
@@ -66,13 +64,8 @@ class Space(NamedTuple):
     shift: Array
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    # "contract" lets a product and a sum become one instruction; infinities and NaN keep their meaning.
-    options: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}}
-    try:
-        return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return]
-    except RuntimeError:  # there is no place to keep compiled code
-        return numba.njit(**options)(function)  # type: ignore[no-any-return]
+# "contract" lets a product and a sum become one instruction; infinities and NaN keep their meaning.
+_compiled = compiled(fastmath={"contract"})
 
 
 @_compiled
