@@ -505,7 +505,9 @@ def engines(bench: Bench) -> Answer:
         out = bench.folder / engine
         command = [sys.executable, "-m", "tagger", "tag", str(source), "--model", str(bench.options.model)]
         command += ["--from", "jsonl", "--to", "jsonl", "--engine", engine, "--out", str(out)]
-        subprocess.run(command, check=True, stderr=bench.log.open("ab"))
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
         lines = (line for path in out.rglob("*.json*") for line in path.read_text(encoding="utf-8").split("\n") if line)
         found.append(sorted((row["document"], row["tags"]) for row in map(json.loads, lines)))
     pairs = [itertools.zip_longest(found[0], another) for another in found[1:]]
@@ -586,8 +588,8 @@ def main() -> None:
         for row in all_rows(Bench(options, Path(folder), stack)):
             print(shown(row), flush=True)
             rows.append(row)
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+            if options.json:
+                options.json.write_text(json.dumps(rows, indent=1) + "\n")
 
 
 def all_rows(bench: Bench) -> Iterator[Answer]:

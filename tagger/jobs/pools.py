@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 
 from tagger.data.sentence import Record, Reject, Sentence
@@ -63,13 +63,13 @@ class Pool:
         """Puts tagged sentences in place of those that `sentences` gave."""
         left = iter(tagged)
         for stretch in self.stretches:
-            stretch.records = [
-                replace(
-                    record,
-                    sentences=tuple(next(left) if sentence.tokens else sentence for sentence in record.sentences),
-                )
-                for record in stretch.records
-            ]
+            stretch.records = [_with_tags(record, left) for record in stretch.records]
+
+
+def _with_tags(record: Record, tagged: Iterator[Sentence]) -> Record:
+    """Returns a record whose sentences with tokens are the next of those tagged."""
+    sentences = tuple([next(tagged) if sentence.tokens else sentence for sentence in record.sentences])
+    return Record(sentences, record.document, record.line, record.text, record.start, record.fields)
 
 
 Records = Callable[[int, Callable[[Reject], None] | None], Iterator[Record]]
