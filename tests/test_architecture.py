@@ -46,7 +46,14 @@ FOLDERS = {
         {"model"},
     ],
     "config": [{"tree"}, {"reading"}],
-    "jobs": [{"inputs", "summary"}, {"job", "journal", "rejects"}, {"pools"}, {"folder"}, {"local"}],
+    "jobs": [
+        {"inputs", "places", "summary"},
+        {"job", "journal", "parts", "rejects"},
+        {"pools"},
+        {"folder"},
+        {"local"},
+        {"cluster"},
+    ],
     "training": [{"events"}, {"corpora", "optimisation", "records", "transfer"}, {"loop"}, {"fit"}],
 }
 ONE_FILE = {
@@ -57,6 +64,9 @@ ONE_FILE = {
     "yaml": "config/reading.py",
     "spacy": "data/formats/text.py",
     "pyarrow": "data/formats/parquet.py",
+    "pyarrow.fs": "jobs/places.py",
+    "fsspec": "jobs/places.py",
+    "ray": "jobs/cluster.py",
     "matplotlib": "training/records.py",
     "zstandard": "files.py",
 }

@@ -19,7 +19,7 @@ from tagger.errors import ConfigError, DataError, Stopped, TaggerError
 from tagger.jobs import inputs
 from tagger.jobs.folder import JOURNAL, REJECTS, Folder
 from tagger.jobs.inputs import STDIN, Input
-from tagger.jobs.job import Job, layout
+from tagger.jobs.job import Job, check, layout
 from tagger.jobs.pools import Pool, Reader
 from tagger.jobs.rejects import Rejects
 from tagger.jobs.summary import Summary
@@ -134,14 +134,11 @@ def _spelt(sentence: Sentence, scheme: Scheme | None) -> Sentence:
 
 
 def _check(tagger: Tagger, job: Job) -> None:
-    if job.formats.scheme and tagger.bundle.scheme is None:
-        raise ConfigError(f"the model's tags are plain; they cannot be spelt in {job.formats.scheme}")
+    check(job, tagger.bundle)
     if job.out is None and job.resume:
         raise ConfigError("--resume goes on with what is in a directory; give it with --out")
     if job.out is None and job.on_error == "skip" and job.rejects is None:
         raise ConfigError("--on-error skip sets aside what cannot be read; say where with --rejects or --out")
-    if job.on_error == "stop" and job.rejects is not None:
-        raise ConfigError("--rejects takes what --on-error skip sets aside; give both or none")
 
 
 def _found(tagger: Tagger, job: Job, stdin: BinaryIO) -> _Work:

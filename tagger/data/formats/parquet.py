@@ -70,17 +70,17 @@ def read_groups(
     name: str,
     language: str,
     *,
-    groups: range,
+    groups: range | None,
     first: int,
     reject: Callable[[Reject], None] | None = None,
 ) -> Iterator[Record]:
-    """Returns the records of some row groups of a file that was opened and can be read at any place.
+    """Returns the records of row groups of a file that was opened and can be read at any place.
 
     Args:
         source: the file.
         name: stands for it in errors.
         language: that of its texts.
-        groups: the numbers of the row groups, from 0.
+        groups: the numbers of the row groups, from 0; all if None.
         first: the number of their first row, from 1.
         reject: as `read` takes it.
 
