@@ -42,7 +42,6 @@ log = logging.getLogger(__name__)
 
 JOURNAL = ".job.json"
 _FORMS, _TARGETS = ("lines", "jsonl", "parquet"), ("jsonl", "parquet")
-_MOST_DEATHS = 10  # of workers over one part; then the job is given up
 _MOST_TOLD = 20  # notices of a part
 
 Answer = dict[str, Any]
@@ -110,6 +109,8 @@ def _connected(ray: Any) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    # Ray's core warns, each time, of what cannot befall references that outlive their actors (its issue 53727).
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
@@ -246,6 +247,7 @@ def _answers(ray: Any, work: _Work, left: Sequence[int], workers: int | None) ->
     shared = ray.put((work, checkpoint.contents(work.job.model)))
     dataset = ray.data.from_items([{"parts": json.dumps(task)} for task in tasks], override_num_blocks=len(tasks))
     dataset.context.enable_progress_bars = dataset.context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     tagged = dataset.map_batches(
         Worker,
         fn_constructor_args=(shared,),
@@ -253,7 +255,6 @@ def _answers(ray: Any, work: _Work, left: Sequence[int], workers: int | None) ->
         compute=ray.data.ActorPoolStrategy(size=min(size, len(tasks))),
         num_cpus=1,
         num_gpus=1 if work.cuda else 0,
-        max_task_retries=_MOST_DEATHS,
     )
     for row in tagged.iter_rows():
         yield {int(number): answer for number, answer in json.loads(row["answers"]).items()}
