@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from pyarrow import ArrowException
 from pyarrow.fs import FileSelector, FileSystem, FileType, FSSpecHandler, LocalFileSystem, PyFileSystem
 
 from tagger import files
@@ -18,6 +17,7 @@ from tagger.errors import CheckpointError, DataError
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _PIECE = 2**20
+_ARROW = (ValueError, NotImplementedError)  # as which Arrow's own errors can be caught
 
 
 def is_address(place: str) -> bool:
@@ -159,7 +159,7 @@ def _system(base: str) -> tuple[FileSystem, str]:
         return LocalFileSystem(), os.path.abspath(base)  # noqa: PTH100  # links stay
     try:
         system, path = FileSystem.from_uri(base)
-    except ArrowException:
+    except _ARROW:
         from fsspec.core import url_to_fs  # comes with Ray
 
         try:
@@ -174,7 +174,7 @@ def _system(base: str) -> tuple[FileSystem, str]:
 def _reading(place: Place) -> Iterator[None]:
     try:
         yield
-    except (ArrowException, OSError) as error:
+    except (*_ARROW, OSError) as error:
         raise DataError(f"{place}: {_reason(error)}") from error
 
 
@@ -182,7 +182,7 @@ def _reading(place: Place) -> Iterator[None]:
 def _writing(place: Place) -> Iterator[None]:
     try:
         yield
-    except (ArrowException, OSError) as error:
+    except (*_ARROW, OSError) as error:
         raise CheckpointError(f"{place}: cannot be written: {_reason(error)}") from error
 
 

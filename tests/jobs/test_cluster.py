@@ -70,9 +70,10 @@ def figures(summary: Summary) -> dict[str, Any]:
 
 
 def jsonl(path: Path) -> Path:
-    """Writes rows of which some cannot be read, some have an id, two in a row the same."""
+    """Writes rows of which some cannot be read, most have the id of those beside them."""
     lines = [
-        json.dumps({"tokens": words, "n": n} | ({"id": f"x{n // 2}"} if n % 3 else {})) for n, words in enumerate(WORDS)
+        json.dumps({"tokens": words, "n": n} | ({"id": f"x{n // 10}"} if n % 10 > 1 else {}))
+        for n, words in enumerate(WORDS)
     ]
     lines[10], lines[20], lines[30], lines[40] = "", "{", '{"tokens": [""]}', '{"tokens": []}'
     path.write_text("\n".join(lines))

@@ -53,23 +53,23 @@ def test_lines_in_parts_are_the_lines_of_the_file(tmp_path: Path, lines: list[st
 
 
 def test_a_long_line_is_never_cut_and_no_part_of_a_file_is_empty(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("a\n" + "b" * 40 + "\nc\n" + "d" * 20)
+    (tmp_path / "a.txt").write_text("a\n" + "b" * 40 + "\nc\n" + "d" * 20 + "\n")
     found = cut(tmp_path / "a.txt", "lines")
-    assert [(part.start, part.stop, part.first) for part in found] == [(0, 43, 1), (43, 65, 3)]
+    assert [(part.start, part.stop, part.first) for part in found] == [(0, 43, 1), (43, 66, 3)]
     assert [part.output for part in found] == ["a-00000.jsonl", "a-00001.jsonl"]
 
 
 def test_what_cannot_be_read_keeps_its_line_in_every_part(tmp_path: Path) -> None:
     rows = [json.dumps({"tokens": ["a"], "n": n}).encode() for n in range(9)]
     rows[2], rows[5], rows[7] = b"{", b"\xff", b""
-    rows[3] = b"\x1f\x8b\x08 in the middle is no packed file"
+    rows[4] = b"\x1f\x8b\x08 in the middle is no packed file"
     path = tmp_path / "a.jsonl"
     path.write_bytes(b"\n".join(rows))
     found: list[Reject] = []
     expected: list[Reject] = []
     assert in_parts(path, "jsonl", found.append) == whole(path, "jsonl", expected.append)
     assert found == expected
-    assert [one.line for one in found] == [3, 4, 6]
+    assert [one.line for one in found] == [3, 5, 6]
     assert len(cut(path, "jsonl")) > 5
 
 
