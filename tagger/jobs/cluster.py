@@ -243,7 +243,11 @@ def _answers(ray: Any, work: _Work, left: Sequence[int], workers: int | None) ->
     if not left:
         return
     tasks = list(_tasks(work.parts, left))
-    size = workers or max(1, int(ray.cluster_resources().get("GPU" if work.cuda else "CPU", 1)))
+    kind = "GPU" if work.cuda else "CPU"
+    there = int(ray.cluster_resources().get(kind, 0))
+    if not there:
+        raise ConfigError(f"the Ray cluster has no {kind}")
+    size = min(workers or there, len(tasks))
     shared = ray.put((work, checkpoint.contents(work.job.model)))
     dataset = ray.data.from_items([{"parts": json.dumps(task)} for task in tasks], override_num_blocks=len(tasks))
     dataset.context.enable_progress_bars = dataset.context.print_on_execution_start = False
@@ -252,7 +256,7 @@ def _answers(ray: Any, work: _Work, left: Sequence[int], workers: int | None) ->
         Worker,
         fn_constructor_args=(shared,),
         batch_size=1,
-        compute=ray.data.ActorPoolStrategy(size=min(size, len(tasks))),
+        compute=ray.data.ActorPoolStrategy(size=size),
         num_cpus=1,
         num_gpus=1 if work.cuda else 0,
     )

@@ -189,7 +189,7 @@ class InProcess:
         return value
 
     def cluster_resources(self) -> dict[str, float]:
-        return {}
+        return {"CPU": 2.0}
 
 
 @pytest.fixture
@@ -264,6 +264,17 @@ def test_the_command_tells_of_rejects_by_its_exit_code(model_dir: Path, tmp_path
     assert done.exit_code == 3, done.stderr
     assert "rejected: 2" in done.stderr
     assert sorted(one.name for one in (tmp_path / "ray").iterdir()) == ["a-00000.jsonl", "rejects.jsonl"]
+
+
+@pytest.mark.usefixtures("_in_process")
+def test_a_cluster_without_a_gpu_is_told_and_not_waited_for(model_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="the Ray cluster has no GPU"):
+        cluster.run(
+            [str(plain(tmp_path / "a.txt"))],
+            str(tmp_path / "ray"),
+            Job((), model_dir, Formats(to="jsonl")),
+            cuda=True,
+        )
 
 
 @pytest.mark.usefixtures("_in_process")
