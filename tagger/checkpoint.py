@@ -118,6 +118,15 @@ def digest(directory: Path) -> str:
     return hashlib.sha256(_bytes(directory, MANIFEST)).hexdigest()
 
 
+def contents(directory: Path) -> dict[str, bytes]:
+    """Returns the files of a model by name, verified; written into another directory they are that model.
+
+    Raises:
+        CheckpointError: the directory is missing or damaged.
+    """
+    return _verified(directory, _MODEL) | {MANIFEST: _bytes(files.settled(directory), MANIFEST)}
+
+
 def card(directory: Path) -> dict[str, Any]:
     """Returns what a model is, by keys fit to print: its shape, tags, words, size on disk and scores.
 

@@ -212,7 +212,7 @@ def tag(
         typer.Option(help="Format of the output; if not given that of the input, columns for lines, jsonl for text."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Directory for one output per file; stdout if not given.")
+        str | None, typer.Option(metavar="DIR", help="Directory for one output per file; stdout if not given.")
     ] = None,
     pattern: Annotated[
         str | None, typer.Option(metavar="GLOB", help="Which files of a folder to tag; all that are not hidden.")
@@ -236,7 +236,9 @@ def tag(
     batch_tokens: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Tokens computed on at once, padding counted.")
     ] = None,
-    workers: Annotated[int | None, typer.Option(metavar="N", min=1, help="Processes that tag.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Threads that tag; with --engine ray, processes.")
+    ] = None,
     on_error: Annotated[
         choices.OnError, typer.Option(help="What to do with what cannot be read: stop, or set it aside and go on.")
     ] = "stop",
@@ -258,20 +260,26 @@ def tag(
         model=model,
         formats=Formats(from_, to, _column(token_column), _column(tag_column), scheme, language),
         answers=tagging.Answers(probabilities, threshold, nbest),
-        out=out,
+        out=None if out is None else Path(out),
         pattern=pattern,
         on_error=on_error,
         rejects=rejects,
         resume=resume,
         max_tokens=max_tokens,
     )
-    if engine == "ray":
-        raise ConfigError("the engine ray is not there yet; leave out --engine")
-    limits = {"workers": workers, "batch_tokens": batch_tokens, "max_tokens": max_tokens}
+    limits = {"batch_tokens": batch_tokens, "max_tokens": max_tokens}
     given = {name: value for name, value in limits.items() if value is not None}
-    tagger = tagging.load(model, device=device, **given)
-    with _tagging_progress(into_files=out is not None) as listen:
-        done = local.run(tagger, job, (sys.stdin.buffer, sys.stdout.buffer), listen=listen)
+    if engine == "ray":
+        if out is None:
+            raise ConfigError("the engine ray writes many files; give a directory with --out")
+        from tagger.jobs import cluster
+
+        with _tagging_progress(into_files=True) as listen:
+            done = cluster.run(paths, out, job, cuda=device == "cuda", workers=workers, limits=given, listen=listen)
+    else:
+        tagger = tagging.load(model, device=device, workers=workers, **given)
+        with _tagging_progress(into_files=out is not None) as listen:
+            done = local.run(tagger, job, (sys.stdin.buffer, sys.stdout.buffer), listen=listen)
     if summary is not None:
         with files.writing(summary):
             files.replace(summary, json.dumps(done.to_json(), indent=1).encode() + b"\n")

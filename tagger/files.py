@@ -69,8 +69,10 @@ _PACKINGS = (
 PACKED_SUFFIXES = tuple(packing.suffix for packing in _PACKINGS)
 
 
-def lines(source: Path | BinaryIO, name: str | None = None, reject: Refuse | None = None) -> Iterator[tuple[int, str]]:
-    r"""Yields each line's number, from 1, and its text with its line end; packed input is unpacked, as in `opened`.
+def lines(
+    source: Path | BinaryIO, name: str | None = None, reject: Refuse | None = None, *, first: int = 1
+) -> Iterator[tuple[int, str]]:
+    r"""Yields each line's number and its text with its line end; packed input is unpacked, as in `opened`.
 
     A line ends with \n, never with another of Unicode's separators. A byte-order mark stays in the first line, so that
     what was read can be written back. What a pipe delivers comes at once.
@@ -80,17 +82,19 @@ def lines(source: Path | BinaryIO, name: str | None = None, reject: Refuse | Non
         name: stands for the source in errors.
         reject: takes the fault of a line that is not UTF-8 or holds a NUL, its number, and its text with the bytes that
             are none escaped; what it returns, if not None, comes in the line's place.
+        first: the number of the first line; a stream that begins at a later line than 1 is not packed.
 
     Raises:
         DataError: the source is missing or damaged or, without `reject`, a line is not UTF-8 or holds a NUL; the error
             names file, line and byte.
     """
-    return chain.from_iterable(_numbered(source, name or _name(source), reject))
+    return chain.from_iterable(_numbered(source, name or _name(source), reject, first))
 
 
-def _numbered(source: Path | BinaryIO, name: str, reject: Refuse | None) -> Iterator[Iterable[tuple[int, str]]]:
-    first = 1
-    with opened(source, name) as stream:
+def _numbered(
+    source: Path | BinaryIO, name: str, reject: Refuse | None, first: int
+) -> Iterator[Iterable[tuple[int, str]]]:
+    with opened(source, name, whole=first == 1) as stream:
         for block in _blocks(stream):
             text = _decoded(block)
             yield _checked(block, first, name, reject) if text is None else zip(count(first), _split(text))
@@ -149,18 +153,27 @@ def _fault(raw: bytes, number: int) -> str | None:
 
 
 @contextmanager
-def opened(source: Path | BinaryIO, name: str | None = None) -> Iterator["BufferedReader[_Pieces]"]:
+def opened(
+    source: Path | BinaryIO, name: str | None = None, *, whole: bool = True
+) -> Iterator["BufferedReader[_Pieces]"]:
     """Opens a file, or takes a stream, to be read forward; all members of what gzip, zstd or xz packed are unpacked.
 
-    The suffixes .gz, .zst and .xz tell that a file is packed, else its first bytes do.
+    The suffixes .gz, .zst and .xz of a path, or of a stream's name, tell that it is packed, else its first bytes do.
+
+    Args:
+        source: a file, or a stream that is read to its end.
+        name: stands for the source in errors.
+        whole: whether the source begins where the file does; else nothing is unpacked.
 
     Raises:
         DataError: it is missing or, here or when it is read, damaged or not all there.
     """
     name = name or _name(source)
-    suffix = source.suffix if isinstance(source, Path) else ""
-    with _binary(source, name) as stream, BufferedReader(_Pieces(_content(stream, name, suffix)), 1 << 16) as reader:
-        yield reader
+    suffix = source.suffix if isinstance(source, Path) else Path(name).suffix
+    with _binary(source, name) as stream:
+        pieces = _content(stream, name, suffix) if whole else _read(stream, name)
+        with BufferedReader(_Pieces(pieces), 1 << 16) as reader:
+            yield reader
 
 
 @contextmanager
@@ -203,11 +216,22 @@ def _content(stream: BinaryIO, name: str, suffix: str) -> Iterator[bytes]:
         # A pipe may deliver the first bytes one by one.
         if not any(packing.magic.startswith(head) for packing in _PACKINGS):
             break
+    if packing := _packing(head, suffix):
+        yield from _unpacked(chain([head], pieces), packing, name)
+    else:
+        yield from filter(None, chain([head], pieces))
+
+
+def is_packed(name: str, head: bytes) -> bool:
+    """Tells whether a file of a name that begins with some bytes is packed."""
+    return _packing(head, Path(name).suffix) is not None
+
+
+def _packing(head: bytes, suffix: str) -> _Packing | None:
     for packing in _PACKINGS:
         if packing.suffix == suffix or (head.startswith(packing.magic) and suffix not in PACKED_SUFFIXES):
-            yield from _unpacked(chain([head], pieces), packing, name)
-            return
-    yield from filter(None, chain([head], pieces))
+            return packing
+    return None
 
 
 def _read(stream: BinaryIO, name: str) -> Iterator[bytes]:

@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from tagger.choices import InputFormat, OutputFormat
 from tagger.data.formats import columns, conllu, html, jsonl, spans
@@ -93,7 +93,7 @@ def sink(
     name: str = "",
     probabilities: bool = False,
     alternatives: bool = False,
-    source: Path | None = None,
+    source: Path | BinaryIO | None = None,
 ) -> Sink:
     """Returns the sink for what was read from one source.
 
@@ -107,7 +107,7 @@ def sink(
         name: what the input is called on a page, and the id of a raw text.
         probabilities: whether to write those of tokens and spans.
         alternatives: whether to write those of each sentence.
-        source: the input, if it is a Parquet file: its columns are carried.
+        source: the input, by its path or opened, if it is a Parquet file: its columns are carried.
 
     Raises:
         ConfigError: the format has no place for alternatives.

@@ -103,6 +103,7 @@ def records(
     language: str = "en",
     name: str | None = None,
     reject: Callable[[Reject], None] | None = None,
+    first: int = 1,
 ) -> Iterator[Record]:
     """Returns the records of a file or a stream: a sentence of lines or of a corpus, a paragraph of a text, or a row.
 
@@ -116,6 +117,7 @@ def records(
         name: stands for the source in errors, and is the id of a text.
         reject: takes what cannot be read: a line, a row, or in a corpus the block between blank lines; then reading
             goes on.
+        first: the number of the first line of a stream of lines or JSON lines that begins within a file.
 
     Raises:
         ConfigError: the source cannot be read that way, whatever it holds.
@@ -137,7 +139,7 @@ def records(
             else conllu.read(numbered, label, str(layout.tag), tagged=False, reject=reject)
         )
         return (Record((one,), one.document, one.line) for one in found)
-    numbered = files.lines(source, label, reject and _refusing(reject))
+    numbered = files.lines(source, label, reject and _refusing(reject), first=first)
     if form == "jsonl":
         return jsonl.read(numbered, label, language, reject=reject)
     return (Record((one,), one.line - 1, one.line) for one in lines.read(numbered))

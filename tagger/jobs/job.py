@@ -9,6 +9,7 @@ from tagger.build import Bundle
 from tagger.choices import InputFormat, OnError, OutputFormat, Scheme, TaggedFormat
 from tagger.data import sources
 from tagger.data.formats.columns import Layout
+from tagger.errors import ConfigError
 from tagger.tagging import Answers
 
 
@@ -77,6 +78,14 @@ class Job:
         answers = {f"--{name}": value for name, value in asdict(self.answers).items()}
         model = {"the toolkit's version": __version__, "the model": checkpoint.digest(self.model)}
         return model | formats | answers | own | {"--max-tokens": self.max_tokens}
+
+
+def check(job: Job, bundle: Bundle) -> None:
+    """Raises ConfigError if a job's options do not fit the model, or one another, wherever it is done."""
+    if job.formats.scheme and bundle.scheme is None:
+        raise ConfigError(f"the model's tags are plain; they cannot be spelt in {job.formats.scheme}")
+    if job.on_error == "stop" and job.rejects is not None:
+        raise ConfigError("--rejects takes what --on-error skip sets aside; give both or none")
 
 
 def tagged_format(bundle: Bundle, path: Path) -> TaggedFormat:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,7 +19,7 @@ from tagger.errors import ConfigError, DataError, Stopped, TaggerError
 from tagger.jobs import inputs
 from tagger.jobs.folder import JOURNAL, REJECTS, Folder
 from tagger.jobs.inputs import STDIN, Input
-from tagger.jobs.job import Job, layout
+from tagger.jobs.job import Job, check, layout
 from tagger.jobs.pools import Pool, Reader
 from tagger.jobs.rejects import Rejects
 from tagger.jobs.summary import Summary
@@ -70,6 +70,11 @@ class _Work:
     inputs: Sequence[Input]
     forms: Sequence[InputFormat]
 
+    @property
+    def labels(self) -> list[str]:
+        """What messages call the inputs."""
+        return [item.label for item in self.inputs]
+
     def records(self, number: int, reject: Callable[[Reject], None] | None) -> Iterator[Record]:
         """Opens the input of a number."""
         item, form, formats = self.inputs[number], self.forms[number], self.job.formats
@@ -103,13 +108,17 @@ class _Work:
 
     def tagged(self, reader: Reader, *, number: int = 0, first: int = 0, skip: int = 0) -> Iterator[Pool]:
         """Yields the pools of a reader from a place on, tagged."""
-        source = reader.pools(number=number, first=first, skip=skip)
-        tagged = cast(Generator[list[Sentence]], self.tagger.tag_pools(source, self.job.answers))
-        with closing(tagged):
-            for sentences in tagged:
-                pool = reader.waiting.popleft()
-                pool.put_back([_spelt(sentence, self.job.formats.scheme) for sentence in sentences])
-                yield pool
+        return tagged(self.tagger, self.job, reader, reader.pools(number=number, first=first, skip=skip))
+
+
+def tagged(tagger: Tagger, job: Job, reader: Reader, pools: Iterable[Sequence[Sentence]]) -> Iterator[Pool]:
+    """Yields the pools that a reader gives out, tagged as a job asks for."""
+    done = cast(Generator[list[Sentence]], tagger.tag_pools(pools, job.answers))
+    with closing(done):
+        for sentences in done:
+            pool = reader.waiting.popleft()
+            pool.put_back([_spelt(sentence, job.formats.scheme) for sentence in sentences])
+            yield pool
 
 
 def _spelt(sentence: Sentence, scheme: Scheme | None) -> Sentence:
@@ -125,14 +134,11 @@ def _spelt(sentence: Sentence, scheme: Scheme | None) -> Sentence:
 
 
 def _check(tagger: Tagger, job: Job) -> None:
-    if job.formats.scheme and tagger.bundle.scheme is None:
-        raise ConfigError(f"the model's tags are plain; they cannot be spelt in {job.formats.scheme}")
+    check(job, tagger.bundle)
     if job.out is None and job.resume:
         raise ConfigError("--resume goes on with what is in a directory; give it with --out")
     if job.out is None and job.on_error == "skip" and job.rejects is None:
         raise ConfigError("--on-error skip sets aside what cannot be read; say where with --rejects or --out")
-    if job.on_error == "stop" and job.rejects is not None:
-        raise ConfigError("--rejects takes what --on-error skip sets aside; give both or none")
 
 
 def _found(tagger: Tagger, job: Job, stdin: BinaryIO) -> _Work:
@@ -180,7 +186,7 @@ def _into_folder(work: _Work, folder: Folder, stop: StopRequest, listen: Listene
     with stop.held(), writing():
         folder.begin(_described(work, folder.names), resume=work.job.resume)
     state = folder.state
-    reader = Reader(work.inputs, work.records, folder.rejects)
+    reader = Reader(work.labels, work.records, folder.rejects)
     try:
         for pool in work.tagged(reader, number=state.pool, first=state.finished, skip=state.records):
             with stop.held(), writing():
@@ -223,7 +229,7 @@ def _into_stream(work: _Work, stream: BinaryIO, listen: Listener) -> Summary:
     if "parquet" in targets:
         raise ConfigError("parquet is written into files only; give a directory with --out")
     rejects = Rejects(work.job.rejects) if work.job.rejects else None
-    reader = Reader(work.inputs, work.records, rejects)
+    reader = Reader(work.labels, work.records, rejects)
     try:
         summary = _streamed(work, reader, stream, listen)
     except Stopped as stopped:

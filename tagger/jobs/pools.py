@@ -7,7 +7,6 @@ from itertools import islice
 
 from tagger.data.sentence import Record, Reject, Sentence
 from tagger.errors import DataError
-from tagger.jobs.inputs import Input
 from tagger.jobs.rejects import Rejects
 
 POOL_TOKENS = 16_384
@@ -79,15 +78,20 @@ Records = Callable[[int, Callable[[Reject], None] | None], Iterator[Record]]
 class Reader:
     """Reads inputs into pools, from their beginning or from where a pool ended.
 
+    Args:
+        labels: what messages call the inputs.
+        records: opens the input of a number.
+        rejects: takes what cannot be read, if it is not to end the reading.
+
     Attributes:
         waiting: pools given out by `pools` and not yet taken.
         fault: why reading stopped before the end, where nothing takes rejects; pools before it are whole.
     """
 
-    def __init__(self, inputs: Sequence[Input], records: Records, rejects: Rejects | None) -> None:
+    def __init__(self, labels: Sequence[str], records: Records, rejects: Rejects | None) -> None:
         self.waiting: deque[Pool] = deque()
         self.fault: DataError | None = None
-        self._inputs, self._records, self._rejects = inputs, records, rejects
+        self._labels, self._records, self._rejects = labels, records, rejects
         self._skipping = False
 
     def pools(self, *, number: int = 0, first: int = 0, skip: int = 0) -> Iterator[list[Sentence]]:
@@ -126,20 +130,20 @@ class Reader:
 
     def _steps(self, first: int, skip: int) -> Iterator[tuple[int, Record | bool]]:
         """Yields the number of an input with each of its records, then with whether the rest of it was spoilt."""
-        for number in range(first, len(self._inputs)):
+        for number in range(first, len(self._labels)):
             try:
                 for record in self._opened(number, skip if number == first else 0):
                     yield number, record
             except DataError as fault:
                 if self._rejects is None:
                     raise
-                self._rejects.add_file(self._inputs[number].label, fault)
+                self._rejects.add_file(self._labels[number], fault)
                 yield number, True
             else:
                 yield number, False
 
     def _opened(self, number: int, skip: int) -> Iterator[Record]:
-        label = self._inputs[number].label
+        label = self._labels[number]
         self._skipping = bool(skip)  # what was rejected before is in the file already
 
         def reject(found: Reject) -> None:

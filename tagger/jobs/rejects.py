@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from tagger import files
@@ -33,13 +34,14 @@ class Rejects:
 
     def add(self, name: str, reject: Reject) -> None:
         """Takes up what could not be read of a file."""
-        self._add({"file": name, "line": reject.line, "fault": reject.fault, "raw": reject.raw})
+        self.add_row({"file": name, "line": reject.line, "fault": reject.fault, "raw": reject.raw})
 
     def add_file(self, name: str, error: DataError) -> None:
         """Takes up a file that could not be read to its end."""
-        self._add({"file": name, "line": None, "fault": str(error), "raw": ""})
+        self.add_row({"file": name, "line": None, "fault": str(error), "raw": ""})
 
-    def _add(self, row: dict[str, object]) -> None:
+    def add_row(self, row: Mapping[str, object]) -> None:
+        """Takes up a row of such a file."""
         self._write(json.dumps(row, ensure_ascii=False).encode(errors="backslashreplace") + b"\n")
         self.count += 1
         if self.count <= _MOST_TOLD:

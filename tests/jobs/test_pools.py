@@ -2,24 +2,22 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import pytest
 
 from tagger.data.sentence import Record, Reject, Sentence
 from tagger.errors import DataError
 from tagger.jobs import pools
-from tagger.jobs.inputs import Input
 from tagger.jobs.pools import Pool, Reader, Stretch
 from tagger.jobs.rejects import Rejects
 
 FILES = {"a": ["x"] * 40, "none": [], "b": ["x y z", "", "FAULT", "x"] * 20, "c": ["x"] * 7 + ["SPOILT"], "d": ["x"]}
-INPUTS = [Input(Path(name), PurePath(name)) for name in FILES]
 
 
 def records(number: int, reject: Callable[[Reject], None] | None) -> Iterator[Record]:
     """Yields a record for each line of an input, two sentences for one that has several words."""
-    name = INPUTS[number].label
+    name = list(FILES)[number]
     for line, text in enumerate(FILES[name], 1):
         if text == "SPOILT" or (text == "FAULT" and reject is None):
             raise DataError(f"{name}:{line}: {text}")
@@ -42,7 +40,7 @@ def rejects(tmp_path: Path) -> Rejects:
 
 
 def read(rejects: Rejects | None, **place: int) -> list[Pool]:
-    reader = Reader(INPUTS, records, rejects)
+    reader = Reader(list(FILES), records, rejects)
     assert all(reader.waiting[-1].sentences() == sentences for sentences in reader.pools(**place))
     return list(reader.waiting)
 
@@ -83,13 +81,13 @@ def test_pools_without_tokens_end_too(monkeypatch: pytest.MonkeyPatch, rejects: 
 
 
 def test_without_rejects_a_fault_ends_reading_after_the_last_whole_pool() -> None:
-    reader = Reader(INPUTS, records, None)
+    reader = Reader(list(FILES), records, None)
     assert len(list(reader.pools())) == 3
     assert str(reader.fault) == "b:3: FAULT"
 
 
 def test_an_input_that_has_become_shorter_is_a_fault() -> None:
-    reader = Reader(INPUTS, records, None)
+    reader = Reader(list(FILES), records, None)
     assert list(reader.pools(first=4, skip=2)) == []
     assert "has less than was tagged of it" in str(reader.fault)
 

@@ -63,12 +63,55 @@ def read(
     """
     if not isinstance(source, Path):
         raise ConfigError(f"{name}: Parquet cannot be read from a stream; name the file")
-    return _records(source, name, language, reject)
+    return _records(_batches(source, name, None), name, language, reject, 1)
 
 
-def _records(path: Path, name: str, language: str, reject: Callable[[Reject], None] | None) -> Iterator[Record]:
-    number = 0
-    for batch in _batches(path, name):
+def read_groups(
+    source: BinaryIO,
+    name: str,
+    language: str,
+    *,
+    groups: range | None,
+    first: int,
+    reject: Callable[[Reject], None] | None = None,
+) -> Iterator[Record]:
+    """Returns the records of row groups of a file that was opened and can be read at any place.
+
+    Args:
+        source: the file.
+        name: stands for it in errors.
+        language: that of its texts.
+        groups: the numbers of the row groups, from 0; all if None.
+        first: the number of their first row, from 1.
+        reject: as `read` takes it.
+
+    Raises:
+        DataError: as `read`.
+    """
+    return _records(_batches(source, name, groups), name, language, reject, first)
+
+
+def group_sizes(source: BinaryIO, name: str) -> list[tuple[int, int]]:
+    """Returns the rows, and the bytes before compression, of each row group of a file.
+
+    Raises:
+        DataError: it is no Parquet file that can be read.
+    """
+    with _damage(name):
+        found = pq.read_metadata(source)
+        groups = map(found.row_group, range(found.num_row_groups))
+        return [(group.num_rows, group.total_byte_size) for group in groups]
+
+
+def _records(
+    batches: Iterable[pa.RecordBatch],
+    name: str,
+    language: str,
+    reject: Callable[[Reject], None] | None,
+    first: int,
+) -> Iterator[Record]:
+    number = first - 1
+    for batch in batches:
         sound = _sound(batch)
         for place in range(batch.num_rows):
             number += 1
@@ -84,14 +127,14 @@ def _records(path: Path, name: str, language: str, reject: Callable[[Reject], No
                 reject(Reject(fault, number, f"{jsonl.dump(dict(row)).decode()}\n"))
 
 
-def _batches(path: Path, name: str) -> Iterator[pa.RecordBatch]:
-    with _damage(name), pq.ParquetFile(path) as file:
+def _batches(source: Path | BinaryIO, name: str, groups: range | None) -> Iterator[pa.RecordBatch]:
+    with _damage(name), pq.ParquetFile(source) as file:
         names = file.schema_arrow.names
         if twice := next((one for one in names if names.count(one) > 1), None):
             raise DataError(f"{name}: two columns are called {twice!r}")
         if not {"text", "tokens"} & set(names):
             raise DataError(f"{name}: no column 'text' or 'tokens'; it has {', '.join(names) or 'none'}")
-        yield from file.iter_batches(_BATCH)
+        yield from file.iter_batches(_BATCH, row_groups=groups)
 
 
 @contextmanager
@@ -121,7 +164,7 @@ class Writer:
     Args:
         several: whether a record may hold several sentences.
         text: whether it may have a text.
-        source: the Parquet file whose columns are carried.
+        source: the Parquet file, or that file opened, whose columns are carried.
         fields: whether there are fields to be carried.
         numbers: whether the ids of documents are numbers.
         empty: whether records without tokens are rows too.
@@ -136,7 +179,7 @@ class Writer:
         *,
         several: bool,
         text: bool,
-        source: Path | None = None,
+        source: Path | BinaryIO | None = None,
         fields: bool = False,
         numbers: bool = False,
         empty: bool = True,

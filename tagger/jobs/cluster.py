@@ -1,0 +1,427 @@
+"""Tagging on a Ray cluster: what the local engine does, part by part, on as many machines as there are.
+
+Each input is cut into parts (`tagger.jobs.parts`). Ray Data hands them to its workers, each of which has the model
+loaded once, reads a part from where it lies, tags it as the local engine does and writes a file of its own. No text
+passes through Ray, only the numbers of parts and what was found in them, so that any amount can be tagged.
+
+The output of `a.jsonl` is `a-00000.jsonl`, `a-00001.jsonl`, …; one after the other, JSON lines are what the local
+engine writes, byte for byte, but for the last digits of probabilities. A part is tagged again when its worker dies;
+its file, which follows from the part alone, takes its name when it is whole, so that nothing is lost or doubled.
+
+The inputs and the directory of the outputs must be reached from all machines: an object store, or a disk that they
+share. The model need not be, it is sent; the toolkit is to be installed on all.
+"""
+
+import json
+import logging
+import os
+import signal
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from time import perf_counter
+from typing import Any
+
+from tagger import checkpoint, files, tagging
+from tagger.data import sinks, sources
+from tagger.data.sinks import Sink
+from tagger.errors import CheckpointError, ConfigError, DataError, Stopped, TaggerError
+from tagger.jobs import inputs, local, parts
+from tagger.jobs.folder import REJECTS
+from tagger.jobs.job import Job, check, layout
+from tagger.jobs.journal import differences
+from tagger.jobs.parts import Part, Source
+from tagger.jobs.places import Place, is_address
+from tagger.jobs.pools import Reader
+from tagger.jobs.rejects import Rejects
+from tagger.jobs.summary import Summary
+
+log = logging.getLogger(__name__)
+
+JOURNAL = ".job.json"
+_FORMS, _TARGETS = ("lines", "jsonl", "parquet"), ("jsonl", "parquet")
+_MOST_TOLD = 20  # notices of a part
+
+Answer = dict[str, Any]
+"""What a worker found in a part: `summary`, the ids of its first and last documents, `rejects`, `notices`, and whether
+the rest of the file is `spoilt`; or the `faults` that end the job. All as JSON has it."""
+
+
+def run(
+    paths: Sequence[str],
+    out: str,
+    job: Job,
+    *,
+    cuda: bool = False,
+    workers: int | None = None,
+    limits: Mapping[str, int] | None = None,
+    listen: local.Listener = lambda *_: None,
+) -> Summary:
+    """Does a tagging job on the Ray cluster that this process is connected to, else on that of RAY_ADDRESS.
+
+    Without either, that is the cluster that runs on this machine, or one that is started for the job.
+
+    Args:
+        paths: files, folders, globs, and addresses of files and folders such as s3://bucket/folder.
+        out: the directory of the outputs, a path or an address, empty or not there.
+        job: the rest of the job; its own paths and directory are passed over.
+        cuda: whether each worker computes on a GPU.
+        workers: processes that tag, each on one processor or GPU; as many as the cluster has if None.
+        limits: `batch_tokens` and `max_tokens` as the tagger takes them.
+        listen: told of what was done, and how many inputs of how many are finished.
+
+    Raises:
+        ConfigError: Ray is not there, or the options do not fit the model, one another or this engine.
+        DataError: an input cannot be read.
+        CheckpointError: the directory holds something, cannot be written, or the job to go on with is another.
+        Stopped: by Ctrl-C; the job can be gone on with.
+    """
+    ray = _ray()
+    check(job, checkpoint.load(job.model)[0])
+    found = _found(paths, out, job)
+    folder = Place(out if is_address(out) else os.path.abspath(out))  # noqa: PTH100  # links stay
+    with ExitStack() as stack:
+        if not is_address(out):
+            with files.writing(Path(out)):
+                Path(out).mkdir(parents=True, exist_ok=True)
+            stack.enter_context(files.sole_writer(Path(out), traceless=True))
+        begun = _begin(folder, found, job)
+        stack.enter_context(_connected(ray))
+        try:
+            work = _Work(job, folder, _cut(ray, found, job), dict(limits or {}), cuda)
+            return _do(ray, work, begun, workers, listen)
+        except KeyboardInterrupt:
+            raise Stopped(signal.SIGINT) from None
+
+
+def _ray() -> Any:
+    try:
+        import ray.data  # takes seconds to load, so only when it is used
+    except ImportError as error:
+        raise ConfigError("the engine ray needs Ray: pip install 'bilstm-crf-tagger[ray]'") from error
+    return ray
+
+
+@contextmanager
+def _connected(ray: Any) -> Iterator[None]:
+    if ray.is_initialized():
+        yield
+        return
+    # Ray's core warns, each time, of what cannot befall references that outlive their actors (its issue 53727).
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    try:
+        ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        place = os.environ.get("RAY_ADDRESS", "this machine")
+        raise ConfigError(f"no Ray cluster at {place}: {' '.join(str(error).split())[:300]}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _found(paths: Sequence[str], out: str, job: Job) -> list[Source]:
+    """Returns the files to tag: those on disks, then those of addresses."""
+    if "-" in paths:
+        raise ConfigError("the engine ray reads files, not the standard input")
+    on_disk = [Path(path) for path in paths if not is_address(path)]
+    listed = inputs.find(on_disk, pattern=job.pattern, out=None if is_address(out) else Path(out)) if on_disk else []
+    found = []
+    for item in listed:
+        size, changed = item.identity() or (None, None)
+        place = Place(os.path.abspath(item.path))  # noqa: PTH100
+        found.append(Source(place, item.label, item.place, _form(item.place, job), size, changed))
+    for address in filter(is_address, paths):
+        inside = [one for one in Place(address).files() if _is_asked_for(one.place.name, job.pattern)]
+        if not inside:
+            raise DataError(f"{address}: no such file, or no file in this folder fits")
+        for one in inside:
+            name = PurePath(one.place.name or PurePath(address).name)
+            found.append(Source(one.place, str(one.place), name, _form(name, job), one.size, one.changed))
+    return found
+
+
+def _is_asked_for(name: str, pattern: str | None) -> bool:
+    hidden = any(part.startswith(".") for part in name.split("/"))
+    return not hidden and (not name or pattern is None or PurePath(name).match(pattern))
+
+
+def _form(name: PurePath, job: Job) -> Any:
+    form = job.formats.form or sources.guess_format(Path(name))
+    if form not in _FORMS:
+        raise ConfigError(f"the engine ray reads {', '.join(_FORMS)}, and {name} is {form}; leave out --engine")
+    if (to := job.formats.target(form)) not in _TARGETS:
+        raise ConfigError(f"the engine ray writes {' or '.join(_TARGETS)}, not {to}; choose with --to")
+    return form
+
+
+def _begin(folder: Place, found: Sequence[Source], job: Job) -> set[str]:
+    """Begins the job, or takes up the unfinished one; returns the names of the files that are there."""
+    listed = [{"path": str(one.place), "output": str(one.name), "file": [one.size, one.changed]} for one in found]
+    now = json.loads(json.dumps({"options": job.options(), "inputs": listed}))
+    names = {one.place.name for one in folder.files()} - {".lock"}
+    if job.resume and JOURNAL in names:
+        if lines := differences(json.loads(folder.inside(JOURNAL).read()), now, len(found)):
+            raise CheckpointError(*(f"{folder}: the unfinished job here is another: {line}" for line in lines))
+        return names
+    if names:
+        hint = "; --resume goes on with the unfinished job there" if JOURNAL in names else ""
+        raise CheckpointError(f"{folder}: is not empty, and many files are written there; give another --out{hint}")
+    folder.inside(JOURNAL).write(json.dumps(now).encode())
+    return names
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A job with its inputs cut into parts."""
+
+    job: Job
+    folder: Place
+    parts: Sequence[Part]
+    limits: Mapping[str, int]
+    cuda: bool
+
+    def mark(self, part: Part) -> str:
+        """Returns the name of the file that holds the answer for a part that is whole."""
+        path = PurePath(part.output)
+        return str(path.with_name(f".{path.name}.done"))
+
+
+def _cut(ray: Any, found: Sequence[Source], job: Job) -> list[Part]:
+    """Returns the parts of all inputs; what large ones hold is looked up on the cluster."""
+    stretches = [(number, one) for number, source in enumerate(found) for one in parts.stretches(source)]
+    surveys: dict[int, list[parts.Survey]] = {}
+    if stretches:
+        remote = ray.remote(num_cpus=1)(parts.survey)
+        answers = ray.get([remote.remote(one) for _, one in stretches])
+        for (number, _), answer in zip(stretches, answers, strict=True):
+            surveys.setdefault(number, []).append(answer)
+    cut: list[Part] = []
+    for number, source in enumerate(found):
+        suffix = sinks.SUFFIXES[job.formats.target(source.form)]
+        cut += parts.cut(source, number, surveys.get(number, []), suffix)
+    first: dict[str, Part] = {}
+    for part in cut:
+        if part.output in first:
+            raise DataError(f"{first[part.output].label} and {part.label} would both be written to {part.output}")
+        first[part.output] = part
+    return cut
+
+
+def _do(ray: Any, work: _Work, begun: set[str], workers: int | None, listen: local.Listener) -> Summary:
+    """Tags the parts that are not whole yet, puts the answers of all together and ends the job."""
+    job = work.job
+    with tempfile.TemporaryDirectory() as aside:
+        rejects = Rejects(job.rejects or Path(aside) / REJECTS) if job.on_error == "skip" else None
+        tally = _Tally(rejects)
+        known = {number for number, part in enumerate(work.parts) if work.mark(part) in begun}
+        answers = _answers(ray, work, [number for number in range(len(work.parts)) if number not in known], workers)
+        arrived: dict[int, Answer] = {}
+        for number, part in enumerate(work.parts):
+            if number in known:
+                arrived[number] = json.loads(work.folder.inside(work.mark(part)).read())
+            while number not in arrived:
+                arrived.update(next(answers))
+            tally.add(part, arrived.pop(number))
+            listen(tally.summary, part.source, work.parts[-1].source + 1)
+        for part in work.parts:
+            if part.source in tally.spoilt:
+                work.folder.inside(part.output).remove()
+        if rejects:
+            rejects.finish()
+            if not job.rejects:
+                work.folder.inside(REJECTS).take(rejects.path)
+    for name in (*map(work.mark, work.parts), JOURNAL):
+        work.folder.inside(name).remove()
+    return tally.summary
+
+
+def _answers(ray: Any, work: _Work, left: Sequence[int], workers: int | None) -> Iterator[dict[int, Answer]]:
+    """Yields the answers for parts by their numbers, as they come."""
+    if not left:
+        return
+    tasks = list(_tasks(work.parts, left))
+    kind = "GPU" if work.cuda else "CPU"
+    there = int(ray.cluster_resources().get(kind, 0))
+    if not there:
+        raise ConfigError(f"the Ray cluster has no {kind}")
+    size = min(workers or there, len(tasks))
+    shared = ray.put((work, checkpoint.contents(work.job.model)))
+    dataset = ray.data.from_items([{"parts": json.dumps(task)} for task in tasks], override_num_blocks=len(tasks))
+    dataset.context.enable_progress_bars = dataset.context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    tagged = dataset.map_batches(
+        Worker,
+        fn_constructor_args=(shared,),
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(size=size),
+        num_cpus=1,
+        num_gpus=1 if work.cuda else 0,
+    )
+    for row in tagged.iter_rows():
+        yield {int(number): answer for number, answer in json.loads(row["answers"]).items()}
+
+
+def _tasks(cut: Sequence[Part], left: Sequence[int]) -> Iterator[list[int]]:
+    """Yields the numbers of parts that are done at once: one, or several small files."""
+    task: list[int] = []
+    size = 0
+    for number in left:
+        volume = cut[number].size
+        if task and size + volume > parts.PART_BYTES:
+            yield task
+            task, size = [], 0
+        task.append(number)
+        size += volume
+    yield task
+
+
+class Worker:
+    """Tags parts, with the model loaded once, on one thread or one GPU.
+
+    Args:
+        shared: refers to the work and to the model's files by name.
+    """
+
+    def __init__(self, shared: Any) -> None:
+        self._work, model = _ray().get(shared)
+        with tempfile.TemporaryDirectory() as folder:
+            for name, data in model.items():
+                (Path(folder) / name).write_bytes(data)
+            device = "cuda" if self._work.cuda else "cpu"
+            self._tagger = tagging.load(folder, device=device, workers=1, **self._work.limits)
+
+    def __call__(self, task: Mapping[str, Any]) -> dict[str, list[str]]:
+        """Returns the answers for the parts of a task, whose files are then whole."""
+        return {"answers": [json.dumps({n: self._answer(self._work.parts[n]) for n in json.loads(task["parts"][0])})]}
+
+    def _answer(self, part: Part) -> Answer:
+        with tempfile.TemporaryDirectory() as aside, _noted() as notices:
+            try:
+                return self._tagged(part, Path(aside)) | {"notices": notices}
+            except TaggerError as error:
+                return {"faults": error.faults}
+
+    def _tagged(self, part: Part, aside: Path) -> Answer:
+        job, output = self._work.job, aside / "output"
+        rejects = Rejects(aside / REJECTS) if job.on_error == "skip" else None
+        reader = Reader(
+            [part.label],
+            lambda _, reject: parts.records(part, language=job.formats.language, reject=reject),
+            rejects,
+        )
+        answer: Answer = {"first": None, "last": None, "spoilt": False}
+        summary = Summary()
+        with output.open("wb") as stream:
+            sink = None
+            for pool in local.tagged(self._tagger, job, reader, reader.pools()):
+                for stretch in pool.stretches:
+                    answer["spoilt"] = answer["spoilt"] or stretch.spoilt
+                    if sink is None and not stretch.spoilt:
+                        sink = self._sink(part)
+                        stream.write(sink.begin())
+                    if sink is not None and stretch.records:
+                        stream.write(sink.write(stretch.records))
+                        if answer["last"] is None:
+                            answer["first"] = stretch.records[0].document
+                        answer["last"] = summary.add(stretch.records, answer["last"])
+            if reader.fault:
+                raise reader.fault
+            if sink is not None:
+                stream.write(sink.end())
+        if sink is not None and not answer["spoilt"]:
+            sink.finished(output)
+            self._work.folder.inside(part.output).take(output)
+        answer |= {"summary": summary.to_json(), "rejects": rejects.part.read_text("utf-8") if rejects else ""}
+        self._work.folder.inside(self._work.mark(part)).write(json.dumps(answer).encode())
+        return answer
+
+    def _sink(self, part: Part) -> Sink:
+        job = self._work.job
+        with ExitStack() as stack:
+            return sinks.sink(
+                job.formats.target(part.form),
+                form=part.form,
+                layout=layout(self._tagger.bundle, part.form),
+                name=part.label,
+                probabilities=job.answers.probabilities,
+                alternatives=job.answers.nbest > 0,
+                source=stack.enter_context(part.place.opened()) if part.form == "parquet" else None,
+            )
+
+
+@contextmanager
+def _noted() -> Iterator[list[str]]:
+    """Yields a list that takes up the first notices of reading and tagging, which are to be told where the job is."""
+    notices: list[str] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if len(notices) < _MOST_TOLD:
+                notices.append(record.getMessage())
+
+    handler, loggers = Handler(), [logging.getLogger(name) for name in ("tagger.data", "tagger.tagging")]
+    for logger in loggers:
+        logger.setLevel(logging.INFO)
+        logger.addHandler(handler)
+    try:
+        yield notices
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Puts the answers for parts, in their order, together as the local engine would have counted.
+
+    Attributes:
+        rejects: takes what could not be read, if it is not to end the job.
+        summary: what was done.
+        spoilt: the numbers of the inputs that are set aside whole.
+    """
+
+    rejects: Rejects | None
+    summary: Summary = field(default_factory=Summary)
+    spoilt: set[int] = field(default_factory=set)
+    _before: Summary = field(default_factory=Summary)
+    _source: int = -1
+    _document: str | int | None = None
+    _began: float = field(default_factory=perf_counter)
+
+    def add(self, part: Part, answer: Answer) -> None:
+        """Takes up the answer for the next part.
+
+        Raises:
+            DataError: it could not be read, and nothing takes that.
+        """
+        if faults := answer.get("faults"):
+            raise DataError(*faults)
+        if part.source != self._source:
+            self._source, self._document, self._before = part.source, None, self.summary.copy()
+        if part.source in self.spoilt:
+            return
+        for notice in answer.get("notices", ()):
+            log.info("%s: %s", part.label, notice)
+        for row in answer["rejects"].split("\n")[:-1]:
+            if self.rejects:
+                self.rejects.add_row(json.loads(row))
+        if answer["spoilt"]:
+            self.summary = self._before
+            self.spoilt.add(part.source)
+        else:
+            self._count(answer)
+        self.summary.rejected = self.rejects.count if self.rejects else 0
+        self.summary.seconds = perf_counter() - self._began
+
+    def _count(self, answer: Answer) -> None:
+        done = Summary.of(answer["summary"])
+        if answer["last"] is not None:
+            self.summary.documents -= answer["first"] == self._document  # it began in the part before
+            self._document = answer["last"]
+        self.summary.documents += done.documents
+        self.summary.sentences += done.sentences
+        self.summary.tokens += done.tokens
+        self.summary.spans += done.spans
