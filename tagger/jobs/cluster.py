@@ -19,9 +19,9 @@ import signal
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
-from time import perf_counter
+from time import time
 from typing import Any
 
 from tagger import checkpoint, files, tagging
@@ -45,8 +45,8 @@ _FORMS, _TARGETS = ("lines", "jsonl", "parquet"), ("jsonl", "parquet")
 _MOST_TOLD = 20  # notices of a part
 
 Answer = dict[str, Any]
-"""What a worker found in a part: `summary`, the ids of its first and last documents, `rejects`, `notices`, and whether
-the rest of the file is `spoilt`; or the `faults` that end the job. All as JSON has it."""
+"""What a worker found in a part: `summary`, the `seconds` since the job began, the ids of its `first` and `last`
+documents, `rejects`, `notices`, and whether the rest of the file is `spoilt`; or the `faults` that end the job."""
 
 
 def run(
@@ -182,6 +182,7 @@ class _Work:
     parts: Sequence[Part]
     limits: Mapping[str, int]
     cuda: bool
+    began: float = 0.0  # by the clock, moved back by the time that was spent before a resumption
 
     def mark(self, part: Part) -> str:
         """Returns the name of the file that holds the answer for a part that is whole."""
@@ -215,13 +216,15 @@ def _do(ray: Any, work: _Work, begun: set[str], workers: int | None, listen: loc
     job = work.job
     with tempfile.TemporaryDirectory() as aside:
         rejects = Rejects(job.rejects or Path(aside) / REJECTS) if job.on_error == "skip" else None
-        tally = _Tally(rejects)
-        known = {number for number, part in enumerate(work.parts) if work.mark(part) in begun}
-        answers = _answers(ray, work, [number for number in range(len(work.parts)) if number not in known], workers)
-        arrived: dict[int, Answer] = {}
+        arrived: dict[int, Answer] = {
+            number: json.loads(work.folder.inside(work.mark(part)).read())
+            for number, part in enumerate(work.parts)
+            if work.mark(part) in begun
+        }
+        work = replace(work, began=time() - max((answer["seconds"] for answer in arrived.values()), default=0.0))
+        tally = _Tally(rejects, work.began)
+        answers = _answers(ray, work, [number for number in range(len(work.parts)) if number not in arrived], workers)
         for number, part in enumerate(work.parts):
-            if number in known:
-                arrived[number] = json.loads(work.folder.inside(work.mark(part)).read())
             while number not in arrived:
                 arrived.update(next(answers))
             tally.add(part, arrived.pop(number))
@@ -334,7 +337,11 @@ class Worker:
         if sink is not None and not answer["spoilt"]:
             sink.finished(output)
             self._work.folder.inside(part.output).take(output)
-        answer |= {"summary": summary.to_json(), "rejects": rejects.part.read_text("utf-8") if rejects else ""}
+        answer |= {
+            "seconds": time() - self._work.began,
+            "summary": summary.to_json(),
+            "rejects": rejects.part.read_text("utf-8") if rejects else "",
+        }
         self._work.folder.inside(self._work.mark(part)).write(json.dumps(answer).encode())
         return answer
 
@@ -379,17 +386,18 @@ class _Tally:
 
     Attributes:
         rejects: takes what could not be read, if it is not to end the job.
+        began: when the job began, by the clock.
         summary: what was done.
         spoilt: the numbers of the inputs that are set aside whole.
     """
 
     rejects: Rejects | None
+    began: float
     summary: Summary = field(default_factory=Summary)
     spoilt: set[int] = field(default_factory=set)
     _before: Summary = field(default_factory=Summary)
     _source: int = -1
     _document: str | int | None = None
-    _began: float = field(default_factory=perf_counter)
 
     def add(self, part: Part, answer: Answer) -> None:
         """Takes up the answer for the next part.
@@ -414,7 +422,7 @@ class _Tally:
         else:
             self._count(answer)
         self.summary.rejected = self.rejects.count if self.rejects else 0
-        self.summary.seconds = perf_counter() - self._began
+        self.summary.seconds = time() - self.began
 
     def _count(self, answer: Answer) -> None:
         done = Summary.of(answer["summary"])
