@@ -81,10 +81,9 @@ class Answering:
             ValueError: emissions are not finite.
         """
         with torch.inference_mode():
-            best, scores = self._head.best_path(emissions, lengths)
-            if scores.isnan().any():
+            if not emissions.isfinite().all():
                 raise ValueError("the model's scores are not finite: its weights are damaged or diverged")
-            paths: Ids = best.cpu().numpy()
+            paths: Ids = self._head.decode(emissions, lengths).cpu().numpy()
             counts: list[int] = lengths.tolist()
             spans = (
                 np.zeros((0, 4), np.int64) if self._spelt is None else self._spelt.spans(paths, lengths.cpu().numpy())

@@ -225,5 +225,5 @@ def test_numbers_in_answers_are_pythons_own() -> None:
 def test_scores_that_are_not_finite_give_no_tags(kind: str, bad: float, name: str) -> None:
     model = made(kind)
     model.network.get_parameter(name).data[1] = bad
-    with pytest.raises(ValueError, match=r"not finite|must lie within"):
+    with pytest.raises(ValueError, match="not finite"):
         tagger(model).tag(SHORT)

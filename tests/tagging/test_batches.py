@@ -1,6 +1,7 @@
 """Every answer, its numbers bit for bit, is the same however sentences are batched, ordered, shared and remembered."""
 
 import random
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, zip_longest
@@ -87,6 +88,24 @@ def test_several_threads_tag_with_one_tagger(made: Bundle, alone: list[Sentence]
     with ThreadPoolExecutor(4) as threads:
         for found in threads.map(lambda _: all_of(model), range(4)):
             assert found == alone
+
+
+def test_words_are_learnt_by_one_thread_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tagger(bundle())
+    scorer = model._scoring._scorer  # type: ignore[attr-defined]
+    honest, inside, seen = scorer.learn, [], []
+
+    def learn(rows: object, spelling: object) -> None:
+        inside.append(1)
+        threading.Event().wait(0.05)
+        seen.append(len(inside))
+        honest(rows, spelling)
+        inside.pop()
+
+    monkeypatch.setattr(scorer, "learn", learn)
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda number: model.tag([SENTENCES[number]]), range(4)))
+    assert set(seen) == {1}
 
 
 def test_two_streams_that_take_turns_do_not_disturb_each_other(
