@@ -149,7 +149,7 @@ class Tagger:
         *,
         between: Callable[[], None] = lambda: None,
     ) -> Iterator[list[Sentence]]:
-        """Yields each pool tagged, in order; while one is computed the next is read.
+        """Yields each pool tagged, in order; while one of several batches is computed the next is read.
 
         The sentences of a pool are batched by length; arguments as those of `stream`.
         """
@@ -159,7 +159,8 @@ class Tagger:
             try:
                 for pool in pools:
                     under_way.append(self._begun(pool, answering, threads))
-                    if len(under_way) > 1:
+                    # What is too little for threads does not wait for the next pool, which may be slow to come.
+                    while len(under_way) > 1 or (under_way and len(under_way[0].batches) < 2):
                         yield self._finished(under_way.popleft(), between)
                 while under_way:
                     yield self._finished(under_way.popleft(), between)

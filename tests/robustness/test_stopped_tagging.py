@@ -23,7 +23,9 @@ def command(source: Path, model: Path, out: Path) -> list[str]:
 def committed(journal: Path) -> None:
     """Waits until a job has written something that can be gone on with."""
     wait_for(journal)
+    end = time.monotonic() + 60
     while journal.exists() and journal.read_bytes().count(b"\n") < 2:
+        assert time.monotonic() < end, "nothing was committed"
         time.sleep(0.005)
 
 

@@ -44,7 +44,7 @@ def test_the_first_sentences_come_before_the_whole_input_is_read(model_dir: Path
             yield Sentence(("Ada",))
 
     next(tagger.load(model_dir, device="cpu").stream(source()))
-    assert len(read) < 100
+    assert len(read) == 32  # what is too little for threads waits for nothing
 
 
 def test_an_empty_token_is_refused(model_dir: Path) -> None:
