@@ -76,6 +76,9 @@ class Tagger:
         batch_tokens: tokens in a batch at most, padding counted; a longer sentence is a batch by itself.
         max_tokens: longer sentences are tagged in overlapping windows of so many tokens.
         workers: threads that compute on a CPU, as many as this process may use processors if None.
+
+    Raises:
+        ValueError: a limit is below 1.
     """
 
     def __init__(
@@ -87,6 +90,9 @@ class Tagger:
         max_tokens: int = MAX_TOKENS,
         workers: int | None = None,
     ) -> None:
+        for name, limit in (("batch_tokens", batch_tokens), ("max_tokens", max_tokens), ("workers", workers)):
+            if limit is not None and limit < 1:
+                raise ValueError(f"{name} must be at least 1, got {limit}")
         self.bundle, self.device = bundle, device
         self._batch_tokens, self._max_tokens = batch_tokens, max_tokens
         self._scoring = scoring(bundle, device)

@@ -87,3 +87,9 @@ def test_a_caller_can_break_off_between_batches(model_dir: Path) -> None:
     calls = []
     list(model.stream([Sentence(("Ada", "ran"))] * 10, between=lambda: calls.append(1)))
     assert len(calls) == 5
+
+
+@pytest.mark.parametrize("limit", ["batch_tokens", "max_tokens", "workers"])
+def test_a_limit_below_1_is_refused(model_dir: Path, limit: str) -> None:
+    with pytest.raises(ValueError, match=f"{limit} must be at least 1, got 0"):
+        tagger.load(model_dir, device="cpu", **{limit: 0})
