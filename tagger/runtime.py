@@ -24,6 +24,12 @@ def device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def processors() -> int:
+    """Returns how many processors this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not everywhere
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
 @contextmanager
 def seeded(seed: int, place: torch.device) -> Iterator[None]:
     """Runs a block under the generators of a device and the CPU seeded anew, then gives the caller's state back."""

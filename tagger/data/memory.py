@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ids = NDArray[np.int64]
+_LONGEST = 64  # characters of a word that is remembered beyond its turn: rare ones would take most of the memory
 
 
 class Memory(dict[str, int]):
@@ -28,7 +29,7 @@ class Memory(dict[str, int]):
         self._new: list[str] = []
         self._turn = 0
         self._last_turn = np.zeros(capacity, np.int64)  # of each row
-        self._under_way: set[int] = set()
+        self._under_way: dict[int, list[str]] = {}  # turns, each with its new words that are too long to be kept
 
     def __missing__(self, word: str) -> int:
         if self._free:
@@ -54,7 +55,7 @@ class Memory(dict[str, int]):
         if self.size > len(self._last_turn):
             self._last_turn = np.concatenate([self._last_turn, np.zeros(self.size, np.int64)])
         self._last_turn[rows] = self._turn
-        self._under_way.add(self._turn)
+        self._under_way[self._turn] = [word for word in self._new if len(word) > _LONGEST]
         self.tokens += count
         self.misses += len(self._new)
         return self._turn, rows, self._new
@@ -65,7 +66,9 @@ class Memory(dict[str, int]):
 
     def end(self, turn: int) -> None:
         """Ends a turn: its rows may be given to other words."""
-        self._under_way.discard(turn)
+        self.forget(
+            word for word in self._under_way.pop(turn, ()) if word in self and self._last_turn[self[word]] == turn
+        )
 
     def forget(self, words: Iterable[str]) -> None:
         """Forgets words."""

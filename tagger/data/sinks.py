@@ -179,7 +179,7 @@ def _sentences(to: OutputFormat, form: InputFormat, layout: Layout, probabilitie
         return lambda sentence: "".join(conllu.write(sentence, tag, as_read=as_read, probabilities=given(sentence)))
     if form == "columns":
         return lambda sentence: "".join(columns.write(sentence, layout, probabilities=given(sentence)))
-    separator = " " if form in ("lines", "text") else "\t"  # elsewhere a token may hold a space
+    separator = " " if form == "lines" else "\t"  # elsewhere a token may hold a space
     return lambda sentence: "".join(columns.write_anew(sentence, separator, probabilities=given(sentence)))
 
 

@@ -211,6 +211,11 @@ def _cut(ray: Any, found: Sequence[Source], job: Job) -> list[Part]:
     return cut
 
 
+def _cut_of(part: Part) -> list[int | None]:
+    """Returns what of its file a part is."""
+    return [part.start, part.stop, part.first]
+
+
 def _do(ray: Any, work: _Work, begun: set[str], workers: int | None, listen: local.Listener) -> Summary:
     """Tags the parts that are not whole yet, puts the answers of all together and ends the job."""
     job = work.job
@@ -221,6 +226,8 @@ def _do(ray: Any, work: _Work, begun: set[str], workers: int | None, listen: loc
             for number, part in enumerate(work.parts)
             if work.mark(part) in begun
         }
+        if any(answer["cut"] != _cut_of(work.parts[number]) for number, answer in arrived.items()):
+            raise CheckpointError(f"{work.folder}: the unfinished job here was cut otherwise; empty it and start again")
         work = replace(work, began=time() - max((answer["seconds"] for answer in arrived.values()), default=0.0))
         tally = _Tally(rejects, work.began)
         answers = _answers(ray, work, [number for number in range(len(work.parts)) if number not in arrived], workers)
@@ -341,6 +348,7 @@ class Worker:
             "seconds": time() - self._work.began,
             "summary": summary.to_json(),
             "rejects": rejects.part.read_text("utf-8") if rejects else "",
+            "cut": _cut_of(part),
         }
         self._work.folder.inside(self._work.mark(part)).write(json.dumps(answer).encode())
         return answer

@@ -93,9 +93,12 @@ class Folder:
         if state.finished == len(self.names) or not state.records:
             return
         part = self._part(state.finished)
-        if then["inputs"][state.finished] != now["inputs"][state.finished]:
-            log.info("%s has changed; it is tagged from its beginning", now["inputs"][state.finished]["path"])
+        before, after = then["inputs"][state.finished], now["inputs"][state.finished]
+        if before != after or after["file"] is None:
+            why = "has changed" if after["file"] else "may be another stream than before"
+            log.info("%s %s; it is tagged from its beginning", after["path"], why)
             state.begin_anew()
+            state.rejects, state.summary.rejected = state.rejects_before, state.rejects_before[1]
         elif not part.exists() or part.stat().st_size < state.size:
             raise CheckpointError(f"{part}: holds less than the journal says; start again without --resume")
 
@@ -118,6 +121,7 @@ class Folder:
             return
         sink, data = self._sink(stretch.number), b""
         if not state.records:
+            state.rejects_before = stretch.rejects
             data = sink.begin()
             part.parent.mkdir(parents=True, exist_ok=True)
         if stretch.records:
@@ -162,11 +166,13 @@ class Folder:
         self.state.named, self.state.spoilt = self.state.finished, []
 
     def _name(self, number: int) -> None:
-        part = self._part(number)
+        part, whole = self._part(number), self.out / self.names[number]
+        if not part.exists() and not whole.exists():
+            raise CheckpointError(f"{part}: is gone, which the journal counts as whole; start again without --resume")
         if part.exists():  # else it has its name: a job was killed, or asked to stop, before it could say so
             self._sink(number).finished(part)
             files.sync(part)
-            part.replace(self.out / self.names[number])
+            part.replace(whole)
             self._folders.add(part.parent)
 
     def _unnamed(self) -> list[int]:

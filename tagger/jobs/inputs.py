@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -10,6 +11,7 @@ from tagger.errors import ConfigError, DataError
 from tagger.files import PACKED_SUFFIXES
 
 STDIN = Path("-")
+_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]*")  # of a format: that of notes.2024-01-05 is part of the name
 _MOST_FAULTS = 20
 
 
@@ -40,7 +42,9 @@ class Input:
     def output(self, suffix: str, *, same_format: bool) -> PurePath:
         """Returns where its output goes: its place with another suffix, or the same where the format is the same."""
         bare = self.place.with_suffix("") if self.place.suffix in PACKED_SUFFIXES else self.place
-        return bare if same_format and bare.suffix else bare.with_name(bare.stem + suffix)
+        if same_format and bare.suffix:
+            return bare
+        return bare.with_name((bare.stem if _SUFFIX.fullmatch(bare.suffix) else bare.name) + suffix)
 
 
 def find(paths: Sequence[Path], *, pattern: str | None = None, out: Path | None = None) -> list[Input]:

@@ -23,7 +23,7 @@ class State:
         records: records written of the input at hand.
         size: bytes in the part file of its output.
         document: the document of its last record.
-        rejects: bytes and rows in the file of rejects.
+        rejects: bytes and rows in the file of rejects, and `rejects_before`: what it held before the input at hand.
         summary: what was done, and `before`: what was done before the input at hand.
     """
 
@@ -37,12 +37,14 @@ class State:
     rejects: tuple[int, int] = (0, 0)
     summary: Summary = field(default_factory=Summary)
     before: Summary = field(default_factory=Summary)
+    rejects_before: tuple[int, int] = (0, 0)
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "State":
         """Returns the state that `to_json` gave the values of."""
         summaries = {name: Summary.of(values[name]) for name in ("summary", "before")}
-        return cls(**dict(values) | summaries | {"rejects": tuple(values["rejects"])})
+        pairs = {name: tuple(values[name]) for name in ("rejects", "rejects_before")}
+        return cls(**dict(values) | summaries | pairs)
 
     def to_json(self) -> dict[str, Any]:
         """Returns it as plain values by name."""

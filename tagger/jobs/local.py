@@ -28,6 +28,8 @@ from tagger.tagging import Tagger
 
 log = logging.getLogger(__name__)
 
+_CORPORA = ("columns", "conllu")
+
 Streams = tuple[BinaryIO, BinaryIO]
 Listener = Callable[[Summary, int, int], None]
 """Is told after each pool what was done, and how many inputs of how many are finished."""
@@ -177,7 +179,8 @@ def _described(work: _Work, names: Sequence[PurePath]) -> dict[str, Any]:
     """Returns what the outputs of a job depend on, for its journal."""
     pairs = zip(work.inputs, names, strict=True)
     listed = [{"path": str(item.path), "output": str(name), "file": item.identity()} for item, name in pairs]
-    return {"options": work.job.options(), "inputs": listed}
+    options = work.job.options() | {"--device": work.tagger.device.type}
+    return {"options": options | work.tagger.what_answers_depend_on(), "inputs": listed}
 
 
 def _into_folder(work: _Work, folder: Folder, stop: StopRequest, listen: Listener) -> Summary:
@@ -246,13 +249,17 @@ def _streamed(work: _Work, reader: Reader, stream: BinaryIO, listen: Listener) -
     """Writes what a reader reads, tagged; returns what was done before the end or a fault."""
     summary, document, began = Summary(), None, time.perf_counter()
     number, sink = 0, work.sink(0)
-    stream.write(sink.begin())
+    written = _Written(stream)
+    written.add(sink.begin())
     for pool in work.tagged(reader):
         for stretch in pool.stretches:
             if stretch.number != number:
                 number, sink, document = stretch.number, work.sink(stretch.number), None
+                if work.job.formats.target(work.forms[number]) in _CORPORA:
+                    written.end_sentence()
+                    written.add(sink.begin())
             if stretch.records:
-                stream.write(sink.write(stretch.records))
+                written.add(sink.write(stretch.records))
             document = summary.add(stretch.records, document)
         stream.flush()
         summary.rejected, summary.seconds = pool.rejects[1], time.perf_counter() - began
@@ -261,3 +268,24 @@ def _streamed(work: _Work, reader: Reader, stream: BinaryIO, listen: Listener) -
         stream.write(sink.end())
         stream.flush()
     return summary
+
+
+class _Written:
+    """A stream into which corpora are written one after another."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream, self._last, self._begins = stream, b"\n\n", False
+
+    def add(self, data: bytes) -> None:
+        """Writes data, without a byte-order mark where another corpus stands before it."""
+        if self._begins and data:
+            data, self._begins = data.removeprefix(b"\xef\xbb\xbf"), False
+        self._stream.write(data)
+        self._last = (self._last + data[-4:])[-4:]
+
+    def end_sentence(self) -> None:
+        """Ends the last line and sentence, so that those of the next corpus are not taken for more of the same."""
+        line = b"" if self._last.endswith(b"\n") else b"\n"
+        blank = b"" if self._last.replace(b"\r", b"").endswith(b"\n\n") else b"\n"
+        self._stream.write(line + blank)
+        self._last, self._begins = b"\n\n", True

@@ -33,12 +33,14 @@ class Stretch:
         records: its next records.
         ended: whether the input ends after them.
         spoilt: whether it ends so because the rest cannot be read.
+        rejects: the size and count of the rejects before the input.
     """
 
     number: int
     records: list[Record] = field(default_factory=list)
     ended: bool = False
     spoilt: bool = False
+    rejects: tuple[int, int] = field(default=(0, 0), compare=False)
 
 
 @dataclass(slots=True)
@@ -93,6 +95,7 @@ class Reader:
         self.fault: DataError | None = None
         self._labels, self._records, self._rejects = labels, records, rejects
         self._skipping = False
+        self._before = (0, 0)  # the rejects before the input at hand
 
     def pools(self, *, number: int = 0, first: int = 0, skip: int = 0) -> Iterator[list[Sentence]]:
         """Yields the sentences of each pool.
@@ -106,7 +109,7 @@ class Reader:
         try:
             for stretch, found in self._steps(first, skip):
                 if not pool.stretches or pool.stretches[-1].number != stretch:
-                    pool.stretches.append(Stretch(stretch))
+                    pool.stretches.append(Stretch(stretch, rejects=self._before))
                 size += 1
                 if isinstance(found, Record):
                     pool.stretches[-1].records.append(found)
@@ -123,14 +126,17 @@ class Reader:
             yield self._given(pool)
 
     def _given(self, pool: Pool) -> list[Sentence]:
-        if self._rejects:
-            pool.rejects = self._rejects.size, self._rejects.count
+        pool.rejects = self._rejected()
         self.waiting.append(pool)
         return pool.sentences()
+
+    def _rejected(self) -> tuple[int, int]:
+        return (self._rejects.size, self._rejects.count) if self._rejects else (0, 0)
 
     def _steps(self, first: int, skip: int) -> Iterator[tuple[int, Record | bool]]:
         """Yields the number of an input with each of its records, then with whether the rest of it was spoilt."""
         for number in range(first, len(self._labels)):
+            self._before = self._rejected()
             try:
                 for record in self._opened(number, skip if number == first else 0):
                     yield number, record

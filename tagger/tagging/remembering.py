@@ -17,6 +17,7 @@ from tagger.tagging.scoring import End, Scores, Words
 
 REMEMBERED_BYTES = 2**28
 """Of the table of words, which may grow beyond it by what the sentences under way need."""
+_WORD_BYTES = 200  # that a word itself and its place take
 _UNDER_WAY = 2**15  # words that may be new at once before the table is moved to a larger place
 
 
@@ -28,7 +29,7 @@ class Remembering:
     def __init__(self, bundle: Bundle) -> None:
         self._words, self._characters = bundle.known_words, bundle.characters
         self._scorer = Scorer(bundle.network)
-        capacity = max(1, REMEMBERED_BYTES // self._scorer.row_bytes)
+        capacity = max(1, REMEMBERED_BYTES // (self._scorer.row_bytes + _WORD_BYTES))
         self.memory = Memory(capacity)
         self._scorer.grow(capacity + _UNDER_WAY)  # no memory is taken by rows that were never used
         self._lock = threading.Lock()

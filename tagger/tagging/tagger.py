@@ -1,11 +1,11 @@
 """The tagger: pools of sentences through scoring and answering, on several threads where there is enough for them."""
 
 import logging
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from itertools import groupby, islice, pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -59,12 +59,21 @@ def load(
 
 
 class _Work(NamedTuple):
-    """A pool that is being tagged: which sentence each window is of, the batches of windows, and the end to be told."""
+    """A pool that is being tagged.
+
+    Attributes:
+        pool: its sentences.
+        places: which sentence each window is of.
+        batches: windows that are tagged at once, and what gives their answers.
+        end: to be called when it is over.
+        small: whether it is too little for threads, and tagged when its answers are asked for.
+    """
 
     pool: Sequence[Sentence]
     places: list[tuple[int, Window]]
     batches: list[tuple[list[int], Callable[[], list[Answer]]]]
     end: End
+    small: bool
 
 
 class Tagger:
@@ -97,12 +106,16 @@ class Tagger:
         self._batch_tokens, self._max_tokens = batch_tokens, max_tokens
         self._scoring = scoring(bundle, device)
         self._spelt = SpanTags(bundle.tags.items) if bundle.scheme else None
-        self._workers = (workers or len(os.sched_getaffinity(0))) if self._scoring.shared else 1
+        self._workers = (workers or runtime.processors()) if self._scoring.shared else 1
 
     @property
     def hit_rate(self) -> float | None:
         """The share of the tokens so far whose word was remembered; None where words are not."""
         return self._scoring.hit_rate
+
+    def what_answers_depend_on(self) -> dict[str, int]:
+        """Returns the limits, by option, that a different last digit of an answer may come from."""
+        return {} if self._scoring.shared else {"--batch-tokens": self._batch_tokens}
 
     def tag(
         self,
@@ -166,7 +179,7 @@ class Tagger:
                 for pool in pools:
                     under_way.append(self._begun(pool, answering, threads))
                     # What is too little for threads does not wait for the next pool, which may be slow to come.
-                    while len(under_way) > 1 or (under_way and len(under_way[0].batches) < 2):
+                    while len(under_way) > 1 or (under_way and under_way[0].small):
                         yield self._finished(under_way.popleft(), between)
                 while under_way:
                     yield self._finished(under_way.popleft(), between)
@@ -189,15 +202,16 @@ class Tagger:
         scores, end = self._scoring.begin(
             [pool[number].tokens[window.start : window.stop] for number, window in places]
         )
-        order = sorted(range(len(places)), key=lengths.__getitem__, reverse=True)
-        cuts = list(cut(order, lengths, full(tokens=self._batch_tokens)))
-        batches: list[tuple[list[int], Callable[[], list[Answer]]]] = []
-        for positions in cuts:
-            if len(cuts) == 1:  # not worth a thread
-                batches.append((positions, lambda: _answers(scores, answering, cuts[0])))
-            else:
-                batches.append((positions, threads.submit(_answers, scores, answering, positions).result))
-        return _Work(pool, places, batches, end)
+        try:
+            order = sorted(range(len(places)), key=lengths.__getitem__, reverse=True)
+            cuts = list(cut(order, lengths, full(tokens=self._batch_tokens)))
+            small = len(cuts) < 2 and sum(lengths) <= BATCH_TOKENS  # not worth a thread
+            work = [partial(_answers, scores, answering, positions) for positions in cuts]
+            waiting = work if small else [threads.submit(each).result for each in work]
+        except BaseException:
+            end()
+            raise
+        return _Work(pool, places, list(zip(cuts, waiting, strict=True)), end, small)
 
     def _finished(self, work: _Work, between: Callable[[], None]) -> list[Sentence]:
         found: list[Answer] = [_NOTHING] * len(work.places)
@@ -273,8 +287,8 @@ def _answers(scores: Scores, answering: Answering, positions: Sequence[int]) -> 
     """Returns the answers for sentences, those of each half by itself if there is no memory for all."""
     try:
         return answering.of(*scores(positions))
-    except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not _is_about_memory(error):
+    except (MemoryError, RuntimeError) as error:
+        if not _is_about_memory(error):
             raise
         if len(positions) == 1:
             raise DataError("there is no memory for one sentence; lower --max-tokens") from error
@@ -282,9 +296,9 @@ def _answers(scores: Scores, answering: Answering, positions: Sequence[int]) -> 
     return [*_answers(scores, answering, positions[:half]), *_answers(scores, answering, positions[half:])]
 
 
-def _is_about_memory(error: RuntimeError) -> bool:
-    """Tells whether torch found no memory: on a CPU it says so in words alone."""
-    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+def _is_about_memory(error: Exception) -> bool:
+    """Tells whether there was no memory: of that on a CPU torch tells in words alone."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
 def _pools(sentences: Iterator[Sentence]) -> Iterator[list[Sentence]]:

@@ -169,6 +169,17 @@ def test_words_that_were_not_learnt_are_new_again_and_take_no_room() -> None:
     assert (new, once(memory, ["a", "b", "c"]), memory.size) == (["b", "c"], ["b", "c"], 3)
 
 
+def test_a_very_long_word_is_forgotten_with_the_last_turn_that_holds_it() -> None:
+    memory, long = Memory(3), "x" * 65
+    first, (row,), _ = looked_up(memory, [long])
+    second, rows, new = looked_up(memory, [long])
+    memory.end(first)
+    assert (rows, new, long in memory) == ([row], [], True)
+    memory.end(second)
+    assert once(memory, ["y" * 64, "y" * 64]) == ["y" * 64]
+    assert "y" * 64 in memory
+
+
 def test_no_words_are_a_turn_too() -> None:
     memory = Memory(3)
     turn, rows, new = memory.begin([], 0)

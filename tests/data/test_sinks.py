@@ -137,7 +137,7 @@ def test_a_document_begins_with_its_id_in_columns_and_conllu(tmp_path: Path):
         "# text = C\\td",
         "# newdoc id = x",
     ]
-    assert output("columns", "text", tmp_path, "\nA b\r\nc\n") == "-DOCSTART- a.x\n\nA B-X\nb I-X\n\nc B-X\n\n"
+    assert output("columns", "text", tmp_path, "\nA b\r\nc\n") == "-DOCSTART- a.x\n\nA\tB-X\nb\tI-X\n\nc\tB-X\n\n"
 
 
 def test_probabilities_are_a_last_column_or_a_key_of_misc(tmp_path: Path):

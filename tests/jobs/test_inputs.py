@@ -103,6 +103,7 @@ def test_a_pattern_without_a_folder_is_a_mistake(folder: Path) -> None:
         ("a", True, "a.jsonl"),
         (".a", False, ".a.jsonl"),
         ("stdin", False, "stdin.jsonl"),
+        ("log.2024-01-05", False, "log.2024-01-05.jsonl"),
     ],
 )
 def test_an_output_is_named_after_its_input(name: str, same: bool, output: str) -> None:

@@ -15,6 +15,7 @@ from tagger.data.formats.columns import Layout
 from tagger.data.sentence import Alternative, Sentence, Span
 from tagger.errors import CheckpointError, ConfigError, DataError, Stopped
 from tagger.jobs import job, local
+from tagger.jobs.folder import Folder
 from tagger.jobs.inputs import STDIN
 from tagger.jobs.job import Formats, Job
 from tagger.jobs.summary import Summary
@@ -189,6 +190,61 @@ def test_several_inputs_follow_one_another_in_one_stream(model: Tagger, tmp_path
     summary = local.run(model, Job((tmp_path / "a.txt", tmp_path / "b.conll"), Path("unread")), (BytesIO(), out))
     assert out.getvalue() == b"Ada S-PER\nlives O\n. O\n\nAlan S-PER\nlives O\n"
     assert summary.documents == 2
+
+
+@pytest.mark.parametrize(
+    ("first", "between"),
+    [(b"Alan ?\nlives ?", b"\n\n"), (b"Alan ?\nlives ?\n", b"\n"), (b"Alan ?\nlives ?\n\n", b""), (b"", b"")],
+)
+def test_a_corpus_in_a_stream_is_not_taken_for_more_of_the_one_before(
+    model: Tagger, tmp_path: Path, first: bytes, between: bytes
+) -> None:
+    (tmp_path / "a.conll").write_bytes(first)
+    (tmp_path / "b.conll").write_bytes(b"\xef\xbb\xbfAda ?\nlives ?\n")
+    out = BytesIO()
+    local.run(model, Job((tmp_path / "a.conll", tmp_path / "b.conll"), Path("unread")), (BytesIO(), out))
+    tagged_first = first.replace(b"Alan ?", b"Alan S-PER").replace(b"lives ?", b"lives O")
+    assert out.getvalue() == tagged_first + between + b"Ada S-PER\nlives O\n"
+
+
+def test_each_raw_text_in_a_stream_begins_a_document(model: Tagger, tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("Ada lives.\n")
+    out, formats = BytesIO(), Formats("text", "columns")
+    local.run(model, Job((tmp_path / "a.txt", tmp_path / "b.txt"), Path("unread"), formats), (BytesIO(), out))
+    starts = [line for line in out.getvalue().decode().splitlines() if line.startswith("-DOCSTART-")]
+    assert starts == [f"-DOCSTART- {tmp_path / name}" for name in ("a.txt", "b.txt")]
+
+
+def test_what_was_rejected_of_an_input_that_changed_is_not_told_twice(
+    model: Tagger, model_dir: Path, tmp_path: Path
+) -> None:
+    source, out = tmp_path / "a.txt", tmp_path / "out"
+    lines = b"Ada lives .\n" * 400
+    source.write_bytes(b"\xff\n" + lines)
+
+    def listen(*_: object) -> None:
+        raise Stopped(2)
+
+    job = Job((source,), model_dir, out=out, on_error="skip")
+    with pytest.raises(Stopped):
+        local.run(model, job, (BytesIO(), BytesIO()), listen=listen)
+    source.write_bytes(lines + b"\xff\n\xfe\n")
+    summary = local.run(model, replace(job, resume=True), (BytesIO(), BytesIO()))
+    assert summary.rejected == len((out / "rejects.jsonl").read_text().splitlines()) == 2
+    assert summary.sentences == 400
+
+
+def test_a_whole_output_that_is_gone_is_told(model: Tagger, model_dir: Path, tmp_path: Path) -> None:
+    for name, lines in (("a.txt", 100), ("b.txt", 300)):  # the first pool ends in the second
+        (tmp_path / name).write_text("Ada lives .\n" * lines)
+    out = tmp_path / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Folder, "name", lambda self: None)
+        broken_off(model, model_dir, out, tmp_path / "a.txt", tmp_path / "b.txt")
+    (out / ".a.conll.part").unlink()
+    with pytest.raises(CheckpointError, match="is gone, which the journal counts as whole"):
+        into(model, model_dir, out, tmp_path / "a.txt", tmp_path / "b.txt", resume=True)
 
 
 def test_alternatives_are_spelt_in_the_scheme_too() -> None:
