@@ -22,7 +22,17 @@ from tagger.errors import CheckpointError
 from tagger.jobs import folder, local, pools
 from tagger.jobs.job import Formats, Job
 from tagger.tagging import Tagger
-from tests.robustness.runs import SCALE, child, corpus, ended, killed_after, spread, tag_command, tree, wait_for
+from tests.robustness.runs import (
+    SCALE,
+    child,
+    corpus,
+    ended,
+    killed_after,
+    leisurely_tag_command,
+    spread,
+    tree,
+    wait_for,
+)
 
 
 def command(source: Path, model: Path, out: Path) -> list[str]:
@@ -39,13 +49,13 @@ def results(out: Path) -> dict[str, Any]:
 def test_killed_again_and_again_its_outputs_are_those_of_the_job_never_killed(model_dir: Path, tmp_path: Path) -> None:
     source = corpus(tmp_path / "in", sentences=2000, files=60)
     began = time.monotonic()
-    assert ended(child(tag_command, command(source, model_dir, tmp_path / "whole"))) == 3
+    assert ended(child(leisurely_tag_command, command(source, model_dir, tmp_path / "whole"))) == 3
     seconds = iter(spread(1000 * SCALE, seed=4, upto=0.6 * (time.monotonic() - began)))
     expected = results(tmp_path / "whole")
     assert len(expected["files"]) == 60 + 2 + 1  # the spoilt one has no output; the rejects have a file
     out, kills, resumed = tmp_path / "out0", 0, 0
     while kills < 5 * SCALE:
-        process = child(tag_command, command(source, model_dir, out))
+        process = child(leisurely_tag_command, command(source, model_dir, out))
         wait_for(out / folder.JOURNAL)
         if killed_after(process, next(seconds)):
             kills += 1
@@ -53,7 +63,7 @@ def test_killed_again_and_again_its_outputs_are_those_of_the_job_never_killed(mo
         else:
             assert results(out) == expected
             out = tmp_path / f"out{kills}"
-    assert ended(child(tag_command, command(source, model_dir, out))) == 3
+    assert ended(child(leisurely_tag_command, command(source, model_dir, out))) == 3
     assert results(out) == expected
     assert resumed
 

@@ -13,7 +13,18 @@ from pathlib import Path
 import pytest
 
 from tagger.jobs.folder import JOURNAL
-from tests.robustness.runs import SCALE, child, corpus, ended, slow_tag_command, spread, tag_command, tree, wait_for
+from tests.robustness.runs import (
+    SCALE,
+    child,
+    corpus,
+    ended,
+    leisurely_tag_command,
+    slow_tag_command,
+    spread,
+    tag_command,
+    tree,
+    wait_for,
+)
 
 
 def command(source: Path, model: Path, out: Path) -> list[str]:
@@ -37,7 +48,7 @@ def test_a_signal_ends_it_within_two_seconds_and_it_can_be_gone_on_with(
     assert ended(child(tag_command, command(source, model_dir, tmp_path / "whole"))) == 3
     for number, seconds in enumerate(spread(SCALE, seed=int(signum), upto=0.5)):
         out = tmp_path / str(number)
-        process = child(tag_command, command(source, model_dir, out))
+        process = child(leisurely_tag_command, command(source, model_dir, out))
         committed(out / JOURNAL)
         time.sleep(seconds)
         os.kill(process.pid or 0, signum)
