@@ -10,13 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader, BytesIO, RawIOBase, StringIO
 from itertools import chain, count
-from pathlib import Path
-from typing import BinaryIO, Protocol, Self
+from pathlib import Path, PurePath
+from typing import BinaryIO, Protocol, Self, TypeVar
 
 import zstandard
 from filelock import FileLock, Timeout
 
 from tagger.errors import CheckpointError, DataError
+
+AnyPath = TypeVar("AnyPath", bound=PurePath)
 
 # Bytes that are asked for at once.
 _BLOCK = 1 << 20
@@ -67,6 +69,16 @@ _PACKINGS = (
     _Packing("xz", ".xz", b"\xfd7zXZ\0", lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ)),
 )
 PACKED_SUFFIXES = tuple(packing.suffix for packing in _PACKINGS)
+
+
+def bare_name(path: AnyPath) -> AnyPath:
+    """Returns a path without the suffix that tells how the file is packed."""
+    return path.with_suffix("") if path.suffix in PACKED_SUFFIXES else path
+
+
+def part(path: Path) -> Path:
+    """Returns where a file stands while it grows, hidden, until it is whole and gets its name."""
+    return path.with_name(f".{path.name}.part")
 
 
 def lines(

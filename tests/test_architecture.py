@@ -33,7 +33,8 @@ FOLDERS = {
         {"formats.html", "formats.jsonl", "formats.spans"},
         {"formats.parquet"},
         {"sources", "sinks"},
-        {"batching", "memory", "windows"},
+        {"memory", "windows"},
+        {"batching"},
     ],
     "nn": [
         {"compiling"},

@@ -10,13 +10,12 @@ from itertools import chain
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from tagger.data.memory import Ids
 from tagger.data.sentence import Sentence
 from tagger.data.vocab import Vocab, capitals
 
-Ids = NDArray[np.int64]
 MAX_CHARACTERS = 64
 """The characters of a word that its character features see, from its start."""
 

@@ -72,7 +72,7 @@ def guess_format(path: Path) -> InputFormat:
     >>> guess_format(Path("en-dev.conllu.gz"))
     'conllu'
     """
-    plain = path.with_suffix("") if path.suffix in files.PACKED_SUFFIXES else path
+    plain = files.bare_name(path)
     return _SUFFIXES.get(plain.suffix, "lines")
 
 

@@ -206,19 +206,15 @@ class Folder:
             os.truncate(self._part(kept.finished), kept.size)
 
     def _remove(self, names: Iterable[PurePath | str]) -> None:
-        for part in (_part(self.out / name) for name in names):
+        for part in (files.part(self.out / name) for name in names):
             _remove_rewritten(part)
             part.unlink(missing_ok=True)
         for path in {self.out / REJECTS, self._rejects_path or self.out / REJECTS}:
-            _part(path).unlink(missing_ok=True)
+            files.part(path).unlink(missing_ok=True)
         self._journal.path.unlink(missing_ok=True)
 
     def _part(self, number: int) -> Path:
-        return _part(self.out / self.names[number])
-
-
-def _part(path: Path) -> Path:
-    return path.with_name(f".{path.name}.part")
+        return files.part(self.out / self.names[number])
 
 
 def _remove_rewritten(part: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from tagger.errors import ConfigError, DataError
-from tagger.files import PACKED_SUFFIXES
+from tagger.files import bare_name
 
 STDIN = Path("-")
 _SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]*")  # of a format: that of notes.2024-01-05 is part of the name
@@ -41,7 +41,7 @@ class Input:
 
     def output(self, suffix: str, *, same_format: bool) -> PurePath:
         """Returns where its output goes: its place with another suffix, or the same where the format is the same."""
-        bare = self.place.with_suffix("") if self.place.suffix in PACKED_SUFFIXES else self.place
+        bare = bare_name(self.place)
         if same_format and bare.suffix:
             return bare
         return bare.with_name((bare.stem if _SUFFIX.fullmatch(bare.suffix) else bare.name) + suffix)

@@ -130,7 +130,7 @@ def cut(source: Source, number: int, surveys: Sequence[Survey], suffix: str) -> 
     if surveys and all(surveys):
         of_rows = source.form == "parquet"
         ranges = _of_rows(surveys[0]) if of_rows else _of_lines([one[0] for one in surveys], source.size or 0)
-    bare = source.name.with_suffix("") if source.name.suffix in files.PACKED_SUFFIXES else source.name
+    bare = files.bare_name(source.name)
     width = max(5, len(str(len(ranges) - 1)))
     return [
         Part(

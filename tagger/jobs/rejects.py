@@ -27,7 +27,7 @@ class Rejects:
 
     def __init__(self, path: Path, *, size: int = 0, count: int = 0) -> None:
         self.path, self.size, self.count = path, size, count
-        self.part = path.with_name(f".{path.name}.part")
+        self.part = files.part(path)
         if size and not self.part.exists() and path.exists():  # the job was killed as it ended
             path.rename(self.part)
         self._write(b"")

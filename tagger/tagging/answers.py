@@ -14,10 +14,11 @@ from torch import Tensor
 
 from tagger.build import Bundle
 from tagger.data import schemes
+from tagger.data.memory import Ids
 from tagger.data.sentence import Alternative, Span
 from tagger.errors import ConfigError
 from tagger.nn.crf.heads import CRFHead, SoftmaxHead
-from tagger.tagging.spans import Ids, SpanTags
+from tagger.tagging.spans import SpanTags
 
 
 @dataclass(frozen=True, slots=True)

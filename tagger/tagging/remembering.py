@@ -10,9 +10,9 @@ from torch import Tensor
 
 from tagger.build import Bundle
 from tagger.data.batching import MAX_CHARACTERS
-from tagger.data.memory import Memory
+from tagger.data.memory import Ids, Memory
 from tagger.data.vocab import capitals
-from tagger.nn.inference.scorer import Ids, Scorer, Spelling
+from tagger.nn.inference.scorer import Scorer, Spelling
 from tagger.tagging.scoring import End, Scores, Words
 
 REMEMBERED_BYTES = 2**28
@@ -57,8 +57,8 @@ class Remembering:
 
         def scores(positions: Sequence[int]) -> tuple[Tensor, Tensor]:
             chosen = np.concatenate([rows[start:stop] for start, stop in map(places.__getitem__, positions)])
-            emissions = self._scorer.emissions(chosen, lengths[positions])
-            return torch.from_numpy(emissions), torch.from_numpy(lengths[positions])
+            counts = lengths[positions]
+            return torch.from_numpy(self._scorer.emissions(chosen, counts)), torch.from_numpy(counts)
 
         def end() -> None:
             with self._lock:

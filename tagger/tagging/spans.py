@@ -7,11 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from tagger.data import schemes
-
-Ids = NDArray[np.int64]
+from tagger.data.memory import Ids
 
 
 class SpanTags:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tagger.nn.compiling import compiled
 
 Floats = NDArray[np.float32]
+Ids = NDArray[np.int64]
 
 LANES = 8  # of a vector; where the machine's are of another width, LLVM puts them together or takes them apart
 PANEL = 2 * LANES  # columns that are computed together

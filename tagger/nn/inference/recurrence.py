@@ -5,15 +5,13 @@ gives to the cell's gates (4H, 3H or H).
 """
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
 from tagger.nn.compiling import compiled
-from tagger.nn.inference.products import PANEL, Floats, multiply_into
+from tagger.nn.inference.products import PANEL, Floats, Ids, multiply_into
 
 LSTM, GRU, RNN = range(3)
 CELLS: dict[type[nn.RNNBase], int] = {nn.LSTM: LSTM, nn.GRU: GRU, nn.RNN: RNN}
-Places = NDArray[np.int64]
 
 # x P(x²) / Q(x²) is tanh(x) within 4e-7 for |x| <= 8, beyond which both are 1 in float32. Fitted in float64 by least
 # squares whose weights rise where the error is largest (Lawson, 1961).
@@ -83,9 +81,9 @@ def _rnn(given: Floats, gates: Floats, state: Floats, out: Floats) -> None:  # p
 def run(
     cell: int,
     given: Floats,
-    rows: Places,
-    starts: Places,
-    lengths: Places,
+    rows: Ids,
+    starts: Ids,
+    lengths: Ids,
     backward: bool,
     panels: Floats,
     bias: Floats,

@@ -13,17 +13,15 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from tagger.choices import Merge
 from tagger.nn.embeddings import CharacterCNN, CharacterLSTM
 from tagger.nn.encoder import RecurrentLayer
 from tagger.nn.inference import recurrence
-from tagger.nn.inference.products import PANEL, Floats, packed, product
+from tagger.nn.inference.products import PANEL, Floats, Ids, packed, product
 from tagger.nn.model import Network
 
-Ids = NDArray[np.int64]
 _AT_ONCE = 128  # words that are learnt together: what is computed on the way stays in the cache
 
 

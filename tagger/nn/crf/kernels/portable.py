@@ -115,8 +115,6 @@ def span_probabilities(chain: Chain, messages: Messages, spans: Tensor, members:
         members: (types, K) booleans, the tags that a token of an entity of this type can have.
         joins: (K, K) booleans, which two tags in a row belong to one entity.
     """
-    if not len(spans):
-        return chain.emissions.new_zeros(0)
     after, longest = following(chain, messages), int((spans[:, 2] - spans[:, 1]).max())
     parts = torch.split(spans, max(1, AT_ONCE // len(chain.start) ** 2))
     with torch.autocast(chain.emissions.device.type, enabled=False):
