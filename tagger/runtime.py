@@ -1,5 +1,6 @@
 """The process around a job: device, seed, random state and the signals that ask it to stop."""
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from types import FrameType
 import torch
 
 from tagger.errors import ConfigError, Stopped
+
+_NEW_OBJECTS = 100_000  # between two searches for cycles, where Python has 700 to 2,000
 
 
 def device(name: str) -> torch.device:
@@ -28,6 +31,22 @@ def processors() -> int:
     """Returns how many processors this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)  # not everywhere
     return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+@contextmanager
+def seldom_collecting() -> Iterator[None]:
+    """Runs a block in which cycles are looked for seldom, and not among the objects that are here at its beginning.
+
+    What is read and written by the million is freed without that, and each search goes through all that is held.
+    """
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(_NEW_OBJECTS, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from tagger.jobs.job import Job, check, layout
 from tagger.jobs.pools import Pool, Reader
 from tagger.jobs.rejects import Rejects
 from tagger.jobs.summary import Summary
-from tagger.runtime import StopRequest
+from tagger.runtime import StopRequest, seldom_collecting
 from tagger.tagging import Tagger
 
 log = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ class _Work:
 def tagged(tagger: Tagger, job: Job, reader: Reader, pools: Iterable[Sequence[Sentence]]) -> Iterator[Pool]:
     """Yields the pools that a reader gives out, tagged as a job asks for."""
     done = cast(Generator[list[Sentence]], tagger.tag_pools(pools, job.answers))
-    with closing(done):
+    with closing(done), seldom_collecting():
         for sentences in done:
             pool = reader.waiting.popleft()
             pool.put_back([_spelt(sentence, job.formats.scheme) for sentence in sentences])

@@ -1,8 +1,9 @@
 """What a tagging job has done: the figures told at its end."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 from tagger.data.sentence import Record
@@ -32,15 +33,16 @@ class Summary:
         known = {key: value for key, value in values.items() if key != "tokens_per_second"}
         return cls(**known | {"spans": Counter(values["spans"])})
 
-    def add(self, records: Iterable[Record], document: str | int | None) -> str | int | None:
+    def add(self, records: Sequence[Record], document: str | int | None) -> str | int | None:
         """Counts records that follow one of a document, None at an input's start; returns the document of the last."""
         for record in records:
             self.documents += record.document != document
             document = record.document
             for sentence in record.sentences:
                 self.sentences += bool(sentence.tokens)
-                self.tokens += len(sentence)
-                self.spans.update(span.type for span in sentence.spans)
+                self.tokens += len(sentence.tokens)
+        sentences = chain.from_iterable([record.sentences for record in records])
+        self.spans.update([span.type for sentence in sentences for span in sentence.spans])
         return document
 
     def copy(self) -> "Summary":

@@ -1,7 +1,7 @@
 """CoNLL columns: a token a line, fields separated by spaces or by one tab, a blank line after each sentence."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import chain
 
@@ -84,6 +84,7 @@ class _Reader:
             self.columns.append(layout.number(layout.tag))
         self.tabs: bool | None = None
         self.width = 0  # 0 until a row was read
+        self.rows: re.Pattern[str] | None = None  # likewise None
         self.document = 0
         self.begun = False  # once a row was seen, readable or not
         self.before: tuple[str, ...] = ()  # lines before the next sentence, which belong to it
@@ -91,23 +92,17 @@ class _Reader:
     def at_once(self, block: Block) -> Sentence | None:
         """Returns the sentence of a block of rows without anything unusual; None if it must be read line by line."""
         text = "".join(block.lines)
-        gap = "\t" if self.tabs else " "
-        if not self.width or "\r" in text or DOCUMENT_START in text or (gap == " " and "\t" in text):
+        if self.rows is None or DOCUMENT_START in text or not block.decoded(text):
             return None
-        marked = text.replace("\n", f"{gap}\n{gap}")  # a line end becomes a field of its own
-        if gap == " " and ("  " in marked or marked[0] == " "):
+        found = self.rows.findall(text)
+        if len(found) != len(block.lines):
             return None
-        fields = marked.split(gap)
-        step = self.width + 1
-        if fields[self.width :: step] != ["\n"] * len(block.lines) or not block.decoded(text):
-            return None
-        del fields[-1]  # what follows the last line end
-        found = [tuple(fields[column % self.width :: step]) for column in self.columns]
-        if gap == "\t" and not all(map(all, found)):
-            return None
+        tokens, tags = zip(*found, strict=True) if self.tagged else (found, ())
+        if self.tagged and self.columns[1] % self.width < self.columns[0] % self.width:
+            tokens, tags = tags, tokens
         raw = (*self.before, *block.lines, *block.blank)
         self.before = ()
-        return Sentence(found[0], found[1] if self.tagged else (), (), self.document, block.first, raw)
+        return Sentence(tuple(tokens), tags, (), self.document, block.first, raw)
 
     def line_by_line(self, block: Block) -> list[Sentence]:
         """Returns the sentences of a block, which document starts bound too; of a faulty block only those count."""
@@ -129,6 +124,8 @@ class _Reader:
         except DataError:
             self.tabs, self.width = tabs, width
             raise
+        if self.width and self.rows is None:
+            self.rows = _rows(self.width, {column % self.width for column in self.columns}, tabs=bool(self.tabs))
         raw += block.blank
         if rows:
             sentences.append(self._sentence(rows, self.document, first, raw))
@@ -182,6 +179,14 @@ class _Reader:
                 f"{self.name}:{number}: expected at least {least} columns, found {found} in {_shown(text)}. "
                 "Are the token and tag columns the right ones?"
             )
+
+
+def _rows(width: int, columns: Set[int], *, tabs: bool) -> re.Pattern[str]:
+    """Returns a pattern of rows in their plainest form that finds what stands in some columns, which is not empty."""
+    gap, field = ("\t", r"[^\t\r\n]") if tabs else (" ", r"[^ \t\r\n]")
+    some = "*+" if tabs else "++"  # possessive: a field is never shorter than it can be
+    fields = [f"({field}++)" if column in columns else field + some for column in range(width)]
+    return re.compile(f"^{gap.join(fields)}\n", re.MULTILINE)
 
 
 def width(sentence: Sentence) -> int:
