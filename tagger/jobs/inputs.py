@@ -44,7 +44,17 @@ class Input:
         bare = bare_name(self.place)
         if same_format and bare.suffix:
             return bare
-        return bare.with_name((bare.stem if _SUFFIX.fullmatch(bare.suffix) else bare.name) + suffix)
+        return bare.with_name(stem(bare) + suffix)
+
+
+def stem(place: PurePath) -> str:
+    """Returns the name of a file without the suffixes of its packing and its format.
+
+    >>> stem(PurePath("in/notes.2024-01-05.txt.gz")), stem(PurePath("notes.2024-01-05"))
+    ('notes.2024-01-05', 'notes.2024-01-05')
+    """
+    bare = bare_name(place)
+    return bare.stem if _SUFFIX.fullmatch(bare.suffix) else bare.name
 
 
 def find(paths: Sequence[Path], *, pattern: str | None = None, out: Path | None = None) -> list[Input]:
