@@ -254,6 +254,29 @@ def test_a_fault_ends_the_job_as_here_and_it_goes_on_where_it_was(model_dir: Pat
         cluster.run([str(path)], str(tmp_path / "ray"), job)
 
 
+@pytest.mark.usefixtures("_in_process", "_small")
+@pytest.mark.parametrize("started", ["before", "at once"])
+def test_of_two_jobs_that_write_into_one_place_of_a_store_one_goes_on(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: str
+) -> None:
+    path, job = plain(tmp_path / "a.txt"), Job((), model_dir, Formats(to="jsonl"))
+    on_this_machine(model_dir, tmp_path / "local", path, job)
+    out, begun = (tmp_path / "ray").as_uri(), []  # an address, where nothing is locked
+
+    def second(*_: object) -> bool:
+        if not begun:
+            begun.append(out)
+            cluster.run([str(path)], out, replace(job, resume=True))
+        return True
+
+    if started == "at once":
+        monkeypatch.setattr(InProcess, "is_initialized", second)
+    with pytest.raises(CheckpointError, match=r"ray: another process is writing here"):
+        cluster.run([str(path)], out, job, listen=second)
+    assert begun
+    same(tmp_path / "ray", tmp_path / "local")
+
+
 @pytest.mark.usefixtures("_in_process")
 def test_the_command_tells_of_rejects_by_its_exit_code(model_dir: Path, tmp_path: Path) -> None:
     path = jsonl(tmp_path / "a.jsonl")
