@@ -29,6 +29,7 @@ from typing import Any
 from uuid import uuid4
 
 from tagger import checkpoint, files, tagging
+from tagger.choices import Device
 from tagger.data import sinks, sources
 from tagger.data.sinks import Sink
 from tagger.errors import CheckpointError, ConfigError, DataError, Stopped, TaggerError
@@ -58,7 +59,7 @@ def run(
     out: str,
     job: Job,
     *,
-    cuda: bool = False,
+    device: Device = "auto",
     workers: int | None = None,
     limits: Mapping[str, int] | None = None,
     listen: local.Listener = lambda *_: None,
@@ -71,7 +72,7 @@ def run(
         paths: files, folders, globs, and addresses of files and folders such as s3://bucket/folder.
         out: the directory of the outputs, a path or an address, empty or not there.
         job: the rest of the job; its own paths and directory are passed over.
-        cuda: whether each worker computes on a GPU.
+        device: cuda gives each worker a GPU; auto does so if the cluster has one.
         workers: processes that tag, each on one processor or GPU; as many as the cluster has if None.
         limits: `batch_tokens` and `max_tokens` as the tagger takes them.
         listen: told of what was done, and how many inputs of how many are finished.
@@ -95,6 +96,7 @@ def run(
         begun = _begin(writer, found, job)
         stack.enter_context(_connected(ray))
         try:
+            cuda = device == "cuda" or (device == "auto" and _count(ray, "GPU") > 0)
             work = _Work(job, folder, writer, _cut(ray, found, job), dict(limits or {}), cuda)
             return _do(ray, work, begun, workers, listen)
         except KeyboardInterrupt:
@@ -125,6 +127,11 @@ def _connected(ray: Any) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _count(ray: Any, kind: str) -> int:
+    """Returns how many processors of a kind, CPU or GPU, the cluster has."""
+    return int(ray.cluster_resources().get(kind, 0))
 
 
 def _found(paths: Sequence[str], out: str, job: Job) -> list[Source]:
@@ -284,7 +291,7 @@ def _answers(ray: Any, work: _Work, left: Sequence[int], workers: int | None) ->
         return
     tasks = list(_tasks(work.parts, left))
     kind = "GPU" if work.cuda else "CPU"
-    there = int(ray.cluster_resources().get(kind, 0))
+    there = _count(ray, kind)
     if not there:
         raise ConfigError(f"the Ray cluster has no {kind}")
     size = min(workers or there, len(tasks))

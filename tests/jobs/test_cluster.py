@@ -296,8 +296,46 @@ def test_a_cluster_without_a_gpu_is_told_and_not_waited_for(model_dir: Path, tmp
             [str(plain(tmp_path / "a.txt"))],
             str(tmp_path / "ray"),
             Job((), model_dir, Formats(to="jsonl")),
-            cuda=True,
+            device="cuda",
         )
+
+
+@pytest.mark.parametrize(
+    ("there", "device", "computes", "share"),
+    [
+        ({"CPU": 4.0}, "auto", "cpu", 0),
+        ({"CPU": 4.0, "GPU": 2.0}, "auto", "cuda", 1),
+        ({"CPU": 4.0, "GPU": 2.0}, "cpu", "cpu", 0),
+        ({"CPU": 4.0, "GPU": 2.0}, "cuda", "cuda", 1),
+    ],
+)
+@pytest.mark.usefixtures("_in_process")
+def test_each_worker_has_a_gpu_where_the_cluster_has_any_unless_told_otherwise(
+    model_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    there: dict[str, float],
+    device: str,
+    computes: str,
+    share: int,
+) -> None:
+    asked: list[Any] = []
+    honest, on_cpu = InProcess.Dataset.map_batches, cluster.tagging.load
+
+    def map_batches(self: Any, *given: Any, **options: Any) -> Any:
+        asked.append(options["num_gpus"])
+        return honest(self, *given, **options)
+
+    def load(path: Any, *, device: str, **options: Any) -> Any:
+        asked.append(device)
+        return on_cpu(path, device="cpu", **options)
+
+    monkeypatch.setattr(InProcess, "cluster_resources", lambda _: there)
+    monkeypatch.setattr(InProcess.Dataset, "map_batches", map_batches)
+    monkeypatch.setattr(cluster.tagging, "load", load)
+    job = Job((), model_dir, Formats(to="jsonl"))
+    cluster.run([str(plain(tmp_path / "a.txt"))], str(tmp_path / "ray"), job, device=device)  # type: ignore[arg-type]
+    assert asked == [share, computes]
 
 
 @pytest.mark.usefixtures("_in_process")
