@@ -131,8 +131,9 @@ class Tagger:
 
         Args:
             sentences: what to tag.
-            probabilities: give spans, and tags outside of them, their probability.
-            threshold: leave out spans less probable than this.
+            probabilities: give spans, and tags outside of them, their probability; in a sentence of over
+                max_tokens that given their window, and none to spans that are cut by windows.
+            threshold: leave out spans less probable than this; those without a probability stay, which a notice tells.
             nbest: give each sentence so many of the most probable ways to tag it.
 
         Raises:
@@ -226,6 +227,9 @@ class Tagger:
         for number, parts in groupby(zip(work.places, found, strict=True), lambda part: part[0][0]):
             sentence, whole = work.pool[number], [(window, answer) for (_, window), answer in parts]
             answer = whole[0][1] if len(whole) == 1 else self._stitched(whole)
+            if answer.probabilities and (unknown := sum(span.probability is None for span in answer.spans)):
+                what = "spans cut by windows have no probability; a threshold keeps them"
+                log.info("%s: %d %s", _told(sentence), unknown, what)
             tagged[number] = Sentence(
                 sentence.tokens,
                 answer.tags,
@@ -242,7 +246,7 @@ class Tagger:
     def _stitched(self, parts: Sequence[tuple[Window, Answer]]) -> Answer:
         """Returns the answer for a sentence from those for its windows.
 
-        A span longer than what two windows share may have no probability; there are no alternatives.
+        A span that no window shows whole has no probability; there are no alternatives.
         """
         kept = [
             (answer, first - window.start, last - window.start)
