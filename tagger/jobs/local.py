@@ -260,8 +260,7 @@ def _streamed(work: _Work, reader: Reader, stream: BinaryIO, listen: Listener) -
                     written.end_sentence()
                     written.add(sink.begin())
             records = documents.counted_on(stretch.records)
-            if records:
-                written.add(sink.write(records))
+            written.add(sink.write(records))
             document = summary.add(records, document)
         stream.flush()
         summary.rejected, summary.seconds = pool.rejects[1], time.perf_counter() - began
