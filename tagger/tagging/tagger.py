@@ -26,6 +26,7 @@ from tagger.tagging.scoring import End, Scores
 from tagger.tagging.spans import SpanTags
 
 log = logging.getLogger(__name__)
+_FEEDERS = {"cpu": 1, "cuda": 3}  # threads: while a GPU computes, batches are built and answers are put together
 _FIRST_POOL, _LARGEST_POOL = 32, 1024  # sentences; the first is small so that the first result comes soon
 
 
@@ -106,7 +107,7 @@ class Tagger:
         self._batch_tokens, self._max_tokens = batch_tokens, max_tokens
         self._scoring = scoring(bundle, device)
         self._spelt = SpanTags(bundle.tags.items) if bundle.scheme else None
-        self._workers = (workers or runtime.processors()) if self._scoring.shared else 1
+        self._workers = (workers or runtime.processors()) if self._scoring.shared else _FEEDERS[device.type]
 
     @property
     def hit_rate(self) -> float | None:
@@ -175,7 +176,7 @@ class Tagger:
         """
         answering = Answering(self.bundle, self._spelt, answers)
         under_way: deque[_Work] = deque()
-        with ThreadPoolExecutor(self._workers, "tagging") as threads:
+        with ThreadPoolExecutor(self._workers, "tagging", runtime.own_stream, (self.device,)) as threads:
             try:
                 for pool in pools:
                     under_way.append(self._begun(pool, answering, threads))
