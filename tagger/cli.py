@@ -248,7 +248,10 @@ def tag(
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the same job stopped or was killed.")] = False,
     summary: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the summary as JSON, too.")] = None,
     engine: Annotated[choices.Engine, typer.Option(help="This machine, or a Ray cluster.")] = "local",
-    device: Device = "auto",
+    device: Annotated[
+        choices.Device,
+        typer.Option(help="Where to compute; auto takes a GPU, with --engine ray one a worker, if there is one."),
+    ] = "auto",
 ) -> None:
     """Tag files with a model; what cannot be read and is set aside makes the exit code 3."""
     from tagger import files, tagging
@@ -275,7 +278,7 @@ def tag(
         from tagger.jobs import cluster
 
         with _tagging_progress(into_files=True) as listen:
-            done = cluster.run(paths, out, job, cuda=device == "cuda", workers=workers, limits=given, listen=listen)
+            done = cluster.run(paths, out, job, device=device, workers=workers, limits=given, listen=listen)
     else:
         tagger = tagging.load(model, device=device, workers=workers, **given)
         with _tagging_progress(into_files=out is not None) as listen:

@@ -8,6 +8,9 @@ The output of `a.jsonl` is `a-00000.jsonl`, `a-00001.jsonl`, …; one after the 
 engine writes, byte for byte, but for the last digits of probabilities. A part is tagged again when its worker dies;
 its file, which follows from the part alone, takes its name when it is whole, so that nothing is lost or doubled.
 
+A directory of outputs has one writer. Stores know no locks: there a job leaves its mark, and when it finds that of
+another, which took it over by `resume`, it ends.
+
 The inputs and the directory of the outputs must be reached from all machines: an object store, or a disk that they
 share. The model need not be, it is sent; the toolkit is to be installed on all.
 """
@@ -23,8 +26,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from time import time
 from typing import Any
+from uuid import uuid4
 
 from tagger import checkpoint, files, tagging
+from tagger.choices import Device
 from tagger.data import sinks, sources
 from tagger.data.sinks import Sink
 from tagger.errors import CheckpointError, ConfigError, DataError, Stopped, TaggerError
@@ -40,7 +45,7 @@ from tagger.jobs.summary import Summary
 
 log = logging.getLogger(__name__)
 
-JOURNAL = ".job.json"
+JOURNAL, _WRITER = ".job.json", ".writer"
 _FORMS, _TARGETS = ("lines", "jsonl", "parquet"), ("jsonl", "parquet")
 _MOST_TOLD = 20  # notices of a part
 
@@ -54,7 +59,7 @@ def run(
     out: str,
     job: Job,
     *,
-    cuda: bool = False,
+    device: Device = "auto",
     workers: int | None = None,
     limits: Mapping[str, int] | None = None,
     listen: local.Listener = lambda *_: None,
@@ -67,7 +72,7 @@ def run(
         paths: files, folders, globs, and addresses of files and folders such as s3://bucket/folder.
         out: the directory of the outputs, a path or an address, empty or not there.
         job: the rest of the job; its own paths and directory are passed over.
-        cuda: whether each worker computes on a GPU.
+        device: cuda gives each worker a GPU; auto does so if the cluster has one.
         workers: processes that tag, each on one processor or GPU; as many as the cluster has if None.
         limits: `batch_tokens` and `max_tokens` as the tagger takes them.
         listen: told of what was done, and how many inputs of how many are finished.
@@ -87,10 +92,12 @@ def run(
             with files.writing(Path(out)):
                 Path(out).mkdir(parents=True, exist_ok=True)
             stack.enter_context(files.sole_writer(Path(out), traceless=True))
-        begun = _begin(folder, found, job)
+        writer = _Writer(folder, uuid4().hex)
+        begun = _begin(writer, found, job)
         stack.enter_context(_connected(ray))
         try:
-            work = _Work(job, folder, _cut(ray, found, job), dict(limits or {}), cuda)
+            cuda = device == "cuda" or (device == "auto" and _count(ray, "GPU") > 0)
+            work = _Work(job, folder, writer, _cut(ray, found, job), dict(limits or {}), cuda)
             return _do(ray, work, begun, workers, listen)
         except KeyboardInterrupt:
             raise Stopped(signal.SIGINT) from None
@@ -120,6 +127,11 @@ def _connected(ray: Any) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _count(ray: Any, kind: str) -> int:
+    """Returns how many processors of a kind, CPU or GPU, the cluster has."""
+    return int(ray.cluster_resources().get(kind, 0))
 
 
 def _found(paths: Sequence[str], out: str, job: Job) -> list[Source]:
@@ -157,18 +169,39 @@ def _form(name: PurePath, job: Job) -> Any:
     return form
 
 
-def _begin(folder: Place, found: Sequence[Source], job: Job) -> set[str]:
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """The mark of a job in the directory that it writes into."""
+
+    folder: Place
+    name: str
+
+    def claim(self) -> None:
+        """Leaves the mark, in place of any other."""
+        self.folder.inside(_WRITER).write(self.name.encode())
+
+    def check(self) -> None:
+        """Raises CheckpointError if the mark is there no more."""
+        place = self.folder.inside(_WRITER)
+        if not place.files() or place.read() != self.name.encode():
+            raise CheckpointError(f"{self.folder}: another process is writing here")
+
+
+def _begin(writer: _Writer, found: Sequence[Source], job: Job) -> set[str]:
     """Begins the job, or takes up the unfinished one; returns the names of the files that are there."""
+    folder = writer.folder
     listed = [{"path": str(one.place), "output": str(one.name), "file": [one.size, one.changed]} for one in found]
     now = json.loads(json.dumps({"options": job.options(), "inputs": listed}))
-    names = {one.place.name for one in folder.files()} - {".lock"}
+    names = {one.place.name for one in folder.files()} - {".lock", _WRITER}
     if job.resume and JOURNAL in names:
         if lines := differences(json.loads(folder.inside(JOURNAL).read()), now, len(found)):
             raise CheckpointError(*(f"{folder}: the unfinished job here is another: {line}" for line in lines))
+        writer.claim()
         return names
     if names:
         hint = "; --resume goes on with the unfinished job there" if JOURNAL in names else ""
         raise CheckpointError(f"{folder}: is not empty, and many files are written there; give another --out{hint}")
+    writer.claim()
     folder.inside(JOURNAL).write(json.dumps(now).encode())
     return names
 
@@ -179,6 +212,7 @@ class _Work:
 
     job: Job
     folder: Place
+    writer: _Writer
     parts: Sequence[Part]
     limits: Mapping[str, int]
     cuda: bool
@@ -231,11 +265,14 @@ def _do(ray: Any, work: _Work, begun: set[str], workers: int | None, listen: loc
         work = replace(work, began=time() - max((answer["seconds"] for answer in arrived.values()), default=0.0))
         tally = _Tally(rejects, work.began)
         answers = _answers(ray, work, [number for number in range(len(work.parts)) if number not in arrived], workers)
+        work.writer.check()
         for number, part in enumerate(work.parts):
             while number not in arrived:
                 arrived.update(next(answers))
+                work.writer.check()
             tally.add(part, arrived.pop(number))
             listen(tally.summary, part.source, work.parts[-1].source + 1)
+        work.writer.check()
         for part in work.parts:
             if part.source in tally.spoilt:
                 work.folder.inside(part.output).remove()
@@ -243,7 +280,7 @@ def _do(ray: Any, work: _Work, begun: set[str], workers: int | None, listen: loc
             rejects.finish()
             if not job.rejects:
                 work.folder.inside(REJECTS).take(rejects.path)
-    for name in (*map(work.mark, work.parts), JOURNAL):
+    for name in (*map(work.mark, work.parts), JOURNAL, _WRITER):
         work.folder.inside(name).remove()
     return tally.summary
 
@@ -254,7 +291,7 @@ def _answers(ray: Any, work: _Work, left: Sequence[int], workers: int | None) ->
         return
     tasks = list(_tasks(work.parts, left))
     kind = "GPU" if work.cuda else "CPU"
-    there = int(ray.cluster_resources().get(kind, 0))
+    there = _count(ray, kind)
     if not there:
         raise ConfigError(f"the Ray cluster has no {kind}")
     size = min(workers or there, len(tasks))
@@ -341,6 +378,7 @@ class Worker:
                 raise reader.fault
             if sink is not None:
                 stream.write(sink.end())
+        self._work.writer.check()
         if sink is not None and not answer["spoilt"]:
             sink.finished(output)
             self._work.folder.inside(part.output).take(output)

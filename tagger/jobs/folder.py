@@ -124,8 +124,7 @@ class Folder:
             state.rejects_before = stretch.rejects
             data = sink.begin()
             part.parent.mkdir(parents=True, exist_ok=True)
-        if stretch.records:
-            data += sink.write(stretch.records)
+        data += sink.write(stretch.records)
         if stretch.ended:
             data += sink.end()
         files.extend(part, data, state.size)

@@ -249,18 +249,19 @@ def _streamed(work: _Work, reader: Reader, stream: BinaryIO, listen: Listener) -
     """Writes what a reader reads, tagged; returns what was done before the end or a fault."""
     summary, document, began = Summary(), None, time.perf_counter()
     number, sink = 0, work.sink(0)
-    written = _Written(stream)
+    written, documents = _Written(stream), _Documents()
     written.add(sink.begin())
     for pool in work.tagged(reader):
         for stretch in pool.stretches:
             if stretch.number != number:
                 number, sink, document = stretch.number, work.sink(stretch.number), None
+                documents.next_input()
                 if work.job.formats.target(work.forms[number]) in _CORPORA:
                     written.end_sentence()
                     written.add(sink.begin())
-            if stretch.records:
-                written.add(sink.write(stretch.records))
-            document = summary.add(stretch.records, document)
+            records = documents.counted_on(stretch.records)
+            written.add(sink.write(records))
+            document = summary.add(records, document)
         stream.flush()
         summary.rejected, summary.seconds = pool.rejects[1], time.perf_counter() - began
         listen(summary, number, len(work.inputs))
@@ -268,6 +269,27 @@ def _streamed(work: _Work, reader: Reader, stream: BinaryIO, listen: Listener) -
         stream.write(sink.end())
         stream.flush()
     return summary
+
+
+class _Documents:
+    """The documents of a stream that have no ids of their own: their numbers count on from input to input."""
+
+    def __init__(self) -> None:
+        self._first = self._next = 0
+
+    def next_input(self) -> None:
+        """Begins another input, whose own numbers begin at 0."""
+        self._first = self._next
+
+    def counted_on(self, records: Sequence[Record]) -> list[Record]:
+        """Returns the next records of the input with their numbers in the stream."""
+        found = []
+        for record in records:
+            if isinstance(record.document, int) and record.fields.keys().isdisjoint(("document", "id")):
+                document = self._first + record.document
+                record, self._next = replace(record, document=document), document + 1
+            found.append(record)
+        return found
 
 
 class _Written:

@@ -27,7 +27,7 @@ class Answers:
 
     Attributes:
         probabilities: how probable each span is, and each tag outside of spans.
-        threshold: leave out spans less probable than this.
+        threshold: leave out spans less probable than this; one that windows cut has no probability and stays.
         nbest: so many of the most probable ways to tag each sentence.
 
     Raises:

@@ -26,6 +26,7 @@ from tagger.tagging.scoring import End, Scores
 from tagger.tagging.spans import SpanTags
 
 log = logging.getLogger(__name__)
+_FEEDERS = {"cpu": 1, "cuda": 3}  # threads: while a GPU computes, batches are built and answers are put together
 _FIRST_POOL, _LARGEST_POOL = 32, 1024  # sentences; the first is small so that the first result comes soon
 
 
@@ -106,7 +107,7 @@ class Tagger:
         self._batch_tokens, self._max_tokens = batch_tokens, max_tokens
         self._scoring = scoring(bundle, device)
         self._spelt = SpanTags(bundle.tags.items) if bundle.scheme else None
-        self._workers = (workers or runtime.processors()) if self._scoring.shared else 1
+        self._workers = (workers or runtime.processors()) if self._scoring.shared else _FEEDERS[device.type]
 
     @property
     def hit_rate(self) -> float | None:
@@ -131,8 +132,9 @@ class Tagger:
 
         Args:
             sentences: what to tag.
-            probabilities: give spans, and tags outside of them, their probability.
-            threshold: leave out spans less probable than this.
+            probabilities: give spans, and tags outside of them, their probability; in a sentence of over
+                max_tokens that given their window, and none to spans that are cut by windows.
+            threshold: leave out spans less probable than this; those without a probability stay, which a notice tells.
             nbest: give each sentence so many of the most probable ways to tag it.
 
         Raises:
@@ -174,7 +176,7 @@ class Tagger:
         """
         answering = Answering(self.bundle, self._spelt, answers)
         under_way: deque[_Work] = deque()
-        with ThreadPoolExecutor(self._workers, "tagging") as threads:
+        with ThreadPoolExecutor(self._workers, "tagging", runtime.own_stream, (self.device,)) as threads:
             try:
                 for pool in pools:
                     under_way.append(self._begun(pool, answering, threads))
@@ -226,6 +228,9 @@ class Tagger:
         for number, parts in groupby(zip(work.places, found, strict=True), lambda part: part[0][0]):
             sentence, whole = work.pool[number], [(window, answer) for (_, window), answer in parts]
             answer = whole[0][1] if len(whole) == 1 else self._stitched(whole)
+            if answer.probabilities and (unknown := sum(span.probability is None for span in answer.spans)):
+                what = "spans cut by windows have no probability; a threshold keeps them"
+                log.info("%s: %d %s", _told(sentence), unknown, what)
             tagged[number] = Sentence(
                 sentence.tokens,
                 answer.tags,
@@ -242,7 +247,7 @@ class Tagger:
     def _stitched(self, parts: Sequence[tuple[Window, Answer]]) -> Answer:
         """Returns the answer for a sentence from those for its windows.
 
-        A span longer than what two windows share may have no probability; there are no alternatives.
+        A span that no window shows whole has no probability; there are no alternatives.
         """
         kept = [
             (answer, first - window.start, last - window.start)

@@ -254,6 +254,29 @@ def test_a_fault_ends_the_job_as_here_and_it_goes_on_where_it_was(model_dir: Pat
         cluster.run([str(path)], str(tmp_path / "ray"), job)
 
 
+@pytest.mark.usefixtures("_in_process", "_small")
+@pytest.mark.parametrize("started", ["before", "at once"])
+def test_of_two_jobs_that_write_into_one_place_of_a_store_one_goes_on(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: str
+) -> None:
+    path, job = plain(tmp_path / "a.txt"), Job((), model_dir, Formats(to="jsonl"))
+    on_this_machine(model_dir, tmp_path / "local", path, job)
+    out, begun = (tmp_path / "ray").as_uri(), []  # an address, where nothing is locked
+
+    def second(*_: object) -> bool:
+        if not begun:
+            begun.append(out)
+            cluster.run([str(path)], out, replace(job, resume=True))
+        return True
+
+    if started == "at once":
+        monkeypatch.setattr(InProcess, "is_initialized", second)
+    with pytest.raises(CheckpointError, match=r"ray: another process is writing here"):
+        cluster.run([str(path)], out, job, listen=second)
+    assert begun
+    same(tmp_path / "ray", tmp_path / "local")
+
+
 @pytest.mark.usefixtures("_in_process")
 def test_the_command_tells_of_rejects_by_its_exit_code(model_dir: Path, tmp_path: Path) -> None:
     path = jsonl(tmp_path / "a.jsonl")
@@ -273,8 +296,46 @@ def test_a_cluster_without_a_gpu_is_told_and_not_waited_for(model_dir: Path, tmp
             [str(plain(tmp_path / "a.txt"))],
             str(tmp_path / "ray"),
             Job((), model_dir, Formats(to="jsonl")),
-            cuda=True,
+            device="cuda",
         )
+
+
+@pytest.mark.parametrize(
+    ("there", "device", "computes", "share"),
+    [
+        ({"CPU": 4.0}, "auto", "cpu", 0),
+        ({"CPU": 4.0, "GPU": 2.0}, "auto", "cuda", 1),
+        ({"CPU": 4.0, "GPU": 2.0}, "cpu", "cpu", 0),
+        ({"CPU": 4.0, "GPU": 2.0}, "cuda", "cuda", 1),
+    ],
+)
+@pytest.mark.usefixtures("_in_process")
+def test_each_worker_has_a_gpu_where_the_cluster_has_any_unless_told_otherwise(
+    model_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    there: dict[str, float],
+    device: str,
+    computes: str,
+    share: int,
+) -> None:
+    asked: list[Any] = []
+    honest, on_cpu = InProcess.Dataset.map_batches, cluster.tagging.load
+
+    def map_batches(self: Any, *given: Any, **options: Any) -> Any:
+        asked.append(options["num_gpus"])
+        return honest(self, *given, **options)
+
+    def load(path: Any, *, device: str, **options: Any) -> Any:
+        asked.append(device)
+        return on_cpu(path, device="cpu", **options)
+
+    monkeypatch.setattr(InProcess, "cluster_resources", lambda _: there)
+    monkeypatch.setattr(InProcess.Dataset, "map_batches", map_batches)
+    monkeypatch.setattr(cluster.tagging, "load", load)
+    job = Job((), model_dir, Formats(to="jsonl"))
+    cluster.run([str(plain(tmp_path / "a.txt"))], str(tmp_path / "ray"), job, device=device)  # type: ignore[arg-type]
+    assert asked == [share, computes]
 
 
 @pytest.mark.usefixtures("_in_process")

@@ -1,5 +1,6 @@
 """What paths stand for, and where outputs go; every fault is told before anything is written."""
 
+import logging
 from pathlib import Path, PurePath
 
 import pytest
@@ -78,6 +79,17 @@ def test_a_link_that_leads_nowhere_is_a_missing_file(folder: Path) -> None:
     (folder / "link.txt").symlink_to(folder / "gone.txt")
     with pytest.raises(DataError, match=r"link\.txt: no such file"):
         inputs.find([folder])
+
+
+def test_folders_that_are_linked_into_another_are_told_of_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    expected = inputs.find([folder])
+    for place in ("sub/round", "link", ".link"):
+        (folder / place).symlink_to(folder)
+    assert inputs.find([folder]) == expected
+    assert [record.message for record in caplog.records] == [
+        f"{folder / 'link'} and 1 more: links to folders are not followed; give the folders themselves"
+    ]
 
 
 @pytest.mark.parametrize("out", ["data", "data/out", "data/sub/../out"])

@@ -207,6 +207,27 @@ def test_a_corpus_in_a_stream_is_not_taken_for_more_of_the_one_before(
     assert out.getvalue() == tagged_first + between + b"Ada S-PER\nlives O\n"
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "ids"),
+    [
+        ("a.txt", "Ada\n\nAlan\n", [0, 1, 2, 3, 4, 5]),
+        ("a.conll", "-DOCSTART- O\n\nAda O\n\n-DOCSTART- O\n\nAlan O\n", [0, 1, 2, 3]),
+        ("a.jsonl", '{"tokens": ["Ada"]}\n{"tokens": ["Alan"], "id": 7}\n{"tokens": []}\n', [0, 7, 2, 3, 7, 5]),
+    ],
+)
+def test_documents_without_ids_count_on_through_the_inputs_of_a_stream(
+    model: Tagger, tmp_path: Path, name: str, content: str, ids: list[int]
+) -> None:
+    for folder in ("b", "c"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_text(content)
+    out = BytesIO()
+    paths = (tmp_path / "b" / name, tmp_path / "c" / name)
+    summary = local.run(model, Job(paths, Path("unread"), Formats(to="jsonl")), (BytesIO(), out))
+    assert [json.loads(line)["document"] for line in out.getvalue().splitlines()] == ids
+    assert summary.documents == len(ids)
+
+
 def test_each_raw_text_in_a_stream_begins_a_document(model: Tagger, tmp_path: Path) -> None:
     for name in ("a.txt", "b.txt"):
         (tmp_path / name).write_text("Ada lives.\n")

@@ -172,8 +172,6 @@ class Writer:
         alternatives: whether to give those of each sentence.
     """
 
-    suffix = ".parquet"
-
     def __init__(
         self,
         *,
