@@ -97,8 +97,8 @@ def lines(
         first: the number of the first line; a stream that begins at a later line than 1 is not packed.
 
     Raises:
-        DataError: the source is missing or damaged or, without `reject`, a line is not UTF-8 or holds a NUL; the error
-            names file, line and byte.
+        DataError: the source is missing or damaged, after the lines before the damage; or, without `reject`, a line is
+            not UTF-8 or holds a NUL. The error names file, line and byte.
     """
     return chain.from_iterable(_numbered(source, name or _name(source), reject, first))
 
@@ -106,11 +106,17 @@ def lines(
 def _numbered(
     source: Path | BinaryIO, name: str, reject: Refuse | None, first: int
 ) -> Iterator[Iterable[tuple[int, str]]]:
-    with opened(source, name, whole=first == 1) as stream:
-        for block in _blocks(stream):
-            text = _decoded(block)
-            yield _checked(block, first, name, reject) if text is None else zip(count(first), _split(text))
-            first += block.count(b"\n")
+    number = first
+    try:
+        with opened(source, name, whole=first == 1) as stream:
+            for block in _blocks(stream):
+                text = _decoded(block)
+                yield _checked(block, number, name, reject) if text is None else zip(count(number), _split(text))
+                number += block.count(b"\n")
+    except DataError as error:  # of the stream: those of lines are raised where these are asked for
+        if number == 1:
+            raise
+        raise DataError(f"{error}; read up to line {number - 1}") from error
 
 
 def _blocks(stream: "BufferedReader[_Pieces]") -> Iterator[bytes]:

@@ -236,9 +236,8 @@ def _do(ray: Any, work: _Work, begun: set[str], workers: int | None, listen: loc
                 arrived.update(next(answers))
             tally.add(part, arrived.pop(number))
             listen(tally.summary, part.source, work.parts[-1].source + 1)
-        for part in work.parts:
-            if part.source in tally.spoilt:
-                work.folder.inside(part.output).remove()
+        for part in tally.left_out:
+            work.folder.inside(part.output).remove()
         if rejects:
             rejects.finish()
             if not job.rejects:
@@ -328,8 +327,8 @@ class Worker:
             sink = None
             for pool in local.tagged(self._tagger, job, reader, reader.pools()):
                 for stretch in pool.stretches:
-                    answer["spoilt"] = answer["spoilt"] or stretch.spoilt
-                    if sink is None and not stretch.spoilt:
+                    answer["spoilt"] = stretch.spoilt
+                    if sink is None and (stretch.records or not stretch.spoilt):
                         sink = self._sink(part)
                         stream.write(sink.begin())
                     if sink is not None and stretch.records:
@@ -341,7 +340,7 @@ class Worker:
                 raise reader.fault
             if sink is not None:
                 stream.write(sink.end())
-        if sink is not None and not answer["spoilt"]:
+        if sink is not None:
             sink.finished(output)
             self._work.folder.inside(part.output).take(output)
         answer |= {
@@ -396,14 +395,14 @@ class _Tally:
         rejects: takes what could not be read, if it is not to end the job.
         began: when the job began, by the clock.
         summary: what was done.
-        spoilt: the numbers of the inputs that are set aside whole.
+        left_out: parts that stand after what could not be read of their file.
     """
 
     rejects: Rejects | None
     began: float
     summary: Summary = field(default_factory=Summary)
-    spoilt: set[int] = field(default_factory=set)
-    _before: Summary = field(default_factory=Summary)
+    left_out: list[Part] = field(default_factory=list)
+    _spoilt: bool = False
     _source: int = -1
     _document: str | int | None = None
 
@@ -416,19 +415,17 @@ class _Tally:
         if faults := answer.get("faults"):
             raise DataError(*faults)
         if part.source != self._source:
-            self._source, self._document, self._before = part.source, None, self.summary.copy()
-        if part.source in self.spoilt:
+            self._source, self._document, self._spoilt = part.source, None, False
+        if self._spoilt:
+            self.left_out.append(part)
             return
         for notice in answer.get("notices", ()):
             log.info("%s: %s", part.label, notice)
         for row in answer["rejects"].split("\n")[:-1]:
             if self.rejects:
                 self.rejects.add_row(json.loads(row))
-        if answer["spoilt"]:
-            self.summary = self._before
-            self.spoilt.add(part.source)
-        else:
-            self._count(answer)
+        self._spoilt = answer["spoilt"]
+        self._count(answer)
         self.summary.rejected = self.rejects.count if self.rejects else 0
         self.summary.seconds = time() - self.began
 

@@ -17,8 +17,8 @@ _MOST_TOLD = 20
 class Rejects:
     """A file with a row (file, line, fault, raw) for each line, row or block that could not be read.
 
-    A file of which the rest could not be read has a row whose line is null. The rows stand in a part file, which gets
-    its name when the job ends.
+    A file of which the rest could not be read has a row whose line is null; what came before is tagged. The rows stand
+    in a part file, which gets its name when the job ends.
 
     Attributes:
         size: the bytes written.

@@ -202,6 +202,17 @@ def test_a_file_that_cannot_be_read_at_all_is_an_error_even_when_rows_are_set_as
         read(tmp_path)
 
 
+def test_of_a_damaged_file_the_row_groups_before_are_read(tmp_path: Path):
+    path = file(tmp_path / "a.parquet", {"text": [f"Ada met {n}" for n in range(50)]}, row_group_size=10)
+    place = pq.ParquetFile(path).metadata.row_group(3).column(0).data_page_offset
+    data = path.read_bytes()
+    path.write_bytes(data[:place] + bytes(20) + data[place + 20 :])
+    found: list[int] = []
+    with pytest.raises(DataError, match=r"not a Parquet file .*; read up to row 30$"):
+        found.extend(record.line for record in sources.records(path, form="parquet", layout=Layout()))
+    assert found == list(range(1, 31))
+
+
 def test_a_stream_is_refused():
     with pytest.raises(ConfigError, match="standard input: Parquet cannot be read from a stream; name the file"):
         sources.records(BytesIO(b""), form="parquet", layout=Layout())

@@ -116,17 +116,25 @@ def test_many_inputs_share_pools_and_each_has_its_output(model: Tagger, model_di
         assert (tmp_path / "out" / f"{number:02}.conll").read_text() == "Ada S-PER\nlives O\n. O\n\n" * number
 
 
-def test_a_file_spoilt_in_the_middle_is_set_aside_whole(model: Tagger, model_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("lines", [20, 2000])  # within one pool, and more
+def test_of_a_file_spoilt_in_the_middle_what_comes_before_is_kept(
+    model: Tagger, model_dir: Path, tmp_path: Path, lines: int
+) -> None:
     (tmp_path / "a.txt").write_text("Ada lives .\n")
-    (tmp_path / "b.txt.gz").write_bytes(gzip.compress(b"Ada lives in Oslo .\n" * 2000)[:-9])
+    (tmp_path / "b.txt.gz").write_bytes(gzip.compress(b"Ada lives .\n" * lines)[:-9])
     (tmp_path / "c.txt").write_text("Alan lives .\n")
-    paths = [tmp_path / name for name in ("a.txt", "b.txt.gz", "c.txt")]
+    (tmp_path / "d.txt.gz").write_text("no gzip")
+    paths = [tmp_path / name for name in ("a.txt", "b.txt.gz", "c.txt", "d.txt.gz")]
     summary = into(model, model_dir, tmp_path / "out", *paths, on_error="skip")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.conll", "c.conll", "rejects.jsonl"]
-    assert (summary.documents, summary.sentences, summary.rejected, summary.spans) == (2, 2, 1, {"PER": 2})
-    row = json.loads((tmp_path / "out" / "rejects.jsonl").read_text())
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["a.conll", "b.conll", "c.conll", "rejects.jsonl"]
+    assert (tmp_path / "out" / "b.conll").read_text() == "Ada S-PER\nlives O\n. O\n\n" * lines
+    assert (summary.sentences, summary.rejected, summary.spans) == (lines + 2, 2, {"PER": lines + 2})
+    row, other = map(json.loads, (tmp_path / "out" / "rejects.jsonl").read_text().splitlines())
     assert (row["file"], row["line"], row["raw"]) == (str(tmp_path / "b.txt.gz"), None, "")
-    assert "damaged gzip file" in row["fault"]
+    assert row["fault"].endswith(f"before its end mark was reached; read up to line {lines}")
+    assert other["fault"].startswith(f"{tmp_path / 'd.txt.gz'}: damaged gzip file: ")
+    assert "read up to" not in other["fault"]
 
 
 def test_of_many_rejects_some_are_told(
