@@ -44,6 +44,17 @@ class Answers:
         if self.nbest < 0:
             raise ConfigError(f"nbest must be at least 0, got {self.nbest}")
 
+    @property
+    def probable(self) -> bool:
+        """Whether probabilities are needed."""
+        return self.probabilities or self.threshold is not None
+
+    @property
+    def lost_in_windows(self) -> str:
+        """What a sentence that is tagged in windows does not get of it, to follow a notice of that."""
+        exact = ", with probabilities that are exact within each alone" * self.probable
+        return exact + ", without alternatives" * (self.nbest > 0)
+
 
 TAGS_ALONE = Answers()
 
@@ -90,7 +101,7 @@ class Answering:
                 np.zeros((0, 4), np.int64) if self._spelt is None else self._spelt.spans(paths, lengths.cpu().numpy())
             )
             probable = None
-            if self._wanted.probabilities or self._wanted.threshold is not None:
+            if self._wanted.probable:
                 paths, spans, probable = self._probable(emissions, lengths, paths, spans)
             answers = self._put_together(paths, counts, spans, probable)
             if self._scheme and self._wanted.threshold is not None:

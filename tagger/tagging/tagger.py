@@ -177,7 +177,7 @@ class Tagger:
         with ThreadPoolExecutor(self._workers, "tagging") as threads:
             try:
                 for pool in pools:
-                    under_way.append(self._begun(pool, answering, threads))
+                    under_way.append(self._begun(pool, answers, answering, threads))
                     # What is too little for threads does not wait for the next pool, which may be slow to come.
                     while len(under_way) > 1 or (under_way and under_way[0].small):
                         yield self._finished(under_way.popleft(), between)
@@ -188,7 +188,9 @@ class Tagger:
                 for work in under_way:
                     work.end()
 
-    def _begun(self, pool: Sequence[Sentence], answering: Answering, threads: ThreadPoolExecutor) -> _Work:
+    def _begun(
+        self, pool: Sequence[Sentence], answers: Answers, answering: Answering, threads: ThreadPoolExecutor
+    ) -> _Work:
         places = [
             (number, window)
             for number, sentence in enumerate(pool)
@@ -197,7 +199,8 @@ class Tagger:
         ]
         for number, window in places:
             if not window.start and window.stop < len(pool[number]):
-                log.info("%s: tagged in windows of %d tokens", _told(pool[number]), self._max_tokens)
+                told, lost = _told(pool[number]), answers.lost_in_windows
+                log.info("%s: tagged in windows of %d tokens%s", told, self._max_tokens, lost)
         lengths = [window.stop - window.start for _, window in places]
         scores, end = self._scoring.begin(
             [pool[number].tokens[window.start : window.stop] for number, window in places]
