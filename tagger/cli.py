@@ -269,6 +269,8 @@ def tag(
     )
     limits = {"batch_tokens": batch_tokens, "max_tokens": max_tokens}
     given = {name: value for name, value in limits.items() if value is not None}
+    if summary is not None:
+        files.check_writable(summary)
     if engine == "ray":
         if out is None:
             raise ConfigError("the engine ray writes many files; give a directory with --out")

@@ -1,5 +1,6 @@
 """Files that are read line by line, and files and directories that are written whole or not at all."""
 
+import errno
 import lzma
 import os
 import shutil
@@ -294,6 +295,19 @@ def writing(place: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise CheckpointError(f"{place}: cannot be written: {error.strerror or error}") from error
+
+
+def check_writable(path: Path) -> None:
+    """Makes the folder of a file that is to be written and sees that the file can be.
+
+    Raises:
+        CheckpointError: it cannot.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        tempfile.TemporaryFile(dir=path.parent).close()  # leaves nothing
 
 
 def write(path: Path, data: bytes) -> None:

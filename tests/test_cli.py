@@ -120,6 +120,16 @@ def faults() -> list[tuple[str, list[str], str]]:
         ),
         ("file as out", ["tag", "{tmp}/a.txt", "--model", "{model}", "--out", "{tmp}/a.txt"], "a.txt"),
         ("no place to write", ["tag", "{tmp}/a.txt", "--model", "{model}", "--out", "/proc/none"], "cannot be written"),
+        (
+            "no place for the summary",
+            ["tag", "{tmp}/a.txt", "--model", "{model}", "--out", "{tmp}/run", "--summary", "/proc/none/s.json"],
+            "/proc/none/s.json: cannot be written",
+        ),
+        (
+            "a folder as summary",
+            ["tag", "{tmp}/a.txt", "--model", "{model}", "--summary", "{tmp}/x"],
+            "x: cannot be written: Is a directory",
+        ),
         ("file as run", ["train", "sample", "--out", "{tmp}/a.txt"], "a.txt"),
         ("no gpu", ["tag", "-", "--model", "{model}", "--device", "cuda"], "finds no GPU"),
         (
@@ -207,6 +217,14 @@ def test_what_cannot_be_read_is_set_aside_told_and_makes_the_exit_code_3(model_d
     summary = json.loads((tmp_path / "s").read_text())
     assert (summary["sentences"], summary["tokens"], summary["rejected"]) == (2, 12, 1)
     assert summary["spans"] == {"LOC": 2, "PER": 2}
+
+
+def test_the_summary_may_stand_in_the_new_directory_of_the_outputs(model_dir: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = run("tag", "-", "--model", model_dir, "--out", out, "--summary", out / "deep" / "s.json", text=SENTENCE)
+    assert done.exit_code == 0, done.stderr
+    assert sorted(path.name for path in out.iterdir()) == ["deep", "stdin.conll"]
+    assert json.loads((out / "deep" / "s.json").read_text())["tokens"] == 6
 
 
 def test_the_summary_stands_on_stderr(model_dir: Path) -> None:

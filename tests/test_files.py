@@ -35,6 +35,18 @@ def test_a_file_is_replaced_whole_or_stays(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_whether_a_file_can_be_written_is_known_before_and_leaves_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    for place in ("file", "new/deep/file"):
+        files.check_writable(tmp_path / place)
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert list((tmp_path / "new" / "deep").iterdir()) == []
+    with pytest.raises(CheckpointError, match=r"file/new: cannot be written: (Not a directory|File exists)"):
+        files.check_writable(tmp_path / "file" / "new")
+    with pytest.raises(CheckpointError, match="new: cannot be written: Is a directory"):
+        files.check_writable(tmp_path / "new")
+
+
 def test_what_is_written_may_be_read_as_the_umask_says(tmp_path: Path) -> None:
     (tmp_path / "usual").touch()
     (tmp_path / "usual directory").mkdir()
