@@ -220,7 +220,9 @@ def _do(ray: Any, work: _Work, begun: set[str], workers: int | None, listen: loc
     """Tags the parts that are not whole yet, puts the answers of all together and ends the job."""
     job = work.job
     with tempfile.TemporaryDirectory() as aside:
-        rejects = Rejects(job.rejects or Path(aside) / REJECTS) if job.on_error == "skip" else None
+        target = work.folder.inside(REJECTS)
+        place = job.rejects or Path(aside) / REJECTS
+        rejects = Rejects(place, name=str(job.rejects or target)) if job.on_error == "skip" else None
         arrived: dict[int, Answer] = {
             number: json.loads(work.folder.inside(work.mark(part)).read())
             for number, part in enumerate(work.parts)
@@ -241,7 +243,7 @@ def _do(ray: Any, work: _Work, begun: set[str], workers: int | None, listen: loc
         if rejects:
             rejects.finish()
             if not job.rejects:
-                work.folder.inside(REJECTS).take(rejects.path)
+                target.take(rejects.path)
     for name in (*map(work.mark, work.parts), JOURNAL):
         work.folder.inside(name).remove()
     return tally.summary

@@ -20,13 +20,19 @@ class Rejects:
     A file of which the rest could not be read has a row whose line is null; what came before is tagged. The rows stand
     in a part file, which gets its name when the job ends.
 
+    Args:
+        path: the file.
+        name: what messages call it, if it will be moved.
+        size, count: of the part file that is there already.
+
     Attributes:
         size: the bytes written.
         count: the rows written.
     """
 
-    def __init__(self, path: Path, *, size: int = 0, count: int = 0) -> None:
+    def __init__(self, path: Path, *, name: str | None = None, size: int = 0, count: int = 0) -> None:
         self.path, self.size, self.count = path, size, count
+        self._name = name or str(path)
         self.part = files.part(path)
         if size and not self.part.exists() and path.exists():  # the job was killed as it ended
             path.rename(self.part)
@@ -47,7 +53,7 @@ class Rejects:
         if self.count <= _MOST_TOLD:
             log.warning("left out: %s", row["fault"])
         elif self.count == _MOST_TOLD + 1:
-            log.warning("more is left out; all of it goes into %s", self.path)
+            log.warning("more is left out; all of it goes into %s", self._name)
 
     def _write(self, data: bytes) -> None:
         with files.writing(self.path):

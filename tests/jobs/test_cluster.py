@@ -267,6 +267,17 @@ def test_the_command_tells_of_rejects_by_its_exit_code(model_dir: Path, tmp_path
 
 
 @pytest.mark.usefixtures("_in_process")
+def test_of_many_rejects_the_file_that_holds_them_all_is_named(
+    model_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a.jsonl").write_text("{\n" * 50)
+    cluster.run([str(tmp_path / "a.jsonl")], str(tmp_path / "ray"), Job((), model_dir, on_error="skip"))
+    assert len((tmp_path / "ray" / "rejects.jsonl").read_text().splitlines()) == 50
+    told = [message for message in caplog.messages if message.startswith("more is left out")]
+    assert told[-1] == f"more is left out; all of it goes into {tmp_path / 'ray' / 'rejects.jsonl'}"
+
+
+@pytest.mark.usefixtures("_in_process")
 def test_a_cluster_without_a_gpu_is_told_and_not_waited_for(model_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="the Ray cluster has no GPU"):
         cluster.run(
