@@ -12,6 +12,8 @@ from tagger.data.formats.columns import Layout
 from tagger.errors import ConfigError
 from tagger.tagging import Answers
 
+_OF_SPANS = ("tsv", "html")  # formats that hold no tags
+
 
 @dataclass(frozen=True, slots=True)
 class Formats:
@@ -84,6 +86,8 @@ def check(job: Job, bundle: Bundle) -> None:
     """Raises ConfigError if a job's options do not fit the model, or one another, wherever it is done."""
     if job.formats.scheme and bundle.scheme is None:
         raise ConfigError(f"the model's tags are plain; they cannot be spelt in {job.formats.scheme}")
+    if job.formats.to in _OF_SPANS and bundle.scheme is None:
+        raise ConfigError(f"the model's tags are plain; {job.formats.to} holds spans alone, choose another --to")
     if job.on_error == "stop" and job.rejects is not None:
         raise ConfigError("--rejects takes what --on-error skip sets aside; give both or none")
 

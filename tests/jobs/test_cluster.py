@@ -295,6 +295,15 @@ def test_inputs_that_would_meet_in_one_output_are_refused(model_dir: Path, tmp_p
         cluster.run(paths, str(tmp_path / "ray"), Job((), model_dir, Formats(to="jsonl")))
 
 
+@pytest.mark.usefixtures("_in_process")
+def test_what_does_not_fit_the_model_is_told_as_here(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tagger.build.Bundle.scheme", None)
+    with pytest.raises(ConfigError, match="the model's tags are plain; html holds spans alone"):
+        cluster.run([str(plain(tmp_path / "a.txt"))], str(tmp_path / "ray"), Job((), model_dir, Formats(to="html")))
+
+
 @pytest.mark.parametrize(
     ("paths", "job", "fault"),
     [

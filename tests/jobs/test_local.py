@@ -83,6 +83,13 @@ def test_plain_tags_have_no_scheme_to_be_spelt_in(model: Tagger, monkeypatch: py
         tagged(model, "Ada\n", Formats(scheme="IOB2"))
 
 
+@pytest.mark.parametrize("to", ["tsv", "html"])
+def test_plain_tags_have_no_spans_to_be_written(model: Tagger, monkeypatch: pytest.MonkeyPatch, to: str) -> None:
+    monkeypatch.setattr(type(model.bundle), "scheme", None)
+    with pytest.raises(ConfigError, match=f"the model's tags are plain; {to} holds spans alone, choose another --to"):
+        tagged(model, "Ada\n", Formats(to=to))
+
+
 def test_a_layout_of_other_formats_never_points_at_a_column_that_may_hold_something(model: Tagger) -> None:
     assert job.layout(model.bundle, "lines") == Layout(0, None)
     assert job.layout(model.bundle, "conllu").tag == "misc:NER"
