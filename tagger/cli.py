@@ -222,7 +222,7 @@ def tag(
     ] = None,
     token_column: TokenColumn = None,
     tag_column: TagColumn = None,
-    language: Annotated[str, typer.Option(metavar="CODE", help="Language of raw text.")] = "en",
+    language: Annotated[str | None, typer.Option(metavar="CODE", help="Language of raw text; en if not given.")] = None,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Give the exact probability of each tag and span.")
     ] = False,

@@ -30,7 +30,7 @@ from tagger.data.sinks import Sink
 from tagger.errors import CheckpointError, ConfigError, DataError, Stopped, TaggerError
 from tagger.jobs import inputs, local, parts
 from tagger.jobs.folder import REJECTS
-from tagger.jobs.job import Job, check, layout
+from tagger.jobs.job import Job, check, check_effects, layout
 from tagger.jobs.journal import differences
 from tagger.jobs.parts import Part, Source
 from tagger.jobs.places import Place, is_address
@@ -81,6 +81,7 @@ def run(
     ray = _ray()
     check(job, checkpoint.load(job.model)[0])
     found = _found(paths, out, job)
+    check_effects(job.formats, [one.form for one in found])
     folder = Place(out if is_address(out) else os.path.abspath(out))  # noqa: PTH100  # links stay
     with ExitStack() as stack:
         if not is_address(out):
@@ -320,7 +321,7 @@ class Worker:
         rejects = Rejects(aside / REJECTS) if job.on_error == "skip" else None
         reader = Reader(
             [part.label],
-            lambda _, reject: parts.records(part, language=job.formats.language, reject=reject),
+            lambda _, reject: parts.records(part, language=job.formats.text_language, reject=reject),
             rejects,
         )
         answer: Answer = {"first": None, "last": None, "spoilt": False}

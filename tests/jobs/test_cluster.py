@@ -296,12 +296,15 @@ def test_inputs_that_would_meet_in_one_output_are_refused(model_dir: Path, tmp_p
 
 
 @pytest.mark.usefixtures("_in_process")
-def test_what_does_not_fit_the_model_is_told_as_here(
+def test_options_that_do_not_fit_are_told_as_here(
     model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    paths, out = [str(plain(tmp_path / "a.txt"))], str(tmp_path / "ray")
+    with pytest.raises(ConfigError, match="--token-column has no effect from lines to jsonl"):
+        cluster.run(paths, out, Job((), model_dir, Formats("lines", "jsonl", token=1)))
     monkeypatch.setattr("tagger.build.Bundle.scheme", None)
     with pytest.raises(ConfigError, match="the model's tags are plain; html holds spans alone"):
-        cluster.run([str(plain(tmp_path / "a.txt"))], str(tmp_path / "ray"), Job((), model_dir, Formats(to="html")))
+        cluster.run(paths, out, Job((), model_dir, Formats(to="html")))
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,33 @@ def test_plain_tags_have_no_scheme_to_be_spelt_in(model: Tagger, monkeypatch: py
         tagged(model, "Ada\n", Formats(scheme="IOB2"))
 
 
+@pytest.mark.parametrize(
+    ("formats", "fault"),
+    [
+        (Formats(token=0), "--token-column has no effect from lines to columns; it is for input in columns"),
+        (Formats(tag=1), "--tag-column has no effect from lines to columns; it is for columns that are written back"),
+        (Formats("columns", "jsonl", tag=1), "--tag-column has no effect from columns to jsonl"),
+        (Formats("conllu", "columns", tag="upos"), "--tag-column has no effect from conllu to columns"),
+        (Formats(language="en"), "--language has no effect from lines to columns; it is for text, jsonl and parquet"),
+        (Formats(to="html", scheme="IOB2"), "--scheme has no effect from lines to html; it is for output with tags"),
+    ],
+)
+def test_an_option_without_effect_is_refused(model: Tagger, formats: Formats, fault: str) -> None:
+    with pytest.raises(ConfigError, match=fault):
+        tagged(model, "Ada\n", formats)
+
+
+def test_an_option_may_bear_on_one_of_the_inputs(model: Tagger, model_dir: Path, tmp_path: Path) -> None:
+    for name, text in (("a.txt", "Ada\n"), ("b.conll", "x Ada\nx lives\n"), ("c.jsonl", '{"text": "Ada"}\n')):
+        (tmp_path / name).write_text(text)
+    formats, paths = Formats(token=1, tag=0, language="de"), sorted(tmp_path.iterdir())
+    into(model, model_dir, tmp_path / "out", *paths, formats=formats)
+    assert (tmp_path / "out" / "b.conll").read_text() == "S-PER Ada\nO lives\n"
+    with pytest.raises(ConfigError) as caught:
+        into(model, model_dir, tmp_path / "out", paths[0], formats=formats)
+    assert [fault.split()[0] for fault in caught.value.faults] == ["--token-column", "--tag-column", "--language"]
+
+
 @pytest.mark.parametrize("to", ["tsv", "html"])
 def test_plain_tags_have_no_spans_to_be_written(model: Tagger, monkeypatch: pytest.MonkeyPatch, to: str) -> None:
     monkeypatch.setattr(type(model.bundle), "scheme", None)
