@@ -207,7 +207,7 @@ def _cut(ray: Any, found: Sequence[Source], job: Job) -> list[Part]:
     first: dict[str, Part] = {}
     for part in cut:
         if part.output in first:
-            raise DataError(f"{first[part.output].label} and {part.label} would both be written to {part.output}")
+            raise DataError(inputs.collision(first[part.output].label, part.label, part.output))
         first[part.output] = part
     return cut
 

@@ -293,6 +293,10 @@ def test_inputs_that_would_meet_in_one_output_are_refused(model_dir: Path, tmp_p
     paths = [str(plain(tmp_path / "a.txt")), str(jsonl(tmp_path / "a.jsonl"))]
     with pytest.raises(DataError, match=r"would both be written to a-00000\.jsonl"):
         cluster.run(paths, str(tmp_path / "ray"), Job((), model_dir, Formats(to="jsonl")))
+    (tmp_path / "b").mkdir()
+    paths[1] = str(plain(tmp_path / "b" / "a.txt"))
+    with pytest.raises(DataError, match=r"would both be written to a-00000\.jsonl; a folder given as such"):
+        cluster.run(paths, str(tmp_path / "other"), Job((), model_dir, Formats(to="jsonl")))
 
 
 @pytest.mark.usefixtures("_in_process")
