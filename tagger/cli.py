@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
+from typer.core import TyperGroup
 
 from tagger import __version__, choices
 from tagger.errors import ConfigError, Stopped, TaggerError
@@ -26,8 +27,32 @@ if TYPE_CHECKING:
     from tagger.jobs.summary import Summary
     from tagger.training import Event, Listener, Outcome
 
+
+class _Commands(TyperGroup):
+    """The commands, whose faults of usage are a line like all others."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        with _in_one_line():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, *args: Any, **kwargs: Any) -> Any:
+        with _in_one_line():
+            return super().invoke(*args, **kwargs)
+
+
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except _UsageError as error:
+        _leave(2, error.format_message().replace("Value error, ", ""))
+
+
+_UsageError: Any = typer.BadParameter.__base__  # whether typer uses click or, since 0.26, a copy of it
+
 app = typer.Typer(
     name="tagger",
+    cls=_Commands,
     help="Train, evaluate and use BiLSTM-CRF taggers.",
     add_completion=False,
     add_help_option=False,  # _options has one: typer's own loads pydantic before a command's help is shown

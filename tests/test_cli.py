@@ -94,6 +94,18 @@ def faults() -> list[tuple[str, list[str], str]]:
         ("stray tag", ["train", "sample", "--train", "{tmp}/stray.conll", "--out", "{tmp}/run"], "'PER' stands among"),
         ("no data", ["train", "ner-conll2003", "--out", "{tmp}/run"], "names no training data"),
         ("empty data", ["train", "sample", "--train", "{tmp}/empty.conll", "--out", "{tmp}/run"], "holds no sentence"),
+        ("no such command", ["tga"], "No such command 'tga'"),
+        ("no such option", ["--nope"], "No such option: --nope"),
+        ("option of a command", ["tag", "-", "--nope", "--model", "{model}"], "No such option: --nope"),
+        ("no path", ["tag", "--model", "{model}"], "Missing argument 'PATH...'"),
+        ("no number", ["tag", "-", "--model", "{model}", "--nbest", "x"], "Invalid value for '--nbest': "),
+        ("too small", ["tag", "-", "--model", "{model}", "--workers", "0"], "Invalid value for '--workers': "),
+        ("no format", ["tag", "-", "--model", "{model}", "--to", "pdf"], "value for '--to': 'pdf' is not one of"),
+        (
+            "no language",
+            ["tag", "{tmp}/a.txt", "--model", "{model}", "--from", "text", "--language", "qq"],
+            "language 'qq': spaCy has no such one",
+        ),
         ("typo", ["train", "smaple"], "did you mean 'sample'"),
         ("override", ["train", "sample", "--set", "training.epoch=1"], "did you mean 'epochs'"),
         ("resume nothing", ["train", "{tmp}", "--resume"], "no run here"),
@@ -160,6 +172,8 @@ def test_a_users_fault_is_one_line_and_exit_code_2(
     done = run(*(argument.format(tmp=tmp_path, model=model_dir) for argument in arguments))
     assert done.exit_code == 2
     assert message in done.stderr.splitlines()[-1]
+    if arguments[0] != "train":
+        assert len([line for line in done.stderr.splitlines() if "read as plain lines" not in line]) == 1
     assert done.stdout == ""
     assert not (tmp_path / "run").exists()
 
