@@ -93,8 +93,8 @@ def lines(
     Args:
         source: a file, or a stream that is read to its end.
         name: stands for the source in errors.
-        reject: takes the fault of a line that is not UTF-8 or holds a NUL, its number, and its text with the bytes that
-            are none escaped; what it returns, if not None, comes in the line's place.
+        reject: takes the fault of a line that is not UTF-8 or holds a NUL, its number, and its text, in which lone
+            surrogates stand for the bytes that are none; what it returns, if not None, comes in the line's place.
         first: the number of the first line; a stream that begins at a later line than 1 is not packed.
 
     Raises:
@@ -153,7 +153,7 @@ def _checked(block: bytes, first: int, name: str, reject: Refuse | None) -> Iter
         if fault and reject is None:
             raise DataError(f"{name}:{number}: {fault}")
         if fault and reject is not None:
-            text = reject(f"{name}:{number}: {fault}", number, raw.decode(errors="backslashreplace"))
+            text = reject(f"{name}:{number}: {fault}", number, raw.decode(errors="surrogateescape"))
         if text is not None:
             yield number, text
 

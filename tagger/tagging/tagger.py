@@ -136,7 +136,7 @@ class Tagger:
             nbest: give each sentence so many of the most probable ways to tag it.
 
         Raises:
-            TypeError: a single string is given in place of sentences.
+            TypeError: a single string is given in place of sentences, or what is no sentence or no token.
             ValueError: a token is empty.
             ConfigError: what is asked for makes no sense for the model.
         """
@@ -315,9 +315,16 @@ def _told(sentence: Sentence) -> str:
     return f"line {sentence.line}, {len(sentence)} tokens" if sentence.line else f"a sentence of {len(sentence)} tokens"
 
 
-def _sentence(given: str | Sequence[str] | Sentence) -> Sentence:
-    if not isinstance(given, Sentence):
-        given = Sentence(words(given) if isinstance(given, str) else tuple(given))
+def _sentence(given: str | Iterable[str] | Sentence) -> Sentence:
+    if isinstance(given, str):
+        given = Sentence(words(given))
+    elif not isinstance(given, Sentence):
+        if isinstance(given, bytes) or not isinstance(given, Iterable):
+            raise TypeError(f"a sentence is a string or a list of tokens, got {given!r}")
+        given = Sentence(tuple(given))
+    for token in given.tokens:
+        if not isinstance(token, str):
+            raise TypeError(f"a token is a string, got {token!r}")
     if not all(given.tokens):
         raise ValueError(f"a token of {given.tokens!r} is empty")
     return given

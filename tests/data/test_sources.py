@@ -226,9 +226,9 @@ def test_in_formats_with_tokens_other_white_space_is_part_of_one(form: str, spac
 @pytest.mark.parametrize(
     ("form", "data", "line", "raw"),
     [
-        ("lines", b"a\nb\xff\nc\n", 2, "b\\xff\n"),
+        ("lines", b"a\nb\xff\nc\n", 2, "b\udcff\n"),
         ("columns", b"a O\n\nb O\nx\n\nc O\n", 3, "b O\nx\n\n"),
-        ("columns", b"a O\n\nb O\n\xff O\n\nc O\n", 3, "b O\n\\xff O\n\n"),
+        ("columns", b"a O\n\nb O\n\xff O\n\nc O\n", 3, "b O\n\udcff O\n\n"),
         ("conllu", (ROW.format("a") + "\nx\n\n" + ROW.format("c")).encode(), 3, "x\n\n"),
         ("jsonl", b'{"text": "a"}\nx\n{"text": "c"}\n', 2, "x\n"),
     ],

@@ -1,5 +1,6 @@
 """Files tagged on this machine: formats, columns, schemes, and what must not be overwritten."""
 
+import base64
 import gzip
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -178,6 +179,18 @@ def test_of_many_rejects_some_are_told(
     assert into(model, model_dir, tmp_path / "out", tmp_path / "a.txt", on_error="skip").rejected == 50
     assert caplog.text.count("left out") == 21
     assert len((tmp_path / "out" / "rejects.jsonl").read_text().splitlines()) == 50
+
+
+def test_what_is_set_aside_can_be_had_back_byte_for_byte(model: Tagger, model_dir: Path, tmp_path: Path) -> None:
+    lines = [b"caf\xe9\n", rb"\xe9" b"\0\n", "é\0\r\n".encode(), b"\xed\xa0\x80"]
+    (tmp_path / "a.txt").write_bytes(b"".join(lines))
+    (tmp_path / "b.conll").write_bytes(b"Ada O\ncaf\xe9 O\n\n")
+    into(model, model_dir, tmp_path / "out", *sorted(tmp_path.iterdir()), on_error="skip")
+    rows = [json.loads(line) for line in (tmp_path / "out" / "rejects.jsonl").read_text("utf-8").splitlines()]
+    found = [base64.b64decode(row["base64"]) if "base64" in row else row["raw"].encode() for row in rows]
+    assert found == [*lines, b"Ada O\ncaf\xe9 O\n\n"]
+    assert ["base64" in row for row in rows] == [True, False, False, True, True]
+    assert rows[0]["raw"] == "caf\\xe9\n"
 
 
 def broken_off(model: Tagger, model_dir: Path, out: Path, *paths: Path) -> None:

@@ -21,8 +21,8 @@ class Block(NamedTuple):
         return (*self.lines, *self.blank)
 
     def decoded(self, text: str) -> bool:
-        """Tells whether all lines could be decoded; `text` is them in one, with a NUL or an escape if one could not."""
-        return not (("\\" in text or "\0" in text) and Unreadable in map(type, self.lines))
+        """Tells whether all lines could be decoded; `text` is them in one."""
+        return ("\0" not in text and text.isascii()) or Unreadable not in map(type, self.lines)
 
     def check(self) -> None:
         """Raises DataError if a line could not be decoded."""
