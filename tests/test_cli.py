@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from tagger import __version__
+from tagger import __version__, checkpoint
 from tagger.cli import app
 from tests.conftest import TINY_RECIPE, tiny_corpus
 
@@ -231,6 +231,20 @@ def test_what_cannot_be_read_is_set_aside_told_and_makes_the_exit_code_3(model_d
     summary = json.loads((tmp_path / "s").read_text())
     assert (summary["sentences"], summary["tokens"], summary["rejected"]) == (2, 12, 1)
     assert summary["spans"] == {"LOC": 2, "PER": 2}
+
+
+@pytest.mark.parametrize("weight", ["projection.weight", "embedding.characters.embedding.weight"])
+def test_a_model_whose_scores_are_not_finite_is_refused_in_one_line(
+    model_dir: Path, tmp_path: Path, weight: str
+) -> None:
+    bundle, metrics = checkpoint.load(model_dir)
+    bundle.network.get_parameter(weight).data.fill_(3e38)
+    bundle.network.get_parameter("embedding.characters.convolution.weight").data.fill_(0.5)
+    checkpoint.save(bundle, tmp_path / "diverged", metrics)
+    done = run("tag", "-", "--model", tmp_path / "diverged", text=SENTENCE)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.endswith("not finite: its weights are damaged or diverged\n")
+    assert done.stderr.count("\n") == 1
 
 
 def test_the_summary_may_stand_in_the_new_directory_of_the_outputs(model_dir: Path, tmp_path: Path) -> None:

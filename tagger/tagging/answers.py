@@ -16,7 +16,7 @@ from tagger.build import Bundle
 from tagger.data import schemes
 from tagger.data.memory import Ids
 from tagger.data.sentence import Alternative, Span
-from tagger.errors import ConfigError
+from tagger.errors import CheckpointError, ConfigError
 from tagger.nn.crf.heads import CRFHead, SoftmaxHead
 from tagger.tagging.spans import SpanTags
 
@@ -90,11 +90,11 @@ class Answering:
         """Returns the answer for each sentence of a batch: emissions (B, T, K), lengths (B,).
 
         Raises:
-            ValueError: emissions are not finite.
+            CheckpointError: emissions are not finite.
         """
         with torch.inference_mode():
             if not emissions.isfinite().all():
-                raise ValueError("the model's scores are not finite: its weights are damaged or diverged")
+                raise CheckpointError("the model's scores are not finite: its weights are damaged or diverged")
             paths: Ids = self._head.decode(emissions, lengths).cpu().numpy()
             counts: list[int] = lengths.tolist()
             spans = (

@@ -50,7 +50,7 @@ def load(
         workers: likewise.
 
     Raises:
-        CheckpointError: the directory is missing, damaged or of another format.
+        CheckpointError: the directory is missing, damaged or of another format, or the model's scores are not finite.
         ConfigError: there is no such device.
     """
     place = runtime.device(device)
