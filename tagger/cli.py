@@ -256,10 +256,12 @@ def tag(
     ] = None,
     nbest: Annotated[int, typer.Option(metavar="N", min=0, help="Give the N most probable taggings.")] = 0,
     max_tokens: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Longest sentence tagged in one piece, in tokens.")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Longest sentence tagged in one piece, in tokens; 1000 if not given."),
     ] = None,
     batch_tokens: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Tokens computed on at once, padding counted.")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Tokens computed on at once, padding counted; 4096 if not given."),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Threads that tag; with --engine ray, processes.")
@@ -275,7 +277,7 @@ def tag(
     engine: Annotated[choices.Engine, typer.Option(help="This machine, or a Ray cluster.")] = "local",
     device: Device = "auto",
 ) -> None:
-    """Tag files with a model; what cannot be read and is set aside makes the exit code 3."""
+    """Tag files with a model; the exit code is 3 if something could not be read and was set aside."""
     from tagger import files, tagging
     from tagger.jobs import local
     from tagger.jobs.job import Formats, Job

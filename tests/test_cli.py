@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from tagger import __version__, checkpoint
 from tagger.cli import app
+from tagger.tagging.tagger import BATCH_TOKENS, MAX_TOKENS
 from tests.conftest import TINY_RECIPE, tiny_corpus
 
 SENTENCE = "Ada lives in New York .\n"
@@ -22,6 +23,12 @@ def run(*arguments: object, text: str | bytes = "") -> Result:
 
 def test_the_version_is_printed() -> None:
     assert run("--version").stdout.strip() == __version__
+
+
+def test_the_limits_that_hold_if_none_is_given_stand_in_the_help() -> None:
+    text = " ".join(run("tag", "--help").stdout.split())
+    assert f"in tokens; {MAX_TOKENS} if not given." in text
+    assert f"padding counted; {BATCH_TOKENS} if not given." in text
 
 
 def test_train_evaluate_tag_and_info_work_together(tmp_path: Path) -> None:
