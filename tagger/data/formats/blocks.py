@@ -36,18 +36,26 @@ class Block(NamedTuple):
 
 
 def split(source: Iterable[tuple[int, str]], is_blank: Callable[[str], bool]) -> Iterator[Block]:
-    """Yields the blocks of a file's numbered lines; only lines of nothing but white space are asked whether blank."""
+    """Yields the blocks of a file's numbered lines; only lines of nothing but white space are asked whether blank.
+
+    Where the source raises DataError, the block before is still yielded if a blank line has ended it.
+    """
     numbered = iter(source)
     first, line = next(numbered, (0, ""))
     if not first:
         return
     lines, blank = ([], [line]) if is_blank(line.removeprefix("\ufeff")) else ([line], [])
-    for number, line in numbered:
-        if line.isspace() and is_blank(line):
-            blank.append(line)
-        elif blank:
+    try:
+        for number, line in numbered:
+            if line.isspace() and is_blank(line):
+                blank.append(line)
+            elif blank:
+                yield Block(first, lines, blank)
+                first, lines, blank = number, [line], []
+            else:
+                lines.append(line)
+    except DataError:
+        if blank:
             yield Block(first, lines, blank)
-            first, lines, blank = number, [line], []
-        else:
-            lines.append(line)
+        raise
     yield Block(first, lines, blank)
