@@ -1,5 +1,6 @@
 """Files that are read line by line, and files and directories that are written whole or not at all."""
 
+import errno
 import lzma
 import os
 import shutil
@@ -96,13 +97,13 @@ def lines(
         source: a file, or a stream that is read to its end.
         name: stands for the source in errors.
         reject: takes the fault of a line that is not UTF-8, holds a NUL or is longer than LONGEST_LINE, its number, and
-            its text, or the beginning of it, with the bytes that are none escaped; what it returns, if not None, comes
-            in the line's place.
+            its text, or the beginning of it, in which lone surrogates stand for the bytes that are none; what it
+            returns, if not None, comes in the line's place.
         first: the number of the first line; a stream that begins at a later line than 1 is not packed.
 
     Raises:
-        DataError: the source is missing or damaged or, without `reject`, a line is not UTF-8, holds a NUL or is longer
-            than LONGEST_LINE; the error names file, line and byte.
+        DataError: the source is missing or damaged, after the lines before the damage; or, without `reject`, a line is
+            not UTF-8, holds a NUL or is longer than LONGEST_LINE. The error names file, line and byte.
     """
     return chain.from_iterable(_numbered(source, name or _name(source), reject, first))
 
@@ -110,11 +111,17 @@ def lines(
 def _numbered(
     source: Path | BinaryIO, name: str, reject: Refuse | None, first: int
 ) -> Iterator[Iterable[tuple[int, str]]]:
-    with opened(source, name, whole=first == 1) as stream:
-        for block, long in _blocks(stream):
-            text = None if long else _decoded(block)
-            yield _checked(block, first, name, reject, long) if text is None else zip(count(first), _split(text))
-            first += block.count(b"\n")
+    number = first
+    try:
+        with opened(source, name, whole=first == 1) as stream:
+            for block, long in _blocks(stream):
+                text = None if long else _decoded(block)
+                yield _checked(block, number, name, reject, long) if text is None else zip(count(number), _split(text))
+                number += block.count(b"\n")
+    except DataError as error:  # of the stream: those of lines are raised where these are asked for
+        if number == 1:
+            raise
+        raise DataError(f"{error}; read up to line {number - 1}") from error
 
 
 def _blocks(stream: "BufferedReader[_Pieces]") -> Iterator[tuple[bytes, bool]]:
@@ -160,7 +167,7 @@ def _checked(block: bytes, first: int, name: str, reject: Refuse | None, long: b
         if fault and reject is None:
             raise DataError(f"{name}:{number}: {fault}")
         if fault and reject is not None:
-            text = reject(f"{name}:{number}: {fault}", number, raw.decode(errors="backslashreplace"))
+            text = reject(f"{name}:{number}: {fault}", number, raw.decode(errors="surrogateescape"))
         if text is not None:
             yield number, text
 
@@ -302,6 +309,19 @@ def writing(place: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise CheckpointError(f"{place}: cannot be written: {error.strerror or error}") from error
+
+
+def check_writable(path: Path) -> None:
+    """Makes the folder of a file that is to be written and sees that the file can be.
+
+    Raises:
+        CheckpointError: it cannot.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        tempfile.TemporaryFile(dir=path.parent).close()  # leaves nothing
 
 
 def write(path: Path, data: bytes) -> None:

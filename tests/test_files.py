@@ -37,6 +37,18 @@ def test_a_file_is_replaced_whole_or_stays(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_whether_a_file_can_be_written_is_known_before_and_leaves_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    for place in ("file", "new/deep/file"):
+        files.check_writable(tmp_path / place)
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert list((tmp_path / "new" / "deep").iterdir()) == []
+    with pytest.raises(CheckpointError, match=r"file/new: cannot be written: (Not a directory|File exists)"):
+        files.check_writable(tmp_path / "file" / "new")
+    with pytest.raises(CheckpointError, match="new: cannot be written: Is a directory"):
+        files.check_writable(tmp_path / "new")
+
+
 def test_what_is_written_may_be_read_as_the_umask_says(tmp_path: Path) -> None:
     (tmp_path / "usual").touch()
     (tmp_path / "usual directory").mkdir()
@@ -208,12 +220,12 @@ def test_a_line_that_is_no_text_is_set_aside_and_reading_goes_on() -> None:
     found = files.lines(BytesIO(b"a\nb\xff\\n\nc\0\n\xe9"), "x", lambda *fault: faults.append(fault))
     assert list(found) == [(1, "a\n")]
     assert faults == [
-        ("x:2: byte 2 is 0xff, which is not UTF-8; is the file in Latin-1 or CP1252?", 2, "b\\xff\\n\n"),
+        ("x:2: byte 2 is 0xff, which is not UTF-8; is the file in Latin-1 or CP1252?", 2, "b\udcff\\n\n"),
         ("x:3: byte 2 is a NUL; expected text in UTF-8, convert the file first", 3, "c\0\n"),
-        ("x:4: byte 1 is 0xe9, which is not UTF-8; is the file in Latin-1 or CP1252?", 4, "\\xe9"),
+        ("x:4: byte 1 is 0xe9, which is not UTF-8; is the file in Latin-1 or CP1252?", 4, "\udce9"),
     ]
     kept = list(files.lines(BytesIO(b"a\n\xe9\nb"), "x", files.Unreadable))
-    assert kept == [(1, "a\n"), (2, "\\xe9\n"), (3, "b")]
+    assert kept == [(1, "a\n"), (2, "\udce9\n"), (3, "b")]
     assert isinstance(kept[1][1], files.Unreadable)
     assert kept[1][1].fault.startswith("x:2: byte 1 is 0xe9")
 

@@ -2,12 +2,12 @@
 
 JSON lines and Parquet hold a row for each record: the fields that came with it, then
 
-- `document`: the row's own, else the file's name for raw text, else a number from 0, which in a stream counts on
-  from input to input
+- `document`: the row's own; else its `id`, if that is a string or a whole number; else the file's name for raw text;
+  else a number from 0, which in a stream counts on from input to input
 - `tokens` and `tags`: of all its sentences, one tag for each token
 - `spans`: each with `type`, `start`, `end`, `text` and, if asked for, `probability`; start and end count code points
-  where there is a text (raw text: those of the file, byte-order mark and carriage returns among them), else tokens
-- `offsets`: the start and end of each token, where there is a text
+  where a text was split (raw text: those of the file, byte-order mark and carriage returns among them), else tokens
+- `offsets`: the start and end of each token, where a text was split; a text beside tokens of the row's own is not
 - `sentences`: of each the first token and the one after its last, where a record may hold several
 - `probabilities`: one for each token, if asked for
 - `alternatives`: for each sentence a list of `tags` and `probability`, if asked for

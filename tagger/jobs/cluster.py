@@ -35,7 +35,7 @@ from tagger.data.sinks import Sink
 from tagger.errors import CheckpointError, ConfigError, DataError, Stopped, TaggerError
 from tagger.jobs import inputs, local, parts
 from tagger.jobs.folder import REJECTS
-from tagger.jobs.job import Job, check, layout
+from tagger.jobs.job import Job, check, check_effects, layout
 from tagger.jobs.journal import differences
 from tagger.jobs.parts import Part, Source
 from tagger.jobs.places import Place, is_address
@@ -86,6 +86,7 @@ def run(
     ray = _ray()
     check(job, checkpoint.load(job.model)[0])
     found = _found(paths, out, job)
+    check_effects(job.formats, [one.form for one in found])
     folder = Place(out if is_address(out) else os.path.abspath(out))  # noqa: PTH100  # links stay
     with ExitStack() as stack:
         if not is_address(out):
@@ -240,7 +241,7 @@ def _cut(ray: Any, found: Sequence[Source], job: Job) -> list[Part]:
     first: dict[str, Part] = {}
     for part in cut:
         if part.output in first:
-            raise DataError(f"{first[part.output].label} and {part.label} would both be written to {part.output}")
+            raise DataError(inputs.collision(first[part.output].label, part.label, part.output))
         first[part.output] = part
     return cut
 
@@ -254,7 +255,9 @@ def _do(ray: Any, work: _Work, begun: set[str], workers: int | None, listen: loc
     """Tags the parts that are not whole yet, puts the answers of all together and ends the job."""
     job = work.job
     with tempfile.TemporaryDirectory() as aside:
-        rejects = Rejects(job.rejects or Path(aside) / REJECTS) if job.on_error == "skip" else None
+        target = work.folder.inside(REJECTS)
+        place = job.rejects or Path(aside) / REJECTS
+        rejects = Rejects(place, name=str(job.rejects or target)) if job.on_error == "skip" else None
         arrived: dict[int, Answer] = {
             number: json.loads(work.folder.inside(work.mark(part)).read())
             for number, part in enumerate(work.parts)
@@ -273,13 +276,12 @@ def _do(ray: Any, work: _Work, begun: set[str], workers: int | None, listen: loc
             tally.add(part, arrived.pop(number))
             listen(tally.summary, part.source, work.parts[-1].source + 1)
         work.writer.check()
-        for part in work.parts:
-            if part.source in tally.spoilt:
-                work.folder.inside(part.output).remove()
+        for part in tally.left_out:
+            work.folder.inside(part.output).remove()
         if rejects:
             rejects.finish()
             if not job.rejects:
-                work.folder.inside(REJECTS).take(rejects.path)
+                target.take(rejects.path)
     for name in (*map(work.mark, work.parts), JOURNAL, _WRITER):
         work.folder.inside(name).remove()
     return tally.summary
@@ -356,7 +358,7 @@ class Worker:
         rejects = Rejects(aside / REJECTS) if job.on_error == "skip" else None
         reader = Reader(
             [part.label],
-            lambda _, reject: parts.records(part, language=job.formats.language, reject=reject),
+            lambda _, reject: parts.records(part, language=job.formats.text_language, reject=reject),
             rejects,
         )
         answer: Answer = {"first": None, "last": None, "spoilt": False}
@@ -365,8 +367,8 @@ class Worker:
             sink = None
             for pool in local.tagged(self._tagger, job, reader, reader.pools()):
                 for stretch in pool.stretches:
-                    answer["spoilt"] = answer["spoilt"] or stretch.spoilt
-                    if sink is None and not stretch.spoilt:
+                    answer["spoilt"] = stretch.spoilt
+                    if sink is None and (stretch.records or not stretch.spoilt):
                         sink = self._sink(part)
                         stream.write(sink.begin())
                     if sink is not None and stretch.records:
@@ -379,7 +381,7 @@ class Worker:
             if sink is not None:
                 stream.write(sink.end())
         self._work.writer.check()
-        if sink is not None and not answer["spoilt"]:
+        if sink is not None:
             sink.finished(output)
             self._work.folder.inside(part.output).take(output)
         answer |= {
@@ -434,14 +436,14 @@ class _Tally:
         rejects: takes what could not be read, if it is not to end the job.
         began: when the job began, by the clock.
         summary: what was done.
-        spoilt: the numbers of the inputs that are set aside whole.
+        left_out: parts that stand after what could not be read of their file.
     """
 
     rejects: Rejects | None
     began: float
     summary: Summary = field(default_factory=Summary)
-    spoilt: set[int] = field(default_factory=set)
-    _before: Summary = field(default_factory=Summary)
+    left_out: list[Part] = field(default_factory=list)
+    _spoilt: bool = False
     _source: int = -1
     _document: str | int | None = None
 
@@ -454,19 +456,17 @@ class _Tally:
         if faults := answer.get("faults"):
             raise DataError(*faults)
         if part.source != self._source:
-            self._source, self._document, self._before = part.source, None, self.summary.copy()
-        if part.source in self.spoilt:
+            self._source, self._document, self._spoilt = part.source, None, False
+        if self._spoilt:
+            self.left_out.append(part)
             return
         for notice in answer.get("notices", ()):
             log.info("%s: %s", part.label, notice)
         for row in answer["rejects"].split("\n")[:-1]:
             if self.rejects:
                 self.rejects.add_row(json.loads(row))
-        if answer["spoilt"]:
-            self.summary = self._before
-            self.spoilt.add(part.source)
-        else:
-            self._count(answer)
+        self._spoilt = answer["spoilt"]
+        self._count(answer)
         self.summary.rejected = self.rejects.count if self.rejects else 0
         self.summary.seconds = time() - self.began
 

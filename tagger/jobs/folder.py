@@ -114,8 +114,7 @@ class Folder:
 
     def _put(self, stretch: Stretch) -> None:
         state, part = self.state, self._part(stretch.number)
-        if stretch.spoilt:
-            state.begin_anew()
+        if stretch.spoilt and not state.records and not stretch.records:
             state.spoilt.append(stretch.number)
             state.next_input()
             return

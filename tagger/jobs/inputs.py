@@ -106,7 +106,7 @@ def check_outputs(out: Path, inputs: Sequence[Input], names: Sequence[PurePath],
     first: dict[PurePath, Input] = {}
     for item, name in zip(inputs, names, strict=True):
         if name in first:
-            faults.append(f"{first[name].label} and {item.label} would both be written to {out / name}")
+            faults.append(collision(first[name].label, item.label, out / name))
         elif name in taken:
             faults.append(f"{item.label} would be written to {out / name}, which the job keeps for itself")
         elif (out / name).exists() and (same := files.get(_number(out / name))):
@@ -114,6 +114,13 @@ def check_outputs(out: Path, inputs: Sequence[Input], names: Sequence[PurePath],
             faults.append(f"{same} would be overwritten by {own}; choose another --out")
         first.setdefault(name, item)
     _raise(faults)
+
+
+def collision(one: str, other: str, output: PurePath | str) -> str:
+    """Returns the fault of two inputs, given by what messages call them, that would have one output."""
+    apart = PurePath(one).parent != PurePath(other).parent
+    hint = "; a folder given as such, with --pattern, keeps its shape" * apart
+    return f"{one} and {other} would both be written to {output}{hint}"
 
 
 def _expanded(path: Path) -> list[Path]:

@@ -19,7 +19,7 @@ from tagger.errors import ConfigError, DataError, Stopped, TaggerError
 from tagger.jobs import inputs
 from tagger.jobs.folder import JOURNAL, REJECTS, Folder
 from tagger.jobs.inputs import STDIN, Input
-from tagger.jobs.job import Job, check, layout
+from tagger.jobs.job import Job, check, check_effects, layout
 from tagger.jobs.pools import Pool, Reader
 from tagger.jobs.rejects import Rejects
 from tagger.jobs.summary import Summary
@@ -84,7 +84,7 @@ class _Work:
             self.stdin if item.path == STDIN else item.path,
             form=form,
             layout=layout(self.tagger.bundle, form, token=formats.token, tag=formats.tag),
-            language=formats.language,
+            language=formats.text_language,
             name=item.label,
             reject=reject,
         )
@@ -146,6 +146,7 @@ def _check(tagger: Tagger, job: Job) -> None:
 def _found(tagger: Tagger, job: Job, stdin: BinaryIO) -> _Work:
     found = inputs.find(job.paths, pattern=job.pattern, out=job.out)
     forms = [job.formats.form or sources.guess_format(item.path) for item in found]
+    check_effects(job.formats, forms)
     if job.formats.form is None:
         _tell_guessed([item for item, form in zip(found, forms, strict=True) if form == "lines"])
     if (path := job.rejects) and path.exists() and any(path.samefile(one.path) for one in found if one.path.exists()):

@@ -51,7 +51,7 @@ def load(
         workers: likewise.
 
     Raises:
-        CheckpointError: the directory is missing, damaged or of another format.
+        CheckpointError: the directory is missing, damaged or of another format, or the model's scores are not finite.
         ConfigError: there is no such device.
     """
     place = runtime.device(device)
@@ -138,7 +138,7 @@ class Tagger:
             nbest: give each sentence so many of the most probable ways to tag it.
 
         Raises:
-            TypeError: a single string is given in place of sentences.
+            TypeError: a single string is given in place of sentences, or what is no sentence or no token.
             ValueError: a token is empty.
             ConfigError: what is asked for makes no sense for the model.
         """
@@ -179,7 +179,7 @@ class Tagger:
         with ThreadPoolExecutor(self._workers, "tagging", runtime.own_stream, (self.device,)) as threads:
             try:
                 for pool in pools:
-                    under_way.append(self._begun(pool, answering, threads))
+                    under_way.append(self._begun(pool, answers, answering, threads))
                     # What is too little for threads does not wait for the next pool, which may be slow to come.
                     while len(under_way) > 1 or (under_way and under_way[0].small):
                         yield self._finished(under_way.popleft(), between)
@@ -190,7 +190,9 @@ class Tagger:
                 for work in under_way:
                     work.end()
 
-    def _begun(self, pool: Sequence[Sentence], answering: Answering, threads: ThreadPoolExecutor) -> _Work:
+    def _begun(
+        self, pool: Sequence[Sentence], answers: Answers, answering: Answering, threads: ThreadPoolExecutor
+    ) -> _Work:
         places = [
             (number, window)
             for number, sentence in enumerate(pool)
@@ -199,7 +201,8 @@ class Tagger:
         ]
         for number, window in places:
             if not window.start and window.stop < len(pool[number]):
-                log.info("%s: tagged in windows of %d tokens", _told(pool[number]), self._max_tokens)
+                told, lost = _told(pool[number]), answers.lost_in_windows
+                log.info("%s: tagged in windows of %d tokens%s", told, self._max_tokens, lost)
         lengths = [window.stop - window.start for _, window in places]
         scores, end = self._scoring.begin(
             [pool[number].tokens[window.start : window.stop] for number, window in places]
@@ -317,9 +320,16 @@ def _told(sentence: Sentence) -> str:
     return f"line {sentence.line}, {len(sentence)} tokens" if sentence.line else f"a sentence of {len(sentence)} tokens"
 
 
-def _sentence(given: str | Sequence[str] | Sentence) -> Sentence:
-    if not isinstance(given, Sentence):
-        given = Sentence(words(given) if isinstance(given, str) else tuple(given))
+def _sentence(given: str | Iterable[str] | Sentence) -> Sentence:
+    if isinstance(given, str):
+        given = Sentence(words(given))
+    elif not isinstance(given, Sentence):
+        if isinstance(given, bytes) or not isinstance(given, Iterable):
+            raise TypeError(f"a sentence is a string or a list of tokens, got {given!r}")
+        given = Sentence(tuple(given))
+    for token in given.tokens:
+        if not isinstance(token, str):
+            raise TypeError(f"a token is a string, got {token!r}")
     if not all(given.tokens):
         raise ValueError(f"a token of {given.tokens!r} is empty")
     return given

@@ -290,6 +290,17 @@ def test_the_command_tells_of_rejects_by_its_exit_code(model_dir: Path, tmp_path
 
 
 @pytest.mark.usefixtures("_in_process")
+def test_of_many_rejects_the_file_that_holds_them_all_is_named(
+    model_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a.jsonl").write_text("{\n" * 50)
+    cluster.run([str(tmp_path / "a.jsonl")], str(tmp_path / "ray"), Job((), model_dir, on_error="skip"))
+    assert len((tmp_path / "ray" / "rejects.jsonl").read_text().splitlines()) == 50
+    told = [message for message in caplog.messages if message.startswith("more is left out")]
+    assert told[-1] == f"more is left out; all of it goes into {tmp_path / 'ray' / 'rejects.jsonl'}"
+
+
+@pytest.mark.usefixtures("_in_process")
 def test_a_cluster_without_a_gpu_is_told_and_not_waited_for(model_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="the Ray cluster has no GPU"):
         cluster.run(
@@ -343,6 +354,22 @@ def test_inputs_that_would_meet_in_one_output_are_refused(model_dir: Path, tmp_p
     paths = [str(plain(tmp_path / "a.txt")), str(jsonl(tmp_path / "a.jsonl"))]
     with pytest.raises(DataError, match=r"would both be written to a-00000\.jsonl"):
         cluster.run(paths, str(tmp_path / "ray"), Job((), model_dir, Formats(to="jsonl")))
+    (tmp_path / "b").mkdir()
+    paths[1] = str(plain(tmp_path / "b" / "a.txt"))
+    with pytest.raises(DataError, match=r"would both be written to a-00000\.jsonl; a folder given as such"):
+        cluster.run(paths, str(tmp_path / "other"), Job((), model_dir, Formats(to="jsonl")))
+
+
+@pytest.mark.usefixtures("_in_process")
+def test_options_that_do_not_fit_are_told_as_here(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, out = [str(plain(tmp_path / "a.txt"))], str(tmp_path / "ray")
+    with pytest.raises(ConfigError, match="--token-column has no effect from lines to jsonl"):
+        cluster.run(paths, out, Job((), model_dir, Formats("lines", "jsonl", token=1)))
+    monkeypatch.setattr("tagger.build.Bundle.scheme", None)
+    with pytest.raises(ConfigError, match="the model's tags are plain; html holds spans alone"):
+        cluster.run(paths, out, Job((), model_dir, Formats(to="html")))
 
 
 @pytest.mark.parametrize(

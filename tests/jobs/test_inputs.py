@@ -132,6 +132,11 @@ def test_two_outputs_cannot_have_one_name(folder: Path, tmp_path: Path) -> None:
         check(tmp_path / "out", (folder / "a.txt", "x"), (folder / "b.txt", "x"))
 
 
+def test_files_of_one_name_in_two_folders_may_keep_their_folders(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"written to .*x; a folder given as such, with --pattern, keeps its shape$"):
+        check(tmp_path / "out", (folder / "a.txt", "x"), (folder / "sub" / "c.txt", "x"))
+
+
 def test_no_output_may_overwrite_an_input_its_own_or_anothers(folder: Path) -> None:
     with pytest.raises(DataError, match=r"a\.txt would be overwritten by its own output"):
         check(folder, (folder / "a.txt", "a.txt"))

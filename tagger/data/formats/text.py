@@ -218,7 +218,9 @@ def _blank(language: str) -> Any:
     try:
         pipeline = spacy.blank(language)
     except ImportError as error:  # what a language asks for besides spaCy, too
-        raise ConfigError(f"language {language!r}: {' '.join(str(error).split())[:300]}") from error
+        told = " ".join(str(error).split())[:300]
+        known = not told.startswith("[E048]")
+        raise ConfigError(f"language {language!r}: {told if known else 'spaCy has no such one'}") from error
     infixes = [infix for infix in pipeline.Defaults.infixes or () if HYPHENS not in infix]
     if hasattr(pipeline.tokenizer, "infix_finditer") and infixes:
         pipeline.tokenizer.infix_finditer = spacy.util.compile_infix_regex(infixes).finditer
