@@ -294,6 +294,7 @@ def tag(
         pattern=pattern,
         on_error=on_error,
         rejects=rejects,
+        summary=summary,
         resume=resume,
         max_tokens=max_tokens,
     )
@@ -314,6 +315,7 @@ def tag(
             done = local.run(tagger, job, (sys.stdin.buffer, sys.stdout.buffer), listen=listen)
     if summary is not None:
         with files.writing(summary):
+            summary.parent.mkdir(parents=True, exist_ok=True)
             files.replace(summary, json.dumps(done.to_json(), indent=1).encode() + b"\n")
     typer.echo(_printable(str(done)), err=True)
     if done.rejected:

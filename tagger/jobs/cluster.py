@@ -18,6 +18,7 @@ share. The model need not be, it is sent; the toolkit is to be installed on all.
 import json
 import logging
 import os
+import re
 import signal
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,6 +49,7 @@ log = logging.getLogger(__name__)
 JOURNAL, _WRITER = ".job.json", ".writer"
 _FORMS, _TARGETS = ("lines", "jsonl", "parquet"), ("jsonl", "parquet")
 _MOST_TOLD = 20  # notices of a part
+_PART_NAME = re.compile(r"(.+)-\d{5,}\.(jsonl|parquet)")
 
 Answer = dict[str, Any]
 """What a worker found in a part: `summary`, the `seconds` since the job began, the ids of its `first` and `last`
@@ -88,6 +90,7 @@ def run(
     found = _found(paths, out, job)
     check_effects(job.formats, [one.form for one in found])
     folder = Place(out if is_address(out) else os.path.abspath(out))  # noqa: PTH100  # links stay
+    _check_aside(folder, found, job)
     with ExitStack() as stack:
         if not is_address(out):
             with files.writing(Path(out)):
@@ -168,6 +171,19 @@ def _form(name: PurePath, job: Job) -> Any:
     if (to := job.formats.target(form)) not in _TARGETS:
         raise ConfigError(f"the engine ray writes {' or '.join(_TARGETS)}, not {to}; choose with --to")
     return form
+
+
+def _check_aside(folder: Place, found: Sequence[Source], job: Job) -> None:
+    out, kept = folder.on_disk(), {PurePath(name) for name in (JOURNAL, _WRITER, ".lock")}
+    rejects = job.rejects or (out / REJECTS if out and job.on_error == "skip" else None)
+    bare = {one.name.with_name(inputs.stem(one.name)) for one in found}
+
+    def taken(place: PurePath) -> bool:
+        part = _PART_NAME.fullmatch(place.name)
+        return place in kept or (part is not None and place.with_name(part[1]) in bare)
+
+    read = [path for one in found if (path := one.place.on_disk())]
+    inputs.check_aside({"--rejects": rejects, "--summary": job.summary}, read, out, taken)
 
 
 @dataclass(frozen=True, slots=True)

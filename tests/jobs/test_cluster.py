@@ -361,6 +361,23 @@ def test_inputs_that_would_meet_in_one_output_are_refused(model_dir: Path, tmp_p
 
 
 @pytest.mark.usefixtures("_in_process")
+@pytest.mark.parametrize("address", [False, True])
+@pytest.mark.parametrize("name", ["a.jsonl", "ray/.lock", "ray/.job.json", "ray/a-00001.jsonl", "ray/rejects.jsonl"])
+def test_the_summary_and_the_rejects_cannot_overwrite_a_file_of_the_job(
+    model_dir: Path, tmp_path: Path, name: str, address: bool
+) -> None:
+    path, out, job = jsonl(tmp_path / "a.jsonl"), tmp_path / "ray", Job((), model_dir, on_error="skip")
+    paths = (path.as_uri(), out.as_uri()) if address else (str(path), str(out))
+    before = path.read_bytes()
+    with pytest.raises(DataError, match=rf"{name}: is .* --summary would overwrite it"):
+        cluster.run([paths[0]], paths[1], replace(job, summary=tmp_path / name))
+    if name != "ray/rejects.jsonl":
+        with pytest.raises(DataError, match=rf"{name}: is .* --rejects would overwrite it"):
+            cluster.run([paths[0]], paths[1], replace(job, rejects=tmp_path / name))
+    assert (path.read_bytes(), out.exists()) == (before, False)
+
+
+@pytest.mark.usefixtures("_in_process")
 def test_options_that_do_not_fit_are_told_as_here(
     model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
