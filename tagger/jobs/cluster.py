@@ -29,7 +29,10 @@ from time import time
 from typing import Any
 from uuid import uuid4
 
+import torch
+
 from tagger import checkpoint, files, tagging
+from tagger.build import Bundle
 from tagger.choices import Device
 from tagger.data import sinks, sources
 from tagger.data.sinks import Sink
@@ -43,12 +46,15 @@ from tagger.jobs.places import Place, is_address
 from tagger.jobs.pools import Reader
 from tagger.jobs.rejects import Rejects
 from tagger.jobs.summary import Summary
+from tagger.tagging.choosing import may_remember
+from tagger.tagging.tagger import BATCH_TOKENS
 
 log = logging.getLogger(__name__)
 
 JOURNAL, _WRITER = ".job.json", ".writer"
 _FORMS, _TARGETS = ("lines", "jsonl", "parquet"), ("jsonl", "parquet")
 _MOST_TOLD = 20  # notices of a part
+_KINDS = {"cpu": "CPU", "cuda": "GPU"}  # what Ray calls processors
 _PART_NAME = re.compile(r"(.+)-\d{5,}\.(jsonl|parquet)")
 
 Answer = dict[str, Any]
@@ -86,22 +92,23 @@ def run(
         Stopped: by Ctrl-C; the job can be gone on with.
     """
     ray = _ray()
-    check(job, checkpoint.load(job.model)[0])
+    bundle = checkpoint.load(job.model)[0]
+    check(job, bundle)
     found = _found(paths, out, job)
     check_effects(job.formats, [one.form for one in found])
     folder = Place(out if is_address(out) else os.path.abspath(out))  # noqa: PTH100  # links stay
     _check_aside(folder, found, job)
     with ExitStack() as stack:
+        stack.enter_context(_connected(ray))
+        place = _device(ray, device)
         if not is_address(out):
             with files.writing(Path(out)):
                 Path(out).mkdir(parents=True, exist_ok=True)
             stack.enter_context(files.sole_writer(Path(out), traceless=True))
         writer = _Writer(folder, uuid4().hex)
-        begun = _begin(writer, found, job)
-        stack.enter_context(_connected(ray))
+        begun = _begin(writer, found, job, _dependences(bundle, place, limits or {}))
         try:
-            cuda = device == "cuda" or (device == "auto" and _count(ray, "GPU") > 0)
-            work = _Work(job, folder, writer, _cut(ray, found, job), dict(limits or {}), cuda)
+            work = _Work(job, folder, writer, _cut(ray, found, job), dict(limits or {}), place.type == "cuda")
             return _do(ray, work, begun, workers, listen)
         except KeyboardInterrupt:
             raise Stopped(signal.SIGINT) from None
@@ -136,6 +143,24 @@ def _connected(ray: Any) -> Iterator[None]:
 def _count(ray: Any, kind: str) -> int:
     """Returns how many processors of a kind, CPU or GPU, the cluster has."""
     return int(ray.cluster_resources().get(kind, 0))
+
+
+def _device(ray: Any, name: Device) -> torch.device:
+    """Returns where each worker computes: on a GPU if the cluster has any, unless told otherwise.
+
+    Raises:
+        ConfigError: the cluster has no such processor.
+    """
+    kind = "cpu" if name == "cpu" or (name == "auto" and not _count(ray, "GPU")) else "cuda"
+    if not _count(ray, _KINDS[kind]):
+        raise ConfigError(f"the Ray cluster has no {_KINDS[kind]}")
+    return torch.device(kind)
+
+
+def _dependences(bundle: Bundle, place: torch.device, limits: Mapping[str, int]) -> dict[str, Any]:
+    """Returns what answers depend on beside the job's own options, by option, as the local engine has it."""
+    batch_tokens = {} if may_remember(bundle, place) else {"--batch-tokens": limits.get("batch_tokens", BATCH_TOKENS)}
+    return {"--device": place.type} | batch_tokens
 
 
 def _found(paths: Sequence[str], out: str, job: Job) -> list[Source]:
@@ -204,11 +229,11 @@ class _Writer:
             raise CheckpointError(f"{self.folder}: another process is writing here")
 
 
-def _begin(writer: _Writer, found: Sequence[Source], job: Job) -> set[str]:
+def _begin(writer: _Writer, found: Sequence[Source], job: Job, dependences: dict[str, Any]) -> set[str]:
     """Begins the job, or takes up the unfinished one; returns the names of the files that are there."""
     folder = writer.folder
     listed = [{"path": str(one.place), "output": str(one.name), "file": [one.size, one.changed]} for one in found]
-    now = json.loads(json.dumps({"options": job.options(), "inputs": listed}))
+    now = json.loads(json.dumps({"options": job.options() | dependences, "inputs": listed}))
     names = {one.place.name for one in folder.files()} - {".lock", _WRITER}
     if job.resume and JOURNAL in names:
         if lines := differences(json.loads(folder.inside(JOURNAL).read()), now, len(found)):
@@ -308,11 +333,7 @@ def _answers(ray: Any, work: _Work, left: Sequence[int], workers: int | None) ->
     if not left:
         return
     tasks = list(_tasks(work.parts, left))
-    kind = "GPU" if work.cuda else "CPU"
-    there = _count(ray, kind)
-    if not there:
-        raise ConfigError(f"the Ray cluster has no {kind}")
-    size = min(workers or there, len(tasks))
+    size = min(workers or _count(ray, _KINDS["cuda" if work.cuda else "cpu"]), len(tasks))
     shared = ray.put((work, checkpoint.contents(work.job.model)))
     dataset = ray.data.from_items([{"parts": json.dumps(task)} for task in tasks], override_num_blocks=len(tasks))
     dataset.context.enable_progress_bars = dataset.context.print_on_execution_start = False

@@ -255,6 +255,34 @@ def test_a_fault_ends_the_job_as_here_and_it_goes_on_where_it_was(model_dir: Pat
 
 
 @pytest.mark.usefixtures("_in_process", "_small")
+def test_a_job_goes_on_only_on_the_device_and_with_the_limits_that_answers_depend_on(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out, job = plain(tmp_path / "a.txt"), str(tmp_path / "ray"), Job((), model_dir, Formats(to="jsonl"))
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    def again(**options: Any) -> Summary:
+        return cluster.run([str(path)], out, replace(job, resume=True), **options)
+
+    with pytest.raises(Killed):
+        cluster.run([str(path)], out, job, limits={"batch_tokens": 100}, listen=kill)
+    with monkeypatch.context() as patch:
+        patch.setattr(InProcess, "cluster_resources", lambda _: {"CPU": 2.0, "GPU": 1.0})
+        with pytest.raises(CheckpointError, match="another: --device was 'cpu', now 'cuda'"):
+            again()
+    with pytest.raises(Killed):
+        again(limits={"batch_tokens": 200}, listen=kill)
+    monkeypatch.setattr(cluster, "may_remember", lambda *_: False)
+    with pytest.raises(CheckpointError, match="--batch-tokens was None, now 300"):
+        again(limits={"batch_tokens": 300})
+
+
+@pytest.mark.usefixtures("_in_process", "_small")
 @pytest.mark.parametrize("started", ["before", "at once"])
 def test_of_two_jobs_that_write_into_one_place_of_a_store_one_goes_on(
     model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: str
@@ -262,6 +290,7 @@ def test_of_two_jobs_that_write_into_one_place_of_a_store_one_goes_on(
     path, job = plain(tmp_path / "a.txt"), Job((), model_dir, Formats(to="jsonl"))
     on_this_machine(model_dir, tmp_path / "local", path, job)
     out, begun = (tmp_path / "ray").as_uri(), []  # an address, where nothing is locked
+    honest = InProcess.remote
 
     def second(*_: object) -> bool:
         if not begun:
@@ -270,7 +299,7 @@ def test_of_two_jobs_that_write_into_one_place_of_a_store_one_goes_on(
         return True
 
     if started == "at once":
-        monkeypatch.setattr(InProcess, "is_initialized", second)
+        monkeypatch.setattr(InProcess, "remote", lambda self, **given: second() and honest(self, **given))
     with pytest.raises(CheckpointError, match=r"ray: another process is writing here"):
         cluster.run([str(path)], out, job, listen=second)
     assert begun
