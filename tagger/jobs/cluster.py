@@ -25,6 +25,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
+from platform import node
 from time import time
 from typing import Any
 from uuid import uuid4
@@ -367,23 +368,38 @@ def _tasks(cut: Sequence[Part], left: Sequence[int]) -> Iterator[list[int]]:
 class Worker:
     """Tags parts, with the model loaded once, on one thread or one GPU.
 
+    If the model cannot be loaded, that is the fault of each part: what Ray is told by raising ends in a long trace.
+
     Args:
         shared: refers to the work and to the model's files by name.
     """
 
     def __init__(self, shared: Any) -> None:
         self._work, model = _ray().get(shared)
+        self._faults: tuple[str, ...] = ()
+        try:
+            self._tagger = self._loaded(model)
+        except TaggerError as error:
+            self._faults = error.faults
+
+    def _loaded(self, model: Mapping[str, bytes]) -> tagging.Tagger:
+        if self._work.cuda and not torch.cuda.is_available():
+            raise ConfigError(
+                f"the torch of a worker on {node()} finds no GPU, and the cluster has one; use --device cpu"
+            )
         with tempfile.TemporaryDirectory() as folder:
             for name, data in model.items():
                 (Path(folder) / name).write_bytes(data)
             device = "cuda" if self._work.cuda else "cpu"
-            self._tagger = tagging.load(folder, device=device, workers=1, **self._work.limits)
+            return tagging.load(folder, device=device, workers=1, **self._work.limits)
 
     def __call__(self, task: Mapping[str, Any]) -> dict[str, list[str]]:
         """Returns the answers for the parts of a task, whose files are then whole."""
         return {"answers": [json.dumps({n: self._answer(self._work.parts[n]) for n in json.loads(task["parts"][0])})]}
 
     def _answer(self, part: Part) -> Answer:
+        if self._faults:
+            return {"faults": self._faults}
         with tempfile.TemporaryDirectory() as aside, _noted() as notices:
             try:
                 return self._tagged(part, Path(aside)) | {"notices": notices}

@@ -18,6 +18,7 @@ from pyarrow import parquet as pq
 from typer.testing import CliRunner
 
 import tagger
+from tagger import checkpoint
 from tagger.cli import app
 from tagger.errors import CheckpointError, ConfigError, DataError
 from tagger.jobs import cluster, local, parts
@@ -167,7 +168,10 @@ class InProcess:
             self.rows, self.context = rows, SimpleNamespace()
 
         def map_batches(self, worker: type, fn_constructor_args: Any, **_: Any) -> "InProcess.Dataset":
-            self.worker = worker(*fn_constructor_args)
+            try:
+                self.worker = worker(*fn_constructor_args)
+            except Exception as error:
+                raise RuntimeError("a long trace") from error
             return self
 
         def iter_rows(self) -> Iterator[dict[str, str]]:
@@ -371,11 +375,34 @@ def test_each_worker_has_a_gpu_where_the_cluster_has_any_unless_told_otherwise(
         return on_cpu(path, device="cpu", **options)
 
     monkeypatch.setattr(InProcess, "cluster_resources", lambda _: there)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr(InProcess.Dataset, "map_batches", map_batches)
     monkeypatch.setattr(cluster.tagging, "load", load)
     job = Job((), model_dir, Formats(to="jsonl"))
     cluster.run([str(plain(tmp_path / "a.txt"))], str(tmp_path / "ray"), job, device=device)  # type: ignore[arg-type]
     assert asked == [share, computes]
+
+
+@pytest.mark.usefixtures("_in_process")
+@pytest.mark.parametrize(
+    ("there", "fault"),
+    [
+        ({"CPU": 2.0, "GPU": 1.0}, "finds no GPU, and the cluster has one; use --device cpu\n"),
+        ({"CPU": 2.0}, "its weights are damaged or diverged\n"),
+    ],
+)
+def test_a_worker_that_cannot_load_the_model_is_a_fault_in_one_line(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: dict[str, float], fault: str
+) -> None:
+    bundle, metrics = checkpoint.load(model_dir)
+    bundle.network.get_parameter("embedding.characters.embedding.weight").data.fill_(3e38)
+    bundle.network.get_parameter("embedding.characters.convolution.weight").data.fill_(0.5)
+    checkpoint.save(bundle, tmp_path / "diverged", metrics)
+    monkeypatch.setattr(InProcess, "cluster_resources", lambda _: there)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    options = ["--model", str(tmp_path / "diverged"), "--out", str(tmp_path / "ray"), "--engine", "ray"]
+    done = CliRunner().invoke(app, ["tag", str(plain(tmp_path / "a.txt")), "--to", "jsonl", *options])
+    assert (done.exit_code, done.stderr.count("\n"), done.stderr.endswith(fault)) == (2, 1, True), done.stderr
 
 
 @pytest.mark.usefixtures("_in_process")
