@@ -8,8 +8,8 @@ The output of `a.jsonl` is `a-00000.jsonl`, `a-00001.jsonl`, …; one after the 
 engine writes, byte for byte, but for the last digits of probabilities. A part is tagged again when its worker dies;
 its file, which follows from the part alone, takes its name when it is whole, so that nothing is lost or doubled.
 
-A directory of outputs has one writer. Stores know no locks: there a job leaves its mark, and when it finds that of
-another, which took it over by `resume`, it ends.
+A directory of outputs has one writer. Stores know no locks: there the journal bears the mark of a job, and when it
+finds that of another, which took it over by `resume` or began at the same moment, it ends.
 
 The inputs and the directory of the outputs must be reached from all machines: an object store, or a disk that they
 share. The model need not be, it is sent; the toolkit is to be installed on all.
@@ -52,7 +52,7 @@ from tagger.tagging.tagger import BATCH_TOKENS
 
 log = logging.getLogger(__name__)
 
-JOURNAL, _WRITER = ".job.json", ".writer"
+JOURNAL = ".job.json"
 _FORMS, _TARGETS = ("lines", "jsonl", "parquet"), ("jsonl", "parquet")
 _MOST_TOLD = 20  # notices of a part
 _KINDS = {"cpu": "CPU", "cuda": "GPU"}  # what Ray calls processors
@@ -111,6 +111,9 @@ def run(
         try:
             work = _Work(job, folder, writer, _cut(ray, found, job), dict(limits or {}), place.type == "cuda")
             return _do(ray, work, begun, workers, listen)
+        except TaggerError:
+            writer.leave()
+            raise
         except KeyboardInterrupt:
             raise Stopped(signal.SIGINT) from None
 
@@ -200,7 +203,7 @@ def _form(name: PurePath, job: Job) -> Any:
 
 
 def _check_aside(folder: Place, found: Sequence[Source], job: Job) -> None:
-    out, kept = folder.on_disk(), {PurePath(name) for name in (JOURNAL, _WRITER, ".lock")}
+    out, kept = folder.on_disk(), {PurePath(name) for name in (JOURNAL, ".lock")}
     rejects = job.rejects or (out / REJECTS if out and job.on_error == "skip" else None)
     bare = {one.name.with_name(inputs.stem(one.name)) for one in found}
 
@@ -214,20 +217,42 @@ def _check_aside(folder: Place, found: Sequence[Source], job: Job) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Writer:
-    """The mark of a job in the directory that it writes into."""
+    """The writer of a directory, whose mark stands in the journal: whose mark it is, his is the job there."""
 
     folder: Place
     name: str
 
-    def claim(self) -> None:
-        """Leaves the mark, in place of any other."""
-        self.folder.inside(_WRITER).write(self.name.encode())
+    def claim(self, job: Mapping[str, Any]) -> None:
+        """Writes the journal of a job, in place of any other."""
+        self._journal.write(self._mark + json.dumps(job).encode()[1:])
 
     def check(self) -> None:
-        """Raises CheckpointError if the mark is there no more."""
-        place = self.folder.inside(_WRITER)
-        if not place.files() or place.read() != self.name.encode():
+        """Raises CheckpointError if the journal is that of another or gone."""
+        if not self._holds():
             raise CheckpointError(f"{self.folder}: another process is writing here")
+
+    def leave(self) -> None:
+        """Takes the journal back if there is nothing to go on with."""
+        if self._holds() and _names(self.folder) == {JOURNAL}:
+            self._journal.remove()
+
+    def _holds(self) -> bool:
+        if not self._journal.files():
+            return False
+        with self._journal.opened() as file:  # whose beginning is enough: a journal may be long
+            return file.read(len(self._mark)) == self._mark
+
+    @property
+    def _journal(self) -> Place:
+        return self.folder.inside(JOURNAL)
+
+    @property
+    def _mark(self) -> bytes:
+        return f'{{"writer": "{self.name}", '.encode()
+
+
+def _names(folder: Place) -> set[str]:
+    return {one.place.name for one in folder.files()} - {".lock"}
 
 
 def _begin(writer: _Writer, found: Sequence[Source], job: Job, dependences: dict[str, Any]) -> set[str]:
@@ -235,17 +260,16 @@ def _begin(writer: _Writer, found: Sequence[Source], job: Job, dependences: dict
     folder = writer.folder
     listed = [{"path": str(one.place), "output": str(one.name), "file": [one.size, one.changed]} for one in found]
     now = json.loads(json.dumps({"options": job.options() | dependences, "inputs": listed}))
-    names = {one.place.name for one in folder.files()} - {".lock", _WRITER}
+    names = _names(folder)
     if job.resume and JOURNAL in names:
         if lines := differences(json.loads(folder.inside(JOURNAL).read()), now, len(found)):
             raise CheckpointError(*(f"{folder}: the unfinished job here is another: {line}" for line in lines))
-        writer.claim()
+        writer.claim(now)
         return names
     if names:
         hint = "; --resume goes on with the unfinished job there" if JOURNAL in names else ""
         raise CheckpointError(f"{folder}: is not empty, and many files are written there; give another --out{hint}")
-    writer.claim()
-    folder.inside(JOURNAL).write(json.dumps(now).encode())
+    writer.claim(now)
     return names
 
 
@@ -324,7 +348,7 @@ def _do(ray: Any, work: _Work, begun: set[str], workers: int | None, listen: loc
             rejects.finish()
             if not job.rejects:
                 target.take(rejects.path)
-    for name in (*map(work.mark, work.parts), JOURNAL, _WRITER):
+    for name in (*map(work.mark, work.parts), JOURNAL):
         work.folder.inside(name).remove()
     return tally.summary
 

@@ -310,6 +310,46 @@ def test_of_two_jobs_that_write_into_one_place_of_a_store_one_goes_on(
     same(tmp_path / "ray", tmp_path / "local")
 
 
+@pytest.mark.usefixtures("_in_process", "_small")
+def test_of_two_jobs_that_find_one_place_empty_the_last_to_begin_is_the_one_that_goes_on(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, job = plain(tmp_path / "a.txt"), Job((), model_dir, Formats(to="jsonl"))
+    other, out = replace(job, answers=Answers(probabilities=True)), (tmp_path / "ray").as_uri()
+    honest, begun = cluster._Writer.claim, []
+
+    class Killed(BaseException):
+        pass
+
+    def claim(self: Any, now: Any) -> None:
+        honest(self, now)
+        begun.append(now)
+        if len(begun) == 2:
+            raise Killed
+        with monkeypatch.context() as patch:
+            patch.setattr(cluster, "_names", lambda _: set())
+            with pytest.raises(Killed):
+                cluster.run([str(path)], out, other)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cluster._Writer, "claim", claim)
+        with pytest.raises(CheckpointError, match="ray: another process is writing here"):
+            cluster.run([str(path)], out, job)
+    with pytest.raises(CheckpointError, match="another: --probabilities was True, now False"):
+        cluster.run([str(path)], out, replace(job, resume=True))
+    cluster.run([str(path)], out, replace(other, resume=True))
+    assert all("probabilities" in json.loads(line) for line in rows(tmp_path / "ray").splitlines())
+
+
+@pytest.mark.usefixtures("_in_process")
+def test_a_job_that_could_not_do_anything_leaves_nothing(model_dir: Path, tmp_path: Path) -> None:
+    path, out, job = tmp_path / "a.jsonl", tmp_path / "ray", Job((), model_dir)
+    path.write_text("{")
+    with pytest.raises(DataError, match=r"a\.jsonl:1"):
+        cluster.run([str(path)], str(out), job)
+    assert list(out.iterdir()) == []
+
+
 @pytest.mark.usefixtures("_in_process")
 def test_the_command_tells_of_rejects_by_its_exit_code(model_dir: Path, tmp_path: Path) -> None:
     path = jsonl(tmp_path / "a.jsonl")
