@@ -47,6 +47,7 @@ from tagger.jobs.places import Place, is_address
 from tagger.jobs.pools import Reader
 from tagger.jobs.rejects import Rejects
 from tagger.jobs.summary import Summary
+from tagger.runtime import seldom_collecting
 from tagger.tagging.choosing import may_remember
 from tagger.tagging.tagger import BATCH_TOKENS
 
@@ -424,7 +425,7 @@ class Worker:
     def _answer(self, part: Part) -> Answer:
         if self._faults:
             return {"faults": self._faults}
-        with tempfile.TemporaryDirectory() as aside, _noted() as notices:
+        with tempfile.TemporaryDirectory() as aside, _noted() as notices, seldom_collecting():
             try:
                 return self._tagged(part, Path(aside)) | {"notices": notices}
             except TaggerError as error:

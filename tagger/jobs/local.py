@@ -23,7 +23,7 @@ from tagger.jobs.job import Job, check, check_effects, layout
 from tagger.jobs.pools import Pool, Reader
 from tagger.jobs.rejects import Rejects
 from tagger.jobs.summary import Summary
-from tagger.runtime import StopRequest, seldom_collecting
+from tagger.runtime import StopRequest
 from tagger.tagging import Tagger
 
 log = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ class _Work:
 def tagged(tagger: Tagger, job: Job, reader: Reader, pools: Iterable[Sequence[Sentence]]) -> Iterator[Pool]:
     """Yields the pools that a reader gives out, tagged as a job asks for."""
     done = cast(Generator[list[Sentence]], tagger.tag_pools(pools, job.answers))
-    with closing(done), seldom_collecting():
+    with closing(done):
         for sentences in done:
             pool = reader.waiting.popleft()
             pool.put_back([_spelt(sentence, job.formats.scheme) for sentence in sentences])

@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -107,7 +107,7 @@ class Tagger:
         self._batch_tokens, self._max_tokens = batch_tokens, max_tokens
         self._scoring = scoring(bundle, device)
         self._spelt = SpanTags(bundle.tags.items) if bundle.scheme else None
-        self._workers = (workers or runtime.processors()) if self._scoring.shared else _FEEDERS[device.type]
+        self._workers = (workers or runtime.processors()) if self._scoring.shared else _FEEDERS.get(device.type, 1)
 
     @property
     def hit_rate(self) -> float | None:
@@ -176,7 +176,8 @@ class Tagger:
         """
         answering = Answering(self.bundle, self._spelt, answers)
         under_way: deque[_Work] = deque()
-        with ThreadPoolExecutor(self._workers, "tagging", runtime.own_stream, (self.device,)) as threads:
+        caller = runtime.current_stream(self.device)
+        with ThreadPoolExecutor(self._workers, "tagging", runtime.own_stream, (caller,)) as threads:
             try:
                 for pool in pools:
                     under_way.append(self._begun(pool, answers, answering, threads))
@@ -296,17 +297,12 @@ def _answers(scores: Scores, answering: Answering, positions: Sequence[int]) -> 
     try:
         return answering.of(*scores(positions))
     except (MemoryError, RuntimeError) as error:
-        if not _is_about_memory(error):
+        if not runtime.is_about_memory(error):
             raise
         if len(positions) == 1:
             raise DataError("there is no memory for one sentence; lower --max-tokens") from error
     half = len(positions) // 2
     return [*_answers(scores, answering, positions[:half]), *_answers(scores, answering, positions[half:])]
-
-
-def _is_about_memory(error: Exception) -> bool:
-    """Tells whether there was no memory: of that on a CPU torch tells in words alone."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
 def _pools(sentences: Iterator[Sentence]) -> Iterator[list[Sentence]]:
@@ -324,7 +320,7 @@ def _sentence(given: str | Iterable[str] | Sentence) -> Sentence:
     if isinstance(given, str):
         given = Sentence(words(given))
     elif not isinstance(given, Sentence):
-        if isinstance(given, bytes) or not isinstance(given, Iterable):
+        if isinstance(given, bytes | Set | Mapping) or not isinstance(given, Iterable):
             raise TypeError(f"a sentence is a string or a list of tokens, got {given!r}")
         given = Sentence(tuple(given))
     for token in given.tokens:
