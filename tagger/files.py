@@ -162,7 +162,7 @@ def _checked(block: bytes, first: int, name: str, reject: Refuse | None, long: b
         fault = _fault(raw, number)
         if long and number == first:
             fault = f"a line of over {LONGEST_LINE >> 20} MiB; expected one sentence, row or paragraph"
-            raw = raw[:_SHOWN]
+            raw = raw[:_SHOWN] + b"\n" * raw.endswith(b"\n")
         text = None if fault else raw.decode()
         if fault and reject is None:
             raise DataError(f"{name}:{number}: {fault}")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from tagger import files
 from tagger.data import sources
 from tagger.data.formats.columns import Layout
 from tagger.data.sentence import Record, Reject, Sentence
@@ -258,6 +259,27 @@ def test_what_cannot_be_read_may_be_set_aside_with_its_place_and_reading_goes_on
         records(data, form)
     assert str(caught.value) == aside[0].fault
     assert aside[0].fault.startswith("a.x:")
+
+
+@pytest.mark.parametrize("form", ["columns", "conllu"])
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("long", ["# " + "b" * 8000, " " * 8000, "\t" * 8000, "b" * 8000, "b O" + " " * 8000])
+def test_a_line_that_is_too_long_takes_its_block_with_it_whatever_it_holds(
+    monkeypatch: pytest.MonkeyPatch, form: str, place: int, long: str
+):
+    monkeypatch.setattr(files, "LONGEST_LINE", 5000)
+    monkeypatch.setattr(files, "_BLOCK", 1000)
+    row = {"columns": "{} O\n", "conllu": ROW}[form]
+    before, after = row.format("a") + "\n", row.format("c")
+    lines = [row.format("b"), f"{long}\n"][:: 1 if place else -1]
+    aside: list[Reject] = []
+    found = records(before + "".join(lines) + "\n" + after, form, reject=aside.append)
+    assert tokens(found) == [("a",), ("c",)]
+    assert "".join(line for record in found for line in record.sentences[0].raw) == before + after
+    assert [(one.line, row.format("b") in one.raw, len(one.raw) < 3000) for one in aside] == [(3, True, True)]
+    assert aside[0].fault.startswith(f"a.x:{3 + place}: a line of over")
+    with pytest.raises(DataError, match=f"a.x:{3 + place}: a line of over"):
+        records(before + "".join(lines) + "\n" + after, form)
 
 
 @pytest.mark.parametrize("form", ["text", *CLEAN, "jsonl"])

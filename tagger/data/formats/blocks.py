@@ -20,9 +20,9 @@ class Block(NamedTuple):
         """All its lines."""
         return (*self.lines, *self.blank)
 
-    def decoded(self, text: str) -> bool:
-        """Tells whether all lines could be decoded; `text` is them in one."""
-        return ("\0" not in text and text.isascii()) or Unreadable not in map(type, self.lines)
+    def decoded(self) -> bool:
+        """Tells whether all lines could be decoded."""
+        return Unreadable not in map(type, self.lines)
 
     def check(self) -> None:
         """Raises DataError if a line could not be decoded."""
@@ -38,16 +38,19 @@ class Block(NamedTuple):
 def split(source: Iterable[tuple[int, str]], is_blank: Callable[[str], bool]) -> Iterator[Block]:
     """Yields the blocks of a file's numbered lines; only lines of nothing but white space are asked whether blank.
 
+    An unreadable line, of which the end may be missing, is never blank.
+
     Where the source raises DataError, the block before is still yielded if a blank line has ended it.
     """
     numbered = iter(source)
     first, line = next(numbered, (0, ""))
     if not first:
         return
-    lines, blank = ([], [line]) if is_blank(line.removeprefix("\ufeff")) else ([line], [])
+    blank_first = type(line) is not Unreadable and is_blank(line.removeprefix("\ufeff"))
+    lines, blank = ([], [line]) if blank_first else ([line], [])
     try:
         for number, line in numbered:
-            if line.isspace() and is_blank(line):
+            if line.isspace() and type(line) is not Unreadable and is_blank(line):
                 blank.append(line)
             elif blank:
                 yield Block(first, lines, blank)

@@ -92,7 +92,7 @@ class _Reader:
     def at_once(self, block: Block) -> Sentence | None:
         """Returns the sentence of a block of rows without anything unusual; None if it must be read line by line."""
         text = "".join(block.lines)
-        if self.rows is None or DOCUMENT_START in text or not block.decoded(text):
+        if self.rows is None or DOCUMENT_START in text or not block.decoded():
             return None
         found = self.rows.findall(text)
         if len(found) != len(block.lines):
