@@ -17,7 +17,7 @@ from typing import BinaryIO, Protocol, Self, TypeVar
 import zstandard
 from filelock import FileLock, Timeout
 
-from tagger.errors import CheckpointError, DataError
+from tagger.errors import CheckpointError, CutError, DataError
 
 AnyPath = TypeVar("AnyPath", bound=PurePath)
 
@@ -102,8 +102,9 @@ def lines(
         first: the number of the first line; a stream that begins at a later line than 1 is not packed.
 
     Raises:
-        DataError: the source is missing or damaged, after the lines before the damage; or, without `reject`, a line is
-            not UTF-8, holds a NUL or is longer than LONGEST_LINE. The error names file, line and byte.
+        CutError: the source is missing or damaged, after the lines before the damage.
+        DataError: without `reject`, a line is not UTF-8, holds a NUL or is longer than LONGEST_LINE; the error names
+            file, line and byte.
     """
     return chain.from_iterable(_numbered(source, name or _name(source), reject, first))
 
@@ -119,9 +120,7 @@ def _numbered(
                 yield _checked(block, number, name, reject, long) if text is None else zip(count(number), _split(text))
                 number += block.count(b"\n")
     except DataError as error:  # of the stream: those of lines are raised where these are asked for
-        if number == 1:
-            raise
-        raise DataError(f"{error}; read up to line {number - 1}") from error
+        raise CutError(str(error), number - 1 if number > first else 0) from error
 
 
 def _blocks(stream: "BufferedReader[_Pieces]") -> Iterator[tuple[bytes, bool]]:

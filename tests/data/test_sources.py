@@ -228,15 +228,38 @@ def test_in_formats_with_tokens_other_white_space_is_part_of_one(form: str, spac
     ("form", "row", "cut"),
     [("columns", "a O\n", "b O\n"), ("conllu", "1\ta" + "\t_" * 8 + "\n", "# b\n"), ("lines", "a\n", "")],
 )
-def test_of_a_file_that_breaks_off_every_whole_sentence_is_read(form: str, row: str, cut: str):
+@pytest.mark.parametrize("skip", [False, True])
+def test_of_a_file_that_breaks_off_every_whole_sentence_is_read_and_the_last_set_aside(
+    form: str, row: str, cut: str, skip: bool
+):
     for end in {"", cut}:
-        source = BytesIO(gzip.compress((f"{row}\n" * 3 + end).encode())[:-4])
+        data = gzip.compress((f"{row}\n" * 3 + end).encode())[:-4]
         found: list[str] = []
-        with pytest.raises(DataError, match=f"; read up to line {6 + bool(end)}$"):
+        aside: list[Reject] = []
+        with pytest.raises(DataError, match=r"before its end mark was reached; read up to line 6$") as caught:
             found.extend(
-                "".join(one.sentences[0].raw) for one in sources.records(source, form=form, layout=Layout(tag="upos"))
+                "".join(one.sentences[0].raw)
+                for one in sources.records(
+                    BytesIO(data), form=form, layout=Layout(tag="upos"), reject=aside.append if skip else None
+                )
             )
         assert "".join(found) == f"{row}\n" * 3
+        assert aside == [Reject(str(caught.value), 7, end)] * bool(skip and end)
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_of_a_file_that_breaks_off_in_its_first_sentence_nothing_is_read(skip: bool):
+    data = gzip.compress(b"-DOCSTART- O\n\na O\n")[:-4]
+    aside: list[Reject] = []
+    found: list[Record] = []
+    with pytest.raises(DataError, match=r"; read up to line 2$"):
+        found.extend(
+            sources.records(BytesIO(data), form="columns", layout=Layout(), reject=aside.append if skip else None)
+        )
+    assert [line for one in found for line in one.sentences[0].raw] == ["-DOCSTART- O\n", "\n"]
+    assert [(one.line, one.raw) for one in aside] == [(3, "a O\n")] * skip
+    with pytest.raises(DataError, match=r"before its end mark was reached$"):
+        records(gzip.compress(b"a O\n")[:-4], "columns")
 
 
 @pytest.mark.parametrize(

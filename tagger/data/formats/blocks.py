@@ -4,28 +4,34 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from tagger.data.sentence import Reject
-from tagger.errors import DataError
+from tagger.errors import CutError, DataError
 from tagger.files import Unreadable
 
 
 class Block(NamedTuple):
-    """Lines none of which is blank, the blank ones that follow them, and the number of the first of all."""
+    """Lines none of which is blank, the blank ones that follow them, and the number of the first of all.
+
+    With `cut`, the fault of a source that ends within them, they cannot be read.
+    """
 
     first: int
     lines: list[str]
     blank: list[str]
+    cut: CutError | None = None
 
     @property
     def raw(self) -> tuple[str, ...]:
         """All its lines."""
         return (*self.lines, *self.blank)
 
-    def decoded(self) -> bool:
-        """Tells whether all lines could be decoded."""
-        return Unreadable not in map(type, self.lines)
+    def sound(self) -> bool:
+        """Tells whether the block is whole and all its lines could be decoded."""
+        return self.cut is None and Unreadable not in map(type, self.lines)
 
     def check(self) -> None:
-        """Raises DataError if a line could not be decoded."""
+        """Raises DataError if it is not."""
+        if self.cut:
+            raise self.cut
         for line in self.lines:
             if isinstance(line, Unreadable):
                 raise DataError(line.fault)
@@ -40,7 +46,8 @@ def split(source: Iterable[tuple[int, str]], is_blank: Callable[[str], bool]) ->
 
     An unreadable line, of which the end may be missing, is never blank.
 
-    Where the source raises DataError, the block before is still yielded if a blank line has ended it.
+    Where the source raises CutError, the block before is still yielded: as one that is cut, unless a blank line has
+    ended it. The error that follows counts no line of a block that is cut as read.
     """
     numbered = iter(source)
     first, line = next(numbered, (0, ""))
@@ -57,8 +64,11 @@ def split(source: Iterable[tuple[int, str]], is_blank: Callable[[str], bool]) ->
                 first, lines, blank = number, [line], []
             else:
                 lines.append(line)
-    except DataError:
+    except CutError as error:
         if blank:
             yield Block(first, lines, blank)
-        raise
+            raise
+        cut = error.before(first)
+        yield Block(first, lines, blank, cut)
+        raise cut from error
     yield Block(first, lines, blank)

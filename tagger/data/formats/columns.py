@@ -8,7 +8,7 @@ from itertools import chain
 from tagger.data.formats import blocks
 from tagger.data.formats.blocks import Block
 from tagger.data.sentence import Reject, Sentence
-from tagger.errors import ConfigError, DataError
+from tagger.errors import ConfigError, CutError, DataError
 
 DOCUMENT_START = "-DOCSTART-"
 _SPACES = re.compile(r"[ ]+")
@@ -56,20 +56,23 @@ def read(
         DataError: a row has another width than the first, mixes tabs and spaces, lacks a column or has an empty field.
     """
     reader = _Reader(name, layout, tagged=tagged)
-    for block in blocks.split(source, _is_blank):
-        if (sentence := reader.at_once(block)) is not None:
-            yield sentence
-            continue
-        try:
-            sentences = reader.line_by_line(block)
-        except DataError as error:
-            if reject is None:
-                raise
-            reject(block.refused(error))
-        else:
-            yield from sentences
-    if reader.before:
-        yield Sentence((), (), (), reader.document, 0, reader.before)
+    try:
+        for block in blocks.split(source, _is_blank):
+            if (sentence := reader.at_once(block)) is not None:
+                yield sentence
+                continue
+            try:
+                sentences = reader.line_by_line(block)
+            except DataError as error:
+                if reject is None:
+                    raise
+                reject(block.refused(error))
+            else:
+                yield from sentences
+    except CutError:
+        yield from reader.rest()
+        raise
+    yield from reader.rest()
 
 
 class _Reader:
@@ -92,7 +95,7 @@ class _Reader:
     def at_once(self, block: Block) -> Sentence | None:
         """Returns the sentence of a block of rows without anything unusual; None if it must be read line by line."""
         text = "".join(block.lines)
-        if self.rows is None or DOCUMENT_START in text or not block.decoded():
+        if self.rows is None or DOCUMENT_START in text or not block.sound():
             return None
         found = self.rows.findall(text)
         if len(found) != len(block.lines):
@@ -132,6 +135,11 @@ class _Reader:
             raw = []
         self.before = tuple(raw)
         return sentences
+
+    def rest(self) -> Iterator[Sentence]:
+        """Yields the lines before the next sentence, if there are any, where none follows."""
+        if self.before:
+            yield Sentence((), (), (), self.document, 0, self.before)
 
     def _document(self, text: str) -> int:
         """Returns the number of the document that a line belongs to."""
