@@ -39,6 +39,10 @@ class CutError(DataError):
         return CutError(self.fault, line - 1)
 
 
+class CorruptError(DataError):
+    """Packed data that does not fit its checksum or cannot be: what was read of it before is not to be trusted."""
+
+
 class CheckpointError(TaggerError):
     """A model or run directory that is missing, damaged, in use or of another format."""
 

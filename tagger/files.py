@@ -17,7 +17,7 @@ from typing import BinaryIO, Protocol, Self, TypeVar
 import zstandard
 from filelock import FileLock, Timeout
 
-from tagger.errors import CheckpointError, CutError, DataError
+from tagger.errors import CheckpointError, CorruptError, CutError, DataError
 
 AnyPath = TypeVar("AnyPath", bound=PurePath)
 
@@ -102,7 +102,8 @@ def lines(
         first: the number of the first line; a stream that begins at a later line than 1 is not packed.
 
     Raises:
-        CutError: the source is missing or damaged, after the lines before the damage.
+        CutError: the source is missing or ends before its end, after the lines before that.
+        CorruptError: it is packed and damaged, likewise; the lines before may be other than those that were packed.
         DataError: without `reject`, a line is not UTF-8, holds a NUL or is longer than LONGEST_LINE; the error names
             file, line and byte.
     """
@@ -119,6 +120,10 @@ def _numbered(
                 text = None if long else _decoded(block)
                 yield _checked(block, number, name, reject, long) if text is None else zip(count(number), _split(text))
                 number += block.count(b"\n")
+    except CorruptError as error:
+        if number == first:
+            raise
+        raise CorruptError(f"{error}; nor can the lines before, up to {number - 1}, be trusted") from error
     except DataError as error:  # of the stream: those of lines are raised where these are asked for
         raise CutError(str(error), number - 1 if number > first else 0) from error
 
@@ -198,7 +203,8 @@ def opened(
         whole: whether the source begins where the file does; else nothing is unpacked.
 
     Raises:
-        DataError: it is missing or, here or when it is read, damaged or not all there.
+        DataError: it is missing or, here or when it is read, not all there.
+        CorruptError: when it is read, it is damaged.
     """
     name = name or _name(source)
     suffix = source.suffix if isinstance(source, Path) else Path(name).suffix
@@ -276,7 +282,7 @@ def _read(stream: BinaryIO, name: str) -> Iterator[bytes]:
 
 
 def _unpacked(pieces: Iterable[bytes], packing: _Packing, name: str) -> Iterator[bytes]:
-    unpacker = packing.unpacker()
+    unpacker, doubtful = packing.unpacker(), False  # until a member has ended, it may be other than what was packed
     smaller = (
         piece[start : start + _PACKED_PIECE] for piece in pieces for start in range(0, len(piece), _PACKED_PIECE)
     )
@@ -287,12 +293,13 @@ def _unpacked(pieces: Iterable[bytes], packing: _Packing, name: str) -> Iterator
                 if unpacker.eof:
                     if packing.padded and not (left := left.lstrip(b"\0")):
                         break
-                    unpacker = packing.unpacker()
+                    unpacker, doubtful = packing.unpacker(), False
                 if found := unpacker.decompress(left):
+                    doubtful = True
                     yield found
                 left = unpacker.unused_data
     except (zlib.error, zstandard.ZstdError, lzma.LZMAError) as error:
-        raise DataError(f"{name}: damaged {packing.name} file: {error}") from error
+        raise (CorruptError if doubtful else DataError)(f"{name}: damaged {packing.name} file: {error}") from error
     if not unpacker.eof:
         raise DataError(f"{name}: damaged {packing.name} file: Compressed file ended before its end mark was reached")
 

@@ -20,8 +20,9 @@ class Rejects:
 
     Where `raw` is not UTF-8, `base64` holds its bytes, and `raw` shows them with backslashes.
 
-    A file of which the rest could not be read has a row whose line is null; what came before is tagged. The rows stand
-    in a part file, which gets its name when the job ends.
+    A file of which the rest could not be read has a row whose line is null; what came before is tagged, unless packed
+    data is damaged: then, in a directory, nothing of the file is. The rows stand in a part file, which gets its name
+    when the job ends.
 
     Args:
         path: the file.

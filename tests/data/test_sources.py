@@ -247,6 +247,15 @@ def test_of_a_file_that_breaks_off_every_whole_sentence_is_read_and_the_last_set
         assert aside == [Reject(str(caught.value), 7, end)] * bool(skip and end)
 
 
+@pytest.mark.parametrize(("form", "row"), [("columns", "a O\n"), ("conllu", "1\ta" + "\t_" * 8 + "\n")])
+def test_a_sentence_that_a_blank_line_has_ended_is_read_before_the_fault_of_the_next_line(form: str, row: str):
+    source = BytesIO(f"{row}\n".encode() * 3 + b"\xff\n")
+    found = sources.records(source, form=form, layout=Layout(tag="upos"))
+    assert [next(found).line for _ in range(3)] == [1, 3, 5]
+    with pytest.raises(DataError, match=":7: byte 1 is 0xff"):
+        next(found)
+
+
 @pytest.mark.parametrize("skip", [False, True])
 def test_of_a_file_that_breaks_off_in_its_first_sentence_nothing_is_read(skip: bool):
     data = gzip.compress(b"-DOCSTART- O\n\na O\n")[:-4]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import tagger
+from tagger import files
 from tagger.data.formats.columns import Layout
 from tagger.data.sentence import Alternative, Sentence, Span
 from tagger.errors import CheckpointError, ConfigError, DataError, Stopped
@@ -170,6 +171,25 @@ def test_of_a_file_spoilt_in_the_middle_what_comes_before_is_kept(
     assert row["fault"].endswith(f"before its end mark was reached; read up to line {lines}")
     assert other["fault"].startswith(f"{tmp_path / 'd.txt.gz'}: damaged gzip file: ")
     assert "read up to" not in other["fault"]
+
+
+@pytest.mark.parametrize("lines", [200, 5000])  # within one pool, and more
+def test_a_packed_file_whose_bytes_were_changed_is_set_aside_whole(
+    model: Tagger, model_dir: Path, tmp_path: Path, lines: int
+) -> None:
+    (tmp_path / "a.txt").write_text("Ada lives .\n")
+    packed = bytearray(gzip.compress("".join(f"Ada {7**n % 10**12}\n" for n in range(lines)).encode()))
+    assert len(packed) > files._PACKED_PIECE
+    packed[-8] ^= 1  # of the checksum
+    (tmp_path / "b.txt.gz").write_bytes(packed)
+    (tmp_path / "c.txt").write_text("Alan lives .\n")
+    paths = [tmp_path / name for name in ("a.txt", "b.txt.gz", "c.txt")]
+    summary = into(model, model_dir, tmp_path / "out", *paths, on_error="skip")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.conll", "c.conll", "rejects.jsonl"]
+    assert (summary.documents, summary.sentences, summary.rejected, summary.spans) == (2, 2, 1, {"PER": 2})
+    row = json.loads((tmp_path / "out" / "rejects.jsonl").read_text())
+    assert (row["file"], row["line"], row["raw"]) == (str(tmp_path / "b.txt.gz"), None, "")
+    assert row["fault"].startswith(f"{tmp_path / 'b.txt.gz'}: damaged gzip file: ")
 
 
 def test_of_many_rejects_some_are_told(

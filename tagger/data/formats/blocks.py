@@ -46,8 +46,8 @@ def split(source: Iterable[tuple[int, str]], is_blank: Callable[[str], bool]) ->
 
     An unreadable line, of which the end may be missing, is never blank.
 
-    Where the source raises CutError, the block before is still yielded: as one that is cut, unless a blank line has
-    ended it. The error that follows counts no line of a block that is cut as read.
+    Where the source raises DataError, the block before is still yielded if a blank line has ended it; else, after a
+    CutError, as one that is cut, of which the error that follows counts no line as read.
     """
     numbered = iter(source)
     first, line = next(numbered, (0, ""))
@@ -64,11 +64,12 @@ def split(source: Iterable[tuple[int, str]], is_blank: Callable[[str], bool]) ->
                 first, lines, blank = number, [line], []
             else:
                 lines.append(line)
-    except CutError as error:
+    except DataError as error:
         if blank:
             yield Block(first, lines, blank)
-            raise
-        cut = error.before(first)
-        yield Block(first, lines, blank, cut)
-        raise cut from error
+        elif isinstance(error, CutError):
+            cut = error.before(first)
+            yield Block(first, lines, blank, cut)
+            raise cut from error
+        raise
     yield Block(first, lines, blank)
