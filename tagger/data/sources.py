@@ -130,7 +130,8 @@ def records(
 
         return parquet.read(source, label, language, reject=reject)
     if form == "text":
-        return text.read(files.lines(source, label), label, language)
+        numbered = files.lines(source, label, files.Unreadable if reject else None)
+        return text.read(numbered, label, language, reject=reject)
     if form in ("columns", "conllu"):
         numbered = files.lines(source, label, files.Unreadable if reject else None)
         found = (

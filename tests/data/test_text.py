@@ -14,7 +14,7 @@ from spacy.lang.char_classes import HYPHENS
 from tagger.data import sources
 from tagger.data.formats import text as texts
 from tagger.data.formats.columns import Layout
-from tagger.data.sentence import Record
+from tagger.data.sentence import Record, Reject
 from tagger.errors import ConfigError, DataError
 from tests.robustness.runs import SCALE
 
@@ -242,4 +242,24 @@ def test_without_spacy_the_error_says_what_to_install(monkeypatch: pytest.Monkey
 def test_bytes_that_are_not_utf8_are_an_error_with_its_place(tmp_path: Path):
     (tmp_path / "a.txt").write_bytes(b"ok\nb\xff")
     with pytest.raises(DataError, match=r"a\.txt:2: byte 2 is 0xff"):
-        list(sources.records(tmp_path / "a.txt", form="text", layout=Layout(), reject=lambda _: None))
+        list(sources.records(tmp_path / "a.txt", form="text", layout=Layout()))
+
+
+def test_a_line_that_is_no_text_is_set_aside_and_what_follows_keeps_its_place():
+    lines = [b"caf\xc3\xa9 ok\r\n", b"b\xff\xc3 \xc3\xa9\n", b"c\0d\n", b"Ada lives\n", b"\xff"]
+    rejects: list[Reject] = []
+    found = list(
+        sources.records(BytesIO(b"".join(lines)), form="text", layout=Layout(), name="a", reject=rejects.append)
+    )
+    shown = b"".join(lines).decode(errors="replace")
+    assert [one.sentences[0].tokens for one in found] == [("café", "ok"), ("Ada", "lives")]
+    assert [[shown[start:end] for start, end in one.sentences[0].offsets] for one in found] == [
+        ["café", "ok"],
+        ["Ada", "lives"],
+    ]
+    assert [(one.line, one.raw.encode(errors="surrogateescape")) for one in rejects] == [
+        (2, lines[1]),
+        (3, lines[2]),
+        (5, lines[4]),
+    ]
+    assert rejects[0].fault.startswith("a:2: byte 2 is 0xff")

@@ -7,8 +7,9 @@ from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any
 
-from tagger.data.sentence import Record, Sentence
+from tagger.data.sentence import Record, Reject, Sentence
 from tagger.errors import ConfigError
+from tagger.files import Unreadable
 
 _WORD = re.compile(r"\S+")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -26,22 +27,33 @@ Piece = tuple[str, int, int, int]
 _WHITE: tuple[Piece, ...] = (("", 0, 0, _SPACE),)
 
 
-def read(source: Iterable[tuple[int, str]], name: str, language: str) -> Iterator[Record]:
+def read(
+    source: Iterable[tuple[int, str]], name: str, language: str, *, reject: Callable[[Reject], None] | None = None
+) -> Iterator[Record]:
     """Returns the paragraphs of a file that hold tokens; its name is the id of their document.
 
     A paragraph is what stands between two newlines; one of over a million characters comes in pieces that end at white
     space. Offsets count the code points of the whole file, byte-order mark and carriage returns among them.
 
+    With `reject`, lines that cannot be read go there; give `files.Unreadable` to `files.lines`. Such a line counts as
+    the code points of its bytes (of an over-long one: of those shown) with U+FFFD in place of what is not UTF-8.
+
     Raises:
         ConfigError: spaCy is not there or does not know the language.
     """
     split = splitter(language)  # here, so that the fault comes before the first paragraph is asked for
-    return _paragraphs(source, name, split)
+    return _paragraphs(source, name, split, reject)
 
 
-def _paragraphs(source: Iterable[tuple[int, str]], name: str, split: "Splitter") -> Iterator[Record]:
+def _paragraphs(
+    source: Iterable[tuple[int, str]], name: str, split: "Splitter", reject: Callable[[Reject], None] | None
+) -> Iterator[Record]:
     place = 0
     for number, line in source:
+        if reject and isinstance(line, Unreadable):
+            reject(Reject(line.fault, number, line))
+            place += len(line.encode(errors="surrogateescape").decode(errors="replace"))
+            continue
         mark = number == 1 and line.startswith("\ufeff")
         for start, end in _pieces(line, int(mark), _LONGEST_PIECE):
             text = line[start:end]
