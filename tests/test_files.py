@@ -289,3 +289,16 @@ def test_a_directory_as_a_stream_is_reported(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match=r"^standard input: is a directory$"):
         list(files.lines(Folder()))
+
+
+@pytest.mark.parametrize(("before", "told"), [(b"", ""), (b"a\nb\n", "; read up to line 11")])
+def test_a_part_of_a_file_that_breaks_off_at_once_was_not_read_up_to_any_line(before: bytes, told: str) -> None:
+    class Broken(BytesIO):
+        def read1(self, size: int | None = -1) -> bytes:
+            if data := super().read1(size or -1):
+                return data
+            raise OSError(5, "Input/output error")
+
+    with pytest.raises(DataError) as caught:
+        list(files.lines(Broken(before), "x", first=10))
+    assert str(caught.value) == f"x: input/output error{told}"

@@ -133,14 +133,33 @@ def _batches(source: Path | BinaryIO, name: str, groups: range | None, first: in
     try:
         with _damage(name), pq.ParquetFile(source) as file:
             _check(file.schema_arrow.names, name)
-            for group in range(file.num_row_groups) if groups is None else groups:
-                for batch in file.iter_batches(_BATCH, row_groups=[group]):
-                    yield batch
-                    read += batch.num_rows
+            for batch in _of_groups(file, range(file.num_row_groups) if groups is None else groups):
+                yield batch
+                read += batch.num_rows
     except DataError as error:
-        if not read:
+        if read < first:
             raise
         raise DataError(f"{error}; read up to row {read}") from error
+
+
+def _of_groups(file: pq.ParquetFile, groups: Sequence[int]) -> Iterator[pa.RecordBatch]:
+    """Yields the rows of row groups, read together as long as that does not fail, then those of one after another."""
+    given = 0
+    try:
+        for batch in file.iter_batches(_BATCH, row_groups=groups):
+            yield batch
+            given += batch.num_rows
+    except (pa.ArrowException, OSError) as error:
+        log.debug("row groups are read one by one: %s", error)
+    else:
+        return
+    for group in groups:
+        if given and given >= (count := file.metadata.row_group(group).num_rows):
+            given -= count
+            continue
+        for batch in file.iter_batches(_BATCH, row_groups=[group]):
+            yield batch.slice(given)
+            given = max(0, given - batch.num_rows)
 
 
 def _check(columns: Sequence[str], name: str) -> None:
