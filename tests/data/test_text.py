@@ -1,6 +1,7 @@
 import random
 import sys
 import threading
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -186,6 +187,34 @@ def test_a_long_text_in_a_row_is_split_as_a_short_one(language: str, text: str, 
 )
 def test_pieces_end_where_no_word_or_character_does_not(text: str, pieces: list[str]):
     assert [text[start:end] for start, end in texts._pieces(text, 0, 6)] == pieces
+
+
+THAI = "\u0e17\u0e35\u0e48\u0e19\u0e35\u0e48\u0e1c\u0e39\u0e49\u0e19\u0e31\u0e49\u0e19"  # letters and their marks
+
+
+@pytest.mark.parametrize("most", range(3, 13))
+def test_no_piece_begins_with_a_combining_mark_or_ends_after_one_for_want_of_white_space(most: int):
+    text = THAI * 3
+    pieces = [text[start:end] for start, end in texts._pieces(text, 0, most)]
+    assert "".join(pieces) == text
+    assert all(not unicodedata.category(one[0]).startswith("M") and 0 < len(one) <= most for one in pieces)
+    spaced = f"{THAI} {THAI}"
+    assert [spaced[start:end] for start, end in texts._pieces(spaced, 0, len(THAI) + 3)] == [THAI, f" {THAI}"]
+    after_comma = "\u0e01\u0e01\u0e01,\u0e01\u0e35\u0e01\u0e01\u0e01"
+    assert next(texts._pieces(after_comma, 0, 8)) == (0, 4)
+
+
+def test_a_long_word_is_cut_before_no_combining_mark():
+    found = tokens(THAI * 300)
+    assert "".join(found) == THAI * 300
+    assert len(found) > 1
+    assert not any(unicodedata.category(one[0]).startswith("M") for one in found)
+
+
+def test_the_limit_of_sudachi_is_that_of_japanese_alone(monkeypatch: pytest.MonkeyPatch):
+    honest = texts._blank
+    monkeypatch.setattr(texts, "_blank", lambda _: honest("zh"))
+    assert (texts.Splitter("ja")._stretch, texts.Splitter("zh")._stretch) == (10_000, 100_000)
 
 
 def test_one_splitter_serves_several_threads(monkeypatch: pytest.MonkeyPatch):
