@@ -72,7 +72,8 @@ class Pool:
 def _with_tags(record: Record, tagged: Iterator[Sentence]) -> Record:
     """Returns a record whose sentences with tokens are the next of those tagged."""
     sentences = tuple([next(tagged) if sentence.tokens else sentence for sentence in record.sentences])
-    return Record(sentences, record.document, record.line, record.text, record.start, record.fields)
+    whole = record.document, record.line, record.text, record.start, record.fields, record.numbered
+    return Record(sentences, *whole)
 
 
 Records = Callable[[int, Callable[[Reject], None] | None], Iterator[Record]]

@@ -98,6 +98,27 @@ def test_a_column_of_ours_replaces_one_of_its_name_and_a_document_is_kept(
     ]
 
 
+@pytest.mark.parametrize(
+    ("documents", "kind", "expected"),
+    [
+        (["x", None, None], pa.string(), ["x", "b", "2"]),
+        ([7, None, None], pa.int64(), [7, None, 2]),  # the second has an id that is no number
+        ([None, 8, None], pa.int64(), [0, 8, 2]),
+    ],
+)
+def test_a_row_without_a_document_gets_the_id_that_json_lines_give_it(
+    tmp_path: Path, documents: list, kind: pa.DataType, expected: list
+):
+    ids = pa.array([None, "b", None], pa.string())
+    columns = {"document": pa.array(documents, kind), "id": ids, "tokens": [["a"]] * 3}
+    path = file(tmp_path / "a.parquet", columns)
+    assert written(read(path), tmp_path, form="parquet", source=path)["document"].to_pylist() == expected
+    given = [row["document"] for row in rows(path)]
+    assert [one for one in expected if one is not None] == [
+        type(one)(other) for one, other in zip(expected, given, strict=True) if one is not None
+    ]
+
+
 def test_what_json_has_no_word_for_becomes_text_in_json_lines(tmp_path: Path):
     path = file(tmp_path / "a.parquet", {"tokens": [["a"]] * 3, **EXACT})
     found = rows(path)

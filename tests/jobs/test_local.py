@@ -233,6 +233,12 @@ def test_another_job_cannot_be_gone_on_with(model: Tagger, model_dir: Path, tmp_
     assert into(model, model_dir, tmp_path / "out", tmp_path / "a.txt", resume=True).sentences == 300
 
 
+def test_english_by_default_and_by_name_are_one_job(model_dir: Path) -> None:
+    one, other = (Job((), model_dir, Formats(language=language)).options() for language in (None, "en"))
+    assert one == other
+    assert one != Job((), model_dir, Formats(language="de")).options()
+
+
 def test_an_input_that_changed_after_it_was_begun_is_tagged_from_its_beginning(
     model: Tagger, model_dir: Path, tmp_path: Path
 ) -> None:
@@ -288,6 +294,7 @@ def test_a_corpus_in_a_stream_is_not_taken_for_more_of_the_one_before(
         ("a.txt", "Ada\n\nAlan\n", [0, 1, 2, 3, 4, 5]),
         ("a.conll", "-DOCSTART- O\n\nAda O\n\n-DOCSTART- O\n\nAlan O\n", [0, 1, 2, 3]),
         ("a.jsonl", '{"tokens": ["Ada"]}\n{"tokens": ["Alan"], "id": 7}\n{"tokens": []}\n', [0, 7, 2, 3, 7, 5]),
+        ("a.jsonl", '{"tokens": [], "document": null}\n{"tokens": [], "id": 1.5}\n', [0, 1, 2, 3]),
     ],
 )
 def test_documents_without_ids_count_on_through_the_inputs_of_a_stream(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
+from pyarrow import compute as pc
 from pyarrow import ipc
 from pyarrow import parquet as pq
 
@@ -243,7 +244,12 @@ class Writer:
         found = [self._row(record) for record in records]
         columns = [_array([row.get(name) for row in found], kind) for name, kind in self._types.items()]
         if self._carried:
-            columns = [*_joined(records, self._carried).columns, *columns]
+            carried = _joined(records, self._carried)
+            theirs = [
+                _named(records, one) if name == "document" else one
+                for name, one in zip(self._carried, carried.columns, strict=True)
+            ]
+            columns = [*theirs, *columns]
         return self._messages([pa.RecordBatch.from_arrays(columns, schema=self._schema)])[len(self._head) :]
 
     def end(self) -> bytes:
@@ -322,6 +328,20 @@ def _joined(records: Sequence[Record], names: list[str]) -> pa.RecordBatch:
         else:
             stretches.append([row.batch, row.place, 1])
     return pa.concat_batches([batch.select(names).slice(first, count) for batch, first, count in stretches])
+
+
+def _named(records: Sequence[Record], documents: pa.Array) -> pa.Array:
+    """Returns a column of documents with the ids of the records in place of nulls, as far as its type can hold them."""
+    kind = documents.type
+    fitting = int if pa.types.is_integer(kind) else str | int
+    if not documents.null_count or not (pa.types.is_integer(kind) or pa.types.is_string(kind)):
+        return documents
+    given = zip(documents.is_valid().to_pylist(), (record.document for record in records), strict=True)
+    ids = [str(one) if not there and isinstance(one, fitting) else None for there, one in given]
+    try:
+        return pc.coalesce(documents, pa.array(ids, pa.string()).cast(kind))
+    except (pa.ArrowException, UnicodeEncodeError):
+        return documents
 
 
 def _groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
