@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from io import BufferedReader, BytesIO, RawIOBase, StringIO
 from itertools import chain, count
 from pathlib import Path, PurePath
-from typing import BinaryIO, Protocol, Self, TypeVar
+from typing import BinaryIO, NamedTuple, Protocol, Self, TypeVar
 
 import zstandard
 from filelock import FileLock, Timeout
 
 from tagger.errors import CheckpointError, CorruptError, CutError, DataError
 
-AnyPath = TypeVar("AnyPath", bound=PurePath)
+_AnyPath = TypeVar("_AnyPath", bound=PurePath)
 
 # Bytes that are asked for at once.
 _BLOCK = 1 << 20
@@ -42,6 +42,13 @@ class Unreadable(str):
         found = super().__new__(cls, raw)
         found.fault = fault
         return found
+
+
+class _Block(NamedTuple):
+    """Whole lines, and whether the first of them is too long; of such a line a part is left out."""
+
+    data: bytes
+    long: bool
 
 
 class _Unpacker(Protocol):
@@ -75,7 +82,7 @@ _PACKINGS = (
 PACKED_SUFFIXES = tuple(packing.suffix for packing in _PACKINGS)
 
 
-def bare_name(path: AnyPath) -> AnyPath:
+def bare_name(path: _AnyPath) -> _AnyPath:
     """Returns a path without the suffix that tells how the file is packed."""
     return path.with_suffix("") if path.suffix in PACKED_SUFFIXES else path
 
@@ -116,10 +123,10 @@ def _numbered(
     number = first
     try:
         with opened(source, name, whole=first == 1) as stream:
-            for block, long in _blocks(stream):
-                text = None if long else _decoded(block)
-                yield _checked(block, number, name, reject, long) if text is None else zip(count(number), _split(text))
-                number += block.count(b"\n")
+            for block in _blocks(stream):
+                text = _decoded(block)
+                yield _checked(block, number, name, reject) if text is None else zip(count(number), _split(text))
+                number += block.data.count(b"\n")
     except CorruptError as error:
         if number == first:
             raise
@@ -128,30 +135,27 @@ def _numbered(
         raise CutError(str(error), number - 1 if number > first else 0) from error
 
 
-def _blocks(stream: "BufferedReader[_Pieces]") -> Iterator[tuple[bytes, bool]]:
-    """Yields the content of a stream in blocks of whole lines, each as soon as it is there.
-
-    With each comes whether its first line is too long; of such a line a part is left out.
-    """
+def _blocks(stream: "BufferedReader[_Pieces]") -> Iterator[_Block]:
+    """Yields the content of a stream in blocks, each as soon as it is there."""
     pieces: list[bytes] = []  # of a line
     size = 0
     while data := stream.read1(_BLOCK):
         whole, end, rest = data.rpartition(b"\n")
         if end:
-            yield b"".join((*pieces, whole, end)), size + data.index(b"\n") > LONGEST_LINE
+            yield _Block(b"".join((*pieces, whole, end)), size + data.index(b"\n") > LONGEST_LINE)
             pieces, size = [], 0
         size += len(rest)
         pieces.append(rest)
         if size > LONGEST_LINE:
             del pieces[2:]
     if size:
-        yield b"".join(pieces), size > LONGEST_LINE
+        yield _Block(b"".join(pieces), size > LONGEST_LINE)
 
 
-def _decoded(block: bytes) -> str | None:
+def _decoded(block: _Block) -> str | None:
     """Returns the text of a block, None if a line of it is faulty."""
     try:
-        return None if b"\0" in block else block.decode()
+        return None if block.long or b"\0" in block.data else block.data.decode()
     except UnicodeDecodeError:
         return None
 
@@ -161,10 +165,10 @@ def _split(text: str) -> Iterable[str]:
     return found if len(found) == text.count("\n") else StringIO(text, newline="\n")
 
 
-def _checked(block: bytes, first: int, name: str, reject: Refuse | None, long: bool) -> Iterator[tuple[int, str]]:
-    for number, raw in enumerate(BytesIO(block), first):
+def _checked(block: _Block, first: int, name: str, reject: Refuse | None) -> Iterator[tuple[int, str]]:
+    for number, raw in enumerate(BytesIO(block.data), first):
         fault = _fault(raw, number)
-        if long and number == first:
+        if block.long and number == first:
             fault = f"a line of over {LONGEST_LINE >> 20} MiB; expected one sentence, row or paragraph"
             raw = raw[:_SHOWN] + b"\n" * raw.endswith(b"\n")
         text = None if fault else raw.decode()
