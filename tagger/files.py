@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from io import BufferedReader, BytesIO, RawIOBase, StringIO
 from itertools import chain, count
 from pathlib import Path, PurePath
-from typing import BinaryIO, Protocol, Self, TypeVar
+from typing import BinaryIO, NamedTuple, Protocol, Self, TypeVar
 
 import zstandard
 from filelock import FileLock, Timeout
 
-from tagger.errors import CheckpointError, DataError
+from tagger.errors import CheckpointError, CorruptError, CutError, DataError
 
-AnyPath = TypeVar("AnyPath", bound=PurePath)
+_AnyPath = TypeVar("_AnyPath", bound=PurePath)
 
 # Bytes that are asked for at once.
 _BLOCK = 1 << 20
@@ -42,6 +42,13 @@ class Unreadable(str):
         found = super().__new__(cls, raw)
         found.fault = fault
         return found
+
+
+class _Block(NamedTuple):
+    """Whole lines, and whether the first of them is too long; of such a line a part is left out."""
+
+    data: bytes
+    long: bool
 
 
 class _Unpacker(Protocol):
@@ -75,7 +82,7 @@ _PACKINGS = (
 PACKED_SUFFIXES = tuple(packing.suffix for packing in _PACKINGS)
 
 
-def bare_name(path: AnyPath) -> AnyPath:
+def bare_name(path: _AnyPath) -> _AnyPath:
     """Returns a path without the suffix that tells how the file is packed."""
     return path.with_suffix("") if path.suffix in PACKED_SUFFIXES else path
 
@@ -102,8 +109,10 @@ def lines(
         first: the number of the first line; a stream that begins at a later line than 1 is not packed.
 
     Raises:
-        DataError: the source is missing or damaged, after the lines before the damage; or, without `reject`, a line is
-            not UTF-8, holds a NUL or is longer than LONGEST_LINE. The error names file, line and byte.
+        CutError: the source is missing or ends before its end, after the lines before that.
+        CorruptError: it is packed and damaged, likewise; the lines before may be other than those that were packed.
+        DataError: without `reject`, a line is not UTF-8, holds a NUL or is longer than LONGEST_LINE; the error names
+            file, line and byte.
     """
     return chain.from_iterable(_numbered(source, name or _name(source), reject, first))
 
@@ -114,40 +123,39 @@ def _numbered(
     number = first
     try:
         with opened(source, name, whole=first == 1) as stream:
-            for block, long in _blocks(stream):
-                text = None if long else _decoded(block)
-                yield _checked(block, number, name, reject, long) if text is None else zip(count(number), _split(text))
-                number += block.count(b"\n")
-    except DataError as error:  # of the stream: those of lines are raised where these are asked for
-        if number == 1:
+            for block in _blocks(stream):
+                text = _decoded(block)
+                yield _checked(block, number, name, reject) if text is None else zip(count(number), _split(text))
+                number += block.data.count(b"\n")
+    except CorruptError as error:
+        if number == first:
             raise
-        raise DataError(f"{error}; read up to line {number - 1}") from error
+        raise CorruptError(f"{error}; nor can the lines before, up to {number - 1}, be trusted") from error
+    except DataError as error:  # of the stream: those of lines are raised where these are asked for
+        raise CutError(str(error), number - 1 if number > first else 0) from error
 
 
-def _blocks(stream: "BufferedReader[_Pieces]") -> Iterator[tuple[bytes, bool]]:
-    """Yields the content of a stream in blocks of whole lines, each as soon as it is there.
-
-    With each comes whether its first line is too long; of such a line a part is left out.
-    """
+def _blocks(stream: "BufferedReader[_Pieces]") -> Iterator[_Block]:
+    """Yields the content of a stream in blocks, each as soon as it is there."""
     pieces: list[bytes] = []  # of a line
     size = 0
     while data := stream.read1(_BLOCK):
         whole, end, rest = data.rpartition(b"\n")
         if end:
-            yield b"".join((*pieces, whole, end)), size + data.index(b"\n") > LONGEST_LINE
+            yield _Block(b"".join((*pieces, whole, end)), size + data.index(b"\n") > LONGEST_LINE)
             pieces, size = [], 0
         size += len(rest)
         pieces.append(rest)
         if size > LONGEST_LINE:
             del pieces[2:]
     if size:
-        yield b"".join(pieces), size > LONGEST_LINE
+        yield _Block(b"".join(pieces), size > LONGEST_LINE)
 
 
-def _decoded(block: bytes) -> str | None:
+def _decoded(block: _Block) -> str | None:
     """Returns the text of a block, None if a line of it is faulty."""
     try:
-        return None if b"\0" in block else block.decode()
+        return None if block.long or b"\0" in block.data else block.data.decode()
     except UnicodeDecodeError:
         return None
 
@@ -157,12 +165,12 @@ def _split(text: str) -> Iterable[str]:
     return found if len(found) == text.count("\n") else StringIO(text, newline="\n")
 
 
-def _checked(block: bytes, first: int, name: str, reject: Refuse | None, long: bool) -> Iterator[tuple[int, str]]:
-    for number, raw in enumerate(BytesIO(block), first):
+def _checked(block: _Block, first: int, name: str, reject: Refuse | None) -> Iterator[tuple[int, str]]:
+    for number, raw in enumerate(BytesIO(block.data), first):
         fault = _fault(raw, number)
-        if long and number == first:
+        if block.long and number == first:
             fault = f"a line of over {LONGEST_LINE >> 20} MiB; expected one sentence, row or paragraph"
-            raw = raw[:_SHOWN]
+            raw = raw[:_SHOWN] + b"\n" * raw.endswith(b"\n")
         text = None if fault else raw.decode()
         if fault and reject is None:
             raise DataError(f"{name}:{number}: {fault}")
@@ -199,7 +207,8 @@ def opened(
         whole: whether the source begins where the file does; else nothing is unpacked.
 
     Raises:
-        DataError: it is missing or, here or when it is read, damaged or not all there.
+        DataError: it is missing or, here or when it is read, not all there.
+        CorruptError: when it is read, it is damaged.
     """
     name = name or _name(source)
     suffix = source.suffix if isinstance(source, Path) else Path(name).suffix
@@ -277,7 +286,7 @@ def _read(stream: BinaryIO, name: str) -> Iterator[bytes]:
 
 
 def _unpacked(pieces: Iterable[bytes], packing: _Packing, name: str) -> Iterator[bytes]:
-    unpacker = packing.unpacker()
+    unpacker, doubtful = packing.unpacker(), False  # until a member has ended, it may be other than what was packed
     smaller = (
         piece[start : start + _PACKED_PIECE] for piece in pieces for start in range(0, len(piece), _PACKED_PIECE)
     )
@@ -288,12 +297,13 @@ def _unpacked(pieces: Iterable[bytes], packing: _Packing, name: str) -> Iterator
                 if unpacker.eof:
                     if packing.padded and not (left := left.lstrip(b"\0")):
                         break
-                    unpacker = packing.unpacker()
+                    unpacker, doubtful = packing.unpacker(), False
                 if found := unpacker.decompress(left):
+                    doubtful = True
                     yield found
                 left = unpacker.unused_data
     except (zlib.error, zstandard.ZstdError, lzma.LZMAError) as error:
-        raise DataError(f"{name}: damaged {packing.name} file: {error}") from error
+        raise (CorruptError if doubtful else DataError)(f"{name}: damaged {packing.name} file: {error}") from error
     if not unpacker.eof:
         raise DataError(f"{name}: damaged {packing.name} file: Compressed file ended before its end mark was reached")
 

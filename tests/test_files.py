@@ -14,7 +14,7 @@ import pytest
 import zstandard
 
 from tagger import files
-from tagger.errors import CheckpointError, DataError
+from tagger.errors import CheckpointError, CorruptError, CutError, DataError
 from tests.robustness.runs import SCALE
 
 PACK: dict[str, Callable[[bytes], bytes]] = {
@@ -141,6 +141,21 @@ def test_what_is_no_member_after_a_member_is_an_error(suffix: str) -> None:
     for rest in (b"more", b"\0\0\0\0more", whole[:3], b"\xff" * 40):
         with pytest.raises(DataError, match=f"^x: damaged {NAMES[suffix]} file: "):
             list(files.lines(BytesIO(whole + rest), "x"))
+
+
+@pytest.mark.parametrize("suffix", PACK)
+def test_lines_before_damage_are_not_trusted_unless_the_data_only_ends_or_a_member_was_whole(suffix: str) -> None:
+    text = b"".join(b"line %d\n" % number for number in range(100_000))
+    packed = zstandard.ZstdCompressor(write_checksum=True).compress(text) if suffix == "zst" else PACK[suffix](text)
+    middle = len(packed) // 2
+    with pytest.raises(CutError, match=r"ended before its end mark was reached; read up to line \d+$"):
+        list(files.lines(BytesIO(packed[:middle])))
+    for rest in (b"more", PACK[suffix](b"x\n")[:-9] + bytes(9)):
+        with pytest.raises(DataError, match="; read up to line 100000$" if rest == b"more" else "100000"):
+            list(files.lines(BytesIO(packed + rest)))
+    flipped = packed[:middle] + bytes([packed[middle] ^ 1]) + packed[middle + 1 :]
+    with pytest.raises(CorruptError, match=rf"damaged {NAMES[suffix]} file: .*; nor can the lines before, up to \d+,"):
+        list(files.lines(BytesIO(flipped)))
 
 
 def test_zeros_may_follow_gzip_and_xz_as_their_formats_say_and_not_zstd() -> None:
@@ -275,3 +290,16 @@ def test_a_directory_as_a_stream_is_reported(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match=r"^standard input: is a directory$"):
         list(files.lines(Folder()))
+
+
+@pytest.mark.parametrize(("before", "told"), [(b"", ""), (b"a\nb\n", "; read up to line 11")])
+def test_a_part_of_a_file_that_breaks_off_at_once_was_not_read_up_to_any_line(before: bytes, told: str) -> None:
+    class Broken(BytesIO):
+        def read1(self, size: int | None = -1) -> bytes:
+            if data := super().read1(size or -1):
+                return data
+            raise OSError(5, "Input/output error")
+
+    with pytest.raises(DataError) as caught:
+        list(files.lines(Broken(before), "x", first=10))
+    assert str(caught.value) == f"x: input/output error{told}"

@@ -64,6 +64,7 @@ class Record:
         text: what it was tokenised from; None where the source has tokens.
         start: the place of the text in the text that offsets count in, in code points.
         fields: what else the source says of it, by name, to be written with it.
+        numbered: whether the document's id is only its number, because the source has none for it.
     """
 
     sentences: tuple[Sentence, ...]
@@ -72,6 +73,7 @@ class Record:
     text: str | None = None
     start: int = 0
     fields: Mapping[str, Any] = field(default_factory=dict)
+    numbered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

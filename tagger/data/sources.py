@@ -130,7 +130,8 @@ def records(
 
         return parquet.read(source, label, language, reject=reject)
     if form == "text":
-        return text.read(files.lines(source, label), label, language)
+        numbered = files.lines(source, label, files.Unreadable if reject else None)
+        return text.read(numbered, label, language, reject=reject)
     if form in ("columns", "conllu"):
         numbered = files.lines(source, label, files.Unreadable if reject else None)
         found = (
@@ -138,11 +139,11 @@ def records(
             if form == "columns"
             else conllu.read(numbered, label, str(layout.tag), tagged=False, reject=reject)
         )
-        return (Record((one,), one.document, one.line) for one in found)
+        return (Record((one,), one.document, one.line, numbered=True) for one in found)
     numbered = files.lines(source, label, reject and _refusing(reject), first=first)
     if form == "jsonl":
         return jsonl.read(numbered, label, language, reject=reject)
-    return (Record((one,), one.line - 1, one.line) for one in lines.read(numbered))
+    return (Record((one,), one.line - 1, one.line, numbered=True) for one in lines.read(numbered))
 
 
 def _refusing(reject: Callable[[Reject], None]) -> Callable[[str, int, str], None]:

@@ -446,6 +446,10 @@ class Worker:
             for pool in local.tagged(self._tagger, job, reader, reader.pools()):
                 for stretch in pool.stretches:
                     answer["spoilt"] = stretch.spoilt
+                    if stretch.corrupt:  # the last, of a packed file, which is one part
+                        summary, sink = Summary(), None
+                        answer["first"] = answer["last"] = None
+                        continue
                     if sink is None and (stretch.records or not stretch.spoilt):
                         sink = self._sink(part)
                         stream.write(sink.begin())

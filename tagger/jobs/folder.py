@@ -114,7 +114,8 @@ class Folder:
 
     def _put(self, stretch: Stretch) -> None:
         state, part = self.state, self._part(stretch.number)
-        if stretch.spoilt and not state.records and not stretch.records:
+        if stretch.corrupt or (stretch.spoilt and not state.records and not stretch.records):
+            state.begin_anew()
             state.spoilt.append(stretch.number)
             state.next_input()
             return

@@ -63,9 +63,8 @@ def stem(place: PurePath) -> str:
 def find(paths: Sequence[Path], *, pattern: str | None = None, out: Path | None = None) -> list[Input]:
     """Returns the inputs that paths stand for, in their order; those of a folder or a glob in the order of their names.
 
-    A folder stands for all files in it, at any depth, that are not hidden; links to further folders are not
-    followed, which a notice tells. A path that is not there and has one of
-    `*?[` is taken as a glob, as a shell would expand it.
+    A folder stands for all files in it, at any depth, that are not hidden; links to further folders are not followed,
+    which a notice tells. A path that is not there and has one of `*?[` is taken as a glob, as a shell would expand it.
 
     Args:
         paths: files, folders, globs, or - for the standard input.

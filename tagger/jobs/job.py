@@ -85,7 +85,8 @@ class Job:
         """Returns all that the outputs depend on beside the inputs, as plain values by name."""
         own = {"--on-error": self.on_error, "--rejects": self.rejects and str(self.rejects)}
         names = {"form": "--from", "to": "--to", "token": "--token-column", "tag": "--tag-column"}
-        formats = {names.get(name, f"--{name}"): value for name, value in asdict(self.formats).items()}
+        given = asdict(self.formats) | {"language": self.formats.text_language}
+        formats = {names.get(name, f"--{name}"): value for name, value in given.items()}
         answers = {f"--{name}": value for name, value in asdict(self.answers).items()}
         model = {"the toolkit's version": __version__, "the model": checkpoint.digest(self.model)}
         return model | formats | answers | own | {"--max-tokens": self.max_tokens}

@@ -292,7 +292,7 @@ class _Documents:
         """Returns the next records of the input with their numbers in the stream."""
         found = []
         for record in records:
-            if isinstance(record.document, int) and record.fields.keys().isdisjoint(("document", "id")):
+            if record.numbered and isinstance(record.document, int):
                 document = self._first + record.document
                 record, self._next = replace(record, document=document), document + 1
             found.append(record)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from tagger.data.sentence import Record, Reject, Sentence
-from tagger.errors import DataError
+from tagger.errors import CorruptError, DataError
 from tagger.jobs.rejects import Rejects
 
 POOL_TOKENS = 16_384
@@ -33,6 +33,7 @@ class Stretch:
         records: its next records.
         ended: whether the input ends after them.
         spoilt: whether it ends so because the rest cannot be read.
+        corrupt: whether, more than that, nothing of the input is to be kept.
         rejects: the size and count of the rejects before the input.
     """
 
@@ -40,6 +41,7 @@ class Stretch:
     records: list[Record] = field(default_factory=list)
     ended: bool = False
     spoilt: bool = False
+    corrupt: bool = False
     rejects: tuple[int, int] = field(default=(0, 0), compare=False)
 
 
@@ -70,7 +72,8 @@ class Pool:
 def _with_tags(record: Record, tagged: Iterator[Sentence]) -> Record:
     """Returns a record whose sentences with tokens are the next of those tagged."""
     sentences = tuple([next(tagged) if sentence.tokens else sentence for sentence in record.sentences])
-    return Record(sentences, record.document, record.line, record.text, record.start, record.fields)
+    whole = record.document, record.line, record.text, record.start, record.fields, record.numbered
+    return Record(sentences, *whole)
 
 
 Records = Callable[[int, Callable[[Reject], None] | None], Iterator[Record]]
@@ -115,7 +118,8 @@ class Reader:
                     pool.stretches[-1].records.append(found)
                     tokens += sum(map(len, found.sentences))
                 else:
-                    pool.stretches[-1].ended, pool.stretches[-1].spoilt = True, found
+                    pool.stretches[-1].ended, pool.stretches[-1].spoilt = True, found is not None
+                    pool.stretches[-1].corrupt = isinstance(found, CorruptError)
                 if tokens >= pool_tokens(number) or size >= _MOST_RECORDS:
                     yield self._given(pool)
                     pool, tokens, size, number = Pool(), 0, 0, number + 1
@@ -133,8 +137,8 @@ class Reader:
     def _rejected(self) -> tuple[int, int]:
         return (self._rejects.size, self._rejects.count) if self._rejects else (0, 0)
 
-    def _steps(self, first: int, skip: int) -> Iterator[tuple[int, Record | bool]]:
-        """Yields the number of an input with each of its records, then with whether the rest of it was spoilt."""
+    def _steps(self, first: int, skip: int) -> Iterator[tuple[int, Record | DataError | None]]:
+        """Yields the number of an input with each of its records, then with the fault of the rest, if there is one."""
         for number in range(first, len(self._labels)):
             self._before = self._rejected()
             try:
@@ -144,9 +148,9 @@ class Reader:
                 if self._rejects is None:
                     raise
                 self._rejects.add_file(self._labels[number], fault)
-                yield number, True
+                yield number, fault
             else:
-                yield number, False
+                yield number, None
 
     def _opened(self, number: int, skip: int) -> Iterator[Record]:
         label = self._labels[number]

@@ -18,10 +18,13 @@ _MOST_TOLD = 20
 class Rejects:
     """A file with a row (file, line, fault, raw) for each line, row or block that could not be read.
 
-    Where `raw` is not UTF-8, `base64` holds its bytes, and `raw` shows them with backslashes.
+    Where `raw` is not UTF-8, `base64` holds its bytes, and `raw` shows them with backslashes. Byte for byte is so what
+    comes from lines; of one of over `files.LONGEST_LINE` bytes, 256 MiB, only the beginning is there, and of a row of
+    Parquet its values as JSON.
 
-    A file of which the rest could not be read has a row whose line is null; what came before is tagged. The rows stand
-    in a part file, which gets its name when the job ends.
+    A file of which the rest could not be read has a row whose line is null; what came before is tagged, unless packed
+    data is damaged: then, in a directory, nothing of the file is. The rows stand in a part file, which gets its name
+    when the job ends.
 
     Args:
         path: the file.

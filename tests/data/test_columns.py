@@ -328,3 +328,15 @@ def test_probabilities_become_the_last_column(text: str, layout: Layout, expecte
     assert "".join(columns.write(tagged, layout, probabilities=(0.25, 1.0))) == expected
     anew = "".join(columns.write_anew(tagged, "\t", probabilities=(0.25, 1.0)))
     assert anew == "a\tX\t0.250000\nb\tY\t1.000000\n\n"
+
+
+@pytest.mark.parametrize(("width", "patterns"), [(100, 1), (101, 0), (300_000, 0)])
+def test_rows_of_very_many_columns_are_read_without_a_pattern_of_as_many(
+    monkeypatch: pytest.MonkeyPatch, width: int, patterns: int
+):
+    made: list[int] = []
+    honest = columns._row_pattern
+    monkeypatch.setattr(columns, "_row_pattern", lambda *given, **more: (made.append(1), honest(*given, **more))[1])
+    row = "a " * (width - 1) + "O\n\n"
+    assert content(read(row * 3)) == [(("a",), ("O",), 0, line) for line in (1, 3, 5)]
+    assert len(made) == patterns

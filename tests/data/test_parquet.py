@@ -98,6 +98,27 @@ def test_a_column_of_ours_replaces_one_of_its_name_and_a_document_is_kept(
     ]
 
 
+@pytest.mark.parametrize(
+    ("documents", "kind", "expected"),
+    [
+        (["x", None, None], pa.string(), ["x", "b", "2"]),
+        ([7, None, None], pa.int64(), [7, None, 2]),  # the second has an id that is no number
+        ([None, 8, None], pa.int64(), [0, 8, 2]),
+    ],
+)
+def test_a_row_without_a_document_gets_the_id_that_json_lines_give_it(
+    tmp_path: Path, documents: list, kind: pa.DataType, expected: list
+):
+    ids = pa.array([None, "b", None], pa.string())
+    columns = {"document": pa.array(documents, kind), "id": ids, "tokens": [["a"]] * 3}
+    path = file(tmp_path / "a.parquet", columns)
+    assert written(read(path), tmp_path, form="parquet", source=path)["document"].to_pylist() == expected
+    given = [row["document"] for row in rows(path)]
+    assert [one for one in expected if one is not None] == [
+        type(one)(other) for one, other in zip(expected, given, strict=True) if one is not None
+    ]
+
+
 def test_what_json_has_no_word_for_becomes_text_in_json_lines(tmp_path: Path):
     path = file(tmp_path / "a.parquet", {"tokens": [["a"]] * 3, **EXACT})
     found = rows(path)
@@ -212,6 +233,37 @@ def test_of_a_damaged_file_the_row_groups_before_are_read(tmp_path: Path):
     with pytest.raises(DataError, match=r"not a Parquet file .*; read up to row 30$"):
         found.extend(record.line for record in sources.records(path, form="parquet", layout=Layout()))
     assert found == list(range(1, 31))
+
+
+def test_small_row_groups_are_read_together(tmp_path: Path):
+    path = file(tmp_path / "a.parquet", {"tokens": [["a"]] * 3000, "n": range(3000)}, row_group_size=2)
+    found = read(path)
+    assert [record.fields["n"] for record in found] == list(range(3000))
+    assert len({id(record.fields.batch) for record in found}) == 3
+
+
+@pytest.mark.parametrize("batch", [1, 3, 7, 10, 25, 100])
+def test_no_row_is_read_twice_or_left_out_before_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int):
+    monkeypatch.setattr(parquet, "_BATCH", batch)
+    path = file(tmp_path / "a.parquet", {"text": [f"Ada met {n}" for n in range(50)]}, row_group_size=10)
+    place = pq.ParquetFile(path).metadata.row_group(3).column(0).data_page_offset
+    data = path.read_bytes()
+    path.write_bytes(data[:place] + bytes(20) + data[place + 20 :])
+    found: list[str | None] = []
+    with pytest.raises(DataError, match=r"; read up to row 30$"):
+        found.extend(record.text for record in sources.records(path, form="parquet", layout=Layout()))
+    assert found == [f"Ada met {n}" for n in range(30)]
+
+
+@pytest.mark.parametrize(("damaged", "told"), [(2, ""), (3, "; read up to row 30")])
+def test_row_groups_that_are_damaged_from_the_first_on_are_read_up_to_no_row(tmp_path: Path, damaged: int, told: str):
+    path = file(tmp_path / "a.parquet", {"text": [f"Ada met {n}" for n in range(50)]}, row_group_size=10)
+    place = pq.ParquetFile(path).metadata.row_group(damaged).column(0).data_page_offset
+    data = path.read_bytes()
+    source = BytesIO(data[:place] + bytes(20) + data[place + 20 :])
+    with pytest.raises(DataError) as caught:
+        list(parquet.read_groups(source, "a", "en", groups=range(2, 5), first=21))
+    assert str(caught.value).partition("; read")[2] == told.removeprefix("; read")
 
 
 def test_a_stream_is_refused():

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from tagger import files
 from tagger.data import sources
 from tagger.data.formats.columns import Layout
 from tagger.data.sentence import Record, Reject, Sentence
@@ -227,15 +228,47 @@ def test_in_formats_with_tokens_other_white_space_is_part_of_one(form: str, spac
     ("form", "row", "cut"),
     [("columns", "a O\n", "b O\n"), ("conllu", "1\ta" + "\t_" * 8 + "\n", "# b\n"), ("lines", "a\n", "")],
 )
-def test_of_a_file_that_breaks_off_every_whole_sentence_is_read(form: str, row: str, cut: str):
+@pytest.mark.parametrize("skip", [False, True])
+def test_of_a_file_that_breaks_off_every_whole_sentence_is_read_and_the_last_set_aside(
+    form: str, row: str, cut: str, skip: bool
+):
     for end in {"", cut}:
-        source = BytesIO(gzip.compress((f"{row}\n" * 3 + end).encode())[:-4])
+        data = gzip.compress((f"{row}\n" * 3 + end).encode())[:-4]
         found: list[str] = []
-        with pytest.raises(DataError, match=f"; read up to line {6 + bool(end)}$"):
+        aside: list[Reject] = []
+        with pytest.raises(DataError, match=r"before its end mark was reached; read up to line 6$") as caught:
             found.extend(
-                "".join(one.sentences[0].raw) for one in sources.records(source, form=form, layout=Layout(tag="upos"))
+                "".join(one.sentences[0].raw)
+                for one in sources.records(
+                    BytesIO(data), form=form, layout=Layout(tag="upos"), reject=aside.append if skip else None
+                )
             )
         assert "".join(found) == f"{row}\n" * 3
+        assert aside == [Reject(str(caught.value), 7, end)] * bool(skip and end)
+
+
+@pytest.mark.parametrize(("form", "row"), [("columns", "a O\n"), ("conllu", "1\ta" + "\t_" * 8 + "\n")])
+def test_a_sentence_that_a_blank_line_has_ended_is_read_before_the_fault_of_the_next_line(form: str, row: str):
+    source = BytesIO(f"{row}\n".encode() * 3 + b"\xff\n")
+    found = sources.records(source, form=form, layout=Layout(tag="upos"))
+    assert [next(found).line for _ in range(3)] == [1, 3, 5]
+    with pytest.raises(DataError, match=":7: byte 1 is 0xff"):
+        next(found)
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_of_a_file_that_breaks_off_in_its_first_sentence_nothing_is_read(skip: bool):
+    data = gzip.compress(b"-DOCSTART- O\n\na O\n")[:-4]
+    aside: list[Reject] = []
+    found: list[Record] = []
+    with pytest.raises(DataError, match=r"; read up to line 2$"):
+        found.extend(
+            sources.records(BytesIO(data), form="columns", layout=Layout(), reject=aside.append if skip else None)
+        )
+    assert [line for one in found for line in one.sentences[0].raw] == ["-DOCSTART- O\n", "\n"]
+    assert [(one.line, one.raw) for one in aside] == [(3, "a O\n")] * skip
+    with pytest.raises(DataError, match=r"before its end mark was reached$"):
+        records(gzip.compress(b"a O\n")[:-4], "columns")
 
 
 @pytest.mark.parametrize(
@@ -258,6 +291,27 @@ def test_what_cannot_be_read_may_be_set_aside_with_its_place_and_reading_goes_on
         records(data, form)
     assert str(caught.value) == aside[0].fault
     assert aside[0].fault.startswith("a.x:")
+
+
+@pytest.mark.parametrize("form", ["columns", "conllu"])
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("long", ["# " + "b" * 8000, " " * 8000, "\t" * 8000, "b" * 8000, "b O" + " " * 8000])
+def test_a_line_that_is_too_long_takes_its_block_with_it_whatever_it_holds(
+    monkeypatch: pytest.MonkeyPatch, form: str, place: int, long: str
+):
+    monkeypatch.setattr(files, "LONGEST_LINE", 5000)
+    monkeypatch.setattr(files, "_BLOCK", 1000)
+    row = {"columns": "{} O\n", "conllu": ROW}[form]
+    before, after = row.format("a") + "\n", row.format("c")
+    lines = [row.format("b"), f"{long}\n"][:: 1 if place else -1]
+    aside: list[Reject] = []
+    found = records(before + "".join(lines) + "\n" + after, form, reject=aside.append)
+    assert tokens(found) == [("a",), ("c",)]
+    assert "".join(line for record in found for line in record.sentences[0].raw) == before + after
+    assert [(one.line, row.format("b") in one.raw, len(one.raw) < 3000) for one in aside] == [(3, True, True)]
+    assert aside[0].fault.startswith(f"a.x:{3 + place}: a line of over")
+    with pytest.raises(DataError, match=f"a.x:{3 + place}: a line of over"):
+        records(before + "".join(lines) + "\n" + after, form)
 
 
 @pytest.mark.parametrize("form", ["text", *CLEAN, "jsonl"])

@@ -1,6 +1,7 @@
 import random
 import sys
 import threading
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -14,7 +15,7 @@ from spacy.lang.char_classes import HYPHENS
 from tagger.data import sources
 from tagger.data.formats import text as texts
 from tagger.data.formats.columns import Layout
-from tagger.data.sentence import Record
+from tagger.data.sentence import Record, Reject
 from tagger.errors import ConfigError, DataError
 from tests.robustness.runs import SCALE
 
@@ -188,6 +189,34 @@ def test_pieces_end_where_no_word_or_character_does_not(text: str, pieces: list[
     assert [text[start:end] for start, end in texts._pieces(text, 0, 6)] == pieces
 
 
+THAI = "\u0e17\u0e35\u0e48\u0e19\u0e35\u0e48\u0e1c\u0e39\u0e49\u0e19\u0e31\u0e49\u0e19"  # letters and their marks
+
+
+@pytest.mark.parametrize("most", range(3, 13))
+def test_no_piece_begins_with_a_combining_mark_or_ends_after_one_for_want_of_white_space(most: int):
+    text = THAI * 3
+    pieces = [text[start:end] for start, end in texts._pieces(text, 0, most)]
+    assert "".join(pieces) == text
+    assert all(not unicodedata.category(one[0]).startswith("M") and 0 < len(one) <= most for one in pieces)
+    spaced = f"{THAI} {THAI}"
+    assert [spaced[start:end] for start, end in texts._pieces(spaced, 0, len(THAI) + 3)] == [THAI, f" {THAI}"]
+    after_comma = "\u0e01\u0e01\u0e01,\u0e01\u0e35\u0e01\u0e01\u0e01"
+    assert next(texts._pieces(after_comma, 0, 8)) == (0, 4)
+
+
+def test_a_long_word_is_cut_before_no_combining_mark():
+    found = tokens(THAI * 300)
+    assert "".join(found) == THAI * 300
+    assert len(found) > 1
+    assert not any(unicodedata.category(one[0]).startswith("M") for one in found)
+
+
+def test_the_limit_of_sudachi_is_that_of_japanese_alone(monkeypatch: pytest.MonkeyPatch):
+    honest = texts._blank
+    monkeypatch.setattr(texts, "_blank", lambda _: honest("zh"))
+    assert (texts.Splitter("ja")._stretch, texts.Splitter("zh")._stretch) == (10_000, 100_000)
+
+
 def test_one_splitter_serves_several_threads(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(texts, "_UNSEEN", 5)
     split = texts.Splitter("en")
@@ -242,4 +271,24 @@ def test_without_spacy_the_error_says_what_to_install(monkeypatch: pytest.Monkey
 def test_bytes_that_are_not_utf8_are_an_error_with_its_place(tmp_path: Path):
     (tmp_path / "a.txt").write_bytes(b"ok\nb\xff")
     with pytest.raises(DataError, match=r"a\.txt:2: byte 2 is 0xff"):
-        list(sources.records(tmp_path / "a.txt", form="text", layout=Layout(), reject=lambda _: None))
+        list(sources.records(tmp_path / "a.txt", form="text", layout=Layout()))
+
+
+def test_a_line_that_is_no_text_is_set_aside_and_what_follows_keeps_its_place():
+    lines = [b"caf\xc3\xa9 ok\r\n", b"b\xff\xc3 \xc3\xa9\n", b"c\0d\n", b"Ada lives\n", b"\xff"]
+    rejects: list[Reject] = []
+    found = list(
+        sources.records(BytesIO(b"".join(lines)), form="text", layout=Layout(), name="a", reject=rejects.append)
+    )
+    shown = b"".join(lines).decode(errors="replace")
+    assert [one.sentences[0].tokens for one in found] == [("café", "ok"), ("Ada", "lives")]
+    assert [[shown[start:end] for start, end in one.sentences[0].offsets] for one in found] == [
+        ["café", "ok"],
+        ["Ada", "lives"],
+    ]
+    assert [(one.line, one.raw.encode(errors="surrogateescape")) for one in rejects] == [
+        (2, lines[1]),
+        (3, lines[2]),
+        (5, lines[4]),
+    ]
+    assert rejects[0].fault.startswith("a:2: byte 2 is 0xff")

@@ -1,6 +1,7 @@
 """Tagging on a Ray cluster of two nodes gives what tagging on this machine gives, though a worker dies."""
 
 import builtins
+import gzip
 import json
 import os
 import signal
@@ -371,6 +372,27 @@ def test_of_many_rejects_the_file_that_holds_them_all_is_named(
     assert len((tmp_path / "ray" / "rejects.jsonl").read_text().splitlines()) == 50
     told = [message for message in caplog.messages if message.startswith("more is left out")]
     assert told[-1] == f"more is left out; all of it goes into {tmp_path / 'ray' / 'rejects.jsonl'}"
+
+
+@pytest.mark.usefixtures("_in_process")
+def test_a_packed_file_whose_bytes_were_changed_is_set_aside_whole_as_here(model_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_text("".join(f"Ada {n * n:x}\n" for n in range(1000)))
+    packed = bytearray(gzip.compress((tmp_path / "in" / "a.txt").read_bytes()))
+    (tmp_path / "in" / "c.txt.gz").write_bytes(packed[:-1])
+    packed[-8] ^= 1  # of the checksum
+    (tmp_path / "in" / "b.txt.gz").write_bytes(packed)
+    job = Job((), model_dir, Formats(to="jsonl"), on_error="skip")
+    expected = on_this_machine(model_dir, tmp_path / "local", tmp_path / "in", job)
+    found = cluster.run([str(tmp_path / "in")], str(tmp_path / "ray"), job)
+    assert sorted(one.name for one in (tmp_path / "ray").iterdir()) == [
+        "a-00000.jsonl",
+        "c-00000.jsonl",
+        "rejects.jsonl",
+    ]
+    for here, there in (("a", "a-00000"), ("c", "c-00000"), ("rejects", "rejects")):
+        assert (tmp_path / "ray" / f"{there}.jsonl").read_bytes() == (tmp_path / "local" / f"{here}.jsonl").read_bytes()
+    assert figures(found) == figures(expected)
 
 
 @pytest.mark.usefixtures("_in_process")

@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 import tagger
+from tagger import files
 from tagger.cli import app
 from tagger.data.formats.columns import Layout
 from tagger.data.sentence import Alternative, Sentence, Span
@@ -175,6 +176,25 @@ def test_of_a_file_spoilt_in_the_middle_what_comes_before_is_kept(
     assert "read up to" not in other["fault"]
 
 
+@pytest.mark.parametrize("lines", [200, 5000])  # within one pool, and more
+def test_a_packed_file_whose_bytes_were_changed_is_set_aside_whole(
+    model: Tagger, model_dir: Path, tmp_path: Path, lines: int
+) -> None:
+    (tmp_path / "a.txt").write_text("Ada lives .\n")
+    packed = bytearray(gzip.compress("".join(f"Ada {7**n % 10**12}\n" for n in range(lines)).encode()))
+    assert len(packed) > files._PACKED_PIECE
+    packed[-8] ^= 1  # of the checksum
+    (tmp_path / "b.txt.gz").write_bytes(packed)
+    (tmp_path / "c.txt").write_text("Alan lives .\n")
+    paths = [tmp_path / name for name in ("a.txt", "b.txt.gz", "c.txt")]
+    summary = into(model, model_dir, tmp_path / "out", *paths, on_error="skip")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.conll", "c.conll", "rejects.jsonl"]
+    assert (summary.documents, summary.sentences, summary.rejected, summary.spans) == (2, 2, 1, {"PER": 2})
+    row = json.loads((tmp_path / "out" / "rejects.jsonl").read_text())
+    assert (row["file"], row["line"], row["raw"]) == (str(tmp_path / "b.txt.gz"), None, "")
+    assert row["fault"].startswith(f"{tmp_path / 'b.txt.gz'}: damaged gzip file: ")
+
+
 def test_of_many_rejects_some_are_told(
     model: Tagger, model_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -214,6 +234,12 @@ def test_another_job_cannot_be_gone_on_with(model: Tagger, model_dir: Path, tmp_
         into(model, model_dir, tmp_path / "out", tmp_path / "a.txt", resume=True, formats=Formats(to="jsonl"))
     assert (tmp_path / "out" / ".journal.jsonl").read_bytes() == before
     assert into(model, model_dir, tmp_path / "out", tmp_path / "a.txt", resume=True).sentences == 300
+
+
+def test_english_by_default_and_by_name_are_one_job(model_dir: Path) -> None:
+    one, other = (Job((), model_dir, Formats(language=language)).options() for language in (None, "en"))
+    assert one == other
+    assert one != Job((), model_dir, Formats(language="de")).options()
 
 
 def test_an_input_that_changed_after_it_was_begun_is_tagged_from_its_beginning(
@@ -288,6 +314,7 @@ def test_a_corpus_in_a_stream_is_not_taken_for_more_of_the_one_before(
         ("a.txt", "Ada\n\nAlan\n", [0, 1, 2, 3, 4, 5]),
         ("a.conll", "-DOCSTART- O\n\nAda O\n\n-DOCSTART- O\n\nAlan O\n", [0, 1, 2, 3]),
         ("a.jsonl", '{"tokens": ["Ada"]}\n{"tokens": ["Alan"], "id": 7}\n{"tokens": []}\n', [0, 7, 2, 3, 7, 5]),
+        ("a.jsonl", '{"tokens": [], "document": null}\n{"tokens": [], "id": 1.5}\n', [0, 1, 2, 3]),
     ],
 )
 def test_documents_without_ids_count_on_through_the_inputs_of_a_stream(

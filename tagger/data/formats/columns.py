@@ -8,10 +8,11 @@ from itertools import chain
 from tagger.data.formats import blocks
 from tagger.data.formats.blocks import Block
 from tagger.data.sentence import Reject, Sentence
-from tagger.errors import ConfigError, DataError
+from tagger.errors import ConfigError, CutError, DataError
 
 DOCUMENT_START = "-DOCSTART-"
 _SPACES = re.compile(r"[ ]+")
+_MOST_COLUMNS = 100  # of rows that are read by a pattern, whose size grows with theirs
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +57,23 @@ def read(
         DataError: a row has another width than the first, mixes tabs and spaces, lacks a column or has an empty field.
     """
     reader = _Reader(name, layout, tagged=tagged)
-    for block in blocks.split(source, _is_blank):
-        if (sentence := reader.at_once(block)) is not None:
-            yield sentence
-            continue
-        try:
-            sentences = reader.line_by_line(block)
-        except DataError as error:
-            if reject is None:
-                raise
-            reject(block.refused(error))
-        else:
-            yield from sentences
-    if reader.before:
-        yield Sentence((), (), (), reader.document, 0, reader.before)
+    try:
+        for block in blocks.split(source, _is_blank):
+            if (sentence := reader.at_once(block)) is not None:
+                yield sentence
+                continue
+            try:
+                sentences = reader.line_by_line(block)
+            except DataError as error:
+                if reject is None:
+                    raise
+                reject(block.refused(error))
+            else:
+                yield from sentences
+    except CutError:
+        yield from reader.rest()
+        raise
+    yield from reader.rest()
 
 
 class _Reader:
@@ -84,7 +88,7 @@ class _Reader:
             self.columns.append(layout.number(layout.tag))
         self.tabs: bool | None = None
         self.width = 0  # 0 until a row was read
-        self.rows: re.Pattern[str] | None = None  # likewise None
+        self.pattern: re.Pattern[str] | None = None  # of rows in their plainest form, once their width is known
         self.document = 0
         self.begun = False  # once a row was seen, readable or not
         self.before: tuple[str, ...] = ()  # lines before the next sentence, which belong to it
@@ -92,9 +96,9 @@ class _Reader:
     def at_once(self, block: Block) -> Sentence | None:
         """Returns the sentence of a block of rows without anything unusual; None if it must be read line by line."""
         text = "".join(block.lines)
-        if self.rows is None or DOCUMENT_START in text or not block.decoded(text):
+        if self.pattern is None or DOCUMENT_START in text or not block.sound():
             return None
-        found = self.rows.findall(text)
+        found = self.pattern.findall(text)
         if len(found) != len(block.lines):
             return None
         tokens, tags = zip(*found, strict=True) if self.tagged else (found, ())
@@ -124,14 +128,21 @@ class _Reader:
         except DataError:
             self.tabs, self.width = tabs, width
             raise
-        if self.width and self.rows is None:
-            self.rows = _rows(self.width, {column % self.width for column in self.columns}, tabs=bool(self.tabs))
+        if self.pattern is None and 0 < self.width <= _MOST_COLUMNS:
+            self.pattern = _row_pattern(
+                self.width, {column % self.width for column in self.columns}, tabs=bool(self.tabs)
+            )
         raw += block.blank
         if rows:
             sentences.append(self._sentence(rows, self.document, first, raw))
             raw = []
         self.before = tuple(raw)
         return sentences
+
+    def rest(self) -> Iterator[Sentence]:
+        """Yields the lines before the next sentence, if there are any, where none follows."""
+        if self.before:
+            yield Sentence((), (), (), self.document, 0, self.before)
 
     def _document(self, text: str) -> int:
         """Returns the number of the document that a line belongs to."""
@@ -181,7 +192,7 @@ class _Reader:
             )
 
 
-def _rows(width: int, columns: Set[int], *, tabs: bool) -> re.Pattern[str]:
+def _row_pattern(width: int, columns: Set[int], *, tabs: bool) -> re.Pattern[str]:
     """Returns a pattern of rows in their plainest form that finds what stands in some columns, which is not empty."""
     gap, field = ("\t", r"[^\t\r\n]") if tabs else (" ", r"[^ \t\r\n]")
     some = "*+" if tabs else "++"  # possessive: a field is never shorter than it can be

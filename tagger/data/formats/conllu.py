@@ -73,7 +73,7 @@ def _at_once(block: Block, tag: str | None) -> _Words | None:
         return None
     fields = marked.split("\t")
     step = _WIDTH + 1
-    if fields[_WIDTH::step] != ["\n"] * (len(lines) - comments) or not block.decoded(text):
+    if fields[_WIDTH::step] != ["\n"] * (len(lines) - comments) or not block.sound():
         return None
     del fields[-1]  # what follows the last line end
     if not "".join(fields[::step]).isdecimal():

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
+from pyarrow import compute as pc
 from pyarrow import ipc
 from pyarrow import parquet as pq
 
@@ -133,14 +134,33 @@ def _batches(source: Path | BinaryIO, name: str, groups: range | None, first: in
     try:
         with _damage(name), pq.ParquetFile(source) as file:
             _check(file.schema_arrow.names, name)
-            for group in range(file.num_row_groups) if groups is None else groups:
-                for batch in file.iter_batches(_BATCH, row_groups=[group]):
-                    yield batch
-                    read += batch.num_rows
+            for batch in _of_groups(file, range(file.num_row_groups) if groups is None else groups):
+                yield batch
+                read += batch.num_rows
     except DataError as error:
-        if not read:
+        if read < first:
             raise
         raise DataError(f"{error}; read up to row {read}") from error
+
+
+def _of_groups(file: pq.ParquetFile, groups: Sequence[int]) -> Iterator[pa.RecordBatch]:
+    """Yields the rows of row groups, read together as long as that does not fail, then those of one after another."""
+    given = 0
+    try:
+        for batch in file.iter_batches(_BATCH, row_groups=groups):
+            yield batch
+            given += batch.num_rows
+    except (pa.ArrowException, OSError) as error:
+        log.debug("row groups are read one by one: %s", error)
+    else:
+        return
+    for group in groups:
+        if given and given >= (count := file.metadata.row_group(group).num_rows):
+            given -= count
+            continue
+        for batch in file.iter_batches(_BATCH, row_groups=[group]):
+            yield batch.slice(given)
+            given = max(0, given - batch.num_rows)
 
 
 def _check(columns: Sequence[str], name: str) -> None:
@@ -224,7 +244,12 @@ class Writer:
         found = [self._row(record) for record in records]
         columns = [_array([row.get(name) for row in found], kind) for name, kind in self._types.items()]
         if self._carried:
-            columns = [*_joined(records, self._carried).columns, *columns]
+            carried = _joined(records, self._carried)
+            theirs = [
+                _named(records, one) if name == "document" else one
+                for name, one in zip(self._carried, carried.columns, strict=True)
+            ]
+            columns = [*theirs, *columns]
         return self._messages([pa.RecordBatch.from_arrays(columns, schema=self._schema)])[len(self._head) :]
 
     def end(self) -> bytes:
@@ -303,6 +328,20 @@ def _joined(records: Sequence[Record], names: list[str]) -> pa.RecordBatch:
         else:
             stretches.append([row.batch, row.place, 1])
     return pa.concat_batches([batch.select(names).slice(first, count) for batch, first, count in stretches])
+
+
+def _named(records: Sequence[Record], documents: pa.Array) -> pa.Array:
+    """Returns a column of documents with the ids of the records in place of nulls, as far as its type can hold them."""
+    kind = documents.type
+    fitting = int if pa.types.is_integer(kind) else str | int
+    if not documents.null_count or not (pa.types.is_integer(kind) or pa.types.is_string(kind)):
+        return documents
+    given = zip(documents.is_valid().to_pylist(), (record.document for record in records), strict=True)
+    ids = [str(one) if not there and isinstance(one, fitting) else None for there, one in given]
+    try:
+        return pc.coalesce(documents, pa.array(ids, pa.string()).cast(kind))
+    except (pa.ArrowException, UnicodeEncodeError):
+        return documents
 
 
 def _groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:

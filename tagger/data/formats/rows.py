@@ -24,14 +24,16 @@ def record(row: Mapping[str, Any], number: int, language: str) -> Record:
         ValueError: the row has neither, or they are of another type, or a token is empty.
         ConfigError: spaCy is not there or does not know the language.
     """
-    document = _document(row, number)
+    known = _document(row)
+    document, numbered = (number - 1, True) if known is None else (known, False)
     if (tokens := row.get("tokens")) is not None:
-        return Record(tuple(_sentences(tokens, number)), document, number, fields=row)
+        return Record(tuple(_sentences(tokens, number)), document, number, fields=row, numbered=numbered)
     if (text := row.get("text")) is None:
         raise ValueError(_without_text(row))
     if not isinstance(text, str):
         raise ValueError(f"expected a string as 'text', found {_shown(repr(text))}")
-    return Record(tuple(texts.splitter(language)(text, line=number)), document, number, text, fields=row)
+    sentences = tuple(texts.splitter(language)(text, line=number))
+    return Record(sentences, document, number, text, fields=row, numbered=numbered)
 
 
 def _without_text(row: Mapping[str, Any]) -> str:
@@ -42,11 +44,11 @@ def _without_text(row: Mapping[str, Any]) -> str:
     return f"expected a field 'text' or 'tokens', found {_shown(found)}"
 
 
-def _document(row: Mapping[str, Any], number: int) -> str | int:
+def _document(row: Mapping[str, Any]) -> str | int | None:
     for name in ("document", "id"):
         if isinstance(value := row.get(name), str | int) and not isinstance(value, bool):
             return value
-    return number - 1
+    return None
 
 
 def _sentences(tokens: Any, number: int) -> list[Sentence]:

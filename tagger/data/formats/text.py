@@ -2,20 +2,23 @@
 
 import re
 import threading
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any
 
-from tagger.data.sentence import Record, Sentence
+from tagger.data.sentence import Record, Reject, Sentence
 from tagger.errors import ConfigError
+from tagger.files import Unreadable
 
 _WORD = re.compile(r"\S+")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LONGEST_WORD = 1_000  # characters without white space; the rules take time that grows with their square
 _TOO_LONG = re.compile(rf"\S{{{_LONGEST_WORD + 1}}}")
 _LONGEST_PIECE = 1_000_000  # characters, as spaCy has it
-_LONGEST_STRETCH = 10_000  # characters for a tokenizer without rules; SudachiPy takes 49,149 bytes: spaCy issue 13207
+_LONGEST_STRETCH = 100_000  # characters for a tokenizer without rules
+_LONGEST_JAPANESE = 10_000  # likewise: SudachiPy takes 49,149 bytes, spaCy issue 13207
 _ENDS = (re.compile(r"\s"), re.compile(r"(?<=\W)\w"))  # of pieces, the better first
 _REMEMBERED, _REMEMBERED_WIDTH = 32_768, 64  # words, and characters of one
 _UNSEEN = 32_768  # words after which spaCy forgets those it has seen
@@ -26,22 +29,33 @@ Piece = tuple[str, int, int, int]
 _WHITE: tuple[Piece, ...] = (("", 0, 0, _SPACE),)
 
 
-def read(source: Iterable[tuple[int, str]], name: str, language: str) -> Iterator[Record]:
+def read(
+    source: Iterable[tuple[int, str]], name: str, language: str, *, reject: Callable[[Reject], None] | None = None
+) -> Iterator[Record]:
     """Returns the paragraphs of a file that hold tokens; its name is the id of their document.
 
     A paragraph is what stands between two newlines; one of over a million characters comes in pieces that end at white
     space. Offsets count the code points of the whole file, byte-order mark and carriage returns among them.
 
+    With `reject`, lines that cannot be read go there; give `files.Unreadable` to `files.lines`. Such a line counts as
+    the code points of its bytes (of an over-long one: of those shown) with U+FFFD in place of what is not UTF-8.
+
     Raises:
         ConfigError: spaCy is not there or does not know the language.
     """
     split = splitter(language)  # here, so that the fault comes before the first paragraph is asked for
-    return _paragraphs(source, name, split)
+    return _paragraphs(source, name, split, reject)
 
 
-def _paragraphs(source: Iterable[tuple[int, str]], name: str, split: "Splitter") -> Iterator[Record]:
+def _paragraphs(
+    source: Iterable[tuple[int, str]], name: str, split: "Splitter", reject: Callable[[Reject], None] | None
+) -> Iterator[Record]:
     place = 0
     for number, line in source:
+        if reject and isinstance(line, Unreadable):
+            reject(Reject(line.fault, number, line))
+            place += len(line.encode(errors="surrogateescape").decode(errors="replace"))
+            continue
         mark = number == 1 and line.startswith("\ufeff")
         for start, end in _pieces(line, int(mark), _LONGEST_PIECE):
             text = line[start:end]
@@ -53,16 +67,31 @@ def _paragraphs(source: Iterable[tuple[int, str]], name: str, split: "Splitter")
 def _pieces(line: str, start: int, most: int) -> Iterator[tuple[int, int]]:
     """Yields the bounds of what of a line is read as one, at most so many characters, without its line end.
 
-    A piece ends before white space in its second half, else where a word begins after a mark, else at its full length.
+    A piece ends before white space in its second half, else where a word begins after a sign, else at its full length,
+    or before the character that a combining mark there belongs to.
     """
     last = len(line.removesuffix("\n").removesuffix("\r"))
     while last - start > most:
         half = start + most // 2
         places = ([found.start() for found in pattern.finditer(line, half, start + most)] for pattern in _ENDS)
-        end = next((found[-1] for found in places if found), start + most)
+        # A combining mark is no letter to the pattern: what follows it is mostly the same word.
+        ends = (place for found in places for place in reversed(found) if not _is_mark(line[place - 1]))
+        end = next(ends, 0) or _before_marks(line, half, start + most)
         yield start, end
         start = end
     yield start, last
+
+
+def _before_marks(text: str, least: int, place: int) -> int:
+    """Returns a place or, where a combining mark follows, the last one before it, from `least` on, where none does."""
+    end = place
+    while end > least and _is_mark(text[end]):
+        end -= 1
+    return place if _is_mark(text[end]) else end
+
+
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character).startswith("M")
 
 
 @lru_cache(maxsize=4)
@@ -89,6 +118,7 @@ class Splitter:
     def __init__(self, language: str) -> None:
         self._pipeline = _blank(language)
         self._ends = _sentence_ends()
+        self._stretch = _LONGEST_JAPANESE if language == "ja" else _LONGEST_STRETCH
         self._by_words = hasattr(self._pipeline.tokenizer, "rules")  # not so in Chinese
         self._rules = frozenset(self._pipeline.tokenizer.rules or () if self._by_words else ())
         self._across = _any_of(rule for rule in self._rules if len(rule.split()) > 1)
@@ -112,7 +142,7 @@ class Splitter:
     def _placed(self, text: str, start: int) -> Iterator[tuple[int, tuple[Piece, ...]]]:
         """Yields tokens with the place that theirs count from: those of a word, or of the whole text."""
         if not self._by_words or (self._across.search(text) and not _TOO_LONG.search(text)):
-            for first, last in _pieces(text, 0, _LONGEST_PIECE if self._by_words else _LONGEST_STRETCH):
+            for first, last in _pieces(text, 0, _LONGEST_PIECE if self._by_words else self._stretch):
                 yield start + first, self._tokens(text[first:last])
             return
         words, known = text.split(), self._words
@@ -131,8 +161,11 @@ class Splitter:
             if first - before != 1 or text[before] != " ":
                 yield start, _WHITE
             before = last
-            for cut in range(first, last, _LONGEST_WORD):
-                yield cut + start, known[text[cut : min(cut + _LONGEST_WORD, last)]]
+            while last - first > _LONGEST_WORD:
+                end = _before_marks(text, first + 1, first + _LONGEST_WORD)
+                yield first + start, known[text[first:end]]
+                first = end
+            yield first + start, known[text[first:last]]
 
     def _word(self, word: str) -> tuple[Piece, ...]:
         """Returns the tokens of a word: itself if it is letters to which no rule applies, which is soon known."""
