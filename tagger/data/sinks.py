@@ -2,8 +2,8 @@
 
 JSON lines and Parquet hold a row for each record: the fields that came with it, then
 
-- `document`: the row's own; else its `id`, if that is a string or a whole number; else the file's name for raw text;
-  else a number from 0, which in a stream counts on from input to input
+- `document`: the row's own; else its `id`, if that is a string or a whole number; else the id of CoNLL-U's newdoc or
+  the file's name for raw text; else a number from 0, which in a stream counts on from input to input
 - `tokens` and `tags`: of all its sentences, one tag for each token
 - `spans`: each with `type`, `start`, `end`, `text` and, if asked for, `probability`; start and end count code points
   where a text was split (raw text: those of the file, byte-order mark and carriage returns among them), else tokens

@@ -154,4 +154,5 @@ def layout(
         known = Layout(0, "misc:NER" if bundle.scheme else "xpos")
     else:
         known = Layout(0, -1 if tagged else None)
-    return Layout(known.token if token is None else token, known.tag if tag is None else tag, known.names)
+    place = known.tag if tag is None else tag
+    return Layout(known.token if token is None else token, place, known.names, fixed=tag is not None)

@@ -148,6 +148,8 @@ def _found(tagger: Tagger, job: Job, stdin: BinaryIO) -> _Work:
     found = inputs.find(job.paths, pattern=job.pattern, out=job.out)
     forms = [job.formats.form or sources.guess_format(item.path) for item in found]
     check_effects(job.formats, forms)
+    if any(item.path == STDIN and form == "parquet" for item, form in zip(found, forms, strict=True)):
+        raise ConfigError("Parquet is read from files only; give its path in place of -")
     if job.formats.form is None:
         _tell_guessed([item for item, form in zip(found, forms, strict=True) if form == "lines"])
     return _Work(tagger, job, stdin, found, forms)

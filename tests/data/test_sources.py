@@ -353,3 +353,17 @@ def test_packed_files_are_read_as_they_are(form: str, tmp_path: Path):
     for name in ("a.gz", "a.zst", "a.xz"):
         found = list(sources.records(tmp_path / name, form=form, layout=Layout()))
         assert tokens(found) == [("Ada", "met", "Bob")]
+
+
+def test_a_sentence_of_conllu_is_of_the_document_that_the_newest_newdoc_line_calls_by_an_id(tmp_path: Path) -> None:
+    row = "1\tEU" + 8 * "\t_" + "\n\n"
+    begun = ["", "# newdoc id = a b \n", "# text = newdoc id = x\n", "# newdoc\n", "#newdoc id=ß\n"]
+    (tmp_path / "a.conllu").write_text("".join(line + row for line in begun), encoding="utf-8")
+    found = list(sources.records(tmp_path / "a.conllu", form="conllu", layout=Layout(0, "xpos")))
+    assert [(one.document, one.numbered) for one in found] == [
+        (0, True),
+        ("a b", False),
+        ("a b", False),
+        (2, True),
+        ("ß", False),
+    ]

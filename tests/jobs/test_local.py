@@ -73,6 +73,17 @@ def test_the_tag_column_can_be_chosen(model: Tagger, tag: int, line: str) -> Non
     assert tagged(model, given, Formats("columns", tag=tag)).startswith(line)
 
 
+@pytest.mark.parametrize(("token", "tag"), [(None, 0), (None, 4), (None, -4), (1, 1), (1, -2)])
+def test_a_tag_column_that_a_file_has_no_place_for_is_refused(model: Tagger, token: int | None, tag: int) -> None:
+    with pytest.raises(DataError, match=f"1: column {tag} is no place for tags beside 'Ada x \\?'"):
+        tagged(model, "Ada x ?\nlives x ?\n", Formats("columns", token=token, tag=tag))
+
+
+def test_parquet_does_not_come_from_the_standard_input(model: Tagger) -> None:
+    with pytest.raises(ConfigError, match="Parquet is read from files only"):
+        tagged(model, "", Formats("parquet", "jsonl"))
+
+
 @pytest.mark.parametrize(
     ("scheme", "tags"),
     [("IOB1", "I-LOC I-LOC"), ("IOB2", "B-LOC I-LOC"), ("IOBES", "B-LOC E-LOC"), (None, "B-LOC E-LOC")],

@@ -19,12 +19,14 @@ _MOST_COLUMNS = 100  # of rows that are read by a pattern, whose size grows with
 class Layout:
     """Where the token and the tag stand: a column's number from 0, from the end if negative, or a name in `names`.
 
-    With None as the tag's place, tags are written into a new last column.
+    With None as the tag's place, or one beyond the columns of a file or where the token stands, tags are written into a
+    new last column; but if `fixed`, such a place is an error, other than that right after the last column.
     """
 
     token: int | str = 0
     tag: int | str | None = -1
     names: tuple[str, ...] = ()
+    fixed: bool = False
 
     def number(self, column: int | str) -> int:
         """Returns the number of a column.
@@ -86,6 +88,7 @@ class _Reader:
             if layout.tag is None:
                 raise ConfigError("tags cannot be read without a tag column")
             self.columns.append(layout.number(layout.tag))
+        self.new = layout.number(layout.tag) if layout.fixed and layout.tag is not None else None
         self.tabs: bool | None = None
         self.width = 0  # 0 until a row was read
         self.pattern: re.Pattern[str] | None = None  # of rows in their plainest form, once their width is known
@@ -181,6 +184,8 @@ class _Reader:
         return _SPACES.split(text.strip(" "))
 
     def _check_width(self, number: int, text: str, found: int) -> None:
+        if self.new is not None and not (self.new == found or _has_place(self.columns[0], self.new, found)):
+            raise DataError(f"{self.name}:{number}: column {self.new} is no place for tags beside {_shown(text)}")
         least = max(column + 1 if column >= 0 else -column for column in self.columns)
         if found > 1 and found >= least and len({column % found for column in self.columns}) < len(self.columns):
             raise DataError(f"{self.name}:{number}: token and tag are one column of the {found} in {_shown(text)}")
@@ -268,9 +273,11 @@ def _all_tagged(
 
 def _place(token: int, tag: int | None, width: int) -> int | None:
     """Returns the number of the column that a tag replaces, None if it becomes a new one."""
-    if tag is None or not -width <= tag < width or tag % width == token % width:
-        return None
-    return tag % width
+    return tag % width if tag is not None and _has_place(token, tag, width) else None
+
+
+def _has_place(token: int, tag: int, width: int) -> bool:
+    return -width <= tag < width and tag % width != token % width
 
 
 def _tagged(line: str, text: str, token: int, tag: int | None, value: str, probability: str) -> str:

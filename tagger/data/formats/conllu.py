@@ -1,5 +1,6 @@
 """CoNLL-U: the tag is UPOS, XPOS or a key of MISC; multiword ranges, empty nodes and comments stay as they are."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from tagger.data.formats import blocks
@@ -16,7 +17,7 @@ _Words = tuple[int, tuple[str, ...], tuple[str, ...]]  # the first word's line, 
 
 def check_tag(tag: str) -> None:
     """Raises ConfigError unless a tag's place is upos, xpos or misc:KEY."""
-    if tag not in _COLUMNS and not (tag.startswith("misc:") and len(tag) > len("misc:")):
+    if tag not in _COLUMNS and not re.fullmatch(r"misc:[^|=\s]+", tag):
         raise ConfigError(f"in CoNLL-U the tag must be upos, xpos or misc:KEY, got {tag!r}")
 
 
