@@ -38,7 +38,8 @@ FOLDERS = {
     ],
     "nn": [
         {"compiling"},
-        {"crf.chain", "crf.kernels.loops", "inference.products"},
+        {"activations", "crf.chain", "crf.kernels.loops", "products"},
+        {"lstm"},
         {"crf.kernels.portable"},
         {"crf.kernels.compiled", "crf.kernels.cuda"},
         {"crf.choosing"},
