@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
+from typer.core import TyperGroup
 
 from tagger import __version__, choices
 from tagger.errors import ConfigError, Stopped, TaggerError
@@ -26,8 +27,32 @@ if TYPE_CHECKING:
     from tagger.jobs.summary import Summary
     from tagger.training import Event, Listener, Outcome
 
+
+class _Commands(TyperGroup):
+    """The commands, whose faults of usage are a line like all others."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        with _in_one_line():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, *args: Any, **kwargs: Any) -> Any:
+        with _in_one_line():
+            return super().invoke(*args, **kwargs)
+
+
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except _UsageError as error:
+        _leave(2, error.format_message().replace("Value error, ", ""))
+
+
+_UsageError: Any = typer.BadParameter.__base__  # whether typer uses click or, since 0.26, a copy of it
+
 app = typer.Typer(
     name="tagger",
+    cls=_Commands,
     help="Train, evaluate and use BiLSTM-CRF taggers.",
     add_completion=False,
     add_help_option=False,  # _options has one: typer's own loads pydantic before a command's help is shown
@@ -222,7 +247,7 @@ def tag(
     ] = None,
     token_column: TokenColumn = None,
     tag_column: TagColumn = None,
-    language: Annotated[str, typer.Option(metavar="CODE", help="Language of raw text.")] = "en",
+    language: Annotated[str | None, typer.Option(metavar="CODE", help="Language of raw text; en if not given.")] = None,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Give the exact probability of each tag and span.")
     ] = False,
@@ -231,10 +256,12 @@ def tag(
     ] = None,
     nbest: Annotated[int, typer.Option(metavar="N", min=0, help="Give the N most probable taggings.")] = 0,
     max_tokens: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Longest sentence tagged in one piece, in tokens.")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Longest sentence tagged in one piece, in tokens; 1000 if not given."),
     ] = None,
     batch_tokens: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Tokens computed on at once, padding counted.")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Tokens computed on at once, padding counted; 4096 if not given."),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Threads that tag; with --engine ray, processes.")
@@ -248,9 +275,12 @@ def tag(
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the same job stopped or was killed.")] = False,
     summary: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the summary as JSON, too.")] = None,
     engine: Annotated[choices.Engine, typer.Option(help="This machine, or a Ray cluster.")] = "local",
-    device: Device = "auto",
+    device: Annotated[
+        choices.Device,
+        typer.Option(help="Where to compute; auto takes a GPU, with --engine ray one a worker, if there is one."),
+    ] = "auto",
 ) -> None:
-    """Tag files with a model; what cannot be read and is set aside makes the exit code 3."""
+    """Tag files with a model; the exit code is 3 if something could not be read and was set aside."""
     from tagger import files, tagging
     from tagger.jobs import local
     from tagger.jobs.job import Formats, Job
@@ -269,13 +299,15 @@ def tag(
     )
     limits = {"batch_tokens": batch_tokens, "max_tokens": max_tokens}
     given = {name: value for name, value in limits.items() if value is not None}
+    if summary is not None:
+        files.check_writable(summary)
     if engine == "ray":
         if out is None:
             raise ConfigError("the engine ray writes many files; give a directory with --out")
         from tagger.jobs import cluster
 
         with _tagging_progress(into_files=True) as listen:
-            done = cluster.run(paths, out, job, cuda=device == "cuda", workers=workers, limits=given, listen=listen)
+            done = cluster.run(paths, out, job, device=device, workers=workers, limits=given, listen=listen)
     else:
         tagger = tagging.load(model, device=device, workers=workers, **given)
         with _tagging_progress(into_files=out is not None) as listen:

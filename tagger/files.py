@@ -1,5 +1,6 @@
 """Files that are read line by line, and files and directories that are written whole or not at all."""
 
+import errno
 import lzma
 import os
 import shutil
@@ -22,6 +23,9 @@ AnyPath = TypeVar("AnyPath", bound=PurePath)
 
 # Bytes that are asked for at once.
 _BLOCK = 1 << 20
+LONGEST_LINE = 1 << 28
+"""The bytes that a line may have without its line end: all of it is held at once."""
+_SHOWN = 1000  # bytes of a line that is longer
 # Packed bytes that are unpacked at once: however well they are packed, they hold some 32 MB at most.
 _PACKED_PIECE = 1 << 10
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
@@ -92,13 +96,14 @@ def lines(
     Args:
         source: a file, or a stream that is read to its end.
         name: stands for the source in errors.
-        reject: takes the fault of a line that is not UTF-8 or holds a NUL, its number, and its text with the bytes that
-            are none escaped; what it returns, if not None, comes in the line's place.
+        reject: takes the fault of a line that is not UTF-8, holds a NUL or is longer than LONGEST_LINE, its number, and
+            its text, or the beginning of it, in which lone surrogates stand for the bytes that are none; what it
+            returns, if not None, comes in the line's place.
         first: the number of the first line; a stream that begins at a later line than 1 is not packed.
 
     Raises:
-        DataError: the source is missing or damaged or, without `reject`, a line is not UTF-8 or holds a NUL; the error
-            names file, line and byte.
+        DataError: the source is missing or damaged, after the lines before the damage; or, without `reject`, a line is
+            not UTF-8, holds a NUL or is longer than LONGEST_LINE. The error names file, line and byte.
     """
     return chain.from_iterable(_numbered(source, name or _name(source), reject, first))
 
@@ -106,24 +111,37 @@ def lines(
 def _numbered(
     source: Path | BinaryIO, name: str, reject: Refuse | None, first: int
 ) -> Iterator[Iterable[tuple[int, str]]]:
-    with opened(source, name, whole=first == 1) as stream:
-        for block in _blocks(stream):
-            text = _decoded(block)
-            yield _checked(block, first, name, reject) if text is None else zip(count(first), _split(text))
-            first += block.count(b"\n")
+    number = first
+    try:
+        with opened(source, name, whole=first == 1) as stream:
+            for block, long in _blocks(stream):
+                text = None if long else _decoded(block)
+                yield _checked(block, number, name, reject, long) if text is None else zip(count(number), _split(text))
+                number += block.count(b"\n")
+    except DataError as error:  # of the stream: those of lines are raised where these are asked for
+        if number == 1:
+            raise
+        raise DataError(f"{error}; read up to line {number - 1}") from error
 
 
-def _blocks(stream: "BufferedReader[_Pieces]") -> Iterator[bytes]:
-    """Yields the content of a stream in blocks of whole lines, each as soon as it is there."""
-    pieces: list[bytes] = []
+def _blocks(stream: "BufferedReader[_Pieces]") -> Iterator[tuple[bytes, bool]]:
+    """Yields the content of a stream in blocks of whole lines, each as soon as it is there.
+
+    With each comes whether its first line is too long; of such a line a part is left out.
+    """
+    pieces: list[bytes] = []  # of a line
+    size = 0
     while data := stream.read1(_BLOCK):
         whole, end, rest = data.rpartition(b"\n")
         if end:
-            yield b"".join((*pieces, whole, end))
-            pieces = []
+            yield b"".join((*pieces, whole, end)), size + data.index(b"\n") > LONGEST_LINE
+            pieces, size = [], 0
+        size += len(rest)
         pieces.append(rest)
-    if last := b"".join(pieces):
-        yield last
+        if size > LONGEST_LINE:
+            del pieces[2:]
+    if size:
+        yield b"".join(pieces), size > LONGEST_LINE
 
 
 def _decoded(block: bytes) -> str | None:
@@ -139,14 +157,17 @@ def _split(text: str) -> Iterable[str]:
     return found if len(found) == text.count("\n") else StringIO(text, newline="\n")
 
 
-def _checked(block: bytes, first: int, name: str, reject: Refuse | None) -> Iterator[tuple[int, str]]:
+def _checked(block: bytes, first: int, name: str, reject: Refuse | None, long: bool) -> Iterator[tuple[int, str]]:
     for number, raw in enumerate(BytesIO(block), first):
         fault = _fault(raw, number)
+        if long and number == first:
+            fault = f"a line of over {LONGEST_LINE >> 20} MiB; expected one sentence, row or paragraph"
+            raw = raw[:_SHOWN]
         text = None if fault else raw.decode()
         if fault and reject is None:
             raise DataError(f"{name}:{number}: {fault}")
         if fault and reject is not None:
-            text = reject(f"{name}:{number}: {fault}", number, raw.decode(errors="backslashreplace"))
+            text = reject(f"{name}:{number}: {fault}", number, raw.decode(errors="surrogateescape"))
         if text is not None:
             yield number, text
 
@@ -288,6 +309,19 @@ def writing(place: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise CheckpointError(f"{place}: cannot be written: {error.strerror or error}") from error
+
+
+def check_writable(path: Path) -> None:
+    """Makes the folder of a file that is to be written and sees that the file can be.
+
+    Raises:
+        CheckpointError: it cannot.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        tempfile.TemporaryFile(dir=path.parent).close()  # leaves nothing
 
 
 def write(path: Path, data: bytes) -> None:

@@ -27,6 +27,17 @@ def device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def own_stream(place: torch.device) -> None:
+    """Gives the calling thread a stream of a GPU, so that it waits for its own work alone; on a CPU it does nothing.
+
+    What the GPU was given before comes first.
+    """
+    if place.type == "cuda":
+        stream = torch.cuda.Stream(place)  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.default_stream(place))
+        torch.cuda.set_stream(stream)
+
+
 def processors() -> int:
     """Returns how many processors this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)  # not everywhere

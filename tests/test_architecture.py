@@ -1,8 +1,10 @@
 """The import rule, and what may be imported where, read from the syntax trees."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -144,6 +146,20 @@ def test_every_module_of_a_folder_has_its_line(folder: str) -> None:
 def test_a_library_is_imported_in_one_file(library: str, home: str) -> None:
     users = {str(path.relative_to(PACKAGE)) for path in modules() for name in imports(path) if owner(name) == library}
     assert users == {home}
+
+
+def test_every_library_that_is_imported_is_declared() -> None:
+    names = {
+        "torchcrf": "pytorch-crf",
+        "yaml": "pyyaml",
+        "triton": "torch",
+        "rich": "typer",
+    }  # the latter two come with
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    given = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
+    declared = {re.split(r"[^\w-]", one)[0] for one in given}
+    found = {name.split(".")[0] for path in modules() for name in imports(path)} - sys.stdlib_module_names
+    assert {names.get(name, name) for name in found} - declared == {"tagger"}
 
 
 def test_data_knows_torch_only_in_batching() -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from tagger import __version__
+from tagger import __version__, checkpoint
 from tagger.cli import app
+from tagger.tagging.tagger import BATCH_TOKENS, MAX_TOKENS
 from tests.conftest import TINY_RECIPE, tiny_corpus
 
 SENTENCE = "Ada lives in New York .\n"
@@ -22,6 +23,12 @@ def run(*arguments: object, text: str | bytes = "") -> Result:
 
 def test_the_version_is_printed() -> None:
     assert run("--version").stdout.strip() == __version__
+
+
+def test_the_limits_that_hold_if_none_is_given_stand_in_the_help() -> None:
+    text = " ".join(run("tag", "--help").stdout.split())
+    assert f"in tokens; {MAX_TOKENS} if not given." in text
+    assert f"padding counted; {BATCH_TOKENS} if not given." in text
 
 
 def test_train_evaluate_tag_and_info_work_together(tmp_path: Path) -> None:
@@ -94,6 +101,18 @@ def faults() -> list[tuple[str, list[str], str]]:
         ("stray tag", ["train", "sample", "--train", "{tmp}/stray.conll", "--out", "{tmp}/run"], "'PER' stands among"),
         ("no data", ["train", "ner-conll2003", "--out", "{tmp}/run"], "names no training data"),
         ("empty data", ["train", "sample", "--train", "{tmp}/empty.conll", "--out", "{tmp}/run"], "holds no sentence"),
+        ("no such command", ["tga"], "No such command 'tga'"),
+        ("no such option", ["--nope"], "No such option: --nope"),
+        ("option of a command", ["tag", "-", "--nope", "--model", "{model}"], "No such option: --nope"),
+        ("no path", ["tag", "--model", "{model}"], "Missing argument 'PATH...'"),
+        ("no number", ["tag", "-", "--model", "{model}", "--nbest", "x"], "Invalid value for '--nbest': "),
+        ("too small", ["tag", "-", "--model", "{model}", "--workers", "0"], "Invalid value for '--workers': "),
+        ("no format", ["tag", "-", "--model", "{model}", "--to", "pdf"], "value for '--to': 'pdf' is not one of"),
+        (
+            "no language",
+            ["tag", "{tmp}/a.txt", "--model", "{model}", "--from", "text", "--language", "qq"],
+            "language 'qq': spaCy has no such one",
+        ),
         ("typo", ["train", "smaple"], "did you mean 'sample'"),
         ("override", ["train", "sample", "--set", "training.epoch=1"], "did you mean 'epochs'"),
         ("resume nothing", ["train", "{tmp}", "--resume"], "no run here"),
@@ -120,6 +139,16 @@ def faults() -> list[tuple[str, list[str], str]]:
         ),
         ("file as out", ["tag", "{tmp}/a.txt", "--model", "{model}", "--out", "{tmp}/a.txt"], "a.txt"),
         ("no place to write", ["tag", "{tmp}/a.txt", "--model", "{model}", "--out", "/proc/none"], "cannot be written"),
+        (
+            "no place for the summary",
+            ["tag", "{tmp}/a.txt", "--model", "{model}", "--out", "{tmp}/run", "--summary", "/proc/none/s.json"],
+            "/proc/none/s.json: cannot be written",
+        ),
+        (
+            "a folder as summary",
+            ["tag", "{tmp}/a.txt", "--model", "{model}", "--summary", "{tmp}/x"],
+            "x: cannot be written: Is a directory",
+        ),
         ("file as run", ["train", "sample", "--out", "{tmp}/a.txt"], "a.txt"),
         ("no gpu", ["tag", "-", "--model", "{model}", "--device", "cuda"], "finds no GPU"),
         (
@@ -150,6 +179,8 @@ def test_a_users_fault_is_one_line_and_exit_code_2(
     done = run(*(argument.format(tmp=tmp_path, model=model_dir) for argument in arguments))
     assert done.exit_code == 2
     assert message in done.stderr.splitlines()[-1]
+    if arguments[0] != "train":
+        assert len([line for line in done.stderr.splitlines() if "read as plain lines" not in line]) == 1
     assert done.stdout == ""
     assert not (tmp_path / "run").exists()
 
@@ -207,6 +238,28 @@ def test_what_cannot_be_read_is_set_aside_told_and_makes_the_exit_code_3(model_d
     summary = json.loads((tmp_path / "s").read_text())
     assert (summary["sentences"], summary["tokens"], summary["rejected"]) == (2, 12, 1)
     assert summary["spans"] == {"LOC": 2, "PER": 2}
+
+
+@pytest.mark.parametrize("weight", ["projection.weight", "embedding.characters.embedding.weight"])
+def test_a_model_whose_scores_are_not_finite_is_refused_in_one_line(
+    model_dir: Path, tmp_path: Path, weight: str
+) -> None:
+    bundle, metrics = checkpoint.load(model_dir)
+    bundle.network.get_parameter(weight).data.fill_(3e38)
+    bundle.network.get_parameter("embedding.characters.convolution.weight").data.fill_(0.5)
+    checkpoint.save(bundle, tmp_path / "diverged", metrics)
+    done = run("tag", "-", "--model", tmp_path / "diverged", text=SENTENCE)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.endswith("not finite: its weights are damaged or diverged\n")
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_summary_may_stand_in_the_new_directory_of_the_outputs(model_dir: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = run("tag", "-", "--model", model_dir, "--out", out, "--summary", out / "deep" / "s.json", text=SENTENCE)
+    assert done.exit_code == 0, done.stderr
+    assert sorted(path.name for path in out.iterdir()) == ["deep", "stdin.conll"]
+    assert json.loads((out / "deep" / "s.json").read_text())["tokens"] == 6
 
 
 def test_the_summary_stands_on_stderr(model_dir: Path) -> None:

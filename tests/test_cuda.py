@@ -8,7 +8,11 @@ import torch
 import tagger
 from tagger import checkpoint, training
 from tagger.config import Config
+from tagger.data.sentence import Sentence
+from tagger.tagging import Answers, Tagger
+from tagger.tagging import tagger as tagging
 from tagger.training import StepEnd
+from tests.tagging.bundles import bundle, sentences
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
 TEXTS = ["Ada lives in New York .", "Alan", "Grace lives in Paris . Donald lives in Oslo ."] * 50
@@ -20,6 +24,40 @@ def with_training(config: Config, **changes: object) -> Config:
 
 def test_a_model_gives_the_same_tags_on_gpu_and_cpu(model_dir: Path) -> None:
     assert tagger.load(model_dir, device="cuda").tag(TEXTS) == tagger.load(model_dir, device="cpu").tag(TEXTS)
+
+
+def test_batches_under_way_at_once_give_what_one_after_another_and_a_cpu_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, given = bundle(), sentences(600)
+
+    def tagged(device: str) -> list[Sentence]:
+        model = Tagger(made, torch.device(device), batch_tokens=500)
+        return list(model.stream(given, Answers(probabilities=True)))
+
+    on_cpu, at_once = tagged("cpu"), [tagged("cuda") for _ in range(2)]
+    monkeypatch.setitem(tagging._FEEDERS, "cuda", 1)
+    one_by_one = tagged("cuda")
+    for found in at_once:
+        assert [one.tags for one in found] == [one.tags for one in one_by_one]
+        for one, other in zip(found, one_by_one, strict=True):
+            assert one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
+    pairs = [
+        pair for sides in zip(on_cpu, one_by_one, strict=True) for pair in zip(*(s.tags for s in sides), strict=True)
+    ]
+    assert sum(left == right for left, right in pairs) > 0.999 * len(pairs)  # products on a GPU may be in TF32
+
+
+def test_tagging_on_a_gpu_waits_for_what_was_computed_before_it() -> None:
+    made, given = bundle(), sentences(200)
+    model = Tagger(made, torch.device("cuda"), batch_tokens=500)
+    expected = list(model.stream(given))
+    weight = made.network.projection.weight
+    good, busy = weight.detach().clone(), torch.randn(4000, 4000, device="cuda")
+    with torch.no_grad():
+        weight.zero_()
+        for _ in range(20):
+            busy = busy @ busy / 4000
+        weight.copy_(good + 0 * busy[0, 0].nan_to_num(0, 0, 0))
+    assert list(model.stream(given)) == expected
 
 
 @pytest.mark.parametrize("mixed", [False, True])

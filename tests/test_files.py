@@ -4,9 +4,11 @@ import gzip
 import lzma
 import os
 import random
+import tracemalloc
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import zstandard
@@ -33,6 +35,18 @@ def test_a_file_is_replaced_whole_or_stays(tmp_path: Path) -> None:
     files.replace(path, b"new")
     assert path.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_whether_a_file_can_be_written_is_known_before_and_leaves_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    for place in ("file", "new/deep/file"):
+        files.check_writable(tmp_path / place)
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert list((tmp_path / "new" / "deep").iterdir()) == []
+    with pytest.raises(CheckpointError, match=r"file/new: cannot be written: (Not a directory|File exists)"):
+        files.check_writable(tmp_path / "file" / "new")
+    with pytest.raises(CheckpointError, match="new: cannot be written: Is a directory"):
+        files.check_writable(tmp_path / "new")
 
 
 def test_what_is_written_may_be_read_as_the_umask_says(tmp_path: Path) -> None:
@@ -206,14 +220,51 @@ def test_a_line_that_is_no_text_is_set_aside_and_reading_goes_on() -> None:
     found = files.lines(BytesIO(b"a\nb\xff\\n\nc\0\n\xe9"), "x", lambda *fault: faults.append(fault))
     assert list(found) == [(1, "a\n")]
     assert faults == [
-        ("x:2: byte 2 is 0xff, which is not UTF-8; is the file in Latin-1 or CP1252?", 2, "b\\xff\\n\n"),
+        ("x:2: byte 2 is 0xff, which is not UTF-8; is the file in Latin-1 or CP1252?", 2, "b\udcff\\n\n"),
         ("x:3: byte 2 is a NUL; expected text in UTF-8, convert the file first", 3, "c\0\n"),
-        ("x:4: byte 1 is 0xe9, which is not UTF-8; is the file in Latin-1 or CP1252?", 4, "\\xe9"),
+        ("x:4: byte 1 is 0xe9, which is not UTF-8; is the file in Latin-1 or CP1252?", 4, "\udce9"),
     ]
     kept = list(files.lines(BytesIO(b"a\n\xe9\nb"), "x", files.Unreadable))
-    assert kept == [(1, "a\n"), (2, "\\xe9\n"), (3, "b")]
+    assert kept == [(1, "a\n"), (2, "\udce9\n"), (3, "b")]
     assert isinstance(kept[1][1], files.Unreadable)
     assert kept[1][1].fault.startswith("x:2: byte 1 is 0xe9")
+
+
+@pytest.mark.parametrize("block", [3, 7, 100])
+@pytest.mark.parametrize("length", [100, 101, 5000])
+@pytest.mark.parametrize("after", [b"", b"\n", b"\nc\nd"])
+def test_a_line_that_is_too_long_to_be_held_is_a_fault_and_may_be_set_aside(
+    monkeypatch: pytest.MonkeyPatch, block: int, length: int, after: bytes
+) -> None:
+    monkeypatch.setattr(files, "LONGEST_LINE", 100)
+    monkeypatch.setattr(files, "_BLOCK", block)
+    data = b"a\n" + b"b" * length + after
+    found: list[tuple[str, int, str]] = []
+    kept = list(files.lines(BytesIO(data), "x", lambda *fault: found.append(fault)))
+    expected = list(enumerate(data.decode().splitlines(keepends=True), 1))
+    if length == 100:
+        assert (kept, found) == (expected, [])
+        return
+    assert kept == [expected[0], *expected[2:]]
+    ((fault, line, raw),) = found
+    assert (fault, line) == ("x:2: a line of over 0 MiB; expected one sentence, row or paragraph", 2)
+    assert 0 < len(raw) <= 1000
+    assert not raw.strip("b\n")
+    with pytest.raises(DataError, match="x:2: a line of over"):
+        list(files.lines(BytesIO(data), "x"))
+
+
+def test_of_a_line_that_is_too_long_little_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "LONGEST_LINE", 10_000_000)
+    pieces = iter([b"a\n", *[bytes([98]) * 1_000_000] * 100])
+    stream = SimpleNamespace(read=lambda _: next(pieces, b""))
+    tracemalloc.start()
+    try:
+        kept = list(files.lines(stream, "x", lambda *_: None))  # type: ignore[arg-type]
+        assert tracemalloc.get_traced_memory()[1] < 30_000_000
+    finally:
+        tracemalloc.stop()
+    assert kept == [(1, "a\n")]
 
 
 def test_a_directory_as_a_stream_is_reported(tmp_path: Path) -> None:

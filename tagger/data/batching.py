@@ -48,11 +48,17 @@ class Batch:
         return self.words, self.characters, self.character_lengths, self.capitals, self.index, self.lengths
 
     def to(self, device: torch.device) -> "Batch":
-        """Returns the batch on a device."""
+        """Returns the batch on a device; a GPU takes it over while the caller goes on."""
         if device.type == "cpu":
             return self
         values = (getattr(self, field.name) for field in fields(self))
-        return Batch(*(None if value is None else value.to(device, non_blocking=True) for value in values))  # type: ignore[arg-type]
+        return Batch(*(None if value is None else _moved(value, device) for value in values))  # type: ignore[arg-type]
+
+
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()  # without which the caller would wait for the copy
+    return tensor.to(device, non_blocking=True)
 
 
 class Lexicon:

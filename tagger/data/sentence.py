@@ -76,7 +76,10 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """What of a source could not be read: the fault with its file and line, and the lines themselves."""
+    """What of a source could not be read: the fault with its file and line, and the lines themselves.
+
+    In the lines, lone surrogates stand for bytes that are not UTF-8, as Python's `surrogateescape` has it.
+    """
 
     fault: str
     line: int

@@ -2,11 +2,12 @@
 
 JSON lines and Parquet hold a row for each record: the fields that came with it, then
 
-- `document`: the row's own, else the file's name for raw text, else a number from 0
+- `document`: the row's own; else its `id`, if that is a string or a whole number; else the file's name for raw text;
+  else a number from 0, which in a stream counts on from input to input
 - `tokens` and `tags`: of all its sentences, one tag for each token
 - `spans`: each with `type`, `start`, `end`, `text` and, if asked for, `probability`; start and end count code points
-  where there is a text (raw text: those of the file, byte-order mark and carriage returns among them), else tokens
-- `offsets`: the start and end of each token, where there is a text
+  where a text was split (raw text: those of the file, byte-order mark and carriage returns among them), else tokens
+- `offsets`: the start and end of each token, where a text was split; a text beside tokens of the row's own is not
 - `sentences`: of each the first token and the one after its last, where a record may hold several
 - `probabilities`: one for each token, if asked for
 - `alternatives`: for each sentence a list of `tags` and `probability`, if asked for
@@ -42,10 +43,6 @@ _ONE_LINE = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0"})
 class Sink(Protocol):
     """Gives the bytes of an output, piece by piece; those of a piece follow from its records alone."""
 
-    @property
-    def suffix(self) -> str:
-        """How the output's name ends."""
-
     def begin(self) -> bytes:
         """Returns the head of the output."""
 
@@ -63,7 +60,6 @@ class Sink(Protocol):
 class _Text:
     """A sink that writes each record by itself, as text."""
 
-    suffix: str
     one: Callable[[Record], str]
     head: str = ""
     foot: str = ""
@@ -131,13 +127,13 @@ def sink(
         )
     if to == "jsonl":
         write = jsonl.Writer(several=several, probabilities=probabilities, alternatives=alternatives)
-        return _Text(".jsonl", _kept(write, form))
+        return _Text(_kept(write, form))
     if to == "tsv":
         head = spans.head(probabilities=probabilities)
-        return _Text(".tsv", lambda record: spans.lines(record, probabilities=probabilities), head)
+        return _Text(lambda record: spans.lines(record, probabilities=probabilities), head)
     if to == "html":
         page = _kept(lambda record: html.block(record, titled=form in _ROWS), form)
-        return _Text(".html", page, html.head(name), html.foot())
+        return _Text(page, html.head(name), html.foot())
     return _conll(to, form, layout, name, probabilities)
 
 
@@ -153,14 +149,14 @@ def _conll(to: OutputFormat, form: InputFormat, layout: Layout, name: str, proba
     write = _sentences(to, form, layout, probabilities)
     begun = _NEW_DOCUMENT[to]
     if form == to:
-        return _Text(SUFFIXES[to], lambda record: "".join(map(write, record.sentences)))
+        return _Text(lambda record: "".join(map(write, record.sentences)))
     if form == "text":  # all of it is one document
-        return _Text(SUFFIXES[to], lambda record: _lines(record, write, to), begun(name))
+        return _Text(lambda record: _lines(record, write, to), begun(name))
     if form in _ROWS:
-        return _Text(SUFFIXES[to], lambda record: begun(str(record.document)) + _lines(record, write, to))
+        return _Text(lambda record: begun(str(record.document)) + _lines(record, write, to))
     if form == "lines" and to == "columns":
-        return _Text(SUFFIXES[to], lambda record: _lines(record, write, to) or "\n")
-    return _Text(SUFFIXES[to], lambda record: _lines(record, write, to))
+        return _Text(lambda record: _lines(record, write, to) or "\n")
+    return _Text(lambda record: _lines(record, write, to))
 
 
 _NEW_DOCUMENT: dict[OutputFormat, Callable[[str], str]] = {

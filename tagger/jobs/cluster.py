@@ -8,6 +8,9 @@ The output of `a.jsonl` is `a-00000.jsonl`, `a-00001.jsonl`, …; one after the 
 engine writes, byte for byte, but for the last digits of probabilities. A part is tagged again when its worker dies;
 its file, which follows from the part alone, takes its name when it is whole, so that nothing is lost or doubled.
 
+A directory of outputs has one writer. Stores know no locks: there a job leaves its mark, and when it finds that of
+another, which took it over by `resume`, it ends.
+
 The inputs and the directory of the outputs must be reached from all machines: an object store, or a disk that they
 share. The model need not be, it is sent; the toolkit is to be installed on all.
 """
@@ -23,14 +26,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from time import time
 from typing import Any
+from uuid import uuid4
 
 from tagger import checkpoint, files, tagging
+from tagger.choices import Device
 from tagger.data import sinks, sources
 from tagger.data.sinks import Sink
 from tagger.errors import CheckpointError, ConfigError, DataError, Stopped, TaggerError
 from tagger.jobs import inputs, local, parts
 from tagger.jobs.folder import REJECTS
-from tagger.jobs.job import Job, check, layout
+from tagger.jobs.job import Job, check, check_effects, layout
 from tagger.jobs.journal import differences
 from tagger.jobs.parts import Part, Source
 from tagger.jobs.places import Place, is_address
@@ -40,7 +45,7 @@ from tagger.jobs.summary import Summary
 
 log = logging.getLogger(__name__)
 
-JOURNAL = ".job.json"
+JOURNAL, _WRITER = ".job.json", ".writer"
 _FORMS, _TARGETS = ("lines", "jsonl", "parquet"), ("jsonl", "parquet")
 _MOST_TOLD = 20  # notices of a part
 
@@ -54,7 +59,7 @@ def run(
     out: str,
     job: Job,
     *,
-    cuda: bool = False,
+    device: Device = "auto",
     workers: int | None = None,
     limits: Mapping[str, int] | None = None,
     listen: local.Listener = lambda *_: None,
@@ -67,7 +72,7 @@ def run(
         paths: files, folders, globs, and addresses of files and folders such as s3://bucket/folder.
         out: the directory of the outputs, a path or an address, empty or not there.
         job: the rest of the job; its own paths and directory are passed over.
-        cuda: whether each worker computes on a GPU.
+        device: cuda gives each worker a GPU; auto does so if the cluster has one.
         workers: processes that tag, each on one processor or GPU; as many as the cluster has if None.
         limits: `batch_tokens` and `max_tokens` as the tagger takes them.
         listen: told of what was done, and how many inputs of how many are finished.
@@ -81,16 +86,19 @@ def run(
     ray = _ray()
     check(job, checkpoint.load(job.model)[0])
     found = _found(paths, out, job)
+    check_effects(job.formats, [one.form for one in found])
     folder = Place(out if is_address(out) else os.path.abspath(out))  # noqa: PTH100  # links stay
     with ExitStack() as stack:
         if not is_address(out):
             with files.writing(Path(out)):
                 Path(out).mkdir(parents=True, exist_ok=True)
             stack.enter_context(files.sole_writer(Path(out), traceless=True))
-        begun = _begin(folder, found, job)
+        writer = _Writer(folder, uuid4().hex)
+        begun = _begin(writer, found, job)
         stack.enter_context(_connected(ray))
         try:
-            work = _Work(job, folder, _cut(ray, found, job), dict(limits or {}), cuda)
+            cuda = device == "cuda" or (device == "auto" and _count(ray, "GPU") > 0)
+            work = _Work(job, folder, writer, _cut(ray, found, job), dict(limits or {}), cuda)
             return _do(ray, work, begun, workers, listen)
         except KeyboardInterrupt:
             raise Stopped(signal.SIGINT) from None
@@ -120,6 +128,11 @@ def _connected(ray: Any) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _count(ray: Any, kind: str) -> int:
+    """Returns how many processors of a kind, CPU or GPU, the cluster has."""
+    return int(ray.cluster_resources().get(kind, 0))
 
 
 def _found(paths: Sequence[str], out: str, job: Job) -> list[Source]:
@@ -157,18 +170,39 @@ def _form(name: PurePath, job: Job) -> Any:
     return form
 
 
-def _begin(folder: Place, found: Sequence[Source], job: Job) -> set[str]:
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """The mark of a job in the directory that it writes into."""
+
+    folder: Place
+    name: str
+
+    def claim(self) -> None:
+        """Leaves the mark, in place of any other."""
+        self.folder.inside(_WRITER).write(self.name.encode())
+
+    def check(self) -> None:
+        """Raises CheckpointError if the mark is there no more."""
+        place = self.folder.inside(_WRITER)
+        if not place.files() or place.read() != self.name.encode():
+            raise CheckpointError(f"{self.folder}: another process is writing here")
+
+
+def _begin(writer: _Writer, found: Sequence[Source], job: Job) -> set[str]:
     """Begins the job, or takes up the unfinished one; returns the names of the files that are there."""
+    folder = writer.folder
     listed = [{"path": str(one.place), "output": str(one.name), "file": [one.size, one.changed]} for one in found]
     now = json.loads(json.dumps({"options": job.options(), "inputs": listed}))
-    names = {one.place.name for one in folder.files()} - {".lock"}
+    names = {one.place.name for one in folder.files()} - {".lock", _WRITER}
     if job.resume and JOURNAL in names:
         if lines := differences(json.loads(folder.inside(JOURNAL).read()), now, len(found)):
             raise CheckpointError(*(f"{folder}: the unfinished job here is another: {line}" for line in lines))
+        writer.claim()
         return names
     if names:
         hint = "; --resume goes on with the unfinished job there" if JOURNAL in names else ""
         raise CheckpointError(f"{folder}: is not empty, and many files are written there; give another --out{hint}")
+    writer.claim()
     folder.inside(JOURNAL).write(json.dumps(now).encode())
     return names
 
@@ -179,6 +213,7 @@ class _Work:
 
     job: Job
     folder: Place
+    writer: _Writer
     parts: Sequence[Part]
     limits: Mapping[str, int]
     cuda: bool
@@ -206,7 +241,7 @@ def _cut(ray: Any, found: Sequence[Source], job: Job) -> list[Part]:
     first: dict[str, Part] = {}
     for part in cut:
         if part.output in first:
-            raise DataError(f"{first[part.output].label} and {part.label} would both be written to {part.output}")
+            raise DataError(inputs.collision(first[part.output].label, part.label, part.output))
         first[part.output] = part
     return cut
 
@@ -220,7 +255,9 @@ def _do(ray: Any, work: _Work, begun: set[str], workers: int | None, listen: loc
     """Tags the parts that are not whole yet, puts the answers of all together and ends the job."""
     job = work.job
     with tempfile.TemporaryDirectory() as aside:
-        rejects = Rejects(job.rejects or Path(aside) / REJECTS) if job.on_error == "skip" else None
+        target = work.folder.inside(REJECTS)
+        place = job.rejects or Path(aside) / REJECTS
+        rejects = Rejects(place, name=str(job.rejects or target)) if job.on_error == "skip" else None
         arrived: dict[int, Answer] = {
             number: json.loads(work.folder.inside(work.mark(part)).read())
             for number, part in enumerate(work.parts)
@@ -231,19 +268,21 @@ def _do(ray: Any, work: _Work, begun: set[str], workers: int | None, listen: loc
         work = replace(work, began=time() - max((answer["seconds"] for answer in arrived.values()), default=0.0))
         tally = _Tally(rejects, work.began)
         answers = _answers(ray, work, [number for number in range(len(work.parts)) if number not in arrived], workers)
+        work.writer.check()
         for number, part in enumerate(work.parts):
             while number not in arrived:
                 arrived.update(next(answers))
+                work.writer.check()
             tally.add(part, arrived.pop(number))
             listen(tally.summary, part.source, work.parts[-1].source + 1)
-        for part in work.parts:
-            if part.source in tally.spoilt:
-                work.folder.inside(part.output).remove()
+        work.writer.check()
+        for part in tally.left_out:
+            work.folder.inside(part.output).remove()
         if rejects:
             rejects.finish()
             if not job.rejects:
-                work.folder.inside(REJECTS).take(rejects.path)
-    for name in (*map(work.mark, work.parts), JOURNAL):
+                target.take(rejects.path)
+    for name in (*map(work.mark, work.parts), JOURNAL, _WRITER):
         work.folder.inside(name).remove()
     return tally.summary
 
@@ -254,7 +293,7 @@ def _answers(ray: Any, work: _Work, left: Sequence[int], workers: int | None) ->
         return
     tasks = list(_tasks(work.parts, left))
     kind = "GPU" if work.cuda else "CPU"
-    there = int(ray.cluster_resources().get(kind, 0))
+    there = _count(ray, kind)
     if not there:
         raise ConfigError(f"the Ray cluster has no {kind}")
     size = min(workers or there, len(tasks))
@@ -319,7 +358,7 @@ class Worker:
         rejects = Rejects(aside / REJECTS) if job.on_error == "skip" else None
         reader = Reader(
             [part.label],
-            lambda _, reject: parts.records(part, language=job.formats.language, reject=reject),
+            lambda _, reject: parts.records(part, language=job.formats.text_language, reject=reject),
             rejects,
         )
         answer: Answer = {"first": None, "last": None, "spoilt": False}
@@ -328,8 +367,8 @@ class Worker:
             sink = None
             for pool in local.tagged(self._tagger, job, reader, reader.pools()):
                 for stretch in pool.stretches:
-                    answer["spoilt"] = answer["spoilt"] or stretch.spoilt
-                    if sink is None and not stretch.spoilt:
+                    answer["spoilt"] = stretch.spoilt
+                    if sink is None and (stretch.records or not stretch.spoilt):
                         sink = self._sink(part)
                         stream.write(sink.begin())
                     if sink is not None and stretch.records:
@@ -341,7 +380,8 @@ class Worker:
                 raise reader.fault
             if sink is not None:
                 stream.write(sink.end())
-        if sink is not None and not answer["spoilt"]:
+        self._work.writer.check()
+        if sink is not None:
             sink.finished(output)
             self._work.folder.inside(part.output).take(output)
         answer |= {
@@ -396,14 +436,14 @@ class _Tally:
         rejects: takes what could not be read, if it is not to end the job.
         began: when the job began, by the clock.
         summary: what was done.
-        spoilt: the numbers of the inputs that are set aside whole.
+        left_out: parts that stand after what could not be read of their file.
     """
 
     rejects: Rejects | None
     began: float
     summary: Summary = field(default_factory=Summary)
-    spoilt: set[int] = field(default_factory=set)
-    _before: Summary = field(default_factory=Summary)
+    left_out: list[Part] = field(default_factory=list)
+    _spoilt: bool = False
     _source: int = -1
     _document: str | int | None = None
 
@@ -416,19 +456,17 @@ class _Tally:
         if faults := answer.get("faults"):
             raise DataError(*faults)
         if part.source != self._source:
-            self._source, self._document, self._before = part.source, None, self.summary.copy()
-        if part.source in self.spoilt:
+            self._source, self._document, self._spoilt = part.source, None, False
+        if self._spoilt:
+            self.left_out.append(part)
             return
         for notice in answer.get("notices", ()):
             log.info("%s: %s", part.label, notice)
         for row in answer["rejects"].split("\n")[:-1]:
             if self.rejects:
                 self.rejects.add_row(json.loads(row))
-        if answer["spoilt"]:
-            self.summary = self._before
-            self.spoilt.add(part.source)
-        else:
-            self._count(answer)
+        self._spoilt = answer["spoilt"]
+        self._count(answer)
         self.summary.rejected = self.rejects.count if self.rejects else 0
         self.summary.seconds = time() - self.began
 

@@ -114,8 +114,7 @@ class Folder:
 
     def _put(self, stretch: Stretch) -> None:
         state, part = self.state, self._part(stretch.number)
-        if stretch.spoilt:
-            state.begin_anew()
+        if stretch.spoilt and not state.records and not stretch.records:
             state.spoilt.append(stretch.number)
             state.next_input()
             return
@@ -124,8 +123,7 @@ class Folder:
             state.rejects_before = stretch.rejects
             data = sink.begin()
             part.parent.mkdir(parents=True, exist_ok=True)
-        if stretch.records:
-            data += sink.write(stretch.records)
+        data += sink.write(stretch.records)
         if stretch.ended:
             data += sink.end()
         files.extend(part, data, state.size)

@@ -1,6 +1,7 @@
 """What the paths of a tagging job stand for, and where the output of each goes."""
 
 import glob
+import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -9,6 +10,8 @@ from pathlib import Path, PurePath
 
 from tagger.errors import ConfigError, DataError
 from tagger.files import bare_name
+
+log = logging.getLogger(__name__)
 
 STDIN = Path("-")
 _SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]*")  # of a format: that of notes.2024-01-05 is part of the name
@@ -44,13 +47,24 @@ class Input:
         bare = bare_name(self.place)
         if same_format and bare.suffix:
             return bare
-        return bare.with_name((bare.stem if _SUFFIX.fullmatch(bare.suffix) else bare.name) + suffix)
+        return bare.with_name(stem(bare) + suffix)
+
+
+def stem(place: PurePath) -> str:
+    """Returns the name of a file without the suffixes of its packing and its format.
+
+    >>> stem(PurePath("in/notes.2024-01-05.txt.gz")), stem(PurePath("notes.2024-01-05"))
+    ('notes.2024-01-05', 'notes.2024-01-05')
+    """
+    bare = bare_name(place)
+    return bare.stem if _SUFFIX.fullmatch(bare.suffix) else bare.name
 
 
 def find(paths: Sequence[Path], *, pattern: str | None = None, out: Path | None = None) -> list[Input]:
     """Returns the inputs that paths stand for, in their order; those of a folder or a glob in the order of their names.
 
-    A folder stands for all files in it, at any depth, that are not hidden. A path that is not there and has one of
+    A folder stands for all files in it, at any depth, that are not hidden; links to further folders are not
+    followed, which a notice tells. A path that is not there and has one of
     `*?[` is taken as a glob, as a shell would expand it.
 
     Args:
@@ -92,7 +106,7 @@ def check_outputs(out: Path, inputs: Sequence[Input], names: Sequence[PurePath],
     first: dict[PurePath, Input] = {}
     for item, name in zip(inputs, names, strict=True):
         if name in first:
-            faults.append(f"{first[name].label} and {item.label} would both be written to {out / name}")
+            faults.append(collision(first[name].label, item.label, out / name))
         elif name in taken:
             faults.append(f"{item.label} would be written to {out / name}, which the job keeps for itself")
         elif (out / name).exists() and (same := files.get(_number(out / name))):
@@ -100,6 +114,13 @@ def check_outputs(out: Path, inputs: Sequence[Input], names: Sequence[PurePath],
             faults.append(f"{same} would be overwritten by {own}; choose another --out")
         first.setdefault(name, item)
     _raise(faults)
+
+
+def collision(one: str, other: str, output: PurePath | str) -> str:
+    """Returns the fault of two inputs, given by what messages call them, that would have one output."""
+    apart = PurePath(one).parent != PurePath(other).parent
+    hint = "; a folder given as such, with --pattern, keeps its shape" * apart
+    return f"{one} and {other} would both be written to {output}{hint}"
 
 
 def _expanded(path: Path) -> list[Path]:
@@ -110,11 +131,15 @@ def _expanded(path: Path) -> list[Path]:
 
 def _files(folder: Path, pattern: str | None) -> Iterator[Path]:
     """Yields the files of a folder that are not hidden; a link that leads nowhere is one, a pipe is none."""
-    found = []
+    found, linked = [], []
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
+        linked += [path for path in (Path(place, name) for name in folders) if path.is_symlink()]
         paths = (Path(place, name) for name in names if not name.startswith("."))
         found += [path for path in paths if path.is_file() or not path.exists()]
+    if linked:
+        more = f" and {len(linked) - 1} more" if len(linked) > 1 else ""
+        log.info("%s%s: links to folders are not followed; give the folders themselves", min(linked, key=_order), more)
     if pattern is not None:
         found = [path for path in found if path.relative_to(folder).match(pattern)]
     yield from sorted(found, key=_order)

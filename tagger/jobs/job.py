@@ -1,5 +1,6 @@
 """A tagging job as it is asked for, and how its files are laid out."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from tagger.data.formats.columns import Layout
 from tagger.errors import ConfigError
 from tagger.tagging import Answers
 
+_OF_SPANS = ("tsv", "html")  # formats that hold no tags
+_WITH_TEXT = ("text", "jsonl", "parquet")
+
 
 @dataclass(frozen=True, slots=True)
 class Formats:
@@ -23,7 +27,7 @@ class Formats:
         token: the column of the token, where it is not where the model's training had it.
         tag: the column of the tag, likewise.
         scheme: in which spans are spelt, that of the training if None.
-        language: the language of raw text.
+        language: the language of raw text, English if None.
     """
 
     form: InputFormat | None = None
@@ -31,7 +35,12 @@ class Formats:
     token: int | str | None = None
     tag: int | str | None = None
     scheme: Scheme | None = None
-    language: str = "en"
+    language: str | None = None
+
+    @property
+    def text_language(self) -> str:
+        """The code of the language of raw text."""
+        return self.language or "en"
 
     def target(self, form: InputFormat) -> OutputFormat:
         """Returns the format in which an input of a format is written."""
@@ -84,8 +93,34 @@ def check(job: Job, bundle: Bundle) -> None:
     """Raises ConfigError if a job's options do not fit the model, or one another, wherever it is done."""
     if job.formats.scheme and bundle.scheme is None:
         raise ConfigError(f"the model's tags are plain; they cannot be spelt in {job.formats.scheme}")
+    if job.formats.to in _OF_SPANS and bundle.scheme is None:
+        raise ConfigError(f"the model's tags are plain; {job.formats.to} holds spans alone, choose another --to")
     if job.on_error == "stop" and job.rejects is not None:
         raise ConfigError("--rejects takes what --on-error skip sets aside; give both or none")
+
+
+def check_effects(formats: Formats, forms: Iterable[InputFormat]) -> None:
+    """Raises ConfigError, with a line for each, if options bear on none of the inputs, whose formats are given."""
+    ways = {(form, formats.target(form)): None for form in forms}
+    options = (
+        ("--token-column", formats.token, "input in columns", lambda form, _: form == "columns"),
+        (
+            "--tag-column",
+            formats.tag,
+            "columns that are written back and output in conllu",
+            lambda form, to: to == "conllu" or form == to == "columns",
+        ),
+        ("--language", formats.language, "text, jsonl and parquet", lambda form, _: form in _WITH_TEXT),
+        ("--scheme", formats.scheme, "output with tags", lambda _, to: to not in _OF_SPANS),
+    )
+    shown = " and ".join(f"{form} to {to}" for form, to in ways)
+    faults = [
+        f"{name} has no effect from {shown}; it is for {what}"
+        for name, value, what, bears in options
+        if value is not None and not any(bears(*way) for way in ways)
+    ]
+    if faults:
+        raise ConfigError(*faults)
 
 
 def tagged_format(bundle: Bundle, path: Path) -> TaggedFormat:

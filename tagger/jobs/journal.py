@@ -17,9 +17,9 @@ class State:
 
     Attributes:
         pool: pools written.
-        finished: inputs written to their end, or set aside.
+        finished: inputs written to their end, or to where they could be read.
         named: of these, those whose outputs have their names.
-        spoilt: numbers of inputs set aside among those not named.
+        spoilt: numbers of inputs of which nothing could be read among those not named.
         records: records written of the input at hand.
         size: bytes in the part file of its output.
         document: the document of its last record.

@@ -19,7 +19,7 @@ from tagger.errors import ConfigError, DataError, Stopped, TaggerError
 from tagger.jobs import inputs
 from tagger.jobs.folder import JOURNAL, REJECTS, Folder
 from tagger.jobs.inputs import STDIN, Input
-from tagger.jobs.job import Job, check, layout
+from tagger.jobs.job import Job, check, check_effects, layout
 from tagger.jobs.pools import Pool, Reader
 from tagger.jobs.rejects import Rejects
 from tagger.jobs.summary import Summary
@@ -84,7 +84,7 @@ class _Work:
             self.stdin if item.path == STDIN else item.path,
             form=form,
             layout=layout(self.tagger.bundle, form, token=formats.token, tag=formats.tag),
-            language=formats.language,
+            language=formats.text_language,
             name=item.label,
             reject=reject,
         )
@@ -146,6 +146,7 @@ def _check(tagger: Tagger, job: Job) -> None:
 def _found(tagger: Tagger, job: Job, stdin: BinaryIO) -> _Work:
     found = inputs.find(job.paths, pattern=job.pattern, out=job.out)
     forms = [job.formats.form or sources.guess_format(item.path) for item in found]
+    check_effects(job.formats, forms)
     if job.formats.form is None:
         _tell_guessed([item for item, form in zip(found, forms, strict=True) if form == "lines"])
     if (path := job.rejects) and path.exists() and any(path.samefile(one.path) for one in found if one.path.exists()):
@@ -249,18 +250,19 @@ def _streamed(work: _Work, reader: Reader, stream: BinaryIO, listen: Listener) -
     """Writes what a reader reads, tagged; returns what was done before the end or a fault."""
     summary, document, began = Summary(), None, time.perf_counter()
     number, sink = 0, work.sink(0)
-    written = _Written(stream)
+    written, documents = _Written(stream), _Documents()
     written.add(sink.begin())
     for pool in work.tagged(reader):
         for stretch in pool.stretches:
             if stretch.number != number:
                 number, sink, document = stretch.number, work.sink(stretch.number), None
+                documents.next_input()
                 if work.job.formats.target(work.forms[number]) in _CORPORA:
                     written.end_sentence()
                     written.add(sink.begin())
-            if stretch.records:
-                written.add(sink.write(stretch.records))
-            document = summary.add(stretch.records, document)
+            records = documents.counted_on(stretch.records)
+            written.add(sink.write(records))
+            document = summary.add(records, document)
         stream.flush()
         summary.rejected, summary.seconds = pool.rejects[1], time.perf_counter() - began
         listen(summary, number, len(work.inputs))
@@ -268,6 +270,27 @@ def _streamed(work: _Work, reader: Reader, stream: BinaryIO, listen: Listener) -
         stream.write(sink.end())
         stream.flush()
     return summary
+
+
+class _Documents:
+    """The documents of a stream that have no ids of their own: their numbers count on from input to input."""
+
+    def __init__(self) -> None:
+        self._first = self._next = 0
+
+    def next_input(self) -> None:
+        """Begins another input, whose own numbers begin at 0."""
+        self._first = self._next
+
+    def counted_on(self, records: Sequence[Record]) -> list[Record]:
+        """Returns the next records of the input with their numbers in the stream."""
+        found = []
+        for record in records:
+            if isinstance(record.document, int) and record.fields.keys().isdisjoint(("document", "id")):
+                document = self._first + record.document
+                record, self._next = replace(record, document=document), document + 1
+            found.append(record)
+        return found
 
 
 class _Written:

@@ -11,6 +11,7 @@ from tagger.data import sources
 from tagger.data.formats.columns import Layout
 from tagger.data.sentence import Record, Reject
 from tagger.errors import DataError
+from tagger.jobs.inputs import stem
 from tagger.jobs.places import Place
 
 PART_BYTES = 2**23
@@ -130,7 +131,6 @@ def cut(source: Source, number: int, surveys: Sequence[Survey], suffix: str) -> 
     if surveys and all(surveys):
         of_rows = source.form == "parquet"
         ranges = _of_rows(surveys[0]) if of_rows else _of_lines([one[0] for one in surveys], source.size or 0)
-    bare = files.bare_name(source.name)
     width = max(5, len(str(len(ranges) - 1)))
     return [
         Part(
@@ -138,7 +138,7 @@ def cut(source: Source, number: int, surveys: Sequence[Survey], suffix: str) -> 
             place=source.place,
             label=source.label,
             form=source.form,
-            output=str(bare.with_name(f"{bare.stem}-{order:0{width}}{suffix}")),
+            output=str(source.name.with_name(f"{stem(source.name)}-{order:0{width}}{suffix}")),
             start=start,
             stop=stop,
             first=first,

@@ -160,7 +160,7 @@ def _system(base: str) -> tuple[FileSystem, str]:
     try:
         system, path = FileSystem.from_uri(base)
     except _ARROW:
-        from fsspec.core import url_to_fs  # comes with Ray
+        from fsspec.core import url_to_fs
 
         try:
             inner, path = url_to_fs(base)

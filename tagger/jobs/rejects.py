@@ -1,5 +1,6 @@
 """What a tagging job could not read, set aside in a file of JSON lines."""
 
+import base64
 import json
 import logging
 from collections.abc import Mapping
@@ -17,16 +18,24 @@ _MOST_TOLD = 20
 class Rejects:
     """A file with a row (file, line, fault, raw) for each line, row or block that could not be read.
 
-    A file of which the rest could not be read has a row whose line is null. The rows stand in a part file, which gets
-    its name when the job ends.
+    Where `raw` is not UTF-8, `base64` holds its bytes, and `raw` shows them with backslashes.
+
+    A file of which the rest could not be read has a row whose line is null; what came before is tagged. The rows stand
+    in a part file, which gets its name when the job ends.
+
+    Args:
+        path: the file.
+        name: what messages call it, if it will be moved.
+        size, count: of the part file that is there already.
 
     Attributes:
         size: the bytes written.
         count: the rows written.
     """
 
-    def __init__(self, path: Path, *, size: int = 0, count: int = 0) -> None:
+    def __init__(self, path: Path, *, name: str | None = None, size: int = 0, count: int = 0) -> None:
         self.path, self.size, self.count = path, size, count
+        self._name = name or str(path)
         self.part = files.part(path)
         if size and not self.part.exists() and path.exists():  # the job was killed as it ended
             path.rename(self.part)
@@ -34,7 +43,7 @@ class Rejects:
 
     def add(self, name: str, reject: Reject) -> None:
         """Takes up what could not be read of a file."""
-        self.add_row({"file": name, "line": reject.line, "fault": reject.fault, "raw": reject.raw})
+        self.add_row({"file": name, "line": reject.line, "fault": reject.fault} | _shown(reject.raw))
 
     def add_file(self, name: str, error: DataError) -> None:
         """Takes up a file that could not be read to its end."""
@@ -47,7 +56,7 @@ class Rejects:
         if self.count <= _MOST_TOLD:
             log.warning("left out: %s", row["fault"])
         elif self.count == _MOST_TOLD + 1:
-            log.warning("more is left out; all of it goes into %s", self.path)
+            log.warning("more is left out; all of it goes into %s", self._name)
 
     def _write(self, data: bytes) -> None:
         with files.writing(self.path):
@@ -60,3 +69,12 @@ class Rejects:
             files.sync(self.part)
             self.part.replace(self.path)
             files.sync(self.path.parent)
+
+
+def _shown(raw: str) -> dict[str, str]:
+    """Returns lines as they stand or, if they are not UTF-8, readable and exact."""
+    data = raw.encode(errors="surrogateescape")
+    try:
+        return {"raw": data.decode()}
+    except UnicodeDecodeError:
+        return {"raw": data.decode(errors="backslashreplace"), "base64": base64.b64encode(data).decode()}

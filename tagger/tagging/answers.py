@@ -16,7 +16,7 @@ from tagger.build import Bundle
 from tagger.data import schemes
 from tagger.data.memory import Ids
 from tagger.data.sentence import Alternative, Span
-from tagger.errors import ConfigError
+from tagger.errors import CheckpointError, ConfigError
 from tagger.nn.crf.heads import CRFHead, SoftmaxHead
 from tagger.tagging.spans import SpanTags
 
@@ -27,7 +27,7 @@ class Answers:
 
     Attributes:
         probabilities: how probable each span is, and each tag outside of spans.
-        threshold: leave out spans less probable than this.
+        threshold: leave out spans less probable than this; one that windows cut has no probability and stays.
         nbest: so many of the most probable ways to tag each sentence.
 
     Raises:
@@ -43,6 +43,17 @@ class Answers:
             raise ConfigError(f"the threshold must be a probability from 0 to 1, got {self.threshold}")
         if self.nbest < 0:
             raise ConfigError(f"nbest must be at least 0, got {self.nbest}")
+
+    @property
+    def probable(self) -> bool:
+        """Whether probabilities are needed."""
+        return self.probabilities or self.threshold is not None
+
+    @property
+    def lost_in_windows(self) -> str:
+        """What a sentence that is tagged in windows does not get of it, to follow a notice of that."""
+        exact = ", with probabilities that are exact within each alone" * self.probable
+        return exact + ", without alternatives" * (self.nbest > 0)
 
 
 TAGS_ALONE = Answers()
@@ -79,18 +90,18 @@ class Answering:
         """Returns the answer for each sentence of a batch: emissions (B, T, K), lengths (B,).
 
         Raises:
-            ValueError: emissions are not finite.
+            CheckpointError: emissions are not finite.
         """
         with torch.inference_mode():
             if not emissions.isfinite().all():
-                raise ValueError("the model's scores are not finite: its weights are damaged or diverged")
+                raise CheckpointError("the model's scores are not finite: its weights are damaged or diverged")
             paths: Ids = self._head.decode(emissions, lengths).cpu().numpy()
             counts: list[int] = lengths.tolist()
             spans = (
                 np.zeros((0, 4), np.int64) if self._spelt is None else self._spelt.spans(paths, lengths.cpu().numpy())
             )
             probable = None
-            if self._wanted.probabilities or self._wanted.threshold is not None:
+            if self._wanted.probable:
                 paths, spans, probable = self._probable(emissions, lengths, paths, spans)
             answers = self._put_together(paths, counts, spans, probable)
             if self._scheme and self._wanted.threshold is not None:

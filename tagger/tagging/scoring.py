@@ -35,7 +35,7 @@ class Scoring(Protocol):
 
 
 class Plain:
-    """Scores by the network, on any device, for one thread at a time."""
+    """Scores by the network, on any device, which one thread at a time asks; batches are built meanwhile."""
 
     shared, hit_rate = False, None
 

@@ -26,6 +26,7 @@ from tagger.tagging.scoring import End, Scores
 from tagger.tagging.spans import SpanTags
 
 log = logging.getLogger(__name__)
+_FEEDERS = {"cpu": 1, "cuda": 3}  # threads: while a GPU computes, batches are built and answers are put together
 _FIRST_POOL, _LARGEST_POOL = 32, 1024  # sentences; the first is small so that the first result comes soon
 
 
@@ -50,7 +51,7 @@ def load(
         workers: likewise.
 
     Raises:
-        CheckpointError: the directory is missing, damaged or of another format.
+        CheckpointError: the directory is missing, damaged or of another format, or the model's scores are not finite.
         ConfigError: there is no such device.
     """
     place = runtime.device(device)
@@ -106,7 +107,7 @@ class Tagger:
         self._batch_tokens, self._max_tokens = batch_tokens, max_tokens
         self._scoring = scoring(bundle, device)
         self._spelt = SpanTags(bundle.tags.items) if bundle.scheme else None
-        self._workers = (workers or runtime.processors()) if self._scoring.shared else 1
+        self._workers = (workers or runtime.processors()) if self._scoring.shared else _FEEDERS[device.type]
 
     @property
     def hit_rate(self) -> float | None:
@@ -131,12 +132,13 @@ class Tagger:
 
         Args:
             sentences: what to tag.
-            probabilities: give spans, and tags outside of them, their probability.
-            threshold: leave out spans less probable than this.
+            probabilities: give spans, and tags outside of them, their probability; in a sentence of over
+                max_tokens that given their window, and none to spans that are cut by windows.
+            threshold: leave out spans less probable than this; those without a probability stay, which a notice tells.
             nbest: give each sentence so many of the most probable ways to tag it.
 
         Raises:
-            TypeError: a single string is given in place of sentences.
+            TypeError: a single string is given in place of sentences, or what is no sentence or no token.
             ValueError: a token is empty.
             ConfigError: what is asked for makes no sense for the model.
         """
@@ -174,10 +176,10 @@ class Tagger:
         """
         answering = Answering(self.bundle, self._spelt, answers)
         under_way: deque[_Work] = deque()
-        with ThreadPoolExecutor(self._workers, "tagging") as threads:
+        with ThreadPoolExecutor(self._workers, "tagging", runtime.own_stream, (self.device,)) as threads:
             try:
                 for pool in pools:
-                    under_way.append(self._begun(pool, answering, threads))
+                    under_way.append(self._begun(pool, answers, answering, threads))
                     # What is too little for threads does not wait for the next pool, which may be slow to come.
                     while len(under_way) > 1 or (under_way and under_way[0].small):
                         yield self._finished(under_way.popleft(), between)
@@ -188,7 +190,9 @@ class Tagger:
                 for work in under_way:
                     work.end()
 
-    def _begun(self, pool: Sequence[Sentence], answering: Answering, threads: ThreadPoolExecutor) -> _Work:
+    def _begun(
+        self, pool: Sequence[Sentence], answers: Answers, answering: Answering, threads: ThreadPoolExecutor
+    ) -> _Work:
         places = [
             (number, window)
             for number, sentence in enumerate(pool)
@@ -197,7 +201,8 @@ class Tagger:
         ]
         for number, window in places:
             if not window.start and window.stop < len(pool[number]):
-                log.info("%s: tagged in windows of %d tokens", _told(pool[number]), self._max_tokens)
+                told, lost = _told(pool[number]), answers.lost_in_windows
+                log.info("%s: tagged in windows of %d tokens%s", told, self._max_tokens, lost)
         lengths = [window.stop - window.start for _, window in places]
         scores, end = self._scoring.begin(
             [pool[number].tokens[window.start : window.stop] for number, window in places]
@@ -226,6 +231,9 @@ class Tagger:
         for number, parts in groupby(zip(work.places, found, strict=True), lambda part: part[0][0]):
             sentence, whole = work.pool[number], [(window, answer) for (_, window), answer in parts]
             answer = whole[0][1] if len(whole) == 1 else self._stitched(whole)
+            if answer.probabilities and (unknown := sum(span.probability is None for span in answer.spans)):
+                what = "spans cut by windows have no probability; a threshold keeps them"
+                log.info("%s: %d %s", _told(sentence), unknown, what)
             tagged[number] = Sentence(
                 sentence.tokens,
                 answer.tags,
@@ -242,7 +250,7 @@ class Tagger:
     def _stitched(self, parts: Sequence[tuple[Window, Answer]]) -> Answer:
         """Returns the answer for a sentence from those for its windows.
 
-        A span longer than what two windows share may have no probability; there are no alternatives.
+        A span that no window shows whole has no probability; there are no alternatives.
         """
         kept = [
             (answer, first - window.start, last - window.start)
@@ -312,9 +320,16 @@ def _told(sentence: Sentence) -> str:
     return f"line {sentence.line}, {len(sentence)} tokens" if sentence.line else f"a sentence of {len(sentence)} tokens"
 
 
-def _sentence(given: str | Sequence[str] | Sentence) -> Sentence:
-    if not isinstance(given, Sentence):
-        given = Sentence(words(given) if isinstance(given, str) else tuple(given))
+def _sentence(given: str | Iterable[str] | Sentence) -> Sentence:
+    if isinstance(given, str):
+        given = Sentence(words(given))
+    elif not isinstance(given, Sentence):
+        if isinstance(given, bytes) or not isinstance(given, Iterable):
+            raise TypeError(f"a sentence is a string or a list of tokens, got {given!r}")
+        given = Sentence(tuple(given))
+    for token in given.tokens:
+        if not isinstance(token, str):
+            raise TypeError(f"a token is a string, got {token!r}")
     if not all(given.tokens):
         raise ValueError(f"a token of {given.tokens!r} is empty")
     return given

@@ -181,7 +181,7 @@ def test_lines_between_blank_ones_that_cannot_be_read_are_set_aside_and_reading_
     numbered = files.lines(BytesIO(data), "x", files.Unreadable)
     found = list(conllu.read(numbered, "x", "upos", tagged=True, reject=rejects.append))
     assert [(one.tokens, one.document, one.line) for one in found] == [(("Sue",), 0, 1), (("Ann",), 1, 11)]
-    assert [(one.line, one.raw) for one in rejects] == [(3, bad.decode()), (7, f"# \\xff\n{ROW}\n\n\n")]
+    assert [(one.line, one.raw) for one in rejects] == [(3, bad.decode()), (7, f"# \udcff\n{ROW}\n\n\n")]
     assert rejects[0].fault.startswith("x:5: expected 10 columns separated by tabs, found 2")
     assert rejects[1].fault.startswith("x:7: byte 3 is 0xff")
 

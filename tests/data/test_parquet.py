@@ -112,11 +112,12 @@ def test_what_json_has_no_word_for_becomes_text_in_json_lines(tmp_path: Path):
 
 def test_the_fields_of_json_lines_become_one_column_of_json(tmp_path: Path):
     data = '{"text": "a\\ud800 b", "n": [1, NaN], "id": 5}\n{"tokens": ["\\udc00"], "document": {"x": 1}}\n'
+    data += '{"tokens": [], "document": null}\n'
     records = list(sources.records(BytesIO(data.encode()), form="jsonl", layout=Layout()))
     found = written(records, tmp_path, form="jsonl")
     assert found.column_names == ["fields", "document", "tokens", "tags", "spans", "offsets", "sentences"]
-    assert found["fields"].to_pylist() == ['{"text": "a\\ud800 b", "n": [1, NaN], "id": 5}', "{}"]
-    assert found["document"].to_pylist() == ["5", '{"x": 1}']
+    assert found["fields"].to_pylist() == ['{"text": "a\\ud800 b", "n": [1, NaN], "id": 5}', "{}", "{}"]
+    assert found["document"].to_pylist() == ["5", '{"x": 1}', "2"]
     assert found["tokens"].to_pylist()[1] == ["\\udc00"]
     assert found["offsets"].to_pylist()[1] is None
 
@@ -164,17 +165,17 @@ def test_a_large_table_is_read_and_written_in_parts(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("columns", "fault"),
     [
-        ({"text": ["a", None, "b"]}, "found 'text'"),
+        ({"text": ["a", None, "b"]}, "row 2: the field 'text' is null"),
         ({"tokens": [["a"], ["b", ""], ["c"]]}, "expected a string that is not empty as token 2, found ''"),
         ({"tokens": [["a"], ["b", None], ["c"]]}, "expected a string that is not empty as token 2, found None"),
-        ({"text": ["a", None, "b"], "tokens": pa.array([None, None, ["b"]])}, "found 'text', 'tokens'"),
+        ({"text": ["a", None, "b"], "tokens": pa.array([None, None, ["b"]])}, "'tokens' and 'text' are null"),
     ],
 )
 def test_a_row_that_cannot_be_tagged_is_a_fault_and_may_be_set_aside(tmp_path: Path, columns: dict, fault: str):
     path = file(tmp_path / "a.parquet", columns | {"n": [1, 2, 3]})
     with pytest.raises(DataError, match=r"a\.parquet: row 2: ") as caught:
         read(path)
-    assert fault.removesuffix("'") in str(caught.value)
+    assert fault in str(caught.value)
     aside: list[Reject] = []
     assert [record.line for record in read(path, reject=aside.append)] == [1, 3]
     assert [(one.fault, one.line, json.loads(one.raw)["n"]) for one in aside] == [(str(caught.value), 2, 2)]
@@ -200,6 +201,17 @@ def test_a_file_that_cannot_be_read_at_all_is_an_error_even_when_rows_are_set_as
         read(tmp_path / "c.parquet")
     with pytest.raises(DataError, match="not a Parquet file that can be read"):
         read(tmp_path)
+
+
+def test_of_a_damaged_file_the_row_groups_before_are_read(tmp_path: Path):
+    path = file(tmp_path / "a.parquet", {"text": [f"Ada met {n}" for n in range(50)]}, row_group_size=10)
+    place = pq.ParquetFile(path).metadata.row_group(3).column(0).data_page_offset
+    data = path.read_bytes()
+    path.write_bytes(data[:place] + bytes(20) + data[place + 20 :])
+    found: list[int] = []
+    with pytest.raises(DataError, match=r"not a Parquet file .*; read up to row 30$"):
+        found.extend(record.line for record in sources.records(path, form="parquet", layout=Layout()))
+    assert found == list(range(1, 31))
 
 
 def test_a_stream_is_refused():

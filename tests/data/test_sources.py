@@ -224,11 +224,26 @@ def test_in_formats_with_tokens_other_white_space_is_part_of_one(form: str, spac
 
 
 @pytest.mark.parametrize(
+    ("form", "row", "cut"),
+    [("columns", "a O\n", "b O\n"), ("conllu", "1\ta" + "\t_" * 8 + "\n", "# b\n"), ("lines", "a\n", "")],
+)
+def test_of_a_file_that_breaks_off_every_whole_sentence_is_read(form: str, row: str, cut: str):
+    for end in {"", cut}:
+        source = BytesIO(gzip.compress((f"{row}\n" * 3 + end).encode())[:-4])
+        found: list[str] = []
+        with pytest.raises(DataError, match=f"; read up to line {6 + bool(end)}$"):
+            found.extend(
+                "".join(one.sentences[0].raw) for one in sources.records(source, form=form, layout=Layout(tag="upos"))
+            )
+        assert "".join(found) == f"{row}\n" * 3
+
+
+@pytest.mark.parametrize(
     ("form", "data", "line", "raw"),
     [
-        ("lines", b"a\nb\xff\nc\n", 2, "b\\xff\n"),
+        ("lines", b"a\nb\xff\nc\n", 2, "b\udcff\n"),
         ("columns", b"a O\n\nb O\nx\n\nc O\n", 3, "b O\nx\n\n"),
-        ("columns", b"a O\n\nb O\n\xff O\n\nc O\n", 3, "b O\n\\xff O\n\n"),
+        ("columns", b"a O\n\nb O\n\xff O\n\nc O\n", 3, "b O\n\udcff O\n\n"),
         ("conllu", (ROW.format("a") + "\nx\n\n" + ROW.format("c")).encode(), 3, "x\n\n"),
         ("jsonl", b'{"text": "a"}\nx\n{"text": "c"}\n', 2, "x\n"),
     ],

@@ -1,5 +1,7 @@
 import random
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 
@@ -157,6 +159,53 @@ def test_a_paragraph_of_over_a_million_characters_comes_in_pieces_cut_at_white_s
     assert tokens(text) == text.split()
     assert [text[start:end] for start, end in found[1].sentences[0].offsets[:2]] == ["word", "word"]
     assert [record.line for record in found] == [1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [("zh", "我爱北京。你好!" * 300), ("zh", "我爱北京" * 600), ("es", "En EE. UU. e\u0301l vive. " * 100)],
+)
+def test_a_long_text_in_a_row_is_split_as_a_short_one(language: str, text: str, monkeypatch: pytest.MonkeyPatch):
+    expected = list(texts.Splitter(language)(text))
+    monkeypatch.setattr(texts, "_LONGEST_PIECE", 1000)
+    monkeypatch.setattr(texts, "_LONGEST_STRETCH", 200)
+    split = texts.Splitter(language)
+    split._pipeline.max_length = 1000 if language == "es" else 200
+    assert list(split(text)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("aa bb cc", ["aa bb", " cc"]),
+        ("aaa,bbb,b", ["aaa,", "bbb,b"]),
+        ("ee\u0301e\u0301e\u0301e", ["ee\u0301e\u0301", "e\u0301e"]),
+        ("aaaaaaaaa", ["aaaaaa", "aaa"]),
+        ("aaaaaa\r\n", ["aaaaaa"]),
+    ],
+)
+def test_pieces_end_where_no_word_or_character_does_not(text: str, pieces: list[str]):
+    assert [text[start:end] for start, end in texts._pieces(text, 0, 6)] == pieces
+
+
+def test_one_splitter_serves_several_threads(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(texts, "_UNSEEN", 5)
+    split = texts.Splitter("en")
+    honest, inside, most = split._pipeline.make_doc, [], []
+
+    def make_doc(text: str) -> object:
+        inside.append(text)
+        threading.Event().wait(0.001)
+        most.append(len(inside))
+        inside.remove(text)
+        return honest(text)
+
+    monkeypatch.setattr(split._pipeline, "make_doc", make_doc)
+    given = [" ".join(f"x{number}x{word}," for word in range(20)) for number in range(8)]
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda text: list(split(text)), given))
+    assert [" ".join(one.tokens).replace(" ,", ",") for (one,) in found] == given
+    assert set(most) == {1}
 
 
 @pytest.mark.parametrize("one", ["(", "a", "'", ".", "1,", "\u0301", "http://a"])

@@ -254,6 +254,29 @@ def test_a_fault_ends_the_job_as_here_and_it_goes_on_where_it_was(model_dir: Pat
         cluster.run([str(path)], str(tmp_path / "ray"), job)
 
 
+@pytest.mark.usefixtures("_in_process", "_small")
+@pytest.mark.parametrize("started", ["before", "at once"])
+def test_of_two_jobs_that_write_into_one_place_of_a_store_one_goes_on(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: str
+) -> None:
+    path, job = plain(tmp_path / "a.txt"), Job((), model_dir, Formats(to="jsonl"))
+    on_this_machine(model_dir, tmp_path / "local", path, job)
+    out, begun = (tmp_path / "ray").as_uri(), []  # an address, where nothing is locked
+
+    def second(*_: object) -> bool:
+        if not begun:
+            begun.append(out)
+            cluster.run([str(path)], out, replace(job, resume=True))
+        return True
+
+    if started == "at once":
+        monkeypatch.setattr(InProcess, "is_initialized", second)
+    with pytest.raises(CheckpointError, match=r"ray: another process is writing here"):
+        cluster.run([str(path)], out, job, listen=second)
+    assert begun
+    same(tmp_path / "ray", tmp_path / "local")
+
+
 @pytest.mark.usefixtures("_in_process")
 def test_the_command_tells_of_rejects_by_its_exit_code(model_dir: Path, tmp_path: Path) -> None:
     path = jsonl(tmp_path / "a.jsonl")
@@ -267,14 +290,63 @@ def test_the_command_tells_of_rejects_by_its_exit_code(model_dir: Path, tmp_path
 
 
 @pytest.mark.usefixtures("_in_process")
+def test_of_many_rejects_the_file_that_holds_them_all_is_named(
+    model_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a.jsonl").write_text("{\n" * 50)
+    cluster.run([str(tmp_path / "a.jsonl")], str(tmp_path / "ray"), Job((), model_dir, on_error="skip"))
+    assert len((tmp_path / "ray" / "rejects.jsonl").read_text().splitlines()) == 50
+    told = [message for message in caplog.messages if message.startswith("more is left out")]
+    assert told[-1] == f"more is left out; all of it goes into {tmp_path / 'ray' / 'rejects.jsonl'}"
+
+
+@pytest.mark.usefixtures("_in_process")
 def test_a_cluster_without_a_gpu_is_told_and_not_waited_for(model_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="the Ray cluster has no GPU"):
         cluster.run(
             [str(plain(tmp_path / "a.txt"))],
             str(tmp_path / "ray"),
             Job((), model_dir, Formats(to="jsonl")),
-            cuda=True,
+            device="cuda",
         )
+
+
+@pytest.mark.parametrize(
+    ("there", "device", "computes", "share"),
+    [
+        ({"CPU": 4.0}, "auto", "cpu", 0),
+        ({"CPU": 4.0, "GPU": 2.0}, "auto", "cuda", 1),
+        ({"CPU": 4.0, "GPU": 2.0}, "cpu", "cpu", 0),
+        ({"CPU": 4.0, "GPU": 2.0}, "cuda", "cuda", 1),
+    ],
+)
+@pytest.mark.usefixtures("_in_process")
+def test_each_worker_has_a_gpu_where_the_cluster_has_any_unless_told_otherwise(
+    model_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    there: dict[str, float],
+    device: str,
+    computes: str,
+    share: int,
+) -> None:
+    asked: list[Any] = []
+    honest, on_cpu = InProcess.Dataset.map_batches, cluster.tagging.load
+
+    def map_batches(self: Any, *given: Any, **options: Any) -> Any:
+        asked.append(options["num_gpus"])
+        return honest(self, *given, **options)
+
+    def load(path: Any, *, device: str, **options: Any) -> Any:
+        asked.append(device)
+        return on_cpu(path, device="cpu", **options)
+
+    monkeypatch.setattr(InProcess, "cluster_resources", lambda _: there)
+    monkeypatch.setattr(InProcess.Dataset, "map_batches", map_batches)
+    monkeypatch.setattr(cluster.tagging, "load", load)
+    job = Job((), model_dir, Formats(to="jsonl"))
+    cluster.run([str(plain(tmp_path / "a.txt"))], str(tmp_path / "ray"), job, device=device)  # type: ignore[arg-type]
+    assert asked == [share, computes]
 
 
 @pytest.mark.usefixtures("_in_process")
@@ -282,6 +354,22 @@ def test_inputs_that_would_meet_in_one_output_are_refused(model_dir: Path, tmp_p
     paths = [str(plain(tmp_path / "a.txt")), str(jsonl(tmp_path / "a.jsonl"))]
     with pytest.raises(DataError, match=r"would both be written to a-00000\.jsonl"):
         cluster.run(paths, str(tmp_path / "ray"), Job((), model_dir, Formats(to="jsonl")))
+    (tmp_path / "b").mkdir()
+    paths[1] = str(plain(tmp_path / "b" / "a.txt"))
+    with pytest.raises(DataError, match=r"would both be written to a-00000\.jsonl; a folder given as such"):
+        cluster.run(paths, str(tmp_path / "other"), Job((), model_dir, Formats(to="jsonl")))
+
+
+@pytest.mark.usefixtures("_in_process")
+def test_options_that_do_not_fit_are_told_as_here(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, out = [str(plain(tmp_path / "a.txt"))], str(tmp_path / "ray")
+    with pytest.raises(ConfigError, match="--token-column has no effect from lines to jsonl"):
+        cluster.run(paths, out, Job((), model_dir, Formats("lines", "jsonl", token=1)))
+    monkeypatch.setattr("tagger.build.Bundle.scheme", None)
+    with pytest.raises(ConfigError, match="the model's tags are plain; html holds spans alone"):
+        cluster.run(paths, out, Job((), model_dir, Formats(to="html")))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What paths stand for, and where outputs go; every fault is told before anything is written."""
 
+import logging
 from pathlib import Path, PurePath
 
 import pytest
@@ -80,6 +81,17 @@ def test_a_link_that_leads_nowhere_is_a_missing_file(folder: Path) -> None:
         inputs.find([folder])
 
 
+def test_folders_that_are_linked_into_another_are_told_of_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    expected = inputs.find([folder])
+    for place in ("sub/round", "link", ".link"):
+        (folder / place).symlink_to(folder)
+    assert inputs.find([folder]) == expected
+    assert [record.message for record in caplog.records] == [
+        f"{folder / 'link'} and 1 more: links to folders are not followed; give the folders themselves"
+    ]
+
+
 @pytest.mark.parametrize("out", ["data", "data/out", "data/sub/../out"])
 def test_the_outputs_cannot_lie_in_an_input_folder(folder: Path, out: str) -> None:
     with pytest.raises(DataError, match="lies within the input folder"):
@@ -118,6 +130,11 @@ def check(out: Path, *pairs: tuple[Path, str]) -> None:
 def test_two_outputs_cannot_have_one_name(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.txt and .*b\.txt would both be written to .*x$"):
         check(tmp_path / "out", (folder / "a.txt", "x"), (folder / "b.txt", "x"))
+
+
+def test_files_of_one_name_in_two_folders_may_keep_their_folders(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"written to .*x; a folder given as such, with --pattern, keeps its shape$"):
+        check(tmp_path / "out", (folder / "a.txt", "x"), (folder / "sub" / "c.txt", "x"))
 
 
 def test_no_output_may_overwrite_an_input_its_own_or_anothers(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Files tagged on this machine: formats, columns, schemes, and what must not be overwritten."""
 
+import base64
 import gzip
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -83,6 +84,40 @@ def test_plain_tags_have_no_scheme_to_be_spelt_in(model: Tagger, monkeypatch: py
         tagged(model, "Ada\n", Formats(scheme="IOB2"))
 
 
+@pytest.mark.parametrize(
+    ("formats", "fault"),
+    [
+        (Formats(token=0), "--token-column has no effect from lines to columns; it is for input in columns"),
+        (Formats(tag=1), "--tag-column has no effect from lines to columns; it is for columns that are written back"),
+        (Formats("columns", "jsonl", tag=1), "--tag-column has no effect from columns to jsonl"),
+        (Formats("conllu", "columns", tag="upos"), "--tag-column has no effect from conllu to columns"),
+        (Formats(language="en"), "--language has no effect from lines to columns; it is for text, jsonl and parquet"),
+        (Formats(to="html", scheme="IOB2"), "--scheme has no effect from lines to html; it is for output with tags"),
+    ],
+)
+def test_an_option_without_effect_is_refused(model: Tagger, formats: Formats, fault: str) -> None:
+    with pytest.raises(ConfigError, match=fault):
+        tagged(model, "Ada\n", formats)
+
+
+def test_an_option_may_bear_on_one_of_the_inputs(model: Tagger, model_dir: Path, tmp_path: Path) -> None:
+    for name, text in (("a.txt", "Ada\n"), ("b.conll", "x Ada\nx lives\n"), ("c.jsonl", '{"text": "Ada"}\n')):
+        (tmp_path / name).write_text(text)
+    formats, paths = Formats(token=1, tag=0, language="de"), sorted(tmp_path.iterdir())
+    into(model, model_dir, tmp_path / "out", *paths, formats=formats)
+    assert (tmp_path / "out" / "b.conll").read_text() == "S-PER Ada\nO lives\n"
+    with pytest.raises(ConfigError) as caught:
+        into(model, model_dir, tmp_path / "out", paths[0], formats=formats)
+    assert [fault.split()[0] for fault in caught.value.faults] == ["--token-column", "--tag-column", "--language"]
+
+
+@pytest.mark.parametrize("to", ["tsv", "html"])
+def test_plain_tags_have_no_spans_to_be_written(model: Tagger, monkeypatch: pytest.MonkeyPatch, to: str) -> None:
+    monkeypatch.setattr(type(model.bundle), "scheme", None)
+    with pytest.raises(ConfigError, match=f"the model's tags are plain; {to} holds spans alone, choose another --to"):
+        tagged(model, "Ada\n", Formats(to=to))
+
+
 def test_a_layout_of_other_formats_never_points_at_a_column_that_may_hold_something(model: Tagger) -> None:
     assert job.layout(model.bundle, "lines") == Layout(0, None)
     assert job.layout(model.bundle, "conllu").tag == "misc:NER"
@@ -116,17 +151,25 @@ def test_many_inputs_share_pools_and_each_has_its_output(model: Tagger, model_di
         assert (tmp_path / "out" / f"{number:02}.conll").read_text() == "Ada S-PER\nlives O\n. O\n\n" * number
 
 
-def test_a_file_spoilt_in_the_middle_is_set_aside_whole(model: Tagger, model_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("lines", [20, 2000])  # within one pool, and more
+def test_of_a_file_spoilt_in_the_middle_what_comes_before_is_kept(
+    model: Tagger, model_dir: Path, tmp_path: Path, lines: int
+) -> None:
     (tmp_path / "a.txt").write_text("Ada lives .\n")
-    (tmp_path / "b.txt.gz").write_bytes(gzip.compress(b"Ada lives in Oslo .\n" * 2000)[:-9])
+    (tmp_path / "b.txt.gz").write_bytes(gzip.compress(b"Ada lives .\n" * lines)[:-9])
     (tmp_path / "c.txt").write_text("Alan lives .\n")
-    paths = [tmp_path / name for name in ("a.txt", "b.txt.gz", "c.txt")]
+    (tmp_path / "d.txt.gz").write_text("no gzip")
+    paths = [tmp_path / name for name in ("a.txt", "b.txt.gz", "c.txt", "d.txt.gz")]
     summary = into(model, model_dir, tmp_path / "out", *paths, on_error="skip")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.conll", "c.conll", "rejects.jsonl"]
-    assert (summary.documents, summary.sentences, summary.rejected, summary.spans) == (2, 2, 1, {"PER": 2})
-    row = json.loads((tmp_path / "out" / "rejects.jsonl").read_text())
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["a.conll", "b.conll", "c.conll", "rejects.jsonl"]
+    assert (tmp_path / "out" / "b.conll").read_text() == "Ada S-PER\nlives O\n. O\n\n" * lines
+    assert (summary.sentences, summary.rejected, summary.spans) == (lines + 2, 2, {"PER": lines + 2})
+    row, other = map(json.loads, (tmp_path / "out" / "rejects.jsonl").read_text().splitlines())
     assert (row["file"], row["line"], row["raw"]) == (str(tmp_path / "b.txt.gz"), None, "")
-    assert "damaged gzip file" in row["fault"]
+    assert row["fault"].endswith(f"before its end mark was reached; read up to line {lines}")
+    assert other["fault"].startswith(f"{tmp_path / 'd.txt.gz'}: damaged gzip file: ")
+    assert "read up to" not in other["fault"]
 
 
 def test_of_many_rejects_some_are_told(
@@ -136,6 +179,18 @@ def test_of_many_rejects_some_are_told(
     assert into(model, model_dir, tmp_path / "out", tmp_path / "a.txt", on_error="skip").rejected == 50
     assert caplog.text.count("left out") == 21
     assert len((tmp_path / "out" / "rejects.jsonl").read_text().splitlines()) == 50
+
+
+def test_what_is_set_aside_can_be_had_back_byte_for_byte(model: Tagger, model_dir: Path, tmp_path: Path) -> None:
+    lines = [b"caf\xe9\n", rb"\xe9" b"\0\n", "é\0\r\n".encode(), b"\xed\xa0\x80"]
+    (tmp_path / "a.txt").write_bytes(b"".join(lines))
+    (tmp_path / "b.conll").write_bytes(b"Ada O\ncaf\xe9 O\n\n")
+    into(model, model_dir, tmp_path / "out", *sorted(tmp_path.iterdir()), on_error="skip")
+    rows = [json.loads(line) for line in (tmp_path / "out" / "rejects.jsonl").read_text("utf-8").splitlines()]
+    found = [base64.b64decode(row["base64"]) if "base64" in row else row["raw"].encode() for row in rows]
+    assert found == [*lines, b"Ada O\ncaf\xe9 O\n\n"]
+    assert ["base64" in row for row in rows] == [True, False, False, True, True]
+    assert rows[0]["raw"] == "caf\\xe9\n"
 
 
 def broken_off(model: Tagger, model_dir: Path, out: Path, *paths: Path) -> None:
@@ -205,6 +260,27 @@ def test_a_corpus_in_a_stream_is_not_taken_for_more_of_the_one_before(
     local.run(model, Job((tmp_path / "a.conll", tmp_path / "b.conll"), Path("unread")), (BytesIO(), out))
     tagged_first = first.replace(b"Alan ?", b"Alan S-PER").replace(b"lives ?", b"lives O")
     assert out.getvalue() == tagged_first + between + b"Ada S-PER\nlives O\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "ids"),
+    [
+        ("a.txt", "Ada\n\nAlan\n", [0, 1, 2, 3, 4, 5]),
+        ("a.conll", "-DOCSTART- O\n\nAda O\n\n-DOCSTART- O\n\nAlan O\n", [0, 1, 2, 3]),
+        ("a.jsonl", '{"tokens": ["Ada"]}\n{"tokens": ["Alan"], "id": 7}\n{"tokens": []}\n', [0, 7, 2, 3, 7, 5]),
+    ],
+)
+def test_documents_without_ids_count_on_through_the_inputs_of_a_stream(
+    model: Tagger, tmp_path: Path, name: str, content: str, ids: list[int]
+) -> None:
+    for folder in ("b", "c"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_text(content)
+    out = BytesIO()
+    paths = (tmp_path / "b" / name, tmp_path / "c" / name)
+    summary = local.run(model, Job(paths, Path("unread"), Formats(to="jsonl")), (BytesIO(), out))
+    assert [json.loads(line)["document"] for line in out.getvalue().splitlines()] == ids
+    assert summary.documents == len(ids)
 
 
 def test_each_raw_text_in_a_stream_begins_a_document(model: Tagger, tmp_path: Path) -> None:

@@ -59,6 +59,13 @@ def test_a_long_line_is_never_cut_and_no_part_of_a_file_is_empty(tmp_path: Path)
     assert [part.output for part in found] == ["a-00000.jsonl", "a-00001.jsonl"]
 
 
+def test_parts_are_named_after_the_whole_name_of_their_input(tmp_path: Path) -> None:
+    (tmp_path / "notes.2024-01-05").write_text("a\n")
+    (tmp_path / "notes.2024-01-06.txt.gz").write_bytes(gzip.compress(b"a\n"))
+    found = [part.output for path in sorted(tmp_path.iterdir()) for part in cut(path, "lines")]
+    assert found == ["notes.2024-01-05-00000.jsonl", "notes.2024-01-06-00000.jsonl"]
+
+
 def test_what_cannot_be_read_keeps_its_line_in_every_part(tmp_path: Path) -> None:
     rows = [json.dumps({"tokens": ["a"], "n": n}).encode() for n in range(9)]
     rows[2], rows[5], rows[7] = b"{", b"\xff", b""

@@ -580,7 +580,9 @@ def test_what_cannot_be_loaded_is_told_once_and_replaced(
             best_path(*chains)
     (record,) = caplog.records
     assert record.levelname == "WARNING"
-    assert "no tagger.nn.crf.kernels.compiled here" in record.getMessage()
+    assert record.getMessage().endswith(
+        "compiled one failed as it was tried: OSError: no tagger.nn.crf.kernels.compiled here"
+    )
     with pytest.raises(ValueError, match=r"the compiled kernel does not work on torch\.float64 on cpu here"):
         log_partition(*chains, kernel="compiled")
 
@@ -591,6 +593,22 @@ def test_a_missing_module_is_replaced(monkeypatch: pytest.MonkeyPatch, caplog: p
     chains = draw([3, 2], 3)
     assert torch.equal(log_partition(*chains), log_partition(*chains, kernel="portable"))
     assert len(caplog.records) == 1
+
+
+@pytest.mark.usefixtures("_fresh_choice")
+@pytest.mark.parametrize("error", [MemoryError, torch.OutOfMemoryError])
+def test_a_kernel_for_which_there_is_no_memory_now_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: type[Exception]
+) -> None:
+    def fail(*_: object) -> None:
+        raise error("no memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(compiled, "best_path", fail)
+        with pytest.raises(error, match="no memory"):
+            choosing.kernel(draw([3], 2))  # type: ignore[arg-type]
+    assert choosing.kernel(draw([3], 2)) is compiled  # type: ignore[arg-type]
+    assert not caplog.records
 
 
 def test_the_fastest_kernel_is_chosen_where_none_is_named() -> None:

@@ -15,6 +15,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from tagger.errors import CheckpointError
 from tagger.nn.crf.heads import Allowed, SoftmaxHead
 from tagger.nn.embeddings import CharacterCNN, CharacterLSTM, Dropout, TokenEmbedding, WordEmbedding
 from tagger.nn.encoder import Encoder
@@ -251,7 +252,7 @@ def test_vectors_that_are_not_finite_are_refused(bad: float, name: str) -> None:
     words.spelt[4][0] = 2
     scorer = Scorer(made)
     scorer.grow(30)
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(CheckpointError, match="not finite"):
         scorer.learn(np.arange(30), words.spelling())
 
 

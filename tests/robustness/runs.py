@@ -21,6 +21,7 @@ from tagger.config import Config, dump, parse
 from tagger.jobs import folder, local, pools
 from tagger.jobs.job import Formats, Job
 from tagger.jobs.summary import Summary
+from tagger.tagging import remembering
 from tagger.training import records
 from tagger.training.loop import Loop
 
@@ -132,9 +133,13 @@ def tag_command(arguments: list[str]) -> None:
     command(arguments)
 
 
-def tag_measured(source: Path, model: Path, out: Path, first: int, report: Path) -> None:
-    """Tags lines into a directory; reports by how many bytes its resident size grew after the first so many tokens."""
+def tag_measured(source: Path, model: Path, out: Path, first: int, remembered: int, report: Path) -> None:
+    """Tags lines into a directory; reports by how many bytes its resident size grew after the first so many tokens.
+
+    Words are remembered in so many bytes.
+    """
     _quiet()
+    remembering.REMEMBERED_BYTES = remembered
     sizes = {False: 0, True: 0}
 
     def listen(done: Summary, *_: int) -> None:

@@ -1,7 +1,7 @@
 """Tagging streams: what it holds does not grow with its input, nor with the number of files; a full disk costs a line.
 
-By default the input is 2.5 MB, of which the second half may add 20 MB: a job that kept what it reads adds 50 MB.
-TAGGER_TEST_SCALE=10 makes it 100 MB, which may add 50 MB after the first 10.
+By default the input is 2.5 MB, of which the second half may add 20 MB: a job that kept what it reads adds 50 MB, one
+that remembered all its words 34 MB. TAGGER_TEST_SCALE=10 makes it 100 MB, which may add 50 MB after the first 10.
 """
 
 from io import BytesIO
@@ -13,22 +13,30 @@ import tagger
 from tagger.errors import CheckpointError
 from tagger.jobs import folder, local
 from tagger.jobs.job import Formats, Job
+from tagger.tagging.remembering import REMEMBERED_BYTES
 from tests.robustness.runs import SCALE, child, corpus, ended, tag_measured, tree
 from tests.robustness.test_crash_while_saving import small_disk
 
 LINE = b"Ada lives in New York . Grace works in Oslo and Paris , as Alan did before .\n"  # 18 tokens, 77 bytes
 
 
+def new(number: int) -> bytes:
+    """Returns a line of which six words stand in no other."""
+    return LINE.replace(b"a", b"a%08d" % number)
+
+
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no resident size on this system")
 @pytest.mark.parametrize("count", [1, 1000])
 def test_the_resident_size_does_not_grow_with_the_input(model_dir: Path, tmp_path: Path, count: int) -> None:
     size, first, most = (2_500_000, 1_250_000, 20e6) if SCALE == 1 else (SCALE * 10_000_000, 10_000_000, 50e6)
-    lines = size // len(LINE)
+    lines = size // len(new(0))
     (tmp_path / "in").mkdir()
     for number in range(count):
-        (tmp_path / "in" / f"{number}.txt").write_bytes(LINE * (lines // count))
-    tokens = 18 * first // len(LINE)
-    process = child(tag_measured, tmp_path / "in", model_dir, tmp_path / "out", tokens, tmp_path / "report")
+        with (tmp_path / "in" / f"{number}.txt").open("wb") as stream:
+            stream.writelines(new(number * lines + place) for place in range(lines // count))
+    tokens = 18 * first // len(new(0))
+    remembered = 2**22 if SCALE == 1 else REMEMBERED_BYTES
+    process = child(tag_measured, tmp_path / "in", model_dir, tmp_path / "out", tokens, remembered, tmp_path / "report")
     assert ended(process, 3600) == 0
     assert int((tmp_path / "report").read_text()) < most
 

@@ -140,6 +140,42 @@ def test_there_is_one_notice_for_each_and_others_are_not_told_of(caplog: pytest.
     ]
 
 
+@pytest.mark.parametrize("answers", [Answers(), ASKED, Answers(threshold=0.3)])
+def test_spans_that_have_no_probability_stay_above_any_threshold_and_are_told_of(
+    answers: Answers, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    found = tagged(tagger(bundle(scheme="IOB1"), max_tokens=2), answers=answers)
+    unknown = [span for span in found.spans if span.probability is None]
+    assert unknown
+    assert all((span.probability or 1) >= (answers.threshold or 0) for span in found.spans)
+    told = [record.message for record in caplog.records if "probability" in record.message]
+    asked = answers != Answers()
+    assert told == asked * [
+        f"line 7, 5000 tokens: {len(unknown)} spans cut by windows have no probability; a threshold keeps them"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answers", "lack"),
+    [
+        (Answers(probabilities=True), ", with probabilities that are exact within each alone"),
+        (Answers(threshold=0.5), ", with probabilities that are exact within each alone"),
+        (Answers(nbest=2), ", without alternatives"),
+        (
+            Answers(probabilities=True, nbest=2),
+            ", with probabilities that are exact within each alone, without alternatives",
+        ),
+    ],
+)
+def test_the_notice_tells_what_was_asked_for_and_cannot_be_had(
+    caplog: pytest.LogCaptureFixture, answers: Answers, lack: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    list(tagger(bundle(), max_tokens=4000).stream([LONG], answers))
+    assert caplog.messages == [f"line 7, 5000 tokens: tagged in windows of 4000 tokens{lack}"]
+
+
 @pytest.mark.parametrize("batch_tokens", [1, 250, 32768])
 def test_windows_are_tagged_alike_in_every_batch_and_among_others(batch_tokens: int) -> None:
     made = bundle()

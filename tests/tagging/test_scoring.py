@@ -8,9 +8,11 @@ from collections.abc import Sequence
 import pytest
 import torch
 
+from tagger.data.batching import Batch, Lexicon
 from tagger.data.sentence import Sentence
 from tagger.errors import DataError
 from tagger.tagging import Answers, Tagger
+from tagger.tagging import tagger as tagging
 from tagger.tagging.scoring import Plain
 from tests.tagging.bundles import CPU, bundle, sentences, tagger
 
@@ -126,6 +128,29 @@ def test_a_pool_of_one_batch_is_not_scored_while_another_is_in_training_mode(mon
     model.bundle.network.train()
     list(model.tag_pools([SENTENCES[:2], SENTENCES, SENTENCES[:2], SENTENCES]))
     assert most == 1
+
+
+def test_what_feeds_a_gpu_builds_batches_while_one_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = bundle(encoder={"width": 12, "attention_heads": 4})
+    expected = all_of(tagger(made, batch_tokens=100))
+    monkeypatch.setitem(tagging._FEEDERS, "cpu", 3)
+    built, overlapped = threading.Semaphore(0), []
+    forward, batch = type(made.network).forward, Lexicon.batch
+
+    def slowly(self: torch.nn.Module, *inputs: torch.Tensor) -> torch.Tensor:
+        if not overlapped:
+            overlapped.append(built.acquire(timeout=5) and built.acquire(timeout=5))
+        return forward(self, *inputs)  # type: ignore[arg-type]
+
+    def build(self: Lexicon, *given: object) -> Batch:
+        found = batch(self, *given)  # type: ignore[arg-type]
+        built.release()
+        return found
+
+    monkeypatch.setattr(type(made.network), "forward", slowly)
+    monkeypatch.setattr(Lexicon, "batch", build)
+    assert all_of(tagger(made, batch_tokens=100)) == expected
+    assert overlapped == [True]
 
 
 def limited(model: Tagger, most: int, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> list[int]:

@@ -54,6 +54,22 @@ def test_an_empty_token_is_refused(model_dir: Path) -> None:
         tagger.load(model_dir, device="cpu").tag([Sentence(("",))])
 
 
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ([b"Ada"], "a sentence is a string or a list of tokens, got b'Ada'"),
+        ([None], "a sentence is a string or a list of tokens, got None"),
+        ([["Ada", None]], "a token is a string, got None"),
+        ([[b"Ada"]], "a token is a string, got b'Ada'"),
+        (["Ada", 5], "a sentence is a string or a list of tokens, got 5"),
+        (b"Ada", "a sentence is a string or a list of tokens, got 65"),
+    ],
+)
+def test_what_is_no_sentence_is_refused(model_dir: Path, given: object, fault: str) -> None:
+    with pytest.raises(TypeError, match=fault):
+        tagger.load(model_dir, device="cpu").tag(given)
+
+
 def test_tagging_leaves_the_network_in_the_mode_it_was_in(model_dir: Path) -> None:
     tagging = tagger.load(model_dir, device="cpu")
     tagging.bundle.network.train()

@@ -21,8 +21,8 @@ class Block(NamedTuple):
         return (*self.lines, *self.blank)
 
     def decoded(self, text: str) -> bool:
-        """Tells whether all lines could be decoded; `text` is them in one, with a NUL or an escape if one could not."""
-        return not (("\\" in text or "\0" in text) and Unreadable in map(type, self.lines))
+        """Tells whether all lines could be decoded; `text` is them in one."""
+        return ("\0" not in text and text.isascii()) or Unreadable not in map(type, self.lines)
 
     def check(self) -> None:
         """Raises DataError if a line could not be decoded."""
@@ -36,18 +36,26 @@ class Block(NamedTuple):
 
 
 def split(source: Iterable[tuple[int, str]], is_blank: Callable[[str], bool]) -> Iterator[Block]:
-    """Yields the blocks of a file's numbered lines; only lines of nothing but white space are asked whether blank."""
+    """Yields the blocks of a file's numbered lines; only lines of nothing but white space are asked whether blank.
+
+    Where the source raises DataError, the block before is still yielded if a blank line has ended it.
+    """
     numbered = iter(source)
     first, line = next(numbered, (0, ""))
     if not first:
         return
     lines, blank = ([], [line]) if is_blank(line.removeprefix("\ufeff")) else ([line], [])
-    for number, line in numbered:
-        if line.isspace() and is_blank(line):
-            blank.append(line)
-        elif blank:
+    try:
+        for number, line in numbered:
+            if line.isspace() and is_blank(line):
+                blank.append(line)
+            elif blank:
+                yield Block(first, lines, blank)
+                first, lines, blank = number, [line], []
+            else:
+                lines.append(line)
+    except DataError:
+        if blank:
             yield Block(first, lines, blank)
-            first, lines, blank = number, [line], []
-        else:
-            lines.append(line)
+        raise
     yield Block(first, lines, blank)

@@ -53,7 +53,7 @@ def parse(text: str) -> dict[str, Any]:
         if text.count("[") + text.count("{") > _DEEPEST and _depth(row) > _DEEPEST:
             raise RecursionError
     except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON: {error.msg} at character {error.pos + 1}") from error
+        raise ValueError(f"not JSON: {error.msg.removesuffix(' at')} at character {error.pos + 1}") from error
     except RecursionError as error:
         raise ValueError(f"nested over {_DEEPEST} deep") from error
     if not isinstance(row, dict):
@@ -112,8 +112,8 @@ class Writer:
         if not self._told and (replaced := record.fields.keys() & answers.keys() - {"tokens"}):
             log.info("the input's own %s are replaced by those of the output", ", ".join(sorted(replaced)))
             self._told = True
-        document = row.pop("document", record.document)
-        return f"{_encode(row | {'document': document} | answers)}\n"
+        row.pop("document", None)
+        return f"{_encode(row | {'document': rows.own_document(record)} | answers)}\n"
 
 
 def dump(value: Any) -> bytes:

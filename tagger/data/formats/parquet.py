@@ -63,7 +63,7 @@ def read(
     """
     if not isinstance(source, Path):
         raise ConfigError(f"{name}: Parquet cannot be read from a stream; name the file")
-    return _records(_batches(source, name, None), name, language, reject, 1)
+    return _records(_batches(source, name, None, 1), name, language, reject, 1)
 
 
 def read_groups(
@@ -88,7 +88,7 @@ def read_groups(
     Raises:
         DataError: as `read`.
     """
-    return _records(_batches(source, name, groups), name, language, reject, first)
+    return _records(_batches(source, name, groups, first), name, language, reject, first)
 
 
 def group_sizes(source: BinaryIO, name: str) -> list[tuple[int, int]]:
@@ -127,14 +127,27 @@ def _records(
                 reject(Reject(fault, number, f"{jsonl.dump(dict(row)).decode()}\n"))
 
 
-def _batches(source: Path | BinaryIO, name: str, groups: range | None) -> Iterator[pa.RecordBatch]:
-    with _damage(name), pq.ParquetFile(source) as file:
-        names = file.schema_arrow.names
-        if twice := next((one for one in names if names.count(one) > 1), None):
-            raise DataError(f"{name}: two columns are called {twice!r}")
-        if not {"text", "tokens"} & set(names):
-            raise DataError(f"{name}: no column 'text' or 'tokens'; it has {', '.join(names) or 'none'}")
-        yield from file.iter_batches(_BATCH, row_groups=groups)
+def _batches(source: Path | BinaryIO, name: str, groups: range | None, first: int) -> Iterator[pa.RecordBatch]:
+    """Yields the rows of row groups, one after another: damage in one costs none of those before it."""
+    read = first - 1
+    try:
+        with _damage(name), pq.ParquetFile(source) as file:
+            _check(file.schema_arrow.names, name)
+            for group in range(file.num_row_groups) if groups is None else groups:
+                for batch in file.iter_batches(_BATCH, row_groups=[group]):
+                    yield batch
+                    read += batch.num_rows
+    except DataError as error:
+        if not read:
+            raise
+        raise DataError(f"{error}; read up to row {read}") from error
+
+
+def _check(columns: Sequence[str], name: str) -> None:
+    if twice := next((one for one in columns if columns.count(one) > 1), None):
+        raise DataError(f"{name}: two columns are called {twice!r}")
+    if not {"text", "tokens"} & set(columns):
+        raise DataError(f"{name}: no column 'text' or 'tokens'; it has {', '.join(columns) or 'none'}")
 
 
 @contextmanager
@@ -171,8 +184,6 @@ class Writer:
         probabilities: whether to give those of tokens and spans.
         alternatives: whether to give those of each sentence.
     """
-
-    suffix = ".parquet"
 
     def __init__(
         self,
@@ -237,7 +248,7 @@ class Writer:
         if "fields" in self._types:
             fields = {name: value for name, value in record.fields.items() if name not in self._types}
             row["fields"] = jsonl.dump(fields).decode()
-            document = record.fields.get("document", document)
+            document = rows.own_document(record)
         if not isinstance(document, str | int):
             document = jsonl.dump(document).decode()
         return row | {"document": document if self._types.get("document") == pa.int64() else str(document)}

@@ -9,10 +9,11 @@ from tagger.data.sentence import Record, Sentence
 
 
 def record(row: Mapping[str, Any], number: int, language: str) -> Record:
-    """Returns the record of a row: its tokens if it has any, else its text split; all other fields are carried.
+    """Returns the record of a row: its tokens, or its text split if there are none; all other fields are carried.
 
-    Tokens are a list of strings, which is one sentence, or a list of such lists. The document's id is the row's own
-    `document` or `id`, if that is a string or a whole number, else the row's number from 0.
+    Tokens are a list of strings, which is one sentence, or a list of such lists; a text beside them is only carried.
+    The document's id is the row's own `document`, else its `id`, else the row's number from 0: the first of them that
+    is a string or a whole number, as it stands. Rows may share an id; those that follow one another are one document.
 
     Args:
         row: the fields by name.
@@ -27,11 +28,18 @@ def record(row: Mapping[str, Any], number: int, language: str) -> Record:
     if (tokens := row.get("tokens")) is not None:
         return Record(tuple(_sentences(tokens, number)), document, number, fields=row)
     if (text := row.get("text")) is None:
-        found = ", ".join(map(repr, row)) or "no field"
-        raise ValueError(f"expected a field 'text' or 'tokens' with a value, found {_shown(found)}")
+        raise ValueError(_without_text(row))
     if not isinstance(text, str):
         raise ValueError(f"expected a string as 'text', found {_shown(repr(text))}")
     return Record(tuple(texts.splitter(language)(text, line=number)), document, number, text, fields=row)
+
+
+def _without_text(row: Mapping[str, Any]) -> str:
+    nulls = [repr(name) for name in ("tokens", "text") if name in row]
+    if nulls:
+        return f"the fields {' and '.join(nulls)} are null" if len(nulls) > 1 else f"the field {nulls[0]} is null"
+    found = ", ".join(map(repr, row)) or "no field"
+    return f"expected a field 'text' or 'tokens', found {_shown(found)}"
 
 
 def _document(row: Mapping[str, Any], number: int) -> str | int:
@@ -55,6 +63,12 @@ def _sentences(tokens: Any, number: int) -> list[Sentence]:
                     f"expected a string that is not empty as token {place + 1}, found {_shown(repr(token))}"
                 )
     return [Sentence(tuple(sentence), line=number) for sentence in sentences]
+
+
+def own_document(record: Record) -> Any:
+    """Returns what a record's fields say of its document, whatever that is, else the document's id."""
+    own = record.fields.get("document")
+    return record.document if own is None else own
 
 
 def answers(

@@ -1,6 +1,7 @@
 """Raw text: tokens and sentences by the rules of a language, each token with its place in the text."""
 
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from functools import lru_cache
@@ -13,7 +14,9 @@ _WORD = re.compile(r"\S+")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LONGEST_WORD = 1_000  # characters without white space; the rules take time that grows with their square
 _TOO_LONG = re.compile(rf"\S{{{_LONGEST_WORD + 1}}}")
-_LONGEST_PIECE = 1_000_000  # characters
+_LONGEST_PIECE = 1_000_000  # characters, as spaCy has it
+_LONGEST_STRETCH = 10_000  # characters for a tokenizer without rules; SudachiPy takes 49,149 bytes: spaCy issue 13207
+_ENDS = (re.compile(r"\s"), re.compile(r"(?<=\W)\w"))  # of pieces, the better first
 _REMEMBERED, _REMEMBERED_WIDTH = 32_768, 64  # words, and characters of one
 _UNSEEN = 32_768  # words after which spaCy forgets those it has seen
 _PLAIN, _MARK, _END, _SPACE = range(4)  # what a token means to the end of a sentence
@@ -40,20 +43,23 @@ def _paragraphs(source: Iterable[tuple[int, str]], name: str, split: "Splitter")
     place = 0
     for number, line in source:
         mark = number == 1 and line.startswith("\ufeff")
-        for start, end in _pieces(line, int(mark)):
+        for start, end in _pieces(line, int(mark), _LONGEST_PIECE):
             text = line[start:end]
             if sentences := tuple(split(text, start=place + start, line=number)):
                 yield Record(sentences, name, number, text, place + start)
         place += len(line)
 
 
-def _pieces(line: str, start: int) -> Iterator[tuple[int, int]]:
-    """Yields the bounds of what of a line is read as one, without its line end."""
+def _pieces(line: str, start: int, most: int) -> Iterator[tuple[int, int]]:
+    """Yields the bounds of what of a line is read as one, at most so many characters, without its line end.
+
+    A piece ends before white space in its second half, else where a word begins after a mark, else at its full length.
+    """
     last = len(line.removesuffix("\n").removesuffix("\r"))
-    while last - start > _LONGEST_PIECE:
-        half = start + _LONGEST_PIECE // 2
-        spaces = [found.start() for found in re.finditer(r"\s", line[half : start + _LONGEST_PIECE])]
-        end = half + spaces[-1] if spaces else start + _LONGEST_PIECE
+    while last - start > most:
+        half = start + most // 2
+        places = ([found.start() for found in pattern.finditer(line, half, start + most)] for pattern in _ENDS)
+        end = next((found[-1] for found in places if found), start + most)
         yield start, end
         start = end
     yield start, last
@@ -73,7 +79,8 @@ class Splitter:
     """Splits texts as spaCy's blank pipeline of a language does, with the hyphen infix removed and its sentencizer.
 
     A word, here a stretch without white space, is split once and then remembered: in most languages nothing else bears
-    on its tokens. One of over a thousand characters is split as if white space stood after each thousand.
+    on its tokens. One of over a thousand characters is split as if white space stood after each thousand. Several
+    threads may ask at once.
 
     Args:
         language: an ISO 639 code such as en, or xx for none in particular.
@@ -87,6 +94,7 @@ class Splitter:
         self._across = _any_of(rule for rule in self._rules if len(rule.split()) > 1)
         self._words = _Remembered(self._word)
         self._zone, self._unseen = self._entered(), 0
+        self._lock = threading.Lock()  # around all that touches spaCy's memory, which the zone frees
 
     def __call__(self, text: str, *, start: int = 0, line: int = 0) -> Iterator[Sentence]:
         """Yields the sentences of a text, none without tokens; a newline ends a sentence.
@@ -104,7 +112,8 @@ class Splitter:
     def _placed(self, text: str, start: int) -> Iterator[tuple[int, tuple[Piece, ...]]]:
         """Yields tokens with the place that theirs count from: those of a word, or of the whole text."""
         if not self._by_words or (self._across.search(text) and not _TOO_LONG.search(text)):
-            yield start, self._tokens(text)
+            for first, last in _pieces(text, 0, _LONGEST_PIECE if self._by_words else _LONGEST_STRETCH):
+                yield start + first, self._tokens(text[first:last])
             return
         words, known = text.split(), self._words
         if " ".join(words) == text.rstrip() and not _TOO_LONG.search(text):
@@ -135,14 +144,15 @@ class Splitter:
         return ((word, 0, len(word), _PLAIN),)
 
     def _tokens(self, text: str) -> tuple[Piece, ...]:
-        self._unseen += 1 + len(text) // _LONGEST_WORD
-        if self._unseen > _UNSEEN:
-            self._zone.__exit__(None, None, None)
-            self._zone, self._unseen = self._entered(), 0
-        # One character stands for one: spaCy takes no lone surrogate, which JSON may hold.
-        doc = self._pipeline.make_doc(_SURROGATE.sub("\ufffd", text))
-        bounds = ((token.idx, token.idx + len(token), self._kind(token)) for token in doc)
-        return tuple((text[start:end], start, end, kind) for start, end, kind in bounds)
+        with self._lock:
+            self._unseen += 1 + len(text) // _LONGEST_WORD
+            if self._unseen > _UNSEEN:
+                self._zone.__exit__(None, None, None)
+                self._zone, self._unseen = self._entered(), 0
+            # One character stands for one: spaCy takes no lone surrogate, which JSON may hold.
+            doc = self._pipeline.make_doc(_SURROGATE.sub("\ufffd", text))
+            bounds = ((token.idx, token.idx + len(token), self._kind(token)) for token in doc)
+            return tuple((text[start:end], start, end, kind) for start, end, kind in bounds)
 
     def _kind(self, token: Any) -> int:
         if token.text in self._ends:
@@ -208,7 +218,9 @@ def _blank(language: str) -> Any:
     try:
         pipeline = spacy.blank(language)
     except ImportError as error:  # what a language asks for besides spaCy, too
-        raise ConfigError(f"language {language!r}: {' '.join(str(error).split())[:300]}") from error
+        told = " ".join(str(error).split())[:300]
+        known = not told.startswith("[E048]")
+        raise ConfigError(f"language {language!r}: {told if known else 'spaCy has no such one'}") from error
     infixes = [infix for infix in pipeline.Defaults.infixes or () if HYPHENS not in infix]
     if hasattr(pipeline.tokenizer, "infix_finditer") and infixes:
         pipeline.tokenizer.infix_finditer = spacy.util.compile_infix_regex(infixes).finditer

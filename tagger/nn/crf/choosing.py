@@ -1,6 +1,6 @@
 """Which kernel works on a chain.
 
-What cannot be loaded is told once and left out; the portable kernel does everything.
+What fails as it is tried is told once, with its fault, and left out; the portable kernel does everything.
 """
 
 import functools
@@ -41,7 +41,7 @@ def kernel(chain: Chain, name: Kernel | None = None) -> Engine:
     """Returns the kernel of a name, or the fastest for the device and dtype of a chain.
 
     Raises:
-        ValueError: the kernel named cannot be loaded here, or does not work on such a chain.
+        ValueError: the kernel named failed here, or does not work on such a chain.
     """
     if name is not None and name not in options(Kernel):
         raise ValueError(f"kernel must be {listed(options(Kernel))}, got {name!r}")
@@ -70,6 +70,9 @@ def _load(module: str) -> Engine | None:
         zeros = torch.zeros(1, 1, 1, device="cuda" if module == "cuda" else "cpu")
         engine.best_path(Chain(zeros, zeros[0], zeros[0, 0], zeros[0, 0], torch.ones_like(zeros[0, 0]).long()))
         return engine
+    except (MemoryError, torch.OutOfMemoryError):
+        raise  # which says nothing of the kernel
     except Exception as error:  # of compilers and drivers, of any kind
-        log.warning("a slower CRF is used, since the %s one cannot be loaded here: %s", module, error)
+        fault = f"{type(error).__name__}: {error}"
+        log.warning("a slower CRF is used, since the %s one failed as it was tried: %s", module, fault)
         return None

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from tagger.choices import Merge
+from tagger.errors import CheckpointError
 from tagger.nn.embeddings import CharacterCNN, CharacterLSTM
 from tagger.nn.encoder import RecurrentLayer
 from tagger.nn.inference import recurrence
@@ -67,7 +68,7 @@ class Scorer:
         """Computes what words give to the first layer and keeps it in rows (U,) of the table.
 
         Raises:
-            ValueError: a vector or a weight is not finite.
+            CheckpointError: a vector or a weight is not finite.
         """
         places = [0, *np.cumsum(spelling.lengths).tolist()]
         for first in range(0, len(rows), _AT_ONCE):
@@ -76,7 +77,9 @@ class Scorer:
             its = Spelling(spelling.words[part], characters, spelling.lengths[part], spelling.capitals[part])
             features = self._features(its)
             if not np.isfinite(features).all():
-                raise ValueError("what the model says of a word is not finite: its weights are damaged or diverged")
+                raise CheckpointError(
+                    "what the model says of a word is not finite: its weights are damaged or diverged"
+                )
             for direction, table in zip(self._layers[0].directions, self._tables, strict=True):
                 table[rows[part]] = direction.given(features)
 
@@ -187,7 +190,8 @@ class _Convolution:
 
     def __init__(self, module: CharacterCNN) -> None:
         embedding, weight = _numpy(module.embedding.weight), _numpy(module.convolution.weight)
-        self._given = np.einsum("cd,fdk->kcf", embedding.astype(np.float64), weight).astype(np.float32)
+        with np.errstate(over="ignore"):  # what is not finite is refused where a word is learnt
+            self._given = np.einsum("cd,fdk->kcf", embedding.astype(np.float64), weight).astype(np.float32)
         self._given[:, 0] = 0.0  # padding gives nothing
         assert module.convolution.bias is not None
         self._bias = _numpy(module.convolution.bias)
