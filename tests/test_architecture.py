@@ -61,7 +61,7 @@ FOLDERS = {
         {"cluster"},
     ],
     "tagging": [{"scoring", "spans"}, {"answers", "remembering"}, {"choosing"}, {"tagger"}],
-    "training": [{"events"}, {"corpora", "optimisation", "records", "transfer"}, {"loop"}, {"fit"}],
+    "training": [{"events", "rows"}, {"corpora", "optimisation", "records", "transfer"}, {"loop"}, {"fit"}],
 }
 ONE_FILE = {
     "datasets": "data/formats/hub.py",
