@@ -21,6 +21,22 @@ def scatter_evenly(rows: int, width: int) -> Tensor:
     return torch.empty(rows, width).uniform_(-bound, bound)
 
 
+def drop(inputs: Tensor, rate: float) -> Tensor:
+    """Returns inputs of any shape with a share of them set to 0 at random and the rest scaled up.
+
+    On a CPU 16 random bits decide on each, which takes a third of the time of torch's dropout.
+    """
+    if not rate:
+        return inputs
+    if inputs.device.type != "cpu":
+        return F.dropout(inputs, rate)
+    count, most = inputs.numel(), 2**16
+    bits = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)[:count]
+    limit = min(round(rate * most), most - 1)
+    kept = bits.view(inputs.shape) >= limit - most // 2
+    return inputs * kept.to(inputs.dtype).mul_(most / (most - limit))
+
+
 class WordEmbedding(nn.Module):
     """Vectors of words: those that training may change, and behind them those kept as they were, in half precision.
 
@@ -68,7 +84,7 @@ class CharacterCNN(nn.Module):
     def forward(self, characters: Tensor, lengths: Tensor) -> Tensor:
         """Returns features (U, D) of words spelt as ids (U, C) of the given lengths (U,), each at least 1."""
         beyond = torch.arange(characters.shape[1], device=characters.device) >= lengths[:, None]  # (U, C)
-        embedded = F.dropout(self.embedding(characters), self.dropout, self.training)
+        embedded = drop(self.embedding(characters), self.dropout if self.training else 0.0)
         # A word's features must not depend on how long the other words of its batch are.
         embedded = embedded.masked_fill(beyond[:, :, None], 0.0)
         # As a product of windows: on a CPU torch's convolution takes three times as long at such sizes.
@@ -91,7 +107,7 @@ class CharacterLSTM(nn.Module):
 
     def forward(self, characters: Tensor, lengths: Tensor) -> Tensor:
         """Returns features (U, D) of words spelt as ids (U, C) of the given lengths (U,), each at least 1."""
-        embedded = F.dropout(self.embedding(characters), self.dropout, self.training)
+        embedded = drop(self.embedding(characters), self.dropout if self.training else 0.0)
         states = self.layer(embedded, lengths)  # (U, C, D)
         forward = states[torch.arange(len(lengths), device=lengths.device), lengths - 1, : self.width // 2]
         return torch.cat([forward, states[:, 0, self.width // 2 :]], 1)
@@ -107,8 +123,8 @@ class Dropout(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Returns (B, T, D) with parts set to 0 and the rest scaled up, in training only."""
         if self.kind == "element" or not self.training:
-            return F.dropout(inputs, self.rate, self.training)
-        return inputs * F.dropout(torch.ones_like(inputs[:, :1]), self.rate)
+            return drop(inputs, self.rate if self.training else 0.0)
+        return inputs * drop(torch.ones_like(inputs[:, :1]), self.rate)
 
 
 class TokenEmbedding(nn.Module):
