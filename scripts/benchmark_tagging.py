@@ -86,13 +86,15 @@ class Ours:
 
     def job(self, source: str, *, form: str, to: str, out: str, probabilities: bool = False, **limits: int) -> Answer:
         """Tags a file into a directory, nothing being remembered at first."""
+        from tagger import runtime
         from tagger.jobs.job import Formats, Job
         from tagger.tagging import Answers
 
         tagger = self.tagger(**limits)
         job = Job((Path(source),), self.model, Formats(form, to), Answers(probabilities), out=Path(out))  # type: ignore[arg-type]
         processors, begun = cpu_seconds(), time.perf_counter()
-        tokens = self.run(tagger, job, (sys.stdin.buffer, sys.stdout.buffer)).tokens
+        with runtime.seldom_collecting():  # as the command does
+            tokens = self.run(tagger, job, (sys.stdin.buffer, sys.stdout.buffer)).tokens
         answer = speed(tokens, time.perf_counter() - begun)
         return answer | {"cpu_us": 1e6 * (cpu_seconds() - processors) / tokens, "hit_rate": tagger.hit_rate or 0.0}
 

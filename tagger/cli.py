@@ -264,7 +264,7 @@ def tag(
         typer.Option(metavar="N", min=1, help="Tokens computed on at once, padding counted; 4096 if not given."),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Threads that tag; with --engine ray, processes.")
+        int | None, typer.Option(metavar="N", min=1, help="Threads that tag on a CPU; with --engine ray, processes.")
     ] = None,
     on_error: Annotated[
         choices.OnError, typer.Option(help="What to do with what cannot be read: stop, or set it aside and go on.")
@@ -281,7 +281,7 @@ def tag(
     ] = "auto",
 ) -> None:
     """Tag files with a model; the exit code is 3 if something could not be read and was set aside."""
-    from tagger import files, tagging
+    from tagger import files, runtime, tagging
     from tagger.jobs import local
     from tagger.jobs.job import Formats, Job
 
@@ -294,6 +294,7 @@ def tag(
         pattern=pattern,
         on_error=on_error,
         rejects=rejects,
+        summary=summary,
         resume=resume,
         max_tokens=max_tokens,
     )
@@ -310,10 +311,11 @@ def tag(
             done = cluster.run(paths, out, job, device=device, workers=workers, limits=given, listen=listen)
     else:
         tagger = tagging.load(model, device=device, workers=workers, **given)
-        with _tagging_progress(into_files=out is not None) as listen:
+        with runtime.seldom_collecting(), _tagging_progress(into_files=out is not None) as listen:
             done = local.run(tagger, job, (sys.stdin.buffer, sys.stdout.buffer), listen=listen)
     if summary is not None:
         with files.writing(summary):
+            summary.parent.mkdir(parents=True, exist_ok=True)
             files.replace(summary, json.dumps(done.to_json(), indent=1).encode() + b"\n")
     typer.echo(_printable(str(done)), err=True)
     if done.rejected:

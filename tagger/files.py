@@ -312,16 +312,15 @@ def writing(place: Path) -> Iterator[None]:
 
 
 def check_writable(path: Path) -> None:
-    """Makes the folder of a file that is to be written and sees that the file can be.
+    """Sees that a file can be written, in a folder that need not be there yet; leaves nothing.
 
     Raises:
         CheckpointError: it cannot.
     """
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        tempfile.TemporaryFile(dir=path.parent).close()  # leaves nothing
+        tempfile.TemporaryFile(dir=next(folder for folder in path.absolute().parents if folder.exists())).close()
 
 
 def write(path: Path, data: bytes) -> None:

@@ -27,15 +27,26 @@ def device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def own_stream(place: torch.device) -> None:
-    """Gives the calling thread a stream of a GPU, so that it waits for its own work alone; on a CPU it does nothing.
+def current_stream(place: torch.device) -> torch.cuda.Stream | None:
+    """Returns the calling thread's stream of a GPU, None on another device."""
+    return torch.cuda.current_stream(place) if place.type == "cuda" else None
 
-    What the GPU was given before comes first.
+
+def own_stream(caller: torch.cuda.Stream | None) -> None:
+    """Gives the calling thread a stream of a GPU, so that it waits for its own work alone; without one it does nothing.
+
+    What was given to the stream of the caller before comes first.
     """
-    if place.type == "cuda":
-        stream = torch.cuda.Stream(place)  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.default_stream(place))
+    if caller is not None:
+        stream = torch.cuda.Stream(caller.device)  # type: ignore[no-untyped-call]
+        stream.wait_stream(caller)
         torch.cuda.set_stream(stream)
+
+
+def is_about_memory(error: Exception) -> bool:
+    """Tells whether there was no memory: of that on a CPU torch tells in words alone."""
+    of_torch = isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    return of_torch or isinstance(error, MemoryError | torch.OutOfMemoryError)
 
 
 def processors() -> int:
@@ -48,16 +59,20 @@ def processors() -> int:
 def seldom_collecting() -> Iterator[None]:
     """Runs a block in which cycles are looked for seldom, and not among the objects that are here at its beginning.
 
-    What is read and written by the million is freed without that, and each search goes through all that is held.
+    What is read and written by the million is freed without that, and each search goes through all that is held. For
+    whole processes alone: it is the collector of all threads, and a block within another ends what the outer asked for.
+    Where something is frozen already, nothing more is, and it stays so.
     """
-    before = gc.get_threshold()
-    gc.freeze()
+    before, fresh = gc.get_threshold(), not gc.get_freeze_count()
+    if fresh:
+        gc.freeze()
     gc.set_threshold(_NEW_OBJECTS, *before[1:])
     try:
         yield
     finally:
         gc.set_threshold(*before)
-        gc.unfreeze()
+        if fresh:
+            gc.unfreeze()
 
 
 @contextmanager

@@ -149,6 +149,20 @@ def faults() -> list[tuple[str, list[str], str]]:
             ["tag", "{tmp}/a.txt", "--model", "{model}", "--summary", "{tmp}/x"],
             "x: cannot be written: Is a directory",
         ),
+        ("an input as summary", ["tag", "{tmp}/a.txt", "--model", "{model}", "--summary", "{tmp}/a.txt"], "an input"),
+        *(
+            (
+                f"{name} as summary",
+                ["tag", "{tmp}/a.txt", "--model", "{model}", "--out", "{tmp}/run", "--summary", f"{{tmp}}/run/{name}"],
+                f"{name}: is written by the job itself, and --summary would overwrite it",
+            )
+            for name in ("a.conll", ".lock", ".journal.jsonl")
+        ),
+        (
+            "a summary in a new folder, and another fault",
+            ["tag", "{tmp}/none.txt", "--model", "{model}", "--summary", "{tmp}/run/s.json"],
+            "no such file",
+        ),
         ("file as run", ["train", "sample", "--out", "{tmp}/a.txt"], "a.txt"),
         ("no gpu", ["tag", "-", "--model", "{model}", "--device", "cuda"], "finds no GPU"),
         (

@@ -46,18 +46,21 @@ def test_batches_under_way_at_once_give_what_one_after_another_and_a_cpu_give(mo
     assert sum(left == right for left, right in pairs) > 0.999 * len(pairs)  # products on a GPU may be in TF32
 
 
-def test_tagging_on_a_gpu_waits_for_what_was_computed_before_it() -> None:
+@pytest.mark.parametrize("own", [False, True])
+def test_tagging_on_a_gpu_waits_for_what_was_computed_before_it(own: bool) -> None:
     made, given = bundle(), sentences(200)
     model = Tagger(made, torch.device("cuda"), batch_tokens=500)
     expected = list(model.stream(given))
     weight = made.network.projection.weight
     good, busy = weight.detach().clone(), torch.randn(4000, 4000, device="cuda")
-    with torch.no_grad():
+    torch.cuda.synchronize()
+    with torch.no_grad(), torch.cuda.stream(torch.cuda.Stream() if own else torch.cuda.default_stream()):
         weight.zero_()
         for _ in range(20):
             busy = busy @ busy / 4000
         weight.copy_(good + 0 * busy[0, 0].nan_to_num(0, 0, 0))
-    assert list(model.stream(given)) == expected
+        found = list(model.stream(given))
+    assert found == expected
 
 
 @pytest.mark.parametrize("mixed", [False, True])

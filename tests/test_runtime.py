@@ -11,3 +11,14 @@ def test_cycles_are_looked_for_seldom_within_the_block_and_as_before_after_it() 
         assert gc.get_threshold()[0] > 10 * before[0]
         assert gc.get_freeze_count() > frozen
     assert (gc.get_threshold(), gc.get_freeze_count()) == (before, 0)
+
+
+def test_what_an_application_froze_stays_frozen() -> None:
+    gc.freeze()
+    try:
+        frozen = gc.get_freeze_count()
+        with runtime.seldom_collecting():
+            assert gc.get_freeze_count() == frozen
+        assert gc.get_freeze_count() == frozen
+    finally:
+        gc.unfreeze()

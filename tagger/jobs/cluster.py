@@ -8,8 +8,8 @@ The output of `a.jsonl` is `a-00000.jsonl`, `a-00001.jsonl`, …; one after the 
 engine writes, byte for byte, but for the last digits of probabilities. A part is tagged again when its worker dies;
 its file, which follows from the part alone, takes its name when it is whole, so that nothing is lost or doubled.
 
-A directory of outputs has one writer. Stores know no locks: there a job leaves its mark, and when it finds that of
-another, which took it over by `resume`, it ends.
+A directory of outputs has one writer. Stores know no locks: there the journal bears the mark of a job, and when it
+finds that of another, which took it over by `resume` or began at the same moment, it ends.
 
 The inputs and the directory of the outputs must be reached from all machines: an object store, or a disk that they
 share. The model need not be, it is sent; the toolkit is to be installed on all.
@@ -18,17 +18,22 @@ share. The model need not be, it is sent; the toolkit is to be installed on all.
 import json
 import logging
 import os
+import re
 import signal
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
+from platform import node
 from time import time
 from typing import Any
 from uuid import uuid4
 
+import torch
+
 from tagger import checkpoint, files, tagging
+from tagger.build import Bundle
 from tagger.choices import Device
 from tagger.data import sinks, sources
 from tagger.data.sinks import Sink
@@ -42,12 +47,17 @@ from tagger.jobs.places import Place, is_address
 from tagger.jobs.pools import Reader
 from tagger.jobs.rejects import Rejects
 from tagger.jobs.summary import Summary
+from tagger.runtime import seldom_collecting
+from tagger.tagging.choosing import may_remember
+from tagger.tagging.tagger import BATCH_TOKENS
 
 log = logging.getLogger(__name__)
 
-JOURNAL, _WRITER = ".job.json", ".writer"
+JOURNAL = ".job.json"
 _FORMS, _TARGETS = ("lines", "jsonl", "parquet"), ("jsonl", "parquet")
 _MOST_TOLD = 20  # notices of a part
+_KINDS = {"cpu": "CPU", "cuda": "GPU"}  # what Ray calls processors
+_PART_NAME = re.compile(r"(.+)-\d{5,}\.(jsonl|parquet)")
 
 Answer = dict[str, Any]
 """What a worker found in a part: `summary`, the `seconds` since the job began, the ids of its `first` and `last`
@@ -84,22 +94,27 @@ def run(
         Stopped: by Ctrl-C; the job can be gone on with.
     """
     ray = _ray()
-    check(job, checkpoint.load(job.model)[0])
+    bundle = checkpoint.load(job.model)[0]
+    check(job, bundle)
     found = _found(paths, out, job)
     check_effects(job.formats, [one.form for one in found])
     folder = Place(out if is_address(out) else os.path.abspath(out))  # noqa: PTH100  # links stay
+    _check_aside(folder, found, job)
     with ExitStack() as stack:
+        stack.enter_context(_connected(ray))
+        place = _device(ray, device)
         if not is_address(out):
             with files.writing(Path(out)):
                 Path(out).mkdir(parents=True, exist_ok=True)
             stack.enter_context(files.sole_writer(Path(out), traceless=True))
         writer = _Writer(folder, uuid4().hex)
-        begun = _begin(writer, found, job)
-        stack.enter_context(_connected(ray))
+        begun = _begin(writer, found, job, _dependences(bundle, place, limits or {}))
         try:
-            cuda = device == "cuda" or (device == "auto" and _count(ray, "GPU") > 0)
-            work = _Work(job, folder, writer, _cut(ray, found, job), dict(limits or {}), cuda)
+            work = _Work(job, folder, writer, _cut(ray, found, job), dict(limits or {}), place.type == "cuda")
             return _do(ray, work, begun, workers, listen)
+        except TaggerError:
+            writer.leave()
+            raise
         except KeyboardInterrupt:
             raise Stopped(signal.SIGINT) from None
 
@@ -133,6 +148,24 @@ def _connected(ray: Any) -> Iterator[None]:
 def _count(ray: Any, kind: str) -> int:
     """Returns how many processors of a kind, CPU or GPU, the cluster has."""
     return int(ray.cluster_resources().get(kind, 0))
+
+
+def _device(ray: Any, name: Device) -> torch.device:
+    """Returns where each worker computes: on a GPU if the cluster has any, unless told otherwise.
+
+    Raises:
+        ConfigError: the cluster has no such processor.
+    """
+    kind = "cpu" if name == "cpu" or (name == "auto" and not _count(ray, "GPU")) else "cuda"
+    if not _count(ray, _KINDS[kind]):
+        raise ConfigError(f"the Ray cluster has no {_KINDS[kind]}")
+    return torch.device(kind)
+
+
+def _dependences(bundle: Bundle, place: torch.device, limits: Mapping[str, int]) -> dict[str, Any]:
+    """Returns what answers depend on beside the job's own options, by option, as the local engine has it."""
+    batch_tokens = {} if may_remember(bundle, place) else {"--batch-tokens": limits.get("batch_tokens", BATCH_TOKENS)}
+    return {"--device": place.type} | batch_tokens
 
 
 def _found(paths: Sequence[str], out: str, job: Job) -> list[Source]:
@@ -170,40 +203,74 @@ def _form(name: PurePath, job: Job) -> Any:
     return form
 
 
+def _check_aside(folder: Place, found: Sequence[Source], job: Job) -> None:
+    out, kept = folder.on_disk(), {PurePath(name) for name in (JOURNAL, ".lock")}
+    rejects = job.rejects or (out / REJECTS if out and job.on_error == "skip" else None)
+    bare = {one.name.with_name(inputs.stem(one.name)) for one in found}
+
+    def taken(place: PurePath) -> bool:
+        part = _PART_NAME.fullmatch(place.name)
+        return place in kept or (part is not None and place.with_name(part[1]) in bare)
+
+    read = [path for one in found if (path := one.place.on_disk())]
+    inputs.check_aside({"--rejects": rejects, "--summary": job.summary}, read, out, taken)
+
+
 @dataclass(frozen=True, slots=True)
 class _Writer:
-    """The mark of a job in the directory that it writes into."""
+    """The writer of a directory, whose mark stands in the journal: whose mark it is, his is the job there."""
 
     folder: Place
     name: str
 
-    def claim(self) -> None:
-        """Leaves the mark, in place of any other."""
-        self.folder.inside(_WRITER).write(self.name.encode())
+    def claim(self, job: Mapping[str, Any]) -> None:
+        """Writes the journal of a job, in place of any other."""
+        self._journal.write(self._mark + json.dumps(job).encode()[1:])
 
     def check(self) -> None:
-        """Raises CheckpointError if the mark is there no more."""
-        place = self.folder.inside(_WRITER)
-        if not place.files() or place.read() != self.name.encode():
+        """Raises CheckpointError if the journal is that of another or gone."""
+        if not self._holds():
             raise CheckpointError(f"{self.folder}: another process is writing here")
 
+    def leave(self) -> None:
+        """Takes the journal back if there is nothing to go on with."""
+        if self._holds() and _names(self.folder) == {JOURNAL}:
+            self._journal.remove()
 
-def _begin(writer: _Writer, found: Sequence[Source], job: Job) -> set[str]:
+    def _holds(self) -> bool:
+        if not self._journal.files():
+            return False
+        with self._journal.opened() as file:  # whose beginning is enough: a journal may be long
+            return file.read(len(self._mark)) == self._mark
+
+    @property
+    def _journal(self) -> Place:
+        return self.folder.inside(JOURNAL)
+
+    @property
+    def _mark(self) -> bytes:
+        return f'{{"writer": "{self.name}", '.encode()
+
+
+def _names(folder: Place) -> set[str]:
+    return {one.place.name for one in folder.files()} - {".lock"}
+
+
+def _begin(writer: _Writer, found: Sequence[Source], job: Job, dependences: dict[str, Any]) -> set[str]:
     """Begins the job, or takes up the unfinished one; returns the names of the files that are there."""
     folder = writer.folder
     listed = [{"path": str(one.place), "output": str(one.name), "file": [one.size, one.changed]} for one in found]
-    now = json.loads(json.dumps({"options": job.options(), "inputs": listed}))
-    names = {one.place.name for one in folder.files()} - {".lock", _WRITER}
+    now = json.loads(json.dumps({"options": job.options() | dependences, "inputs": listed}))
+    names = _names(folder)
     if job.resume and JOURNAL in names:
         if lines := differences(json.loads(folder.inside(JOURNAL).read()), now, len(found)):
             raise CheckpointError(*(f"{folder}: the unfinished job here is another: {line}" for line in lines))
-        writer.claim()
+        writer.claim(now)
         return names
     if names:
         hint = "; --resume goes on with the unfinished job there" if JOURNAL in names else ""
         raise CheckpointError(f"{folder}: is not empty, and many files are written there; give another --out{hint}")
-    writer.claim()
-    folder.inside(JOURNAL).write(json.dumps(now).encode())
+    writer.claim(now)
     return names
 
 
@@ -282,7 +349,7 @@ def _do(ray: Any, work: _Work, begun: set[str], workers: int | None, listen: loc
             rejects.finish()
             if not job.rejects:
                 target.take(rejects.path)
-    for name in (*map(work.mark, work.parts), JOURNAL, _WRITER):
+    for name in (*map(work.mark, work.parts), JOURNAL):
         work.folder.inside(name).remove()
     return tally.summary
 
@@ -292,11 +359,7 @@ def _answers(ray: Any, work: _Work, left: Sequence[int], workers: int | None) ->
     if not left:
         return
     tasks = list(_tasks(work.parts, left))
-    kind = "GPU" if work.cuda else "CPU"
-    there = _count(ray, kind)
-    if not there:
-        raise ConfigError(f"the Ray cluster has no {kind}")
-    size = min(workers or there, len(tasks))
+    size = min(workers or _count(ray, _KINDS["cuda" if work.cuda else "cpu"]), len(tasks))
     shared = ray.put((work, checkpoint.contents(work.job.model)))
     dataset = ray.data.from_items([{"parts": json.dumps(task)} for task in tasks], override_num_blocks=len(tasks))
     dataset.context.enable_progress_bars = dataset.context.print_on_execution_start = False
@@ -330,24 +393,39 @@ def _tasks(cut: Sequence[Part], left: Sequence[int]) -> Iterator[list[int]]:
 class Worker:
     """Tags parts, with the model loaded once, on one thread or one GPU.
 
+    If the model cannot be loaded, that is the fault of each part: what Ray is told by raising ends in a long trace.
+
     Args:
         shared: refers to the work and to the model's files by name.
     """
 
     def __init__(self, shared: Any) -> None:
         self._work, model = _ray().get(shared)
+        self._faults: tuple[str, ...] = ()
+        try:
+            self._tagger = self._loaded(model)
+        except TaggerError as error:
+            self._faults = error.faults
+
+    def _loaded(self, model: Mapping[str, bytes]) -> tagging.Tagger:
+        if self._work.cuda and not torch.cuda.is_available():
+            raise ConfigError(
+                f"the torch of a worker on {node()} finds no GPU, and the cluster has one; use --device cpu"
+            )
         with tempfile.TemporaryDirectory() as folder:
             for name, data in model.items():
                 (Path(folder) / name).write_bytes(data)
             device = "cuda" if self._work.cuda else "cpu"
-            self._tagger = tagging.load(folder, device=device, workers=1, **self._work.limits)
+            return tagging.load(folder, device=device, workers=1, **self._work.limits)
 
     def __call__(self, task: Mapping[str, Any]) -> dict[str, list[str]]:
         """Returns the answers for the parts of a task, whose files are then whole."""
         return {"answers": [json.dumps({n: self._answer(self._work.parts[n]) for n in json.loads(task["parts"][0])})]}
 
     def _answer(self, part: Part) -> Answer:
-        with tempfile.TemporaryDirectory() as aside, _noted() as notices:
+        if self._faults:
+            return {"faults": self._faults}
+        with tempfile.TemporaryDirectory() as aside, _noted() as notices, seldom_collecting():
             try:
                 return self._tagged(part, Path(aside)) | {"notices": notices}
             except TaggerError as error:

@@ -4,7 +4,7 @@ import glob
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -113,6 +113,33 @@ def check_outputs(out: Path, inputs: Sequence[Input], names: Sequence[PurePath],
             own = "its own output" if same == item.path else f"the output of {item.label}"
             faults.append(f"{same} would be overwritten by {own}; choose another --out")
         first.setdefault(name, item)
+    _raise(faults)
+
+
+def check_aside(
+    aside: Mapping[str, Path | None], read: Iterable[Path], out: Path | None, taken: Callable[[PurePath], bool]
+) -> None:
+    """Raises DataError, with a line for each, where a file beside the outputs would overwrite another of the job.
+
+    Args:
+        aside: the files by the options that name them; None for those not given.
+        read: the inputs that are on disks.
+        out: the directory of the outputs, if there is one on a disk.
+        taken: tells whether a place in it is that of an output, or one that the job keeps for itself.
+    """
+    given = {option: path for option, path in aside.items() if path is not None}
+    inputs = {_number(path) for path in read if path.is_file()} if given else set()
+    first: dict[Path, str] = {}
+    faults = []
+    for option, path in given.items():
+        place = path.resolve()
+        if path.exists() and _number(path) in inputs:
+            faults.append(f"{path}: is an input, and {option} would overwrite it")
+        elif out is not None and place.is_relative_to(out.resolve()) and taken(place.relative_to(out.resolve())):
+            faults.append(f"{path}: is written by the job itself, and {option} would overwrite it")
+        elif place in first:
+            faults.append(f"{path}: is what {first[place]} names, and {option} would overwrite it")
+        first.setdefault(place, option)
     _raise(faults)
 
 

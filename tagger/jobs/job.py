@@ -64,6 +64,7 @@ class Job:
         pattern: which files of a folder are read, all if None.
         on_error: what is done when something cannot be read: stop, or skip it and set it aside.
         rejects: the file of what is set aside, rejects.jsonl in `out` if None.
+        summary: the file that the caller will write the summary into, which must be no other of the job.
         resume: whether to go on with this job where it was stopped or killed.
         max_tokens: the longest sentence that is tagged in one piece, the tagger's own limit if None.
     """
@@ -76,6 +77,7 @@ class Job:
     pattern: str | None = None
     on_error: OnError = "stop"
     rejects: Path | None = None
+    summary: Path | None = None
     resume: bool = False
     max_tokens: int | None = None
 

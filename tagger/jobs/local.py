@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,7 +15,7 @@ from tagger.data import schemes, sinks, sources
 from tagger.data.formats.columns import Layout
 from tagger.data.sentence import Record, Reject, Sentence
 from tagger.data.sinks import Sink
-from tagger.errors import ConfigError, DataError, Stopped, TaggerError
+from tagger.errors import ConfigError, Stopped, TaggerError
 from tagger.jobs import inputs
 from tagger.jobs.folder import JOURNAL, REJECTS, Folder
 from tagger.jobs.inputs import STDIN, Input
@@ -23,7 +23,7 @@ from tagger.jobs.job import Job, check, check_effects, layout
 from tagger.jobs.pools import Pool, Reader
 from tagger.jobs.rejects import Rejects
 from tagger.jobs.summary import Summary
-from tagger.runtime import StopRequest, seldom_collecting
+from tagger.runtime import StopRequest
 from tagger.tagging import Tagger
 
 log = logging.getLogger(__name__)
@@ -53,6 +53,7 @@ def run(tagger: Tagger, job: Job, streams: Streams, *, listen: Listener = lambda
     _check(tagger, job)
     work = _found(tagger, job, streams[0])
     if job.out is None:
+        _check_aside(work, job.rejects, ())
         with StopRequest(at_once=True):
             return _into_stream(work, streams[1], listen)
     folder = _folder(work, job.out)
@@ -116,7 +117,7 @@ class _Work:
 def tagged(tagger: Tagger, job: Job, reader: Reader, pools: Iterable[Sequence[Sentence]]) -> Iterator[Pool]:
     """Yields the pools that a reader gives out, tagged as a job asks for."""
     done = cast(Generator[list[Sentence]], tagger.tag_pools(pools, job.answers))
-    with closing(done), seldom_collecting():
+    with closing(done):
         for sentences in done:
             pool = reader.waiting.popleft()
             pool.put_back([_spelt(sentence, job.formats.scheme) for sentence in sentences])
@@ -149,8 +150,6 @@ def _found(tagger: Tagger, job: Job, stdin: BinaryIO) -> _Work:
     check_effects(job.formats, forms)
     if job.formats.form is None:
         _tell_guessed([item for item, form in zip(found, forms, strict=True) if form == "lines"])
-    if (path := job.rejects) and path.exists() and any(path.samefile(one.path) for one in found if one.path.exists()):
-        raise DataError(f"{path}: is an input, and --rejects would overwrite it")
     return _Work(tagger, job, stdin, found, forms)
 
 
@@ -170,10 +169,17 @@ def _folder(work: _Work, out: Path) -> Folder:
     ]
     rejects = (work.job.rejects or out / REJECTS) if work.job.on_error == "skip" else None
     taken = [PurePath(JOURNAL), PurePath(".lock")]
+    _check_aside(work, rejects, (*names, *taken))
     if rejects and rejects.absolute().is_relative_to(out.absolute()):
         taken.append(rejects.absolute().relative_to(out.absolute()))
     inputs.check_outputs(out, work.inputs, names, taken)
     return Folder(out, names, work.sink, rejects)
+
+
+def _check_aside(work: _Work, rejects: Path | None, taken: Collection[PurePath]) -> None:
+    read = [item.path for item in work.inputs if item.path != STDIN]
+    aside = {"--rejects": rejects, "--summary": work.job.summary}
+    inputs.check_aside(aside, read, work.job.out, frozenset(taken).__contains__)
 
 
 def _described(work: _Work, names: Sequence[PurePath]) -> dict[str, Any]:

@@ -44,6 +44,17 @@ class Place:
         """Returns the place of a name in this folder."""
         return Place(self.base, f"{self.name}/{name}" if self.name else name)
 
+    def on_disk(self) -> Path | None:
+        """Returns its path if it is on a disk.
+
+        Raises:
+            DataError: the address is none.
+        """
+        if is_address(self.base) and not self.base.startswith("file:"):
+            return None
+        with _reading(self):
+            return Path(self._resolved()[1])
+
     def files(self) -> list["Found"]:
         """Returns each file in this folder, at any depth; if this is a file, itself.
 

@@ -11,15 +11,23 @@ from tagger.tagging.scoring import Plain, Scoring
 log = logging.getLogger(__name__)
 
 
+def may_remember(bundle: Bundle, device: torch.device) -> bool:
+    """Tells whether scores on a device come from what is remembered of words, if that can be compiled there.
+
+    They are the same in any batch.
+    """
+    single = all(weight.dtype == torch.float32 for weight in bundle.network.parameters())
+    return device.type == "cpu" and single and bundle.network.encoder.attention is None
+
+
 def scoring(bundle: Bundle, device: torch.device) -> Scoring:
     """Returns the fastest way to score on a device that works here.
 
     Raises:
         CheckpointError: what the model says of a word is not finite.
     """
-    network = bundle.network.to(device)
-    single = all(weight.dtype == torch.float32 for weight in network.parameters())
-    if device.type == "cpu" and single and network.encoder.attention is None:
+    bundle.network.to(device)
+    if may_remember(bundle, device):
         try:
             from tagger.tagging.remembering import Remembering
 

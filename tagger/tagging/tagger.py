@@ -1,9 +1,11 @@
 """The tagger: pools of sentences through scoring and answering, on several threads where there is enough for them."""
 
 import logging
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import groupby, islice, pairwise
@@ -27,6 +29,7 @@ from tagger.tagging.spans import SpanTags
 
 log = logging.getLogger(__name__)
 _FEEDERS = {"cpu": 1, "cuda": 3}  # threads: while a GPU computes, batches are built and answers are put together
+_MOST_TOLD = 20  # notices of a kind
 _FIRST_POOL, _LARGEST_POOL = 32, 1024  # sentences; the first is small so that the first result comes soon
 
 
@@ -77,6 +80,65 @@ class _Work(NamedTuple):
     small: bool
 
 
+class _Turns:
+    """The turns of batches that are computed beside others, and of those that need all memory for themselves."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._beside, self._alone = 0, False
+
+    @contextmanager
+    def beside(self) -> Iterator[None]:
+        """Runs a block when none runs alone."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._alone)
+            self._beside += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._beside -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Runs a block when no other runs."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._alone and not self._beside)
+            self._alone = True
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._alone = False
+                self._changed.notify_all()
+
+
+class _Notices:
+    """Tells of the first long sentences of a stream what windows do to them, then once that there are more."""
+
+    def __init__(self, answers: Answers, max_tokens: int) -> None:
+        self._windows = f"tagged in windows of {max_tokens} tokens{answers.lost_in_windows}"
+        self._spans = "spans cut by windows have no probability"
+        self._kept = "; the threshold keeps them" * (answers.threshold is not None)
+        self._told: Counter[str] = Counter()
+
+    def windows(self, sentence: Sentence) -> None:
+        """Tells of a sentence that it is tagged in windows."""
+        self._tell(sentence, self._windows, "more sentences are tagged in windows")
+
+    def spans(self, sentence: Sentence, count: int) -> None:
+        """Tells how many spans of a sentence have no probability."""
+        self._tell(sentence, f"{count} {self._spans}{self._kept}", f"more {self._spans}")
+
+    def _tell(self, sentence: Sentence, what: str, more: str) -> None:
+        self._told[more] += 1
+        if self._told[more] <= _MOST_TOLD:
+            log.info("%s: %s", _told(sentence), what)
+        elif self._told[more] == _MOST_TOLD + 1:
+            log.info("%s", more)
+
+
 class Tagger:
     """Tags sentences with a trained network, with its weights as they are now.
 
@@ -106,8 +168,9 @@ class Tagger:
         self.bundle, self.device = bundle, device
         self._batch_tokens, self._max_tokens = batch_tokens, max_tokens
         self._scoring = scoring(bundle, device)
+        self._turns = _Turns()
         self._spelt = SpanTags(bundle.tags.items) if bundle.scheme else None
-        self._workers = (workers or runtime.processors()) if self._scoring.shared else _FEEDERS[device.type]
+        self._workers = (workers or runtime.processors()) if self._scoring.shared else _FEEDERS.get(device.type, 1)
 
     @property
     def hit_rate(self) -> float | None:
@@ -176,22 +239,24 @@ class Tagger:
         """
         answering = Answering(self.bundle, self._spelt, answers)
         under_way: deque[_Work] = deque()
-        with ThreadPoolExecutor(self._workers, "tagging", runtime.own_stream, (self.device,)) as threads:
+        notices = _Notices(answers, self._max_tokens)
+        caller = runtime.current_stream(self.device)
+        with ThreadPoolExecutor(self._workers, "tagging", runtime.own_stream, (caller,)) as threads:
             try:
                 for pool in pools:
-                    under_way.append(self._begun(pool, answers, answering, threads))
+                    under_way.append(self._begun(pool, notices, answering, threads))
                     # What is too little for threads does not wait for the next pool, which may be slow to come.
                     while len(under_way) > 1 or (under_way and under_way[0].small):
-                        yield self._finished(under_way.popleft(), between)
+                        yield self._finished(under_way.popleft(), between, notices)
                 while under_way:
-                    yield self._finished(under_way.popleft(), between)
+                    yield self._finished(under_way.popleft(), between, notices)
             finally:
                 threads.shutdown(cancel_futures=True)
                 for work in under_way:
                     work.end()
 
     def _begun(
-        self, pool: Sequence[Sentence], answers: Answers, answering: Answering, threads: ThreadPoolExecutor
+        self, pool: Sequence[Sentence], notices: "_Notices", answering: Answering, threads: ThreadPoolExecutor
     ) -> _Work:
         places = [
             (number, window)
@@ -201,8 +266,7 @@ class Tagger:
         ]
         for number, window in places:
             if not window.start and window.stop < len(pool[number]):
-                told, lost = _told(pool[number]), answers.lost_in_windows
-                log.info("%s: tagged in windows of %d tokens%s", told, self._max_tokens, lost)
+                notices.windows(pool[number])
         lengths = [window.stop - window.start for _, window in places]
         scores, end = self._scoring.begin(
             [pool[number].tokens[window.start : window.stop] for number, window in places]
@@ -211,14 +275,14 @@ class Tagger:
             order = sorted(range(len(places)), key=lengths.__getitem__, reverse=True)
             cuts = list(cut(order, lengths, full(tokens=self._batch_tokens)))
             small = len(cuts) < 2 and sum(lengths) <= BATCH_TOKENS  # not worth a thread
-            work = [partial(_answers, scores, answering, positions) for positions in cuts]
+            work = [partial(_answers, scores, answering, self._turns, positions) for positions in cuts]
             waiting = work if small else [threads.submit(each).result for each in work]
         except BaseException:
             end()
             raise
         return _Work(pool, places, list(zip(cuts, waiting, strict=True)), end, small)
 
-    def _finished(self, work: _Work, between: Callable[[], None]) -> list[Sentence]:
+    def _finished(self, work: _Work, between: Callable[[], None], notices: "_Notices") -> list[Sentence]:
         found: list[Answer] = [_NOTHING] * len(work.places)
         try:
             for positions, result in work.batches:
@@ -232,8 +296,7 @@ class Tagger:
             sentence, whole = work.pool[number], [(window, answer) for (_, window), answer in parts]
             answer = whole[0][1] if len(whole) == 1 else self._stitched(whole)
             if answer.probabilities and (unknown := sum(span.probability is None for span in answer.spans)):
-                what = "spans cut by windows have no probability; a threshold keeps them"
-                log.info("%s: %d %s", _told(sentence), unknown, what)
+                notices.spans(sentence, unknown)
             tagged[number] = Sentence(
                 sentence.tokens,
                 answer.tags,
@@ -291,22 +354,33 @@ def _seams(parts: Sequence[tuple[Window, Answer]]) -> list[int]:
     return [*seams, parts[-1][0].stop]
 
 
-def _answers(scores: Scores, answering: Answering, positions: Sequence[int]) -> list[Answer]:
-    """Returns the answers for sentences, those of each half by itself if there is no memory for all."""
+def _answers(scores: Scores, answering: Answering, turns: _Turns, positions: Sequence[int]) -> list[Answer]:
+    """Returns the answers for sentences; if there is no memory for all, those of each half by itself.
+
+    A sentence for which there is none waits until no other batch is computed.
+
+    Raises:
+        DataError: there is none for a sentence even so.
+    """
     try:
-        return answering.of(*scores(positions))
+        with turns.beside():
+            return answering.of(*scores(positions))
     except (MemoryError, RuntimeError) as error:
-        if not _is_about_memory(error):
+        if not runtime.is_about_memory(error):
             raise
-        if len(positions) == 1:
+    # Not within the handler: the error holds what was computed.
+    if len(positions) > 1:
+        half = len(positions) // 2
+        parts = positions[:half], positions[half:]
+        return [answer for part in parts for answer in _answers(scores, answering, turns, part)]
+    with turns.alone():
+        torch.cuda.empty_cache()  # does nothing where no GPU is used
+        try:
+            return answering.of(*scores(positions))
+        except (MemoryError, RuntimeError) as error:
+            if not runtime.is_about_memory(error):
+                raise
             raise DataError("there is no memory for one sentence; lower --max-tokens") from error
-    half = len(positions) // 2
-    return [*_answers(scores, answering, positions[:half]), *_answers(scores, answering, positions[half:])]
-
-
-def _is_about_memory(error: Exception) -> bool:
-    """Tells whether there was no memory: of that on a CPU torch tells in words alone."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
 def _pools(sentences: Iterator[Sentence]) -> Iterator[list[Sentence]]:
@@ -324,7 +398,7 @@ def _sentence(given: str | Iterable[str] | Sentence) -> Sentence:
     if isinstance(given, str):
         given = Sentence(words(given))
     elif not isinstance(given, Sentence):
-        if isinstance(given, bytes) or not isinstance(given, Iterable):
+        if isinstance(given, bytes | Set | Mapping) or not isinstance(given, Iterable):
             raise TypeError(f"a sentence is a string or a list of tokens, got {given!r}")
         given = Sentence(tuple(given))
     for token in given.tokens:

@@ -18,6 +18,7 @@ from pyarrow import parquet as pq
 from typer.testing import CliRunner
 
 import tagger
+from tagger import checkpoint
 from tagger.cli import app
 from tagger.errors import CheckpointError, ConfigError, DataError
 from tagger.jobs import cluster, local, parts
@@ -167,7 +168,10 @@ class InProcess:
             self.rows, self.context = rows, SimpleNamespace()
 
         def map_batches(self, worker: type, fn_constructor_args: Any, **_: Any) -> "InProcess.Dataset":
-            self.worker = worker(*fn_constructor_args)
+            try:
+                self.worker = worker(*fn_constructor_args)
+            except Exception as error:
+                raise RuntimeError("a long trace") from error
             return self
 
         def iter_rows(self) -> Iterator[dict[str, str]]:
@@ -255,6 +259,34 @@ def test_a_fault_ends_the_job_as_here_and_it_goes_on_where_it_was(model_dir: Pat
 
 
 @pytest.mark.usefixtures("_in_process", "_small")
+def test_a_job_goes_on_only_on_the_device_and_with_the_limits_that_answers_depend_on(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out, job = plain(tmp_path / "a.txt"), str(tmp_path / "ray"), Job((), model_dir, Formats(to="jsonl"))
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    def again(**options: Any) -> Summary:
+        return cluster.run([str(path)], out, replace(job, resume=True), **options)
+
+    with pytest.raises(Killed):
+        cluster.run([str(path)], out, job, limits={"batch_tokens": 100}, listen=kill)
+    with monkeypatch.context() as patch:
+        patch.setattr(InProcess, "cluster_resources", lambda _: {"CPU": 2.0, "GPU": 1.0})
+        with pytest.raises(CheckpointError, match="another: --device was 'cpu', now 'cuda'"):
+            again()
+    with pytest.raises(Killed):
+        again(limits={"batch_tokens": 200}, listen=kill)
+    monkeypatch.setattr(cluster, "may_remember", lambda *_: False)
+    with pytest.raises(CheckpointError, match="--batch-tokens was None, now 300"):
+        again(limits={"batch_tokens": 300})
+
+
+@pytest.mark.usefixtures("_in_process", "_small")
 @pytest.mark.parametrize("started", ["before", "at once"])
 def test_of_two_jobs_that_write_into_one_place_of_a_store_one_goes_on(
     model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: str
@@ -262,6 +294,7 @@ def test_of_two_jobs_that_write_into_one_place_of_a_store_one_goes_on(
     path, job = plain(tmp_path / "a.txt"), Job((), model_dir, Formats(to="jsonl"))
     on_this_machine(model_dir, tmp_path / "local", path, job)
     out, begun = (tmp_path / "ray").as_uri(), []  # an address, where nothing is locked
+    honest = InProcess.remote
 
     def second(*_: object) -> bool:
         if not begun:
@@ -270,11 +303,51 @@ def test_of_two_jobs_that_write_into_one_place_of_a_store_one_goes_on(
         return True
 
     if started == "at once":
-        monkeypatch.setattr(InProcess, "is_initialized", second)
+        monkeypatch.setattr(InProcess, "remote", lambda self, **given: second() and honest(self, **given))
     with pytest.raises(CheckpointError, match=r"ray: another process is writing here"):
         cluster.run([str(path)], out, job, listen=second)
     assert begun
     same(tmp_path / "ray", tmp_path / "local")
+
+
+@pytest.mark.usefixtures("_in_process", "_small")
+def test_of_two_jobs_that_find_one_place_empty_the_last_to_begin_is_the_one_that_goes_on(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, job = plain(tmp_path / "a.txt"), Job((), model_dir, Formats(to="jsonl"))
+    other, out = replace(job, answers=Answers(probabilities=True)), (tmp_path / "ray").as_uri()
+    honest, begun = cluster._Writer.claim, []
+
+    class Killed(BaseException):
+        pass
+
+    def claim(self: Any, now: Any) -> None:
+        honest(self, now)
+        begun.append(now)
+        if len(begun) == 2:
+            raise Killed
+        with monkeypatch.context() as patch:
+            patch.setattr(cluster, "_names", lambda _: set())
+            with pytest.raises(Killed):
+                cluster.run([str(path)], out, other)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cluster._Writer, "claim", claim)
+        with pytest.raises(CheckpointError, match="ray: another process is writing here"):
+            cluster.run([str(path)], out, job)
+    with pytest.raises(CheckpointError, match="another: --probabilities was True, now False"):
+        cluster.run([str(path)], out, replace(job, resume=True))
+    cluster.run([str(path)], out, replace(other, resume=True))
+    assert all("probabilities" in json.loads(line) for line in rows(tmp_path / "ray").splitlines())
+
+
+@pytest.mark.usefixtures("_in_process")
+def test_a_job_that_could_not_do_anything_leaves_nothing(model_dir: Path, tmp_path: Path) -> None:
+    path, out, job = tmp_path / "a.jsonl", tmp_path / "ray", Job((), model_dir)
+    path.write_text("{")
+    with pytest.raises(DataError, match=r"a\.jsonl:1"):
+        cluster.run([str(path)], str(out), job)
+    assert list(out.iterdir()) == []
 
 
 @pytest.mark.usefixtures("_in_process")
@@ -342,11 +415,34 @@ def test_each_worker_has_a_gpu_where_the_cluster_has_any_unless_told_otherwise(
         return on_cpu(path, device="cpu", **options)
 
     monkeypatch.setattr(InProcess, "cluster_resources", lambda _: there)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr(InProcess.Dataset, "map_batches", map_batches)
     monkeypatch.setattr(cluster.tagging, "load", load)
     job = Job((), model_dir, Formats(to="jsonl"))
     cluster.run([str(plain(tmp_path / "a.txt"))], str(tmp_path / "ray"), job, device=device)  # type: ignore[arg-type]
     assert asked == [share, computes]
+
+
+@pytest.mark.usefixtures("_in_process")
+@pytest.mark.parametrize(
+    ("there", "fault"),
+    [
+        ({"CPU": 2.0, "GPU": 1.0}, "finds no GPU, and the cluster has one; use --device cpu\n"),
+        ({"CPU": 2.0}, "its weights are damaged or diverged\n"),
+    ],
+)
+def test_a_worker_that_cannot_load_the_model_is_a_fault_in_one_line(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: dict[str, float], fault: str
+) -> None:
+    bundle, metrics = checkpoint.load(model_dir)
+    bundle.network.get_parameter("embedding.characters.embedding.weight").data.fill_(3e38)
+    bundle.network.get_parameter("embedding.characters.convolution.weight").data.fill_(0.5)
+    checkpoint.save(bundle, tmp_path / "diverged", metrics)
+    monkeypatch.setattr(InProcess, "cluster_resources", lambda _: there)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    options = ["--model", str(tmp_path / "diverged"), "--out", str(tmp_path / "ray"), "--engine", "ray"]
+    done = CliRunner().invoke(app, ["tag", str(plain(tmp_path / "a.txt")), "--to", "jsonl", *options])
+    assert (done.exit_code, done.stderr.count("\n"), done.stderr.endswith(fault)) == (2, 1, True), done.stderr
 
 
 @pytest.mark.usefixtures("_in_process")
@@ -358,6 +454,23 @@ def test_inputs_that_would_meet_in_one_output_are_refused(model_dir: Path, tmp_p
     paths[1] = str(plain(tmp_path / "b" / "a.txt"))
     with pytest.raises(DataError, match=r"would both be written to a-00000\.jsonl; a folder given as such"):
         cluster.run(paths, str(tmp_path / "other"), Job((), model_dir, Formats(to="jsonl")))
+
+
+@pytest.mark.usefixtures("_in_process")
+@pytest.mark.parametrize("address", [False, True])
+@pytest.mark.parametrize("name", ["a.jsonl", "ray/.lock", "ray/.job.json", "ray/a-00001.jsonl", "ray/rejects.jsonl"])
+def test_the_summary_and_the_rejects_cannot_overwrite_a_file_of_the_job(
+    model_dir: Path, tmp_path: Path, name: str, address: bool
+) -> None:
+    path, out, job = jsonl(tmp_path / "a.jsonl"), tmp_path / "ray", Job((), model_dir, on_error="skip")
+    paths = (path.as_uri(), out.as_uri()) if address else (str(path), str(out))
+    before = path.read_bytes()
+    with pytest.raises(DataError, match=rf"{name}: is .* --summary would overwrite it"):
+        cluster.run([paths[0]], paths[1], replace(job, summary=tmp_path / name))
+    if name != "ray/rejects.jsonl":
+        with pytest.raises(DataError, match=rf"{name}: is .* --rejects would overwrite it"):
+            cluster.run([paths[0]], paths[1], replace(job, rejects=tmp_path / name))
+    assert (path.read_bytes(), out.exists()) == (before, False)
 
 
 @pytest.mark.usefixtures("_in_process")

@@ -152,6 +152,31 @@ def test_no_output_may_have_a_name_that_the_job_keeps(folder: Path, tmp_path: Pa
         check(tmp_path, (folder / "a.txt", "rejects.jsonl"))
 
 
+@pytest.mark.parametrize(
+    ("rejects", "summary", "fault"),
+    [
+        (None, "data/a.txt", r"a\.txt: is an input, and --summary"),
+        (None, "data/link", "link: is an input, and --summary"),
+        ("data/b.txt", None, r"b\.txt: is an input, and --rejects"),
+        (None, "out/a.jsonl", r"a\.jsonl: is written by the job itself, and --summary"),
+        (None, "data/../out/a.jsonl", r"a\.jsonl: is written by the job itself, and --summary"),
+        ("linked/a.jsonl", None, r"a\.jsonl: is written by the job itself, and --rejects"),
+        ("out/x", "linked/x", r"linked/x: is what --rejects names, and --summary"),
+    ],
+)
+def test_no_file_beside_the_outputs_may_overwrite_another_of_the_job(
+    folder: Path, tmp_path: Path, rejects: str | None, summary: str | None, fault: str
+) -> None:
+    (folder / "link").symlink_to(folder / "a.txt")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "linked").symlink_to(tmp_path / "out")
+    aside = {"--rejects": rejects and tmp_path / rejects, "--summary": summary and tmp_path / summary}
+    read = [folder / "a.txt", folder / "b.txt"]
+    with pytest.raises(DataError, match=f"{fault} would overwrite it$"):
+        inputs.check_aside(aside, read, tmp_path / "out", {PurePath("a.jsonl")}.__contains__)
+    inputs.check_aside({"--rejects": tmp_path / "a.jsonl", "--summary": None}, read, tmp_path / "out", lambda _: True)
+
+
 def test_what_can_be_read_only_once_has_no_identity(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     assert (Input(tmp_path / "file", PurePath("file")).identity() or [])[0] == 1

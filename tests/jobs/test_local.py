@@ -1,6 +1,7 @@
 """Files tagged on this machine: formats, columns, schemes, and what must not be overwritten."""
 
 import base64
+import gc
 import gzip
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 import tagger
+from tagger.cli import app
 from tagger.data.formats.columns import Layout
 from tagger.data.sentence import Alternative, Sentence, Span
 from tagger.errors import CheckpointError, ConfigError, DataError, Stopped
@@ -229,6 +232,23 @@ def test_a_part_file_that_is_gone_is_a_clear_error(model: Tagger, model_dir: Pat
     (tmp_path / "out" / ".a.conll.part").unlink()
     with pytest.raises(CheckpointError, match="holds less than the journal says; start again without --resume"):
         into(model, model_dir, tmp_path / "out", tmp_path / "a.txt", resume=True)
+
+
+def test_the_collector_is_left_to_the_caller_and_seldom_runs_in_the_command(
+    model: Tagger, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.txt").write_text("Ada\n")
+    found, honest, usual = [], Tagger.tag_pools, gc.get_threshold()
+
+    def tag_pools(*given: Any, **options: Any) -> Any:
+        found.append(gc.get_threshold())
+        return honest(*given, **options)
+
+    monkeypatch.setattr(Tagger, "tag_pools", tag_pools)
+    into(model, model_dir, tmp_path / "out", tmp_path / "a.txt")
+    assert found == [usual]
+    assert CliRunner().invoke(app, ["tag", str(tmp_path / "a.txt"), "--model", str(model_dir)]).exit_code == 0
+    assert found[1][0] > usual[0]
 
 
 def test_the_rejects_cannot_overwrite_an_input(model: Tagger, model_dir: Path, tmp_path: Path) -> None:

@@ -596,12 +596,12 @@ def test_a_missing_module_is_replaced(monkeypatch: pytest.MonkeyPatch, caplog: p
 
 
 @pytest.mark.usefixtures("_fresh_choice")
-@pytest.mark.parametrize("error", [MemoryError, torch.OutOfMemoryError])
+@pytest.mark.parametrize("error", [MemoryError, torch.OutOfMemoryError, RuntimeError])
 def test_a_kernel_for_which_there_is_no_memory_now_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: type[Exception]
 ) -> None:
     def fail(*_: object) -> None:
-        raise error("no memory")
+        raise error("no memory: can't allocate memory")
 
     with monkeypatch.context() as patch:
         patch.setattr(compiled, "best_path", fail)

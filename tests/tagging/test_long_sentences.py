@@ -151,9 +151,20 @@ def test_spans_that_have_no_probability_stay_above_any_threshold_and_are_told_of
     assert all((span.probability or 1) >= (answers.threshold or 0) for span in found.spans)
     told = [record.message for record in caplog.records if "probability" in record.message]
     asked = answers != Answers()
-    assert told == asked * [
-        f"line 7, 5000 tokens: {len(unknown)} spans cut by windows have no probability; a threshold keeps them"
-    ]
+    kept = "; the threshold keeps them" if answers.threshold else ""
+    assert told == asked * [f"line 7, 5000 tokens: {len(unknown)} spans cut by windows have no probability{kept}"]
+
+
+def test_of_many_long_sentences_some_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    given = [Sentence(LONG.tokens[:100])] * 50
+    list(tagger(bundle(scheme="IOB1"), max_tokens=2).stream(given, Answers(probabilities=True)))
+    for told, more in (
+        ("tagged in windows", "more sentences are tagged in windows"),
+        ("have no probability", "more spans cut by windows have no probability"),
+    ):
+        lines = [line for line in caplog.messages if told in line]
+        assert (len(lines), lines[-1]) == (21, more)
 
 
 @pytest.mark.parametrize(

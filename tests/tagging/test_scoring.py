@@ -202,6 +202,38 @@ def test_a_sentence_that_never_fits_is_an_error_that_says_what_to_do(
     assert not model._scoring.memory._under_way  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("error", NO_MEMORY, ids=lambda error: type(error).__name__)
+def test_a_sentence_that_fits_only_alone_waits_for_the_others(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = all_of(tagger(bundle()))
+    model = tagger(bundle(), workers=3, batch_tokens=1)
+    honest, lock, inside, failed = model._scoring.begin, threading.Lock(), [0], []
+
+    def begin(words: Sequence[Sequence[str]]) -> object:
+        scores, end = honest(words)
+
+        def crowded(positions: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+            with lock:
+                inside[0] += 1
+            try:
+                threading.Event().wait(0.002)
+                if inside[0] > 1:
+                    failed.append(positions)
+                    raise error
+                return scores(positions)
+            finally:
+                threading.Event().wait(0.002)
+                with lock:
+                    inside[0] -= 1
+
+        return crowded, end
+
+    monkeypatch.setattr(model._scoring, "begin", begin)
+    assert all_of(model) == expected
+    assert failed
+
+
 @pytest.mark.parametrize("error", [RuntimeError("size mismatch"), ValueError("wrong"), KeyboardInterrupt()], ids=repr)
 def test_another_fault_is_not_taken_for_it(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tagger(bundle(), batch_tokens=300)

@@ -58,6 +58,8 @@ def test_an_empty_token_is_refused(model_dir: Path) -> None:
     ("given", "fault"),
     [
         ([b"Ada"], "a sentence is a string or a list of tokens, got b'Ada'"),
+        ([{"Ada"}], r"a sentence is a string or a list of tokens, got \{'Ada'\}"),
+        ([{"Ada": 1}], r"a sentence is a string or a list of tokens, got \{'Ada': 1\}"),
         ([None], "a sentence is a string or a list of tokens, got None"),
         ([["Ada", None]], "a token is a string, got None"),
         ([[b"Ada"]], "a token is a string, got b'Ada'"),

@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from tagger import runtime
 from tagger.choices import Kernel, listed, options
 from tagger.nn.crf.chain import Chain
 from tagger.nn.crf.kernels import portable
@@ -70,9 +71,9 @@ def _load(module: str) -> Engine | None:
         zeros = torch.zeros(1, 1, 1, device="cuda" if module == "cuda" else "cpu")
         engine.best_path(Chain(zeros, zeros[0], zeros[0, 0], zeros[0, 0], torch.ones_like(zeros[0, 0]).long()))
         return engine
-    except (MemoryError, torch.OutOfMemoryError):
-        raise  # which says nothing of the kernel
     except Exception as error:  # of compilers and drivers, of any kind
+        if runtime.is_about_memory(error):
+            raise  # which says nothing of the kernel
         fault = f"{type(error).__name__}: {error}"
         log.warning("a slower CRF is used, since the %s one failed as it was tried: %s", module, fault)
         return None
