@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -81,10 +83,15 @@ def test_asked_to_stop_they_save_and_end_resumed_as_if_never_stopped(
     config: Config, whole: Results, tmp_path: Path, signum: signal.Signals
 ) -> None:
     run = tmp_path / "run"
-    process = child(command, arguments(config, run))
-    wait_for(run / "seed-1" / "LATEST")
-    os.kill(process.pid or 0, signum)
-    assert ended(process, 10) == 128 + signum
+    program = [sys.executable, "-m", "tagger", *arguments(config, run)]
+    with subprocess.Popen(program, start_new_session=True, stderr=subprocess.PIPE, text=True) as process:
+        wait_for(run / "seed-1" / "LATEST")
+        time.sleep(0.1)  # the handlers come after the first checkpoint
+        os.killpg(process.pid, signum)  # as a terminal sends it, to all that it knows of
+        told = process.communicate()[1]
+    assert process.returncode == 128 + signum
+    assert told.splitlines()[-1] == f"stopped by {signum.name}; go on with --resume"
+    assert "stopped after step" in (run / "seed-1" / "train.log").read_text()
     with files.sole_writer(run / "seed-1"):  # nobody is left
         assert not (run / "seed-1" / "counts.json").exists()
     again = [*arguments(config, run), "--resume"] if signum == signal.SIGINT else ["train", str(run), "--resume"]
