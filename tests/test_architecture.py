@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "tagger"
 # Each part may import only parts of lower lines; parts on one line are strangers.
 LINES = [
     {"cli"},
+    {"experiments"},
     {"training"},
     {"evaluation", "jobs"},
     {"tagging"},
@@ -61,6 +62,7 @@ FOLDERS = {
         {"cluster"},
     ],
     "tagging": [{"scoring", "spans"}, {"answers", "remembering"}, {"choosing"}, {"tagger"}],
+    "experiments": [{"runs"}, {"comparison", "processes"}, {"seeds"}],
     "training": [{"events", "rows"}, {"corpora", "optimisation", "records", "transfer"}, {"loop"}, {"fit"}],
 }
 ONE_FILE = {
