@@ -19,7 +19,7 @@ from tagger.training.loop import Loop
 from tests.conftest import TINY_RECIPE, tiny_corpus
 from tests.robustness.runs import changed, results, timeless, tree
 
-SEEDS = (3, 1, 2)
+SEEDS = (2, 3, 1)  # the first is not the best
 FILES = {"config.yaml", "seeds.json", "model-best", "seed-1", "seed-2", "seed-3", ".lock"}
 
 
@@ -93,7 +93,7 @@ def test_the_summary_holds_each_score_their_mean_and_sample_standard_deviation(w
         assert len(set(scores)) == 3
         assert found[part]["mean"] == pytest.approx(np.mean(scores))
         assert found[part]["sd"] == pytest.approx(np.std(scores, ddof=1))
-        score = f"f1={np.mean(scores):.2f}±{np.std(scores, ddof=1):.2f} | seeds=3,1,2 | "
+        score = f"f1={np.mean(scores):.2f}±{np.std(scores, ddof=1):.2f} | seeds=2,3,1 | "
         assert found[part]["signature"] == score + kept["signature"].partition(" | ")[2]
         assert found[part]["signature"] in str(whole)
 
@@ -216,7 +216,7 @@ def test_a_seed_that_fails_is_told_and_the_others_go_on(
     with monkeypatch.context() as patch:
         patch.setattr(Loop, "_loss", loss)
         found = experiments.train(settings, SEEDS, run, device="cpu")
-    assert [result.seed for result in found.results] == [3, 2]
+    assert [result.seed for result in found.results] == [2, 3]
     assert list(found.failed) == [1]
     assert "epoch 1, step 1: loss nan" in found.failed[1][0]
     assert json.loads((run / "seeds.json").read_text())["failed"]["1"] == list(found.failed[1])
@@ -227,11 +227,11 @@ def test_a_seed_that_fails_is_told_and_the_others_go_on(
 def test_seeds_can_be_added_and_none_left_out(settings: Config, whole: Results, tmp_path: Path) -> None:
     run = tmp_path / "run"
     experiments.train(settings, SEEDS[:1], run, device="cpu")
-    (mtime,) = [(run / "seed-3/counts.json").stat().st_mtime_ns]
+    (mtime,) = [(run / "seed-2/counts.json").stat().st_mtime_ns]
     experiments.train(settings, SEEDS, run, device="cpu", resume=True)
-    assert (run / "seed-3/counts.json").stat().st_mtime_ns == mtime
+    assert (run / "seed-2/counts.json").stat().st_mtime_ns == mtime
     assert_same(run, whole)
-    with pytest.raises(CheckpointError, match="begun with seeds that are not given now: 3, 2"):
+    with pytest.raises(CheckpointError, match="begun with seeds that are not given now: 2, 3"):
         experiments.train(settings, (1,), run, device="cpu", resume=True)
 
 
