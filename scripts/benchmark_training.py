@@ -1,54 +1,107 @@
-"""Measures what part of a training step the CRF takes, its gradients included.
+"""Measures an epoch of training, what its parts take, and the floor: the products of the encoder's layers alone.
 
-python scripts/benchmark_training.py RECIPE --data DIR [--vectors TABLE]... [--steps 300] [--json FILE]
+    python scripts/benchmark_training.py RECIPE --data DIR [--vectors TABLE]... [--rounds 5] [--steps 100] [--json FILE]
 
-RECIPE is trained for some steps; the other options are those of `tagger train`. At each step the CRF runs once more, on
-the emissions of that step cut off from the network: its loss, the gradients of the emissions and of its parameters. A
-step is the making of the batch, forward, backward, clipping, optimiser and moving average.
+RECIPE is trained for some rounds of steps; the other options are those of `tagger train`. Before each round comes the
+floor: the products of every token with each direction's input and state weights and, twice as many, their gradients, at
+the best rate that those shapes reach on all processors (as in benchmark_tagging.py). Seconds are those of an epoch,
+medians over the rounds; development and saving at its end are left out.
+
+    batch        words to tensors
+    embedding    vectors and characters of words and dropout, forward and back
+    encoder      forward and back
+    projection   and dropout, forward and back
+    crf          its loss and gradients
+    clip         gradients gathered and clipped
+    update       optimiser and moving average
 """
 
 import argparse
 import contextlib
 import json
 import statistics
+import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from benchmark_tagging import Child, floor, processors
+from torch import Tensor, nn
 
 from tagger import build, config, runtime
-from tagger.training import corpora
+from tagger.training import corpora, optimisation
 from tagger.training.events import StepEnd
 from tagger.training.loop import Loop
 
 WARM_UP = 20  # steps
+PARTS = ("batch", "embedding", "encoder", "projection", "crf", "clip", "update")
 
 
 class Enough(Exception):  # noqa: N818  # no fault
-    """The steps to measure are done."""
+    """The rounds to measure are done."""
 
 
-class Clock:
-    """Stands for a head's loss, and measures it by the way."""
+class Laps:
+    """Gives the time since the last lap to a part of a step: of its forward pass, then of the way back."""
 
     def __init__(self, loop: Loop) -> None:
-        self.loop, self.loss, self.seconds = loop, loop.network.head.loss, 0.0
+        self.seconds: Counter[str] = Counter()
+        self._device, self._last = loop.device, 0.0
+        network, self._loss = loop.network, loop.network.head.loss
+        self._after(loop.encoded, "batch", "batch")
+        network.embedding.register_forward_hook(lambda *_: self.end("embedding"))
+        network.encoder.register_forward_hook(lambda *_: self.end("encoder"))
+        network.encoder.register_full_backward_pre_hook(lambda *_: self.end("projection"))
+        network.encoder.register_full_backward_hook(lambda *_: self.end("encoder"))
+        network.head.loss = self.loss
+        self._before(loop.scaler, "unscale_", "embedding")
+        self._after(optimisation, "clip", "clip")
 
-    def __call__(self, emissions: Tensor, gold: Tensor, lengths: Tensor) -> Tensor:
+    def begin(self) -> None:
+        """Begins a step."""
+        self._last = self._now()
+
+    def end(self, part: str) -> None:
+        """Ends a lap of a part."""
+        now = self._now()
+        self.seconds[part] += now - self._last
+        self._last = now
+
+    def loss(self, emissions: Tensor, gold: Tensor, lengths: Tensor) -> Tensor:
         """Returns the loss of the head."""
-        begun = self._now()
-        alone = emissions.detach().requires_grad_()
-        weights = list(self.loop.network.head.parameters())
-        torch.autograd.grad(self.loss(alone, gold, lengths), [alone, *weights])
-        self.seconds += self._now() - begun
-        return self.loss(emissions, gold, lengths)
+        self.end("projection")
+        emissions.register_hook(lambda _: self.end("crf"))
+        loss = self._loss(emissions, gold, lengths)
+        self.end("crf")
+        return loss
 
     def _now(self) -> float:
-        if self.loop.device.type == "cuda":
+        if self._device.type == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter()
+
+    def _after(self, owner: Any, name: str, part: str) -> None:
+        act: Callable[..., Any] = getattr(owner, name)
+
+        def timed(*given: Any) -> Any:
+            done = act(*given)
+            self.end(part)
+            return done
+
+        setattr(owner, name, timed)
+
+    def _before(self, owner: Any, name: str, part: str) -> None:
+        act: Callable[..., Any] = getattr(owner, name)
+
+        def timed(*given: Any) -> Any:
+            self.end(part)
+            return act(*given)
+
+        setattr(owner, name, timed)
 
 
 def main() -> None:
@@ -57,7 +110,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="directory of the corpus")
     parser.add_argument("--vectors", type=Path, action="append", default=[])
     parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE")
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=100, help="steps of a round")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", type=Path, help="file for the rows")
     options = parser.parse_args()
@@ -69,43 +123,77 @@ def main() -> None:
     tables = build.tables(settings, data.train.sentences)
     with runtime.seeded(settings.training.seed, device), tempfile.TemporaryDirectory() as run:
         bundle = build.fresh(corpora.numbered(settings, data.train), data.train.sentences, tables)
-        step, crf = measure(settings, bundle, data, Path(run), device, options.steps)
-    rows = [{"part": "step", "seconds": step, "share": 1.0}, {"part": "crf", "seconds": crf, "share": crf / step}]
+        rows = measured(settings, bundle, data, Path(run), device, options.rounds, options.steps)
     for row in rows:
-        print("{part:5} {seconds:.5f} s  {share:6.1%}".format(**row))
+        print("{part:10} {seconds:8.2f} s  {share:6.1%}".format(**row))
+    times = {row["part"]: row["seconds"] for row in rows}
+    if "floor" in times:
+        print(f"an epoch takes {times['epoch'] / times['floor']:.2f} times the floor")
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n")
 
 
-def measure(
+def measured(
     settings: config.Config,
     bundle: build.Bundle,
     data: corpora.Corpora,
     run: Path,
     device: torch.device,
-    count: int,
-) -> tuple[float, float]:
-    """Returns the mean seconds of so many steps, and of the CRF in them."""
-    steps: list[float] = []
-    crf: list[float] = []
-    before = [0.0, 0.0]
+    rounds: int,
+    steps: int,
+) -> list[dict[str, Any]]:
+    """Returns the rows: seconds of an epoch and, of each part, its share of them."""
+    times: dict[str, list[float]] = {name: [] for name in (*PARTS, "rest", "epoch", "floor")}
+    count, tokens, begun = 0, sum(map(len, data.train.sentences)), 0.0
 
     def listen(event: object) -> None:
-        if isinstance(event, StepEnd):
-            now = [loop.progress.tally.seconds, clock.seconds]
-            crf.append(now[1] - before[1])
-            # The tally begins anew with each epoch.
-            steps.append(now[0] - (before[0] if event.step > 1 else 0.0) - crf[-1])
-            before[:] = now
-            if len(steps) == WARM_UP + count:
-                raise Enough
+        nonlocal count, begun
+        if not isinstance(event, StepEnd):
+            return
+        count += 1
+        of_round = count - WARM_UP
+        if of_round > 0 and of_round % steps == 0:
+            epoch = (time.perf_counter() - begun) / steps * event.steps
+            found = {name: laps.seconds[name] / steps * event.steps for name in PARTS}
+            found |= {"epoch": epoch, "rest": epoch - sum(found.values())}
+            for name, seconds in found.items():
+                times[name].append(seconds)
+        if of_round == rounds * steps:
+            raise Enough
+        if of_round >= 0 and of_round % steps == 0:
+            if workers:
+                times["floor"].append(3 * tokens / floor(workers, shapes(bundle.network.encoder))["value"])
+            laps.seconds.clear()
+            begun = time.perf_counter()
+        laps.begin()
 
     loop = Loop(settings, bundle, data, run, device, listen)
-    clock = Clock(loop)
-    loop.network.head.loss = clock
+    laps = Laps(loop)
+    update = loop._update
+
+    def timed(positions: list[int]) -> Any:
+        done = update(positions)
+        laps.end("update")
+        return done
+
+    loop._update = timed
+    log = run / "floor.log"
+    workers = [Child(sys.executable, "floor", log=log, one_thread=True) for _ in range(processors())]
+    workers = workers if device.type == "cpu" else []
     with contextlib.suppress(Enough), runtime.StopRequest() as stop:
         loop.run(stop)
-    return statistics.fmean(steps[WARM_UP:]), statistics.fmean(crf[WARM_UP:])
+    for worker in workers:
+        worker.close()
+    medians = {name: statistics.median(found) for name, found in times.items() if found}
+    return [
+        {"part": name, "seconds": seconds, "share": seconds / medians["epoch"]} for name, seconds in medians.items()
+    ]
+
+
+def shapes(encoder: nn.Module) -> list[tuple[int, int]]:
+    """Returns the depth and width of the product that each direction of each layer has with a token."""
+    cells = [module for module in encoder.modules() if isinstance(module, nn.RNNBase)]
+    return [(cell.input_size + cell.hidden_size, len(cell.weight_hh_l0)) for cell in cells]
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 model/  config.yaml  tags.txt  words.txt  kept.txt  chars.txt  weights.safetensors  metrics.json  MANIFEST.json
 run/    model-best/  checkpoint-NNNNNN/ (a model, with state.json and state.safetensors)  LATEST
-        config.yaml  metrics.jsonl  train.log  training.png
+        config.yaml  metrics.jsonl  train.log  training.png  counts.json
 """
 
 import hashlib
@@ -125,6 +125,18 @@ def contents(directory: Path) -> dict[str, bytes]:
         CheckpointError: the directory is missing or damaged.
     """
     return _verified(directory, _MODEL) | {MANIFEST: _bytes(files.settled(directory), MANIFEST)}
+
+
+def copy(source: Path, directory: Path) -> None:
+    """Writes a model in place of what a directory held.
+
+    Raises:
+        CheckpointError: the model is missing or damaged, or the place cannot be written; what was there before stays.
+    """
+    found = contents(source)
+    with files.writing(directory), files.atomic_directory(directory) as fresh:
+        for name, data in found.items():
+            files.write(fresh / name, data)
 
 
 def card(directory: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ import typer
 from typer.core import TyperGroup
 
 from tagger import __version__, choices
-from tagger.errors import ConfigError, Stopped, TaggerError
+from tagger.errors import ConfigError, Stopped, TaggerError, TrainingError
 
 if TYPE_CHECKING:
     from tagger.jobs import local as jobs
@@ -159,6 +159,12 @@ def train(
         Path | None, typer.Option(metavar="RUN", help="Directory for the run; runs/RECIPE if not given.")
     ] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Random seed.")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(metavar="LIST", help="Train with each of these seeds, such as 1,2,3 or 1-5.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Seeds trained at a time, in processes that share the CPU.")
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Put in place of the recipe's; may be given again."),
@@ -170,23 +176,53 @@ def train(
     device: Device = "auto",
 ) -> None:
     """Train a tagger from RECIPE, or go on with a run."""
-    from tagger import config, training
+    from tagger import config, experiments, training
     from tagger.training import corpora
 
+    if seed is not None and seeds is not None:
+        raise ConfigError("--seed and --seeds exclude each other; give one of them")
+    listed = None if seeds is None else experiments.parse(seeds)
+    several = listed is not None or (resume and experiments.exists(Path(recipe)))
+    if jobs is not None and not several:
+        raise ConfigError("--jobs says how many of --seeds to train at a time; give them, too")
     places = {"train": train, "dev": dev, "test": test}
-    with _progress() as listen:
-        if resume:
+    done: Outcome | experiments.Results
+    with _progress(shown=jobs in (None, 1)) as listen:
+        if resume and listed is None:
             changed = [data, *places.values(), vectors, out, seed, set_, init_from]
             if any(option is not None and option != [] for option in changed):
-                raise ConfigError("--resume goes on with the run as it is; the only other option it takes is --device")
-            outcome = training.resume(Path(recipe), device=device, listen=listen)
+                raise ConfigError(
+                    "--resume goes on with the run as it is; the only other option it takes is --device, and of several"
+                    " seeds --jobs"
+                )
+            if several:
+                done = experiments.resume(Path(recipe), jobs=jobs or 1, device=device, listen=listen)
+            else:
+                done = training.resume(Path(recipe), device=device, listen=listen)
         else:
             seeded = [] if seed is None else [f"training.seed={seed}"]
             settings = config.load(recipe, [*(set_ or ()), *seeded])
             settings = corpora.placed(settings, folder=data, parts=places, vectors=vectors or ())
             run = out or Path("runs") / Path(recipe).stem
-            outcome = training.fit(settings, run, device=device, init_from=init_from, listen=listen)
-    _print(_summary(outcome))
+            if listed is None:
+                done = training.fit(settings, run, device=device, init_from=init_from, listen=listen)
+            else:
+                done = experiments.train(
+                    settings,
+                    listed,
+                    run,
+                    jobs=jobs or 1,
+                    device=device,
+                    init_from=init_from,
+                    resume=resume,
+                    listen=listen,
+                )
+    if isinstance(done, experiments.Results):
+        _print(str(done))
+        if done.failed:
+            raise TrainingError(*(f"seed {seed}: {fault}" for seed, faults in done.failed.items() for fault in faults))
+    else:
+        _print(_summary(done))
 
 
 def _summary(outcome: "Outcome") -> str:
@@ -219,6 +255,28 @@ def evaluate(
     corpus = sources.corpus(file, form=form, layout=layout)
     report = evaluation.evaluate(tagger, corpus, strict=strict)
     _print(json.dumps(report.to_json()) if as_json else str(report))
+
+
+@app.command()
+@_guarded
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a training with several seeds, or one.")],
+    second: Annotated[Path, typer.Argument(metavar="RUN", help="Another, scored on the same data.")],
+    on: Annotated[choices.Scored, typer.Option(help="The part of the data.")] = "test",
+    samples: Annotated[int, typer.Option(metavar="N", min=1, help="Resamples of sentences and seeds.")] = 10_000,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Random seed of the resampling.")] = 0,
+    json_: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures as JSON, too.")
+    ] = None,
+) -> None:
+    """Tell by how much the second RUN is better, with a 95 % interval and a p-value by a paired bootstrap."""
+    from tagger import experiments, files
+
+    found = experiments.compare(first, second, on=on, samples=samples, seed=seed)
+    if json_ is not None:
+        with files.writing(json_):
+            files.replace(json_, json.dumps(found.to_json(), indent=1).encode() + b"\n")
+    _print(str(found))
 
 
 @app.command()
@@ -351,8 +409,8 @@ def _column(text: str | None) -> int | str | None:
 
 
 @contextmanager
-def _progress() -> "Iterator[Listener]":
-    """Yields a listener that draws a bar with the time left, if stderr is a terminal."""
+def _progress(*, shown: bool) -> "Iterator[Listener]":
+    """Yields a listener that draws a bar with the time left, if it is to be shown and stderr is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -361,7 +419,7 @@ def _progress() -> "Iterator[Listener]":
     console = Console(stderr=True)
     figures = TextColumn("loss {task.fields[loss]:.3f}, dev {task.fields[dev]:.2f}", markup=False)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), figures, TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+    with Progress(*columns, console=console, disable=not (shown and console.is_terminal), transient=True) as bar:
         task = bar.add_task("", total=None, loss=0.0, dev=0.0)
         epochs = 1
 
@@ -369,6 +427,7 @@ def _progress() -> "Iterator[Listener]":
             nonlocal epochs
             if isinstance(event, Start):
                 epochs = event.epochs
+                bar.reset(task, loss=0.0, dev=0.0)
             elif isinstance(event, StepEnd):
                 name, done = f"epoch {event.epoch + 1} of {epochs}", event.epoch * event.steps + event.step
                 bar.update(task, description=name, total=epochs * event.steps, completed=done, loss=event.loss)

@@ -90,10 +90,36 @@ class Report:
         return sum(score.gold for score in self.types.values())
 
 
+@dataclass(frozen=True)
+class Counts:
+    """What each sentence of a corpus adds to a tagger's score, so that two taggers can be compared later.
+
+    Attributes:
+        data: the corpus's hash.
+        columns: what is counted, SPANS or TOKENS.
+        rows: the counts of each sentence, in the corpus's order.
+    """
+
+    data: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[int, ...], ...]
+
+
+SPANS = ("correct", "predicted", "gold")
+TOKENS = ("correct", "tokens")
+
+
 def evaluate(
     tagger: Tagger, corpus: Corpus, *, strict: bool = False, checked: Callable[[], None] = lambda: None
 ) -> Report:
-    """Returns the scores of a tagger on a corpus.
+    """Returns the scores of a tagger on a corpus; arguments and errors as of `evaluate_each`."""
+    return evaluate_each(tagger, corpus, strict=strict, checked=checked)[0]
+
+
+def evaluate_each(
+    tagger: Tagger, corpus: Corpus, *, strict: bool = False, checked: Callable[[], None] = lambda: None
+) -> tuple[Report, Counts]:
+    """Returns the scores of a tagger on a corpus, and the counts of each sentence that they come from.
 
     Args:
         tagger: the tagger.
@@ -108,8 +134,8 @@ def evaluate(
     found = schemes.Detected(None, "plain tags", 0)
     if tagger.bundle.scheme is not None:
         found = _scheme(gold, corpus, strict=strict)
-    elif (spans := schemes.detect(gold)).scheme:
-        raise DataError(f"{corpus.name}: the model's tags are plain, but the gold column has spans in {spans.name}")
+    elif (spelt_in := schemes.detect(gold)).scheme:
+        raise DataError(f"{corpus.name}: the model's tags are plain, but the gold column has spans in {spelt_in.name}")
     started = time.perf_counter()
     predicted = list(tagger.stream(corpus.sentences, between=checked))
     seconds = time.perf_counter() - started
@@ -122,12 +148,17 @@ def evaluate(
         "gold_scheme": found.name,
     }
     if tagger.bundle.scheme is None:
-        right = accuracy(gold, [sentence.tags for sentence in predicted])
+        tags = [sentence.tags for sentence in predicted]
+        right = accuracy(gold, tags)
         signature = _signature(f"accuracy={right:.2f}", "plain tags", corpus)
-        return Report(None, None, None, right, {}, signature=signature, **counts)
+        rows = tuple((sum(map(str.__eq__, *pair)), len(pair[0])) for pair in zip(gold, tags, strict=True))
+        report = Report(None, None, None, right, {}, signature=signature, **counts)
+        return report, Counts(corpus.digest(), TOKENS, rows)
     spelt = [schemes.tags_of(sentence.spans, len(sentence), found.scheme or "IOB2") for sentence in predicted]
-    overall, types = score_spans(list(map(schemes.spans_of, gold)), [sentence.spans for sentence in predicted])
-    return Report(
+    sides = [list(map(schemes.spans_of, gold)), [sentence.spans for sentence in predicted]]
+    overall, types = score_spans(*sides)
+    spans = tuple((len({*left} & {*right}), len(right), len(left)) for left, right in zip(*sides, strict=True))
+    report = Report(
         overall.f1,
         overall.precision,
         overall.recall,
@@ -136,6 +167,7 @@ def evaluate(
         signature=_signature(f"f1={overall.f1:.2f}", f"{tagger.bundle.scheme} conlleval", corpus),
         **counts,
     )
+    return report, Counts(corpus.digest(), SPANS, spans)
 
 
 def accuracy(gold: Sequence[Sequence[object]], predicted: Sequence[Sequence[object]]) -> float:

@@ -452,6 +452,21 @@ def sole_writer(directory: Path, *, traceless: bool = False) -> Iterator[None]:
             lock.release()
 
 
+@contextmanager
+def own(directory: Path) -> Iterator[None]:
+    """Makes a directory, if it is not there, and holds it for one writer, without what crashes left in it.
+
+    Raises:
+        CheckpointError: as `sole_writer`.
+    """
+    with writing(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+    with sole_writer(directory):
+        with writing(directory):
+            recover(directory)
+        yield
+
+
 def _name(source: Path | BinaryIO) -> str:
     return str(source) if isinstance(source, Path) else "standard input"
 

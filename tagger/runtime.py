@@ -76,6 +76,17 @@ def seldom_collecting() -> Iterator[None]:
 
 
 @contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Has torch compute on a CPU in one thread: two gain little on sentences, and wait for any other busy process."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def seeded(seed: int, place: torch.device) -> Iterator[None]:
     """Runs a block under the generators of a device and the CPU seeded anew, then gives the caller's state back."""
     with torch.random.fork_rng([torch.cuda.current_device()] if place.type == "cuda" else []):

@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "tagger"
 # Each part may import only parts of lower lines; parts on one line are strangers.
 LINES = [
     {"cli"},
+    {"experiments"},
     {"training"},
     {"evaluation", "jobs"},
     {"tagging"},
@@ -40,7 +41,8 @@ FOLDERS = {
     ],
     "nn": [
         {"compiling"},
-        {"crf.chain", "crf.kernels.loops", "inference.products"},
+        {"activations", "crf.chain", "crf.kernels.loops", "products"},
+        {"lstm"},
         {"crf.kernels.portable"},
         {"crf.kernels.compiled", "crf.kernels.cuda"},
         {"crf.choosing"},
@@ -60,7 +62,8 @@ FOLDERS = {
         {"cluster"},
     ],
     "tagging": [{"scoring", "spans"}, {"answers", "remembering"}, {"choosing"}, {"tagger"}],
-    "training": [{"events"}, {"corpora", "optimisation", "records", "transfer"}, {"loop"}, {"fit"}],
+    "experiments": [{"runs"}, {"comparison", "processes"}, {"seeds"}],
+    "training": [{"events", "rows"}, {"corpora", "optimisation", "records", "transfer"}, {"loop"}, {"fit"}],
 }
 ONE_FILE = {
     "datasets": "data/formats/hub.py",

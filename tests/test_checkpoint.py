@@ -1,6 +1,7 @@
 """A model saved and loaded is the same model, and a run keeps its newest checkpoints."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,23 @@ def test_a_model_saved_and_loaded_is_the_same_model(model_dir: Path, tmp_path: P
         assert (tmp_path / "model" / path.name).read_bytes() == path.read_bytes()
     sentences = ["Ada lives in Paris .", "Nobody lives in Nowhere ."]
     assert tagging.load(model_dir).tag(sentences) == tagging.load(tmp_path / "model").tag(sentences)
+
+
+def test_a_copy_takes_the_place_of_what_was_there_and_a_damaged_model_is_not_copied(
+    model_dir: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "old").touch()
+    checkpoint.copy(model_dir, model)
+    assert {path.name: path.read_bytes() for path in model.iterdir()} == {
+        path.name: path.read_bytes() for path in model_dir.iterdir()
+    }
+    damaged = Path(shutil.copytree(model_dir, tmp_path / "damaged"))
+    (damaged / "tags.txt").write_text("O\n")
+    with pytest.raises(CheckpointError, match=r"tags.txt is corrupt"):
+        checkpoint.copy(damaged, model)
+    assert (model / "tags.txt").read_bytes() == (model_dir / "tags.txt").read_bytes()
 
 
 def test_a_model_names_no_file_it_was_trained_on(model_dir: Path) -> None:

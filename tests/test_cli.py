@@ -50,6 +50,44 @@ def test_train_evaluate_tag_and_info_work_together(tmp_path: Path) -> None:
     assert run("train", recipe, "--data", tmp_path / "data", "--out", out).exit_code == 2
 
 
+def test_several_seeds_are_trained_gone_on_with_compared_and_used(tmp_path: Path) -> None:
+    (tmp_path / "train.conll").write_text(tiny_corpus())
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(TINY_RECIPE.format(train="train.conll", dev="train.conll") + "  patience: 1\n")
+    options = ["--test", tmp_path / "train.conll", "--seeds", "1-2", "--out", tmp_path / "run"]
+    done = run("train", recipe, *options)
+    assert done.exit_code == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert rows[0] == ["seed", "dev", "test", "epochs", "seconds"]
+    assert [(row[0], row[3]) for row in rows[1:3]] == [("1", "3"), ("2", "3")]
+    assert rows[3][:4] == ["dev,", "mean", "±", "sd:"]
+    assert rows[-1][:2] == ["model:", f"{tmp_path}/run/model-best,"]
+    told = [line for line in done.stderr.splitlines() if line.startswith("seed ") and ": dev" in line]
+    assert [line.split(",")[2] for line in told] == [" 3 epochs", " 3 epochs"]
+    for again in ([recipe, *options], [tmp_path / "run"]):
+        assert run("train", *again, "--resume", "--jobs", 2).stdout == done.stdout
+    assert "add --resume to go on with it" in run("train", tmp_path / "run").stderr
+    found = run("compare", tmp_path / "run", tmp_path / "run" / "seed-1", "--on", "dev", "--json", tmp_path / "c.json")
+    assert found.exit_code == 0, found.stderr
+    assert f"{tmp_path}/run/seed-1 has one seed" in found.stdout
+    figures = json.loads((tmp_path / "c.json").read_text())
+    assert (figures["first"]["seeds"], figures["second"]["seeds"], figures["on"]) == ([1, 2], [1], "dev")
+    assert run("tag", "-", "--model", tmp_path / "run" / "model-best", text=SENTENCE).stdout.startswith("Ada ")
+    assert f"did you mean {tmp_path}/run/model-best?" in run("info", tmp_path / "run").stderr
+
+
+def test_a_seed_that_fails_is_a_line_after_the_table_and_exit_code_2(tmp_path: Path) -> None:
+    (tmp_path / "train.conll").write_text(tiny_corpus())
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(TINY_RECIPE.format(train="train.conll", dev="train.conll"))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "seed-5").touch()
+    done = run("train", recipe, "--seeds", "5,6", "--out", tmp_path / "run", "--set", "training.epochs=1")
+    assert done.exit_code == 2
+    assert done.stdout.splitlines()[1].split()[:3:2] == ["6", "-"]
+    assert done.stderr.splitlines()[-1] == f"seed 5: {tmp_path}/run/seed-5: cannot be written: File exists"
+
+
 def test_a_pipe_keeps_lines_and_puts_results_alone_on_stdout(model_dir: Path) -> None:
     done = run("tag", "-", "--model", model_dir, "--to", "jsonl", text=SENTENCE + "\nAlan\n")
     rows = [json.loads(line) for line in done.stdout.splitlines()]
@@ -117,6 +155,15 @@ def faults() -> list[tuple[str, list[str], str]]:
         ("override", ["train", "sample", "--set", "training.epoch=1"], "did you mean 'epochs'"),
         ("resume nothing", ["train", "{tmp}", "--resume"], "no run here"),
         ("resume and set", ["train", "{tmp}", "--resume", "--seed", "1"], "the only other option it takes"),
+        ("seed and seeds", ["train", "sample", "--seed", "1", "--seeds", "1,2"], "exclude each other"),
+        ("no seeds", ["train", "sample", "--seeds", ""], "expected numbers such as 1,2,3"),
+        ("a seed twice", ["train", "sample", "--seeds", "1-3,2", "--out", "{tmp}/run"], "twice stands 2"),
+        ("jobs of what", ["train", "sample", "--jobs", "2"], "give them, too"),
+        ("jobs of one", ["train", "{model}/..", "--resume", "--jobs", "2"], "give them, too"),
+        ("seeds over one", ["train", "sample", "--seeds", "1,2", "--out", "{model}/.."], "holds a training already"),
+        ("compare nothing", ["compare", "{tmp}", "{model}/.."], "holds no finished training to compare"),
+        ("compare models", ["compare", "{model}", "{model}"], "give the directory of a run"),
+        ("no test scores", ["compare", "{model}/..", "{model}/.."], "without test data"),
         ("own output", ["tag", "{tmp}/words.conll", "--model", "{model}", "--out", "{tmp}"], "own output"),
         (
             "one name",

@@ -16,7 +16,7 @@ from tagger.data.formats.columns import Layout
 from tagger.data.sentence import Sentence, Span
 from tagger.data.sources import Corpus
 from tagger.errors import DataError
-from tagger.evaluation import Report, accuracy, evaluate, score_spans
+from tagger.evaluation import SPANS, TOKENS, Report, accuracy, evaluate, evaluate_each, score_spans
 from tagger.tagging import Tagger
 from tests import conlleval
 
@@ -104,6 +104,22 @@ def test_a_learned_corpus_scores_full_marks_with_its_figures(model: Tagger):
     assert (report.sentences, report.tokens, report.broken_tags, report.unknown_tags) == (2, 12, 0, {})
     assert "F1" in str(report)
     assert str(report).endswith(report.signature)
+
+
+def test_each_sentence_is_counted_as_conlleval_counts_it_and_together_they_make_the_score(model: Tagger):
+    gold = corpus(f"{KNOWN}\nAlan B-PER\nlives B-LOC\nin I-LOC\nOslo B-PER\n\nlives O\n")
+    report, counts = evaluate_each(model, gold)
+    predicted = [sentence.spans for sentence in model.stream(gold.sentences)]
+    expected = []
+    for one, spans in zip(gold.sentences, predicted, strict=True):
+        found = conlleval.count([(one.tags, schemes.tags_of(spans, len(one), "IOB2"))])
+        expected.append(tuple(sum(found[key].values()) for key in ("correct", "guessed", "gold")))
+    assert counts.rows == tuple(expected)
+    assert len(set(expected)) == 3
+    correct, guessed, in_gold = map(sum, zip(*expected, strict=True))
+    together = conlleval.scores(correct, in_gold, guessed)
+    assert together == pytest.approx((report.precision, report.recall, report.f1))
+    assert (counts.data, counts.columns) == (gold.digest(), SPANS)
 
 
 def test_every_figure_is_in_the_json(model: Tagger):
@@ -210,8 +226,14 @@ def test_a_model_of_plain_tags_reports_its_accuracy_alone():
     right = sum(
         a == b for one, tags in zip(gold.sentences, predicted, strict=True) for a, b in zip(one.tags, tags, strict=True)
     )
-    report = evaluate(model, gold)
+    report, counts = evaluate_each(model, gold)
     assert (report.f1, report.precision, report.recall, report.types) == (None, None, None, {})
+    assert (counts.data, counts.columns) == (gold.digest(), TOKENS)
+    assert [tokens for _, tokens in counts.rows] == [2, 1]
+    assert [one for one, _ in counts.rows] == [
+        sum(a == b for a, b in zip(one.tags, tags, strict=True))
+        for one, tags in zip(gold.sentences, predicted, strict=True)
+    ]
     assert report.score == report.accuracy == pytest.approx(100 * right / 3)
     assert report.signature.startswith(f"accuracy={report.accuracy:.2f} | scheme=plain tags | ")
     assert "F1" not in str(report)

@@ -171,6 +171,10 @@ class Optimizer(Section):
     betas: tuple[Share, Share] = Field((0.9, 0.999), strict=False, description="of Adam and AdamW")
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
 
+    def rate_of(self, part: choices.Part) -> float:
+        """Returns the full rate of a part of the network."""
+        return self.rates.get(part, self.rate)
+
     @model_validator(mode="after")
     def _momentum_ahead(self) -> Self:
         if self.nesterov and not self.momentum:

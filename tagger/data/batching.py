@@ -7,6 +7,7 @@ longest of them.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -61,6 +62,16 @@ def _moved(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device, non_blocking=True)
 
 
+class _Known(NamedTuple):
+    """Words as numbers: what Batch has of each, and the characters of all one word after another."""
+
+    words: Ids
+    capitals: Ids
+    lengths: Ids
+    starts: Ids
+    characters: Ids
+
+
 class Lexicon:
     """What is known of each distinct word, encoded once: its id, its characters, its capitalisation."""
 
@@ -70,6 +81,7 @@ class Lexicon:
         self._ids: list[int] = []
         self._spelling: list[list[int]] = []
         self._capitals: list[int] = []
+        self._known: _Known | None = None
 
     def row(self, word: str) -> int:
         """Returns the number of a word in this lexicon, which takes it up if it is new."""
@@ -79,23 +91,34 @@ class Lexicon:
             self._ids.append(self._words.lookup(word))
             self._spelling.append(self._characters.encode(word[:MAX_CHARACTERS]))
             self._capitals.append(capitals(word))
+            self._known = None
         return row
 
     def batch(self, sentences: Sequence[Ids], gold: Sequence[Ids] | None = None) -> Batch:
         """Returns the batch of sentences given as rows of this lexicon, in their order."""
+        self._known = known = self._known or self._in_arrays()
         lengths = np.array([len(rows) for rows in sentences], np.int64)
         distinct, inverse = np.unique(np.concatenate(sentences), return_inverse=True)
-        spelling = [self._spelling[row] for row in distinct]
-        character_lengths = np.array([len(ids) for ids in spelling], np.int64)
+        character_lengths = known.lengths[distinct]
+        places = np.arange(character_lengths.max())
+        # Of a word that is shorter than others, what follows it is taken and put away again.
+        characters = known.characters[known.starts[distinct, None] + places]
+        characters[places >= character_lengths[:, None]] = 0
         return Batch(
-            words=torch.tensor([self._ids[row] for row in distinct]),
-            characters=torch.from_numpy(_padded(np.array(list(chain.from_iterable(spelling))), character_lengths)),
+            words=torch.from_numpy(known.words[distinct]),
+            characters=torch.from_numpy(characters),
             character_lengths=torch.from_numpy(character_lengths),
-            capitals=torch.tensor([self._capitals[row] for row in distinct]),
+            capitals=torch.from_numpy(known.capitals[distinct]),
             index=torch.from_numpy(_padded(inverse, lengths)),
             lengths=torch.from_numpy(lengths),
             gold=None if gold is None else torch.from_numpy(_padded(np.concatenate(gold), lengths)),
         )
+
+    def _in_arrays(self) -> _Known:
+        lengths = np.array(list(map(len, self._spelling)), np.int64)
+        characters = np.array([*chain.from_iterable(self._spelling), *MAX_CHARACTERS * [0]], np.int64)
+        ids, kinds = np.array(self._ids, np.int64), np.array(self._capitals, np.int64)
+        return _Known(ids, kinds, lengths, np.cumsum(lengths) - lengths, characters)
 
 
 def _padded(flat: Ids, lengths: Ids) -> Ids:

@@ -4,7 +4,6 @@ Shapes in this module: U distinct words, C characters in the longest, B sentence
 """
 
 import math
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -22,12 +21,31 @@ def scatter_evenly(rows: int, width: int) -> Tensor:
     return torch.empty(rows, width).uniform_(-bound, bound)
 
 
+def drop(inputs: Tensor, rate: float) -> Tensor:
+    """Returns inputs of any shape with a share of them set to 0 at random and the rest scaled up.
+
+    On a CPU 16 random bits decide on each, which takes a third of the time of torch's dropout.
+    """
+    if not rate:
+        return inputs
+    if inputs.device.type != "cpu":
+        return F.dropout(inputs, rate)
+    count, most = inputs.numel(), 2**16
+    bits = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)[:count]
+    limit = min(round(rate * most), most - 1)
+    kept = bits.view(inputs.shape) >= limit - most // 2
+    return inputs * kept.to(inputs.dtype).mul_(most / (most - limit))
+
+
 class WordEmbedding(nn.Module):
     """Vectors of words: those that training may change, and behind them those kept as they were, in half precision.
 
     Args:
         weight: (W, D) start values of the vectors to train; row 0 is padding's, row 1 the unknown word's.
         kept: (V, D) vectors of the ids W, W + 1, …, which stay fixed.
+
+    Attributes:
+        sparse: whether the gradient of the weight holds only the rows that were asked for.
     """
 
     kept: Tensor
@@ -37,19 +55,20 @@ class WordEmbedding(nn.Module):
         self.weight = nn.Parameter(weight)
         self.register_buffer("kept", kept.half())
         self.width = weight.shape[1]
+        self.sparse = False
 
     def forward(self, ids: Tensor) -> Tensor:
         """Returns the vectors (U, D) of word ids (U,)."""
         rows = len(self.weight)
         if not len(self.kept):
-            return F.embedding(ids, self.weight)
+            return F.embedding(ids, self.weight, sparse=self.sparse)
         fixed = ids >= rows
-        trained = F.embedding(ids.masked_fill(fixed, UNKNOWN), self.weight)
+        trained = F.embedding(ids.masked_fill(fixed, UNKNOWN), self.weight, sparse=self.sparse)
         return torch.where(fixed[:, None], self.kept[(ids - rows).clamp(min=0)].to(trained.dtype), trained)
 
     def unknown(self) -> Tensor:
         """Returns the unknown word's vector (1, D)."""
-        return self.weight[UNKNOWN : UNKNOWN + 1]
+        return F.embedding(torch.tensor([UNKNOWN], device=self.weight.device), self.weight, sparse=self.sparse)
 
 
 class CharacterCNN(nn.Module):
@@ -65,11 +84,15 @@ class CharacterCNN(nn.Module):
     def forward(self, characters: Tensor, lengths: Tensor) -> Tensor:
         """Returns features (U, D) of words spelt as ids (U, C) of the given lengths (U,), each at least 1."""
         beyond = torch.arange(characters.shape[1], device=characters.device) >= lengths[:, None]  # (U, C)
-        embedded = F.dropout(self.embedding(characters), self.dropout, self.training)
+        embedded = drop(self.embedding(characters), self.dropout if self.training else 0.0)
         # A word's features must not depend on how long the other words of its batch are.
         embedded = embedded.masked_fill(beyond[:, :, None], 0.0)
-        features = self.convolution(embedded.transpose(1, 2))  # (U, D, C)
-        return cast(Tensor, features.masked_fill(beyond[:, None, :], -math.inf).amax(2))
+        # As a product of windows: on a CPU torch's convolution takes three times as long at such sizes.
+        weight, margin = self.convolution.weight, self.convolution.kernel_size[0] // 2
+        padded = F.pad(embedded, (0, 0, margin, margin))
+        shifts = [padded[:, first : first + characters.shape[1]] for first in range(weight.shape[2])]
+        features = F.linear(torch.cat(shifts, 2), weight.transpose(1, 2).flatten(1), self.convolution.bias)
+        return features.masked_fill(beyond[:, :, None], -math.inf).max(1).values
 
 
 class CharacterLSTM(nn.Module):
@@ -84,7 +107,7 @@ class CharacterLSTM(nn.Module):
 
     def forward(self, characters: Tensor, lengths: Tensor) -> Tensor:
         """Returns features (U, D) of words spelt as ids (U, C) of the given lengths (U,), each at least 1."""
-        embedded = F.dropout(self.embedding(characters), self.dropout, self.training)
+        embedded = drop(self.embedding(characters), self.dropout if self.training else 0.0)
         states = self.layer(embedded, lengths)  # (U, C, D)
         forward = states[torch.arange(len(lengths), device=lengths.device), lengths - 1, : self.width // 2]
         return torch.cat([forward, states[:, 0, self.width // 2 :]], 1)
@@ -100,8 +123,8 @@ class Dropout(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Returns (B, T, D) with parts set to 0 and the rest scaled up, in training only."""
         if self.kind == "element" or not self.training:
-            return F.dropout(inputs, self.rate, self.training)
-        return inputs * F.dropout(torch.ones_like(inputs[:, :1]), self.rate)
+            return drop(inputs, self.rate if self.training else 0.0)
+        return inputs * drop(torch.ones_like(inputs[:, :1]), self.rate)
 
 
 class TokenEmbedding(nn.Module):

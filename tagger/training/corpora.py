@@ -76,6 +76,11 @@ def numbered(config: Config, train: Corpus) -> Config:
     return config.model_copy(update={"data": data.model_copy(update={"token": token, "tag": tag})})
 
 
+def drawn(data: Data) -> bool:
+    """Tells whether there is no development data, so that the seed draws which training documents serve as such."""
+    return (data.splits if data.format == "datasets" else data).dev is None
+
+
 def load(config: Config) -> Corpora:
     """Returns the data of a recipe.
 

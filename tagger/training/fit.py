@@ -1,7 +1,7 @@
 """The training itself: start, resume, finish."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,9 @@ import torch
 from tagger import build, checkpoint, config, files, runtime
 from tagger.build import Bundle
 from tagger.config import Config
+from tagger.data.vectors import Table
 from tagger.errors import CheckpointError, ConfigError
-from tagger.evaluation import Report, evaluate
+from tagger.evaluation import Report, evaluate_each
 from tagger.runtime import StopRequest
 from tagger.tagging import Tagger
 from tagger.training import corpora, records, transfer
@@ -36,6 +37,31 @@ class Outcome:
     test: Report | None
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """The data and the tables of vectors of a recipe, and what was logged of them.
+
+    Trainings that differ in nothing but their seeds may share it, but where the seed draws the development part: see
+    `corpora.drawn`.
+    """
+
+    data: Corpora
+    tables: Sequence[Table]
+    notices: Sequence[logging.LogRecord]
+
+
+def read(settings: Config, *, tables: bool = True) -> Inputs:
+    """Returns what a recipe is trained on, with its tables of vectors or without.
+
+    Raises:
+        TaggerError: the recipe names no training data, or something cannot be read.
+    """
+    with records.Noted() as notices:
+        data = corpora.load(settings)
+        found = build.tables(settings, data.train.sentences) if tables else []
+    return Inputs(data, found, notices.records)
+
+
 def fit(
     settings: Config,
     run: Path,
@@ -43,6 +69,7 @@ def fit(
     device: str = "auto",
     init_from: Path | None = None,
     listen: Listener = lambda event: None,
+    inputs: Inputs | None = None,
 ) -> Outcome:
     """Trains a tagger into the directory of a run.
 
@@ -52,18 +79,23 @@ def fit(
         device: auto, cpu or cuda.
         init_from: a model of the same shape whose weights to start from; its word vectors take the place of tables.
         listen: is told of steps and epochs.
+        inputs: what `read` gives for the recipe, if that was called already.
 
     Raises:
         TaggerError: bad input, before anything is written; or what stops a training.
         Stopped: by a signal, after a checkpoint; `resume` goes on from there.
     """
     target = runtime.device(device)
-    _refuse_taken(run)
+    refuse_taken(run)
+    refuse_tables(settings, init_from)
+    inputs = inputs or read(settings, tables=init_from is None)
+    data = inputs.data
     with records.Noted() as notices, runtime.seeded(settings.training.seed, target):
-        data = corpora.load(settings)
-        bundle = _begin(settings, data, init_from)
-        with _writing(run, notices):
-            _refuse_taken(run)  # again: another training may have come and gone while this one read its data
+        bundle = _begin(settings, inputs, init_from)
+        noted = [*inputs.notices, *notices.records]
+        del inputs  # and with it the memory of the tables, unless the caller keeps them
+        with _writing(run, noted):
+            refuse_taken(run)  # again: another training may have come and gone while this one read its data
             with files.writing(run):
                 files.replace(run / CONFIG, config.dump(settings).encode())
             loop = Loop(settings, bundle, data, run, target, listen)
@@ -71,8 +103,14 @@ def fit(
             return _finish(loop, data, target)
 
 
-def resume(run: Path, *, device: str = "auto", listen: Listener = lambda event: None) -> Outcome:
-    """Goes on with the training of a run exactly where its newest whole checkpoint is.
+def resume(
+    run: Path,
+    *,
+    device: str = "auto",
+    listen: Listener = lambda event: None,
+    inputs: Inputs | None = None,
+) -> Outcome:
+    """Goes on with the training of a run exactly where its newest whole checkpoint is; arguments as of `fit`.
 
     Raises:
         TaggerError: the run is none, its data has changed, or what stops a training.
@@ -82,44 +120,44 @@ def resume(run: Path, *, device: str = "auto", listen: Listener = lambda event: 
     if not (run / CONFIG).is_file():
         raise CheckpointError(f"{run}: no run here, there is no {CONFIG}")
     settings = config.load(str(run / CONFIG))
-    with records.Noted() as notices, runtime.seeded(settings.training.seed, target):
-        data = corpora.load(settings)
-        with _writing(run, notices):
-            newest = checkpoint.newest(run)
-            log.info("resuming from %s", newest.name)
-            loop = Loop(settings, checkpoint.load(newest)[0], data, run, target, listen)
-            loop.restore(checkpoint.load_state(newest))
-            return _finish(loop, data, target)
+    inputs = inputs or read(settings, tables=False)
+    with records.Noted(), runtime.seeded(settings.training.seed, target), _writing(run, inputs.notices):
+        newest = checkpoint.newest(run)
+        log.info("resuming from %s", newest.name)
+        loop = Loop(settings, checkpoint.load(newest)[0], inputs.data, run, target, listen)
+        loop.restore(checkpoint.load_state(newest))
+        return _finish(loop, inputs.data, target)
 
 
-def _begin(settings: Config, data: Corpora, init_from: Path | None) -> Bundle:
-    known = corpora.numbered(settings, data.train)
-    if init_from is None:
-        return build.fresh(known, data.train.sentences, build.tables(settings, data.train.sentences))
-    if settings.model.words.vectors:
+def refuse_tables(settings: Config, init_from: Path | None) -> None:
+    """Raises ConfigError if a recipe names tables of vectors beside a model to start from."""
+    if init_from is not None and settings.model.words.vectors:
         raise ConfigError(
             "a model to start from brings its own word vectors; leave --vectors and model.words.vectors out"
         )
+
+
+def _begin(settings: Config, inputs: Inputs, init_from: Path | None) -> Bundle:
+    data = inputs.data
+    known = corpora.numbered(settings, data.train)
+    if init_from is None:
+        return build.fresh(known, data.train.sentences, inputs.tables)
     source, _ = checkpoint.load(init_from)
     bundle = build.fresh(known, data.train.sentences, [transfer.table(source)])
     transfer.take_over(source, bundle)
     return bundle
 
 
-def _refuse_taken(run: Path) -> None:
-    if any(run.glob("checkpoint-*")):
+def refuse_taken(run: Path) -> None:
+    """Raises CheckpointError if a directory holds a training, or trainings of several seeds."""
+    if any(run.glob("checkpoint-*")) or any(run.glob("seed-*/checkpoint-*")):
         raise CheckpointError(f"{run}: holds a training already; go on with --resume or choose another --out")
 
 
 @contextmanager
-def _writing(run: Path, notices: records.Noted) -> Iterator[None]:
-    with files.writing(run):
-        run.mkdir(parents=True, exist_ok=True)
-    with files.sole_writer(run):
-        with files.writing(run):
-            files.recover(run)
-        with records.logged(run, notices.records):
-            yield
+def _writing(run: Path, notices: Sequence[logging.LogRecord]) -> Iterator[None]:
+    with files.own(run), records.logged(run, notices):
+        yield
 
 
 def _finish(loop: Loop, data: Corpora, device: torch.device) -> Outcome:
@@ -127,12 +165,16 @@ def _finish(loop: Loop, data: Corpora, device: torch.device) -> Outcome:
         loop.run(stop)
     best = loop.run_directory / BEST
     bundle, metrics = checkpoint.load(best)
-    test = evaluate(Tagger(bundle, device), data.test) if data.test is not None else None
-    if test is not None:
+    tagger = Tagger(bundle, device)
+    _, dev = evaluate_each(tagger, data.dev)
+    counts, test, final = {"dev": dev}, None, []
+    if data.test is not None:
+        test, counts["test"] = evaluate_each(tagger, data.test)
         log.info("test: %s", test.signature)
-    final: list[dict[str, Any]] = [{"test": _figures(test), "epoch": metrics["epoch"]}] if test else []
+        final = [{"test": _figures(test), "epoch": metrics["epoch"]}]
     records.write_metrics(loop.run_directory, [*loop.history, *final])
     records.plot(loop.run_directory, loop.history)
+    records.write_counts(loop.run_directory, counts)  # last: where it stands, the training is finished
     return Outcome(best, metrics["epoch"], metrics["dev"]["score"], test)
 
 

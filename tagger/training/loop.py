@@ -3,12 +3,12 @@
 import logging
 import math
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tagger import checkpoint, runtime
 from tagger.build import Bundle
@@ -17,6 +17,7 @@ from tagger.config import Config
 from tagger.data.batching import Batch, Encoded, Lexicon, full, shuffled
 from tagger.errors import CheckpointError, Stopped, TrainingError
 from tagger.evaluation import Report, evaluate
+from tagger.nn.encoder import RecurrentLayer
 from tagger.nn.model import Network
 from tagger.runtime import StopRequest
 from tagger.tagging import Tagger
@@ -73,16 +74,17 @@ class Loop:
         self.run_directory, self.device, self.listen = run_directory, device, listen
         self.network: Network = bundle.network.to(device)
         self.encoded = Encoded(data.train.sentences, Lexicon(bundle.known_words, bundle.characters), bundle.tags)
-        self.optimizer = optimisation.optimizer(self.network, self.settings.optimizer)
-        self.average = None
-        if self.settings.average is not None:
-            self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(self.settings.average))  # type: ignore[no-untyped-call]
-            # Shared, or every step would copy the vectors that stay as they are.
-            cast(Network, self.average.module).embedding.words.kept = self.network.embedding.words.kept
+        self.rows = optimisation.rows(self.network, self.settings, device)
+        self.optimizer = optimisation.optimizer(self.network, self.settings.optimizer, self.rows)
+        decay = self.settings.average
+        self.average = None if decay is None else optimisation.Average(self.network, decay, self.rows)
         self.mixed = self.settings.mixed_precision and device.type == "cuda"
         # cuDNN's recurrent layers compute in float16 under autocast, whatever type it is given: scale the loss.
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.mixed)
         self.progress = Progress()
+        for layer in self.network.modules():
+            if isinstance(layer, RecurrentLayer):
+                layer.threads = torch.get_num_threads()
         self._digests = data.digests()
         self._batches = self._batches_of(0)
 
@@ -98,6 +100,10 @@ class Loop:
             Stopped: a signal asked for it; a checkpoint is written.
             TrainingError: the loss or the gradient is not finite.
         """
+        with runtime.one_torch_thread():
+            self._run(stop)
+
+    def _run(self, stop: StopRequest) -> None:
         progress = self.progress
         self.listen(Start(progress.epoch, self.settings.epochs, progress.step))
         while progress.epoch < self.settings.epochs and not self._waited_enough():
@@ -131,11 +137,11 @@ class Loop:
     def _update(self, positions: list[int]) -> tuple[float | None, float]:
         """Makes one step; returns the loss and the gradient's norm, None for the loss of a step that was skipped."""
         self.network.train()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         loss = self._loss(self.encoded.batch(positions).to(self.device))
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimizer)
-        norm = optimisation.clip(self.network.parameters(), self.settings)
+        norm = optimisation.clip(optimisation.gradients(self.network, self.rows), self.settings)
         value, size = loss.item(), norm.item()
         if not (math.isfinite(value) and math.isfinite(size)):
             self._not_finite(positions, value, size)
@@ -152,8 +158,10 @@ class Loop:
         self.progress.tally.rate = self.settings.optimizer.rate * factor
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        if self.rows is not None:
+            self.rows.step(self.settings.optimizer.rate_of("words") * factor)
         if self.average is not None:
-            self.average.update_parameters(self.network)
+            self.average.update()
         return value, size
 
     def _loss(self, batch: Batch) -> torch.Tensor:
@@ -187,6 +195,8 @@ class Loop:
     def _end_epoch(self, stop: StopRequest) -> None:
         started = time.perf_counter()
         self._check_weights()
+        if self.rows is not None:
+            self.rows.settle()
         report = self._developed(stop)
         progress, tally = self.progress, self.progress.tally
         better = all(report.score > record["dev"]["score"] for record in self.history)
@@ -233,7 +243,7 @@ class Loop:
 
     def _evaluated(self) -> Bundle:
         """Returns the model as it would be used: with averaged weights, if they are averaged."""
-        return self.bundle if self.average is None else replace(self.bundle, network=cast(Network, self.average.module))
+        return self.bundle if self.average is None else replace(self.bundle, network=self.average.network)
 
     def _leave(self, stop: StopRequest, *, saved: bool = False) -> None:
         if not saved:
@@ -266,7 +276,8 @@ class Loop:
         done = self.history and not self.progress.step and self.average is None
         metrics = self.history[-1] if done else {}  # of these weights, or none
         keep = self.settings.keep_checkpoints
-        checkpoint.add(self.run_directory, self.progress.steps, self.bundle, metrics, state, keep=keep)
+        with self.rows.settled() if self.rows else nullcontext():
+            checkpoint.add(self.run_directory, self.progress.steps, self.bundle, metrics, state, keep=keep)
 
     def _check_weights(self) -> None:
         for name, weight in self.network.named_parameters():
@@ -279,7 +290,9 @@ class Loop:
         for number, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{name}": value for name, value in values.items() if value is not None}
         if self.average is not None:
-            tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
+            tensors |= {f"average.{name}": value for name, value in self.average.network.state_dict().items()}
+        if self.rows is not None:
+            tensors |= {f"rows.{name}": value for name, value in self.rows.tensors().items()}
         return tensors
 
     def restore(self, state: State) -> None:
@@ -307,7 +320,9 @@ class Loop:
             optimizer.setdefault(int(number), {})[key] = value
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": optimizer})
         if self.average is not None:
-            self.average.load_state_dict(_under("average.", state.tensors))
+            self.average.network.load_state_dict(_under("average.", state.tensors))
+        if self.rows is not None:
+            self.rows.restore(_under("rows.", state.tensors))
         runtime.restore_random_state(_under("random.", state.tensors), self.device)
 
 

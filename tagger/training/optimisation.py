@@ -1,13 +1,16 @@
-"""Parameter groups, optimisers, the course of the rate, and clipping."""
+"""Parameter groups, optimisers, the course of the rate, clipping, and the moving average."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
 
 from tagger.choices import Part
 from tagger.config.tree import Optimizer, Schedule, Training
+from tagger.nn.model import Network
+from tagger.training.rows import Rows
 
 _PARTS: tuple[tuple[str, Part], ...] = (
     ("embedding.words.", "words"),
@@ -26,14 +29,26 @@ def part_of(name: str) -> Part:
     return next(part for prefix, part in _PARTS if name.startswith(prefix))
 
 
-def optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
-    """Returns the optimiser of a network; each group holds its full rate as `rate`, and its part's name."""
+def rows(network: Network, settings: Training, device: torch.device) -> Rows | None:
+    """Returns what moves the word vectors row by row, and has their gradients hold no more; None if all are moved.
+
+    On a GPU moving all takes no time; Adam and a decay of the weights move all of them at each step.
+    """
+    chosen, words = settings.optimizer, network.embedding.words
+    if device.type != "cpu" or chosen.kind != "sgd" or chosen.weight_decay:
+        return None
+    words.sparse = True
+    return Rows(words.weight, momentum=chosen.momentum, nesterov=chosen.nesterov, decay=settings.average)
+
+
+def optimizer(network: Network, settings: Optimizer, rows: Rows | None) -> torch.optim.Optimizer:
+    """Returns the optimiser of all that `rows` does not move; each group holds its full rate and its part's name."""
     groups: dict[Part, list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
-        groups.setdefault(part_of(name), []).append(parameter)
+        if rows is None or parameter is not rows.weight:
+            groups.setdefault(part_of(name), []).append(parameter)
     rated = [
-        {"params": parameters, "part": part, "rate": settings.rates.get(part, settings.rate)}
-        for part, parameters in groups.items()
+        {"params": parameters, "part": part, "rate": settings.rate_of(part)} for part, parameters in groups.items()
     ]
     if settings.kind == "sgd":
         return torch.optim.SGD(
@@ -95,10 +110,46 @@ def plateaus(scores: Sequence[float], patience: int) -> int:
     return found
 
 
-def clip(parameters: Iterable[Tensor], settings: Training) -> Tensor:
+def gradients(network: Network, rows: Rows | None) -> list[Tensor]:
+    """Returns the gradients there are, of the word vectors only those of `rows`."""
+    found = [rows.gradient()] if rows else []
+    return found + [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+
+
+def clip(gradients: Sequence[Tensor], settings: Training) -> Tensor:
     """Clips gradients by norm and by value as the settings say; returns the norm that they had before."""
-    listed = [parameter for parameter in parameters if parameter.grad is not None]
-    norm = nn.utils.clip_grad_norm_(listed, settings.clip_norm or math.inf)
-    if settings.clip_value is not None:
-        nn.utils.clip_grad_value_(listed, settings.clip_value)
+    norm = nn.utils.get_total_norm(gradients)
+    for gradient in gradients:
+        if settings.clip_norm is not None:
+            gradient.mul_((settings.clip_norm / (norm + 1e-6)).clamp(max=1.0))
+        if settings.clip_value is not None:
+            gradient.clamp_(-settings.clip_value, settings.clip_value)
     return norm
+
+
+class Average:
+    """A moving average of a network's weights, from those it begins with.
+
+    Args:
+        trained: the network in training.
+        decay: what is left of the average after a step.
+        rows: has its own average of the word vectors.
+
+    Attributes:
+        network: has the averaged weights; the vectors that stay as they are it shares.
+    """
+
+    def __init__(self, trained: Network, decay: float, rows: Rows | None) -> None:
+        kept = trained.embedding.words.kept
+        self.network = deepcopy(trained, {id(kept): kept}).requires_grad_(requires_grad=False)
+        pairs = zip(self.network.parameters(), trained.parameters(), strict=True)
+        self._pairs = [pair for pair in pairs if rows is None or pair[1] is not rows.weight]
+        if rows is not None and rows.average is not None:
+            self.network.embedding.words.weight = rows.average
+        self._decay = decay
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Takes a step towards the weights as they are now."""
+        for own, trained in self._pairs:
+            own.lerp_(trained, 1 - self._decay)

@@ -1,16 +1,23 @@
-"""What a run leaves to read: metrics.jsonl, train.log and a plot."""
+"""What a run leaves to read: metrics.jsonl, train.log, a plot and, when all is done, counts.json.
+
+counts.json holds what each sentence adds to the scores of the best model: for the parts dev and, if there is one, test
+the hash of the gold data (`data`), what is counted (`columns`), and the counts of each sentence (`rows`).
+"""
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from tagger import files
+from tagger.errors import CheckpointError
+from tagger.evaluation import Counts
 
-METRICS, LOG, PLOT = "metrics.jsonl", "train.log", "training.png"
+METRICS, LOG, PLOT, COUNTS = "metrics.jsonl", "train.log", "training.png", "counts.json"
 Records = Sequence[dict[str, Any]]
 
 
@@ -18,6 +25,47 @@ def write_metrics(run: Path, records: Records) -> None:
     """Writes a line of JSON for each record, in place of the lines before."""
     with files.writing(run):
         files.replace(run / METRICS, "".join(json.dumps(record) + "\n" for record in records).encode())
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """Returns the records of a run.
+
+    Raises:
+        CheckpointError: they cannot be read.
+    """
+    try:
+        return [json.loads(line) for line in (run / METRICS).read_text("utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{run / METRICS}: cannot be read: {error}") from error
+
+
+def write_counts(run: Path, parts: Mapping[str, Counts]) -> None:
+    """Writes what each sentence of each part adds to the scores."""
+    found = {part: asdict(counts) for part, counts in parts.items()}
+    with files.writing(run):
+        files.replace(run / COUNTS, json.dumps(found, separators=(",", ":")).encode() + b"\n")
+
+
+def read_counts(run: Path) -> dict[str, Counts]:
+    """Returns what `write_counts` wrote.
+
+    Raises:
+        CheckpointError: the run keeps no counts, or they cannot be read.
+    """
+    path = run / COUNTS
+    if not path.is_file():
+        raise CheckpointError(f"{run}: holds no {COUNTS}; give the directory of a run, finished with train --resume")
+    try:
+        found = json.loads(path.read_bytes())
+        return {part: _counts(**value) for part, value in found.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{path}: cannot be read: {error}") from error
+
+
+def _counts(data: str, columns: list[str], rows: list[list[int]]) -> Counts:
+    if {len(row) for row in rows} != {len(columns)}:
+        raise ValueError(f"each row must hold {', '.join(columns)}")
+    return Counts(data, tuple(columns), tuple(map(tuple, rows)))
 
 
 @contextmanager

@@ -4,7 +4,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tagger.nn.embeddings import CharacterCNN, CharacterLSTM, Dropout, TokenEmbedding, WordEmbedding, scatter_evenly
+from tagger.nn.embeddings import (
+    CharacterCNN,
+    CharacterLSTM,
+    Dropout,
+    TokenEmbedding,
+    WordEmbedding,
+    drop,
+    scatter_evenly,
+)
 
 KINDS = [
     CharacterCNN(9, 4, 6, kernel=3, dropout=0.5),
@@ -78,3 +86,24 @@ def test_start_values_are_spread_over_their_range() -> None:
     drawn = scatter_evenly(2000, 12)
     assert drawn.abs().max() <= 0.5
     assert drawn.abs().mean() == pytest.approx(0.25, abs=0.01)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9, 1 - 1e-9])
+def test_dropout_leaves_the_mean_and_drops_its_share(rate: float) -> None:
+    torch.manual_seed(7)
+    ones = torch.ones(3, 333_333)
+    found = drop(ones, rate)
+    share = 1 - 2**-16 if rate > 0.99 else rate
+    assert (found == 0).float().mean().item() == pytest.approx(share, abs=3e-3)
+    kept = found[found != 0]
+    torch.testing.assert_close(kept, torch.full_like(kept, 1 / (1 - share)), atol=0, rtol=1e-3)
+
+
+def test_dropout_is_drawn_anew_passes_gradients_and_follows_the_seed() -> None:
+    ones = torch.ones(4, 5, 6, requires_grad=True)
+    torch.manual_seed(7)
+    once, twice = drop(ones, 0.5), drop(ones, 0.5)
+    torch.manual_seed(7)
+    assert torch.equal(drop(ones, 0.5), once)
+    assert not torch.equal(once, twice)
+    assert torch.equal(torch.autograd.grad(once.sum(), ones)[0], once)

@@ -19,9 +19,9 @@ from tagger.errors import CheckpointError
 from tagger.nn.crf.heads import Allowed, SoftmaxHead
 from tagger.nn.embeddings import CharacterCNN, CharacterLSTM, Dropout, TokenEmbedding, WordEmbedding
 from tagger.nn.encoder import Encoder
-from tagger.nn.inference.products import packed, product
 from tagger.nn.inference.scorer import Scorer, Spelling
 from tagger.nn.model import Network
+from tagger.nn.products import packed, product
 
 Floats = NDArray[np.float32]
 WORDS, KEPT, CHARACTERS, CAPITALS, TAGS = 20, 10, 12, 6, 5
@@ -297,7 +297,8 @@ def test_where_compiled_code_cannot_be_kept_it_is_compiled_all_the_same() -> Non
             if isinstance(getattr(caching, name), type) and issubclass(getattr(caching, name), caching.CacheImpl):
                 getattr(caching, name)._locator_classes = []
         from tagger.nn.crf.kernels import loops
-        from tagger.nn.inference import products, recurrence
+        from tagger.nn import products
+        from tagger.nn.inference import recurrence
         print(products.product(numpy.ones((1, 3), "f4"), products.packed(numpy.ones((3, 2), "f4")))[0, :3])
     """
     done = subprocess.run([sys.executable, "-c", dedent(script)], capture_output=True, text=True, check=True)

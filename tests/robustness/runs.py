@@ -49,14 +49,17 @@ def results(run: Path) -> dict[str, Any]:
     return {
         "best": sha256(run / "model-best" / "weights.safetensors"),
         "last": (last.name, sha256(last / "weights.safetensors")),
-        "metrics": [_timeless(json.loads(line)) for line in lines],
+        "metrics": [timeless(json.loads(line)) for line in lines],
     }
 
 
-def _timeless(value: Any) -> Any:
+def timeless(value: Any) -> Any:
+    """Returns what JSON holds, without times."""
+    if isinstance(value, list):
+        return list(map(timeless, value))
     if not isinstance(value, dict):
         return value
-    return {key: _timeless(inner) for key, inner in value.items() if "second" not in key}
+    return {key: timeless(inner) for key, inner in value.items() if "second" not in key}
 
 
 def child(target: Callable[..., None], *arguments: object) -> ForkServerProcess:

@@ -59,6 +59,27 @@ def test_each_epoch_leaves_a_record(train: Train, tmp_path: Path) -> None:
     assert outcome.dev == max(first["dev"]["score"], second["dev"]["score"])  # type: ignore[index]
 
 
+def test_what_each_sentence_adds_to_the_scores_is_kept(train: Train, tmp_path: Path) -> None:
+    outcome = train("training.epochs=4", f"data.test={tmp_path / 'train.conll'}")
+    counts = records.read_counts(tmp_path / "run")
+    assert list(counts) == ["dev", "test"]
+    assert outcome.test is not None
+    for part, score in (("dev", outcome.dev), ("test", outcome.test.score)):
+        correct, predicted, gold = map(sum, zip(*counts[part].rows, strict=True))
+        assert score == pytest.approx(200 * correct / (predicted + gold))
+        assert len(counts[part].rows) == 36
+    assert list(records.read_counts(train(run="without_test").model.parent)) == ["dev"]
+
+
+def test_a_finished_run_without_counts_gets_them_when_resumed(train: Train, tmp_path: Path) -> None:
+    train()
+    path = tmp_path / "run" / "counts.json"
+    before = path.read_bytes()
+    path.unlink()
+    training.resume(tmp_path / "run", device="cpu")
+    assert path.read_bytes() == before
+
+
 def test_a_listener_hears_of_every_step_and_epoch(train: Train, tmp_path: Path) -> None:
     heard: list[Event] = []
     train("training.epochs=2", listen=heard.append)

@@ -7,72 +7,46 @@ gives to the cell's gates (4H, 3H or H).
 import numpy as np
 from torch import nn
 
+from tagger.nn.activations import sigmoid, tanh, unit_wise
 from tagger.nn.compiling import compiled
-from tagger.nn.inference.products import PANEL, Floats, Ids, multiply_into
+from tagger.nn.products import PANEL, Floats, Ids, multiply_into
 
 LSTM, GRU, RNN = range(3)
 CELLS: dict[type[nn.RNNBase], int] = {nn.LSTM: LSTM, nn.GRU: GRU, nn.RNN: RNN}
 
-# x P(x²) / Q(x²) is tanh(x) within 4e-7 for |x| <= 8, beyond which both are 1 in float32. Fitted in float64 by least
-# squares whose weights rise where the error is largest (Lawson, 1961).
-_EDGE = np.float32(8.0)
-_P0, _P1, _P2 = np.float32(0.999999981), np.float32(0.129792222), np.float32(2.98586065e-3)
-_P3, _P4, _P5 = np.float32(9.87864849e-6), np.float32(-1.47041854e-8), np.float32(2.35085162e-11)
-_Q1, _Q2, _Q3 = np.float32(0.463125382), np.float32(0.0240279193), np.float32(2.37203058e-4)
-_HALF, _ONE = np.float32(0.5), np.float32(1.0)
 
-
-# Without a check for division by 0, and with a slice for each gate, LLVM computes eight units at a time.
-_unit_wise = compiled(fastmath={"contract"}, error_model="numpy")
-
-
-@_unit_wise
-def _tanh(x: np.float32) -> np.float32:  # pragma: no cover
-    x = _EDGE if x > _EDGE else x  # written so, what is not a number stays so
-    x = -_EDGE if x < -_EDGE else x
-    y = x * x
-    above = x * (_P0 + y * (_P1 + y * (_P2 + y * (_P3 + y * (_P4 + y * _P5)))))
-    below = _ONE + y * (_Q1 + y * (_Q2 + y * _Q3))
-    return above / below
-
-
-@_unit_wise
-def _sigmoid(x: np.float32) -> np.float32:  # pragma: no cover
-    return _HALF + _HALF * _tanh(_HALF * x)  # type: ignore[no-any-return]
-
-
-@_unit_wise
+@unit_wise
 def _lstm(given: Floats, gates: Floats, state: Floats, memory: Floats, out: Floats) -> None:  # pragma: no cover
     """Takes one token's step: state and memory (H,) change, and the state is written to `out` too."""
     width = len(state)
     enter, keep, new, leave = gates[:width], gates[width:], gates[2 * width :], gates[3 * width :]
     to_enter, to_keep, to_new, to_leave = given[:width], given[width:], given[2 * width :], given[3 * width :]
     for unit in range(width):
-        added = _sigmoid(enter[unit] + to_enter[unit]) * _tanh(new[unit] + to_new[unit])
-        held = _sigmoid(keep[unit] + to_keep[unit]) * memory[unit] + added
-        shown = _sigmoid(leave[unit] + to_leave[unit]) * _tanh(held)
+        added = sigmoid(enter[unit] + to_enter[unit]) * tanh(new[unit] + to_new[unit])
+        held = sigmoid(keep[unit] + to_keep[unit]) * memory[unit] + added
+        shown = sigmoid(leave[unit] + to_leave[unit]) * tanh(held)
         memory[unit] = held
         state[unit] = shown
         out[unit] = shown
 
 
-@_unit_wise
+@unit_wise
 def _gru(given: Floats, gates: Floats, state: Floats, bias: Floats, out: Floats) -> None:  # pragma: no cover
     width = len(state)
     reset, keep, new = gates[:width], gates[width:], gates[2 * width :]
     to_reset, to_keep, to_new = given[:width], given[width:], given[2 * width :]
     for unit in range(width):
-        share = _sigmoid(keep[unit] + to_keep[unit])
-        fresh = _tanh(to_new[unit] + _sigmoid(reset[unit] + to_reset[unit]) * (new[unit] + bias[unit]))
+        share = sigmoid(keep[unit] + to_keep[unit])
+        fresh = tanh(to_new[unit] + sigmoid(reset[unit] + to_reset[unit]) * (new[unit] + bias[unit]))
         shown = fresh + share * (state[unit] - fresh)
         state[unit] = shown
         out[unit] = shown
 
 
-@_unit_wise
+@unit_wise
 def _rnn(given: Floats, gates: Floats, state: Floats, out: Floats) -> None:  # pragma: no cover
     for unit in range(len(state)):
-        shown = _tanh(given[unit] + gates[unit])
+        shown = tanh(given[unit] + gates[unit])
         state[unit] = shown
         out[unit] = shown
 

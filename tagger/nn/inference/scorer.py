@@ -20,8 +20,8 @@ from tagger.errors import CheckpointError
 from tagger.nn.embeddings import CharacterCNN, CharacterLSTM
 from tagger.nn.encoder import RecurrentLayer
 from tagger.nn.inference import recurrence
-from tagger.nn.inference.products import PANEL, Floats, Ids, packed, product
 from tagger.nn.model import Network
+from tagger.nn.products import PANEL, Floats, Ids, packed, product
 
 _AT_ONCE = 128  # words that are learnt together: what is computed on the way stays in the cache
 

@@ -1,0 +1,174 @@
+"""Trainings side by side, each in a process of its own that leaves, its state saved, when this one does."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from threading import Lock, Thread
+
+import torch
+
+from tagger import config, training
+from tagger.config import Config
+from tagger.errors import Stopped, TaggerError
+from tagger.experiments import runs
+from tagger.runtime import StopRequest
+from tagger.training import Inputs, Listener
+
+log = logging.getLogger(__name__)
+
+_LOOK = 0.1  # seconds between two looks for a signal
+_PROGRAM = "from tagger.experiments import processes; processes.main()"
+
+Faults = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A training to begin or to go on with.
+
+    Attributes:
+        run: its directory.
+        seed: its seed.
+        recipe: a YAML file; its seed does not count.
+        device: auto, cpu or cuda.
+        init_from: the directory of the model whose weights to start from.
+        threads: how many to compute with.
+    """
+
+    run: str
+    seed: int
+    recipe: str
+    device: str
+    init_from: str | None
+    threads: int
+
+
+def train(task: Task, *, listen: Listener = lambda event: None, inputs: Inputs | None = None) -> None:
+    """Trains in this process, or goes on where an earlier one stopped.
+
+    Raises:
+        TaggerError: what stops a training.
+        Stopped: by a signal, after a checkpoint.
+    """
+    run = Path(task.run)
+    if runs.is_begun(run):
+        training.resume(run, device=task.device, listen=listen, inputs=inputs)
+        return
+    settings = seeded(config.load(task.recipe), task.seed)
+    init_from = Path(task.init_from) if task.init_from else None
+    training.fit(settings, run, device=task.device, init_from=init_from, listen=listen, inputs=inputs)
+
+
+def seeded(settings: Config, seed: int) -> Config:
+    """Returns a recipe with another seed."""
+    return settings.model_copy(update={"training": settings.training.model_copy(update={"seed": seed})})
+
+
+def train_all(tasks: Sequence[Task], *, jobs: int) -> Generator[tuple[Task, Faults], None, None]:
+    """Yields each task when it is over, with what stopped it if it is not finished; `jobs` run at a time.
+
+    Raises:
+        Stopped: by a signal, after the processes have written their checkpoints.
+    """
+    children = _Children()
+    with StopRequest() as stop, ThreadPoolExecutor(jobs) as pool:
+        left: dict[Future[Faults], Task] = {pool.submit(children.train, task): task for task in tasks}
+        try:
+            while left and not stop.signum:
+                for future in wait(left, timeout=_LOOK, return_when=FIRST_COMPLETED).done:
+                    yield left.pop(future), future.result()
+        finally:
+            children.stop()
+    if stop.signum:
+        raise Stopped(stop.signum)
+
+
+class _Children:
+    """The processes that are there, until all are asked to stop."""
+
+    def __init__(self) -> None:
+        self._lock, self._stopping = Lock(), False
+        self._running: set[subprocess.Popen[str]] = set()
+
+    def stop(self) -> None:
+        """Asks every process to stop, and starts none any more."""
+        with self._lock:
+            self._stopping = True
+            for child in self._running:
+                child.send_signal(signal.SIGTERM)
+
+    def train(self, task: Task) -> Faults:
+        """Runs a task in a process, passing on what it logs; returns what stopped it, nothing if it is finished."""
+        with self._lock:
+            if self._stopping:
+                return ("not begun",)
+            child = _start(task)
+            self._running.add(child)
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stderr is not None
+        last = ""
+        with child:
+            try:
+                child.stdin.write(json.dumps(asdict(task)) + "\n")
+                child.stdin.flush()  # and stays open: its end tells the process that this one is gone
+            except BrokenPipeError:
+                log.warning("seed %d: its process was gone at once", task.seed)
+            for line in child.stderr:
+                last = line.rstrip()
+                log.info("seed %d: %s", task.seed, last)
+            faults = child.stdout.read()
+            code = child.wait()
+        with self._lock:
+            self._running.remove(child)
+        if faults:
+            return tuple(json.loads(faults))
+        if code < 0:
+            return (f"killed by {signal.Signals(-code).name}",)
+        return (f"ended with exit code {code}: {last}",) if code else ()
+
+
+def _start(task: Task) -> "subprocess.Popen[str]":
+    places = os.pathsep.join(filter(None, sys.path))
+    return subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        errors="backslashreplace",
+        env=os.environ | {"PYTHONPATH": places, "PYTHONIOENCODING": "utf-8", "OMP_NUM_THREADS": str(task.threads)},
+        process_group=0,  # a terminal's Ctrl-C is for this process, which asks the others once
+    )
+
+
+def main() -> None:
+    """Does the task that stdin gives, in JSON; what stops it goes to stdout, as a list in JSON, all else to stderr."""
+    answer = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    task = Task(**json.loads(sys.stdin.readline()))
+    Thread(target=_leave_with_parent, daemon=True).start()
+    logger = logging.getLogger("tagger")
+    logger.addHandler(logging.StreamHandler())
+    logger.setLevel(logging.INFO)
+    torch.set_num_threads(task.threads)
+    try:
+        train(task)
+    except TaggerError as error:
+        answer.write(json.dumps(error.faults))
+        answer.close()
+        sys.exit(2)
+    except Stopped as stopped:
+        sys.exit(stopped.exit_code)
+
+
+def _leave_with_parent() -> None:
+    os.read(sys.stdin.fileno(), 1)  # returns when the pipe's other end is closed; sys.stdin would be locked at the exit
+    os.kill(os.getpid(), signal.SIGTERM)

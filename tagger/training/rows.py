@@ -1,0 +1,133 @@
+"""Word vectors under SGD with momentum and a moving average, of which a step computes only the rows of its batch.
+
+Between two steps that hold a word its vector goes on by momentum alone, and the average follows: by sums that depend on
+the steps and not on the word. So a row is brought up to date when it is next needed, and what comes out is what
+computing all of them at each step gives, but for rounding.
+
+Shapes in this module: W words, D width of a vector, U rows of a batch, S steps since all rows were up to date.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+_MOST_STEPS = 2000  # after which all rows are brought up to date: each step takes a sum over those before
+
+
+class Rows:
+    """The vectors and what moves them.
+
+    Args:
+        weight: (W, D) the vectors, which are changed in place.
+        momentum: of SGD, as torch has it.
+        nesterov: likewise.
+        decay: of the moving average; None for none.
+
+    Attributes:
+        average: (W, D) the moving average.
+    """
+
+    def __init__(self, weight: nn.Parameter, *, momentum: float, nesterov: bool, decay: float | None) -> None:
+        self.weight = weight
+        self.average = None if decay is None else nn.Parameter(weight.detach().clone(), requires_grad=False)
+        self._momentum, self._nesterov, self._decay = momentum, nesterov, 0.0 if decay is None else decay
+        self._velocity = torch.zeros_like(weight.detach())
+        self._seen = torch.zeros(len(weight), dtype=torch.long)  # the step after which a row was up to date, from 0
+        self._ids, self._gradient = torch.zeros(0, dtype=torch.long), weight.new_zeros(0, weight.shape[1])
+        # What a velocity of 1 after each step has moved a vector by since then, and the average.
+        self._moved, self._followed = np.zeros(1), np.zeros(1)
+
+    def gradient(self) -> Tensor:
+        """Returns the gradient (U, D) of the rows that have one, which `step` then moves by it as it is by then."""
+        if self.weight.grad is None:
+            self._ids, self._gradient = torch.zeros(0, dtype=torch.long), self.weight.new_zeros(0, self.weight.shape[1])
+        else:
+            found = self.weight.grad.coalesce()
+            self._ids, self._gradient = found.indices()[0], found.values()
+            self.weight.grad = None
+        return self._gradient
+
+    @torch.no_grad()
+    def step(self, rate: float) -> None:
+        """Moves the rows that `gradient` returned."""
+        ids, gradient = self._ids, self._gradient
+        weight, velocity, average = self._current(ids)
+        velocity = velocity * self._momentum + gradient
+        weight -= rate * (gradient + self._momentum * velocity if self._nesterov else velocity)
+        self.weight[ids], self._velocity[ids] = weight, velocity
+        if self.average is not None and average is not None:
+            self.average[ids] = average.lerp_(weight, 1 - self._decay)
+        ages = np.arange(len(self._moved), 0, -1)
+        self._moved += rate * self._momentum ** (ages + self._nesterov)
+        self._followed += (1 - self._decay) * (self._moved - self._followed)
+        self._moved, self._followed = np.append(self._moved, 0.0), np.append(self._followed, 0.0)
+        self._seen[ids] = len(ages)
+        if len(ages) == _MOST_STEPS:
+            self.settle()
+
+    def _current(self, ids: Tensor | slice) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Returns vectors, velocities and averages (U, D) of rows as they are after the last step."""
+        seen = self._seen[ids].numpy()
+        ages = len(self._moved) - 1 - seen
+        weight, velocity = self.weight.detach()[ids], self._velocity[ids]
+        average = None
+        if self.average is not None:
+            left = self._decay**ages
+            average = (
+                _times(self.average[ids], left) + _times(weight, 1 - left) - _times(velocity, self._followed[seen])
+            )
+        return weight - _times(velocity, self._moved[seen]), _times(velocity, self._momentum**ages), average
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Brings all rows up to date."""
+        weight, velocity, average = self._current(slice(None))
+        self.weight.copy_(weight)
+        self._velocity.copy_(velocity)
+        if self.average is not None and average is not None:
+            self.average.copy_(average)
+        self._seen.zero_()
+        self._moved, self._followed = np.zeros(1), np.zeros(1)
+
+    @contextmanager
+    def settled(self) -> Iterator[None]:
+        """Shows all rows up to date within the block and leaves no trace, not even of rounding."""
+        weight, _, average = self._current(slice(None))
+        shown = [(self.weight, weight)]
+        if self.average is not None and average is not None:
+            shown.append((self.average, average))
+        before = [parameter.data for parameter, _ in shown]
+        for parameter, values in shown:
+            parameter.data = values
+        try:
+            yield
+        finally:
+            for (parameter, _), values in zip(shown, before, strict=True):
+                parameter.data = values
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Returns all that `restore` needs, by name."""
+        sums = {"moved": torch.from_numpy(self._moved), "followed": torch.from_numpy(self._followed)}
+        own = {"weight": self.weight.detach(), "velocity": self._velocity, "seen": self._seen, **sums}
+        return own if self.average is None else own | {"average": self.average.detach()}
+
+    @torch.no_grad()
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes up what `tensors` gave.
+
+        Raises:
+            KeyError, RuntimeError: it is of another shape.
+        """
+        for name, tensor in self.tensors().items():
+            if name not in ("moved", "followed"):
+                tensor.copy_(tensors[name])
+        self._moved, self._followed = tensors["moved"].numpy().copy(), tensors["followed"].numpy().copy()
+
+
+def _times(rows: Tensor, factors: NDArray[np.float64]) -> Tensor:
+    """Returns rows (U, D), each multiplied by its factor (U,)."""
+    return rows * torch.from_numpy(factors.astype(np.float32))[:, None]

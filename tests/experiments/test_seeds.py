@@ -1,0 +1,310 @@
+"""Several seeds: each is trained as if alone, what they came to is summed up, and what breaks off is gone on with."""
+
+import json
+import shutil
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tagger import checkpoint, config, experiments, training
+from tagger.config import Config
+from tagger.errors import CheckpointError, ConfigError, TaggerError
+from tagger.experiments import Results, processes, runs, seeds
+from tagger.training import Event, StepEnd, records
+from tagger.training.loop import Loop
+from tests.conftest import TINY_RECIPE, tiny_corpus
+from tests.robustness.runs import changed, results, timeless, tree
+
+SEEDS = (2, 3, 1)  # the first is not the best
+FILES = {"config.yaml", "seeds.json", "model-best", "seed-1", "seed-2", "seed-3", ".lock"}
+
+
+class Broken(BaseException):
+    """What a training cannot catch."""
+
+
+@pytest.fixture(autouse=True)
+def _no_plot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "plot", lambda *_: None)  # drawing takes longer than the training
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "train.conll").write_text(tiny_corpus())
+    recipe = TINY_RECIPE.format(train=folder / "train.conll", dev=folder / "train.conll")
+    return config.parse(recipe, "tiny.yaml", overrides=["training.epochs=2", f"data.test={folder / 'train.conll'}"])
+
+
+@pytest.fixture(scope="module")
+def whole(settings: Config, tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """What the seeds come to where nothing breaks off."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records, "plot", lambda *_: None)
+        return experiments.train(settings, SEEDS, run, device="cpu")
+
+
+def assert_same(run: Path, whole: Results) -> None:
+    """Asserts that a run holds what `whole` does but for times."""
+    assert {path.name for path in run.iterdir()} == FILES
+    for seed in SEEDS:
+        assert results(run / f"seed-{seed}") == results(whole.run / f"seed-{seed}")
+    assert whole.best is not None
+    assert tree(run / "model-best") == tree(run / f"seed-{whole.best.seed}" / "model-best")
+    assert summary(run) == summary(whole.run)
+
+
+def summary(run: Path) -> Any:
+    return timeless(json.loads((run / "seeds.json").read_text()))
+
+
+def test_a_seed_is_trained_as_it_is_alone(settings: Config, whole: Results, tmp_path: Path) -> None:
+    for seed in SEEDS:
+        alone = tmp_path / str(seed)
+        training.fit(changed(settings, f"training.seed={seed}"), alone, device="cpu")
+        together = whole.run / f"seed-{seed}"
+        assert results(together) == results(alone)
+        for name in ("config.yaml", "counts.json"):
+            assert (together / name).read_bytes() == (alone / name).read_bytes()
+        assert {path.name for path in together.iterdir()} == {path.name for path in alone.iterdir()}
+        assert "36 sentences" in (together / "train.log").read_text()
+
+
+def test_the_summary_holds_each_score_their_mean_and_sample_standard_deviation(whole: Results) -> None:
+    found = json.loads((whole.run / "seeds.json").read_text())
+    assert found["seeds"] == [result["seed"] for result in found["results"]] == list(SEEDS)
+    for part in ("dev", "test"):
+        scores = []
+        for result in found["results"]:
+            *epochs, last = map(
+                json.loads, (whole.run / f"seed-{result['seed']}/metrics.jsonl").read_text().splitlines()
+            )
+            best = max(epochs, key=lambda epoch: epoch["dev"]["score"])
+            kept = best["dev"] if part == "dev" else last["test"]
+            assert result[part] == {key: kept[key] for key in result[part]}
+            assert (result["epoch"], result["epochs"]) == (best["epoch"], 2)
+            assert result["seconds"] == pytest.approx(sum(one["seconds"] + one["dev_seconds"] for one in epochs))
+            scores.append(kept["f1"])
+        assert len(set(scores)) == 3
+        assert found[part]["mean"] == pytest.approx(np.mean(scores))
+        assert found[part]["sd"] == pytest.approx(np.std(scores, ddof=1))
+        score = f"f1={np.mean(scores):.2f}±{np.std(scores, ddof=1):.2f} | seeds=2,3,1 | "
+        assert found[part]["signature"] == score + kept["signature"].partition(" | ")[2]
+        assert found[part]["signature"] in str(whole)
+
+
+def test_the_model_best_on_dev_is_kept(whole: Results) -> None:
+    scores = {result.seed: result.dev["score"] for result in whole.results}
+    best = max(scores, key=lambda seed: scores[seed])
+    assert best != SEEDS[0]
+    assert whole.best is not None
+    assert json.loads((whole.run / "seeds.json").read_text())["best"] == whole.best.seed == best
+    assert tree(whole.model) == tree(whole.run / f"seed-{best}" / "model-best")
+    assert checkpoint.load(whole.model)[0].config.training.seed == best
+
+
+def broken_at(seed_number: int, step: int) -> Callable[[Event], None]:
+    """Returns a listener that breaks off a seed, counted from 0, at a step of its second epoch."""
+    seen = 0
+
+    def listen(event: Event) -> None:
+        nonlocal seen
+        seen += isinstance(event, StepEnd) and (event.epoch, event.step) == (1, step)
+        if seen > seed_number:
+            raise Broken
+
+    return listen
+
+
+@pytest.mark.parametrize("seed_number", [0, 1, 2])
+def test_broken_off_within_a_seed_it_ends_as_if_it_had_not(
+    settings: Config, whole: Results, tmp_path: Path, seed_number: int
+) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(Broken):
+        experiments.train(settings, SEEDS, run, device="cpu", listen=broken_at(seed_number, 3))
+    assert len(json.loads((run / "seeds.json").read_text())["results"]) == seed_number
+    experiments.resume(run, device="cpu")
+    assert_same(run, whole)
+
+
+@pytest.mark.parametrize("saved", [0, 1, 2, 3])
+def test_broken_off_between_seeds_it_ends_as_if_it_had_not(
+    settings: Config, whole: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saved: int
+) -> None:
+    honest, calls = runs.save, 0
+
+    def save(found: Results) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > saved:
+            raise Broken
+        honest(found)
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "save", save)
+        with pytest.raises(Broken):
+            experiments.train(settings, SEEDS, run, device="cpu")
+    experiments.train(settings, SEEDS, run, device="cpu", resume=True)
+    assert_same(run, whole)
+
+
+def test_finished_seeds_are_not_trained_again_and_the_data_is_not_read(
+    settings: Config, whole: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Path(shutil.copytree(whole.run, tmp_path / "run"))
+    shutil.rmtree(run / "model-best")
+    before = tree(run)
+    monkeypatch.setattr(processes, "train", None)
+    monkeypatch.setattr(training, "read", None)
+    assert experiments.resume(run, device="cpu").results == whole.results
+    after = tree(run)
+    assert before.items() <= after.items()
+    assert tree(run / "model-best") == tree(whole.model)
+
+
+def test_data_and_vectors_are_read_once_for_all_seeds(
+    settings: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "vectors.txt").write_text("oslo 0.5 0.25\n")
+    settings = changed(settings, f"model.words.vectors=[{tmp_path / 'vectors.txt'}]", "training.epochs=1")
+    honest, calls = training.read, []
+
+    def read(*arguments: Any, **options: Any) -> training.Inputs:
+        calls.append(options)
+        return honest(*arguments, **options)
+
+    monkeypatch.setattr(training, "read", read)
+    monkeypatch.setattr(import_module("tagger.training.fit"), "read", read)
+    experiments.train(settings, (1, 2), tmp_path / "run", device="cpu")
+    assert calls == [{"tables": True}]
+    monkeypatch.undo()
+    monkeypatch.setattr(records, "plot", lambda *_: None)
+    training.fit(changed(settings, "training.seed=2"), tmp_path / "alone", device="cpu")
+    assert results(tmp_path / "run" / "seed-2") == results(tmp_path / "alone")
+
+
+def test_without_dev_data_each_seed_sets_aside_what_it_does_alone_and_that_is_told(
+    settings: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = changed(settings, "data.dev=null", "training.epochs=1")
+    found = experiments.train(settings, (1, 4), tmp_path / "run", device="cpu")
+    assert "each seed sets other sentences aside" in caplog.text
+    assert found.dev is not None
+    assert found.dev.signature is None
+    training.fit(changed(settings, "training.seed=4"), tmp_path / "alone", device="cpu")
+    assert results(tmp_path / "run" / "seed-4") == results(tmp_path / "alone")
+    with pytest.raises(CheckpointError, match="its seeds were scored on different dev data"):
+        experiments.compare(tmp_path / "run", tmp_path / "run", on="dev")
+
+
+def test_a_seed_that_fails_is_told_and_the_others_go_on(
+    settings: Config, whole: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = Loop._loss
+
+    def loss(self: Loop, batch: Any) -> Any:
+        return honest(self, batch) * (float("nan") if self.settings.seed == 1 else 1)
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "_loss", loss)
+        found = experiments.train(settings, SEEDS, run, device="cpu")
+    assert [result.seed for result in found.results] == [2, 3]
+    assert list(found.failed) == [1]
+    assert "epoch 1, step 1: loss nan" in found.failed[1][0]
+    assert json.loads((run / "seeds.json").read_text())["failed"]["1"] == list(found.failed[1])
+    assert experiments.resume(run, device="cpu").failed == {}
+    assert_same(run, whole)
+
+
+def test_seeds_can_be_added_and_none_left_out(settings: Config, whole: Results, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    experiments.train(settings, SEEDS[:1], run, device="cpu")
+    (mtime,) = [(run / "seed-2/counts.json").stat().st_mtime_ns]
+    experiments.train(settings, SEEDS, run, device="cpu", resume=True)
+    assert (run / "seed-2/counts.json").stat().st_mtime_ns == mtime
+    assert_same(run, whole)
+    with pytest.raises(CheckpointError, match="begun with seeds that are not given now: 2, 3"):
+        experiments.train(settings, (1,), run, device="cpu", resume=True)
+
+
+def test_other_settings_are_refused(settings: Config, whole: Results) -> None:
+    before = tree(whole.run)
+    with pytest.raises(CheckpointError, match="was begun with other settings"):
+        experiments.train(changed(settings, "training.epochs=5"), SEEDS, whole.run, device="cpu", resume=True)
+    with pytest.raises(CheckpointError, match="was begun with other settings"):
+        experiments.train(settings, SEEDS, whole.run, device="cpu", resume=True, init_from=whole.model)
+    assert tree(whole.run) == before
+
+
+def test_a_directory_that_holds_a_training_is_refused(settings: Config, whole: Results) -> None:
+    before = tree(whole.run)
+    for run in (whole.run, whole.run / "seed-1"):
+        with pytest.raises(CheckpointError, match="holds a training already"):
+            experiments.train(settings, SEEDS, run, device="cpu")
+    with pytest.raises(CheckpointError, match="holds a training already"):
+        training.fit(settings, whole.run, device="cpu")
+    assert tree(whole.run) == before
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_bad_input_leaves_no_directory_behind(settings: Config, tmp_path: Path, jobs: int) -> None:
+    with pytest.raises(TaggerError, match="no-such-file"):
+        experiments.train(changed(settings, "data.dev=no-such-file"), SEEDS, tmp_path / "run", jobs=jobs, device="cpu")
+    with pytest.raises(ConfigError, match="brings its own word vectors"):
+        experiments.train(
+            changed(settings, "model.words.vectors=[x]"), SEEDS, tmp_path / "run", init_from=tmp_path, jobs=jobs
+        )
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ((), "no seed is given"),
+        ((1, 2, 1, 2), "twice stands 1, 2"),
+        ((1, -1), "got -1"),
+        ((2**63,), "must be at least 0 and below"),
+    ],
+)
+def test_seeds_that_cannot_be_trained_are_refused(
+    settings: Config, tmp_path: Path, given: tuple[int, ...], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        experiments.train(settings, given, tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("1,2,3", (1, 2, 3)), ("1-5", (1, 2, 3, 4, 5)), ("7, 1-2", (7, 1, 2)), ("4-4", (4,))]
+)
+def test_lists_and_ranges_of_seeds(text: str, found: tuple[int, ...]) -> None:
+    assert seeds.parse(text) == found
+
+
+@pytest.mark.parametrize(
+    "text", ["", ",", "1,", "a", "-1", "1-", "1.5", "5-1", "1-1001", "0-999,1", "1--2", "9" * 20, "١"]
+)
+def test_what_is_no_list_of_seeds_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(ConfigError, match="--seeds ") as caught:
+        seeds.parse(text)
+    assert len(caught.value.faults) == 1
+
+
+def test_a_damaged_summary_is_a_line(whole: Results, tmp_path: Path) -> None:
+    for text in ("", "[]", '{"seeds": [1]}', '{"seeds": ["a"], "init_from": null}', "[" * 10_000):
+        (tmp_path / "seeds.json").write_text(text)
+        with pytest.raises(CheckpointError, match=r"seeds\.json: cannot be read"):
+            experiments.resume(tmp_path, device="cpu")
+    run = Path(shutil.copytree(whole.run, tmp_path / "run"))
+    for text, message in (("{", "cannot be read"), ('{"epoch": 1}\n', "not the records of a training")):
+        (run / "seed-1" / "metrics.jsonl").write_text(text)
+        with pytest.raises(CheckpointError, match=message):
+            experiments.resume(run, device="cpu")

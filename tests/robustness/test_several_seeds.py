@@ -1,0 +1,138 @@
+"""Seeds trained side by side: as one after the other, whatever is killed, asked to stop, or in the way."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tagger import experiments, files
+from tagger.config import Config, dump
+from tagger.errors import CheckpointError
+from tagger.experiments import Results
+from tests.robustness.runs import child, command, ended, hold, results, timeless, tree, wait_for
+
+SEEDS = (1, 2)
+
+
+@pytest.fixture(scope="module")
+def whole(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """The seeds one after the other, in this process, never disturbed."""
+    return experiments.train(config, SEEDS, tmp_path_factory.mktemp("whole") / "run", device="cpu")
+
+
+def assert_same(run: Path, whole: Results) -> None:
+    for seed in SEEDS:
+        assert results(run / f"seed-{seed}") == results(whole.run / f"seed-{seed}")
+        counts = [(place / f"seed-{seed}" / "counts.json").read_bytes() for place in (run, whole.run)]
+        assert counts[0] == counts[1]
+    assert whole.best is not None
+    assert tree(run / "model-best") == tree(run / f"seed-{whole.best.seed}" / "model-best")
+    assert summary(run) == summary(whole.run)
+
+
+def summary(run: Path) -> Any:
+    return timeless(json.loads((run / "seeds.json").read_text()))
+
+
+def arguments(config: Config, run: Path) -> list[str]:
+    recipe = run.parent / "recipe.yaml"
+    recipe.write_text(dump(config))
+    return ["train", str(recipe), "--seeds", "1-2", "--jobs", "2", "--out", str(run), "--device", "cpu"]
+
+
+def wait_until_free(run: Path) -> None:
+    """Waits until no process holds a seed's directory."""
+    for seed in SEEDS:
+        if (run / f"seed-{seed}").is_dir():
+            for _ in range(200):
+                try:
+                    with files.sole_writer(run / f"seed-{seed}"):
+                        break
+                except CheckpointError:
+                    time.sleep(0.05)
+
+
+def test_side_by_side_they_end_as_one_after_the_other(config: Config, whole: Results, tmp_path: Path) -> None:
+    found = experiments.train(config, SEEDS, tmp_path / "run", jobs=2, device="cpu")
+    assert [result.dev for result in found.results] == [result.dev for result in whole.results]
+    assert_same(tmp_path / "run", whole)
+
+
+def test_killed_they_leave_too_and_end_resumed_as_if_never_killed(
+    config: Config, whole: Results, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    process = child(command, arguments(config, run))
+    wait_for(run / "seed-1" / "LATEST")
+    process.kill()
+    assert ended(process) == -signal.SIGKILL
+    wait_until_free(run)
+    assert not any((run / f"seed-{seed}" / "counts.json").exists() for seed in SEEDS)
+    experiments.resume(run, device="cpu")
+    assert_same(run, whole)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_stop_they_save_and_end_resumed_as_if_never_stopped(
+    config: Config, whole: Results, tmp_path: Path, signum: signal.Signals
+) -> None:
+    run = tmp_path / "run"
+    program = [sys.executable, "-m", "tagger", *arguments(config, run)]
+    with subprocess.Popen(program, start_new_session=True, stderr=subprocess.PIPE, text=True) as process:
+        wait_for(run / "seed-1" / "LATEST")
+        time.sleep(0.1)  # the handlers come after the first checkpoint
+        os.killpg(process.pid, signum)  # as a terminal sends it, to all that it knows of
+        told = process.communicate()[1]
+    assert process.returncode == 128 + signum
+    assert told.splitlines()[-1] == f"stopped by {signum.name}; go on with --resume"
+    assert "stopped after step" in (run / "seed-1" / "train.log").read_text()
+    with files.sole_writer(run / "seed-1"):  # nobody is left
+        assert not (run / "seed-1" / "counts.json").exists()
+    again = [*arguments(config, run), "--resume"] if signum == signal.SIGINT else ["train", str(run), "--resume"]
+    assert ended(child(command, again)) == 0
+    assert_same(run, whole)
+
+
+def test_one_that_cannot_go_on_is_told_the_other_goes_on_and_the_exit_code_is_2(
+    config: Config, whole: Results, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "seed-1").write_text("in the way")
+    assert ended(child(command, arguments(config, run))) == 2
+    found = summary(run)
+    assert found["failed"]["1"] == [f"{run}/seed-1: cannot be written: File exists"]
+    assert found["results"] == summary(whole.run)["results"][1:]
+    assert found["best"] == 2
+    (run / "seed-1").unlink()
+    experiments.resume(run, device="cpu")
+    assert_same(run, whole)
+
+
+def test_one_that_is_killed_is_told(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = "import os, sys; sys.stdin.readline(); print('out of memory', file=sys.stderr, flush=True); os.{}"
+    for end, fault in (
+        ("kill(os.getpid(), 9)", "killed by SIGKILL"),
+        ("_exit(1)", "ended with exit code 1: out of memory"),
+    ):
+        monkeypatch.setattr("tagger.experiments.processes._PROGRAM", program.format(end))
+        found = experiments.train(config, SEEDS, tmp_path / end, jobs=2, device="cpu")
+        assert found.failed == {1: (fault,), 2: (fault,)}
+        assert str(found) == "no seed is finished"
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_second_writer_is_refused(config: Config, tmp_path: Path, jobs: int) -> None:
+    holder = child(hold, tmp_path)
+    wait_for(tmp_path / "held")
+    with pytest.raises(CheckpointError, match=f"{tmp_path}: another process is writing here"):
+        experiments.train(config, SEEDS, tmp_path, jobs=jobs, device="cpu")
+    assert not list(tmp_path.glob("*.json"))
+    holder.kill()
+    assert ended(holder) == -9
