@@ -132,7 +132,7 @@ def _numbered(
             raise
         raise CorruptError(f"{error}; nor can the lines before, up to {number - 1}, be trusted") from error
     except DataError as error:  # of the stream: those of lines are raised where these are asked for
-        raise CutError(str(error), number - 1 if number > first else 0) from error
+        raise CutError(str(error), number - 1) from error
 
 
 def _blocks(stream: "BufferedReader[_Pieces]") -> Iterator[_Block]:

@@ -255,15 +255,14 @@ def test_no_row_is_read_twice_or_left_out_before_damage(tmp_path: Path, monkeypa
     assert found == [f"Ada met {n}" for n in range(30)]
 
 
-@pytest.mark.parametrize(("damaged", "told"), [(2, ""), (3, "; read up to row 30")])
-def test_row_groups_that_are_damaged_from_the_first_on_are_read_up_to_no_row(tmp_path: Path, damaged: int, told: str):
+@pytest.mark.parametrize(("damaged", "read_up_to"), [(2, 20), (3, 30)])
+def test_damage_in_a_part_of_a_file_is_told_as_in_the_whole(tmp_path: Path, damaged: int, read_up_to: int):
     path = file(tmp_path / "a.parquet", {"text": [f"Ada met {n}" for n in range(50)]}, row_group_size=10)
     place = pq.ParquetFile(path).metadata.row_group(damaged).column(0).data_page_offset
     data = path.read_bytes()
     source = BytesIO(data[:place] + bytes(20) + data[place + 20 :])
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(DataError, match=f"; read up to row {read_up_to}$"):
         list(parquet.read_groups(source, "a", "en", groups=range(2, 5), first=21))
-    assert str(caught.value).partition("; read")[2] == told.removeprefix("; read")
 
 
 def test_a_stream_is_refused():

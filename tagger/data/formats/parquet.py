@@ -138,7 +138,7 @@ def _batches(source: Path | BinaryIO, name: str, groups: range | None, first: in
                 yield batch
                 read += batch.num_rows
     except DataError as error:
-        if read < first:
+        if not read:
             raise
         raise DataError(f"{error}; read up to row {read}") from error
 
