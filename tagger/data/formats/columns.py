@@ -88,7 +88,8 @@ class _Reader:
             if layout.tag is None:
                 raise ConfigError("tags cannot be read without a tag column")
             self.columns.append(layout.number(layout.tag))
-        self.new = layout.number(layout.tag) if layout.fixed and layout.tag is not None else None
+        to_come = layout.tag if layout.fixed and not tagged else None
+        self.to_come = None if to_come is None else layout.number(to_come)  # the place of tags that are yet to be given
         self.tabs: bool | None = None
         self.width = 0  # 0 until a row was read
         self.pattern: re.Pattern[str] | None = None  # of rows in their plainest form, once their width is known
@@ -184,8 +185,9 @@ class _Reader:
         return _SPACES.split(text.strip(" "))
 
     def _check_width(self, number: int, text: str, found: int) -> None:
-        if self.new is not None and not (self.new == found or _has_place(self.columns[0], self.new, found)):
-            raise DataError(f"{self.name}:{number}: column {self.new} is no place for tags beside {_shown(text)}")
+        tag = self.to_come
+        if tag is not None and tag != found and not _has_place(self.columns[0], tag, found):
+            raise DataError(f"{self.name}:{number}: column {tag} is no place for tags beside {_shown(text)}")
         least = max(column + 1 if column >= 0 else -column for column in self.columns)
         if found > 1 and found >= least and len({column % found for column in self.columns}) < len(self.columns):
             raise DataError(f"{self.name}:{number}: token and tag are one column of the {found} in {_shown(text)}")
