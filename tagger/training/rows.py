@@ -110,10 +110,9 @@ class Rows:
                 parameter.data = values
 
     def tensors(self) -> dict[str, Tensor]:
-        """Returns all that `restore` needs, by name."""
+        """Returns all that `restore` needs, by name; the average is for its network to keep."""
         sums = {"moved": torch.from_numpy(self._moved), "followed": torch.from_numpy(self._followed)}
-        own = {"weight": self.weight.detach(), "velocity": self._velocity, "seen": self._seen, **sums}
-        return own if self.average is None else own | {"average": self.average.detach()}
+        return {"weight": self.weight.detach(), "velocity": self._velocity, "seen": self._seen, **sums}
 
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor]) -> None:

@@ -22,6 +22,7 @@ RECIPES = [
     "training.schedule={kind: onecycle}",
     "training.schedule={kind: linear, warmup: 5}",
     "training.average=0.9",
+    "training={optimizer: {kind: sgd, rate: 0.1}, average: 0.9, checkpoint_steps: 3, epochs: 2}",
     "training.batches={sentences: null, tokens: 30, pool: 12}",
     "training.batches={sentences: 5, pool: 1}",
     "model={characters: {kind: lstm}, encoder: {cell: gru, layers: 2, merge: sum}, head: {kind: softmax}}",

@@ -72,7 +72,6 @@ def test_without_an_average_there_is_none() -> None:
     rows = start(decay=None)
     move(rows, gradients(1)[0], 0.1)
     assert rows.average is None
-    assert "average" not in rows.tensors()
 
 
 def test_what_was_clipped_is_what_moves_the_rows() -> None:
@@ -104,8 +103,12 @@ def test_to_show_rows_up_to_date_or_to_restore_them_changes_no_bit_of_what_follo
             saved = {name: tensor.clone() for name, tensor in broken.tensors().items()}
         saved |= {name: tensor.clone() for name, tensor in broken.tensors().items()}
         if step % 3 == 0:
-            broken = start()
+            average, broken = broken.average, start()
             broken.restore(saved)
+            broken.average = average
     for rows in (plain, broken):
         rows.settle()
     assert all(torch.equal(tensor, broken.tensors()[name]) for name, tensor in plain.tensors().items())
+    assert plain.average is not None
+    assert broken.average is not None
+    assert torch.equal(plain.average, broken.average)
