@@ -33,8 +33,8 @@ SUFFIXES: dict[OutputFormat, str] = {
     "parquet": ".parquet",
     "html": ".html",
 }
-_DOCUMENTS = ("text", "jsonl", "parquet")  # inputs of which a record may hold several sentences
-_CORPORA = ("columns", "conllu")  # those whose records without tokens hold what stands between sentences
+DOCUMENTS = ("text", "jsonl", "parquet")  # inputs of which a record may hold several sentences
+CORPORA = ("columns", "conllu")  # those whose records without tokens hold what stands between sentences
 _ROWS = ("jsonl", "parquet")
 _BREAKING = re.compile(r"[\t\n\r\0]")
 _ONE_LINE = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0"})
@@ -111,7 +111,7 @@ def sink(
     """
     if alternatives and to not in _ROWS:
         raise ConfigError(f"alternatives can be written to {' or '.join(_ROWS)}, not to {to}")
-    several = form in _DOCUMENTS
+    several = form in DOCUMENTS
     if to == "parquet":
         from tagger.data.formats import parquet  # loads Arrow, so only when it is used
 
@@ -120,8 +120,8 @@ def sink(
             text=several,
             source=source if form == "parquet" else None,
             fields=form == "jsonl",
-            numbers=form in ("lines", *_CORPORA),
-            empty=form not in _CORPORA,
+            numbers=form in ("lines", *CORPORA),
+            empty=form not in CORPORA,
             probabilities=probabilities,
             alternatives=alternatives,
         )
@@ -139,7 +139,7 @@ def sink(
 
 def _kept(write: Callable[[Record], str], form: InputFormat) -> Callable[[Record], str]:
     """Returns a function that writes a record unless it holds only what stands between the sentences of a corpus."""
-    if form not in _CORPORA:
+    if form not in CORPORA:
         return write
     return lambda record: write(record) if any(map(len, record.sentences)) else ""
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import random
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,6 @@ _SUFFIXES: dict[str, InputFormat] = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
 }
-_NEW_DOCUMENT = re.compile(r"# ?newdoc\b(?:[ \t]+id[ \t]*=[ \t]*(.*\S))?")  # of CoNLL-U
 # The names under which corpora are published, per role, most telling first.
 _USUAL = {
     "train": ("train", "eng.train", "*-train", "*_train", "*.train"),
@@ -137,24 +135,13 @@ def records(
     if form in ("columns", "conllu"):
         numbered = files.lines(source, label, files.Unreadable if reject else None)
         if form == "conllu":
-            return _called(conllu.read(numbered, label, str(layout.tag), tagged=False, reject=reject))
+            return conllu.records(numbered, label, str(layout.tag), reject=reject)
         found = columns.read(numbered, label, layout, tagged=False, reject=reject)
         return (Record((one,), one.document, one.line, numbered=True) for one in found)
     numbered = files.lines(source, label, reject and _refusing(reject), first=first)
     if form == "jsonl":
         return jsonl.read(numbered, label, language, reject=reject)
     return (Record((one,), one.line - 1, one.line, numbered=True) for one in lines.read(numbered))
-
-
-def _called(sentences: Iterable[Sentence]) -> Iterator[Record]:
-    """Yields sentences of CoNLL-U, each with the id of its document where that has one."""
-    called: str | None = None
-    for sentence in sentences:
-        for line in sentence.raw:
-            if begun := _NEW_DOCUMENT.match(line):
-                called = begun[1]
-        document = sentence.document if called is None else called
-        yield Record((sentence,), document, sentence.line, numbered=called is None)
 
 
 def _refusing(reject: Callable[[Reject], None]) -> Callable[[str, int, str], None]:

@@ -367,3 +367,14 @@ def test_a_sentence_of_conllu_is_of_the_document_that_the_newest_newdoc_line_cal
         (2, True),
         ("ß", False),
     ]
+
+
+def test_a_document_keeps_its_id_behind_a_mark_and_where_its_first_sentence_is_set_aside(tmp_path: Path) -> None:
+    row = "1\tEU" + 8 * "\t_" + "\n\n"
+    text = f"\ufeff# newdoc id = a\n{row}# newdoc id = b\n1\tno row\n\n{row}"
+    (tmp_path / "a.conllu").write_text(text, encoding="utf-8")
+    rejects: list[Reject] = []
+    layout = Layout(0, "xpos")
+    found = sources.records(tmp_path / "a.conllu", form="conllu", layout=layout, reject=rejects.append)
+    assert [one.document for one in found] == ["a", "b"]
+    assert len(rejects) == 1

@@ -2,15 +2,17 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from tagger.data.formats import blocks
 from tagger.data.formats.blocks import Block
-from tagger.data.sentence import Reject, Sentence
+from tagger.data.sentence import Record, Reject, Sentence
 from tagger.errors import ConfigError, DataError
 
 _WIDTH, _FORM, _MISC = 10, 1, 9
 _COLUMNS = {"upos": 3, "xpos": 4}
 _OUTSIDE = "O"
+_NEW_DOCUMENT = re.compile(r"# ?newdoc(?:[ \t]+id[ \t]*=[ \t]*(.*\S))?")
 
 _Words = tuple[int, tuple[str, ...], tuple[str, ...]]  # the first word's line, the words, their tags
 
@@ -37,11 +39,35 @@ def read(
     Raises:
         DataError: a row has not ten columns, an id is none, or a field that is needed is empty.
     """
+    return (sentence for sentence, _ in _read(source, name, tag, tagged=tagged, reject=reject))
+
+
+def records(
+    source: Iterable[tuple[int, str]], name: str, tag: str, *, reject: Callable[[Reject], None] | None = None
+) -> Iterator[Record]:
+    """Yields the sentences of a file, untagged, each of the document that its newdoc line gives an id, else a number.
+
+    Arguments and errors as of `read`.
+    """
+    for sentence, called in _read(source, name, tag, tagged=False, reject=reject):
+        document = sentence.document if called is None else called
+        yield Record((sentence,), document, sentence.line, numbered=called is None)
+
+
+def _read(
+    source: Iterable[tuple[int, str]],
+    name: str,
+    tag: str,
+    *,
+    tagged: bool,
+    reject: Callable[[Reject], None] | None,
+) -> Iterator[tuple[Sentence, str | None]]:
+    """Yields the sentences, each with the id of its document if that has one."""
     check_tag(tag)
     wanted = tag if tagged else None
-    document, begun = 0, False
+    document = _Document()
     for block in blocks.split(source, _is_blank):
-        document, begun = _document(block, document, begun=begun)
+        document = _document(block, document)
         try:
             first, tokens, tags = _at_once(block, wanted) or _line_by_line(block, name, wanted)
         except DataError as error:
@@ -49,19 +75,28 @@ def read(
                 raise
             reject(block.refused(error))
         else:
-            yield Sentence(tokens, tags, (), document, first, (*block.lines, *block.blank))
+            yield Sentence(tokens, tags, (), document.number, first, (*block.lines, *block.blank)), document.called
 
 
-def _document(block: Block, document: int, *, begun: bool) -> tuple[int, bool]:
-    """Returns the number of a block's document, after that of the block before, and whether words were seen so far."""
+class _Document(NamedTuple):
+    """A document's number and its id, if it has one; and whether words were seen so far."""
+
+    number: int = 0
+    called: str | None = None
+    begun: bool = False
+
+
+def _document(block: Block, document: _Document) -> _Document:
+    """Returns the document of a block, after that of the block before."""
+    number, called, begun = document
     if begun and not any("newdoc" in line for line in block.lines):
-        return document, begun
+        return document
     for text in _texts(block):
-        if text.startswith(("# newdoc", "#newdoc")):
-            document += begun  # the first newdoc in a file may follow its first sentences
+        if found := _NEW_DOCUMENT.match(text):
+            number, called = number + begun, found[1]  # the first newdoc in a file may follow its first sentences
         elif text.partition("\t")[0].isdecimal():
             begun = True
-    return document, begun
+    return _Document(number, called, begun)
 
 
 def _at_once(block: Block, tag: str | None) -> _Words | None:
