@@ -139,6 +139,7 @@ def evaluate_each(
     started = time.perf_counter()
     predicted = list(tagger.stream(corpus.sentences, between=checked))
     seconds = time.perf_counter() - started
+    digest = corpus.digest()
     counts: dict[str, Any] = {
         "sentences": len(gold),
         "tokens": corpus.tokens,
@@ -150,10 +151,10 @@ def evaluate_each(
     if tagger.bundle.scheme is None:
         tags = [sentence.tags for sentence in predicted]
         right = accuracy(gold, tags)
-        signature = _signature(f"accuracy={right:.2f}", "plain tags", corpus)
+        signature = _signature(f"accuracy={right:.2f}", "plain tags", digest)
         rows = tuple((sum(map(str.__eq__, *pair)), len(pair[0])) for pair in zip(gold, tags, strict=True))
         report = Report(None, None, None, right, {}, signature=signature, **counts)
-        return report, Counts(corpus.digest(), TOKENS, rows)
+        return report, Counts(digest, TOKENS, rows)
     spelt = [schemes.tags_of(sentence.spans, len(sentence), found.scheme or "IOB2") for sentence in predicted]
     sides = [list(map(schemes.spans_of, gold)), [sentence.spans for sentence in predicted]]
     overall, types = score_spans(*sides)
@@ -164,10 +165,10 @@ def evaluate_each(
         overall.recall,
         accuracy(*([list(map(schemes.split, tags)) for tags in side] for side in (gold, spelt))),
         types,
-        signature=_signature(f"f1={overall.f1:.2f}", f"{tagger.bundle.scheme} conlleval", corpus),
+        signature=_signature(f"f1={overall.f1:.2f}", f"{tagger.bundle.scheme} conlleval", digest),
         **counts,
     )
-    return report, Counts(corpus.digest(), SPANS, spans)
+    return report, Counts(digest, SPANS, spans)
 
 
 def accuracy(gold: Sequence[Sequence[object]], predicted: Sequence[Sequence[object]]) -> float:
@@ -221,14 +222,14 @@ def _unknown(gold: Sequence[Sequence[str]], tagger: Tagger) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def _signature(score: str, scheme: str, corpus: Corpus) -> str:
+def _signature(score: str, scheme: str, digest: str) -> str:
     return " | ".join(
         (
             score,
             f"scheme={scheme}",
             f"seqeval={_seqeval_version()}",
             f"tagger={__version__}",
-            f"data=sha256:{corpus.digest()[:12]}",
+            f"data=sha256:{digest[:12]}",
         )
     )
 

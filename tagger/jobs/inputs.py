@@ -155,6 +155,15 @@ def _expanded(path: Path) -> list[Path]:
     return sorted(map(Path, glob.glob(str(path), recursive=True)), key=_order) or [path]  # noqa: PTH207  # as the shell's
 
 
+def and_more(names: Sequence[str | Path]) -> str:
+    """Returns the first of some names and how many more there are.
+
+    >>> and_more(["a.txt", "b.txt", "c.txt"])
+    'a.txt and 2 more'
+    """
+    return f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}"
+
+
 def _files(folder: Path, pattern: str | None) -> Iterator[Path]:
     """Yields the files of a folder that are not hidden; a link that leads nowhere is one, a pipe is none."""
     found, linked = [], []
@@ -164,8 +173,8 @@ def _files(folder: Path, pattern: str | None) -> Iterator[Path]:
         paths = (Path(place, name) for name in names if not name.startswith("."))
         found += [path for path in paths if path.is_file() or not path.exists()]
     if linked:
-        more = f" and {len(linked) - 1} more" if len(linked) > 1 else ""
-        log.info("%s%s: links to folders are not followed; give the folders themselves", min(linked, key=_order), more)
+        linked.sort(key=_order)
+        log.info("%s: links to folders are not followed; give the folders themselves", and_more(linked))
     if pattern is not None:
         found = [path for path in found if path.relative_to(folder).match(pattern)]
     yield from sorted(found, key=_order)

@@ -8,13 +8,12 @@ from typing import Any
 from tagger import __version__, checkpoint
 from tagger.build import Bundle
 from tagger.choices import InputFormat, OnError, OutputFormat, Scheme, TaggedFormat
-from tagger.data import sources
+from tagger.data import sinks, sources
 from tagger.data.formats.columns import Layout
 from tagger.errors import ConfigError
 from tagger.tagging import Answers
 
 _OF_SPANS = ("tsv", "html")  # formats that hold no tags
-_WITH_TEXT = ("text", "jsonl", "parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +112,7 @@ def check_effects(formats: Formats, forms: Iterable[InputFormat]) -> None:
             "columns that are written back and output in conllu",
             lambda form, to: to == "conllu" or form == to == "columns",
         ),
-        ("--language", formats.language, "text, jsonl and parquet", lambda form, _: form in _WITH_TEXT),
+        ("--language", formats.language, "text, jsonl and parquet", lambda form, _: form in sinks.DOCUMENTS),
         ("--scheme", formats.scheme, "output with tags", lambda _, to: to not in _OF_SPANS),
     )
     shown = " and ".join(f"{form} to {to}" for form, to in ways)

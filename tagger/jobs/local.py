@@ -28,7 +28,6 @@ from tagger.tagging import Tagger
 
 log = logging.getLogger(__name__)
 
-_CORPORA = ("columns", "conllu")
 
 Streams = tuple[BinaryIO, BinaryIO]
 Listener = Callable[[Summary, int, int], None]
@@ -158,8 +157,7 @@ def _found(tagger: Tagger, job: Job, stdin: BinaryIO) -> _Work:
 def _tell_guessed(guessed: Sequence[Input]) -> None:
     names = [item.label for item in guessed if item.path != STDIN]
     if names:
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        log.info("%s%s: read as plain lines, a sentence each; --from says otherwise", names[0], more)
+        log.info("%s: read as plain lines, a sentence each; --from says otherwise", inputs.and_more(names))
 
 
 def _folder(work: _Work, out: Path) -> Folder:
@@ -265,7 +263,7 @@ def _streamed(work: _Work, reader: Reader, stream: BinaryIO, listen: Listener) -
             if stretch.number != number:
                 number, sink, document = stretch.number, work.sink(stretch.number), None
                 documents.next_input()
-                if work.job.formats.target(work.forms[number]) in _CORPORA:
+                if work.job.formats.target(work.forms[number]) in sinks.CORPORA:
                     written.end_sentence()
                     written.add(sink.begin())
             records = documents.counted_on(stretch.records)

@@ -22,7 +22,7 @@ from tagger.nn.activations import sigmoid, tanh, unit_wise
 from tagger.nn.compiling import compiled
 from tagger.nn.products import PANEL, Floats, Ids, multiply_into, packed
 
-T = TypeVar("T")
+_Result = TypeVar("_Result")
 _ONE = np.float32(1.0)
 
 
@@ -113,7 +113,7 @@ class _States(torch.autograd.Function):
         return of_inputs, None, None, *(weight for part in found for weight in part[1:])
 
 
-def _at_once(work: Sequence[Callable[[], T]], threads: int) -> list[T]:
+def _at_once(work: Sequence[Callable[[], _Result]], threads: int) -> list[_Result]:
     """Returns the results of one piece of work or two, in two threads if there may be as many."""
     if min(threads, len(work)) < 2:
         return [piece() for piece in work]
@@ -160,8 +160,7 @@ def _run(gates: Floats, counts: Ids, panels: Floats, memory: Floats, shown: Floa
         memory: (N, H) is written.
         shown: (N, H) the states, are written.
     """
-    given = np.empty((counts[0], len(panels) * PANEL), np.float32)
-    given[:] = 0.0
+    given = np.zeros((counts[0], len(panels) * PANEL), np.float32)
     nothing = np.zeros(memory.shape[1], np.float32)
     before, start = 0, 0
     for step in range(len(counts)):

@@ -119,9 +119,10 @@ def gradients(network: Network, rows: Rows | None) -> list[Tensor]:
 def clip(gradients: Sequence[Tensor], settings: Training) -> Tensor:
     """Clips gradients by norm and by value as the settings say; returns the norm that they had before."""
     norm = nn.utils.get_total_norm(gradients)
+    shrunk = None if settings.clip_norm is None else (settings.clip_norm / (norm + 1e-6)).clamp(max=1.0)
     for gradient in gradients:
-        if settings.clip_norm is not None:
-            gradient.mul_((settings.clip_norm / (norm + 1e-6)).clamp(max=1.0))
+        if shrunk is not None:
+            gradient.mul_(shrunk)
         if settings.clip_value is not None:
             gradient.clamp_(-settings.clip_value, settings.clip_value)
     return norm

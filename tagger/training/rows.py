@@ -44,7 +44,7 @@ class Rows:
     def gradient(self) -> Tensor:
         """Returns the gradient (U, D) of the rows that have one, which `step` then moves by it as it is by then."""
         if self.weight.grad is None:
-            self._ids, self._gradient = torch.zeros(0, dtype=torch.long), self.weight.new_zeros(0, self.weight.shape[1])
+            self._ids, self._gradient = self._ids[:0], self._gradient[:0]
         else:
             found = self.weight.grad.coalesce()
             self._ids, self._gradient = found.indices()[0], found.values()
@@ -55,12 +55,13 @@ class Rows:
     def step(self, rate: float) -> None:
         """Moves the rows that `gradient` returned."""
         ids, gradient = self._ids, self._gradient
-        weight, velocity, average = self._current(ids)
-        velocity = velocity * self._momentum + gradient
+        weight, velocity, *average = self._current(ids)
+        velocity.mul_(self._momentum).add_(gradient)
         weight -= rate * (gradient + self._momentum * velocity if self._nesterov else velocity)
-        self.weight[ids], self._velocity[ids] = weight, velocity
-        if self.average is not None and average is not None:
-            self.average[ids] = average.lerp_(weight, 1 - self._decay)
+        for values in average:
+            values.lerp_(weight, 1 - self._decay)
+        for table, values in zip(self._tables(), (weight, velocity, *average), strict=True):
+            table[ids] = values
         ages = np.arange(len(self._moved), 0, -1)
         self._moved += rate * self._momentum ** (ages + self._nesterov)
         self._followed += (1 - self._decay) * (self._moved - self._followed)
@@ -69,44 +70,43 @@ class Rows:
         if len(ages) == _MOST_STEPS:
             self.settle()
 
-    def _current(self, ids: Tensor | slice) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Returns vectors, velocities and averages (U, D) of rows as they are after the last step."""
+    def _tables(self) -> list[Tensor]:
+        """Returns what there is of each word (W, D): its vector, its velocity and, if there are any, its average."""
+        tables = [self.weight.detach(), self._velocity]
+        return tables if self.average is None else [*tables, self.average.detach()]
+
+    def _current(self, ids: Tensor | slice) -> list[Tensor]:
+        """Returns rows (U, D) of the tables as they are after the last step."""
         seen = self._seen[ids].numpy()
         ages = len(self._moved) - 1 - seen
-        weight, velocity = self.weight.detach()[ids], self._velocity[ids]
-        average = None
-        if self.average is not None:
-            left = self._decay**ages
-            average = (
-                _times(self.average[ids], left) + _times(weight, 1 - left) - _times(velocity, self._followed[seen])
-            )
-        return weight - _times(velocity, self._moved[seen]), _times(velocity, self._momentum**ages), average
+        weight, velocity, *average = (table[ids] for table in self._tables())
+        left = self._decay**ages
+        followed = [
+            _times(values, left) + _times(weight, 1 - left) - _times(velocity, self._followed[seen])
+            for values in average
+        ]
+        return [weight - _times(velocity, self._moved[seen]), _times(velocity, self._momentum**ages), *followed]
 
     @torch.no_grad()
     def settle(self) -> None:
         """Brings all rows up to date."""
-        weight, velocity, average = self._current(slice(None))
-        self.weight.copy_(weight)
-        self._velocity.copy_(velocity)
-        if self.average is not None and average is not None:
-            self.average.copy_(average)
+        for table, values in zip(self._tables(), self._current(slice(None)), strict=True):
+            table.copy_(values)
         self._seen.zero_()
         self._moved, self._followed = np.zeros(1), np.zeros(1)
 
     @contextmanager
     def settled(self) -> Iterator[None]:
         """Shows all rows up to date within the block and leaves no trace, not even of rounding."""
-        weight, _, average = self._current(slice(None))
-        shown = [(self.weight, weight)]
-        if self.average is not None and average is not None:
-            shown.append((self.average, average))
-        before = [parameter.data for parameter, _ in shown]
-        for parameter, values in shown:
+        weight, _, *average = self._current(slice(None))
+        parameters = [self.weight] if self.average is None else [self.weight, self.average]
+        before = [parameter.data for parameter in parameters]
+        for parameter, values in zip(parameters, (weight, *average), strict=True):
             parameter.data = values
         try:
             yield
         finally:
-            for (parameter, _), values in zip(shown, before, strict=True):
+            for parameter, values in zip(parameters, before, strict=True):
                 parameter.data = values
 
     def tensors(self) -> dict[str, Tensor]:
