@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tagger.choices import Dropout as DropoutKind
+from tagger.nn import convolution
 from tagger.nn.encoder import RecurrentLayer
 
 UNKNOWN = 1  # the row of the unknown word's vector
@@ -84,14 +85,14 @@ class CharacterCNN(nn.Module):
     def forward(self, characters: Tensor, lengths: Tensor) -> Tensor:
         """Returns features (U, D) of words spelt as ids (U, C) of the given lengths (U,), each at least 1."""
         beyond = torch.arange(characters.shape[1], device=characters.device) >= lengths[:, None]  # (U, C)
-        embedded = drop(self.embedding(characters), self.dropout if self.training else 0.0)
+        rate = self.dropout if self.training else 0.0
+        weight, bias = self.convolution.weight, self.convolution.bias
+        assert bias is not None
+        if weight.device.type == "cpu" and weight.dtype == torch.float32:
+            return convolution.largest(drop(self.embedding(characters[~beyond]), rate), lengths, weight, bias)
         # A word's features must not depend on how long the other words of its batch are.
-        embedded = embedded.masked_fill(beyond[:, :, None], 0.0)
-        # As a product of windows: on a CPU torch's convolution takes three times as long at such sizes.
-        weight, margin = self.convolution.weight, self.convolution.kernel_size[0] // 2
-        padded = F.pad(embedded, (0, 0, margin, margin))
-        shifts = [padded[:, first : first + characters.shape[1]] for first in range(weight.shape[2])]
-        features = F.linear(torch.cat(shifts, 2), weight.transpose(1, 2).flatten(1), self.convolution.bias)
+        embedded = drop(self.embedding(characters), rate).masked_fill(beyond[:, :, None], 0.0)
+        features: Tensor = self.convolution(embedded.transpose(1, 2)).transpose(1, 2)
         return features.masked_fill(beyond[:, :, None], -math.inf).max(1).values
 
 
