@@ -16,7 +16,7 @@ class _Announcement(event.Listener):  # type: ignore[misc]
     said = False
 
     def on_start(self, event: event.Event) -> None:
-        if not self.said and event.data["dispatcher"].py_func.__module__.startswith("tagger.nn."):
+        if not self.said and event.data["dispatcher"].py_func.__module__.startswith("tagger."):
             self.said = True
             log.warning("compiling for this processor: once, some seconds")
 

@@ -97,18 +97,17 @@ class _States(torch.autograd.Function):
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         steps = context.steps
         flat = gradient.reshape(-1, gradient.shape[2])
-        given = [flat[place] for place in steps.places]
-        width = flat.shape[1] // len(given)
+        width = flat.shape[1] // len(steps.places)
         work = [
-            partial(_backward, rows[:, number * width : (number + 1) * width].contiguous(), steps, kept, *part[:2])
-            for number, (rows, kept, part) in enumerate(zip(given, context.kept, context.parts, strict=True))
+            partial(_backward, flat[:, number * width : (number + 1) * width], place, steps, kept, *part[:2])
+            for number, (place, kept, part) in enumerate(zip(steps.places, context.kept, context.parts, strict=True))
         ]
         found = _at_once(work, context.threads)
         of_inputs = None
         if context.needs_input_grad[0]:
             of_inputs = flat.new_zeros(len(flat), found[0][0].shape[1])
             for place, part in zip(steps.places, found, strict=True):
-                of_inputs[place] += part[0]  # each place is there once
+                of_inputs.index_add_(0, place, part[0])
             of_inputs = of_inputs.view(*gradient.shape[:2], -1)
         return of_inputs, None, None, *(weight for part in found for weight in part[1:])
 
@@ -139,11 +138,11 @@ def _forward(
 
 
 def _backward(
-    gradient: Tensor, steps: _Steps, kept: _Kept, inward: Tensor, own: Tensor
+    flat: Tensor, place: Tensor, steps: _Steps, kept: _Kept, inward: Tensor, own: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Returns the gradients of inputs (N, D), of both weights and of either bias from that of the states (N, H)."""
+    """Returns the gradients of inputs (N, D), of both weights and of either bias from that of the states (B·T, H)."""
     gates = torch.empty_like(kept.gates)
-    given = (kept.gates.numpy(), kept.memory.numpy(), gradient.numpy())
+    given = (kept.gates.numpy(), kept.memory.numpy(), flat.index_select(0, place).numpy())
     _run_back(*given, steps.counts, packed(own.numpy()), gates.numpy())
     later, bias = gates[steps.counts[0] :], gates.sum(0)
     return gates @ inward, gates.T @ kept.inputs, later.T @ kept.states[steps.before], bias, bias

@@ -12,9 +12,13 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tagger.nn.activations import unit_wise
+from tagger.nn.compiling import compiled
+from tagger.nn.products import Floats, Ids
+
+_ONE = np.float32(1.0)
 _MOST_STEPS = 2000  # after which all rows are brought up to date: each step takes a sum over those before
 
 
@@ -54,55 +58,53 @@ class Rows:
     @torch.no_grad()
     def step(self, rate: float) -> None:
         """Moves the rows that `gradient` returned."""
-        ids, gradient = self._ids, self._gradient
-        weight, velocity, *average = self._current(ids)
-        velocity.mul_(self._momentum).add_(gradient)
-        weight -= rate * (gradient + self._momentum * velocity if self._nesterov else velocity)
-        for values in average:
-            values.lerp_(weight, 1 - self._decay)
-        for table, values in zip(self._tables(), (weight, velocity, *average), strict=True):
-            table[ids] = values
+        ids = self._ids.numpy()
+        tables = self._tables()
+        self._bring(tables, ids)
+        _move(
+            tables,
+            ids,
+            self._gradient.numpy(),
+            *map(np.float32, (rate, self._momentum, 1 - self._decay)),
+            self._nesterov,
+        )
         ages = np.arange(len(self._moved), 0, -1)
         self._moved += rate * self._momentum ** (ages + self._nesterov)
         self._followed += (1 - self._decay) * (self._moved - self._followed)
         self._moved, self._followed = np.append(self._moved, 0.0), np.append(self._followed, 0.0)
-        self._seen[ids] = len(ages)
+        self._seen[self._ids] = len(ages)
         if len(ages) == _MOST_STEPS:
             self.settle()
 
-    def _tables(self) -> list[Tensor]:
-        """Returns what there is of each word (W, D): its vector, its velocity and, if there are any, its average."""
-        tables = [self.weight.detach(), self._velocity]
-        return tables if self.average is None else [*tables, self.average.detach()]
+    def _tables(self) -> tuple[Floats, ...]:
+        """Returns what there is of each word (W, D): its vector, its velocity and, if there is one, its average."""
+        tables = [self.weight, self._velocity] if self.average is None else [self.weight, self._velocity, self.average]
+        return tuple(table.detach().numpy() for table in tables)
 
-    def _current(self, ids: Tensor | slice) -> list[Tensor]:
-        """Returns rows (U, D) of the tables as they are after the last step."""
-        seen = self._seen[ids].numpy()
+    def _bring(self, tables: tuple[Floats, ...], ids: Ids) -> None:
+        """Brings rows of the tables up to date as they are after the last step."""
+        seen = self._seen.numpy()[ids]
         ages = len(self._moved) - 1 - seen
-        weight, velocity, *average = (table[ids] for table in self._tables())
-        left = self._decay**ages
-        followed = [
-            _times(values, left) + _times(weight, 1 - left) - _times(velocity, self._followed[seen])
-            for values in average
-        ]
-        return [weight - _times(velocity, self._moved[seen]), _times(velocity, self._momentum**ages), *followed]
+        moved, kept = self._moved[seen], self._momentum**ages
+        left, followed = self._decay**ages, self._followed[seen]
+        _bring(tables, ids, *(factors.astype(np.float32) for factors in (moved, kept, left, followed)))
 
     @torch.no_grad()
     def settle(self) -> None:
         """Brings all rows up to date."""
-        for table, values in zip(self._tables(), self._current(slice(None)), strict=True):
-            table.copy_(values)
+        self._bring(self._tables(), np.arange(len(self.weight)))
         self._seen.zero_()
         self._moved, self._followed = np.zeros(1), np.zeros(1)
 
     @contextmanager
     def settled(self) -> Iterator[None]:
         """Shows all rows up to date within the block and leaves no trace, not even of rounding."""
-        weight, _, *average = self._current(slice(None))
+        tables = tuple(map(np.copy, self._tables()))
+        self._bring(tables, np.arange(len(self.weight)))
         parameters = [self.weight] if self.average is None else [self.weight, self.average]
         before = [parameter.data for parameter in parameters]
-        for parameter, values in zip(parameters, (weight, *average), strict=True):
-            parameter.data = values
+        for parameter, table in zip(parameters, (tables[0], *tables[2:]), strict=True):
+            parameter.data = torch.from_numpy(table)
         try:
             yield
         finally:
@@ -127,6 +129,70 @@ class Rows:
         self._moved, self._followed = tensors["moved"].numpy().copy(), tensors["followed"].numpy().copy()
 
 
-def _times(rows: Tensor, factors: NDArray[np.float64]) -> Tensor:
-    """Returns rows (U, D), each multiplied by its factor (U,)."""
-    return rows * torch.from_numpy(factors.astype(np.float32))[:, None]
+@compiled()
+def _bring(
+    tables: tuple[Floats, ...], ids: Ids, moved: Floats, kept: Floats, left: Floats, followed: Floats
+) -> None:  # pragma: no cover
+    """Takes rows to where the steps since they were up to date have led them.
+
+    Args:
+        tables: vectors, velocities and, if there are any, averages, (W, D) each, are written.
+        ids: (U,) the rows.
+        moved: (U,) by how many times its velocity a vector has moved.
+        kept: (U,) what is left of the velocity.
+        left: (U,) what is left of the average.
+        followed: (U,) what `moved` is to the average.
+    """
+    for place, row in enumerate(ids):
+        weight, velocity = tables[0][row], tables[1][row]
+        if len(tables) > 2:
+            _mix(tables[2][row], weight, velocity, left[place], followed[place])
+        _drift(weight, velocity, moved[place], kept[place])
+
+
+@unit_wise
+def _mix(
+    average: Floats, weight: Floats, velocity: Floats, left: np.float32, followed: np.float32
+) -> None:  # pragma: no cover
+    for unit in range(len(average)):
+        average[unit] = average[unit] * left + weight[unit] * (_ONE - left) - velocity[unit] * followed
+
+
+@unit_wise
+def _drift(weight: Floats, velocity: Floats, moved: np.float32, kept: np.float32) -> None:  # pragma: no cover
+    for unit in range(len(weight)):
+        weight[unit] -= velocity[unit] * moved
+        velocity[unit] *= kept
+
+
+@compiled()
+def _move(
+    tables: tuple[Floats, ...],
+    ids: Ids,
+    gradient: Floats,
+    rate: np.float32,
+    momentum: np.float32,
+    share: np.float32,
+    nesterov: bool,
+) -> None:  # pragma: no cover
+    """Takes one step of rows that are up to date by their gradients (U, D); the average goes a share of its way."""
+    for place, row in enumerate(ids):
+        weight, velocity, given = tables[0][row], tables[1][row], gradient[place]
+        _accelerate(weight, velocity, given, rate, momentum, nesterov)
+        if len(tables) > 2:
+            _approach(tables[2][row], weight, share)
+
+
+@unit_wise
+def _accelerate(
+    weight: Floats, velocity: Floats, given: Floats, rate: np.float32, momentum: np.float32, nesterov: bool
+) -> None:  # pragma: no cover
+    for unit in range(len(weight)):
+        velocity[unit] = velocity[unit] * momentum + given[unit]
+        weight[unit] -= rate * (given[unit] + momentum * velocity[unit] if nesterov else velocity[unit])
+
+
+@unit_wise
+def _approach(average: Floats, weight: Floats, share: np.float32) -> None:  # pragma: no cover
+    for unit in range(len(average)):
+        average[unit] += share * (weight[unit] - average[unit])
