@@ -19,7 +19,8 @@ from tagger.data.sentence import Sentence
 from tagger.data.vocab import CAPITALS, SPECIAL, Vocab, forms
 from tagger.errors import ConfigError
 from tagger.nn.crf.heads import Allowed, CRFHead, SoftmaxHead
-from tagger.nn.embeddings import CharacterCNN, CharacterLSTM, Dropout, TokenEmbedding, WordEmbedding, scatter_evenly
+from tagger.nn.dropout import Dropout
+from tagger.nn.embeddings import CharacterCNN, CharacterLSTM, TokenEmbedding, WordEmbedding, scatter_evenly
 from tagger.nn.encoder import Encoder
 from tagger.nn.model import Network
 

@@ -42,7 +42,7 @@ FOLDERS = {
     "nn": [
         {"compiling"},
         {"activations", "crf.chain", "crf.kernels.loops", "products"},
-        {"convolution", "lstm"},
+        {"convolution", "dropout", "lstm"},
         {"crf.kernels.portable"},
         {"crf.kernels.compiled", "crf.kernels.cuda"},
         {"crf.choosing"},

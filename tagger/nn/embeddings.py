@@ -1,4 +1,4 @@
-"""What a network knows of a word: its vector, its characters, its capitals; and the dropout over them.
+"""What a network knows of a word: its vector, its characters, its capitals.
 
 Shapes in this module: U distinct words, C characters in the longest, B sentences, T tokens, D width of the result.
 """
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tagger.choices import Dropout as DropoutKind
 from tagger.nn import convolution
+from tagger.nn.dropout import drop
 from tagger.nn.encoder import RecurrentLayer
 
 UNKNOWN = 1  # the row of the unknown word's vector
@@ -20,22 +20,6 @@ def scatter_evenly(rows: int, width: int) -> Tensor:
     """Returns vectors (rows, width) drawn evenly from ±√(3 / width), the range of Ma and Hovy (2016)."""
     bound = math.sqrt(3 / width)
     return torch.empty(rows, width).uniform_(-bound, bound)
-
-
-def drop(inputs: Tensor, rate: float) -> Tensor:
-    """Returns inputs of any shape with a share of them set to 0 at random and the rest scaled up.
-
-    On a CPU 16 random bits decide on each, which takes a third of the time of torch's dropout.
-    """
-    if not rate:
-        return inputs
-    if inputs.device.type != "cpu":
-        return F.dropout(inputs, rate)
-    count, most = inputs.numel(), 2**16
-    bits = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)[:count]
-    limit = min(round(rate * most), most - 1)
-    kept = bits.view(inputs.shape) >= limit - most // 2
-    return inputs * kept.to(inputs.dtype).mul_(most / (most - limit))
 
 
 class WordEmbedding(nn.Module):
@@ -112,20 +96,6 @@ class CharacterLSTM(nn.Module):
         states = self.layer(embedded, lengths)  # (U, C, D)
         forward = states[torch.arange(len(lengths), device=lengths.device), lengths - 1, : self.width // 2]
         return torch.cat([forward, states[:, 0, self.width // 2 :]], 1)
-
-
-class Dropout(nn.Module):
-    """Dropout for each element, or locked: one mask for all tokens of a sentence (Gal and Ghahramani, 2016)."""
-
-    def __init__(self, kind: DropoutKind, rate: float) -> None:
-        super().__init__()
-        self.kind, self.rate = kind, rate
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Returns (B, T, D) with parts set to 0 and the rest scaled up, in training only."""
-        if self.kind == "element" or not self.training:
-            return drop(inputs, self.rate if self.training else 0.0)
-        return inputs * drop(torch.ones_like(inputs[:, :1]), self.rate)
 
 
 class TokenEmbedding(nn.Module):

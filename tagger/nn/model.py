@@ -6,7 +6,8 @@ Shapes in this module: U distinct words, C characters, B sentences, T tokens in 
 from torch import Tensor, nn
 
 from tagger.nn.crf.heads import CRFHead, SoftmaxHead
-from tagger.nn.embeddings import Dropout, TokenEmbedding
+from tagger.nn.dropout import Dropout
+from tagger.nn.embeddings import TokenEmbedding
 from tagger.nn.encoder import Encoder
 
 

@@ -87,13 +87,20 @@ def _vector_at(builder: Any, start: Any, place: Any, half: int) -> Any:
 _six, _five, _four, _three, _two, _one = (_tile(rows) for rows in (6, 5, 4, 3, 2, 1))
 
 
-def packed(weight: Floats) -> Floats:
+@compiled()
+def packed(weight: Floats) -> Floats:  # pragma: no cover
     """Returns (P, D, 16) a matrix (D, W) in panels of 16 columns, the last filled up with 0."""
     depth, width = weight.shape
-    panels = -(-width // PANEL)
-    filled = np.zeros((depth, panels * PANEL), np.float32)
-    filled[:, :width] = weight
-    return np.ascontiguousarray(filled.reshape(depth, panels, PANEL).transpose(1, 0, 2))
+    panels = np.zeros((-(-width // PANEL), depth, PANEL), np.float32)
+    if weight.strides[0] < weight.strides[1]:  # read as it lies
+        for column in range(width):
+            for row in range(depth):
+                panels[column // PANEL, row, column % PANEL] = weight[row, column]
+    else:
+        for row in range(depth):
+            for column in range(width):
+                panels[column // PANEL, row, column % PANEL] = weight[row, column]
+    return panels
 
 
 @compiled()

@@ -7,10 +7,8 @@ from torch import Tensor, nn
 from tagger.nn.embeddings import (
     CharacterCNN,
     CharacterLSTM,
-    Dropout,
     TokenEmbedding,
     WordEmbedding,
-    drop,
     scatter_evenly,
 )
 
@@ -73,37 +71,7 @@ def test_word_dropout_puts_the_unknown_word_for_some_tokens_in_training() -> Non
     assert (drawn[~unknown] == torch.tensor([6.0, 7.0, 8.0])).all()
 
 
-def test_locked_dropout_has_one_mask_for_a_sentence_and_element_dropout_has_not() -> None:
-    ones = torch.ones(2, 50, 8)
-    locked, element = Dropout("locked", 0.5)(ones), Dropout("element", 0.5)(ones)
-    assert (locked == locked[:, :1]).all()
-    assert not (element == element[:, :1]).all()
-    assert set(locked.unique().tolist()) <= {0.0, 2.0}
-    assert torch.equal(Dropout("locked", 0.5).eval()(ones), ones)
-
-
 def test_start_values_are_spread_over_their_range() -> None:
     drawn = scatter_evenly(2000, 12)
     assert drawn.abs().max() <= 0.5
     assert drawn.abs().mean() == pytest.approx(0.25, abs=0.01)
-
-
-@pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9, 1 - 1e-9])
-def test_dropout_leaves_the_mean_and_drops_its_share(rate: float) -> None:
-    torch.manual_seed(7)
-    ones = torch.ones(3, 333_333)
-    found = drop(ones, rate)
-    share = 1 - 2**-16 if rate > 0.99 else rate
-    assert (found == 0).float().mean().item() == pytest.approx(share, abs=3e-3)
-    kept = found[found != 0]
-    torch.testing.assert_close(kept, torch.full_like(kept, 1 / (1 - share)), atol=0, rtol=1e-3)
-
-
-def test_dropout_is_drawn_anew_passes_gradients_and_follows_the_seed() -> None:
-    ones = torch.ones(4, 5, 6, requires_grad=True)
-    torch.manual_seed(7)
-    once, twice = drop(ones, 0.5), drop(ones, 0.5)
-    torch.manual_seed(7)
-    assert torch.equal(drop(ones, 0.5), once)
-    assert not torch.equal(once, twice)
-    assert torch.equal(torch.autograd.grad(once.sum(), ones)[0], once)

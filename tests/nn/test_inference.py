@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from tagger.errors import CheckpointError
 from tagger.nn.crf.heads import Allowed, SoftmaxHead
-from tagger.nn.embeddings import CharacterCNN, CharacterLSTM, Dropout, TokenEmbedding, WordEmbedding
+from tagger.nn.dropout import Dropout
+from tagger.nn.embeddings import CharacterCNN, CharacterLSTM, TokenEmbedding, WordEmbedding
 from tagger.nn.encoder import Encoder
 from tagger.nn.inference.scorer import Scorer, Spelling
 from tagger.nn.model import Network
