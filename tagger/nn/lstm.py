@@ -130,7 +130,7 @@ def _forward(
     flat: Tensor, counts: Ids, place: Tensor, inward: Tensor, own: Tensor, bias: Tensor, more: Tensor
 ) -> _Kept:
     """Computes one direction of inputs (B·T, D) with weights (4H, D) and (4H, H) and both biases (4H,)."""
-    inputs = flat[place]
+    inputs = flat.index_select(0, place)
     gates = torch.addmm(bias + more, inputs, inward.T)
     memory, shown = (inputs.new_empty(len(inputs), own.shape[1]) for _ in range(2))
     _run(gates.numpy(), counts, packed(own.numpy().T), memory.numpy(), shown.numpy())
@@ -145,7 +145,7 @@ def _backward(
     given = (kept.gates.numpy(), kept.memory.numpy(), flat.index_select(0, place).numpy())
     _run_back(*given, steps.counts, packed(own.numpy()), gates.numpy())
     later, bias = gates[steps.counts[0] :], gates.sum(0)
-    return gates @ inward, gates.T @ kept.inputs, later.T @ kept.states[steps.before], bias, bias
+    return gates @ inward, gates.T @ kept.inputs, later.T @ kept.states.index_select(0, steps.before), bias, bias
 
 
 @compiled()

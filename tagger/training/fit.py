@@ -165,7 +165,7 @@ def _finish(loop: Loop, data: Corpora, device: torch.device) -> Outcome:
         loop.run(stop)
     best = loop.run_directory / BEST
     bundle, metrics = checkpoint.load(best)
-    tagger = Tagger(bundle, device)
+    tagger = Tagger(bundle, device, workers=torch.get_num_threads())
     _, dev = evaluate_each(tagger, data.dev)
     counts, test, final = {"dev": dev}, None, []
     if data.test is not None:

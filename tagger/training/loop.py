@@ -82,9 +82,10 @@ class Loop:
         # cuDNN's recurrent layers compute in float16 under autocast, whatever type it is given: scale the loss.
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.mixed)
         self.progress = Progress()
+        self._threads = torch.get_num_threads()
         for layer in self.network.modules():
             if isinstance(layer, RecurrentLayer):
-                layer.threads = torch.get_num_threads()
+                layer.threads = self._threads
         self._digests = data.digests()
         self._batches = self._batches_of(0)
 
@@ -239,7 +240,8 @@ class Loop:
             if stop.signum:
                 self._leave(stop)
 
-        return evaluate(Tagger(self._evaluated(), self.device), self.data.dev, checked=check)
+        tagger = Tagger(self._evaluated(), self.device, workers=self._threads)
+        return evaluate(tagger, self.data.dev, checked=check)
 
     def _evaluated(self) -> Bundle:
         """Returns the model as it would be used: with averaged weights, if they are averaged."""
