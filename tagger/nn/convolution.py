@@ -3,8 +3,8 @@
 Words lie one after another, so that nothing is spent on padding; and the gradient of a largest value reaches a single
 window, so that nothing is spent on the others.
 
-Shapes in this module: U words, N characters of all of them, D width of a character, K characters in a window, F
-features, R rows: the characters with K // 2 rows of 0 before each word and after the last.
+Shapes in this module: U words, N characters of all of them, D width of a character, W characters in a window, F
+features, R rows: the characters with W // 2 rows of 0 before each word and after the last.
 """
 
 from typing import Any
@@ -26,7 +26,7 @@ def largest(inputs: Tensor, lengths: Tensor, weight: Tensor, bias: Tensor) -> Te
     Args:
         inputs: (N, D) the characters, one word after another, in float32 on a CPU.
         lengths: (U,) characters in each word, at least 1.
-        weight: (F, D, K), K odd.
+        weight: (F, D, W), W odd.
         bias: (F,).
     """
     return _Largest.apply(inputs, lengths, weight, bias)  # type: ignore[no-any-return, no-untyped-call]
@@ -86,12 +86,12 @@ def _exceed(values: Floats, window: int, found: Floats, chosen: Ids) -> None:  #
 def _give_back(
     gradient: Floats, starts: Ids, weight: Floats, pieces: Floats, of_pieces: Floats, of_weight: Floats
 ) -> None:  # pragma: no cover
-    """Adds what the gradients of the largest values (U, F) give to those of rows, in one piece, and weights (F, K D).
+    """Adds what the gradients of the largest values (U, F) give to those of rows, in one piece, and weights (F, W D).
 
     Args:
         gradient: (U, F).
         starts: (U, F) where the window of each begins among all numbers of the rows.
-        weight: (F, K D).
+        weight: (F, W D).
         pieces: (R D,) the rows.
         of_pieces: likewise their gradients, are added to.
         of_weight: is added to.
