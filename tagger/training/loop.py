@@ -17,6 +17,7 @@ from tagger.config import Config
 from tagger.data.batching import Batch, Encoded, Lexicon, full, shuffled
 from tagger.errors import CheckpointError, Stopped, TrainingError
 from tagger.evaluation import Report, evaluate
+from tagger.nn.embeddings import UNKNOWN
 from tagger.nn.encoder import RecurrentLayer
 from tagger.nn.model import Network
 from tagger.runtime import StopRequest
@@ -139,7 +140,10 @@ class Loop:
         """Makes one step; returns the loss and the gradient's norm, None for the loss of a step that was skipped."""
         self.network.train()
         self.network.zero_grad(set_to_none=True)
-        loss = self._loss(self.encoded.batch(positions).to(self.device))
+        batch = self.encoded.batch(positions)
+        if self.rows is not None:
+            self.rows.bring(torch.cat([batch.words, torch.tensor([UNKNOWN])]))
+        loss = self._loss(batch.to(self.device))
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimizer)
         norm = optimisation.clip(optimisation.gradients(self.network, self.rows), self.settings)

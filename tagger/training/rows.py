@@ -1,7 +1,7 @@
 """Word vectors under SGD with momentum and a moving average, of which a step computes only the rows of its batch.
 
 Between two steps that hold a word its vector goes on by momentum alone, and the average follows: by sums that depend on
-the steps and not on the word. So a row is brought up to date when it is next needed, and what comes out is what
+the steps and not on the word. So a row is brought up to date before it is next read, and what comes out is what
 computing all of them at each step gives, but for rounding.
 
 Shapes in this module: W words, D width of a vector, U rows of a batch, S steps since all rows were up to date.
@@ -44,6 +44,13 @@ class Rows:
         self._ids, self._gradient = torch.zeros(0, dtype=torch.long), weight.new_zeros(0, weight.shape[1])
         # What a velocity of 1 after each step has moved a vector by since then, and the average.
         self._moved, self._followed = np.zeros(1), np.zeros(1)
+
+    def bring(self, ids: Tensor) -> None:
+        """Brings rows up to date, as the network must find them: those of word ids (U,), others than rows left out."""
+        chosen = np.unique(ids.numpy())
+        chosen = chosen[chosen < len(self.weight)]
+        self._bring(self._tables(), chosen)
+        self._seen.numpy()[chosen] = len(self._moved) - 1
 
     def gradient(self) -> Tensor:
         """Returns the gradient (U, D) of the rows that have one, which `step` then moves by it as it is by then."""

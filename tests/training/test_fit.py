@@ -12,7 +12,7 @@ import torch
 from tagger import checkpoint, training
 from tagger.config import Config, dump, parse
 from tagger.errors import CheckpointError, ConfigError, TaggerError
-from tagger.training import EpochEnd, Event, Outcome, Start, StepEnd, records
+from tagger.training import EpochEnd, Event, Outcome, Start, StepEnd, optimisation, records
 
 Train = Callable[..., Outcome]
 STILL = "training.optimizer.rates={words: 0, characters: 0, encoder: 0, head: 0}"
@@ -57,6 +57,17 @@ def test_each_epoch_leaves_a_record(train: Train, tmp_path: Path) -> None:
     assert outcome.test is not None
     assert last["test"]["score"] == outcome.test.score  # type: ignore[index]
     assert outcome.dev == max(first["dev"]["score"], second["dev"]["score"])  # type: ignore[index]
+
+
+def test_word_vectors_moved_by_rows_end_where_moving_all_of_them_ends(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("training.epochs=3", "training.optimizer.kind=sgd", "training.optimizer.rate=0.05")
+    by_rows = train(*options, "training.average=0.9", run="rows").model
+    monkeypatch.setattr(optimisation, "rows", lambda *_: None)
+    of_all = train(*options, "training.average=0.9", run="all").model
+    for name, weight in weights(by_rows).items():
+        torch.testing.assert_close(weight, weights(of_all)[name], atol=1e-4, rtol=1e-3, msg=name)
 
 
 def test_what_each_sentence_adds_to_the_scores_is_kept(train: Train, tmp_path: Path) -> None:

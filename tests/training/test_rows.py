@@ -68,6 +68,28 @@ def test_rows_are_where_moving_all_of_them_at_each_step_has_them(
     torch.testing.assert_close(rows.weight, dense.weight, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_rows_brought_up_to_date_before_they_are_read_lead_where_all_rows_would(*, nesterov: bool) -> None:
+    """The gradient depends on the vectors, as a network's does."""
+    rows = start(nesterov=nesterov)
+    dense = Dense(rows.weight.detach(), momentum=0.9, nesterov=nesterov)
+    goal = torch.randn(WORDS, WIDTH, generator=torch.Generator().manual_seed(3))
+    random = torch.Generator().manual_seed(4)
+    for _ in range(80):
+        ids = torch.randint(0, WORDS, (3,), generator=random)
+        rows.bring(torch.cat([ids, torch.tensor([WORDS, WORDS + 5])]))  # words whose vectors stay as they are
+        given = torch.sparse_coo_tensor(
+            ids[None], rows.weight.detach()[ids] - goal[ids], (WORDS, WIDTH), check_invariants=True
+        )
+        of_all = torch.zeros(WORDS, WIDTH).index_add_(0, ids, dense.weight.detach()[ids] - goal[ids])
+        move(rows, given, 0.05)
+        dense.step(of_all, 0.05)
+    rows.settle()
+    torch.testing.assert_close(rows.weight, dense.weight, atol=1e-5, rtol=1e-5)
+    assert rows.average is not None
+    torch.testing.assert_close(rows.average.detach(), dense.average, atol=1e-5, rtol=1e-5)
+
+
 def test_without_an_average_there_is_none() -> None:
     rows = start(decay=None)
     move(rows, gradients(1)[0], 0.1)
