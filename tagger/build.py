@@ -14,13 +14,13 @@ from torch import nn
 from tagger.choices import Scheme, listed
 from tagger.config import Config
 from tagger.config.tree import Model
-from tagger.data import schemes, vectors
+from tagger.data import documents, schemes, vectors
 from tagger.data.sentence import Sentence
 from tagger.data.vocab import CAPITALS, SPECIAL, Vocab, forms
 from tagger.errors import ConfigError
 from tagger.nn.crf.heads import Allowed, CRFHead, SoftmaxHead
 from tagger.nn.dropout import Dropout
-from tagger.nn.embeddings import CharacterCNN, CharacterLSTM, TokenEmbedding, WordEmbedding, scatter_evenly
+from tagger.nn.embeddings import CharacterCNN, CharacterLSTM, Elsewhere, TokenEmbedding, WordEmbedding, scatter_evenly
 from tagger.nn.encoder import Encoder
 from tagger.nn.model import Network
 
@@ -138,6 +138,9 @@ def network(config: Config, tags: Vocab, characters: Vocab, weight: torch.Tensor
         WordEmbedding(weight, kept),
         _characters(model, len(characters)),
         nn.Embedding(len(CAPITALS), model.capitals) if model.capitals else None,
+        Elsewhere(weight.shape[1], documents.WIDTH, model.elsewhere.width, dropout=model.elsewhere.dropout)
+        if model.elsewhere.width
+        else None,
         word_dropout=model.words.dropout,
     )
     encoder = Encoder(

@@ -37,6 +37,7 @@ FOLDERS = {
         {"formats.parquet"},
         {"sources", "sinks"},
         {"memory", "windows"},
+        {"documents"},
         {"batching"},
     ],
     "nn": [

@@ -91,6 +91,13 @@ class Characters(Section):
         return self
 
 
+class Elsewhere(Section):
+    """What the rest of its document says of a word."""
+
+    width: Annotated[int, Field(ge=0)] = Field(0, description="of the result; 0 for none")
+    dropout: Share = Field(0.2, description="over the vectors of the words that stand beside it")
+
+
 class Encoder(Section):
     """The recurrent layers."""
 
@@ -141,6 +148,7 @@ class Model(Section):
     words: Words = Words()
     characters: Characters = Characters()
     capitals: Annotated[int, Field(ge=0)] = Field(0, description="width of the capitalisation feature; 0 for none")
+    elsewhere: Elsewhere = Elsewhere()
     encoder: Encoder = Encoder()
     dropout: Dropout = Dropout()
     head: Head = Head()

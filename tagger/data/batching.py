@@ -7,12 +7,13 @@ longest of them.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from tagger.data.documents import Documents, Elsewhere
 from tagger.data.memory import Ids
 from tagger.data.sentence import Sentence
 from tagger.data.vocab import Vocab, capitals
@@ -33,6 +34,8 @@ class Batch:
         index: (B, T) which distinct word each token is; padding holds 0.
         lengths: (B,) tokens per sentence.
         gold: (B, T) tag ids, 0 in padding; None when tags are not known.
+        elsewhere: what documents say of the words, as `data.documents.Elsewhere` but for the first, (B, T) with 0 in
+            padding; empty where it is not wanted.
     """
 
     words: Tensor
@@ -42,24 +45,35 @@ class Batch:
     index: Tensor
     lengths: Tensor
     gold: Tensor | None = None
+    elsewhere: tuple[Tensor, ...] = ()
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
         """What the network reads, in its order: all but the gold tags."""
-        return self.words, self.characters, self.character_lengths, self.capitals, self.index, self.lengths
+        words = self.words, self.characters, self.character_lengths, self.capitals
+        return *words, self.index, self.lengths, *self.elsewhere
+
+    @property
+    def word_ids(self) -> list[Tensor]:
+        """The ids of all words whose vectors the network reads."""
+        return [self.words, *(part.flatten() for part in self.elsewhere[1:2])]
 
     def to(self, device: torch.device) -> "Batch":
         """Returns the batch on a device; a GPU takes it over while the caller goes on."""
         if device.type == "cpu":
             return self
-        values = (getattr(self, field.name) for field in fields(self))
-        return Batch(*(None if value is None else _moved(value, device) for value in values))  # type: ignore[arg-type]
+        return Batch(*(_moved(getattr(self, field.name), device) for field in fields(self)))
 
 
-def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+def _moved(value: Any, device: torch.device) -> Any:
+    """Returns a tensor, or tensors, on a device; None as it is."""
+    if value is None:
+        return None
+    if isinstance(value, tuple):
+        return tuple(_moved(part, device) for part in value)
     if device.type == "cuda":
-        tensor = tensor.pin_memory()  # without which the caller would wait for the copy
-    return tensor.to(device, non_blocking=True)
+        value = value.pin_memory()  # without which the caller would wait for the copy
+    return value.to(device, non_blocking=True)
 
 
 class _Known(NamedTuple):
@@ -94,7 +108,17 @@ class Lexicon:
             self._known = None
         return row
 
-    def batch(self, sentences: Sequence[Ids], gold: Sequence[Ids] | None = None) -> Batch:
+    def documents(self, sentences: Sequence[Ids], passages: Sequence[int]) -> Documents:
+        """Returns the places of the words of sentences given as rows of this lexicon, each of a passage."""
+        self._known = known = self._known or self._in_arrays()
+        rows, keys = np.concatenate(sentences), dict[str, int]()
+        of_row = np.array([keys.setdefault(word.lower(), len(keys)) for word in self._rows], np.int64)
+        lengths = np.array(list(map(len, sentences)), np.int64)
+        return Documents(lengths, np.array(passages, np.int64), of_row[rows], known.words[rows], known.capitals[rows])
+
+    def batch(
+        self, sentences: Sequence[Ids], gold: Sequence[Ids] | None = None, elsewhere: Elsewhere | None = None
+    ) -> Batch:
         """Returns the batch of sentences given as rows of this lexicon, in their order."""
         self._known = known = self._known or self._in_arrays()
         lengths = np.array([len(rows) for rows in sentences], np.int64)
@@ -112,6 +136,7 @@ class Lexicon:
             index=torch.from_numpy(_padded(inverse, lengths)),
             lengths=torch.from_numpy(lengths),
             gold=None if gold is None else torch.from_numpy(_padded(np.concatenate(gold), lengths)),
+            elsewhere=() if elsewhere is None else _tensors(elsewhere, lengths),
         )
 
     def _in_arrays(self) -> _Known:
@@ -119,6 +144,11 @@ class Lexicon:
         characters = np.array([*chain.from_iterable(self._spelling), *MAX_CHARACTERS * [0]], np.int64)
         ids, kinds = np.array(self._ids, np.int64), np.array(self._capitals, np.int64)
         return _Known(ids, kinds, lengths, np.cumsum(lengths) - lengths, characters)
+
+
+def _tensors(elsewhere: Elsewhere, lengths: Ids) -> tuple[Tensor, ...]:
+    which, *rest = elsewhere
+    return tuple(map(torch.from_numpy, (_padded(which, lengths), *rest)))
 
 
 def _padded(flat: Ids, lengths: Ids) -> Ids:
@@ -131,18 +161,30 @@ def _padded(flat: Ids, lengths: Ids) -> Ids:
 class Encoded:
     """Sentences as rows of a lexicon, with the ids of their tags where they have any; batches are cut from it."""
 
-    def __init__(self, sentences: Sequence[Sentence], lexicon: Lexicon, tags: Vocab | None = None) -> None:
+    def __init__(
+        self,
+        sentences: Sequence[Sentence],
+        lexicon: Lexicon,
+        tags: Vocab | None = None,
+        passages: Sequence[int] | None = None,
+    ) -> None:
         self._lexicon = lexicon
         self._rows = [np.array([lexicon.row(token) for token in sentence.tokens], np.int64) for sentence in sentences]
         self._gold = None
         if tags is not None:
             self._gold = [np.array([tags[tag] for tag in sentence.tags], np.int64) for sentence in sentences]
         self.lengths = [len(rows) for rows in self._rows]
+        self._documents = lexicon.documents(self._rows, passages) if passages else None
+        self._starts = np.cumsum(self.lengths) - self.lengths
 
     def batch(self, positions: Sequence[int]) -> Batch:
         """Returns the batch of the sentences at these positions."""
         gold = None if self._gold is None else [self._gold[position] for position in positions]
-        return self._lexicon.batch([self._rows[position] for position in positions], gold)
+        elsewhere = None
+        if self._documents is not None:
+            tokens = [np.arange(self.lengths[position]) + self._starts[position] for position in positions]
+            elsewhere = self._documents.of(np.concatenate(tokens))
+        return self._lexicon.batch([self._rows[position] for position in positions], gold, elsewhere)
 
 
 Full = Callable[[int, int], bool]

@@ -15,6 +15,7 @@ from tagger.data.formats.columns import Layout
 from tagger.data.sentence import Record, Reject, Sentence
 from tagger.errors import ConfigError, DataError
 
+ALONE = ("lines", "jsonl", "parquet")  # formats whose records are documents each by itself
 _SUFFIXES: dict[str, InputFormat] = {
     ".conllu": "conllu",
     ".conll": "columns",

@@ -438,6 +438,7 @@ class Worker:
             [part.label],
             lambda _, reject: parts.records(part, language=job.formats.text_language, reject=reject),
             rejects,
+            alone=(lambda _: True) if self._tagger.reads_documents else None,
         )
         answer: Answer = {"first": None, "last": None, "spoilt": False}
         summary = Summary()

@@ -108,6 +108,14 @@ class _Work:
             return layout(self.tagger.bundle, to, tag=formats.tag)
         return layout(self.tagger.bundle, form, token=formats.token, tag=formats.tag)
 
+    def reader(self, rejects: Rejects | None) -> Reader:
+        """Returns what reads the inputs; documents stay together if the model reads them."""
+        whole = self.tagger.reads_documents
+        return Reader(self.labels, self.records, rejects, alone=self._alone if whole else None)
+
+    def _alone(self, number: int) -> bool:
+        return self.forms[number] in sources.ALONE
+
     def tagged(self, reader: Reader, *, number: int = 0, first: int = 0, skip: int = 0) -> Iterator[Pool]:
         """Yields the pools of a reader from a place on, tagged."""
         return tagged(self.tagger, self.job, reader, reader.pools(number=number, first=first, skip=skip))
@@ -196,7 +204,7 @@ def _into_folder(work: _Work, folder: Folder, stop: StopRequest, listen: Listene
     with stop.held(), writing():
         folder.begin(_described(work, folder.names), resume=work.job.resume)
     state = folder.state
-    reader = Reader(work.labels, work.records, folder.rejects)
+    reader = work.reader(folder.rejects)
     try:
         for pool in work.tagged(reader, number=state.pool, first=state.finished, skip=state.records):
             with stop.held(), writing():
@@ -239,7 +247,7 @@ def _into_stream(work: _Work, stream: BinaryIO, listen: Listener) -> Summary:
     if "parquet" in targets:
         raise ConfigError("parquet is written into files only; give a directory with --out")
     rejects = Rejects(work.job.rejects) if work.job.rejects else None
-    reader = Reader(work.labels, work.records, rejects)
+    reader = work.reader(rejects)
     try:
         summary = _streamed(work, reader, stream, listen)
     except Stopped as stopped:

@@ -2,9 +2,10 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
+from tagger.data.documents import Passages
 from tagger.data.sentence import Record, Reject, Sentence
 from tagger.errors import CorruptError, DataError
 from tagger.jobs.rejects import Rejects
@@ -76,6 +77,11 @@ def _with_tags(record: Record, tagged: Iterator[Sentence]) -> Record:
     return Record(sentences, *whole)
 
 
+def _of_passage(record: Record, passage: int) -> Record:
+    sentences = tuple([replace(sentence, document=passage) for sentence in record.sentences])
+    return replace(record, sentences=sentences)
+
+
 Records = Callable[[int, Callable[[Reject], None] | None], Iterator[Record]]
 """Opens the input of a number; takes up what cannot be read, or raises DataError if there is nothing to take it."""
 
@@ -87,16 +93,26 @@ class Reader:
         labels: what messages call the inputs.
         records: opens the input of a number.
         rejects: takes what cannot be read, if it is not to end the reading.
+        alone: if documents are to stay together, tells by an input's number whether each record is one by itself; pools
+            then end where a passage does, and their sentences have the numbers of passages.
 
     Attributes:
         waiting: pools given out by `pools` and not yet taken.
         fault: why reading stopped before the end, where nothing takes rejects; pools before it are whole.
     """
 
-    def __init__(self, labels: Sequence[str], records: Records, rejects: Rejects | None) -> None:
+    def __init__(
+        self,
+        labels: Sequence[str],
+        records: Records,
+        rejects: Rejects | None,
+        *,
+        alone: Callable[[int], bool] | None = None,
+    ) -> None:
         self.waiting: deque[Pool] = deque()
         self.fault: DataError | None = None
         self._labels, self._records, self._rejects = labels, records, rejects
+        self._alone, self._passages = alone, Passages()
         self._skipping = False
         self._before = (0, 0)  # the rejects before the input at hand
 
@@ -108,9 +124,15 @@ class Reader:
             first: the number of the input that it begins in.
             skip: the records of that input that come before it.
         """
-        pool, tokens, size = Pool(), 0, 0
+        pool, tokens, size, passage, full = Pool(), 0, 0, 0, False
         try:
             for stretch, found in self._steps(first, skip):
+                if isinstance(found, Record) and self._alone is not None:
+                    before, passage = passage, self._passage(stretch, found)
+                    found = _of_passage(found, passage)
+                    if full and passage != before:
+                        yield self._given(pool)
+                        pool, tokens, size, number = Pool(), 0, 0, number + 1
                 if not pool.stretches or pool.stretches[-1].number != stretch:
                     pool.stretches.append(Stretch(stretch, rejects=self._before))
                 size += 1
@@ -120,17 +142,23 @@ class Reader:
                 else:
                     pool.stretches[-1].ended, pool.stretches[-1].spoilt = True, found is not None
                     pool.stretches[-1].corrupt = isinstance(found, CorruptError)
-                if tokens >= pool_tokens(number) or size >= _MOST_RECORDS:
+                pool.rejects = self._rejected()
+                full = tokens >= pool_tokens(number) or size >= _MOST_RECORDS
+                if full and (self._alone is None or self._alone(stretch)):
                     yield self._given(pool)
-                    pool, tokens, size, number = Pool(), 0, 0, number + 1
+                    pool, tokens, size, number, full = Pool(), 0, 0, number + 1, False
         except DataError as fault:
             self.fault = fault
             return
         if pool.stretches:
             yield self._given(pool)
 
+    def _passage(self, stretch: int, record: Record) -> int:
+        assert self._alone is not None
+        document = record.line if self._alone(stretch) else record.document
+        return self._passages.number((stretch, document), sum(map(len, record.sentences)))
+
     def _given(self, pool: Pool) -> list[Sentence]:
-        pool.rejects = self._rejected()
         self.waiting.append(pool)
         return pool.sentences()
 

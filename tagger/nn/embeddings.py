@@ -4,6 +4,7 @@ Shapes in this module: U distinct words, C characters in the longest, B sentence
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -98,6 +99,39 @@ class CharacterLSTM(nn.Module):
         return torch.cat([forward, states[:, 0, self.width // 2 :]], 1)
 
 
+class Elsewhere(nn.Module):
+    """A vector for each word of a document, from what stands beside it there and how it is capitalised.
+
+    Args:
+        words: D, the width of the words' vectors.
+        capitals: F, the numbers that say how it is capitalised.
+        width: of the result.
+        dropout: over the vectors of the words beside it.
+    """
+
+    def __init__(self, words: int, capitals: int, width: int, *, dropout: float) -> None:
+        super().__init__()
+        self.projection = nn.Linear(2 * words + capitals, width)
+        nn.init.xavier_uniform_(self.projection.weight)
+        nn.init.zeros_(self.projection.bias)
+        self.dropout, self.width = dropout, width
+
+    def forward(self, beside: Tensor, counts: Tensor, capitals: Tensor) -> Tensor:
+        """Returns (R, width) of R words of documents.
+
+        Args:
+            beside: (O, 2, D) the vectors of the words before and after each of their O places.
+            counts: (R,) places of each word, at least 1.
+            capitals: (R, F).
+        """
+        of_place = torch.repeat_interleave(counts, output_size=len(beside))
+        sums = beside.new_zeros(len(counts), beside.shape[1] * beside.shape[2]).index_add(
+            0, of_place, beside.flatten(1)
+        )
+        mean = drop(sums / counts[:, None], self.dropout if self.training else 0.0)
+        return torch.tanh(self.projection(torch.cat([mean, capitals], 1)))
+
+
 class TokenEmbedding(nn.Module):
     """All that is known of each token, side by side; every distinct word of a batch is computed once.
 
@@ -105,6 +139,7 @@ class TokenEmbedding(nn.Module):
         words: vectors of words.
         characters: features of spellings, if any.
         capitals: vectors (kinds, width) of how words are capitalised, if any.
+        elsewhere: what the rest of its document says of a word, if any.
         word_dropout: the share of tokens whose word is replaced by the unknown word in training.
     """
 
@@ -113,17 +148,24 @@ class TokenEmbedding(nn.Module):
         words: WordEmbedding,
         characters: CharacterCNN | CharacterLSTM | None,
         capitals: nn.Embedding | None,
+        elsewhere: Elsewhere | None = None,
         *,
         word_dropout: float,
     ) -> None:
         super().__init__()
-        self.words, self.characters, self.capitals = words, characters, capitals
+        self.words, self.characters, self.capitals, self.elsewhere = words, characters, capitals, elsewhere
         self.word_dropout = word_dropout
         self.width = words.width + (characters.width if characters else 0)
-        self.width += capitals.embedding_dim if capitals else 0
+        self.width += (capitals.embedding_dim if capitals else 0) + (elsewhere.width if elsewhere else 0)
 
     def forward(
-        self, words: Tensor, characters: Tensor, character_lengths: Tensor, capitals: Tensor, index: Tensor
+        self,
+        words: Tensor,
+        characters: Tensor,
+        character_lengths: Tensor,
+        capitals: Tensor,
+        index: Tensor,
+        elsewhere: Sequence[Tensor] = (),
     ) -> Tensor:
         """Returns (B, T, D) for tokens given as an index (B, T) into distinct words.
 
@@ -133,6 +175,9 @@ class TokenEmbedding(nn.Module):
             character_lengths: (U,) each at least 1.
             capitals: (U,) ids.
             index: (B, T) in [0, U); padding may hold any such number.
+            elsewhere: an index (B, T) into R words of documents, as `index` is; then, of those words, (O, 2) ids of
+                what stands beside each of their places, (R,) how many places are each one's, and (R, F) how it is
+                capitalised. Needed where the module has a part to read it.
         """
         vectors = self.words(words)
         of_word = index
@@ -145,4 +190,9 @@ class TokenEmbedding(nn.Module):
             parts.append(F.embedding(index, self.characters(characters, character_lengths)))
         if self.capitals is not None:
             parts.append(F.embedding(index, self.capitals(capitals)))
+        if self.elsewhere is not None:
+            of_document, beside, counts, cases = elsewhere
+            with torch.no_grad():  # the vectors are not tuned for this
+                around = self.words(beside.flatten()).view(*beside.shape, -1)
+            parts.append(F.embedding(of_document, self.elsewhere(around, counts, cases)))
         return torch.cat(parts, 2)

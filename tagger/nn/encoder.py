@@ -37,9 +37,14 @@ class RecurrentLayer(nn.Module):
             if module is not None:
                 _initialise(module, forget_bias)
 
+    @property
+    def cells(self) -> list[nn.LSTM | nn.GRU | nn.RNN]:
+        """The module of each direction, the forward one first."""
+        return [cell for cell in (self.forward_cell, self.backward_cell) if cell is not None]
+
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """Returns the states (B, T, out_width) of inputs (B, T, D); padding may hold anything, in and out."""
-        cells = [cell for cell in (self.forward_cell, self.backward_cell) if cell is not None]
+        cells = self.cells
         if inputs.device.type == "cpu" and inputs.dtype == torch.float32 and isinstance(self.forward_cell, nn.LSTM):
             states = lstm.states(cells, inputs, lengths, threads=self.threads)
         else:

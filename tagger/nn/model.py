@@ -48,9 +48,11 @@ class Network(nn.Module):
         capitals: Tensor,
         index: Tensor,
         lengths: Tensor,
+        *elsewhere: Tensor,
     ) -> Tensor:
         """Returns the emissions (B, T, K) in float32; arguments as TokenEmbedding's, and lengths (B,)."""
-        embedded = self.dropout_in(self.embedding(words, characters, character_lengths, capitals, index))
+        embedded = self.embedding(words, characters, character_lengths, capitals, index, elsewhere)
+        embedded = self.dropout_in(embedded)
         states = self.dropout_out(self.encoder(embedded, lengths))
         emissions: Tensor = self.projection(states)
         return emissions.float()

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from tagger.build import Bundle
 from tagger.data.batching import MAX_CHARACTERS
+from tagger.data.documents import Documents
 from tagger.data.memory import Ids, Memory
 from tagger.data.vocab import capitals
-from tagger.nn.inference.scorer import Scorer, Spelling
+from tagger.nn.inference.scorer import Places, Scorer, Spelling
 from tagger.tagging.scoring import End, Scores, Words
 
 REMEMBERED_BYTES = 2**28
@@ -29,11 +30,12 @@ class Remembering:
     def __init__(self, bundle: Bundle) -> None:
         self._words, self._characters = bundle.known_words, bundle.characters
         self._scorer = Scorer(bundle.network)
+        self._reads_documents = bundle.network.embedding.elsewhere is not None
         capacity = max(1, REMEMBERED_BYTES // (self._scorer.row_bytes + _WORD_BYTES))
         self.memory = Memory(capacity)
         self._scorer.grow(capacity + _UNDER_WAY)  # no memory is taken by rows that were never used
         self._lock = threading.Lock()
-        scores, end = self.begin([["a"]])
+        scores, end = self.begin([["a"]], [0])
         scores([0])  # a compiler that does not work here is met now
         end()
 
@@ -42,7 +44,7 @@ class Remembering:
         """The share of the tokens so far whose word was remembered."""
         return 1 - self.memory.misses / max(1, self.memory.tokens)
 
-    def begin(self, sentences: Sequence[Words]) -> tuple[Scores, End]:
+    def begin(self, sentences: Sequence[Words], passages: Sequence[int]) -> tuple[Scores, End]:
         """Returns how to score sentences, their words' rows being held until the end is told."""
         lengths = np.fromiter(map(len, sentences), np.int64, len(sentences))
         bounds = [0, *np.cumsum(lengths).tolist()]
@@ -54,17 +56,32 @@ class Remembering:
                 self.memory.end(turn)
                 raise
         places = list(pairwise(bounds))
+        said = self._documents(sentences, lengths, passages) if self._reads_documents and len(sentences) else None
 
         def scores(positions: Sequence[int]) -> tuple[Tensor, Tensor]:
             chosen = np.concatenate([rows[start:stop] for start, stop in map(places.__getitem__, positions)])
             counts = lengths[positions]
-            return torch.from_numpy(self._scorer.emissions(chosen, counts)), torch.from_numpy(counts)
+            elsewhere = None
+            if said is not None:
+                tokens = [np.arange(start, stop) for start, stop in map(places.__getitem__, positions)]
+                elsewhere = Places(*said.of(np.concatenate(tokens)))
+            return torch.from_numpy(self._scorer.emissions(chosen, counts, elsewhere)), torch.from_numpy(counts)
 
         def end() -> None:
             with self._lock:
                 self.memory.end(turn)
 
         return scores, end
+
+    def _documents(self, sentences: Sequence[Words], lengths: Ids, passages: Sequence[int]) -> Documents:
+        numbers: dict[str, int] = {}
+        tokens = [numbers.setdefault(word, len(numbers)) for word in chain.from_iterable(sentences)]
+        keys: dict[str, int] = {}
+        known = [
+            (keys.setdefault(word.lower(), len(keys)), self._words.lookup(word), capitals(word)) for word in numbers
+        ]
+        of_token = np.array(known, np.int64)[tokens]
+        return Documents(lengths, np.array(passages, np.int64), *of_token.T)
 
     def _learn(self, words: list[str]) -> None:
         if words:

@@ -30,8 +30,11 @@ class Scoring(Protocol):
     def hit_rate(self) -> float | None:
         """The share of the tokens so far whose word was remembered; None where words are not."""
 
-    def begin(self, sentences: Sequence[Words]) -> tuple[Scores, End]:
-        """Returns how to score sentences, none of them empty, and what is to be called when that is over."""
+    def begin(self, sentences: Sequence[Words], passages: Sequence[int]) -> tuple[Scores, End]:
+        """Returns how to score sentences, none of them empty, and what is to be called when that is over.
+
+        Sentences of the same number in `passages` are of one.
+        """
 
 
 class Plain:
@@ -44,10 +47,12 @@ class Plain:
         self._network = bundle.network.to(device)
         self._lock = threading.Lock()  # a batch may be scored in the caller's thread beside those in others
 
-    def begin(self, sentences: Sequence[Words]) -> tuple[Scores, End]:
+    def begin(self, sentences: Sequence[Words], passages: Sequence[int]) -> tuple[Scores, End]:
         """Returns how to score sentences; nothing is to be ended."""
+        lexicon = Lexicon(self._bundle.known_words, self._bundle.characters)
+        reads = self._network.embedding.elsewhere is not None
         encoded = Encoded(
-            [Sentence(tuple(words)) for words in sentences], Lexicon(self._bundle.known_words, self._bundle.characters)
+            [Sentence(tuple(words)) for words in sentences], lexicon, passages=passages if reads else None
         )
 
         def scores(positions: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from itertools import groupby, islice, pairwise
+from itertools import count, groupby, islice, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from tagger import checkpoint, runtime
 from tagger.build import Bundle
 from tagger.data import schemes
 from tagger.data.batching import cut, full
+from tagger.data.documents import Passages, passages
 from tagger.data.formats.lines import words
 from tagger.data.sentence import Sentence
 from tagger.data.windows import Window, windows
@@ -173,6 +174,11 @@ class Tagger:
         self._workers = (workers or runtime.processors()) if self._scoring.shared else _FEEDERS.get(device.type, 1)
 
     @property
+    def reads_documents(self) -> bool:
+        """Whether the tags of a sentence depend on the others of its document."""
+        return self.bundle.network.embedding.elsewhere is not None
+
+    @property
     def hit_rate(self) -> float | None:
         """The share of the tokens so far whose word was remembered; None where words are not."""
         return self._scoring.hit_rate
@@ -191,7 +197,8 @@ class Tagger:
     ) -> list[Sentence]:
         """Returns the sentences with tags and spans, in their order.
 
-        A string is split at spaces and tabs; anything else is taken as tokens.
+        A string is split at spaces and tabs; anything else is taken as tokens. Either is a document by itself, while
+        Sentences are of one document where neighbours have the same number of it.
 
         Args:
             sentences: what to tag.
@@ -207,7 +214,7 @@ class Tagger:
         """
         if isinstance(sentences, str):
             raise TypeError("tag() takes a list of sentences; put a single one in a list")
-        return list(self.stream(map(_sentence, sentences), Answers(probabilities, threshold, nbest)))
+        return list(self.stream(map(_sentence, sentences, count()), Answers(probabilities, threshold, nbest)))
 
     def stream(
         self,
@@ -223,7 +230,8 @@ class Tagger:
             answers: what is asked beyond the tags.
             between: called after each batch, so that a caller can break off by raising.
         """
-        for pool in self.tag_pools(_pools(iter(sentences)), answers, between=between):
+        pools = _pools_of_documents(sentences) if self.reads_documents else _pools(iter(sentences))
+        for pool in self.tag_pools(pools, answers, between=between):
             yield from pool
 
     def tag_pools(
@@ -268,8 +276,10 @@ class Tagger:
             if not window.start and window.stop < len(pool[number]):
                 notices.windows(pool[number])
         lengths = [window.stop - window.start for _, window in places]
+        numbers = passages(pool)
         scores, end = self._scoring.begin(
-            [pool[number].tokens[window.start : window.stop] for number, window in places]
+            [pool[number].tokens[window.start : window.stop] for number, window in places],
+            [numbers[number] for number, _ in places],
         )
         try:
             order = sorted(range(len(places)), key=lengths.__getitem__, reverse=True)
@@ -390,17 +400,32 @@ def _pools(sentences: Iterator[Sentence]) -> Iterator[list[Sentence]]:
         size = min(2 * size, _LARGEST_POOL)
 
 
+def _pools_of_documents(sentences: Iterable[Sentence]) -> Iterator[list[Sentence]]:
+    """Yields pools that end where a passage does."""
+    size, numbers, before = _FIRST_POOL, Passages(), 0
+    pool: list[Sentence] = []
+    for sentence in sentences:
+        passage = numbers.number(sentence.document, len(sentence))
+        if len(pool) >= size and passage != before:
+            yield pool
+            pool, size = [], min(2 * size, _LARGEST_POOL)
+        pool.append(sentence)
+        before = passage
+    if pool:
+        yield pool
+
+
 def _told(sentence: Sentence) -> str:
     return f"line {sentence.line}, {len(sentence)} tokens" if sentence.line else f"a sentence of {len(sentence)} tokens"
 
 
-def _sentence(given: str | Iterable[str] | Sentence) -> Sentence:
+def _sentence(given: str | Iterable[str] | Sentence, number: int) -> Sentence:
     if isinstance(given, str):
-        given = Sentence(words(given))
+        given = Sentence(words(given), document=number)
     elif not isinstance(given, Sentence):
         if isinstance(given, bytes | Set | Mapping) or not isinstance(given, Iterable):
             raise TypeError(f"a sentence is a string or a list of tokens, got {given!r}")
-        given = Sentence(tuple(given))
+        given = Sentence(tuple(given), document=number)
     for token in given.tokens:
         if not isinstance(token, str):
             raise TypeError(f"a token is a string, got {token!r}")

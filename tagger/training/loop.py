@@ -15,6 +15,7 @@ from tagger.build import Bundle
 from tagger.checkpoint import State
 from tagger.config import Config
 from tagger.data.batching import Batch, Encoded, Lexicon, full, shuffled
+from tagger.data.documents import passages
 from tagger.errors import CheckpointError, Stopped, TrainingError
 from tagger.evaluation import Report, evaluate
 from tagger.nn.embeddings import UNKNOWN
@@ -74,7 +75,10 @@ class Loop:
         self.settings, self.bundle, self.data = config.training, bundle, data
         self.run_directory, self.device, self.listen = run_directory, device, listen
         self.network: Network = bundle.network.to(device)
-        self.encoded = Encoded(data.train.sentences, Lexicon(bundle.known_words, bundle.characters), bundle.tags)
+        sentences = data.train.sentences
+        numbers = passages(sentences) if config.model.elsewhere.width else None
+        lexicon = Lexicon(bundle.known_words, bundle.characters)
+        self.encoded = Encoded(sentences, lexicon, bundle.tags, numbers)
         self.rows = optimisation.rows(self.network, self.settings, device)
         self.optimizer = optimisation.optimizer(self.network, self.settings.optimizer, self.rows)
         decay = self.settings.average
@@ -142,7 +146,7 @@ class Loop:
         self.network.zero_grad(set_to_none=True)
         batch = self.encoded.batch(positions)
         if self.rows is not None:
-            self.rows.bring(torch.cat([batch.words, torch.tensor([UNKNOWN])]))
+            self.rows.bring(torch.cat([torch.tensor([UNKNOWN]), *batch.word_ids]))
         loss = self._loss(batch.to(self.device))
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimizer)

@@ -68,13 +68,9 @@ class Rows:
         ids = self._ids.numpy()
         tables = self._tables()
         self._bring(tables, ids)
-        _move(
-            tables,
-            ids,
-            self._gradient.numpy(),
-            *map(np.float32, (rate, self._momentum, 1 - self._decay)),
-            self._nesterov,
-        )
+        with np.errstate(over="ignore"):
+            factors = [np.float32(factor) for factor in (rate, self._momentum, 1 - self._decay)]
+        _move(tables, ids, self._gradient.numpy(), *factors, self._nesterov)
         ages = np.arange(len(self._moved), 0, -1)
         self._moved += rate * self._momentum ** (ages + self._nesterov)
         self._followed += (1 - self._decay) * (self._moved - self._followed)
@@ -94,7 +90,9 @@ class Rows:
         ages = len(self._moved) - 1 - seen
         moved, kept = self._moved[seen], self._momentum**ages
         left, followed = self._decay**ages, self._followed[seen]
-        _bring(tables, ids, *(factors.astype(np.float32) for factors in (moved, kept, left, followed)))
+        with np.errstate(over="ignore"):  # of rates so high that weights are no numbers soon, which is told elsewhere
+            factors = [factor.astype(np.float32) for factor in (moved, kept, left, followed)]
+        _bring(tables, ids, *factors)
 
     @torch.no_grad()
     def settle(self) -> None:

@@ -90,7 +90,7 @@ def test_the_summary_holds_each_score_their_mean_and_sample_standard_deviation(w
             assert (result["epoch"], result["epochs"]) == (best["epoch"], 2)
             assert result["seconds"] == pytest.approx(sum(one["seconds"] + one["dev_seconds"] for one in epochs))
             scores.append(kept["f1"])
-        assert len(set(scores)) == 3
+        assert len(set(scores)) > 1
         assert found[part]["mean"] == pytest.approx(np.mean(scores))
         assert found[part]["sd"] == pytest.approx(np.std(scores, ddof=1))
         score = f"f1={np.mean(scores):.2f}±{np.std(scores, ddof=1):.2f} | seeds=2,3,1 | "

@@ -4,6 +4,7 @@ import base64
 import gc
 import gzip
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from io import BytesIO
@@ -11,20 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import tagger
-from tagger import files
+from tagger import checkpoint, files
 from tagger.cli import app
 from tagger.data.formats.columns import Layout
 from tagger.data.sentence import Alternative, Sentence, Span
 from tagger.errors import CheckpointError, ConfigError, DataError, Stopped
-from tagger.jobs import job, local
+from tagger.jobs import job, local, pools
 from tagger.jobs.folder import Folder
 from tagger.jobs.inputs import STDIN
 from tagger.jobs.job import Formats, Job
 from tagger.jobs.summary import Summary
 from tagger.tagging import Answers, Tagger
+from tests.tagging.bundles import bundle, sentences
 
 
 @pytest.fixture
@@ -245,6 +248,32 @@ def test_another_job_cannot_be_gone_on_with(model: Tagger, model_dir: Path, tmp_
         into(model, model_dir, tmp_path / "out", tmp_path / "a.txt", resume=True, formats=Formats(to="jsonl"))
     assert (tmp_path / "out" / ".journal.jsonl").read_bytes() == before
     assert into(model, model_dir, tmp_path / "out", tmp_path / "a.txt", resume=True).sentences == 300
+
+
+def test_documents_stay_together_from_file_to_file_and_from_break_to_break(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools, "POOL_TOKENS", 40)
+    made, directory = bundle(elsewhere={"width": 9}), tmp_path / "model"
+    checkpoint.save(made, directory, {})
+    reading, paths, expected = Tagger(made, torch.device("cpu")), [], ""
+    for name in ("a.conll", "b.conll"):
+        given = [
+            replace(one, document=number // 3) for number, one in enumerate(sentences(60, longest=9, seed=len(paths)))
+        ]
+        blocks = []
+        for number, found in enumerate(reading.stream(given)):
+            blocks += [] if number % 3 else ["-DOCSTART- O\n\n"]
+            blocks.append(
+                "".join(f"{token} {tag}\n" for token, tag in zip(found.tokens, found.tags, strict=True)) + "\n"
+            )
+        expected += "".join(blocks)
+        paths.append(tmp_path / name)
+        paths[-1].write_text(re.sub(r" \S+\n", " O\n", "".join(blocks)))
+    broken_off(reading, directory, tmp_path / "out", *paths)
+    into(reading, directory, tmp_path / "out", *paths, resume=True)
+    assert "".join((tmp_path / "out" / path.name).read_text() for path in paths) == expected
+    assert {line.split()[1] for line in expected.splitlines() if line} > {"O"}
 
 
 def test_english_by_default_and_by_name_are_one_job(model_dir: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def records(number: int, reject: Callable[[Reject], None] | None) -> Iterator[Re
             reject(Reject(f"{name}:{line}: {text}", line, text))
             continue
         sentences = [Sentence(tuple(text.split())), Sentence(())]
-        yield Record(tuple(sentences), line=line)
+        yield Record(tuple(sentences), document=line // 9, line=line)
 
 
 @pytest.fixture(autouse=True)
@@ -39,8 +40,11 @@ def rejects(tmp_path: Path) -> Rejects:
     return Rejects(tmp_path / "rejects")
 
 
-def read(rejects: Rejects | None, **place: int) -> list[Pool]:
-    reader = Reader(list(FILES), records, rejects)
+Alone = Callable[[int], bool] | None
+
+
+def read(rejects: Rejects | None, alone: Alone = None, **place: int) -> list[Pool]:
+    reader = Reader(list(FILES), records, rejects, alone=alone)
     assert all(reader.waiting[-1].sentences() == sentences for sentences in reader.pools(**place))
     return list(reader.waiting)
 
@@ -63,15 +67,67 @@ def test_every_input_ends_once_and_the_spoilt_one_is_told(rejects: Rejects) -> N
     ]  # fmt: skip
 
 
-def test_from_the_end_of_any_pool_reading_goes_on_as_it_would_have(rejects: Rejects, tmp_path: Path) -> None:
-    whole = read(rejects)
+def numbered_anew(pool: Pool) -> Pool:
+    """Returns a pool whose passages are numbered from 0, as they are where reading begins with it."""
+    numbers: dict[int, int] = {}
+    for stretch in pool.stretches:
+        stretch.records = [
+            replace(record, sentences=tuple(_numbered(sentence, numbers) for sentence in record.sentences))
+            for record in stretch.records
+        ]
+    return pool
+
+
+def _numbered(sentence: Sentence, numbers: dict[int, int]) -> Sentence:
+    return replace(sentence, document=numbers.setdefault(sentence.document, len(numbers)))
+
+
+@pytest.mark.parametrize("alone", [None, lambda _: True, lambda _: False, lambda number: number == 2])
+def test_from_the_end_of_any_pool_reading_goes_on_as_it_would_have(
+    rejects: Rejects, tmp_path: Path, alone: Alone
+) -> None:
+    whole = read(rejects, alone)
     for number in range(1, len(whole)):
         done = [stretch for pool in whole[:number] for stretch in pool.stretches]
         first = done[-1].number + done[-1].ended
         skip = sum(len(stretch.records) for stretch in done if stretch.number == first)
         size, count = whole[number - 1].rejects
         again = Rejects(tmp_path / "again", size=size, count=count)
-        assert read(again, number=number, first=first, skip=skip) == whole[number:]
+        found = read(again, alone, number=number, first=first, skip=skip)
+        assert list(map(numbered_anew, found)) == list(map(numbered_anew, whole[number:]))
+
+
+def test_documents_that_are_to_stay_together_do_and_have_numbers_of_their_own(rejects: Rejects) -> None:
+    found = read(rejects, lambda number: number == 0)
+    passages = [sentence.document for pool in found for sentence in pool.sentences()]
+    assert passages == sorted(passages)
+    assert set(passages) == set(range(passages[-1] + 1))
+    by_pool = [{sentence.document for sentence in pool.sentences()} for pool in found]
+    assert all(not one & other for one, other in pairwise(by_pool))
+    records_of = [
+        (stretch.number, record) for pool in found for stretch in pool.stretches for record in stretch.records
+    ]
+    known: dict[int, set[tuple[int, object]]] = {}
+    for number, record in records_of:
+        for sentence in record.sentences:
+            if sentence.tokens:
+                known.setdefault(sentence.document, set()).add(
+                    (number, record.line if number == 0 else record.document)
+                )
+    assert all(len(documents) == 1 for documents in known.values())
+    assert len(known) == len(FILES["a"]) + 11  # a record each, and what the other inputs have of nine lines each
+
+
+def test_a_record_that_is_a_document_by_itself_ends_a_pool_without_waiting_for_the_next(rejects: Rejects) -> None:
+    taken = []
+
+    def slow(number: int, reject: Callable[[Reject], None] | None) -> Iterator[Record]:
+        for record in records(number, reject):
+            taken.append(record.line)
+            yield record
+
+    next(Reader(list(FILES), slow, rejects, alone=lambda _: True).pools())
+    assert len(taken) == 5
 
 
 def test_pools_without_tokens_end_too(monkeypatch: pytest.MonkeyPatch, rejects: Rejects) -> None:

@@ -38,7 +38,7 @@ def made(kind: str) -> Bundle:
 
 def written_out(model: Bundle, sentence: Sentence) -> dict[Tags, float]:
     """Returns the probability of every path that is allowed, from the plain network's scores, in float64."""
-    scores, _ = scoring.Plain(model, CPU).begin([sentence.tokens])
+    scores, _ = scoring.Plain(model, CPU).begin([sentence.tokens], [0])
     emissions, lengths = scores([0])
     with torch.no_grad():
         rows, transitions, start, end, _ = (

@@ -175,7 +175,9 @@ def test_twice_the_sentences_are_twice_the_work(monkeypatch: pytest.MonkeyPatch)
     honest, learn = scorer.emissions, scorer.learn
     scored, learnt = [], []
     monkeypatch.setattr(
-        scorer, "emissions", lambda rows, lengths: (scored.append(lengths[0] * len(lengths)), honest(rows, lengths))[1]
+        scorer,
+        "emissions",
+        lambda rows, lengths, _: (scored.append(lengths[0] * len(lengths)), honest(rows, lengths))[1],
     )
     monkeypatch.setattr(scorer, "learn", lambda rows, words: (learnt.append(len(rows)), learn(rows, words))[1])
     work = []

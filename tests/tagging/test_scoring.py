@@ -157,8 +157,8 @@ def limited(model: Tagger, most: int, error: BaseException, monkeypatch: pytest.
     """Lets scoring fail above so many tokens; returns the list that the sizes tried will be in."""
     honest, tried = model._scoring.begin, []
 
-    def begin(words: Sequence[Sequence[str]]) -> object:
-        scores, end = honest(words)
+    def begin(words: Sequence[Sequence[str]], passages: Sequence[int]) -> object:
+        scores, end = honest(words, passages)
 
         def careful(positions: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
             size = len(positions) * max(len(words[position]) for position in positions)
@@ -210,8 +210,8 @@ def test_a_sentence_that_fits_only_alone_waits_for_the_others(
     model = tagger(bundle(), workers=3, batch_tokens=1)
     honest, lock, inside, failed = model._scoring.begin, threading.Lock(), [0], []
 
-    def begin(words: Sequence[Sequence[str]]) -> object:
-        scores, end = honest(words)
+    def begin(words: Sequence[Sequence[str]], passages: Sequence[int]) -> object:
+        scores, end = honest(words, passages)
 
         def crowded(positions: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
             with lock:

@@ -1,5 +1,6 @@
 """Sentences in, the same sentences out with tags, however they are batched."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,8 @@ def test_tags_are_the_same_for_every_size_of_batch(model_dir: Path, batch_tokens
     bundle = tagger.load(model_dir, device="cpu").bundle
     expected = [Tagger(bundle, torch.device("cpu")).tag([text])[0] for text in TEXTS[:4]]
     found = Tagger(bundle, torch.device("cpu"), batch_tokens=batch_tokens).tag(TEXTS)
-    assert found == expected * 30
+    assert [replace(one, document=0) for one in found] == expected * 30
+    assert [one.document for one in found] == list(range(len(TEXTS)))  # each is a document by itself
 
 
 def test_order_and_everything_else_of_a_sentence_is_kept(model_dir: Path) -> None:

@@ -8,6 +8,7 @@ Shapes in this module: U words, C characters, R rows of the table, N tokens of a
 T tokens in the longest one, D input width, H encoder width, G numbers that a token gives to a cell's gates, K tags.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -17,7 +18,7 @@ from torch import nn
 
 from tagger.choices import Merge
 from tagger.errors import CheckpointError
-from tagger.nn.embeddings import CharacterCNN, CharacterLSTM
+from tagger.nn.embeddings import CharacterCNN, CharacterLSTM, Elsewhere
 from tagger.nn.encoder import RecurrentLayer
 from tagger.nn.inference import recurrence
 from tagger.nn.model import Network
@@ -42,6 +43,22 @@ class Spelling(NamedTuple):
     capitals: Ids
 
 
+class Places(NamedTuple):
+    """What documents say of words, as `nn.embeddings.TokenEmbedding` reads it.
+
+    Attributes:
+        which: (N,) the pair of a document and a word that each token is of.
+        beside: (O, 2) ids of the words before and after each place.
+        occurrences: (R,) places of each pair, at least 1.
+        capitals: (R, F) how the word is capitalised.
+    """
+
+    which: Ids
+    beside: Ids
+    occurrences: Ids
+    capitals: Floats
+
+
 class Scorer:
     """The forward pass, in evaluation, of a network in float32 without self-attention; its weights are taken now."""
 
@@ -49,7 +66,9 @@ class Scorer:
         embedding = network.embedding
         self._words, self._capitals = embedding.words, embedding.capitals
         self._characters = _character_features(embedding.characters)
-        self._layers = [_Layer.of(layer) for layer in network.encoder.layers]
+        self._elsewhere = None if embedding.elsewhere is None else _Elsewhere.of(embedding.elsewhere, network)
+        of_word = embedding.width - (embedding.elsewhere.width if embedding.elsewhere else 0)
+        self._layers = [_Layer.of(network.encoder.layers[0], of_word), *map(_Layer.of, network.encoder.layers[1:])]
         self._projection = packed(_numpy(network.projection.weight).T)
         self._bias = _numpy(network.projection.bias)
         self._tables = [np.empty((0, direction.width), np.float32) for direction in self._layers[0].directions]
@@ -83,15 +102,21 @@ class Scorer:
             for direction, table in zip(self._layers[0].directions, self._tables, strict=True):
                 table[rows[part]] = direction.given(features)
 
-    def emissions(self, rows: Ids, lengths: Ids) -> Floats:
+    def emissions(self, rows: Ids, lengths: Ids, places: Places | None = None) -> Floats:
         """Returns (B, T, K) the emissions of sentences, 0 in padding.
 
         Args:
             rows: (N,) of the table, the sentences one after another.
             lengths: (B,) tokens in each, at least 1, the longest sentence first.
+            places: what documents say of the words, where the network reads it.
         """
         starts = np.cumsum(lengths) - lengths
-        states = self._layers[0].states(self._tables, rows, starts, lengths)
+        tables = self._tables
+        if self._elsewhere is not None:
+            assert places is not None
+            tables = self._elsewhere.added(self._tables, rows, places, self._vectors)
+            rows = np.arange(len(rows))
+        states = self._layers[0].states(tables, rows, starts, lengths)
         for layer in self._layers[1:]:
             given = [direction.given(states) for direction in layer.directions]
             states = layer.states(given, np.arange(len(rows)), starts, lengths)
@@ -100,10 +125,15 @@ class Scorer:
         emissions[np.arange(lengths[0]) < lengths[:, None]] = scores
         return emissions
 
+    def _vectors(self, words: Ids) -> Floats:
+        """Returns the vectors (U, D) of word ids (U,)."""
+        with torch.inference_mode():
+            return _numpy(self._words(torch.from_numpy(words)))
+
     def _features(self, spelling: Spelling) -> Floats:
         """Returns (U, D) all that is known of words, side by side."""
+        parts = [self._vectors(spelling.words)]
         with torch.inference_mode():
-            parts = [_numpy(self._words(torch.from_numpy(spelling.words)))]
             if self._characters is not None:
                 parts.append(self._characters.features(spelling.characters, spelling.lengths))
             if self._capitals is not None:
@@ -122,14 +152,15 @@ class _Direction:
     late: Floats  # (H,) of a GRU's candidate, added to the state's product
 
     @classmethod
-    def of(cls, module: nn.RNNBase) -> "_Direction":
+    def of(cls, module: nn.RNNBase, depth: int | None = None) -> "_Direction":
+        """Returns a direction of which the first `depth` numbers of each input are given, or all."""
         cell = recurrence.CELLS[type(module)]
         width = module.hidden_size
         bias, late = _numpy(module.bias_ih_l0).copy(), np.zeros(width, np.float32)
         own = _numpy(module.bias_hh_l0).copy()
         if cell == recurrence.GRU:
             late, own[2 * width :] = own[2 * width :].copy(), 0.0
-        inputs, states = packed(_numpy(module.weight_ih_l0).T), packed(_numpy(module.weight_hh_l0).T)
+        inputs, states = packed(_numpy(module.weight_ih_l0)[:, :depth].T), packed(_numpy(module.weight_hh_l0).T)
         return cls(cell, inputs, states, bias + own, late)
 
     @property
@@ -152,10 +183,9 @@ class _Layer:
     merge: Merge
 
     @classmethod
-    def of(cls, layer: nn.Module) -> "_Layer":
+    def of(cls, layer: nn.Module, depth: int | None = None) -> "_Layer":
         assert isinstance(layer, RecurrentLayer)
-        modules = [module for module in (layer.forward_cell, layer.backward_cell) if module is not None]
-        return cls(tuple(map(_Direction.of, modules)), layer.merge)
+        return cls(tuple(_Direction.of(cell, depth) for cell in layer.cells), layer.merge)
 
     def states(self, given: list[Floats], rows: Ids, starts: Ids, lengths: Ids) -> Floats:
         """Returns (N, out_width) the merged states; `given` (R, G) for each direction."""
@@ -178,6 +208,42 @@ class _Layer:
             return states
         both: Floats = states[:, :width] + states[:, width:]
         return both if self.merge == "sum" else both * np.float32(0.5)
+
+
+@dataclass(frozen=True)
+class _Elsewhere:
+    """What documents say of words, and what that gives to the first layer."""
+
+    projection: Floats  # (P, 2D + F, 16)
+    bias: Floats  # (M,)
+    given: tuple[Floats, ...]  # of each direction (P, M, 16)
+
+    @classmethod
+    def of(cls, module: Elsewhere, network: Network) -> "_Elsewhere":
+        layer = network.encoder.layers[0]
+        assert isinstance(layer, RecurrentLayer)
+        weights = [_numpy(cell.weight_ih_l0)[:, -module.width :] for cell in layer.cells]
+        linear = module.projection
+        return cls(packed(_numpy(linear.weight).T), _numpy(linear.bias), tuple(packed(one.T) for one in weights))
+
+    def added(
+        self, tables: Sequence[Floats], rows: Ids, places: Places, vectors: Callable[[Ids], Floats]
+    ) -> list[Floats]:
+        """Returns for each direction (N, G) what tokens give to the gates: what their words do and their documents."""
+        beside = vectors(places.beside.reshape(-1)).reshape(len(places.beside), -1)
+        ends = np.cumsum(places.occurrences)
+        mean = np.add.reduceat(beside, ends - places.occurrences, axis=0) / places.occurrences[:, None].astype(
+            np.float32
+        )
+        known = np.concatenate([mean, places.capitals], 1)
+        said = np.tanh(product(known, self.projection)[:, : len(self.bias)] + self.bias)
+        if not np.isfinite(said).all():
+            raise CheckpointError(
+                "what the model says of a document is not finite: its weights are damaged or diverged"
+            )
+        return [
+            table[rows] + product(said, given)[places.which] for table, given in zip(tables, self.given, strict=True)
+        ]
 
 
 class _CharacterFeatures(Protocol):
