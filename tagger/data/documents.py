@@ -16,6 +16,7 @@ from tagger.data.vocab import CAPITALS
 
 WIDTH = len(CAPITALS) + 1
 """The numbers that say how a word is capitalised: shares of its places, and the logarithm of how many there are."""
+_INITIAL = CAPITALS.index("initial")
 _PASSAGE_TOKENS = 4096
 _MOST = 16  # places of a word, the first of its document, whose neighbours count
 
@@ -71,7 +72,7 @@ class Documents:
     """
 
     def __init__(self, lengths: Ids, passages: Ids, keys: Ids, words: Ids, kinds: Ids) -> None:
-        self._starts = np.cumsum(lengths) - lengths
+        starts = np.cumsum(lengths) - lengths
         of_token = np.repeat(passages, lengths)
         _, self._index = np.unique(of_token * (keys.max() + 1) + keys, return_inverse=True)
         counts = np.bincount(self._index)
@@ -82,11 +83,10 @@ class Documents:
         self._counts = np.minimum(counts, _MOST)
         self._first = np.cumsum(self._counts) - self._counts
         before, after = np.roll(words, 1), np.roll(words, -1)
-        before[self._starts], after[self._starts + lengths - 1] = 0, 0
+        before[starts], after[starts + lengths - 1] = 0, 0
         self._beside = np.stack([before[kept], after[kept]], 1)
         kinds = kinds.copy()
-        begins = self._starts[np.isin(kinds[self._starts], _WITH_CAPITAL)]
-        kinds[begins] = 0
+        kinds[starts[kinds[starts] == _INITIAL]] = 0
         shares = np.zeros((len(counts), WIDTH), np.float32)
         np.add.at(shares, (self._index, kinds), 1)
         shares[:, :-1] /= counts[:, None]
@@ -100,6 +100,3 @@ class Documents:
         ends = np.cumsum(counts)
         places = np.arange(ends[-1]) + np.repeat(self._first[pairs] - (ends - counts), counts)
         return Elsewhere(index, self._beside[places], counts, self._capitals[pairs])
-
-
-_WITH_CAPITAL = [CAPITALS.index("initial")]

@@ -28,7 +28,6 @@ from tagger.tagging import Tagger
 
 log = logging.getLogger(__name__)
 
-
 Streams = tuple[BinaryIO, BinaryIO]
 Listener = Callable[[Summary, int, int], None]
 """Is told after each pool what was done, and how many inputs of how many are finished."""

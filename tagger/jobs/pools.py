@@ -142,15 +142,17 @@ class Reader:
                 else:
                     pool.stretches[-1].ended, pool.stretches[-1].spoilt = True, found is not None
                     pool.stretches[-1].corrupt = isinstance(found, CorruptError)
-                pool.rejects = self._rejected()
                 full = tokens >= pool_tokens(number) or size >= _MOST_RECORDS
-                if full and (self._alone is None or self._alone(stretch)):
-                    yield self._given(pool)
-                    pool, tokens, size, number, full = Pool(), 0, 0, number + 1, False
+                if full:
+                    pool.rejects = self._rejected()  # before the next record is read, which may be another passage's
+                    if self._alone is None or self._alone(stretch):
+                        yield self._given(pool)
+                        pool, tokens, size, number, full = Pool(), 0, 0, number + 1, False
         except DataError as fault:
             self.fault = fault
             return
         if pool.stretches:
+            pool.rejects = self._rejected()
             yield self._given(pool)
 
     def _passage(self, stretch: int, record: Record) -> int:

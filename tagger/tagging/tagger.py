@@ -276,7 +276,7 @@ class Tagger:
             if not window.start and window.stop < len(pool[number]):
                 notices.windows(pool[number])
         lengths = [window.stop - window.start for _, window in places]
-        numbers = passages(pool)
+        numbers = passages(pool) if self.reads_documents else range(len(pool))
         scores, end = self._scoring.begin(
             [pool[number].tokens[window.start : window.stop] for number, window in places],
             [numbers[number] for number, _ in places],

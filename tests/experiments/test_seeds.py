@@ -37,7 +37,9 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Config:
     folder = tmp_path_factory.mktemp("data")
     (folder / "train.conll").write_text(tiny_corpus())
     recipe = TINY_RECIPE.format(train=folder / "train.conll", dev=folder / "train.conll")
-    return config.parse(recipe, "tiny.yaml", overrides=["training.epochs=2", f"data.test={folder / 'train.conll'}"])
+    # At this rate each seed has a score of its own.
+    overrides = ["training.epochs=2", "training.optimizer.rate=0.009", f"data.test={folder / 'train.conll'}"]
+    return config.parse(recipe, "tiny.yaml", overrides=overrides)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +92,7 @@ def test_the_summary_holds_each_score_their_mean_and_sample_standard_deviation(w
             assert (result["epoch"], result["epochs"]) == (best["epoch"], 2)
             assert result["seconds"] == pytest.approx(sum(one["seconds"] + one["dev_seconds"] for one in epochs))
             scores.append(kept["f1"])
-        assert len(set(scores)) > 1
+        assert len(set(scores)) == 3
         assert found[part]["mean"] == pytest.approx(np.mean(scores))
         assert found[part]["sd"] == pytest.approx(np.std(scores, ddof=1))
         score = f"f1={np.mean(scores):.2f}±{np.std(scores, ddof=1):.2f} | seeds=2,3,1 | "
