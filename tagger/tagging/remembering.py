@@ -1,7 +1,7 @@
 """Scores by what is remembered of each word."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain, pairwise
 
 import numpy as np
@@ -56,7 +56,7 @@ class Remembering:
                 self.memory.end(turn)
                 raise
         places = list(pairwise(bounds))
-        said = self._documents(sentences, lengths, passages) if self._reads_documents and len(sentences) else None
+        said = self._documents(sentences, rows, lengths, passages) if self._reads_documents and len(sentences) else None
 
         def scores(positions: Sequence[int]) -> tuple[Tensor, Tensor]:
             chosen = np.concatenate([rows[start:stop] for start, stop in map(places.__getitem__, positions)])
@@ -73,15 +73,15 @@ class Remembering:
 
         return scores, end
 
-    def _documents(self, sentences: Sequence[Words], lengths: Ids, passages: Sequence[int]) -> Documents:
-        numbers: dict[str, int] = {}
-        tokens = [numbers.setdefault(word, len(numbers)) for word in chain.from_iterable(sentences)]
+    def _documents(self, sentences: Sequence[Words], rows: Ids, lengths: Ids, passages: Sequence[int]) -> Documents:
+        """Returns the places of words, with rows counted from 1 in place of the ids of vectors."""
+        tokens = list(chain.from_iterable(sentences))
+        _, first, index = np.unique(rows, return_index=True, return_inverse=True)
+        distinct = [tokens[place] for place in first.tolist()]
         keys: dict[str, int] = {}
-        known = [
-            (keys.setdefault(word.lower(), len(keys)), self._words.lookup(word), capitals(word)) for word in numbers
-        ]
-        of_token = np.array(known, np.int64)[tokens]
-        return Documents(lengths, np.array(passages, np.int64), *of_token.T)
+        of_word = _array((keys.setdefault(word.lower(), len(keys)) for word in distinct), len(distinct))
+        kinds = _array(map(capitals, distinct), len(distinct))
+        return Documents(lengths, np.array(passages, np.int64), of_word[index], rows + 1, kinds[index])
 
     def _learn(self, words: list[str]) -> None:
         if words:
@@ -99,5 +99,5 @@ class Remembering:
         )
 
 
-def _array(numbers: "map[int]", count: int) -> Ids:
+def _array(numbers: Iterable[int], count: int) -> Ids:
     return np.fromiter(numbers, np.int64, count)

@@ -1,7 +1,7 @@
 """The recurrence of an LSTM, GRU or RNN over a batch, of which only the product with the state is computed here.
 
 Shapes in this module: N tokens of all sentences one after another, B sentences, H encoder width, G numbers that a token
-gives to the cell's gates (4H, 3H or H).
+gives to the cell's gates (4H, 3H or H), filled up to whole panels.
 """
 
 import numpy as np
@@ -44,6 +44,12 @@ def _gru(given: Floats, gates: Floats, state: Floats, bias: Floats, out: Floats)
 
 
 @unit_wise
+def _sum(first: Floats, second: Floats, out: Floats) -> None:  # pragma: no cover
+    for number in range(len(out)):
+        out[number] = first[number] + second[number]
+
+
+@unit_wise
 def _rnn(given: Floats, gates: Floats, state: Floats, out: Floats) -> None:  # pragma: no cover
     for unit in range(len(state)):
         shown = tanh(given[unit] + gates[unit])
@@ -56,6 +62,8 @@ def run(
     cell: int,
     given: Floats,
     rows: Ids,
+    more: Floats,
+    which: Ids,
     starts: Ids,
     lengths: Ids,
     backward: bool,
@@ -70,6 +78,8 @@ def run(
         cell: LSTM, GRU or RNN.
         given: (R, G) what the words, or the layer below, give to the gates, biases included.
         rows: (N,) which row each token takes.
+        more: (S, G) what is to be added to it, if anything.
+        which: (N,) which row of that each token takes.
         starts: (B,) where each sentence's tokens begin.
         lengths: (B,) tokens in each, the longest first.
         backward: from each sentence's end.
@@ -82,6 +92,7 @@ def run(
     state = np.zeros((len(lengths), width), np.float32)
     memory = np.zeros((len(lengths) if cell == LSTM else 0, width), np.float32)
     gates = np.zeros((len(lengths), len(panels) * PANEL), np.float32)
+    both = np.empty(given.shape[1], np.float32)
     active = len(lengths)
     for step in range(lengths[0]):
         while lengths[active - 1] <= step:
@@ -91,9 +102,13 @@ def run(
         for sentence in range(active):
             token = starts[sentence] + (lengths[sentence] - 1 - step if backward else step)
             shown = out[token][column : column + width]
+            own = given[rows[token]]
+            if len(more):
+                _sum(own, more[which[token]], both)
+                own = both
             if cell == LSTM:
-                _lstm(given[rows[token]], gates[sentence], state[sentence], memory[sentence], shown)
+                _lstm(own, gates[sentence], state[sentence], memory[sentence], shown)
             elif cell == GRU:
-                _gru(given[rows[token]], gates[sentence], state[sentence], bias, shown)
+                _gru(own, gates[sentence], state[sentence], bias, shown)
             else:
-                _rnn(given[rows[token]], gates[sentence], state[sentence], shown)
+                _rnn(own, gates[sentence], state[sentence], shown)

@@ -5,10 +5,11 @@ computed once and kept in a table, of which the caller hands out the rows. Beyon
 with the state before it, the layers above and the projection are left.
 
 Shapes in this module: U words, C characters, R rows of the table, N tokens of a batch one after another, B sentences,
-T tokens in the longest one, D input width, H encoder width, G numbers that a token gives to a cell's gates, K tags.
+T tokens in the longest one, S pairs of a document and a word in it, D input width, H encoder width, G numbers that a
+token gives to a cell's gates, M that a document says of a word, K tags.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -18,6 +19,8 @@ from torch import nn
 
 from tagger.choices import Merge
 from tagger.errors import CheckpointError
+from tagger.nn.activations import tanh, unit_wise
+from tagger.nn.compiling import compiled
 from tagger.nn.embeddings import CharacterCNN, CharacterLSTM, Elsewhere
 from tagger.nn.encoder import RecurrentLayer
 from tagger.nn.inference import recurrence
@@ -48,9 +51,9 @@ class Places(NamedTuple):
 
     Attributes:
         which: (N,) the pair of a document and a word that each token is of.
-        beside: (O, 2) ids of the words before and after each place.
-        occurrences: (R,) places of each pair, at least 1.
-        capitals: (R, F) how the word is capitalised.
+        beside: (O, 2) the rows, from 1, of the words before and after each place; 0 where there is none.
+        occurrences: (S,) places of each pair, at least 1.
+        capitals: (S, F) how the word is capitalised.
     """
 
     which: Ids
@@ -71,7 +74,9 @@ class Scorer:
         self._layers = [_Layer.of(network.encoder.layers[0], of_word), *map(_Layer.of, network.encoder.layers[1:])]
         self._projection = packed(_numpy(network.projection.weight).T)
         self._bias = _numpy(network.projection.bias)
-        self._tables = [np.empty((0, direction.width), np.float32) for direction in self._layers[0].directions]
+        widths = [direction.width for direction in self._layers[0].directions]
+        widths += [2 * self._elsewhere.width] if self._elsewhere else []
+        self._tables = [np.empty((0, width), np.float32) for width in widths]
 
     @property
     def row_bytes(self) -> int:
@@ -99,8 +104,10 @@ class Scorer:
                 raise CheckpointError(
                     "what the model says of a word is not finite: its weights are damaged or diverged"
                 )
-            for direction, table in zip(self._layers[0].directions, self._tables, strict=True):
+            for direction, table in zip(self._layers[0].directions, self._tables, strict=False):
                 table[rows[part]] = direction.given(features)
+            if self._elsewhere is not None:
+                self._tables[-1][rows[part]] = self._elsewhere.beside(features[:, : self._words.width])
 
     def emissions(self, rows: Ids, lengths: Ids, places: Places | None = None) -> Floats:
         """Returns (B, T, K) the emissions of sentences, 0 in padding.
@@ -111,12 +118,12 @@ class Scorer:
             places: what documents say of the words, where the network reads it.
         """
         starts = np.cumsum(lengths) - lengths
-        tables = self._tables
+        more: list[Floats] = []
+        which = rows
         if self._elsewhere is not None:
             assert places is not None
-            tables = self._elsewhere.added(self._tables, rows, places, self._vectors)
-            rows = np.arange(len(rows))
-        states = self._layers[0].states(tables, rows, starts, lengths)
+            which, more = places.which, self._elsewhere.given(self._tables[-1], places)
+        states = self._layers[0].states(self._tables, rows, starts, lengths, more, which)
         for layer in self._layers[1:]:
             given = [direction.given(states) for direction in layer.directions]
             states = layer.states(given, np.arange(len(rows)), starts, lengths)
@@ -187,15 +194,34 @@ class _Layer:
         assert isinstance(layer, RecurrentLayer)
         return cls(tuple(_Direction.of(cell, depth) for cell in layer.cells), layer.merge)
 
-    def states(self, given: list[Floats], rows: Ids, starts: Ids, lengths: Ids) -> Floats:
-        """Returns (N, out_width) the merged states; `given` (R, G) for each direction."""
+    def states(
+        self,
+        given: Sequence[Floats],
+        rows: Ids,
+        starts: Ids,
+        lengths: Ids,
+        more: Sequence[Floats] = (),
+        which: Ids | None = None,
+    ) -> Floats:
+        """Returns (N, out_width) the merged states.
+
+        Args:
+            given: (R, G) for each direction, what is given to its gates.
+            rows: (N,) of it.
+            starts: (B,) where sentences begin.
+            lengths: (B,) tokens in each.
+            more: (S, G) for each direction, what is added to that; empty if nothing is.
+            which: (N,) of its rows, if there is any.
+        """
         width = len(self.directions[0].late)
         states = np.empty((len(rows), width * len(self.directions)), np.float32)
-        for number, (direction, table) in enumerate(zip(self.directions, given, strict=True)):
+        for number, direction in enumerate(self.directions):
             recurrence.run(
                 direction.cell,
-                table,
+                given[number],
                 rows,
+                more[number] if more else given[number][:0],
+                rows if which is None else which,
                 starts,
                 lengths,
                 number == 1,
@@ -214,36 +240,84 @@ class _Layer:
 class _Elsewhere:
     """What documents say of words, and what that gives to the first layer."""
 
-    projection: Floats  # (P, 2D + F, 16)
+    before: Floats  # (P, D, 16)
+    after: Floats  # (P, D, 16)
+    edge: Floats  # (2M,)
+    capitals: Floats  # (P, F, 16)
     bias: Floats  # (M,)
-    given: tuple[Floats, ...]  # of each direction (P, M, 16)
+    gates: tuple[Floats, ...]  # of each direction (P, M, 16)
 
     @classmethod
     def of(cls, module: Elsewhere, network: Network) -> "_Elsewhere":
         layer = network.encoder.layers[0]
         assert isinstance(layer, RecurrentLayer)
-        weights = [_numpy(cell.weight_ih_l0)[:, -module.width :] for cell in layer.cells]
-        linear = module.projection
-        return cls(packed(_numpy(linear.weight).T), _numpy(linear.bias), tuple(packed(one.T) for one in weights))
+        weight, words = _numpy(module.projection.weight), network.embedding.words
+        parts = np.split(weight, [words.width, 2 * words.width], 1)
+        before, after, capitals = (packed(np.ascontiguousarray(part.T)) for part in parts)
+        gates = [packed(_numpy(cell.weight_ih_l0)[:, -module.width :].T) for cell in layer.cells]
+        edge = _sides(_numpy(words.weight)[:1], before, after)[0]
+        return cls(before, after, edge, capitals, _numpy(module.projection.bias), tuple(gates))
 
-    def added(
-        self, tables: Sequence[Floats], rows: Ids, places: Places, vectors: Callable[[Ids], Floats]
-    ) -> list[Floats]:
-        """Returns for each direction (N, G) what tokens give to the gates: what their words do and their documents."""
-        beside = vectors(places.beside.reshape(-1)).reshape(len(places.beside), -1)
-        ends = np.cumsum(places.occurrences)
-        mean = np.add.reduceat(beside, ends - places.occurrences, axis=0) / places.occurrences[:, None].astype(
-            np.float32
-        )
-        known = np.concatenate([mean, places.capitals], 1)
-        said = np.tanh(product(known, self.projection)[:, : len(self.bias)] + self.bias)
+    @property
+    def width(self) -> int:
+        """M, filled up to whole panels."""
+        return len(self.before) * PANEL
+
+    def beside(self, vectors: Floats) -> Floats:
+        """Returns (U, 2M) what words of vectors (U, D) say of one that they stand before, and of one they follow."""
+        return _sides(vectors, self.before, self.after)
+
+    def given(self, table: Floats, places: Places) -> list[Floats]:
+        """Returns for each direction (S, G) what pairs give to the gates, by a table of what `beside` returned."""
+        said = product(places.capitals, self.capitals)
+        _say(table, self.edge, places.beside, places.occurrences, self.bias, said)
         if not np.isfinite(said).all():
             raise CheckpointError(
                 "what the model says of a document is not finite: its weights are damaged or diverged"
             )
-        return [
-            table[rows] + product(said, given)[places.which] for table, given in zip(tables, self.given, strict=True)
-        ]
+        return [product(said[:, : len(self.bias)], gates) for gates in self.gates]
+
+
+def _sides(vectors: Floats, before: Floats, after: Floats) -> Floats:
+    return np.concatenate([product(vectors, before), product(vectors, after)], 1)
+
+
+@compiled()
+def _say(
+    table: Floats, edge: Floats, beside: Ids, occurrences: Ids, bias: Floats, said: Floats
+) -> None:  # pragma: no cover
+    """Adds to what capitals say (S, M) the mean of what stands beside the places, and the bias; then tanh.
+
+    Args:
+        table: (R, 2M) what words say that stand before one, and after it.
+        edge: (2M,) what the ends of sentences say.
+        beside: (O, 2) rows, from 1, 0 for an end.
+        occurrences: (S,) places of each pair.
+        bias: (M,) not filled up.
+        said: (S, M) is changed.
+    """
+    width, place = said.shape[1], 0
+    total = np.empty(width, np.float32)
+    for pair, count in enumerate(occurrences):
+        total[:] = 0
+        for _ in range(count):
+            before, after = beside[place]
+            _add(total, (table[before - 1] if before else edge)[:width])
+            _add(total, (table[after - 1] if after else edge)[width:])
+            place += 1
+        _finish(said[pair], total, np.float32(1 / count), bias)
+
+
+@unit_wise
+def _add(total: Floats, part: Floats) -> None:  # pragma: no cover
+    for unit in range(len(total)):
+        total[unit] += part[unit]
+
+
+@unit_wise
+def _finish(said: Floats, total: Floats, share: np.float32, bias: Floats) -> None:  # pragma: no cover
+    for unit in range(len(bias)):
+        said[unit] = tanh(said[unit] + total[unit] * share + bias[unit])
 
 
 class _CharacterFeatures(Protocol):
