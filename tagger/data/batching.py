@@ -34,8 +34,9 @@ class Batch:
         index: (B, T) which distinct word each token is; padding holds 0.
         lengths: (B,) tokens per sentence.
         gold: (B, T) tag ids, 0 in padding; None when tags are not known.
-        elsewhere: what documents say of the words, as `data.documents.Elsewhere` but for the first, (B, T) with 0 in
-            padding; empty where it is not wanted.
+        elsewhere: what documents say of the words; empty where it is not wanted. An index (B, T) into R pairs of a
+            document and a word, 0 in padding; (V,) the ids of the distinct words that stand beside them; then, as
+            `data.documents.Elsewhere`, (O, 2) which of those stand beside each place, (R,) and (R, WIDTH).
     """
 
     words: Tensor
@@ -56,7 +57,7 @@ class Batch:
     @property
     def word_ids(self) -> list[Tensor]:
         """The ids of all words whose vectors the network reads."""
-        return [self.words, *(part.flatten() for part in self.elsewhere[1:2])]
+        return [self.words, *self.elsewhere[1:2]]
 
     def to(self, device: torch.device) -> "Batch":
         """Returns the batch on a device; a GPU takes it over while the caller goes on."""
@@ -147,8 +148,9 @@ class Lexicon:
 
 
 def _tensors(elsewhere: Elsewhere, lengths: Ids) -> tuple[Tensor, ...]:
-    which, *rest = elsewhere
-    return tuple(map(torch.from_numpy, (_padded(which, lengths), *rest)))
+    which, beside, places, kinds = elsewhere
+    words, index = np.unique(beside, return_inverse=True)
+    return tuple(map(torch.from_numpy, (_padded(which, lengths), words, index.reshape(beside.shape), places, kinds)))
 
 
 def _padded(flat: Ids, lengths: Ids) -> Ids:

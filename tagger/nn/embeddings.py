@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tagger.nn import convolution
+from tagger.nn import convolution, neighbours
 from tagger.nn.dropout import drop
 from tagger.nn.encoder import RecurrentLayer
 
@@ -116,20 +116,18 @@ class Elsewhere(nn.Module):
         nn.init.zeros_(self.projection.bias)
         self.dropout, self.width = dropout, width
 
-    def forward(self, beside: Tensor, counts: Tensor, capitals: Tensor) -> Tensor:
+    def forward(self, vectors: Tensor, beside: Tensor, counts: Tensor, capitals: Tensor) -> Tensor:
         """Returns (R, width) of R words of documents.
 
         Args:
-            beside: (O, 2, D) the vectors of the words before and after each of their O places.
+            vectors: (V, D) of words, through which no gradient goes back.
+            beside: (O, 2) which of them stand before and after each of the words' O places.
             counts: (R,) places of each word, at least 1.
             capitals: (R, F).
         """
-        of_place = torch.repeat_interleave(counts, output_size=len(beside))
-        sums = beside.new_zeros(len(counts), beside.shape[1] * beside.shape[2]).index_add(
-            0, of_place, beside.flatten(1)
-        )
-        mean = drop(sums / counts[:, None], self.dropout if self.training else 0.0)
-        return torch.tanh(self.projection(torch.cat([mean, capitals], 1)))
+        means = neighbours.means(vectors.detach(), beside, counts)
+        means = drop(means, self.dropout if self.training else 0.0)
+        return torch.tanh(self.projection(torch.cat([means, capitals], 1)))
 
 
 class TokenEmbedding(nn.Module):
@@ -175,9 +173,9 @@ class TokenEmbedding(nn.Module):
             character_lengths: (U,) each at least 1.
             capitals: (U,) ids.
             index: (B, T) in [0, U); padding may hold any such number.
-            elsewhere: an index (B, T) into R words of documents, as `index` is; then, of those words, (O, 2) ids of
-                what stands beside each of their places, (R,) how many places are each one's, and (R, F) how it is
-                capitalised. Needed where the module has a part to read it.
+            elsewhere: an index (B, T) into R words of documents, as `index` is; (V,) ids of the words that stand beside
+                them; (O, 2) which of those do at each of their places; (R,) how many places are each one's; and (R, F)
+                how it is capitalised. Needed where the module has a part to read it.
         """
         vectors = self.words(words)
         of_word = index
@@ -191,8 +189,8 @@ class TokenEmbedding(nn.Module):
         if self.capitals is not None:
             parts.append(F.embedding(index, self.capitals(capitals)))
         if self.elsewhere is not None:
-            of_document, beside, counts, cases = elsewhere
+            of_document, around, *rest = elsewhere
             with torch.no_grad():  # the vectors are not tuned for this
-                around = self.words(beside.flatten()).view(*beside.shape, -1)
-            parts.append(F.embedding(of_document, self.elsewhere(around, counts, cases)))
+                given = self.words(around)
+            parts.append(F.embedding(of_document, self.elsewhere(given, *rest)))
         return torch.cat(parts, 2)

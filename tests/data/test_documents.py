@@ -42,12 +42,12 @@ def test_a_batch_holds_what_each_document_says_of_its_words(positions: list[int]
     given = sentences()
     encoded = Encoded(given, Lexicon(WORDS, CHARACTERS), passages=passages(given))
     batch = encoded.batch(positions)
-    which, beside, places, capitals = (part.numpy() for part in batch.elsewhere)
+    which, words, beside, places, capitals = (part.numpy() for part in batch.elsewhere)
     starts = np.cumsum(places) - places
     for row, position in enumerate(positions):
         for place, token in enumerate(given[position].tokens):
             pair = which[row, place]
-            around = beside[starts[pair] : starts[pair] + places[pair]]
+            around = words[beside[starts[pair] : starts[pair] + places[pair]]]
             expected, kinds = counted(given, given[position].document, token)
             assert sorted(map(tuple, around.tolist())) == sorted(expected)
             np.testing.assert_allclose(capitals[pair], kinds, rtol=1e-6)
@@ -58,10 +58,10 @@ def test_the_first_places_of_a_frequent_word_count(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(documents, "_MOST", 2)
     given = sentences()
     batch = Encoded(given, Lexicon(WORDS, CHARACTERS), passages=passages(given)).batch([0])
-    which, beside, places, _ = batch.elsewhere
+    which, words, beside, places, _ = batch.elsewhere
     the = which[0, 0]
     start = int(places[:the].sum())
-    assert list(map(tuple, beside[start : start + 2].tolist())) == counted(given, 0, "the")[0][:2]
+    assert list(map(tuple, words[beside[start : start + 2]].tolist())) == counted(given, 0, "the")[0][:2]
     assert places.max() == 2
 
 

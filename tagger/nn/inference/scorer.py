@@ -25,6 +25,7 @@ from tagger.nn.embeddings import CharacterCNN, CharacterLSTM, Elsewhere
 from tagger.nn.encoder import RecurrentLayer
 from tagger.nn.inference import recurrence
 from tagger.nn.model import Network
+from tagger.nn.neighbours import add
 from tagger.nn.products import PANEL, Floats, Ids, packed, product
 
 _AT_ONCE = 128  # words that are learnt together: what is computed on the way stays in the cache
@@ -302,16 +303,10 @@ def _say(
         total[:] = 0
         for _ in range(count):
             before, after = beside[place]
-            _add(total, (table[before - 1] if before else edge)[:width])
-            _add(total, (table[after - 1] if after else edge)[width:])
+            add(total, (table[before - 1] if before else edge)[:width])
+            add(total, (table[after - 1] if after else edge)[width:])
             place += 1
         _finish(said[pair], total, np.float32(1 / count), bias)
-
-
-@unit_wise
-def _add(total: Floats, part: Floats) -> None:  # pragma: no cover
-    for unit in range(len(total)):
-        total[unit] += part[unit]
 
 
 @unit_wise
