@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -75,15 +74,13 @@ def fresh(config: Config, sentences: Sequence[Sentence], tables: Sequence[vector
     trained, kept = _split_words(config, counts, tables)
     words = Vocab((*SPECIAL, *trained))
     width = sum(table.width for table in tables) or config.model.words.width
-    weight = scatter_evenly(len(words), width)
     if tables:
-        weight[len(SPECIAL) :] = torch.from_numpy(
-            vectors.join(tables, trained, lambda rows, columns: scatter_evenly(rows, columns).numpy())
-        )
-    weight[0] = 0.0
-    fixed = torch.zeros(0, width)
-    if kept:
-        fixed = torch.from_numpy(vectors.join(tables, kept, lambda rows, columns: np.zeros((rows, columns), "f4")))
+        # The unknown word begins like the words that no table has: they are what it stands for.
+        weight = torch.cat([torch.zeros(len(SPECIAL), width), torch.from_numpy(vectors.join(tables, trained))])
+    else:
+        weight = scatter_evenly(len(words), width)
+        weight[0] = 0.0
+    fixed = torch.from_numpy(vectors.join(tables, kept)) if kept else torch.zeros(0, width)
     characters = Vocab((*SPECIAL, *sorted({character for word in counts for character in word})))
     tags = Vocab(_tag_list(config, sentences))
     model = config.model.model_copy(update={"words": config.model.words.model_copy(update={"width": width})})

@@ -39,6 +39,11 @@ def test_training_words_take_the_vector_of_their_first_spelling_that_has_one(tmp
     assert vector(made, "saw") == [1.0, 2.0]
 
 
+def test_words_that_no_table_has_begin_like_the_unknown_word(tmp_path: Path) -> None:
+    made = bundle(tmp_path)
+    assert vector(made, "Xyzzy") == vector(made, "nowhere") == [0.0, 0.0]
+
+
 def test_words_never_seen_in_training_keep_their_vector(tmp_path: Path) -> None:
     made = bundle(tmp_path)
     assert made.kept.items == ("paris", "ada", "0000", "loved")

@@ -5,7 +5,7 @@ Shapes in this module: W words, D width of all tables together.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -107,18 +107,13 @@ def _vector(values: Sequence[str], width: int, place: str) -> Matrix:
     return vector
 
 
-def join(tables: Sequence[Table], words: Sequence[str], fill: Callable[[int, int], Matrix]) -> Matrix:
-    """Returns the vectors of words (W, D), tables side by side.
-
-    Where a table lacks a word, its part of the row is what `fill(rows, width)` gives for the missing rows.
-    """
+def join(tables: Sequence[Table], words: Sequence[str]) -> Matrix:
+    """Returns the vectors of words (W, D), tables side by side, 0 in the part of a table that lacks the word."""
     parts = []
     for table in tables:
         rows = np.array([table.lookup(word) for word in words], np.int64)
-        missing = rows < 0
-        part = np.empty((len(words), table.width), np.float32)
-        part[~missing] = table.matrix[rows[~missing]]
-        part[missing] = fill(int(missing.sum()), table.width)
+        part = np.zeros((len(words), table.width), np.float32)
+        part[rows >= 0] = table.matrix[rows[rows >= 0]]
         parts.append(part)
     return np.concatenate(parts, axis=1)
 

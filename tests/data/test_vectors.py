@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tagger.data import vectors
-from tagger.data.vectors import Coverage, Matrix, Table
+from tagger.data.vectors import Coverage, Table
 from tagger.errors import DataError
 
 TABLE = "the 1 2.5 -3e-1\n, 4 5 6\nNew York 7 8 9\nthe 0 0 0\n\xa0 1 1 1\nParis 2 2 2 \n"
@@ -103,30 +103,14 @@ def test_a_word_is_looked_up_as_written_then_lower_then_with_digits_as_0():
 
 
 @pytest.mark.parametrize("tables", [[table("a", "b"), table("b", "C", width=3)], [table("a"), table(width=3)]])
-def test_tables_stand_side_by_side_and_only_what_they_lack_is_filled(tables: list[Table]):
-    asked = []
-
-    def fill(rows: int, width: int) -> Matrix:
-        asked.append((rows, width))
-        return np.full((rows, width), -np.arange(1, rows + 1)[:, None], np.float32)
-
+def test_tables_stand_side_by_side_and_what_they_lack_is_0(tables: list[Table]):
     words = ["A", "b", "c", "C"]
-    joined = vectors.join(tables, words, fill)
+    joined = vectors.join(tables, words)
     assert joined.shape == (4, 5)
-    missing = [0, 0]
     for row, word in enumerate(words):
-        hits = [part.lookup(word) for part in tables]
-        for place, (hit, columns) in enumerate(zip(hits, (slice(0, 2), slice(2, 5)), strict=True)):
-            missing[place] += hit < 0
-            expected = tables[place].matrix[hit] if hit >= 0 else -missing[place]
-            assert (joined[row, columns] == expected).all()
-    assert asked == [(missing[0], 2), (missing[1], 3)]
-
-
-def test_joining_leaves_the_tables_as_they_were():
-    one = table("a", "b")
-    vectors.join([one], ["x", "b"], lambda rows, width: np.full((rows, width), 9, np.float32))
-    np.testing.assert_array_equal(one.matrix, table("a", "b").matrix)
+        for part, columns in zip(tables, (slice(0, 2), slice(2, 5)), strict=True):
+            hit = part.lookup(word)
+            assert (joined[row, columns] == (part.matrix[hit] if hit >= 0 else 0)).all()
 
 
 def test_the_most_frequent_words_come_by_their_best_rank_in_any_table():
