@@ -156,6 +156,7 @@ def card(directory: Path) -> dict[str, Any]:
         "characters": f"{model.characters.kind}, {len(bundle.characters)} distinct",
         "encoder": f"{encoder.cell}, {encoder.layers} x {encoder.width} in {encoder.directions} directions",
         "merge": encoder.merge,
+        "reads": "documents" if model.elsewhere.width else "sentences one by one",
         "head": model.head.kind,
         "parameters": sum(parameter.numel() for parameter in bundle.network.parameters()),
         "megabytes": round(sum(path.stat().st_size for path in files.settled(directory).iterdir()) / 1e6, 1),

@@ -1,5 +1,6 @@
 """Training and tagging on a GPU: the same as on a CPU. Skipped where there is none."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tagger.data.sentence import Sentence
 from tagger.tagging import Answers, Tagger
 from tagger.tagging import tagger as tagging
 from tagger.training import StepEnd
+from tests.robustness.runs import changed
 from tests.tagging.bundles import bundle, sentences
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
@@ -26,8 +28,12 @@ def test_a_model_gives_the_same_tags_on_gpu_and_cpu(model_dir: Path) -> None:
     assert tagger.load(model_dir, device="cuda").tag(TEXTS) == tagger.load(model_dir, device="cpu").tag(TEXTS)
 
 
-def test_batches_under_way_at_once_give_what_one_after_another_and_a_cpu_give(monkeypatch: pytest.MonkeyPatch) -> None:
-    made, given = bundle(), sentences(600)
+@pytest.mark.parametrize("elsewhere", [0, 9])
+def test_batches_under_way_at_once_give_what_one_after_another_and_a_cpu_give(
+    monkeypatch: pytest.MonkeyPatch, elsewhere: int
+) -> None:
+    made = bundle(elsewhere={"width": elsewhere})
+    given = [replace(one, document=number // 7) for number, one in enumerate(sentences(600))]
 
     def tagged(device: str) -> list[Sentence]:
         model = Tagger(made, torch.device(device), batch_tokens=500)
@@ -64,8 +70,10 @@ def test_tagging_on_a_gpu_waits_for_what_was_computed_before_it(own: bool) -> No
 
 
 @pytest.mark.parametrize("mixed", [False, True])
-def test_a_gpu_learns_the_tiny_corpus(tiny_config: Config, tmp_path: Path, mixed: bool) -> None:
-    config = with_training(tiny_config, epochs=15, mixed_precision=mixed, average=0.9)
+@pytest.mark.parametrize("elsewhere", [0, 9])
+def test_a_gpu_learns_the_tiny_corpus(tiny_config: Config, tmp_path: Path, mixed: bool, elsewhere: int) -> None:
+    config = changed(tiny_config, f"model.elsewhere.width={elsewhere}")
+    config = with_training(config, epochs=15, mixed_precision=mixed, average=0.9)
     assert training.fit(config, tmp_path / "run", device="cuda").dev > 99
 
 

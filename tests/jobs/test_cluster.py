@@ -26,6 +26,7 @@ from tagger.jobs import cluster, local, parts
 from tagger.jobs.job import Formats, Job
 from tagger.jobs.summary import Summary
 from tagger.tagging import Answers
+from tests.tagging.bundles import bundle
 
 # Ray copies its own settings, deprecated ones among them.
 pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")
@@ -216,7 +217,13 @@ def test_parquet_holds_the_rows_that_this_machine_gives(model_dir: Path, tmp_pat
 
 
 @pytest.mark.usefixtures("_in_process", "_small")
-def test_probabilities_are_those_of_this_machine_but_for_their_last_digits(model_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("reads_documents", [False, True])
+def test_probabilities_are_those_of_this_machine_but_for_their_last_digits(
+    model_dir: Path, tmp_path: Path, reads_documents: bool
+) -> None:
+    if reads_documents:  # of which each line is one
+        model_dir = tmp_path / "model"
+        checkpoint.save(bundle(elsewhere={"width": 9}), model_dir, {})
     path, job = plain(tmp_path / "a.txt"), Job((), model_dir, Formats(to="jsonl"), Answers(probabilities=True))
     on_this_machine(model_dir, tmp_path / "local", path, job)
     cluster.run([str(path)], str(tmp_path / "ray"), job)

@@ -27,6 +27,7 @@ RECIPES = [
     "training.batches={sentences: 5, pool: 1}",
     "model={characters: {kind: lstm}, encoder: {cell: gru, layers: 2, merge: sum}, head: {kind: softmax}}",
     "model={characters: {kind: none}, capitals: 3, encoder: {cell: rnn, attention_heads: 2}, dropout: {kind: locked}}",
+    "model={elsewhere: {width: 6}, encoder: {layers: 2}}",
     "data.dev=null",
 ]
 
