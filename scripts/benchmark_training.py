@@ -7,7 +7,7 @@ floor: the products of every token with each direction's input and state weights
 the best rate that those shapes reach on all processors (as in benchmark_tagging.py). Seconds are those of an epoch,
 medians over the rounds; development and saving at its end are left out.
 
-    batch        words to tensors
+    batch        words to tensors, as far as the step waits for it
     embedding    vectors and characters of words and dropout, forward and back
     encoder      forward and back
     projection   and dropout, forward and back
@@ -33,6 +33,7 @@ from benchmark_tagging import Child, floor, processors
 from torch import Tensor, nn
 
 from tagger import build, config, runtime
+from tagger.data.batching import Batch
 from tagger.training import corpora, optimisation
 from tagger.training.events import StepEnd
 from tagger.training.loop import Loop
@@ -52,7 +53,6 @@ class Laps:
         self.seconds: Counter[str] = Counter()
         self._device, self._last = loop.device, 0.0
         network, self._loss = loop.network, loop.network.head.loss
-        self._after(loop.encoded, "batch", "batch")
         network.embedding.register_forward_hook(lambda *_: self.end("embedding"))
         network.encoder.register_forward_hook(lambda *_: self.end("encoder"))
         network.encoder.register_full_backward_pre_hook(lambda *_: self.end("projection"))
@@ -171,8 +171,9 @@ def measured(
     laps = Laps(loop)
     update = loop._update
 
-    def timed(positions: list[int]) -> Any:
-        done = update(positions)
+    def timed(positions: list[int], batch: Batch) -> Any:
+        laps.end("batch")
+        done = update(positions, batch)
         laps.end("update")
         return done
 

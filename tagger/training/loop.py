@@ -3,6 +3,8 @@
 import logging
 import math
 import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -114,8 +116,9 @@ class Loop:
         self.listen(Start(progress.epoch, self.settings.epochs, progress.step))
         while progress.epoch < self.settings.epochs and not self._waited_enough():
             self._batches = self._batches_of(progress.epoch)
+            built = self._built(self._batches[progress.step :])
             while progress.step < len(self._batches):
-                self._take_step()
+                self._take_step(built)
                 if stop.signum:
                     self._leave(stop)
                 if self.settings.checkpoint_steps and progress.steps % self.settings.checkpoint_steps == 0:
@@ -124,11 +127,24 @@ class Loop:
             if stop.signum:
                 self._leave(stop, saved=True)
 
-    def _take_step(self) -> None:
+    def _built(self, batches: list[list[int]]) -> Iterator[tuple[list[int], Batch]]:
+        """Yields positions and their batches; the next is built while one is used, where there is a thread for it."""
+        if self._threads < 2:
+            yield from zip(batches, map(self.encoded.batch, batches), strict=True)
+            return
+        with ThreadPoolExecutor(1, "batches") as builder:
+            ahead: list[Future[Batch]] = []
+            for number, positions in enumerate(batches):
+                ahead += [
+                    builder.submit(self.encoded.batch, each) for each in batches[number + len(ahead) : number + 2]
+                ]
+                yield positions, ahead.pop(0).result()
+
+    def _take_step(self, built: Iterator[tuple[list[int], Batch]]) -> None:
         progress, tally = self.progress, self.progress.tally
         started = time.perf_counter()
-        positions = self._batches[progress.step]
-        loss, norm = self._update(positions)
+        positions, batch = next(built)
+        loss, norm = self._update(positions, batch)
         progress.step += 1
         progress.steps += 1
         tally.steps += 1
@@ -140,11 +156,10 @@ class Loop:
         tally.seconds += time.perf_counter() - started
         self.listen(StepEnd(progress.epoch, progress.step, len(self._batches), loss if loss is not None else 0.0))
 
-    def _update(self, positions: list[int]) -> tuple[float | None, float]:
+    def _update(self, positions: list[int], batch: Batch) -> tuple[float | None, float]:
         """Makes one step; returns the loss and the gradient's norm, None for the loss of a step that was skipped."""
         self.network.train()
         self.network.zero_grad(set_to_none=True)
-        batch = self.encoded.batch(positions)
         if self.rows is not None:
             self.rows.bring(torch.cat([torch.tensor([UNKNOWN]), *batch.word_ids]))
         loss = self._loss(batch.to(self.device))

@@ -10,6 +10,7 @@ import pytest
 from tagger import training
 from tagger.config import Config
 from tagger.training import Event, StepEnd
+from tagger.training.loop import Loop
 from tests.robustness.runs import SCALE, changed, results, sha256, spread
 
 RECIPES = [
@@ -49,6 +50,11 @@ def breaking(step: int) -> training.Listener:
     return listen
 
 
+def breaking_end(*_: object) -> None:
+    """Breaks off in place of an epoch's end."""
+    raise Broken
+
+
 @pytest.mark.parametrize("setting", RECIPES)
 def test_it_ends_as_the_run_that_did_not_break_off(config: Config, tmp_path: Path, setting: str) -> None:
     config = changed(config, "training.epochs=2", "model.words.dropout=0.2", setting)
@@ -60,6 +66,19 @@ def test_it_ends_as_the_run_that_did_not_break_off(config: Config, tmp_path: Pat
             training.fit(config, run, device="cpu", listen=breaking(1 + int(share * steps)))
         training.resume(run, device="cpu")
         assert results(run) == results(tmp_path / "whole")
+
+
+def test_broken_off_between_the_last_step_of_an_epoch_and_its_end_it_goes_on(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = changed(config, "training.epochs=2", "training.checkpoint_steps=1")
+    training.fit(config, tmp_path / "whole", device="cpu")
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "_end_epoch", breaking_end)
+        with pytest.raises(Broken):
+            training.fit(config, tmp_path / "run", device="cpu")
+    training.resume(tmp_path / "run", device="cpu")
+    assert results(tmp_path / "run") == results(tmp_path / "whole")
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(config: Config, tmp_path: Path) -> None:
