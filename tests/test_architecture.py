@@ -43,7 +43,7 @@ FOLDERS = {
     "nn": [
         {"compiling"},
         {"activations", "crf.chain", "crf.kernels.loops", "products"},
-        {"convolution", "dropout", "lstm"},
+        {"convolution", "dropout", "lstm", "neighbours"},
         {"crf.kernels.portable"},
         {"crf.kernels.compiled", "crf.kernels.cuda"},
         {"crf.choosing"},
