@@ -67,7 +67,7 @@ class Documents:
         lengths: (S,) tokens in each sentence.
         passages: (S,) the number of each sentence's passage.
         keys: (N,) the number of each token's word, lower-cased.
-        words: (N,) the id of each token's vector.
+        words: (N,) the id of each token's vector, or what else above 0 stands for its word.
         kinds: (N,) how each token is capitalised, as a place in `vocab.CAPITALS`.
     """
 

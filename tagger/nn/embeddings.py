@@ -120,12 +120,12 @@ class Elsewhere(nn.Module):
         """Returns (R, width) of R words of documents.
 
         Args:
-            vectors: (V, D) of words, through which no gradient goes back.
+            vectors: (V, D) of words, which need no gradient.
             beside: (O, 2) which of them stand before and after each of the words' O places.
             counts: (R,) places of each word, at least 1.
             capitals: (R, F).
         """
-        means = neighbours.means(vectors.detach(), beside, counts)
+        means = neighbours.means(vectors, beside, counts)
         means = drop(means, self.dropout if self.training else 0.0)
         return torch.tanh(self.projection(torch.cat([means, capitals], 1)))
 

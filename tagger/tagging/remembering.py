@@ -59,13 +59,10 @@ class Remembering:
         said = self._documents(sentences, rows, lengths, passages) if self._reads_documents and len(sentences) else None
 
         def scores(positions: Sequence[int]) -> tuple[Tensor, Tensor]:
-            chosen = np.concatenate([rows[start:stop] for start, stop in map(places.__getitem__, positions)])
+            tokens = np.concatenate([np.arange(*places[position]) for position in positions])
+            elsewhere = None if said is None else Places(*said.of(tokens))
             counts = lengths[positions]
-            elsewhere = None
-            if said is not None:
-                tokens = [np.arange(start, stop) for start, stop in map(places.__getitem__, positions)]
-                elsewhere = Places(*said.of(np.concatenate(tokens)))
-            return torch.from_numpy(self._scorer.emissions(chosen, counts, elsewhere)), torch.from_numpy(counts)
+            return torch.from_numpy(self._scorer.emissions(rows[tokens], counts, elsewhere)), torch.from_numpy(counts)
 
         def end() -> None:
             with self._lock:

@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -133,11 +133,9 @@ class Loop:
             yield from zip(batches, map(self.encoded.batch, batches), strict=True)
             return
         with ThreadPoolExecutor(1, "batches") as builder:
-            ahead: list[Future[Batch]] = []
-            for number, positions in enumerate(batches):
-                ahead += [
-                    builder.submit(self.encoded.batch, each) for each in batches[number + len(ahead) : number + 2]
-                ]
+            ahead = [builder.submit(self.encoded.batch, each) for each in batches[:1]]
+            for number, positions in enumerate(batches, 1):
+                ahead += [builder.submit(self.encoded.batch, each) for each in batches[number : number + 1]]
                 yield positions, ahead.pop(0).result()
 
     def _take_step(self, built: Iterator[tuple[list[int], Batch]]) -> None:

@@ -120,7 +120,7 @@ class Scorer:
         """
         starts = np.cumsum(lengths) - lengths
         more: list[Floats] = []
-        which = rows
+        which = None
         if self._elsewhere is not None:
             assert places is not None
             which, more = places.which, self._elsewhere.given(self._tables[-1], places)
