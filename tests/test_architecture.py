@@ -41,7 +41,7 @@ FOLDERS = {
         {"batching"},
     ],
     "nn": [
-        {"compiling"},
+        {"compiling", "threads"},
         {"activations", "crf.chain", "crf.kernels.loops", "products"},
         {"convolution", "dropout", "lstm", "neighbours"},
         {"crf.kernels.portable"},

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from tagger.nn import convolution, neighbours
 from tagger.nn.dropout import drop
 from tagger.nn.encoder import RecurrentLayer
+from tagger.nn.threads import Threaded
 
 UNKNOWN = 1  # the row of the unknown word's vector
 
@@ -46,7 +47,7 @@ class WordEmbedding(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """Returns the vectors (U, D) of word ids (U,)."""
         rows = len(self.weight)
-        if not len(self.kept):
+        if not len(self.kept) or (ids.device.type == "cpu" and ids.max() < rows):  # as all words of training are
             return F.embedding(ids, self.weight, sparse=self.sparse)
         fixed = ids >= rows
         trained = F.embedding(ids.masked_fill(fixed, UNKNOWN), self.weight, sparse=self.sparse)
@@ -57,7 +58,7 @@ class WordEmbedding(nn.Module):
         return F.embedding(torch.tensor([UNKNOWN], device=self.weight.device), self.weight, sparse=self.sparse)
 
 
-class CharacterCNN(nn.Module):
+class CharacterCNN(Threaded):
     """Convolutions over a word's characters and the largest value of each feature (Ma and Hovy, 2016)."""
 
     def __init__(self, characters: int, width: int, features: int, *, kernel: int, dropout: float) -> None:
@@ -74,7 +75,8 @@ class CharacterCNN(nn.Module):
         weight, bias = self.convolution.weight, self.convolution.bias
         assert bias is not None
         if weight.device.type == "cpu" and weight.dtype == torch.float32:
-            return convolution.largest(drop(self.embedding(characters[~beyond]), rate), lengths, weight, bias)
+            embedded = drop(self.embedding(characters[~beyond]), rate)
+            return convolution.largest(embedded, lengths, weight, bias, threads=self.threads)
         # A word's features must not depend on how long the other words of its batch are.
         embedded = drop(self.embedding(characters), rate).masked_fill(beyond[:, :, None], 0.0)
         features: Tensor = self.convolution(embedded.transpose(1, 2)).transpose(1, 2)

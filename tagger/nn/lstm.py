@@ -7,11 +7,9 @@ Shapes in this module: B sentences, T tokens in the longest one, N tokens of all
 D input width, H encoder width.
 """
 
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,8 +19,8 @@ from torch.autograd.function import once_differentiable
 from tagger.nn.activations import sigmoid, tanh, unit_wise
 from tagger.nn.compiling import compiled
 from tagger.nn.products import PANEL, Floats, Ids, multiply_into, packed
+from tagger.nn.threads import at_once
 
-_Result = TypeVar("_Result")
 _ONE = np.float32(1.0)
 
 
@@ -84,7 +82,7 @@ class _States(torch.autograd.Function):
         work = [
             partial(_forward, flat, steps.counts, place, *part) for place, part in zip(steps.places, parts, strict=True)
         ]
-        kept = _at_once(work, threads)
+        kept = at_once(work, threads)
         width = weights[1].shape[1]
         out = flat.new_zeros(len(flat), width * len(kept))
         for number, (place, part) in enumerate(zip(steps.places, kept, strict=True)):
@@ -102,7 +100,7 @@ class _States(torch.autograd.Function):
             partial(_backward, flat[:, number * width : (number + 1) * width], place, steps, kept, *part[:2])
             for number, (place, kept, part) in enumerate(zip(steps.places, context.kept, context.parts, strict=True))
         ]
-        found = _at_once(work, context.threads)
+        found = at_once(work, context.threads)
         of_inputs = None
         if context.needs_input_grad[0]:
             of_inputs = flat.new_zeros(len(flat), found[0][0].shape[1])
@@ -110,20 +108,6 @@ class _States(torch.autograd.Function):
                 of_inputs.index_add_(0, place, part[0])
             of_inputs = of_inputs.view(*gradient.shape[:2], -1)
         return of_inputs, None, None, *(weight for part in found for weight in part[1:])
-
-
-def _at_once(work: Sequence[Callable[[], _Result]], threads: int) -> list[_Result]:
-    """Returns the results of one piece of work or two, in two threads if there may be as many."""
-    if min(threads, len(work)) < 2:
-        return [piece() for piece in work]
-    second = _helper(os.getpid()).submit(work[1])
-    return [work[0](), second.result()]
-
-
-@cache
-def _helper(process: int) -> ThreadPoolExecutor:
-    """Returns the second thread of this process; one that was forked has none of its parent's."""
-    return ThreadPoolExecutor(1, f"direction-{process}")
 
 
 def _forward(

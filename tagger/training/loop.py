@@ -21,8 +21,8 @@ from tagger.data.documents import passages
 from tagger.errors import CheckpointError, Stopped, TrainingError
 from tagger.evaluation import Report, evaluate
 from tagger.nn.embeddings import UNKNOWN
-from tagger.nn.encoder import RecurrentLayer
 from tagger.nn.model import Network
+from tagger.nn.threads import Threaded
 from tagger.runtime import StopRequest
 from tagger.tagging import Tagger
 from tagger.training import optimisation, records
@@ -90,9 +90,9 @@ class Loop:
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.mixed)
         self.progress = Progress()
         self._threads = torch.get_num_threads()
-        for layer in self.network.modules():
-            if isinstance(layer, RecurrentLayer):
-                layer.threads = self._threads
+        for module in self.network.modules():
+            if isinstance(module, Threaded):
+                module.threads = self._threads
         self._digests = data.digests()
         self._batches = self._batches_of(0)
 

@@ -53,3 +53,15 @@ def test_what_is_not_a_number_is_not_hidden(place: int) -> None:
     found = convolution.largest(given, LENGTHS, of.weight, of.bias)
     assert found[1].isnan().all()
     assert found[[0, 2, 3, 4]].isfinite().all()
+
+
+@pytest.mark.parametrize("words", [1, 2, 5])
+def test_two_threads_give_the_same(words: int) -> None:
+    of, lengths = layer(3), LENGTHS[:words]
+    given = inputs()[: int(lengths.sum())].detach().requires_grad_()
+    assert of.bias is not None
+    found = []
+    for threads in (1, 2):
+        values = convolution.largest(given, lengths, of.weight, of.bias, threads=threads)
+        found.append([values, *torch.autograd.grad(values.square().sum(), [given, of.weight, of.bias])])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
