@@ -48,7 +48,7 @@ FOLDERS = {
         {"crf.kernels.compiled", "crf.kernels.cuda"},
         {"crf.choosing"},
         {"crf.functions"},
-        {"crf.heads", "encoder"},
+        {"crf.heads", "encoder", "lookup"},
         {"embeddings"},
         {"model", "inference.recurrence"},
         {"inference.scorer"},

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tagger.nn import convolution, neighbours
+from tagger.nn import convolution, lookup, neighbours
 from tagger.nn.dropout import drop
 from tagger.nn.encoder import RecurrentLayer
 from tagger.nn.threads import Threaded
@@ -132,7 +132,7 @@ class Elsewhere(nn.Module):
         return torch.tanh(self.projection(torch.cat([means, capitals], 1)))
 
 
-class TokenEmbedding(nn.Module):
+class TokenEmbedding(Threaded):
     """All that is known of each token, side by side; every distinct word of a batch is computed once.
 
     Args:
@@ -185,14 +185,17 @@ class TokenEmbedding(nn.Module):
             vectors = torch.cat([vectors, self.words.unknown()])
             dropped = torch.rand(index.shape, device=index.device) < self.word_dropout
             of_word = index.masked_fill(dropped, len(words))
-        parts = [F.embedding(of_word, vectors)]
+        tables, indices = [vectors], [of_word]
         if self.characters is not None:
-            parts.append(F.embedding(index, self.characters(characters, character_lengths)))
+            tables.append(self.characters(characters, character_lengths))
+            indices.append(index)
         if self.capitals is not None:
-            parts.append(F.embedding(index, self.capitals(capitals)))
+            tables.append(self.capitals(capitals))
+            indices.append(index)
         if self.elsewhere is not None:
             of_document, around, *rest = elsewhere
             with torch.no_grad():  # the vectors are not tuned for this
                 given = self.words(around)
-            parts.append(F.embedding(of_document, self.elsewhere(given, *rest)))
-        return torch.cat(parts, 2)
+            tables.append(self.elsewhere(given, *rest))
+            indices.append(of_document)
+        return lookup.side_by_side(tables, indices, threads=self.threads)

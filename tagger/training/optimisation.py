@@ -38,7 +38,13 @@ def rows(network: Network, settings: Training, device: torch.device) -> Rows | N
     if device.type != "cpu" or chosen.kind != "sgd" or chosen.weight_decay:
         return None
     words.sparse = True
-    return Rows(words.weight, momentum=chosen.momentum, nesterov=chosen.nesterov, decay=settings.average)
+    return Rows(
+        words.weight,
+        momentum=chosen.momentum,
+        nesterov=chosen.nesterov,
+        decay=settings.average,
+        threads=torch.get_num_threads(),
+    )
 
 
 def optimizer(network: Network, settings: Optimizer, rows: Rows | None) -> torch.optim.Optimizer:

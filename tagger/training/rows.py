@@ -9,6 +9,7 @@ Shapes in this module: W words, D width of a vector, U rows of a batch, S steps 
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from tagger.nn.activations import unit_wise
 from tagger.nn.compiling import compiled
 from tagger.nn.products import Floats, Ids
+from tagger.nn.threads import at_once
 
 _ONE = np.float32(1.0)
 _MOST_STEPS = 2000  # after which all rows are brought up to date: each step takes a sum over those before
@@ -30,13 +32,16 @@ class Rows:
         momentum: of SGD, as torch has it.
         nesterov: likewise.
         decay: of the moving average; None for none.
+        threads: how many may be busy at once.
 
     Attributes:
         average: (W, D) the moving average.
     """
 
-    def __init__(self, weight: nn.Parameter, *, momentum: float, nesterov: bool, decay: float | None) -> None:
-        self.weight = weight
+    def __init__(
+        self, weight: nn.Parameter, *, momentum: float, nesterov: bool, decay: float | None, threads: int = 1
+    ) -> None:
+        self.weight, self._threads = weight, threads
         self.average = None if decay is None else nn.Parameter(weight.detach().clone(), requires_grad=False)
         self._momentum, self._nesterov, self._decay = momentum, nesterov, 0.0 if decay is None else decay
         self._velocity = torch.zeros_like(weight.detach())
@@ -64,10 +69,8 @@ class Rows:
 
     @torch.no_grad()
     def step(self, rate: float) -> None:
-        """Moves the rows that `gradient` returned."""
-        ids = self._ids.numpy()
-        tables = self._tables()
-        self._bring(tables, ids)
+        """Moves the rows that `gradient` returned, all of which `bring` has brought since the last step."""
+        ids, tables = self._ids.numpy(), self._tables()
         with np.errstate(over="ignore"):
             factors = [np.float32(factor) for factor in (rate, self._momentum, 1 - self._decay)]
         _move(tables, ids, self._gradient.numpy(), *factors, self._nesterov)
@@ -91,8 +94,9 @@ class Rows:
         moved, kept = self._moved[seen], self._momentum**ages
         left, followed = self._decay**ages, self._followed[seen]
         with np.errstate(over="ignore"):  # of rates so high that weights are no numbers soon, which is told elsewhere
-            factors = [factor.astype(np.float32) for factor in (moved, kept, left, followed)]
-        _bring(tables, ids, *factors)
+            given = [ids, *(factor.astype(np.float32) for factor in (moved, kept, left, followed))]
+        halves = zip(*(np.array_split(numbers, 2) for numbers in given), strict=True)
+        at_once([partial(_bring, tables, *half) for half in halves], self._threads)
 
     @torch.no_grad()
     def settle(self) -> None:
@@ -142,7 +146,7 @@ def _bring(
 
     Args:
         tables: vectors, velocities and, if there are any, averages, (W, D) each, are written.
-        ids: (U,) the rows.
+        ids: (U,) the rows, each once.
         moved: (U,) by how many times its velocity a vector has moved.
         kept: (U,) what is left of the velocity.
         left: (U,) what is left of the average.

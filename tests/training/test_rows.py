@@ -36,12 +36,13 @@ def gradients(steps: int) -> list[Tensor]:
     return found
 
 
-def start(*, momentum: float = 0.9, nesterov: bool = False, decay: float | None = DECAY) -> Rows:
+def start(*, momentum: float = 0.9, nesterov: bool = False, decay: float | None = DECAY, threads: int = 1) -> Rows:
     weight = torch.randn(WORDS, WIDTH, generator=torch.Generator().manual_seed(1))
-    return Rows(nn.Parameter(weight), momentum=momentum, nesterov=nesterov, decay=decay)
+    return Rows(nn.Parameter(weight), momentum=momentum, nesterov=nesterov, decay=decay, threads=threads)
 
 
 def move(rows: Rows, gradient: Tensor, rate: float) -> None:
+    rows.bring(gradient.coalesce().indices()[0])
     rows.weight.grad = gradient
     rows.gradient()
     rows.step(rate)
@@ -68,10 +69,12 @@ def test_rows_are_where_moving_all_of_them_at_each_step_has_them(
     torch.testing.assert_close(rows.weight, dense.weight, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("nesterov", [False, True])
-def test_rows_brought_up_to_date_before_they_are_read_lead_where_all_rows_would(*, nesterov: bool) -> None:
+@pytest.mark.parametrize(("nesterov", "threads"), [(False, 1), (True, 1), (False, 2)])
+def test_rows_brought_up_to_date_before_they_are_read_lead_where_all_rows_would(
+    *, nesterov: bool, threads: int
+) -> None:
     """The gradient depends on the vectors, as a network's does."""
-    rows = start(nesterov=nesterov)
+    rows = start(nesterov=nesterov, threads=threads)
     dense = Dense(rows.weight.detach(), momentum=0.9, nesterov=nesterov)
     goal = torch.randn(WORDS, WIDTH, generator=torch.Generator().manual_seed(3))
     random = torch.Generator().manual_seed(4)
