@@ -8,17 +8,23 @@ the best rate that those shapes reach on all processors (as in benchmark_tagging
 medians over the rounds; development and saving at its end are left out.
 
     batch        words to tensors, as far as the step waits for it
-    embedding    vectors and characters of words and dropout, forward and back
+    embedding    vectors and characters of words and dropout, forward and back; word vectors brought up to date before
     encoder      forward and back
     projection   and dropout, forward and back
     crf          its loss and gradients
     clip         gradients gathered and clipped
     update       optimiser and moving average
+    rest         what is none of these
+    epoch        all of it
+    floor        the products alone
+
+The largest size of the process in memory is printed last.
 """
 
 import argparse
 import contextlib
 import json
+import resource
 import statistics
 import sys
 import tempfile
@@ -35,7 +41,7 @@ from torch import Tensor, nn
 from tagger import build, config, runtime
 from tagger.data.batching import Batch
 from tagger.training import corpora, optimisation
-from tagger.training.events import StepEnd
+from tagger.training.events import EpochEnd, StepEnd
 from tagger.training.loop import Loop
 
 WARM_UP = 20  # steps
@@ -53,7 +59,7 @@ class Laps:
         self.seconds: Counter[str] = Counter()
         self._device, self._last = loop.device, 0.0
         network, self._loss = loop.network, loop.network.head.loss
-        network.embedding.register_forward_hook(lambda *_: self.end("embedding"))
+        network.dropout_in.register_forward_hook(lambda *_: self.end("embedding"))
         network.encoder.register_forward_hook(lambda *_: self.end("encoder"))
         network.encoder.register_full_backward_pre_hook(lambda *_: self.end("projection"))
         network.encoder.register_full_backward_hook(lambda *_: self.end("encoder"))
@@ -70,6 +76,11 @@ class Laps:
         now = self._now()
         self.seconds[part] += now - self._last
         self._last = now
+
+    def skip(self) -> float:
+        """Leaves out the time since the last lap; returns it, in seconds."""
+        before, self._last = self._last, self._now()
+        return self._last - before
 
     def loss(self, emissions: Tensor, gold: Tensor, lengths: Tensor) -> Tensor:
         """Returns the loss of the head."""
@@ -129,6 +140,8 @@ def main() -> None:
     times = {row["part"]: row["seconds"] for row in rows}
     if "floor" in times:
         print(f"an epoch takes {times['epoch'] / times['floor']:.2f} times the floor")
+    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"memory: at most {size:,.0f} MB")
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n")
 
@@ -148,6 +161,8 @@ def measured(
 
     def listen(event: object) -> None:
         nonlocal count, begun
+        if isinstance(event, EpochEnd):
+            begun += laps.skip()
         if not isinstance(event, StepEnd):
             return
         count += 1
@@ -179,12 +194,16 @@ def measured(
 
     loop._update = timed
     log = run / "floor.log"
-    workers = [Child(sys.executable, "floor", log=log, one_thread=True) for _ in range(processors())]
-    workers = workers if device.type == "cpu" else []
-    with contextlib.suppress(Enough), runtime.StopRequest() as stop:
-        loop.run(stop)
-    for worker in workers:
-        worker.close()
+    children = processors() if device.type == "cpu" else 0
+    workers = [Child(sys.executable, "floor", log=log, one_thread=True) for _ in range(children)]
+    try:
+        with contextlib.suppress(Enough), runtime.StopRequest() as stop:
+            loop.run(stop)
+    finally:
+        for worker in workers:
+            worker.close()
+    if not times["epoch"]:
+        raise SystemExit(f"the training ended after {count} steps, before a round was full; ask for fewer with --steps")
     medians = {name: statistics.median(found) for name, found in times.items() if found}
     return [
         {"part": name, "seconds": seconds, "share": seconds / medians["epoch"]} for name, seconds in medians.items()

@@ -99,7 +99,10 @@ def tables(config: Config, sentences: Sequence[Sentence]) -> list[vectors.Table]
     found = []
     for path in map(Path, config.model.words.vectors):
         found.append(vectors.read(path, wanted=wanted, keep=config.model.words.keep))
-        log.info("vectors %s, width %d: %s", path.name, found[-1].width, vectors.coverage(found[-1:], counts))
+        covered = vectors.coverage(found[-1:], counts)
+        log.info("vectors %s, width %d: %s", path.name, found[-1].width, covered)
+        if not covered.covered_tokens:
+            log.warning("%s has a vector for no word of the training data", path)
     if len(found) > 1:
         log.info("vectors together: %s", vectors.coverage(found, counts))
     return found

@@ -196,7 +196,8 @@ def newest(run: Path) -> Path:
             log.warning("%s; going back to the checkpoint before it", error)
         else:
             return path
-    raise CheckpointError(f"{run}: holds no checkpoint to resume from")
+    again = "" if found else "; give the command that began it again, without --resume"
+    raise CheckpointError(f"{run}: holds no checkpoint to resume from{again}")
 
 
 def add(run: Path, number: int, bundle: Bundle, metrics: Metrics, state: State, *, keep: int) -> None:

@@ -192,8 +192,8 @@ def train(
             changed = [data, *places.values(), vectors, out, seed, set_, init_from]
             if any(option is not None and option != [] for option in changed):
                 raise ConfigError(
-                    "--resume goes on with the run as it is; the only other option it takes is --device, and of several"
-                    " seeds --jobs"
+                    "--resume goes on with the run as it is: of one seed it takes no other option but --device, of"
+                    " several --jobs or the command that began them"
                 )
             if several:
                 done = experiments.resume(Path(recipe), jobs=jobs or 1, device=device, listen=listen)

@@ -44,6 +44,16 @@ def test_words_that_no_table_has_begin_like_the_unknown_word(tmp_path: Path) -> 
     assert vector(made, "Xyzzy") == vector(made, "nowhere") == [0.0, 0.0]
 
 
+@pytest.mark.parametrize(("table", "warned"), [(TABLE, False), ("tokio 1 2\noslo 3 4\n", True)])
+def test_a_table_without_any_word_of_the_data_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, table: str, *, warned: bool
+) -> None:
+    (tmp_path / "vectors.txt").write_text(table)
+    config = Config.model_validate({"model": {"words": {"vectors": (str(tmp_path / "vectors.txt"),)}}})
+    build.tables(config, SENTENCES)
+    assert ("vectors.txt has a vector for no word of the training data" in caplog.text) is warned
+
+
 def test_words_never_seen_in_training_keep_their_vector(tmp_path: Path) -> None:
     made = bundle(tmp_path)
     assert made.kept.items == ("paris", "ada", "0000", "loved")

@@ -154,7 +154,7 @@ def faults() -> list[tuple[str, list[str], str]]:
         ("typo", ["train", "smaple"], "did you mean 'sample'"),
         ("override", ["train", "sample", "--set", "training.epoch=1"], "did you mean 'epochs'"),
         ("resume nothing", ["train", "{tmp}", "--resume"], "no run here"),
-        ("resume and set", ["train", "{tmp}", "--resume", "--seed", "1"], "the only other option it takes"),
+        ("resume and set", ["train", "{tmp}", "--resume", "--seed", "1"], "no other option but --device"),
         ("seed and seeds", ["train", "sample", "--seed", "1", "--seeds", "1,2"], "exclude each other"),
         ("no seeds", ["train", "sample", "--seeds", ""], "expected numbers such as 1,2,3"),
         ("a seed twice", ["train", "sample", "--seeds", "1-3,2", "--out", "{tmp}/run"], "twice stands 2"),

@@ -171,3 +171,9 @@ def test_a_recipe_that_is_no_text_is_told(tmp_path: Path) -> None:
 def test_any_text_survives_being_written_and_read(text: str) -> None:
     written = Config(data=Data(train=text, columns=(text, "b")))
     assert parse(dump(written), "r") == written
+
+
+@pytest.mark.parametrize(("recipe", "other"), [("ner-conll2003", "ner-conll2003-hub"), ("pos-ewt", "pos-conll2003")])
+def test_recipes_that_differ_in_their_data_alone_stay_so(recipe: str, other: str) -> None:
+    one, two = config.load(recipe), config.load(other)
+    assert (one.model, one.training) == (two.model, two.training)

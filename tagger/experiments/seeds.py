@@ -59,8 +59,7 @@ def train(
 ) -> Results:
     """Trains a recipe with each of some seeds, and keeps the model best on dev.
 
-    Each seed's run is what `training.fit` makes of it, given the same number of threads. A seed that fails is told in
-    the results, and the others go on.
+    Each seed's run is what `training.fit` makes of it. A seed that fails is told in the results, and the others go on.
 
     Args:
         settings: the recipe; its own seed does not count.
@@ -81,6 +80,8 @@ def train(
     if resume and runs.exists(run):
         _check_same(run, settings, seeds, init_from)
     else:
+        if resume and any(run.glob("checkpoint-*")):
+            raise CheckpointError(f"{run}: is a run of one seed, to which none can be added; choose another --out")
         refuse_taken(run)
         resume = False
     return _train(settings, Results(run, tuple(seeds), init_from), jobs, device, listen, begin=not resume)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tagger.nn.compiling import compiled
+from tagger.nn.compiling import unit_wise
 
 # x P(x²) / Q(x²) is tanh(x) within 4e-7 for |x| <= 8, beyond which both are 1 in float32. Fitted in float64 by least
 # squares whose weights rise where the error is largest (Lawson, 1961).
@@ -11,9 +11,6 @@ _P0, _P1, _P2 = np.float32(0.999999981), np.float32(0.129792222), np.float32(2.9
 _P3, _P4, _P5 = np.float32(9.87864849e-6), np.float32(-1.47041854e-8), np.float32(2.35085162e-11)
 _Q1, _Q2, _Q3 = np.float32(0.463125382), np.float32(0.0240279193), np.float32(2.37203058e-4)
 _HALF, _ONE = np.float32(0.5), np.float32(1.0)
-
-unit_wise = compiled(fastmath={"contract"}, error_model="numpy")
-"""Compiles a loop over units, with a slice for each gate, so that LLVM computes eight units at a time."""
 
 
 @unit_wise

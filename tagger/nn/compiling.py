@@ -37,3 +37,7 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
             return numba.njit(nogil=True, **options)(function)
 
     return compile_function
+
+
+unit_wise = compiled(fastmath={"contract"}, error_model="numpy")
+"""Compiles a loop over units, with a slice for each gate, so that LLVM computes eight units at a time."""

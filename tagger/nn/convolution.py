@@ -16,10 +16,9 @@ from numpy.lib.stride_tricks import as_strided
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from tagger.nn.activations import unit_wise
-from tagger.nn.compiling import compiled
+from tagger.nn.compiling import compiled, unit_wise
 from tagger.nn.products import PANEL, Floats, Ids, multiply_into, packed
-from tagger.nn.threads import at_once
+from tagger.nn.threads import both
 
 
 def largest(inputs: Tensor, lengths: Tensor, weight: Tensor, bias: Tensor, *, threads: int = 1) -> Tensor:
@@ -50,6 +49,8 @@ class _Largest(torch.autograd.Function):
         firsts = starts - margin  # of each word's windows: a window lies in one piece, from its first character's row
 
         def choose(half: slice) -> None:
+            if not len(counts[half]):
+                return
             begin, end = firsts[half][0], firsts[half][-1] + counts[half][-1]
             windows = as_strided(rows[begin:], (end - begin, kernel * width), rows.strides)
             values = np.empty((end - begin, len(panels) * PANEL), np.float32)
@@ -57,7 +58,7 @@ class _Largest(torch.autograd.Function):
             _choose(values, firsts[half] - begin, counts[half], found[half], chosen[half])
             chosen[half] += begin
 
-        at_once([partial(choose, half) for half in halves], threads)
+        both(*(partial(choose, half) for half in halves), threads=threads)
         context.kept = rows, places, of_windows, chosen, weight.shape, halves, threads
         return torch.from_numpy(found) + bias.detach()
 
@@ -67,21 +68,21 @@ class _Largest(torch.autograd.Function):
         rows, places, of_windows, chosen, (features, width, kernel), halves, threads = context.kept
         of_rows, of_weights = np.zeros_like(rows), [np.zeros_like(of_windows) for _ in halves]
         pieces, given = (rows.reshape(-1), of_rows.reshape(-1)), gradient.contiguous().numpy()
-        # Both halves reach the rows of 0 between them, which have no gradient.
+        # Both threads add to the rows of 0 between the halves; what they leave there is never read.
         work = [
             partial(_give_back, given[half], chosen[half] * width, of_windows, *pieces, of_weight)
             for half, of_weight in zip(halves, of_weights, strict=True)
         ]
-        at_once(work, threads)
+        both(*work, threads=threads)
         by_character = torch.from_numpy(sum(of_weights)).view(features, kernel, width)
         return torch.from_numpy(of_rows[places]), None, None, by_character.transpose(1, 2), gradient.sum(0)
 
 
-def _halves(counts: Ids) -> list[slice]:
-    """Returns the words (U,) in two parts of about as many characters; a single one in one."""
+def _halves(counts: Ids) -> tuple[slice, slice]:
+    """Returns the words (U,) in two parts of about as many characters; either may be empty."""
     ends = np.cumsum(counts)
     middle = int(np.searchsorted(ends, ends[-1] / 2)) + 1
-    return [slice(middle), slice(middle, None)] if middle < len(counts) else [slice(None)]
+    return slice(middle), slice(middle, None)
 
 
 @compiled()

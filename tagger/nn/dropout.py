@@ -9,8 +9,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from tagger.choices import Dropout as DropoutKind
-from tagger.nn.activations import unit_wise
-from tagger.nn.compiling import compiled
+from tagger.nn.compiling import compiled, unit_wise
 from tagger.nn.products import Floats
 
 _MOST = 2**16  # 16 random bits decide on each number
@@ -43,7 +42,7 @@ class _Dropped(torch.autograd.Function):
         return _applied(gradient, *context.drawn), None
 
 
-def _applied(values: Tensor, seed: np.uint64, limit: np.uint64, scale: np.float32) -> Tensor:
+def _applied(values: Tensor, seed: np.uint64, limit: np.uint16, scale: np.float32) -> Tensor:
     given = values.detach().contiguous()
     out = torch.empty_like(given)
     _scale_or_drop(given.view(-1).numpy(), seed, limit, scale, out.view(-1).numpy())

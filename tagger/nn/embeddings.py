@@ -47,7 +47,8 @@ class WordEmbedding(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """Returns the vectors (U, D) of word ids (U,)."""
         rows = len(self.weight)
-        if not len(self.kept) or (ids.device.type == "cpu" and ids.max() < rows):  # as all words of training are
+        # A GPU would have to be waited for.
+        if not len(self.kept) or (ids.device.type == "cpu" and bool((ids < rows).all())):
             return F.embedding(ids, self.weight, sparse=self.sparse)
         fixed = ids >= rows
         trained = F.embedding(ids.masked_fill(fixed, UNKNOWN), self.weight, sparse=self.sparse)
@@ -198,4 +199,4 @@ class TokenEmbedding(Threaded):
                 given = self.words(around)
             tables.append(self.elsewhere(given, *rest))
             indices.append(of_document)
-        return lookup.side_by_side(tables, indices, threads=self.threads)
+        return lookup.concatenated(tables, indices, threads=self.threads)

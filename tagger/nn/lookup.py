@@ -1,9 +1,10 @@
-"""Vectors of words, documents and the like, laid side by side for each token.
+"""Vectors of words, documents and the like, put together for each token.
 
-Shapes in this module: B sentences, T tokens, N = B T, V vectors of a table, W their width, D all widths together.
+Shapes in this module: B sentences, T tokens in the longest one, V vectors of a table, W their width, D all widths
+together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,70 +14,73 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from tagger.nn.compiling import compiled
-from tagger.nn.neighbours import add
-from tagger.nn.products import Floats, Ids
-from tagger.nn.threads import at_once
+from tagger.nn.products import Floats, Ids, add
+from tagger.nn.threads import both
 
 
-def side_by_side(tables: Sequence[Tensor], indices: Sequence[Tensor], *, threads: int = 1) -> Tensor:
+def concatenated(tables: Sequence[Tensor], indices: Sequence[Tensor], *, threads: int = 1) -> Tensor:
     """Returns (B, T, D) of each token one vector from each table.
 
     Args:
         tables: (V, W) each, of widths of their own.
-        indices: for each table (B, T), which of its vectors.
+        indices: for each table (B, T) which of its vectors, in [0, V).
         threads: how many may be busy at once on a CPU; the result is the same.
+
+    Raises:
+        IndexError: an index is out of range.
     """
-    if all(table.device.type == "cpu" and table.dtype == torch.float32 for table in tables):
-        return _SideBySide.apply(threads, indices, *tables)  # type: ignore[no-any-return, no-untyped-call]
-    return torch.cat([F.embedding(index, table) for index, table in zip(indices, tables, strict=True)], 2)
+    if any(table.device.type != "cpu" or table.dtype != torch.float32 for table in tables):
+        return torch.cat([F.embedding(index, table) for index, table in zip(indices, tables, strict=True)], 2)
+    for index, table in zip(indices, tables, strict=True):
+        if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < len(table):
+            raise IndexError(f"an index is out of range of {len(table)} vectors")
+    return _Concatenated.apply(threads, indices, *tables)  # type: ignore[no-any-return, no-untyped-call]
 
 
-class _SideBySide(torch.autograd.Function):
+class _Concatenated(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, threads: int, indices: Sequence[Tensor], *tables: Tensor) -> Tensor:
-        context.threads, context.indices = threads, [index.reshape(-1).numpy() for index in indices]
-        context.rows = [len(table) for table in tables]
-        context.widths = [table.shape[1] for table in tables]
-        out = torch.empty(*indices[0].shape, sum(context.widths))
-        lines = out.view(-1, out.shape[2]).numpy()
+        context.indices, context.threads = [index.reshape(-1).numpy() for index in indices], threads
+        context.shapes = [table.shape for table in tables]
+        out = tables[0].new_empty(*indices[0].shape, sum(table.shape[1] for table in tables))
         given = [table.detach().contiguous().numpy() for table in tables]
-        _in_halves(_lay, given, context, lines)
+        _each(_lay, given, context.indices, out.view(-1, out.shape[2]).numpy(), threads)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        sizes = zip(context.rows, context.widths, context.needs_input_grad[2:], strict=True)
-        found = [torch.zeros(rows, width) if needed else None for rows, width, needed in sizes]
+        found = [gradient.new_zeros(shape) for shape in context.shapes]
         lines = gradient.reshape(-1, gradient.shape[2]).contiguous().numpy()
-        _in_halves(_take_back, [None if table is None else table.numpy() for table in found], context, lines)
+        _each(_take_back, [table.numpy() for table in found], context.indices, lines, context.threads)
         return None, None, *found
 
 
-def _in_halves(act: Any, tables: Sequence[Floats | None], context: Any, lines: Floats) -> None:
-    """Lets the first table, which is the words', be worked on beside the others."""
-    firsts = [sum(context.widths[:number]) for number in range(len(tables))]
-    work = list(zip(tables, context.indices, firsts, strict=True))
+def _each(
+    act: Callable[..., None], tables: Sequence[Floats], indices: Sequence[Ids], lines: Floats, threads: int
+) -> None:
+    """Does with each table what is to be done: with the first, the words', beside the others."""
+    first, work = 0, []
+    for table, index in zip(tables, indices, strict=True):
+        work.append(partial(act, table, index, lines, first))
+        first += table.shape[1]
 
-    def all_of(part: slice) -> None:
-        for table, index, first in work[part]:
-            if table is not None:
-                act(table, index, lines, first)
+    def others() -> None:
+        for piece in work[1:]:
+            piece()
 
-    at_once([partial(all_of, slice(1)), partial(all_of, slice(1, None))], context.threads)
+    both(work[0], others, threads=min(threads, len(work)))
 
 
 @compiled()
 def _lay(table: Floats, index: Ids, lines: Floats, first: int) -> None:  # pragma: no cover
-    """Writes vectors of a table into lines (N, D) from a column on."""
-    width = table.shape[1]
+    """Writes vectors of a table into lines (B T, D) from a column on."""
     for token, row in enumerate(index):
-        lines[token][first : first + width] = table[row]
+        lines[token][first : first + table.shape[1]] = table[row]
 
 
 @compiled()
 def _take_back(table: Floats, index: Ids, lines: Floats, first: int) -> None:  # pragma: no cover
-    """Adds lines (N, D), from a column on, to the vectors that they were laid from."""
-    width = table.shape[1]
+    """Adds lines (B T, D), from a column on, to the vectors that were laid there."""
     for token, row in enumerate(index):
-        add(table[row], lines[token][first : first + width])
+        add(table[row], lines[token][first : first + table.shape[1]])

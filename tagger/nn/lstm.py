@@ -7,20 +7,21 @@ Shapes in this module: B sentences, T tokens in the longest one, N tokens of all
 D input width, H encoder width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from tagger.nn.activations import sigmoid, tanh, unit_wise
-from tagger.nn.compiling import compiled
+from tagger.nn.activations import sigmoid, tanh
+from tagger.nn.compiling import compiled, unit_wise
 from tagger.nn.products import PANEL, Floats, Ids, multiply_into, packed
-from tagger.nn.threads import at_once
+from tagger.nn.threads import both
 
+_Result = TypeVar("_Result")
 _ONE = np.float32(1.0)
 
 
@@ -82,7 +83,7 @@ class _States(torch.autograd.Function):
         work = [
             partial(_forward, flat, steps.counts, place, *part) for place, part in zip(steps.places, parts, strict=True)
         ]
-        kept = at_once(work, threads)
+        kept = _each(work, threads)
         width = weights[1].shape[1]
         out = flat.new_zeros(len(flat), width * len(kept))
         for number, (place, part) in enumerate(zip(steps.places, kept, strict=True)):
@@ -100,7 +101,7 @@ class _States(torch.autograd.Function):
             partial(_backward, flat[:, number * width : (number + 1) * width], place, steps, kept, *part[:2])
             for number, (place, kept, part) in enumerate(zip(steps.places, context.kept, context.parts, strict=True))
         ]
-        found = at_once(work, context.threads)
+        found = _each(work, context.threads)
         of_inputs = None
         if context.needs_input_grad[0]:
             of_inputs = flat.new_zeros(len(flat), found[0][0].shape[1])
@@ -108,6 +109,11 @@ class _States(torch.autograd.Function):
                 of_inputs.index_add_(0, place, part[0])
             of_inputs = of_inputs.view(*gradient.shape[:2], -1)
         return of_inputs, None, None, *(weight for part in found for weight in part[1:])
+
+
+def _each(work: Sequence[Callable[[], _Result]], threads: int) -> Sequence[_Result]:
+    """Returns the results of the work of one direction or two."""
+    return [work[0]()] if len(work) == 1 else both(*work, threads=threads)
 
 
 def _forward(

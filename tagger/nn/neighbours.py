@@ -7,9 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tagger.nn.activations import unit_wise
-from tagger.nn.compiling import compiled
-from tagger.nn.products import Floats, Ids
+from tagger.nn.compiling import compiled, unit_wise
+from tagger.nn.products import Floats, Ids, add
 
 
 def means(vectors: Tensor, beside: Tensor, counts: Tensor) -> Tensor:
@@ -39,13 +38,6 @@ def _mean(vectors: Floats, beside: Ids, counts: Ids, out: Floats) -> None:  # pr
             add(out[word][width:], vectors[beside[place, 1]])
             place += 1
         _scale(out[word], np.float32(1 / count))
-
-
-@unit_wise
-def add(total: Floats, part: Floats) -> None:  # pragma: no cover
-    """Adds numbers (N,) to a total."""
-    for unit in range(len(total)):
-        total[unit] += part[unit]
 
 
 @unit_wise

@@ -16,7 +16,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from tagger.nn.compiling import compiled
+from tagger.nn.compiling import compiled, unit_wise
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
@@ -144,3 +144,10 @@ def product(inputs: Floats, panels: Floats) -> Floats:
     out = np.empty((len(inputs), len(panels) * PANEL), np.float32)
     multiply_into(np.ascontiguousarray(inputs), len(inputs), panels, out)
     return out
+
+
+@unit_wise
+def add(total: Floats, part: Floats) -> None:  # pragma: no cover
+    """Adds numbers (N,) to a total."""
+    for unit in range(len(total)):
+        total[unit] += part[unit]

@@ -1,9 +1,8 @@
-"""A second thread for what a CPU computes in two parts."""
+"""Threads for what a CPU computes in parts."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import TypeVar
 
 from torch import nn
@@ -12,7 +11,7 @@ _Result = TypeVar("_Result")
 
 
 class Threaded(nn.Module):
-    """A module that computes in parts on a CPU.
+    """A module that computes in two parts on a CPU.
 
     Attributes:
         threads: how many may be busy at once; the results are the same.
@@ -23,15 +22,29 @@ class Threaded(nn.Module):
         self.threads = 1
 
 
-def at_once(work: Sequence[Callable[[], _Result]], threads: int) -> list[_Result]:
-    """Returns the results of one piece of work or two, in two threads if there may be as many."""
-    if min(threads, len(work)) < 2:
-        return [piece() for piece in work]
-    second = _helper(os.getpid()).submit(work[1])
-    return [work[0](), second.result()]
+def both(first: Callable[[], _Result], second: Callable[[], _Result], *, threads: int) -> tuple[_Result, _Result]:
+    """Returns the results of two pieces of work, done at once if there are threads for it.
+
+    Neither piece may call this function: it may have taken the last thread. When an error comes, none is under way.
+    """
+    if threads < 2:
+        return first(), second()
+    later = pool().submit(second)
+    try:
+        found = first()
+    finally:
+        later.exception()  # waits
+    return found, later.result()
 
 
-@cache
-def _helper(process: int) -> ThreadPoolExecutor:
-    """Returns the second thread of this process; one that was forked has none of its parent's."""
-    return ThreadPoolExecutor(1, f"second-{process}")
+_pools: list[ThreadPoolExecutor] = []
+
+
+def pool() -> ThreadPoolExecutor:
+    """Returns the threads of this process, as many as there are processors."""
+    if not _pools:
+        _pools.append(ThreadPoolExecutor(os.cpu_count(), "nn"))
+    return _pools[0]
+
+
+os.register_at_fork(after_in_child=_pools.clear)  # a fork leaves the threads behind

@@ -91,7 +91,8 @@ def fit(
     inputs = inputs or read(settings, tables=init_from is None)
     data = inputs.data
     with records.Noted() as notices, runtime.seeded(settings.training.seed, target):
-        bundle = _begin(settings, inputs, init_from)
+        with runtime.one_torch_thread():  # the first weights, too, are the same with any number of threads
+            bundle = _begin(settings, inputs, init_from)
         noted = [*inputs.notices, *notices.records]
         del inputs  # and with it the memory of the tables, unless the caller keeps them
         with _writing(run, noted):
@@ -118,7 +119,7 @@ def resume(
     """
     target = runtime.device(device)
     if not (run / CONFIG).is_file():
-        raise CheckpointError(f"{run}: no run here, there is no {CONFIG}")
+        raise CheckpointError(f"{run}: no run here, there is no {CONFIG}; --resume takes the directory of a run")
     settings = config.load(str(run / CONFIG))
     inputs = inputs or read(settings, tables=False)
     with records.Noted(), runtime.seeded(settings.training.seed, target), _writing(run, inputs.notices):

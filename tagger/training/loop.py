@@ -81,7 +81,8 @@ class Loop:
         numbers = passages(sentences) if config.model.elsewhere.width else None
         lexicon = Lexicon(bundle.known_words, bundle.characters)
         self.encoded = Encoded(sentences, lexicon, bundle.tags, numbers)
-        self.rows = optimisation.rows(self.network, self.settings, device)
+        self._threads = torch.get_num_threads()
+        self.rows = optimisation.rows(self.network, self.settings, device, threads=self._threads)
         self.optimizer = optimisation.optimizer(self.network, self.settings.optimizer, self.rows)
         decay = self.settings.average
         self.average = None if decay is None else optimisation.Average(self.network, decay, self.rows)
@@ -89,7 +90,6 @@ class Loop:
         # cuDNN's recurrent layers compute in float16 under autocast, whatever type it is given: scale the loss.
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.mixed)
         self.progress = Progress()
-        self._threads = torch.get_num_threads()
         for module in self.network.modules():
             if isinstance(module, Threaded):
                 module.threads = self._threads

@@ -29,10 +29,10 @@ def part_of(name: str) -> Part:
     return next(part for prefix, part in _PARTS if name.startswith(prefix))
 
 
-def rows(network: Network, settings: Training, device: torch.device) -> Rows | None:
+def rows(network: Network, settings: Training, device: torch.device, *, threads: int) -> Rows | None:
     """Returns what moves the word vectors row by row, and has their gradients hold no more; None if all are moved.
 
-    On a GPU moving all takes no time; Adam and a decay of the weights move all of them at each step.
+    A GPU moves all of them, as Adam and a decay of the weights must.
     """
     chosen, words = settings.optimizer, network.embedding.words
     if device.type != "cpu" or chosen.kind != "sgd" or chosen.weight_decay:
@@ -43,7 +43,7 @@ def rows(network: Network, settings: Training, device: torch.device) -> Rows | N
         momentum=chosen.momentum,
         nesterov=chosen.nesterov,
         decay=settings.average,
-        threads=torch.get_num_threads(),
+        threads=threads,
     )
 
 

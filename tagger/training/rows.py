@@ -15,10 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tagger.nn.activations import unit_wise
-from tagger.nn.compiling import compiled
+from tagger.nn.compiling import compiled, unit_wise
 from tagger.nn.products import Floats, Ids
-from tagger.nn.threads import at_once
+from tagger.nn.threads import both
 
 _ONE = np.float32(1.0)
 _MOST_STEPS = 2000  # after which all rows are brought up to date: each step takes a sum over those before
@@ -69,8 +68,14 @@ class Rows:
 
     @torch.no_grad()
     def step(self, rate: float) -> None:
-        """Moves the rows that `gradient` returned, all of which `bring` has brought since the last step."""
+        """Moves the rows that `gradient` returned.
+
+        Raises:
+            ValueError: since the last step `bring` has not brought one of them.
+        """
         ids, tables = self._ids.numpy(), self._tables()
+        if (self._seen.numpy()[ids] != len(self._moved) - 1).any():
+            raise ValueError("a row has a gradient that was not brought up to date before it was read")
         with np.errstate(over="ignore"):
             factors = [np.float32(factor) for factor in (rate, self._momentum, 1 - self._decay)]
         _move(tables, ids, self._gradient.numpy(), *factors, self._nesterov)
@@ -96,7 +101,7 @@ class Rows:
         with np.errstate(over="ignore"):  # of rates so high that weights are no numbers soon, which is told elsewhere
             given = [ids, *(factor.astype(np.float32) for factor in (moved, kept, left, followed))]
         halves = zip(*(np.array_split(numbers, 2) for numbers in given), strict=True)
-        at_once([partial(_bring, tables, *half) for half in halves], self._threads)
+        both(*(partial(_bring, tables, *half) for half in halves), threads=self._threads)
 
     @torch.no_grad()
     def settle(self) -> None:

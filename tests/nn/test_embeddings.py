@@ -48,6 +48,12 @@ def test_kept_vectors_follow_the_trained_ones_and_stay_in_half_precision() -> No
     assert embedding.weight.grad.sum(1).tolist() == [0.0, 0.0, 0.0, 3.0]
 
 
+def test_trained_vectors_alone_are_found_beside_kept_ones_too_and_so_is_nothing() -> None:
+    embedding = words()
+    assert torch.equal(embedding(torch.tensor([2, 1, 2])), embedding.weight[[2, 1, 2]])
+    assert embedding(torch.tensor([], dtype=torch.long)).shape == (0, embedding.width)
+
+
 def embed(embedding: TokenEmbedding) -> Tensor:
     words_, spelling = torch.tensor([2, 3]), torch.tensor([[2, 0], [3, 4]])
     return embedding(words_, spelling, torch.tensor([1, 2]), torch.tensor([2, 4]), torch.tensor([[0, 1, 1], [1, 0, 0]]))

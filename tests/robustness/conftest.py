@@ -17,10 +17,11 @@ def _no_plot(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def config(model_dir: Path) -> Config:
-    """The tiny recipe with a test part, and checkpoints within epochs that fall on an epoch's end too."""
+    """The tiny recipe, moved as shipped ones are, with a test part; checkpoints fall on epochs' ends too."""
     settings = load(str(model_dir.parent / "config.yaml"))
+    moved = ("training.optimizer={kind: sgd, rate: 0.1}", "training.average=0.9")
     often = ("training.epochs=6", "training.checkpoint_steps=3", "training.schedule={kind: linear, warmup: 3}")
-    return changed(settings, f"data.test={settings.data.train}", *often)
+    return changed(settings, f"data.test={settings.data.train}", *moved, *often)
 
 
 @pytest.fixture(scope="session")

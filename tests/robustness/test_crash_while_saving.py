@@ -119,8 +119,9 @@ def test_a_full_disk_costs_one_line_and_leaves_the_old_model(saved: Path) -> Non
 
 
 def test_a_disk_that_fills_up_in_training_costs_one_line_and_the_run_goes_on_later(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Config, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """After a run that was not disturbed, so that no compiled code is read from the disk."""
     for at in (5, 60, 131):
         run = tmp_path / str(at)
         with monkeypatch.context() as patch:

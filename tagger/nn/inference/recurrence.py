@@ -7,8 +7,8 @@ gives to the cell's gates (4H, 3H or H), filled up to whole panels.
 import numpy as np
 from torch import nn
 
-from tagger.nn.activations import sigmoid, tanh, unit_wise
-from tagger.nn.compiling import compiled
+from tagger.nn.activations import sigmoid, tanh
+from tagger.nn.compiling import compiled, unit_wise
 from tagger.nn.products import PANEL, Floats, Ids, multiply_into
 
 LSTM, GRU, RNN = range(3)

@@ -19,14 +19,13 @@ from torch import nn
 
 from tagger.choices import Merge
 from tagger.errors import CheckpointError
-from tagger.nn.activations import tanh, unit_wise
-from tagger.nn.compiling import compiled
+from tagger.nn.activations import tanh
+from tagger.nn.compiling import compiled, unit_wise
 from tagger.nn.embeddings import CharacterCNN, CharacterLSTM, Elsewhere
 from tagger.nn.encoder import RecurrentLayer
 from tagger.nn.inference import recurrence
 from tagger.nn.model import Network
-from tagger.nn.neighbours import add
-from tagger.nn.products import PANEL, Floats, Ids, packed, product
+from tagger.nn.products import PANEL, Floats, Ids, add, packed, product
 
 _AT_ONCE = 128  # words that are learnt together: what is computed on the way stays in the cache
 

@@ -3,9 +3,7 @@
 Shapes in this module: B sentences, T tokens in the longest one, K tags.
 """
 
-import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -16,6 +14,7 @@ from torch import Tensor
 from tagger.nn.crf.chain import Chain
 from tagger.nn.crf.kernels import loops, portable
 from tagger.nn.crf.kernels.portable import Messages, no_gradient
+from tagger.nn.threads import pool
 
 Part = TypeVar("Part")
 WORTH_A_THREAD = 5_000_000  # of what takes a nanosecond; less is not, beside the threads of torch that still spin
@@ -180,17 +179,5 @@ def _share(chain: Chain, sweeps: int, work: Callable[[int, int], Part]) -> list[
     done = np.cumsum(chain.lengths.numpy())
     stops = (np.searchsorted(done, np.linspace(0, done[-1], threads + 1)[1:-1]) + 1).clip(max=sentences).tolist()
     cuts = [0, *stops, sentences]
-    others = [_pool().submit(work, begin, stop) for begin, stop in pairwise(cuts[1:])]
+    others = [pool().submit(work, begin, stop) for begin, stop in pairwise(cuts[1:])]
     return [work(0, cuts[1]), *(other.result() for other in others)]
-
-
-_threads: list[ThreadPoolExecutor] = []
-
-
-def _pool() -> ThreadPoolExecutor:
-    if not _threads:
-        _threads.append(ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="crf"))
-    return _threads[0]
-
-
-os.register_at_fork(after_in_child=_threads.clear)  # a fork leaves the threads behind
