@@ -253,6 +253,8 @@ def test_a_directory_that_holds_a_training_is_refused(settings: Config, whole: R
             experiments.train(settings, SEEDS, run, device="cpu")
     with pytest.raises(CheckpointError, match="holds a training already"):
         training.fit(settings, whole.run, device="cpu")
+    with pytest.raises(CheckpointError, match="seed-1: is a run of one seed, to which none can be added; choose anoth"):
+        experiments.train(settings, SEEDS, whole.run / "seed-1", device="cpu", resume=True)
     assert tree(whole.run) == before
 
 
