@@ -82,13 +82,13 @@ def test_a_run_with_no_whole_checkpoint_is_refused(config: Config, tmp_path: Pat
     training.fit(changed(config, "training.epochs=1"), tmp_path, device="cpu")
     for path in tmp_path.glob("checkpoint-*/weights.safetensors"):
         path.write_bytes(b"")
-    with pytest.raises(CheckpointError, match="holds no checkpoint to resume from$"):
+    with pytest.raises(CheckpointError, match=r"holds no checkpoint to resume from$"):
         training.resume(tmp_path, device="cpu")
 
 
 def test_a_run_killed_before_its_first_checkpoint_is_begun_again(config: Config, tmp_path: Path) -> None:
     config = changed(config, "training.epochs=1")
     (tmp_path / "config.yaml").write_text(dump(config))
-    with pytest.raises(CheckpointError, match="no checkpoint .*; give the command that began it again, without --resu"):
+    with pytest.raises(CheckpointError, match=r"no checkpoint .*; give the command that began it again, without --res"):
         training.resume(tmp_path, device="cpu")
     training.fit(config, tmp_path, device="cpu")
