@@ -159,7 +159,7 @@ def card(directory: Path) -> dict[str, Any]:
         "reads": "documents" if model.elsewhere.width else "sentences one by one",
         "head": model.head.kind,
         "parameters": sum(parameter.numel() for parameter in bundle.network.parameters()),
-        "megabytes": round(sum(path.stat().st_size for path in files.settled(directory).iterdir()) / 1e6, 1),
+        "megabytes": round(sum(path.stat().st_size for path in files.settled(directory).iterdir()) / 1e6, 2),
         "metrics": metrics,
     }
 

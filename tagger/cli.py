@@ -386,7 +386,7 @@ def info(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model directory.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Tell what a model is: its recipe, tags, words, size and scores."""
+    """Tell what a model is: its shape, tags, words, size and scores."""
     from tagger import checkpoint
 
     card = checkpoint.card(model)
@@ -399,6 +399,15 @@ def _print(text: str) -> None:
 
 
 def _plain(value: object) -> str:
+    """Returns a value for people; of what is in another, only what there is."""
+    if isinstance(value, dict):
+        return ", ".join(
+            f"{key} ({_plain(inner)})" if isinstance(inner, dict) else f"{key} {_plain(inner)}"
+            for key, inner in value.items()
+            if inner is not None
+        )
+    if isinstance(value, float):
+        return f"{value:.4g}"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

@@ -45,6 +45,11 @@ def test_train_evaluate_tag_and_info_work_together(tmp_path: Path) -> None:
     assert str(tmp_path) not in (out / "model-best" / "config.yaml").read_text()
     report = json.loads(run("evaluate", tmp_path / "data" / "test.txt", "--model", out / "model-best", "--json").stdout)
     assert report["sentences"] == 36
+    card = json.loads(run("info", out / "model-best", "--json").stdout)
+    shown = run("info", out / "model-best").stdout.splitlines()
+    assert [line.partition(": ")[0] for line in shown] == list(card)
+    assert shown[-1].startswith(f"metrics: epoch {card['metrics']['epoch']}, steps ")
+    assert f"dev (score {card['metrics']['dev']['score']:.4g}, " in shown[-1]
     again = run("train", out, "--resume")
     assert again.exit_code == 0
     assert run("train", recipe, "--data", tmp_path / "data", "--out", out).exit_code == 2
