@@ -7,7 +7,6 @@ Shapes in this module: U words, N characters of all of them, D width of a charac
 features, R rows: the characters with W // 2 rows of 0 before each word and after the last.
 """
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,9 @@ from torch.autograd.function import once_differentiable
 
 from tagger.nn.compiling import compiled, unit_wise
 from tagger.nn.products import PANEL, Floats, Ids, multiply_into, packed
-from tagger.nn.threads import both
 
 
-def largest(inputs: Tensor, lengths: Tensor, weight: Tensor, bias: Tensor, *, threads: int = 1) -> Tensor:
+def largest(inputs: Tensor, lengths: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Returns (U, F) the largest value of each feature over the windows around a word's characters.
 
     Args:
@@ -29,14 +27,13 @@ def largest(inputs: Tensor, lengths: Tensor, weight: Tensor, bias: Tensor, *, th
         lengths: (U,) characters in each word, at least 1.
         weight: (F, D, W), W odd.
         bias: (F,).
-        threads: how many may be busy at once; the result is the same.
     """
-    return _Largest.apply(inputs, lengths, threads, weight, bias)  # type: ignore[no-any-return, no-untyped-call]
+    return _Largest.apply(inputs, lengths, weight, bias)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _Largest(torch.autograd.Function):
     @staticmethod
-    def forward(context: Any, inputs: Tensor, lengths: Tensor, threads: int, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(context: Any, inputs: Tensor, lengths: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         features, width, kernel = weight.shape
         margin, counts = kernel // 2, lengths.numpy()
         starts = np.cumsum(counts + margin) - counts
@@ -44,45 +41,24 @@ class _Largest(torch.autograd.Function):
         rows = np.zeros((len(inputs) + margin * (len(counts) + 1), width), np.float32)
         rows[places] = inputs.detach().numpy()
         of_windows = np.ascontiguousarray(weight.detach().transpose(1, 2).reshape(features, -1).numpy())
-        panels, halves = packed(of_windows.T), _halves(counts)
+        panels = packed(of_windows.T)
+        values = np.empty((len(rows) - 2 * margin, len(panels) * PANEL), np.float32)
+        # A window lies in one piece, from where its first character's row begins.
+        multiply_into(as_strided(rows, (len(values), kernel * width), rows.strides), len(values), panels, values)
         found, chosen = np.empty((len(counts), features), np.float32), np.empty((len(counts), features), np.int64)
-        firsts = starts - margin  # of each word's windows: a window lies in one piece, from its first character's row
-
-        def choose(half: slice) -> None:
-            if not len(counts[half]):
-                return
-            begin, end = firsts[half][0], firsts[half][-1] + counts[half][-1]
-            windows = as_strided(rows[begin:], (end - begin, kernel * width), rows.strides)
-            values = np.empty((end - begin, len(panels) * PANEL), np.float32)
-            multiply_into(windows, len(windows), panels, values)
-            _choose(values, firsts[half] - begin, counts[half], found[half], chosen[half])
-            chosen[half] += begin
-
-        both(*(partial(choose, half) for half in halves), threads=threads)
-        context.kept = rows, places, of_windows, chosen, weight.shape, halves, threads
+        _choose(values, starts - margin, counts, found, chosen)
+        context.kept = rows, places, of_windows, chosen, weight.shape
         return torch.from_numpy(found) + bias.detach()
 
     @staticmethod
     @once_differentiable
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        rows, places, of_windows, chosen, (features, width, kernel), halves, threads = context.kept
-        of_rows, of_weights = np.zeros_like(rows), [np.zeros_like(of_windows) for _ in halves]
-        pieces, given = (rows.reshape(-1), of_rows.reshape(-1)), gradient.contiguous().numpy()
-        # Both threads add to the rows of 0 between the halves; what they leave there is never read.
-        work = [
-            partial(_give_back, given[half], chosen[half] * width, of_windows, *pieces, of_weight)
-            for half, of_weight in zip(halves, of_weights, strict=True)
-        ]
-        both(*work, threads=threads)
-        by_character = torch.from_numpy(sum(of_weights)).view(features, kernel, width)
-        return torch.from_numpy(of_rows[places]), None, None, by_character.transpose(1, 2), gradient.sum(0)
-
-
-def _halves(counts: Ids) -> tuple[slice, slice]:
-    """Returns the words (U,) in two parts of about as many characters; either may be empty."""
-    ends = np.cumsum(counts)
-    middle = int(np.searchsorted(ends, ends[-1] / 2)) + 1
-    return slice(middle), slice(middle, None)
+        rows, places, of_windows, chosen, (features, width, kernel) = context.kept
+        of_rows, of_weight = np.zeros_like(rows), np.zeros_like(of_windows)
+        pieces = rows.reshape(-1), of_rows.reshape(-1)
+        _give_back(gradient.contiguous().numpy(), chosen * width, of_windows, pieces[0], pieces[1], of_weight)
+        by_character = torch.from_numpy(of_weight).view(features, kernel, width)
+        return torch.from_numpy(of_rows[places]), None, by_character.transpose(1, 2), gradient.sum(0)
 
 
 @compiled()

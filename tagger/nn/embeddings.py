@@ -13,7 +13,6 @@ from torch.nn import functional as F
 from tagger.nn import convolution, lookup, neighbours
 from tagger.nn.dropout import drop
 from tagger.nn.encoder import RecurrentLayer
-from tagger.nn.threads import Threaded
 
 UNKNOWN = 1  # the row of the unknown word's vector
 
@@ -59,7 +58,7 @@ class WordEmbedding(nn.Module):
         return F.embedding(torch.tensor([UNKNOWN], device=self.weight.device), self.weight, sparse=self.sparse)
 
 
-class CharacterCNN(Threaded):
+class CharacterCNN(nn.Module):
     """Convolutions over a word's characters and the largest value of each feature (Ma and Hovy, 2016)."""
 
     def __init__(self, characters: int, width: int, features: int, *, kernel: int, dropout: float) -> None:
@@ -76,8 +75,7 @@ class CharacterCNN(Threaded):
         weight, bias = self.convolution.weight, self.convolution.bias
         assert bias is not None
         if weight.device.type == "cpu" and weight.dtype == torch.float32:
-            embedded = drop(self.embedding(characters[~beyond]), rate)
-            return convolution.largest(embedded, lengths, weight, bias, threads=self.threads)
+            return convolution.largest(drop(self.embedding(characters[~beyond]), rate), lengths, weight, bias)
         # A word's features must not depend on how long the other words of its batch are.
         embedded = drop(self.embedding(characters), rate).masked_fill(beyond[:, :, None], 0.0)
         features: Tensor = self.convolution(embedded.transpose(1, 2)).transpose(1, 2)
@@ -133,7 +131,7 @@ class Elsewhere(nn.Module):
         return torch.tanh(self.projection(torch.cat([means, capitals], 1)))
 
 
-class TokenEmbedding(Threaded):
+class TokenEmbedding(nn.Module):
     """All that is known of each token, side by side; every distinct word of a batch is computed once.
 
     Args:
@@ -199,4 +197,4 @@ class TokenEmbedding(Threaded):
                 given = self.words(around)
             tables.append(self.elsewhere(given, *rest))
             indices.append(of_document)
-        return lookup.concatenated(tables, indices, threads=self.threads)
+        return lookup.concatenated(tables, indices)

@@ -10,16 +10,18 @@ from torch import Tensor, nn
 
 from tagger.choices import Cell, Merge
 from tagger.nn import lstm
-from tagger.nn.threads import Threaded
 
 _CELLS: dict[Cell, type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 
 
-class RecurrentLayer(Threaded):
+class RecurrentLayer(nn.Module):
     """One recurrent layer whose directions, if two, are merged by concat, sum or mean.
 
     Each direction is a fused module of its own over the padded batch, the backward one over sentences turned round
-    within their lengths. On a CPU an LSTM's states are computed by `nn.lstm`, the directions at once.
+    within their lengths. On a CPU an LSTM's states are computed by `nn.lstm`.
+
+    Attributes:
+        threads: how many may be busy at once on a CPU.
     """
 
     def __init__(
@@ -29,6 +31,7 @@ class RecurrentLayer(Threaded):
         self.forward_cell = _CELLS[cell](in_width, width, batch_first=True)
         self.backward_cell = _CELLS[cell](in_width, width, batch_first=True) if directions == 2 else None
         self.merge = merge
+        self.threads = 1
         self.out_width = 2 * width if directions == 2 and merge == "concat" else width
         for module in (self.forward_cell, self.backward_cell):
             if module is not None:

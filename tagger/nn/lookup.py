@@ -5,7 +5,6 @@ together.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -15,16 +14,14 @@ from torch.nn import functional as F
 
 from tagger.nn.compiling import compiled
 from tagger.nn.products import Floats, Ids, add
-from tagger.nn.threads import both
 
 
-def concatenated(tables: Sequence[Tensor], indices: Sequence[Tensor], *, threads: int = 1) -> Tensor:
+def concatenated(tables: Sequence[Tensor], indices: Sequence[Tensor]) -> Tensor:
     """Returns (B, T, D) of each token one vector from each table.
 
     Args:
         tables: (V, W) each, of widths of their own.
         indices: for each table (B, T) which of its vectors, in [0, V).
-        threads: how many may be busy at once on a CPU; the result is the same.
 
     Raises:
         IndexError: an index is out of range.
@@ -34,17 +31,17 @@ def concatenated(tables: Sequence[Tensor], indices: Sequence[Tensor], *, threads
     for index, table in zip(indices, tables, strict=True):
         if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < len(table):
             raise IndexError(f"an index is out of range of {len(table)} vectors")
-    return _Concatenated.apply(threads, indices, *tables)  # type: ignore[no-any-return, no-untyped-call]
+    return _Concatenated.apply(indices, *tables)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _Concatenated(torch.autograd.Function):
     @staticmethod
-    def forward(context: Any, threads: int, indices: Sequence[Tensor], *tables: Tensor) -> Tensor:
-        context.indices, context.threads = [index.reshape(-1).numpy() for index in indices], threads
+    def forward(context: Any, indices: Sequence[Tensor], *tables: Tensor) -> Tensor:
+        context.indices = [index.reshape(-1).numpy() for index in indices]
         context.shapes = [table.shape for table in tables]
         out = tables[0].new_empty(*indices[0].shape, sum(table.shape[1] for table in tables))
         given = [table.detach().contiguous().numpy() for table in tables]
-        _each(_lay, given, context.indices, out.view(-1, out.shape[2]).numpy(), threads)
+        _each(_lay, given, context.indices, out.view(-1, out.shape[2]).numpy())
         return out
 
     @staticmethod
@@ -52,24 +49,16 @@ class _Concatenated(torch.autograd.Function):
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         found = [gradient.new_zeros(shape) for shape in context.shapes]
         lines = gradient.reshape(-1, gradient.shape[2]).contiguous().numpy()
-        _each(_take_back, [table.numpy() for table in found], context.indices, lines, context.threads)
-        return None, None, *found
+        _each(_take_back, [table.numpy() for table in found], context.indices, lines)
+        return None, *found
 
 
-def _each(
-    act: Callable[..., None], tables: Sequence[Floats], indices: Sequence[Ids], lines: Floats, threads: int
-) -> None:
-    """Does with each table what is to be done: with the first, the words', beside the others."""
-    first, work = 0, []
+def _each(act: Callable[..., None], tables: Sequence[Floats], indices: Sequence[Ids], lines: Floats) -> None:
+    """Does with each table, its index and its first column what is to be done."""
+    first = 0
     for table, index in zip(tables, indices, strict=True):
-        work.append(partial(act, table, index, lines, first))
+        act(table, index, lines, first)
         first += table.shape[1]
-
-    def others() -> None:
-        for piece in work[1:]:
-            piece()
-
-    both(work[0], others, threads=min(threads, len(work)))
 
 
 @compiled()

@@ -5,21 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from torch import nn
-
 _Result = TypeVar("_Result")
-
-
-class Threaded(nn.Module):
-    """A module that computes in two parts on a CPU.
-
-    Attributes:
-        threads: how many may be busy at once; the results are the same.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.threads = 1
 
 
 def both(first: Callable[[], _Result], second: Callable[[], _Result], *, threads: int) -> tuple[_Result, _Result]:

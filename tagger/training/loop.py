@@ -21,8 +21,8 @@ from tagger.data.documents import passages
 from tagger.errors import CheckpointError, Stopped, TrainingError
 from tagger.evaluation import Report, evaluate
 from tagger.nn.embeddings import UNKNOWN
+from tagger.nn.encoder import RecurrentLayer
 from tagger.nn.model import Network
-from tagger.nn.threads import Threaded
 from tagger.runtime import StopRequest
 from tagger.tagging import Tagger
 from tagger.training import optimisation, records
@@ -81,8 +81,7 @@ class Loop:
         numbers = passages(sentences) if config.model.elsewhere.width else None
         lexicon = Lexicon(bundle.known_words, bundle.characters)
         self.encoded = Encoded(sentences, lexicon, bundle.tags, numbers)
-        self._threads = torch.get_num_threads()
-        self.rows = optimisation.rows(self.network, self.settings, device, threads=self._threads)
+        self.rows = optimisation.rows(self.network, self.settings, device)
         self.optimizer = optimisation.optimizer(self.network, self.settings.optimizer, self.rows)
         decay = self.settings.average
         self.average = None if decay is None else optimisation.Average(self.network, decay, self.rows)
@@ -90,9 +89,10 @@ class Loop:
         # cuDNN's recurrent layers compute in float16 under autocast, whatever type it is given: scale the loss.
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.mixed)
         self.progress = Progress()
-        for module in self.network.modules():
-            if isinstance(module, Threaded):
-                module.threads = self._threads
+        self._threads = torch.get_num_threads()
+        for layer in self.network.modules():
+            if isinstance(layer, RecurrentLayer):
+                layer.threads = self._threads
         self._digests = data.digests()
         self._batches = self._batches_of(0)
 

@@ -29,7 +29,7 @@ def part_of(name: str) -> Part:
     return next(part for prefix, part in _PARTS if name.startswith(prefix))
 
 
-def rows(network: Network, settings: Training, device: torch.device, *, threads: int) -> Rows | None:
+def rows(network: Network, settings: Training, device: torch.device) -> Rows | None:
     """Returns what moves the word vectors row by row, and has their gradients hold no more; None if all are moved.
 
     A GPU moves all of them, as Adam and a decay of the weights must.
@@ -38,13 +38,7 @@ def rows(network: Network, settings: Training, device: torch.device, *, threads:
     if device.type != "cpu" or chosen.kind != "sgd" or chosen.weight_decay:
         return None
     words.sparse = True
-    return Rows(
-        words.weight,
-        momentum=chosen.momentum,
-        nesterov=chosen.nesterov,
-        decay=settings.average,
-        threads=threads,
-    )
+    return Rows(words.weight, momentum=chosen.momentum, nesterov=chosen.nesterov, decay=settings.average)
 
 
 def optimizer(network: Network, settings: Optimizer, rows: Rows | None) -> torch.optim.Optimizer:

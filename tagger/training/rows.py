@@ -9,7 +9,6 @@ Shapes in this module: W words, D width of a vector, U rows of a batch, S steps 
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 
 import numpy as np
 import torch
@@ -17,7 +16,6 @@ from torch import Tensor, nn
 
 from tagger.nn.compiling import compiled, unit_wise
 from tagger.nn.products import Floats, Ids
-from tagger.nn.threads import both
 
 _ONE = np.float32(1.0)
 _MOST_STEPS = 2000  # after which all rows are brought up to date: each step takes a sum over those before
@@ -31,16 +29,13 @@ class Rows:
         momentum: of SGD, as torch has it.
         nesterov: likewise.
         decay: of the moving average; None for none.
-        threads: how many may be busy at once.
 
     Attributes:
         average: (W, D) the moving average.
     """
 
-    def __init__(
-        self, weight: nn.Parameter, *, momentum: float, nesterov: bool, decay: float | None, threads: int = 1
-    ) -> None:
-        self.weight, self._threads = weight, threads
+    def __init__(self, weight: nn.Parameter, *, momentum: float, nesterov: bool, decay: float | None) -> None:
+        self.weight = weight
         self.average = None if decay is None else nn.Parameter(weight.detach().clone(), requires_grad=False)
         self._momentum, self._nesterov, self._decay = momentum, nesterov, 0.0 if decay is None else decay
         self._velocity = torch.zeros_like(weight.detach())
@@ -99,9 +94,8 @@ class Rows:
         moved, kept = self._moved[seen], self._momentum**ages
         left, followed = self._decay**ages, self._followed[seen]
         with np.errstate(over="ignore"):  # of rates so high that weights are no numbers soon, which is told elsewhere
-            given = [ids, *(factor.astype(np.float32) for factor in (moved, kept, left, followed))]
-        halves = zip(*(np.array_split(numbers, 2) for numbers in given), strict=True)
-        both(*(partial(_bring, tables, *half) for half in halves), threads=self._threads)
+            factors = [factor.astype(np.float32) for factor in (moved, kept, left, followed)]
+        _bring(tables, ids, *factors)
 
     @torch.no_grad()
     def settle(self) -> None:

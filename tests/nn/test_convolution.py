@@ -53,17 +53,3 @@ def test_what_is_not_a_number_is_not_hidden(place: int) -> None:
     found = convolution.largest(given, LENGTHS, of.weight, of.bias)
     assert found[1].isnan().all()
     assert found[[0, 2, 3, 4]].isfinite().all()
-
-
-@pytest.mark.parametrize("words", [1, 2, 2000])
-def test_two_threads_give_the_same(words: int) -> None:
-    of, random = layer(3), torch.Generator().manual_seed(4)
-    lengths = torch.randint(1, 15, (words,), generator=random)
-    given = torch.randn(int(lengths.sum()), 6, generator=random, requires_grad=True)
-    assert of.bias is not None
-    found = []
-    for threads in (1, 2, 2, 2):
-        values = convolution.largest(given, lengths, of.weight, of.bias, threads=threads)
-        found.append([values, *torch.autograd.grad(values.square().sum(), [given, of.weight, of.bias])])
-    for others in found[1:]:
-        assert all(torch.equal(one, other) for one, other in zip(found[0], others, strict=True))

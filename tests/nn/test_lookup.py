@@ -20,11 +20,10 @@ def indices() -> list[Tensor]:
     return [torch.randint(0, rows, (3, 6), generator=random) for rows, _ in SIZES]
 
 
-@pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_vectors_and_gradients_are_torchs(count: int, threads: int) -> None:
+def test_vectors_and_gradients_are_torchs(count: int) -> None:
     given, chosen = tables()[:count], indices()[:count]
-    found = lookup.concatenated(given, chosen, threads=threads)
+    found = lookup.concatenated(given, chosen)
     expected = torch.cat([F.embedding(index, table) for index, table in zip(chosen, given, strict=True)], 2)
     assert torch.equal(found, expected)
     wave = torch.sin(torch.arange(found.numel(), dtype=torch.float32)).view_as(found)

@@ -36,9 +36,9 @@ def gradients(steps: int) -> list[Tensor]:
     return found
 
 
-def start(*, momentum: float = 0.9, nesterov: bool = False, decay: float | None = DECAY, threads: int = 1) -> Rows:
+def start(*, momentum: float = 0.9, nesterov: bool = False, decay: float | None = DECAY) -> Rows:
     weight = torch.randn(WORDS, WIDTH, generator=torch.Generator().manual_seed(1))
-    return Rows(nn.Parameter(weight), momentum=momentum, nesterov=nesterov, decay=decay, threads=threads)
+    return Rows(nn.Parameter(weight), momentum=momentum, nesterov=nesterov, decay=decay)
 
 
 def move(rows: Rows, gradient: Tensor, rate: float) -> None:
@@ -135,16 +135,6 @@ def test_to_show_rows_up_to_date_or_to_restore_them_changes_no_bit_of_what_follo
     assert plain.average is not None
     assert broken.average is not None
     assert torch.equal(plain.average, broken.average)
-
-
-def test_two_threads_give_the_same() -> None:
-    both = [start(threads=threads) for threads in (1, 2)]
-    for rows in both:
-        for gradient in gradients(60):
-            move(rows, gradient, 0.1)
-        rows.settle()
-    for name, tensor in both[0].tensors().items():
-        assert torch.equal(tensor, both[1].tensors()[name])
 
 
 def test_a_row_that_was_read_without_being_brought_up_to_date_is_refused() -> None:
