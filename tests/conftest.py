@@ -1,6 +1,8 @@
 """What many tests need: a tiny corpus, a recipe that learns it in a second, and a model trained on it."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,17 @@ def _one_thread() -> None:
     """Keeps tests, and the processes they start, from waiting for one another's threads."""
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Lets torch compute in so many threads within the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def tiny_corpus() -> str:

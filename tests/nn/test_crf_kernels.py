@@ -28,6 +28,7 @@ from tagger.nn.crf.functions import (
 )
 from tagger.nn.crf.heads import Allowed, CRFHead
 from tagger.nn.crf.kernels import compiled
+from tests.conftest import torch_threads
 from tests.nn.chains import (
     COMPILED,
     DIFFERENTIABLE,
@@ -449,10 +450,8 @@ def test_scores_of_ordinary_size_never_leave_the_range(monkeypatch: pytest.Monke
 @pytest.fixture
 def many_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(compiled, "WORTH_A_THREAD", 0)
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    yield
-    torch.set_num_threads(before)
+    with torch_threads(3):
+        yield
 
 
 @pytest.mark.parametrize("lengths", [[5, 9, 1, 7] * 16, [50, 1, 1], [1, 1, 50], [3, 2], [4]])

@@ -6,12 +6,12 @@ By default 1 break for each recipe; TAGGER_TEST_SCALE=10 makes it 10.
 from pathlib import Path
 
 import pytest
-import torch
 
 from tagger import training
 from tagger.config import Config
 from tagger.training import Event, StepEnd
 from tagger.training.loop import Loop
+from tests.conftest import torch_threads
 from tests.robustness.runs import SCALE, changed, results, sha256, spread
 
 RECIPES = [
@@ -82,16 +82,14 @@ def test_broken_off_between_the_last_step_of_an_epoch_and_its_end_it_goes_on(
     assert results(tmp_path / "run") == results(tmp_path / "whole")
 
 
-def test_two_threads_give_what_one_gives_and_break_off_and_go_on_likewise(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_threads_give_what_one_gives_and_break_off_and_go_on_likewise(config: Config, tmp_path: Path) -> None:
     config = changed(config, "training.epochs=2", "model={elsewhere: {width: 6}, capitals: 3, encoder: {width: 40}}")
     training.fit(config, tmp_path / "one", device="cpu")
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)  # the tests' own setting is one for all processes
-    training.fit(config, tmp_path / "two", device="cpu")
-    with pytest.raises(Broken):
-        training.fit(config, tmp_path / "run", device="cpu", listen=breaking(12))
-    training.resume(tmp_path / "run", device="cpu")
+    with torch_threads(2):
+        training.fit(config, tmp_path / "two", device="cpu")
+        with pytest.raises(Broken):
+            training.fit(config, tmp_path / "run", device="cpu", listen=breaking(12))
+        training.resume(tmp_path / "run", device="cpu")
     assert results(tmp_path / "one") == results(tmp_path / "two") == results(tmp_path / "run")
 
 

@@ -64,7 +64,7 @@ def test_word_vectors_moved_by_rows_end_where_moving_all_of_them_ends(
 ) -> None:
     options = ("training.epochs=3", "training.optimizer.kind=sgd", "training.optimizer.rate=0.05")
     by_rows = train(*options, "training.average=0.9", run="rows").model
-    monkeypatch.setattr(optimisation, "rows", lambda *_, **__: None)
+    monkeypatch.setattr(optimisation, "rows", lambda *_: None)
     of_all = train(*options, "training.average=0.9", run="all").model
     for name, weight in weights(by_rows).items():
         torch.testing.assert_close(weight, weights(of_all)[name], atol=1e-4, rtol=1e-3, msg=name)
