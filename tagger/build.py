@@ -149,6 +149,7 @@ def network(config: Config, tags: Vocab, characters: Vocab, weight: torch.Tensor
         cell=model.encoder.cell,
         layers=model.encoder.layers,
         directions=model.encoder.directions,
+        backward=model.encoder.backward,
         merge=model.encoder.merge,
         forget_bias=model.encoder.forget_bias,
         attention_heads=model.encoder.attention_heads,

@@ -148,13 +148,14 @@ def card(directory: Path) -> dict[str, Any]:
     bundle, metrics = load(directory)
     model = bundle.config.model
     encoder = model.encoder
+    ways = "in 2 directions" if encoder.directions == 2 else "backward" if encoder.backward else "forward"
     return {
         "format": FORMAT,
         "scheme": bundle.scheme or "plain tags",
         "tags": list(bundle.tags.items),
         "words": f"{len(bundle.words)} trained, {len(bundle.kept)} kept; vectors of width {model.words.width}",
         "characters": f"{model.characters.kind}, {len(bundle.characters)} distinct",
-        "encoder": f"{encoder.cell}, {encoder.layers} x {encoder.width} in {encoder.directions} directions",
+        "encoder": f"{encoder.cell}, {encoder.layers} x {encoder.width} {ways}",
         "merge": encoder.merge,
         "reads": "documents" if model.elsewhere.width else "sentences one by one",
         "head": model.head.kind,

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, get_args
 
-Cell = Literal["lstm", "gru", "rnn"]
+Cell = Literal["lstm", "lstm1997", "gru", "rnn"]
 Merge = Literal["concat", "sum", "mean"]
 Characters = Literal["cnn", "lstm", "none"]
 Dropout = Literal["element", "locked"]

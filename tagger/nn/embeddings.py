@@ -88,7 +88,7 @@ class CharacterLSTM(nn.Module):
     def __init__(self, characters: int, width: int, features: int, *, dropout: float) -> None:
         super().__init__()
         self.embedding = nn.Embedding(characters, width, _weight=scatter_evenly(characters, width))
-        self.layer = RecurrentLayer(width, features // 2, cell="lstm", directions=2, merge="concat", forget_bias=1.0)
+        self.layer = RecurrentLayer(width, features // 2)
         self.dropout = dropout
         self.width = self.layer.out_width
 

@@ -11,7 +11,30 @@ from torch import Tensor, nn
 from tagger.choices import Cell, Merge
 from tagger.nn import lstm
 
-_CELLS: dict[Cell, type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+_OPEN = 1e4  # a bias by which a gate lets through exactly 1 and gets a gradient of exactly 0, in float16 too
+
+
+class LSTM1997(nn.LSTM):
+    """The LSTM as it was before it could forget (Hochreiter and Schmidhuber, 1997): its forget gate is held open.
+
+    The gate's weights are 0 and its bias is so large that neither changes in training; so what computes an LSTM computes
+    this one, and a quarter of its weights is idle.
+    """
+
+    def hold_open(self) -> None:
+        """Sets what holds the forget gate open; to be called after other weights were drawn."""
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                # torch orders the gates input, forget, cell, output.
+                parameter[self.hidden_size : 2 * self.hidden_size] = _OPEN if name.startswith("bias_ih") else 0.0
+
+
+_CELLS: dict[Cell, type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]] = {
+    "lstm": nn.LSTM,
+    "lstm1997": LSTM1997,
+    "gru": nn.GRU,
+    "rnn": nn.RNN,
+}
 
 
 class RecurrentLayer(nn.Module):
@@ -20,16 +43,34 @@ class RecurrentLayer(nn.Module):
     Each direction is a fused module of its own over the padded batch, the backward one over sentences turned round
     within their lengths. On a CPU an LSTM's states are computed by `nn.lstm`.
 
+    Args:
+        in_width: D.
+        width: H, in each direction.
+        cell: lstm, lstm1997, gru or rnn.
+        directions: 1 or 2.
+        backward: whether a single direction is the backward one.
+        merge: how two directions become one vector: concat, sum or mean.
+        forget_bias: the bias of an LSTM's forget gate at the start of training.
+
     Attributes:
         threads: how many may be busy at once on a CPU.
     """
 
     def __init__(
-        self, in_width: int, width: int, *, cell: Cell, directions: int, merge: Merge, forget_bias: float
+        self,
+        in_width: int,
+        width: int,
+        *,
+        cell: Cell = "lstm",
+        directions: int = 2,
+        backward: bool = False,
+        merge: Merge = "concat",
+        forget_bias: float = 1.0,
     ) -> None:
         super().__init__()
-        self.forward_cell = _CELLS[cell](in_width, width, batch_first=True)
-        self.backward_cell = _CELLS[cell](in_width, width, batch_first=True) if directions == 2 else None
+        one = directions == 1
+        self.forward_cell = None if one and backward else _CELLS[cell](in_width, width, batch_first=True)
+        self.backward_cell = None if one and not backward else _CELLS[cell](in_width, width, batch_first=True)
         self.merge = merge
         self.threads = 1
         self.out_width = 2 * width if directions == 2 and merge == "concat" else width
@@ -42,26 +83,33 @@ class RecurrentLayer(nn.Module):
         """The module of each direction, the forward one first."""
         return [cell for cell in (self.forward_cell, self.backward_cell) if cell is not None]
 
+    @property
+    def turned(self) -> list[bool]:
+        """For each of `cells` whether it reads sentences from their ends."""
+        return [cell is self.backward_cell for cell in self.cells]
+
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """Returns the states (B, T, out_width) of inputs (B, T, D); padding may hold anything, in and out."""
         cells = self.cells
-        if inputs.device.type == "cpu" and inputs.dtype == torch.float32 and isinstance(self.forward_cell, nn.LSTM):
-            states = lstm.states(cells, inputs, lengths, threads=self.threads)
+        # The kernel's gates reach 1 but for 1e-7, by which those held open would move.
+        if inputs.device.type == "cpu" and inputs.dtype == torch.float32 and type(cells[0]) is nn.LSTM:
+            states = lstm.states(cells, inputs, lengths, turned=self.turned, threads=self.threads)
         else:
-            states = _states(cells, inputs, lengths)
+            states = _states(cells, inputs, lengths, self.turned)
         if len(cells) == 1 or self.merge == "concat":
             return states
         forward, backward = states.chunk(2, 2)
         return forward + backward if self.merge == "sum" else (forward + backward) / 2
 
 
-def _states(cells: Sequence[nn.RNNBase], inputs: Tensor, lengths: Tensor) -> Tensor:
+def _states(cells: Sequence[nn.RNNBase], inputs: Tensor, lengths: Tensor, turned: Sequence[bool]) -> Tensor:
     """Returns the states of one direction, or of two side by side, (B, T, H or 2H)."""
-    forward: Tensor = cells[0](inputs)[0]
-    if len(cells) == 1:
-        return forward
-    turned = turning(lengths, inputs.shape[1])
-    return torch.cat([forward, turn(cells[1](turn(inputs, turned))[0], turned)], 2)
+    places = turning(lengths, inputs.shape[1])
+    found = [
+        turn(cell(turn(inputs, places))[0], places) if round_ else cell(inputs)[0]
+        for cell, round_ in zip(cells, turned, strict=True)
+    ]
+    return found[0] if len(found) == 1 else torch.cat(found, 2)
 
 
 def turning(lengths: Tensor, longest: int) -> Tensor:
@@ -91,8 +139,9 @@ def _initialise(module: nn.RNNBase, forget_bias: float) -> None:
         else:
             nn.init.zeros_(parameter)
             if isinstance(module, nn.LSTM) and name.startswith("bias_ih"):
-                # torch orders the gates input, forget, cell, output.
                 parameter.data[module.hidden_size : 2 * module.hidden_size] = forget_bias
+    if isinstance(module, LSTM1997):
+        module.hold_open()
 
 
 class SelfAttention(nn.Module):
@@ -117,9 +166,10 @@ class Encoder(nn.Module):
     Args:
         in_width: D.
         width: H, in each direction.
-        cell: lstm, gru or rnn.
+        cell: lstm, lstm1997, gru or rnn.
         layers: how many, at least 1; each reads the merged states of the one below.
         directions: 1 or 2.
+        backward: whether a single direction is the backward one.
         merge: how two directions become one vector: concat, sum or mean.
         forget_bias: the bias of an LSTM's forget gate at the start of training.
         attention_heads: heads of self-attention, which must divide the width; 0 for none.
@@ -134,6 +184,7 @@ class Encoder(nn.Module):
         cell: Cell = "lstm",
         layers: int = 1,
         directions: int = 2,
+        backward: bool = False,
         merge: Merge = "concat",
         forget_bias: float = 1.0,
         attention_heads: int = 0,
@@ -143,7 +194,13 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList()
         for _ in range(layers):
             layer = RecurrentLayer(
-                in_width, width, cell=cell, directions=directions, merge=merge, forget_bias=forget_bias
+                in_width,
+                width,
+                cell=cell,
+                directions=directions,
+                backward=backward,
+                merge=merge,
+                forget_bias=forget_bias,
             )
             self.layers.append(layer)
             in_width = layer.out_width

@@ -25,16 +25,24 @@ _Result = TypeVar("_Result")
 _ONE = np.float32(1.0)
 
 
-def states(cells: Sequence[nn.RNNBase], inputs: Tensor, lengths: Tensor, *, threads: int = 1) -> Tensor:
+def states(
+    cells: Sequence[nn.RNNBase],
+    inputs: Tensor,
+    lengths: Tensor,
+    *,
+    turned: Sequence[bool] = (False, True),
+    threads: int = 1,
+) -> Tensor:
     """Returns the states of one direction, or of two side by side, (B, T, H or 2H), 0 in padding.
 
     Args:
-        cells: LSTMs of the forward and, if there are two, the backward direction: one layer each, with biases.
+        cells: an LSTM for each direction, at most two: one layer each, with biases.
         inputs: (B, T, D) in float32, on a CPU.
         lengths: (B,) tokens in each sentence, at least 1.
+        turned: whether each of them reads sentences from their ends.
         threads: how many may be busy at once.
     """
-    steps = _Steps.of(lengths.numpy(), inputs.shape[1], len(cells))
+    steps = _Steps.of(lengths.numpy(), inputs.shape[1], turned[: len(cells)])
     weights = [weight for cell in cells for weight in cell.all_weights[0]]
     return _States.apply(inputs, steps, threads, *weights)  # type: ignore[no-any-return, no-untyped-call]
 
@@ -53,16 +61,17 @@ class _Steps(NamedTuple):
     before: Tensor
 
     @classmethod
-    def of(cls, lengths: Ids, longest: int, directions: int) -> "_Steps":
+    def of(cls, lengths: Ids, longest: int, turned: Sequence[bool]) -> "_Steps":
         order = np.argsort(-lengths, kind="stable")
         lengths = lengths[order]
         present = np.arange(lengths[0])[:, None] < lengths
         counts = present.sum(1)
         step, rank = present.nonzero()
         starts = np.cumsum(counts) - counts
-        forward, backward = order[rank] * longest + step, order[rank] * longest + lengths[rank] - 1 - step
+        first = order[rank] * longest
+        forward, backward = torch.from_numpy(first + step), torch.from_numpy(first + lengths[rank] - 1 - step)
         before = (starts[step - 1] + rank)[len(lengths) :]
-        places = tuple(map(torch.from_numpy, (forward, backward)[:directions]))
+        places = tuple(backward if round_ else forward for round_ in turned)
         return cls(counts, places, torch.from_numpy(before))
 
 

@@ -17,7 +17,7 @@ def inputs() -> Tensor:
 
 @pytest.mark.parametrize(("cell", "module"), [("lstm", nn.LSTM), ("gru", nn.GRU), ("rnn", nn.RNN)])
 def test_a_layer_equals_torch_over_packed_sequences(cell: Cell, module: type[nn.RNNBase]) -> None:
-    layer = RecurrentLayer(5, 4, cell=cell, directions=2, merge="concat", forget_bias=1.0)
+    layer = RecurrentLayer(5, 4, cell=cell)
     reference = module(5, 4, batch_first=True, bidirectional=True)
     state = dict(layer.forward_cell.state_dict())
     state |= {f"{name}_reverse": value for name, value in layer.backward_cell.state_dict().items()}
@@ -44,7 +44,7 @@ def test_a_sentence_alone_gets_the_states_it_gets_in_a_batch(cell: Cell, merge: 
 
 
 def test_merges_are_what_they_are_called() -> None:
-    layers = [RecurrentLayer(5, 4, cell="lstm", directions=2, merge=merge, forget_bias=1.0) for merge in options(Merge)]
+    layers = [RecurrentLayer(5, 4, merge=merge) for merge in options(Merge)]
     for layer in layers[1:]:
         layer.load_state_dict(layers[0].state_dict())
     concat, added, mean = (layer(inputs(), LENGTHS) for layer in layers)
@@ -61,12 +61,35 @@ def test_one_direction_sees_no_later_token() -> None:
     assert not torch.allclose(before[0, 3], after[0, 3])
 
 
+@pytest.mark.parametrize("cell", options(Cell))
+def test_the_backward_direction_alone_is_the_forward_one_over_sentences_turned_round(cell: Cell) -> None:
+    forward, backward = (RecurrentLayer(5, 4, cell=cell, directions=1, backward=back) for back in (False, True))
+    backward.backward_cell.load_state_dict(forward.forward_cell.state_dict())
+    for sentence, length in zip(inputs(), LENGTHS, strict=True):
+        alone = sentence[None, :length]
+        expected = forward(alone.flip(1), length[None]).flip(1)
+        torch.testing.assert_close(backward(alone, length[None]), expected)
+
+
 def test_training_starts_with_open_forget_gates_and_orthogonal_recurrence() -> None:
-    cell = RecurrentLayer(5, 4, cell="lstm", directions=1, merge="concat", forget_bias=1.5).forward_cell
+    cell = RecurrentLayer(5, 4, directions=1, forget_bias=1.5).forward_cell
     bias = cell.bias_ih_l0 + cell.bias_hh_l0
     assert bias.tolist() == [0.0] * 4 + [1.5] * 4 + [0.0] * 8
     for gate in cell.weight_hh_l0.chunk(4):
         torch.testing.assert_close(gate @ gate.T, torch.eye(4), atol=1e-5, rtol=0)
+
+
+def test_the_lstm_of_1997_never_changes_its_forget_gate() -> None:
+    layer = RecurrentLayer(5, 4, cell="lstm1997")
+    optimizer = torch.optim.SGD(layer.parameters(), lr=1.0, momentum=0.9)
+    before = [weight.detach().clone() for weight in layer.parameters()]
+    for _ in range(5):
+        optimizer.zero_grad()
+        layer(inputs(), LENGTHS).square().sum().backward()
+        optimizer.step()
+    for was, weight in zip(before, layer.parameters(), strict=True):
+        assert torch.equal(was[4:8], weight[4:8])
+        assert not torch.equal(was[8:12], weight[8:12])
 
 
 def test_two_runs_give_the_same_gradient_to_the_bit() -> None:

@@ -9,12 +9,14 @@ import sys
 from collections.abc import Sequence
 from itertools import chain
 from textwrap import dedent
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
+from tagger.choices import Cell, Merge, options
 from tagger.errors import CheckpointError
 from tagger.nn.crf.heads import Allowed, SoftmaxHead
 from tagger.nn.dropout import Dropout
@@ -75,10 +77,11 @@ def network(
     characters: str = "cnn-3",
     capitals: int = 0,
     *,
-    cell: str = "lstm",
+    cell: Cell = "lstm",
     layers: int = 1,
     directions: int = 2,
-    merge: str = "concat",
+    backward: bool = False,
+    merge: Merge = "concat",
     seed: int = 0,
 ) -> Network:
     """Returns a network in evaluation whose every weight, those of biases too, is drawn at random."""
@@ -94,7 +97,9 @@ def network(
         torch.nn.Embedding(CAPITALS, capitals) if capitals else None,
         word_dropout=0.5,
     )
-    encoder = Encoder(embedding.width, 19, cell=cell, layers=layers, directions=directions, merge=merge)  # type: ignore[arg-type]
+    encoder = Encoder(
+        embedding.width, 19, cell=cell, layers=layers, directions=directions, backward=backward, merge=merge
+    )
     anything = Allowed(*(torch.ones(shape, dtype=torch.bool) for shape in ((TAGS,), (TAGS,), (TAGS, TAGS))))
     dropout = Dropout("element", 0.5)
     made = Network(embedding, encoder, TAGS, SoftmaxHead(anything), dropout_in=dropout, dropout_out=dropout)
@@ -169,14 +174,20 @@ def assert_as_the_network(made: Network, words: Words, lengths: Sequence[int] = 
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("cell", options(Cell))
 @pytest.mark.parametrize("layers", [1, 2])
-@pytest.mark.parametrize(("directions", "merge"), [(1, "concat"), (2, "concat"), (2, "sum"), (2, "mean")])
-def test_emissions_are_those_of_the_network_with_every_encoder(
-    cell: str, layers: int, directions: int, merge: str
-) -> None:
-    made = network(cell=cell, layers=layers, directions=directions, merge=merge)
-    assert_as_the_network(made, Words(30))
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"directions": 1},
+        {"directions": 1, "backward": True},
+        {"merge": "concat"},
+        {"merge": "sum"},
+        {"merge": "mean"},
+    ],
+)
+def test_emissions_are_those_of_the_network_with_every_encoder(cell: Cell, layers: int, shape: dict[str, Any]) -> None:
+    assert_as_the_network(network(cell=cell, layers=layers, **shape), Words(30))
 
 
 @each_characters

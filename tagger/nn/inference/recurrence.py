@@ -9,10 +9,11 @@ from torch import nn
 
 from tagger.nn.activations import sigmoid, tanh
 from tagger.nn.compiling import compiled, unit_wise
+from tagger.nn.encoder import LSTM1997
 from tagger.nn.products import PANEL, Floats, Ids, multiply_into
 
 LSTM, GRU, RNN = range(3)
-CELLS: dict[type[nn.RNNBase], int] = {nn.LSTM: LSTM, nn.GRU: GRU, nn.RNN: RNN}
+CELLS: dict[type[nn.RNNBase], int] = {nn.LSTM: LSTM, LSTM1997: LSTM, nn.GRU: GRU, nn.RNN: RNN}
 
 
 @unit_wise

@@ -184,15 +184,16 @@ class _Direction:
 
 @dataclass(frozen=True)
 class _Layer:
-    """A recurrent layer: one direction or two, and how they are merged."""
+    """A recurrent layer: one direction or two, which of them start from sentences' ends, and how they are merged."""
 
     directions: tuple[_Direction, ...]
+    turned: tuple[bool, ...]
     merge: Merge
 
     @classmethod
     def of(cls, layer: nn.Module, depth: int | None = None) -> "_Layer":
         assert isinstance(layer, RecurrentLayer)
-        return cls(tuple(_Direction.of(cell, depth) for cell in layer.cells), layer.merge)
+        return cls(tuple(_Direction.of(cell, depth) for cell in layer.cells), tuple(layer.turned), layer.merge)
 
     def states(
         self,
@@ -224,7 +225,7 @@ class _Layer:
                 rows if which is None else which,
                 starts,
                 lengths,
-                number == 1,
+                self.turned[number],
                 direction.states,
                 direction.late,
                 states,

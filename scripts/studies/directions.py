@@ -1,0 +1,212 @@
+"""One direction or two, and how two are merged: scores, significance, time and size.
+
+    python scripts/studies/directions.py --ner DIR --upos DIR --vectors TABLE --runs DIR --out DIR
+
+Each encoder is trained on each corpus, with a CRF and with a softmax head, with characters and with words only: forward,
+backward, and both merged by concat, sum and mean, all at the recipe's width; forward and backward also as wide as makes
+them as large as both. (Sum and mean are as large as concat already but for the projection, half a percent of it all.)
+Differences and p-values are those to concat on test, as `tagger compare` has them. What an encoder takes is measured by
+itself, in turns: a pass forward and back over 32 sentences.
+"""
+
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import grid
+import torch
+import writing
+from grid import Corpus, Variation
+from matplotlib.figure import Figure
+from writing import Row
+
+from tagger import config
+from tagger.data import vectors
+from tagger.nn.encoder import Encoder
+
+CONCAT = "concat"
+FEATURES = {"words and characters": (), "words only": ("model.characters.kind=none", "model.capitals=0")}
+HEADS = ("crf", "softmax")
+SINGLE = ("forward", "backward")
+AS_LARGE = ", as large"
+ROUNDS = 15
+
+
+@dataclass(frozen=True)
+class Shape:
+    """An encoder: its name, its settings but for the width, and its width in each direction."""
+
+    name: str
+    settings: tuple[str, ...]
+    width: int
+
+
+def shapes(in_width: int, width: int) -> list[Shape]:
+    """Returns the encoders to compare, over vectors of so many numbers."""
+    merged = [Shape(merge, (f"model.encoder.merge={merge}",), width) for merge in (CONCAT, "sum", "mean")]
+    alone = as_large(in_width, width)
+    return merged + [
+        Shape(name + suffix, ("model.encoder.directions=1", f"model.encoder.backward={back}"), its)
+        for suffix, its in (("", width), (AS_LARGE, alone))
+        for name, back in zip(SINGLE, ("false", "true"), strict=True)
+    ]
+
+
+def as_large(in_width: int, width: int) -> int:
+    """Returns the width by which one direction has as many weights as two of a width.
+
+    >>> as_large(200, 200)
+    313
+    """
+    wanted = 2 * width * (in_width + width + 2)  # of each gate: inputs, states and two biases
+    return min(range(width, 2 * width + 1), key=lambda alone: abs(alone * (in_width + alone + 2) - wanted))
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A training of the grid and where it stands in it."""
+
+    features: str
+    head: str
+    shape: Shape
+    variation: Variation
+
+
+def arms(corpus: Corpus, runs: Path) -> list[Arm]:
+    """Returns a corpus' trainings."""
+    found = []
+    tables = sum(vectors.read(table, wanted=(), keep=1).width for table in corpus.vectors)
+    for features, without in FEATURES.items():
+        model = config.load(corpus.recipe, [*corpus.settings, *without]).model
+        characters = 0 if model.characters.kind == "none" else model.characters.features
+        in_width = (tables or model.words.width) + characters + model.capitals
+        for head in HEADS:
+            for shape in shapes(in_width, model.encoder.width):
+                name = "-".join([corpus.name, features, head, shape.name]).replace(",", "").replace(" ", "-").lower()
+                own = (*without, f"model.head.kind={head}", *shape.settings, f"model.encoder.width={shape.width}")
+                found.append(Arm(features, head, shape, Variation(corpus, own, runs / name)))
+    return found
+
+
+def table(found: Sequence[Arm]) -> list[Row]:
+    """Returns a row for each training that has a finished seed."""
+    of_concat = {(arm.features, arm.head): arm.variation for arm in found if arm.shape.name == CONCAT}
+    return [
+        {"features": arm.features, "head": arm.head, "encoder": arm.shape.name, "width": arm.shape.width}
+        | grid.scored(arm.variation, of_concat[arm.features, arm.head])
+        for arm in found
+        if arm.variation.results()
+    ]
+
+
+def costs(found: Sequence[Shape], in_width: int) -> list[Row]:
+    """Returns what each encoder takes: medians over rounds in which all take turns."""
+    random = torch.Generator().manual_seed(0)
+    lengths = torch.randint(5, 30, (32,), generator=random).sort(descending=True).values
+    inputs = torch.randn(32, int(lengths[0]), in_width, generator=random)
+    encoders = {}
+    for shape in found:
+        own = config.parse("{}", shape.name, overrides=shape.settings).model.encoder
+        encoders[shape] = Encoder(
+            in_width, shape.width, directions=own.directions, backward=own.backward, merge=own.merge
+        )
+    times: dict[Shape, list[float]] = {shape: [] for shape in found}
+    for turn in range(ROUNDS + 2):
+        for shape, encoder in encoders.items():
+            began = time.perf_counter()
+            encoder(inputs, lengths).sum().backward()
+            if turn > 1:  # the first turns compile
+                times[shape].append(1e6 * (time.perf_counter() - began) / int(lengths.sum()))
+    taken = {shape: statistics.median(each) for shape, each in times.items()}
+    of_concat = next(seconds for shape, seconds in taken.items() if shape.name == CONCAT)
+    return [
+        {
+            "encoder": shape.name,
+            "width": shape.width,
+            "weights": sum(weight.numel() for weight in encoder.parameters()),
+            "microseconds a token": taken[shape],
+            "of concat's time": taken[shape] / of_concat,
+        }
+        for shape, encoder in encoders.items()
+    ]
+
+
+def groups(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, Row]]:
+    """Returns rows by features and head, then by encoder."""
+    found: dict[tuple[str, str], dict[str, Row]] = {}
+    for row in rows:
+        found.setdefault((row["features"], row["head"]), {})[row["encoder"]] = row
+    return found
+
+
+def picture(tables: Mapping[str, Sequence[Row]]) -> Figure:
+    """Draws each corpus' test scores, a mark for each features and head."""
+    figure = Figure(figsize=(6 * len(tables), 4.5), layout="constrained")
+    for place, (title, rows) in enumerate(tables.items(), 1):
+        axes = figure.add_subplot(1, len(tables), place)
+        names = list(dict.fromkeys(row["encoder"] for row in rows))
+        found = groups(rows)
+        for number, (group, by_name) in enumerate(found.items()):
+            places = [names.index(name) + 0.12 * (number - (len(found) - 1) / 2) for name in by_name]
+            scores = [row["test"] for row in by_name.values()]
+            spread = [row["test sd"] or 0.0 for row in by_name.values()]
+            axes.errorbar(places, scores, spread, fmt="o", capsize=2, markersize=4, label=", ".join(group))
+        axes.set_xticks(range(len(names)), [name.replace(AS_LARGE, ",\nas large") for name in names], fontsize=8)
+        axes.set_title(f"{title}: test, mean ± sd", fontsize=9)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=7)
+    return figure
+
+
+def verdict(tables: Mapping[str, Sequence[Row]]) -> str:
+    """Returns what two directions gain over the better single one, and what the merge matters."""
+    parts = []
+    for title, rows in tables.items():
+        said = []
+        for suffix, what in (("", "at equal width"), (AS_LARGE, "at equal size")):
+            gains = [
+                by_name[CONCAT]["test"] - max(by_name[name + suffix]["test"] for name in SINGLE)
+                for by_name in groups(rows).values()
+                if {CONCAT, *(name + suffix for name in SINGLE)} <= by_name.keys()
+            ]
+            if gains:
+                said.append(f"{min(gains):.2f} to {max(gains):.2f} {what}")
+        merges = [abs(row["difference"]) for row in rows if row["encoder"] in ("sum", "mean") and row["p"] is not None]
+        part = f"on {title} two directions score {' and '.join(said) or 'nothing yet'} above the better single one"
+        parts.append(part + (f", sum and mean within {max(merges):.2f} of concat" if merges else ""))
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def main() -> None:
+    parser = grid.parser(__doc__)
+    parser.add_argument("--features", choices=list(FEATURES), help="only these")
+    parser.add_argument("--head", choices=HEADS, help="only this one")
+    options = parser.parse_args()
+    began = time.monotonic()
+    found = {corpus.name: arms(corpus, options.runs) for corpus in grid.corpora(options)}
+    if not options.no_train:
+        wanted = [
+            arm
+            for each in found.values()
+            for arm in each
+            if options.features in (None, arm.features) and options.head in (None, arm.head)
+        ]
+        wanted.sort(key=lambda arm: (list(FEATURES).index(arm.features), HEADS.index(arm.head)))
+        grid.train([arm.variation for arm in wanted], seeds=options.seeds, jobs=options.jobs)
+    tables = {name: table(each) for name, each in found.items()}
+    of_costs = costs(shapes(200, 200), 200)
+    writing.write(
+        "directions",
+        options.out,
+        tables={**tables, "One pass forward and back over inputs of 200 numbers": of_costs},
+        figure=picture(tables),
+        verdict=verdict(tables),
+        seconds=time.monotonic() - began,
+    )
+
+
+if __name__ == "__main__":
+    main()

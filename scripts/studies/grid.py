@@ -1,0 +1,156 @@
+"""Trainings of one recipe with many variations, each under several seeds: begun, gone on with and read.
+
+Each variation is a run of `tagger train RECIPE --seeds …` by itself, in a directory of its own. What is finished is not
+trained again, and what was stopped goes on; of what is finished the checkpoints are deleted, models and records stay.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from tagger import experiments
+from tagger.errors import CheckpointError
+from tagger.experiments import runs
+from tagger.experiments.runs import Results
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What is trained on, and how.
+
+    Attributes:
+        name: of the corpus and the task.
+        data: the directory of its files.
+        recipe: a name or a file.
+        settings: what differs from the recipe in all variations, as `--set` takes it.
+        vectors: tables of word vectors.
+    """
+
+    name: str
+    data: Path
+    recipe: str
+    settings: tuple[str, ...]
+    vectors: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Variation:
+    """A corpus' recipe with some settings of its own, and the directory of its run."""
+
+    corpus: Corpus
+    settings: tuple[str, ...]
+    run: Path
+
+    def results(self) -> Results | None:
+        """Returns what the seeds that are finished came to, None if there are none."""
+        try:
+            seeds, _ = runs.load(self.run)
+        except CheckpointError:
+            return None
+        found = runs.collect(self.run, seeds, None)
+        return found if found.results else None
+
+    def train(self, seeds: Sequence[int], threads: int) -> str:
+        """Trains the seeds that are not finished; returns what went wrong, if anything."""
+        if not all(runs.is_finished(runs.directory(self.run, seed)) for seed in seeds):
+            done = subprocess.run(
+                self._command(seeds),
+                check=False,
+                env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            if done.returncode:
+                return f"{self.run}: exit code {done.returncode}\n{done.stderr[-2000:]}"
+        for checkpoint in self.run.glob("seed-*/checkpoint-*"):
+            shutil.rmtree(checkpoint)
+        print(f"{self.run.name}: {self.results()}", file=sys.stderr)
+        return ""
+
+    def _command(self, seeds: Sequence[int]) -> list[str]:
+        before = runs.load(self.run)[0] if runs.exists(self.run) else ()
+        given = ",".join(map(str, dict.fromkeys((*before, *seeds))))
+        command = [sys.executable, "-m", "tagger", "train", self.corpus.recipe, "--data", str(self.corpus.data)]
+        command += [part for table in self.corpus.vectors for part in ("--vectors", str(table))]
+        command += [part for setting in (*self.corpus.settings, *self.settings) for part in ("--set", setting)]
+        return [*command, "--seeds", given, "--out", str(self.run), "--device", "cpu", *["--resume"] * bool(before)]
+
+
+def train(variations: Sequence[Variation], *, seeds: Sequence[int], jobs: int) -> None:
+    """Trains all variations, `jobs` at a time, in their order.
+
+    Raises:
+        SystemExit: a training failed; the others are finished.
+    """
+    threads = max(1, torch.get_num_threads() // jobs)
+    with ThreadPoolExecutor(jobs) as pool:
+        faults = [fault for fault in pool.map(lambda each: each.train(seeds, threads), variations) if fault]
+    if faults:
+        raise SystemExit("\n".join(faults))
+
+
+def scored(variation: Variation, against: Variation) -> dict[str, str | int | float | None]:
+    """Returns a variation's columns of a table: seeds, scores, and the difference in test score to another.
+
+    The p-value is that of `tagger compare`.
+    """
+    found = variation.results()
+    assert found is not None
+    assert found.dev is not None
+    assert found.test is not None
+    row: dict[str, str | int | float | None] = {
+        "seeds": len(found.results),
+        "dev": found.dev.mean,
+        "dev sd": found.dev.sd,
+        "test": found.test.mean,
+        "test sd": found.test.sd,
+        "difference": None,
+        "p": None,
+    }
+    if variation != against and against.results():
+        compared = experiments.compare(against.run, variation.run)
+        row |= {"difference": compared.difference, "p": compared.p}
+    return row
+
+
+def parser(doc: str) -> ArgumentParser:
+    """Returns a parser of the options that studies of trainings have."""
+    found = ArgumentParser(description=doc.partition("\n")[0])
+    found.add_argument("--ner", type=Path, metavar="DIR", help="CoNLL-2003 in columns: train.txt, valid.txt, test.txt")
+    found.add_argument("--upos", type=Path, metavar="DIR", help="UD English-EWT: en_ewt-ud-train.conllu, …")
+    found.add_argument("--vectors", type=Path, action="append", default=[], metavar="TABLE", help="once or more")
+    found.add_argument("--runs", type=Path, required=True, metavar="DIR", help="where trainings are kept")
+    found.add_argument("--out", type=Path, required=True, metavar="DIR", help="where table, numbers and picture go")
+    found.add_argument("--seeds", type=experiments.parse, default=(1, 2, 3), help="1,2,3 or 1-3")
+    found.add_argument("--jobs", type=int, default=2, help="trainings at a time")
+    found.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of every recipe")
+    found.add_argument("--no-train", action="store_true", help="write what is finished")
+    return found
+
+
+def corpora(options: Namespace) -> list[Corpus]:
+    """Returns the corpora that the options name, with the fast recipe of each.
+
+    The recipes are cut to eight epochs, the average of weights follows sooner to suit them, documents are not read,
+    since they would show one direction what stands on the other side; UPOS has the batches and the rate of NER.
+    """
+    short = ("training.epochs=8", "training.average=0.998", "model.elsewhere.width=0")
+    large = ("training.batches.sentences=32", "training.optimizer.rate=0.04")
+    vectors, more = tuple(options.vectors), tuple(options.set)
+    found = []
+    if options.ner:
+        found.append(Corpus("CoNLL-2003 NER", options.ner, "ner-conll2003-fast", (*short, *more), vectors))
+    if options.upos:
+        found.append(Corpus("UD-EWT UPOS", options.upos, "pos-ewt", (*short, *large, *more), vectors))
+    if not found:
+        raise SystemExit("give --ner, --upos or both")
+    return found

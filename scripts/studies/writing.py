@@ -1,0 +1,83 @@
+"""What every study ends in: tables, their numbers, a picture and a verdict.
+
+A study NAME writes into a directory
+
+    NAME.json   `study`, `command`, `machine`, `seconds`, `verdict` and `tables`: for each table a list of rows, each of
+                which has the number or word of each column by its title; and what else the picture is drawn from
+    NAME.md     the tables and the verdict
+    NAME.png    the picture
+"""
+
+import json
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+
+from tagger import files
+
+Row = Mapping[str, str | int | float | None]
+Tables = Mapping[str, Sequence[Row]]
+
+
+def write(study: str, out: Path, *, tables: Tables, figure: Figure, verdict: str, seconds: float, **more: Any) -> None:
+    """Writes a study's three files and prints its tables and its verdict.
+
+    Args:
+        study: its name.
+        out: the directory, which is made.
+        tables: rows by the table's title.
+        figure: the picture.
+        verdict: one sentence.
+        seconds: that it took.
+        more: what else the JSON file is to hold.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    found = {
+        "study": study,
+        "command": shlex.join(["python", *sys.argv]),
+        "machine": f"{platform.machine()}, {os.cpu_count()} processors, torch {torch.__version__}",
+        "seconds": round(seconds, 1),
+        "verdict": verdict,
+        "tables": tables,
+        **more,
+    }
+    text = "\n\n".join([*(f"{title}\n\n{markdown(rows)}" for title, rows in tables.items()), verdict]) + "\n"
+    files.replace(out / f"{study}.json", json.dumps(found, indent=1, allow_nan=False).encode() + b"\n")
+    files.replace(out / f"{study}.md", text.encode())
+    with files.atomic_file(out / f"{study}.png") as stream:
+        figure.savefig(stream, format="png", dpi=100)
+    print(text, end="")
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """Returns rows as a table in Markdown; all have the columns of the first.
+
+    >>> print(markdown([{"cell": "rnn", "steps": 1200, "loss": 0.123456}, {"cell": "gru", "steps": None, "loss": 2.0}]))
+    | cell | steps | loss |
+    |---|---|---|
+    | rnn | 1200 | 0.123 |
+    | gru | - | 2.00 |
+    """
+    titles = list(rows[0])
+    lines = [titles, *([_shown(row[title]) for title in titles] for row in rows)]
+    text = [f"| {' | '.join(line)} |" for line in lines]
+    return "\n".join([text[0], "|" + "---|" * len(titles), *text[1:]])
+
+
+def _shown(value: str | float | None) -> str:
+    """Returns a cell of a table: numbers to three digits, those from a hundred on to two places."""
+    if value is None:
+        return "-"
+    if not isinstance(value, float):
+        return str(value)
+    size = abs(value)
+    if size and not 1e-3 <= size < 1e6:
+        return f"{value:.1e}"
+    return f"{value:.3f}" if size < 1 else f"{value:.2f}"
