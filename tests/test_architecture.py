@@ -49,7 +49,7 @@ FOLDERS = {
         {"crf.choosing"},
         {"crf.functions"},
         {"crf.heads", "encoder", "lookup"},
-        {"embeddings"},
+        {"cells", "embeddings"},
         {"model", "inference.recurrence"},
         {"inference.scorer"},
     ],

@@ -2,9 +2,9 @@
 
     python scripts/studies/directions.py --ner DIR --upos DIR --vectors TABLE --runs DIR --out DIR
 
-Each encoder is trained on each corpus, with a CRF and with a softmax head, with characters and with words only: forward,
-backward, and both merged by concat, sum and mean, all at the recipe's width; forward and backward also as wide as makes
-them as large as both. (Sum and mean are as large as concat already but for the projection, half a percent of it all.)
+Each encoder is trained on each corpus, with a CRF and with a softmax head, with characters and with words only:
+forward, backward, and both merged by concat, sum and mean, all at the width of the recipe; forward and backward also as
+wide as makes them as large as both. (Sum and mean are, but for half a percent of weights in the projection.)
 Differences and p-values are those to concat on test, as `tagger compare` has them. What an encoder takes is measured by
 itself, in turns: a pass forward and back over 32 sentences.
 """

@@ -17,8 +17,8 @@ _OPEN = 1e4  # a bias by which a gate lets through exactly 1 and gets a gradient
 class LSTM1997(nn.LSTM):
     """The LSTM as it was before it could forget (Hochreiter and Schmidhuber, 1997): its forget gate is held open.
 
-    The gate's weights are 0 and its bias is so large that neither changes in training; so what computes an LSTM computes
-    this one, and a quarter of its weights is idle.
+    The gate's weights are 0 and its bias is so large that neither changes in training; so what computes an LSTM
+    computes this one, and a quarter of its weights is idle.
     """
 
     def hold_open(self) -> None:
