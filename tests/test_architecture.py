@@ -64,7 +64,12 @@ FOLDERS = {
     ],
     "tagging": [{"scoring", "spans"}, {"answers", "remembering"}, {"choosing"}, {"tagger"}],
     "experiments": [{"runs"}, {"comparison", "processes"}, {"seeds"}],
-    "training": [{"events", "rows"}, {"corpora", "optimisation", "records", "transfer"}, {"loop"}, {"fit"}],
+    "training": [
+        {"events", "rows"},
+        {"corpora", "diagnostics", "optimisation", "records", "transfer"},
+        {"loop"},
+        {"fit"},
+    ],
 }
 ONE_FILE = {
     "datasets": "data/formats/hub.py",

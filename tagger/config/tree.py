@@ -231,6 +231,9 @@ class Training(Section):
         None, description="decay of a moving average of the weights, which is then evaluated and the best model"
     )
     mixed_precision: bool = Field(False, description="compute in float16 on a GPU where that is safe, the loss scaled")
+    diagnostics: bool = Field(
+        False, description="record by epoch each part's gradient norm, how far gates are open, how far gradients reach"
+    )
     not_finite: choices.NotFinite = Field("stop", description="what to do at a loss or gradient that is not finite")
     checkpoint_steps: Count | None = Field(None, description="steps between checkpoints, beside one for each epoch")
     keep_checkpoints: Annotated[int, Field(ge=2)] = Field(2, description="checkpoints that stay, the newest")

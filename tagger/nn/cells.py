@@ -128,9 +128,13 @@ def _run(cell: nn.RNNBase, inputs: Tensor, *, memory_alone: bool) -> Trace:
         before = step.state.detach() if memory_alone else step.state
         step = _FORMULAS[type(cell)](given[:, number], before @ own.T + bias_own, step)
         steps.append(step)
-    states, memory, candidates = (torch.stack([step[part] for step in steps], 1) for part in range(3))
-    gates = {name: torch.stack([step.gates[name] for step in steps], 1) for name in step.gates}
-    return Trace(given, states, memory, candidates, gates)
+    return Trace(
+        given,
+        states=torch.stack([step.state for step in steps], 1),
+        memory=torch.stack([step.memory for step in steps], 1),
+        candidates=torch.stack([step.candidate for step in steps], 1),
+        gates={name: torch.stack([step.gates[name] for step in steps], 1) for name in step.gates},
+    )
 
 
 def _weights(cell: nn.RNNBase) -> Sequence[Tensor]:

@@ -3,18 +3,21 @@
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from tagger import checkpoint, runtime
 from tagger.build import Bundle
 from tagger.checkpoint import State
+from tagger.choices import Part
 from tagger.config import Config
 from tagger.data.batching import Batch, Encoded, Lexicon, full, shuffled
 from tagger.data.documents import passages
@@ -25,7 +28,7 @@ from tagger.nn.encoder import RecurrentLayer
 from tagger.nn.model import Network
 from tagger.runtime import StopRequest
 from tagger.tagging import Tagger
-from tagger.training import optimisation, records
+from tagger.training import diagnostics, optimisation, records
 from tagger.training.corpora import Corpora
 from tagger.training.events import EpochEnd, Listener, Start, StepEnd
 
@@ -36,7 +39,11 @@ BEST = "model-best"
 
 @dataclass
 class Tally:
-    """Sums over the steps of an epoch so far, the loss in nats; and the full rate of the last of them."""
+    """Sums over the steps of an epoch so far, the loss in nats; and the full rate of the last of them.
+
+    `norms` are those of each part's gradient, where the settings ask for diagnostics, and `diagnosing` the seconds that
+    these took.
+    """
 
     loss: float = 0.0
     sentences: int = 0
@@ -46,6 +53,8 @@ class Tally:
     skipped: int = 0
     rate: float = 0.0
     seconds: float = 0.0
+    norms: dict[str, float] = field(default_factory=dict)
+    diagnosing: float = 0.0
 
 
 @dataclass
@@ -89,6 +98,9 @@ class Loop:
         # cuDNN's recurrent layers compute in float16 under autocast, whatever type it is given: scale the loss.
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.mixed)
         self.progress = Progress()
+        self._looked_at = None
+        if self.settings.diagnostics:
+            self._looked_at = diagnostics.batch(bundle, data.dev.sentences).to(device)
         self._threads = torch.get_num_threads()
         for layer in self.network.modules():
             if isinstance(layer, RecurrentLayer):
@@ -163,11 +175,15 @@ class Loop:
         loss = self._loss(batch.to(self.device))
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimizer)
-        norm = optimisation.clip(optimisation.gradients(self.network, self.rows), self.settings)
+        gradients = optimisation.gradients(self.network, self.rows)
+        norms = self._norms(gradients)
+        norm = optimisation.clip([*chain.from_iterable(gradients.values())], self.settings)
         value, size = loss.item(), norm.item()
         if not (math.isfinite(value) and math.isfinite(size)):
             self._not_finite(positions, value, size)
             return None, 0.0
+        for part, of_part in norms.items():
+            self.progress.tally.norms[part] = self.progress.tally.norms.get(part, 0.0) + of_part
         factor = optimisation.factor(
             self.settings.schedule,
             step=self.progress.steps,
@@ -185,6 +201,26 @@ class Loop:
         if self.average is not None:
             self.average.update()
         return value, size
+
+    def _norms(self, gradients: Mapping[Part, Sequence[torch.Tensor]]) -> dict[Part, float]:
+        """Returns the norm of each part's gradient, if the settings ask for it."""
+        if self._looked_at is None:
+            return {}
+        started = time.perf_counter()
+        norms = torch.stack([nn.utils.get_total_norm(of_part) for of_part in gradients.values()])
+        found = dict(zip(gradients, norms.tolist(), strict=True))
+        self.progress.tally.diagnosing += time.perf_counter() - started
+        return found
+
+    def _diagnosed(self) -> dict[str, Any]:
+        """Returns what the record of an epoch says of the encoder's gates and gradients, if the settings ask for it."""
+        if self._looked_at is None:
+            return {}
+        started, tally = time.perf_counter(), self.progress.tally
+        steps = max(tally.steps - tally.skipped, 1)
+        found = {"norms": {part: total / steps for part, total in tally.norms.items()}}
+        found |= diagnostics.look(self.bundle, self._looked_at)
+        return {"diagnostics": found, "diagnostics_seconds": tally.diagnosing + time.perf_counter() - started}
 
     def _loss(self, batch: Batch) -> torch.Tensor:
         with torch.autocast(self.device.type, torch.float16, enabled=self.mixed):
@@ -219,6 +255,7 @@ class Loop:
         self._check_weights()
         if self.rows is not None:
             self.rows.settle()
+        diagnosed = self._diagnosed()
         report = self._developed(stop)
         progress, tally = self.progress, self.progress.tally
         better = all(report.score > record["dev"]["score"] for record in self.history)
@@ -234,6 +271,7 @@ class Loop:
             "best": better,
             "seconds": tally.seconds,
             "dev_seconds": time.perf_counter() - started,
+            **diagnosed,
         }
         if report.unknown_tags and not self.history:
             counts = ", ".join(f"{tag} ({count})" for tag, count in report.unknown_tags.items())

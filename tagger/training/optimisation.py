@@ -110,10 +110,13 @@ def plateaus(scores: Sequence[float], patience: int) -> int:
     return found
 
 
-def gradients(network: Network, rows: Rows | None) -> list[Tensor]:
-    """Returns the gradients there are, of the word vectors only those of `rows`."""
-    found = [rows.gradient()] if rows else []
-    return found + [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+def gradients(network: Network, rows: Rows | None) -> dict[Part, list[Tensor]]:
+    """Returns the gradients there are by part of the network, of the word vectors only those of `rows`."""
+    found: dict[Part, list[Tensor]] = {"words": [rows.gradient()]} if rows else {}
+    for name, parameter in network.named_parameters():
+        if parameter.grad is not None:
+            found.setdefault(part_of(name), []).append(parameter.grad)
+    return found
 
 
 def clip(gradients: Sequence[Tensor], settings: Training) -> Tensor:

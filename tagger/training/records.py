@@ -19,6 +19,8 @@ from tagger.evaluation import Counts
 
 METRICS, LOG, PLOT, COUNTS = "metrics.jsonl", "train.log", "training.png", "counts.json"
 Records = Sequence[dict[str, Any]]
+_NORMS, _REACH = "gradient norm by part", "gradient at the far input by that at the near one"
+_LOGARITHMIC = (_NORMS, _REACH)
 
 
 def write_metrics(run: Path, records: Records) -> None:
@@ -124,23 +126,47 @@ class Noted(logging.Handler):
 
 
 def plot(run: Path, records: Records) -> None:
-    """Draws loss, dev score and gradient norm by epoch, if matplotlib is there (extra `[plot]`)."""
+    """Draws what records hold, diagnostics too, by epoch, if matplotlib is there (extra `[plot]`)."""
     if find_spec("matplotlib") is None or not records:
         return
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 3), layout="constrained")
+    panels = _panels(records)
+    rows = -(-len(panels) // 3)
+    figure = Figure(figsize=(9, 3 * rows), layout="constrained")
     epochs = [record["epoch"] for record in records]
-    panels = (
-        ("training loss, nats per sentence", [record["loss"] for record in records]),
-        ("dev score, %", [record["dev"]["score"] for record in records]),
-        ("gradient norm before clipping", [record["norm"] for record in records]),
-    )
-    for place, (title, values) in enumerate(panels, 1):
-        axes = figure.add_subplot(1, len(panels), place)
-        axes.plot(epochs, values, marker=".")
+    for place, (title, lines) in enumerate(panels.items(), 1):
+        axes = figure.add_subplot(rows, 3, place)
+        for name, values in lines.items():
+            axes.plot(epochs, values, marker=".", label=name)
         axes.set_title(title, fontsize=9)
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)
+        if title in _LOGARITHMIC:
+            axes.set_yscale("log")
+        if len(lines) > 1:
+            axes.legend(fontsize=6)
     with files.writing(run), files.atomic_file(run / PLOT) as stream:
         figure.savefig(stream, format="png", dpi=120)
+
+
+def _panels(records: Records) -> dict[str, dict[str, list[float]]]:
+    """Returns the lines of each panel, by its title; a value for each record."""
+    panels = {
+        "training loss, nats per sentence": {"": [record["loss"] for record in records]},
+        "dev score, %": {"": [record["dev"]["score"] for record in records]},
+        "gradient norm before clipping": {"": [record["norm"] for record in records]},
+    }
+    if not all("diagnostics" in record for record in records):
+        return panels
+    panels["share of steps clipped"] = {"": [record["clipped"] for record in records]}
+    found = [record["diagnostics"] for record in records]
+    panels[_NORMS] = {part: [each["norms"][part] for each in found] for part in found[0]["norms"]}
+    panels[_REACH] = {way: [each["reach"][way] for each in found] for way in found[0]["reach"]}
+    for end in ("closed", "open"):
+        panels[f"share of gates {end}"] = {
+            f"{way}: {gate}": [each["gates"][way][gate][end] for each in found]
+            for way, gates in found[0]["gates"].items()
+            for gate in gates
+        }
+    return {title: lines for title, lines in panels.items() if lines}

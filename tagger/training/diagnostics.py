@@ -1,0 +1,95 @@
+"""What goes on in the encoder under training: how far its gates are open, and how far back its gradients reach.
+
+Shapes in this module: B sentences, T tokens in the longest one, D width of a layer's inputs, H encoder width.
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tagger.build import Bundle
+from tagger.data.batching import Batch, Encoded, Lexicon
+from tagger.data.documents import passages
+from tagger.data.sentence import Sentence
+from tagger.nn import cells
+from tagger.nn.cells import Trace
+from tagger.nn.encoder import RecurrentLayer
+
+FAR = 20
+"""Tokens between near and far, or as many as the shortest sentence has less one."""
+_SENTENCES, _LONGEST = 32, 50
+_CLOSED, _OPEN = 0.1, 0.9
+
+
+def batch(bundle: Bundle, sentences: Sequence[Sentence]) -> Batch:
+    """Returns the sentences to look at: the longest 32 of at most 50 tokens, or where all are longer the shortest."""
+    short = sorted(range(len(sentences)), key=lambda place: len(sentences[place].tokens))
+    within = [place for place in short if len(sentences[place].tokens) <= _LONGEST]
+    chosen = within[-_SENTENCES:] or short[:1]
+    numbers = passages(sentences) if bundle.config.model.elsewhere.width else None
+    return Encoded(sentences, Lexicon(bundle.known_words, bundle.characters), passages=numbers).batch(chosen)
+
+
+def look(bundle: Bundle, chosen: Batch) -> dict[str, Any]:
+    """Returns what each direction of each layer does with a batch, dropout left out; nothing is changed by it.
+
+    Returns:
+        `gates`: for each direction, such as `1 forward`, and each of its gates the shares of its values that are
+        `closed`, below 0.1, and `open`, above 0.9. `reach`: for each direction the norm of the gradient that a
+        sentence's last output has at the input `far` tokens before it, by that at the last input. The norm is that of
+        a random combination of the output's numbers, the same each time, and is averaged over sentences.
+    """
+    seen = _inputs(bundle, chosen)
+    far = min(FAR, int(chosen.lengths.min()) - 1)
+    gates, reach = {}, {}
+    for number, (layer, inputs) in enumerate(seen, 1):
+        inputs = inputs.detach().requires_grad_()
+        with torch.enable_grad():
+            traces = cells.trace(layer, inputs, chosen.lengths)
+        for found, turned in zip(traces, layer.turned, strict=True):
+            name = f"{number} {'backward' if turned else 'forward'}"
+            gates[name] = _open(found, chosen.lengths)
+            reach[name] = _reach(found, inputs, chosen.lengths, far, turned=turned)
+    return {"gates": gates, "reach": reach, "far": far}
+
+
+def _inputs(bundle: Bundle, chosen: Batch) -> list[tuple[RecurrentLayer, Tensor]]:
+    """Returns each layer with what it reads (B, T, D)."""
+    network, seen = bundle.network, []
+
+    def note(layer: RecurrentLayer, given: tuple[Tensor, ...]) -> None:
+        seen.append((layer, given[0]))
+
+    training = network.training
+    with ExitStack() as stack, torch.no_grad():
+        for layer in network.encoder.layers:
+            stack.callback(layer.register_forward_pre_hook(note).remove)
+        network.eval()
+        try:
+            network(*chosen.inputs)
+        finally:
+            network.train(training)
+    return seen
+
+
+def _open(found: Trace, lengths: Tensor) -> dict[str, dict[str, float]]:
+    tokens = torch.arange(found.states.shape[1], device=lengths.device) < lengths[:, None]
+    return {
+        name: {
+            "closed": float((gate[tokens] < _CLOSED).float().mean()),
+            "open": float((gate[tokens] > _OPEN).float().mean()),
+        }
+        for name, gate in found.gates.items()
+    }
+
+
+def _reach(found: Trace, inputs: Tensor, lengths: Tensor, far: int, *, turned: bool) -> float:
+    rows, last = torch.arange(len(lengths)), lengths - 1
+    end, distant = (torch.zeros_like(last), torch.full_like(last, far)) if turned else (last, last - far)
+    combination = torch.randn(found.states.shape[2], generator=torch.Generator().manual_seed(0)).to(inputs.device)
+    (gradient,) = torch.autograd.grad((found.states[rows, end] @ combination).sum(), inputs, retain_graph=True)
+    near, away = gradient[rows, end].norm(dim=1).mean(), gradient[rows, distant].norm(dim=1).mean()
+    return float(away / near) if near > 0 else 0.0
