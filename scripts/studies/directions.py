@@ -19,7 +19,6 @@ import grid
 import torch
 import writing
 from grid import Corpus, Variation
-from matplotlib.figure import Figure
 from writing import Row
 
 from tagger import config
@@ -84,9 +83,9 @@ def arms(corpus: Corpus, runs: Path) -> list[Arm]:
         in_width = (tables or model.words.width) + characters + model.capitals
         for head in HEADS:
             for shape in shapes(in_width, model.encoder.width):
-                name = "-".join([corpus.name, features, head, shape.name]).replace(",", "").replace(" ", "-").lower()
+                run = grid.place(runs, corpus.name, features, head, shape.name)
                 own = (*without, f"model.head.kind={head}", *shape.settings, f"model.encoder.width={shape.width}")
-                found.append(Arm(features, head, shape, Variation(corpus, own, runs / name)))
+                found.append(Arm(features, head, shape, Variation(corpus, own, run)))
     return found
 
 
@@ -133,31 +132,9 @@ def costs(found: Sequence[Shape], in_width: int) -> list[Row]:
     ]
 
 
-def groups(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, Row]]:
+def groups(rows: Sequence[Row]) -> dict[tuple[str, ...], dict[str, Row]]:
     """Returns rows by features and head, then by encoder."""
-    found: dict[tuple[str, str], dict[str, Row]] = {}
-    for row in rows:
-        found.setdefault((row["features"], row["head"]), {})[row["encoder"]] = row
-    return found
-
-
-def picture(tables: Mapping[str, Sequence[Row]]) -> Figure:
-    """Draws each corpus' test scores, a mark for each features and head."""
-    figure = Figure(figsize=(6 * len(tables), 4.5), layout="constrained")
-    for place, (title, rows) in enumerate(tables.items(), 1):
-        axes = figure.add_subplot(1, len(tables), place)
-        names = list(dict.fromkeys(row["encoder"] for row in rows))
-        found = groups(rows)
-        for number, (group, by_name) in enumerate(found.items()):
-            places = [names.index(name) + 0.12 * (number - (len(found) - 1) / 2) for name in by_name]
-            scores = [row["test"] for row in by_name.values()]
-            spread = [row["test sd"] or 0.0 for row in by_name.values()]
-            axes.errorbar(places, scores, spread, fmt="o", capsize=2, markersize=4, label=", ".join(group))
-        axes.set_xticks(range(len(names)), [name.replace(AS_LARGE, ",\nas large") for name in names], fontsize=8)
-        axes.set_title(f"{title}: test, mean ± sd", fontsize=9)
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=7)
-    return figure
+    return grid.grouped(rows, by=("features", "head"), then="encoder")
 
 
 def verdict(tables: Mapping[str, Sequence[Row]]) -> str:
@@ -202,7 +179,7 @@ def main() -> None:
         "directions",
         options.out,
         tables={**tables, "One pass forward and back over inputs of 200 numbers": of_costs},
-        figure=picture(tables),
+        figure=grid.picture(tables, by=("features", "head"), then="encoder"),
         verdict=verdict(tables),
         seconds=time.monotonic() - began,
     )

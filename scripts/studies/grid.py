@@ -9,12 +9,15 @@ import shutil
 import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from matplotlib.figure import Figure
+from writing import Row
 
 from tagger import experiments
 from tagger.errors import CheckpointError
@@ -85,6 +88,15 @@ class Variation:
         return [*command, "--seeds", given, "--out", str(self.run), "--device", "cpu", *["--resume"] * bool(before)]
 
 
+def place(runs: Path, *names: str) -> Path:
+    """Returns the directory of a training that is called by some names.
+
+    >>> place(Path("runs"), "UD-EWT UPOS", "LSTM, self-attention").name
+    'ud-ewt-upos-lstm-self-attention'
+    """
+    return runs / "-".join(names).replace(",", "").replace(" ", "-").lower()
+
+
 def train(variations: Sequence[Variation], *, seeds: Sequence[int], jobs: int) -> None:
     """Trains all variations, `jobs` at a time, in their order.
 
@@ -98,7 +110,7 @@ def train(variations: Sequence[Variation], *, seeds: Sequence[int], jobs: int) -
         raise SystemExit("\n".join(faults))
 
 
-def scored(variation: Variation, against: Variation) -> dict[str, str | int | float | None]:
+def scored(variation: Variation, against: Variation) -> dict[str, Any]:
     """Returns a variation's columns of a table: seeds, scores, and the difference in test score to another.
 
     The p-value is that of `tagger compare`.
@@ -107,7 +119,7 @@ def scored(variation: Variation, against: Variation) -> dict[str, str | int | fl
     assert found is not None
     assert found.dev is not None
     assert found.test is not None
-    row: dict[str, str | int | float | None] = {
+    row: dict[str, Any] = {
         "seeds": len(found.results),
         "dev": found.dev.mean,
         "dev sd": found.dev.sd,
@@ -120,6 +132,34 @@ def scored(variation: Variation, against: Variation) -> dict[str, str | int | fl
         compared = experiments.compare(against.run, variation.run)
         row |= {"difference": compared.difference, "p": compared.p}
     return row
+
+
+def grouped(rows: Sequence[Row], *, by: Sequence[str], then: str) -> dict[tuple[str, ...], dict[str, Row]]:
+    """Returns rows by what they have in some columns, then by another."""
+    found: dict[tuple[str, ...], dict[str, Row]] = {}
+    for row in rows:
+        found.setdefault(tuple(str(row[title]) for title in by), {})[str(row[then])] = row
+    return found
+
+
+def picture(tables: Mapping[str, Sequence[Row]], *, by: Sequence[str], then: str) -> Figure:
+    """Draws each corpus' test scores over a column's values, a mark for each group of others."""
+    figure = Figure(figsize=(6 * len(tables), 4.5), layout="constrained")
+    for place, (title, rows) in enumerate(tables.items(), 1):
+        axes = figure.add_subplot(1, len(tables), place)
+        names = list(dict.fromkeys(row[then] for row in rows))
+        found = grouped(rows, by=by, then=then)
+        for number, (group, by_name) in enumerate(found.items()):
+            places = [names.index(name) + 0.12 * (number - (len(found) - 1) / 2) for name in by_name]
+            scores = [row["test"] for row in by_name.values()]
+            spread = [row["test sd"] or 0.0 for row in by_name.values()]
+            axes.errorbar(places, scores, spread, fmt="o", capsize=2, markersize=4, label=", ".join(group))
+        axes.set_xticks(range(len(names)), [name.replace(", ", ",\n") for name in names], fontsize=8)
+        axes.set_title(f"{title}: test, mean ± sd", fontsize=9)
+        axes.grid(alpha=0.3)
+        if len(found) > 1:
+            axes.legend(fontsize=7)
+    return figure
 
 
 def parser(doc: str) -> ArgumentParser:

@@ -52,7 +52,7 @@ def write(study: str, out: Path, *, tables: Tables, figure: Figure, verdict: str
     files.replace(out / f"{study}.json", json.dumps(found, indent=1, allow_nan=False).encode() + b"\n")
     files.replace(out / f"{study}.md", text.encode())
     with files.atomic_file(out / f"{study}.png") as stream:
-        figure.savefig(stream, format="png", dpi=100)
+        figure.savefig(stream, format="png", dpi=80)
     print(text, end="")
 
 

@@ -1,0 +1,100 @@
+"""Cells on the task: LSTM, GRU, RNN, the LSTM of 1997, and self-attention over the LSTM, all for the same epochs.
+
+    python scripts/studies/cells.py --ner DIR --upos DIR --vectors TABLE --runs DIR --out DIR
+
+Each is trained on each corpus in both directions, concat, a CRF over it, words and characters under it, at the same
+width. The LSTM's runs are those of `directions.py` where both are given the same `--runs`. Differences and p-values are
+those to the LSTM on test, as `tagger compare` has them. Seconds are those of the quickest epoch: others may have had
+company.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import directions
+import grid
+import writing
+from grid import Corpus, Variation
+from writing import Row
+
+from tagger import checkpoint
+from tagger.nn.encoder import LSTM1997
+from tagger.training import records
+
+LSTM = "LSTM"
+CELLS = {
+    LSTM: (),
+    "GRU": ("model.encoder.cell=gru",),
+    "RNN": ("model.encoder.cell=rnn",),
+    "LSTM of 1997": ("model.encoder.cell=lstm1997",),
+    "LSTM, self-attention": ("model.encoder.attention_heads=4",),
+}
+
+
+def variations(corpus: Corpus, runs: Path) -> dict[str, Variation]:
+    """Returns a corpus' trainings by cell."""
+    (shared,) = (
+        arm.variation
+        for arm in directions.arms(corpus, runs)
+        if (arm.features, arm.head, arm.shape.name) == (next(iter(directions.FEATURES)), "crf", directions.CONCAT)
+    )
+    return {
+        cell: Variation(corpus, (*shared.settings, *own), grid.place(runs, corpus.name, cell)) if own else shared
+        for cell, own in CELLS.items()
+    }
+
+
+def table(found: Mapping[str, Variation]) -> list[Row]:
+    """Returns a row for each cell that has a finished seed."""
+    return [
+        {"cell": cell, **costs(variation), **grid.scored(variation, found[LSTM])}
+        for cell, variation in found.items()
+        if variation.results()
+    ]
+
+
+def costs(variation: Variation) -> dict[str, Any]:
+    """Returns what the encoder of a training has and takes."""
+    results = variation.results()
+    assert results is not None
+    encoder = checkpoint.load(results.model)[0].network.encoder
+    idle = [cell for cell in encoder.modules() if isinstance(cell, LSTM1997)]  # their forget gates learn nothing
+    weights = sum(weight.numel() for weight in encoder.parameters())
+    weights -= sum(weight.numel() // 4 for cell in idle for weight in cell.parameters())
+    epochs = [record for seed in variation.run.glob("seed-*") for record in records.read_metrics(seed)]
+    return {"weights": weights, "seconds an epoch": min(record["seconds"] for record in epochs if "seconds" in record)}
+
+
+def verdict(tables: Mapping[str, Sequence[Row]]) -> str:
+    """Returns which cell scores best, and how far below it the others are."""
+    parts = []
+    for title, rows in tables.items():
+        ranked = sorted(rows, key=lambda row: row["test"], reverse=True)
+        below = [f"{row['cell']} {row['test'] - ranked[0]['test']:.2f}" for row in ranked[1:]]
+        parts.append(f"on {title} {ranked[0]['cell']} scores best, {ranked[0]['test']:.2f} ({', '.join(below)})")
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def main() -> None:
+    options = grid.parser(__doc__).parse_args()
+    began = time.monotonic()
+    found = {corpus.name: variations(corpus, options.runs) for corpus in grid.corpora(options)}
+    if not options.no_train:
+        trained = [variation for each in found.values() for variation in each.values()]
+        grid.train(trained, seeds=options.seeds, jobs=options.jobs)
+    tables = {name: table(each) for name, each in found.items()}
+    writing.write(
+        "cells",
+        options.out,
+        tables=tables,
+        figure=grid.picture(tables, by=(), then="cell"),
+        verdict=verdict(tables),
+        seconds=time.monotonic() - began,
+    )
+
+
+if __name__ == "__main__":
+    main()
