@@ -83,8 +83,10 @@ def main() -> None:
     began = time.monotonic()
     found = {corpus.name: variations(corpus, options.runs) for corpus in grid.corpora(options)}
     if not options.no_train:
-        trained = [variation for each in found.values() for variation in each.values()]
-        grid.train(trained, seeds=options.seeds, jobs=options.jobs)
+        wanted = [
+            variation for each in found.values() for cell, variation in each.items() if cell in (options.only or CELLS)
+        ]
+        grid.train(dict.fromkeys(wanted, options.seeds), jobs=options.jobs)
     tables = {name: table(each) for name, each in found.items()}
     writing.write(
         "cells",

@@ -123,6 +123,7 @@ def main() -> None:
         trials=[
             {**trial._asdict(), "broken": course.broken, "norms": [float(f"{norm:.3g}") for norm in course.norms]}
             for trial, course in found.items()
+            if trial.seed == seeds[0]
         ],
     )
 

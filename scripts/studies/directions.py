@@ -21,12 +21,13 @@ import writing
 from grid import Corpus, Variation
 from writing import Row
 
-from tagger import config
+from tagger import config, experiments
 from tagger.data import vectors
 from tagger.nn.encoder import Encoder
 
 CONCAT = "concat"
-FEATURES = {"words and characters": (), "words only": ("model.characters.kind=none", "model.capitals=0")}
+WORDS = "words only"
+FEATURES = {"words and characters": (), WORDS: ("model.characters.kind=none", "model.capitals=0")}
 HEADS = ("crf", "softmax")
 SINGLE = ("forward", "backward")
 AS_LARGE = ", as large"
@@ -159,6 +160,7 @@ def verdict(tables: Mapping[str, Sequence[Row]]) -> str:
 
 def main() -> None:
     parser = grid.parser(__doc__)
+    parser.add_argument("--words-seeds", type=experiments.parse, help="of words only, if fewer")
     parser.add_argument("--features", choices=list(FEATURES), help="only these")
     parser.add_argument("--head", choices=HEADS, help="only this one")
     options = parser.parse_args()
@@ -169,10 +171,15 @@ def main() -> None:
             arm
             for each in found.values()
             for arm in each
-            if options.features in (None, arm.features) and options.head in (None, arm.head)
+            if options.features in (None, arm.features)
+            and options.head in (None, arm.head)
+            and arm.shape.name in (options.only or [arm.shape.name])
         ]
         wanted.sort(key=lambda arm: (list(FEATURES).index(arm.features), HEADS.index(arm.head)))
-        grid.train([arm.variation for arm in wanted], seeds=options.seeds, jobs=options.jobs)
+        words = options.words_seeds or options.seeds
+        grid.train(
+            {arm.variation: words if arm.features == WORDS else options.seeds for arm in wanted}, jobs=options.jobs
+        )
     tables = {name: table(each) for name, each in found.items()}
     of_costs = costs(shapes(200, 200), 200)
     writing.write(

@@ -165,13 +165,14 @@ def picture(found: dict[tuple[str, str], Flow]) -> Figure:
             if path == "memory":
                 drawn = [(name, each) for name, each in drawn if name.startswith("LSTM")]
             for name, each in drawn:
-                line = axes.plot([max(norm, FLOOR) for norm in getattr(each, path)], linewidth=1, label=name)
+                look: dict[str, Any] = {"linewidth": 1, "color": f"C{[*CELLS, CLOSED].index(name)}"}
+                axes.plot([max(norm, FLOOR) for norm in getattr(each, path)], label=name, **look)
                 if path == "memory":
-                    rest = [max(norm, FLOOR) for norm in each.rest]
-                    axes.plot(rest, "--", linewidth=1, color=line[0].get_color())
+                    axes.plot([max(norm, FLOOR) for norm in each.rest], "--", **look)
             axes.set_yscale("log")
-            title = "norm of the gradient" if path == "total" else "through the memory (line), other paths (dashes)"
-            axes.set_title(f"{stage}: {title}, by steps before the end", fontsize=9)
+            axes.set_xlabel("steps before the end", fontsize=8)
+            what = "gradient" if path == "total" else "through the memory (line) and other paths (dashes)"
+            axes.set_title(f"{stage}: {what}", fontsize=9)
             axes.legend(fontsize=7)
             axes.grid(alpha=0.3)
     return figure

@@ -97,15 +97,17 @@ def place(runs: Path, *names: str) -> Path:
     return runs / "-".join(names).replace(",", "").replace(" ", "-").lower()
 
 
-def train(variations: Sequence[Variation], *, seeds: Sequence[int], jobs: int) -> None:
-    """Trains all variations, `jobs` at a time, in their order.
+def train(variations: Mapping[Variation, Sequence[int]], *, jobs: int) -> None:
+    """Trains the seeds of all variations, `jobs` variations at a time, in their order.
 
     Raises:
         SystemExit: a training failed; the others are finished.
     """
     threads = max(1, torch.get_num_threads() // jobs)
     with ThreadPoolExecutor(jobs) as pool:
-        faults = [fault for fault in pool.map(lambda each: each.train(seeds, threads), variations) if fault]
+        faults = [
+            fault for fault in pool.map(lambda each: each[0].train(each[1], threads), variations.items()) if fault
+        ]
     if faults:
         raise SystemExit("\n".join(faults))
 
@@ -173,6 +175,7 @@ def parser(doc: str) -> ArgumentParser:
     found.add_argument("--seeds", type=experiments.parse, default=(1, 2, 3), help="1,2,3 or 1-3")
     found.add_argument("--jobs", type=int, default=2, help="trainings at a time")
     found.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of every recipe")
+    found.add_argument("--only", action="append", metavar="NAME", help="encoder or cell to train, once or more")
     found.add_argument("--no-train", action="store_true", help="write what is finished")
     return found
 

@@ -41,7 +41,7 @@ def write(study: str, out: Path, *, tables: Tables, figure: Figure, verdict: str
     out.mkdir(parents=True, exist_ok=True)
     found = {
         "study": study,
-        "command": shlex.join(["python", *sys.argv]),
+        "command": _command(study),
         "machine": f"{platform.machine()}, {os.cpu_count()} processors, torch {torch.__version__}",
         "seconds": round(seconds, 1),
         "verdict": verdict,
@@ -49,11 +49,42 @@ def write(study: str, out: Path, *, tables: Tables, figure: Figure, verdict: str
         **more,
     }
     text = "\n\n".join([*(f"{title}\n\n{markdown(rows)}" for title, rows in tables.items()), verdict]) + "\n"
-    files.replace(out / f"{study}.json", json.dumps(found, indent=1, allow_nan=False).encode() + b"\n")
+    files.replace(out / f"{study}.json", broken(found).encode() + b"\n")
     files.replace(out / f"{study}.md", text.encode())
     with files.atomic_file(out / f"{study}.png") as stream:
         figure.savefig(stream, format="png", dpi=80)
     print(text, end="")
+
+
+def _command(study: str) -> str:
+    """Returns what was typed, of files and folders elsewhere their names alone."""
+    given = [Path(word).name if os.sep in word else word for word in sys.argv[1:]]
+    return shlex.join(["python", f"scripts/studies/{study}.py", *given])
+
+
+def broken(value: Any, indent: str = "") -> str:
+    """Returns JSON in which each row of a table has a line.
+
+    >>> print(broken({"study": "memory", "tables": {"steps": [{"cell": "rnn"}, {"cell": "gru"}]}, "norms": [1, 2]}))
+    {
+     "study": "memory",
+     "tables": {
+      "steps": [
+       {"cell": "rnn"},
+       {"cell": "gru"}
+      ]
+     },
+     "norms": [1, 2]
+    }
+    """
+    inner = indent + " "
+    if isinstance(value, Mapping) and (not indent or all(isinstance(each, list) for each in value.values())):
+        lines = [f"{json.dumps(key)}: {broken(each, inner)}" for key, each in value.items()]
+        return "{\n" + ",\n".join(inner + line for line in lines) + f"\n{indent}}}"
+    if isinstance(value, Sequence) and value and isinstance(value[0], Mapping):
+        lines = [json.dumps(each, allow_nan=False, ensure_ascii=False) for each in value]
+        return "[\n" + ",\n".join(inner + line for line in lines) + f"\n{indent}]"
+    return json.dumps(value, allow_nan=False, ensure_ascii=False)
 
 
 def markdown(rows: Sequence[Row]) -> str:
