@@ -129,6 +129,7 @@ def test_a_weight_of_no_tag_is_refused() -> None:
         {"characters": {"kind": "lstm"}, "encoder": {"cell": "gru", "layers": 2, "merge": "sum"}},
         {"characters": {"kind": "none"}, "head": {"kind": "softmax"}, "capitals": 4},
         {"encoder": {"cell": "rnn", "directions": 1, "attention_heads": 4}, "dropout": {"kind": "locked"}},
+        {"encoder": {"cell": "lstm1997", "directions": 1, "backward": True}},
     ],
 )
 def test_every_shape_of_network_scores_and_learns(model: dict[str, object]) -> None:
@@ -140,5 +141,7 @@ def test_every_shape_of_network_scores_and_learns(model: dict[str, object]) -> N
         batch.words, batch.characters, batch.character_lengths, batch.capitals, batch.index, batch.lengths
     )
     assert emissions.shape == (2, 5, 5)
+    chosen = made.config.model.encoder
+    assert made.network.encoder.layers[0].turned == ([chosen.backward] if chosen.directions == 1 else [False, True])
     made.network.loss(emissions, batch.gold, batch.lengths).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in made.network.parameters() if p.numel())

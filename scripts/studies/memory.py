@@ -1,6 +1,6 @@
 """Which cell learns to remember for how long: recall and the adding problem at growing lags.
 
-    python scripts/studies/memory.py --out DIR [--lags 10,50,100,200] [--seeds 3] [--steps 600]
+    python scripts/studies/memory.py --out DIR [--lags 10,50,100,200] [--seeds 3] [--steps 500]
 
 A layer of 32 units in one direction, batches of 32 sequences, Adam at 0.01, clipping at 1. A task counts as learned
 when the mean over the last ten batches is an accuracy of 98 % or a squared error of 0.015 (always to answer 1 gives
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--lags", default="10,50,100,200")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=500)
     options = parser.parse_args()
     began, lags = time.monotonic(), [int(lag) for lag in options.lags.split(",")]
     trials = [
@@ -101,7 +101,7 @@ def verdict(taken: dict[tuple[str, str, int], list[int | None]], lags: list[int]
     for task in TASKS:
         reached = {cell: max((lag for lag in lags if None not in taken[task, cell, lag]), default=0) for cell in CHOSEN}
         ranked = sorted(reached, key=reached.__getitem__, reverse=True)
-        parts.append(f"in {task} " + ", ".join(f"{cell} {reached[cell] or 'none'}" for cell in ranked))
+        parts.append(f"in {task} " + ", ".join(f"{cell} ({reached[cell] or 'none'})" for cell in ranked))
     return f"The longest lag that every seed learned is {'; '.join(parts)}."
 
 

@@ -36,6 +36,9 @@ def take_over(source: Bundle, target: Bundle) -> None:
     ours, theirs = target.network.state_dict(), source.network.state_dict()
     ours["embedding.words.weight"][:2] = theirs["embedding.words.weight"][:2]
     faults = [f"{name} is not in the model" for name in ours.keys() - theirs.keys()]
+    there, here = (bundle.config.model.encoder.cell for bundle in (source, target))
+    if there != here:  # the weights of two cells may have the same shapes
+        faults.append(f"the encoder's cell is {there} there and {here} in the recipe")
     for name in ours.keys() & theirs.keys() - set(_WORDS):
         rows = _rows(name, source, target)
         if theirs[name].shape[len(rows) :] != ours[name].shape[len(rows) :]:
