@@ -26,6 +26,7 @@ from tagger.training import records
 LSTM = "LSTM"
 CELLS = {
     LSTM: (),
+    "LSTM, forget bias 3": ("model.encoder.forget_bias=3.0",),
     "GRU": ("model.encoder.cell=gru",),
     "RNN": ("model.encoder.cell=rnn",),
     "LSTM of 1997": ("model.encoder.cell=lstm1997",),

@@ -150,7 +150,8 @@ def verdict(tables: Mapping[str, Sequence[Row]]) -> str:
                 if {CONCAT, *(name + suffix for name in SINGLE)} <= by_name.keys()
             ]
             if gains:
-                said.append(f"{min(gains):.2f} to {max(gains):.2f} {what}")
+                low, high = f"{min(gains):.2f}", f"{max(gains):.2f}"
+                said.append(f"{low} {what}" if low == high else f"{low} to {high} {what}")
         merges = [abs(row["difference"]) for row in rows if row["encoder"] in ("sum", "mean") and row["p"] is not None]
         part = f"on {title} two directions score {' and '.join(said) or 'nothing yet'} above the better single one"
         parts.append(part + (f", sum and mean within {max(merges):.2f} of concat" if merges else ""))
