@@ -87,7 +87,7 @@ def test_a_fault_is_told_with_its_place(text: str, fault: str) -> None:
         ("model: {characters: {kernel: 4}}", "kernel must be odd, got 4"),
         ("model: {characters: {kind: lstm, features: 5}}", "features must be even for the two directions"),
         ("model: {encoder: {width: 5, attention_heads: 4}}", "attention_heads must divide the merged width 10, got 4"),
-        ("model: {encoder: {backward: true}}", "backward is for one direction, and directions is 2"),
+        ("model: {encoder: {backward: true}}", "backward needs directions: 1, got 2"),
         ("training: {batches: {sentences: null}}", "sentences or tokens must limit a batch"),
         ("training: {optimizer: {nesterov: true, momentum: 0}}", "nesterov needs a momentum above 0"),
     ],

@@ -107,13 +107,13 @@ class Encoder(Section):
     directions: Annotated[int, Field(ge=1, le=2)] = 2
     backward: bool = Field(False, description="read from the sentence's end, where there is one direction")
     merge: choices.Merge = Field("concat", description="how two directions become one vector")
-    forget_bias: float = Field(1.0, description="of an LSTM's forget gate at the start")
+    forget_bias: float = Field(1.0, description="of an LSTM's forget gate at the start; lstm1997 has none")
     attention_heads: Annotated[int, Field(ge=0)] = Field(0, description="of self-attention over the output; 0 for none")
 
     @model_validator(mode="after")
     def _backward_alone(self) -> Self:
         if self.backward and self.directions == 2:
-            raise ValueError("backward is for one direction, and directions is 2")
+            raise ValueError("backward needs directions: 1, got 2")
         return self
 
     @model_validator(mode="after")

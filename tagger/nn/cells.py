@@ -3,8 +3,8 @@
 They are for study and diagnosis. What they compute is what an encoder's layer computes with the same weights, by its
 fused modules and kernels, which are many times faster.
 
-Shapes in this module: B sentences, T tokens in the longest one, D input width, H encoder width, G gates and candidates
-of a cell: 1 of an RNN, 4 of an LSTM, 3 of the LSTM of 1997 and of a GRU.
+Shapes in this module: B sentences, T tokens in the longest one, D input width, H encoder width, G numbers that
+go to the gates and the candidate of a cell: H of an RNN, 4H of an LSTM, 3H of the LSTM of 1997 and of a GRU.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ class Trace(NamedTuple):
     """What a cell did in one direction, all in the order of the sentence; in padding anything.
 
     Attributes:
-        given: (B, T, GH) what the inputs give to the gates and the candidate.
+        given: (B, T, G) what the inputs give to the gates and the candidate.
         states: (B, T, H).
         memory: (B, T, H).
         candidates: (B, T, H).
@@ -64,28 +64,30 @@ def rnn(given: Tensor, own: Tensor, before: Step) -> Step:
 
 def lstm(given: Tensor, own: Tensor, before: Step) -> Step:
     """Returns the next step of an LSTM with a forget gate (Gers et al., 2000); given and own are (B, 4H)."""
-    enter, forget, new, leave = (given + own).chunk(4, 1)
-    enter, forget, new, leave = enter.sigmoid(), forget.sigmoid(), new.tanh(), leave.sigmoid()
-    memory = forget * before.memory + enter * new
-    return Step(leave * memory.tanh(), memory, new, {"input": enter, "forget": forget, "output": leave})
+    to_input, to_forget, to_candidate, to_output = (given + own).chunk(4, 1)
+    gates = {"input": to_input.sigmoid(), "forget": to_forget.sigmoid(), "output": to_output.sigmoid()}
+    candidate = to_candidate.tanh()
+    memory = gates["forget"] * before.memory + gates["input"] * candidate
+    return Step(gates["output"] * memory.tanh(), memory, candidate, gates)
 
 
 def lstm1997(given: Tensor, own: Tensor, before: Step) -> Step:
     """Returns the next step of an LSTM without a forget gate (Hochreiter and Schmidhuber, 1997); given, own (B, 3H)."""
-    enter, new, leave = (given + own).chunk(3, 1)
-    enter, new, leave = enter.sigmoid(), new.tanh(), leave.sigmoid()
-    memory = before.memory + enter * new
-    return Step(leave * memory.tanh(), memory, new, {"input": enter, "output": leave})
+    to_input, to_candidate, to_output = (given + own).chunk(3, 1)
+    gates = {"input": to_input.sigmoid(), "output": to_output.sigmoid()}
+    candidate = to_candidate.tanh()
+    memory = before.memory + gates["input"] * candidate
+    return Step(gates["output"] * memory.tanh(), memory, candidate, gates)
 
 
 def gru(given: Tensor, own: Tensor, before: Step) -> Step:
     """Returns the next step of a GRU (Cho et al., 2014), its reset gate as cuDNN has it; given and own are (B, 3H)."""
-    to_reset, to_update, to_new = given.chunk(3, 1)
-    own_reset, own_update, own_new = own.chunk(3, 1)
+    to_reset, to_update, to_candidate = given.chunk(3, 1)
+    own_reset, own_update, own_candidate = own.chunk(3, 1)
     reset, update = (to_reset + own_reset).sigmoid(), (to_update + own_update).sigmoid()
-    new = torch.tanh(to_new + reset * own_new)
-    state = (1 - update) * new + update * before.memory
-    return Step(state, state, new, {"reset": reset, "update": update})
+    candidate = torch.tanh(to_candidate + reset * own_candidate)
+    state = (1 - update) * candidate + update * before.memory
+    return Step(state, state, candidate, {"reset": reset, "update": update})
 
 
 _FORMULAS: dict[type[nn.RNNBase], Callable[[Tensor, Tensor, Step], Step]] = {
@@ -138,7 +140,7 @@ def _run(cell: nn.RNNBase, inputs: Tensor, *, memory_alone: bool) -> Trace:
 
 
 def _weights(cell: nn.RNNBase) -> Sequence[Tensor]:
-    """Returns the weights (GH, D) and (GH, H) and the biases (GH,) of inputs and of the state."""
+    """Returns the weights (G, D) and (G, H) and the biases (G,) of inputs and of the state."""
     weights = cell.all_weights[0]
     if not isinstance(cell, LSTM1997):
         return weights

@@ -11,22 +11,27 @@ from torch import Tensor, nn
 from tagger.choices import Cell, Merge
 from tagger.nn import lstm
 
-_OPEN = 1e4  # a bias by which a gate lets through exactly 1 and gets a gradient of exactly 0, in float16 too
+_HELD = 1e4  # a bias by which a gate lets through exactly 1 and gets a gradient of exactly 0, in float16 too
 
 
 class LSTM1997(nn.LSTM):
     """The LSTM as it was before it could forget (Hochreiter and Schmidhuber, 1997): its forget gate is held open.
 
-    The gate's weights are 0 and its bias is so large that neither changes in training; so what computes an LSTM
-    computes this one, and a quarter of its weights is idle.
+    The gate's weights are 0 and its bias is so large that their gradients are 0; so what computes an LSTM computes this
+    one, and a quarter of its weights is idle. A decay of the weights must leave `bias_ih_l0` out.
     """
 
+    def reset_parameters(self) -> None:
+        """Draws weights as torch does, and holds the forget gate open."""
+        super().reset_parameters()
+        self.hold_open()
+
     def hold_open(self) -> None:
-        """Sets what holds the forget gate open; to be called after other weights were drawn."""
+        """Sets what holds the forget gate open, after weights were drawn."""
         with torch.no_grad():
             for name, parameter in self.named_parameters():
                 # torch orders the gates input, forget, cell, output.
-                parameter[self.hidden_size : 2 * self.hidden_size] = _OPEN if name.startswith("bias_ih") else 0.0
+                parameter[self.hidden_size : 2 * self.hidden_size] = _HELD if name.startswith("bias_ih") else 0.0
 
 
 _CELLS: dict[Cell, type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]] = {

@@ -30,7 +30,7 @@ def states(
     inputs: Tensor,
     lengths: Tensor,
     *,
-    turned: Sequence[bool] = (False, True),
+    turned: Sequence[bool],
     threads: int = 1,
 ) -> Tensor:
     """Returns the states of one direction, or of two side by side, (B, T, H or 2H), 0 in padding.
@@ -42,7 +42,7 @@ def states(
         turned: whether each of them reads sentences from their ends.
         threads: how many may be busy at once.
     """
-    steps = _Steps.of(lengths.numpy(), inputs.shape[1], turned[: len(cells)])
+    steps = _Steps.of(lengths.numpy(), inputs.shape[1], turned)
     weights = [weight for cell in cells for weight in cell.all_weights[0]]
     return _States.apply(inputs, steps, threads, *weights)  # type: ignore[no-any-return, no-untyped-call]
 

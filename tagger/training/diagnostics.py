@@ -1,5 +1,7 @@
 """What goes on in the encoder under training: how far its gates are open, and how far back its gradients reach.
 
+It is the weights in training that are looked at, not their moving average, which is what is scored.
+
 Shapes in this module: B sentences, T tokens in the longest one, D width of a layer's inputs, H encoder width.
 """
 
@@ -18,17 +20,17 @@ from tagger.nn import cells
 from tagger.nn.cells import Trace
 from tagger.nn.encoder import RecurrentLayer
 
-FAR = 20
-"""Tokens between near and far, or as many as the shortest sentence has less one."""
+FAR = 20  # tokens between near and far
 _SENTENCES, _LONGEST = 32, 50
 _CLOSED, _OPEN = 0.1, 0.9
 
 
 def batch(bundle: Bundle, sentences: Sequence[Sentence]) -> Batch:
-    """Returns the sentences to look at: the longest 32 of at most 50 tokens, or where all are longer the shortest."""
-    short = sorted(range(len(sentences)), key=lambda place: len(sentences[place].tokens))
-    within = [place for place in short if len(sentences[place].tokens) <= _LONGEST]
-    chosen = within[-_SENTENCES:] or short[:1]
+    """Returns what to look at: the longest 32 sentences of 21 to 50 tokens, else of at most 50, else the shortest."""
+    ordered = sorted(range(len(sentences)), key=lambda place: len(sentences[place]))
+    short = [place for place in ordered if len(sentences[place]) <= _LONGEST]
+    long = [place for place in short if len(sentences[place]) > FAR]
+    chosen = (long or short)[-_SENTENCES:] or ordered[:1]
     numbers = passages(sentences) if bundle.config.model.elsewhere.width else None
     return Encoded(sentences, Lexicon(bundle.known_words, bundle.characters), passages=numbers).batch(chosen)
 
@@ -37,21 +39,22 @@ def look(bundle: Bundle, chosen: Batch) -> dict[str, Any]:
     """Returns what each direction of each layer does with a batch, dropout left out; nothing is changed by it.
 
     Returns:
-        `gates`: for each direction, such as `1 forward`, and each of its gates the shares of its values that are
-        `closed`, below 0.1, and `open`, above 0.9. `reach`: for each direction the norm of the gradient that a
-        sentence's last output has at the input `far` tokens before it, by that at the last input. The norm is that of
-        a random combination of the output's numbers, the same each time, and is averaged over sentences.
+        `gates`: for each direction of each layer, such as `1 forward`, and each of its gates the shares of its values
+        that are `closed`, below 0.1, and `open`, above 0.9. `reach`: for each direction the gradient of the output that
+        it reads last, at the input `far` tokens before, by that at the last input; null where that cannot be told. Both
+        are mean norms over the sentences, of a random combination of the output's numbers, the same each time. What a
+        layer reads is its input, of upper layers the states below.
+        `far`: 20, or as many tokens as the shortest sentence has less one.
     """
-    seen = _inputs(bundle, chosen)
     far = min(FAR, int(chosen.lengths.min()) - 1)
     gates, reach = {}, {}
-    for number, (layer, inputs) in enumerate(seen, 1):
-        inputs = inputs.detach().requires_grad_()
+    for number, (layer, inputs) in enumerate(_inputs(bundle, chosen), 1):
+        inputs = inputs.requires_grad_()
         with torch.enable_grad():
             traces = cells.trace(layer, inputs, chosen.lengths)
         for found, turned in zip(traces, layer.turned, strict=True):
             name = f"{number} {'backward' if turned else 'forward'}"
-            gates[name] = _open(found, chosen.lengths)
+            gates[name] = _shares(found, chosen.lengths)
             reach[name] = _reach(found, inputs, chosen.lengths, far, turned=turned)
     return {"gates": gates, "reach": reach, "far": far}
 
@@ -75,7 +78,7 @@ def _inputs(bundle: Bundle, chosen: Batch) -> list[tuple[RecurrentLayer, Tensor]
     return seen
 
 
-def _open(found: Trace, lengths: Tensor) -> dict[str, dict[str, float]]:
+def _shares(found: Trace, lengths: Tensor) -> dict[str, dict[str, float]]:
     tokens = torch.arange(found.states.shape[1], device=lengths.device) < lengths[:, None]
     return {
         name: {
@@ -86,10 +89,11 @@ def _open(found: Trace, lengths: Tensor) -> dict[str, dict[str, float]]:
     }
 
 
-def _reach(found: Trace, inputs: Tensor, lengths: Tensor, far: int, *, turned: bool) -> float:
-    rows, last = torch.arange(len(lengths)), lengths - 1
-    end, distant = (torch.zeros_like(last), torch.full_like(last, far)) if turned else (last, last - far)
+def _reach(found: Trace, inputs: Tensor, lengths: Tensor, far: int, *, turned: bool) -> float | None:
+    sentences, last = torch.arange(len(lengths), device=lengths.device), lengths - 1
+    near_place = torch.zeros_like(last) if turned else last
+    far_place = near_place + far if turned else near_place - far
     combination = torch.randn(found.states.shape[2], generator=torch.Generator().manual_seed(0)).to(inputs.device)
-    (gradient,) = torch.autograd.grad((found.states[rows, end] @ combination).sum(), inputs, retain_graph=True)
-    near, away = gradient[rows, end].norm(dim=1).mean(), gradient[rows, distant].norm(dim=1).mean()
-    return float(away / near) if near > 0 else 0.0
+    (gradient,) = torch.autograd.grad((found.states[sentences, near_place] @ combination).sum(), inputs)
+    of_near, of_far = (gradient[sentences, place].norm(dim=1).mean().item() for place in (near_place, far_place))
+    return of_far / of_near if far and of_near > 0 else None

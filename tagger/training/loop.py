@@ -154,7 +154,7 @@ class Loop:
         progress, tally = self.progress, self.progress.tally
         started = time.perf_counter()
         positions, batch = next(built)
-        loss, norm = self._update(positions, batch)
+        loss, norm, clipped = self._update(positions, batch)
         progress.step += 1
         progress.steps += 1
         tally.steps += 1
@@ -162,12 +162,12 @@ class Loop:
             tally.loss += loss * len(positions)
             tally.sentences += len(positions)
             tally.norm += norm
-            tally.clipped += self.settings.clip_norm is not None and norm > self.settings.clip_norm
+            tally.clipped += clipped
         tally.seconds += time.perf_counter() - started
         self.listen(StepEnd(progress.epoch, progress.step, len(self._batches), loss if loss is not None else 0.0))
 
-    def _update(self, positions: list[int], batch: Batch) -> tuple[float | None, float]:
-        """Makes one step; returns the loss and the gradient's norm, None for the loss of a step that was skipped."""
+    def _update(self, positions: list[int], batch: Batch) -> tuple[float | None, float, bool]:
+        """Makes one step; returns the loss, None if it was skipped, the gradient's norm and whether it was clipped."""
         self.network.train()
         self.network.zero_grad(set_to_none=True)
         if self.rows is not None:
@@ -177,13 +177,12 @@ class Loop:
         self.scaler.unscale_(self.optimizer)
         gradients = optimisation.gradients(self.network, self.rows)
         norms = self._norms(gradients)
-        norm = optimisation.clip([*chain.from_iterable(gradients.values())], self.settings)
+        norm, clipped = optimisation.clip([*chain.from_iterable(gradients.values())], self.settings)
         value, size = loss.item(), norm.item()
         if not (math.isfinite(value) and math.isfinite(size)):
             self._not_finite(positions, value, size)
-            return None, 0.0
-        for part, of_part in norms.items():
-            self.progress.tally.norms[part] = self.progress.tally.norms.get(part, 0.0) + of_part
+            return None, 0.0, False
+        self._tally(norms)
         factor = optimisation.factor(
             self.settings.schedule,
             step=self.progress.steps,
@@ -200,17 +199,22 @@ class Loop:
             self.rows.step(self.settings.optimizer.rate_of("words") * factor)
         if self.average is not None:
             self.average.update()
-        return value, size
+        return value, size, bool(clipped)
 
-    def _norms(self, gradients: Mapping[Part, Sequence[torch.Tensor]]) -> dict[Part, float]:
-        """Returns the norm of each part's gradient, if the settings ask for it."""
+    def _norms(self, gradients: Mapping[Part, Sequence[torch.Tensor]]) -> dict[Part, torch.Tensor]:
+        """Returns the norm of each part's gradient, if the settings ask for it; a GPU is not waited for."""
         if self._looked_at is None:
             return {}
         started = time.perf_counter()
-        norms = torch.stack([nn.utils.get_total_norm(of_part) for of_part in gradients.values()])
-        found = dict(zip(gradients, norms.tolist(), strict=True))
+        norms = {part: nn.utils.get_total_norm(of_part) for part, of_part in gradients.items()}
         self.progress.tally.diagnosing += time.perf_counter() - started
-        return found
+        return norms
+
+    def _tally(self, norms: Mapping[Part, torch.Tensor]) -> None:
+        started, tally = time.perf_counter(), self.progress.tally
+        for part, norm in norms.items():
+            tally.norms[part] = tally.norms.get(part, 0.0) + norm.item()
+        tally.diagnosing += time.perf_counter() - started
 
     def _diagnosed(self) -> dict[str, Any]:
         """Returns what the record of an epoch says of the encoder's gates and gradients, if the settings ask for it."""
@@ -251,25 +255,27 @@ class Loop:
         log.warning("%s; the step is skipped", what)
 
     def _end_epoch(self, stop: StopRequest) -> None:
+        progress, tally = self.progress, self.progress.tally
         started = time.perf_counter()
         self._check_weights()
         if self.rows is not None:
             self.rows.settle()
+        settled = time.perf_counter()
         diagnosed = self._diagnosed()
+        started += time.perf_counter() - settled
         report = self._developed(stop)
-        progress, tally = self.progress, self.progress.tally
         better = all(report.score > record["dev"]["score"] for record in self.history)
         record: dict[str, Any] = {
             "epoch": progress.epoch + 1,
             "steps": progress.steps,
             "loss": tally.loss / max(tally.sentences, 1),
             "norm": tally.norm / max(tally.steps - tally.skipped, 1),
-            "clipped": tally.clipped / max(tally.steps, 1),
+            "clipped": tally.clipped / max(tally.steps - tally.skipped, 1),
             "skipped": tally.skipped,
             "rate": tally.rate,
             "dev": _dev_figures(report),
             "best": better,
-            "seconds": tally.seconds,
+            "seconds": tally.seconds - tally.diagnosing,
             "dev_seconds": time.perf_counter() - started,
             **diagnosed,
         }

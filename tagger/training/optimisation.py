@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from tagger.choices import Part
 from tagger.config.tree import Optimizer, Schedule, Training
+from tagger.nn.encoder import LSTM1997
 from tagger.nn.model import Network
 from tagger.training.rows import Rows
 
@@ -42,13 +43,18 @@ def rows(network: Network, settings: Training, device: torch.device) -> Rows | N
 
 
 def optimizer(network: Network, settings: Optimizer, rows: Rows | None) -> torch.optim.Optimizer:
-    """Returns the optimiser of all that `rows` does not move; each group holds its full rate and its part's name."""
-    groups: dict[Part, list[nn.Parameter]] = {}
+    """Returns the optimiser of all that `rows` does not move; each group holds its full rate and its part's name.
+
+    Weights decay, but for the biases that hold gates open.
+    """
+    held = {id(cell.bias_ih_l0) for cell in network.modules() if isinstance(cell, LSTM1997)}
+    groups: dict[tuple[Part, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if rows is None or parameter is not rows.weight:
-            groups.setdefault(part_of(name), []).append(parameter)
+            groups.setdefault((part_of(name), id(parameter) in held), []).append(parameter)
     rated = [
-        {"params": parameters, "part": part, "rate": settings.rate_of(part)} for part, parameters in groups.items()
+        {"params": parameters, "part": part, "rate": settings.rate_of(part)} | ({"weight_decay": 0.0} if fixed else {})
+        for (part, fixed), parameters in groups.items()
     ]
     if settings.kind == "sgd":
         return torch.optim.SGD(
@@ -119,16 +125,24 @@ def gradients(network: Network, rows: Rows | None) -> dict[Part, list[Tensor]]:
     return found
 
 
-def clip(gradients: Sequence[Tensor], settings: Training) -> Tensor:
-    """Clips gradients by norm and by value as the settings say; returns the norm that they had before."""
+def clip(gradients: Sequence[Tensor], settings: Training) -> tuple[Tensor, Tensor]:
+    """Clips gradients by norm and by value as the settings say.
+
+    Returns:
+        The norm that they had before, and whether anything was clipped; both are scalars.
+    """
     norm = nn.utils.get_total_norm(gradients)
-    shrunk = None if settings.clip_norm is None else (settings.clip_norm / (norm + 1e-6)).clamp(max=1.0)
-    for gradient in gradients:
-        if shrunk is not None:
+    clipped = torch.zeros_like(norm, dtype=torch.bool)
+    if settings.clip_norm is not None:
+        clipped = norm > settings.clip_norm
+        shrunk = (settings.clip_norm / (norm + 1e-6)).clamp(max=1.0)
+        for gradient in gradients:
             gradient.mul_(shrunk)
-        if settings.clip_value is not None:
+    if settings.clip_value is not None:
+        clipped = clipped | (nn.utils.get_total_norm(gradients, math.inf) > settings.clip_value)
+        for gradient in gradients:
             gradient.clamp_(-settings.clip_value, settings.clip_value)
-    return norm
+    return norm, clipped
 
 
 class Average:

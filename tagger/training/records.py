@@ -1,11 +1,16 @@
 """What a run leaves to read: metrics.jsonl, train.log, a plot and, when all is done, counts.json.
 
+metrics.jsonl holds a record of each epoch. With `training.diagnostics` it has, under `diagnostics`, `norms`, the mean
+norm of each part's gradient before clipping over the steps not skipped, and what `training.diagnostics.look` returns;
+and `diagnostics_seconds`, which `seconds` and `dev_seconds` leave out.
+
 counts.json holds what each sentence adds to the scores of the best model: for the parts dev and, if there is one, test
 the hash of the gold data (`data`), what is counted (`columns`), and the counts of each sentence (`rows`).
 """
 
 import json
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -131,18 +136,18 @@ def plot(run: Path, records: Records) -> None:
         return
     from matplotlib.figure import Figure
 
-    panels = _panels(records)
-    rows = -(-len(panels) // 3)
+    drawn = panels(records)
+    rows = -(-len(drawn) // 3)
     figure = Figure(figsize=(9, 3 * rows), layout="constrained")
     epochs = [record["epoch"] for record in records]
-    for place, (title, lines) in enumerate(panels.items(), 1):
+    for place, (title, lines) in enumerate(drawn.items(), 1):
         axes = figure.add_subplot(rows, 3, place)
         for name, values in lines.items():
             axes.plot(epochs, values, marker=".", label=name)
         axes.set_title(title, fontsize=9)
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)
-        if title in _LOGARITHMIC:
+        if title in _LOGARITHMIC and any(value > 0 for values in lines.values() for value in values):
             axes.set_yscale("log")
         if len(lines) > 1:
             axes.legend(fontsize=6)
@@ -150,23 +155,30 @@ def plot(run: Path, records: Records) -> None:
         figure.savefig(stream, format="png", dpi=120)
 
 
-def _panels(records: Records) -> dict[str, dict[str, list[float]]]:
-    """Returns the lines of each panel, by its title; a value for each record."""
-    panels = {
+def panels(records: Records) -> dict[str, dict[str, list[float]]]:
+    """Returns the lines of each panel, by its title; a value for each record, NaN where it has none."""
+    found = {
         "training loss, nats per sentence": {"": [record["loss"] for record in records]},
         "dev score, %": {"": [record["dev"]["score"] for record in records]},
         "gradient norm before clipping": {"": [record["norm"] for record in records]},
     }
-    if not all("diagnostics" in record for record in records):
-        return panels
-    panels["share of steps clipped"] = {"": [record["clipped"] for record in records]}
-    found = [record["diagnostics"] for record in records]
-    panels[_NORMS] = {part: [each["norms"][part] for each in found] for part in found[0]["norms"]}
-    panels[_REACH] = {way: [each["reach"][way] for each in found] for way in found[0]["reach"]}
+    looks = [record.get("diagnostics", {}) for record in records]
+    if not any(looks):
+        return found
+    found["share of steps clipped"] = {"": [record["clipped"] for record in records]}
+    found[_NORMS] = _lines([look.get("norms", {}) for look in looks])
+    found[_REACH] = _lines([look.get("reach", {}) for look in looks])
     for end in ("closed", "open"):
-        panels[f"share of gates {end}"] = {
-            f"{way}: {gate}": [each["gates"][way][gate][end] for each in found]
-            for way, gates in found[0]["gates"].items()
-            for gate in gates
-        }
-    return {title: lines for title, lines in panels.items() if lines}
+        shares = [
+            {f"{way}: {gate}": its[end] for way, gates in look.get("gates", {}).items() for gate, its in gates.items()}
+            for look in looks
+        ]
+        found[f"share of gates {end}"] = _lines(shares)
+    return {title: lines for title, lines in found.items() if lines}
+
+
+def _lines(values: Sequence[Mapping[str, float | None]]) -> dict[str, list[float]]:
+    """Returns values by name, a list of which has one for each mapping."""
+    names = dict.fromkeys(name for each in values for name in each)
+    found = {name: [each.get(name) for each in values] for name in names}
+    return {name: [math.nan if value is None else value for value in line] for name, line in found.items()}

@@ -68,11 +68,15 @@ def test_outputs_and_gradients_are_those_of_torchs_modules(cell: Cell, direction
 
 @pytest.mark.parametrize("shape", [{"directions": 1}, {"directions": 1, "backward": True}, {"directions": 2}])
 @pytest.mark.parametrize("cell", options(Cell))
-def test_states_are_those_of_the_encoders_layer(cell: Cell, shape: dict[str, int]) -> None:
-    layer = drawn(cell, **shape)
-    found, expected = side_by_side(layer, inputs()), layer(inputs(), LENGTHS)
+def test_states_and_gradients_are_those_of_the_encoders_layer(cell: Cell, shape: dict[str, int]) -> None:
+    layer, given = drawn(cell, **shape), inputs()
+    found, expected = side_by_side(layer, given), layer(given, LENGTHS)
     for sentence, length in enumerate(LENGTHS.tolist()):
         assert_near(found[sentence, :length], expected[sentence, :length])
+    weights = [weight for module in layer.cells for weight in module.parameters()]
+    both = zip(gradients(found, given, weights), gradients(expected, given, weights), strict=True)
+    for stepwise, fused in both:
+        torch.testing.assert_close(stepwise, fused, atol=1e-5, rtol=1e-5)  # the kernel's own functions are rounded
 
 
 @pytest.mark.parametrize("cell", options(Cell))
@@ -86,6 +90,7 @@ def test_gates_are_open_to_inspection_and_make_the_memory(cell: Cell) -> None:
         assert_near(found.states, gates["output"] * found.memory.tanh())
     elif cell == "lstm1997":
         assert_near(found.memory, before + gates["input"] * new)
+        assert_near(found.states, gates["output"] * found.memory.tanh())
     elif cell == "gru":
         assert_near(found.memory, gates["update"] * before + (1 - gates["update"]) * new)
     else:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from tagger.choices import Cell, Merge, options
-from tagger.nn.encoder import Encoder, RecurrentLayer
+from tagger.nn.encoder import LSTM1997, Encoder, RecurrentLayer
 
 LENGTHS = torch.tensor([6, 1, 4])
 
@@ -82,6 +82,7 @@ def test_training_starts_with_open_forget_gates_and_orthogonal_recurrence() -> N
 def test_the_lstm_of_1997_never_changes_its_forget_gate() -> None:
     layer = RecurrentLayer(5, 4, cell="lstm1997")
     optimizer = torch.optim.SGD(layer.parameters(), lr=1.0, momentum=0.9)
+    assert all((bias[4:8] == 1e4).all() for bias in (LSTM1997(5, 4).bias_ih_l0, layer.cells[0].bias_ih_l0))
     before = [weight.detach().clone() for weight in layer.parameters()]
     for _ in range(5):
         optimizer.zero_grad()

@@ -21,7 +21,7 @@ from tagger.errors import CheckpointError
 from tagger.nn.crf.heads import Allowed, SoftmaxHead
 from tagger.nn.dropout import Dropout
 from tagger.nn.embeddings import CharacterCNN, CharacterLSTM, TokenEmbedding, WordEmbedding
-from tagger.nn.encoder import Encoder
+from tagger.nn.encoder import LSTM1997, Encoder
 from tagger.nn.inference.scorer import Scorer, Spelling
 from tagger.nn.model import Network
 from tagger.nn.products import packed, product
@@ -106,6 +106,9 @@ def network(
     with torch.no_grad():
         for weight in made.parameters():
             weight.copy_(torch.randn(weight.shape) * 0.4)
+        for module in made.modules():
+            if isinstance(module, LSTM1997):
+                module.hold_open()
     return made.eval()
 
 

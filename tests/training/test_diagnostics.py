@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -106,22 +107,79 @@ def test_a_recurrence_that_shrinks_gradients_by_a_factor_reaches_its_power(
         assert reach == pytest.approx(factor**20, rel=0.02)
 
 
-def test_short_sentences_are_looked_at_over_as_many_tokens_as_they_have(model_dir: Path) -> None:
+@pytest.mark.parametrize(
+    ("lengths", "chosen", "far"),
+    [
+        (range(1, 100), range(21, 51), 20),
+        (range(30, 100), range(30, 51), 20),
+        ([1, 20, 7], [1, 7, 20], 0),
+        ([8, 19, 7], [7, 8, 19], 6),
+        ([90, 70, 80], [70], 20),
+    ],
+)
+def test_sentences_long_enough_are_looked_at_or_else_short_ones_as_far_as_they_go(
+    model_dir: Path, lengths: Sequence[int], chosen: Sequence[int], far: int
+) -> None:
     of = bundle(model_dir)
-    batch = diagnostics.batch(of, sentences(*range(1, 100)))
-    assert sorted(batch.lengths.tolist()) == list(range(19, 51))
-    assert diagnostics.look(of, batch)["far"] == 18
-    assert diagnostics.batch(of, sentences(90, 70, 80)).lengths.tolist() == [70]
-    alone = diagnostics.look(of, diagnostics.batch(of, sentences(1)))
-    assert alone["far"] == 0
-    assert set(alone["reach"].values()) == {1.0}
+    batch = diagnostics.batch(of, sentences(*lengths))
+    assert sorted(batch.lengths.tolist()) == list(chosen)
+    found = diagnostics.look(of, batch)
+    assert found["far"] == far
+    assert all((reach is None) == (far == 0) for reach in found["reach"].values())
+
+
+def test_reach_is_that_of_each_direction_in_its_own_order(model_dir: Path) -> None:
+    of = bundle(model_dir)
+    batch = diagnostics.batch(of, sentences(30))
+    first, second = layer(of).cells
+    second.load_state_dict(first.state_dict())
+    seen = layer(of).register_forward_pre_hook(lambda _, given: (torch.ones_like(given[0]), given[1]))
+    reach = diagnostics.look(of, batch)["reach"]  # of tokens all alike
+    seen.remove()
+    assert reach["1 forward"] == pytest.approx(reach["1 backward"])
+
+
+@pytest.mark.parametrize(
+    ("encoder", "directions"),
+    [
+        ({"cell": "gru", "layers": 2}, {"1 forward", "1 backward", "2 forward", "2 backward"}),
+        ({"cell": "lstm1997", "directions": 1, "backward": True}, {"1 backward"}),
+        ({"cell": "rnn", "directions": 1}, {"1 forward"}),
+    ],
+)
+def test_every_encoder_is_looked_at(
+    tiny_config: Config, tmp_path: Path, encoder: dict[str, Any], directions: set[str]
+) -> None:
+    settings = [f"model.encoder.{key}={str(value).lower()}" for key, value in encoder.items()]
+    found = trained(tiny_config, tmp_path / "run", *settings, "training.diagnostics=true", "model.elsewhere.width=4")
+    for record in found:
+        assert set(record["diagnostics"]["gates"]) == set(record["diagnostics"]["reach"]) == directions
+        gates = {"gru": {"reset", "update"}, "lstm1997": {"input", "output"}, "rnn": set()}[encoder["cell"]]
+        assert all(set(its) == gates for its in record["diagnostics"]["gates"].values())
+    if find_spec("matplotlib") is not None:
+        assert (tmp_path / "run" / "training.png").is_file()
+
+
+def test_epochs_without_a_step_or_without_diagnostics_are_gaps_in_the_plot(tmp_path: Path) -> None:
+    record: dict[str, Any] = {"loss": 1.0, "norm": 1.0, "clipped": 0.0, "dev": {"score": 50.0}}
+    gates = {"1 forward": {"input": {"closed": 0.25, "open": 0.5}}}
+    found = [
+        record | {"epoch": 1, "diagnostics": {"norms": {}, "gates": gates, "reach": {"1 forward": None}, "far": 0}},
+        record | {"epoch": 2},
+        record | {"epoch": 3, "diagnostics": {"norms": {"words": 2.0}, "gates": gates, "reach": {"1 forward": 0.0}}},
+    ]
+    panels = records.panels(found)
+    assert str(panels["gradient norm by part"]) == "{'words': [nan, nan, 2.0]}"
+    assert str(panels["share of gates open"]) == "{'1 forward: input': [0.5, nan, 0.5]}"
+    assert str(panels["gradient at the far input by that at the near one"]) == "{'1 forward': [nan, nan, 0.0]}"
+    records.plot(tmp_path, found)
 
 
 @pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs the extra [plot]")
 def test_the_plot_shows_them(tiny_config: Config, tmp_path: Path) -> None:
     found = trained(tiny_config, tmp_path / "run", "training.diagnostics=true")
     assert (tmp_path / "run" / "training.png").read_bytes().startswith(b"\x89PNG")
-    panels = records._panels(found)
+    panels = records.panels(found)
     assert panels["share of gates open"]["1 backward: forget"] == [
         record["diagnostics"]["gates"]["1 backward"]["forget"]["open"] for record in found
     ]
@@ -129,4 +187,4 @@ def test_the_plot_shows_them(tiny_config: Config, tmp_path: Path) -> None:
     assert len(panels) == 8
     for record in found:
         del record["diagnostics"]
-    assert len(records._panels(found)) == 3
+    assert len(records.panels(found)) == 3

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from tagger import checkpoint
+from tagger import build, checkpoint
 from tagger.choices import Part, options
+from tagger.config import Config
 from tagger.config.tree import Optimizer, Schedule, Training
+from tagger.data.sentence import Sentence
 from tagger.training import optimisation
 from tagger.training.optimisation import clip, factor, plateaus
 
@@ -99,9 +101,32 @@ def test_gradients_are_clipped_and_their_norm_before_is_told(
     settings: dict[str, float | None], expected: list[float]
 ) -> None:
     gradients = [torch.tensor([3.0]), torch.tensor([4.0])]
-    assert clip(gradients, Training(**settings)).item() == pytest.approx(5.0)  # type: ignore[arg-type]
+    norm, clipped = clip(gradients, Training(**settings))  # type: ignore[arg-type]
+    assert norm.item() == pytest.approx(5.0)
+    assert clipped.item() == (expected != [3.0, 4.0])
     assert [gradient.item() for gradient in gradients] == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_norm_that_is_not_finite_is_told() -> None:
-    assert math.isinf(clip([torch.tensor([math.inf])], Training()).item())
+    assert math.isinf(clip([torch.tensor([math.inf])], Training())[0].item())
+
+
+def test_what_holds_a_gate_open_does_not_decay(tiny_config: Config) -> None:
+    encoder = tiny_config.model.encoder.model_copy(update={"cell": "lstm1997"})
+    config = Config(model=tiny_config.model.model_copy(update={"encoder": encoder}))
+    network = build.fresh(config, [Sentence(("Ada", "lives"), ("B-PER", "O"))]).network
+    (layer,) = network.encoder.layers
+    settings = Optimizer(kind="adamw", rate=0.1, rates={"encoder": 0.5}, weight_decay=0.5)
+    optimizer = optimisation.optimizer(network, settings, None)
+    assert {group["part"]: group["rate"] for group in optimizer.param_groups}["encoder"] == 0.5
+    for weight in network.parameters():
+        weight.grad = torch.zeros_like(weight)
+    before = [weight.detach().clone() for weight in layer.parameters()]
+    for group in optimizer.param_groups:
+        group["lr"] = group["rate"]
+    optimizer.step()
+    for weight, was in zip(layer.parameters(), before, strict=True):
+        held = was == 1e4
+        assert torch.equal(weight[held], was[held])
+        assert (weight[~held].abs() <= was[~held].abs()).all()
+    assert sum(int((was == 1e4).sum()) for was in before) == 2 * 16
