@@ -5,7 +5,8 @@
 Each is trained on each corpus in both directions, concat, a CRF over it, words and characters under it, at the same
 width. The LSTM's runs are those of `directions.py` where both are given the same `--runs`. Differences and p-values are
 those to the LSTM on test, as `tagger compare` has them. Seconds are those of the quickest epoch: others may have had
-company.
+company. They compare what there is and not what could be: on a CPU the LSTM has kernels of this toolkit, the other
+cells have torch's modules.
 """
 
 import time
@@ -69,18 +70,20 @@ def costs(variation: Variation) -> dict[str, Any]:
 
 
 def verdict(tables: Mapping[str, Sequence[Row]]) -> str:
-    """Returns which cell scores best, and how far below it the others are."""
+    """Returns how far each cell is from the LSTM, and whether that is more than chance."""
     parts = []
     for title, rows in tables.items():
-        ranked = sorted(rows, key=lambda row: row["test"], reverse=True)
-        below = [f"{row['cell']} {row['test'] - ranked[0]['test']:.2f}" for row in ranked[1:]]
-        parts.append(f"on {title} {ranked[0]['cell']} scores best, {ranked[0]['test']:.2f} ({', '.join(below)})")
+        told = [row for row in rows if row["p"] is not None]
+        apart = [f"{row['cell']} ({row['difference']:+.2f})" for row in told if row["p"] < 0.05]
+        near = [f"{row['cell']} ({row['difference']:+.2f})" for row in told if row["p"] >= 0.05]
+        said = [f"told apart from the LSTM at p < .05 are {', '.join(apart) or 'none'}"]
+        parts.append(f"on {title} " + ", ".join(said + ([f"not {', '.join(near)}"] if near else [])))
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}."
 
 
 def main() -> None:
-    options = grid.parser(__doc__).parse_args()
+    options = grid.parser(__doc__, CELLS).parse_args()
     began = time.monotonic()
     found = {corpus.name: variations(corpus, options.runs) for corpus in grid.corpora(options)}
     if not options.no_train:
@@ -88,7 +91,7 @@ def main() -> None:
             variation for each in found.values() for cell, variation in each.items() if cell in (options.only or CELLS)
         ]
         grid.train(dict.fromkeys(wanted, options.seeds), jobs=options.jobs)
-    tables = {name: table(each) for name, each in found.items()}
+    tables = grid.finished({name: table(each) for name, each in found.items()})
     writing.write(
         "cells",
         options.out,

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,13 @@ import torch
 from matplotlib.figure import Figure
 from writing import Row
 
-from tagger import experiments
-from tagger.errors import CheckpointError
+from tagger import config, experiments
 from tagger.experiments import runs
 from tagger.experiments.runs import Results
+from tagger.training.corpora import placed
+from tagger.training.fit import CONFIG
+
+NER = "CoNLL-2003 NER"
 
 
 @dataclass(frozen=True)
@@ -53,17 +56,21 @@ class Variation:
     run: Path
 
     def results(self) -> Results | None:
-        """Returns what the seeds that are finished came to, None if there are none."""
-        try:
-            seeds, _ = runs.load(self.run)
-        except CheckpointError:
+        """Returns what the seeds that are finished came to, None if there are none.
+
+        Raises:
+            SystemExit: the run has other settings.
+        """
+        if not runs.exists(self.run):
             return None
-        found = runs.collect(self.run, seeds, None)
+        self._check_same()
+        found = runs.collect(self.run, runs.load(self.run)[0], None)
         return found if found.results else None
 
     def train(self, seeds: Sequence[int], threads: int) -> str:
         """Trains the seeds that are not finished; returns what went wrong, if anything."""
-        if not all(runs.is_finished(runs.directory(self.run, seed)) for seed in seeds):
+        places = [runs.directory(self.run, seed) for seed in seeds]
+        if not all(map(runs.is_finished, places)):
             done = subprocess.run(
                 self._command(seeds),
                 check=False,
@@ -74,10 +81,18 @@ class Variation:
             )
             if done.returncode:
                 return f"{self.run}: exit code {done.returncode}\n{done.stderr[-2000:]}"
-        for checkpoint in self.run.glob("seed-*/checkpoint-*"):
-            shutil.rmtree(checkpoint)
+        for place in filter(runs.is_finished, places):
+            for checkpoint in place.glob("checkpoint-*"):
+                shutil.rmtree(checkpoint)
         print(f"{self.run.name}: {self.results()}", file=sys.stderr)
         return ""
+
+    def _check_same(self) -> None:
+        corpus, parts = self.corpus, dict.fromkeys(("train", "dev", "test"))
+        wanted = config.load(corpus.recipe, [*corpus.settings, *self.settings])
+        wanted = placed(wanted, folder=corpus.data, parts=parts, vectors=corpus.vectors)
+        if config.dump(config.load(str(self.run / CONFIG))) != config.dump(wanted):
+            raise SystemExit(f"{self.run}: was begun with other settings; take them, or another --runs")
 
     def _command(self, seeds: Sequence[int]) -> list[str]:
         before = runs.load(self.run)[0] if runs.exists(self.run) else ()
@@ -136,6 +151,18 @@ def scored(variation: Variation, against: Variation) -> dict[str, Any]:
     return row
 
 
+def finished(tables: Mapping[str, Sequence[Row]]) -> dict[str, Sequence[Row]]:
+    """Returns the tables that have a row.
+
+    Raises:
+        SystemExit: none has.
+    """
+    found = {title: rows for title, rows in tables.items() if rows}
+    if not found:
+        raise SystemExit("no training is finished yet")
+    return found
+
+
 def grouped(rows: Sequence[Row], *, by: Sequence[str], then: str) -> dict[tuple[str, ...], dict[str, Row]]:
     """Returns rows by what they have in some columns, then by another."""
     found: dict[tuple[str, ...], dict[str, Row]] = {}
@@ -164,8 +191,8 @@ def picture(tables: Mapping[str, Sequence[Row]], *, by: Sequence[str], then: str
     return figure
 
 
-def parser(doc: str) -> ArgumentParser:
-    """Returns a parser of the options that studies of trainings have."""
+def parser(doc: str, names: Iterable[str]) -> ArgumentParser:
+    """Returns a parser of the options that studies of trainings have, over encoders or cells of some names."""
     found = ArgumentParser(description=doc.partition("\n")[0])
     found.add_argument("--ner", type=Path, metavar="DIR", help="CoNLL-2003 in columns: train.txt, valid.txt, test.txt")
     found.add_argument("--upos", type=Path, metavar="DIR", help="UD English-EWT: en_ewt-ud-train.conllu, …")
@@ -175,7 +202,7 @@ def parser(doc: str) -> ArgumentParser:
     found.add_argument("--seeds", type=experiments.parse, default=(1, 2, 3), help="1,2,3 or 1-3")
     found.add_argument("--jobs", type=int, default=2, help="trainings at a time")
     found.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of every recipe")
-    found.add_argument("--only", action="append", metavar="NAME", help="encoder or cell to train, once or more")
+    found.add_argument("--only", action="append", choices=list(names), help="to train, once or more")
     found.add_argument("--no-train", action="store_true", help="write what is finished")
     return found
 
@@ -191,7 +218,7 @@ def corpora(options: Namespace) -> list[Corpus]:
     vectors, more = tuple(options.vectors), tuple(options.set)
     found = []
     if options.ner:
-        found.append(Corpus("CoNLL-2003 NER", options.ner, "ner-conll2003-fast", (*short, *more), vectors))
+        found.append(Corpus(NER, options.ner, "ner-conll2003-fast", (*short, *more), vectors))
     if options.upos:
         found.append(Corpus("UD-EWT UPOS", options.upos, "pos-ewt", (*short, *large, *more), vectors))
     if not found:

@@ -12,6 +12,7 @@ import os
 import statistics
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,10 @@ KEPT = 10  # batches whose mean tells what is learned
 CHOSEN = [cell for cell in CELLS if cell != "LSTM, forget bias 0"]
 
 
+Taken = dict[tuple[str, str, int], list[int | None]]
+"""What each seed took to learn a task, by cell and lag; None where it has not learned it."""
+
+
 class Trial(NamedTuple):
     """A cell to teach a task at a lag."""
 
@@ -35,7 +40,7 @@ class Trial(NamedTuple):
     limit: int
 
 
-def needed(trial: Trial) -> int | None:
+def learned_after(trial: Trial) -> int | None:
     """Returns the steps after which a cell has learned a task, None if it has not within the limit."""
     task, random = TASKS[trial.task], torch.Generator().manual_seed(trial.seed)
     torch.manual_seed(trial.seed)
@@ -62,27 +67,28 @@ def main() -> None:
         for cell in CHOSEN
         for seed in range(1, options.seeds + 1)
     ]
-    found = dict(zip(trials, spread(needed, trials, os.cpu_count() or 1), strict=True))
-    taken = {
-        (task, cell, lag): [found[Trial(task, cell, lag, seed, options.steps)] for seed in range(1, options.seeds + 1)]
-        for task in TASKS
-        for cell in CHOSEN
-        for lag in lags
-    }
-    rows: list[Row] = [
+    found = dict(zip(trials, spread(learned_after, trials, os.cpu_count() or 1), strict=True))
+    taken: Taken = {}
+    for trial, after in found.items():
+        taken.setdefault(trial[:3], []).append(after)
+    writing.write(
+        "memory",
+        options.out,
+        tables={"Seeds that learned it, and the median of their steps": table(taken, lags)},
+        figure=picture(taken, lags, options.steps),
+        verdict=verdict(taken, lags),
+        seconds=time.monotonic() - began,
+        trials=[{**trial._asdict(), "steps": after} for trial, after in found.items()],
+    )
+
+
+def table(taken: Taken, lags: Sequence[int]) -> list[Row]:
+    """Returns a row for each task and cell."""
+    return [
         {"task": task, "cell": cell, **{f"lag {lag}": shown(taken[task, cell, lag]) for lag in lags}}
         for task in TASKS
         for cell in CHOSEN
     ]
-    writing.write(
-        "memory",
-        options.out,
-        tables={"Seeds that learned it, and the median of their steps": rows},
-        figure=picture(taken, lags, options.steps),
-        verdict=verdict(taken, lags),
-        seconds=time.monotonic() - began,
-        trials=[{**trial._asdict(), "steps": needed} for trial, needed in found.items()],
-    )
 
 
 def shown(taken: list[int | None]) -> str:
@@ -91,11 +97,11 @@ def shown(taken: list[int | None]) -> str:
     >>> shown([40, None, 60])
     '2 of 3, 50'
     """
-    learned = [steps for steps in taken if steps is not None]
+    learned = [after for after in taken if after is not None]
     return f"{len(learned)} of {len(taken)}" + (f", {statistics.median(learned):.0f}" if learned else "")
 
 
-def verdict(taken: dict[tuple[str, str, int], list[int | None]], lags: list[int]) -> str:
+def verdict(taken: Taken, lags: list[int]) -> str:
     """Returns the longest lag that all seeds of each cell learned."""
     parts = []
     for task in TASKS:
@@ -105,16 +111,16 @@ def verdict(taken: dict[tuple[str, str, int], list[int | None]], lags: list[int]
     return f"The longest lag that every seed learned is {'; '.join(parts)}."
 
 
-def picture(taken: dict[tuple[str, str, int], list[int | None]], lags: list[int], limit: int) -> Figure:
+def picture(taken: Taken, lags: list[int], limit: int) -> Figure:
     """Draws the steps of each seed by lag; those that did not learn stand above the limit."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     for place, task in enumerate(TASKS, 1):
         axes = figure.add_subplot(1, len(TASKS), place)
         for number, cell in enumerate(CHOSEN):
             points = [
-                (position + 0.13 * (number - (len(CHOSEN) - 1) / 2), steps if steps is not None else 1.6 * limit)
+                (position + 0.13 * (number - (len(CHOSEN) - 1) / 2), 1.6 * limit if after is None else after)
                 for position, lag in enumerate(lags)
-                for steps in taken[task, cell, lag]
+                for after in taken[task, cell, lag]
             ]
             axes.plot(*zip(*points, strict=True), ".", label=cell)
         axes.axhline(1.25 * limit, color="grey", linewidth=0.5)

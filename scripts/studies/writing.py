@@ -49,7 +49,7 @@ def write(study: str, out: Path, *, tables: Tables, figure: Figure, verdict: str
         **more,
     }
     text = "\n\n".join([*(f"{title}\n\n{markdown(rows)}" for title, rows in tables.items()), verdict]) + "\n"
-    files.replace(out / f"{study}.json", broken(found).encode() + b"\n")
+    files.replace(out / f"{study}.json", laid_out(found).encode() + b"\n")
     files.replace(out / f"{study}.md", text.encode())
     with files.atomic_file(out / f"{study}.png") as stream:
         figure.savefig(stream, format="png", dpi=80)
@@ -57,15 +57,20 @@ def write(study: str, out: Path, *, tables: Tables, figure: Figure, verdict: str
 
 
 def _command(study: str) -> str:
-    """Returns what was typed, of files and folders elsewhere their names alone."""
-    given = [Path(word).name if os.sep in word else word for word in sys.argv[1:]]
+    """Returns what was typed, of the paths of files and folders their names alone."""
+    words = [word.partition("=") for word in sys.argv[1:]]
+    given = ["".join(Path(part).name if _is_path(part) else part for part in word) for word in words]
     return shlex.join(["python", f"scripts/studies/{study}.py", *given])
 
 
-def broken(value: Any, indent: str = "") -> str:
+def _is_path(word: str) -> bool:
+    return os.sep in word and Path(word).exists()
+
+
+def laid_out(value: Any, indent: str = "") -> str:
     """Returns JSON in which each row of a table has a line.
 
-    >>> print(broken({"study": "memory", "tables": {"steps": [{"cell": "rnn"}, {"cell": "gru"}]}, "norms": [1, 2]}))
+    >>> print(laid_out({"study": "memory", "tables": {"steps": [{"cell": "rnn"}, {"cell": "gru"}]}, "norms": [1, 2]}))
     {
      "study": "memory",
      "tables": {
@@ -79,7 +84,7 @@ def broken(value: Any, indent: str = "") -> str:
     """
     inner = indent + " "
     if isinstance(value, Mapping) and (not indent or all(isinstance(each, list) for each in value.values())):
-        lines = [f"{json.dumps(key)}: {broken(each, inner)}" for key, each in value.items()]
+        lines = [f"{json.dumps(key)}: {laid_out(each, inner)}" for key, each in value.items()]
         return "{\n" + ",\n".join(inner + line for line in lines) + f"\n{indent}}}"
     if isinstance(value, Sequence) and value and isinstance(value[0], Mapping):
         lines = [json.dumps(each, allow_nan=False, ensure_ascii=False) for each in value]
@@ -103,12 +108,12 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def _shown(value: str | float | None) -> str:
-    """Returns a cell of a table: numbers to three digits, those from a hundred on to two places."""
+    """Returns a cell of a table: numbers below 1 to three digits, others to two places."""
     if value is None:
         return "-"
     if not isinstance(value, float):
         return str(value)
     size = abs(value)
-    if size and not 1e-3 <= size < 1e6:
+    if size >= 1e6:
         return f"{value:.1e}"
-    return f"{value:.3f}" if size < 1 else f"{value:.2f}"
+    return f"{value:.3g}" if size < 1 else f"{value:.2f}"
