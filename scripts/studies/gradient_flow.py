@@ -181,8 +181,8 @@ def verdict(found: Mapping[Key, Flow], lag: int) -> str:
     start, trained, cut = found["RNN", START], found["RNN", TRAINED], found[CLOSED, START]
     open_, half_open = found[OPEN, START], found[HALF_OPEN, START]
     return (
-        f"Inputs {FAR} and more steps back make {start.far:.2g} of the gradient of an RNN's weights over {lag} steps at "
-        f"the start, the last {NEAR} inputs {start.near:.2g}, so that it does not vanish as a whole, but "
+        f"Inputs {FAR} and more steps back make {start.far:.2g} of the gradient of an RNN's weights over {lag} steps "
+        f"at the start, the last {NEAR} inputs {start.near:.2g}, so that it does not vanish as a whole, but "
         f"{trained.far:.2g} and {trained.near:.2g} once it has learned to recall over {TRAINED_AT}, when it explodes; "
         f"the memory path of an LSTM at the start keeps {open_.memory[lag]:.1e} of the norm with forget bias 3 and "
         f"{half_open.memory[lag]:.1e} with 1, its other paths {open_.rest[lag]:.1e} and {half_open.rest[lag]:.1e}; "
