@@ -1,5 +1,6 @@
 """The studies, at toy size, and that what is written of them is what they found."""
 
+import importlib
 import itertools
 import json
 import re
@@ -109,7 +110,7 @@ def test_encoders_are_compared_and_what_is_finished_is_not_trained_again(tmp_pat
     assert scores[1]["difference"] == pytest.approx(scores[1]["test"] - scores[0]["test"])
     weights = {row["encoder"]: row["weights"] for row in costs}
     assert 2 * weights["forward"] == 2 * weights["backward"] == weights["concat"] == weights["sum"] == weights["mean"]
-    assert weights["forward, as large"] == weights["backward, as large"] == pytest.approx(weights["concat"], rel=0.01)
+    assert weights["forward, as large"] == weights["backward, as large"] == pytest.approx(weights["concat"], rel=0.03)
     assert not list(tmp_path.rglob("checkpoint-*"))
     written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("counts.json")}
     assert len(written) == 2
@@ -119,13 +120,41 @@ def test_encoders_are_compared_and_what_is_finished_is_not_trained_again(tmp_pat
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("counts.json")} == written
 
 
-def test_cells_are_compared(tmp_path: Path) -> None:
+def test_cells_are_compared_seeds_are_added_and_runs_of_other_settings_are_refused(tmp_path: Path) -> None:
     found = study("cells", tmp_path, *toy(tmp_path), "--only", "LSTM", "--only", "LSTM of 1997")
     (rows,) = found["tables"].values()
     assert [row["cell"] for row in rows] == ["LSTM", "LSTM of 1997"]
     assert 4 * rows[1]["weights"] == 3 * rows[0]["weights"]
     assert rows[0]["difference"] is None
     assert rows[1]["difference"] == pytest.approx(rows[1]["test"] - rows[0]["test"])
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("counts.json")}
+    (rows,) = study("cells", tmp_path, *toy(tmp_path), "--only", "LSTM", "--seeds", "1,2")["tables"].values()
+    assert [(row["seeds"], row["test sd"] is None) for row in rows] == [(2, False), (1, True)]
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    command = [sys.executable, "scripts/studies/cells.py", "--out", str(tmp_path), *toy(tmp_path), "--no-train"]
+    other = ["--set", "training.epochs=2"]
+    done = subprocess.run([*command, *other], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "was begun with other settings; take them, or another --runs" in done.stderr
+
+
+def row(encoder: str, test: float, p: float | None, difference: float | None = None) -> dict[str, Any]:
+    return {"features": "words", "head": "crf", "encoder": encoder, "test": test, "p": p, "difference": difference}
+
+
+def test_what_two_directions_gain_is_counted_from_the_better_single_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(STUDIES)
+    directions = importlib.import_module("directions")
+    rows = [row("concat", 90.0, None), row("sum", 89.5, 0.01, -0.5), row("mean", 90.25, 0.5, 0.25)]
+    rows += [row("forward", 84.0, 0.001, -6.0), row("backward", 83.0, 0.001, -7.0)]
+    rows += [row("forward, as large", 88.0, 0.001, -2.0), row("backward, as large", 89.0, 0.001, -1.0)]
+    assert directions.verdict({"CoNLL-2003 NER": rows}) == (
+        "On CoNLL-2003 NER two directions score 6.00 to 6.00 at equal width and 1.00 to 1.00 at equal size above the "
+        "better single one, so that the claim of 5 to 10 F1 fails, and sum and mean are within 0.50 of concat, 1 of 2 "
+        "at p < .05."
+    )
+    assert "the claim of 5 to 10 F1 holds" in directions.verdict({"CoNLL-2003 NER": rows[:5]})
+    assert "nothing yet" in directions.verdict({"CoNLL-2003 NER": rows[:4]})
 
 
 def test_the_write_up_has_the_tables_verdicts_and_commands_of_the_files_beside_it() -> None:
