@@ -29,6 +29,6 @@ def test_an_epoch_of_training_is_measured_by_its_parts(tmp_path: Path) -> None:
 
 
 def test_a_training_too_short_for_a_round_is_told_in_a_line() -> None:
-    done = benchmark("--steps", "10000", "--set", "training.epochs=1")
+    done = benchmark("--steps", "10000", "--set", "training.epochs=1", "--set", "model.characters.kind=none")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].endswith("before a round was full; ask for fewer with --steps")

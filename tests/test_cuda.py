@@ -12,7 +12,7 @@ from tagger.config import Config
 from tagger.data.sentence import Sentence
 from tagger.tagging import Answers, Tagger
 from tagger.tagging import tagger as tagging
-from tagger.training import StepEnd
+from tagger.training import StepEnd, records
 from tests.robustness.runs import changed
 from tests.tagging.bundles import bundle, sentences
 
@@ -75,6 +75,22 @@ def test_a_gpu_learns_the_tiny_corpus(tiny_config: Config, tmp_path: Path, mixed
     config = changed(tiny_config, f"model.elsewhere.width={elsewhere}")
     config = with_training(config, epochs=15, mixed_precision=mixed, average=0.9)
     assert training.fit(config, tmp_path / "run", device="cuda").dev > 99
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("encoder", ["{cell: lstm1997}", "{directions: 1, backward: true, layers: 2}", "{cell: gru}"])
+def test_a_gpu_trains_every_encoder_and_looks_into_it(
+    tiny_config: Config, tmp_path: Path, mixed: bool, encoder: str
+) -> None:
+    config = changed(tiny_config, f"model.encoder={encoder}", "training.diagnostics=true")
+    config = with_training(config, epochs=15, mixed_precision=mixed)
+    assert training.fit(config, tmp_path / "run", device="cuda").dev > 80
+    for record in records.read_metrics(tmp_path / "run"):
+        assert all(norm > 0 for norm in record["diagnostics"]["norms"].values())
+        assert record["diagnostics_seconds"] < record["seconds"]
+    for cell in tagger.load(tmp_path / "run" / "model-best").bundle.network.encoder.layers[0].cells:
+        if "1997" in encoder:
+            assert (cell.bias_ih_l0[cell.hidden_size : 2 * cell.hidden_size] == 1e4).all()
 
 
 def test_a_stopped_run_goes_on_on_the_gpu_and_on_the_cpu(tiny_config: Config, tmp_path: Path) -> None:
