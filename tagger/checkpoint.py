@@ -156,12 +156,12 @@ def card(directory: Path) -> dict[str, Any]:
         "words": f"{len(bundle.words)} trained, {len(bundle.kept)} kept; vectors of width {model.words.width}",
         "characters": f"{model.characters.kind}, {len(bundle.characters)} distinct",
         "encoder": f"{encoder.cell}, {encoder.layers} x {encoder.width} {ways}",
-        "merge": encoder.merge,
+        "merge": encoder.merge if encoder.directions == 2 else "none",
         "reads": "documents" if model.elsewhere.width else "sentences one by one",
         "head": model.head.kind,
         "parameters": sum(parameter.numel() for parameter in bundle.network.parameters()),
         "megabytes": round(sum(path.stat().st_size for path in files.settled(directory).iterdir()) / 1e6, 2),
-        "metrics": metrics,
+        "metrics": {name: value for name, value in metrics.items() if not name.startswith("diagnostics")},
     }
 
 

@@ -154,7 +154,7 @@ def test_what_two_directions_gain_is_counted_from_the_better_single_one(monkeypa
         "at p < .05."
     )
     assert "the claim of 5 to 10 F1 holds" in directions.verdict({"CoNLL-2003 NER": rows[:5]})
-    assert "nothing yet" in directions.verdict({"CoNLL-2003 NER": rows[:4]})
+    assert "(not compared yet)" in directions.verdict({"CoNLL-2003 NER": rows[:4]})
 
 
 def test_the_write_up_has_the_tables_verdicts_and_commands_of_the_files_beside_it() -> None:

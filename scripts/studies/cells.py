@@ -76,7 +76,9 @@ def verdict(tables: Mapping[str, Sequence[Row]]) -> str:
         told = [row for row in rows if row["p"] is not None]
         apart = [f"{row['cell']} ({row['difference']:+.2f})" for row in told if row["p"] < 0.05]
         near = [f"{row['cell']} ({row['difference']:+.2f})" for row in told if row["p"] >= 0.05]
-        said = [f"told apart from the LSTM at p < .05 are {', '.join(apart) or 'none'}"]
+        said = [
+            f"told apart from the LSTM at p < .05 are {', '.join(apart) or 'none'}" if told else "nothing is compared"
+        ]
         parts.append(f"on {title} " + ", ".join(said + ([f"not {', '.join(near)}"] if near else [])))
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}."
@@ -103,4 +105,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    grid.run(main)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 import writing
 from matplotlib.figure import Figure
-from tasks import ADDING, Reader, spread
+from tasks import ADDING, Reader, spread, whole_number
 from torch import nn
 from writing import Row
 
@@ -90,9 +90,9 @@ def trained(trial: Trial) -> Course:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--lag", type=int, default=200)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--lag", type=whole_number(1), default=200)
+    parser.add_argument("--seeds", type=whole_number(1), default=3)
+    parser.add_argument("--steps", type=whole_number(10), default=200)
     options = parser.parse_args()
     began, seeds = time.monotonic(), range(1, options.seeds + 1)
     trials = [

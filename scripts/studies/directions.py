@@ -162,7 +162,9 @@ def verdict(tables: Mapping[str, Sequence[Row]]) -> str:
     for title, rows in tables.items():
         found = {"at equal width": gains(rows, ""), "at equal size": gains(rows, AS_LARGE)}
         said = [f"{min(each):.2f} to {max(each):.2f} {what}" for what, each in found.items() if each]
-        part = f"on {title} two directions score {' and '.join(said) or 'nothing yet'} above the better single one"
+        part = (
+            f"on {title} two directions score {' and '.join(said) or '(not compared yet)'} above the better single one"
+        )
         if title == grid.NER and any(found.values()):
             claim = "holds" if min(map(min, filter(None, found.values()))) >= 5 else "fails"
             part += f", so that the claim of 5 to 10 F1 {claim}"
@@ -214,4 +216,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    grid.run(main)

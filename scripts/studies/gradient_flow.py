@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import torch
 import writing
 from matplotlib.figure import Figure
-from tasks import CELLS, RECALL, WIDTH, Reader, spread, steps, whole
+from tasks import CELLS, RECALL, WIDTH, Reader, spread, steps, whole, whole_number
 from torch import Tensor
 from torch.nn import functional as F
 from writing import Row
@@ -123,12 +123,10 @@ def _median(values: Sequence[Any]) -> Any:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--lag", type=int, default=200, help=f"steps to look back, at least {FAR}")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=300, help="of training")
+    parser.add_argument("--lag", type=whole_number(FAR), default=200, help=f"steps to look back, at least {FAR}")
+    parser.add_argument("--seeds", type=whole_number(1), default=3)
+    parser.add_argument("--steps", type=whole_number(10), default=300, help="of training")
     options = parser.parse_args()
-    if options.lag < FAR:
-        parser.error(f"--lag must be at least {FAR}, got {options.lag}")
     began = time.monotonic()
     given = [(name, options.lag, options.steps, seed) for name in CELLS for seed in range(1, options.seeds + 1)]
     found = medians(spread(flows, given, os.cpu_count() or 1))
@@ -182,8 +180,8 @@ def verdict(found: Mapping[Key, Flow], lag: int) -> str:
     open_, half_open = found[OPEN, START], found[HALF_OPEN, START]
     return (
         f"Inputs {FAR} and more steps back make {start.far:.2g} of the gradient of an RNN's weights over {lag} steps "
-        f"at the start, the last {NEAR} inputs {start.near:.2g}, so that it does not vanish as a whole, but "
-        f"{trained.far:.2g} and {trained.near:.2g} once it has learned to recall over {TRAINED_AT}, when it explodes; "
+        f"at the start and the last {NEAR} inputs {start.near:.2g}, but {trained.far:.2g} and {trained.near:.2g} once "
+        f"it recalls over {TRAINED_AT} with an accuracy of {trained.accuracy:.2f}; "
         f"the memory path of an LSTM at the start keeps {open_.memory[lag]:.1e} of the norm with forget bias 3 and "
         f"{half_open.memory[lag]:.1e} with 1, its other paths {open_.rest[lag]:.1e} and {half_open.rest[lag]:.1e}; "
         f"forget gates closed on purpose leave {cut.memory[lag]:.1e} to the memory path but {cut.rest[lag]:.1e} to the "

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,11 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from tasks import whole_number
 from writing import Row
 
 from tagger import config, experiments
+from tagger.errors import TaggerError
 from tagger.experiments import runs
 from tagger.experiments.runs import Results
 from tagger.training.corpora import placed
@@ -120,9 +122,11 @@ def train(variations: Mapping[Variation, Sequence[int]], *, jobs: int) -> None:
     """
     threads = max(1, torch.get_num_threads() // jobs)
     with ThreadPoolExecutor(jobs) as pool:
-        faults = [
-            fault for fault in pool.map(lambda each: each[0].train(each[1], threads), variations.items()) if fault
-        ]
+        try:
+            faults = list(filter(None, pool.map(lambda each: each[0].train(each[1], threads), variations.items())))
+        except KeyboardInterrupt:  # what runs was told so too, and saves
+            pool.shutdown(cancel_futures=True)
+            raise
     if faults:
         raise SystemExit("\n".join(faults))
 
@@ -191,6 +195,18 @@ def picture(tables: Mapping[str, Sequence[Row]], *, by: Sequence[str], then: str
     return figure
 
 
+def run(main: Callable[[], None]) -> None:
+    """Runs a study; tells a fault of its options or data, and that it was stopped, in a line each."""
+    try:
+        main()
+    except TaggerError as error:
+        print(*error.faults, sep="\n", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
 def parser(doc: str, names: Iterable[str]) -> ArgumentParser:
     """Returns a parser of the options that studies of trainings have, over encoders or cells of some names."""
     found = ArgumentParser(description=doc.partition("\n")[0])
@@ -200,7 +216,7 @@ def parser(doc: str, names: Iterable[str]) -> ArgumentParser:
     found.add_argument("--runs", type=Path, required=True, metavar="DIR", help="where trainings are kept")
     found.add_argument("--out", type=Path, required=True, metavar="DIR", help="where table, numbers and picture go")
     found.add_argument("--seeds", type=experiments.parse, default=(1, 2, 3), help="1,2,3 or 1-3")
-    found.add_argument("--jobs", type=int, default=2, help="trainings at a time")
+    found.add_argument("--jobs", type=whole_number(1), default=2, help="trainings at a time")
     found.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of every recipe")
     found.add_argument("--only", action="append", choices=list(names), help="to train, once or more")
     found.add_argument("--no-train", action="store_true", help="write what is finished")

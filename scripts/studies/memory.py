@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 import writing
 from matplotlib.figure import Figure
-from tasks import CELLS, TASKS, Reader, spread, steps
+from tasks import CELLS, TASKS, Reader, spread, steps, whole_number
 from writing import Row
 
 KEPT = 10  # batches whose mean tells what is learned
@@ -55,11 +55,11 @@ def learned_after(trial: Trial) -> int | None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--lags", default="10,50,100,200")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--lags", type=numbers, default=[10, 50, 100, 200])
+    parser.add_argument("--seeds", type=whole_number(1), default=3)
+    parser.add_argument("--steps", type=whole_number(10), default=500)
     options = parser.parse_args()
-    began, lags = time.monotonic(), [int(lag) for lag in options.lags.split(",")]
+    began, lags = time.monotonic(), options.lags
     trials = [
         Trial(task, cell, lag, seed, options.steps)
         for lag in reversed(lags)  # the longest first, so that no process waits for one at the end
@@ -80,6 +80,11 @@ def main() -> None:
         seconds=time.monotonic() - began,
         trials=[{**trial._asdict(), "steps": after} for trial, after in found.items()],
     )
+
+
+def numbers(text: str) -> list[int]:
+    """Returns the lags of a list."""
+    return [*map(whole_number(1), text.split(","))]
 
 
 def table(taken: Taken, lags: Sequence[int]) -> list[Row]:

@@ -14,13 +14,17 @@ import platform
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from matplotlib.figure import Figure
 
 from tagger import files
+
+if find_spec("matplotlib") is None:
+    raise SystemExit("studies draw pictures: pip install 'bilstm-crf-tagger[plot]'")
+from matplotlib.figure import Figure
 
 Row = Mapping[str, str | int | float | None]
 Tables = Mapping[str, Sequence[Row]]

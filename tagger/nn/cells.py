@@ -107,7 +107,17 @@ def trace(layer: RecurrentLayer, inputs: Tensor, lengths: Tensor, *, memory_alon
         lengths: (B,) tokens per sentence, at least 1.
         memory_alone: let gradients flow back from token to token through the memory only, by its additions and
             products, as if each gate and candidate were given and did not depend on the state before.
+
+    Raises:
+        ValueError: a length is not in [1, T].
+
+    >>> layer = RecurrentLayer(5, 4, cell="gru")  # of a loaded model: tagger.bundle.network.encoder.layers[0]
+    >>> forward, backward = trace(layer, torch.zeros(2, 3, 5), torch.tensor([3, 2]))
+    >>> sorted(forward.gates), tuple(forward.gates["reset"].shape)
+    (['reset', 'update'], (2, 3, 4))
     """
+    if lengths.min() < 1 or lengths.max() > inputs.shape[1]:
+        raise ValueError(f"lengths must be from 1 to {inputs.shape[1]}, got {lengths.tolist()}")
     places = turning(lengths, inputs.shape[1])
     found = []
     for cell, turned in zip(layer.cells, layer.turned, strict=True):

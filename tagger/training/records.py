@@ -23,8 +23,10 @@ from tagger.errors import CheckpointError
 from tagger.evaluation import Counts
 
 METRICS, LOG, PLOT, COUNTS = "metrics.jsonl", "train.log", "training.png", "counts.json"
+log = logging.getLogger(__name__)
+
 Records = Sequence[dict[str, Any]]
-_NORMS, _REACH = "gradient norm by part", "gradient at the far input by that at the near one"
+_NORMS, _REACH = "gradient norm by part", "gradient, far input by near"
 _LOGARITHMIC = (_NORMS, _REACH)
 
 
@@ -132,7 +134,11 @@ class Noted(logging.Handler):
 
 def plot(run: Path, records: Records) -> None:
     """Draws what records hold, diagnostics too, by epoch, if matplotlib is there (extra `[plot]`)."""
-    if find_spec("matplotlib") is None or not records:
+    if find_spec("matplotlib") is None:
+        if any("diagnostics" in record for record in records):
+            log.warning("diagnostics are in %s; %s needs matplotlib, the extra [plot]", METRICS, PLOT)
+        return
+    if not records:
         return
     from matplotlib.figure import Figure
 
@@ -143,7 +149,7 @@ def plot(run: Path, records: Records) -> None:
     for place, (title, lines) in enumerate(drawn.items(), 1):
         axes = figure.add_subplot(rows, 3, place)
         for name, values in lines.items():
-            axes.plot(epochs, values, marker=".", label=name)
+            axes.plot(epochs, values, "--" if name.endswith(" closed") else "-", marker=".", label=name)
         axes.set_title(title, fontsize=9)
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)
@@ -168,12 +174,16 @@ def panels(records: Records) -> dict[str, dict[str, list[float]]]:
     found["share of steps clipped"] = {"": [record["clipped"] for record in records]}
     found[_NORMS] = _lines([look.get("norms", {}) for look in looks])
     found[_REACH] = _lines([look.get("reach", {}) for look in looks])
-    for end in ("closed", "open"):
+    for way in dict.fromkeys(way for look in looks for way in look.get("gates", {})):
         shares = [
-            {f"{way}: {gate}": its[end] for way, gates in look.get("gates", {}).items() for gate, its in gates.items()}
+            {
+                f"{gate} {end}": share
+                for gate, its in look.get("gates", {}).get(way, {}).items()
+                for end, share in its.items()
+            }
             for look in looks
         ]
-        found[f"share of gates {end}"] = _lines(shares)
+        found[f"{way}: share of each gate"] = _lines(shares)
     return {title: lines for title, lines in found.items() if lines}
 
 

@@ -36,9 +36,11 @@ def take_over(source: Bundle, target: Bundle) -> None:
     ours, theirs = target.network.state_dict(), source.network.state_dict()
     ours["embedding.words.weight"][:2] = theirs["embedding.words.weight"][:2]
     faults = [f"{name} is not in the model" for name in ours.keys() - theirs.keys()]
-    there, here = (bundle.config.model.encoder.cell for bundle in (source, target))
-    if there != here:  # the weights of two cells may have the same shapes
-        faults.append(f"the encoder's cell is {there} there and {here} in the recipe")
+    encoders = [bundle.config.model.encoder for bundle in (source, target)]
+    for setting in ("cell", "directions", "backward"):  # weights of different cells may have the same shapes
+        there, here = (getattr(encoder, setting) for encoder in encoders)
+        if there != here:
+            faults.append(f"encoder.{setting} is {there} there and {here} in the recipe")
     for name in ours.keys() & theirs.keys() - set(_WORDS):
         rows = _rows(name, source, target)
         if theirs[name].shape[len(rows) :] != ours[name].shape[len(rows) :]:

@@ -170,8 +170,11 @@ def test_epochs_without_a_step_or_without_diagnostics_are_gaps_in_the_plot(tmp_p
     ]
     panels = records.panels(found)
     assert str(panels["gradient norm by part"]) == "{'words': [nan, nan, 2.0]}"
-    assert str(panels["share of gates open"]) == "{'1 forward: input': [0.5, nan, 0.5]}"
-    assert str(panels["gradient at the far input by that at the near one"]) == "{'1 forward': [nan, nan, 0.0]}"
+    assert (
+        str(panels["1 forward: share of each gate"])
+        == "{'input closed': [0.25, nan, 0.25], 'input open': [0.5, nan, 0.5]}"
+    )
+    assert str(panels["gradient, far input by near"]) == "{'1 forward': [nan, nan, 0.0]}"
     records.plot(tmp_path, found)
 
 
@@ -180,7 +183,7 @@ def test_the_plot_shows_them(tiny_config: Config, tmp_path: Path) -> None:
     found = trained(tiny_config, tmp_path / "run", "training.diagnostics=true")
     assert (tmp_path / "run" / "training.png").read_bytes().startswith(b"\x89PNG")
     panels = records.panels(found)
-    assert panels["share of gates open"]["1 backward: forget"] == [
+    assert panels["1 backward: share of each gate"]["forget open"] == [
         record["diagnostics"]["gates"]["1 backward"]["forget"]["open"] for record in found
     ]
     assert set(panels["gradient norm by part"]) == {"words", "characters", "encoder", "head"}

@@ -76,7 +76,7 @@ def test_no_tag_in_common_is_no_fault(source: Bundle) -> None:
     ("change", "message"),
     [
         ({"encoder": {"width": 8}}, r"encoder\S+ has \(64, 24\) there and \(32, 24\)"),
-        ({"encoder": {"cell": "lstm1997", "width": 16}}, "the encoder's cell is lstm there and lstm1997 in the recipe"),
+        ({"encoder": {"cell": "lstm1997", "width": 16}}, "encoder.cell is lstm there and lstm1997 in the recipe"),
         ({"characters": {"kind": "none"}}, "encoder.layers.0.forward_cell.weight_ih_l0 has"),
         ({"head": {"kind": "crf"}, "capitals": 4}, "embedding.capitals.weight is not in the model"),
     ],
