@@ -22,7 +22,7 @@ import writing
 from grid import Corpus, Variation
 from writing import Row
 
-from tagger import config, experiments
+from tagger import config, experiments, runtime
 from tagger.data import vectors
 from tagger.nn.encoder import Encoder
 
@@ -112,7 +112,8 @@ def costs(found: Sequence[Shape], in_width: int) -> list[Row]:
         encoders[shape] = Encoder(
             in_width, shape.width, directions=own.directions, backward=own.backward, merge=own.merge
         )
-    taken = microseconds(encoders, in_width)
+    with runtime.one_torch_thread():
+        taken = microseconds(encoders, in_width)
     of_concat = next(time_ for shape, time_ in taken.items() if shape.name == CONCAT)
     return [
         {
