@@ -68,7 +68,7 @@ def is_rounded(text: str, value: str | float | None) -> bool:
 
 
 def test_gradients_are_followed_by_cell_and_path(tmp_path: Path) -> None:
-    found = study("gradient_flow", tmp_path, "--lag", "60", "--seeds", "1", "--steps", "2")
+    found = study("gradient_flow", tmp_path, "--lag", "60", "--seeds", "1", "--steps", "10")
     flows = {(flow["cell"], flow["when"]): flow for flow in found["flows"]}
     assert len(flows) == 13
     for (cell, _), flow in flows.items():
