@@ -23,6 +23,7 @@ from writing import Row
 from tagger import checkpoint
 from tagger.nn.encoder import LSTM1997
 from tagger.training import records
+from tagger.training.loop import BEST
 
 LSTM = "LSTM"
 CELLS = {
@@ -51,17 +52,15 @@ def variations(corpus: Corpus, runs: Path) -> dict[str, Variation]:
 def table(found: Mapping[str, Variation]) -> list[Row]:
     """Returns a row for each cell that has a finished seed."""
     return [
-        {"cell": cell, **costs(variation), **grid.scored(variation, found[LSTM])}
+        {"cell": cell, **costs(variation), **scores}
         for cell, variation in found.items()
-        if variation.results()
+        if (scores := grid.scored(variation, found[LSTM]))
     ]
 
 
 def costs(variation: Variation) -> dict[str, Any]:
     """Returns what the encoder of a training has and takes."""
-    results = variation.results()
-    assert results is not None
-    encoder = checkpoint.load(results.model)[0].network.encoder
+    encoder = checkpoint.load(variation.run / BEST)[0].network.encoder
     idle = [cell for cell in encoder.modules() if isinstance(cell, LSTM1997)]  # their forget gates learn nothing
     weights = sum(weight.numel() for weight in encoder.parameters())
     weights -= sum(weight.numel() // 4 for cell in idle for weight in cell.parameters())
@@ -80,8 +79,7 @@ def verdict(tables: Mapping[str, Sequence[Row]]) -> str:
             f"told apart from the LSTM at p < .05 are {', '.join(apart) or 'none'}" if told else "nothing is compared"
         ]
         parts.append(f"on {title} " + ", ".join(said + ([f"not {', '.join(near)}"] if near else [])))
-    text = "; ".join(parts)
-    return f"{text[0].upper()}{text[1:]}."
+    return writing.sentence(parts)
 
 
 def main() -> None:

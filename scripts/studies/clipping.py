@@ -7,19 +7,19 @@ those of the gradient before clipping. A training is broken when its loss is not
 its last ten steps, above 1.17, what always to answer 0 gives. Always to answer 1 gives 0.167.
 """
 
-import argparse
 import math
 import os
 import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
+import arguments
 import torch
 import writing
+from arguments import whole_number
 from matplotlib.figure import Figure
-from tasks import ADDING, Reader, spread, whole_number
+from tasks import ADDING, Reader, spread
 from torch import nn
 from writing import Row
 
@@ -88,8 +88,7 @@ def trained(trial: Trial) -> Course:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser = arguments.parser(__doc__)
     parser.add_argument("--lag", type=whole_number(1), default=200)
     parser.add_argument("--seeds", type=whole_number(1), default=3)
     parser.add_argument("--steps", type=whole_number(10), default=200)

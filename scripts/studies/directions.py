@@ -14,6 +14,7 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import grid
@@ -77,10 +78,16 @@ class Arm:
     in_width: int
 
 
+@cache
+def width_of(table: Path) -> int:
+    """Returns how many numbers a vector of a table has."""
+    return vectors.read(table, wanted=(), keep=1).width
+
+
 def arms(corpus: Corpus, runs: Path) -> list[Arm]:
     """Returns a corpus' trainings."""
     found = []
-    tables = sum(vectors.read(table, wanted=(), keep=1).width for table in corpus.vectors)
+    tables = sum(map(width_of, corpus.vectors))
     for features, without in FEATURES.items():
         model = config.load(corpus.recipe, [*corpus.settings, *without]).model
         characters = 0 if model.characters.kind == "none" else model.characters.features
@@ -97,10 +104,9 @@ def table(found: Sequence[Arm]) -> list[Row]:
     """Returns a row for each training that has a finished seed."""
     of_concat = {(arm.features, arm.head): arm.variation for arm in found if arm.shape.name == CONCAT}
     return [
-        {"features": arm.features, "head": arm.head, "encoder": arm.shape.name, "width": arm.shape.width}
-        | grid.scored(arm.variation, of_concat[arm.features, arm.head])
+        {"features": arm.features, "head": arm.head, "encoder": arm.shape.name, "width": arm.shape.width} | scores
         for arm in found
-        if arm.variation.results()
+        if (scores := grid.scored(arm.variation, of_concat[arm.features, arm.head]))
     ]
 
 
@@ -175,8 +181,7 @@ def verdict(tables: Mapping[str, Sequence[Row]]) -> str:
             most = max(abs(row["difference"]) for row in told)
             part += f", and sum and mean are within {most:.2f} of concat, {apart} of {len(told)} at p < .05"
         parts.append(part)
-    text = "; ".join(parts)
-    return f"{text[0].upper()}{text[1:]}."
+    return writing.sentence(parts)
 
 
 def main() -> None:

@@ -14,20 +14,20 @@ as given; the rest is all other paths. CLOSED is such an LSTM whose forget gates
 the end.
 """
 
-import argparse
 import os
 import statistics
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from pathlib import Path
 from typing import Any, NamedTuple
 
+import arguments
 import torch
 import writing
+from arguments import whole_number
 from matplotlib.figure import Figure
-from tasks import CELLS, RECALL, WIDTH, Reader, spread, steps, whole, whole_number
+from tasks import CELLS, RECALL, WIDTH, Reader, spread, steps, whole
 from torch import Tensor
 from torch.nn import functional as F
 from writing import Row
@@ -121,8 +121,7 @@ def _median(values: Sequence[Any]) -> Any:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser = arguments.parser(__doc__)
     parser.add_argument("--lag", type=whole_number(FAR), default=200, help=f"steps to look back, at least {FAR}")
     parser.add_argument("--seeds", type=whole_number(1), default=3)
     parser.add_argument("--steps", type=whole_number(10), default=300, help="of training")

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import arguments
 import torch
+from arguments import whole_number
 from matplotlib.figure import Figure
-from tasks import whole_number
 from writing import Row
 
 from tagger import config, experiments
@@ -131,13 +132,14 @@ def train(variations: Mapping[Variation, Sequence[int]], *, jobs: int) -> None:
         raise SystemExit("\n".join(faults))
 
 
-def scored(variation: Variation, against: Variation) -> dict[str, Any]:
+def scored(variation: Variation, against: Variation) -> dict[str, Any] | None:
     """Returns a variation's columns of a table: seeds, scores, and the difference in test score to another.
 
-    The p-value is that of `tagger compare`.
+    The p-value is that of `tagger compare`. None if no seed is finished.
     """
     found = variation.results()
-    assert found is not None
+    if found is None:
+        return None
     assert found.dev is not None
     assert found.test is not None
     row: dict[str, Any] = {
@@ -207,14 +209,13 @@ def run(main: Callable[[], None]) -> None:
         raise SystemExit(130) from None
 
 
-def parser(doc: str, names: Iterable[str]) -> ArgumentParser:
+def parser(doc: str | None, names: Iterable[str]) -> ArgumentParser:
     """Returns a parser of the options that studies of trainings have, over encoders or cells of some names."""
-    found = ArgumentParser(description=doc.partition("\n")[0])
+    found = arguments.parser(doc)
     found.add_argument("--ner", type=Path, metavar="DIR", help="CoNLL-2003 in columns: train.txt, valid.txt, test.txt")
     found.add_argument("--upos", type=Path, metavar="DIR", help="UD English-EWT: en_ewt-ud-train.conllu, …")
     found.add_argument("--vectors", type=Path, action="append", default=[], metavar="TABLE", help="once or more")
     found.add_argument("--runs", type=Path, required=True, metavar="DIR", help="where trainings are kept")
-    found.add_argument("--out", type=Path, required=True, metavar="DIR", help="where table, numbers and picture go")
     found.add_argument("--seeds", type=experiments.parse, default=(1, 2, 3), help="1,2,3 or 1-3")
     found.add_argument("--jobs", type=whole_number(1), default=2, help="trainings at a time")
     found.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of every recipe")

@@ -7,19 +7,19 @@ when the mean over the last ten batches is an accuracy of 98 % or a squared erro
 0.167). A cell that has not learned it after `--steps` steps may learn it later.
 """
 
-import argparse
 import os
 import statistics
 import time
 from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
+import arguments
 import torch
 import writing
+from arguments import whole_number
 from matplotlib.figure import Figure
-from tasks import CELLS, TASKS, Reader, spread, steps, whole_number
+from tasks import CELLS, TASKS, Reader, spread, steps
 from writing import Row
 
 KEPT = 10  # batches whose mean tells what is learned
@@ -53,8 +53,7 @@ def learned_after(trial: Trial) -> int | None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser = arguments.parser(__doc__)
     parser.add_argument("--lags", type=numbers, default=[10, 50, 100, 200])
     parser.add_argument("--seeds", type=whole_number(1), default=3)
     parser.add_argument("--steps", type=whole_number(10), default=500)

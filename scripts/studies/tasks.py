@@ -3,7 +3,6 @@
 Shapes in this module: B sequences, T tokens of each, D numbers of a token, H width of the layer, K outputs.
 """
 
-from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -118,17 +117,6 @@ def steps(task: Task, reader: Reader, lag: int, random: Generator, limit: int) -
         nn.utils.clip_grad_norm_(reader.parameters(), 1.0)
         optimizer.step()
         yield step, task.quality(outputs, wanted).item()
-
-
-def whole_number(least: int) -> Callable[[str], int]:
-    """Returns what reads an option that is a whole number of at least so much."""
-
-    def read(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise ArgumentTypeError(f"must be a whole number of at least {least}, got {text!r}")
-        return int(text)
-
-    return read
 
 
 def spread(work: Callable[[_Given], _Found], given: Iterable[_Given], processes: int) -> Sequence[_Found]:

@@ -96,6 +96,16 @@ def laid_out(value: Any, indent: str = "") -> str:
     return json.dumps(value, allow_nan=False, ensure_ascii=False)
 
 
+def sentence(parts: Sequence[str]) -> str:
+    """Returns parts as one sentence.
+
+    >>> sentence(["on names it holds", "on verbs it fails"])
+    'On names it holds; on verbs it fails.'
+    """
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}."
+
+
 def markdown(rows: Sequence[Row]) -> str:
     """Returns rows as a table in Markdown; all have the columns of the first.
 
