@@ -84,19 +84,20 @@ def width_of(table: Path) -> int:
     return vectors.read(table, wanted=(), keep=1).width
 
 
-def arms(corpus: Corpus, runs: Path) -> list[Arm]:
-    """Returns a corpus' trainings."""
+def arms(corpus: Corpus, runs: Path, *, features: Sequence[str], heads: Sequence[str]) -> list[Arm]:
+    """Returns a corpus' trainings, those with some features and heads."""
     found = []
     tables = sum(map(width_of, corpus.vectors))
-    for features, without in FEATURES.items():
+    for each in features:
+        without = FEATURES[each]
         model = config.load(corpus.recipe, [*corpus.settings, *without]).model
         characters = 0 if model.characters.kind == "none" else model.characters.features
-        in_width = (tables or model.words.width) + characters + model.capitals
-        for head in HEADS:
+        in_width = (tables or model.words.width) + characters + model.capitals + model.elsewhere.width
+        for head in heads:
             for shape in shapes(in_width, model.encoder.width):
-                run = grid.place(runs, corpus.name, features, head, shape.name)
+                run = grid.place(runs, corpus.name, each, head, shape.name)
                 own = (*without, f"model.head.kind={head}", *shape.settings, f"model.encoder.width={shape.width}")
-                found.append(Arm(features, head, shape, Variation(corpus, own, run), in_width))
+                found.append(Arm(each, head, shape, Variation(corpus, own, run), in_width))
     return found
 
 
@@ -187,29 +188,26 @@ def verdict(tables: Mapping[str, Sequence[Row]]) -> str:
 def main() -> None:
     parser = grid.parser(__doc__, NAMES)
     parser.add_argument("--words-seeds", type=experiments.parse, help="of words only, if fewer")
-    parser.add_argument("--features", choices=list(FEATURES), help="only these")
-    parser.add_argument("--head", choices=HEADS, help="only this one")
+    parser.add_argument("--features", action="append", choices=list(FEATURES), help="only these")
+    parser.add_argument("--head", action="append", choices=HEADS, help="only these")
     options = parser.parse_args()
     began = time.monotonic()
-    found = {corpus.name: arms(corpus, options.runs) for corpus in grid.corpora(options)}
+    features, heads = options.features or list(FEATURES), options.head or HEADS
+    found = {
+        corpus.name: arms(corpus, options.runs, features=features, heads=heads) for corpus in grid.corpora(options)
+    }
     if not options.no_train:
-        wanted = [
-            arm
-            for each in found.values()
-            for arm in each
-            if options.features in (None, arm.features)
-            and options.head in (None, arm.head)
-            and arm.shape.name in (options.only or [arm.shape.name])
-        ]
-        wanted.sort(key=lambda arm: (list(FEATURES).index(arm.features), HEADS.index(arm.head)))
+        names = options.only or NAMES
+        wanted = [arm for each in found.values() for arm in each if arm.shape.name in names]
+        wanted.sort(key=lambda arm: (features.index(arm.features), heads.index(arm.head)))
         words = options.words_seeds or options.seeds
         grid.train(
             {arm.variation: words if arm.features == WORDS else options.seeds for arm in wanted}, jobs=options.jobs
         )
     tables = grid.finished({name: table(each) for name, each in found.items()})
     (corpus, first), *_ = found.items()
-    alike = [arm for arm in first if (arm.features, arm.head) == (first[0].features, HEADS[0])]
-    in_width = alike[0].in_width
+    in_width = first[0].in_width
+    alike = [arm for arm in first if (arm.features, arm.head) == (first[0].features, first[0].head)]
     of_costs = costs([arm.shape for arm in alike], in_width)
     writing.write(
         "directions",

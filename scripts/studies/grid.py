@@ -218,6 +218,7 @@ def parser(doc: str | None, names: Iterable[str]) -> ArgumentParser:
     found.add_argument("--runs", type=Path, required=True, metavar="DIR", help="where trainings are kept")
     found.add_argument("--seeds", type=experiments.parse, default=(1, 2, 3), help="1,2,3 or 1-3")
     found.add_argument("--jobs", type=whole_number(1), default=2, help="trainings at a time")
+    found.add_argument("--whole", action="store_true", help="take the recipes as they are, not cut down")
     found.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of every recipe")
     found.add_argument("--only", action="append", choices=list(names), help="to train, once or more")
     found.add_argument("--no-train", action="store_true", help="write what is finished")
@@ -225,19 +226,21 @@ def parser(doc: str | None, names: Iterable[str]) -> ArgumentParser:
 
 
 def corpora(options: Namespace) -> list[Corpus]:
-    """Returns the corpora that the options name, each with its fast recipe cut down, so that many can be trained.
+    """Returns the corpora that the options name, each with its recipe, or that cut down, so that many can be trained.
 
-    Six epochs, whose weights are averaged over a shorter time to suit them; layers half as wide; UPOS in the batches
-    and at the rate of NER. Documents are not read: they would tell one direction what stands on the other side.
+    Cut down it has six epochs, whose weights are averaged over a shorter time to suit them, and layers half as wide;
+    UPOS has the batches and the rate of NER. Documents are not read: they would tell one direction what stands on the
+    other side.
     """
     short = ("training.epochs=6", "training.average=0.998", "model.encoder.width=100", "model.elsewhere.width=0")
     large = ("training.batches.sentences=32", "training.optimizer.rate=0.04")
-    vectors, more = tuple(options.vectors), tuple(options.set)
-    found = []
-    if options.ner:
-        found.append(Corpus(NER, options.ner, "ner-conll2003-fast", (*short, *more), vectors))
-    if options.upos:
-        found.append(Corpus("UD-EWT UPOS", options.upos, "pos-ewt", (*short, *large, *more), vectors))
+    less = ((), ()) if options.whole else (short, (*short, *large))
+    given = ((NER, options.ner, "ner-conll2003-fast"), ("UD-EWT UPOS", options.upos, "pos-ewt"))
+    found = [
+        Corpus(name, data, recipe, (*settings, *options.set), tuple(options.vectors))
+        for (name, data, recipe), settings in zip(given, less, strict=True)
+        if data
+    ]
     if not found:
         raise SystemExit("give --ner, --upos or both")
     return found
