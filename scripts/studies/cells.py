@@ -38,11 +38,9 @@ CELLS = {
 
 def variations(corpus: Corpus, runs: Path) -> dict[str, Variation]:
     """Returns a corpus' trainings by cell."""
-    (shared,) = (
-        arm.variation
-        for arm in directions.arms(corpus, runs)
-        if (arm.features, arm.head, arm.shape.name) == (next(iter(directions.FEATURES)), "crf", directions.CONCAT)
-    )
+    features = list(directions.FEATURES)[:1]
+    arms = directions.arms(corpus, runs, features=features, heads=("crf",))
+    (shared,) = (arm.variation for arm in arms if arm.shape.name == directions.CONCAT)
     return {
         cell: Variation(corpus, (*shared.settings, *own), grid.place(runs, corpus.name, cell)) if own else shared
         for cell, own in CELLS.items()

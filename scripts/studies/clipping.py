@@ -73,8 +73,8 @@ def trained(trial: Trial) -> Course:
         inputs, wanted = ADDING.draw(trial.lag, random)
         loss = ADDING.loss(reader(inputs), wanted)
         optimizer.zero_grad()
-        loss.backward()
-        norm = nn.utils.get_total_norm([weight.grad for weight in reader.parameters()])
+        torch.autograd.backward(loss)
+        norm = nn.utils.get_total_norm([weight.grad for weight in reader.parameters() if weight.grad is not None])
         if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
             return course._replace(finite=False)
         course.norms.append(norm.item())

@@ -40,6 +40,7 @@ OPEN, HALF_OPEN = "LSTM, forget bias 3", "LSTM, forget bias 1"
 CLOSED = f"{OPEN}, closed at {CLOSED_AT}"
 START, TRAINED = "at the start", "trained"
 SHOWN = (10, 50, 100, 200)
+WEIGHT = "weight_ih_l0"  # of the inputs, as torch calls it
 FLOOR = 1e-20  # what is less is drawn there
 
 
@@ -81,15 +82,16 @@ def flow(layer: RecurrentLayer, inputs: Tensor) -> Flow:
     (of_memory,) = torch.autograd.grad((memory.states[:, -1] * combination).sum(), inputs)
     added = torch.einsum("btg,btd->tgd", of_given, inputs.detach())  # by each step to the gradient of the weights
     near, far, all_ = (part.sum(0).norm().item() for part in (added[-NEAR:], added[:-FAR], added))
-    total, *paths = (_norms(part) for part in (of_inputs, of_memory, of_inputs - of_memory))
-    scaled = [[norm / total[0] for norm in norms] for norms in (total, *paths)]
-    return Flow(*scaled, near=near / all_, far=far / all_)
+    norms = torch.stack([_norms(part) for part in (of_inputs, of_memory, of_inputs - of_memory)])
+    total, by_memory, by_rest = (norms / norms[0, 0]).tolist()
+    return Flow(total, by_memory, by_rest, near=near / all_, far=far / all_)
 
 
-def _norms(gradient: Tensor) -> list[float]:
-    """Returns the root mean square over sequences of the norm of (B, T, D) at each step, the last first."""
+def _norms(gradient: Tensor) -> Tensor:
+    """Returns the root mean square (T,) over sequences of the norm of (B, T, D) at each step, the last first."""
     gradient = gradient[:, :, : RECALL.inputs]  # without what closes gates
-    return gradient.norm(dim=2).square().mean(0).sqrt().flip(0).tolist()
+    found: Tensor = gradient.norm(dim=2).square().mean(0).sqrt().flip(0)
+    return found
 
 
 def closable(layer: RecurrentLayer) -> RecurrentLayer:
@@ -99,8 +101,8 @@ def closable(layer: RecurrentLayer) -> RecurrentLayer:
     (copy,) = wider.cells
     with torch.no_grad():
         for name, weight in cell.named_parameters():
-            copy.get_parameter(name).copy_(F.pad(weight, (0, 1)) if name == "weight_ih_l0" else weight)
-        copy.weight_ih_l0[WIDTH : 2 * WIDTH, -1] = -30.0
+            copy.get_parameter(name).copy_(F.pad(weight, (0, 1)) if name == WEIGHT else weight)
+        copy.get_parameter(WEIGHT)[WIDTH : 2 * WIDTH, -1] = -30.0
     return wider
 
 

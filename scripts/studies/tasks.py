@@ -113,7 +113,7 @@ def steps(task: Task, reader: Reader, lag: int, random: Generator, limit: int) -
         inputs, wanted = task.draw(lag, random)
         outputs = reader(inputs)
         optimizer.zero_grad()
-        task.loss(outputs, wanted).backward()
+        torch.autograd.backward(task.loss(outputs, wanted))
         nn.utils.clip_grad_norm_(reader.parameters(), 1.0)
         optimizer.step()
         yield step, task.quality(outputs, wanted).item()

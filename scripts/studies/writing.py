@@ -26,7 +26,7 @@ if find_spec("matplotlib") is None:
     raise SystemExit("studies draw pictures: pip install 'bilstm-crf-tagger[plot]'")
 from matplotlib.figure import Figure
 
-Row = Mapping[str, str | int | float | None]
+Row = Mapping[str, Any]  # of each column a number, a word or None
 Tables = Mapping[str, Sequence[Row]]
 
 
