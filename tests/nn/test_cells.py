@@ -115,3 +115,9 @@ def test_through_the_memory_alone_an_rnn_passes_nothing_on() -> None:
     (of_inputs,) = torch.autograd.grad(found.states[0, 5].sum(), given)
     assert of_inputs[0, 5].abs().min() > 0
     assert not of_inputs[0, :5].any()
+
+
+@pytest.mark.parametrize("lengths", [[3, 0, 1, 1], [7, 1, 1, 1]])
+def test_lengths_that_no_sentence_can_have_are_refused(lengths: list[int]) -> None:
+    with pytest.raises(ValueError, match=r"lengths must be from 1 to 6, got \["):
+        trace(drawn("gru", 1), inputs(), torch.tensor(lengths))
