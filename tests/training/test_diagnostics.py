@@ -140,15 +140,15 @@ def test_reach_is_that_of_each_direction_in_its_own_order(model_dir: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("encoder", "directions"),
+    ("encoder", "directions", "told"),
     [
-        ({"cell": "gru", "layers": 2}, {"1 forward", "1 backward", "2 forward", "2 backward"}),
-        ({"cell": "lstm1997", "directions": 1, "backward": True}, {"1 backward"}),
-        ({"cell": "rnn", "directions": 1}, {"1 forward"}),
+        ({"cell": "gru", "layers": 2}, {"1 forward", "1 backward", "2 forward", "2 backward"}, "in 2 directions"),
+        ({"cell": "lstm1997", "directions": 1, "backward": True}, {"1 backward"}, "backward"),
+        ({"cell": "rnn", "directions": 1}, {"1 forward"}, "forward"),
     ],
 )
-def test_every_encoder_is_looked_at(
-    tiny_config: Config, tmp_path: Path, encoder: dict[str, Any], directions: set[str]
+def test_every_encoder_is_looked_at_and_its_model_tells_which_it_is(
+    tiny_config: Config, tmp_path: Path, encoder: dict[str, Any], directions: set[str], told: str
 ) -> None:
     settings = [f"model.encoder.{key}={str(value).lower()}" for key, value in encoder.items()]
     found = trained(tiny_config, tmp_path / "run", *settings, "training.diagnostics=true", "model.elsewhere.width=4")
@@ -156,6 +156,9 @@ def test_every_encoder_is_looked_at(
         assert set(record["diagnostics"]["gates"]) == set(record["diagnostics"]["reach"]) == directions
         gates = {"gru": {"reset", "update"}, "lstm1997": {"input", "output"}, "rnn": set()}[encoder["cell"]]
         assert all(set(its) == gates for its in record["diagnostics"]["gates"].values())
+    card = checkpoint.card(tmp_path / "run" / "model-best")
+    assert card["encoder"] == f"{encoder['cell']}, {encoder.get('layers', 1)} x 16 {told}"
+    assert not [name for name in card["metrics"] if name.startswith("diagnostics")]
     if find_spec("matplotlib") is not None:
         assert (tmp_path / "run" / "training.png").is_file()
 
