@@ -2,7 +2,11 @@
 
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
+
+if find_spec("matplotlib") is None:
+    raise ImportError("studies draw pictures: pip install 'bilstm-crf-tagger[plot]'")
 
 
 def parser(doc: str | None) -> ArgumentParser:

@@ -8,7 +8,6 @@ its last ten steps, above 1.17, what always to answer 0 gives. Always to answer 
 """
 
 import math
-import os
 import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -70,8 +69,8 @@ def trained(trial: Trial) -> Course:
     optimizer = torch.optim.SGD(reader.parameters(), lr=trial.rate, momentum=0.9)
     limits, course = CLIPPING[trial.clipping], Course([], [], finite=True)
     for _ in range(trial.steps):
-        inputs, wanted = ADDING.draw(trial.lag, random)
-        loss = ADDING.loss(reader(inputs), wanted)
+        inputs, gold = ADDING.draw(trial.lag, random)
+        loss = ADDING.loss(reader(inputs), gold)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         norm = nn.utils.get_total_norm([weight.grad for weight in reader.parameters() if weight.grad is not None])
@@ -101,7 +100,7 @@ def main() -> None:
         for clipping in CLIPPING
         for seed in seeds
     ]
-    found = dict(zip(trials, spread(trained, trials, os.cpu_count() or 1), strict=True))
+    found = dict(zip(trials, spread(trained, trials), strict=True))
     grouped: dict[Arm, list[Course]] = {}
     for trial, course in found.items():
         grouped.setdefault(trial[:3], []).append(course)
@@ -152,9 +151,10 @@ def verdict(grouped: Mapping[Arm, Sequence[Course]]) -> str:
             how = "without clipping" if clipping == "none" else f"clipped by {clipping}"
             said.append(f"{sum(course.broken for course in courses)} of {len(courses)} {how}")
         parts.append(f"of the {cell}: {', '.join(said)}")
-    best = min(course.end for courses in grouped.values() for course in courses)
-    learned = f"the best came down to {best:.3f}, where always to answer 1 gives {GUESSED}"
-    return f"Trainings that broke, {'; '.join(parts)}; {learned}."
+    ends = [course.end for courses in grouped.values() for course in courses if not course.broken]
+    if ends:
+        parts.append(f"the best of the others came down to {min(ends):.3f}, where always to answer 1 gives {GUESSED}")
+    return f"Trainings that broke, {'; '.join(parts)}."
 
 
 def picture(found: dict[Trial, Course]) -> Figure:

@@ -5,9 +5,10 @@
 Each encoder is trained on each corpus, with a CRF and with a softmax head, with characters and with words only:
 forward, backward, and both merged by concat, sum and mean, all at one width; forward and backward also as
 wide as makes them as large as both. (Sum and mean are, but for half a percent of weights in the projection.)
-Differences and p-values are those to concat on test, as `tagger compare` has them, each by itself: of so many, a few
-are below .05 by chance, and three seeds are too sure of themselves (`tagger/experiments/comparison.py`). What an
-encoder takes is measured alone, in turns with the others and in one thread: a pass forward and back over 32 sentences.
+Differences and p-values are those to concat on test, or of two that differ in one thing, as `tagger compare` has them,
+each by itself: of so many, a few are below .05 by chance, and three seeds are too sure of themselves
+(`tagger/experiments/comparison.py`). What an encoder takes is measured alone, in turns with the others and in one
+thread: a pass forward and back over 32 sentences.
 """
 
 import statistics
@@ -34,6 +35,12 @@ HEADS = ("crf", "softmax")
 SINGLE = ("forward", "backward")
 AS_LARGE = ", as large"
 NAMES = (CONCAT, "sum", "mean", *SINGLE, *(name + AS_LARGE for name in SINGLE))
+PAIRS = (
+    *((("crf", name), ("softmax", name)) for name in (CONCAT, *SINGLE)),
+    *(((head, "backward"), (head, "forward")) for head in HEADS),
+    *(((head, name + AS_LARGE), (head, name)) for head in HEADS for name in SINGLE),
+)
+"""Heads and encoders that differ in one thing."""
 ROUNDS = 15
 
 
@@ -109,6 +116,19 @@ def table(found: Sequence[Arm]) -> list[Row]:
         for arm in found
         if (scores := grid.scored(arm.variation, of_concat[arm.features, arm.head]))
     ]
+
+
+def pairs(found: Sequence[Arm]) -> list[Row]:
+    """Returns a row for each two trainings of PAIRS that are finished."""
+    variations = {(arm.features, arm.head, arm.shape.name): arm.variation for arm in found}
+    rows: list[Row] = []
+    for features in FEATURES:
+        for one, other in PAIRS:
+            variation, against = variations.get((features, *one)), variations.get((features, *other))
+            if variation and against and variation.results() and against.results():
+                place = {"features": features, "encoder": ", ".join(one), "than": ", ".join(other)}
+                rows.append(place | grid.compared(variation, against))
+    return rows
 
 
 def costs(found: Sequence[Shape], in_width: int) -> list[Row]:
@@ -205,6 +225,7 @@ def main() -> None:
             {arm.variation: words if arm.features == WORDS else options.seeds for arm in wanted}, jobs=options.jobs
         )
     tables = grid.finished({name: table(each) for name, each in found.items()})
+    in_pairs = {f"{name}, one thing changed": rows for name, each in found.items() if (rows := pairs(each))}
     (corpus, first), *_ = found.items()
     in_width = first[0].in_width
     alike = [arm for arm in first if (arm.features, arm.head) == (first[0].features, first[0].head)]
@@ -212,7 +233,9 @@ def main() -> None:
     writing.write(
         "directions",
         options.out,
-        tables={**tables, f"A pass forward and back over inputs of {in_width} numbers, as of {corpus}": of_costs},
+        tables=tables
+        | in_pairs
+        | {f"A pass forward and back over inputs of {in_width} numbers, as of {corpus}": of_costs},
         figure=grid.picture(tables, by=("features", "head"), then="encoder"),
         verdict=verdict(tables),
         seconds=time.monotonic() - began,

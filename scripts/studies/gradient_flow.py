@@ -5,16 +5,16 @@
 A layer of 32 units in one direction reads sequences of the recall task of `tasks.py`. It is looked at as it is drawn,
 and after so many steps of training on recall at a lag of 10; the accuracy is that of the last ten of these. The norm at
 k is that of the Jacobian of the last state with respect to the input k steps before: a root mean square over 32
-sequences, each with a random combination of the state's numbers, by that at k = 0. The near and the far share are the
-norms of what the last 10 inputs, and those 50 and more steps back, add to the gradient of the input weights, by the
-norm of all of it. Each is the median over seeds, in float64.
+sequences, each with a random combination of the state's numbers, by that at k = 0. A hundred tokens are read before:
+at its beginning a cell is empty and passes on more. The last two columns are the norms of what the last 10 inputs, and
+those 50 and more steps back, add to the gradient of the input weights, by the norm of it all; as they may point against
+each other, they can be above 1. Each is the median over seeds, in float64.
 
 Of an LSTM the memory path leads through additions and products of the cell state alone, its gates and candidates taken
 as given; the rest is all other paths. CLOSED is such an LSTM whose forget gates are closed on purpose 30 steps before
 the end.
 """
 
-import os
 import statistics
 import time
 from collections import deque
@@ -39,6 +39,7 @@ TRAINED_AT, NEAR, FAR, CLOSED_AT = 10, 10, 50, 30
 OPEN, HALF_OPEN = "LSTM, forget bias 3", "LSTM, forget bias 1"
 CLOSED = f"{OPEN}, closed at {CLOSED_AT}"
 START, TRAINED = "at the start", "trained"
+LEAD = 100  # tokens read before: at its beginning a cell is empty and passes on more
 SHOWN = (10, 50, 100, 200)
 WEIGHT = "weight_ih_l0"  # of the inputs, as torch calls it
 FLOOR = 1e-20  # what is less is drawn there
@@ -64,17 +65,18 @@ def flows(given: tuple[str, int, int, int]) -> dict[Key, Flow]:
     name, lag, limit, seed = given
     torch.manual_seed(seed)
     reader, random = Reader(RECALL, name), torch.Generator().manual_seed(seed)
-    inputs, _ = RECALL.draw(lag, torch.Generator().manual_seed(1000 + seed))
+    inputs, _ = RECALL.draw(LEAD + lag, torch.Generator().manual_seed(1000 + seed))
     found = {(name, START): flow(reader.layer, inputs)}
     if name == OPEN:
-        closing = F.one_hot(torch.tensor(lag - CLOSED_AT), lag + 1).float()[None, :, None].expand(len(inputs), -1, 1)
+        closing = torch.zeros(*inputs.shape[:2], 1)
+        closing[:, -1 - CLOSED_AT] = 1.0
         found[CLOSED, START] = flow(closable(reader.layer), torch.cat([inputs, closing], 2))
     last = deque((quality for _, quality in steps(RECALL, reader, TRAINED_AT, random, limit)), maxlen=10)
     return found | {(name, TRAINED): flow(reader.layer, inputs)._replace(accuracy=statistics.fmean(last))}
 
 
 def flow(layer: RecurrentLayer, inputs: Tensor) -> Flow:
-    """Returns what flows back over inputs (B, T, D)."""
+    """Returns what flows back over inputs (B, T, D), the first LEAD of which are only read."""
     layer, inputs = deepcopy(layer).double(), inputs.double().requires_grad_()
     combination = torch.randn(len(inputs), WIDTH, generator=torch.Generator().manual_seed(8)).double()
     every, memory = (cells.trace(layer, inputs, whole(inputs), memory_alone=alone)[0] for alone in (False, True))
@@ -88,8 +90,8 @@ def flow(layer: RecurrentLayer, inputs: Tensor) -> Flow:
 
 
 def _norms(gradient: Tensor) -> Tensor:
-    """Returns the root mean square (T,) over sequences of the norm of (B, T, D) at each step, the last first."""
-    gradient = gradient[:, :, : RECALL.inputs]  # without what closes gates
+    """Returns the root mean square over sequences of the norm of (B, T, D) at each step after LEAD, the last first."""
+    gradient = gradient[:, LEAD:, : RECALL.inputs]  # without what closes gates
     found: Tensor = gradient.norm(dim=2).square().mean(0).sqrt().flip(0)
     return found
 
@@ -130,7 +132,7 @@ def main() -> None:
     options = parser.parse_args()
     began = time.monotonic()
     given = [(name, options.lag, options.steps, seed) for name in CELLS for seed in range(1, options.seeds + 1)]
-    found = medians(spread(flows, given, os.cpu_count() or 1))
+    found = medians(spread(flows, given))
     shown = [lag for lag in SHOWN if lag <= options.lag]
     writing.write(
         "gradient_flow",
@@ -153,7 +155,7 @@ def totals(found: Mapping[Key, Flow], shown: Sequence[int]) -> list[Row]:
     """Returns a row for each cell and stage."""
     return [
         {"cell": name, "when": when, "accuracy": each.accuracy, **{f"k = {lag}": each.total[lag] for lag in shown}}
-        | {"near share": each.near, "far share": each.far}
+        | {f"last {NEAR} of all": each.near, f"from {FAR} of all": each.far}
         for (name, when), each in found.items()
     ]
 
@@ -180,11 +182,11 @@ def verdict(found: Mapping[Key, Flow], lag: int) -> str:
     start, trained, cut = found["RNN", START], found["RNN", TRAINED], found[CLOSED, START]
     open_, half_open = found[OPEN, START], found[HALF_OPEN, START]
     return (
-        f"Inputs {FAR} and more steps back make {start.far:.2g} of the gradient of an RNN's weights over {lag} steps "
-        f"at the start and the last {NEAR} inputs {start.near:.2g}, but {trained.far:.2g} and {trained.near:.2g} once "
-        f"it recalls over {TRAINED_AT} with an accuracy of {trained.accuracy:.2f}; "
-        f"the memory path of an LSTM at the start keeps {open_.memory[lag]:.1e} of the norm with forget bias 3 and "
-        f"{half_open.memory[lag]:.1e} with 1, its other paths {open_.rest[lag]:.1e} and {half_open.rest[lag]:.1e}; "
+        f"Inputs {FAR} and more steps back make {start.far:.2g} of the gradient of an RNN's weights over {lag + LEAD} "
+        f"steps at the start and the last {NEAR} inputs {start.near:.2g}, but {trained.far:.2g} and "
+        f"{trained.near:.2g} once it recalls over {TRAINED_AT} with an accuracy of {trained.accuracy:.2f}; over {lag} "
+        f"steps the memory path of an LSTM at the start keeps {open_.memory[lag]:.1e} of the norm with forget bias 3 "
+        f"and {half_open.memory[lag]:.1e} with 1, its other paths {open_.rest[lag]:.1e} and {half_open.rest[lag]:.1e}; "
         f"forget gates closed on purpose leave {cut.memory[lag]:.1e} to the memory path but {cut.rest[lag]:.1e} to the "
         f"others, which lead round it."
     )

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from writing import Row
 
 from tagger import config, experiments
-from tagger.errors import TaggerError
+from tagger.errors import ConfigError, TaggerError, TrainingError
 from tagger.experiments import runs
 from tagger.experiments.runs import Results
 from tagger.training.corpora import placed
@@ -62,7 +62,7 @@ class Variation:
         """Returns what the seeds that are finished came to, None if there are none.
 
         Raises:
-            SystemExit: the run has other settings.
+            ConfigError: the run has other settings.
         """
         if not runs.exists(self.run):
             return None
@@ -95,7 +95,7 @@ class Variation:
         wanted = config.load(corpus.recipe, [*corpus.settings, *self.settings])
         wanted = placed(wanted, folder=corpus.data, parts=parts, vectors=corpus.vectors)
         if config.dump(config.load(str(self.run / CONFIG))) != config.dump(wanted):
-            raise SystemExit(f"{self.run}: was begun with other settings; take them, or another --runs")
+            raise ConfigError(f"{self.run}: was begun with other settings; take them, or another --runs")
 
     def _command(self, seeds: Sequence[int]) -> list[str]:
         before = runs.load(self.run)[0] if runs.exists(self.run) else ()
@@ -106,20 +106,20 @@ class Variation:
         return [*command, "--seeds", given, "--out", str(self.run), "--device", "cpu", *["--resume"] * bool(before)]
 
 
-def place(runs: Path, *names: str) -> Path:
+def place(folder: Path, *names: str) -> Path:
     """Returns the directory of a training that is called by some names.
 
     >>> place(Path("runs"), "UD-EWT UPOS", "LSTM, self-attention").name
     'ud-ewt-upos-lstm-self-attention'
     """
-    return runs / "-".join(names).replace(",", "").replace(" ", "-").lower()
+    return folder / "-".join(names).replace(",", "").replace(" ", "-").lower()
 
 
 def train(variations: Mapping[Variation, Sequence[int]], *, jobs: int) -> None:
     """Trains the seeds of all variations, `jobs` variations at a time, in their order.
 
     Raises:
-        SystemExit: a training failed; the others are finished.
+        TrainingError: a training failed; the others are finished.
     """
     threads = max(1, torch.get_num_threads() // jobs)
     with ThreadPoolExecutor(jobs) as pool:
@@ -129,14 +129,11 @@ def train(variations: Mapping[Variation, Sequence[int]], *, jobs: int) -> None:
             pool.shutdown(cancel_futures=True)
             raise
     if faults:
-        raise SystemExit("\n".join(faults))
+        raise TrainingError(*faults)
 
 
 def scored(variation: Variation, against: Variation) -> dict[str, Any] | None:
-    """Returns a variation's columns of a table: seeds, scores, and the difference in test score to another.
-
-    The p-value is that of `tagger compare`. None if no seed is finished.
-    """
+    """Returns a variation's columns of a table: seeds, scores and what `compared` says; None if no seed is finished."""
     found = variation.results()
     if found is None:
         return None
@@ -148,24 +145,27 @@ def scored(variation: Variation, against: Variation) -> dict[str, Any] | None:
         "dev sd": found.dev.sd,
         "test": found.test.mean,
         "test sd": found.test.sd,
-        "difference": None,
-        "p": None,
     }
     if variation != against and against.results():
-        compared = experiments.compare(against.run, variation.run)
-        row |= {"difference": compared.difference, "p": compared.p}
-    return row
+        return row | compared(variation, against)
+    return row | {"difference": None, "p": None}
+
+
+def compared(variation: Variation, against: Variation) -> dict[str, float]:
+    """Returns by how much a variation's test score is above another's, and the p-value of `tagger compare`."""
+    found = experiments.compare(against.run, variation.run)
+    return {"difference": found.difference, "p": found.p}
 
 
 def finished(tables: Mapping[str, Sequence[Row]]) -> dict[str, Sequence[Row]]:
     """Returns the tables that have a row.
 
     Raises:
-        SystemExit: none has.
+        ConfigError: none has.
     """
     found = {title: rows for title, rows in tables.items() if rows}
     if not found:
-        raise SystemExit("no training is finished yet")
+        raise ConfigError("no training in --runs is finished; leave out --no-train")
     return found
 
 
@@ -193,7 +193,7 @@ def picture(tables: Mapping[str, Sequence[Row]], *, by: Sequence[str], then: str
         axes.set_title(f"{title}: test, mean ± sd", fontsize=9)
         axes.grid(alpha=0.3)
         if len(found) > 1:
-            axes.legend(fontsize=7)
+            axes.legend(fontsize=7, loc="lower left")
     return figure
 
 
@@ -242,5 +242,5 @@ def corpora(options: Namespace) -> list[Corpus]:
         if data
     ]
     if not found:
-        raise SystemExit("give --ner, --upos or both")
+        raise ConfigError("give --ner, --upos or both")
     return found

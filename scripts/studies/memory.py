@@ -7,7 +7,6 @@ when the mean over the last ten batches is an accuracy of 98 % or a squared erro
 0.167). A cell that has not learned it after `--steps` steps may learn it later.
 """
 
-import os
 import statistics
 import time
 from collections import deque
@@ -24,7 +23,6 @@ from writing import Row
 
 KEPT = 10  # batches whose mean tells what is learned
 CHOSEN = [cell for cell in CELLS if cell != "LSTM, forget bias 0"]
-
 
 Taken = dict[tuple[str, str, int], list[int | None]]
 """What each seed took to learn a task, by cell and lag; None where it has not learned it."""
@@ -66,7 +64,7 @@ def main() -> None:
         for cell in CHOSEN
         for seed in range(1, options.seeds + 1)
     ]
-    found = dict(zip(trials, spread(learned_after, trials, os.cpu_count() or 1), strict=True))
+    found = dict(zip(trials, spread(learned_after, trials), strict=True))
     taken: Taken = {}
     for trial, after in found.items():
         taken.setdefault(trial[:3], []).append(after)
@@ -122,9 +120,12 @@ def picture(taken: Taken, lags: list[int], limit: int) -> Figure:
         axes = figure.add_subplot(1, len(TASKS), place)
         for number, cell in enumerate(CHOSEN):
             points = [
-                (position + 0.13 * (number - (len(CHOSEN) - 1) / 2), 1.6 * limit if after is None else after)
+                (
+                    position + 0.13 * (number - (len(CHOSEN) - 1) / 2),
+                    limit * 1.5 * 1.15**seed if after is None else after,  # side by side, so that they can be counted
+                )
                 for position, lag in enumerate(lags)
-                for after in taken[task, cell, lag]
+                for seed, after in enumerate(taken[task, cell, lag])
             ]
             axes.plot(*zip(*points, strict=True), ".", label=cell)
         axes.axhline(1.25 * limit, color="grey", linewidth=0.5)

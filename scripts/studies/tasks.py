@@ -3,6 +3,7 @@
 Shapes in this module: B sequences, T tokens of each, D numbers of a token, H width of the layer, K outputs.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ class Task:
         name: of the task.
         inputs: D.
         outputs: K.
-        draw: returns inputs (B, T, D) and what is wanted (B,), for a lag and a generator; T is the lag and one.
+        draw: returns inputs (B, T, D) and gold answers (B,), for a lag and a generator; T is the lag and one.
         loss: of outputs (B, K).
         quality: of outputs, the higher the better.
         enough: the quality, as a mean over the last batches, by which it counts as learned.
@@ -53,9 +54,9 @@ class Task:
 
 
 def _recall(lag: int, random: Generator) -> tuple[Tensor, Tensor]:
-    wanted = torch.randint(SYMBOLS, (SEQUENCES,), generator=random)
+    gold = torch.randint(SYMBOLS, (SEQUENCES,), generator=random)
     others = SYMBOLS + torch.randint(SYMBOLS, (SEQUENCES, lag), generator=random)
-    return F.one_hot(torch.cat([wanted[:, None], others], 1), 2 * SYMBOLS).float(), wanted
+    return F.one_hot(torch.cat([gold[:, None], others], 1), 2 * SYMBOLS).float(), gold
 
 
 def _adding(lag: int, random: Generator) -> tuple[Tensor, Tensor]:
@@ -68,8 +69,8 @@ def _adding(lag: int, random: Generator) -> tuple[Tensor, Tensor]:
     return torch.stack([values, marks], 2), values[rows, first] + values[rows, second]
 
 
-def _squared(outputs: Tensor, wanted: Tensor) -> Tensor:
-    return (outputs[:, 0] - wanted).square().mean()
+def _squared(outputs: Tensor, gold: Tensor) -> Tensor:
+    return (outputs[:, 0] - gold).square().mean()
 
 
 RECALL = Task(
@@ -78,11 +79,11 @@ RECALL = Task(
     SYMBOLS,
     _recall,
     F.cross_entropy,
-    lambda outputs, wanted: (outputs.argmax(1) == wanted).float().mean(),
+    lambda outputs, gold: (outputs.argmax(1) == gold).float().mean(),
     0.98,
 )
 """To name, after a lag of other symbols, which of eight came first (after Hochreiter and Schmidhuber, 1997)."""
-ADDING = Task("adding", 2, 1, _adding, _squared, lambda outputs, wanted: -_squared(outputs, wanted), -0.015)
+ADDING = Task("adding", 2, 1, _adding, _squared, lambda outputs, gold: -_squared(outputs, gold), -0.015)
 """To add the two marked numbers, one in each half of the sequence (Hochreiter and Schmidhuber, 1997)."""
 TASKS = {task.name: task for task in (RECALL, ADDING)}
 
@@ -110,16 +111,16 @@ def steps(task: Task, reader: Reader, lag: int, random: Generator, limit: int) -
     """Trains by Adam, the gradient's norm clipped at 1; yields each step's number, from 1, and its quality."""
     optimizer = torch.optim.Adam(reader.parameters(), lr=0.01, fused=True)
     for step in range(1, limit + 1):
-        inputs, wanted = task.draw(lag, random)
+        inputs, gold = task.draw(lag, random)
         outputs = reader(inputs)
         optimizer.zero_grad()
-        torch.autograd.backward(task.loss(outputs, wanted))
+        torch.autograd.backward(task.loss(outputs, gold))
         nn.utils.clip_grad_norm_(reader.parameters(), 1.0)
         optimizer.step()
-        yield step, task.quality(outputs, wanted).item()
+        yield step, task.quality(outputs, gold).item()
 
 
-def spread(work: Callable[[_Given], _Found], given: Iterable[_Given], processes: int) -> Sequence[_Found]:
-    """Returns the work done with each of what is given, in its order, one thread for each process."""
-    with ProcessPoolExecutor(processes, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+def spread(work: Callable[[_Given], _Found], given: Iterable[_Given]) -> Sequence[_Found]:
+    """Returns the work done with each of what is given, in its order, by a process of one thread on each processor."""
+    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         return list(pool.map(work, given))

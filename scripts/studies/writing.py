@@ -14,17 +14,13 @@ import platform
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 
 from tagger import files
-
-if find_spec("matplotlib") is None:
-    raise SystemExit("studies draw pictures: pip install 'bilstm-crf-tagger[plot]'")
-from matplotlib.figure import Figure
 
 Row = Mapping[str, Any]  # of each column a number, a word or None
 Tables = Mapping[str, Sequence[Row]]

@@ -21,16 +21,20 @@ from tagger.nn.cells import Trace
 from tagger.nn.encoder import RecurrentLayer
 
 FAR = 20  # tokens between near and far
-_SENTENCES, _LONGEST = 32, 50
+_SENTENCES, _LONGEST = 32, 30
 _CLOSED, _OPEN = 0.1, 0.9
 
 
 def batch(bundle: Bundle, sentences: Sequence[Sentence]) -> Batch:
-    """Returns what to look at: the longest 32 sentences of 21 to 50 tokens, else of at most 50, else the shortest."""
+    """Returns what to look at: the longest 32 sentences of 21 to 30 tokens.
+
+    Where there are none, those of at most 30 that are at least half as long as the longest of these, else the shortest.
+    """
     ordered = sorted(range(len(sentences)), key=lambda place: len(sentences[place]))
     short = [place for place in ordered if len(sentences[place]) <= _LONGEST]
     long = [place for place in short if len(sentences[place]) > FAR]
-    chosen = (long or short)[-_SENTENCES:] or ordered[:1]
+    half = [place for place in short if 2 * len(sentences[place]) >= len(sentences[short[-1]])]
+    chosen = (long or half)[-_SENTENCES:] or ordered[:1]
     numbers = passages(sentences) if bundle.config.model.elsewhere.width else None
     return Encoded(sentences, Lexicon(bundle.known_words, bundle.characters), passages=numbers).batch(chosen)
 

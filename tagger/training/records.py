@@ -23,11 +23,11 @@ from tagger.errors import CheckpointError
 from tagger.evaluation import Counts
 
 METRICS, LOG, PLOT, COUNTS = "metrics.jsonl", "train.log", "training.png", "counts.json"
-log = logging.getLogger(__name__)
-
-Records = Sequence[dict[str, Any]]
 _NORMS, _REACH = "gradient norm by part", "gradient, far input by near"
 _LOGARITHMIC = (_NORMS, _REACH)
+Records = Sequence[dict[str, Any]]
+
+log = logging.getLogger(__name__)
 
 
 def write_metrics(run: Path, records: Records) -> None:

@@ -37,7 +37,8 @@ def take_over(source: Bundle, target: Bundle) -> None:
     ours["embedding.words.weight"][:2] = theirs["embedding.words.weight"][:2]
     faults = [f"{name} is not in the model" for name in ours.keys() - theirs.keys()]
     encoders = [bundle.config.model.encoder for bundle in (source, target)]
-    for setting in ("cell", "directions", "backward"):  # weights of different cells may have the same shapes
+    merged = all(encoder.directions == 2 for encoder in encoders)
+    for setting in ("cell", "directions", "backward", *["merge"] * merged):  # weights may have the same shapes
         there, here = (getattr(encoder, setting) for encoder in encoders)
         if there != here:
             faults.append(f"encoder.{setting} is {there} there and {here} in the recipe")

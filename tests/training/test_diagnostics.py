@@ -110,10 +110,10 @@ def test_a_recurrence_that_shrinks_gradients_by_a_factor_reaches_its_power(
 @pytest.mark.parametrize(
     ("lengths", "chosen", "far"),
     [
-        (range(1, 100), range(21, 51), 20),
-        (range(30, 100), range(30, 51), 20),
-        ([1, 20, 7], [1, 7, 20], 0),
-        ([8, 19, 7], [7, 8, 19], 6),
+        (range(1, 100), range(21, 31), 20),
+        ([*range(28, 100)] * 11, sorted([28, 29, 30] * 11)[1:], 20),
+        ([1, 20, 7, 10], [10, 20], 9),
+        ([1, 1], [1, 1], 0),
         ([90, 70, 80], [70], 20),
     ],
 )

@@ -77,6 +77,7 @@ def test_no_tag_in_common_is_no_fault(source: Bundle) -> None:
     [
         ({"encoder": {"width": 8}}, r"encoder\S+ has \(64, 24\) there and \(32, 24\)"),
         ({"encoder": {"cell": "lstm1997", "width": 16}}, "encoder.cell is lstm there and lstm1997 in the recipe"),
+        ({"encoder": {"merge": "mean", "width": 16}}, "encoder.merge is concat there and mean in the recipe"),
         ({"characters": {"kind": "none"}}, "encoder.layers.0.forward_cell.weight_ih_l0 has"),
         ({"head": {"kind": "crf"}, "capitals": 4}, "embedding.capitals.weight is not in the model"),
     ],
