@@ -17,7 +17,7 @@ import pytest
 PROJECT = Path(__file__).parents[1]
 STUDIES = PROJECT / "scripts" / "studies"
 needs_pictures = pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs the extra [plot]")
-RESULTS = ["gradient_flow", "memory", "clipping", "directions", "whole/directions", "cells"]
+RESULTS = ["gradient_flow", "memory", "clipping", "directions", "cells"]
 
 
 def study(name: str, out: Path, *options: str) -> dict[str, Any]:
