@@ -184,12 +184,22 @@ def gains(rows: Sequence[Row], suffix: str) -> list[float]:
     ]
 
 
+def between(values: Sequence[float]) -> str:
+    """Returns the least and the largest value, or the only one.
+
+    >>> between([1.0, 0.5]), between([0.25])
+    ('0.50 to 1.00', '0.25')
+    """
+    ends = (min(values), max(values))
+    return " to ".join(f"{end:.2f}" for end in (ends if len(values) > 1 else ends[:1]))
+
+
 def verdict(tables: Mapping[str, Sequence[Row]]) -> str:
     """Returns what two directions gain, what the merge matters, and what becomes of the claim of 5 to 10 F1."""
     parts = []
     for title, rows in tables.items():
         found = {"at equal width": gains(rows, ""), "at equal size": gains(rows, AS_LARGE)}
-        said = [f"{min(each):.2f} to {max(each):.2f} {what}" for what, each in found.items() if each]
+        said = [f"{between(each)} {what}" for what, each in found.items() if each]
         part = (
             f"on {title} two directions score {' and '.join(said) or '(not compared yet)'} above the better single one"
         )
