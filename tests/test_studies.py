@@ -166,8 +166,8 @@ def test_what_two_directions_gain_is_counted_from_the_better_single_one(monkeypa
     rows += [row("forward", 84.0, 0.001, -6.0), row("backward", 83.0, 0.001, -7.0)]
     rows += [row("forward, as large", 88.0, 0.001, -2.0), row("backward, as large", 89.0, 0.001, -1.0)]
     assert directions.verdict({"CoNLL-2003 NER": rows}) == (
-        "On CoNLL-2003 NER two directions score 6.00 at equal width and 1.00 at equal size above the better single one, so "
-        "that the claim of 5 to 10 F1 fails, and sum and mean are within 0.50 of concat, 1 of 2 at p < .05."
+        "On CoNLL-2003 NER two directions score 6.00 at equal width and 1.00 at equal size above the better single "
+        "one, so that the claim of 5 to 10 F1 fails, and sum and mean are within 0.50 of concat, 1 of 2 at p < .05."
     )
     assert "the claim of 5 to 10 F1 holds" in directions.verdict({"CoNLL-2003 NER": rows[:5]})
     assert "(not compared yet)" in directions.verdict({"CoNLL-2003 NER": rows[:4]})
