@@ -120,15 +120,14 @@ def table(found: Sequence[Arm]) -> list[Row]:
 
 def pairs(found: Sequence[Arm]) -> list[Row]:
     """Returns a row for each two trainings of PAIRS that are finished."""
-    variations = {(arm.features, arm.head, arm.shape.name): arm.variation for arm in found}
-    rows: list[Row] = []
-    for features in FEATURES:
-        for one, other in PAIRS:
-            variation, against = variations.get((features, *one)), variations.get((features, *other))
-            if variation and against and variation.results() and against.results():
-                place = {"features": features, "encoder": ", ".join(one), "than": ", ".join(other)}
-                rows.append(place | grid.compared(variation, against))
-    return rows
+    finished = {(arm.features, arm.head, arm.shape.name): arm.variation for arm in found if arm.variation.results()}
+    return [
+        {"features": features, "encoder": ", ".join(one), "than": ", ".join(other)}
+        | grid.compared(finished[features, *one], finished[features, *other])
+        for features in FEATURES
+        for one, other in PAIRS
+        if {(features, *one), (features, *other)} <= finished.keys()
+    ]
 
 
 def costs(found: Sequence[Shape], in_width: int) -> list[Row]:
