@@ -20,7 +20,7 @@ LINES = [
     {"checkpoint"},
     {"build"},
     {"config", "data", "nn"},
-    {"files", "runtime"},
+    {"files", "json_files", "runtime"},
     {"choices"},
     {"errors"},
 ]
