@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from tagger.choices import Scheme, listed
-from tagger.config import Config
+from tagger.config import Config, dump, parse
 from tagger.config.tree import Model
 from tagger.data import documents, schemes, vectors
 from tagger.data.sentence import Sentence
@@ -24,6 +24,12 @@ from tagger.nn.encoder import Encoder
 from tagger.nn.model import Network
 
 log = logging.getLogger(__name__)
+
+MAX_WEIGHT_BYTES = 800 << 20
+"""Of a model's weights and ENTRY_BYTES for each entry of its vocabularies."""
+ENTRY_BYTES = 200
+MAX_TAGS = {"crf": 2_000, "softmax": 10_000}
+_MANY_TAGS = 500  # a CRF's time and memory grow with the square of the tags
 
 
 @dataclass(frozen=True)
@@ -69,11 +75,22 @@ def fresh(config: Config, sentences: Sequence[Sentence], tables: Sequence[vector
         config: the recipe.
         sentences: what it will be trained on; its words, characters and tags are theirs.
         tables: pretrained word vectors, joined side by side.
+
+    Raises:
+        ConfigError: the model would be one that cannot be loaded: too large, or with too many tags.
     """
     counts = _counts(sentences)
     trained, kept = _split_words(config, counts, tables)
     words = Vocab((*SPECIAL, *trained))
     width = sum(table.width for table in tables) or config.model.words.width
+    characters = Vocab((*SPECIAL, *sorted({character for word in counts for character in word})))
+    tags = Vocab(_tag_list(config, sentences))
+    model = config.model.model_copy(update={"words": config.model.words.model_copy(update={"width": width})})
+    config = config.model_copy(update={"model": model}).without_places()
+    parse(dump(config), "the recipe as the model stores it")
+    blank(config, tags, characters, words=len(words), kept=len(kept))
+    if config.model.head.kind == "crf" and len(tags) > _MANY_TAGS:
+        log.warning("%d tags make a CRF slow and large; is data.tag the right column?", len(tags))
     if tables:
         # The unknown word begins like the words that no table has: they are what it stands for.
         weight = torch.cat([torch.zeros(len(SPECIAL), width), torch.from_numpy(vectors.join(tables, trained))])
@@ -81,10 +98,6 @@ def fresh(config: Config, sentences: Sequence[Sentence], tables: Sequence[vector
         weight = scatter_evenly(len(words), width)
         weight[0] = 0.0
     fixed = torch.from_numpy(vectors.join(tables, kept)) if kept else torch.zeros(0, width)
-    characters = Vocab((*SPECIAL, *sorted({character for word in counts for character in word})))
-    tags = Vocab(_tag_list(config, sentences))
-    model = config.model.model_copy(update={"words": config.model.words.model_copy(update={"width": width})})
-    config = config.model_copy(update={"model": model}).without_places()
     return Bundle(config, tags, words, Vocab(kept), characters, network(config, tags, characters, weight, fixed))
 
 
@@ -129,6 +142,46 @@ def _tag_list(config: Config, sentences: Sequence[Sentence]) -> list[str]:
         types = {schemes.split(tag)[1] for tag in counts} - {""}
         return schemes.tag_set(sorted(types), config.data.scheme)
     return sorted(counts, key=lambda tag: (-counts[tag], tag))
+
+
+def blank(config: Config, tags: Vocab, characters: Vocab, *, words: int, kept: int) -> Network:
+    """Returns a network of a config's shape whose weights are on the device meta and take no memory.
+
+    What follows from the tags alone, such as the allowed transitions, is real.
+
+    Args:
+        config: the recipe.
+        tags: the tags.
+        characters: the characters.
+        words: the number of words with a trained vector.
+        kept: the number of words with a fixed vector.
+
+    Raises:
+        ConfigError: the tags are too many for the head, or the model takes more memory than a model may.
+    """
+    _refuse_many_tags(config.model.head.kind, len(tags))
+    with torch.device("meta"):
+        width = config.model.words.width
+        made = network(
+            config, tags, characters, torch.empty(words, width), torch.empty(kept, width, dtype=torch.half)
+        )
+    weights = sum(tensor.nbytes for tensor in made.state_dict().values())
+    entries = words + kept + len(characters) + len(tags)
+    if weights + ENTRY_BYTES * entries > MAX_WEIGHT_BYTES:
+        raise ConfigError(
+            f"the model is too large: {weights >> 20} MiB of weights and {entries} words, characters and tags at"
+            f" {ENTRY_BYTES} bytes each; at most {MAX_WEIGHT_BYTES >> 20} MiB are loaded. Lower model.words.keep or the"
+            " widths in model"
+        )
+    return made
+
+
+def _refuse_many_tags(head: str, count: int) -> None:
+    most = MAX_TAGS[head]
+    if count <= most:
+        return
+    advice = f"; is data.tag the right column? model.head.kind=softmax takes {MAX_TAGS['softmax']}"
+    raise ConfigError(f"{count} tags are too many for the head {head}, which takes {most}{advice * (head == 'crf')}")
 
 
 def network(config: Config, tags: Vocab, characters: Vocab, weight: torch.Tensor, kept: torch.Tensor) -> Network:
@@ -197,17 +250,32 @@ def _tag_weights(weights: Mapping[str, float], tags: Vocab, scheme: Scheme | Non
         raise ConfigError(
             *(f"model.head.tag_weights: '{name}' is none of the tags and types {known}" for name in unknown)
         )
-    return torch.tensor([weights.get(tag, weights.get(types[tag], 1.0)) for tag in tags.items])
+    return torch.tensor([weights.get(tag, weights.get(types[tag], 1.0)) for tag in tags.items], device="cpu")
 
 
 def _allowed(tags: Vocab, scheme: Scheme | None) -> Allowed:
-    """Returns what a scheme allows among tags; everything if it is None."""
-
-    def follows(before: str | None, after: str | None) -> bool:
-        return scheme is None or schemes.legal(before, after, scheme)
-
+    """Returns what a scheme allows among tags, everything if it is None; always on the CPU."""
+    count = len(tags)
+    if scheme is None:
+        edge = torch.ones(count, dtype=torch.bool, device="cpu")
+        return Allowed(edge, edge.clone(), torch.ones(count, count, dtype=torch.bool, device="cpu"))
+    prefixes, types = zip(*map(schemes.split, tags.items), strict=True)
+    # (K, K) by two prefixes and whether the types are the same: all that a scheme looks at.
+    names = sorted(set(prefixes))
+    table = [
+        [[schemes.legal(_tag(left, "a"), _tag(right, kind), scheme) for kind in "ba"] for right in names]
+        for left in names
+    ]
+    prefix = torch.tensor([names.index(name) for name in prefixes], device="cpu")
+    numbers = {kind: number for number, kind in enumerate(dict.fromkeys(types))}
+    kind = torch.tensor([numbers[name] for name in types], device="cpu")
+    same = (kind[:, None] == kind).long()
     return Allowed(
-        start=torch.tensor([follows(None, tag) for tag in tags.items]),
-        end=torch.tensor([follows(tag, None) for tag in tags.items]),
-        transitions=torch.tensor([[follows(before, after) for after in tags.items] for before in tags.items]),
+        start=torch.tensor([schemes.legal(None, tag, scheme) for tag in tags.items], device="cpu"),
+        end=torch.tensor([schemes.legal(tag, None, scheme) for tag in tags.items], device="cpu"),
+        transitions=torch.tensor(table, device="cpu")[prefix[:, None], prefix, same],
     )
+
+
+def _tag(prefix: str, kind: str) -> str:
+    return prefix if prefix == schemes.OUTSIDE else f"{prefix}-{kind}"

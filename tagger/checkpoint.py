@@ -9,22 +9,22 @@ import hashlib
 import json
 import logging
 import shutil
-import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TypeVar
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from tagger import __version__, build, config, files
+from tagger import __version__, build, config, files, json_files, tensor_files
 from tagger.build import Bundle
-from tagger.data.vocab import Vocab
+from tagger.config import Config
+from tagger.data import schemes
+from tagger.data.vocab import MAX_ENTRIES, SPECIAL, Vocab
 from tagger.errors import CheckpointError, ConfigError
+from tagger.nn.model import Network
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,22 @@ FORMAT = 1
 MANIFEST, LATEST = "MANIFEST.json", "LATEST"
 _MODEL = ("config.yaml", "tags.txt", "words.txt", "kept.txt", "chars.txt", "weights.safetensors", "metrics.json")
 _STATE = ("state.json", "state.safetensors")
+_MIB = 1 << 20
+_MANIFEST_BYTES = _MIB
+# The tensors of a state: at most a moving average, two moments and the word vectors twice beside the weights.
+_MAX_BYTES = {
+    "config.yaml": _MIB // 16,
+    "tags.txt": 4 * _MIB,
+    "words.txt": 64 * _MIB,
+    "kept.txt": 64 * _MIB,
+    "chars.txt": 16 * _MIB,
+    "weights.safetensors": build.MAX_WEIGHT_BYTES + tensor_files.MAX_HEADER_BYTES,
+    "metrics.json": _MIB,
+    "state.json": 32 * _MIB,
+    "state.safetensors": 6 * build.MAX_WEIGHT_BYTES,
+}
+_MAX_CHARACTERS = 1_200_000  # Unicode has 1,114,112 code points
+_Result = TypeVar("_Result")
 
 Metrics = dict[str, Any]
 
@@ -57,10 +73,10 @@ def save(bundle: Bundle, directory: Path, metrics: Metrics, state: State | None 
         "kept.txt": bundle.kept.to_bytes(),
         "chars.txt": bundle.characters.to_bytes(),
         "weights.safetensors": save_tensors(_saved(bundle.network.state_dict())),
-        "metrics.json": json.dumps(metrics, indent=1).encode(),
+        "metrics.json": json_files.dump(metrics, indent=1),
     }
     if state is not None:
-        contents["state.json"] = json.dumps(state.progress).encode()
+        contents["state.json"] = json_files.dump(state.progress)
         contents["state.safetensors"] = save_tensors(_saved(state.tensors))
     with files.writing(directory), files.atomic_directory(directory) as fresh:
         for name, data in contents.items():
@@ -89,24 +105,77 @@ def load(directory: Path) -> tuple[Bundle, Metrics]:
     Raises:
         CheckpointError: the directory is missing, damaged, of another format, or its parts do not fit each other.
     """
-    contents = _verified(directory, _MODEL)
+    return _twice(lambda: _load(directory))
+
+
+def _load(directory: Path) -> tuple[Bundle, Metrics]:
+    opened = _Files(directory)
     try:
-        settings = config.parse(contents["config.yaml"].decode(), f"{directory}/config.yaml")
-        tags, words, kept, characters = (
-            Vocab.from_bytes(contents[name]) for name in ("tags.txt", "words.txt", "kept.txt", "chars.txt")
-        )
-        metrics = json.loads(contents["metrics.json"])
+        settings = config.parse(opened.read("config.yaml").decode(), f"{directory}/config.yaml")
+        tags, words, kept, characters = _vocabularies(opened, settings)
+        metrics = _metrics(opened.read("metrics.json"))
+        network = build.blank(settings, tags, characters, words=len(words), kept=len(kept))
+    except _UnreadError:
+        raise
     except (ConfigError, CheckpointError) as error:
         raise CheckpointError(*(f"{directory}: {fault}" for fault in error.faults)) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise CheckpointError(f"{directory}: {error}") from error
-    width = settings.model.words.width
-    with torch.random.fork_rng(devices=[]):  # start values are drawn, only to be replaced
-        fixed = torch.zeros(len(kept), width, dtype=torch.half)
-        network = build.network(settings, tags, characters, torch.zeros(len(words), width), fixed)
-    bundle = Bundle(settings, tags, words, kept, characters, network)
-    _fill(bundle, _parsed(contents["weights.safetensors"], directory), directory)
-    return bundle, metrics
+    _fill(network, opened)
+    return Bundle(settings, tags, words, kept, characters, network), metrics
+
+
+def _vocabularies(opened: "_Files", settings: Config) -> tuple[Vocab, Vocab, Vocab, Vocab]:
+    """Returns tags, words, kept words and characters.
+
+    Raises:
+        CheckpointError: a network over them could not work as it should.
+    """
+
+    def read(name: str, limit: int) -> Vocab:
+        try:
+            return Vocab.from_bytes(opened.read(name), limit=limit)
+        except _UnreadError:
+            raise
+        except CheckpointError as error:
+            raise CheckpointError(f"{name}: {error}") from error
+
+    tags = read("tags.txt", max(build.MAX_TAGS.values()))
+    words = read("words.txt", MAX_ENTRIES)
+    kept = read("kept.txt", MAX_ENTRIES - len(words))
+    characters = read("chars.txt", _MAX_CHARACTERS)
+    for name, vocab in (("words.txt", words), ("chars.txt", characters)):
+        if vocab.items[: len(SPECIAL)] != SPECIAL:
+            raise CheckpointError(f"{name}: expected {SPECIAL[0]} and {SPECIAL[1]} as its first entries")
+    if not words.ids.keys().isdisjoint(kept.ids):
+        raise CheckpointError("kept.txt: has a word that words.txt has, too")
+    _check_tags(tags, settings)
+    return tags, words, kept, characters
+
+
+def _check_tags(tags: Vocab, settings: Config) -> None:
+    if not len(tags):
+        raise CheckpointError("tags.txt: expected at least one tag")
+    if unprintable := schemes.unprintable(tags.items):
+        raise CheckpointError(f"tags.txt: the tag {unprintable[0][:60]!r} is empty or holds a control character")
+    scheme = build.scheme_of(tags, settings)
+    if scheme is None:
+        return
+    if schemes.OUTSIDE not in tags:
+        raise CheckpointError(f"tags.txt: has tags of spans, but not {schemes.OUTSIDE}")
+    valid = schemes.tag_set({schemes.split(tag)[1] for tag in tags.items} - {""}, scheme)
+    if wrong := sorted(set(tags.items) - set(valid)):
+        raise CheckpointError(f"tags.txt: {wrong[0][:60]!r} is not a tag of the scheme {scheme}")
+
+
+def _metrics(data: bytearray) -> Metrics:
+    try:
+        metrics = json_files.parse(bytes(data))
+    except ValueError as error:
+        raise CheckpointError(f"metrics.json: {error}") from error
+    if not isinstance(metrics, dict):
+        raise CheckpointError(f"metrics.json: expected a JSON object, found {type(metrics).__name__}")
+    return metrics
 
 
 def digest(directory: Path) -> str:
@@ -115,7 +184,7 @@ def digest(directory: Path) -> str:
     Raises:
         CheckpointError: there is no model.
     """
-    return hashlib.sha256(_bytes(directory, MANIFEST)).hexdigest()
+    return hashlib.sha256(files.read_regular(directory / MANIFEST, limit=_MANIFEST_BYTES)).hexdigest()
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -124,7 +193,13 @@ def contents(directory: Path) -> dict[str, bytes]:
     Raises:
         CheckpointError: the directory is missing or damaged.
     """
-    return _verified(directory, _MODEL) | {MANIFEST: _bytes(files.settled(directory), MANIFEST)}
+
+
+    def read() -> dict[str, bytes]:
+        opened = _Files(directory)
+        return {name: bytes(opened.read(name)) for name in _MODEL} | {MANIFEST: opened.manifest}
+
+    return _twice(read)
 
 
 def copy(source: Path, directory: Path) -> None:
@@ -165,18 +240,23 @@ def card(directory: Path) -> dict[str, Any]:
     }
 
 
-def load_state(directory: Path) -> State:
-    """Returns the state of the training that wrote a checkpoint.
+def load_state(directory: Path, limit: int = _MAX_BYTES["state.safetensors"]) -> State:
+    """Returns the state of the training that wrote a checkpoint, the tensors in a file of at most `limit` bytes.
 
     Raises:
         CheckpointError: the directory is no checkpoint or is damaged.
     """
-    contents = _verified(directory, _STATE)
+
+    def read() -> tuple[bytearray, bytearray]:
+        opened = _Files(directory)
+        return opened.read("state.json"), opened.read("state.safetensors", sizes=(0, limit))
+
+    progress, tensors = _twice(read)
     try:
-        progress = json.loads(contents["state.json"])
-    except (ValueError, RecursionError) as error:
+        found = json_files.parse(bytes(progress))
+    except ValueError as error:
         raise CheckpointError(f"{directory}/state.json is refused: {error}") from error
-    return State(progress, _parsed(contents["state.safetensors"], directory))
+    return State(found, _taken(tensors, f"{directory}/state.safetensors"))
 
 
 def newest(run: Path) -> Path:
@@ -188,11 +268,11 @@ def newest(run: Path) -> Path:
     found = sorted((path for path in run.glob("checkpoint-*") if path.is_dir()), key=_number, reverse=True)
     latest = run / LATEST
     if latest.is_file():
-        named = run / latest.read_text("utf-8", errors="replace").strip()
+        named = run / files.read_regular(latest, limit=4096).decode(errors="replace").strip()
         found.sort(key=lambda path: path != named)
     for path in found:
         try:
-            _verified(path, _MODEL + _STATE)
+            _twice(lambda: _Files(path).verify(_MODEL + _STATE))  # noqa: B023  # called at once
         except CheckpointError as error:
             log.warning("%s; going back to the checkpoint before it", error)
         else:
@@ -221,88 +301,114 @@ def _number(path: Path) -> tuple[int, str]:
     return len(path.name), path.name  # seven digits come after six
 
 
-def _verified(directory: Path, names: tuple[str, ...]) -> dict[str, bytes]:
-    """Returns the named files of a model directory, each checked against the manifest before it is handed out."""
+class _UnreadError(CheckpointError):
+    """A file could not be read or does not fit the manifest; a training may have replaced the directory meanwhile."""
+
+
+def _twice(read: Callable[[], _Result]) -> _Result:
+    """Returns what a function reads; calls it again if a file could not be read."""
     try:
-        return _read_verified(directory, names)
-    except CheckpointError:
-        return _read_verified(directory, names)  # a training may have replaced the directory while it was read
+        return read()
+    except _UnreadError:
+        return read()
 
 
-def _read_verified(directory: Path, names: tuple[str, ...]) -> dict[str, bytes]:
-    directory = files.settled(directory)
-    if not directory.is_dir():
-        raise CheckpointError(f"{directory}: no such model directory" + ", it is a file" * directory.exists())
-    manifest = _read_manifest(directory)
-    contents = {}
-    for name in names:
-        entry = manifest.get(name)
+class _Files:
+    """The files of a model directory; each is checked against the manifest before its content is returned.
+
+    Raises:
+        CheckpointError: the directory does not exist, or its manifest is missing or damaged.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory = files.settled(directory)
+        if not directory.is_dir():
+            raise _UnreadError(f"{directory}: no such model directory" + ", it is a file" * directory.exists())
+        if not (directory / MANIFEST).exists():
+            inside = [path.parent.name for path in sorted(directory.glob(f"*/{MANIFEST}"), reverse=True)]
+            hint = f"; did you mean {directory / inside[0]}?" if inside else ""
+            raise _UnreadError(f"{directory}: no model here, there is no {MANIFEST}{hint}")
+        try:
+            self.manifest = bytes(files.read_regular(directory / MANIFEST, limit=_MANIFEST_BYTES))
+        except CheckpointError as error:
+            raise _UnreadError(*error.faults) from error
+        self._entries = _entries(self.manifest, directory)
+
+    def read(self, name: str, *, sizes: tuple[int, int] | None = None) -> bytearray:
+        """Returns the content of a file whose size lies in a range.
+
+        Raises:
+            CheckpointError: the file is missing, special, too large, or other than its manifest says.
+        """
+        size, digest = self._entry(name, *(sizes or (0, _MAX_BYTES[name])))
+        with self._opened(name, size) as stream:
+            data = files.read_up_to(stream, size)
+        self._compare(name, hashlib.sha256(data).hexdigest(), digest)
+        return data
+
+    def verify(self, names: Iterable[str]) -> None:
+        """Raises CheckpointError if one of the files is missing, special, too large, or other than its manifest says."""
+        for name in names:
+            size, digest = self._entry(name, 0, _MAX_BYTES[name])
+            with self._opened(name, size) as stream:
+                self._compare(name, hashlib.file_digest(stream, "sha256").hexdigest(), digest)
+
+    def _entry(self, name: str, least: int, most: int) -> tuple[int, str]:
+        entry = self._entries.get(name)
         if not isinstance(entry, dict):
-            raise CheckpointError(f"{directory}: holds no {name}; is it the right directory?")
-        data = _bytes(directory, name)
-        if len(data) != entry.get("size") or hashlib.sha256(data).hexdigest() != entry.get("sha256"):
-            raise CheckpointError(f"{directory}/{name} is corrupt: sha256 differs from the manifest's")
-        contents[name] = data
-    return contents
+            raise CheckpointError(f"{self.directory}: holds no {name}; is it the right directory?")
+        size, digest = entry.get("size"), entry.get("sha256")
+        if type(size) is not int or not isinstance(digest, str):
+            raise CheckpointError(f"{self.directory}/{MANIFEST} is corrupt: its entry of {name} is not valid")
+        if not least <= size <= most:
+            expected = f"{least} to {most}" if least else f"at most {most}"
+            raise CheckpointError(f"{self.directory}/{name} is refused: it has {size} bytes, expected {expected}")
+        return size, digest
+
+    @contextmanager
+    def _opened(self, name: str, size: int) -> Iterator[BinaryIO]:
+        try:
+            with files.regular_file(self.directory / name) as (stream, found):
+                if found != size:
+                    what = f"it has {found} bytes, {size} by its manifest"
+                    raise CheckpointError(f"{self.directory}/{name} is corrupt: {what}")
+                yield stream
+        except CheckpointError as error:
+            raise _UnreadError(*error.faults) from error
+
+    def _compare(self, name: str, digest: str, expected: str) -> None:
+        if digest != expected:
+            raise _UnreadError(f"{self.directory}/{name} is corrupt: sha256 differs from the manifest's")
 
 
-def _read_manifest(directory: Path) -> dict[str, Any]:
-    if not (directory / MANIFEST).is_file():
-        inside = [path.parent.name for path in sorted(directory.glob(f"*/{MANIFEST}"), reverse=True)]
-        hint = f"; did you mean {directory / inside[0]}?" if inside else ""
-        raise CheckpointError(f"{directory}: no model here, there is no {MANIFEST}{hint}")
-    data = _bytes(directory, MANIFEST)
+def _entries(data: bytes, directory: Path) -> dict[str, Any]:
+    """Returns what a manifest says of each file."""
     try:
-        manifest = json.loads(data)
+        manifest = json_files.parse(data)
         seal = manifest.pop("sha256")
         version, listed = manifest["format"], dict(manifest["files"])
-    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"{directory}/{MANIFEST} is corrupt: it is no manifest") from error
-    if _sealed(manifest) != data:
-        raise CheckpointError(f"{directory}/{MANIFEST} is corrupt: sha256 differs, {str(seal)[:8]} is written in it")
+        sealed = _sealed(manifest)
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise _UnreadError(f"{directory}/{MANIFEST} is corrupt: it is no manifest") from error
+    if sealed != data:
+        raise _UnreadError(f"{directory}/{MANIFEST} is corrupt: sha256 differs, {str(seal)[:8]} is written in it")
     if version != FORMAT:
-        raise CheckpointError(f"{directory}: has model format {version}, this version reads {FORMAT}")
+        raise CheckpointError(f"{directory}: has model format {str(version)[:20]}, this version reads {FORMAT}")
     return listed
 
 
-def _bytes(directory: Path, name: str) -> bytes:
+def _taken(data: bytearray, name: str) -> dict[str, Tensor]:
     try:
-        return (directory / name).read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{directory}/{name} cannot be read: {error.strerror}") from error
+        return tensor_files.take(data)
+    except (ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{name} is refused: {error}") from error
 
 
-def _parsed(data: bytes, directory: Path) -> dict[str, Tensor]:
-    try:
-        (length,) = struct.unpack("<Q", data[:8])
-        if length > len(data) - 8:
-            raise ValueError("its header is longer than the file")
-        json.loads(data[8 : 8 + length], object_pairs_hook=_once)
-        return load_tensors(data)
-    except (struct.error, ValueError, KeyError, RecursionError, SafetensorError) as error:
-        raise CheckpointError(f"{directory}: a safetensors file is refused: {error}") from error
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Returns a JSON object; the library would let the last of two equal names win."""
-    names = [name for name, _ in pairs]
-    if len(set(names)) < len(names):
-        raise ValueError("a name stands twice in its header")
-    return dict(pairs)
-
-
-def _fill(bundle: Bundle, tensors: Mapping[str, Tensor], directory: Path) -> None:
-    expected = bundle.network.state_dict()
-    faults = [f"{name} is missing" for name in expected.keys() - tensors.keys()]
-    faults += [f"{name} does not belong there" for name in tensors.keys() - expected.keys()]
-    for name in expected.keys() & tensors.keys():
-        wanted, found = expected[name], tensors[name]
-        if wanted.shape != found.shape or wanted.dtype != found.dtype:
-            faults.append(
-                f"{name} has {found.dtype} {tuple(found.shape)}, expected {wanted.dtype} {tuple(wanted.shape)}"
-            )
-        elif found.numel() and not all(bound.isfinite() for bound in found.aminmax()):
-            faults.append(f"{name} holds a value that is not finite")
-    if faults:
-        raise CheckpointError(*(f"{directory}/weights.safetensors: {fault}" for fault in sorted(faults)))
-    bundle.network.load_state_dict(dict(tensors))
+def _fill(network: Network, opened: _Files) -> None:
+    """Gives a network without memory its weights, which are read only if their size is what the network asks for."""
+    expected = network.state_dict()
+    name = f"{opened.directory}/weights.safetensors"
+    tensors = _taken(opened.read("weights.safetensors", sizes=tensor_files.size_range(expected)), name)
+    if faults := tensor_files.mismatches(tensors, expected):
+        raise CheckpointError(*(f"{name}: {fault}" for fault in faults))
+    network.load_state_dict(tensors, assign=True)

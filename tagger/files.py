@@ -4,6 +4,7 @@ import errno
 import lzma
 import os
 import shutil
+import stat
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -331,6 +332,50 @@ def check_writable(path: Path) -> None:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         tempfile.TemporaryFile(dir=next(folder for folder in path.absolute().parents if folder.exists())).close()
+
+
+@contextmanager
+def regular_file(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """Opens a regular file, which a link may name, without waiting; yields it with its size in bytes.
+
+    Raises:
+        CheckpointError: the file cannot be opened or read, or is a directory, FIFO or device.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise CheckpointError(f"{path} cannot be read: {getattr(error, 'strerror', error)}") from error
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(handle)
+        raise CheckpointError(f"{path} is not a regular file")
+    with os.fdopen(handle, "rb", buffering=0) as stream:
+        try:
+            yield stream, status.st_size
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def read_regular(path: Path, *, limit: int) -> bytearray:
+    """Returns the content of a regular file of at most `limit` bytes.
+
+    Raises:
+        CheckpointError: as `regular_file`, or the file is larger.
+    """
+    with regular_file(path) as (stream, size):
+        if size > limit:
+            raise CheckpointError(f"{path} has {size} bytes; at most {limit} are read")
+        return read_up_to(stream, size)
+
+
+def read_up_to(stream: BinaryIO, size: int) -> bytearray:
+    """Returns the next `size` bytes of an unbuffered file, or what there is before its end."""
+    data, done = bytearray(size), 0
+    with memoryview(data) as view:
+        while count := stream.readinto(view[done:]):  # type: ignore[attr-defined]  # RawIOBase has it
+            done += count
+    del data[done:]
+    return data
 
 
 def write(path: Path, data: bytes) -> None:

@@ -20,7 +20,7 @@ LINES = [
     {"checkpoint"},
     {"build"},
     {"config", "data", "nn"},
-    {"files", "json_files", "runtime"},
+    {"files", "json_files", "runtime", "tensor_files"},
     {"choices"},
     {"errors"},
 ]

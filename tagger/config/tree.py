@@ -8,9 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tagger import choices
 
 Share = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
+# Upper bounds keep a recipe that somebody else wrote from asking for memory or numbers that do not exist.
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Name = Annotated[str, Field(min_length=1)]
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, le=1e300)]
+NotNegative = Annotated[float, Field(ge=0, le=1e300)]
+Column = Annotated[int, Field(ge=-1_000_000, le=1_000_000)] | str
 
 
 class Section(BaseModel):
@@ -32,8 +35,8 @@ class Data(Section):
 
     format: choices.CorpusFormat = Field("columns", description="of the files; datasets for Hugging Face datasets")
     columns: tuple[str, ...] = Field((), strict=False, description="names of the columns, to be used for token and tag")
-    token: int | str = Field(0, description="column of the token: number from 0, from the end if negative, or name")
-    tag: int | str = Field(-1, description="column of the tag; in CoNLL-U upos, xpos or misc:KEY")
+    token: Column = Field(0, description="column of the token: number from 0, from the end if negative, or name")
+    tag: Column = Field(-1, description="column of the tag; in CoNLL-U upos, xpos or misc:KEY")
     scheme: choices.Scheme = Field("IOBES", description="in which spans are trained; plain tags have none")
     train: str | None = Field(None, description="training file, from the recipe's folder if not absolute")
     dev: str | None = Field(None, description="development file; without one a part of the training data is set aside")
@@ -64,10 +67,10 @@ class Data(Section):
 class Words(Section):
     """Vectors of words."""
 
-    width: Count = Field(100, description="of the vectors, where no table gives it")
+    width: Annotated[int, Field(ge=1, le=16_384)] = Field(100, description="of the vectors, where no table gives it")
     vectors: tuple[str, ...] = Field((), strict=False, description="tables of pretrained vectors, joined side by side")
     training: choices.VectorTraining = Field("tuned", description="of the vectors that come from tables")
-    keep: Annotated[int, Field(ge=0)] = Field(
+    keep: Annotated[int, Field(ge=0, le=1_000_000_000)] = Field(
         150_000, description="words of the tables that a model keeps for text it was not trained on"
     )
     dropout: Share = Field(0.1, description="share of tokens whose word is replaced by the unknown word in training")
@@ -77,9 +80,9 @@ class Characters(Section):
     """Features of a word's spelling."""
 
     kind: choices.Characters = "cnn"
-    width: Count = Field(30, description="of a character's vector")
-    features: Count = Field(50, description="width of the result")
-    kernel: Count = Field(3, description="characters that a convolution sees at once")
+    width: Annotated[int, Field(ge=1, le=2_048)] = Field(30, description="of a character's vector")
+    features: Annotated[int, Field(ge=1, le=2_048)] = Field(50, description="width of the result")
+    kernel: Annotated[int, Field(ge=1, le=99)] = Field(3, description="characters that a convolution sees at once")
     dropout: Share = 0.5
 
     @model_validator(mode="after")
@@ -94,7 +97,7 @@ class Characters(Section):
 class Elsewhere(Section):
     """What the rest of its document says of a word."""
 
-    width: Annotated[int, Field(ge=0)] = Field(0, description="of the result; 0 for none")
+    width: Annotated[int, Field(ge=0, le=2_048)] = Field(0, description="of the result; 0 for none")
     dropout: Share = Field(0.2, description="over the vectors of the words that stand beside it")
 
 
@@ -102,13 +105,15 @@ class Encoder(Section):
     """The recurrent layers."""
 
     cell: choices.Cell = Field("lstm", description="lstm1997 is the LSTM without a forget gate")
-    width: Count = Field(200, description="in each direction")
-    layers: Count = 1
+    width: Annotated[int, Field(ge=1, le=16_384)] = Field(200, description="in each direction")
+    layers: Annotated[int, Field(ge=1, le=64)] = 1
     directions: Annotated[int, Field(ge=1, le=2)] = 2
     backward: bool = Field(False, description="read from the sentence's end, where there is one direction")
     merge: choices.Merge = Field("concat", description="how two directions become one vector")
-    forget_bias: float = Field(1.0, description="of an LSTM's forget gate at the start; lstm1997 has none")
-    attention_heads: Annotated[int, Field(ge=0)] = Field(0, description="of self-attention over the output; 0 for none")
+    forget_bias: Annotated[float, Field(ge=-1e6, le=1e6)] = Field(
+        1.0, description="of an LSTM's forget gate at the start; lstm1997 has none"
+    )
+    attention_heads: Annotated[int, Field(ge=0, le=64)] = Field(0, description="of self-attention over the output; 0 for none")
 
     @model_validator(mode="after")
     def _backward_alone(self) -> Self:
@@ -138,7 +143,7 @@ class Head(Section):
 
     kind: choices.Head = "crf"
     forbid_in_training: bool = Field(False, description="keep a CRF from forbidden transitions in training too")
-    tag_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
+    tag_weights: dict[str, Annotated[float, Field(ge=0, le=1e6)]] = Field(
         {}, description="of gold tags in the loss, by tag or by the type of an entity; 1 for all others"
     )
 
@@ -154,7 +159,7 @@ class Model(Section):
 
     words: Words = Words()
     characters: Characters = Characters()
-    capitals: Annotated[int, Field(ge=0)] = Field(0, description="width of the capitalisation feature; 0 for none")
+    capitals: Annotated[int, Field(ge=0, le=2_048)] = Field(0, description="width of the capitalisation feature; 0 for none")
     elsewhere: Elsewhere = Elsewhere()
     encoder: Encoder = Encoder()
     dropout: Dropout = Dropout()
@@ -180,11 +185,11 @@ class Optimizer(Section):
 
     kind: choices.Optimizer = "sgd"
     rate: Positive = Field(0.015, description="learning rate")
-    rates: dict[choices.Part, Annotated[float, Field(ge=0)]] = Field({}, description="rates of single parts instead")
+    rates: dict[choices.Part, NotNegative] = Field({}, description="rates of single parts instead")
     momentum: Share = Field(0.9, description="of SGD")
     nesterov: bool = False
     betas: tuple[Share, Share] = Field((0.9, 0.999), strict=False, description="of Adam and AdamW")
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: NotNegative = 0.0
 
     def rate_of(self, part: choices.Part) -> float:
         """Returns the full rate of a part of the network."""
@@ -203,8 +208,8 @@ class Schedule(Section):
     """How the rate changes."""
 
     kind: choices.Schedule = "constant"
-    warmup: Annotated[int, Field(ge=0)] = Field(0, description="steps over which the rate rises to its full height")
-    decay: Annotated[float, Field(ge=0)] = Field(0.05, description="inverse: rate / (1 + decay * epoch)")
+    warmup: Annotated[int, Field(ge=0, le=1_000_000_000)] = Field(0, description="steps over which the rate rises to its full height")
+    decay: NotNegative = Field(0.05, description="inverse: rate / (1 + decay * epoch)")
     patience: Count = Field(3, description="plateau: epochs without a better dev score before the rate falls")
     factor: Annotated[float, Field(gt=0, lt=1)] = Field(0.5, description="plateau: by which it falls")
     peak: Annotated[float, Field(gt=0, lt=1)] = Field(0.3, description="onecycle: share of the steps before the top")
@@ -219,7 +224,7 @@ class Schedule(Section):
 class Training(Section):
     """The training."""
 
-    epochs: Count = 30
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = 30
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
     batches: Batches = Batches()
     optimizer: Optimizer = Optimizer()
@@ -236,7 +241,7 @@ class Training(Section):
     )
     not_finite: choices.NotFinite = Field("stop", description="what to do at a loss or gradient that is not finite")
     checkpoint_steps: Count | None = Field(None, description="steps between checkpoints, beside one for each epoch")
-    keep_checkpoints: Annotated[int, Field(ge=2)] = Field(2, description="checkpoints that stay, the newest")
+    keep_checkpoints: Annotated[int, Field(ge=2, le=1_000_000)] = Field(2, description="checkpoints that stay, the newest")
 
 
 class Config(Section):

@@ -4,6 +4,7 @@ BIO is another name of IOB2, and BIOES of IOBES. BILOU (L for E, U for S) and BM
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +16,8 @@ OUTSIDE = "O"
 _SPAN_TAG = re.compile(r"[BIESLUM]-.+", re.DOTALL)
 # Spans of the same place and type are one object: most sentences' are among a few thousand.
 _span = lru_cache(maxsize=1 << 14)(Span)
+_REORDERING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+_MARKS = "\u061c\u200e\u200f"
 _AS_IOBES = {"L": "E", "U": "S", "M": "I"}
 
 
@@ -88,6 +91,17 @@ def tag_set(types: Iterable[str], scheme: Scheme) -> list[str]:
     """Returns every tag that a scheme has for these types, O first."""
     prefixes = {"IOB1": "BI", "IOB2": "BI", "IOBES": "BIES"}[scheme]
     return [OUTSIDE, *(f"{prefix}-{kind}" for kind in types for prefix in prefixes)]
+
+
+def unprintable(tags: Iterable[str]) -> list[str]:
+    """Returns the tags that are empty or hold a control character, a line separator or a mark that reorders text."""
+    return sorted(tag for tag in tags if not tag or any(map(_is_control, tag)))
+
+
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or (
+        unicodedata.bidirectional(character) in _REORDERING or character in _MARKS
+    )
 
 
 def legal(before: str | None, after: str | None, scheme: Scheme) -> bool:

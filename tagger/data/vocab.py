@@ -7,6 +7,7 @@ from tagger.errors import CheckpointError
 
 SPECIAL = ("<padding>", "<unknown>")
 UNKNOWN = 1
+MAX_ENTRIES = 4_000_000
 _DIGIT = re.compile(r"\d")
 
 
@@ -57,12 +58,14 @@ class Vocab:
         return "".join(f"{item}\n" for item in self.items).encode()
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> "Vocab":
-        """Returns the vocabulary of a text file.
+    def from_bytes(cls, data: bytes | bytearray, *, limit: int = MAX_ENTRIES) -> "Vocab":
+        """Returns the vocabulary of a text file of at most `limit` entries.
 
         Raises:
-            CheckpointError: an item stands twice, or the file is not whole lines of UTF-8.
+            CheckpointError: an item stands twice, or the file has too many lines or is not whole lines of UTF-8.
         """
+        if (count := data.count(b"\n")) > limit:
+            raise CheckpointError(f"vocabulary has {count} entries; at most {limit} are read")
         try:
             text = data.decode()
         except UnicodeDecodeError as error:

@@ -29,11 +29,16 @@ class SpanTags:
         kinds = [schemes.split(name)[1] for name in names]
         self.types = sorted(set(kinds) - {""})
         self.outside = names.index(schemes.OUTSIDE)
-        self._kinds = np.array([self.types.index(kind) if kind else -1 for kind in kinds])
+        ids = {kind: number for number, kind in enumerate(self.types)}
+        self._kinds = np.array([ids.get(kind, -1) for kind in kinds])
         self.members = torch.from_numpy(np.arange(len(self.types))[:, None] == self._kinds)
-        inside = [name for name in names if name != schemes.OUTSIDE]
-        joined = {(a, b) for a in inside for b in inside if len(schemes.spans_of((a, b))) == 1}
-        self.joins = torch.tensor([[(a, b) in joined for b in names] for a in names])
+        # Whether two tags in a row belong to one span depends on their prefixes, and on whether their types are the same.
+        prefixes = [schemes.split(name)[0] for name in names]
+        distinct = sorted(set(prefixes))
+        table = np.array([[_joined(first, second) for second in distinct] for first in distinct])
+        numbers = np.array([distinct.index(prefix) for prefix in prefixes])
+        same = self._kinds[:, None] == self._kinds
+        self.joins = torch.from_numpy(table[numbers[:, None], numbers] & same)
 
     def spans(self, paths: Ids, lengths: Ids) -> Ids:
         """Returns (N, 4) the spans that paths (B, T) spell: sentence, first token, the token after the last, type."""
@@ -44,3 +49,10 @@ class SpanTags:
         sentence, first = (held & ~joined).nonzero()
         _, last = (held[:, :-1] & ~joined[:, 1:]).nonzero()
         return np.stack([sentence, first, last + 1, self._kinds[paths[sentence, first]]], 1)
+
+
+def _joined(first: str, second: str) -> bool:
+    """Returns whether tags of two prefixes and one type make one span."""
+    if schemes.OUTSIDE in (first, second):
+        return False
+    return len(schemes.spans_of((f"{first}-a", f"{second}-a"))) == 1
