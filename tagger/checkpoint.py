@@ -46,6 +46,7 @@ _MAX_BYTES = {
     "state.json": 32 * _MIB,
     "state.safetensors": 6 * build.MAX_WEIGHT_BYTES,
 }
+_MAX_STATE_VALUES = 4_000_000
 _MAX_CHARACTERS = 1_200_000  # Unicode has 1,114,112 code points
 _Result = TypeVar("_Result")
 
@@ -253,6 +254,8 @@ def load_state(directory: Path, limit: int = _MAX_BYTES["state.safetensors"]) ->
 
     progress, tensors = _twice(read)
     try:
+        if sum(map(progress.count, (b",", b"[", b"{"))) > _MAX_STATE_VALUES:
+            raise ValueError(f"it holds more than {_MAX_STATE_VALUES} values")
         found = json_files.parse(bytes(progress))
     except ValueError as error:
         raise CheckpointError(f"{directory}/state.json is refused: {error}") from error

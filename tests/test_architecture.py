@@ -67,6 +67,7 @@ FOLDERS = {
     "training": [
         {"events", "rows"},
         {"corpora", "diagnostics", "optimisation", "records", "transfer"},
+        {"state"},
         {"loop"},
         {"fit"},
     ],

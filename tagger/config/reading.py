@@ -108,7 +108,11 @@ def load(recipe: str, overrides: Sequence[str] = ()) -> Config:
     """
     path = recipe_path(recipe)
     try:
-        text = path.read_text("utf-8")
+        with path.open("rb") as stream:
+            data = stream.read(2 * _MAX_BYTES + 1)  # a line end may take two bytes
+        if len(data) > 2 * _MAX_BYTES:
+            raise ConfigError(f"{path}: a recipe of over {_MAX_BYTES} bytes is not read")
+        text = data.decode().replace("\r\n", "\n").replace("\r", "\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from error
     config = parse(text, str(path), overrides=overrides)

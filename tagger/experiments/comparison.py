@@ -34,6 +34,7 @@ from tagger.training.fit import CONFIG
 log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
+MAX_SAMPLES = 1_000_000
 _CELLS = 1_000_000  # sentences drawn at once, so that they stay in the processor's cache
 _TIE = 1e-9  # percent; nearer differences are equal but for rounding
 
@@ -111,10 +112,12 @@ def compare(first: Path, second: Path, *, on: Scored = "test", samples: int = 10
 
     Raises:
         CheckpointError: a run is not finished, keeps no scores on that part, or was scored on other data.
-        ConfigError: no sample is to be drawn.
+        ConfigError: `samples` is not in [1, MAX_SAMPLES], or the seed is negative.
     """
-    if samples < 1:
-        raise ConfigError(f"samples must be at least 1, got {samples}")
+    if not 1 <= samples <= MAX_SAMPLES:
+        raise ConfigError(f"samples must be from 1 to {MAX_SAMPLES}, got {samples}")
+    if not 0 <= seed < 2**63:
+        raise ConfigError(f"the seed must be at least 0 and below 2**63, got {seed}")
     found = [_counts(run, on) for run in (first, second)]
     ours, theirs = (next(iter(counts.values())) for counts in found)
     if (ours.data, ours.columns, len(ours.rows)) != (theirs.data, theirs.columns, len(theirs.rows)):
@@ -151,6 +154,10 @@ def _counts(run: Path, on: Scored) -> dict[int, Counts]:
     counts = {seed: parts[on] for seed, parts in found.items()}
     if len({part.data for part in counts.values()}) > 1:
         raise CheckpointError(f"{run}: its seeds were scored on different {on} data, so that they have no common mean")
+    if not all(part.rows for part in counts.values()):
+        raise CheckpointError(f"{run}: its {on} data holds no sentences")
+    if len({(part.columns, len(part.rows)) for part in counts.values()}) > 1:
+        raise CheckpointError(f"{run}: the counts of its seeds do not fit one another")
     return counts
 
 

@@ -14,19 +14,21 @@ seeds.json, all scores in percent:
     failed      for each seed that could not go on its faults, a line each
 """
 
-import json
+import os
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tagger import checkpoint, files
+from tagger import checkpoint, files, json_files
 from tagger.errors import CheckpointError
 from tagger.training import records
 from tagger.training.loop import BEST
 
 SEEDS = "seeds.json"
+_MAX_BYTES = 16 << 20
+_MAX_SEEDS = 1000
 _FIGURES = ("score", "f1", "precision", "recall", "accuracy", "signature")
 
 
@@ -171,16 +173,20 @@ def collect(
 
 def _result(seed: int, run: Path) -> Result:
     found = records.read_metrics(run)
+    epochs = [record for record in found if "dev" in record]
+    tested = [record["test"] for record in found if "test" in record]
     try:
-        epochs = [record for record in found if "dev" in record]
+        if len(tested) > 1:
+            raise ValueError("the test data was scored more than once")
+        for scores in tested:
+            records.check_scores(scores, "test")
         best = [record for record in epochs if record["best"]][-1]
-        (test,) = [record["test"] for record in found if "test" in record] or [None]
-        dev, test = ({key: part[key] for key in _FIGURES} if part else None for part in (best["dev"], test))
-        assert dev is not None
-        seconds = sum(record["seconds"] + record["dev_seconds"] for record in epochs)
-        return Result(seed, dev, test, best["epoch"], len(epochs), seconds)
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (IndexError, ValueError) as error:
         raise CheckpointError(f"{run / records.METRICS}: these are not the records of a training") from error
+    dev, test = ({key: part[key] for key in _FIGURES} if part else None for part in (best["dev"], *(tested or [None])))
+    assert dev is not None
+    seconds = sum(record["seconds"] + record["dev_seconds"] for record in epochs)
+    return Result(seed, dev, test, best["epoch"], len(epochs), seconds)
 
 
 def load(run: Path) -> tuple[tuple[int, ...], Path | None]:
@@ -190,12 +196,22 @@ def load(run: Path) -> tuple[tuple[int, ...], Path | None]:
         CheckpointError: seeds.json cannot be read.
     """
     path = run / SEEDS
+    data = files.read_regular(path, limit=_MAX_BYTES)
     try:
-        found = json.loads(path.read_bytes())
-        init_from = found["init_from"]
-        return tuple(map(int, found["seeds"])), Path(init_from) if init_from else None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        found = json_files.parse(bytes(data))
+        if not isinstance(found, dict) or not found.keys() >= {"seeds", "init_from"}:
+            raise ValueError("expected an object with seeds and init_from")
+        seeds, init_from = found["seeds"], found["init_from"]
+        if not isinstance(seeds, list) or not all(type(seed) is int and 0 <= seed < 2**63 for seed in seeds):
+            raise ValueError("seeds must be whole numbers from 0 to 2**63 - 1")
+        if not 1 <= len(seeds) <= _MAX_SEEDS or len(set(seeds)) < len(seeds):
+            raise ValueError(f"expected 1 to {_MAX_SEEDS} seeds, none of them twice")
+        if not (init_from is None or isinstance(init_from, str)) or "\0" in (init_from or ""):
+            raise ValueError("init_from must be a path or null")
+        os.fsencode(init_from or "")
+    except ValueError as error:
         raise CheckpointError(f"{path}: cannot be read: {error}") from error
+    return tuple(seeds), Path(init_from) if init_from else None
 
 
 def save(results: Results) -> None:
@@ -209,4 +225,4 @@ def save(results: Results) -> None:
         if not results.model.is_dir() or checkpoint.digest(model) != checkpoint.digest(results.model):
             checkpoint.copy(model, results.model)
     with files.writing(results.run):
-        files.replace(results.run / SEEDS, json.dumps(results.to_json(), indent=1).encode() + b"\n")
+        files.replace(results.run / SEEDS, json_files.dump(results.to_json(), indent=1) + b"\n")

@@ -3,6 +3,7 @@
 Shapes in this module: B sentences, T tokens in the longest one, K tags.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -57,6 +58,9 @@ class Answers:
 
 
 TAGS_ALONE = Answers()
+_LARGEST_SUM = 1e25
+"""The largest sum of a path's scores; far above those of a model that learned, far below what stands for forbidden."""
+_ROUNDING = 1e-3  # nats by which a path may seem more probable than 1
 
 
 class Answer(NamedTuple):
@@ -85,16 +89,16 @@ class Answering:
             raise ConfigError("a threshold leaves out spans; the model's tags are plain")
         self._head: CRFHead | SoftmaxHead = bundle.network.head
         self._names, self._scheme, self._spelt, self._wanted = bundle.tags.items, bundle.scheme, spelt, wanted
+        self._largest = max((float(weight.detach().abs().max()) for weight in self._head.parameters()), default=0.0)
 
     def of(self, emissions: Tensor, lengths: Tensor) -> list[Answer]:
         """Returns the answer for each sentence of a batch: emissions (B, T, K), lengths (B,).
 
         Raises:
-            CheckpointError: emissions are not finite.
+            CheckpointError: emissions are not finite, or too large for what is asked to be finite.
         """
         with torch.inference_mode():
-            if not emissions.isfinite().all():
-                raise CheckpointError("the model's scores are not finite: its weights are damaged or diverged")
+            self._check_size(emissions)
             paths: Ids = self._head.decode(emissions, lengths).cpu().numpy()
             counts: list[int] = lengths.tolist()
             spans = (
@@ -117,6 +121,13 @@ class Answering:
                 ]
             return answers
 
+    def _check_size(self, emissions: Tensor) -> None:
+        largest = max(map(abs, torch.stack(emissions.aminmax()).tolist()))
+        if not largest < math.inf:  # NaN included
+            raise CheckpointError("the model's scores are not finite: its weights are damaged or diverged")
+        if not (largest + self._largest) * (emissions.shape[1] + 1) < _LARGEST_SUM:
+            raise CheckpointError("the model's scores are too large to compute with: its weights are damaged")
+
     def _probable(
         self, emissions: Tensor, lengths: Tensor, paths: Ids, spans: Ids
     ) -> tuple[Ids, Ids, tuple[NDArray[np.float32], list[float]]]:
@@ -134,6 +145,8 @@ class Answering:
                 paths[sentence, first:stop] = self._spelt.outside
             spans, of_spans = spans[kept], of_spans[kept]
         of_tokens = np.take_along_axis(marginals, paths[:, :, None], 2)[:, :, 0]
+        if not (np.isfinite(of_tokens).all() and np.isfinite(of_spans).all()):
+            raise CheckpointError("the model's probabilities are not finite: its weights are damaged or diverged")
         for (sentence, first, stop, _), probability in zip(spans.tolist(), of_spans, strict=True):
             of_tokens[sentence, first:stop] = probability
         return paths, spans, (of_tokens, of_spans.tolist())
@@ -161,7 +174,8 @@ class Answering:
     def _alternatives(self, emissions: Tensor, lengths: Tensor) -> list[tuple[Alternative, ...]]:
         """Returns for each sentence its most probable paths, as many as there are up to the number asked for."""
         paths, scores = self._head.best_paths(emissions, lengths, count=self._wanted.nbest)
-        shares = (scores - self._head.log_partition(emissions, lengths)[:, None]).exp()
+        logs = scores - self._head.log_partition(emissions, lengths)[:, None]
+        shares = logs.masked_fill(logs > _ROUNDING, 0.0).exp()  # where scores are so large that they round by much
         return [
             tuple(
                 Alternative(tuple([self._names[tag] for tag in path[:count]]), share)

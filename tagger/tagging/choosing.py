@@ -6,9 +6,11 @@ import torch
 
 from tagger.build import Bundle
 from tagger.errors import CheckpointError
+from tagger.nn.inference.scorer import Scorer
 from tagger.tagging.scoring import Plain, Scoring
 
 log = logging.getLogger(__name__)
+_CHARACTER_TABLE_BYTES = 2**28  # a table of 20,000 characters, 100 features and a kernel of 5 takes a third of it
 
 
 def may_remember(bundle: Bundle, device: torch.device) -> bool:
@@ -17,7 +19,8 @@ def may_remember(bundle: Bundle, device: torch.device) -> bool:
     They are the same in any batch.
     """
     single = all(weight.dtype == torch.float32 for weight in bundle.network.parameters())
-    return device.type == "cpu" and single and bundle.network.encoder.attention is None
+    small = Scorer.character_table_bytes(bundle.network) <= _CHARACTER_TABLE_BYTES
+    return device.type == "cpu" and single and small and bundle.network.encoder.attention is None
 
 
 def scoring(bundle: Bundle, device: torch.device) -> Scoring:

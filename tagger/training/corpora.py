@@ -126,6 +126,11 @@ def _described(part: Corpus, data: Data) -> bool | None:
     """Logs what a part of the data is; tells whether its tags spell spans, None if it holds nothing but O."""
     tags = [sentence.tags for sentence in part.sentences]
     found = schemes.detect(tags)
+    if unprintable := schemes.unprintable({tag for sentence in tags for tag in sentence}):
+        line = next(one.line for one in part.sentences if unprintable[0] in one.tags)
+        raise DataError(
+            f"{part.name}: sentence at line {line}: the tag {unprintable[0][:60]!r} is empty or holds a control character"
+        )
     if others := schemes.stray(tags):
         line = next(one.line for one in part.sentences if others[0] in one.tags)
         raise DataError(

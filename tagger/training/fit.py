@@ -126,7 +126,7 @@ def resume(
         newest = checkpoint.newest(run)
         log.info("resuming from %s", newest.name)
         loop = Loop(settings, checkpoint.load(newest)[0], inputs.data, run, target, listen)
-        loop.restore(checkpoint.load_state(newest))
+        loop.restore(checkpoint.load_state(newest, loop.max_state_bytes))
         return _finish(loop, inputs.data, target)
 
 
@@ -166,6 +166,7 @@ def _finish(loop: Loop, data: Corpora, device: torch.device) -> Outcome:
         loop.run(stop)
     best = loop.run_directory / BEST
     bundle, metrics = checkpoint.load(best)
+    records.refuse_foreign(metrics, best)
     tagger = Tagger(bundle, device, workers=torch.get_num_threads())
     _, dev = evaluate_each(tagger, data.dev)
     counts, test, final = {"dev": dev}, None, []

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -29,43 +29,14 @@ from tagger.nn.model import Network
 from tagger.runtime import StopRequest
 from tagger.tagging import Tagger
 from tagger.training import diagnostics, optimisation, records
+from tagger.training import state as state_of
 from tagger.training.corpora import Corpora
 from tagger.training.events import EpochEnd, Listener, Start, StepEnd
+from tagger.training.state import Parts, Progress, Tally
 
 log = logging.getLogger(__name__)
 
 BEST = "model-best"
-
-
-@dataclass
-class Tally:
-    """Sums over the steps of an epoch so far, the loss in nats; and the full rate of the last of them.
-
-    `norms` are those of each part's gradient, where the settings ask for diagnostics, and `diagnosing` the seconds that
-    these took.
-    """
-
-    loss: float = 0.0
-    sentences: int = 0
-    norm: float = 0.0
-    clipped: int = 0
-    steps: int = 0
-    skipped: int = 0
-    rate: float = 0.0
-    seconds: float = 0.0
-    norms: dict[str, float] = field(default_factory=dict)
-    diagnosing: float = 0.0
-
-
-@dataclass
-class Progress:
-    """Where a training stands: `step` steps of `epoch` are done, `steps` in all."""
-
-    epoch: int = 0
-    step: int = 0
-    steps: int = 0
-    tally: Tally = field(default_factory=Tally)
-    history: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Loop:
@@ -97,6 +68,7 @@ class Loop:
         self.mixed = self.settings.mixed_precision and device.type == "cuda"
         # cuDNN's recurrent layers compute in float16 under autocast, whatever type it is given: scale the loss.
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.mixed)
+        self._parts = Parts(self.network, self.optimizer, self.scaler, self.average, self.rows, device)
         self.progress = Progress()
         self._looked_at = None
         if self.settings.diagnostics:
@@ -337,9 +309,7 @@ class Loop:
             TrainingError: a weight is not finite, and there is nothing to go on from.
         """
         self._check_weights()
-        state = State(
-            asdict(self.progress) | {"data": self._digests, "scaler": self.scaler.state_dict()}, self._tensors()
-        )
+        state = state_of.snapshot(self.progress, self._parts, self._digests)
         done = self.history and not self.progress.step and self.average is None
         metrics = self.history[-1] if done else {}  # of these weights, or none
         keep = self.settings.keep_checkpoints
@@ -352,15 +322,10 @@ class Loop:
                 where = f"epoch {self.progress.epoch + 1}, step {self.progress.step}"
                 raise TrainingError(f"{where}: {name} is not finite any more; try a lower rate")
 
-    def _tensors(self) -> dict[str, torch.Tensor]:
-        tensors = {f"random.{name}": value for name, value in runtime.random_state(self.device).items()}
-        for number, values in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{number}.{name}": value for name, value in values.items() if value is not None}
-        if self.average is not None:
-            tensors |= {f"average.{name}": value for name, value in self.average.network.state_dict().items()}
-        if self.rows is not None:
-            tensors |= {f"rows.{name}": value for name, value in self.rows.tensors().items()}
-        return tensors
+    @property
+    def max_state_bytes(self) -> int:
+        """The size of the largest state.safetensors that belongs to this training."""
+        return state_of.max_file_bytes(self._parts)
 
     def restore(self, state: State) -> None:
         """Takes up a state that `save_checkpoint` wrote.
@@ -369,32 +334,23 @@ class Loop:
             CheckpointError: the data is not what the training began with, or the state is no such state.
         """
         try:
-            self._take_up(state)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            progress = state_of.progress_of(state, self._digests)
+            self._check_place(progress)
+            state_of.restore(state, progress, self._parts)
+        except LookupError as error:
+            part = error.args[0]
+            raise CheckpointError(
+                f"{self.run_directory}: the {part} data has changed since the training began"
+            ) from error
+        except ValueError as error:
             raise CheckpointError(f"{self.run_directory}: the state of the training is refused: {error}") from error
+        self.progress = progress
 
-    def _take_up(self, state: State) -> None:
-        found = dict(state.progress)
-        for part, digest in self._digests.items():
-            if found["data"][part] != digest:
-                raise CheckpointError(f"{self.run_directory}: the {part} data has changed since the training began")
-        self.scaler.load_state_dict(found["scaler"])
-        del found["data"], found["scaler"]
-        self.progress = Progress(**found | {"tally": Tally(**found["tally"])})
-        optimizer: dict[int, dict[str, torch.Tensor]] = {}
-        for name, value in _under("optimizer.", state.tensors).items():
-            number, key = name.split(".")
-            optimizer.setdefault(int(number), {})[key] = value
-        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": optimizer})
-        if self.average is not None:
-            self.average.network.load_state_dict(_under("average.", state.tensors))
-        if self.rows is not None:
-            self.rows.restore(_under("rows.", state.tensors))
-        runtime.restore_random_state(_under("random.", state.tensors), self.device)
-
-
-def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    def _check_place(self, progress: Progress) -> None:
+        """Raises ValueError if a training of these settings has no such epoch or step."""
+        most = len(self._batches_of(progress.epoch)) if progress.epoch < self.settings.epochs else 0
+        if progress.epoch > self.settings.epochs or progress.step > most:
+            raise ValueError(f"epoch {progress.epoch}, step {progress.step}: the training has no such step")
 
 
 def _dev_figures(report: Report) -> dict[str, Any]:

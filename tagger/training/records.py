@@ -18,13 +18,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from tagger import files
+from tagger import files, json_files
 from tagger.errors import CheckpointError
-from tagger.evaluation import Counts
+from tagger.evaluation import SPANS, TOKENS, Counts
 
 METRICS, LOG, PLOT, COUNTS = "metrics.jsonl", "train.log", "training.png", "counts.json"
 _NORMS, _REACH = "gradient norm by part", "gradient, far input by near"
 _LOGARITHMIC = (_NORMS, _REACH)
+_MAX_METRICS_BYTES = _MAX_COUNTS_BYTES = 32 << 20
+_MAX_COUNT = 1_000_000_000
+_MAX_SECONDS, _MAX_SCORE = 1e12, 100.001
 Records = Sequence[dict[str, Any]]
 
 log = logging.getLogger(__name__)
@@ -33,19 +36,84 @@ log = logging.getLogger(__name__)
 def write_metrics(run: Path, records: Records) -> None:
     """Writes a line of JSON for each record, in place of the lines before."""
     with files.writing(run):
-        files.replace(run / METRICS, "".join(json.dumps(record) + "\n" for record in records).encode())
+        files.replace(run / METRICS, b"".join(json_files.dump(record) + b"\n" for record in records))
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """Returns the records of a run.
+    """Returns the records of a run; those of epochs are checked, others are JSON objects of any content.
 
     Raises:
         CheckpointError: they cannot be read.
     """
+    lines = files.read_regular(run / METRICS, limit=_MAX_METRICS_BYTES).splitlines()
     try:
-        return [json.loads(line) for line in (run / METRICS).read_text("utf-8").splitlines()]
-    except (OSError, ValueError) as error:
+        found = [json_files.parse(bytes(line)) for line in lines]
+        if not all(isinstance(record, dict) for record in found):
+            raise ValueError("a line is not a JSON object")
+        check_all([record for record in found if "dev" in record])
+    except ValueError as error:
         raise CheckpointError(f"{run / METRICS}: cannot be read: {error}") from error
+    return found
+
+
+def check_all(records: Records) -> None:
+    """Raises ValueError if a record is not one of an epoch, as a training writes them."""
+    for number, record in enumerate(records, 1):
+        try:
+            _check(record)
+        except ValueError as error:
+            raise ValueError(f"record {number}: {error}") from None
+
+
+def refuse_foreign(metrics: dict[str, Any], model: Path) -> None:
+    """Raises CheckpointError if the metrics of a model are not the record of an epoch."""
+    try:
+        _check(metrics)
+    except ValueError as error:
+        raise CheckpointError(f"{model}/metrics.json: {error}") from error
+
+
+def _check(record: dict[str, Any]) -> None:
+    for name in ("epoch", "steps", "skipped"):
+        if type(record.get(name)) is not int or record[name] < (name == "epoch"):
+            raise ValueError(f"{name}: expected a whole number")
+    for name in ("loss", "norm", "clipped", "rate"):
+        if not is_number(record.get(name)):
+            raise ValueError(f"{name}: expected a number")
+    for name in ("seconds", "dev_seconds"):
+        if not is_number(record.get(name)) or not 0 <= record[name] <= _MAX_SECONDS:
+            raise ValueError(f"{name}: expected a number of seconds")
+    if type(record.get("best")) is not bool:
+        raise ValueError("best: expected true or false")
+    check_scores(record.get("dev"), "dev")
+    looked = record.get("diagnostics", {})
+    parts = {"norms": 1, "reach": 1, "gates": 3}
+    if not isinstance(looked, dict) or not all(_is_nested(looked.get(key, {}), depth) for key, depth in parts.items()):
+        raise ValueError("diagnostics: expected the objects norms, reach and gates")
+
+
+def check_scores(scores: Any, part: str) -> None:
+    """Raises ValueError if a value does not hold the scores of a part of the data."""
+    if not isinstance(scores, dict) or not isinstance(scores.get("signature"), str):
+        raise ValueError(f"{part}: expected scores with their signature")
+    for name in ("score", "accuracy", "f1", "precision", "recall"):
+        value = scores.get(name, math.nan)
+        if value is None and name not in ("score", "accuracy"):
+            continue
+        if not is_number(value) or not 0 <= value <= _MAX_SCORE:
+            raise ValueError(f"{part}.{name}: expected a number from 0 to 100")
+
+
+def is_number(value: Any) -> bool:
+    """Returns whether a value of JSON is a number."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_nested(value: Any, depth: int) -> bool:
+    """Returns whether a value holds numbers or null under so many keys."""
+    if not depth:
+        return value is None or is_number(value)
+    return isinstance(value, dict) and all(_is_nested(inner, depth - 1) for inner in value.values())
 
 
 def write_counts(run: Path, parts: Mapping[str, Counts]) -> None:
@@ -62,18 +130,29 @@ def read_counts(run: Path) -> dict[str, Counts]:
         CheckpointError: the run keeps no counts, or they cannot be read.
     """
     path = run / COUNTS
-    if not path.is_file():
+    if not path.exists():
         raise CheckpointError(f"{run}: holds no {COUNTS}; give the directory of a run, finished with train --resume")
+    data = files.read_regular(path, limit=_MAX_COUNTS_BYTES)
     try:
-        found = json.loads(path.read_bytes())
-        return {part: _counts(**value) for part, value in found.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        found = json_files.parse(bytes(data))
+        if not isinstance(found, dict) or not found.keys() <= {"dev", "test"}:
+            raise ValueError("expected an object with the parts dev and test")
+        return {part: _counts(value) for part, value in found.items()}
+    except ValueError as error:
         raise CheckpointError(f"{path}: cannot be read: {error}") from error
 
 
-def _counts(data: str, columns: list[str], rows: list[list[int]]) -> Counts:
-    if {len(row) for row in rows} != {len(columns)}:
-        raise ValueError(f"each row must hold {', '.join(columns)}")
+def _counts(value: Any) -> Counts:
+    if not isinstance(value, dict) or value.keys() != {"data", "columns", "rows"}:
+        raise ValueError("each part must have data, columns and rows")
+    data, columns, rows = value["data"], value["columns"], value["rows"]
+    if not isinstance(data, str) or columns not in (list(SPANS), list(TOKENS)) or not isinstance(rows, list):
+        raise ValueError(f"columns must be {', '.join(SPANS)} or {', '.join(TOKENS)}, and rows a list")
+    for row in rows:
+        if not isinstance(row, list) or len(row) != len(columns):
+            raise ValueError(f"each row must hold {', '.join(columns)}")
+        if not all(type(count) is int and 0 <= count <= _MAX_COUNT for count in row):
+            raise ValueError(f"a count is not a whole number from 0 to {_MAX_COUNT}")
     return Counts(data, tuple(columns), tuple(map(tuple, rows)))
 
 

@@ -18,7 +18,8 @@ from tagger.nn.compiling import compiled, unit_wise
 from tagger.nn.products import Floats, Ids
 
 _ONE = np.float32(1.0)
-_MOST_STEPS = 2000  # after which all rows are brought up to date: each step takes a sum over those before
+MAX_STEPS = 2000
+"""After which all rows are brought up to date: each step takes a sum over those before."""
 
 
 class Rows:
@@ -79,7 +80,7 @@ class Rows:
         self._followed += (1 - self._decay) * (self._moved - self._followed)
         self._moved, self._followed = np.append(self._moved, 0.0), np.append(self._followed, 0.0)
         self._seen[self._ids] = len(ages)
-        if len(ages) == _MOST_STEPS:
+        if len(ages) == MAX_STEPS:
             self.settle()
 
     def _tables(self) -> tuple[Floats, ...]:

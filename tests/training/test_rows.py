@@ -53,7 +53,7 @@ def move(rows: Rows, gradient: Tensor, rate: float) -> None:
 def test_rows_are_where_moving_all_of_them_at_each_step_has_them(
     momentum: float, nesterov: bool, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_MOST_STEPS", most)
+    monkeypatch.setattr(module, "MAX_STEPS", most)
     rows = start(momentum=momentum, nesterov=nesterov)
     dense = Dense(rows.weight.detach(), momentum=momentum, nesterov=nesterov)
     for step, gradient in enumerate(gradients(60)):

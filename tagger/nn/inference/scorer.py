@@ -62,9 +62,14 @@ class Places(NamedTuple):
     capitals: Floats
 
 
+# Weights near the largest number of float32 overflow without a warning: what comes of it is refused where it is used.
+_quiet = np.errstate(over="ignore", invalid="ignore")
+
+
 class Scorer:
     """The forward pass, in evaluation, of a network in float32 without self-attention; its weights are taken now."""
 
+    @_quiet
     def __init__(self, network: Network) -> None:
         embedding = network.embedding
         self._words, self._capitals = embedding.words, embedding.capitals
@@ -78,6 +83,17 @@ class Scorer:
         widths += [2 * self._elsewhere.width] if self._elsewhere else []
         self._tables = [np.empty((0, width), np.float32) for width in widths]
 
+    @staticmethod
+    def character_table_bytes(network: Network) -> int:
+        """Returns the memory that a table of what each character gives would take at most while it is computed."""
+        module = network.embedding.characters
+        if module is None:
+            return 0
+        per_character = 8 * module.convolution.weight.shape[::2].numel() if isinstance(module, CharacterCNN) else 0
+        if isinstance(module, CharacterLSTM):
+            per_character = sum(4 * len(cell.weight_ih_l0) for cell in module.layer.cells)
+        return per_character * module.embedding.num_embeddings
+
     @property
     def row_bytes(self) -> int:
         """The bytes that the table takes for each word."""
@@ -88,6 +104,7 @@ class Scorer:
         if rows > len(self._tables[0]):
             self._tables = [_grown(table, rows + rows // 4) for table in self._tables]
 
+    @_quiet
     def learn(self, rows: Ids, spelling: Spelling) -> None:
         """Computes what words give to the first layer and keeps it in rows (U,) of the table.
 
@@ -109,6 +126,7 @@ class Scorer:
             if self._elsewhere is not None:
                 self._tables[-1][rows[part]] = self._elsewhere.beside(features[:, : self._words.width])
 
+    @_quiet
     def emissions(self, rows: Ids, lengths: Ids, places: Places | None = None) -> Floats:
         """Returns (B, T, K) the emissions of sentences, 0 in padding.
 
@@ -325,8 +343,7 @@ class _Convolution:
 
     def __init__(self, module: CharacterCNN) -> None:
         embedding, weight = _numpy(module.embedding.weight), _numpy(module.convolution.weight)
-        with np.errstate(over="ignore"):  # what is not finite is refused where a word is learnt
-            self._given = np.einsum("cd,fdk->kcf", embedding.astype(np.float64), weight).astype(np.float32)
+        self._given = np.einsum("cd,fdk->kcf", embedding.astype(np.float64), weight).astype(np.float32)
         self._given[:, 0] = 0.0  # padding gives nothing
         assert module.convolution.bias is not None
         self._bias = _numpy(module.convolution.bias)
