@@ -162,9 +162,7 @@ def blank(config: Config, tags: Vocab, characters: Vocab, *, words: int, kept: i
     _refuse_many_tags(config.model.head.kind, len(tags))
     with torch.device("meta"):
         width = config.model.words.width
-        made = network(
-            config, tags, characters, torch.empty(words, width), torch.empty(kept, width, dtype=torch.half)
-        )
+        made = network(config, tags, characters, torch.empty(words, width), torch.empty(kept, width, dtype=torch.half))
     weights = sum(tensor.nbytes for tensor in made.state_dict().values())
     entries = words + kept + len(characters) + len(tags)
     if weights + ENTRY_BYTES * entries > MAX_WEIGHT_BYTES:

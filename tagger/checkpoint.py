@@ -6,34 +6,31 @@ run/    model-best/  checkpoint-NNNNNN/ (a model, with state.json and state.safe
 """
 
 import hashlib
-import json
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any
 
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from tagger import __version__, build, config, files, json_files, tensor_files
+from tagger import build, config, files, json_files, tensor_files
 from tagger.build import Bundle
 from tagger.config import Config
 from tagger.data import schemes
 from tagger.data.vocab import MAX_ENTRIES, SPECIAL, Vocab
 from tagger.errors import CheckpointError, ConfigError
+from tagger.manifest import FORMAT, MANIFEST, MAX_MANIFEST_BYTES, ModelFiles, UnreadError, listing, read_twice
 from tagger.nn.model import Network
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
-MANIFEST, LATEST = "MANIFEST.json", "LATEST"
+LATEST = "LATEST"
 _MODEL = ("config.yaml", "tags.txt", "words.txt", "kept.txt", "chars.txt", "weights.safetensors", "metrics.json")
 _STATE = ("state.json", "state.safetensors")
 _MIB = 1 << 20
-_MANIFEST_BYTES = _MIB
 # The tensors of a state: at most a moving average, two moments and the word vectors twice beside the weights.
 _MAX_BYTES = {
     "config.yaml": _MIB // 16,
@@ -48,7 +45,6 @@ _MAX_BYTES = {
 }
 _MAX_STATE_VALUES = 4_000_000
 _MAX_CHARACTERS = 1_200_000  # Unicode has 1,114,112 code points
-_Result = TypeVar("_Result")
 
 Metrics = dict[str, Any]
 
@@ -82,22 +78,11 @@ def save(bundle: Bundle, directory: Path, metrics: Metrics, state: State | None 
     with files.writing(directory), files.atomic_directory(directory) as fresh:
         for name, data in contents.items():
             files.write(fresh / name, data)
-        files.write(fresh / MANIFEST, _manifest(contents))
+        files.write(fresh / MANIFEST, listing(contents))
 
 
 def _saved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-
-
-def _manifest(contents: Mapping[str, bytes]) -> bytes:
-    listed = {name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in contents.items()}
-    return _sealed({"format": FORMAT, "tagger": __version__, "files": listed})
-
-
-def _sealed(manifest: dict[str, Any]) -> bytes:
-    """Returns a manifest as JSON in one fixed spelling, with its own hash in it."""
-    seal = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-    return json.dumps(manifest | {"sha256": seal}, sort_keys=True, indent=1).encode()
 
 
 def load(directory: Path) -> tuple[Bundle, Metrics]:
@@ -106,17 +91,17 @@ def load(directory: Path) -> tuple[Bundle, Metrics]:
     Raises:
         CheckpointError: the directory is missing, damaged, of another format, or its parts do not fit each other.
     """
-    return _twice(lambda: _load(directory))
+    return read_twice(lambda: _load(directory))
 
 
 def _load(directory: Path) -> tuple[Bundle, Metrics]:
-    opened = _Files(directory)
+    opened = ModelFiles(directory, _MAX_BYTES)
     try:
         settings = config.parse(opened.read("config.yaml").decode(), f"{directory}/config.yaml")
         tags, words, kept, characters = _vocabularies(opened, settings)
         metrics = _metrics(opened.read("metrics.json"))
         network = build.blank(settings, tags, characters, words=len(words), kept=len(kept))
-    except _UnreadError:
+    except UnreadError:
         raise
     except (ConfigError, CheckpointError) as error:
         raise CheckpointError(*(f"{directory}: {fault}" for fault in error.faults)) from error
@@ -126,7 +111,7 @@ def _load(directory: Path) -> tuple[Bundle, Metrics]:
     return Bundle(settings, tags, words, kept, characters, network), metrics
 
 
-def _vocabularies(opened: "_Files", settings: Config) -> tuple[Vocab, Vocab, Vocab, Vocab]:
+def _vocabularies(opened: ModelFiles, settings: Config) -> tuple[Vocab, Vocab, Vocab, Vocab]:
     """Returns tags, words, kept words and characters.
 
     Raises:
@@ -136,7 +121,7 @@ def _vocabularies(opened: "_Files", settings: Config) -> tuple[Vocab, Vocab, Voc
     def read(name: str, limit: int) -> Vocab:
         try:
             return Vocab.from_bytes(opened.read(name), limit=limit)
-        except _UnreadError:
+        except UnreadError:
             raise
         except CheckpointError as error:
             raise CheckpointError(f"{name}: {error}") from error
@@ -185,7 +170,7 @@ def digest(directory: Path) -> str:
     Raises:
         CheckpointError: there is no model.
     """
-    return hashlib.sha256(files.read_regular(directory / MANIFEST, limit=_MANIFEST_BYTES)).hexdigest()
+    return hashlib.sha256(files.read_regular(directory / MANIFEST, limit=MAX_MANIFEST_BYTES)).hexdigest()
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -195,12 +180,11 @@ def contents(directory: Path) -> dict[str, bytes]:
         CheckpointError: the directory is missing or damaged.
     """
 
-
     def read() -> dict[str, bytes]:
-        opened = _Files(directory)
+        opened = ModelFiles(directory, _MAX_BYTES)
         return {name: bytes(opened.read(name)) for name in _MODEL} | {MANIFEST: opened.manifest}
 
-    return _twice(read)
+    return read_twice(read)
 
 
 def copy(source: Path, directory: Path) -> None:
@@ -249,10 +233,10 @@ def load_state(directory: Path, limit: int = _MAX_BYTES["state.safetensors"]) ->
     """
 
     def read() -> tuple[bytearray, bytearray]:
-        opened = _Files(directory)
+        opened = ModelFiles(directory, _MAX_BYTES)
         return opened.read("state.json"), opened.read("state.safetensors", sizes=(0, limit))
 
-    progress, tensors = _twice(read)
+    progress, tensors = read_twice(read)
     try:
         if sum(map(progress.count, (b",", b"[", b"{"))) > _MAX_STATE_VALUES:
             raise ValueError(f"it holds more than {_MAX_STATE_VALUES} values")
@@ -275,7 +259,7 @@ def newest(run: Path) -> Path:
         found.sort(key=lambda path: path != named)
     for path in found:
         try:
-            _twice(lambda: _Files(path).verify(_MODEL + _STATE))  # noqa: B023  # called at once
+            read_twice(lambda: ModelFiles(path, _MAX_BYTES).verify(_MODEL + _STATE))  # noqa: B023  # called at once
         except CheckpointError as error:
             log.warning("%s; going back to the checkpoint before it", error)
         else:
@@ -304,102 +288,6 @@ def _number(path: Path) -> tuple[int, str]:
     return len(path.name), path.name  # seven digits come after six
 
 
-class _UnreadError(CheckpointError):
-    """A file could not be read or does not fit the manifest; a training may have replaced the directory meanwhile."""
-
-
-def _twice(read: Callable[[], _Result]) -> _Result:
-    """Returns what a function reads; calls it again if a file could not be read."""
-    try:
-        return read()
-    except _UnreadError:
-        return read()
-
-
-class _Files:
-    """The files of a model directory; each is checked against the manifest before its content is returned.
-
-    Raises:
-        CheckpointError: the directory does not exist, or its manifest is missing or damaged.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory = files.settled(directory)
-        if not directory.is_dir():
-            raise _UnreadError(f"{directory}: no such model directory" + ", it is a file" * directory.exists())
-        if not (directory / MANIFEST).exists():
-            inside = [path.parent.name for path in sorted(directory.glob(f"*/{MANIFEST}"), reverse=True)]
-            hint = f"; did you mean {directory / inside[0]}?" if inside else ""
-            raise _UnreadError(f"{directory}: no model here, there is no {MANIFEST}{hint}")
-        try:
-            self.manifest = bytes(files.read_regular(directory / MANIFEST, limit=_MANIFEST_BYTES))
-        except CheckpointError as error:
-            raise _UnreadError(*error.faults) from error
-        self._entries = _entries(self.manifest, directory)
-
-    def read(self, name: str, *, sizes: tuple[int, int] | None = None) -> bytearray:
-        """Returns the content of a file whose size lies in a range.
-
-        Raises:
-            CheckpointError: the file is missing, special, too large, or other than its manifest says.
-        """
-        size, digest = self._entry(name, *(sizes or (0, _MAX_BYTES[name])))
-        with self._opened(name, size) as stream:
-            data = files.read_up_to(stream, size)
-        self._compare(name, hashlib.sha256(data).hexdigest(), digest)
-        return data
-
-    def verify(self, names: Iterable[str]) -> None:
-        """Raises CheckpointError if one of the files is missing, special, too large, or other than its manifest says."""
-        for name in names:
-            size, digest = self._entry(name, 0, _MAX_BYTES[name])
-            with self._opened(name, size) as stream:
-                self._compare(name, hashlib.file_digest(stream, "sha256").hexdigest(), digest)
-
-    def _entry(self, name: str, least: int, most: int) -> tuple[int, str]:
-        entry = self._entries.get(name)
-        if not isinstance(entry, dict):
-            raise CheckpointError(f"{self.directory}: holds no {name}; is it the right directory?")
-        size, digest = entry.get("size"), entry.get("sha256")
-        if type(size) is not int or not isinstance(digest, str):
-            raise CheckpointError(f"{self.directory}/{MANIFEST} is corrupt: its entry of {name} is not valid")
-        if not least <= size <= most:
-            expected = f"{least} to {most}" if least else f"at most {most}"
-            raise CheckpointError(f"{self.directory}/{name} is refused: it has {size} bytes, expected {expected}")
-        return size, digest
-
-    @contextmanager
-    def _opened(self, name: str, size: int) -> Iterator[BinaryIO]:
-        try:
-            with files.regular_file(self.directory / name) as (stream, found):
-                if found != size:
-                    what = f"it has {found} bytes, {size} by its manifest"
-                    raise CheckpointError(f"{self.directory}/{name} is corrupt: {what}")
-                yield stream
-        except CheckpointError as error:
-            raise _UnreadError(*error.faults) from error
-
-    def _compare(self, name: str, digest: str, expected: str) -> None:
-        if digest != expected:
-            raise _UnreadError(f"{self.directory}/{name} is corrupt: sha256 differs from the manifest's")
-
-
-def _entries(data: bytes, directory: Path) -> dict[str, Any]:
-    """Returns what a manifest says of each file."""
-    try:
-        manifest = json_files.parse(data)
-        seal = manifest.pop("sha256")
-        version, listed = manifest["format"], dict(manifest["files"])
-        sealed = _sealed(manifest)
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise _UnreadError(f"{directory}/{MANIFEST} is corrupt: it is no manifest") from error
-    if sealed != data:
-        raise _UnreadError(f"{directory}/{MANIFEST} is corrupt: sha256 differs, {str(seal)[:8]} is written in it")
-    if version != FORMAT:
-        raise CheckpointError(f"{directory}: has model format {str(version)[:20]}, this version reads {FORMAT}")
-    return listed
-
-
 def _taken(data: bytearray, name: str) -> dict[str, Tensor]:
     try:
         return tensor_files.take(data)
@@ -407,7 +295,7 @@ def _taken(data: bytearray, name: str) -> dict[str, Tensor]:
         raise CheckpointError(f"{name} is refused: {error}") from error
 
 
-def _fill(network: Network, opened: _Files) -> None:
+def _fill(network: Network, opened: ModelFiles) -> None:
     """Gives a network without memory its weights, which are read only if their size is what the network asks for."""
     expected = network.state_dict()
     name = f"{opened.directory}/weights.safetensors"

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BufferedReader, BytesIO, RawIOBase, StringIO
+from io import BufferedReader, BytesIO, FileIO, RawIOBase, StringIO
 from itertools import chain, count
 from pathlib import Path, PurePath
 from typing import BinaryIO, NamedTuple, Protocol, Self, TypeVar
@@ -335,7 +335,7 @@ def check_writable(path: Path) -> None:
 
 
 @contextmanager
-def regular_file(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+def regular_file(path: Path) -> Iterator[tuple[FileIO, int]]:
     """Opens a regular file, which a link may name, without waiting; yields it with its size in bytes.
 
     Raises:
@@ -368,11 +368,11 @@ def read_regular(path: Path, *, limit: int) -> bytearray:
         return read_up_to(stream, size)
 
 
-def read_up_to(stream: BinaryIO, size: int) -> bytearray:
+def read_up_to(stream: FileIO, size: int) -> bytearray:
     """Returns the next `size` bytes of an unbuffered file, or what there is before its end."""
     data, done = bytearray(size), 0
     with memoryview(data) as view:
-        while count := stream.readinto(view[done:]):  # type: ignore[attr-defined]  # RawIOBase has it
+        while count := stream.readinto(view[done:]):
             done += count
     del data[done:]
     return data

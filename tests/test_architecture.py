@@ -19,7 +19,7 @@ LINES = [
     {"tagging"},
     {"checkpoint"},
     {"build"},
-    {"config", "data", "nn"},
+    {"config", "data", "manifest", "nn"},
     {"files", "json_files", "runtime", "tensor_files"},
     {"choices"},
     {"errors"},

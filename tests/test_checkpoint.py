@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tagger import checkpoint, tagging
+from tagger import checkpoint, manifest, tagging
 from tagger.checkpoint import State
 from tagger.errors import CheckpointError
 
@@ -84,16 +84,16 @@ def test_without_a_latest_of_use_the_newest_checkpoint_counts(
 
 
 def test_a_model_of_another_format_is_refused(model_dir: Path, tmp_path: Path) -> None:
-    manifest = json.loads((model_dir / "MANIFEST.json").read_text())
-    del manifest["sha256"]
-    (tmp_path / "MANIFEST.json").write_bytes(checkpoint._sealed(manifest | {"format": 99}))
+    listed = json.loads((model_dir / "MANIFEST.json").read_text())
+    del listed["sha256"]
+    (tmp_path / "MANIFEST.json").write_bytes(manifest.seal(listed | {"format": 99}))
     with pytest.raises(CheckpointError, match="has model format 99, this version reads 1"):
         checkpoint.load(tmp_path)
 
 
 @pytest.mark.parametrize("files", [None, [], "abc", 3, {"config.yaml": 3}, {}])
 def test_a_manifest_that_lists_no_files_is_refused(tmp_path: Path, files: object) -> None:
-    (tmp_path / "MANIFEST.json").write_bytes(checkpoint._sealed({"format": 1, "files": files}))
+    (tmp_path / "MANIFEST.json").write_bytes(manifest.seal({"format": 1, "files": files}))
     with pytest.raises(CheckpointError, match=r"is corrupt|holds no config.yaml"):
         checkpoint.load(tmp_path)
 

@@ -113,7 +113,9 @@ class Encoder(Section):
     forget_bias: Annotated[float, Field(ge=-1e6, le=1e6)] = Field(
         1.0, description="of an LSTM's forget gate at the start; lstm1997 has none"
     )
-    attention_heads: Annotated[int, Field(ge=0, le=64)] = Field(0, description="of self-attention over the output; 0 for none")
+    attention_heads: Annotated[int, Field(ge=0, le=64)] = Field(
+        0, description="of self-attention over the output; 0 for none"
+    )
 
     @model_validator(mode="after")
     def _backward_alone(self) -> Self:
@@ -159,7 +161,9 @@ class Model(Section):
 
     words: Words = Words()
     characters: Characters = Characters()
-    capitals: Annotated[int, Field(ge=0, le=2_048)] = Field(0, description="width of the capitalisation feature; 0 for none")
+    capitals: Annotated[int, Field(ge=0, le=2_048)] = Field(
+        0, description="width of the capitalisation feature; 0 for none"
+    )
     elsewhere: Elsewhere = Elsewhere()
     encoder: Encoder = Encoder()
     dropout: Dropout = Dropout()
@@ -208,7 +212,9 @@ class Schedule(Section):
     """How the rate changes."""
 
     kind: choices.Schedule = "constant"
-    warmup: Annotated[int, Field(ge=0, le=1_000_000_000)] = Field(0, description="steps over which the rate rises to its full height")
+    warmup: Annotated[int, Field(ge=0, le=1_000_000_000)] = Field(
+        0, description="steps over which the rate rises to its full height"
+    )
     decay: NotNegative = Field(0.05, description="inverse: rate / (1 + decay * epoch)")
     patience: Count = Field(3, description="plateau: epochs without a better dev score before the rate falls")
     factor: Annotated[float, Field(gt=0, lt=1)] = Field(0.5, description="plateau: by which it falls")
@@ -241,7 +247,9 @@ class Training(Section):
     )
     not_finite: choices.NotFinite = Field("stop", description="what to do at a loss or gradient that is not finite")
     checkpoint_steps: Count | None = Field(None, description="steps between checkpoints, beside one for each epoch")
-    keep_checkpoints: Annotated[int, Field(ge=2, le=1_000_000)] = Field(2, description="checkpoints that stay, the newest")
+    keep_checkpoints: Annotated[int, Field(ge=2, le=1_000_000)] = Field(
+        2, description="checkpoints that stay, the newest"
+    )
 
 
 class Config(Section):

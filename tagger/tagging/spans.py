@@ -32,7 +32,7 @@ class SpanTags:
         ids = {kind: number for number, kind in enumerate(self.types)}
         self._kinds = np.array([ids.get(kind, -1) for kind in kinds])
         self.members = torch.from_numpy(np.arange(len(self.types))[:, None] == self._kinds)
-        # Whether two tags in a row belong to one span depends on their prefixes, and on whether their types are the same.
+        # Two tags in a row belong to one span if their types are the same and their prefixes say so.
         prefixes = [schemes.split(name)[0] for name in names]
         distinct = sorted(set(prefixes))
         table = np.array([[_joined(first, second) for second in distinct] for first in distinct])

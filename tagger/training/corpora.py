@@ -128,9 +128,8 @@ def _described(part: Corpus, data: Data) -> bool | None:
     found = schemes.detect(tags)
     if unprintable := schemes.unprintable({tag for sentence in tags for tag in sentence}):
         line = next(one.line for one in part.sentences if unprintable[0] in one.tags)
-        raise DataError(
-            f"{part.name}: sentence at line {line}: the tag {unprintable[0][:60]!r} is empty or holds a control character"
-        )
+        what = f"the tag {unprintable[0][:60]!r} is empty or holds a control character"
+        raise DataError(f"{part.name}: sentence at line {line}: {what}")
     if others := schemes.stray(tags):
         line = next(one.line for one in part.sentences if others[0] in one.tags)
         raise DataError(

@@ -60,7 +60,8 @@ class Progress:
     @property
     def updates(self) -> int:
         """The steps that were not skipped: so often the optimizer has moved the weights."""
-        return self.steps - self.tally.skipped - sum(record["skipped"] for record in self.history)
+        skipped: int = sum(record["skipped"] for record in self.history)
+        return self.steps - self.tally.skipped - skipped
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from tagger import checkpoint
+from tagger import checkpoint, manifest
 from tagger.errors import CheckpointError
 from tests.robustness.runs import SCALE
 
@@ -31,7 +31,7 @@ def put(model: Path, data: bytes, name: str = WEIGHTS) -> None:
     names = [path.name for path in model.iterdir() if path.name != checkpoint.MANIFEST]
     contents = {each: (model / each).read_bytes() for each in names} | {name: data}
     (model / name).write_bytes(data)
-    (model / checkpoint.MANIFEST).write_bytes(checkpoint._manifest(contents))
+    (model / checkpoint.MANIFEST).write_bytes(manifest.listing(contents))
 
 
 def with_header(data: bytes, change: Callable[[str], str]) -> bytes:

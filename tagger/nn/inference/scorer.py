@@ -89,9 +89,11 @@ class Scorer:
         module = network.embedding.characters
         if module is None:
             return 0
-        per_character = 8 * module.convolution.weight.shape[::2].numel() if isinstance(module, CharacterCNN) else 0
-        if isinstance(module, CharacterLSTM):
-            per_character = sum(4 * len(cell.weight_ih_l0) for cell in module.layer.cells)
+        if isinstance(module, CharacterCNN):
+            features, _, kernel = module.convolution.weight.shape
+            per_character = 8 * features * kernel
+        else:
+            per_character = 4 * 4 * module.layer.out_width
         return per_character * module.embedding.num_embeddings
 
     @property
