@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 MAX_WEIGHT_BYTES = 800 << 20
 """Of a model's weights and ENTRY_BYTES for each entry of its vocabularies."""
 ENTRY_BYTES = 200
-MAX_TAGS = {"crf": 2_000, "softmax": 10_000}
+MAX_TAGS, MAX_CHAINED_TAGS = 10_000, 2_000
+"""Of plain tags with a softmax; of tags whose transitions count, as a CRF's and those of spans do."""
 _MANY_TAGS = 500  # a CRF's time and memory grow with the square of the tags
 
 
@@ -159,7 +160,7 @@ def blank(config: Config, tags: Vocab, characters: Vocab, *, words: int, kept: i
     Raises:
         ConfigError: the tags are too many for the head, or the model takes more memory than a model may.
     """
-    _refuse_many_tags(config.model.head.kind, len(tags))
+    _refuse_many_tags(config, tags)
     with torch.device("meta"):
         width = config.model.words.width
         made = network(config, tags, characters, torch.empty(words, width), torch.empty(kept, width, dtype=torch.half))
@@ -174,12 +175,14 @@ def blank(config: Config, tags: Vocab, characters: Vocab, *, words: int, kept: i
     return made
 
 
-def _refuse_many_tags(head: str, count: int) -> None:
-    most = MAX_TAGS[head]
+def _refuse_many_tags(config: Config, tags: Vocab) -> None:
+    head, count = config.model.head.kind, len(tags)
+    plain = head == "softmax" and (count > MAX_TAGS or scheme_of(tags, config) is None)
+    most = MAX_TAGS if plain else MAX_CHAINED_TAGS
     if count <= most:
         return
-    advice = f"; is data.tag the right column? model.head.kind=softmax takes {MAX_TAGS['softmax']}"
-    raise ConfigError(f"{count} tags are too many for the head {head}, which takes {most}{advice * (head == 'crf')}")
+    advice = f"; is data.tag the right column? model.head.kind=softmax takes {MAX_TAGS} plain tags"
+    raise ConfigError(f"{count} tags are too many for the head {head}, which takes {most}{advice * (not plain)}")
 
 
 def network(config: Config, tags: Vocab, characters: Vocab, weight: torch.Tensor, kept: torch.Tensor) -> Network:

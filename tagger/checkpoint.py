@@ -126,7 +126,7 @@ def _vocabularies(opened: ModelFiles, settings: Config) -> tuple[Vocab, Vocab, V
         except CheckpointError as error:
             raise CheckpointError(f"{name}: {error}") from error
 
-    tags = read("tags.txt", max(build.MAX_TAGS.values()))
+    tags = read("tags.txt", build.MAX_TAGS)
     words = read("words.txt", MAX_ENTRIES)
     kept = read("kept.txt", MAX_ENTRIES - len(words))
     characters = read("chars.txt", _MAX_CHARACTERS)

@@ -60,6 +60,7 @@ class Answers:
 TAGS_ALONE = Answers()
 _LARGEST_SUM = 1e25
 """The largest sum of a path's scores; far above those of a model that learned, far below what stands for forbidden."""
+_CELLS = 2**24
 _ROUNDING = 1e-3  # nats by which a path may seem more probable than 1
 
 
@@ -173,7 +174,15 @@ class Answering:
 
     def _alternatives(self, emissions: Tensor, lengths: Tensor) -> list[tuple[Alternative, ...]]:
         """Returns for each sentence its most probable paths, as many as there are up to the number asked for."""
-        paths, scores = self._head.best_paths(emissions, lengths, count=self._wanted.nbest)
+        count = self._wanted.nbest
+        size = max(1, _CELLS // (emissions.shape[2] ** 2 * count))  # sentences whose largest tensor stays small
+        parts = [
+            self._head.best_paths(some, its, count=count)
+            for some, its in zip(
+                *(torch.split(each, max(1, _CELLS // cells)) for each in (emissions, lengths)), strict=True
+            )
+        ]
+        paths, scores = (torch.cat(part) for part in zip(*parts, strict=True))
         logs = scores - self._head.log_partition(emissions, lengths)[:, None]
         shares = logs.masked_fill(logs > _ROUNDING, 0.0).exp()  # where scores are so large that they round by much
         return [

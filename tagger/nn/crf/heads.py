@@ -15,6 +15,8 @@ from tagger.choices import Reduction
 from tagger.nn.crf import functions
 from tagger.nn.crf.chain import UNKNOWN, Chain
 
+_MAX_CHAINED_TAGS = 2_000
+
 
 class Allowed(NamedTuple):
     """Which tags may start a sentence (K,), end it (K,) and follow one another (K, K), as booleans."""
@@ -133,6 +135,40 @@ class SoftmaxHead(_Head):
 
     def __init__(self, allowed: Allowed, *, tag_weights: Tensor | None = None) -> None:
         super().__init__(allowed, tag_weights)
+        # A chain takes memory and time by the square of the tags, for nothing where each tag may follow each.
+        self._independent = len(allowed.start) > _MAX_CHAINED_TAGS and all(bool(part.all()) for part in allowed)
+
+    def decode(self, emissions: Tensor, lengths: Tensor) -> Tensor:
+        """Returns the best paths (B, T), 0 in padding."""
+        if not self._independent:
+            return super().decode(emissions, lengths)
+        return emissions.argmax(2).masked_fill(~_inside(emissions, lengths), 0)
+
+    def log_partition(self, emissions: Tensor, lengths: Tensor) -> Tensor:
+        """Answers as the function of its name in `functions`."""
+        if not self._independent:
+            return super().log_partition(emissions, lengths)
+        return emissions.logsumexp(2).masked_fill(~_inside(emissions, lengths), 0.0).sum(1)
+
+    def marginals(self, emissions: Tensor, lengths: Tensor) -> Tensor:
+        """Answers as the function of its name in `functions`."""
+        if not self._independent:
+            return super().marginals(emissions, lengths)
+        return emissions.softmax(2).masked_fill_(~_inside(emissions, lengths)[:, :, None], 0.0)
+
+    def best_paths(self, emissions: Tensor, lengths: Tensor, *, count: int) -> tuple[Tensor, Tensor]:
+        """Answers as the function of its name in `functions`."""
+        if not self._independent:
+            return super().best_paths(emissions, lengths, count=count)
+        # A path with a tag that is not among the `count` best of its token is worse than `count` others.
+        best, tags = emissions.topk(min(count, emissions.shape[2]), dim=2)
+        edge = best.new_zeros(best.shape[2])
+        paths, scores = functions.best_paths(
+            best, best.new_zeros(len(edge), len(edge)), edge, edge, lengths, count=count
+        )
+        paths = tags[:, None].expand(-1, paths.shape[1], -1, -1).gather(3, paths[..., None])[..., 0]
+        unused = ~_inside(emissions, lengths)[:, None] | (scores == -math.inf)[..., None]
+        return paths.masked_fill(unused, 0), scores
 
     def _parameters_of_chain(self, emissions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         zeros = torch.zeros_like(self.transitions_allowed, dtype=emissions.dtype)
@@ -140,7 +176,7 @@ class SoftmaxHead(_Head):
 
     def loss(self, emissions: Tensor, gold: Tensor, lengths: Tensor, *, reduction: Reduction = "sentence") -> Tensor:
         """Returns the negative log-likelihood in nats; arguments as those of a CRF's."""
-        inside = torch.arange(gold.shape[1], device=gold.device) < lengths[:, None]
+        inside = _inside(emissions, lengths)
         emissions = torch.where(inside[:, :, None], emissions, 0.0)
         if gold.dtype == torch.bool:
             if self.tag_weights is not None:
@@ -153,3 +189,8 @@ class SoftmaxHead(_Head):
                 emissions.transpose(1, 2), known, self.tag_weights, ignore_index=UNKNOWN, reduction="none"
             )
         return functions.reduced(values.sum(1), lengths, reduction, emissions.dtype)
+
+
+def _inside(emissions: Tensor, lengths: Tensor) -> Tensor:
+    """Returns (B, T) which tokens are not padding."""
+    return torch.arange(emissions.shape[1], device=emissions.device) < lengths[:, None]
