@@ -178,9 +178,7 @@ class Answering:
         size = max(1, _CELLS // (emissions.shape[2] ** 2 * count))  # sentences whose largest tensor stays small
         parts = [
             self._head.best_paths(some, its, count=count)
-            for some, its in zip(
-                *(torch.split(each, max(1, _CELLS // cells)) for each in (emissions, lengths)), strict=True
-            )
+            for some, its in zip(torch.split(emissions, size), torch.split(lengths, size), strict=True)
         ]
         paths, scores = (torch.cat(part) for part in zip(*parts, strict=True))
         logs = scores - self._head.log_partition(emissions, lengths)[:, None]
