@@ -25,7 +25,7 @@ from tagger.nn.model import Network
 
 log = logging.getLogger(__name__)
 
-MAX_WEIGHT_BYTES = 800 << 20
+MAX_WEIGHT_BYTES = 700 << 20
 """Of a model's weights and ENTRY_BYTES for each entry of its vocabularies."""
 ENTRY_BYTES = 200
 MAX_TAGS, MAX_CHAINED_TAGS = 10_000, 2_000

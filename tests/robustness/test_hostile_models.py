@@ -221,7 +221,7 @@ def test_a_model_of_an_absurd_size_is_refused(model: Path, override: str) -> Non
 
 def test_a_model_too_large_to_be_loaded_is_not_trained(tiny_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = changed(tiny_config, "model.encoder={width: 16384, layers: 2}")
-    with pytest.raises(ConfigError, match=r"the model is too large: \d+ MiB of weights .* at most 800 MiB are loaded"):
+    with pytest.raises(ConfigError, match=r"the model is too large: \d+ MiB of weights .* at most 700 MiB are loaded"):
         build.fresh(settings, [Sentence(("a",), ("X",))])
     monkeypatch.setattr(build, "MAX_WEIGHT_BYTES", 3_000)
     with pytest.raises(ConfigError, match="the model is too large"):

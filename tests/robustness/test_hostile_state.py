@@ -105,7 +105,8 @@ def _filled(tensor: Tensor, source: random.Random) -> Tensor:
     numbers = (-1, 0, 1, 255, 10**6, 2**31, 2**62, -(2**63))
     value: float = source.choice(numbers)
     if tensor.is_floating_point():
-        value = source.choice((float("nan"), float("inf"), -1.0, 0.0, 3e38, -3e38, 1e-45))
+        largest = torch.finfo(tensor.dtype).max
+        value = source.choice((float("nan"), float("inf"), -1.0, 0.0, largest, -largest, 1e-45))
     elif tensor.dtype == torch.uint8:
         value = source.randrange(256)
     tensor = tensor.clone()
