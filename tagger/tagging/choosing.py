@@ -6,7 +6,7 @@ import torch
 
 from tagger.build import Bundle
 from tagger.errors import CheckpointError
-from tagger.nn.inference.scorer import Scorer
+from tagger.nn.embeddings import CharacterCNN, CharacterLSTM
 from tagger.tagging.scoring import Plain, Scoring
 
 log = logging.getLogger(__name__)
@@ -19,8 +19,18 @@ def may_remember(bundle: Bundle, device: torch.device) -> bool:
     They are the same in any batch.
     """
     single = all(weight.dtype == torch.float32 for weight in bundle.network.parameters())
-    small = Scorer.character_table_bytes(bundle.network) <= _CHARACTER_TABLE_BYTES
+    small = _character_table_bytes(bundle.network.embedding.characters) <= _CHARACTER_TABLE_BYTES
     return device.type == "cpu" and single and small and bundle.network.encoder.attention is None
+
+
+def _character_table_bytes(module: CharacterCNN | CharacterLSTM | None) -> int:
+    """Returns the memory that a table of what each character gives would take at most while it is computed."""
+    if module is None:
+        return 0
+    if isinstance(module, CharacterCNN):
+        features, _, kernel = module.convolution.weight.shape
+        return 8 * features * kernel * module.embedding.num_embeddings
+    return 4 * 4 * module.width * module.embedding.num_embeddings
 
 
 def scoring(bundle: Bundle, device: torch.device) -> Scoring:

@@ -32,7 +32,7 @@ from tagger.data.sentence import Sentence
 from tagger.data.vocab import SPECIAL, Vocab
 from tagger.errors import CheckpointError, ConfigError, DataError, TaggerError
 from tagger.experiments import comparison, runs
-from tagger.tagging import Tagger
+from tagger.tagging import Tagger, choosing
 from tagger.training import records
 from tests.robustness.runs import SCALE, changed, child, ended
 from tests.robustness.test_hostile_tensors import put
@@ -659,3 +659,14 @@ def test_a_recipe_that_the_model_could_not_store_is_refused_before_training(tiny
 def test_special_entries_are_the_first_of_what_is_trained(tiny_config: Config) -> None:
     bundle = build.fresh(tiny_config, [Sentence(("a",), ("X",))])
     assert bundle.words.items[:2] == bundle.characters.items[:2] == SPECIAL
+
+
+def test_a_table_of_characters_that_takes_gigabytes_is_not_computed(
+    tiny_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = build.fresh(tiny_config, [Sentence(("a",), ("X",))])
+    assert choosing.may_remember(bundle, torch.device("cpu"))
+    monkeypatch.setattr(choosing, "_CHARACTER_TABLE_BYTES", 8 * 8 * 3 * 3 - 1)  # features, kernel and characters
+    assert not choosing.may_remember(bundle, torch.device("cpu"))
+    (sentence,) = Tagger(bundle, torch.device("cpu"), workers=1).tag(["a b"])
+    assert sentence.tags == ("X", "X")

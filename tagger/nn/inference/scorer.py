@@ -83,19 +83,6 @@ class Scorer:
         widths += [2 * self._elsewhere.width] if self._elsewhere else []
         self._tables = [np.empty((0, width), np.float32) for width in widths]
 
-    @staticmethod
-    def character_table_bytes(network: Network) -> int:
-        """Returns the memory that a table of what each character gives would take at most while it is computed."""
-        module = network.embedding.characters
-        if module is None:
-            return 0
-        if isinstance(module, CharacterCNN):
-            features, _, kernel = module.convolution.weight.shape
-            per_character = 8 * features * kernel
-        else:
-            per_character = 4 * 4 * module.layer.out_width
-        return per_character * module.embedding.num_embeddings
-
     @property
     def row_bytes(self) -> int:
         """The bytes that the table takes for each word."""
