@@ -1,6 +1,6 @@
 """A state that its author made to harm is refused before a step is taken: it never crashes the process.
 
-By default some 200 states for each optimizer; TAGGER_TEST_SCALE multiplies them.
+By default 100 states for each of five optimizers; TAGGER_TEST_SCALE multiplies them.
 """
 
 import copy
@@ -170,7 +170,7 @@ def try_states(run: Path, count: int, report: Path) -> None:
 
 
 def test_no_changed_state_brings_down_the_process(run: Path, tmp_path: Path) -> None:
-    count = 200 * SCALE
+    count = 100 * SCALE
     process = child(try_states, run, count, tmp_path / "report")
     code = ended(process, 60 * SCALE)
     refused, wrong = json.loads((tmp_path / "report").read_text())
