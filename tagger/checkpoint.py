@@ -8,6 +8,7 @@ run/    model-best/  checkpoint-NNNNNN/ (a model, with state.json and state.safe
 import hashlib
 import json
 import logging
+import re
 import shutil
 import struct
 from collections.abc import Mapping
@@ -21,15 +22,18 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from tagger import __version__, build, config, files
+from tagger import __version__, build, config
 from tagger.build import Bundle
 from tagger.data.vocab import Vocab
 from tagger.errors import CheckpointError, ConfigError
+from tagger.io import atomic
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1
 MANIFEST, LATEST = "MANIFEST.json", "LATEST"
+_CHECKPOINT = re.compile(r"checkpoint-[0-9]{6,}")
+_MAX_LATEST = 1000  # bytes
 _MODEL = ("config.yaml", "tags.txt", "words.txt", "kept.txt", "chars.txt", "weights.safetensors", "metrics.json")
 _STATE = ("state.json", "state.safetensors")
 
@@ -62,10 +66,26 @@ def save(bundle: Bundle, directory: Path, metrics: Metrics, state: State | None 
     if state is not None:
         contents["state.json"] = json.dumps(state.progress).encode()
         contents["state.safetensors"] = save_tensors(_saved(state.tensors))
-    with files.writing(directory), files.atomic_directory(directory) as fresh:
+    _write(directory, contents | {MANIFEST: _manifest(contents)})
+
+
+def _write(directory: Path, contents: Mapping[str, bytes]) -> None:
+    with atomic.writing(directory), atomic.atomic_directory(directory, _is_ours) as fresh:
         for name, data in contents.items():
-            files.write(fresh / name, data)
-        files.write(fresh / MANIFEST, _manifest(contents))
+            atomic.write_new(fresh / name, data)
+
+
+def _is_ours(directory: Path) -> bool:
+    """Returns whether a directory may be replaced: it is empty, a model, or inside a training run."""
+    if atomic.is_marked(directory.parent) or not any(directory.iterdir()):
+        return True
+    try:
+        _read_manifest(directory)
+    except CheckpointError as error:
+        if isinstance(error.__cause__, OSError):  # the disk's fault says nothing about the directory
+            raise
+        return False
+    return True
 
 
 def _saved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -124,7 +144,7 @@ def contents(directory: Path) -> dict[str, bytes]:
     Raises:
         CheckpointError: the directory is missing or damaged.
     """
-    return _verified(directory, _MODEL) | {MANIFEST: _bytes(files.settled(directory), MANIFEST)}
+    return _verified(directory, _MODEL) | {MANIFEST: _bytes(atomic.settled(directory), MANIFEST)}
 
 
 def copy(source: Path, directory: Path) -> None:
@@ -133,10 +153,7 @@ def copy(source: Path, directory: Path) -> None:
     Raises:
         CheckpointError: the model is missing or damaged, or the place cannot be written; what was there before stays.
     """
-    found = contents(source)
-    with files.writing(directory), files.atomic_directory(directory) as fresh:
-        for name, data in found.items():
-            files.write(fresh / name, data)
+    _write(directory, contents(source))
 
 
 def card(directory: Path) -> dict[str, Any]:
@@ -160,7 +177,7 @@ def card(directory: Path) -> dict[str, Any]:
         "reads": "documents" if model.elsewhere.width else "sentences one by one",
         "head": model.head.kind,
         "parameters": sum(parameter.numel() for parameter in bundle.network.parameters()),
-        "megabytes": round(sum(path.stat().st_size for path in files.settled(directory).iterdir()) / 1e6, 2),
+        "megabytes": round(sum(path.stat().st_size for path in atomic.settled(directory).iterdir()) / 1e6, 2),
         "metrics": {name: value for name, value in metrics.items() if not name.startswith("diagnostics")},
     }
 
@@ -185,10 +202,11 @@ def newest(run: Path) -> Path:
     Raises:
         CheckpointError: the run has no checkpoint that can be read.
     """
-    found = sorted((path for path in run.glob("checkpoint-*") if path.is_dir()), key=_number, reverse=True)
+    found = checkpoints(run)[::-1]
     latest = run / LATEST
     if latest.is_file():
-        named = run / latest.read_text("utf-8", errors="replace").strip()
+        with latest.open("rb") as stream:
+            named = run / stream.read(_MAX_LATEST).decode(errors="replace").strip()
         found.sort(key=lambda path: path != named)
     for path in found:
         try:
@@ -209,12 +227,27 @@ def add(run: Path, number: int, bundle: Bundle, metrics: Metrics, state: State, 
     """
     directory = run / f"checkpoint-{number:06d}"
     save(bundle, directory, metrics, state)
-    with files.writing(run):
-        files.replace(run / LATEST, f"{directory.name}\n".encode())
-    found = sorted(run.glob("checkpoint-*"), key=_number)
+    with atomic.writing(run):
+        atomic.replace(run / LATEST, f"{directory.name}\n".encode())
+    found = checkpoints(run)
     place = found.index(directory) + 1
     for path in found[: max(place - keep, 0)] + found[place:]:  # later ones are left by a damaged LATEST
         shutil.rmtree(path, ignore_errors=True)
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """Returns the directories of a run's checkpoints, oldest first."""
+    found = (path for path in run.glob("checkpoint-*") if is_checkpoint_name(path.name))
+    return sorted((path for path in found if path.is_dir() and not path.is_symlink()), key=_number)
+
+
+def is_checkpoint_name(name: str) -> bool:
+    """Returns whether a name is that of a checkpoint.
+
+    >>> is_checkpoint_name("checkpoint-000012"), is_checkpoint_name("checkpoint-mine")
+    (True, False)
+    """
+    return _CHECKPOINT.fullmatch(name) is not None
 
 
 def _number(path: Path) -> tuple[int, str]:
@@ -230,7 +263,7 @@ def _verified(directory: Path, names: tuple[str, ...]) -> dict[str, bytes]:
 
 
 def _read_verified(directory: Path, names: tuple[str, ...]) -> dict[str, bytes]:
-    directory = files.settled(directory)
+    directory = atomic.settled(directory)
     if not directory.is_dir():
         raise CheckpointError(f"{directory}: no such model directory" + ", it is a file" * directory.exists())
     manifest = _read_manifest(directory)

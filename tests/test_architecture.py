@@ -20,7 +20,7 @@ LINES = [
     {"checkpoint"},
     {"build"},
     {"config", "data", "nn"},
-    {"files", "json_files", "runtime"},
+    {"files", "io", "json_files", "runtime", "streams"},
     {"choices"},
     {"errors"},
 ]
@@ -65,7 +65,7 @@ FOLDERS = {
     "tagging": [{"scoring", "spans"}, {"answers", "remembering"}, {"choosing"}, {"tagger"}],
     "experiments": [{"runs"}, {"comparison", "processes"}, {"seeds"}],
     "training": [
-        {"events", "rows"},
+        {"events", "rows", "run_dir"},
         {"corpora", "diagnostics", "optimisation", "records", "transfer"},
         {"loop"},
         {"fit"},

@@ -21,12 +21,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tagger import checkpoint, files
+from tagger import checkpoint
 from tagger.errors import CheckpointError
-from tagger.training import records
-from tagger.training.loop import BEST
+from tagger.io import atomic
+from tagger.training import records, run_dir
+from tagger.training.run_dir import BEST, COUNTS, SEEDS
 
-SEEDS = "seeds.json"
 _FIGURES = ("score", "f1", "precision", "recall", "accuracy", "signature")
 
 
@@ -148,12 +148,12 @@ def directory(run: Path, seed: int) -> Path:
 
 def is_begun(run: Path) -> bool:
     """Tells whether the directory of a single training holds something to go on from."""
-    return any(run.glob("checkpoint-*"))
+    return bool(checkpoint.checkpoints(run))
 
 
 def is_finished(run: Path) -> bool:
     """Tells whether the directory of a single training holds all that it leaves."""
-    return (run / records.COUNTS).is_file()
+    return (run / COUNTS).is_file()
 
 
 def collect(
@@ -180,7 +180,7 @@ def _result(seed: int, run: Path) -> Result:
         seconds = sum(record["seconds"] + record["dev_seconds"] for record in epochs)
         return Result(seed, dev, test, best["epoch"], len(epochs), seconds)
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{run / records.METRICS}: these are not the records of a training") from error
+        raise CheckpointError(f"{run / run_dir.METRICS}: these are not the records of a training") from error
 
 
 def load(run: Path) -> tuple[tuple[int, ...], Path | None]:
@@ -208,5 +208,5 @@ def save(results: Results) -> None:
         model = directory(results.run, results.best.seed) / BEST
         if not results.model.is_dir() or checkpoint.digest(model) != checkpoint.digest(results.model):
             checkpoint.copy(model, results.model)
-    with files.writing(results.run):
-        files.replace(results.run / SEEDS, json.dumps(results.to_json(), indent=1).encode() + b"\n")
+    with atomic.writing(results.run):
+        atomic.replace(results.run / SEEDS, json.dumps(results.to_json(), indent=1).encode() + b"\n")

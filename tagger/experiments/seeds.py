@@ -9,14 +9,16 @@ from pathlib import Path
 
 import torch
 
-from tagger import config, files, runtime, training
+from tagger import checkpoint, config, runtime, training
 from tagger.config import Config
 from tagger.errors import CheckpointError, ConfigError, TaggerError
 from tagger.experiments import processes, runs
 from tagger.experiments.processes import Faults, Task
 from tagger.experiments.runs import Results
-from tagger.training import Inputs, Listener, corpora
-from tagger.training.fit import CONFIG, refuse_tables, refuse_taken
+from tagger.io import atomic
+from tagger.training import Inputs, Listener, corpora, run_dir
+from tagger.training.fit import refuse_tables
+from tagger.training.run_dir import CONFIG
 
 log = logging.getLogger(__name__)
 
@@ -80,9 +82,9 @@ def train(
     if resume and runs.exists(run):
         _check_same(run, settings, seeds, init_from)
     else:
-        if resume and any(run.glob("checkpoint-*")):
+        if resume and checkpoint.checkpoints(run):
             raise CheckpointError(f"{run}: is a run of one seed, to which none can be added; choose another --out")
-        refuse_taken(run)
+        run_dir.check_free(run)
         resume = False
     return _train(settings, Results(run, tuple(seeds), init_from), jobs, device, listen, begin=not resume)
 
@@ -94,6 +96,7 @@ def resume(run: Path, *, jobs: int = 1, device: str = "auto", listen: Listener =
         TaggerError: the run is none of several seeds, its data has changed, or it cannot be written.
         Stopped: by a signal, after a checkpoint.
     """
+    run_dir.check_marked(run)
     seeds, init_from = runs.load(run)
     settings = config.load(str(run / CONFIG))
     return _train(settings, Results(run, seeds, init_from), jobs, device, listen, begin=False)
@@ -129,11 +132,11 @@ def _train(settings: Config, begun: Results, jobs: int, device: str, listen: Lis
     ]
     refuse_tables(settings, init_from)
     inputs = _read(settings, tasks, shared=jobs == 1)
-    with files.own(run):
+    with run_dir.owned(run):
         if begin:
-            refuse_taken(run)  # again: another may have come and gone while this one read its data
-            with files.writing(run):
-                files.replace(run / CONFIG, config.dump(settings).encode())
+            run_dir.check_free(run)  # again: another may have come and gone while this one read its data
+            with atomic.writing(run):
+                atomic.replace(run / CONFIG, config.dump(settings).encode())
         results = runs.collect(run, seeds, init_from)
         runs.save(results)
         failed: dict[int, Faults] = {}

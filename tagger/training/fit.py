@@ -9,22 +9,22 @@ from typing import Any
 
 import torch
 
-from tagger import build, checkpoint, config, files, runtime
+from tagger import build, checkpoint, config, runtime
 from tagger.build import Bundle
 from tagger.config import Config
 from tagger.data.vectors import Table
-from tagger.errors import CheckpointError, ConfigError
+from tagger.errors import ConfigError
 from tagger.evaluation import Report, evaluate_each
+from tagger.io import atomic
 from tagger.runtime import StopRequest
 from tagger.tagging import Tagger
-from tagger.training import corpora, records, transfer
+from tagger.training import corpora, records, run_dir, transfer
 from tagger.training.corpora import Corpora
 from tagger.training.events import Listener
-from tagger.training.loop import BEST, Loop
+from tagger.training.loop import Loop
+from tagger.training.run_dir import BEST, CONFIG
 
 log = logging.getLogger(__name__)
-
-CONFIG = "config.yaml"
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def fit(
         Stopped: by a signal, after a checkpoint; `resume` goes on from there.
     """
     target = runtime.device(device)
-    refuse_taken(run)
+    run_dir.check_free(run)
     refuse_tables(settings, init_from)
     inputs = inputs or read(settings, tables=init_from is None)
     data = inputs.data
@@ -96,9 +96,9 @@ def fit(
         noted = [*inputs.notices, *notices.records]
         del inputs  # and with it the memory of the tables, unless the caller keeps them
         with _writing(run, noted):
-            refuse_taken(run)  # again: another training may have come and gone while this one read its data
-            with files.writing(run):
-                files.replace(run / CONFIG, config.dump(settings).encode())
+            run_dir.check_free(run)  # again: another training may have come and gone while this one read its data
+            with atomic.writing(run):
+                atomic.replace(run / CONFIG, config.dump(settings).encode())
             loop = Loop(settings, bundle, data, run, target, listen)
             loop.save_checkpoint()
             return _finish(loop, data, target)
@@ -118,8 +118,7 @@ def resume(
         Stopped: by a signal, after a checkpoint.
     """
     target = runtime.device(device)
-    if not (run / CONFIG).is_file():
-        raise CheckpointError(f"{run}: no run here, there is no {CONFIG}; --resume takes the directory of a run")
+    run_dir.check_marked(run)
     settings = config.load(str(run / CONFIG))
     inputs = inputs or read(settings, tables=False)
     with records.Noted(), runtime.seeded(settings.training.seed, target), _writing(run, inputs.notices):
@@ -149,15 +148,9 @@ def _begin(settings: Config, inputs: Inputs, init_from: Path | None) -> Bundle:
     return bundle
 
 
-def refuse_taken(run: Path) -> None:
-    """Raises CheckpointError if a directory holds a training, or trainings of several seeds."""
-    if any(run.glob("checkpoint-*")) or any(run.glob("seed-*/checkpoint-*")):
-        raise CheckpointError(f"{run}: holds a training already; go on with --resume or choose another --out")
-
-
 @contextmanager
 def _writing(run: Path, notices: Sequence[logging.LogRecord]) -> Iterator[None]:
-    with files.own(run), records.logged(run, notices):
+    with run_dir.owned(run), records.logged(run, notices):
         yield
 
 

@@ -31,10 +31,9 @@ from tagger.tagging import Tagger
 from tagger.training import diagnostics, optimisation, records
 from tagger.training.corpora import Corpora
 from tagger.training.events import EpochEnd, Listener, Start, StepEnd
+from tagger.training.run_dir import BEST
 
 log = logging.getLogger(__name__)
-
-BEST = "model-best"
 
 
 @dataclass
