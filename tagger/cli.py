@@ -185,7 +185,7 @@ def train(
 ) -> None:
     """Train a tagger from RECIPE, or go on with a run."""
     from tagger import config, experiments, training
-    from tagger.training import corpora
+    from tagger.training import corpora, run_dir
 
     if seed is not None and seeds is not None:
         raise ConfigError("--seed and --seeds exclude each other; give one of them")
@@ -197,16 +197,20 @@ def train(
     done: Outcome | experiments.Results
     with _progress(shown=jobs in (None, 1)) as listen:
         if resume and listed is None:
-            changed = [data, *places.values(), vectors, out, seed, set_, init_from]
-            if any(option is not None and option != [] for option in changed):
+            fixed = {"--vectors": vectors, "--out": out, "--seed": seed, "--init-from": init_from}
+            if refused := [name for name, option in fixed.items() if option is not None and option != []]:
                 raise ConfigError(
-                    "--resume goes on with the run as it is: of one seed it takes no other option but --device, of"
-                    " several --jobs or the command that began them"
+                    f"--resume goes on with the run as it is, without {', '.join(refused)}; it takes --device, --jobs,"
+                    " other paths of the same data, and --set training.epochs=N"
                 )
+            run = Path(recipe)
+            run_dir.check_marked(run)
+            settings = config.load(str(run / run_dir.CONFIG), set_ or ())
+            settings = corpora.placed(settings, folder=data, parts=places, vectors=())
             if several:
-                done = experiments.resume(Path(recipe), jobs=jobs or 1, device=device, listen=listen)
+                done = experiments.resume(run, jobs=jobs or 1, device=device, listen=listen, settings=settings)
             else:
-                done = training.resume(Path(recipe), device=device, listen=listen)
+                done = training.resume(run, device=device, listen=listen, settings=settings)
         else:
             seeded = [] if seed is None else [f"training.seed={seed}"]
             settings = config.load(recipe, [*(set_ or ()), *seeded])

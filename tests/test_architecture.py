@@ -53,7 +53,7 @@ FOLDERS = {
         {"model", "inference.recurrence"},
         {"inference.scorer"},
     ],
-    "config": [{"tree"}, {"reading"}],
+    "config": [{"tree"}, {"changes", "reading"}],
     "jobs": [
         {"inputs", "places", "summary"},
         {"job", "journal", "parts", "rejects"},
