@@ -227,9 +227,11 @@ def watch(event, arguments):
     elif event in ("os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "os.chown", "os.utime",
                    "shutil.rmtree", "os.mkfifo"):
         paths = arguments[:1]
+    folder = arguments[-1] if event in ("os.remove", "os.rmdir", "os.mkdir") else -1  # a descriptor, or -1
     for path in paths:
         if not isinstance(path, int):
-            os.write(report, os.path.abspath(os.fsdecode(path)).encode("utf-8", "surrogateescape") + b"\\n")
+            start = os.readlink(f"/proc/self/fd/{folder}") if folder >= 0 else os.getcwd()
+            os.write(report, os.path.join(start, os.fsdecode(path)).encode("utf-8", "surrogateescape") + b"\\n")
 
 sys.addaudithook(watch)
 from tagger.cli import main
