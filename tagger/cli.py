@@ -90,6 +90,7 @@ def _guarded(command: Callable[P, None]) -> Callable[P, None]:
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         _log_to_stderr()
         try:
+            Path.cwd()  # Intel's library ends the process where the current directory is gone
             command(*args, **kwargs)
         except TaggerError as error:
             _leave(2, *error.faults)

@@ -152,7 +152,7 @@ def check_aside(
         out: the directory of the outputs, if there is one on a disk.
         taken: tells whether a place in it is that of an output, or one that the job keeps for itself.
     """
-    given = {option: path for option, path in aside.items() if path is not None}
+    given = {option: path for option, path in aside.items() if path is not None and not is_device(path)}
     inputs = {_number(path) for path in read if path.is_file()} if given else set()
     first: dict[Path, str] = {}
     faults = []
@@ -166,6 +166,11 @@ def check_aside(
             faults.append(f"{path}: is what {first[place]} names, and {option} would overwrite it")
         first.setdefault(place, option)
     _raise(faults)
+
+
+def is_device(path: Path) -> bool:
+    """Returns whether a path leads to what is written and never replaced, such as a device or a FIFO."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def collision(one: str, other: str, output: PurePath | str) -> str:
