@@ -7,6 +7,7 @@ run/    model-best/  checkpoint-NNNNNN/ (a model, with state.json and state.safe
 
 import hashlib
 import logging
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,18 +17,21 @@ from typing import Any
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from tagger import build, config, files, json_files, tensor_files
+from tagger import build, config, json_files, tensor_files
 from tagger.build import Bundle
 from tagger.config import Config
 from tagger.data import schemes
 from tagger.data.vocab import MAX_ENTRIES, SPECIAL, Vocab
 from tagger.errors import CheckpointError, ConfigError
+from tagger.io import atomic, regular
 from tagger.manifest import FORMAT, MANIFEST, MAX_MANIFEST_BYTES, ModelFiles, UnreadError, listing, read_twice
 from tagger.nn.model import Network
 
 log = logging.getLogger(__name__)
 
 LATEST = "LATEST"
+_CHECKPOINT = re.compile(r"checkpoint-[0-9]{6,}")
+_MAX_LATEST = 1000  # bytes
 _MODEL = ("config.yaml", "tags.txt", "words.txt", "kept.txt", "chars.txt", "weights.safetensors", "metrics.json")
 _STATE = ("state.json", "state.safetensors")
 _MIB = 1 << 20
@@ -75,10 +79,26 @@ def save(bundle: Bundle, directory: Path, metrics: Metrics, state: State | None 
     if state is not None:
         contents["state.json"] = json_files.dump(state.progress)
         contents["state.safetensors"] = save_tensors(_saved(state.tensors))
-    with files.writing(directory), files.atomic_directory(directory) as fresh:
+    _write(directory, contents | {MANIFEST: listing(contents)})
+
+
+def _write(directory: Path, contents: Mapping[str, bytes]) -> None:
+    with atomic.writing(directory), atomic.atomic_directory(directory, _is_ours) as fresh:
         for name, data in contents.items():
-            files.write(fresh / name, data)
-        files.write(fresh / MANIFEST, listing(contents))
+            atomic.write_new(fresh / name, data)
+
+
+def _is_ours(directory: Path) -> bool:
+    """Returns whether a directory may be replaced: it is empty, a model, or inside a training run."""
+    if atomic.is_marked(directory.parent) or not any(directory.iterdir()):
+        return True
+    try:
+        ModelFiles(directory, _MAX_BYTES)
+    except CheckpointError as error:
+        if isinstance(error.__cause__, OSError):  # the disk's fault says nothing about the directory
+            raise
+        return False
+    return True
 
 
 def _saved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -170,7 +190,7 @@ def digest(directory: Path) -> str:
     Raises:
         CheckpointError: there is no model.
     """
-    return hashlib.sha256(files.read_regular(directory / MANIFEST, limit=MAX_MANIFEST_BYTES)).hexdigest()
+    return hashlib.sha256(regular.read(directory / MANIFEST, limit=MAX_MANIFEST_BYTES)).hexdigest()
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -193,10 +213,7 @@ def copy(source: Path, directory: Path) -> None:
     Raises:
         CheckpointError: the model is missing or damaged, or the place cannot be written; what was there before stays.
     """
-    found = contents(source)
-    with files.writing(directory), files.atomic_directory(directory) as fresh:
-        for name, data in found.items():
-            files.write(fresh / name, data)
+    _write(directory, contents(source))
 
 
 def card(directory: Path) -> dict[str, Any]:
@@ -220,7 +237,7 @@ def card(directory: Path) -> dict[str, Any]:
         "reads": "documents" if model.elsewhere.width else "sentences one by one",
         "head": model.head.kind,
         "parameters": sum(parameter.numel() for parameter in bundle.network.parameters()),
-        "megabytes": round(sum(path.stat().st_size for path in files.settled(directory).iterdir()) / 1e6, 2),
+        "megabytes": round(sum(path.stat().st_size for path in atomic.settled(directory).iterdir()) / 1e6, 2),
         "metrics": {name: value for name, value in metrics.items() if not name.startswith("diagnostics")},
     }
 
@@ -252,10 +269,11 @@ def newest(run: Path) -> Path:
     Raises:
         CheckpointError: the run has no checkpoint that can be read.
     """
-    found = sorted((path for path in run.glob("checkpoint-*") if path.is_dir()), key=_number, reverse=True)
+    found = checkpoints(run)[::-1]
     latest = run / LATEST
     if latest.is_file():
-        named = run / files.read_regular(latest, limit=4096).decode(errors="replace").strip()
+        with latest.open("rb") as stream:
+            named = run / stream.read(_MAX_LATEST).decode(errors="replace").strip()
         found.sort(key=lambda path: path != named)
     for path in found:
         try:
@@ -276,12 +294,27 @@ def add(run: Path, number: int, bundle: Bundle, metrics: Metrics, state: State, 
     """
     directory = run / f"checkpoint-{number:06d}"
     save(bundle, directory, metrics, state)
-    with files.writing(run):
-        files.replace(run / LATEST, f"{directory.name}\n".encode())
-    found = sorted(run.glob("checkpoint-*"), key=_number)
+    with atomic.writing(run):
+        atomic.replace(run / LATEST, f"{directory.name}\n".encode())
+    found = checkpoints(run)
     place = found.index(directory) + 1
     for path in found[: max(place - keep, 0)] + found[place:]:  # later ones are left by a damaged LATEST
         shutil.rmtree(path, ignore_errors=True)
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """Returns the directories of a run's checkpoints, oldest first."""
+    found = (path for path in run.glob("checkpoint-*") if is_checkpoint_name(path.name))
+    return sorted((path for path in found if path.is_dir() and not path.is_symlink()), key=_number)
+
+
+def is_checkpoint_name(name: str) -> bool:
+    """Returns whether a name is that of a checkpoint.
+
+    >>> is_checkpoint_name("checkpoint-000012"), is_checkpoint_name("checkpoint-mine")
+    (True, False)
+    """
+    return _CHECKPOINT.fullmatch(name) is not None
 
 
 def _number(path: Path) -> tuple[int, str]:

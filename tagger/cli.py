@@ -4,22 +4,19 @@ Results go to stdout, everything else to stderr. What needs torch, numpy or pyda
 help comes at once.
 """
 
-import io
-import json
 import logging
-import os
 import re
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec
 
 import typer
 from typer.core import TyperGroup
 
-from tagger import __version__, choices
+from tagger import __version__, choices, streams
 from tagger.errors import ConfigError, Stopped, TaggerError, TrainingError
 
 if TYPE_CHECKING:
@@ -31,9 +28,10 @@ if TYPE_CHECKING:
 class _Commands(TyperGroup):
     """The commands, whose faults of usage are a line like all others."""
 
-    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **kwargs: Any) -> Any:
         with _in_one_line():
-            return super().make_context(*args, **kwargs)
+            _check_arguments(args)
+            return super().make_context(info_name, args, *rest, **kwargs)
 
     def invoke(self, *args: Any, **kwargs: Any) -> Any:
         with _in_one_line():
@@ -46,6 +44,17 @@ def _in_one_line() -> Iterator[None]:
         yield
     except _UsageError as error:
         _leave(2, error.format_message().replace("Value error, ", ""))
+    except OSError as error:
+        _leave_after(error)
+
+
+def _check_arguments(arguments: Sequence[str]) -> None:
+    """Refuses an empty argument, which as a path would mean the current directory."""
+    for before, argument in zip(("", *arguments), arguments, strict=False):
+        option = re.fullmatch(r"(--[a-z-]+)=", argument)
+        if not argument or option:
+            name = option[1] if option else before if before.startswith("-") else "an argument"
+            _leave(2, f"{name}: an empty string was given; expected a value")
 
 
 _UsageError: Any = typer.BadParameter.__base__  # whether typer uses click or, since 0.26, a copy of it
@@ -71,6 +80,7 @@ TagColumn = Annotated[
 
 
 P = ParamSpec("P")
+_LARGEST = 2**63 - 1  # that torch and numpy take as a seed
 
 
 def _guarded(command: Callable[P, None]) -> Callable[P, None]:
@@ -80,46 +90,44 @@ def _guarded(command: Callable[P, None]) -> Callable[P, None]:
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         _log_to_stderr()
         try:
+            Path.cwd()  # Intel's library ends the process where the current directory is gone
             command(*args, **kwargs)
         except TaggerError as error:
             _leave(2, *error.faults)
         except Stopped as stopped:
-            _silence_stdout()  # what is left in a pipe that nobody reads must not hold it up
+            streams.discard_output()  # what is left in a pipe that nobody reads must not hold it up
             _leave(stopped.exit_code, str(stopped))
         except KeyboardInterrupt:
             _leave(130, "interrupted")
-        except BrokenPipeError:
-            _silence_stdout()
-            _leave(141, "the output was closed before all was written")
+        except MemoryError:
+            _leave(2, "not enough memory")
         except OSError as error:
-            _silence_stdout()
-            _leave(2, f"{error.filename or 'the output'}: {(error.strerror or str(error)).lower()}")
+            _leave_after(error)
 
     return run
 
 
-def _silence_stdout() -> None:
-    """Keeps Python from failing again, at its exit, on what is left to be written."""
-    with suppress(io.UnsupportedOperation):  # it is no file
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _leave_after(error: OSError) -> NoReturn:
+    """Ends the command after a fault of the system that no other part has turned into a line."""
+    streams.discard_output()
+    if isinstance(error, BrokenPipeError):
+        _leave(141, "the output was closed before all was written")
+    if isinstance(error, FileNotFoundError) and error.filename is None:
+        _leave(2, "the current directory does not exist any more; change to another directory")
+    _leave(2, f"{error.filename or 'the output'}: {(error.strerror or str(error)).lower()}")
 
 
-def _leave(code: int, *faults: str) -> None:
+def _leave(code: int, *faults: str) -> NoReturn:
     for fault in faults:
-        typer.echo(_printable(fault), err=True)
+        streams.print_error(fault)
     raise typer.Exit(code)
-
-
-def _printable(text: str) -> str:
-    """Returns text with control characters spelt out, so that data cannot steer a terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 class _Stderr(logging.Handler):
     """Prints notices on whatever stderr is now: a progress bar puts its own in place."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        typer.echo(_printable(record.getMessage()), err=True)
+        streams.print_error(record.getMessage())
 
 
 def _log_to_stderr() -> None:
@@ -158,12 +166,13 @@ def train(
     out: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Directory for the run; runs/RECIPE if not given.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(metavar="N", help="Random seed.")] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", min=0, max=_LARGEST, help="Random seed.")] = None,
     seeds: Annotated[
         str | None, typer.Option(metavar="LIST", help="Train with each of these seeds, such as 1,2,3 or 1-5.")
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Seeds trained at a time, in processes that share the CPU.")
+        int | None,
+        typer.Option(metavar="N", min=1, max=1000, help="Seeds trained at a time, in processes that share the CPU."),
     ] = None,
     set_: Annotated[
         list[str] | None,
@@ -177,7 +186,7 @@ def train(
 ) -> None:
     """Train a tagger from RECIPE, or go on with a run."""
     from tagger import config, experiments, training
-    from tagger.training import corpora
+    from tagger.training import corpora, run_dir
 
     if seed is not None and seeds is not None:
         raise ConfigError("--seed and --seeds exclude each other; give one of them")
@@ -189,16 +198,20 @@ def train(
     done: Outcome | experiments.Results
     with _progress(shown=jobs in (None, 1)) as listen:
         if resume and listed is None:
-            changed = [data, *places.values(), vectors, out, seed, set_, init_from]
-            if any(option is not None and option != [] for option in changed):
+            fixed = {"--vectors": vectors, "--out": out, "--seed": seed, "--init-from": init_from}
+            if refused := [name for name, option in fixed.items() if option is not None and option != []]:
                 raise ConfigError(
-                    "--resume goes on with the run as it is: of one seed it takes no other option but --device, of"
-                    " several --jobs or the command that began them"
+                    f"--resume goes on with the run as it is, without {', '.join(refused)}; it takes --device, --jobs,"
+                    " other paths of the same data, and --set training.epochs=N"
                 )
+            run = Path(recipe)
+            run_dir.check_marked(run)
+            settings = config.load(str(run / run_dir.CONFIG), set_ or ())
+            settings = corpora.placed(settings, folder=data, parts=places, vectors=())
             if several:
-                done = experiments.resume(Path(recipe), jobs=jobs or 1, device=device, listen=listen)
+                done = experiments.resume(run, jobs=jobs or 1, device=device, listen=listen, settings=settings)
             else:
-                done = training.resume(Path(recipe), device=device, listen=listen)
+                done = training.resume(run, device=device, listen=listen, settings=settings)
         else:
             seeded = [] if seed is None else [f"training.seed={seed}"]
             settings = config.load(recipe, [*(set_ or ()), *seeded])
@@ -229,7 +242,7 @@ def _summary(outcome: "Outcome") -> str:
     lines = [f"best epoch {outcome.epoch}, dev {outcome.dev:.2f}"]
     if outcome.test is not None:
         lines.append(f"test, by the best model on dev:\n{outcome.test}")
-    return "\n".join([*lines, f"model: {outcome.model}"])
+    return "\n".join([*lines, f"model: {streams.one_line(str(outcome.model))}"])
 
 
 @app.command()
@@ -245,7 +258,7 @@ def evaluate(
     device: Device = "auto",
 ) -> None:
     """Score a model on FILE."""
-    from tagger import evaluation, tagging
+    from tagger import evaluation, json_files, tagging
     from tagger.data import sources
     from tagger.jobs import job
 
@@ -254,7 +267,7 @@ def evaluate(
     layout = job.layout(tagger.bundle, form, token=_column(token_column), tag=_column(tag_column), tagged=True)
     corpus = sources.corpus(file, form=form, layout=layout)
     report = evaluation.evaluate(tagger, corpus, strict=strict)
-    _print(json.dumps(report.to_json()) if as_json else str(report))
+    _print(json_files.dump(report.to_json()).decode() if as_json else str(report))
 
 
 @app.command()
@@ -263,19 +276,21 @@ def compare(
     first: Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a training with several seeds, or one.")],
     second: Annotated[Path, typer.Argument(metavar="RUN", help="Another, scored on the same data.")],
     on: Annotated[choices.Scored, typer.Option(help="The part of the data.")] = "test",
-    samples: Annotated[int, typer.Option(metavar="N", min=1, help="Resamples of sentences and seeds.")] = 10_000,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Random seed of the resampling.")] = 0,
+    samples: Annotated[
+        int, typer.Option(metavar="N", min=1, max=1_000_000, help="Resamples of sentences and seeds.")
+    ] = 10_000,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, max=_LARGEST, help="Random seed of the resampling.")] = 0,
     json_: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the figures as JSON, too.")
     ] = None,
 ) -> None:
     """Tell by how much the second RUN is better, with a 95 % interval and a p-value by a paired bootstrap."""
-    from tagger import experiments, files
+    from tagger import experiments, json_files
+    from tagger.io import atomic
 
     found = experiments.compare(first, second, on=on, samples=samples, seed=seed)
     if json_ is not None:
-        with files.writing(json_):
-            files.replace(json_, json.dumps(found.to_json(), indent=1).encode() + b"\n")
+        atomic.write_output(json_, json_files.dump(found.to_json(), indent=1) + b"\n")
     _print(str(found))
 
 
@@ -312,17 +327,22 @@ def tag(
     threshold: Annotated[
         float | None, typer.Option(metavar="P", min=0, max=1, help="Leave out spans less probable than this.")
     ] = None,
-    nbest: Annotated[int, typer.Option(metavar="N", min=0, help="Give the N most probable taggings.")] = 0,
+    nbest: Annotated[int, typer.Option(metavar="N", min=0, max=1000, help="Give the N most probable taggings.")] = 0,
     max_tokens: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="Longest sentence tagged in one piece, in tokens; 1000 if not given."),
+        typer.Option(
+            metavar="N", min=1, max=10**6, help="Longest sentence tagged in one piece, in tokens; 1000 if not given."
+        ),
     ] = None,
     batch_tokens: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="Tokens computed on at once, padding counted; 4096 if not given."),
+        typer.Option(
+            metavar="N", min=1, max=10**7, help="Tokens computed on at once, padding counted; 4096 if not given."
+        ),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Threads that tag on a CPU; with --engine ray, processes.")
+        int | None,
+        typer.Option(metavar="N", min=1, max=1000, help="Threads that tag on a CPU; with --engine ray, processes."),
     ] = None,
     on_error: Annotated[
         choices.OnError, typer.Option(help="What to do with what cannot be read: stop, or set it aside and go on.")
@@ -331,6 +351,7 @@ def tag(
         Path | None, typer.Option(metavar="FILE", help="What is set aside; rejects.jsonl in --out if not given.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the same job stopped or was killed.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist in --out.")] = False,
     summary: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the summary as JSON, too.")] = None,
     engine: Annotated[choices.Engine, typer.Option(help="This machine, or a Ray cluster.")] = "local",
     device: Annotated[
@@ -339,12 +360,14 @@ def tag(
     ] = "auto",
 ) -> None:
     """Tag files with a model; the exit code is 3 if something could not be read and was set aside."""
-    from tagger import files, runtime, tagging
+    from tagger import json_files, runtime, tagging
+    from tagger.io import atomic
     from tagger.jobs import local
+    from tagger.jobs.inputs import STDIN
     from tagger.jobs.job import Formats, Job
 
     job = Job(
-        paths=tuple(map(Path, paths)),
+        paths=tuple(path if path == STDIN else Path(path) for path in paths),
         model=model,
         formats=Formats(from_, to, _column(token_column), _column(tag_column), scheme, language),
         answers=tagging.Answers(probabilities, threshold, nbest),
@@ -354,12 +377,13 @@ def tag(
         rejects=rejects,
         summary=summary,
         resume=resume,
+        overwrite=overwrite,
         max_tokens=max_tokens,
     )
     limits = {"batch_tokens": batch_tokens, "max_tokens": max_tokens}
     given = {name: value for name, value in limits.items() if value is not None}
     if summary is not None:
-        files.check_writable(summary)
+        atomic.check_writable(summary)
     if engine == "ray":
         if out is None:
             raise ConfigError("the engine ray writes many files; give a directory with --out")
@@ -372,10 +396,9 @@ def tag(
         with runtime.seldom_collecting(), _tagging_progress(into_files=out is not None) as listen:
             done = local.run(tagger, job, (sys.stdin.buffer, sys.stdout.buffer), listen=listen)
     if summary is not None:
-        with files.writing(summary):
-            summary.parent.mkdir(parents=True, exist_ok=True)
-            files.replace(summary, json.dumps(done.to_json(), indent=1).encode() + b"\n")
-    typer.echo(_printable(str(done)), err=True)
+        atomic.write_output(summary, json_files.dump(done.to_json(), indent=1) + b"\n")
+    for line in str(done).splitlines():
+        streams.print_error(line)
     if done.rejected:
         raise typer.Exit(3)
 
@@ -387,14 +410,14 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Tell what a model is: its shape, tags, words, size and scores."""
-    from tagger import checkpoint
+    from tagger import checkpoint, json_files
 
     card = checkpoint.card(model)
-    _print(json.dumps(card) if as_json else "\n".join(f"{key}: {_plain(card[key])}" for key in card))
+    _print(json_files.dump(card).decode() if as_json else "\n".join(f"{key}: {_plain(card[key])}" for key in card))
 
 
 def _print(text: str) -> None:
-    typer.echo(_printable(text))
+    typer.echo(streams.printable(text))
     sys.stdout.flush()  # here, where a full disk is still a fault that can be told
 
 
@@ -414,7 +437,11 @@ def _plain(value: object) -> str:
 def _column(text: str | None) -> int | str | None:
     if text is None:
         return None
-    return int(text) if re.fullmatch(r"-?[0-9]+", text) else text
+    if not re.fullmatch(r"-?[0-9]+", text):
+        return text
+    if len(text) > 6:
+        raise ConfigError(f"column {text[:20]}: expected a number of at most 5 digits")
+    return int(text)
 
 
 @contextmanager
@@ -468,4 +495,14 @@ def _tagging_progress(*, into_files: bool) -> "Iterator[jobs.Listener]":
 
 def main() -> None:
     """Runs the command line."""
-    app()
+    streams.open_closed_streams()
+    streams.escape_unencodable()
+    code: Any = 0
+    try:
+        app()
+    except SystemExit as end:
+        code = end.code
+    if fault := streams.flush_output():
+        code = code or (141 if isinstance(fault, BrokenPipeError) else 2)
+        streams.print_error(f"the output: {(fault.strerror or str(fault)).lower()}")
+    sys.exit(code)

@@ -1,24 +1,18 @@
-"""Files that are read line by line, and files and directories that are written whole or not at all."""
+"""Files that are read line by line, whatever packs them."""
 
-import errno
 import lzma
-import os
-import shutil
-import stat
-import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BufferedReader, BytesIO, FileIO, RawIOBase, StringIO
+from io import BufferedReader, BytesIO, RawIOBase, StringIO
 from itertools import chain, count
 from pathlib import Path, PurePath
 from typing import BinaryIO, NamedTuple, Protocol, Self, TypeVar
 
 import zstandard
-from filelock import FileLock, Timeout
 
-from tagger.errors import CheckpointError, CorruptError, CutError, DataError
+from tagger.errors import CorruptError, CutError, DataError
 
 _AnyPath = TypeVar("_AnyPath", bound=PurePath)
 
@@ -86,11 +80,6 @@ PACKED_SUFFIXES = tuple(packing.suffix for packing in _PACKINGS)
 def bare_name(path: _AnyPath) -> _AnyPath:
     """Returns a path without the suffix that tells how the file is packed."""
     return path.with_suffix("") if path.suffix in PACKED_SUFFIXES else path
-
-
-def part(path: Path) -> Path:
-    """Returns where a file stands while it grows, hidden, until it is whole and gets its name."""
-    return path.with_name(f".{path.name}.part")
 
 
 def lines(
@@ -309,231 +298,9 @@ def _unpacked(pieces: Iterable[bytes], packing: _Packing, name: str) -> Iterator
         raise DataError(f"{name}: damaged {packing.name} file: Compressed file ended before its end mark was reached")
 
 
-@contextmanager
-def writing(place: Path) -> Iterator[None]:
-    """Turns a fault of the system within the block, such as a full disk, into one line that names the place.
-
-    Raises:
-        CheckpointError: there was one.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise CheckpointError(f"{place}: cannot be written: {error.strerror or error}") from error
-
-
-def check_writable(path: Path) -> None:
-    """Sees that a file can be written, in a folder that need not be there yet; leaves nothing.
-
-    Raises:
-        CheckpointError: it cannot.
-    """
-    with writing(path):
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        tempfile.TemporaryFile(dir=next(folder for folder in path.absolute().parents if folder.exists())).close()
-
-
-@contextmanager
-def regular_file(path: Path) -> Iterator[tuple[FileIO, int]]:
-    """Opens a regular file, which a link may name, without waiting; yields it with its size in bytes.
-
-    Raises:
-        CheckpointError: the file cannot be opened or read, or is a directory, FIFO or device.
-    """
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise CheckpointError(f"{path} cannot be read: {getattr(error, 'strerror', error)}") from error
-    status = os.fstat(handle)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(handle)
-        raise CheckpointError(f"{path} is not a regular file")
-    with os.fdopen(handle, "rb", buffering=0) as stream:
-        try:
-            yield stream, status.st_size
-        except OSError as error:
-            raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def read_regular(path: Path, *, limit: int) -> bytearray:
-    """Returns the content of a regular file of at most `limit` bytes.
-
-    Raises:
-        CheckpointError: as `regular_file`, or the file is larger.
-    """
-    with regular_file(path) as (stream, size):
-        if size > limit:
-            raise CheckpointError(f"{path} has {size} bytes; at most {limit} are read")
-        return read_up_to(stream, size)
-
-
-def read_up_to(stream: FileIO, size: int) -> bytearray:
-    """Returns the next `size` bytes of an unbuffered file, or what there is before its end."""
-    data, done = bytearray(size), 0
-    with memoryview(data) as view:
-        while count := stream.readinto(view[done:]):
-            done += count
-    del data[done:]
-    return data
-
-
-def write(path: Path, data: bytes) -> None:
-    """Writes a new file and waits until it is on the disk."""
-    with path.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def extend(path: Path, data: bytes, at: int) -> None:
-    """Writes data into a file, which need not be there yet, in place of all that stood from the byte `at` on."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    with os.fdopen(handle, "wb", buffering=0) as stream:
-        stream.truncate(at)
-        stream.seek(at)
-        left = memoryview(data)
-        while left:
-            left = left[stream.write(left) :]
-
-
-def replace(path: Path, data: bytes) -> None:
-    """Gives a file new content such that a reader, or a crash, meets the old or the new and no mixture."""
-    with atomic_file(path) as stream:
-        stream.write(data)
-
-
-@contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """Opens a new file that takes the name `path`, replacing what is there, when the block ends without an error."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fchmod(stream.fileno(), 0o666 & ~_umask())
-            os.fsync(stream.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    sync(path.parent)
-
-
-@contextmanager
-def atomic_directory(path: Path) -> Iterator[Path]:
-    """Yields a new directory to fill; when the block ends without an error it takes the name `path`.
-
-    What stood there before goes aside under the name that `settled` knows, and is removed last: a crash at any moment
-    leaves the old directory whole or the new one.
-    """
-    tidy(path)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent))
-    try:
-        yield fresh
-        fresh.chmod(0o777 & ~_umask())
-        sync(fresh)
-        aside = _aside(path)
-        if path.exists():
-            path.rename(aside)
-        try:
-            fresh.rename(path)
-        except BaseException:
-            if aside.exists():
-                aside.rename(path)
-            raise
-    except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise
-    sync(path.parent)
-    shutil.rmtree(aside, ignore_errors=True)
-
-
-def settled(path: Path) -> Path:
-    """Returns where the directory `path` is: under its name, or set aside if a crash fell within its replacement."""
-    return _aside(path) if not path.exists() and _aside(path).exists() else path
-
-
-def tidy(path: Path) -> None:
-    """Puts back a directory that a crash left aside and removes what unfinished writes of it left behind."""
-    if settled(path) != path:
-        _aside(path).rename(path)
-    shutil.rmtree(_aside(path), ignore_errors=True)
-    for left in path.parent.glob(f".{path.name}.*.new"):
-        shutil.rmtree(left, ignore_errors=True)
-
-
-def recover(directory: Path) -> None:
-    """Puts back and removes, as `tidy`, what crashes left in a directory; only its sole writer may call it."""
-    for aside in directory.glob(".*.old"):
-        tidy(aside.with_name(aside.name[1:].removesuffix(".old")))
-    for left in directory.glob(".*.new"):
-        if left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
-        else:
-            left.unlink()
-
-
-@contextmanager
-def sole_writer(directory: Path, *, traceless: bool = False) -> Iterator[None]:
-    """Holds a directory for one writer at a time; `traceless` takes the lock's file away at the end.
-
-    Raises:
-        CheckpointError: another process holds it, or it cannot be written.
-    """
-    lock = FileLock(directory / ".lock")
-    with writing(directory):
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:  # an OSError too
-            raise CheckpointError(f"{directory}: another process is writing here") from error
-    try:
-        yield
-    finally:
-        try:
-            if traceless:  # while it is held: FileLock sees that a file it waited for is gone
-                (directory / ".lock").unlink(missing_ok=True)
-        finally:
-            lock.release()
-
-
-@contextmanager
-def own(directory: Path) -> Iterator[None]:
-    """Makes a directory, if it is not there, and holds it for one writer, without what crashes left in it.
-
-    Raises:
-        CheckpointError: as `sole_writer`.
-    """
-    with writing(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-    with sole_writer(directory):
-        with writing(directory):
-            recover(directory)
-        yield
-
-
 def _name(source: Path | BinaryIO) -> str:
     return str(source) if isinstance(source, Path) else "standard input"
 
 
 def _reason(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
-
-
-def _aside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.old")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def sync(path: Path) -> None:
-    """Waits until a file, or the names in a directory, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -2,16 +2,16 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import is_dataclass
 from functools import cache
-from typing import Any, TypeVar
-
-from pydantic import TypeAdapter, ValidationError
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 MAX_DEPTH = 100
 """Objects and arrays inside one another."""
 _Kind = TypeVar("_Kind")
-_adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)  # building an adapter takes milliseconds
 
 
 def dump(value: object, *, indent: int | None = None) -> bytes:
@@ -47,34 +47,71 @@ def parse(data: bytes | str) -> Any:
 
 
 def checked(kind: type[_Kind], data: bytes | str) -> _Kind:
-    """Returns a JSON text as a value of a type; an object must have exactly the fields of its dataclass.
+    """Returns a JSON text as a value of a type.
+
+    The type is a dataclass, or built of `str`, `int`, `float`, `bool`, `None`, `Any`, `list`, `tuple`, `dict`,
+    `Counter`, `Literal` and unions. An object must have exactly the fields of its dataclass. An array may stand for a
+    tuple. Strings may hold lone surrogates, which stand for bytes of file names; pydantic refuses these.
 
     Raises:
         ValueError: as `parse`, or the value is of another type; the message is one line.
     """
-    raw = parse(data)
-    adapter: TypeAdapter[_Kind] = _adapter(kind)
-    try:
-        value = adapter.validate_json(data, strict=True)
-    except ValidationError as error:
-        fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        raise ValueError(f"{'.'.join(map(str, fault['loc'])) or 'value'}: {fault['msg']}") from None
-    _compare_keys(raw, adapter.dump_python(value, mode="json"), "")
+    value: _Kind = _converted(kind, parse(data), "")
     return value
 
 
-def _compare_keys(raw: Any, known: Any, path: str) -> None:
-    """Raises ValueError unless two values have the same keys at every level."""
-    if isinstance(raw, dict) and isinstance(known, dict):
-        if missing := known.keys() - raw.keys():
-            raise ValueError(f"{path}{min(missing)}: field required")
-        if extra := raw.keys() - known.keys():
-            raise ValueError(f"{path}{min(extra)[:60]!r}: unknown field")
-        for key, value in raw.items():
-            _compare_keys(value, known[key], f"{path}{key}.")
-    elif isinstance(raw, list) and isinstance(known, list):
-        for index, (value, other) in enumerate(zip(raw, known, strict=True)):
-            _compare_keys(value, other, f"{path}{index}.")
+def _converted(kind: Any, value: Any, path: str) -> Any:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if kind is Any or (origin is Literal and any(type(one) is type(value) and one == value for one in arguments)):
+        return value
+    if is_dataclass(kind) and isinstance(value, dict):
+        return _converted_fields(kind, value, path)
+    if origin in (Union, UnionType):
+        return _converted(next((one for one in arguments if _fits(one, value)), arguments[0]), value, path)
+    if origin in (list, tuple) and isinstance(value, list):
+        kinds = arguments if origin is tuple and arguments[-1] is not Ellipsis else arguments[:1] * len(value)
+        if len(kinds) != len(value):
+            raise ValueError(f"{path or 'value'}: expected {len(kinds)} items, found {len(value)}")
+        return origin(
+            _converted(one, item, f"{path}[{n}]") for n, (one, item) in enumerate(zip(kinds, value, strict=True))
+        )
+    if origin in (dict, Counter) and isinstance(value, dict):
+        inner = int if origin is Counter else arguments[1]
+        return origin({name: _converted(inner, item, f"{path}[{name[:60]!r}]") for name, item in value.items()})
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind and not (kind is None and value is None):
+        raise ValueError(f"{path or 'value'}: expected {_name(kind)}, found {_name(type(value))}")
+    return value
+
+
+def _converted_fields(kind: Any, value: dict[str, Any], path: str) -> Any:
+    kinds = _hints(kind)
+    before = f"{path}." if path else ""
+    if missing := [name for name in kinds if name not in value]:
+        raise ValueError(f"{before}{missing[0]}: field required")
+    if unknown := [name for name in value if name not in kinds]:
+        raise ValueError(f"{before}{unknown[0][:60]!r}: unknown field")
+    return kind(**{name: _converted(one, value[name], before + name) for name, one in kinds.items()})
+
+
+def _fits(kind: Any, value: Any) -> bool:
+    """Returns whether a value is of the outer type of a union's part."""
+    outer = get_origin(kind) or kind
+    shape = {list: list, tuple: list, dict: dict, Counter: dict, float: int | float, None: NoneType}
+    if outer is Literal:
+        return value in get_args(kind)
+    known: Any = dict if is_dataclass(outer) else shape.get(outer, outer)
+    return isinstance(value, known) and (outer is bool or not isinstance(value, bool))
+
+
+def _name(kind: Any) -> str:
+    names = {dict: "object", list: "array", tuple: "array", Counter: "object", NoneType: "null"}
+    outer = get_origin(kind) or kind
+    return "object" if is_dataclass(outer) else names.get(outer, getattr(outer, "__name__", str(outer)))
+
+
+_hints: Callable[[Any], dict[str, Any]] = cache(get_type_hints)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tagger import __version__, files, json_files
+from tagger import __version__, json_files
 from tagger.errors import CheckpointError
+from tagger.io import atomic, regular
 
 FORMAT = 1
 MANIFEST = "MANIFEST.json"
@@ -54,7 +55,7 @@ class ModelFiles:
 
     def __init__(self, directory: Path, max_bytes: Mapping[str, int]) -> None:
         self._max_bytes = max_bytes
-        self.directory = directory = files.settled(directory)
+        self.directory = directory = atomic.settled(directory)
         if not directory.is_dir():
             raise UnreadError(f"{directory}: no such model directory" + ", it is a file" * directory.exists())
         if not (directory / MANIFEST).exists():
@@ -62,9 +63,9 @@ class ModelFiles:
             hint = f"; did you mean {directory / inside[0]}?" if inside else ""
             raise UnreadError(f"{directory}: no model here, there is no {MANIFEST}{hint}")
         try:
-            self.manifest = bytes(files.read_regular(directory / MANIFEST, limit=MAX_MANIFEST_BYTES))
+            self.manifest = bytes(regular.read(directory / MANIFEST, limit=MAX_MANIFEST_BYTES))
         except CheckpointError as error:
-            raise UnreadError(*error.faults) from error
+            raise UnreadError(*error.faults) from error.__cause__ or error
         self._entries = _entries(self.manifest, directory)
 
     def read(self, name: str, *, sizes: tuple[int, int] | None = None) -> bytearray:
@@ -75,7 +76,7 @@ class ModelFiles:
         """
         size, digest = self._entry(name, *(sizes or (0, self._max_bytes[name])))
         with self._opened(name, size) as stream:
-            data = files.read_up_to(stream, size)
+            data = regular.read_up_to(stream, size)
         self._compare(name, hashlib.sha256(data).hexdigest(), digest)
         return data
 
@@ -101,13 +102,13 @@ class ModelFiles:
     @contextmanager
     def _opened(self, name: str, size: int) -> Iterator[FileIO]:
         try:
-            with files.regular_file(self.directory / name) as (stream, found):
+            with regular.opened(self.directory / name) as (stream, found):
                 if found != size:
                     what = f"it has {found} bytes, {size} by its manifest"
                     raise CheckpointError(f"{self.directory}/{name} is corrupt: {what}")
                 yield stream
         except CheckpointError as error:
-            raise UnreadError(*error.faults) from error
+            raise UnreadError(*error.faults) from error.__cause__ or error
 
     def _compare(self, name: str, digest: str, expected: str) -> None:
         if digest != expected:

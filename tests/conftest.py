@@ -11,6 +11,9 @@ import torch
 from tagger import training
 from tagger.config import Config, parse
 
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # before triton is imported: its own functions are wrapped then
+
 TINY_RECIPE = """
 data: {{columns: [token, ner], token: token, tag: ner, train: {train}, dev: {dev}}}
 model:
@@ -26,6 +29,18 @@ training:
 
 _NAMES = ("Ada", "Grace", "Alan", "Edsger", "Barbara", "Donald")
 _PLACES = ("Paris", "Oslo", "Lima", "New York", "Cairo", "Quito")
+
+
+GPU_CASES = pytest.StashKey[int]()
+"""How many collected cases need a GPU that is not here."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselects the cases that need a GPU where there is none; `tests/test_not_run.py` reports their number."""
+    cases = [] if torch.cuda.is_available() else [item for item in items if item.get_closest_marker("gpu")]
+    config.stash[GPU_CASES] = len(cases)
+    items[:] = [item for item in items if item not in set(cases)]
 
 
 @pytest.fixture(scope="session", autouse=True)

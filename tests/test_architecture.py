@@ -20,7 +20,7 @@ LINES = [
     {"checkpoint"},
     {"build"},
     {"config", "data", "manifest", "nn"},
-    {"files", "json_files", "runtime", "tensor_files"},
+    {"files", "io", "json_files", "runtime", "streams", "tensor_files"},
     {"choices"},
     {"errors"},
 ]
@@ -53,7 +53,7 @@ FOLDERS = {
         {"model", "inference.recurrence"},
         {"inference.scorer"},
     ],
-    "config": [{"tree"}, {"reading"}],
+    "config": [{"tree"}, {"changes", "reading"}],
     "jobs": [
         {"inputs", "places", "summary"},
         {"job", "journal", "parts", "rejects"},
@@ -65,7 +65,7 @@ FOLDERS = {
     "tagging": [{"scoring", "spans"}, {"answers", "remembering"}, {"choosing"}, {"tagger"}],
     "experiments": [{"runs"}, {"comparison", "processes"}, {"seeds"}],
     "training": [
-        {"events", "rows"},
+        {"events", "rows", "run_dir"},
         {"corpora", "diagnostics", "optimisation", "records", "transfer"},
         {"state"},
         {"loop"},

@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 from tagger import __version__, checkpoint
 from tagger.cli import app
 from tagger.tagging.tagger import BATCH_TOKENS, MAX_TOKENS
+from tagger.training import run_dir
 from tests.conftest import TINY_RECIPE, tiny_corpus
 
 SENTENCE = "Ada lives in New York .\n"
@@ -85,12 +86,12 @@ def test_a_seed_that_fails_is_a_line_after_the_table_and_exit_code_2(tmp_path: P
     (tmp_path / "train.conll").write_text(tiny_corpus())
     recipe = tmp_path / "mine.yaml"
     recipe.write_text(TINY_RECIPE.format(train="train.conll", dev="train.conll"))
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "seed-5").touch()
+    with run_dir.owned(tmp_path / "run"):
+        (tmp_path / "run" / "seed-5").touch()
     done = run("train", recipe, "--seeds", "5,6", "--out", tmp_path / "run", "--set", "training.epochs=1")
     assert done.exit_code == 2
     assert done.stdout.splitlines()[1].split()[:3:2] == ["6", "-"]
-    assert done.stderr.splitlines()[-1] == f"seed 5: {tmp_path}/run/seed-5: cannot be written: File exists"
+    assert done.stderr.splitlines()[-1] == f"seed 5: {tmp_path}/run/seed-5: cannot be written: Not a directory"
 
 
 def test_a_pipe_keeps_lines_and_puts_results_alone_on_stdout(model_dir: Path) -> None:
@@ -159,9 +160,9 @@ def faults() -> list[tuple[str, list[str], str]]:
         ("typo", ["train", "smaple"], "did you mean 'sample'"),
         ("override", ["train", "sample", "--set", "training.epoch=1"], "did you mean 'epochs'"),
         ("resume nothing", ["train", "{tmp}", "--resume"], "no run here"),
-        ("resume and set", ["train", "{tmp}", "--resume", "--seed", "1"], "no other option but --device"),
+        ("resume and set", ["train", "{tmp}", "--resume", "--seed", "1"], "as it is, without --seed"),
         ("seed and seeds", ["train", "sample", "--seed", "1", "--seeds", "1,2"], "exclude each other"),
-        ("no seeds", ["train", "sample", "--seeds", ""], "expected numbers such as 1,2,3"),
+        ("no seeds", ["train", "sample", "--seeds", ","], "expected numbers such as 1,2,3"),
         ("a seed twice", ["train", "sample", "--seeds", "1-3,2", "--out", "{tmp}/run"], "twice stands 2"),
         ("jobs of what", ["train", "sample", "--jobs", "2"], "give them, too"),
         ("jobs of one", ["train", "{model}/..", "--resume", "--jobs", "2"], "give them, too"),
@@ -208,7 +209,7 @@ def faults() -> list[tuple[str, list[str], str]]:
                 ["tag", "{tmp}/a.txt", "--model", "{model}", "--out", "{tmp}/run", "--summary", f"{{tmp}}/run/{name}"],
                 f"{name}: is written by the job itself, and --summary would overwrite it",
             )
-            for name in ("a.conll", ".lock", ".journal.jsonl")
+            for name in ("a.conll", ".tagger.lock", ".tagger-job")
         ),
         (
             "a summary in a new folder, and another fault",

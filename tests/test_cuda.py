@@ -16,7 +16,7 @@ from tagger.training import StepEnd, records
 from tests.robustness.runs import changed
 from tests.tagging.bundles import bundle, sentences
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
+pytestmark = pytest.mark.gpu
 TEXTS = ["Ada lives in New York .", "Alan", "Grace lives in Paris . Donald lives in Oslo ."] * 50
 
 

@@ -23,7 +23,7 @@ from writing import Row
 from tagger import checkpoint
 from tagger.nn.encoder import LSTM1997
 from tagger.training import records
-from tagger.training.loop import BEST
+from tagger.training.run_dir import BEST
 
 LSTM = "LSTM"
 CELLS = {

@@ -26,7 +26,7 @@ from tagger.errors import ConfigError, TaggerError, TrainingError
 from tagger.experiments import runs
 from tagger.experiments.runs import Results
 from tagger.training.corpora import placed
-from tagger.training.fit import CONFIG
+from tagger.training.run_dir import CONFIG
 
 NER = "CoNLL-2003 NER"
 

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
-from tagger import files
+from tagger.io import atomic
 
 Row = Mapping[str, Any]  # of each column a number, a word or None
 Tables = Mapping[str, Sequence[Row]]
@@ -49,9 +49,9 @@ def write(study: str, out: Path, *, tables: Tables, figure: Figure, verdict: str
         **more,
     }
     text = "\n\n".join([*(f"{title}\n\n{markdown(rows)}" for title, rows in tables.items()), verdict]) + "\n"
-    files.replace(out / f"{study}.json", laid_out(found).encode() + b"\n")
-    files.replace(out / f"{study}.md", text.encode())
-    with files.atomic_file(out / f"{study}.png") as stream:
+    atomic.replace(out / f"{study}.json", laid_out(found).encode() + b"\n")
+    atomic.replace(out / f"{study}.md", text.encode())
+    with atomic.atomic_file(out / f"{study}.png") as stream:
         figure.savefig(stream, format="png", dpi=80)
     print(text, end="")
 

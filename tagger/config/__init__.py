@@ -1,6 +1,7 @@
 """Recipes: the tree of settings, and the one reader of the YAML files that fill it."""
 
+from tagger.config.changes import changed_settings
 from tagger.config.reading import dump, load, parse, recipe_path, recipes
 from tagger.config.tree import Config
 
-__all__ = ["Config", "dump", "load", "parse", "recipe_path", "recipes"]
+__all__ = ["Config", "changed_settings", "dump", "load", "parse", "recipe_path", "recipes"]

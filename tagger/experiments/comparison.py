@@ -29,7 +29,7 @@ from tagger.errors import CheckpointError, ConfigError
 from tagger.evaluation import SPANS, Counts
 from tagger.experiments import runs
 from tagger.training import records
-from tagger.training.fit import CONFIG
+from tagger.training.run_dir import CONFIG
 
 log = logging.getLogger(__name__)
 

@@ -58,10 +58,10 @@ def train(task: Task, *, listen: Listener = lambda event: None, inputs: Inputs |
         Stopped: by a signal, after a checkpoint.
     """
     run = Path(task.run)
-    if runs.is_begun(run):
-        training.resume(run, device=task.device, listen=listen, inputs=inputs)
-        return
     settings = seeded(config.load(task.recipe), task.seed)
+    if runs.is_begun(run):
+        training.resume(run, device=task.device, listen=listen, inputs=inputs, settings=settings)
+        return
     init_from = Path(task.init_from) if task.init_from else None
     training.fit(settings, run, device=task.device, init_from=init_from, listen=listen, inputs=inputs)
 

@@ -21,12 +21,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tagger import checkpoint, files, json_files
+from tagger import checkpoint, json_files
 from tagger.errors import CheckpointError
-from tagger.training import records
-from tagger.training.loop import BEST
+from tagger.io import atomic, regular
+from tagger.training import records, run_dir
+from tagger.training.run_dir import BEST, COUNTS, SEEDS
 
-SEEDS = "seeds.json"
 _MAX_BYTES = 16 << 20
 _MAX_SEEDS = 1000
 _FIGURES = ("score", "f1", "precision", "recall", "accuracy", "signature")
@@ -150,12 +150,12 @@ def directory(run: Path, seed: int) -> Path:
 
 def is_begun(run: Path) -> bool:
     """Tells whether the directory of a single training holds something to go on from."""
-    return any(run.glob("checkpoint-*"))
+    return bool(checkpoint.checkpoints(run))
 
 
 def is_finished(run: Path) -> bool:
     """Tells whether the directory of a single training holds all that it leaves."""
-    return (run / records.COUNTS).is_file()
+    return (run / COUNTS).is_file()
 
 
 def collect(
@@ -182,7 +182,7 @@ def _result(seed: int, run: Path) -> Result:
             records.check_scores(scores, "test")
         best = [record for record in epochs if record["best"]][-1]
     except (IndexError, ValueError) as error:
-        raise CheckpointError(f"{run / records.METRICS}: these are not the records of a training") from error
+        raise CheckpointError(f"{run / run_dir.METRICS}: these are not the records of a training") from error
     dev, test = ({key: part[key] for key in _FIGURES} if part else None for part in (best["dev"], *(tested or [None])))
     assert dev is not None
     seconds = sum(record["seconds"] + record["dev_seconds"] for record in epochs)
@@ -196,7 +196,7 @@ def load(run: Path) -> tuple[tuple[int, ...], Path | None]:
         CheckpointError: seeds.json cannot be read.
     """
     path = run / SEEDS
-    data = files.read_regular(path, limit=_MAX_BYTES)
+    data = regular.read(path, limit=_MAX_BYTES)
     try:
         found = json_files.parse(bytes(data))
         if not isinstance(found, dict) or not found.keys() >= {"seeds", "init_from"}:
@@ -224,5 +224,5 @@ def save(results: Results) -> None:
         model = directory(results.run, results.best.seed) / BEST
         if not results.model.is_dir() or checkpoint.digest(model) != checkpoint.digest(results.model):
             checkpoint.copy(model, results.model)
-    with files.writing(results.run):
-        files.replace(results.run / SEEDS, json_files.dump(results.to_json(), indent=1) + b"\n")
+    with atomic.writing(results.run):
+        atomic.replace(results.run / SEEDS, json_files.dump(results.to_json(), indent=1) + b"\n")

@@ -9,14 +9,16 @@ from pathlib import Path
 
 import torch
 
-from tagger import config, files, runtime, training
+from tagger import checkpoint, config, runtime, training
 from tagger.config import Config
 from tagger.errors import CheckpointError, ConfigError, TaggerError
 from tagger.experiments import processes, runs
 from tagger.experiments.processes import Faults, Task
 from tagger.experiments.runs import Results
-from tagger.training import Inputs, Listener, corpora
-from tagger.training.fit import CONFIG, refuse_tables, refuse_taken
+from tagger.io import atomic
+from tagger.training import Inputs, Listener, corpora, run_dir
+from tagger.training.fit import refuse_tables
+from tagger.training.run_dir import CONFIG
 
 log = logging.getLogger(__name__)
 
@@ -80,22 +82,34 @@ def train(
     if resume and runs.exists(run):
         _check_same(run, settings, seeds, init_from)
     else:
-        if resume and any(run.glob("checkpoint-*")):
+        if resume and checkpoint.checkpoints(run):
             raise CheckpointError(f"{run}: is a run of one seed, to which none can be added; choose another --out")
-        refuse_taken(run)
+        run_dir.check_free(run)
         resume = False
     return _train(settings, Results(run, tuple(seeds), init_from), jobs, device, listen, begin=not resume)
 
 
-def resume(run: Path, *, jobs: int = 1, device: str = "auto", listen: Listener = lambda event: None) -> Results:
-    """Goes on with the seeds of a run where they stopped; arguments as of `train`.
+def resume(
+    run: Path,
+    *,
+    jobs: int = 1,
+    device: str = "auto",
+    listen: Listener = lambda event: None,
+    settings: Config | None = None,
+) -> Results:
+    """Goes on with the seeds of a run where they stopped; other arguments as of `train`.
+
+    `settings` are the run's settings, changed in `training.epochs` or in where the data lie; its own if None.
 
     Raises:
-        TaggerError: the run is none of several seeds, its data has changed, or it cannot be written.
+        TaggerError: the run is none of several seeds, its data or another setting has changed, or it cannot be written.
         Stopped: by a signal, after a checkpoint.
     """
+    run_dir.check_marked(run)
     seeds, init_from = runs.load(run)
-    settings = config.load(str(run / CONFIG))
+    if settings is not None:
+        _check_settings(run, settings)
+    settings = settings or config.load(str(run / CONFIG))
     return _train(settings, Results(run, seeds, init_from), jobs, device, listen, begin=False)
 
 
@@ -113,8 +127,17 @@ def _check_same(run: Path, settings: Config, seeds: Sequence[int], init_from: Pa
     before, started_from = runs.load(run)
     if left := [str(seed) for seed in before if seed not in seeds]:
         raise CheckpointError(f"{run}: was begun with seeds that are not given now: {', '.join(left)}")
-    if (config.dump(config.load(str(run / CONFIG))), started_from) != (config.dump(settings), init_from):
-        raise CheckpointError(f"{run}: was begun with other settings; go on without them: tagger train {run} --resume")
+    if started_from != init_from:
+        raise CheckpointError(f"{run}: was begun from {started_from or 'no model'}, now {init_from or 'no model'}")
+    _check_settings(run, settings)
+
+
+def _check_settings(run: Path, settings: Config) -> None:
+    """Raises ConfigError, with a line for each, if a setting differs that may not change in a run of several seeds."""
+    changes = config.changed_settings(config.load(str(run / CONFIG)), settings)
+    if faults := [change for change in changes if not change.startswith("training.epochs ")]:
+        hint = f"go on without this change: tagger train {run} --resume"
+        raise ConfigError(*(f"{run}: {fault}; {hint}" for fault in faults))
 
 
 def _train(settings: Config, begun: Results, jobs: int, device: str, listen: Listener, *, begin: bool) -> Results:
@@ -125,15 +148,15 @@ def _train(settings: Config, begun: Results, jobs: int, device: str, listen: Lis
     tasks = [
         Task(str(runs.directory(run, seed)), seed, str(run / CONFIG), device, started_from, threads)
         for seed in seeds
-        if begin or not runs.is_finished(runs.directory(run, seed))
+        if begin or not _is_finished(runs.directory(run, seed), settings)
     ]
     refuse_tables(settings, init_from)
     inputs = _read(settings, tasks, shared=jobs == 1)
-    with files.own(run):
+    with run_dir.owned(run):
         if begin:
-            refuse_taken(run)  # again: another may have come and gone while this one read its data
-            with files.writing(run):
-                files.replace(run / CONFIG, config.dump(settings).encode())
+            run_dir.check_free(run)  # again: another may have come and gone while this one read its data
+        with atomic.writing(run):
+            atomic.replace(run / CONFIG, config.dump(settings).encode())
         results = runs.collect(run, seeds, init_from)
         runs.save(results)
         failed: dict[int, Faults] = {}
@@ -146,6 +169,11 @@ def _train(settings: Config, begun: Results, jobs: int, device: str, listen: Lis
                 runs.save(results)
                 _tell(task.seed, results)
     return results
+
+
+def _is_finished(run: Path, settings: Config) -> bool:
+    """Returns whether a seed has trained for all epochs of the settings."""
+    return runs.is_finished(run) and config.load(str(run / CONFIG)).training.epochs >= settings.training.epochs
 
 
 def _read(settings: Config, tasks: Sequence[Task], *, shared: bool) -> Inputs | None:

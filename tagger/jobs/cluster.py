@@ -32,16 +32,17 @@ from uuid import uuid4
 
 import torch
 
-from tagger import checkpoint, files, tagging
+from tagger import checkpoint, json_files, tagging
 from tagger.build import Bundle
 from tagger.choices import Device
 from tagger.data import sinks, sources
 from tagger.data.sinks import Sink
 from tagger.errors import CheckpointError, ConfigError, DataError, Stopped, TaggerError
+from tagger.io import atomic
 from tagger.jobs import inputs, local, parts
 from tagger.jobs.folder import REJECTS
 from tagger.jobs.job import Job, check, check_effects, layout
-from tagger.jobs.journal import differences
+from tagger.jobs.journal import InputRecord, JobRecord, differences
 from tagger.jobs.parts import Part, Source
 from tagger.jobs.places import Place, is_address
 from tagger.jobs.pools import Reader
@@ -53,10 +54,11 @@ from tagger.tagging.tagger import BATCH_TOKENS
 
 log = logging.getLogger(__name__)
 
-JOURNAL = ".job.json"
+JOURNAL = ".tagger-ray-job.json"
 _FORMS, _TARGETS = ("lines", "jsonl", "parquet"), ("jsonl", "parquet")
 _MOST_TOLD = 20  # notices of a part
 _KINDS = {"cpu": "CPU", "cuda": "GPU"}  # what Ray calls processors
+_MARKED = re.compile(rb'\{"writer": "[0-9a-f]{32}", (?="made_by": "bilstm-crf-tagger ray", )')
 _PART_NAME = re.compile(r"(.+)-\d{5,}\.(jsonl|parquet)")
 
 Answer = dict[str, Any]
@@ -104,9 +106,9 @@ def run(
         stack.enter_context(_connected(ray))
         place = _device(ray, device)
         if not is_address(out):
-            with files.writing(Path(out)):
+            with atomic.writing(Path(out)):
                 Path(out).mkdir(parents=True, exist_ok=True)
-            stack.enter_context(files.sole_writer(Path(out), traceless=True))
+            stack.enter_context(atomic.sole_writer(Path(out), traceless=True))
         writer = _Writer(folder, uuid4().hex)
         begun = _begin(writer, found, job, _dependences(bundle, place, limits or {}))
         try:
@@ -170,12 +172,13 @@ def _dependences(bundle: Bundle, place: torch.device, limits: Mapping[str, int])
 
 def _found(paths: Sequence[str], out: str, job: Job) -> list[Source]:
     """Returns the files to tag: those on disks, then those of addresses."""
-    if "-" in paths:
+    if inputs.STDIN in paths:
         raise ConfigError("the engine ray reads files, not the standard input")
     on_disk = [Path(path) for path in paths if not is_address(path)]
     listed = inputs.find(on_disk, pattern=job.pattern, out=None if is_address(out) else Path(out)) if on_disk else []
     found = []
     for item in listed:
+        assert item.path is not None
         size, changed = item.identity() or (None, None)
         place = Place(os.path.abspath(item.path))  # noqa: PTH100
         found.append(Source(place, item.label, item.place, _form(item.place, job), size, changed))
@@ -204,7 +207,7 @@ def _form(name: PurePath, job: Job) -> Any:
 
 
 def _check_aside(folder: Place, found: Sequence[Source], job: Job) -> None:
-    out, kept = folder.on_disk(), {PurePath(name) for name in (JOURNAL, ".lock")}
+    out, kept = folder.on_disk(), {PurePath(name) for name in (JOURNAL, atomic.LOCK)}
     rejects = job.rejects or (out / REJECTS if out and job.on_error == "skip" else None)
     bare = {one.name.with_name(inputs.stem(one.name)) for one in found}
 
@@ -223,9 +226,23 @@ class _Writer:
     folder: Place
     name: str
 
-    def claim(self, job: Mapping[str, Any]) -> None:
+    def claim(self, job: JobRecord) -> None:
         """Writes the journal of a job, in place of any other."""
-        self._journal.write(self._mark + json.dumps(job).encode()[1:])
+        self._journal.write(self._mark + json_files.dump(job.to_json())[1:])
+
+    def read(self) -> JobRecord:
+        """Returns the job of the journal, whoever wrote it.
+
+        Raises:
+            CheckpointError: the file was not made by such a job.
+        """
+        data = self._journal.read()
+        try:
+            if not _MARKED.match(data):
+                raise ValueError("it was not made by a tagging job on Ray")
+            return json_files.checked(JobRecord, b"{" + _MARKED.sub(b"", data, count=1))
+        except ValueError as error:
+            raise CheckpointError(f"{self._journal}: is not a journal that can be gone on with: {error}") from None
 
     def check(self) -> None:
         """Raises CheckpointError if the journal is that of another or gone."""
@@ -253,17 +270,17 @@ class _Writer:
 
 
 def _names(folder: Place) -> set[str]:
-    return {one.place.name for one in folder.files()} - {".lock"}
+    return {one.place.name for one in folder.files()} - {atomic.LOCK}
 
 
 def _begin(writer: _Writer, found: Sequence[Source], job: Job, dependences: dict[str, Any]) -> set[str]:
     """Begins the job, or takes up the unfinished one; returns the names of the files that are there."""
     folder = writer.folder
-    listed = [{"path": str(one.place), "output": str(one.name), "file": [one.size, one.changed]} for one in found]
-    now = json.loads(json.dumps({"options": job.options() | dependences, "inputs": listed}))
+    listed = [InputRecord(str(one.place), str(one.name), (one.size, one.changed)) for one in found]
+    now = JobRecord.of(job.options() | dependences, listed, "bilstm-crf-tagger ray")
     names = _names(folder)
     if job.resume and JOURNAL in names:
-        if lines := differences(json.loads(folder.inside(JOURNAL).read()), now, len(found)):
+        if lines := differences(writer.read(), now, len(found)):
             raise CheckpointError(*(f"{folder}: the unfinished job here is another: {line}" for line in lines))
         writer.claim(now)
         return names
@@ -323,10 +340,10 @@ def _do(ray: Any, work: _Work, begun: set[str], workers: int | None, listen: loc
     job = work.job
     with tempfile.TemporaryDirectory() as aside:
         target = work.folder.inside(REJECTS)
-        place = job.rejects or Path(aside) / REJECTS
-        rejects = Rejects(place, name=str(job.rejects or target)) if job.on_error == "skip" else None
+        aside_rejects = Path(aside) / REJECTS
+        rejects = Rejects(aside_rejects, str(job.rejects or target)) if job.on_error == "skip" else None
         arrived: dict[int, Answer] = {
-            number: json.loads(work.folder.inside(work.mark(part)).read())
+            number: _stored_answer(work.folder.inside(work.mark(part)))
             for number, part in enumerate(work.parts)
             if work.mark(part) in begun
         }
@@ -345,13 +362,45 @@ def _do(ray: Any, work: _Work, begun: set[str], workers: int | None, listen: loc
         work.writer.check()
         for part in tally.left_out:
             work.folder.inside(part.output).remove()
-        if rejects:
-            rejects.finish()
-            if not job.rejects:
-                target.take(rejects.path)
+        if job.rejects and rejects:
+            with atomic.writing(job.rejects):
+                atomic.copy_output(rejects.part, job.rejects)
+        elif rejects:
+            target.take(rejects.part)
     for name in (*map(work.mark, work.parts), JOURNAL):
         work.folder.inside(name).remove()
     return tally.summary
+
+
+@dataclass(frozen=True)
+class _StoredAnswer:
+    """The answer for a part that is whole, as its file holds it."""
+
+    first: str | int | None
+    last: str | int | None
+    spoilt: bool
+    seconds: float
+    summary: Summary
+    rejects: str
+    cut: tuple[int | None, int | None, int | None]
+
+
+def _stored_answer(place: Place) -> Answer:
+    """Returns the answer that a worker has stored.
+
+    Raises:
+        CheckpointError: the file does not hold one.
+    """
+    try:
+        answer: Answer = json_files.parse(place.read())
+        json_files.checked(_StoredAnswer, json_files.dump(answer)).summary.check()
+        if not all(isinstance(json_files.parse(row), dict) for row in answer["rejects"].split("\n")[:-1]):
+            raise ValueError("the rejects are not rows")
+    except ValueError as error:
+        raise CheckpointError(
+            f"{place}: is not what a worker writes: {error}; empty the directory and start again"
+        ) from None
+    return answer
 
 
 def _answers(ray: Any, work: _Work, left: Sequence[int], workers: int | None) -> Iterator[dict[int, Answer]]:
@@ -433,7 +482,7 @@ class Worker:
 
     def _tagged(self, part: Part, aside: Path) -> Answer:
         job, output = self._work.job, aside / "output"
-        rejects = Rejects(aside / REJECTS) if job.on_error == "skip" else None
+        rejects = Rejects(aside / REJECTS, REJECTS) if job.on_error == "skip" else None
         reader = Reader(
             [part.label],
             lambda _, reject: parts.records(part, language=job.formats.text_language, reject=reject),
@@ -469,11 +518,11 @@ class Worker:
             self._work.folder.inside(part.output).take(output)
         answer |= {
             "seconds": time() - self._work.began,
-            "summary": summary.to_json(),
+            "summary": summary.stored(),
             "rejects": rejects.part.read_text("utf-8") if rejects else "",
             "cut": _cut_of(part),
         }
-        self._work.folder.inside(self._work.mark(part)).write(json.dumps(answer).encode())
+        self._work.folder.inside(self._work.mark(part)).write(json_files.dump(answer))
         return answer
 
     def _sink(self, part: Part) -> Sink:

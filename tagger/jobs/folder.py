@@ -1,23 +1,29 @@
 """The directory of a tagging job: part files that grow, get their names when they are whole, and can be gone on with.
 
+All that a job keeps for itself lies in one hidden folder, `.tagger-job`: the journal, a numbered part file for each
+output that is not whole, and the rejects. The journal's first bytes mark the folder as ours. Outside of this folder a
+job creates outputs and their folders only; a name that exists is an error unless `overwrite` allows to replace it.
+
 What stands in the journal is done: the part files hold at least what it counts, and outputs that it counts as whole
 get their names after it says so. What goes beyond it is done again.
 """
 
-import glob
 import logging
 import os
+import re
+import stat
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePath
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from tagger import files
 from tagger.data.sinks import Sink
 from tagger.errors import CheckpointError
-from tagger.jobs.journal import Journal, State, differences
+from tagger.io import atomic
+from tagger.jobs.journal import JobRecord, Journal, State, differences
 from tagger.jobs.pools import Pool, Stretch
 from tagger.jobs.rejects import Rejects
 
@@ -25,11 +31,14 @@ _T = TypeVar("_T")
 
 log = logging.getLogger(__name__)
 
-JOURNAL, REJECTS = ".journal.jsonl", "rejects.jsonl"
+JOB_FOLDER, REJECTS = ".tagger-job", "rejects.jsonl"
+JOURNAL = f"{JOB_FOLDER}/journal.jsonl"
 COMMIT_SECONDS = 1.0
 """The least time between two entries of the journal; a kill costs no more work than that."""
 _COMMIT_SHARE = 20  # waiting for the disk takes at most this part of the time
 _THREADS = 16  # files that wait for the disk together share its round trips
+_MOST_FAULTS = 20
+_PART, _REJECTS_PART = re.compile(r"part-[0-9]{6,}"), "rejects"
 
 
 class Folder:
@@ -40,6 +49,7 @@ class Folder:
         names: the place of each output in it.
         sink: opens the sink of a number.
         rejects: the file of what is set aside, None if nothing is.
+        overwrite: whether outputs may replace files that exist.
 
     Attributes:
         names: the place of each output in the directory.
@@ -47,9 +57,18 @@ class Folder:
         rejects: what is set aside, None if nothing is.
     """
 
-    def __init__(self, out: Path, names: Sequence[PurePath], sink: Callable[[int], Sink], rejects: Path | None) -> None:
+    def __init__(
+        self,
+        out: Path,
+        names: Sequence[PurePath],
+        sink: Callable[[int], Sink],
+        rejects: Path | None,
+        *,
+        overwrite: bool = False,
+    ) -> None:
         self.out, self.state = out, State()
         self.rejects: Rejects | None = None
+        self._own, self._overwrite = out / JOB_FOLDER, overwrite
         self.names, self._open, self._rejects_path = names, sink, rejects
         self._sinks: dict[int, Sink] = {}  # of the inputs whose outputs have no names yet
         self._journal = Journal(out / JOURNAL)
@@ -58,48 +77,90 @@ class Folder:
         self._began = time.perf_counter()
         self._due = self._began + COMMIT_SECONDS
 
-    def begin(self, job: Mapping[str, Any], *, resume: bool) -> None:
+    def begin(self, record: JobRecord, *, resume: bool) -> None:
         """Begins the job, or takes up the one that the journal tells of; without `resume` that one is removed.
 
         Raises:
-            CheckpointError: the job to go on with is another, or its part file is not what the journal says.
+            CheckpointError: the job to go on with is another, its part file is not what the journal says, or a name
+                that the job needs exists and is not ours.
         """
+        self._check_own_folder()
         found = self._journal.read()
         if found and resume:
-            self._take_up(job, *found)
-        else:
+            self._take_up(record, *found)
+        self._check_names(resumes=bool(found and resume))
+        self._own.mkdir(exist_ok=True)
+        if not (found and resume):
             if found:
                 log.info(
                     "%s: what an unfinished job left here is replaced; --resume would have gone on with it", self.out
                 )
-                self._remove([item["output"] for item in found[0]["inputs"]])
+                self._remove()
+                self._own.mkdir(exist_ok=True)
             elif resume:
                 log.info("%s: holds no unfinished job; it starts at the beginning", self.out)
-            self._journal.begin(job)
-        if self._rejects_path:
+            self._journal.begin(record)
+            atomic.sync(self._own)
+        if self._rejects_path and not self._rejects_published:
             size, count = self.state.rejects
-            self.rejects = Rejects(self._rejects_path, size=size, count=count)
+            self.rejects = Rejects(self._rejects_part, str(self._rejects_path), size=size, count=count)
         self._committed = replace(self.state)
         self._began -= self.state.summary.seconds
         self.name()
 
-    def _take_up(self, now: Mapping[str, Any], then: Mapping[str, Any], state: State) -> None:
+    def _check_own_folder(self) -> None:
+        """Raises CheckpointError if the folder that the job keeps for itself is there and is not ours."""
+        try:
+            inside = list(self._own.iterdir()) if stat.S_ISDIR(self._own.lstat().st_mode) else None
+        except FileNotFoundError:
+            return
+        if inside is None or (inside and not self._journal.is_ours()):
+            raise CheckpointError(f"{self._own}: exists and was not made by a tagging job; choose another directory")
+
+    def _check_names(self, *, resumes: bool) -> None:
+        """Raises CheckpointError, with a line for each, where an output has a name that is taken or leads elsewhere.
+
+        Args:
+            resumes: whether whole outputs that the journal counts may have their names already.
+        """
+        done = self.state.finished if resumes else 0
+        faults = [fault for number in range(len(self.names)) if (fault := self._fault(number, done=number < done))]
+        rejects = self._rejects_path
+        if rejects == self.out / REJECTS and os.path.lexists(rejects) and not self._overwrite:
+            ours = atomic.is_same(self._rejects_part, rejects) or self._rejects_published
+            faults += [] if resumes and ours else [_taken(rejects)]
+        if faults:
+            more = len(faults) - _MOST_FAULTS
+            raise CheckpointError(*faults[:_MOST_FAULTS], *([f"… and {more} more"] if more > 0 else []))
+
+    def _fault(self, number: int, *, done: bool) -> str | None:
+        """Returns why an output cannot have its name; None if nothing is in its way."""
+        path = self.out / self.names[number]
+        for folder in [self.out / parent for parent in self.names[number].parents][:-1]:
+            if folder.is_symlink() or (os.path.lexists(folder) and not folder.is_dir()):
+                return f"{folder}: is not a folder, and {path} would lie in it; choose another --out"
+        if path.is_dir() and not path.is_symlink():
+            return f"{path}: is a folder, and an output has this name; choose another --out"
+        if not os.path.lexists(path) or self._overwrite:
+            return None
+        part = self._part(number)
+        return None if done and (not part.exists() or atomic.is_same(part, path)) else _taken(path)
+
+    def _take_up(self, now: JobRecord, then: JobRecord, state: State) -> None:
         if lines := differences(then, now, state.finished):
             place = f"{self.out}: the unfinished job here is another"
             raise CheckpointError(*(f"{place}: {line}" for line in lines), "without --resume it is replaced")
         self.state = state
-        for number in self._unnamed():
-            _remove_rewritten(self._part(number))
         if state.finished == len(self.names) or not state.records:
             return
         part = self._part(state.finished)
-        before, after = then["inputs"][state.finished], now["inputs"][state.finished]
-        if before != after or after["file"] is None:
-            why = "has changed" if after["file"] else "may be another stream than before"
-            log.info("%s %s; it is tagged from its beginning", after["path"], why)
+        before, after = then.inputs[state.finished], now.inputs[state.finished]
+        if before != after or after.file is None:
+            why = "has changed" if after.file else "may be another stream than before"
+            log.info("%s %s; it is tagged from its beginning", after.path, why)
             state.begin_anew()
             state.rejects, state.summary.rejected = state.rejects_before, state.rejects_before[1]
-        elif not part.exists() or part.stat().st_size < state.size:
+        elif not part.exists() or part.lstat().st_size < state.size:
             raise CheckpointError(f"{part}: holds less than the journal says; start again without --resume")
 
     def write(self, pool: Pool) -> bool:
@@ -123,11 +184,10 @@ class Folder:
         if not state.records:
             state.rejects_before = stretch.rejects
             data = sink.begin()
-            part.parent.mkdir(parents=True, exist_ok=True)
         data += sink.write(stretch.records)
         if stretch.ended:
             data += sink.end()
-        files.extend(part, data, state.size)
+        atomic.extend(part, data, state.size)
         state.size += len(data)
         state.records += len(stretch.records)
         state.document = state.summary.add(stretch.records, state.document)
@@ -145,11 +205,11 @@ class Folder:
         parts = [self._part(number) for number in self._unnamed()]
         if state.records:
             parts.append(self._part(state.finished))
-        _each(files.sync, [part for part in parts if part.exists()])
-        _each(files.sync, {part.parent for part in parts} | self._folders)
+        _each(atomic.sync, [part for part in parts if part.exists()])
+        _each(atomic.sync, {self._own} | self._folders)
         self._folders.clear()
         if self.rejects:
-            files.sync(self.rejects.part)
+            atomic.sync(self.rejects.part)
         self._journal.add(state)
         self._committed = replace(state)
         ended = time.perf_counter()
@@ -169,10 +229,13 @@ class Folder:
         if not part.exists() and not whole.exists():
             raise CheckpointError(f"{part}: is gone, which the journal counts as whole; start again without --resume")
         if part.exists():  # else it has its name: a job was killed, or asked to stop, before it could say so
+            if fault := self._fault(number, done=True):
+                raise CheckpointError(fault)
             self._sink(number).finished(part)
-            files.sync(part)
-            part.replace(whole)
-            self._folders.add(part.parent)
+            atomic.sync(part)
+            whole.parent.mkdir(parents=True, exist_ok=True)
+            atomic.publish(part, whole, overwrite=self._overwrite)
+            self._folders.add(whole.parent)
 
     def _unnamed(self) -> list[int]:
         spoilt = set(self.state.spoilt)
@@ -180,46 +243,58 @@ class Folder:
 
     def finish(self) -> None:
         """Ends the job: everything has its name, and the journal goes."""
-        if self.rejects:
-            self.rejects.finish()
-        _each(files.sync, {*self._folders, self.out})
-        self._journal.path.unlink()
+        if self.rejects and self._rejects_path == self.out / REJECTS:
+            atomic.publish(self._rejects_part, self._rejects_path, overwrite=self._overwrite)
+        elif self.rejects and self._rejects_path:
+            atomic.copy_output(self._rejects_part, self._rejects_path)
+        _each(atomic.sync, {*self._folders, self.out})
+        self._remove()
 
     def leave(self) -> None:
         """Leaves the job such that it can be gone on with; one that has written nothing leaves nothing."""
         if self.state.pool:
             self.commit()
         else:
-            self._remove(self.names)
+            self._remove()
 
     def give_up(self) -> None:
         """Goes back to what the journal says, because no more could be written."""
         kept = self._committed
         if not kept.pool:
-            self._remove(self.names)
+            self._remove()
             return
         self._journal.take_back()
         for number in range(kept.finished + bool(kept.records), min(self.state.finished + 1, len(self.names))):
             self._part(number).unlink(missing_ok=True)
         if kept.records:
-            os.truncate(self._part(kept.finished), kept.size)
+            atomic.truncate(self._part(kept.finished), kept.size)
 
-    def _remove(self, names: Iterable[PurePath | str]) -> None:
-        for part in (files.part(self.out / name) for name in names):
-            _remove_rewritten(part)
-            part.unlink(missing_ok=True)
-        for path in {self.out / REJECTS, self._rejects_path or self.out / REJECTS}:
-            files.part(path).unlink(missing_ok=True)
+    def _remove(self) -> None:
+        """Removes what the job keeps for itself, the journal last, and nothing that has another name."""
+        if not self._own.exists():
+            return
+        for path in list(self._own.iterdir()):
+            if _PART.fullmatch(path.name) or path.name == _REJECTS_PART or atomic.is_unfinished(path.name):
+                path.unlink()
         self._journal.path.unlink(missing_ok=True)
+        with suppress(OSError):  # somebody else put a file there
+            self._own.rmdir()
 
     def _part(self, number: int) -> Path:
-        return files.part(self.out / self.names[number])
+        return self._own / f"part-{number:06d}"
+
+    @property
+    def _rejects_part(self) -> Path:
+        return self._own / _REJECTS_PART
+
+    @property
+    def _rejects_published(self) -> bool:
+        """Whether a job that was killed at its very end has given the rejects their name."""
+        return self.state.finished == len(self.names) and not self._rejects_part.exists()
 
 
-def _remove_rewritten(part: Path) -> None:
-    """Removes what is left where a sink was killed while it rewrote a part file."""
-    for left in part.parent.glob(f".{glob.escape(part.name)}.*.new"):
-        left.unlink()
+def _taken(path: Path) -> str:
+    return f"{path}: exists and is not an output of this job; choose another --out, or --overwrite replaces it"
 
 
 def _each(act: Callable[[_T], None], items: Iterable[_T]) -> None:

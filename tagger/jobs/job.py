@@ -55,7 +55,7 @@ class Job:
     """What is to be tagged, by which model, and where it goes.
 
     Attributes:
-        paths: files, folders, globs, or - for the standard input.
+        paths: files, folders, globs, or `inputs.STDIN` for the standard input.
         model: the model's directory.
         formats: how files are read and written.
         answers: what is asked beside the best tags.
@@ -65,10 +65,11 @@ class Job:
         rejects: the file of what is set aside, rejects.jsonl in `out` if None.
         summary: the file that the caller will write the summary into, which must be no other of the job.
         resume: whether to go on with this job where it was stopped or killed.
+        overwrite: whether outputs may replace files that exist.
         max_tokens: the longest sentence that is tagged in one piece, the tagger's own limit if None.
     """
 
-    paths: tuple[Path, ...]
+    paths: tuple[Path | str, ...]
     model: Path
     formats: Formats = Formats()
     answers: Answers = field(default_factory=Answers)
@@ -78,6 +79,7 @@ class Job:
     rejects: Path | None = None
     summary: Path | None = None
     resume: bool = False
+    overwrite: bool = False
     max_tokens: int | None = None
 
     def options(self) -> dict[str, Any]:
@@ -99,6 +101,8 @@ def check(job: Job, bundle: Bundle) -> None:
         raise ConfigError(f"the model's tags are plain; {job.formats.to} holds spans alone, choose another --to")
     if job.on_error == "stop" and job.rejects is not None:
         raise ConfigError("--rejects takes what --on-error skip sets aside; give both or none")
+    if job.overwrite and job.out is None:
+        raise ConfigError("--overwrite is for outputs in a directory; give it with --out")
 
 
 def check_effects(formats: Formats, forms: Iterable[InputFormat]) -> None:

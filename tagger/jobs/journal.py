@@ -1,14 +1,48 @@
 """The journal of a tagging job: how far it has come, so that a job that was killed goes on from there."""
 
-import json
-import os
+import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tagger import files
+from tagger import json_files
+from tagger.errors import CheckpointError
+from tagger.io import atomic
 from tagger.jobs.summary import Summary
+
+MADE_BY = "bilstm-crf-tagger tag"
+_MARK = f'{{"made_by": "{MADE_BY}", '.encode()
+_MAX_LINE = 1 << 28  # bytes: some two million inputs
+
+
+@dataclass(frozen=True, slots=True)
+class InputRecord:
+    """An input of a job: its path and output; if it is a file, its size in bytes and time of change in nanoseconds."""
+
+    path: str
+    output: str
+    file: tuple[int | None, int | None] | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """A job as its journal holds it: who made the journal, what the outputs depend on, and the inputs."""
+
+    made_by: str
+    options: dict[str, Any]
+    inputs: list[InputRecord]
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], inputs: list[InputRecord], made_by: str = MADE_BY) -> "JobRecord":
+        """Returns the record of a job, its options as JSON gives them back."""
+        return cls(made_by, json_files.parse(json_files.dump(options)), inputs)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the record as plain values by name."""
+        inputs = [{"path": one.path, "output": one.output, "file": one.file} for one in self.inputs]
+        return {"made_by": self.made_by, "options": self.options, "inputs": inputs}
 
 
 @dataclass(slots=True)
@@ -39,17 +73,20 @@ class State:
     before: Summary = field(default_factory=Summary)
     rejects_before: tuple[int, int] = (0, 0)
 
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> "State":
-        """Returns the state that `to_json` gave the values of."""
-        summaries = {name: Summary.of(values[name]) for name in ("summary", "before")}
-        pairs = {name: tuple(values[name]) for name in ("rejects", "rejects_before")}
-        return cls(**dict(values) | summaries | pairs)
-
     def to_json(self) -> dict[str, Any]:
-        """Returns it as plain values by name."""
+        """Returns the state as plain values by name."""
         values = {name: getattr(self, name) for name in self.__slots__}
-        return values | {"summary": self.summary.to_json(), "before": self.before.to_json()}
+        return values | {"summary": self.summary.stored(), "before": self.before.stored()}
+
+    def check(self, inputs: int) -> None:
+        """Raises ValueError unless a job with so many inputs can have come so far."""
+        numbers = [self.pool, self.named, self.records, self.size, *self.rejects, *self.rejects_before, *self.spoilt]
+        if min(numbers) < 0 or not self.named <= self.finished <= inputs or max(self.spoilt, default=0) >= inputs:
+            raise ValueError("a number is out of range")
+        if (self.records or self.size) and self.finished == inputs:
+            raise ValueError("it counts records after the last input")
+        self.summary.check()
+        self.before.check()
 
     def next_input(self) -> None:
         """Passes on to the next input."""
@@ -76,67 +113,78 @@ class Journal:
         self.path = path
         self._size = 0
 
-    def begin(self, job: Mapping[str, Any]) -> None:
+    def is_ours(self) -> bool:
+        """Returns whether the file is a journal, or the beginning of one that a crash left."""
+        with suppress(OSError):
+            if not stat.S_ISREG(self.path.lstat().st_mode):
+                return False
+            with self.path.open("rb") as stream:
+                return _MARK.startswith(stream.read(len(_MARK)))
+        return False
+
+    def begin(self, job: JobRecord) -> None:
         """Starts the journal of a job anew."""
         self._size = 0
         self._append(job)
-        files.sync(self.path.parent)
+        atomic.sync(self.path.parent)
 
     def add(self, state: State) -> None:
         """Takes up how far the job has come; what it counts must be on the disk."""
-        self._append(state.to_json())
+        self._append(state)
 
     def take_back(self) -> None:
         """Takes back a line that could not be written to the disk."""
-        os.truncate(self.path, self._size)
+        atomic.truncate(self.path, self._size)
 
-    def _append(self, values: Mapping[str, Any]) -> None:
-        data = json.dumps(values).encode() + b"\n"
-        files.extend(self.path, data, self._size)
-        files.sync(self.path)
+    def _append(self, values: JobRecord | State) -> None:
+        data = json_files.dump(values.to_json()) + b"\n"
+        atomic.extend(self.path, data, self._size)
+        atomic.sync(self.path)
         self._size += len(data)
 
-    def read(self) -> tuple[dict[str, Any], State] | None:
-        """Returns the job and how far it had come; None if there is no journal. A line cut short does not count."""
-        if not self.path.exists():
-            return None
-        job: dict[str, Any] | None = None
+    def read(self) -> tuple[JobRecord, State] | None:
+        """Returns the job and how far it had come; None if there is no journal. A truncated last line does not count.
+
+        Raises:
+            CheckpointError: the file is not a journal that this version of the toolkit has written.
+        """
+        job: JobRecord | None = None
         state = State()
         self._size = 0
+        if not self.is_ours():
+            return None
         with self.path.open("rb") as stream:
-            for line in stream:
-                if (values := _parsed(line)) is None:
-                    break
-                job, state = (values, state) if job is None else (job, State.of(values))
+            while (line := stream.readline(_MAX_LINE)).endswith(b"\n"):
+                try:
+                    if job is None:
+                        job = json_files.checked(JobRecord, line)
+                    else:
+                        state = json_files.checked(State, line)
+                        state.check(len(job.inputs))
+                except ValueError as error:
+                    raise CheckpointError(f"{self.path}: is not a journal that can be gone on with: {error}") from None
                 self._size += len(line)
+        if len(line) == _MAX_LINE:
+            raise CheckpointError(f"{self.path}: is not a journal that can be gone on with: a line is too long")
         return None if job is None else (job, state)
 
 
-def _parsed(line: bytes) -> dict[str, Any] | None:
-    if not line.endswith(b"\n"):
-        return None
-    try:
-        return dict(json.loads(line))
-    except ValueError:
-        return None
-
-
-def differences(then: Mapping[str, Any], now: Mapping[str, Any], finished: int) -> list[str]:
+def differences(then: JobRecord, now: JobRecord, finished: int) -> list[str]:
     """Returns a line for each way in which a job differs from one whose first inputs, so many, are finished.
 
     An input that is not finished may have changed; what was done of it is then done again.
     """
     lines = [
-        f"{key} was {then['options'].get(key)!r}, now {value!r}"
-        for key, value in now["options"].items()
-        if then["options"].get(key) != value
+        f"{key} was {then.options.get(key)!r}, now {value!r}"
+        for key, value in now.options.items()
+        if then.options.get(key) != value
     ]
-    before, after = ([item["path"] for item in job["inputs"]] for job in (then, now))
+    before, after = ([item.path for item in job.inputs] for job in (then, now))
     if before != after:
-        place = next((n for n, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), len(before))
+        index = next((n for n, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), len(before))
         lines.append(
-            f"the inputs were {len(before)}, now {len(after)}; they differ from number {min(place, len(after)) + 1} on"
+            f"the inputs were {len(before)}, now {len(after)}; they differ from number {min(index, len(after)) + 1} on"
         )
         return lines
-    pairs = zip(then["inputs"][:finished], now["inputs"][:finished], strict=True)
-    return lines + [f"{new['path']} has changed since it was tagged" for old, new in pairs if old != new]
+    pairs = zip(then.inputs[:finished], now.inputs[:finished], strict=True)
+    return lines + [f"{new.path} has changed since it was tagged" for old, new in pairs if old != new]

@@ -1,25 +1,27 @@
 """Tagging files on this machine."""
 
 import logging
+import tempfile
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePath
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
-from tagger import files
 from tagger.choices import InputFormat, Scheme
 from tagger.data import schemes, sinks, sources
 from tagger.data.formats.columns import Layout
 from tagger.data.sentence import Record, Reject, Sentence
 from tagger.data.sinks import Sink
-from tagger.errors import ConfigError, Stopped, TaggerError
+from tagger.errors import ConfigError, DataError, Stopped, TaggerError
+from tagger.io import atomic
 from tagger.jobs import inputs
-from tagger.jobs.folder import JOURNAL, REJECTS, Folder
+from tagger.jobs.folder import JOB_FOLDER, REJECTS, Folder
 from tagger.jobs.inputs import STDIN, Input
 from tagger.jobs.job import Job, check, check_effects, layout
+from tagger.jobs.journal import InputRecord, JobRecord
 from tagger.jobs.pools import Pool, Reader
 from tagger.jobs.rejects import Rejects
 from tagger.jobs.summary import Summary
@@ -55,21 +57,22 @@ def run(tagger: Tagger, job: Job, streams: Streams, *, listen: Listener = lambda
         with StopRequest(at_once=True):
             return _into_stream(work, streams[1], listen)
     folder = _folder(work, job.out)
-    with files.writing(job.out):
+    with atomic.writing(job.out):
         job.out.mkdir(parents=True, exist_ok=True)
-    with files.sole_writer(job.out, traceless=True), StopRequest(at_once=True) as stop:
+    with atomic.sole_writer(job.out, traceless=True), StopRequest(at_once=True) as stop:
         return _into_folder(work, folder, stop, listen)
 
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """A job with its inputs found and the format of each."""
+    """A job with its inputs found and the format of each; `unreadable` holds the faults of folders left out."""
 
     tagger: Tagger
     job: Job
     stdin: BinaryIO
     inputs: Sequence[Input]
     forms: Sequence[InputFormat]
+    unreadable: Sequence[str]
 
     @property
     def labels(self) -> list[str]:
@@ -80,7 +83,7 @@ class _Work:
         """Opens the input of a number."""
         item, form, formats = self.inputs[number], self.forms[number], self.job.formats
         return sources.records(
-            self.stdin if item.path == STDIN else item.path,
+            self.stdin if item.path is None else item.path,
             form=form,
             layout=layout(self.tagger.bundle, form, token=formats.token, tag=formats.tag),
             language=formats.text_language,
@@ -110,6 +113,9 @@ class _Work:
     def reader(self, rejects: Rejects | None) -> Reader:
         """Returns what reads the inputs; documents stay together if the model reads them."""
         whole = self.tagger.reads_documents
+        if rejects is not None and not rejects.count:
+            for fault in self.unreadable:
+                rejects.add_file(fault.partition(":")[0], DataError(fault))
         return Reader(self.labels, self.records, rejects, alone=self._alone if whole else None)
 
     def _alone(self, number: int) -> bool:
@@ -151,18 +157,20 @@ def _check(tagger: Tagger, job: Job) -> None:
 
 
 def _found(tagger: Tagger, job: Job, stdin: BinaryIO) -> _Work:
-    found = inputs.find(job.paths, pattern=job.pattern, out=job.out)
-    forms = [job.formats.form or sources.guess_format(item.path) for item in found]
+    unreadable: list[str] = []
+    leave_out = unreadable.append if job.on_error == "skip" else None
+    found = inputs.find(job.paths, pattern=job.pattern, out=job.out, unreadable=leave_out)
+    forms = [job.formats.form or sources.guess_format(item.path or Path(STDIN)) for item in found]
     check_effects(job.formats, forms)
-    if any(item.path == STDIN and form == "parquet" for item, form in zip(found, forms, strict=True)):
+    if any(item.path is None and form == "parquet" for item, form in zip(found, forms, strict=True)):
         raise ConfigError("Parquet is read from files only; give its path in place of -")
     if job.formats.form is None:
         _tell_guessed([item for item, form in zip(found, forms, strict=True) if form == "lines"])
-    return _Work(tagger, job, stdin, found, forms)
+    return _Work(tagger, job, stdin, found, forms, unreadable)
 
 
 def _tell_guessed(guessed: Sequence[Input]) -> None:
-    names = [item.label for item in guessed if item.path != STDIN]
+    names = [item.label for item in guessed if item.path is not None]
     if names:
         log.info("%s: read as plain lines, a sentence each; --from says otherwise", inputs.and_more(names))
 
@@ -175,31 +183,31 @@ def _folder(work: _Work, out: Path) -> Folder:
         for item, form, to in zip(work.inputs, work.forms, targets, strict=True)
     ]
     rejects = (work.job.rejects or out / REJECTS) if work.job.on_error == "skip" else None
-    taken = [PurePath(JOURNAL), PurePath(".lock")]
+    taken = [PurePath(JOB_FOLDER), PurePath(atomic.LOCK)]
     _check_aside(work, rejects, (*names, *taken))
     if rejects and rejects.absolute().is_relative_to(out.absolute()):
         taken.append(rejects.absolute().relative_to(out.absolute()))
     inputs.check_outputs(out, work.inputs, names, taken)
-    return Folder(out, names, work.sink, rejects)
+    return Folder(out, names, work.sink, rejects, overwrite=work.job.overwrite)
 
 
 def _check_aside(work: _Work, rejects: Path | None, taken: Collection[PurePath]) -> None:
-    read = [item.path for item in work.inputs if item.path != STDIN]
+    read = [item.path for item in work.inputs if item.path is not None]
     aside = {"--rejects": rejects, "--summary": work.job.summary}
     inputs.check_aside(aside, read, work.job.out, frozenset(taken).__contains__)
 
 
-def _described(work: _Work, names: Sequence[PurePath]) -> dict[str, Any]:
+def _described(work: _Work, names: Sequence[PurePath]) -> JobRecord:
     """Returns what the outputs of a job depend on, for its journal."""
     pairs = zip(work.inputs, names, strict=True)
-    listed = [{"path": str(item.path), "output": str(name), "file": item.identity()} for item, name in pairs]
+    listed = [InputRecord(item.recorded_path, str(name), item.identity()) for item, name in pairs]
     options = work.job.options() | {"--device": work.tagger.device.type}
-    return {"options": options | work.tagger.what_answers_depend_on(), "inputs": listed}
+    return JobRecord.of(options | work.tagger.what_answers_depend_on(), listed)
 
 
 def _into_folder(work: _Work, folder: Folder, stop: StopRequest, listen: Listener) -> Summary:
     """Tags into a directory that has no other writer."""
-    writing = partial(files.writing, folder.out)
+    writing = partial(atomic.writing, folder.out)
     with stop.held(), writing():
         folder.begin(_described(work, folder.names), resume=work.job.resume)
     state = folder.state
@@ -245,15 +253,20 @@ def _into_stream(work: _Work, stream: BinaryIO, listen: Listener) -> Summary:
         raise ConfigError(f"one stream holds one format, and {found} are several; choose with --to, or give --out")
     if "parquet" in targets:
         raise ConfigError("parquet is written into files only; give a directory with --out")
-    rejects = Rejects(work.job.rejects) if work.job.rejects else None
-    reader = work.reader(rejects)
-    try:
-        summary = _streamed(work, reader, stream, listen)
-    except Stopped as stopped:
-        raise Stopped(stopped.signum, saved=False) from None
-    finally:
-        if rejects:
-            rejects.finish()
+    path = work.job.rejects
+    if path:
+        atomic.check_writable(path)
+    with tempfile.TemporaryDirectory() as aside:
+        rejects = Rejects(Path(aside) / REJECTS, str(path)) if path else None
+        reader = work.reader(rejects)
+        try:
+            summary = _streamed(work, reader, stream, listen)
+        except Stopped as stopped:
+            raise Stopped(stopped.signum, saved=False) from None
+        finally:
+            if rejects and path:
+                with atomic.writing(path):
+                    atomic.copy_output(rejects.part, path)
     if reader.fault:
         raise reader.fault
     return summary

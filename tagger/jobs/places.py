@@ -12,8 +12,8 @@ from typing import BinaryIO, cast
 
 from pyarrow.fs import FileSelector, FileSystem, FileType, FSSpecHandler, LocalFileSystem, PyFileSystem
 
-from tagger import files
 from tagger.errors import CheckpointError, DataError
+from tagger.io import atomic
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _PIECE = 2**20
@@ -144,7 +144,7 @@ class Place:
             system, path = self._resolved()
             if isinstance(system, LocalFileSystem):
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
-                with files.atomic_file(Path(path)) as stream:
+                with atomic.atomic_file(Path(path)) as stream:
                     yield stream
             else:  # a store, which shows a file when it is closed
                 with system.open_output_stream(path, compression=None) as stream:

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from tagger import files
 from tagger.data.sentence import Reject
 from tagger.errors import DataError
+from tagger.io import atomic
 
 log = logging.getLogger(__name__)
 
@@ -23,25 +23,23 @@ class Rejects:
     Parquet its values as JSON.
 
     A file of which the rest could not be read has a row whose line is null; what came before is tagged, unless packed
-    data is damaged: then, in a directory, nothing of the file is. The rows stand in a part file, which gets its name
-    when the job ends.
+    data is damaged: then, in a directory, nothing of the file is. The rows stand in a part file; the job gives it its
+    name, or copies it, when it ends.
 
     Args:
-        path: the file.
-        name: what messages call it, if it will be moved.
+        part: the part file.
+        name: what messages call the file.
         size, count: of the part file that is there already.
 
     Attributes:
+        part: the part file.
         size: the bytes written.
         count: the rows written.
     """
 
-    def __init__(self, path: Path, *, name: str | None = None, size: int = 0, count: int = 0) -> None:
-        self.path, self.size, self.count = path, size, count
-        self._name = name or str(path)
-        self.part = files.part(path)
-        if size and not self.part.exists() and path.exists():  # the job was killed as it ended
-            path.rename(self.part)
+    def __init__(self, part: Path, name: str, *, size: int = 0, count: int = 0) -> None:
+        self.part, self.size, self.count = part, size, count
+        self._name = name
         self._write(b"")
 
     def add(self, name: str, reject: Reject) -> None:
@@ -62,16 +60,9 @@ class Rejects:
             log.warning("more is left out; all of it goes into %s", self._name)
 
     def _write(self, data: bytes) -> None:
-        with files.writing(self.path):
-            files.extend(self.part, data, self.size)
+        with atomic.writing(self.part):
+            atomic.extend(self.part, data, self.size)
         self.size += len(data)
-
-    def finish(self) -> None:
-        """Gives the file its name."""
-        with files.writing(self.path):
-            files.sync(self.part)
-            self.part.replace(self.path)
-            files.sync(self.path.parent)
 
 
 def _shown(raw: str) -> dict[str, str]:

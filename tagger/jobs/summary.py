@@ -29,9 +29,18 @@ class Summary:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Summary":
-        """Returns the summary that `to_json` gave the values of."""
-        known = {key: value for key, value in values.items() if key != "tokens_per_second"}
-        return cls(**known | {"spans": Counter(values["spans"])})
+        """Returns the summary that `stored` gave the values of."""
+        return cls(**dict(values) | {"spans": Counter(values["spans"])})
+
+    def stored(self) -> dict[str, Any]:
+        """Returns the figures that a journal stores, by their names."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def check(self) -> None:
+        """Raises ValueError if a figure is negative."""
+        figures = (self.documents, self.sentences, self.tokens, self.rejected, self.seconds, *self.spans.values())
+        if min(figures) < 0:
+            raise ValueError("a figure is negative")
 
     def add(self, records: Sequence[Record], document: str | int | None) -> str | int | None:
         """Counts records that follow one of a document, None at an input's start; returns the document of the last."""

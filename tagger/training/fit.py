@@ -3,28 +3,28 @@
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tagger import build, checkpoint, config, files, runtime
+from tagger import build, checkpoint, config, runtime
 from tagger.build import Bundle
 from tagger.config import Config
 from tagger.data.vectors import Table
-from tagger.errors import CheckpointError, ConfigError
+from tagger.errors import ConfigError
 from tagger.evaluation import Report, evaluate_each
+from tagger.io import atomic
 from tagger.runtime import StopRequest
 from tagger.tagging import Tagger
-from tagger.training import corpora, records, transfer
+from tagger.training import corpora, records, run_dir, transfer
 from tagger.training.corpora import Corpora
 from tagger.training.events import Listener
-from tagger.training.loop import BEST, Loop
+from tagger.training.loop import Loop
+from tagger.training.run_dir import BEST, CONFIG, COUNTS
 
 log = logging.getLogger(__name__)
-
-CONFIG = "config.yaml"
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def fit(
         Stopped: by a signal, after a checkpoint; `resume` goes on from there.
     """
     target = runtime.device(device)
-    refuse_taken(run)
+    run_dir.check_free(run)
     refuse_tables(settings, init_from)
     inputs = inputs or read(settings, tables=init_from is None)
     data = inputs.data
@@ -96,9 +96,9 @@ def fit(
         noted = [*inputs.notices, *notices.records]
         del inputs  # and with it the memory of the tables, unless the caller keeps them
         with _writing(run, noted):
-            refuse_taken(run)  # again: another training may have come and gone while this one read its data
-            with files.writing(run):
-                files.replace(run / CONFIG, config.dump(settings).encode())
+            run_dir.check_free(run)  # again: another training may have come and gone while this one read its data
+            with atomic.writing(run):
+                atomic.replace(run / CONFIG, config.dump(settings).encode())
             loop = Loop(settings, bundle, data, run, target, listen)
             loop.save_checkpoint()
             return _finish(loop, data, target)
@@ -110,24 +110,56 @@ def resume(
     device: str = "auto",
     listen: Listener = lambda event: None,
     inputs: Inputs | None = None,
+    settings: Config | None = None,
 ) -> Outcome:
-    """Goes on with the training of a run exactly where its newest whole checkpoint is; arguments as of `fit`.
+    """Goes on with the training of a run exactly where its newest whole checkpoint is; other arguments as of `fit`.
+
+    `settings` are the run's settings, changed in `training.epochs` or in where the data lie; its own if None.
 
     Raises:
-        TaggerError: the run is none, its data has changed, or what stops a training.
+        TaggerError: the run is none, its data or another setting has changed, or what stops a training.
         Stopped: by a signal, after a checkpoint.
     """
     target = runtime.device(device)
-    if not (run / CONFIG).is_file():
-        raise CheckpointError(f"{run}: no run here, there is no {CONFIG}; --resume takes the directory of a run")
-    settings = config.load(str(run / CONFIG))
+    run_dir.check_marked(run)
+    settings = settings or config.load(str(run / CONFIG))
     inputs = inputs or read(settings, tables=False)
     with records.Noted(), runtime.seeded(settings.training.seed, target), _writing(run, inputs.notices):
         newest = checkpoint.newest(run)
         log.info("resuming from %s", newest.name)
-        loop = Loop(settings, checkpoint.load(newest)[0], inputs.data, run, target, listen)
+        bundle = _continued(checkpoint.load(newest)[0], settings, inputs.data, run)
+        loop = Loop(settings, bundle, inputs.data, run, target, listen)
         loop.restore(checkpoint.load_state(newest, loop.max_state_bytes))
+        _record_continuation(run, settings, loop)
         return _finish(loop, inputs.data, target)
+
+
+def _continued(bundle: Bundle, settings: Config, data: Corpora, run: Path) -> Bundle:
+    """Returns a checkpoint's model with the settings of the continued training.
+
+    Raises:
+        ConfigError: a setting other than `training.epochs` differs from the training's, with a line for each.
+    """
+    now = corpora.numbered(settings, data.train).without_places()
+    if settings.model.words.vectors:  # the tables have set the width
+        words = now.model.words.model_copy(update={"width": bundle.config.model.words.width})
+        now = now.model_copy(update={"model": now.model.model_copy(update={"words": words})})
+    changes = config.changed_settings(bundle.config, now)
+    if faults := [change for change in changes if not change.startswith("training.epochs ")]:
+        allowed = "a training that goes on may change training.epochs and where its data lie"
+        raise ConfigError(*(f"{run}: {fault}; {allowed}" for fault in faults))
+    if changes and settings.training.schedule.kind in ("linear", "onecycle"):
+        log.warning("%s; the schedule %s is laid out anew", changes[0], settings.training.schedule.kind)
+    return replace(bundle, config=now)
+
+
+def _record_continuation(run: Path, settings: Config, loop: Loop) -> None:
+    """Writes changed settings into the run, and unmarks it as finished if there are epochs to train."""
+    with atomic.writing(run):
+        if config.dump(settings) != (run / CONFIG).read_text("utf-8"):
+            atomic.replace(run / CONFIG, config.dump(settings).encode())
+        if loop.progress.epoch < settings.training.epochs:
+            (run / COUNTS).unlink(missing_ok=True)
 
 
 def refuse_tables(settings: Config, init_from: Path | None) -> None:
@@ -149,15 +181,9 @@ def _begin(settings: Config, inputs: Inputs, init_from: Path | None) -> Bundle:
     return bundle
 
 
-def refuse_taken(run: Path) -> None:
-    """Raises CheckpointError if a directory holds a training, or trainings of several seeds."""
-    if any(run.glob("checkpoint-*")) or any(run.glob("seed-*/checkpoint-*")):
-        raise CheckpointError(f"{run}: holds a training already; go on with --resume or choose another --out")
-
-
 @contextmanager
 def _writing(run: Path, notices: Sequence[logging.LogRecord]) -> Iterator[None]:
-    with files.own(run), records.logged(run, notices):
+    with run_dir.owned(run), records.logged(run, notices):
         yield
 
 

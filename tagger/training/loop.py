@@ -32,11 +32,10 @@ from tagger.training import diagnostics, optimisation, records
 from tagger.training import state as state_of
 from tagger.training.corpora import Corpora
 from tagger.training.events import EpochEnd, Listener, Start, StepEnd
+from tagger.training.run_dir import BEST
 from tagger.training.state import Parts, Progress, Tally
 
 log = logging.getLogger(__name__)
-
-BEST = "model-best"
 
 
 class Loop:

@@ -15,14 +15,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from importlib.util import find_spec
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from tagger import files, json_files
+from tagger import json_files
 from tagger.errors import CheckpointError
 from tagger.evaluation import SPANS, TOKENS, Counts
+from tagger.io import atomic, regular
+from tagger.training.run_dir import COUNTS, LOG, METRICS, PLOT
 
-METRICS, LOG, PLOT, COUNTS = "metrics.jsonl", "train.log", "training.png", "counts.json"
 _NORMS, _REACH = "gradient norm by part", "gradient, far input by near"
 _LOGARITHMIC = (_NORMS, _REACH)
 _MAX_METRICS_BYTES = _MAX_COUNTS_BYTES = 32 << 20
@@ -35,8 +37,8 @@ log = logging.getLogger(__name__)
 
 def write_metrics(run: Path, records: Records) -> None:
     """Writes a line of JSON for each record, in place of the lines before."""
-    with files.writing(run):
-        files.replace(run / METRICS, b"".join(json_files.dump(record) + b"\n" for record in records))
+    with atomic.writing(run):
+        atomic.replace(run / METRICS, b"".join(json_files.dump(record) + b"\n" for record in records))
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
@@ -45,7 +47,7 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     Raises:
         CheckpointError: they cannot be read.
     """
-    lines = files.read_regular(run / METRICS, limit=_MAX_METRICS_BYTES).splitlines()
+    lines = regular.read(run / METRICS, limit=_MAX_METRICS_BYTES).splitlines()
     try:
         found = [json_files.parse(bytes(line)) for line in lines]
         if not all(isinstance(record, dict) for record in found):
@@ -119,8 +121,8 @@ def _is_nested(value: Any, depth: int) -> bool:
 def write_counts(run: Path, parts: Mapping[str, Counts]) -> None:
     """Writes what each sentence of each part adds to the scores."""
     found = {part: asdict(counts) for part, counts in parts.items()}
-    with files.writing(run):
-        files.replace(run / COUNTS, json.dumps(found, separators=(",", ":")).encode() + b"\n")
+    with atomic.writing(run):
+        atomic.replace(run / COUNTS, json.dumps(found, separators=(",", ":")).encode() + b"\n")
 
 
 def read_counts(run: Path) -> dict[str, Counts]:
@@ -132,7 +134,7 @@ def read_counts(run: Path) -> dict[str, Counts]:
     path = run / COUNTS
     if not path.exists():
         raise CheckpointError(f"{run}: holds no {COUNTS}; give the directory of a run, finished with train --resume")
-    data = files.read_regular(path, limit=_MAX_COUNTS_BYTES)
+    data = regular.read(path, limit=_MAX_COUNTS_BYTES)
     try:
         found = json_files.parse(bytes(data))
         if not isinstance(found, dict) or not found.keys() <= {"dev", "test"}:
@@ -159,8 +161,8 @@ def _counts(value: Any) -> Counts:
 @contextmanager
 def logged(run: Path, notices: Sequence[logging.LogRecord]) -> Iterator[None]:
     """Writes what the package logs within the block to the run's train.log, after the notices that came before."""
-    with files.writing(run):
-        handler = _RunLog(run / LOG, encoding="utf-8")
+    with atomic.writing(run):
+        handler = _RunLog(TextIOWrapper(atomic.open_log(run / LOG), "utf-8", errors="backslashreplace"))
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     for notice in notices:
         handler.handle(notice)
@@ -173,7 +175,7 @@ def logged(run: Path, notices: Sequence[logging.LogRecord]) -> Iterator[None]:
         handler.close()
 
 
-class _RunLog(logging.FileHandler):
+class _RunLog(logging.StreamHandler[TextIO]):
     """A log that gives way on a full disk: the checkpoint's own error is the one to be told."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
@@ -182,7 +184,8 @@ class _RunLog(logging.FileHandler):
     def close(self) -> None:
         """Closes the file, written whole or not."""
         with suppress(OSError):
-            super().close()
+            self.stream.close()
+        super().close()
 
 
 class Noted(logging.Handler):
@@ -236,7 +239,7 @@ def plot(run: Path, records: Records) -> None:
             axes.set_yscale("log")
         if len(lines) > 1:
             axes.legend(fontsize=6)
-    with files.writing(run), files.atomic_file(run / PLOT) as stream:
+    with atomic.writing(run), atomic.atomic_file(run / PLOT) as stream:
         figure.savefig(stream, format="png", dpi=120)
 
 

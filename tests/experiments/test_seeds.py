@@ -20,7 +20,7 @@ from tests.conftest import TINY_RECIPE, tiny_corpus
 from tests.robustness.runs import changed, results, timeless, tree
 
 SEEDS = (2, 3, 1)  # the first is not the best
-FILES = {"config.yaml", "seeds.json", "model-best", "seed-1", "seed-2", "seed-3", ".lock"}
+FILES = {"config.yaml", "seeds.json", "model-best", "seed-1", "seed-2", "seed-3", ".tagger.lock", ".tagger-run"}
 
 
 class Broken(BaseException):
@@ -239,11 +239,23 @@ def test_seeds_can_be_added_and_none_left_out(settings: Config, whole: Results, 
 
 def test_other_settings_are_refused(settings: Config, whole: Results) -> None:
     before = tree(whole.run)
-    with pytest.raises(CheckpointError, match="was begun with other settings"):
-        experiments.train(changed(settings, "training.epochs=5"), SEEDS, whole.run, device="cpu", resume=True)
-    with pytest.raises(CheckpointError, match="was begun with other settings"):
+    with pytest.raises(ConfigError, match=r"training\.clip_norm was 5\.0, now 1\.0; go on without this change"):
+        experiments.train(changed(settings, "training.clip_norm=1"), SEEDS, whole.run, device="cpu", resume=True)
+    with pytest.raises(CheckpointError, match="was begun from no model, now "):
         experiments.train(settings, SEEDS, whole.run, device="cpu", resume=True, init_from=whole.model)
     assert tree(whole.run) == before
+
+
+def test_seeds_go_on_for_more_epochs_as_if_they_had_been_asked_for_at_once(
+    settings: Config, whole: Results, tmp_path: Path
+) -> None:
+    longer = changed(settings, "training.epochs=3")
+    at_once = experiments.train(longer, SEEDS[:2], tmp_path / "at once", device="cpu")
+    experiments.train(settings, SEEDS[:2], tmp_path / "run", device="cpu")
+    found = experiments.resume(tmp_path / "run", device="cpu", settings=longer)
+    assert [result.epochs for result in found.results] == [3, 3]
+    assert [result.dev for result in found.results] == [result.dev for result in at_once.results]
+    assert experiments.resume(tmp_path / "run", device="cpu").results == found.results
 
 
 def test_a_directory_that_holds_a_training_is_refused(settings: Config, whole: Results) -> None:
@@ -304,9 +316,11 @@ def test_what_is_no_list_of_seeds_is_refused_in_one_line(text: str) -> None:
 
 def test_a_damaged_summary_is_a_line(whole: Results, tmp_path: Path) -> None:
     for text in ("", "[]", '{"seeds": [1]}', '{"seeds": ["a"], "init_from": null}', "[" * 10_000):
-        (tmp_path / "seeds.json").write_text(text)
+        (whole.run / "seeds.json").rename(whole.run / "aside")
+        (whole.run / "seeds.json").write_text(text)
         with pytest.raises(CheckpointError, match=r"seeds\.json: cannot be read"):
-            experiments.resume(tmp_path, device="cpu")
+            experiments.resume(whole.run, device="cpu")
+        (whole.run / "aside").rename(whole.run / "seeds.json")
     run = Path(shutil.copytree(whole.run, tmp_path / "run"))
     for text, message in (("{", "cannot be read"), ('{"epoch": 1}\n', "not the records of a training")):
         (run / "seed-1" / "metrics.jsonl").write_text(text)

@@ -487,7 +487,9 @@ def test_inputs_that_would_meet_in_one_output_are_refused(model_dir: Path, tmp_p
 
 @pytest.mark.usefixtures("_in_process")
 @pytest.mark.parametrize("address", [False, True])
-@pytest.mark.parametrize("name", ["a.jsonl", "ray/.lock", "ray/.job.json", "ray/a-00001.jsonl", "ray/rejects.jsonl"])
+@pytest.mark.parametrize(
+    "name", ["a.jsonl", "ray/.tagger.lock", "ray/.tagger-ray-job.json", "ray/a-00001.jsonl", "ray/rejects.jsonl"]
+)
 def test_the_summary_and_the_rejects_cannot_overwrite_a_file_of_the_job(
     model_dir: Path, tmp_path: Path, name: str, address: bool
 ) -> None:

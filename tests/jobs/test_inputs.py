@@ -180,4 +180,4 @@ def test_no_file_beside_the_outputs_may_overwrite_another_of_the_job(
 def test_what_can_be_read_only_once_has_no_identity(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     assert (Input(tmp_path / "file", PurePath("file")).identity() or [])[0] == 1
-    assert Input(STDIN, PurePath("stdin")).identity() is None
+    assert Input(None, PurePath("stdin")).identity() is None

@@ -1,18 +1,21 @@
 """What the journal takes up it gives back, a line cut short left out; and it tells one job from another."""
 
+import json
+import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tagger.data.sentence import Record, Sentence, Span
-from tagger.jobs.journal import Journal, State, differences
+from tagger.errors import CheckpointError
+from tagger.jobs.journal import InputRecord, JobRecord, Journal, State, differences
 from tagger.jobs.summary import Summary
+from tests.robustness.runs import SCALE
 
-JOB: dict[str, Any] = {
-    "options": {"the model": "abc", "--to": None},
-    "inputs": [{"path": name, "output": name, "file": [1, 2]} for name in ("a", "b", "c\udcff")],
-}
+INPUTS = [InputRecord(name, name, (1, 2)) for name in ("a", "b", "c\udcff")]
+JOB = JobRecord.of({"the model": "abc", "--to": None}, INPUTS)
 
 
 def state() -> State:
@@ -51,8 +54,8 @@ def test_there_may_be_no_journal(tmp_path: Path) -> None:
     assert Journal(tmp_path / "none").read() is None
 
 
-def changed(**files: list[int]) -> dict[str, Any]:
-    return JOB | {"inputs": [item | {"file": files.get(item["path"], item["file"])} for item in JOB["inputs"]]}
+def changed(**files: tuple[int, int]) -> JobRecord:
+    return replace(JOB, inputs=[replace(item, file=files.get(item.path, item.file)) for item in JOB.inputs])
 
 
 def test_the_same_job_differs_in_nothing() -> None:
@@ -61,11 +64,11 @@ def test_the_same_job_differs_in_nothing() -> None:
 
 @pytest.mark.parametrize(("finished", "found"), [(0, []), (1, []), (2, ["b has changed since it was tagged"])])
 def test_an_input_may_change_until_it_is_finished(finished: int, found: list[str]) -> None:
-    assert differences(JOB, changed(b=[1, 3]), finished) == found
+    assert differences(JOB, changed(b=(1, 3)), finished) == found
 
 
 def test_each_difference_has_its_line() -> None:
-    other = {"options": {"the model": "def", "--to": "jsonl"}, "inputs": JOB["inputs"][:2]}
+    other = JobRecord.of({"the model": "def", "--to": "jsonl"}, JOB.inputs[:2])
     assert differences(JOB, other, 0) == [
         "the model was 'abc', now 'def'",
         "--to was None, now 'jsonl'",
@@ -79,5 +82,46 @@ def test_a_summary_counts_documents_where_their_ids_change() -> None:
     last = summary.add([Record((one,), "d1"), Record((one, Sentence(())), "d1"), Record((one,), "d2")], None)
     assert summary.add([Record((Sentence(()),), "d2")], last) == "d2"
     assert (summary.documents, summary.sentences, summary.tokens, summary.spans) == (2, 3, 6, {"X": 3})
-    assert Summary.of(summary.to_json()) == summary
+    assert Summary.of(summary.stored()) == summary
     assert str(summary).startswith("2 documents, 3 sentences, 6 tokens in 0.0 s (")
+
+
+def mutated(value: Any, source: random.Random) -> Any:
+    """Returns a JSON value in which one part, drawn at random, is another value."""
+    if isinstance(value, dict) and value and source.random() < 0.8:
+        key = source.choice(list(value))
+        if source.random() < 0.2:
+            return {name: inner for name, inner in value.items() if name != key}
+        return value | {key: mutated(value[key], source)}
+    if isinstance(value, list) and value and source.random() < 0.8:
+        index = source.randrange(len(value))
+        return [*value[:index], mutated(value[index], source), *value[index + 1 :]]
+    return source.choice([None, True, -1, 10**30, 1e300, "../x", "", [], {}, [[]], {"a": 1}, -0.5, 2**63])
+
+
+def test_a_journal_of_any_content_is_refused_in_one_line_or_read(tmp_path: Path) -> None:
+    path, source, refused = tmp_path / "journal", random.Random(16), 0
+    for number in range(200 * SCALE):
+        lines = [JOB.to_json(), state().to_json()]
+        lines[number % 2] = mutated(lines[number % 2], source)
+        data = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+        if number % 5 == 0:
+            place = source.randrange(len(data))
+            data = data[:place] + source.randbytes(3) + data[place + 1 :]
+        path.write_bytes(data)
+        try:
+            Journal(path).read()
+        except CheckpointError as error:
+            refused += 1
+            assert len(error.faults) == 1  # noqa: PT017
+            assert "\n" not in error.faults[0]  # noqa: PT017
+    assert refused > 100 * SCALE
+
+
+def test_what_is_no_journal_of_ours_is_not_read(tmp_path: Path) -> None:
+    for content in (b"mine\n", b"{}\n", b'{"options": {}, "inputs": []}\n'):
+        (tmp_path / "journal").write_bytes(content)
+        assert not Journal(tmp_path / "journal").is_ours()
+        assert Journal(tmp_path / "journal").read() is None
+    (tmp_path / "link").symlink_to("journal")
+    assert not Journal(tmp_path / "link").is_ours()

@@ -22,7 +22,7 @@ from tagger.data.formats.columns import Layout
 from tagger.data.sentence import Alternative, Sentence, Span
 from tagger.errors import CheckpointError, ConfigError, DataError, Stopped
 from tagger.jobs import job, local, pools
-from tagger.jobs.folder import Folder
+from tagger.jobs.folder import JOB_FOLDER, JOURNAL, Folder
 from tagger.jobs.inputs import STDIN
 from tagger.jobs.job import Formats, Job
 from tagger.jobs.summary import Summary
@@ -243,10 +243,10 @@ def broken_off(model: Tagger, model_dir: Path, out: Path, *paths: Path) -> None:
 def test_another_job_cannot_be_gone_on_with(model: Tagger, model_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("Ada lives .\n" * 300)
     broken_off(model, model_dir, tmp_path / "out", tmp_path / "a.txt")
-    before = (tmp_path / "out" / ".journal.jsonl").read_bytes()
+    before = (tmp_path / "out" / JOURNAL).read_bytes()
     with pytest.raises(CheckpointError, match=r"the unfinished job here is another: --to was None, now 'jsonl'"):
         into(model, model_dir, tmp_path / "out", tmp_path / "a.txt", resume=True, formats=Formats(to="jsonl"))
-    assert (tmp_path / "out" / ".journal.jsonl").read_bytes() == before
+    assert (tmp_path / "out" / JOURNAL).read_bytes() == before
     assert into(model, model_dir, tmp_path / "out", tmp_path / "a.txt", resume=True).sentences == 300
 
 
@@ -295,7 +295,7 @@ def test_an_input_that_changed_after_it_was_begun_is_tagged_from_its_beginning(
 def test_a_part_file_that_is_gone_is_a_clear_error(model: Tagger, model_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("Ada lives .\n" * 300)
     broken_off(model, model_dir, tmp_path / "out", tmp_path / "a.txt")
-    (tmp_path / "out" / ".a.conll.part").unlink()
+    (tmp_path / "out" / JOB_FOLDER / "part-000000").unlink()
     with pytest.raises(CheckpointError, match="holds less than the journal says; start again without --resume"):
         into(model, model_dir, tmp_path / "out", tmp_path / "a.txt", resume=True)
 
@@ -405,7 +405,7 @@ def test_a_whole_output_that_is_gone_is_told(model: Tagger, model_dir: Path, tmp
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Folder, "name", lambda self: None)
         broken_off(model, model_dir, out, tmp_path / "a.txt", tmp_path / "b.txt")
-    (out / ".a.conll.part").unlink()
+    (out / JOB_FOLDER / "part-000000").unlink()
     with pytest.raises(CheckpointError, match="is gone, which the journal counts as whole"):
         into(model, model_dir, out, tmp_path / "a.txt", tmp_path / "b.txt", resume=True)
 

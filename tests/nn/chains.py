@@ -39,7 +39,7 @@ class Place(NamedTuple):
 
 
 PORTABLE, COMPILED = Place("portable", "cpu"), Place("compiled", "cpu")
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
+needs_gpu = pytest.mark.gpu
 ON_CPU = [pytest.param(place, id=place.kernel) for place in (PORTABLE, COMPILED)]
 ON_GPU = [
     pytest.param(Place(kernel, "cuda"), id=f"{kernel}-cuda", marks=needs_gpu) for kernel in ("portable", "triton")

@@ -16,13 +16,14 @@ from typing import Any
 
 import torch
 
-from tagger import checkpoint, cli, files, tagging, training
+from tagger import checkpoint, cli, tagging, training
 from tagger.config import Config, dump, parse
+from tagger.io import atomic
 from tagger.jobs import folder, local, pools
 from tagger.jobs.job import Formats, Job
 from tagger.jobs.summary import Summary
 from tagger.tagging import remembering
-from tagger.training import records
+from tagger.training import records, run_dir
 from tagger.training.loop import Loop
 
 SCALE = int(os.environ.get("TAGGER_TEST_SCALE", "1"))
@@ -45,7 +46,7 @@ def sha256(path: Path) -> str:
 def results(run: Path) -> dict[str, Any]:
     """Returns what must be the same of two trainings: both weights' hashes and the metrics without times."""
     last = checkpoint.newest(run)
-    lines = (run / records.METRICS).read_text().splitlines()
+    lines = (run / run_dir.METRICS).read_text().splitlines()
     return {
         "best": sha256(run / "model-best" / "weights.safetensors"),
         "last": (last.name, sha256(last / "weights.safetensors")),
@@ -103,14 +104,14 @@ def train(config: Config, run: Path) -> None:
 
 def train_until_renamed(config: Config, run: Path, number: int) -> None:
     """Trains and dies between the renaming of the checkpoint of a step and LATEST."""
-    replace = files.replace
+    replace = atomic.replace
 
     def dying(path: Path, data: bytes) -> None:
         if path.name == checkpoint.LATEST and data.decode().strip() == f"checkpoint-{number:06d}":
             os.kill(os.getpid(), 9)
         replace(path, data)
 
-    files.replace = dying
+    atomic.replace = dying
     train(config, run)
 
 
@@ -218,6 +219,6 @@ def spread(count: int, seed: int, upto: float) -> list[float]:
 
 def hold(directory: Path) -> None:
     """Is the sole writer of a directory until it is killed."""
-    with files.sole_writer(directory):
+    with atomic.sole_writer(directory):
         (directory / "held").touch()
         time.sleep(600)

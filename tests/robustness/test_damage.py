@@ -14,6 +14,7 @@ import pytest
 from tagger import checkpoint, training
 from tagger.config import Config, dump
 from tagger.errors import CheckpointError
+from tagger.training import run_dir
 from tests.robustness.runs import SCALE, changed, results
 
 
@@ -88,7 +89,8 @@ def test_a_run_with_no_whole_checkpoint_is_refused(config: Config, tmp_path: Pat
 
 def test_a_run_killed_before_its_first_checkpoint_is_begun_again(config: Config, tmp_path: Path) -> None:
     config = changed(config, "training.epochs=1")
-    (tmp_path / "config.yaml").write_text(dump(config))
+    with run_dir.owned(tmp_path / "run"):
+        (tmp_path / "run" / "config.yaml").write_text(dump(config))
     with pytest.raises(CheckpointError, match=r"no checkpoint .*; give the command that began it again, without --res"):
-        training.resume(tmp_path, device="cpu")
-    training.fit(config, tmp_path, device="cpu")
+        training.resume(tmp_path / "run", device="cpu")
+    training.fit(config, tmp_path / "run", device="cpu")

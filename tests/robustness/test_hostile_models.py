@@ -25,7 +25,7 @@ import yaml
 from safetensors.torch import load as load_tensors
 from safetensors.torch import load_file, save
 
-from tagger import build, checkpoint, experiments, manifest, tagging, tensor_files, training
+from tagger import build, checkpoint, manifest, tagging, tensor_files, training
 from tagger.config import Config, dump, load
 from tagger.data import schemes
 from tagger.data.sentence import Sentence
@@ -584,7 +584,7 @@ def test_a_number_of_samples_that_takes_hours_is_refused(run: Path, samples: int
 def test_seeds_of_any_content_are_refused_in_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / runs.SEEDS).write_text(text)
     with pytest.raises(CheckpointError, match=r"seeds\.json: cannot be read") as caught:
-        experiments.resume(tmp_path)
+        runs.load(tmp_path)
     one_line(caught.value)
 
 

@@ -204,7 +204,7 @@ def copied(model_dir: Path, tmp_path: Path) -> Callable[..., Path]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda numbers, _: numbers.pop("epoch"), "epoch: Field required"),
+        (lambda numbers, _: numbers.pop("epoch"), "epoch: field required"),
         (lambda numbers, _: numbers.update(more=1), "'more': unknown field"),
         (lambda numbers, _: numbers["tally"].pop("steps"), "tally.steps: field required"),
         (lambda numbers, _: numbers.update(step=10**6), "steps: they are not the sum"),

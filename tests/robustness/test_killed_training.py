@@ -76,7 +76,8 @@ def test_the_command_line_goes_on_with_a_killed_run(config: Config, undisturbed:
 def test_what_kills_left_behind_is_gone_after_resuming(config: Config, tmp_path: Path) -> None:
     run = tmp_path / "run"
     ended(child(train_until_renamed, config, run, 3))
-    (run / ".checkpoint-000003.abc.new").mkdir()
-    (run / ".LATEST.abc.new").touch()
+    (run / ".tagger-0123abcd.new").mkdir()
+    (run / ".tagger-ffffffff.new").touch()
+    (run / ".checkpoint-000001.old").mkdir()
     training.resume(run, device="cpu")
     assert not [path.name for path in run.iterdir() if path.name.endswith((".new", ".old"))]

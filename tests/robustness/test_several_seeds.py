@@ -14,10 +14,12 @@ from typing import Any
 
 import pytest
 
-from tagger import experiments, files
+from tagger import experiments
 from tagger.config import Config, dump
 from tagger.errors import CheckpointError
 from tagger.experiments import Results
+from tagger.io import atomic
+from tagger.training import run_dir
 from tests.robustness.runs import SCALE, child, command, ended, hold, results, timeless, tree, wait_for
 
 SEEDS = (1, 2)
@@ -55,7 +57,7 @@ def wait_until_free(run: Path) -> None:
         if (run / f"seed-{seed}").is_dir():
             for _ in range(200):
                 try:
-                    with files.sole_writer(run / f"seed-{seed}"):
+                    with atomic.sole_writer(run / f"seed-{seed}"):
                         break
                 except CheckpointError:
                     time.sleep(0.05)
@@ -95,7 +97,7 @@ def test_asked_to_stop_they_save_and_end_resumed_as_if_never_stopped(
     assert process.returncode == 128 + signum
     assert told.splitlines()[-1] == f"stopped by {signum.name}; go on with --resume"
     assert "stopped after step" in (run / "seed-1" / "train.log").read_text()
-    with files.sole_writer(run / "seed-1"):  # nobody is left
+    with atomic.sole_writer(run / "seed-1"):  # nobody is left
         assert not (run / "seed-1" / "counts.json").exists()
     again = [*arguments(config, run), "--resume"] if signum == signal.SIGINT else ["train", str(run), "--resume"]
     assert ended(child(command, again)) == 0
@@ -106,11 +108,11 @@ def test_one_that_cannot_go_on_is_told_the_other_goes_on_and_the_exit_code_is_2(
     config: Config, whole: Results, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    run.mkdir()
-    (run / "seed-1").write_text("in the way")
+    with run_dir.owned(run):
+        (run / "seed-1").write_text("in the way")
     assert ended(child(command, arguments(config, run))) == 2
     found = summary(run)
-    assert found["failed"]["1"] == [f"{run}/seed-1: cannot be written: File exists"]
+    assert found["failed"]["1"] == [f"{run}/seed-1: cannot be written: Not a directory"]
     assert found["results"] == summary(whole.run)["results"][1:]
     assert found["best"] == 2
     (run / "seed-1").unlink()

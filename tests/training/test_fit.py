@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from tagger import checkpoint, training
-from tagger.config import Config, dump, parse
+from tagger.config import Config, dump, load, parse
 from tagger.errors import CheckpointError, ConfigError, TaggerError
-from tagger.training import EpochEnd, Event, Outcome, Start, StepEnd, optimisation, records
+from tagger.io import atomic
+from tagger.training import EpochEnd, Event, Outcome, Start, StepEnd, optimisation, records, run_dir
+from tests.robustness.runs import timeless, tree
 
 Train = Callable[..., Outcome]
 STILL = "training.optimizer.rates={words: 0, characters: 0, encoder: 0, head: 0}"
@@ -89,6 +91,107 @@ def test_a_finished_run_without_counts_gets_them_when_resumed(train: Train, tmp_
     path.unlink()
     training.resume(tmp_path / "run", device="cpu")
     assert path.read_bytes() == before
+
+
+def moved(tmp_path: Path, text: str | None = None) -> Config:
+    """Returns a run's settings after its data have moved, or have changed to a text."""
+    source = tmp_path / "train.conll"
+    target = tmp_path / "moved.conll"
+    target.write_text(text or source.read_text())
+    source.unlink()
+    overrides = [f"data.train={target}", f"data.dev={target}"]
+    return load(str(tmp_path / "run" / "config.yaml"), overrides)
+
+
+def test_a_run_goes_on_with_data_that_have_moved(train: Train, tmp_path: Path) -> None:
+    expected = weights(train("training.epochs=2").model)
+    settings = moved(tmp_path)
+    with pytest.raises(TaggerError, match=r"train\.conll: no such file"):
+        training.resume(tmp_path / "run", device="cpu")
+    again = training.resume(tmp_path / "run", device="cpu", settings=settings)
+    torch.testing.assert_close(weights(again.model), expected, atol=0, rtol=0)
+    training.resume(tmp_path / "run", device="cpu")  # it has noted where they are now
+
+
+def test_a_run_does_not_go_on_with_other_data(train: Train, tmp_path: Path) -> None:
+    train()
+    settings = moved(tmp_path, "Ada B-PER\n\nAlan B-PER\n")
+    before = tree(tmp_path / "run")
+    with pytest.raises(CheckpointError, match="the train data has changed since the training began"):
+        training.resume(tmp_path / "run", device="cpu", settings=settings)
+    after = tree(tmp_path / "run")
+    assert {name for name in after if after[name] != before.get(name)} <= {"train.log"}
+
+
+def test_a_finished_run_goes_on_for_more_epochs_as_if_they_had_been_asked_for_at_once(
+    train: Train, tmp_path: Path
+) -> None:
+    at_once = train("training.epochs=4", run="at_once")
+    train("training.epochs=2")
+    settings = load(str(tmp_path / "run" / "config.yaml"), ["training.epochs=4"])
+
+    def look(event: Event) -> None:
+        assert isinstance(event, Start) or not (tmp_path / "run" / "counts.json").exists()
+
+    longer = training.resume(tmp_path / "run", device="cpu", settings=settings, listen=look)
+    assert timeless(lines(tmp_path / "run")) == timeless(lines(tmp_path / "at_once"))
+    torch.testing.assert_close(weights(longer.model), weights(at_once.model), atol=0, rtol=0)
+    assert checkpoint.load(longer.model)[0].config == checkpoint.load(at_once.model)[0].config
+
+
+@pytest.mark.parametrize(
+    ("setting", "fault"),
+    [
+        ("training.optimizer.rate=0.5", "training.optimizer.rate was 0.01, now 0.5"),
+        ("training.seed=9", "training.seed was 1, now 9"),
+        ("model.encoder.width=4", "model.encoder.width was 16, now 4"),
+        ("model.words.width=4", "model.words.width was 16, now 4"),
+        ("data.scheme=IOB2", "data.scheme was 'IOBES', now 'IOB2'"),
+    ],
+)
+def test_any_other_setting_that_was_edited_is_refused_by_name(
+    train: Train, tmp_path: Path, setting: str, fault: str
+) -> None:
+    train()
+    run = tmp_path / "run"
+    edited = load(str(run / "config.yaml"), [setting])
+    for settings in (edited, None):
+        with pytest.raises(ConfigError, match=f"{fault}; a training that goes on may change training.epochs and"):
+            training.resume(run, device="cpu", settings=settings)
+        (run / "config.yaml").write_text(dump(edited))  # by hand
+
+
+def test_a_directory_that_no_training_has_made_is_left_as_it_is(train: Train, tmp_path: Path) -> None:
+    names = ["config.yaml", "metrics.jsonl", "counts.json", "LATEST", "train.log", "checkpoint-000001", "seed-3"]
+    for name in names:
+        run = tmp_path / name
+        run.mkdir()
+        (run / name).write_text("mine")
+        with pytest.raises(CheckpointError, match=f"holds {name} and was not made by a training"):
+            train(run=name)
+        assert tree(run) == {name: b"mine"}
+    with pytest.raises(CheckpointError, match=r"was not made by a training, there is no \.tagger-run"):
+        training.resume(tmp_path / "config.yaml", device="cpu")
+
+
+def test_files_of_the_user_in_a_run_stay(train: Train, tmp_path: Path) -> None:
+    mine = ["notes.txt", ".notes.old/a", ".notes.new", ".a.abc.new", "checkpoint-mine/a", "seed-x/a", "model-best.old"]
+    for name in mine:
+        (tmp_path / "run" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run" / name).write_text("mine")
+    train("training.epochs=4", "training.keep_checkpoints=2")
+    training.resume(tmp_path / "run", device="cpu")
+    found = tree(tmp_path / "run")
+    assert all(found[name] == b"mine" for name in mine)
+
+
+def test_a_log_that_is_a_link_is_not_written_through(train: Train, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("mine")
+    with run_dir.owned(tmp_path / "run"):
+        (tmp_path / "run" / "train.log").symlink_to(tmp_path / "secret")
+    with pytest.raises(CheckpointError, match="cannot be written: Too many levels of symbolic links"):
+        train()
+    assert (tmp_path / "secret").read_text() == "mine"
 
 
 def test_a_listener_hears_of_every_step_and_epoch(train: Train, tmp_path: Path) -> None:
@@ -219,8 +322,7 @@ def test_a_training_leaves_torchs_random_state_alone(train: Train) -> None:
 def test_a_log_that_cannot_be_written_hides_no_other_fault(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "train.log").symlink_to("/dev/full")
+    monkeypatch.setattr(atomic, "open_log", lambda _: Path("/dev/full").open("wb"))  # noqa: SIM115
     assert train().epoch == 1
     assert "Logging error" not in capsys.readouterr().err
 

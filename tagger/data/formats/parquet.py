@@ -13,10 +13,10 @@ from pyarrow import compute as pc
 from pyarrow import ipc
 from pyarrow import parquet as pq
 
-from tagger import files
 from tagger.data.formats import jsonl, rows
 from tagger.data.sentence import Record, Reject
 from tagger.errors import ConfigError, DataError
+from tagger.io import atomic
 
 log = logging.getLogger(__name__)
 
@@ -261,7 +261,7 @@ class Writer:
         with part.open("rb") as begun:
             if begun.read(len(_PARQUET)) == _PARQUET:
                 return
-        with pa.OSFile(str(part)) as stream, files.atomic_file(part) as new:
+        with pa.OSFile(str(part)) as stream, atomic.atomic_file(part) as new:
             reader = ipc.open_stream(stream)
             with pq.ParquetWriter(new, reader.schema) as writer:
                 for group in _groups(reader):

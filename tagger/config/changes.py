@@ -1,0 +1,24 @@
+"""Which settings differ between two configs."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from tagger.config.tree import Config
+
+
+def changed_settings(begun: Config, now: Config) -> list[str]:
+    """Returns a text for each setting that differs, names and paths of data left out.
+
+    >>> changed_settings(Config(), Config.model_validate({"training": {"epochs": 3}}))
+    ['training.epochs was 30, now 3']
+    """
+    before, after = (config.without_places().model_dump(mode="json") for config in (begun, now))
+    return list(_differences(before, after, ""))
+
+
+def _differences(before: Any, after: Any, key: str) -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        for name in [*before, *(name for name in after if name not in before)]:
+            yield from _differences(before.get(name), after.get(name), f"{key}.{name}" if key else name)
+    elif before != after:
+        yield f"{key} was {before!r}, now {after!r}"

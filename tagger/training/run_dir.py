@@ -1,0 +1,65 @@
+"""The directory of a training run: which names in it are ours, and how a training takes it over.
+
+A run, and a run of several seeds, holds a marker. In a directory without the marker a training neither replaces nor
+removes a file.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tagger import checkpoint
+from tagger.errors import CheckpointError
+from tagger.io import atomic
+
+BEST, CONFIG, SEEDS = "model-best", "config.yaml", "seeds.json"
+METRICS, LOG, PLOT, COUNTS = "metrics.jsonl", "train.log", "training.png", "counts.json"
+_FILES = {BEST, CONFIG, SEEDS, METRICS, LOG, PLOT, COUNTS, checkpoint.LATEST}
+_SEED = re.compile(r"seed-[0-9]{1,19}")
+
+
+def is_ours(name: str) -> bool:
+    """Returns whether a training run writes, replaces or removes a name in its directory.
+
+    >>> [is_ours(name) for name in ("config.yaml", "checkpoint-000012", "seed-1", "notes.txt")]
+    [True, True, True, False]
+    """
+    return name in _FILES or checkpoint.is_checkpoint_name(name) or _SEED.fullmatch(name) is not None
+
+
+def check_free(run: Path) -> None:
+    """Checks that a new training may use a directory.
+
+    Raises:
+        CheckpointError: the directory holds a training, or files that a training would replace.
+    """
+    seeds = [path for path in run.glob("seed-*") if _SEED.fullmatch(path.name)]
+    if any(map(checkpoint.checkpoints, (run, *seeds))):
+        raise CheckpointError(f"{run}: holds a training already; go on with --resume or choose another --out")
+    atomic.check_claim(run, is_ours)
+
+
+def check_marked(run: Path) -> None:
+    """Checks that a directory is that of a training run.
+
+    Raises:
+        CheckpointError: the directory holds no run, or was not made by a training.
+    """
+    if not (run / CONFIG).is_file():
+        raise CheckpointError(f"{run}: no run here, there is no {CONFIG}; --resume takes the directory of a run")
+    with atomic.writing(run):
+        marked = atomic.is_marked(run)
+    if not marked:
+        raise CheckpointError(f"{run}: was not made by a training, there is no {atomic.MARKER}; nothing is changed")
+
+
+@contextmanager
+def owned(run: Path) -> Iterator[None]:
+    """Makes the directory of a run, marks it, and holds it for one writer, without what crashes left in it.
+
+    Raises:
+        CheckpointError: another process holds it, it cannot be written, or it holds files that are not ours.
+    """
+    with atomic.owned(run, is_ours):
+        yield

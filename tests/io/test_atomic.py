@@ -1,0 +1,229 @@
+"""Files and directories are written whole or not at all, and nothing is replaced that is not ours."""
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from tagger.errors import CheckpointError
+from tagger.io import atomic
+
+
+def ours(_: Path) -> bool:
+    return True
+
+
+def is_run_name(name: str) -> bool:
+    return name in ("config.yaml", "model-best")
+
+
+def test_a_file_is_replaced_whole_or_stays(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with pytest.raises(TypeError), atomic.atomic_file(path) as stream:
+        stream.writelines([b"new", None])  # type: ignore[list-item]
+    assert path.read_bytes() == b"old"
+    atomic.replace(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_whether_a_file_can_be_written_is_known_before_and_leaves_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    for place in ("file", "new/deep/file"):
+        atomic.check_writable(tmp_path / place)
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    with pytest.raises(CheckpointError, match=r"file/new: cannot be written: (Not a directory|File exists)"):
+        atomic.check_writable(tmp_path / "file" / "new")
+    (tmp_path / "new").mkdir()
+    with pytest.raises(CheckpointError, match="new: cannot be written: Is a directory"):
+        atomic.check_writable(tmp_path / "new")
+
+
+def test_what_is_written_may_be_read_as_the_umask_says(tmp_path: Path) -> None:
+    (tmp_path / "usual").touch()
+    (tmp_path / "usual directory").mkdir()
+    atomic.replace(tmp_path / "file", b"")
+    with atomic.atomic_directory(tmp_path / "directory", ours):
+        pass
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "usual").stat().st_mode
+    assert (tmp_path / "directory").stat().st_mode == (tmp_path / "usual directory").stat().st_mode
+
+
+def test_a_directory_is_replaced_whole_or_stays(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    for content in ("old", "new"):
+        with atomic.atomic_directory(path, ours) as fresh:
+            (fresh / content).touch()
+    assert [inner.name for inner in path.iterdir()] == ["new"]
+    with pytest.raises(RuntimeError), atomic.atomic_directory(path, ours) as fresh:
+        raise RuntimeError
+    assert [inner.name for inner in path.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_directory_set_aside_is_found_and_put_back(tmp_path: Path) -> None:
+    path, aside = tmp_path / "model", tmp_path / ".model.old"
+    aside.mkdir()
+    assert atomic.settled(path) == aside
+    atomic.tidy(path)
+    assert atomic.settled(path) == path
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_recovering_puts_back_and_clears_away_what_crashes_left(tmp_path: Path) -> None:
+    (tmp_path / ".one.old").mkdir()
+    (tmp_path / ".two.old").mkdir()
+    (tmp_path / "two").mkdir()
+    (tmp_path / ".other.old").mkdir()
+    (tmp_path / ".tagger-0123abcd.new").mkdir()
+    (tmp_path / ".tagger-ffffffff.new").touch()
+    (tmp_path / ".tagger-mine.new").touch()
+    (tmp_path / ".two.old.new").symlink_to("two")
+    atomic.clean_up(tmp_path, {"one", "two"}.__contains__)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [".other.old", ".tagger-mine.new", ".two.old.new", "one", "two"]
+
+
+def test_a_second_writer_is_refused_until_the_first_is_done(tmp_path: Path) -> None:
+    with atomic.sole_writer(tmp_path), pytest.raises(CheckpointError, match="another process is writing here"):
+        atomic.sole_writer(tmp_path).__enter__()
+    with atomic.sole_writer(tmp_path):
+        pass
+
+
+def test_a_fault_of_the_system_names_the_place(tmp_path: Path) -> None:
+    cause = "cannot be written: No such file or directory"
+    with pytest.raises(CheckpointError, match=f"^there: {cause}$"), atomic.writing(Path("there")):
+        (tmp_path / "a" / "b").touch()
+
+
+def test_a_device_is_written_and_stays_a_device(tmp_path: Path) -> None:
+    for name in ("/dev/null", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"):
+        code = f"from tagger.io import atomic; from pathlib import Path; atomic.write_output(Path({name!r}), b'data')"
+        before = os.lstat(name)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+        assert done.stdout == (b"" if name == "/dev/null" else b"data")
+        assert os.lstat(name).st_mode == before.st_mode
+
+
+def test_standard_output_into_a_file_keeps_what_stands_there(tmp_path: Path) -> None:
+    code = "from tagger.io import atomic; from pathlib import Path; atomic.write_output(Path('/dev/stdout'), b'two')"
+    (tmp_path / "out").write_bytes(b"one ")
+    with (tmp_path / "out").open("ab") as stream:
+        subprocess.run([sys.executable, "-c", code], stdout=stream, check=True)
+    assert (tmp_path / "out").read_bytes() == b"one two"
+
+
+def test_a_fifo_is_written_and_stays_a_fifo(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to("fifo")
+    for name in ("fifo", "link"):
+        writer = threading.Thread(target=atomic.write_output, args=(tmp_path / name, b"data"))
+        writer.start()
+        assert (tmp_path / "fifo").read_bytes() == b"data"
+        writer.join()
+    assert (tmp_path / "fifo").is_fifo()
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_an_output_through_a_link_replaces_the_file_and_leaves_the_link(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("folder/file")
+    (tmp_path / "dangling").symlink_to("folder/new")
+    for name in ("link", "dangling"):
+        atomic.write_output(tmp_path / name, b"new")
+        assert (tmp_path / name).is_symlink()
+        assert (tmp_path / name).read_bytes() == b"new"
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(CheckpointError, match="loop: cannot be written: Too many levels of symbolic links"):
+        atomic.write_output(tmp_path / "loop", b"")
+
+
+def test_a_name_that_is_taken_is_not_replaced_unless_that_is_allowed(tmp_path: Path) -> None:
+    (tmp_path / "part").write_bytes(b"new")
+    (tmp_path / "name").write_bytes(b"old")
+    with pytest.raises(CheckpointError, match="name: exists and is not an output of this job"):
+        atomic.publish(tmp_path / "part", tmp_path / "name", overwrite=False)
+    assert (tmp_path / "name").read_bytes() == b"old"
+    atomic.publish(tmp_path / "part", tmp_path / "name", overwrite=True)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("name", b"new")]
+
+
+def test_publishing_that_a_crash_broke_off_is_completed(tmp_path: Path) -> None:
+    (tmp_path / "part").write_bytes(b"new")
+    (tmp_path / "name").hardlink_to(tmp_path / "part")
+    atomic.publish(tmp_path / "part", tmp_path / "name", overwrite=False)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("name", b"new")]
+
+
+def test_a_file_of_ours_is_never_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("secret")
+    os.mkfifo(tmp_path / "fifo")
+    for name in ("link", "fifo"):
+        for act in (
+            lambda path: atomic.extend(path, b"new", 0),
+            lambda path: atomic.truncate(path, 0),
+            lambda path: atomic.open_log(path).close(),
+        ):
+            with pytest.raises(OSError, match=r"symbolic links|No such device|regular file"):
+                act(tmp_path / name)
+    assert (tmp_path / "secret").read_bytes() == b"old"
+    assert (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "folder with a file"])
+def test_a_directory_that_is_not_ours_is_never_replaced(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "model"
+    if kind == "file":
+        path.write_bytes(b"mine")
+    elif kind == "link":
+        (tmp_path / "folder").mkdir()
+        path.symlink_to("folder")
+    else:
+        path.mkdir()
+        (path / "mine").touch()
+    for name in ("model", "other"):
+        with (
+            pytest.raises(CheckpointError, match="exists and was not made by this tool"),
+            atomic.atomic_directory(tmp_path / name, lambda _: False),
+        ):
+            raise AssertionError
+        if name == "model":
+            path.rename(tmp_path / ".other.old")
+    assert os.path.lexists(tmp_path / ".other.old")
+
+
+def test_a_run_takes_a_directory_without_names_of_its_own_and_marks_it(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    for _ in range(2):
+        with atomic.owned(tmp_path, is_run_name):
+            assert atomic.is_marked(tmp_path)
+            (tmp_path / "config.yaml").touch()
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "name", ["config.yaml", "model-best", ".model-best.old", ".tagger-0123abcd.new", atomic.MARKER, atomic.LOCK]
+)
+def test_a_run_refuses_a_directory_that_holds_a_name_of_its_own(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(CheckpointError, match=r"was not made by a training|is not a lock file"):
+        atomic.owned(tmp_path, is_run_name).__enter__()
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "mine")]
+
+
+def test_the_umask_is_not_changed_even_for_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: int) -> int:
+        raise AssertionError
+
+    monkeypatch.setattr(os, "umask", refuse)
+    atomic.replace(tmp_path / "file", b"")
+    with atomic.atomic_directory(tmp_path / "directory", ours):
+        pass

@@ -1,0 +1,62 @@
+"""The Triton kernels agree with the torch kernel: run by Triton's interpreter on CPU tensors, where there is no GPU."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from tagger.nn.crf import choosing
+from tests.nn.chains import DIFFERENTIABLE, QUESTIONS, Chains, Place, close, draw, gradients_of
+
+pytest.importorskip("triton", reason="the Triton kernels are not tested: triton is not installed")
+pytestmark = [
+    pytest.mark.skipif(torch.cuda.is_available(), reason="the GPU here runs these kernels compiled"),
+    pytest.mark.filterwarnings("ignore::RuntimeWarning:triton"),  # the logarithm of 0 is -inf, as it must be
+]
+LENGTHS = [5, 1, 3]
+TRITON = Place("triton", "cpu")
+
+
+@pytest.fixture(autouse=True)
+def _interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the Triton kernels take CPU tensors; `tests/conftest.py` has Triton interpret them."""
+    from tagger.nn.crf.kernels import cuda
+
+    monkeypatch.setattr(choosing, "_triton", lambda _: cuda)
+
+
+def chains(tags: int, *, forbidding: bool) -> Chains:
+    """Returns random scores in float32; of each kind one is forbidden if there are tags enough."""
+    scores = draw(LENGTHS, tags, seed=tags, spread=1.5, place=TRITON)
+    if forbidding and tags > 2:
+        scores.transitions[0, 1] = scores.start[1] = scores.end[0] = -math.inf
+    return scores
+
+
+def gold(tags: int) -> Tensor:
+    """Returns paths that no forbidden score meets."""
+    return torch.full((len(LENGTHS), max(LENGTHS)), tags - 1)
+
+
+@pytest.mark.parametrize("tags", [1, 2, 5, 17, 33])
+@pytest.mark.parametrize("forbidding", [False, True])
+@pytest.mark.parametrize(
+    "question", ["log_partition", "loss", "loss of weighted tags", "loss of partial gold", "marginals", "best_path"]
+)
+def test_the_interpreted_kernel_answers_as_the_torch_kernel_does(question: str, forbidding: bool, tags: int) -> None:
+    scores = chains(tags, forbidding=forbidding)
+    reference = scores.on("cpu", torch.float64)
+    for found, expected in zip(
+        QUESTIONS[question](scores, gold(tags), "triton"),
+        QUESTIONS[question](reference, gold(tags), "portable"),
+        strict=True,
+    ):
+        close(found, expected)
+    if question in DIFFERENTIABLE:
+        for found, expected in zip(
+            gradients_of(question, scores, gold(tags), "triton"),
+            gradients_of(question, reference, gold(tags), "portable"),
+            strict=True,
+        ):
+            close(found, expected)

@@ -1,0 +1,316 @@
+"""Files that are not ours stay as they are: decoys under every name, links, devices, and a watch over all files opened.
+
+By default some 60 variants; TAGGER_TEST_SCALE=10 makes them 600.
+"""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+import tagger
+from tagger import checkpoint
+from tagger.errors import CheckpointError, DataError, Stopped, TaggerError
+from tagger.io import atomic
+from tagger.jobs import folder, local
+from tagger.jobs.job import Formats, Job
+from tagger.tagging import Tagger
+from tagger.training import run_dir
+from tests.conftest import TINY_RECIPE, tiny_corpus
+from tests.robustness.runs import SCALE, tree
+
+LINES = "Ada lives in Oslo .\n" * 300
+
+
+@pytest.fixture(scope="module")
+def model(model_dir: Path) -> Tagger:
+    """The model that has learned the tiny corpus."""
+    return tagger.load(model_dir, device="cpu")
+
+
+def tag(model: Tagger, job: Job, *, stop: bool = False) -> None:
+    """Does a job, or leaves it after its first pool."""
+
+    def listen(*_: object) -> None:
+        if stop:
+            raise Stopped(2)
+
+    local.run(model, job, (BytesIO(), BytesIO()), listen=listen)
+
+
+def put_decoy(path: Path, kind: str, outside: Path) -> None:
+    """Puts something of the user's at a path: a file, a folder with a file, or a link to a file or a folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (outside / "folder").mkdir(parents=True, exist_ok=True)
+    for secret in ("secret", "folder/secret", "folder/part-000000"):
+        (outside / secret).write_text("mine")
+    if kind == "file":
+        path.write_text("mine")
+    elif kind == "folder":
+        path.mkdir()
+        (path / "mine").write_text("mine")
+    else:
+        path.symlink_to(outside / ("secret" if kind == "link to a file" else "folder"))
+
+
+KINDS = ("file", "folder", "link to a file", "link to a folder")
+
+
+def described(directory: Path) -> dict[str, bytes | str]:
+    """Returns all that is in a directory: files with their content, links with where they lead."""
+    found: dict[str, bytes | str] = {}
+    for path in sorted(directory.rglob("*")):
+        name = str(path.relative_to(directory))
+        found[name] = str(path.readlink()) if path.is_symlink() else path.read_bytes() if path.is_file() else "folder"
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "name", ["a.conll", "rejects.jsonl", "sub", "sub/b.conll", atomic.LOCK, folder.JOB_FOLDER, folder.JOURNAL]
+)
+def test_a_tagging_job_replaces_nothing_that_stands_under_a_name_it_needs(
+    model: Tagger, model_dir: Path, tmp_path: Path, name: str, kind: str
+) -> None:
+    source, out, outside = tmp_path / "in", tmp_path / "out", tmp_path / "outside"
+    (source / "sub").mkdir(parents=True)
+    (source / "a.txt").write_text(LINES)
+    (source / "sub" / "b.txt").write_text(LINES)
+    put_decoy(out / name, kind, outside)
+    before = described(out), described(outside)
+    job = Job((source,), model_dir, out=out, on_error="skip")
+    if (name, kind) == ("sub", "folder"):
+        tag(model, job)
+        assert (out / "sub" / "mine").read_text() == "mine"
+        return
+    with pytest.raises(CheckpointError) as caught:
+        tag(model, job)
+    assert all("\n" not in fault for fault in caught.value.faults)
+    assert (described(out), described(outside)) == before
+
+
+def test_only_outputs_are_replaced_where_that_is_allowed(model: Tagger, model_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("Ada .\n")
+    (tmp_path / "secret").write_text("mine")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a.conll").symlink_to(tmp_path / "secret")
+    (out / "b.conll").write_text("mine")
+    job = Job((tmp_path / "a.txt",), model_dir, out=out, overwrite=True)
+    tag(model, job)
+    assert not (out / "a.conll").is_symlink()
+    assert (out / "a.conll").read_text() == "Ada S-PER\n. O\n\n"
+    assert (out / "b.conll").read_text() == (tmp_path / "secret").read_text() == "mine"
+    tag(model, job)
+    (out / "a.conll").unlink()
+    (out / "a.conll").mkdir()
+    with pytest.raises(CheckpointError, match=r"a\.conll: is a folder"):
+        tag(model, job)
+
+
+def test_a_name_that_is_taken_while_the_job_is_under_way_is_not_replaced(
+    model: Tagger, model_dir: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "a.txt").write_text(LINES)
+    out = tmp_path / "out"
+    job = Job((tmp_path / "a.txt",), model_dir, out=out)
+    with pytest.raises(Stopped):
+        tag(model, job, stop=True)
+    (out / "a.conll").write_text("mine")
+    with pytest.raises(CheckpointError, match=r"a\.conll: exists and is not an output of this job"):
+        tag(model, Job((tmp_path / "a.txt",), model_dir, out=out, resume=True))
+    assert (out / "a.conll").read_text() == "mine"
+    (out / "a.conll").unlink()
+    tag(model, Job((tmp_path / "a.txt",), model_dir, out=out, resume=True))
+    assert (out / "a.conll").read_text().count("\n\n") == 300
+
+
+def test_part_files_never_meet_outputs_of_other_inputs(model: Tagger, model_dir: Path, tmp_path: Path) -> None:
+    names = [".a.conll.part", "a.conll", "part-000000.conll", ".rejects.jsonl.part.conll"]
+    for name in names:
+        (tmp_path / name).write_text("Ada O\n\n")
+    paths = tuple(tmp_path / name for name in names)
+    tag(model, Job(paths, model_dir, Formats("columns"), out=tmp_path / "out", on_error="skip"))
+    assert set(tree(tmp_path / "out")) == {*names, "rejects.jsonl"}
+
+
+@pytest.mark.parametrize("name", ["part-000000", "rejects"])
+def test_a_part_file_that_is_a_link_is_not_written_through(
+    model: Tagger, model_dir: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "a.txt").write_text(LINES)
+    job = Job((tmp_path / "a.txt",), model_dir, out=tmp_path / "out", on_error="skip")
+    with pytest.raises(Stopped):
+        tag(model, job, stop=True)
+    part = tmp_path / "out" / folder.JOB_FOLDER / name
+    (tmp_path / "secret").write_bytes(part.read_bytes() + b"mine")
+    before = (tmp_path / "secret").read_bytes()
+    part.unlink()
+    part.symlink_to(tmp_path / "secret")
+    with pytest.raises(CheckpointError):
+        tag(model, Job((tmp_path / "a.txt",), model_dir, out=tmp_path / "out", on_error="skip", resume=True))
+    assert (tmp_path / "secret").read_bytes() == before
+
+
+def test_a_journal_whose_names_lead_elsewhere_harms_nothing(model: Tagger, model_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(LINES)
+    (tmp_path / "precious.conll").write_text("mine")
+    (tmp_path / ".precious.conll.part").write_text("mine")
+    out, source = tmp_path / "out", random.Random(4)
+    for number in range(20 * SCALE):
+        job = Job((tmp_path / "a.txt",), model_dir, out=out)
+        with pytest.raises(Stopped):
+            tag(model, job, stop=True)
+        journal = out / folder.JOURNAL
+        first, *rest = map(json.loads, journal.read_text().splitlines())
+        first["inputs"][0]["output"] = source.choice(["../precious.conll", "/etc/passwd", "..", "", "\0", "a/../../x"])
+        journal.write_text("".join(json.dumps(line) + "\n" for line in [first, *rest]))
+        try:
+            tag(model, Job((tmp_path / "a.txt",), model_dir, out=out, resume=bool(number % 2)))
+        except TaggerError as error:
+            assert len(error.faults) < 5  # noqa: PT017
+        for path in out.glob("*.conll"):
+            path.unlink()
+        assert (tmp_path / "precious.conll").read_text() == (tmp_path / ".precious.conll.part").read_text() == "mine"
+
+
+def test_a_file_called_as_the_standard_input_is_read_as_a_file(
+    model: Tagger, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-").write_text("Ada .\n")
+    out = BytesIO()
+    local.run(model, Job((Path("./-"),), model_dir), (BytesIO(b"Oslo\n"), out))
+    assert out.getvalue() == b"Ada S-PER\n. O\n\n"
+    tag(model, Job((Path(),), model_dir, out=tmp_path.parent / f"{tmp_path.name}-out", pattern="-"))
+    assert tree(tmp_path.parent / f"{tmp_path.name}-out") == {"-.conll": b"Ada S-PER\n. O\n\n"}
+
+
+def test_a_folder_that_cannot_be_read_is_told(
+    model: Tagger, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in" / "closed").mkdir(parents=True)
+    (tmp_path / "in" / "a.txt").write_text("Ada .\n")
+    scan = os.scandir
+
+    def closed(path: str) -> object:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(DataError, match="closed: this folder cannot be read: permission denied"):
+        tag(model, Job((tmp_path / "in",), model_dir, out=tmp_path / "out"))
+    tag(model, Job((tmp_path / "in",), model_dir, out=tmp_path / "out", on_error="skip"))
+    (row,) = map(json.loads, (tmp_path / "out" / "rejects.jsonl").read_text().splitlines())
+    assert (row["file"], row["line"]) == (str(tmp_path / "in" / "closed"), None)
+    assert (tmp_path / "out" / "a.conll").exists()
+
+
+# Reports every file that is opened for writing, made, renamed, linked or removed.
+_WATCH = """
+import os, sys
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+report = os.open(os.environ["WATCHED"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+def watch(event, arguments):
+    paths = []
+    if event == "open" and isinstance(arguments[0], (str, bytes)) and arguments[2] & WRITING:
+        paths = arguments[:1]
+    elif event in ("os.rename", "os.link", "os.symlink"):
+        paths = arguments[:2]
+    elif event in ("os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "os.chown", "os.utime",
+                   "shutil.rmtree", "os.mkfifo"):
+        paths = arguments[:1]
+    folder = arguments[-1] if event in ("os.remove", "os.rmdir", "os.mkdir") else -1  # a descriptor, or -1
+    for path in paths:
+        if not isinstance(path, int):
+            start = os.readlink(f"/proc/self/fd/{folder}") if folder >= 0 else os.getcwd()
+            os.write(report, os.path.join(start, os.fsdecode(path)).encode("utf-8", "surrogateescape") + b"\\n")
+
+sys.addaudithook(watch)
+from tagger.cli import main
+main()
+"""
+
+
+def watched(tmp_path: Path, *arguments: str, allowed: tuple[Path, ...]) -> None:
+    """Runs a command in a directory of decoys; asserts that it touches no path outside of those allowed."""
+    report = tmp_path / "watched"
+    report.unlink(missing_ok=True)
+    (tmp_path / "temporary").mkdir(exist_ok=True)
+    environment = os.environ | {"WATCHED": str(report), "OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path / "temporary")}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", _WATCH, *arguments],
+        cwd=tmp_path / "here",
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    ours = tuple(map(str, (*allowed, report, tmp_path / "temporary")))
+    caches = ("__pycache__", "/.cache/", "/.config/", "/dev/", "/torchinductor_")  # of numba, matplotlib and torch
+    for path in report.read_text(errors="surrogateescape").splitlines():
+        assert path.startswith(ours) or any(part in path for part in caches) or path == os.path.dirname(ours[0]), path  # noqa: PTH120
+
+
+def test_no_command_touches_a_file_that_is_not_its_own(tmp_path: Path) -> None:
+    here, data, out = tmp_path / "here", tmp_path / "data", tmp_path / "made"
+    for directory in (here, data, out):
+        directory.mkdir()
+    for name in ("train.txt", "valid.txt"):
+        (data / name).write_text(tiny_corpus())
+    names = ["metrics.jsonl", "LATEST", "config.yaml", ".lock", ".journal.jsonl", "a.conll", ".a.conll.part", "run"]
+    names += ["matplotlibrc", "seeds.json", ".run.old", ".run.new", "model-best", "summary.json", "train.log"]
+    for name in names:
+        put_decoy(here / name, "file", tmp_path / "outside")
+    before = described(here), described(data), described(tmp_path / "outside")
+    recipe = out / "mine.yaml"
+    recipe.write_text(TINY_RECIPE.format(train="x", dev="x").replace("train: x, dev: x", "").replace("ner,", "ner"))
+    run, model = out / "run", out / "run" / "model-best"
+    watched(tmp_path, "train", str(recipe), "--data", str(data), "--out", str(run), allowed=(run,))
+    watched(tmp_path, "info", str(model), allowed=(out / "none",))
+    watched(tmp_path, "evaluate", str(data / "valid.txt"), "--model", str(model), allowed=(out / "none",))
+    watched(tmp_path, "compare", str(run), str(run), "--on", "dev", "--json", str(out / "c.json"), allowed=(out,))
+    tagged = ["tag", str(data), "--from", "columns", "--model", str(model)]
+    watched(tmp_path, *tagged, "--out", str(out / "tagged"), allowed=(out / "tagged",))
+    watched(tmp_path, *tagged, allowed=(out / "none",))
+    assert (described(here), described(data), described(tmp_path / "outside")) == before
+
+
+def test_a_model_is_not_saved_over_what_is_no_model(model_dir: Path, tmp_path: Path) -> None:
+    bundle, _ = checkpoint.load(model_dir)
+    for kind in KINDS:
+        target = tmp_path / kind / "model"
+        put_decoy(target, kind, tmp_path / "outside")
+        before = described(tmp_path)
+        with pytest.raises(CheckpointError, match="exists and was not made by this tool"):
+            checkpoint.save(bundle, target, {})
+        assert described(tmp_path) == before
+
+
+def test_random_decoys_in_the_directory_of_a_run_stay(tmp_path: Path) -> None:
+    source = random.Random(7)
+    parts = ["", ".", "model-best", "checkpoint-", "000001", "seed-", "1", "config", ".yaml", ".old", ".new", "LATEST"]
+    refused = 0
+    for number in range(40 * SCALE):
+        run = tmp_path / str(number)
+        name = "".join(source.choices(parts, k=source.randint(1, 4))).strip("/") or "x"
+        if name in (".", ".."):
+            continue
+        put_decoy(run / name, source.choice(KINDS), tmp_path / "outside")
+        before = described(run)
+        try:
+            with run_dir.owned(run):
+                pass
+        except CheckpointError:
+            refused += 1
+            assert described(run) == before
+        else:
+            assert {key: value for key, value in described(run).items() if key in before} == before
+    assert 0 < refused < 40 * SCALE
