@@ -20,7 +20,7 @@ LINES = [
     {"checkpoint"},
     {"build"},
     {"config", "data", "nn"},
-    {"files", "json_files", "runtime"},
+    {"files", "import_path", "json_files", "ownership", "runtime"},
     {"choices"},
     {"errors"},
 ]
@@ -41,7 +41,8 @@ FOLDERS = {
         {"batching"},
     ],
     "nn": [
-        {"compiling", "threads"},
+        {"code_cache", "threads"},
+        {"compiling"},
         {"activations", "crf.chain", "crf.kernels.loops", "products"},
         {"convolution", "dropout", "lstm", "neighbours"},
         {"crf.kernels.portable"},
