@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 from uuid import uuid4
 
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 
 _MARK = b"tagger1\n"
 _DIGEST_BYTES = hashlib.sha256().digest_size
+_FOLDER = f"{Path(__file__).parent}{os.sep}"
 _MAX_BYTES = 1 << 26  # of a file; the largest has some 100 KB
 _STOP = b"."  # the last byte of a pickle, so of a whole file that numba wrote by itself
 
@@ -136,26 +138,32 @@ class _Checked:
 
     def from_function(self, function: Any, file: str) -> Any:
         """Returns numba's object for the directory of a function, None if the directory cannot be used."""
-        if self._locator is caching.UserProvidedCacheLocator and not config.CACHE_DIR:
-            return None
         try:
-            directory = os.path.abspath(self._locator(function, file).get_cache_path())  # noqa: PTH100
-            if not _is_usable(directory):
-                return None
-            _make(directory)
+            found = self._locator(function, file)
+            directory = os.path.abspath(found.get_cache_path())  # noqa: PTH100
+            _prepare(directory)
         except OSError:
-            return None
-        found = self._locator.from_function(function, file)
-        if found is None or not _is_usable(directory):
             return None
         return found
 
 
-def _is_usable(directory: str) -> bool:
-    unsafe = ownership.first_unsafe(directory)
-    if unsafe is not None:
+@cache
+def _prepare(directory: str) -> None:
+    """Makes a directory and sees once that it can be written, by this user or root alone.
+
+    Raises:
+        OSError: it cannot.
+    """
+    _check(directory)
+    _make(directory)
+    _check(directory)
+    TemporaryFile(dir=directory).close()
+
+
+def _check(directory: str) -> None:
+    if unsafe := ownership.first_unsafe(directory):
         reports.unsafe = unsafe
-    return unsafe is None
+        raise PermissionError(f"others may write in {unsafe}")
 
 
 def _make(directory: str) -> None:
@@ -179,6 +187,7 @@ class CheckedCache(caching.FunctionCache):  # type: ignore[misc]
 
     Raises:
         RuntimeError: there is no directory to store it in.
+        OSError: likewise.
     """
 
     _impl_class = _Implementation
@@ -186,8 +195,7 @@ class CheckedCache(caching.FunctionCache):  # type: ignore[misc]
     def __init__(self, function: Any) -> None:
         super().__init__(function)
         directory = os.path.abspath(self._cache_path)  # noqa: PTH100
-        if not _is_usable(directory):  # NUMBA_CACHE_LOCATOR_CLASSES chose it
-            raise RuntimeError(f"others may write in {directory}")
+        _prepare(directory)  # NUMBA_CACHE_LOCATOR_CLASSES may have chosen another
         self._cache_path = directory
         self._impl.locator.get_cache_path = lambda: directory  # a relative one would move with the current directory
         self._cache_file = _Files(directory, self._impl.filename_base, _stamp(inspect.getfile(function)))
@@ -212,8 +220,12 @@ class CheckedCache(caching.FunctionCache):  # type: ignore[misc]
 @cache
 def _stamp(file: str) -> bytes:
     """Returns the hash of all sources whose functions may be inlined into those of a file."""
-    folder = Path(__file__).parent
-    found = hashlib.sha256(llvmlite.__version__.encode())
-    for path in [*sorted(folder.rglob("*.py")), Path(file)]:
-        found.update(hashlib.sha256(path.read_bytes()).digest())
-    return found.digest()
+    sources = _sources()
+    return sources if file.startswith(_FOLDER) else hashlib.sha256(sources + Path(file).read_bytes()).digest()
+
+
+@cache
+def _sources() -> bytes:
+    paths = sorted(Path(_FOLDER).rglob("*.py"))
+    hashes = [hashlib.sha256(path.read_bytes()).digest() for path in paths]
+    return hashlib.sha256(llvmlite.__version__.encode() + b"".join(hashes)).digest()

@@ -90,7 +90,7 @@ def _store(dispatcher: Any, function: Callable[..., Any]) -> None:
         return
     try:
         dispatcher._cache = CheckedCache(function)
-    except RuntimeError as error:  # numba found no directory
+    except (RuntimeError, OSError) as error:  # numba found no directory
         reports.not_stored(f"no directory for compiled code can be written ({error})")
     except (AttributeError, TypeError) as error:  # this numba has other names
         reports.not_stored(f"numba {numba.__version__} stores code in another way ({error})")
