@@ -35,7 +35,7 @@ def first_unsafe(path: str) -> str | None:
                 return candidate
             if (links := links + 1) > _MAX_LINKS:
                 raise OSError(f"{path}: too many symbolic links")
-            target = os.readlink(candidate)
+            target = os.readlink(candidate)  # noqa: PTH115
             names, current = _names(target) + names, "/" if target.startswith("/") else current
             continue
         is_sticky = bool(names) and stat.S_ISDIR(status.st_mode) and bool(status.st_mode & stat.S_ISVTX)

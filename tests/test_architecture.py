@@ -20,8 +20,8 @@ LINES = [
     {"checkpoint"},
     {"build"},
     {"config", "data", "nn"},
-    {"files", "import_path", "json_files", "ownership", "runtime"},
-    {"choices"},
+    {"files", "json_files", "ownership", "plotting", "runtime"},
+    {"choices", "import_path"},
     {"errors"},
 ]
 # Inside a folder, likewise, lower first.
@@ -83,7 +83,7 @@ ONE_FILE = {
     "pyarrow.fs": "jobs/places.py",
     "fsspec": "jobs/places.py",
     "ray": "jobs/cluster.py",
-    "matplotlib": "training/records.py",
+    "matplotlib": "plotting.py",
     "zstandard": "files.py",
 }
 

@@ -1,3 +1,5 @@
 """Tensors: embeddings, the recurrent encoder, the heads, and the network made of them."""
 
-import tagger.nn.compiling  # first of all: it imports numba without the settings of the current directory
+from tagger.nn import (
+    compiling as compiling,
+)  # first of all: it imports numba without the settings of the current directory

@@ -194,7 +194,7 @@ class CheckedCache(caching.FunctionCache):  # type: ignore[misc]
 
     def __init__(self, function: Any) -> None:
         super().__init__(function)
-        directory = os.path.abspath(self._cache_path)  # noqa: PTH100
+        directory = os.path.abspath(self._impl.locator.get_cache_path())  # noqa: PTH100
         _prepare(directory)  # NUMBA_CACHE_LOCATOR_CLASSES may have chosen another
         self._cache_path = directory
         self._impl.locator.get_cache_path = lambda: directory  # a relative one would move with the current directory

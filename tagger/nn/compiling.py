@@ -22,7 +22,7 @@ def _own_settings() -> Iterator[None]:
     numba has no switch for that. What it warns of, such as a variable that it cannot parse, is logged in a line each.
     """
     exists = os.path.exists
-    os.path.exists = lambda path: path != _CONFIG_FILE and exists(path)  # type: ignore[assignment]
+    os.path.exists = lambda path: path != _CONFIG_FILE and exists(path)
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", RuntimeWarning)
