@@ -1,5 +1,4 @@
 """Tensors: embeddings, the recurrent encoder, the heads, and the network made of them."""
 
-from tagger.nn import (
-    compiling as compiling,
-)  # first of all: it imports numba without the settings of the current directory
+# First of all: it imports numba without the settings of the current directory.
+from tagger.nn import compiling as compiling
