@@ -63,7 +63,7 @@ FOLDERS = {
         {"local"},
         {"cluster"},
     ],
-    "tagging": [{"scoring", "spans"}, {"answers", "remembering"}, {"choosing"}, {"tagger"}],
+    "tagging": [{"forking"}, {"scoring", "spans"}, {"answers", "remembering"}, {"choosing"}, {"tagger"}],
     "experiments": [{"runs"}, {"comparison", "processes"}, {"seeds"}],
     "training": [
         {"events", "rows"},

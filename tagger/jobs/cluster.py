@@ -135,9 +135,10 @@ def _connected(ray: Any) -> Iterator[None]:
     # Ray's core warns, each time, of what cannot befall references that outlive their actors (its issue 53727).
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
-        ray.init(
-            log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR, job_config=_job_config(ray)
-        )
+        # A client of another Ray sends its settings as a pickle, and adds no directory.
+        through_client = os.environ.get("RAY_ADDRESS", "").startswith("ray://")
+        settings = {} if through_client else {"job_config": _job_config(ray)}
+        ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR, **settings)
     except (ConnectionError, ValueError, RuntimeError) as error:
         place = os.environ.get("RAY_ADDRESS", "this machine")
         raise ConfigError(f"no Ray cluster at {place}: {' '.join(str(error).split())[:300]}") from error

@@ -36,6 +36,7 @@ def _own_settings() -> Iterator[None]:
 with _own_settings():
     import numba
     from numba.core import config, event
+    from numba.core.compiler_lock import global_compiler_lock
 
 if hasattr(config, "_config_fname"):
     config._config_fname = os.devnull  # numba looks again at each compilation, and this is no regular file
@@ -66,6 +67,14 @@ class _Announcement(event.Listener):  # type: ignore[misc]
 
 
 event.register("numba:compile", _Announcement())
+
+
+# A fork while another thread compiles would leave the lock held in the child.
+os.register_at_fork(
+    before=global_compiler_lock.acquire,
+    after_in_parent=global_compiler_lock.release,
+    after_in_child=global_compiler_lock.release,
+)
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
