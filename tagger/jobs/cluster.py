@@ -154,7 +154,7 @@ def _job_config(ray: Any) -> Any:
     If this package is not installed but lies in a directory, workers look for modules in that directory.
     """
 
-    class JobConfig(ray.job_config.JobConfig):  # type: ignore[misc, name-defined]
+    class JobConfig(ray.job_config.JobConfig):  # type: ignore[misc]
         def _runtime_env_has_working_dir(self) -> bool:
             return True  # Ray asks this alone before it adds the directories of the script and the process
 
