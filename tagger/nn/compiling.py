@@ -20,6 +20,9 @@ def _own_settings() -> Iterator[None]:
     """Keeps numba, imported within the block, from a configuration file in the current directory.
 
     numba has no switch for that. What it warns of, such as a variable that it cannot parse, is logged in a line each.
+
+    Raises:
+        ConfigError: numba refuses a NUMBA_ variable of the environment.
     """
     exists = os.path.exists
     os.path.exists = lambda path: path != _CONFIG_FILE and exists(path)
@@ -27,6 +30,8 @@ def _own_settings() -> Iterator[None]:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", RuntimeWarning)
             yield
+    except ValueError as error:
+        raise ConfigError(f"a NUMBA_ variable of the environment is refused: {error}") from error
     finally:
         os.path.exists = exists
     for warning in caught:

@@ -65,7 +65,9 @@ def load(
     """
     place = runtime.device(device)
     bundle = checkpoint.load(Path(path))[0]
-    return Tagger(bundle, place, batch_tokens=batch_tokens, max_tokens=max_tokens, workers=workers, cache_bytes=cache_bytes)
+    return Tagger(
+        bundle, place, batch_tokens=batch_tokens, max_tokens=max_tokens, workers=workers, cache_bytes=cache_bytes
+    )
 
 
 class _Work(NamedTuple):
@@ -183,7 +185,12 @@ class Tagger:
         workers: int | None = None,
         cache_bytes: int | None = None,
     ) -> None:
-        limits = {"batch_tokens": batch_tokens, "max_tokens": max_tokens, "workers": workers, "cache_bytes": cache_bytes}
+        limits = {
+            "batch_tokens": batch_tokens,
+            "max_tokens": max_tokens,
+            "workers": workers,
+            "cache_bytes": cache_bytes,
+        }
         for name, limit in limits.items():
             if limit is not None and limit < 1:
                 raise ValueError(f"{name} must be at least 1, got {limit}")

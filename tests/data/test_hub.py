@@ -208,6 +208,8 @@ def spoil(path: Path, random: Random) -> None:
 def read_spoilt(folder: Path, seeds: range) -> None:
     """Reads spoilt copies of a saved dataset and of a Parquet file; raises what is no DataError of one line."""
     logging.disable(logging.CRITICAL)
+    datasets.disable_progress_bars()
+    datasets.config.HF_DATASETS_CACHE, datasets.config.HF_HUB_OFFLINE = folder / "cache", True
     rows = {"id": ["1", "2"] * 50, "tokens": [["Ada", "Lovelace"], ["no"]] * 50, "ner_tags": [[1, 2], [0]] * 50}
     datasets.DatasetDict({"train": made(rows), "dev": made()}).save_to_disk(folder / "saved")
     parquet(folder / "parquet", "train.parquet", made(rows))

@@ -11,6 +11,7 @@ from tagger.errors import DataError, TaggerError
 
 _MAX_JSON_BYTES = 1 << 26  # of a file that describes a saved dataset
 
+
 def read(name: str, split: str, *, token: str, tag: str, revision: str | None = None) -> Iterator[Sentence]:
     """Yields the sentences of one split; tags kept as ClassLabel numbers are given their names.
 
