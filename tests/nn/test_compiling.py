@@ -243,7 +243,7 @@ def test_another_numba_with_other_names_compiles(folder: Path, monkeypatch: pyte
 def test_without_compilation_a_call_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config, "DISABLE_JIT", 1)
     function = compiled()
-    with pytest.raises(ConfigError, match="^NUMBA_DISABLE_JIT is set, but this toolkit needs compiled functions"):
+    with pytest.raises(ConfigError, match=r"^NUMBA_DISABLE_JIT is set, but this toolkit needs compiled functions"):
         function(1)
 
 
