@@ -41,7 +41,7 @@ FOLDERS = {
         {"batching"},
     ],
     "nn": [
-        {"code_cache", "threads"},
+        {"code_cache", "crf.kernels.triton_cache", "threads"},
         {"compiling"},
         {"activations", "crf.chain", "crf.kernels.loops", "products"},
         {"convolution", "dropout", "lstm", "neighbours"},

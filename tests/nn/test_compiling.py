@@ -17,6 +17,7 @@ from numba.core import config
 from tagger import ownership
 from tagger.errors import ConfigError
 from tagger.nn import code_cache, compiling
+from tagger.nn.crf.kernels import triton_cache
 from tests.robustness.runs import SCALE
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others")
@@ -289,3 +290,15 @@ def test_a_setting_of_numba_that_is_no_such_setting_is_told(tmp_path: Path, name
     done = run(tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "own"), **{name: value})
     last = done.stderr.splitlines()[-1]
     assert name in done.stderr if done.returncode == 0 else last.startswith("tagger.errors.ConfigError: a NUMBA_")
+
+
+def test_triton_gets_a_directory_of_its_own_where_others_may_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shared").mkdir()
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "shared"))
+    triton_cache.check()
+    assert os.environ["TRITON_CACHE_DIR"] == str(tmp_path / "shared")
+    (tmp_path / "shared").chmod(0o777)
+    triton_cache.check()
+    assert Path(os.environ["TRITON_CACHE_DIR"]).stat().st_mode & 0o777 == 0o700
