@@ -159,7 +159,7 @@ def call_measured(model: Path, cache_bytes: int, calls: int, report: Path) -> No
     _quiet()
     tagger = tagging.load(model, device="cpu", cache_bytes=cache_bytes)
     sizes = []
-    for first in range(0, calls + 500):
+    for first in range(calls + 500):
         tagger.tag([[f"word{first}x{place}" for place in range(20)]])
         if first in (500, calls + 499):
             sizes.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE"))
