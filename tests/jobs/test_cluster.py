@@ -255,7 +255,6 @@ def test_workers_import_nothing_from_the_current_directory(
     assert len(rows(folder / "out").splitlines()) == len(WORDS)
 
 
-
 @pytest.mark.usefixtures("_in_process", "_small")
 def test_a_fault_ends_the_job_as_here_and_it_goes_on_where_it_was(model_dir: Path, tmp_path: Path) -> None:
     path, job = plain(tmp_path / "a.txt"), Job((), model_dir, Formats(to="jsonl"))
