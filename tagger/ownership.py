@@ -64,7 +64,7 @@ def _others_may_write(path: str | int, status: os.stat_result) -> bool:
         return True
     if not status.st_mode & stat.S_IWGRP:
         return False
-    return not _is_private(status.st_gid) or _ACL in os.listxattr(path)
+    return not _is_private(status.st_gid) or (hasattr(os, "listxattr") and _ACL in os.listxattr(path))
 
 
 @cache
