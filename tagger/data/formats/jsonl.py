@@ -34,7 +34,7 @@ def read(
         if not text.strip(" \t\r\n"):
             continue
         try:
-            yield rows.record(parse(text), number, language)
+            yield rows.record(parse(text), number, language, len(line))
         except ValueError as error:
             fault = f"{name}:{number}: {error}"
             if reject is None:

@@ -53,7 +53,12 @@ class Row(Mapping[str, Any]):
 
 
 def read(
-    source: Path | BinaryIO, name: str, language: str, *, reject: Callable[[Reject], None] | None = None
+    source: Path | BinaryIO,
+    name: str,
+    language: str,
+    *,
+    reject: Callable[[Reject], None] | None = None,
+    max_record_bytes: int = files.MAX_RECORD_BYTES,
 ) -> Iterator[Record]:
     """Returns the records of a file's rows, some of which are read at once, never all.
 
@@ -75,6 +80,7 @@ def read_groups(
     groups: range | None,
     first: int,
     reject: Callable[[Reject], None] | None = None,
+    max_record_bytes: int = files.MAX_RECORD_BYTES,
 ) -> Iterator[Record]:
     """Returns the records of row groups of a file that was opened and can be read at any place.
 
