@@ -131,13 +131,24 @@ def test_what_json_has_no_word_for_becomes_text_in_json_lines(tmp_path: Path):
     assert [row["document"] for row in found] == [0, 1, 2]
 
 
+def test_numbers_that_are_not_finite_are_strings_in_json_lines_and_numbers_in_parquet(tmp_path: Path):
+    numbers = pa.array([[float("nan"), 1.0], [float("inf")], [float("-inf"), None]], pa.list_(pa.float64()))
+    nested = pa.array([{"x": float("nan")}, None, {"x": 2.0}], pa.struct([("x", pa.float32())]))
+    path = file(tmp_path / "a.parquet", {"tokens": [["a"]] * 3, "numbers": numbers, "nested": nested})
+    found = rows(path)
+    assert [row["numbers"] for row in found] == [["NaN", 1.0], ["Infinity"], ["-Infinity", None]]
+    assert [row["nested"] for row in found] == [{"x": "NaN"}, None, {"x": 2.0}]
+    kept = written(read(path), tmp_path, form="parquet", source=path)
+    assert str(kept["numbers"].to_pylist()) == str(numbers.to_pylist())
+
+
 def test_the_fields_of_json_lines_become_one_column_of_json(tmp_path: Path):
-    data = '{"text": "a\\ud800 b", "n": [1, NaN], "id": 5}\n{"tokens": ["\\udc00"], "document": {"x": 1}}\n'
+    data = '{"text": "a\\ud800 b", "n": [1, 2.5], "id": 5}\n{"tokens": ["\\udc00"], "document": {"x": 1}}\n'
     data += '{"tokens": [], "document": null}\n'
     records = list(sources.records(BytesIO(data.encode()), form="jsonl", layout=Layout()))
     found = written(records, tmp_path, form="jsonl")
     assert found.column_names == ["fields", "document", "tokens", "tags", "spans", "offsets", "sentences"]
-    assert found["fields"].to_pylist() == ['{"text": "a\\ud800 b", "n": [1, NaN], "id": 5}', "{}", "{}"]
+    assert found["fields"].to_pylist() == ['{"text": "a\\ud800 b", "n": [1, 2.5], "id": 5}', "{}", "{}"]
     assert found["document"].to_pylist() == ["5", '{"x": 1}', "2"]
     assert found["tokens"].to_pylist()[1] == ["\\udc00"]
     assert found["offsets"].to_pylist()[1] is None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from tagger import files
-from tagger.data.formats import blocks
+from tagger.data.formats import blocks, escapes
 from tagger.data.formats.blocks import Block
 from tagger.data.sentence import Reject, Sentence
 from tagger.errors import ConfigError, CutError, DataError
@@ -229,15 +229,20 @@ def width(sentence: Sentence) -> int:
 def write_anew(sentence: Sentence, separator: str, *, probabilities: Sequence[float] = ()) -> Iterator[str]:
     """Yields the lines of a sentence that does not come from columns: token, separator and tag, and a blank line.
 
+    What would break a line or begin a document is escaped.
+
     Probabilities, if given, one for each token, become the last column.
     """
-    rows = zip(sentence.tokens, sentence.tags, _texts(probabilities, len(sentence), separator), strict=True)
+    unsafe = escapes.LINE_OR_SPACE if separator == " " else escapes.LINE
+    tokens = escapes.fields(sentence.tokens, unsafe, reserved=DOCUMENT_START)
+    tags = escapes.fields(sentence.tags, unsafe)
+    rows = zip(tokens, tags, _texts(probabilities, len(sentence), separator), strict=True)
     yield from (f"{token}{separator}{tag}{more}\n" for token, tag, more in rows)
     yield "\n"
 
 
 def write(sentence: Sentence, layout: Layout, *, probabilities: Sequence[float] = ()) -> Iterator[str]:
-    """Returns the lines of a sentence with its tags in the tag column, all else as it was read.
+    """Returns the lines of a sentence with its tags in the tag column, escaped where need be, all else as it was read.
 
     Rows without a tag column get one at their end. Probabilities, if given, one for each token, become the last column.
     """
@@ -250,9 +255,11 @@ def write(sentence: Sentence, layout: Layout, *, probabilities: Sequence[float] 
     token = layout.number(layout.token)
     tag = None if layout.tag is None else layout.number(layout.tag)
     rows = raw[start:end]
-    tagged = _all_tagged(rows, token, tag, sentence.tags, probabilities)
+    unsafe = escapes.LINE if any("\t" in row for row in rows) else escapes.LINE_OR_SPACE
+    tags = escapes.fields(sentence.tags, unsafe, reserved=DOCUMENT_START)
+    tagged = _all_tagged(rows, token, tag, tags, probabilities)
     if tagged is None:
-        values = zip(rows, sentence.tags, _texts(probabilities, len(rows), ""), strict=True)
+        values = zip(rows, tags, _texts(probabilities, len(rows), ""), strict=True)
         numbered = enumerate(values, sentence.line or 2)
         tagged = [_tagged(row, _text(number, row), token, tag, *rest) for number, (row, *rest) in numbered]
     return chain(raw[:start], tagged, raw[end:])

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from tagger import files
-from tagger.data.formats import blocks
+from tagger.data.formats import blocks, escapes
 from tagger.data.formats.blocks import Block
 from tagger.data.sentence import Record, Reject, Sentence
 from tagger.errors import ConfigError, DataError
@@ -187,13 +187,17 @@ def tagged(sentences: Iterable[Sentence], tag: str) -> bool:
 def write(sentence: Sentence, tag: str, *, as_read: bool, probabilities: Sequence[float] = ()) -> Iterator[str]:
     """Yields the lines of a sentence with its tags put in; as it was read, or made anew from its tokens.
 
+    White space within a tag is escaped, as is a bar in a value of MISC; of tokens what would break a line.
+
     Probabilities, if given, one for each token, are put into MISC under the key Prob.
     """
     check_tag(tag)
     numbers = [f"{number:.6f}" for number in probabilities] or [""] * len(sentence)
-    values = zip(sentence.tags, numbers, strict=True)
+    tags = escapes.fields(sentence.tags, escapes.WHITE if tag in _COLUMNS else escapes.WHITE_OR_BAR)
+    values = zip(tags, numbers, strict=True)
     if not as_read:
-        for number, (token, value) in enumerate(zip(sentence.tokens, values, strict=True), 1):
+        tokens = escapes.fields(sentence.tokens, escapes.LINE)
+        for number, (token, value) in enumerate(zip(tokens, values, strict=True), 1):
             row = [str(number), token, *"_" * (_WIDTH - 2)]
             yield "\t".join(_set(row, tag, *value)) + "\n"
         yield "\n"
