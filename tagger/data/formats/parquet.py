@@ -26,9 +26,9 @@ log = logging.getLogger(__name__)
 _BATCH = 1024  # rows read at once
 _BATCH_BYTES = 2**26  # of rows that are read at once, if they are as large as the others of their row group
 _DECODED_BYTES = 2**24  # of rows that are decoded at once, unless it is one
-_GROUP_ITEMS = 2**26  # items of lists in a row group: a few bytes may stand for all of them, and one row may hold them
-_GROUP_BYTES = 2**30  # of a row group that may be packed to less than one part in _PACKED
-_PACKED = 100
+# A row group may hold more items of lists, or more bytes, only where each packed byte stands for at most so many: a few
+# bytes may stand for all of them, and one row may hold them.
+_GROUP_ITEMS, _GROUP_BYTES, _PACKED = 2**26, 2**30, 50
 _STEP = 2**20  # items of a list whose sizes are computed at once
 _GROUP = 2**24  # bytes of a row group at least, but for the last
 _PARQUET = b"PAR1"  # which such a file begins with, and no stream of messages
@@ -138,9 +138,7 @@ class _Batch(NamedTuple):
         """Returns rows [start, stop) in their own types."""
         rows = self.rows.slice(start, stop - start)
         columns = zip(rows.columns, self.schema.types, strict=True)
-        return pa.RecordBatch.from_arrays(
-            [column if column.type == kind else column.cast(kind) for column, kind in columns], schema=self.schema
-        )
+        return pa.RecordBatch.from_arrays([_decoded(column, kind) for column, kind in columns], schema=self.schema)
 
 
 def _records(
@@ -240,9 +238,11 @@ def _sizes(array: pa.Array) -> NDArray[np.int64]:
         return pc.binary_length(array).fill_null(0).to_numpy() + 8
     if pa.types.is_null(kind):
         return np.ones(len(array), np.int64)
+    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+        return _sizes(array.cast(pa.large_binary()))
     try:
         width = kind.bit_width // 8
-    except ValueError:  # a kind of list or string that no file was seen to have
+    except ValueError:  # a list view, or a type to come
         width = array.nbytes
     return np.full(len(array), max(width, 1), np.int64)
 
@@ -280,7 +280,7 @@ def _batches(source: BinaryIO, name: str, groups: range | None, first: int) -> I
         with _damage(name), pq.ParquetFile(source) as plain:
             schema = plain.schema_arrow
             _check(schema.names, name)
-            with pq.ParquetFile(source, metadata=plain.metadata, read_dictionary=_strings(plain)) as encoded:
+            with pq.ParquetFile(source, metadata=plain.metadata, read_dictionary=_strings(source, plain)) as encoded:
                 some = range(plain.num_row_groups) if groups is None else groups
                 for batch in _of_groups(plain, encoded, name, some):
                     yield _Batch(batch, schema)
@@ -291,21 +291,37 @@ def _batches(source: BinaryIO, name: str, groups: range | None, first: int) -> I
         raise DataError(f"{error}; read up to row {read}") from error
 
 
-def _strings(file: pq.ParquetFile) -> list[str]:
+def _strings(source: BinaryIO, plain: pq.ParquetFile) -> list[str]:
     """Returns the paths of the strings and bytes that can be read as values of dictionaries and decoded later."""
-    leaves = [file.schema.column(number) for number in range(len(file.schema))]
+    leaves = [plain.schema.column(number) for number in range(len(plain.schema))]
     paths = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
-    simple = {field.name for field in file.schema_arrow if _is_simple(field.type)}
-    return [path for path in paths if any(path == name or path.startswith(f"{name}.") for name in simple)]
+    with pq.ParquetFile(source, metadata=plain.metadata, read_dictionary=paths) as encoded:
+        pairs = zip(encoded.schema_arrow, plain.schema_arrow, strict=True)
+        names = {field.name for field, own in pairs if field.type != own.type and _is_decodable(field.type, own.type)}
+    return [path for path in paths if any(path == name or path.startswith(f"{name}.") for name in names)]
 
 
-def _is_simple(kind: pa.DataType) -> bool:
-    """Returns whether a type is of strings, numbers and what holds them, which Arrow can decode."""
-    if isinstance(kind, pa.BaseExtensionType) or pa.types.is_dictionary(kind):
+def _is_decodable(encoded: pa.DataType, kind: pa.DataType) -> bool:
+    try:
+        return bool(_decoded(pa.array([], encoded), kind).type == kind)
+    except pa.ArrowException:
         return False
-    inner = [kind.field(number).type for number in range(kind.num_fields)]
-    strings = (pa.string(), pa.binary(), pa.large_string(), pa.large_binary())
-    return all(map(_is_simple, inner)) if inner else pa.types.is_primitive(kind) or kind in strings
+
+
+def _decoded(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Returns a column in a type, in two steps because Arrow decodes no dictionary to views."""
+    return column if column.type == kind else column.cast(_without_views(kind)).cast(kind)
+
+
+def _without_views(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+        return pa.string() if pa.types.is_string_view(kind) else pa.binary()
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        inner = kind.value_field.with_type(_without_views(kind.value_type))
+        return pa.list_(inner) if pa.types.is_list(kind) else pa.large_list(inner)
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_without_views(field.type)) for field in kind])
+    return kind
 
 
 def _of_groups(
@@ -326,13 +342,16 @@ def _of_groups(
 
 
 def _way(file: pq.ParquetFile, group: int) -> tuple[int, bool]:
-    """Returns how many rows of a row group are read at once, and whether it is small however it is encoded."""
+    """Returns how many rows of a row group are read at once, and whether it is small however it is encoded.
+
+    A small one takes at most the product of its values and bytes, which would be so if each value were all of them.
+    """
     found = file.metadata.row_group(group)
-    most = _BATCH_BYTES * found.num_rows // max(found.total_byte_size, 1)
-    rows_at_once = _BATCH if most >= _BATCH else 1 << max(most.bit_length() - 1, 0)
     columns = map(found.column, range(found.num_columns))
     largest = sum(column.num_values * column.total_uncompressed_size for column in columns)
-    return rows_at_once, largest <= _BATCH_BYTES
+    is_small = largest <= _BATCH_BYTES
+    size = largest if is_small else found.total_byte_size
+    return max(1, min(_BATCH, _BATCH_BYTES * found.num_rows // max(size, 1))), is_small
 
 
 def _check_size(file: pq.ParquetFile, name: str, group: int) -> None:
@@ -343,12 +362,10 @@ def _check_size(file: pq.ParquetFile, name: str, group: int) -> None:
     items = sum(column.num_values for column, is_list in zip(columns, lists, strict=True) if is_list)
     size = sum(column.total_uncompressed_size for column in columns)
     packed = sum(column.total_compressed_size for column in columns)
-    if items > _GROUP_ITEMS:
-        raise DataError(f"{name}: row group {group + 1} holds {items:,} list items; write smaller row groups")
-    if size > _GROUP_BYTES and size > _PACKED * packed:
-        raise DataError(
-            f"{name}: row group {group + 1} holds {size:,} bytes, packed into {packed:,}; write smaller row groups"
-        )
+    for count, limit, what in ((items, _GROUP_ITEMS, "list items"), (size, _GROUP_BYTES, "bytes")):
+        if count > limit and count > _PACKED * packed:
+            into = f"packed into {packed:,} bytes"
+            raise DataError(f"{name}: row group {group + 1} holds {count:,} {what}, {into}; write smaller row groups")
 
 
 def _together(file: pq.ParquetFile, groups: Sequence[int], rows_at_once: int) -> Iterator[pa.RecordBatch]:
