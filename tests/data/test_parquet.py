@@ -417,7 +417,7 @@ def test_a_row_group_that_is_packed_beyond_measure_is_refused_and_those_before_a
     found: list[int] = []
     if size == 10:
         monkeypatch.setattr(parquet, "_PACKED", 0.5)
-    with pytest.raises(DataError, match=r"row group \d holds .* packed into \d+ bytes; write smaller row groups") as caught:
+    with pytest.raises(DataError, match=r"row group \d holds .* rows, packed into \d+ bytes; write smaller row groups") as caught:
         found.extend(record.line for record in sources.records(tmp_path / "a.parquet", form="parquet", layout=Layout()))
     assert found == ([1] if items == 10 else [])
     assert ("read up to row 1" in str(caught.value)) == bool(found)

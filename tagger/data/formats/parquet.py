@@ -26,9 +26,9 @@ log = logging.getLogger(__name__)
 _BATCH = 1024  # rows read at once
 _BATCH_BYTES = 2**26  # of rows that are read at once, if they are as large as the others of their row group
 _DECODED_BYTES = 2**24  # of rows that are decoded at once, unless it is one
-# A row group may hold more items of lists, or more bytes, only where each packed byte stands for at most so many: a few
-# bytes may stand for all of them, and one row may hold them.
-_GROUP_ITEMS, _GROUP_BYTES, _PACKED = 2**26, 2**30, 50
+# A row group may hold more items of lists, or more bytes, only where each packed byte stands for at most so many (a few
+# bytes may stand for all of them, and one row may hold them) and where a usual row is within the limit.
+_GROUP_ITEMS, _GROUP_BYTES, _PACKED = 2**26, 2**29, 50
 _STEP = 2**20  # items of a list whose sizes are computed at once
 _GROUP = 2**24  # bytes of a row group at least, but for the last
 _PARQUET = b"PAR1"  # which such a file begins with, and no stream of messages
@@ -79,7 +79,7 @@ def read(
     """
     if not isinstance(source, Path):
         raise ConfigError(f"{name}: Parquet cannot be read from a stream; name the file")
-    return _records(_opened(source, name), name, language, reject, 1, max_record_bytes)
+    return _records(_opened(source, name, max_record_bytes), name, language, reject, 1, max_record_bytes)
 
 
 def read_groups(
@@ -106,7 +106,7 @@ def read_groups(
     Raises:
         DataError: as `read`.
     """
-    return _records(_batches(source, name, groups, first), name, language, reject, first, max_record_bytes)
+    return _records(_batches(source, name, groups, first, max_record_bytes), name, language, reject, first, max_record_bytes)
 
 
 def group_sizes(source: BinaryIO, name: str) -> list[tuple[int, int]]:
@@ -265,15 +265,15 @@ def _total(items: pa.Array) -> int:
     return sum(int(_sizes(items.slice(start, _STEP)).sum()) for start in range(0, len(items), _STEP))
 
 
-def _opened(path: Path, name: str) -> Iterator[_Batch]:
+def _opened(path: Path, name: str, limit: int) -> Iterator[_Batch]:
     """Yields the rows of a file, which Python opens: Arrow takes no name that is not UTF-8."""
     with _damage(name):
         source = path.open("rb")
     with source, files.unchanged(source, name):
-        yield from _batches(source, name, None, 1)
+        yield from _batches(source, name, None, 1, limit)
 
 
-def _batches(source: BinaryIO, name: str, groups: range | None, first: int) -> Iterator[_Batch]:
+def _batches(source: BinaryIO, name: str, groups: range | None, first: int, limit: int) -> Iterator[_Batch]:
     """Yields the rows of row groups, one after another: damage in one costs none of those before it."""
     read = first - 1
     try:
@@ -282,7 +282,7 @@ def _batches(source: BinaryIO, name: str, groups: range | None, first: int) -> I
             _check(schema.names, name)
             with pq.ParquetFile(source, metadata=plain.metadata, read_dictionary=_strings(source, plain)) as encoded:
                 some = range(plain.num_row_groups) if groups is None else groups
-                for batch in _of_groups(plain, encoded, name, some):
+                for batch in _of_groups(plain, encoded, name, some, limit):
                     yield _Batch(batch, schema)
                     read += batch.num_rows
     except DataError as error:
@@ -325,7 +325,7 @@ def _without_views(kind: pa.DataType) -> pa.DataType:
 
 
 def _of_groups(
-    plain: pq.ParquetFile, encoded: pq.ParquetFile, name: str, groups: Sequence[int]
+    plain: pq.ParquetFile, encoded: pq.ParquetFile, name: str, groups: Sequence[int], limit: int
 ) -> Iterator[pa.RecordBatch]:
     """Yields the rows of row groups, those of like groups together; of `encoded` where decoding might need much memory."""
     for (rows_at_once, is_small), some in groupby(groups, lambda group: _way(plain, group)):
@@ -333,7 +333,7 @@ def _of_groups(
         together: list[int] = []
         for group in some:
             try:
-                _check_size(plain, name, group)
+                _check_size(plain, name, group, limit)
             except DataError:
                 yield from _together(file, together, rows_at_once)
                 raise
@@ -354,7 +354,7 @@ def _way(file: pq.ParquetFile, group: int) -> tuple[int, bool]:
     return max(1, min(_BATCH, _BATCH_BYTES * found.num_rows // max(size, 1))), is_small
 
 
-def _check_size(file: pq.ParquetFile, name: str, group: int) -> None:
+def _check_size(file: pq.ParquetFile, name: str, group: int, limit: int) -> None:
     """Raises DataError if a row group may take more memory than a machine has, as packed bombs do."""
     found = file.metadata.row_group(group)
     columns = [found.column(number) for number in range(found.num_columns)]
@@ -362,10 +362,10 @@ def _check_size(file: pq.ParquetFile, name: str, group: int) -> None:
     items = sum(column.num_values for column, is_list in zip(columns, lists, strict=True) if is_list)
     size = sum(column.total_uncompressed_size for column in columns)
     packed = sum(column.total_compressed_size for column in columns)
-    for count, limit, what in ((items, _GROUP_ITEMS, "list items"), (size, _GROUP_BYTES, "bytes")):
-        if count > limit and count > _PACKED * packed:
-            into = f"packed into {packed:,} bytes"
-            raise DataError(f"{name}: row group {group + 1} holds {count:,} {what}, {into}; write smaller row groups")
+    for count, most, what in ((items, _GROUP_ITEMS, "list items"), (size, _GROUP_BYTES, "bytes")):
+        if count > most and (count > _PACKED * packed or size > limit * found.num_rows):
+            into = f"{found.num_rows:,} rows, packed into {packed:,} bytes"
+            raise DataError(f"{name}: row group {group + 1} holds {count:,} {what} in {into}; write smaller row groups")
 
 
 def _together(file: pq.ParquetFile, groups: Sequence[int], rows_at_once: int) -> Iterator[pa.RecordBatch]:
