@@ -231,8 +231,8 @@ def opened(
 
     Raises:
         DataError: it is missing or, when it is read, the system reports a fault.
-        CorruptError: when it is read, it is packed and damaged or unfinished; or, at its end, a regular file has another
-            size or time of change than when it was opened.
+        CorruptError: when it is read, it is packed and damaged or unfinished; or, at its end, a regular file has
+            another size or time of change than when it was opened.
     """
     name = name or _name(source)
     suffix = source.suffix if isinstance(source, Path) else Path(name).suffix

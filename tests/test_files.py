@@ -14,7 +14,7 @@ import pytest
 import zstandard
 
 from tagger import files
-from tagger.errors import CheckpointError, CorruptError, CutError, DataError
+from tagger.errors import CheckpointError, CorruptError, DataError
 from tests.robustness.runs import SCALE
 
 PACK: dict[str, Callable[[bytes], bytes]] = {

@@ -14,8 +14,8 @@ JSON lines and Parquet hold a row for each record: the fields that came with it,
 
 Tokens, tags and ids may hold any character. What a format cannot hold is escaped, and all else stays as it is:
 
-- columns, CoNLL-U: tab, line feed, carriage return and NUL as `\t`, `\n`, `\r`, `\0`, a byte-order mark at the beginning
-  of a field as `\ufeff`, an empty field as `_`; a backslash is not escaped
+- columns, CoNLL-U: tab, line feed, carriage return and NUL as `\t`, `\n`, `\r`, `\0`, a byte-order mark at the
+  beginning of a field as `\ufeff`, an empty field as `_`; a backslash is not escaped
 - columns: `-DOCSTART-` at the beginning of a token, or of a tag in a corpus written back, as `\x2dDOCSTART-`; between
   spaces, a space in a tag as `\x20`
 - CoNLL-U: all white space within a tag as `\xNN` or `\uNNNN`, and `|` in a value of MISC as `\x7c`

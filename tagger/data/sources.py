@@ -89,8 +89,8 @@ def read(
     """Yields the sentences of a file or a stream as they stand, empty ones included.
 
     Raises:
-        DataError: the source cannot be read as its format, or a line or a sentence has more than `max_record_bytes`; the
-            error names file and line.
+        DataError: the source cannot be read as its format, or a line or a sentence has more than `max_record_bytes`;
+            the error names file and line.
     """
     label = name or (str(source) if isinstance(source, Path) else "standard input")
     numbered = files.lines(source, label, max_record_bytes=max_record_bytes)

@@ -90,7 +90,13 @@ class Job:
         formats = {names.get(name, f"--{name}"): value for name, value in given.items()}
         answers = {f"--{name}": value for name, value in asdict(self.answers).items()}
         model = {"the toolkit's version": __version__, "the model": checkpoint.digest(self.model)}
-        return model | formats | answers | own | {"--max-tokens": self.max_tokens, "--max-record-bytes": self.max_record_bytes}
+        return (
+            model
+            | formats
+            | answers
+            | own
+            | {"--max-tokens": self.max_tokens, "--max-record-bytes": self.max_record_bytes}
+        )
 
 
 def check(job: Job, bundle: Bundle) -> None:

@@ -72,7 +72,6 @@ class Pool:
         for stretch in self.stretches:
             stretch.records = [_with_tags(record, left) for record in stretch.records]
 
-
     def clear(self) -> None:
         """Drops its records, which were written, whoever still holds the pool."""
         for stretch in self.stretches:

@@ -190,7 +190,9 @@ def test_a_bar_in_a_tag_is_no_other_item_of_misc() -> None:
     assert again.tags == ("B-x\\x7cy=z", "I-x=1")
 
 
-@pytest.mark.parametrize("name", ["", " ", "a b", "\0", "a\nb\n# newdoc id = c", "\ufeffa", "\ud800", "-DOCSTART-", "é"])
+@pytest.mark.parametrize(
+    "name", ["", " ", "a b", "\0", "a\nb\n# newdoc id = c", "\ufeffa", "\ud800", "-DOCSTART-", "é"]
+)
 @pytest.mark.parametrize("to", ["columns", "conllu"])
 def test_an_id_of_any_characters_begins_one_document(to: str, name: str) -> None:
     rows = [{"tokens": ["x"], "id": 0}, {"tokens": ["a"], "document": name}, {"tokens": ["b"], "document": "end"}]
@@ -209,7 +211,9 @@ def test_an_id_of_any_characters_begins_one_document(to: str, name: str) -> None
 def test_plain_words_are_written_byte_for_byte_as_they_are() -> None:
     words = ["EU", "don't", "1-2", "#tag", "a\\tb", "x|y=z", "_", "\xa0", "\u2028", "é", "# newdoc id = x", "a\ufeff"]
     record = with_tags([Record((Sentence(tuple(words)),))], [["O"] * len(words)])
-    rows = [line.split("\t") for line in sink("columns", form="jsonl", layout=LAYOUT).write(record).decode().split("\n")]
+    rows = [
+        line.split("\t") for line in sink("columns", form="jsonl", layout=LAYOUT).write(record).decode().split("\n")
+    ]
     assert [row[0] for row in rows if len(row) == 2] == words
     rows = [line.split("\t") for line in sink("conllu", form="jsonl", layout=LAYOUT).write(record).decode().split("\n")]
     assert [row[1] for row in rows if len(row) == 10] == words

@@ -35,7 +35,14 @@ LARGE = {
     "lines": ["a " * 600, "a" * 1001, " " * 1001, "é" * 600, "a " * 5_000],
     "text": ["a " * 600, "a" * 1001, "é" * 600, "a " * 5_000],
     "jsonl": ['{"tokens": [' + '"a", ' * 300 + '"a"]}', '{"text": "' + "a " * 600 + '"}', "[" * 1001, " " * 1001],
-    "columns": ["a O\n" * 300, "a O\n" * 5_000, "-DOCSTART-\n" * 100, "a" * 1001 + " O\n", "é O\n" * 220, "a O\nb\n" * 200],
+    "columns": [
+        "a O\n" * 300,
+        "a O\n" * 5_000,
+        "-DOCSTART-\n" * 100,
+        "a" * 1001 + " O\n",
+        "é O\n" * 220,
+        "a O\nb\n" * 200,
+    ],
     "conllu": [WORD.format("b") * 60, "# x\n" * 300, "#" * 1001 + "\n" + WORD, "x\n" * 5_000, WORD + "# é\n" * 250],
 }
 CASES = [(form, large) for form, some in LARGE.items() for large in some]
@@ -80,7 +87,9 @@ def test_a_record_that_is_too_large_is_one_fault_and_the_others_are_read(
 def test_training_data_with_a_sentence_that_is_too_large_is_one_fault(form: str) -> None:
     data = BytesIO(LARGE[form][0].encode())
     layout = Layout(0, "xpos" if form == "conllu" else -1)
-    with pytest.raises(DataError, match=r"^x:1: a block of over 1,000 bytes; expected a blank line after each sentence"):
+    with pytest.raises(
+        DataError, match=r"^x:1: a block of over 1,000 bytes; expected a blank line after each sentence"
+    ):
         list(sources.read(data, form=form, layout=layout, tagged=True, name="x", max_record_bytes=LIMIT))
 
 

@@ -282,8 +282,11 @@ def test_a_stream_is_refused():
         sources.records(BytesIO(b""), form="parquet", layout=Layout())
 
 
-def test_damaged_files_are_errors_and_never_a_traceback(tmp_path: Path):
-    path = file(tmp_path / "a.parquet", {"text": ["Ada met Bob"] * 50, "n": range(50)})
+@pytest.mark.parametrize("encoded", [False, True])
+def test_damaged_files_are_errors_and_never_a_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoded: bool):
+    if encoded:
+        monkeypatch.setattr(parquet, "_BATCH_BYTES", 1)
+    path = file(tmp_path / "a.parquet", {"text": ["Ada met Bob"] * 50, "n": range(50)}, row_group_size=20)
     whole, draw, faults = path.read_bytes(), random.Random(11), 0
     for _ in range(100 * SCALE):
         data = bytearray(whole)
@@ -410,14 +413,18 @@ def test_a_row_group_that_is_packed_beyond_measure_is_refused_and_those_before_a
 ):
     monkeypatch.setattr(parquet, "_GROUP_ITEMS", items)
     monkeypatch.setattr(parquet, "_GROUP_BYTES", size)
-    writer = pq.ParquetWriter(tmp_path / "a.parquet", pa.schema([("tokens", pa.list_(pa.string()))]), compression="zstd")
+    writer = pq.ParquetWriter(
+        tmp_path / "a.parquet", pa.schema([("tokens", pa.list_(pa.string()))]), compression="zstd"
+    )
     for count in (1, 100_000):
         writer.write_table(pa.table({"tokens": [["word"] * count]}), row_group_size=10)
     writer.close()
     found: list[int] = []
     if size == 10:
         monkeypatch.setattr(parquet, "_PACKED", 0.5)
-    with pytest.raises(DataError, match=r"row group \d holds .* rows, packed into \d+ bytes; write smaller row groups") as caught:
+    with pytest.raises(
+        DataError, match=r"row group \d holds .* rows, packed into \d+ bytes; write smaller row groups"
+    ) as caught:
         found.extend(record.line for record in sources.records(tmp_path / "a.parquet", form="parquet", layout=Layout()))
     assert found == ([1] if items == 10 else [])
     assert ("read up to row 1" in str(caught.value)) == bool(found)
@@ -437,7 +444,9 @@ def test_a_table_that_changes_while_it_is_read_is_corrupt(tmp_path: Path):
 
 
 def test_a_name_that_is_not_utf8_is_read_and_written(tmp_path: Path):
-    path = file(tmp_path / "a.parquet", {"text": ["Ada left"], "n": [1]}).rename(tmp_path / os.fsdecode(b"\xff.parquet"))
+    path = file(tmp_path / "a.parquet", {"text": ["Ada left"], "n": [1]}).rename(
+        tmp_path / os.fsdecode(b"\xff.parquet")
+    )
     found = read(path)
     writer = sink("parquet", form="parquet", layout=Layout(), source=path, name=str(path))
     part = tmp_path / os.fsdecode(b".\xff.part")
@@ -445,3 +454,10 @@ def test_a_name_that_is_not_utf8_is_read_and_written(tmp_path: Path):
     writer.finished(part)
     part.rename(tmp_path / "b.parquet")
     assert pq.read_table(tmp_path / "b.parquet")["tokens"].to_pylist() == [["Ada", "left"]]
+
+
+def test_a_name_of_a_column_that_is_no_utf8_is_damage(tmp_path: Path):
+    path = file(tmp_path / "a.parquet", {"tokens": [["a"]]}, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"tokens", b"\xf4okens"))
+    with pytest.raises(DataError, match="not a Parquet file that can be read"):
+        read(path)

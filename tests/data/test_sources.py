@@ -271,9 +271,7 @@ def test_of_a_file_that_breaks_off_in_its_first_sentence_nothing_is_read(skip: b
     aside: list[Reject] = []
     found: list[Record] = []
     with pytest.raises(DataError, match=r"; read up to line 2$"):
-        found.extend(
-            sources.records(data, form="columns", layout=Layout(), reject=aside.append if skip else None)
-        )
+        found.extend(sources.records(data, form="columns", layout=Layout(), reject=aside.append if skip else None))
     assert [line for one in found for line in one.sentences[0].raw] == ["-DOCSTART- O\n", "\n"]
     assert [(one.line, one.raw) for one in aside] == [(3, "a O\n")] * skip
     with pytest.raises(DataError, match=r"input/output error$"):

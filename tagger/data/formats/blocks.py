@@ -14,8 +14,8 @@ _BLANK = 1 << 16  # bytes of blank lines that one block holds
 class Block(NamedTuple):
     """Lines none of which is blank, the blank ones that follow them, and the number of the first of all.
 
-    With `cut`, the fault of a source that ends within them, they cannot be read. With `too_large`, a fault, `lines` holds
-    only their beginning. A block without `lines` goes on with the blank lines of the block before.
+    With `cut`, the fault of a source that ends within them, they cannot be read. With `too_large`, a fault, `lines`
+    holds only their beginning. A block without `lines` goes on with the blank lines of the block before.
     """
 
     first: int

@@ -13,7 +13,7 @@ from tagger.errors import ConfigError, CutError, DataError
 
 DOCUMENT_START = "-DOCSTART-"
 _SPACES = re.compile(r"[ ]+")
-_MOST_BEFORE = 1 << 10  # lines, and KiB, that stand before a sentence and belong to it
+_MOST_BEFORE = 1 << 6  # lines, and KiB, that stand before a sentence and belong to it
 _MOST_COLUMNS = 100  # of rows that are read by a pattern, whose size grows with theirs
 
 

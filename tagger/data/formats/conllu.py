@@ -39,8 +39,8 @@ def read(
     `files.Unreadable` to `files.lines`, so that lines that are no text take their block with them.
 
     Raises:
-        DataError: a row has not ten columns, an id is none, or a field that is needed is empty; or a block of lines has more than
-            `max_record_bytes`.
+        DataError: a row has not ten columns, an id is none, or a field that is needed is empty; or a block of
+            lines has more than `max_record_bytes`.
     """
     found = _read(source, name, tag, tagged=tagged, reject=reject, limit=max_record_bytes)
     return (sentence for sentence, _ in found)

@@ -122,8 +122,8 @@ class Writer:
 def dump(value: Any) -> bytes:
     """Returns a value as JSON in UTF-8, lone surrogates escaped.
 
-    What JSON has no word for is written as a string: times in ISO 8601, decimals in digits, bytes in base64, and numbers
-    that are not finite as "NaN", "Infinity" and "-Infinity".
+    What JSON has no word for is written as a string: times in ISO 8601, decimals in digits, bytes in base64, and
+    numbers that are not finite as "NaN", "Infinity" and "-Infinity".
     """
     return _encode(value).encode("utf-8", "backslashreplace")
 

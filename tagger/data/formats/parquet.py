@@ -29,6 +29,7 @@ _DECODED_BYTES = 2**24  # of rows that are decoded at once, unless it is one
 # A row group may hold more items of lists, or more bytes, only where each packed byte stands for at most so many (a few
 # bytes may stand for all of them, and one row may hold them) and where a usual row is within the limit.
 _GROUP_ITEMS, _GROUP_BYTES, _PACKED = 2**26, 2**29, 50
+_STRINGS = (pa.string(), pa.binary(), pa.large_string(), pa.large_binary())
 _STEP = 2**20  # items of a list whose sizes are computed at once
 _GROUP = 2**24  # bytes of a row group at least, but for the last
 _PARQUET = b"PAR1"  # which such a file begins with, and no stream of messages
@@ -106,7 +107,9 @@ def read_groups(
     Raises:
         DataError: as `read`.
     """
-    return _records(_batches(source, name, groups, first, max_record_bytes), name, language, reject, first, max_record_bytes)
+    return _records(
+        _batches(source, name, groups, first, max_record_bytes), name, language, reject, first, max_record_bytes
+    )
 
 
 def group_sizes(source: BinaryIO, name: str) -> list[tuple[int, int]]:
@@ -151,7 +154,8 @@ def _records(
 ) -> Iterator[Record]:
     number = first
     for batch in batches:
-        sizes = batch.sizes()
+        with _damage(name):
+            sizes = batch.sizes()
         for start, stop in _stretches(sizes, limit):
             if sizes[start] > limit:
                 over = f"a row of over {files.size_text(limit)}; raise max_record_bytes to read it"
@@ -196,7 +200,7 @@ def _refuse(
 
 
 def _stretches(sizes: NDArray[np.int64], limit: int) -> Iterator[tuple[int, int]]:
-    """Yields the first row and the one after the last of rows that are decoded at once; each over the limit is alone."""
+    """Yields the bounds of rows that are decoded at once; each over the limit is alone."""
     start, total = 0, 0
     for place, size in enumerate(sizes.tolist()):
         if place > start and (total + size > _DECODED_BYTES or size > limit):
@@ -221,10 +225,11 @@ def _sizes(array: pa.Array) -> NDArray[np.int64]:
         return _sizes(array.storage)
     if pa.types.is_dictionary(kind):
         of = np.append(_sizes(array.dictionary), 0)  # the last stands for null
-        places = array.indices.cast(pa.int64()).fill_null(len(of) - 1).to_numpy()
-        if len(places) and not (places.min() >= 0 and places.max() < len(of)):
+        places = array.indices.cast(pa.int64())
+        found = pc.min_max(places).as_py()
+        if places.null_count < len(places) and not 0 <= found["min"] <= found["max"] < len(array.dictionary):
             raise pa.ArrowInvalid("a value is none of its dictionary")
-        return of[places] + 1
+        return np.asarray(of[places.fill_null(len(of) - 1).to_numpy()] + 1, np.int64)
     if pa.types.is_struct(kind):
         return sum(map(_sizes, array.flatten()), np.ones(len(array), np.int64))
     if pa.types.is_fixed_size_list(kind):
@@ -232,10 +237,8 @@ def _sizes(array: pa.Array) -> NDArray[np.int64]:
         return _of_items(array.values, bounds)
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_map(kind):
         return _of_items(array.values if not pa.types.is_map(kind) else _entries(array), array.offsets.to_numpy())
-    if pa.types.is_binary(kind) or pa.types.is_string(kind):
-        return pc.binary_length(array).fill_null(0).to_numpy().astype(np.int64) + 4
-    if pa.types.is_large_binary(kind) or pa.types.is_large_string(kind):
-        return pc.binary_length(array).fill_null(0).to_numpy() + 8
+    if kind in _STRINGS:
+        return np.asarray(pc.binary_length(array).fill_null(0).to_numpy(), np.int64) + 4
     if pa.types.is_null(kind):
         return np.ones(len(array), np.int64)
     if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
@@ -327,7 +330,7 @@ def _without_views(kind: pa.DataType) -> pa.DataType:
 def _of_groups(
     plain: pq.ParquetFile, encoded: pq.ParquetFile, name: str, groups: Sequence[int], limit: int
 ) -> Iterator[pa.RecordBatch]:
-    """Yields the rows of row groups, those of like groups together; of `encoded` where decoding might need much memory."""
+    """Yields the rows of row groups, those of like groups together; of `encoded` where decoding might take much."""
     for (rows_at_once, is_small), some in groupby(groups, lambda group: _way(plain, group)):
         file = plain if is_small else encoded
         together: list[int] = []
@@ -399,7 +402,7 @@ def _check(columns: Sequence[str], name: str) -> None:
 def _damage(name: str) -> Iterator[None]:
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:  # a name in the file may be no UTF-8
         known = isinstance(error, OSError) and error.errno
         reason = os.strerror(known) if known else " ".join(str(error).split())[:200]
         raise DataError(f"{name}: not a Parquet file that can be read: {reason}") from error
