@@ -426,3 +426,22 @@ def test_alternatives_are_spelt_in_the_scheme_too() -> None:
     found = local._spelt(given, "IOB1")
     assert found.tags == ("I-LOC", "I-LOC")
     assert found.alternatives == (Alternative(("I-LOC", "O"), 0.5),)
+
+
+def test_a_record_beyond_the_limit_of_the_job_is_set_aside_and_the_limit_is_part_of_the_job(
+    model: Tagger, model_dir: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "a.txt").write_text("Ada lives .\n" + "Ada " * 300 + "\nAlan lives .\n")
+    summary = into(model, model_dir, tmp_path / "out", tmp_path / "a.txt", on_error="skip", max_record_bytes=1000)
+    assert (summary.sentences, summary.rejected) == (2, 1)
+    row = json.loads((tmp_path / "out" / "rejects.jsonl").read_text())
+    assert (row["line"], len(row["raw"])) == (2, files.SHOWN_BYTES + 1)
+    with pytest.raises(DataError, match=r"a\.txt:2: a line of over 1,000 bytes"):
+        into(model, model_dir, tmp_path / "other", tmp_path / "a.txt", max_record_bytes=1000)
+    assert Job((STDIN,), model_dir).options()["--max-record-bytes"] == files.MAX_RECORD_BYTES
+
+
+@pytest.mark.parametrize("size", ["0", "999", str((1 << 30) + 1), "9" * 30])
+def test_the_limit_of_a_record_has_bounds(model_dir: Path, size: str) -> None:
+    done = CliRunner().invoke(app, ["tag", "-", "--model", str(model_dir), "--max-record-bytes", size], input="Ada\n")
+    assert done.exit_code == 2

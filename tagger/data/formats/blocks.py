@@ -63,33 +63,37 @@ def split(
     Where the source raises DataError, the block before is still yielded if a blank line has ended it; else, after a
     CutError, as one that is cut, of which the error that follows counts no line as read.
     """
-    first, size, before_blank = 0, 0, 0
+    first, size, enough, blank_size = 0, 0, 0, 0  # sizes in characters; at `enough` bytes are counted
     rejected = ended = False  # whether the rest of a block is passed over, and whether its blank lines have begun
     lines: list[str] = []
     blank: list[str] = []
     try:
         for number, line in source:
             is_end = (not first or line.isspace()) and _is_end(line, is_blank, first=not first)
-            if rejected:
-                ended = ended or is_end
-                if is_end or not ended:
-                    continue
-                rejected = ended = False
-            if blank and not is_end:
-                yield Block(first, lines, blank)
-                lines, blank = [], []
-            if not lines and not blank:
-                first, size = number, 0
-            size += len(line) if line.isascii() else len(line.encode(errors="surrogateescape"))
-            if is_end:
-                before_blank = before_blank if blank else size
-                blank.append(line)
-                if size - before_blank > _BLANK:
+            if not lines or blank or is_end:
+                if rejected:
+                    ended = ended or is_end
+                    if is_end or not ended:
+                        continue
+                    rejected = ended = False
+                if blank and not is_end:
                     yield Block(first, lines, blank)
                     lines, blank = [], []
-            else:
-                lines.append(line)
-                if size > max_record_bytes:
+                if not lines and not blank:
+                    first, size, enough, blank_size = number, 0, max_record_bytes // 4, 0
+                if is_end:
+                    blank.append(line)
+                    blank_size += len(line)
+                    if blank_size > _BLANK:
+                        yield Block(first, lines, blank)
+                        lines, blank = [], []
+                    continue
+            lines.append(line)
+            size += len(line)
+            if size > enough:
+                left = max_record_bytes - sum(map(_bytes, lines))
+                enough = size + left // 4
+                if left < 0:
                     yield Block(first, _beginning(lines), [], too_large=_fault(name, first, max_record_bytes))
                     lines, rejected = [], True
     except DataError as error:
@@ -102,6 +106,10 @@ def split(
         raise
     if lines or blank:
         yield Block(first, lines, blank)
+
+
+def _bytes(line: str) -> int:
+    return len(line) if line.isascii() else len(line.encode(errors="surrogateescape"))
 
 
 def _is_end(line: str, is_blank: Callable[[str], bool], *, first: bool) -> bool:

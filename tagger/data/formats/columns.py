@@ -255,7 +255,7 @@ def write(sentence: Sentence, layout: Layout, *, probabilities: Sequence[float] 
     token = layout.number(layout.token)
     tag = None if layout.tag is None else layout.number(layout.tag)
     rows = raw[start:end]
-    unsafe = escapes.LINE if any("\t" in row for row in rows) else escapes.LINE_OR_SPACE
+    unsafe = escapes.LINE if "\t" in rows[0] else escapes.LINE_OR_SPACE
     tags = escapes.fields(sentence.tags, unsafe, reserved=DOCUMENT_START)
     tagged = _all_tagged(rows, token, tag, tags, probabilities)
     if tagged is None:
