@@ -30,7 +30,7 @@ FOLDERS = {
         {"sentence"},
         {"schemes", "vocab"},
         {"vectors"},
-        {"formats.blocks"},
+        {"formats.blocks", "formats.escapes"},
         {"formats.columns", "formats.conllu", "formats.hub", "formats.lines", "formats.text"},
         {"formats.rows"},
         {"formats.html", "formats.jsonl", "formats.spans"},

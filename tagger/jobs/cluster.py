@@ -503,7 +503,9 @@ class Worker:
         rejects = Rejects(aside / REJECTS, REJECTS) if job.on_error == "skip" else None
         reader = Reader(
             [part.label],
-            lambda _, reject: parts.records(part, language=job.formats.text_language, reject=reject),
+            lambda _, reject: parts.records(
+                part, language=job.formats.text_language, reject=reject, max_record_bytes=job.max_record_bytes
+            ),
             rejects,
             alone=(lambda _: True) if self._tagger.reads_documents else None,
         )

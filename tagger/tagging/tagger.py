@@ -32,6 +32,7 @@ from tagger.tagging.spans import SpanTags
 log = logging.getLogger(__name__)
 _FEEDERS = {"cpu": 1, "cuda": 3}  # threads: while a GPU computes, batches are built and answers are put together
 _MOST_TOLD = 20  # notices of a kind
+_LARGE_TOKENS = 1 << 17  # of a pool that takes so much memory that no other is read beside it
 _FIRST_POOL, _LARGEST_POOL = 32, 1024  # sentences; the first is small so that the first result comes soon
 
 
@@ -78,14 +79,14 @@ class _Work(NamedTuple):
         places: which sentence each window is of.
         batches: windows that are tagged at once, and what gives their answers.
         end: to be called when it is over.
-        small: whether it is too little for threads, and tagged when its answers are asked for.
+        before_next: whether its answers are computed before the next pool is read.
     """
 
     pool: Sequence[Sentence]
     places: list[tuple[int, Window]]
     batches: list[tuple[list[int], Callable[[], list[Answer]]]]
     end: End
-    small: bool
+    before_next: bool
 
 
 class _Turns:
@@ -287,7 +288,7 @@ class Tagger:
                 for pool in pools:
                     under_way.append(self._begun(pool, notices, answering, threads))
                     # What is too little for threads does not wait for the next pool, which may be slow to come.
-                    while len(under_way) > 1 or (under_way and under_way[0].small):
+                    while len(under_way) > 1 or (under_way and under_way[0].before_next):
                         yield self._finished(under_way.popleft(), between, notices)
                 while under_way:
                     yield self._finished(under_way.popleft(), between, notices)
@@ -323,7 +324,8 @@ class Tagger:
         except BaseException:
             end()
             raise
-        return _Work(pool, places, list(zip(cuts, waiting, strict=True)), end, small)
+        before_next = small or sum(lengths) > _LARGE_TOKENS
+        return _Work(pool, places, list(zip(cuts, waiting, strict=True)), end, before_next)
 
     def _finished(self, work: _Work, between: Callable[[], None], notices: "_Notices") -> list[Sentence]:
         found: list[Answer] = [_NOTHING] * len(work.places)
