@@ -12,6 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+from tagger import import_path
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -20,9 +22,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     command = [
-        sys.executable,
-        "-m",
-        "tagger",
+        *import_path.command("from tagger.cli import main; main()"),
         "tag",
         str(options.text),
         "--from",
@@ -40,7 +40,7 @@ def main() -> None:
 def first_line(command: list[str] | None) -> float:
     """Returns the seconds until a command prints its first line; None stands for `import torch`."""
     started = time.perf_counter()
-    command = command or [sys.executable, "-c", "import torch; print()"]
+    command = command or [sys.executable, "-P", "-c", "import torch; print()"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()

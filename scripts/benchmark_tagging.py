@@ -499,13 +499,21 @@ def identical(bench: Bench) -> Iterator[Answer]:
 
 def engines(bench: Bench) -> Answer:
     """Returns how many documents, a sentence each, other engines tag otherwise than the first."""
+    from tagger import import_path
+
     source, found = bench.folder / "text.jsonl", []
     with source.open("w", encoding="utf-8") as rows:
         for number, tokens in enumerate(sentences(bench.source)):
             print(json.dumps({"id": f"s{number}", "tokens": tokens}), file=rows)
     for engine in bench.options.engines:
         out = bench.folder / engine
-        command = [sys.executable, "-m", "tagger", "tag", str(source), "--model", str(bench.options.model)]
+        command = [
+            *import_path.command("from tagger.cli import main; main()"),
+            "tag",
+            str(source),
+            "--model",
+            str(bench.options.model),
+        ]
         command += ["--from", "jsonl", "--to", "jsonl", "--engine", engine, "--out", str(out)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:

@@ -8,11 +8,11 @@ The public names load on first use, so that importing the package costs nothing:
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 __all__ = ["Sentence", "Span", "Tagger", "TaggerError", "__version__", "load"]
 
+TYPE_CHECKING = False  # as typing has it; with `python -m tagger`, typing may lie in the current directory
 if TYPE_CHECKING:
     from tagger.data.sentence import Sentence, Span
     from tagger.errors import TaggerError

@@ -334,6 +334,10 @@ def tag(
             metavar="N", min=1, max=10**6, help="Longest sentence tagged in one piece, in tokens; 1000 if not given."
         ),
     ] = None,
+    max_record_bytes: Annotated[
+        int,
+        typer.Option(metavar="N", min=1000, max=1 << 30, help="Largest line, row or sentence that is read, in bytes."),
+    ] = 1 << 23,
     batch_tokens: Annotated[
         int | None,
         typer.Option(
@@ -379,6 +383,7 @@ def tag(
         resume=resume,
         overwrite=overwrite,
         max_tokens=max_tokens,
+        max_record_bytes=max_record_bytes,
     )
     limits = {"batch_tokens": batch_tokens, "max_tokens": max_tokens}
     given = {name: value for name, value in limits.items() if value is not None}

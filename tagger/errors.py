@@ -40,7 +40,7 @@ class CutError(DataError):
 
 
 class CorruptError(DataError):
-    """Packed data that does not fit its checksum or cannot be: what was read of it before is not to be trusted."""
+    """Packed data that is damaged or unfinished, or a file that changed while it was read: nothing of it is safe."""
 
 
 class CheckpointError(TaggerError):

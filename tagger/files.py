@@ -1,6 +1,7 @@
 """Files that are read line by line, whatever packs them."""
 
 import lzma
+import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from io import BufferedReader, BytesIO, RawIOBase, StringIO
 from itertools import chain, count
 from pathlib import Path, PurePath
+from stat import S_ISREG
 from typing import BinaryIO, NamedTuple, Protocol, Self, TypeVar
 
 import zstandard
@@ -18,11 +20,16 @@ _AnyPath = TypeVar("_AnyPath", bound=PurePath)
 
 # Bytes that are asked for at once.
 _BLOCK = 1 << 20
-LONGEST_LINE = 1 << 28
-"""The bytes that a line may have without its line end: all of it is held at once."""
-_SHOWN = 1000  # bytes of a line that is longer
+MAX_RECORD_BYTES = 1 << 23
+"""Default limit of one record: a line without its line end, a sentence of a corpus, a row of a table.
+
+A record is held in memory as a whole. The worst content takes some 350 times its bytes until it is tagged.
+"""
+SHOWN_BYTES = 1000
+"""Bytes of a longer record that a reject holds."""
 # Packed bytes that are unpacked at once: however well they are packed, they hold some 32 MB at most.
 _PACKED_PIECE = 1 << 10
+_XZ_MEMORY = 1 << 28  # bytes of an xz decoder; xz -9 needs 65 MiB, a hostile header asks for 4 GiB
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 Refuse = Callable[[str, int, str], str | None]
@@ -72,7 +79,7 @@ class _Packing:
 _PACKINGS = (
     _Packing("gzip", ".gz", b"\x1f\x8b", lambda: zlib.decompressobj(wbits=31)),
     _Packing("zstd", ".zst", b"\x28\xb5\x2f\xfd", lambda: zstandard.ZstdDecompressor().decompressobj(), padded=False),
-    _Packing("xz", ".xz", b"\xfd7zXZ\0", lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ)),
+    _Packing("xz", ".xz", b"\xfd7zXZ\0", lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, _XZ_MEMORY)),
 )
 PACKED_SUFFIXES = tuple(packing.suffix for packing in _PACKINGS)
 
@@ -82,8 +89,22 @@ def bare_name(path: _AnyPath) -> _AnyPath:
     return path.with_suffix("") if path.suffix in PACKED_SUFFIXES else path
 
 
+def size_text(size: int) -> str:
+    """Returns a number of bytes for a message.
+
+    >>> size_text(8 << 20), size_text(1000)
+    ('8 MiB', '1,000 bytes')
+    """
+    return f"{size >> 20} MiB" if size and size % (1 << 20) == 0 else f"{size:,} bytes"
+
+
 def lines(
-    source: Path | BinaryIO, name: str | None = None, reject: Refuse | None = None, *, first: int = 1
+    source: Path | BinaryIO,
+    name: str | None = None,
+    reject: Refuse | None = None,
+    *,
+    first: int = 1,
+    max_record_bytes: int = MAX_RECORD_BYTES,
 ) -> Iterator[tuple[int, str]]:
     r"""Yields each line's number and its text with its line end; packed input is unpacked, as in `opened`.
 
@@ -93,29 +114,31 @@ def lines(
     Args:
         source: a file, or a stream that is read to its end.
         name: stands for the source in errors.
-        reject: takes the fault of a line that is not UTF-8, holds a NUL or is longer than LONGEST_LINE, its number, and
+        reject: takes the fault of a line that is not UTF-8, holds a NUL or is too long, its number, and
             its text, or the beginning of it, in which lone surrogates stand for the bytes that are none; what it
             returns, if not None, comes in the line's place.
         first: the number of the first line; a stream that begins at a later line than 1 is not packed.
+        max_record_bytes: limit of a line without its line end; a longer line is not held in memory.
 
     Raises:
-        CutError: the source is missing or ends before its end, after the lines before that.
-        CorruptError: it is packed and damaged, likewise; the lines before may be other than those that were packed.
-        DataError: without `reject`, a line is not UTF-8, holds a NUL or is longer than LONGEST_LINE; the error names
-            file, line and byte.
+        CutError: the source is missing or cannot be read to its end, after the lines before that.
+        CorruptError: it is packed and damaged or unfinished, or it is a file that changes while it is read. The lines
+            before may be other than those that were stored: none of them may be used.
+        DataError: without `reject`, a line is not UTF-8, holds a NUL or is too long; the error names file, line and
+            byte.
     """
-    return chain.from_iterable(_numbered(source, name or _name(source), reject, first))
+    return chain.from_iterable(_numbered(source, name or _name(source), reject, first, max_record_bytes))
 
 
 def _numbered(
-    source: Path | BinaryIO, name: str, reject: Refuse | None, first: int
+    source: Path | BinaryIO, name: str, reject: Refuse | None, first: int, limit: int
 ) -> Iterator[Iterable[tuple[int, str]]]:
     number = first
     try:
         with opened(source, name, whole=first == 1) as stream:
-            for block in _blocks(stream):
+            for block in _blocks(stream, limit):
                 text = _decoded(block)
-                yield _checked(block, number, name, reject) if text is None else zip(count(number), _split(text))
+                yield _checked(block, number, name, reject, limit) if text is None else zip(count(number), _split(text))
                 number += block.data.count(b"\n")
     except CorruptError as error:
         if number == first:
@@ -125,21 +148,21 @@ def _numbered(
         raise CutError(str(error), number - 1) from error
 
 
-def _blocks(stream: "BufferedReader[_Pieces]") -> Iterator[_Block]:
-    """Yields the content of a stream in blocks, each as soon as it is there."""
+def _blocks(stream: "BufferedReader[_Pieces]", limit: int) -> Iterator[_Block]:
+    """Yields the content of a stream in blocks, each as soon as it is there; only the first line may be too long."""
     pieces: list[bytes] = []  # of a line
     size = 0
-    while data := stream.read1(_BLOCK):
+    while data := stream.read1(min(_BLOCK, limit)):
         whole, end, rest = data.rpartition(b"\n")
         if end:
-            yield _Block(b"".join((*pieces, whole, end)), size + data.index(b"\n") > LONGEST_LINE)
+            yield _Block(b"".join((*pieces, whole, end)), size + data.index(b"\n") > limit)
             pieces, size = [], 0
         size += len(rest)
         pieces.append(rest)
-        if size > LONGEST_LINE:
+        if size > limit:
             del pieces[2:]
     if size:
-        yield _Block(b"".join(pieces), size > LONGEST_LINE)
+        yield _Block(b"".join(pieces), size > limit)
 
 
 def _decoded(block: _Block) -> str | None:
@@ -155,12 +178,13 @@ def _split(text: str) -> Iterable[str]:
     return found if len(found) == text.count("\n") else StringIO(text, newline="\n")
 
 
-def _checked(block: _Block, first: int, name: str, reject: Refuse | None) -> Iterator[tuple[int, str]]:
+def _checked(block: _Block, first: int, name: str, reject: Refuse | None, limit: int) -> Iterator[tuple[int, str]]:
     for number, raw in enumerate(BytesIO(block.data), first):
         fault = _fault(raw, number)
         if block.long and number == first:
-            fault = f"a line of over {LONGEST_LINE >> 20} MiB; expected one sentence, row or paragraph"
-            raw = raw[:_SHOWN] + b"\n" * raw.endswith(b"\n")
+            expected = "expected one sentence, row or paragraph; raise max_record_bytes to read it"
+            fault = f"a line of over {size_text(limit)}; {expected}"
+            raw = raw[:SHOWN_BYTES] + b"\n" * raw.endswith(b"\n")
         text = None if fault else raw.decode()
         if fault and reject is None:
             raise DataError(f"{name}:{number}: {fault}")
@@ -197,8 +221,9 @@ def opened(
         whole: whether the source begins where the file does; else nothing is unpacked.
 
     Raises:
-        DataError: it is missing or, here or when it is read, not all there.
-        CorruptError: when it is read, it is damaged.
+        DataError: it is missing or, when it is read, the system reports a fault.
+        CorruptError: when it is read, it is packed and damaged or unfinished; or, at its end, a regular file has
+            another size or time of change than when it was opened.
     """
     name = name or _name(source)
     suffix = source.suffix if isinstance(source, Path) else Path(name).suffix
@@ -268,15 +293,40 @@ def _packing(head: bytes, suffix: str) -> _Packing | None:
 
 def _read(stream: BinaryIO, name: str) -> Iterator[bytes]:
     read = getattr(stream, "read1", stream.read)  # read1 does not wait until there is as much as was asked for
+    with unchanged(stream, name):
+        try:
+            while piece := read(_BLOCK):
+                yield piece
+        except OSError as error:
+            raise DataError(f"{name}: {_reason(error)}") from error
+
+
+@contextmanager
+def unchanged(stream: BinaryIO, name: str) -> Iterator[None]:
+    """Compares size and time of change of a regular file before and after the block, if that ends without an error.
+
+    Raises:
+        CorruptError: they differ.
+    """
+    before = _state(stream)
+    yield
+    if before is not None and (after := _state(stream)) != before:
+        sizes = "" if after is None or after[0] == before[0] else f" (it had {before[0]:,} bytes, now {after[0]:,})"
+        raise CorruptError(f"{name}: changed while it was read{sizes}; try again when nothing writes to it")
+
+
+def _state(stream: BinaryIO) -> tuple[int, int] | None:
+    """Returns size and time of change of a regular file, None of anything else."""
     try:
-        while piece := read(_BLOCK):
-            yield piece
-    except OSError as error:
-        raise DataError(f"{name}: {_reason(error)}") from error
+        found = os.fstat(stream.fileno())
+    except (AttributeError, OSError):
+        return None
+    return (found.st_size, found.st_mtime_ns) if S_ISREG(found.st_mode) else None
 
 
 def _unpacked(pieces: Iterable[bytes], packing: _Packing, name: str) -> Iterator[bytes]:
-    unpacker, doubtful = packing.unpacker(), False  # until a member has ended, it may be other than what was packed
+    """Yields unpacked pieces. Damage may show only at a member's end, or as a missing end: nothing before is safe."""
+    unpacker = packing.unpacker()
     smaller = (
         piece[start : start + _PACKED_PIECE] for piece in pieces for start in range(0, len(piece), _PACKED_PIECE)
     )
@@ -287,15 +337,18 @@ def _unpacked(pieces: Iterable[bytes], packing: _Packing, name: str) -> Iterator
                 if unpacker.eof:
                     if packing.padded and not (left := left.lstrip(b"\0")):
                         break
-                    unpacker, doubtful = packing.unpacker(), False
+                    unpacker = packing.unpacker()
                 if found := unpacker.decompress(left):
-                    doubtful = True
                     yield found
                 left = unpacker.unused_data
     except (zlib.error, zstandard.ZstdError, lzma.LZMAError) as error:
-        raise (CorruptError if doubtful else DataError)(f"{name}: damaged {packing.name} file: {error}") from error
+        raise CorruptError(f"{name}: damaged {packing.name} file: {error}") from error
+    except DataError as error:  # of the stream, within a member
+        raise CorruptError(str(error)) from error
     if not unpacker.eof:
-        raise DataError(f"{name}: damaged {packing.name} file: Compressed file ended before its end mark was reached")
+        raise CorruptError(
+            f"{name}: damaged {packing.name} file: Compressed file ended before its end mark was reached"
+        )
 
 
 def _name(source: Path | BinaryIO) -> str:

@@ -20,8 +20,8 @@ LINES = [
     {"checkpoint"},
     {"build"},
     {"config", "data", "manifest", "nn"},
-    {"files", "io", "json_files", "runtime", "streams", "tensor_files"},
-    {"choices"},
+    {"files", "io", "json_files", "ownership", "plotting", "runtime", "streams", "tensor_files"},
+    {"choices", "import_path"},
     {"errors"},
 ]
 # Inside a folder, likewise, lower first.
@@ -30,7 +30,7 @@ FOLDERS = {
         {"sentence"},
         {"schemes", "vocab"},
         {"vectors"},
-        {"formats.blocks"},
+        {"formats.blocks", "formats.escapes"},
         {"formats.columns", "formats.conllu", "formats.hub", "formats.lines", "formats.text"},
         {"formats.rows"},
         {"formats.html", "formats.jsonl", "formats.spans"},
@@ -41,7 +41,8 @@ FOLDERS = {
         {"batching"},
     ],
     "nn": [
-        {"compiling", "threads"},
+        {"code_cache", "crf.kernels.triton_cache", "threads"},
+        {"compiling"},
         {"activations", "crf.chain", "crf.kernels.loops", "products"},
         {"convolution", "dropout", "lstm", "neighbours"},
         {"crf.kernels.portable"},
@@ -62,7 +63,7 @@ FOLDERS = {
         {"local"},
         {"cluster"},
     ],
-    "tagging": [{"scoring", "spans"}, {"answers", "remembering"}, {"choosing"}, {"tagger"}],
+    "tagging": [{"forking"}, {"scoring", "spans"}, {"answers", "remembering"}, {"choosing"}, {"tagger"}],
     "experiments": [{"runs"}, {"comparison", "processes"}, {"seeds"}],
     "training": [
         {"events", "rows", "run_dir"},
@@ -83,7 +84,7 @@ ONE_FILE = {
     "pyarrow.fs": "jobs/places.py",
     "fsspec": "jobs/places.py",
     "ray": "jobs/cluster.py",
-    "matplotlib": "training/records.py",
+    "matplotlib": "plotting.py",
     "zstandard": "files.py",
 }
 

@@ -9,6 +9,11 @@ if find_spec("matplotlib") is None:
     raise ImportError("studies draw pictures: pip install 'bilstm-crf-tagger[plot]'")
 
 
+import matplotlib
+
+matplotlib.rcdefaults()  # it obeys a matplotlibrc in the current directory
+
+
 def parser(doc: str | None) -> ArgumentParser:
     """Returns a parser for the study of a docstring, with the directory that it writes into."""
     found = ArgumentParser(description=doc, formatter_class=RawDescriptionHelpFormatter)

@@ -21,7 +21,7 @@ from arguments import whole_number
 from matplotlib.figure import Figure
 from writing import Row
 
-from tagger import config, experiments
+from tagger import config, experiments, import_path
 from tagger.errors import ConfigError, TaggerError, TrainingError
 from tagger.experiments import runs
 from tagger.experiments.runs import Results
@@ -100,7 +100,8 @@ class Variation:
     def _command(self, seeds: Sequence[int]) -> list[str]:
         before = runs.load(self.run)[0] if runs.exists(self.run) else ()
         given = ",".join(map(str, dict.fromkeys((*before, *seeds))))
-        command = [sys.executable, "-m", "tagger", "train", self.corpus.recipe, "--data", str(self.corpus.data)]
+        command = import_path.command("from tagger.cli import main; main()")
+        command += ["train", self.corpus.recipe, "--data", str(self.corpus.data)]
         command += [part for table in self.corpus.vectors for part in ("--vectors", str(table))]
         command += [part for setting in (*self.corpus.settings, *self.settings) for part in ("--set", setting)]
         return [*command, "--seeds", given, "--out", str(self.run), "--device", "cpu", *["--resume"] * bool(before)]

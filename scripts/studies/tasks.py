@@ -122,5 +122,6 @@ def steps(task: Task, reader: Reader, lag: int, random: Generator, limit: int) -
 
 def spread(work: Callable[[_Given], _Found], given: Iterable[_Given]) -> Sequence[_Found]:
     """Returns the work done with each of what is given, in its order, by a process of one thread on each processor."""
+    os.environ["PYTHONSAFEPATH"] = "1"  # else each process would first import from the current directory
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         return list(pool.map(work, given))

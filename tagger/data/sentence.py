@@ -65,6 +65,7 @@ class Record:
         start: the place of the text in the text that offsets count in, in code points.
         fields: what else the source says of it, by name, to be written with it.
         numbered: whether the document's id is only its number, because the source has none for it.
+        size: the characters, or bytes, of the source that the record holds in memory, about.
     """
 
     sentences: tuple[Sentence, ...]
@@ -74,6 +75,7 @@ class Record:
     start: int = 0
     fields: Mapping[str, Any] = field(default_factory=dict)
     numbered: bool = False
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Where tagged records go: CoNLL columns, CoNLL-U, JSON lines, Parquet, tables of spans or a page.
+r"""Where tagged records go: CoNLL columns, CoNLL-U, JSON lines, Parquet, tables of spans or a page.
 
 JSON lines and Parquet hold a row for each record: the fields that came with it, then
 
@@ -11,16 +11,29 @@ JSON lines and Parquet hold a row for each record: the fields that came with it,
 - `sentences`: of each the first token and the one after its last, where a record may hold several
 - `probabilities`: one for each token, if asked for
 - `alternatives`: for each sentence a list of `tags` and `probability`, if asked for
+
+Tokens, tags and ids may hold any character. What a format cannot hold is escaped, and all else stays as it is:
+
+- columns, CoNLL-U: tab, line feed, carriage return and NUL as `\t`, `\n`, `\r`, `\0`, a byte-order mark at the
+  beginning of a field as `\ufeff`, an empty field as `_`; a backslash is not escaped
+- columns: `-DOCSTART-` at the beginning of a token, or of a tag in a corpus written back, as `\x2dDOCSTART-`; between
+  spaces, a space in a tag as `\x20`
+- CoNLL-U: all white space within a tag as `\xNN` or `\uNNNN`, and `|` in a value of MISC as `\x7c`
+- tables of spans: tab, line feed, carriage return, NUL and backslash as `\t`, `\n`, `\r`, `\0`, `\\`
+- JSON lines: as JSON does; a number that is not finite is a string, `"NaN"`, `"Infinity"` or `"-Infinity"`
+- pages: as HTML does; control characters and marks of direction are shown as signs
+- a lone surrogate is `\udNNN` in all of them, and in Parquet; pages show U+FFFD
+
+Where a corpus is written back in its own format this holds for the tags alone: all else is as it was read.
 """
 
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from tagger.choices import InputFormat, OutputFormat
-from tagger.data.formats import columns, conllu, html, jsonl, spans
+from tagger.data.formats import columns, conllu, escapes, html, jsonl, spans
 from tagger.data.formats.columns import Layout
 from tagger.data.sentence import Record, Sentence
 from tagger.errors import ConfigError
@@ -36,8 +49,6 @@ SUFFIXES: dict[OutputFormat, str] = {
 DOCUMENTS = ("text", "jsonl", "parquet")  # inputs of which a record may hold several sentences
 CORPORA = ("columns", "conllu")  # those whose records without tokens hold what stands between sentences
 _ROWS = ("jsonl", "parquet")
-_BREAKING = re.compile(r"[\t\n\r\0]")
-_ONE_LINE = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0"})
 
 
 class Sink(Protocol):
@@ -120,7 +131,7 @@ def sink(
             text=several,
             source=source if form == "parquet" else None,
             fields=form == "jsonl",
-            numbers=form in ("lines", *CORPORA),
+            numbers=form in ("lines", "columns"),  # in CoNLL-U some documents may have ids and others none
             empty=form not in CORPORA,
             probabilities=probabilities,
             alternatives=alternatives,
@@ -160,9 +171,14 @@ def _conll(to: OutputFormat, form: InputFormat, layout: Layout, name: str, proba
 
 
 _NEW_DOCUMENT: dict[OutputFormat, Callable[[str], str]] = {
-    "columns": lambda name: f"{columns.DOCUMENT_START} {'_'.join(name.split())}\n\n",
-    "conllu": lambda name: f"# newdoc id = {' '.join(name.split())}\n\n",
+    "columns": lambda name: f"{columns.DOCUMENT_START} {_id(name, '_')}\n\n",
+    "conllu": lambda name: f"# newdoc id = {_id(name, ' ')}\n\n",
 }
+
+
+def _id(name: str, space: str) -> str:
+    """Returns a document's id such that it is one word or one line and not empty."""
+    return escapes.one_line(space.join(name.split())) or escapes.EMPTY
 
 
 def _sentences(to: OutputFormat, form: InputFormat, layout: Layout, probabilities: bool) -> Callable[[Sentence], str]:
@@ -194,13 +210,6 @@ def _lines(record: Record, write: Callable[[Sentence], str], to: OutputFormat) -
         if to == "conllu" and record.text is not None:
             start, end = sentence.offsets[0][0], sentence.offsets[-1][1]
             text = record.text[start - record.start : end - record.start]
-            found.append(f"# text = {text.translate(_ONE_LINE)}\n")
-        found.append(write(_in_one_line(sentence)))
+            found.append(f"# text = {escapes.one_line(text)}\n")
+        found.append(write(sentence))
     return "".join(found)
-
-
-def _in_one_line(sentence: Sentence) -> Sentence:
-    """Returns a sentence with what no line can hold within a token as in Python: JSON may bring a tab or a newline."""
-    if not _BREAKING.search("".join(sentence.tokens)):
-        return sentence
-    return replace(sentence, tokens=tuple(token.translate(_ONE_LINE) for token in sentence.tokens))

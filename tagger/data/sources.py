@@ -78,19 +78,26 @@ def guess_format(path: Path) -> InputFormat:
 
 
 def read(
-    source: Path | BinaryIO, *, form: InputFormat, layout: Layout, tagged: bool, name: str | None = None
+    source: Path | BinaryIO,
+    *,
+    form: InputFormat,
+    layout: Layout,
+    tagged: bool,
+    name: str | None = None,
+    max_record_bytes: int = files.MAX_RECORD_BYTES,
 ) -> Iterator[Sentence]:
     """Yields the sentences of a file or a stream as they stand, empty ones included.
 
     Raises:
-        DataError: the source cannot be read as its format; the error names file and line.
+        DataError: the source cannot be read as its format, or a line or a sentence has more than `max_record_bytes`;
+            the error names file and line.
     """
     label = name or (str(source) if isinstance(source, Path) else "standard input")
-    numbered = files.lines(source, label)
+    numbered = files.lines(source, label, max_record_bytes=max_record_bytes)
     if form == "columns":
-        return columns.read(numbered, label, layout, tagged=tagged)
+        return columns.read(numbered, label, layout, tagged=tagged, max_record_bytes=max_record_bytes)
     if form == "conllu":
-        return conllu.read(numbered, label, str(layout.tag), tagged=tagged)
+        return conllu.read(numbered, label, str(layout.tag), tagged=tagged, max_record_bytes=max_record_bytes)
     if tagged:
         raise ConfigError(f"{label}: plain lines hold no tags; expected the format columns or conllu")
     return lines.read(numbered)
@@ -105,6 +112,7 @@ def records(
     name: str | None = None,
     reject: Callable[[Reject], None] | None = None,
     first: int = 1,
+    max_record_bytes: int = files.MAX_RECORD_BYTES,
 ) -> Iterator[Record]:
     """Returns the records of a file or a stream: a sentence of lines or of a corpus, a paragraph of a text, or a row.
 
@@ -119,6 +127,7 @@ def records(
         reject: takes what cannot be read: a line, a row, or in a corpus the block between blank lines; then reading
             goes on.
         first: the number of the first line of a stream of lines or JSON lines that begins within a file.
+        max_record_bytes: limit of a line, a row, or the block between blank lines; a larger one cannot be read.
 
     Raises:
         ConfigError: the source cannot be read that way, whatever it holds.
@@ -129,20 +138,26 @@ def records(
     if form == "parquet":
         from tagger.data.formats import parquet  # loads Arrow, so only when it is used
 
-        return parquet.read(source, label, language, reject=reject)
+        return parquet.read(source, label, language, reject=reject, max_record_bytes=max_record_bytes)
+    limit = max_record_bytes
     if form == "text":
-        numbered = files.lines(source, label, files.Unreadable if reject else None)
+        numbered = files.lines(source, label, files.Unreadable if reject else None, max_record_bytes=limit)
         return text.read(numbered, label, language, reject=reject)
     if form in ("columns", "conllu"):
-        numbered = files.lines(source, label, files.Unreadable if reject else None)
+        numbered = files.lines(source, label, files.Unreadable if reject else None, max_record_bytes=limit)
         if form == "conllu":
-            return conllu.records(numbered, label, str(layout.tag), reject=reject)
-        found = columns.read(numbered, label, layout, tagged=False, reject=reject)
-        return (Record((one,), one.document, one.line, numbered=True) for one in found)
-    numbered = files.lines(source, label, reject and _refusing(reject), first=first)
+            return conllu.records(numbered, label, str(layout.tag), reject=reject, max_record_bytes=limit)
+        found = columns.read(numbered, label, layout, tagged=False, reject=reject, max_record_bytes=limit)
+        return (_record(one, one.document) for one in found)
+    numbered = files.lines(source, label, reject and _refusing(reject), first=first, max_record_bytes=limit)
     if form == "jsonl":
         return jsonl.read(numbered, label, language, reject=reject)
-    return (Record((one,), one.line - 1, one.line, numbered=True) for one in lines.read(numbered))
+    return (_record(one, one.line - 1) for one in lines.read(numbered))
+
+
+def _record(sentence: Sentence, document: int) -> Record:
+    size = sum(map(len, sentence.raw))
+    return Record((sentence,), document, sentence.line, numbered=True, size=size)
 
 
 def _refusing(reject: Callable[[Reject], None]) -> Callable[[str, int, str], None]:

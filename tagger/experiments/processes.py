@@ -6,15 +6,18 @@ import os
 import signal
 import subprocess
 import sys
+import traceback
 from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from threading import Lock, Thread
 
 import torch
 
-from tagger import config, training
+from tagger import config, import_path, json_files, training
 from tagger.config import Config
 from tagger.errors import Stopped, TaggerError
 from tagger.experiments import runs
@@ -23,6 +26,7 @@ from tagger.training import Inputs, Listener
 
 log = logging.getLogger(__name__)
 
+_MAX_ANSWER = 1 << 20  # bytes
 _LOOK = 0.1  # seconds between two looks for a signal
 _PROGRAM = "from tagger.experiments import processes; processes.main()"
 
@@ -106,45 +110,84 @@ class _Children:
 
     def train(self, task: Task) -> Faults:
         """Runs a task in a process, passing on what it logs; returns what stopped it, nothing if it is finished."""
-        with self._lock:
-            if self._stopping:
-                return ("not begun",)
-            child = _start(task)
-            self._running.add(child)
-        assert child.stdin is not None
-        assert child.stdout is not None
-        assert child.stderr is not None
-        last = ""
-        with child:
-            try:
-                child.stdin.write(json.dumps(asdict(task)) + "\n")
-                child.stdin.flush()  # and stays open: its end tells the process that this one is gone
-            except BrokenPipeError:
-                log.warning("seed %d: its process was gone at once", task.seed)
-            for line in child.stderr:
-                last = line.rstrip()
-                log.info("seed %d: %s", task.seed, last)
-            faults = child.stdout.read()
-            code = child.wait()
-        with self._lock:
-            self._running.remove(child)
+        try:
+            with TemporaryFile() as answer:
+                with self._lock:
+                    if self._stopping:
+                        return ("not begun",)
+                    child = _start(task, answer.fileno())
+                    self._running.add(child)
+                try:
+                    with child:
+                        last = _followed(task, child)
+                finally:
+                    with self._lock:
+                        self._running.remove(child)
+                answer.seek(0)
+                faults, code = _parsed(answer.read(_MAX_ANSWER)), child.returncode
+        except Exception as error:
+            return (unexpected(error, task),)
         if faults:
-            return tuple(json.loads(faults))
+            return faults
         if code < 0:
-            return (f"killed by {signal.Signals(-code).name}",)
-        return (f"ended with exit code {code}: {last}",) if code else ()
+            return (f"killed by {_signal_name(-code)}",)
+        if code:
+            return (f"ended with exit code {code}: {last}",)
+        return () if runs.is_finished(Path(task.run)) else ("ended with exit code 0 before it was finished",)
 
 
-def _start(task: Task) -> "subprocess.Popen[str]":
-    places = os.pathsep.join(filter(None, sys.path))
+def _followed(task: Task, child: "subprocess.Popen[str]") -> str:
+    """Gives a process its task and passes on what it logs; returns the last line."""
+    assert child.stdin is not None
+    assert child.stderr is not None
+    last = ""
+    try:
+        try:
+            child.stdin.write(json.dumps(asdict(task)) + "\n")
+            child.stdin.flush()  # and stays open: its end tells the process that this one is gone
+        except BrokenPipeError:  # it is gone at once, and its exit code says why
+            with suppress(BrokenPipeError):
+                child.stdin.close()
+        for line in child.stderr:
+            last = line.rstrip()
+            log.info("seed %d: %s", task.seed, last)
+    except BaseException:
+        child.kill()
+        raise
+    return last
+
+
+def unexpected(error: Exception, task: Task) -> str:
+    """Returns the fault of a seed that an error of this program stopped, and logs where it came from."""
+    trace = "".join(traceback.format_exception(error)).rstrip()
+    log.error("seed %d: an error of this program, which ends this seed alone\n%s", task.seed, trace)
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+def _parsed(answer: bytes) -> Faults:
+    """Returns the faults in the last line of what a process wrote, none if it wrote anything else."""
+    try:
+        return tuple(json_files.checked(list[str], answer.rstrip().rpartition(b"\n")[2]))
+    except ValueError:
+        return ()
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
+
+
+def _start(task: Task, answer: int) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM],
+        import_path.command(_PROGRAM),
         stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+        stdout=answer,
         stderr=subprocess.PIPE,
         encoding="utf-8",
         errors="backslashreplace",
-        env=os.environ | {"PYTHONPATH": places, "PYTHONIOENCODING": "utf-8", "OMP_NUM_THREADS": str(task.threads)},
+        env=import_path.environment(PYTHONIOENCODING="utf-8", OMP_NUM_THREADS=str(task.threads)),
         process_group=0,  # a terminal's Ctrl-C is for this process, which asks the others once
     )
 

@@ -197,6 +197,8 @@ def _in_turn(
             processes.train(task, listen=listen, inputs=inputs)
         except TaggerError as error:
             yield task, error.faults
+        except Exception as error:
+            yield task, (processes.unexpected(error, task),)
         else:
             yield task, ()
 

@@ -137,7 +137,10 @@ def _connected(ray: Any) -> Iterator[None]:
     # Ray's core warns, each time, of what cannot befall references that outlive their actors (its issue 53727).
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
-        ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
+        # A client of another Ray sends its settings as a pickle, and adds no directory.
+        through_client = os.environ.get("RAY_ADDRESS", "").startswith("ray://")
+        settings = {} if through_client else {"job_config": _job_config(ray)}
+        ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR, **settings)
     except (ConnectionError, ValueError, RuntimeError) as error:
         place = os.environ.get("RAY_ADDRESS", "this machine")
         raise ConfigError(f"no Ray cluster at {place}: {' '.join(str(error).split())[:300]}") from error
@@ -145,6 +148,21 @@ def _connected(ray: Any) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _job_config(ray: Any) -> Any:
+    """Returns settings by which workers import nothing from the current directory, which Ray puts on their path first.
+
+    If this package is not installed but lies in a directory, workers look for modules in that directory.
+    """
+
+    class JobConfig(ray.job_config.JobConfig):  # type: ignore[misc]
+        def _runtime_env_has_working_dir(self) -> bool:
+            return True  # Ray asks this alone before it adds the directories of the script and the process
+
+    parent = Path(__file__).parents[2]
+    is_installed = parent.name in ("site-packages", "dist-packages")
+    return JobConfig(_py_driver_sys_path=[] if is_installed else [str(parent)])
 
 
 def _count(ray: Any, kind: str) -> int:
@@ -485,7 +503,9 @@ class Worker:
         rejects = Rejects(aside / REJECTS, REJECTS) if job.on_error == "skip" else None
         reader = Reader(
             [part.label],
-            lambda _, reject: parts.records(part, language=job.formats.text_language, reject=reject),
+            lambda _, reject: parts.records(
+                part, language=job.formats.text_language, reject=reject, max_record_bytes=job.max_record_bytes
+            ),
             rejects,
             alone=(lambda _: True) if self._tagger.reads_documents else None,
         )

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tagger import __version__, checkpoint
+from tagger import __version__, checkpoint, files
 from tagger.build import Bundle
 from tagger.choices import InputFormat, OnError, OutputFormat, Scheme, TaggedFormat
 from tagger.data import sinks, sources
@@ -67,6 +67,7 @@ class Job:
         resume: whether to go on with this job where it was stopped or killed.
         overwrite: whether outputs may replace files that exist.
         max_tokens: the longest sentence that is tagged in one piece, the tagger's own limit if None.
+        max_record_bytes: limit of a line, a row, or a sentence of a corpus; a larger one cannot be read.
     """
 
     paths: tuple[Path | str, ...]
@@ -81,6 +82,7 @@ class Job:
     resume: bool = False
     overwrite: bool = False
     max_tokens: int | None = None
+    max_record_bytes: int = files.MAX_RECORD_BYTES
 
     def options(self) -> dict[str, Any]:
         """Returns all that the outputs depend on beside the inputs, as plain values by name."""
@@ -90,7 +92,13 @@ class Job:
         formats = {names.get(name, f"--{name}"): value for name, value in given.items()}
         answers = {f"--{name}": value for name, value in asdict(self.answers).items()}
         model = {"the toolkit's version": __version__, "the model": checkpoint.digest(self.model)}
-        return model | formats | answers | own | {"--max-tokens": self.max_tokens}
+        return (
+            model
+            | formats
+            | answers
+            | own
+            | {"--max-tokens": self.max_tokens, "--max-record-bytes": self.max_record_bytes}
+        )
 
 
 def check(job: Job, bundle: Bundle) -> None:

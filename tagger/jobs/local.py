@@ -89,6 +89,7 @@ class _Work:
             language=formats.text_language,
             name=item.label,
             reject=reject,
+            max_record_bytes=self.job.max_record_bytes,
         )
 
     def sink(self, number: int) -> Sink:
@@ -133,7 +134,9 @@ def tagged(tagger: Tagger, job: Job, reader: Reader, pools: Iterable[Sequence[Se
         for sentences in done:
             pool = reader.waiting.popleft()
             pool.put_back([_spelt(sentence, job.formats.scheme) for sentence in sentences])
+            sentences.clear()
             yield pool
+            pool.clear()  # one large record takes gigabytes: it goes before the next is read
 
 
 def _spelt(sentence: Sentence, scheme: Scheme | None) -> Sentence:

@@ -172,7 +172,13 @@ def _of_rows(groups: Survey) -> list[tuple[int, int | None, int]]:
     return [*ranges, (start, len(groups), first)]
 
 
-def records(part: Part, *, language: str, reject: Callable[[Reject], None] | None) -> Iterator[Record]:
+def records(
+    part: Part,
+    *,
+    language: str,
+    reject: Callable[[Reject], None] | None,
+    max_record_bytes: int = files.MAX_RECORD_BYTES,
+) -> Iterator[Record]:
     """Yields the records of a part: those that `sources.records` yields of the whole file.
 
     Raises:
@@ -188,10 +194,19 @@ def records(part: Part, *, language: str, reject: Callable[[Reject], None] | Non
                 name=part.label,
                 reject=reject,
                 first=part.first,
+                max_record_bytes=max_record_bytes,
             )
         return
     from tagger.data.formats import parquet
 
     with part.place.opened() as stream:
         groups = None if part.stop is None else range(part.start, part.stop)
-        yield from parquet.read_groups(stream, part.label, language, groups=groups, first=part.first, reject=reject)
+        yield from parquet.read_groups(
+            stream,
+            part.label,
+            language,
+            groups=groups,
+            first=part.first,
+            reject=reject,
+            max_record_bytes=max_record_bytes,
+        )

@@ -12,6 +12,9 @@ from tagger.jobs.rejects import Rejects
 
 POOL_TOKENS = 16_384
 """The tokens that fill a pool; its last record may exceed them."""
+POOL_BYTES = 1 << 23
+"""The characters, or bytes, of records that fill a pool too; its last record may exceed them."""
+_TOKEN_BYTES = 1 << 11  # of a passage that count as a token, so that passages of few tokens end as well
 _FIRST_TOKENS = 512
 _MOST_RECORDS = 4096  # ends of files count as records: what is held must not grow where there are no tokens
 
@@ -69,11 +72,16 @@ class Pool:
         for stretch in self.stretches:
             stretch.records = [_with_tags(record, left) for record in stretch.records]
 
+    def clear(self) -> None:
+        """Drops its records, which were written, whoever still holds the pool."""
+        for stretch in self.stretches:
+            stretch.records.clear()
+
 
 def _with_tags(record: Record, tagged: Iterator[Sentence]) -> Record:
     """Returns a record whose sentences with tokens are the next of those tagged."""
     sentences = tuple([next(tagged) if sentence.tokens else sentence for sentence in record.sentences])
-    whole = record.document, record.line, record.text, record.start, record.fields, record.numbered
+    whole = record.document, record.line, record.text, record.start, record.fields, record.numbered, record.size
     return Record(sentences, *whole)
 
 
@@ -124,7 +132,7 @@ class Reader:
             first: the number of the input that it begins in.
             skip: the records of that input that come before it.
         """
-        pool, tokens, size, passage, full = Pool(), 0, 0, 0, False
+        pool, tokens, size, volume, passage, full = Pool(), 0, 0, 0, 0, False
         try:
             for stretch, found in self._steps(first, skip):
                 if isinstance(found, Record) and self._alone is not None:
@@ -132,22 +140,23 @@ class Reader:
                     found = _of_passage(found, passage)
                     if full and passage != before:
                         yield self._given(pool)
-                        pool, tokens, size, number = Pool(), 0, 0, number + 1
+                        pool, tokens, size, volume, number = Pool(), 0, 0, 0, number + 1
                 if not pool.stretches or pool.stretches[-1].number != stretch:
                     pool.stretches.append(Stretch(stretch, rejects=self._before))
                 size += 1
                 if isinstance(found, Record):
                     pool.stretches[-1].records.append(found)
                     tokens += sum(map(len, found.sentences))
+                    volume += found.size
                 else:
                     pool.stretches[-1].ended, pool.stretches[-1].spoilt = True, found is not None
                     pool.stretches[-1].corrupt = isinstance(found, CorruptError)
-                full = tokens >= pool_tokens(number) or size >= _MOST_RECORDS
+                full = tokens >= pool_tokens(number) or size >= _MOST_RECORDS or volume >= POOL_BYTES
                 if full:
                     pool.rejects = self._rejected()  # before the next record is read, which may be another passage's
                     if self._alone is None or self._alone(stretch):
                         yield self._given(pool)
-                        pool, tokens, size, number, full = Pool(), 0, 0, number + 1, False
+                        pool, tokens, size, volume, number, full = Pool(), 0, 0, 0, number + 1, False
         except DataError as fault:
             self.fault = fault
             return
@@ -158,7 +167,8 @@ class Reader:
     def _passage(self, stretch: int, record: Record) -> int:
         assert self._alone is not None
         document = record.line if self._alone(stretch) else record.document
-        return self._passages.number((stretch, document), sum(map(len, record.sentences)))
+        size = max(sum(map(len, record.sentences)), record.size // _TOKEN_BYTES)
+        return self._passages.number((stretch, document), size)
 
     def _given(self, pool: Pool) -> list[Sentence]:
         self.waiting.append(pool)

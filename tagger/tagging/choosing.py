@@ -5,7 +5,7 @@ import logging
 import torch
 
 from tagger.build import Bundle
-from tagger.errors import CheckpointError
+from tagger.errors import TaggerError
 from tagger.nn.embeddings import CharacterCNN, CharacterLSTM
 from tagger.tagging.scoring import Plain, Scoring
 
@@ -33,19 +33,25 @@ def _character_table_bytes(module: CharacterCNN | CharacterLSTM | None) -> int:
     return 4 * 4 * module.width * module.embedding.num_embeddings
 
 
-def scoring(bundle: Bundle, device: torch.device) -> Scoring:
+def scoring(bundle: Bundle, device: torch.device, cache_bytes: int | None = None) -> Scoring:
     """Returns the fastest way to score on a device that works here.
+
+    Args:
+        bundle: the model.
+        device: where to compute.
+        cache_bytes: the size of the tables of words, if words are remembered.
 
     Raises:
         CheckpointError: what the model says of a word is not finite.
+        ConfigError: compiled functions are switched off.
     """
     bundle.network.to(device)
     if may_remember(bundle, device):
         try:
             from tagger.tagging.remembering import Remembering
 
-            return Remembering(bundle)
-        except CheckpointError:
+            return Remembering(bundle, cache_bytes)
+        except TaggerError:
             raise
         except Exception as error:  # of compilers, of any kind
             log.warning("tagging is slower than it could be, since nothing can be compiled here: %s", error)

@@ -14,6 +14,7 @@ from tagger.data.documents import Documents
 from tagger.data.memory import Ids, Memory
 from tagger.data.vocab import capitals
 from tagger.nn.inference.scorer import Places, Scorer, Spelling
+from tagger.tagging import forking
 from tagger.tagging.scoring import End, Scores, Words
 
 REMEMBERED_BYTES = 2**28
@@ -23,18 +24,25 @@ _UNDER_WAY = 2**15  # words that may be new at once before the table is moved to
 
 
 class Remembering:
-    """Scores on a CPU by tables of words, with the weights as they are now; several threads may ask at once."""
+    """Scores on a CPU by tables of words, with the weights as they are now; several threads may ask at once.
+
+    Args:
+        bundle: the model.
+        cache_bytes: the size of the tables, REMEMBERED_BYTES if None.
+    """
 
     shared = True
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, cache_bytes: int | None = None) -> None:
         self._words, self._characters = bundle.known_words, bundle.characters
         self._scorer = Scorer(bundle.network)
         self._reads_documents = bundle.network.embedding.elsewhere is not None
-        capacity = max(1, REMEMBERED_BYTES // (self._scorer.row_bytes + _WORD_BYTES))
+        capacity = max(1, (cache_bytes or REMEMBERED_BYTES) // (self._scorer.row_bytes + _WORD_BYTES))
         self.memory = Memory(capacity)
         self._scorer.grow(capacity + _UNDER_WAY)  # no memory is taken by rows that were never used
         self._lock = threading.Lock()
+        self._threads: dict[int, int] = {}  # of the turns under way
+        forking.register(self)
         scores, end = self.begin([["a"]], [0])
         scores([0])  # a compiler that does not work here is met now
         end()
@@ -55,6 +63,7 @@ class Remembering:
             except BaseException:
                 self.memory.end(turn)
                 raise
+            self._threads[turn] = threading.get_ident()
         places = list(pairwise(bounds))
         said = self._documents(sentences, rows, lengths, passages) if self._reads_documents and len(sentences) else None
 
@@ -66,9 +75,25 @@ class Remembering:
 
         def end() -> None:
             with self._lock:
-                self.memory.end(turn)
+                self._end(turn)
 
         return scores, end
+
+    def _end(self, turn: int) -> None:
+        self._threads.pop(turn, None)
+        self.memory.end(turn)
+
+    def before_fork(self) -> None:
+        """Waits until no words are learnt."""
+        self._lock.acquire()
+
+    def after_fork(self, *, in_child: bool) -> None:
+        """Lets words be learnt again; in the child ends the turns of threads that are not there."""
+        if in_child:
+            others = [turn for turn, thread in self._threads.items() if thread != threading.get_ident()]
+            for turn in others:
+                self._end(turn)
+        self._lock.release()
 
     def _documents(self, sentences: Sequence[Words], rows: Ids, lengths: Ids, passages: Sequence[int]) -> Documents:
         """Returns the places of words, with rows counted from 1 in place of the ids of vectors."""

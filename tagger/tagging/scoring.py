@@ -10,6 +10,7 @@ from torch import Tensor
 from tagger.build import Bundle
 from tagger.data.batching import Encoded, Lexicon
 from tagger.data.sentence import Sentence
+from tagger.tagging import forking
 
 Words = Sequence[str]
 Scores = Callable[[Sequence[int]], tuple[Tensor, Tensor]]
@@ -46,6 +47,15 @@ class Plain:
         self._bundle, self._device = bundle, device
         self._network = bundle.network.to(device)
         self._lock = threading.Lock()  # a batch may be scored in the caller's thread beside those in others
+        forking.register(self)
+
+    def before_fork(self) -> None:
+        """Waits until no batch is computed."""
+        self._lock.acquire()
+
+    def after_fork(self, *, in_child: bool) -> None:
+        """Lets batches be computed again."""
+        self._lock.release()
 
     def begin(self, sentences: Sequence[Words], passages: Sequence[int]) -> tuple[Scores, End]:
         """Returns how to score sentences; nothing is to be ended."""

@@ -23,6 +23,7 @@ from tagger.data.formats.lines import words
 from tagger.data.sentence import Sentence
 from tagger.data.windows import Window, windows
 from tagger.errors import DataError
+from tagger.tagging import forking
 from tagger.tagging.answers import TAGS_ALONE, Answer, Answering, Answers
 from tagger.tagging.choosing import scoring
 from tagger.tagging.scoring import End, Scores
@@ -31,6 +32,7 @@ from tagger.tagging.spans import SpanTags
 log = logging.getLogger(__name__)
 _FEEDERS = {"cpu": 1, "cuda": 3}  # threads: while a GPU computes, batches are built and answers are put together
 _MOST_TOLD = 20  # notices of a kind
+_LARGE_TOKENS = 1 << 17  # of a pool that takes so much memory that no other is read beside it
 _FIRST_POOL, _LARGEST_POOL = 32, 1024  # sentences; the first is small so that the first result comes soon
 
 
@@ -44,8 +46,11 @@ def load(
     batch_tokens: int = BATCH_TOKENS,
     max_tokens: int = MAX_TOKENS,
     workers: int | None = None,
+    cache_bytes: int | None = None,
 ) -> "Tagger":
     """Returns the tagger of a model directory.
+
+    On a CPU, memory grows with each new word until the tables of words take `cache_bytes`.
 
     Args:
         path: the directory.
@@ -53,6 +58,7 @@ def load(
         batch_tokens: as Tagger takes it.
         max_tokens: likewise.
         workers: likewise.
+        cache_bytes: likewise.
 
     Raises:
         CheckpointError: the directory is missing, damaged or of another format, or the model's scores are not finite.
@@ -60,7 +66,9 @@ def load(
     """
     place = runtime.device(device)
     bundle = checkpoint.load(Path(path))[0]
-    return Tagger(bundle, place, batch_tokens=batch_tokens, max_tokens=max_tokens, workers=workers)
+    return Tagger(
+        bundle, place, batch_tokens=batch_tokens, max_tokens=max_tokens, workers=workers, cache_bytes=cache_bytes
+    )
 
 
 class _Work(NamedTuple):
@@ -71,22 +79,34 @@ class _Work(NamedTuple):
         places: which sentence each window is of.
         batches: windows that are tagged at once, and what gives their answers.
         end: to be called when it is over.
-        small: whether it is too little for threads, and tagged when its answers are asked for.
+        before_next: whether its answers are computed before the next pool is read.
     """
 
     pool: Sequence[Sentence]
     places: list[tuple[int, Window]]
     batches: list[tuple[list[int], Callable[[], list[Answer]]]]
     end: End
-    small: bool
+    before_next: bool
 
 
 class _Turns:
     """The turns of batches that are computed beside others, and of those that need all memory for themselves."""
 
     def __init__(self) -> None:
+        self._begin()
+        forking.register(self)
+
+    def _begin(self) -> None:
         self._changed = threading.Condition()
         self._beside, self._alone = 0, False
+
+    def before_fork(self) -> None:
+        """Waits for nothing: the child begins anew."""
+
+    def after_fork(self, *, in_child: bool) -> None:
+        """Forgets, in the child, the batches of threads that are not there."""
+        if in_child:
+            self._begin()
 
     @contextmanager
     def beside(self) -> Iterator[None]:
@@ -149,6 +169,8 @@ class Tagger:
         batch_tokens: tokens in a batch at most, padding counted; a longer sentence is a batch by itself.
         max_tokens: longer sentences are tagged in overlapping windows of so many tokens.
         workers: threads that compute on a CPU, as many as this process may use processors if None.
+        cache_bytes: on a CPU, the memory that tables of words may take beyond what sentences under way need; 2**28
+            (256 MB) if None. A small one forgets words sooner, and each word that is new takes longer.
 
     Raises:
         ValueError: a limit is below 1.
@@ -162,13 +184,21 @@ class Tagger:
         batch_tokens: int = BATCH_TOKENS,
         max_tokens: int = MAX_TOKENS,
         workers: int | None = None,
+        cache_bytes: int | None = None,
     ) -> None:
-        for name, limit in (("batch_tokens", batch_tokens), ("max_tokens", max_tokens), ("workers", workers)):
+        limits = {
+            "batch_tokens": batch_tokens,
+            "max_tokens": max_tokens,
+            "workers": workers,
+            "cache_bytes": cache_bytes,
+        }
+        for name, limit in limits.items():
             if limit is not None and limit < 1:
                 raise ValueError(f"{name} must be at least 1, got {limit}")
+        self._limits = limits
         self.bundle, self.device = bundle, device
         self._batch_tokens, self._max_tokens = batch_tokens, max_tokens
-        self._scoring = scoring(bundle, device)
+        self._scoring = scoring(bundle, device, cache_bytes)
         self._turns = _Turns()
         self._spelt = SpanTags(bundle.tags.items) if bundle.scheme else None
         self._workers = (workers or runtime.processors()) if self._scoring.shared else _FEEDERS.get(device.type, 1)
@@ -186,6 +216,10 @@ class Tagger:
     def what_answers_depend_on(self) -> dict[str, int]:
         """Returns the limits, by option, that a different last digit of an answer may come from."""
         return {} if self._scoring.shared else {"--batch-tokens": self._batch_tokens}
+
+    def __reduce__(self) -> tuple[Callable[..., "Tagger"], tuple[object, ...]]:
+        """Returns the model and the limits alone, for another process; words are learnt anew there."""
+        return _remade, (self.bundle, self.device, self._limits)
 
     def tag(
         self,
@@ -254,7 +288,7 @@ class Tagger:
                 for pool in pools:
                     under_way.append(self._begun(pool, notices, answering, threads))
                     # What is too little for threads does not wait for the next pool, which may be slow to come.
-                    while len(under_way) > 1 or (under_way and under_way[0].small):
+                    while len(under_way) > 1 or (under_way and under_way[0].before_next):
                         yield self._finished(under_way.popleft(), between, notices)
                 while under_way:
                     yield self._finished(under_way.popleft(), between, notices)
@@ -290,7 +324,8 @@ class Tagger:
         except BaseException:
             end()
             raise
-        return _Work(pool, places, list(zip(cuts, waiting, strict=True)), end, small)
+        before_next = small or sum(lengths) > _LARGE_TOKENS
+        return _Work(pool, places, list(zip(cuts, waiting, strict=True)), end, before_next)
 
     def _finished(self, work: _Work, between: Callable[[], None], notices: "_Notices") -> list[Sentence]:
         found: list[Answer] = [_NOTHING] * len(work.places)
@@ -342,6 +377,10 @@ class Tagger:
         spans = schemes.spans_of(tags)
         spans = tuple(replace(span, probability=known.get((span.type, span.start, span.end))) for span in spans)
         return Answer(schemes.tags_of(spans, len(tags), self.bundle.scheme), spans, probabilities)
+
+
+def _remade(bundle: Bundle, device: torch.device, limits: Mapping[str, int]) -> Tagger:
+    return Tagger(bundle, device, **limits)
 
 
 _NOTHING = Answer(())

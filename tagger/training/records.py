@@ -19,7 +19,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TextIO
 
-from tagger import json_files
+from tagger import json_files, plotting
 from tagger.errors import CheckpointError
 from tagger.evaluation import SPANS, TOKENS, Counts
 from tagger.io import atomic, regular
@@ -215,32 +215,27 @@ class Noted(logging.Handler):
 
 
 def plot(run: Path, records: Records) -> None:
-    """Draws what records hold, diagnostics too, by epoch, if matplotlib is there (extra `[plot]`)."""
+    """Draws what records hold, diagnostics too, by epoch, if matplotlib is there (extra `[plot]`).
+
+    A fault of the drawing or of the disk is a warning in the log.
+    """
     if find_spec("matplotlib") is None:
         if any("diagnostics" in record for record in records):
             log.warning("diagnostics are in %s; %s needs matplotlib, the extra [plot]", METRICS, PLOT)
         return
     if not records:
         return
-    from matplotlib.figure import Figure
-
-    drawn = panels(records)
-    rows = -(-len(drawn) // 3)
-    figure = Figure(figsize=(9, 3 * rows), layout="constrained")
-    epochs = [record["epoch"] for record in records]
-    for place, (title, lines) in enumerate(drawn.items(), 1):
-        axes = figure.add_subplot(rows, 3, place)
-        for name, values in lines.items():
-            axes.plot(epochs, values, "--" if name.endswith(" closed") else "-", marker=".", label=name)
-        axes.set_title(title, fontsize=9)
-        axes.set_xlabel("epoch")
-        axes.grid(alpha=0.3)
-        if title in _LOGARITHMIC and any(value > 0 for values in lines.values() for value in values):
-            axes.set_yscale("log")
-        if len(lines) > 1:
-            axes.legend(fontsize=6)
-    with atomic.writing(run), atomic.atomic_file(run / PLOT) as stream:
-        figure.savefig(stream, format="png", dpi=120)
+    drawn = {
+        title: {name: [value if math.isfinite(value) else None for value in line] for name, line in lines.items()}
+        for title, lines in panels(records).items()
+    }
+    try:
+        picture = plotting.png(drawn, [record["epoch"] for record in records], logarithmic=_LOGARITHMIC)
+        atomic.replace(run / PLOT, picture)
+    except plotting.PlotError as error:
+        log.warning("no %s: %s", PLOT, error)
+    except OSError as error:
+        log.warning("no %s: it cannot be written: %s", PLOT, error.strerror or error)
 
 
 def panels(records: Records) -> dict[str, dict[str, list[float]]]:

@@ -1,5 +1,11 @@
+import json
+import logging
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import datasets
 import pytest
@@ -9,6 +15,7 @@ from tagger.data.formats import hub
 from tagger.data.formats.columns import Layout
 from tagger.data.sentence import Sentence
 from tagger.errors import DataError
+from tests.robustness.runs import SCALE, child, ended
 
 NAMED = datasets.Features(
     {
@@ -165,3 +172,90 @@ def test_what_is_no_dataset_is_one_line(tmp_path: Path, make: Callable[[Path], N
     ) as caught:
         read(tmp_path / "no corpus")
     assert "\n" not in str(caught.value)
+
+
+VALUES: list[Any] = [None, [], {}, "", -1, 1e300, 10**30, "x" * 100, [[]], {"a": 1}, "/etc/passwd", "../..", True]
+
+
+def spoil(path: Path, random: Random) -> None:
+    """Damages a file: JSON keeps its syntax half of the time."""
+    data = bytearray(path.read_bytes())
+    way = random.choice(["value", "value", "cut", "bytes", "random", "deep", "gone"])
+    if way == "value" and path.suffix == ".json":
+        found = json.loads(data)
+        inner = found
+        while isinstance(inner, dict | list) and inner:
+            key = random.choice(list(inner) if isinstance(inner, dict) else range(len(inner)))
+            if not isinstance(inner[key], dict | list) or not inner[key] or random.random() < 0.3:
+                inner[key] = random.choice(VALUES)
+                break
+            inner = inner[key]
+        data = bytearray(json.dumps(found).encode())
+    elif way == "cut":
+        del data[random.randrange(len(data)) :]
+    elif way == "random":
+        data = bytearray(random.randbytes(random.randrange(300)))
+    elif way == "deep":
+        data = bytearray(b"[" * 100_000)
+    else:
+        for _ in range(random.choice([1, 5, 50])):
+            data[random.randrange(len(data))] = random.randrange(256)
+    path.unlink()
+    if way != "gone":
+        path.write_bytes(data)
+
+
+def read_spoilt(folder: Path, seeds: range) -> None:
+    """Reads spoilt copies of a saved dataset and of a Parquet file; raises what is no DataError of one line."""
+    logging.disable(logging.CRITICAL)
+    datasets.disable_progress_bars()
+    datasets.config.HF_DATASETS_CACHE, datasets.config.HF_HUB_OFFLINE = folder / "cache", True
+    rows = {"id": ["1", "2"] * 50, "tokens": [["Ada", "Lovelace"], ["no"]] * 50, "ner_tags": [[1, 2], [0]] * 50}
+    datasets.DatasetDict({"train": made(rows), "dev": made()}).save_to_disk(folder / "saved")
+    parquet(folder / "parquet", "train.parquet", made(rows))
+    for seed in seeds:
+        random, work = Random(seed), folder / "work"
+        shutil.copytree(folder / random.choice(["saved", "saved", "saved", "parquet"]), work)
+        spoil(random.choice(sorted(path for path in work.rglob("*") if path.is_file())), random)
+        faults: tuple[str, ...] = ()
+        try:
+            read(work)
+        except DataError as error:
+            faults = error.faults
+        assert len(faults) <= 1
+        assert not any("\n" in fault for fault in faults)
+        shutil.rmtree(work)
+
+
+def test_spoilt_datasets_are_refused_in_one_line_and_crash_nothing(tmp_path: Path):
+    process = child(read_spoilt, tmp_path, range(200 * SCALE))  # which dies if damaged memory is read
+    assert ended(process, 100) == 0
+
+
+def test_a_saved_dataset_with_a_fifo_or_a_device_is_refused(tmp_path: Path):
+    for number, make in enumerate([os.mkfifo, lambda path: path.symlink_to("/dev/zero")]):
+        made().save_to_disk(tmp_path / f"{number}")
+        (tmp_path / f"{number}" / "dataset_info.json").unlink()
+        make(tmp_path / f"{number}" / "dataset_info.json")
+        with pytest.raises(DataError, match=r"dataset_info.json: expected a regular file in a saved dataset$"):
+            read(tmp_path / f"{number}")
+
+
+def test_columns_that_are_not_read_open_no_files(tmp_path: Path):
+    picture = tmp_path / "picture.png"
+    picture.touch()
+    rows = ROWS | {"picture": [str(picture)] * 2}
+    made(rows, datasets.Features(NAMED | {"picture": datasets.Image()})).save_to_disk(tmp_path / "one")
+    picture.unlink()
+    assert read(tmp_path / "one") == EXPECTED
+
+
+@pytest.mark.parametrize("name", ["corpus", "./corpus", "corpus/corpus.py"])
+def test_a_loading_script_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str):
+    monkeypatch.chdir(tmp_path)
+    Path("corpus").mkdir()
+    for script in ("corpus/corpus.py", "corpus.py", "corpus/__init__.py"):
+        Path(script).write_text(f"open({str(tmp_path / 'proof')!r}, 'w')\nimport datasets\n")
+    with pytest.raises(DataError, match="corpus"):
+        read(Path(name))
+    assert not Path("proof").exists()

@@ -1,5 +1,6 @@
 import decimal
 import json
+import os
 import random
 from io import BytesIO
 from pathlib import Path
@@ -14,7 +15,7 @@ from tagger.data.formats import parquet
 from tagger.data.formats.columns import Layout
 from tagger.data.sentence import Record, Reject
 from tagger.data.sinks import sink
-from tagger.errors import ConfigError, DataError
+from tagger.errors import ConfigError, CorruptError, DataError
 from tests.data.tagged import tagged
 from tests.robustness.runs import SCALE
 
@@ -131,13 +132,24 @@ def test_what_json_has_no_word_for_becomes_text_in_json_lines(tmp_path: Path):
     assert [row["document"] for row in found] == [0, 1, 2]
 
 
+def test_numbers_that_are_not_finite_are_strings_in_json_lines_and_numbers_in_parquet(tmp_path: Path):
+    numbers = pa.array([[float("nan"), 1.0], [float("inf")], [float("-inf"), None]], pa.list_(pa.float64()))
+    nested = pa.array([{"x": float("nan")}, None, {"x": 2.0}], pa.struct([("x", pa.float32())]))
+    path = file(tmp_path / "a.parquet", {"tokens": [["a"]] * 3, "numbers": numbers, "nested": nested})
+    found = rows(path)
+    assert [row["numbers"] for row in found] == [["NaN", 1.0], ["Infinity"], ["-Infinity", None]]
+    assert [row["nested"] for row in found] == [{"x": "NaN"}, None, {"x": 2.0}]
+    kept = written(read(path), tmp_path, form="parquet", source=path)
+    assert str(kept["numbers"].to_pylist()) == str(numbers.to_pylist())
+
+
 def test_the_fields_of_json_lines_become_one_column_of_json(tmp_path: Path):
-    data = '{"text": "a\\ud800 b", "n": [1, NaN], "id": 5}\n{"tokens": ["\\udc00"], "document": {"x": 1}}\n'
+    data = '{"text": "a\\ud800 b", "n": [1, 2.5], "id": 5}\n{"tokens": ["\\udc00"], "document": {"x": 1}}\n'
     data += '{"tokens": [], "document": null}\n'
     records = list(sources.records(BytesIO(data.encode()), form="jsonl", layout=Layout()))
     found = written(records, tmp_path, form="jsonl")
     assert found.column_names == ["fields", "document", "tokens", "tags", "spans", "offsets", "sentences"]
-    assert found["fields"].to_pylist() == ['{"text": "a\\ud800 b", "n": [1, NaN], "id": 5}', "{}", "{}"]
+    assert found["fields"].to_pylist() == ['{"text": "a\\ud800 b", "n": [1, 2.5], "id": 5}', "{}", "{}"]
     assert found["document"].to_pylist() == ["5", '{"x": 1}', "2"]
     assert found["tokens"].to_pylist()[1] == ["\\udc00"]
     assert found["offsets"].to_pylist()[1] is None
@@ -270,8 +282,11 @@ def test_a_stream_is_refused():
         sources.records(BytesIO(b""), form="parquet", layout=Layout())
 
 
-def test_damaged_files_are_errors_and_never_a_traceback(tmp_path: Path):
-    path = file(tmp_path / "a.parquet", {"text": ["Ada met Bob"] * 50, "n": range(50)})
+@pytest.mark.parametrize("encoded", [False, True])
+def test_damaged_files_are_errors_and_never_a_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoded: bool):
+    if encoded:
+        monkeypatch.setattr(parquet, "_BATCH_BYTES", 1)
+    path = file(tmp_path / "a.parquet", {"text": ["Ada met Bob"] * 50, "n": range(50)}, row_group_size=20)
     whole, draw, faults = path.read_bytes(), random.Random(11), 0
     for _ in range(100 * SCALE):
         data = bytearray(whole)
@@ -286,3 +301,163 @@ def test_damaged_files_are_errors_and_never_a_traceback(tmp_path: Path):
         except DataError:
             faults += 1
     assert faults > 20 * SCALE
+
+
+LIMIT = 1000
+LARGE = {
+    "text": ("text", ["a", "b " * 600, "c"]),
+    "tokens": ("tokens", [["a"], ["b"] * 600, ["c"]]),
+    "sentences": ("tokens", [[["a"]], [["b"]] * 600, [["c"]]]),
+    "bytes": ("other", [b"", b"b" * 1001, None]),
+    "large string": ("other", pa.array(["", "b" * 1001, None], pa.large_string())),
+    "view": ("other", pa.array(["", "b" * 1001, None], pa.string_view())),
+    "category": ("other", pa.array(["", "b" * 1001, None]).dictionary_encode()),
+    "list of categories": (
+        "other",
+        pa.ListArray.from_arrays([0, 0, 300, 300], pa.array(["bbb"] * 300).dictionary_encode()),
+    ),
+    "struct": ("other", [{"x": ["a"]}, {"x": ["b" * 600, "c" * 600]}, None]),
+    "map": ("other", pa.array([[], [("k" * 600, "v" * 600)], None], pa.map_(pa.string(), pa.string()))),
+    "numbers": ("other", [[1], [2] * 200, None]),
+    "nulls": ("other", pa.array([[], [None] * 1001, None], pa.list_(pa.null()))),
+    "fixed": ("other", pa.array([[1] * 130] * 3, pa.list_(pa.int64(), 130))),
+    "repeated": ("text", ["b " * 600] * 3),
+}
+
+
+@pytest.mark.parametrize("kind", LARGE)
+@pytest.mark.parametrize("way", [{}, {"use_dictionary": False}, {"row_group_size": 1}, {"store_schema": False}])
+@pytest.mark.parametrize("encoded", [False, True])
+def test_a_row_that_is_too_large_is_set_aside_and_never_becomes_python_objects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, way: dict, encoded: bool
+):
+    if encoded:
+        monkeypatch.setattr(parquet, "_BATCH_BYTES", 1)
+    name, values = LARGE[kind]
+    if name == "tokens" or kind == "repeated":
+        columns: dict[str, Any] = {name: values}
+    else:
+        columns = {"tokens": [["a"], ["b"], ["c"]]} | {name: values}
+    large = {1, 2, 3} if kind in ("fixed", "repeated") else {2}
+    path = file(tmp_path / "a.parquet", columns, **way)
+    aside: list[Reject] = []
+    found = read(path, reject=aside.append, max_record_bytes=LIMIT)
+    fault = "a row of over 1,000 bytes; raise max_record_bytes to read it"
+    assert [(one.fault, one.line, one.raw) for one in aside] == [
+        (f"{path}: row {number}: {fault}", number, "") for number in sorted(large)
+    ]
+    assert [record.line for record in found] == [number for number in (1, 2, 3) if number not in large]
+    with pytest.raises(DataError, match=fault):
+        read(path, max_record_bytes=LIMIT)
+    assert len(read(path, max_record_bytes=10 * LIMIT)) == 3
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rows_read_as_values_of_dictionaries_are_the_rows_that_were_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+):
+    monkeypatch.setattr(parquet, "_BATCH_BYTES", 5000)
+    monkeypatch.setattr(parquet, "_DECODED_BYTES", 3000)
+    draw = random.Random(seed)
+    words = ["", "a", "é" * 20, "c" * 100]
+    texts = pa.array([draw.choice([None, *words]) for _ in range(300)])
+    columns = {
+        "tokens": [draw.choices(words[1:], k=draw.randrange(9)) for _ in range(300)],
+        "text": texts,
+        "large": texts.cast(pa.large_binary()),
+        "kind": texts.dictionary_encode(),
+        "nested": [draw.choice([None, {"x": None}, {"x": draw.choices(words, k=3)}]) for _ in range(300)],
+        "pairs": pa.array([[("k", draw.choice(words))]] * 300, pa.map_(pa.string(), pa.string())),
+        "n": pa.array(range(300), pa.int16()),
+    }
+    path = file(tmp_path / "a.parquet", columns, row_group_size=draw.choice([1, 7, 300]))
+    given = pq.read_table(path)
+    records = read(path)
+    assert [record.line for record in records] == list(range(1, 301))
+    assert [list(map(list, (one.tokens for one in record.sentences))) for record in records] == [
+        [tokens] if tokens else [] for tokens in columns["tokens"]
+    ]
+    found = written(records, tmp_path, form="parquet", source=path)
+    for name in given.column_names:
+        assert found.schema.field(name).type == given.schema.field(name).type
+        assert found[name].to_pylist() == given[name].to_pylist()
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.list_(pa.string())])
+def test_a_dictionary_of_which_rows_repeat_a_large_value_fills_no_memory(tmp_path: Path, kind: pa.DataType):
+    value = "b" * 500_000
+    columns: dict[str, Any] = {"tokens": [["a"]] * 2000}
+    coded = pa.DictionaryArray.from_arrays(pa.array([0] * 2000, pa.int32()), pa.array([value]))
+    lists = pa.ListArray.from_arrays(pa.array(range(2001), pa.int32()), coded)
+    path = file(tmp_path / "a.parquet", columns | {"other": lists if kind == pa.list_(pa.string()) else coded})
+    schema = pa.schema([("tokens", pa.list_(pa.string())), ("other", kind)])
+    if kind != pa.list_(pa.string()):  # told to be of another type than a dictionary
+        with pq.ParquetWriter(path, schema, dictionary_pagesize_limit=1 << 22) as writer:
+            for _ in range(20):
+                writer.write_table(pa.table([[["a"]] * 100, [value.encode()] * 100], ["tokens", "other"]).cast(schema))
+    pool = pa.proxy_memory_pool(pa.default_memory_pool())
+    before = pa.default_memory_pool()
+    pa.set_memory_pool(pool)
+    try:
+        aside: list[Reject] = []
+        read(path, reject=aside.append, max_record_bytes=1000)
+        assert len(aside) == 2000
+        assert pool.max_memory() < 250_000_000  # decoded, it is 1 GB
+    finally:
+        pa.set_memory_pool(before)
+
+
+@pytest.mark.parametrize(("items", "size"), [(10, 1 << 40), (1 << 40, 10)])
+def test_a_row_group_that_is_packed_beyond_measure_is_refused_and_those_before_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, items: int, size: int
+):
+    monkeypatch.setattr(parquet, "_GROUP_ITEMS", items)
+    monkeypatch.setattr(parquet, "_GROUP_BYTES", size)
+    writer = pq.ParquetWriter(
+        tmp_path / "a.parquet", pa.schema([("tokens", pa.list_(pa.string()))]), compression="zstd"
+    )
+    for count in (1, 100_000):
+        writer.write_table(pa.table({"tokens": [["word"] * count]}), row_group_size=10)
+    writer.close()
+    found: list[int] = []
+    if size == 10:
+        monkeypatch.setattr(parquet, "_PACKED", 0.5)
+    with pytest.raises(
+        DataError, match=r"row group \d holds .* rows, packed into \d+ bytes; write smaller row groups"
+    ) as caught:
+        found.extend(record.line for record in sources.records(tmp_path / "a.parquet", form="parquet", layout=Layout()))
+    assert found == ([1] if items == 10 else [])
+    assert ("read up to row 1" in str(caught.value)) == bool(found)
+
+
+def test_a_table_that_changes_while_it_is_read_is_corrupt(tmp_path: Path):
+    path = file(tmp_path / "a.parquet", {"tokens": [["a"]] * 5000})
+    whole = path.read_bytes()
+    for change in (whole[:-100], whole + b"x", whole[:100] + b"x" + whole[101:]):
+        path.write_bytes(whole)
+        os.utime(path, ns=(10**18, 10**18))
+        found = sources.records(path, form="parquet", layout=Layout())
+        next(found)
+        path.write_bytes(change)
+        with pytest.raises(CorruptError, match="changed while it was read"):
+            list(found)
+
+
+def test_a_name_that_is_not_utf8_is_read_and_written(tmp_path: Path):
+    path = file(tmp_path / "a.parquet", {"text": ["Ada left"], "n": [1]}).rename(
+        tmp_path / os.fsdecode(b"\xff.parquet")
+    )
+    found = read(path)
+    writer = sink("parquet", form="parquet", layout=Layout(), source=path, name=str(path))
+    part = tmp_path / os.fsdecode(b".\xff.part")
+    part.write_bytes(writer.begin() + writer.write(tagged(found)) + writer.end())
+    writer.finished(part)
+    part.rename(tmp_path / "b.parquet")
+    assert pq.read_table(tmp_path / "b.parquet")["tokens"].to_pylist() == [["Ada", "left"]]
+
+
+def test_a_name_of_a_column_that_is_no_utf8_is_damage(tmp_path: Path):
+    path = file(tmp_path / "a.parquet", {"tokens": [["a"]]}, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"tokens", b"\xf4okens"))
+    with pytest.raises(DataError, match="not a Parquet file that can be read"):
+        read(path)

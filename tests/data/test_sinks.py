@@ -80,7 +80,7 @@ def test_every_input_can_be_written_as_rows_one_for_each_record_that_is_no_gap(f
     assert [(tuple(row["tokens"]), tuple(row["tags"])) for row in rows if row["tokens"]] == FOUND
     assert len(rows) == (2 if form in ("text", "columns", "conllu") else 3)
     documents = {"text": ["a.x", "a.x"], "columns": [0, 1], "conllu": [0, 0], "lines": [0, 1, 2]}.get(form, [0, 1, 2])
-    as_text = to == "parquet" and form in ("jsonl", "parquet")
+    as_text = to == "parquet" and form in ("jsonl", "parquet", "conllu")
     assert [row["document"] for row in rows] == ([str(one) for one in documents] if as_text else documents)
     assert all(("sentences" in row) == (form in ("text", "jsonl", "parquet")) for row in rows)
 
@@ -171,6 +171,17 @@ def test_a_token_of_json_breaks_no_line_of_a_corpus(to: str):
     again = sources.read(BytesIO(text), form=to, layout=Layout(tag="xpos" if to == "conllu" else -1), tagged=True)
     found = [one.tokens for one in again if one.tokens]
     assert found == [("a\\tb", "c\\nd\\r", "\\0", "\u2028", "\\ud800", "\\")]
+
+
+def test_ids_and_numbers_of_documents_in_conllu_are_one_column_of_parquet(tmp_path: Path):
+    row = "1\tEU" + 8 * "\t_" + "\n\n"
+    data = f"{row}# newdoc id = a\n{row}# newdoc\n{row}".encode()
+    layout = Layout(tag="xpos")
+    found = tagged(sources.records(BytesIO(data), form="conllu", layout=layout))
+    writer = sink("parquet", form="conllu", layout=layout)
+    (tmp_path / "part").write_bytes(writer.begin() + writer.write(found) + writer.end())
+    writer.finished(tmp_path / "part")
+    assert pq.read_table(tmp_path / "part")["document"].to_pylist() == ["0", "a", "2"]
 
 
 def test_every_output_has_a_suffix_and_those_that_are_inputs_too_are_guessed_by_it():

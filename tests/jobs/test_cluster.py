@@ -26,6 +26,7 @@ from tagger.jobs import cluster, local, parts
 from tagger.jobs.job import Formats, Job
 from tagger.jobs.summary import Summary
 from tagger.tagging import Answers
+from tests.robustness.test_foreign_code import MODULES, lay_decoys, proofs, run
 from tests.tagging.bundles import bundle
 
 # Ray copies its own settings, deprecated ones among them.
@@ -235,6 +236,23 @@ def test_probabilities_are_those_of_this_machine_but_for_their_last_digits(
             [span.pop("probability") for span in other_span], abs=1e-6
         )
         assert (one, one_span) == (other, other_span)
+
+
+@pytest.mark.usefixtures("nodes")
+def test_workers_import_nothing_from_the_current_directory(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    folder = tmp_path / "work"
+    folder.mkdir()
+    lay_decoys(folder, *MODULES, "tagger/__init__.py", "ray/__init__.py")
+    plain(folder / "in.txt")
+    monkeypatch.setenv("RAY_ADDRESS", ray.get_runtime_context().gcs_address)
+    options = ["--model", str(model_dir), "--out", "out", "--to", "jsonl", "--engine", "ray", "--device", "cpu"]
+    done = run(folder, "tag", "in.txt", *options, module=False)
+    assert (done.returncode, proofs(folder)) == (0, []), done.stderr
+    assert len(rows(folder / "out").splitlines()) == len(WORDS)
 
 
 @pytest.mark.usefixtures("_in_process", "_small")

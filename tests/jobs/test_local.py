@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 import torch
@@ -171,33 +171,43 @@ def test_many_inputs_share_pools_and_each_has_its_output(model: Tagger, model_di
 
 @pytest.mark.parametrize("lines", [20, 2000])  # within one pool, and more
 def test_of_a_file_spoilt_in_the_middle_what_comes_before_is_kept(
-    model: Tagger, model_dir: Path, tmp_path: Path, lines: int
+    model: Tagger, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: int
 ) -> None:
+    read = files._read
+
+    def breaking_off(stream: BinaryIO, name: str) -> Iterator[bytes]:
+        yield from read(stream, name)
+        if name.endswith("b.txt"):
+            raise DataError(f"{name}: input/output error")
+
+    monkeypatch.setattr(files, "_read", breaking_off)
     (tmp_path / "a.txt").write_text("Ada lives .\n")
-    (tmp_path / "b.txt.gz").write_bytes(gzip.compress(b"Ada lives .\n" * lines)[:-9])
+    (tmp_path / "b.txt").write_bytes(b"Ada lives .\n" * lines)
     (tmp_path / "c.txt").write_text("Alan lives .\n")
     (tmp_path / "d.txt.gz").write_text("no gzip")
-    paths = [tmp_path / name for name in ("a.txt", "b.txt.gz", "c.txt", "d.txt.gz")]
+    paths = [tmp_path / name for name in ("a.txt", "b.txt", "c.txt", "d.txt.gz")]
     summary = into(model, model_dir, tmp_path / "out", *paths, on_error="skip")
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["a.conll", "b.conll", "c.conll", "rejects.jsonl"]
     assert (tmp_path / "out" / "b.conll").read_text() == "Ada S-PER\nlives O\n. O\n\n" * lines
     assert (summary.sentences, summary.rejected, summary.spans) == (lines + 2, 2, {"PER": lines + 2})
     row, other = map(json.loads, (tmp_path / "out" / "rejects.jsonl").read_text().splitlines())
-    assert (row["file"], row["line"], row["raw"]) == (str(tmp_path / "b.txt.gz"), None, "")
-    assert row["fault"].endswith(f"before its end mark was reached; read up to line {lines}")
+    assert (row["file"], row["line"], row["raw"]) == (str(tmp_path / "b.txt"), None, "")
+    assert row["fault"].endswith(f"b.txt: input/output error; read up to line {lines}")
     assert other["fault"].startswith(f"{tmp_path / 'd.txt.gz'}: damaged gzip file: ")
     assert "read up to" not in other["fault"]
 
 
+@pytest.mark.parametrize("fault", ["flipped", "truncated"])
 @pytest.mark.parametrize("lines", [200, 5000])  # within one pool, and more
-def test_a_packed_file_whose_bytes_were_changed_is_set_aside_whole(
-    model: Tagger, model_dir: Path, tmp_path: Path, lines: int
+def test_a_packed_file_whose_bytes_were_changed_or_are_missing_is_set_aside_whole(
+    model: Tagger, model_dir: Path, tmp_path: Path, lines: int, fault: str
 ) -> None:
     (tmp_path / "a.txt").write_text("Ada lives .\n")
     packed = bytearray(gzip.compress("".join(f"Ada {7**n % 10**12}\n" for n in range(lines)).encode()))
     assert len(packed) > files._PACKED_PIECE
     packed[-8] ^= 1  # of the checksum
+    del packed[len(packed) - 9 * (fault == "truncated") :]
     (tmp_path / "b.txt.gz").write_bytes(packed)
     (tmp_path / "c.txt").write_text("Alan lives .\n")
     paths = [tmp_path / name for name in ("a.txt", "b.txt.gz", "c.txt")]
@@ -416,3 +426,22 @@ def test_alternatives_are_spelt_in_the_scheme_too() -> None:
     found = local._spelt(given, "IOB1")
     assert found.tags == ("I-LOC", "I-LOC")
     assert found.alternatives == (Alternative(("I-LOC", "O"), 0.5),)
+
+
+def test_a_record_beyond_the_limit_of_the_job_is_set_aside_and_the_limit_is_part_of_the_job(
+    model: Tagger, model_dir: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "a.txt").write_text("Ada lives .\n" + "Ada " * 300 + "\nAlan lives .\n")
+    summary = into(model, model_dir, tmp_path / "out", tmp_path / "a.txt", on_error="skip", max_record_bytes=1000)
+    assert (summary.sentences, summary.rejected) == (2, 1)
+    row = json.loads((tmp_path / "out" / "rejects.jsonl").read_text())
+    assert (row["line"], len(row["raw"])) == (2, files.SHOWN_BYTES + 1)
+    with pytest.raises(DataError, match=r"a\.txt:2: a line of over 1,000 bytes"):
+        into(model, model_dir, tmp_path / "other", tmp_path / "a.txt", max_record_bytes=1000)
+    assert Job((STDIN,), model_dir).options()["--max-record-bytes"] == files.MAX_RECORD_BYTES
+
+
+@pytest.mark.parametrize("size", ["0", "999", str((1 << 30) + 1), "9" * 30])
+def test_the_limit_of_a_record_has_bounds(model_dir: Path, size: str) -> None:
+    done = CliRunner().invoke(app, ["tag", "-", "--model", str(model_dir), "--max-record-bytes", size], input="Ada\n")
+    assert done.exit_code == 2

@@ -155,6 +155,18 @@ def tag_measured(source: Path, model: Path, out: Path, first: int, remembered: i
     report.write_text(str(sizes[True] - sizes[False]))
 
 
+def call_measured(model: Path, cache_bytes: int, calls: int, report: Path) -> None:
+    """Tags new words in each of many calls; reports by how many bytes the resident size grew after the first 500."""
+    _quiet()
+    tagger = tagging.load(model, device="cpu", cache_bytes=cache_bytes)
+    sizes = []
+    for first in range(calls + 500):
+        tagger.tag([[f"word{first}x{place}" for place in range(20)]])
+        if first in (500, calls + 499):
+            sizes.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE"))
+    report.write_text(str(sizes[1] - sizes[0]))
+
+
 def slow_tag_command(arguments: list[str]) -> None:
     """Tags with the command line and, asked to stop, takes a minute to leave."""
     folder.Folder.leave = lambda _: time.sleep(60)  # type: ignore[method-assign]

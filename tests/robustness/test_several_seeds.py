@@ -18,6 +18,7 @@ from tagger import experiments
 from tagger.config import Config, dump
 from tagger.errors import CheckpointError
 from tagger.experiments import Results
+from tagger.experiments.processes import Task
 from tagger.io import atomic
 from tagger.training import run_dir
 from tests.robustness.runs import SCALE, child, command, ended, hold, results, timeless, tree, wait_for
@@ -130,6 +131,58 @@ def test_one_that_is_killed_is_told(config: Config, tmp_path: Path, monkeypatch:
         found = experiments.train(config, SEEDS, tmp_path / end, jobs=2, device="cpu")
         assert found.failed == {1: (fault,), 2: (fault,)}
         assert str(found) == "no seed is finished"
+
+
+def test_one_that_ends_without_having_trained_is_told(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = "import os, sys; sys.stdin.readline(); sys.stdout.write({!r} * {}); sys.stdout.flush(); os._exit({})"
+    unfinished, code = "ended with exit code 0 before it was finished", "ended with exit code 3: "
+    for number, (text, times, status, fault) in enumerate(
+        [
+            ("", 1, 0, unfinished),
+            ("no JSON", 1, 0, unfinished),
+            ('{"a": 1}', 1, 0, unfinished),
+            ("[" * 10**5, 1, 3, code),
+            ("garbage", 10**6, 3, code),
+            ("[1]", 1, 3, code),
+            ('noise\n["a fault"]\n', 1, 2, "a fault"),
+        ]
+    ):
+        monkeypatch.setattr("tagger.experiments.processes._PROGRAM", program.format(text, times, status))
+        found = experiments.train(config, SEEDS, tmp_path / f"{number}", jobs=2, device="cpu")
+        assert found.failed == {1: (fault,), 2: (fault,)}
+
+
+def test_one_whose_process_cannot_be_started_is_told(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
+    found = experiments.train(config, SEEDS, tmp_path / "run", jobs=2, device="cpu")
+    assert [fault for faults in found.failed.values() for fault in faults] == [
+        f"FileNotFoundError: [Errno 2] No such file or directory: '{tmp_path}/none'"
+    ] * 2
+    assert "Traceback" in caplog.text
+
+
+def test_an_error_of_the_program_ends_one_seed_alone(
+    config: Config, whole: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    train = experiments.processes.train
+
+    def failing(task: Task, **options: Any) -> None:
+        if task.seed == 1:
+            raise ZeroDivisionError("our bug")
+        train(task, **options)
+
+    monkeypatch.setattr("tagger.experiments.processes.train", failing)
+    found = experiments.train(config, SEEDS, tmp_path / "run", device="cpu")
+    assert found.failed == {1: ("ZeroDivisionError: our bug",)}
+    assert [result.seed for result in found.results] == [2]
+    assert "Traceback" in caplog.text
+    monkeypatch.undo()
+    experiments.resume(tmp_path / "run", device="cpu")
+    assert_same(tmp_path / "run", whole)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

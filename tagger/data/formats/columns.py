@@ -5,13 +5,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import chain
 
-from tagger.data.formats import blocks
+from tagger import files
+from tagger.data.formats import blocks, escapes
 from tagger.data.formats.blocks import Block
 from tagger.data.sentence import Reject, Sentence
 from tagger.errors import ConfigError, CutError, DataError
 
 DOCUMENT_START = "-DOCSTART-"
 _SPACES = re.compile(r"[ ]+")
+_MOST_BEFORE = 1 << 6  # lines, and KiB, that stand before a sentence and belong to it
 _MOST_COLUMNS = 100  # of rows that are read by a pattern, whose size grows with theirs
 
 
@@ -49,6 +51,7 @@ def read(
     *,
     tagged: bool,
     reject: Callable[[Reject], None] | None = None,
+    max_record_bytes: int = files.MAX_RECORD_BYTES,
 ) -> Iterator[Sentence]:
     """Yields the sentences of a file with all their lines; lines without a sentence come as one without tokens.
 
@@ -56,11 +59,14 @@ def read(
     `files.Unreadable` to `files.lines`, so that lines that are no text take their block with them.
 
     Raises:
-        DataError: a row has another width than the first, mixes tabs and spaces, lacks a column or has an empty field.
+        DataError: a row has another width than the first, mixes tabs and spaces, lacks a column or has an empty field;
+            or a block of lines has more than `max_record_bytes`.
     """
     reader = _Reader(name, layout, tagged=tagged)
     try:
-        for block in blocks.split(source, _is_blank):
+        for block in blocks.split(source, _is_blank, name, max_record_bytes):
+            if reader.is_full():
+                yield from reader.rest()
             if (sentence := reader.at_once(block)) is not None:
                 yield sentence
                 continue
@@ -100,7 +106,7 @@ class _Reader:
     def at_once(self, block: Block) -> Sentence | None:
         """Returns the sentence of a block of rows without anything unusual; None if it must be read line by line."""
         text = "".join(block.lines)
-        if self.pattern is None or DOCUMENT_START in text or not block.sound():
+        if self.pattern is None or not text or DOCUMENT_START in text or not block.sound():
             return None
         found = self.pattern.findall(text)
         if len(found) != len(block.lines):
@@ -143,10 +149,16 @@ class _Reader:
         self.before = tuple(raw)
         return sentences
 
+    def is_full(self) -> bool:
+        """Returns whether the lines before the next sentence are too many to wait for it."""
+        before = self.before
+        return len(before) > _MOST_BEFORE or (bool(before) and sum(map(len, before)) > _MOST_BEFORE << 10)
+
     def rest(self) -> Iterator[Sentence]:
-        """Yields the lines before the next sentence, if there are any, where none follows."""
+        """Yields the lines before the next sentence, if there are any, as a sentence without tokens."""
         if self.before:
             yield Sentence((), (), (), self.document, 0, self.before)
+            self.before = ()
 
     def _document(self, text: str) -> int:
         """Returns the number of the document that a line belongs to."""
@@ -217,15 +229,20 @@ def width(sentence: Sentence) -> int:
 def write_anew(sentence: Sentence, separator: str, *, probabilities: Sequence[float] = ()) -> Iterator[str]:
     """Yields the lines of a sentence that does not come from columns: token, separator and tag, and a blank line.
 
+    What would break a line or begin a document is escaped.
+
     Probabilities, if given, one for each token, become the last column.
     """
-    rows = zip(sentence.tokens, sentence.tags, _texts(probabilities, len(sentence), separator), strict=True)
+    unsafe = escapes.LINE_OR_SPACE if separator == " " else escapes.LINE
+    tokens = escapes.fields(sentence.tokens, unsafe, reserved=DOCUMENT_START)
+    tags = escapes.fields(sentence.tags, unsafe)
+    rows = zip(tokens, tags, _texts(probabilities, len(sentence), separator), strict=True)
     yield from (f"{token}{separator}{tag}{more}\n" for token, tag, more in rows)
     yield "\n"
 
 
 def write(sentence: Sentence, layout: Layout, *, probabilities: Sequence[float] = ()) -> Iterator[str]:
-    """Returns the lines of a sentence with its tags in the tag column, all else as it was read.
+    """Returns the lines of a sentence with its tags in the tag column, escaped where need be, all else as it was read.
 
     Rows without a tag column get one at their end. Probabilities, if given, one for each token, become the last column.
     """
@@ -238,9 +255,11 @@ def write(sentence: Sentence, layout: Layout, *, probabilities: Sequence[float] 
     token = layout.number(layout.token)
     tag = None if layout.tag is None else layout.number(layout.tag)
     rows = raw[start:end]
-    tagged = _all_tagged(rows, token, tag, sentence.tags, probabilities)
+    unsafe = escapes.LINE if "\t" in rows[0] else escapes.LINE_OR_SPACE
+    tags = escapes.fields(sentence.tags, unsafe, reserved=DOCUMENT_START)
+    tagged = _all_tagged(rows, token, tag, tags, probabilities)
     if tagged is None:
-        values = zip(rows, sentence.tags, _texts(probabilities, len(rows), ""), strict=True)
+        values = zip(rows, tags, _texts(probabilities, len(rows), ""), strict=True)
         numbered = enumerate(values, sentence.line or 2)
         tagged = [_tagged(row, _text(number, row), token, tag, *rest) for number, (row, *rest) in numbered]
     return chain(raw[:start], tagged, raw[end:])

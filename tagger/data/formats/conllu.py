@@ -4,7 +4,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from tagger.data.formats import blocks
+from tagger import files
+from tagger.data.formats import blocks, escapes
 from tagger.data.formats.blocks import Block
 from tagger.data.sentence import Record, Reject, Sentence
 from tagger.errors import ConfigError, DataError
@@ -30,6 +31,7 @@ def read(
     *,
     tagged: bool,
     reject: Callable[[Reject], None] | None = None,
+    max_record_bytes: int = files.MAX_RECORD_BYTES,
 ) -> Iterator[Sentence]:
     """Yields the sentences of a file with all their lines; a token without the MISC key that is asked for has tag O.
 
@@ -37,21 +39,29 @@ def read(
     `files.Unreadable` to `files.lines`, so that lines that are no text take their block with them.
 
     Raises:
-        DataError: a row has not ten columns, an id is none, or a field that is needed is empty.
+        DataError: a row has not ten columns, an id is none, or a field that is needed is empty; or a block of
+            lines has more than `max_record_bytes`.
     """
-    return (sentence for sentence, _ in _read(source, name, tag, tagged=tagged, reject=reject))
+    found = _read(source, name, tag, tagged=tagged, reject=reject, limit=max_record_bytes)
+    return (sentence for sentence, _ in found)
 
 
 def records(
-    source: Iterable[tuple[int, str]], name: str, tag: str, *, reject: Callable[[Reject], None] | None = None
+    source: Iterable[tuple[int, str]],
+    name: str,
+    tag: str,
+    *,
+    reject: Callable[[Reject], None] | None = None,
+    max_record_bytes: int = files.MAX_RECORD_BYTES,
 ) -> Iterator[Record]:
     """Yields the sentences of a file, untagged, each of the document that its newdoc line gives an id, else a number.
 
     Arguments and errors as of `read`.
     """
-    for sentence, called in _read(source, name, tag, tagged=False, reject=reject):
+    for sentence, called in _read(source, name, tag, tagged=False, reject=reject, limit=max_record_bytes):
         document = sentence.document if called is None else called
-        yield Record((sentence,), document, sentence.line, numbered=called is None)
+        size = sum(map(len, sentence.raw))
+        yield Record((sentence,), document, sentence.line, numbered=called is None, size=size)
 
 
 def _read(
@@ -61,12 +71,13 @@ def _read(
     *,
     tagged: bool,
     reject: Callable[[Reject], None] | None,
+    limit: int,
 ) -> Iterator[tuple[Sentence, str | None]]:
     """Yields the sentences, each with the id of its document if that has one."""
     check_tag(tag)
     wanted = tag if tagged else None
     document = _Document()
-    for block in blocks.split(source, _is_blank):
+    for block in blocks.split(source, _is_blank, name, limit):
         document = _document(block, document)
         try:
             first, tokens, tags = _at_once(block, wanted) or _line_by_line(block, name, wanted)
@@ -176,13 +187,17 @@ def tagged(sentences: Iterable[Sentence], tag: str) -> bool:
 def write(sentence: Sentence, tag: str, *, as_read: bool, probabilities: Sequence[float] = ()) -> Iterator[str]:
     """Yields the lines of a sentence with its tags put in; as it was read, or made anew from its tokens.
 
+    White space within a tag is escaped, as is a bar in a value of MISC; of tokens what would break a line.
+
     Probabilities, if given, one for each token, are put into MISC under the key Prob.
     """
     check_tag(tag)
     numbers = [f"{number:.6f}" for number in probabilities] or [""] * len(sentence)
-    values = zip(sentence.tags, numbers, strict=True)
+    tags = escapes.fields(sentence.tags, escapes.WHITE if tag in _COLUMNS else escapes.WHITE_OR_BAR)
+    values = zip(tags, numbers, strict=True)
     if not as_read:
-        for number, (token, value) in enumerate(zip(sentence.tokens, values, strict=True), 1):
+        tokens = escapes.fields(sentence.tokens, escapes.LINE)
+        for number, (token, value) in enumerate(zip(tokens, values, strict=True), 1):
             row = [str(number), token, *"_" * (_WIDTH - 2)]
             yield "\t".join(_set(row, tag, *value)) + "\n"
         yield "\n"

@@ -14,7 +14,7 @@ from tagger.errors import DataError
 log = logging.getLogger(__name__)
 
 _DEEPEST = 100  # objects and lists within one another
-_encode = json.JSONEncoder(ensure_ascii=False, default=lambda value: _plain(value)).encode
+_encode_finite = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=lambda value: _plain(value)).encode
 
 
 def read(
@@ -22,19 +22,18 @@ def read(
 ) -> Iterator[Record]:
     """Yields the record of each line that is not blank; its document's number counts lines, from 0.
 
-    Numbers keep their value within what a double holds, whole ones all their digits, NaN and Infinity as Python's json
-    writes them; a lone surrogate stays one.
+    Numbers keep their value within what a double holds, whole ones all their digits; a lone surrogate stays one.
 
     Raises:
         DataError: a line holds no JSON object, one with a field twice, nested over 100 deep, with a number that is too
-            large, or with neither text nor tokens; unless `reject` is there to take it.
+            large, NaN or Infinity, or with neither text nor tokens; unless `reject` is there to take it.
     """
     for number, line in source:
         text = line.removeprefix("\ufeff") if number == 1 else line
         if not text.strip(" \t\r\n"):
             continue
         try:
-            yield rows.record(parse(text), number, language)
+            yield rows.record(parse(text), number, language, len(line))
         except ValueError as error:
             fault = f"{name}:{number}: {error}"
             if reject is None:
@@ -49,7 +48,7 @@ def parse(text: str) -> dict[str, Any]:
         ValueError: it is none, or one that could not be written back as it is.
     """
     try:
-        row = json.loads(text, object_pairs_hook=_object, parse_float=_float, parse_int=_int)
+        row = json.loads(text, object_pairs_hook=_object, parse_float=_float, parse_int=_int, parse_constant=_constant)
         if text.count("[") + text.count("{") > _DEEPEST and _depth(row) > _DEEPEST:
             raise RecursionError
     except json.JSONDecodeError as error:
@@ -74,6 +73,10 @@ def _float(text: str) -> float:
     if math.isinf(value):
         raise ValueError(f"the number {text[:20]} is too large")
     return value
+
+
+def _constant(text: str) -> None:
+    raise ValueError(f"{text} is not a JSON number")
 
 
 def _int(text: str) -> int:
@@ -119,9 +122,26 @@ class Writer:
 def dump(value: Any) -> bytes:
     """Returns a value as JSON in UTF-8, lone surrogates escaped.
 
-    What JSON has no word for is written as a string: times in ISO 8601, decimals in digits, bytes in base64.
+    What JSON has no word for is written as a string: times in ISO 8601, decimals in digits, bytes in base64, and
+    numbers that are not finite as "NaN", "Infinity" and "-Infinity".
     """
     return _encode(value).encode("utf-8", "backslashreplace")
+
+
+def _encode(value: Any) -> str:
+    try:
+        return _encode_finite(value)
+    except ValueError:
+        return _encode_finite(_finite(value))
+
+
+def _finite(value: Any) -> Any:
+    """Returns a value with strings in place of numbers that are not finite, at any depth."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    return [_finite(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _plain(value: Any) -> str:

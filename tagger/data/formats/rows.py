@@ -8,7 +8,7 @@ from tagger.data.formats import text as texts
 from tagger.data.sentence import Record, Sentence
 
 
-def record(row: Mapping[str, Any], number: int, language: str) -> Record:
+def record(row: Mapping[str, Any], number: int, language: str, size: int = 0) -> Record:
     """Returns the record of a row: its tokens, or its text split if there are none; all other fields are carried.
 
     Tokens are a list of strings, which is one sentence, or a list of such lists; a text beside them is only carried.
@@ -19,6 +19,7 @@ def record(row: Mapping[str, Any], number: int, language: str) -> Record:
         row: the fields by name.
         number: the row's number, from 1.
         language: that of the text.
+        size: the record's size in memory, as `Record` has it.
 
     Raises:
         ValueError: the row has neither, or they are of another type, or a token is empty.
@@ -27,13 +28,13 @@ def record(row: Mapping[str, Any], number: int, language: str) -> Record:
     known = _document(row)
     document, numbered = (number - 1, True) if known is None else (known, False)
     if (tokens := row.get("tokens")) is not None:
-        return Record(tuple(_sentences(tokens, number)), document, number, fields=row, numbered=numbered)
+        return Record(tuple(_sentences(tokens, number)), document, number, fields=row, numbered=numbered, size=size)
     if (text := row.get("text")) is None:
         raise ValueError(_without_text(row))
     if not isinstance(text, str):
         raise ValueError(f"expected a string as 'text', found {_shown(repr(text))}")
     sentences = tuple(texts.splitter(language)(text, line=number))
-    return Record(sentences, document, number, text, fields=row, numbered=numbered)
+    return Record(sentences, document, number, text, fields=row, numbered=numbered, size=size)
 
 
 def _without_text(row: Mapping[str, Any]) -> str:

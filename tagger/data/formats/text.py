@@ -60,7 +60,7 @@ def _paragraphs(
         for start, end in _pieces(line, int(mark), _LONGEST_PIECE):
             text = line[start:end]
             if sentences := tuple(split(text, start=place + start, line=number)):
-                yield Record(sentences, name, number, text, place + start)
+                yield Record(sentences, name, number, text, place + start, size=len(text))
         place += len(line)
 
 

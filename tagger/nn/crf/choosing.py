@@ -13,8 +13,9 @@ from torch import Tensor
 
 from tagger import runtime
 from tagger.choices import Kernel, listed, options
+from tagger.errors import TaggerError
 from tagger.nn.crf.chain import Chain
-from tagger.nn.crf.kernels import portable
+from tagger.nn.crf.kernels import portable, triton_cache
 from tagger.nn.crf.kernels.portable import Messages
 
 log = logging.getLogger(__name__)
@@ -67,10 +68,14 @@ def _triton(chain: Chain) -> Engine | None:
 @functools.cache
 def _load(module: str) -> Engine | None:
     try:
+        if module == "cuda":
+            triton_cache.check()
         engine: Engine = importlib.import_module(f"tagger.nn.crf.kernels.{module}")
         zeros = torch.zeros(1, 1, 1, device="cuda" if module == "cuda" else "cpu")
         engine.best_path(Chain(zeros, zeros[0], zeros[0, 0], zeros[0, 0], torch.ones_like(zeros[0, 0]).long()))
         return engine
+    except TaggerError:
+        raise
     except Exception as error:  # of compilers and drivers, of any kind
         if runtime.is_about_memory(error):
             raise  # which says nothing of the kernel

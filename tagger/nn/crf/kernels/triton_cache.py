@@ -1,0 +1,28 @@
+"""Keeps triton from loading machine code out of a directory in which other users may write."""
+
+import atexit
+import logging
+import os
+import shutil
+import tempfile
+
+from tagger import ownership
+
+log = logging.getLogger(__name__)
+
+
+def check() -> None:
+    """Gives triton a new directory for this process, if others may write in the one where it stores code."""
+    home = os.environ.get("TRITON_HOME") or os.path.expanduser("~")  # noqa: PTH111
+    directory = os.environ.get("TRITON_CACHE_DIR") or f"{home}/.triton/cache"
+    try:
+        unsafe = ownership.first_unsafe(directory)
+    except OSError:
+        unsafe = directory
+    if unsafe is not None:
+        fresh = tempfile.mkdtemp(prefix="triton-")
+        atexit.register(shutil.rmtree, fresh, ignore_errors=True)
+        os.environ["TRITON_CACHE_DIR"] = fresh
+        log.warning(
+            "others may write in %s, so compiled code there is not trusted; it is compiled at each start", unsafe
+        )

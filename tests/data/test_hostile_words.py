@@ -1,0 +1,236 @@
+"""Tokens, tags and ids of any characters: every output can be read again and says the same, escaped as documented."""
+
+import html
+import json
+import os
+import re
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyarrow import parquet as pq
+
+from tagger.data import sources
+from tagger.data.formats.columns import Layout
+from tagger.data.sentence import Alternative, Record, Sentence, Span
+from tagger.data.sinks import sink
+from tests.robustness.runs import SCALE
+
+PIECES = [
+    *"ab1_|=#\"'<>&\\ \t\n\r\0\x1b\x0b\x1c\x7f\x85\xa0\xad\u200b\u2028\u2029\u202e\u2066\ufeff\u3000é😀",
+    "\ud800",
+    "\udcff",
+    "-DOCSTART-",
+    "# newdoc id = x",
+    "# text = y",
+    "1-2",
+    "<script>",
+    "[/b]",
+    "O",
+]
+# JSON joins two surrogates that make a pair.
+WORD = st.lists(st.sampled_from(PIECES), min_size=1, max_size=4).map(
+    lambda pieces: "".join(pieces).encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+)
+TAG = st.sampled_from(["O", "B-X", "I-X", "B-a b", "B-x|y=z", "", " ", "\t", "-DOCSTART-", "_", "a\0", "\ufeff"]) | WORD
+SENTENCES = st.lists(st.lists(st.tuples(WORD, TAG), min_size=1, max_size=3), min_size=1, max_size=3)
+LAYOUT = Layout(tag="xpos")
+ESCAPES = {"\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0"}
+
+
+def escaped(text: str, more: str = "") -> str:
+    """Returns what the documentation of sinks says of a text in a line: character by character."""
+    found = ""
+    for place, character in enumerate(text):
+        if character in ESCAPES:
+            found += ESCAPES[character]
+        elif re.match("[\ud800-\udfff]", character) or (character == "\ufeff" and not place):
+            found += f"\\u{ord(character):04x}"
+        elif (more == "white" and character.isspace()) or (character in more and len(more) == 1):
+            found += f"\\x{ord(character):02x}" if ord(character) < 256 else f"\\u{ord(character):04x}"
+        else:
+            found += character
+    return found or "_"
+
+
+def of_column(token: str) -> str:
+    found = escaped(token)
+    return f"\\x2d{found[1:]}" if re.match(r"-DOCSTART-(\Z| )", token) else found
+
+
+def with_tags(records: list[Record], tags: list[list[str]]) -> list[Record]:
+    """Returns records tagged: what the sentences with tokens are tagged as, in order."""
+    left = iter(tags)
+    return [replace(record, sentences=tuple(_with(one, left) for one in record.sentences)) for record in records]
+
+
+def _with(sentence: Sentence, left: "iter[list[str]]") -> Sentence:
+    if not sentence.tokens:
+        return sentence
+    tags = tuple(next(left))
+    assert len(tags) == len(sentence)
+    spans = (Span(tags[0], 0, 1, 0.5),)
+    numbers = (0.5,) * len(tags)
+    return replace(sentence, tags=tags, spans=spans, probabilities=numbers, alternatives=(Alternative(tags, 1.0),))
+
+
+def source(form: str, words: list[list[str]], path: Path) -> Path | BytesIO:
+    """Returns a file of a format that holds sentences; words must be such that the format can."""
+    if form == "parquet":
+        pq.write_table(pa.table({"tokens": words}), path)
+        return path
+    if form == "jsonl":
+        text = "".join(json.dumps({"tokens": one, "id": one[0]}) + "\n" for one in words)
+    elif form == "lines":
+        text = "".join(" ".join(one) + "\n" for one in words)
+    elif form == "columns":
+        text = "".join("".join(f"{word}\tx\n" for word in one) + "\n" for one in words)
+    else:
+        rows = [["\t".join([str(n), word, *"________"]) + "\n" for n, word in enumerate(one, 1)] for one in words]
+        text = "".join("".join(one) + "\n" for one in rows)
+    return BytesIO(text.encode())
+
+
+def fits(form: str, word: str) -> str:
+    """Returns a word as one that a format can hold."""
+    if form == "jsonl":
+        return word
+    word = re.sub("[\ud800-\udfff]", "", word)
+    if form != "parquet":
+        word = re.sub("[\n\0\t]" if form != "lines" else "[\n\0\t\r ]", "", word)
+    return "-" if not word.strip() or word[0] == "\ufeff" or word.startswith("-DOCSTART-") else word
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet", "lines", "columns", "conllu"])
+@given(SENTENCES)
+@settings(max_examples=30 * SCALE, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_every_output_is_read_again_with_the_same_sentences_and_each_word_as_documented(
+    tmp_path: Path, form: str, content: list[list[tuple[str, str]]]
+) -> None:
+    words = [[fits(form, word) for word, _ in sentence] for sentence in content]
+    tags = [[tag for _, tag in sentence] for sentence in content]
+    opened = source(form, words, tmp_path / "in.parquet")
+    records = with_tags(list(sources.records(opened, form=form, layout=Layout(0, "xpos"), name="a\n\udcff.x")), tags)
+    assert [list(one.tokens) for record in records for one in record.sentences if one.tokens] == words
+
+    def written(to: str) -> bytes:
+        place = Layout(0, -1) if form == to == "columns" else LAYOUT
+        into = sink(to, form=form, layout=place, name="a\n\udcff.x", source=opened if form == "parquet" else None)
+        data = into.begin() + into.write(records) + into.end()
+        if to == "parquet":
+            (tmp_path / "part").write_bytes(data)
+            into.finished(tmp_path / "part")
+        return data
+
+    spaced = " " if form == "lines" else ""
+    again = list(sources.read(BytesIO(written("columns")), form="columns", layout=Layout(), tagged=True))
+    assert [list(one.tokens) for one in again if one.tokens] == [
+        [word if form == "columns" else of_column(word) for word in one] for one in words
+    ]
+    written_tag = of_column if form == "columns" else lambda tag: escaped(tag, spaced)
+    expected = [[written_tag(tag) for tag in one] for one in tags]
+    assert [list(one.tags) for one in again if one.tokens] == expected
+
+    again = list(sources.read(BytesIO(written("conllu")), form="conllu", layout=LAYOUT, tagged=True))
+    assert [list(one.tokens) for one in again if one.tokens] == [
+        [word if form == "conllu" else escaped(word) for word in one] for one in words
+    ]
+    assert [list(one.tags) for one in again if one.tokens] == [[escaped(tag, "white") for tag in one] for one in tags]
+
+    data = written("jsonl")
+    rows = [json.loads(line, parse_constant=None) for line in data.decode().split("\n")[:-1]]
+    assert [(row["tokens"], row["tags"]) for row in rows] == list(zip(words, tags, strict=True))
+    again_records = list(sources.records(BytesIO(data), form="jsonl", layout=Layout()))
+    assert [list(one.tokens) for record in again_records for one in record.sentences] == words
+
+    written("parquet")
+    table = pq.ParquetFile(tmp_path / "part").read()
+    plain = [[one.encode("utf-8", "backslashreplace").decode() for one in row] for row in words]
+    assert table["tokens"].to_pylist() == plain
+    found = list(sources.records(tmp_path / "part", form="parquet", layout=Layout()))
+    assert [list(one.tokens) for record in found for one in record.sentences] == plain
+
+    table_of_spans = written("tsv").decode().split("\n")
+    assert table_of_spans.pop() == ""
+    assert {line.count("\t") for line in table_of_spans} == {4}
+    assert len(table_of_spans) == 1 + len(words)
+
+    page = written("html").decode()
+    assert page.count("<mark ") == page.count("</mark>") == len(words)
+    assert "<script" not in page
+    assert not re.search("[\0-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]", html.unescape(page))
+
+
+@given(st.lists(st.tuples(WORD.map(lambda word: re.sub(r"[\s\0\ud800-\udfff]", "", word) or "-"), TAG), min_size=1))
+@settings(max_examples=50 * SCALE, deadline=None)
+def test_between_spaces_a_tag_stays_one_field_wherever_it_is_put_back(content: list[tuple[str, str]]) -> None:
+    words = [word if word[0] not in "\ufeff-" else "x" for word, _ in content]
+    for row, layout in (("{} N O\n", Layout(0, -1)), ("{}\n", Layout(0, None)), ("O {}\n", Layout(1, 0))):
+        text = "".join(row.format(word) for word in words) + "\n"
+        records = list(sources.records(BytesIO(text.encode()), form="columns", layout=layout))
+        tagged = with_tags(records, [[tag for _, tag in content]])
+        data = sink("columns", form="columns", layout=layout).write(tagged)
+        place = replace(layout, tag=-1 if layout.tag is None else layout.tag)
+        again = list(sources.read(BytesIO(data), form="columns", layout=place, tagged=True))
+        assert [list(one.tokens) for one in again] == [words]
+        expected = [escaped(tag, " ") for _, tag in content]
+        expected = [f"\\x2d{tag[1:]}" if re.match(r"-DOCSTART-(\Z|\\x20)", tag) else tag for tag in expected]
+        assert [list(one.tags) for one in again] == [expected]
+
+
+def test_a_bar_in_a_tag_is_no_other_item_of_misc() -> None:
+    record = with_tags([Record((Sentence(("a", "b")),))], [["B-x|y=z", "I-x=1"]])
+    data = sink("conllu", form="jsonl", layout=Layout(tag="misc:NER")).write(record)
+    assert b"NER=B-x\\x7cy=z\n" in data
+    _, again = sources.read(BytesIO(data), form="conllu", layout=Layout(tag="misc:NER"), tagged=True)
+    assert again.tags == ("B-x\\x7cy=z", "I-x=1")
+
+
+@pytest.mark.parametrize(
+    "name", ["", " ", "a b", "\0", "a\nb\n# newdoc id = c", "\ufeffa", "\ud800", "-DOCSTART-", "é"]
+)
+@pytest.mark.parametrize("to", ["columns", "conllu"])
+def test_an_id_of_any_characters_begins_one_document(to: str, name: str) -> None:
+    rows = [{"tokens": ["x"], "id": 0}, {"tokens": ["a"], "document": name}, {"tokens": ["b"], "document": "end"}]
+    data = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    records = list(sources.records(BytesIO(data), form="jsonl", layout=Layout()))
+    into = sink(to, form="jsonl", layout=LAYOUT).write(with_tags(records, [["O"]] * 3))
+    again = list(sources.records(BytesIO(into), form=to, layout=LAYOUT))
+    known = [(one.document, *one.sentences[0].tokens) for one in again if one.sentences[0].tokens]
+    assert [token for _, token in known] == ["x", "a", "b"]
+    assert len({document for document, _ in known}) == 3
+    if to == "conllu":
+        shown = " ".join(name.split()).replace("\0", "\\0").replace("\ud800", "\\ud800") or "_"
+        assert known[1][0] == shown
+
+
+def test_plain_words_are_written_byte_for_byte_as_they_are() -> None:
+    words = ["EU", "don't", "1-2", "#tag", "a\\tb", "x|y=z", "_", "\xa0", "\u2028", "é", "# newdoc id = x", "a\ufeff"]
+    record = with_tags([Record((Sentence(tuple(words)),))], [["O"] * len(words)])
+    rows = [
+        line.split("\t") for line in sink("columns", form="jsonl", layout=LAYOUT).write(record).decode().split("\n")
+    ]
+    assert [row[0] for row in rows if len(row) == 2] == words
+    rows = [line.split("\t") for line in sink("conllu", form="jsonl", layout=LAYOUT).write(record).decode().split("\n")]
+    assert [row[1] for row in rows if len(row) == 10] == words
+
+
+def test_names_of_files_that_are_no_utf8_or_hold_line_breaks_are_ids_in_every_format(tmp_path: Path) -> None:
+    name = os.fsdecode(b"a\n\xff b.txt")
+    (tmp_path / name).write_text("Ada left.\n")
+    records = list(sources.records(tmp_path / name, form="text", layout=Layout(), name=name))
+    tagged = with_tags(records, [["O"] * 3])
+
+    def written(to: str) -> str:
+        into = sink(to, form="text", layout=LAYOUT, name=name)
+        return (into.begin() + into.write(tagged)).decode() if to != "parquet" else ""
+
+    assert written("columns").startswith("-DOCSTART- a_\\udcff_b.txt\n\nAda\t")
+    assert written("conllu").startswith("# newdoc id = a \\udcff b.txt\n\n# text")
+    assert json.loads(written("jsonl"))["document"] == name
+    assert written("tsv").split("\n")[1].startswith("a\\n\\udcff b.txt\t")
+    assert "<title>a\n\ufffd b.txt</title>" in written("html")

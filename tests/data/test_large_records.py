@@ -1,0 +1,193 @@
+"""A record beyond the limit is one fault with its file and line; the others are read, and little is held."""
+
+import gzip
+import json
+import random
+import resource
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from tagger import files
+from tagger.data import sources, vectors
+from tagger.data.formats import blocks
+from tagger.data.formats.columns import Layout
+from tagger.data.sentence import Record, Reject
+from tagger.data.sinks import sink
+from tagger.errors import CorruptError, DataError
+from tagger.jobs import pools
+from tagger.jobs.pools import Reader
+from tests.data.tagged import tagged
+from tests.robustness.runs import SCALE
+
+LIMIT = 1000
+WORD = "1\t{}\t_\t_\t_\t_\t_\t_\t_\t_\n"
+GOOD = {
+    "lines": "{}\n",
+    "text": "{}\n",
+    "jsonl": '{{"tokens": ["{}"]}}\n',
+    "columns": "{} O\n\n",
+    "conllu": WORD + "\n",
+}
+LARGE = {
+    "lines": ["a " * 600, "a" * 1001, " " * 1001, "é" * 600, "a " * 5_000],
+    "text": ["a " * 600, "a" * 1001, "é" * 600, "a " * 5_000],
+    "jsonl": ['{"tokens": [' + '"a", ' * 300 + '"a"]}', '{"text": "' + "a " * 600 + '"}', "[" * 1001, " " * 1001],
+    "columns": [
+        "a O\n" * 300,
+        "a O\n" * 5_000,
+        "-DOCSTART-\n" * 100,
+        "a" * 1001 + " O\n",
+        "é O\n" * 220,
+        "a O\nb\n" * 200,
+    ],
+    "conllu": [WORD.format("b") * 60, "# x\n" * 300, "#" * 1001 + "\n" + WORD, "x\n" * 5_000, WORD + "# é\n" * 250],
+}
+CASES = [(form, large) for form, some in LARGE.items() for large in some]
+
+
+def records(data: str | bytes, form: str, **options: object) -> list[Record]:
+    data = data.encode() if isinstance(data, str) else data
+    layout = Layout(0, "xpos" if form == "conllu" else None)
+    return list(sources.records(BytesIO(data), form=form, layout=layout, name="x", max_record_bytes=LIMIT, **options))
+
+
+def tokens(found: list[Record]) -> list[tuple[str, ...]]:
+    return [one.tokens for record in found for one in record.sentences if one.tokens]
+
+
+@pytest.mark.parametrize("end", ["\n", ""])
+@pytest.mark.parametrize("block", [100, 1 << 20])
+@pytest.mark.parametrize(("form", "large"), CASES)
+def test_a_record_that_is_too_large_is_one_fault_and_the_others_are_read(
+    monkeypatch: pytest.MonkeyPatch, form: str, large: str, block: int, end: str
+) -> None:
+    monkeypatch.setattr(files, "_BLOCK", block)
+    good = GOOD[form]
+    before = "".join(map(good.format, "pq"))
+    data = before + large.removesuffix("\n") + "\n" + end
+    if end or form not in ("columns", "conllu"):
+        data += "".join(map(good.format, "rs"))
+    aside: list[Reject] = []
+    found = tokens(records(data, form, reject=aside.append))
+    assert found == [(word,) for word in "pqrs"[: 4 if end or form not in ("columns", "conllu") else 2]]
+    (one,) = aside
+    assert one.fault.startswith("x:")
+    assert one.line == before.count("\n") + 1
+    assert " of over 1,000 bytes; expected" in one.fault
+    assert "raise max_record_bytes" in one.fault
+    assert 0 < len(one.raw) <= 2 * files.SHOWN_BYTES
+    with pytest.raises(DataError, match="of over 1,000 bytes"):
+        records(data, form)
+
+
+@pytest.mark.parametrize("form", ["columns", "conllu"])
+def test_training_data_with_a_sentence_that_is_too_large_is_one_fault(form: str) -> None:
+    data = BytesIO(LARGE[form][0].encode())
+    layout = Layout(0, "xpos" if form == "conllu" else -1)
+    with pytest.raises(
+        DataError, match=r"^x:1: a block of over 1,000 bytes; expected a blank line after each sentence"
+    ):
+        list(sources.read(data, form=form, layout=layout, tagged=True, name="x", max_record_bytes=LIMIT))
+
+
+@pytest.mark.parametrize("form", ["columns", "conllu"])
+@pytest.mark.parametrize("seed", range(5))
+def test_runs_of_blank_lines_and_document_starts_are_written_back_byte_for_byte(
+    monkeypatch: pytest.MonkeyPatch, form: str, seed: int
+) -> None:
+    monkeypatch.setattr(blocks, "_BLANK", 50)
+    monkeypatch.setattr("tagger.data.formats.columns._MOST_BEFORE", 20)
+    draw = random.Random(seed)
+    other = "-DOCSTART-\n\n" if form == "columns" else "# x\n\n"
+    blank = "{}\n" if form == "conllu" else "{} \t\n"
+    pieces = [GOOD[form].format("a"), "\n", blank.format(" "), "\r\n", other]
+    for _ in range(20 * SCALE):
+        data = "".join(piece * draw.choice([1, 3, 60]) for piece in draw.choices(pieces, k=8))
+        data = draw.choice(["", "\ufeff"]) + data
+        found = records(data, form)
+        raw = [line for record in found for line in record.sentences[0].raw]
+        assert "".join(raw) == data
+        assert max(len(record.sentences[0].raw) for record in found) < 150
+        lines = data.split("\n")
+        assert all(f"{word}" in lines[record.line - 1] for record in found for word in record.sentences[0].tokens)
+        into = sink(form, form=form, layout=Layout(0, "upos" if form == "conllu" else -1))
+        expected = data.replace("a O", "a B-X").replace("a\t_\t_", "a\t_\tB-X")
+        assert into.write(tagged(found)).decode() == expected
+
+
+@pytest.mark.parametrize(
+    ("form", "piece"),
+    [
+        ("columns", "\n"),
+        ("columns", "-DOCSTART-\n\n"),
+        ("conllu", "\n"),
+        ("conllu", "# comment\n"),
+        ("conllu", "# comment\n\n"),
+        ("conllu", " " * 900 + "\n"),
+    ],
+)
+def test_of_long_runs_each_record_holds_little(form: str, piece: str) -> None:
+    layout = Layout(0, "xpos" if form == "conllu" else None)
+    source = BytesIO(piece.encode() * (2_000_000 // len(piece)))
+    found = sources.records(source, form=form, layout=layout, reject=lambda _: None, max_record_bytes=LIMIT)
+    assert max((record.size for record in found), default=0) < 100_000
+
+
+def test_a_hundred_thousand_tokens_are_no_large_record() -> None:
+    words = ["word"] * 100_000
+    for form, data in {
+        "lines": " ".join(words),
+        "jsonl": json.dumps({"tokens": words}),
+        "columns": "".join(f"{word} O\n" for word in words),
+        "conllu": "".join(f"{number}\t{word}\t_\t_\t_\t_\t_\t_\t_\t_\n" for number, word in enumerate(words, 1)),
+    }.items():
+        layout = Layout(0, "xpos" if form == "conllu" else None)
+        (record,) = sources.records(BytesIO(data.encode()), form=form, layout=layout)
+        assert len(record.sentences[0]) == 100_000
+
+
+def test_a_long_line_among_vectors_is_one_fault(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("a 1 2\n" + "b" * (files.MAX_RECORD_BYTES + 1) + " 1 2\n")
+    with pytest.raises(DataError, match=r"^.*a\.txt:2: a line of over 8 MiB; expected") as caught:
+        vectors.read(path, wanted={"a"}, keep=10)
+    assert len(caught.value.faults) == 1
+
+
+class Held(dict[str, str]):
+    """The fields of a record that take much memory."""
+
+
+@pytest.mark.parametrize("alone", [None, lambda _: True, lambda _: False])
+def test_a_pool_is_full_when_its_records_are_large_however_few_tokens_they_have(
+    monkeypatch: pytest.MonkeyPatch, alone: Callable[[int], bool] | None
+) -> None:
+    monkeypatch.setattr(pools, "POOL_BYTES", 1 << 20)
+
+    def large(_: int, reject: object) -> Iterator[Record]:
+        for line in range(1, 201):
+            yield Record((), 0, line, fields=Held(), size=1 << 18)
+
+    reader = Reader(["a"], large, None, alone=alone)
+    sizes = []
+    for _ in reader.pools():
+        pool = reader.waiting.popleft()
+        sizes.append(sum(len(stretch.records) for stretch in pool.stretches))
+        pool.clear()
+        assert not any(stretch.records for stretch in pool.stretches)
+    assert sum(sizes) == 200
+    assert max(sizes) <= (4 if alone is None or alone(0) else 32 + 4)
+
+
+def test_a_packed_line_without_end_is_rejected_once_and_never_held() -> None:
+    packed = gzip.compress(bytes(200_000_000), 1)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    aside: list[Reject] = []
+    assert list(sources.records(BytesIO(packed), form="lines", layout=Layout(), reject=aside.append)) == []
+    assert [one.line for one in aside] == [1]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KB
+    with pytest.raises(CorruptError):
+        list(sources.records(BytesIO(packed[:-1]), form="lines", layout=Layout(), reject=aside.append))

@@ -1,0 +1,110 @@
+"""Nothing that lies in the current directory is imported or obeyed, by the process or its children."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tagger import checkpoint
+from tests.conftest import tiny_corpus
+
+ROOT = Path(__file__).parents[2]
+MODULES = (
+    *("json.py", "typing.py", "numba.py", "yaml.py", "matplotlib.py", "sitecustomize.py", "usercustomize.py"),
+    *("logging/__init__.py", "torch/__init__.py", "numpy/__init__.py"),
+)
+
+
+def proofs(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("proof-*"))
+
+
+def lay_decoys(folder: Path, *modules: str) -> None:
+    """Writes modules that leave a proof when they are imported, and settings that spoil what obeys them."""
+    for name in modules:
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        proof = folder / f"proof-{name.replace('/', '-')}"
+        path.write_text(f"open({str(proof)!r}, 'w').close()\nraise SystemExit('decoy')\n")
+    (folder / "matplotlibrc").write_text("backend: none such\naxes.grid: what?\n\0\n")
+    (folder / ".numba_config.yaml").write_text("disable_jit: 1\nbroken: [\n")
+
+
+def run(folder: Path, *arguments: str, module: bool) -> "subprocess.CompletedProcess[str]":
+    """Runs the command line in a folder, as the script that pip makes or as a module."""
+    script = folder.parent / "bin" / "tagger"
+    script.parent.mkdir(exist_ok=True)
+    script.write_text("import sys\nfrom tagger.cli import main\nsys.exit(main())\n")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "MPLBACKEND": "none such"}
+    program = [sys.executable, "-m", "tagger"] if module else [sys.executable, str(script)]
+    return subprocess.run(
+        [*program, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=100
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A directory of decoys and of a corpus."""
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "train.conll").write_text(tiny_corpus())
+    return tmp_path / "work"
+
+
+@pytest.mark.parametrize("module", [False, True])
+def test_training_imports_and_obeys_nothing_from_the_current_directory(
+    folder: Path, model_dir: Path, module: bool
+) -> None:
+    lay_decoys(folder, *MODULES, *(() if module else ("tagger/__init__.py",)))
+    data = ["--set", f"data.train={folder}/train.conll", "--set", f"data.dev={folder}/train.conll"]
+    seeds = ["--seed", "1"] if module else ["--seeds", "1,2", "--jobs", "2"]
+    short = ["--set", "training.epochs=1", "--out", "run", "--device", "cpu"]
+    done = run(folder, "train", str(model_dir.parent / "config.yaml"), *data, *seeds, *short, module=module)
+    assert (done.returncode, proofs(folder)) == (0, []), done.stderr
+    assert "Traceback" not in done.stderr
+    pictures = list(folder.glob("run/training.png") if module else folder.glob("run/seed-?/training.png"))
+    assert len(pictures) == (1 if module else 2)
+
+
+@pytest.mark.parametrize("module", [False, True])
+def test_tagging_and_scoring_import_nothing_from_the_current_directory(
+    folder: Path, model_dir: Path, module: bool
+) -> None:
+    lay_decoys(folder, *MODULES, *(() if module else ("tagger/__init__.py",)))
+    command = ["evaluate", "train.conll"] if module else ["tag", "train.conll", "--out", "out"]
+    done = run(folder, *command, "--model", str(model_dir), "--device", "cpu", module=module)
+    assert (done.returncode, proofs(folder)) == (0, []), done.stderr
+
+
+def test_a_package_in_the_current_directory_is_found_there(tmp_path: Path) -> None:
+    (tmp_path / "tagger").symlink_to(ROOT / "tagger")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-m", "tagger", "--version"]
+    assert subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True).stdout
+
+
+@pytest.mark.parametrize("command", ["tag", "train", "evaluate"])
+def test_without_compilation_a_command_is_refused_in_one_line(folder: Path, model_dir: Path, command: str) -> None:
+    environment = os.environ | {"NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(ROOT)}
+    recipe = checkpoint.card  # the directory of the model is all that is read
+    assert recipe(model_dir)
+    options = {
+        "tag": ["tag", "-", "--model", str(model_dir)],
+        "train": ["train", "sample", "--out", "run", "--set", "training.epochs=1"],
+        "evaluate": ["evaluate", "train.conll", "--model", str(model_dir)],
+    }[command]
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "tagger", *options, "--device", "cpu"],
+        cwd=folder,
+        env=environment,
+        input="Ada lives\n",
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines()[-1] == (
+        "NUMBA_DISABLE_JIT is set, but this toolkit needs compiled functions; unset it"
+    )
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,89 @@
+"""A plot is drawn apart from the training: nothing that it obeys or dies of reaches the training."""
+
+import logging
+import os
+import signal
+import threading
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tagger import plotting
+from tagger.training import records
+
+needs_matplotlib = pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs the extra [plot]")
+PANELS = {"loss": {"": [1.0, None, 0.5]}, "norm": {"a": [1.0, 2.0, 3.0], "b closed": [None, None, None]}}
+RECORDS: list[dict[str, Any]] = [{"epoch": 1, "loss": float("inf"), "dev": {"score": 1.0}, "norm": 0.0, "clipped": 0}]
+
+
+@needs_matplotlib
+def test_settings_in_the_current_directory_and_the_backend_are_not_obeyed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = plotting.png(PANELS, [1, 2, 3], logarithmic=["norm"])
+    (tmp_path / "matplotlibrc").write_text("figure.facecolor: black\nbackend: none such\naxes.grid: what?\n\0")
+    (tmp_path / "matplotlib.py").write_text(f"open({str(tmp_path / 'proof')!r}, 'w')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend("")
+    monkeypatch.setenv("MPLBACKEND", "module://none.such")
+    monkeypatch.setenv("MATPLOTLIBRC", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", "")
+    assert plotting.png(PANELS, [1, 2, 3], logarithmic=["norm"]) == expected
+    assert not (tmp_path / "proof").exists()
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ("raise ValueError('no' * 500)", "matplotlib failed: ValueError: no"),
+        ("print('no picture')", "matplotlib failed: exit code 0"),
+        ("import os; os.kill(os.getpid(), 9)", "matplotlib failed: exit code -9"),
+        ("import os; os.write(1, b'\\x89PNG' + bytes(10**6)); os._exit(1)", "matplotlib failed: exit code 1"),
+        ("import os, time; os.close(0); time.sleep(600)", "matplotlib failed: exit code -9"),
+        ("import sys\nwhile True: sys.stdout.write('x' * 10000)", "matplotlib failed: "),
+    ],
+)
+def test_a_plot_that_fails_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, program: str, reason: str
+) -> None:
+    monkeypatch.setattr(plotting, "_PROGRAM", f"exec({program!r})")
+    monkeypatch.setattr(plotting, "_SECONDS", 1.0)
+    monkeypatch.setattr(plotting, "_MAX_BYTES", 10**7)
+    monkeypatch.setattr(records, "find_spec", lambda _: True)
+    with caplog.at_level(logging.WARNING):
+        records.plot(tmp_path, RECORDS)
+    (line,) = caplog.messages
+    assert line.startswith(f"no training.png: {reason}")
+    assert len(line) < 300
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_plot_that_cannot_be_written_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(plotting, "png", lambda *_, **__: b"\x89PNG")
+    monkeypatch.setattr(records, "find_spec", lambda _: True)
+    records.plot(tmp_path / "missing", RECORDS)
+    assert caplog.messages == ["no training.png: it cannot be written: No such file or directory"]
+
+
+def test_an_interrupt_ends_the_drawing_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mark = tmp_path / "pid"
+    program = f"import os, time; open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    monkeypatch.setattr(plotting, "_PROGRAM", program)
+
+    def interrupt() -> None:
+        while not (mark.exists() and mark.read_text()):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        plotting.png(PANELS, [1, 2, 3])
+    thread.join()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(mark.read_text()), 0)
