@@ -24,8 +24,7 @@ def test_a_model_saved_and_loaded_is_the_same_model(model_dir: Path, tmp_path: P
 def test_a_copy_takes_the_place_of_what_was_there_and_a_damaged_model_is_not_copied(
     model_dir: Path, tmp_path: Path
 ) -> None:
-    model = tmp_path / "model"
-    model.mkdir()
+    model = Path(shutil.copytree(model_dir, tmp_path / "model"))
     (model / "old").touch()
     checkpoint.copy(model_dir, model)
     assert {path.name: path.read_bytes() for path in model.iterdir()} == {

@@ -18,13 +18,13 @@ _MOST_TOLD = 20
 class Rejects:
     """A file with a row (file, line, fault, raw) for each line, row or block that could not be read.
 
-    Where `raw` is not UTF-8, `base64` holds its bytes, and `raw` shows them with backslashes. Byte for byte is so what
-    comes from lines; of one of over `files.LONGEST_LINE` bytes, 256 MiB, only the beginning is there, and of a row of
-    Parquet its values as JSON.
+    Where `raw` is not UTF-8, `base64` holds its bytes, and `raw` shows them with backslashes. The text of lines is there
+    byte for byte; of a line over `max_record_bytes` only the beginning is there. A row of Parquet is there as JSON, or
+    not at all if it is too large.
 
-    A file of which the rest could not be read has a row whose line is null; what came before is tagged, unless packed
-    data is damaged: then, in a directory, nothing of the file is. The rows stand in a part file; the job gives it its
-    name, or copies it, when it ends.
+    A file of which the rest could not be read has a row whose line is null. Its lines before that are tagged; but in a
+    directory nothing is kept of packed data that is damaged or truncated, or of a file that changed while it was read.
+    The rows stand in a part file; the job gives it its name, or copies it, when it ends.
 
     Args:
         part: the part file.

@@ -37,7 +37,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def rejects(tmp_path: Path) -> Rejects:
-    return Rejects(tmp_path / "rejects")
+    return Rejects(tmp_path / "rejects", "rejects")
 
 
 Alone = Callable[[int], bool] | None
@@ -92,7 +92,7 @@ def test_from_the_end_of_any_pool_reading_goes_on_as_it_would_have(
         first = done[-1].number + done[-1].ended
         skip = sum(len(stretch.records) for stretch in done if stretch.number == first)
         size, count = whole[number - 1].rejects
-        again = Rejects(tmp_path / "again", size=size, count=count)
+        again = Rejects(tmp_path / "again", "again", size=size, count=count)
         found = read(again, alone, number=number, first=first, skip=skip)
         assert list(map(numbered_anew, found)) == list(map(numbered_anew, whole[number:]))
 

@@ -58,7 +58,7 @@ def test_a_disk_that_fills_up_costs_one_line_and_the_job_goes_on_later(
     with small_disk(50_000), pytest.raises(CheckpointError, match=r"^\S*out: cannot be written: .+$") as raised:
         run(tmp_path / "out")
     assert len(raised.value.faults) == 1
-    assert all(Path(name).name.startswith(".") for name in tree(tmp_path / "out"))
+    assert all(name.startswith(".") for name in tree(tmp_path / "out"))
     assert run(tmp_path / "out", resume=True) == expected
 
 
@@ -66,7 +66,7 @@ def test_a_disk_that_is_full_from_the_start_is_left_as_it_was(model_dir: Path, t
     (tmp_path / "a.txt").write_bytes(LINE * 200)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a.conll").write_text("old")
-    job = Job((tmp_path / "a.txt",), model_dir, out=tmp_path / "out")
+    job = Job((tmp_path / "a.txt",), model_dir, out=tmp_path / "out", overwrite=True)
     model = tagger.load(model_dir, device="cpu")
     with small_disk(2000), pytest.raises(CheckpointError, match="cannot be written"):
         local.run(model, job, (BytesIO(), BytesIO()))
