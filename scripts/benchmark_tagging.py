@@ -91,7 +91,7 @@ class Ours:
         from tagger.tagging import Answers
 
         tagger = self.tagger(**limits)
-        job = Job((Path(source),), self.model, Formats(form, to), Answers(probabilities), out=Path(out))  # type: ignore[arg-type]
+        job = Job((Path(source),), self.model, Formats(form, to), Answers(probabilities), out=Path(out), overwrite=True)  # type: ignore[arg-type]
         processors, begun = cpu_seconds(), time.perf_counter()
         with runtime.seldom_collecting():  # as the command does
             tokens = self.run(tagger, job, (sys.stdin.buffer, sys.stdout.buffer)).tokens
