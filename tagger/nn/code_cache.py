@@ -170,8 +170,9 @@ def _make(directory: str) -> None:
     """Makes a directory and those above it, in which nobody else may write, whatever the umask is."""
     path = Path(directory)
     for one in [*reversed(path.parents), path]:
-        with suppress(FileExistsError):
-            one.mkdir(0o755)
+        if not one.exists():
+            with suppress(FileExistsError):
+                one.mkdir(0o755)
 
 
 class _Implementation(caching.CompileResultCacheImpl):  # type: ignore[misc]
