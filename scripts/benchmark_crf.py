@@ -41,7 +41,7 @@ CASES = {
     },
 }
 CALLS = 20  # a turn, so that neither side is timed by what the other left in the caches
-KERNELS: dict[str, list[Kernel]] = {"cpu": ["compiled", "portable"], "cuda": ["triton", "portable"]}
+KERNELS: dict[str, list[Kernel]] = {"cpu": ["numba", "torch"], "cuda": ["triton", "torch"]}
 
 
 class Case:

@@ -75,7 +75,7 @@ class Ours:
 
         torch_there = time.perf_counter()
         from tagger import tagging
-        from tagger.jobs import local
+        from tagger.jobs.local import engine as local
 
         first = tagging.load(model, device=device)
         self.ready: Answer = {"value": time.perf_counter() - torch_there, "import_torch": torch_there - begun}
@@ -86,14 +86,14 @@ class Ours:
 
     def job(self, source: str, *, form: str, to: str, out: str, probabilities: bool = False, **limits: int) -> Answer:
         """Tags a file into a directory, nothing being remembered at first."""
-        from tagger import runtime
+        from tagger.device import seldom_collecting
         from tagger.jobs.job import Formats, Job
         from tagger.tagging import Answers
 
         tagger = self.tagger(**limits)
         job = Job((Path(source),), self.model, Formats(form, to), Answers(probabilities), out=Path(out), overwrite=True)  # type: ignore[arg-type]
         processors, begun = cpu_seconds(), time.perf_counter()
-        with runtime.seldom_collecting():  # as the command does
+        with seldom_collecting():  # as the command does
             tokens = self.run(tagger, job, (sys.stdin.buffer, sys.stdout.buffer)).tokens
         answer = speed(tokens, time.perf_counter() - begun)
         return answer | {"cpu_us": 1e6 * (cpu_seconds() - processors) / tokens, "hit_rate": tagger.hit_rate or 0.0}
@@ -334,10 +334,10 @@ END = Unit("\n", "\n", 0)
 
 def units(path: Path, form: str, width: int) -> Iterator[Unit]:
     """Yields the units of a file."""
-    from tagger.data import sources
+    from tagger.data import reader
     from tagger.data.formats.columns import Layout
 
-    for record in sources.records(path, form=form, layout=Layout(0, None)):  # type: ignore[arg-type]
+    for record in reader.records(path, form=form, layout=Layout(0, None)):  # type: ignore[arg-type]
         tokens = sum(map(len, record.sentences))
         if form == "columns":
             (sentence,) = record.sentences

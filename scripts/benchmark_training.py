@@ -38,9 +38,11 @@ import torch
 from benchmark_tagging import Child, floor, processors
 from torch import Tensor, nn
 
-from tagger import build, config, runtime
+from tagger import config, model
 from tagger.data.batching import Batch
-from tagger.training import corpora, optimisation
+from tagger.device import seeded, torch_device
+from tagger.signals import StopRequest
+from tagger.training import corpora, optimizers
 from tagger.training.events import EpochEnd, StepEnd
 from tagger.training.loop import Loop
 
@@ -65,7 +67,7 @@ class Laps:
         network.encoder.register_full_backward_hook(lambda *_: self.end("encoder"))
         network.head.loss = self.loss
         self._before(loop.scaler, "unscale_", "embedding")
-        self._after(optimisation, "clip", "clip")
+        self._after(optimizers, "clip", "clip")
 
     def begin(self) -> None:
         """Begins a step."""
@@ -129,11 +131,11 @@ def main() -> None:
     settings = config.load(options.recipe, overrides=options.overrides)
     parts: dict[str, Path | None] = dict.fromkeys(("train", "dev", "test"))
     settings = corpora.placed(settings, folder=options.data, parts=parts, vectors=options.vectors)
-    device = runtime.device(options.device)
+    device = torch_device(options.device)
     data = corpora.load(settings)
-    tables = build.tables(settings, data.train.sentences)
-    with runtime.seeded(settings.training.seed, device), tempfile.TemporaryDirectory() as run:
-        bundle = build.fresh(corpora.numbered(settings, data.train), data.train.sentences, tables)
+    tables = model.tables(settings, data.train.sentences)
+    with seeded(settings.training.seed, device), tempfile.TemporaryDirectory() as run:
+        bundle = model.fresh(corpora.numbered(settings, data.train), data.train.sentences, tables)
         rows = measured(settings, bundle, data, Path(run), device, options.rounds, options.steps)
     for row in rows:
         print("{part:10} {seconds:8.2f} s  {share:6.1%}".format(**row))
@@ -148,7 +150,7 @@ def main() -> None:
 
 def measured(
     settings: config.Config,
-    bundle: build.Bundle,
+    bundle: model.Bundle,
     data: corpora.Corpora,
     run: Path,
     device: torch.device,
@@ -197,7 +199,7 @@ def measured(
     children = processors() if device.type == "cpu" else 0
     workers = [Child(sys.executable, "floor", log=log, one_thread=True) for _ in range(children)]
     try:
-        with contextlib.suppress(Enough), runtime.StopRequest() as stop:
+        with contextlib.suppress(Enough), StopRequest() as stop:
             loop.run(stop)
     finally:
         for worker in workers:

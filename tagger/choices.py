@@ -20,7 +20,7 @@ Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["constant", "inverse", "plateau", "onecycle", "linear"]
 Scored = Literal["test", "dev"]
 NotFinite = Literal["stop", "skip"]
-Kernel = Literal["portable", "compiled", "triton"]
+Kernel = Literal["torch", "numba", "triton"]
 Reduction = Literal["sentence", "token", "none"]
 Device = Literal["auto", "cpu", "cuda"]
 

@@ -20,7 +20,7 @@ from tagger import __version__, choices, streams
 from tagger.errors import ConfigError, Stopped, TaggerError, TrainingError
 
 if TYPE_CHECKING:
-    from tagger.jobs import local as jobs
+    from tagger.jobs.local import engine as jobs
     from tagger.jobs.summary import Summary
     from tagger.training import Event, Listener, Outcome
 
@@ -258,14 +258,15 @@ def evaluate(
     device: Device = "auto",
 ) -> None:
     """Score a model on FILE."""
-    from tagger import evaluation, json_files, tagging
-    from tagger.data import sources
+    from tagger import evaluation, tagging
+    from tagger.data import reader
+    from tagger.io import json_files
     from tagger.jobs import job
 
     tagger = tagging.load(model, device=device)
     form = from_ or job.tagged_format(tagger.bundle, file)
     layout = job.layout(tagger.bundle, form, token=_column(token_column), tag=_column(tag_column), tagged=True)
-    corpus = sources.corpus(file, form=form, layout=layout)
+    corpus = reader.corpus(file, form=form, layout=layout)
     report = evaluation.evaluate(tagger, corpus, strict=strict)
     _print(json_files.dump(report.to_json()).decode() if as_json else str(report))
 
@@ -285,8 +286,8 @@ def compare(
     ] = None,
 ) -> None:
     """Tell by how much the second RUN is better, with a 95 % interval and a p-value by a paired bootstrap."""
-    from tagger import experiments, json_files
-    from tagger.io import atomic
+    from tagger import experiments
+    from tagger.io import atomic, json_files
 
     found = experiments.compare(first, second, on=on, samples=samples, seed=seed)
     if json_ is not None:
@@ -364,11 +365,12 @@ def tag(
     ] = "auto",
 ) -> None:
     """Tag files with a model; the exit code is 3 if something could not be read and was set aside."""
-    from tagger import json_files, runtime, tagging
-    from tagger.io import atomic
-    from tagger.jobs import local
+    from tagger import tagging
+    from tagger.device import seldom_collecting
+    from tagger.io import atomic, json_files
     from tagger.jobs.inputs import STDIN
     from tagger.jobs.job import Formats, Job
+    from tagger.jobs.local import engine as local
 
     job = Job(
         paths=tuple(path if path == STDIN else Path(path) for path in paths),
@@ -392,13 +394,13 @@ def tag(
     if engine == "ray":
         if out is None:
             raise ConfigError("the engine ray writes many files; give a directory with --out")
-        from tagger.jobs import cluster
+        from tagger.jobs.ray import engine as cluster
 
         with _tagging_progress(into_files=True) as listen:
             done = cluster.run(paths, out, job, device=device, workers=workers, limits=given, listen=listen)
     else:
         tagger = tagging.load(model, device=device, workers=workers, **given)
-        with runtime.seldom_collecting(), _tagging_progress(into_files=out is not None) as listen:
+        with seldom_collecting(), _tagging_progress(into_files=out is not None) as listen:
             done = local.run(tagger, job, (sys.stdin.buffer, sys.stdout.buffer), listen=listen)
     if summary is not None:
         atomic.write_output(summary, json_files.dump(done.to_json(), indent=1) + b"\n")
@@ -415,9 +417,10 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Tell what a model is: its shape, tags, words, size and scores."""
-    from tagger import checkpoint, json_files
+    from tagger import model_dir
+    from tagger.io import json_files
 
-    card = checkpoint.card(model)
+    card = model_dir.card(model)
     _print(json_files.dump(card).decode() if as_json else "\n".join(f"{key}: {_plain(card[key])}" for key in card))
 
 

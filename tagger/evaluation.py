@@ -12,8 +12,8 @@ from seqeval.metrics.sequence_labeling import precision_recall_fscore_support
 
 from tagger import __version__
 from tagger.data import schemes
+from tagger.data.reader import Corpus
 from tagger.data.sentence import Span
-from tagger.data.sources import Corpus
 from tagger.errors import DataError
 from tagger.tagging import Tagger
 

@@ -89,7 +89,7 @@ def tiny_config(corpus_file: Path) -> Config:
 
 
 @pytest.fixture(scope="session")
-def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a model that has learned the tiny corpus; read it, never write into it."""
     folder = tmp_path_factory.mktemp("model")
     (folder / "train.conll").write_text(tiny_corpus())

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from tagger import __version__, checkpoint
+from tagger import __version__, model_dir
 from tagger.cli import app
 from tagger.tagging.tagger import BATCH_TOKENS, MAX_TOKENS
 from tagger.training import run_dir
@@ -94,26 +94,26 @@ def test_a_seed_that_fails_is_a_line_after_the_table_and_exit_code_2(tmp_path: P
     assert done.stderr.splitlines()[-1] == f"seed 5: {tmp_path}/run/seed-5: cannot be written: Not a directory"
 
 
-def test_a_pipe_keeps_lines_and_puts_results_alone_on_stdout(model_dir: Path) -> None:
-    done = run("tag", "-", "--model", model_dir, "--to", "jsonl", text=SENTENCE + "\nAlan\n")
+def test_a_pipe_keeps_lines_and_puts_results_alone_on_stdout(model_path: Path) -> None:
+    done = run("tag", "-", "--model", model_path, "--to", "jsonl", text=SENTENCE + "\nAlan\n")
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["tokens"] for row in rows] == [SENTENCE.split(), [], ["Alan"]]
     assert rows[0]["spans"][1] == {"type": "LOC", "start": 3, "end": 5, "text": "New York"}
 
 
-def test_files_are_tagged_into_a_directory_in_their_own_format(model_dir: Path, tmp_path: Path) -> None:
+def test_files_are_tagged_into_a_directory_in_their_own_format(model_path: Path, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(SENTENCE)
     (tmp_path / "b.conll").write_text("Ada\tX\tO\nlives\tX\tO\n\n")
     out = tmp_path / "out"
-    assert run("tag", tmp_path / "a.txt", tmp_path / "b.conll", "--model", model_dir, "--out", out).exit_code == 0
+    assert run("tag", tmp_path / "a.txt", tmp_path / "b.conll", "--model", model_path, "--out", out).exit_code == 0
     assert (out / "a.conll").read_text().splitlines()[3:5] == ["New B-LOC", "York E-LOC"]
     assert (out / "b.conll").read_text() == "Ada\tS-PER\tO\nlives\tO\tO\n\n"
 
 
-def test_tagged_columns_keep_all_but_the_tag_column(model_dir: Path, tmp_path: Path) -> None:
+def test_tagged_columns_keep_all_but_the_tag_column(model_path: Path, tmp_path: Path) -> None:
     text = tiny_corpus().replace(" B-", " ?-").replace("\n", "\r\n")
     (tmp_path / "in.conll").write_bytes(text.encode())
-    run("tag", tmp_path / "in.conll", "--model", model_dir, "--out", tmp_path / "out")
+    run("tag", tmp_path / "in.conll", "--model", model_path, "--out", tmp_path / "out")
     found = (tmp_path / "out" / "in.conll").read_bytes().decode()
     assert [line.split(" ")[0] for line in found.split("\r\n")] == [line.split(" ")[0] for line in text.split("\r\n")]
     assert "Ada S-PER\r\n" in found
@@ -228,7 +228,7 @@ def faults() -> list[tuple[str, list[str], str]]:
 
 @pytest.mark.parametrize(("arguments", "message"), [case[1:] for case in faults()], ids=[case[0] for case in faults()])
 def test_a_users_fault_is_one_line_and_exit_code_2(
-    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+    model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     (tmp_path / "x").mkdir()
@@ -243,7 +243,7 @@ def test_a_users_fault_is_one_line_and_exit_code_2(
         "x/a.txt": "",
     }.items():
         (tmp_path / name).write_text(text)
-    done = run(*(argument.format(tmp=tmp_path, model=model_dir) for argument in arguments))
+    done = run(*(argument.format(tmp=tmp_path, model=model_path) for argument in arguments))
     assert done.exit_code == 2
     assert message in done.stderr.splitlines()[-1]
     if arguments[0] != "train":
@@ -257,38 +257,38 @@ def test_a_users_fault_is_one_line_and_exit_code_2(
 )
 @pytest.mark.parametrize("to", ["jsonl", "columns", "conllu"])
 def test_an_input_without_sentences_gives_its_empty_counterpart(
-    model_dir: Path, tmp_path: Path, name: str, text: str, to: str
+    model_path: Path, tmp_path: Path, name: str, text: str, to: str
 ) -> None:
     (tmp_path / name).write_text(text)
-    assert run("tag", tmp_path / name, "--model", model_dir, "--to", to, "--out", tmp_path / "out").exit_code == 0
+    assert run("tag", tmp_path / name, "--model", model_path, "--to", to, "--out", tmp_path / "out").exit_code == 0
     (found,) = (tmp_path / "out").iterdir()
     assert found.read_text() == (text if found.name == name else "")
 
 
-def test_an_input_with_a_fault_leaves_no_output_but_what_can_be_gone_on_with(model_dir: Path, tmp_path: Path) -> None:
+def test_an_input_with_a_fault_leaves_no_output_but_what_can_be_gone_on_with(model_path: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.txt").write_bytes(SENTENCE.encode() * 100 + b"\xff\n")
-    done = run("tag", tmp_path / "bad.txt", "--model", model_dir, "--out", tmp_path / "out")
+    done = run("tag", tmp_path / "bad.txt", "--model", model_path, "--out", tmp_path / "out")
     assert done.exit_code == 2
     assert "bad.txt:101: byte 1 is 0xff" in done.stderr
     assert "mend the file and go on with --resume" in done.stderr
     assert all(path.name.startswith(".") for path in (tmp_path / "out").iterdir())
     (tmp_path / "bad.txt").write_text(SENTENCE * 101)
-    assert run("tag", tmp_path / "bad.txt", "--model", model_dir, "--out", tmp_path / "out", "--resume").exit_code == 0
+    assert run("tag", tmp_path / "bad.txt", "--model", model_path, "--out", tmp_path / "out", "--resume").exit_code == 0
     (found,) = (tmp_path / "out").iterdir()
     assert found.read_text().count("Ada S-PER\n") == 101
 
 
-def test_an_input_whose_fault_comes_soon_leaves_nothing(model_dir: Path, tmp_path: Path) -> None:
+def test_an_input_whose_fault_comes_soon_leaves_nothing(model_path: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.txt").write_bytes(SENTENCE.encode() * 10 + b"\xff\n")
-    assert run("tag", tmp_path / "bad.txt", "--model", model_dir, "--out", tmp_path / "out").exit_code == 2
+    assert run("tag", tmp_path / "bad.txt", "--model", model_path, "--out", tmp_path / "out").exit_code == 2
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_what_cannot_be_read_is_set_aside_told_and_makes_the_exit_code_3(model_dir: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_set_aside_told_and_makes_the_exit_code_3(model_path: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.txt").write_bytes(SENTENCE.encode() + b"\xff\n" + SENTENCE.encode())
     options = [
         "--model",
-        model_dir,
+        model_path,
         "--on-error",
         "skip",
         "--rejects",
@@ -309,37 +309,37 @@ def test_what_cannot_be_read_is_set_aside_told_and_makes_the_exit_code_3(model_d
 
 @pytest.mark.parametrize("weight", ["projection.weight", "embedding.characters.embedding.weight"])
 def test_a_model_whose_scores_are_not_finite_is_refused_in_one_line(
-    model_dir: Path, tmp_path: Path, weight: str
+    model_path: Path, tmp_path: Path, weight: str
 ) -> None:
-    bundle, metrics = checkpoint.load(model_dir)
+    bundle, metrics = model_dir.load(model_path)
     bundle.network.get_parameter(weight).data.fill_(3e38)
     bundle.network.get_parameter("embedding.characters.convolution.weight").data.fill_(0.5)
-    checkpoint.save(bundle, tmp_path / "diverged", metrics)
+    model_dir.save(bundle, tmp_path / "diverged", metrics)
     done = run("tag", "-", "--model", tmp_path / "diverged", text=SENTENCE)
     assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr.endswith("not finite: its weights are damaged or diverged\n")
     assert done.stderr.count("\n") == 1
 
 
-def test_the_summary_may_stand_in_the_new_directory_of_the_outputs(model_dir: Path, tmp_path: Path) -> None:
+def test_the_summary_may_stand_in_the_new_directory_of_the_outputs(model_path: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = run("tag", "-", "--model", model_dir, "--out", out, "--summary", out / "deep" / "s.json", text=SENTENCE)
+    done = run("tag", "-", "--model", model_path, "--out", out, "--summary", out / "deep" / "s.json", text=SENTENCE)
     assert done.exit_code == 0, done.stderr
     assert sorted(path.name for path in out.iterdir()) == ["deep", "stdin.conll"]
     assert json.loads((out / "deep" / "s.json").read_text())["tokens"] == 6
 
 
-def test_the_summary_stands_on_stderr(model_dir: Path) -> None:
-    done = run("tag", "-", "--model", model_dir, text=SENTENCE)
+def test_the_summary_stands_on_stderr(model_path: Path) -> None:
+    done = run("tag", "-", "--model", model_path, text=SENTENCE)
     assert done.stderr.splitlines()[0].startswith("1 document, 1 sentence, 6 tokens in ")
     assert done.stderr.splitlines()[1] == "spans: LOC 1, PER 1"
 
 
-def test_a_folder_is_tagged_into_a_folder_of_the_same_shape(model_dir: Path, tmp_path: Path) -> None:
+def test_a_folder_is_tagged_into_a_folder_of_the_same_shape(model_path: Path, tmp_path: Path) -> None:
     (tmp_path / "in" / "sub").mkdir(parents=True)
     for name in ("b.txt", "a.txt", "sub/a.txt", "sub/no.log"):
         (tmp_path / "in" / name).write_text(SENTENCE)
-    options = ["--model", model_dir, "--to", "jsonl", "--pattern", "*.txt", "--out", tmp_path / "out"]
+    options = ["--model", model_path, "--to", "jsonl", "--pattern", "*.txt", "--out", tmp_path / "out"]
     assert run("tag", tmp_path / "in", *options).exit_code == 0
     found = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file())
     assert found == ["a.jsonl", "b.jsonl", "sub/a.jsonl"]
@@ -348,12 +348,12 @@ def test_a_folder_is_tagged_into_a_folder_of_the_same_shape(model_dir: Path, tmp
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 @pytest.mark.parametrize("command", ["tag {text}", "evaluate {gold} --json", "info"])
 def test_a_full_disk_behind_stdout_is_one_line_and_exit_code_2(
-    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+    model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     (tmp_path / "text").write_text(SENTENCE)
     (tmp_path / "gold").write_text(tiny_corpus())
     arguments = command.format(text=tmp_path / "text", gold=tmp_path / "gold").split()
-    model = [str(model_dir)] if command == "info" else ["--model", str(model_dir)]
+    model = [str(model_path)] if command == "info" else ["--model", str(model_path)]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "tagger", *arguments, *model], stdout=full, stderr=subprocess.PIPE, text=True
@@ -370,15 +370,15 @@ def test_control_characters_reach_the_terminal_spelt_out() -> None:
 
 
 @pytest.mark.parametrize("token", ["<script>", "[/b]", "[red]", "\x1b[2J"])
-def test_markup_in_text_is_data(model_dir: Path, token: str) -> None:
-    done = run("tag", "-", "--model", model_dir, "--to", "jsonl", text=f"{token}\n")
+def test_markup_in_text_is_data(model_path: Path, token: str) -> None:
+    done = run("tag", "-", "--model", model_path, "--to", "jsonl", text=f"{token}\n")
     assert json.loads(done.stdout)["tokens"] == [token]
     assert "\x1b" not in done.stdout
 
 
-def test_a_closed_output_ends_with_a_line_and_exit_code_141(model_dir: Path, tmp_path: Path) -> None:
+def test_a_closed_output_ends_with_a_line_and_exit_code_141(model_path: Path, tmp_path: Path) -> None:
     (tmp_path / "many.txt").write_text(SENTENCE * 3000)
-    command = [sys.executable, "-m", "tagger", "tag", str(tmp_path / "many.txt"), "--model", str(model_dir)]
+    command = [sys.executable, "-m", "tagger", "tag", str(tmp_path / "many.txt"), "--model", str(model_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.readline()
         process.stdout.close()
@@ -388,9 +388,9 @@ def test_a_closed_output_ends_with_a_line_and_exit_code_141(model_dir: Path, tmp
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_read_only_directory_is_a_users_fault(model_dir: Path, tmp_path: Path) -> None:
+def test_a_read_only_directory_is_a_users_fault(model_path: Path, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(SENTENCE)
     (tmp_path / "locked").mkdir(mode=0o500)
-    done = run("tag", tmp_path / "a.txt", "--model", model_dir, "--out", tmp_path / "locked")
+    done = run("tag", tmp_path / "a.txt", "--model", model_path, "--out", tmp_path / "locked")
     assert done.exit_code == 2
     assert "permission denied" in done.stderr.lower()

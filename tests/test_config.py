@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tagger import config
 from tagger.config import Config, dump, parse
-from tagger.config.tree import Data
+from tagger.config.schema import Data
 from tagger.errors import ConfigError
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import tagger
-from tagger import checkpoint, training
+from tagger import model_dir, training
 from tagger.config import Config
 from tagger.data.sentence import Sentence
 from tagger.tagging import Answers, Tagger
@@ -24,8 +24,8 @@ def with_training(config: Config, **changes: object) -> Config:
     return config.model_copy(update={"training": config.training.model_copy(update=changes)})
 
 
-def test_a_model_gives_the_same_tags_on_gpu_and_cpu(model_dir: Path) -> None:
-    assert tagger.load(model_dir, device="cuda").tag(TEXTS) == tagger.load(model_dir, device="cpu").tag(TEXTS)
+def test_a_model_gives_the_same_tags_on_gpu_and_cpu(model_path: Path) -> None:
+    assert tagger.load(model_path, device="cuda").tag(TEXTS) == tagger.load(model_path, device="cpu").tag(TEXTS)
 
 
 @pytest.mark.parametrize("elsewhere", [0, 9])
@@ -108,4 +108,4 @@ def test_a_stopped_run_goes_on_on_the_gpu_and_on_the_cpu(tiny_config: Config, tm
         with pytest.raises(Killed):
             training.fit(config, run, device="cuda", listen=kill)
         assert training.resume(run, device=device).model.is_dir()
-        assert checkpoint.newest(run).name == "checkpoint-000036"
+        assert model_dir.newest(run).name == "checkpoint-000036"

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import tagger
-from tagger import build
+from tagger import model as models
 from tagger.config import Config
-from tagger.data import schemes, sources
+from tagger.data import reader, schemes
 from tagger.data.formats.columns import Layout
+from tagger.data.reader import Corpus
 from tagger.data.sentence import Sentence, Span
-from tagger.data.sources import Corpus
 from tagger.errors import DataError
 from tagger.evaluation import SPANS, TOKENS, Report, accuracy, evaluate, evaluate_each, score_spans
 from tagger.tagging import Tagger
@@ -85,7 +85,7 @@ def test_a_type_only_predicted_and_a_type_only_in_gold_score_zero_beside_the_oth
 
 
 def corpus(text: str, form: str = "columns", layout: Layout | None = None) -> Corpus:
-    found = sources.read(BytesIO(text.encode()), form=form, layout=layout or Layout(), tagged=True)
+    found = reader.read(BytesIO(text.encode()), form=form, layout=layout or Layout(), tagged=True)
     return Corpus("test.conll", tuple(sentence for sentence in found if sentence.tokens))
 
 
@@ -93,8 +93,8 @@ KNOWN = "Ada B-PER\nlives O\nin O\nNew B-LOC\nYork I-LOC\n. O\n"
 
 
 @pytest.fixture(scope="module")
-def model(model_dir: Path) -> Tagger:
-    return tagger.load(model_dir, device="cpu")
+def model(model_path: Path) -> Tagger:
+    return tagger.load(model_path, device="cpu")
 
 
 def test_a_learned_corpus_scores_full_marks_with_its_figures(model: Tagger):
@@ -216,7 +216,7 @@ def test_a_caller_can_break_off_between_sentences(model: Tagger):
 
 def plain_model(sentences: Iterable[Sentence]) -> Tagger:
     torch.manual_seed(0)
-    return Tagger(build.fresh(Config(), tuple(sentences)), torch.device("cpu"))
+    return Tagger(models.fresh(Config(), tuple(sentences)), torch.device("cpu"))
 
 
 def test_a_model_of_plain_tags_reports_its_accuracy_alone():

@@ -6,8 +6,8 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from tagger import config, training
-from tagger.data import schemes, sources
-from tagger.data.sources import Corpus
+from tagger.data import reader, schemes
+from tagger.data.reader import Corpus
 from tagger.evaluation import score_spans
 from tagger.training import corpora
 
@@ -16,7 +16,7 @@ SAMPLE = ROOT / "configs" / "sample"
 
 
 def part(name: str) -> Corpus:
-    return sources.corpus(SAMPLE / name, form="columns", layout=corpora.layout(config.load("sample").data))
+    return reader.corpus(SAMPLE / name, form="columns", layout=corpora.layout(config.load("sample").data))
 
 
 def test_the_script_writes_the_corpus_that_is_bundled(tmp_path: Path) -> None:

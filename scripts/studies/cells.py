@@ -20,7 +20,7 @@ import writing
 from grid import Corpus, Variation
 from writing import Row
 
-from tagger import checkpoint
+from tagger import model_dir
 from tagger.nn.encoder import LSTM1997
 from tagger.training import records
 from tagger.training.run_dir import BEST
@@ -58,7 +58,7 @@ def table(found: Mapping[str, Variation]) -> list[Row]:
 
 def costs(variation: Variation) -> dict[str, Any]:
     """Returns what the encoder of a training has and takes."""
-    encoder = checkpoint.load(variation.run / BEST)[0].network.encoder
+    encoder = model_dir.load(variation.run / BEST)[0].network.encoder
     idle = [cell for cell in encoder.modules() if isinstance(cell, LSTM1997)]  # their forget gates learn nothing
     weights = sum(weight.numel() for weight in encoder.parameters())
     weights -= sum(weight.numel() // 4 for cell in idle for weight in cell.parameters())

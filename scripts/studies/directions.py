@@ -24,8 +24,9 @@ import writing
 from grid import Corpus, Variation
 from writing import Row
 
-from tagger import config, experiments, runtime
+from tagger import config, experiments
 from tagger.data import vectors
+from tagger.device import one_torch_thread
 from tagger.nn.encoder import Encoder
 
 CONCAT = "concat"
@@ -138,7 +139,7 @@ def costs(found: Sequence[Shape], in_width: int) -> list[Row]:
         encoders[shape] = Encoder(
             in_width, shape.width, directions=own.directions, backward=own.backward, merge=own.merge
         )
-    with runtime.one_torch_thread():
+    with one_torch_thread():
         taken = microseconds(encoders, in_width)
     of_concat = next(time_ for shape, time_ in taken.items() if shape.name == CONCAT)
     return [

@@ -32,7 +32,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from writing import Row
 
-from tagger.nn import cells
+from tagger.nn import reference_cells
 from tagger.nn.encoder import RecurrentLayer
 
 TRAINED_AT, NEAR, FAR, CLOSED_AT = 10, 10, 50, 30
@@ -79,7 +79,9 @@ def flow(layer: RecurrentLayer, inputs: Tensor) -> Flow:
     """Returns what flows back over inputs (B, T, D), the first LEAD of which are only read."""
     layer, inputs = deepcopy(layer).double(), inputs.double().requires_grad_()
     combination = torch.randn(len(inputs), WIDTH, generator=torch.Generator().manual_seed(8)).double()
-    every, memory = (cells.trace(layer, inputs, whole(inputs), memory_alone=alone)[0] for alone in (False, True))
+    every, memory = (
+        reference_cells.trace(layer, inputs, whole(inputs), memory_alone=alone)[0] for alone in (False, True)
+    )
     of_inputs, of_given = torch.autograd.grad((every.states[:, -1] * combination).sum(), [inputs, every.given])
     (of_memory,) = torch.autograd.grad((memory.states[:, -1] * combination).sum(), inputs)
     added = torch.einsum("btg,btd->tgd", of_given, inputs.detach())  # by each step to the gradient of the weights

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from tagger.config.tree import Config
+from tagger.config.schema import Config
 
 
 def changed_settings(begun: Config, now: Config) -> list[str]:

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tagger.data.documents import Documents, Elsewhere
-from tagger.data.memory import Ids
+from tagger.data.document_context import Documents, Elsewhere
 from tagger.data.sentence import Sentence
 from tagger.data.vocab import Vocab, capitals
+from tagger.data.word_cache import Ids
 
 MAX_CHARACTERS = 64
 """The characters of a word that its character features see, from its start."""

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tagger import files
 from tagger.data.vocab import forms
 from tagger.errors import DataError
+from tagger.io import line_reader
 
 Matrix = NDArray[np.float32]
 _HEADER = re.compile(r"\d+ (\d{1,6})\s*")
@@ -66,7 +66,7 @@ def read(path: Path, *, wanted: Collection[str], keep: int) -> Table:
     Raises:
         DataError: a line has another width than the table, or a value that is no finite number.
     """
-    source = files.lines(path)
+    source = line_reader.lines(path)
     head = [(number, line.removeprefix("\ufeff") if number == 1 else line) for number, line in islice(source, _PROBE)]
     header = _HEADER.fullmatch(head[0][1]) if head else None
     width = int(header[1]) if header else _usual_width([line for _, line in head])

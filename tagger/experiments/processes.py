@@ -17,11 +17,12 @@ from threading import Lock, Thread
 
 import torch
 
-from tagger import config, import_path, json_files, training
+from tagger import config, import_path, training
 from tagger.config import Config
 from tagger.errors import Stopped, TaggerError
 from tagger.experiments import runs
-from tagger.runtime import StopRequest
+from tagger.io import json_files
+from tagger.signals import StopRequest
 from tagger.training import Inputs, Listener
 
 log = logging.getLogger(__name__)

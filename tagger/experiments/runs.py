@@ -21,9 +21,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tagger import checkpoint, json_files
+from tagger import model_dir
 from tagger.errors import CheckpointError
-from tagger.io import atomic, regular
+from tagger.io import atomic, json_files, regular
 from tagger.training import records, run_dir
 from tagger.training.run_dir import BEST, COUNTS, SEEDS
 
@@ -150,7 +150,7 @@ def directory(run: Path, seed: int) -> Path:
 
 def is_begun(run: Path) -> bool:
     """Tells whether the directory of a single training holds something to go on from."""
-    return bool(checkpoint.checkpoints(run))
+    return bool(model_dir.checkpoints(run))
 
 
 def is_finished(run: Path) -> bool:
@@ -222,7 +222,7 @@ def save(results: Results) -> None:
     """
     if results.best:
         model = directory(results.run, results.best.seed) / BEST
-        if not results.model.is_dir() or checkpoint.digest(model) != checkpoint.digest(results.model):
-            checkpoint.copy(model, results.model)
+        if not results.model.is_dir() or model_dir.digest(model) != model_dir.digest(results.model):
+            model_dir.copy(model, results.model)
     with atomic.writing(results.run):
         atomic.replace(results.run / SEEDS, json_files.dump(results.to_json(), indent=1) + b"\n")

@@ -9,16 +9,17 @@ from pathlib import Path
 
 import torch
 
-from tagger import checkpoint, config, runtime, training
+from tagger import config, model_dir, training
 from tagger.config import Config
+from tagger.device import torch_device
 from tagger.errors import CheckpointError, ConfigError, TaggerError
 from tagger.experiments import processes, runs
 from tagger.experiments.processes import Faults, Task
 from tagger.experiments.runs import Results
 from tagger.io import atomic
 from tagger.training import Inputs, Listener, corpora, run_dir
-from tagger.training.fit import refuse_tables
 from tagger.training.run_dir import CONFIG
+from tagger.training.train import refuse_tables
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ def train(
     if resume and runs.exists(run):
         _check_same(run, settings, seeds, init_from)
     else:
-        if resume and checkpoint.checkpoints(run):
+        if resume and model_dir.checkpoints(run):
             raise CheckpointError(f"{run}: is a run of one seed, to which none can be added; choose another --out")
         run_dir.check_free(run)
         resume = False
@@ -141,7 +142,7 @@ def _check_settings(run: Path, settings: Config) -> None:
 
 
 def _train(settings: Config, begun: Results, jobs: int, device: str, listen: Listener, *, begin: bool) -> Results:
-    runtime.device(device)
+    torch_device(device)
     run, seeds, init_from = begun.run, begun.seeds, begun.init_from
     threads = torch.get_num_threads() if jobs == 1 else max(1, torch.get_num_threads() // jobs)
     started_from = str(init_from) if init_from else None

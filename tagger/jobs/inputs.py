@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from tagger.errors import ConfigError, DataError
-from tagger.files import bare_name
+from tagger.io.line_reader import bare_name
 
 log = logging.getLogger(__name__)
 

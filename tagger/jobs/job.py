@@ -5,12 +5,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tagger import __version__, checkpoint, files
-from tagger.build import Bundle
+from tagger import __version__, model_dir
 from tagger.choices import InputFormat, OnError, OutputFormat, Scheme, TaggedFormat
-from tagger.data import sinks, sources
+from tagger.data import reader, writer
 from tagger.data.formats.columns import Layout
 from tagger.errors import ConfigError
+from tagger.io import line_reader
+from tagger.model import Bundle
 from tagger.tagging import Answers
 
 _OF_SPANS = ("tsv", "html")  # formats that hold no tags
@@ -82,7 +83,7 @@ class Job:
     resume: bool = False
     overwrite: bool = False
     max_tokens: int | None = None
-    max_record_bytes: int = files.MAX_RECORD_BYTES
+    max_record_bytes: int = line_reader.MAX_RECORD_BYTES
 
     def options(self) -> dict[str, Any]:
         """Returns all that the outputs depend on beside the inputs, as plain values by name."""
@@ -91,7 +92,7 @@ class Job:
         given = asdict(self.formats) | {"language": self.formats.text_language}
         formats = {names.get(name, f"--{name}"): value for name, value in given.items()}
         answers = {f"--{name}": value for name, value in asdict(self.answers).items()}
-        model = {"the toolkit's version": __version__, "the model": checkpoint.digest(self.model)}
+        model = {"the toolkit's version": __version__, "the model": model_dir.digest(self.model)}
         return (
             model
             | formats
@@ -124,7 +125,7 @@ def check_effects(formats: Formats, forms: Iterable[InputFormat]) -> None:
             "columns that are written back and output in conllu",
             lambda form, to: to == "conllu" or form == to == "columns",
         ),
-        ("--language", formats.language, "text, jsonl and parquet", lambda form, _: form in sinks.DOCUMENTS),
+        ("--language", formats.language, "text, jsonl and parquet", lambda form, _: form in writer.DOCUMENTS),
         ("--scheme", formats.scheme, "output with tags", lambda _, to: to not in _OF_SPANS),
     )
     shown = " and ".join(f"{form} to {to}" for form, to in ways)
@@ -139,7 +140,7 @@ def check_effects(formats: Formats, forms: Iterable[InputFormat]) -> None:
 
 def tagged_format(bundle: Bundle, path: Path) -> TaggedFormat:
     """Returns the format of a tagged file: what its name says, else what the model was trained on, else columns."""
-    guessed = sources.guess_format(path)
+    guessed = reader.guess_format(path)
     if guessed == "columns" or guessed == "conllu":
         return guessed
     return "conllu" if bundle.config.data.format == "conllu" else "columns"

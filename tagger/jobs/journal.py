@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tagger import json_files
 from tagger.errors import CheckpointError
-from tagger.io import atomic
+from tagger.io import atomic, json_files
 from tagger.jobs.summary import Summary
 
 MADE_BY = "bilstm-crf-tagger tag"

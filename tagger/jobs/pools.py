@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from tagger.data.documents import Passages
+from tagger.data.document_context import Passages
 from tagger.data.sentence import Record, Reject, Sentence
 from tagger.errors import CorruptError, DataError
 from tagger.jobs.rejects import Rejects

@@ -1,4 +1,4 @@
 """Tensors: embeddings, the recurrent encoder, the heads, and the network made of them."""
 
 # First of all: it imports numba without the settings of the current directory.
-from tagger.nn import compiling as compiling
+from tagger.nn.kernels import compiling as compiling

@@ -9,8 +9,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from tagger.choices import Dropout as DropoutKind
-from tagger.nn.compiling import compiled, unit_wise
-from tagger.nn.products import Floats
+from tagger.nn.kernels.compiling import compiled, unit_wise
+from tagger.nn.kernels.products import Floats
 
 _MOST = 2**16  # 16 random bits decide on each number
 _STEP, _FIRST, _SECOND = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)

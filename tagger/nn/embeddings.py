@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tagger.nn import convolution, lookup, neighbours
 from tagger.nn.dropout import drop
 from tagger.nn.encoder import RecurrentLayer
+from tagger.nn.kernels import convolution, lookup, neighbours
 
 UNKNOWN = 1  # the row of the unknown word's vector
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tagger.choices import Cell, Merge
-from tagger.nn import lstm
+from tagger.nn.kernels import lstm
 
 _HELD = 1e4  # a bias by which a gate lets through exactly 1 and gets a gradient of exactly 0, in float16 too
 

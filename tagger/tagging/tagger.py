@@ -14,20 +14,21 @@ from typing import NamedTuple
 
 import torch
 
-from tagger import checkpoint, runtime
-from tagger.build import Bundle
+from tagger import model_dir
 from tagger.data import schemes
 from tagger.data.batching import cut, full
-from tagger.data.documents import Passages, passages
+from tagger.data.document_context import Passages, passages
 from tagger.data.formats.lines import words
 from tagger.data.sentence import Sentence
 from tagger.data.windows import Window, windows
+from tagger.device import current_stream, is_about_memory, own_stream, processors, torch_device
 from tagger.errors import DataError
+from tagger.model import Bundle
 from tagger.tagging import forking
-from tagger.tagging.answers import TAGS_ALONE, Answer, Answering, Answers
-from tagger.tagging.choosing import scoring
-from tagger.tagging.scoring import End, Scores
-from tagger.tagging.spans import SpanTags
+from tagger.tagging.decoding import TAGS_ALONE, Answer, Answering, Answers
+from tagger.tagging.scorer import End, Scores
+from tagger.tagging.scorer_choice import scoring
+from tagger.tagging.span_tags import SpanTags
 
 log = logging.getLogger(__name__)
 _FEEDERS = {"cpu": 1, "cuda": 3}  # threads: while a GPU computes, batches are built and answers are put together
@@ -64,8 +65,8 @@ def load(
         CheckpointError: the directory is missing, damaged or of another format, or the model's scores are not finite.
         ConfigError: there is no such device.
     """
-    place = runtime.device(device)
-    bundle = checkpoint.load(Path(path))[0]
+    place = torch_device(device)
+    bundle = model_dir.load(Path(path))[0]
     return Tagger(
         bundle, place, batch_tokens=batch_tokens, max_tokens=max_tokens, workers=workers, cache_bytes=cache_bytes
     )
@@ -201,7 +202,7 @@ class Tagger:
         self._scoring = scoring(bundle, device, cache_bytes)
         self._turns = _Turns()
         self._spelt = SpanTags(bundle.tags.items) if bundle.scheme else None
-        self._workers = (workers or runtime.processors()) if self._scoring.shared else _FEEDERS.get(device.type, 1)
+        self._workers = (workers or processors()) if self._scoring.shared else _FEEDERS.get(device.type, 1)
 
     @property
     def reads_documents(self) -> bool:
@@ -282,8 +283,8 @@ class Tagger:
         answering = Answering(self.bundle, self._spelt, answers)
         under_way: deque[_Work] = deque()
         notices = _Notices(answers, self._max_tokens)
-        caller = runtime.current_stream(self.device)
-        with ThreadPoolExecutor(self._workers, "tagging", runtime.own_stream, (caller,)) as threads:
+        caller = current_stream(self.device)
+        with ThreadPoolExecutor(self._workers, "tagging", own_stream, (caller,)) as threads:
             try:
                 for pool in pools:
                     under_way.append(self._begun(pool, notices, answering, threads))
@@ -415,7 +416,7 @@ def _answers(scores: Scores, answering: Answering, turns: _Turns, positions: Seq
         with turns.beside():
             return answering.of(*scores(positions))
     except (MemoryError, RuntimeError) as error:
-        if not runtime.is_about_memory(error):
+        if not is_about_memory(error):
             raise
     # Not within the handler: the error holds what was computed.
     if len(positions) > 1:
@@ -427,7 +428,7 @@ def _answers(scores: Scores, answering: Answering, turns: _Turns, positions: Seq
         try:
             return answering.of(*scores(positions))
         except (MemoryError, RuntimeError) as error:
-            if not runtime.is_about_memory(error):
+            if not is_about_memory(error):
                 raise
             raise DataError("there is no memory for one sentence; lower --max-tokens") from error
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tagger.config import Config
-from tagger.config.tree import Data
-from tagger.data import schemes, sources
+from tagger.config.schema import Data
+from tagger.data import reader, schemes
 from tagger.data.formats import columns
 from tagger.data.formats.columns import Layout
-from tagger.data.sources import Corpus
+from tagger.data.reader import Corpus
 from tagger.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def placed(config: Config, *, folder: Path | None, parts: Mapping[str, Path | No
     if folder is not None and data.format == "datasets":
         changed["dataset"] = str(folder.resolve())
     elif folder is not None:
-        found = sources.find(folder)
+        found = reader.find(folder)
         changed = {role: str(found[role].resolve()) if role in found else None for role in parts}
     changed |= {role: str(path.resolve()) for role, path in parts.items() if path is not None}
     if vectors:
@@ -92,7 +92,7 @@ def load(config: Config) -> Corpora:
     train, dev, test = _read(data)
     kinds = [_described(part, data) for part in (train, dev, test) if part is not None]
     if dev is None:
-        kept, aside = sources.set_aside(train.sentences, data.dev_share, config.training.seed)
+        kept, aside = reader.set_aside(train.sentences, data.dev_share, config.training.seed)
         log.info("no development data: %d of the training sentences set aside for it", len(aside))
         train, dev = Corpus(train.name, tuple(kept)), Corpus(f"part of {train.name}", tuple(aside))
     if not set(kinds[1:]) <= {kinds[0], None}:
@@ -116,10 +116,10 @@ def _read(data: Data) -> tuple[Corpus, Corpus | None, Corpus | None]:
 def _part(data: Data, role: str) -> Corpus | None:
     split, path = getattr(data.splits, role), getattr(data, role)
     if data.format != "datasets":
-        return None if path is None else sources.corpus(Path(path), form=data.format, layout=layout(data))
+        return None if path is None else reader.corpus(Path(path), form=data.format, layout=layout(data))
     if data.dataset is None or split is None:
         return None
-    return sources.dataset(data.dataset, split, layout=layout(data), revision=data.revision)
+    return reader.dataset(data.dataset, split, layout=layout(data), revision=data.revision)
 
 
 def _described(part: Corpus, data: Data) -> bool | None:

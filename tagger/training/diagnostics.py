@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tagger.build import Bundle
 from tagger.data.batching import Batch, Encoded, Lexicon
-from tagger.data.documents import passages
+from tagger.data.document_context import passages
 from tagger.data.sentence import Sentence
-from tagger.nn import cells
-from tagger.nn.cells import Trace
+from tagger.model import Bundle
+from tagger.nn import reference_cells
 from tagger.nn.encoder import RecurrentLayer
+from tagger.nn.reference_cells import Trace
 
 FAR = 20  # tokens between near and far
 _SENTENCES, _LONGEST = 32, 30
@@ -55,7 +55,7 @@ def look(bundle: Bundle, chosen: Batch) -> dict[str, Any]:
     for number, (layer, inputs) in enumerate(_inputs(bundle, chosen), 1):
         inputs = inputs.requires_grad_()
         with torch.enable_grad():
-            traces = cells.trace(layer, inputs, chosen.lengths)
+            traces = reference_cells.trace(layer, inputs, chosen.lengths)
         for found, turned in zip(traces, layer.turned, strict=True):
             name = f"{number} {'backward' if turned else 'forward'}"
             gates[name] = _shares(found, chosen.lengths)

@@ -14,21 +14,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from tagger import checkpoint, runtime
-from tagger.build import Bundle
-from tagger.checkpoint import State
+from tagger import model_dir
 from tagger.choices import Part
 from tagger.config import Config
 from tagger.data.batching import Batch, Encoded, Lexicon, full, shuffled
-from tagger.data.documents import passages
+from tagger.data.document_context import passages
+from tagger.device import one_torch_thread
 from tagger.errors import CheckpointError, Stopped, TrainingError
 from tagger.evaluation import Report, evaluate
+from tagger.model import Bundle
+from tagger.model_dir import State
 from tagger.nn.embeddings import UNKNOWN
 from tagger.nn.encoder import RecurrentLayer
 from tagger.nn.model import Network
-from tagger.runtime import StopRequest
+from tagger.signals import StopRequest
 from tagger.tagging import Tagger
-from tagger.training import diagnostics, optimisation, records
+from tagger.training import diagnostics, optimizers, records
 from tagger.training import state as state_of
 from tagger.training.corpora import Corpora
 from tagger.training.events import EpochEnd, Listener, Start, StepEnd
@@ -60,10 +61,10 @@ class Loop:
         numbers = passages(sentences) if config.model.elsewhere.width else None
         lexicon = Lexicon(bundle.known_words, bundle.characters)
         self.encoded = Encoded(sentences, lexicon, bundle.tags, numbers)
-        self.rows = optimisation.rows(self.network, self.settings, device)
-        self.optimizer = optimisation.optimizer(self.network, self.settings.optimizer, self.rows)
+        self.rows = optimizers.rows(self.network, self.settings, device)
+        self.optimizer = optimizers.optimizer(self.network, self.settings.optimizer, self.rows)
         decay = self.settings.average
-        self.average = None if decay is None else optimisation.Average(self.network, decay, self.rows)
+        self.average = None if decay is None else optimizers.Average(self.network, decay, self.rows)
         self.mixed = self.settings.mixed_precision and device.type == "cuda"
         # cuDNN's recurrent layers compute in float16 under autocast, whatever type it is given: scale the loss.
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.mixed)
@@ -91,7 +92,7 @@ class Loop:
             Stopped: a signal asked for it; a checkpoint is written.
             TrainingError: the loss or the gradient is not finite.
         """
-        with runtime.one_torch_thread():
+        with one_torch_thread():
             self._run(stop)
 
     def _run(self, stop: StopRequest) -> None:
@@ -146,15 +147,15 @@ class Loop:
         loss = self._loss(batch.to(self.device))
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimizer)
-        gradients = optimisation.gradients(self.network, self.rows)
+        gradients = optimizers.gradients(self.network, self.rows)
         norms = self._norms(gradients)
-        norm, clipped = optimisation.clip([*chain.from_iterable(gradients.values())], self.settings)
+        norm, clipped = optimizers.clip([*chain.from_iterable(gradients.values())], self.settings)
         value, size = loss.item(), norm.item()
         if not (math.isfinite(value) and math.isfinite(size)):
             self._not_finite(positions, value, size)
             return None, 0.0, False
         self._tally(norms)
-        factor = optimisation.factor(
+        factor = optimizers.factor(
             self.settings.schedule,
             step=self.progress.steps,
             total=len(self._batches) * self.settings.epochs,
@@ -256,7 +257,7 @@ class Loop:
         self.history.append(record)
         progress.epoch, progress.step, progress.tally = progress.epoch + 1, 0, Tally()
         if better:
-            checkpoint.save(self._evaluated(), self.run_directory / BEST, record)
+            model_dir.save(self._evaluated(), self.run_directory / BEST, record)
         self.save_checkpoint()
         records.write_metrics(self.run_directory, self.history)
         log.info(
@@ -313,7 +314,7 @@ class Loop:
         metrics = self.history[-1] if done else {}  # of these weights, or none
         keep = self.settings.keep_checkpoints
         with self.rows.settled() if self.rows else nullcontext():
-            checkpoint.add(self.run_directory, self.progress.steps, self.bundle, metrics, state, keep=keep)
+            model_dir.add(self.run_directory, self.progress.steps, self.bundle, metrics, state, keep=keep)
 
     def _check_weights(self) -> None:
         for name, weight in self.network.named_parameters():

@@ -19,10 +19,10 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TextIO
 
-from tagger import json_files, plotting
+from tagger import plotting
 from tagger.errors import CheckpointError
 from tagger.evaluation import SPANS, TOKENS, Counts
-from tagger.io import atomic, regular
+from tagger.io import atomic, json_files, regular
 from tagger.training.run_dir import COUNTS, LOG, METRICS, PLOT
 
 _NORMS, _REACH = "gradient norm by part", "gradient, far input by near"

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tagger import checkpoint
+from tagger import model_dir
 from tagger.errors import CheckpointError
 from tagger.io import atomic
 
 BEST, CONFIG, SEEDS = "model-best", "config.yaml", "seeds.json"
 METRICS, LOG, PLOT, COUNTS = "metrics.jsonl", "train.log", "training.png", "counts.json"
-_FILES = {BEST, CONFIG, SEEDS, METRICS, LOG, PLOT, COUNTS, checkpoint.LATEST}
+_FILES = {BEST, CONFIG, SEEDS, METRICS, LOG, PLOT, COUNTS, model_dir.LATEST}
 _SEED = re.compile(r"seed-[0-9]{1,19}")
 
 
@@ -25,7 +25,7 @@ def is_ours(name: str) -> bool:
     >>> [is_ours(name) for name in ("config.yaml", "checkpoint-000012", "seed-1", "notes.txt")]
     [True, True, True, False]
     """
-    return name in _FILES or checkpoint.is_checkpoint_name(name) or _SEED.fullmatch(name) is not None
+    return name in _FILES or model_dir.is_checkpoint_name(name) or _SEED.fullmatch(name) is not None
 
 
 def check_free(run: Path) -> None:
@@ -35,7 +35,7 @@ def check_free(run: Path) -> None:
         CheckpointError: the directory holds a training, or files that a training would replace.
     """
     seeds = [path for path in run.glob("seed-*") if _SEED.fullmatch(path.name)]
-    if any(map(checkpoint.checkpoints, (run, *seeds))):
+    if any(map(model_dir.checkpoints, (run, *seeds))):
         raise CheckpointError(f"{run}: holds a training already; go on with --resume or choose another --out")
     atomic.check_claim(run, is_ours)
 

@@ -14,13 +14,14 @@ import torch
 from pydantic import FailFast
 from torch import Tensor
 
-from tagger import json_files, runtime, tensor_files
-from tagger.checkpoint import State
 from tagger.choices import Part, options
+from tagger.device import random_state, restore_random_state
+from tagger.io import json_files, tensor_files
+from tagger.model_dir import State
 from tagger.nn.model import Network
 from tagger.training import records
-from tagger.training.optimisation import Average
-from tagger.training.rows import MAX_STEPS, Rows
+from tagger.training.lazy_rows import MAX_STEPS, Rows
+from tagger.training.optimizers import Average
 
 _SCALER = {"scale", "growth_factor", "backoff_factor", "growth_interval", "_growth_tracker"}
 _CUDA_RANDOM_BYTES = 16
@@ -92,7 +93,7 @@ class _Stored:
 def snapshot(progress: Progress, parts: Parts, digests: Mapping[str, str]) -> State:
     """Returns the state of a training over data of these digests; the tensors share memory with the parts."""
     stored = asdict(progress) | {"data": dict(digests), "scaler": parts.scaler.state_dict()}
-    tensors = {f"random.{name}": value for name, value in runtime.random_state(parts.device).items()}
+    tensors = {f"random.{name}": value for name, value in random_state(parts.device).items()}
     for number, values in parts.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": value for name, value in values.items() if value is not None}
     if parts.average is not None:
@@ -157,7 +158,7 @@ def restore(state: State, progress: Progress, parts: Parts) -> None:
         parts.average.network.load_state_dict(_under("average.", tensors))
     if parts.rows is not None:
         parts.rows.restore(_under("rows.", tensors))
-    runtime.restore_random_state(_under("random.", tensors), parts.device)
+    restore_random_state(_under("random.", tensors), parts.device)
 
 
 def _expected(parts: Parts, *, updated: bool, sums: int, with_cuda: bool) -> dict[str, Tensor]:

@@ -5,10 +5,10 @@ import logging
 import torch
 from torch import Tensor
 
-from tagger.build import Bundle
 from tagger.data.vectors import Table
 from tagger.data.vocab import Vocab
 from tagger.errors import ConfigError
+from tagger.model import Bundle
 
 log = logging.getLogger(__name__)
 

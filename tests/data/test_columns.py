@@ -6,18 +6,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tagger import files
-from tagger.data import sources
+from tagger.data import reader
 from tagger.data.formats import columns
 from tagger.data.formats.columns import Layout
 from tagger.data.sentence import Reject, Sentence
 from tagger.errors import ConfigError, DataError
+from tagger.io import line_reader
 from tests.robustness.runs import SCALE
 
 
 def read(data: str | bytes, layout: Layout | None = None, *, tagged: bool = True) -> list[Sentence]:
     raw = data.encode() if isinstance(data, str) else data
-    return list(sources.read(BytesIO(raw), form="columns", layout=layout or Layout(), tagged=tagged, name="x.conll"))
+    return list(reader.read(BytesIO(raw), form="columns", layout=layout or Layout(), tagged=tagged, name="x.conll"))
 
 
 def written(sentences: list[Sentence], layout: Layout | None = None) -> str:
@@ -275,7 +275,9 @@ def test_a_document_start_as_wide_as_a_row_is_none_in_later_sentences_either():
 
 def setting_aside(data: str | bytes, layout: Layout | None = None) -> tuple[list[Sentence], list[Reject]]:
     rejects: list[Reject] = []
-    numbered = files.lines(BytesIO(data.encode() if isinstance(data, str) else data), "x.conll", files.Unreadable)
+    numbered = line_reader.lines(
+        BytesIO(data.encode() if isinstance(data, str) else data), "x.conll", line_reader.Unreadable
+    )
     found = columns.read(numbered, "x.conll", layout or Layout(), tagged=True, reject=rejects.append)
     return list(found), rejects
 

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tagger.data import sources
+from tagger.data import reader
 from tagger.data.formats import jsonl
 from tagger.data.formats.columns import Layout
 from tagger.data.sentence import Record, Reject
-from tagger.data.sinks import sink
+from tagger.data.writer import sink
 from tagger.errors import DataError
 from tests.data.tagged import tagged
 from tests.robustness.runs import SCALE
@@ -18,7 +18,7 @@ from tests.robustness.runs import SCALE
 
 def read(data: bytes | str, **options: object) -> list[Record]:
     data = data.encode() if isinstance(data, str) else data
-    return list(sources.records(BytesIO(data), form="jsonl", layout=Layout(), name="a.jsonl", **options))
+    return list(reader.records(BytesIO(data), form="jsonl", layout=Layout(), name="a.jsonl", **options))
 
 
 def rows(data: bytes | str, **options: object) -> list[dict]:

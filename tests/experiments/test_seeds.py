@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tagger import checkpoint, config, experiments, training
+from tagger import config, experiments, model_dir, training
 from tagger.config import Config
 from tagger.errors import CheckpointError, ConfigError, TaggerError
 from tagger.experiments import Results, processes, runs, seeds
@@ -107,7 +107,7 @@ def test_the_model_best_on_dev_is_kept(whole: Results) -> None:
     assert whole.best is not None
     assert json.loads((whole.run / "seeds.json").read_text())["best"] == whole.best.seed == best
     assert tree(whole.model) == tree(whole.run / f"seed-{best}" / "model-best")
-    assert checkpoint.load(whole.model)[0].config.training.seed == best
+    assert model_dir.load(whole.model)[0].config.training.seed == best
 
 
 def broken_at(seed_number: int, step: int) -> Callable[[Event], None]:
@@ -183,7 +183,7 @@ def test_data_and_vectors_are_read_once_for_all_seeds(
         return honest(*arguments, **options)
 
     monkeypatch.setattr(training, "read", read)
-    monkeypatch.setattr(import_module("tagger.training.fit"), "read", read)
+    monkeypatch.setattr(import_module("tagger.training.train"), "read", read)
     experiments.train(settings, (1, 2), tmp_path / "run", device="cpu")
     assert calls == [{"tables": True}]
     monkeypatch.undo()

@@ -16,24 +16,26 @@ import torch
 from typer.testing import CliRunner
 
 import tagger
-from tagger import checkpoint, files
+from tagger import model_dir
 from tagger.cli import app
 from tagger.data.formats.columns import Layout
 from tagger.data.sentence import Alternative, Sentence, Span
 from tagger.errors import CheckpointError, ConfigError, DataError, Stopped
-from tagger.jobs import job, local, pools
-from tagger.jobs.folder import JOB_FOLDER, JOURNAL, Folder
+from tagger.io import line_reader
+from tagger.jobs import job, pools
 from tagger.jobs.inputs import STDIN
 from tagger.jobs.job import Formats, Job
+from tagger.jobs.local import engine as local
+from tagger.jobs.local.folder import JOB_FOLDER, JOURNAL, Folder
 from tagger.jobs.summary import Summary
 from tagger.tagging import Answers, Tagger
 from tests.tagging.bundles import bundle, sentences
 
 
 @pytest.fixture
-def model(model_dir: Path) -> Tagger:
+def model(model_path: Path) -> Tagger:
     """The model that has learned the tiny corpus, two columns wide."""
-    return tagger.load(model_dir, device="cpu")
+    return tagger.load(model_path, device="cpu")
 
 
 def tagged(model: Tagger, text: str, formats: Formats) -> str:
@@ -43,9 +45,9 @@ def tagged(model: Tagger, text: str, formats: Formats) -> str:
     return out.getvalue().decode()
 
 
-def into(model: Tagger, model_dir: Path, out: Path, *paths: Path, **options: Any) -> Summary:
+def into(model: Tagger, model_path: Path, out: Path, *paths: Path, **options: Any) -> Summary:
     """Tags files into a directory; returns the summary."""
-    return local.run(model, Job(paths, model_dir, out=out, **options), (BytesIO(), BytesIO()))
+    return local.run(model, Job(paths, model_path, out=out, **options), (BytesIO(), BytesIO()))
 
 
 @pytest.mark.parametrize(
@@ -118,14 +120,14 @@ def test_an_option_without_effect_is_refused(model: Tagger, formats: Formats, fa
         tagged(model, "Ada\n", formats)
 
 
-def test_an_option_may_bear_on_one_of_the_inputs(model: Tagger, model_dir: Path, tmp_path: Path) -> None:
+def test_an_option_may_bear_on_one_of_the_inputs(model: Tagger, model_path: Path, tmp_path: Path) -> None:
     for name, text in (("a.txt", "Ada\n"), ("b.conll", "x Ada\nx lives\n"), ("c.jsonl", '{"text": "Ada"}\n')):
         (tmp_path / name).write_text(text)
     formats, paths = Formats(token=1, tag=0, language="de"), sorted(tmp_path.iterdir())
-    into(model, model_dir, tmp_path / "out", *paths, formats=formats)
+    into(model, model_path, tmp_path / "out", *paths, formats=formats)
     assert (tmp_path / "out" / "b.conll").read_text() == "S-PER Ada\nO lives\n"
     with pytest.raises(ConfigError) as caught:
-        into(model, model_dir, tmp_path / "out", paths[0], formats=formats)
+        into(model, model_path, tmp_path / "out", paths[0], formats=formats)
     assert [fault.split()[0] for fault in caught.value.faults] == ["--token-column", "--tag-column", "--language"]
 
 
@@ -142,14 +144,14 @@ def test_a_layout_of_other_formats_never_points_at_a_column_that_may_hold_someth
     assert job.layout(model.bundle, "columns") == Layout(0, 1, ("token", "ner"))
 
 
-def test_nothing_is_written_if_one_of_the_inputs_is_missing(model: Tagger, model_dir: Path, tmp_path: Path) -> None:
+def test_nothing_is_written_if_one_of_the_inputs_is_missing(model: Tagger, model_path: Path, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("Ada\n")
     with pytest.raises(DataError, match=r"b\.txt: no such file"):
-        into(model, model_dir, tmp_path / "out", tmp_path / "a.txt", tmp_path / "b.txt")
+        into(model, model_path, tmp_path / "out", tmp_path / "a.txt", tmp_path / "b.txt")
     assert not (tmp_path / "out").exists()
 
 
-def test_many_inputs_share_pools_and_each_has_its_output(model: Tagger, model_dir: Path, tmp_path: Path) -> None:
+def test_many_inputs_share_pools_and_each_has_its_output(model: Tagger, model_path: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for number in range(50):
         (tmp_path / "in" / f"{number:02}.txt").write_text("Ada lives .\n" * number)
@@ -162,7 +164,7 @@ def test_many_inputs_share_pools_and_each_has_its_output(model: Tagger, model_di
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model, "tag_pools", tag_pools)
-        summary = into(model, model_dir, tmp_path / "out", tmp_path / "in")
+        summary = into(model, model_path, tmp_path / "out", tmp_path / "in")
     assert pools == [171, 342, 683, 29]  # three tokens each; the records of 50 files
     assert (summary.sentences, summary.tokens) == (1225, 3675)
     for number in range(50):
@@ -171,22 +173,22 @@ def test_many_inputs_share_pools_and_each_has_its_output(model: Tagger, model_di
 
 @pytest.mark.parametrize("lines", [20, 2000])  # within one pool, and more
 def test_of_a_file_spoilt_in_the_middle_what_comes_before_is_kept(
-    model: Tagger, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: int
+    model: Tagger, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: int
 ) -> None:
-    read = files._read
+    read = line_reader._read
 
     def breaking_off(stream: BinaryIO, name: str) -> Iterator[bytes]:
         yield from read(stream, name)
         if name.endswith("b.txt"):
             raise DataError(f"{name}: input/output error")
 
-    monkeypatch.setattr(files, "_read", breaking_off)
+    monkeypatch.setattr(line_reader, "_read", breaking_off)
     (tmp_path / "a.txt").write_text("Ada lives .\n")
     (tmp_path / "b.txt").write_bytes(b"Ada lives .\n" * lines)
     (tmp_path / "c.txt").write_text("Alan lives .\n")
     (tmp_path / "d.txt.gz").write_text("no gzip")
     paths = [tmp_path / name for name in ("a.txt", "b.txt", "c.txt", "d.txt.gz")]
-    summary = into(model, model_dir, tmp_path / "out", *paths, on_error="skip")
+    summary = into(model, model_path, tmp_path / "out", *paths, on_error="skip")
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["a.conll", "b.conll", "c.conll", "rejects.jsonl"]
     assert (tmp_path / "out" / "b.conll").read_text() == "Ada S-PER\nlives O\n. O\n\n" * lines
@@ -201,17 +203,17 @@ def test_of_a_file_spoilt_in_the_middle_what_comes_before_is_kept(
 @pytest.mark.parametrize("fault", ["flipped", "truncated"])
 @pytest.mark.parametrize("lines", [200, 5000])  # within one pool, and more
 def test_a_packed_file_whose_bytes_were_changed_or_are_missing_is_set_aside_whole(
-    model: Tagger, model_dir: Path, tmp_path: Path, lines: int, fault: str
+    model: Tagger, model_path: Path, tmp_path: Path, lines: int, fault: str
 ) -> None:
     (tmp_path / "a.txt").write_text("Ada lives .\n")
     packed = bytearray(gzip.compress("".join(f"Ada {7**n % 10**12}\n" for n in range(lines)).encode()))
-    assert len(packed) > files._PACKED_PIECE
+    assert len(packed) > line_reader._PACKED_PIECE
     packed[-8] ^= 1  # of the checksum
     del packed[len(packed) - 9 * (fault == "truncated") :]
     (tmp_path / "b.txt.gz").write_bytes(packed)
     (tmp_path / "c.txt").write_text("Alan lives .\n")
     paths = [tmp_path / name for name in ("a.txt", "b.txt.gz", "c.txt")]
-    summary = into(model, model_dir, tmp_path / "out", *paths, on_error="skip")
+    summary = into(model, model_path, tmp_path / "out", *paths, on_error="skip")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.conll", "c.conll", "rejects.jsonl"]
     assert (summary.documents, summary.sentences, summary.rejected, summary.spans) == (2, 2, 1, {"PER": 2})
     row = json.loads((tmp_path / "out" / "rejects.jsonl").read_text())
@@ -220,19 +222,19 @@ def test_a_packed_file_whose_bytes_were_changed_or_are_missing_is_set_aside_whol
 
 
 def test_of_many_rejects_some_are_told(
-    model: Tagger, model_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    model: Tagger, model_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "a.txt").write_bytes(b"\xff\n" * 50)
-    assert into(model, model_dir, tmp_path / "out", tmp_path / "a.txt", on_error="skip").rejected == 50
+    assert into(model, model_path, tmp_path / "out", tmp_path / "a.txt", on_error="skip").rejected == 50
     assert caplog.text.count("left out") == 21
     assert len((tmp_path / "out" / "rejects.jsonl").read_text().splitlines()) == 50
 
 
-def test_what_is_set_aside_can_be_had_back_byte_for_byte(model: Tagger, model_dir: Path, tmp_path: Path) -> None:
+def test_what_is_set_aside_can_be_had_back_byte_for_byte(model: Tagger, model_path: Path, tmp_path: Path) -> None:
     lines = [b"caf\xe9\n", rb"\xe9" b"\0\n", "é\0\r\n".encode(), b"\xed\xa0\x80"]
     (tmp_path / "a.txt").write_bytes(b"".join(lines))
     (tmp_path / "b.conll").write_bytes(b"Ada O\ncaf\xe9 O\n\n")
-    into(model, model_dir, tmp_path / "out", *sorted(tmp_path.iterdir()), on_error="skip")
+    into(model, model_path, tmp_path / "out", *sorted(tmp_path.iterdir()), on_error="skip")
     rows = [json.loads(line) for line in (tmp_path / "out" / "rejects.jsonl").read_text("utf-8").splitlines()]
     found = [base64.b64decode(row["base64"]) if "base64" in row else row["raw"].encode() for row in rows]
     assert found == [*lines, b"Ada O\ncaf\xe9 O\n\n"]
@@ -240,24 +242,24 @@ def test_what_is_set_aside_can_be_had_back_byte_for_byte(model: Tagger, model_di
     assert rows[0]["raw"] == "caf\\xe9\n"
 
 
-def broken_off(model: Tagger, model_dir: Path, out: Path, *paths: Path) -> None:
+def broken_off(model: Tagger, model_path: Path, out: Path, *paths: Path) -> None:
     """Leaves a job after its first pool."""
 
     def listen(*_: object) -> None:
         raise Stopped(2)
 
     with pytest.raises(Stopped):
-        local.run(model, Job(paths, model_dir, out=out), (BytesIO(), BytesIO()), listen=listen)
+        local.run(model, Job(paths, model_path, out=out), (BytesIO(), BytesIO()), listen=listen)
 
 
-def test_another_job_cannot_be_gone_on_with(model: Tagger, model_dir: Path, tmp_path: Path) -> None:
+def test_another_job_cannot_be_gone_on_with(model: Tagger, model_path: Path, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("Ada lives .\n" * 300)
-    broken_off(model, model_dir, tmp_path / "out", tmp_path / "a.txt")
+    broken_off(model, model_path, tmp_path / "out", tmp_path / "a.txt")
     before = (tmp_path / "out" / JOURNAL).read_bytes()
     with pytest.raises(CheckpointError, match=r"the unfinished job here is another: --to was None, now 'jsonl'"):
-        into(model, model_dir, tmp_path / "out", tmp_path / "a.txt", resume=True, formats=Formats(to="jsonl"))
+        into(model, model_path, tmp_path / "out", tmp_path / "a.txt", resume=True, formats=Formats(to="jsonl"))
     assert (tmp_path / "out" / JOURNAL).read_bytes() == before
-    assert into(model, model_dir, tmp_path / "out", tmp_path / "a.txt", resume=True).sentences == 300
+    assert into(model, model_path, tmp_path / "out", tmp_path / "a.txt", resume=True).sentences == 300
 
 
 def test_documents_stay_together_from_file_to_file_and_from_break_to_break(
@@ -265,7 +267,7 @@ def test_documents_stay_together_from_file_to_file_and_from_break_to_break(
 ) -> None:
     monkeypatch.setattr(pools, "POOL_TOKENS", 40)
     made, directory = bundle(elsewhere={"width": 9}), tmp_path / "model"
-    checkpoint.save(made, directory, {})
+    model_dir.save(made, directory, {})
     reading, paths, expected = Tagger(made, torch.device("cpu")), [], ""
     for name in ("a.conll", "b.conll"):
         given = [
@@ -286,32 +288,32 @@ def test_documents_stay_together_from_file_to_file_and_from_break_to_break(
     assert {line.split()[1] for line in expected.splitlines() if line} > {"O"}
 
 
-def test_english_by_default_and_by_name_are_one_job(model_dir: Path) -> None:
-    one, other = (Job((), model_dir, Formats(language=language)).options() for language in (None, "en"))
+def test_english_by_default_and_by_name_are_one_job(model_path: Path) -> None:
+    one, other = (Job((), model_path, Formats(language=language)).options() for language in (None, "en"))
     assert one == other
-    assert one != Job((), model_dir, Formats(language="de")).options()
+    assert one != Job((), model_path, Formats(language="de")).options()
 
 
 def test_an_input_that_changed_after_it_was_begun_is_tagged_from_its_beginning(
-    model: Tagger, model_dir: Path, tmp_path: Path
+    model: Tagger, model_path: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "a.txt").write_text("Ada lives .\n" * 300)
-    broken_off(model, model_dir, tmp_path / "out", tmp_path / "a.txt")
+    broken_off(model, model_path, tmp_path / "out", tmp_path / "a.txt")
     (tmp_path / "a.txt").write_text("Alan lives .\n")
-    assert into(model, model_dir, tmp_path / "out", tmp_path / "a.txt", resume=True).sentences == 1
+    assert into(model, model_path, tmp_path / "out", tmp_path / "a.txt", resume=True).sentences == 1
     assert (tmp_path / "out" / "a.conll").read_text() == "Alan S-PER\nlives O\n. O\n\n"
 
 
-def test_a_part_file_that_is_gone_is_a_clear_error(model: Tagger, model_dir: Path, tmp_path: Path) -> None:
+def test_a_part_file_that_is_gone_is_a_clear_error(model: Tagger, model_path: Path, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("Ada lives .\n" * 300)
-    broken_off(model, model_dir, tmp_path / "out", tmp_path / "a.txt")
+    broken_off(model, model_path, tmp_path / "out", tmp_path / "a.txt")
     (tmp_path / "out" / JOB_FOLDER / "part-000000").unlink()
     with pytest.raises(CheckpointError, match="holds less than the journal says; start again without --resume"):
-        into(model, model_dir, tmp_path / "out", tmp_path / "a.txt", resume=True)
+        into(model, model_path, tmp_path / "out", tmp_path / "a.txt", resume=True)
 
 
 def test_the_collector_is_left_to_the_caller_and_seldom_runs_in_the_command(
-    model: Tagger, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Tagger, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.txt").write_text("Ada\n")
     found, honest, usual = [], Tagger.tag_pools, gc.get_threshold()
@@ -321,17 +323,17 @@ def test_the_collector_is_left_to_the_caller_and_seldom_runs_in_the_command(
         return honest(*given, **options)
 
     monkeypatch.setattr(Tagger, "tag_pools", tag_pools)
-    into(model, model_dir, tmp_path / "out", tmp_path / "a.txt")
+    into(model, model_path, tmp_path / "out", tmp_path / "a.txt")
     assert found == [usual]
-    assert CliRunner().invoke(app, ["tag", str(tmp_path / "a.txt"), "--model", str(model_dir)]).exit_code == 0
+    assert CliRunner().invoke(app, ["tag", str(tmp_path / "a.txt"), "--model", str(model_path)]).exit_code == 0
     assert found[1][0] > usual[0]
 
 
-def test_the_rejects_cannot_overwrite_an_input(model: Tagger, model_dir: Path, tmp_path: Path) -> None:
+def test_the_rejects_cannot_overwrite_an_input(model: Tagger, model_path: Path, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("Ada\n")
     options = {"on_error": "skip", "rejects": tmp_path / "a.txt"}
     with pytest.raises(DataError, match="--rejects would overwrite it"):
-        into(model, model_dir, tmp_path / "out", tmp_path / "a.txt", **options)
+        into(model, model_path, tmp_path / "out", tmp_path / "a.txt", **options)
 
 
 def test_several_inputs_follow_one_another_in_one_stream(model: Tagger, tmp_path: Path) -> None:
@@ -390,7 +392,7 @@ def test_each_raw_text_in_a_stream_begins_a_document(model: Tagger, tmp_path: Pa
 
 
 def test_what_was_rejected_of_an_input_that_changed_is_not_told_twice(
-    model: Tagger, model_dir: Path, tmp_path: Path
+    model: Tagger, model_path: Path, tmp_path: Path
 ) -> None:
     source, out = tmp_path / "a.txt", tmp_path / "out"
     lines = b"Ada lives .\n" * 400
@@ -399,7 +401,7 @@ def test_what_was_rejected_of_an_input_that_changed_is_not_told_twice(
     def listen(*_: object) -> None:
         raise Stopped(2)
 
-    job = Job((source,), model_dir, out=out, on_error="skip")
+    job = Job((source,), model_path, out=out, on_error="skip")
     with pytest.raises(Stopped):
         local.run(model, job, (BytesIO(), BytesIO()), listen=listen)
     source.write_bytes(lines + b"\xff\n\xfe\n")
@@ -408,16 +410,16 @@ def test_what_was_rejected_of_an_input_that_changed_is_not_told_twice(
     assert summary.sentences == 400
 
 
-def test_a_whole_output_that_is_gone_is_told(model: Tagger, model_dir: Path, tmp_path: Path) -> None:
+def test_a_whole_output_that_is_gone_is_told(model: Tagger, model_path: Path, tmp_path: Path) -> None:
     for name, lines in (("a.txt", 100), ("b.txt", 300)):  # the first pool ends in the second
         (tmp_path / name).write_text("Ada lives .\n" * lines)
     out = tmp_path / "out"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Folder, "name", lambda self: None)
-        broken_off(model, model_dir, out, tmp_path / "a.txt", tmp_path / "b.txt")
+        broken_off(model, model_path, out, tmp_path / "a.txt", tmp_path / "b.txt")
     (out / JOB_FOLDER / "part-000000").unlink()
     with pytest.raises(CheckpointError, match="is gone, which the journal counts as whole"):
-        into(model, model_dir, out, tmp_path / "a.txt", tmp_path / "b.txt", resume=True)
+        into(model, model_path, out, tmp_path / "a.txt", tmp_path / "b.txt", resume=True)
 
 
 def test_alternatives_are_spelt_in_the_scheme_too() -> None:
@@ -429,19 +431,19 @@ def test_alternatives_are_spelt_in_the_scheme_too() -> None:
 
 
 def test_a_record_beyond_the_limit_of_the_job_is_set_aside_and_the_limit_is_part_of_the_job(
-    model: Tagger, model_dir: Path, tmp_path: Path
+    model: Tagger, model_path: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "a.txt").write_text("Ada lives .\n" + "Ada " * 300 + "\nAlan lives .\n")
-    summary = into(model, model_dir, tmp_path / "out", tmp_path / "a.txt", on_error="skip", max_record_bytes=1000)
+    summary = into(model, model_path, tmp_path / "out", tmp_path / "a.txt", on_error="skip", max_record_bytes=1000)
     assert (summary.sentences, summary.rejected) == (2, 1)
     row = json.loads((tmp_path / "out" / "rejects.jsonl").read_text())
-    assert (row["line"], len(row["raw"])) == (2, files.SHOWN_BYTES + 1)
+    assert (row["line"], len(row["raw"])) == (2, line_reader.SHOWN_BYTES + 1)
     with pytest.raises(DataError, match=r"a\.txt:2: a line of over 1,000 bytes"):
-        into(model, model_dir, tmp_path / "other", tmp_path / "a.txt", max_record_bytes=1000)
-    assert Job((STDIN,), model_dir).options()["--max-record-bytes"] == files.MAX_RECORD_BYTES
+        into(model, model_path, tmp_path / "other", tmp_path / "a.txt", max_record_bytes=1000)
+    assert Job((STDIN,), model_path).options()["--max-record-bytes"] == line_reader.MAX_RECORD_BYTES
 
 
 @pytest.mark.parametrize("size", ["0", "999", str((1 << 30) + 1), "9" * 30])
-def test_the_limit_of_a_record_has_bounds(model_dir: Path, size: str) -> None:
-    done = CliRunner().invoke(app, ["tag", "-", "--model", str(model_dir), "--max-record-bytes", size], input="Ada\n")
+def test_the_limit_of_a_record_has_bounds(model_path: Path, size: str) -> None:
+    done = CliRunner().invoke(app, ["tag", "-", "--model", str(model_path), "--max-record-bytes", size], input="Ada\n")
     assert done.exit_code == 2

@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet as pq
 
-from tagger.data import sources
+from tagger.data import reader
 from tagger.data.formats.columns import Layout
 from tagger.data.sentence import Record, Reject
 from tagger.errors import CheckpointError, DataError
-from tagger.jobs import parts
-from tagger.jobs.parts import Part, Source
-from tagger.jobs.places import Place, is_address
+from tagger.io.storage import Place, is_address
+from tagger.jobs.ray import parts
+from tagger.jobs.ray.parts import Part, Source
 
 LINES = st.lists(st.sampled_from(["", "a", "a b c", "ä\u2028 é", "\ufeff", "x" * 30, "\r"]), max_size=30)
 
@@ -41,7 +41,7 @@ def in_parts(path: Path, form: str, reject: Callable[[Reject], None] | None = No
 
 
 def whole(path: Path, form: str, reject: Callable[[Reject], None] | None = None) -> list[Record]:
-    return list(sources.records(path, form=form, layout=Layout(0), name=path.name, reject=reject))
+    return list(reader.records(path, form=form, layout=Layout(0), name=path.name, reject=reject))
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -38,12 +38,10 @@ class Place(NamedTuple):
         return (torch.float32,) if self.kernel == "triton" else (torch.float32, torch.float64)
 
 
-PORTABLE, COMPILED = Place("portable", "cpu"), Place("compiled", "cpu")
+PORTABLE, COMPILED = Place("torch", "cpu"), Place("numba", "cpu")
 needs_gpu = pytest.mark.gpu
 ON_CPU = [pytest.param(place, id=place.kernel) for place in (PORTABLE, COMPILED)]
-ON_GPU = [
-    pytest.param(Place(kernel, "cuda"), id=f"{kernel}-cuda", marks=needs_gpu) for kernel in ("portable", "triton")
-]
+ON_GPU = [pytest.param(Place(kernel, "cuda"), id=f"{kernel}-cuda", marks=needs_gpu) for kernel in ("torch", "triton")]
 each_place = pytest.mark.parametrize("place", [*ON_CPU, *ON_GPU])
 each_device = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])
 
@@ -258,7 +256,7 @@ each_question = pytest.mark.parametrize("question", QUESTIONS)
 
 
 def differentiable(question: str, place: Place) -> bool:
-    return question in DIFFERENTIABLE or (question in OF_MESSAGES and place.kernel == "portable")
+    return question in DIFFERENTIABLE or (question in OF_MESSAGES and place.kernel == "torch")
 
 
 def gradients_of(question: str, chains: Chains, gold: Tensor, kernel: Kernel | None) -> list[Tensor]:

@@ -25,7 +25,7 @@ from tagger.nn.crf.functions import (
     sample,
     span_probabilities,
 )
-from tagger.nn.crf.kernels import portable
+from tagger.nn.crf.kernels import torch_kernel
 from tests.nn.chains import (
     OF_MESSAGES,
     PORTABLE,
@@ -73,7 +73,7 @@ def test_the_log_partition_is_the_log_of_the_sum_over_all_paths(case: Case, plac
 @each_device
 @each_case
 def test_the_score_of_a_path_is_the_sum_of_the_scores_along_it(case: Case, device: str) -> None:
-    chains = case.on(Place("portable", device))
+    chains = case.on(Place("torch", device))
     for seed in range(5):
         draw_one = random.Random(seed).choice
         chosen = [draw_one(list(scores.items())) for scores in written_out(chains)]
@@ -119,7 +119,7 @@ def test_the_best_path_has_the_highest_score(case: Case, place: Place) -> None:
 @each_case
 @pytest.mark.parametrize("count", [1, 2, 7, 40])
 def test_the_best_paths_come_in_order_and_run_out(case: Case, device: str, count: int) -> None:
-    chains = case.on(Place("portable", device))
+    chains = case.on(Place("torch", device))
     paths, scores = best_paths(*chains, count=count)
     assert paths.shape == (len(case.lengths), count, max(case.lengths))
     for sentence, every in enumerate(written_out(chains)):
@@ -279,7 +279,7 @@ def test_the_probability_of_a_span_sums_those_of_all_paths_that_hold_exactly_it(
     wanted = [expected[span] for span in spans]
     assert min(wanted) > 0
     close(span_probabilities(*chains, asked, members, joins, kernel=place.kernel), wanted)
-    monkeypatch.setattr(portable, "AT_ONCE", 3 * len(tags) ** 2)
+    monkeypatch.setattr(torch_kernel, "AT_ONCE", 3 * len(tags) ** 2)
     close(span_probabilities(*chains, asked, members, joins, kernel=place.kernel), wanted)
 
 

@@ -27,7 +27,7 @@ from tagger.nn.crf.functions import (
     path_score,
 )
 from tagger.nn.crf.heads import Allowed, CRFHead
-from tagger.nn.crf.kernels import compiled
+from tagger.nn.crf.kernels import numba_kernel
 from tests.conftest import torch_threads
 from tests.nn.chains import (
     COMPILED,
@@ -101,10 +101,10 @@ def test_each_kernel_answers_as_the_portable_one_does(question: str, tags: int, 
     chains = draw(LENGTHS, tags, seed=tags, place=place)
     reference = chains.on("cpu", torch.float64)
     found = QUESTIONS[question](chains, random_gold(chains), place.kernel)
-    for one, other in zip(found, QUESTIONS[question](reference, random_gold(reference), "portable"), strict=True):
+    for one, other in zip(found, QUESTIONS[question](reference, random_gold(reference), "torch"), strict=True):
         close(one, other)
     if question in DIFFERENTIABLE:
-        expected = gradients_of(question, reference, random_gold(reference), "portable")
+        expected = gradients_of(question, reference, random_gold(reference), "torch")
         for one, other in zip(gradients_of(question, chains, random_gold(chains), place.kernel), expected, strict=True):
             close(one, other)
 
@@ -202,7 +202,7 @@ def test_the_portable_kernel_has_gradients_of_all_it_finds(question: str, far: b
     chains = near_and_far(far)
 
     def answer(*scores: Tensor) -> Tensor:
-        return QUESTIONS[question](Chains(*scores, chains.lengths), any_gold(chains), "portable")[0]
+        return QUESTIONS[question](Chains(*scores, chains.lengths), any_gold(chains), "torch")[0]
 
     assert torch.autograd.gradcheck(answer, chains[:4])
 
@@ -214,7 +214,7 @@ def test_the_portable_kernel_has_gradients_of_gradients(question: str, far: bool
     gold = torch.tensor([[0, 2, 1, 0], [2, 0, 0, 0], [1, 1, 2, 0]])
 
     def answer(*scores: Tensor) -> Tensor:
-        return QUESTIONS[question](Chains(*scores, chains.lengths), gold, "portable")[0]
+        return QUESTIONS[question](Chains(*scores, chains.lengths), gold, "torch")[0]
 
     assert torch.autograd.gradgradcheck(answer, chains[:4])
 
@@ -224,15 +224,15 @@ def test_the_portable_kernel_has_gradients_of_gradients(question: str, far: bool
 def test_a_kernel_without_a_gradient_of_marginals_names_the_one_that_has_it(question: str, place: Place) -> None:
     chains = draw([3, 2], 3, place=place).with_gradients()
     (answer,) = QUESTIONS[question](chains, any_gold(chains), place.kernel)
-    with pytest.raises(RuntimeError, match="portable"):
+    with pytest.raises(RuntimeError, match="torch"):
         answer.square().sum().backward()
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])
 @pytest.mark.parametrize("question", OF_MESSAGES)
 def test_left_to_choose_what_needs_a_gradient_gets_it(question: str, device: str) -> None:
-    chains = draw([3, 2], 3, place=Place("triton" if device == "cuda" else "portable", device))
-    expected = gradients_of(question, chains, any_gold(chains), "portable")
+    chains = draw([3, 2], 3, place=Place("triton" if device == "cuda" else "torch", device))
+    expected = gradients_of(question, chains, any_gold(chains), "torch")
     for one, other in zip(gradients_of(question, chains, any_gold(chains), None), expected, strict=True):
         assert torch.equal(one, other)
 
@@ -241,7 +241,7 @@ def test_left_to_choose_what_needs_a_gradient_gets_it(question: str, device: str
 def test_a_kernel_without_a_second_gradient_says_so_and_takes_it_for_no_zero(place: Place) -> None:
     chains = draw([3, 2], 3, place=place).with_gradients()
     loss = negative_log_likelihood(*chains, any_gold(chains), kernel=place.kernel)
-    with pytest.raises(RuntimeError, match="no gradient of its gradient; ask for kernel='portable'"):
+    with pytest.raises(RuntimeError, match="no gradient of its gradient; ask for kernel='torch'"):
         torch.autograd.grad(loss, chains.emissions, create_graph=True)
 
 
@@ -272,7 +272,7 @@ def ties(lengths: list[int], tags: int, seed: int, place: Place) -> Chains:
 def test_kernels_break_thousands_of_ties_alike(tags: int, place: Place) -> None:
     lengths = [60, 1, 33, 59, 2, 60]
     chains = ties(lengths, tags, tags, place)
-    expected, score = best_path(*ties(lengths, tags, tags, PORTABLE), kernel="portable")
+    expected, score = best_path(*ties(lengths, tags, tags, PORTABLE), kernel="torch")
     found, ours = best_path(*chains, kernel=place.kernel)
     assert torch.equal(found.cpu(), expected)
     close(ours, score)
@@ -303,7 +303,7 @@ def test_scores_of_ten_thousand_nats_are_no_trouble(tags: int, dtype: torch.dtyp
     drawn = draw([30, 1, 17], tags, seed=tags, place=place)
     chains = Chains(*(scores.sign() * 1e4 for scores in drawn[:4]), drawn.lengths).on(place.device, dtype)
     agrees_with_the_recursion(chains, place, log_within=1e-5, within=1e-2)
-    expected = log_partition(*chains.on("cpu", torch.float64), kernel="portable")
+    expected = log_partition(*chains.on("cpu", torch.float64), kernel="torch")
     close(log_partition(*chains, kernel=place.kernel) / expected.to(place.device, dtype), [1.0] * 3, within=1e-5)
     chains = chains._replace(emissions=chains.emissions + drawn.emissions.to(dtype))
     agrees_with_the_recursion(chains, place, log_within=1e-5, within=1e-2)
@@ -377,10 +377,10 @@ def test_where_the_range_is_left_losses_and_gradients_are_still_those_of_the_por
     gold = random_gold(chains) % 2 + 2
     close(
         QUESTIONS[question](chains, gold, place.kernel)[0],
-        QUESTIONS[question](reference, gold.cpu(), "portable")[0],
+        QUESTIONS[question](reference, gold.cpu(), "torch")[0],
         within=1e-6 if place.dtype == torch.float64 else 1e-3,
     )
-    expected = gradients_of(question, reference, gold.cpu(), "portable")
+    expected = gradients_of(question, reference, gold.cpu(), "torch")
     for one, other in zip(gradients_of(question, chains, gold, place.kernel), expected, strict=True):
         close(one, other, within=1e-6 if place.dtype == torch.float64 else 1e-2)
     agrees_with_the_recursion(chains, place, log_within=1e-5, within=1e-6 if place.dtype == torch.float64 else 1e-2)
@@ -437,8 +437,8 @@ def test_scores_of_ordinary_size_never_leave_the_range(monkeypatch: pytest.Monke
     def fail(*arguments: object) -> None:
         raise AssertionError("the compiled kernel has asked the portable one")
 
-    monkeypatch.setattr(compiled.portable, "negative_log_likelihood", fail)
-    monkeypatch.setattr(compiled.portable, "messages", fail)
+    monkeypatch.setattr(numba_kernel.portable, "negative_log_likelihood", fail)
+    monkeypatch.setattr(numba_kernel.portable, "messages", fail)
     chains = draw([5000, 1, 3777], 5, spread=5.0)
     chains.transitions[0, 1] = chains.start[2] = chains.end[3] = -INF
     agrees_with_the_recursion(chains, COMPILED, log_within=1e-9, within=1e-6)
@@ -449,7 +449,7 @@ def test_scores_of_ordinary_size_never_leave_the_range(monkeypatch: pytest.Monke
 
 @pytest.fixture
 def many_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(compiled, "WORTH_A_THREAD", 0)
+    monkeypatch.setattr(numba_kernel, "WORTH_A_THREAD", 0)
     with torch_threads(3):
         yield
 
@@ -461,8 +461,8 @@ def test_threads_share_a_batch_and_change_nothing(question: str, lengths: list[i
     gold = random_gold(chains)
 
     def answers() -> list[Tensor]:
-        found = list(QUESTIONS[question](chains, gold, "compiled"))
-        return found + (gradients_of(question, chains, gold, "compiled") if question in DIFFERENTIABLE else [])
+        found = list(QUESTIONS[question](chains, gold, "numba"))
+        return found + (gradients_of(question, chains, gold, "numba") if question in DIFFERENTIABLE else [])
 
     together = answers()
     torch.set_num_threads(1)
@@ -481,7 +481,7 @@ def test_two_threads_may_ask_at_once(many_threads: None) -> None:
     expected = [by_recursion(chains).log_partition for chains in batches]
     with ThreadPoolExecutor(4) as pool:
         for _ in range(3):
-            found = list(pool.map(lambda chains: log_partition(*chains, kernel="compiled"), batches))
+            found = list(pool.map(lambda chains: log_partition(*chains, kernel="numba"), batches))
             for one, other in zip(found, expected, strict=True):
                 close(one, other)
 
@@ -505,14 +505,14 @@ def test_a_fork_may_ask_what_its_parent_asked() -> None:
         torch.set_num_threads(2)
         compiled.WORTH_A_THREAD = 0
         scores = torch.rand(8, 6, 4), torch.rand(4, 4), torch.rand(4), torch.rand(4), torch.full((8,), 6)
-        before = log_partition(*scores, kernel="compiled")
+        before = log_partition(*scores, kernel="numba")
         child = os.fork()
         if not child:
             signal.alarm(30)
-            equal = torch.equal(log_partition(*scores, kernel="compiled"), before)
+            equal = torch.equal(log_partition(*scores, kernel="numba"), before)
             os._exit(0 if equal else 1)
         _, status = os.waitpid(child, 0)
-        print("the child ended with", status, torch.equal(log_partition(*scores, kernel="compiled"), before))
+        print("the child ended with", status, torch.equal(log_partition(*scores, kernel="numba"), before))
     """
     assert "the child ended with 0 True" in run_script(script)
 
@@ -532,10 +532,10 @@ def test_what_was_asked_in_inference_mode_first_can_be_trained_after() -> None:
 
 
 def test_two_sentences_are_shared_between_two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled, "WORTH_A_THREAD", 0)
+    monkeypatch.setattr(numba_kernel, "WORTH_A_THREAD", 0)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     chains = Chain(*draw([5, 5], 3))
-    assert compiled._share(chains, 1, lambda begin, stop: (begin, stop)) == [(0, 1), (1, 2)]
+    assert numba_kernel._share(chains, 1, lambda begin, stop: (begin, stop)) == [(0, 1), (1, 2)]
 
 
 def test_compilation_is_announced_once_and_kept(tmp_path: Path) -> None:
@@ -545,7 +545,7 @@ def test_compilation_is_announced_once_and_kept(tmp_path: Path) -> None:
         logging.basicConfig(level=logging.INFO)
         from tagger.nn.crf.functions import best_path
         scores = [torch.zeros(*shape) for shape in ((1, 2, 2), (2, 2), (2,), (2,))]
-        best_path(*scores, torch.tensor([2]), kernel="compiled")
+        best_path(*scores, torch.tensor([2]), kernel="numba")
     """
     assert run_script(script, NUMBA_CACHE_DIR=str(tmp_path)).count("compiling for this processor") == 1
     assert "compiling for this processor" not in run_script(script, NUMBA_CACHE_DIR=str(tmp_path))
@@ -566,7 +566,7 @@ def test_what_cannot_be_loaded_is_told_once_and_replaced(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     chains = draw([3, 2], 3)
-    expected = marginals(*chains, kernel="portable")
+    expected = marginals(*chains, kernel="torch")
 
     def fail(name: str) -> None:
         raise OSError(f"no {name} here")
@@ -580,17 +580,17 @@ def test_what_cannot_be_loaded_is_told_once_and_replaced(
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert record.getMessage().endswith(
-        "compiled one failed as it was tried: OSError: no tagger.nn.crf.kernels.compiled here"
+        "compiled one failed as it was tried: OSError: no tagger.nn.crf.kernels.numba_kernel here"
     )
     with pytest.raises(ValueError, match=r"the compiled kernel does not work on torch\.float64 on cpu here"):
-        log_partition(*chains, kernel="compiled")
+        log_partition(*chains, kernel="numba")
 
 
 @pytest.mark.usefixtures("_fresh_choice")
 def test_a_missing_module_is_replaced(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setitem(sys.modules, "tagger.nn.crf.kernels.compiled", None)
+    monkeypatch.setitem(sys.modules, "tagger.nn.crf.kernels.numba_kernel", None)
     chains = draw([3, 2], 3)
-    assert torch.equal(log_partition(*chains), log_partition(*chains, kernel="portable"))
+    assert torch.equal(log_partition(*chains), log_partition(*chains, kernel="torch"))
     assert len(caplog.records) == 1
 
 
@@ -603,15 +603,15 @@ def test_a_kernel_for_which_there_is_no_memory_now_is_tried_again(
         raise error("no memory: can't allocate memory")
 
     with monkeypatch.context() as patch:
-        patch.setattr(compiled, "best_path", fail)
+        patch.setattr(numba_kernel, "best_path", fail)
         with pytest.raises(error, match="no memory"):
             choosing.kernel(draw([3], 2))  # type: ignore[arg-type]
-    assert choosing.kernel(draw([3], 2)) is compiled  # type: ignore[arg-type]
+    assert choosing.kernel(draw([3], 2)) is numba_kernel  # type: ignore[arg-type]
     assert not caplog.records
 
 
 def test_the_fastest_kernel_is_chosen_where_none_is_named() -> None:
-    assert choosing.kernel(draw([3], 2)) is compiled  # type: ignore[arg-type]
+    assert choosing.kernel(draw([3], 2)) is numba_kernel  # type: ignore[arg-type]
 
 
 def test_a_kernel_that_cannot_work_on_a_cpu_is_refused() -> None:
@@ -623,7 +623,7 @@ def test_a_kernel_that_cannot_work_on_a_cpu_is_refused() -> None:
 @needs_gpu
 @pytest.mark.parametrize(
     ("kernel", "tags", "dtype"),
-    [("compiled", 3, torch.float32), ("triton", 3, torch.float64), ("triton", 129, torch.float32)],
+    [("numba", 3, torch.float32), ("triton", 3, torch.float64), ("triton", 129, torch.float32)],
 )
 def test_a_kernel_that_cannot_work_on_a_gpu_is_refused(kernel: str, tags: int, dtype: torch.dtype) -> None:
     chains = draw([3, 2], tags).on("cuda", dtype)

@@ -21,9 +21,9 @@ TRITON = Place("triton", "cpu")
 @pytest.fixture(autouse=True)
 def _interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets the Triton kernels take CPU tensors; `tests/conftest.py` has Triton interpret them."""
-    from tagger.nn.crf.kernels import cuda
+    from tagger.nn.crf.kernels import triton_kernel
 
-    monkeypatch.setattr(choosing, "_triton", lambda _: cuda)
+    monkeypatch.setattr(choosing, "_triton", lambda _: triton_kernel)
 
 
 def chains(tags: int, *, forbidding: bool) -> Chains:
@@ -49,14 +49,14 @@ def test_the_interpreted_kernel_answers_as_the_torch_kernel_does(question: str, 
     reference = scores.on("cpu", torch.float64)
     for found, expected in zip(
         QUESTIONS[question](scores, gold(tags), "triton"),
-        QUESTIONS[question](reference, gold(tags), "portable"),
+        QUESTIONS[question](reference, gold(tags), "torch"),
         strict=True,
     ):
         close(found, expected)
     if question in DIFFERENTIABLE:
         for found, expected in zip(
             gradients_of(question, scores, gold(tags), "triton"),
-            gradients_of(question, reference, gold(tags), "portable"),
+            gradients_of(question, reference, gold(tags), "torch"),
             strict=True,
         ):
             close(found, expected)

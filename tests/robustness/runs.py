@@ -16,13 +16,15 @@ from typing import Any
 
 import torch
 
-from tagger import checkpoint, cli, tagging, training
+from tagger import cli, model_dir, tagging, training
 from tagger.config import Config, dump, parse
 from tagger.io import atomic
-from tagger.jobs import folder, local, pools
+from tagger.jobs import pools
 from tagger.jobs.job import Formats, Job
+from tagger.jobs.local import engine as local
+from tagger.jobs.local import folder
 from tagger.jobs.summary import Summary
-from tagger.tagging import remembering
+from tagger.tagging import cached_scorer
 from tagger.training import records, run_dir
 from tagger.training.loop import Loop
 
@@ -45,7 +47,7 @@ def sha256(path: Path) -> str:
 
 def results(run: Path) -> dict[str, Any]:
     """Returns what must be the same of two trainings: both weights' hashes and the metrics without times."""
-    last = checkpoint.newest(run)
+    last = model_dir.newest(run)
     lines = (run / run_dir.METRICS).read_text().splitlines()
     return {
         "best": sha256(run / "model-best" / "weights.safetensors"),
@@ -96,7 +98,7 @@ def wait_for(path: Path, seconds: float = 60) -> None:
 def train(config: Config, run: Path) -> None:
     """Trains, or goes on if the run has begun."""
     _quiet()
-    if (run / checkpoint.LATEST).exists():
+    if (run / model_dir.LATEST).exists():
         training.resume(run, device="cpu")
     else:
         training.fit(config, run, device="cpu")
@@ -107,7 +109,7 @@ def train_until_renamed(config: Config, run: Path, number: int) -> None:
     replace = atomic.replace
 
     def dying(path: Path, data: bytes) -> None:
-        if path.name == checkpoint.LATEST and data.decode().strip() == f"checkpoint-{number:06d}":
+        if path.name == model_dir.LATEST and data.decode().strip() == f"checkpoint-{number:06d}":
             os.kill(os.getpid(), 9)
         replace(path, data)
 
@@ -118,9 +120,9 @@ def train_until_renamed(config: Config, run: Path, number: int) -> None:
 def save_forever(model: Path, target: Path) -> None:
     """Saves the same model over and over, each time with another number in its metrics."""
     _quiet()
-    bundle, _ = checkpoint.load(model)
+    bundle, _ = model_dir.load(model)
     for number in range(10**9):
-        checkpoint.save(bundle, target, {"number": number})
+        model_dir.save(bundle, target, {"number": number})
 
 
 def command(arguments: list[str]) -> None:
@@ -143,7 +145,7 @@ def tag_measured(source: Path, model: Path, out: Path, first: int, remembered: i
     Words are remembered in so many bytes.
     """
     _quiet()
-    remembering.REMEMBERED_BYTES = remembered
+    cached_scorer.REMEMBERED_BYTES = remembered
     sizes = {False: 0, True: 0}
 
     def listen(done: Summary, *_: int) -> None:

@@ -11,9 +11,10 @@ import pytest
 
 import tagger
 from tagger.errors import CheckpointError
-from tagger.jobs import folder, local
 from tagger.jobs.job import Formats, Job
-from tagger.tagging.remembering import REMEMBERED_BYTES
+from tagger.jobs.local import engine as local
+from tagger.jobs.local import folder
+from tagger.tagging.cached_scorer import REMEMBERED_BYTES
 from tests.robustness.runs import SCALE, child, corpus, ended, tag_measured, tree
 from tests.robustness.test_crash_while_saving import small_disk
 
@@ -27,7 +28,7 @@ def new(number: int) -> bytes:
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no resident size on this system")
 @pytest.mark.parametrize("count", [1, 1000])
-def test_the_resident_size_does_not_grow_with_the_input(model_dir: Path, tmp_path: Path, count: int) -> None:
+def test_the_resident_size_does_not_grow_with_the_input(model_path: Path, tmp_path: Path, count: int) -> None:
     size, first, most = (2_500_000, 1_250_000, 20e6) if SCALE == 1 else (SCALE * 10_000_000, 10_000_000, 50e6)
     lines = size // len(new(0))
     (tmp_path / "in").mkdir()
@@ -36,21 +37,23 @@ def test_the_resident_size_does_not_grow_with_the_input(model_dir: Path, tmp_pat
             stream.writelines(new(number * lines + place) for place in range(lines // count))
     tokens = 18 * first // len(new(0))
     remembered = 2**22 if SCALE == 1 else REMEMBERED_BYTES
-    process = child(tag_measured, tmp_path / "in", model_dir, tmp_path / "out", tokens, remembered, tmp_path / "report")
+    process = child(
+        tag_measured, tmp_path / "in", model_path, tmp_path / "out", tokens, remembered, tmp_path / "report"
+    )
     assert ended(process, 3600) == 0
     assert int((tmp_path / "report").read_text()) < most
 
 
 def test_a_disk_that_fills_up_costs_one_line_and_the_job_goes_on_later(
-    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(folder, "COMMIT_SECONDS", 0)
     monkeypatch.setattr(folder, "_COMMIT_SHARE", 0)
     source = corpus(tmp_path / "in", sentences=200, files=3)
-    model = tagger.load(model_dir, device="cpu")
+    model = tagger.load(model_path, device="cpu")
 
     def run(out: Path, *, resume: bool = False) -> dict[str, bytes]:
-        job = Job((source,), model_dir, Formats(to="jsonl"), out=out, on_error="skip", resume=resume)
+        job = Job((source,), model_path, Formats(to="jsonl"), out=out, on_error="skip", resume=resume)
         local.run(model, job, (BytesIO(), BytesIO()))
         return tree(out)
 
@@ -62,12 +65,12 @@ def test_a_disk_that_fills_up_costs_one_line_and_the_job_goes_on_later(
     assert run(tmp_path / "out", resume=True) == expected
 
 
-def test_a_disk_that_is_full_from_the_start_is_left_as_it_was(model_dir: Path, tmp_path: Path) -> None:
+def test_a_disk_that_is_full_from_the_start_is_left_as_it_was(model_path: Path, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(LINE * 200)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a.conll").write_text("old")
-    job = Job((tmp_path / "a.txt",), model_dir, out=tmp_path / "out", overwrite=True)
-    model = tagger.load(model_dir, device="cpu")
+    job = Job((tmp_path / "a.txt",), model_path, out=tmp_path / "out", overwrite=True)
+    model = tagger.load(model_path, device="cpu")
     with small_disk(2000), pytest.raises(CheckpointError, match="cannot be written"):
         local.run(model, job, (BytesIO(), BytesIO()))
     assert tree(tmp_path / "out") == {"a.conll": b"old"}

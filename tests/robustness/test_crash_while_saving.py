@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tagger import checkpoint, training
+from tagger import model_dir, training
 from tagger.config import Config
 from tagger.errors import CheckpointError
 from tagger.io import atomic
@@ -52,9 +52,9 @@ class _Crash(BaseException):
 
 
 @pytest.fixture
-def saved(model_dir: Path, tmp_path: Path) -> Path:
+def saved(model_path: Path, tmp_path: Path) -> Path:
     """A copy of the trained model, which a save is to replace."""
-    return Path(shutil.copytree(model_dir, tmp_path / "folder" / "model"))
+    return Path(shutil.copytree(model_path, tmp_path / "folder" / "model"))
 
 
 @pytest.mark.parametrize("for_good", [False, True])  # True: the disk is gone, so that no clearing up works either
@@ -62,17 +62,17 @@ def saved(model_dir: Path, tmp_path: Path) -> Path:
 def test_broken_off_at_any_call_it_leaves_the_old_model_or_the_new(
     saved: Path, error: BaseException, for_good: bool
 ) -> None:
-    bundle, old = checkpoint.load(saved)
+    bundle, old = model_dir.load(saved)
     found = []
     for at in range(1, 200):
         new = {"number": at}
         with pytest.MonkeyPatch.context() as patch:
             failing = _Failing(patch, at, error=error, for_good=for_good)
             try:
-                checkpoint.save(bundle, saved, new)
+                model_dir.save(bundle, saved, new)
             except (_Crash, CheckpointError) as raised:
                 assert isinstance(error, _Crash) or "No space left on device" in str(raised)  # noqa: PT017
-        metrics = checkpoint.load(saved)[1]
+        metrics = model_dir.load(saved)[1]
         assert metrics in (old, new)
         found.append(metrics == new)
         old = metrics
@@ -88,14 +88,14 @@ def test_broken_off_at_any_call_it_leaves_the_old_model_or_the_new(
     assert [path.name for path in saved.parent.iterdir()] == ["model"]
 
 
-def test_killed_again_and_again_no_save_leaves_a_model_that_cannot_be_read(model_dir: Path, tmp_path: Path) -> None:
+def test_killed_again_and_again_no_save_leaves_a_model_that_cannot_be_read(model_path: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
-    bundle, _ = checkpoint.load(model_dir)
-    checkpoint.save(bundle, model, {"number": -1})
+    bundle, _ = model_dir.load(model_path)
+    model_dir.save(bundle, model, {"number": -1})
     numbers = set()
     for seconds in spread(10 * SCALE, seed=3, upto=0.2):
-        assert killed_after(child(save_forever, model_dir, model), 0.1 + seconds)
-        numbers.add(checkpoint.load(model)[1]["number"])
+        assert killed_after(child(save_forever, model_path, model), 0.1 + seconds)
+        numbers.add(model_dir.load(model)[1]["number"])
     assert len(numbers) > 1
 
 
@@ -111,11 +111,11 @@ def small_disk(size: int = 2000) -> Iterator[None]:
 
 
 def test_a_full_disk_costs_one_line_and_leaves_the_old_model(saved: Path) -> None:
-    bundle, old = checkpoint.load(saved)
+    bundle, old = model_dir.load(saved)
     with small_disk(), pytest.raises(CheckpointError, match=r"^\S*model: cannot be written: .+$") as raised:
-        checkpoint.save(bundle, saved, {"number": 1})
+        model_dir.save(bundle, saved, {"number": 1})
     assert len(raised.value.faults) == 1
-    assert checkpoint.load(saved)[1] == old
+    assert model_dir.load(saved)[1] == old
     assert [path.name for path in saved.parent.iterdir()] == ["model"]
 
 

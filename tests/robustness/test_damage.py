@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tagger import checkpoint, training
+from tagger import model_dir, training
 from tagger.config import Config, dump
 from tagger.errors import CheckpointError
 from tagger.training import run_dir
@@ -37,9 +37,9 @@ def mutations(data: bytes, count: int, seed: str) -> Iterator[bytes]:
 
 
 @pytest.fixture
-def copy(model_dir: Path, tmp_path: Path) -> Path:
+def copy(model_path: Path, tmp_path: Path) -> Path:
     """A copy of the trained model."""
-    return Path(shutil.copytree(model_dir, tmp_path / "model"))
+    return Path(shutil.copytree(model_path, tmp_path / "model"))
 
 
 def test_every_damage_to_a_file_of_a_model_is_found(copy: Path) -> None:
@@ -49,10 +49,10 @@ def test_every_damage_to_a_file_of_a_model_is_found(copy: Path) -> None:
         for damaged in mutations(whole, 14 * SCALE, path.name):
             path.write_bytes(damaged)
             with pytest.raises(CheckpointError, match="corrupt"):
-                checkpoint.load(copy)
+                model_dir.load(copy)
         path.write_bytes(whole)
     assert len(paths) >= 7
-    checkpoint.load(copy)
+    model_dir.load(copy)
 
 
 def test_a_missing_file_is_found(copy: Path) -> None:
@@ -60,7 +60,7 @@ def test_a_missing_file_is_found(copy: Path) -> None:
         whole = path.read_bytes()
         path.unlink()
         with pytest.raises(CheckpointError, match=r"cannot be read|no model here"):
-            checkpoint.load(copy)
+            model_dir.load(copy)
         path.write_bytes(whole)
 
 
@@ -69,7 +69,7 @@ def test_a_run_goes_back_to_its_newest_whole_checkpoint_and_ends_as_the_undamage
     config: Config, undisturbed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     run = Path(shutil.copytree(undisturbed, tmp_path / "run"))
-    newest = checkpoint.newest(run)
+    newest = model_dir.newest(run)
     damaged = newest / name
     damaged.write_bytes(next(mutations(damaged.read_bytes(), 1, name)))
     with caplog.at_level(logging.INFO, "tagger"):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tagger import checkpoint
+from tagger import model_dir
 from tests.conftest import tiny_corpus
 
 ROOT = Path(__file__).parents[2]
@@ -54,13 +54,13 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("module", [False, True])
 def test_training_imports_and_obeys_nothing_from_the_current_directory(
-    folder: Path, model_dir: Path, module: bool
+    folder: Path, model_path: Path, module: bool
 ) -> None:
     lay_decoys(folder, *MODULES, *(() if module else ("tagger/__init__.py",)))
     data = ["--set", f"data.train={folder}/train.conll", "--set", f"data.dev={folder}/train.conll"]
     seeds = ["--seed", "1"] if module else ["--seeds", "1,2", "--jobs", "2"]
     short = ["--set", "training.epochs=1", "--out", "run", "--device", "cpu"]
-    done = run(folder, "train", str(model_dir.parent / "config.yaml"), *data, *seeds, *short, module=module)
+    done = run(folder, "train", str(model_path.parent / "config.yaml"), *data, *seeds, *short, module=module)
     assert (done.returncode, proofs(folder)) == (0, []), done.stderr
     assert "Traceback" not in done.stderr
     pictures = list(folder.glob("run/training.png") if module else folder.glob("run/seed-?/training.png"))
@@ -69,11 +69,11 @@ def test_training_imports_and_obeys_nothing_from_the_current_directory(
 
 @pytest.mark.parametrize("module", [False, True])
 def test_tagging_and_scoring_import_nothing_from_the_current_directory(
-    folder: Path, model_dir: Path, module: bool
+    folder: Path, model_path: Path, module: bool
 ) -> None:
     lay_decoys(folder, *MODULES, *(() if module else ("tagger/__init__.py",)))
     command = ["evaluate", "train.conll"] if module else ["tag", "train.conll", "--out", "out"]
-    done = run(folder, *command, "--model", str(model_dir), "--device", "cpu", module=module)
+    done = run(folder, *command, "--model", str(model_path), "--device", "cpu", module=module)
     assert (done.returncode, proofs(folder)) == (0, []), done.stderr
 
 
@@ -85,14 +85,14 @@ def test_a_package_in_the_current_directory_is_found_there(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("command", ["tag", "train", "evaluate"])
-def test_without_compilation_a_command_is_refused_in_one_line(folder: Path, model_dir: Path, command: str) -> None:
+def test_without_compilation_a_command_is_refused_in_one_line(folder: Path, model_path: Path, command: str) -> None:
     environment = os.environ | {"NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(ROOT)}
-    recipe = checkpoint.card  # the directory of the model is all that is read
-    assert recipe(model_dir)
+    recipe = model_dir.card  # the directory of the model is all that is read
+    assert recipe(model_path)
     options = {
-        "tag": ["tag", "-", "--model", str(model_dir)],
+        "tag": ["tag", "-", "--model", str(model_path)],
         "train": ["train", "sample", "--out", "run", "--set", "training.epochs=1"],
-        "evaluate": ["evaluate", "train.conll", "--model", str(model_dir)],
+        "evaluate": ["evaluate", "train.conll", "--model", str(model_path)],
     }[command]
     done = subprocess.run(
         [sys.executable, "-P", "-m", "tagger", *options, "--device", "cpu"],

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 import tagger
-from tagger import checkpoint
+from tagger import model_dir
 from tagger.errors import CheckpointError, DataError, Stopped, TaggerError
 from tagger.io import atomic
-from tagger.jobs import folder, local
 from tagger.jobs.job import Formats, Job
+from tagger.jobs.local import engine as local
+from tagger.jobs.local import folder
 from tagger.tagging import Tagger
 from tagger.training import run_dir
 from tests.conftest import TINY_RECIPE, tiny_corpus
@@ -28,9 +29,9 @@ LINES = "Ada lives in Oslo .\n" * 300
 
 
 @pytest.fixture(scope="module")
-def model(model_dir: Path) -> Tagger:
+def model(model_path: Path) -> Tagger:
     """The model that has learned the tiny corpus."""
-    return tagger.load(model_dir, device="cpu")
+    return tagger.load(model_path, device="cpu")
 
 
 def tag(model: Tagger, job: Job, *, stop: bool = False) -> None:
@@ -75,7 +76,7 @@ def described(directory: Path) -> dict[str, bytes | str]:
     "name", ["a.conll", "rejects.jsonl", "sub", "sub/b.conll", atomic.LOCK, folder.JOB_FOLDER, folder.JOURNAL]
 )
 def test_a_tagging_job_replaces_nothing_that_stands_under_a_name_it_needs(
-    model: Tagger, model_dir: Path, tmp_path: Path, name: str, kind: str
+    model: Tagger, model_path: Path, tmp_path: Path, name: str, kind: str
 ) -> None:
     source, out, outside = tmp_path / "in", tmp_path / "out", tmp_path / "outside"
     (source / "sub").mkdir(parents=True)
@@ -83,7 +84,7 @@ def test_a_tagging_job_replaces_nothing_that_stands_under_a_name_it_needs(
     (source / "sub" / "b.txt").write_text(LINES)
     put_decoy(out / name, kind, outside)
     before = described(out), described(outside)
-    job = Job((source,), model_dir, out=out, on_error="skip")
+    job = Job((source,), model_path, out=out, on_error="skip")
     if (name, kind) == ("sub", "folder"):
         tag(model, job)
         assert (out / "sub" / "mine").read_text() == "mine"
@@ -94,14 +95,14 @@ def test_a_tagging_job_replaces_nothing_that_stands_under_a_name_it_needs(
     assert (described(out), described(outside)) == before
 
 
-def test_only_outputs_are_replaced_where_that_is_allowed(model: Tagger, model_dir: Path, tmp_path: Path) -> None:
+def test_only_outputs_are_replaced_where_that_is_allowed(model: Tagger, model_path: Path, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("Ada .\n")
     (tmp_path / "secret").write_text("mine")
     out = tmp_path / "out"
     out.mkdir()
     (out / "a.conll").symlink_to(tmp_path / "secret")
     (out / "b.conll").write_text("mine")
-    job = Job((tmp_path / "a.txt",), model_dir, out=out, overwrite=True)
+    job = Job((tmp_path / "a.txt",), model_path, out=out, overwrite=True)
     tag(model, job)
     assert not (out / "a.conll").is_symlink()
     assert (out / "a.conll").read_text() == "Ada S-PER\n. O\n\n"
@@ -114,37 +115,37 @@ def test_only_outputs_are_replaced_where_that_is_allowed(model: Tagger, model_di
 
 
 def test_a_name_that_is_taken_while_the_job_is_under_way_is_not_replaced(
-    model: Tagger, model_dir: Path, tmp_path: Path
+    model: Tagger, model_path: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "a.txt").write_text(LINES)
     out = tmp_path / "out"
-    job = Job((tmp_path / "a.txt",), model_dir, out=out)
+    job = Job((tmp_path / "a.txt",), model_path, out=out)
     with pytest.raises(Stopped):
         tag(model, job, stop=True)
     (out / "a.conll").write_text("mine")
     with pytest.raises(CheckpointError, match=r"a\.conll: exists and is not an output of this job"):
-        tag(model, Job((tmp_path / "a.txt",), model_dir, out=out, resume=True))
+        tag(model, Job((tmp_path / "a.txt",), model_path, out=out, resume=True))
     assert (out / "a.conll").read_text() == "mine"
     (out / "a.conll").unlink()
-    tag(model, Job((tmp_path / "a.txt",), model_dir, out=out, resume=True))
+    tag(model, Job((tmp_path / "a.txt",), model_path, out=out, resume=True))
     assert (out / "a.conll").read_text().count("\n\n") == 300
 
 
-def test_part_files_never_meet_outputs_of_other_inputs(model: Tagger, model_dir: Path, tmp_path: Path) -> None:
+def test_part_files_never_meet_outputs_of_other_inputs(model: Tagger, model_path: Path, tmp_path: Path) -> None:
     names = [".a.conll.part", "a.conll", "part-000000.conll", ".rejects.jsonl.part.conll"]
     for name in names:
         (tmp_path / name).write_text("Ada O\n\n")
     paths = tuple(tmp_path / name for name in names)
-    tag(model, Job(paths, model_dir, Formats("columns"), out=tmp_path / "out", on_error="skip"))
+    tag(model, Job(paths, model_path, Formats("columns"), out=tmp_path / "out", on_error="skip"))
     assert set(tree(tmp_path / "out")) == {*names, "rejects.jsonl"}
 
 
 @pytest.mark.parametrize("name", ["part-000000", "rejects"])
 def test_a_part_file_that_is_a_link_is_not_written_through(
-    model: Tagger, model_dir: Path, tmp_path: Path, name: str
+    model: Tagger, model_path: Path, tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "a.txt").write_text(LINES)
-    job = Job((tmp_path / "a.txt",), model_dir, out=tmp_path / "out", on_error="skip")
+    job = Job((tmp_path / "a.txt",), model_path, out=tmp_path / "out", on_error="skip")
     with pytest.raises(Stopped):
         tag(model, job, stop=True)
     part = tmp_path / "out" / folder.JOB_FOLDER / name
@@ -153,17 +154,17 @@ def test_a_part_file_that_is_a_link_is_not_written_through(
     part.unlink()
     part.symlink_to(tmp_path / "secret")
     with pytest.raises(CheckpointError):
-        tag(model, Job((tmp_path / "a.txt",), model_dir, out=tmp_path / "out", on_error="skip", resume=True))
+        tag(model, Job((tmp_path / "a.txt",), model_path, out=tmp_path / "out", on_error="skip", resume=True))
     assert (tmp_path / "secret").read_bytes() == before
 
 
-def test_a_journal_whose_names_lead_elsewhere_harms_nothing(model: Tagger, model_dir: Path, tmp_path: Path) -> None:
+def test_a_journal_whose_names_lead_elsewhere_harms_nothing(model: Tagger, model_path: Path, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(LINES)
     (tmp_path / "precious.conll").write_text("mine")
     (tmp_path / ".precious.conll.part").write_text("mine")
     out, source = tmp_path / "out", random.Random(4)
     for number in range(20 * SCALE):
-        job = Job((tmp_path / "a.txt",), model_dir, out=out)
+        job = Job((tmp_path / "a.txt",), model_path, out=out)
         with pytest.raises(Stopped):
             tag(model, job, stop=True)
         journal = out / folder.JOURNAL
@@ -171,7 +172,7 @@ def test_a_journal_whose_names_lead_elsewhere_harms_nothing(model: Tagger, model
         first["inputs"][0]["output"] = source.choice(["../precious.conll", "/etc/passwd", "..", "", "\0", "a/../../x"])
         journal.write_text("".join(json.dumps(line) + "\n" for line in [first, *rest]))
         try:
-            tag(model, Job((tmp_path / "a.txt",), model_dir, out=out, resume=bool(number % 2)))
+            tag(model, Job((tmp_path / "a.txt",), model_path, out=out, resume=bool(number % 2)))
         except TaggerError as error:
             assert len(error.faults) < 5  # noqa: PT017
         for path in out.glob("*.conll"):
@@ -180,19 +181,19 @@ def test_a_journal_whose_names_lead_elsewhere_harms_nothing(model: Tagger, model
 
 
 def test_a_file_called_as_the_standard_input_is_read_as_a_file(
-    model: Tagger, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Tagger, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "-").write_text("Ada .\n")
     out = BytesIO()
-    local.run(model, Job((Path("./-"),), model_dir), (BytesIO(b"Oslo\n"), out))
+    local.run(model, Job((Path("./-"),), model_path), (BytesIO(b"Oslo\n"), out))
     assert out.getvalue() == b"Ada S-PER\n. O\n\n"
-    tag(model, Job((Path(),), model_dir, out=tmp_path.parent / f"{tmp_path.name}-out", pattern="-"))
+    tag(model, Job((Path(),), model_path, out=tmp_path.parent / f"{tmp_path.name}-out", pattern="-"))
     assert tree(tmp_path.parent / f"{tmp_path.name}-out") == {"-.conll": b"Ada S-PER\n. O\n\n"}
 
 
 def test_a_folder_that_cannot_be_read_is_told(
-    model: Tagger, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Tagger, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "in" / "closed").mkdir(parents=True)
     (tmp_path / "in" / "a.txt").write_text("Ada .\n")
@@ -205,8 +206,8 @@ def test_a_folder_that_cannot_be_read_is_told(
 
     monkeypatch.setattr(os, "scandir", closed)
     with pytest.raises(DataError, match="closed: this folder cannot be read: permission denied"):
-        tag(model, Job((tmp_path / "in",), model_dir, out=tmp_path / "out"))
-    tag(model, Job((tmp_path / "in",), model_dir, out=tmp_path / "out", on_error="skip"))
+        tag(model, Job((tmp_path / "in",), model_path, out=tmp_path / "out"))
+    tag(model, Job((tmp_path / "in",), model_path, out=tmp_path / "out", on_error="skip"))
     (row,) = map(json.loads, (tmp_path / "out" / "rejects.jsonl").read_text().splitlines())
     assert (row["file"], row["line"]) == (str(tmp_path / "in" / "closed"), None)
     assert (tmp_path / "out" / "a.conll").exists()
@@ -283,14 +284,14 @@ def test_no_command_touches_a_file_that_is_not_its_own(tmp_path: Path) -> None:
     assert (described(here), described(data), described(tmp_path / "outside")) == before
 
 
-def test_a_model_is_not_saved_over_what_is_no_model(model_dir: Path, tmp_path: Path) -> None:
-    bundle, _ = checkpoint.load(model_dir)
+def test_a_model_is_not_saved_over_what_is_no_model(model_path: Path, tmp_path: Path) -> None:
+    bundle, _ = model_dir.load(model_path)
     for kind in KINDS:
         target = tmp_path / kind / "model"
         put_decoy(target, kind, tmp_path / "outside")
         before = described(tmp_path)
         with pytest.raises(CheckpointError, match="exists and was not made by this tool"):
-            checkpoint.save(bundle, target, {})
+            model_dir.save(bundle, target, {})
         assert described(tmp_path) == before
 
 

@@ -25,14 +25,16 @@ import yaml
 from safetensors.torch import load as load_tensors
 from safetensors.torch import load_file, save
 
-from tagger import build, checkpoint, manifest, tagging, tensor_files, training
+from tagger import model as models
+from tagger import model_dir, tagging, training
 from tagger.config import Config, dump, load
 from tagger.data import schemes
 from tagger.data.sentence import Sentence
 from tagger.data.vocab import SPECIAL, Vocab
 from tagger.errors import CheckpointError, ConfigError, DataError, TaggerError
 from tagger.experiments import comparison, runs
-from tagger.tagging import Tagger, choosing
+from tagger.io import manifest, tensor_files
+from tagger.tagging import Tagger, scorer_choice
 from tagger.training import records
 from tests.robustness.runs import SCALE, changed, child, ended
 from tests.robustness.test_hostile_tensors import put
@@ -59,9 +61,9 @@ def _in_ten_seconds() -> Iterator[None]:
 
 
 @pytest.fixture
-def model(model_dir: Path, tmp_path: Path) -> Path:
+def model(model_path: Path, tmp_path: Path) -> Path:
     """A copy of the trained model."""
-    return Path(shutil.copytree(model_dir, tmp_path / "model"))
+    return Path(shutil.copytree(model_path, tmp_path / "model"))
 
 
 def one_line(error: TaggerError) -> None:
@@ -96,7 +98,7 @@ def test_what_is_not_a_regular_file_is_not_read(
     with pytest.raises(
         CheckpointError, match=rf"{name} (is not a regular file|cannot be read: No such device)"
     ) as caught:
-        checkpoint.load(model)
+        model_dir.load(model)
     one_line(caught.value)
 
 
@@ -104,7 +106,7 @@ def test_a_link_to_a_regular_file_is_read(model: Path, tmp_path: Path) -> None:
     for name in FILES:
         (model / name).rename(tmp_path / name)
         (model / name).symlink_to(tmp_path / name)
-    assert len(checkpoint.load(model)[0].tags) > 1
+    assert len(model_dir.load(model)[0].tags) > 1
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -118,7 +120,7 @@ def test_a_file_of_20_gigabytes_is_refused_for_its_size(model: Path, name: str) 
     os.truncate(model / name, size)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_utime
     with pytest.raises(CheckpointError, match=rf"{name} (is refused: it )?has 21474836480 bytes"):
-        checkpoint.load(model)
+        model_dir.load(model)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_utime - before < 1
 
 
@@ -131,7 +133,7 @@ def test_no_changed_manifest_brings_down_the_reader(model: Path) -> None:
         change_json(listed, source)
         try:
             (model / manifest.MANIFEST).write_bytes(manifest.seal(listed))
-            checkpoint.load(model)
+            model_dir.load(model)
         except CheckpointError as error:
             one_line(error)
             refused += 1
@@ -174,7 +176,7 @@ def try_configs(model: Path, count: int, report: Path) -> None:
             section[source.choice(list(section))] = source.choice(VALUES)
         put(model, yaml.safe_dump(settings).encode(), "config.yaml")
         try:
-            checkpoint.load(model)
+            model_dir.load(model)
         except CheckpointError as error:
             refused += 1
             wrong += [f"{number}: {fault}" for fault in error.faults if "\n" in fault]
@@ -212,34 +214,34 @@ def test_a_model_of_an_absurd_size_is_refused(model: Path, override: str) -> Non
     inner[last] = inner[last] | given if isinstance(given, dict) else given
     put(model, yaml.safe_dump(settings).encode(), "config.yaml")
     if override == "head.tag_weights={PER: 1}":
-        checkpoint.load(model)
+        model_dir.load(model)
         return
     with pytest.raises(CheckpointError, match="model") as caught:
-        checkpoint.load(model)
+        model_dir.load(model)
     one_line(caught.value)
 
 
 def test_a_model_too_large_to_be_loaded_is_not_trained(tiny_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = changed(tiny_config, "model.encoder={width: 16384, layers: 2}")
     with pytest.raises(ConfigError, match=r"the model is too large: \d+ MiB of weights .* at most 700 MiB are loaded"):
-        build.fresh(settings, [Sentence(("a",), ("X",))])
-    monkeypatch.setattr(build, "MAX_WEIGHT_BYTES", 3_000)
+        models.fresh(settings, [Sentence(("a",), ("X",))])
+    monkeypatch.setattr(model, "MAX_WEIGHT_BYTES", 3_000)
     with pytest.raises(ConfigError, match="the model is too large"):
-        build.fresh(tiny_config, [Sentence(("a",), ("X",))])
+        models.fresh(tiny_config, [Sentence(("a",), ("X",))])
 
 
-def test_what_is_loaded_takes_no_numbers_from_the_random_generator(model_dir: Path) -> None:
+def test_what_is_loaded_takes_no_numbers_from_the_random_generator(model_path: Path) -> None:
     before = torch.get_rng_state()
-    checkpoint.load(model_dir)
+    model_dir.load(model_path)
     assert torch.equal(before, torch.get_rng_state())
 
 
 # Tensors
 
 
-def test_what_the_reader_of_tensors_takes_the_library_takes_too(model_dir: Path) -> None:
+def test_what_the_reader_of_tensors_takes_the_library_takes_too(model_path: Path) -> None:
     """And reads the same."""
-    data, source, taken = (model_dir / "weights.safetensors").read_bytes(), random.Random(3), 0
+    data, source, taken = (model_path / "weights.safetensors").read_bytes(), random.Random(3), 0
     length = 8 + int.from_bytes(data[:8], "little")
     for _ in range(COUNT):
         changed_data = bytearray(data)
@@ -286,7 +288,7 @@ def test_what_the_reader_of_tensors_takes_the_library_takes_too(model_dir: Path)
 def test_a_vocabulary_that_no_model_has_is_refused(model: Path, name: str, data: bytes, message: str) -> None:
     put(model, data, name)
     with pytest.raises(CheckpointError, match=message) as caught:
-        checkpoint.load(model)
+        model_dir.load(model)
     one_line(caught.value)
 
 
@@ -294,7 +296,7 @@ def test_a_vocabulary_that_no_model_has_is_refused(model: Path, name: str, data:
 def test_a_tag_with_a_control_character_is_refused(model: Path, character: str, tmp_path: Path) -> None:
     put(model, f"O\nA{character}B\n".encode(), "tags.txt")
     with pytest.raises(CheckpointError, match="is empty or holds a control character") as caught:
-        checkpoint.load(model)
+        model_dir.load(model)
     one_line(caught.value)
     if character in "\0\r\t":  # the reader of columns refuses these, or takes them for something else
         return
@@ -315,7 +317,7 @@ def test_every_tag_set_that_is_taken_has_a_legal_path_of_every_length(model: Pat
     for _ in range(COUNT):
         tags = source.sample(all_tags, source.randint(1, 5))
         try:
-            checkpoint._check_tags(Vocab(tags), checkpoint.config.parse(yaml.safe_dump(settings), "a"))
+            model_dir._check_tags(Vocab(tags), model_dir.config.parse(yaml.safe_dump(settings), "a"))
         except CheckpointError:
             continue
         taken += 1
@@ -350,7 +352,7 @@ def test_no_changed_vocabulary_brings_down_the_reader(model: Path) -> None:
                 source.shuffle(lines)
         put(model, b"".join(lines), name)
         try:
-            bundle = checkpoint.load(model)[0]
+            bundle = model_dir.load(model)[0]
             if name == "tags.txt":
                 Tagger(bundle, torch.device("cpu"), workers=1).tag(["a b"], probabilities=True, nbest=2)
         except CheckpointError as error:
@@ -374,12 +376,12 @@ def test_a_model_of_one_plain_tag_works(tmp_path: Path) -> None:
 # Many tags
 
 
-def many(count: int, *overrides: str) -> build.Bundle:
+def many(count: int, *overrides: str) -> model.Bundle:
     """Returns a model of so many plain tags."""
     settings = changed(
         Config(), "model.encoder.width=8", "model.characters.kind=none", "model.words.width=8", *overrides
     )
-    return build.fresh(settings, [Sentence(("a",), (f"T{number}",)) for number in range(count)])
+    return models.fresh(settings, [Sentence(("a",), (f"T{number}",)) for number in range(count)])
 
 
 def test_a_tag_set_too_large_for_its_head_is_refused(caplog: pytest.LogCaptureFixture) -> None:
@@ -426,7 +428,7 @@ BAD_METRICS = (
 def test_metrics_that_are_not_an_object_of_valid_json_are_refused(model: Path, text: str) -> None:
     put(model, text.encode(), "metrics.json")
     with pytest.raises(CheckpointError, match=r"metrics\.json: ") as caught:
-        checkpoint.card(model)
+        model_dir.card(model)
     one_line(caught.value)
 
 
@@ -437,7 +439,7 @@ def test_a_card_of_any_metrics_is_valid_json(model: Path) -> None:
         change_json(metrics, source)
         put(model, json.dumps(metrics).encode(), "metrics.json")
         try:
-            json.dumps(checkpoint.card(model), allow_nan=False)
+            json.dumps(model_dir.card(model), allow_nan=False)
         except CheckpointError as error:  # of a number that is too large
             one_line(error)
 
@@ -445,11 +447,11 @@ def test_a_card_of_any_metrics_is_valid_json(model: Path) -> None:
 # Scores
 
 
-def test_no_weights_lead_to_an_answer_that_is_not_a_number(model_dir: Path) -> None:
+def test_no_weights_lead_to_an_answer_that_is_not_a_number(model_path: Path) -> None:
     source, refused = random.Random(6), 0
     sentences = ["Ada lives in New York .", " ".join(["Oslo", "New"] * 10)]
     for number in range(COUNT):
-        bundle = checkpoint.load(model_dir)[0]
+        bundle = model_dir.load(model_path)[0]
         for name, weight in bundle.network.named_parameters():
             if source.random() < 0.2 or (number % 2 and name.startswith(("projection.", "head."))):
                 size = source.choice((1e6, 1e15, 1e24, 1e25, 1e30, 1e37, 3e38))
@@ -483,12 +485,12 @@ def test_weights_that_overflow_are_refused_where_they_are_scored_one_way_or_anot
 
 
 @pytest.fixture
-def run(model_dir: Path, tmp_path: Path) -> Path:
+def run(model_path: Path, tmp_path: Path) -> Path:
     """The records of a finished run, without its models."""
     finished = tmp_path / "run"
     finished.mkdir()
     for name in ("config.yaml", records.METRICS, records.COUNTS):
-        shutil.copy(model_dir.parent / name, finished)
+        shutil.copy(model_path.parent / name, finished)
     return finished
 
 
@@ -653,20 +655,20 @@ def test_a_recipe_that_the_model_could_not_store_is_refused_before_training(tiny
     settings = changed(tiny_config, f"model.head.tag_weights={{{weights}}}")
     assert len(dump(settings)) > 10_000
     with pytest.raises(ConfigError, match="the recipe as the model stores it: a recipe of over 10000 bytes"):
-        build.fresh(settings, [Sentence(("a",), (f"T{number}",)) for number in range(800)])
+        models.fresh(settings, [Sentence(("a",), (f"T{number}",)) for number in range(800)])
 
 
 def test_special_entries_are_the_first_of_what_is_trained(tiny_config: Config) -> None:
-    bundle = build.fresh(tiny_config, [Sentence(("a",), ("X",))])
+    bundle = models.fresh(tiny_config, [Sentence(("a",), ("X",))])
     assert bundle.words.items[:2] == bundle.characters.items[:2] == SPECIAL
 
 
 def test_a_table_of_characters_that_takes_gigabytes_is_not_computed(
     tiny_config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundle = build.fresh(tiny_config, [Sentence(("a",), ("X",))])
-    assert choosing.may_remember(bundle, torch.device("cpu"))
-    monkeypatch.setattr(choosing, "_CHARACTER_TABLE_BYTES", 8 * 8 * 3 * 3 - 1)  # features, kernel and characters
-    assert not choosing.may_remember(bundle, torch.device("cpu"))
+    bundle = models.fresh(tiny_config, [Sentence(("a",), ("X",))])
+    assert scorer_choice.may_remember(bundle, torch.device("cpu"))
+    monkeypatch.setattr(scorer_choice, "_CHARACTER_TABLE_BYTES", 8 * 8 * 3 * 3 - 1)  # features, kernel and characters
+    assert not scorer_choice.may_remember(bundle, torch.device("cpu"))
     (sentence,) = Tagger(bundle, torch.device("cpu"), workers=1).tag(["a b"])
     assert sentence.tags == ("X", "X")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import tagger
-from tagger import checkpoint, training
+from tagger import model_dir, training
 from tagger.config import Config, load
 from tagger.errors import CheckpointError, TaggerError
 from tests.robustness.test_hostile_tensors import put
@@ -49,22 +49,22 @@ def test_the_payload_would_run(payload: bytes, marker: Path) -> None:
 
 @pytest.mark.parametrize("sealed", [False, True])
 def test_a_pickle_as_any_file_of_a_model_is_refused(
-    model_dir: Path, tmp_path: Path, payload: bytes, sealed: bool
+    model_path: Path, tmp_path: Path, payload: bytes, sealed: bool
 ) -> None:
-    for name in sorted(path.name for path in model_dir.iterdir()):
-        model = Path(shutil.copytree(model_dir, tmp_path / name))
-        if sealed and name != checkpoint.MANIFEST:
+    for name in sorted(path.name for path in model_path.iterdir()):
+        model = Path(shutil.copytree(model_path, tmp_path / name))
+        if sealed and name != model_dir.MANIFEST:
             put(model, payload, name)
         else:
             (model / name).write_bytes(payload)
         with pytest.raises(CheckpointError):
-            checkpoint.load(model)
+            model_dir.load(model)
 
 
 def test_a_pickle_as_the_state_of_a_training_is_refused(undisturbed: Path, tmp_path: Path, payload: bytes) -> None:
     for name in ("state.json", "state.safetensors"):
         run = Path(shutil.copytree(undisturbed, tmp_path / name))
-        put(checkpoint.newest(run), payload, name)
+        put(model_dir.newest(run), payload, name)
         with pytest.raises(CheckpointError, match="refused"):
             training.resume(run, device="cpu")
 

@@ -15,10 +15,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from tagger import checkpoint, training
-from tagger.checkpoint import State
+from tagger import model_dir, training
 from tagger.config import Config, load
 from tagger.errors import CheckpointError, TrainingError
+from tagger.model_dir import State
 from tagger.training import corpora, state
 from tagger.training.loop import Loop
 from tests.robustness.runs import SCALE, changed, child, ended
@@ -34,9 +34,9 @@ VALUES = (-1, 0, 1, 2, 3, 10**6, 2**31, 2**63, 10**19, 1e300, -0.5, 0.5, None, "
 
 
 @pytest.fixture(scope="module", params=OPTIMIZERS)
-def run(request: pytest.FixtureRequest, model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(request: pytest.FixtureRequest, model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two epochs, with a checkpoint in the middle of the second."""
-    settings = load(str(model_dir.parent / "config.yaml"))
+    settings = load(str(model_path.parent / "config.yaml"))
     overrides = ("training.epochs=2", "training.checkpoint_steps=7", "training.keep_checkpoints=9")
     run = tmp_path_factory.mktemp(request.param) / "run"
     training.fit(changed(settings, *overrides, *OPTIMIZERS[request.param]), run, device="cpu")
@@ -51,7 +51,7 @@ def middle(run: Path) -> Path:
 def loop_of(run: Path) -> Loop:
     """Returns a training that goes on from the checkpoint, whose state it does not have yet."""
     settings = load(str(run / "config.yaml"))
-    bundle, _ = checkpoint.load(middle(run))
+    bundle, _ = model_dir.load(middle(run))
     return Loop(settings, bundle, corpora.load(settings), run, torch.device("cpu"), lambda event: None)
 
 
@@ -145,7 +145,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 def try_states(run: Path, count: int, report: Path) -> None:
     """Tries so many changed states; the report tells how many were refused and what went wrong."""
     torch.set_num_threads(1)
-    whole = checkpoint.load_state(middle(run))
+    whole = model_dir.load_state(middle(run))
     wrong, refused, source = [], 0, random.Random(f"{run.parent.name}")
     loop = loop_of(run)
     for number in range(count):
@@ -179,23 +179,23 @@ def test_no_changed_state_brings_down_the_process(run: Path, tmp_path: Path) -> 
 
 
 def test_the_unchanged_state_is_taken(run: Path) -> None:
-    go_on(loop_of(run), checkpoint.load_state(middle(run)))
+    go_on(loop_of(run), model_dir.load_state(middle(run)))
 
 
 @pytest.fixture
-def copied(model_dir: Path, tmp_path: Path) -> Callable[..., Path]:
+def copied(model_path: Path, tmp_path: Path) -> Callable[..., Path]:
     """Returns a copy of a run whose newest checkpoint has another state."""
-    settings = changed(load(str(model_dir.parent / "config.yaml")), "training.epochs=1", *OPTIMIZERS["sgd"])
+    settings = changed(load(str(model_path.parent / "config.yaml")), "training.epochs=1", *OPTIMIZERS["sgd"])
     run = tmp_path / "run"
     training.fit(settings, run, device="cpu")
 
     def copy_with(change: Callable[[dict[str, Any], dict[str, Tensor]], Any]) -> Path:
         target = Path(shutil.copytree(run, tmp_path / "copy"))
-        newest = checkpoint.newest(target)
-        saved = checkpoint.load_state(newest)
+        newest = model_dir.newest(target)
+        saved = model_dir.load_state(newest)
         change(saved.progress, saved.tensors)
-        bundle, metrics = checkpoint.load(newest)
-        checkpoint.save(bundle, newest, metrics, saved)
+        bundle, metrics = model_dir.load(newest)
+        model_dir.save(bundle, newest, metrics, saved)
         return target
 
     return copy_with
@@ -272,6 +272,6 @@ def test_a_best_model_whose_metrics_are_not_of_an_epoch_is_refused(
     small: Config, tmp_path: Path, metrics: dict[str, Any]
 ) -> None:
     best = training.fit(small, tmp_path / "run", device="cpu").model
-    checkpoint.save(checkpoint.load(best)[0], best, metrics)
+    model_dir.save(model_dir.load(best)[0], best, metrics)
     with pytest.raises(CheckpointError, match=r"model-best/metrics\.json: .*: expected"):
         training.resume(tmp_path / "run", device="cpu")

@@ -13,25 +13,26 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from tagger import checkpoint, manifest
+from tagger import model_dir
 from tagger.errors import CheckpointError
+from tagger.io import manifest
 from tests.robustness.runs import SCALE
 
 WEIGHTS = "weights.safetensors"
 
 
 @pytest.fixture
-def model(model_dir: Path, tmp_path: Path) -> Path:
+def model(model_path: Path, tmp_path: Path) -> Path:
     """A copy of the trained model."""
-    return Path(shutil.copytree(model_dir, tmp_path / "model"))
+    return Path(shutil.copytree(model_path, tmp_path / "model"))
 
 
 def put(model: Path, data: bytes, name: str = WEIGHTS) -> None:
     """Gives a file of a model new content, and the model a manifest in which all is right."""
-    names = [path.name for path in model.iterdir() if path.name != checkpoint.MANIFEST]
+    names = [path.name for path in model.iterdir() if path.name != model_dir.MANIFEST]
     contents = {each: (model / each).read_bytes() for each in names} | {name: data}
     (model / name).write_bytes(data)
-    (model / checkpoint.MANIFEST).write_bytes(manifest.listing(contents))
+    (model / model_dir.MANIFEST).write_bytes(manifest.listing(contents))
 
 
 def with_header(data: bytes, change: Callable[[str], str]) -> bytes:
@@ -43,7 +44,7 @@ def with_header(data: bytes, change: Callable[[str], str]) -> bytes:
 
 def test_an_unchanged_file_is_taken(model: Path) -> None:
     put(model, (model / WEIGHTS).read_bytes())
-    checkpoint.load(model)
+    model_dir.load(model)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_an_unchanged_file_is_taken(model: Path) -> None:
 def test_a_file_that_is_no_such_file_is_refused(model: Path, data: bytes) -> None:
     put(model, data)
     with pytest.raises(CheckpointError, match=r"refused|is missing"):
-        checkpoint.load(model)
+        model_dir.load(model)
 
 
 def test_a_name_that_stands_twice_is_refused(model: Path) -> None:
@@ -71,7 +72,7 @@ def test_a_name_that_stands_twice_is_refused(model: Path) -> None:
 
     put(model, with_header((model / WEIGHTS).read_bytes(), twice))
     with pytest.raises(CheckpointError, match="a name stands twice"):
-        checkpoint.load(model)
+        model_dir.load(model)
 
 
 @pytest.mark.parametrize("dtype", ["F4", "F8_E8M0", "X", "I8"])
@@ -84,7 +85,7 @@ def test_a_type_of_number_that_does_not_belong_there_is_refused(model: Path, dty
 
     put(model, with_header((model / WEIGHTS).read_bytes(), changed))
     with pytest.raises(CheckpointError, match=r"refused|expected torch.float32"):
-        checkpoint.load(model)
+        model_dir.load(model)
 
 
 def _without(tensors: dict[str, Tensor]) -> None:
@@ -128,7 +129,7 @@ def test_tensors_that_do_not_fit_the_recipe_are_refused(
     change(tensors)
     put(model, save(tensors))
     with pytest.raises(CheckpointError, match=message):
-        checkpoint.load(model)
+        model_dir.load(model)
 
 
 def test_no_change_to_a_header_brings_down_the_reader(model: Path) -> None:
@@ -140,7 +141,7 @@ def test_no_change_to_a_header_brings_down_the_reader(model: Path) -> None:
         place = source.randrange(8 + length)
         put(model, whole[:place] + bytes([source.randrange(256)]) + whole[place + 1 :])
         try:
-            found = checkpoint.load(model)[0].network.state_dict()
+            found = model_dir.load(model)[0].network.state_dict()
         except CheckpointError:
             continue
         assert found.keys() == expected.keys()
@@ -163,4 +164,4 @@ def test_no_change_to_a_header_brings_down_the_reader(model: Path) -> None:
 def test_other_parts_that_do_not_fit_are_refused(model: Path, name: str, data: bytes) -> None:
     put(model, data, name)
     with pytest.raises(CheckpointError, match="model"):
-        checkpoint.load(model)
+        model_dir.load(model)

@@ -20,9 +20,11 @@ import pytest
 import tagger
 from tagger.errors import CheckpointError
 from tagger.io import atomic
-from tagger.jobs import folder, local, pools
+from tagger.jobs import pools
 from tagger.jobs.inputs import STDIN
 from tagger.jobs.job import Formats, Job
+from tagger.jobs.local import engine as local
+from tagger.jobs.local import folder
 from tagger.tagging import Tagger
 from tests.robustness.runs import (
     SCALE,
@@ -48,16 +50,16 @@ def results(out: Path) -> dict[str, Any]:
     return {"files": tree(out), "summary": {key: value for key, value in summary.items() if "second" not in key}}
 
 
-def test_killed_again_and_again_its_outputs_are_those_of_the_job_never_killed(model_dir: Path, tmp_path: Path) -> None:
+def test_killed_again_and_again_its_outputs_are_those_of_the_job_never_killed(model_path: Path, tmp_path: Path) -> None:
     source = corpus(tmp_path / "in", sentences=2000, files=60)
     began = time.monotonic()
-    assert ended(child(leisurely_tag_command, command(source, model_dir, tmp_path / "whole"))) == 3
+    assert ended(child(leisurely_tag_command, command(source, model_path, tmp_path / "whole"))) == 3
     seconds = iter(spread(1000 * SCALE, seed=4, upto=0.6 * (time.monotonic() - began)))
     expected = results(tmp_path / "whole")
     assert len(expected["files"]) == 60 + 2 + 1  # the rejects have a file, the spoilt input has none
     out, kills, resumed = tmp_path / "out0", 0, 0
     while kills < 5 * SCALE:
-        process = child(leisurely_tag_command, command(source, model_dir, out))
+        process = child(leisurely_tag_command, command(source, model_path, out))
         wait_for(out / folder.JOURNAL)
         if killed_after(process, next(seconds)):
             kills += 1
@@ -65,7 +67,7 @@ def test_killed_again_and_again_its_outputs_are_those_of_the_job_never_killed(mo
         else:
             assert results(out) == expected
             out = tmp_path / f"out{kills}"
-    assert ended(child(leisurely_tag_command, command(source, model_dir, out))) == 3
+    assert ended(child(leisurely_tag_command, command(source, model_path, out))) == 3
     assert results(out) == expected
     assert resumed
 
@@ -118,26 +120,26 @@ def _broken_off(at: int, error: BaseException, run: Callable[[], object]) -> boo
 
 
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch, model_dir: Path) -> Iterator[Tagger]:
+def small(monkeypatch: pytest.MonkeyPatch, model_path: Path) -> Iterator[Tagger]:
     """A tagger whose jobs have small pools, each of them committed."""
     monkeypatch.setattr(pools, "POOL_TOKENS", 150)
     monkeypatch.setattr(pools, "_FIRST_TOKENS", 60)
     monkeypatch.setattr(folder, "COMMIT_SECONDS", 0)
     monkeypatch.setattr(folder, "_COMMIT_SHARE", 0)
-    return tagger.load(model_dir, device="cpu")
+    return tagger.load(model_path, device="cpu")
 
 
 @pytest.mark.parametrize(
     "error", [_Crash(), OSError(errno.ENOSPC, "No space left on device")], ids=["crash", "full disk"]
 )
 def test_broken_off_at_any_call_it_ends_resumed_as_the_job_never_broken_off(
-    small: Tagger, model_dir: Path, tmp_path: Path, error: BaseException
+    small: Tagger, model_path: Path, tmp_path: Path, error: BaseException
 ) -> None:
     source = corpus(tmp_path / "in", sentences=24, files=4)
 
     def job(out: Path, **options: Any) -> dict[str, Any]:
         formats = Formats(to="jsonl")
-        job = Job((source,), model_dir, formats, out=out, on_error="skip", **options)
+        job = Job((source,), model_path, formats, out=out, on_error="skip", **options)
         summary = local.run(small, job, (BytesIO(), BytesIO())).to_json()
         return {key: value for key, value in summary.items() if "second" not in key}
 
@@ -156,26 +158,26 @@ def test_broken_off_at_any_call_it_ends_resumed_as_the_job_never_broken_off(
 
 
 def test_without_resume_what_was_left_is_replaced_and_the_user_is_told(
-    small: Tagger, model_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    small: Tagger, model_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "a.txt").write_text("Ada lives in Oslo .\n" * 100)
-    job = Job((tmp_path / "a.txt",), model_dir, out=tmp_path / "out")
+    job = Job((tmp_path / "a.txt",), model_path, out=tmp_path / "out")
     assert _broken_off(20, _Crash(), lambda: local.run(small, job, (BytesIO(), BytesIO())))
     assert (tmp_path / "out" / folder.JOB_FOLDER / "part-000000").exists()
     (tmp_path / "b.txt").write_text("Ada\n")
     caplog.set_level("INFO")
-    local.run(small, Job((tmp_path / "b.txt",), model_dir, out=tmp_path / "out"), (BytesIO(), BytesIO()))
+    local.run(small, Job((tmp_path / "b.txt",), model_path, out=tmp_path / "out"), (BytesIO(), BytesIO()))
     assert list(tree(tmp_path / "out")) == ["b.conll"]
     assert "--resume would have gone on with it" in caplog.text
 
 
 def test_a_killed_job_on_a_stream_goes_on_when_the_stream_is_given_again(
-    small: Tagger, model_dir: Path, tmp_path: Path
+    small: Tagger, model_path: Path, tmp_path: Path
 ) -> None:
     text = "Ada lives in Oslo .\n\nAlan works .\n" * 100
     expected = BytesIO()
-    local.run(small, Job((STDIN,), model_dir), (BytesIO(text.encode()), expected))
-    job = Job((STDIN,), model_dir, out=tmp_path / "out", resume=True)
+    local.run(small, Job((STDIN,), model_path), (BytesIO(text.encode()), expected))
+    job = Job((STDIN,), model_path, out=tmp_path / "out", resume=True)
     for at in (12, 25):
         assert _broken_off(at, _Crash(), lambda: local.run(small, job, (BytesIO(text.encode()), BytesIO())))
     local.run(small, job, (BytesIO(text.encode()), BytesIO()))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tagger import checkpoint, training
+from tagger import model_dir, training
 from tagger.config import Config, dump
 from tests.robustness.runs import (
     SCALE,
@@ -33,7 +33,7 @@ def test_killed_again_and_again_it_ends_as_the_run_never_killed(
     run, kills, seconds = tmp_path / "run0", 0, iter(spread(1000 * SCALE, seed=4, upto=0.3))
     while kills < 5 * SCALE:
         process = child(train, config, run)
-        wait_for(run / checkpoint.LATEST)
+        wait_for(run / model_dir.LATEST)
         if killed_after(process, next(seconds)):
             kills += 1
         else:  # it was too quick for the kill
@@ -50,7 +50,7 @@ def test_killed_between_a_checkpoints_renaming_and_latest_it_ends_as_the_run_nev
     run = tmp_path / "run"
     assert ended(child(train_until_renamed, config, run, number)) == -signal.SIGKILL
     assert (run / f"checkpoint-{number:06d}").is_dir()
-    assert (run / checkpoint.LATEST).read_text().strip() != f"checkpoint-{number:06d}"
+    assert (run / model_dir.LATEST).read_text().strip() != f"checkpoint-{number:06d}"
     training.resume(run, device="cpu")
     assert results(run) == results(undisturbed)
 
@@ -61,7 +61,7 @@ def test_the_command_line_goes_on_with_a_killed_run(config: Config, undisturbed:
     tagger = [sys.executable, "-m", "tagger", "train"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen([*tagger, str(recipe), "--out", str(run), "--device", "cpu"], env=environment) as process:
-        wait_for(run / checkpoint.LATEST)
+        wait_for(run / model_dir.LATEST)
         time.sleep(0.2)
         process.kill()
     assert process.returncode == -signal.SIGKILL

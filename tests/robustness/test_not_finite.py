@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tagger import checkpoint, training
+from tagger import model_dir, training
 from tagger.config import Config
 from tagger.data.batching import Batch
 from tagger.errors import TrainingError
@@ -44,14 +44,14 @@ def test_it_stops_and_names_the_batch(config: Config, tmp_path: Path, poisoned: 
         TrainingError, match=r"epoch 2, step 3: loss .* on the sentences at lines \d+, \d+, .*not_finit"
     ):
         training.fit(config, tmp_path, device="cpu")
-    checkpoint.load(checkpoint.newest(tmp_path))
+    model_dir.load(model_dir.newest(tmp_path))
 
 
 def test_or_skips_the_step_and_counts_it(config: Config, tmp_path: Path, poisoned: int) -> None:
     model = training.fit(changed(config, "training.not_finite=skip", "training.epochs=3"), tmp_path, device="cpu").model
     records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [record["skipped"] for record in records if "skipped" in record] == [0, 1, 0]
-    assert all(value.isfinite().all() for value in checkpoint.load(model)[0].network.state_dict().values())
+    assert all(value.isfinite().all() for value in model_dir.load(model)[0].network.state_dict().values())
 
 
 @pytest.mark.parametrize("not_finite", ["stop", "skip"])
@@ -68,4 +68,4 @@ def test_weights_that_overflow_stop_it_before_they_are_saved(
     with pytest.raises(TrainingError, match="lower rate"):
         training.fit(settings, tmp_path, device="cpu")
     for model in [*tmp_path.glob("model-best"), *tmp_path.glob("checkpoint-*")]:
-        checkpoint.load(model)
+        model_dir.load(model)

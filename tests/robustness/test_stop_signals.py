@@ -13,7 +13,7 @@ import pytest
 from tagger import evaluation, training
 from tagger.config import Config, dump
 from tagger.errors import Stopped
-from tagger.runtime import StopRequest
+from tagger.signals import StopRequest
 from tagger.training import EpochEnd, Event, StepEnd, loop
 from tests.robustness.runs import SCALE, child, command, ended, results, slow_command, spread, wait_for
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tagger.jobs.folder import JOURNAL
+from tagger.jobs.local.folder import JOURNAL
 from tests.robustness.runs import (
     SCALE,
     child,
@@ -42,26 +42,26 @@ def committed(journal: Path) -> None:
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_within_two_seconds_and_it_can_be_gone_on_with(
-    model_dir: Path, tmp_path: Path, signum: signal.Signals
+    model_path: Path, tmp_path: Path, signum: signal.Signals
 ) -> None:
     source = corpus(tmp_path / "in", sentences=3000, files=30)
-    assert ended(child(tag_command, command(source, model_dir, tmp_path / "whole"))) == 3
+    assert ended(child(tag_command, command(source, model_path, tmp_path / "whole"))) == 3
     for number, seconds in enumerate(spread(SCALE, seed=int(signum), upto=0.5)):
         out = tmp_path / str(number)
-        process = child(leisurely_tag_command, command(source, model_dir, out))
+        process = child(leisurely_tag_command, command(source, model_path, out))
         committed(out / JOURNAL)
         time.sleep(seconds)
         os.kill(process.pid or 0, signum)
         assert ended(process, 2) == 128 + signum
         assert (out / JOURNAL).exists()
-        assert ended(child(tag_command, [*command(source, model_dir, out), "--resume"])) == 3
+        assert ended(child(tag_command, [*command(source, model_path, out), "--resume"])) == 3
         assert tree(out) == tree(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_job_that_waits_for_its_input_stops_too(model_dir: Path, tmp_path: Path, signum: signal.Signals) -> None:
+def test_a_job_that_waits_for_its_input_stops_too(model_path: Path, tmp_path: Path, signum: signal.Signals) -> None:
     os.mkfifo(tmp_path / "pipe.txt")
-    process = child(tag_command, command(tmp_path / "pipe.txt", model_dir, tmp_path / "out"))
+    process = child(tag_command, command(tmp_path / "pipe.txt", model_path, tmp_path / "out"))
     wait_for(tmp_path / "out" / JOURNAL)
     with (tmp_path / "pipe.txt").open("wb", buffering=0) as pipe:
         pipe.write(b"Ada lives in Oslo .\n" * 110)
@@ -71,9 +71,9 @@ def test_a_job_that_waits_for_its_input_stops_too(model_dir: Path, tmp_path: Pat
     assert "pipe.conll" not in tree(tmp_path / "out")
 
 
-def test_a_second_signal_leaves_at_once(model_dir: Path, tmp_path: Path) -> None:
+def test_a_second_signal_leaves_at_once(model_path: Path, tmp_path: Path) -> None:
     source = corpus(tmp_path / "in", sentences=3000, files=0)
-    process = child(slow_tag_command, command(source, model_dir, tmp_path / "out"))
+    process = child(slow_tag_command, command(source, model_path, tmp_path / "out"))
     committed(tmp_path / "out" / JOURNAL)
     os.kill(process.pid or 0, signal.SIGINT)
     time.sleep(0.3)
@@ -83,8 +83,8 @@ def test_a_second_signal_leaves_at_once(model_dir: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_without_a_directory_it_stops_at_once_without_a_traceback(model_dir: Path, signum: signal.Signals) -> None:
-    arguments = [sys.executable, "-m", "tagger", "tag", "-", "--model", str(model_dir), "--device", "cpu"]
+def test_without_a_directory_it_stops_at_once_without_a_traceback(model_path: Path, signum: signal.Signals) -> None:
+    arguments = [sys.executable, "-m", "tagger", "tag", "-", "--model", str(model_path), "--device", "cpu"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(arguments, **pipes) as process:  # type: ignore[call-overload]
         process.stdin.write(b"Ada lives in Oslo .\n" * 110)
@@ -95,13 +95,13 @@ def test_without_a_directory_it_stops_at_once_without_a_traceback(model_dir: Pat
         assert process.stderr.read().decode() == f"stopped by {signum.name}\n"
 
 
-def test_a_second_writer_is_refused_and_the_first_goes_on(model_dir: Path, tmp_path: Path) -> None:
+def test_a_second_writer_is_refused_and_the_first_goes_on(model_path: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.txt")
-    first = child(tag_command, command(tmp_path / "pipe.txt", model_dir, tmp_path / "out"))
+    first = child(tag_command, command(tmp_path / "pipe.txt", model_path, tmp_path / "out"))
     wait_for(tmp_path / "out" / JOURNAL)
     (tmp_path / "other.txt").write_text("Alan\n")
     for resume in [[], ["--resume"]] * SCALE:
-        second = child(tag_command, [*command(tmp_path / "other.txt", model_dir, tmp_path / "out"), *resume])
+        second = child(tag_command, [*command(tmp_path / "other.txt", model_path, tmp_path / "out"), *resume])
         assert ended(second) == 2
     with (tmp_path / "pipe.txt").open("wb") as pipe:
         pipe.write(b"Ada\n")

@@ -50,11 +50,11 @@ def shell(command: str, directory: Path, **variables: str) -> tuple[int, str, st
     ],
 )
 def test_a_stream_that_is_closed_or_full_has_the_right_exit_code_and_no_traceback(
-    model_dir: Path, tmp_path: Path, arguments: str, code: int, line: str
+    model_path: Path, tmp_path: Path, arguments: str, code: int, line: str
 ) -> None:
     (tmp_path / "a.txt").write_text("Ada lives .\n")
     (tmp_path / "a.conll").write_text("Ada B-PER\n\n")
-    found, _, errors = shell(f"{TAGGER} {arguments.format(model=model_dir)}", tmp_path)
+    found, _, errors = shell(f"{TAGGER} {arguments.format(model=model_path)}", tmp_path)
     assert found == code
     assert errors.splitlines()[-1:] == ([line] if line else [])
     if "--out out" in arguments:
@@ -68,11 +68,11 @@ def test_help_into_a_pipe_that_nobody_reads_ends_quietly(tmp_path: Path) -> None
         assert len(errors.splitlines()) <= 1
 
 
-def test_in_a_directory_that_is_gone_a_command_ends_in_a_line(model_dir: Path, tmp_path: Path) -> None:
+def test_in_a_directory_that_is_gone_a_command_ends_in_a_line(model_path: Path, tmp_path: Path) -> None:
     enter = f"cd {tmp_path}/gone && rmdir {tmp_path}/gone && {TAGGER}"
     (tmp_path / "gone").mkdir()
     assert shell(f"{enter} --version", tmp_path)[0] == 0
-    for command in (f"info {model_dir}", "train sample --out x", f"tag a.txt --model {model_dir} --out x"):
+    for command in (f"info {model_path}", "train sample --out x", f"tag a.txt --model {model_path} --out x"):
         (tmp_path / "gone").mkdir()
         code, _, errors = shell(f"{enter} {command}", tmp_path)
         assert code == 2
@@ -146,10 +146,10 @@ def test_an_empty_string_is_one_line(arguments: list[str], name: str) -> None:
     assert done.stderr == f"{name}: an empty string was given; expected a value\n"
 
 
-def test_a_line_break_in_a_file_name_does_not_break_a_line_of_an_error(model_dir: Path, tmp_path: Path) -> None:
+def test_a_line_break_in_a_file_name_does_not_break_a_line_of_an_error(model_path: Path, tmp_path: Path) -> None:
     name = str(tmp_path / "a\nfatal: all is lost\x1b[31m\u202e.conll")
     Path(name).write_text("Ada\n\nAlan x y\n")
-    for arguments in (["tag", name, "--model", str(model_dir)], ["info", name], ["train", name]):
+    for arguments in (["tag", name, "--model", str(model_path)], ["info", name], ["train", name]):
         done = CliRunner().invoke(app, arguments)
         assert done.exit_code == 2
         (line,) = done.stderr.splitlines()
@@ -157,11 +157,11 @@ def test_a_line_break_in_a_file_name_does_not_break_a_line_of_an_error(model_dir
 
 
 @pytest.mark.parametrize("summary", ["/dev/null", "/dev/stdout", "fifo"])
-def test_a_device_as_summary_and_as_rejects_is_written(model_dir: Path, tmp_path: Path, summary: str) -> None:
+def test_a_device_as_summary_and_as_rejects_is_written(model_path: Path, tmp_path: Path, summary: str) -> None:
     (tmp_path / "a.txt").write_bytes(b"Ada .\n\xff\n")
     os.mkfifo(tmp_path / "fifo")
     read = "cat fifo > read & " if summary == "fifo" else ""
-    tag = f"{TAGGER} tag a.txt --model {model_dir} --on-error skip --rejects /dev/null --out out --summary {summary}"
+    tag = f"{TAGGER} tag a.txt --model {model_path} --on-error skip --rejects /dev/null --out out --summary {summary}"
     code, output, _ = shell(f"{read}{tag}; code=$?; wait; exit $code", tmp_path)
     assert code == 3
     if summary != "/dev/null":

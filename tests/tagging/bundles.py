@@ -5,11 +5,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from tagger import build
-from tagger.build import Bundle
 from tagger.config import Config
 from tagger.data import schemes
 from tagger.data.sentence import Sentence
+from tagger.model import Bundle
 from tagger.tagging import Tagger
 
 CPU = torch.device("cpu")
@@ -32,7 +31,7 @@ def bundle(
     model.setdefault("characters", {"width": 6, "features": 8})
     model.setdefault("words", {"width": 10})
     config = Config.model_validate({"data": {"scheme": scheme}, "model": model})
-    made = build.fresh(config, sentences)
+    made = model.fresh(config, sentences)
     random = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in made.network.parameters():

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from tagger.build import Bundle
 from tagger.data import schemes
 from tagger.data.sentence import Sentence, Span
 from tagger.errors import CheckpointError, ConfigError
-from tagger.tagging import Answers, scoring
+from tagger.model import Bundle
+from tagger.tagging import Answers, scorer
 from tests.tagging.bundles import CPU, bundle, sentences, tagger
 
 Tags = tuple[str, ...]
@@ -38,7 +38,7 @@ def made(kind: str) -> Bundle:
 
 def written_out(model: Bundle, sentence: Sentence) -> dict[Tags, float]:
     """Returns the probability of every path that is allowed, from the plain network's scores, in float64."""
-    scores, _ = scoring.Plain(model, CPU).begin([sentence.tokens], [0])
+    scores, _ = scorer.Plain(model, CPU).begin([sentence.tokens], [0])
     emissions, lengths = scores([0])
     with torch.no_grad():
         rows, transitions, start, end, _ = (

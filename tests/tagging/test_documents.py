@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tagger.build import Bundle
-from tagger.data import documents
+from tagger.data import document_context
 from tagger.data.sentence import Sentence
 from tagger.errors import CheckpointError
+from tagger.model import Bundle
 from tagger.tagging import Answers, Tagger
-from tagger.tagging.scoring import Plain
+from tagger.tagging.scorer import Plain
 from tests.tagging.bundles import CPU, bundle, sentences, tagger
 
 EVERYTHING = Answers(probabilities=True, nbest=2)
@@ -77,10 +77,10 @@ def test_strings_and_lists_are_documents_by_themselves(made: Bundle) -> None:
 
 
 def test_passages_of_a_long_document_are_read_by_themselves(made: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "_PASSAGE_TOKENS", 60)
+    monkeypatch.setattr(document_context, "_PASSAGE_TOKENS", 60)
     given = [replace(one, document=0) for one in SENTENCES]
     whole = all_of(tagger(made), given)
-    passages = documents.Passages()
+    passages = document_context.Passages()
     numbered = [replace(one, document=passages.number(0, len(one))) for one in given]
     assert passages.number(0, 1) > 10
     monkeypatch.undo()

@@ -16,7 +16,7 @@ import pytest
 
 import tagger
 from tagger.tagging import Tagger
-from tagger.tagging.scoring import Plain
+from tagger.tagging.scorer import Plain
 from tests.conftest import torch_threads
 from tests.robustness.runs import SCALE
 
@@ -67,8 +67,8 @@ def code_of_child(model: Tagger, expected: list[tuple[str, ...]]) -> int:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Python warns of any fork beside threads, since 3.12
 @pytest.mark.parametrize("plain", [False, True])
-def test_a_child_forked_while_other_threads_tag_tags_as_its_parent(model_dir: Path, plain: bool) -> None:
-    model = tagger.load(model_dir, device="cpu", batch_tokens=64, workers=2)
+def test_a_child_forked_while_other_threads_tag_tags_as_its_parent(model_path: Path, plain: bool) -> None:
+    model = tagger.load(model_path, device="cpu", batch_tokens=64, workers=2)
     if plain:
         model._scoring = Plain(model.bundle, model.device)
     expected = [sentence.tags for sentence in model.tag(TEXTS)]
@@ -78,8 +78,8 @@ def test_a_child_forked_while_other_threads_tag_tags_as_its_parent(model_dir: Pa
     assert set(codes) == {0}
 
 
-def test_turns_of_threads_that_the_child_has_not_hold_no_words_there(model_dir: Path) -> None:
-    model = tagger.load(model_dir, device="cpu")
+def test_turns_of_threads_that_the_child_has_not_hold_no_words_there(model_path: Path) -> None:
+    model = tagger.load(model_path, device="cpu")
     scoring = model._scoring
     ends = []
     thread = threading.Thread(target=lambda: ends.append(scoring.begin([["abc"]], [0])[1]))
@@ -105,16 +105,16 @@ def tags_of(text: str) -> tuple[str, ...]:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_pool_of_forked_processes_uses_a_tagger_of_the_parent(model_dir: Path) -> None:
-    _shared[:] = [tagger.load(model_dir, device="cpu")]
+def test_a_pool_of_forked_processes_uses_a_tagger_of_the_parent(model_path: Path) -> None:
+    _shared[:] = [tagger.load(model_path, device="cpu")]
     expected = [tags_of(text) for text in TEXTS]
     with tagging_threads(_shared[0]), multiprocessing.get_context("fork").Pool(2) as pool:
         assert pool.map_async(tags_of, TEXTS * 10).get(60) == expected * 10
     _shared.clear()
 
 
-def test_a_tagger_that_was_pickled_tags_as_before(model_dir: Path) -> None:
-    model = tagger.load(model_dir, device="cpu", max_tokens=7, cache_bytes=10**6)
+def test_a_tagger_that_was_pickled_tags_as_before(model_path: Path) -> None:
+    model = tagger.load(model_path, device="cpu", max_tokens=7, cache_bytes=10**6)
     again = pickle.loads(pickle.dumps(model))  # noqa: S301  # our own
     assert [sentence.tags for sentence in again.tag(TEXTS)] == [sentence.tags for sentence in model.tag(TEXTS)]
     assert again._limits == model._limits

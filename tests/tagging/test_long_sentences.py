@@ -10,7 +10,7 @@ from tagger.data import schemes
 from tagger.data.sentence import Sentence, Span
 from tagger.data.windows import Window, windows
 from tagger.tagging import Answers, Tagger
-from tagger.tagging.answers import Answer
+from tagger.tagging.decoding import Answer
 from tests.tagging.bundles import bundle, sentences, tagger
 
 LONG = Sentence(tuple(token for sentence in sentences(300) for token in sentence.tokens)[:5000], line=7)

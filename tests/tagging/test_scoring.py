@@ -13,7 +13,7 @@ from tagger.data.sentence import Sentence
 from tagger.errors import DataError
 from tagger.tagging import Answers, Tagger
 from tagger.tagging import tagger as tagging
-from tagger.tagging.scoring import Plain
+from tagger.tagging.scorer import Plain
 from tests.tagging.bundles import CPU, bundle, sentences, tagger
 
 SENTENCES = sentences(60, longest=20)
@@ -72,9 +72,9 @@ def test_where_nothing_can_be_compiled_the_network_is_asked_and_that_is_said_onc
 ) -> None:
     expected = all_of(plain())
     if what == "import":
-        monkeypatch.setitem(sys.modules, "tagger.tagging.remembering", None)
+        monkeypatch.setitem(sys.modules, "tagger.tagging.cached_scorer", None)
     else:
-        from tagger.nn.inference import recurrence
+        from tagger.nn.kernels import recurrence
 
         def fail(*_: object) -> None:
             raise RuntimeError("no compiler for this processor")

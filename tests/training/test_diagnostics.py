@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from tagger import checkpoint, training
-from tagger.build import Bundle
+from tagger import model_dir, training
 from tagger.config import Config, dump, parse
 from tagger.data.sentence import Sentence
+from tagger.model import Bundle
 from tagger.training import diagnostics, records
 
 
@@ -25,8 +25,8 @@ def trained(config: Config, run: Path, *overrides: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def bundle(model_dir: Path) -> Bundle:
-    return checkpoint.load(model_dir)[0]
+def bundle(model_path: Path) -> Bundle:
+    return model_dir.load(model_path)[0]
 
 
 def layer(of: Bundle) -> nn.Module:
@@ -60,8 +60,8 @@ def test_they_change_nothing_in_the_training(tiny_config: Config, tmp_path: Path
         assert one.read_bytes() == other.read_bytes()
 
 
-def test_looking_leaves_the_network_as_it_was(model_dir: Path) -> None:
-    of = bundle(model_dir)
+def test_looking_leaves_the_network_as_it_was(model_path: Path) -> None:
+    of = bundle(model_path)
     of.network.train()
     before = {name: value.clone() for name, value in of.network.state_dict().items()}
     state = torch.get_rng_state()
@@ -74,9 +74,9 @@ def test_looking_leaves_the_network_as_it_was(model_dir: Path) -> None:
 
 @pytest.mark.parametrize(("bias", "closed", "opened"), [(-30.0, 1.0, 0.0), (0.0, 0.0, 0.0), (30.0, 0.0, 1.0)])
 def test_the_shares_of_gates_are_those_that_biases_give_them(
-    model_dir: Path, bias: float, closed: float, opened: float
+    model_path: Path, bias: float, closed: float, opened: float
 ) -> None:
-    of = bundle(model_dir)
+    of = bundle(model_path)
     with torch.no_grad():
         for cell in layer(of).cells:
             for weight in cell.parameters():
@@ -118,9 +118,9 @@ def test_a_recurrence_that_shrinks_gradients_by_a_factor_reaches_its_power(
     ],
 )
 def test_sentences_long_enough_are_looked_at_or_else_short_ones_as_far_as_they_go(
-    model_dir: Path, lengths: Sequence[int], chosen: Sequence[int], far: int
+    model_path: Path, lengths: Sequence[int], chosen: Sequence[int], far: int
 ) -> None:
-    of = bundle(model_dir)
+    of = bundle(model_path)
     batch = diagnostics.batch(of, sentences(*lengths))
     assert sorted(batch.lengths.tolist()) == list(chosen)
     found = diagnostics.look(of, batch)
@@ -128,8 +128,8 @@ def test_sentences_long_enough_are_looked_at_or_else_short_ones_as_far_as_they_g
     assert all((reach is None) == (far == 0) for reach in found["reach"].values())
 
 
-def test_reach_is_that_of_each_direction_in_its_own_order(model_dir: Path) -> None:
-    of = bundle(model_dir)
+def test_reach_is_that_of_each_direction_in_its_own_order(model_path: Path) -> None:
+    of = bundle(model_path)
     batch = diagnostics.batch(of, sentences(30))
     first, second = layer(of).cells
     second.load_state_dict(first.state_dict())
@@ -156,7 +156,7 @@ def test_every_encoder_is_looked_at_and_its_model_tells_which_it_is(
         assert set(record["diagnostics"]["gates"]) == set(record["diagnostics"]["reach"]) == directions
         gates = {"gru": {"reset", "update"}, "lstm1997": {"input", "output"}, "rnn": set()}[encoder["cell"]]
         assert all(set(its) == gates for its in record["diagnostics"]["gates"].values())
-    card = checkpoint.card(tmp_path / "run" / "model-best")
+    card = model_dir.card(tmp_path / "run" / "model-best")
     assert card["encoder"] == f"{encoder['cell']}, {encoder.get('layers', 1)} x 16 {told}"
     assert not [name for name in card["metrics"] if name.startswith("diagnostics")]
     if find_spec("matplotlib") is not None:

@@ -5,26 +5,26 @@ from pathlib import Path
 import pytest
 import torch
 
-from tagger import build, checkpoint, training
-from tagger.build import Bundle
+from tagger import model_dir, training
 from tagger.config import Config
 from tagger.data.sentence import Sentence
 from tagger.errors import ConfigError
+from tagger.model import Bundle
 from tagger.training import transfer
 
 NEW = [Sentence(("Zoë", "lives", "Ada"), ("S-LOC", "O", "S-AGE")), Sentence(("Quito",), ("S-PER",))]
 
 
 @pytest.fixture
-def source(model_dir: Path) -> Bundle:
+def source(model_path: Path) -> Bundle:
     """The model that has learned the tiny corpus."""
-    return checkpoint.load(model_dir)[0]
+    return model_dir.load(model_path)[0]
 
 
 def started(source: Bundle, *sentences: Sentence, **model: object) -> Bundle:
     """Returns a new bundle of the source's shape, but for changes, that starts from its weights."""
     settings = Config.model_validate({"model": source.config.model.model_dump() | model})
-    bundle = build.fresh(settings, sentences, [transfer.table(source)])
+    bundle = model.fresh(settings, sentences, [transfer.table(source)])
     transfer.take_over(source, bundle)
     return bundle
 
@@ -88,12 +88,12 @@ def test_a_recipe_of_another_shape_is_refused(source: Bundle, change: dict[str, 
 
 
 def test_a_training_starts_from_a_model_and_not_from_tables_as_well(
-    tiny_config: Config, model_dir: Path, tmp_path: Path
+    tiny_config: Config, model_path: Path, tmp_path: Path
 ) -> None:
     once = tiny_config.training.model_copy(update={"epochs": 1})
     config = tiny_config.model_copy(update={"training": once})
-    assert training.fit(config, tmp_path / "run", device="cpu", init_from=model_dir).dev == 100.0
+    assert training.fit(config, tmp_path / "run", device="cpu", init_from=model_path).dev == 100.0
     words = config.model.words.model_copy(update={"vectors": ("table.txt",)})
     both = config.model_copy(update={"model": config.model.model_copy(update={"words": words})})
     with pytest.raises(ConfigError, match="brings its own word vectors"):
-        training.fit(both, tmp_path / "other", device="cpu", init_from=model_dir)
+        training.fit(both, tmp_path / "other", device="cpu", init_from=model_path)

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from tagger import files
 from tagger.data.sentence import Reject
 from tagger.errors import CutError, DataError
-from tagger.files import Unreadable
+from tagger.io import line_reader
+from tagger.io.line_reader import Unreadable
 
 _BLANK = 1 << 16  # bytes of blank lines that one block holds
 
@@ -52,7 +52,7 @@ def split(
     source: Iterable[tuple[int, str]],
     is_blank: Callable[[str], bool],
     name: str,
-    max_record_bytes: int = files.MAX_RECORD_BYTES,
+    max_record_bytes: int = line_reader.MAX_RECORD_BYTES,
 ) -> Iterator[Block]:
     """Yields the blocks of a file's numbered lines; only lines of nothing but white space are asked whether blank.
 
@@ -118,12 +118,12 @@ def _is_end(line: str, is_blank: Callable[[str], bool], *, first: bool) -> bool:
 
 def _fault(name: str, first: int, limit: int) -> str:
     expected = "expected a blank line after each sentence; raise max_record_bytes to read it"
-    return f"{name}:{first}: a block of over {files.size_text(limit)}; {expected}"
+    return f"{name}:{first}: a block of over {line_reader.size_text(limit)}; {expected}"
 
 
 def _beginning(lines: list[str]) -> list[str]:
     """Returns the lines of about the first `files.SHOWN_BYTES` characters; the last may be cut."""
-    left, shown = files.SHOWN_BYTES, []
+    left, shown = line_reader.SHOWN_BYTES, []
     for line in lines:
         shown.append(line if len(line) <= left else f"{line[:left]}\n")
         left -= len(line)

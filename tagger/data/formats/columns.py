@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import chain
 
-from tagger import files
 from tagger.data.formats import blocks, escapes
 from tagger.data.formats.blocks import Block
 from tagger.data.sentence import Reject, Sentence
 from tagger.errors import ConfigError, CutError, DataError
+from tagger.io import line_reader
 
 DOCUMENT_START = "-DOCSTART-"
 _SPACES = re.compile(r"[ ]+")
@@ -51,7 +51,7 @@ def read(
     *,
     tagged: bool,
     reject: Callable[[Reject], None] | None = None,
-    max_record_bytes: int = files.MAX_RECORD_BYTES,
+    max_record_bytes: int = line_reader.MAX_RECORD_BYTES,
 ) -> Iterator[Sentence]:
     """Yields the sentences of a file with all their lines; lines without a sentence come as one without tokens.
 

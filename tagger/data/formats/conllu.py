@@ -4,11 +4,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from tagger import files
 from tagger.data.formats import blocks, escapes
 from tagger.data.formats.blocks import Block
 from tagger.data.sentence import Record, Reject, Sentence
 from tagger.errors import ConfigError, DataError
+from tagger.io import line_reader
 
 _WIDTH, _FORM, _MISC = 10, 1, 9
 _COLUMNS = {"upos": 3, "xpos": 4}
@@ -31,7 +31,7 @@ def read(
     *,
     tagged: bool,
     reject: Callable[[Reject], None] | None = None,
-    max_record_bytes: int = files.MAX_RECORD_BYTES,
+    max_record_bytes: int = line_reader.MAX_RECORD_BYTES,
 ) -> Iterator[Sentence]:
     """Yields the sentences of a file with all their lines; a token without the MISC key that is asked for has tag O.
 
@@ -52,7 +52,7 @@ def records(
     tag: str,
     *,
     reject: Callable[[Reject], None] | None = None,
-    max_record_bytes: int = files.MAX_RECORD_BYTES,
+    max_record_bytes: int = line_reader.MAX_RECORD_BYTES,
 ) -> Iterator[Record]:
     """Yields the sentences of a file, untagged, each of the document that its newdoc line gives an id, else a number.
 

@@ -16,11 +16,10 @@ from pyarrow import compute as pc
 from pyarrow import ipc
 from pyarrow import parquet as pq
 
-from tagger import files
 from tagger.data.formats import jsonl, rows
 from tagger.data.sentence import Record, Reject
 from tagger.errors import ConfigError, CorruptError, DataError
-from tagger.io import atomic
+from tagger.io import atomic, line_reader
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +68,7 @@ def read(
     language: str,
     *,
     reject: Callable[[Reject], None] | None = None,
-    max_record_bytes: int = files.MAX_RECORD_BYTES,
+    max_record_bytes: int = line_reader.MAX_RECORD_BYTES,
 ) -> Iterator[Record]:
     """Returns the records of a file's rows, some of which are read at once, never all.
 
@@ -92,7 +91,7 @@ def read_groups(
     groups: range | None,
     first: int,
     reject: Callable[[Reject], None] | None = None,
-    max_record_bytes: int = files.MAX_RECORD_BYTES,
+    max_record_bytes: int = line_reader.MAX_RECORD_BYTES,
 ) -> Iterator[Record]:
     """Returns the records of row groups of a file that was opened and can be read at any place.
 
@@ -159,7 +158,7 @@ def _records(
             sizes = batch.sizes()
         for start, stop in _stretches(sizes, limit):
             if sizes[start] > limit:
-                over = f"a row of over {files.size_text(limit)}; raise max_record_bytes to read it"
+                over = f"a row of over {line_reader.size_text(limit)}; raise max_record_bytes to read it"
                 _refuse(f"{name}: row {number + start}: {over}", number + start, "", reject)
                 continue
             with _damage(name):
@@ -273,7 +272,7 @@ def _opened(path: Path, name: str, limit: int) -> Iterator[_Batch]:
     """Yields the rows of a file, which Python opens: Arrow takes no name that is not UTF-8."""
     with _damage(name):
         source = path.open("rb")
-    with source, files.unchanged(source, name):
+    with source, line_reader.unchanged(source, name):
         yield from _batches(source, name, None, 1, limit)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from tagger.data.sentence import Record, Reject, Sentence
 from tagger.errors import ConfigError
-from tagger.files import Unreadable
+from tagger.io.line_reader import Unreadable
 
 _WORD = re.compile(r"\S+")
 _SURROGATE = re.compile("[\ud800-\udfff]")

@@ -11,12 +11,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from tagger import runtime
 from tagger.choices import Kernel, listed, options
+from tagger.device import is_about_memory
 from tagger.errors import TaggerError
 from tagger.nn.crf.chain import Chain
-from tagger.nn.crf.kernels import portable, triton_cache
-from tagger.nn.crf.kernels.portable import Messages
+from tagger.nn.crf.kernels import torch_kernel, triton_cache
+from tagger.nn.crf.kernels.torch_kernel import Messages
 
 log = logging.getLogger(__name__)
 
@@ -48,37 +48,37 @@ def kernel(chain: Chain, name: Kernel | None = None) -> Engine:
     if name is not None and name not in options(Kernel):
         raise ValueError(f"kernel must be {listed(options(Kernel))}, got {name!r}")
     if name is None:
-        return _triton(chain) or _compiled(chain) or portable
-    found = {"portable": lambda chain: portable, "compiled": _compiled, "triton": _triton}[name](chain)
+        return _triton(chain) or _numba(chain) or torch_kernel
+    found = {"torch": lambda chain: torch_kernel, "numba": _numba, "triton": _triton}[name](chain)
     if found is None:
         raise ValueError(f"the {name} kernel does not work on {chain.emissions.dtype} on {chain.emissions.device} here")
     return found
 
 
-def _compiled(chain: Chain) -> Engine | None:
-    return _load("compiled") if chain.emissions.device.type == "cpu" else None
+def _numba(chain: Chain) -> Engine | None:
+    return _load("numba") if chain.emissions.device.type == "cpu" else None
 
 
 def _triton(chain: Chain) -> Engine | None:
     if chain.emissions.dtype != torch.float32 or chain.emissions.shape[2] > 128:
         return None
-    return _load("cuda") if chain.emissions.device.type == "cuda" else None
+    return _load("triton") if chain.emissions.device.type == "cuda" else None
 
 
 @functools.cache
-def _load(module: str) -> Engine | None:
+def _load(name: Kernel) -> Engine | None:
     try:
-        if module == "cuda":
+        if name == "triton":
             triton_cache.check()
-        engine: Engine = importlib.import_module(f"tagger.nn.crf.kernels.{module}")
-        zeros = torch.zeros(1, 1, 1, device="cuda" if module == "cuda" else "cpu")
+        engine: Engine = importlib.import_module(f"tagger.nn.crf.kernels.{name}_kernel")
+        zeros = torch.zeros(1, 1, 1, device="cuda" if name == "triton" else "cpu")
         engine.best_path(Chain(zeros, zeros[0], zeros[0, 0], zeros[0, 0], torch.ones_like(zeros[0, 0]).long()))
         return engine
     except TaggerError:
         raise
     except Exception as error:  # of compilers and drivers, of any kind
-        if runtime.is_about_memory(error):
+        if is_about_memory(error):
             raise  # which says nothing of the kernel
         fault = f"{type(error).__name__}: {error}"
-        log.warning("a slower CRF is used, since the %s one failed as it was tried: %s", module, fault)
+        log.warning("a slower CRF is used, since the %s one failed as it was tried: %s", name, fault)
         return None

@@ -20,8 +20,8 @@ from torch import Tensor
 from tagger.choices import Kernel, Reduction, listed, options
 from tagger.nn.crf import choosing
 from tagger.nn.crf.chain import UNKNOWN, Chain, refuse_faults
-from tagger.nn.crf.kernels import portable
-from tagger.nn.crf.kernels.portable import Messages, following, next_tag, shifted
+from tagger.nn.crf.kernels import torch_kernel
+from tagger.nn.crf.kernels.torch_kernel import Messages, following, next_tag, shifted
 
 
 def log_partition(
@@ -43,7 +43,7 @@ def path_score(
     if len(wrong):
         sentence, token = wrong[0].tolist()
         raise ValueError(f"sentence {sentence}, token {token}: {path[sentence, token]} is no id in [0, {len(start)})")
-    return _finite(portable.path_scores(chain, path[:, None])[:, 0], chain).to(chain.emissions)
+    return _finite(torch_kernel.path_scores(chain, path[:, None])[:, 0], chain).to(chain.emissions)
 
 
 def negative_log_likelihood(
@@ -156,7 +156,7 @@ def best_paths(
         path.append(pointer.gather(1, path[-1]))
     paths = torch.stack(path[::-1], 2) // count
     paths = paths.masked_fill(~chain.inside[:, None] | (final == -torch.inf)[..., None], 0)
-    found = portable.path_scores(chain, paths)
+    found = torch_kernel.path_scores(chain, paths)
     _finite(torch.where(final == -torch.inf, -torch.inf, found)[:, 0], chain)
     return paths, torch.where(final == -torch.inf, final, found.to(final))
 
@@ -187,7 +187,7 @@ def entropy(
     chain = Chain.of(emissions, transitions, start, end, lengths)
     messages = _messages(chain, kernel)
     after = following(chain, messages)
-    first = torch.log_softmax(chain.start.clamp_min(portable.FLOOR) + after[:, 0], 1)
+    first = torch.log_softmax(chain.start.clamp_min(torch_kernel.FLOOR) + after[:, 0], 1)
     total = -(first.exp() * first).sum(1)
     for token in range(1, after.shape[1]):
         follows = next_tag(chain, after[:, token, None])
@@ -280,7 +280,7 @@ def _messages(chain: Chain, kernel: Kernel | None) -> Messages:
 
 def _engine(chain: Chain, kernel: Kernel | None) -> choosing.Engine:
     """Returns the kernel for what only the portable one can differentiate."""
-    return choosing.kernel(chain, "portable" if kernel is None and chain.needs_gradient else kernel)
+    return choosing.kernel(chain, "torch" if kernel is None and chain.needs_gradient else kernel)
 
 
 def _messages_by(engine: choosing.Engine, chain: Chain) -> Messages:

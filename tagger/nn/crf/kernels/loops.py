@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tagger.nn.compiling import compiled
+from tagger.nn.kernels.compiling import compiled
 
 Array = NDArray[Any]
 TINY = 1e-250  # a summed weight below this may have lost part of what makes it up

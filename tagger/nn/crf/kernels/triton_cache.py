@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 
-from tagger import ownership
+from tagger.io import ownership
 
 log = logging.getLogger(__name__)
 

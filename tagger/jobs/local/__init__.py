@@ -1,0 +1,1 @@
+"""Batch tagging on this machine."""

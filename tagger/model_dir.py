@@ -1,0 +1,338 @@
+"""The model directory: written whole, verified before anything in it is parsed, resumable.
+
+model/  config.yaml  tags.txt  words.txt  kept.txt  chars.txt  weights.safetensors  metrics.json  MANIFEST.json
+run/    model-best/  checkpoint-NNNNNN/ (a model, with state.json and state.safetensors)  LATEST
+        config.yaml  metrics.jsonl  train.log  training.png  counts.json
+"""
+
+import hashlib
+import logging
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from tagger import config, model
+from tagger.config import Config
+from tagger.data import schemes
+from tagger.data.vocab import MAX_ENTRIES, SPECIAL, Vocab
+from tagger.errors import CheckpointError, ConfigError
+from tagger.io import atomic, json_files, regular, tensor_files
+from tagger.io.manifest import FORMAT, MANIFEST, MAX_MANIFEST_BYTES, ModelFiles, UnreadError, listing, read_twice
+from tagger.model import Bundle
+from tagger.nn.model import Network
+
+log = logging.getLogger(__name__)
+
+LATEST = "LATEST"
+_CHECKPOINT = re.compile(r"checkpoint-[0-9]{6,}")
+_MAX_LATEST = 1000  # bytes
+_MODEL = ("config.yaml", "tags.txt", "words.txt", "kept.txt", "chars.txt", "weights.safetensors", "metrics.json")
+_STATE = ("state.json", "state.safetensors")
+_MIB = 1 << 20
+# The tensors of a state: at most a moving average, two moments and the word vectors twice beside the weights.
+_MAX_BYTES = {
+    "config.yaml": _MIB // 16,
+    "tags.txt": 4 * _MIB,
+    "words.txt": 64 * _MIB,
+    "kept.txt": 64 * _MIB,
+    "chars.txt": 16 * _MIB,
+    "weights.safetensors": model.MAX_WEIGHT_BYTES + tensor_files.MAX_HEADER_BYTES,
+    "metrics.json": _MIB,
+    "state.json": 32 * _MIB,
+    "state.safetensors": 6 * model.MAX_WEIGHT_BYTES,
+}
+_MAX_STATE_VALUES = 4_000_000
+_MAX_CHARACTERS = 1_200_000  # Unicode has 1,114,112 code points
+
+Metrics = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class State:
+    """What a training needs beside its model in order to go on: numbers and text, and tensors."""
+
+    progress: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+
+def save(bundle: Bundle, directory: Path, metrics: Metrics, state: State | None = None) -> None:
+    """Writes a model, and the state of its training if given, in place of what the directory held.
+
+    Raises:
+        CheckpointError: the disk is full or the place cannot be written; what was there before stays.
+    """
+    contents = {
+        "config.yaml": config.dump(bundle.config).encode(),
+        "tags.txt": bundle.tags.to_bytes(),
+        "words.txt": bundle.words.to_bytes(),
+        "kept.txt": bundle.kept.to_bytes(),
+        "chars.txt": bundle.characters.to_bytes(),
+        "weights.safetensors": save_tensors(_saved(bundle.network.state_dict())),
+        "metrics.json": json_files.dump(metrics, indent=1),
+    }
+    if state is not None:
+        contents["state.json"] = json_files.dump(state.progress)
+        contents["state.safetensors"] = save_tensors(_saved(state.tensors))
+    _write(directory, contents | {MANIFEST: listing(contents)})
+
+
+def _write(directory: Path, contents: Mapping[str, bytes]) -> None:
+    with atomic.writing(directory), atomic.atomic_directory(directory, _is_ours) as fresh:
+        for name, data in contents.items():
+            atomic.write_new(fresh / name, data)
+
+
+def _is_ours(directory: Path) -> bool:
+    """Returns whether a directory may be replaced: it is empty, a model, or inside a training run."""
+    if atomic.is_marked(directory.parent) or not any(directory.iterdir()):
+        return True
+    try:
+        ModelFiles(directory, _MAX_BYTES)
+    except CheckpointError as error:
+        if isinstance(error.__cause__, OSError):  # the disk's fault says nothing about the directory
+            raise
+        return False
+    return True
+
+
+def _saved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def load(directory: Path) -> tuple[Bundle, Metrics]:
+    """Returns the model of a directory and the metrics it was saved with.
+
+    Raises:
+        CheckpointError: the directory is missing, damaged, of another format, or its parts do not fit each other.
+    """
+    return read_twice(lambda: _load(directory))
+
+
+def _load(directory: Path) -> tuple[Bundle, Metrics]:
+    opened = ModelFiles(directory, _MAX_BYTES)
+    try:
+        settings = config.parse(opened.read("config.yaml").decode(), f"{directory}/config.yaml")
+        tags, words, kept, characters = _vocabularies(opened, settings)
+        metrics = _metrics(opened.read("metrics.json"))
+        network = model.blank(settings, tags, characters, words=len(words), kept=len(kept))
+    except UnreadError:
+        raise
+    except (ConfigError, CheckpointError) as error:
+        raise CheckpointError(*(f"{directory}: {fault}" for fault in error.faults)) from error
+    except ValueError as error:
+        raise CheckpointError(f"{directory}: {error}") from error
+    _fill(network, opened)
+    return Bundle(settings, tags, words, kept, characters, network), metrics
+
+
+def _vocabularies(opened: ModelFiles, settings: Config) -> tuple[Vocab, Vocab, Vocab, Vocab]:
+    """Returns tags, words, kept words and characters.
+
+    Raises:
+        CheckpointError: a network over them could not work as it should.
+    """
+
+    def read(name: str, limit: int) -> Vocab:
+        try:
+            return Vocab.from_bytes(opened.read(name), limit=limit)
+        except UnreadError:
+            raise
+        except CheckpointError as error:
+            raise CheckpointError(f"{name}: {error}") from error
+
+    tags = read("tags.txt", model.MAX_TAGS)
+    words = read("words.txt", MAX_ENTRIES)
+    kept = read("kept.txt", MAX_ENTRIES - len(words))
+    characters = read("chars.txt", _MAX_CHARACTERS)
+    for name, vocab in (("words.txt", words), ("chars.txt", characters)):
+        if vocab.items[: len(SPECIAL)] != SPECIAL:
+            raise CheckpointError(f"{name}: expected {SPECIAL[0]} and {SPECIAL[1]} as its first entries")
+    if not words.ids.keys().isdisjoint(kept.ids):
+        raise CheckpointError("kept.txt: has a word that words.txt has, too")
+    _check_tags(tags, settings)
+    return tags, words, kept, characters
+
+
+def _check_tags(tags: Vocab, settings: Config) -> None:
+    if not len(tags):
+        raise CheckpointError("tags.txt: expected at least one tag")
+    if unprintable := schemes.unprintable(tags.items):
+        raise CheckpointError(f"tags.txt: the tag {unprintable[0][:60]!r} is empty or holds a control character")
+    scheme = model.scheme_of(tags, settings)
+    if scheme is None:
+        return
+    if schemes.OUTSIDE not in tags:
+        raise CheckpointError(f"tags.txt: has tags of spans, but not {schemes.OUTSIDE}")
+    valid = schemes.tag_set({schemes.split(tag)[1] for tag in tags.items} - {""}, scheme)
+    if wrong := sorted(set(tags.items) - set(valid)):
+        raise CheckpointError(f"tags.txt: {wrong[0][:60]!r} is not a tag of the scheme {scheme}")
+
+
+def _metrics(data: bytearray) -> Metrics:
+    try:
+        metrics = json_files.parse(bytes(data))
+    except ValueError as error:
+        raise CheckpointError(f"metrics.json: {error}") from error
+    if not isinstance(metrics, dict):
+        raise CheckpointError(f"metrics.json: expected a JSON object, found {type(metrics).__name__}")
+    return metrics
+
+
+def digest(directory: Path) -> str:
+    """Returns the SHA-256, in hexadecimal, of a model's manifest, which stands for all of the model.
+
+    Raises:
+        CheckpointError: there is no model.
+    """
+    return hashlib.sha256(regular.read(directory / MANIFEST, limit=MAX_MANIFEST_BYTES)).hexdigest()
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    """Returns the files of a model by name, verified; written into another directory they are that model.
+
+    Raises:
+        CheckpointError: the directory is missing or damaged.
+    """
+
+    def read() -> dict[str, bytes]:
+        opened = ModelFiles(directory, _MAX_BYTES)
+        return {name: bytes(opened.read(name)) for name in _MODEL} | {MANIFEST: opened.manifest}
+
+    return read_twice(read)
+
+
+def copy(source: Path, directory: Path) -> None:
+    """Writes a model in place of what a directory held.
+
+    Raises:
+        CheckpointError: the model is missing or damaged, or the place cannot be written; what was there before stays.
+    """
+    _write(directory, contents(source))
+
+
+def card(directory: Path) -> dict[str, Any]:
+    """Returns what a model is, by keys fit to print: its shape, tags, words, size on disk and scores.
+
+    Raises:
+        CheckpointError: as `load`.
+    """
+    bundle, metrics = load(directory)
+    model = bundle.config.model
+    encoder = model.encoder
+    ways = "in 2 directions" if encoder.directions == 2 else "backward" if encoder.backward else "forward"
+    return {
+        "format": FORMAT,
+        "scheme": bundle.scheme or "plain tags",
+        "tags": list(bundle.tags.items),
+        "words": f"{len(bundle.words)} trained, {len(bundle.kept)} kept; vectors of width {model.words.width}",
+        "characters": f"{model.characters.kind}, {len(bundle.characters)} distinct",
+        "encoder": f"{encoder.cell}, {encoder.layers} x {encoder.width} {ways}",
+        "merge": encoder.merge if encoder.directions == 2 else "none",
+        "reads": "documents" if model.elsewhere.width else "sentences one by one",
+        "head": model.head.kind,
+        "parameters": sum(parameter.numel() for parameter in bundle.network.parameters()),
+        "megabytes": round(sum(path.stat().st_size for path in atomic.settled(directory).iterdir()) / 1e6, 2),
+        "metrics": {name: value for name, value in metrics.items() if not name.startswith("diagnostics")},
+    }
+
+
+def load_state(directory: Path, limit: int = _MAX_BYTES["state.safetensors"]) -> State:
+    """Returns the state of the training that wrote a checkpoint, the tensors in a file of at most `limit` bytes.
+
+    Raises:
+        CheckpointError: the directory is no checkpoint or is damaged.
+    """
+
+    def read() -> tuple[bytearray, bytearray]:
+        opened = ModelFiles(directory, _MAX_BYTES)
+        return opened.read("state.json"), opened.read("state.safetensors", sizes=(0, limit))
+
+    progress, tensors = read_twice(read)
+    try:
+        if sum(map(progress.count, (b",", b"[", b"{"))) > _MAX_STATE_VALUES:
+            raise ValueError(f"it holds more than {_MAX_STATE_VALUES} values")
+        found = json_files.parse(bytes(progress))
+    except ValueError as error:
+        raise CheckpointError(f"{directory}/state.json is refused: {error}") from error
+    return State(found, _taken(tensors, f"{directory}/state.safetensors"))
+
+
+def newest(run: Path) -> Path:
+    """Returns the newest whole checkpoint of a run: LATEST's, or an older one if that is damaged, which is logged.
+
+    Raises:
+        CheckpointError: the run has no checkpoint that can be read.
+    """
+    found = checkpoints(run)[::-1]
+    latest = run / LATEST
+    if latest.is_file():
+        with latest.open("rb") as stream:
+            named = run / stream.read(_MAX_LATEST).decode(errors="replace").strip()
+        found.sort(key=lambda path: path != named)
+    for path in found:
+        try:
+            read_twice(lambda: ModelFiles(path, _MAX_BYTES).verify(_MODEL + _STATE))  # noqa: B023  # called at once
+        except CheckpointError as error:
+            log.warning("%s; going back to the checkpoint before it", error)
+        else:
+            return path
+    again = "" if found else "; give the command that began it again, without --resume"
+    raise CheckpointError(f"{run}: holds no checkpoint to resume from{again}")
+
+
+def add(run: Path, number: int, bundle: Bundle, metrics: Metrics, state: State, *, keep: int) -> None:
+    """Writes the checkpoint of a step into a run, moves LATEST to it and removes all but the newest `keep`.
+
+    Raises:
+        CheckpointError: it cannot be written; the checkpoints before it stay.
+    """
+    directory = run / f"checkpoint-{number:06d}"
+    save(bundle, directory, metrics, state)
+    with atomic.writing(run):
+        atomic.replace(run / LATEST, f"{directory.name}\n".encode())
+    found = checkpoints(run)
+    place = found.index(directory) + 1
+    for path in found[: max(place - keep, 0)] + found[place:]:  # later ones are left by a damaged LATEST
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """Returns the directories of a run's checkpoints, oldest first."""
+    found = (path for path in run.glob("checkpoint-*") if is_checkpoint_name(path.name))
+    return sorted((path for path in found if path.is_dir() and not path.is_symlink()), key=_number)
+
+
+def is_checkpoint_name(name: str) -> bool:
+    """Returns whether a name is that of a checkpoint.
+
+    >>> is_checkpoint_name("checkpoint-000012"), is_checkpoint_name("checkpoint-mine")
+    (True, False)
+    """
+    return _CHECKPOINT.fullmatch(name) is not None
+
+
+def _number(path: Path) -> tuple[int, str]:
+    return len(path.name), path.name  # seven digits come after six
+
+
+def _taken(data: bytearray, name: str) -> dict[str, Tensor]:
+    try:
+        return tensor_files.take(data)
+    except (ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{name} is refused: {error}") from error
+
+
+def _fill(network: Network, opened: ModelFiles) -> None:
+    """Gives a network without memory its weights, which are read only if their size is what the network asks for."""
+    expected = network.state_dict()
+    name = f"{opened.directory}/weights.safetensors"
+    tensors = _taken(opened.read("weights.safetensors", sizes=tensor_files.size_range(expected)), name)
+    if faults := tensor_files.mismatches(tensors, expected):
+        raise CheckpointError(*(f"{name}: {fault}" for fault in faults))
+    network.load_state_dict(tensors, assign=True)

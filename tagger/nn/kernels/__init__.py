@@ -1,0 +1,1 @@
+"""Compiled CPU kernels for training and tagging: recurrence, convolution, dropout, lookup."""

@@ -1,0 +1,79 @@
+"""From words to emissions: what is asked of whatever gives them, and the network as it is."""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from tagger.data.batching import Encoded, Lexicon
+from tagger.data.sentence import Sentence
+from tagger.model import Bundle
+from tagger.tagging import forking
+
+Words = Sequence[str]
+Scores = Callable[[Sequence[int]], tuple[Tensor, Tensor]]
+"""Gives emissions (B, T, K) and lengths (B,) of the sentences at some places, the longest first."""
+End = Callable[[], None]
+
+
+class Scoring(Protocol):
+    """What gives emissions.
+
+    Attributes:
+        shared: whether several threads are scored for at once.
+    """
+
+    shared: bool
+
+    @property
+    def hit_rate(self) -> float | None:
+        """The share of the tokens so far whose word was remembered; None where words are not."""
+
+    def begin(self, sentences: Sequence[Words], passages: Sequence[int]) -> tuple[Scores, End]:
+        """Returns how to score sentences, none of them empty, and what is to be called when that is over.
+
+        Sentences of the same number in `passages` are of one.
+        """
+
+
+class Plain:
+    """Scores by the network, on any device, which one thread at a time asks; batches are built meanwhile."""
+
+    shared, hit_rate = False, None
+
+    def __init__(self, bundle: Bundle, device: torch.device) -> None:
+        self._bundle, self._device = bundle, device
+        self._network = bundle.network.to(device)
+        self._lock = threading.Lock()  # a batch may be scored in the caller's thread beside those in others
+        forking.register(self)
+
+    def before_fork(self) -> None:
+        """Waits until no batch is computed."""
+        self._lock.acquire()
+
+    def after_fork(self, *, in_child: bool) -> None:
+        """Lets batches be computed again."""
+        self._lock.release()
+
+    def begin(self, sentences: Sequence[Words], passages: Sequence[int]) -> tuple[Scores, End]:
+        """Returns how to score sentences; nothing is to be ended."""
+        lexicon = Lexicon(self._bundle.known_words, self._bundle.characters)
+        reads = self._network.embedding.elsewhere is not None
+        encoded = Encoded(
+            [Sentence(tuple(words)) for words in sentences], lexicon, passages=passages if reads else None
+        )
+
+        def scores(positions: Sequence[int]) -> tuple[Tensor, Tensor]:
+            batch = encoded.batch(positions).to(self._device)
+            with self._lock:
+                training = self._network.training
+                self._network.eval()
+                try:
+                    with torch.inference_mode():
+                        return self._network(*batch.inputs), batch.lengths
+                finally:
+                    self._network.train(training)
+
+        return scores, lambda: None

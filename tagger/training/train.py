@@ -1,0 +1,211 @@
+"""The training itself: start, resume, finish."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tagger import config, model, model_dir
+from tagger.config import Config
+from tagger.data.vectors import Table
+from tagger.device import one_torch_thread, seeded, torch_device
+from tagger.errors import ConfigError
+from tagger.evaluation import Report, evaluate_each
+from tagger.io import atomic
+from tagger.model import Bundle
+from tagger.signals import StopRequest
+from tagger.tagging import Tagger
+from tagger.training import corpora, records, run_dir, transfer
+from tagger.training.corpora import Corpora
+from tagger.training.events import Listener
+from tagger.training.loop import Loop
+from tagger.training.run_dir import BEST, CONFIG, COUNTS
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training came to: its best model's directory, the epoch it is from, and its scores."""
+
+    model: Path
+    epoch: int
+    dev: float
+    test: Report | None
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The data and the tables of vectors of a recipe, and what was logged of them.
+
+    Trainings that differ in nothing but their seeds may share it, but where the seed draws the development part: see
+    `corpora.drawn`.
+    """
+
+    data: Corpora
+    tables: Sequence[Table]
+    notices: Sequence[logging.LogRecord]
+
+
+def read(settings: Config, *, tables: bool = True) -> Inputs:
+    """Returns what a recipe is trained on, with its tables of vectors or without.
+
+    Raises:
+        TaggerError: the recipe names no training data, or something cannot be read.
+    """
+    with records.Noted() as notices:
+        data = corpora.load(settings)
+        found = model.tables(settings, data.train.sentences) if tables else []
+    return Inputs(data, found, notices.records)
+
+
+def fit(
+    settings: Config,
+    run: Path,
+    *,
+    device: str = "auto",
+    init_from: Path | None = None,
+    listen: Listener = lambda event: None,
+    inputs: Inputs | None = None,
+) -> Outcome:
+    """Trains a tagger into the directory of a run.
+
+    Args:
+        settings: the recipe.
+        run: the directory; it must not hold a training yet.
+        device: auto, cpu or cuda.
+        init_from: a model of the same shape whose weights to start from; its word vectors take the place of tables.
+        listen: is told of steps and epochs.
+        inputs: what `read` gives for the recipe, if that was called already.
+
+    Raises:
+        TaggerError: bad input, before anything is written; or what stops a training.
+        Stopped: by a signal, after a checkpoint; `resume` goes on from there.
+    """
+    target = torch_device(device)
+    run_dir.check_free(run)
+    refuse_tables(settings, init_from)
+    inputs = inputs or read(settings, tables=init_from is None)
+    data = inputs.data
+    with records.Noted() as notices, seeded(settings.training.seed, target):
+        with one_torch_thread():  # the first weights, too, are the same with any number of threads
+            bundle = _begin(settings, inputs, init_from)
+        noted = [*inputs.notices, *notices.records]
+        del inputs  # and with it the memory of the tables, unless the caller keeps them
+        with _writing(run, noted):
+            run_dir.check_free(run)  # again: another training may have come and gone while this one read its data
+            with atomic.writing(run):
+                atomic.replace(run / CONFIG, config.dump(settings).encode())
+            loop = Loop(settings, bundle, data, run, target, listen)
+            loop.save_checkpoint()
+            return _finish(loop, data, target)
+
+
+def resume(
+    run: Path,
+    *,
+    device: str = "auto",
+    listen: Listener = lambda event: None,
+    inputs: Inputs | None = None,
+    settings: Config | None = None,
+) -> Outcome:
+    """Goes on with the training of a run exactly where its newest whole checkpoint is; other arguments as of `fit`.
+
+    `settings` are the run's settings, changed in `training.epochs` or in where the data lie; its own if None.
+
+    Raises:
+        TaggerError: the run is none, its data or another setting has changed, or what stops a training.
+        Stopped: by a signal, after a checkpoint.
+    """
+    target = torch_device(device)
+    run_dir.check_marked(run)
+    settings = settings or config.load(str(run / CONFIG))
+    inputs = inputs or read(settings, tables=False)
+    with records.Noted(), seeded(settings.training.seed, target), _writing(run, inputs.notices):
+        newest = model_dir.newest(run)
+        log.info("resuming from %s", newest.name)
+        bundle = _continued(model_dir.load(newest)[0], settings, inputs.data, run)
+        loop = Loop(settings, bundle, inputs.data, run, target, listen)
+        loop.restore(model_dir.load_state(newest, loop.max_state_bytes))
+        _record_continuation(run, settings, loop)
+        return _finish(loop, inputs.data, target)
+
+
+def _continued(bundle: Bundle, settings: Config, data: Corpora, run: Path) -> Bundle:
+    """Returns a checkpoint's model with the settings of the continued training.
+
+    Raises:
+        ConfigError: a setting other than `training.epochs` differs from the training's, with a line for each.
+    """
+    now = corpora.numbered(settings, data.train).without_places()
+    if settings.model.words.vectors:  # the tables have set the width
+        words = now.model.words.model_copy(update={"width": bundle.config.model.words.width})
+        now = now.model_copy(update={"model": now.model.model_copy(update={"words": words})})
+    changes = config.changed_settings(bundle.config, now)
+    if faults := [change for change in changes if not change.startswith("training.epochs ")]:
+        allowed = "a training that goes on may change training.epochs and where its data lie"
+        raise ConfigError(*(f"{run}: {fault}; {allowed}" for fault in faults))
+    if changes and settings.training.schedule.kind in ("linear", "onecycle"):
+        log.warning("%s; the schedule %s is laid out anew", changes[0], settings.training.schedule.kind)
+    return replace(bundle, config=now)
+
+
+def _record_continuation(run: Path, settings: Config, loop: Loop) -> None:
+    """Writes changed settings into the run, and unmarks it as finished if there are epochs to train."""
+    with atomic.writing(run):
+        if config.dump(settings) != (run / CONFIG).read_text("utf-8"):
+            atomic.replace(run / CONFIG, config.dump(settings).encode())
+        if loop.progress.epoch < settings.training.epochs:
+            (run / COUNTS).unlink(missing_ok=True)
+
+
+def refuse_tables(settings: Config, init_from: Path | None) -> None:
+    """Raises ConfigError if a recipe names tables of vectors beside a model to start from."""
+    if init_from is not None and settings.model.words.vectors:
+        raise ConfigError(
+            "a model to start from brings its own word vectors; leave --vectors and model.words.vectors out"
+        )
+
+
+def _begin(settings: Config, inputs: Inputs, init_from: Path | None) -> Bundle:
+    data = inputs.data
+    known = corpora.numbered(settings, data.train)
+    if init_from is None:
+        return model.fresh(known, data.train.sentences, inputs.tables)
+    source, _ = model_dir.load(init_from)
+    bundle = model.fresh(known, data.train.sentences, [transfer.table(source)])
+    transfer.take_over(source, bundle)
+    return bundle
+
+
+@contextmanager
+def _writing(run: Path, notices: Sequence[logging.LogRecord]) -> Iterator[None]:
+    with run_dir.owned(run), records.logged(run, notices):
+        yield
+
+
+def _finish(loop: Loop, data: Corpora, device: torch.device) -> Outcome:
+    with StopRequest() as stop:
+        loop.run(stop)
+    best = loop.run_directory / BEST
+    bundle, metrics = model_dir.load(best)
+    records.refuse_foreign(metrics, best)
+    tagger = Tagger(bundle, device, workers=torch.get_num_threads())
+    _, dev = evaluate_each(tagger, data.dev)
+    counts, test, final = {"dev": dev}, None, []
+    if data.test is not None:
+        test, counts["test"] = evaluate_each(tagger, data.test)
+        log.info("test: %s", test.signature)
+        final = [{"test": _figures(test), "epoch": metrics["epoch"]}]
+    records.write_metrics(loop.run_directory, [*loop.history, *final])
+    records.plot(loop.run_directory, loop.history)
+    records.write_counts(loop.run_directory, counts)  # last: where it stands, the training is finished
+    return Outcome(best, metrics["epoch"], metrics["dev"]["score"], test)
+
+
+def _figures(report: Report) -> dict[str, Any]:
+    return {"score": report.score} | report.to_json()

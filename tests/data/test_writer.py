@@ -1,0 +1,190 @@
+import json
+from io import BytesIO
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet as pq
+
+from tagger.choices import InputFormat, OutputFormat, options
+from tagger.data import reader
+from tagger.data.formats.columns import Layout
+from tagger.data.sentence import Record, Sentence
+from tagger.data.writer import SUFFIXES, sink
+from tagger.errors import ConfigError
+from tests.data.tagged import tagged
+
+COLUMNS = "EU NNP O\nParis NNP O\n\n-DOCSTART- X O\n\nno DT O\n\n-DOCSTART- X O\n"
+REST = "_\tX\tX\t_\t_\t_\t_\t{}"
+CONLLU = f"# newdoc\n1\tEU\t{REST}\n2\tParis\t{REST}\n\n1\tno\t{REST}\n"
+INPUTS = {
+    "text": "EU Paris\n\nno\n",
+    "lines": "EU Paris\n\nno\n",
+    "columns": COLUMNS,
+    "conllu": CONLLU.replace("{}", "NER=O"),
+    "jsonl": '{"text": "EU Paris"}\n{"tokens": []}\n{"tokens": ["no"]}\n',
+    "parquet": "",
+}
+LAYOUT = {"columns": Layout(), "conllu": Layout(tag="misc:NER")}
+FOUND = [(("EU", "Paris"), ("B-X", "I-X")), (("no",), ("B-X",))]
+
+
+def records(form: str, tmp_path: Path, text: str | None = None) -> tuple[list[Record], Path]:
+    """Returns the tagged records of an input, and its path."""
+    path = tmp_path / "a"
+    if form == "parquet":
+        pq.write_table(pa.table({"text": ["EU Paris", "", "no"]}), path)
+    else:
+        path.write_text(INPUTS[form] if text is None else text, newline="")
+    found = reader.records(path, form=form, layout=LAYOUT.get(form, Layout(tag=None)), name="a.x")
+    return tagged(found), path
+
+
+def output(to: str, form: str, tmp_path: Path, text: str | None = None, **more: object) -> str:
+    layout = LAYOUT["conllu"] if to == "conllu" else LAYOUT.get(form, Layout(tag=None))
+    found, path = records(form, tmp_path, text)
+    writer = sink(to, form=form, layout=layout, name="a.x", source=path, **more)
+    return (writer.begin() + writer.write(found) + writer.end()).decode()
+
+
+def test_columns_and_conllu_are_written_back_as_read_but_for_the_tags(tmp_path: Path):
+    assert output("columns", "columns", tmp_path) == (
+        "EU NNP B-X\nParis NNP I-X\n\n-DOCSTART- X O\n\nno DT B-X\n\n-DOCSTART- X O\n"
+    )
+    tags = iter(["NER=B-X", "NER=I-X", "NER=B-X"])
+    expected = "".join(next(tags) if piece == "{}" else piece for piece in CONLLU.replace("{}", "|{}|").split("|"))
+    assert output("conllu", "conllu", tmp_path) == expected
+
+
+@pytest.mark.parametrize("form", options(InputFormat))
+@pytest.mark.parametrize("to", ["columns", "conllu"])
+def test_every_input_can_be_written_as_a_corpus_and_read_again(form: str, to: str, tmp_path: Path):
+    text = output(to, form, tmp_path)
+    layout = Layout(tag="misc:NER" if to == "conllu" else -1)
+    again = reader.read(BytesIO(text.encode()), form=to, layout=layout, tagged=True)
+    assert [(one.tokens, one.tags) for one in again if one.tokens] == FOUND
+
+
+@pytest.mark.parametrize("form", options(InputFormat))
+@pytest.mark.parametrize("to", ["jsonl", "parquet"])
+def test_every_input_can_be_written_as_rows_one_for_each_record_that_is_no_gap(form: str, to: str, tmp_path: Path):
+    found, path = records(form, tmp_path)
+    writer = sink(to, form=form, layout=Layout(), source=path)
+    data = writer.begin() + writer.write(found) + writer.end()
+    part = tmp_path / "part"
+    part.write_bytes(data)
+    writer.finished(part)
+    rows = (
+        [json.loads(line) for line in data.splitlines()] if to == "jsonl" else pq.ParquetFile(part).read().to_pylist()
+    )
+    assert [(tuple(row["tokens"]), tuple(row["tags"])) for row in rows if row["tokens"]] == FOUND
+    assert len(rows) == (2 if form in ("text", "columns", "conllu") else 3)
+    documents = {"text": ["a.x", "a.x"], "columns": [0, 1], "conllu": [0, 0], "lines": [0, 1, 2]}.get(form, [0, 1, 2])
+    as_text = to == "parquet" and form in ("jsonl", "parquet", "conllu")
+    assert [row["document"] for row in rows] == ([str(one) for one in documents] if as_text else documents)
+    assert all(("sentences" in row) == (form in ("text", "jsonl", "parquet")) for row in rows)
+
+
+@pytest.mark.parametrize("form", options(InputFormat))
+@pytest.mark.parametrize("to", options(OutputFormat))
+def test_what_a_pool_gives_depends_on_nothing_before_it(form: str, to: str, tmp_path: Path):
+    found, path = records(form, tmp_path)
+    layout = LAYOUT["conllu"] if to == "conllu" else LAYOUT.get(form, Layout(tag=None))
+    one, other = (sink(to, form=form, layout=layout, name="a", source=path, probabilities=True) for _ in range(2))
+    begun = one.begin()
+    one.write(found[:1])
+    one.end()
+    assert one.write(found[1:]) == other.write(found[1:])
+    assert one.write([]) == b""
+    assert one.begin() == begun == other.begin()
+
+
+@pytest.mark.parametrize("form", ["text", "lines", "columns", "jsonl"])
+@pytest.mark.parametrize("to", options(OutputFormat))
+def test_an_empty_file_gives_an_empty_counterpart(form: str, to: str, tmp_path: Path):
+    if to == "parquet":
+        writer = sink(to, form=form, layout=Layout())
+        (tmp_path / "part").write_bytes(writer.begin() + writer.end())
+        writer.finished(tmp_path / "part")
+        assert pq.ParquetFile(tmp_path / "part").metadata.num_rows == 0
+        return
+    text = output(to, form, tmp_path, "")
+    begun = {"columns": "-DOCSTART- a.x\n\n", "conllu": "# newdoc id = a.x\n\n"}.get(to, "") if form == "text" else ""
+    if to in ("columns", "conllu", "jsonl"):
+        assert text == begun
+    else:
+        assert text
+
+
+def test_lines_become_columns_with_their_empty_lines(tmp_path: Path):
+    assert output("columns", "lines", tmp_path, "a b\n\n\nc") == "a B-X\nb I-X\n\n\n\nc B-X\n\n"
+
+
+def test_lines_become_conllu_without_them(tmp_path: Path):
+    assert output("conllu", "lines", tmp_path, "\na\n\n").count("\n") == 2
+
+
+def test_a_document_begins_with_its_id_in_columns_and_conllu(tmp_path: Path):
+    rows = '{"text": "A left. C\\td", "id": " a\\n b"}\n{"text": "", "document": "x"}\n'
+    assert output("columns", "jsonl", tmp_path, rows) == (
+        "-DOCSTART- a_b\n\nA\tB-X\nleft\tI-X\n.\tO\n\nC\tB-X\nd\tI-X\n\n-DOCSTART- x\n\n"
+    )
+    text = output("conllu", "jsonl", tmp_path, rows)
+    assert [line for line in text.split("\n") if line.startswith("#")] == [
+        "# newdoc id = a b",
+        "# text = A left.",
+        "# text = C\\td",
+        "# newdoc id = x",
+    ]
+    assert output("columns", "text", tmp_path, "\nA b\r\nc\n") == "-DOCSTART- a.x\n\nA\tB-X\nb\tI-X\n\nc\tB-X\n\n"
+
+
+def test_probabilities_are_a_last_column_or_a_key_of_misc(tmp_path: Path):
+    assert output("columns", "columns", tmp_path, "a NN O\n", probabilities=True) == "a NN B-X 0.500000\n"
+    assert output("columns", "lines", tmp_path, "a\n", probabilities=True) == "a B-X 0.500000\n\n"
+    for form in ("lines", "conllu"):
+        assert "NER=B-X|Prob=0.500000\n" in output("conllu", form, tmp_path, probabilities=True)
+
+
+@pytest.mark.parametrize("to", ["columns", "conllu", "tsv", "html"])
+def test_alternatives_have_a_place_in_rows_alone(to: str):
+    with pytest.raises(ConfigError, match=f"alternatives can be written to jsonl or parquet, not to {to}"):
+        sink(to, form="lines", layout=Layout(), alternatives=True)
+
+
+def test_a_token_with_a_space_survives_on_its_way_from_conllu_to_columns():
+    (given,) = tagged([Record((Sentence(("1 000", "men")),))])
+    text = sink("columns", form="conllu", layout=Layout()).write([given])
+    assert text == b"1 000\tB-X\nmen\tI-X\n\n"
+    (read,) = reader.read(BytesIO(text), form="columns", layout=Layout(), tagged=True)
+    assert (read.tokens, read.tags) == (given.sentences[0].tokens, given.sentences[0].tags)
+
+
+@pytest.mark.parametrize("to", ["columns", "conllu"])
+def test_a_token_of_json_breaks_no_line_of_a_corpus(to: str):
+    tokens = ["a\tb", "c\nd\r", "\0", "\u2028", "\ud800", "\\"]
+    data = json.dumps({"tokens": tokens}).encode()
+    layout = Layout(tag="xpos")
+    text = sink(to, form="jsonl", layout=layout).write(
+        tagged(reader.records(BytesIO(data), form="jsonl", layout=layout))
+    )
+    again = reader.read(BytesIO(text), form=to, layout=Layout(tag="xpos" if to == "conllu" else -1), tagged=True)
+    found = [one.tokens for one in again if one.tokens]
+    assert found == [("a\\tb", "c\\nd\\r", "\\0", "\u2028", "\\ud800", "\\")]
+
+
+def test_ids_and_numbers_of_documents_in_conllu_are_one_column_of_parquet(tmp_path: Path):
+    row = "1\tEU" + 8 * "\t_" + "\n\n"
+    data = f"{row}# newdoc id = a\n{row}# newdoc\n{row}".encode()
+    layout = Layout(tag="xpos")
+    found = tagged(reader.records(BytesIO(data), form="conllu", layout=layout))
+    writer = sink("parquet", form="conllu", layout=layout)
+    (tmp_path / "part").write_bytes(writer.begin() + writer.write(found) + writer.end())
+    writer.finished(tmp_path / "part")
+    assert pq.read_table(tmp_path / "part")["document"].to_pylist() == ["0", "a", "2"]
+
+
+def test_every_output_has_a_suffix_and_those_that_are_inputs_too_are_guessed_by_it():
+    assert set(SUFFIXES) == set(options(OutputFormat))
+    both = ("columns", "conllu", "jsonl", "parquet")
+    assert tuple(reader.guess_format(Path(f"a{SUFFIXES[to]}")) for to in both) == both

@@ -1,0 +1,45 @@
+"""Two pieces of work at once."""
+
+import threading
+
+import pytest
+
+from tagger.nn.kernels.threads import both
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_results_come_in_the_order_of_the_work(threads: int) -> None:
+    assert both(lambda: 1, lambda: 2, threads=threads) == (1, 2)
+
+
+def test_with_two_threads_the_pieces_are_done_at_once() -> None:
+    met = threading.Barrier(2, timeout=30)
+    assert all(number < 2 for number in both(met.wait, met.wait, threads=2))
+
+
+def failing() -> int:
+    raise ValueError("no")
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("pieces", [(failing, lambda: 1), (lambda: 1, failing), (failing, failing)])
+def test_an_error_of_either_reaches_the_caller(pieces: tuple, threads: int) -> None:  # type: ignore[type-arg]
+    with pytest.raises(ValueError, match="no"):
+        both(*pieces, threads=threads)
+
+
+def test_when_an_error_comes_nothing_is_under_way() -> None:
+    begun, may_end, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def slow() -> None:
+        begun.set()
+        may_end.wait(0.2)
+        ended.set()
+
+    def early() -> None:
+        assert begun.wait(30)
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        both(early, slow, threads=2)
+    assert ended.is_set()

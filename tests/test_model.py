@@ -1,0 +1,147 @@
+"""How a recipe, sentences and tables of vectors become a bundle."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from tagger import model
+from tagger.config import Config
+from tagger.data import schemes
+from tagger.data.sentence import Sentence
+from tagger.errors import ConfigError
+
+SENTENCES = (
+    Sentence(("Ada", "saw", "Xyzzy", "in", "1843"), ("S-PER", "O", "S-PER", "O", "O")),
+    Sentence(("Ada", "left"), ("S-PER", "O")),
+)
+TABLE = "saw 1 2\nparis 3 4\nada 5 6\n0000 7 8\nin 9 10\nloved 11 12\n"
+
+
+def bundle(folder: Path, **words: object) -> model.Bundle:
+    (folder / "vectors.txt").write_text(TABLE)
+    model = {"words": {"vectors": (str(folder / "vectors.txt"),), **words}, "encoder": {"width": 4}}
+    config = Config.model_validate({"model": model})
+    return model.fresh(config, SENTENCES, model.tables(config, SENTENCES))
+
+
+def vector(made: model.Bundle, word: str) -> list[float]:
+    made.network.eval()
+    ids = torch.tensor([made.known_words.lookup(word)])
+    return made.network.embedding.words(ids)[0].tolist()
+
+
+def test_training_words_take_the_vector_of_their_first_spelling_that_has_one(tmp_path: Path) -> None:
+    made = bundle(tmp_path)
+    assert vector(made, "Ada") == [5.0, 6.0]
+    assert vector(made, "1843") == [7.0, 8.0]
+    assert vector(made, "saw") == [1.0, 2.0]
+
+
+def test_words_that_no_table_has_begin_like_the_unknown_word(tmp_path: Path) -> None:
+    made = bundle(tmp_path)
+    assert vector(made, "Xyzzy") == vector(made, "nowhere") == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(("table", "warned"), [(TABLE, False), ("tokio 1 2\noslo 3 4\n", True)])
+def test_a_table_without_any_word_of_the_data_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, table: str, *, warned: bool
+) -> None:
+    (tmp_path / "vectors.txt").write_text(table)
+    config = Config.model_validate({"model": {"words": {"vectors": (str(tmp_path / "vectors.txt"),)}}})
+    model.tables(config, SENTENCES)
+    assert ("vectors.txt has a vector for no word of the training data" in caplog.text) is warned
+
+
+def test_words_never_seen_in_training_keep_their_vector(tmp_path: Path) -> None:
+    made = bundle(tmp_path)
+    assert made.kept.items == ("paris", "ada", "0000", "loved")
+    assert vector(made, "Paris") == [3.0, 4.0]
+    assert vector(made, "1999") == [7.0, 8.0]
+    assert vector(made, "nowhere") == made.network.embedding.words.unknown()[0].tolist()
+
+
+@pytest.mark.parametrize(("keep", "kept"), [(0, 0), (2, 2), (100, 4)])
+def test_no_more_words_are_kept_than_asked_for(tmp_path: Path, keep: int, kept: int) -> None:
+    assert len(bundle(tmp_path, keep=keep).kept) == kept
+
+
+def test_frozen_vectors_are_no_parameters(tmp_path: Path) -> None:
+    made = bundle(tmp_path, training="frozen")
+    assert set(made.words.items[2:]) == {"Xyzzy", "left"}
+    assert vector(made, "Ada") == [5.0, 6.0]
+    assert made.network.embedding.words.weight.shape == (4, 2)
+
+
+def test_the_models_config_holds_no_path_and_the_width_of_its_tables(tmp_path: Path) -> None:
+    config = bundle(tmp_path).config
+    assert str(tmp_path) not in config.model_dump_json()
+    assert config.model.words.width == 2
+
+
+def test_a_text_may_hold_the_words_that_padding_and_the_unknown_word_are_called_by() -> None:
+    made = model.fresh(Config(), [Sentence(("<padding>", "<unknown>", "a"), ("X", "Y", "X"))])
+    assert made.words.items == ("<padding>", "<unknown>", "a")
+    assert [made.known_words.lookup(word) for word in ("<padding>", "<unknown>", "a")] == [1, 1, 2]
+
+
+def test_every_tag_of_a_seen_type_is_there_and_plain_tags_come_by_frequency() -> None:
+    assert model.fresh(Config(), SENTENCES).tags.items == ("O", "B-PER", "I-PER", "E-PER", "S-PER")
+    plain = [Sentence(("a", "b", "c"), ("DT", "NN", "NN"))]
+    made = model.fresh(Config(), plain)
+    assert made.tags.items == ("NN", "DT")
+    assert made.scheme is None
+    assert made.network.head.transitions_allowed.all()
+
+
+def test_the_head_allows_what_the_scheme_allows() -> None:
+    made = model.fresh(Config(), SENTENCES)
+    head, tags = made.network.head, made.tags.items
+    for row, before in enumerate(tags):
+        assert bool(head.start_allowed[row]) == schemes.legal(None, before, "IOBES")
+        assert bool(head.end_allowed[row]) == schemes.legal(before, None, "IOBES")
+        for column, after in enumerate(tags):
+            assert bool(head.transitions_allowed[row, column]) == schemes.legal(before, after, "IOBES")
+
+
+def weighted(sentences: Sequence[Sentence], **weights: float) -> list[float]:
+    config = Config.model_validate({"model": {"head": {"tag_weights": weights}}})
+    found = model.fresh(config, sentences).network.head.tag_weights
+    assert found is not None
+    return found.tolist()
+
+
+def test_weights_are_given_by_tag_or_by_type() -> None:
+    assert weighted(SENTENCES, **{"PER": 2.0, "B-PER": 3.0}) == [1.0, 3.0, 2.0, 2.0, 2.0]
+    assert weighted([Sentence(("a", "b"), ("NNP", "P"))], P=0.5) == [1.0, 0.5]
+    assert model.fresh(Config(), SENTENCES).network.head.tag_weights is None
+
+
+def test_a_weight_of_no_tag_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"model\.head\.tag_weights: 'LOC' is none of the tags and types O, B-PER"):
+        weighted(SENTENCES, LOC=2.0)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"characters": {"kind": "lstm"}, "encoder": {"cell": "gru", "layers": 2, "merge": "sum"}},
+        {"characters": {"kind": "none"}, "head": {"kind": "softmax"}, "capitals": 4},
+        {"encoder": {"cell": "rnn", "directions": 1, "attention_heads": 4}, "dropout": {"kind": "locked"}},
+        {"encoder": {"cell": "lstm1997", "directions": 1, "backward": True}},
+    ],
+)
+def test_every_shape_of_network_scores_and_learns(model: dict[str, object]) -> None:
+    from tagger.data.batching import Encoded, Lexicon
+
+    made = model.fresh(Config.model_validate({"model": model}), SENTENCES)
+    batch = Encoded(SENTENCES, Lexicon(made.known_words, made.characters), made.tags).batch([0, 1])
+    emissions = made.network(
+        batch.words, batch.characters, batch.character_lengths, batch.capitals, batch.index, batch.lengths
+    )
+    assert emissions.shape == (2, 5, 5)
+    chosen = made.config.model.encoder
+    assert made.network.encoder.layers[0].turned == ([chosen.backward] if chosen.directions == 1 else [False, True])
+    made.network.loss(emissions, batch.gold, batch.lengths).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in made.network.parameters() if p.numel())

@@ -1,0 +1,146 @@
+"""Rows moved when a batch holds them, against torch's optimiser and a plain average that move all at each step."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tagger.training import lazy_rows as module
+from tagger.training.lazy_rows import Rows
+
+WORDS, WIDTH, DECAY = 30, 4, 0.9
+
+
+class Dense:
+    """The same by torch's optimiser over all rows."""
+
+    def __init__(self, weight: Tensor, *, momentum: float, nesterov: bool) -> None:
+        self.weight = nn.Parameter(weight.clone())
+        self.average = weight.clone()
+        self.optimizer = torch.optim.SGD([self.weight], lr=1.0, momentum=momentum, nesterov=nesterov)
+
+    def step(self, gradient: Tensor, rate: float) -> None:
+        self.weight.grad = gradient
+        self.optimizer.param_groups[0]["lr"] = rate
+        self.optimizer.step()
+        self.average.lerp_(self.weight.detach(), 1 - DECAY)
+
+
+def gradients(steps: int) -> list[Tensor]:
+    """Returns gradients of few rows each, some of them there twice."""
+    random = torch.Generator().manual_seed(2)
+    found = []
+    for _ in range(steps):
+        ids = torch.randint(0, WORDS // 2, (5,), generator=random)  # the other half is never seen
+        values = torch.randn(5, WIDTH, generator=random)
+        found.append(torch.sparse_coo_tensor(ids[None], values, (WORDS, WIDTH), check_invariants=True))
+    return found
+
+
+def start(*, momentum: float = 0.9, nesterov: bool = False, decay: float | None = DECAY) -> Rows:
+    weight = torch.randn(WORDS, WIDTH, generator=torch.Generator().manual_seed(1))
+    return Rows(nn.Parameter(weight), momentum=momentum, nesterov=nesterov, decay=decay)
+
+
+def move(rows: Rows, gradient: Tensor, rate: float) -> None:
+    rows.bring(gradient.coalesce().indices()[0])
+    rows.weight.grad = gradient
+    rows.gradient()
+    rows.step(rate)
+
+
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
+@pytest.mark.parametrize("most", [7, 1000])
+def test_rows_are_where_moving_all_of_them_at_each_step_has_them(
+    momentum: float, nesterov: bool, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_STEPS", most)
+    rows = start(momentum=momentum, nesterov=nesterov)
+    dense = Dense(rows.weight.detach(), momentum=momentum, nesterov=nesterov)
+    for step, gradient in enumerate(gradients(60)):
+        rate = 0.1 / (1 + step // 10)
+        move(rows, gradient, rate)
+        dense.step(gradient.to_dense(), rate)
+        assert rows.average is not None
+        if step % 9 == 0:
+            with rows.settled():
+                torch.testing.assert_close(rows.weight, dense.weight, atol=1e-5, rtol=1e-5)
+                torch.testing.assert_close(rows.average.detach(), dense.average, atol=1e-5, rtol=1e-5)
+    rows.settle()
+    torch.testing.assert_close(rows.weight, dense.weight, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_rows_brought_up_to_date_before_they_are_read_lead_where_all_rows_would(*, nesterov: bool) -> None:
+    """The gradient depends on the vectors, as a network's does."""
+    rows = start(nesterov=nesterov)
+    dense = Dense(rows.weight.detach(), momentum=0.9, nesterov=nesterov)
+    goal = torch.randn(WORDS, WIDTH, generator=torch.Generator().manual_seed(3))
+    random = torch.Generator().manual_seed(4)
+    for _ in range(80):
+        ids = torch.randint(0, WORDS, (3,), generator=random)
+        rows.bring(torch.cat([ids, torch.tensor([WORDS, WORDS + 5])]))  # words whose vectors stay as they are
+        given = torch.sparse_coo_tensor(
+            ids[None], rows.weight.detach()[ids] - goal[ids], (WORDS, WIDTH), check_invariants=True
+        )
+        of_all = torch.zeros(WORDS, WIDTH).index_add_(0, ids, dense.weight.detach()[ids] - goal[ids])
+        move(rows, given, 0.05)
+        dense.step(of_all, 0.05)
+    rows.settle()
+    torch.testing.assert_close(rows.weight, dense.weight, atol=1e-5, rtol=1e-5)
+    assert rows.average is not None
+    torch.testing.assert_close(rows.average.detach(), dense.average, atol=1e-5, rtol=1e-5)
+
+
+def test_without_an_average_there_is_none() -> None:
+    rows = start(decay=None)
+    move(rows, gradients(1)[0], 0.1)
+    assert rows.average is None
+
+
+def test_what_was_clipped_is_what_moves_the_rows() -> None:
+    rows, clipped = start(), start()
+    gradient = gradients(1)[0]
+    move(rows, gradient * 0.25, 0.1)
+    clipped.weight.grad = gradient
+    clipped.gradient().mul_(0.25)
+    clipped.step(0.1)
+    torch.testing.assert_close(rows.weight, clipped.weight)
+
+
+def test_a_step_without_a_gradient_moves_rows_by_momentum_alone() -> None:
+    rows = start()
+    move(rows, gradients(1)[0], 0.1)
+    before = rows.weight.detach().clone()
+    rows.gradient()
+    rows.step(0.1)
+    rows.settle()
+    assert not torch.equal(rows.weight, before)
+
+
+def test_to_show_rows_up_to_date_or_to_restore_them_changes_no_bit_of_what_follows() -> None:
+    plain, broken = start(), start()
+    for step, gradient in enumerate(gradients(20)):
+        move(plain, gradient, 0.1)
+        move(broken, gradient, 0.1)
+        with broken.settled():
+            saved = {name: tensor.clone() for name, tensor in broken.tensors().items()}
+        saved |= {name: tensor.clone() for name, tensor in broken.tensors().items()}
+        if step % 3 == 0:
+            average, broken = broken.average, start()
+            broken.restore(saved)
+            broken.average = average
+    for rows in (plain, broken):
+        rows.settle()
+    assert all(torch.equal(tensor, broken.tensors()[name]) for name, tensor in plain.tensors().items())
+    assert plain.average is not None
+    assert broken.average is not None
+    assert torch.equal(plain.average, broken.average)
+
+
+def test_a_row_that_was_read_without_being_brought_up_to_date_is_refused() -> None:
+    rows, given = start(), gradients(2)
+    move(rows, given[0], 0.1)
+    rows.weight.grad = given[1]
+    rows.gradient()
+    with pytest.raises(ValueError, match="not brought up to date"):
+        rows.step(0.1)

@@ -1,0 +1,132 @@
+"""Rates rise and fall as their schedules say, parts have their own, and gradients are clipped."""
+
+import math
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+
+from tagger import model, model_dir
+from tagger.choices import Part, options
+from tagger.config import Config
+from tagger.config.schema import Optimizer, Schedule, Training
+from tagger.data.sentence import Sentence
+from tagger.training import optimizers
+from tagger.training.optimizers import clip, factor, plateaus
+
+
+def factors(total: int = 20, **settings: object) -> list[float]:
+    """Returns a schedule's factor at each step of two epochs."""
+    schedule = Schedule(**settings)  # type: ignore[arg-type]
+    return [
+        factor(schedule, step=step, total=total, epoch=2 * step // total, scores=[50.0] * (2 * step // total))
+        for step in range(total)
+    ]
+
+
+def test_a_constant_rate_stays() -> None:
+    assert factors(kind="constant") == [1.0] * 20
+
+
+@pytest.mark.parametrize("kind", ["constant", "inverse", "plateau", "linear"])
+def test_a_rate_warms_up_in_even_steps(kind: str) -> None:
+    assert factors(kind=kind, warmup=4)[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+
+
+def test_an_inverse_rate_falls_by_epoch() -> None:
+    assert factors(kind="inverse", decay=0.25) == pytest.approx([1.0] * 10 + [0.8] * 10)
+
+
+def test_a_linear_rate_falls_evenly_and_ends_above_zero() -> None:
+    assert factors(kind="linear", warmup=4)[4:] == pytest.approx([(20 - step) / 16 for step in range(4, 20)])
+
+
+def test_a_plateau_rate_falls_by_its_factor_at_each_plateau() -> None:
+    schedule = Schedule(kind="plateau", patience=2, factor=0.1)
+    scores = [1.0, 2.0, 2.0, 1.0, 0.0, 0.0, 3.0]
+    found = [factor(schedule, step=9, total=99, epoch=n, scores=scores[:n]) for n in range(8)]
+    assert found == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+@pytest.mark.parametrize(("scores", "count"), [([], 0), ([1], 0), ([1, 1], 0), ([1, 1, 1], 1), ([1, 0, 2, 1, 1], 1)])
+def test_a_plateau_is_so_many_epochs_in_a_row_without_a_better_score(scores: list[float], count: int) -> None:
+    assert plateaus(scores, 2) == count
+
+
+@pytest.mark.parametrize(("total", "peak"), [(20, 0.3), (100, 0.25), (7, 0.5), (3, 0.4)])
+def test_one_cycle_is_torchs(total: int, peak: float) -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.0, total, pct_start=peak, cycle_momentum=False)
+    for found in factors(total, kind="onecycle", peak=peak):
+        assert found == pytest.approx(scheduler.get_last_lr()[0], abs=1e-9)
+        optimizer.step()
+        if scheduler.last_epoch + 1 < total:
+            scheduler.step()
+
+
+@pytest.mark.parametrize("kind", options(Schedule.model_fields["kind"].annotation))
+def test_no_rate_turns_negative_or_rises_again_when_an_epoch_has_more_steps_than_the_last(kind: str) -> None:
+    schedule = Schedule(kind=kind)  # type: ignore[arg-type]
+    late = [factor(schedule, step=step, total=10, epoch=0, scores=[]) for step in range(8, 14)]
+    assert all(after <= before for before, after in pairwise(late))
+    assert min(late) > 0
+
+
+def test_every_parameter_belongs_to_a_part_and_every_part_has_some(model_path: Path) -> None:
+    network = model_dir.load(model_path)[0].network
+    settings = Optimizer(kind="adam", rate=0.1, rates={"head": 0.2})
+    groups = optimizers.optimizer(network, settings, None).param_groups
+    assert {group["part"] for group in groups} == set(options(Part))
+    assert {group["part"]: group["rate"] for group in groups}["head"] == 0.2
+    assert sum(len(group["params"]) for group in groups) == len(list(network.parameters()))
+    parts = {name: optimizers.part_of(name) for name, _ in network.named_parameters()}
+    assert parts["embedding.words.weight"] == "words"
+    assert parts["embedding.characters.embedding.weight"] == "characters"
+    assert parts["head.crf.transitions"] == parts["projection.weight"] == "head"
+    assert all(part == "encoder" for name, part in parts.items() if name.startswith("encoder."))
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"clip_norm": 2.5}, [1.5, 2.0]),
+        ({"clip_norm": 100.0}, [3.0, 4.0]),
+        ({"clip_norm": None}, [3.0, 4.0]),
+        ({"clip_norm": None, "clip_value": 3.5}, [3.0, 3.5]),
+        ({"clip_norm": 2.5, "clip_value": 1.75}, [1.5, 1.75]),
+    ],
+)
+def test_gradients_are_clipped_and_their_norm_before_is_told(
+    settings: dict[str, float | None], expected: list[float]
+) -> None:
+    gradients = [torch.tensor([3.0]), torch.tensor([4.0])]
+    norm, clipped = clip(gradients, Training(**settings))  # type: ignore[arg-type]
+    assert norm.item() == pytest.approx(5.0)
+    assert clipped.item() == (expected != [3.0, 4.0])
+    assert [gradient.item() for gradient in gradients] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_norm_that_is_not_finite_is_told() -> None:
+    assert math.isinf(clip([torch.tensor([math.inf])], Training())[0].item())
+
+
+def test_what_holds_a_gate_open_does_not_decay(tiny_config: Config) -> None:
+    encoder = tiny_config.model.encoder.model_copy(update={"cell": "lstm1997"})
+    config = Config(model=tiny_config.model.model_copy(update={"encoder": encoder}))
+    network = model.fresh(config, [Sentence(("Ada", "lives"), ("B-PER", "O"))]).network
+    (layer,) = network.encoder.layers
+    settings = Optimizer(kind="adamw", rate=0.1, rates={"encoder": 0.5}, weight_decay=0.5)
+    optimizer = optimizers.optimizer(network, settings, None)
+    assert {group["part"]: group["rate"] for group in optimizer.param_groups}["encoder"] == 0.5
+    for weight in network.parameters():
+        weight.grad = torch.zeros_like(weight)
+    before = [weight.detach().clone() for weight in layer.parameters()]
+    for group in optimizer.param_groups:
+        group["lr"] = group["rate"]
+    optimizer.step()
+    for weight, was in zip(layer.parameters(), before, strict=True):
+        held = was == 1e4
+        assert torch.equal(weight[held], was[held])
+        assert (weight[~held].abs() <= was[~held].abs()).all()
+    assert sum(int((was == 1e4).sum()) for was in before) == 2 * 16

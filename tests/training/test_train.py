@@ -1,0 +1,349 @@
+"""What a training leaves behind, refuses, and takes over."""
+
+import json
+import logging
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+
+from tagger import model_dir, training
+from tagger.config import Config, dump, load, parse
+from tagger.errors import CheckpointError, ConfigError, TaggerError
+from tagger.io import atomic
+from tagger.training import EpochEnd, Event, Outcome, Start, StepEnd, optimizers, records, run_dir
+from tests.robustness.runs import timeless, tree
+
+Train = Callable[..., Outcome]
+STILL = "training.optimizer.rates={words: 0, characters: 0, encoder: 0, head: 0}"
+"""For weights that stay as they were drawn."""
+
+
+@pytest.fixture(autouse=True)
+def _no_plot(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    if "plot" not in request.node.name:
+        monkeypatch.setattr(records, "plot", lambda *_: None)  # drawing takes longer than the training
+
+
+@pytest.fixture
+def train(tiny_config: Config, tmp_path: Path) -> Train:
+    """Trains the tiny recipe for an epoch, changed by overrides, into the folder `run`."""
+
+    def trained(*overrides: str, run: str = "run", **options: object) -> Outcome:
+        settings = parse(dump(tiny_config), "tiny.yaml", overrides=["training.epochs=1", *overrides])
+        return training.fit(settings, tmp_path / run, device="cpu", **options)  # type: ignore[arg-type]
+
+    return trained
+
+
+def lines(run: Path) -> list[dict[str, object]]:
+    """Returns the lines of a run's metrics."""
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def weights(model: Path) -> dict[str, torch.Tensor]:
+    """Returns the tensors of a model by name."""
+    return model_dir.load(model)[0].network.state_dict()
+
+
+def test_each_epoch_leaves_a_record(train: Train, tmp_path: Path) -> None:
+    outcome = train("training.epochs=2", f"data.test={tmp_path / 'train.conll'}", "training.optimizer.rates={words: 0}")
+    first, second, last = lines(tmp_path / "run")
+    keys = "epoch steps loss norm clipped skipped rate dev best seconds dev_seconds"
+    assert list(first) == list(second) == keys.split()
+    assert (first["epoch"], first["steps"], first["best"], first["rate"]) == (1, 9, True, 0.01)
+    assert (second["epoch"], second["steps"], second["skipped"]) == (2, 18, 0)
+    assert list(last) == ["test", "epoch"]
+    assert outcome.test is not None
+    assert last["test"]["score"] == outcome.test.score  # type: ignore[index]
+    assert outcome.dev == max(first["dev"]["score"], second["dev"]["score"])  # type: ignore[index]
+
+
+def test_word_vectors_moved_by_rows_end_where_moving_all_of_them_ends(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("training.epochs=3", "training.optimizer.kind=sgd", "training.optimizer.rate=0.05")
+    by_rows = train(*options, "training.average=0.9", run="rows").model
+    monkeypatch.setattr(optimizers, "rows", lambda *_: None)
+    of_all = train(*options, "training.average=0.9", run="all").model
+    for name, weight in weights(by_rows).items():
+        torch.testing.assert_close(weight, weights(of_all)[name], atol=1e-4, rtol=1e-3, msg=name)
+
+
+def test_what_each_sentence_adds_to_the_scores_is_kept(train: Train, tmp_path: Path) -> None:
+    outcome = train("training.epochs=4", f"data.test={tmp_path / 'train.conll'}")
+    counts = records.read_counts(tmp_path / "run")
+    assert list(counts) == ["dev", "test"]
+    assert outcome.test is not None
+    for part, score in (("dev", outcome.dev), ("test", outcome.test.score)):
+        correct, predicted, gold = map(sum, zip(*counts[part].rows, strict=True))
+        assert score == pytest.approx(200 * correct / (predicted + gold))
+        assert len(counts[part].rows) == 36
+    assert list(records.read_counts(train(run="without_test").model.parent)) == ["dev"]
+
+
+def test_a_finished_run_without_counts_gets_them_when_resumed(train: Train, tmp_path: Path) -> None:
+    train()
+    path = tmp_path / "run" / "counts.json"
+    before = path.read_bytes()
+    path.unlink()
+    training.resume(tmp_path / "run", device="cpu")
+    assert path.read_bytes() == before
+
+
+def moved(tmp_path: Path, text: str | None = None) -> Config:
+    """Returns a run's settings after its data have moved, or have changed to a text."""
+    source = tmp_path / "train.conll"
+    target = tmp_path / "moved.conll"
+    target.write_text(text or source.read_text())
+    source.unlink()
+    overrides = [f"data.train={target}", f"data.dev={target}"]
+    return load(str(tmp_path / "run" / "config.yaml"), overrides)
+
+
+def test_a_run_goes_on_with_data_that_have_moved(train: Train, tmp_path: Path) -> None:
+    expected = weights(train("training.epochs=2").model)
+    settings = moved(tmp_path)
+    with pytest.raises(TaggerError, match=r"train\.conll: no such file"):
+        training.resume(tmp_path / "run", device="cpu")
+    again = training.resume(tmp_path / "run", device="cpu", settings=settings)
+    torch.testing.assert_close(weights(again.model), expected, atol=0, rtol=0)
+    training.resume(tmp_path / "run", device="cpu")  # it has noted where they are now
+
+
+def test_a_run_does_not_go_on_with_other_data(train: Train, tmp_path: Path) -> None:
+    train()
+    settings = moved(tmp_path, "Ada B-PER\n\nAlan B-PER\n")
+    before = tree(tmp_path / "run")
+    with pytest.raises(CheckpointError, match="the train data has changed since the training began"):
+        training.resume(tmp_path / "run", device="cpu", settings=settings)
+    after = tree(tmp_path / "run")
+    assert {name for name in after if after[name] != before.get(name)} <= {"train.log"}
+
+
+def test_a_finished_run_goes_on_for_more_epochs_as_if_they_had_been_asked_for_at_once(
+    train: Train, tmp_path: Path
+) -> None:
+    at_once = train("training.epochs=4", run="at_once")
+    train("training.epochs=2")
+    settings = load(str(tmp_path / "run" / "config.yaml"), ["training.epochs=4"])
+
+    def look(event: Event) -> None:
+        assert isinstance(event, Start) or not (tmp_path / "run" / "counts.json").exists()
+
+    longer = training.resume(tmp_path / "run", device="cpu", settings=settings, listen=look)
+    assert timeless(lines(tmp_path / "run")) == timeless(lines(tmp_path / "at_once"))
+    torch.testing.assert_close(weights(longer.model), weights(at_once.model), atol=0, rtol=0)
+    assert model_dir.load(longer.model)[0].config == model_dir.load(at_once.model)[0].config
+
+
+@pytest.mark.parametrize(
+    ("setting", "fault"),
+    [
+        ("training.optimizer.rate=0.5", "training.optimizer.rate was 0.01, now 0.5"),
+        ("training.seed=9", "training.seed was 1, now 9"),
+        ("model.encoder.width=4", "model.encoder.width was 16, now 4"),
+        ("model.words.width=4", "model.words.width was 16, now 4"),
+        ("data.scheme=IOB2", "data.scheme was 'IOBES', now 'IOB2'"),
+    ],
+)
+def test_any_other_setting_that_was_edited_is_refused_by_name(
+    train: Train, tmp_path: Path, setting: str, fault: str
+) -> None:
+    train()
+    run = tmp_path / "run"
+    edited = load(str(run / "config.yaml"), [setting])
+    for settings in (edited, None):
+        with pytest.raises(ConfigError, match=f"{fault}; a training that goes on may change training.epochs and"):
+            training.resume(run, device="cpu", settings=settings)
+        (run / "config.yaml").write_text(dump(edited))  # by hand
+
+
+def test_a_directory_that_no_training_has_made_is_left_as_it_is(train: Train, tmp_path: Path) -> None:
+    names = ["config.yaml", "metrics.jsonl", "counts.json", "LATEST", "train.log", "checkpoint-000001", "seed-3"]
+    for name in names:
+        run = tmp_path / name
+        run.mkdir()
+        (run / name).write_text("mine")
+        with pytest.raises(CheckpointError, match=f"holds {name} and was not made by a training"):
+            train(run=name)
+        assert tree(run) == {name: b"mine"}
+    with pytest.raises(CheckpointError, match=r"was not made by a training, there is no \.tagger-run"):
+        training.resume(tmp_path / "config.yaml", device="cpu")
+
+
+def test_files_of_the_user_in_a_run_stay(train: Train, tmp_path: Path) -> None:
+    mine = ["notes.txt", ".notes.old/a", ".notes.new", ".a.abc.new", "checkpoint-mine/a", "seed-x/a", "model-best.old"]
+    for name in mine:
+        (tmp_path / "run" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run" / name).write_text("mine")
+    train("training.epochs=4", "training.keep_checkpoints=2")
+    training.resume(tmp_path / "run", device="cpu")
+    found = tree(tmp_path / "run")
+    assert all(found[name] == b"mine" for name in mine)
+
+
+def test_a_log_that_is_a_link_is_not_written_through(train: Train, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("mine")
+    with run_dir.owned(tmp_path / "run"):
+        (tmp_path / "run" / "train.log").symlink_to(tmp_path / "secret")
+    with pytest.raises(CheckpointError, match="cannot be written: Too many levels of symbolic links"):
+        train()
+    assert (tmp_path / "secret").read_text() == "mine"
+
+
+def test_a_listener_hears_of_every_step_and_epoch(train: Train, tmp_path: Path) -> None:
+    heard: list[Event] = []
+    train("training.epochs=2", listen=heard.append)
+    assert heard[0] == Start(0, 2, 0)
+    steps = [(event.epoch, event.step, event.steps) for event in heard if isinstance(event, StepEnd)]
+    assert steps == [(epoch, step, 9) for epoch in (0, 1) for step in range(1, 10)]
+    assert [event.record for event in heard if isinstance(event, EpochEnd)] == lines(tmp_path / "run")
+
+
+def test_the_log_tells_of_the_data_and_of_each_epoch(
+    train: Train, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "tagger"):  # as the command line does
+        train()
+    log = (tmp_path / "run" / "train.log").read_text()
+    assert "36 sentences, 186 tokens, 3 documents; spans in IOB2, trained in IOBES" in log
+    assert "epoch 1 of 1: loss " in log
+
+
+@pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs the extra [plot]")
+def test_a_plot_is_drawn(train: Train, tmp_path: Path) -> None:
+    train()
+    assert (tmp_path / "run" / "training.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_it_ends_when_patience_does(train: Train, tmp_path: Path) -> None:
+    slow = "training.optimizer.rate=1e-9"  # nothing is learned, so that no epoch is better than the first
+    outcome = train("training.epochs=20", "training.patience=2", slow)
+    assert [record["best"] for record in lines(tmp_path / "run")] == [True, False, False]
+    assert outcome.epoch == 1
+
+
+def test_without_dev_data_a_part_is_set_aside_and_told(
+    train: Train, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "tagger"):
+        train("data.dev=null")
+    assert "no development data: 12 of the training sentences set aside for it" in caplog.text
+    assert "dev" in lines(tmp_path / "run")[0]
+
+
+@pytest.mark.parametrize("part", ["words", "characters", "encoder", "head"])
+def test_a_part_whose_rate_is_0_stays_as_it_was(train: Train, part: str) -> None:
+    trained = weights(train(f"training.optimizer.rates={{{part}: 0}}", "training.epochs=1").model)
+    fresh = weights(train(STILL, run="fresh").model)
+    for name, value in trained.items():
+        still = part == training.optimisation.part_of(name) or not value.numel()
+        assert torch.equal(value, fresh[name]) == still, name
+
+
+@pytest.fixture
+def vectors(tmp_path: Path) -> Path:
+    """A table of vectors with a word of the corpus in it and another."""
+    path = tmp_path / "vectors.txt"
+    path.write_text("oslo 0.5 0.25\nreykjavik 1 2\n")
+    return path
+
+
+@pytest.mark.parametrize("kind", ["frozen", "tuned"])
+def test_frozen_vectors_stay_and_tuned_ones_do_not(train: Train, vectors: Path, kind: str) -> None:
+    bundle, _ = model_dir.load(train(f"model.words={{vectors: [{vectors}], training: {kind}}}").model)
+    words = bundle.network.embedding.words
+    known = bundle.known_words
+    place = known.lookup("Oslo")
+    found = words(torch.tensor([place, known.lookup("reykjavik")])).detach()
+    assert found[1].tolist() == [1.0, 2.0]
+    assert (found[0].tolist() == [0.5, 0.25]) == (kind == "frozen")
+
+
+@pytest.mark.parametrize(
+    ("override", "error"),
+    [("data.train=no-such-file", TaggerError), ("data.train=null", ConfigError), ("data.tag=9", TaggerError)],
+)
+def test_bad_input_leaves_no_directory_behind(
+    train: Train, tmp_path: Path, override: str, error: type[TaggerError]
+) -> None:
+    with pytest.raises(error):
+        train(override)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_directory_that_holds_a_training_is_refused(train: Train, tmp_path: Path) -> None:
+    train()
+    before = lines(tmp_path / "run")
+    with pytest.raises(CheckpointError, match="holds a training already; go on with --resume or choose another --out"):
+        train()
+    assert lines(tmp_path / "run") == before
+
+
+def test_a_run_whose_data_has_changed_is_refused(train: Train, tmp_path: Path) -> None:
+    train()
+    with (tmp_path / "train.conll").open("a") as stream:
+        stream.write("\nmore O\n")
+    with pytest.raises(CheckpointError, match="the train data has changed since the training began"):
+        training.resume(tmp_path / "run", device="cpu")
+
+
+def test_a_state_that_is_none_is_refused(train: Train, tmp_path: Path) -> None:
+    train()
+    newest = model_dir.newest(tmp_path / "run")
+    bundle, metrics = model_dir.load(newest)
+    for progress in ({}, {"data": {}}, [], {**model_dir.load_state(newest).progress, "more": 1}):
+        model_dir.save(bundle, newest, metrics, model_dir.State(progress, {}))  # type: ignore[arg-type]
+        with pytest.raises(CheckpointError, match="the state of the training is refused"):
+            training.resume(tmp_path / "run", device="cpu")
+
+
+def test_a_finished_run_resumed_stays_as_it_is(train: Train, tmp_path: Path) -> None:
+    outcome = train()
+    before = lines(tmp_path / "run")
+    assert training.resume(tmp_path / "run", device="cpu") == outcome
+    assert lines(tmp_path / "run") == before
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"no run here, there is no config.yaml"):
+        training.resume(tmp_path, device="cpu")
+
+
+def test_a_training_leaves_torchs_random_state_alone(train: Train) -> None:
+    before = torch.get_rng_state()
+    train()
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_log_that_cannot_be_written_hides_no_other_fault(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(atomic, "open_log", lambda _: Path("/dev/full").open("wb"))  # noqa: SIM115
+    assert train().epoch == 1
+    assert "Logging error" not in capsys.readouterr().err
+
+
+def test_tags_of_the_dev_part_that_training_never_saw_are_told_and_scored_wrong(
+    train: Train, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "dev.conll").write_text("Ada B-PER\nlives O\n\nMars B-PLANET\n")
+    with caplog.at_level(logging.INFO, logger="tagger"):
+        outcome = train("training.epochs=6", f"data.dev={tmp_path / 'dev.conll'}")
+    assert "dev.conll has tags never seen in training, scored as wrong: B-PLANET (1)" in caplog.text
+    assert outcome.dev < 100
+
+
+def test_the_log_holds_the_notices_whatever_the_caller_logs(train: Train, tmp_path: Path) -> None:
+    before = logging.getLogger("tagger").level
+    logging.getLogger("tagger").setLevel(logging.CRITICAL)
+    try:
+        train()
+    finally:
+        logging.getLogger("tagger").setLevel(before)
+    text = (tmp_path / "run" / "train.log").read_text()
+    assert "36 sentences, 186 tokens, 3 documents; spans in IOB2" in text
+    assert "epoch 1 of 1" in text
