@@ -86,17 +86,27 @@ class Ours:
 
     def job(self, source: str, *, form: str, to: str, out: str, probabilities: bool = False, **limits: int) -> Answer:
         """Tags a file into a directory, nothing being remembered at first."""
-        from tagger.device import seldom_collecting
+        from tagger.device import relaxed_garbage_collection
         from tagger.jobs.job import Formats, Job
-        from tagger.tagging import Answers
+        from tagger.tagging import DecodingOptions
 
         tagger = self.tagger(**limits)
-        job = Job((Path(source),), self.model, Formats(form, to), Answers(probabilities), out=Path(out), overwrite=True)  # type: ignore[arg-type]
+        job = Job(
+            (Path(source),),
+            self.model,
+            Formats(form, to),
+            DecodingOptions(probabilities),
+            out=Path(out),
+            overwrite=True,
+        )  # type: ignore[arg-type]
         processors, begun = cpu_seconds(), time.perf_counter()
-        with seldom_collecting():  # as the command does
+        with relaxed_garbage_collection():  # as the command does
             tokens = self.run(tagger, job, (sys.stdin.buffer, sys.stdout.buffer)).tokens
         answer = speed(tokens, time.perf_counter() - begun)
-        return answer | {"cpu_us": 1e6 * (cpu_seconds() - processors) / tokens, "hit_rate": tagger.hit_rate or 0.0}
+        return answer | {
+            "cpu_us": 1e6 * (cpu_seconds() - processors) / tokens,
+            "hit_rate": tagger.cache_hit_rate or 0.0,
+        }
 
     def sentence(self, source: str, length: int = 20, count: int = 500) -> Answer:
         """Tags tokens of a file one piece at a time, then the same pieces again."""
@@ -114,31 +124,31 @@ class Floor:
     ready: Answer = {}  # noqa: RUF012
 
     def multiply(
-        self, shapes: Sequence[Sequence[int]], *, library: str, batch: int, turned: bool, threads: int
+        self, shapes: Sequence[Sequence[int]], *, library: str, batch: int, is_reversed: bool, threads: int
     ) -> Answer:
         """Multiplies states (B, H) with each matrix (H, G), which is `turned` if it lies as (G, H)."""
         seconds = 0.0  # of a token
         for shape, same in itertools.groupby(sorted(shapes)):
-            repeat = partial(repeated, partial(product, library, batch, *shape, turned=turned))
+            repeat = partial(repeated, partial(product, library, batch, *shape, is_reversed=is_reversed))
             with ThreadPoolExecutor(threads) as pool:
                 rates = [future.result() for future in [pool.submit(repeat) for _ in range(threads)]]
             seconds += len(list(same)) / (batch * sum(rates))
         return {"value": 1 / seconds}
 
 
-def product(library: str, batch: int, depth: int, width: int, *, turned: bool) -> Callable[[], object]:
+def product(library: str, batch: int, depth: int, width: int, *, is_reversed: bool) -> Callable[[], object]:
     """Returns how to multiply once."""
     if library == "numpy":
         import numpy as np
 
         states, weight = np.ones((batch, depth), np.float32), np.ones((depth, width), np.float32)
-        weight = np.ascontiguousarray(weight.T).T if turned else weight
+        weight = np.ascontiguousarray(weight.T).T if is_reversed else weight
         return partial(np.matmul, states, weight, out=np.empty((batch, width), np.float32))
     import torch
 
     torch.set_num_threads(1)
     given, matrix = torch.ones(batch, depth), torch.ones(depth, width)
-    return partial(torch.mm, given, matrix.T.contiguous().T if turned else matrix, out=torch.empty(batch, width))
+    return partial(torch.mm, given, matrix.T.contiguous().T if is_reversed else matrix, out=torch.empty(batch, width))
 
 
 def repeated(make: Callable[[], Callable[[], object]]) -> float:
@@ -419,8 +429,8 @@ class Bench:
 def floor(children: Sequence[Child], shapes: object) -> Answer:
     """Returns the best rate of all ways to multiply, in a thread of each process, or in threads of one process."""
     best: Answer = {"value": 0.0}
-    for library, batch, turned in itertools.product(("torch", "numpy"), BATCHES, (False, True)):
-        given: dict[str, Any] = {"library": library, "batch": batch, "turned": turned}
+    for library, batch, is_reversed in itertools.product(("torch", "numpy"), BATCHES, (False, True)):
+        given: dict[str, Any] = {"library": library, "batch": batch, "turned": is_reversed}
         for child in children:
             child.begin("multiply", shapes, threads=1, **given)
         apart = sum(child.answer()["value"] for child in children)

@@ -130,7 +130,7 @@ def main() -> None:
     options = parser.parse_args()
     settings = config.load(options.recipe, overrides=options.overrides)
     parts: dict[str, Path | None] = dict.fromkeys(("train", "dev", "test"))
-    settings = corpora.placed(settings, folder=options.data, parts=parts, vectors=options.vectors)
+    settings = corpora.with_paths(settings, folder=options.data, parts=parts, vectors=options.vectors)
     device = torch_device(options.device)
     data = corpora.load(settings)
     tables = model.tables(settings, data.train.sentences)
@@ -150,7 +150,7 @@ def main() -> None:
 
 def measured(
     settings: config.Config,
-    bundle: model.Bundle,
+    bundle: model.TaggerModel,
     data: corpora.Corpora,
     run: Path,
     device: torch.device,
@@ -161,7 +161,7 @@ def measured(
     times: dict[str, list[float]] = {name: [] for name in (*PARTS, "rest", "epoch", "floor")}
     count, tokens, begun = 0, sum(map(len, data.train.sentences)), 0.0
 
-    def listen(event: object) -> None:
+    def callback(event: object) -> None:
         nonlocal count, begun
         if isinstance(event, EpochEnd):
             begun += laps.skip()
@@ -184,7 +184,7 @@ def measured(
             begun = time.perf_counter()
         laps.begin()
 
-    loop = Loop(settings, bundle, data, run, device, listen)
+    loop = Loop(settings, bundle, data, run, device, callback)
     laps = Laps(loop)
     update = loop._update
 

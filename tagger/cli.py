@@ -22,7 +22,7 @@ from tagger.errors import ConfigError, Stopped, TaggerError, TrainingError
 if TYPE_CHECKING:
     from tagger.jobs.local import engine as jobs
     from tagger.jobs.summary import Summary
-    from tagger.training import Event, Listener, Outcome
+    from tagger.training import Callback, Event, TrainingResult
 
 
 class _Commands(TyperGroup):
@@ -195,8 +195,8 @@ def train(
     if jobs is not None and not several:
         raise ConfigError("--jobs says how many of --seeds to train at a time; give them, too")
     places = {"train": train, "dev": dev, "test": test}
-    done: Outcome | experiments.Results
-    with _progress(shown=jobs in (None, 1)) as listen:
+    done: TrainingResult | experiments.Results
+    with _progress(shown=jobs in (None, 1)) as callback:
         if resume and listed is None:
             fixed = {"--vectors": vectors, "--out": out, "--seed": seed, "--init-from": init_from}
             if refused := [name for name, option in fixed.items() if option is not None and option != []]:
@@ -207,18 +207,18 @@ def train(
             run = Path(recipe)
             run_dir.check_marked(run)
             settings = config.load(str(run / run_dir.CONFIG), set_ or ())
-            settings = corpora.placed(settings, folder=data, parts=places, vectors=())
+            settings = corpora.with_paths(settings, folder=data, parts=places, vectors=())
             if several:
-                done = experiments.resume(run, jobs=jobs or 1, device=device, listen=listen, settings=settings)
+                done = experiments.resume(run, jobs=jobs or 1, device=device, callback=callback, settings=settings)
             else:
-                done = training.resume(run, device=device, listen=listen, settings=settings)
+                done = training.resume(run, device=device, callback=callback, settings=settings)
         else:
             seeded = [] if seed is None else [f"training.seed={seed}"]
             settings = config.load(recipe, [*(set_ or ()), *seeded])
-            settings = corpora.placed(settings, folder=data, parts=places, vectors=vectors or ())
+            settings = corpora.with_paths(settings, folder=data, parts=places, vectors=vectors or ())
             run = out or Path("runs") / Path(recipe).stem
             if listed is None:
-                done = training.fit(settings, run, device=device, init_from=init_from, listen=listen)
+                done = training.fit(settings, run, device=device, init_from=init_from, callback=callback)
             else:
                 done = experiments.train(
                     settings,
@@ -228,7 +228,7 @@ def train(
                     device=device,
                     init_from=init_from,
                     resume=resume,
-                    listen=listen,
+                    callback=callback,
                 )
     if isinstance(done, experiments.Results):
         _print(str(done))
@@ -238,7 +238,7 @@ def train(
         _print(_summary(done))
 
 
-def _summary(outcome: "Outcome") -> str:
+def _summary(outcome: "TrainingResult") -> str:
     lines = [f"best epoch {outcome.epoch}, dev {outcome.dev:.2f}"]
     if outcome.test is not None:
         lines.append(f"test, by the best model on dev:\n{outcome.test}")
@@ -366,7 +366,7 @@ def tag(
 ) -> None:
     """Tag files with a model; the exit code is 3 if something could not be read and was set aside."""
     from tagger import tagging
-    from tagger.device import seldom_collecting
+    from tagger.device import relaxed_garbage_collection
     from tagger.io import atomic, json_files
     from tagger.jobs.inputs import STDIN
     from tagger.jobs.job import Formats, Job
@@ -376,7 +376,7 @@ def tag(
         paths=tuple(path if path == STDIN else Path(path) for path in paths),
         model=model,
         formats=Formats(from_, to, _column(token_column), _column(tag_column), scheme, language),
-        answers=tagging.Answers(probabilities, threshold, nbest),
+        answers=tagging.DecodingOptions(probabilities, threshold, nbest),
         out=None if out is None else Path(out),
         pattern=pattern,
         on_error=on_error,
@@ -396,12 +396,12 @@ def tag(
             raise ConfigError("the engine ray writes many files; give a directory with --out")
         from tagger.jobs.ray import engine as cluster
 
-        with _tagging_progress(into_files=True) as listen:
-            done = cluster.run(paths, out, job, device=device, workers=workers, limits=given, listen=listen)
+        with _tagging_progress(into_files=True) as callback:
+            done = cluster.run(paths, out, job, device=device, workers=workers, limits=given, callback=callback)
     else:
         tagger = tagging.load(model, device=device, workers=workers, **given)
-        with seldom_collecting(), _tagging_progress(into_files=out is not None) as listen:
-            done = local.run(tagger, job, (sys.stdin.buffer, sys.stdout.buffer), listen=listen)
+        with relaxed_garbage_collection(), _tagging_progress(into_files=out is not None) as callback:
+            done = local.run(tagger, job, (sys.stdin.buffer, sys.stdout.buffer), callback=callback)
     if summary is not None:
         atomic.write_output(summary, json_files.dump(done.to_json(), indent=1) + b"\n")
     for line in str(done).splitlines():
@@ -453,7 +453,7 @@ def _column(text: str | None) -> int | str | None:
 
 
 @contextmanager
-def _progress(*, shown: bool) -> "Iterator[Listener]":
+def _progress(*, shown: bool) -> "Iterator[Callback]":
     """Yields a listener that draws a bar with the time left, if it is to be shown and stderr is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -467,7 +467,7 @@ def _progress(*, shown: bool) -> "Iterator[Listener]":
         task = bar.add_task("", total=None, loss=0.0, dev=0.0)
         epochs = 1
 
-        def listen(event: "Event") -> None:
+        def callback(event: "Event") -> None:
             nonlocal epochs
             if isinstance(event, Start):
                 epochs = event.epochs
@@ -478,11 +478,11 @@ def _progress(*, shown: bool) -> "Iterator[Listener]":
             else:
                 bar.update(task, dev=event.record["dev"]["score"])
 
-        yield listen
+        yield callback
 
 
 @contextmanager
-def _tagging_progress(*, into_files: bool) -> "Iterator[jobs.Listener]":
+def _tagging_progress(*, into_files: bool) -> "Iterator[jobs.Callback]":
     """Yields a listener that shows how far a job is, if stderr is a terminal on which no output appears."""
     if not sys.stderr.isatty() or not (into_files or not sys.stdout.isatty()):
         yield lambda *_: None
@@ -494,11 +494,11 @@ def _tagging_progress(*, into_files: bool) -> "Iterator[jobs.Listener]":
     with Progress(SpinnerColumn(), text, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("")
 
-        def listen(done: "Summary", finished: int, inputs: int) -> None:
+        def callback(done: "Summary", finished: int, inputs: int) -> None:
             speed = f"{done.tokens_per_second:,.0f} tokens/s"
             bar.update(task, description=f"{finished:,} of {inputs:,} inputs, {done.tokens:,} tokens, {speed}")
 
-        yield listen
+        yield callback
 
 
 def main() -> None:

@@ -41,7 +41,7 @@ def own_stream(caller: torch.cuda.Stream | None) -> None:
         torch.cuda.set_stream(stream)
 
 
-def is_about_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """Tells whether there was no memory: of that on a CPU torch tells in words alone."""
     of_torch = isinstance(error, RuntimeError) and "allocate memory" in str(error)
     return of_torch or isinstance(error, MemoryError | torch.OutOfMemoryError)
@@ -54,7 +54,7 @@ def processors() -> int:
 
 
 @contextmanager
-def seldom_collecting() -> Iterator[None]:
+def relaxed_garbage_collection() -> Iterator[None]:
     """Runs a block in which cycles are looked for seldom, and not among the objects that are here at its beginning.
 
     What is read and written by the million is freed without that, and each search goes through all that is held. For
@@ -74,7 +74,7 @@ def seldom_collecting() -> Iterator[None]:
 
 
 @contextmanager
-def one_torch_thread() -> Iterator[None]:
+def single_torch_thread() -> Iterator[None]:
     """Has torch compute on a CPU in one thread: two gain little on sentences, and wait for any other busy process."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -27,16 +27,16 @@ class DataError(TaggerError):
     """A corpus, text or vector file that cannot be read."""
 
 
-class CutError(DataError):
+class TruncatedError(DataError):
     """A source that ends before its end: `fault`, and the last line that was read, 0 if none was."""
 
     def __init__(self, fault: str, line: int) -> None:
         super().__init__(f"{fault}; read up to line {line}" if line else fault)
         self.fault = fault
 
-    def before(self, line: int) -> "CutError":
+    def before(self, line: int) -> "TruncatedError":
         """Returns the same of a source of which nothing was read from a line on."""
-        return CutError(self.fault, line - 1)
+        return TruncatedError(self.fault, line - 1)
 
 
 class CorruptError(DataError):

@@ -54,7 +54,7 @@ class Report:
     seconds: float
     unknown_tags: dict[str, int]
     gold_scheme: str
-    broken_tags: int
+    invalid_tags: int
     signature: str
 
     @property
@@ -82,8 +82,8 @@ class Report:
         lines.append(f"accuracy {self.accuracy:.2f} over {self.tokens} tokens in {self.sentences} sentences{spelt}")
         lines.append(f"{self.sentences_per_second:.0f} sentences/s")
         lines += [f"tag never seen in training: {tag} ({count} times)" for tag, count in self.unknown_tags.items()]
-        if self.broken_tags:
-            lines.append(f"{self.broken_tags} gold tags break their scheme and were read as conlleval reads them")
+        if self.invalid_tags:
+            lines.append(f"{self.invalid_tags} gold tags break their scheme and were read as conlleval reads them")
         return "\n".join([*lines, self.signature])
 
     def _spans(self) -> int:
@@ -207,7 +207,7 @@ def _scheme(gold: Sequence[Sequence[str]], corpus: Corpus, *, strict: bool) -> s
         plain = min(tag for tag in tags if schemes.detect([[tag]]).scheme is None)
         raise DataError(f"{corpus.name}: the model tags spans, but the gold column has plain tags such as {plain!r}")
     if strict and found.scheme and found.broken:
-        raise DataError(*corpus.broken_places(found.scheme))
+        raise DataError(*corpus.invalid_places(found.scheme))
     return found
 
 

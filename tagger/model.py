@@ -15,11 +15,18 @@ from tagger.config import Config, dump, parse
 from tagger.config.schema import Model
 from tagger.data import document_context, schemes, vectors
 from tagger.data.sentence import Sentence
-from tagger.data.vocab import CAPITALS, SPECIAL, Vocab, forms
+from tagger.data.vocab import CASINGS, SPECIAL, Vocab, forms
 from tagger.errors import ConfigError
 from tagger.nn.crf.heads import Allowed, CRFHead, SoftmaxHead
 from tagger.nn.dropout import Dropout
-from tagger.nn.embeddings import CharacterCNN, CharacterLSTM, Elsewhere, TokenEmbedding, WordEmbedding, scatter_evenly
+from tagger.nn.embeddings import (
+    CharacterCNN,
+    CharacterLSTM,
+    DocumentContext,
+    TokenEmbedding,
+    WordEmbedding,
+    scatter_evenly,
+)
 from tagger.nn.encoder import Encoder
 from tagger.nn.model import Network
 
@@ -34,7 +41,7 @@ _MANY_TAGS = 500  # a CRF's time and memory grow with the square of the tags
 
 
 @dataclass(frozen=True)
-class Bundle:
+class TaggerModel:
     """A tagger's parts.
 
     Attributes:
@@ -69,7 +76,7 @@ def scheme_of(tags: Vocab, config: Config) -> Scheme | None:
     return config.data.scheme if schemes.detect([tags.items]).scheme else None
 
 
-def fresh(config: Config, sentences: Sequence[Sentence], tables: Sequence[vectors.Table] = ()) -> Bundle:
+def fresh(config: Config, sentences: Sequence[Sentence], tables: Sequence[vectors.Table] = ()) -> TaggerModel:
     """Returns an untrained bundle for training sentences, drawing its weights from torch's generator.
 
     Args:
@@ -83,11 +90,11 @@ def fresh(config: Config, sentences: Sequence[Sentence], tables: Sequence[vector
     counts = _counts(sentences)
     trained, kept = _split_words(config, counts, tables)
     words = Vocab((*SPECIAL, *trained))
-    width = sum(table.width for table in tables) or config.model.words.width
+    width = sum(table.width for table in tables) or config.model.words.embedding_dim
     characters = Vocab((*SPECIAL, *sorted({character for word in counts for character in word})))
     tags = Vocab(_tag_list(config, sentences))
-    model = config.model.model_copy(update={"words": config.model.words.model_copy(update={"width": width})})
-    config = config.model_copy(update={"model": model}).without_places()
+    model = config.model.model_copy(update={"words": config.model.words.model_copy(update={"embedding_dim": width})})
+    config = config.model_copy(update={"model": model}).without_paths()
     parse(dump(config), "the recipe as the model stores it")
     blank(config, tags, characters, words=len(words), kept=len(kept))
     if config.model.head.kind == "crf" and len(tags) > _MANY_TAGS:
@@ -99,7 +106,7 @@ def fresh(config: Config, sentences: Sequence[Sentence], tables: Sequence[vector
         weight = scatter_evenly(len(words), width)
         weight[0] = 0.0
     fixed = torch.from_numpy(vectors.join(tables, kept)) if kept else torch.zeros(0, width)
-    return Bundle(config, tags, words, Vocab(kept), characters, network(config, tags, characters, weight, fixed))
+    return TaggerModel(config, tags, words, Vocab(kept), characters, network(config, tags, characters, weight, fixed))
 
 
 def tables(config: Config, sentences: Sequence[Sentence]) -> list[vectors.Table]:
@@ -112,7 +119,7 @@ def tables(config: Config, sentences: Sequence[Sentence]) -> list[vectors.Table]
     wanted = {form for word in counts for form in forms(word)}
     found = []
     for path in map(Path, config.model.words.vectors):
-        found.append(vectors.read(path, wanted=wanted, keep=config.model.words.keep))
+        found.append(vectors.read(path, wanted=wanted, keep=config.model.words.max_frozen_words))
         covered = vectors.coverage(found[-1:], counts)
         log.info("vectors %s, width %d: %s", path.name, found[-1].width, covered)
         if not covered.covered_tokens:
@@ -129,8 +136,8 @@ def _counts(sentences: Sequence[Sentence]) -> Counter[str]:
 def _split_words(config: Config, counts: Counter[str], tables: Sequence[vectors.Table]) -> tuple[list[str], list[str]]:
     """Returns the words to train, most frequent first, and those to keep as the tables have them."""
     trained = sorted(counts.keys() - set(SPECIAL), key=lambda word: (-counts[word], word))
-    kept = vectors.most_frequent(tables, config.model.words.keep, {*counts, *SPECIAL})
-    if tables and config.model.words.training == "frozen":
+    kept = vectors.most_frequent(tables, config.model.words.max_frozen_words, {*counts, *SPECIAL})
+    if tables and not config.model.words.trainable:
         known = [word for word in trained if any(table.lookup(word) >= 0 for table in tables)]
         found = set(known)
         return [word for word in trained if word not in found], known + kept
@@ -162,15 +169,15 @@ def blank(config: Config, tags: Vocab, characters: Vocab, *, words: int, kept: i
     """
     _refuse_many_tags(config, tags)
     with torch.device("meta"):
-        width = config.model.words.width
+        width = config.model.words.embedding_dim
         made = network(config, tags, characters, torch.empty(words, width), torch.empty(kept, width, dtype=torch.half))
     weights = sum(tensor.nbytes for tensor in made.state_dict().values())
     entries = words + kept + len(characters) + len(tags)
     if weights + ENTRY_BYTES * entries > MAX_WEIGHT_BYTES:
         raise ConfigError(
             f"the model is too large: {weights >> 20} MiB of weights and {entries} words, characters and tags at"
-            f" {ENTRY_BYTES} bytes each; at most {MAX_WEIGHT_BYTES >> 20} MiB are loaded. Lower model.words.keep or the"
-            " widths in model"
+            f" {ENTRY_BYTES} bytes each; at most {MAX_WEIGHT_BYTES >> 20} MiB are loaded. Lower"
+            " model.words.max_frozen_words or the sizes in model"
         )
     return made
 
@@ -191,19 +198,23 @@ def network(config: Config, tags: Vocab, characters: Vocab, weight: torch.Tensor
     embedding = TokenEmbedding(
         WordEmbedding(weight, kept),
         _characters(model, len(characters)),
-        nn.Embedding(len(CAPITALS), model.capitals) if model.capitals else None,
-        Elsewhere(weight.shape[1], document_context.WIDTH, model.elsewhere.width, dropout=model.elsewhere.dropout)
-        if model.elsewhere.width
+        nn.Embedding(len(CASINGS), model.casing) if model.casing else None,
+        DocumentContext(
+            weight.shape[1],
+            document_context.WIDTH,
+            model.document_context.output_dim,
+            dropout=model.document_context.dropout,
+        )
+        if model.document_context.output_dim
         else None,
         word_dropout=model.words.dropout,
     )
     encoder = Encoder(
-        embedding.width,
-        model.encoder.width,
+        embedding.output_dim,
+        model.encoder.hidden_size,
         cell=model.encoder.cell,
-        layers=model.encoder.layers,
-        directions=model.encoder.directions,
-        backward=model.encoder.backward,
+        num_layers=model.encoder.num_layers,
+        direction=model.encoder.direction,
         merge=model.encoder.merge,
         forget_bias=model.encoder.forget_bias,
         attention_heads=model.encoder.attention_heads,
@@ -231,8 +242,10 @@ def _characters(model: Model, count: int) -> CharacterCNN | CharacterLSTM | None
     if settings.kind == "none":
         return None
     if settings.kind == "lstm":
-        return CharacterLSTM(count, settings.width, settings.features, dropout=settings.dropout)
-    return CharacterCNN(count, settings.width, settings.features, kernel=settings.kernel, dropout=settings.dropout)
+        return CharacterLSTM(count, settings.embedding_dim, settings.output_dim, dropout=settings.dropout)
+    return CharacterCNN(
+        count, settings.embedding_dim, settings.output_dim, kernel_size=settings.kernel_size, dropout=settings.dropout
+    )
 
 
 def _tag_weights(weights: Mapping[str, float], tags: Vocab, scheme: Scheme | None) -> torch.Tensor | None:
@@ -264,7 +277,7 @@ def _allowed(tags: Vocab, scheme: Scheme | None) -> Allowed:
     # (K, K) by two prefixes and whether the types are the same: all that a scheme looks at.
     names = sorted(set(prefixes))
     table = [
-        [[schemes.legal(_tag(left, "a"), _tag(right, kind), scheme) for kind in "ba"] for right in names]
+        [[schemes.is_valid_transition(_tag(left, "a"), _tag(right, kind), scheme) for kind in "ba"] for right in names]
         for left in names
     ]
     prefix = torch.tensor([names.index(name) for name in prefixes], device="cpu")
@@ -272,8 +285,8 @@ def _allowed(tags: Vocab, scheme: Scheme | None) -> Allowed:
     kind = torch.tensor([numbers[name] for name in types], device="cpu")
     same = (kind[:, None] == kind).long()
     return Allowed(
-        start=torch.tensor([schemes.legal(None, tag, scheme) for tag in tags.items], device="cpu"),
-        end=torch.tensor([schemes.legal(tag, None, scheme) for tag in tags.items], device="cpu"),
+        start=torch.tensor([schemes.is_valid_transition(None, tag, scheme) for tag in tags.items], device="cpu"),
+        end=torch.tensor([schemes.is_valid_transition(tag, None, scheme) for tag in tags.items], device="cpu"),
         transitions=torch.tensor(table, device="cpu")[prefix[:, None], prefix, same],
     )
 

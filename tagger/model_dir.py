@@ -24,7 +24,7 @@ from tagger.data.vocab import MAX_ENTRIES, SPECIAL, Vocab
 from tagger.errors import CheckpointError, ConfigError
 from tagger.io import atomic, json_files, regular, tensor_files
 from tagger.io.manifest import FORMAT, MANIFEST, MAX_MANIFEST_BYTES, ModelFiles, UnreadError, listing, read_twice
-from tagger.model import Bundle
+from tagger.model import TaggerModel
 from tagger.nn.model import Network
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class State:
     tensors: dict[str, Tensor]
 
 
-def save(bundle: Bundle, directory: Path, metrics: Metrics, state: State | None = None) -> None:
+def save(bundle: TaggerModel, directory: Path, metrics: Metrics, state: State | None = None) -> None:
     """Writes a model, and the state of its training if given, in place of what the directory held.
 
     Raises:
@@ -105,7 +105,7 @@ def _saved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
-def load(directory: Path) -> tuple[Bundle, Metrics]:
+def load(directory: Path) -> tuple[TaggerModel, Metrics]:
     """Returns the model of a directory and the metrics it was saved with.
 
     Raises:
@@ -114,7 +114,7 @@ def load(directory: Path) -> tuple[Bundle, Metrics]:
     return read_twice(lambda: _load(directory))
 
 
-def _load(directory: Path) -> tuple[Bundle, Metrics]:
+def _load(directory: Path) -> tuple[TaggerModel, Metrics]:
     opened = ModelFiles(directory, _MAX_BYTES)
     try:
         settings = config.parse(opened.read("config.yaml").decode(), f"{directory}/config.yaml")
@@ -128,7 +128,7 @@ def _load(directory: Path) -> tuple[Bundle, Metrics]:
     except ValueError as error:
         raise CheckpointError(f"{directory}: {error}") from error
     _fill(network, opened)
-    return Bundle(settings, tags, words, kept, characters, network), metrics
+    return TaggerModel(settings, tags, words, kept, characters, network), metrics
 
 
 def _vocabularies(opened: ModelFiles, settings: Config) -> tuple[Vocab, Vocab, Vocab, Vocab]:
@@ -162,8 +162,8 @@ def _vocabularies(opened: ModelFiles, settings: Config) -> tuple[Vocab, Vocab, V
 def _check_tags(tags: Vocab, settings: Config) -> None:
     if not len(tags):
         raise CheckpointError("tags.txt: expected at least one tag")
-    if unprintable := schemes.unprintable(tags.items):
-        raise CheckpointError(f"tags.txt: the tag {unprintable[0][:60]!r} is empty or holds a control character")
+    if control_tags := schemes.control_tags(tags.items):
+        raise CheckpointError(f"tags.txt: the tag {control_tags[0][:60]!r} is empty or holds a control character")
     scheme = model.scheme_of(tags, settings)
     if scheme is None:
         return
@@ -225,16 +225,16 @@ def card(directory: Path) -> dict[str, Any]:
     bundle, metrics = load(directory)
     model = bundle.config.model
     encoder = model.encoder
-    ways = "in 2 directions" if encoder.directions == 2 else "backward" if encoder.backward else "forward"
+    directions = "in both directions" if encoder.direction == "both" else encoder.direction
     return {
         "format": FORMAT,
         "scheme": bundle.scheme or "plain tags",
         "tags": list(bundle.tags.items),
-        "words": f"{len(bundle.words)} trained, {len(bundle.kept)} kept; vectors of width {model.words.width}",
+        "words": f"{len(bundle.words)} trained, {len(bundle.kept)} kept; vectors of width {model.words.embedding_dim}",
         "characters": f"{model.characters.kind}, {len(bundle.characters)} distinct",
-        "encoder": f"{encoder.cell}, {encoder.layers} x {encoder.width} {ways}",
-        "merge": encoder.merge if encoder.directions == 2 else "none",
-        "reads": "documents" if model.elsewhere.width else "sentences one by one",
+        "encoder": f"{encoder.cell}, {encoder.num_layers} x {encoder.hidden_size} {directions}",
+        "merge": encoder.merge if encoder.direction == "both" else "none",
+        "reads": "documents" if model.document_context.output_dim else "sentences one by one",
         "head": model.head.kind,
         "parameters": sum(parameter.numel() for parameter in bundle.network.parameters()),
         "megabytes": round(sum(path.stat().st_size for path in atomic.settled(directory).iterdir()) / 1e6, 2),
@@ -286,7 +286,7 @@ def newest(run: Path) -> Path:
     raise CheckpointError(f"{run}: holds no checkpoint to resume from{again}")
 
 
-def add(run: Path, number: int, bundle: Bundle, metrics: Metrics, state: State, *, keep: int) -> None:
+def add(run: Path, number: int, bundle: TaggerModel, metrics: Metrics, state: State, *, keep: int) -> None:
     """Writes the checkpoint of a step into a run, moves LATEST to it and removes all but the newest `keep`.
 
     Raises:

@@ -17,14 +17,14 @@ if not torch.cuda.is_available():
 TINY_RECIPE = """
 data: {{columns: [token, ner], token: token, tag: ner, train: {train}, dev: {dev}}}
 model:
-  words: {{width: 16}}
-  characters: {{width: 8, features: 8, dropout: 0.1}}
-  encoder: {{width: 16}}
+  words: {{embedding_dim: 16}}
+  characters: {{embedding_dim: 8, output_dim: 8, dropout: 0.1}}
+  encoder: {{hidden_size: 16}}
   dropout: {{input: 0.1, output: 0.1}}
 training:
   epochs: 3
-  batches: {{sentences: 4}}
-  optimizer: {{kind: adamw, rate: 0.01}}
+  batch_size: 4
+  optimizer: {{kind: adamw, learning_rate: 0.01}}
 """
 
 _NAMES = ("Ada", "Grace", "Alan", "Edsger", "Barbara", "Donald")

@@ -17,7 +17,7 @@ def benchmark(*options: str) -> "subprocess.CompletedProcess[str]":
 
 def test_an_epoch_of_training_is_measured_by_its_parts(tmp_path: Path) -> None:
     out = tmp_path / "rows.json"
-    done = benchmark("--rounds", "2", "--steps", "7", "--json", str(out), "--set", "training.average=0.9")
+    done = benchmark("--rounds", "2", "--steps", "7", "--json", str(out), "--set", "training.ema_decay=0.9")
     assert done.returncode == 0, done.stderr
     rows = {row["part"]: row["seconds"] for row in json.loads(out.read_text())}
     parts = ["batch", "embedding", "encoder", "projection", "crf", "clip", "update"]

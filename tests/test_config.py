@@ -51,15 +51,21 @@ def test_paths_start_from_the_recipes_folder(tmp_path: Path) -> None:
         ("training: {epochs: '5'}", "1:12: training.epochs should be a valid integer, got '5'"),
         ("training: {epochs: 0}", "1:12: training.epochs should be greater than or equal to 1, got 0"),
         ("training: {epochs: 1e999}", "1:12: training.epochs should be a valid integer, got inf"),
-        ("training: {optimizer: {rate: .nan}}", "1:24: training.optimizer.rate should be a finite number, got nan"),
-        ("training: {optimizer: {rate: .inf}}", "1:24: training.optimizer.rate should be a finite number, got inf"),
+        (
+            "training: {optimizer: {learning_rate: .nan}}",
+            "1:24: training.optimizer.learning_rate should be a finite number, got nan",
+        ),
+        (
+            "training: {optimizer: {learning_rate: .inf}}",
+            "1:24: training.optimizer.learning_rate should be a finite number, got inf",
+        ),
         (
             "training: {optimizer: {betas: [true, 0.9]}}",
             "1:32: training.optimizer.betas.0 should be a valid number, got True",
         ),
         (
-            "training: {optimizer: {rates: {head: -1}}}",
-            "1:32: training.optimizer.rates.head should be greater than or equal to 0, got -1",
+            "training: {optimizer: {learning_rates: {head: -1}}}",
+            "1:32: training.optimizer.learning_rates.head should be greater than or equal to 0, got -1",
         ),
         ("data: {token: true}", "1:8: data.token should be a valid integer, got True"),
         ("data: {columns: [1]}", "1:18: data.columns.0 should be a valid string, got 1"),
@@ -84,11 +90,14 @@ def test_a_fault_is_told_with_its_place(text: str, fault: str) -> None:
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("model: {characters: {kernel: 4}}", "kernel must be odd, got 4"),
-        ("model: {characters: {kind: lstm, features: 5}}", "features must be even for the two directions"),
-        ("model: {encoder: {width: 5, attention_heads: 4}}", "attention_heads must divide the merged width 10, got 4"),
+        ("model: {characters: {kernel_size: 4}}", "kernel must be odd, got 4"),
+        ("model: {characters: {kind: lstm, output_dim: 5}}", "features must be even for the two directions"),
+        (
+            "model: {encoder: {hidden_size: 5, attention_heads: 4}}",
+            "attention_heads must divide the merged width 10, got 4",
+        ),
         ("model: {encoder: {backward: true}}", "backward needs directions: 1, got 2"),
-        ("training: {batches: {sentences: null}}", "sentences or tokens must limit a batch"),
+        ("training: {batch_size: null}", "batch_size or max_batch_tokens must limit a batch"),
         ("training: {optimizer: {nesterov: true, momentum: 0}}", "nesterov needs a momentum above 0"),
     ],
 )
@@ -112,7 +121,7 @@ def test_all_faults_are_told_at_once() -> None:
     [("1e-3", 1e-3), ("1E+2", 100.0), (".5", 0.5), ("1", 1.0), ("010", 10.0)],
 )
 def test_numbers_are_read_as_yaml_12_has_them(text: str, value: float) -> None:
-    assert parse(f"training: {{optimizer: {{rate: {text}}}}}", "r").training.optimizer.rate == value
+    assert parse(f"training: {{optimizer: {{learning_rate: {text}}}}}", "r").training.optimizer.learning_rate == value
 
 
 @pytest.mark.parametrize("word", ["NO", "yes", "Off", "12:30:45", "2001-01-01", "0x1F", "1_000", "=", "<<"])
@@ -122,9 +131,11 @@ def test_words_are_read_as_text(word: str) -> None:
 
 def test_set_overrides_the_recipe() -> None:
     found = parse(
-        "training: {epochs: 3}", "r", overrides=["training.epochs=5", "data.columns=[a, b]", "model.words.width=7"]
+        "training: {epochs: 3}",
+        "r",
+        overrides=["training.epochs=5", "data.columns=[a, b]", "model.words.embedding_dim=7"],
     )
-    assert (found.training.epochs, found.data.columns, found.model.words.width) == (5, ("a", "b"), 7)
+    assert (found.training.epochs, found.data.columns, found.model.words.embedding_dim) == (5, ("a", "b"), 7)
 
 
 @pytest.mark.parametrize(

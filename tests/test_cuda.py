@@ -10,7 +10,7 @@ import tagger
 from tagger import model_dir, training
 from tagger.config import Config
 from tagger.data.sentence import Sentence
-from tagger.tagging import Answers, Tagger
+from tagger.tagging import DecodingOptions, Tagger
 from tagger.tagging import tagger as tagging
 from tagger.training import StepEnd, records
 from tests.robustness.runs import changed
@@ -28,16 +28,16 @@ def test_a_model_gives_the_same_tags_on_gpu_and_cpu(model_path: Path) -> None:
     assert tagger.load(model_path, device="cuda").tag(TEXTS) == tagger.load(model_path, device="cpu").tag(TEXTS)
 
 
-@pytest.mark.parametrize("elsewhere", [0, 9])
+@pytest.mark.parametrize("document_context", [0, 9])
 def test_batches_under_way_at_once_give_what_one_after_another_and_a_cpu_give(
-    monkeypatch: pytest.MonkeyPatch, elsewhere: int
+    monkeypatch: pytest.MonkeyPatch, document_context: int
 ) -> None:
-    made = bundle(elsewhere={"width": elsewhere})
+    made = bundle(document_context={"output_dim": document_context})
     given = [replace(one, document=number // 7) for number, one in enumerate(sentences(600))]
 
     def tagged(device: str) -> list[Sentence]:
         model = Tagger(made, torch.device(device), batch_tokens=500)
-        return list(model.stream(given, Answers(probabilities=True)))
+        return list(model.stream(given, DecodingOptions(probabilities=True)))
 
     on_cpu, at_once = tagged("cpu"), [tagged("cuda") for _ in range(2)]
     monkeypatch.setitem(tagging._FEEDERS, "cuda", 1)
@@ -70,9 +70,9 @@ def test_tagging_on_a_gpu_waits_for_what_was_computed_before_it(own: bool) -> No
 
 
 @pytest.mark.parametrize("mixed", [False, True])
-@pytest.mark.parametrize("elsewhere", [0, 9])
-def test_a_gpu_learns_the_tiny_corpus(tiny_config: Config, tmp_path: Path, mixed: bool, elsewhere: int) -> None:
-    config = changed(tiny_config, f"model.elsewhere.width={elsewhere}")
+@pytest.mark.parametrize("document_context", [0, 9])
+def test_a_gpu_learns_the_tiny_corpus(tiny_config: Config, tmp_path: Path, mixed: bool, document_context: int) -> None:
+    config = changed(tiny_config, f"model.document_context.output_dim={document_context}")
     config = with_training(config, epochs=15, mixed_precision=mixed, average=0.9)
     assert training.fit(config, tmp_path / "run", device="cuda").dev > 99
 
@@ -106,6 +106,6 @@ def test_a_stopped_run_goes_on_on_the_gpu_and_on_the_cpu(tiny_config: Config, tm
     for device in ("cuda", "cpu"):
         run = tmp_path / device
         with pytest.raises(Killed):
-            training.fit(config, run, device="cuda", listen=kill)
+            training.fit(config, run, device="cuda", callback=kill)
         assert training.resume(run, device=device).model.is_dir()
         assert model_dir.newest(run).name == "checkpoint-000036"

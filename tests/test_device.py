@@ -2,12 +2,12 @@
 
 import gc
 
-from tagger.device import seldom_collecting
+from tagger.device import relaxed_garbage_collection
 
 
 def test_cycles_are_looked_for_seldom_within_the_block_and_as_before_after_it() -> None:
     before, frozen = gc.get_threshold(), gc.get_freeze_count()
-    with seldom_collecting():
+    with relaxed_garbage_collection():
         assert gc.get_threshold()[0] > 10 * before[0]
         assert gc.get_freeze_count() > frozen
     assert (gc.get_threshold(), gc.get_freeze_count()) == (before, 0)
@@ -17,7 +17,7 @@ def test_what_an_application_froze_stays_frozen() -> None:
     gc.freeze()
     try:
         frozen = gc.get_freeze_count()
-        with seldom_collecting():
+        with relaxed_garbage_collection():
             assert gc.get_freeze_count() == frozen
         assert gc.get_freeze_count() == frozen
     finally:

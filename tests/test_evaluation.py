@@ -101,7 +101,7 @@ def test_a_learned_corpus_scores_full_marks_with_its_figures(model: Tagger):
     report = evaluate(model, corpus(f"{KNOWN}\n{KNOWN}"))
     assert (report.score, report.f1, report.precision, report.recall, report.accuracy) == (100,) * 5
     assert {name: score.gold for name, score in report.types.items()} == {"LOC": 2, "PER": 2}
-    assert (report.sentences, report.tokens, report.broken_tags, report.unknown_tags) == (2, 12, 0, {})
+    assert (report.sentences, report.tokens, report.invalid_tags, report.unknown_tags) == (2, 12, 0, {})
     assert "F1" in str(report)
     assert str(report).endswith(report.signature)
 
@@ -164,7 +164,7 @@ def test_gold_without_entities_and_an_empty_corpus_do_not_crash(model: Tagger):
 
 def test_broken_tags_are_counted_and_strict_refuses_them_with_their_places(model: Tagger):
     gold = corpus("\nlives O\nin I-LOC\n\nAda B-PER\nin O\nin I-PER\n\nAda B-PER\n")
-    assert evaluate(model, gold).broken_tags == 2
+    assert evaluate(model, gold).invalid_tags == 2
     with pytest.raises(DataError) as caught:
         evaluate(model, gold, strict=True)
     assert caught.value.faults == (
@@ -176,7 +176,7 @@ def test_broken_tags_are_counted_and_strict_refuses_them_with_their_places(model
 
 def test_of_many_broken_places_the_first_are_shown():
     gold = corpus("lives I-LOC\n\n" * 5 + "Ada B-PER\n")
-    assert gold.broken_places("IOBES", 2)[1:] == [
+    assert gold.invalid_places("IOBES", 2)[1:] == [
         "test.conll: sentence at line 1: the sentence's end after 'I-LOC' breaks IOBES",
         "… and 9 more",
     ]

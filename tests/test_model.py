@@ -19,14 +19,14 @@ SENTENCES = (
 TABLE = "saw 1 2\nparis 3 4\nada 5 6\n0000 7 8\nin 9 10\nloved 11 12\n"
 
 
-def bundle(folder: Path, **words: object) -> model.Bundle:
+def bundle(folder: Path, **words: object) -> model.TaggerModel:
     (folder / "vectors.txt").write_text(TABLE)
-    model = {"words": {"vectors": (str(folder / "vectors.txt"),), **words}, "encoder": {"width": 4}}
+    model = {"words": {"vectors": (str(folder / "vectors.txt"),), **words}, "encoder": {"hidden_size": 4}}
     config = Config.model_validate({"model": model})
     return model.fresh(config, SENTENCES, model.tables(config, SENTENCES))
 
 
-def vector(made: model.Bundle, word: str) -> list[float]:
+def vector(made: model.TaggerModel, word: str) -> list[float]:
     made.network.eval()
     ids = torch.tensor([made.known_words.lookup(word)])
     return made.network.embedding.words(ids)[0].tolist()
@@ -77,7 +77,7 @@ def test_frozen_vectors_are_no_parameters(tmp_path: Path) -> None:
 def test_the_models_config_holds_no_path_and_the_width_of_its_tables(tmp_path: Path) -> None:
     config = bundle(tmp_path).config
     assert str(tmp_path) not in config.model_dump_json()
-    assert config.model.words.width == 2
+    assert config.model.words.embedding_dim == 2
 
 
 def test_a_text_may_hold_the_words_that_padding_and_the_unknown_word_are_called_by() -> None:
@@ -99,10 +99,10 @@ def test_the_head_allows_what_the_scheme_allows() -> None:
     made = model.fresh(Config(), SENTENCES)
     head, tags = made.network.head, made.tags.items
     for row, before in enumerate(tags):
-        assert bool(head.start_allowed[row]) == schemes.legal(None, before, "IOBES")
-        assert bool(head.end_allowed[row]) == schemes.legal(before, None, "IOBES")
+        assert bool(head.start_allowed[row]) == schemes.is_valid_transition(None, before, "IOBES")
+        assert bool(head.end_allowed[row]) == schemes.is_valid_transition(before, None, "IOBES")
         for column, after in enumerate(tags):
-            assert bool(head.transitions_allowed[row, column]) == schemes.legal(before, after, "IOBES")
+            assert bool(head.transitions_allowed[row, column]) == schemes.is_valid_transition(before, after, "IOBES")
 
 
 def weighted(sentences: Sequence[Sentence], **weights: float) -> list[float]:
@@ -126,22 +126,24 @@ def test_a_weight_of_no_tag_is_refused() -> None:
 @pytest.mark.parametrize(
     "model",
     [
-        {"characters": {"kind": "lstm"}, "encoder": {"cell": "gru", "layers": 2, "merge": "sum"}},
-        {"characters": {"kind": "none"}, "head": {"kind": "softmax"}, "capitals": 4},
-        {"encoder": {"cell": "rnn", "directions": 1, "attention_heads": 4}, "dropout": {"kind": "locked"}},
-        {"encoder": {"cell": "lstm1997", "directions": 1, "backward": True}},
+        {"characters": {"kind": "lstm"}, "encoder": {"cell": "gru", "num_layers": 2, "merge": "sum"}},
+        {"characters": {"kind": "none"}, "head": {"kind": "softmax"}, "casing": 4},
+        {"encoder": {"cell": "rnn", "direction": "forward", "attention_heads": 4}, "dropout": {"kind": "locked"}},
+        {"encoder": {"cell": "lstm1997", "direction": "backward"}},
     ],
 )
 def test_every_shape_of_network_scores_and_learns(model: dict[str, object]) -> None:
-    from tagger.data.batching import Encoded, Lexicon
+    from tagger.data.batching import EncodedCorpus, WordEncoder
 
     made = model.fresh(Config.model_validate({"model": model}), SENTENCES)
-    batch = Encoded(SENTENCES, Lexicon(made.known_words, made.characters), made.tags).batch([0, 1])
+    batch = EncodedCorpus(SENTENCES, WordEncoder(made.known_words, made.characters), made.tags).batch([0, 1])
     emissions = made.network(
-        batch.words, batch.characters, batch.character_lengths, batch.capitals, batch.index, batch.lengths
+        batch.words, batch.characters, batch.character_lengths, batch.casing, batch.index, batch.lengths
     )
     assert emissions.shape == (2, 5, 5)
     chosen = made.config.model.encoder
-    assert made.network.encoder.layers[0].turned == ([chosen.backward] if chosen.directions == 1 else [False, True])
+    assert made.network.encoder.layers[0].is_reversed == (
+        [chosen.backward] if chosen.directions == 1 else [False, True]
+    )
     made.network.loss(emissions, batch.gold, batch.lengths).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in made.network.parameters() if p.numel())

@@ -39,7 +39,7 @@ def study(name: str, out: Path, *options: str) -> dict[str, Any]:
 
 def toy(folder: Path) -> list[str]:
     """Returns the options of a small study of trainings."""
-    small = ["--set", "training.epochs=1", "--set", "model.encoder.width=8"]
+    small = ["--set", "training.epochs=1", "--set", "model.encoder.hidden_size=8"]
     return ["--ner", "configs/sample", "--runs", str(folder / "runs"), "--seeds", "1", *small]
 
 

@@ -26,12 +26,12 @@ from writing import Row
 
 from tagger import config, experiments
 from tagger.data import vectors
-from tagger.device import one_torch_thread
+from tagger.device import single_torch_thread
 from tagger.nn.encoder import Encoder
 
 CONCAT = "concat"
 WORDS = "words only"
-FEATURES = {"words and characters": (), WORDS: ("model.characters.kind=none", "model.capitals=0")}
+FEATURES = {"words and characters": (), WORDS: ("model.characters.kind=none", "model.casing=0")}
 HEADS = ("crf", "softmax")
 SINGLE = ("forward", "backward")
 AS_LARGE = ", as large"
@@ -54,25 +54,25 @@ class Shape:
     width: int
 
 
-def shapes(in_width: int, width: int) -> list[Shape]:
+def shapes(input_size: int, width: int) -> list[Shape]:
     """Returns the encoders to compare, over vectors of so many numbers."""
     merged = [Shape(merge, (f"model.encoder.merge={merge}",), width) for merge in (CONCAT, "sum", "mean")]
-    alone = as_large(in_width, width)
+    alone = as_large(input_size, width)
     return merged + [
-        Shape(name + suffix, ("model.encoder.directions=1", f"model.encoder.backward={back}"), its)
+        Shape(name + suffix, (f"model.encoder.direction={direction}",), its)
         for suffix, its in (("", width), (AS_LARGE, alone))
-        for name, back in zip(SINGLE, ("false", "true"), strict=True)
+        for name, direction in zip(SINGLE, ("forward", "backward"), strict=True)
     ]
 
 
-def as_large(in_width: int, width: int) -> int:
+def as_large(input_size: int, width: int) -> int:
     """Returns the width by which one direction has as many weights as two of a width.
 
     >>> as_large(200, 200)
     313
     """
-    wanted = 2 * width * (in_width + width + 2)  # of each gate: inputs, states and two biases
-    return min(range(width, 2 * width + 1), key=lambda alone: abs(alone * (in_width + alone + 2) - wanted))
+    wanted = 2 * width * (input_size + width + 2)  # of each gate: inputs, states and two biases
+    return min(range(width, 2 * width + 1), key=lambda alone: abs(alone * (input_size + alone + 2) - wanted))
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Arm:
     head: str
     shape: Shape
     variation: Variation
-    in_width: int
+    input_size: int
 
 
 @cache
@@ -99,13 +99,15 @@ def arms(corpus: Corpus, runs: Path, *, features: Sequence[str], heads: Sequence
     for each in features:
         without = FEATURES[each]
         model = config.load(corpus.recipe, [*corpus.settings, *without]).model
-        characters = 0 if model.characters.kind == "none" else model.characters.features
-        in_width = (tables or model.words.width) + characters + model.capitals + model.elsewhere.width
+        characters = 0 if model.characters.kind == "none" else model.characters.output_dim
+        input_size = (
+            (tables or model.words.embedding_dim) + characters + model.casing + model.document_context.output_dim
+        )
         for head in heads:
-            for shape in shapes(in_width, model.encoder.width):
+            for shape in shapes(input_size, model.encoder.hidden_size):
                 run = grid.place(runs, corpus.name, each, head, shape.name)
-                own = (*without, f"model.head.kind={head}", *shape.settings, f"model.encoder.width={shape.width}")
-                found.append(Arm(each, head, shape, Variation(corpus, own, run), in_width))
+                own = (*without, f"model.head.kind={head}", *shape.settings, f"model.encoder.hidden_size={shape.width}")
+                found.append(Arm(each, head, shape, Variation(corpus, own, run), input_size))
     return found
 
 
@@ -131,16 +133,14 @@ def pairs(found: Sequence[Arm]) -> list[Row]:
     ]
 
 
-def costs(found: Sequence[Shape], in_width: int) -> list[Row]:
+def costs(found: Sequence[Shape], input_size: int) -> list[Row]:
     """Returns what each encoder has and takes over inputs of a width."""
     encoders = {}
     for shape in found:
         own = config.parse("{}", shape.name, overrides=shape.settings).model.encoder
-        encoders[shape] = Encoder(
-            in_width, shape.width, directions=own.directions, backward=own.backward, merge=own.merge
-        )
-    with one_torch_thread():
-        taken = microseconds(encoders, in_width)
+        encoders[shape] = Encoder(input_size, shape.width, direction=own.direction, merge=own.merge)
+    with single_torch_thread():
+        taken = microseconds(encoders, input_size)
     of_concat = next(time_ for shape, time_ in taken.items() if shape.name == CONCAT)
     return [
         {
@@ -154,11 +154,11 @@ def costs(found: Sequence[Shape], in_width: int) -> list[Row]:
     ]
 
 
-def microseconds(encoders: Mapping[Shape, Encoder], in_width: int) -> dict[Shape, float]:
+def microseconds(encoders: Mapping[Shape, Encoder], input_size: int) -> dict[Shape, float]:
     """Returns what a pass forward and back takes for each token: medians over rounds in which all take turns."""
     random = torch.Generator().manual_seed(0)
     lengths = torch.randint(5, 30, (32,), generator=random).sort(descending=True).values
-    inputs = torch.randn(32, int(lengths[0]), in_width, generator=random)
+    inputs = torch.randn(32, int(lengths[0]), input_size, generator=random)
     times: dict[Shape, list[float]] = {shape: [] for shape in encoders}
     for turn in range(ROUNDS + 2):
         for shape, encoder in encoders.items():
@@ -237,15 +237,15 @@ def main() -> None:
     tables = grid.finished({name: table(each) for name, each in found.items()})
     in_pairs = {f"{name}, one thing changed": rows for name, each in found.items() if (rows := pairs(each))}
     (corpus, first), *_ = found.items()
-    in_width = first[0].in_width
+    input_size = first[0].input_size
     alike = [arm for arm in first if (arm.features, arm.head) == (first[0].features, first[0].head)]
-    of_costs = costs([arm.shape for arm in alike], in_width)
+    of_costs = costs([arm.shape for arm in alike], input_size)
     writing.write(
         "directions",
         options.out,
         tables=tables
         | in_pairs
-        | {f"A pass forward and back over inputs of {in_width} numbers, as of {corpus}": of_costs},
+        | {f"A pass forward and back over inputs of {input_size} numbers, as of {corpus}": of_costs},
         figure=grid.picture(tables, by=("features", "head"), then="encoder"),
         verdict=verdict(tables),
         seconds=time.monotonic() - began,

@@ -80,7 +80,7 @@ def flow(layer: RecurrentLayer, inputs: Tensor) -> Flow:
     layer, inputs = deepcopy(layer).double(), inputs.double().requires_grad_()
     combination = torch.randn(len(inputs), WIDTH, generator=torch.Generator().manual_seed(8)).double()
     every, memory = (
-        reference_cells.trace(layer, inputs, whole(inputs), memory_alone=alone)[0] for alone in (False, True)
+        reference_cells.trace(layer, inputs, whole(inputs), memory_only=alone)[0] for alone in (False, True)
     )
     of_inputs, of_given = torch.autograd.grad((every.states[:, -1] * combination).sum(), [inputs, every.given])
     (of_memory,) = torch.autograd.grad((memory.states[:, -1] * combination).sum(), inputs)
@@ -101,7 +101,7 @@ def _norms(gradient: Tensor) -> Tensor:
 def closable(layer: RecurrentLayer) -> RecurrentLayer:
     """Returns an LSTM that reads one number more, by which its forget gates are closed."""
     (cell,) = layer.cells
-    wider = RecurrentLayer(cell.input_size + 1, WIDTH, directions=1)
+    wider = RecurrentLayer(cell.input_size + 1, WIDTH, direction="forward")
     (copy,) = wider.cells
     with torch.no_grad():
         for name, weight in cell.named_parameters():

@@ -25,7 +25,7 @@ from tagger import config, experiments, import_path
 from tagger.errors import ConfigError, TaggerError, TrainingError
 from tagger.experiments import runs
 from tagger.experiments.runs import Results
-from tagger.training.corpora import placed
+from tagger.training.corpora import with_paths
 from tagger.training.run_dir import CONFIG
 
 NER = "CoNLL-2003 NER"
@@ -93,7 +93,7 @@ class Variation:
     def _check_same(self) -> None:
         corpus, parts = self.corpus, dict.fromkeys(("train", "dev", "test"))
         wanted = config.load(corpus.recipe, [*corpus.settings, *self.settings])
-        wanted = placed(wanted, folder=corpus.data, parts=parts, vectors=corpus.vectors)
+        wanted = with_paths(wanted, folder=corpus.data, parts=parts, vectors=corpus.vectors)
         if config.dump(config.load(str(self.run / CONFIG))) != config.dump(wanted):
             raise ConfigError(f"{self.run}: was begun with other settings; take them, or another --runs")
 
@@ -233,8 +233,13 @@ def corpora(options: Namespace) -> list[Corpus]:
     UPOS has the batches and the rate of NER. Documents are not read: they would tell one direction what stands on the
     other side.
     """
-    short = ("training.epochs=6", "training.average=0.998", "model.encoder.width=100", "model.elsewhere.width=0")
-    large = ("training.batches.sentences=32", "training.optimizer.rate=0.04")
+    short = (
+        "training.epochs=6",
+        "training.ema_decay=0.998",
+        "model.encoder.hidden_size=100",
+        "model.document_context.output_dim=0",
+    )
+    large = ("training.batch_size=32", "training.optimizer.learning_rate=0.04")
     less = ((), ()) if options.whole else (short, (*short, *large))
     given = ((NER, options.ner, "ner-conll2003-fast"), ("UD-EWT UPOS", options.upos, "pos-ewt"))
     found = [

@@ -93,7 +93,7 @@ class Reader(nn.Module):
 
     def __init__(self, task: Task, cell: str) -> None:
         super().__init__()
-        self.layer = RecurrentLayer(task.inputs, WIDTH, directions=1, **CELLS[cell])
+        self.layer = RecurrentLayer(task.inputs, WIDTH, direction="forward", **CELLS[cell])
         self.head = nn.Linear(WIDTH, task.outputs)
 
     def forward(self, inputs: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ def changed_settings(begun: Config, now: Config) -> list[str]:
     >>> changed_settings(Config(), Config.model_validate({"training": {"epochs": 3}}))
     ['training.epochs was 30, now 3']
     """
-    before, after = (config.without_places().model_dump(mode="json") for config in (begun, now))
+    before, after = (config.without_paths().model_dump(mode="json") for config in (begun, now))
     return list(_differences(before, after, ""))
 
 

@@ -17,6 +17,27 @@ _MAX_BYTES = 10_000  # PyYAML reads some 100 kB a second
 _MAX_DEPTH = 20
 _PATHS = ("data.train", "data.dev", "data.test", "model.words.vectors")
 
+_RENAMED = {  # in format 2
+    "data.dev_share": "data.dev_fraction",
+    "model.capitals": "model.casing",
+    "model.characters.features": "model.characters.output_dim",
+    "model.characters.kernel": "model.characters.kernel_size",
+    "model.characters.width": "model.characters.embedding_dim",
+    "model.elsewhere": "model.document_context",
+    "model.encoder.backward": "model.encoder.direction",
+    "model.encoder.directions": "model.encoder.direction",
+    "model.encoder.layers": "model.encoder.num_layers",
+    "model.encoder.width": "model.encoder.hidden_size",
+    "model.words.keep": "model.words.max_frozen_words",
+    "model.words.training": "model.words.trainable",
+    "model.words.width": "model.words.embedding_dim",
+    "training.average": "training.ema_decay",
+    "training.batches": "training.batch_size, training.max_batch_tokens and training.bucket_size",
+    "training.not_finite": "training.on_nonfinite",
+    "training.optimizer.rate": "training.optimizer.learning_rate",
+    "training.optimizer.rates": "training.optimizer.learning_rates",
+}
+
 Place = tuple[str | int, ...]
 
 
@@ -266,6 +287,8 @@ def _section(annotation: Any) -> type[BaseModel] | None:
 def _message(fault: Any, place: Place) -> str:
     key = _dotted(place)
     if fault["type"] == "extra_forbidden":
+        if key in _RENAMED:
+            return f"unknown key '{key}'; it is called '{_RENAMED[key]}' now"
         return f"unknown key '{key}'{_suggestion(str(place[-1]), _siblings(place))}"
     found = _shown(fault["input"])
     if fault["type"] == "literal_error":

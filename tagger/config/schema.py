@@ -44,8 +44,8 @@ class Data(Section):
     dataset: str | None = Field(None, description="dataset's name on the hub, or its directory or parquet files")
     revision: str | None = Field(None, description="the dataset's revision on the hub")
     splits: Splits = Splits()
-    dev_share: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.1, description="share set aside where there is no dev file"
+    dev_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.1, description="fraction of the training data that is split off where there is no dev file"
     )
     strict: bool = Field(False, description="refuse tags that break their scheme, instead of reading them as conlleval")
 
@@ -67,11 +67,13 @@ class Data(Section):
 class Words(Section):
     """Vectors of words."""
 
-    width: Annotated[int, Field(ge=1, le=16_384)] = Field(100, description="of the vectors, where no table gives it")
+    embedding_dim: Annotated[int, Field(ge=1, le=16_384)] = Field(
+        100, description="size of the vectors, unless tables of vectors set it"
+    )
     vectors: tuple[str, ...] = Field((), strict=False, description="tables of pretrained vectors, joined side by side")
-    training: choices.VectorTraining = Field("tuned", description="of the vectors that come from tables")
-    keep: Annotated[int, Field(ge=0, le=1_000_000_000)] = Field(
-        150_000, description="words of the tables that a model keeps for text it was not trained on"
+    trainable: bool = Field(True, description="whether training changes the vectors that come from tables")
+    max_frozen_words: Annotated[int, Field(ge=0, le=1_000_000_000)] = Field(
+        150_000, description="largest number of table words, not in the training data, that the model stores"
     )
     dropout: Share = Field(0.1, description="share of tokens whose word is replaced by the unknown word in training")
 
@@ -80,36 +82,35 @@ class Characters(Section):
     """Features of a word's spelling."""
 
     kind: choices.Characters = "cnn"
-    width: Annotated[int, Field(ge=1, le=2_048)] = Field(30, description="of a character's vector")
-    features: Annotated[int, Field(ge=1, le=2_048)] = Field(50, description="width of the result")
-    kernel: Annotated[int, Field(ge=1, le=99)] = Field(3, description="characters that a convolution sees at once")
+    embedding_dim: Annotated[int, Field(ge=1, le=2_048)] = Field(30, description="size of a character's vector")
+    output_dim: Annotated[int, Field(ge=1, le=2_048)] = Field(50, description="size of the features")
+    kernel_size: Annotated[int, Field(ge=1, le=99)] = Field(3, description="characters under the convolution's kernel")
     dropout: Share = 0.5
 
     @model_validator(mode="after")
     def _even(self) -> Self:
-        if self.kind == "lstm" and self.features % 2:
-            raise ValueError(f"features must be even for the two directions of an lstm, got {self.features}")
-        if self.kind == "cnn" and self.kernel % 2 == 0:
-            raise ValueError(f"kernel must be odd, got {self.kernel}")
+        if self.kind == "lstm" and self.output_dim % 2:
+            raise ValueError(f"output_dim must be even for the two directions of an lstm, got {self.output_dim}")
+        if self.kind == "cnn" and self.kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd, got {self.kernel_size}")
         return self
 
 
-class Elsewhere(Section):
-    """What the rest of its document says of a word."""
+class DocumentContext(Section):
+    """Features of a word from the rest of its document."""
 
-    width: Annotated[int, Field(ge=0, le=2_048)] = Field(0, description="of the result; 0 for none")
-    dropout: Share = Field(0.2, description="over the vectors of the words that stand beside it")
+    output_dim: Annotated[int, Field(ge=0, le=2_048)] = Field(0, description="size of the features; 0 for none")
+    dropout: Share = Field(0.2, description="dropout over the vectors of the neighbouring words")
 
 
 class Encoder(Section):
     """The recurrent layers."""
 
     cell: choices.Cell = Field("lstm", description="lstm1997 is the LSTM without a forget gate")
-    width: Annotated[int, Field(ge=1, le=16_384)] = Field(200, description="in each direction")
-    layers: Annotated[int, Field(ge=1, le=64)] = 1
-    directions: Annotated[int, Field(ge=1, le=2)] = 2
-    backward: bool = Field(False, description="read from the sentence's end, where there is one direction")
-    merge: choices.Merge = Field("concat", description="how two directions become one vector")
+    hidden_size: Annotated[int, Field(ge=1, le=16_384)] = Field(200, description="units in each direction")
+    num_layers: Annotated[int, Field(ge=1, le=64)] = 1
+    direction: choices.Direction = Field("both", description="direction in which sentences are read")
+    merge: choices.Merge = Field("concat", description="how the outputs of two directions are merged")
     forget_bias: Annotated[float, Field(ge=-1e6, le=1e6)] = Field(
         1.0, description="of an LSTM's forget gate at the start; lstm1997 has none"
     )
@@ -118,16 +119,18 @@ class Encoder(Section):
     )
 
     @model_validator(mode="after")
-    def _backward_alone(self) -> Self:
-        if self.backward and self.directions == 2:
-            raise ValueError("backward needs directions: 1, got 2")
+    def _has_effect(self) -> Self:
+        if self.merge != "concat" and self.direction != "both":
+            raise ValueError(f"merge {self.merge} has no effect with direction {self.direction}; leave merge out")
+        if self.forget_bias != 1.0 and self.cell != "lstm":
+            raise ValueError(f"forget_bias has no effect with cell {self.cell}, which has no forget gate; leave it out")
         return self
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
-        width = self.width * (2 if self.directions == 2 and self.merge == "concat" else 1)
-        if self.attention_heads and width % self.attention_heads:
-            raise ValueError(f"attention_heads must divide the merged width {width}, got {self.attention_heads}")
+        size = self.hidden_size * (2 if self.direction == "both" and self.merge == "concat" else 1)
+        if self.attention_heads and size % self.attention_heads:
+            raise ValueError(f"attention_heads must divide the merged size {size}, got {self.attention_heads}")
         return self
 
 
@@ -161,43 +164,27 @@ class Model(Section):
 
     words: Words = Words()
     characters: Characters = Characters()
-    capitals: Annotated[int, Field(ge=0, le=2_048)] = Field(
-        0, description="width of the capitalisation feature; 0 for none"
-    )
-    elsewhere: Elsewhere = Elsewhere()
+    casing: Annotated[int, Field(ge=0, le=2_048)] = Field(0, description="size of the casing feature; 0 for none")
+    document_context: DocumentContext = DocumentContext()
     encoder: Encoder = Encoder()
     dropout: Dropout = Dropout()
     head: Head = Head()
-
-
-class Batches(Section):
-    """How sentences are put together; a batch ends at whichever limit comes first."""
-
-    sentences: Count | None = Field(10, description="in a batch at most")
-    tokens: Count | None = Field(None, description="in a batch at most, padding counted")
-    pool: Count = Field(500, description="sentences sorted by length together; 1 for batches in random order")
-
-    @model_validator(mode="after")
-    def _limited(self) -> Self:
-        if self.sentences is None and self.tokens is None:
-            raise ValueError("sentences or tokens must limit a batch")
-        return self
 
 
 class Optimizer(Section):
     """The optimiser and its rate."""
 
     kind: choices.Optimizer = "sgd"
-    rate: Positive = Field(0.015, description="learning rate")
-    rates: dict[choices.Part, NotNegative] = Field({}, description="rates of single parts instead")
+    learning_rate: Positive = Field(0.015, description="learning rate of all parts without one of their own")
+    learning_rates: dict[choices.Part, NotNegative] = Field({}, description="learning rates by part of the network")
     momentum: Share = Field(0.9, description="of SGD")
     nesterov: bool = False
     betas: tuple[Share, Share] = Field((0.9, 0.999), strict=False, description="of Adam and AdamW")
     weight_decay: NotNegative = 0.0
 
     def rate_of(self, part: choices.Part) -> float:
-        """Returns the full rate of a part of the network."""
-        return self.rates.get(part, self.rate)
+        """Returns the full learning rate of a part of the network."""
+        return self.learning_rates.get(part, self.learning_rate)
 
     @model_validator(mode="after")
     def _momentum_ahead(self) -> Self:
@@ -232,24 +219,32 @@ class Training(Section):
 
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 30
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
-    batches: Batches = Batches()
+    batch_size: Count | None = Field(10, description="largest number of sentences in a batch")
+    max_batch_tokens: Count | None = Field(None, description="largest number of tokens in a batch, padding included")
+    bucket_size: Count = Field(500, description="sentences that are sorted by length together; 1 for random batches")
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     clip_norm: Positive | None = Field(5.0, description="the gradient's norm at most")
     clip_value: Positive | None = Field(None, description="each part of the gradient at most")
     patience: Count | None = Field(None, description="epochs without a better dev score before training ends")
-    average: Annotated[float, Field(gt=0, lt=1)] | None = Field(
-        None, description="decay of a moving average of the weights, which is then evaluated and the best model"
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None, description="decay of an exponential moving average of the weights, which is evaluated and stored"
     )
     mixed_precision: bool = Field(False, description="compute in float16 on a GPU where that is safe, the loss scaled")
     diagnostics: bool = Field(
         False, description="record by epoch each part's gradient norm, how far gates are open, how far gradients reach"
     )
-    not_finite: choices.NotFinite = Field("stop", description="what to do at a loss or gradient that is not finite")
+    on_nonfinite: choices.OnNonfinite = Field("stop", description="reaction to a loss or gradient that is not finite")
     checkpoint_steps: Count | None = Field(None, description="steps between checkpoints, beside one for each epoch")
     keep_checkpoints: Annotated[int, Field(ge=2, le=1_000_000)] = Field(
-        2, description="checkpoints that stay, the newest"
+        2, description="newest checkpoints that are kept"
     )
+
+    @model_validator(mode="after")
+    def _limited(self) -> Self:
+        if self.batch_size is None and self.max_batch_tokens is None:
+            raise ValueError("batch_size or max_batch_tokens must limit a batch")
+        return self
 
 
 class Config(Section):
@@ -259,7 +254,7 @@ class Config(Section):
     model: Model = Model()
     training: Training = Training()
 
-    def without_places(self) -> "Config":
+    def without_paths(self) -> "Config":
         """Returns the config without the paths and names of data, as a model keeps it."""
         data = self.data.model_copy(update=dict.fromkeys(("train", "dev", "test", "dataset", "revision")))
         words = self.model.words.model_copy(update={"vectors": ()})

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tagger.data.document_context import Documents, Elsewhere
+from tagger.data.document_context import DocumentContext, Documents
 from tagger.data.sentence import Sentence
-from tagger.data.vocab import Vocab, capitals
+from tagger.data.vocab import Vocab, casing
 from tagger.data.word_cache import Ids
 
 MAX_CHARACTERS = 64
@@ -30,34 +30,34 @@ class Batch:
         words: (U,) word ids of the distinct words.
         characters: (U, C) their character ids, 0 beyond the word's end.
         character_lengths: (U,) characters in each, at least 1.
-        capitals: (U,) ids of how each is capitalised.
+        casing: (U,) ids of how each is capitalised.
         index: (B, T) which distinct word each token is; padding holds 0.
         lengths: (B,) tokens per sentence.
         gold: (B, T) tag ids, 0 in padding; None when tags are not known.
-        elsewhere: what documents say of the words; empty where it is not wanted. An index (B, T) into R pairs of a
-            document and a word, 0 in padding; (V,) the ids of the distinct words that stand beside them; then, as
+        document_context: what documents say of the words; empty where it is not wanted. An index (B, T) into R pairs of
+            a document and a word, 0 in padding; (V,) the ids of the distinct words that stand beside them; then, as
             `data.documents.Elsewhere`, (O, 2) which of those stand beside each place, (R,) and (R, WIDTH).
     """
 
     words: Tensor
     characters: Tensor
     character_lengths: Tensor
-    capitals: Tensor
+    casing: Tensor
     index: Tensor
     lengths: Tensor
     gold: Tensor | None = None
-    elsewhere: tuple[Tensor, ...] = ()
+    document_context: tuple[Tensor, ...] = ()
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
         """What the network reads, in its order: all but the gold tags."""
-        words = self.words, self.characters, self.character_lengths, self.capitals
-        return *words, self.index, self.lengths, *self.elsewhere
+        words = self.words, self.characters, self.character_lengths, self.casing
+        return *words, self.index, self.lengths, *self.document_context
 
     @property
     def word_ids(self) -> list[Tensor]:
         """The ids of all words whose vectors the network reads."""
-        return [self.words, *self.elsewhere[1:2]]
+        return [self.words, *self.document_context[1:2]]
 
     def to(self, device: torch.device) -> "Batch":
         """Returns the batch on a device; a GPU takes it over while the caller goes on."""
@@ -81,13 +81,13 @@ class _Known(NamedTuple):
     """Words as numbers: what Batch has of each, and the characters of all one word after another."""
 
     words: Ids
-    capitals: Ids
+    casing: Ids
     lengths: Ids
     starts: Ids
     characters: Ids
 
 
-class Lexicon:
+class WordEncoder:
     """What is known of each distinct word, encoded once: its id, its characters, its capitalisation."""
 
     def __init__(self, words: Vocab, characters: Vocab) -> None:
@@ -105,7 +105,7 @@ class Lexicon:
             row = self._rows[word] = len(self._rows)
             self._ids.append(self._words.lookup(word))
             self._spelling.append(self._characters.encode(word[:MAX_CHARACTERS]))
-            self._capitals.append(capitals(word))
+            self._capitals.append(casing(word))
             self._known = None
         return row
 
@@ -115,10 +115,13 @@ class Lexicon:
         rows, keys = np.concatenate(sentences), dict[str, int]()
         of_row = np.array([keys.setdefault(word.lower(), len(keys)) for word in self._rows], np.int64)
         lengths = np.array(list(map(len, sentences)), np.int64)
-        return Documents(lengths, np.array(passages, np.int64), of_row[rows], known.words[rows], known.capitals[rows])
+        return Documents(lengths, np.array(passages, np.int64), of_row[rows], known.words[rows], known.casing[rows])
 
     def batch(
-        self, sentences: Sequence[Ids], gold: Sequence[Ids] | None = None, elsewhere: Elsewhere | None = None
+        self,
+        sentences: Sequence[Ids],
+        gold: Sequence[Ids] | None = None,
+        document_context: DocumentContext | None = None,
     ) -> Batch:
         """Returns the batch of sentences given as rows of this lexicon, in their order."""
         self._known = known = self._known or self._in_arrays()
@@ -133,11 +136,11 @@ class Lexicon:
             words=torch.from_numpy(known.words[distinct]),
             characters=torch.from_numpy(characters),
             character_lengths=torch.from_numpy(character_lengths),
-            capitals=torch.from_numpy(known.capitals[distinct]),
+            casing=torch.from_numpy(known.casing[distinct]),
             index=torch.from_numpy(_padded(inverse, lengths)),
             lengths=torch.from_numpy(lengths),
             gold=None if gold is None else torch.from_numpy(_padded(np.concatenate(gold), lengths)),
-            elsewhere=() if elsewhere is None else _tensors(elsewhere, lengths),
+            document_context=() if document_context is None else _tensors(document_context, lengths),
         )
 
     def _in_arrays(self) -> _Known:
@@ -147,8 +150,8 @@ class Lexicon:
         return _Known(ids, kinds, lengths, np.cumsum(lengths) - lengths, characters)
 
 
-def _tensors(elsewhere: Elsewhere, lengths: Ids) -> tuple[Tensor, ...]:
-    which, beside, places, kinds = elsewhere
+def _tensors(document_context: DocumentContext, lengths: Ids) -> tuple[Tensor, ...]:
+    which, beside, places, kinds = document_context
     words, index = np.unique(beside, return_inverse=True)
     return tuple(map(torch.from_numpy, (_padded(which, lengths), words, index.reshape(beside.shape), places, kinds)))
 
@@ -160,13 +163,13 @@ def _padded(flat: Ids, lengths: Ids) -> Ids:
     return rectangle
 
 
-class Encoded:
+class EncodedCorpus:
     """Sentences as rows of a lexicon, with the ids of their tags where they have any; batches are cut from it."""
 
     def __init__(
         self,
         sentences: Sequence[Sentence],
-        lexicon: Lexicon,
+        lexicon: WordEncoder,
         tags: Vocab | None = None,
         passages: Sequence[int] | None = None,
     ) -> None:
@@ -182,35 +185,36 @@ class Encoded:
     def batch(self, positions: Sequence[int]) -> Batch:
         """Returns the batch of the sentences at these positions."""
         gold = None if self._gold is None else [self._gold[position] for position in positions]
-        elsewhere = None
+        document_context = None
         if self._documents is not None:
             tokens = [np.arange(self.lengths[position]) + self._starts[position] for position in positions]
-            elsewhere = self._documents.of(np.concatenate(tokens))
-        return self._lexicon.batch([self._rows[position] for position in positions], gold, elsewhere)
+            document_context = self._documents.of(np.concatenate(tokens))
+        return self._lexicon.batch([self._rows[position] for position in positions], gold, document_context)
 
 
-Full = Callable[[int, int], bool]
-"""Tells whether a batch of so many sentences, of which the longest has so many tokens, is over its limit."""
+IsFull = Callable[[int, int], bool]
+"""Returns whether a number of sentences, the longest with a number of tokens, exceeds the limit of a batch."""
 
 
-def full(*, sentences: int | None = None, tokens: int | None = None) -> Full:
-    """Returns the limit of a batch: a number of sentences, of tokens with padding counted, or both."""
+def batch_limit(*, max_sentences: int | None = None, max_tokens: int | None = None) -> IsFull:
+    """Returns the limit of a batch: a number of sentences, of tokens with padding, or both."""
     return lambda count, longest: (
-        (sentences is not None and count > sentences) or (tokens is not None and count * longest > tokens)
+        (max_sentences is not None and count > max_sentences)
+        or (max_tokens is not None and count * longest > max_tokens)
     )
 
 
-def cut(order: Sequence[int], lengths: Sequence[int], over: Full) -> Iterator[list[int]]:
-    """Yields positions in their order as batches within a limit; a sentence over it by itself is a batch of one.
+def split_into_batches(order: Sequence[int], lengths: Sequence[int], is_full: IsFull) -> Iterator[list[int]]:
+    """Yields positions in their order as batches within a limit; a sentence that exceeds the limit is a batch of one.
 
-    >>> list(cut([2, 0, 1], [5, 3, 5], full(tokens=10)))
+    >>> list(split_into_batches([2, 0, 1], [5, 3, 5], batch_limit(max_tokens=10)))
     [[2, 0], [1]]
     """
     batch: list[int] = []
     longest = 0
     for position in order:
         longest = max(longest, lengths[position])
-        if batch and over(len(batch) + 1, longest):
+        if batch and is_full(len(batch) + 1, longest):
             yield batch
             batch, longest = [], lengths[position]
         batch.append(position)
@@ -218,19 +222,22 @@ def cut(order: Sequence[int], lengths: Sequence[int], over: Full) -> Iterator[li
         yield batch
 
 
-def shuffled(lengths: Sequence[int], over: Full, *, pool: int, seed: int, epoch: int) -> list[list[int]]:
-    """Returns the batches of an epoch, the same for the same seed and epoch.
+def shuffled_batches(
+    lengths: Sequence[int], is_full: IsFull, *, bucket_size: int, seed: int, epoch: int
+) -> list[list[int]]:
+    """Returns the batches of an epoch; the same seed and epoch give the same batches.
 
-    Sentences are shuffled, cut into pools of `pool` sentences, sorted by length within each so that little is padded,
-    cut into batches, and the batches shuffled. A pool of 1 leaves the sentences in random order.
+    Sentences are shuffled and divided into buckets of `bucket_size`. Each bucket is sorted by length, so that batches
+    need little padding, and split into batches, which are shuffled. With a bucket size of 1 sentences are in random
+    order.
     """
     random = np.random.default_rng((seed, epoch))
     order = random.permutation(len(lengths)).tolist()
     batches: list[list[int]] = []
-    step = len(order) if pool == 1 else pool
+    step = len(order) if bucket_size == 1 else bucket_size
     for start in range(0, len(order), step):
         part = order[start : start + step]
-        if pool > 1:
+        if bucket_size > 1:
             part.sort(key=lengths.__getitem__)
-        batches.extend(cut(part, lengths, over))
-    return [batches[place] for place in random.permutation(len(batches))]
+        batches.extend(split_into_batches(part, lengths, is_full))
+    return [batches[index] for index in random.permutation(len(batches))]

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagger.data.sentence import Sentence
-from tagger.data.vocab import CAPITALS
+from tagger.data.vocab import CASINGS
 from tagger.data.word_cache import Ids
 
-WIDTH = len(CAPITALS) + 1
+WIDTH = len(CASINGS) + 1
 """The numbers that say how a word is capitalised: shares of its places, and the logarithm of how many there are."""
-_INITIAL = CAPITALS.index("initial")
+_INITIAL = CASINGS.index("initial")
 _PASSAGE_TOKENS = 4096
 _MOST = 16  # places of a word, the first of its document, whose neighbours count
 
@@ -43,21 +43,21 @@ def passages(sentences: Iterable[Sentence]) -> list[int]:
     return [numbers.number(sentence.document, len(sentence)) for sentence in sentences]
 
 
-class Elsewhere(NamedTuple):
+class DocumentContext(NamedTuple):
     """What documents say of the words of some tokens.
 
     Attributes:
         which: (N,) the pair that each token is of.
         beside: (O, 2) the ids of the words before and after each place, 0 where the sentence ends.
         places: (R,) how many of those places are each pair's, at least 1.
-        capitals: (R, WIDTH) how the word is capitalised in its document: the shares of the kinds of `vocab.CAPITALS`,
+        casing: (R, WIDTH) how the word is capitalised in its document: the shares of the kinds of `vocab.CAPITALS`,
             under the first of which count the words that begin a sentence with a capital; then ln of its places.
     """
 
     which: Ids
     beside: Ids
     places: Ids
-    capitals: NDArray[np.float32]
+    casing: NDArray[np.float32]
 
 
 class Documents:
@@ -93,10 +93,10 @@ class Documents:
         shares[:, -1] = np.log(counts)
         self._capitals = shares
 
-    def of(self, tokens: Ids) -> Elsewhere:
+    def of(self, tokens: Ids) -> DocumentContext:
         """Returns what documents say of the words of tokens, given by their places among all."""
         pairs, index = np.unique(self._index[tokens], return_inverse=True)
         counts = self._counts[pairs]
         ends = np.cumsum(counts)
         places = np.arange(ends[-1]) + np.repeat(self._first[pairs] - (ends - counts), counts)
-        return Elsewhere(index, self._beside[places], counts, self._capitals[pairs])
+        return DocumentContext(index, self._beside[places], counts, self._capitals[pairs])

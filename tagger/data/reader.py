@@ -48,7 +48,7 @@ class Corpus:
         """The number of its tokens."""
         return sum(map(len, self.sentences))
 
-    def broken_places(self, scheme: Scheme, most: int = 20) -> list[str]:
+    def invalid_places(self, scheme: Scheme, most: int = 20) -> list[str]:
         """Returns a line for each tag that breaks a scheme, up to `most` of them."""
         faults = []
         for sentence in self.sentences:
@@ -221,7 +221,7 @@ def find(folder: Path) -> dict[str, Path]:
     return found
 
 
-def set_aside(sentences: Sequence[Sentence], share: float, seed: int) -> tuple[list[Sentence], list[Sentence]]:
+def split_off_dev(sentences: Sequence[Sentence], share: float, seed: int) -> tuple[list[Sentence], list[Sentence]]:
     """Returns sentences to train on and about `share` of them to develop on, split by document if there are several.
 
     Raises:

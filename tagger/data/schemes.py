@@ -93,7 +93,7 @@ def tag_set(types: Iterable[str], scheme: Scheme) -> list[str]:
     return [OUTSIDE, *(f"{prefix}-{kind}" for kind in types for prefix in prefixes)]
 
 
-def unprintable(tags: Iterable[str]) -> list[str]:
+def control_tags(tags: Iterable[str]) -> list[str]:
     """Returns the tags that are empty or hold a control character, a line separator or a mark that reorders text."""
     return sorted(tag for tag in tags if not tag or any(map(_is_control, tag)))
 
@@ -104,7 +104,7 @@ def _is_control(character: str) -> bool:
     )
 
 
-def legal(before: str | None, after: str | None, scheme: Scheme) -> bool:
+def is_valid_transition(before: str | None, after: str | None, scheme: Scheme) -> bool:
     """Tells whether a scheme lets one tag follow another; None stands for the sentence's start and end."""
     left, left_type = split(before or OUTSIDE)
     right, right_type = split(after or OUTSIDE)
@@ -125,7 +125,11 @@ def broken(tags: Sequence[str], scheme: Scheme) -> list[int]:
     [1]
     """
     padded: list[str | None] = [None, *tags, None]
-    return [position for position in range(len(tags) + 1) if not legal(padded[position], padded[position + 1], scheme)]
+    return [
+        position
+        for position in range(len(tags) + 1)
+        if not is_valid_transition(padded[position], padded[position + 1], scheme)
+    ]
 
 
 def detect(sequences: Sequence[Sequence[str]]) -> Detected:
@@ -136,16 +140,16 @@ def detect(sequences: Sequence[Sequence[str]]) -> Detected:
         return Detected(None, "plain tags", 0)
     prefixes = {tag[0] for tag in spans}
     if prefixes & set("LU"):
-        return Detected("IOBES", "BILOU", count_broken(sequences, "IOBES"))
+        return Detected("IOBES", "BILOU", count_invalid(sequences, "IOBES"))
     if "M" in prefixes:
-        return Detected("IOBES", "BMES", count_broken(sequences, "IOBES"))
+        return Detected("IOBES", "BMES", count_invalid(sequences, "IOBES"))
     if prefixes & set("ES"):
-        return Detected("IOBES", "IOBES", count_broken(sequences, "IOBES"))
-    iob2, iob1 = count_broken(sequences, "IOB2"), count_broken(sequences, "IOB1")
+        return Detected("IOBES", "IOBES", count_invalid(sequences, "IOBES"))
+    iob2, iob1 = count_invalid(sequences, "IOB2"), count_invalid(sequences, "IOB1")
     return Detected("IOB1", "IOB1", iob1) if iob1 < iob2 else Detected("IOB2", "IOB2", iob2)
 
 
-def stray(sequences: Iterable[Sequence[str]]) -> list[str]:
+def other_tags(sequences: Iterable[Sequence[str]]) -> list[str]:
     """Returns the tags that keep a column from being one of spans, if most of its distinct tags are a span's.
 
     >>> stray([["B-PER", "I-PER", "O", "PER"]])
@@ -156,6 +160,6 @@ def stray(sequences: Iterable[Sequence[str]]) -> list[str]:
     return others if 2 * len(others) < len(tags) else []
 
 
-def count_broken(sequences: Iterable[Sequence[str]], scheme: Scheme) -> int:
+def count_invalid(sequences: Iterable[Sequence[str]], scheme: Scheme) -> int:
     """Returns how many tags of a corpus break a scheme."""
     return sum(len(broken(sequence, scheme)) for sequence in sequences)

@@ -77,10 +77,10 @@ class Vocab:
         return vocab
 
 
-CAPITALS = ("padding", "other", "lower", "initial", "upper", "mixed")
+CASINGS = ("padding", "other", "lower", "initial", "upper", "mixed")
 
 
-def capitals(word: str) -> int:
+def casing(word: str) -> int:
     """Returns the id, in CAPITALS, of how a word is capitalised.
 
     >>> [CAPITALS[capitals(word)] for word in ("EU", "Peter", "lamb", "eBay", "22")]

@@ -9,7 +9,7 @@ Ids = NDArray[np.int64]
 _LONGEST = 64  # characters of a word that is remembered beyond its turn: rare ones would take most of the memory
 
 
-class Memory(dict[str, int]):
+class WordCache(dict[str, int]):
     """The rows of the words remembered; those unused for longest are forgotten when there are too many.
 
     Args:

@@ -23,7 +23,7 @@ from tagger.errors import Stopped, TaggerError
 from tagger.experiments import runs
 from tagger.io import json_files
 from tagger.signals import StopRequest
-from tagger.training import Inputs, Listener
+from tagger.training import Callback, Inputs
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Task:
     threads: int
 
 
-def train(task: Task, *, listen: Listener = lambda event: None, inputs: Inputs | None = None) -> None:
+def train(task: Task, *, callback: Callback = lambda event: None, inputs: Inputs | None = None) -> None:
     """Trains in this process, or goes on where an earlier one stopped.
 
     Raises:
@@ -65,10 +65,10 @@ def train(task: Task, *, listen: Listener = lambda event: None, inputs: Inputs |
     run = Path(task.run)
     settings = seeded(config.load(task.recipe), task.seed)
     if runs.is_begun(run):
-        training.resume(run, device=task.device, listen=listen, inputs=inputs, settings=settings)
+        training.resume(run, device=task.device, callback=callback, inputs=inputs, settings=settings)
         return
     init_from = Path(task.init_from) if task.init_from else None
-    training.fit(settings, run, device=task.device, init_from=init_from, listen=listen, inputs=inputs)
+    training.fit(settings, run, device=task.device, init_from=init_from, callback=callback, inputs=inputs)
 
 
 def seeded(settings: Config, seed: int) -> Config:

@@ -17,9 +17,9 @@ from tagger.experiments import processes, runs
 from tagger.experiments.processes import Faults, Task
 from tagger.experiments.runs import Results
 from tagger.io import atomic
-from tagger.training import Inputs, Listener, corpora, run_dir
+from tagger.training import Callback, Inputs, corpora, run_dir
 from tagger.training.run_dir import CONFIG
-from tagger.training.train import refuse_tables
+from tagger.training.train import check_no_tables
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def train(
     device: str = "auto",
     init_from: Path | None = None,
     resume: bool = False,
-    listen: Listener = lambda event: None,
+    callback: Callback = lambda event: None,
 ) -> Results:
     """Trains a recipe with each of some seeds, and keeps the model best on dev.
 
@@ -72,7 +72,7 @@ def train(
         device: auto, cpu or cuda.
         init_from: a model of the same shape whose weights to start from.
         resume: go on if the directory holds these seeds, or some of them, already; finished ones stay as they are.
-        listen: is told of steps and epochs, if `jobs` is 1.
+        callback: is told of steps and epochs, if `jobs` is 1.
 
     Raises:
         TaggerError: bad input, before anything is written; the directory holds another training or cannot be written.
@@ -87,7 +87,7 @@ def train(
             raise CheckpointError(f"{run}: is a run of one seed, to which none can be added; choose another --out")
         run_dir.check_free(run)
         resume = False
-    return _train(settings, Results(run, tuple(seeds), init_from), jobs, device, listen, begin=not resume)
+    return _train(settings, Results(run, tuple(seeds), init_from), jobs, device, callback, begin=not resume)
 
 
 def resume(
@@ -95,7 +95,7 @@ def resume(
     *,
     jobs: int = 1,
     device: str = "auto",
-    listen: Listener = lambda event: None,
+    callback: Callback = lambda event: None,
     settings: Config | None = None,
 ) -> Results:
     """Goes on with the seeds of a run where they stopped; other arguments as of `train`.
@@ -111,7 +111,7 @@ def resume(
     if settings is not None:
         _check_settings(run, settings)
     settings = settings or config.load(str(run / CONFIG))
-    return _train(settings, Results(run, seeds, init_from), jobs, device, listen, begin=False)
+    return _train(settings, Results(run, seeds, init_from), jobs, device, callback, begin=False)
 
 
 def _check(seeds: Sequence[int]) -> None:
@@ -141,7 +141,7 @@ def _check_settings(run: Path, settings: Config) -> None:
         raise ConfigError(*(f"{run}: {fault}; {hint}" for fault in faults))
 
 
-def _train(settings: Config, begun: Results, jobs: int, device: str, listen: Listener, *, begin: bool) -> Results:
+def _train(settings: Config, begun: Results, jobs: int, device: str, callback: Callback, *, begin: bool) -> Results:
     torch_device(device)
     run, seeds, init_from = begun.run, begun.seeds, begun.init_from
     threads = torch.get_num_threads() if jobs == 1 else max(1, torch.get_num_threads() // jobs)
@@ -151,7 +151,7 @@ def _train(settings: Config, begun: Results, jobs: int, device: str, listen: Lis
         for seed in seeds
         if begin or not _is_finished(runs.directory(run, seed), settings)
     ]
-    refuse_tables(settings, init_from)
+    check_no_tables(settings, init_from)
     inputs = _read(settings, tasks, shared=jobs == 1)
     with run_dir.owned(run):
         if begin:
@@ -161,7 +161,7 @@ def _train(settings: Config, begun: Results, jobs: int, device: str, listen: Lis
         results = runs.collect(run, seeds, init_from)
         runs.save(results)
         failed: dict[int, Faults] = {}
-        each = _in_turn(tasks, listen, inputs) if jobs == 1 else processes.train_all(tasks, jobs=jobs)
+        each = _in_turn(tasks, callback, inputs) if jobs == 1 else processes.train_all(tasks, jobs=jobs)
         with closing(each):
             for task, faults in each:
                 if faults:
@@ -190,12 +190,12 @@ def _read(settings: Config, tasks: Sequence[Task], *, shared: bool) -> Inputs | 
 
 
 def _in_turn(
-    tasks: Sequence[Task], listen: Listener, inputs: Inputs | None
+    tasks: Sequence[Task], callback: Callback, inputs: Inputs | None
 ) -> Generator[tuple[Task, Faults], None, None]:
     for task in tasks:
         log.info("seed %d", task.seed)
         try:
-            processes.train(task, listen=listen, inputs=inputs)
+            processes.train(task, callback=callback, inputs=inputs)
         except TaggerError as error:
             yield task, error.faults
         except Exception as error:

@@ -14,7 +14,7 @@ from typing import BinaryIO, NamedTuple, Protocol, Self, TypeVar
 
 import zstandard
 
-from tagger.errors import CorruptError, CutError, DataError
+from tagger.errors import CorruptError, DataError, TruncatedError
 
 _AnyPath = TypeVar("_AnyPath", bound=PurePath)
 
@@ -121,7 +121,7 @@ def lines(
         max_record_bytes: limit of a line without its line end; a longer line is not held in memory.
 
     Raises:
-        CutError: the source is missing or cannot be read to its end, after the lines before that.
+        TruncatedError: the source is missing or cannot be read to its end, after the lines before that.
         CorruptError: it is packed and damaged or unfinished, or it is a file that changes while it is read. The lines
             before may be other than those that were stored: none of them may be used.
         DataError: without `reject`, a line is not UTF-8, holds a NUL or is too long; the error names file, line and
@@ -145,7 +145,7 @@ def _numbered(
             raise
         raise CorruptError(f"{error}; nor can the lines before, up to {number - 1}, be trusted") from error
     except DataError as error:  # of the stream: those of lines are raised where these are asked for
-        raise CutError(str(error), number - 1) from error
+        raise TruncatedError(str(error), number - 1) from error
 
 
 def _blocks(stream: "BufferedReader[_Pieces]", limit: int) -> Iterator[_Block]:

@@ -12,7 +12,7 @@ from tagger import __version__
 from tagger.errors import CheckpointError
 from tagger.io import atomic, json_files, regular
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "MANIFEST.json"
 MAX_MANIFEST_BYTES = 1 << 20
 _Result = TypeVar("_Result")
@@ -127,5 +127,7 @@ def _entries(data: bytes, directory: Path) -> dict[str, Any]:
     if sealed != data:
         raise UnreadError(f"{directory}/{MANIFEST} is corrupt: sha256 differs, {str(written)[:8]} is written in it")
     if version != FORMAT:
-        raise CheckpointError(f"{directory}: has model format {str(version)[:20]}, this version reads {FORMAT}")
+        raise CheckpointError(
+            f"{directory}: has model format {str(version)[:20]}; expected format {FORMAT}, train the model again"
+        )
     return listed

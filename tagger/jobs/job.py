@@ -11,8 +11,8 @@ from tagger.data import reader, writer
 from tagger.data.formats.columns import Layout
 from tagger.errors import ConfigError
 from tagger.io import line_reader
-from tagger.model import Bundle
-from tagger.tagging import Answers
+from tagger.model import TaggerModel
+from tagger.tagging import DecodingOptions
 
 _OF_SPANS = ("tsv", "html")  # formats that hold no tags
 
@@ -74,7 +74,7 @@ class Job:
     paths: tuple[Path | str, ...]
     model: Path
     formats: Formats = Formats()
-    answers: Answers = field(default_factory=Answers)
+    answers: DecodingOptions = field(default_factory=DecodingOptions)
     out: Path | None = None
     pattern: str | None = None
     on_error: OnError = "stop"
@@ -102,7 +102,7 @@ class Job:
         )
 
 
-def check(job: Job, bundle: Bundle) -> None:
+def check(job: Job, bundle: TaggerModel) -> None:
     """Raises ConfigError if a job's options do not fit the model, or one another, wherever it is done."""
     if job.formats.scheme and bundle.scheme is None:
         raise ConfigError(f"the model's tags are plain; they cannot be spelt in {job.formats.scheme}")
@@ -138,7 +138,7 @@ def check_effects(formats: Formats, forms: Iterable[InputFormat]) -> None:
         raise ConfigError(*faults)
 
 
-def tagged_format(bundle: Bundle, path: Path) -> TaggedFormat:
+def tagged_format(bundle: TaggerModel, path: Path) -> TaggedFormat:
     """Returns the format of a tagged file: what its name says, else what the model was trained on, else columns."""
     guessed = reader.guess_format(path)
     if guessed == "columns" or guessed == "conllu":
@@ -147,7 +147,7 @@ def tagged_format(bundle: Bundle, path: Path) -> TaggedFormat:
 
 
 def layout(
-    bundle: Bundle,
+    bundle: TaggerModel,
     form: InputFormat,
     *,
     token: int | str | None = None,

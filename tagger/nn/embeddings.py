@@ -40,7 +40,7 @@ class WordEmbedding(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(weight)
         self.register_buffer("kept", kept.half())
-        self.width = weight.shape[1]
+        self.output_dim = weight.shape[1]
         self.sparse = False
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -61,12 +61,14 @@ class WordEmbedding(nn.Module):
 class CharacterCNN(nn.Module):
     """Convolutions over a word's characters and the largest value of each feature (Ma and Hovy, 2016)."""
 
-    def __init__(self, characters: int, width: int, features: int, *, kernel: int, dropout: float) -> None:
+    def __init__(
+        self, characters: int, embedding_dim: int, output_dim: int, *, kernel_size: int, dropout: float
+    ) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(characters, width, _weight=scatter_evenly(characters, width))
-        self.convolution = nn.Conv1d(width, features, kernel, padding=kernel // 2)
+        self.embedding = nn.Embedding(characters, embedding_dim, _weight=scatter_evenly(characters, embedding_dim))
+        self.convolution = nn.Conv1d(embedding_dim, output_dim, kernel_size, padding=kernel_size // 2)
         self.dropout = dropout
-        self.width = features
+        self.output_dim = output_dim
 
     def forward(self, characters: Tensor, lengths: Tensor) -> Tensor:
         """Returns features (U, D) of words spelt as ids (U, C) of the given lengths (U,), each at least 1."""
@@ -85,50 +87,50 @@ class CharacterCNN(nn.Module):
 class CharacterLSTM(nn.Module):
     """The last states of an LSTM over a word's characters from either side (Lample et al., 2016)."""
 
-    def __init__(self, characters: int, width: int, features: int, *, dropout: float) -> None:
+    def __init__(self, characters: int, embedding_dim: int, output_dim: int, *, dropout: float) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(characters, width, _weight=scatter_evenly(characters, width))
-        self.layer = RecurrentLayer(width, features // 2)
+        self.embedding = nn.Embedding(characters, embedding_dim, _weight=scatter_evenly(characters, embedding_dim))
+        self.layer = RecurrentLayer(embedding_dim, output_dim // 2)
         self.dropout = dropout
-        self.width = self.layer.out_width
+        self.output_dim = self.layer.output_size
 
     def forward(self, characters: Tensor, lengths: Tensor) -> Tensor:
         """Returns features (U, D) of words spelt as ids (U, C) of the given lengths (U,), each at least 1."""
         embedded = drop(self.embedding(characters), self.dropout if self.training else 0.0)
         states = self.layer(embedded, lengths)  # (U, C, D)
-        forward = states[torch.arange(len(lengths), device=lengths.device), lengths - 1, : self.width // 2]
-        return torch.cat([forward, states[:, 0, self.width // 2 :]], 1)
+        forward = states[torch.arange(len(lengths), device=lengths.device), lengths - 1, : self.output_dim // 2]
+        return torch.cat([forward, states[:, 0, self.output_dim // 2 :]], 1)
 
 
-class Elsewhere(nn.Module):
+class DocumentContext(nn.Module):
     """A vector for each word of a document, from what stands beside it there and how it is capitalised.
 
     Args:
         words: D, the width of the words' vectors.
-        capitals: F, the numbers that say how it is capitalised.
+        casing: F, the numbers that say how it is capitalised.
         width: of the result.
         dropout: over the vectors of the words beside it.
     """
 
-    def __init__(self, words: int, capitals: int, width: int, *, dropout: float) -> None:
+    def __init__(self, words: int, casing: int, output_dim: int, *, dropout: float) -> None:
         super().__init__()
-        self.projection = nn.Linear(2 * words + capitals, width)
+        self.projection = nn.Linear(2 * words + casing, output_dim)
         nn.init.xavier_uniform_(self.projection.weight)
         nn.init.zeros_(self.projection.bias)
-        self.dropout, self.width = dropout, width
+        self.dropout, self.output_dim = dropout, output_dim
 
-    def forward(self, vectors: Tensor, beside: Tensor, counts: Tensor, capitals: Tensor) -> Tensor:
+    def forward(self, vectors: Tensor, beside: Tensor, counts: Tensor, casing: Tensor) -> Tensor:
         """Returns (R, width) of R words of documents.
 
         Args:
             vectors: (V, D) of words, which need no gradient.
             beside: (O, 2) which of them stand before and after each of the words' O places.
             counts: (R,) places of each word, at least 1.
-            capitals: (R, F).
+            casing: (R, F).
         """
         means = neighbours.means(vectors, beside, counts)
         means = drop(means, self.dropout if self.training else 0.0)
-        return torch.tanh(self.projection(torch.cat([means, capitals], 1)))
+        return torch.tanh(self.projection(torch.cat([means, casing], 1)))
 
 
 class TokenEmbedding(nn.Module):
@@ -137,8 +139,8 @@ class TokenEmbedding(nn.Module):
     Args:
         words: vectors of words.
         characters: features of spellings, if any.
-        capitals: vectors (kinds, width) of how words are capitalised, if any.
-        elsewhere: what the rest of its document says of a word, if any.
+        casing: vectors (kinds, width) of how words are capitalised, if any.
+        document_context: what the rest of its document says of a word, if any.
         word_dropout: the share of tokens whose word is replaced by the unknown word in training.
     """
 
@@ -146,25 +148,26 @@ class TokenEmbedding(nn.Module):
         self,
         words: WordEmbedding,
         characters: CharacterCNN | CharacterLSTM | None,
-        capitals: nn.Embedding | None,
-        elsewhere: Elsewhere | None = None,
+        casing: nn.Embedding | None,
+        document_context: DocumentContext | None = None,
         *,
         word_dropout: float,
     ) -> None:
         super().__init__()
-        self.words, self.characters, self.capitals, self.elsewhere = words, characters, capitals, elsewhere
+        self.words, self.characters, self.casing, self.document_context = words, characters, casing, document_context
         self.word_dropout = word_dropout
-        self.width = words.width + (characters.width if characters else 0)
-        self.width += (capitals.embedding_dim if capitals else 0) + (elsewhere.width if elsewhere else 0)
+        self.output_dim = words.output_dim + (characters.output_dim if characters else 0)
+        self.output_dim += casing.embedding_dim if casing else 0
+        self.output_dim += document_context.output_dim if document_context else 0
 
     def forward(
         self,
         words: Tensor,
         characters: Tensor,
         character_lengths: Tensor,
-        capitals: Tensor,
+        casing: Tensor,
         index: Tensor,
-        elsewhere: Sequence[Tensor] = (),
+        document_context: Sequence[Tensor] = (),
     ) -> Tensor:
         """Returns (B, T, D) for tokens given as an index (B, T) into distinct words.
 
@@ -172,10 +175,10 @@ class TokenEmbedding(nn.Module):
             words: (U,) ids.
             characters: (U, C) ids.
             character_lengths: (U,) each at least 1.
-            capitals: (U,) ids.
+            casing: (U,) ids.
             index: (B, T) in [0, U); padding may hold any such number.
-            elsewhere: an index (B, T) into R words of documents, as `index` is; (V,) ids of the words that stand beside
-                them; (O, 2) which of those do at each of their places; (R,) how many places are each one's; and (R, F)
+            document_context: an index (B, T) into R words of documents, as `index` is; (V,) ids of the words that stand
+                beside them; (O, 2) which of those do at each of their places; (R,) how many places are each one's; and (R, F)
                 how it is capitalised. Needed where the module has a part to read it.
         """
         vectors = self.words(words)
@@ -188,13 +191,13 @@ class TokenEmbedding(nn.Module):
         if self.characters is not None:
             tables.append(self.characters(characters, character_lengths))
             indices.append(index)
-        if self.capitals is not None:
-            tables.append(self.capitals(capitals))
+        if self.casing is not None:
+            tables.append(self.casing(casing))
             indices.append(index)
-        if self.elsewhere is not None:
-            of_document, around, *rest = elsewhere
+        if self.document_context is not None:
+            of_document, around, *rest = document_context
             with torch.no_grad():  # the vectors are not tuned for this
                 given = self.words(around)
-            tables.append(self.elsewhere(given, *rest))
+            tables.append(self.document_context(given, *rest))
             indices.append(of_document)
         return lookup.concatenated(tables, indices)

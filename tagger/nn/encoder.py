@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from tagger.choices import Cell, Merge
+from tagger.choices import Cell, Direction, Merge
 from tagger.nn.kernels import lstm
 
 _HELD = 1e4  # a bias by which a gate lets through exactly 1 and gets a gradient of exactly 0, in float16 too
@@ -49,11 +49,10 @@ class RecurrentLayer(nn.Module):
     within their lengths. On a CPU an LSTM's states are computed by `nn.lstm`.
 
     Args:
-        in_width: D.
-        width: H, in each direction.
+        input_size: D.
+        hidden_size: H, in each direction.
         cell: lstm, lstm1997, gru or rnn.
-        directions: 1 or 2.
-        backward: whether a single direction is the backward one.
+        direction: both, forward or backward.
         merge: how two directions become one vector: concat, sum or mean.
         forget_bias: the bias of an LSTM's forget gate at the start of training.
 
@@ -63,22 +62,20 @@ class RecurrentLayer(nn.Module):
 
     def __init__(
         self,
-        in_width: int,
-        width: int,
+        input_size: int,
+        hidden_size: int,
         *,
         cell: Cell = "lstm",
-        directions: int = 2,
-        backward: bool = False,
+        direction: Direction = "both",
         merge: Merge = "concat",
         forget_bias: float = 1.0,
     ) -> None:
         super().__init__()
-        one = directions == 1
-        self.forward_cell = None if one and backward else _CELLS[cell](in_width, width, batch_first=True)
-        self.backward_cell = None if one and not backward else _CELLS[cell](in_width, width, batch_first=True)
+        self.forward_cell = None if direction == "backward" else _CELLS[cell](input_size, hidden_size, batch_first=True)
+        self.backward_cell = None if direction == "forward" else _CELLS[cell](input_size, hidden_size, batch_first=True)
         self.merge = merge
         self.threads = 1
-        self.out_width = 2 * width if directions == 2 and merge == "concat" else width
+        self.output_size = 2 * hidden_size if direction == "both" and merge == "concat" else hidden_size
         for module in (self.forward_cell, self.backward_cell):
             if module is not None:
                 _initialise(module, forget_bias)
@@ -89,35 +86,35 @@ class RecurrentLayer(nn.Module):
         return [cell for cell in (self.forward_cell, self.backward_cell) if cell is not None]
 
     @property
-    def turned(self) -> list[bool]:
+    def is_reversed(self) -> list[bool]:
         """For each of `cells` whether it reads sentences from their ends."""
         return [cell is self.backward_cell for cell in self.cells]
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        """Returns the states (B, T, out_width) of inputs (B, T, D); padding may hold anything, in and out."""
+        """Returns the states (B, T, output_size) of inputs (B, T, D); padding may hold anything, in and out."""
         cells = self.cells
         # The kernel's gates reach 1 but for 1e-7, by which those held open would move.
         if inputs.device.type == "cpu" and inputs.dtype == torch.float32 and type(cells[0]) is nn.LSTM:
-            states = lstm.states(cells, inputs, lengths, turned=self.turned, threads=self.threads)
+            states = lstm.states(cells, inputs, lengths, is_reversed=self.is_reversed, threads=self.threads)
         else:
-            states = _states(cells, inputs, lengths, self.turned)
+            states = _states(cells, inputs, lengths, self.is_reversed)
         if len(cells) == 1 or self.merge == "concat":
             return states
         forward, backward = states.chunk(2, 2)
         return forward + backward if self.merge == "sum" else (forward + backward) / 2
 
 
-def _states(cells: Sequence[nn.RNNBase], inputs: Tensor, lengths: Tensor, turned: Sequence[bool]) -> Tensor:
+def _states(cells: Sequence[nn.RNNBase], inputs: Tensor, lengths: Tensor, is_reversed: Sequence[bool]) -> Tensor:
     """Returns the states of one direction, or of two side by side, (B, T, H or 2H)."""
-    places = turning(lengths, inputs.shape[1])
+    places = reversal_index(lengths, inputs.shape[1])
     found = [
         turn(cell(turn(inputs, places))[0], places) if round_ else cell(inputs)[0]
-        for cell, round_ in zip(cells, turned, strict=True)
+        for cell, round_ in zip(cells, is_reversed, strict=True)
     ]
     return found[0] if len(found) == 1 else torch.cat(found, 2)
 
 
-def turning(lengths: Tensor, longest: int) -> Tensor:
+def reversal_index(lengths: Tensor, longest: int) -> Tensor:
     """Returns the places (B, T) that turn each sentence round within its length and leave its padding.
 
     >>> turning(torch.tensor([2, 3]), 3).tolist()
@@ -169,12 +166,11 @@ class Encoder(nn.Module):
     """A stack of recurrent layers, with dropout between them and self-attention over the last if asked for.
 
     Args:
-        in_width: D.
-        width: H, in each direction.
+        input_size: D.
+        hidden_size: H, in each direction.
         cell: lstm, lstm1997, gru or rnn.
-        layers: how many, at least 1; each reads the merged states of the one below.
-        directions: 1 or 2.
-        backward: whether a single direction is the backward one.
+        num_layers: how many, at least 1; each reads the merged states of the one below.
+        direction: both, forward or backward.
         merge: how two directions become one vector: concat, sum or mean.
         forget_bias: the bias of an LSTM's forget gate at the start of training.
         attention_heads: heads of self-attention, which must divide the width; 0 for none.
@@ -183,13 +179,12 @@ class Encoder(nn.Module):
 
     def __init__(
         self,
-        in_width: int,
-        width: int,
+        input_size: int,
+        hidden_size: int,
         *,
         cell: Cell = "lstm",
-        layers: int = 1,
-        directions: int = 2,
-        backward: bool = False,
+        num_layers: int = 1,
+        direction: Direction = "both",
         merge: Merge = "concat",
         forget_bias: float = 1.0,
         attention_heads: int = 0,
@@ -197,24 +192,23 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList()
-        for _ in range(layers):
+        for _ in range(num_layers):
             layer = RecurrentLayer(
-                in_width,
-                width,
+                input_size,
+                hidden_size,
                 cell=cell,
-                directions=directions,
-                backward=backward,
+                direction=direction,
                 merge=merge,
                 forget_bias=forget_bias,
             )
             self.layers.append(layer)
-            in_width = layer.out_width
-        self.out_width = in_width
+            input_size = layer.output_size
+        self.output_size = input_size
         self.dropout = dropout or nn.Identity()
-        self.attention = SelfAttention(in_width, attention_heads) if attention_heads else None
+        self.attention = SelfAttention(input_size, attention_heads) if attention_heads else None
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        """Returns the states (B, T, out_width) of inputs (B, T, D); padding may hold anything, in and out."""
+        """Returns the states (B, T, output_size) of inputs (B, T, D); padding may hold anything, in and out."""
         states = inputs
         for number, layer in enumerate(self.layers):
             states = layer(self.dropout(states) if number else states, lengths)

@@ -35,7 +35,7 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.embedding, self.encoder, self.head = embedding, encoder, head
-        self.projection = nn.Linear(encoder.out_width, tags)
+        self.projection = nn.Linear(encoder.output_size, tags)
         nn.init.xavier_uniform_(self.projection.weight)
         nn.init.zeros_(self.projection.bias)
         self.dropout_in, self.dropout_out = dropout_in, dropout_out
@@ -45,13 +45,13 @@ class Network(nn.Module):
         words: Tensor,
         characters: Tensor,
         character_lengths: Tensor,
-        capitals: Tensor,
+        casing: Tensor,
         index: Tensor,
         lengths: Tensor,
-        *elsewhere: Tensor,
+        *document_context: Tensor,
     ) -> Tensor:
         """Returns the emissions (B, T, K) in float32; arguments as TokenEmbedding's, and lengths (B,)."""
-        embedded = self.embedding(words, characters, character_lengths, capitals, index, elsewhere)
+        embedded = self.embedding(words, characters, character_lengths, casing, index, document_context)
         embedded = self.dropout_in(embedded)
         states = self.dropout_out(self.encoder(embedded, lengths))
         emissions: Tensor = self.projection(states)

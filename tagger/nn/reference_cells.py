@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tagger.nn.encoder import LSTM1997, RecurrentLayer, turn, turning
+from tagger.nn.encoder import LSTM1997, RecurrentLayer, reversal_index, turn
 
 
 class Step(NamedTuple):
@@ -98,14 +98,14 @@ _FORMULAS: dict[type[nn.RNNBase], Callable[[Tensor, Tensor, Step], Step]] = {
 }
 
 
-def trace(layer: RecurrentLayer, inputs: Tensor, lengths: Tensor, *, memory_alone: bool = False) -> list[Trace]:
+def trace(layer: RecurrentLayer, inputs: Tensor, lengths: Tensor, *, memory_only: bool = False) -> list[Trace]:
     """Returns what each direction of a layer does, the forward one first; gradients reach the layer's own weights.
 
     Args:
         layer: whose weights are taken.
         inputs: (B, T, D).
         lengths: (B,) tokens per sentence, at least 1.
-        memory_alone: let gradients flow back from token to token through the memory only, by its additions and
+        memory_only: let gradients flow back from token to token through the memory only, by its additions and
             products, as if each gate and candidate were given and did not depend on the state before.
 
     Raises:
@@ -118,11 +118,11 @@ def trace(layer: RecurrentLayer, inputs: Tensor, lengths: Tensor, *, memory_alon
     """
     if lengths.min() < 1 or lengths.max() > inputs.shape[1]:
         raise ValueError(f"lengths must be from 1 to {inputs.shape[1]}, got {lengths.tolist()}")
-    places = turning(lengths, inputs.shape[1])
+    places = reversal_index(lengths, inputs.shape[1])
     found = []
-    for cell, turned in zip(layer.cells, layer.turned, strict=True):
-        one = _run(cell, turn(inputs, places) if turned else inputs, memory_alone=memory_alone)
-        found.append(_turned(one, places) if turned else one)
+    for cell, is_reversed in zip(layer.cells, layer.is_reversed, strict=True):
+        one = _run(cell, turn(inputs, places) if is_reversed else inputs, memory_only=memory_only)
+        found.append(_turned(one, places) if is_reversed else one)
     return found
 
 
@@ -131,13 +131,13 @@ def _turned(found: Trace, places: Tensor) -> Trace:
     return Trace(given, states, memory, candidates, {name: turn(gate, places) for name, gate in found.gates.items()})
 
 
-def _run(cell: nn.RNNBase, inputs: Tensor, *, memory_alone: bool) -> Trace:
+def _run(cell: nn.RNNBase, inputs: Tensor, *, memory_only: bool) -> Trace:
     into, own, bias_into, bias_own = _weights(cell)
     given = inputs @ into.T + bias_into
     nothing = inputs.new_zeros(len(inputs), cell.hidden_size)
     step, steps = Step(nothing, nothing, nothing, {}), []
     for number in range(inputs.shape[1]):
-        before = step.state.detach() if memory_alone else step.state
+        before = step.state.detach() if memory_only else step.state
         step = _FORMULAS[type(cell)](given[:, number], before @ own.T + bias_own, step)
         steps.append(step)
     return Trace(

@@ -10,20 +10,20 @@ from torch import Tensor
 
 from tagger.data.batching import MAX_CHARACTERS
 from tagger.data.document_context import Documents
-from tagger.data.vocab import capitals
-from tagger.data.word_cache import Ids, Memory
-from tagger.model import Bundle
+from tagger.data.vocab import casing
+from tagger.data.word_cache import Ids, WordCache
+from tagger.model import TaggerModel
 from tagger.nn.kernels.scorer import Places, Scorer, Spelling
 from tagger.tagging import forking
 from tagger.tagging.scorer import End, Scores, Words
 
-REMEMBERED_BYTES = 2**28
+CACHE_BYTES = 2**28
 """Of the table of words, which may grow beyond it by what the sentences under way need."""
 _WORD_BYTES = 200  # that a word itself and its place take
 _UNDER_WAY = 2**15  # words that may be new at once before the table is moved to a larger place
 
 
-class Remembering:
+class CachedScorer:
     """Scores on a CPU by tables of words, with the weights as they are now; several threads may ask at once.
 
     Args:
@@ -33,12 +33,12 @@ class Remembering:
 
     shared = True
 
-    def __init__(self, bundle: Bundle, cache_bytes: int | None = None) -> None:
+    def __init__(self, bundle: TaggerModel, cache_bytes: int | None = None) -> None:
         self._words, self._characters = bundle.known_words, bundle.characters
         self._scorer = Scorer(bundle.network)
-        self._reads_documents = bundle.network.embedding.elsewhere is not None
-        capacity = max(1, (cache_bytes or REMEMBERED_BYTES) // (self._scorer.row_bytes + _WORD_BYTES))
-        self.memory = Memory(capacity)
+        self._reads_documents = bundle.network.embedding.document_context is not None
+        capacity = max(1, (cache_bytes or CACHE_BYTES) // (self._scorer.row_bytes + _WORD_BYTES))
+        self.memory = WordCache(capacity)
         self._scorer.grow(capacity + _UNDER_WAY)  # no memory is taken by rows that were never used
         self._lock = threading.Lock()
         self._threads: dict[int, int] = {}  # of the turns under way
@@ -48,7 +48,7 @@ class Remembering:
         end()
 
     @property
-    def hit_rate(self) -> float | None:
+    def cache_hit_rate(self) -> float | None:
         """The share of the tokens so far whose word was remembered."""
         return 1 - self.memory.misses / max(1, self.memory.tokens)
 
@@ -69,9 +69,11 @@ class Remembering:
 
         def scores(positions: Sequence[int]) -> tuple[Tensor, Tensor]:
             tokens = np.concatenate([np.arange(*places[position]) for position in positions])
-            elsewhere = None if said is None else Places(*said.of(tokens))
+            document_context = None if said is None else Places(*said.of(tokens))
             counts = lengths[positions]
-            return torch.from_numpy(self._scorer.emissions(rows[tokens], counts, elsewhere)), torch.from_numpy(counts)
+            return torch.from_numpy(self._scorer.emissions(rows[tokens], counts, document_context)), torch.from_numpy(
+                counts
+            )
 
         def end() -> None:
             with self._lock:
@@ -102,7 +104,7 @@ class Remembering:
         distinct = [tokens[place] for place in first.tolist()]
         keys: dict[str, int] = {}
         of_word = _array((keys.setdefault(word.lower(), len(keys)) for word in distinct), len(distinct))
-        kinds = _array(map(capitals, distinct), len(distinct))
+        kinds = _array(map(casing, distinct), len(distinct))
         return Documents(lengths, np.array(passages, np.int64), of_word[index], rows + 1, kinds[index])
 
     def _learn(self, words: list[str]) -> None:
@@ -117,7 +119,7 @@ class Remembering:
             _array(map(self._words.lookup, words), len(words)),
             np.array(list(chain.from_iterable(characters)), np.int64),
             _array(map(len, characters), len(words)),
-            _array(map(capitals, words), len(words)),
+            _array(map(casing, words), len(words)),
         )
 
 

@@ -17,13 +17,13 @@ from tagger.data import schemes
 from tagger.data.sentence import Alternative, Span
 from tagger.data.word_cache import Ids
 from tagger.errors import CheckpointError, ConfigError
-from tagger.model import Bundle
+from tagger.model import TaggerModel
 from tagger.nn.crf.heads import CRFHead, SoftmaxHead
 from tagger.tagging.span_tags import SpanTags
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class DecodingOptions:
     """What is asked beyond the best tags.
 
     Attributes:
@@ -57,7 +57,7 @@ class Answers:
         return exact + ", without alternatives" * (self.nbest > 0)
 
 
-TAGS_ALONE = Answers()
+TAGS_ALONE = DecodingOptions()
 _LARGEST_SUM = 1e25
 """The largest sum of a path's scores; far above those of a model that learned, far below what stands for forbidden."""
 _CELLS = 2**24
@@ -73,7 +73,7 @@ class Answer(NamedTuple):
     alternatives: tuple[Alternative, ...] = ()
 
 
-class Answering:
+class Decoder:
     """Answers for batches of emissions.
 
     Args:
@@ -85,7 +85,7 @@ class Answering:
         ConfigError: there is to be a threshold, and the tags are plain.
     """
 
-    def __init__(self, bundle: Bundle, spelt: SpanTags | None, wanted: Answers) -> None:
+    def __init__(self, bundle: TaggerModel, spelt: SpanTags | None, wanted: DecodingOptions) -> None:
         if wanted.threshold is not None and spelt is None:
             raise ConfigError("a threshold leaves out spans; the model's tags are plain")
         self._head: CRFHead | SoftmaxHead = bundle.network.head

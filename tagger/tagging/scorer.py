@@ -7,9 +7,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from tagger.data.batching import Encoded, Lexicon
+from tagger.data.batching import EncodedCorpus, WordEncoder
 from tagger.data.sentence import Sentence
-from tagger.model import Bundle
+from tagger.model import TaggerModel
 from tagger.tagging import forking
 
 Words = Sequence[str]
@@ -18,7 +18,7 @@ Scores = Callable[[Sequence[int]], tuple[Tensor, Tensor]]
 End = Callable[[], None]
 
 
-class Scoring(Protocol):
+class Scorer(Protocol):
     """What gives emissions.
 
     Attributes:
@@ -28,7 +28,7 @@ class Scoring(Protocol):
     shared: bool
 
     @property
-    def hit_rate(self) -> float | None:
+    def cache_hit_rate(self) -> float | None:
         """The share of the tokens so far whose word was remembered; None where words are not."""
 
     def begin(self, sentences: Sequence[Words], passages: Sequence[int]) -> tuple[Scores, End]:
@@ -38,12 +38,12 @@ class Scoring(Protocol):
         """
 
 
-class Plain:
+class TorchScorer:
     """Scores by the network, on any device, which one thread at a time asks; batches are built meanwhile."""
 
-    shared, hit_rate = False, None
+    shared, cache_hit_rate = False, None
 
-    def __init__(self, bundle: Bundle, device: torch.device) -> None:
+    def __init__(self, bundle: TaggerModel, device: torch.device) -> None:
         self._bundle, self._device = bundle, device
         self._network = bundle.network.to(device)
         self._lock = threading.Lock()  # a batch may be scored in the caller's thread beside those in others
@@ -59,9 +59,9 @@ class Plain:
 
     def begin(self, sentences: Sequence[Words], passages: Sequence[int]) -> tuple[Scores, End]:
         """Returns how to score sentences; nothing is to be ended."""
-        lexicon = Lexicon(self._bundle.known_words, self._bundle.characters)
-        reads = self._network.embedding.elsewhere is not None
-        encoded = Encoded(
+        lexicon = WordEncoder(self._bundle.known_words, self._bundle.characters)
+        reads = self._network.embedding.document_context is not None
+        encoded = EncodedCorpus(
             [Sentence(tuple(words)) for words in sentences], lexicon, passages=passages if reads else None
         )
 

@@ -5,15 +5,15 @@ import logging
 import torch
 
 from tagger.errors import TaggerError
-from tagger.model import Bundle
+from tagger.model import TaggerModel
 from tagger.nn.embeddings import CharacterCNN, CharacterLSTM
-from tagger.tagging.scorer import Plain, Scoring
+from tagger.tagging.scorer import Scorer, TorchScorer
 
 log = logging.getLogger(__name__)
 _CHARACTER_TABLE_BYTES = 2**28  # a table of 20,000 characters, 100 features and a kernel of 5 takes a third of it
 
 
-def may_remember(bundle: Bundle, device: torch.device) -> bool:
+def can_cache(bundle: TaggerModel, device: torch.device) -> bool:
     """Tells whether scores on a device come from what is remembered of words, if that can be compiled there.
 
     They are the same in any batch.
@@ -30,10 +30,10 @@ def _character_table_bytes(module: CharacterCNN | CharacterLSTM | None) -> int:
     if isinstance(module, CharacterCNN):
         features, _, kernel = module.convolution.weight.shape
         return 8 * features * kernel * module.embedding.num_embeddings
-    return 4 * 4 * module.width * module.embedding.num_embeddings
+    return 4 * 4 * module.output_dim * module.embedding.num_embeddings
 
 
-def scoring(bundle: Bundle, device: torch.device, cache_bytes: int | None = None) -> Scoring:
+def scoring(bundle: TaggerModel, device: torch.device, cache_bytes: int | None = None) -> Scorer:
     """Returns the fastest way to score on a device that works here.
 
     Args:
@@ -46,13 +46,13 @@ def scoring(bundle: Bundle, device: torch.device, cache_bytes: int | None = None
         ConfigError: compiled functions are switched off.
     """
     bundle.network.to(device)
-    if may_remember(bundle, device):
+    if can_cache(bundle, device):
         try:
-            from tagger.tagging.cached_scorer import Remembering
+            from tagger.tagging.cached_scorer import CachedScorer
 
-            return Remembering(bundle, cache_bytes)
+            return CachedScorer(bundle, cache_bytes)
         except TaggerError:
             raise
         except Exception as error:  # of compilers, of any kind
             log.warning("tagging is slower than it could be, since nothing can be compiled here: %s", error)
-    return Plain(bundle, device)
+    return TorchScorer(bundle, device)

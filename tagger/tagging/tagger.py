@@ -16,16 +16,16 @@ import torch
 
 from tagger import model_dir
 from tagger.data import schemes
-from tagger.data.batching import cut, full
+from tagger.data.batching import batch_limit, split_into_batches
 from tagger.data.document_context import Passages, passages
 from tagger.data.formats.lines import words
 from tagger.data.sentence import Sentence
 from tagger.data.windows import Window, windows
-from tagger.device import current_stream, is_about_memory, own_stream, processors, torch_device
+from tagger.device import current_stream, is_out_of_memory, own_stream, processors, torch_device
 from tagger.errors import DataError
-from tagger.model import Bundle
+from tagger.model import TaggerModel
 from tagger.tagging import forking
-from tagger.tagging.decoding import TAGS_ALONE, Answer, Answering, Answers
+from tagger.tagging.decoding import TAGS_ALONE, Answer, Decoder, DecodingOptions
 from tagger.tagging.scorer import End, Scores
 from tagger.tagging.scorer_choice import scoring
 from tagger.tagging.span_tags import SpanTags
@@ -139,7 +139,7 @@ class _Turns:
 class _Notices:
     """Tells of the first long sentences of a stream what windows do to them, then once that there are more."""
 
-    def __init__(self, answers: Answers, max_tokens: int) -> None:
+    def __init__(self, answers: DecodingOptions, max_tokens: int) -> None:
         self._windows = f"tagged in windows of {max_tokens} tokens{answers.lost_in_windows}"
         self._spans = "spans cut by windows have no probability"
         self._kept = "; the threshold keeps them" * (answers.threshold is not None)
@@ -179,7 +179,7 @@ class Tagger:
 
     def __init__(
         self,
-        bundle: Bundle,
+        bundle: TaggerModel,
         device: torch.device,
         *,
         batch_tokens: int = BATCH_TOKENS,
@@ -205,14 +205,14 @@ class Tagger:
         self._workers = (workers or processors()) if self._scoring.shared else _FEEDERS.get(device.type, 1)
 
     @property
-    def reads_documents(self) -> bool:
+    def uses_document_context(self) -> bool:
         """Whether the tags of a sentence depend on the others of its document."""
-        return self.bundle.network.embedding.elsewhere is not None
+        return self.bundle.network.embedding.document_context is not None
 
     @property
-    def hit_rate(self) -> float | None:
+    def cache_hit_rate(self) -> float | None:
         """The share of the tokens so far whose word was remembered; None where words are not."""
-        return self._scoring.hit_rate
+        return self._scoring.cache_hit_rate
 
     def what_answers_depend_on(self) -> dict[str, int]:
         """Returns the limits, by option, that a different last digit of an answer may come from."""
@@ -249,12 +249,12 @@ class Tagger:
         """
         if isinstance(sentences, str):
             raise TypeError("tag() takes a list of sentences; put a single one in a list")
-        return list(self.stream(map(_sentence, sentences, count()), Answers(probabilities, threshold, nbest)))
+        return list(self.stream(map(_sentence, sentences, count()), DecodingOptions(probabilities, threshold, nbest)))
 
     def stream(
         self,
         sentences: Iterable[Sentence],
-        answers: Answers = TAGS_ALONE,
+        answers: DecodingOptions = TAGS_ALONE,
         *,
         between: Callable[[], None] = lambda: None,
     ) -> Iterator[Sentence]:
@@ -265,14 +265,14 @@ class Tagger:
             answers: what is asked beyond the tags.
             between: called after each batch, so that a caller can break off by raising.
         """
-        pools = _pools_of_documents(sentences) if self.reads_documents else _pools(iter(sentences))
+        pools = _pools_of_documents(sentences) if self.uses_document_context else _pools(iter(sentences))
         for pool in self.tag_pools(pools, answers, between=between):
             yield from pool
 
     def tag_pools(
         self,
         pools: Iterable[Sequence[Sentence]],
-        answers: Answers = TAGS_ALONE,
+        answers: DecodingOptions = TAGS_ALONE,
         *,
         between: Callable[[], None] = lambda: None,
     ) -> Iterator[list[Sentence]]:
@@ -280,7 +280,7 @@ class Tagger:
 
         The sentences of a pool are batched by length; arguments as those of `stream`.
         """
-        answering = Answering(self.bundle, self._spelt, answers)
+        answering = Decoder(self.bundle, self._spelt, answers)
         under_way: deque[_Work] = deque()
         notices = _Notices(answers, self._max_tokens)
         caller = current_stream(self.device)
@@ -299,7 +299,7 @@ class Tagger:
                     work.end()
 
     def _begun(
-        self, pool: Sequence[Sentence], notices: "_Notices", answering: Answering, threads: ThreadPoolExecutor
+        self, pool: Sequence[Sentence], notices: "_Notices", answering: Decoder, threads: ThreadPoolExecutor
     ) -> _Work:
         places = [
             (number, window)
@@ -311,14 +311,14 @@ class Tagger:
             if not window.start and window.stop < len(pool[number]):
                 notices.windows(pool[number])
         lengths = [window.stop - window.start for _, window in places]
-        numbers = passages(pool) if self.reads_documents else range(len(pool))
+        numbers = passages(pool) if self.uses_document_context else range(len(pool))
         scores, end = self._scoring.begin(
             [pool[number].tokens[window.start : window.stop] for number, window in places],
             [numbers[number] for number, _ in places],
         )
         try:
             order = sorted(range(len(places)), key=lengths.__getitem__, reverse=True)
-            cuts = list(cut(order, lengths, full(tokens=self._batch_tokens)))
+            cuts = list(split_into_batches(order, lengths, batch_limit(max_tokens=self._batch_tokens)))
             small = len(cuts) < 2 and sum(lengths) <= BATCH_TOKENS  # not worth a thread
             work = [partial(_answers, scores, answering, self._turns, positions) for positions in cuts]
             waiting = work if small else [threads.submit(each).result for each in work]
@@ -380,7 +380,7 @@ class Tagger:
         return Answer(schemes.tags_of(spans, len(tags), self.bundle.scheme), spans, probabilities)
 
 
-def _remade(bundle: Bundle, device: torch.device, limits: Mapping[str, int]) -> Tagger:
+def _remade(bundle: TaggerModel, device: torch.device, limits: Mapping[str, int]) -> Tagger:
     return Tagger(bundle, device, **limits)
 
 
@@ -404,7 +404,7 @@ def _seams(parts: Sequence[tuple[Window, Answer]]) -> list[int]:
     return [*seams, parts[-1][0].stop]
 
 
-def _answers(scores: Scores, answering: Answering, turns: _Turns, positions: Sequence[int]) -> list[Answer]:
+def _answers(scores: Scores, answering: Decoder, turns: _Turns, positions: Sequence[int]) -> list[Answer]:
     """Returns the answers for sentences; if there is no memory for all, those of each half by itself.
 
     A sentence for which there is none waits until no other batch is computed.
@@ -416,7 +416,7 @@ def _answers(scores: Scores, answering: Answering, turns: _Turns, positions: Seq
         with turns.beside():
             return answering.of(*scores(positions))
     except (MemoryError, RuntimeError) as error:
-        if not is_about_memory(error):
+        if not is_out_of_memory(error):
             raise
     # Not within the handler: the error holds what was computed.
     if len(positions) > 1:
@@ -428,7 +428,7 @@ def _answers(scores: Scores, answering: Answering, turns: _Turns, positions: Seq
         try:
             return answering.of(*scores(positions))
         except (MemoryError, RuntimeError) as error:
-            if not is_about_memory(error):
+            if not is_out_of_memory(error):
                 raise
             raise DataError("there is no memory for one sentence; lower --max-tokens") from error
 

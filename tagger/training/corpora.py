@@ -34,7 +34,9 @@ def layout(data: Data) -> Layout:
     return Layout(data.token, data.tag, data.columns)
 
 
-def placed(config: Config, *, folder: Path | None, parts: Mapping[str, Path | None], vectors: Sequence[Path]) -> Config:
+def with_paths(
+    config: Config, *, folder: Path | None, parts: Mapping[str, Path | None], vectors: Sequence[Path]
+) -> Config:
     """Returns a config whose data and vectors are elsewhere than the recipe says.
 
     Args:
@@ -92,7 +94,7 @@ def load(config: Config) -> Corpora:
     train, dev, test = _read(data)
     kinds = [_described(part, data) for part in (train, dev, test) if part is not None]
     if dev is None:
-        kept, aside = reader.set_aside(train.sentences, data.dev_share, config.training.seed)
+        kept, aside = reader.split_off_dev(train.sentences, data.dev_fraction, config.training.seed)
         log.info("no development data: %d of the training sentences set aside for it", len(aside))
         train, dev = Corpus(train.name, tuple(kept)), Corpus(f"part of {train.name}", tuple(aside))
     if not set(kinds[1:]) <= {kinds[0], None}:
@@ -126,11 +128,11 @@ def _described(part: Corpus, data: Data) -> bool | None:
     """Logs what a part of the data is; tells whether its tags spell spans, None if it holds nothing but O."""
     tags = [sentence.tags for sentence in part.sentences]
     found = schemes.detect(tags)
-    if unprintable := schemes.unprintable({tag for sentence in tags for tag in sentence}):
-        line = next(one.line for one in part.sentences if unprintable[0] in one.tags)
-        what = f"the tag {unprintable[0][:60]!r} is empty or holds a control character"
+    if control_tags := schemes.control_tags({tag for sentence in tags for tag in sentence}):
+        line = next(one.line for one in part.sentences if control_tags[0] in one.tags)
+        what = f"the tag {control_tags[0][:60]!r} is empty or holds a control character"
         raise DataError(f"{part.name}: sentence at line {line}: {what}")
-    if others := schemes.stray(tags):
+    if others := schemes.other_tags(tags):
         line = next(one.line for one in part.sentences if others[0] in one.tags)
         raise DataError(
             f"{part.name}: sentence at line {line}: {others[0]!r} stands among tags of spans such as 'B-PER'"
@@ -145,7 +147,7 @@ def _described(part: Corpus, data: Data) -> bool | None:
         f"spans in {found.name}, trained in {data.scheme}" if found.scheme else found.name,
     )
     if found.scheme and found.broken:
-        places = part.broken_places(found.scheme)
+        places = part.invalid_places(found.scheme)
         if data.strict:
             raise DataError(*places)
         log.warning(

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tagger.data.batching import Batch, Encoded, Lexicon
+from tagger.data.batching import Batch, EncodedCorpus, WordEncoder
 from tagger.data.document_context import passages
 from tagger.data.sentence import Sentence
-from tagger.model import Bundle
+from tagger.model import TaggerModel
 from tagger.nn import reference_cells
 from tagger.nn.encoder import RecurrentLayer
 from tagger.nn.reference_cells import Trace
@@ -25,7 +25,7 @@ _SENTENCES, _LONGEST = 32, 30
 _CLOSED, _OPEN = 0.1, 0.9
 
 
-def batch(bundle: Bundle, sentences: Sequence[Sentence]) -> Batch:
+def batch(bundle: TaggerModel, sentences: Sequence[Sentence]) -> Batch:
     """Returns what to look at: the longest 32 sentences of 21 to 30 tokens.
 
     Where there are none, those of at most 30 that are at least half as long as the longest of these, else the shortest.
@@ -35,11 +35,11 @@ def batch(bundle: Bundle, sentences: Sequence[Sentence]) -> Batch:
     long = [place for place in short if len(sentences[place]) > FAR]
     half = [place for place in short if 2 * len(sentences[place]) >= len(sentences[short[-1]])]
     chosen = (long or half)[-_SENTENCES:] or ordered[:1]
-    numbers = passages(sentences) if bundle.config.model.elsewhere.width else None
-    return Encoded(sentences, Lexicon(bundle.known_words, bundle.characters), passages=numbers).batch(chosen)
+    numbers = passages(sentences) if bundle.config.model.document_context.output_dim else None
+    return EncodedCorpus(sentences, WordEncoder(bundle.known_words, bundle.characters), passages=numbers).batch(chosen)
 
 
-def look(bundle: Bundle, chosen: Batch) -> dict[str, Any]:
+def look(bundle: TaggerModel, chosen: Batch) -> dict[str, Any]:
     """Returns what each direction of each layer does with a batch, dropout left out; nothing is changed by it.
 
     Returns:
@@ -56,14 +56,14 @@ def look(bundle: Bundle, chosen: Batch) -> dict[str, Any]:
         inputs = inputs.requires_grad_()
         with torch.enable_grad():
             traces = reference_cells.trace(layer, inputs, chosen.lengths)
-        for found, turned in zip(traces, layer.turned, strict=True):
-            name = f"{number} {'backward' if turned else 'forward'}"
+        for found, is_reversed in zip(traces, layer.is_reversed, strict=True):
+            name = f"{number} {'backward' if is_reversed else 'forward'}"
             gates[name] = _shares(found, chosen.lengths)
-            reach[name] = _reach(found, inputs, chosen.lengths, far, turned=turned)
+            reach[name] = _reach(found, inputs, chosen.lengths, far, is_reversed=is_reversed)
     return {"gates": gates, "reach": reach, "far": far}
 
 
-def _inputs(bundle: Bundle, chosen: Batch) -> list[tuple[RecurrentLayer, Tensor]]:
+def _inputs(bundle: TaggerModel, chosen: Batch) -> list[tuple[RecurrentLayer, Tensor]]:
     """Returns each layer with what it reads (B, T, D)."""
     network, seen = bundle.network, []
 
@@ -93,10 +93,10 @@ def _shares(found: Trace, lengths: Tensor) -> dict[str, dict[str, float]]:
     }
 
 
-def _reach(found: Trace, inputs: Tensor, lengths: Tensor, far: int, *, turned: bool) -> float | None:
+def _reach(found: Trace, inputs: Tensor, lengths: Tensor, far: int, *, is_reversed: bool) -> float | None:
     sentences, last = torch.arange(len(lengths), device=lengths.device), lengths - 1
-    near_place = torch.zeros_like(last) if turned else last
-    far_place = near_place + far if turned else near_place - far
+    near_place = torch.zeros_like(last) if is_reversed else last
+    far_place = near_place + far if is_reversed else near_place - far
     combination = torch.randn(found.states.shape[2], generator=torch.Generator().manual_seed(0)).to(inputs.device)
     (gradient,) = torch.autograd.grad((found.states[sentences, near_place] @ combination).sum(), inputs)
     of_near, of_far = (gradient[sentences, place].norm(dim=1).mean().item() for place in (near_place, far_place))

@@ -32,4 +32,4 @@ class EpochEnd:
 
 
 Event = Start | StepEnd | EpochEnd
-Listener = Callable[[Event], None]
+Callback = Callable[[Event], None]

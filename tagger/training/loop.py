@@ -17,12 +17,12 @@ from torch import nn
 from tagger import model_dir
 from tagger.choices import Part
 from tagger.config import Config
-from tagger.data.batching import Batch, Encoded, Lexicon, full, shuffled
+from tagger.data.batching import Batch, EncodedCorpus, WordEncoder, batch_limit, shuffled_batches
 from tagger.data.document_context import passages
-from tagger.device import one_torch_thread
+from tagger.device import single_torch_thread
 from tagger.errors import CheckpointError, Stopped, TrainingError
 from tagger.evaluation import Report, evaluate
-from tagger.model import Bundle
+from tagger.model import TaggerModel
 from tagger.model_dir import State
 from tagger.nn.embeddings import UNKNOWN
 from tagger.nn.encoder import RecurrentLayer
@@ -32,9 +32,9 @@ from tagger.tagging import Tagger
 from tagger.training import diagnostics, optimizers, records
 from tagger.training import state as state_of
 from tagger.training.corpora import Corpora
-from tagger.training.events import EpochEnd, Listener, Start, StepEnd
+from tagger.training.events import Callback, EpochEnd, Start, StepEnd
 from tagger.training.run_dir import BEST
-from tagger.training.state import Parts, Progress, Tally
+from tagger.training.state import EpochStats, Parts, Progress
 
 log = logging.getLogger(__name__)
 
@@ -48,22 +48,28 @@ class Loop:
         data: what to train and develop on.
         run_directory: where checkpoints, the best model and records go.
         device: where to compute.
-        listen: is told of steps and epochs.
+        callback: is told of steps and epochs.
     """
 
     def __init__(
-        self, config: Config, bundle: Bundle, data: Corpora, run_directory: Path, device: torch.device, listen: Listener
+        self,
+        config: Config,
+        bundle: TaggerModel,
+        data: Corpora,
+        run_directory: Path,
+        device: torch.device,
+        callback: Callback,
     ) -> None:
         self.settings, self.bundle, self.data = config.training, bundle, data
-        self.run_directory, self.device, self.listen = run_directory, device, listen
+        self.run_directory, self.device, self.callback = run_directory, device, callback
         self.network: Network = bundle.network.to(device)
         sentences = data.train.sentences
-        numbers = passages(sentences) if config.model.elsewhere.width else None
-        lexicon = Lexicon(bundle.known_words, bundle.characters)
-        self.encoded = Encoded(sentences, lexicon, bundle.tags, numbers)
+        numbers = passages(sentences) if config.model.document_context.output_dim else None
+        lexicon = WordEncoder(bundle.known_words, bundle.characters)
+        self.encoded = EncodedCorpus(sentences, lexicon, bundle.tags, numbers)
         self.rows = optimizers.rows(self.network, self.settings, device)
         self.optimizer = optimizers.optimizer(self.network, self.settings.optimizer, self.rows)
-        decay = self.settings.average
+        decay = self.settings.ema_decay
         self.average = None if decay is None else optimizers.Average(self.network, decay, self.rows)
         self.mixed = self.settings.mixed_precision and device.type == "cuda"
         # cuDNN's recurrent layers compute in float16 under autocast, whatever type it is given: scale the loss.
@@ -92,12 +98,12 @@ class Loop:
             Stopped: a signal asked for it; a checkpoint is written.
             TrainingError: the loss or the gradient is not finite.
         """
-        with one_torch_thread():
+        with single_torch_thread():
             self._run(stop)
 
     def _run(self, stop: StopRequest) -> None:
         progress = self.progress
-        self.listen(Start(progress.epoch, self.settings.epochs, progress.step))
+        self.callback(Start(progress.epoch, self.settings.epochs, progress.step))
         while progress.epoch < self.settings.epochs and not self._waited_enough():
             self._batches = self._batches_of(progress.epoch)
             built = self._built(self._batches[progress.step :])
@@ -136,7 +142,7 @@ class Loop:
             tally.norm += norm
             tally.clipped += clipped
         tally.seconds += time.perf_counter() - started
-        self.listen(StepEnd(progress.epoch, progress.step, len(self._batches), loss if loss is not None else 0.0))
+        self.callback(StepEnd(progress.epoch, progress.step, len(self._batches), loss if loss is not None else 0.0))
 
     def _update(self, positions: list[int], batch: Batch) -> tuple[float | None, float, bool]:
         """Makes one step; returns the loss, None if it was skipped, the gradient's norm and whether it was clipped."""
@@ -164,7 +170,7 @@ class Loop:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * factor
-        self.progress.tally.rate = self.settings.optimizer.rate * factor
+        self.progress.tally.rate = self.settings.optimizer.learning_rate * factor
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.rows is not None:
@@ -221,8 +227,8 @@ class Loop:
             f"epoch {self.progress.epoch + 1}, step {self.progress.step + 1}: loss {loss} and gradient norm {norm} "
             f"on the sentences at lines {lines}{more} of {self.data.train.name}"
         )
-        if self.settings.not_finite == "stop":
-            raise TrainingError(f"{what}; try a lower rate, or training.not_finite=skip")
+        if self.settings.on_nonfinite == "stop":
+            raise TrainingError(f"{what}; try a lower rate, or training.on_nonfinite=skip")
         self.progress.tally.skipped += 1
         log.warning("%s; the step is skipped", what)
 
@@ -255,7 +261,7 @@ class Loop:
             counts = ", ".join(f"{tag} ({count})" for tag, count in report.unknown_tags.items())
             log.warning("%s has tags never seen in training, scored as wrong: %s", self.data.dev.name, counts)
         self.history.append(record)
-        progress.epoch, progress.step, progress.tally = progress.epoch + 1, 0, Tally()
+        progress.epoch, progress.step, progress.tally = progress.epoch + 1, 0, EpochStats()
         if better:
             model_dir.save(self._evaluated(), self.run_directory / BEST, record)
         self.save_checkpoint()
@@ -270,7 +276,7 @@ class Loop:
             " (best)" * better,
             tally.seconds + record["dev_seconds"],
         )
-        self.listen(EpochEnd(record))
+        self.callback(EpochEnd(record))
 
     def _developed(self, stop: StopRequest) -> Report:
         def check() -> None:
@@ -280,7 +286,7 @@ class Loop:
         tagger = Tagger(self._evaluated(), self.device, workers=self._threads)
         return evaluate(tagger, self.data.dev, checked=check)
 
-    def _evaluated(self) -> Bundle:
+    def _evaluated(self) -> TaggerModel:
         """Returns the model as it would be used: with averaged weights, if they are averaged."""
         return self.bundle if self.average is None else replace(self.bundle, network=self.average.network)
 
@@ -298,9 +304,11 @@ class Loop:
         return bool(self.progress.epoch - best >= patience)
 
     def _batches_of(self, epoch: int) -> list[list[int]]:
-        limits = self.settings.batches
-        over = full(sentences=limits.sentences, tokens=limits.tokens)
-        return shuffled(self.encoded.lengths, over, pool=limits.pool, seed=self.settings.seed, epoch=epoch)
+        settings = self.settings
+        is_full = batch_limit(max_sentences=settings.batch_size, max_tokens=settings.max_batch_tokens)
+        return shuffled_batches(
+            self.encoded.lengths, is_full, bucket_size=settings.bucket_size, seed=settings.seed, epoch=epoch
+        )
 
     def save_checkpoint(self) -> None:
         """Writes all that `restore` needs in order to go on exactly from here.

@@ -39,7 +39,7 @@ def rows(network: Network, settings: Training, device: torch.device) -> Rows | N
     if device.type != "cpu" or chosen.kind != "sgd" or chosen.weight_decay:
         return None
     words.sparse = True
-    return Rows(words.weight, momentum=chosen.momentum, nesterov=chosen.nesterov, decay=settings.average)
+    return Rows(words.weight, momentum=chosen.momentum, nesterov=chosen.nesterov, decay=settings.ema_decay)
 
 
 def optimizer(network: Network, settings: Optimizer, rows: Rows | None) -> torch.optim.Optimizer:
@@ -59,14 +59,14 @@ def optimizer(network: Network, settings: Optimizer, rows: Rows | None) -> torch
     if settings.kind == "sgd":
         return torch.optim.SGD(
             rated,
-            lr=settings.rate,
+            lr=settings.learning_rate,
             momentum=settings.momentum,
             nesterov=settings.nesterov,
             weight_decay=settings.weight_decay,
             fused=True,
         )
     kind = torch.optim.Adam if settings.kind == "adam" else torch.optim.AdamW
-    return kind(rated, lr=settings.rate, betas=settings.betas, weight_decay=settings.weight_decay, fused=True)
+    return kind(rated, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay, fused=True)
 
 
 def factor(settings: Schedule, *, step: int, total: int, epoch: int, scores: Sequence[float]) -> float:

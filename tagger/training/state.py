@@ -29,7 +29,7 @@ _MT19937_WORDS = 624
 
 
 @dataclass
-class Tally:
+class EpochStats:
     """Sums over the steps of an epoch so far, the loss in nats; and the full rate of the last of them.
 
     `norms` are those of each part's gradient, where the settings ask for diagnostics, and `diagnosing` the seconds that
@@ -55,7 +55,7 @@ class Progress:
     epoch: int = 0
     step: int = 0
     steps: int = 0
-    tally: Tally = field(default_factory=Tally)
+    tally: EpochStats = field(default_factory=EpochStats)
     history: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -84,7 +84,7 @@ class _Stored:
     epoch: int
     step: int
     steps: int
-    tally: Tally
+    tally: EpochStats
     history: Annotated[list[dict[str, Any]], FailFast()]
     data: dict[str, str]
     scaler: dict[str, int | float]

@@ -12,16 +12,16 @@ import torch
 from tagger import config, model, model_dir
 from tagger.config import Config
 from tagger.data.vectors import Table
-from tagger.device import one_torch_thread, seeded, torch_device
+from tagger.device import seeded, single_torch_thread, torch_device
 from tagger.errors import ConfigError
 from tagger.evaluation import Report, evaluate_each
 from tagger.io import atomic
-from tagger.model import Bundle
+from tagger.model import TaggerModel
 from tagger.signals import StopRequest
 from tagger.tagging import Tagger
 from tagger.training import corpora, records, run_dir, transfer
 from tagger.training.corpora import Corpora
-from tagger.training.events import Listener
+from tagger.training.events import Callback
 from tagger.training.loop import Loop
 from tagger.training.run_dir import BEST, CONFIG, COUNTS
 
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingResult:
     """What a training came to: its best model's directory, the epoch it is from, and its scores."""
 
     model: Path
@@ -69,9 +69,9 @@ def fit(
     *,
     device: str = "auto",
     init_from: Path | None = None,
-    listen: Listener = lambda event: None,
+    callback: Callback = lambda event: None,
     inputs: Inputs | None = None,
-) -> Outcome:
+) -> TrainingResult:
     """Trains a tagger into the directory of a run.
 
     Args:
@@ -79,7 +79,7 @@ def fit(
         run: the directory; it must not hold a training yet.
         device: auto, cpu or cuda.
         init_from: a model of the same shape whose weights to start from; its word vectors take the place of tables.
-        listen: is told of steps and epochs.
+        callback: is told of steps and epochs.
         inputs: what `read` gives for the recipe, if that was called already.
 
     Raises:
@@ -88,11 +88,11 @@ def fit(
     """
     target = torch_device(device)
     run_dir.check_free(run)
-    refuse_tables(settings, init_from)
+    check_no_tables(settings, init_from)
     inputs = inputs or read(settings, tables=init_from is None)
     data = inputs.data
     with records.Noted() as notices, seeded(settings.training.seed, target):
-        with one_torch_thread():  # the first weights, too, are the same with any number of threads
+        with single_torch_thread():  # the first weights, too, are the same with any number of threads
             bundle = _begin(settings, inputs, init_from)
         noted = [*inputs.notices, *notices.records]
         del inputs  # and with it the memory of the tables, unless the caller keeps them
@@ -100,7 +100,7 @@ def fit(
             run_dir.check_free(run)  # again: another training may have come and gone while this one read its data
             with atomic.writing(run):
                 atomic.replace(run / CONFIG, config.dump(settings).encode())
-            loop = Loop(settings, bundle, data, run, target, listen)
+            loop = Loop(settings, bundle, data, run, target, callback)
             loop.save_checkpoint()
             return _finish(loop, data, target)
 
@@ -109,10 +109,10 @@ def resume(
     run: Path,
     *,
     device: str = "auto",
-    listen: Listener = lambda event: None,
+    callback: Callback = lambda event: None,
     inputs: Inputs | None = None,
     settings: Config | None = None,
-) -> Outcome:
+) -> TrainingResult:
     """Goes on with the training of a run exactly where its newest whole checkpoint is; other arguments as of `fit`.
 
     `settings` are the run's settings, changed in `training.epochs` or in where the data lie; its own if None.
@@ -129,21 +129,21 @@ def resume(
         newest = model_dir.newest(run)
         log.info("resuming from %s", newest.name)
         bundle = _continued(model_dir.load(newest)[0], settings, inputs.data, run)
-        loop = Loop(settings, bundle, inputs.data, run, target, listen)
+        loop = Loop(settings, bundle, inputs.data, run, target, callback)
         loop.restore(model_dir.load_state(newest, loop.max_state_bytes))
         _record_continuation(run, settings, loop)
         return _finish(loop, inputs.data, target)
 
 
-def _continued(bundle: Bundle, settings: Config, data: Corpora, run: Path) -> Bundle:
+def _continued(bundle: TaggerModel, settings: Config, data: Corpora, run: Path) -> TaggerModel:
     """Returns a checkpoint's model with the settings of the continued training.
 
     Raises:
         ConfigError: a setting other than `training.epochs` differs from the training's, with a line for each.
     """
-    now = corpora.numbered(settings, data.train).without_places()
+    now = corpora.numbered(settings, data.train).without_paths()
     if settings.model.words.vectors:  # the tables have set the width
-        words = now.model.words.model_copy(update={"width": bundle.config.model.words.width})
+        words = now.model.words.model_copy(update={"embedding_dim": bundle.config.model.words.embedding_dim})
         now = now.model_copy(update={"model": now.model.model_copy(update={"words": words})})
     changes = config.changed_settings(bundle.config, now)
     if faults := [change for change in changes if not change.startswith("training.epochs ")]:
@@ -163,7 +163,7 @@ def _record_continuation(run: Path, settings: Config, loop: Loop) -> None:
             (run / COUNTS).unlink(missing_ok=True)
 
 
-def refuse_tables(settings: Config, init_from: Path | None) -> None:
+def check_no_tables(settings: Config, init_from: Path | None) -> None:
     """Raises ConfigError if a recipe names tables of vectors beside a model to start from."""
     if init_from is not None and settings.model.words.vectors:
         raise ConfigError(
@@ -171,14 +171,14 @@ def refuse_tables(settings: Config, init_from: Path | None) -> None:
         )
 
 
-def _begin(settings: Config, inputs: Inputs, init_from: Path | None) -> Bundle:
+def _begin(settings: Config, inputs: Inputs, init_from: Path | None) -> TaggerModel:
     data = inputs.data
     known = corpora.numbered(settings, data.train)
     if init_from is None:
         return model.fresh(known, data.train.sentences, inputs.tables)
     source, _ = model_dir.load(init_from)
     bundle = model.fresh(known, data.train.sentences, [transfer.table(source)])
-    transfer.take_over(source, bundle)
+    transfer.transfer_weights(source, bundle)
     return bundle
 
 
@@ -188,7 +188,7 @@ def _writing(run: Path, notices: Sequence[logging.LogRecord]) -> Iterator[None]:
         yield
 
 
-def _finish(loop: Loop, data: Corpora, device: torch.device) -> Outcome:
+def _finish(loop: Loop, data: Corpora, device: torch.device) -> TrainingResult:
     with StopRequest() as stop:
         loop.run(stop)
     best = loop.run_directory / BEST
@@ -204,7 +204,7 @@ def _finish(loop: Loop, data: Corpora, device: torch.device) -> Outcome:
     records.write_metrics(loop.run_directory, [*loop.history, *final])
     records.plot(loop.run_directory, loop.history)
     records.write_counts(loop.run_directory, counts)  # last: where it stands, the training is finished
-    return Outcome(best, metrics["epoch"], metrics["dev"]["score"], test)
+    return TrainingResult(best, metrics["epoch"], metrics["dev"]["score"], test)
 
 
 def _figures(report: Report) -> dict[str, Any]:

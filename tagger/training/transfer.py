@@ -8,7 +8,7 @@ from torch import Tensor
 from tagger.data.vectors import Table
 from tagger.data.vocab import Vocab
 from tagger.errors import ConfigError
-from tagger.model import Bundle
+from tagger.model import TaggerModel
 
 log = logging.getLogger(__name__)
 
@@ -18,14 +18,14 @@ _BY_TAG = ("projection.weight", "projection.bias", "head.crf.start_transitions",
 _BY_TWO_TAGS = ("head.crf.transitions",)
 
 
-def table(source: Bundle) -> Table:
+def table(source: TaggerModel) -> Table:
     """Returns the word vectors of a model, trained and kept, as a table from which a new one can be built."""
     words = source.network.embedding.words
     matrix = torch.cat([words.weight.detach().cpu(), words.kept.float().cpu()]).numpy()
     return Table(dict(source.known_words.ids), matrix)
 
 
-def take_over(source: Bundle, target: Bundle) -> None:
+def transfer_weights(source: TaggerModel, target: TaggerModel) -> None:
     """Copies a model's weights into a new one that was built over its table of words.
 
     What stands for a character or a tag goes where the new model has it; the unknown word's vector comes along.
@@ -37,8 +37,8 @@ def take_over(source: Bundle, target: Bundle) -> None:
     ours["embedding.words.weight"][:2] = theirs["embedding.words.weight"][:2]
     faults = [f"{name} is not in the model" for name in ours.keys() - theirs.keys()]
     encoders = [bundle.config.model.encoder for bundle in (source, target)]
-    merged = all(encoder.directions == 2 for encoder in encoders)
-    for setting in ("cell", "directions", "backward", *["merge"] * merged):  # weights may have the same shapes
+    merged = all(encoder.direction == "both" for encoder in encoders)
+    for setting in ("cell", "direction", *["merge"] * merged):  # weights may have the same shapes
         there, here = (getattr(encoder, setting) for encoder in encoders)
         if there != here:
             faults.append(f"encoder.{setting} is {there} there and {here} in the recipe")
@@ -54,7 +54,7 @@ def take_over(source: Bundle, target: Bundle) -> None:
     log.info("started from a model that knows %d of the %d tags", shared, len(target.tags))
 
 
-def _rows(name: str, source: Bundle, target: Bundle) -> tuple[tuple[Vocab, Vocab], ...]:
+def _rows(name: str, source: TaggerModel, target: TaggerModel) -> tuple[tuple[Vocab, Vocab], ...]:
     """Returns the vocabularies, old and new, that the first dimensions of a tensor stand for."""
     tags = (source.tags, target.tags)
     if name in _BY_TWO_TAGS:

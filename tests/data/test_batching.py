@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from tagger.data.batching import MAX_CHARACTERS, Encoded, Lexicon, cut, full, shuffled
+from tagger.data.batching import MAX_CHARACTERS, EncodedCorpus, WordEncoder, cut, full, shuffled
 from tagger.data.sentence import Sentence
-from tagger.data.vocab import SPECIAL, UNKNOWN, Vocab, capitals
+from tagger.data.vocab import SPECIAL, UNKNOWN, Vocab, casing
 
 WORDS = Vocab((*SPECIAL, "the", "Cat", "sat", "00"))
 CHARACTERS = Vocab((*SPECIAL, *"acehst0"))
@@ -21,7 +21,7 @@ SENTENCES = [
 
 @pytest.mark.parametrize("positions", [[0, 1, 2], [2, 0], [1], [1, 1]])
 def test_a_batch_restores_every_token_of_its_sentences(positions: list[int]):
-    batch = Encoded(SENTENCES, Lexicon(WORDS, CHARACTERS), TAGS).batch(positions)
+    batch = EncodedCorpus(SENTENCES, WordEncoder(WORDS, CHARACTERS), TAGS).batch(positions)
     chosen = [SENTENCES[position] for position in positions]
     assert batch.lengths.tolist() == [len(one) for one in chosen]
     assert batch.index.shape == batch.gold.shape == (len(chosen), max(map(len, chosen)))
@@ -31,12 +31,12 @@ def test_a_batch_restores_every_token_of_its_sentences(positions: list[int]):
             assert batch.words[word] == WORDS.lookup(token)
             length = batch.character_lengths[word]
             assert batch.characters[word, :length].tolist() == [CHARACTERS.ids.get(one, UNKNOWN) for one in token]
-            assert batch.capitals[word] == capitals(token)
+            assert batch.casing[word] == casing(token)
             assert batch.gold[row, place] == TAGS[tag]
 
 
 def test_each_distinct_word_stands_once_and_padding_is_0():
-    batch = Encoded(SENTENCES, Lexicon(WORDS, CHARACTERS), TAGS).batch([0, 1, 2])
+    batch = EncodedCorpus(SENTENCES, WordEncoder(WORDS, CHARACTERS), TAGS).batch([0, 1, 2])
     assert len(batch.words) == len({token for one in SENTENCES for token in one.tokens})  # "The" is not "the"
     assert batch.characters.shape == (len(batch.words), len("zebras"))
     beyond = torch.arange(batch.characters.shape[1]) >= batch.character_lengths[:, None]
@@ -48,29 +48,29 @@ def test_each_distinct_word_stands_once_and_padding_is_0():
 
 
 def test_tensors_are_of_whole_numbers_and_stay_so_on_a_device():
-    batch = Encoded(SENTENCES, Lexicon(WORDS, CHARACTERS)).batch([0, 2])
+    batch = EncodedCorpus(SENTENCES, WordEncoder(WORDS, CHARACTERS)).batch([0, 2])
     assert batch.gold is None
     moved = batch.to(torch.device("meta"))
     assert moved.gold is None
     for field in fields(batch):
-        if field.name not in ("gold", "elsewhere"):
+        if field.name not in ("gold", "document_context"):
             assert getattr(batch, field.name).dtype == torch.int64
             assert getattr(moved, field.name).device.type == "meta"
     assert batch.to(torch.device("cpu")) is batch
 
 
 def test_a_batch_does_not_depend_on_what_its_lexicon_met_before():
-    fresh, used = Lexicon(WORDS, CHARACTERS), Lexicon(WORDS, CHARACTERS)
-    Encoded(SENTENCES[::-1], used)
+    fresh, used = WordEncoder(WORDS, CHARACTERS), WordEncoder(WORDS, CHARACTERS)
+    EncodedCorpus(SENTENCES[::-1], used)
     for place in (0, 1, 2):
-        one, other = (Encoded(SENTENCES, lexicon).batch([place]) for lexicon in (fresh, used))
+        one, other = (EncodedCorpus(SENTENCES, lexicon).batch([place]) for lexicon in (fresh, used))
         assert torch.equal(one.words[one.index], other.words[other.index])
         assert torch.equal(one.characters[one.index], other.characters[other.index])
 
 
 def test_of_a_long_word_the_first_characters_are_seen():
     long = "ch" * MAX_CHARACTERS
-    batch = Encoded([Sentence((long, "a"))], Lexicon(WORDS, CHARACTERS)).batch([0])
+    batch = EncodedCorpus([Sentence((long, "a"))], WordEncoder(WORDS, CHARACTERS)).batch([0])
     assert sorted(batch.character_lengths.tolist()) == [1, MAX_CHARACTERS]
     longest = batch.characters[batch.index[0, 0]]
     assert longest.tolist() == CHARACTERS.encode(long[:MAX_CHARACTERS])

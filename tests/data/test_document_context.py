@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from tagger.data import document_context
-from tagger.data.batching import Encoded, Lexicon
+from tagger.data.batching import EncodedCorpus, WordEncoder
 from tagger.data.document_context import WIDTH, Passages, passages
 from tagger.data.sentence import Sentence
-from tagger.data.vocab import CAPITALS, SPECIAL, Vocab
+from tagger.data.vocab import CASINGS, SPECIAL, Vocab
 
 WORDS = Vocab((*SPECIAL, "the", "Cat", "sat", "cat", "on"))
 CHARACTERS = Vocab((*SPECIAL, *"acehnost"))
@@ -33,16 +33,16 @@ def counted(given: Sequence[Sentence], document: int, word: str) -> tuple[list[t
                 ids = [0, *map(WORDS.lookup, sentence.tokens), 0]
                 beside.append((ids[place], ids[place + 2]))
                 kind = "upper" if token.isupper() else "initial" if token[0].isupper() else "lower"
-                kinds[0 if kind == "initial" and not place else CAPITALS.index(kind)] += 1
+                kinds[0 if kind == "initial" and not place else CASINGS.index(kind)] += 1
     return beside, [*(count / len(beside) for count in kinds[:-1]), math.log(len(beside))]
 
 
 @pytest.mark.parametrize("positions", [[0], [4, 1], [2, 3, 0, 1, 4]])
 def test_a_batch_holds_what_each_document_says_of_its_words(positions: list[int]) -> None:
     given = sentences()
-    encoded = Encoded(given, Lexicon(WORDS, CHARACTERS), passages=passages(given))
+    encoded = EncodedCorpus(given, WordEncoder(WORDS, CHARACTERS), passages=passages(given))
     batch = encoded.batch(positions)
-    which, words, beside, places, capitals = (part.numpy() for part in batch.elsewhere)
+    which, words, beside, places, casing = (part.numpy() for part in batch.document_context)
     starts = np.cumsum(places) - places
     for row, position in enumerate(positions):
         for place, token in enumerate(given[position].tokens):
@@ -50,15 +50,15 @@ def test_a_batch_holds_what_each_document_says_of_its_words(positions: list[int]
             around = words[beside[starts[pair] : starts[pair] + places[pair]]]
             expected, kinds = counted(given, given[position].document, token)
             assert sorted(map(tuple, around.tolist())) == sorted(expected)
-            np.testing.assert_allclose(capitals[pair], kinds, rtol=1e-6)
+            np.testing.assert_allclose(casing[pair], kinds, rtol=1e-6)
         assert not which[row, len(given[position]) :].any()
 
 
 def test_the_first_places_of_a_frequent_word_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(document_context, "_MOST", 2)
     given = sentences()
-    batch = Encoded(given, Lexicon(WORDS, CHARACTERS), passages=passages(given)).batch([0])
-    which, words, beside, places, _ = batch.elsewhere
+    batch = EncodedCorpus(given, WordEncoder(WORDS, CHARACTERS), passages=passages(given)).batch([0])
+    which, words, beside, places, _ = batch.document_context
     the = which[0, 0]
     start = int(places[:the].sum())
     assert list(map(tuple, words[beside[start : start + 2]].tolist())) == counted(given, 0, "the")[0][:2]

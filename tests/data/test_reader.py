@@ -108,7 +108,7 @@ def documents(*sizes: int) -> list[Sentence]:
 @pytest.mark.parametrize("sizes", [(1, 5), (3,) * 10, (2, 1, 9, 4), (2,), (30,)])
 def test_whole_documents_or_else_sentences_are_set_aside(sizes: tuple, share: float):
     sentences = documents(*sizes)
-    train, dev = reader.set_aside(sentences, share, seed=1)
+    train, dev = reader.split_off_dev(sentences, share, seed=1)
     assert train and dev  # noqa: PT018
     assert Counter(train + dev) == Counter(sentences)
     for part in (train, dev):
@@ -122,13 +122,13 @@ def test_whole_documents_or_else_sentences_are_set_aside(sizes: tuple, share: fl
 
 def test_what_is_set_aside_follows_the_seed():
     sentences = documents(40)
-    found = [reader.set_aside(sentences, 0.2, seed)[1] for seed in (1, 1, 2)]
+    found = [reader.split_off_dev(sentences, 0.2, seed)[1] for seed in (1, 1, 2)]
     assert found[0] == found[1] != found[2]
 
 
 def test_a_single_sentence_cannot_be_split():
     with pytest.raises(DataError, match="a single sentence cannot be split"):
-        reader.set_aside(documents(1), 0.5, seed=1)
+        reader.split_off_dev(documents(1), 0.5, seed=1)
 
 
 def corpus(text: str, form: str = "columns", tag: int | str = -1) -> Corpus:

@@ -70,7 +70,7 @@ def test_a_string_is_broken_unless_it_is_how_the_scheme_spells_its_spans(scheme:
 def test_broken_tags_are_told_by_position(tags: str, scheme: Scheme, places: list[int]):
     words = tags.split()
     assert schemes.broken(words, scheme) == places
-    assert schemes.count_broken([words, [], words], scheme) == 2 * len(places)
+    assert schemes.count_invalid([words, [], words], scheme) == 2 * len(places)
 
 
 @pytest.mark.parametrize(
@@ -117,10 +117,10 @@ def test_the_scheme_that_is_broken_least_wins_and_iob2_wins_a_tie():
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_sentence_may_be_all_outside_and_begin_or_end_as_its_neighbours_o_would_let_it(scheme: Scheme):
-    assert schemes.legal(None, None, scheme)
+    assert schemes.is_valid_transition(None, None, scheme)
     for tag in schemes.tag_set(["X", "Y"], scheme):
-        assert schemes.legal(None, tag, scheme) == schemes.legal("O", tag, scheme)
-        assert schemes.legal(tag, None, scheme) == schemes.legal(tag, "O", scheme)
+        assert schemes.is_valid_transition(None, tag, scheme) == schemes.is_valid_transition("O", tag, scheme)
+        assert schemes.is_valid_transition(tag, None, scheme) == schemes.is_valid_transition(tag, "O", scheme)
 
 
 def test_a_tag_set_holds_what_a_scheme_spells_and_no_more():

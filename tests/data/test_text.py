@@ -35,7 +35,7 @@ def tokens(data: bytes | str) -> list[str]:
     return [token for record in records(data) for sentence in record.sentences for token in sentence.tokens]
 
 
-def placed(data: bytes | str, language: str = "en") -> list[list[tuple[str, int]]]:
+def with_paths(data: bytes | str, language: str = "en") -> list[list[tuple[str, int]]]:
     """Returns the tokens of each sentence with their offsets."""
     return [
         [(token, start) for token, (start, _) in zip(sentence.tokens, sentence.offsets, strict=True)]
@@ -83,7 +83,7 @@ def test_every_token_is_the_text_between_its_offsets_whatever_that_holds(text: s
 def test_tokens_and_sentences_are_those_of_spacys_own_pipeline(language: str):
     extra = "Los EE. UU. dicen: «no»... и др. в т.ч. тут. 我爱北京。你好!ok) ! B\u00a0c. \u00a0) d"
     text = NEWS * 2 + extra
-    assert placed(text, language) == by_spacy(text, language)
+    assert with_paths(text, language) == by_spacy(text, language)
 
 
 def test_random_sentences_are_split_as_by_spacy():
@@ -110,7 +110,7 @@ def test_random_sentences_are_split_as_by_spacy():
         "don't",
     ]
     text = "\n".join(" ".join(draw.choices(words, k=draw.randint(1, 12))) for _ in range(200 * SCALE))
-    assert placed(text) == by_spacy(text, "en")
+    assert with_paths(text) == by_spacy(text, "en")
 
 
 def test_a_hyphen_splits_no_word_and_a_newline_ends_every_sentence():
@@ -248,7 +248,7 @@ def test_what_is_remembered_of_words_is_bounded(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(texts, "_UNSEEN", 70)
     split = texts.Splitter("en")
     text = " ".join(f"w{number % 130}, x." for number in range(1000))
-    assert [list(one.tokens) for one in split(text)] == [[token for token, _ in one] for one in placed(text)]
+    assert [list(one.tokens) for one in split(text)] == [[token for token, _ in one] for one in with_paths(text)]
     assert len(split._words) <= 50
     assert len(split._words._older) <= 50
     known = len(split._pipeline.vocab.strings)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tagger.data.vocab import CAPITALS, SPECIAL, UNKNOWN, Vocab, capitals, forms
+from tagger.data.vocab import CASINGS, SPECIAL, UNKNOWN, Vocab, casing, forms
 from tagger.errors import CheckpointError
 
 ITEM = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n") | st.sampled_from("\r\x85\u2028 "))
@@ -69,4 +69,4 @@ def test_a_damaged_file_is_an_error(data: bytes):
     ],
 )
 def test_how_a_word_is_capitalised(word: str, kind: str):
-    assert CAPITALS[capitals(word)] == kind
+    assert CASINGS[casing(word)] == kind

@@ -8,18 +8,18 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from tagger.data.word_cache import Memory
+from tagger.data.word_cache import WordCache
 
 WORDS = st.lists(st.sampled_from([f"w{number}" for number in range(12)]), max_size=8)
 
 
-def looked_up(memory: Memory, words: Sequence[str]) -> tuple[int, list[int], list[str]]:
+def looked_up(memory: WordCache, words: Sequence[str]) -> tuple[int, list[int], list[str]]:
     turn, rows, new = memory.begin(words, len(words))
     memory.learnt()
     return turn, rows.tolist(), new
 
 
-def once(memory: Memory, words: Sequence[str]) -> list[str]:
+def once(memory: WordCache, words: Sequence[str]) -> list[str]:
     """Returns the new ones among words of a turn that is over at once."""
     turn, _, new = looked_up(memory, words)
     memory.end(turn)
@@ -33,7 +33,7 @@ class Model(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.memory = Memory(self.capacity)
+        self.memory = WordCache(self.capacity)
         self.table: dict[int, str] = {}
         self.under_way: dict[int, tuple[list[str], list[int]]] = {}
         self.tokens = self.misses = self.most = 0
@@ -100,7 +100,7 @@ TestMemory, TestMemoryOfOneWord = Model.TestCase, OfOne.TestCase
 
 
 def test_a_word_keeps_its_row_and_is_new_once() -> None:
-    memory = Memory(10)
+    memory = WordCache(10)
     turn, rows, new = looked_up(memory, ["a", "b", "a"])
     assert (rows, new) == ([0, 1, 0], ["a", "b"])
     memory.end(turn)
@@ -110,7 +110,7 @@ def test_a_word_keeps_its_row_and_is_new_once() -> None:
 
 
 def test_words_unused_for_longest_are_forgotten_first() -> None:
-    memory = Memory(4)
+    memory = WordCache(4)
     for word in "abcde":  # one too many
         once(memory, word)
     once(memory, "a")  # room is made here, before the look-up: of a and b, the oldest, both go
@@ -122,7 +122,7 @@ def test_words_unused_for_longest_are_forgotten_first() -> None:
 
 
 def test_a_word_under_way_is_not_forgotten_however_old_it_is() -> None:
-    memory = Memory(2)
+    memory = WordCache(2)
     turn, (row,), _ = looked_up(memory, ["old"])
     for number in range(50):
         other, rows, _ = looked_up(memory, [f"w{number}"])
@@ -138,14 +138,14 @@ def test_a_word_under_way_is_not_forgotten_however_old_it_is() -> None:
 
 @pytest.mark.parametrize("capacity", [1, 2, 3, 4, 100])
 def test_ever_new_words_take_no_more_rows_than_the_capacity_and_one_turn(capacity: int) -> None:
-    memory = Memory(capacity)
+    memory = WordCache(capacity)
     for turn in range(500):
         once(memory, [f"{turn} {number}" for number in range(10)])
     assert memory.size <= capacity + 10
 
 
 def test_a_turn_of_more_words_than_the_capacity_gets_all_its_rows() -> None:
-    memory = Memory(3)
+    memory = WordCache(3)
     words = [f"w{number}" for number in range(1000)]
     turn, rows, new = looked_up(memory, words)
     assert (rows, new) == (list(range(1000)), words)
@@ -155,7 +155,7 @@ def test_a_turn_of_more_words_than_the_capacity_gets_all_its_rows() -> None:
 
 
 def test_words_that_were_not_learnt_are_new_again_and_take_no_room() -> None:
-    memory = Memory(3)
+    memory = WordCache(3)
     memory.end(looked_up(memory, ["a"])[0])
 
     def words() -> Iterator[str]:
@@ -170,7 +170,7 @@ def test_words_that_were_not_learnt_are_new_again_and_take_no_room() -> None:
 
 
 def test_a_very_long_word_is_forgotten_with_the_last_turn_that_holds_it() -> None:
-    memory, long = Memory(3), "x" * 65
+    memory, long = WordCache(3), "x" * 65
     first, (row,), _ = looked_up(memory, [long])
     second, rows, new = looked_up(memory, [long])
     memory.end(first)
@@ -181,7 +181,7 @@ def test_a_very_long_word_is_forgotten_with_the_last_turn_that_holds_it() -> Non
 
 
 def test_no_words_are_a_turn_too() -> None:
-    memory = Memory(3)
+    memory = WordCache(3)
     turn, rows, new = memory.begin([], 0)
     assert (rows.dtype, len(rows), new) == (np.int64, 0, [])
     memory.end(turn)
@@ -189,9 +189,9 @@ def test_no_words_are_a_turn_too() -> None:
 
 def test_room_is_made_as_often_as_a_quarter_of_the_capacity_is_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    honest = Memory._make_room
-    monkeypatch.setattr(Memory, "_make_room", lambda self: (calls.append(1), honest(self)))
-    memory = Memory(400)
+    honest = WordCache._make_room
+    monkeypatch.setattr(WordCache, "_make_room", lambda self: (calls.append(1), honest(self)))
+    memory = WordCache(400)
     for number in range(1400):
         once(memory, [f"w{number}"])
     assert len(calls) <= 11

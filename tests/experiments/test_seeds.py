@@ -38,7 +38,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Config:
     (folder / "train.conll").write_text(tiny_corpus())
     recipe = TINY_RECIPE.format(train=folder / "train.conll", dev=folder / "train.conll")
     # At this rate each seed has a score of its own.
-    overrides = ["training.epochs=2", "training.optimizer.rate=0.009", f"data.test={folder / 'train.conll'}"]
+    overrides = ["training.epochs=2", "training.optimizer.learning_rate=0.009", f"data.test={folder / 'train.conll'}"]
     return config.parse(recipe, "tiny.yaml", overrides=overrides)
 
 
@@ -114,13 +114,13 @@ def broken_at(seed_number: int, step: int) -> Callable[[Event], None]:
     """Returns a listener that breaks off a seed, counted from 0, at a step of its second epoch."""
     seen = 0
 
-    def listen(event: Event) -> None:
+    def callback(event: Event) -> None:
         nonlocal seen
         seen += isinstance(event, StepEnd) and (event.epoch, event.step) == (1, step)
         if seen > seed_number:
             raise Broken
 
-    return listen
+    return callback
 
 
 @pytest.mark.parametrize("seed_number", [0, 1, 2])
@@ -129,7 +129,7 @@ def test_broken_off_within_a_seed_it_ends_as_if_it_had_not(
 ) -> None:
     run = tmp_path / "run"
     with pytest.raises(Broken):
-        experiments.train(settings, SEEDS, run, device="cpu", listen=broken_at(seed_number, 3))
+        experiments.train(settings, SEEDS, run, device="cpu", callback=broken_at(seed_number, 3))
     assert len(json.loads((run / "seeds.json").read_text())["results"]) == seed_number
     experiments.resume(run, device="cpu")
     assert_same(run, whole)

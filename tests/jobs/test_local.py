@@ -28,7 +28,7 @@ from tagger.jobs.job import Formats, Job
 from tagger.jobs.local import engine as local
 from tagger.jobs.local.folder import JOB_FOLDER, JOURNAL, Folder
 from tagger.jobs.summary import Summary
-from tagger.tagging import Answers, Tagger
+from tagger.tagging import DecodingOptions, Tagger
 from tests.tagging.bundles import bundle, sentences
 
 
@@ -157,7 +157,7 @@ def test_many_inputs_share_pools_and_each_has_its_output(model: Tagger, model_pa
         (tmp_path / "in" / f"{number:02}.txt").write_text("Ada lives .\n" * number)
     pools, tag_at_once = [], model.tag_pools
 
-    def tag_pools(given: Iterable[Sequence[Sentence]], answers: Answers) -> Iterator[list[Sentence]]:
+    def tag_pools(given: Iterable[Sequence[Sentence]], answers: DecodingOptions) -> Iterator[list[Sentence]]:
         for pool in given:
             pools.append(len(pool))
             yield from tag_at_once([pool], answers)
@@ -245,11 +245,11 @@ def test_what_is_set_aside_can_be_had_back_byte_for_byte(model: Tagger, model_pa
 def broken_off(model: Tagger, model_path: Path, out: Path, *paths: Path) -> None:
     """Leaves a job after its first pool."""
 
-    def listen(*_: object) -> None:
+    def callback(*_: object) -> None:
         raise Stopped(2)
 
     with pytest.raises(Stopped):
-        local.run(model, Job(paths, model_path, out=out), (BytesIO(), BytesIO()), listen=listen)
+        local.run(model, Job(paths, model_path, out=out), (BytesIO(), BytesIO()), callback=callback)
 
 
 def test_another_job_cannot_be_gone_on_with(model: Tagger, model_path: Path, tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_documents_stay_together_from_file_to_file_and_from_break_to_break(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pools, "POOL_TOKENS", 40)
-    made, directory = bundle(elsewhere={"width": 9}), tmp_path / "model"
+    made, directory = bundle(document_context={"output_dim": 9}), tmp_path / "model"
     model_dir.save(made, directory, {})
     reading, paths, expected = Tagger(made, torch.device("cpu")), [], ""
     for name in ("a.conll", "b.conll"):
@@ -398,12 +398,12 @@ def test_what_was_rejected_of_an_input_that_changed_is_not_told_twice(
     lines = b"Ada lives .\n" * 400
     source.write_bytes(b"\xff\n" + lines)
 
-    def listen(*_: object) -> None:
+    def callback(*_: object) -> None:
         raise Stopped(2)
 
     job = Job((source,), model_path, out=out, on_error="skip")
     with pytest.raises(Stopped):
-        local.run(model, job, (BytesIO(), BytesIO()), listen=listen)
+        local.run(model, job, (BytesIO(), BytesIO()), callback=callback)
     source.write_bytes(lines + b"\xff\n\xfe\n")
     summary = local.run(model, replace(job, resume=True), (BytesIO(), BytesIO()))
     assert summary.rejected == len((out / "rejects.jsonl").read_text().splitlines()) == 2

@@ -27,7 +27,7 @@ from tagger.jobs.local import engine as local
 from tagger.jobs.ray import engine as cluster
 from tagger.jobs.ray import parts
 from tagger.jobs.summary import Summary
-from tagger.tagging import Answers
+from tagger.tagging import DecodingOptions
 from tests.robustness.test_foreign_code import MODULES, lay_decoys, proofs, run
 from tests.tagging.bundles import bundle
 
@@ -224,12 +224,12 @@ def test_parquet_holds_the_rows_that_this_machine_gives(
 @pytest.mark.usefixtures("_in_process", "_small")
 @pytest.mark.parametrize("reads_documents", [False, True])
 def test_probabilities_are_those_of_this_machine_but_for_their_last_digits(
-    model_path: Path, tmp_path: Path, reads_documents: bool
+    model_path: Path, tmp_path: Path, uses_document_context: bool
 ) -> None:
-    if reads_documents:  # of which each line is one
+    if uses_document_context:  # of which each line is one
         model_path = tmp_path / "model"
-        model_dir.save(bundle(elsewhere={"width": 9}), model_path, {})
-    path, job = plain(tmp_path / "a.txt"), Job((), model_path, Formats(to="jsonl"), Answers(probabilities=True))
+        model_dir.save(bundle(document_context={"output_dim": 9}), model_path, {})
+    path, job = plain(tmp_path / "a.txt"), Job((), model_path, Formats(to="jsonl"), DecodingOptions(probabilities=True))
     on_this_machine(model_path, tmp_path / "local", path, job)
     cluster.run([str(path)], str(tmp_path / "ray"), job)
     found, expected = ([json.loads(line) for line in rows(tmp_path / side).splitlines()] for side in ("ray", "local"))
@@ -304,13 +304,13 @@ def test_a_job_goes_on_only_on_the_device_and_with_the_limits_that_answers_depen
         return cluster.run([str(path)], out, replace(job, resume=True), **options)
 
     with pytest.raises(Killed):
-        cluster.run([str(path)], out, job, limits={"batch_tokens": 100}, listen=kill)
+        cluster.run([str(path)], out, job, limits={"batch_tokens": 100}, callback=kill)
     with monkeypatch.context() as patch:
         patch.setattr(InProcess, "cluster_resources", lambda _: {"CPU": 2.0, "GPU": 1.0})
         with pytest.raises(CheckpointError, match="another: --device was 'cpu', now 'cuda'"):
             again()
     with pytest.raises(Killed):
-        again(limits={"batch_tokens": 200}, listen=kill)
+        again(limits={"batch_tokens": 200}, callback=kill)
     monkeypatch.setattr(cluster, "may_remember", lambda *_: False)
     with pytest.raises(CheckpointError, match="--batch-tokens was None, now 300"):
         again(limits={"batch_tokens": 300})
@@ -335,7 +335,7 @@ def test_of_two_jobs_that_write_into_one_place_of_a_store_one_goes_on(
     if started == "at once":
         monkeypatch.setattr(InProcess, "remote", lambda self, **given: second() and honest(self, **given))
     with pytest.raises(CheckpointError, match=r"ray: another process is writing here"):
-        cluster.run([str(path)], out, job, listen=second)
+        cluster.run([str(path)], out, job, callback=second)
     assert begun
     same(tmp_path / "ray", tmp_path / "local")
 
@@ -345,7 +345,7 @@ def test_of_two_jobs_that_find_one_place_empty_the_last_to_begin_is_the_one_that
     model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, job = plain(tmp_path / "a.txt"), Job((), model_path, Formats(to="jsonl"))
-    other, out = replace(job, answers=Answers(probabilities=True)), (tmp_path / "ray").as_uri()
+    other, out = replace(job, answers=DecodingOptions(probabilities=True)), (tmp_path / "ray").as_uri()
     honest, begun = cluster._Writer.claim, []
 
     class Killed(BaseException):

@@ -236,10 +236,10 @@ def legal_chains(tags: list[str], scheme: Scheme, lengths: list[int], place: Pla
     """Returns chains that forbid what the scheme does."""
     chains = draw(lengths, len(tags), seed=len(tags), place=place)
     for j, right in enumerate(tags):
-        chains.start[j] += 0.0 if schemes.legal(None, right, scheme) else -INF
-        chains.end[j] += 0.0 if schemes.legal(right, None, scheme) else -INF
+        chains.start[j] += 0.0 if schemes.is_valid_transition(None, right, scheme) else -INF
+        chains.end[j] += 0.0 if schemes.is_valid_transition(right, None, scheme) else -INF
         for i, left in enumerate(tags):
-            chains.transitions[i, j] += 0.0 if schemes.legal(left, right, scheme) else -INF
+            chains.transitions[i, j] += 0.0 if schemes.is_valid_transition(left, right, scheme) else -INF
     return chains
 
 
@@ -671,14 +671,14 @@ def test_the_order_in_memory_changes_nothing(question: str, place: Place) -> Non
     chains = draw([5, 1, 3], 3, seed=4, place=place)
     gold = any_gold(chains)
 
-    def turned(scores: Tensor) -> Tensor:
+    def is_reversed(scores: Tensor) -> Tensor:
         return scores.transpose(-1, -2).contiguous().transpose(-1, -2)
 
     def strided(scores: Tensor) -> Tensor:
         return torch.stack([scores, scores + 1], -1)[..., 0]
 
     emissions, transitions, start, end, lengths = chains
-    other = Chains(turned(emissions), turned(transitions), strided(start), strided(end), strided(lengths))
+    other = Chains(is_reversed(emissions), is_reversed(transitions), strided(start), strided(end), strided(lengths))
     expected = QUESTIONS[question](chains, gold, place.kernel)
     for one, found in zip(expected, QUESTIONS[question](other, strided(gold), place.kernel), strict=True):
         close(found, one)

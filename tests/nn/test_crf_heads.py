@@ -25,7 +25,7 @@ def iob2_allowed() -> Allowed:
     return Allowed(torch.tensor([True, True, False]), torch.tensor([True, False, True]), transitions)
 
 
-def legal(path: tuple[int, ...]) -> bool:
+def is_valid_transition(path: tuple[int, ...]) -> bool:
     return path[0] != 2 and path[-1] != 1 and (0, 2) not in pairwise(path)
 
 
@@ -74,7 +74,7 @@ def test_a_head_never_decodes_what_is_forbidden(make: Callable[[], Head]) -> Non
 def test_a_head_decodes_the_best_of_all_allowed_paths(make: Callable[[], Head], seed: int) -> None:
     head, emissions = make(), 3 * drawn(seed)
     for sentence, length in enumerate(LENGTHS.tolist()):
-        paths = filter(legal, product(range(3), repeat=length))
+        paths = filter(is_valid_transition, product(range(3), repeat=length))
         best = max(paths, key=lambda path: score(head, emissions[sentence], path))
         assert head.decode(emissions, LENGTHS)[sentence].tolist() == [*best, *[0] * (4 - length)]
 
@@ -86,14 +86,14 @@ def test_no_score_however_high_gets_round_a_constraint(make: Callable[[], Head],
     emissions = drawn() + sign * torch.tensor([-1e6, 0.0, 1e6], dtype=torch.float64)
     lengths = torch.tensor([4, 1, 2])
     for path, length in zip(head.decode(emissions, lengths).tolist(), lengths.tolist(), strict=True):
-        assert legal(tuple(path[:length]))
+        assert is_valid_transition(tuple(path[:length]))
     assert head.best_path(emissions, lengths)[1].isfinite().all()
 
 
 @each_head
 def test_all_answers_give_forbidden_paths_nothing(make: Callable[[], Head]) -> None:
     head, emissions = make(), drawn()
-    every = [path for path in product(range(3), repeat=4) if legal(path)]
+    every = [path for path in product(range(3), repeat=4) if is_valid_transition(path)]
     scores = [score(head, emissions[0], path) for path in every]
     partition = math.log(sum(map(math.exp, scores)))
     assert head.log_partition(emissions, LENGTHS)[0].item() == pytest.approx(partition)
@@ -106,7 +106,11 @@ def test_all_answers_give_forbidden_paths_nothing(make: Callable[[], Head]) -> N
     assert not marginals[torch.arange(3), LENGTHS - 1, 1].any()
     assert not head.pairwise_marginals(emissions, LENGTHS)[:, :, 0, 2].any()
     generator = torch.Generator().manual_seed(1)
-    assert all(map(legal, map(tuple, head.sample(emissions, LENGTHS, count=500, generator=generator)[0].tolist())))
+    assert all(
+        map(
+            is_valid_transition, map(tuple, head.sample(emissions, LENGTHS, count=500, generator=generator)[0].tolist())
+        )
+    )
     forbidden = torch.tensor([[2, 2, 2, 0], [0, 0, 0, 0], [0, 2, 0, 0]])
     assert head.path_score(emissions, LENGTHS, forbidden).tolist() == [
         -math.inf,
@@ -172,7 +176,7 @@ def test_the_crf_loss_gives_all_paths_or_the_allowed_ones_the_probability(forbid
     gold = torch.tensor([[1, 2, 0, 0], [0, UNKNOWN, UNKNOWN, UNKNOWN], [0, 1, 2, UNKNOWN]])
     losses = []
     for sentence, length in enumerate(LENGTHS.tolist()):
-        paths = (path for path in product(range(3), repeat=length) if legal(path) or not forbidding)
+        paths = (path for path in product(range(3), repeat=length) if is_valid_transition(path) or not forbidding)
         whole = math.log(sum(math.exp(score(head, emissions[sentence], path)) for path in paths))
         losses.append(whole - score(head, emissions[sentence], tuple(gold[sentence, :length].tolist())))
     assert head.loss(emissions, gold, LENGTHS, reduction="none").tolist() == pytest.approx(losses)
@@ -184,7 +188,7 @@ def test_forbidding_in_training_gives_allowed_paths_all_the_probability() -> Non
     emissions = drawn()[:1, :3]
     lengths = torch.tensor([3])
     head = crf(forbid_in_training=True)
-    paths = filter(legal, product(range(3), repeat=3))
+    paths = filter(is_valid_transition, product(range(3), repeat=3))
     shares = [math.exp(-head.loss(emissions, torch.tensor([path]), lengths).item()) for path in paths]
     assert sum(shares) == pytest.approx(1.0)
     head.loss(emissions.requires_grad_(), torch.tensor([[1, 2, 2]]), lengths).backward()

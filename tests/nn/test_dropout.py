@@ -54,5 +54,7 @@ def test_the_order_in_memory_does_not_matter() -> None:
     found = drop(given.T, 0.5)
     torch.manual_seed(7)
     torch.testing.assert_close(found, drop(given.T.contiguous(), 0.5))
-    turned = torch.randn(30, 20).T
-    torch.testing.assert_close(torch.autograd.grad(found, given, turned)[0].T, turned * (found.detach() != 0) * 2)
+    is_reversed = torch.randn(30, 20).T
+    torch.testing.assert_close(
+        torch.autograd.grad(found, given, is_reversed)[0].T, is_reversed * (found.detach() != 0) * 2
+    )

@@ -34,7 +34,7 @@ def test_a_layer_equals_torch_over_packed_sequences(cell: Cell, module: type[nn.
 @pytest.mark.parametrize("heads", [0, 2])
 def test_a_sentence_alone_gets_the_states_it_gets_in_a_batch(cell: Cell, merge: Merge, heads: int) -> None:
     encoder = Encoder(5, 4, cell=cell, layers=2, merge=merge, attention_heads=heads).eval()
-    assert encoder.out_width == (8 if merge == "concat" else 4)
+    assert encoder.output_size == (8 if merge == "concat" else 4)
     batch = inputs()
     batch[1, 1:] = 1e3  # padding may hold anything
     together = encoder(batch, LENGTHS)

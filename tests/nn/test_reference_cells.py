@@ -99,7 +99,7 @@ def test_gates_are_open_to_inspection_and_make_the_memory(cell: Cell) -> None:
 
 def test_through_the_memory_alone_flows_what_the_forget_gates_let_through() -> None:
     layer, given = drawn("lstm", 1), inputs()
-    (found,) = trace(layer, given, LENGTHS, memory_alone=True)
+    (found,) = trace(layer, given, LENGTHS, memory_only=True)
     last = found.memory[0, 5].sum()
     (of_given,) = torch.autograd.grad(last, found.given)
     gates, new = found.gates, found.candidates
@@ -111,7 +111,7 @@ def test_through_the_memory_alone_flows_what_the_forget_gates_let_through() -> N
 
 def test_through_the_memory_alone_an_rnn_passes_nothing_on() -> None:
     given = inputs()
-    (found,) = trace(drawn("rnn", 1), given, LENGTHS, memory_alone=True)
+    (found,) = trace(drawn("rnn", 1), given, LENGTHS, memory_only=True)
     (of_inputs,) = torch.autograd.grad(found.states[0, 5].sum(), given)
     assert of_inputs[0, 5].abs().min() > 0
     assert not of_inputs[0, :5].any()

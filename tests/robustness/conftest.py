@@ -19,7 +19,7 @@ def _no_plot(monkeypatch: pytest.MonkeyPatch) -> None:
 def config(model_path: Path) -> Config:
     """The tiny recipe, moved as shipped ones are, with a test part; checkpoints fall on epochs' ends too."""
     settings = load(str(model_path.parent / "config.yaml"))
-    moved = ("training.optimizer={kind: sgd, rate: 0.1}", "training.average=0.9")
+    moved = ("training.optimizer={kind: sgd, learning_rate: 0.1}", "training.ema_decay=0.9")
     often = ("training.epochs=6", "training.checkpoint_steps=3", "training.schedule={kind: linear, warmup: 3}")
     return changed(settings, f"data.test={settings.data.train}", *moved, *often)
 

@@ -145,15 +145,15 @@ def tag_measured(source: Path, model: Path, out: Path, first: int, remembered: i
     Words are remembered in so many bytes.
     """
     _quiet()
-    cached_scorer.REMEMBERED_BYTES = remembered
+    cached_scorer.CACHE_BYTES = remembered
     sizes = {False: 0, True: 0}
 
-    def listen(done: Summary, *_: int) -> None:
+    def callback(done: Summary, *_: int) -> None:
         resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
         sizes[done.tokens > first] = max(sizes[done.tokens > first], resident)
 
     job = Job((source,), model, Formats(to="jsonl"), out=out)
-    local.run(tagging.load(model, device="cpu"), job, (BytesIO(), BytesIO()), listen=listen)
+    local.run(tagging.load(model, device="cpu"), job, (BytesIO(), BytesIO()), callback=callback)
     report.write_text(str(sizes[True] - sizes[False]))
 
 

@@ -14,7 +14,7 @@ from tagger.errors import CheckpointError
 from tagger.jobs.job import Formats, Job
 from tagger.jobs.local import engine as local
 from tagger.jobs.local import folder
-from tagger.tagging.cached_scorer import REMEMBERED_BYTES
+from tagger.tagging.cached_scorer import CACHE_BYTES
 from tests.robustness.runs import SCALE, child, corpus, ended, tag_measured, tree
 from tests.robustness.test_crash_while_saving import small_disk
 
@@ -36,7 +36,7 @@ def test_the_resident_size_does_not_grow_with_the_input(model_path: Path, tmp_pa
         with (tmp_path / "in" / f"{number}.txt").open("wb") as stream:
             stream.writelines(new(number * lines + place) for place in range(lines // count))
     tokens = 18 * first // len(new(0))
-    remembered = 2**22 if SCALE == 1 else REMEMBERED_BYTES
+    remembered = 2**22 if SCALE == 1 else CACHE_BYTES
     process = child(
         tag_measured, tmp_path / "in", model_path, tmp_path / "out", tokens, remembered, tmp_path / "report"
     )

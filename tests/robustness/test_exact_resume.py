@@ -15,21 +15,22 @@ from tests.conftest import torch_threads
 from tests.robustness.runs import SCALE, changed, results, sha256, spread
 
 RECIPES = [
-    "training.optimizer={kind: sgd, rate: 0.1, momentum: 0.9, nesterov: true}",
-    "training.optimizer={kind: sgd, rate: 0.1, momentum: 0}",
-    "training.optimizer={kind: adam, rate: 0.01, rates: {words: 0, encoder: 0.02}}",
-    "training.optimizer={kind: adamw, rate: 0.01, weight_decay: 0.1}",
+    "training.optimizer={kind: sgd, learning_rate: 0.1, momentum: 0.9, nesterov: true}",
+    "training.optimizer={kind: sgd, learning_rate: 0.1, momentum: 0}",
+    "training.optimizer={kind: adam, learning_rate: 0.01, learning_rates: {words: 0, encoder: 0.02}}",
+    "training.optimizer={kind: adamw, learning_rate: 0.01, weight_decay: 0.1}",
     "training.schedule={kind: inverse, warmup: 4}",
     "training.schedule={kind: plateau, patience: 1}",
     "training.schedule={kind: onecycle}",
     "training.schedule={kind: linear, warmup: 5}",
-    "training.average=0.9",
-    "training={optimizer: {kind: sgd, rate: 0.1}, average: 0.9, checkpoint_steps: 3, epochs: 2, diagnostics: true}",
-    "training.batches={sentences: null, tokens: 30, pool: 12}",
-    "training.batches={sentences: 5, pool: 1}",
-    "model={characters: {kind: lstm}, encoder: {cell: gru, layers: 2, merge: sum}, head: {kind: softmax}}",
-    "model={characters: {kind: none}, capitals: 3, encoder: {cell: rnn, attention_heads: 2}, dropout: {kind: locked}}",
-    "model={elsewhere: {width: 6}, encoder: {layers: 2}}",
+    "training.ema_decay=0.9",
+    "training={optimizer: {kind: sgd, learning_rate: 0.1}, ema_decay: 0.9, checkpoint_steps: 3, epochs: 2,"
+    " diagnostics: true}",
+    "training={batch_size: null, max_batch_tokens: 30, bucket_size: 12}",
+    "training={batch_size: 5, bucket_size: 1}",
+    "model={characters: {kind: lstm}, encoder: {cell: gru, num_layers: 2, merge: sum}, head: {kind: softmax}}",
+    "model={characters: {kind: none}, casing: 3, encoder: {cell: rnn, attention_heads: 2}, dropout: {kind: locked}}",
+    "model={document_context: {output_dim: 6}, encoder: {num_layers: 2}}",
     "data.dev=null",
 ]
 
@@ -38,17 +39,17 @@ class Broken(BaseException):
     """What a training cannot catch."""
 
 
-def breaking(step: int) -> training.Listener:
+def breaking(step: int) -> training.Callback:
     """Returns a listener that breaks a training off at a step."""
     left = step
 
-    def listen(event: Event) -> None:
+    def callback(event: Event) -> None:
         nonlocal left
         left -= isinstance(event, StepEnd)
         if not left:
             raise Broken
 
-    return listen
+    return callback
 
 
 def breaking_end(*_: object) -> None:
@@ -64,7 +65,7 @@ def test_it_ends_as_the_run_that_did_not_break_off(config: Config, tmp_path: Pat
     for number, share in enumerate(spread(SCALE, seed=len(setting), upto=1)):
         run = tmp_path / f"run{number}"
         with pytest.raises(Broken):
-            training.fit(config, run, device="cpu", listen=breaking(1 + int(share * steps)))
+            training.fit(config, run, device="cpu", callback=breaking(1 + int(share * steps)))
         training.resume(run, device="cpu")
         assert results(run) == results(tmp_path / "whole")
 
@@ -83,12 +84,14 @@ def test_broken_off_between_the_last_step_of_an_epoch_and_its_end_it_goes_on(
 
 
 def test_two_threads_give_what_one_gives_and_break_off_and_go_on_likewise(config: Config, tmp_path: Path) -> None:
-    config = changed(config, "training.epochs=2", "model={elsewhere: {width: 6}, capitals: 3, encoder: {width: 40}}")
+    config = changed(
+        config, "training.epochs=2", "model={document_context: {output_dim: 6}, casing: 3, encoder: {hidden_size: 40}}"
+    )
     training.fit(config, tmp_path / "one", device="cpu")
     with torch_threads(2):
         training.fit(config, tmp_path / "two", device="cpu")
         with pytest.raises(Broken):
-            training.fit(config, tmp_path / "run", device="cpu", listen=breaking(12))
+            training.fit(config, tmp_path / "run", device="cpu", callback=breaking(12))
         training.resume(tmp_path / "run", device="cpu")
     assert results(tmp_path / "one") == results(tmp_path / "two") == results(tmp_path / "run")
 

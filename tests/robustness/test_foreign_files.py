@@ -37,11 +37,11 @@ def model(model_path: Path) -> Tagger:
 def tag(model: Tagger, job: Job, *, stop: bool = False) -> None:
     """Does a job, or leaves it after its first pool."""
 
-    def listen(*_: object) -> None:
+    def callback(*_: object) -> None:
         if stop:
             raise Stopped(2)
 
-    local.run(model, job, (BytesIO(), BytesIO()), listen=listen)
+    local.run(model, job, (BytesIO(), BytesIO()), callback=callback)
 
 
 def put_decoy(path: Path, kind: str, outside: Path) -> None:

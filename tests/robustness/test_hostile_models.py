@@ -196,9 +196,18 @@ def test_no_absurd_recipe_takes_memory(model: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "override",
     [
-        *("words.width=1000000000", "words.width=16384", "encoder.width=16384", "encoder.layers=1000000"),
-        *("encoder={width: 4096, layers: 64}", "characters.kernel=999999999", "characters.features=10000000"),
-        *("capitals=1000000000", "elsewhere.width=1000000000", "encoder.attention_heads=1000000"),
+        *(
+            "words.embedding_dim=1000000000",
+            "words.embedding_dim=16384",
+            "encoder.hidden_size=16384",
+            "encoder.num_layers=1000000",
+        ),
+        *(
+            "encoder={hidden_size: 4096, num_layers: 64}",
+            "characters.kernel_size=999999999",
+            "characters.output_dim=10000000",
+        ),
+        *("casing=1000000000", "document_context.output_dim=1000000000", "encoder.attention_heads=1000000"),
         *("encoder.forget_bias=1e300", "encoder.forget_bias=-1e300", "head.tag_weights={O: 1e300}"),
         *("head.tag_weights={nothing: 1}", "head.tag_weights={PER: 1}"),
     ],
@@ -323,10 +332,10 @@ def test_every_tag_set_that_is_taken_has_a_legal_path_of_every_length(model: Pat
         taken += 1
         if not schemes.detect([tags]).scheme:
             continue
-        reached = {tag for tag in tags if schemes.legal(None, tag, scheme)}  # type: ignore[arg-type]
+        reached = {tag for tag in tags if schemes.is_valid_transition(None, tag, scheme)}  # type: ignore[arg-type]
         for _ in range(len(tags) + 1):
-            assert any(schemes.legal(tag, None, scheme) for tag in reached)  # type: ignore[arg-type]
-            reached = {tag for tag in tags if any(schemes.legal(one, tag, scheme) for one in reached)}  # type: ignore[arg-type]
+            assert any(schemes.is_valid_transition(tag, None, scheme) for tag in reached)  # type: ignore[arg-type]
+            reached = {tag for tag in tags if any(schemes.is_valid_transition(one, tag, scheme) for one in reached)}  # type: ignore[arg-type]
     assert taken > COUNT // 50
 
 
@@ -366,7 +375,7 @@ def test_a_model_of_one_plain_tag_works(tmp_path: Path) -> None:
     (tmp_path / "train.conll").write_text("a X\nb X\n\nc X\n")
     overrides = [f"data.train={tmp_path}/train.conll", f"data.dev={tmp_path}/train.conll", "training.epochs=1"]
     for head in ("crf", "softmax"):
-        settings = changed(Config(), *overrides, f"model.head.kind={head}", "model.encoder.width=8")
+        settings = changed(Config(), *overrides, f"model.head.kind={head}", "model.encoder.hidden_size=8")
         best = training.fit(settings, tmp_path / head, device="cpu").model
         (sentence,) = tagging.load(best, device="cpu").tag(["a d"], probabilities=True, nbest=2)
         assert (sentence.tags, sentence.probabilities) == (("X", "X"), (1.0, 1.0))
@@ -376,10 +385,10 @@ def test_a_model_of_one_plain_tag_works(tmp_path: Path) -> None:
 # Many tags
 
 
-def many(count: int, *overrides: str) -> model.Bundle:
+def many(count: int, *overrides: str) -> model.TaggerModel:
     """Returns a model of so many plain tags."""
     settings = changed(
-        Config(), "model.encoder.width=8", "model.characters.kind=none", "model.words.width=8", *overrides
+        Config(), "model.encoder.hidden_size=8", "model.characters.kind=none", "model.words.embedding_dim=8", *overrides
     )
     return models.fresh(settings, [Sentence(("a",), (f"T{number}",)) for number in range(count)])
 
@@ -667,8 +676,8 @@ def test_a_table_of_characters_that_takes_gigabytes_is_not_computed(
     tiny_config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle = models.fresh(tiny_config, [Sentence(("a",), ("X",))])
-    assert scorer_choice.may_remember(bundle, torch.device("cpu"))
+    assert scorer_choice.can_cache(bundle, torch.device("cpu"))
     monkeypatch.setattr(scorer_choice, "_CHARACTER_TABLE_BYTES", 8 * 8 * 3 * 3 - 1)  # features, kernel and characters
-    assert not scorer_choice.may_remember(bundle, torch.device("cpu"))
+    assert not scorer_choice.can_cache(bundle, torch.device("cpu"))
     (sentence,) = Tagger(bundle, torch.device("cpu"), workers=1).tag(["a b"])
     assert sentence.tags == ("X", "X")

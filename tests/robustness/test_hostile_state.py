@@ -24,11 +24,11 @@ from tagger.training.loop import Loop
 from tests.robustness.runs import SCALE, changed, child, ended
 
 OPTIMIZERS = {
-    "adamw": ("training.optimizer={kind: adamw, rate: 0.01}", "training.average=0.9"),
-    "adam": ("training.optimizer={kind: adam, rate: 0.01}", "model.encoder.cell=gru"),
-    "sgd": ("training.optimizer={kind: sgd, rate: 0.1}", "training.average=0.9"),
-    "decayed": ("training.optimizer={kind: sgd, rate: 0.1, weight_decay: 0.01}", "training.diagnostics=true"),
-    "plain": ("training.optimizer={kind: sgd, rate: 0.1, momentum: 0.0}", "model.head.kind=softmax"),
+    "adamw": ("training.optimizer={kind: adamw, learning_rate: 0.01}", "training.ema_decay=0.9"),
+    "adam": ("training.optimizer={kind: adam, learning_rate: 0.01}", "model.encoder.cell=gru"),
+    "sgd": ("training.optimizer={kind: sgd, learning_rate: 0.1}", "training.ema_decay=0.9"),
+    "decayed": ("training.optimizer={kind: sgd, learning_rate: 0.1, weight_decay: 0.01}", "training.diagnostics=true"),
+    "plain": ("training.optimizer={kind: sgd, learning_rate: 0.1, momentum: 0.0}", "model.head.kind=softmax"),
 }
 VALUES = (-1, 0, 1, 2, 3, 10**6, 2**31, 2**63, 10**19, 1e300, -0.5, 0.5, None, "", "x", [], {}, True, [1], {"a": 1})
 

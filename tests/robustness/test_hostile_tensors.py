@@ -158,7 +158,7 @@ def test_no_change_to_a_header_brings_down_the_reader(model: Path) -> None:
         ("metrics.json", b"{"),
         ("metrics.json", b"[" * 100_000),
         ("config.yaml", b"\xff"),
-        ("config.yaml", b"model: {encoder: {width: none}}"),
+        ("config.yaml", b"model: {encoder: {hidden_size: none}}"),
     ],
 )
 def test_other_parts_that_do_not_fit_are_refused(model: Path, name: str, data: bytes) -> None:

@@ -48,22 +48,24 @@ def test_it_stops_and_names_the_batch(config: Config, tmp_path: Path, poisoned: 
 
 
 def test_or_skips_the_step_and_counts_it(config: Config, tmp_path: Path, poisoned: int) -> None:
-    model = training.fit(changed(config, "training.not_finite=skip", "training.epochs=3"), tmp_path, device="cpu").model
+    model = training.fit(
+        changed(config, "training.on_nonfinite=skip", "training.epochs=3"), tmp_path, device="cpu"
+    ).model
     records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [record["skipped"] for record in records if "skipped" in record] == [0, 1, 0]
     assert all(value.isfinite().all() for value in model_dir.load(model)[0].network.state_dict().values())
 
 
-@pytest.mark.parametrize("not_finite", ["stop", "skip"])
+@pytest.mark.parametrize("on_nonfinite", ["stop", "skip"])
 @pytest.mark.parametrize("batch", [4, 100])  # 100: the only step of an epoch breaks the weights
 def test_weights_that_overflow_stop_it_before_they_are_saved(
-    config: Config, tmp_path: Path, not_finite: str, batch: int
+    config: Config, tmp_path: Path, on_nonfinite: str, batch: int
 ) -> None:
     settings = changed(
         config,
-        f"training.not_finite={not_finite}",
-        "training.optimizer={kind: sgd, rate: 1e+300}",
-        f"training.batches.sentences={batch}",
+        f"training.on_nonfinite={on_nonfinite}",
+        "training.optimizer={kind: sgd, learning_rate: 1e+300}",
+        f"training.batch_size={batch}",
     )
     with pytest.raises(TrainingError, match="lower rate"):
         training.fit(settings, tmp_path, device="cpu")

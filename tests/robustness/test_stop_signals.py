@@ -58,28 +58,28 @@ class _At:
         self.stop = StopRequest()
         monkeypatch.setattr(StopRequest, "__enter__", lambda _: self.stop)
 
-    def step(self, number: int) -> training.Listener:
+    def step(self, number: int) -> training.Callback:
         seen = 0
 
-        def listen(event: Event) -> None:
+        def callback(event: Event) -> None:
             nonlocal seen
             seen += isinstance(event, StepEnd)
             if seen == number:
                 self.stop.signum = signal.SIGINT
 
-        return listen
+        return callback
 
-    def epoch(self, number: int) -> training.Listener:
-        def listen(event: Event) -> None:
+    def epoch(self, number: int) -> training.Callback:
+        def callback(event: Event) -> None:
             if isinstance(event, EpochEnd) and event.record["epoch"] == number:
                 self.stop.signum = signal.SIGTERM
 
-        return listen
+        return callback
 
 
-def _stopped(config: Config, run: Path, listen: training.Listener, code: int) -> None:
+def _stopped(config: Config, run: Path, callback: training.Callback, code: int) -> None:
     with pytest.raises(Stopped) as stopped:
-        training.fit(config, run, device="cpu", listen=listen)
+        training.fit(config, run, device="cpu", callback=callback)
     assert stopped.value.exit_code == code
 
 

@@ -106,7 +106,7 @@ HUGE = "9" * 30
         ["train", "sample", "--seeds", "1,2", "--jobs", HUGE],
         ["train", "sample", "--set", f"training.epochs={HUGE}"],
         ["train", "sample", "--set", f"training.seed={HUGE}"],
-        ["train", "sample", "--set", f"model.encoder.width={HUGE}"],
+        ["train", "sample", "--set", f"model.encoder.hidden_size={HUGE}"],
         ["train", "sample", "--set", f"training.clip_norm={'9' * 400}"],
         ["compare", "a", "b", "--samples", "10000000000"],
         ["compare", "a", "b", "--seed", HUGE],

@@ -17,14 +17,14 @@ from tests.robustness.runs import SCALE, child, ended, hold, results, train, wai
 def test_a_second_training_is_refused_and_the_first_goes_on(config: Config, undisturbed: Path, tmp_path: Path) -> None:
     refused = 0
 
-    def listen(event: Event) -> None:
+    def callback(event: Event) -> None:
         nonlocal refused
         if isinstance(event, StepEnd) and event.step == 1 and refused < 2 * SCALE:
             with pytest.raises(CheckpointError, match="another process is writing here"):
                 training.resume(tmp_path, device="cpu")
             refused += 1
 
-    training.fit(config, tmp_path, device="cpu", listen=listen)
+    training.fit(config, tmp_path, device="cpu", callback=callback)
     assert refused >= 2
     assert results(tmp_path)["best"] == results(undisturbed)["best"]
 

@@ -8,7 +8,7 @@ import torch
 from tagger.config import Config
 from tagger.data import schemes
 from tagger.data.sentence import Sentence
-from tagger.model import Bundle
+from tagger.model import TaggerModel
 from tagger.tagging import Tagger
 
 CPU = torch.device("cpu")
@@ -23,7 +23,7 @@ def bundle(
     spread: float = 0.5,
     seed: int = 0,
     **model: Any,
-) -> Bundle:
+) -> TaggerModel:
     """Returns a model that makes up its mind by chance, of spans or of so many plain tags."""
     tags = [f"T{number}" for number in range(plain)] or schemes.tag_set(types, scheme)  # type: ignore[arg-type]
     sentences = [Sentence(tuple(NAMES[: len(NAMES) // 2]), tuple(tags[number % len(tags)] for number in range(140)))]
@@ -47,5 +47,5 @@ def sentences(count: int, *, longest: int = 40, seed: int = 0) -> list[Sentence]
     return [Sentence(tuple(NAMES[words.pop()] for _ in range(length)), line=row) for row, length in enumerate(lengths)]
 
 
-def tagger(made: Bundle, **options: int) -> Tagger:
+def tagger(made: TaggerModel, **options: int) -> Tagger:
     return Tagger(made, CPU, **options)

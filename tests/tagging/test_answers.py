@@ -12,8 +12,8 @@ import torch
 from tagger.data import schemes
 from tagger.data.sentence import Sentence, Span
 from tagger.errors import CheckpointError, ConfigError
-from tagger.model import Bundle
-from tagger.tagging import Answers, scorer
+from tagger.model import TaggerModel
+from tagger.tagging import DecodingOptions, scorer
 from tests.tagging.bundles import CPU, bundle, sentences, tagger
 
 Tags = tuple[str, ...]
@@ -32,13 +32,13 @@ each_of_spans = pytest.mark.parametrize("kind", ["IOBES", "IOB2", "IOB1", "softm
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
-def made(kind: str) -> Bundle:
+def made(kind: str) -> TaggerModel:
     return bundle(**KINDS[kind], spread=0.4, words={"width": 4})  # type: ignore[arg-type]
 
 
-def written_out(model: Bundle, sentence: Sentence) -> dict[Tags, float]:
+def written_out(model: TaggerModel, sentence: Sentence) -> dict[Tags, float]:
     """Returns the probability of every path that is allowed, from the plain network's scores, in float64."""
-    scores, _ = scorer.Plain(model, CPU).begin([sentence.tokens], [0])
+    scores, _ = scorer.TorchScorer(model, CPU).begin([sentence.tokens], [0])
     emissions, lengths = scores([0])
     with torch.no_grad():
         rows, transitions, start, end, _ = (
@@ -202,12 +202,12 @@ def test_plain_tags_have_no_threshold(kind: str) -> None:
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, math.nan, math.inf])
 def test_a_threshold_is_a_probability(threshold: float) -> None:
     with pytest.raises(ConfigError, match="from 0 to 1, got"):
-        Answers(threshold=threshold)
+        DecodingOptions(threshold=threshold)
 
 
 def test_a_number_of_alternatives_is_not_negative() -> None:
     with pytest.raises(ConfigError, match="at least 0, got -1"):
-        Answers(nbest=-1)
+        DecodingOptions(nbest=-1)
 
 
 def test_numbers_in_answers_are_pythons_own() -> None:

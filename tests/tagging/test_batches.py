@@ -9,39 +9,41 @@ from itertools import chain, zip_longest
 import pytest
 
 from tagger.data.sentence import Sentence
-from tagger.model import Bundle
-from tagger.tagging import Answers, Tagger, cached_scorer
+from tagger.model import TaggerModel
+from tagger.tagging import DecodingOptions, Tagger, cached_scorer
 from tests.tagging.bundles import bundle, sentences, tagger
 
-EVERYTHING = Answers(probabilities=True, nbest=2)
+EVERYTHING = DecodingOptions(probabilities=True, nbest=2)
 SENTENCES = sentences(120, longest=25)
 
 
 @pytest.fixture(scope="module", params=["spans", "plain", "deep"])
-def made(request: pytest.FixtureRequest) -> Bundle:
+def made(request: pytest.FixtureRequest) -> TaggerModel:
     if request.param == "plain":
         return bundle(plain=7, characters={"kind": "lstm", "width": 6, "features": 8}, head={"kind": "softmax"})
     if request.param == "deep":
         return bundle(
-            encoder={"width": 12, "layers": 2, "cell": "gru", "merge": "sum"}, capitals=3, scheme="IOB2", seed=1
+            encoder={"width": 12, "layers": 2, "cell": "gru", "merge": "sum"}, casing=3, scheme="IOB2", seed=1
         )
     return bundle()
 
 
 @pytest.fixture(scope="module")
-def alone(made: Bundle) -> list[Sentence]:
+def alone(made: TaggerModel) -> list[Sentence]:
     """What is found when each sentence is a batch of its own."""
     return all_of(tagger(made, batch_tokens=1, workers=1))
 
 
-def all_of(model: Tagger, answers: Answers = EVERYTHING, given: Sequence[Sentence] = SENTENCES) -> list[Sentence]:
+def all_of(
+    model: Tagger, answers: DecodingOptions = EVERYTHING, given: Sequence[Sentence] = SENTENCES
+) -> list[Sentence]:
     return list(model.stream(given, answers))
 
 
 @pytest.mark.parametrize("batch_tokens", [256, 4096, 32768])
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_answers_are_the_same_for_every_size_of_batch_and_number_of_workers(
-    made: Bundle, alone: list[Sentence], batch_tokens: int, workers: int
+    made: TaggerModel, alone: list[Sentence], batch_tokens: int, workers: int
 ) -> None:
     model = tagger(made, batch_tokens=batch_tokens, workers=workers)
     assert all_of(model) == alone
@@ -53,7 +55,7 @@ def test_answers_are_many_kinds(alone: list[Sentence]) -> None:
     assert len({sentence.probabilities for sentence in alone}) > 100
 
 
-def test_answers_are_the_same_whatever_the_order_and_the_pools(made: Bundle, alone: list[Sentence]) -> None:
+def test_answers_are_the_same_whatever_the_order_and_the_pools(made: TaggerModel, alone: list[Sentence]) -> None:
     places = list(range(len(SENTENCES)))
     for seed in range(2):
         random.Random(seed).shuffle(places)
@@ -63,27 +65,27 @@ def test_answers_are_the_same_whatever_the_order_and_the_pools(made: Bundle, alo
         assert found == [alone[place] for place in places]
 
 
-def test_tags_are_the_same_whatever_else_is_asked(made: Bundle, alone: list[Sentence]) -> None:
+def test_tags_are_the_same_whatever_else_is_asked(made: TaggerModel, alone: list[Sentence]) -> None:
     tags = [sentence.tags for sentence in alone]
-    for answers in (Answers(), Answers(probabilities=True), Answers(nbest=1)):
+    for answers in (DecodingOptions(), DecodingOptions(probabilities=True), DecodingOptions(nbest=1)):
         assert [sentence.tags for sentence in all_of(tagger(made), answers)] == tags
 
 
 @pytest.mark.parametrize(("rows", "workers"), [(1, 1), (7, 2), (50, 4)])
 def test_answers_are_the_same_when_words_are_forgotten_all_the_time(
-    made: Bundle, alone: list[Sentence], rows: int, workers: int, monkeypatch: pytest.MonkeyPatch
+    made: TaggerModel, alone: list[Sentence], rows: int, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row_bytes = tagger(made)._scoring._scorer.row_bytes  # type: ignore[attr-defined]
     monkeypatch.setattr(cached_scorer, "REMEMBERED_BYTES", rows * row_bytes)
     model = tagger(made, batch_tokens=100, workers=workers)
     pools = [SENTENCES[first : first + 3] for first in range(0, len(SENTENCES), 3)]
     assert [sentence for pool in model.tag_pools(pools, EVERYTHING) for sentence in pool] == alone
-    assert model.hit_rate is not None
-    assert 0 < model.hit_rate < 0.8
+    assert model.cache_hit_rate is not None
+    assert 0 < model.cache_hit_rate < 0.8
     assert model._scoring.memory.size < rows + 200  # type: ignore[attr-defined]
 
 
-def test_several_threads_tag_with_one_tagger(made: Bundle, alone: list[Sentence]) -> None:
+def test_several_threads_tag_with_one_tagger(made: TaggerModel, alone: list[Sentence]) -> None:
     model = tagger(made, batch_tokens=100, workers=2)
     with ThreadPoolExecutor(4) as threads:
         for found in threads.map(lambda _: all_of(model), range(4)):
@@ -109,7 +111,7 @@ def test_words_are_learnt_by_one_thread_at_a_time(monkeypatch: pytest.MonkeyPatc
 
 
 def test_two_streams_that_take_turns_do_not_disturb_each_other(
-    made: Bundle, alone: list[Sentence], monkeypatch: pytest.MonkeyPatch
+    made: TaggerModel, alone: list[Sentence], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cached_scorer, "REMEMBERED_BYTES", 5000)
     model = tagger(made, batch_tokens=100)
@@ -119,7 +121,7 @@ def test_two_streams_that_take_turns_do_not_disturb_each_other(
     assert both[1::2] == alone[::-1]
 
 
-def test_a_stream_that_is_left_frees_its_words(made: Bundle) -> None:
+def test_a_stream_that_is_left_frees_its_words(made: TaggerModel) -> None:
     model = tagger(made, batch_tokens=50, workers=2)
     under_way = model._scoring.memory._under_way  # type: ignore[attr-defined]
     for count in (1, 33, 90):
@@ -131,7 +133,7 @@ def test_a_stream_that_is_left_frees_its_words(made: Bundle) -> None:
         assert not under_way
 
 
-def test_a_stream_that_fails_frees_its_words(made: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_that_fails_frees_its_words(made: TaggerModel, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tagger(made, batch_tokens=50, workers=2)
     memory = model._scoring.memory  # type: ignore[attr-defined]
 
@@ -152,7 +154,7 @@ def test_a_stream_that_fails_frees_its_words(made: Bundle, monkeypatch: pytest.M
 
 
 def test_words_that_could_not_be_learnt_are_learnt_later(
-    made: Bundle, alone: list[Sentence], monkeypatch: pytest.MonkeyPatch
+    made: TaggerModel, alone: list[Sentence], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tagger(made)
     scorer, memory = model._scoring._scorer, model._scoring.memory  # type: ignore[attr-defined]
@@ -183,7 +185,7 @@ def test_twice_the_sentences_are_twice_the_work(monkeypatch: pytest.MonkeyPatch)
     work = []
     for times in (1, 2, 4):
         scored.clear()
-        all_of(model, Answers(), SENTENCES * times)
+        all_of(model, DecodingOptions(), SENTENCES * times)
         work.append(sum(scored))
     assert work[1] <= 2 * work[0]
     assert work[2] <= 2 * work[1]

@@ -9,16 +9,16 @@ import pytest
 from tagger.data import schemes
 from tagger.data.sentence import Sentence, Span
 from tagger.data.windows import Window, windows
-from tagger.tagging import Answers, Tagger
+from tagger.tagging import DecodingOptions, Tagger
 from tagger.tagging.decoding import Answer
 from tests.tagging.bundles import bundle, sentences, tagger
 
 LONG = Sentence(tuple(token for sentence in sentences(300) for token in sentence.tokens)[:5000], line=7)
-ASKED = Answers(probabilities=True)
+ASKED = DecodingOptions(probabilities=True)
 each_scheme = pytest.mark.parametrize("scheme", ["IOBES", "IOB2", "IOB1"])
 
 
-def tagged(model: Tagger, sentence: Sentence = LONG, answers: Answers = ASKED) -> Sentence:
+def tagged(model: Tagger, sentence: Sentence = LONG, answers: DecodingOptions = ASKED) -> Sentence:
     (found,) = model.stream([sentence], answers)
     return found
 
@@ -47,7 +47,7 @@ def test_tags_are_mostly_those_without_windows(scheme: str) -> None:
 @pytest.mark.parametrize("most", [30, 100])
 def test_every_span_is_one_that_a_window_shows_whole_with_its_probability(most: int, threshold: float | None) -> None:
     made = bundle()
-    answers = Answers(probabilities=True, threshold=threshold)
+    answers = DecodingOptions(probabilities=True, threshold=threshold)
     found = tagged(tagger(made, max_tokens=most), answers=answers)
     shown = set()
     for window in windows(5000, most):
@@ -140,9 +140,9 @@ def test_there_is_one_notice_for_each_and_others_are_not_told_of(caplog: pytest.
     ]
 
 
-@pytest.mark.parametrize("answers", [Answers(), ASKED, Answers(threshold=0.3)])
+@pytest.mark.parametrize("answers", [DecodingOptions(), ASKED, DecodingOptions(threshold=0.3)])
 def test_spans_that_have_no_probability_stay_above_any_threshold_and_are_told_of(
-    answers: Answers, caplog: pytest.LogCaptureFixture
+    answers: DecodingOptions, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     found = tagged(tagger(bundle(scheme="IOB1"), max_tokens=2), answers=answers)
@@ -150,7 +150,7 @@ def test_spans_that_have_no_probability_stay_above_any_threshold_and_are_told_of
     assert unknown
     assert all((span.probability or 1) >= (answers.threshold or 0) for span in found.spans)
     told = [record.message for record in caplog.records if "probability" in record.message]
-    asked = answers != Answers()
+    asked = answers != DecodingOptions()
     kept = "; the threshold keeps them" if answers.threshold else ""
     assert told == asked * [f"line 7, 5000 tokens: {len(unknown)} spans cut by windows have no probability{kept}"]
 
@@ -158,7 +158,7 @@ def test_spans_that_have_no_probability_stay_above_any_threshold_and_are_told_of
 def test_of_many_long_sentences_some_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     given = [Sentence(LONG.tokens[:100])] * 50
-    list(tagger(bundle(scheme="IOB1"), max_tokens=2).stream(given, Answers(probabilities=True)))
+    list(tagger(bundle(scheme="IOB1"), max_tokens=2).stream(given, DecodingOptions(probabilities=True)))
     for told, more in (
         ("tagged in windows", "more sentences are tagged in windows"),
         ("have no probability", "more spans cut by windows have no probability"),
@@ -170,17 +170,17 @@ def test_of_many_long_sentences_some_are_told_of(caplog: pytest.LogCaptureFixtur
 @pytest.mark.parametrize(
     ("answers", "lack"),
     [
-        (Answers(probabilities=True), ", with probabilities that are exact within each alone"),
-        (Answers(threshold=0.5), ", with probabilities that are exact within each alone"),
-        (Answers(nbest=2), ", without alternatives"),
+        (DecodingOptions(probabilities=True), ", with probabilities that are exact within each alone"),
+        (DecodingOptions(threshold=0.5), ", with probabilities that are exact within each alone"),
+        (DecodingOptions(nbest=2), ", without alternatives"),
         (
-            Answers(probabilities=True, nbest=2),
+            DecodingOptions(probabilities=True, nbest=2),
             ", with probabilities that are exact within each alone, without alternatives",
         ),
     ],
 )
 def test_the_notice_tells_what_was_asked_for_and_cannot_be_had(
-    caplog: pytest.LogCaptureFixture, answers: Answers, lack: str
+    caplog: pytest.LogCaptureFixture, answers: DecodingOptions, lack: str
 ) -> None:
     caplog.set_level(logging.INFO)
     list(tagger(bundle(), max_tokens=4000).stream([LONG], answers))

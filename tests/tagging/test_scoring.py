@@ -8,26 +8,26 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from tagger.data.batching import Batch, Lexicon
+from tagger.data.batching import Batch, WordEncoder
 from tagger.data.sentence import Sentence
 from tagger.errors import DataError
-from tagger.tagging import Answers, Tagger
+from tagger.tagging import DecodingOptions, Tagger
 from tagger.tagging import tagger as tagging
-from tagger.tagging.scorer import Plain
+from tagger.tagging.scorer import TorchScorer
 from tests.tagging.bundles import CPU, bundle, sentences, tagger
 
 SENTENCES = sentences(60, longest=20)
-EVERYTHING = Answers(probabilities=True, nbest=2)
+EVERYTHING = DecodingOptions(probabilities=True, nbest=2)
 
 
-def all_of(model: Tagger, answers: Answers = EVERYTHING) -> list[Sentence]:
+def all_of(model: Tagger, answers: DecodingOptions = EVERYTHING) -> list[Sentence]:
     return list(model.stream(SENTENCES, answers))
 
 
 def plain(**model: object) -> Tagger:
     """Returns a tagger that scores by the network."""
     made = tagger(bundle(**model))  # type: ignore[arg-type]
-    made._scoring = Plain(made.bundle, CPU)
+    made._scoring = TorchScorer(made.bundle, CPU)
     return made
 
 
@@ -44,8 +44,8 @@ def test_what_is_remembered_and_the_network_say_the_same() -> None:
 def test_a_network_with_attention_is_asked_itself() -> None:
     made = bundle(encoder={"width": 12, "attention_heads": 4})
     model = tagger(made)
-    assert isinstance(model._scoring, Plain)
-    assert model.hit_rate is None
+    assert isinstance(model._scoring, TorchScorer)
+    assert model.cache_hit_rate is None
     assert_near(all_of(model), all_of(tagger(made, batch_tokens=1)))
 
 
@@ -54,16 +54,16 @@ def test_a_network_in_float64_is_asked_itself() -> None:
     expected = all_of(tagger(made))
     made.network.double()
     model = tagger(made)
-    assert isinstance(model._scoring, Plain)
+    assert isinstance(model._scoring, TorchScorer)
     assert_near(all_of(model), expected)
 
 
 def test_hits_are_told_as_a_share() -> None:
     model = tagger(bundle())
-    assert model.hit_rate == 0.0
+    assert model.cache_hit_rate == 0.0
     all_of(model)
     distinct = len({token for sentence in SENTENCES for token in sentence.tokens} | {"a"})
-    assert model.hit_rate == pytest.approx(1 - distinct / (1 + sum(map(len, SENTENCES))))
+    assert model.cache_hit_rate == pytest.approx(1 - distinct / (1 + sum(map(len, SENTENCES))))
 
 
 @pytest.mark.parametrize("what", ["import", "compiling"])
@@ -81,7 +81,7 @@ def test_where_nothing_can_be_compiled_the_network_is_asked_and_that_is_said_onc
 
         monkeypatch.setattr(recurrence, "run", fail)
     model = tagger(bundle())
-    assert isinstance(model._scoring, Plain)
+    assert isinstance(model._scoring, TorchScorer)
     assert all_of(model) == expected
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
@@ -135,20 +135,20 @@ def test_what_feeds_a_gpu_builds_batches_while_one_is_computed(monkeypatch: pyte
     expected = all_of(tagger(made, batch_tokens=100))
     monkeypatch.setitem(tagging._FEEDERS, "cpu", 3)
     built, overlapped = threading.Semaphore(0), []
-    forward, batch = type(made.network).forward, Lexicon.batch
+    forward, batch = type(made.network).forward, WordEncoder.batch
 
     def slowly(self: torch.nn.Module, *inputs: torch.Tensor) -> torch.Tensor:
         if not overlapped:
             overlapped.append(built.acquire(timeout=5) and built.acquire(timeout=5))
         return forward(self, *inputs)  # type: ignore[arg-type]
 
-    def build(self: Lexicon, *given: object) -> Batch:
+    def build(self: WordEncoder, *given: object) -> Batch:
         found = batch(self, *given)  # type: ignore[arg-type]
         built.release()
         return found
 
     monkeypatch.setattr(type(made.network), "forward", slowly)
-    monkeypatch.setattr(Lexicon, "batch", build)
+    monkeypatch.setattr(WordEncoder, "batch", build)
     assert all_of(tagger(made, batch_tokens=100)) == expected
     assert overlapped == [True]
 

@@ -52,7 +52,7 @@ def test_broken_tags_are_told_and_under_strict_refused(tmp_path: Path, caplog: p
 def test_single_files_for_a_dataset_are_refused() -> None:
     hub = parse("data: {format: datasets, dataset: x, token: tokens, tag: tags}", "recipe.yaml")
     with pytest.raises(ConfigError, match="the recipe reads a dataset"):
-        corpora.placed(hub, folder=None, parts={"train": Path("a.conll")}, vectors=())
+        corpora.with_paths(hub, folder=None, parts={"train": Path("a.conll")}, vectors=())
 
 
 def test_the_model_learns_the_number_of_its_columns(tmp_path: Path) -> None:

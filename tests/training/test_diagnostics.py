@@ -14,22 +14,22 @@ from torch import nn
 from tagger import model_dir, training
 from tagger.config import Config, dump, parse
 from tagger.data.sentence import Sentence
-from tagger.model import Bundle
+from tagger.model import TaggerModel
 from tagger.training import diagnostics, records
 
 
 def trained(config: Config, run: Path, *overrides: str) -> list[dict[str, Any]]:
     """Trains for two epochs of a single step; returns their records."""
-    settings = ["training.epochs=2", "training.batches.sentences=100", *overrides]
+    settings = ["training.epochs=2", "training.batch_size=100", *overrides]
     training.fit(parse(dump(config), "tiny.yaml", overrides=settings), run, device="cpu")
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def bundle(model_path: Path) -> Bundle:
+def bundle(model_path: Path) -> TaggerModel:
     return model_dir.load(model_path)[0]
 
 
-def layer(of: Bundle) -> nn.Module:
+def layer(of: TaggerModel) -> nn.Module:
     return of.network.encoder.layers[0]
 
 
@@ -38,12 +38,12 @@ def sentences(*lengths: int) -> list[Sentence]:
     return [Sentence(words[:length]) for length in lengths]
 
 
-def looked(of: Bundle) -> dict[str, Any]:
+def looked(of: TaggerModel) -> dict[str, Any]:
     return diagnostics.look(of, diagnostics.batch(of, sentences(30, 25)))
 
 
 def test_norms_by_part_make_the_norm_of_the_whole_gradient(tiny_config: Config, tmp_path: Path) -> None:
-    options = ("training.diagnostics=true", "training.optimizer={kind: sgd, rate: 0.1}")
+    options = ("training.diagnostics=true", "training.optimizer={kind: sgd, learning_rate: 0.1}")
     for record in trained(tiny_config, tmp_path / "run", *options):
         norms = record["diagnostics"]["norms"]
         assert set(norms) == {"words", "characters", "encoder", "head"}
@@ -53,8 +53,8 @@ def test_norms_by_part_make_the_norm_of_the_whole_gradient(tiny_config: Config, 
 
 
 def test_they_change_nothing_in_the_training(tiny_config: Config, tmp_path: Path) -> None:
-    trained(tiny_config, tmp_path / "with", "training.diagnostics=true", "training.average=0.9")
-    trained(tiny_config, tmp_path / "without", "training.average=0.9")
+    trained(tiny_config, tmp_path / "with", "training.diagnostics=true", "training.ema_decay=0.9")
+    trained(tiny_config, tmp_path / "without", "training.ema_decay=0.9")
     for model in ("model-best", "checkpoint-000002"):
         one, other = (tmp_path / run / model / "weights.safetensors" for run in ("with", "without"))
         assert one.read_bytes() == other.read_bytes()
@@ -151,7 +151,9 @@ def test_every_encoder_is_looked_at_and_its_model_tells_which_it_is(
     tiny_config: Config, tmp_path: Path, encoder: dict[str, Any], directions: set[str], told: str
 ) -> None:
     settings = [f"model.encoder.{key}={str(value).lower()}" for key, value in encoder.items()]
-    found = trained(tiny_config, tmp_path / "run", *settings, "training.diagnostics=true", "model.elsewhere.width=4")
+    found = trained(
+        tiny_config, tmp_path / "run", *settings, "training.diagnostics=true", "model.document_context.output_dim=4"
+    )
     for record in found:
         assert set(record["diagnostics"]["gates"]) == set(record["diagnostics"]["reach"]) == directions
         gates = {"gru": {"reset", "update"}, "lstm1997": {"input", "output"}, "rnn": set()}[encoder["cell"]]

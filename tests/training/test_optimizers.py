@@ -75,7 +75,7 @@ def test_no_rate_turns_negative_or_rises_again_when_an_epoch_has_more_steps_than
 
 def test_every_parameter_belongs_to_a_part_and_every_part_has_some(model_path: Path) -> None:
     network = model_dir.load(model_path)[0].network
-    settings = Optimizer(kind="adam", rate=0.1, rates={"head": 0.2})
+    settings = Optimizer(kind="adam", learning_rate=0.1, learning_rates={"head": 0.2})
     groups = optimizers.optimizer(network, settings, None).param_groups
     assert {group["part"] for group in groups} == set(options(Part))
     assert {group["part"]: group["rate"] for group in groups}["head"] == 0.2
@@ -116,7 +116,7 @@ def test_what_holds_a_gate_open_does_not_decay(tiny_config: Config) -> None:
     config = Config(model=tiny_config.model.model_copy(update={"encoder": encoder}))
     network = model.fresh(config, [Sentence(("Ada", "lives"), ("B-PER", "O"))]).network
     (layer,) = network.encoder.layers
-    settings = Optimizer(kind="adamw", rate=0.1, rates={"encoder": 0.5}, weight_decay=0.5)
+    settings = Optimizer(kind="adamw", learning_rate=0.1, learning_rates={"encoder": 0.5}, weight_decay=0.5)
     optimizer = optimizers.optimizer(network, settings, None)
     assert {group["part"]: group["rate"] for group in optimizer.param_groups}["encoder"] == 0.5
     for weight in network.parameters():

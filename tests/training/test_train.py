@@ -13,11 +13,11 @@ from tagger import model_dir, training
 from tagger.config import Config, dump, load, parse
 from tagger.errors import CheckpointError, ConfigError, TaggerError
 from tagger.io import atomic
-from tagger.training import EpochEnd, Event, Outcome, Start, StepEnd, optimizers, records, run_dir
+from tagger.training import EpochEnd, Event, Start, StepEnd, TrainingResult, optimizers, records, run_dir
 from tests.robustness.runs import timeless, tree
 
-Train = Callable[..., Outcome]
-STILL = "training.optimizer.rates={words: 0, characters: 0, encoder: 0, head: 0}"
+Train = Callable[..., TrainingResult]
+STILL = "training.optimizer.learning_rates={words: 0, characters: 0, encoder: 0, head: 0}"
 """For weights that stay as they were drawn."""
 
 
@@ -31,7 +31,7 @@ def _no_plot(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) ->
 def train(tiny_config: Config, tmp_path: Path) -> Train:
     """Trains the tiny recipe for an epoch, changed by overrides, into the folder `run`."""
 
-    def trained(*overrides: str, run: str = "run", **options: object) -> Outcome:
+    def trained(*overrides: str, run: str = "run", **options: object) -> TrainingResult:
         settings = parse(dump(tiny_config), "tiny.yaml", overrides=["training.epochs=1", *overrides])
         return training.fit(settings, tmp_path / run, device="cpu", **options)  # type: ignore[arg-type]
 
@@ -49,7 +49,9 @@ def weights(model: Path) -> dict[str, torch.Tensor]:
 
 
 def test_each_epoch_leaves_a_record(train: Train, tmp_path: Path) -> None:
-    outcome = train("training.epochs=2", f"data.test={tmp_path / 'train.conll'}", "training.optimizer.rates={words: 0}")
+    outcome = train(
+        "training.epochs=2", f"data.test={tmp_path / 'train.conll'}", "training.optimizer.learning_rates={words: 0}"
+    )
     first, second, last = lines(tmp_path / "run")
     keys = "epoch steps loss norm clipped skipped rate dev best seconds dev_seconds"
     assert list(first) == list(second) == keys.split()
@@ -64,10 +66,10 @@ def test_each_epoch_leaves_a_record(train: Train, tmp_path: Path) -> None:
 def test_word_vectors_moved_by_rows_end_where_moving_all_of_them_ends(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = ("training.epochs=3", "training.optimizer.kind=sgd", "training.optimizer.rate=0.05")
-    by_rows = train(*options, "training.average=0.9", run="rows").model
+    options = ("training.epochs=3", "training.optimizer.kind=sgd", "training.optimizer.learning_rate=0.05")
+    by_rows = train(*options, "training.ema_decay=0.9", run="rows").model
     monkeypatch.setattr(optimizers, "rows", lambda *_: None)
-    of_all = train(*options, "training.average=0.9", run="all").model
+    of_all = train(*options, "training.ema_decay=0.9", run="all").model
     for name, weight in weights(by_rows).items():
         torch.testing.assert_close(weight, weights(of_all)[name], atol=1e-4, rtol=1e-3, msg=name)
 
@@ -133,7 +135,7 @@ def test_a_finished_run_goes_on_for_more_epochs_as_if_they_had_been_asked_for_at
     def look(event: Event) -> None:
         assert isinstance(event, Start) or not (tmp_path / "run" / "counts.json").exists()
 
-    longer = training.resume(tmp_path / "run", device="cpu", settings=settings, listen=look)
+    longer = training.resume(tmp_path / "run", device="cpu", settings=settings, callback=look)
     assert timeless(lines(tmp_path / "run")) == timeless(lines(tmp_path / "at_once"))
     torch.testing.assert_close(weights(longer.model), weights(at_once.model), atol=0, rtol=0)
     assert model_dir.load(longer.model)[0].config == model_dir.load(at_once.model)[0].config
@@ -142,10 +144,10 @@ def test_a_finished_run_goes_on_for_more_epochs_as_if_they_had_been_asked_for_at
 @pytest.mark.parametrize(
     ("setting", "fault"),
     [
-        ("training.optimizer.rate=0.5", "training.optimizer.rate was 0.01, now 0.5"),
+        ("training.optimizer.learning_rate=0.5", "training.optimizer.learning_rate was 0.01, now 0.5"),
         ("training.seed=9", "training.seed was 1, now 9"),
-        ("model.encoder.width=4", "model.encoder.width was 16, now 4"),
-        ("model.words.width=4", "model.words.width was 16, now 4"),
+        ("model.encoder.hidden_size=4", "model.encoder.hidden_size was 16, now 4"),
+        ("model.words.embedding_dim=4", "model.words.embedding_dim was 16, now 4"),
         ("data.scheme=IOB2", "data.scheme was 'IOBES', now 'IOB2'"),
     ],
 )
@@ -196,7 +198,7 @@ def test_a_log_that_is_a_link_is_not_written_through(train: Train, tmp_path: Pat
 
 def test_a_listener_hears_of_every_step_and_epoch(train: Train, tmp_path: Path) -> None:
     heard: list[Event] = []
-    train("training.epochs=2", listen=heard.append)
+    train("training.epochs=2", callback=heard.append)
     assert heard[0] == Start(0, 2, 0)
     steps = [(event.epoch, event.step, event.steps) for event in heard if isinstance(event, StepEnd)]
     assert steps == [(epoch, step, 9) for epoch in (0, 1) for step in range(1, 10)]
@@ -220,7 +222,7 @@ def test_a_plot_is_drawn(train: Train, tmp_path: Path) -> None:
 
 
 def test_it_ends_when_patience_does(train: Train, tmp_path: Path) -> None:
-    slow = "training.optimizer.rate=1e-9"  # nothing is learned, so that no epoch is better than the first
+    slow = "training.optimizer.learning_rate=1e-9"  # nothing is learned, so that no epoch is better than the first
     outcome = train("training.epochs=20", "training.patience=2", slow)
     assert [record["best"] for record in lines(tmp_path / "run")] == [True, False, False]
     assert outcome.epoch == 1
@@ -237,7 +239,7 @@ def test_without_dev_data_a_part_is_set_aside_and_told(
 
 @pytest.mark.parametrize("part", ["words", "characters", "encoder", "head"])
 def test_a_part_whose_rate_is_0_stays_as_it_was(train: Train, part: str) -> None:
-    trained = weights(train(f"training.optimizer.rates={{{part}: 0}}", "training.epochs=1").model)
+    trained = weights(train(f"training.optimizer.learning_rates={{{part}: 0}}", "training.epochs=1").model)
     fresh = weights(train(STILL, run="fresh").model)
     for name, value in trained.items():
         still = part == training.optimisation.part_of(name) or not value.numel()

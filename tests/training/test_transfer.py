@@ -9,32 +9,32 @@ from tagger import model_dir, training
 from tagger.config import Config
 from tagger.data.sentence import Sentence
 from tagger.errors import ConfigError
-from tagger.model import Bundle
+from tagger.model import TaggerModel
 from tagger.training import transfer
 
 NEW = [Sentence(("Zoë", "lives", "Ada"), ("S-LOC", "O", "S-AGE")), Sentence(("Quito",), ("S-PER",))]
 
 
 @pytest.fixture
-def source(model_path: Path) -> Bundle:
+def source(model_path: Path) -> TaggerModel:
     """The model that has learned the tiny corpus."""
     return model_dir.load(model_path)[0]
 
 
-def started(source: Bundle, *sentences: Sentence, **model: object) -> Bundle:
+def started(source: TaggerModel, *sentences: Sentence, **model: object) -> TaggerModel:
     """Returns a new bundle of the source's shape, but for changes, that starts from its weights."""
     settings = Config.model_validate({"model": source.config.model.model_dump() | model})
     bundle = model.fresh(settings, sentences, [transfer.table(source)])
-    transfer.take_over(source, bundle)
+    transfer.transfer_weights(source, bundle)
     return bundle
 
 
-def vector(bundle: Bundle, word: str) -> list[float]:
+def vector(bundle: TaggerModel, word: str) -> list[float]:
     found: list[float] = bundle.network.embedding.words(torch.tensor([bundle.known_words.lookup(word)]))[0].tolist()
     return found
 
 
-def test_every_word_of_the_model_keeps_its_vector_whether_training_has_it_or_not(source: Bundle) -> None:
+def test_every_word_of_the_model_keeps_its_vector_whether_training_has_it_or_not(source: TaggerModel) -> None:
     bundle = started(source, *NEW)
     assert "Ada" in bundle.words
     assert "Grace" in bundle.kept
@@ -43,7 +43,7 @@ def test_every_word_of_the_model_keeps_its_vector_whether_training_has_it_or_not
     assert vector(bundle, "nowhere") == vector(source, "nowhere")
 
 
-def test_scores_of_tags_and_of_their_order_move_to_where_the_tags_are(source: Bundle) -> None:
+def test_scores_of_tags_and_of_their_order_move_to_where_the_tags_are(source: TaggerModel) -> None:
     bundle = started(source, *NEW)
     ours, theirs = bundle.network.state_dict(), source.network.state_dict()
     assert bundle.tags.items != source.tags.items
@@ -57,7 +57,7 @@ def test_scores_of_tags_and_of_their_order_move_to_where_the_tags_are(source: Bu
             assert moved == theirs["head.crf.transitions"][there, source.tags[right]]
 
 
-def test_all_else_is_equal(source: Bundle) -> None:
+def test_all_else_is_equal(source: TaggerModel) -> None:
     bundle = started(source, *NEW)
     ours, theirs = bundle.network.state_dict(), source.network.state_dict()
     same = [name for name in ours if name.startswith(("encoder", "embedding.characters.convolution"))]
@@ -68,21 +68,21 @@ def test_all_else_is_equal(source: Bundle) -> None:
     assert torch.equal(ours[spelling][letter[0]], theirs[spelling][letter[1]])
 
 
-def test_no_tag_in_common_is_no_fault(source: Bundle) -> None:
+def test_no_tag_in_common_is_no_fault(source: TaggerModel) -> None:
     assert started(source, Sentence(("lives",), ("VERB",))).tags.items == ("VERB",)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"encoder": {"width": 8}}, r"encoder\S+ has \(64, 24\) there and \(32, 24\)"),
-        ({"encoder": {"cell": "lstm1997", "width": 16}}, "encoder.cell is lstm there and lstm1997 in the recipe"),
-        ({"encoder": {"merge": "mean", "width": 16}}, "encoder.merge is concat there and mean in the recipe"),
+        ({"encoder": {"hidden_size": 8}}, r"encoder\S+ has \(64, 24\) there and \(32, 24\)"),
+        ({"encoder": {"cell": "lstm1997", "hidden_size": 16}}, "encoder.cell is lstm there and lstm1997 in the recipe"),
+        ({"encoder": {"merge": "mean", "hidden_size": 16}}, "encoder.merge is concat there and mean in the recipe"),
         ({"characters": {"kind": "none"}}, "encoder.layers.0.forward_cell.weight_ih_l0 has"),
-        ({"head": {"kind": "crf"}, "capitals": 4}, "embedding.capitals.weight is not in the model"),
+        ({"head": {"kind": "crf"}, "casing": 4}, "embedding.casing.weight is not in the model"),
     ],
 )
-def test_a_recipe_of_another_shape_is_refused(source: Bundle, change: dict[str, object], message: str) -> None:
+def test_a_recipe_of_another_shape_is_refused(source: TaggerModel, change: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         started(source, *NEW, **change)
 

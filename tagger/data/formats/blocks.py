@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from tagger.data.sentence import Reject
-from tagger.errors import CutError, DataError
+from tagger.errors import DataError, TruncatedError
 from tagger.io import line_reader
 from tagger.io.line_reader import Unreadable
 
@@ -21,7 +21,7 @@ class Block(NamedTuple):
     first: int
     lines: list[str]
     blank: list[str]
-    cut: CutError | None = None
+    cut: TruncatedError | None = None
     too_large: str = ""
 
     @property
@@ -99,7 +99,7 @@ def split(
     except DataError as error:
         if blank:
             yield Block(first, lines, blank)
-        elif lines and isinstance(error, CutError):
+        elif lines and isinstance(error, TruncatedError):
             cut = error.before(first)
             yield Block(first, lines, blank, cut)
             raise cut from error

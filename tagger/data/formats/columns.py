@@ -8,7 +8,7 @@ from itertools import chain
 from tagger.data.formats import blocks, escapes
 from tagger.data.formats.blocks import Block
 from tagger.data.sentence import Reject, Sentence
-from tagger.errors import ConfigError, CutError, DataError
+from tagger.errors import ConfigError, DataError, TruncatedError
 from tagger.io import line_reader
 
 DOCUMENT_START = "-DOCSTART-"
@@ -78,7 +78,7 @@ def read(
                 reject(block.refused(error))
             else:
                 yield from sentences
-    except CutError:
+    except TruncatedError:
         yield from reader.rest()
         raise
     yield from reader.rest()

@@ -216,12 +216,14 @@ class _Remembered(dict[str, tuple[Piece, ...]]):
         return found
 
 
-def _sentences(placed: Iterable[tuple[int, tuple[Piece, ...]]]) -> Iterator[tuple[list[str], list[tuple[int, int]]]]:
+def _sentences(
+    with_paths: Iterable[tuple[int, tuple[Piece, ...]]],
+) -> Iterator[tuple[list[str], list[tuple[int, int]]]]:
     """Yields the tokens and offsets of sentences: one begins after an end and the marks that follow it."""
     tokens: list[str] = []
     offsets: list[tuple[int, int]] = []
     ended = False
-    for place, pieces in placed:
+    for place, pieces in with_paths:
         for token, first, last, kind in pieces:
             if kind == _END:
                 ended = True

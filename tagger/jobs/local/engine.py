@@ -31,18 +31,18 @@ from tagger.tagging import Tagger
 log = logging.getLogger(__name__)
 
 Streams = tuple[BinaryIO, BinaryIO]
-Listener = Callable[[Summary, int, int], None]
+Callback = Callable[[Summary, int, int], None]
 """Is told after each pool what was done, and how many inputs of how many are finished."""
 
 
-def run(tagger: Tagger, job: Job, streams: Streams, *, listen: Listener = lambda *_: None) -> Summary:
+def run(tagger: Tagger, job: Job, streams: Streams, *, callback: Callback = lambda *_: None) -> Summary:
     """Does a tagging job: each record in its place, each output under its name only when it is whole.
 
     Args:
         tagger: the tagger of the job's model.
         job: the job.
         streams: the standard input and output.
-        listen: told after each pool how far the job has come.
+        callback: told after each pool how far the job has come.
 
     Raises:
         ConfigError: the options do not fit the model or one another.
@@ -55,12 +55,12 @@ def run(tagger: Tagger, job: Job, streams: Streams, *, listen: Listener = lambda
     if job.out is None:
         _check_aside(work, job.rejects, ())
         with StopRequest(at_once=True):
-            return _into_stream(work, streams[1], listen)
+            return _into_stream(work, streams[1], callback)
     folder = _folder(work, job.out)
     with atomic.writing(job.out):
         job.out.mkdir(parents=True, exist_ok=True)
     with atomic.sole_writer(job.out, traceless=True), StopRequest(at_once=True) as stop:
-        return _into_folder(work, folder, stop, listen)
+        return _into_folder(work, folder, stop, callback)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class _Work:
 
     def reader(self, rejects: Rejects | None) -> Reader:
         """Returns what reads the inputs; documents stay together if the model reads them."""
-        whole = self.tagger.reads_documents
+        whole = self.tagger.uses_document_context
         if rejects is not None and not rejects.count:
             for fault in self.unreadable:
                 rejects.add_file(fault.partition(":")[0], DataError(fault))
@@ -208,7 +208,7 @@ def _described(work: _Work, names: Sequence[PurePath]) -> JobRecord:
     return JobRecord.of(options | work.tagger.what_answers_depend_on(), listed)
 
 
-def _into_folder(work: _Work, folder: Folder, stop: StopRequest, listen: Listener) -> Summary:
+def _into_folder(work: _Work, folder: Folder, stop: StopRequest, callback: Callback) -> Summary:
     """Tags into a directory that has no other writer."""
     writing = partial(atomic.writing, folder.out)
     with stop.held(), writing():
@@ -224,7 +224,7 @@ def _into_folder(work: _Work, folder: Folder, stop: StopRequest, listen: Listene
             if due:
                 with writing():
                     folder.name()
-            listen(state.summary, state.finished, len(work.inputs))
+            callback(state.summary, state.finished, len(work.inputs))
         with stop.held(), writing():
             folder.leave()
         if reader.fault is None:
@@ -248,7 +248,7 @@ def _into_folder(work: _Work, folder: Folder, stop: StopRequest, listen: Listene
     return state.summary
 
 
-def _into_stream(work: _Work, stream: BinaryIO, listen: Listener) -> Summary:
+def _into_stream(work: _Work, stream: BinaryIO, callback: Callback) -> Summary:
     """Tags into one stream, whose head is that of the first input and whose foot that of the last."""
     targets = {work.job.formats.target(form): item for form, item in zip(work.forms, work.inputs, strict=True)}
     if len(targets) > 1:
@@ -263,7 +263,7 @@ def _into_stream(work: _Work, stream: BinaryIO, listen: Listener) -> Summary:
         rejects = Rejects(Path(aside) / REJECTS, str(path)) if path else None
         reader = work.reader(rejects)
         try:
-            summary = _streamed(work, reader, stream, listen)
+            summary = _streamed(work, reader, stream, callback)
         except Stopped as stopped:
             raise Stopped(stopped.signum, saved=False) from None
         finally:
@@ -275,7 +275,7 @@ def _into_stream(work: _Work, stream: BinaryIO, listen: Listener) -> Summary:
     return summary
 
 
-def _streamed(work: _Work, reader: Reader, stream: BinaryIO, listen: Listener) -> Summary:
+def _streamed(work: _Work, reader: Reader, stream: BinaryIO, callback: Callback) -> Summary:
     """Writes what a reader reads, tagged; returns what was done before the end or a fault."""
     summary, document, began = Summary(), None, time.perf_counter()
     number, sink = 0, work.sink(0)
@@ -294,7 +294,7 @@ def _streamed(work: _Work, reader: Reader, stream: BinaryIO, listen: Listener) -
             document = summary.add(records, document)
         stream.flush()
         summary.rejected, summary.seconds = pool.rejects[1], time.perf_counter() - began
-        listen(summary, number, len(work.inputs))
+        callback(summary, number, len(work.inputs))
     if reader.fault is None:
         stream.write(sink.end())
         stream.flush()

@@ -36,7 +36,7 @@ from tagger import model_dir, tagging
 from tagger.choices import Device
 from tagger.data import reader, writer
 from tagger.data.writer import Sink
-from tagger.device import seldom_collecting
+from tagger.device import relaxed_garbage_collection
 from tagger.errors import CheckpointError, ConfigError, DataError, Stopped, TaggerError
 from tagger.io import atomic, json_files
 from tagger.io.storage import Place, is_address
@@ -50,8 +50,8 @@ from tagger.jobs.ray import parts
 from tagger.jobs.ray.parts import Part, Source
 from tagger.jobs.rejects import Rejects
 from tagger.jobs.summary import Summary
-from tagger.model import Bundle
-from tagger.tagging.scorer_choice import may_remember
+from tagger.model import TaggerModel
+from tagger.tagging.scorer_choice import can_cache
 from tagger.tagging.tagger import BATCH_TOKENS
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ def run(
     device: Device = "auto",
     workers: int | None = None,
     limits: Mapping[str, int] | None = None,
-    listen: local.Listener = lambda *_: None,
+    callback: local.Callback = lambda *_: None,
 ) -> Summary:
     """Does a tagging job on the Ray cluster that this process is connected to, else on that of RAY_ADDRESS.
 
@@ -89,7 +89,7 @@ def run(
         device: cuda gives each worker a GPU; auto does so if the cluster has one.
         workers: processes that tag, each on one processor or GPU; as many as the cluster has if None.
         limits: `batch_tokens` and `max_tokens` as the tagger takes them.
-        listen: told of what was done, and how many inputs of how many are finished.
+        callback: told of what was done, and how many inputs of how many are finished.
 
     Raises:
         ConfigError: Ray is not there, or the options do not fit the model, one another or this engine.
@@ -115,7 +115,7 @@ def run(
         begun = _begin(writer, found, job, _dependences(bundle, place, limits or {}))
         try:
             work = _Work(job, folder, writer, _cut(ray, found, job), dict(limits or {}), place.type == "cuda")
-            return _do(ray, work, begun, workers, listen)
+            return _do(ray, work, begun, workers, callback)
         except TaggerError:
             writer.leave()
             raise
@@ -184,9 +184,9 @@ def _device(ray: Any, name: Device) -> torch.device:
     return torch.device(kind)
 
 
-def _dependences(bundle: Bundle, place: torch.device, limits: Mapping[str, int]) -> dict[str, Any]:
+def _dependences(bundle: TaggerModel, place: torch.device, limits: Mapping[str, int]) -> dict[str, Any]:
     """Returns what answers depend on beside the job's own options, by option, as the local engine has it."""
-    batch_tokens = {} if may_remember(bundle, place) else {"--batch-tokens": limits.get("batch_tokens", BATCH_TOKENS)}
+    batch_tokens = {} if can_cache(bundle, place) else {"--batch-tokens": limits.get("batch_tokens", BATCH_TOKENS)}
     return {"--device": place.type} | batch_tokens
 
 
@@ -355,7 +355,7 @@ def _cut_of(part: Part) -> list[int | None]:
     return [part.start, part.stop, part.first]
 
 
-def _do(ray: Any, work: _Work, begun: set[str], workers: int | None, listen: local.Listener) -> Summary:
+def _do(ray: Any, work: _Work, begun: set[str], workers: int | None, callback: local.Callback) -> Summary:
     """Tags the parts that are not whole yet, puts the answers of all together and ends the job."""
     job = work.job
     with tempfile.TemporaryDirectory() as aside:
@@ -378,7 +378,7 @@ def _do(ray: Any, work: _Work, begun: set[str], workers: int | None, listen: loc
                 arrived.update(next(answers))
                 work.writer.check()
             tally.add(part, arrived.pop(number))
-            listen(tally.summary, part.source, work.parts[-1].source + 1)
+            callback(tally.summary, part.source, work.parts[-1].source + 1)
         work.writer.check()
         for part in tally.left_out:
             work.folder.inside(part.output).remove()
@@ -494,7 +494,7 @@ class Worker:
     def _answer(self, part: Part) -> Answer:
         if self._faults:
             return {"faults": self._faults}
-        with tempfile.TemporaryDirectory() as aside, _noted() as notices, seldom_collecting():
+        with tempfile.TemporaryDirectory() as aside, _noted() as notices, relaxed_garbage_collection():
             try:
                 return self._tagged(part, Path(aside)) | {"notices": notices}
             except TaggerError as error:
@@ -509,7 +509,7 @@ class Worker:
                 part, language=job.formats.text_language, reject=reject, max_record_bytes=job.max_record_bytes
             ),
             rejects,
-            alone=(lambda _: True) if self._tagger.reads_documents else None,
+            alone=(lambda _: True) if self._tagger.uses_document_context else None,
         )
         answer: Answer = {"first": None, "last": None, "spoilt": False}
         summary = Summary()

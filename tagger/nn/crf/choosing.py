@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tagger.choices import Kernel, listed, options
-from tagger.device import is_about_memory
+from tagger.device import is_out_of_memory
 from tagger.errors import TaggerError
 from tagger.nn.crf.chain import Chain
 from tagger.nn.crf.kernels import torch_kernel, triton_cache
@@ -77,7 +77,7 @@ def _load(name: Kernel) -> Engine | None:
     except TaggerError:
         raise
     except Exception as error:  # of compilers and drivers, of any kind
-        if is_about_memory(error):
+        if is_out_of_memory(error):
             raise  # which says nothing of the kernel
         fault = f"{type(error).__name__}: {error}"
         log.warning("a slower CRF is used, since the %s one failed as it was tried: %s", name, fault)

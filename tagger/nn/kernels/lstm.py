@@ -30,7 +30,7 @@ def states(
     inputs: Tensor,
     lengths: Tensor,
     *,
-    turned: Sequence[bool],
+    is_reversed: Sequence[bool],
     threads: int = 1,
 ) -> Tensor:
     """Returns the states of one direction, or of two side by side, (B, T, H or 2H), 0 in padding.
@@ -39,10 +39,10 @@ def states(
         cells: an LSTM for each direction, at most two: one layer each, with biases.
         inputs: (B, T, D) in float32, on a CPU.
         lengths: (B,) tokens in each sentence, at least 1.
-        turned: whether each of them reads sentences from their ends.
+        is_reversed: whether each of them reads sentences from their ends.
         threads: how many may be busy at once.
     """
-    steps = _Steps.of(lengths.numpy(), inputs.shape[1], turned)
+    steps = _Steps.of(lengths.numpy(), inputs.shape[1], is_reversed)
     weights = [weight for cell in cells for weight in cell.all_weights[0]]
     return _States.apply(inputs, steps, threads, *weights)  # type: ignore[no-any-return, no-untyped-call]
 
@@ -61,7 +61,7 @@ class _Steps(NamedTuple):
     before: Tensor
 
     @classmethod
-    def of(cls, lengths: Ids, longest: int, turned: Sequence[bool]) -> "_Steps":
+    def of(cls, lengths: Ids, longest: int, is_reversed: Sequence[bool]) -> "_Steps":
         order = np.argsort(-lengths, kind="stable")
         lengths = lengths[order]
         present = np.arange(lengths[0])[:, None] < lengths
@@ -71,7 +71,7 @@ class _Steps(NamedTuple):
         first = order[rank] * longest
         forward, backward = torch.from_numpy(first + step), torch.from_numpy(first + lengths[rank] - 1 - step)
         before = (starts[step - 1] + rank)[len(lengths) :]
-        places = tuple(backward if round_ else forward for round_ in turned)
+        places = tuple(backward if round_ else forward for round_ in is_reversed)
         return cls(counts, places, torch.from_numpy(before))
 
 

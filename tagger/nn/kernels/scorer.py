@@ -19,7 +19,7 @@ from torch import nn
 
 from tagger.choices import Merge
 from tagger.errors import CheckpointError
-from tagger.nn.embeddings import CharacterCNN, CharacterLSTM, Elsewhere
+from tagger.nn.embeddings import CharacterCNN, CharacterLSTM, DocumentContext
 from tagger.nn.encoder import RecurrentLayer
 from tagger.nn.kernels import recurrence
 from tagger.nn.kernels.activations import tanh
@@ -37,13 +37,13 @@ class Spelling(NamedTuple):
         words: (U,) ids.
         characters: the ids of their characters, one word after another.
         lengths: (U,) characters in each, at least 1.
-        capitals: (U,) ids of how each is capitalised.
+        casing: (U,) ids of how each is capitalised.
     """
 
     words: Ids
     characters: Ids
     lengths: Ids
-    capitals: Ids
+    casing: Ids
 
 
 class Places(NamedTuple):
@@ -53,13 +53,13 @@ class Places(NamedTuple):
         which: (N,) the pair of a document and a word that each token is of.
         beside: (O, 2) the rows, from 1, of the words before and after each place; 0 where there is none.
         occurrences: (S,) places of each pair, at least 1.
-        capitals: (S, F) how the word is capitalised.
+        casing: (S, F) how the word is capitalised.
     """
 
     which: Ids
     beside: Ids
     occurrences: Ids
-    capitals: Floats
+    casing: Floats
 
 
 # Weights near the largest number of float32 overflow without a warning: what comes of it is refused where it is used.
@@ -72,11 +72,16 @@ class Scorer:
     @_quiet
     def __init__(self, network: Network) -> None:
         embedding = network.embedding
-        self._words, self._capitals = embedding.words, embedding.capitals
+        self._words, self._capitals = embedding.words, embedding.casing
         self._characters = _character_features(embedding.characters)
-        self._elsewhere = None if embedding.elsewhere is None else _Elsewhere.of(embedding.elsewhere, network)
-        of_word = embedding.width - (embedding.elsewhere.width if embedding.elsewhere else 0)
-        self._layers = [_Layer.of(network.encoder.layers[0], of_word), *map(_Layer.of, network.encoder.layers[1:])]
+        self._elsewhere = (
+            None if embedding.document_context is None else _Elsewhere.of(embedding.document_context, network)
+        )
+        of_word = embedding.output_dim - (embedding.document_context.output_dim if embedding.document_context else 0)
+        self._layers = [
+            _Layer.of(network.encoder.layers[0], of_word),
+            *map(_Layer.of, network.encoder.layers[1:]),
+        ]
         self._projection = packed(_numpy(network.projection.weight).T)
         self._bias = _numpy(network.projection.bias)
         widths = [direction.width for direction in self._layers[0].directions]
@@ -104,7 +109,7 @@ class Scorer:
         for first in range(0, len(rows), _AT_ONCE):
             part = slice(first, first + _AT_ONCE)
             characters = spelling.characters[places[first] : places[min(first + _AT_ONCE, len(rows))]]
-            its = Spelling(spelling.words[part], characters, spelling.lengths[part], spelling.capitals[part])
+            its = Spelling(spelling.words[part], characters, spelling.lengths[part], spelling.casing[part])
             features = self._features(its)
             if not np.isfinite(features).all():
                 raise CheckpointError(
@@ -113,7 +118,7 @@ class Scorer:
             for direction, table in zip(self._layers[0].directions, self._tables, strict=False):
                 table[rows[part]] = direction.given(features)
             if self._elsewhere is not None:
-                self._tables[-1][rows[part]] = self._elsewhere.beside(features[:, : self._words.width])
+                self._tables[-1][rows[part]] = self._elsewhere.beside(features[:, : self._words.output_dim])
 
     @_quiet
     def emissions(self, rows: Ids, lengths: Ids, places: Places | None = None) -> Floats:
@@ -151,7 +156,7 @@ class Scorer:
             if self._characters is not None:
                 parts.append(self._characters.features(spelling.characters, spelling.lengths))
             if self._capitals is not None:
-                parts.append(_numpy(self._capitals(torch.from_numpy(spelling.capitals))))
+                parts.append(_numpy(self._capitals(torch.from_numpy(spelling.casing))))
         return np.concatenate(parts, 1)
 
 
@@ -194,13 +199,13 @@ class _Layer:
     """A recurrent layer: one direction or two, which of them start from sentences' ends, and how they are merged."""
 
     directions: tuple[_Direction, ...]
-    turned: tuple[bool, ...]
+    is_reversed: tuple[bool, ...]
     merge: Merge
 
     @classmethod
     def of(cls, layer: nn.Module, depth: int | None = None) -> "_Layer":
         assert isinstance(layer, RecurrentLayer)
-        return cls(tuple(_Direction.of(cell, depth) for cell in layer.cells), tuple(layer.turned), layer.merge)
+        return cls(tuple(_Direction.of(cell, depth) for cell in layer.cells), tuple(layer.is_reversed), layer.merge)
 
     def states(
         self,
@@ -211,7 +216,7 @@ class _Layer:
         more: Sequence[Floats] = (),
         which: Ids | None = None,
     ) -> Floats:
-        """Returns (N, out_width) the merged states.
+        """Returns (N, output_size) the merged states.
 
         Args:
             given: (R, G) for each direction, what is given to its gates.
@@ -232,7 +237,7 @@ class _Layer:
                 rows if which is None else which,
                 starts,
                 lengths,
-                self.turned[number],
+                self.is_reversed[number],
                 direction.states,
                 direction.late,
                 states,
@@ -251,20 +256,20 @@ class _Elsewhere:
     before: Floats  # (P, D, 16)
     after: Floats  # (P, D, 16)
     edge: Floats  # (2M,)
-    capitals: Floats  # (P, F, 16)
+    casing: Floats  # (P, F, 16)
     bias: Floats  # (M,)
     gates: tuple[Floats, ...]  # of each direction (P, M, 16)
 
     @classmethod
-    def of(cls, module: Elsewhere, network: Network) -> "_Elsewhere":
+    def of(cls, module: DocumentContext, network: Network) -> "_Elsewhere":
         layer = network.encoder.layers[0]
         assert isinstance(layer, RecurrentLayer)
         weight, words = _numpy(module.projection.weight), network.embedding.words
-        parts = np.split(weight, [words.width, 2 * words.width], 1)
-        before, after, capitals = (packed(np.ascontiguousarray(part.T)) for part in parts)
-        gates = [packed(_numpy(cell.weight_ih_l0)[:, -module.width :].T) for cell in layer.cells]
+        parts = np.split(weight, [words.output_dim, 2 * words.output_dim], 1)
+        before, after, casing = (packed(np.ascontiguousarray(part.T)) for part in parts)
+        gates = [packed(_numpy(cell.weight_ih_l0)[:, -module.output_dim :].T) for cell in layer.cells]
         edge = _sides(_numpy(words.weight)[:1], before, after)[0]
-        return cls(before, after, edge, capitals, _numpy(module.projection.bias), tuple(gates))
+        return cls(before, after, edge, casing, _numpy(module.projection.bias), tuple(gates))
 
     @property
     def width(self) -> int:
@@ -277,7 +282,7 @@ class _Elsewhere:
 
     def given(self, table: Floats, places: Places) -> list[Floats]:
         """Returns for each direction (S, G) what pairs give to the gates, by a table of what `beside` returned."""
-        said = product(places.capitals, self.capitals)
+        said = product(places.casing, self.casing)
         _say(table, self.edge, places.beside, places.occurrences, self.bias, said)
         if not np.isfinite(said).all():
             raise CheckpointError(

@@ -27,7 +27,7 @@ from tagger.nn.kernels.scorer import Scorer, Spelling
 from tagger.nn.model import Network
 
 Floats = NDArray[np.float32]
-WORDS, KEPT, CHARACTERS, CAPITALS, TAGS = 20, 10, 12, 6, 5
+WORDS, KEPT, CHARACTERS, CASINGS, TAGS = 20, 10, 12, 6, 5
 each_characters = pytest.mark.parametrize("characters", ["cnn-1", "cnn-3", "cnn-5", "lstm", "none"])
 
 
@@ -75,7 +75,7 @@ def test_what_is_no_number_stays_so_in_a_product() -> None:
 
 def network(
     characters: str = "cnn-3",
-    capitals: int = 0,
+    casing: int = 0,
     *,
     cell: Cell = "lstm",
     layers: int = 1,
@@ -94,7 +94,7 @@ def network(
     embedding = TokenEmbedding(
         WordEmbedding(torch.randn(WORDS, 11), torch.randn(KEPT, 11)),
         features,
-        torch.nn.Embedding(CAPITALS, capitals) if capitals else None,
+        torch.nn.Embedding(CASINGS, casing) if casing else None,
         word_dropout=0.5,
     )
     encoder = Encoder(
@@ -118,13 +118,13 @@ class Words:
     def __init__(self, count: int, seed: int = 0) -> None:
         random = np.random.default_rng(seed)
         lengths = np.concatenate([[1, 2, 3, 4, 5, 30], random.integers(1, 12, max(0, count - 6))])[:count]
-        self.words, self.capitals = random.integers(1, WORDS + KEPT, count), random.integers(0, CAPITALS, count)
+        self.words, self.casing = random.integers(1, WORDS + KEPT, count), random.integers(0, CASINGS, count)
         self.spelt = [random.integers(1, CHARACTERS, length) for length in lengths]
 
     def spelling(self, chosen: Sequence[int] | None = None) -> Spelling:
         rows = list(range(len(self.words))) if chosen is None else list(chosen)
         spelt = [self.spelt[row] for row in rows]
-        return Spelling(self.words[rows], np.concatenate(spelt), np.array(list(map(len, spelt))), self.capitals[rows])
+        return Spelling(self.words[rows], np.concatenate(spelt), np.array(list(map(len, spelt))), self.casing[rows])
 
     def emissions(self, made: Network, sentences: Sequence[Sequence[int]]) -> list[Floats]:
         """Returns what the network itself says of each sentence, given as numbers of words."""
@@ -138,7 +138,7 @@ class Words:
                     torch.from_numpy(self.words),
                     spelt,
                     torch.tensor(lengths),
-                    torch.from_numpy(self.capitals),
+                    torch.from_numpy(self.casing),
                     torch.tensor([list(sentence)]),
                     torch.tensor([len(sentence)]),
                 )[0].numpy()
@@ -194,9 +194,9 @@ def test_emissions_are_those_of_the_network_with_every_encoder(cell: Cell, layer
 
 
 @each_characters
-@pytest.mark.parametrize("capitals", [0, 3])
-def test_emissions_are_those_of_the_network_with_all_that_is_known_of_a_word(characters: str, capitals: int) -> None:
-    assert_as_the_network(network(characters, capitals), Words(30))
+@pytest.mark.parametrize("casing", [0, 3])
+def test_emissions_are_those_of_the_network_with_all_that_is_known_of_a_word(characters: str, casing: int) -> None:
+    assert_as_the_network(network(characters, casing), Words(30))
 
 
 @each_characters
@@ -261,7 +261,7 @@ def test_the_bytes_of_a_row_are_what_the_table_takes() -> None:
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("name", ["embedding.words.weight", "embedding.characters.embedding.weight"])
 def test_vectors_that_are_not_finite_are_refused(bad: float, name: str) -> None:
-    made, words = network(capitals=3), Words(30)
+    made, words = network(casing=3), Words(30)
     made.get_parameter(name).data[2] = bad
     words.words[4] = 2
     words.spelt[4][0] = 2

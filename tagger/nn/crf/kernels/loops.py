@@ -32,7 +32,7 @@ class Scores(NamedTuple):
         start: (K,) scores.
         end: (K,) scores.
         factors: (P, P) the weights of the transitions.
-        turned: (P, P) their transpose.
+        is_reversed: (P, P) their transpose.
         begun: (K,) the weights of the start.
         ended: (K,) those of the end.
         highest: (3,) the highest score of a transition, the start and the end.
@@ -42,7 +42,7 @@ class Scores(NamedTuple):
     start: Array
     end: Array
     factors: Array
-    turned: Array
+    is_reversed: Array
     begun: Array
     ended: Array
     highest: Array
@@ -144,13 +144,13 @@ def _shared(transitions: Array, start: Array, end: Array) -> Scores:
         highest[0] = max(highest[0], _highest(transitions[i]))
     for k in range(3):
         highest[k] = 0.0 if highest[k] == -np.inf else highest[k]
-    factors, turned = np.zeros((_padded(tags), _padded(tags))), np.zeros((_padded(tags), _padded(tags)))
+    factors, is_reversed = np.zeros((_padded(tags), _padded(tags))), np.zeros((_padded(tags), _padded(tags)))
     begun, ended = np.empty(tags), np.empty(tags)
     for i in range(tags):
         begun[i], ended[i] = _exp(start[i] - highest[1]), _exp(end[i] - highest[2])
         for j in range(tags):
-            factors[i, j] = turned[j, i] = _exp(transitions[i, j] - highest[0])
-    return Scores(transitions, start, end, factors, turned, begun, ended, highest)
+            factors[i, j] = is_reversed[j, i] = _exp(transitions[i, j] - highest[0])
+    return Scores(transitions, start, end, factors, is_reversed, begun, ended, highest)
 
 
 @_compiled
@@ -196,7 +196,7 @@ def _sweep(emissions: Array, length: int, scores: Scores, space: Space) -> tuple
         if top == -np.inf:
             return IMPOSSIBLE, -np.inf
         _weigh(row, top, here, going)
-        _multiply(going, scores.turned, before)
+        _multiply(going, scores.is_reversed, before)
         total, lowest = 0.0, 1.0
         for k in range(tags):
             total += before[k]
@@ -486,7 +486,7 @@ def best_path(
     width = _padded(tags)
     widened = np.full((width, width), -np.inf, emissions.dtype)
     widened[:tags, :tags] = transitions
-    turned = widened.T.copy()
+    is_reversed = widened.T.copy()
     scores, tops = np.full((tokens, width), -np.inf, emissions.dtype), np.zeros(tokens, emissions.dtype)
     one, two = np.empty(width, emissions.dtype), np.empty(width, emissions.dtype)
     for sentence in range(begin, stop):
@@ -516,7 +516,7 @@ def best_path(
         for token in range(length - 1, 0, -1):
             paths[sentence, token] = tag
             value += emissions[sentence, token, tag]
-            before, ways, top, came = scores[token - 1], turned[tag], tops[token], 0
+            before, ways, top, came = scores[token - 1], is_reversed[tag], tops[token], 0
             for k in range(1, tags):
                 if before[k] - top + ways[k] > before[came] - top + ways[came]:
                     came = k

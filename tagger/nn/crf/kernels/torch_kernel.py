@@ -232,17 +232,19 @@ def _expected(chain: Chain, suffix: Tensor, factors: Tensor | None) -> tuple[Ten
     here = torch.softmax(chain.start + after[:, 0], 1)
     if factors is None:
         return _expected_by_logs(chain.transitions, here, after.unbind(1)[1:])
-    turned = factors.T.contiguous()
+    is_reversed = factors.T.contiguous()
     going = (after - after.detach().amax(2, keepdim=True)).to(factors).exp()[:, 1:]
     ratios = 1 / (going @ factors)  # over all that may follow a tag
     passed = []
     if len(ratios[0]):
         passed.append(here.to(factors) * ratios[:, 0])
         for ratio in (going[:, :-1] * ratios[:, 1:]).unbind(1):
-            passed.append((passed[-1] @ turned) * ratio)
+            passed.append((passed[-1] @ is_reversed) * ratio)
     flow = torch.stack(passed, 1) if passed else ratios
-    shares = torch.cat([here[:, None], ((flow @ turned) * going).to(here)], 1)
-    return shares, lambda weights: (turned * torch.einsum("bti,btj->ij", flow * weights[:, :, None], going)).to(here)
+    shares = torch.cat([here[:, None], ((flow @ is_reversed) * going).to(here)], 1)
+    return shares, lambda weights: (is_reversed * torch.einsum("bti,btj->ij", flow * weights[:, :, None], going)).to(
+        here
+    )
 
 
 def _expected_by_logs(
