@@ -135,7 +135,7 @@ def main() -> None:
     data = corpora.load(settings)
     tables = model.tables(settings, data.train.sentences)
     with seeded(settings.training.seed, device), tempfile.TemporaryDirectory() as run:
-        bundle = model.fresh(corpora.numbered(settings, data.train), data.train.sentences, tables)
+        bundle = model.build_model(corpora.numbered(settings, data.train), data.train.sentences, tables)
         rows = measured(settings, bundle, data, Path(run), device, options.rounds, options.steps)
     for row in rows:
         print("{part:10} {seconds:8.2f} s  {share:6.1%}".format(**row))

@@ -40,7 +40,7 @@ class Report:
         seconds: what tagging them took.
         unknown_tags: gold tags that training never saw, with their counts; each is scored as wrong.
         gold_scheme: how the gold tags are spelt; the accuracy compares tags so spelt.
-        broken_tags: gold tags that break their scheme, read as conlleval reads them.
+        invalid_tags: gold tags that break their scheme, read as conlleval reads them.
         signature: the score with all that it depends on, in one line.
     """
 
@@ -145,7 +145,7 @@ def evaluate_each(
         "tokens": corpus.tokens,
         "seconds": seconds,
         "unknown_tags": _unknown(gold, tagger),
-        "broken_tags": found.broken,
+        "invalid_tags": found.broken,
         "gold_scheme": found.name,
     }
     if tagger.bundle.scheme is None:

@@ -76,7 +76,7 @@ def scheme_of(tags: Vocab, config: Config) -> Scheme | None:
     return config.data.scheme if schemes.detect([tags.items]).scheme else None
 
 
-def fresh(config: Config, sentences: Sequence[Sentence], tables: Sequence[vectors.Table] = ()) -> TaggerModel:
+def build_model(config: Config, sentences: Sequence[Sentence], tables: Sequence[vectors.Table] = ()) -> TaggerModel:
     """Returns an untrained bundle for training sentences, drawing its weights from torch's generator.
 
     Args:

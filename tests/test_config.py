@@ -43,8 +43,14 @@ def test_paths_start_from_the_recipes_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("model:\n  encoder: {hiden: 3}", "2:13: unknown key 'model.encoder.hiden'"),
-        ("model:\n  encoder: {widht: 3}", "2:13: unknown key 'model.encoder.widht'; did you mean 'width'?"),
+        (
+            "model:\n  encoder: {num_layer: 3}",
+            "2:13: unknown key 'model.encoder.num_layer'; did you mean 'num_layers'?",
+        ),
+        (
+            "model:\n  encoder: {hiden_size: 3}",
+            "2:13: unknown key 'model.encoder.hiden_size'; did you mean 'hidden_size'?",
+        ),
         ("trainig: {}", "1:1: unknown key 'trainig'; did you mean 'training'?"),
         ("training: {epochs: true}", "1:12: training.epochs should be a valid integer, got True"),
         ("training: {epochs: 5.0}", "1:12: training.epochs should be a valid integer, got 5.0"),
@@ -90,13 +96,16 @@ def test_a_fault_is_told_with_its_place(text: str, fault: str) -> None:
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("model: {characters: {kernel_size: 4}}", "kernel must be odd, got 4"),
-        ("model: {characters: {kind: lstm, output_dim: 5}}", "features must be even for the two directions"),
+        ("model: {characters: {kernel_size: 4}}", "kernel_size must be odd, got 4"),
+        ("model: {characters: {kind: lstm, output_dim: 5}}", "output_dim must be even for the two directions"),
         (
             "model: {encoder: {hidden_size: 5, attention_heads: 4}}",
-            "attention_heads must divide the merged width 10, got 4",
+            "attention_heads must divide the merged size 10, got 4",
         ),
-        ("model: {encoder: {backward: true}}", "backward needs directions: 1, got 2"),
+        ("model: {encoder: {direction: forward, merge: sum}}", "merge sum has no effect with direction forward"),
+        ("model: {encoder: {cell: gru, forget_bias: 2}}", "forget_bias has no effect with cell gru"),
+        ("model: {encoder: {width: 5}}", "'model.encoder.width'; it is called 'model.encoder.hidden_size' now"),
+        ("model: {elsewhere: {width: 5}}", "'model.elsewhere'; it is called 'model.document_context' now"),
         ("training: {batch_size: null}", "batch_size or max_batch_tokens must limit a batch"),
         ("training: {optimizer: {nesterov: true, momentum: 0}}", "nesterov needs a momentum above 0"),
     ],

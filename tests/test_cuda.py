@@ -78,7 +78,7 @@ def test_a_gpu_learns_the_tiny_corpus(tiny_config: Config, tmp_path: Path, mixed
 
 
 @pytest.mark.parametrize("mixed", [False, True])
-@pytest.mark.parametrize("encoder", ["{cell: lstm1997}", "{directions: 1, backward: true, layers: 2}", "{cell: gru}"])
+@pytest.mark.parametrize("encoder", ["{cell: lstm1997}", "{direction: backward, num_layers: 2}", "{cell: gru}"])
 def test_a_gpu_trains_every_encoder_and_looks_into_it(
     tiny_config: Config, tmp_path: Path, mixed: bool, encoder: str
 ) -> None:

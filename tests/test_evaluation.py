@@ -216,7 +216,7 @@ def test_a_caller_can_break_off_between_sentences(model: Tagger):
 
 def plain_model(sentences: Iterable[Sentence]) -> Tagger:
     torch.manual_seed(0)
-    return Tagger(models.fresh(Config(), tuple(sentences)), torch.device("cpu"))
+    return Tagger(models.build_model(Config(), tuple(sentences)), torch.device("cpu"))
 
 
 def test_a_model_of_plain_tags_reports_its_accuracy_alone():

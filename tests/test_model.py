@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tagger import model
+from tagger import model as models
 from tagger.config import Config
 from tagger.data import schemes
 from tagger.data.sentence import Sentence
@@ -19,14 +19,14 @@ SENTENCES = (
 TABLE = "saw 1 2\nparis 3 4\nada 5 6\n0000 7 8\nin 9 10\nloved 11 12\n"
 
 
-def bundle(folder: Path, **words: object) -> model.TaggerModel:
+def bundle(folder: Path, **words: object) -> models.TaggerModel:
     (folder / "vectors.txt").write_text(TABLE)
     model = {"words": {"vectors": (str(folder / "vectors.txt"),), **words}, "encoder": {"hidden_size": 4}}
     config = Config.model_validate({"model": model})
-    return model.fresh(config, SENTENCES, model.tables(config, SENTENCES))
+    return models.build_model(config, SENTENCES, models.tables(config, SENTENCES))
 
 
-def vector(made: model.TaggerModel, word: str) -> list[float]:
+def vector(made: models.TaggerModel, word: str) -> list[float]:
     made.network.eval()
     ids = torch.tensor([made.known_words.lookup(word)])
     return made.network.embedding.words(ids)[0].tolist()
@@ -50,7 +50,7 @@ def test_a_table_without_any_word_of_the_data_is_warned_of(
 ) -> None:
     (tmp_path / "vectors.txt").write_text(table)
     config = Config.model_validate({"model": {"words": {"vectors": (str(tmp_path / "vectors.txt"),)}}})
-    model.tables(config, SENTENCES)
+    models.tables(config, SENTENCES)
     assert ("vectors.txt has a vector for no word of the training data" in caplog.text) is warned
 
 
@@ -81,22 +81,22 @@ def test_the_models_config_holds_no_path_and_the_width_of_its_tables(tmp_path: P
 
 
 def test_a_text_may_hold_the_words_that_padding_and_the_unknown_word_are_called_by() -> None:
-    made = model.fresh(Config(), [Sentence(("<padding>", "<unknown>", "a"), ("X", "Y", "X"))])
+    made = models.build_model(Config(), [Sentence(("<padding>", "<unknown>", "a"), ("X", "Y", "X"))])
     assert made.words.items == ("<padding>", "<unknown>", "a")
     assert [made.known_words.lookup(word) for word in ("<padding>", "<unknown>", "a")] == [1, 1, 2]
 
 
 def test_every_tag_of_a_seen_type_is_there_and_plain_tags_come_by_frequency() -> None:
-    assert model.fresh(Config(), SENTENCES).tags.items == ("O", "B-PER", "I-PER", "E-PER", "S-PER")
+    assert models.build_model(Config(), SENTENCES).tags.items == ("O", "B-PER", "I-PER", "E-PER", "S-PER")
     plain = [Sentence(("a", "b", "c"), ("DT", "NN", "NN"))]
-    made = model.fresh(Config(), plain)
+    made = models.build_model(Config(), plain)
     assert made.tags.items == ("NN", "DT")
     assert made.scheme is None
     assert made.network.head.transitions_allowed.all()
 
 
 def test_the_head_allows_what_the_scheme_allows() -> None:
-    made = model.fresh(Config(), SENTENCES)
+    made = models.build_model(Config(), SENTENCES)
     head, tags = made.network.head, made.tags.items
     for row, before in enumerate(tags):
         assert bool(head.start_allowed[row]) == schemes.is_valid_transition(None, before, "IOBES")
@@ -107,7 +107,7 @@ def test_the_head_allows_what_the_scheme_allows() -> None:
 
 def weighted(sentences: Sequence[Sentence], **weights: float) -> list[float]:
     config = Config.model_validate({"model": {"head": {"tag_weights": weights}}})
-    found = model.fresh(config, sentences).network.head.tag_weights
+    found = models.build_model(config, sentences).network.head.tag_weights
     assert found is not None
     return found.tolist()
 
@@ -115,7 +115,7 @@ def weighted(sentences: Sequence[Sentence], **weights: float) -> list[float]:
 def test_weights_are_given_by_tag_or_by_type() -> None:
     assert weighted(SENTENCES, **{"PER": 2.0, "B-PER": 3.0}) == [1.0, 3.0, 2.0, 2.0, 2.0]
     assert weighted([Sentence(("a", "b"), ("NNP", "P"))], P=0.5) == [1.0, 0.5]
-    assert model.fresh(Config(), SENTENCES).network.head.tag_weights is None
+    assert models.build_model(Config(), SENTENCES).network.head.tag_weights is None
 
 
 def test_a_weight_of_no_tag_is_refused() -> None:
@@ -135,7 +135,7 @@ def test_a_weight_of_no_tag_is_refused() -> None:
 def test_every_shape_of_network_scores_and_learns(model: dict[str, object]) -> None:
     from tagger.data.batching import EncodedCorpus, WordEncoder
 
-    made = model.fresh(Config.model_validate({"model": model}), SENTENCES)
+    made = models.build_model(Config.model_validate({"model": model}), SENTENCES)
     batch = EncodedCorpus(SENTENCES, WordEncoder(made.known_words, made.characters), made.tags).batch([0, 1])
     emissions = made.network(
         batch.words, batch.characters, batch.character_lengths, batch.casing, batch.index, batch.lengths
@@ -143,7 +143,7 @@ def test_every_shape_of_network_scores_and_learns(model: dict[str, object]) -> N
     assert emissions.shape == (2, 5, 5)
     chosen = made.config.model.encoder
     assert made.network.encoder.layers[0].is_reversed == (
-        [chosen.backward] if chosen.directions == 1 else [False, True]
+        [False, True] if chosen.direction == "both" else [chosen.direction == "backward"]
     )
     made.network.loss(emissions, batch.gold, batch.lengths).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in made.network.parameters() if p.numel())

@@ -55,7 +55,7 @@ def test_a_state_saved_and_loaded_is_the_same_state(model_path: Path, tmp_path: 
 def test_a_card_tells_what_a_model_is(model_path: Path) -> None:
     card = model_dir.card(model_path)
     assert card["scheme"] == "IOBES"
-    assert card["encoder"] == "lstm, 1 x 16 in 2 directions"
+    assert card["encoder"] == "lstm, 1 x 16 in both directions"
     network = model_dir.load(model_path)[0].network
     assert card["parameters"] == sum(tensor.numel() for tensor in network.parameters())
 

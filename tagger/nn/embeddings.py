@@ -178,8 +178,8 @@ class TokenEmbedding(nn.Module):
             casing: (U,) ids.
             index: (B, T) in [0, U); padding may hold any such number.
             document_context: an index (B, T) into R words of documents, as `index` is; (V,) ids of the words that stand
-                beside them; (O, 2) which of those do at each of their places; (R,) how many places are each one's; and (R, F)
-                how it is capitalised. Needed where the module has a part to read it.
+                beside them; (O, 2) which of those do at each of their places; (R,) how many places are each one's; and
+                (R, F) how it is capitalised. Needed where the module has a part to read it.
         """
         vectors = self.words(words)
         of_word = index

@@ -175,9 +175,9 @@ def _begin(settings: Config, inputs: Inputs, init_from: Path | None) -> TaggerMo
     data = inputs.data
     known = corpora.numbered(settings, data.train)
     if init_from is None:
-        return model.fresh(known, data.train.sentences, inputs.tables)
+        return model.build_model(known, data.train.sentences, inputs.tables)
     source, _ = model_dir.load(init_from)
-    bundle = model.fresh(known, data.train.sentences, [transfer.table(source)])
+    bundle = model.build_model(known, data.train.sentences, [transfer.table(source)])
     transfer.transfer_weights(source, bundle)
     return bundle
 

@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from tagger.data.batching import MAX_CHARACTERS, EncodedCorpus, WordEncoder, cut, full, shuffled
+from tagger.data.batching import (
+    MAX_CHARACTERS,
+    EncodedCorpus,
+    WordEncoder,
+    batch_limit,
+    shuffled_batches,
+    split_into_batches,
+)
 from tagger.data.sentence import Sentence
 from tagger.data.vocab import SPECIAL, UNKNOWN, Vocab, casing
 
@@ -77,36 +84,40 @@ def test_of_a_long_word_the_first_characters_are_seen():
 
 
 LENGTHS = [*random.Random(7).choices(range(1, 40), k=150), 500]
-LIMITS = [{"sentences": 1}, {"sentences": 7}, {"tokens": 64}, {"sentences": 5, "tokens": 90}]
+LIMITS = [{"max_sentences": 1}, {"max_sentences": 7}, {"max_tokens": 64}, {"max_sentences": 5, "max_tokens": 90}]
 
 
 def assert_within(batches: list[list[int]], limit: dict[str, int]) -> None:
     for batch in batches:
         assert batch
         padded = len(batch) * max(LENGTHS[position] for position in batch)
-        assert len(batch) <= limit.get("sentences", len(batch))
-        assert padded <= limit.get("tokens", padded) or len(batch) == 1
+        assert len(batch) <= limit.get("max_sentences", len(batch))
+        assert padded <= limit.get("max_tokens", padded) or len(batch) == 1
 
 
 @pytest.mark.parametrize("limit", LIMITS)
 def test_cutting_keeps_the_order_and_fills_each_batch_up_to_its_limit(limit: dict[str, int]):
     order = list(range(len(LENGTHS)))[::-1]
-    batches = list(cut(order, LENGTHS, full(**limit)))
+    batches = list(split_into_batches(order, LENGTHS, batch_limit(**limit)))
     assert [position for batch in batches for position in batch] == order
     assert_within(batches, limit)
     for batch, following in zip(batches, batches[1:], strict=False):  # noqa: RUF007
         more = [*batch, following[0]]
-        assert full(**limit)(len(more), max(LENGTHS[position] for position in more))
+        assert batch_limit(**limit)(len(more), max(LENGTHS[position] for position in more))
 
 
 def test_nothing_is_cut_into_nothing():
-    assert list(cut([], [], full(sentences=2))) == shuffled([], full(sentences=2), pool=4, seed=1, epoch=0) == []
+    assert (
+        list(split_into_batches([], [], batch_limit(max_sentences=2)))
+        == shuffled_batches([], batch_limit(max_sentences=2), bucket_size=4, seed=1, epoch=0)
+        == []
+    )
 
 
 @pytest.mark.parametrize("pool", [1, 2, 20, 1000])
 @pytest.mark.parametrize("limit", LIMITS)
 def test_an_epoch_takes_every_sentence_once_and_stays_within_the_limits(pool: int, limit: dict[str, int]):
-    batches = shuffled(LENGTHS, full(**limit), pool=pool, seed=3, epoch=1)
+    batches = shuffled_batches(LENGTHS, batch_limit(**limit), bucket_size=pool, seed=3, epoch=1)
     assert sorted(position for batch in batches for position in batch) == list(range(len(LENGTHS)))
     assert_within(batches, limit)
 
@@ -114,7 +125,7 @@ def test_an_epoch_takes_every_sentence_once_and_stays_within_the_limits(pool: in
 @pytest.mark.parametrize("pool", [1, 20])
 def test_the_same_seed_and_epoch_give_the_same_batches_and_others_do_not(pool: int):
     def batches(seed: int, epoch: int) -> list[list[int]]:
-        return shuffled(LENGTHS, full(sentences=7), pool=pool, seed=seed, epoch=epoch)
+        return shuffled_batches(LENGTHS, batch_limit(max_sentences=7), bucket_size=pool, seed=seed, epoch=epoch)
 
     state = np.random.get_state()[1].tolist()
     assert batches(3, 1) == batches(3, 1)
@@ -125,7 +136,7 @@ def test_the_same_seed_and_epoch_give_the_same_batches_and_others_do_not(pool: i
 
 def test_pools_spare_padding():
     def padded(pool: int) -> int:
-        batches = shuffled(LENGTHS, full(sentences=7), pool=pool, seed=3, epoch=1)
+        batches = shuffled_batches(LENGTHS, batch_limit(max_sentences=7), bucket_size=pool, seed=3, epoch=1)
         return sum(len(batch) * max(LENGTHS[position] for position in batch) for batch in batches)
 
     assert padded(1000) < 0.8 * padded(1)

@@ -13,8 +13,8 @@ from tagger.nn.embeddings import (
 )
 
 KINDS = [
-    CharacterCNN(9, 4, 6, kernel=3, dropout=0.5),
-    CharacterCNN(9, 4, 6, kernel=5, dropout=0.5),
+    CharacterCNN(9, 4, 6, kernel_size=3, dropout=0.5),
+    CharacterCNN(9, 4, 6, kernel_size=5, dropout=0.5),
     CharacterLSTM(9, 4, 6, dropout=0.5),
 ]
 

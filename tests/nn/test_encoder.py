@@ -33,7 +33,7 @@ def test_a_layer_equals_torch_over_packed_sequences(cell: Cell, module: type[nn.
 @pytest.mark.parametrize("cell", options(Cell))
 @pytest.mark.parametrize("heads", [0, 2])
 def test_a_sentence_alone_gets_the_states_it_gets_in_a_batch(cell: Cell, merge: Merge, heads: int) -> None:
-    encoder = Encoder(5, 4, cell=cell, layers=2, merge=merge, attention_heads=heads).eval()
+    encoder = Encoder(5, 4, cell=cell, num_layers=2, merge=merge, attention_heads=heads).eval()
     assert encoder.output_size == (8 if merge == "concat" else 4)
     batch = inputs()
     batch[1, 1:] = 1e3  # padding may hold anything
@@ -53,7 +53,7 @@ def test_merges_are_what_they_are_called() -> None:
 
 
 def test_one_direction_sees_no_later_token() -> None:
-    encoder = Encoder(5, 4, directions=1)
+    encoder = Encoder(5, 4, direction="forward")
     changed = inputs()
     changed[:, 3:] += 1
     before, after = encoder(inputs(), LENGTHS), encoder(changed, LENGTHS)
@@ -63,7 +63,7 @@ def test_one_direction_sees_no_later_token() -> None:
 
 @pytest.mark.parametrize("cell", options(Cell))
 def test_the_backward_direction_alone_is_the_forward_one_over_sentences_turned_round(cell: Cell) -> None:
-    forward, backward = (RecurrentLayer(5, 4, cell=cell, directions=1, backward=back) for back in (False, True))
+    forward, backward = (RecurrentLayer(5, 4, cell=cell, direction=direction) for direction in ("forward", "backward"))
     backward.backward_cell.load_state_dict(forward.forward_cell.state_dict())
     for sentence, length in zip(inputs(), LENGTHS, strict=True):
         alone = sentence[None, :length]
@@ -72,7 +72,7 @@ def test_the_backward_direction_alone_is_the_forward_one_over_sentences_turned_r
 
 
 def test_training_starts_with_open_forget_gates_and_orthogonal_recurrence() -> None:
-    cell = RecurrentLayer(5, 4, directions=1, forget_bias=1.5).forward_cell
+    cell = RecurrentLayer(5, 4, direction="forward", forget_bias=1.5).forward_cell
     bias = cell.bias_ih_l0 + cell.bias_hh_l0
     assert bias.tolist() == [0.0] * 4 + [1.5] * 4 + [0.0] * 8
     for gate in cell.weight_hh_l0.chunk(4):

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from tagger.choices import Cell, options
+from tagger.choices import Cell, Direction, options
 from tagger.nn.encoder import LSTM1997, RecurrentLayer
 from tagger.nn.reference_cells import trace
 
@@ -14,10 +14,10 @@ MODULES = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 GATES = {"lstm": ["input", "forget", "output"], "lstm1997": ["input", "output"], "gru": ["reset", "update"], "rnn": []}
 
 
-def drawn(cell: Cell, directions: int, *, backward: bool = False) -> RecurrentLayer:
+def drawn(cell: Cell, direction: Direction) -> RecurrentLayer:
     """Returns a layer whose every weight is drawn at random, but for what holds a forget gate open."""
     torch.manual_seed(2)
-    layer = RecurrentLayer(5, 7, cell=cell, directions=directions, backward=backward)
+    layer = RecurrentLayer(5, 7, cell=cell, direction=direction)
     for module in layer.cells:
         for weight in module.parameters():
             nn.init.normal_(weight, std=0.4)
@@ -45,11 +45,11 @@ def assert_near(found: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
 
 
-@pytest.mark.parametrize("directions", [1, 2])
+@pytest.mark.parametrize("direction", ["forward", "both"])
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-def test_outputs_and_gradients_are_those_of_torchs_modules(cell: Cell, directions: int) -> None:
-    layer, given = drawn(cell, directions), inputs()
-    reference = MODULES[cell](5, 7, batch_first=True, bidirectional=directions == 2)
+def test_outputs_and_gradients_are_those_of_torchs_modules(cell: Cell, direction: Direction) -> None:
+    layer, given = drawn(cell, direction), inputs()
+    reference = MODULES[cell](5, 7, batch_first=True, bidirectional=direction == "both")
     names = [name for name, _ in layer.forward_cell.named_parameters()]
     for name, weight in reference.named_parameters():
         its = layer.backward_cell if name.endswith("_reverse") else layer.forward_cell
@@ -58,7 +58,11 @@ def test_outputs_and_gradients_are_those_of_torchs_modules(cell: Cell, direction
     expected = pad_packed_sequence(reference(packed)[0], batch_first=True)[0]
     found = side_by_side(layer, given)
     own = [module.get_parameter(name) for module in layer.cells for name in names]
-    theirs = [reference.get_parameter(name + way) for way in ("", "_reverse")[:directions] for name in names]
+    theirs = [
+        reference.get_parameter(name + way)
+        for way in ("", "_reverse")[: 2 if direction == "both" else 1]
+        for name in names
+    ]
     for sentence, length in enumerate(LENGTHS.tolist()):
         assert_near(found[sentence, :length], expected[sentence, :length])
     both = zip(gradients(found, given, own), gradients(expected, given, theirs), strict=True)
@@ -66,7 +70,7 @@ def test_outputs_and_gradients_are_those_of_torchs_modules(cell: Cell, direction
         assert_near(ours, torchs)
 
 
-@pytest.mark.parametrize("shape", [{"directions": 1}, {"directions": 1, "backward": True}, {"directions": 2}])
+@pytest.mark.parametrize("shape", [{"direction": "forward"}, {"direction": "backward"}, {"direction": "both"}])
 @pytest.mark.parametrize("cell", options(Cell))
 def test_states_and_gradients_are_those_of_the_encoders_layer(cell: Cell, shape: dict[str, int]) -> None:
     layer, given = drawn(cell, **shape), inputs()

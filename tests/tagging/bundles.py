@@ -8,7 +8,7 @@ import torch
 from tagger.config import Config
 from tagger.data import schemes
 from tagger.data.sentence import Sentence
-from tagger.model import TaggerModel
+from tagger.model import TaggerModel, build_model
 from tagger.tagging import Tagger
 
 CPU = torch.device("cpu")
@@ -27,11 +27,11 @@ def bundle(
     """Returns a model that makes up its mind by chance, of spans or of so many plain tags."""
     tags = [f"T{number}" for number in range(plain)] or schemes.tag_set(types, scheme)  # type: ignore[arg-type]
     sentences = [Sentence(tuple(NAMES[: len(NAMES) // 2]), tuple(tags[number % len(tags)] for number in range(140)))]
-    model.setdefault("encoder", {"width": 12})
-    model.setdefault("characters", {"width": 6, "features": 8})
-    model.setdefault("words", {"width": 10})
+    model.setdefault("encoder", {"hidden_size": 12})
+    model.setdefault("characters", {"embedding_dim": 6, "output_dim": 8})
+    model.setdefault("words", {"embedding_dim": 10})
     config = Config.model_validate({"data": {"scheme": scheme}, "model": model})
-    made = model.fresh(config, sentences)
+    made = build_model(config, sentences)
     random = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in made.network.parameters():

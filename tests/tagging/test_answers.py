@@ -33,7 +33,7 @@ each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 def made(kind: str) -> TaggerModel:
-    return bundle(**KINDS[kind], spread=0.4, words={"width": 4})  # type: ignore[arg-type]
+    return bundle(**KINDS[kind], spread=0.4, words={"embedding_dim": 4})  # type: ignore[arg-type]
 
 
 def written_out(model: TaggerModel, sentence: Sentence) -> dict[Tags, float]:
@@ -147,7 +147,7 @@ def test_a_threshold_leaves_out_spans_below_it_and_their_tags(kind: str, share: 
 
 @pytest.mark.parametrize("scheme", ["IOBES", "IOB2", "IOB1"])
 def test_tags_keep_to_their_scheme_where_a_span_that_touched_another_is_left_out(scheme: str) -> None:
-    model = tagger(bundle(scheme=scheme, types=("PER",), spread=0.4, words={"width": 4}))
+    model = tagger(bundle(scheme=scheme, types=("PER",), spread=0.4, words={"embedding_dim": 4}))
     touched = 0
     for whole, found in zip(model.tag(MANY), model.tag(MANY, threshold=0.2), strict=True):
         assert schemes.broken(found.tags, scheme) == []  # type: ignore[arg-type]

@@ -20,10 +20,12 @@ SENTENCES = sentences(120, longest=25)
 @pytest.fixture(scope="module", params=["spans", "plain", "deep"])
 def made(request: pytest.FixtureRequest) -> TaggerModel:
     if request.param == "plain":
-        return bundle(plain=7, characters={"kind": "lstm", "width": 6, "features": 8}, head={"kind": "softmax"})
+        return bundle(
+            plain=7, characters={"kind": "lstm", "embedding_dim": 6, "output_dim": 8}, head={"kind": "softmax"}
+        )
     if request.param == "deep":
         return bundle(
-            encoder={"width": 12, "layers": 2, "cell": "gru", "merge": "sum"}, casing=3, scheme="IOB2", seed=1
+            encoder={"hidden_size": 12, "num_layers": 2, "cell": "gru", "merge": "sum"}, casing=3, scheme="IOB2", seed=1
         )
     return bundle()
 

@@ -42,7 +42,7 @@ def test_what_is_remembered_and_the_network_say_the_same() -> None:
 
 
 def test_a_network_with_attention_is_asked_itself() -> None:
-    made = bundle(encoder={"width": 12, "attention_heads": 4})
+    made = bundle(encoder={"hidden_size": 12, "attention_heads": 4})
     model = tagger(made)
     assert isinstance(model._scoring, TorchScorer)
     assert model.cache_hit_rate is None
@@ -131,7 +131,7 @@ def test_a_pool_of_one_batch_is_not_scored_while_another_is_in_training_mode(mon
 
 
 def test_what_feeds_a_gpu_builds_batches_while_one_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = bundle(encoder={"width": 12, "attention_heads": 4})
+    made = bundle(encoder={"hidden_size": 12, "attention_heads": 4})
     expected = all_of(tagger(made, batch_tokens=100))
     monkeypatch.setitem(tagging._FEEDERS, "cpu", 3)
     built, overlapped = threading.Semaphore(0), []

@@ -142,9 +142,13 @@ def test_reach_is_that_of_each_direction_in_its_own_order(model_path: Path) -> N
 @pytest.mark.parametrize(
     ("encoder", "directions", "told"),
     [
-        ({"cell": "gru", "layers": 2}, {"1 forward", "1 backward", "2 forward", "2 backward"}, "in 2 directions"),
-        ({"cell": "lstm1997", "directions": 1, "backward": True}, {"1 backward"}, "backward"),
-        ({"cell": "rnn", "directions": 1}, {"1 forward"}, "forward"),
+        (
+            {"cell": "gru", "num_layers": 2},
+            {"1 forward", "1 backward", "2 forward", "2 backward"},
+            "in both directions",
+        ),
+        ({"cell": "lstm1997", "direction": "backward"}, {"1 backward"}, "backward"),
+        ({"cell": "rnn", "direction": "forward"}, {"1 forward"}, "forward"),
     ],
 )
 def test_every_encoder_is_looked_at_and_its_model_tells_which_it_is(

@@ -9,7 +9,7 @@ from tagger import model_dir, training
 from tagger.config import Config
 from tagger.data.sentence import Sentence
 from tagger.errors import ConfigError
-from tagger.model import TaggerModel
+from tagger.model import TaggerModel, build_model
 from tagger.training import transfer
 
 NEW = [Sentence(("Zoë", "lives", "Ada"), ("S-LOC", "O", "S-AGE")), Sentence(("Quito",), ("S-PER",))]
@@ -24,7 +24,7 @@ def source(model_path: Path) -> TaggerModel:
 def started(source: TaggerModel, *sentences: Sentence, **model: object) -> TaggerModel:
     """Returns a new bundle of the source's shape, but for changes, that starts from its weights."""
     settings = Config.model_validate({"model": source.config.model.model_dump() | model})
-    bundle = model.fresh(settings, sentences, [transfer.table(source)])
+    bundle = build_model(settings, sentences, [transfer.table(source)])
     transfer.transfer_weights(source, bundle)
     return bundle
 

@@ -53,7 +53,7 @@ except (ImportError, AttributeError) as _error:  # this numba has other names
     CheckedCache = reports = None  # type: ignore[assignment, misc]
 
 
-class _Announcement(event.Callback):  # type: ignore[misc]
+class _Announcement(event.Listener):  # type: ignore[misc]
     """Says so once a process; what numba has kept from an earlier one is not compiled again."""
 
     said = False

@@ -16,7 +16,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from tagger.choices import Cell, Merge, options
+from tagger.choices import Cell, Direction, Merge, options
 from tagger.errors import CheckpointError
 from tagger.nn.crf.heads import Allowed, SoftmaxHead
 from tagger.nn.dropout import Dropout
@@ -79,8 +79,7 @@ def network(
     *,
     cell: Cell = "lstm",
     layers: int = 1,
-    directions: int = 2,
-    backward: bool = False,
+    direction: Direction = "both",
     merge: Merge = "concat",
     seed: int = 0,
 ) -> Network:
@@ -90,16 +89,14 @@ def network(
     if characters == "lstm":
         features = CharacterLSTM(CHARACTERS, 7, 10, dropout=0.5)
     elif characters != "none":
-        features = CharacterCNN(CHARACTERS, 7, 9, kernel=int(characters[-1]), dropout=0.5)
+        features = CharacterCNN(CHARACTERS, 7, 9, kernel_size=int(characters[-1]), dropout=0.5)
     embedding = TokenEmbedding(
         WordEmbedding(torch.randn(WORDS, 11), torch.randn(KEPT, 11)),
         features,
         torch.nn.Embedding(CASINGS, casing) if casing else None,
         word_dropout=0.5,
     )
-    encoder = Encoder(
-        embedding.width, 19, cell=cell, layers=layers, directions=directions, backward=backward, merge=merge
-    )
+    encoder = Encoder(embedding.output_dim, 19, cell=cell, num_layers=layers, direction=direction, merge=merge)
     anything = Allowed(*(torch.ones(shape, dtype=torch.bool) for shape in ((TAGS,), (TAGS,), (TAGS, TAGS))))
     dropout = Dropout("element", 0.5)
     made = Network(embedding, encoder, TAGS, SoftmaxHead(anything), dropout_in=dropout, dropout_out=dropout)
@@ -182,8 +179,8 @@ def assert_as_the_network(made: Network, words: Words, lengths: Sequence[int] = 
 @pytest.mark.parametrize(
     "shape",
     [
-        {"directions": 1},
-        {"directions": 1, "backward": True},
+        {"direction": "forward"},
+        {"direction": "backward"},
         {"merge": "concat"},
         {"merge": "sum"},
         {"merge": "mean"},
