@@ -71,7 +71,7 @@ def test_paths_start_from_the_recipes_folder(tmp_path: Path) -> None:
         ),
         (
             "training: {optimizer: {learning_rates: {head: -1}}}",
-            "1:32: training.optimizer.learning_rates.head should be greater than or equal to 0, got -1",
+            "1:41: training.optimizer.learning_rates.head should be greater than or equal to 0, got -1",
         ),
         ("data: {token: true}", "1:8: data.token should be a valid integer, got True"),
         ("data: {columns: [1]}", "1:18: data.columns.0 should be a valid string, got 1"),

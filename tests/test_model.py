@@ -64,11 +64,11 @@ def test_words_never_seen_in_training_keep_their_vector(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("keep", "kept"), [(0, 0), (2, 2), (100, 4)])
 def test_no_more_words_are_kept_than_asked_for(tmp_path: Path, keep: int, kept: int) -> None:
-    assert len(bundle(tmp_path, keep=keep).kept) == kept
+    assert len(bundle(tmp_path, max_frozen_words=keep).kept) == kept
 
 
 def test_frozen_vectors_are_no_parameters(tmp_path: Path) -> None:
-    made = bundle(tmp_path, training="frozen")
+    made = bundle(tmp_path, trainable=False)
     assert set(made.words.items[2:]) == {"Xyzzy", "left"}
     assert vector(made, "Ada") == [5.0, 6.0]
     assert made.network.embedding.words.weight.shape == (4, 2)

@@ -87,7 +87,7 @@ def test_a_model_of_another_format_is_refused(model_path: Path, tmp_path: Path) 
     listed = json.loads((model_path / "MANIFEST.json").read_text())
     del listed["sha256"]
     (tmp_path / "MANIFEST.json").write_bytes(manifest.seal(listed | {"format": 99}))
-    with pytest.raises(CheckpointError, match="has model format 99, this version reads 1"):
+    with pytest.raises(CheckpointError, match="has model format 99; expected format 2, train the model again"):
         model_dir.load(tmp_path)
 
 

@@ -152,7 +152,7 @@ def detect(sequences: Sequence[Sequence[str]]) -> Detected:
 def other_tags(sequences: Iterable[Sequence[str]]) -> list[str]:
     """Returns the tags that keep a column from being one of spans, if most of its distinct tags are a span's.
 
-    >>> stray([["B-PER", "I-PER", "O", "PER"]])
+    >>> other_tags([["B-PER", "I-PER", "O", "PER"]])
     ['PER']
     """
     tags = {tag for sequence in sequences for tag in sequence} - {OUTSIDE}

@@ -83,7 +83,7 @@ CASINGS = ("padding", "other", "lower", "initial", "upper", "mixed")
 def casing(word: str) -> int:
     """Returns the id, in CAPITALS, of how a word is capitalised.
 
-    >>> [CAPITALS[capitals(word)] for word in ("EU", "Peter", "lamb", "eBay", "22")]
+    >>> [CASINGS[casing(word)] for word in ("EU", "Peter", "lamb", "eBay", "22")]
     ['upper', 'initial', 'lower', 'mixed', 'other']
     """
     if word.islower():

@@ -117,7 +117,7 @@ def _states(cells: Sequence[nn.RNNBase], inputs: Tensor, lengths: Tensor, is_rev
 def reversal_index(lengths: Tensor, longest: int) -> Tensor:
     """Returns the places (B, T) that turn each sentence round within its length and leave its padding.
 
-    >>> turning(torch.tensor([2, 3]), 3).tolist()
+    >>> reversal_index(torch.tensor([2, 3]), 3).tolist()
     [[1, 0, 2], [2, 1, 0]]
     """
     places = torch.arange(longest, device=lengths.device)

@@ -25,7 +25,7 @@ def test_a_spelling_has_the_same_features_beside_longer_words(features: nn.Modul
     alone = features(torch.tensor([[3, 5]]), torch.tensor([2]))
     beside = features(torch.tensor([[3, 5, 0, 0], [2, 4, 6, 8]]), torch.tensor([2, 4]))
     torch.testing.assert_close(beside[:1], alone, atol=1e-6, rtol=1e-5)
-    assert alone.shape == (1, features.width)
+    assert alone.shape == (1, features.output_dim)
 
 
 @pytest.mark.parametrize("features", KINDS)
@@ -51,7 +51,7 @@ def test_kept_vectors_follow_the_trained_ones_and_stay_in_half_precision() -> No
 def test_trained_vectors_alone_are_found_beside_kept_ones_too_and_so_is_nothing() -> None:
     embedding = words()
     assert torch.equal(embedding(torch.tensor([2, 1, 2])), embedding.weight[[2, 1, 2]])
-    assert embedding(torch.tensor([], dtype=torch.long)).shape == (0, embedding.width)
+    assert embedding(torch.tensor([], dtype=torch.long)).shape == (0, embedding.output_dim)
 
 
 def embed(embedding: TokenEmbedding) -> Tensor:
@@ -62,7 +62,7 @@ def embed(embedding: TokenEmbedding) -> Tensor:
 def test_tokens_take_the_features_of_their_word() -> None:
     embedding = TokenEmbedding(words(), KINDS[0], nn.Embedding(6, 2), word_dropout=0.5).eval()
     found = embed(embedding)
-    assert found.shape == (2, 3, embedding.width) == (2, 3, 3 + 6 + 2)
+    assert found.shape == (2, 3, embedding.output_dim) == (2, 3, 3 + 6 + 2)
     assert found[0, :, :3].tolist() == [[6.0, 7.0, 8.0], [9.0, 10.0, 11.0], [9.0, 10.0, 11.0]]
     torch.testing.assert_close(found[0, 1], found[1, 0])
 

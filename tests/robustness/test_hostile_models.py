@@ -385,7 +385,7 @@ def test_a_model_of_one_plain_tag_works(tmp_path: Path) -> None:
 # Many tags
 
 
-def many(count: int, *overrides: str) -> model.TaggerModel:
+def many(count: int, *overrides: str) -> models.TaggerModel:
     """Returns a model of so many plain tags."""
     settings = changed(
         Config(), "model.encoder.hidden_size=8", "model.characters.kind=none", "model.words.embedding_dim=8", *overrides

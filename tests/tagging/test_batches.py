@@ -78,7 +78,7 @@ def test_answers_are_the_same_when_words_are_forgotten_all_the_time(
     made: TaggerModel, alone: list[Sentence], rows: int, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row_bytes = tagger(made)._scoring._scorer.row_bytes  # type: ignore[attr-defined]
-    monkeypatch.setattr(cached_scorer, "REMEMBERED_BYTES", rows * row_bytes)
+    monkeypatch.setattr(cached_scorer, "CACHE_BYTES", rows * row_bytes)
     model = tagger(made, batch_tokens=100, workers=workers)
     pools = [SENTENCES[first : first + 3] for first in range(0, len(SENTENCES), 3)]
     assert [sentence for pool in model.tag_pools(pools, EVERYTHING) for sentence in pool] == alone
@@ -115,7 +115,7 @@ def test_words_are_learnt_by_one_thread_at_a_time(monkeypatch: pytest.MonkeyPatc
 def test_two_streams_that_take_turns_do_not_disturb_each_other(
     made: TaggerModel, alone: list[Sentence], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cached_scorer, "REMEMBERED_BYTES", 5000)
+    monkeypatch.setattr(cached_scorer, "CACHE_BYTES", 5000)
     model = tagger(made, batch_tokens=100)
     streams = model.stream(SENTENCES, EVERYTHING), model.stream(SENTENCES[::-1], EVERYTHING)
     both = list(chain.from_iterable(zip_longest(*streams)))

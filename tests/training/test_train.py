@@ -242,7 +242,7 @@ def test_a_part_whose_rate_is_0_stays_as_it_was(train: Train, part: str) -> None
     trained = weights(train(f"training.optimizer.learning_rates={{{part}: 0}}", "training.epochs=1").model)
     fresh = weights(train(STILL, run="fresh").model)
     for name, value in trained.items():
-        still = part == training.optimisation.part_of(name) or not value.numel()
+        still = part == optimizers.part_of(name) or not value.numel()
         assert torch.equal(value, fresh[name]) == still, name
 
 

@@ -194,7 +194,7 @@ def test_an_edit_of_any_source_of_the_package_compiles_again(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(code_cache, "_FOLDER", f"{tmp_path / 'nn'}{os.sep}")
-    shutil.copytree(Path(code_cache.__file__).parent, tmp_path / "nn", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(Path(code_cache.__file__).parents[1], tmp_path / "nn", ignore=shutil.ignore_patterns("__pycache__"))
     found = []
     for text in ("", "", "\n"):
         with (tmp_path / "nn" / "crf" / "kernels" / "loops.py").open("a") as stream:
