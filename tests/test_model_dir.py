@@ -93,7 +93,7 @@ def test_a_model_of_another_format_is_refused(model_path: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize("files", [None, [], "abc", 3, {"config.yaml": 3}, {}])
 def test_a_manifest_that_lists_no_files_is_refused(tmp_path: Path, files: object) -> None:
-    (tmp_path / "MANIFEST.json").write_bytes(manifest.seal({"format": 1, "files": files}))
+    (tmp_path / "MANIFEST.json").write_bytes(manifest.seal({"format": manifest.FORMAT, "files": files}))
     with pytest.raises(CheckpointError, match=r"is corrupt|holds no config.yaml"):
         model_dir.load(tmp_path)
 

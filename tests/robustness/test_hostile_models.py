@@ -234,7 +234,7 @@ def test_a_model_too_large_to_be_loaded_is_not_trained(tiny_config: Config, monk
     settings = changed(tiny_config, "model.encoder={hidden_size: 16384, num_layers: 2}")
     with pytest.raises(ConfigError, match=r"the model is too large: \d+ MiB of weights .* at most 700 MiB are loaded"):
         models.build_model(settings, [Sentence(("a",), ("X",))])
-    monkeypatch.setattr(model, "MAX_WEIGHT_BYTES", 3_000)
+    monkeypatch.setattr(models, "MAX_WEIGHT_BYTES", 3_000)
     with pytest.raises(ConfigError, match="the model is too large"):
         models.build_model(tiny_config, [Sentence(("a",), ("X",))])
 

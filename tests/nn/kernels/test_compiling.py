@@ -259,7 +259,7 @@ print(config.DISABLE_JIT, config.CACHE_DIR)
 
 def run(folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
     kept = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
-    kept |= {"PYTHONPATH": str(Path(__file__).parents[2]), **environment}
+    kept |= {"PYTHONPATH": str(Path(__file__).parents[3]), **environment}
     return subprocess.run(
         [sys.executable, "-P", "-c", PROGRAM],
         cwd=folder,

@@ -309,8 +309,7 @@ def test_where_compiled_code_cannot_be_kept_it_is_compiled_all_the_same() -> Non
             if isinstance(getattr(caching, name), type) and issubclass(getattr(caching, name), caching.CacheImpl):
                 getattr(caching, name)._locator_classes = []
         from tagger.nn.crf.kernels import loops
-        from tagger.nn import products
-        from tagger.nn.inference import recurrence
+        from tagger.nn.kernels import products, recurrence
         print(products.product(numpy.ones((1, 3), "f4"), products.packed(numpy.ones((3, 2), "f4")))[0, :3])
     """
     done = subprocess.run([sys.executable, "-c", dedent(script)], capture_output=True, text=True, check=True)
