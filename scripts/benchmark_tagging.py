@@ -126,7 +126,7 @@ class Floor:
     def multiply(
         self, shapes: Sequence[Sequence[int]], *, library: str, batch: int, is_reversed: bool, threads: int
     ) -> Answer:
-        """Multiplies states (B, H) with each matrix (H, G), which is `turned` if it lies as (G, H)."""
+        """Multiplies states (B, H) with each matrix (H, G), which is `is_reversed` if it lies as (G, H)."""
         seconds = 0.0  # of a token
         for shape, same in itertools.groupby(sorted(shapes)):
             repeat = partial(repeated, partial(product, library, batch, *shape, is_reversed=is_reversed))
@@ -430,7 +430,7 @@ def floor(children: Sequence[Child], shapes: object) -> Answer:
     """Returns the best rate of all ways to multiply, in a thread of each process, or in threads of one process."""
     best: Answer = {"value": 0.0}
     for library, batch, is_reversed in itertools.product(("torch", "numpy"), BATCHES, (False, True)):
-        given: dict[str, Any] = {"library": library, "batch": batch, "turned": is_reversed}
+        given: dict[str, Any] = {"library": library, "batch": batch, "is_reversed": is_reversed}
         for child in children:
             child.begin("multiply", shapes, threads=1, **given)
         apart = sum(child.answer()["value"] for child in children)

@@ -222,7 +222,7 @@ def test_parquet_holds_the_rows_that_this_machine_gives(
 
 
 @pytest.mark.usefixtures("_in_process", "_small")
-@pytest.mark.parametrize("reads_documents", [False, True])
+@pytest.mark.parametrize("uses_document_context", [False, True])
 def test_probabilities_are_those_of_this_machine_but_for_their_last_digits(
     model_path: Path, tmp_path: Path, uses_document_context: bool
 ) -> None:

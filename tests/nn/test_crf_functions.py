@@ -448,7 +448,7 @@ def test_a_path_over_what_is_no_tag_is_told() -> None:
     ("wrong", "fault"),
     [
         (lambda scores, gold: negative_log_likelihood(*scores, gold, reduction="mean"), "sentence, token or none, got"),
-        (lambda scores, gold: log_partition(*scores, kernel="cuda"), "portable, compiled or triton, got 'cuda'"),
+        (lambda scores, gold: log_partition(*scores, kernel="cuda"), "torch, numba or triton, got 'cuda'"),
         (lambda scores, gold: best_paths(*scores, count=0), "count must be at least 1, got 0"),
         (lambda scores, gold: negative_log_likelihood(*scores, gold.float()), "ids or booleans, got torch.float32"),
     ],

@@ -437,8 +437,8 @@ def test_scores_of_ordinary_size_never_leave_the_range(monkeypatch: pytest.Monke
     def fail(*arguments: object) -> None:
         raise AssertionError("the compiled kernel has asked the portable one")
 
-    monkeypatch.setattr(numba_kernel.portable, "negative_log_likelihood", fail)
-    monkeypatch.setattr(numba_kernel.portable, "messages", fail)
+    monkeypatch.setattr(numba_kernel.torch_kernel, "negative_log_likelihood", fail)
+    monkeypatch.setattr(numba_kernel.torch_kernel, "messages", fail)
     chains = draw([5000, 1, 3777], 5, spread=5.0)
     chains.transitions[0, 1] = chains.start[2] = chains.end[3] = -INF
     agrees_with_the_recursion(chains, COMPILED, log_within=1e-9, within=1e-6)
@@ -501,9 +501,9 @@ def test_a_fork_may_ask_what_its_parent_asked() -> None:
         warnings.simplefilter("ignore")
         import torch
         from tagger.nn.crf.functions import log_partition
-        from tagger.nn.crf.kernels import compiled
+        from tagger.nn.crf.kernels import numba_kernel
         torch.set_num_threads(2)
-        compiled.WORTH_A_THREAD = 0
+        numba_kernel.WORTH_A_THREAD = 0
         scores = torch.rand(8, 6, 4), torch.rand(4, 4), torch.rand(4), torch.rand(4), torch.full((8,), 6)
         before = log_partition(*scores, kernel="numba")
         child = os.fork()
@@ -580,9 +580,9 @@ def test_what_cannot_be_loaded_is_told_once_and_replaced(
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert record.getMessage().endswith(
-        "compiled one failed as it was tried: OSError: no tagger.nn.crf.kernels.numba_kernel here"
+        "numba one failed as it was tried: OSError: no tagger.nn.crf.kernels.numba_kernel here"
     )
-    with pytest.raises(ValueError, match=r"the compiled kernel does not work on torch\.float64 on cpu here"):
+    with pytest.raises(ValueError, match=r"the numba kernel does not work on torch\.float64 on cpu here"):
         log_partition(*chains, kernel="numba")
 
 

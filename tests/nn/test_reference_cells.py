@@ -85,7 +85,7 @@ def test_states_and_gradients_are_those_of_the_encoders_layer(cell: Cell, shape:
 
 @pytest.mark.parametrize("cell", options(Cell))
 def test_gates_are_open_to_inspection_and_make_the_memory(cell: Cell) -> None:
-    (found,) = trace(drawn(cell, 1), inputs(), LENGTHS)
+    (found,) = trace(drawn(cell, "forward"), inputs(), LENGTHS)
     assert list(found.gates) == GATES[cell]
     before = torch.cat([torch.zeros(4, 1, 7), found.memory[:, :-1]], 1)
     gates, new = found.gates, found.candidates
@@ -102,7 +102,7 @@ def test_gates_are_open_to_inspection_and_make_the_memory(cell: Cell) -> None:
 
 
 def test_through_the_memory_alone_flows_what_the_forget_gates_let_through() -> None:
-    layer, given = drawn("lstm", 1), inputs()
+    layer, given = drawn("lstm", "forward"), inputs()
     (found,) = trace(layer, given, LENGTHS, memory_only=True)
     last = found.memory[0, 5].sum()
     (of_given,) = torch.autograd.grad(last, found.given)
@@ -115,7 +115,7 @@ def test_through_the_memory_alone_flows_what_the_forget_gates_let_through() -> N
 
 def test_through_the_memory_alone_an_rnn_passes_nothing_on() -> None:
     given = inputs()
-    (found,) = trace(drawn("rnn", 1), given, LENGTHS, memory_only=True)
+    (found,) = trace(drawn("rnn", "forward"), given, LENGTHS, memory_only=True)
     (of_inputs,) = torch.autograd.grad(found.states[0, 5].sum(), given)
     assert of_inputs[0, 5].abs().min() > 0
     assert not of_inputs[0, :5].any()
@@ -124,4 +124,4 @@ def test_through_the_memory_alone_an_rnn_passes_nothing_on() -> None:
 @pytest.mark.parametrize("lengths", [[3, 0, 1, 1], [7, 1, 1, 1]])
 def test_lengths_that_no_sentence_can_have_are_refused(lengths: list[int]) -> None:
     with pytest.raises(ValueError, match=r"lengths must be from 1 to 6, got \["):
-        trace(drawn("gru", 1), inputs(), torch.tensor(lengths))
+        trace(drawn("gru", "forward"), inputs(), torch.tensor(lengths))

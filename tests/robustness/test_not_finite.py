@@ -41,7 +41,7 @@ def poisoned(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_it_stops_and_names_the_batch(config: Config, tmp_path: Path, poisoned: int) -> None:
     with pytest.raises(
-        TrainingError, match=r"epoch 2, step 3: loss .* on the sentences at lines \d+, \d+, .*not_finit"
+        TrainingError, match=r"epoch 2, step 3: loss .* on the sentences at lines \d+, \d+, .*on_nonfinite"
     ):
         training.fit(config, tmp_path, device="cpu")
     model_dir.load(model_dir.newest(tmp_path))
