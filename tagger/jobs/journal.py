@@ -14,7 +14,8 @@ from tagger.jobs.summary import Summary
 
 MADE_BY = "bilstm-crf-tagger tag"
 _MARK = f'{{"made_by": "{MADE_BY}", '.encode()
-_MAX_LINE = 1 << 28  # bytes: some two million inputs
+_MAX_LINE = 1 << 26  # bytes: some 500,000 inputs
+_MAX_VALUES = 2_000_000  # arrays and objects of a line
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +123,22 @@ class Journal:
                 return _MARK.startswith(stream.read(len(_MARK)))
         return False
 
+    def is_marked(self) -> bool:
+        """Returns whether the file begins with the whole mark of a journal."""
+        with suppress(OSError):
+            if stat.S_ISREG(self.path.lstat().st_mode):
+                with self.path.open("rb") as stream:
+                    return stream.read(len(_MARK)) == _MARK
+        return False
+
     def begin(self, job: JobRecord) -> None:
-        """Starts the journal of a job anew."""
+        """Starts the journal of a job anew.
+
+        Raises:
+            CheckpointError: the job has more inputs than a journal can hold.
+        """
+        if len(json_files.dump(job.to_json())) + 1 >= _MAX_LINE:
+            raise CheckpointError(f"{len(job.inputs)} inputs are too many for one job; divide them into several jobs")
         self._size = 0
         self._append(job)
         atomic.sync(self.path.parent)
@@ -156,16 +171,18 @@ class Journal:
         with self.path.open("rb") as stream:
             while (line := stream.readline(_MAX_LINE)).endswith(b"\n"):
                 try:
+                    if line.count(b"[") + line.count(b"{") > _MAX_VALUES:
+                        raise ValueError("a line holds too many values")
                     if job is None:
                         job = json_files.checked(JobRecord, line)
                     else:
                         state = json_files.checked(State, line)
                         state.check(len(job.inputs))
                 except ValueError as error:
-                    raise CheckpointError(f"{self.path}: is not a journal that can be gone on with: {error}") from None
+                    raise CheckpointError(f"{self.path}: cannot resume from this journal: {error}") from None
                 self._size += len(line)
         if len(line) == _MAX_LINE:
-            raise CheckpointError(f"{self.path}: is not a journal that can be gone on with: a line is too long")
+            raise CheckpointError(f"{self.path}: cannot resume from this journal: a line is too long")
         return None if job is None else (job, state)
 
 
