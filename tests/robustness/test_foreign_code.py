@@ -35,7 +35,7 @@ def run(folder: Path, *arguments: str, module: bool) -> "subprocess.CompletedPro
     """Runs the command line in a folder, as the script that pip makes or as a module."""
     script = folder.parent / "bin" / "tagger"
     script.parent.mkdir(exist_ok=True)
-    script.write_text("import sys\nfrom tagger.cli import main\nsys.exit(main())\n")
+    script.write_text("import sys\nfrom tagger.__main__ import main\nsys.exit(main())\n")
     environment = os.environ | {"PYTHONPATH": str(ROOT), "MPLBACKEND": "none such"}
     program = [sys.executable, "-m", "tagger"] if module else [sys.executable, str(script)]
     return subprocess.run(
