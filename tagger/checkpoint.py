@@ -307,7 +307,8 @@ def add(run: Path, number: int, bundle: Bundle, metrics: Metrics, state: State, 
     found = checkpoints(run)
     place = found.index(directory) + 1
     for path in found[: max(place - keep, 0)] + found[place:]:  # later ones are left by a damaged LATEST
-        shutil.rmtree(path, ignore_errors=True)
+        if (path / MANIFEST).is_file():  # else it is no checkpoint of ours
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def checkpoints(run: Path) -> list[Path]:

@@ -289,6 +289,8 @@ def compare(
     from tagger import experiments, json_files
     from tagger.io import atomic
 
+    if json_ is not None and any(json_.resolve().is_relative_to(run.resolve()) for run in (first, second)):
+        raise ConfigError(f"--json {json_}: lies within a run that is compared; choose another file")
     found = experiments.compare(first, second, on=on, samples=samples, seed=seed)
     if json_ is not None:
         atomic.write_output(json_, json_files.dump(found.to_json(), indent=1) + b"\n")
@@ -400,7 +402,10 @@ def tag(
     else:
         tagger = tagging.load(model, device=device, workers=workers, **given)
         with runtime.seldom_collecting(), _tagging_progress(into_files=out is not None) as listen:
-            done = local.run(tagger, job, (sys.stdin.buffer, sys.stdout.buffer), listen=listen)
+            output: Any = sys.stdout.buffer
+            if out is None and sys.stdout.isatty():
+                output = streams.TerminalWriter(output)
+            done = local.run(tagger, job, (sys.stdin.buffer, output), listen=listen)
     if summary is not None:
         atomic.write_output(summary, json_files.dump(done.to_json(), indent=1) + b"\n")
     for line in str(done).splitlines():

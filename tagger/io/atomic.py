@@ -29,7 +29,7 @@ _MARKER_TEXT = b"bilstm-crf-tagger training run\n"
 _UNFINISHED = re.compile(r"\.tagger-[0-9a-f]{8}\.new")  # files and directories that a crash left unfinished
 _COPIED = 1 << 20  # bytes at once
 _MAX_LINKS = 40
-_TAKEN = "exists and is not an output of this job; choose another directory"
+_TAKEN = "exists; choose another directory"
 _STREAM_LINK = re.compile(r"/dev/(?:std(?:in|out|err)$|fd/)|/proc/")
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
 
@@ -242,6 +242,13 @@ def is_same(one: Path, other: Path) -> bool:
     except FileNotFoundError:
         return False
     return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
+
+
+def is_own_file(path: Path, published: Path | None = None) -> bool:
+    """Returns whether a path is a regular file with no other name than `published`, so that no other file changes."""
+    found = path.lstat()
+    names = 1 + (published is not None and is_same(path, published))
+    return stat.S_ISREG(found.st_mode) and found.st_nlink == names
 
 
 def is_unfinished(name: str) -> bool:
@@ -457,7 +464,7 @@ def _is_at(handle: int, path: Path) -> bool:
 
 def sync(path: Path) -> None:
     """Waits until a file, or the names in a directory, are on the disk."""
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         os.fsync(handle)
     finally:

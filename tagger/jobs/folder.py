@@ -88,6 +88,7 @@ class Folder:
         found = self._journal.read()
         if found and resume:
             self._take_up(record, *found)
+            self._check_parts()
             self._check_rejects()
         self._check_names(resumes=bool(found and resume))
         self._own.mkdir(exist_ok=True)
@@ -131,6 +132,8 @@ class Folder:
         if rejects == self.out / REJECTS and os.path.lexists(rejects) and not self._overwrite:
             ours = atomic.is_same(self._rejects_part, rejects) or self._rejects_published
             faults += [] if resumes and ours else [_taken(rejects)]
+        if rejects and rejects.parent == self.out and rejects.is_dir():
+            faults.append(f"{rejects}: is a folder, and the rejects have this name; choose another --out")
         if faults and not resumes and self._journal.is_marked():
             faults.insert(0, f"{self.out}: holds an unfinished job; --resume goes on with it")
         if faults:
@@ -168,6 +171,14 @@ class Folder:
             state.rejects, state.summary.rejected = state.rejects_before, state.rejects_before[1]
         elif not part.exists() or part.lstat().st_size < state.size:
             raise CheckpointError(f"{part}: holds less than the journal says; start again without --resume")
+
+    def _check_parts(self) -> None:
+        """Raises CheckpointError if a part file is a link, has another name, or is not a file at all."""
+        published = {self._part(number): self.out / name for number, name in enumerate(self.names)}
+        published[self._rejects_part] = self.out / REJECTS
+        for path in self._own.iterdir():
+            if not atomic.is_unfinished(path.name) and not atomic.is_own_file(path, published.get(path)):
+                raise CheckpointError(f"{path}: is not a file of this job; start again without --resume")
 
     def _check_rejects(self) -> None:
         """Raises CheckpointError if the part file of the rejects holds less than the journal says."""
@@ -308,7 +319,7 @@ class Folder:
 
 
 def _taken(path: Path) -> str:
-    return f"{path}: exists and is not an output of this job; choose another --out, or --overwrite replaces it"
+    return f"{path}: exists; choose another --out, or --overwrite replaces it"
 
 
 def _each(act: Callable[[_T], None], items: Iterable[_T]) -> None:

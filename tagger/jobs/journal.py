@@ -15,6 +15,7 @@ from tagger.jobs.summary import Summary
 MADE_BY = "bilstm-crf-tagger tag"
 _MARK = f'{{"made_by": "{MADE_BY}", '.encode()
 _MAX_LINE = 1 << 26  # bytes: some 500,000 inputs
+_MAX_NUMBER = 1 << 62
 _MAX_VALUES = 2_000_000  # arrays and objects of a line
 
 
@@ -82,7 +83,12 @@ class State:
     def check(self, inputs: int) -> None:
         """Raises ValueError unless a job with so many inputs can have come so far."""
         numbers = [self.pool, self.named, self.records, self.size, *self.rejects, *self.rejects_before, *self.spoilt]
-        if min(numbers) < 0 or not self.named <= self.finished <= inputs or max(self.spoilt, default=0) >= inputs:
+        if (
+            min(numbers) < 0
+            or max(numbers) > _MAX_NUMBER
+            or not self.named <= self.finished <= inputs
+            or max(self.spoilt, default=0) >= inputs
+        ):
             raise ValueError("a number is out of range")
         if (self.records or self.size) and self.finished == inputs:
             raise ValueError("it counts records after the last input")

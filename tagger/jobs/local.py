@@ -200,6 +200,9 @@ def _check_aside(work: _Work, rejects: Path | None, taken: Collection[PurePath])
     read = [item.path for item in work.inputs if item.path is not None]
     aside = {"--rejects": rejects, "--summary": work.job.summary}
     names = frozenset(taken)
+    for option, path in aside.items():
+        if path is not None and path.resolve().is_relative_to(work.job.model.resolve()):
+            raise DataError(f"{path}: lies within the model, and {option} would change the model; choose another file")
     inputs.check_aside(aside, read, work.job.out, lambda place: place in names or place.parts[:1] == (JOB_FOLDER,))
 
 

@@ -122,7 +122,7 @@ def test_a_name_that_is_taken_while_the_job_is_under_way_is_not_replaced(
     with pytest.raises(Stopped):
         tag(model, job, stop=True)
     (out / "a.conll").write_text("mine")
-    with pytest.raises(CheckpointError, match=r"a\.conll: exists and is not an output of this job"):
+    with pytest.raises(CheckpointError, match=r"a\.conll: exists; choose another"):
         tag(model, Job((tmp_path / "a.txt",), model_dir, out=out, resume=True))
     assert (out / "a.conll").read_text() == "mine"
     (out / "a.conll").unlink()
