@@ -266,7 +266,8 @@ def evaluate(
     tagger = tagging.load(model, device=device)
     form = from_ or job.tagged_format(tagger.bundle, file)
     layout = job.layout(tagger.bundle, form, token=_column(token_column), tag=_column(tag_column), tagged=True)
-    corpus = reader.corpus(file, form=form, layout=layout)
+    limit = tagger.bundle.config.data.max_record_bytes
+    corpus = reader.corpus(file, form=form, layout=layout, max_record_bytes=limit)
     report = evaluation.evaluate(tagger, corpus, strict=strict)
     _print(json_files.dump(report.to_json()).decode() if as_json else str(report))
 
@@ -289,6 +290,8 @@ def compare(
     from tagger import experiments
     from tagger.io import atomic, json_files
 
+    if json_ is not None and any(json_.resolve().is_relative_to(run.resolve()) for run in (first, second)):
+        raise ConfigError(f"--json {json_}: lies within a run that is compared; choose another file")
     found = experiments.compare(first, second, on=on, samples=samples, seed=seed)
     if json_ is not None:
         atomic.write_output(json_, json_files.dump(found.to_json(), indent=1) + b"\n")
@@ -401,7 +404,10 @@ def tag(
     else:
         tagger = tagging.load(model, device=device, workers=workers, **given)
         with relaxed_garbage_collection(), _tagging_progress(into_files=out is not None) as callback:
-            done = local.run(tagger, job, (sys.stdin.buffer, sys.stdout.buffer), callback=callback)
+            output: Any = sys.stdout.buffer
+            if out is None and sys.stdout.isatty():
+                output = streams.TerminalWriter(output)
+            done = local.run(tagger, job, (sys.stdin.buffer, output), callback=callback)
     if summary is not None:
         atomic.write_output(summary, json_files.dump(done.to_json(), indent=1) + b"\n")
     for line in str(done).splitlines():

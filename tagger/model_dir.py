@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 LATEST = "LATEST"
 _CHECKPOINT = re.compile(r"checkpoint-[0-9]{6,}")
 _MAX_LATEST = 1000  # bytes
+_MAX_STATE_RATIO = 8  # of a state to its weights: a moving average, two moments and the word vectors twice
 _MODEL = ("config.yaml", "tags.txt", "words.txt", "kept.txt", "chars.txt", "weights.safetensors", "metrics.json")
 _STATE = ("state.json", "state.safetensors")
 _MIB = 1 << 20
@@ -277,13 +278,20 @@ def newest(run: Path) -> Path:
         found.sort(key=lambda path: path != named)
     for path in found:
         try:
-            read_twice(lambda: ModelFiles(path, _MAX_BYTES).verify(_MODEL + _STATE))  # noqa: B023  # called at once
+            read_twice(lambda: _verify(path))  # noqa: B023  # called at once
         except CheckpointError as error:
             log.warning("%s; going back to the checkpoint before it", error)
         else:
             return path
     again = "" if found else "; give the command that began it again, without --resume"
     raise CheckpointError(f"{run}: holds no checkpoint to resume from{again}")
+
+
+def _verify(checkpoint: Path) -> None:
+    """Raises CheckpointError if a file of a checkpoint is not what its manifest says, or its state is too large."""
+    opened = ModelFiles(checkpoint, _MAX_BYTES)
+    opened.limit("state.safetensors", _MAX_STATE_RATIO * opened.size("weights.safetensors") + (1 << 20))
+    opened.verify(_MODEL + _STATE)
 
 
 def add(run: Path, number: int, bundle: TaggerModel, metrics: Metrics, state: State, *, keep: int) -> None:
@@ -299,7 +307,8 @@ def add(run: Path, number: int, bundle: TaggerModel, metrics: Metrics, state: St
     found = checkpoints(run)
     place = found.index(directory) + 1
     for path in found[: max(place - keep, 0)] + found[place:]:  # later ones are left by a damaged LATEST
-        shutil.rmtree(path, ignore_errors=True)
+        if (path / MANIFEST).is_file():  # else it is no checkpoint of ours
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def checkpoints(run: Path) -> list[Path]:

@@ -70,12 +70,12 @@ def _run(request: bytes, environment: Mapping[str, str], errors: int) -> tuple[i
             with suppress(BrokenPipeError), child.stdin as stream:
                 stream.write(request)
             picture = child.stdout.read(_MAX_BYTES + 1)
+            child.stdout.close()  # what is larger breaks off here
+            return child.wait(), picture
         finally:
             timer.cancel()
             if sys.exc_info()[0] is not None:
                 child.kill()
-        child.stdout.close()  # what is larger breaks off here
-        return child.wait(), picture
 
 
 def main() -> None:

@@ -4,6 +4,26 @@ import os
 import sys
 from contextlib import suppress
 from io import TextIOWrapper
+from typing import BinaryIO
+
+_MAX_LINE = 4000  # characters of an error line
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
+
+
+class TerminalWriter:
+    """Writes bytes to a terminal with control characters escaped, so that tagged text cannot steer it."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def write(self, data: bytes) -> int:
+        """Writes UTF-8 text; returns the number of its bytes."""
+        self._stream.write(data.decode(errors="backslashreplace").translate(_CONTROLS).encode())
+        return len(data)
+
+    def flush(self) -> None:
+        """Flushes the terminal."""
+        self._stream.flush()
 
 
 def printable(text: str) -> str:
@@ -26,8 +46,10 @@ def one_line(text: str) -> str:
 
 def print_error(line: str) -> None:
     """Prints a line on standard error; if that is closed or full, nothing else can be done."""
+    text = one_line(line)
+    shown = text if len(text) <= _MAX_LINE else f"{text[:_MAX_LINE]}…"
     with suppress(OSError, ValueError):
-        print(one_line(line), file=sys.stderr, flush=True)  # noqa: T201
+        print(shown, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def open_closed_streams() -> None:

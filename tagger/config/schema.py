@@ -47,6 +47,9 @@ class Data(Section):
     dev_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.1, description="fraction of the training data that is split off where there is no dev file"
     )
+    max_record_bytes: Annotated[int, Field(ge=1000, le=1 << 30)] = Field(
+        1 << 23, description="largest line or sentence that is read, in bytes"
+    )
     strict: bool = Field(False, description="refuse tags that break their scheme, instead of reading them as conlleval")
 
     @model_validator(mode="after")

@@ -164,13 +164,16 @@ def _refusing(reject: Callable[[Reject], None]) -> Callable[[str, int, str], Non
     return lambda fault, line, raw: reject(Reject(fault, line, raw))
 
 
-def corpus(path: Path, *, form: InputFormat, layout: Layout) -> Corpus:
+def corpus(
+    path: Path, *, form: InputFormat, layout: Layout, max_record_bytes: int = line_reader.MAX_RECORD_BYTES
+) -> Corpus:
     """Returns the tagged sentences of a file.
 
     Raises:
         DataError: the file cannot be read or holds no sentence.
     """
-    found = _corpus(str(path), path.name, read(path, form=form, layout=layout, tagged=True))
+    sentences = read(path, form=form, layout=layout, tagged=True, max_record_bytes=max_record_bytes)
+    found = _corpus(str(path), path.name, sentences)
     if form == "conllu" and not conllu.tagged(found.sentences, str(layout.tag)):
         raise DataError(f"{path}: no token has a tag in {layout.tag}; name its place, such as upos, xpos or misc:KEY")
     return found

@@ -24,6 +24,7 @@ from tagger.experiments import runs
 from tagger.io import json_files
 from tagger.signals import StopRequest
 from tagger.training import Callback, Inputs
+from tagger.training.run_dir import CONFIG
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +135,14 @@ class _Children:
             return (f"killed by {_signal_name(-code)}",)
         if code:
             return (f"ended with exit code {code}: {last}",)
-        return () if runs.is_finished(Path(task.run)) else ("ended with exit code 0 before it was finished",)
+        return () if _has_finished(task) else ("ended with exit code 0 before it was finished",)
+
+
+def _has_finished(task: Task) -> bool:
+    """Returns whether the run of a task is finished, for as many epochs as the recipe asks for."""
+    run = Path(task.run)
+    epochs = config.load(task.recipe).training.epochs
+    return runs.is_finished(run) and config.load(str(run / CONFIG)).training.epochs >= epochs
 
 
 def _followed(task: Task, child: "subprocess.Popen[str]") -> str:
@@ -161,7 +169,9 @@ def _followed(task: Task, child: "subprocess.Popen[str]") -> str:
 def unexpected(error: Exception, task: Task) -> str:
     """Returns the fault of a seed that an error of this program stopped, and logs where it came from."""
     trace = "".join(traceback.format_exception(error)).rstrip()
-    log.error("seed %d: an error of this program, which ends this seed alone\n%s", task.seed, trace)
+    log.error("seed %d: internal error; the other seeds go on", task.seed)
+    for line in trace.splitlines():
+        log.error("%s", line)
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 

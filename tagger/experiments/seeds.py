@@ -135,7 +135,11 @@ def _check_same(run: Path, settings: Config, seeds: Sequence[int], init_from: Pa
 
 def _check_settings(run: Path, settings: Config) -> None:
     """Raises ConfigError, with a line for each, if a setting differs that may not change in a run of several seeds."""
-    changes = config.changed_settings(config.load(str(run / CONFIG)), settings)
+    begun = config.load(str(run / CONFIG))
+    if settings.training.epochs < begun.training.epochs:
+        fault = f"training.epochs was {begun.training.epochs}, now {settings.training.epochs}"
+        raise ConfigError(f"{run}: {fault}; a run of several seeds cannot have fewer epochs than it was begun with")
+    changes = config.changed_settings(begun, settings)
     if faults := [change for change in changes if not change.startswith("training.epochs ")]:
         hint = f"go on without this change: tagger train {run} --resume"
         raise ConfigError(*(f"{run}: {fault}; {hint}" for fault in faults))

@@ -29,6 +29,8 @@ _MARKER_TEXT = b"bilstm-crf-tagger training run\n"
 _UNFINISHED = re.compile(r"\.tagger-[0-9a-f]{8}\.new")  # files and directories that a crash left unfinished
 _COPIED = 1 << 20  # bytes at once
 _MAX_LINKS = 40
+_TAKEN = "exists; choose another directory"
+_STREAM_LINK = re.compile(r"/dev/(?:std(?:in|out|err)$|fd/)|/proc/")
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
 
 
@@ -96,7 +98,7 @@ def copy_output(source: Path, path: Path) -> None:
 def _replaceable(path: Path) -> Path | None:
     """Returns the regular file, or the free name, that a path leads to; None for a device, a FIFO or a link to one.
 
-    What the system keeps below /dev and /proc, such as /dev/stdout, is never replaced, whatever the link leads to.
+    A link to an open file, such as /dev/stdout, is never replaced.
 
     Raises:
         IsADirectoryError: the path leads to a directory.
@@ -106,7 +108,7 @@ def _replaceable(path: Path) -> Path | None:
             mode = path.lstat().st_mode
         except FileNotFoundError:
             return path
-        if os.path.abspath(path).startswith(("/dev/", "/proc/")) and not stat.S_ISREG(mode):  # noqa: PTH100
+        if stat.S_ISLNK(mode) and _STREAM_LINK.match(os.path.abspath(path)):  # noqa: PTH100
             return None
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -218,12 +220,16 @@ def publish(part: Path, path: Path, *, overwrite: bool) -> None:
         os.link(part, path, follow_symlinks=False)
     except FileExistsError:
         if not is_same(part, path):
-            raise CheckpointError(f"{path}: exists and is not an output of this job; --overwrite replaces it") from None
+            raise CheckpointError(
+                f"{path}: exists and is not an output of this job; choose another directory"
+            ) from None
     except OSError as error:  # a file system without hard links
         if error.errno not in _NO_LINKS:
             raise
         if os.path.lexists(path):
-            raise CheckpointError(f"{path}: exists and is not an output of this job; --overwrite replaces it") from None
+            raise CheckpointError(
+                f"{path}: exists and is not an output of this job; choose another directory"
+            ) from None
         part.rename(path)
         return
     part.unlink()
@@ -236,6 +242,13 @@ def is_same(one: Path, other: Path) -> bool:
     except FileNotFoundError:
         return False
     return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
+
+
+def is_own_file(path: Path, published: Path | None = None) -> bool:
+    """Returns whether a path is a regular file with no other name than `published`, so that no other file changes."""
+    found = path.lstat()
+    names = 1 + (published is not None and is_same(path, published))
+    return stat.S_ISREG(found.st_mode) and found.st_nlink == names
 
 
 def is_unfinished(name: str) -> bool:
@@ -451,7 +464,7 @@ def _is_at(handle: int, path: Path) -> bool:
 
 def sync(path: Path) -> None:
     """Waits until a file, or the names in a directory, are on the disk."""
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         os.fsync(handle)
     finally:

@@ -68,6 +68,14 @@ class ModelFiles:
             raise UnreadError(*error.faults) from error.__cause__ or error
         self._entries = _entries(self.manifest, directory)
 
+    def size(self, name: str) -> int:
+        """Returns the size of a file in bytes by the manifest."""
+        return self._entry(name, 0, self._max_bytes[name])[0]
+
+    def limit(self, name: str, max_bytes: int) -> None:
+        """Lowers the size that a file may have."""
+        self._max_bytes = {**self._max_bytes, name: min(max_bytes, self._max_bytes[name])}
+
     def read(self, name: str, *, sizes: tuple[int, int] | None = None) -> bytearray:
         """Returns the content of a file whose size lies in a range.
 

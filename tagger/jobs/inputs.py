@@ -204,7 +204,9 @@ def _files(folder: Path, pattern: str | None, failed: Callable[[str], None]) -> 
 
     Calls `failed` with the fault of each folder that cannot be listed.
     """
-    found, linked = [], []
+    found: list[Path] = []
+    linked: list[Path] = []
+    special: list[Path] = []
 
     def report(error: OSError) -> None:
         failed(f"{error.filename}: this folder cannot be read: {(error.strerror or str(error)).lower()}")
@@ -213,7 +215,10 @@ def _files(folder: Path, pattern: str | None, failed: Callable[[str], None]) -> 
         folders[:] = [name for name in folders if not name.startswith(".")]
         linked += [path for path in (Path(place, name) for name in folders) if path.is_symlink()]
         paths = (Path(place, name) for name in names if not name.startswith("."))
-        found += [path for path in paths if path.is_file() or not path.exists()]
+        for path in paths:
+            (found if path.is_file() or not path.exists() else special).append(path)
+    if special:
+        log.info("%s: pipes and devices in folders are not read; give them by themselves", and_more(special))
     if linked:
         linked.sort(key=_order)
         log.info("%s: links to folders are not followed; give the folders themselves", and_more(linked))

@@ -13,7 +13,9 @@ from tagger.jobs.summary import Summary
 
 MADE_BY = "bilstm-crf-tagger tag"
 _MARK = f'{{"made_by": "{MADE_BY}", '.encode()
-_MAX_LINE = 1 << 28  # bytes: some two million inputs
+_MAX_LINE = 1 << 26  # bytes: some 500,000 inputs
+_MAX_NUMBER = 1 << 62
+_MAX_VALUES = 2_000_000  # arrays and objects of a line
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,12 @@ class State:
     def check(self, inputs: int) -> None:
         """Raises ValueError unless a job with so many inputs can have come so far."""
         numbers = [self.pool, self.named, self.records, self.size, *self.rejects, *self.rejects_before, *self.spoilt]
-        if min(numbers) < 0 or not self.named <= self.finished <= inputs or max(self.spoilt, default=0) >= inputs:
+        if (
+            min(numbers) < 0
+            or max(numbers) > _MAX_NUMBER
+            or not self.named <= self.finished <= inputs
+            or max(self.spoilt, default=0) >= inputs
+        ):
             raise ValueError("a number is out of range")
         if (self.records or self.size) and self.finished == inputs:
             raise ValueError("it counts records after the last input")
@@ -121,8 +128,22 @@ class Journal:
                 return _MARK.startswith(stream.read(len(_MARK)))
         return False
 
+    def is_marked(self) -> bool:
+        """Returns whether the file begins with the whole mark of a journal."""
+        with suppress(OSError):
+            if stat.S_ISREG(self.path.lstat().st_mode):
+                with self.path.open("rb") as stream:
+                    return stream.read(len(_MARK)) == _MARK
+        return False
+
     def begin(self, job: JobRecord) -> None:
-        """Starts the journal of a job anew."""
+        """Starts the journal of a job anew.
+
+        Raises:
+            CheckpointError: the job has more inputs than a journal can hold.
+        """
+        if len(json_files.dump(job.to_json())) + 1 >= _MAX_LINE:
+            raise CheckpointError(f"{len(job.inputs)} inputs are too many for one job; divide them into several jobs")
         self._size = 0
         self._append(job)
         atomic.sync(self.path.parent)
@@ -155,16 +176,18 @@ class Journal:
         with self.path.open("rb") as stream:
             while (line := stream.readline(_MAX_LINE)).endswith(b"\n"):
                 try:
+                    if line.count(b"[") + line.count(b"{") > _MAX_VALUES:
+                        raise ValueError("a line holds too many values")
                     if job is None:
                         job = json_files.checked(JobRecord, line)
                     else:
                         state = json_files.checked(State, line)
                         state.check(len(job.inputs))
                 except ValueError as error:
-                    raise CheckpointError(f"{self.path}: is not a journal that can be gone on with: {error}") from None
+                    raise CheckpointError(f"{self.path}: cannot resume from this journal: {error}") from None
                 self._size += len(line)
         if len(line) == _MAX_LINE:
-            raise CheckpointError(f"{self.path}: is not a journal that can be gone on with: a line is too long")
+            raise CheckpointError(f"{self.path}: cannot resume from this journal: a line is too long")
         return None if job is None else (job, state)
 
 

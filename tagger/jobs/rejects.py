@@ -19,8 +19,8 @@ class Rejects:
     """A file with a row (file, line, fault, raw) for each line, row or block that could not be read.
 
     Where `raw` is not UTF-8, `base64` holds its bytes, and `raw` shows them with backslashes. The text of lines is
-    there byte for byte; of a line over `max_record_bytes` only the beginning is there. A row of Parquet is there
-    as JSON, or not at all if it is too large.
+    there byte for byte; of a line over `max_record_bytes` only the beginning is there. A row of Parquet is there as
+    JSON, or not at all if it is too large.
 
     A file of which the rest could not be read has a row whose line is null. Its lines before that are tagged; but in a
     directory nothing is kept of packed data that is damaged or truncated, or of a file that changed while it was read.

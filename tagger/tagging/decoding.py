@@ -58,6 +58,8 @@ class DecodingOptions:
 
 
 TAGS_ALONE = DecodingOptions()
+MAX_NBEST_TAGS = 500
+"""Beyond this the n best paths of a sentence take minutes."""
 _LARGEST_SUM = 1e25
 """The largest sum of a path's scores; far above those of a model that learned, far below what stands for forbidden."""
 _CELLS = 2**24
@@ -88,6 +90,10 @@ class Decoder:
     def __init__(self, bundle: TaggerModel, spelt: SpanTags | None, wanted: DecodingOptions) -> None:
         if wanted.threshold is not None and spelt is None:
             raise ConfigError("a threshold leaves out spans; the model's tags are plain")
+        if wanted.nbest and len(bundle.tags) > MAX_NBEST_TAGS:
+            raise ConfigError(
+                f"n-best taggings are for at most {MAX_NBEST_TAGS} tags; the model has {len(bundle.tags)}"
+            )
         self._head: CRFHead | SoftmaxHead = bundle.network.head
         self._names, self._scheme, self._spelt, self._wanted = bundle.tags.items, bundle.scheme, spelt, wanted
         self._largest = max((float(weight.detach().abs().max()) for weight in self._head.parameters()), default=0.0)

@@ -118,7 +118,10 @@ def _read(data: Data) -> tuple[Corpus, Corpus | None, Corpus | None]:
 def _part(data: Data, role: str) -> Corpus | None:
     split, path = getattr(data.splits, role), getattr(data, role)
     if data.format != "datasets":
-        return None if path is None else reader.corpus(Path(path), form=data.format, layout=layout(data))
+        if path is None:
+            return None
+        limit = data.max_record_bytes
+        return reader.corpus(Path(path), form=data.format, layout=layout(data), max_record_bytes=limit)
     if data.dataset is None or split is None:
         return None
     return reader.dataset(data.dataset, split, layout=layout(data), revision=data.revision)

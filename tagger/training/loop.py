@@ -345,11 +345,8 @@ class Loop:
             progress = state_of.progress_of(state, self._digests)
             self._check_place(progress)
             state_of.restore(state, progress, self._parts)
-        except LookupError as error:
-            part = error.args[0]
-            raise CheckpointError(
-                f"{self.run_directory}: the {part} data has changed since the training began"
-            ) from error
+        except state_of.ChangedDataError as error:
+            raise CheckpointError(f"{self.run_directory}: {error}") from error
         except ValueError as error:
             raise CheckpointError(f"{self.run_directory}: the state of the training is refused: {error}") from error
         self.progress = progress

@@ -26,6 +26,7 @@ from tagger.io import atomic, json_files, regular
 from tagger.training.run_dir import COUNTS, LOG, METRICS, PLOT
 
 _NORMS, _REACH = "gradient norm by part", "gradient, far input by near"
+_MAX_RECORDS = 10_001  # one for each epoch and one for the test
 _LOGARITHMIC = (_NORMS, _REACH)
 _MAX_METRICS_BYTES = _MAX_COUNTS_BYTES = 32 << 20
 _MAX_COUNT = 1_000_000_000
@@ -47,7 +48,10 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     Raises:
         CheckpointError: they cannot be read.
     """
-    lines = regular.read(run / METRICS, limit=_MAX_METRICS_BYTES).splitlines()
+    data = regular.read(run / METRICS, limit=_MAX_METRICS_BYTES)
+    if data.count(b"\n") + data.count(b"\r") > _MAX_RECORDS:
+        raise CheckpointError(f"{run / METRICS}: cannot be read: it has over {_MAX_RECORDS} lines")
+    lines = data.splitlines()
     try:
         found = [json_files.parse(bytes(line)) for line in lines]
         if not all(isinstance(record, dict) for record in found):

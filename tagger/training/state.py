@@ -8,10 +8,9 @@ Shapes in this module: W words with a trained vector, S steps since all rows wer
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import FailFast
 from torch import Tensor
 
 from tagger.choices import Part, options
@@ -26,6 +25,10 @@ from tagger.training.optimizers import Average
 _SCALER = {"scale", "growth_factor", "backoff_factor", "growth_interval", "_growth_tracker"}
 _CUDA_RANDOM_BYTES = 16
 _MT19937_WORDS = 624
+
+
+class ChangedDataError(Exception):
+    """The data of a training is not the data that it began with."""
 
 
 @dataclass
@@ -85,7 +88,7 @@ class _Stored:
     step: int
     steps: int
     tally: EpochStats
-    history: Annotated[list[dict[str, Any]], FailFast()]
+    history: list[dict[str, Any]]
     data: dict[str, str]
     scaler: dict[str, int | float]
 
@@ -113,14 +116,14 @@ def progress_of(state: State, digests: Mapping[str, str]) -> Progress:
 
     Raises:
         ValueError: the numbers of the state cannot be those of a training.
-        LookupError: the data has changed since; the error holds the part's name.
+        ChangedDataError: the data has changed since the training began.
     """
     stored = json_files.checked(_Stored, json_files.dump(state.progress))
     if stored.data.keys() != digests.keys():
         raise ValueError(f"data: expected the parts {', '.join(digests)}")
     for part, digest in digests.items():
         if stored.data[part] != digest:
-            raise LookupError(part)
+            raise ChangedDataError(f"the {part} data has changed since the training began")
     _check_scaler(stored.scaler)
     progress = Progress(stored.epoch, stored.step, stored.steps, stored.tally, stored.history)
     _check_progress(progress)

@@ -119,6 +119,22 @@ def test_standard_output_into_a_file_keeps_what_stands_there(tmp_path: Path) -> 
     assert (tmp_path / "out").read_bytes() == b"one two"
 
 
+def test_a_link_below_dev_to_a_regular_file_is_a_link_like_others() -> None:
+    folder = Path("/dev/shm")
+    if not os.access(folder, os.W_OK):
+        pytest.skip("a link below /dev is not tested: /dev/shm cannot be written")
+    link, target = folder / f"tagger-test-{os.getpid()}-link", folder / f"tagger-test-{os.getpid()}-target"
+    try:
+        link.symlink_to(target.name)
+        for data in (b"one", b"two"):
+            atomic.write_output(link, data)
+        assert link.is_symlink()
+        assert target.read_bytes() == b"two"
+    finally:
+        link.unlink(missing_ok=True)
+        target.unlink(missing_ok=True)
+
+
 def test_a_fifo_is_written_and_stays_a_fifo(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "link").symlink_to("fifo")

@@ -125,3 +125,12 @@ def test_what_is_no_journal_of_ours_is_not_read(tmp_path: Path) -> None:
         assert Journal(tmp_path / "journal").read() is None
     (tmp_path / "link").symlink_to("journal")
     assert not Journal(tmp_path / "link").is_ours()
+
+
+def test_a_line_of_too_many_values_is_refused_before_it_is_parsed(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    whole = Journal(path)
+    whole.begin(JOB)
+    path.write_bytes(path.read_bytes()[:-2] + b', "more": [' + b"[]," * 2_000_001 + b"1]}\n")
+    with pytest.raises(CheckpointError, match="a line holds too many values"):
+        Journal(path).read()

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tagger import model_dir
 from tests.conftest import tiny_corpus
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +35,7 @@ def run(folder: Path, *arguments: str, module: bool) -> "subprocess.CompletedPro
     """Runs the command line in a folder, as the script that pip makes or as a module."""
     script = folder.parent / "bin" / "tagger"
     script.parent.mkdir(exist_ok=True)
-    script.write_text("import sys\nfrom tagger.cli import main\nsys.exit(main())\n")
+    script.write_text("import sys\nfrom tagger.__main__ import main\nsys.exit(main())\n")
     environment = os.environ | {"PYTHONPATH": str(ROOT), "MPLBACKEND": "none such"}
     program = [sys.executable, "-m", "tagger"] if module else [sys.executable, str(script)]
     return subprocess.run(
@@ -77,6 +76,14 @@ def test_tagging_and_scoring_import_nothing_from_the_current_directory(
     assert (done.returncode, proofs(folder)) == (0, []), done.stderr
 
 
+def test_an_empty_entry_of_pythonpath_does_not_bring_the_current_directory_back(folder: Path) -> None:
+    lay_decoys(folder, "yaml.py", "typer/__init__.py")
+    script = "from tagger.__main__ import main; import sys; sys.argv = ['tagger', '--help']; main()"
+    environment = os.environ | {"PYTHONPATH": f":{ROOT}"}
+    done = subprocess.run([sys.executable, "-P", "-c", script], cwd=folder, env=environment, capture_output=True)
+    assert (done.returncode, proofs(folder)) == (0, [])
+
+
 def test_a_package_in_the_current_directory_is_found_there(tmp_path: Path) -> None:
     (tmp_path / "tagger").symlink_to(ROOT / "tagger")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -87,8 +94,6 @@ def test_a_package_in_the_current_directory_is_found_there(tmp_path: Path) -> No
 @pytest.mark.parametrize("command", ["tag", "train", "evaluate"])
 def test_without_compilation_a_command_is_refused_in_one_line(folder: Path, model_path: Path, command: str) -> None:
     environment = os.environ | {"NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(ROOT)}
-    recipe = model_dir.card  # the directory of the model is all that is read
-    assert recipe(model_path)
     options = {
         "tag": ["tag", "-", "--model", str(model_path)],
         "train": ["train", "sample", "--out", "run", "--set", "training.epochs=1"],

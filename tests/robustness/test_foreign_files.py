@@ -123,7 +123,7 @@ def test_a_name_that_is_taken_while_the_job_is_under_way_is_not_replaced(
     with pytest.raises(Stopped):
         tag(model, job, stop=True)
     (out / "a.conll").write_text("mine")
-    with pytest.raises(CheckpointError, match=r"a\.conll: exists and is not an output of this job"):
+    with pytest.raises(CheckpointError, match=r"a\.conll: exists; choose another"):
         tag(model, Job((tmp_path / "a.txt",), model_path, out=out, resume=True))
     assert (out / "a.conll").read_text() == "mine"
     (out / "a.conll").unlink()
@@ -315,3 +315,81 @@ def test_random_decoys_in_the_directory_of_a_run_stay(tmp_path: Path) -> None:
         else:
             assert {key: value for key, value in described(run).items() if key in before} == before
     assert 0 < refused < 40 * SCALE
+
+
+@pytest.mark.parametrize("name", ["part-000000", "journal.jsonl", "rejects", "new"])
+@pytest.mark.parametrize("option", ["rejects", "summary"])
+def test_no_output_is_named_inside_the_folder_of_the_job(
+    model: Tagger, model_path: Path, tmp_path: Path, option: str, name: str
+) -> None:
+    (tmp_path / "a.txt").write_bytes(b"Ada .\n\xff\n")
+    out = tmp_path / "out"
+    named = {option: out / folder.JOB_FOLDER / name}
+    with pytest.raises(DataError, match="is written by the job itself"):
+        tag(model, Job((tmp_path / "a.txt",), model_path, out=out, on_error="skip", **named))  # type: ignore[arg-type]
+    assert not out.exists()
+
+
+def test_an_empty_journal_beside_files_of_the_user_proves_nothing(
+    model: Tagger, model_path: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "a.txt").write_text("Ada .\n")
+    own = tmp_path / "out" / folder.JOB_FOLDER
+    own.mkdir(parents=True)
+    for name, text in (("journal.jsonl", ""), ("rejects", "mine"), ("part-000000", "mine")):
+        (own / name).write_text(text)
+    before = described(tmp_path)
+    with pytest.raises(CheckpointError, match="was not made by a tagging job"):
+        tag(model, Job((tmp_path / "a.txt",), model_path, out=tmp_path / "out"))
+    assert described(tmp_path) == before
+
+
+def test_an_output_never_replaces_a_pipe_or_a_link_to_a_device(model: Tagger, model_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("Ada .\n")
+    path = tmp_path / "out" / "a.conll"
+    path.parent.mkdir()
+    for make in (lambda: os.mkfifo(path), lambda: path.symlink_to("/dev/null")):
+        make()
+        for overwrite in (False, True):
+            with pytest.raises(CheckpointError, match=r"a device or a pipe|exists and is not an output"):
+                tag(model, Job((tmp_path / "a.txt",), model_path, out=tmp_path / "out", overwrite=overwrite))
+        assert path.is_fifo() or path.is_symlink()
+        path.unlink()
+
+
+def test_a_journal_that_counts_more_than_the_files_hold_is_refused(
+    model: Tagger, model_path: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "a.txt").write_text(LINES)
+    job = Job((tmp_path / "a.txt",), model_path, out=tmp_path / "out", on_error="skip")
+    with pytest.raises(Stopped):
+        tag(model, job, stop=True)
+    journal = tmp_path / "out" / folder.JOURNAL
+    first, *_, last = map(json.loads, journal.read_text().splitlines())
+    last["rejects"] = [10**10, 1]
+    journal.write_text("".join(json.dumps(line) + "\n" for line in (first, last)))
+    with pytest.raises(CheckpointError, match="rejects: holds less than the journal says"):
+        tag(model, Job((tmp_path / "a.txt",), model_path, out=tmp_path / "out", on_error="skip", resume=True))
+
+
+def test_a_job_that_is_begun_again_without_resuming_is_told_how_to_resume(
+    model: Tagger, model_path: Path, tmp_path: Path
+) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text(LINES)
+    job = Job((tmp_path / "a.txt", tmp_path / "b.txt"), model_path, out=tmp_path / "out")
+    pools = []
+
+    def listen(*_: object) -> None:
+        pools.append(1)
+        if len(pools) > 2 or (tmp_path / "out" / "a.conll").exists():
+            raise Stopped(2)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folder, "COMMIT_SECONDS", 0)
+        patch.setattr(folder, "_COMMIT_SHARE", 0)
+        with pytest.raises(Stopped):
+            local.run(model, job, (BytesIO(), BytesIO()), callback=listen)
+    assert (tmp_path / "out" / "a.conll").exists()
+    with pytest.raises(CheckpointError, match="holds an unfinished job; --resume goes on with it"):
+        tag(model, job)

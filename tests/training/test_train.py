@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +14,7 @@ from tagger import model_dir, training
 from tagger.config import Config, dump, load, parse
 from tagger.errors import CheckpointError, ConfigError, TaggerError
 from tagger.io import atomic
+from tagger.io.manifest import seal
 from tagger.training import EpochEnd, Event, Start, StepEnd, TrainingResult, optimizers, records, run_dir
 from tests.robustness.runs import timeless, tree
 
@@ -349,3 +351,30 @@ def test_the_log_holds_the_notices_whatever_the_caller_logs(train: Train, tmp_pa
     text = (tmp_path / "run" / "train.log").read_text()
     assert "36 sentences, 186 tokens, 3 documents; spans in IOB2" in text
     assert "epoch 1 of 1" in text
+
+
+def test_metrics_of_too_many_lines_are_refused_before_they_are_parsed(train: Train, tmp_path: Path) -> None:
+    train()
+    for line in ("\n", "{}\n", "\r"):
+        (tmp_path / "run" / "metrics.jsonl").write_text(line * 20_000)
+        with pytest.raises(CheckpointError, match="has over 10001 lines"):
+            records.read_metrics(tmp_path / "run")
+
+
+def test_a_state_that_is_far_larger_than_its_model_is_not_hashed(
+    train: Train, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train("training.epochs=2")
+    run = tmp_path / "run"
+    newest = model_dir.newest(run)
+    with (newest / "state.safetensors").open("r+b") as stream:
+        stream.truncate(1 << 32)  # sparse
+    path = newest / model_dir.MANIFEST
+    manifest = json.loads(path.read_bytes())
+    manifest["files"]["state.safetensors"]["size"] = 1 << 32
+    del manifest["sha256"]
+    path.write_bytes(seal(manifest))
+    started = time.monotonic()
+    assert model_dir.newest(run) != newest
+    assert time.monotonic() - started < 5
+    assert "state.safetensors is refused: it has 4294967296 bytes" in caplog.text

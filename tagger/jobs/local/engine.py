@@ -30,6 +30,8 @@ from tagger.tagging import Tagger
 
 log = logging.getLogger(__name__)
 
+_UNREADABLE = ": this folder cannot be read: "
+
 Streams = tuple[BinaryIO, BinaryIO]
 Callback = Callable[[Summary, int, int], None]
 """Is told after each pool what was done, and how many inputs of how many are finished."""
@@ -116,7 +118,7 @@ class _Work:
         whole = self.tagger.uses_document_context
         if rejects is not None and not rejects.count:
             for fault in self.unreadable:
-                rejects.add_file(fault.partition(":")[0], DataError(fault))
+                rejects.add_file(fault.partition(_UNREADABLE)[0], DataError(fault))
         return Reader(self.labels, self.records, rejects, alone=self._alone if whole else None)
 
     def _alone(self, number: int) -> bool:
@@ -197,7 +199,11 @@ def _folder(work: _Work, out: Path) -> Folder:
 def _check_aside(work: _Work, rejects: Path | None, taken: Collection[PurePath]) -> None:
     read = [item.path for item in work.inputs if item.path is not None]
     aside = {"--rejects": rejects, "--summary": work.job.summary}
-    inputs.check_aside(aside, read, work.job.out, frozenset(taken).__contains__)
+    names = frozenset(taken)
+    for option, path in aside.items():
+        if path is not None and path.resolve().is_relative_to(work.job.model.resolve()):
+            raise DataError(f"{path}: lies within the model, and {option} would change the model; choose another file")
+    inputs.check_aside(aside, read, work.job.out, lambda place: place in names or place.parts[:1] == (JOB_FOLDER,))
 
 
 def _described(work: _Work, names: Sequence[PurePath]) -> JobRecord:

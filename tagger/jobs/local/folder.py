@@ -88,6 +88,8 @@ class Folder:
         found = self._journal.read()
         if found and resume:
             self._take_up(record, *found)
+            self._check_parts()
+            self._check_rejects()
         self._check_names(resumes=bool(found and resume))
         self._own.mkdir(exist_ok=True)
         if not (found and resume):
@@ -114,7 +116,8 @@ class Folder:
             inside = list(self._own.iterdir()) if stat.S_ISDIR(self._own.lstat().st_mode) else None
         except FileNotFoundError:
             return
-        if inside is None or (inside and not self._journal.is_ours()):
+        marked = inside is not None and self._journal.is_ours()
+        if inside is None or (inside and not marked) or (len(inside) > 1 and not self._journal.is_marked()):
             raise CheckpointError(f"{self._own}: exists and was not made by a tagging job; choose another directory")
 
     def _check_names(self, *, resumes: bool) -> None:
@@ -129,6 +132,10 @@ class Folder:
         if rejects == self.out / REJECTS and os.path.lexists(rejects) and not self._overwrite:
             ours = atomic.is_same(self._rejects_part, rejects) or self._rejects_published
             faults += [] if resumes and ours else [_taken(rejects)]
+        if rejects and rejects.parent == self.out and rejects.is_dir():
+            faults.append(f"{rejects}: is a folder, and the rejects have this name; choose another --out")
+        if faults and not resumes and self._journal.is_marked():
+            faults.insert(0, f"{self.out}: holds an unfinished job; --resume goes on with it")
         if faults:
             more = len(faults) - _MOST_FAULTS
             raise CheckpointError(*faults[:_MOST_FAULTS], *([f"… and {more} more"] if more > 0 else []))
@@ -141,6 +148,8 @@ class Folder:
                 return f"{folder}: is not a folder, and {path} would lie in it; choose another --out"
         if path.is_dir() and not path.is_symlink():
             return f"{path}: is a folder, and an output has this name; choose another --out"
+        if path.exists() and not path.is_file() and not path.is_dir():
+            return f"{path}: is a device or a pipe, and an output has this name; choose another --out"
         if not os.path.lexists(path) or self._overwrite:
             return None
         part = self._part(number)
@@ -161,6 +170,22 @@ class Folder:
             state.begin_anew()
             state.rejects, state.summary.rejected = state.rejects_before, state.rejects_before[1]
         elif not part.exists() or part.lstat().st_size < state.size:
+            raise CheckpointError(f"{part}: holds less than the journal says; start again without --resume")
+
+    def _check_parts(self) -> None:
+        """Raises CheckpointError if a part file is a link, has another name, or is not a file at all."""
+        published = {self._part(number): self.out / name for number, name in enumerate(self.names)}
+        published[self._rejects_part] = self.out / REJECTS
+        for path in self._own.iterdir():
+            if not atomic.is_unfinished(path.name) and not atomic.is_own_file(path, published.get(path)):
+                raise CheckpointError(f"{path}: is not a file of this job; start again without --resume")
+
+    def _check_rejects(self) -> None:
+        """Raises CheckpointError if the part file of the rejects holds less than the journal says."""
+        part, size = self._rejects_part, self.state.rejects[0]
+        if not self._rejects_path or not size or self._rejects_published:
+            return
+        if not part.exists() or part.lstat().st_size < size:
             raise CheckpointError(f"{part}: holds less than the journal says; start again without --resume")
 
     def write(self, pool: Pool) -> bool:
@@ -294,7 +319,7 @@ class Folder:
 
 
 def _taken(path: Path) -> str:
-    return f"{path}: exists and is not an output of this job; choose another --out, or --overwrite replaces it"
+    return f"{path}: exists; choose another --out, or --overwrite replaces it"
 
 
 def _each(act: Callable[[_T], None], items: Iterable[_T]) -> None:

@@ -262,7 +262,7 @@ class _Writer:
                 raise ValueError("it was not made by a tagging job on Ray")
             return json_files.checked(JobRecord, b"{" + _MARKED.sub(b"", data, count=1))
         except ValueError as error:
-            raise CheckpointError(f"{self._journal}: is not a journal that can be gone on with: {error}") from None
+            raise CheckpointError(f"{self._journal}: cannot resume from this journal: {error}") from None
 
     def check(self) -> None:
         """Raises CheckpointError if the journal is that of another or gone."""
@@ -290,7 +290,12 @@ class _Writer:
 
 
 def _names(folder: Place) -> set[str]:
-    return {one.place.name for one in folder.files()} - {atomic.LOCK}
+    names = {one.place.name for one in folder.files()}
+    if (directory := folder.on_disk()) and directory.is_dir():
+        # A store lists no links, pipes and devices.
+        inside = (path for path in directory.rglob("*") if path.is_symlink() or not path.is_dir())
+        names |= {str(path.relative_to(directory)) for path in inside}
+    return names - {atomic.LOCK}
 
 
 def _begin(writer: _Writer, found: Sequence[Source], job: Job, dependences: dict[str, Any]) -> set[str]:
