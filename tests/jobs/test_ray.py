@@ -311,7 +311,7 @@ def test_a_job_goes_on_only_on_the_device_and_with_the_limits_that_answers_depen
             again()
     with pytest.raises(Killed):
         again(limits={"batch_tokens": 200}, callback=kill)
-    monkeypatch.setattr(cluster, "may_remember", lambda *_: False)
+    monkeypatch.setattr(cluster, "can_cache", lambda *_: False)
     with pytest.raises(CheckpointError, match="--batch-tokens was None, now 300"):
         again(limits={"batch_tokens": 300})
 
@@ -532,7 +532,7 @@ def test_options_that_do_not_fit_are_told_as_here(
     paths, out = [str(plain(tmp_path / "a.txt"))], str(tmp_path / "ray")
     with pytest.raises(ConfigError, match="--token-column has no effect from lines to jsonl"):
         cluster.run(paths, out, Job((), model_path, Formats("lines", "jsonl", token=1)))
-    monkeypatch.setattr("tagger.model.Bundle.scheme", None)
+    monkeypatch.setattr("tagger.model.TaggerModel.scheme", None)
     with pytest.raises(ConfigError, match="the model's tags are plain; html holds spans alone"):
         cluster.run(paths, out, Job((), model_path, Formats(to="html")))
 

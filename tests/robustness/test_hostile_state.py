@@ -6,6 +6,7 @@ By default 100 states for each of five optimizers; TAGGER_TEST_SCALE multiplies 
 import copy
 import json
 import random
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -236,12 +237,14 @@ def test_a_state_that_does_not_fit_is_refused_with_its_fault(
         training.resume(copied(change), device="cpu")
 
 
-def test_a_state_file_larger_than_the_training_needs_is_not_read(copied: Callable[..., Path]) -> None:
+def test_a_state_file_larger_than_the_training_needs_is_not_read(
+    copied: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
     def more(_: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         tensors["more"] = torch.zeros(1 << 20)
 
-    with pytest.raises(CheckpointError, match=r"state\.safetensors is refused: it has \d+ bytes, expected at most"):
-        training.resume(copied(more), device="cpu")
+    training.resume(copied(more), device="cpu")  # from the checkpoint before
+    assert re.search(r"state\.safetensors is refused: it has \d+ bytes, expected at most", caplog.text)
 
 
 def test_the_next_number_of_a_restored_generator_is_read_from_within_its_state(copied: Callable[..., Path]) -> None:
