@@ -16,6 +16,15 @@ def changed_settings(begun: Config, now: Config) -> list[str]:
     return list(_differences(before, after, ""))
 
 
+def fixed_changes(changes: list[str]) -> list[str]:
+    """Returns the changes that a training cannot resume with: all but the number of epochs.
+
+    >>> fixed_changes(["training.epochs was 30, now 3", "training.batch_size was 10, now 20"])
+    ['training.batch_size was 10, now 20']
+    """
+    return [change for change in changes if not change.startswith("training.epochs ")]
+
+
 def _differences(before: Any, after: Any, key: str) -> Iterator[str]:
     if isinstance(before, dict) and isinstance(after, dict):
         for name in [*before, *(name for name in after if name not in before)]:

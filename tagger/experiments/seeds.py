@@ -139,8 +139,7 @@ def _check_settings(run: Path, settings: Config) -> None:
     if settings.training.epochs < begun.training.epochs:
         fault = f"training.epochs was {begun.training.epochs}, now {settings.training.epochs}"
         raise ConfigError(f"{run}: {fault}; a run of several seeds cannot have fewer epochs than it was begun with")
-    changes = config.changed_settings(begun, settings)
-    if faults := [change for change in changes if not change.startswith("training.epochs ")]:
+    if faults := config.fixed_changes(config.changed_settings(begun, settings)):
         hint = f"go on without this change: tagger train {run} --resume"
         raise ConfigError(*(f"{run}: {fault}; {hint}" for fault in faults))
 

@@ -142,22 +142,22 @@ class Journal:
         Raises:
             CheckpointError: the job has more inputs than a journal can hold.
         """
-        if len(json_files.dump(job.to_json())) + 1 >= _MAX_LINE:
+        line = json_files.dump(job.to_json()) + b"\n"
+        if len(line) >= _MAX_LINE:
             raise CheckpointError(f"{len(job.inputs)} inputs are too many for one job; divide them into several jobs")
         self._size = 0
-        self._append(job)
+        self._append(line)
         atomic.sync(self.path.parent)
 
     def add(self, state: State) -> None:
         """Takes up how far the job has come; what it counts must be on the disk."""
-        self._append(state)
+        self._append(json_files.dump(state.to_json()) + b"\n")
 
     def take_back(self) -> None:
         """Takes back a line that could not be written to the disk."""
         atomic.truncate(self.path, self._size)
 
-    def _append(self, values: JobRecord | State) -> None:
-        data = json_files.dump(values.to_json()) + b"\n"
+    def _append(self, data: bytes) -> None:
         atomic.extend(self.path, data, self._size)
         atomic.sync(self.path)
         self._size += len(data)

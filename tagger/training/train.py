@@ -146,7 +146,7 @@ def _continued(bundle: TaggerModel, settings: Config, data: Corpora, run: Path) 
         words = now.model.words.model_copy(update={"embedding_dim": bundle.config.model.words.embedding_dim})
         now = now.model_copy(update={"model": now.model.model_copy(update={"words": words})})
     changes = config.changed_settings(bundle.config, now)
-    if faults := [change for change in changes if not change.startswith("training.epochs ")]:
+    if faults := config.fixed_changes(changes):
         allowed = "a training that goes on may change training.epochs and where its data lie"
         raise ConfigError(*(f"{run}: {fault}; {allowed}" for fault in faults))
     if changes and settings.training.schedule.kind in ("linear", "onecycle"):
