@@ -264,9 +264,9 @@ def evaluate(
     from tagger.jobs import job
 
     tagger = tagging.load(model, device=device)
-    form = from_ or job.tagged_format(tagger.bundle, file)
-    layout = job.layout(tagger.bundle, form, token=_column(token_column), tag=_column(tag_column), tagged=True)
-    limit = tagger.bundle.config.data.max_record_bytes
+    form = from_ or job.tagged_format(tagger.model, file)
+    layout = job.layout(tagger.model, form, token=_column(token_column), tag=_column(tag_column), tagged=True)
+    limit = tagger.model.config.data.max_record_bytes
     corpus = reader.corpus(file, form=form, layout=layout, max_record_bytes=limit)
     report = evaluation.evaluate(tagger, corpus, strict=strict)
     _print(json_files.dump(report.to_json()).decode() if as_json else str(report))
