@@ -42,7 +42,7 @@ SLOW = (
     "test_studies.py",
     "test_wheel.py",
 )
-"""Files and folders whose tests all take long; `scripts/check --fast` leaves them out, and single tests marked `slow`."""
+"""Files and folders whose tests all take long. `scripts/check --fast` leaves out every test marked `slow`."""
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
