@@ -11,7 +11,7 @@ import torch
 
 from tagger import config, model_dir, training
 from tagger.config import Config
-from tagger.device import torch_device
+from tagger.device import select_device
 from tagger.errors import ConfigError, StorageError, TaggerError
 from tagger.experiments import processes, runs
 from tagger.experiments.processes import Faults, Task
@@ -145,7 +145,7 @@ def _check_settings(run: Path, settings: Config) -> None:
 
 
 def _train(settings: Config, begun: Results, jobs: int, device: str, callback: Callback, *, begin: bool) -> Results:
-    torch_device(device)
+    select_device(device)
     run, seeds, init_from = begun.run, begun.seeds, begun.init_from
     threads = torch.get_num_threads() if jobs == 1 else max(1, torch.get_num_threads() // jobs)
     started_from = str(init_from) if init_from else None

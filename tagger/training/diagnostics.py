@@ -76,14 +76,14 @@ def _inputs(model: TaggerModel, chosen: Batch) -> list[tuple[RecurrentLayer, Ten
             stack.callback(layer.register_forward_pre_hook(note).remove)
         network.eval()
         try:
-            network(*chosen.inputs)
+            network(chosen)
         finally:
             network.train(training)
     return seen
 
 
 def _shares(found: Trace, lengths: Tensor) -> dict[str, dict[str, float]]:
-    tokens = torch.arange(found.states.shape[1], device=lengths.device) < lengths[:, None]
+    tokens = torch.arange(found.hidden.shape[1], device=lengths.device) < lengths[:, None]
     return {
         name: {
             "closed": float((gate[tokens] < _CLOSED).float().mean()),
@@ -97,7 +97,7 @@ def _reach(found: Trace, inputs: Tensor, lengths: Tensor, far: int, *, is_revers
     sentences, last = torch.arange(len(lengths), device=lengths.device), lengths - 1
     near_place = torch.zeros_like(last) if is_reversed else last
     far_place = near_place + far if is_reversed else near_place - far
-    combination = torch.randn(found.states.shape[2], generator=torch.Generator().manual_seed(0)).to(inputs.device)
-    (gradient,) = torch.autograd.grad((found.states[sentences, near_place] @ combination).sum(), inputs)
+    combination = torch.randn(found.hidden.shape[2], generator=torch.Generator().manual_seed(0)).to(inputs.device)
+    (gradient,) = torch.autograd.grad((found.hidden[sentences, near_place] @ combination).sum(), inputs)
     of_near, of_far = (gradient[sentences, place].norm(dim=1).mean().item() for place in (near_place, far_place))
     return of_far / of_near if far and of_near > 0 else None

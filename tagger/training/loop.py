@@ -206,7 +206,7 @@ class Loop:
 
     def _loss(self, batch: Batch) -> torch.Tensor:
         with torch.autocast(self.device.type, torch.float16, enabled=self.mixed):
-            emissions = self.network(*batch.inputs)
+            emissions = self.network(batch)
         assert batch.gold is not None
         try:
             return self.network.loss(emissions, batch.gold, batch.lengths)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tagger.choices import Part, options
-from tagger.device import random_state, restore_random_state
+from tagger.device import get_random_state, set_random_state
 from tagger.io import json_files, tensor_files
 from tagger.model_dir import State
 from tagger.nn.model import Network
@@ -96,7 +96,7 @@ class _Stored:
 def snapshot(progress: Progress, parts: Parts, digests: Mapping[str, str]) -> State:
     """Returns the state of a training over data of these digests; the tensors share memory with the parts."""
     stored = asdict(progress) | {"data": dict(digests), "scaler": parts.scaler.state_dict()}
-    tensors = {f"random.{name}": value for name, value in random_state(parts.device).items()}
+    tensors = {f"random.{name}": value for name, value in get_random_state(parts.device).items()}
     for number, values in parts.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": value for name, value in values.items() if value is not None}
     if parts.average is not None:
@@ -161,7 +161,7 @@ def restore(state: State, progress: Progress, parts: Parts) -> None:
         parts.average.network.load_state_dict(_under("average.", tensors))
     if parts.rows is not None:
         parts.rows.restore(_under("rows.", tensors))
-    restore_random_state(_under("random.", tensors), parts.device)
+    set_random_state(_under("random.", tensors), parts.device)
 
 
 def _expected(parts: Parts, *, updated: bool, sums: int, with_cuda: bool) -> dict[str, Tensor]:

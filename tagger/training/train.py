@@ -12,7 +12,7 @@ import torch
 from tagger import config, model_dir
 from tagger.config import Config
 from tagger.data.vectors import Table
-from tagger.device import seeded, single_torch_thread, torch_device
+from tagger.device import seed_generators, select_device, single_torch_thread
 from tagger.errors import ConfigError
 from tagger.evaluation import Report, evaluate_each
 from tagger.io import atomic
@@ -86,12 +86,12 @@ def fit(
         TaggerError: bad input, before anything is written; or what stops a training.
         Stopped: by a signal, after a checkpoint; `resume` goes on from there.
     """
-    target = torch_device(device)
+    target = select_device(device)
     run_dir.check_free(run)
     check_no_tables(settings, init_from)
     inputs = inputs or read(settings, tables=init_from is None)
     data = inputs.data
-    with records.Noted() as notices, seeded(settings.training.seed, target):
+    with records.Noted() as notices, seed_generators(settings.training.seed, target):
         with single_torch_thread():  # the first weights, too, are the same with any number of threads
             model = _begin(settings, inputs, init_from)
         noted = [*inputs.notices, *notices.records]
@@ -121,11 +121,11 @@ def resume(
         TaggerError: the run is none, its data or another setting has changed, or what stops a training.
         Stopped: by a signal, after a checkpoint.
     """
-    target = torch_device(device)
+    target = select_device(device)
     run_dir.check_marked(run)
     settings = settings or config.load(str(run / CONFIG))
     inputs = inputs or read(settings, tables=False)
-    with records.Noted(), seeded(settings.training.seed, target), _writing(run, inputs.notices):
+    with records.Noted(), seed_generators(settings.training.seed, target), _writing(run, inputs.notices):
         newest = model_dir.newest(run)
         log.info("resuming from %s", newest.name)
         model = _continued(model_dir.load(newest)[0], settings, inputs.data, run)
