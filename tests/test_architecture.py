@@ -27,6 +27,7 @@ LINES = [
 # Inside a folder, likewise, lower first.
 FOLDERS = {
     "data": [
+        {"highlighting"},
         {"sentence"},
         {"schemes", "vocab"},
         {"vectors"},
