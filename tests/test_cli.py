@@ -28,8 +28,8 @@ def test_the_version_is_printed() -> None:
 
 def test_the_limits_that_hold_if_none_is_given_stand_in_the_help() -> None:
     text = " ".join(run("tag", "--help").stdout.split())
-    assert f"in tokens; {MAX_TOKENS} if not given." in text
-    assert f"padding counted; {BATCH_TOKENS} if not given." in text
+    assert f"overlapping windows. [default: {MAX_TOKENS}; " in text
+    assert f"padding included. [default: {BATCH_TOKENS}; " in text
 
 
 def test_train_evaluate_tag_and_info_work_together(tmp_path: Path) -> None:
@@ -73,10 +73,11 @@ def test_several_seeds_are_trained_gone_on_with_compared_and_used(tmp_path: Path
     for again in ([recipe, *options], [tmp_path / "run"]):
         assert run("train", *again, "--resume", "--jobs", 2).stdout == done.stdout
     assert "add --resume to go on with it" in run("train", tmp_path / "run").stderr
-    found = run("compare", tmp_path / "run", tmp_path / "run" / "seed-1", "--on", "dev", "--json", tmp_path / "c.json")
+    compared = "compare", tmp_path / "run", tmp_path / "run" / "seed-1", "--on", "dev"
+    found = run(*compared)
     assert found.exit_code == 0, found.stderr
     assert f"{tmp_path}/run/seed-1 has one seed" in found.stdout
-    figures = json.loads((tmp_path / "c.json").read_text())
+    figures = json.loads(run(*compared, "--json").stdout)
     assert (figures["first"]["seeds"], figures["second"]["seeds"], figures["on"]) == ([1, 2], [1], "dev")
     assert run("tag", "-", "--model", tmp_path / "run" / "model-best", text=SENTENCE).stdout.startswith("Ada ")
     assert f"did you mean {tmp_path}/run/model-best?" in run("info", tmp_path / "run").stderr
@@ -148,7 +149,7 @@ def faults() -> list[tuple[str, list[str], str]]:
         ("no such command", ["tga"], "No such command 'tga'"),
         ("no such option", ["--nope"], "No such option: --nope"),
         ("option of a command", ["tag", "-", "--nope", "--model", "{model}"], "No such option: --nope"),
-        ("no path", ["tag", "--model", "{model}"], "Missing argument 'PATH...'"),
+        ("no path", ["tag", "--model", "{model}"], "Missing argument 'PATH'"),
         ("no number", ["tag", "-", "--model", "{model}", "--nbest", "x"], "Invalid value for '--nbest': "),
         ("too small", ["tag", "-", "--model", "{model}", "--workers", "0"], "Invalid value for '--workers': "),
         ("no format", ["tag", "-", "--model", "{model}", "--to", "pdf"], "value for '--to': 'pdf' is not one of"),
