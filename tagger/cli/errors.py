@@ -1,8 +1,9 @@
 """Errors of the command line: a user's error is one line on stderr and exit code 2."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,9 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the command."""
-        log_to_stderr()
-        with _errors_as_lines(_option_names(self)):
+        translate = partial(name_options, options=_option_names(self))
+        log_to_stderr(translate)
+        with _errors_as_lines(translate):
             Path.cwd()  # MKL ends the process if the current directory does not exist
             return super().invoke(ctx)
 
@@ -63,15 +65,15 @@ def _check_arguments(arguments: Sequence[str]) -> None:
 
 
 @contextmanager
-def _errors_as_lines(options: Mapping[str, str]) -> Iterator[None]:
+def _errors_as_lines(translate: Callable[[str], str]) -> Iterator[None]:
     """Ends the command with lines on stderr and an exit code if the block raises an error that a user can cause."""
     try:
         yield
     except TaggerError as error:
-        exit_with_errors(2, *(name_options(line, options) for line in error.faults))
+        exit_with_errors(2, *map(translate, error.faults))
     except Stopped as stopped:
         streams.discard_output()  # a pipe that nobody reads must not block the exit
-        exit_with_errors(stopped.exit_code, name_options(str(stopped), options))
+        exit_with_errors(stopped.exit_code, translate(str(stopped)))
     except KeyboardInterrupt:
         exit_with_errors(130, "interrupted")
     except MemoryError:

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Callable
 from typing import NoReturn
 
 import typer
@@ -22,16 +23,20 @@ def exit_with_errors(code: int, *errors: str) -> NoReturn:
     raise typer.Exit(code)
 
 
-def log_to_stderr() -> None:
-    """Prints the log messages of the package on stderr."""
+def log_to_stderr(translate: Callable[[str], str]) -> None:
+    """Prints the log messages of the package, translated, on stderr."""
     logger = logging.getLogger("tagger")
     logger.handlers = [handler for handler in logger.handlers if not isinstance(handler, _StderrHandler)]
-    logger.addHandler(_StderrHandler())
+    logger.addHandler(_StderrHandler(translate))
     logger.setLevel(logging.INFO)
 
 
 class _StderrHandler(logging.Handler):
     """Prints log messages on the current sys.stderr, which a progress bar replaces while it is shown."""
 
+    def __init__(self, translate: Callable[[str], str]) -> None:
+        super().__init__()
+        self._translate = translate
+
     def emit(self, record: logging.LogRecord) -> None:
-        streams.print_error(record.getMessage())
+        streams.print_error(self._translate(record.getMessage()))
