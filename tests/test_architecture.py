@@ -193,6 +193,21 @@ def test_every_library_that_is_imported_is_declared() -> None:
     assert {names.get(name, name) for name in found} - declared == {"tagger"}
 
 
+def test_only_config_reads_yaml() -> None:
+    readers = [path for path in modules() if any(part(name) == "yaml" for name in imports(path))]
+    assert {path.relative_to(PACKAGE).parts[0] for path in readers} == {"config"}
+
+
+@pytest.mark.parametrize("folder", ["nn", "data"])
+def test_nn_and_data_never_see_config(folder: str) -> None:
+    """Nor do they import each other: `nn` takes numbers and tensors, `data` takes strings."""
+    strangers = {"config", "nn", "data"} - {folder}
+    for path in sorted((PACKAGE / folder).rglob("*.py")):
+        # The text is searched too, for imports by name at run time.
+        assert not {part(name) for name in imports(path) if name.startswith("tagger.")} & strangers, path
+        assert "tagger.config" not in path.read_text(), path
+
+
 def test_data_knows_torch_only_in_batching() -> None:
     users = {
         path.name for path in (PACKAGE / "data").rglob("*.py") if any(part(name) == "torch" for name in imports(path))
