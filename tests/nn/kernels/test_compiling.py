@@ -60,9 +60,9 @@ def test_code_is_stored_and_read_again(folder: Path) -> None:
 def test_loading_stored_code_imports_no_compiler_parts(folder: Path, tmp_path: Path) -> None:
     module = tmp_path / "kernels.py"
     module.write_text(
-        "import sys\nimport numpy as np\nfrom tagger.nn.kernels.compiling import compiled\n\n\n"
-        "@compiled()\ndef total(x):\n    result = 0\n    for value in x:\n        result += value\n    return result\n\n\n"
-        "@compiled()\ndef largest(x):\n    return np.sort(x)[-1]\n"
+        "import numpy as np\nfrom tagger.nn.kernels.compiling import compiled\n\n\n"
+        "@compiled()\ndef total(x):\n    result = 0\n    for value in x:\n        result += value\n"
+        "    return result\n\n\n@compiled()\ndef largest(x):\n    return np.sort(x)[-1]\n"
     )
     program = (
         "import sys, numpy as np, kernels\n"
