@@ -26,7 +26,13 @@ LINES = [
 ]
 # Inside a folder, likewise, lower first.
 FOLDERS = {
+    "cli": [
+        {"output"},
+        {"errors", "options", "progress"},
+        {"compare", "evaluate", "info", "tag", "train"},
+    ],
     "data": [
+        {"highlighting"},
         {"sentence"},
         {"schemes", "vocab"},
         {"vectors"},
@@ -87,7 +93,6 @@ ONE_FILE = {
     "datasets": "data/formats/hub.py",
     "torchcrf": "nn/crf/heads.py",
     "seqeval": "evaluation.py",
-    "typer": "cli.py",
     "yaml": "config/loader.py",
     "spacy": "data/formats/text.py",
     "pyarrow": "data/formats/parquet.py",
@@ -166,6 +171,13 @@ def test_every_module_of_a_folder_has_its_line(folder: str) -> None:
 def test_a_library_is_imported_in_one_file(library: str, home: str) -> None:
     users = {str(path.relative_to(PACKAGE)) for path in modules() for name in imports(path) if owner(name) == library}
     assert users == {home}
+
+
+def test_typer_is_imported_only_in_the_command_line() -> None:
+    users = {
+        path.relative_to(PACKAGE).parts[0] for path in modules() for name in imports(path) if part(name) == "typer"
+    }
+    assert users == {"cli"}
 
 
 def test_every_library_that_is_imported_is_declared() -> None:

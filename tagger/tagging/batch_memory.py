@@ -9,7 +9,7 @@ import torch
 from tagger.device import is_out_of_memory
 from tagger.errors import DataError
 from tagger.tagging import forking
-from tagger.tagging.decoding import Answer, Decoder
+from tagger.tagging.decoding import Decoder, Prediction
 from tagger.tagging.scorer import PreparedPool
 
 
@@ -59,7 +59,7 @@ class MemoryGate:
                 self._changed.notify_all()
 
 
-def tag_batch(pool: PreparedPool, decoder: Decoder, gate: MemoryGate, positions: Sequence[int]) -> list[Answer]:
+def tag_batch(pool: PreparedPool, decoder: Decoder, gate: MemoryGate, positions: Sequence[int]) -> list[Prediction]:
     """Returns the predictions for the sentences of a batch, given their positions in the pool.
 
     When memory is exhausted, the batch is split in halves; a single sentence waits until no other batch runs.
@@ -69,7 +69,7 @@ def tag_batch(pool: PreparedPool, decoder: Decoder, gate: MemoryGate, positions:
     """
     try:
         with gate.shared():
-            return decoder.of(*pool.score(positions))
+            return decoder.decode(*pool.score(positions))
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -77,11 +77,11 @@ def tag_batch(pool: PreparedPool, decoder: Decoder, gate: MemoryGate, positions:
     if len(positions) > 1:
         half = len(positions) // 2
         parts = positions[:half], positions[half:]
-        return [answer for part in parts for answer in tag_batch(pool, decoder, gate, part)]
+        return [prediction for part in parts for prediction in tag_batch(pool, decoder, gate, part)]
     with gate.exclusive():
         torch.cuda.empty_cache()  # does nothing where no GPU is used
         try:
-            return decoder.of(*pool.score(positions))
+            return decoder.decode(*pool.score(positions))
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise

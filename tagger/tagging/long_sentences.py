@@ -10,7 +10,7 @@ from tagger.choices import Scheme
 from tagger.data import schemes
 from tagger.data.sentence import Sentence
 from tagger.data.windows import Window
-from tagger.tagging.decoding import Answer, DecodingOptions
+from tagger.tagging.decoding import DecodingOptions, Prediction
 
 log = logging.getLogger(__name__)
 _MAX_NOTICES = 20  # of a kind
@@ -20,7 +20,7 @@ class WindowNotices:
     """Logs what windows do to the first long sentences of a stream, then once that there are more."""
 
     def __init__(self, options: DecodingOptions, max_tokens: int) -> None:
-        self._windows = f"tagged in windows of {max_tokens} tokens{options.lost_in_windows}"
+        self._windows = f"tagged in windows of {max_tokens} tokens{options.window_limits}"
         self._spans = "spans cut by windows have no probability"
         self._suffix = "; the threshold keeps them" * (options.threshold is not None)
         self._counts: Counter[str] = Counter()
@@ -43,7 +43,7 @@ class WindowNotices:
             log.info("%s", summary)
 
 
-def stitch(parts: Sequence[tuple[Window, Answer]], scheme: Scheme | None) -> Answer:
+def stitch(parts: Sequence[tuple[Window, Prediction]], scheme: Scheme | None) -> Prediction:
     """Returns the prediction for a sentence from those for its windows.
 
     A span that no window contains whole has no probability. There are no alternatives.
@@ -53,35 +53,35 @@ def stitch(parts: Sequence[tuple[Window, Answer]], scheme: Scheme | None) -> Ans
         scheme: the scheme of the tags; None for plain tags.
     """
     used = [
-        (answer, start - window.start, stop - window.start)
-        for (window, answer), (start, stop) in zip(parts, pairwise(_seams(parts)), strict=True)
+        (prediction, start - window.start, stop - window.start)
+        for (window, prediction), (start, stop) in zip(parts, pairwise(_seams(parts)), strict=True)
     ]
-    tags = tuple(tag for answer, start, stop in used for tag in answer.tags[start:stop])
-    probabilities = tuple(number for answer, start, stop in used for number in answer.probabilities[start:stop])
+    tags = tuple(tag for prediction, start, stop in used for tag in prediction.tags[start:stop])
+    probabilities = tuple(number for prediction, start, stop in used for number in prediction.probabilities[start:stop])
     if scheme is None:
-        return Answer(tags, (), probabilities)
+        return Prediction(tags, (), probabilities)
     span_probabilities = {
         (span.type, window.start + span.start, window.start + span.end): span.probability
-        for (window, _), (answer, start, stop) in zip(parts, used, strict=True)
-        for span in answer.spans
+        for (window, _), (prediction, start, stop) in zip(parts, used, strict=True)
+        for span in prediction.spans
         if start <= span.start and span.end <= stop
     }
     spans = tuple(
         replace(span, probability=span_probabilities.get((span.type, span.start, span.end)))
         for span in schemes.spans_of(tags)
     )
-    return Answer(schemes.tags_of(spans, len(tags), scheme), spans, probabilities)
+    return Prediction(schemes.tags_of(spans, len(tags), scheme), spans, probabilities)
 
 
-def _seams(parts: Sequence[tuple[Window, Answer]]) -> list[int]:
+def _seams(parts: Sequence[tuple[Window, Prediction]]) -> list[int]:
     """Returns the bounds of the tokens used of each window: near the middle of an overlap, but not inside a span."""
     seams = [0]
     for pair in pairwise(parts):
         (left, _), (right, _) = pair
         inside = {
             window.start + token
-            for window, answer in pair
-            for span in answer.spans
+            for window, prediction in pair
+            for span in prediction.spans
             for token in range(span.start + 1, span.end)
         }
         start = max(seams[-1], right.start)

@@ -19,7 +19,7 @@ from tagger.device import count_processors, current_stream, select_device, use_n
 from tagger.model import TaggerModel
 from tagger.tagging.batch_memory import MemoryGate, tag_batch
 from tagger.tagging.conversion import to_sentence
-from tagger.tagging.decoding import TAGS_ALONE, Answer, Decoder, DecodingOptions
+from tagger.tagging.decoding import TAGS_ONLY, Decoder, DecodingOptions, Prediction
 from tagger.tagging.long_sentences import WindowNotices, stitch
 from tagger.tagging.pools import build_sentence_pools
 from tagger.tagging.scorer import PreparedPool
@@ -66,7 +66,7 @@ class _Batch(NamedTuple):
     """The positions of a batch's windows in its pool, and a function that waits for their predictions."""
 
     positions: list[int]
-    result: Callable[[], list[Answer]]
+    result: Callable[[], list[Prediction]]
 
 
 class _Work(NamedTuple):
@@ -185,7 +185,7 @@ class Tagger:
     def stream(
         self,
         sentences: Iterable[Sentence],
-        options: DecodingOptions = TAGS_ALONE,
+        options: DecodingOptions = TAGS_ONLY,
         *,
         on_batch: Callable[[], None] = lambda: None,
     ) -> Iterator[Sentence]:
@@ -203,7 +203,7 @@ class Tagger:
     def tag_pools(
         self,
         pools: Iterable[Sequence[Sentence]],
-        options: DecodingOptions = TAGS_ALONE,
+        options: DecodingOptions = TAGS_ONLY,
         *,
         on_batch: Callable[[], None] = lambda: None,
     ) -> Iterator[list[Sentence]]:
@@ -260,35 +260,36 @@ class Tagger:
         return _Work(pool, windows, list(map(_Batch, batches, results)), prepared, is_blocking)
 
     def _finish(self, work: _Work, on_batch: Callable[[], None], notices: WindowNotices) -> list[Sentence]:
-        answers: list[Answer] = [_NO_ANSWER] * len(work.windows)
+        predictions: list[Prediction] = [_NO_PREDICTION] * len(work.windows)
         try:
             for batch in work.batches:
-                for position, answer in zip(batch.positions, batch.result(), strict=True):
-                    answers[position] = answer
+                for position, prediction in zip(batch.positions, batch.result(), strict=True):
+                    predictions[position] = prediction
                 on_batch()
         finally:
             work.prepared.release()
         tagged = list(work.sentences)
-        for position, entries in groupby(zip(work.windows, answers, strict=True), lambda entry: entry[0][0]):
-            sentence, parts = work.sentences[position], [(window, answer) for (_, window), answer in entries]
-            answer = parts[0][1] if len(parts) == 1 else stitch(parts, self.model.scheme)
-            if answer.probabilities and (unknown := sum(span.probability is None for span in answer.spans)):
+        for position, entries in groupby(zip(work.windows, predictions, strict=True), lambda entry: entry[0][0]):
+            sentence, parts = work.sentences[position], [(window, prediction) for (_, window), prediction in entries]
+            prediction = parts[0][1] if len(parts) == 1 else stitch(parts, self.model.scheme)
+            if prediction.probabilities and (unknown := sum(span.probability is None for span in prediction.spans)):
                 notices.log_spans(sentence, unknown)
-            tagged[position] = _with_answer(sentence, answer)
+            tagged[position] = _add_prediction(sentence, prediction)
         return tagged
 
 
-def _with_answer(sentence: Sentence, answer: Answer) -> Sentence:
+def _add_prediction(sentence: Sentence, prediction: Prediction) -> Sentence:
     return Sentence(
-        tokens=sentence.tokens,
-        tags=answer.tags,
-        spans=answer.spans,
+        sentence.tokens,
+        tags=prediction.tags,
+        spans=prediction.spans,
         document=sentence.document,
         line=sentence.line,
         raw=sentence.raw,
         offsets=sentence.offsets,
-        probabilities=answer.probabilities,
-        alternatives=answer.alternatives,
+        source=sentence.source,
+        probabilities=prediction.probabilities,
+        alternatives=prediction.alternatives,
     )
 
 
@@ -296,4 +297,4 @@ def _restore(model: TaggerModel, device: torch.device, limits: Mapping[str, int]
     return Tagger(model, device, **limits)
 
 
-_NO_ANSWER = Answer(())
+_NO_PREDICTION = Prediction(())
