@@ -56,8 +56,10 @@ FOLDERS = {
     ],
     "config": [{"schema"}, {"changes", "loader"}],
     "io": [
-        {"atomic", "json_files", "line_reader", "ownership", "regular", "tensor_files"},
-        {"manifest", "storage"},
+        {"json_files", "line_reader", "ownership", "regular_file", "tensor_files"},
+        {"atomic"},
+        {"directories", "storage"},
+        {"manifest"},
     ],
     "jobs": [
         {"inputs", "summary"},

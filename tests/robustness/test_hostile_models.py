@@ -114,7 +114,7 @@ def test_a_file_of_20_gigabytes_is_refused_for_its_size(model: Path, name: str) 
         listed = json.loads((model / manifest.MANIFEST).read_bytes())
         del listed["sha256"]
         listed["files"][name]["size"] = size
-        (model / manifest.MANIFEST).write_bytes(manifest.seal(listed))
+        (model / manifest.MANIFEST).write_bytes(manifest.serialize(listed))
     os.truncate(model / name, size)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_utime
     with pytest.raises(ModelError, match=rf"{name} (is refused: it )?has 21474836480 bytes"):
@@ -130,7 +130,7 @@ def test_no_changed_manifest_brings_down_the_reader(model: Path) -> None:
         listed = copy.deepcopy(whole)
         change_json(listed, source)
         try:
-            (model / manifest.MANIFEST).write_bytes(manifest.seal(listed))
+            (model / manifest.MANIFEST).write_bytes(manifest.serialize(listed))
             model_dir.load(model)
         except ModelError as error:
             one_line(error)
@@ -255,7 +255,7 @@ def test_what_the_reader_of_tensors_takes_the_library_takes_too(model_path: Path
         for _ in range(source.randrange(3)):
             changed_data[source.randrange(length)] = source.choice(b'0123456789,:[]{}" FIU')
         try:
-            tensors = tensor_files.take(bytearray(changed_data))
+            tensors = tensor_files.load_tensors(bytearray(changed_data))
         except ValueError:
             continue
         taken += 1
