@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tagger import model_dir
-from tagger.errors import CheckpointError
+from tagger.errors import ModelError
 from tagger.io import atomic, json_files, regular
 from tagger.training import records, run_dir
 from tagger.training.run_dir import BEST, COUNTS, SEEDS
@@ -164,7 +164,7 @@ def collect(
     """Returns what the directories of the seeds hold.
 
     Raises:
-        CheckpointError: the records of a seed cannot be read.
+        ModelError: the records of a seed cannot be read.
     """
     finished = [seed for seed in seeds if is_finished(directory(run, seed))]
     results = tuple(_result(seed, directory(run, seed)) for seed in finished)
@@ -182,7 +182,7 @@ def _result(seed: int, run: Path) -> Result:
             records.check_scores(scores, "test")
         best = [record for record in epochs if record["best"]][-1]
     except (IndexError, ValueError) as error:
-        raise CheckpointError(f"{run / run_dir.METRICS}: these are not the records of a training") from error
+        raise ModelError(f"{run / run_dir.METRICS}: these are not the records of a training") from error
     dev, test = ({key: part[key] for key in _FIGURES} if part else None for part in (best["dev"], *(tested or [None])))
     assert dev is not None
     seconds = sum(record["seconds"] + record["dev_seconds"] for record in epochs)
@@ -193,7 +193,7 @@ def load(run: Path) -> tuple[tuple[int, ...], Path | None]:
     """Returns the seeds of a run and the model that they start from.
 
     Raises:
-        CheckpointError: seeds.json cannot be read.
+        ModelError: seeds.json cannot be read.
     """
     path = run / SEEDS
     data = regular.read(path, limit=_MAX_BYTES)
@@ -210,7 +210,7 @@ def load(run: Path) -> tuple[tuple[int, ...], Path | None]:
             raise ValueError("init_from must be a path or null")
         os.fsencode(init_from or "")
     except ValueError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error}") from error
+        raise ModelError(f"{path}: cannot be read: {error}") from error
     return tuple(seeds), Path(init_from) if init_from else None
 
 
@@ -218,7 +218,7 @@ def save(results: Results) -> None:
     """Writes seeds.json, and the best model if it is another than that which is there.
 
     Raises:
-        CheckpointError: something cannot be written; what was there before stays.
+        StorageError: something cannot be written; what was there before stays.
     """
     if results.best:
         model = directory(results.run, results.best.seed) / BEST

@@ -12,7 +12,7 @@ import torch
 from tagger import config, model_dir, training
 from tagger.config import Config
 from tagger.device import torch_device
-from tagger.errors import CheckpointError, ConfigError, TaggerError
+from tagger.errors import ConfigError, StorageError, TaggerError
 from tagger.experiments import processes, runs
 from tagger.experiments.processes import Faults, Task
 from tagger.experiments.runs import Results
@@ -40,11 +40,11 @@ def parse(text: str) -> tuple[int, ...]:
         numbers = re.fullmatch(r" *([0-9]{1,19})(?:-([0-9]{1,19}))? *", part)
         if not numbers:
             raise ConfigError(
-                f"--seeds {text!r}: expected numbers such as 1,2,3 or a range such as 1-5, found {part!r}"
+                f"`seeds` {text!r}: expected numbers such as 1,2,3 or a range such as 1-5, found {part!r}"
             )
         first, last = int(numbers[1]), int(numbers[2] or numbers[1])
         if last < first or len(found) + last - first >= _MOST:
-            raise ConfigError(f"--seeds {text!r}: {part!r} must rise, and all be {_MOST} seeds at most")
+            raise ConfigError(f"`seeds` {text!r}: {part!r} must rise, and all be {_MOST} seeds at most")
         found += range(first, last + 1)
     return tuple(found)
 
@@ -84,7 +84,7 @@ def train(
         _check_same(run, settings, seeds, init_from)
     else:
         if resume and model_dir.checkpoints(run):
-            raise CheckpointError(f"{run}: is a run of one seed, to which none can be added; choose another --out")
+            raise StorageError(f"{run}: is a run of one seed, to which none can be added; choose another `out`")
         run_dir.check_free(run)
         resume = False
     return _train(settings, Results(run, tuple(seeds), init_from), jobs, device, callback, begin=not resume)
@@ -127,9 +127,9 @@ def _check(seeds: Sequence[int]) -> None:
 def _check_same(run: Path, settings: Config, seeds: Sequence[int], init_from: Path | None) -> None:
     before, started_from = runs.load(run)
     if left := [str(seed) for seed in before if seed not in seeds]:
-        raise CheckpointError(f"{run}: was begun with seeds that are not given now: {', '.join(left)}")
+        raise StorageError(f"{run}: was begun with seeds that are not given now: {', '.join(left)}")
     if started_from != init_from:
-        raise CheckpointError(f"{run}: was begun from {started_from or 'no model'}, now {init_from or 'no model'}")
+        raise StorageError(f"{run}: was begun from {started_from or 'no model'}, now {init_from or 'no model'}")
     _check_settings(run, settings)
 
 
@@ -140,7 +140,7 @@ def _check_settings(run: Path, settings: Config) -> None:
         fault = f"training.epochs was {begun.training.epochs}, now {settings.training.epochs}"
         raise ConfigError(f"{run}: {fault}; a run of several seeds cannot have fewer epochs than it was begun with")
     if faults := config.fixed_changes(config.changed_settings(begun, settings)):
-        hint = f"go on without this change: tagger train {run} --resume"
+        hint = "continue without this change"
         raise ConfigError(*(f"{run}: {fault}; {hint}" for fault in faults))
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tagger import plotting
-from tagger.errors import CheckpointError
+from tagger.errors import ModelError
 from tagger.evaluation import SPANS, TOKENS, Counts
 from tagger.io import atomic, json_files, regular
 from tagger.training.run_dir import COUNTS, LOG, METRICS, PLOT
@@ -46,11 +46,11 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     """Returns the records of a run; those of epochs are checked, others are JSON objects of any content.
 
     Raises:
-        CheckpointError: they cannot be read.
+        ModelError: they cannot be read.
     """
     data = regular.read(run / METRICS, limit=_MAX_METRICS_BYTES)
     if data.count(b"\n") + data.count(b"\r") > _MAX_RECORDS:
-        raise CheckpointError(f"{run / METRICS}: cannot be read: it has over {_MAX_RECORDS} lines")
+        raise ModelError(f"{run / METRICS}: cannot be read: it has over {_MAX_RECORDS} lines")
     lines = data.splitlines()
     try:
         found = [json_files.parse(bytes(line)) for line in lines]
@@ -58,7 +58,7 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
             raise ValueError("a line is not a JSON object")
         check_all([record for record in found if "dev" in record])
     except ValueError as error:
-        raise CheckpointError(f"{run / METRICS}: cannot be read: {error}") from error
+        raise ModelError(f"{run / METRICS}: cannot be read: {error}") from error
     return found
 
 
@@ -72,11 +72,11 @@ def check_all(records: Records) -> None:
 
 
 def refuse_foreign(metrics: dict[str, Any], model: Path) -> None:
-    """Raises CheckpointError if the metrics of a model are not the record of an epoch."""
+    """Raises ModelError if the metrics of a model are not the record of an epoch."""
     try:
         _check(metrics)
     except ValueError as error:
-        raise CheckpointError(f"{model}/metrics.json: {error}") from error
+        raise ModelError(f"{model}/metrics.json: {error}") from error
 
 
 def _check(record: dict[str, Any]) -> None:
@@ -133,11 +133,11 @@ def read_counts(run: Path) -> dict[str, Counts]:
     """Returns what `write_counts` wrote.
 
     Raises:
-        CheckpointError: the run keeps no counts, or they cannot be read.
+        ModelError: the run holds no counts, or they cannot be read.
     """
     path = run / COUNTS
     if not path.exists():
-        raise CheckpointError(f"{run}: holds no {COUNTS}; give the directory of a run, finished with train --resume")
+        raise ModelError(f"{run}: holds no {COUNTS}; give the directory of a run, finished with `resume=True`")
     data = regular.read(path, limit=_MAX_COUNTS_BYTES)
     try:
         found = json_files.parse(bytes(data))
@@ -145,7 +145,7 @@ def read_counts(run: Path) -> dict[str, Counts]:
             raise ValueError("expected an object with the parts dev and test")
         return {part: _counts(value) for part, value in found.items()}
     except ValueError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error}") from error
+        raise ModelError(f"{path}: cannot be read: {error}") from error
 
 
 def _counts(value: Any) -> Counts:

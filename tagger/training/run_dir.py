@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tagger import model_dir
-from tagger.errors import CheckpointError
+from tagger.errors import StorageError
 from tagger.io import atomic
 
 BEST, CONFIG, SEEDS = "model-best", "config.yaml", "seeds.json"
@@ -32,11 +32,11 @@ def check_free(run: Path) -> None:
     """Checks that a new training may use a directory.
 
     Raises:
-        CheckpointError: the directory holds a training, or files that a training would replace.
+        StorageError: the directory holds a training, or files that a training would replace.
     """
     seeds = [path for path in run.glob("seed-*") if _SEED.fullmatch(path.name)]
     if any(map(model_dir.checkpoints, (run, *seeds))):
-        raise CheckpointError(f"{run}: holds a training already; go on with --resume or choose another --out")
+        raise StorageError(f"{run}: holds a training already; continue it with `resume=True`, or choose another `out`")
     atomic.check_claim(run, is_ours)
 
 
@@ -44,14 +44,14 @@ def check_marked(run: Path) -> None:
     """Checks that a directory is that of a training run.
 
     Raises:
-        CheckpointError: the directory holds no run, or was not made by a training.
+        StorageError: the directory holds no run, or was not made by a training.
     """
     if not (run / CONFIG).is_file():
-        raise CheckpointError(f"{run}: no run here, there is no {CONFIG}; --resume takes the directory of a run")
+        raise StorageError(f"{run}: no run here, there is no {CONFIG}; `resume` takes the directory of a run")
     with atomic.writing(run):
         marked = atomic.is_marked(run)
     if not marked:
-        raise CheckpointError(f"{run}: was not made by a training, there is no {atomic.MARKER}; nothing is changed")
+        raise StorageError(f"{run}: was not made by a training, there is no {atomic.MARKER}; nothing is changed")
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def owned(run: Path) -> Iterator[None]:
     """Makes the directory of a run, marks it, and holds it for one writer, without what crashes left in it.
 
     Raises:
-        CheckpointError: another process holds it, it cannot be written, or it holds files that are not ours.
+        StorageError: another process holds it, it cannot be written, or it holds files that are not ours.
     """
     with atomic.owned(run, is_ours):
         yield

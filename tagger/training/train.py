@@ -167,7 +167,7 @@ def check_no_tables(settings: Config, init_from: Path | None) -> None:
     """Raises ConfigError if a recipe names tables of vectors beside a model to start from."""
     if init_from is not None and settings.model.words.vectors:
         raise ConfigError(
-            "a model to start from brings its own word vectors; leave --vectors and model.words.vectors out"
+            "a model to start from brings its own word vectors; leave out `vectors` and model.words.vectors"
         )
 
 

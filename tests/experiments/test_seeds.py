@@ -12,7 +12,7 @@ import pytest
 
 from tagger import config, experiments, model_dir, training
 from tagger.config import Config
-from tagger.errors import CheckpointError, ConfigError, TaggerError
+from tagger.errors import ConfigError, ModelError, StorageError, TaggerError
 from tagger.experiments import Results, processes, runs, seeds
 from tagger.training import Event, StepEnd, records
 from tagger.training.loop import Loop
@@ -202,7 +202,7 @@ def test_without_dev_data_each_seed_sets_aside_what_it_does_alone_and_that_is_to
     assert found.dev.signature is None
     training.fit(changed(settings, "training.seed=4"), tmp_path / "alone", device="cpu")
     assert results(tmp_path / "run" / "seed-4") == results(tmp_path / "alone")
-    with pytest.raises(CheckpointError, match="its seeds were scored on different dev data"):
+    with pytest.raises(ModelError, match="its seeds were scored on different dev data"):
         experiments.compare(tmp_path / "run", tmp_path / "run", on="dev")
 
 
@@ -233,15 +233,15 @@ def test_seeds_can_be_added_and_none_left_out(settings: Config, whole: Results, 
     experiments.train(settings, SEEDS, run, device="cpu", resume=True)
     assert (run / "seed-2/counts.json").stat().st_mtime_ns == mtime
     assert_same(run, whole)
-    with pytest.raises(CheckpointError, match="begun with seeds that are not given now: 2, 3"):
+    with pytest.raises(StorageError, match="begun with seeds that are not given now: 2, 3"):
         experiments.train(settings, (1,), run, device="cpu", resume=True)
 
 
 def test_other_settings_are_refused(settings: Config, whole: Results) -> None:
     before = tree(whole.run)
-    with pytest.raises(ConfigError, match=r"training\.clip_norm was 5\.0, now 1\.0; go on without this change"):
+    with pytest.raises(ConfigError, match=r"training\.clip_norm was 5\.0, now 1\.0; continue without this change"):
         experiments.train(changed(settings, "training.clip_norm=1"), SEEDS, whole.run, device="cpu", resume=True)
-    with pytest.raises(CheckpointError, match="was begun from no model, now "):
+    with pytest.raises(StorageError, match="was begun from no model, now "):
         experiments.train(settings, SEEDS, whole.run, device="cpu", resume=True, init_from=whole.model)
     assert tree(whole.run) == before
 
@@ -261,11 +261,11 @@ def test_seeds_go_on_for_more_epochs_as_if_they_had_been_asked_for_at_once(
 def test_a_directory_that_holds_a_training_is_refused(settings: Config, whole: Results) -> None:
     before = tree(whole.run)
     for run in (whole.run, whole.run / "seed-1"):
-        with pytest.raises(CheckpointError, match="holds a training already"):
+        with pytest.raises(StorageError, match="holds a training already"):
             experiments.train(settings, SEEDS, run, device="cpu")
-    with pytest.raises(CheckpointError, match="holds a training already"):
+    with pytest.raises(StorageError, match="holds a training already"):
         training.fit(settings, whole.run, device="cpu")
-    with pytest.raises(CheckpointError, match="seed-1: is a run of one seed, to which none can be added; choose anoth"):
+    with pytest.raises(StorageError, match="seed-1: is a run of one seed, to which none can be added; choose anoth"):
         experiments.train(settings, SEEDS, whole.run / "seed-1", device="cpu", resume=True)
     assert tree(whole.run) == before
 
@@ -309,7 +309,7 @@ def test_lists_and_ranges_of_seeds(text: str, found: tuple[int, ...]) -> None:
     "text", ["", ",", "1,", "a", "-1", "1-", "1.5", "5-1", "1-1001", "0-999,1", "1--2", "9" * 20, "١"]
 )
 def test_what_is_no_list_of_seeds_is_refused_in_one_line(text: str) -> None:
-    with pytest.raises(ConfigError, match="--seeds ") as caught:
+    with pytest.raises(ConfigError, match="`seeds` ") as caught:
         seeds.parse(text)
     assert len(caught.value.faults) == 1
 
@@ -318,11 +318,11 @@ def test_a_damaged_summary_is_a_line(whole: Results, tmp_path: Path) -> None:
     for text in ("", "[]", '{"seeds": [1]}', '{"seeds": ["a"], "init_from": null}', "[" * 10_000):
         (whole.run / "seeds.json").rename(whole.run / "aside")
         (whole.run / "seeds.json").write_text(text)
-        with pytest.raises(CheckpointError, match=r"seeds\.json: cannot be read"):
+        with pytest.raises(ModelError, match=r"seeds\.json: cannot be read"):
             experiments.resume(whole.run, device="cpu")
         (whole.run / "aside").rename(whole.run / "seeds.json")
     run = Path(shutil.copytree(whole.run, tmp_path / "run"))
     for text, message in (("{", "cannot be read"), ('{"epoch": 1}\n', "not the records of a training")):
         (run / "seed-1" / "metrics.jsonl").write_text(text)
-        with pytest.raises(CheckpointError, match=message):
+        with pytest.raises(ModelError, match=message):
             experiments.resume(run, device="cpu")
