@@ -18,9 +18,9 @@ import triton.language as tl
 from torch import Tensor
 from torch.nn import functional
 
+from tagger.nn.crf.chain_scores import ChainScores
 from tagger.nn.crf.kernels import torch_kernel
 from tagger.nn.crf.kernels.torch_kernel import Messages, missing_gradient_error
-from tagger.nn.crf.scoresscores import ChainScores
 
 BLOCK = tl.constexpr(128)  # tokens of a path that are read together
 UNSPECIALISED = ["tokens", "tags"]  # one kernel for all batches: Triton specialises on divisibility by 16
