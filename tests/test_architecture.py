@@ -32,6 +32,7 @@ FOLDERS = {
         {"compare", "evaluate", "info", "tag", "train"},
     ],
     "data": [
+        {"highlighting"},
         {"sentence"},
         {"schemes", "vocab"},
         {"vectors"},

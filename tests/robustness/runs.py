@@ -120,9 +120,9 @@ def train_until_renamed(config: Config, run: Path, number: int) -> None:
 def save_forever(model: Path, target: Path) -> None:
     """Saves the same model over and over, each time with another number in its metrics."""
     _quiet()
-    bundle, _ = model_dir.load(model)
+    loaded, _ = model_dir.load(model)
     for number in range(10**9):
-        model_dir.save(bundle, target, {"number": number})
+        model_dir.save(loaded, target, {"number": number})
 
 
 def command(arguments: list[str]) -> None:

@@ -87,7 +87,7 @@ class _Work:
         return reader.records(
             self.stdin if item.path is None else item.path,
             form=form,
-            layout=layout(self.tagger.bundle, form, token=formats.token, tag=formats.tag),
+            layout=layout(self.tagger.model, form, token=formats.token, tag=formats.tag),
             language=formats.text_language,
             name=item.label,
             reject=reject,
@@ -110,8 +110,8 @@ class _Work:
     def _written(self, form: InputFormat) -> Layout:
         to, formats = self.job.formats.target(form), self.job.formats
         if to == "conllu" != form:
-            return layout(self.tagger.bundle, to, tag=formats.tag)
-        return layout(self.tagger.bundle, form, token=formats.token, tag=formats.tag)
+            return layout(self.tagger.model, to, tag=formats.tag)
+        return layout(self.tagger.model, form, token=formats.token, tag=formats.tag)
 
     def reader(self, rejects: Rejects | None) -> Reader:
         """Returns what reads the inputs; documents stay together if the model reads them."""
@@ -154,7 +154,7 @@ def _spelt(sentence: Sentence, scheme: Scheme | None) -> Sentence:
 
 
 def _check(tagger: Tagger, job: Job) -> None:
-    check(job, tagger.bundle)
+    check(job, tagger.model)
     if job.out is None and job.resume:
         raise ConfigError("`resume` continues a job in a directory; pass `out`, too")
     if job.out is None and job.on_error == "skip" and job.rejects is None:
@@ -215,7 +215,7 @@ def _described(work: _Work, names: Sequence[PurePath]) -> JobRecord:
     pairs = zip(work.inputs, names, strict=True)
     listed = [InputRecord(item.recorded_path, str(name), item.identity()) for item, name in pairs]
     options = work.job.options() | {"device": work.tagger.device.type}
-    return JobRecord.of(options | work.tagger.what_answers_depend_on(), listed)
+    return JobRecord.of(options | work.tagger.limits_affecting_scores(), listed)
 
 
 def _into_folder(work: _Work, folder: Folder, stop: StopRequest, callback: Callback) -> Summary:

@@ -98,8 +98,8 @@ def run(
         Stopped: by Ctrl-C; the job can be gone on with.
     """
     ray = _ray()
-    bundle = model_dir.load(job.model)[0]
-    check(job, bundle)
+    model = model_dir.load(job.model)[0]
+    check(job, model)
     found = _found(paths, out, job)
     check_effects(job.formats, [one.form for one in found])
     folder = Place(out if is_address(out) else os.path.abspath(out))  # noqa: PTH100  # links stay
@@ -112,7 +112,7 @@ def run(
                 Path(out).mkdir(parents=True, exist_ok=True)
             stack.enter_context(atomic.sole_writer(Path(out), traceless=True))
         writer = _Writer(folder, uuid4().hex)
-        begun = _begin(writer, found, job, _dependences(bundle, place, limits or {}))
+        begun = _begin(writer, found, job, _dependences(model, place, limits or {}))
         try:
             work = _Work(job, folder, writer, _cut(ray, found, job), dict(limits or {}), place.type == "cuda")
             return _do(ray, work, begun, workers, callback)
@@ -184,9 +184,9 @@ def _device(ray: Any, name: Device) -> torch.device:
     return torch.device(kind)
 
 
-def _dependences(bundle: TaggerModel, place: torch.device, limits: Mapping[str, int]) -> dict[str, Any]:
+def _dependences(model: TaggerModel, place: torch.device, limits: Mapping[str, int]) -> dict[str, Any]:
     """Returns what answers depend on beside the job's own options, by option, as the local engine has it."""
-    batch_tokens = {} if can_cache(bundle, place) else {"batch_tokens": limits.get("batch_tokens", BATCH_TOKENS)}
+    batch_tokens = {} if can_cache(model, place) else {"batch_tokens": limits.get("batch_tokens", BATCH_TOKENS)}
     return {"device": place.type} | batch_tokens
 
 
@@ -558,7 +558,7 @@ class Worker:
             return writer.sink(
                 job.formats.target(part.form),
                 form=part.form,
-                layout=layout(self._tagger.bundle, part.form),
+                layout=layout(self._tagger.model, part.form),
                 name=part.label,
                 probabilities=job.answers.probabilities,
                 alternatives=job.answers.nbest > 0,
