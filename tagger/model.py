@@ -17,7 +17,7 @@ from tagger.data import document_context, schemes, vectors
 from tagger.data.sentence import Sentence
 from tagger.data.vocab import CASINGS, SPECIAL, Vocab, forms
 from tagger.errors import ConfigError
-from tagger.nn.crf.heads import Allowed, CRFHead, SoftmaxHead
+from tagger.nn.crf.heads import MAX_CHAINED_TAGS, Constraints, CRFHead, SoftmaxHead
 from tagger.nn.dropout import Dropout
 from tagger.nn.embeddings import (
     CharacterCNN,
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 MAX_WEIGHT_BYTES = 700 << 20
 """Of a model's weights and ENTRY_BYTES for each entry of its vocabularies."""
 ENTRY_BYTES = 200
-MAX_TAGS, MAX_CHAINED_TAGS = 10_000, 2_000
+MAX_TAGS = 10_000
 """Of plain tags with a softmax; of tags whose transitions count, as a CRF's and those of spans do."""
 _MANY_TAGS = 500  # a CRF's time and memory grow with the square of the tags
 
@@ -269,12 +269,12 @@ def _tag_weights(weights: Mapping[str, float], tags: Vocab, scheme: Scheme | Non
     return torch.tensor([weights.get(tag, weights.get(types[tag], 1.0)) for tag in tags.items], device="cpu")
 
 
-def _allowed(tags: Vocab, scheme: Scheme | None) -> Allowed:
+def _allowed(tags: Vocab, scheme: Scheme | None) -> Constraints:
     """Returns what a scheme allows among tags, everything if it is None; always on the CPU."""
     count = len(tags)
     if scheme is None:
         edge = torch.ones(count, dtype=torch.bool, device="cpu")
-        return Allowed(edge, edge.clone(), torch.ones(count, count, dtype=torch.bool, device="cpu"))
+        return Constraints(edge, edge.clone(), torch.ones(count, count, dtype=torch.bool, device="cpu"))
     prefixes, types = zip(*map(schemes.split, tags.items), strict=True)
     # (K, K) by two prefixes and whether the types are the same: all that a scheme looks at.
     names = sorted(set(prefixes))
@@ -286,7 +286,7 @@ def _allowed(tags: Vocab, scheme: Scheme | None) -> Allowed:
     numbers = {kind: number for number, kind in enumerate(dict.fromkeys(types))}
     kind = torch.tensor([numbers[name] for name in types], device="cpu")
     same = (kind[:, None] == kind).long()
-    return Allowed(
+    return Constraints(
         start=torch.tensor([schemes.is_valid_transition(None, tag, scheme) for tag in tags.items], device="cpu"),
         end=torch.tensor([schemes.is_valid_transition(tag, None, scheme) for tag in tags.items], device="cpu"),
         transitions=torch.tensor(table, device="cpu")[prefix[:, None], prefix, same],

@@ -25,7 +25,7 @@ from tagger.device import current_stream, is_out_of_memory, own_stream, processo
 from tagger.errors import DataError
 from tagger.model import TaggerModel
 from tagger.tagging import forking
-from tagger.tagging.decoding import TAGS_ALONE, Answer, Decoder, DecodingOptions
+from tagger.tagging.decoding import TAGS_ONLY, Decoder, DecodingOptions, Prediction
 from tagger.tagging.scorer import End, Scores
 from tagger.tagging.scorer_choice import scoring
 from tagger.tagging.span_tags import SpanTags
@@ -85,7 +85,7 @@ class _Work(NamedTuple):
 
     pool: Sequence[Sentence]
     places: list[tuple[int, Window]]
-    batches: list[tuple[list[int], Callable[[], list[Answer]]]]
+    batches: list[tuple[list[int], Callable[[], list[Prediction]]]]
     end: End
     before_next: bool
 
@@ -140,7 +140,7 @@ class _Notices:
     """Tells of the first long sentences of a stream what windows do to them, then once that there are more."""
 
     def __init__(self, answers: DecodingOptions, max_tokens: int) -> None:
-        self._windows = f"tagged in windows of {max_tokens} tokens{answers.lost_in_windows}"
+        self._windows = f"tagged in windows of {max_tokens} tokens{answers.window_limits}"
         self._spans = "spans cut by windows have no probability"
         self._kept = "; the threshold keeps them" * (answers.threshold is not None)
         self._told: Counter[str] = Counter()
@@ -254,7 +254,7 @@ class Tagger:
     def stream(
         self,
         sentences: Iterable[Sentence],
-        answers: DecodingOptions = TAGS_ALONE,
+        answers: DecodingOptions = TAGS_ONLY,
         *,
         on_batch: Callable[[], None] = lambda: None,
     ) -> Iterator[Sentence]:
@@ -272,7 +272,7 @@ class Tagger:
     def tag_pools(
         self,
         pools: Iterable[Sequence[Sentence]],
-        answers: DecodingOptions = TAGS_ALONE,
+        answers: DecodingOptions = TAGS_ONLY,
         *,
         on_batch: Callable[[], None] = lambda: None,
     ) -> Iterator[list[Sentence]]:
@@ -329,7 +329,7 @@ class Tagger:
         return _Work(pool, places, list(zip(cuts, waiting, strict=True)), end, before_next)
 
     def _finished(self, work: _Work, on_batch: Callable[[], None], notices: "_Notices") -> list[Sentence]:
-        found: list[Answer] = [_NOTHING] * len(work.places)
+        found: list[Prediction] = [_NOTHING] * len(work.places)
         try:
             for positions, result in work.batches:
                 for position, answer in zip(positions, result(), strict=True):
@@ -357,7 +357,7 @@ class Tagger:
             )
         return tagged
 
-    def _stitched(self, parts: Sequence[tuple[Window, Answer]]) -> Answer:
+    def _stitched(self, parts: Sequence[tuple[Window, Prediction]]) -> Prediction:
         """Returns the answer for a sentence from those for its windows.
 
         A span that no window shows whole has no probability; there are no alternatives.
@@ -369,7 +369,7 @@ class Tagger:
         tags = tuple(tag for answer, first, last in kept for tag in answer.tags[first:last])
         probabilities = tuple(number for answer, first, last in kept for number in answer.probabilities[first:last])
         if self.model.scheme is None:
-            return Answer(tags, (), probabilities)
+            return Prediction(tags, (), probabilities)
         known = {
             (span.type, window.start + span.start, window.start + span.end): span.probability
             for (window, _), (answer, first, last) in zip(parts, kept, strict=True)
@@ -378,17 +378,17 @@ class Tagger:
         }
         spans = schemes.spans_of(tags)
         spans = tuple(replace(span, probability=known.get((span.type, span.start, span.end))) for span in spans)
-        return Answer(schemes.tags_of(spans, len(tags), self.model.scheme), spans, probabilities)
+        return Prediction(schemes.tags_of(spans, len(tags), self.model.scheme), spans, probabilities)
 
 
 def _remade(model: TaggerModel, device: torch.device, limits: Mapping[str, int]) -> Tagger:
     return Tagger(model, device, **limits)
 
 
-_NOTHING = Answer(())
+_NOTHING = Prediction(())
 
 
-def _seams(parts: Sequence[tuple[Window, Answer]]) -> list[int]:
+def _seams(parts: Sequence[tuple[Window, Prediction]]) -> list[int]:
     """Returns where windows begin and end to be kept: near the middle of what two share, within no span of either."""
     seams = [0]
     for pair in pairwise(parts):
@@ -405,7 +405,7 @@ def _seams(parts: Sequence[tuple[Window, Answer]]) -> list[int]:
     return [*seams, parts[-1][0].stop]
 
 
-def _answers(scores: Scores, answering: Decoder, turns: _Turns, positions: Sequence[int]) -> list[Answer]:
+def _answers(scores: Scores, answering: Decoder, turns: _Turns, positions: Sequence[int]) -> list[Prediction]:
     """Returns the answers for sentences; if there is no memory for all, those of each half by itself.
 
     A sentence for which there is none waits until no other batch is computed.
@@ -415,7 +415,7 @@ def _answers(scores: Scores, answering: Decoder, turns: _Turns, positions: Seque
     """
     try:
         with turns.beside():
-            return answering.of(*scores(positions))
+            return answering.decode(*scores(positions))
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -427,7 +427,7 @@ def _answers(scores: Scores, answering: Decoder, turns: _Turns, positions: Seque
     with turns.alone():
         torch.cuda.empty_cache()  # does nothing where no GPU is used
         try:
-            return answering.of(*scores(positions))
+            return answering.decode(*scores(positions))
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise

@@ -34,6 +34,7 @@ from tagger.data.vocab import SPECIAL, Vocab
 from tagger.errors import ConfigError, DataError, ModelError, TaggerError
 from tagger.experiments import comparison, runs
 from tagger.io import manifest, tensor_files
+from tagger.nn.crf.linear_chain import IndependentTags
 from tagger.tagging import Tagger, scorer_choice
 from tagger.training import records
 from tests.robustness.runs import SCALE, changed, child, ended
@@ -407,20 +408,15 @@ def test_a_tag_set_too_large_for_its_head_is_refused(caplog: pytest.LogCaptureFi
 def test_a_softmax_over_many_plain_tags_answers_as_a_chain_that_allows_all(monkeypatch: pytest.MonkeyPatch) -> None:
     head = many(7, "model.head.kind=softmax").network.head
     emissions, lengths = torch.randn(4, 6, 7, generator=torch.Generator().manual_seed(1)), torch.tensor([6, 3, 1, 5])
-    expected = [
-        head.decode(emissions, lengths),
-        head.log_partition(emissions, lengths),
-        head.marginals(emissions, lengths),
-    ]
-    paths, scores = head.best_paths(emissions, lengths, count=9)
-    monkeypatch.setattr(head, "_independent", True)
-    found = [
-        head.decode(emissions, lengths),
-        head.log_partition(emissions, lengths),
-        head.marginals(emissions, lengths),
-    ]
-    torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(head.best_paths(emissions, lengths, count=9), (paths, scores))
+    chain = head.chain(emissions, lengths)
+    monkeypatch.setattr(head, "_is_independent", True)
+    independent = head.chain(emissions, lengths)
+    assert isinstance(independent, IndependentTags)
+    assert not isinstance(chain, IndependentTags)
+    torch.testing.assert_close(independent.best_path(), chain.best_path())
+    torch.testing.assert_close(independent.log_partition(), chain.log_partition())
+    torch.testing.assert_close(independent.marginals(), chain.marginals())
+    torch.testing.assert_close(independent.best_paths(9), chain.best_paths(9))
 
 
 # Metrics

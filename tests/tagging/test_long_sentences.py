@@ -10,7 +10,7 @@ from tagger.data import schemes
 from tagger.data.sentence import Sentence, Span
 from tagger.data.windows import Window, windows
 from tagger.tagging import DecodingOptions, Tagger
-from tagger.tagging.decoding import Answer
+from tagger.tagging.decoding import Prediction
 from tests.tagging.models import make_model, sentences, tagger
 
 LONG = Sentence(tuple(token for sentence in sentences(300) for token in sentence.tokens)[:5000], line=7)
@@ -66,7 +66,7 @@ def tagger_of(made: object, cache: dict[int, Tagger] = {}) -> Tagger:  # noqa: B
 
 def shown(length: int, most: int, spans: Sequence[Sequence[tuple[int, int]]]) -> Sentence:
     """Returns what is stitched of windows that show these spans, given by their places in the whole sentence."""
-    parts: list[tuple[Window, Answer]] = []
+    parts: list[tuple[Window, Prediction]] = []
     for number, (window, places) in enumerate(zip(windows(length, most), spans, strict=True)):
         inner = tuple(Span("PER", start - window.start, end - window.start, 0.1 + number / 10) for start, end in places)
         tags = schemes.tags_of(inner, most, "IOBES")
@@ -74,7 +74,7 @@ def shown(length: int, most: int, spans: Sequence[Sequence[tuple[int, int]]]) ->
         for span in inner:
             assert span.probability is not None
             probabilities[span.start : span.end] = [span.probability] * (span.end - span.start)
-        parts.append((window, Answer(tags, inner, tuple(probabilities))))
+        parts.append((window, Prediction(tags, inner, tuple(probabilities))))
     answer = tagger_of(_MADE)._stitched(parts)
     return Sentence(("a",) * length, tags=answer.tags, spans=answer.spans, probabilities=answer.probabilities)
 
@@ -170,12 +170,12 @@ def test_of_many_long_sentences_some_are_told_of(caplog: pytest.LogCaptureFixtur
 @pytest.mark.parametrize(
     ("answers", "lack"),
     [
-        (DecodingOptions(probabilities=True), ", with probabilities that are exact within each alone"),
-        (DecodingOptions(threshold=0.5), ", with probabilities that are exact within each alone"),
+        (DecodingOptions(probabilities=True), ", with probabilities that are exact only within a window"),
+        (DecodingOptions(threshold=0.5), ", with probabilities that are exact only within a window"),
         (DecodingOptions(nbest=2), ", without alternatives"),
         (
             DecodingOptions(probabilities=True, nbest=2),
-            ", with probabilities that are exact within each alone, without alternatives",
+            ", with probabilities that are exact only within a window, without alternatives",
         ),
     ],
 )

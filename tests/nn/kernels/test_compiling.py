@@ -57,6 +57,28 @@ def test_code_is_stored_and_read_again(folder: Path) -> None:
     assert (again(1), hits(again)) == (2, 1)
 
 
+def test_loading_stored_code_imports_no_compiler_parts(folder: Path, tmp_path: Path) -> None:
+    module = tmp_path / "kernels.py"
+    module.write_text(
+        "import numpy as np\nfrom tagger.nn.kernels.compiling import compiled\n\n\n"
+        "@compiled()\ndef total(x):\n    result = 0\n    for value in x:\n        result += value\n"
+        "    return result\n\n\n@compiled()\ndef largest(x):\n    return np.sort(x)[-1]\n"
+    )
+    program = (
+        "import sys, numpy as np, kernels\n"
+        "assert kernels.total(np.arange(4)) == 6\n"
+        "print('numba.np.arraymath' in sys.modules, sum(kernels.total.stats.cache_hits.values()))\n"
+        "assert not sys.argv[1:] or kernels.largest(np.arange(4)) == 3  # compiles after stored code was loaded\n"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder), "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", program]
+    outputs = [
+        subprocess.run([*command, *more], env=environment, capture_output=True, text=True, check=True).stdout.split()
+        for more in ((), ("largest",))
+    ]
+    assert outputs == [["True", "0"], ["False", "1"]]
+
+
 def spoil(path: Path, source: random.Random) -> None:
     data = bytearray(path.read_bytes())
     way = source.randrange(7)
