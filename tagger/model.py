@@ -17,7 +17,7 @@ from tagger.data import document_context, schemes, vectors
 from tagger.data.sentence import Sentence
 from tagger.data.vocab import CASINGS, SPECIAL, Vocab, forms
 from tagger.errors import ConfigError
-from tagger.nn.crf.heads import Allowed, CRFHead, SoftmaxHead
+from tagger.nn.crf.heads import MAX_CHAINED_TAGS, Constraints, CRFHead, SoftmaxHead
 from tagger.nn.dropout import Dropout
 from tagger.nn.embeddings import (
     CharacterCNN,
@@ -37,7 +37,6 @@ MAX_WEIGHT_BYTES = 700 << 20
 _ENTRY_BYTES = 200
 MAX_TAGS = 10_000
 """Maximum number of tags."""
-_MAX_TRANSITION_TAGS = 2_000  # for a CRF, and for tags of spans, which both need a table of all transitions
 _MANY_TAGS = 500  # a CRF's time and memory grow with the square of the tags
 
 
@@ -188,7 +187,7 @@ def build_meta_network(config: Config, tags: Vocab, characters: Vocab, *, words:
 def _refuse_many_tags(config: Config, tags: Vocab) -> None:
     head, count = config.model.head.kind, len(tags)
     is_plain = head == "softmax" and (count > MAX_TAGS or find_scheme(tags, config) is None)
-    limit = MAX_TAGS if is_plain else _MAX_TRANSITION_TAGS
+    limit = MAX_TAGS if is_plain else MAX_CHAINED_TAGS
     if count <= limit:
         return
     advice = f"; is data.tag the right column? model.head.kind=softmax takes {MAX_TAGS} plain tags"
@@ -276,12 +275,12 @@ def _tag_weights(weights: Mapping[str, float], tags: Vocab, scheme: Scheme | Non
     return torch.tensor([weights.get(tag, weights.get(types[tag], 1.0)) for tag in tags.items], device="cpu")
 
 
-def _allowed_transitions(tags: Vocab, scheme: Scheme | None) -> Allowed:
+def _allowed_transitions(tags: Vocab, scheme: Scheme | None) -> Constraints:
     """Returns the transitions that a scheme allows, or all for None; always on the CPU."""
     count = len(tags)
     if scheme is None:
         edge = torch.ones(count, dtype=torch.bool, device="cpu")
-        return Allowed(edge, edge.clone(), torch.ones(count, count, dtype=torch.bool, device="cpu"))
+        return Constraints(edge, edge.clone(), torch.ones(count, count, dtype=torch.bool, device="cpu"))
     prefixes, types = zip(*map(schemes.split, tags.items), strict=True)
     # A scheme depends on the two prefixes and on whether the types are equal.
     names = sorted(set(prefixes))
@@ -293,7 +292,7 @@ def _allowed_transitions(tags: Vocab, scheme: Scheme | None) -> Allowed:
     type_ids = {name: number for number, name in enumerate(dict.fromkeys(types))}
     type_id = torch.tensor([type_ids[name] for name in types], device="cpu")
     is_same_type = (type_id[:, None] == type_id).long()
-    return Allowed(
+    return Constraints(
         start=torch.tensor([schemes.is_valid_transition(None, tag, scheme) for tag in tags.items], device="cpu"),
         end=torch.tensor([schemes.is_valid_transition(tag, None, scheme) for tag in tags.items], device="cpu"),
         transitions=torch.tensor(table, device="cpu")[prefix[:, None], prefix, is_same_type],

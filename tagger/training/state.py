@@ -118,7 +118,7 @@ def progress_of(state: State, digests: Mapping[str, str]) -> Progress:
         ValueError: the numbers of the state cannot be those of a training.
         ChangedDataError: the data has changed since the training began.
     """
-    stored = json_files.checked(_Stored, json_files.dump(state.progress))
+    stored = json_files.parse_as(_Stored, json_files.dump(state.progress))
     if stored.data.keys() != digests.keys():
         raise ValueError(f"data: expected the parts {', '.join(digests)}")
     for part, digest in digests.items():
@@ -146,7 +146,7 @@ def restore(state: State, progress: Progress, parts: Parts) -> None:
         sums=sums[0] if parts.rows else 1,
         with_cuda="random.cuda" in tensors,
     )
-    if faults := tensor_files.mismatches(tensors, expected):
+    if faults := tensor_files.find_mismatches(tensors, expected):
         raise ValueError("; ".join(faults[:3]) + f"; and {len(faults) - 3} more faults" * (len(faults) > 3))
     _check_values(tensors, progress, parts)
     if parts.scaler.is_enabled() and not state.progress["scaler"]:

@@ -98,7 +98,7 @@ def fit(
         del inputs  # and with it the memory of the tables, unless the caller keeps them
         with _writing(run, noted):
             run_dir.check_free(run)  # again: another training may have come and gone while this one read its data
-            with atomic.writing(run):
+            with atomic.wrap_os_errors(run):
                 atomic.replace(run / CONFIG, config.dump(settings).encode())
             loop = Loop(settings, model, data, run, target, callback)
             loop.save_checkpoint()
@@ -156,7 +156,7 @@ def _continued(model: TaggerModel, settings: Config, data: Corpora, run: Path) -
 
 def _record_continuation(run: Path, settings: Config, loop: Loop) -> None:
     """Writes changed settings into the run, and unmarks it as finished if there are epochs to train."""
-    with atomic.writing(run):
+    with atomic.wrap_os_errors(run):
         if config.dump(settings) != (run / CONFIG).read_text("utf-8"):
             atomic.replace(run / CONFIG, config.dump(settings).encode())
         if loop.progress.epoch < settings.training.epochs:

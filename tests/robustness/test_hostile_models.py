@@ -34,6 +34,7 @@ from tagger.data.vocab import SPECIAL, Vocab
 from tagger.errors import ConfigError, DataError, ModelError, TaggerError
 from tagger.experiments import comparison, runs
 from tagger.io import manifest, tensor_files
+from tagger.nn.crf.linear_chain import IndependentTags
 from tagger.tagging import Tagger, scorer_choice
 from tagger.training import records
 from tests.robustness.runs import SCALE, changed, child, ended
@@ -114,7 +115,7 @@ def test_a_file_of_20_gigabytes_is_refused_for_its_size(model: Path, name: str) 
         listed = json.loads((model / manifest.MANIFEST).read_bytes())
         del listed["sha256"]
         listed["files"][name]["size"] = size
-        (model / manifest.MANIFEST).write_bytes(manifest.seal(listed))
+        (model / manifest.MANIFEST).write_bytes(manifest.serialize(listed))
     os.truncate(model / name, size)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_utime
     with pytest.raises(ModelError, match=rf"{name} (is refused: it )?has 21474836480 bytes"):
@@ -130,7 +131,7 @@ def test_no_changed_manifest_brings_down_the_reader(model: Path) -> None:
         listed = copy.deepcopy(whole)
         change_json(listed, source)
         try:
-            (model / manifest.MANIFEST).write_bytes(manifest.seal(listed))
+            (model / manifest.MANIFEST).write_bytes(manifest.serialize(listed))
             model_dir.load(model)
         except ModelError as error:
             one_line(error)
@@ -255,7 +256,7 @@ def test_what_the_reader_of_tensors_takes_the_library_takes_too(model_path: Path
         for _ in range(source.randrange(3)):
             changed_data[source.randrange(length)] = source.choice(b'0123456789,:[]{}" FIU')
         try:
-            tensors = tensor_files.take(bytearray(changed_data))
+            tensors = tensor_files.load_tensors(bytearray(changed_data))
         except ValueError:
             continue
         taken += 1
@@ -407,20 +408,15 @@ def test_a_tag_set_too_large_for_its_head_is_refused(caplog: pytest.LogCaptureFi
 def test_a_softmax_over_many_plain_tags_answers_as_a_chain_that_allows_all(monkeypatch: pytest.MonkeyPatch) -> None:
     head = many(7, "model.head.kind=softmax").network.head
     emissions, lengths = torch.randn(4, 6, 7, generator=torch.Generator().manual_seed(1)), torch.tensor([6, 3, 1, 5])
-    expected = [
-        head.decode(emissions, lengths),
-        head.log_partition(emissions, lengths),
-        head.marginals(emissions, lengths),
-    ]
-    paths, scores = head.best_paths(emissions, lengths, count=9)
-    monkeypatch.setattr(head, "_independent", True)
-    found = [
-        head.decode(emissions, lengths),
-        head.log_partition(emissions, lengths),
-        head.marginals(emissions, lengths),
-    ]
-    torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(head.best_paths(emissions, lengths, count=9), (paths, scores))
+    chain = head.chain(emissions, lengths)
+    monkeypatch.setattr(head, "_is_independent", True)
+    independent = head.chain(emissions, lengths)
+    assert isinstance(independent, IndependentTags)
+    assert not isinstance(chain, IndependentTags)
+    torch.testing.assert_close(independent.best_path(), chain.best_path())
+    torch.testing.assert_close(independent.log_partition(), chain.log_partition())
+    torch.testing.assert_close(independent.marginals(), chain.marginals())
+    torch.testing.assert_close(independent.best_paths(9), chain.best_paths(9))
 
 
 # Metrics

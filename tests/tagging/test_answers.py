@@ -42,7 +42,7 @@ def written_out(model: TaggerModel, sentence: Sentence) -> dict[Tags, float]:
     emissions, lengths = scores([0])
     with torch.no_grad():
         rows, transitions, start, end, _ = (
-            part.double().tolist() for part in model.network.head.chain(emissions, lengths)
+            part.double().tolist() for part in model.network.head.chain(emissions, lengths).scores
         )
     weights = {}
     for path in product(range(len(start)), repeat=len(sentence)):

@@ -11,6 +11,7 @@ import torch
 from tagger.data.batching import Batch, WordEncoder
 from tagger.data.sentence import Sentence
 from tagger.errors import DataError
+from tagger.nn.crf.linear_chain import LinearChain
 from tagger.tagging import DecodingOptions, Tagger
 from tagger.tagging import tagger as tagging
 from tagger.tagging.scorer import PreparedPool, TorchScorer
@@ -246,13 +247,12 @@ def test_another_fault_is_not_taken_for_it(error: BaseException, monkeypatch: py
 def test_answers_that_find_no_memory_are_halved_too(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tagger(make_model())
     expected = all_of(model)
-    head = type(model.model.network.head)
-    honest = head.best_paths
+    honest = LinearChain.best_paths
 
-    def best_paths(self: object, emissions: torch.Tensor, lengths: torch.Tensor, *, count: int) -> object:
-        if len(emissions) > 3:
+    def best_paths(self: LinearChain, count: int) -> object:
+        if len(self.scores.emissions) > 3:
             raise MemoryError
-        return honest(self, emissions, lengths, count=count)  # type: ignore[arg-type]
+        return honest(self, count)
 
-    monkeypatch.setattr(head, "best_paths", best_paths)
+    monkeypatch.setattr(LinearChain, "best_paths", best_paths)
     assert all_of(model) == expected

@@ -14,7 +14,7 @@ from tagger import model_dir, training
 from tagger.config import Config, dump, load, parse
 from tagger.errors import ConfigError, ModelError, StorageError, TaggerError
 from tagger.io import atomic
-from tagger.io.manifest import seal
+from tagger.io.manifest import serialize
 from tagger.training import EpochEnd, Event, Start, StepEnd, TrainingResult, optimizers, records, run_dir
 from tests.robustness.runs import timeless, tree
 
@@ -375,7 +375,7 @@ def test_a_state_that_is_far_larger_than_its_model_is_not_hashed(
     manifest = json.loads(path.read_bytes())
     manifest["files"]["state.safetensors"]["size"] = 1 << 32
     del manifest["sha256"]
-    path.write_bytes(seal(manifest))
+    path.write_bytes(serialize(manifest))
     started = time.monotonic()
     assert model_dir.newest(run) != newest
     assert time.monotonic() - started < 5
