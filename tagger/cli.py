@@ -22,7 +22,7 @@ from tagger.errors import ConfigError, Stopped, TaggerError, TrainingError
 if TYPE_CHECKING:
     from tagger.jobs.local import engine as jobs
     from tagger.jobs.summary import Summary
-    from tagger.training import Callback, Event, TrainingResult
+    from tagger.training import Callback, Event
 
 
 class _Commands(TyperGroup):
@@ -185,17 +185,16 @@ def train(
     device: Device = "auto",
 ) -> None:
     """Train a tagger from RECIPE, or go on with a run."""
-    from tagger import config, experiments, training
+    from tagger import config, experiments
     from tagger.training import corpora, run_dir
 
     if seed is not None and seeds is not None:
         raise ConfigError("--seed and --seeds exclude each other; give one of them")
-    listed = None if seeds is None else experiments.parse(seeds)
-    several = listed is not None or (resume and experiments.exists(Path(recipe)))
+    listed = None if seeds is None else experiments.parse_seeds(seeds)
+    several = listed is not None or (resume and experiments.runs.has_seed_dirs(Path(recipe)))
     if jobs is not None and not several:
         raise ConfigError("--jobs says how many of --seeds to train at a time; give them, too")
     places = {"train": train, "dev": dev, "test": test}
-    done: TrainingResult | experiments.Results
     with _progress(shown=jobs in (None, 1)) as callback:
         if resume and listed is None:
             fixed = {"--vectors": vectors, "--out": out, "--seed": seed, "--init-from": init_from}
@@ -205,44 +204,28 @@ def train(
                     " other paths of the same data, and --set training.epochs=N"
                 )
             run = Path(recipe)
-            run_dir.check_marked(run)
+            run_dir.check_is_run(run)
             settings = config.load(str(run / run_dir.CONFIG), set_ or ())
             settings = corpora.with_paths(settings, folder=data, parts=places, vectors=())
-            if several:
-                done = experiments.resume(run, jobs=jobs or 1, device=device, callback=callback, settings=settings)
-            else:
-                done = training.resume(run, device=device, callback=callback, settings=settings)
+            result = experiments.resume(run, jobs=jobs or 1, device=device, callback=callback, config=settings)
         else:
             seeded = [] if seed is None else [f"training.seed={seed}"]
             settings = config.load(recipe, [*(set_ or ()), *seeded])
             settings = corpora.with_paths(settings, folder=data, parts=places, vectors=vectors or ())
             run = out or Path("runs") / Path(recipe).stem
-            if listed is None:
-                done = training.fit(settings, run, device=device, init_from=init_from, callback=callback)
-            else:
-                done = experiments.train(
-                    settings,
-                    listed,
-                    run,
-                    jobs=jobs or 1,
-                    device=device,
-                    init_from=init_from,
-                    resume=resume,
-                    callback=callback,
-                )
-    if isinstance(done, experiments.Results):
-        _print(str(done))
-        if done.failed:
-            raise TrainingError(*(f"seed {seed}: {fault}" for seed, faults in done.failed.items() for fault in faults))
-    else:
-        _print(_summary(done))
-
-
-def _summary(outcome: "TrainingResult") -> str:
-    lines = [f"best epoch {outcome.epoch}, dev {outcome.dev:.2f}"]
-    if outcome.test is not None:
-        lines.append(f"test, by the best model on dev:\n{outcome.test}")
-    return "\n".join([*lines, f"model: {streams.one_line(str(outcome.model))}"])
+            result = experiments.train(
+                settings,
+                listed,
+                run,
+                jobs=jobs or 1,
+                device=device,
+                init_from=init_from,
+                resume=resume,
+                callback=callback,
+            )
+    _print(str(result))
+    if result.failures:
+        raise TrainingError(*(f"seed {seed}: {fault}" for seed, faults in result.failures.items() for fault in faults))
 
 
 @app.command()
@@ -482,7 +465,7 @@ def _progress(*, shown: bool) -> "Iterator[Callback]":
                 name, done = f"epoch {event.epoch + 1} of {epochs}", event.epoch * event.steps + event.step
                 bar.update(task, description=name, total=epochs * event.steps, completed=done, loss=event.loss)
             else:
-                bar.update(task, dev=event.record["dev"]["score"])
+                bar.update(task, dev=event.record.dev.score)
 
         yield callback
 

@@ -76,9 +76,9 @@ FOLDERS = {
     ],
     "experiments": [{"runs"}, {"comparison", "processes"}, {"seeds"}],
     "training": [
-        {"events", "lazy_rows", "run_dir"},
-        {"corpora", "diagnostics", "optimizers", "records", "transfer"},
-        {"state"},
+        {"epoch_record", "lazy_rows", "run_dir"},
+        {"corpora", "diagnostics", "events", "optimizers", "records", "transfer"},
+        {"result", "state"},
         {"loop"},
         {"train"},
     ],

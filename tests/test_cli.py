@@ -86,7 +86,7 @@ def test_a_seed_that_fails_is_a_line_after_the_table_and_exit_code_2(tmp_path: P
     (tmp_path / "train.conll").write_text(tiny_corpus())
     recipe = tmp_path / "mine.yaml"
     recipe.write_text(TINY_RECIPE.format(train="train.conll", dev="train.conll"))
-    with run_dir.owned(tmp_path / "run"):
+    with run_dir.lock_run_dir(tmp_path / "run"):
         (tmp_path / "run" / "seed-5").touch()
     done = run("train", recipe, "--seeds", "5,6", "--out", tmp_path / "run", "--set", "training.epochs=1")
     assert done.exit_code == 2
