@@ -19,7 +19,7 @@ def torch_device(name: str) -> torch.device:
         ConfigError: cuda was asked for and is not there.
     """
     if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device cuda was asked for, but this torch finds no GPU; use --device cpu or auto")
+        raise ConfigError("device cuda was asked for, but this torch finds no GPU; set `device` to cpu or auto")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)

@@ -6,6 +6,8 @@ import signal
 class TaggerError(Exception):
     """A user's mistake or a damaged input; `faults` holds one printable line for each.
 
+    A parameter of the public API stands in backquotes; the command line shows its option instead.
+
     >>> print(TaggerError("first fault", "second fault"))
     first fault
     second fault
@@ -43,8 +45,12 @@ class CorruptError(DataError):
     """Packed data that is damaged or unfinished, or a file that changed while it was read: nothing of it is safe."""
 
 
-class CheckpointError(TaggerError):
-    """A model or run directory that is missing, damaged, in use or of another format."""
+class StorageError(TaggerError):
+    """A file or directory that is missing, in use, not ours, or cannot be read or written."""
+
+
+class ModelError(TaggerError):
+    """A model directory, checkpoint or training record that is missing, damaged or of another format."""
 
 
 class TrainingError(TaggerError):
@@ -55,6 +61,6 @@ class Stopped(Exception):  # noqa: N818  # no fault: the job was asked to stop a
     """A job stopped because of a signal, after it had saved its state unless it has none to go on from."""
 
     def __init__(self, signum: int, *, saved: bool = True) -> None:
-        super().__init__(f"stopped by {signal.Signals(signum).name}{'; go on with --resume' * saved}")
+        super().__init__(f"stopped by {signal.Signals(signum).name}{'; continue with `resume=True`' * saved}")
         self.signum = signum
         self.exit_code = 128 + signum

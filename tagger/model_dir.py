@@ -21,7 +21,7 @@ from tagger import config, model
 from tagger.config import Config
 from tagger.data import schemes
 from tagger.data.vocab import MAX_ENTRIES, SPECIAL, Vocab
-from tagger.errors import CheckpointError, ConfigError
+from tagger.errors import ConfigError, ModelError
 from tagger.io import atomic, json_files, regular, tensor_files
 from tagger.io.manifest import FORMAT, MANIFEST, MAX_MANIFEST_BYTES, ModelFiles, UnreadError, listing, read_twice
 from tagger.model import TaggerModel
@@ -66,7 +66,7 @@ def save(bundle: TaggerModel, directory: Path, metrics: Metrics, state: State | 
     """Writes a model, and the state of its training if given, in place of what the directory held.
 
     Raises:
-        CheckpointError: the disk is full or the place cannot be written; what was there before stays.
+        StorageError: the disk is full or the place cannot be written; what was there before stays.
     """
     contents = {
         "config.yaml": config.dump(bundle.config).encode(),
@@ -95,7 +95,7 @@ def _is_ours(directory: Path) -> bool:
         return True
     try:
         ModelFiles(directory, _MAX_BYTES)
-    except CheckpointError as error:
+    except ModelError as error:
         if isinstance(error.__cause__, OSError):  # the disk's fault says nothing about the directory
             raise
         return False
@@ -110,7 +110,7 @@ def load(directory: Path) -> tuple[TaggerModel, Metrics]:
     """Returns the model of a directory and the metrics it was saved with.
 
     Raises:
-        CheckpointError: the directory is missing, damaged, of another format, or its parts do not fit each other.
+        ModelError: the directory is missing, damaged, of another format, or its parts do not fit each other.
     """
     return read_twice(lambda: _load(directory))
 
@@ -124,10 +124,10 @@ def _load(directory: Path) -> tuple[TaggerModel, Metrics]:
         network = model.blank(settings, tags, characters, words=len(words), kept=len(kept))
     except UnreadError:
         raise
-    except (ConfigError, CheckpointError) as error:
-        raise CheckpointError(*(f"{directory}: {fault}" for fault in error.faults)) from error
+    except (ConfigError, ModelError) as error:
+        raise ModelError(*(f"{directory}: {fault}" for fault in error.faults)) from error
     except ValueError as error:
-        raise CheckpointError(f"{directory}: {error}") from error
+        raise ModelError(f"{directory}: {error}") from error
     _fill(network, opened)
     return TaggerModel(settings, tags, words, kept, characters, network), metrics
 
@@ -136,7 +136,7 @@ def _vocabularies(opened: ModelFiles, settings: Config) -> tuple[Vocab, Vocab, V
     """Returns tags, words, kept words and characters.
 
     Raises:
-        CheckpointError: a network over them could not work as it should.
+        ModelError: a network over them could not work as it should.
     """
 
     def read(name: str, limit: int) -> Vocab:
@@ -144,8 +144,8 @@ def _vocabularies(opened: ModelFiles, settings: Config) -> tuple[Vocab, Vocab, V
             return Vocab.from_bytes(opened.read(name), limit=limit)
         except UnreadError:
             raise
-        except CheckpointError as error:
-            raise CheckpointError(f"{name}: {error}") from error
+        except ModelError as error:
+            raise ModelError(f"{name}: {error}") from error
 
     tags = read("tags.txt", model.MAX_TAGS)
     words = read("words.txt", MAX_ENTRIES)
@@ -153,35 +153,35 @@ def _vocabularies(opened: ModelFiles, settings: Config) -> tuple[Vocab, Vocab, V
     characters = read("chars.txt", _MAX_CHARACTERS)
     for name, vocab in (("words.txt", words), ("chars.txt", characters)):
         if vocab.items[: len(SPECIAL)] != SPECIAL:
-            raise CheckpointError(f"{name}: expected {SPECIAL[0]} and {SPECIAL[1]} as its first entries")
+            raise ModelError(f"{name}: expected {SPECIAL[0]} and {SPECIAL[1]} as its first entries")
     if not words.ids.keys().isdisjoint(kept.ids):
-        raise CheckpointError("kept.txt: has a word that words.txt has, too")
+        raise ModelError("kept.txt: has a word that words.txt has, too")
     _check_tags(tags, settings)
     return tags, words, kept, characters
 
 
 def _check_tags(tags: Vocab, settings: Config) -> None:
     if not len(tags):
-        raise CheckpointError("tags.txt: expected at least one tag")
+        raise ModelError("tags.txt: expected at least one tag")
     if control_tags := schemes.control_tags(tags.items):
-        raise CheckpointError(f"tags.txt: the tag {control_tags[0][:60]!r} is empty or holds a control character")
+        raise ModelError(f"tags.txt: the tag {control_tags[0][:60]!r} is empty or holds a control character")
     scheme = model.scheme_of(tags, settings)
     if scheme is None:
         return
     if schemes.OUTSIDE not in tags:
-        raise CheckpointError(f"tags.txt: has tags of spans, but not {schemes.OUTSIDE}")
+        raise ModelError(f"tags.txt: has tags of spans, but not {schemes.OUTSIDE}")
     valid = schemes.tag_set({schemes.split(tag)[1] for tag in tags.items} - {""}, scheme)
     if wrong := sorted(set(tags.items) - set(valid)):
-        raise CheckpointError(f"tags.txt: {wrong[0][:60]!r} is not a tag of the scheme {scheme}")
+        raise ModelError(f"tags.txt: {wrong[0][:60]!r} is not a tag of the scheme {scheme}")
 
 
 def _metrics(data: bytearray) -> Metrics:
     try:
         metrics = json_files.parse(bytes(data))
     except ValueError as error:
-        raise CheckpointError(f"metrics.json: {error}") from error
+        raise ModelError(f"metrics.json: {error}") from error
     if not isinstance(metrics, dict):
-        raise CheckpointError(f"metrics.json: expected a JSON object, found {type(metrics).__name__}")
+        raise ModelError(f"metrics.json: expected a JSON object, found {type(metrics).__name__}")
     return metrics
 
 
@@ -189,7 +189,7 @@ def digest(directory: Path) -> str:
     """Returns the SHA-256, in hexadecimal, of a model's manifest, which stands for all of the model.
 
     Raises:
-        CheckpointError: there is no model.
+        StorageError: there is no model.
     """
     return hashlib.sha256(regular.read(directory / MANIFEST, limit=MAX_MANIFEST_BYTES)).hexdigest()
 
@@ -198,7 +198,7 @@ def contents(directory: Path) -> dict[str, bytes]:
     """Returns the files of a model by name, verified; written into another directory they are that model.
 
     Raises:
-        CheckpointError: the directory is missing or damaged.
+        ModelError: the directory is missing or damaged.
     """
 
     def read() -> dict[str, bytes]:
@@ -212,7 +212,8 @@ def copy(source: Path, directory: Path) -> None:
     """Writes a model in place of what a directory held.
 
     Raises:
-        CheckpointError: the model is missing or damaged, or the place cannot be written; what was there before stays.
+        ModelError: the model is missing or damaged.
+        StorageError: the directory cannot be written; what was there before stays.
     """
     _write(directory, contents(source))
 
@@ -221,7 +222,7 @@ def card(directory: Path) -> dict[str, Any]:
     """Returns what a model is, by keys fit to print: its shape, tags, words, size on disk and scores.
 
     Raises:
-        CheckpointError: as `load`.
+        ModelError: as `load`.
     """
     bundle, metrics = load(directory)
     model = bundle.config.model
@@ -247,7 +248,7 @@ def load_state(directory: Path, limit: int = _MAX_BYTES["state.safetensors"]) ->
     """Returns the state of the training that wrote a checkpoint, the tensors in a file of at most `limit` bytes.
 
     Raises:
-        CheckpointError: the directory is no checkpoint or is damaged.
+        ModelError: the directory is no checkpoint or is damaged.
     """
 
     def read() -> tuple[bytearray, bytearray]:
@@ -260,7 +261,7 @@ def load_state(directory: Path, limit: int = _MAX_BYTES["state.safetensors"]) ->
             raise ValueError(f"it holds more than {_MAX_STATE_VALUES} values")
         found = json_files.parse(bytes(progress))
     except ValueError as error:
-        raise CheckpointError(f"{directory}/state.json is refused: {error}") from error
+        raise ModelError(f"{directory}/state.json is refused: {error}") from error
     return State(found, _taken(tensors, f"{directory}/state.safetensors"))
 
 
@@ -268,7 +269,7 @@ def newest(run: Path) -> Path:
     """Returns the newest whole checkpoint of a run: LATEST's, or an older one if that is damaged, which is logged.
 
     Raises:
-        CheckpointError: the run has no checkpoint that can be read.
+        ModelError: the run has no checkpoint that can be read.
     """
     found = checkpoints(run)[::-1]
     latest = run / LATEST
@@ -279,16 +280,16 @@ def newest(run: Path) -> Path:
     for path in found:
         try:
             read_twice(lambda: _verify(path))  # noqa: B023  # called at once
-        except CheckpointError as error:
+        except ModelError as error:
             log.warning("%s; going back to the checkpoint before it", error)
         else:
             return path
-    again = "" if found else "; give the command that began it again, without --resume"
-    raise CheckpointError(f"{run}: holds no checkpoint to resume from{again}")
+    again = "" if found else "; run the command that began it again, without `resume`"
+    raise ModelError(f"{run}: holds no checkpoint to resume from{again}")
 
 
 def _verify(checkpoint: Path) -> None:
-    """Raises CheckpointError if a file of a checkpoint is not what its manifest says, or its state is too large."""
+    """Raises ModelError if a file of a checkpoint is not what its manifest says, or its state is too large."""
     opened = ModelFiles(checkpoint, _MAX_BYTES)
     opened.limit("state.safetensors", _MAX_STATE_RATIO * opened.size("weights.safetensors") + (1 << 20))
     opened.verify(_MODEL + _STATE)
@@ -298,7 +299,7 @@ def add(run: Path, number: int, bundle: TaggerModel, metrics: Metrics, state: St
     """Writes the checkpoint of a step into a run, moves LATEST to it and removes all but the newest `keep`.
 
     Raises:
-        CheckpointError: it cannot be written; the checkpoints before it stay.
+        StorageError: it cannot be written; the checkpoints before it stay.
     """
     directory = run / f"checkpoint-{number:06d}"
     save(bundle, directory, metrics, state)
@@ -334,7 +335,7 @@ def _taken(data: bytearray, name: str) -> dict[str, Tensor]:
     try:
         return tensor_files.take(data)
     except (ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{name} is refused: {error}") from error
+        raise ModelError(f"{name} is refused: {error}") from error
 
 
 def _fill(network: Network, opened: ModelFiles) -> None:
@@ -343,5 +344,5 @@ def _fill(network: Network, opened: ModelFiles) -> None:
     name = f"{opened.directory}/weights.safetensors"
     tensors = _taken(opened.read("weights.safetensors", sizes=tensor_files.size_range(expected)), name)
     if faults := tensor_files.mismatches(tensors, expected):
-        raise CheckpointError(*(f"{name}: {fault}" for fault in faults))
+        raise ModelError(*(f"{name}: {fault}" for fault in faults))
     network.load_state_dict(tensors, assign=True)

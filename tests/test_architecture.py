@@ -198,6 +198,17 @@ def test_numba_is_known_in_nn_alone() -> None:
     assert users == {"nn"}
 
 
+def test_library_code_names_no_command_line_option() -> None:
+    paths = [path for path in modules() if path.relative_to(PACKAGE).parts[0].removesuffix(".py") != "cli"]
+    named = [
+        f"{path.relative_to(PACKAGE)}:{node.lineno}: {node.value}"
+        for path in paths
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.search(r"--[a-z]", node.value)
+    ]
+    assert named == []
+
+
 def test_scripts_import_the_package_and_never_the_reverse() -> None:
     assert not any(part(name) == "scripts" for path in modules() for name in imports(path))
 

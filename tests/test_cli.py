@@ -72,7 +72,7 @@ def test_several_seeds_are_trained_gone_on_with_compared_and_used(tmp_path: Path
     assert [line.split(",")[2] for line in told] == [" 3 epochs", " 3 epochs"]
     for again in ([recipe, *options], [tmp_path / "run"]):
         assert run("train", *again, "--resume", "--jobs", 2).stdout == done.stdout
-    assert "add --resume to go on with it" in run("train", tmp_path / "run").stderr
+    assert "pass `resume=True` to continue it" in run("train", tmp_path / "run").stderr
     found = run("compare", tmp_path / "run", tmp_path / "run" / "seed-1", "--on", "dev", "--json", tmp_path / "c.json")
     assert found.exit_code == 0, found.stderr
     assert f"{tmp_path}/run/seed-1 has one seed" in found.stdout
@@ -181,7 +181,7 @@ def faults() -> list[tuple[str, list[str], str]]:
         ("a file twice", ["tag", "{tmp}/a.txt", "{tmp}/./a.txt", "--model", "{model}"], "a.txt: given twice"),
         ("out within in", ["tag", "{tmp}/x", "--model", "{model}", "--out", "{tmp}/x/o"], "choose another --out"),
         ("resume what", ["tag", "-", "--model", "{model}", "--resume"], "give it with --out"),
-        ("rejects where", ["tag", "-", "--model", "{model}", "--on-error", "skip"], "say where with --rejects"),
+        ("rejects where", ["tag", "-", "--model", "{model}", "--on-error", "skip"], "pass `rejects` or `out`"),
         ("rejects for what", ["tag", "-", "--model", "{model}", "--rejects", "{tmp}/r"], "give both or none"),
         ("pattern of what", ["tag", "-", "--model", "{model}", "--pattern", "*"], "no folder is given"),
         ("parquet to stdout", ["tag", "-", "--model", "{model}", "--to", "parquet"], "give a directory with --out"),
@@ -207,7 +207,7 @@ def faults() -> list[tuple[str, list[str], str]]:
             (
                 f"{name} as summary",
                 ["tag", "{tmp}/a.txt", "--model", "{model}", "--out", "{tmp}/run", "--summary", f"{{tmp}}/run/{name}"],
-                f"{name}: is written by the job itself, and --summary would overwrite it",
+                f"{name}: is written by the job itself, and `summary` would overwrite it",
             )
             for name in ("a.conll", ".tagger.lock", ".tagger-job")
         ),
@@ -270,7 +270,7 @@ def test_an_input_with_a_fault_leaves_no_output_but_what_can_be_gone_on_with(mod
     done = run("tag", tmp_path / "bad.txt", "--model", model_path, "--out", tmp_path / "out")
     assert done.exit_code == 2
     assert "bad.txt:101: byte 1 is 0xff" in done.stderr
-    assert "mend the file and go on with --resume" in done.stderr
+    assert "mend the file and continue with `resume=True`" in done.stderr
     assert all(path.name.startswith(".") for path in (tmp_path / "out").iterdir())
     (tmp_path / "bad.txt").write_text(SENTENCE * 101)
     assert run("tag", tmp_path / "bad.txt", "--model", model_path, "--out", tmp_path / "out", "--resume").exit_code == 0

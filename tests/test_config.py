@@ -120,7 +120,7 @@ def test_all_faults_are_told_at_once() -> None:
     assert [fault.split(" ", 1)[0] for fault in found] == [
         "recipe.yaml:4:16:",
         "recipe.yaml:2:3:",
-        "--set",
+        "setting",
         "recipe.yaml:3:3:",
     ]
 
@@ -164,7 +164,7 @@ def test_set_overrides_the_recipe() -> None:
 )
 @pytest.mark.parametrize("text", ["", "training: {seed: 2}"])
 def test_a_fault_in_set_is_told(text: str, override: str, fault: str) -> None:
-    assert faults(text, override) == (f"--set {override}: {fault}",)
+    assert faults(text, override) == (f"setting {override}: {fault}",)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_a_fault_in_set_is_told(text: str, override: str, fault: str) -> None:
         ("sampel", "no recipe is called 'sampel'; did you mean 'sample'"),
         ("no/such.yaml", r"no/such.yaml: no such recipe file"),
         ("x" * 300, "no recipe is called"),
-        (".", "is a folder: give data with --data"),
+        (".", "is a folder: pass a recipe, and the folder as `data`"),
     ],
 )
 def test_a_recipe_that_is_not_there_is_told(name: str, message: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tagger import model_dir, tagging
-from tagger.errors import CheckpointError
+from tagger.errors import ModelError, StorageError
 from tagger.io import manifest
 from tagger.model_dir import State
 
@@ -33,7 +33,7 @@ def test_a_copy_takes_the_place_of_what_was_there_and_a_damaged_model_is_not_cop
     }
     damaged = Path(shutil.copytree(model_path, tmp_path / "damaged"))
     (damaged / "tags.txt").write_text("O\n")
-    with pytest.raises(CheckpointError, match=r"tags.txt is corrupt"):
+    with pytest.raises(ModelError, match=r"tags.txt is corrupt"):
         model_dir.copy(damaged, model)
     assert (model / "tags.txt").read_bytes() == (model_path / "tags.txt").read_bytes()
 
@@ -87,26 +87,26 @@ def test_a_model_of_another_format_is_refused(model_path: Path, tmp_path: Path) 
     listed = json.loads((model_path / "MANIFEST.json").read_text())
     del listed["sha256"]
     (tmp_path / "MANIFEST.json").write_bytes(manifest.seal(listed | {"format": 99}))
-    with pytest.raises(CheckpointError, match="has model format 99; expected format 2, train the model again"):
+    with pytest.raises(ModelError, match="has model format 99; expected format 2, train the model again"):
         model_dir.load(tmp_path)
 
 
 @pytest.mark.parametrize("files", [None, [], "abc", 3, {"config.yaml": 3}, {}])
 def test_a_manifest_that_lists_no_files_is_refused(tmp_path: Path, files: object) -> None:
     (tmp_path / "MANIFEST.json").write_bytes(manifest.seal({"format": manifest.FORMAT, "files": files}))
-    with pytest.raises(CheckpointError, match=r"is corrupt|holds no config.yaml"):
+    with pytest.raises(ModelError, match=r"is corrupt|holds no config.yaml"):
         model_dir.load(tmp_path)
 
 
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="there: no such model directory"):
+    with pytest.raises(ModelError, match="there: no such model directory"):
         model_dir.load(tmp_path / "there")
-    with pytest.raises(CheckpointError, match=r"no model here, there is no MANIFEST.json"):
+    with pytest.raises(ModelError, match=r"no model here, there is no MANIFEST.json"):
         model_dir.load(tmp_path)
 
 
 def test_a_place_that_cannot_be_written_is_told(model_path: Path, tmp_path: Path) -> None:
     bundle, _ = model_dir.load(model_path)
     (tmp_path / "file").touch()
-    with pytest.raises(CheckpointError, match="cannot be written: Not a directory"):
+    with pytest.raises(StorageError, match="cannot be written: Not a directory"):
         model_dir.save(bundle, tmp_path / "file" / "model", {})

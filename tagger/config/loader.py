@@ -102,7 +102,11 @@ def recipe_path(name: str) -> Path:
         raise ConfigError(f"{name}: no such recipe file")
     if _is(Path.is_dir, path):
         is_run = (path / "config.yaml").is_file()
-        hint = "a run: add --resume to go on with it" if is_run else "a folder: give data with --data, after a recipe"
+        hint = (
+            "a run: pass `resume=True` to continue it"
+            if is_run
+            else "a folder: pass a recipe, and the folder as `data`"
+        )
         raise ConfigError(f"{name} is {hint}")
     shipped = sorted(found.stem for found in recipes().glob("*.yaml"))
     if name not in shipped:
@@ -223,17 +227,17 @@ def _override(tree: dict[str, Any], override: str, where: dict[Place, str], faul
     key, equals, text = override.partition("=")
     place = tuple(key.strip().split("."))
     if not equals or not all(place):
-        faults.append(f"--set {override}: expected KEY=VALUE such as training.epochs=5")
+        faults.append(f"setting {override}: expected KEY=VALUE such as training.epochs=5")
         return
     try:
         value = _Loader(text).get_single_data()
     except yaml.YAMLError as error:
-        faults.append(f"--set {override}: {getattr(error, 'problem', None) or 'the value is no YAML'}")
+        faults.append(f"setting {override}: {getattr(error, 'problem', None) or 'the value is no YAML'}")
         return
     _put(tree, place, _from_here(value) if _dotted(place) in _PATHS else value)
     for stale in [known for known in where if known[: len(place)] == place]:
         del where[stale]
-    where[place] = f"--set {override}"
+    where[place] = f"setting {override}"
     for end in range(1, len(place)):
         where.setdefault(place[:end], where[place])
 

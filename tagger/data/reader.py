@@ -214,13 +214,13 @@ def find(folder: Path) -> dict[str, Path]:
             fitting = [path for path in fitting if path.suffix != ".txt" or path.with_suffix(".conllu") not in fitting]
             if len(fitting) > 1:
                 raise DataError(
-                    f"{folder}: {' and '.join(path.name for path in fitting)} may each be --{role}; name one"
+                    f"{folder}: {' and '.join(path.name for path in fitting)} may each be `{role}`; name one"
                 )
             if fitting:
                 found[role] = fitting[0]
                 break
     if "train" not in found:
-        raise DataError(f"{folder}: found no training file such as train.txt or en-train.conllu; name it with --train")
+        raise DataError(f"{folder}: found no training file such as train.txt or en-train.conllu; name it with `train`")
     return found
 
 
@@ -234,7 +234,7 @@ def split_off_dev(sentences: Sequence[Sentence], share: float, seed: int) -> tup
     units = [sentence.document if several else number for number, sentence in enumerate(sentences)]
     order = sorted(set(units))
     if len(order) < 2:
-        raise DataError("a single sentence cannot be split into training and development data; name a --dev file")
+        raise DataError("a single sentence cannot be split into training and development data; name a file with `dev`")
     random.Random(seed).shuffle(order)
     chosen = set(order[: min(max(1, round(share * len(order))), len(order) - 1)])
     train = [sentence for unit, sentence in zip(units, sentences, strict=True) if unit not in chosen]

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from tagger.errors import CheckpointError
+from tagger.errors import ModelError
 
 SPECIAL = ("<padding>", "<unknown>")
 UNKNOWN = 1
@@ -62,18 +62,18 @@ class Vocab:
         """Returns the vocabulary of a text file of at most `limit` entries.
 
         Raises:
-            CheckpointError: an item stands twice, or the file has too many lines or is not whole lines of UTF-8.
+            ModelError: an item stands twice, or the file has too many lines or is not whole lines of UTF-8.
         """
         if (count := data.count(b"\n")) > limit:
-            raise CheckpointError(f"vocabulary has {count} entries; at most {limit} are read")
+            raise ModelError(f"vocabulary has {count} entries; at most {limit} are read")
         try:
             text = data.decode()
         except UnicodeDecodeError as error:
-            raise CheckpointError(f"vocabulary is not UTF-8: {error}") from error
+            raise ModelError(f"vocabulary is not UTF-8: {error}") from error
         *items, rest = text.split("\n")
         vocab = cls(items)
         if len(vocab.ids) != len(vocab.items) or rest:
-            raise CheckpointError("vocabulary has an entry twice or a last line without an end")
+            raise ModelError("vocabulary has an entry twice or a last line without an end")
         return vocab
 
 

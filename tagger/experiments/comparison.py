@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from tagger import config
 from tagger.choices import Scored
-from tagger.errors import CheckpointError, ConfigError
+from tagger.errors import ConfigError, ModelError, StorageError
 from tagger.evaluation import SPANS, Counts
 from tagger.experiments import runs
 from tagger.training import records
@@ -111,7 +111,7 @@ def compare(first: Path, second: Path, *, on: Scored = "test", samples: int = 10
         seed: of the drawing; the same gives the same figures.
 
     Raises:
-        CheckpointError: a run is not finished, keeps no scores on that part, or was scored on other data.
+        StorageError: a run is not finished, keeps no scores on that part, or was scored on other data.
         ConfigError: `samples` is not in [1, MAX_SAMPLES], or the seed is negative.
     """
     if not 1 <= samples <= MAX_SAMPLES:
@@ -122,7 +122,7 @@ def compare(first: Path, second: Path, *, on: Scored = "test", samples: int = 10
     ours, theirs = (next(iter(counts.values())) for counts in found)
     if (ours.data, ours.columns, len(ours.rows)) != (theirs.data, theirs.columns, len(theirs.rows)):
         hashes = f"sha256 {theirs.data[:12]}, not {ours.data[:12]}"
-        raise CheckpointError(f"{second}: was scored on other {on} data than {first}: {hashes}")
+        raise ModelError(f"{second}: was scored on other {on} data than {first}: {hashes}")
     parts = [_shares(list(counts.values())) for counts in found]
     before, after = (_side(*one) for one in zip((first, second), map(list, found), parts, strict=True))
     difference = after.mean - before.mean
@@ -147,17 +147,17 @@ def _counts(run: Path, on: Scored) -> dict[int, Counts]:
     else:
         places = {}
     if not places:
-        raise CheckpointError(f"{run}: holds no finished training to compare")
+        raise StorageError(f"{run}: holds no finished training to compare")
     found = {seed: records.read_counts(place) for seed, place in places.items()}
     if not all(on in parts for parts in found.values()):
-        raise CheckpointError(f"{run}: was trained without {on} data, so that it has no scores on it; try --on dev")
+        raise StorageError(f"{run}: was trained without {on} data, so that it has no scores on it; pass `on` dev")
     counts = {seed: parts[on] for seed, parts in found.items()}
     if len({part.data for part in counts.values()}) > 1:
-        raise CheckpointError(f"{run}: its seeds were scored on different {on} data, so that they have no common mean")
+        raise ModelError(f"{run}: its seeds were scored on different {on} data, so that they have no common mean")
     if not all(part.rows for part in counts.values()):
-        raise CheckpointError(f"{run}: its {on} data holds no sentences")
+        raise ModelError(f"{run}: its {on} data holds no sentences")
     if len({(part.columns, len(part.rows)) for part in counts.values()}) > 1:
-        raise CheckpointError(f"{run}: the counts of its seeds do not fit one another")
+        raise ModelError(f"{run}: the counts of its seeds do not fit one another")
     return counts
 
 

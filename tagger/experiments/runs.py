@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tagger import model_dir, streams, tagging
-from tagger.errors import CheckpointError
+from tagger.errors import ModelError
 from tagger.evaluation import Scores
 from tagger.io import atomic, json_files, regular
 from tagger.tagging import Tagger
@@ -187,7 +187,7 @@ def collect_results(
     """Returns the result of an experiment from the directories of its seeds.
 
     Raises:
-        CheckpointError: the records of a seed cannot be read.
+        ModelError: the records of a seed cannot be read.
     """
     directories = {seed: seed_dir(run_dir, seed) for seed in seeds}
     results = tuple(read_result(path, seed) for seed, path in directories.items() if is_finished(path))
@@ -198,7 +198,7 @@ def read_seeds(run_dir: Path) -> tuple[tuple[int, ...], Path | None]:
     """Returns the seeds of an experiment and the model that they take their first weights from.
 
     Raises:
-        CheckpointError: seeds.json cannot be read.
+        ModelError: seeds.json cannot be read.
     """
     path = run_dir / SEEDS
     data = regular.read(path, limit=_MAX_BYTES)
@@ -215,7 +215,7 @@ def read_seeds(run_dir: Path) -> tuple[tuple[int, ...], Path | None]:
             raise ValueError("init_from must be a path or null")
         os.fsencode(init_from or "")
     except ValueError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error}") from error
+        raise ModelError(f"{path}: cannot be read: {error}") from error
     return tuple(seeds), Path(init_from) if init_from else None
 
 
@@ -223,7 +223,7 @@ def write_results(result: ExperimentResult) -> None:
     """Writes seeds.json, and copies the best seed's model to model-best unless it is there.
 
     Raises:
-        CheckpointError: a file cannot be written; the files before stay unchanged.
+        StorageError: a file cannot be written; the files before stay unchanged.
     """
     if result.best:
         model = result.best.model

@@ -12,7 +12,7 @@ import torch
 from tagger import model_dir, training
 from tagger.config import Config, changed_settings, fixed_changes, loader
 from tagger.device import torch_device
-from tagger.errors import CheckpointError, ConfigError, TaggerError
+from tagger.errors import ConfigError, StorageError, TaggerError
 from tagger.experiments import processes, runs
 from tagger.experiments.processes import Faults, Task
 from tagger.experiments.runs import ExperimentResult
@@ -89,7 +89,7 @@ def train(
         _check_seeds([seed])
         config = processes.with_seed(config, seed)
         if resume and runs.has_seed_dirs(run_dir):
-            raise CheckpointError(f"{run_dir}: holds a run of several seeds; pass all of them as `seeds`")
+            raise StorageError(f"{run_dir}: holds a run of several seeds; pass all of them as `seeds`")
         if resume and runs.is_started(run_dir):
             result = training.resume(run_dir, device=device, callback=callback, config=config)
         else:
@@ -100,9 +100,7 @@ def train(
         _check_same(run_dir, config, seeds, init_from)
     else:
         if resume and model_dir.checkpoints(run_dir):
-            raise CheckpointError(
-                f"{run_dir}: holds a run of one seed, to which none can be added; choose another `out`"
-            )
+            raise StorageError(f"{run_dir}: holds a run of one seed, to which none can be added; choose another `out`")
         check_free(run_dir)
         resume = False
     pending = ExperimentResult(run_dir, tuple(seeds), init_from)
@@ -154,11 +152,9 @@ def _check_same(run_dir: Path, config: Config, seeds: Sequence[int], init_from: 
     """Checks that `train` was called with the arguments of the run that it resumes."""
     before, started_from = runs.read_seeds(run_dir)
     if missing := [str(seed) for seed in before if seed not in seeds]:
-        raise CheckpointError(f"{run_dir}: was started with seeds that `seeds` lacks: {', '.join(missing)}")
+        raise StorageError(f"{run_dir}: was started with seeds that `seeds` lacks: {', '.join(missing)}")
     if started_from != init_from:
-        raise CheckpointError(
-            f"{run_dir}: was started from {started_from or 'no model'}, now {init_from or 'no model'}"
-        )
+        raise StorageError(f"{run_dir}: was started from {started_from or 'no model'}, now {init_from or 'no model'}")
     _check_settings(run_dir, config)
 
 

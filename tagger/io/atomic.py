@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from tagger.errors import CheckpointError
+from tagger.errors import StorageError
 
 LOCK, MARKER = ".tagger.lock", ".tagger-run"
 _LOCK_TEXT = b"bilstm-crf-tagger lock\n"
@@ -39,19 +39,19 @@ def writing(path: Path) -> Iterator[None]:
     """Turns a fault of the system within the block, such as a full disk, into one line that names the path.
 
     Raises:
-        CheckpointError: the system reported a fault.
+        StorageError: the system reported a fault.
     """
     try:
         yield
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def check_writable(path: Path) -> None:
     """Checks that an output can be written, in a folder that may not exist yet; leaves no trace.
 
     Raises:
-        CheckpointError: the output cannot be written.
+        StorageError: the output cannot be written.
     """
     with writing(path):
         target = _replaceable(path)
@@ -83,7 +83,7 @@ def write_output(path: Path, data: bytes) -> None:
     """Writes an output that the user names, as `open_output` does.
 
     Raises:
-        CheckpointError: the output cannot be written.
+        StorageError: the output cannot be written.
     """
     with writing(path), open_output(path) as stream:
         stream.write(data)
@@ -211,7 +211,7 @@ def publish(part: Path, path: Path, *, overwrite: bool) -> None:
     A crash leaves the part, or the name, or both for one file; a second call then completes the first.
 
     Raises:
-        CheckpointError: the name is taken.
+        StorageError: the name is taken.
     """
     if overwrite:
         part.replace(path)
@@ -220,16 +220,12 @@ def publish(part: Path, path: Path, *, overwrite: bool) -> None:
         os.link(part, path, follow_symlinks=False)
     except FileExistsError:
         if not is_same(part, path):
-            raise CheckpointError(
-                f"{path}: exists and is not an output of this job; choose another directory"
-            ) from None
+            raise StorageError(f"{path}: exists and is not an output of this job; choose another directory") from None
     except OSError as error:  # a file system without hard links
         if error.errno not in _NO_LINKS:
             raise
         if os.path.lexists(path):
-            raise CheckpointError(
-                f"{path}: exists and is not an output of this job; choose another directory"
-            ) from None
+            raise StorageError(f"{path}: exists and is not an output of this job; choose another directory") from None
         part.rename(path)
         return
     part.unlink()
@@ -268,11 +264,11 @@ def atomic_directory(path: Path, is_ours: Callable[[Path], bool]) -> Iterator[Pa
         is_ours: tells whether a directory that exists may be replaced.
 
     Raises:
-        CheckpointError: a directory is in the way that is not ours.
+        StorageError: a directory is in the way that is not ours.
     """
     for old in (path, _aside(path)):
         if os.path.lexists(old) and (old.is_symlink() or not old.is_dir() or not is_ours(old)):
-            raise CheckpointError(f"{old}: exists and was not made by this tool; choose another directory")
+            raise StorageError(f"{old}: exists and was not made by this tool; choose another directory")
     tidy(path)
     fresh = _unfinished_path(path.parent)
     fresh.mkdir()
@@ -355,7 +351,7 @@ def check_claim(directory: Path, is_ours: Callable[[str], bool]) -> None:
         is_ours: tells which names a training run writes, replaces or removes.
 
     Raises:
-        CheckpointError: the directory holds such a name and no marker, or it cannot be read.
+        StorageError: the directory holds such a name and no marker, or it cannot be read.
     """
     with writing(directory):
         if is_marked(directory) or not directory.exists():
@@ -363,7 +359,7 @@ def check_claim(directory: Path, is_ours: Callable[[str], bool]) -> None:
         taken = sorted(path.name for path in directory.iterdir() if _is_reserved(path.name, is_ours))
     if taken:
         more = f" and {len(taken) - 1} more names" if len(taken) > 1 else ""
-        raise CheckpointError(
+        raise StorageError(
             f"{directory}: holds {taken[0]}{more} and was not made by a training; choose a directory without them"
         )
 
@@ -383,7 +379,7 @@ def owned(directory: Path, is_ours: Callable[[str], bool]) -> Iterator[None]:
         is_ours: tells which names a training run writes, replaces or removes.
 
     Raises:
-        CheckpointError: as `check_claim` and `sole_writer`.
+        StorageError: as `check_claim` and `sole_writer`.
     """
     check_claim(directory, is_ours)
     with writing(directory):
@@ -408,7 +404,7 @@ def sole_writer(directory: Path, *, traceless: bool = False) -> Iterator[None]:
         traceless: remove the lock file at the end.
 
     Raises:
-        CheckpointError: another process holds it, it cannot be written, or a file with the lock's name is not a lock.
+        StorageError: another process holds it, it cannot be written, or a file with the lock's name is not a lock.
     """
     path = directory / LOCK
     with writing(directory):
@@ -434,7 +430,7 @@ def _lock(path: Path) -> int:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                raise CheckpointError(f"{path}: is not a lock file of this tool; move it away") from error
+                raise StorageError(f"{path}: is not a lock file of this tool; move it away") from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not _is_at(handle, path):
@@ -443,10 +439,10 @@ def _lock(path: Path) -> int:
             if created:
                 os.pwrite(handle, _LOCK_TEXT, 0)
             elif os.pread(handle, len(_LOCK_TEXT) + 1, 0) not in (b"", _LOCK_TEXT):
-                raise CheckpointError(f"{path}: is not a lock file of this tool; move it away")
+                raise StorageError(f"{path}: is not a lock file of this tool; move it away")
         except BlockingIOError:
             os.close(handle)
-            raise CheckpointError(f"{path.parent}: another process is writing here") from None
+            raise StorageError(f"{path.parent}: another process is writing here") from None
         except BaseException:
             os.close(handle)
             raise

@@ -182,7 +182,7 @@ def _checked(block: _Block, first: int, name: str, reject: Refuse | None, limit:
     for number, raw in enumerate(BytesIO(block.data), first):
         fault = _fault(raw, number)
         if block.long and number == first:
-            expected = "expected one sentence, row or paragraph; raise max_record_bytes to read it"
+            expected = "expected one sentence, row or paragraph; raise `max_record_bytes` to read it"
             fault = f"a line of over {size_text(limit)}; {expected}"
             raw = raw[:SHOWN_BYTES] + b"\n" * raw.endswith(b"\n")
         text = None if fault else raw.decode()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tagger import __version__
-from tagger.errors import CheckpointError
+from tagger.errors import ModelError, StorageError
 from tagger.io import atomic, json_files, regular
 
 FORMAT = 2
@@ -30,7 +30,7 @@ def seal(manifest: dict[str, Any]) -> bytes:
     return json.dumps(manifest | {"sha256": digest}, sort_keys=True, indent=1).encode()
 
 
-class UnreadError(CheckpointError):
+class UnreadError(ModelError):
     """A file could not be read or does not fit the manifest; a training may have replaced the directory meanwhile."""
 
 
@@ -50,7 +50,7 @@ class ModelFiles:
         max_bytes: for each name the size that is read at most.
 
     Raises:
-        CheckpointError: the directory does not exist, or its manifest is missing or damaged.
+        ModelError: the directory does not exist, or its manifest is missing or damaged.
     """
 
     def __init__(self, directory: Path, max_bytes: Mapping[str, int]) -> None:
@@ -64,7 +64,7 @@ class ModelFiles:
             raise UnreadError(f"{directory}: no model here, there is no {MANIFEST}{hint}")
         try:
             self.manifest = bytes(regular.read(directory / MANIFEST, limit=MAX_MANIFEST_BYTES))
-        except CheckpointError as error:
+        except (ModelError, StorageError) as error:
             raise UnreadError(*error.faults) from error.__cause__ or error
         self._entries = _entries(self.manifest, directory)
 
@@ -80,7 +80,7 @@ class ModelFiles:
         """Returns the content of a file whose size lies in a range.
 
         Raises:
-            CheckpointError: the file is missing, special, too large, or other than its manifest says.
+            ModelError: the file is missing, special, too large, or other than its manifest says.
         """
         size, digest = self._entry(name, *(sizes or (0, self._max_bytes[name])))
         with self._opened(name, size) as stream:
@@ -89,7 +89,7 @@ class ModelFiles:
         return data
 
     def verify(self, names: Iterable[str]) -> None:
-        """Raises CheckpointError if one of the files is missing, special, too large, or not what the manifest says."""
+        """Raises ModelError if one of the files is missing, special, too large, or not what the manifest says."""
         for name in names:
             size, digest = self._entry(name, 0, self._max_bytes[name])
             with self._opened(name, size) as stream:
@@ -98,13 +98,13 @@ class ModelFiles:
     def _entry(self, name: str, least: int, most: int) -> tuple[int, str]:
         entry = self._entries.get(name)
         if not isinstance(entry, dict):
-            raise CheckpointError(f"{self.directory}: holds no {name}; is it the right directory?")
+            raise ModelError(f"{self.directory}: holds no {name}; is it the right directory?")
         size, digest = entry.get("size"), entry.get("sha256")
         if type(size) is not int or not isinstance(digest, str):
-            raise CheckpointError(f"{self.directory}/{MANIFEST} is corrupt: its entry of {name} is not valid")
+            raise ModelError(f"{self.directory}/{MANIFEST} is corrupt: its entry of {name} is not valid")
         if not least <= size <= most:
             expected = f"{least} to {most}" if least else f"at most {most}"
-            raise CheckpointError(f"{self.directory}/{name} is refused: it has {size} bytes, expected {expected}")
+            raise ModelError(f"{self.directory}/{name} is refused: it has {size} bytes, expected {expected}")
         return size, digest
 
     @contextmanager
@@ -113,9 +113,9 @@ class ModelFiles:
             with regular.opened(self.directory / name) as (stream, found):
                 if found != size:
                     what = f"it has {found} bytes, {size} by its manifest"
-                    raise CheckpointError(f"{self.directory}/{name} is corrupt: {what}")
+                    raise ModelError(f"{self.directory}/{name} is corrupt: {what}")
                 yield stream
-        except CheckpointError as error:
+        except (ModelError, StorageError) as error:
             raise UnreadError(*error.faults) from error.__cause__ or error
 
     def _compare(self, name: str, digest: str, expected: str) -> None:
@@ -135,7 +135,7 @@ def _entries(data: bytes, directory: Path) -> dict[str, Any]:
     if sealed != data:
         raise UnreadError(f"{directory}/{MANIFEST} is corrupt: sha256 differs, {str(written)[:8]} is written in it")
     if version != FORMAT:
-        raise CheckpointError(
+        raise ModelError(
             f"{directory}: has model format {str(version)[:20]}; expected format {FORMAT}, train the model again"
         )
     return listed

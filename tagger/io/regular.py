@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 
-from tagger.errors import CheckpointError
+from tagger.errors import StorageError
 
 
 @contextmanager
@@ -15,32 +15,32 @@ def opened(path: Path) -> Iterator[tuple[FileIO, int]]:
     """Opens a regular file, which a link may name, without waiting; yields it with its size in bytes.
 
     Raises:
-        CheckpointError: the file cannot be opened or read, or is a directory, FIFO or device.
+        StorageError: the file cannot be opened or read, or is a directory, FIFO or device.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise CheckpointError(f"{path} cannot be read: {getattr(error, 'strerror', error)}") from error
+        raise StorageError(f"{path} cannot be read: {getattr(error, 'strerror', error)}") from error
     status = os.fstat(handle)
     if not stat.S_ISREG(status.st_mode):
         os.close(handle)
-        raise CheckpointError(f"{path} is not a regular file")
+        raise StorageError(f"{path} is not a regular file")
     with os.fdopen(handle, "rb", buffering=0) as stream:
         try:
             yield stream, status.st_size
         except OSError as error:
-            raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+            raise StorageError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def read(path: Path, *, limit: int) -> bytearray:
     """Returns the content of a regular file of at most `limit` bytes.
 
     Raises:
-        CheckpointError: as `opened`, or the file is larger.
+        StorageError: as `opened`, or the file is larger.
     """
     with opened(path) as (stream, size):
         if size > limit:
-            raise CheckpointError(f"{path} has {size} bytes; at most {limit} are read")
+            raise StorageError(f"{path} has {size} bytes; at most {limit} are read")
         return read_up_to(stream, size)
 
 

@@ -12,7 +12,7 @@ from typing import BinaryIO, cast
 
 from pyarrow.fs import FileSelector, FileSystem, FileType, FSSpecHandler, LocalFileSystem, PyFileSystem
 
-from tagger.errors import CheckpointError, DataError
+from tagger.errors import DataError, StorageError
 from tagger.io import atomic
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -104,7 +104,7 @@ class Place:
         """Takes the content of a file on this machine, at once: a part of it is never to be seen.
 
         Raises:
-            CheckpointError: it cannot be written.
+            StorageError: it cannot be written.
         """
         with part.open("rb") as source, self._written() as target:
             shutil.copyfileobj(source, target, _PIECE)
@@ -113,7 +113,7 @@ class Place:
         """Writes a small file, likewise at once.
 
         Raises:
-            CheckpointError: it cannot be written.
+            StorageError: it cannot be written.
         """
         with self._written() as target:
             target.write(data)
@@ -131,7 +131,7 @@ class Place:
         """Removes the file if it is there.
 
         Raises:
-            CheckpointError: it cannot be removed.
+            StorageError: it cannot be removed.
         """
         with _writing(self):
             system, path = self._resolved()
@@ -194,7 +194,7 @@ def _writing(place: Place) -> Iterator[None]:
     try:
         yield
     except (*_ARROW, OSError) as error:
-        raise CheckpointError(f"{place}: cannot be written: {_reason(error)}") from error
+        raise StorageError(f"{place}: cannot be written: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:

@@ -90,10 +90,10 @@ def find(
             for each.
     """
     if pattern is not None and not PurePath(pattern).parts:
-        raise ConfigError(f"--pattern {pattern!r} fits no file; expected a pattern such as '*.txt'")
+        raise ConfigError(f"`pattern` {pattern!r} fits no file; expected a pattern such as '*.txt'")
     expanded = [each for path in paths for each in _expanded(path)]
     if pattern is not None and not any(path is not None and path.is_dir() for path in expanded):
-        raise ConfigError("--pattern chooses among the files of a folder, and no folder is given")
+        raise ConfigError("`pattern` chooses among the files of a folder, and no folder is given")
     faults: list[str] = []
     left_out: list[str] = []
     inputs: list[Input] = []
@@ -108,7 +108,7 @@ def find(
             if not inside and not failed:
                 faults.append(f"{path}: no file in this folder{f' fits {pattern}' if pattern else ''}")
             if out is not None and _holds(path, out):
-                faults.append(f"{out}: lies within the input folder {path}; choose another --out")
+                faults.append(f"{out}: lies within the input folder {path}; choose another `out`")
         elif not os.path.lexists(path):
             faults.append(f"{path}: no such file")
         else:
@@ -136,7 +136,7 @@ def check_outputs(out: Path, inputs: Sequence[Input], names: Sequence[PurePath],
             faults.append(f"{item.label} would be written to {out / name}, which the job keeps for itself")
         elif (out / name).exists() and (same := files.get(_number(out / name))):
             own = "its own output" if same == item.path else f"the output of {item.label}"
-            faults.append(f"{same} would be overwritten by {own}; choose another --out")
+            faults.append(f"{same} would be overwritten by {own}; choose another `out`")
         first.setdefault(name, item)
     _raise(faults)
 
@@ -159,11 +159,11 @@ def check_aside(
     for option, path in given.items():
         place = path.resolve()
         if path.exists() and _number(path) in inputs:
-            faults.append(f"{path}: is an input, and {option} would overwrite it")
+            faults.append(f"{path}: is an input, and `{option}` would overwrite it")
         elif out is not None and place.is_relative_to(out.resolve()) and taken(place.relative_to(out.resolve())):
-            faults.append(f"{path}: is written by the job itself, and {option} would overwrite it")
+            faults.append(f"{path}: is written by the job itself, and `{option}` would overwrite it")
         elif place in first:
-            faults.append(f"{path}: is what {first[place]} names, and {option} would overwrite it")
+            faults.append(f"{path}: is what `{first[place]}` names, and `{option}` would overwrite it")
         first.setdefault(place, option)
     _raise(faults)
 
@@ -176,7 +176,7 @@ def is_device(path: Path) -> bool:
 def collision(one: str, other: str, output: PurePath | str) -> str:
     """Returns the fault of two inputs, given by what messages call them, that would have one output."""
     apart = PurePath(one).parent != PurePath(other).parent
-    hint = "; a folder given as such, with --pattern, keeps its shape" * apart
+    hint = "; a folder given as such, with `pattern`, keeps its shape" * apart
     return f"{one} and {other} would both be written to {output}{hint}"
 
 

@@ -87,18 +87,14 @@ class Job:
 
     def options(self) -> dict[str, Any]:
         """Returns all that the outputs depend on beside the inputs, as plain values by name."""
-        own = {"--on-error": self.on_error, "--rejects": self.rejects and str(self.rejects)}
-        names = {"form": "--from", "to": "--to", "token": "--token-column", "tag": "--tag-column"}
+        own = {"on_error": self.on_error, "rejects": self.rejects and str(self.rejects)}
+        names = {"form": "input_format", "to": "output_format", "token": "token_column", "tag": "tag_column"}
         given = asdict(self.formats) | {"language": self.formats.text_language}
-        formats = {names.get(name, f"--{name}"): value for name, value in given.items()}
-        answers = {f"--{name}": value for name, value in asdict(self.answers).items()}
-        model = {"the toolkit's version": __version__, "the model": model_dir.digest(self.model)}
+        formats = {names.get(name, name): value for name, value in given.items()}
+        answers = asdict(self.answers)
+        model = {"toolkit version": __version__, "model digest": model_dir.digest(self.model)}
         return (
-            model
-            | formats
-            | answers
-            | own
-            | {"--max-tokens": self.max_tokens, "--max-record-bytes": self.max_record_bytes}
+            model | formats | answers | own | {"max_tokens": self.max_tokens, "max_record_bytes": self.max_record_bytes}
         )
 
 
@@ -107,30 +103,32 @@ def check(job: Job, bundle: TaggerModel) -> None:
     if job.formats.scheme and bundle.scheme is None:
         raise ConfigError(f"the model's tags are plain; they cannot be spelt in {job.formats.scheme}")
     if job.formats.to in _OF_SPANS and bundle.scheme is None:
-        raise ConfigError(f"the model's tags are plain; {job.formats.to} holds spans alone, choose another --to")
+        raise ConfigError(
+            f"the model's tags are plain; {job.formats.to} holds spans alone, choose another `output_format`"
+        )
     if job.on_error == "stop" and job.rejects is not None:
-        raise ConfigError("--rejects takes what --on-error skip sets aside; give both or none")
+        raise ConfigError("`rejects` takes what `on_error` skip sets aside; give both or none")
     if job.overwrite and job.out is None:
-        raise ConfigError("--overwrite is for outputs in a directory; give it with --out")
+        raise ConfigError("`overwrite` is for outputs in a directory; pass `out`, too")
 
 
 def check_effects(formats: Formats, forms: Iterable[InputFormat]) -> None:
     """Raises ConfigError, with a line for each, if options bear on none of the inputs, whose formats are given."""
     ways = {(form, formats.target(form)): None for form in forms}
     options = (
-        ("--token-column", formats.token, "input in columns", lambda form, _: form == "columns"),
+        ("token_column", formats.token, "input in columns", lambda form, _: form == "columns"),
         (
-            "--tag-column",
+            "tag_column",
             formats.tag,
             "columns that are written back and output in conllu",
             lambda form, to: to == "conllu" or form == to == "columns",
         ),
-        ("--language", formats.language, "text, jsonl and parquet", lambda form, _: form in writer.DOCUMENTS),
-        ("--scheme", formats.scheme, "output with tags", lambda _, to: to not in _OF_SPANS),
+        ("language", formats.language, "text, jsonl and parquet", lambda form, _: form in writer.DOCUMENTS),
+        ("scheme", formats.scheme, "output with tags", lambda _, to: to not in _OF_SPANS),
     )
     shown = " and ".join(f"{form} to {to}" for form, to in ways)
     faults = [
-        f"{name} has no effect from {shown}; it is for {what}"
+        f"`{name}` has no effect from {shown}; it is for {what}"
         for name, value, what, bears in options
         if value is not None and not any(bears(*way) for way in ways)
     ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tagger.errors import CheckpointError
+from tagger.errors import StorageError
 from tagger.io import atomic, json_files
 from tagger.jobs.summary import Summary
 
@@ -140,11 +140,11 @@ class Journal:
         """Starts the journal of a job anew.
 
         Raises:
-            CheckpointError: the job has more inputs than a journal can hold.
+            StorageError: the job has more inputs than a journal can hold.
         """
         line = json_files.dump(job.to_json()) + b"\n"
         if len(line) >= _MAX_LINE:
-            raise CheckpointError(f"{len(job.inputs)} inputs are too many for one job; divide them into several jobs")
+            raise StorageError(f"{len(job.inputs)} inputs are too many for one job; divide them into several jobs")
         self._size = 0
         self._append(line)
         atomic.sync(self.path.parent)
@@ -166,7 +166,7 @@ class Journal:
         """Returns the job and how far it had come; None if there is no journal. A truncated last line does not count.
 
         Raises:
-            CheckpointError: the file is not a journal that this version of the toolkit has written.
+            StorageError: the file is not a journal that this version of the toolkit has written.
         """
         job: JobRecord | None = None
         state = State()
@@ -184,10 +184,10 @@ class Journal:
                         state = json_files.checked(State, line)
                         state.check(len(job.inputs))
                 except ValueError as error:
-                    raise CheckpointError(f"{self.path}: cannot resume from this journal: {error}") from None
+                    raise StorageError(f"{self.path}: cannot resume from this journal: {error}") from None
                 self._size += len(line)
         if len(line) == _MAX_LINE:
-            raise CheckpointError(f"{self.path}: cannot resume from this journal: a line is too long")
+            raise StorageError(f"{self.path}: cannot resume from this journal: a line is too long")
         return None if job is None else (job, state)
 
 
@@ -197,7 +197,7 @@ def differences(then: JobRecord, now: JobRecord, finished: int) -> list[str]:
     An input that is not finished may have changed; what was done of it is then done again.
     """
     lines = [
-        f"{key} was {then.options.get(key)!r}, now {value!r}"
+        f"{key if ' ' in key else f'`{key}`'} was {then.options.get(key)!r}, now {value!r}"
         for key, value in now.options.items()
         if then.options.get(key) != value
     ]

@@ -202,6 +202,6 @@ class Reader:
 
         records = self._records(number, reject if self._rejects else None)
         if sum(1 for _ in islice(records, skip)) < skip:
-            raise DataError(f"{label}: has less than was tagged of it before; start again without --resume")
+            raise DataError(f"{label}: has less than was tagged of it before; start again without `resume`")
         self._skipping = False
         yield from records

@@ -16,7 +16,7 @@ from torch import Tensor
 from tagger.data import schemes
 from tagger.data.sentence import Alternative, Span
 from tagger.data.word_cache import Ids
-from tagger.errors import CheckpointError, ConfigError
+from tagger.errors import ConfigError, ModelError
 from tagger.model import TaggerModel
 from tagger.nn.crf.heads import CRFHead, SoftmaxHead
 from tagger.tagging.span_tags import SpanTags
@@ -102,7 +102,7 @@ class Decoder:
         """Returns the answer for each sentence of a batch: emissions (B, T, K), lengths (B,).
 
         Raises:
-            CheckpointError: emissions are not finite, or too large for what is asked to be finite.
+            ModelError: emissions are not finite, or too large for what is asked to be finite.
         """
         with torch.inference_mode():
             self._check_size(emissions)
@@ -131,9 +131,9 @@ class Decoder:
     def _check_size(self, emissions: Tensor) -> None:
         largest = max(map(abs, torch.stack(emissions.aminmax()).tolist()))
         if not largest < math.inf:  # NaN included
-            raise CheckpointError("the model's scores are not finite: its weights are damaged or diverged")
+            raise ModelError("the model's scores are not finite: its weights are damaged or diverged")
         if not (largest + self._largest) * (emissions.shape[1] + 1) < _LARGEST_SUM:
-            raise CheckpointError("the model's scores are too large to compute with: its weights are damaged")
+            raise ModelError("the model's scores are too large to compute with: its weights are damaged")
 
     def _probable(
         self, emissions: Tensor, lengths: Tensor, paths: Ids, spans: Ids
@@ -153,7 +153,7 @@ class Decoder:
             spans, of_spans = spans[kept], of_spans[kept]
         of_tokens = np.take_along_axis(marginals, paths[:, :, None], 2)[:, :, 0]
         if not (np.isfinite(of_tokens).all() and np.isfinite(of_spans).all()):
-            raise CheckpointError("the model's probabilities are not finite: its weights are damaged or diverged")
+            raise ModelError("the model's probabilities are not finite: its weights are damaged or diverged")
         for (sentence, first, stop, _), probability in zip(spans.tolist(), of_spans, strict=True):
             of_tokens[sentence, first:stop] = probability
         return paths, spans, (of_tokens, of_spans.tolist())

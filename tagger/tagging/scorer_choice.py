@@ -42,7 +42,7 @@ def scoring(bundle: TaggerModel, device: torch.device, cache_bytes: int | None =
         cache_bytes: the size of the tables of words, if words are remembered.
 
     Raises:
-        CheckpointError: what the model says of a word is not finite.
+        ModelError: what the model says of a word is not finite.
         ConfigError: compiled functions are switched off.
     """
     bundle.network.to(device)

@@ -62,7 +62,7 @@ def load(
         cache_bytes: likewise.
 
     Raises:
-        CheckpointError: the directory is missing, damaged or of another format, or the model's scores are not finite.
+        ModelError: the directory is missing, damaged or of another format, or the model's scores are not finite.
         ConfigError: there is no such device.
     """
     place = torch_device(device)
@@ -216,7 +216,7 @@ class Tagger:
 
     def what_answers_depend_on(self) -> dict[str, int]:
         """Returns the limits, by option, that a different last digit of an answer may come from."""
-        return {} if self._scoring.shared else {"--batch-tokens": self._batch_tokens}
+        return {} if self._scoring.shared else {"batch_tokens": self._batch_tokens}
 
     def __reduce__(self) -> tuple[Callable[..., "Tagger"], tuple[object, ...]]:
         """Returns the model and the limits alone, for another process; words are learnt anew there."""
@@ -430,7 +430,7 @@ def _answers(scores: Scores, answering: Decoder, turns: _Turns, positions: Seque
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            raise DataError("there is no memory for one sentence; lower --max-tokens") from error
+            raise DataError("there is no memory for one sentence; lower `max_tokens`") from error
 
 
 def _pools(sentences: Iterator[Sentence]) -> Iterator[list[Sentence]]:

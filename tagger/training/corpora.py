@@ -52,7 +52,7 @@ def with_paths(
     data, words = config.data, config.model.words
     changed: dict[str, str | None] = {}
     if data.format == "datasets" and any(parts.values()):
-        raise ConfigError("the recipe reads a dataset; name it with --data or data.dataset, its parts with data.splits")
+        raise ConfigError("the recipe reads a dataset; name it with `data` or data.dataset, its parts with data.splits")
     if folder is not None and data.format == "datasets":
         changed["dataset"] = str(folder.resolve())
     elif folder is not None:
@@ -109,9 +109,9 @@ def load(config: Config) -> Corpora:
 def _read(data: Data) -> tuple[Corpus, Corpus | None, Corpus | None]:
     train = _part(data, "train")
     if train is None and data.format == "datasets":
-        raise ConfigError("the recipe names no dataset; give data.dataset, or a directory with --data")
+        raise ConfigError("the recipe names no dataset; give data.dataset, or a directory as `data`")
     if train is None:
-        raise ConfigError("the recipe names no training data; give --data DIR or --train FILE")
+        raise ConfigError("the recipe names no training data; pass `data` or `train`")
     return train, _part(data, "dev"), _part(data, "test")
 
 

@@ -20,7 +20,7 @@ from tagger.config import Config
 from tagger.data.batching import Batch, EncodedCorpus, WordEncoder, batch_limit, shuffled_batches
 from tagger.data.document_context import passages
 from tagger.device import single_torch_thread
-from tagger.errors import CheckpointError, Stopped, TrainingError
+from tagger.errors import ModelError, Stopped, TrainingError
 from tagger.evaluation import Report, evaluate
 from tagger.model import TaggerModel
 from tagger.model_dir import State
@@ -301,7 +301,7 @@ class Loop:
     def _leave(self, stop: StopRequest, *, saved: bool = False) -> None:
         if not saved:
             self.save_checkpoint()
-        log.info("stopped after step %d; resume with `resume`", self.progress.steps)
+        log.info("stopped after step %d; continue with `resume=True`", self.progress.steps)
         raise Stopped(stop.signum)
 
     def _waited_enough(self) -> bool:
@@ -347,16 +347,16 @@ class Loop:
         """Takes up a state that `save_checkpoint` wrote.
 
         Raises:
-            CheckpointError: the data is not what the training began with, or the state is no such state.
+            ModelError: the data is not what the training began with, or the state is no such state.
         """
         try:
             progress = state_of.progress_of(state, self._digests)
             self._check_place(progress)
             state_of.restore(state, progress, self._parts)
         except state_of.ChangedDataError as error:
-            raise CheckpointError(f"{self.run_dir}: {error}") from error
+            raise ModelError(f"{self.run_dir}: {error}") from error
         except ValueError as error:
-            raise CheckpointError(f"{self.run_dir}: the state of the training is refused: {error}") from error
+            raise ModelError(f"{self.run_dir}: the state of the training is refused: {error}") from error
         self.progress = progress
 
     def _check_place(self, progress: Progress) -> None:

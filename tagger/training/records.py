@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tagger import plotting
-from tagger.errors import CheckpointError
+from tagger.errors import ModelError
 from tagger.evaluation import SPANS, TOKENS, Counts, Report
 from tagger.io import atomic, json_files, regular
 from tagger.training.epoch_record import EpochRecord
@@ -49,15 +49,15 @@ def read_metrics(run_dir: Path) -> tuple[list[EpochRecord], Report | None]:
     """Returns the record of each epoch of a run, and the test scores of a finished run with test data.
 
     Raises:
-        CheckpointError: metrics.jsonl cannot be read.
+        ModelError: metrics.jsonl cannot be read.
     """
     data = regular.read(run_dir / METRICS, limit=_MAX_METRICS_BYTES)
     if data.count(b"\n") + data.count(b"\r") > _MAX_RECORDS:
-        raise CheckpointError(f"{run_dir / METRICS}: cannot be read: it has over {_MAX_RECORDS} lines")
+        raise ModelError(f"{run_dir / METRICS}: cannot be read: it has over {_MAX_RECORDS} lines")
     try:
         return _parse_metrics([json_files.parse(bytes(line)) for line in data.splitlines()])
     except ValueError as error:
-        raise CheckpointError(f"{run_dir / METRICS}: cannot be read: {error}") from error
+        raise ModelError(f"{run_dir / METRICS}: cannot be read: {error}") from error
 
 
 def _parse_metrics(values: Sequence[Any]) -> tuple[list[EpochRecord], Report | None]:
@@ -92,11 +92,11 @@ def read_counts(run_dir: Path) -> dict[str, Counts]:
     """Returns the counts that `write_counts` wrote.
 
     Raises:
-        CheckpointError: the run has no counts, or they cannot be read.
+        ModelError: the run has no counts, or they cannot be read.
     """
     path = run_dir / COUNTS
     if not path.exists():
-        raise CheckpointError(f"{run_dir}: found no {COUNTS}; expected the directory of a finished training run")
+        raise ModelError(f"{run_dir}: found no {COUNTS}; expected the directory of a finished training run")
     data = regular.read(path, limit=_MAX_COUNTS_BYTES)
     try:
         values = json_files.parse(bytes(data))
@@ -104,7 +104,7 @@ def read_counts(run_dir: Path) -> dict[str, Counts]:
             raise ValueError("expected an object with the parts dev and test")
         return {part: _parse_counts(value) for part, value in values.items()}
     except ValueError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error}") from error
+        raise ModelError(f"{path}: cannot be read: {error}") from error
 
 
 def _parse_counts(value: Any) -> Counts:

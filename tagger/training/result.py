@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from tagger.errors import CheckpointError
+from tagger.errors import ModelError
 from tagger.evaluation import Report, Scores
 from tagger.training import records
 from tagger.training.epoch_record import EpochRecord
@@ -56,9 +56,9 @@ def read_result(run_dir: Path, seed: int) -> TrainingResult:
     """Returns the result of a finished training from its metrics.jsonl.
 
     Raises:
-        CheckpointError: the file cannot be read, or does not hold the records of a training.
+        ModelError: the file cannot be read, or does not hold the records of a training.
     """
     history, test = records.read_metrics(run_dir)
     if not any(record.best for record in history):
-        raise CheckpointError(f"{run_dir / METRICS}: these are not the records of a training; no epoch is the best")
+        raise ModelError(f"{run_dir / METRICS}: these are not the records of a training; no epoch is the best")
     return TrainingResult(run_dir, seed, tuple(history), test)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tagger import model_dir
-from tagger.errors import CheckpointError
+from tagger.errors import StorageError
 from tagger.io import atomic
 
 BEST, CONFIG, SEEDS = "model-best", "config.yaml", "seeds.json"
@@ -31,11 +31,11 @@ def check_free(run_dir: Path) -> None:
     """Checks that a new training may use a directory.
 
     Raises:
-        CheckpointError: the directory holds a training, or files that a training would replace.
+        StorageError: the directory holds a training, or files that a training would replace.
     """
     seeds = [path for path in run_dir.glob("seed-*") if _SEED.fullmatch(path.name)]
     if any(map(model_dir.checkpoints, (run_dir, *seeds))):
-        raise CheckpointError(f"{run_dir}: already holds a training; pass `resume=True` or choose another `out`")
+        raise StorageError(f"{run_dir}: already holds a training; pass `resume=True` or choose another `out`")
     atomic.check_claim(run_dir, is_ours)
 
 
@@ -43,14 +43,14 @@ def check_is_run(run_dir: Path) -> None:
     """Checks that a directory is a training run.
 
     Raises:
-        CheckpointError: the directory does not exist or was not created by a training.
+        StorageError: the directory does not exist or was not created by a training.
     """
     if not (run_dir / CONFIG).is_file():
-        raise CheckpointError(f"{run_dir}: found no {CONFIG}; expected the directory of a training run")
+        raise StorageError(f"{run_dir}: found no {CONFIG}; expected the directory of a training run")
     with atomic.writing(run_dir):
         marked = atomic.is_marked(run_dir)
     if not marked:
-        raise CheckpointError(
+        raise StorageError(
             f"{run_dir}: found no {atomic.MARKER}, so that it was not created by a training; nothing is changed"
         )
 
@@ -60,7 +60,7 @@ def lock_run_dir(run_dir: Path) -> Iterator[None]:
     """Creates and marks the directory of a run, locks it for one writer and removes the remains of crashes.
 
     Raises:
-        CheckpointError: another process has locked it, it cannot be written, or it holds files of others.
+        StorageError: another process has locked it, it cannot be written, or it holds files of others.
     """
     with atomic.owned(run_dir, is_ours):
         yield

@@ -12,7 +12,7 @@ from tagger import model, model_dir
 from tagger.config import Config, changed_settings, fixed_changes, loader
 from tagger.data.vectors import Table
 from tagger.device import seeded, single_torch_thread, torch_device
-from tagger.errors import CheckpointError, ConfigError
+from tagger.errors import ConfigError, ModelError
 from tagger.evaluation import evaluate_each
 from tagger.io import atomic
 from tagger.model import TaggerModel
@@ -187,7 +187,7 @@ def _finish(loop: Loop, data: Corpora, device: torch.device) -> TrainingResult:
     try:
         EpochRecord.from_json(metrics)
     except ValueError as error:
-        raise CheckpointError(f"{best}/metrics.json: {error}") from error
+        raise ModelError(f"{best}/metrics.json: {error}") from error
     tagger = Tagger(bundle, device, workers=torch.get_num_threads())
     _, dev = evaluate_each(tagger, data.dev)
     counts, test = {"dev": dev}, None

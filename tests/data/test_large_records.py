@@ -77,7 +77,7 @@ def test_a_record_that_is_too_large_is_one_fault_and_the_others_are_read(
     assert one.fault.startswith("x:")
     assert one.line == before.count("\n") + 1
     assert " of over 1,000 bytes; expected" in one.fault
-    assert "raise max_record_bytes" in one.fault
+    assert "raise `max_record_bytes`" in one.fault
     assert 0 < len(one.raw) <= 2 * line_reader.SHOWN_BYTES
     with pytest.raises(DataError, match="of over 1,000 bytes"):
         records(data, form)

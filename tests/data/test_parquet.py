@@ -342,7 +342,7 @@ def test_a_row_that_is_too_large_is_set_aside_and_never_becomes_python_objects(
     path = file(tmp_path / "a.parquet", columns, **way)
     aside: list[Reject] = []
     found = read(path, reject=aside.append, max_record_bytes=LIMIT)
-    fault = "a row of over 1,000 bytes; raise max_record_bytes to read it"
+    fault = "a row of over 1,000 bytes; raise `max_record_bytes` to read it"
     assert [(one.fault, one.line, one.raw) for one in aside] == [
         (f"{path}: row {number}: {fault}", number, "") for number in sorted(large)
     ]

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tagger.data.vocab import CASINGS, SPECIAL, UNKNOWN, Vocab, casing, forms
-from tagger.errors import CheckpointError
+from tagger.errors import ModelError
 
 ITEM = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n") | st.sampled_from("\r\x85\u2028 "))
 
@@ -47,7 +47,7 @@ def test_a_vocabulary_survives_its_file(items: list[str]):
 
 @pytest.mark.parametrize("data", [b"a\nb\na\n", b"a\nb", b"a\n\xff\n"])
 def test_a_damaged_file_is_an_error(data: bytes):
-    with pytest.raises(CheckpointError, match=r"^vocabulary (is not UTF-8|has an entry twice or a last line)"):
+    with pytest.raises(ModelError, match=r"^vocabulary (is not UTF-8|has an entry twice or a last line)"):
         Vocab.from_bytes(data)
 
 

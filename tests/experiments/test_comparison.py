@@ -14,7 +14,7 @@ import pytest
 
 from tagger import config
 from tagger.config import Config
-from tagger.errors import CheckpointError, ConfigError
+from tagger.errors import ConfigError, ModelError, StorageError
 from tagger.evaluation import SPANS, TOKENS, Counts
 from tagger.experiments import compare, comparison
 from tagger.training import records
@@ -182,9 +182,7 @@ def test_runs_on_other_data_are_refused(tmp_path: Path) -> None:
             kept(tmp_path / "d", [ORACLE[0][:2]]),
         )
     ):
-        with pytest.raises(
-            CheckpointError, match=rf"/{'bcd'[number]}: was scored on other test data than .*/a: sha256"
-        ):
+        with pytest.raises(ModelError, match=rf"/{'bcd'[number]}: was scored on other test data than .*/a: sha256"):
             compare(run, other)
 
 
@@ -192,12 +190,12 @@ def test_a_run_without_scores_is_refused_in_one_line(tmp_path: Path) -> None:
     run = kept(tmp_path / "a", ORACLE)
     (tmp_path / "none").mkdir()
     for place in (tmp_path / "none", tmp_path / "nowhere"):
-        with pytest.raises(CheckpointError, match="holds no finished training to compare"):
+        with pytest.raises(StorageError, match="holds no finished training to compare"):
             compare(run, place)
-    with pytest.raises(CheckpointError, match="was trained without test data"):
+    with pytest.raises(StorageError, match="was trained without test data"):
         compare(run, kept(tmp_path / "b", ORACLE, on="dev"))
     (tmp_path / "none" / "config.yaml").write_text(config.dump(Config()))
-    with pytest.raises(CheckpointError, match=r"holds no counts.json; give the directory of a run"):
+    with pytest.raises(StorageError, match=r"holds no counts.json; give the directory of a run"):
         compare(run, tmp_path / "none")
     with pytest.raises(ConfigError, match="samples must be from 1 to 1000000"):
         compare(run, run, samples=0)
@@ -209,7 +207,7 @@ def test_a_run_without_scores_is_refused_in_one_line(tmp_path: Path) -> None:
 def test_damaged_counts_are_refused_in_one_line(tmp_path: Path, text: str) -> None:
     run = kept(tmp_path / "a", ORACLE)
     (run / "seed-1" / "counts.json").write_text(text)
-    with pytest.raises(CheckpointError, match=r"seed-1/counts.json: cannot be read"):
+    with pytest.raises(ModelError, match=r"seed-1/counts.json: cannot be read"):
         compare(run, run)
 
 

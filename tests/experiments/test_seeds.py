@@ -12,7 +12,7 @@ import pytest
 
 from tagger import config, experiments, model_dir, training
 from tagger.config import Config
-from tagger.errors import CheckpointError, ConfigError, TaggerError
+from tagger.errors import ConfigError, ModelError, StorageError, TaggerError
 from tagger.experiments import ExperimentResult, processes, runs, seeds
 from tagger.training import Event, StepEnd, records
 from tagger.training.loop import Loop
@@ -202,7 +202,7 @@ def test_without_dev_data_each_seed_sets_aside_what_it_does_alone_and_that_is_to
     assert found.dev.signature is None
     training.train(changed(settings, "training.seed=4"), tmp_path / "alone", device="cpu")
     assert results(tmp_path / "run" / "seed-4") == results(tmp_path / "alone")
-    with pytest.raises(CheckpointError, match="its seeds were scored on different dev data"):
+    with pytest.raises(ModelError, match="its seeds were scored on different dev data"):
         experiments.compare(tmp_path / "run", tmp_path / "run", on="dev")
 
 
@@ -233,7 +233,7 @@ def test_seeds_can_be_added_and_none_left_out(settings: Config, whole: Experimen
     experiments.train(settings, SEEDS, run, device="cpu", resume=True)
     assert (run / "seed-2/counts.json").stat().st_mtime_ns == mtime
     assert_same(run, whole)
-    with pytest.raises(CheckpointError, match="started with seeds that `seeds` lacks: 2, 3"):
+    with pytest.raises(StorageError, match="started with seeds that `seeds` lacks: 2, 3"):
         experiments.train(settings, (1,), run, device="cpu", resume=True)
 
 
@@ -243,7 +243,7 @@ def test_other_settings_are_refused(settings: Config, whole: ExperimentResult) -
         ConfigError, match=r"training\.clip_norm was 5\.0, now 1\.0; resume the run without this change"
     ):
         experiments.train(changed(settings, "training.clip_norm=1"), SEEDS, whole.run_dir, device="cpu", resume=True)
-    with pytest.raises(CheckpointError, match="was started from no model, now "):
+    with pytest.raises(StorageError, match="was started from no model, now "):
         experiments.train(settings, SEEDS, whole.run_dir, device="cpu", resume=True, init_from=whole.model)
     assert tree(whole.run_dir) == before
 
@@ -263,13 +263,11 @@ def test_seeds_go_on_for_more_epochs_as_if_they_had_been_asked_for_at_once(
 def test_a_directory_that_holds_a_training_is_refused(settings: Config, whole: ExperimentResult) -> None:
     before = tree(whole.run_dir)
     for run in (whole.run_dir, whole.run_dir / "seed-1"):
-        with pytest.raises(CheckpointError, match="already holds a training"):
+        with pytest.raises(StorageError, match="already holds a training"):
             experiments.train(settings, SEEDS, run, device="cpu")
-    with pytest.raises(CheckpointError, match="already holds a training"):
+    with pytest.raises(StorageError, match="already holds a training"):
         training.train(settings, whole.run_dir, device="cpu")
-    with pytest.raises(
-        CheckpointError, match="seed-1: holds a run of one seed, to which none can be added; choose anoth"
-    ):
+    with pytest.raises(StorageError, match="seed-1: holds a run of one seed, to which none can be added; choose anoth"):
         experiments.train(settings, SEEDS, whole.run_dir / "seed-1", device="cpu", resume=True)
     assert tree(whole.run_dir) == before
 
@@ -322,11 +320,11 @@ def test_a_damaged_summary_is_a_line(whole: ExperimentResult, tmp_path: Path) ->
     for text in ("", "[]", '{"seeds": [1]}', '{"seeds": ["a"], "init_from": null}', "[" * 10_000):
         (whole.run_dir / "seeds.json").rename(whole.run_dir / "aside")
         (whole.run_dir / "seeds.json").write_text(text)
-        with pytest.raises(CheckpointError, match=r"seeds\.json: cannot be read"):
+        with pytest.raises(ModelError, match=r"seeds\.json: cannot be read"):
             experiments.resume(whole.run_dir, device="cpu")
         (whole.run_dir / "aside").rename(whole.run_dir / "seeds.json")
     run = Path(shutil.copytree(whole.run_dir, tmp_path / "run"))
     for text, message in (("{", "cannot be read"), ('{"epoch": 1}\n', "record 1: steps: field required")):
         (run / "seed-1" / "metrics.jsonl").write_text(text)
-        with pytest.raises(CheckpointError, match=message):
+        with pytest.raises(ModelError, match=message):
             experiments.resume(run, device="cpu")

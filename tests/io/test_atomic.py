@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tagger.errors import CheckpointError
+from tagger.errors import StorageError
 from tagger.io import atomic
 
 
@@ -37,10 +37,10 @@ def test_whether_a_file_can_be_written_is_known_before_and_leaves_what_is_there(
         atomic.check_writable(tmp_path / place)
     assert (tmp_path / "file").read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
-    with pytest.raises(CheckpointError, match=r"file/new: cannot be written: (Not a directory|File exists)"):
+    with pytest.raises(StorageError, match=r"file/new: cannot be written: (Not a directory|File exists)"):
         atomic.check_writable(tmp_path / "file" / "new")
     (tmp_path / "new").mkdir()
-    with pytest.raises(CheckpointError, match="new: cannot be written: Is a directory"):
+    with pytest.raises(StorageError, match="new: cannot be written: Is a directory"):
         atomic.check_writable(tmp_path / "new")
 
 
@@ -90,7 +90,7 @@ def test_recovering_puts_back_and_clears_away_what_crashes_left(tmp_path: Path) 
 
 
 def test_a_second_writer_is_refused_until_the_first_is_done(tmp_path: Path) -> None:
-    with atomic.sole_writer(tmp_path), pytest.raises(CheckpointError, match="another process is writing here"):
+    with atomic.sole_writer(tmp_path), pytest.raises(StorageError, match="another process is writing here"):
         atomic.sole_writer(tmp_path).__enter__()
     with atomic.sole_writer(tmp_path):
         pass
@@ -98,7 +98,7 @@ def test_a_second_writer_is_refused_until_the_first_is_done(tmp_path: Path) -> N
 
 def test_a_fault_of_the_system_names_the_place(tmp_path: Path) -> None:
     cause = "cannot be written: No such file or directory"
-    with pytest.raises(CheckpointError, match=f"^there: {cause}$"), atomic.writing(Path("there")):
+    with pytest.raises(StorageError, match=f"^there: {cause}$"), atomic.writing(Path("there")):
         (tmp_path / "a" / "b").touch()
 
 
@@ -157,14 +157,14 @@ def test_an_output_through_a_link_replaces_the_file_and_leaves_the_link(tmp_path
         assert (tmp_path / name).is_symlink()
         assert (tmp_path / name).read_bytes() == b"new"
     (tmp_path / "loop").symlink_to("loop")
-    with pytest.raises(CheckpointError, match="loop: cannot be written: Too many levels of symbolic links"):
+    with pytest.raises(StorageError, match="loop: cannot be written: Too many levels of symbolic links"):
         atomic.write_output(tmp_path / "loop", b"")
 
 
 def test_a_name_that_is_taken_is_not_replaced_unless_that_is_allowed(tmp_path: Path) -> None:
     (tmp_path / "part").write_bytes(b"new")
     (tmp_path / "name").write_bytes(b"old")
-    with pytest.raises(CheckpointError, match="name: exists and is not an output of this job"):
+    with pytest.raises(StorageError, match="name: exists and is not an output of this job"):
         atomic.publish(tmp_path / "part", tmp_path / "name", overwrite=False)
     assert (tmp_path / "name").read_bytes() == b"old"
     atomic.publish(tmp_path / "part", tmp_path / "name", overwrite=True)
@@ -207,7 +207,7 @@ def test_a_directory_that_is_not_ours_is_never_replaced(tmp_path: Path, kind: st
         (path / "mine").touch()
     for name in ("model", "other"):
         with (
-            pytest.raises(CheckpointError, match="exists and was not made by this tool"),
+            pytest.raises(StorageError, match="exists and was not made by this tool"),
             atomic.atomic_directory(tmp_path / name, lambda _: False),
         ):
             raise AssertionError
@@ -230,7 +230,7 @@ def test_a_run_takes_a_directory_without_names_of_its_own_and_marks_it(tmp_path:
 )
 def test_a_run_refuses_a_directory_that_holds_a_name_of_its_own(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine")
-    with pytest.raises(CheckpointError, match=r"was not made by a training|is not a lock file"):
+    with pytest.raises(StorageError, match=r"was not made by a training|is not a lock file"):
         atomic.owned(tmp_path, is_run_name).__enter__()
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "mine")]
 

@@ -250,7 +250,7 @@ def test_a_line_that_is_too_long_to_be_held_is_a_fault_and_may_be_set_aside(
         return
     assert kept == [expected[0], *expected[2:]]
     ((fault, line, raw),) = found
-    limit = "a line of over 100 bytes; expected one sentence, row or paragraph; raise max_record_bytes to read it"
+    limit = "a line of over 100 bytes; expected one sentence, row or paragraph; raise `max_record_bytes` to read it"
     assert (fault, line) == (f"x:2: {limit}", 2)
     assert 0 < len(raw) <= 1000
     assert not raw.strip("b\n")

@@ -133,7 +133,7 @@ def test_two_outputs_cannot_have_one_name(folder: Path, tmp_path: Path) -> None:
 
 
 def test_files_of_one_name_in_two_folders_may_keep_their_folders(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"written to .*x; a folder given as such, with --pattern, keeps its shape$"):
+    with pytest.raises(DataError, match=r"written to .*x; a folder given as such, with `pattern`, keeps its shape$"):
         check(tmp_path / "out", (folder / "a.txt", "x"), (folder / "sub" / "c.txt", "x"))
 
 
@@ -155,13 +155,13 @@ def test_no_output_may_have_a_name_that_the_job_keeps(folder: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("rejects", "summary", "fault"),
     [
-        (None, "data/a.txt", r"a\.txt: is an input, and --summary"),
-        (None, "data/link", "link: is an input, and --summary"),
-        ("data/b.txt", None, r"b\.txt: is an input, and --rejects"),
-        (None, "out/a.jsonl", r"a\.jsonl: is written by the job itself, and --summary"),
-        (None, "data/../out/a.jsonl", r"a\.jsonl: is written by the job itself, and --summary"),
-        ("linked/a.jsonl", None, r"a\.jsonl: is written by the job itself, and --rejects"),
-        ("out/x", "linked/x", r"linked/x: is what --rejects names, and --summary"),
+        (None, "data/a.txt", r"a\.txt: is an input, and `summary`"),
+        (None, "data/link", "link: is an input, and `summary`"),
+        ("data/b.txt", None, r"b\.txt: is an input, and `rejects`"),
+        (None, "out/a.jsonl", r"a\.jsonl: is written by the job itself, and `summary`"),
+        (None, "data/../out/a.jsonl", r"a\.jsonl: is written by the job itself, and `summary`"),
+        ("linked/a.jsonl", None, r"a\.jsonl: is written by the job itself, and `rejects`"),
+        ("out/x", "linked/x", r"linked/x: is what `rejects` names, and `summary`"),
     ],
 )
 def test_no_file_beside_the_outputs_may_overwrite_another_of_the_job(
@@ -170,11 +170,11 @@ def test_no_file_beside_the_outputs_may_overwrite_another_of_the_job(
     (folder / "link").symlink_to(folder / "a.txt")
     (tmp_path / "out").mkdir()
     (tmp_path / "linked").symlink_to(tmp_path / "out")
-    aside = {"--rejects": rejects and tmp_path / rejects, "--summary": summary and tmp_path / summary}
+    aside = {"rejects": rejects and tmp_path / rejects, "summary": summary and tmp_path / summary}
     read = [folder / "a.txt", folder / "b.txt"]
     with pytest.raises(DataError, match=f"{fault} would overwrite it$"):
         inputs.check_aside(aside, read, tmp_path / "out", {PurePath("a.jsonl")}.__contains__)
-    inputs.check_aside({"--rejects": tmp_path / "a.jsonl", "--summary": None}, read, tmp_path / "out", lambda _: True)
+    inputs.check_aside({"rejects": tmp_path / "a.jsonl", "summary": None}, read, tmp_path / "out", lambda _: True)
 
 
 def test_what_can_be_read_only_once_has_no_identity(tmp_path: Path) -> None:

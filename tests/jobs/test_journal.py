@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from tagger.data.sentence import Record, Sentence, Span
-from tagger.errors import CheckpointError
+from tagger.errors import StorageError
 from tagger.jobs.journal import InputRecord, JobRecord, Journal, State, differences
 from tagger.jobs.summary import Summary
 from tests.robustness.runs import SCALE
 
 INPUTS = [InputRecord(name, name, (1, 2)) for name in ("a", "b", "c\udcff")]
-JOB = JobRecord.of({"the model": "abc", "--to": None}, INPUTS)
+JOB = JobRecord.of({"model digest": "abc", "output_format": None}, INPUTS)
 
 
 def state() -> State:
@@ -68,10 +68,10 @@ def test_an_input_may_change_until_it_is_finished(finished: int, found: list[str
 
 
 def test_each_difference_has_its_line() -> None:
-    other = JobRecord.of({"the model": "def", "--to": "jsonl"}, JOB.inputs[:2])
+    other = JobRecord.of({"model digest": "def", "output_format": "jsonl"}, JOB.inputs[:2])
     assert differences(JOB, other, 0) == [
-        "the model was 'abc', now 'def'",
-        "--to was None, now 'jsonl'",
+        "model digest was 'abc', now 'def'",
+        "`output_format` was None, now 'jsonl'",
         "the inputs were 3, now 2; they differ from number 3 on",
     ]
 
@@ -111,7 +111,7 @@ def test_a_journal_of_any_content_is_refused_in_one_line_or_read(tmp_path: Path)
         path.write_bytes(data)
         try:
             Journal(path).read()
-        except CheckpointError as error:
+        except StorageError as error:
             refused += 1
             assert len(error.faults) == 1  # noqa: PT017
             assert "\n" not in error.faults[0]  # noqa: PT017
@@ -132,5 +132,5 @@ def test_a_line_of_too_many_values_is_refused_before_it_is_parsed(tmp_path: Path
     whole = Journal(path)
     whole.begin(JOB)
     path.write_bytes(path.read_bytes()[:-2] + b', "more": [' + b"[]," * 2_000_001 + b"1]}\n")
-    with pytest.raises(CheckpointError, match="a line holds too many values"):
+    with pytest.raises(StorageError, match="a line holds too many values"):
         Journal(path).read()

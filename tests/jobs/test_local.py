@@ -20,7 +20,7 @@ from tagger import model_dir
 from tagger.cli import app
 from tagger.data.formats.columns import Layout
 from tagger.data.sentence import Alternative, Sentence, Span
-from tagger.errors import CheckpointError, ConfigError, DataError, Stopped
+from tagger.errors import ConfigError, DataError, Stopped, StorageError
 from tagger.io import line_reader
 from tagger.jobs import job, pools
 from tagger.jobs.inputs import STDIN
@@ -107,12 +107,12 @@ def test_plain_tags_have_no_scheme_to_be_spelt_in(model: Tagger, monkeypatch: py
 @pytest.mark.parametrize(
     ("formats", "fault"),
     [
-        (Formats(token=0), "--token-column has no effect from lines to columns; it is for input in columns"),
-        (Formats(tag=1), "--tag-column has no effect from lines to columns; it is for columns that are written back"),
-        (Formats("columns", "jsonl", tag=1), "--tag-column has no effect from columns to jsonl"),
-        (Formats("conllu", "columns", tag="upos"), "--tag-column has no effect from conllu to columns"),
-        (Formats(language="en"), "--language has no effect from lines to columns; it is for text, jsonl and parquet"),
-        (Formats(to="html", scheme="IOB2"), "--scheme has no effect from lines to html; it is for output with tags"),
+        (Formats(token=0), "`token_column` has no effect from lines to columns; it is for input in columns"),
+        (Formats(tag=1), "`tag_column` has no effect from lines to columns; it is for columns that are written back"),
+        (Formats("columns", "jsonl", tag=1), "`tag_column` has no effect from columns to jsonl"),
+        (Formats("conllu", "columns", tag="upos"), "`tag_column` has no effect from conllu to columns"),
+        (Formats(language="en"), "`language` has no effect from lines to columns; it is for text, jsonl and parquet"),
+        (Formats(to="html", scheme="IOB2"), "`scheme` has no effect from lines to html; it is for output with tags"),
     ],
 )
 def test_an_option_without_effect_is_refused(model: Tagger, formats: Formats, fault: str) -> None:
@@ -134,7 +134,9 @@ def test_an_option_may_bear_on_one_of_the_inputs(model: Tagger, model_path: Path
 @pytest.mark.parametrize("to", ["tsv", "html"])
 def test_plain_tags_have_no_spans_to_be_written(model: Tagger, monkeypatch: pytest.MonkeyPatch, to: str) -> None:
     monkeypatch.setattr(type(model.bundle), "scheme", None)
-    with pytest.raises(ConfigError, match=f"the model's tags are plain; {to} holds spans alone, choose another --to"):
+    with pytest.raises(
+        ConfigError, match=f"the model's tags are plain; {to} holds spans alone, choose another `output_format`"
+    ):
         tagged(model, "Ada\n", Formats(to=to))
 
 
@@ -256,7 +258,9 @@ def test_another_job_cannot_be_gone_on_with(model: Tagger, model_path: Path, tmp
     (tmp_path / "a.txt").write_text("Ada lives .\n" * 300)
     broken_off(model, model_path, tmp_path / "out", tmp_path / "a.txt")
     before = (tmp_path / "out" / JOURNAL).read_bytes()
-    with pytest.raises(CheckpointError, match=r"the unfinished job here is another: --to was None, now 'jsonl'"):
+    with pytest.raises(
+        StorageError, match=r"the unfinished job here is another: `output_format` was None, now 'jsonl'"
+    ):
         into(model, model_path, tmp_path / "out", tmp_path / "a.txt", resume=True, formats=Formats(to="jsonl"))
     assert (tmp_path / "out" / JOURNAL).read_bytes() == before
     assert into(model, model_path, tmp_path / "out", tmp_path / "a.txt", resume=True).sentences == 300
@@ -308,7 +312,7 @@ def test_a_part_file_that_is_gone_is_a_clear_error(model: Tagger, model_path: Pa
     (tmp_path / "a.txt").write_text("Ada lives .\n" * 300)
     broken_off(model, model_path, tmp_path / "out", tmp_path / "a.txt")
     (tmp_path / "out" / JOB_FOLDER / "part-000000").unlink()
-    with pytest.raises(CheckpointError, match="holds less than the journal says; start again without --resume"):
+    with pytest.raises(StorageError, match="holds less than the journal says; start again without `resume`"):
         into(model, model_path, tmp_path / "out", tmp_path / "a.txt", resume=True)
 
 
@@ -332,7 +336,7 @@ def test_the_collector_is_left_to_the_caller_and_seldom_runs_in_the_command(
 def test_the_rejects_cannot_overwrite_an_input(model: Tagger, model_path: Path, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("Ada\n")
     options = {"on_error": "skip", "rejects": tmp_path / "a.txt"}
-    with pytest.raises(DataError, match="--rejects would overwrite it"):
+    with pytest.raises(DataError, match="`rejects` would overwrite it"):
         into(model, model_path, tmp_path / "out", tmp_path / "a.txt", **options)
 
 
@@ -418,7 +422,7 @@ def test_a_whole_output_that_is_gone_is_told(model: Tagger, model_path: Path, tm
         patch.setattr(Folder, "name", lambda self: None)
         broken_off(model, model_path, out, tmp_path / "a.txt", tmp_path / "b.txt")
     (out / JOB_FOLDER / "part-000000").unlink()
-    with pytest.raises(CheckpointError, match="is gone, which the journal counts as whole"):
+    with pytest.raises(StorageError, match="is gone, which the journal counts as whole"):
         into(model, model_path, out, tmp_path / "a.txt", tmp_path / "b.txt", resume=True)
 
 

@@ -14,7 +14,7 @@ from pyarrow import parquet as pq
 from tagger.data import reader
 from tagger.data.formats.columns import Layout
 from tagger.data.sentence import Record, Reject
-from tagger.errors import CheckpointError, DataError
+from tagger.errors import DataError, StorageError
 from tagger.io.storage import Place, is_address
 from tagger.jobs.ray import parts
 from tagger.jobs.ray.parts import Part, Source
@@ -126,5 +126,5 @@ def test_a_place_that_cannot_be_reached_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"missing: .*no such file"):
         Place(str(tmp_path / "missing")).read()
     (tmp_path / "file").write_text("")
-    with pytest.raises(CheckpointError, match="cannot be written: "):
+    with pytest.raises(StorageError, match="cannot be written: "):
         Place(str(tmp_path / "file")).inside("below").write(b"x")

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 import tagger
 from tagger import model_dir
 from tagger.cli import app
-from tagger.errors import CheckpointError, ConfigError, DataError
+from tagger.errors import ConfigError, DataError, StorageError
 from tagger.jobs.job import Formats, Job
 from tagger.jobs.local import engine as local
 from tagger.jobs.ray import engine as cluster
@@ -270,13 +270,13 @@ def test_a_fault_ends_the_job_as_here_and_it_goes_on_where_it_was(model_path: Pa
         cluster.run([str(path)], str(tmp_path / "ray"), job)
     before = {one.name: one.stat().st_mtime_ns for one in (tmp_path / "ray").glob("*.jsonl")}
     assert before
-    with pytest.raises(CheckpointError, match=r"is not empty.*--resume goes on"):
+    with pytest.raises(StorageError, match=r"is not empty.*`resume=True` continues"):
         cluster.run([str(path)], str(tmp_path / "ray"), job)
-    with pytest.raises(CheckpointError, match="--max-tokens was None, now 7"):
+    with pytest.raises(StorageError, match="`max_tokens` was None, now 7"):
         cluster.run([str(path)], str(tmp_path / "ray"), replace(job, resume=True, max_tokens=7))
     path.write_bytes(good)
     os.utime(path, ns=(0, 0))
-    with pytest.raises(CheckpointError, match="has changed since"):
+    with pytest.raises(StorageError, match="has changed since"):
         cluster.run([str(path)], str(tmp_path / "ray"), replace(job, resume=True))
     os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     found = cluster.run([str(path)], str(tmp_path / "ray"), replace(job, resume=True))
@@ -284,7 +284,7 @@ def test_a_fault_ends_the_job_as_here_and_it_goes_on_where_it_was(model_path: Pa
     assert figures(found) == figures(expected)
     after = {one.name: one.stat().st_mtime_ns for one in (tmp_path / "ray").iterdir()}
     assert before.items() <= after.items()
-    with pytest.raises(CheckpointError, match=r"is not empty, and many files are written there; give another --out$"):
+    with pytest.raises(StorageError, match=r"is not empty, and many files are written there; choose another `out`$"):
         cluster.run([str(path)], str(tmp_path / "ray"), job)
 
 
@@ -307,12 +307,12 @@ def test_a_job_goes_on_only_on_the_device_and_with_the_limits_that_answers_depen
         cluster.run([str(path)], out, job, limits={"batch_tokens": 100}, callback=kill)
     with monkeypatch.context() as patch:
         patch.setattr(InProcess, "cluster_resources", lambda _: {"CPU": 2.0, "GPU": 1.0})
-        with pytest.raises(CheckpointError, match="another: --device was 'cpu', now 'cuda'"):
+        with pytest.raises(StorageError, match="another: `device` was 'cpu', now 'cuda'"):
             again()
     with pytest.raises(Killed):
         again(limits={"batch_tokens": 200}, callback=kill)
     monkeypatch.setattr(cluster, "can_cache", lambda *_: False)
-    with pytest.raises(CheckpointError, match="--batch-tokens was None, now 300"):
+    with pytest.raises(StorageError, match="`batch_tokens` was None, now 300"):
         again(limits={"batch_tokens": 300})
 
 
@@ -334,7 +334,7 @@ def test_of_two_jobs_that_write_into_one_place_of_a_store_one_goes_on(
 
     if started == "at once":
         monkeypatch.setattr(InProcess, "remote", lambda self, **given: second() and honest(self, **given))
-    with pytest.raises(CheckpointError, match=r"ray: another process is writing here"):
+    with pytest.raises(StorageError, match=r"ray: another process is writing here"):
         cluster.run([str(path)], out, job, callback=second)
     assert begun
     same(tmp_path / "ray", tmp_path / "local")
@@ -363,9 +363,9 @@ def test_of_two_jobs_that_find_one_place_empty_the_last_to_begin_is_the_one_that
 
     with monkeypatch.context() as patch:
         patch.setattr(cluster._Writer, "claim", claim)
-        with pytest.raises(CheckpointError, match="ray: another process is writing here"):
+        with pytest.raises(StorageError, match="ray: another process is writing here"):
             cluster.run([str(path)], out, job)
-    with pytest.raises(CheckpointError, match="another: --probabilities was True, now False"):
+    with pytest.raises(StorageError, match="another: `probabilities` was True, now False"):
         cluster.run([str(path)], out, replace(job, resume=True))
     cluster.run([str(path)], out, replace(other, resume=True))
     assert all("probabilities" in json.loads(line) for line in rows(tmp_path / "ray").splitlines())
@@ -477,7 +477,7 @@ def test_each_worker_has_a_gpu_where_the_cluster_has_any_unless_told_otherwise(
 @pytest.mark.parametrize(
     ("there", "fault"),
     [
-        ({"CPU": 2.0, "GPU": 1.0}, "finds no GPU, and the cluster has one; use --device cpu\n"),
+        ({"CPU": 2.0, "GPU": 1.0}, "finds no GPU, and the cluster has one; set `device` to cpu\n"),
         ({"CPU": 2.0}, "its weights are damaged or diverged\n"),
     ],
 )
@@ -517,10 +517,10 @@ def test_the_summary_and_the_rejects_cannot_overwrite_a_file_of_the_job(
     path, out, job = jsonl(tmp_path / "a.jsonl"), tmp_path / "ray", Job((), model_path, on_error="skip")
     paths = (path.as_uri(), out.as_uri()) if address else (str(path), str(out))
     before = path.read_bytes()
-    with pytest.raises(DataError, match=rf"{name}: is .* --summary would overwrite it"):
+    with pytest.raises(DataError, match=rf"{name}: is .* `summary` would overwrite it"):
         cluster.run([paths[0]], paths[1], replace(job, summary=tmp_path / name))
     if name != "ray/rejects.jsonl":
-        with pytest.raises(DataError, match=rf"{name}: is .* --rejects would overwrite it"):
+        with pytest.raises(DataError, match=rf"{name}: is .* `rejects` would overwrite it"):
             cluster.run([paths[0]], paths[1], replace(job, rejects=tmp_path / name))
     assert (path.read_bytes(), out.exists()) == (before, False)
 
@@ -530,7 +530,7 @@ def test_options_that_do_not_fit_are_told_as_here(
     model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths, out = [str(plain(tmp_path / "a.txt"))], str(tmp_path / "ray")
-    with pytest.raises(ConfigError, match="--token-column has no effect from lines to jsonl"):
+    with pytest.raises(ConfigError, match="`token_column` has no effect from lines to jsonl"):
         cluster.run(paths, out, Job((), model_path, Formats("lines", "jsonl", token=1)))
     monkeypatch.setattr("tagger.model.TaggerModel.scheme", None)
     with pytest.raises(ConfigError, match="the model's tags are plain; html holds spans alone"):

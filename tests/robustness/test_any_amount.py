@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import tagger
-from tagger.errors import CheckpointError
+from tagger.errors import StorageError
 from tagger.jobs.job import Formats, Job
 from tagger.jobs.local import engine as local
 from tagger.jobs.local import folder
@@ -58,7 +58,7 @@ def test_a_disk_that_fills_up_costs_one_line_and_the_job_goes_on_later(
         return tree(out)
 
     expected = run(tmp_path / "whole")
-    with small_disk(50_000), pytest.raises(CheckpointError, match=r"^\S*out: cannot be written: .+$") as raised:
+    with small_disk(50_000), pytest.raises(StorageError, match=r"^\S*out: cannot be written: .+$") as raised:
         run(tmp_path / "out")
     assert len(raised.value.faults) == 1
     assert all(name.startswith(".") for name in tree(tmp_path / "out"))
@@ -71,6 +71,6 @@ def test_a_disk_that_is_full_from_the_start_is_left_as_it_was(model_path: Path, 
     (tmp_path / "out" / "a.conll").write_text("old")
     job = Job((tmp_path / "a.txt",), model_path, out=tmp_path / "out", overwrite=True)
     model = tagger.load(model_path, device="cpu")
-    with small_disk(2000), pytest.raises(CheckpointError, match="cannot be written"):
+    with small_disk(2000), pytest.raises(StorageError, match="cannot be written"):
         local.run(model, job, (BytesIO(), BytesIO()))
     assert tree(tmp_path / "out") == {"a.conll": b"old"}

@@ -17,7 +17,7 @@ import pytest
 
 from tagger import model_dir, training
 from tagger.config import Config
-from tagger.errors import CheckpointError
+from tagger.errors import StorageError
 from tagger.io import atomic
 from tests.robustness.runs import SCALE, child, killed_after, save_forever, spread
 
@@ -70,7 +70,7 @@ def test_broken_off_at_any_call_it_leaves_the_old_model_or_the_new(
             failing = _Failing(patch, at, error=error, for_good=for_good)
             try:
                 model_dir.save(bundle, saved, new)
-            except (_Crash, CheckpointError) as raised:
+            except (_Crash, StorageError) as raised:
                 assert isinstance(error, _Crash) or "No space left on device" in str(raised)  # noqa: PT017
         metrics = model_dir.load(saved)[1]
         assert metrics in (old, new)
@@ -112,7 +112,7 @@ def small_disk(size: int = 2000) -> Iterator[None]:
 
 def test_a_full_disk_costs_one_line_and_leaves_the_old_model(saved: Path) -> None:
     bundle, old = model_dir.load(saved)
-    with small_disk(), pytest.raises(CheckpointError, match=r"^\S*model: cannot be written: .+$") as raised:
+    with small_disk(), pytest.raises(StorageError, match=r"^\S*model: cannot be written: .+$") as raised:
         model_dir.save(bundle, saved, {"number": 1})
     assert len(raised.value.faults) == 1
     assert model_dir.load(saved)[1] == old
@@ -127,7 +127,7 @@ def test_a_disk_that_fills_up_in_training_costs_one_line_and_the_run_goes_on_lat
         run = tmp_path / str(at)
         with monkeypatch.context() as patch:
             _Failing(patch, at, error=OSError(errno.ENOSPC, "No space left on device"))
-            with pytest.raises(CheckpointError, match="cannot be written: No space left on device"):
+            with pytest.raises(StorageError, match="cannot be written: No space left on device"):
                 training.train(config, run, device="cpu")
         assert not list(run.glob(".*.new"))
     training.resume(run, device="cpu")

@@ -13,7 +13,7 @@ import pytest
 
 from tagger import model_dir, training
 from tagger.config import Config, dump
-from tagger.errors import CheckpointError
+from tagger.errors import ModelError
 from tagger.training import run_dir
 from tests.robustness.runs import SCALE, changed, results
 
@@ -48,7 +48,7 @@ def test_every_damage_to_a_file_of_a_model_is_found(copy: Path) -> None:
         whole = path.read_bytes()
         for damaged in mutations(whole, 14 * SCALE, path.name):
             path.write_bytes(damaged)
-            with pytest.raises(CheckpointError, match="corrupt"):
+            with pytest.raises(ModelError, match="corrupt"):
                 model_dir.load(copy)
         path.write_bytes(whole)
     assert len(paths) >= 7
@@ -59,7 +59,7 @@ def test_a_missing_file_is_found(copy: Path) -> None:
     for path in sorted(copy.iterdir()):
         whole = path.read_bytes()
         path.unlink()
-        with pytest.raises(CheckpointError, match=r"cannot be read|no model here"):
+        with pytest.raises(ModelError, match=r"cannot be read|no model here"):
             model_dir.load(copy)
         path.write_bytes(whole)
 
@@ -83,7 +83,7 @@ def test_a_run_with_no_whole_checkpoint_is_refused(config: Config, tmp_path: Pat
     training.train(changed(config, "training.epochs=1"), tmp_path, device="cpu")
     for path in tmp_path.glob("checkpoint-*/weights.safetensors"):
         path.write_bytes(b"")
-    with pytest.raises(CheckpointError, match=r"holds no checkpoint to resume from$"):
+    with pytest.raises(ModelError, match=r"holds no checkpoint to resume from$"):
         training.resume(tmp_path, device="cpu")
 
 
@@ -91,6 +91,6 @@ def test_a_run_killed_before_its_first_checkpoint_is_begun_again(config: Config,
     config = changed(config, "training.epochs=1")
     with run_dir.lock_run_dir(tmp_path / "run"):
         (tmp_path / "run" / "config.yaml").write_text(dump(config))
-    with pytest.raises(CheckpointError, match=r"no checkpoint .*; give the command that began it again, without --res"):
+    with pytest.raises(ModelError, match=r"no checkpoint .*; run the command that began it again, without `res"):
         training.resume(tmp_path / "run", device="cpu")
     training.train(config, tmp_path / "run", device="cpu")

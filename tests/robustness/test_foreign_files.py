@@ -15,7 +15,7 @@ import pytest
 
 import tagger
 from tagger import model_dir
-from tagger.errors import CheckpointError, DataError, Stopped, TaggerError
+from tagger.errors import DataError, Stopped, StorageError, TaggerError
 from tagger.io import atomic
 from tagger.jobs.job import Formats, Job
 from tagger.jobs.local import engine as local
@@ -89,7 +89,7 @@ def test_a_tagging_job_replaces_nothing_that_stands_under_a_name_it_needs(
         tag(model, job)
         assert (out / "sub" / "mine").read_text() == "mine"
         return
-    with pytest.raises(CheckpointError) as caught:
+    with pytest.raises(StorageError) as caught:
         tag(model, job)
     assert all("\n" not in fault for fault in caught.value.faults)
     assert (described(out), described(outside)) == before
@@ -110,7 +110,7 @@ def test_only_outputs_are_replaced_where_that_is_allowed(model: Tagger, model_pa
     tag(model, job)
     (out / "a.conll").unlink()
     (out / "a.conll").mkdir()
-    with pytest.raises(CheckpointError, match=r"a\.conll: is a folder"):
+    with pytest.raises(StorageError, match=r"a\.conll: is a folder"):
         tag(model, job)
 
 
@@ -123,7 +123,7 @@ def test_a_name_that_is_taken_while_the_job_is_under_way_is_not_replaced(
     with pytest.raises(Stopped):
         tag(model, job, stop=True)
     (out / "a.conll").write_text("mine")
-    with pytest.raises(CheckpointError, match=r"a\.conll: exists; choose another"):
+    with pytest.raises(StorageError, match=r"a\.conll: exists; choose another"):
         tag(model, Job((tmp_path / "a.txt",), model_path, out=out, resume=True))
     assert (out / "a.conll").read_text() == "mine"
     (out / "a.conll").unlink()
@@ -153,7 +153,7 @@ def test_a_part_file_that_is_a_link_is_not_written_through(
     before = (tmp_path / "secret").read_bytes()
     part.unlink()
     part.symlink_to(tmp_path / "secret")
-    with pytest.raises(CheckpointError):
+    with pytest.raises(StorageError):
         tag(model, Job((tmp_path / "a.txt",), model_path, out=tmp_path / "out", on_error="skip", resume=True))
     assert (tmp_path / "secret").read_bytes() == before
 
@@ -290,7 +290,7 @@ def test_a_model_is_not_saved_over_what_is_no_model(model_path: Path, tmp_path: 
         target = tmp_path / kind / "model"
         put_decoy(target, kind, tmp_path / "outside")
         before = described(tmp_path)
-        with pytest.raises(CheckpointError, match="exists and was not made by this tool"):
+        with pytest.raises(StorageError, match="exists and was not made by this tool"):
             model_dir.save(bundle, target, {})
         assert described(tmp_path) == before
 
@@ -309,7 +309,7 @@ def test_random_decoys_in_the_directory_of_a_run_stay(tmp_path: Path) -> None:
         try:
             with run_dir.lock_run_dir(run):
                 pass
-        except CheckpointError:
+        except StorageError:
             refused += 1
             assert described(run) == before
         else:
@@ -339,7 +339,7 @@ def test_an_empty_journal_beside_files_of_the_user_proves_nothing(
     for name, text in (("journal.jsonl", ""), ("rejects", "mine"), ("part-000000", "mine")):
         (own / name).write_text(text)
     before = described(tmp_path)
-    with pytest.raises(CheckpointError, match="was not made by a tagging job"):
+    with pytest.raises(StorageError, match="was not made by a tagging job"):
         tag(model, Job((tmp_path / "a.txt",), model_path, out=tmp_path / "out"))
     assert described(tmp_path) == before
 
@@ -351,7 +351,7 @@ def test_an_output_never_replaces_a_pipe_or_a_link_to_a_device(model: Tagger, mo
     for make in (lambda: os.mkfifo(path), lambda: path.symlink_to("/dev/null")):
         make()
         for overwrite in (False, True):
-            with pytest.raises(CheckpointError, match=r"a device or a pipe|exists and is not an output"):
+            with pytest.raises(StorageError, match=r"a device or a pipe|exists and is not an output"):
                 tag(model, Job((tmp_path / "a.txt",), model_path, out=tmp_path / "out", overwrite=overwrite))
         assert path.is_fifo() or path.is_symlink()
         path.unlink()
@@ -368,7 +368,7 @@ def test_a_journal_that_counts_more_than_the_files_hold_is_refused(
     first, *_, last = map(json.loads, journal.read_text().splitlines())
     last["rejects"] = [10**10, 1]
     journal.write_text("".join(json.dumps(line) + "\n" for line in (first, last)))
-    with pytest.raises(CheckpointError, match="rejects: holds less than the journal says"):
+    with pytest.raises(StorageError, match="rejects: holds less than the journal says"):
         tag(model, Job((tmp_path / "a.txt",), model_path, out=tmp_path / "out", on_error="skip", resume=True))
 
 
@@ -391,5 +391,5 @@ def test_a_job_that_is_begun_again_without_resuming_is_told_how_to_resume(
         with pytest.raises(Stopped):
             local.run(model, job, (BytesIO(), BytesIO()), callback=listen)
     assert (tmp_path / "out" / "a.conll").exists()
-    with pytest.raises(CheckpointError, match="holds an unfinished job; --resume goes on with it"):
+    with pytest.raises(StorageError, match="holds an unfinished job; `resume=True` continues it"):
         tag(model, job)

@@ -31,7 +31,7 @@ from tagger.config import Config, dump, load
 from tagger.data import schemes
 from tagger.data.sentence import Sentence
 from tagger.data.vocab import SPECIAL, Vocab
-from tagger.errors import CheckpointError, ConfigError, DataError, TaggerError
+from tagger.errors import ConfigError, DataError, ModelError, TaggerError
 from tagger.experiments import comparison, runs
 from tagger.io import manifest, tensor_files
 from tagger.tagging import Tagger, scorer_choice
@@ -95,9 +95,7 @@ def test_what_is_not_a_regular_file_is_not_read(
     monkeypatch.chdir(model)  # the path of a socket must be short
     (model / name).unlink()
     make(Path(name))
-    with pytest.raises(
-        CheckpointError, match=rf"{name} (is not a regular file|cannot be read: No such device)"
-    ) as caught:
+    with pytest.raises(ModelError, match=rf"{name} (is not a regular file|cannot be read: No such device)") as caught:
         model_dir.load(model)
     one_line(caught.value)
 
@@ -119,7 +117,7 @@ def test_a_file_of_20_gigabytes_is_refused_for_its_size(model: Path, name: str) 
         (model / manifest.MANIFEST).write_bytes(manifest.seal(listed))
     os.truncate(model / name, size)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_utime
-    with pytest.raises(CheckpointError, match=rf"{name} (is refused: it )?has 21474836480 bytes"):
+    with pytest.raises(ModelError, match=rf"{name} (is refused: it )?has 21474836480 bytes"):
         model_dir.load(model)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_utime - before < 1
 
@@ -134,7 +132,7 @@ def test_no_changed_manifest_brings_down_the_reader(model: Path) -> None:
         try:
             (model / manifest.MANIFEST).write_bytes(manifest.seal(listed))
             model_dir.load(model)
-        except CheckpointError as error:
+        except ModelError as error:
             one_line(error)
             refused += 1
     assert refused > COUNT // 2
@@ -177,7 +175,7 @@ def try_configs(model: Path, count: int, report: Path) -> None:
         put(model, yaml.safe_dump(settings).encode(), "config.yaml")
         try:
             model_dir.load(model)
-        except CheckpointError as error:
+        except ModelError as error:
             refused += 1
             wrong += [f"{number}: {fault}" for fault in error.faults if "\n" in fault]
         except Exception as error:
@@ -225,7 +223,7 @@ def test_a_model_of_an_absurd_size_is_refused(model: Path, override: str) -> Non
     if override == "head.tag_weights={PER: 1}":
         model_dir.load(model)
         return
-    with pytest.raises(CheckpointError, match="model") as caught:
+    with pytest.raises(ModelError, match="model") as caught:
         model_dir.load(model)
     one_line(caught.value)
 
@@ -296,7 +294,7 @@ def test_what_the_reader_of_tensors_takes_the_library_takes_too(model_path: Path
 )
 def test_a_vocabulary_that_no_model_has_is_refused(model: Path, name: str, data: bytes, message: str) -> None:
     put(model, data, name)
-    with pytest.raises(CheckpointError, match=message) as caught:
+    with pytest.raises(ModelError, match=message) as caught:
         model_dir.load(model)
     one_line(caught.value)
 
@@ -304,7 +302,7 @@ def test_a_vocabulary_that_no_model_has_is_refused(model: Path, name: str, data:
 @pytest.mark.parametrize("character", "\0\r\t\x1b\x7f\x85\u2028\u2029\u202e\u2066\u200f\u061c")
 def test_a_tag_with_a_control_character_is_refused(model: Path, character: str, tmp_path: Path) -> None:
     put(model, f"O\nA{character}B\n".encode(), "tags.txt")
-    with pytest.raises(CheckpointError, match="is empty or holds a control character") as caught:
+    with pytest.raises(ModelError, match="is empty or holds a control character") as caught:
         model_dir.load(model)
     one_line(caught.value)
     if character in "\0\r\t":  # the reader of columns refuses these, or takes them for something else
@@ -327,7 +325,7 @@ def test_every_tag_set_that_is_taken_has_a_legal_path_of_every_length(model: Pat
         tags = source.sample(all_tags, source.randint(1, 5))
         try:
             model_dir._check_tags(Vocab(tags), model_dir.config.parse(yaml.safe_dump(settings), "a"))
-        except CheckpointError:
+        except ModelError:
             continue
         taken += 1
         if not schemes.detect([tags]).scheme:
@@ -364,7 +362,7 @@ def test_no_changed_vocabulary_brings_down_the_reader(model: Path) -> None:
             bundle = model_dir.load(model)[0]
             if name == "tags.txt":
                 Tagger(bundle, torch.device("cpu"), workers=1).tag(["a b"], probabilities=True, nbest=2)
-        except CheckpointError as error:
+        except ModelError as error:
             one_line(error)
             refused += 1
         put(model, whole[name], name)
@@ -436,7 +434,7 @@ BAD_METRICS = (
 @pytest.mark.parametrize("text", BAD_METRICS, ids=lambda text: text[:12])
 def test_metrics_that_are_not_an_object_of_valid_json_are_refused(model: Path, text: str) -> None:
     put(model, text.encode(), "metrics.json")
-    with pytest.raises(CheckpointError, match=r"metrics\.json: ") as caught:
+    with pytest.raises(ModelError, match=r"metrics\.json: ") as caught:
         model_dir.card(model)
     one_line(caught.value)
 
@@ -449,7 +447,7 @@ def test_a_card_of_any_metrics_is_valid_json(model: Path) -> None:
         put(model, json.dumps(metrics).encode(), "metrics.json")
         try:
             json.dumps(model_dir.card(model), allow_nan=False)
-        except CheckpointError as error:  # of a number that is too large
+        except ModelError as error:  # of a number that is too large
             one_line(error)
 
 
@@ -470,7 +468,7 @@ def test_no_weights_lead_to_an_answer_that_is_not_a_number(model_path: Path) -> 
         asked = source.choice(({}, {"probabilities": True}, {"nbest": 3}, {"nbest": 2, "threshold": 0.5}))
         try:
             tagged = Tagger(bundle, torch.device("cpu"), workers=1).tag(sentences, **asked)  # type: ignore[arg-type]
-        except CheckpointError as error:
+        except ModelError as error:
             one_line(error)
             refused += 1
             continue
@@ -486,7 +484,7 @@ def test_weights_that_overflow_are_refused_where_they_are_scored_one_way_or_anot
     tensors["projection.weight"][:] = 3e38
     put(model, save(tensors))
     for asked in ({}, {"probabilities": True}, {"nbest": 3}):
-        with pytest.raises(CheckpointError, match="the model's scores are"):
+        with pytest.raises(ModelError, match="the model's scores are"):
             tagging.load(model, device="cpu").tag(["Ada lives in Paris ."], **asked)  # type: ignore[arg-type]
 
 
@@ -538,7 +536,7 @@ def run(model_path: Path, tmp_path: Path) -> Path:
 )
 def test_counts_of_any_content_are_refused_in_one_line(run: Path, text: str) -> None:
     (run / records.COUNTS).write_text(text)
-    with pytest.raises(CheckpointError, match="run") as caught:
+    with pytest.raises(ModelError, match="run") as caught:
         comparison.compare(run, run, on="dev", samples=10)
     one_line(caught.value)
 
@@ -553,7 +551,7 @@ def test_no_changed_counts_lead_to_a_comparison_that_is_not_valid_json(run: Path
         (run / records.COUNTS).write_text(json.dumps(counts))
         try:
             found = comparison.compare(run, run, on="dev", samples=5)
-        except CheckpointError as error:
+        except ModelError as error:
             one_line(error)
         else:
             json.dumps(found.to_json(), allow_nan=False)
@@ -594,7 +592,7 @@ def test_a_number_of_samples_that_takes_hours_is_refused(run: Path, samples: int
 )
 def test_seeds_of_any_content_are_refused_in_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / runs.SEEDS).write_text(text)
-    with pytest.raises(CheckpointError, match=r"seeds\.json: cannot be read") as caught:
+    with pytest.raises(ModelError, match=r"seeds\.json: cannot be read") as caught:
         runs.read_seeds(tmp_path)
     one_line(caught.value)
 
@@ -607,7 +605,7 @@ def test_no_changed_seeds_bring_down_the_reader(tmp_path: Path) -> None:
         (tmp_path / runs.SEEDS).write_text(json.dumps(seeds))
         try:
             found, init_from = runs.read_seeds(tmp_path)
-        except CheckpointError as error:
+        except ModelError as error:
             one_line(error)
         else:
             assert all(0 <= seed < 2**63 for seed in found)
@@ -631,7 +629,7 @@ def test_no_changed_records_lead_to_results_that_are_not_valid_json(run: Path) -
         (run / records.METRICS).write_text(text)
         try:
             result = read_result(run, 1)
-        except CheckpointError as error:
+        except ModelError as error:
             one_line(error)
             refused += 1
         else:
@@ -644,11 +642,11 @@ def test_no_changed_records_lead_to_results_that_are_not_valid_json(run: Path) -
 def test_what_a_run_holds_is_read_only_from_regular_files_of_bounded_size(run: Path) -> None:
     for name, read in ((records.COUNTS, records.read_counts), (records.METRICS, records.read_metrics)):
         os.truncate(run / name, 20 << 30)
-        with pytest.raises(CheckpointError, match=rf"{name} has 21474836480 bytes; at most"):
+        with pytest.raises(ModelError, match=rf"{name} has 21474836480 bytes; at most"):
             read(run)
         (run / name).unlink()
         os.mkfifo(run / name)
-        with pytest.raises(CheckpointError, match=rf"{name} is not a regular file"):
+        with pytest.raises(ModelError, match=rf"{name} is not a regular file"):
             read(run)
 
 

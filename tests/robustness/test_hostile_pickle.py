@@ -11,7 +11,7 @@ import pytest
 import tagger
 from tagger import model_dir, training
 from tagger.config import Config, load
-from tagger.errors import CheckpointError, TaggerError
+from tagger.errors import ModelError, TaggerError
 from tests.robustness.test_hostile_tensors import put
 
 ROOT = Path(tagger.__file__).parents[1]
@@ -57,7 +57,7 @@ def test_a_pickle_as_any_file_of_a_model_is_refused(
             put(model, payload, name)
         else:
             (model / name).write_bytes(payload)
-        with pytest.raises(CheckpointError):
+        with pytest.raises(ModelError):
             model_dir.load(model)
 
 
@@ -65,7 +65,7 @@ def test_a_pickle_as_the_state_of_a_training_is_refused(undisturbed: Path, tmp_p
     for name in ("state.json", "state.safetensors"):
         run = Path(shutil.copytree(undisturbed, tmp_path / name))
         put(model_dir.newest(run), payload, name)
-        with pytest.raises(CheckpointError, match="refused"):
+        with pytest.raises(ModelError, match="refused"):
             training.resume(run, device="cpu")
 
 
@@ -83,7 +83,7 @@ def test_a_pickle_to_start_from_is_refused(config: Config, tmp_path: Path, paylo
     path = tmp_path / place
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(payload)
-    with pytest.raises(CheckpointError, match="model"):
+    with pytest.raises(ModelError, match="model"):
         training.train(config, tmp_path / "run", device="cpu", init_from=tmp_path / place.split("/")[0])
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tagger import model_dir, training
 from tagger.config import Config, load
-from tagger.errors import CheckpointError, TrainingError
+from tagger.errors import ModelError, TrainingError
 from tagger.model_dir import State
 from tagger.training import corpora, state
 from tagger.training.loop import Loop
@@ -157,7 +157,7 @@ def try_states(run: Path, count: int, report: Path) -> None:
             tried = State(whole.progress, with_changed_tensor(whole.tensors, source))
         try:
             go_on(loop, tried)
-        except CheckpointError as error:
+        except ModelError as error:
             refused += 1
             wrong += [f"{number}: {error}"] * ("\n" in str(error))
         except TrainingError:  # values that are in range may still diverge
@@ -233,7 +233,7 @@ def copied(model_path: Path, tmp_path: Path) -> Callable[..., Path]:
 def test_a_state_that_does_not_fit_is_refused_with_its_fault(
     copied: Callable[..., Path], change: Callable[[dict[str, Any], dict[str, Tensor]], Any], message: str
 ) -> None:
-    with pytest.raises(CheckpointError, match=rf"the state of the training is refused: .*{message}"):
+    with pytest.raises(ModelError, match=rf"the state of the training is refused: .*{message}"):
         training.resume(copied(change), device="cpu")
 
 
@@ -252,7 +252,7 @@ def test_the_next_number_of_a_restored_generator_is_read_from_within_its_state(c
         tensors["random.cpu"][8:12] = torch.tensor([624], dtype=torch.int32).view(torch.uint8)  # numbers left
         tensors["random.cpu"][16:24] = torch.tensor([624]).view(torch.uint8)  # the index of the next
 
-    with pytest.raises(CheckpointError, match=r"random\.cpu is not the state of a generator$"):
+    with pytest.raises(ModelError, match=r"random\.cpu is not the state of a generator$"):
         training.resume(copied(beyond), device="cpu")
 
 
@@ -276,5 +276,5 @@ def test_a_best_model_whose_metrics_are_not_of_an_epoch_is_refused(
 ) -> None:
     best = training.train(small, tmp_path / "run", device="cpu").model
     model_dir.save(model_dir.load(best)[0], best, metrics)
-    with pytest.raises(CheckpointError, match=r"model-best/metrics\.json: .*: (expected|field required)"):
+    with pytest.raises(ModelError, match=r"model-best/metrics\.json: .*: (expected|field required)"):
         training.resume(tmp_path / "run", device="cpu")

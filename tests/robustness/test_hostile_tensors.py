@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from tagger import model_dir
-from tagger.errors import CheckpointError
+from tagger.errors import ModelError
 from tagger.io import manifest
 from tests.robustness.runs import SCALE
 
@@ -61,7 +61,7 @@ def test_an_unchanged_file_is_taken(model: Path) -> None:
 )
 def test_a_file_that_is_no_such_file_is_refused(model: Path, data: bytes) -> None:
     put(model, data)
-    with pytest.raises(CheckpointError, match=r"refused|is missing"):
+    with pytest.raises(ModelError, match=r"refused|is missing"):
         model_dir.load(model)
 
 
@@ -71,7 +71,7 @@ def test_a_name_that_stands_twice_is_refused(model: Path) -> None:
         return f"{{{entry},{header[1:]}"
 
     put(model, with_header((model / WEIGHTS).read_bytes(), twice))
-    with pytest.raises(CheckpointError, match="a name stands twice"):
+    with pytest.raises(ModelError, match="a name stands twice"):
         model_dir.load(model)
 
 
@@ -84,7 +84,7 @@ def test_a_type_of_number_that_does_not_belong_there_is_refused(model: Path, dty
         return json.dumps(entries)
 
     put(model, with_header((model / WEIGHTS).read_bytes(), changed))
-    with pytest.raises(CheckpointError, match=r"refused|expected torch.float32"):
+    with pytest.raises(ModelError, match=r"refused|expected torch.float32"):
         model_dir.load(model)
 
 
@@ -128,7 +128,7 @@ def test_tensors_that_do_not_fit_the_recipe_are_refused(
     tensors = load_file(model / WEIGHTS)
     change(tensors)
     put(model, save(tensors))
-    with pytest.raises(CheckpointError, match=message):
+    with pytest.raises(ModelError, match=message):
         model_dir.load(model)
 
 
@@ -142,7 +142,7 @@ def test_no_change_to_a_header_brings_down_the_reader(model: Path) -> None:
         put(model, whole[:place] + bytes([source.randrange(256)]) + whole[place + 1 :])
         try:
             found = model_dir.load(model)[0].network.state_dict()
-        except CheckpointError:
+        except ModelError:
             continue
         assert found.keys() == expected.keys()
         assert all(found[name].shape == expected[name].shape for name in expected)
@@ -163,5 +163,5 @@ def test_no_change_to_a_header_brings_down_the_reader(model: Path) -> None:
 )
 def test_other_parts_that_do_not_fit_are_refused(model: Path, name: str, data: bytes) -> None:
     put(model, data, name)
-    with pytest.raises(CheckpointError, match="model"):
+    with pytest.raises(ModelError, match="model"):
         model_dir.load(model)

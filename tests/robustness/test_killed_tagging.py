@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import tagger
-from tagger.errors import CheckpointError
+from tagger.errors import StorageError
 from tagger.io import atomic
 from tagger.jobs import pools
 from tagger.jobs.inputs import STDIN
@@ -114,7 +114,7 @@ def _broken_off(at: int, error: BaseException, run: Callable[[], object]) -> boo
     """Runs until a call breaks off; tells whether there were so many calls."""
     with pytest.MonkeyPatch.context() as patch:
         failing = _Failing(patch, at, error)
-        with suppress(_Crash, CheckpointError):
+        with suppress(_Crash, StorageError):
             run()
     return failing.calls >= at
 
@@ -168,7 +168,7 @@ def test_without_resume_what_was_left_is_replaced_and_the_user_is_told(
     caplog.set_level("INFO")
     local.run(small, Job((tmp_path / "b.txt",), model_path, out=tmp_path / "out"), (BytesIO(), BytesIO()))
     assert list(tree(tmp_path / "out")) == ["b.conll"]
-    assert "--resume would have gone on with it" in caplog.text
+    assert "`resume=True` would have continued it" in caplog.text
 
 
 def test_a_killed_job_on_a_stream_goes_on_when_the_stream_is_given_again(

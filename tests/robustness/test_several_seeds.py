@@ -16,7 +16,7 @@ import pytest
 
 from tagger import experiments
 from tagger.config import Config, dump
-from tagger.errors import CheckpointError
+from tagger.errors import StorageError
 from tagger.experiments import ExperimentResult
 from tagger.experiments.processes import Task
 from tagger.io import atomic
@@ -60,7 +60,7 @@ def wait_until_free(run: Path) -> None:
                 try:
                     with atomic.sole_writer(run / f"seed-{seed}"):
                         break
-                except CheckpointError:
+                except StorageError:
                     time.sleep(0.05)
 
 
@@ -96,7 +96,7 @@ def test_asked_to_stop_they_save_and_end_resumed_as_if_never_stopped(
         os.killpg(process.pid, signum)  # as a terminal sends it, to all that it knows of
         told = process.communicate()[1]
     assert process.returncode == 128 + signum
-    assert told.splitlines()[-1] == f"stopped by {signum.name}; go on with --resume"
+    assert told.splitlines()[-1] == f"stopped by {signum.name}; continue with `resume=True`"
     assert "stopped after step" in (run / "seed-1" / "train.log").read_text()
     with atomic.sole_writer(run / "seed-1"):  # nobody is left
         assert not (run / "seed-1" / "counts.json").exists()
@@ -193,7 +193,7 @@ def test_an_error_of_the_program_ends_one_seed_alone(
 def test_a_second_writer_is_refused(config: Config, tmp_path: Path, jobs: int) -> None:
     holder = child(hold, tmp_path)
     wait_for(tmp_path / "held")
-    with pytest.raises(CheckpointError, match=f"{tmp_path}: another process is writing here"):
+    with pytest.raises(StorageError, match=f"{tmp_path}: another process is writing here"):
         experiments.train(config, SEEDS, tmp_path, jobs=jobs, device="cpu")
     assert not list(tmp_path.glob("*.json"))
     holder.kill()

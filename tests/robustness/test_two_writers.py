@@ -9,7 +9,7 @@ import pytest
 
 from tagger import training
 from tagger.config import Config, dump
-from tagger.errors import CheckpointError
+from tagger.errors import StorageError
 from tagger.training import Event, StepEnd
 from tests.robustness.runs import SCALE, child, ended, hold, results, train, wait_for
 
@@ -20,7 +20,7 @@ def test_a_second_training_is_refused_and_the_first_goes_on(config: Config, undi
     def callback(event: Event) -> None:
         nonlocal refused
         if isinstance(event, StepEnd) and event.step == 1 and refused < 2 * SCALE:
-            with pytest.raises(CheckpointError, match="another process is writing here"):
+            with pytest.raises(StorageError, match="another process is writing here"):
                 training.resume(tmp_path, device="cpu")
             refused += 1
 
@@ -32,7 +32,7 @@ def test_a_second_training_is_refused_and_the_first_goes_on(config: Config, undi
 def test_a_directory_that_another_process_holds_is_refused_until_it_ends(config: Config, tmp_path: Path) -> None:
     holder = child(hold, tmp_path)
     wait_for(tmp_path / "held")
-    with pytest.raises(CheckpointError, match="another process is writing here"):
+    with pytest.raises(StorageError, match="another process is writing here"):
         training.train(config, tmp_path, device="cpu")
     command = [sys.executable, "-m", "tagger", "train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path)]
     (tmp_path / "recipe.yaml").write_text(dump(config))

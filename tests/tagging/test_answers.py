@@ -11,7 +11,7 @@ import torch
 
 from tagger.data import schemes
 from tagger.data.sentence import Sentence, Span
-from tagger.errors import CheckpointError, ConfigError
+from tagger.errors import ConfigError, ModelError
 from tagger.model import TaggerModel
 from tagger.tagging import DecodingOptions, scorer
 from tests.tagging.bundles import CPU, bundle, sentences, tagger
@@ -225,5 +225,5 @@ def test_numbers_in_answers_are_pythons_own() -> None:
 def test_scores_that_are_not_finite_give_no_tags(kind: str, bad: float, name: str) -> None:
     model = made(kind)
     model.network.get_parameter(name).data[1] = bad
-    with pytest.raises(CheckpointError, match="not finite"):
+    with pytest.raises(ModelError, match="not finite"):
         tagger(model).tag(SHORT)

@@ -11,7 +11,7 @@ import torch
 
 from tagger.data import document_context
 from tagger.data.sentence import Sentence
-from tagger.errors import CheckpointError
+from tagger.errors import ModelError
 from tagger.model import TaggerModel
 from tagger.tagging import DecodingOptions, Tagger
 from tagger.tagging.scorer import TorchScorer
@@ -101,5 +101,5 @@ def test_weights_that_are_not_finite_are_refused() -> None:
     broken = bundle(document_context={"output_dim": 9})
     assert broken.network.embedding.document_context is not None
     broken.network.embedding.document_context.projection.weight.data[0, 0] = torch.nan
-    with pytest.raises(CheckpointError, match="of a document is not finite"):
+    with pytest.raises(ModelError, match="of a document is not finite"):
         tagger(broken)

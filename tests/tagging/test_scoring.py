@@ -197,7 +197,7 @@ def test_a_sentence_that_never_fits_is_an_error_that_says_what_to_do(
 ) -> None:
     model = tagger(bundle())
     limited(model, 10, error, monkeypatch)
-    with pytest.raises(DataError, match="no memory for one sentence; lower --max-tokens"):
+    with pytest.raises(DataError, match="no memory for one sentence; lower `max_tokens`"):
         all_of(model)
     assert not model._scoring.memory._under_way  # type: ignore[attr-defined]
 

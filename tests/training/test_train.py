@@ -12,7 +12,7 @@ import torch
 
 from tagger import model_dir, training
 from tagger.config import Config, dump, load, parse
-from tagger.errors import CheckpointError, ConfigError, TaggerError
+from tagger.errors import ConfigError, ModelError, StorageError, TaggerError
 from tagger.io import atomic
 from tagger.io.manifest import seal
 from tagger.training import EpochEnd, Event, Start, StepEnd, TrainingResult, optimizers, records, run_dir
@@ -123,7 +123,7 @@ def test_a_run_does_not_go_on_with_other_data(train: Train, tmp_path: Path) -> N
     train()
     settings = moved(tmp_path, "Ada B-PER\n\nAlan B-PER\n")
     before = tree(tmp_path / "run")
-    with pytest.raises(CheckpointError, match="the train data has changed since the training began"):
+    with pytest.raises(ModelError, match="the train data has changed since the training began"):
         training.resume(tmp_path / "run", device="cpu", config=settings)
     after = tree(tmp_path / "run")
     assert {name for name in after if after[name] != before.get(name)} <= {"train.log"}
@@ -173,10 +173,10 @@ def test_a_directory_that_no_training_has_made_is_left_as_it_is(train: Train, tm
         run = tmp_path / name
         run.mkdir()
         (run / name).write_text("mine")
-        with pytest.raises(CheckpointError, match=f"holds {name} and was not made by a training"):
+        with pytest.raises(StorageError, match=f"holds {name} and was not made by a training"):
             train(run=name)
         assert tree(run) == {name: b"mine"}
-    with pytest.raises(CheckpointError, match=r"found no \.tagger-run, so that it was not created by a training"):
+    with pytest.raises(StorageError, match=r"found no \.tagger-run, so that it was not created by a training"):
         training.resume(tmp_path / "config.yaml", device="cpu")
 
 
@@ -195,7 +195,7 @@ def test_a_log_that_is_a_link_is_not_written_through(train: Train, tmp_path: Pat
     (tmp_path / "secret").write_text("mine")
     with run_dir.lock_run_dir(tmp_path / "run"):
         (tmp_path / "run" / "train.log").symlink_to(tmp_path / "secret")
-    with pytest.raises(CheckpointError, match="cannot be written: Too many levels of symbolic links"):
+    with pytest.raises(StorageError, match="cannot be written: Too many levels of symbolic links"):
         train()
     assert (tmp_path / "secret").read_text() == "mine"
 
@@ -284,7 +284,7 @@ def test_bad_input_leaves_no_directory_behind(
 def test_a_directory_that_holds_a_training_is_refused(train: Train, tmp_path: Path) -> None:
     train()
     before = lines(tmp_path / "run")
-    with pytest.raises(CheckpointError, match="already holds a training; pass `resume=True` or choose another `out`"):
+    with pytest.raises(StorageError, match="already holds a training; pass `resume=True` or choose another `out`"):
         train()
     assert lines(tmp_path / "run") == before
 
@@ -293,7 +293,7 @@ def test_a_run_whose_data_has_changed_is_refused(train: Train, tmp_path: Path) -
     train()
     with (tmp_path / "train.conll").open("a") as stream:
         stream.write("\nmore O\n")
-    with pytest.raises(CheckpointError, match="the train data has changed since the training began"):
+    with pytest.raises(ModelError, match="the train data has changed since the training began"):
         training.resume(tmp_path / "run", device="cpu")
 
 
@@ -303,7 +303,7 @@ def test_a_state_that_is_none_is_refused(train: Train, tmp_path: Path) -> None:
     bundle, metrics = model_dir.load(newest)
     for progress in ({}, {"data": {}}, [], {**model_dir.load_state(newest).progress, "more": 1}):
         model_dir.save(bundle, newest, metrics, model_dir.State(progress, {}))  # type: ignore[arg-type]
-        with pytest.raises(CheckpointError, match="the state of the training is refused"):
+        with pytest.raises(ModelError, match="the state of the training is refused"):
             training.resume(tmp_path / "run", device="cpu")
 
 
@@ -315,7 +315,7 @@ def test_a_finished_run_resumed_stays_as_it_is(train: Train, tmp_path: Path) -> 
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"found no config\.yaml; expected the directory of a training run"):
+    with pytest.raises(StorageError, match=r"found no config\.yaml; expected the directory of a training run"):
         training.resume(tmp_path, device="cpu")
 
 
@@ -359,7 +359,7 @@ def test_metrics_of_too_many_lines_are_refused_before_they_are_parsed(train: Tra
     train()
     for line in ("\n", "{}\n", "\r"):
         (tmp_path / "run" / "metrics.jsonl").write_text(line * 20_000)
-        with pytest.raises(CheckpointError, match="has over 10001 lines"):
+        with pytest.raises(ModelError, match="has over 10001 lines"):
             records.read_metrics(tmp_path / "run")
 
 

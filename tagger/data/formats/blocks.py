@@ -117,7 +117,7 @@ def _is_end(line: str, is_blank: Callable[[str], bool], *, first: bool) -> bool:
 
 
 def _fault(name: str, first: int, limit: int) -> str:
-    expected = "expected a blank line after each sentence; raise max_record_bytes to read it"
+    expected = "expected a blank line after each sentence; raise `max_record_bytes` to read it"
     return f"{name}:{first}: a block of over {line_reader.size_text(limit)}; {expected}"
 
 

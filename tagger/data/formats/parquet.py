@@ -158,7 +158,7 @@ def _records(
             sizes = batch.sizes()
         for start, stop in _stretches(sizes, limit):
             if sizes[start] > limit:
-                over = f"a row of over {line_reader.size_text(limit)}; raise max_record_bytes to read it"
+                over = f"a row of over {line_reader.size_text(limit)}; raise `max_record_bytes` to read it"
                 _refuse(f"{name}: row {number + start}: {over}", number + start, "", reject)
                 continue
             with _damage(name):

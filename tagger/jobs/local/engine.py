@@ -49,7 +49,7 @@ def run(tagger: Tagger, job: Job, streams: Streams, *, callback: Callback = lamb
     Raises:
         ConfigError: the options do not fit the model or one another.
         DataError: an input cannot be read, or two outputs would have one name.
-        CheckpointError: the directory cannot be written, or the job to go on with is another.
+        StorageError: the directory cannot be written, or the job to go on with is another.
         Stopped: by a signal; into a directory the job can be gone on with.
     """
     _check(tagger, job)
@@ -156,9 +156,9 @@ def _spelt(sentence: Sentence, scheme: Scheme | None) -> Sentence:
 def _check(tagger: Tagger, job: Job) -> None:
     check(job, tagger.bundle)
     if job.out is None and job.resume:
-        raise ConfigError("--resume goes on with what is in a directory; give it with --out")
+        raise ConfigError("`resume` continues a job in a directory; pass `out`, too")
     if job.out is None and job.on_error == "skip" and job.rejects is None:
-        raise ConfigError("--on-error skip sets aside what cannot be read; say where with --rejects or --out")
+        raise ConfigError("`on_error` skip needs a file for the rejected input; pass `rejects` or `out`")
 
 
 def _found(tagger: Tagger, job: Job, stdin: BinaryIO) -> _Work:
@@ -177,7 +177,9 @@ def _found(tagger: Tagger, job: Job, stdin: BinaryIO) -> _Work:
 def _tell_guessed(guessed: Sequence[Input]) -> None:
     names = [item.label for item in guessed if item.path is not None]
     if names:
-        log.info("%s: read as plain lines, a sentence each; --from says otherwise", inputs.and_more(names))
+        log.info(
+            "%s: read as plain lines, a sentence each; `input_format` chooses another format", inputs.and_more(names)
+        )
 
 
 def _folder(work: _Work, out: Path) -> Folder:
@@ -198,11 +200,13 @@ def _folder(work: _Work, out: Path) -> Folder:
 
 def _check_aside(work: _Work, rejects: Path | None, taken: Collection[PurePath]) -> None:
     read = [item.path for item in work.inputs if item.path is not None]
-    aside = {"--rejects": rejects, "--summary": work.job.summary}
+    aside = {"rejects": rejects, "summary": work.job.summary}
     names = frozenset(taken)
     for option, path in aside.items():
         if path is not None and path.resolve().is_relative_to(work.job.model.resolve()):
-            raise DataError(f"{path}: lies within the model, and {option} would change the model; choose another file")
+            raise DataError(
+                f"{path}: lies within the model, and `{option}` would change the model; choose another file"
+            )
     inputs.check_aside(aside, read, work.job.out, lambda place: place in names or place.parts[:1] == (JOB_FOLDER,))
 
 
@@ -210,7 +214,7 @@ def _described(work: _Work, names: Sequence[PurePath]) -> JobRecord:
     """Returns what the outputs of a job depend on, for its journal."""
     pairs = zip(work.inputs, names, strict=True)
     listed = [InputRecord(item.recorded_path, str(name), item.identity()) for item, name in pairs]
-    options = work.job.options() | {"--device": work.tagger.device.type}
+    options = work.job.options() | {"device": work.tagger.device.type}
     return JobRecord.of(options | work.tagger.what_answers_depend_on(), listed)
 
 
@@ -246,7 +250,7 @@ def _into_folder(work: _Work, folder: Folder, stop: StopRequest, callback: Callb
         raise
     if reader.fault is not None:
         if state.pool:
-            log.info("what was tagged before the fault is kept: mend the file and go on with --resume")
+            log.info("what was tagged before the fault is kept: mend the file and continue with `resume=True`")
         raise reader.fault
     stop.hold()  # from here on there is nothing to go on with
     with writing():
@@ -259,9 +263,11 @@ def _into_stream(work: _Work, stream: BinaryIO, callback: Callback) -> Summary:
     targets = {work.job.formats.target(form): item for form, item in zip(work.forms, work.inputs, strict=True)}
     if len(targets) > 1:
         found = " and ".join(f"{item.label} as {to}" for to, item in targets.items())
-        raise ConfigError(f"one stream holds one format, and {found} are several; choose with --to, or give --out")
+        raise ConfigError(
+            f"one stream holds one format, and {found} are several; choose one with `output_format`, or pass `out`"
+        )
     if "parquet" in targets:
-        raise ConfigError("parquet is written into files only; give a directory with --out")
+        raise ConfigError("parquet is written into files only; pass a directory as `out`")
     path = work.job.rejects
     if path:
         atomic.check_writable(path)

@@ -21,7 +21,7 @@ from pathlib import Path, PurePath
 from typing import TypeVar
 
 from tagger.data.writer import Sink
-from tagger.errors import CheckpointError
+from tagger.errors import StorageError
 from tagger.io import atomic
 from tagger.jobs.journal import JobRecord, Journal, State, differences
 from tagger.jobs.pools import Pool, Stretch
@@ -81,7 +81,7 @@ class Folder:
         """Begins the job, or takes up the one that the journal tells of; without `resume` that one is removed.
 
         Raises:
-            CheckpointError: the job to go on with is another, its part file is not what the journal says, or a name
+            StorageError: the job to go on with is another, its part file is not what the journal says, or a name
                 that the job needs exists and is not ours.
         """
         self._check_own_folder()
@@ -95,7 +95,7 @@ class Folder:
         if not (found and resume):
             if found:
                 log.info(
-                    "%s: what an unfinished job left here is replaced; --resume would have gone on with it", self.out
+                    "%s: what an unfinished job left here is replaced; `resume=True` would have continued it", self.out
                 )
                 self._remove()
                 self._own.mkdir(exist_ok=True)
@@ -111,17 +111,17 @@ class Folder:
         self.name()
 
     def _check_own_folder(self) -> None:
-        """Raises CheckpointError if the folder that the job keeps for itself is there and is not ours."""
+        """Raises StorageError if the folder that the job keeps for itself is there and is not ours."""
         try:
             inside = list(self._own.iterdir()) if stat.S_ISDIR(self._own.lstat().st_mode) else None
         except FileNotFoundError:
             return
         marked = inside is not None and self._journal.is_ours()
         if inside is None or (inside and not marked) or (len(inside) > 1 and not self._journal.is_marked()):
-            raise CheckpointError(f"{self._own}: exists and was not made by a tagging job; choose another directory")
+            raise StorageError(f"{self._own}: exists and was not made by a tagging job; choose another directory")
 
     def _check_names(self, *, resumes: bool) -> None:
-        """Raises CheckpointError, with a line for each, where an output has a name that is taken or leads elsewhere.
+        """Raises StorageError, with a line for each, where an output has a name that is taken or leads elsewhere.
 
         Args:
             resumes: whether whole outputs that the journal counts may have their names already.
@@ -133,23 +133,23 @@ class Folder:
             ours = atomic.is_same(self._rejects_part, rejects) or self._rejects_published
             faults += [] if resumes and ours else [_taken(rejects)]
         if rejects and rejects.parent == self.out and rejects.is_dir():
-            faults.append(f"{rejects}: is a folder, and the rejects have this name; choose another --out")
+            faults.append(f"{rejects}: is a folder, and the rejects have this name; choose another `out`")
         if faults and not resumes and self._journal.is_marked():
-            faults.insert(0, f"{self.out}: holds an unfinished job; --resume goes on with it")
+            faults.insert(0, f"{self.out}: holds an unfinished job; `resume=True` continues it")
         if faults:
             more = len(faults) - _MOST_FAULTS
-            raise CheckpointError(*faults[:_MOST_FAULTS], *([f"… and {more} more"] if more > 0 else []))
+            raise StorageError(*faults[:_MOST_FAULTS], *([f"… and {more} more"] if more > 0 else []))
 
     def _fault(self, number: int, *, done: bool) -> str | None:
         """Returns why an output cannot have its name; None if nothing is in its way."""
         path = self.out / self.names[number]
         for folder in [self.out / parent for parent in self.names[number].parents][:-1]:
             if folder.is_symlink() or (os.path.lexists(folder) and not folder.is_dir()):
-                return f"{folder}: is not a folder, and {path} would lie in it; choose another --out"
+                return f"{folder}: is not a folder, and {path} would lie in it; choose another `out`"
         if path.is_dir() and not path.is_symlink():
-            return f"{path}: is a folder, and an output has this name; choose another --out"
+            return f"{path}: is a folder, and an output has this name; choose another `out`"
         if path.exists() and not path.is_file() and not path.is_dir():
-            return f"{path}: is a device or a pipe, and an output has this name; choose another --out"
+            return f"{path}: is a device or a pipe, and an output has this name; choose another `out`"
         if not os.path.lexists(path) or self._overwrite:
             return None
         part = self._part(number)
@@ -158,7 +158,7 @@ class Folder:
     def _take_up(self, now: JobRecord, then: JobRecord, state: State) -> None:
         if lines := differences(then, now, state.finished):
             place = f"{self.out}: the unfinished job here is another"
-            raise CheckpointError(*(f"{place}: {line}" for line in lines), "without --resume it is replaced")
+            raise StorageError(*(f"{place}: {line}" for line in lines), "without `resume` it is replaced")
         self.state = state
         if state.finished == len(self.names) or not state.records:
             return
@@ -170,23 +170,23 @@ class Folder:
             state.begin_anew()
             state.rejects, state.summary.rejected = state.rejects_before, state.rejects_before[1]
         elif not part.exists() or part.lstat().st_size < state.size:
-            raise CheckpointError(f"{part}: holds less than the journal says; start again without --resume")
+            raise StorageError(f"{part}: holds less than the journal says; start again without `resume`")
 
     def _check_parts(self) -> None:
-        """Raises CheckpointError if a part file is a link, has another name, or is not a file at all."""
+        """Raises StorageError if a part file is a link, has another name, or is not a file at all."""
         published = {self._part(number): self.out / name for number, name in enumerate(self.names)}
         published[self._rejects_part] = self.out / REJECTS
         for path in self._own.iterdir():
             if not atomic.is_unfinished(path.name) and not atomic.is_own_file(path, published.get(path)):
-                raise CheckpointError(f"{path}: is not a file of this job; start again without --resume")
+                raise StorageError(f"{path}: is not a file of this job; start again without `resume`")
 
     def _check_rejects(self) -> None:
-        """Raises CheckpointError if the part file of the rejects holds less than the journal says."""
+        """Raises StorageError if the part file of the rejects holds less than the journal says."""
         part, size = self._rejects_part, self.state.rejects[0]
         if not self._rejects_path or not size or self._rejects_published:
             return
         if not part.exists() or part.lstat().st_size < size:
-            raise CheckpointError(f"{part}: holds less than the journal says; start again without --resume")
+            raise StorageError(f"{part}: holds less than the journal says; start again without `resume`")
 
     def write(self, pool: Pool) -> bool:
         """Writes a tagged pool; tells whether it is time to commit."""
@@ -252,10 +252,10 @@ class Folder:
     def _name(self, number: int) -> None:
         part, whole = self._part(number), self.out / self.names[number]
         if not part.exists() and not whole.exists():
-            raise CheckpointError(f"{part}: is gone, which the journal counts as whole; start again without --resume")
+            raise StorageError(f"{part}: is gone, which the journal counts as whole; start again without `resume`")
         if part.exists():  # else it has its name: a job was killed, or asked to stop, before it could say so
             if fault := self._fault(number, done=True):
-                raise CheckpointError(fault)
+                raise StorageError(fault)
             self._sink(number).finished(part)
             atomic.sync(part)
             whole.parent.mkdir(parents=True, exist_ok=True)
@@ -319,7 +319,7 @@ class Folder:
 
 
 def _taken(path: Path) -> str:
-    return f"{path}: exists; choose another --out, or --overwrite replaces it"
+    return f"{path}: exists; choose another `out`, or pass `overwrite=True` to replace it"
 
 
 def _each(act: Callable[[_T], None], items: Iterable[_T]) -> None:

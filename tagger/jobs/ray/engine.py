@@ -37,7 +37,7 @@ from tagger.choices import Device
 from tagger.data import reader, writer
 from tagger.data.writer import Sink
 from tagger.device import relaxed_garbage_collection
-from tagger.errors import CheckpointError, ConfigError, DataError, Stopped, TaggerError
+from tagger.errors import ConfigError, DataError, Stopped, StorageError, TaggerError
 from tagger.io import atomic, json_files
 from tagger.io.storage import Place, is_address
 from tagger.jobs import inputs
@@ -94,7 +94,7 @@ def run(
     Raises:
         ConfigError: Ray is not there, or the options do not fit the model, one another or this engine.
         DataError: an input cannot be read.
-        CheckpointError: the directory holds something, cannot be written, or the job to go on with is another.
+        StorageError: the directory holds something, cannot be written, or the job to go on with is another.
         Stopped: by Ctrl-C; the job can be gone on with.
     """
     ray = _ray()
@@ -186,8 +186,8 @@ def _device(ray: Any, name: Device) -> torch.device:
 
 def _dependences(bundle: TaggerModel, place: torch.device, limits: Mapping[str, int]) -> dict[str, Any]:
     """Returns what answers depend on beside the job's own options, by option, as the local engine has it."""
-    batch_tokens = {} if can_cache(bundle, place) else {"--batch-tokens": limits.get("batch_tokens", BATCH_TOKENS)}
-    return {"--device": place.type} | batch_tokens
+    batch_tokens = {} if can_cache(bundle, place) else {"batch_tokens": limits.get("batch_tokens", BATCH_TOKENS)}
+    return {"device": place.type} | batch_tokens
 
 
 def _found(paths: Sequence[str], out: str, job: Job) -> list[Source]:
@@ -220,9 +220,9 @@ def _is_asked_for(name: str, pattern: str | None) -> bool:
 def _form(name: PurePath, job: Job) -> Any:
     form = job.formats.form or reader.guess_format(Path(name))
     if form not in _FORMS:
-        raise ConfigError(f"the engine ray reads {', '.join(_FORMS)}, and {name} is {form}; leave out --engine")
+        raise ConfigError(f"the engine ray reads {', '.join(_FORMS)}, and {name} is {form}; leave out `engine`")
     if (to := job.formats.target(form)) not in _TARGETS:
-        raise ConfigError(f"the engine ray writes {' or '.join(_TARGETS)}, not {to}; choose with --to")
+        raise ConfigError(f"the engine ray writes {' or '.join(_TARGETS)}, not {to}; choose with `output_format`")
     return form
 
 
@@ -236,7 +236,7 @@ def _check_aside(folder: Place, found: Sequence[Source], job: Job) -> None:
         return place in kept or (part is not None and place.with_name(part[1]) in bare)
 
     read = [path for one in found if (path := one.place.on_disk())]
-    inputs.check_aside({"--rejects": rejects, "--summary": job.summary}, read, out, taken)
+    inputs.check_aside({"rejects": rejects, "summary": job.summary}, read, out, taken)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +254,7 @@ class _Writer:
         """Returns the job of the journal, whoever wrote it.
 
         Raises:
-            CheckpointError: the file was not made by such a job.
+            StorageError: the file was not made by such a job.
         """
         data = self._journal.read()
         try:
@@ -262,12 +262,12 @@ class _Writer:
                 raise ValueError("it was not made by a tagging job on Ray")
             return json_files.checked(JobRecord, b"{" + _MARKED.sub(b"", data, count=1))
         except ValueError as error:
-            raise CheckpointError(f"{self._journal}: cannot resume from this journal: {error}") from None
+            raise StorageError(f"{self._journal}: cannot resume from this journal: {error}") from None
 
     def check(self) -> None:
-        """Raises CheckpointError if the journal is that of another or gone."""
+        """Raises StorageError if the journal is that of another or gone."""
         if not self._holds():
-            raise CheckpointError(f"{self.folder}: another process is writing here")
+            raise StorageError(f"{self.folder}: another process is writing here")
 
     def leave(self) -> None:
         """Takes the journal back if there is nothing to go on with."""
@@ -306,12 +306,12 @@ def _begin(writer: _Writer, found: Sequence[Source], job: Job, dependences: dict
     names = _names(folder)
     if job.resume and JOURNAL in names:
         if lines := differences(writer.read(), now, len(found)):
-            raise CheckpointError(*(f"{folder}: the unfinished job here is another: {line}" for line in lines))
+            raise StorageError(*(f"{folder}: the unfinished job here is another: {line}" for line in lines))
         writer.claim(now)
         return names
     if names:
-        hint = "; --resume goes on with the unfinished job there" if JOURNAL in names else ""
-        raise CheckpointError(f"{folder}: is not empty, and many files are written there; give another --out{hint}")
+        hint = "; `resume=True` continues the unfinished job there" if JOURNAL in names else ""
+        raise StorageError(f"{folder}: is not empty, and many files are written there; choose another `out`{hint}")
     writer.claim(now)
     return names
 
@@ -373,7 +373,7 @@ def _do(ray: Any, work: _Work, begun: set[str], workers: int | None, callback: l
             if work.mark(part) in begun
         }
         if any(answer["cut"] != _cut_of(work.parts[number]) for number, answer in arrived.items()):
-            raise CheckpointError(f"{work.folder}: the unfinished job here was cut otherwise; empty it and start again")
+            raise StorageError(f"{work.folder}: the unfinished job here was cut otherwise; empty it and start again")
         work = replace(work, began=time() - max((answer["seconds"] for answer in arrived.values()), default=0.0))
         tally = _Tally(rejects, work.began)
         answers = _answers(ray, work, [number for number in range(len(work.parts)) if number not in arrived], workers)
@@ -414,7 +414,7 @@ def _stored_answer(place: Place) -> Answer:
     """Returns the answer that a worker has stored.
 
     Raises:
-        CheckpointError: the file does not hold one.
+        StorageError: the file does not hold one.
     """
     try:
         answer: Answer = json_files.parse(place.read())
@@ -422,7 +422,7 @@ def _stored_answer(place: Place) -> Answer:
         if not all(isinstance(json_files.parse(row), dict) for row in answer["rejects"].split("\n")[:-1]):
             raise ValueError("the rejects are not rows")
     except ValueError as error:
-        raise CheckpointError(
+        raise StorageError(
             f"{place}: is not what a worker writes: {error}; empty the directory and start again"
         ) from None
     return answer
@@ -484,7 +484,7 @@ class Worker:
     def _loaded(self, model: Mapping[str, bytes]) -> tagging.Tagger:
         if self._work.cuda and not torch.cuda.is_available():
             raise ConfigError(
-                f"the torch of a worker on {node()} finds no GPU, and the cluster has one; use --device cpu"
+                f"the torch of a worker on {node()} finds no GPU, and the cluster has one; set `device` to cpu"
             )
         with tempfile.TemporaryDirectory() as folder:
             for name, data in model.items():

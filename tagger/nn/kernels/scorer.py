@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from tagger.choices import Merge
-from tagger.errors import CheckpointError
+from tagger.errors import ModelError
 from tagger.nn.embeddings import CharacterCNN, CharacterLSTM, DocumentContext
 from tagger.nn.encoder import RecurrentLayer
 from tagger.nn.kernels import recurrence
@@ -103,7 +103,7 @@ class Scorer:
         """Computes what words give to the first layer and keeps it in rows (U,) of the table.
 
         Raises:
-            CheckpointError: a vector or a weight is not finite.
+            ModelError: a vector or a weight is not finite.
         """
         places = [0, *np.cumsum(spelling.lengths).tolist()]
         for first in range(0, len(rows), _AT_ONCE):
@@ -112,9 +112,7 @@ class Scorer:
             its = Spelling(spelling.words[part], characters, spelling.lengths[part], spelling.casing[part])
             features = self._features(its)
             if not np.isfinite(features).all():
-                raise CheckpointError(
-                    "what the model says of a word is not finite: its weights are damaged or diverged"
-                )
+                raise ModelError("what the model says of a word is not finite: its weights are damaged or diverged")
             for direction, table in zip(self._layers[0].directions, self._tables, strict=False):
                 table[rows[part]] = direction.given(features)
             if self._elsewhere is not None:
@@ -285,9 +283,7 @@ class _Elsewhere:
         said = product(places.casing, self.casing)
         _say(table, self.edge, places.beside, places.occurrences, self.bias, said)
         if not np.isfinite(said).all():
-            raise CheckpointError(
-                "what the model says of a document is not finite: its weights are damaged or diverged"
-            )
+            raise ModelError("what the model says of a document is not finite: its weights are damaged or diverged")
         return [product(said[:, : len(self.bias)], gates) for gates in self.gates]
 
 

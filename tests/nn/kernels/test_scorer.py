@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from tagger.choices import Cell, Direction, Merge, options
-from tagger.errors import CheckpointError
+from tagger.errors import ModelError
 from tagger.nn.crf.heads import Allowed, SoftmaxHead
 from tagger.nn.dropout import Dropout
 from tagger.nn.embeddings import CharacterCNN, CharacterLSTM, TokenEmbedding, WordEmbedding
@@ -264,7 +264,7 @@ def test_vectors_that_are_not_finite_are_refused(bad: float, name: str) -> None:
     words.spelt[4][0] = 2
     scorer = Scorer(made)
     scorer.grow(30)
-    with pytest.raises(CheckpointError, match="not finite"):
+    with pytest.raises(ModelError, match="not finite"):
         scorer.learn(np.arange(30), words.spelling())
 
 
