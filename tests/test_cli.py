@@ -159,7 +159,7 @@ def faults() -> list[tuple[str, list[str], str]]:
         ),
         ("typo", ["train", "smaple"], "did you mean 'sample'"),
         ("override", ["train", "sample", "--set", "training.epoch=1"], "did you mean 'epochs'"),
-        ("resume nothing", ["train", "{tmp}", "--resume"], "no run here"),
+        ("resume nothing", ["train", "{tmp}", "--resume"], r"found no config\.yaml; expected the directory of a training run"),
         ("resume and set", ["train", "{tmp}", "--resume", "--seed", "1"], "as it is, without --seed"),
         ("seed and seeds", ["train", "sample", "--seed", "1", "--seeds", "1,2"], "exclude each other"),
         ("no seeds", ["train", "sample", "--seeds", ","], "expected numbers such as 1,2,3"),

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tagger import plotting
-from tagger.errors import ModelError
+from tagger.errors import ModelError, StorageError
 from tagger.evaluation import SPANS, TOKENS, Counts, Report
 from tagger.io import atomic, json_files, regular
 from tagger.training.epoch_record import EpochRecord
@@ -92,11 +92,12 @@ def read_counts(run_dir: Path) -> dict[str, Counts]:
     """Returns the counts that `write_counts` wrote.
 
     Raises:
-        ModelError: the run has no counts, or they cannot be read.
+        StorageError: the run has no counts.
+        ModelError: they cannot be read.
     """
     path = run_dir / COUNTS
     if not path.exists():
-        raise ModelError(f"{run_dir}: found no {COUNTS}; expected the directory of a finished training run")
+        raise StorageError(f"{run_dir}: found no {COUNTS}; expected the directory of a finished training run")
     data = regular.read(path, limit=_MAX_COUNTS_BYTES)
     try:
         values = json_files.parse(bytes(data))
