@@ -1,4 +1,4 @@
-"""What many tests need: a tiny corpus, a recipe that learns it in a second, and a model trained on it."""
+"""Shared fixtures: a tiny corpus, a recipe that learns it in a second, and a model trained on it."""
 
 import os
 from collections.abc import Iterator
@@ -32,27 +32,44 @@ _PLACES = ("Paris", "Oslo", "Lima", "New York", "Cairo", "Quito")
 
 
 GPU_CASES = pytest.StashKey[int]()
-"""How many collected cases need a GPU that is not here."""
+"""The number of collected cases that need a GPU, where there is none."""
+
+SLOW = (
+    "robustness",  # processes that are killed, damaged files, hostile models
+    "jobs/test_ray.py",  # starts Ray
+    "nn/test_triton_interpreted.py",
+    "test_readme.py",
+    "test_studies.py",
+    "test_wheel.py",
+)
+"""Files and folders whose tests all take long. `scripts/check --fast` leaves out every test marked `slow`."""
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Marks the tests of slow files and folders."""
+    if any(item.path.is_relative_to(Path(__file__).parent / name) for name in SLOW):
+        item.add_marker("slow")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselects the cases that need a GPU where there is none; `tests/test_not_run.py` reports their number."""
-    cases = [] if torch.cuda.is_available() else [item for item in items if item.get_closest_marker("gpu")]
-    config.stash[GPU_CASES] = len(cases)
-    items[:] = [item for item in items if item not in set(cases)]
+    has_gpu = torch.cuda.is_available()
+    runnable = [item for item in items if has_gpu or not item.get_closest_marker("gpu")]
+    config.stash[GPU_CASES] = len(items) - len(runnable)
+    items[:] = runnable
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
-    """Keeps tests, and the processes they start, from waiting for one another's threads."""
+    """Limits tests and the processes they start to one thread, so that they do not compete for cores."""
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Lets torch compute in so many threads within the block."""
+    """Sets the number of torch threads within the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

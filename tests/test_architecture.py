@@ -26,7 +26,13 @@ LINES = [
 ]
 # Inside a folder, likewise, lower first.
 FOLDERS = {
+    "cli": [
+        {"output"},
+        {"errors", "options", "progress"},
+        {"compare", "evaluate", "info", "tag", "train"},
+    ],
     "data": [
+        {"highlighting"},
         {"sentence"},
         {"schemes", "vocab"},
         {"vectors"},
@@ -87,7 +93,6 @@ ONE_FILE = {
     "datasets": "data/formats/hub.py",
     "torchcrf": "nn/crf/heads.py",
     "seqeval": "evaluation.py",
-    "typer": "cli.py",
     "yaml": "config/loader.py",
     "spacy": "data/formats/text.py",
     "pyarrow": "data/formats/parquet.py",
@@ -168,6 +173,13 @@ def test_a_library_is_imported_in_one_file(library: str, home: str) -> None:
     assert users == {home}
 
 
+def test_typer_is_imported_only_in_the_command_line() -> None:
+    users = {
+        path.relative_to(PACKAGE).parts[0] for path in modules() for name in imports(path) if part(name) == "typer"
+    }
+    assert users == {"cli"}
+
+
 def test_every_library_that_is_imported_is_declared() -> None:
     names = {
         "torchcrf": "pytorch-crf",
@@ -180,6 +192,21 @@ def test_every_library_that_is_imported_is_declared() -> None:
     declared = {re.split(r"[^\w-]", one)[0] for one in given}
     found = {name.split(".")[0] for path in modules() for name in imports(path)} - sys.stdlib_module_names
     assert {names.get(name, name) for name in found} - declared == {"tagger"}
+
+
+def test_only_config_reads_yaml() -> None:
+    readers = [path for path in modules() if any(part(name) == "yaml" for name in imports(path))]
+    assert {path.relative_to(PACKAGE).parts[0] for path in readers} == {"config"}
+
+
+@pytest.mark.parametrize("folder", ["nn", "data"])
+def test_nn_and_data_never_see_config(folder: str) -> None:
+    """Nor do they import each other: `nn` takes numbers and tensors, `data` takes strings."""
+    strangers = {"config", "nn", "data"} - {folder}
+    for path in sorted((PACKAGE / folder).rglob("*.py")):
+        # The text is searched too, for imports by name at run time.
+        assert not {part(name) for name in imports(path) if name.startswith("tagger.")} & strangers, path
+        assert "tagger.config" not in path.read_text(), path
 
 
 def test_data_knows_torch_only_in_batching() -> None:

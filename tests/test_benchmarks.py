@@ -32,3 +32,49 @@ def test_a_training_too_short_for_a_round_is_told_in_a_line() -> None:
     done = benchmark("--steps", "10000", "--set", "training.epochs=1", "--set", "model.characters.kind=none")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].endswith("before a round was full; ask for fewer with --steps")
+
+
+def test_code_is_measured_by_its_syntax_trees(tmp_path: Path) -> None:
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "first.py").write_text(
+        "from package import second\n"
+        "LIMIT = 3\n"
+        "_HIDDEN = 4\n"
+        "def choose(a: int, b: int, c: int, d: int, e: int, f: int, g: int) -> int:\n"
+        '    """Chooses."""\n'
+        "    if a:\n"
+        "        for _ in range(b):\n"
+        "            while c:\n"
+        "                return d\n"
+        "    elif e:\n"
+        "        return f\n"
+        "    return g\n"
+    )
+    (package / "second.py").write_text(
+        "def late():\n    import package.third\nimport package.first\nclass Part:\n    def show(self, x): return x\n"
+    )
+    (package / "third.py").write_text("from . import second\n")
+    command = [sys.executable, "scripts/measure_code.py", str(package), str(package)]
+    done = subprocess.run([*command, "--json"], cwd=PROJECT, capture_output=True, text=True, check=True)
+    first, second = json.loads(done.stdout)
+    assert first == second
+    assert first | {"package": ""} == {
+        "package": "",
+        "modules": 4,
+        "lines": 18,
+        "lines_per_module": 4.5,
+        "longest_module": 12,
+        "functions": 3,
+        "function_length_p90": 8,
+        "function_length_max": 8,
+        "public_names_per_module": 1.0,
+        "functions_with_many_parameters": 1,
+        "deepest_nesting": 3,
+        "typed_percent": round(100 * 8 / 11, 1),
+        "documented_percent": 25.0,
+        "import_cycles": 1,
+    }
+    table = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    assert "| import cycles | 1 | 1 |" in table

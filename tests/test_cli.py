@@ -28,8 +28,8 @@ def test_the_version_is_printed() -> None:
 
 def test_the_limits_that_hold_if_none_is_given_stand_in_the_help() -> None:
     text = " ".join(run("tag", "--help").stdout.split())
-    assert f"in tokens; {MAX_TOKENS} if not given." in text
-    assert f"padding counted; {BATCH_TOKENS} if not given." in text
+    assert f"overlapping windows. [default: {MAX_TOKENS}; " in text
+    assert f"padding included. [default: {BATCH_TOKENS}; " in text
 
 
 def test_train_evaluate_tag_and_info_work_together(tmp_path: Path) -> None:
@@ -72,11 +72,12 @@ def test_several_seeds_are_trained_gone_on_with_compared_and_used(tmp_path: Path
     assert [line.split(",")[2] for line in told] == [" 3 epochs", " 3 epochs"]
     for again in ([recipe, *options], [tmp_path / "run"]):
         assert run("train", *again, "--resume", "--jobs", 2).stdout == done.stdout
-    assert "pass `resume=True` to continue it" in run("train", tmp_path / "run").stderr
-    found = run("compare", tmp_path / "run", tmp_path / "run" / "seed-1", "--on", "dev", "--json", tmp_path / "c.json")
+    assert "pass --resume to continue it" in run("train", tmp_path / "run").stderr
+    compared = "compare", tmp_path / "run", tmp_path / "run" / "seed-1", "--on", "dev"
+    found = run(*compared)
     assert found.exit_code == 0, found.stderr
     assert f"{tmp_path}/run/seed-1 has one seed" in found.stdout
-    figures = json.loads((tmp_path / "c.json").read_text())
+    figures = json.loads(run(*compared, "--json").stdout)
     assert (figures["first"]["seeds"], figures["second"]["seeds"], figures["on"]) == ([1, 2], [1], "dev")
     assert run("tag", "-", "--model", tmp_path / "run" / "model-best", text=SENTENCE).stdout.startswith("Ada ")
     assert f"did you mean {tmp_path}/run/model-best?" in run("info", tmp_path / "run").stderr
@@ -127,8 +128,8 @@ def faults() -> list[tuple[str, list[str], str]]:
         ("not a model", ["info", "{tmp}"], "no model here"),
         ("the run", ["info", "{model}/.."], "model-best?"),
         ("a file as model", ["info", "{tmp}/a.txt"], "it is a file"),
-        ("a run as recipe", ["train", "{model}/.."], "add --resume"),
-        ("a folder as recipe", ["train", "{tmp}"], "give data with --data"),
+        ("a run as recipe", ["train", "{model}/.."], "pass --resume to continue it"),
+        ("a folder as recipe", ["train", "{tmp}"], "pass a recipe, and the folder as --data"),
         (
             "same column",
             ["evaluate", "{tmp}/ragged.conll", "--model", "{model}", "--tag-column", "0"],
@@ -148,7 +149,7 @@ def faults() -> list[tuple[str, list[str], str]]:
         ("no such command", ["tga"], "No such command 'tga'"),
         ("no such option", ["--nope"], "No such option: --nope"),
         ("option of a command", ["tag", "-", "--nope", "--model", "{model}"], "No such option: --nope"),
-        ("no path", ["tag", "--model", "{model}"], "Missing argument 'PATH...'"),
+        ("no path", ["tag", "--model", "{model}"], "Missing argument 'PATH'"),
         ("no number", ["tag", "-", "--model", "{model}", "--nbest", "x"], "Invalid value for '--nbest': "),
         ("too small", ["tag", "-", "--model", "{model}", "--workers", "0"], "Invalid value for '--workers': "),
         ("no format", ["tag", "-", "--model", "{model}", "--to", "pdf"], "value for '--to': 'pdf' is not one of"),
@@ -159,13 +160,17 @@ def faults() -> list[tuple[str, list[str], str]]:
         ),
         ("typo", ["train", "smaple"], "did you mean 'sample'"),
         ("override", ["train", "sample", "--set", "training.epoch=1"], "did you mean 'epochs'"),
-        ("resume nothing", ["train", "{tmp}", "--resume"], r"found no config\.yaml; expected the directory of a training run"),
+        (
+            "resume nothing",
+            ["train", "{tmp}", "--resume"],
+            r"found no config\.yaml; expected the directory of a training run",
+        ),
         ("resume and set", ["train", "{tmp}", "--resume", "--seed", "1"], "as it is, without --seed"),
         ("seed and seeds", ["train", "sample", "--seed", "1", "--seeds", "1,2"], "exclude each other"),
         ("no seeds", ["train", "sample", "--seeds", ","], "expected numbers such as 1,2,3"),
         ("a seed twice", ["train", "sample", "--seeds", "1-3,2", "--out", "{tmp}/run"], "twice stands 2"),
-        ("jobs of what", ["train", "sample", "--jobs", "2"], "give them, too"),
-        ("jobs of one", ["train", "{model}/..", "--resume", "--jobs", "2"], "give them, too"),
+        ("jobs of what", ["train", "sample", "--jobs", "2"], "pass --seeds, too"),
+        ("jobs of one", ["train", "{model}/..", "--resume", "--jobs", "2"], "pass --seeds, too"),
         ("seeds over one", ["train", "sample", "--seeds", "1,2", "--out", "{model}/.."], "holds a training already"),
         ("compare nothing", ["compare", "{tmp}", "{model}/.."], "holds no finished training to compare"),
         ("compare models", ["compare", "{model}", "{model}"], "give the directory of a run"),
@@ -180,11 +185,11 @@ def faults() -> list[tuple[str, list[str], str]]:
         ("no such glob", ["tag", "{tmp}/*.none", "--model", "{model}"], "*.none: no such file"),
         ("a file twice", ["tag", "{tmp}/a.txt", "{tmp}/./a.txt", "--model", "{model}"], "a.txt: given twice"),
         ("out within in", ["tag", "{tmp}/x", "--model", "{model}", "--out", "{tmp}/x/o"], "choose another --out"),
-        ("resume what", ["tag", "-", "--model", "{model}", "--resume"], "give it with --out"),
-        ("rejects where", ["tag", "-", "--model", "{model}", "--on-error", "skip"], "pass `rejects` or `out`"),
+        ("resume what", ["tag", "-", "--model", "{model}", "--resume"], "pass --out, too"),
+        ("rejects where", ["tag", "-", "--model", "{model}", "--on-error", "skip"], "pass --rejects or --out"),
         ("rejects for what", ["tag", "-", "--model", "{model}", "--rejects", "{tmp}/r"], "give both or none"),
         ("pattern of what", ["tag", "-", "--model", "{model}", "--pattern", "*"], "no folder is given"),
-        ("parquet to stdout", ["tag", "-", "--model", "{model}", "--to", "parquet"], "give a directory with --out"),
+        ("parquet to stdout", ["tag", "-", "--model", "{model}", "--to", "parquet"], "pass a directory as --out"),
         (
             "two formats in one stream",
             ["tag", "{tmp}/words.conll", "{tmp}/empty.conllu", "--model", "{model}"],
@@ -207,7 +212,7 @@ def faults() -> list[tuple[str, list[str], str]]:
             (
                 f"{name} as summary",
                 ["tag", "{tmp}/a.txt", "--model", "{model}", "--out", "{tmp}/run", "--summary", f"{{tmp}}/run/{name}"],
-                f"{name}: is written by the job itself, and `summary` would overwrite it",
+                f"{name}: is written by the job itself, and --summary would overwrite it",
             )
             for name in ("a.conll", ".tagger.lock", ".tagger-job")
         ),
@@ -270,7 +275,7 @@ def test_an_input_with_a_fault_leaves_no_output_but_what_can_be_gone_on_with(mod
     done = run("tag", tmp_path / "bad.txt", "--model", model_path, "--out", tmp_path / "out")
     assert done.exit_code == 2
     assert "bad.txt:101: byte 1 is 0xff" in done.stderr
-    assert "mend the file and continue with `resume=True`" in done.stderr
+    assert "mend the file and continue with --resume" in done.stderr
     assert all(path.name.startswith(".") for path in (tmp_path / "out").iterdir())
     (tmp_path / "bad.txt").write_text(SENTENCE * 101)
     assert run("tag", tmp_path / "bad.txt", "--model", model_path, "--out", tmp_path / "out", "--resume").exit_code == 0

@@ -13,8 +13,8 @@ from tagger.data.sentence import Sentence
 from tagger.errors import ConfigError
 
 SENTENCES = (
-    Sentence(("Ada", "saw", "Xyzzy", "in", "1843"), ("S-PER", "O", "S-PER", "O", "O")),
-    Sentence(("Ada", "left"), ("S-PER", "O")),
+    Sentence(("Ada", "saw", "Xyzzy", "in", "1843"), tags=("S-PER", "O", "S-PER", "O", "O")),
+    Sentence(("Ada", "left"), tags=("S-PER", "O")),
 )
 TABLE = "saw 1 2\nparis 3 4\nada 5 6\n0000 7 8\nin 9 10\nloved 11 12\n"
 
@@ -81,14 +81,14 @@ def test_the_models_config_holds_no_path_and_the_width_of_its_tables(tmp_path: P
 
 
 def test_a_text_may_hold_the_words_that_padding_and_the_unknown_word_are_called_by() -> None:
-    made = models.build_model(Config(), [Sentence(("<padding>", "<unknown>", "a"), ("X", "Y", "X"))])
+    made = models.build_model(Config(), [Sentence(("<padding>", "<unknown>", "a"), tags=("X", "Y", "X"))])
     assert made.words.items == ("<padding>", "<unknown>", "a")
     assert [made.known_words.lookup(word) for word in ("<padding>", "<unknown>", "a")] == [1, 1, 2]
 
 
 def test_every_tag_of_a_seen_type_is_there_and_plain_tags_come_by_frequency() -> None:
     assert models.build_model(Config(), SENTENCES).tags.items == ("O", "B-PER", "I-PER", "E-PER", "S-PER")
-    plain = [Sentence(("a", "b", "c"), ("DT", "NN", "NN"))]
+    plain = [Sentence(("a", "b", "c"), tags=("DT", "NN", "NN"))]
     made = models.build_model(Config(), plain)
     assert made.tags.items == ("NN", "DT")
     assert made.scheme is None
@@ -114,7 +114,7 @@ def weighted(sentences: Sequence[Sentence], **weights: float) -> list[float]:
 
 def test_weights_are_given_by_tag_or_by_type() -> None:
     assert weighted(SENTENCES, **{"PER": 2.0, "B-PER": 3.0}) == [1.0, 3.0, 2.0, 2.0, 2.0]
-    assert weighted([Sentence(("a", "b"), ("NNP", "P"))], P=0.5) == [1.0, 0.5]
+    assert weighted([Sentence(("a", "b"), tags=("NNP", "P"))], P=0.5) == [1.0, 0.5]
     assert models.build_model(Config(), SENTENCES).network.head.tag_weights is None
 
 

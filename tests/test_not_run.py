@@ -1,10 +1,32 @@
-"""Reports what this machine cannot test."""
+"""Reports by name what this machine cannot test, and holds the list of slow tests to the files."""
+
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
-from tests.conftest import GPU_CASES
+from tests.conftest import GPU_CASES, SLOW
+
+OPTIONAL = {
+    "matplotlib": "plots of trainings and studies, extra [plot]",
+    "spacy": "raw text, extra [text]",
+    "ray": "tagging on a cluster, extra [ray]",
+    "triton": "GPU kernels under Triton's interpreter, extra [dev]",
+    "hatchling": "the wheel and the sdist, extra [dev]",
+}
 
 
 def test_cases_that_need_a_gpu(request: pytest.FixtureRequest) -> None:
     if count := request.config.stash[GPU_CASES]:
         pytest.skip(f"{count} cases that need a GPU were not run: torch finds none here")
+
+
+@pytest.mark.parametrize("module", OPTIONAL)
+def test_parts_that_need_an_optional_dependency(module: str) -> None:
+    if find_spec(module) is None:
+        pytest.skip(f"not tested, {module} is not installed: {OPTIONAL[module]}")
+
+
+@pytest.mark.parametrize("path", SLOW)
+def test_every_slow_file_or_folder_exists(path: str) -> None:
+    assert (Path(__file__).parent / path).exists()

@@ -77,7 +77,7 @@ def test_the_sdist_holds_the_sources_the_recipes_and_the_tests(built: dict[str, 
     with tarfile.open(built["sdist"]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {
-        "tagger/cli.py",
+        "tagger/cli/train.py",
         "configs/sample.yaml",
         "configs/sample/train.txt",
         "tests/test_wheel.py",

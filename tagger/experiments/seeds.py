@@ -87,6 +87,7 @@ def train(
     if seeds is None or isinstance(seeds, int):
         seed = config.training.seed if seeds is None else seeds
         _check_seeds([seed])
+        _check_single_job(jobs)
         config = processes.with_seed(config, seed)
         if resume and runs.has_seed_dirs(run_dir):
             raise StorageError(f"{run_dir}: holds a run of several seeds; pass all of them as `seeds`")
@@ -125,6 +126,7 @@ def resume(
     """
     check_is_run(run_dir)
     if not runs.has_seed_dirs(run_dir):
+        _check_single_job(jobs)
         return _single_result(training.resume(run_dir, device=device, callback=callback, config=config), None)
     seeds, init_from = runs.read_seeds(run_dir)
     if config is not None:
@@ -146,6 +148,11 @@ def _check_seeds(seeds: Sequence[int]) -> None:
         raise ConfigError(f"each seed can be trained once; `seeds` repeats {', '.join(repeated)}")
     if outside := [str(seed) for seed in seeds if not 0 <= seed < 2**63]:
         raise ConfigError(f"a seed must be at least 0 and below 2**63, got {', '.join(outside)}")
+
+
+def _check_single_job(jobs: int) -> None:
+    if jobs > 1:
+        raise ConfigError("`jobs` is the number of `seeds` to train in parallel; pass `seeds`, too")
 
 
 def _check_same(run_dir: Path, config: Config, seeds: Sequence[int], init_from: Path | None) -> None:

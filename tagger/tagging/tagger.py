@@ -345,14 +345,15 @@ class Tagger:
                 notices.spans(sentence, unknown)
             tagged[number] = Sentence(
                 sentence.tokens,
-                answer.tags,
-                answer.spans,
-                sentence.document,
-                sentence.line,
-                sentence.raw,
-                sentence.offsets,
-                answer.probabilities,
-                answer.alternatives,
+                tags=answer.tags,
+                spans=answer.spans,
+                document=sentence.document,
+                line=sentence.line,
+                raw=sentence.raw,
+                offsets=sentence.offsets,
+                source=sentence.source,
+                probabilities=answer.probabilities,
+                alternatives=answer.alternatives,
             )
         return tagged
 

@@ -427,7 +427,7 @@ def test_a_whole_output_that_is_gone_is_told(model: Tagger, model_path: Path, tm
 
 
 def test_alternatives_are_spelt_in_the_scheme_too() -> None:
-    given = Sentence(("New", "York"), ("B-LOC", "E-LOC"), (Span("LOC", 0, 2),))
+    given = Sentence(("New", "York"), tags=("B-LOC", "E-LOC"), spans=(Span("LOC", 0, 2),))
     given = replace(given, alternatives=(Alternative(("S-LOC", "O"), 0.5),))
     found = local._spelt(given, "IOB1")
     assert found.tags == ("I-LOC", "I-LOC")

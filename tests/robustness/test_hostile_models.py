@@ -231,10 +231,10 @@ def test_a_model_of_an_absurd_size_is_refused(model: Path, override: str) -> Non
 def test_a_model_too_large_to_be_loaded_is_not_trained(tiny_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = changed(tiny_config, "model.encoder={hidden_size: 16384, num_layers: 2}")
     with pytest.raises(ConfigError, match=r"the model is too large: \d+ MiB of weights .* at most 700 MiB are loaded"):
-        models.build_model(settings, [Sentence(("a",), ("X",))])
+        models.build_model(settings, [Sentence(("a",), tags=("X",))])
     monkeypatch.setattr(models, "MAX_WEIGHT_BYTES", 3_000)
     with pytest.raises(ConfigError, match="the model is too large"):
-        models.build_model(tiny_config, [Sentence(("a",), ("X",))])
+        models.build_model(tiny_config, [Sentence(("a",), tags=("X",))])
 
 
 def test_what_is_loaded_takes_no_numbers_from_the_random_generator(model_path: Path) -> None:
@@ -388,7 +388,7 @@ def many(count: int, *overrides: str) -> models.TaggerModel:
     settings = changed(
         Config(), "model.encoder.hidden_size=8", "model.characters.kind=none", "model.words.embedding_dim=8", *overrides
     )
-    return models.build_model(settings, [Sentence(("a",), (f"T{number}",)) for number in range(count)])
+    return models.build_model(settings, [Sentence(("a",), tags=(f"T{number}",)) for number in range(count)])
 
 
 def test_a_tag_set_too_large_for_its_head_is_refused(caplog: pytest.LogCaptureFixture) -> None:
@@ -662,18 +662,18 @@ def test_a_recipe_that_the_model_could_not_store_is_refused_before_training(tiny
     settings = changed(tiny_config, f"model.head.tag_weights={{{weights}}}")
     assert len(dump(settings)) > 10_000
     with pytest.raises(ConfigError, match="the recipe as the model stores it: a recipe of over 10000 bytes"):
-        models.build_model(settings, [Sentence(("a",), (f"T{number}",)) for number in range(800)])
+        models.build_model(settings, [Sentence(("a",), tags=(f"T{number}",)) for number in range(800)])
 
 
 def test_special_entries_are_the_first_of_what_is_trained(tiny_config: Config) -> None:
-    bundle = models.build_model(tiny_config, [Sentence(("a",), ("X",))])
+    bundle = models.build_model(tiny_config, [Sentence(("a",), tags=("X",))])
     assert bundle.words.items[:2] == bundle.characters.items[:2] == SPECIAL
 
 
 def test_a_table_of_characters_that_takes_gigabytes_is_not_computed(
     tiny_config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundle = models.build_model(tiny_config, [Sentence(("a",), ("X",))])
+    bundle = models.build_model(tiny_config, [Sentence(("a",), tags=("X",))])
     assert scorer_choice.can_cache(bundle, torch.device("cpu"))
     monkeypatch.setattr(scorer_choice, "_CHARACTER_TABLE_BYTES", 8 * 8 * 3 * 3 - 1)  # features, kernel and characters
     assert not scorer_choice.can_cache(bundle, torch.device("cpu"))

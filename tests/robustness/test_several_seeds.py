@@ -96,7 +96,7 @@ def test_asked_to_stop_they_save_and_end_resumed_as_if_never_stopped(
         os.killpg(process.pid, signum)  # as a terminal sends it, to all that it knows of
         told = process.communicate()[1]
     assert process.returncode == 128 + signum
-    assert told.splitlines()[-1] == f"stopped by {signum.name}; continue with `resume=True`"
+    assert told.splitlines()[-1] == f"stopped by {signum.name}; continue with --resume"
     assert "stopped after step" in (run / "seed-1" / "train.log").read_text()
     with atomic.sole_writer(run / "seed-1"):  # nobody is left
         assert not (run / "seed-1" / "counts.json").exists()

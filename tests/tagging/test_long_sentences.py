@@ -76,7 +76,7 @@ def shown(length: int, most: int, spans: Sequence[Sequence[tuple[int, int]]]) ->
             probabilities[span.start : span.end] = [span.probability] * (span.end - span.start)
         parts.append((window, Answer(tags, inner, tuple(probabilities))))
     answer = tagger_of(_MADE)._stitched(parts)
-    return Sentence(("a",) * length, answer.tags, answer.spans, probabilities=answer.probabilities)
+    return Sentence(("a",) * length, tags=answer.tags, spans=answer.spans, probabilities=answer.probabilities)
 
 
 _MADE = bundle()

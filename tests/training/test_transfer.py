@@ -12,7 +12,7 @@ from tagger.errors import ConfigError
 from tagger.model import TaggerModel, build_model
 from tagger.training import transfer
 
-NEW = [Sentence(("Zoë", "lives", "Ada"), ("S-LOC", "O", "S-AGE")), Sentence(("Quito",), ("S-PER",))]
+NEW = [Sentence(("Zoë", "lives", "Ada"), tags=("S-LOC", "O", "S-AGE")), Sentence(("Quito",), tags=("S-PER",))]
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_all_else_is_equal(source: TaggerModel) -> None:
 
 
 def test_no_tag_in_common_is_no_fault(source: TaggerModel) -> None:
-    assert started(source, Sentence(("lives",), ("VERB",))).tags.items == ("VERB",)
+    assert started(source, Sentence(("lives",), tags=("VERB",))).tags.items == ("VERB",)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,36 @@
+"""Options that several commands share."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tagger import choices
+from tagger.errors import ConfigError
+
+Device = Annotated[choices.Device, typer.Option(help="Device to compute on; auto takes a GPU if there is one.")]
+Model = Annotated[Path, typer.Option(metavar="MODEL", help="Model directory.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+TokenColumn = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="Column of the token: a number from 0 or a name.")
+]
+TagColumn = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="Column of the tag: a number from 0 or a name; upos, xpos or misc:KEY."),
+]
+
+
+def parse_column(text: str | None) -> int | str | None:
+    """Returns the number or the name of a column.
+
+    Raises:
+        ConfigError: the number has more than 5 digits.
+    """
+    if text is None:
+        return None
+    if not re.fullmatch(r"-?[0-9]+", text):
+        return text
+    if len(text) > 6:
+        raise ConfigError(f"column {text[:20]}: expected a number of at most 5 digits")
+    return int(text)

@@ -1,0 +1,42 @@
+"""Output of the commands: results on stdout, notices and errors on stderr."""
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+import typer
+
+from tagger import streams
+
+
+def print_result(text: str) -> None:
+    """Prints a result on stdout, control characters escaped."""
+    typer.echo(streams.printable(text))
+    sys.stdout.flush()  # a full disk raises OSError here, where it can still be reported
+
+
+def exit_with_errors(code: int, *errors: str) -> NoReturn:
+    """Ends the command with an exit code after a line on stderr for each error."""
+    for error in errors:
+        streams.print_error(error)
+    raise typer.Exit(code)
+
+
+def log_to_stderr(translate: Callable[[str], str]) -> None:
+    """Prints the log messages of the package, translated, on stderr."""
+    logger = logging.getLogger("tagger")
+    logger.handlers = [handler for handler in logger.handlers if not isinstance(handler, _StderrHandler)]
+    logger.addHandler(_StderrHandler(translate))
+    logger.setLevel(logging.INFO)
+
+
+class _StderrHandler(logging.Handler):
+    """Prints log messages on the current sys.stderr, which a progress bar replaces while it is shown."""
+
+    def __init__(self, translate: Callable[[str], str]) -> None:
+        super().__init__()
+        self._translate = translate
+
+    def emit(self, record: logging.LogRecord) -> None:
+        streams.print_error(self._translate(record.getMessage()))

@@ -1,0 +1,146 @@
+"""The command `tagger tag`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tagger import choices, streams
+from tagger.cli import options
+from tagger.cli.progress import tagging_progress
+from tagger.errors import ConfigError
+
+
+def tag(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Files, folders or globs; - for standard input.")],
+    model: options.Model,
+    input_format: Annotated[
+        choices.InputFormat | None,
+        typer.Option("--from", help="Input format.", show_default="by the file name"),
+    ] = None,
+    output_format: Annotated[
+        choices.OutputFormat | None,
+        typer.Option(
+            "--to",
+            help="Output format.",
+            show_default="the input format; columns for lines, jsonl for text",
+        ),
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Directory for one output file per input file.", show_default="stdout"),
+    ] = None,
+    pattern: Annotated[
+        str | None,
+        typer.Option(metavar="GLOB", help="Files to tag in a folder.", show_default="all that are not hidden"),
+    ] = None,
+    scheme: Annotated[
+        choices.Scheme | None,
+        typer.Option(help="Scheme of the output tags.", show_default="the scheme of the training"),
+    ] = None,
+    token_column: options.TokenColumn = None,
+    tag_column: options.TagColumn = None,
+    language: Annotated[
+        str | None, typer.Option(metavar="CODE", help="Language of raw text.", show_default="en")
+    ] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Write the exact probability of each tag and span.")
+    ] = False,
+    threshold: Annotated[
+        float | None, typer.Option(metavar="P", min=0, max=1, help="Drop spans with a lower probability.")
+    ] = None,
+    nbest: Annotated[
+        int, typer.Option(metavar="N", min=0, max=1000, help="Write the N most probable tag sequences.")
+    ] = 0,
+    max_tokens: Annotated[
+        int,
+        typer.Option(metavar="N", min=1, max=10**6, help="Split sentences with more tokens into overlapping windows."),
+    ] = 1000,
+    max_record_bytes: Annotated[
+        int, typer.Option(metavar="N", min=1000, max=1 << 30, help="Maximum size of a line, row or sentence in bytes.")
+    ] = 1 << 23,
+    batch_tokens: Annotated[
+        int, typer.Option(metavar="N", min=1, max=10**7, help="Maximum tokens per batch, padding included.")
+    ] = 4096,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=1000,
+            help="Number of CPU threads, or of processes with --engine ray.",
+            show_default="all CPU cores",
+        ),
+    ] = None,
+    on_error: Annotated[
+        choices.OnError, typer.Option(help="Stop at unreadable input, or skip it and write it to --rejects.")
+    ] = "stop",
+    rejects: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="File for skipped input.", show_default="rejects.jsonl in --out"),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted job.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files in --out.")] = False,
+    summary: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the summary to a JSON file as well.")
+    ] = None,
+    engine: Annotated[choices.Engine, typer.Option(help="Run on this machine or on a Ray cluster.")] = "local",
+    device: options.Device = "auto",
+) -> None:
+    """Tag files with a model.
+
+    The tagged text goes to stdout or --out, the summary to stderr. The exit code is 3 if unreadable input was skipped.
+    """
+    from tagger import tagging
+    from tagger.device import relaxed_garbage_collection
+    from tagger.io import atomic, json_files
+    from tagger.jobs.inputs import STDIN
+    from tagger.jobs.job import Formats, Job
+    from tagger.jobs.local import engine as local
+
+    job = Job(
+        paths=tuple(path if path == STDIN else Path(path) for path in paths),
+        model=model,
+        formats=Formats(
+            input_format,
+            output_format,
+            options.parse_column(token_column),
+            options.parse_column(tag_column),
+            scheme,
+            language,
+        ),
+        answers=tagging.DecodingOptions(probabilities, threshold, nbest),
+        out=None if out is None else Path(out),
+        pattern=pattern,
+        on_error=on_error,
+        rejects=rejects,
+        summary=summary,
+        resume=resume,
+        overwrite=overwrite,
+        max_tokens=max_tokens,
+        max_record_bytes=max_record_bytes,
+    )
+    limits = {"batch_tokens": batch_tokens, "max_tokens": max_tokens}
+    if summary is not None:
+        atomic.check_writable(summary)
+    if engine == "ray":
+        if out is None:
+            raise ConfigError("the engine ray writes many files; pass a directory as `out`")
+        from tagger.jobs.ray import engine as cluster
+
+        with tagging_progress(into_files=True) as callback:
+            result = cluster.run(paths, out, job, device=device, workers=workers, limits=limits, callback=callback)
+    else:
+        tagger = tagging.load(model, device=device, workers=workers, **limits)
+        with relaxed_garbage_collection(), tagging_progress(into_files=out is not None) as callback:
+            output: Any = sys.stdout.buffer
+            if out is None and sys.stdout.isatty():
+                output = streams.TerminalWriter(output)
+            result = local.run(tagger, job, (sys.stdin.buffer, output), callback=callback)
+    if summary is not None:
+        atomic.write_output(summary, json_files.dump(result.to_json(), indent=1) + b"\n")
+    for line in str(result).splitlines():
+        streams.print_error(line)
+    if result.rejected:
+        raise typer.Exit(3)

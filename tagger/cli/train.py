@@ -1,0 +1,83 @@
+"""The command `tagger train`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tagger.cli import options
+from tagger.cli.output import print_result
+from tagger.cli.progress import training_progress
+from tagger.errors import ConfigError, TrainingError
+
+
+def train(
+    recipe: Annotated[
+        str,
+        typer.Argument(metavar="RECIPE", help="Recipe name or YAML file, or with --resume a run directory."),
+    ],
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Directory with the train, dev and test files.")
+    ] = None,
+    train: Annotated[Path | None, typer.Option(metavar="FILE", help="Training file.")] = None,
+    dev: Annotated[Path | None, typer.Option(metavar="FILE", help="Development file.")] = None,
+    test: Annotated[Path | None, typer.Option(metavar="FILE", help="Test file, scored once after training.")] = None,
+    vectors: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="Pretrained word vectors (repeatable).")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="RUN", help="Run directory.", show_default="runs/RECIPE")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=0, help="Random seed.", show_default="from the recipe"),
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(metavar="LIST", help="Train once with each of these seeds, such as 1,2,3 or 1-5.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(metavar="N", min=1, max=1000, help="Number of seeds to train in parallel.")] = 1,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting (repeatable).")
+    ] = None,
+    init_from: Annotated[
+        Path | None, typer.Option(metavar="MODEL", help="Model directory with initial weights.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False,
+    device: options.Device = "auto",
+) -> None:
+    """Train a tagger from a recipe, or resume a run."""
+    from tagger import config, experiments
+    from tagger.training import corpora
+    from tagger.training.run_dir import CONFIG, check_is_run
+
+    if seed is not None and seeds is not None:
+        raise ConfigError("`seed` and `seeds` exclude each other; pass one of them")
+    seed_list = None if seeds is None else experiments.parse_seeds(seeds)
+    paths = {"train": train, "dev": dev, "test": test}
+    with training_progress(shown=jobs == 1) as callback:
+        if resume and seed_list is None:
+            fixed = {"`vectors`": vectors, "`out`": out, "`seed`": seed, "`init_from`": init_from}
+            if refused := [name for name, option in fixed.items() if option is not None and option != []]:
+                raise ConfigError(
+                    f"`resume` continues the run unchanged, without {', '.join(refused)}; it takes `device`, `jobs`,"
+                    " other paths of the same data, and the setting training.epochs"
+                )
+            run = Path(recipe)
+            check_is_run(run)
+            resumed = config.load(str(run / CONFIG), settings or ())
+            resumed = corpora.with_paths(resumed, folder=data, parts=paths, vectors=())
+            result = experiments.resume(run, jobs=jobs, device=device, callback=callback, config=resumed)
+        else:
+            loaded = config.load(recipe, settings or ())
+            loaded = corpora.with_paths(loaded, folder=data, parts=paths, vectors=vectors or ())
+            result = experiments.train(
+                loaded,
+                seed if seed_list is None else seed_list,
+                out or Path("runs") / Path(recipe).stem,
+                jobs=jobs,
+                device=device,
+                init_from=init_from,
+                resume=resume,
+                callback=callback,
+            )
+    print_result(str(result))
+    if result.failures:
+        raise TrainingError(*(f"seed {seed}: {fault}" for seed, faults in result.failures.items() for fault in faults))
