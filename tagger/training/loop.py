@@ -273,7 +273,7 @@ class Loop:
         durations = [earlier.seconds + earlier.dev_seconds for earlier in self.history]
         seconds_left = statistics.median(durations) * (self.settings.epochs - record.epoch)
         log.info(
-            "epoch %d of %d: loss %.3f, gradient norm %.2f, dev %s %.2f%s, %s, %s left",
+            "epoch %d of %d: loss %.3f, gradient norm %.2f, dev %s %.2f%s, %s%s",
             record.epoch,
             self.settings.epochs,
             record.loss,
@@ -282,7 +282,7 @@ class Loop:
             record.dev.score,
             " (best)" * record.best,
             format_duration(record.seconds + record.dev_seconds),
-            format_duration(seconds_left),
+            f", {format_duration(seconds_left)} left" * (seconds_left > 0),
         )
         self.callback(EpochEnd(record, self.settings.epochs, seconds_left))
 
