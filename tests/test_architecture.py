@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "tagger"
 # Each part may import only parts of lower lines; parts on one line are strangers.
 LINES = [
     {"cli"},
+    {"api"},
     {"experiments"},
     {"training"},
     {"evaluation", "jobs"},
@@ -64,6 +65,7 @@ FOLDERS = {
         {"atomic", "json_files", "line_reader", "ownership", "regular", "tensor_files"},
         {"manifest", "storage"},
     ],
+    "api": [{"batch", "comparison", "evaluation"}],
     "jobs": [
         {"inputs", "summary"},
         {"job", "journal", "ray.parts", "rejects"},
