@@ -44,9 +44,9 @@ def evaluate(
     tagger = model if isinstance(model, Tagger) else tagging.load(model, device=device)
     if isinstance(data, str | Path):
         path = Path(data)
-        form = input_format or job.tagged_format(tagger.bundle, path)
-        layout = job.layout(tagger.bundle, form, token=token_column, tag=tag_column, tagged=True)
-        limit = tagger.bundle.config.data.max_record_bytes
+        form = input_format or job.tagged_format(tagger.model, path)
+        layout = job.layout(tagger.model, form, token=token_column, tag=tag_column, tagged=True)
+        limit = tagger.model.config.data.max_record_bytes
         corpus = reader.corpus(path, form=form, layout=layout, max_record_bytes=limit)
     else:
         corpus = _corpus(data)

@@ -1,23 +1,97 @@
-"""The sentence, which every tagger takes and returns, and the record of them that is read and written as one."""
+"""The sentence, which every tagger takes and returns, and the record, the unit that files are read and written in."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import KW_ONLY, dataclass, field
+from itertools import accumulate, chain, pairwise
+from typing import Any, NamedTuple
+
+from tagger.data.highlighting import Attributes, Mark, highlight, inline_attributes
+
+
+class SourceText(NamedTuple):
+    """The text that a tokenizer split into sentences.
+
+    Attributes:
+        text: the text, of one paragraph or of a whole document.
+        start: the offset of its first character in the document, in code points.
+    """
+
+    text: str
+    start: int = 0
+
+
+class _Context(NamedTuple):
+    """What a span needs of its sentence. A reference to the sentence itself would be a cycle, slow to free."""
+
+    tokens: tuple[str, ...]
+    offsets: tuple[tuple[int, int], ...]
+    source: SourceText | None
+
+    def slice(self, start: int, end: int) -> str:
+        """Returns the text of the tokens [start, end): as in the source, else the tokens joined by spaces."""
+        if self.source is None or not self.offsets or start == end:
+            return " ".join(self.tokens[start:end])
+        text, shift = self.source
+        return text[self.offsets[start][0] - shift : self.offsets[end - 1][1] - shift]
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """An entity of a type over the tokens [start, end) of its sentence, with its probability if that was asked for."""
+    """An entity over the tokens [start, end) of a sentence.
+
+    A sentence binds its spans to its tokens: `sentence.spans[0].text`. Equality ignores the sentence.
+
+    >>> Sentence(("in", "New", "York"), spans=(Span("LOC", 1, 3),)).spans[0].text
+    'New York'
+
+    Attributes:
+        type: the entity's type, such as PER.
+        start: the index of the first token.
+        end: the index after the last token.
+        probability: the span's probability, in [0, 1]; None if it was not asked for.
+    """
 
     type: str
     start: int
     end: int
     probability: float | None = None
+    _context: _Context | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def text(self) -> str:
+        """The span's text as in its source, or its tokens joined by spaces where the sentence has no source text.
+
+        Raises:
+            ValueError: the span belongs to no sentence.
+        """
+        if self._context is None:
+            raise ValueError("the span belongs to no sentence; take it from Sentence.spans")
+        return self._context.slice(self.start, self.end)
+
+    @property
+    def start_char(self) -> int | None:
+        """The offset of the span's first character in its document, in code points; None without offsets."""
+        return self._context.offsets[self.start][0] if self._context and self._context.offsets else None
+
+    @property
+    def end_char(self) -> int | None:
+        """The offset after the span's last character in its document, in code points; None without offsets."""
+        return self._context.offsets[self.end - 1][1] if self._context and self._context.offsets else None
+
+
+_set_context = vars(Span)["_context"].__set__  # the slot's descriptor: Span is frozen
+
+
+def _bind(span: Span, context: _Context) -> Span:
+    """Returns a copy of a span that knows its sentence: spans may be shared, between threads too."""
+    bound = Span(span.type, span.start, span.end, span.probability)
+    _set_context(bound, context)
+    return bound
 
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """One of the most probable ways to tag a sentence, with its probability."""
+    """One of the most probable tag sequences of a sentence, with its probability."""
 
     tags: tuple[str, ...]
     probability: float
@@ -28,44 +102,85 @@ class Sentence:
     """Tokens, with tags and spans where they are known.
 
     Attributes:
-        tokens: the words; none for an empty line, or for lines of a file that hold no sentence.
-        tags: one for each token, in the scheme of their source, or empty.
-        spans: the entities that the tags spell; empty for plain tags such as parts of speech.
+        tokens: the words; none for an empty line, or for lines of a file without a sentence.
+        tags: one per token, in the scheme of their source; or empty.
+        spans: the entities that the tags encode; empty for plain tags such as parts of speech.
         document: the number of the sentence's document in its source, from 0.
-        line: the line of its source where the sentence's first token stands, from 1; 0 if it comes from no file.
-        raw: the lines it was read from, line ends included, so that it can be written back as it was.
-        offsets: where each token starts and ends in its text, in code points; empty where tokens come without a text.
-        probabilities: for each token that of its tag or, within a span, that of the span; empty if not asked for.
-        alternatives: the most probable ways to tag the sentence, the most probable first; empty if not asked for.
+        line: the line number of the sentence's first token in its source, from 1; 0 if it comes from no file.
+        raw: the lines that it was read from, with line ends, to write it back unchanged.
+        offsets: start and end of each token in its document, in code points; empty where the source has only tokens.
+        source: the text that the tokens were split from; None where the source has only tokens.
+        probabilities: one per token: of its tag or, within a span, of the span; empty if not asked for.
+        alternatives: the most probable tag sequences, in falling order; empty if not asked for.
     """
 
     tokens: tuple[str, ...]
+    _: KW_ONLY
     tags: tuple[str, ...] = ()
     spans: tuple[Span, ...] = ()
     document: int = 0
     line: int = 0
     raw: tuple[str, ...] = ()
     offsets: tuple[tuple[int, int], ...] = ()
+    source: SourceText | None = field(default=None, repr=False, compare=False)
     probabilities: tuple[float, ...] = ()
     alternatives: tuple[Alternative, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.spans:
+            context = _Context(self.tokens, self.offsets, self.source)
+            object.__setattr__(self, "spans", tuple([_bind(span, context) for span in self.spans]))
 
     def __len__(self) -> int:
         return len(self.tokens)
 
+    @property
+    def text(self) -> str:
+        """The sentence's text as in its source, or its tokens joined by spaces where it has no source text."""
+        return _Context(self.tokens, self.offsets, self.source).slice(0, len(self.tokens))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields of a line of JSON output that holds this sentence alone (see `tagger.data.writer`).
+
+        >>> Sentence(("in", "York"), tags=("O", "B-LOC"), spans=(Span("LOC", 1, 2),)).to_dict()["spans"]
+        [{'type': 'LOC', 'start': 1, 'end': 2, 'text': 'York'}]
+        """
+        record = Record((self,), text=self.text if self.offsets else None)
+        wanted = {"probabilities": bool(self.probabilities), "alternatives": bool(self.alternatives)}
+        return {"document": self.document} | record.to_dict(**wanted)
+
+    def highlight(self, attributes: Attributes) -> str:
+        """Returns the HTML of the sentence's text with its entities highlighted; see `highlighting.highlight`."""
+        if self.source is not None and self.offsets:
+            starts, ends = zip(*self.offsets, strict=True)
+        else:
+            starts = tuple(accumulate((len(token) + 1 for token in self.tokens), initial=0))
+            ends = tuple(start - 1 for start in starts[1:])
+        first = starts[0]
+        marks = [
+            Mark(starts[span.start] - first, ends[span.end - 1] - first, span.type, span.probability)
+            for span in self.spans
+        ]
+        return "".join(highlight(self.text, marks, attributes))
+
+    def _repr_html_(self) -> str:
+        """Returns the sentence with its entities highlighted, for notebooks."""
+        return f'<div dir="auto" style="line-height:1.9;white-space:pre-wrap">{self.highlight(inline_attributes)}</div>'
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is read and written as one: a sentence of a corpus, a paragraph of a text, a row of a table.
+    """The unit of reading and writing: a sentence of a corpus, a paragraph of a text, a row of a table.
 
     Attributes:
-        sentences: its sentences, in order; those of a file's lines without tokens have none.
-        document: the id of the document it belongs to: what the source says, else a number from 0.
-        line: the line, or the row, of its source where it begins, from 1.
-        text: what it was tokenised from; None where the source has tokens.
-        start: the place of the text in the text that offsets count in, in code points.
-        fields: what else the source says of it, by name, to be written with it.
-        numbered: whether the document's id is only its number, because the source has none for it.
-        size: the characters, or bytes, of the source that the record holds in memory, about.
+        sentences: its sentences, in order; lines of a file without tokens are a sentence without tokens.
+        document: the id of its document from the source, else the document's number from 0.
+        line: the number of its first line, or of its row, in the source, from 1.
+        text: the text that its sentences were split from; None where the source has tokens.
+        start: the offset of the text in its document, in code points.
+        fields: the other fields of the source by name, to be written with it.
+        numbered: whether the document's id is only its number, because the source has no id for it.
+        size: the approximate size of the source that the record holds in memory, in characters or bytes.
     """
 
     sentences: tuple[Sentence, ...]
@@ -77,12 +192,62 @@ class Record:
     numbered: bool = False
     size: int = 0
 
+    def to_dict(
+        self, *, ranges: bool = False, probabilities: bool = False, alternatives: bool = False
+    ) -> dict[str, Any]:
+        """Returns the fields that tagging adds to a record, in the order in which they are written.
+
+        `tokens` and `tags` hold those of all sentences. See `spans_to_dicts` for `spans`.
+
+        Args:
+            ranges: whether to add `sentences`, the first token of each sentence and the one after its last.
+            probabilities: whether to add those of tokens and spans.
+            alternatives: whether to add those of each sentence.
+        """
+        sentences = self.sentences
+        row: dict[str, Any] = {
+            "tokens": list(chain.from_iterable(sentence.tokens for sentence in sentences)),
+            "tags": list(chain.from_iterable(sentence.tags for sentence in sentences)),
+            "spans": self.spans_to_dicts(probabilities=probabilities),
+        }
+        if self.text is not None:
+            row["offsets"] = list(chain.from_iterable(sentence.offsets for sentence in sentences))
+        if ranges:
+            row["sentences"] = list(pairwise(accumulate(map(len, sentences), initial=0)))
+        if probabilities:
+            row["probabilities"] = list(chain.from_iterable(sentence.probabilities for sentence in sentences))
+        if alternatives:
+            row["alternatives"] = [
+                [{"tags": each.tags, "probability": each.probability} for each in sentence.alternatives]
+                for sentence in sentences
+            ]
+        return row
+
+    def spans_to_dicts(self, *, probabilities: bool) -> list[dict[str, Any]]:
+        """Returns type, start, end, text and perhaps probability of each span.
+
+        Start and end are character offsets where the record has a text, else token indices over all its sentences.
+        """
+        spans: list[dict[str, Any]] = []
+        first = 0  # the index of the sentence's first token
+        for sentence in self.sentences:
+            for span in sentence.spans:
+                if self.text is None:
+                    start, end = first + span.start, first + span.end
+                else:
+                    start, end = sentence.offsets[span.start][0], sentence.offsets[span.end - 1][1]
+                spans.append({"type": span.type, "start": start, "end": end, "text": span.text})
+                if probabilities:
+                    spans[-1]["probability"] = span.probability
+            first += len(sentence)
+        return spans
+
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """What of a source could not be read: the fault with its file and line, and the lines themselves.
+    """Lines of a source that could not be read, and the fault, with its file and line.
 
-    In the lines, lone surrogates stand for bytes that are not UTF-8, as Python's `surrogateescape` has it.
+    In the lines, lone surrogates stand for bytes that are not UTF-8, as with Python's `surrogateescape`.
     """
 
     fault: str

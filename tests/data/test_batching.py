@@ -20,9 +20,9 @@ WORDS = Vocab((*SPECIAL, "the", "Cat", "sat", "00"))
 CHARACTERS = Vocab((*SPECIAL, *"acehst0"))
 TAGS = Vocab(["O", "NN", "VB"])
 SENTENCES = [
-    Sentence(("The", "Cat", "sat", "the", "Cat"), ("O", "NN", "VB", "O", "NN")),
-    Sentence(("the",), ("O",)),
-    Sentence(("27", "zebras", "sat"), ("O", "NN", "VB")),
+    Sentence(("The", "Cat", "sat", "the", "Cat"), tags=("O", "NN", "VB", "O", "NN")),
+    Sentence(("the",), tags=("O",)),
+    Sentence(("27", "zebras", "sat"), tags=("O", "NN", "VB")),
 ]
 
 

@@ -190,7 +190,7 @@ def test_a_file_without_a_tag_column_gets_one_at_the_end(layout: Layout, before:
 
 
 def test_a_sentence_of_another_format_is_written_as_token_and_tag():
-    lines = columns.write_anew(Sentence(("EU", "says"), ("B-X", "O"), raw=("EU says\n",)), " ")
+    lines = columns.write_anew(Sentence(("EU", "says"), tags=("B-X", "O"), raw=("EU says\n",)), " ")
     assert "".join(lines) == "EU B-X\nsays O\n\n"
 
 

@@ -116,7 +116,7 @@ def test_lines_without_a_word_are_kept_in_a_sentence_without_tokens():
 
 @pytest.mark.parametrize(("tag", "place"), [("upos", 3), ("xpos", 4), ("misc:NER", 9)])
 def test_sentences_of_other_formats_are_made_anew(tag: str, place: int):
-    text = written([Sentence(("EU", "says"), ("B-X", "O"), raw=("EU says\n",))], tag, as_read=False)
+    text = written([Sentence(("EU", "says"), tags=("B-X", "O"), raw=("EU says\n",))], tag, as_read=False)
     rows = [line.split("\t") for line in text.removesuffix("\n\n").split("\n")]
     assert [row[:2] for row in rows] == [["1", "EU"], ["2", "says"]]
     outside = "_" if tag == "misc:NER" else "O"  # a missing key is read as O
@@ -192,5 +192,5 @@ def test_probabilities_are_an_item_of_misc():
     (sentence,) = read(f"{ROW}\r\n{row}\n")
     lines = list(conllu.write(replace(sentence, tags=("A", "B")), "xpos", as_read=True, probabilities=(0.5, 0.25)))
     assert [line.rpartition("\t")[2] for line in lines] == ["Prob=0.500000\r\n", "Prob=0.250000|A=2\n"]
-    anew = conllu.write(Sentence(("a",), ("O",)), "misc:NER", as_read=False, probabilities=(0.5,))
+    anew = conllu.write(Sentence(("a",), tags=("O",)), "misc:NER", as_read=False, probabilities=(0.5,))
     assert next(anew).rpartition("\t")[2] == "Prob=0.500000\n"

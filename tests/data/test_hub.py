@@ -25,7 +25,7 @@ NAMED = datasets.Features(
     }
 )
 ROWS = {"id": ["1", "2"], "tokens": [["Ada", "Lovelace"], ["no"]], "ner_tags": [[1, 2], [0]]}
-EXPECTED = [Sentence(("Ada", "Lovelace"), ("B-PER", "I-PER")), Sentence(("no",), ("O",), document=1)]
+EXPECTED = [Sentence(("Ada", "Lovelace"), tags=("B-PER", "I-PER")), Sentence(("no",), tags=("O",), document=1)]
 
 
 @pytest.fixture(autouse=True)

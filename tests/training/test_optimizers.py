@@ -115,7 +115,7 @@ def test_a_norm_that_is_not_finite_is_told() -> None:
 def test_what_holds_a_gate_open_does_not_decay(tiny_config: Config) -> None:
     encoder = tiny_config.model.encoder.model_copy(update={"cell": "lstm1997"})
     config = Config(model=tiny_config.model.model_copy(update={"encoder": encoder}))
-    network = models.build_model(config, [Sentence(("Ada", "lives"), ("B-PER", "O"))]).network
+    network = models.build_model(config, [Sentence(("Ada", "lives"), tags=("B-PER", "O"))]).network
     (layer,) = network.encoder.layers
     settings = Optimizer(kind="adamw", learning_rate=0.1, learning_rates={"encoder": 0.5}, weight_decay=0.5)
     optimizer = optimizers.optimizer(network, settings, None)

@@ -116,7 +116,7 @@ class _Reader:
             tokens, tags = tags, tokens
         raw = (*self.before, *block.lines, *block.blank)
         self.before = ()
-        return Sentence(tuple(tokens), tags, (), self.document, block.first, raw)
+        return Sentence(tuple(tokens), tags=tags, document=self.document, line=block.first, raw=raw)
 
     def line_by_line(self, block: Block) -> list[Sentence]:
         """Returns the sentences of a block, which document starts bound too; of a faulty block only those count."""
@@ -157,7 +157,7 @@ class _Reader:
     def rest(self) -> Iterator[Sentence]:
         """Yields the lines before the next sentence, if there are any, as a sentence without tokens."""
         if self.before:
-            yield Sentence((), (), (), self.document, 0, self.before)
+            yield Sentence((), document=self.document, raw=self.before)
             self.before = ()
 
     def _document(self, text: str) -> int:
@@ -170,7 +170,7 @@ class _Reader:
 
     def _sentence(self, rows: list[list[str]], document: int, first: int, raw: list[str]) -> Sentence:
         token, *tag = (tuple(row[column] for row in rows) for column in self.columns)
-        return Sentence(token, tag[0] if tag else (), (), document, first, tuple(raw))
+        return Sentence(token, tags=tag[0] if tag else (), document=document, line=first, raw=tuple(raw))
 
     def _row(self, number: int, text: str) -> list[str]:
         row = self._fields(number, text)

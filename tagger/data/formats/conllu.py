@@ -86,7 +86,8 @@ def _read(
                 raise
             reject(block.refused(error))
         else:
-            yield Sentence(tokens, tags, (), document.number, first, (*block.lines, *block.blank)), document.called
+            raw = (*block.lines, *block.blank)
+            yield Sentence(tokens, tags=tags, document=document.number, line=first, raw=raw), document.called
 
 
 class _Document(NamedTuple):

@@ -42,7 +42,8 @@ def read(name: str, split: str, *, token: str, tag: str, revision: str | None = 
             raise DataError(f"{place}: expected as many tags as tokens, each in a list")
         if not all(isinstance(item, str) and item and "\n" not in item for item in tokens):
             raise DataError(f"{place}: a token is empty, no text or has a line break in it")
-        yield Sentence(tuple(tokens), tuple(_tag(value, names, place) for value in tags), document=number)
+        names_of_tags = tuple(_tag(value, names, place) for value in tags)
+        yield Sentence(tuple(tokens), tags=names_of_tags, document=number)
 
 
 def _class_names(feature: Any) -> list[str] | None:

@@ -105,12 +105,12 @@ class Writer:
     """
 
     def __init__(self, *, several: bool, probabilities: bool, alternatives: bool) -> None:
-        self._wanted = {"several": several, "probabilities": probabilities, "alternatives": alternatives}
+        self._wanted = {"ranges": several, "probabilities": probabilities, "alternatives": alternatives}
         self._told = False
 
     def __call__(self, record: Record) -> str:
         """Returns the line of a record; a lone surrogate in it must be written as `dump` does."""
-        answers = rows.answers(record, **self._wanted)
+        answers = record.to_dict(**self._wanted)
         row = {name: value for name, value in record.fields.items() if name not in answers}
         if not self._told and (replaced := record.fields.keys() & answers.keys() - {"tokens"}):
             log.info("the input's own %s are replaced by those of the output", ", ".join(sorted(replaced)))

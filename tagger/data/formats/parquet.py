@@ -445,7 +445,7 @@ class Writer:
         probabilities: bool = False,
         alternatives: bool = False,
     ) -> None:
-        self._wanted = {"several": several, "probabilities": probabilities, "alternatives": alternatives}
+        self._wanted = {"ranges": several, "probabilities": probabilities, "alternatives": alternatives}
         self._empty = empty
         answers = _types(several=several, text=text, probabilities=probabilities, alternatives=alternatives)
         with _damage(str(source)):
@@ -489,14 +489,14 @@ class Writer:
         with part.open("rb") as begun:
             if begun.read(len(_PARQUET)) == _PARQUET:
                 return
-        with part.open("rb") as stream, atomic.atomic_file(part) as new:
+        with part.open("rb") as stream, atomic.open_atomic(part) as new:
             reader = ipc.open_stream(stream)
             with pq.ParquetWriter(new, reader.schema) as writer:
                 for group in _groups(reader):
                     writer.write_table(pa.Table.from_batches(group))
 
     def _row(self, record: Record) -> dict[str, Any]:
-        row = rows.answers(record, **self._wanted)
+        row = record.to_dict(**self._wanted)
         document = record.document
         if "fields" in self._types:
             fields = {name: value for name, value in record.fields.items() if name not in self._types}
@@ -525,7 +525,7 @@ def _schema(source: Path | BinaryIO | None) -> pa.Schema:
 
 
 def _types(*, several: bool, text: bool, probabilities: bool, alternatives: bool) -> dict[str, pa.DataType]:
-    """Returns the types of what a record says of itself, in the order of `rows.answers`."""
+    """Returns the types of what a record says of itself, in the order of `Record.to_dict`."""
     span = pa.struct(_SPAN + [("probability", pa.float64())] * probabilities)
     types = {"tokens": pa.list_(pa.string()), "tags": pa.list_(pa.string()), "spans": pa.list_(span)}
     if text:

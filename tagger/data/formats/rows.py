@@ -1,7 +1,6 @@
 """Rows: what JSON lines and tables have in common, a record as named values before and after it was tagged."""
 
-from collections.abc import Mapping, Sequence
-from itertools import chain
+from collections.abc import Mapping
 from typing import Any
 
 from tagger.data.formats import text as texts
@@ -72,68 +71,6 @@ def own_document(record: Record) -> Any:
     """Returns what a record's fields say of its document, whatever that is, else the document's id."""
     own = record.fields.get("document")
     return record.document if own is None else own
-
-
-def answers(
-    record: Record, *, several: bool, probabilities: bool = False, alternatives: bool = False
-) -> dict[str, Any]:
-    """Returns what a tagged record says of itself, in the order in which it is written.
-
-    `tokens` and `tags` hold those of all its sentences. `spans` is a list of type, start, end, text and probability;
-    start and end count code points where the record has a text, as `offsets` does, else tokens.
-
-    Args:
-        record: the record.
-        several: whether its like may hold several sentences, which `sentences` then tells apart: the first token of
-            each and the one after its last.
-        probabilities: whether to give those of tokens and spans.
-        alternatives: whether to give those of each sentence.
-    """
-    sentences = record.sentences
-    row: dict[str, Any] = {
-        "tokens": list(chain.from_iterable(sentence.tokens for sentence in sentences)),
-        "tags": list(chain.from_iterable(sentence.tags for sentence in sentences)),
-        "spans": spans(record, probabilities=probabilities),
-    }
-    if record.text is not None:
-        row["offsets"] = list(chain.from_iterable(sentence.offsets for sentence in sentences))
-    if several:
-        row["sentences"] = _ranges(sentences)
-    if probabilities:
-        row["probabilities"] = list(chain.from_iterable(sentence.probabilities for sentence in sentences))
-    if alternatives:
-        row["alternatives"] = [
-            [{"tags": one.tags, "probability": one.probability} for one in sentence.alternatives]
-            for sentence in sentences
-        ]
-    return row
-
-
-def spans(record: Record, *, probabilities: bool) -> list[dict[str, Any]]:
-    """Returns the spans of a tagged record, each by its type, start, end and text."""
-    found: list[dict[str, Any]] = []
-    before = 0  # tokens of earlier sentences
-    for sentence in record.sentences:
-        for span in sentence.spans:
-            if record.text is None:
-                start, end = before + span.start, before + span.end
-                text = " ".join(sentence.tokens[span.start : span.end])
-            else:
-                start, end = sentence.offsets[span.start][0], sentence.offsets[span.end - 1][1]
-                text = record.text[start - record.start : end - record.start]
-            found.append({"type": span.type, "start": start, "end": end, "text": text})
-            if probabilities:
-                found[-1]["probability"] = span.probability
-        before += len(sentence)
-    return found
-
-
-def _ranges(sentences: Sequence[Sentence]) -> list[tuple[int, int]]:
-    found, end = [], 0
-    for sentence in sentences:
-        found.append((end, end + len(sentence)))
-        end += len(sentence)
-    return found
 
 
 def _shown(text: str) -> str:

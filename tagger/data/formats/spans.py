@@ -1,6 +1,5 @@
 r"""Tables of spans: a line for each, values separated by tabs; \t \n \r \\ stand for what would break a line."""
 
-from tagger.data.formats import rows
 from tagger.data.sentence import Record
 
 _COLUMNS = ("document", "start", "end", "type", "text")
@@ -18,7 +17,7 @@ def lines(record: Record, *, probabilities: bool) -> str:
     Start and end count as in JSON lines: code points where the record has a text, else tokens.
     """
     found = []
-    for span in rows.spans(record, probabilities=probabilities):
+    for span in record.spans_to_dicts(probabilities=probabilities):
         values = [str(record.document), str(span["start"]), str(span["end"]), span["type"], span["text"]]
         if probabilities:
             values.append("" if span["probability"] is None else f"{span['probability']:.6f}")

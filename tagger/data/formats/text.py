@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any
 
-from tagger.data.sentence import Record, Reject, Sentence
+from tagger.data.sentence import Record, Reject, Sentence, SourceText
 from tagger.errors import ConfigError
 from tagger.io.line_reader import Unreadable
 
@@ -134,9 +134,10 @@ class Splitter:
             start: the offset of its first character.
             line: the line where it stands.
         """
+        source = SourceText(text, start)
         for paragraph in text.split("\n"):
             for tokens, offsets in _sentences(self._placed(paragraph, start)):
-                yield Sentence(tuple(tokens), line=line, offsets=tuple(offsets))
+                yield Sentence(tuple(tokens), line=line, offsets=tuple(offsets), source=source)
             start += len(paragraph) + 1
 
     def _placed(self, text: str, start: int) -> Iterator[tuple[int, tuple[Piece, ...]]]:

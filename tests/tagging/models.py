@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 NAMES = [f"{syllable}{number}" for number in range(40) for syllable in ("ba", "Ce", "DI", "o-", "ü", "9", "xyzzy")]
 
 
-def bundle(
+def make_model(
     *,
     scheme: str = "IOBES",
     types: tuple[str, ...] = ("LOC", "PER"),
@@ -26,7 +26,9 @@ def bundle(
 ) -> TaggerModel:
     """Returns a model that makes up its mind by chance, of spans or of so many plain tags."""
     tags = [f"T{number}" for number in range(plain)] or schemes.tag_set(types, scheme)  # type: ignore[arg-type]
-    sentences = [Sentence(tuple(NAMES[: len(NAMES) // 2]), tuple(tags[number % len(tags)] for number in range(140)))]
+    sentences = [
+        Sentence(tuple(NAMES[: len(NAMES) // 2]), tags=tuple(tags[number % len(tags)] for number in range(140)))
+    ]
     model.setdefault("encoder", {"hidden_size": 12})
     model.setdefault("characters", {"embedding_dim": 6, "output_dim": 8})
     model.setdefault("words", {"embedding_dim": 10})

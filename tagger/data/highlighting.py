@@ -1,0 +1,73 @@
+"""Entities of a text highlighted in HTML, for pages and notebooks; whatever the text holds, a browser only shows it."""
+
+import html
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+from zlib import crc32
+
+NUM_COLOURS = 12
+# Pictures of the control characters; U+FFFD for those without one and for those that reorder the text after them.
+_VISIBLE = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {0x7F: 0x2421}
+_VISIBLE |= dict.fromkeys([*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xFFFD)
+_VISIBLE |= dict.fromkeys(range(0xD800, 0xE000), 0xFFFD)
+# Hues of the usual entity types, in degrees, far apart from one another.
+_HUES = {"PER": 210, "PERSON": 210, "ORG": 30, "LOC": 120, "GPE": 150, "MISC": 285, "NORP": 315, "DATE": 55}
+_MARK_STYLE = "padding:.15em .3em;border-radius:.3em;color:inherit;unicode-bidi:isolate"
+_LABEL_STYLE = "margin-inline-start:.4em;font-size:.7em;font-weight:bold;opacity:.75"
+
+Attributes = Callable[[str], tuple[str, str]]
+"""Returns the HTML attributes of a mark and those of its label, by entity type."""
+
+
+class Mark(NamedTuple):
+    """An entity over the characters [start, end) of a text."""
+
+    start: int
+    end: int
+    type: str
+    probability: float | None = None
+
+
+def escape(text: str) -> str:
+    r"""Returns the HTML that shows a text, control characters included, and obeys nothing in it.
+
+    >>> escape("<b>\x1b[0m")
+    '&lt;b&gt;␛[0m'
+    """
+    return html.escape(text.translate(_VISIBLE))
+
+
+def highlight(text: str, marks: Iterable[Mark], attributes: Attributes) -> Iterator[str]:
+    """Yields the HTML of a text with marks, which are sorted and do not overlap.
+
+    Args:
+        text: the text.
+        marks: the entities to highlight.
+        attributes: how marks look, such as `class_attributes`.
+    """
+    end = 0
+    for mark in marks:
+        kind = escape(mark.type)
+        title = kind if mark.probability is None else f"{kind} {mark.probability:.4f}"
+        of_mark, of_label = attributes(mark.type)
+        yield escape(text[end : mark.start])
+        yield f'<mark {of_mark} title="{title}" dir="auto">{escape(text[mark.start : mark.end])}'
+        yield f"<bdi{of_label}>{kind}</bdi></mark>"
+        end = mark.end
+    yield escape(text[end:])
+
+
+def class_attributes(kind: str) -> tuple[str, str]:
+    """Returns the attributes for a page whose style sheet has the classes c0 to c11, one per colour."""
+    return f'class="c{colour(kind)}"', ""
+
+
+def inline_attributes(kind: str) -> tuple[str, str]:
+    """Returns the attributes for a fragment without a style sheet, such as the output of a notebook's cell."""
+    hue = _HUES.get(kind, colour(kind) * 360 // NUM_COLOURS)
+    return f'style="background:hsl({hue} 75% 55% / 35%);{_MARK_STYLE}"', f' style="{_LABEL_STYLE}"'
+
+
+def colour(kind: str) -> int:
+    """Returns the number of an entity type's colour, below `NUM_COLOURS`."""
+    return crc32(kind.encode("utf-8", "backslashreplace")) % NUM_COLOURS
