@@ -30,10 +30,10 @@ def evaluate(
     from tagger.jobs import job
 
     tagger = tagging.load(model, device=device)
-    form = input_format or job.tagged_format(tagger.bundle, file)
+    form = input_format or job.tagged_format(tagger.model, file)
     token, tag = options.parse_column(token_column), options.parse_column(tag_column)
-    layout = job.layout(tagger.bundle, form, token=token, tag=tag, tagged=True)
-    limit = tagger.bundle.config.data.max_record_bytes
+    layout = job.layout(tagger.model, form, token=token, tag=tag, tagged=True)
+    limit = tagger.model.config.data.max_record_bytes
     corpus = reader.corpus(file, form=form, layout=layout, max_record_bytes=limit)
     report = evaluation.evaluate(tagger, corpus, strict=strict)
     print_result(json_files.dump(report.to_json()).decode() if as_json else str(report))

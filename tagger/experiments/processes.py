@@ -178,7 +178,7 @@ def unexpected(error: Exception, task: Task) -> str:
 def _parsed(answer: bytes) -> Faults:
     """Returns the faults in the last line of what a process wrote, none if it wrote anything else."""
     try:
-        return tuple(json_files.checked(list[str], answer.rstrip().rpartition(b"\n")[2]))
+        return tuple(json_files.parse_as(list[str], answer.rstrip().rpartition(b"\n")[2]))
     except ValueError:
         return ()
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from tagger import model_dir
 from tagger.errors import ModelError
-from tagger.io import atomic, json_files, regular
+from tagger.io import atomic, json_files, regular_file
 from tagger.training import records, run_dir
 from tagger.training.run_dir import BEST, COUNTS, SEEDS
 
@@ -196,7 +196,7 @@ def load(run: Path) -> tuple[tuple[int, ...], Path | None]:
         ModelError: seeds.json cannot be read.
     """
     path = run / SEEDS
-    data = regular.read(path, limit=_MAX_BYTES)
+    data = regular_file.read(path, limit=_MAX_BYTES)
     try:
         found = json_files.parse(bytes(data))
         if not isinstance(found, dict) or not found.keys() >= {"seeds", "init_from"}:
@@ -224,5 +224,5 @@ def save(results: Results) -> None:
         model = directory(results.run, results.best.seed) / BEST
         if not results.model.is_dir() or model_dir.digest(model) != model_dir.digest(results.model):
             model_dir.copy(model, results.model)
-    with atomic.writing(results.run):
+    with atomic.wrap_os_errors(results.run):
         atomic.replace(results.run / SEEDS, json_files.dump(results.to_json(), indent=1) + b"\n")

@@ -159,7 +159,7 @@ def _train(settings: Config, begun: Results, jobs: int, device: str, callback: C
     with run_dir.owned(run):
         if begin:
             run_dir.check_free(run)  # again: another may have come and gone while this one read its data
-        with atomic.writing(run):
+        with atomic.wrap_os_errors(run):
             atomic.replace(run / CONFIG, config.dump(settings).encode())
         results = runs.collect(run, seeds, init_from)
         runs.save(results)

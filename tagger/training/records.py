@@ -22,7 +22,7 @@ from typing import Any, TextIO
 from tagger import plotting
 from tagger.errors import ModelError
 from tagger.evaluation import SPANS, TOKENS, Counts
-from tagger.io import atomic, json_files, regular
+from tagger.io import atomic, json_files, regular_file
 from tagger.training.run_dir import COUNTS, LOG, METRICS, PLOT
 
 _NORMS, _REACH = "gradient norm by part", "gradient, far input by near"
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 def write_metrics(run: Path, records: Records) -> None:
     """Writes a line of JSON for each record, in place of the lines before."""
-    with atomic.writing(run):
+    with atomic.wrap_os_errors(run):
         atomic.replace(run / METRICS, b"".join(json_files.dump(record) + b"\n" for record in records))
 
 
@@ -48,7 +48,7 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     Raises:
         ModelError: they cannot be read.
     """
-    data = regular.read(run / METRICS, limit=_MAX_METRICS_BYTES)
+    data = regular_file.read(run / METRICS, limit=_MAX_METRICS_BYTES)
     if data.count(b"\n") + data.count(b"\r") > _MAX_RECORDS:
         raise ModelError(f"{run / METRICS}: cannot be read: it has over {_MAX_RECORDS} lines")
     lines = data.splitlines()
@@ -125,7 +125,7 @@ def _is_nested(value: Any, depth: int) -> bool:
 def write_counts(run: Path, parts: Mapping[str, Counts]) -> None:
     """Writes what each sentence of each part adds to the scores."""
     found = {part: asdict(counts) for part, counts in parts.items()}
-    with atomic.writing(run):
+    with atomic.wrap_os_errors(run):
         atomic.replace(run / COUNTS, json.dumps(found, separators=(",", ":")).encode() + b"\n")
 
 
@@ -138,7 +138,7 @@ def read_counts(run: Path) -> dict[str, Counts]:
     path = run / COUNTS
     if not path.exists():
         raise ModelError(f"{run}: holds no {COUNTS}; give the directory of a run, finished with `resume=True`")
-    data = regular.read(path, limit=_MAX_COUNTS_BYTES)
+    data = regular_file.read(path, limit=_MAX_COUNTS_BYTES)
     try:
         found = json_files.parse(bytes(data))
         if not isinstance(found, dict) or not found.keys() <= {"dev", "test"}:
@@ -165,7 +165,7 @@ def _counts(value: Any) -> Counts:
 @contextmanager
 def logged(run: Path, notices: Sequence[logging.LogRecord]) -> Iterator[None]:
     """Writes what the package logs within the block to the run's train.log, after the notices that came before."""
-    with atomic.writing(run):
+    with atomic.wrap_os_errors(run):
         handler = _RunLog(TextIOWrapper(atomic.open_log(run / LOG), "utf-8", errors="backslashreplace"))
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     for notice in notices:

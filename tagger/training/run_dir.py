@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tagger import model_dir
 from tagger.errors import StorageError
-from tagger.io import atomic
+from tagger.io import atomic, directories
 
 BEST, CONFIG, SEEDS = "model-best", "config.yaml", "seeds.json"
 METRICS, LOG, PLOT, COUNTS = "metrics.jsonl", "train.log", "training.png", "counts.json"
@@ -37,7 +37,7 @@ def check_free(run: Path) -> None:
     seeds = [path for path in run.glob("seed-*") if _SEED.fullmatch(path.name)]
     if any(map(model_dir.checkpoints, (run, *seeds))):
         raise StorageError(f"{run}: holds a training already; continue it with `resume=True`, or choose another `out`")
-    atomic.check_claim(run, is_ours)
+    directories.check_claim(run, is_ours)
 
 
 def check_marked(run: Path) -> None:
@@ -48,10 +48,10 @@ def check_marked(run: Path) -> None:
     """
     if not (run / CONFIG).is_file():
         raise StorageError(f"{run}: no run here, there is no {CONFIG}; `resume` takes the directory of a run")
-    with atomic.writing(run):
-        marked = atomic.is_marked(run)
+    with atomic.wrap_os_errors(run):
+        marked = directories.is_marked(run)
     if not marked:
-        raise StorageError(f"{run}: was not made by a training, there is no {atomic.MARKER}; nothing is changed")
+        raise StorageError(f"{run}: was not made by a training, there is no {directories.MARKER}; nothing is changed")
 
 
 @contextmanager
@@ -61,5 +61,5 @@ def owned(run: Path) -> Iterator[None]:
     Raises:
         StorageError: another process holds it, it cannot be written, or it holds files that are not ours.
     """
-    with atomic.owned(run, is_ours):
+    with directories.claim(run, is_ours):
         yield
