@@ -17,7 +17,7 @@ from tagger.data import document_context, schemes, vectors
 from tagger.data.sentence import Sentence
 from tagger.data.vocab import CASINGS, SPECIAL, Vocab, forms
 from tagger.errors import ConfigError
-from tagger.nn.crf.heads import Allowed, CRFHead, SoftmaxHead
+from tagger.nn.crf.heads import MAX_CHAINED_TAGS, Constraints, CRFHead, SoftmaxHead
 from tagger.nn.dropout import Dropout
 from tagger.nn.embeddings import (
     CharacterCNN,
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 MAX_WEIGHT_BYTES = 700 << 20
 """Of a model's weights and ENTRY_BYTES for each entry of its vocabularies."""
 ENTRY_BYTES = 200
-MAX_TAGS, MAX_CHAINED_TAGS = 10_000, 2_000
+MAX_TAGS = 10_000
 """Of plain tags with a softmax; of tags whose transitions count, as a CRF's and those of spans do."""
 _MANY_TAGS = 500  # a CRF's time and memory grow with the square of the tags
 
@@ -48,7 +48,7 @@ class TaggerModel:
         config: the recipe, with no path or name of data in it.
         tags: the tags in the order of their ids.
         words: the words whose vectors training may change, after those for padding and the unknown word.
-        kept: further words, whose vectors stay as their tables gave them; their ids follow.
+        frozen_words: further words, whose vectors stay as their tables gave them; their ids follow.
         characters: the characters, after those for padding and the unknown one.
         network: the network.
     """
@@ -56,7 +56,7 @@ class TaggerModel:
     config: Config
     tags: Vocab
     words: Vocab
-    kept: Vocab
+    frozen_words: Vocab
     characters: Vocab
     network: Network
 
@@ -68,7 +68,7 @@ class TaggerModel:
     @cached_property
     def known_words(self) -> Vocab:
         """All words with a vector, in the order of their ids."""
-        return Vocab(self.words.items + self.kept.items)
+        return Vocab(self.words.items + self.frozen_words.items)
 
 
 def scheme_of(tags: Vocab, config: Config) -> Scheme | None:
@@ -77,7 +77,7 @@ def scheme_of(tags: Vocab, config: Config) -> Scheme | None:
 
 
 def build_model(config: Config, sentences: Sequence[Sentence], tables: Sequence[vectors.Table] = ()) -> TaggerModel:
-    """Returns an untrained bundle for training sentences, drawing its weights from torch's generator.
+    """Returns an untrained model for training sentences, drawing its weights from torch's generator.
 
     Args:
         config: the recipe.
@@ -96,7 +96,7 @@ def build_model(config: Config, sentences: Sequence[Sentence], tables: Sequence[
     model = config.model.model_copy(update={"words": config.model.words.model_copy(update={"embedding_dim": width})})
     config = config.model_copy(update={"model": model}).without_paths()
     parse(dump(config), "the recipe as the model stores it")
-    blank(config, tags, characters, words=len(words), kept=len(kept))
+    build_meta_network(config, tags, characters, words=len(words), frozen_words=len(kept))
     if config.model.head.kind == "crf" and len(tags) > _MANY_TAGS:
         log.warning("%d tags make a CRF slow and large; is data.tag the right column?", len(tags))
     if tables:
@@ -109,7 +109,7 @@ def build_model(config: Config, sentences: Sequence[Sentence], tables: Sequence[
     return TaggerModel(config, tags, words, Vocab(kept), characters, network(config, tags, characters, weight, fixed))
 
 
-def tables(config: Config, sentences: Sequence[Sentence]) -> list[vectors.Table]:
+def read_tables(config: Config, sentences: Sequence[Sentence]) -> list[vectors.Table]:
     """Returns the tables of word vectors that a recipe names, as far as they are wanted; logs what they cover.
 
     Raises:
@@ -152,7 +152,7 @@ def _tag_list(config: Config, sentences: Sequence[Sentence]) -> list[str]:
     return sorted(counts, key=lambda tag: (-counts[tag], tag))
 
 
-def blank(config: Config, tags: Vocab, characters: Vocab, *, words: int, kept: int) -> Network:
+def build_meta_network(config: Config, tags: Vocab, characters: Vocab, *, words: int, frozen_words: int) -> Network:
     """Returns a network of a config's shape whose weights are on the device meta and take no memory.
 
     What follows from the tags alone, such as the allowed transitions, is real.
@@ -162,7 +162,7 @@ def blank(config: Config, tags: Vocab, characters: Vocab, *, words: int, kept: i
         tags: the tags.
         characters: the characters.
         words: the number of words with a trained vector.
-        kept: the number of words with a fixed vector.
+        frozen_words: the number of words with a fixed vector.
 
     Raises:
         ConfigError: the tags are too many for the head, or the model takes more memory than a model may.
@@ -170,9 +170,11 @@ def blank(config: Config, tags: Vocab, characters: Vocab, *, words: int, kept: i
     _refuse_many_tags(config, tags)
     with torch.device("meta"):
         width = config.model.words.embedding_dim
-        made = network(config, tags, characters, torch.empty(words, width), torch.empty(kept, width, dtype=torch.half))
+        made = network(
+            config, tags, characters, torch.empty(words, width), torch.empty(frozen_words, width, dtype=torch.half)
+        )
     weights = sum(tensor.nbytes for tensor in made.state_dict().values())
-    entries = words + kept + len(characters) + len(tags)
+    entries = words + frozen_words + len(characters) + len(tags)
     if weights + ENTRY_BYTES * entries > MAX_WEIGHT_BYTES:
         raise ConfigError(
             f"the model is too large: {weights >> 20} MiB of weights and {entries} words, characters and tags at"
@@ -201,7 +203,7 @@ def network(config: Config, tags: Vocab, characters: Vocab, weight: torch.Tensor
         nn.Embedding(len(CASINGS), model.casing) if model.casing else None,
         DocumentContext(
             weight.shape[1],
-            document_context.WIDTH,
+            document_context.CASING_FEATURES,
             model.document_context.output_dim,
             dropout=model.document_context.dropout,
         )
@@ -267,12 +269,12 @@ def _tag_weights(weights: Mapping[str, float], tags: Vocab, scheme: Scheme | Non
     return torch.tensor([weights.get(tag, weights.get(types[tag], 1.0)) for tag in tags.items], device="cpu")
 
 
-def _allowed(tags: Vocab, scheme: Scheme | None) -> Allowed:
+def _allowed(tags: Vocab, scheme: Scheme | None) -> Constraints:
     """Returns what a scheme allows among tags, everything if it is None; always on the CPU."""
     count = len(tags)
     if scheme is None:
         edge = torch.ones(count, dtype=torch.bool, device="cpu")
-        return Allowed(edge, edge.clone(), torch.ones(count, count, dtype=torch.bool, device="cpu"))
+        return Constraints(edge, edge.clone(), torch.ones(count, count, dtype=torch.bool, device="cpu"))
     prefixes, types = zip(*map(schemes.split, tags.items), strict=True)
     # (K, K) by two prefixes and whether the types are the same: all that a scheme looks at.
     names = sorted(set(prefixes))
@@ -284,7 +286,7 @@ def _allowed(tags: Vocab, scheme: Scheme | None) -> Allowed:
     numbers = {kind: number for number, kind in enumerate(dict.fromkeys(types))}
     kind = torch.tensor([numbers[name] for name in types], device="cpu")
     same = (kind[:, None] == kind).long()
-    return Allowed(
+    return Constraints(
         start=torch.tensor([schemes.is_valid_transition(None, tag, scheme) for tag in tags.items], device="cpu"),
         end=torch.tensor([schemes.is_valid_transition(tag, None, scheme) for tag in tags.items], device="cpu"),
         transitions=torch.tensor(table, device="cpu")[prefix[:, None], prefix, same],

@@ -1,6 +1,6 @@
 """The model directory: written whole, verified before anything in it is parsed, resumable.
 
-model/  config.yaml  tags.txt  words.txt  kept.txt  chars.txt  weights.safetensors  metrics.json  MANIFEST.json
+model/  config.yaml  tags.txt  words.txt  frozen_words.txt  chars.txt  weights.safetensors  metrics.json  MANIFEST.json
 run/    model-best/  checkpoint-NNNNNN/ (a model, with state.json and state.safetensors)  LATEST
         config.yaml  metrics.jsonl  train.log  training.png  counts.json
 """
@@ -17,14 +17,22 @@ from typing import Any
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from tagger import config, model
+from tagger import config
 from tagger.config import Config
 from tagger.data import schemes
 from tagger.data.vocab import MAX_ENTRIES, SPECIAL, Vocab
 from tagger.errors import ConfigError, ModelError
-from tagger.io import atomic, json_files, regular, tensor_files
-from tagger.io.manifest import FORMAT, MANIFEST, MAX_MANIFEST_BYTES, ModelFiles, UnreadError, listing, read_twice
-from tagger.model import TaggerModel
+from tagger.io import atomic, directories, json_files, regular_file, tensor_files
+from tagger.io.manifest import (
+    FORMAT,
+    MANIFEST,
+    MAX_MANIFEST_BYTES,
+    ModelFiles,
+    UnreadableError,
+    build_manifest,
+    retry_once,
+)
+from tagger.model import MAX_TAGS, MAX_WEIGHT_BYTES, TaggerModel, build_meta_network, scheme_of
 from tagger.nn.model import Network
 
 log = logging.getLogger(__name__)
@@ -33,7 +41,8 @@ LATEST = "LATEST"
 _CHECKPOINT = re.compile(r"checkpoint-[0-9]{6,}")
 _MAX_LATEST = 1000  # bytes
 _MAX_STATE_RATIO = 8  # of a state to its weights: a moving average, two moments and the word vectors twice
-_MODEL = ("config.yaml", "tags.txt", "words.txt", "kept.txt", "chars.txt", "weights.safetensors", "metrics.json")
+_VOCABULARIES = ("tags.txt", "words.txt", "frozen_words.txt", "chars.txt")
+_MODEL = ("config.yaml", *_VOCABULARIES, "weights.safetensors", "metrics.json")
 _STATE = ("state.json", "state.safetensors")
 _MIB = 1 << 20
 # The tensors of a state: at most a moving average, two moments and the word vectors twice beside the weights.
@@ -41,12 +50,12 @@ _MAX_BYTES = {
     "config.yaml": _MIB // 16,
     "tags.txt": 4 * _MIB,
     "words.txt": 64 * _MIB,
-    "kept.txt": 64 * _MIB,
+    "frozen_words.txt": 64 * _MIB,
     "chars.txt": 16 * _MIB,
-    "weights.safetensors": model.MAX_WEIGHT_BYTES + tensor_files.MAX_HEADER_BYTES,
+    "weights.safetensors": MAX_WEIGHT_BYTES + tensor_files.MAX_HEADER_BYTES,
     "metrics.json": _MIB,
     "state.json": 32 * _MIB,
-    "state.safetensors": 6 * model.MAX_WEIGHT_BYTES,
+    "state.safetensors": 6 * MAX_WEIGHT_BYTES,
 }
 _MAX_STATE_VALUES = 4_000_000
 _MAX_CHARACTERS = 1_200_000  # Unicode has 1,114,112 code points
@@ -62,36 +71,36 @@ class State:
     tensors: dict[str, Tensor]
 
 
-def save(bundle: TaggerModel, directory: Path, metrics: Metrics, state: State | None = None) -> None:
+def save(model: TaggerModel, directory: Path, metrics: Metrics, state: State | None = None) -> None:
     """Writes a model, and the state of its training if given, in place of what the directory held.
 
     Raises:
         StorageError: the disk is full or the place cannot be written; what was there before stays.
     """
     contents = {
-        "config.yaml": config.dump(bundle.config).encode(),
-        "tags.txt": bundle.tags.to_bytes(),
-        "words.txt": bundle.words.to_bytes(),
-        "kept.txt": bundle.kept.to_bytes(),
-        "chars.txt": bundle.characters.to_bytes(),
-        "weights.safetensors": save_tensors(_saved(bundle.network.state_dict())),
+        "config.yaml": config.dump(model.config).encode(),
+        "tags.txt": model.tags.to_bytes(),
+        "words.txt": model.words.to_bytes(),
+        "frozen_words.txt": model.frozen_words.to_bytes(),
+        "chars.txt": model.characters.to_bytes(),
+        "weights.safetensors": save_tensors(_saved(model.network.state_dict())),
         "metrics.json": json_files.dump(metrics, indent=1),
     }
     if state is not None:
         contents["state.json"] = json_files.dump(state.progress)
         contents["state.safetensors"] = save_tensors(_saved(state.tensors))
-    _write(directory, contents | {MANIFEST: listing(contents)})
+    _write(directory, contents | {MANIFEST: build_manifest(contents)})
 
 
 def _write(directory: Path, contents: Mapping[str, bytes]) -> None:
-    with atomic.writing(directory), atomic.atomic_directory(directory, _is_ours) as fresh:
+    with atomic.wrap_os_errors(directory), directories.replace(directory, _is_ours) as fresh:
         for name, data in contents.items():
             atomic.write_new(fresh / name, data)
 
 
 def _is_ours(directory: Path) -> bool:
     """Returns whether a directory may be replaced: it is empty, a model, or inside a training run."""
-    if atomic.is_marked(directory.parent) or not any(directory.iterdir()):
+    if directories.is_marked(directory.parent) or not any(directory.iterdir()):
         return True
     try:
         ModelFiles(directory, _MAX_BYTES)
@@ -112,7 +121,7 @@ def load(directory: Path) -> tuple[TaggerModel, Metrics]:
     Raises:
         ModelError: the directory is missing, damaged, of another format, or its parts do not fit each other.
     """
-    return read_twice(lambda: _load(directory))
+    return retry_once(lambda: _load(directory))
 
 
 def _load(directory: Path) -> tuple[TaggerModel, Metrics]:
@@ -121,8 +130,8 @@ def _load(directory: Path) -> tuple[TaggerModel, Metrics]:
         settings = config.parse(opened.read("config.yaml").decode(), f"{directory}/config.yaml")
         tags, words, kept, characters = _vocabularies(opened, settings)
         metrics = _metrics(opened.read("metrics.json"))
-        network = model.blank(settings, tags, characters, words=len(words), kept=len(kept))
-    except UnreadError:
+        network = build_meta_network(settings, tags, characters, words=len(words), frozen_words=len(kept))
+    except UnreadableError:
         raise
     except (ConfigError, ModelError) as error:
         raise ModelError(*(f"{directory}: {fault}" for fault in error.faults)) from error
@@ -142,20 +151,20 @@ def _vocabularies(opened: ModelFiles, settings: Config) -> tuple[Vocab, Vocab, V
     def read(name: str, limit: int) -> Vocab:
         try:
             return Vocab.from_bytes(opened.read(name), limit=limit)
-        except UnreadError:
+        except UnreadableError:
             raise
         except ModelError as error:
             raise ModelError(f"{name}: {error}") from error
 
-    tags = read("tags.txt", model.MAX_TAGS)
+    tags = read("tags.txt", MAX_TAGS)
     words = read("words.txt", MAX_ENTRIES)
-    kept = read("kept.txt", MAX_ENTRIES - len(words))
+    kept = read("frozen_words.txt", MAX_ENTRIES - len(words))
     characters = read("chars.txt", _MAX_CHARACTERS)
     for name, vocab in (("words.txt", words), ("chars.txt", characters)):
         if vocab.items[: len(SPECIAL)] != SPECIAL:
             raise ModelError(f"{name}: expected {SPECIAL[0]} and {SPECIAL[1]} as its first entries")
     if not words.ids.keys().isdisjoint(kept.ids):
-        raise ModelError("kept.txt: has a word that words.txt has, too")
+        raise ModelError("frozen_words.txt: has a word that words.txt has, too")
     _check_tags(tags, settings)
     return tags, words, kept, characters
 
@@ -165,7 +174,7 @@ def _check_tags(tags: Vocab, settings: Config) -> None:
         raise ModelError("tags.txt: expected at least one tag")
     if control_tags := schemes.control_tags(tags.items):
         raise ModelError(f"tags.txt: the tag {control_tags[0][:60]!r} is empty or holds a control character")
-    scheme = model.scheme_of(tags, settings)
+    scheme = scheme_of(tags, settings)
     if scheme is None:
         return
     if schemes.OUTSIDE not in tags:
@@ -191,7 +200,7 @@ def digest(directory: Path) -> str:
     Raises:
         StorageError: there is no model.
     """
-    return hashlib.sha256(regular.read(directory / MANIFEST, limit=MAX_MANIFEST_BYTES)).hexdigest()
+    return hashlib.sha256(regular_file.read(directory / MANIFEST, limit=MAX_MANIFEST_BYTES)).hexdigest()
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -205,7 +214,7 @@ def contents(directory: Path) -> dict[str, bytes]:
         opened = ModelFiles(directory, _MAX_BYTES)
         return {name: bytes(opened.read(name)) for name in _MODEL} | {MANIFEST: opened.manifest}
 
-    return read_twice(read)
+    return retry_once(read)
 
 
 def copy(source: Path, directory: Path) -> None:
@@ -224,22 +233,23 @@ def card(directory: Path) -> dict[str, Any]:
     Raises:
         ModelError: as `load`.
     """
-    bundle, metrics = load(directory)
-    model = bundle.config.model
-    encoder = model.encoder
+    model, metrics = load(directory)
+    settings = model.config.model
+    encoder = settings.encoder
     directions = "in both directions" if encoder.direction == "both" else encoder.direction
     return {
         "format": FORMAT,
-        "scheme": bundle.scheme or "plain tags",
-        "tags": list(bundle.tags.items),
-        "words": f"{len(bundle.words)} trained, {len(bundle.kept)} kept; vectors of width {model.words.embedding_dim}",
-        "characters": f"{model.characters.kind}, {len(bundle.characters)} distinct",
+        "scheme": model.scheme or "plain tags",
+        "tags": list(model.tags.items),
+        "words": f"{len(model.words)} trained, {len(model.frozen_words)} frozen",
+        "embedding_dim": settings.words.embedding_dim,
+        "characters": f"{settings.characters.kind}, {len(model.characters)} distinct",
         "encoder": f"{encoder.cell}, {encoder.num_layers} x {encoder.hidden_size} {directions}",
         "merge": encoder.merge if encoder.direction == "both" else "none",
-        "reads": "documents" if model.document_context.output_dim else "sentences one by one",
-        "head": model.head.kind,
-        "parameters": sum(parameter.numel() for parameter in bundle.network.parameters()),
-        "megabytes": round(sum(path.stat().st_size for path in atomic.settled(directory).iterdir()) / 1e6, 2),
+        "reads": "documents" if settings.document_context.output_dim else "sentences one by one",
+        "head": settings.head.kind,
+        "parameters": sum(parameter.numel() for parameter in model.network.parameters()),
+        "megabytes": round(sum(path.stat().st_size for path in directories.current_path(directory).iterdir()) / 1e6, 2),
         "metrics": {name: value for name, value in metrics.items() if not name.startswith("diagnostics")},
     }
 
@@ -255,7 +265,7 @@ def load_state(directory: Path, limit: int = _MAX_BYTES["state.safetensors"]) ->
         opened = ModelFiles(directory, _MAX_BYTES)
         return opened.read("state.json"), opened.read("state.safetensors", sizes=(0, limit))
 
-    progress, tensors = read_twice(read)
+    progress, tensors = retry_once(read)
     try:
         if sum(map(progress.count, (b",", b"[", b"{"))) > _MAX_STATE_VALUES:
             raise ValueError(f"it holds more than {_MAX_STATE_VALUES} values")
@@ -279,7 +289,7 @@ def newest(run: Path) -> Path:
         found.sort(key=lambda path: path != named)
     for path in found:
         try:
-            read_twice(lambda: _verify(path))  # noqa: B023  # called at once
+            retry_once(lambda: _verify(path))  # noqa: B023  # called at once
         except ModelError as error:
             log.warning("%s; going back to the checkpoint before it", error)
         else:
@@ -291,19 +301,19 @@ def newest(run: Path) -> Path:
 def _verify(checkpoint: Path) -> None:
     """Raises ModelError if a file of a checkpoint is not what its manifest says, or its state is too large."""
     opened = ModelFiles(checkpoint, _MAX_BYTES)
-    opened.limit("state.safetensors", _MAX_STATE_RATIO * opened.size("weights.safetensors") + (1 << 20))
+    opened.lower_limit("state.safetensors", _MAX_STATE_RATIO * opened.size("weights.safetensors") + (1 << 20))
     opened.verify(_MODEL + _STATE)
 
 
-def add(run: Path, number: int, bundle: TaggerModel, metrics: Metrics, state: State, *, keep: int) -> None:
+def add(run: Path, number: int, model: TaggerModel, metrics: Metrics, state: State, *, keep: int) -> None:
     """Writes the checkpoint of a step into a run, moves LATEST to it and removes all but the newest `keep`.
 
     Raises:
         StorageError: it cannot be written; the checkpoints before it stay.
     """
     directory = run / f"checkpoint-{number:06d}"
-    save(bundle, directory, metrics, state)
-    with atomic.writing(run):
+    save(model, directory, metrics, state)
+    with atomic.wrap_os_errors(run):
         atomic.replace(run / LATEST, f"{directory.name}\n".encode())
     found = checkpoints(run)
     place = found.index(directory) + 1
@@ -333,7 +343,7 @@ def _number(path: Path) -> tuple[int, str]:
 
 def _taken(data: bytearray, name: str) -> dict[str, Tensor]:
     try:
-        return tensor_files.take(data)
+        return tensor_files.load_tensors(data)
     except (ValueError, RuntimeError) as error:
         raise ModelError(f"{name} is refused: {error}") from error
 
@@ -343,6 +353,6 @@ def _fill(network: Network, opened: ModelFiles) -> None:
     expected = network.state_dict()
     name = f"{opened.directory}/weights.safetensors"
     tensors = _taken(opened.read("weights.safetensors", sizes=tensor_files.size_range(expected)), name)
-    if faults := tensor_files.mismatches(tensors, expected):
+    if faults := tensor_files.find_mismatches(tensors, expected):
         raise ModelError(*(f"{name}: {fault}" for fault in faults))
     network.load_state_dict(tensors, assign=True)

@@ -242,6 +242,6 @@ def test_a_model_of_plain_tags_reports_its_accuracy_alone():
 
 
 def test_spans_for_a_model_of_plain_tags_are_an_error(model: Tagger, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(type(model.bundle), "scheme", None)
+    monkeypatch.setattr(type(model.model), "scheme", None)
     with pytest.raises(DataError, match="the gold column has spans in IOB2"):
         evaluate(model, corpus("Ada B-PER\n"))

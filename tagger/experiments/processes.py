@@ -178,7 +178,7 @@ def log_internal_error(error: Exception, task: Task) -> str:
 def _parse_faults(answer: bytes) -> Faults:
     """Returns the faults in the last line of a process's output, none if that is not a JSON list of strings."""
     try:
-        return tuple(json_files.checked(list[str], answer.rstrip().rpartition(b"\n")[2]))
+        return tuple(json_files.parse_as(list[str], answer.rstrip().rpartition(b"\n")[2]))
     except ValueError:
         return ()
 

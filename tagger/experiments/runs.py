@@ -24,7 +24,7 @@ from typing import Any
 from tagger import model_dir, streams, tagging
 from tagger.errors import ModelError
 from tagger.evaluation import Scores
-from tagger.io import atomic, json_files, regular
+from tagger.io import atomic, json_files, regular_file
 from tagger.tagging import Tagger
 from tagger.training import EpochRecord, TrainingResult, read_result
 from tagger.training.run_dir import BEST, COUNTS, SEEDS
@@ -201,7 +201,7 @@ def read_seeds(run_dir: Path) -> tuple[tuple[int, ...], Path | None]:
         ModelError: seeds.json cannot be read.
     """
     path = run_dir / SEEDS
-    data = regular.read(path, limit=_MAX_BYTES)
+    data = regular_file.read(path, limit=_MAX_BYTES)
     try:
         value = json_files.parse(bytes(data))
         if not isinstance(value, dict) or not value.keys() >= {"seeds", "init_from"}:
@@ -229,5 +229,5 @@ def write_results(result: ExperimentResult) -> None:
         model = result.best.model
         if not result.model.is_dir() or model_dir.digest(model) != model_dir.digest(result.model):
             model_dir.copy(model, result.model)
-    with atomic.writing(result.run_dir):
+    with atomic.wrap_os_errors(result.run_dir):
         atomic.replace(result.run_dir / SEEDS, json_files.dump(result.to_json(), indent=1) + b"\n")

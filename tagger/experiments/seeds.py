@@ -192,7 +192,7 @@ def _train_seeds(
     with lock_run_dir(run_dir):
         if start:
             check_free(run_dir)  # again: another training may have used it while this one read its data
-        with atomic.writing(run_dir):
+        with atomic.wrap_os_errors(run_dir):
             atomic.replace(run_dir / CONFIG, loader.dump(config).encode())
         result = runs.collect_results(run_dir, seeds, init_from)
         runs.write_results(result)

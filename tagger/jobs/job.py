@@ -98,11 +98,11 @@ class Job:
         )
 
 
-def check(job: Job, bundle: TaggerModel) -> None:
+def check(job: Job, model: TaggerModel) -> None:
     """Raises ConfigError if a job's options do not fit the model, or one another, wherever it is done."""
-    if job.formats.scheme and bundle.scheme is None:
+    if job.formats.scheme and model.scheme is None:
         raise ConfigError(f"the model's tags are plain; they cannot be spelt in {job.formats.scheme}")
-    if job.formats.to in _OF_SPANS and bundle.scheme is None:
+    if job.formats.to in _OF_SPANS and model.scheme is None:
         raise ConfigError(
             f"the model's tags are plain; {job.formats.to} holds spans alone, choose another `output_format`"
         )
@@ -136,16 +136,16 @@ def check_effects(formats: Formats, forms: Iterable[InputFormat]) -> None:
         raise ConfigError(*faults)
 
 
-def tagged_format(bundle: TaggerModel, path: Path) -> TaggedFormat:
+def tagged_format(model: TaggerModel, path: Path) -> TaggedFormat:
     """Returns the format of a tagged file: what its name says, else what the model was trained on, else columns."""
     guessed = reader.guess_format(path)
     if guessed == "columns" or guessed == "conllu":
         return guessed
-    return "conllu" if bundle.config.data.format == "conllu" else "columns"
+    return "conllu" if model.config.data.format == "conllu" else "columns"
 
 
 def layout(
-    bundle: TaggerModel,
+    model: TaggerModel,
     form: InputFormat,
     *,
     token: int | str | None = None,
@@ -157,11 +157,11 @@ def layout(
     In files unlike those of the training, tags are read from the last column and written into a new one; in CoNLL-U
     they are XPOS, or for spans NER in MISC.
     """
-    data = bundle.config.data
+    data = model.config.data
     if form == data.format:
         known = Layout(data.token, data.tag, data.columns)
     elif form == "conllu":
-        known = Layout(0, "misc:NER" if bundle.scheme else "xpos")
+        known = Layout(0, "misc:NER" if model.scheme else "xpos")
     else:
         known = Layout(0, -1 if tagged else None)
     place = known.tag if tag is None else tag

@@ -63,4 +63,4 @@ class Network(nn.Module):
 
     def decode(self, emissions: Tensor, lengths: Tensor) -> Tensor:
         """Returns the best path (B, T) of each sentence, 0 in padding."""
-        return self.head.decode(emissions, lengths)
+        return self.head.chain(emissions, lengths).best_path()[0]

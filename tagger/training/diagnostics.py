@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tagger.data.batching import Batch, EncodedCorpus, WordEncoder
-from tagger.data.document_context import passages
+from tagger.data.document_context import number_passages
 from tagger.data.sentence import Sentence
 from tagger.model import TaggerModel
 from tagger.nn import reference_cells
@@ -34,7 +34,7 @@ class Activity:
     far: int
 
 
-def select_batch(bundle: TaggerModel, sentences: Sequence[Sentence]) -> Batch:
+def select_batch(model: TaggerModel, sentences: Sequence[Sentence]) -> Batch:
     """Returns the batch to measure: the 32 longest of the sentences with 21 to 30 tokens.
 
     If there are none, those of at most 30 tokens that are at least half as long as the longest of these; else the
@@ -45,11 +45,11 @@ def select_batch(bundle: TaggerModel, sentences: Sequence[Sentence]) -> Batch:
     long = [index for index in short if len(sentences[index]) > FAR]
     half = [index for index in short if 2 * len(sentences[index]) >= len(sentences[short[-1]])]
     chosen = (long or half)[-_SENTENCES:] or ordered[:1]
-    numbers = passages(sentences) if bundle.config.model.document_context.output_dim else None
-    return EncodedCorpus(sentences, WordEncoder(bundle.known_words, bundle.characters), passages=numbers).batch(chosen)
+    numbers = number_passages(sentences) if model.config.model.document_context.output_dim else None
+    return EncodedCorpus(sentences, WordEncoder(model.known_words, model.characters), passages=numbers).batch(chosen)
 
 
-def measure(bundle: TaggerModel, batch: Batch) -> Activity:
+def measure(model: TaggerModel, batch: Batch) -> Activity:
     """Returns the gate activations and gradient reach of each layer and direction on a batch, without dropout.
 
     The network is unchanged. Reach is measured on the last output that a direction computes: the gradients of a random
@@ -58,7 +58,7 @@ def measure(bundle: TaggerModel, batch: Batch) -> Activity:
     """
     far = min(FAR, int(batch.lengths.min()) - 1)
     gates, reach = {}, {}
-    for number, (layer, inputs) in enumerate(_record_inputs(bundle, batch), 1):
+    for number, (layer, inputs) in enumerate(_record_inputs(model, batch), 1):
         inputs = inputs.requires_grad_()
         with torch.enable_grad():
             traces = reference_cells.trace(layer, inputs, batch.lengths)
@@ -69,9 +69,9 @@ def measure(bundle: TaggerModel, batch: Batch) -> Activity:
     return Activity(gates, reach, far)
 
 
-def _record_inputs(bundle: TaggerModel, batch: Batch) -> list[tuple[RecurrentLayer, Tensor]]:
+def _record_inputs(model: TaggerModel, batch: Batch) -> list[tuple[RecurrentLayer, Tensor]]:
     """Returns each layer with its input (B, T, D)."""
-    network, recorded = bundle.network, []
+    network, recorded = model.network, []
 
     def record(layer: RecurrentLayer, arguments: tuple[Tensor, ...]) -> None:
         recorded.append((layer, arguments[0]))

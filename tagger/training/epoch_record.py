@@ -84,7 +84,7 @@ class EpochRecord:
         Raises:
             ValueError: a field is missing, unknown, of another type or out of range.
         """
-        return json_files.checked(cls, json_files.dump(value))
+        return json_files.parse_as(cls, json_files.dump(value))
 
 
 def _check_seconds(name: str, value: float) -> None:

@@ -18,7 +18,7 @@ from tagger import model_dir
 from tagger.choices import Part
 from tagger.config import Config
 from tagger.data.batching import Batch, EncodedCorpus, WordEncoder, batch_limit, shuffled_batches
-from tagger.data.document_context import passages
+from tagger.data.document_context import number_passages
 from tagger.device import single_torch_thread
 from tagger.errors import ModelError, Stopped, TrainingError
 from tagger.evaluation import Report, evaluate
@@ -45,7 +45,7 @@ class Loop:
 
     Args:
         config: the recipe.
-        bundle: the model to train.
+        model: the model to train.
         data: what to train and develop on.
         run_dir: where checkpoints, the best model and records go.
         device: where to compute.
@@ -55,19 +55,19 @@ class Loop:
     def __init__(
         self,
         config: Config,
-        bundle: TaggerModel,
+        model: TaggerModel,
         data: Corpora,
         run_dir: Path,
         device: torch.device,
         callback: Callback,
     ) -> None:
-        self.settings, self.bundle, self.data = config.training, bundle, data
+        self.settings, self.model, self.data = config.training, model, data
         self.run_dir, self.device, self.callback = run_dir, device, callback
-        self.network: Network = bundle.network.to(device)
+        self.network: Network = model.network.to(device)
         sentences = data.train.sentences
-        numbers = passages(sentences) if config.model.document_context.output_dim else None
-        lexicon = WordEncoder(bundle.known_words, bundle.characters)
-        self.encoded = EncodedCorpus(sentences, lexicon, bundle.tags, numbers)
+        numbers = number_passages(sentences) if config.model.document_context.output_dim else None
+        lexicon = WordEncoder(model.known_words, model.characters)
+        self.encoded = EncodedCorpus(sentences, lexicon, model.tags, numbers)
         self.rows = optimizers.rows(self.network, self.settings, device)
         self.optimizer = optimizers.optimizer(self.network, self.settings.optimizer, self.rows)
         decay = self.settings.ema_decay
@@ -79,7 +79,7 @@ class Loop:
         self.progress = Progress()
         self._diagnostics_batch = None
         if self.settings.diagnostics:
-            self._diagnostics_batch = diagnostics.select_batch(bundle, data.dev.sentences).to(device)
+            self._diagnostics_batch = diagnostics.select_batch(model, data.dev.sentences).to(device)
         self._threads = torch.get_num_threads()
         for layer in self.network.modules():
             if isinstance(layer, RecurrentLayer):
@@ -200,7 +200,7 @@ class Loop:
         if self._diagnostics_batch is None:
             return None
         started, stats = time.perf_counter(), self.progress.stats
-        activity = diagnostics.measure(self.bundle, self._diagnostics_batch)
+        activity = diagnostics.measure(self.model, self._diagnostics_batch)
         norms = {part: total / stats.applied_steps for part, total in stats.part_norms.items()}
         seconds = stats.diagnostics_seconds + time.perf_counter() - started
         return Diagnostics(norms, activity.gates, activity.reach, activity.far, seconds)
@@ -296,7 +296,7 @@ class Loop:
 
     def _averaged_model(self) -> TaggerModel:
         """Returns the model as it would be used: with averaged weights, if they are averaged."""
-        return self.bundle if self.average is None else replace(self.bundle, network=self.average.network)
+        return self.model if self.average is None else replace(self.model, network=self.average.network)
 
     def _leave(self, stop: StopRequest, *, saved: bool = False) -> None:
         if not saved:
@@ -330,7 +330,7 @@ class Loop:
         metrics = self.history[-1].to_json() if done else {}  # of these weights, or none
         keep = self.settings.keep_checkpoints
         with self.rows.settled() if self.rows else nullcontext():
-            model_dir.add(self.run_dir, self.progress.steps, self.bundle, metrics, state, keep=keep)
+            model_dir.add(self.run_dir, self.progress.steps, self.model, metrics, state, keep=keep)
 
     def _check_weights(self) -> None:
         for name, weight in self.network.named_parameters():

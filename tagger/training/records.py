@@ -21,7 +21,7 @@ from typing import Any, TextIO
 from tagger import plotting
 from tagger.errors import ModelError, StorageError
 from tagger.evaluation import SPANS, TOKENS, Counts, Report
-from tagger.io import atomic, json_files, regular
+from tagger.io import atomic, json_files, regular_file
 from tagger.training.epoch_record import EpochRecord
 from tagger.training.run_dir import COUNTS, LOG, METRICS, PLOT
 
@@ -41,7 +41,7 @@ def write_metrics(run_dir: Path, history: Sequence[EpochRecord], test: Report | 
     if test is not None:
         best = max(record.epoch for record in history if record.best)
         values.append({"test": {"score": test.score} | test.to_json(), "epoch": best})
-    with atomic.writing(run_dir):
+    with atomic.wrap_os_errors(run_dir):
         atomic.replace(run_dir / METRICS, b"".join(json_files.dump(value) + b"\n" for value in values))
 
 
@@ -51,7 +51,7 @@ def read_metrics(run_dir: Path) -> tuple[list[EpochRecord], Report | None]:
     Raises:
         ModelError: metrics.jsonl cannot be read.
     """
-    data = regular.read(run_dir / METRICS, limit=_MAX_METRICS_BYTES)
+    data = regular_file.read(run_dir / METRICS, limit=_MAX_METRICS_BYTES)
     if data.count(b"\n") + data.count(b"\r") > _MAX_RECORDS:
         raise ModelError(f"{run_dir / METRICS}: cannot be read: it has over {_MAX_RECORDS} lines")
     try:
@@ -84,7 +84,7 @@ def _parse_metrics(values: Sequence[Any]) -> tuple[list[EpochRecord], Report | N
 def write_counts(run_dir: Path, parts: Mapping[str, Counts]) -> None:
     """Writes counts.json: by part of the data, the counts of each sentence."""
     values = {part: asdict(counts) for part, counts in parts.items()}
-    with atomic.writing(run_dir):
+    with atomic.wrap_os_errors(run_dir):
         atomic.replace(run_dir / COUNTS, json.dumps(values, separators=(",", ":")).encode() + b"\n")
 
 
@@ -98,7 +98,7 @@ def read_counts(run_dir: Path) -> dict[str, Counts]:
     path = run_dir / COUNTS
     if not path.exists():
         raise StorageError(f"{run_dir}: found no {COUNTS}; expected the directory of a finished training run")
-    data = regular.read(path, limit=_MAX_COUNTS_BYTES)
+    data = regular_file.read(path, limit=_MAX_COUNTS_BYTES)
     try:
         values = json_files.parse(bytes(data))
         if not isinstance(values, dict) or not values.keys() <= {"dev", "test"}:
@@ -125,7 +125,7 @@ def _parse_counts(value: Any) -> Counts:
 @contextmanager
 def log_to_file(run_dir: Path, notices: Sequence[logging.LogRecord]) -> Iterator[None]:
     """Appends `notices`, then every record that the package logs within the block, to the run's train.log."""
-    with atomic.writing(run_dir):
+    with atomic.wrap_os_errors(run_dir):
         handler = _RunLog(TextIOWrapper(atomic.open_log(run_dir / LOG), "utf-8", errors="backslashreplace"))
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     for notice in notices:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tagger import model_dir
 from tagger.errors import StorageError
-from tagger.io import atomic
+from tagger.io import atomic, directories
 
 BEST, CONFIG, SEEDS = "model-best", "config.yaml", "seeds.json"
 METRICS, LOG, PLOT, COUNTS = "metrics.jsonl", "train.log", "training.png", "counts.json"
@@ -36,7 +36,7 @@ def check_free(run_dir: Path) -> None:
     seeds = [path for path in run_dir.glob("seed-*") if _SEED.fullmatch(path.name)]
     if any(map(model_dir.checkpoints, (run_dir, *seeds))):
         raise StorageError(f"{run_dir}: already holds a training; pass `resume=True` or choose another `out`")
-    atomic.check_claim(run_dir, is_ours)
+    directories.check_claim(run_dir, is_ours)
 
 
 def check_is_run(run_dir: Path) -> None:
@@ -47,11 +47,11 @@ def check_is_run(run_dir: Path) -> None:
     """
     if not (run_dir / CONFIG).is_file():
         raise StorageError(f"{run_dir}: found no {CONFIG}; expected the directory of a training run")
-    with atomic.writing(run_dir):
-        marked = atomic.is_marked(run_dir)
+    with atomic.wrap_os_errors(run_dir):
+        marked = directories.is_marked(run_dir)
     if not marked:
         raise StorageError(
-            f"{run_dir}: found no {atomic.MARKER}, so that it was not created by a training; nothing is changed"
+            f"{run_dir}: found no {directories.MARKER}, so that it was not created by a training; nothing is changed"
         )
 
 
@@ -62,5 +62,5 @@ def lock_run_dir(run_dir: Path) -> Iterator[None]:
     Raises:
         StorageError: another process has locked it, it cannot be written, or it holds files of others.
     """
-    with atomic.owned(run_dir, is_ours):
+    with directories.claim(run_dir, is_ours):
         yield

@@ -130,7 +130,7 @@ def progress_of(state: State, digests: Mapping[str, str]) -> Progress:
         ValueError: the numbers of the state cannot be those of a training.
         ChangedDataError: the data has changed since the training began.
     """
-    stored = json_files.checked(_Stored, json_files.dump(state.progress))
+    stored = json_files.parse_as(_Stored, json_files.dump(state.progress))
     if stored.data.keys() != digests.keys():
         raise ValueError(f"data: expected the parts {', '.join(digests)}")
     for part, digest in digests.items():
@@ -158,7 +158,7 @@ def restore(state: State, progress: Progress, parts: Parts) -> None:
         sums=sums[0] if parts.rows else 1,
         with_cuda="random.cuda" in tensors,
     )
-    if faults := tensor_files.mismatches(tensors, expected):
+    if faults := tensor_files.find_mismatches(tensors, expected):
         raise ValueError("; ".join(faults[:3]) + f"; and {len(faults) - 3} more faults" * (len(faults) > 3))
     _check_values(tensors, progress, parts)
     if parts.scaler.is_enabled() and not state.progress["scaler"]:
@@ -217,9 +217,9 @@ def _check_values(tensors: Mapping[str, Tensor], progress: Progress, parts: Part
         if kind == "exp_avg_sq" and value.numel() and value.min() < 0:
             raise ValueError(f"{name} holds a negative value")
     if parts.average is not None:
-        fixed = parts.network.embedding.words.kept.cpu()
-        if not torch.equal(tensors["average.embedding.words.kept"], fixed):
-            raise ValueError("average.embedding.words.kept differs from the model's vectors")
+        fixed = parts.network.embedding.words.frozen.cpu()
+        if not torch.equal(tensors["average.embedding.words.frozen"], fixed):
+            raise ValueError("average.embedding.words.frozen differs from the model's vectors")
     if parts.rows is not None and len(tensors["rows.seen"]):
         first, last = tensors["rows.seen"].aminmax()
         if not 0 <= int(first) <= int(last) < len(tensors["rows.moved"]):

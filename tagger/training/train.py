@@ -8,14 +8,14 @@ from pathlib import Path
 
 import torch
 
-from tagger import model, model_dir
+from tagger import model_dir
 from tagger.config import Config, changed_settings, fixed_changes, loader
 from tagger.data.vectors import Table
 from tagger.device import seeded, single_torch_thread, torch_device
 from tagger.errors import ConfigError, ModelError
 from tagger.evaluation import evaluate_each
 from tagger.io import atomic
-from tagger.model import TaggerModel
+from tagger.model import TaggerModel, build_model, read_tables
 from tagger.signals import StopRequest
 from tagger.tagging import Tagger
 from tagger.training import corpora, records, transfer
@@ -50,7 +50,7 @@ def read_inputs(config: Config, *, tables: bool = True) -> Inputs:
     """
     with records.LogBuffer() as notices:
         data = corpora.load(config)
-        vectors = model.tables(config, data.train.sentences) if tables else []
+        vectors = read_tables(config, data.train.sentences) if tables else []
     return Inputs(data, vectors, notices.records)
 
 
@@ -84,14 +84,14 @@ def train(
     data = inputs.data
     with records.LogBuffer() as notices, seeded(config.training.seed, target):
         with single_torch_thread():  # the initial weights do not depend on the number of threads either
-            bundle = _build_model(config, inputs, init_from)
+            model = _build_model(config, inputs, init_from)
         buffered = [*inputs.notices, *notices.records]
         del inputs  # frees the tables, unless the caller holds them
         with _open_run(run_dir, buffered):
             check_free(run_dir)  # again: another training may have used it while this one read its data
-            with atomic.writing(run_dir):
+            with atomic.wrap_os_errors(run_dir):
                 atomic.replace(run_dir / CONFIG, loader.dump(config).encode())
-            loop = Loop(config, bundle, data, run_dir, target, callback)
+            loop = Loop(config, model, data, run_dir, target, callback)
             loop.save_checkpoint()
             return _finish(loop, data, target)
 
@@ -119,8 +119,8 @@ def resume(
     with records.LogBuffer(), seeded(config.training.seed, target), _open_run(run_dir, inputs.notices):
         newest = model_dir.newest(run_dir)
         log.info("resuming from %s", newest.name)
-        bundle = _with_config(model_dir.load(newest)[0], config, inputs.data, run_dir)
-        loop = Loop(config, bundle, inputs.data, run_dir, target, callback)
+        model = _with_config(model_dir.load(newest)[0], config, inputs.data, run_dir)
+        loop = Loop(config, model, inputs.data, run_dir, target, callback)
         loop.restore(model_dir.load_state(newest, loop.max_state_bytes))
         _store_config(run_dir, config, loop)
         return _finish(loop, inputs.data, target)
@@ -132,7 +132,7 @@ def check_no_tables(config: Config, init_from: Path | None) -> None:
         raise ConfigError("`init_from` brings its own word vectors; omit `vectors` and model.words.vectors")
 
 
-def _with_config(bundle: TaggerModel, config: Config, data: Corpora, run_dir: Path) -> TaggerModel:
+def _with_config(model: TaggerModel, config: Config, data: Corpora, run_dir: Path) -> TaggerModel:
     """Returns a checkpoint's model with the config of the resumed training.
 
     Raises:
@@ -140,20 +140,20 @@ def _with_config(bundle: TaggerModel, config: Config, data: Corpora, run_dir: Pa
     """
     current = corpora.with_column_numbers(config, data.train).without_paths()
     if config.model.words.vectors:  # the tables determined the dimension
-        words = current.model.words.model_copy(update={"embedding_dim": bundle.config.model.words.embedding_dim})
+        words = current.model.words.model_copy(update={"embedding_dim": model.config.model.words.embedding_dim})
         current = current.model_copy(update={"model": current.model.model_copy(update={"words": words})})
-    changes = changed_settings(bundle.config, current)
+    changes = changed_settings(model.config, current)
     if faults := fixed_changes(changes):
         allowed = "a resumed training may change training.epochs and the paths of its data only"
         raise ConfigError(*(f"{run_dir}: {fault}; {allowed}" for fault in faults))
     if changes and config.training.schedule.kind in ("linear", "onecycle"):
         log.warning("%s; the schedule %s is recomputed for the new length", changes[0], config.training.schedule.kind)
-    return replace(bundle, config=current)
+    return replace(model, config=current)
 
 
 def _store_config(run_dir: Path, config: Config, loop: Loop) -> None:
     """Writes a changed config into the run, and marks the run as unfinished if epochs remain."""
-    with atomic.writing(run_dir):
+    with atomic.wrap_os_errors(run_dir):
         if loader.dump(config) != (run_dir / CONFIG).read_text("utf-8"):
             atomic.replace(run_dir / CONFIG, loader.dump(config).encode())
         if loop.progress.epoch < config.training.epochs:
@@ -164,11 +164,11 @@ def _build_model(config: Config, inputs: Inputs, init_from: Path | None) -> Tagg
     data = inputs.data
     numbered = corpora.with_column_numbers(config, data.train)
     if init_from is None:
-        return model.build_model(numbered, data.train.sentences, inputs.tables)
+        return build_model(numbered, data.train.sentences, inputs.tables)
     source, _ = model_dir.load(init_from)
-    bundle = model.build_model(numbered, data.train.sentences, [transfer.table(source)])
-    transfer.transfer_weights(source, bundle)
-    return bundle
+    model = build_model(numbered, data.train.sentences, [transfer.table(source)])
+    transfer.transfer_weights(source, model)
+    return model
 
 
 @contextmanager
@@ -183,12 +183,12 @@ def _finish(loop: Loop, data: Corpora, device: torch.device) -> TrainingResult:
         loop.run(stop)
     run_dir = loop.run_dir
     best = run_dir / BEST
-    bundle, metrics = model_dir.load(best)
+    model, metrics = model_dir.load(best)
     try:
         EpochRecord.from_json(metrics)
     except ValueError as error:
         raise ModelError(f"{best}/metrics.json: {error}") from error
-    tagger = Tagger(bundle, device, workers=torch.get_num_threads())
+    tagger = Tagger(model, device, workers=torch.get_num_threads())
     _, dev = evaluate_each(tagger, data.dev)
     counts, test = {"dev": dev}, None
     if data.test is not None:

@@ -29,7 +29,7 @@ from tagger.jobs.local import engine as local
 from tagger.jobs.local.folder import JOB_FOLDER, JOURNAL, Folder
 from tagger.jobs.summary import Summary
 from tagger.tagging import DecodingOptions, Tagger
-from tests.tagging.bundles import bundle, sentences
+from tests.tagging.models import make_model, sentences
 
 
 @pytest.fixture
@@ -58,10 +58,10 @@ def into(model: Tagger, model_path: Path, out: Path, *paths: Path, **options: An
 def test_a_name_tells_a_tagged_files_format_before_the_training_does(
     model: Tagger, name: str, trained: str, form: str
 ) -> None:
-    config = model.bundle.config
+    config = model.model.config
     data = config.data.model_copy(update={"format": trained})
-    object.__setattr__(model.bundle, "config", config.model_copy(update={"data": data}))
-    assert job.tagged_format(model.bundle, Path(name)) == form
+    object.__setattr__(model.model, "config", config.model_copy(update={"data": data}))
+    assert job.tagged_format(model.model, Path(name)) == form
 
 
 def test_a_wider_file_gets_its_tags_where_the_training_had_them(model: Tagger) -> None:
@@ -99,7 +99,7 @@ def test_spans_are_spelt_in_the_scheme_that_is_asked_for(model: Tagger, scheme: 
 
 
 def test_plain_tags_have_no_scheme_to_be_spelt_in(model: Tagger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(type(model.bundle), "scheme", None)
+    monkeypatch.setattr(type(model.model), "scheme", None)
     with pytest.raises(ConfigError, match="plain"):
         tagged(model, "Ada\n", Formats(scheme="IOB2"))
 
@@ -133,7 +133,7 @@ def test_an_option_may_bear_on_one_of_the_inputs(model: Tagger, model_path: Path
 
 @pytest.mark.parametrize("to", ["tsv", "html"])
 def test_plain_tags_have_no_spans_to_be_written(model: Tagger, monkeypatch: pytest.MonkeyPatch, to: str) -> None:
-    monkeypatch.setattr(type(model.bundle), "scheme", None)
+    monkeypatch.setattr(type(model.model), "scheme", None)
     with pytest.raises(
         ConfigError, match=f"the model's tags are plain; {to} holds spans alone, choose another `output_format`"
     ):
@@ -141,9 +141,9 @@ def test_plain_tags_have_no_spans_to_be_written(model: Tagger, monkeypatch: pyte
 
 
 def test_a_layout_of_other_formats_never_points_at_a_column_that_may_hold_something(model: Tagger) -> None:
-    assert job.layout(model.bundle, "lines") == Layout(0, None)
-    assert job.layout(model.bundle, "conllu").tag == "misc:NER"
-    assert job.layout(model.bundle, "columns") == Layout(0, 1, ("token", "ner"))
+    assert job.layout(model.model, "lines") == Layout(0, None)
+    assert job.layout(model.model, "conllu").tag == "misc:NER"
+    assert job.layout(model.model, "columns") == Layout(0, 1, ("token", "ner"))
 
 
 def test_nothing_is_written_if_one_of_the_inputs_is_missing(model: Tagger, model_path: Path, tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_documents_stay_together_from_file_to_file_and_from_break_to_break(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pools, "POOL_TOKENS", 40)
-    made, directory = bundle(document_context={"output_dim": 9}), tmp_path / "model"
+    made, directory = make_model(document_context={"output_dim": 9}), tmp_path / "model"
     model_dir.save(made, directory, {})
     reading, paths, expected = Tagger(made, torch.device("cpu")), [], ""
     for name in ("a.conll", "b.conll"):

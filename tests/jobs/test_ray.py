@@ -29,7 +29,7 @@ from tagger.jobs.ray import parts
 from tagger.jobs.summary import Summary
 from tagger.tagging import DecodingOptions
 from tests.robustness.test_foreign_code import MODULES, lay_decoys, proofs, run
-from tests.tagging.bundles import bundle
+from tests.tagging.models import make_model
 
 # Ray copies its own settings, deprecated ones among them.
 pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")
@@ -228,7 +228,7 @@ def test_probabilities_are_those_of_this_machine_but_for_their_last_digits(
 ) -> None:
     if uses_document_context:  # of which each line is one
         model_path = tmp_path / "model"
-        model_dir.save(bundle(document_context={"output_dim": 9}), model_path, {})
+        model_dir.save(make_model(document_context={"output_dim": 9}), model_path, {})
     path, job = plain(tmp_path / "a.txt"), Job((), model_path, Formats(to="jsonl"), DecodingOptions(probabilities=True))
     on_this_machine(model_path, tmp_path / "local", path, job)
     cluster.run([str(path)], str(tmp_path / "ray"), job)
@@ -477,17 +477,17 @@ def test_each_worker_has_a_gpu_where_the_cluster_has_any_unless_told_otherwise(
 @pytest.mark.parametrize(
     ("there", "fault"),
     [
-        ({"CPU": 2.0, "GPU": 1.0}, "finds no GPU, and the cluster has one; set `device` to cpu\n"),
+        ({"CPU": 2.0, "GPU": 1.0}, "finds no GPU, and the cluster has one; set --device to cpu\n"),
         ({"CPU": 2.0}, "its weights are damaged or diverged\n"),
     ],
 )
 def test_a_worker_that_cannot_load_the_model_is_a_fault_in_one_line(
     model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: dict[str, float], fault: str
 ) -> None:
-    bundle, metrics = model_dir.load(model_path)
-    bundle.network.get_parameter("embedding.characters.embedding.weight").data.fill_(3e38)
-    bundle.network.get_parameter("embedding.characters.convolution.weight").data.fill_(0.5)
-    model_dir.save(bundle, tmp_path / "diverged", metrics)
+    model, metrics = model_dir.load(model_path)
+    model.network.get_parameter("embedding.characters.embedding.weight").data.fill_(3e38)
+    model.network.get_parameter("embedding.characters.convolution.weight").data.fill_(0.5)
+    model_dir.save(model, tmp_path / "diverged", metrics)
     monkeypatch.setattr(InProcess, "cluster_resources", lambda _: there)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     options = ["--model", str(tmp_path / "diverged"), "--out", str(tmp_path / "ray"), "--engine", "ray"]

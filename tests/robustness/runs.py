@@ -18,7 +18,7 @@ import torch
 
 from tagger import cli, model_dir, tagging, training
 from tagger.config import Config, dump, parse
-from tagger.io import atomic
+from tagger.io import atomic, directories
 from tagger.jobs import pools
 from tagger.jobs.job import Formats, Job
 from tagger.jobs.local import engine as local
@@ -120,9 +120,9 @@ def train_until_renamed(config: Config, run: Path, number: int) -> None:
 def save_forever(model: Path, target: Path) -> None:
     """Saves the same model over and over, each time with another number in its metrics."""
     _quiet()
-    bundle, _ = model_dir.load(model)
+    loaded, _ = model_dir.load(model)
     for number in range(10**9):
-        model_dir.save(bundle, target, {"number": number})
+        model_dir.save(loaded, target, {"number": number})
 
 
 def command(arguments: list[str]) -> None:
@@ -233,6 +233,6 @@ def spread(count: int, seed: int, upto: float) -> list[float]:
 
 def hold(directory: Path) -> None:
     """Is the sole writer of a directory until it is killed."""
-    with atomic.sole_writer(directory):
+    with directories.lock(directory):
         (directory / "held").touch()
         time.sleep(600)

@@ -16,7 +16,7 @@ import pytest
 import tagger
 from tagger import model_dir
 from tagger.errors import DataError, Stopped, StorageError, TaggerError
-from tagger.io import atomic
+from tagger.io import directories
 from tagger.jobs.job import Formats, Job
 from tagger.jobs.local import engine as local
 from tagger.jobs.local import folder
@@ -73,7 +73,7 @@ def described(directory: Path) -> dict[str, bytes | str]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    "name", ["a.conll", "rejects.jsonl", "sub", "sub/b.conll", atomic.LOCK, folder.JOB_FOLDER, folder.JOURNAL]
+    "name", ["a.conll", "rejects.jsonl", "sub", "sub/b.conll", directories.LOCK, folder.JOB_FOLDER, folder.JOURNAL]
 )
 def test_a_tagging_job_replaces_nothing_that_stands_under_a_name_it_needs(
     model: Tagger, model_path: Path, tmp_path: Path, name: str, kind: str
@@ -285,13 +285,13 @@ def test_no_command_touches_a_file_that_is_not_its_own(tmp_path: Path) -> None:
 
 
 def test_a_model_is_not_saved_over_what_is_no_model(model_path: Path, tmp_path: Path) -> None:
-    bundle, _ = model_dir.load(model_path)
+    model, _ = model_dir.load(model_path)
     for kind in KINDS:
         target = tmp_path / kind / "model"
         put_decoy(target, kind, tmp_path / "outside")
         before = described(tmp_path)
         with pytest.raises(StorageError, match="exists and was not made by this tool"):
-            model_dir.save(bundle, target, {})
+            model_dir.save(model, target, {})
         assert described(tmp_path) == before
 
 

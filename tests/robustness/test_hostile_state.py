@@ -52,8 +52,8 @@ def middle(run: Path) -> Path:
 def loop_of(run: Path) -> Loop:
     """Returns a training that goes on from the checkpoint, whose state it does not have yet."""
     settings = load(str(run / "config.yaml"))
-    bundle, _ = model_dir.load(middle(run))
-    return Loop(settings, bundle, corpora.load(settings), run, torch.device("cpu"), lambda event: None)
+    model, _ = model_dir.load(middle(run))
+    return Loop(settings, model, corpora.load(settings), run, torch.device("cpu"), lambda event: None)
 
 
 def go_on(loop: Loop, saved: State) -> None:
@@ -195,8 +195,8 @@ def copied(model_path: Path, tmp_path: Path) -> Callable[..., Path]:
         newest = model_dir.newest(target)
         saved = model_dir.load_state(newest)
         change(saved.progress, saved.tensors)
-        bundle, metrics = model_dir.load(newest)
-        model_dir.save(bundle, newest, metrics, saved)
+        model, metrics = model_dir.load(newest)
+        model_dir.save(model, newest, metrics, saved)
         return target
 
     return copy_with
@@ -214,19 +214,19 @@ def copied(model_path: Path, tmp_path: Path) -> Callable[..., Path]:
         (lambda numbers, _: numbers.update(scaler={"scale": 1.0}), "scaler: expected the fields"),
         (lambda numbers, _: numbers["data"].pop("dev"), "data: expected the parts train, dev"),
         (lambda _, tensors: tensors.pop("optimizer.0.momentum_buffer"), r"optimizer\.0\.momentum_buffer is missing"),
-        (lambda _, tensors: tensors.update(a=torch.zeros(1)), "a does not belong there"),
+        (lambda _, tensors: tensors.update(a=torch.zeros(1)), "a is not expected"),
         (lambda _, tensors: tensors["rows.seen"].fill_(10**9), r"rows\.seen holds a step outside of \[0, 0\]"),
         (lambda _, tensors: tensors["rows.seen"].fill_(-1), r"rows\.seen holds a step outside"),
         (lambda _, tensors: tensors.update({"rows.moved": torch.zeros(0)}), r"rows\.moved is missing, or has a length"),
         (
             lambda _, tensors: tensors["rows.followed"].fill_(float("nan")),
-            r"rows\.followed holds a value that is not fin",
+            r"rows\.followed has a value that is not fin",
         ),
         (lambda _, tensors: tensors.update({"random.cpu": torch.zeros(9, dtype=torch.uint8)}), r"random\.cpu has "),
         (lambda _, tensors: tensors["random.cpu"].fill_(1), r"random\.cpu is not the state of a generator"),
         (
-            lambda _, tensors: tensors["average.embedding.words.kept"].resize_(1, 16),
-            r"average\.embedding\.words\.kept ",
+            lambda _, tensors: tensors["average.embedding.words.frozen"].resize_(1, 16),
+            r"average\.embedding\.words\.frozen ",
         ),
     ],
 )

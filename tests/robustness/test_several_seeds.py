@@ -19,7 +19,7 @@ from tagger.config import Config, dump
 from tagger.errors import StorageError
 from tagger.experiments import ExperimentResult
 from tagger.experiments.processes import Task
-from tagger.io import atomic
+from tagger.io import directories
 from tagger.training import run_dir
 from tests.robustness.runs import SCALE, child, command, ended, hold, results, timeless, tree, wait_for
 
@@ -58,7 +58,7 @@ def wait_until_free(run: Path) -> None:
         if (run / f"seed-{seed}").is_dir():
             for _ in range(200):
                 try:
-                    with atomic.sole_writer(run / f"seed-{seed}"):
+                    with directories.lock(run / f"seed-{seed}"):
                         break
                 except StorageError:
                     time.sleep(0.05)
@@ -98,7 +98,7 @@ def test_asked_to_stop_they_save_and_end_resumed_as_if_never_stopped(
     assert process.returncode == 128 + signum
     assert told.splitlines()[-1] == f"stopped by {signum.name}; continue with --resume"
     assert "stopped after step" in (run / "seed-1" / "train.log").read_text()
-    with atomic.sole_writer(run / "seed-1"):  # nobody is left
+    with directories.lock(run / "seed-1"):  # nobody is left
         assert not (run / "seed-1" / "counts.json").exists()
     again = [*arguments(config, run), "--resume"] if signum == signal.SIGINT else ["train", str(run), "--resume"]
     assert ended(child(command, again)) == 0

@@ -16,7 +16,7 @@ from tagger.data.formats.columns import Layout
 from tagger.data.sentence import Record, Reject, Sentence
 from tagger.data.writer import Sink
 from tagger.errors import ConfigError, DataError, Stopped, TaggerError
-from tagger.io import atomic
+from tagger.io import atomic, directories
 from tagger.jobs import inputs
 from tagger.jobs.inputs import STDIN, Input
 from tagger.jobs.job import Job, check, check_effects, layout
@@ -59,9 +59,9 @@ def run(tagger: Tagger, job: Job, streams: Streams, *, callback: Callback = lamb
         with StopRequest(at_once=True):
             return _into_stream(work, streams[1], callback)
     folder = _folder(work, job.out)
-    with atomic.writing(job.out):
+    with atomic.wrap_os_errors(job.out):
         job.out.mkdir(parents=True, exist_ok=True)
-    with atomic.sole_writer(job.out, traceless=True), StopRequest(at_once=True) as stop:
+    with directories.lock(job.out, remove_lock=True), StopRequest(at_once=True) as stop:
         return _into_folder(work, folder, stop, callback)
 
 
@@ -87,7 +87,7 @@ class _Work:
         return reader.records(
             self.stdin if item.path is None else item.path,
             form=form,
-            layout=layout(self.tagger.bundle, form, token=formats.token, tag=formats.tag),
+            layout=layout(self.tagger.model, form, token=formats.token, tag=formats.tag),
             language=formats.text_language,
             name=item.label,
             reject=reject,
@@ -110,8 +110,8 @@ class _Work:
     def _written(self, form: InputFormat) -> Layout:
         to, formats = self.job.formats.target(form), self.job.formats
         if to == "conllu" != form:
-            return layout(self.tagger.bundle, to, tag=formats.tag)
-        return layout(self.tagger.bundle, form, token=formats.token, tag=formats.tag)
+            return layout(self.tagger.model, to, tag=formats.tag)
+        return layout(self.tagger.model, form, token=formats.token, tag=formats.tag)
 
     def reader(self, rejects: Rejects | None) -> Reader:
         """Returns what reads the inputs; documents stay together if the model reads them."""
@@ -154,7 +154,7 @@ def _spelt(sentence: Sentence, scheme: Scheme | None) -> Sentence:
 
 
 def _check(tagger: Tagger, job: Job) -> None:
-    check(job, tagger.bundle)
+    check(job, tagger.model)
     if job.out is None and job.resume:
         raise ConfigError("`resume` continues a job in a directory; pass `out`, too")
     if job.out is None and job.on_error == "skip" and job.rejects is None:
@@ -190,7 +190,7 @@ def _folder(work: _Work, out: Path) -> Folder:
         for item, form, to in zip(work.inputs, work.forms, targets, strict=True)
     ]
     rejects = (work.job.rejects or out / REJECTS) if work.job.on_error == "skip" else None
-    taken = [PurePath(JOB_FOLDER), PurePath(atomic.LOCK)]
+    taken = [PurePath(JOB_FOLDER), PurePath(directories.LOCK)]
     _check_aside(work, rejects, (*names, *taken))
     if rejects and rejects.absolute().is_relative_to(out.absolute()):
         taken.append(rejects.absolute().relative_to(out.absolute()))
@@ -215,12 +215,12 @@ def _described(work: _Work, names: Sequence[PurePath]) -> JobRecord:
     pairs = zip(work.inputs, names, strict=True)
     listed = [InputRecord(item.recorded_path, str(name), item.identity()) for item, name in pairs]
     options = work.job.options() | {"device": work.tagger.device.type}
-    return JobRecord.of(options | work.tagger.what_answers_depend_on(), listed)
+    return JobRecord.of(options | work.tagger.limits_affecting_scores(), listed)
 
 
 def _into_folder(work: _Work, folder: Folder, stop: StopRequest, callback: Callback) -> Summary:
     """Tags into a directory that has no other writer."""
-    writing = partial(atomic.writing, folder.out)
+    writing = partial(atomic.wrap_os_errors, folder.out)
     with stop.held(), writing():
         folder.begin(_described(work, folder.names), resume=work.job.resume)
     state = folder.state
@@ -280,7 +280,7 @@ def _into_stream(work: _Work, stream: BinaryIO, callback: Callback) -> Summary:
             raise Stopped(stopped.signum, saved=False) from None
         finally:
             if rejects and path:
-                with atomic.writing(path):
+                with atomic.wrap_os_errors(path):
                     atomic.copy_output(rejects.part, path)
     if reader.fault:
         raise reader.fault

@@ -20,6 +20,7 @@ from uuid import uuid4
 
 import llvmlite
 from numba.core import caching, config
+from numba.core.runtime.nrt import rtsys
 
 from tagger.io import ownership
 
@@ -161,7 +162,7 @@ def _prepare(directory: str) -> None:
 
 
 def _check(directory: str) -> None:
-    if unsafe := ownership.first_unsafe(directory):
+    if unsafe := ownership.find_unsafe_part(directory):
         reports.unsafe = unsafe
         raise PermissionError(f"others may write in {unsafe}")
 
@@ -204,7 +205,10 @@ class CheckedCache(caching.FunctionCache):  # type: ignore[misc]
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Returns the stored code for a signature, None if there is none."""
         try:
-            return super().load_overload(sig, target_context)
+            # numba's own method refreshes the context first: that imports all that compiling needs, scipy included.
+            # Machine code needs its run-time system alone; a function that is compiled refreshes the context itself.
+            rtsys.initialize(target_context)
+            return self._load_overload(sig, target_context)
         except Exception as error:  # whatever unpickling may raise, if another llvmlite wrote it
             log.debug("stored code is of no use: %s", error)
             reports.damaged(self._cache_path)

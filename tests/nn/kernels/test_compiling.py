@@ -57,6 +57,28 @@ def test_code_is_stored_and_read_again(folder: Path) -> None:
     assert (again(1), hits(again)) == (2, 1)
 
 
+def test_loading_stored_code_imports_no_compiler_parts(folder: Path, tmp_path: Path) -> None:
+    module = tmp_path / "kernels.py"
+    module.write_text(
+        "import numpy as np\nfrom tagger.nn.kernels.compiling import compiled\n\n\n"
+        "@compiled()\ndef total(x):\n    result = 0\n    for value in x:\n        result += value\n"
+        "    return result\n\n\n@compiled()\ndef largest(x):\n    return np.sort(x)[-1]\n"
+    )
+    program = (
+        "import sys, numpy as np, kernels\n"
+        "assert kernels.total(np.arange(4)) == 6\n"
+        "print('numba.np.arraymath' in sys.modules, sum(kernels.total.stats.cache_hits.values()))\n"
+        "assert not sys.argv[1:] or kernels.largest(np.arange(4)) == 3  # compiles after stored code was loaded\n"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder), "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", program]
+    outputs = [
+        subprocess.run([*command, *more], env=environment, capture_output=True, text=True, check=True).stdout.split()
+        for more in ((), ("largest",))
+    ]
+    assert outputs == [["True", "0"], ["False", "1"]]
+
+
 def spoil(path: Path, source: random.Random) -> None:
     data = bytearray(path.read_bytes())
     way = source.randrange(7)
@@ -157,37 +179,37 @@ def test_a_parent_may_be_writable_for_others_only_if_it_is_sticky(tmp_path: Path
     parent = tmp_path / "parent"
     (parent / "inner").mkdir(parents=True)
     parent.chmod(mode)
-    assert ownership.first_unsafe(str(parent / "inner" / "missing" / "more")) is None
+    assert ownership.find_unsafe_part(str(parent / "inner" / "missing" / "more")) is None
     parent.chmod(mode & 0o777 | 0o002)
-    assert ownership.first_unsafe(str(parent / "inner")) == str(parent)
+    assert ownership.find_unsafe_part(str(parent / "inner")) == str(parent)
 
 
 @as_root
 def test_what_belongs_to_others_is_unsafe(tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     (tmp_path / "link").symlink_to("own/../own")
-    assert ownership.first_unsafe(str(tmp_path / "link")) is None
+    assert ownership.find_unsafe_part(str(tmp_path / "link")) is None
     os.chown(tmp_path / "own", 65534, 0)
-    assert ownership.first_unsafe(str(tmp_path / "link")) == str(tmp_path / "own")
+    assert ownership.find_unsafe_part(str(tmp_path / "link")) == str(tmp_path / "own")
     os.chown(tmp_path / "own", 0, 0)
     os.lchown(tmp_path / "link", 65534, 0)
-    assert ownership.first_unsafe(str(tmp_path / "link")) == str(tmp_path / "link")
+    assert ownership.find_unsafe_part(str(tmp_path / "link")) == str(tmp_path / "link")
 
 
 @as_root
 def test_a_group_of_others_may_not_write(tmp_path: Path) -> None:
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared").chmod(0o770)
-    assert ownership.first_unsafe(str(tmp_path / "shared")) is None
+    assert ownership.find_unsafe_part(str(tmp_path / "shared")) is None
     os.chown(tmp_path / "shared", 0, 100)
-    assert ownership.first_unsafe(str(tmp_path / "shared")) == str(tmp_path / "shared")
+    assert ownership.find_unsafe_part(str(tmp_path / "shared")) == str(tmp_path / "shared")
 
 
 def test_links_in_a_circle_end(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(OSError, match="too many symbolic links"):
-        ownership.first_unsafe(str(tmp_path / "a"))
+        ownership.find_unsafe_part(str(tmp_path / "a"))
 
 
 def test_an_edit_of_any_source_of_the_package_compiles_again(

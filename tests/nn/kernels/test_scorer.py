@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tagger.choices import Cell, Direction, Merge, options
 from tagger.errors import ModelError
-from tagger.nn.crf.heads import Allowed, SoftmaxHead
+from tagger.nn.crf.heads import Constraints, SoftmaxHead
 from tagger.nn.dropout import Dropout
 from tagger.nn.embeddings import CharacterCNN, CharacterLSTM, TokenEmbedding, WordEmbedding
 from tagger.nn.encoder import LSTM1997, Encoder
@@ -97,7 +97,7 @@ def network(
         word_dropout=0.5,
     )
     encoder = Encoder(embedding.output_dim, 19, cell=cell, num_layers=layers, direction=direction, merge=merge)
-    anything = Allowed(*(torch.ones(shape, dtype=torch.bool) for shape in ((TAGS,), (TAGS,), (TAGS, TAGS))))
+    anything = Constraints(*(torch.ones(shape, dtype=torch.bool) for shape in ((TAGS,), (TAGS,), (TAGS, TAGS))))
     dropout = Dropout("element", 0.5)
     made = Network(embedding, encoder, TAGS, SoftmaxHead(anything), dropout_in=dropout, dropout_out=dropout)
     with torch.no_grad():
@@ -308,7 +308,7 @@ def test_where_compiled_code_cannot_be_kept_it_is_compiled_all_the_same() -> Non
         for name in dir(caching):
             if isinstance(getattr(caching, name), type) and issubclass(getattr(caching, name), caching.CacheImpl):
                 getattr(caching, name)._locator_classes = []
-        from tagger.nn.crf.kernels import loops
+        from tagger.nn.crf.kernels import numba_sums
         from tagger.nn.kernels import products, recurrence
         print(products.product(numpy.ones((1, 3), "f4"), products.packed(numpy.ones((3, 2), "f4")))[0, :3])
     """
