@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "tagger"
 # Each part may import only parts of lower lines; parts on one line are strangers.
 LINES = [
     {"cli"},
+    {"api"},
     {"experiments"},
     {"training"},
     {"evaluation", "jobs"},
@@ -67,6 +68,7 @@ FOLDERS = {
         {"directories", "storage"},
         {"manifest"},
     ],
+    "api": [{"batch", "comparison", "evaluation"}],
     "jobs": [
         {"inputs", "summary"},
         {"job", "journal", "ray.parts", "rejects"},
@@ -84,9 +86,9 @@ FOLDERS = {
     ],
     "experiments": [{"runs"}, {"comparison", "processes"}, {"seeds"}],
     "training": [
-        {"events", "lazy_rows", "run_dir"},
-        {"corpora", "diagnostics", "optimizers", "records", "transfer"},
-        {"state"},
+        {"epoch_record", "lazy_rows", "run_dir"},
+        {"corpora", "diagnostics", "events", "optimizers", "records", "transfer"},
+        {"result", "state"},
         {"loop"},
         {"train"},
     ],
