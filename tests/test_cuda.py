@@ -29,7 +29,7 @@ def test_a_model_gives_the_same_tags_on_gpu_and_cpu(model_path: Path) -> None:
 
 
 @pytest.mark.parametrize("document_context", [0, 9])
-def test_batches_under_way_at_once_give_what_one_after_another_and_a_cpu_give(
+def test_parallel_batches_give_the_tags_of_sequential_batches_and_of_a_cpu(
     monkeypatch: pytest.MonkeyPatch, document_context: int
 ) -> None:
     made = make_model(document_context={"output_dim": document_context})
@@ -53,7 +53,7 @@ def test_batches_under_way_at_once_give_what_one_after_another_and_a_cpu_give(
 
 
 @pytest.mark.parametrize("own", [False, True])
-def test_tagging_on_a_gpu_waits_for_what_was_computed_before_it(own: bool) -> None:
+def test_tagging_on_a_gpu_waits_for_earlier_work(own: bool) -> None:
     made, given = make_model(), sentences(200)
     model = Tagger(made, torch.device("cuda"), batch_tokens=500)
     expected = list(model.stream(given))
@@ -79,7 +79,7 @@ def test_a_gpu_learns_the_tiny_corpus(tiny_config: Config, tmp_path: Path, mixed
 
 @pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize("encoder", ["{cell: lstm1997}", "{direction: backward, num_layers: 2}", "{cell: gru}"])
-def test_a_gpu_trains_every_encoder_and_looks_into_it(
+def test_a_gpu_trains_every_encoder_with_diagnostics(
     tiny_config: Config, tmp_path: Path, mixed: bool, encoder: str
 ) -> None:
     config = changed(tiny_config, f"model.encoder={encoder}", "training.diagnostics=true")
@@ -94,7 +94,7 @@ def test_a_gpu_trains_every_encoder_and_looks_into_it(
             assert (cell.bias_ih_l0[cell.hidden_size : 2 * cell.hidden_size] == 1e4).all()
 
 
-def test_a_stopped_run_goes_on_on_the_gpu_and_on_the_cpu(tiny_config: Config, tmp_path: Path) -> None:
+def test_an_interrupted_run_resumes_on_the_gpu_and_on_the_cpu(tiny_config: Config, tmp_path: Path) -> None:
     config = with_training(tiny_config, epochs=4, checkpoint_steps=3)
 
     class Killed(BaseException):

@@ -42,7 +42,7 @@ def test_a_batch_restores_every_token_of_its_sentences(positions: list[int]):
             assert batch.gold[row, place] == TAGS[tag]
 
 
-def test_each_distinct_word_stands_once_and_padding_is_0():
+def test_each_distinct_word_occurs_once_and_padding_is_0():
     batch = EncodedCorpus(SENTENCES, WordEncoder(WORDS, CHARACTERS), TAGS).batch([0, 1, 2])
     assert len(batch.words) == len({token for one in SENTENCES for token in one.tokens})  # "The" is not "the"
     assert batch.characters.shape == (len(batch.words), len("zebras"))
@@ -54,7 +54,7 @@ def test_each_distinct_word_stands_once_and_padding_is_0():
     assert (batch.gold[padding] == 0).all()
 
 
-def test_tensors_are_of_whole_numbers_and_stay_so_on_a_device():
+def test_tensors_hold_integers_on_every_device():
     batch = EncodedCorpus(SENTENCES, WordEncoder(WORDS, CHARACTERS)).batch([0, 2])
     assert batch.gold is None
     moved = batch.to(torch.device("meta"))
@@ -66,7 +66,7 @@ def test_tensors_are_of_whole_numbers_and_stay_so_on_a_device():
     assert batch.to(torch.device("cpu")) is batch
 
 
-def test_a_batch_does_not_depend_on_what_its_lexicon_met_before():
+def test_a_batch_does_not_depend_on_earlier_words_of_its_encoder():
     fresh, used = WordEncoder(WORDS, CHARACTERS), WordEncoder(WORDS, CHARACTERS)
     EncodedCorpus(SENTENCES[::-1], used)
     for place in (0, 1, 2):
@@ -75,7 +75,7 @@ def test_a_batch_does_not_depend_on_what_its_lexicon_met_before():
         assert torch.equal(one.characters[one.index], other.characters[other.index])
 
 
-def test_of_a_long_word_the_first_characters_are_seen():
+def test_the_first_characters_of_a_long_word_are_encoded():
     long = "ch" * MAX_CHARACTERS
     batch = EncodedCorpus([Sentence((long, "a"))], WordEncoder(WORDS, CHARACTERS)).batch([0])
     assert sorted(batch.character_lengths.tolist()) == [1, MAX_CHARACTERS]
@@ -96,7 +96,7 @@ def assert_within(batches: list[list[int]], limit: dict[str, int]) -> None:
 
 
 @pytest.mark.parametrize("limit", LIMITS)
-def test_cutting_keeps_the_order_and_fills_each_batch_up_to_its_limit(limit: dict[str, int]):
+def test_splitting_preserves_the_order_and_fills_each_batch_up_to_its_limit(limit: dict[str, int]):
     order = list(range(len(LENGTHS)))[::-1]
     batches = list(split_into_batches(order, LENGTHS, batch_limit(**limit)))
     assert [position for batch in batches for position in batch] == order
@@ -106,7 +106,7 @@ def test_cutting_keeps_the_order_and_fills_each_batch_up_to_its_limit(limit: dic
         assert batch_limit(**limit)(len(more), max(LENGTHS[position] for position in more))
 
 
-def test_nothing_is_cut_into_nothing():
+def test_no_sentences_give_no_batches():
     assert (
         list(split_into_batches([], [], batch_limit(max_sentences=2)))
         == shuffled_batches([], batch_limit(max_sentences=2), bucket_size=4, seed=1, epoch=0)
@@ -116,14 +116,14 @@ def test_nothing_is_cut_into_nothing():
 
 @pytest.mark.parametrize("pool", [1, 2, 20, 1000])
 @pytest.mark.parametrize("limit", LIMITS)
-def test_an_epoch_takes_every_sentence_once_and_stays_within_the_limits(pool: int, limit: dict[str, int]):
+def test_an_epoch_contains_every_sentence_once_and_stays_within_the_limits(pool: int, limit: dict[str, int]):
     batches = shuffled_batches(LENGTHS, batch_limit(**limit), bucket_size=pool, seed=3, epoch=1)
     assert sorted(position for batch in batches for position in batch) == list(range(len(LENGTHS)))
     assert_within(batches, limit)
 
 
 @pytest.mark.parametrize("pool", [1, 20])
-def test_the_same_seed_and_epoch_give_the_same_batches_and_others_do_not(pool: int):
+def test_batches_are_determined_by_seed_and_epoch(pool: int):
     def batches(seed: int, epoch: int) -> list[list[int]]:
         return shuffled_batches(LENGTHS, batch_limit(max_sentences=7), bucket_size=pool, seed=seed, epoch=epoch)
 
@@ -134,7 +134,7 @@ def test_the_same_seed_and_epoch_give_the_same_batches_and_others_do_not(pool: i
     assert np.random.get_state()[1].tolist() == state  # no global random state is touched
 
 
-def test_pools_spare_padding():
+def test_buckets_reduce_padding():
     def padded(pool: int) -> int:
         batches = shuffled_batches(LENGTHS, batch_limit(max_sentences=7), bucket_size=pool, seed=3, epoch=1)
         return sum(len(batch) * max(LENGTHS[position] for position in batch) for batch in batches)

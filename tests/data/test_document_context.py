@@ -38,7 +38,7 @@ def counted(given: Sequence[Sentence], document: int, word: str) -> tuple[list[t
 
 
 @pytest.mark.parametrize("positions", [[0], [4, 1], [2, 3, 0, 1, 4]])
-def test_a_batch_holds_what_each_document_says_of_its_words(positions: list[int]) -> None:
+def test_a_batch_holds_the_document_context_of_its_words(positions: list[int]) -> None:
     given = sentences()
     encoded = EncodedCorpus(given, WordEncoder(WORDS, CHARACTERS), passages=number_passages(given))
     batch = encoded.batch(positions)
@@ -55,7 +55,7 @@ def test_a_batch_holds_what_each_document_says_of_its_words(positions: list[int]
         assert not which[row, len(given[position]) :].any()
 
 
-def test_the_first_places_of_a_frequent_word_count(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_first_occurrences_of_a_frequent_word_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(document_context, "_MAX_OCCURRENCES", 2)
     given = sentences()
     batch = EncodedCorpus(given, WordEncoder(WORDS, CHARACTERS), passages=number_passages(given)).batch([0])
@@ -67,7 +67,7 @@ def test_the_first_places_of_a_frequent_word_count(monkeypatch: pytest.MonkeyPat
     assert places.max() == 2
 
 
-def test_passages_are_documents_and_stretches_of_long_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_passages_are_documents_or_parts_of_long_documents(monkeypatch: pytest.MonkeyPatch) -> None:
     assert number_passages(sentences()) == [0, 0, 0, 1, 1]
     monkeypatch.setattr(document_context, "_PASSAGE_TOKENS", 4)
     assert number_passages(sentences()) == [0, 0, 1, 2, 2]

@@ -47,7 +47,7 @@ def assert_near(found: Tensor, expected: Tensor) -> None:
 
 @pytest.mark.parametrize("direction", ["forward", "both"])
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-def test_outputs_and_gradients_are_those_of_torchs_modules(cell: Cell, direction: Direction) -> None:
+def test_hidden_states_and_gradients_equal_those_of_torch_modules(cell: Cell, direction: Direction) -> None:
     layer, given = drawn(cell, direction), inputs()
     reference = MODULES[cell](5, 7, batch_first=True, bidirectional=direction == "both")
     names = [name for name, _ in layer.forward_cell.named_parameters()]
@@ -72,7 +72,7 @@ def test_outputs_and_gradients_are_those_of_torchs_modules(cell: Cell, direction
 
 @pytest.mark.parametrize("shape", [{"direction": "forward"}, {"direction": "backward"}, {"direction": "both"}])
 @pytest.mark.parametrize("cell", options(Cell))
-def test_states_and_gradients_are_those_of_the_encoders_layer(cell: Cell, shape: dict[str, int]) -> None:
+def test_hidden_states_and_gradients_equal_those_of_the_encoder_layer(cell: Cell, shape: dict[str, int]) -> None:
     layer, given = drawn(cell, **shape), inputs()
     found, expected = side_by_side(layer, given), layer(given, LENGTHS)
     for sentence, length in enumerate(LENGTHS.tolist()):
@@ -84,7 +84,7 @@ def test_states_and_gradients_are_those_of_the_encoders_layer(cell: Cell, shape:
 
 
 @pytest.mark.parametrize("cell", options(Cell))
-def test_gates_are_open_to_inspection_and_make_the_memory(cell: Cell) -> None:
+def test_gates_and_candidates_determine_the_cell_state(cell: Cell) -> None:
     (found,) = trace(drawn(cell, "forward"), inputs(), LENGTHS)
     assert list(found.gates) == GATES[cell]
     before = torch.cat([torch.zeros(4, 1, 7), found.cell_states[:, :-1]], 1)
@@ -101,7 +101,7 @@ def test_gates_are_open_to_inspection_and_make_the_memory(cell: Cell) -> None:
         assert_near(found.cell_states, new)
 
 
-def test_through_the_memory_alone_flows_what_the_forget_gates_let_through() -> None:
+def test_gradients_through_the_cell_state_alone_are_scaled_by_the_forget_gates() -> None:
     layer, given = drawn("lstm", "forward"), inputs()
     (found,) = trace(layer, given, LENGTHS, cell_state_only=True)
     last = found.cell_states[0, 5].sum()
@@ -113,7 +113,7 @@ def test_through_the_memory_alone_flows_what_the_forget_gates_let_through() -> N
         assert_near(of_given[0, token, 14:21], kept * entered * (1 - new[0, token] ** 2))
 
 
-def test_through_the_memory_alone_an_rnn_passes_nothing_on() -> None:
+def test_an_rnn_passes_no_gradient_through_the_cell_state_alone() -> None:
     given = inputs()
     (found,) = trace(drawn("rnn", "forward"), given, LENGTHS, cell_state_only=True)
     (of_inputs,) = torch.autograd.grad(found.hidden[0, 5].sum(), given)
@@ -122,6 +122,6 @@ def test_through_the_memory_alone_an_rnn_passes_nothing_on() -> None:
 
 
 @pytest.mark.parametrize("lengths", [[3, 0, 1, 1], [7, 1, 1, 1]])
-def test_lengths_that_no_sentence_can_have_are_refused(lengths: list[int]) -> None:
+def test_lengths_out_of_range_are_rejected(lengths: list[int]) -> None:
     with pytest.raises(ValueError, match=r"lengths must be from 1 to 6, got \["):
         trace(drawn("gru", "forward"), inputs(), torch.tensor(lengths))

@@ -44,7 +44,7 @@ def all_of(
 
 @pytest.mark.parametrize("batch_tokens", [256, 4096, 32768])
 @pytest.mark.parametrize("workers", [1, 2, 4])
-def test_answers_are_the_same_for_every_size_of_batch_and_number_of_workers(
+def test_predictions_are_the_same_for_every_batch_size_and_number_of_workers(
     made: TaggerModel, alone: list[Sentence], batch_tokens: int, workers: int
 ) -> None:
     model = tagger(made, batch_tokens=batch_tokens, workers=workers)
@@ -52,12 +52,12 @@ def test_answers_are_the_same_for_every_size_of_batch_and_number_of_workers(
     assert [found for pool in model.tag_pools([SENTENCES], EVERYTHING) for found in pool] == alone  # all remembered
 
 
-def test_answers_are_many_kinds(alone: list[Sentence]) -> None:
+def test_predictions_vary(alone: list[Sentence]) -> None:
     assert len({tag for sentence in alone for tag in sentence.tags}) >= 4
     assert len({sentence.probabilities for sentence in alone}) > 100
 
 
-def test_answers_are_the_same_whatever_the_order_and_the_pools(made: TaggerModel, alone: list[Sentence]) -> None:
+def test_predictions_do_not_depend_on_the_order_and_the_pools(made: TaggerModel, alone: list[Sentence]) -> None:
     places = list(range(len(SENTENCES)))
     for seed in range(2):
         random.Random(seed).shuffle(places)
@@ -67,14 +67,14 @@ def test_answers_are_the_same_whatever_the_order_and_the_pools(made: TaggerModel
         assert found == [alone[place] for place in places]
 
 
-def test_tags_are_the_same_whatever_else_is_asked(made: TaggerModel, alone: list[Sentence]) -> None:
+def test_tags_do_not_depend_on_the_decoding_options(made: TaggerModel, alone: list[Sentence]) -> None:
     tags = [sentence.tags for sentence in alone]
     for answers in (DecodingOptions(), DecodingOptions(probabilities=True), DecodingOptions(nbest=1)):
         assert [sentence.tags for sentence in all_of(tagger(made), answers)] == tags
 
 
 @pytest.mark.parametrize(("rows", "workers"), [(1, 1), (7, 2), (50, 4)])
-def test_answers_are_the_same_when_words_are_forgotten_all_the_time(
+def test_predictions_are_the_same_when_words_are_evicted_all_the_time(
     made: TaggerModel, alone: list[Sentence], rows: int, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row_bytes = tagger(made)._scorer._scorer.row_bytes  # type: ignore[attr-defined]
@@ -94,7 +94,7 @@ def test_several_threads_tag_with_one_tagger(made: TaggerModel, alone: list[Sent
             assert found == alone
 
 
-def test_words_are_learnt_by_one_thread_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_words_are_added_by_one_thread_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tagger(make_model())
     scorer = model._scorer._scorer  # type: ignore[attr-defined]
     original, inside, seen = scorer.add, [], []
@@ -112,7 +112,7 @@ def test_words_are_learnt_by_one_thread_at_a_time(monkeypatch: pytest.MonkeyPatc
     assert set(seen) == {1}
 
 
-def test_two_streams_that_take_turns_do_not_disturb_each_other(
+def test_two_interleaved_streams_do_not_disturb_each_other(
     made: TaggerModel, alone: list[Sentence], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cached_scorer, "CACHE_BYTES", 5000)
@@ -123,7 +123,7 @@ def test_two_streams_that_take_turns_do_not_disturb_each_other(
     assert both[1::2] == alone[::-1]
 
 
-def test_a_stream_that_is_left_frees_its_words(made: TaggerModel) -> None:
+def test_a_closed_stream_releases_its_words(made: TaggerModel) -> None:
     model = tagger(made, batch_tokens=50, workers=2)
     active = model._scorer.cache._active  # type: ignore[attr-defined]
     for count in (1, 33, 90):
@@ -135,7 +135,7 @@ def test_a_stream_that_is_left_frees_its_words(made: TaggerModel) -> None:
         assert not active
 
 
-def test_a_stream_that_fails_frees_its_words(made: TaggerModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_that_fails_releases_its_words(made: TaggerModel, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tagger(made, batch_tokens=50, workers=2)
     cache = model._scorer.cache  # type: ignore[attr-defined]
 
@@ -155,7 +155,7 @@ def test_a_stream_that_fails_frees_its_words(made: TaggerModel, monkeypatch: pyt
     assert not cache._active
 
 
-def test_words_that_could_not_be_learnt_are_learnt_later(
+def test_words_that_could_not_be_added_are_added_later(
     made: TaggerModel, alone: list[Sentence], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tagger(made)

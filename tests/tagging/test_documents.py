@@ -37,21 +37,19 @@ def expected(made: TaggerModel) -> list[Sentence]:
 
 @pytest.mark.parametrize("batch_tokens", [1, 256, 32768])
 @pytest.mark.parametrize("workers", [1, 3])
-def test_answers_are_the_same_for_every_size_of_batch_and_number_of_workers(
+def test_predictions_are_the_same_for_every_batch_size_and_number_of_workers(
     made: TaggerModel, expected: list[Sentence], batch_tokens: int, workers: int
 ) -> None:
     assert all_of(tagger(made, batch_tokens=batch_tokens, workers=workers)) == expected
 
 
-def test_answers_are_the_same_in_any_pools_that_keep_documents_whole(
-    made: TaggerModel, expected: list[Sentence]
-) -> None:
+def test_predictions_are_the_same_in_any_pools_of_whole_documents(made: TaggerModel, expected: list[Sentence]) -> None:
     for size in (7, 35, 120):
         pools = [SENTENCES[first : first + size] for first in range(0, len(SENTENCES), size)]
         assert [found for pool in tagger(made).tag_pools(pools, EVERYTHING) for found in pool] == expected
 
 
-def test_the_network_itself_says_the_same(made: TaggerModel, expected: list[Sentence]) -> None:
+def test_the_torch_network_gives_the_same_predictions(made: TaggerModel, expected: list[Sentence]) -> None:
     model = tagger(made)
     model._scorer = TorchScorer(made, CPU)
     for one, other in zip(all_of(model), expected, strict=True):
@@ -59,7 +57,7 @@ def test_the_network_itself_says_the_same(made: TaggerModel, expected: list[Sent
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
 
 
-def test_a_sentence_has_the_answers_that_its_document_gives_it(made: TaggerModel, expected: list[Sentence]) -> None:
+def test_predictions_of_a_sentence_depend_on_its_document(made: TaggerModel, expected: list[Sentence]) -> None:
     changed = [*SENTENCES]
     changed[8] = replace(changed[8], tokens=tuple(reversed(changed[8].tokens)))
     found = all_of(tagger(made), changed)
@@ -78,7 +76,7 @@ def test_strings_and_lists_are_documents_by_themselves(made: TaggerModel) -> Non
     assert [one.probabilities for one in together] == [one.probabilities for one in apart]
 
 
-def test_passages_of_a_long_document_are_read_by_themselves(made: TaggerModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_passages_of_a_long_document_are_separate_documents(made: TaggerModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(document_context, "_PASSAGE_TOKENS", 60)
     given = [replace(one, document=0) for one in SENTENCES]
     whole = all_of(tagger(made), given)
@@ -97,7 +95,7 @@ def test_sentences_without_tokens_pass_through(made: TaggerModel) -> None:
     assert all_of(model, [empty]) == [empty]
 
 
-def test_weights_that_are_not_finite_are_refused() -> None:
+def test_weights_that_are_not_finite_are_rejected() -> None:
     broken = make_model(document_context={"output_dim": 9})
     assert broken.network.embedding.document_context is not None
     broken.network.embedding.document_context.projection.weight.data[0, 0] = torch.nan

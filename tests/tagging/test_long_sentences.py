@@ -26,7 +26,7 @@ def tagged(model: Tagger, sentence: Sentence = LONG, answers: DecodingOptions = 
 
 @each_scheme
 @pytest.mark.parametrize("most", [2, 30, 100])
-def test_it_has_all_its_tags_and_they_keep_to_the_scheme(scheme: str, most: int) -> None:
+def test_a_long_sentence_gets_valid_tags_for_all_tokens(scheme: str, most: int) -> None:
     found = tagged(tagger(make_model(scheme=scheme), max_tokens=most))
     assert (found.tokens, found.line) == (LONG.tokens, 7)
     assert len(found.tags) == len(found.probabilities) == 5000
@@ -37,7 +37,7 @@ def test_it_has_all_its_tags_and_they_keep_to_the_scheme(scheme: str, most: int)
 
 
 @each_scheme
-def test_tags_are_mostly_those_without_windows(scheme: str) -> None:
+def test_tags_mostly_equal_those_without_windows(scheme: str) -> None:
     made = make_model(scheme=scheme)
     whole, found = tagged(tagger(made, max_tokens=5000)), tagged(tagger(made, max_tokens=100))
     equal = sum(left == right for left, right in zip(whole.tags, found.tags, strict=True))
@@ -46,7 +46,9 @@ def test_tags_are_mostly_those_without_windows(scheme: str) -> None:
 
 @pytest.mark.parametrize("threshold", [None, 0.3])
 @pytest.mark.parametrize("most", [30, 100])
-def test_every_span_is_one_that_a_window_shows_whole_with_its_probability(most: int, threshold: float | None) -> None:
+def test_every_span_with_a_probability_is_whole_in_a_window_with_that_probability(
+    most: int, threshold: float | None
+) -> None:
     made = make_model()
     answers = DecodingOptions(probabilities=True, threshold=threshold)
     found = tagged(tagger(made, max_tokens=most), answers=answers)
@@ -94,9 +96,7 @@ _MADE = make_model()
         ([[(5, 8), (29, 32)], [(31, 35), (50, 52)]], [(5, 8), (31, 35), (50, 52)]),
     ],
 )
-def test_windows_meet_where_neither_shows_a_span(
-    spans: list[list[tuple[int, int]]], expected: list[tuple[int, int]]
-) -> None:
+def test_windows_meet_outside_of_spans(spans: list[list[tuple[int, int]]], expected: list[tuple[int, int]]) -> None:
     found = shown(60, 40, spans)
     for span in found.spans:
         assert set(found.probabilities[span.start : span.end]) == {span.probability}
@@ -105,13 +105,13 @@ def test_windows_meet_where_neither_shows_a_span(
     assert [(span.start, span.end) for span in found.spans] == expected
 
 
-def test_a_span_longer_than_what_windows_share_is_stitched_from_both() -> None:
+def test_a_span_longer_than_the_overlap_is_stitched_from_both_windows() -> None:
     found = shown(60, 40, [[(15, 40)], [(20, 45)]])
     assert found.spans == (Span("PER", 15, 45, None),)
     assert schemes.broken(found.tags, "IOBES") == []
 
 
-def test_windows_that_share_almost_everything_keep_their_order() -> None:
+def test_windows_with_a_large_overlap_stay_in_order() -> None:
     count = len(split_into_windows(251, 100))
     places = [(window.start, window.stop) for window in split_into_windows(251, 100)]
     for spans in ([[place] for place in places], [[(start, stop - 1)] for start, stop in places], [[]] * count):
@@ -120,7 +120,7 @@ def test_windows_that_share_almost_everything_keep_their_order() -> None:
         assert schemes.broken(found.tags, "IOBES") == []
 
 
-def test_plain_tags_are_those_of_the_windows() -> None:
+def test_plain_tags_equal_those_of_the_windows() -> None:
     made = make_model(plain=6)
     found, model = tagged(tagger(made, max_tokens=100)), tagger(made)
     for window in split_into_windows(5000, 100):
@@ -130,7 +130,7 @@ def test_plain_tags_are_those_of_the_windows() -> None:
         assert found.probabilities[window.used_start : window.used_stop] == inner.probabilities[kept]
 
 
-def test_there_is_one_notice_for_each_and_others_are_not_told_of(caplog: pytest.LogCaptureFixture) -> None:
+def test_each_long_sentence_is_logged_once_and_short_ones_are_not(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     short = Sentence(LONG.tokens[:100])
     list(tagger(make_model(), max_tokens=100).stream([short, LONG, short, Sentence(LONG.tokens[:101])]))
@@ -142,7 +142,7 @@ def test_there_is_one_notice_for_each_and_others_are_not_told_of(caplog: pytest.
 
 
 @pytest.mark.parametrize("answers", [DecodingOptions(), ASKED, DecodingOptions(threshold=0.3)])
-def test_spans_that_have_no_probability_stay_above_any_threshold_and_are_told_of(
+def test_spans_without_a_probability_pass_any_threshold_and_are_logged(
     answers: DecodingOptions, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -156,7 +156,7 @@ def test_spans_that_have_no_probability_stay_above_any_threshold_and_are_told_of
     assert told == asked * [f"line 7, 5000 tokens: {len(unknown)} spans cut by windows have no probability{kept}"]
 
 
-def test_of_many_long_sentences_some_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
+def test_only_the_first_of_many_long_sentences_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     given = [Sentence(LONG.tokens[:100])] * 50
     list(tagger(make_model(scheme="IOB1"), max_tokens=2).stream(given, DecodingOptions(probabilities=True)))
@@ -180,7 +180,7 @@ def test_of_many_long_sentences_some_are_told_of(caplog: pytest.LogCaptureFixtur
         ),
     ],
 )
-def test_the_notice_tells_what_was_asked_for_and_cannot_be_had(
+def test_the_notice_names_requested_outputs_that_are_unavailable(
     caplog: pytest.LogCaptureFixture, answers: DecodingOptions, lack: str
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -189,7 +189,7 @@ def test_the_notice_tells_what_was_asked_for_and_cannot_be_had(
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 250, 32768])
-def test_windows_are_tagged_alike_in_every_batch_and_among_others(batch_tokens: int) -> None:
+def test_windows_get_the_same_tags_in_every_batch(batch_tokens: int) -> None:
     made = make_model()
     alone = tagged(tagger(made, max_tokens=100))
     model = tagger(made, max_tokens=100, batch_tokens=batch_tokens, workers=2)
@@ -199,7 +199,7 @@ def test_windows_are_tagged_alike_in_every_batch_and_among_others(batch_tokens: 
     assert len(before.tags) == len(before)
 
 
-def test_windows_as_long_as_the_sentence_are_none() -> None:
+def test_a_window_as_long_as_the_sentence_changes_nothing() -> None:
     made = make_model()
     assert tagged(tagger(made, max_tokens=5000)) == tagged(tagger(made, max_tokens=10**6))
     assert all(left.stop > right.start for left, right in pairwise(split_into_windows(5000, 100)))

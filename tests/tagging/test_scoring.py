@@ -38,11 +38,11 @@ def assert_near(left: list[Sentence], right: list[Sentence]) -> None:
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
 
 
-def test_what_is_remembered_and_the_network_say_the_same() -> None:
+def test_the_cached_scorer_and_the_torch_network_agree() -> None:
     assert_near(all_of(tagger(make_model())), all_of(plain()))
 
 
-def test_a_network_with_attention_is_asked_itself() -> None:
+def test_a_network_with_attention_uses_the_torch_scorer() -> None:
     made = make_model(encoder={"hidden_size": 12, "attention_heads": 4})
     model = tagger(made)
     assert isinstance(model._scorer, TorchScorer)
@@ -50,7 +50,7 @@ def test_a_network_with_attention_is_asked_itself() -> None:
     assert_near(all_of(model), all_of(tagger(made, batch_tokens=1)))
 
 
-def test_a_network_in_float64_is_asked_itself() -> None:
+def test_a_network_in_float64_uses_the_torch_scorer() -> None:
     made = make_model()
     expected = all_of(tagger(made))
     made.network.double()
@@ -59,7 +59,7 @@ def test_a_network_in_float64_is_asked_itself() -> None:
     assert_near(all_of(model), expected)
 
 
-def test_hits_are_told_as_a_share() -> None:
+def test_the_cache_hit_rate_is_a_fraction_of_tokens() -> None:
     model = tagger(make_model())
     assert model.cache_hit_rate == 0.0
     all_of(model)
@@ -68,7 +68,7 @@ def test_hits_are_told_as_a_share() -> None:
 
 
 @pytest.mark.parametrize("what", ["import", "compiling"])
-def test_where_nothing_can_be_compiled_the_network_is_asked_and_that_is_said_once(
+def test_the_torch_scorer_is_used_with_one_warning_where_kernels_cannot_be_compiled(
     what: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     expected = all_of(plain())
@@ -90,7 +90,7 @@ def test_where_nothing_can_be_compiled_the_network_is_asked_and_that_is_said_onc
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_the_network_is_asked_in_evaluation_even_by_several_threads(training: bool) -> None:
+def test_the_network_scores_in_evaluation_mode_even_in_several_threads(training: bool) -> None:
     model = plain(dropout={"input": 0.9, "output": 0.9})
     model._batch_tokens = 100
     model.model.network.eval()
@@ -131,7 +131,7 @@ def test_a_pool_of_one_batch_is_not_scored_while_another_is_in_training_mode(mon
     assert most == 1
 
 
-def test_what_feeds_a_gpu_builds_batches_while_one_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_feeder_threads_build_batches_while_one_is_scored(monkeypatch: pytest.MonkeyPatch) -> None:
     made = make_model(encoder={"hidden_size": 12, "attention_heads": 4})
     expected = all_of(tagger(made, batch_tokens=100))
     monkeypatch.setitem(tagging._FEEDERS, "cpu", 3)
@@ -182,9 +182,7 @@ NO_MEMORY = [
 
 
 @pytest.mark.parametrize("error", NO_MEMORY, ids=lambda error: type(error).__name__)
-def test_a_batch_that_finds_no_memory_is_halved_until_it_does(
-    error: BaseException, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_batch_is_halved_until_it_fits_into_memory(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = all_of(tagger(make_model()))
     model = tagger(make_model(), workers=2, batch_tokens=300)
     tried = limited(model, 45, error, monkeypatch)
@@ -193,7 +191,7 @@ def test_a_batch_that_finds_no_memory_is_halved_until_it_does(
 
 
 @pytest.mark.parametrize("error", NO_MEMORY, ids=lambda error: type(error).__name__)
-def test_a_sentence_that_never_fits_is_an_error_that_says_what_to_do(
+def test_a_sentence_that_never_fits_into_memory_gives_an_error_with_advice(
     error: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tagger(make_model())
@@ -204,7 +202,7 @@ def test_a_sentence_that_never_fits_is_an_error_that_says_what_to_do(
 
 
 @pytest.mark.parametrize("error", NO_MEMORY, ids=lambda error: type(error).__name__)
-def test_a_sentence_that_fits_only_alone_waits_for_the_others(
+def test_a_sentence_that_fits_into_memory_only_alone_waits_for_other_batches(
     error: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = all_of(tagger(make_model()))
@@ -236,7 +234,7 @@ def test_a_sentence_that_fits_only_alone_waits_for_the_others(
 
 
 @pytest.mark.parametrize("error", [RuntimeError("size mismatch"), ValueError("wrong"), KeyboardInterrupt()], ids=repr)
-def test_another_fault_is_not_taken_for_it(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_errors_are_not_taken_for_exhausted_memory(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tagger(make_model(), batch_tokens=300)
     tried = limited(model, 10, error, monkeypatch)
     with pytest.raises(type(error)):
@@ -244,7 +242,7 @@ def test_another_fault_is_not_taken_for_it(error: BaseException, monkeypatch: py
     assert len(tried) <= 3 + len(SENTENCES) // 10  # nothing was tried again in halves
 
 
-def test_answers_that_find_no_memory_are_halved_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_is_halved_when_decoding_exhausts_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tagger(make_model())
     expected = all_of(model)
     honest = LinearChain.best_paths

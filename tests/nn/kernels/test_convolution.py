@@ -26,7 +26,7 @@ def expected(of: nn.Conv1d, given: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("features", [1, 16, 19])
 @pytest.mark.parametrize("kernel", [1, 3, 5])
-def test_values_and_gradients_are_torchs(kernel: int, features: int) -> None:
+def test_maxima_and_gradients_equal_those_of_torch(kernel: int, features: int) -> None:
     of, given = layer(kernel, features), inputs()
     assert of.bias is not None
     reference, found = expected(of, given), convolution.max_over_time(given, LENGTHS, of.weight, of.bias)
@@ -37,7 +37,7 @@ def test_values_and_gradients_are_torchs(kernel: int, features: int) -> None:
         torch.testing.assert_close(own, theirs, atol=1e-5, rtol=1e-5)
 
 
-def test_of_equal_values_the_first_gets_the_gradient() -> None:
+def test_the_first_of_equal_values_gets_the_gradient() -> None:
     of, given = layer(1), torch.ones(int(LENGTHS.sum()), 6, requires_grad=True)
     assert of.bias is not None
     convolution.max_over_time(given, LENGTHS, of.weight, of.bias).sum().backward()
@@ -46,7 +46,7 @@ def test_of_equal_values_the_first_gets_the_gradient() -> None:
 
 
 @pytest.mark.parametrize("place", [3, 6, 9])
-def test_what_is_not_a_number_is_not_hidden(place: int) -> None:
+def test_nan_inputs_give_nan_outputs(place: int) -> None:
     of, given = layer(3), inputs().detach()
     given[place] = torch.nan
     assert of.bias is not None

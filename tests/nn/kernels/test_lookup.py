@@ -21,7 +21,7 @@ def indices() -> list[Tensor]:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_vectors_and_gradients_are_torchs(count: int) -> None:
+def test_vectors_and_gradients_equal_those_of_torch(count: int) -> None:
     given, chosen = tables()[:count], indices()[:count]
     found = lookup.concatenate(given, chosen)
     expected = torch.cat([F.embedding(index, table) for index, table in zip(chosen, given, strict=True)], 2)
@@ -32,7 +32,7 @@ def test_vectors_and_gradients_are_torchs(count: int) -> None:
         torch.testing.assert_close(own, theirs)
 
 
-def test_a_table_that_needs_no_gradient_gets_none() -> None:
+def test_a_table_without_requires_grad_gets_no_gradient() -> None:
     given = tables()
     given[0].requires_grad_(requires_grad=False)
     lookup.concatenate(given, indices()).sum().backward()
@@ -41,7 +41,7 @@ def test_a_table_that_needs_no_gradient_gets_none() -> None:
 
 
 @pytest.mark.parametrize("wrong", [-1, 4])
-def test_an_index_out_of_range_is_refused(wrong: int) -> None:
+def test_an_index_out_of_range_is_rejected(wrong: int) -> None:
     chosen = indices()
     chosen[1][2, 3] = wrong
     with pytest.raises(IndexError, match="out of range of 4 vectors"):

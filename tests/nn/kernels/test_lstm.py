@@ -40,7 +40,7 @@ def gradients(states: Tensor, of: list[nn.LSTM], given: Tensor) -> list[Tensor]:
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("directions", [1, 2])
 @pytest.mark.parametrize("width", [1, 16, 19])
-def test_states_and_gradients_are_torchs(directions: int, width: int, threads: int) -> None:
+def test_hidden_states_and_gradients_equal_those_of_torch(directions: int, width: int, threads: int) -> None:
     of, given = cells(directions, width), inputs()
     reference, found = (
         expected(of, given),
@@ -59,7 +59,7 @@ def test_large_inputs_saturate_the_gates_and_give_finite_gradients() -> None:
     assert all(gradient.isfinite().all() for gradient in gradients(found, of, given))
 
 
-def test_what_is_not_a_number_is_not_hidden() -> None:
+def test_nan_inputs_give_nan_outputs() -> None:
     of, given = cells(1), inputs().detach()
     given[1, 2, 3] = torch.nan
     found = lstm.compute_states(of, given, LENGTHS, is_reversed=TURNED[: len(of)])
@@ -67,7 +67,7 @@ def test_what_is_not_a_number_is_not_hidden() -> None:
     assert found[[0, 2, 3, 4]].isfinite().all()
 
 
-def test_gradients_are_the_same_a_second_time_and_with_two_threads() -> None:
+def test_gradients_are_bit_equal_in_a_second_run_and_with_two_threads() -> None:
     of, given = cells(2), inputs()
     once, twice = (
         lstm.compute_states(of, given, LENGTHS, is_reversed=TURNED[: len(of)], threads=threads) for threads in (1, 2)
@@ -77,7 +77,7 @@ def test_gradients_are_the_same_a_second_time_and_with_two_threads() -> None:
         assert all(torch.equal(one, other) for one, other in zip(found[0], others, strict=True))
 
 
-def test_inputs_that_need_no_gradient_get_none() -> None:
+def test_inputs_without_requires_grad_get_no_gradient() -> None:
     of, given = cells(2), inputs().detach()
     lstm.compute_states(of, given, LENGTHS, is_reversed=TURNED[: len(of)]).sum().backward()
     assert given.grad is None
@@ -90,7 +90,7 @@ def _child(results: "multiprocessing.SimpleQueue[float]") -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_process_has_threads_of_its_own() -> None:
+def test_a_forked_process_has_its_own_threads() -> None:
     context = multiprocessing.get_context("fork")
     here, there = (context.SimpleQueue() for _ in range(2))
     _child(here)

@@ -38,7 +38,7 @@ def draw(*shape: int, seed: int = 0) -> Floats:
 
 @pytest.mark.parametrize("rows", [*range(1, 14), 95, 96, 97, 98, 200])
 @pytest.mark.parametrize(("depth", "width"), [(1, 1), (1, 16), (2, 17), (7, 15), (30, 33), (100, 48)])
-def test_a_product_is_that_of_matrices(rows: int, depth: int, width: int) -> None:
+def test_multiplication_equals_that_of_numpy(rows: int, depth: int, width: int) -> None:
     inputs, weight = draw(rows, depth), draw(depth, width, seed=1)
     found = multiply(inputs, pack(weight))
     assert found.shape == (rows, math.ceil(width / 16) * 16)
@@ -46,7 +46,7 @@ def test_a_product_is_that_of_matrices(rows: int, depth: int, width: int) -> Non
     assert not found[:, width:].any()
 
 
-def test_a_row_of_a_product_is_the_same_whatever_rows_stand_beside_it() -> None:
+def test_a_result_row_does_not_depend_on_the_other_rows() -> None:
     inputs, panels = draw(200, 50), pack(draw(50, 40, seed=1))
     whole = multiply(inputs, panels)
     for count in [*range(1, 14), 95, 96, 97, 98]:
@@ -57,7 +57,7 @@ def test_a_row_of_a_product_is_the_same_whatever_rows_stand_beside_it() -> None:
         np.testing.assert_array_equal(multiply(inputs[row : row + 1], panels)[0], whole[row])
 
 
-def test_a_product_takes_rows_that_do_not_lie_in_one_piece() -> None:
+def test_inputs_need_not_be_contiguous() -> None:
     inputs, panels = draw(9, 50), pack(draw(50, 20, seed=1))
     np.testing.assert_array_equal(
         multiply(np.asfortranarray(inputs), panels), multiply(np.ascontiguousarray(inputs), panels)
@@ -65,7 +65,7 @@ def test_a_product_takes_rows_that_do_not_lie_in_one_piece() -> None:
     np.testing.assert_array_equal(multiply(inputs[::2], panels), multiply(inputs, panels)[::2])
 
 
-def test_what_is_no_number_stays_so_in_a_product() -> None:
+def test_nan_and_infinity_propagate_through_a_multiplication() -> None:
     inputs, weight = draw(8, 4), draw(4, 20, seed=1)
     inputs[2, 3], weight[1, 17] = math.nan, math.inf
     found = multiply(inputs, pack(weight))[:, :20]
@@ -190,24 +190,26 @@ def assert_as_the_network(made: Network, words: Words, lengths: Sequence[int] = 
         {"merge": "mean"},
     ],
 )
-def test_emissions_are_those_of_the_network_with_every_encoder(cell: Cell, layers: int, shape: dict[str, Any]) -> None:
+def test_emissions_equal_those_of_the_network_with_every_encoder(
+    cell: Cell, layers: int, shape: dict[str, Any]
+) -> None:
     assert_as_the_network(network(cell=cell, layers=layers, **shape), Words(30))
 
 
 @each_characters
 @pytest.mark.parametrize("casing", [0, 3])
-def test_emissions_are_those_of_the_network_with_all_that_is_known_of_a_word(characters: str, casing: int) -> None:
+def test_emissions_equal_those_of_the_network_with_all_word_features(characters: str, casing: int) -> None:
     assert_as_the_network(network(characters, casing), Words(30))
 
 
 @each_characters
 @pytest.mark.parametrize("count", [1, 127, 128, 129, 300])
-def test_any_number_of_words_is_learnt_at_once(characters: str, count: int) -> None:
+def test_any_number_of_words_can_be_added_at_once(characters: str, count: int) -> None:
     assert_as_the_network(network(characters, 3), Words(count))
 
 
 @each_characters
-def test_a_word_says_the_same_whatever_words_are_learnt_with_it(characters: str) -> None:
+def test_the_projection_of_a_word_does_not_depend_on_the_words_added_with_it(characters: str) -> None:
     made, words = network(characters, 3), Words(140)
     together, alone = filled(made, words), TableScorer(made)
     alone.reserve(140)
@@ -217,7 +219,7 @@ def test_a_word_says_the_same_whatever_words_are_learnt_with_it(characters: str)
     np.testing.assert_array_equal(scored(together, everything)[0], scored(alone, everything)[0])
 
 
-def test_any_words_are_learnt_into_any_rows() -> None:
+def test_any_words_can_be_added_to_any_rows() -> None:
     made, words = network(), Words(10)
     rows, scorer = np.array([40, 2, 33, 7, 21]), TableScorer(made)
     scorer.reserve(41)
@@ -228,7 +230,7 @@ def test_any_words_are_learnt_into_any_rows() -> None:
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 @pytest.mark.parametrize("layers", [1, 2])
-def test_emissions_of_a_sentence_are_the_same_alone_and_in_any_batch(cell: str, layers: int) -> None:
+def test_emissions_of_a_sentence_are_bit_equal_alone_and_in_any_batch(cell: str, layers: int) -> None:
     scorer = filled(network(cell=cell, layers=layers), Words(50))
     sentences = sentences_of(50, [1, 30, 2, 7, 7, *range(1, 14), 60, *[11] * 99])
     alone = [scored(scorer, [sentence])[0] for sentence in sentences]
@@ -241,7 +243,7 @@ def test_emissions_of_a_sentence_are_the_same_alone_and_in_any_batch(cell: str, 
         np.testing.assert_array_equal(found, expected)
 
 
-def test_tables_that_grow_keep_their_rows() -> None:
+def test_reserving_rows_does_not_change_existing_ones() -> None:
     made, words = network(), Words(60)
     expected = scored(filled(made, words), [list(range(60))])[0]
     scorer, known = TableScorer(made), 0
@@ -254,14 +256,14 @@ def test_tables_that_grow_keep_their_rows() -> None:
     np.testing.assert_array_equal(scored(scorer, [list(range(60))])[0], expected)
 
 
-def test_the_bytes_of_a_row_are_what_the_table_takes() -> None:
+def test_row_bytes_is_the_size_of_a_table_row() -> None:
     scorer = TableScorer(network(cell="gru"))
     assert scorer.row_bytes == 2 * 64 * 4  # two directions, 3 * 19 numbers in four panels of 16, of four bytes
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("name", ["embedding.words.weight", "embedding.characters.embedding.weight"])
-def test_vectors_that_are_not_finite_are_refused(bad: float, name: str) -> None:
+def test_vectors_that_are_not_finite_are_rejected(bad: float, name: str) -> None:
     made, words = network(casing=3), Words(30)
     made.get_parameter(name).data[2] = bad
     words.words[4] = 2
@@ -275,7 +277,7 @@ def test_vectors_that_are_not_finite_are_refused(bad: float, name: str) -> None:
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 @pytest.mark.parametrize("part", ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0", "projection"])
-def test_weights_that_are_not_finite_are_not_hidden(cell: str, bad: float, part: str) -> None:
+def test_weights_that_are_not_finite_give_emissions_that_are_not_finite(cell: str, bad: float, part: str) -> None:
     made, words = network(cell=cell), Words(30)
     name = "projection.weight" if part == "projection" else f"encoder.layers.0.forward_cell.{part}"
     made.get_parameter(name).data[-1] = bad
@@ -290,7 +292,7 @@ def test_weights_that_are_not_finite_are_not_hidden(cell: str, bad: float, part:
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 @pytest.mark.parametrize("size", [10.0, 1e4, 1e30])
-def test_saturated_cells_are_those_of_torch(cell: str, size: float) -> None:
+def test_saturated_cells_equal_those_of_torch(cell: str, size: float) -> None:
     made, words = network(cell=cell, layers=2), Words(30)
     with torch.no_grad():
         for layer in made.encoder.layers:
@@ -304,7 +306,7 @@ def test_saturated_cells_are_those_of_torch(cell: str, size: float) -> None:
         np.testing.assert_allclose(found, expected, atol=1e-6 if size > 10 else 3e-6)
 
 
-def test_where_compiled_code_cannot_be_kept_it_is_compiled_all_the_same() -> None:
+def test_code_is_compiled_where_it_cannot_be_cached() -> None:
     script = """
         import numpy
         from numba.core import caching
