@@ -57,13 +57,13 @@ def test_each_distinct_word_occurs_once_and_padding_is_0():
 def test_tensors_hold_integers_on_every_device():
     batch = EncodedCorpus(SENTENCES, WordEncoder(WORDS, CHARACTERS)).batch([0, 2])
     assert batch.gold is None
-    moved = batch.to(torch.device("meta"))
+    moved = batch.move_to(torch.device("meta"))
     assert moved.gold is None
     for field in fields(batch):
         if field.name not in ("gold", "document_context"):
             assert getattr(batch, field.name).dtype == torch.int64
             assert getattr(moved, field.name).device.type == "meta"
-    assert batch.to(torch.device("cpu")) is batch
+    assert batch.move_to(torch.device("cpu")) is batch
 
 
 def test_a_batch_does_not_depend_on_earlier_words_of_its_encoder():

@@ -171,12 +171,12 @@ def test_only_the_first_of_many_long_sentences_are_logged(caplog: pytest.LogCapt
 @pytest.mark.parametrize(
     ("answers", "lack"),
     [
-        (DecodingOptions(probabilities=True), ", with probabilities that are exact within each alone"),
-        (DecodingOptions(threshold=0.5), ", with probabilities that are exact within each alone"),
+        (DecodingOptions(probabilities=True), ", with probabilities that are exact only within a window"),
+        (DecodingOptions(threshold=0.5), ", with probabilities that are exact only within a window"),
         (DecodingOptions(nbest=2), ", without alternatives"),
         (
             DecodingOptions(probabilities=True, nbest=2),
-            ", with probabilities that are exact within each alone, without alternatives",
+            ", with probabilities that are exact only within a window, without alternatives",
         ),
     ],
 )

@@ -123,7 +123,7 @@ def test_a_damaged_file_is_ignored_and_replaced(
     caplog.clear()
     assert compiled()(1) == 2
     assert [one.partition(": ")[2] for one in caplog.messages] == [
-        "damaged file of compiled code; this code and other such code is compiled again"
+        "damaged file of compiled code; it is compiled again, like others of its kind"
     ]
 
 
@@ -151,7 +151,7 @@ def test_a_directory_writable_by_other_users_is_not_used_and_is_named(folder: Pa
     code_cache._prepare.cache_clear()
     function = compiled()
     assert (function(1), hits(function)) == (2, 0)
-    reason = f"others may write in {inner}, so compiled code there is not trusted"
+    reason = f"other users may write to {inner}, so compiled code there is not trusted"
     assert code_cache.reports.unused == reason
 
 
@@ -255,20 +255,20 @@ def test_a_full_disk_gives_one_log_line_and_leaves_no_file(
     assert (compiled()(1), compiled()(2)) == (2, 3)
     assert not stored(folder)
     assert [one.partition(": ")[2] for one in caplog.messages] == [
-        "compiled code cannot be stored, so it is compiled at each start: No space left on device"
+        "compiled code cannot be stored and is compiled at each start: No space left on device"
     ]
 
 
 def test_an_unsupported_numba_compiles_without_a_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(code_cache.caching.Cache, "__init__", lambda *_: None)
     assert compiled()(1) == 2
-    assert "stores code in another way" in code_cache.reports.unused
+    assert "is not supported" in code_cache.reports.unused
 
 
 def test_a_call_is_rejected_when_compilation_is_disabled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config, "DISABLE_JIT", 1)
     function = compiled()
-    with pytest.raises(ConfigError, match=r"^NUMBA_DISABLE_JIT is set, but this toolkit needs compiled functions"):
+    with pytest.raises(ConfigError, match=r"^NUMBA_DISABLE_JIT is set, but the toolkit needs compiled functions"):
         function(1)
 
 

@@ -13,4 +13,4 @@ def test_means_are_taken_over_the_occurrences_of_a_word(dtype: torch.dtype) -> N
     beside = torch.randint(6, (6, 2))
     places = vectors[beside].flatten(1)
     expected = torch.stack([places[:1].mean(0), places[1:4].mean(0), places[4:].mean(0)])
-    torch.testing.assert_close(neighbours.average(vectors, beside, counts), expected)
+    torch.testing.assert_close(neighbours.average_vectors(vectors, beside, counts), expected)
