@@ -29,26 +29,26 @@ SENTENCES = [
 @pytest.mark.parametrize("positions", [[0, 1, 2], [2, 0], [1], [1, 1]])
 def test_a_batch_restores_every_token_of_its_sentences(positions: list[int]):
     batch = EncodedCorpus(SENTENCES, WordEncoder(WORDS, CHARACTERS), TAGS).batch(positions)
-    chosen = [SENTENCES[position] for position in positions]
-    assert batch.lengths.tolist() == [len(one) for one in chosen]
-    assert batch.index.shape == batch.gold.shape == (len(chosen), max(map(len, chosen)))
-    for row, sentence in enumerate(chosen):
+    selected = [SENTENCES[position] for position in positions]
+    assert batch.lengths.tolist() == [len(item) for item in selected]
+    assert batch.index.shape == batch.gold.shape == (len(selected), max(map(len, selected)))
+    for row, sentence in enumerate(selected):
         for place, (token, tag) in enumerate(zip(sentence.tokens, sentence.tags, strict=True)):
             word = batch.index[row, place]
             assert batch.words[word] == WORDS.lookup(token)
             length = batch.character_lengths[word]
-            assert batch.characters[word, :length].tolist() == [CHARACTERS.ids.get(one, UNKNOWN) for one in token]
+            assert batch.characters[word, :length].tolist() == [CHARACTERS.ids.get(item, UNKNOWN) for item in token]
             assert batch.casing[word] == casing(token)
             assert batch.gold[row, place] == TAGS[tag]
 
 
 def test_each_distinct_word_occurs_once_and_padding_is_0():
     batch = EncodedCorpus(SENTENCES, WordEncoder(WORDS, CHARACTERS), TAGS).batch([0, 1, 2])
-    assert len(batch.words) == len({token for one in SENTENCES for token in one.tokens})  # "The" is not "the"
+    assert len(batch.words) == len({token for item in SENTENCES for token in item.tokens})  # "The" is not "the"
     assert batch.characters.shape == (len(batch.words), len("zebras"))
-    beyond = torch.arange(batch.characters.shape[1]) >= batch.character_lengths[:, None]
-    assert (batch.characters[beyond] == 0).all()
-    assert (batch.characters[~beyond] > 0).all()
+    is_padding = torch.arange(batch.characters.shape[1]) >= batch.character_lengths[:, None]
+    assert (batch.characters[is_padding] == 0).all()
+    assert (batch.characters[~is_padding] > 0).all()
     padding = torch.arange(batch.index.shape[1]) >= batch.lengths[:, None]
     assert (batch.index[padding] == 0).all()
     assert (batch.gold[padding] == 0).all()
@@ -70,9 +70,9 @@ def test_a_batch_does_not_depend_on_earlier_words_of_its_encoder():
     fresh, used = WordEncoder(WORDS, CHARACTERS), WordEncoder(WORDS, CHARACTERS)
     EncodedCorpus(SENTENCES[::-1], used)
     for place in (0, 1, 2):
-        one, other = (EncodedCorpus(SENTENCES, lexicon).batch([place]) for lexicon in (fresh, used))
-        assert torch.equal(one.words[one.index], other.words[other.index])
-        assert torch.equal(one.characters[one.index], other.characters[other.index])
+        item, other = (EncodedCorpus(SENTENCES, lexicon).batch([place]) for lexicon in (fresh, used))
+        assert torch.equal(item.words[item.index], other.words[other.index])
+        assert torch.equal(item.characters[item.index], other.characters[other.index])
 
 
 def test_the_first_characters_of_a_long_word_are_encoded():
@@ -129,8 +129,8 @@ def test_batches_are_determined_by_seed_and_epoch(pool: int):
 
     state = np.random.get_state()[1].tolist()
     assert batches(3, 1) == batches(3, 1)
-    found = {str(batches(seed, epoch)) for seed in (3, 4, 2**63 - 1) for epoch in (0, 1, 2)}
-    assert len(found) == 9
+    actual = {str(batches(seed, epoch)) for seed in (3, 4, 2**63 - 1) for epoch in (0, 1, 2)}
+    assert len(actual) == 9
     assert np.random.get_state()[1].tolist() == state  # no global random state is touched
 
 

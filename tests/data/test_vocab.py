@@ -31,9 +31,9 @@ def test_missing_items_are_encoded_as_unknown():
         (("00.0",), "\u0661\u0662.3", "00.0"),
     ],
 )
-def test_a_word_is_looked_up_as_written_then_lower_then_with_digits_as_0(items: tuple, word: str, found: str):
+def test_a_word_is_looked_up_as_written_then_lower_then_with_digits_as_0(items: tuple, word: str, actual: str):
     vocab = Vocab((*SPECIAL, *items))
-    assert vocab.items[vocab.lookup(word)] == found
+    assert vocab.items[vocab.lookup(word)] == actual
     assert forms(word)[0] == word
 
 

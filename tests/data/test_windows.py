@@ -14,11 +14,11 @@ each = pytest.mark.parametrize("max_tokens", SIZES)
 @each
 def test_windows_use_each_token_once_and_in_order(max_tokens: int) -> None:
     for length in LENGTHS:
-        found = split_into_windows(length, max_tokens)
-        assert [token for window in found for token in range(window.used_start, window.used_stop)] == list(
+        actual = split_into_windows(length, max_tokens)
+        assert [token for window in actual for token in range(window.used_start, window.used_stop)] == list(
             range(length)
         )
-        assert all(window.start <= window.used_start < window.used_stop <= window.stop for window in found)
+        assert all(window.start <= window.used_start < window.used_stop <= window.stop for window in actual)
 
 
 @each
@@ -32,10 +32,10 @@ def test_all_windows_of_a_long_sentence_have_the_same_length(max_tokens: int) ->
 @each
 def test_windows_cover_the_sentence_in_order(max_tokens: int) -> None:
     for length in LENGTHS:
-        found = split_into_windows(length, max_tokens)
-        assert found[0].start == 0
-        assert found[-1].stop == length
-        assert all(before.start < after.start for before, after in pairwise(found))
+        actual = split_into_windows(length, max_tokens)
+        assert actual[0].start == 0
+        assert actual[-1].stop == length
+        assert all(before.start < after.start for before, after in pairwise(actual))
 
 
 @each

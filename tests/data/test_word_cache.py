@@ -19,7 +19,7 @@ def looked_up(cache: WordCache, words: Sequence[str]) -> tuple[int, list[int], l
     return lease, rows.tolist(), new
 
 
-def once(cache: WordCache, words: Sequence[str]) -> list[str]:
+def acquire_and_release(cache: WordCache, words: Sequence[str]) -> list[str]:
     """Returns the new ones among words of a lease that is over at once."""
     lease, _, new = looked_up(cache, words)
     cache.release(lease)
@@ -112,12 +112,12 @@ def test_a_word_keeps_its_row_and_is_new_only_once() -> None:
 def test_the_least_recently_used_words_are_evicted_first() -> None:
     cache = WordCache(4)
     for word in "abcde":  # one too many
-        once(cache, word)
-    once(cache, "a")  # room is made here, before the look-up: of a and b, the oldest, both go
+        acquire_and_release(cache, word)
+    acquire_and_release(cache, "a")  # room is made here, before the look-up: of a and b, the oldest, both go
     assert set(cache) == {"a", "c", "d", "e"}
-    once(cache, "c")
-    once(cache, "f")
-    assert once(cache, "c") == []  # room was made: d and e are the oldest now
+    acquire_and_release(cache, "c")
+    acquire_and_release(cache, "f")
+    assert acquire_and_release(cache, "c") == []  # room was made: d and e are the oldest now
     assert set(cache) == {"a", "c", "f"}
 
 
@@ -131,7 +131,7 @@ def test_a_leased_word_is_never_evicted() -> None:
     assert cache["old"] == row
     cache.release(lease)
     for number in range(50):
-        once(cache, [f"v{number}"])
+        acquire_and_release(cache, [f"v{number}"])
     assert "old" not in cache
     assert cache.row_count <= 53
 
@@ -140,7 +140,7 @@ def test_a_leased_word_is_never_evicted() -> None:
 def test_rows_are_limited_to_the_capacity_and_one_lease(capacity: int) -> None:
     cache = WordCache(capacity)
     for lease in range(500):
-        once(cache, [f"{lease} {number}" for number in range(10)])
+        acquire_and_release(cache, [f"{lease} {number}" for number in range(10)])
     assert cache.row_count <= capacity + 10
 
 
@@ -150,7 +150,7 @@ def test_a_lease_of_more_words_than_the_capacity_gets_all_its_rows() -> None:
     lease, rows, new = looked_up(cache, words)
     assert (rows, new) == (list(range(1000)), words)
     cache.release(lease)
-    assert len(once(cache, words)) == 1000
+    assert len(acquire_and_release(cache, words)) == 1000
     assert cache.row_count == 1000
 
 
@@ -166,7 +166,7 @@ def test_words_that_were_not_confirmed_are_new_again_and_take_no_rows() -> None:
         cache.acquire(words(), 3)
     lease, _, new = cache.acquire(["b", "c"], 2)  # and these are not learnt either
     cache.release(lease)
-    assert (new, once(cache, ["a", "b", "c"]), cache.row_count) == (["b", "c"], ["b", "c"], 3)
+    assert (new, acquire_and_release(cache, ["a", "b", "c"]), cache.row_count) == (["b", "c"], ["b", "c"], 3)
 
 
 def test_a_very_long_word_is_evicted_with_its_last_lease() -> None:
@@ -176,7 +176,7 @@ def test_a_very_long_word_is_evicted_with_its_last_lease() -> None:
     cache.release(first)
     assert (rows, new, long in cache) == ([row], [], True)
     cache.release(second)
-    assert once(cache, ["y" * 64, "y" * 64]) == ["y" * 64]
+    assert acquire_and_release(cache, ["y" * 64, "y" * 64]) == ["y" * 64]
     assert "y" * 64 in cache
 
 
@@ -189,9 +189,9 @@ def test_a_lease_may_be_empty() -> None:
 
 def test_evictions_free_a_quarter_of_the_capacity_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    honest = WordCache._evict_oldest
-    monkeypatch.setattr(WordCache, "_evict_oldest", lambda self: (calls.append(1), honest(self)))
+    original = WordCache._evict_oldest
+    monkeypatch.setattr(WordCache, "_evict_oldest", lambda self: (calls.append(1), original(self)))
     cache = WordCache(400)
     for number in range(1400):
-        once(cache, [f"w{number}"])
+        acquire_and_release(cache, [f"w{number}"])
     assert len(calls) <= 11

@@ -19,11 +19,11 @@ def test_locked_dropout_shares_a_mask_among_tokens_and_element_dropout_does_not(
 def test_dropout_preserves_the_mean_and_drops_the_given_fraction(rate: float) -> None:
     torch.manual_seed(7)
     ones = torch.ones(3, 333_333)
-    found = drop(ones, rate)
-    share = 1 - 2**-16 if rate > 0.99 else rate
-    assert (found == 0).float().mean().item() == pytest.approx(share, abs=3e-3)
-    kept = found[found != 0]
-    torch.testing.assert_close(kept, torch.full_like(kept, 1 / (1 - share)), atol=0, rtol=1e-3)
+    actual = drop(ones, rate)
+    fraction = 1 - 2**-16 if rate > 0.99 else rate
+    assert (actual == 0).float().mean().item() == pytest.approx(fraction, abs=3e-3)
+    nonzero = actual[actual != 0]
+    torch.testing.assert_close(nonzero, torch.full_like(nonzero, 1 / (1 - fraction)), atol=0, rtol=1e-3)
 
 
 def test_dropout_draws_new_masks_passes_gradients_and_follows_the_seed() -> None:
@@ -40,8 +40,8 @@ def test_elements_are_dropped_independently() -> None:
     torch.manual_seed(7)
     draws = [(drop(torch.ones(400_000), 0.5) - 1) for _ in range(2)]
     assert abs((draws[0] * draws[1]).mean().item()) < 0.01
-    for apart in (1, 2, 3, 4, 8, 256, 1024, 4096):
-        assert abs((draws[0][apart:] * draws[0][:-apart]).mean().item()) < 0.01, apart
+    for distance in (1, 2, 3, 4, 8, 256, 1024, 4096):
+        assert abs((draws[0][distance:] * draws[0][:-distance]).mean().item()) < 0.01, distance
 
 
 def test_nan_inputs_give_nan_outputs() -> None:
@@ -49,12 +49,12 @@ def test_nan_inputs_give_nan_outputs() -> None:
 
 
 def test_the_memory_layout_does_not_matter() -> None:
-    given = torch.randn(30, 20, requires_grad=True)
+    x = torch.randn(30, 20, requires_grad=True)
     torch.manual_seed(7)
-    found = drop(given.T, 0.5)
+    actual = drop(x.T, 0.5)
     torch.manual_seed(7)
-    torch.testing.assert_close(found, drop(given.T.contiguous(), 0.5))
+    torch.testing.assert_close(actual, drop(x.T.contiguous(), 0.5))
     is_reversed = torch.randn(30, 20).T
     torch.testing.assert_close(
-        torch.autograd.grad(found, given, is_reversed)[0].T, is_reversed * (found.detach() != 0) * 2
+        torch.autograd.grad(actual, x, is_reversed)[0].T, is_reversed * (actual.detach() != 0) * 2
     )

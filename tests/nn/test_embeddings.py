@@ -24,8 +24,8 @@ KINDS = [
 def test_the_features_of_a_word_do_not_depend_on_longer_words_in_the_batch(features: nn.Module) -> None:
     features.eval()
     alone = features(torch.tensor([[3, 5]]), torch.tensor([2]))
-    beside = features(torch.tensor([[3, 5, 0, 0], [2, 4, 6, 8]]), torch.tensor([2, 4]))
-    torch.testing.assert_close(beside[:1], alone, atol=1e-6, rtol=1e-5)
+    in_batch = features(torch.tensor([[3, 5, 0, 0], [2, 4, 6, 8]]), torch.tensor([2, 4]))
+    torch.testing.assert_close(in_batch[:1], alone, atol=1e-6, rtol=1e-5)
     assert alone.shape == (1, features.output_dim)
 
 
@@ -42,10 +42,10 @@ def words() -> WordEmbedding:
 
 def test_frozen_vectors_follow_the_trainable_ones_and_stay_in_half_precision() -> None:
     embedding = words()
-    found = embedding(torch.tensor([3, 4]))
-    assert found.tolist() == [[9.0, 10.0, 11.0], [0.5, 0.25, 0.125]]
+    actual = embedding(torch.tensor([3, 4]))
+    assert actual.tolist() == [[9.0, 10.0, 11.0], [0.5, 0.25, 0.125]]
     assert embedding.frozen.dtype is torch.float16
-    found.sum().backward()
+    actual.sum().backward()
     assert embedding.weight.grad.sum(1).tolist() == [0.0, 0.0, 0.0, 3.0]
 
 
@@ -69,10 +69,10 @@ def embed(embedding: TokenEmbedding) -> Tensor:
 
 def test_tokens_get_the_features_of_their_word() -> None:
     embedding = TokenEmbedding(words(), KINDS[0], nn.Embedding(6, 2), word_dropout=0.5).eval()
-    found = embed(embedding)
-    assert found.shape == (2, 3, embedding.output_dim) == (2, 3, 3 + 6 + 2)
-    assert found[0, :, :3].tolist() == [[6.0, 7.0, 8.0], [9.0, 10.0, 11.0], [9.0, 10.0, 11.0]]
-    torch.testing.assert_close(found[0, 1], found[1, 0])
+    actual = embed(embedding)
+    assert actual.shape == (2, 3, embedding.output_dim) == (2, 3, 3 + 6 + 2)
+    assert actual[0, :, :3].tolist() == [[6.0, 7.0, 8.0], [9.0, 10.0, 11.0], [9.0, 10.0, 11.0]]
+    torch.testing.assert_close(actual[0, 1], actual[1, 0])
 
 
 def test_word_dropout_replaces_some_words_by_the_unknown_word_in_training() -> None:

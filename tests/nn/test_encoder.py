@@ -24,9 +24,9 @@ def test_a_layer_equals_torch_over_packed_sequences(cell: Cell, module: type[nn.
     reference.load_state_dict(state)
     packed = pack_padded_sequence(inputs(), LENGTHS, batch_first=True, enforce_sorted=False)
     expected = pad_packed_sequence(reference(packed)[0], batch_first=True)[0]
-    found = layer(inputs(), LENGTHS)
+    actual = layer(inputs(), LENGTHS)
     for sentence, length in enumerate(LENGTHS.tolist()):
-        torch.testing.assert_close(found[sentence, :length], expected[sentence, :length], atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(actual[sentence, :length], expected[sentence, :length], atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("merge", options(Merge))

@@ -16,8 +16,8 @@ def test_calls_with_new_words_stay_within_the_memory_limit(model_path: Path, tmp
 
 def test_a_smaller_cache_gives_the_same_tags(model_path: Path) -> None:
     texts = [f"Ada{number} lives in Paris{number} ." for number in range(300)]
-    found = [tagger.load(model_path, device="cpu", cache_bytes=size).tag(texts) for size in (1, 2**20)]
-    assert found[0] == found[1]
+    actual = [tagger.load(model_path, device="cpu", cache_bytes=size).tag(texts) for size in (1, 2**20)]
+    assert actual[0] == actual[1]
 
 
 def test_a_cache_of_no_bytes_is_rejected(model_path: Path) -> None:

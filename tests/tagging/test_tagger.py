@@ -26,16 +26,16 @@ def test_strings_and_token_lists_come_back_tagged(model_path: Path) -> None:
 def test_tags_are_the_same_for_every_size_of_batch(model_path: Path, batch_tokens: int) -> None:
     model = tagger.load(model_path, device="cpu").model
     expected = [Tagger(model, torch.device("cpu")).tag([text])[0] for text in TEXTS[:4]]
-    found = Tagger(model, torch.device("cpu"), batch_tokens=batch_tokens).tag(TEXTS)
-    assert [replace(one, document=0) for one in found] == expected * 30
-    assert [one.document for one in found] == list(range(len(TEXTS)))  # each is a document by itself
+    actual = Tagger(model, torch.device("cpu"), batch_tokens=batch_tokens).tag(TEXTS)
+    assert [replace(one, document=0) for one in actual] == expected * 30
+    assert [one.document for one in actual] == list(range(len(TEXTS)))  # each is a document by itself
 
 
 def test_order_and_other_fields_of_sentences_are_unchanged(model_path: Path) -> None:
-    given = [Sentence(("Oslo",) * (1 + number % 7), document=number, line=number, raw=("x",)) for number in range(100)]
-    found = tagger.load(model_path, device="cpu").tag(given)
-    assert [(s.tokens, s.document, s.line, s.raw) for s in found] == [
-        (s.tokens, s.document, s.line, s.raw) for s in given
+    inputs = [Sentence(("Oslo",) * (1 + number % 7), document=number, line=number, raw=("x",)) for number in range(100)]
+    actual = tagger.load(model_path, device="cpu").tag(inputs)
+    assert [(s.tokens, s.document, s.line, s.raw) for s in actual] == [
+        (s.tokens, s.document, s.line, s.raw) for s in inputs
     ]
 
 
@@ -71,9 +71,9 @@ def test_an_empty_token_is_rejected(model_path: Path) -> None:
         (b"Ada", "a sentence is a string or a list of tokens, got 65"),
     ],
 )
-def test_values_that_are_no_sentence_are_rejected(model_path: Path, given: object, fault: str) -> None:
+def test_values_that_are_no_sentence_are_rejected(model_path: Path, inputs: object, fault: str) -> None:
     with pytest.raises(TypeError, match=fault):
-        tagger.load(model_path, device="cpu").tag(given)
+        tagger.load(model_path, device="cpu").tag(inputs)
 
 
 def test_tagging_does_not_change_the_training_mode_of_the_network(model_path: Path) -> None:

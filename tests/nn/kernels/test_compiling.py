@@ -79,7 +79,7 @@ def test_loading_cached_code_does_not_import_the_compiler(folder: Path, tmp_path
     assert outputs == [["True", "0"], ["False", "1"]]
 
 
-def spoil(path: Path, source: random.Random) -> None:
+def damage(path: Path, source: random.Random) -> None:
     data = bytearray(path.read_bytes())
     way = source.randrange(7)
     if way == 0:
@@ -111,7 +111,7 @@ def test_a_damaged_file_is_ignored_and_replaced(
         source = random.Random(seed)
         monkeypatch.setattr(code_cache.reports, "_reported", set())
         caplog.clear()
-        spoil(source.choice(sorted(whole)), source)
+        damage(source.choice(sorted(whole)), source)
         function = compiled()
         assert (function(1), hits(function)) == (2, 0)
         assert len([one for one in caplog.messages if "damaged" in one]) <= 1
@@ -217,7 +217,7 @@ def test_a_change_of_any_source_of_the_package_compiles_again(
 ) -> None:
     monkeypatch.setattr(code_cache, "_FOLDER", f"{tmp_path / 'nn'}{os.sep}")
     shutil.copytree(Path(code_cache.__file__).parents[1], tmp_path / "nn", ignore=shutil.ignore_patterns("__pycache__"))
-    found = []
+    actual = []
     for text in ("", "", "\n"):
         with (tmp_path / "nn" / "crf" / "kernels" / "loops.py").open("a") as stream:
             stream.write(text)
@@ -225,10 +225,10 @@ def test_a_change_of_any_source_of_the_package_compiles_again(
         code_cache._stamp.cache_clear()
         function = compiled()
         function(1)
-        found.append(hits(function))
+        actual.append(hits(function))
     code_cache._sources.cache_clear()
     code_cache._stamp.cache_clear()
-    assert found == [0, 1, 0]
+    assert actual == [0, 1, 0]
 
 
 def test_code_that_does_not_match_its_index_after_a_crash_is_not_run(
