@@ -30,7 +30,9 @@ def rows_of_command(model_path: Path, path: Path, text: str, **options: object) 
     return [json.loads(line) for line in output.getvalue().decode().splitlines()]
 
 
-@pytest.mark.parametrize("options", [{}, {"probabilities": True, "nbest": 3}, {"probabilities": True, "threshold": 0.9}])
+@pytest.mark.parametrize(
+    "options", [{}, {"probabilities": True, "nbest": 3}, {"probabilities": True, "threshold": 0.9}]
+)
 @pytest.mark.parametrize("text", [TEXT, "\ufeff" + TEXT, "", " \n ", "x" * 5000 + TEXT, TEXT * 300])
 def test_a_document_holds_what_the_command_writes(
     model: tagger.Tagger, model_path: Path, tmp_path: Path, text: str, options: dict[str, object]
