@@ -35,7 +35,7 @@ FOLDERS = {
     "data": [
         {"highlighting"},
         {"sentence"},
-        {"schemes", "vocab"},
+        {"document", "schemes", "vocab"},
         {"vectors"},
         {"formats.blocks", "formats.escapes"},
         {"formats.columns", "formats.conllu", "formats.hub", "formats.lines", "formats.text"},
@@ -79,7 +79,7 @@ FOLDERS = {
     ],
     "tagging": [
         {"forking"},
-        {"conversion", "pools", "scorer", "span_tags"},
+        {"conversion", "pools", "scorer", "span_tags", "texts"},
         {"cached_scorer", "decoding"},
         {"batch_memory", "long_sentences", "scorer_choice"},
         {"tagger"},
