@@ -22,7 +22,7 @@ _MAX_SCORE = 100.001  # above 100 by rounding
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class SpanScore:
     """Precision, recall and F1 in percent, and how many spans the gold data holds."""
 
     precision: float
@@ -81,7 +81,7 @@ class Report:
     precision: float | None
     recall: float | None
     accuracy: float
-    types: dict[str, Score]
+    types: dict[str, SpanScore]
     sentences: int
     tokens: int
     seconds: float
@@ -125,7 +125,7 @@ class Report:
         lines = []
         if self.f1 is not None:
             lines.append(f"{'':12}{'precision':>10}{'recall':>10}{'F1':>10}{'spans':>10}")
-            rows = {**self.types, "all": Score(self.precision or 0.0, self.recall or 0.0, self.f1, self._spans())}
+            rows = {**self.types, "all": SpanScore(self.precision or 0.0, self.recall or 0.0, self.f1, self._spans())}
             for name, score in rows.items():
                 lines.append(f"{name:12}{score.precision:10.2f}{score.recall:10.2f}{score.f1:10.2f}{score.gold:10d}")
         spelt = f", tags in {self.gold_scheme}" if self.f1 is not None else ""
@@ -160,14 +160,14 @@ TOKENS = ("correct", "tokens")
 
 
 def evaluate(
-    tagger: Tagger, corpus: Corpus, *, strict: bool = False, checked: Callable[[], None] = lambda: None
+    tagger: Tagger, corpus: Corpus, *, strict: bool = False, on_batch: Callable[[], None] = lambda: None
 ) -> Report:
-    """Returns the scores of a tagger on a corpus; arguments and errors as of `evaluate_each`."""
-    return evaluate_each(tagger, corpus, strict=strict, checked=checked)[0]
+    """Returns the scores of a tagger on a corpus; arguments and errors as of `evaluate_with_counts`."""
+    return evaluate_with_counts(tagger, corpus, strict=strict, on_batch=on_batch)[0]
 
 
-def evaluate_each(
-    tagger: Tagger, corpus: Corpus, *, strict: bool = False, checked: Callable[[], None] = lambda: None
+def evaluate_with_counts(
+    tagger: Tagger, corpus: Corpus, *, strict: bool = False, on_batch: Callable[[], None] = lambda: None
 ) -> tuple[Report, Counts]:
     """Returns the scores of a tagger on a corpus, and the counts of each sentence that they come from.
 
@@ -175,7 +175,7 @@ def evaluate_each(
         tagger: the tagger.
         corpus: sentences with gold tags.
         strict: refuse gold tags that break their scheme.
-        checked: called between batches, so that a caller can break off by raising.
+        on_batch: called between batches, so that a caller can break off by raising.
 
     Raises:
         DataError: the corpus has plain tags where the model has spans, or broken ones under `strict`.
@@ -187,7 +187,7 @@ def evaluate_each(
     elif (spelt_in := schemes.detect(gold)).scheme:
         raise DataError(f"{corpus.name}: the model's tags are plain, but the gold column has spans in {spelt_in.name}")
     started = time.perf_counter()
-    predicted = list(tagger.stream(corpus.sentences, on_batch=checked))
+    predicted = list(tagger.stream(corpus.sentences, on_batch=on_batch))
     seconds = time.perf_counter() - started
     digest = corpus.digest()
     counts: dict[str, Any] = {
@@ -227,7 +227,9 @@ def accuracy(gold: Sequence[Sequence[object]], predicted: Sequence[Sequence[obje
     return 100 * sum(pairs) / len(pairs) if pairs else 0.0
 
 
-def score_spans(gold: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Span]]) -> tuple[Score, dict[str, Score]]:
+def score_spans(
+    gold: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Span]]
+) -> tuple[SpanScore, dict[str, SpanScore]]:
     """Returns the score over all spans and that of each type, by name; a score without its spans is 0, as conlleval's.
 
     seqeval counts; it is given IOB2, in which every set of spans has one spelling.
@@ -239,15 +241,15 @@ def score_spans(gold: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Spa
     ]
     names = sorted({span.type for side in (gold, predicted) for spans in side for span in spans})
     if not names:
-        return Score(0.0, 0.0, 0.0, 0), {}
+        return SpanScore(0.0, 0.0, 0.0, 0), {}
     each = precision_recall_fscore_support(*spelt, average=None, zero_division=0)
     overall = precision_recall_fscore_support(*spelt, average="micro", zero_division=0)
     types = {name: _score(*(column[place] for column in each)) for place, name in enumerate(names)}
     return _score(*overall), types
 
 
-def _score(precision: float, recall: float, f1: float, gold: int) -> Score:
-    return Score(100 * float(precision), 100 * float(recall), 100 * float(f1), int(gold))
+def _score(precision: float, recall: float, f1: float, gold: int) -> SpanScore:
+    return SpanScore(100 * float(precision), 100 * float(recall), 100 * float(f1), int(gold))
 
 
 def _scheme(gold: Sequence[Sequence[str]], corpus: Corpus, *, strict: bool) -> schemes.Detected:

@@ -22,7 +22,7 @@ MAX_STEPS = 2000
 """After which all rows are brought up to date: each step takes a sum over those before."""
 
 
-class Rows:
+class LazyRows:
     """The vectors and what moves them.
 
     Args:
@@ -45,11 +45,11 @@ class Rows:
         # What a velocity of 1 after each step has moved a vector by since then, and the average.
         self._moved, self._followed = np.zeros(1), np.zeros(1)
 
-    def bring(self, ids: Tensor) -> None:
+    def catch_up(self, ids: Tensor) -> None:
         """Brings rows up to date, as the network must find them: those of word ids (U,), others than rows left out."""
         chosen = np.unique(ids.numpy())
         chosen = chosen[chosen < len(self.weight)]
-        self._bring(self._tables(), chosen)
+        self._catch_up(self._tables(), chosen)
         self._seen.numpy()[chosen] = len(self._moved) - 1
 
     def gradient(self) -> Tensor:
@@ -67,7 +67,7 @@ class Rows:
         """Moves the rows that `gradient` returned.
 
         Raises:
-            ValueError: since the last step `bring` has not brought one of them.
+            ValueError: since the last step `catch_up` has not brought one of them.
         """
         ids, tables = self._ids.numpy(), self._tables()
         if (self._seen.numpy()[ids] != len(self._moved) - 1).any():
@@ -81,14 +81,14 @@ class Rows:
         self._moved, self._followed = np.append(self._moved, 0.0), np.append(self._followed, 0.0)
         self._seen[self._ids] = len(ages)
         if len(ages) == MAX_STEPS:
-            self.settle()
+            self.flush()
 
     def _tables(self) -> tuple[Floats, ...]:
         """Returns what there is of each word (W, D): its vector, its velocity and, if there is one, its average."""
         tables = [self.weight, self._velocity] if self.average is None else [self.weight, self._velocity, self.average]
         return tuple(table.detach().numpy() for table in tables)
 
-    def _bring(self, tables: tuple[Floats, ...], ids: Ids) -> None:
+    def _catch_up(self, tables: tuple[Floats, ...], ids: Ids) -> None:
         """Brings rows of the tables up to date as they are after the last step."""
         seen = self._seen.numpy()[ids]
         ages = len(self._moved) - 1 - seen
@@ -96,20 +96,20 @@ class Rows:
         left, followed = self._decay**ages, self._followed[seen]
         with np.errstate(over="ignore"):  # of rates so high that weights are no numbers soon, which is told elsewhere
             factors = [factor.astype(np.float32) for factor in (moved, kept, left, followed)]
-        _bring(tables, ids, *factors)
+        _catch_up(tables, ids, *factors)
 
     @torch.no_grad()
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Brings all rows up to date."""
-        self._bring(self._tables(), np.arange(len(self.weight)))
+        self._catch_up(self._tables(), np.arange(len(self.weight)))
         self._seen.zero_()
         self._moved, self._followed = np.zeros(1), np.zeros(1)
 
     @contextmanager
-    def settled(self) -> Iterator[None]:
+    def flush_temporarily(self) -> Iterator[None]:
         """Shows all rows up to date within the block and leaves no trace, not even of rounding."""
         tables = tuple(map(np.copy, self._tables()))
-        self._bring(tables, np.arange(len(self.weight)))
+        self._catch_up(tables, np.arange(len(self.weight)))
         parameters = [self.weight] if self.average is None else [self.weight, self.average]
         before = [parameter.data for parameter in parameters]
         for parameter, table in zip(parameters, (tables[0], *tables[2:]), strict=True):
@@ -139,7 +139,7 @@ class Rows:
 
 
 @compiled()
-def _bring(
+def _catch_up(
     tables: tuple[Floats, ...], ids: Ids, moved: Floats, kept: Floats, left: Floats, followed: Floats
 ) -> None:  # pragma: no cover
     """Takes rows to where the steps since they were up to date have led them.

@@ -11,7 +11,7 @@ from tagger.choices import Part
 from tagger.config.schema import Optimizer, Schedule, Training
 from tagger.nn.encoder import LSTM1997
 from tagger.nn.model import Network
-from tagger.training.lazy_rows import Rows
+from tagger.training.lazy_rows import LazyRows
 
 _PARTS: tuple[tuple[str, Part], ...] = (
     ("embedding.words.", "words"),
@@ -30,7 +30,7 @@ def part_of(name: str) -> Part:
     return next(part for prefix, part in _PARTS if name.startswith(prefix))
 
 
-def rows(network: Network, settings: Training, device: torch.device) -> Rows | None:
+def create_lazy_rows(network: Network, settings: Training, device: torch.device) -> LazyRows | None:
     """Returns what moves the word vectors row by row, and has their gradients hold no more; None if all are moved.
 
     A GPU moves all of them, as Adam and a decay of the weights must.
@@ -39,10 +39,10 @@ def rows(network: Network, settings: Training, device: torch.device) -> Rows | N
     if device.type != "cpu" or chosen.kind != "sgd" or chosen.weight_decay:
         return None
     words.sparse = True
-    return Rows(words.weight, momentum=chosen.momentum, nesterov=chosen.nesterov, decay=settings.ema_decay)
+    return LazyRows(words.weight, momentum=chosen.momentum, nesterov=chosen.nesterov, decay=settings.ema_decay)
 
 
-def optimizer(network: Network, settings: Optimizer, rows: Rows | None) -> torch.optim.Optimizer:
+def create_optimizer(network: Network, settings: Optimizer, rows: LazyRows | None) -> torch.optim.Optimizer:
     """Returns the optimiser of all that `rows` does not move; each group holds its full rate and its part's name.
 
     Weights decay, but for the biases that hold gates open.
@@ -53,7 +53,7 @@ def optimizer(network: Network, settings: Optimizer, rows: Rows | None) -> torch
         if rows is None or parameter is not rows.weight:
             groups.setdefault((part_of(name), id(parameter) in held), []).append(parameter)
     rated = [
-        {"params": parameters, "part": part, "rate": settings.learning_rate_of(part)}
+        {"params": parameters, "part": part, "learning_rate": settings.learning_rate_of(part)}
         | ({"weight_decay": 0.0} if fixed else {})
         for (part, fixed), parameters in groups.items()
     ]
@@ -70,7 +70,7 @@ def optimizer(network: Network, settings: Optimizer, rows: Rows | None) -> torch
     return kind(rated, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay, fused=True)
 
 
-def factor(settings: Schedule, *, step: int, total: int, epoch: int, scores: Sequence[float]) -> float:
+def schedule_factor(settings: Schedule, *, step: int, total: int, epoch: int, scores: Sequence[float]) -> float:
     """Returns what the full rate is multiplied with.
 
     Args:
@@ -85,7 +85,7 @@ def factor(settings: Schedule, *, step: int, total: int, epoch: int, scores: Seq
     if settings.kind == "inverse":
         return rise / (1 + settings.decay * epoch)
     if settings.kind == "plateau":
-        return rise * settings.factor ** plateaus(scores, settings.patience)
+        return rise * settings.factor ** count_plateaus(scores, settings.patience)
     if settings.kind == "linear":
         return rise * (total - step) / max(total - settings.warmup, 1) if step >= settings.warmup else rise
     if settings.kind == "onecycle":
@@ -102,10 +102,10 @@ def _one_cycle(step: int, total: int, peak: float) -> float:
     return end + (1 - end) * (1 + math.cos(math.pi * (step - top) / (total - 1 - top))) / 2
 
 
-def plateaus(scores: Sequence[float], patience: int) -> int:
+def count_plateaus(scores: Sequence[float], patience: int) -> int:
     """Returns how often `patience` epochs in a row brought no better score.
 
-    >>> plateaus([90.0, 91.0, 90.5, 90.7, 90.9, 91.0, 92.0], 2)
+    >>> count_plateaus([90.0, 91.0, 90.5, 90.7, 90.9, 91.0, 92.0], 2)
     2
     """
     best, waited, found = -math.inf, 0, 0
@@ -117,7 +117,7 @@ def plateaus(scores: Sequence[float], patience: int) -> int:
     return found
 
 
-def gradients(network: Network, rows: Rows | None) -> dict[Part, list[Tensor]]:
+def collect_gradients(network: Network, rows: LazyRows | None) -> dict[Part, list[Tensor]]:
     """Returns the gradients there are by part of the network, of the word vectors only those of `rows`."""
     found: dict[Part, list[Tensor]] = {"words": [rows.gradient()]} if rows else {}
     for name, parameter in network.named_parameters():
@@ -126,7 +126,7 @@ def gradients(network: Network, rows: Rows | None) -> dict[Part, list[Tensor]]:
     return found
 
 
-def clip(gradients: Sequence[Tensor], settings: Training) -> tuple[Tensor, Tensor]:
+def clip_gradients(gradients: Sequence[Tensor], settings: Training) -> tuple[Tensor, Tensor]:
     """Clips gradients by norm and by value as the settings say.
 
     Returns:
@@ -146,7 +146,7 @@ def clip(gradients: Sequence[Tensor], settings: Training) -> tuple[Tensor, Tenso
     return norm, clipped
 
 
-class Average:
+class MovingAverage:
     """A moving average of a network's weights, from those it begins with.
 
     Args:
@@ -158,7 +158,7 @@ class Average:
         network: has the averaged weights; the vectors that stay as they are it shares.
     """
 
-    def __init__(self, trained: Network, decay: float, rows: Rows | None) -> None:
+    def __init__(self, trained: Network, decay: float, rows: LazyRows | None) -> None:
         kept = trained.embedding.words.frozen
         self.network = deepcopy(trained, {id(kept): kept}).requires_grad_(requires_grad=False)
         pairs = zip(self.network.parameters(), trained.parameters(), strict=True)
