@@ -142,5 +142,5 @@ def test_a_row_that_was_read_without_being_brought_up_to_date_is_refused() -> No
     move(rows, given[0], 0.1)
     rows.weight.grad = given[1]
     rows.gradient()
-    with pytest.raises(ValueError, match="not brought up to date"):
+    with pytest.raises(ValueError, match="was not caught up"):
         rows.step(0.1)
