@@ -108,5 +108,5 @@ def test_a_stopped_run_goes_on_on_the_gpu_and_on_the_cpu(tiny_config: Config, tm
         run = tmp_path / device
         with pytest.raises(Killed):
             training.train(config, run, device="cuda", callback=kill)
-        assert training.resume(run, device=device).model.is_dir()
+        assert training.resume(run, device=device).model_dir.is_dir()
         assert model_dir.newest(run).name == "checkpoint-000036"
