@@ -110,7 +110,7 @@ def tag(
             scheme,
             language,
         ),
-        answers=tagging.DecodingOptions(probabilities, threshold, nbest),
+        decoding=tagging.DecodingOptions(probabilities, threshold, nbest),
         out=None if out is None else Path(out),
         pattern=pattern,
         on_error=on_error,

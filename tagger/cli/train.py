@@ -108,4 +108,4 @@ def _summary(result: "TrainingResult") -> str:
     lines = [f"best epoch {result.epoch}, dev {result.dev:.2f}"]
     if result.test is not None:
         lines.append(f"test, by the best model on dev:\n{result.test}")
-    return "\n".join([*lines, f"model: {streams.one_line(str(result.model))}"])
+    return "\n".join([*lines, f"model: {streams.escape_line(str(result.model))}"])
