@@ -32,7 +32,7 @@ from tagger.io.manifest import (
     build_manifest,
     retry_once,
 )
-from tagger.model import MAX_TAGS, MAX_WEIGHT_BYTES, TaggerModel, build_meta_network, scheme_of
+from tagger.model import MAX_TAGS, MAX_WEIGHT_BYTES, TaggerModel, build_meta_network, find_scheme
 from tagger.nn.model import Network
 
 log = logging.getLogger(__name__)
@@ -174,7 +174,7 @@ def _check_tags(tags: Vocab, settings: Config) -> None:
         raise ModelError("tags.txt: expected at least one tag")
     if control_tags := schemes.control_tags(tags.items):
         raise ModelError(f"tags.txt: the tag {control_tags[0][:60]!r} is empty or holds a control character")
-    scheme = scheme_of(tags, settings)
+    scheme = find_scheme(tags, settings)
     if scheme is None:
         return
     if schemes.OUTSIDE not in tags:

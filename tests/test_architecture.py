@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "tagger"
 # Each part may import only parts of lower lines; parts on one line are strangers.
 LINES = [
     {"cli"},
+    {"api"},
     {"experiments"},
     {"training"},
     {"evaluation", "jobs"},
@@ -34,7 +35,7 @@ FOLDERS = {
     "data": [
         {"highlighting"},
         {"sentence"},
-        {"schemes", "vocab"},
+        {"document", "schemes", "vocab"},
         {"vectors"},
         {"formats.blocks", "formats.escapes"},
         {"formats.columns", "formats.conllu", "formats.hub", "formats.lines", "formats.text"},
@@ -43,13 +44,13 @@ FOLDERS = {
         {"formats.parquet"},
         {"reader", "writer"},
         {"windows", "word_cache"},
-        {"document_context"},
+        {"document_context", "word_encoding"},
         {"batching"},
     ],
     "nn": [
-        {"kernels.code_cache", "crf.kernels.triton_cache", "kernels.threads"},
+        {"inputs", "kernels.code_cache", "crf.kernels.triton_cache", "kernels.threads"},
         {"kernels.compiling"},
-        {"kernels.activations", "crf.chain_scores", "crf.kernels.numba_sums", "kernels.products"},
+        {"kernels.activations", "crf.chain_scores", "crf.kernels.numba_sums", "kernels.matmul"},
         {"kernels.convolution", "dropout", "kernels.lstm", "kernels.neighbours"},
         {"crf.kernels.numba_spans", "crf.kernels.numba_viterbi", "crf.kernels.torch_kernel"},
         {"crf.kernels.numba_kernel", "crf.kernels.triton_kernel"},
@@ -67,6 +68,7 @@ FOLDERS = {
         {"directories", "storage"},
         {"manifest"},
     ],
+    "api": [{"batch", "comparison", "evaluation"}],
     "jobs": [
         {"inputs", "summary"},
         {"job", "journal", "ray.parts", "rejects"},
@@ -77,16 +79,16 @@ FOLDERS = {
     ],
     "tagging": [
         {"forking"},
-        {"scorer", "span_tags"},
+        {"conversion", "pools", "scorer", "span_tags", "texts"},
         {"cached_scorer", "decoding"},
-        {"scorer_choice"},
+        {"batch_memory", "long_sentences", "scorer_choice"},
         {"tagger"},
     ],
     "experiments": [{"runs"}, {"comparison", "processes"}, {"seeds"}],
     "training": [
-        {"events", "lazy_rows", "run_dir"},
-        {"corpora", "diagnostics", "optimizers", "records", "transfer"},
-        {"state"},
+        {"epoch_record", "lazy_rows", "run_dir"},
+        {"corpora", "diagnostics", "events", "optimizers", "records", "transfer"},
+        {"result", "state"},
         {"loop"},
         {"train"},
     ],

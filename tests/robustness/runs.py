@@ -101,7 +101,7 @@ def train(config: Config, run: Path) -> None:
     if (run / model_dir.LATEST).exists():
         training.resume(run, device="cpu")
     else:
-        training.fit(config, run, device="cpu")
+        training.train(config, run, device="cpu")
 
 
 def train_until_renamed(config: Config, run: Path, number: int) -> None:

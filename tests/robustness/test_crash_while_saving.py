@@ -128,6 +128,6 @@ def test_a_disk_that_fills_up_in_training_costs_one_line_and_the_run_goes_on_lat
         with monkeypatch.context() as patch:
             _Failing(patch, at, error=OSError(errno.ENOSPC, "No space left on device"))
             with pytest.raises(StorageError, match="cannot be written: No space left on device"):
-                training.fit(config, run, device="cpu")
+                training.train(config, run, device="cpu")
         assert not list(run.glob(".*.new"))
     training.resume(run, device="cpu")

@@ -307,7 +307,7 @@ def test_random_decoys_in_the_directory_of_a_run_stay(tmp_path: Path) -> None:
         put_decoy(run / name, source.choice(KINDS), tmp_path / "outside")
         before = described(run)
         try:
-            with run_dir.owned(run):
+            with run_dir.lock_run_dir(run):
                 pass
         except StorageError:
             refused += 1
