@@ -2,8 +2,8 @@
 
     python scripts/benchmark_training.py RECIPE --data DIR [--vectors TABLE]... [--rounds 5] [--steps 100] [--json FILE]
 
-The benchmark trains RECIPE for some rounds of steps; the other options are those of `tagger train`. Before each round it
-measures the floor: the products of every token with the input and state weights of each direction and, at twice the
+The benchmark trains RECIPE for some rounds of steps; the other options are those of `tagger train`. Before each round,
+it measures the floor: the products of every token with the input and state weights of each direction and, at twice the
 cost, their gradients, at the best rate of those shapes on all cores (as in benchmark_tagging.py). Seconds are those of
 an epoch, medians over the rounds; evaluation and saving at the end of an epoch are left out.
 
