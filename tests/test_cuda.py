@@ -74,7 +74,7 @@ def test_tagging_on_a_gpu_waits_for_what_was_computed_before_it(own: bool) -> No
 def test_a_gpu_learns_the_tiny_corpus(tiny_config: Config, tmp_path: Path, mixed: bool, document_context: int) -> None:
     config = changed(tiny_config, f"model.document_context.output_dim={document_context}")
     config = with_training(config, epochs=15, mixed_precision=mixed, average=0.9)
-    assert training.fit(config, tmp_path / "run", device="cuda").dev > 99
+    assert training.train(config, tmp_path / "run", device="cuda").dev.score > 99
 
 
 @pytest.mark.parametrize("mixed", [False, True])
@@ -84,10 +84,11 @@ def test_a_gpu_trains_every_encoder_and_looks_into_it(
 ) -> None:
     config = changed(tiny_config, f"model.encoder={encoder}", "training.diagnostics=true")
     config = with_training(config, epochs=15, mixed_precision=mixed)
-    assert training.fit(config, tmp_path / "run", device="cuda").dev > 80
-    for record in records.read_metrics(tmp_path / "run"):
-        assert all(norm > 0 for norm in record["diagnostics"]["norms"].values())
-        assert record["diagnostics_seconds"] < record["seconds"]
+    assert training.train(config, tmp_path / "run", device="cuda").dev.score > 80
+    for record in records.read_metrics(tmp_path / "run")[0]:
+        assert record.diagnostics is not None
+        assert all(norm > 0 for norm in record.diagnostics.norms.values())
+        assert record.diagnostics.seconds < record.seconds
     for cell in tagger.load(tmp_path / "run" / "model-best").model.network.encoder.layers[0].cells:
         if "1997" in encoder:
             assert (cell.bias_ih_l0[cell.hidden_size : 2 * cell.hidden_size] == 1e4).all()
@@ -106,6 +107,6 @@ def test_a_stopped_run_goes_on_on_the_gpu_and_on_the_cpu(tiny_config: Config, tm
     for device in ("cuda", "cpu"):
         run = tmp_path / device
         with pytest.raises(Killed):
-            training.fit(config, run, device="cuda", callback=kill)
+            training.train(config, run, device="cuda", callback=kill)
         assert training.resume(run, device=device).model.is_dir()
         assert model_dir.newest(run).name == "checkpoint-000036"

@@ -217,7 +217,7 @@ def verdict(tables: Mapping[str, Sequence[Row]]) -> str:
 
 def main() -> None:
     parser = grid.parser(__doc__, NAMES)
-    parser.add_argument("--words-seeds", type=experiments.parse, help="of words only, if fewer")
+    parser.add_argument("--words-seeds", type=experiments.parse_seeds, help="of words only, if fewer")
     parser.add_argument("--features", action="append", choices=list(FEATURES), help="only these")
     parser.add_argument("--head", action="append", choices=HEADS, help="only these")
     options = parser.parse_args()

@@ -24,16 +24,16 @@ def evaluate(
     device: options.Device = "auto",
 ) -> None:
     """Score a model on a tagged file."""
-    from tagger import evaluation, tagging
-    from tagger.data import reader
+    from tagger.api import evaluation
     from tagger.io import json_files
-    from tagger.jobs import job
 
-    tagger = tagging.load(model, device=device)
-    form = input_format or job.tagged_format(tagger.model, file)
-    token, tag = options.parse_column(token_column), options.parse_column(tag_column)
-    layout = job.layout(tagger.model, form, token=token, tag=tag, tagged=True)
-    limit = tagger.model.config.data.max_record_bytes
-    corpus = reader.corpus(file, form=form, layout=layout, max_record_bytes=limit)
-    report = evaluation.evaluate(tagger, corpus, strict=strict)
+    report = evaluation.evaluate(
+        model,
+        file,
+        input_format=input_format,
+        token_column=options.parse_column(token_column),
+        tag_column=options.parse_column(tag_column),
+        strict=strict,
+        device=device,
+    )
     print_result(json_files.dump(report.to_json()).decode() if as_json else str(report))

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from tagger.data.batching import (
-    MAX_CHARACTERS,
     EncodedCorpus,
     WordEncoder,
     batch_limit,
@@ -15,6 +14,7 @@ from tagger.data.batching import (
 )
 from tagger.data.sentence import Sentence
 from tagger.data.vocab import SPECIAL, UNKNOWN, Vocab, casing
+from tagger.data.word_encoding import MAX_CHARACTERS
 
 WORDS = Vocab((*SPECIAL, "the", "Cat", "sat", "00"))
 CHARACTERS = Vocab((*SPECIAL, *"acehst0"))

@@ -42,6 +42,7 @@ def test_a_batch_holds_what_each_document_says_of_its_words(positions: list[int]
     given = sentences()
     encoded = EncodedCorpus(given, WordEncoder(WORDS, CHARACTERS), passages=number_passages(given))
     batch = encoded.batch(positions)
+    assert batch.document_context is not None
     which, words, beside, places, casing = (part.numpy() for part in batch.document_context)
     starts = np.cumsum(places) - places
     for row, position in enumerate(positions):
@@ -55,9 +56,10 @@ def test_a_batch_holds_what_each_document_says_of_its_words(positions: list[int]
 
 
 def test_the_first_places_of_a_frequent_word_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(document_context, "_MOST", 2)
+    monkeypatch.setattr(document_context, "_MAX_OCCURRENCES", 2)
     given = sentences()
     batch = EncodedCorpus(given, WordEncoder(WORDS, CHARACTERS), passages=number_passages(given)).batch([0])
+    assert batch.document_context is not None
     which, words, beside, places, _ = batch.document_context
     the = which[0, 0]
     start = int(places[:the].sum())

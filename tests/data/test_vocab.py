@@ -47,7 +47,7 @@ def test_a_vocabulary_survives_its_file(items: list[str]):
 
 @pytest.mark.parametrize("data", [b"a\nb\na\n", b"a\nb", b"a\n\xff\n"])
 def test_a_damaged_file_is_an_error(data: bytes):
-    with pytest.raises(ModelError, match=r"^vocabulary (is not UTF-8|has an entry twice or a last line)"):
+    with pytest.raises(ModelError, match=r"^vocabulary (is not UTF-8|has a repeated entry or an incomplete last line)"):
         Vocab.from_bytes(data)
 
 

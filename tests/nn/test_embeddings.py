@@ -4,12 +4,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tagger.data.batching import Batch
 from tagger.nn.embeddings import (
     CharacterCNN,
     CharacterLSTM,
     TokenEmbedding,
     WordEmbedding,
-    scatter_evenly,
+    draw_uniform,
 )
 
 KINDS = [
@@ -55,8 +56,15 @@ def test_trained_vectors_alone_are_found_beside_kept_ones_too_and_so_is_nothing(
 
 
 def embed(embedding: TokenEmbedding) -> Tensor:
-    words_, spelling = torch.tensor([2, 3]), torch.tensor([[2, 0], [3, 4]])
-    return embedding(words_, spelling, torch.tensor([1, 2]), torch.tensor([2, 4]), torch.tensor([[0, 1, 1], [1, 0, 0]]))
+    batch = Batch(
+        words=torch.tensor([2, 3]),
+        characters=torch.tensor([[2, 0], [3, 4]]),
+        character_lengths=torch.tensor([1, 2]),
+        casing=torch.tensor([2, 4]),
+        index=torch.tensor([[0, 1, 1], [1, 0, 0]]),
+        lengths=torch.tensor([3, 3]),
+    )
+    return embedding(batch)
 
 
 def test_tokens_take_the_features_of_their_word() -> None:
@@ -78,6 +86,6 @@ def test_word_dropout_puts_the_unknown_word_for_some_tokens_in_training() -> Non
 
 
 def test_start_values_are_spread_over_their_range() -> None:
-    drawn = scatter_evenly(2000, 12)
+    drawn = draw_uniform(2000, 12)
     assert drawn.abs().max() <= 0.5
     assert drawn.abs().mean() == pytest.approx(0.25, abs=0.01)

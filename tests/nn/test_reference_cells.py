@@ -22,7 +22,7 @@ def drawn(cell: Cell, direction: Direction) -> RecurrentLayer:
         for weight in module.parameters():
             nn.init.normal_(weight, std=0.4)
         if isinstance(module, LSTM1997):
-            module.hold_open()
+            module.open_forget_gate()
     return layer
 
 
@@ -31,7 +31,7 @@ def inputs() -> Tensor:
 
 
 def side_by_side(layer: RecurrentLayer, given: Tensor) -> Tensor:
-    return torch.cat([found.states for found in trace(layer, given, LENGTHS)], 2)
+    return torch.cat([found.hidden for found in trace(layer, given, LENGTHS)], 2)
 
 
 def gradients(states: Tensor, given: Tensor, weights: list[Tensor]) -> list[Tensor]:
@@ -87,25 +87,25 @@ def test_states_and_gradients_are_those_of_the_encoders_layer(cell: Cell, shape:
 def test_gates_are_open_to_inspection_and_make_the_memory(cell: Cell) -> None:
     (found,) = trace(drawn(cell, "forward"), inputs(), LENGTHS)
     assert list(found.gates) == GATES[cell]
-    before = torch.cat([torch.zeros(4, 1, 7), found.memory[:, :-1]], 1)
+    before = torch.cat([torch.zeros(4, 1, 7), found.cell_states[:, :-1]], 1)
     gates, new = found.gates, found.candidates
     if cell == "lstm":
-        assert_near(found.memory, gates["forget"] * before + gates["input"] * new)
-        assert_near(found.states, gates["output"] * found.memory.tanh())
+        assert_near(found.cell_states, gates["forget"] * before + gates["input"] * new)
+        assert_near(found.hidden, gates["output"] * found.cell_states.tanh())
     elif cell == "lstm1997":
-        assert_near(found.memory, before + gates["input"] * new)
-        assert_near(found.states, gates["output"] * found.memory.tanh())
+        assert_near(found.cell_states, before + gates["input"] * new)
+        assert_near(found.hidden, gates["output"] * found.cell_states.tanh())
     elif cell == "gru":
-        assert_near(found.memory, gates["update"] * before + (1 - gates["update"]) * new)
+        assert_near(found.cell_states, gates["update"] * before + (1 - gates["update"]) * new)
     else:
-        assert_near(found.memory, new)
+        assert_near(found.cell_states, new)
 
 
 def test_through_the_memory_alone_flows_what_the_forget_gates_let_through() -> None:
     layer, given = drawn("lstm", "forward"), inputs()
-    (found,) = trace(layer, given, LENGTHS, memory_only=True)
-    last = found.memory[0, 5].sum()
-    (of_given,) = torch.autograd.grad(last, found.given)
+    (found,) = trace(layer, given, LENGTHS, cell_state_only=True)
+    last = found.cell_states[0, 5].sum()
+    (of_given,) = torch.autograd.grad(last, found.projections)
     gates, new = found.gates, found.candidates
     for token in range(6):
         kept = gates["forget"][0, token + 1 :].prod(0)
@@ -115,8 +115,8 @@ def test_through_the_memory_alone_flows_what_the_forget_gates_let_through() -> N
 
 def test_through_the_memory_alone_an_rnn_passes_nothing_on() -> None:
     given = inputs()
-    (found,) = trace(drawn("rnn", "forward"), given, LENGTHS, memory_only=True)
-    (of_inputs,) = torch.autograd.grad(found.states[0, 5].sum(), given)
+    (found,) = trace(drawn("rnn", "forward"), given, LENGTHS, cell_state_only=True)
+    (of_inputs,) = torch.autograd.grad(found.hidden[0, 5].sum(), given)
     assert of_inputs[0, 5].abs().min() > 0
     assert not of_inputs[0, :5].any()
 

@@ -77,14 +77,14 @@ def test_tags_are_the_same_whatever_else_is_asked(made: TaggerModel, alone: list
 def test_answers_are_the_same_when_words_are_forgotten_all_the_time(
     made: TaggerModel, alone: list[Sentence], rows: int, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    row_bytes = tagger(made)._scoring._scorer.row_bytes  # type: ignore[attr-defined]
+    row_bytes = tagger(made)._scorer._scorer.row_bytes  # type: ignore[attr-defined]
     monkeypatch.setattr(cached_scorer, "CACHE_BYTES", rows * row_bytes)
     model = tagger(made, batch_tokens=100, workers=workers)
     pools = [SENTENCES[first : first + 3] for first in range(0, len(SENTENCES), 3)]
     assert [sentence for pool in model.tag_pools(pools, EVERYTHING) for sentence in pool] == alone
     assert model.cache_hit_rate is not None
     assert 0 < model.cache_hit_rate < 0.8
-    assert model._scoring.memory.size < rows + 200  # type: ignore[attr-defined]
+    assert model._scorer.cache.row_count < rows + 200  # type: ignore[attr-defined]
 
 
 def test_several_threads_tag_with_one_tagger(made: TaggerModel, alone: list[Sentence]) -> None:
@@ -96,17 +96,17 @@ def test_several_threads_tag_with_one_tagger(made: TaggerModel, alone: list[Sent
 
 def test_words_are_learnt_by_one_thread_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tagger(make_model())
-    scorer = model._scoring._scorer  # type: ignore[attr-defined]
-    honest, inside, seen = scorer.learn, [], []
+    scorer = model._scorer._scorer  # type: ignore[attr-defined]
+    original, inside, seen = scorer.add, [], []
 
-    def learn(rows: object, spelling: object) -> None:
+    def add(*arguments: object) -> None:
         inside.append(1)
         threading.Event().wait(0.05)
         seen.append(len(inside))
-        honest(rows, spelling)
+        original(*arguments)
         inside.pop()
 
-    monkeypatch.setattr(scorer, "learn", learn)
+    monkeypatch.setattr(scorer, "add", add)
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(lambda number: model.tag([SENTENCES[number]]), range(4)))
     assert set(seen) == {1}
@@ -125,19 +125,19 @@ def test_two_streams_that_take_turns_do_not_disturb_each_other(
 
 def test_a_stream_that_is_left_frees_its_words(made: TaggerModel) -> None:
     model = tagger(made, batch_tokens=50, workers=2)
-    under_way = model._scoring.memory._under_way  # type: ignore[attr-defined]
+    active = model._scorer.cache._active  # type: ignore[attr-defined]
     for count in (1, 33, 90):
         stream = model.stream(SENTENCES)
         for _ in range(count):
             next(stream)
-        assert under_way
+        assert active
         stream.close()
-        assert not under_way
+        assert not active
 
 
 def test_a_stream_that_fails_frees_its_words(made: TaggerModel, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tagger(made, batch_tokens=50, workers=2)
-    memory = model._scoring.memory  # type: ignore[attr-defined]
+    cache = model._scorer.cache  # type: ignore[attr-defined]
 
     def breaking_off() -> Iterator[Sentence]:
         yield from SENTENCES[:110]
@@ -145,22 +145,22 @@ def test_a_stream_that_fails_frees_its_words(made: TaggerModel, monkeypatch: pyt
 
     with pytest.raises(OSError, match="gone"):
         list(model.stream(breaking_off()))
-    assert not memory._under_way
+    assert not cache._active
 
     def stop() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         list(model.stream(SENTENCES, on_batch=stop))
-    assert not memory._under_way
+    assert not cache._active
 
 
 def test_words_that_could_not_be_learnt_are_learnt_later(
     made: TaggerModel, alone: list[Sentence], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tagger(made)
-    scorer, memory = model._scoring._scorer, model._scoring.memory  # type: ignore[attr-defined]
-    for name, error in (("learn", ValueError), ("grow", MemoryError), ("learn", KeyboardInterrupt)):
+    scorer, cache = model._scorer._scorer, model._scorer.cache  # type: ignore[attr-defined]
+    for name, error in (("add", ValueError), ("reserve", MemoryError), ("add", KeyboardInterrupt)):
 
         def fail(*_: object, error: type[BaseException] = error) -> None:
             raise error
@@ -169,21 +169,21 @@ def test_words_that_could_not_be_learnt_are_learnt_later(
             patch.setattr(scorer, name, fail)
             with pytest.raises(error):
                 all_of(model)
-        assert not memory._under_way
+        assert not cache._active
     assert all_of(model) == alone
 
 
 def test_twice_the_sentences_are_twice_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tagger(make_model())
-    scorer = model._scoring._scorer  # type: ignore[attr-defined]
-    honest, learn = scorer.emissions, scorer.learn
-    scored, learnt = [], []
+    scorer = model._scorer._scorer  # type: ignore[attr-defined]
+    emissions, add = scorer.emissions, scorer.add
+    scored, added = [], []
     monkeypatch.setattr(
         scorer,
         "emissions",
-        lambda rows, lengths, _: (scored.append(lengths[0] * len(lengths)), honest(rows, lengths))[1],
+        lambda rows, lengths, _: (scored.append(lengths[0] * len(lengths)), emissions(rows, lengths))[1],
     )
-    monkeypatch.setattr(scorer, "learn", lambda rows, words: (learnt.append(len(rows)), learn(rows, words))[1])
+    monkeypatch.setattr(scorer, "add", lambda rows, *words: (added.append(len(rows)), add(rows, *words))[1])
     work = []
     for times in (1, 2, 4):
         scored.clear()
@@ -192,4 +192,4 @@ def test_twice_the_sentences_are_twice_the_work(monkeypatch: pytest.MonkeyPatch)
     assert work[1] <= 2 * work[0]
     assert work[2] <= 2 * work[1]
     assert work[0] < 2 * sum(map(len, SENTENCES))  # padding counted
-    assert sum(learnt) == len({word for sentence in SENTENCES for word in sentence.tokens} | {"a"}) - 1
+    assert sum(added) == len({word for sentence in SENTENCES for word in sentence.tokens} | {"a"}) - 1

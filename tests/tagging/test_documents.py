@@ -53,7 +53,7 @@ def test_answers_are_the_same_in_any_pools_that_keep_documents_whole(
 
 def test_the_network_itself_says_the_same(made: TaggerModel, expected: list[Sentence]) -> None:
     model = tagger(made)
-    model._scoring = TorchScorer(made, CPU)
+    model._scorer = TorchScorer(made, CPU)
     for one, other in zip(all_of(model), expected, strict=True):
         assert one.tags == other.tags
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
@@ -93,7 +93,7 @@ def test_sentences_without_tokens_pass_through(made: TaggerModel) -> None:
     empty = Sentence((), document=3)
     assert all_of(tagger(made), [empty, empty]) == [empty, empty]
     model = tagger(made)
-    model._scoring = TorchScorer(made, CPU)
+    model._scorer = TorchScorer(made, CPU)
     assert all_of(model, [empty]) == [empty]
 
 
@@ -101,5 +101,5 @@ def test_weights_that_are_not_finite_are_refused() -> None:
     broken = make_model(document_context={"output_dim": 9})
     assert broken.network.embedding.document_context is not None
     broken.network.embedding.document_context.projection.weight.data[0, 0] = torch.nan
-    with pytest.raises(ModelError, match="of a document is not finite"):
+    with pytest.raises(ModelError, match="the document context of a word is not finite"):
         tagger(broken)

@@ -70,7 +70,7 @@ def code_of_child(model: Tagger, expected: list[tuple[str, ...]]) -> int:
 def test_a_child_forked_while_other_threads_tag_tags_as_its_parent(model_path: Path, plain: bool) -> None:
     model = tagger.load(model_path, device="cpu", batch_tokens=64, workers=2)
     if plain:
-        model._scoring = TorchScorer(model.model, model.device)
+        model._scorer = TorchScorer(model.model, model.device)
     expected = [sentence.tags for sentence in model.tag(TEXTS)]
     with torch_threads(2), tagging_threads(model):
         codes = [code_of_child(model, expected) for _ in range((10 if plain else 60) * SCALE)]
@@ -80,24 +80,24 @@ def test_a_child_forked_while_other_threads_tag_tags_as_its_parent(model_path: P
 
 def test_turns_of_threads_that_the_child_has_not_hold_no_words_there(model_path: Path) -> None:
     model = tagger.load(model_path, device="cpu")
-    scoring = model._scoring
-    ends = []
-    thread = threading.Thread(target=lambda: ends.append(scoring.begin([["abc"]], [0])[1]))
+    scorer = model._scorer
+    pools = []
+    thread = threading.Thread(target=lambda: pools.append(scorer.prepare([["abc"]], [0])))
     thread.start()
     thread.join()
-    own = scoring.begin([["def"]], [0])[1]
-    under_way = scoring.memory._under_way  # type: ignore[attr-defined]
-    assert len(under_way) == 2
+    pools.append(scorer.prepare([["def"]], [0]))
+    active = scorer.cache._active  # type: ignore[attr-defined]
+    assert len(active) == 2
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if not child:
-        os._exit(len(under_way))
+        os._exit(len(active))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
-    assert len(under_way) == 2
-    own()
-    ends[0]()
-    assert not under_way
+    assert len(active) == 2
+    for pool in pools:
+        pool.release()
+    assert not active
 
 
 def tags_of(text: str) -> tuple[str, ...]:

@@ -8,9 +8,10 @@ import pytest
 
 from tagger.data import schemes
 from tagger.data.sentence import Sentence, Span
-from tagger.data.windows import Window, windows
+from tagger.data.windows import Window, split_into_windows
 from tagger.tagging import DecodingOptions, Tagger
 from tagger.tagging.decoding import Prediction
+from tagger.tagging.long_sentences import stitch
 from tests.tagging.models import make_model, sentences, tagger
 
 LONG = Sentence(tuple(token for sentence in sentences(300) for token in sentence.tokens)[:5000], line=7)
@@ -50,7 +51,7 @@ def test_every_span_is_one_that_a_window_shows_whole_with_its_probability(most: 
     answers = DecodingOptions(probabilities=True, threshold=threshold)
     found = tagged(tagger(made, max_tokens=most), answers=answers)
     shown = set()
-    for window in windows(5000, most):
+    for window in split_into_windows(5000, most):
         inner = tagged(tagger_of(made), Sentence(LONG.tokens[window.start : window.stop]), answers)
         shown |= {
             Span(one.type, one.start + window.start, one.end + window.start, one.probability) for one in inner.spans
@@ -67,7 +68,7 @@ def tagger_of(made: object, cache: dict[int, Tagger] = {}) -> Tagger:  # noqa: B
 def shown(length: int, most: int, spans: Sequence[Sequence[tuple[int, int]]]) -> Sentence:
     """Returns what is stitched of windows that show these spans, given by their places in the whole sentence."""
     parts: list[tuple[Window, Prediction]] = []
-    for number, (window, places) in enumerate(zip(windows(length, most), spans, strict=True)):
+    for number, (window, places) in enumerate(zip(split_into_windows(length, most), spans, strict=True)):
         inner = tuple(Span("PER", start - window.start, end - window.start, 0.1 + number / 10) for start, end in places)
         tags = schemes.tags_of(inner, most, "IOBES")
         probabilities = [0.5] * most
@@ -75,7 +76,7 @@ def shown(length: int, most: int, spans: Sequence[Sequence[tuple[int, int]]]) ->
             assert span.probability is not None
             probabilities[span.start : span.end] = [span.probability] * (span.end - span.start)
         parts.append((window, Prediction(tags, inner, tuple(probabilities))))
-    answer = tagger_of(_MADE)._stitched(parts)
+    answer = stitch(parts, "IOBES")
     return Sentence(("a",) * length, tags=answer.tags, spans=answer.spans, probabilities=answer.probabilities)
 
 
@@ -111,8 +112,8 @@ def test_a_span_longer_than_what_windows_share_is_stitched_from_both() -> None:
 
 
 def test_windows_that_share_almost_everything_keep_their_order() -> None:
-    count = len(windows(251, 100))
-    places = [(window.start, window.stop) for window in windows(251, 100)]
+    count = len(split_into_windows(251, 100))
+    places = [(window.start, window.stop) for window in split_into_windows(251, 100)]
     for spans in ([[place] for place in places], [[(start, stop - 1)] for start, stop in places], [[]] * count):
         found = shown(251, 100, spans)
         assert len(found.tags) == 251
@@ -122,11 +123,11 @@ def test_windows_that_share_almost_everything_keep_their_order() -> None:
 def test_plain_tags_are_those_of_the_windows() -> None:
     made = make_model(plain=6)
     found, model = tagged(tagger(made, max_tokens=100)), tagger(made)
-    for window in windows(5000, 100):
+    for window in split_into_windows(5000, 100):
         inner = tagged(model, Sentence(LONG.tokens[window.start : window.stop]))
-        kept = slice(window.first - window.start, window.last - window.start)
-        assert found.tags[window.first : window.last] == inner.tags[kept]
-        assert found.probabilities[window.first : window.last] == inner.probabilities[kept]
+        kept = slice(window.used_start - window.start, window.used_stop - window.start)
+        assert found.tags[window.used_start : window.used_stop] == inner.tags[kept]
+        assert found.probabilities[window.used_start : window.used_stop] == inner.probabilities[kept]
 
 
 def test_there_is_one_notice_for_each_and_others_are_not_told_of(caplog: pytest.LogCaptureFixture) -> None:
@@ -170,12 +171,12 @@ def test_of_many_long_sentences_some_are_told_of(caplog: pytest.LogCaptureFixtur
 @pytest.mark.parametrize(
     ("answers", "lack"),
     [
-        (DecodingOptions(probabilities=True), ", with probabilities that are exact only within a window"),
-        (DecodingOptions(threshold=0.5), ", with probabilities that are exact only within a window"),
+        (DecodingOptions(probabilities=True), ", with probabilities that are exact within each alone"),
+        (DecodingOptions(threshold=0.5), ", with probabilities that are exact within each alone"),
         (DecodingOptions(nbest=2), ", without alternatives"),
         (
             DecodingOptions(probabilities=True, nbest=2),
-            ", with probabilities that are exact only within a window, without alternatives",
+            ", with probabilities that are exact within each alone, without alternatives",
         ),
     ],
 )
@@ -201,4 +202,4 @@ def test_windows_are_tagged_alike_in_every_batch_and_among_others(batch_tokens: 
 def test_windows_as_long_as_the_sentence_are_none() -> None:
     made = make_model()
     assert tagged(tagger(made, max_tokens=5000)) == tagged(tagger(made, max_tokens=10**6))
-    assert all(left.stop > right.start for left, right in pairwise(windows(5000, 100)))
+    assert all(left.stop > right.start for left, right in pairwise(split_into_windows(5000, 100)))

@@ -14,7 +14,7 @@ from tagger.errors import DataError
 from tagger.nn.crf.linear_chain import LinearChain
 from tagger.tagging import DecodingOptions, Tagger
 from tagger.tagging import tagger as tagging
-from tagger.tagging.scorer import TorchScorer
+from tagger.tagging.scorer import PreparedPool, TorchScorer
 from tests.tagging.models import CPU, make_model, sentences, tagger
 
 SENTENCES = sentences(60, longest=20)
@@ -28,7 +28,7 @@ def all_of(model: Tagger, answers: DecodingOptions = EVERYTHING) -> list[Sentenc
 def plain(**model: object) -> Tagger:
     """Returns a tagger that scores by the network."""
     made = tagger(make_model(**model))  # type: ignore[arg-type]
-    made._scoring = TorchScorer(made.model, CPU)
+    made._scorer = TorchScorer(made.model, CPU)
     return made
 
 
@@ -45,7 +45,7 @@ def test_what_is_remembered_and_the_network_say_the_same() -> None:
 def test_a_network_with_attention_is_asked_itself() -> None:
     made = make_model(encoder={"hidden_size": 12, "attention_heads": 4})
     model = tagger(made)
-    assert isinstance(model._scoring, TorchScorer)
+    assert isinstance(model._scorer, TorchScorer)
     assert model.cache_hit_rate is None
     assert_near(all_of(model), all_of(tagger(made, batch_tokens=1)))
 
@@ -55,7 +55,7 @@ def test_a_network_in_float64_is_asked_itself() -> None:
     expected = all_of(tagger(made))
     made.network.double()
     model = tagger(made)
-    assert isinstance(model._scoring, TorchScorer)
+    assert isinstance(model._scorer, TorchScorer)
     assert_near(all_of(model), expected)
 
 
@@ -82,11 +82,11 @@ def test_where_nothing_can_be_compiled_the_network_is_asked_and_that_is_said_onc
 
         monkeypatch.setattr(recurrence, "run", fail)
     model = tagger(make_model())
-    assert isinstance(model._scoring, TorchScorer)
+    assert isinstance(model._scorer, TorchScorer)
     assert all_of(model) == expected
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert "nothing can be compiled here" in record.message
+    assert "compiled kernels do not work here" in record.message
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -111,7 +111,7 @@ def test_a_pool_of_one_batch_is_not_scored_while_another_is_in_training_mode(mon
     inside, most = 0, 0
     lock, honest = threading.Lock(), type(model.model.network).forward
 
-    def forward(self: torch.nn.Module, *inputs: torch.Tensor) -> torch.Tensor:
+    def forward(self: torch.nn.Module, inputs: Batch) -> torch.Tensor:
         nonlocal inside, most
         with lock:
             inside += 1
@@ -119,7 +119,7 @@ def test_a_pool_of_one_batch_is_not_scored_while_another_is_in_training_mode(mon
         threading.Event().wait(0.002)
         try:
             assert not self.training
-            return honest(self, *inputs)  # type: ignore[arg-type]
+            return honest(self, inputs)  # type: ignore[arg-type]
         finally:
             with lock:
                 inside -= 1
@@ -138,10 +138,10 @@ def test_what_feeds_a_gpu_builds_batches_while_one_is_computed(monkeypatch: pyte
     built, overlapped = threading.Semaphore(0), []
     forward, batch = type(made.network).forward, WordEncoder.batch
 
-    def slowly(self: torch.nn.Module, *inputs: torch.Tensor) -> torch.Tensor:
+    def slowly(self: torch.nn.Module, inputs: Batch) -> torch.Tensor:
         if not overlapped:
             overlapped.append(built.acquire(timeout=5) and built.acquire(timeout=5))
-        return forward(self, *inputs)  # type: ignore[arg-type]
+        return forward(self, inputs)  # type: ignore[arg-type]
 
     def build(self: WordEncoder, *given: object) -> Batch:
         found = batch(self, *given)  # type: ignore[arg-type]
@@ -156,21 +156,21 @@ def test_what_feeds_a_gpu_builds_batches_while_one_is_computed(monkeypatch: pyte
 
 def limited(model: Tagger, most: int, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Lets scoring fail above so many tokens; returns the list that the sizes tried will be in."""
-    honest, tried = model._scoring.begin, []
+    original, tried = model._scorer.prepare, []
 
-    def begin(words: Sequence[Sequence[str]], passages: Sequence[int]) -> object:
-        scores, end = honest(words, passages)
+    def prepare(words: Sequence[Sequence[str]], passages: Sequence[int]) -> PreparedPool:
+        pool = original(words, passages)
 
         def careful(positions: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
             size = len(positions) * max(len(words[position]) for position in positions)
             tried.append(size)
             if size > most:
                 raise error
-            return scores(positions)
+            return pool.score(positions)
 
-        return careful, end
+        return pool._replace(score=careful)
 
-    monkeypatch.setattr(model._scoring, "begin", begin)
+    monkeypatch.setattr(model._scorer, "prepare", prepare)
     return tried
 
 
@@ -200,7 +200,7 @@ def test_a_sentence_that_never_fits_is_an_error_that_says_what_to_do(
     limited(model, 10, error, monkeypatch)
     with pytest.raises(DataError, match="no memory for one sentence; lower `max_tokens`"):
         all_of(model)
-    assert not model._scoring.memory._under_way  # type: ignore[attr-defined]
+    assert not model._scorer.cache._active  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("error", NO_MEMORY, ids=lambda error: type(error).__name__)
@@ -209,10 +209,10 @@ def test_a_sentence_that_fits_only_alone_waits_for_the_others(
 ) -> None:
     expected = all_of(tagger(make_model()))
     model = tagger(make_model(), workers=3, batch_tokens=1)
-    honest, lock, inside, failed = model._scoring.begin, threading.Lock(), [0], []
+    original, lock, inside, failed = model._scorer.prepare, threading.Lock(), [0], []
 
-    def begin(words: Sequence[Sequence[str]], passages: Sequence[int]) -> object:
-        scores, end = honest(words, passages)
+    def prepare(words: Sequence[Sequence[str]], passages: Sequence[int]) -> PreparedPool:
+        pool = original(words, passages)
 
         def crowded(positions: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
             with lock:
@@ -222,15 +222,15 @@ def test_a_sentence_that_fits_only_alone_waits_for_the_others(
                 if inside[0] > 1:
                     failed.append(positions)
                     raise error
-                return scores(positions)
+                return pool.score(positions)
             finally:
                 threading.Event().wait(0.002)
                 with lock:
                     inside[0] -= 1
 
-        return crowded, end
+        return pool._replace(score=crowded)
 
-    monkeypatch.setattr(model._scoring, "begin", begin)
+    monkeypatch.setattr(model._scorer, "prepare", prepare)
     assert all_of(model) == expected
     assert failed
 

@@ -162,7 +162,7 @@ def _prepare(directory: str) -> None:
 
 
 def _check(directory: str) -> None:
-    if unsafe := ownership.first_unsafe(directory):
+    if unsafe := ownership.find_unsafe_part(directory):
         reports.unsafe = unsafe
         raise PermissionError(f"others may write in {unsafe}")
 

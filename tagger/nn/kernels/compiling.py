@@ -118,5 +118,5 @@ def _refused(function: Callable[..., Any]) -> Callable[..., Any]:
     return refuse
 
 
-unit_wise = compiled(fastmath={"contract"}, error_model="numpy")
+elementwise = compiled(fastmath={"contract"}, error_model="numpy")
 """Compiles a loop over units, with a slice for each gate, so that LLVM computes eight units at a time."""

@@ -179,37 +179,37 @@ def test_a_parent_may_be_writable_for_others_only_if_it_is_sticky(tmp_path: Path
     parent = tmp_path / "parent"
     (parent / "inner").mkdir(parents=True)
     parent.chmod(mode)
-    assert ownership.first_unsafe(str(parent / "inner" / "missing" / "more")) is None
+    assert ownership.find_unsafe_part(str(parent / "inner" / "missing" / "more")) is None
     parent.chmod(mode & 0o777 | 0o002)
-    assert ownership.first_unsafe(str(parent / "inner")) == str(parent)
+    assert ownership.find_unsafe_part(str(parent / "inner")) == str(parent)
 
 
 @as_root
 def test_what_belongs_to_others_is_unsafe(tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     (tmp_path / "link").symlink_to("own/../own")
-    assert ownership.first_unsafe(str(tmp_path / "link")) is None
+    assert ownership.find_unsafe_part(str(tmp_path / "link")) is None
     os.chown(tmp_path / "own", 65534, 0)
-    assert ownership.first_unsafe(str(tmp_path / "link")) == str(tmp_path / "own")
+    assert ownership.find_unsafe_part(str(tmp_path / "link")) == str(tmp_path / "own")
     os.chown(tmp_path / "own", 0, 0)
     os.lchown(tmp_path / "link", 65534, 0)
-    assert ownership.first_unsafe(str(tmp_path / "link")) == str(tmp_path / "link")
+    assert ownership.find_unsafe_part(str(tmp_path / "link")) == str(tmp_path / "link")
 
 
 @as_root
 def test_a_group_of_others_may_not_write(tmp_path: Path) -> None:
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared").chmod(0o770)
-    assert ownership.first_unsafe(str(tmp_path / "shared")) is None
+    assert ownership.find_unsafe_part(str(tmp_path / "shared")) is None
     os.chown(tmp_path / "shared", 0, 100)
-    assert ownership.first_unsafe(str(tmp_path / "shared")) == str(tmp_path / "shared")
+    assert ownership.find_unsafe_part(str(tmp_path / "shared")) == str(tmp_path / "shared")
 
 
 def test_links_in_a_circle_end(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(OSError, match="too many symbolic links"):
-        ownership.first_unsafe(str(tmp_path / "a"))
+        ownership.find_unsafe_part(str(tmp_path / "a"))
 
 
 def test_an_edit_of_any_source_of_the_package_compiles_again(

@@ -29,7 +29,7 @@ def expected(of: nn.Conv1d, given: Tensor) -> Tensor:
 def test_values_and_gradients_are_torchs(kernel: int, features: int) -> None:
     of, given = layer(kernel, features), inputs()
     assert of.bias is not None
-    reference, found = expected(of, given), convolution.largest(given, LENGTHS, of.weight, of.bias)
+    reference, found = expected(of, given), convolution.max_over_time(given, LENGTHS, of.weight, of.bias)
     torch.testing.assert_close(found, reference, atol=1e-6, rtol=1e-5)
     wave = torch.sin(torch.arange(found.numel(), dtype=torch.float32)).view_as(found)
     both = [torch.autograd.grad((values * wave).sum(), [given, of.weight, of.bias]) for values in (found, reference)]
@@ -40,7 +40,7 @@ def test_values_and_gradients_are_torchs(kernel: int, features: int) -> None:
 def test_of_equal_values_the_first_gets_the_gradient() -> None:
     of, given = layer(1), torch.ones(int(LENGTHS.sum()), 6, requires_grad=True)
     assert of.bias is not None
-    convolution.largest(given, LENGTHS, of.weight, of.bias).sum().backward()
+    convolution.max_over_time(given, LENGTHS, of.weight, of.bias).sum().backward()
     assert given.grad is not None
     assert given.grad.any(1).nonzero()[:, 0].tolist() == PLACES.tolist()
 
@@ -50,6 +50,6 @@ def test_what_is_not_a_number_is_not_hidden(place: int) -> None:
     of, given = layer(3), inputs().detach()
     given[place] = torch.nan
     assert of.bias is not None
-    found = convolution.largest(given, LENGTHS, of.weight, of.bias)
+    found = convolution.max_over_time(given, LENGTHS, of.weight, of.bias)
     assert found[1].isnan().all()
     assert found[[0, 2, 3, 4]].isfinite().all()

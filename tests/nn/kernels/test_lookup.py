@@ -23,7 +23,7 @@ def indices() -> list[Tensor]:
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_vectors_and_gradients_are_torchs(count: int) -> None:
     given, chosen = tables()[:count], indices()[:count]
-    found = lookup.concatenated(given, chosen)
+    found = lookup.concatenate(given, chosen)
     expected = torch.cat([F.embedding(index, table) for index, table in zip(chosen, given, strict=True)], 2)
     assert torch.equal(found, expected)
     wave = torch.sin(torch.arange(found.numel(), dtype=torch.float32)).view_as(found)
@@ -35,7 +35,7 @@ def test_vectors_and_gradients_are_torchs(count: int) -> None:
 def test_a_table_that_needs_no_gradient_gets_none() -> None:
     given = tables()
     given[0].requires_grad_(requires_grad=False)
-    lookup.concatenated(given, indices()).sum().backward()
+    lookup.concatenate(given, indices()).sum().backward()
     assert given[0].grad is None
     assert all(table.grad is not None for table in given[1:])
 
@@ -45,4 +45,4 @@ def test_an_index_out_of_range_is_refused(wrong: int) -> None:
     chosen = indices()
     chosen[1][2, 3] = wrong
     with pytest.raises(IndexError, match="out of range of 4 vectors"):
-        lookup.concatenated(tables(), chosen)
+        lookup.concatenate(tables(), chosen)

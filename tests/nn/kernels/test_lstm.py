@@ -44,7 +44,7 @@ def test_states_and_gradients_are_torchs(directions: int, width: int, threads: i
     of, given = cells(directions, width), inputs()
     reference, found = (
         expected(of, given),
-        lstm.states(of, given, LENGTHS, is_reversed=TURNED[: len(of)], threads=threads),
+        lstm.compute_states(of, given, LENGTHS, is_reversed=TURNED[: len(of)], threads=threads),
     )
     torch.testing.assert_close(found, reference, atol=2e-6, rtol=1e-5)
     both = zip(gradients(found, of, given), gradients(reference, of, given), strict=True)
@@ -54,7 +54,7 @@ def test_states_and_gradients_are_torchs(directions: int, width: int, threads: i
 
 def test_large_inputs_saturate_the_gates_and_give_finite_gradients() -> None:
     of, given = cells(2), (inputs() * 1e4).detach().requires_grad_()
-    found = lstm.states(of, given, LENGTHS, is_reversed=TURNED[: len(of)])
+    found = lstm.compute_states(of, given, LENGTHS, is_reversed=TURNED[: len(of)])
     torch.testing.assert_close(found, expected(of, given), atol=1e-5, rtol=1e-5)
     assert all(gradient.isfinite().all() for gradient in gradients(found, of, given))
 
@@ -62,7 +62,7 @@ def test_large_inputs_saturate_the_gates_and_give_finite_gradients() -> None:
 def test_what_is_not_a_number_is_not_hidden() -> None:
     of, given = cells(1), inputs().detach()
     given[1, 2, 3] = torch.nan
-    found = lstm.states(of, given, LENGTHS, is_reversed=TURNED[: len(of)])
+    found = lstm.compute_states(of, given, LENGTHS, is_reversed=TURNED[: len(of)])
     assert found[1, 2:].isnan().all()
     assert found[[0, 2, 3, 4]].isfinite().all()
 
@@ -70,7 +70,7 @@ def test_what_is_not_a_number_is_not_hidden() -> None:
 def test_gradients_are_the_same_a_second_time_and_with_two_threads() -> None:
     of, given = cells(2), inputs()
     once, twice = (
-        lstm.states(of, given, LENGTHS, is_reversed=TURNED[: len(of)], threads=threads) for threads in (1, 2)
+        lstm.compute_states(of, given, LENGTHS, is_reversed=TURNED[: len(of)], threads=threads) for threads in (1, 2)
     )
     found = [gradients(states, of, given) for states in (once, once, twice)]
     for others in found[1:]:
@@ -79,14 +79,14 @@ def test_gradients_are_the_same_a_second_time_and_with_two_threads() -> None:
 
 def test_inputs_that_need_no_gradient_get_none() -> None:
     of, given = cells(2), inputs().detach()
-    lstm.states(of, given, LENGTHS, is_reversed=TURNED[: len(of)]).sum().backward()
+    lstm.compute_states(of, given, LENGTHS, is_reversed=TURNED[: len(of)]).sum().backward()
     assert given.grad is None
     assert all(weight.grad is not None for cell in of for weight in cell.parameters())
 
 
 def _child(results: "multiprocessing.SimpleQueue[float]") -> None:
     with torch.no_grad():
-        results.put(lstm.states(cells(2), inputs(), LENGTHS, is_reversed=TURNED, threads=2).sum().item())
+        results.put(lstm.compute_states(cells(2), inputs(), LENGTHS, is_reversed=TURNED, threads=2).sum().item())
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

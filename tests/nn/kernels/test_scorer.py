@@ -17,16 +17,17 @@ import torch
 from numpy.typing import NDArray
 
 from tagger.choices import Cell, Direction, Merge, options
+from tagger.data.batching import Batch
 from tagger.errors import ModelError
 from tagger.nn.crf.heads import Constraints, SoftmaxHead
 from tagger.nn.dropout import Dropout
 from tagger.nn.embeddings import CharacterCNN, CharacterLSTM, TokenEmbedding, WordEmbedding
 from tagger.nn.encoder import LSTM1997, Encoder
-from tagger.nn.kernels.products import packed, product
-from tagger.nn.kernels.scorer import Scorer, Spelling
+from tagger.nn.kernels.matmul import multiply, pack
+from tagger.nn.kernels.scorer import TableScorer
 from tagger.nn.model import Network
 
-Floats = NDArray[np.float32]
+Floats, Ids = NDArray[np.float32], NDArray[np.int64]
 WORDS, KEPT, CHARACTERS, CASINGS, TAGS = 20, 10, 12, 6, 5
 each_characters = pytest.mark.parametrize("characters", ["cnn-1", "cnn-3", "cnn-5", "lstm", "none"])
 
@@ -39,35 +40,35 @@ def draw(*shape: int, seed: int = 0) -> Floats:
 @pytest.mark.parametrize(("depth", "width"), [(1, 1), (1, 16), (2, 17), (7, 15), (30, 33), (100, 48)])
 def test_a_product_is_that_of_matrices(rows: int, depth: int, width: int) -> None:
     inputs, weight = draw(rows, depth), draw(depth, width, seed=1)
-    found = product(inputs, packed(weight))
+    found = multiply(inputs, pack(weight))
     assert found.shape == (rows, math.ceil(width / 16) * 16)
     np.testing.assert_allclose(found[:, :width], inputs.astype(float) @ weight.astype(float), atol=depth * 3e-6)
     assert not found[:, width:].any()
 
 
 def test_a_row_of_a_product_is_the_same_whatever_rows_stand_beside_it() -> None:
-    inputs, panels = draw(200, 50), packed(draw(50, 40, seed=1))
-    whole = product(inputs, panels)
+    inputs, panels = draw(200, 50), pack(draw(50, 40, seed=1))
+    whole = multiply(inputs, panels)
     for count in [*range(1, 14), 95, 96, 97, 98]:
-        np.testing.assert_array_equal(product(inputs[:count], panels), whole[:count])
+        np.testing.assert_array_equal(multiply(inputs[:count], panels), whole[:count])
     for first in range(20):
-        np.testing.assert_array_equal(product(inputs[first : first + 7], panels), whole[first : first + 7])
+        np.testing.assert_array_equal(multiply(inputs[first : first + 7], panels), whole[first : first + 7])
     for row in range(200):
-        np.testing.assert_array_equal(product(inputs[row : row + 1], panels)[0], whole[row])
+        np.testing.assert_array_equal(multiply(inputs[row : row + 1], panels)[0], whole[row])
 
 
 def test_a_product_takes_rows_that_do_not_lie_in_one_piece() -> None:
-    inputs, panels = draw(9, 50), packed(draw(50, 20, seed=1))
+    inputs, panels = draw(9, 50), pack(draw(50, 20, seed=1))
     np.testing.assert_array_equal(
-        product(np.asfortranarray(inputs), panels), product(np.ascontiguousarray(inputs), panels)
+        multiply(np.asfortranarray(inputs), panels), multiply(np.ascontiguousarray(inputs), panels)
     )
-    np.testing.assert_array_equal(product(inputs[::2], panels), product(inputs, panels)[::2])
+    np.testing.assert_array_equal(multiply(inputs[::2], panels), multiply(inputs, panels)[::2])
 
 
 def test_what_is_no_number_stays_so_in_a_product() -> None:
     inputs, weight = draw(8, 4), draw(4, 20, seed=1)
     inputs[2, 3], weight[1, 17] = math.nan, math.inf
-    found = product(inputs, packed(weight))[:, :20]
+    found = multiply(inputs, pack(weight))[:, :20]
     assert np.isnan(found[2]).all()
     assert np.isfinite(found[[0, 1, *range(3, 8)], :17]).all()
     assert np.isinf(np.delete(found[:, 17], 2)).all()
@@ -105,7 +106,7 @@ def network(
             weight.copy_(torch.randn(weight.shape) * 0.4)
         for module in made.modules():
             if isinstance(module, LSTM1997):
-                module.hold_open()
+                module.open_forget_gate()
     return made.eval()
 
 
@@ -116,42 +117,45 @@ class Words:
         random = np.random.default_rng(seed)
         lengths = np.concatenate([[1, 2, 3, 4, 5, 30], random.integers(1, 12, max(0, count - 6))])[:count]
         self.words, self.casing = random.integers(1, WORDS + KEPT, count), random.integers(0, CASINGS, count)
-        self.spelt = [random.integers(1, CHARACTERS, length) for length in lengths]
+        self.characters = [random.integers(1, CHARACTERS, length) for length in lengths]
 
-    def spelling(self, chosen: Sequence[int] | None = None) -> Spelling:
+    def encoded(self, chosen: Sequence[int] | None = None) -> tuple[Ids, Ids, Ids, Ids]:
         rows = list(range(len(self.words))) if chosen is None else list(chosen)
-        spelt = [self.spelt[row] for row in rows]
-        return Spelling(self.words[rows], np.concatenate(spelt), np.array(list(map(len, spelt))), self.casing[rows])
+        characters = [self.characters[row] for row in rows]
+        lengths = np.array(list(map(len, characters)))
+        return self.words[rows], np.concatenate(characters), lengths, self.casing[rows]
 
     def emissions(self, made: Network, sentences: Sequence[Sequence[int]]) -> list[Floats]:
         """Returns what the network itself says of each sentence, given as numbers of words."""
-        lengths = list(map(len, self.spelt))
-        spelt = torch.zeros(len(lengths), max(lengths), dtype=torch.long)
-        for row, ids in enumerate(self.spelt):
-            spelt[row, : len(ids)] = torch.from_numpy(ids)
+        lengths = list(map(len, self.characters))
+        characters = torch.zeros(len(lengths), max(lengths), dtype=torch.long)
+        for row, ids in enumerate(self.characters):
+            characters[row, : len(ids)] = torch.from_numpy(ids)
         with torch.inference_mode():
             return [
                 made(
-                    torch.from_numpy(self.words),
-                    spelt,
-                    torch.tensor(lengths),
-                    torch.from_numpy(self.casing),
-                    torch.tensor([list(sentence)]),
-                    torch.tensor([len(sentence)]),
+                    Batch(
+                        torch.from_numpy(self.words),
+                        characters,
+                        torch.tensor(lengths),
+                        torch.from_numpy(self.casing),
+                        torch.tensor([list(sentence)]),
+                        torch.tensor([len(sentence)]),
+                    )
                 )[0].numpy()
                 for sentence in sentences
             ]
 
 
-def learnt(made: Network, words: Words) -> Scorer:
+def filled(made: Network, words: Words) -> TableScorer:
     """Returns a scorer whose row of each word is the word's number."""
-    scorer = Scorer(made)
-    scorer.grow(len(words.words))
-    scorer.learn(np.arange(len(words.words)), words.spelling())
+    scorer = TableScorer(made)
+    scorer.reserve(len(words.words))
+    scorer.add(np.arange(len(words.words)), *words.encoded())
     return scorer
 
 
-def scored(scorer: Scorer, sentences: Sequence[Sequence[int]]) -> list[Floats]:
+def scored(scorer: TableScorer, sentences: Sequence[Sequence[int]]) -> list[Floats]:
     """Returns the emissions of each sentence, all having been computed together."""
     order = sorted(range(len(sentences)), key=lambda number: -len(sentences[number]))
     lengths = np.array([len(sentences[number]) for number in order])
@@ -170,7 +174,7 @@ def sentences_of(words: int, lengths: Sequence[int], seed: int = 0) -> list[list
 
 def assert_as_the_network(made: Network, words: Words, lengths: Sequence[int] = (5, 1, 3, 9, 9, 2, 14)) -> None:
     sentences = sentences_of(len(words.words), lengths)
-    for found, expected in zip(scored(learnt(made, words), sentences), words.emissions(made, sentences), strict=True):
+    for found, expected in zip(scored(filled(made, words), sentences), words.emissions(made, sentences), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -205,27 +209,27 @@ def test_any_number_of_words_is_learnt_at_once(characters: str, count: int) -> N
 @each_characters
 def test_a_word_says_the_same_whatever_words_are_learnt_with_it(characters: str) -> None:
     made, words = network(characters, 3), Words(140)
-    together, alone = learnt(made, words), Scorer(made)
-    alone.grow(140)
+    together, alone = filled(made, words), TableScorer(made)
+    alone.reserve(140)
     for row in range(140):
-        alone.learn(np.array([row]), words.spelling([row]))
+        alone.add(np.array([row]), *words.encoded([row]))
     everything = [list(range(140))]
     np.testing.assert_array_equal(scored(together, everything)[0], scored(alone, everything)[0])
 
 
 def test_any_words_are_learnt_into_any_rows() -> None:
     made, words = network(), Words(10)
-    rows, scorer = np.array([40, 2, 33, 7, 21]), Scorer(made)
-    scorer.grow(41)
-    scorer.learn(rows, words.spelling([3, 1, 4, 0, 9]))
-    expected = scored(learnt(made, words), [[3, 1, 4, 0, 9]])
+    rows, scorer = np.array([40, 2, 33, 7, 21]), TableScorer(made)
+    scorer.reserve(41)
+    scorer.add(rows, *words.encoded([3, 1, 4, 0, 9]))
+    expected = scored(filled(made, words), [[3, 1, 4, 0, 9]])
     np.testing.assert_array_equal(scored(scorer, [rows.tolist()])[0], expected[0])
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 @pytest.mark.parametrize("layers", [1, 2])
 def test_emissions_of_a_sentence_are_the_same_alone_and_in_any_batch(cell: str, layers: int) -> None:
-    scorer = learnt(network(cell=cell, layers=layers), Words(50))
+    scorer = filled(network(cell=cell, layers=layers), Words(50))
     sentences = sentences_of(50, [1, 30, 2, 7, 7, *range(1, 14), 60, *[11] * 99])
     alone = [scored(scorer, [sentence])[0] for sentence in sentences]
     for size in (2, 5, 6, 7, 13, len(sentences)):
@@ -239,19 +243,19 @@ def test_emissions_of_a_sentence_are_the_same_alone_and_in_any_batch(cell: str, 
 
 def test_tables_that_grow_keep_their_rows() -> None:
     made, words = network(), Words(60)
-    expected = scored(learnt(made, words), [list(range(60))])[0]
-    scorer, known = Scorer(made), 0
+    expected = scored(filled(made, words), [list(range(60))])[0]
+    scorer, known = TableScorer(made), 0
     for count in (1, 2, 4, 10, 30, 60):
-        scorer.grow(count)
-        scorer.learn(np.arange(known, count), words.spelling(range(known, count)))
+        scorer.reserve(count)
+        scorer.add(np.arange(known, count), *words.encoded(range(known, count)))
         known = count
-    scorer.grow(1000)
-    scorer.grow(3)
+    scorer.reserve(1000)
+    scorer.reserve(3)
     np.testing.assert_array_equal(scored(scorer, [list(range(60))])[0], expected)
 
 
 def test_the_bytes_of_a_row_are_what_the_table_takes() -> None:
-    scorer = Scorer(network(cell="gru"))
+    scorer = TableScorer(network(cell="gru"))
     assert scorer.row_bytes == 2 * 64 * 4  # two directions, 3 * 19 numbers in four panels of 16, of four bytes
 
 
@@ -261,11 +265,11 @@ def test_vectors_that_are_not_finite_are_refused(bad: float, name: str) -> None:
     made, words = network(casing=3), Words(30)
     made.get_parameter(name).data[2] = bad
     words.words[4] = 2
-    words.spelt[4][0] = 2
-    scorer = Scorer(made)
-    scorer.grow(30)
+    words.characters[4][0] = 2
+    scorer = TableScorer(made)
+    scorer.reserve(30)
     with pytest.raises(ModelError, match="not finite"):
-        scorer.learn(np.arange(30), words.spelling())
+        scorer.add(np.arange(30), *words.encoded())
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
@@ -276,7 +280,7 @@ def test_weights_that_are_not_finite_are_not_hidden(cell: str, bad: float, part:
     name = "projection.weight" if part == "projection" else f"encoder.layers.0.forward_cell.{part}"
     made.get_parameter(name).data[-1] = bad
     (expected,) = words.emissions(made, [range(30)])
-    (found,) = scored(learnt(made, words), [range(30)])
+    (found,) = scored(filled(made, words), [range(30)])
     finite = np.isfinite(expected)
     if part == "weight_hh_l0":
         finite[0] = True  # no state stands before the first token, so that nothing is multiplied there
@@ -295,7 +299,7 @@ def test_saturated_cells_are_those_of_torch(cell: str, size: float) -> None:
                     weight.copy_(torch.sign(weight) * size)
         made.projection.weight.div_(made.projection.weight.abs().sum(1, keepdim=True))
     sentences = sentences_of(30, [20, 7])
-    for found, expected in zip(scored(learnt(made, words), sentences), words.emissions(made, sentences), strict=True):
+    for found, expected in zip(scored(filled(made, words), sentences), words.emissions(made, sentences), strict=True):
         assert np.isfinite(found).all()
         np.testing.assert_allclose(found, expected, atol=1e-6 if size > 10 else 3e-6)
 
@@ -309,8 +313,8 @@ def test_where_compiled_code_cannot_be_kept_it_is_compiled_all_the_same() -> Non
             if isinstance(getattr(caching, name), type) and issubclass(getattr(caching, name), caching.CacheImpl):
                 getattr(caching, name)._locator_classes = []
         from tagger.nn.crf.kernels import numba_sums
-        from tagger.nn.kernels import products, recurrence
-        print(products.product(numpy.ones((1, 3), "f4"), products.packed(numpy.ones((3, 2), "f4")))[0, :3])
+        from tagger.nn.kernels import matmul, recurrence
+        print(matmul.multiply(numpy.ones((1, 3), "f4"), matmul.pack(numpy.ones((3, 2), "f4")))[0, :3])
     """
     done = subprocess.run([sys.executable, "-c", dedent(script)], capture_output=True, text=True, check=True)
     assert done.stdout == "[3. 3. 0.]\n"

@@ -16,7 +16,7 @@ def check() -> None:
     home = os.environ.get("TRITON_HOME") or os.path.expanduser("~")  # noqa: PTH111
     directory = os.environ.get("TRITON_CACHE_DIR") or f"{home}/.triton/cache"
     try:
-        unsafe = ownership.first_unsafe(directory)
+        unsafe = ownership.find_unsafe_part(directory)
     except OSError:
         unsafe = directory
     if unsafe is not None:
