@@ -12,6 +12,7 @@ from importlib import import_module
 __version__ = "0.1.0"
 __all__ = [
     "Comparison",
+    "Document",
     "Report",
     "Sentence",
     "Span",
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from tagger.api.batch import tag_files
     from tagger.api.comparison import compare
     from tagger.api.evaluation import evaluate
+    from tagger.data.document import Document
     from tagger.data.sentence import Sentence, Span
     from tagger.errors import TaggerError
     from tagger.evaluation import Report
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "Comparison": "tagger.experiments",
+    "Document": "tagger.data.document",
     "Report": "tagger.evaluation",
     "Sentence": "tagger.data.sentence",
     "Span": "tagger.data.sentence",

@@ -117,7 +117,7 @@ def read_tables(config: Config, sentences: Sequence[Sentence]) -> list[vectors.T
         DataError: a table cannot be read.
     """
     counts = _counts(sentences)
-    wanted = {form for word in counts for form in forms(word)}
+    wanted = {variant for word in counts for variant in forms(word)}
     tables = []
     for path in map(Path, config.model.words.vectors):
         tables.append(vectors.read(path, wanted=wanted, keep=config.model.words.max_frozen_words))

@@ -35,7 +35,7 @@ FOLDERS = {
     "data": [
         {"highlighting"},
         {"sentence"},
-        {"schemes", "vocab"},
+        {"document", "schemes", "vocab"},
         {"vectors"},
         {"formats.blocks", "formats.escapes"},
         {"formats.columns", "formats.conllu", "formats.hub", "formats.lines", "formats.text"},
@@ -71,15 +71,16 @@ FOLDERS = {
     "api": [{"batch", "comparison", "evaluation"}],
     "jobs": [
         {"inputs", "summary"},
-        {"job", "journal", "ray.parts", "rejects"},
+        {"job", "journal", "ray.cluster", "ray.shards", "rejects"},
         {"pools"},
         {"local.folder"},
-        {"local.engine"},
+        {"local.engine", "ray.output"},
+        {"ray.worker"},
         {"ray.engine"},
     ],
     "tagging": [
         {"forking"},
-        {"conversion", "pools", "scorer", "span_tags"},
+        {"conversion", "pools", "scorer", "span_tags", "texts"},
         {"cached_scorer", "decoding"},
         {"batch_memory", "long_sentences", "scorer_choice"},
         {"tagger"},
@@ -102,7 +103,7 @@ ONE_FILE = {
     "pyarrow": "data/formats/parquet.py",
     "pyarrow.fs": "io/storage.py",
     "fsspec": "io/storage.py",
-    "ray": "jobs/ray/engine.py",
+    "ray": "jobs/ray/cluster.py",
     "matplotlib": "plotting.py",
     "zstandard": "io/line_reader.py",
 }

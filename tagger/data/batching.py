@@ -66,7 +66,7 @@ class Batch:
         """The ids of all words whose vectors the network reads."""
         return [self.words] if self.document_context is None else [self.words, self.document_context.words]
 
-    def to(self, device: torch.device) -> "Batch":
+    def move_to(self, device: torch.device) -> "Batch":
         """Returns the batch on a device; copies to a GPU are asynchronous."""
         if device.type == "cpu":
             return self
@@ -181,7 +181,9 @@ class EncodedCorpus:
         passages: Sequence[int] | None = None,
     ) -> None:
         self._encoder = encoder
-        self._words = [np.array([encoder.index(token) for token in one.tokens], np.int64) for one in sentences]
+        self._words = [
+            np.array([encoder.index(token) for token in sentence.tokens], np.int64) for sentence in sentences
+        ]
         self._gold = None
         if tags is not None:
             self._gold = [np.array([tags[tag] for tag in sentence.tags], np.int64) for sentence in sentences]

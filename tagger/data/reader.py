@@ -73,7 +73,7 @@ def guess_format(path: Path) -> InputFormat:
     >>> guess_format(Path("en-dev.conllu.gz"))
     'conllu'
     """
-    plain = line_reader.bare_name(path)
+    plain = line_reader.strip_compression_suffix(path)
     return _SUFFIXES.get(plain.suffix, "lines")
 
 
@@ -93,7 +93,7 @@ def read(
             the error names file and line.
     """
     label = name or (str(source) if isinstance(source, Path) else "standard input")
-    numbered = line_reader.lines(source, label, max_record_bytes=max_record_bytes)
+    numbered = line_reader.read_lines(source, label, max_record_bytes=max_record_bytes)
     if form == "columns":
         return columns.read(numbered, label, layout, tagged=tagged, max_record_bytes=max_record_bytes)
     if form == "conllu":
@@ -141,15 +141,19 @@ def records(
         return parquet.read(source, label, language, reject=reject, max_record_bytes=max_record_bytes)
     limit = max_record_bytes
     if form == "text":
-        numbered = line_reader.lines(source, label, line_reader.Unreadable if reject else None, max_record_bytes=limit)
+        numbered = line_reader.read_lines(
+            source, label, line_reader.Unreadable if reject else None, max_record_bytes=limit
+        )
         return text.read(numbered, label, language, reject=reject)
     if form in ("columns", "conllu"):
-        numbered = line_reader.lines(source, label, line_reader.Unreadable if reject else None, max_record_bytes=limit)
+        numbered = line_reader.read_lines(
+            source, label, line_reader.Unreadable if reject else None, max_record_bytes=limit
+        )
         if form == "conllu":
             return conllu.records(numbered, label, str(layout.tag), reject=reject, max_record_bytes=limit)
         found = columns.read(numbered, label, layout, tagged=False, reject=reject, max_record_bytes=limit)
         return (_record(one, one.document) for one in found)
-    numbered = line_reader.lines(source, label, reject and _refusing(reject), first=first, max_record_bytes=limit)
+    numbered = line_reader.read_lines(source, label, reject and _refusing(reject), first=first, max_record_bytes=limit)
     if form == "jsonl":
         return jsonl.read(numbered, label, language, reject=reject)
     return (_record(one, one.line - 1) for one in lines.read(numbered))
@@ -206,7 +210,7 @@ def find(folder: Path) -> dict[str, Path]:
             fitting = sorted(
                 path
                 for suffix in _USUAL_SUFFIXES
-                for packed in ("", *line_reader.PACKED_SUFFIXES)
+                for packed in ("", *line_reader.COMPRESSED_SUFFIXES)
                 for path in folder.glob(stem + suffix + packed)
                 if path.is_file()
             )

@@ -48,9 +48,9 @@ class Vocab:
 
     def lookup(self, word: str) -> int:
         """Returns the id of the first of a word's `forms` in the vocabulary, else UNKNOWN."""
-        for form in forms(word):
-            if form in self.ids:
-                return max(self.ids[form], UNKNOWN)  # a text may contain the word '<padding>'
+        for variant in forms(word):
+            if variant in self.ids:
+                return max(self.ids[variant], UNKNOWN)  # a text may contain the word '<padding>'
         return UNKNOWN
 
     def to_bytes(self) -> bytes:

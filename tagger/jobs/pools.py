@@ -11,12 +11,12 @@ from tagger.data.sentence import Record, Reject, Sentence
 from tagger.errors import CorruptError, DataError
 from tagger.jobs.rejects import Rejects
 from tagger.tagging.pools import PoolItem, PoolLimit, build_pools
+from tagger.tagging.texts import passage_tokens
 
 POOL_TOKENS = 16_384
 """The tokens that fill a pool; its last record may exceed them."""
 POOL_BYTES = 1 << 23
 """The characters, or bytes, of records that fill a pool too; its last record may exceed them."""
-_TOKEN_BYTES = 1 << 11  # of a passage that count as a token, so that passages of few tokens end as well
 _FIRST_TOKENS = 512
 _MOST_RECORDS = 4096  # ends of files count as records: what is held must not grow where there are no tokens
 
@@ -191,8 +191,7 @@ class Reader:
     def _passage(self, stretch: int, record: Record) -> int:
         assert self._alone is not None
         document = record.line if self._alone(stretch) else record.document
-        size = max(sum(map(len, record.sentences)), record.size // _TOKEN_BYTES)
-        return self._passages.assign((stretch, document), size)
+        return self._passages.assign((stretch, document), passage_tokens(record))
 
     def _given(self, pool: Pool) -> list[Sentence]:
         self.waiting.append(pool)

@@ -19,19 +19,19 @@ _CHUNK = 1024
 _ZERO = np.float32(0.0)
 
 
-def drop(inputs: Tensor, rate: float) -> Tensor:
-    """Returns inputs of any shape with a fraction `rate` set to 0 at random and the rest scaled by 1 / (1 - rate)."""
-    if not rate:
+def drop(inputs: Tensor, probability: float) -> Tensor:
+    """Returns inputs of any shape with elements set to 0 at random and the others scaled to preserve the mean."""
+    if not probability:
         return inputs
     if inputs.device.type != "cpu" or inputs.dtype != torch.float32:
-        return F.dropout(inputs, rate)
-    return _Drop.apply(inputs, rate)  # type: ignore[no-any-return, no-untyped-call]
+        return F.dropout(inputs, probability)
+    return _Drop.apply(inputs, probability)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _Drop(torch.autograd.Function):
     @staticmethod
-    def forward(context: Any, inputs: Tensor, rate: float) -> Tensor:
-        limit = min(round(rate * _LEVELS), _LEVELS - 1)
+    def forward(context: Any, inputs: Tensor, probability: float) -> Tensor:
+        limit = min(round(probability * _LEVELS), _LEVELS - 1)
         seed = torch.empty((), dtype=torch.int64).random_(-(2**63), None).item()
         context.mask = np.uint64(seed % 2**64), np.uint16(limit), np.float32(_LEVELS / (_LEVELS - limit))
         return _apply_mask(inputs, *context.mask)
@@ -81,12 +81,12 @@ def _scale(values: Floats, bits: Any, limit: np.uint16, scale: np.float32, out: 
 class Dropout(nn.Module):
     """Dropout per element, or locked: one mask for all tokens of a sentence (Gal and Ghahramani, 2016)."""
 
-    def __init__(self, kind: DropoutKind, rate: float) -> None:
+    def __init__(self, kind: DropoutKind, probability: float) -> None:
         super().__init__()
-        self.kind, self.rate = kind, rate
+        self.kind, self.probability = kind, probability
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Returns inputs (B, T, D), with dropout in training only."""
         if self.kind == "element" or not self.training:
-            return drop(inputs, self.rate if self.training else 0.0)
-        return inputs * drop(torch.ones_like(inputs[:, :1]), self.rate)
+            return drop(inputs, self.probability if self.training else 0.0)
+        return inputs * drop(torch.ones_like(inputs[:, :1]), self.probability)

@@ -74,13 +74,15 @@ class CharacterCNN(nn.Module):
     def forward(self, characters: Tensor, lengths: Tensor) -> Tensor:
         """Returns the features (U, D) of words, given character ids (U, C) and lengths (U,), at least 1."""
         padding = torch.arange(characters.shape[1], device=characters.device) >= lengths[:, None]  # (U, C)
-        rate = self.dropout if self.training else 0.0
+        probability = self.dropout if self.training else 0.0
         weight, bias = self.convolution.weight, self.convolution.bias
         assert bias is not None
         if weight.device.type == "cpu" and weight.dtype == torch.float32:
-            return convolution.max_over_time(drop(self.embedding(characters[~padding]), rate), lengths, weight, bias)
+            return convolution.max_over_time(
+                drop(self.embedding(characters[~padding]), probability), lengths, weight, bias
+            )
         # A word's features must not depend on the lengths of the batch's other words.
-        embedded = drop(self.embedding(characters), rate).masked_fill(padding[:, :, None], 0.0)
+        embedded = drop(self.embedding(characters), probability).masked_fill(padding[:, :, None], 0.0)
         features: Tensor = self.convolution(embedded.transpose(1, 2)).transpose(1, 2)
         return features.masked_fill(padding[:, :, None], -math.inf).max(1).values
 
@@ -114,7 +116,7 @@ class DocumentContext(nn.Module):
         word_dim: D, size of the word vectors.
         casing_dim: F, number of casing features.
         output_dim: size of the result.
-        dropout: dropout rate on the mean vectors of the neighbours.
+        dropout: dropout probability for the mean vectors of the neighbours.
     """
 
     def __init__(self, word_dim: int, casing_dim: int, output_dim: int, *, dropout: float) -> None:
@@ -131,7 +133,7 @@ class DocumentContext(nn.Module):
             vectors: (V, D) of the neighbours in `context.words`, without a gradient.
             context: the pairs.
         """
-        means = neighbours.average(vectors, context.neighbours, context.counts)
+        means = neighbours.average_vectors(vectors, context.neighbours, context.counts)
         means = drop(means, self.dropout if self.training else 0.0)
         return torch.tanh(self.projection(torch.cat([means, context.casing], 1)))
 

@@ -74,7 +74,7 @@ class TorchScorer:
         )
 
         def score(positions: Sequence[int]) -> tuple[Tensor, Tensor]:
-            batch = encoded.batch(positions).to(self._device)
+            batch = encoded.batch(positions).move_to(self._device)
             with self._lock:
                 training = self._network.training
                 self._network.eval()

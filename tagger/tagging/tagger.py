@@ -3,15 +3,17 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from itertools import count, groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import torch
 
 from tagger import model_dir
 from tagger.data.batching import batch_limit, split_into_batches
+from tagger.data.document import Document
 from tagger.data.document_context import number_passages
 from tagger.data.sentence import Sentence
 from tagger.data.windows import Window, split_into_windows
@@ -25,6 +27,7 @@ from tagger.tagging.pools import build_sentence_pools
 from tagger.tagging.scorer import PreparedPool
 from tagger.tagging.scorer_choice import create_scorer
 from tagger.tagging.span_tags import SpanTags
+from tagger.tagging.texts import split_texts
 
 BATCH_TOKENS, MAX_TOKENS = 4096, 1000
 _FEEDERS = {"cpu": 1, "cuda": 3}  # threads that build batches and decode while a GPU computes
@@ -181,6 +184,62 @@ class Tagger:
         if isinstance(sentences, str):
             raise TypeError("tag() takes a list of sentences; put a single one in a list")
         return list(self.stream(map(to_sentence, sentences, count()), DecodingOptions(probabilities, threshold, nbest)))
+
+    @overload
+    def tag_text(  # type: ignore[overload-overlap]  # a string is an iterable of strings, too
+        self,
+        texts: str,
+        *,
+        language: str = "en",
+        probabilities: bool = False,
+        threshold: float | None = None,
+        nbest: int = 0,
+    ) -> Document: ...
+
+    @overload
+    def tag_text(
+        self,
+        texts: Iterable[str],
+        *,
+        language: str = "en",
+        probabilities: bool = False,
+        threshold: float | None = None,
+        nbest: int = 0,
+    ) -> list[Document]: ...
+
+    def tag_text(
+        self,
+        texts: str | Iterable[str],
+        *,
+        language: str = "en",
+        probabilities: bool = False,
+        threshold: float | None = None,
+        nbest: int = 0,
+    ) -> Document | list[Document]:
+        """Returns the document of a text, or a list of documents for several texts, split and tagged.
+
+        Texts are split into sentences and tokens by spaCy's rules, as files of raw text are (extra
+        `[text]`). Each text is a document by itself.
+
+        Args:
+            texts: one text, or several.
+            language: the ISO code of the language.
+            probabilities: as for `tag`.
+            threshold: as for `tag`.
+            nbest: as for `tag`.
+
+        Raises:
+            TypeError: a text is not a string.
+            ConfigError: spaCy is missing or does not know the language; or an option does not fit the model.
+        """
+        split = split_texts([texts] if isinstance(texts, str) else texts, language)
+        options = DecodingOptions(probabilities, threshold, nbest)
+        tagged = self.stream((sentence for _, sentences in split for sentence in sentences), options)
+        documents = [
+            Document(text, tuple(replace(next(tagged), document=number) for _ in sentences))
+            for number, (text, sentences) in enumerate(split)
+        ]
+        return documents[0] if isinstance(texts, str) else documents
 
     def stream(
         self,

@@ -79,7 +79,7 @@ class Loop:
         self.progress = Progress()
         self._diagnostics_batch = None
         if self.settings.diagnostics:
-            self._diagnostics_batch = diagnostics.select_batch(model, data.dev.sentences).to(device)
+            self._diagnostics_batch = diagnostics.select_batch(model, data.dev.sentences).move_to(device)
         self._threads = torch.get_num_threads()
         for layer in self.network.modules():
             if isinstance(layer, RecurrentLayer):
@@ -151,7 +151,7 @@ class Loop:
         self.network.zero_grad(set_to_none=True)
         if self.rows is not None:
             self.rows.bring(torch.cat([torch.tensor([UNKNOWN]), *batch.word_ids]))
-        loss = self._loss(batch.to(self.device))
+        loss = self._loss(batch.move_to(self.device))
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimizer)
         gradients = optimizers.gradients(self.network, self.rows)
@@ -175,7 +175,7 @@ class Loop:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.rows is not None:
-            self.rows.step(self.settings.optimizer.rate_of("words") * factor)
+            self.rows.step(self.settings.optimizer.learning_rate_of("words") * factor)
         if self.average is not None:
             self.average.update()
         return value, size, bool(clipped)

@@ -12,17 +12,17 @@ each = pytest.mark.parametrize("max_tokens", SIZES)
 
 
 @each
-def test_what_is_kept_is_each_token_once_and_in_order(max_tokens: int) -> None:
+def test_windows_use_each_token_once_and_in_order(max_tokens: int) -> None:
     for length in LENGTHS:
-        found = split_into_windows(length, max_tokens)
-        assert [token for window in found for token in range(window.used_start, window.used_stop)] == list(
+        actual = split_into_windows(length, max_tokens)
+        assert [token for window in actual for token in range(window.used_start, window.used_stop)] == list(
             range(length)
         )
-        assert all(window.start <= window.used_start < window.used_stop <= window.stop for window in found)
+        assert all(window.start <= window.used_start < window.used_stop <= window.stop for window in actual)
 
 
 @each
-def test_no_window_is_longer_than_asked_nor_shorter_where_there_are_several(max_tokens: int) -> None:
+def test_all_windows_of_a_long_sentence_have_the_same_length(max_tokens: int) -> None:
     for length in LENGTHS:
         assert {window.stop - window.start for window in split_into_windows(length, max_tokens)} == {
             min(length, max_tokens)
@@ -30,16 +30,16 @@ def test_no_window_is_longer_than_asked_nor_shorter_where_there_are_several(max_
 
 
 @each
-def test_windows_stay_within_the_sentence_and_go_on(max_tokens: int) -> None:
+def test_windows_cover_the_sentence_in_order(max_tokens: int) -> None:
     for length in LENGTHS:
-        found = split_into_windows(length, max_tokens)
-        assert found[0].start == 0
-        assert found[-1].stop == length
-        assert all(before.start < after.start for before, after in pairwise(found))
+        actual = split_into_windows(length, max_tokens)
+        assert actual[0].start == 0
+        assert actual[-1].stop == length
+        assert all(before.start < after.start for before, after in pairwise(actual))
 
 
 @each
-def test_neighbours_share_a_quarter_at_least_and_both_show_some_of_it_beyond_the_seam(max_tokens: int) -> None:
+def test_windows_overlap_by_a_quarter_and_meet_in_the_middle(max_tokens: int) -> None:
     for length in LENGTHS:
         for before, after in pairwise(split_into_windows(length, max_tokens)):
             shared = before.stop - after.start
@@ -48,10 +48,10 @@ def test_neighbours_share_a_quarter_at_least_and_both_show_some_of_it_beyond_the
 
 
 @each
-def test_a_sentence_that_is_not_too_long_is_one_window(max_tokens: int) -> None:
+def test_a_short_sentence_is_one_window(max_tokens: int) -> None:
     assert split_into_windows(max_tokens, max_tokens) == [(0, max_tokens, 0, max_tokens)]
 
 
-def test_there_are_no_more_windows_than_it_takes() -> None:
+def test_there_are_no_more_windows_than_needed() -> None:
     assert len(split_into_windows(5000, 100)) == 67  # the first, and 75 tokens further for each after it
     assert len(split_into_windows(101, 100)) == 2

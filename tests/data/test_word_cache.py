@@ -19,7 +19,7 @@ def looked_up(cache: WordCache, words: Sequence[str]) -> tuple[int, list[int], l
     return lease, rows.tolist(), new
 
 
-def once(cache: WordCache, words: Sequence[str]) -> list[str]:
+def acquire_and_release(cache: WordCache, words: Sequence[str]) -> list[str]:
     """Returns the new ones among words of a lease that is over at once."""
     lease, _, new = looked_up(cache, words)
     cache.release(lease)
@@ -99,7 +99,7 @@ for machine in (Model, OfOne):
 TestMemory, TestMemoryOfOneWord = Model.TestCase, OfOne.TestCase
 
 
-def test_a_word_keeps_its_row_and_is_new_once() -> None:
+def test_a_word_keeps_its_row_and_is_new_only_once() -> None:
     cache = WordCache(10)
     lease, rows, new = looked_up(cache, ["a", "b", "a"])
     assert (rows, new) == ([0, 1, 0], ["a", "b"])
@@ -109,19 +109,19 @@ def test_a_word_keeps_its_row_and_is_new_once() -> None:
     assert (cache.lookups, cache.misses, cache.row_count) == (6, 3, 3)
 
 
-def test_words_unused_for_longest_are_forgotten_first() -> None:
+def test_the_least_recently_used_words_are_evicted_first() -> None:
     cache = WordCache(4)
     for word in "abcde":  # one too many
-        once(cache, word)
-    once(cache, "a")  # room is made here, before the look-up: of a and b, the oldest, both go
+        acquire_and_release(cache, word)
+    acquire_and_release(cache, "a")  # room is made here, before the look-up: of a and b, the oldest, both go
     assert set(cache) == {"a", "c", "d", "e"}
-    once(cache, "c")
-    once(cache, "f")
-    assert once(cache, "c") == []  # room was made: d and e are the oldest now
+    acquire_and_release(cache, "c")
+    acquire_and_release(cache, "f")
+    assert acquire_and_release(cache, "c") == []  # room was made: d and e are the oldest now
     assert set(cache) == {"a", "c", "f"}
 
 
-def test_a_word_under_way_is_not_forgotten_however_old_it_is() -> None:
+def test_a_leased_word_is_never_evicted() -> None:
     cache = WordCache(2)
     lease, (row,), _ = looked_up(cache, ["old"])
     for number in range(50):
@@ -131,30 +131,30 @@ def test_a_word_under_way_is_not_forgotten_however_old_it_is() -> None:
     assert cache["old"] == row
     cache.release(lease)
     for number in range(50):
-        once(cache, [f"v{number}"])
+        acquire_and_release(cache, [f"v{number}"])
     assert "old" not in cache
     assert cache.row_count <= 53
 
 
 @pytest.mark.parametrize("capacity", [1, 2, 3, 4, 100])
-def test_ever_new_words_take_no_more_rows_than_the_capacity_and_one_turn(capacity: int) -> None:
+def test_rows_are_limited_to_the_capacity_and_one_lease(capacity: int) -> None:
     cache = WordCache(capacity)
     for lease in range(500):
-        once(cache, [f"{lease} {number}" for number in range(10)])
+        acquire_and_release(cache, [f"{lease} {number}" for number in range(10)])
     assert cache.row_count <= capacity + 10
 
 
-def test_a_turn_of_more_words_than_the_capacity_gets_all_its_rows() -> None:
+def test_a_lease_of_more_words_than_the_capacity_gets_all_its_rows() -> None:
     cache = WordCache(3)
     words = [f"w{number}" for number in range(1000)]
     lease, rows, new = looked_up(cache, words)
     assert (rows, new) == (list(range(1000)), words)
     cache.release(lease)
-    assert len(once(cache, words)) == 1000
+    assert len(acquire_and_release(cache, words)) == 1000
     assert cache.row_count == 1000
 
 
-def test_words_that_were_not_learnt_are_new_again_and_take_no_room() -> None:
+def test_words_that_were_not_confirmed_are_new_again_and_take_no_rows() -> None:
     cache = WordCache(3)
     cache.release(looked_up(cache, ["a"])[0])
 
@@ -166,32 +166,32 @@ def test_words_that_were_not_learnt_are_new_again_and_take_no_room() -> None:
         cache.acquire(words(), 3)
     lease, _, new = cache.acquire(["b", "c"], 2)  # and these are not learnt either
     cache.release(lease)
-    assert (new, once(cache, ["a", "b", "c"]), cache.row_count) == (["b", "c"], ["b", "c"], 3)
+    assert (new, acquire_and_release(cache, ["a", "b", "c"]), cache.row_count) == (["b", "c"], ["b", "c"], 3)
 
 
-def test_a_very_long_word_is_forgotten_with_the_last_turn_that_holds_it() -> None:
+def test_a_very_long_word_is_evicted_with_its_last_lease() -> None:
     cache, long = WordCache(3), "x" * 65
     first, (row,), _ = looked_up(cache, [long])
     second, rows, new = looked_up(cache, [long])
     cache.release(first)
     assert (rows, new, long in cache) == ([row], [], True)
     cache.release(second)
-    assert once(cache, ["y" * 64, "y" * 64]) == ["y" * 64]
+    assert acquire_and_release(cache, ["y" * 64, "y" * 64]) == ["y" * 64]
     assert "y" * 64 in cache
 
 
-def test_no_words_are_a_turn_too() -> None:
+def test_a_lease_may_be_empty() -> None:
     cache = WordCache(3)
     lease, rows, new = cache.acquire([], 0)
     assert (rows.dtype, len(rows), new) == (np.int64, 0, [])
     cache.release(lease)
 
 
-def test_room_is_made_as_often_as_a_quarter_of_the_capacity_is_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evictions_free_a_quarter_of_the_capacity_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    honest = WordCache._evict_oldest
-    monkeypatch.setattr(WordCache, "_evict_oldest", lambda self: (calls.append(1), honest(self)))
+    original = WordCache._evict_oldest
+    monkeypatch.setattr(WordCache, "_evict_oldest", lambda self: (calls.append(1), original(self)))
     cache = WordCache(400)
     for number in range(1400):
-        once(cache, [f"w{number}"])
+        acquire_and_release(cache, [f"w{number}"])
     assert len(calls) <= 11

@@ -95,21 +95,21 @@ def _vector_at(builder: Any, start: Any, offset: Any, half: int) -> Any:
     return builder.bitcast(address, _VECTOR.as_pointer())
 
 
-_six, _five, _four, _three, _two, _one = (_tile(rows) for rows in (6, 5, 4, 3, 2, 1))
+_tile_6, _tile_5, _tile_4, _tile_3, _tile_2, _tile_1 = (_tile(rows) for rows in (6, 5, 4, 3, 2, 1))
 
 
 @compiled()
 def pack(weight: Floats) -> Floats:  # pragma: no cover
     """Returns (P, D, 16) a matrix (D, W) as panels of 16 columns, the last one padded with 0."""
-    depth, width = weight.shape
-    panels = np.zeros((-(-width // PANEL), depth, PANEL), np.float32)
+    depth, columns = weight.shape
+    panels = np.zeros((-(-columns // PANEL), depth, PANEL), np.float32)
     if weight.strides[0] < weight.strides[1]:  # read in memory order
-        for column in range(width):
+        for column in range(columns):
             for row in range(depth):
                 panels[column // PANEL, row, column % PANEL] = weight[row, column]
     else:
         for row in range(depth):
-            for column in range(width):
+            for column in range(columns):
                 panels[column // PANEL, row, column % PANEL] = weight[row, column]
     return panels
 
@@ -136,18 +136,18 @@ def _multiply_block(inputs: Floats, count: int, panels: Floats, out: Floats) -> 
         target = out.ctypes.data + number * PANEL * _BYTES
         for row in range(0, whole, _ROWS):
             source = inputs.ctypes.data + row * inputs.strides[0]
-            _six(source, step, panel, depth, target + row * out.strides[0], out_step)
+            _tile_6(source, step, panel, depth, target + row * out.strides[0], out_step)
         target += whole * out.strides[0]
         if rest == 5:
-            _five(last, step, panel, depth, target, out_step)
+            _tile_5(last, step, panel, depth, target, out_step)
         elif rest == 4:
-            _four(last, step, panel, depth, target, out_step)
+            _tile_4(last, step, panel, depth, target, out_step)
         elif rest == 3:
-            _three(last, step, panel, depth, target, out_step)
+            _tile_3(last, step, panel, depth, target, out_step)
         elif rest == 2:
-            _two(last, step, panel, depth, target, out_step)
+            _tile_2(last, step, panel, depth, target, out_step)
         elif rest == 1:
-            _one(last, step, panel, depth, target, out_step)
+            _tile_1(last, step, panel, depth, target, out_step)
 
 
 def multiply(inputs: Floats, panels: Floats) -> Floats:

@@ -11,7 +11,7 @@ from tagger.nn.kernels.compiling import compiled, elementwise
 from tagger.nn.kernels.matmul import Floats, Ids, add_into
 
 
-def average(vectors: Tensor, neighbours: Tensor, counts: Tensor) -> Tensor:
+def average_vectors(vectors: Tensor, neighbours: Tensor, counts: Tensor) -> Tensor:
     """Returns (R, 2D) the mean vector of each word's left neighbours, then of its right neighbours.
 
     Args:
@@ -21,7 +21,7 @@ def average(vectors: Tensor, neighbours: Tensor, counts: Tensor) -> Tensor:
     """
     if vectors.device.type == "cpu" and vectors.dtype == torch.float32:
         means = np.empty((len(counts), 2 * vectors.shape[1]), np.float32)
-        _average(vectors.numpy(), neighbours.numpy(), counts.numpy(), means)
+        _average_vectors(vectors.numpy(), neighbours.numpy(), counts.numpy(), means)
         return torch.from_numpy(means)
     words = torch.repeat_interleave(counts, output_size=len(neighbours))
     sums = vectors.new_zeros(len(counts), 2 * vectors.shape[1])
@@ -29,7 +29,7 @@ def average(vectors: Tensor, neighbours: Tensor, counts: Tensor) -> Tensor:
 
 
 @compiled()
-def _average(vectors: Floats, neighbours: Ids, counts: Ids, out: Floats) -> None:  # pragma: no cover
+def _average_vectors(vectors: Floats, neighbours: Ids, counts: Ids, out: Floats) -> None:  # pragma: no cover
     dim, occurrence = vectors.shape[1], 0
     out[:] = 0
     for word, count in enumerate(counts):
