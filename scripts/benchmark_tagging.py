@@ -345,9 +345,9 @@ END = Unit("\n", "\n", 0)
 def units(path: Path, form: str, width: int) -> Iterator[Unit]:
     """Yields the units of a file."""
     from tagger.data import reader
-    from tagger.data.formats.columns import Layout
+    from tagger.data.formats import Layout
 
-    for record in reader.records(path, form=form, layout=Layout(0, None)):  # type: ignore[arg-type]
+    for record in reader.read_records(path, form=form, layout=Layout(0, None)):  # type: ignore[arg-type]
         tokens = sum(map(len, record.sentences))
         if form == "columns":
             (sentence,) = record.sentences

@@ -16,7 +16,7 @@ SAMPLE = ROOT / "configs" / "sample"
 
 
 def part(name: str) -> Corpus:
-    return reader.corpus(SAMPLE / name, form="columns", layout=corpora.layout(config.load("sample").data))
+    return reader.read_corpus(SAMPLE / name, form="columns", layout=corpora.layout(config.load("sample").data))
 
 
 def test_the_script_writes_the_corpus_that_is_bundled(tmp_path: Path) -> None:

@@ -34,6 +34,6 @@ def evaluate(
     token, tag = options.parse_column(token_column), options.parse_column(tag_column)
     layout = job.layout(tagger.bundle, form, token=token, tag=tag, tagged=True)
     limit = tagger.bundle.config.data.max_record_bytes
-    corpus = reader.corpus(file, form=form, layout=layout, max_record_bytes=limit)
+    corpus = reader.read_corpus(file, form=form, layout=layout, max_record_bytes=limit)
     report = evaluation.evaluate(tagger, corpus, strict=strict)
     print_result(json_files.dump(report.to_json()).decode() if as_json else str(report))

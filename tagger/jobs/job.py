@@ -8,7 +8,7 @@ from typing import Any
 from tagger import __version__, model_dir
 from tagger.choices import InputFormat, OnError, OutputFormat, Scheme, TaggedFormat
 from tagger.data import reader, writer
-from tagger.data.formats.columns import Layout
+from tagger.data.formats import Layout
 from tagger.errors import ConfigError
 from tagger.io import line_reader
 from tagger.model import TaggerModel

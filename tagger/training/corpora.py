@@ -9,7 +9,7 @@ from tagger.config import Config
 from tagger.config.schema import Data
 from tagger.data import reader, schemes
 from tagger.data.formats import columns
-from tagger.data.formats.columns import Layout
+from tagger.data.formats import Layout
 from tagger.data.reader import Corpus
 from tagger.errors import ConfigError, DataError
 
@@ -56,7 +56,7 @@ def with_paths(
     if folder is not None and data.format == "datasets":
         changed["dataset"] = str(folder.resolve())
     elif folder is not None:
-        found = reader.find(folder)
+        found = reader.find_corpus_files(folder)
         changed = {role: str(found[role].resolve()) if role in found else None for role in parts}
     changed |= {role: str(path.resolve()) for role, path in parts.items() if path is not None}
     if vectors:
@@ -121,10 +121,10 @@ def _part(data: Data, role: str) -> Corpus | None:
         if path is None:
             return None
         limit = data.max_record_bytes
-        return reader.corpus(Path(path), form=data.format, layout=layout(data), max_record_bytes=limit)
+        return reader.read_corpus(Path(path), form=data.format, layout=layout(data), max_record_bytes=limit)
     if data.dataset is None or split is None:
         return None
-    return reader.dataset(data.dataset, split, layout=layout(data), revision=data.revision)
+    return reader.read_dataset(data.dataset, split, layout=layout(data), revision=data.revision)
 
 
 def _described(part: Corpus, data: Data) -> bool | None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tagger.data import reader
 from tagger.data.formats import html
-from tagger.data.formats.columns import Layout
+from tagger.data.formats import Layout
 from tagger.data.sentence import Record, Sentence
 from tagger.data.writer import sink
 from tests.data.tagged import tagged
@@ -72,7 +72,7 @@ class Page(HTMLParser):
 
 def page(data: bytes, form: str, kind: str = "X") -> Page:
     writer = sink("html", form=form, layout=Layout(tag=None), name="<title> é")
-    records = tagged(reader.records(BytesIO(data), form=form, layout=Layout(tag=None), name="a"), kind)
+    records = tagged(reader.read_records(BytesIO(data), form=form, layout=Layout(tag=None), name="a"), kind)
     return Page((writer.begin() + writer.write(records) + writer.end()).decode())
 
 

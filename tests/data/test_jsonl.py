@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tagger.data import reader
 from tagger.data.formats import jsonl
-from tagger.data.formats.columns import Layout
+from tagger.data.formats import Layout
 from tagger.data.sentence import Record, Reject
 from tagger.data.writer import sink
 from tagger.errors import DataError
@@ -18,7 +18,7 @@ from tests.robustness.runs import SCALE
 
 def read(data: bytes | str, **options: object) -> list[Record]:
     data = data.encode() if isinstance(data, str) else data
-    return list(reader.records(BytesIO(data), form="jsonl", layout=Layout(), name="a.jsonl", **options))
+    return list(reader.read_records(BytesIO(data), form="jsonl", layout=Layout(), name="a.jsonl", **options))
 
 
 def rows(data: bytes | str, **options: object) -> list[dict]:

@@ -12,7 +12,7 @@ from pyarrow import parquet as pq
 
 from tagger.data import reader
 from tagger.data.formats import parquet
-from tagger.data.formats.columns import Layout
+from tagger.data.formats import Layout
 from tagger.data.sentence import Record, Reject
 from tagger.data.writer import sink
 from tagger.errors import ConfigError, CorruptError, DataError
@@ -38,7 +38,7 @@ def file(path: Path, columns: dict[str, Any], **options: Any) -> Path:
 
 
 def read(path: Path, **options: Any) -> list[Record]:
-    return list(reader.records(path, form="parquet", layout=Layout(), **options))
+    return list(reader.read_records(path, form="parquet", layout=Layout(), **options))
 
 
 def written(records: list[Record], tmp_path: Path, *, pools: int = 1, **options: Any) -> pa.Table:
@@ -146,7 +146,7 @@ def test_numbers_that_are_not_finite_are_strings_in_json_lines_and_numbers_in_pa
 def test_the_fields_of_json_lines_become_one_column_of_json(tmp_path: Path):
     data = '{"text": "a\\ud800 b", "n": [1, 2.5], "id": 5}\n{"tokens": ["\\udc00"], "document": {"x": 1}}\n'
     data += '{"tokens": [], "document": null}\n'
-    records = list(reader.records(BytesIO(data.encode()), form="jsonl", layout=Layout()))
+    records = list(reader.read_records(BytesIO(data.encode()), form="jsonl", layout=Layout()))
     found = written(records, tmp_path, form="jsonl")
     assert found.column_names == ["fields", "document", "tokens", "tags", "spans", "offsets", "sentences"]
     assert found["fields"].to_pylist() == ['{"text": "a\\ud800 b", "n": [1, 2.5], "id": 5}', "{}", "{}"]
@@ -159,7 +159,7 @@ def test_the_fields_of_json_lines_become_one_column_of_json(tmp_path: Path):
 def test_every_form_can_be_written_with_probabilities_and_alternatives(tmp_path: Path, form: str):
     data = {"lines": "a b\n\nc\n", "columns": "a O\nb O\n\nc O\n", "conllu": "", "text": "a b\n\nc\n"}[form]
     layout = Layout(tag="upos") if form == "conllu" else Layout()
-    records = list(reader.records(BytesIO(data.encode()), form=form, layout=layout))
+    records = list(reader.read_records(BytesIO(data.encode()), form=form, layout=layout))
     found = written(records, tmp_path, form=form, probabilities=True, alternatives=True)
     count = {"lines": 3, "columns": 2, "conllu": 0, "text": 2}[form]
     assert found.num_rows == count
@@ -243,7 +243,7 @@ def test_of_a_damaged_file_the_row_groups_before_are_read(tmp_path: Path):
     path.write_bytes(data[:place] + bytes(20) + data[place + 20 :])
     found: list[int] = []
     with pytest.raises(DataError, match=r"not a Parquet file .*; read up to row 30$"):
-        found.extend(record.line for record in reader.records(path, form="parquet", layout=Layout()))
+        found.extend(record.line for record in reader.read_records(path, form="parquet", layout=Layout()))
     assert found == list(range(1, 31))
 
 
@@ -263,7 +263,7 @@ def test_no_row_is_read_twice_or_left_out_before_damage(tmp_path: Path, monkeypa
     path.write_bytes(data[:place] + bytes(20) + data[place + 20 :])
     found: list[str | None] = []
     with pytest.raises(DataError, match=r"; read up to row 30$"):
-        found.extend(record.text for record in reader.records(path, form="parquet", layout=Layout()))
+        found.extend(record.text for record in reader.read_records(path, form="parquet", layout=Layout()))
     assert found == [f"Ada met {n}" for n in range(30)]
 
 
@@ -279,7 +279,7 @@ def test_damage_in_a_part_of_a_file_is_told_as_in_the_whole(tmp_path: Path, dama
 
 def test_a_stream_is_refused():
     with pytest.raises(ConfigError, match="standard input: Parquet cannot be read from a stream; name the file"):
-        reader.records(BytesIO(b""), form="parquet", layout=Layout())
+        reader.read_records(BytesIO(b""), form="parquet", layout=Layout())
 
 
 @pytest.mark.parametrize("encoded", [False, True])
@@ -425,7 +425,7 @@ def test_a_row_group_that_is_packed_beyond_measure_is_refused_and_those_before_a
     with pytest.raises(
         DataError, match=r"row group \d holds .* rows, packed into \d+ bytes; write smaller row groups"
     ) as caught:
-        found.extend(record.line for record in reader.records(tmp_path / "a.parquet", form="parquet", layout=Layout()))
+        found.extend(record.line for record in reader.read_records(tmp_path / "a.parquet", form="parquet", layout=Layout()))
     assert found == ([1] if items == 10 else [])
     assert ("read up to row 1" in str(caught.value)) == bool(found)
 
@@ -436,7 +436,7 @@ def test_a_table_that_changes_while_it_is_read_is_corrupt(tmp_path: Path):
     for change in (whole[:-100], whole + b"x", whole[:100] + b"x" + whole[101:]):
         path.write_bytes(whole)
         os.utime(path, ns=(10**18, 10**18))
-        found = reader.records(path, form="parquet", layout=Layout())
+        found = reader.read_records(path, form="parquet", layout=Layout())
         next(found)
         path.write_bytes(change)
         with pytest.raises(CorruptError, match="changed while it was read"):

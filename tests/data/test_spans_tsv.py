@@ -4,7 +4,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tagger.data import reader
-from tagger.data.formats.columns import Layout
+from tagger.data.formats import Layout
 from tagger.data.sentence import Record, Sentence
 from tagger.data.writer import sink
 from tests.data.tagged import tagged
@@ -25,7 +25,7 @@ def unescaped(value: str) -> str:
 def table(data: bytes, form: str, **options: object) -> list[list[str]]:
     """Returns the rows of the table of spans."""
     writer = sink("tsv", form=form, layout=Layout(tag=None), **options)
-    records = tagged(reader.records(BytesIO(data), form=form, layout=Layout(tag=None), name="a b.txt"))
+    records = tagged(reader.read_records(BytesIO(data), form=form, layout=Layout(tag=None), name="a b.txt"))
     text = (writer.begin() + writer.write(records) + writer.end()).decode()
     assert text.endswith("\n")
     return [line.split("\t") for line in text.removesuffix("\n").split("\n")]

@@ -8,7 +8,7 @@ from pyarrow import parquet as pq
 
 from tagger.choices import InputFormat, OutputFormat, options
 from tagger.data import reader
-from tagger.data.formats.columns import Layout
+from tagger.data.formats import Layout
 from tagger.data.sentence import Record, Sentence
 from tagger.data.writer import SUFFIXES, sink
 from tagger.errors import ConfigError
@@ -36,7 +36,7 @@ def records(form: str, tmp_path: Path, text: str | None = None) -> tuple[list[Re
         pq.write_table(pa.table({"text": ["EU Paris", "", "no"]}), path)
     else:
         path.write_text(INPUTS[form] if text is None else text, newline="")
-    found = reader.records(path, form=form, layout=LAYOUT.get(form, Layout(tag=None)), name="a.x")
+    found = reader.read_records(path, form=form, layout=LAYOUT.get(form, Layout(tag=None)), name="a.x")
     return tagged(found), path
 
 
@@ -61,7 +61,7 @@ def test_columns_and_conllu_are_written_back_as_read_but_for_the_tags(tmp_path: 
 def test_every_input_can_be_written_as_a_corpus_and_read_again(form: str, to: str, tmp_path: Path):
     text = output(to, form, tmp_path)
     layout = Layout(tag="misc:NER" if to == "conllu" else -1)
-    again = reader.read(BytesIO(text.encode()), form=to, layout=layout, tagged=True)
+    again = reader.read_sentences(BytesIO(text.encode()), form=to, layout=layout, tagged=True)
     assert [(one.tokens, one.tags) for one in again if one.tokens] == FOUND
 
 
@@ -156,7 +156,7 @@ def test_a_token_with_a_space_survives_on_its_way_from_conllu_to_columns():
     (given,) = tagged([Record((Sentence(("1 000", "men")),))])
     text = sink("columns", form="conllu", layout=Layout()).write([given])
     assert text == b"1 000\tB-X\nmen\tI-X\n\n"
-    (read,) = reader.read(BytesIO(text), form="columns", layout=Layout(), tagged=True)
+    (read,) = reader.read_sentences(BytesIO(text), form="columns", layout=Layout(), tagged=True)
     assert (read.tokens, read.tags) == (given.sentences[0].tokens, given.sentences[0].tags)
 
 
@@ -166,9 +166,9 @@ def test_a_token_of_json_breaks_no_line_of_a_corpus(to: str):
     data = json.dumps({"tokens": tokens}).encode()
     layout = Layout(tag="xpos")
     text = sink(to, form="jsonl", layout=layout).write(
-        tagged(reader.records(BytesIO(data), form="jsonl", layout=layout))
+        tagged(reader.read_records(BytesIO(data), form="jsonl", layout=layout))
     )
-    again = reader.read(BytesIO(text), form=to, layout=Layout(tag="xpos" if to == "conllu" else -1), tagged=True)
+    again = reader.read_sentences(BytesIO(text), form=to, layout=Layout(tag="xpos" if to == "conllu" else -1), tagged=True)
     found = [one.tokens for one in again if one.tokens]
     assert found == [("a\\tb", "c\\nd\\r", "\\0", "\u2028", "\\ud800", "\\")]
 
@@ -177,7 +177,7 @@ def test_ids_and_numbers_of_documents_in_conllu_are_one_column_of_parquet(tmp_pa
     row = "1\tEU" + 8 * "\t_" + "\n\n"
     data = f"{row}# newdoc id = a\n{row}# newdoc\n{row}".encode()
     layout = Layout(tag="xpos")
-    found = tagged(reader.records(BytesIO(data), form="conllu", layout=layout))
+    found = tagged(reader.read_records(BytesIO(data), form="conllu", layout=layout))
     writer = sink("parquet", form="conllu", layout=layout)
     (tmp_path / "part").write_bytes(writer.begin() + writer.write(found) + writer.end())
     writer.finished(tmp_path / "part")

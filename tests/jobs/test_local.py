@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 import tagger
 from tagger import model_dir
 from tagger.cli import app
-from tagger.data.formats.columns import Layout
+from tagger.data.formats import Layout
 from tagger.data.sentence import Alternative, Sentence, Span
 from tagger.errors import ConfigError, DataError, Stopped, StorageError
 from tagger.io import line_reader

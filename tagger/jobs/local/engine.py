@@ -12,7 +12,7 @@ from typing import BinaryIO, cast
 
 from tagger.choices import InputFormat, Scheme
 from tagger.data import reader, schemes, writer
-from tagger.data.formats.columns import Layout
+from tagger.data.formats import Layout
 from tagger.data.sentence import Record, Reject, Sentence
 from tagger.data.writer import Sink
 from tagger.errors import ConfigError, DataError, Stopped, TaggerError
@@ -84,7 +84,7 @@ class _Work:
     def records(self, number: int, reject: Callable[[Reject], None] | None) -> Iterator[Record]:
         """Opens the input of a number."""
         item, form, formats = self.inputs[number], self.forms[number], self.job.formats
-        return reader.records(
+        return reader.read_records(
             self.stdin if item.path is None else item.path,
             form=form,
             layout=layout(self.tagger.bundle, form, token=formats.token, tag=formats.tag),

@@ -7,7 +7,7 @@ from pathlib import PurePath
 
 from tagger.choices import InputFormat
 from tagger.data import reader
-from tagger.data.formats.columns import Layout
+from tagger.data.formats import Layout
 from tagger.data.sentence import Record, Reject
 from tagger.errors import DataError
 from tagger.io import line_reader
@@ -186,7 +186,7 @@ def records(
     """
     if part.form != "parquet":
         with part.place.stretch(part.start, part.stop) as stream:
-            yield from reader.records(
+            yield from reader.read_records(
                 stream,
                 form=part.form,
                 layout=Layout(0),
