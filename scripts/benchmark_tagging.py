@@ -79,10 +79,10 @@ class Ours:
 
         first = tagging.load(model, device=device)
         self.ready: Answer = {"value": time.perf_counter() - torch_there, "import_torch": torch_there - begun}
-        weights = first.bundle.network.encoder.named_parameters()
+        weights = first.model.network.encoder.named_parameters()
         self.ready["shapes"] = [list(reversed(weight.shape)) for name, weight in weights if "weight_hh" in name]
         self.model, self.run = Path(model), local.run
-        self.tagger = partial(tagging.Tagger, first.bundle, torch.device(first.device))
+        self.tagger = partial(tagging.Tagger, first.model, torch.device(first.device))
 
     def job(self, source: str, *, form: str, to: str, out: str, probabilities: bool = False, **limits: int) -> Answer:
         """Tags a file into a directory, nothing being remembered at first."""
@@ -347,7 +347,7 @@ def units(path: Path, form: str, width: int) -> Iterator[Unit]:
     from tagger.data import reader
     from tagger.data.formats import Layout
 
-    for record in reader.read_records(path, form=form, layout=Layout(0, None)):  # type: ignore[arg-type]
+    for record in reader.read_records(path, input_format=form, layout=Layout(0, None)):  # type: ignore[arg-type]
         tokens = sum(map(len, record.sentences))
         if form == "columns":
             (sentence,) = record.sentences

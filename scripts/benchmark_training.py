@@ -38,9 +38,10 @@ import torch
 from benchmark_tagging import Child, floor, processors
 from torch import Tensor, nn
 
-from tagger import config, model
+from tagger import config
 from tagger.data.batching import Batch
 from tagger.device import seeded, torch_device
+from tagger.model import TaggerModel, build_model, read_tables
 from tagger.signals import StopRequest
 from tagger.training import corpora, optimizers
 from tagger.training.events import EpochEnd, StepEnd
@@ -133,10 +134,10 @@ def main() -> None:
     settings = corpora.with_paths(settings, folder=options.data, parts=parts, vectors=options.vectors)
     device = torch_device(options.device)
     data = corpora.load(settings)
-    tables = model.tables(settings, data.train.sentences)
+    tables = read_tables(settings, data.train.sentences)
     with seeded(settings.training.seed, device), tempfile.TemporaryDirectory() as run:
-        bundle = model.build_model(corpora.numbered(settings, data.train), data.train.sentences, tables)
-        rows = measured(settings, bundle, data, Path(run), device, options.rounds, options.steps)
+        model = build_model(corpora.numbered(settings, data.train), data.train.sentences, tables)
+        rows = measured(settings, model, data, Path(run), device, options.rounds, options.steps)
     for row in rows:
         print("{part:10} {seconds:8.2f} s  {share:6.1%}".format(**row))
     times = {row["part"]: row["seconds"] for row in rows}
@@ -150,7 +151,7 @@ def main() -> None:
 
 def measured(
     settings: config.Config,
-    bundle: model.TaggerModel,
+    model: TaggerModel,
     data: corpora.Corpora,
     run: Path,
     device: torch.device,
@@ -179,12 +180,12 @@ def measured(
             raise Enough
         if of_round >= 0 and of_round % steps == 0:
             if workers:
-                times["floor"].append(3 * tokens / floor(workers, shapes(bundle.network.encoder))["value"])
+                times["floor"].append(3 * tokens / floor(workers, shapes(model.network.encoder))["value"])
             laps.seconds.clear()
             begun = time.perf_counter()
         laps.begin()
 
-    loop = Loop(settings, bundle, data, run, device, callback)
+    loop = Loop(settings, model, data, run, device, callback)
     laps = Laps(loop)
     update = loop._update
 

@@ -132,12 +132,12 @@ def evaluate_each(
     """
     gold = [sentence.tags for sentence in corpus.sentences]
     found = schemes.Detected(None, "plain tags", 0)
-    if tagger.bundle.scheme is not None:
+    if tagger.model.scheme is not None:
         found = _scheme(gold, corpus, strict=strict)
     elif (spelt_in := schemes.detect(gold)).scheme:
         raise DataError(f"{corpus.name}: the model's tags are plain, but the gold column has spans in {spelt_in.name}")
     started = time.perf_counter()
-    predicted = list(tagger.stream(corpus.sentences, between=checked))
+    predicted = list(tagger.stream(corpus.sentences, on_batch=checked))
     seconds = time.perf_counter() - started
     digest = corpus.digest()
     counts: dict[str, Any] = {
@@ -148,7 +148,7 @@ def evaluate_each(
         "invalid_tags": found.broken,
         "gold_scheme": found.name,
     }
-    if tagger.bundle.scheme is None:
+    if tagger.model.scheme is None:
         tags = [sentence.tags for sentence in predicted]
         right = accuracy(gold, tags)
         signature = _signature(f"accuracy={right:.2f}", "plain tags", digest)
@@ -165,7 +165,7 @@ def evaluate_each(
         overall.recall,
         accuracy(*([list(map(schemes.split, tags)) for tags in side] for side in (gold, spelt))),
         types,
-        signature=_signature(f"f1={overall.f1:.2f}", f"{tagger.bundle.scheme} conlleval", digest),
+        signature=_signature(f"f1={overall.f1:.2f}", f"{tagger.model.scheme} conlleval", digest),
         **counts,
     )
     return report, Counts(digest, SPANS, spans)
@@ -213,8 +213,8 @@ def _scheme(gold: Sequence[Sequence[str]], corpus: Corpus, *, strict: bool) -> s
 
 def _unknown(gold: Sequence[Sequence[str]], tagger: Tagger) -> dict[str, int]:
     """Returns the gold tags, of spans the gold types, that the model cannot predict, with their counts."""
-    known = tagger.bundle.tags
-    if tagger.bundle.scheme is None:
+    known = tagger.model.tags
+    if tagger.model.scheme is None:
         counts = Counter(tag for tags in gold for tag in tags if tag not in known)
     else:
         types = {schemes.split(tag)[1] for tag in known.items}

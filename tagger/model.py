@@ -48,7 +48,7 @@ class TaggerModel:
         config: the recipe, with no path or name of data in it.
         tags: the tags in the order of their ids.
         words: the words whose vectors training may change, after those for padding and the unknown word.
-        kept: further words, whose vectors stay as their tables gave them; their ids follow.
+        frozen_words: further words, whose vectors stay as their tables gave them; their ids follow.
         characters: the characters, after those for padding and the unknown one.
         network: the network.
     """
@@ -56,7 +56,7 @@ class TaggerModel:
     config: Config
     tags: Vocab
     words: Vocab
-    kept: Vocab
+    frozen_words: Vocab
     characters: Vocab
     network: Network
 
@@ -68,7 +68,7 @@ class TaggerModel:
     @cached_property
     def known_words(self) -> Vocab:
         """All words with a vector, in the order of their ids."""
-        return Vocab(self.words.items + self.kept.items)
+        return Vocab(self.words.items + self.frozen_words.items)
 
 
 def scheme_of(tags: Vocab, config: Config) -> Scheme | None:
@@ -77,7 +77,7 @@ def scheme_of(tags: Vocab, config: Config) -> Scheme | None:
 
 
 def build_model(config: Config, sentences: Sequence[Sentence], tables: Sequence[vectors.Table] = ()) -> TaggerModel:
-    """Returns an untrained bundle for training sentences, drawing its weights from torch's generator.
+    """Returns an untrained model for training sentences, drawing its weights from torch's generator.
 
     Args:
         config: the recipe.
@@ -96,7 +96,7 @@ def build_model(config: Config, sentences: Sequence[Sentence], tables: Sequence[
     model = config.model.model_copy(update={"words": config.model.words.model_copy(update={"embedding_dim": width})})
     config = config.model_copy(update={"model": model}).without_paths()
     parse(dump(config), "the recipe as the model stores it")
-    blank(config, tags, characters, words=len(words), kept=len(kept))
+    build_meta_network(config, tags, characters, words=len(words), frozen_words=len(kept))
     if config.model.head.kind == "crf" and len(tags) > _MANY_TAGS:
         log.warning("%d tags make a CRF slow and large; is data.tag the right column?", len(tags))
     if tables:
@@ -109,7 +109,7 @@ def build_model(config: Config, sentences: Sequence[Sentence], tables: Sequence[
     return TaggerModel(config, tags, words, Vocab(kept), characters, network(config, tags, characters, weight, fixed))
 
 
-def tables(config: Config, sentences: Sequence[Sentence]) -> list[vectors.Table]:
+def read_tables(config: Config, sentences: Sequence[Sentence]) -> list[vectors.Table]:
     """Returns the tables of word vectors that a recipe names, as far as they are wanted; logs what they cover.
 
     Raises:
@@ -152,7 +152,7 @@ def _tag_list(config: Config, sentences: Sequence[Sentence]) -> list[str]:
     return sorted(counts, key=lambda tag: (-counts[tag], tag))
 
 
-def blank(config: Config, tags: Vocab, characters: Vocab, *, words: int, kept: int) -> Network:
+def build_meta_network(config: Config, tags: Vocab, characters: Vocab, *, words: int, frozen_words: int) -> Network:
     """Returns a network of a config's shape whose weights are on the device meta and take no memory.
 
     What follows from the tags alone, such as the allowed transitions, is real.
@@ -162,7 +162,7 @@ def blank(config: Config, tags: Vocab, characters: Vocab, *, words: int, kept: i
         tags: the tags.
         characters: the characters.
         words: the number of words with a trained vector.
-        kept: the number of words with a fixed vector.
+        frozen_words: the number of words with a fixed vector.
 
     Raises:
         ConfigError: the tags are too many for the head, or the model takes more memory than a model may.
@@ -170,9 +170,11 @@ def blank(config: Config, tags: Vocab, characters: Vocab, *, words: int, kept: i
     _refuse_many_tags(config, tags)
     with torch.device("meta"):
         width = config.model.words.embedding_dim
-        made = network(config, tags, characters, torch.empty(words, width), torch.empty(kept, width, dtype=torch.half))
+        made = network(
+            config, tags, characters, torch.empty(words, width), torch.empty(frozen_words, width, dtype=torch.half)
+        )
     weights = sum(tensor.nbytes for tensor in made.state_dict().values())
-    entries = words + kept + len(characters) + len(tags)
+    entries = words + frozen_words + len(characters) + len(tags)
     if weights + ENTRY_BYTES * entries > MAX_WEIGHT_BYTES:
         raise ConfigError(
             f"the model is too large: {weights >> 20} MiB of weights and {entries} words, characters and tags at"
@@ -201,7 +203,7 @@ def network(config: Config, tags: Vocab, characters: Vocab, weight: torch.Tensor
         nn.Embedding(len(CASINGS), model.casing) if model.casing else None,
         DocumentContext(
             weight.shape[1],
-            document_context.WIDTH,
+            document_context.CASING_FEATURES,
             model.document_context.output_dim,
             dropout=model.document_context.dropout,
         )

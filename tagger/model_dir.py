@@ -1,6 +1,6 @@
 """The model directory: written whole, verified before anything in it is parsed, resumable.
 
-model/  config.yaml  tags.txt  words.txt  kept.txt  chars.txt  weights.safetensors  metrics.json  MANIFEST.json
+model/  config.yaml  tags.txt  words.txt  frozen_words.txt  chars.txt  weights.safetensors  metrics.json  MANIFEST.json
 run/    model-best/  checkpoint-NNNNNN/ (a model, with state.json and state.safetensors)  LATEST
         config.yaml  metrics.jsonl  train.log  training.png  counts.json
 """
@@ -17,14 +17,14 @@ from typing import Any
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from tagger import config, model
+from tagger import config
 from tagger.config import Config
 from tagger.data import schemes
 from tagger.data.vocab import MAX_ENTRIES, SPECIAL, Vocab
 from tagger.errors import ConfigError, ModelError
 from tagger.io import atomic, json_files, regular, tensor_files
 from tagger.io.manifest import FORMAT, MANIFEST, MAX_MANIFEST_BYTES, ModelFiles, UnreadError, listing, read_twice
-from tagger.model import TaggerModel
+from tagger.model import MAX_TAGS, MAX_WEIGHT_BYTES, TaggerModel, build_meta_network, scheme_of
 from tagger.nn.model import Network
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,8 @@ LATEST = "LATEST"
 _CHECKPOINT = re.compile(r"checkpoint-[0-9]{6,}")
 _MAX_LATEST = 1000  # bytes
 _MAX_STATE_RATIO = 8  # of a state to its weights: a moving average, two moments and the word vectors twice
-_MODEL = ("config.yaml", "tags.txt", "words.txt", "kept.txt", "chars.txt", "weights.safetensors", "metrics.json")
+_VOCABULARIES = ("tags.txt", "words.txt", "frozen_words.txt", "chars.txt")
+_MODEL = ("config.yaml", *_VOCABULARIES, "weights.safetensors", "metrics.json")
 _STATE = ("state.json", "state.safetensors")
 _MIB = 1 << 20
 # The tensors of a state: at most a moving average, two moments and the word vectors twice beside the weights.
@@ -41,12 +42,12 @@ _MAX_BYTES = {
     "config.yaml": _MIB // 16,
     "tags.txt": 4 * _MIB,
     "words.txt": 64 * _MIB,
-    "kept.txt": 64 * _MIB,
+    "frozen_words.txt": 64 * _MIB,
     "chars.txt": 16 * _MIB,
-    "weights.safetensors": model.MAX_WEIGHT_BYTES + tensor_files.MAX_HEADER_BYTES,
+    "weights.safetensors": MAX_WEIGHT_BYTES + tensor_files.MAX_HEADER_BYTES,
     "metrics.json": _MIB,
     "state.json": 32 * _MIB,
-    "state.safetensors": 6 * model.MAX_WEIGHT_BYTES,
+    "state.safetensors": 6 * MAX_WEIGHT_BYTES,
 }
 _MAX_STATE_VALUES = 4_000_000
 _MAX_CHARACTERS = 1_200_000  # Unicode has 1,114,112 code points
@@ -62,19 +63,19 @@ class State:
     tensors: dict[str, Tensor]
 
 
-def save(bundle: TaggerModel, directory: Path, metrics: Metrics, state: State | None = None) -> None:
+def save(model: TaggerModel, directory: Path, metrics: Metrics, state: State | None = None) -> None:
     """Writes a model, and the state of its training if given, in place of what the directory held.
 
     Raises:
         StorageError: the disk is full or the place cannot be written; what was there before stays.
     """
     contents = {
-        "config.yaml": config.dump(bundle.config).encode(),
-        "tags.txt": bundle.tags.to_bytes(),
-        "words.txt": bundle.words.to_bytes(),
-        "kept.txt": bundle.kept.to_bytes(),
-        "chars.txt": bundle.characters.to_bytes(),
-        "weights.safetensors": save_tensors(_saved(bundle.network.state_dict())),
+        "config.yaml": config.dump(model.config).encode(),
+        "tags.txt": model.tags.to_bytes(),
+        "words.txt": model.words.to_bytes(),
+        "frozen_words.txt": model.frozen_words.to_bytes(),
+        "chars.txt": model.characters.to_bytes(),
+        "weights.safetensors": save_tensors(_saved(model.network.state_dict())),
         "metrics.json": json_files.dump(metrics, indent=1),
     }
     if state is not None:
@@ -121,7 +122,7 @@ def _load(directory: Path) -> tuple[TaggerModel, Metrics]:
         settings = config.parse(opened.read("config.yaml").decode(), f"{directory}/config.yaml")
         tags, words, kept, characters = _vocabularies(opened, settings)
         metrics = _metrics(opened.read("metrics.json"))
-        network = model.blank(settings, tags, characters, words=len(words), kept=len(kept))
+        network = build_meta_network(settings, tags, characters, words=len(words), frozen_words=len(kept))
     except UnreadError:
         raise
     except (ConfigError, ModelError) as error:
@@ -147,15 +148,15 @@ def _vocabularies(opened: ModelFiles, settings: Config) -> tuple[Vocab, Vocab, V
         except ModelError as error:
             raise ModelError(f"{name}: {error}") from error
 
-    tags = read("tags.txt", model.MAX_TAGS)
+    tags = read("tags.txt", MAX_TAGS)
     words = read("words.txt", MAX_ENTRIES)
-    kept = read("kept.txt", MAX_ENTRIES - len(words))
+    kept = read("frozen_words.txt", MAX_ENTRIES - len(words))
     characters = read("chars.txt", _MAX_CHARACTERS)
     for name, vocab in (("words.txt", words), ("chars.txt", characters)):
         if vocab.items[: len(SPECIAL)] != SPECIAL:
             raise ModelError(f"{name}: expected {SPECIAL[0]} and {SPECIAL[1]} as its first entries")
     if not words.ids.keys().isdisjoint(kept.ids):
-        raise ModelError("kept.txt: has a word that words.txt has, too")
+        raise ModelError("frozen_words.txt: has a word that words.txt has, too")
     _check_tags(tags, settings)
     return tags, words, kept, characters
 
@@ -165,7 +166,7 @@ def _check_tags(tags: Vocab, settings: Config) -> None:
         raise ModelError("tags.txt: expected at least one tag")
     if control_tags := schemes.control_tags(tags.items):
         raise ModelError(f"tags.txt: the tag {control_tags[0][:60]!r} is empty or holds a control character")
-    scheme = model.scheme_of(tags, settings)
+    scheme = scheme_of(tags, settings)
     if scheme is None:
         return
     if schemes.OUTSIDE not in tags:
@@ -224,21 +225,22 @@ def card(directory: Path) -> dict[str, Any]:
     Raises:
         ModelError: as `load`.
     """
-    bundle, metrics = load(directory)
-    model = bundle.config.model
-    encoder = model.encoder
+    model, metrics = load(directory)
+    settings = model.config.model
+    encoder = settings.encoder
     directions = "in both directions" if encoder.direction == "both" else encoder.direction
     return {
         "format": FORMAT,
-        "scheme": bundle.scheme or "plain tags",
-        "tags": list(bundle.tags.items),
-        "words": f"{len(bundle.words)} trained, {len(bundle.kept)} kept; vectors of width {model.words.embedding_dim}",
-        "characters": f"{model.characters.kind}, {len(bundle.characters)} distinct",
+        "scheme": model.scheme or "plain tags",
+        "tags": list(model.tags.items),
+        "words": f"{len(model.words)} trained, {len(model.frozen_words)} frozen",
+        "embedding_dim": settings.words.embedding_dim,
+        "characters": f"{settings.characters.kind}, {len(model.characters)} distinct",
         "encoder": f"{encoder.cell}, {encoder.num_layers} x {encoder.hidden_size} {directions}",
         "merge": encoder.merge if encoder.direction == "both" else "none",
-        "reads": "documents" if model.document_context.output_dim else "sentences one by one",
-        "head": model.head.kind,
-        "parameters": sum(parameter.numel() for parameter in bundle.network.parameters()),
+        "reads": "documents" if settings.document_context.output_dim else "sentences one by one",
+        "head": settings.head.kind,
+        "parameters": sum(parameter.numel() for parameter in model.network.parameters()),
         "megabytes": round(sum(path.stat().st_size for path in atomic.settled(directory).iterdir()) / 1e6, 2),
         "metrics": {name: value for name, value in metrics.items() if not name.startswith("diagnostics")},
     }
@@ -295,14 +297,14 @@ def _verify(checkpoint: Path) -> None:
     opened.verify(_MODEL + _STATE)
 
 
-def add(run: Path, number: int, bundle: TaggerModel, metrics: Metrics, state: State, *, keep: int) -> None:
+def add(run: Path, number: int, model: TaggerModel, metrics: Metrics, state: State, *, keep: int) -> None:
     """Writes the checkpoint of a step into a run, moves LATEST to it and removes all but the newest `keep`.
 
     Raises:
         StorageError: it cannot be written; the checkpoints before it stay.
     """
     directory = run / f"checkpoint-{number:06d}"
-    save(bundle, directory, metrics, state)
+    save(model, directory, metrics, state)
     with atomic.writing(run):
         atomic.replace(run / LATEST, f"{directory.name}\n".encode())
     found = checkpoints(run)

@@ -78,3 +78,9 @@ def test_code_is_measured_by_its_syntax_trees(tmp_path: Path) -> None:
     }
     table = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
     assert "| import cycles | 1 | 1 |" in table
+
+
+def test_the_settings_in_the_readme_are_those_of_the_schema() -> None:
+    command = [sys.executable, "scripts/describe_settings.py", "--check"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -312,10 +312,10 @@ def test_what_cannot_be_read_is_set_aside_told_and_makes_the_exit_code_3(model_p
 def test_a_model_whose_scores_are_not_finite_is_refused_in_one_line(
     model_path: Path, tmp_path: Path, weight: str
 ) -> None:
-    bundle, metrics = model_dir.load(model_path)
-    bundle.network.get_parameter(weight).data.fill_(3e38)
-    bundle.network.get_parameter("embedding.characters.convolution.weight").data.fill_(0.5)
-    model_dir.save(bundle, tmp_path / "diverged", metrics)
+    model, metrics = model_dir.load(model_path)
+    model.network.get_parameter(weight).data.fill_(3e38)
+    model.network.get_parameter("embedding.characters.convolution.weight").data.fill_(0.5)
+    model_dir.save(model, tmp_path / "diverged", metrics)
     done = run("tag", "-", "--model", tmp_path / "diverged", text=SENTENCE)
     assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr.endswith("not finite: its weights are damaged or diverged\n")

@@ -14,7 +14,7 @@ from tagger.tagging import DecodingOptions, Tagger
 from tagger.tagging import tagger as tagging
 from tagger.training import StepEnd, records
 from tests.robustness.runs import changed
-from tests.tagging.bundles import bundle, sentences
+from tests.tagging.models import make_model, sentences
 
 pytestmark = pytest.mark.gpu
 TEXTS = ["Ada lives in New York .", "Alan", "Grace lives in Paris . Donald lives in Oslo ."] * 50
@@ -32,7 +32,7 @@ def test_a_model_gives_the_same_tags_on_gpu_and_cpu(model_path: Path) -> None:
 def test_batches_under_way_at_once_give_what_one_after_another_and_a_cpu_give(
     monkeypatch: pytest.MonkeyPatch, document_context: int
 ) -> None:
-    made = bundle(document_context={"output_dim": document_context})
+    made = make_model(document_context={"output_dim": document_context})
     given = [replace(one, document=number // 7) for number, one in enumerate(sentences(600))]
 
     def tagged(device: str) -> list[Sentence]:
@@ -54,7 +54,7 @@ def test_batches_under_way_at_once_give_what_one_after_another_and_a_cpu_give(
 
 @pytest.mark.parametrize("own", [False, True])
 def test_tagging_on_a_gpu_waits_for_what_was_computed_before_it(own: bool) -> None:
-    made, given = bundle(), sentences(200)
+    made, given = make_model(), sentences(200)
     model = Tagger(made, torch.device("cuda"), batch_tokens=500)
     expected = list(model.stream(given))
     weight = made.network.projection.weight
@@ -88,7 +88,7 @@ def test_a_gpu_trains_every_encoder_and_looks_into_it(
     for record in records.read_metrics(tmp_path / "run"):
         assert all(norm > 0 for norm in record["diagnostics"]["norms"].values())
         assert record["diagnostics_seconds"] < record["seconds"]
-    for cell in tagger.load(tmp_path / "run" / "model-best").bundle.network.encoder.layers[0].cells:
+    for cell in tagger.load(tmp_path / "run" / "model-best").model.network.encoder.layers[0].cells:
         if "1997" in encoder:
             assert (cell.bias_ih_l0[cell.hidden_size : 2 * cell.hidden_size] == 1e4).all()
 

@@ -85,7 +85,7 @@ def test_a_type_only_predicted_and_a_type_only_in_gold_score_zero_beside_the_oth
 
 
 def corpus(text: str, form: str = "columns", layout: Layout | None = None) -> Corpus:
-    found = reader.read_sentences(BytesIO(text.encode()), form=form, layout=layout or Layout(), tagged=True)
+    found = reader.read_sentences(BytesIO(text.encode()), input_format=form, layout=layout or Layout(), tagged=True)
     return Corpus("test.conll", tuple(sentence for sentence in found if sentence.tokens))
 
 
@@ -242,6 +242,6 @@ def test_a_model_of_plain_tags_reports_its_accuracy_alone():
 
 
 def test_spans_for_a_model_of_plain_tags_are_an_error(model: Tagger, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(type(model.bundle), "scheme", None)
+    monkeypatch.setattr(type(model.model), "scheme", None)
     with pytest.raises(DataError, match="the gold column has spans in IOB2"):
         evaluate(model, corpus("Ada B-PER\n"))

@@ -1,4 +1,4 @@
-"""How a recipe, sentences and tables of vectors become a bundle."""
+"""How a recipe, sentences and tables of vectors become a model."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,11 +19,11 @@ SENTENCES = (
 TABLE = "saw 1 2\nparis 3 4\nada 5 6\n0000 7 8\nin 9 10\nloved 11 12\n"
 
 
-def bundle(folder: Path, **words: object) -> models.TaggerModel:
+def build(folder: Path, **words: object) -> models.TaggerModel:
     (folder / "vectors.txt").write_text(TABLE)
     model = {"words": {"vectors": (str(folder / "vectors.txt"),), **words}, "encoder": {"hidden_size": 4}}
     config = Config.model_validate({"model": model})
-    return models.build_model(config, SENTENCES, models.tables(config, SENTENCES))
+    return models.build_model(config, SENTENCES, models.read_tables(config, SENTENCES))
 
 
 def vector(made: models.TaggerModel, word: str) -> list[float]:
@@ -33,14 +33,14 @@ def vector(made: models.TaggerModel, word: str) -> list[float]:
 
 
 def test_training_words_take_the_vector_of_their_first_spelling_that_has_one(tmp_path: Path) -> None:
-    made = bundle(tmp_path)
+    made = build(tmp_path)
     assert vector(made, "Ada") == [5.0, 6.0]
     assert vector(made, "1843") == [7.0, 8.0]
     assert vector(made, "saw") == [1.0, 2.0]
 
 
 def test_words_that_no_table_has_begin_like_the_unknown_word(tmp_path: Path) -> None:
-    made = bundle(tmp_path)
+    made = build(tmp_path)
     assert vector(made, "Xyzzy") == vector(made, "nowhere") == [0.0, 0.0]
 
 
@@ -50,13 +50,13 @@ def test_a_table_without_any_word_of_the_data_is_warned_of(
 ) -> None:
     (tmp_path / "vectors.txt").write_text(table)
     config = Config.model_validate({"model": {"words": {"vectors": (str(tmp_path / "vectors.txt"),)}}})
-    models.tables(config, SENTENCES)
+    models.read_tables(config, SENTENCES)
     assert ("vectors.txt has a vector for no word of the training data" in caplog.text) is warned
 
 
 def test_words_never_seen_in_training_keep_their_vector(tmp_path: Path) -> None:
-    made = bundle(tmp_path)
-    assert made.kept.items == ("paris", "ada", "0000", "loved")
+    made = build(tmp_path)
+    assert made.frozen_words.items == ("paris", "ada", "0000", "loved")
     assert vector(made, "Paris") == [3.0, 4.0]
     assert vector(made, "1999") == [7.0, 8.0]
     assert vector(made, "nowhere") == made.network.embedding.words.unknown()[0].tolist()
@@ -64,18 +64,18 @@ def test_words_never_seen_in_training_keep_their_vector(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("keep", "kept"), [(0, 0), (2, 2), (100, 4)])
 def test_no_more_words_are_kept_than_asked_for(tmp_path: Path, keep: int, kept: int) -> None:
-    assert len(bundle(tmp_path, max_frozen_words=keep).kept) == kept
+    assert len(build(tmp_path, max_frozen_words=keep).frozen_words) == kept
 
 
 def test_frozen_vectors_are_no_parameters(tmp_path: Path) -> None:
-    made = bundle(tmp_path, trainable=False)
+    made = build(tmp_path, trainable=False)
     assert set(made.words.items[2:]) == {"Xyzzy", "left"}
     assert vector(made, "Ada") == [5.0, 6.0]
     assert made.network.embedding.words.weight.shape == (4, 2)
 
 
 def test_the_models_config_holds_no_path_and_the_width_of_its_tables(tmp_path: Path) -> None:
-    config = bundle(tmp_path).config
+    config = build(tmp_path).config
     assert str(tmp_path) not in config.model_dump_json()
     assert config.model.words.embedding_dim == 2
 

@@ -14,8 +14,8 @@ from tagger.model_dir import State
 
 
 def test_a_model_saved_and_loaded_is_the_same_model(model_path: Path, tmp_path: Path) -> None:
-    bundle, metrics = model_dir.load(model_path)
-    model_dir.save(bundle, tmp_path / "model", metrics)
+    model, metrics = model_dir.load(model_path)
+    model_dir.save(model, tmp_path / "model", metrics)
     for path in model_path.iterdir():
         assert (tmp_path / "model" / path.name).read_bytes() == path.read_bytes()
     sentences = ["Ada lives in Paris .", "Nobody lives in Nowhere ."]
@@ -43,9 +43,9 @@ def test_a_model_names_no_file_it_was_trained_on(model_path: Path) -> None:
 
 
 def test_a_state_saved_and_loaded_is_the_same_state(model_path: Path, tmp_path: Path) -> None:
-    bundle, metrics = model_dir.load(model_path)
+    model, metrics = model_dir.load(model_path)
     state = State({"step": 3, "history": [{"f1": 0.1}]}, {"a": torch.arange(3), "b": torch.tensor(0.1)})
-    model_dir.save(bundle, tmp_path / "model", metrics, state)
+    model_dir.save(model, tmp_path / "model", metrics, state)
     found = model_dir.load_state(tmp_path / "model")
     assert found.progress == state.progress
     assert found.tensors.keys() == state.tensors.keys()
@@ -63,9 +63,9 @@ def test_a_card_tells_what_a_model_is(model_path: Path) -> None:
 def test_a_run_keeps_its_newest_checkpoints_and_drops_those_a_damaged_run_had_after_them(
     model_path: Path, tmp_path: Path
 ) -> None:
-    bundle, _ = model_dir.load(model_path)
+    model, _ = model_dir.load(model_path)
     for number in (0, 5, 10, 7):
-        model_dir.add(tmp_path, number, bundle, {}, State({}, {}), keep=2)
+        model_dir.add(tmp_path, number, model, {}, State({}, {}), keep=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["LATEST", "checkpoint-000005", "checkpoint-000007"]
     assert model_dir.newest(tmp_path).name == "checkpoint-000007"
 
@@ -74,9 +74,9 @@ def test_a_run_keeps_its_newest_checkpoints_and_drops_those_a_damaged_run_had_af
 def test_without_a_latest_of_use_the_newest_checkpoint_counts(
     model_path: Path, tmp_path: Path, latest: bytes | None
 ) -> None:
-    bundle, _ = model_dir.load(model_path)
+    model, _ = model_dir.load(model_path)
     for number in (5, 10):
-        model_dir.add(tmp_path, number, bundle, {}, State({}, {}), keep=2)
+        model_dir.add(tmp_path, number, model, {}, State({}, {}), keep=2)
     (tmp_path / "LATEST").unlink()
     if latest is not None:
         (tmp_path / "LATEST").write_bytes(latest)
@@ -106,7 +106,7 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_place_that_cannot_be_written_is_told(model_path: Path, tmp_path: Path) -> None:
-    bundle, _ = model_dir.load(model_path)
+    model, _ = model_dir.load(model_path)
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="cannot be written: Not a directory"):
-        model_dir.save(bundle, tmp_path / "file" / "model", {})
+        model_dir.save(model, tmp_path / "file" / "model", {})

@@ -27,13 +27,15 @@ def evaluate(
     from tagger import evaluation, tagging
     from tagger.data import reader
     from tagger.io import json_files
-    from tagger.jobs import job
 
     tagger = tagging.load(model, device=device)
-    form = input_format or job.tagged_format(tagger.bundle, file)
+    data = tagger.model.config.data
+    file_format = input_format or reader.guess_tagged_format(file, data)
     token, tag = options.parse_column(token_column), options.parse_column(tag_column)
-    layout = job.layout(tagger.bundle, form, token=token, tag=tag, tagged=True)
-    limit = tagger.bundle.config.data.max_record_bytes
-    corpus = reader.read_corpus(file, form=form, layout=layout, max_record_bytes=limit)
+    layout = reader.find_layout(
+        data, file_format, has_spans=tagger.model.scheme is not None, token=token, tag=tag, tagged=True
+    )
+    limit = data.max_record_bytes
+    corpus = reader.read_corpus(file, input_format=file_format, layout=layout, max_record_bytes=limit)
     report = evaluation.evaluate(tagger, corpus, strict=strict)
     print_result(json_files.dump(report.to_json()).decode() if as_json else str(report))

@@ -14,14 +14,14 @@ from tagger.data.sentence import Sentence
 from tagger.data.vocab import CASINGS
 from tagger.data.word_cache import Ids
 
-WIDTH = len(CASINGS) + 1
+CASING_FEATURES = len(CASINGS) + 1
 """The numbers that say how a word is capitalised: shares of its places, and the logarithm of how many there are."""
 _INITIAL = CASINGS.index("initial")
 _PASSAGE_TOKENS = 4096
 _MOST = 16  # places of a word, the first of its document, whose neighbours count
 
 
-class Passages:
+class PassageNumbering:
     """Tells passages apart, as they come: documents, and stretches of long ones, so that none fills the memory."""
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Passages:
         self._tokens = 0
         self._number = -1
 
-    def number(self, document: Hashable, tokens: int) -> int:
+    def assign(self, document: Hashable, tokens: int) -> int:
         """Returns the number of the passage that the next so many tokens, of this document, belong to."""
         if self._number < 0 or document != self._document or self._tokens >= _PASSAGE_TOKENS:
             self._document, self._tokens, self._number = document, 0, self._number + 1
@@ -37,10 +37,10 @@ class Passages:
         return self._number
 
 
-def passages(sentences: Iterable[Sentence]) -> list[int]:
+def number_passages(sentences: Iterable[Sentence]) -> list[int]:
     """Returns the number of each sentence's passage."""
-    numbers = Passages()
-    return [numbers.number(sentence.document, len(sentence)) for sentence in sentences]
+    numbers = PassageNumbering()
+    return [numbers.assign(sentence.document, len(sentence)) for sentence in sentences]
 
 
 class DocumentContext(NamedTuple):
@@ -50,8 +50,8 @@ class DocumentContext(NamedTuple):
         which: (N,) the pair that each token is of.
         beside: (O, 2) the ids of the words before and after each place, 0 where the sentence ends.
         places: (R,) how many of those places are each pair's, at least 1.
-        casing: (R, WIDTH) how the word is capitalised in its document: the shares of the kinds of `vocab.CAPITALS`,
-            under the first of which count the words that begin a sentence with a capital; then ln of its places.
+        casing: (R, CASING_FEATURES) how the word is capitalised in its document: the fraction of each of
+            `vocab.CASINGS`, the first of which counts capitalised words at a sentence's start; then ln of their number.
     """
 
     which: Ids
@@ -87,7 +87,7 @@ class Documents:
         self._beside = np.stack([before[kept], after[kept]], 1)
         kinds = kinds.copy()
         kinds[starts[kinds[starts] == _INITIAL]] = 0
-        shares = np.zeros((len(counts), WIDTH), np.float32)
+        shares = np.zeros((len(counts), CASING_FEATURES), np.float32)
         np.add.at(shares, (self._index, kinds), 1)
         shares[:, :-1] /= counts[:, None]
         shares[:, -1] = np.log(counts)

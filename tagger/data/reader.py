@@ -88,10 +88,8 @@ class DataSettings(Protocol):
 
 def guess_tagged_format(path: Path, trained: DataSettings) -> TaggedFormat:
     """Returns the format of a tagged file: the one that its name suggests, else that of the training, else columns."""
-    for name in (guess_format(path), trained.format):
-        if name == "columns" or name == "conllu":
-            return name
-    return "columns"
+    names = (name for name in (guess_format(path), trained.format) if name in options(TaggedFormat))
+    return cast(TaggedFormat, next(names, "columns"))
 
 
 def find_layout(

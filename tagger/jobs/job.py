@@ -6,15 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from tagger import __version__, model_dir
-from tagger.choices import InputFormat, OnError, OutputFormat, Scheme, TaggedFormat
-from tagger.data import reader, writer
-from tagger.data.formats import Layout
+from tagger.choices import InputFormat, OnError, OutputFormat, Scheme
+from tagger.data.formats import FORMATS
 from tagger.errors import ConfigError
 from tagger.io import line_reader
 from tagger.model import TaggerModel
 from tagger.tagging import DecodingOptions
-
-_OF_SPANS = ("tsv", "html")  # formats that hold no tags
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,16 +19,17 @@ class Formats:
     """How files are read and written.
 
     Attributes:
-        form: the format of the input, guessed from each name if None.
-        to: the format of the output; if None that of the input, columns for plain lines, JSON lines for raw text.
+        input_format: the format of the input, guessed from each file name if None.
+        output_format: the format of the output; if None that of the input, columns for plain lines, jsonl for
+            raw text.
         token: the column of the token, where it is not where the model's training had it.
         tag: the column of the tag, likewise.
         scheme: in which spans are spelt, that of the training if None.
         language: the language of raw text, English if None.
     """
 
-    form: InputFormat | None = None
-    to: OutputFormat | None = None
+    input_format: InputFormat | None = None
+    output_format: OutputFormat | None = None
     token: int | str | None = None
     tag: int | str | None = None
     scheme: Scheme | None = None
@@ -42,13 +40,13 @@ class Formats:
         """The code of the language of raw text."""
         return self.language or "en"
 
-    def target(self, form: InputFormat) -> OutputFormat:
+    def target(self, input_format: InputFormat) -> OutputFormat:
         """Returns the format in which an input of a format is written."""
-        if self.to is not None:
-            return self.to
-        if form == "lines":
+        if self.output_format is not None:
+            return self.output_format
+        if input_format == "lines":
             return "columns"
-        return "jsonl" if form == "text" else form
+        return "jsonl" if input_format == "text" else input_format
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +86,7 @@ class Job:
     def options(self) -> dict[str, Any]:
         """Returns all that the outputs depend on beside the inputs, as plain values by name."""
         own = {"on_error": self.on_error, "rejects": self.rejects and str(self.rejects)}
-        names = {"form": "input_format", "to": "output_format", "token": "token_column", "tag": "tag_column"}
+        names = {"token": "token_column", "tag": "tag_column"}
         given = asdict(self.formats) | {"language": self.formats.text_language}
         formats = {names.get(name, name): value for name, value in given.items()}
         answers = asdict(self.answers)
@@ -98,13 +96,14 @@ class Job:
         )
 
 
-def check(job: Job, bundle: TaggerModel) -> None:
+def check(job: Job, model: TaggerModel) -> None:
     """Raises ConfigError if a job's options do not fit the model, or one another, wherever it is done."""
-    if job.formats.scheme and bundle.scheme is None:
+    if job.formats.scheme and model.scheme is None:
         raise ConfigError(f"the model's tags are plain; they cannot be spelt in {job.formats.scheme}")
-    if job.formats.to in _OF_SPANS and bundle.scheme is None:
+    output_format = job.formats.output_format
+    if output_format and not FORMATS[output_format].holds_tags and model.scheme is None:
         raise ConfigError(
-            f"the model's tags are plain; {job.formats.to} holds spans alone, choose another `output_format`"
+            f"the model's tags are plain; {output_format} holds spans alone, choose another `output_format`"
         )
     if job.on_error == "stop" and job.rejects is not None:
         raise ConfigError("`rejects` takes what `on_error` skip sets aside; give both or none")
@@ -112,21 +111,26 @@ def check(job: Job, bundle: TaggerModel) -> None:
         raise ConfigError("`overwrite` is for outputs in a directory; pass `out`, too")
 
 
-def check_effects(formats: Formats, forms: Iterable[InputFormat]) -> None:
+def check_effects(formats: Formats, input_formats: Iterable[InputFormat]) -> None:
     """Raises ConfigError, with a line for each, if options bear on none of the inputs, whose formats are given."""
-    ways = {(form, formats.target(form)): None for form in forms}
+    ways = {(input_format, formats.target(input_format)): None for input_format in input_formats}
     options = (
-        ("token_column", formats.token, "input in columns", lambda form, _: form == "columns"),
+        ("token_column", formats.token, "input in columns", lambda input_format, _: input_format == "columns"),
         (
             "tag_column",
             formats.tag,
             "columns that are written back and output in conllu",
-            lambda form, to: to == "conllu" or form == to == "columns",
+            lambda input_format, output_format: output_format == "conllu" or input_format == output_format == "columns",
         ),
-        ("language", formats.language, "text, jsonl and parquet", lambda form, _: form in writer.DOCUMENTS),
-        ("scheme", formats.scheme, "output with tags", lambda _, to: to not in _OF_SPANS),
+        (
+            "language",
+            formats.language,
+            "text, jsonl and parquet",
+            lambda input_format, _: FORMATS[input_format].has_offsets,
+        ),
+        ("scheme", formats.scheme, "output with tags", lambda _, output_format: FORMATS[output_format].holds_tags),
     )
-    shown = " and ".join(f"{form} to {to}" for form, to in ways)
+    shown = " and ".join(f"{source} to {target}" for source, target in ways)
     faults = [
         f"`{name}` has no effect from {shown}; it is for {what}"
         for name, value, what, bears in options
@@ -134,35 +138,3 @@ def check_effects(formats: Formats, forms: Iterable[InputFormat]) -> None:
     ]
     if faults:
         raise ConfigError(*faults)
-
-
-def tagged_format(bundle: TaggerModel, path: Path) -> TaggedFormat:
-    """Returns the format of a tagged file: what its name says, else what the model was trained on, else columns."""
-    guessed = reader.guess_format(path)
-    if guessed == "columns" or guessed == "conllu":
-        return guessed
-    return "conllu" if bundle.config.data.format == "conllu" else "columns"
-
-
-def layout(
-    bundle: TaggerModel,
-    form: InputFormat,
-    *,
-    token: int | str | None = None,
-    tag: int | str | None = None,
-    tagged: bool = False,
-) -> Layout:
-    """Returns where tokens and tags stand in files of a format: where they stood in training, unless told otherwise.
-
-    In files unlike those of the training, tags are read from the last column and written into a new one; in CoNLL-U
-    they are XPOS, or for spans NER in MISC.
-    """
-    data = bundle.config.data
-    if form == data.format:
-        known = Layout(data.token, data.tag, data.columns)
-    elif form == "conllu":
-        known = Layout(0, "misc:NER" if bundle.scheme else "xpos")
-    else:
-        known = Layout(0, -1 if tagged else None)
-    place = known.tag if tag is None else tag
-    return Layout(known.token if token is None else token, place, known.names, fixed=tag is not None)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from tagger.data.document_context import Passages
+from tagger.data.document_context import PassageNumbering
 from tagger.data.sentence import Record, Reject, Sentence
 from tagger.errors import CorruptError, DataError
 from tagger.jobs.rejects import Rejects
@@ -120,7 +120,7 @@ class Reader:
         self.waiting: deque[Pool] = deque()
         self.fault: DataError | None = None
         self._labels, self._records, self._rejects = labels, records, rejects
-        self._alone, self._passages = alone, Passages()
+        self._alone, self._passages = alone, PassageNumbering()
         self._skipping = False
         self._before = (0, 0)  # the rejects before the input at hand
 
@@ -168,7 +168,7 @@ class Reader:
         assert self._alone is not None
         document = record.line if self._alone(stretch) else record.document
         size = max(sum(map(len, record.sentences)), record.size // _TOKEN_BYTES)
-        return self._passages.number((stretch, document), size)
+        return self._passages.assign((stretch, document), size)
 
     def _given(self, pool: Pool) -> list[Sentence]:
         self.waiting.append(pool)

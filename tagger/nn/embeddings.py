@@ -28,18 +28,18 @@ class WordEmbedding(nn.Module):
 
     Args:
         weight: (W, D) start values of the vectors to train; row 0 is padding's, row 1 the unknown word's.
-        kept: (V, D) vectors of the ids W, W + 1, …, which stay fixed.
+        frozen: (V, D) vectors of the ids W, W + 1, …, which stay fixed.
 
     Attributes:
         sparse: whether the gradient of the weight holds only the rows that were asked for.
     """
 
-    kept: Tensor
+    frozen: Tensor
 
-    def __init__(self, weight: Tensor, kept: Tensor) -> None:
+    def __init__(self, weight: Tensor, frozen: Tensor) -> None:
         super().__init__()
         self.weight = nn.Parameter(weight)
-        self.register_buffer("kept", kept.half())
+        self.register_buffer("frozen", frozen.half())
         self.output_dim = weight.shape[1]
         self.sparse = False
 
@@ -47,11 +47,11 @@ class WordEmbedding(nn.Module):
         """Returns the vectors (U, D) of word ids (U,)."""
         rows = len(self.weight)
         # A GPU would have to be waited for.
-        if not len(self.kept) or (ids.device.type == "cpu" and bool((ids < rows).all())):
+        if not len(self.frozen) or (ids.device.type == "cpu" and bool((ids < rows).all())):
             return F.embedding(ids, self.weight, sparse=self.sparse)
         fixed = ids >= rows
         trained = F.embedding(ids.masked_fill(fixed, UNKNOWN), self.weight, sparse=self.sparse)
-        return torch.where(fixed[:, None], self.kept[(ids - rows).clamp(min=0)].to(trained.dtype), trained)
+        return torch.where(fixed[:, None], self.frozen[(ids - rows).clamp(min=0)].to(trained.dtype), trained)
 
     def unknown(self) -> Tensor:
         """Returns the unknown word's vector (1, D)."""

@@ -111,7 +111,7 @@ def trace(layer: RecurrentLayer, inputs: Tensor, lengths: Tensor, *, memory_only
     Raises:
         ValueError: a length is not in [1, T].
 
-    >>> layer = RecurrentLayer(5, 4, cell="gru")  # of a loaded model: tagger.bundle.network.encoder.layers[0]
+    >>> layer = RecurrentLayer(5, 4, cell="gru")  # of a loaded model: tagger.model.network.encoder.layers[0]
     >>> forward, backward = trace(layer, torch.zeros(2, 3, 5), torch.tensor([3, 2]))
     >>> sorted(forward.gates), tuple(forward.gates["reset"].shape)
     (['reset', 'update'], (2, 3, 4))

@@ -27,16 +27,16 @@ class CachedScorer:
     """Scores on a CPU by tables of words, with the weights as they are now; several threads may ask at once.
 
     Args:
-        bundle: the model.
+        model: the model.
         cache_bytes: the size of the tables, REMEMBERED_BYTES if None.
     """
 
     shared = True
 
-    def __init__(self, bundle: TaggerModel, cache_bytes: int | None = None) -> None:
-        self._words, self._characters = bundle.known_words, bundle.characters
-        self._scorer = Scorer(bundle.network)
-        self._reads_documents = bundle.network.embedding.document_context is not None
+    def __init__(self, model: TaggerModel, cache_bytes: int | None = None) -> None:
+        self._words, self._characters = model.known_words, model.characters
+        self._scorer = Scorer(model.network)
+        self._reads_documents = model.network.embedding.document_context is not None
         capacity = max(1, (cache_bytes or CACHE_BYTES) // (self._scorer.row_bytes + _WORD_BYTES))
         self.memory = WordCache(capacity)
         self._scorer.grow(capacity + _UNDER_WAY)  # no memory is taken by rows that were never used

@@ -79,7 +79,7 @@ class Decoder:
     """Answers for batches of emissions.
 
     Args:
-        bundle: the model.
+        model: the model.
         spelt: what its tags say of spans, None if they are plain.
         wanted: what is asked.
 
@@ -87,15 +87,13 @@ class Decoder:
         ConfigError: there is to be a threshold, and the tags are plain.
     """
 
-    def __init__(self, bundle: TaggerModel, spelt: SpanTags | None, wanted: DecodingOptions) -> None:
+    def __init__(self, model: TaggerModel, spelt: SpanTags | None, wanted: DecodingOptions) -> None:
         if wanted.threshold is not None and spelt is None:
             raise ConfigError("a threshold leaves out spans; the model's tags are plain")
-        if wanted.nbest and len(bundle.tags) > MAX_NBEST_TAGS:
-            raise ConfigError(
-                f"n-best taggings are for at most {MAX_NBEST_TAGS} tags; the model has {len(bundle.tags)}"
-            )
-        self._head: CRFHead | SoftmaxHead = bundle.network.head
-        self._names, self._scheme, self._spelt, self._wanted = bundle.tags.items, bundle.scheme, spelt, wanted
+        if wanted.nbest and len(model.tags) > MAX_NBEST_TAGS:
+            raise ConfigError(f"n-best taggings are for at most {MAX_NBEST_TAGS} tags; the model has {len(model.tags)}")
+        self._head: CRFHead | SoftmaxHead = model.network.head
+        self._names, self._scheme, self._spelt, self._wanted = model.tags.items, model.scheme, spelt, wanted
         self._largest = max((float(weight.detach().abs().max()) for weight in self._head.parameters()), default=0.0)
 
     def of(self, emissions: Tensor, lengths: Tensor) -> list[Answer]:

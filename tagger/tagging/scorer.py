@@ -43,9 +43,9 @@ class TorchScorer:
 
     shared, cache_hit_rate = False, None
 
-    def __init__(self, bundle: TaggerModel, device: torch.device) -> None:
-        self._bundle, self._device = bundle, device
-        self._network = bundle.network.to(device)
+    def __init__(self, model: TaggerModel, device: torch.device) -> None:
+        self._model, self._device = model, device
+        self._network = model.network.to(device)
         self._lock = threading.Lock()  # a batch may be scored in the caller's thread beside those in others
         forking.register(self)
 
@@ -59,7 +59,7 @@ class TorchScorer:
 
     def begin(self, sentences: Sequence[Words], passages: Sequence[int]) -> tuple[Scores, End]:
         """Returns how to score sentences; nothing is to be ended."""
-        lexicon = WordEncoder(self._bundle.known_words, self._bundle.characters)
+        lexicon = WordEncoder(self._model.known_words, self._model.characters)
         reads = self._network.embedding.document_context is not None
         encoded = EncodedCorpus(
             [Sentence(tuple(words)) for words in sentences], lexicon, passages=passages if reads else None

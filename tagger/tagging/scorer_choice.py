@@ -13,14 +13,14 @@ log = logging.getLogger(__name__)
 _CHARACTER_TABLE_BYTES = 2**28  # a table of 20,000 characters, 100 features and a kernel of 5 takes a third of it
 
 
-def can_cache(bundle: TaggerModel, device: torch.device) -> bool:
+def can_cache(model: TaggerModel, device: torch.device) -> bool:
     """Tells whether scores on a device come from what is remembered of words, if that can be compiled there.
 
     They are the same in any batch.
     """
-    single = all(weight.dtype == torch.float32 for weight in bundle.network.parameters())
-    small = _character_table_bytes(bundle.network.embedding.characters) <= _CHARACTER_TABLE_BYTES
-    return device.type == "cpu" and single and small and bundle.network.encoder.attention is None
+    single = all(weight.dtype == torch.float32 for weight in model.network.parameters())
+    small = _character_table_bytes(model.network.embedding.characters) <= _CHARACTER_TABLE_BYTES
+    return device.type == "cpu" and single and small and model.network.encoder.attention is None
 
 
 def _character_table_bytes(module: CharacterCNN | CharacterLSTM | None) -> int:
@@ -33,11 +33,11 @@ def _character_table_bytes(module: CharacterCNN | CharacterLSTM | None) -> int:
     return 4 * 4 * module.output_dim * module.embedding.num_embeddings
 
 
-def scoring(bundle: TaggerModel, device: torch.device, cache_bytes: int | None = None) -> Scorer:
+def scoring(model: TaggerModel, device: torch.device, cache_bytes: int | None = None) -> Scorer:
     """Returns the fastest way to score on a device that works here.
 
     Args:
-        bundle: the model.
+        model: the model.
         device: where to compute.
         cache_bytes: the size of the tables of words, if words are remembered.
 
@@ -45,14 +45,14 @@ def scoring(bundle: TaggerModel, device: torch.device, cache_bytes: int | None =
         ModelError: what the model says of a word is not finite.
         ConfigError: compiled functions are switched off.
     """
-    bundle.network.to(device)
-    if can_cache(bundle, device):
+    model.network.to(device)
+    if can_cache(model, device):
         try:
             from tagger.tagging.cached_scorer import CachedScorer
 
-            return CachedScorer(bundle, cache_bytes)
+            return CachedScorer(model, cache_bytes)
         except TaggerError:
             raise
         except Exception as error:  # of compilers, of any kind
             log.warning("tagging is slower than it could be, since nothing can be compiled here: %s", error)
-    return TorchScorer(bundle, device)
+    return TorchScorer(model, device)

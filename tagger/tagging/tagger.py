@@ -17,7 +17,7 @@ import torch
 from tagger import model_dir
 from tagger.data import schemes
 from tagger.data.batching import batch_limit, split_into_batches
-from tagger.data.document_context import Passages, passages
+from tagger.data.document_context import PassageNumbering, number_passages
 from tagger.data.formats.lines import words
 from tagger.data.sentence import Sentence
 from tagger.data.windows import Window, windows
@@ -66,9 +66,9 @@ def load(
         ConfigError: there is no such device.
     """
     place = torch_device(device)
-    bundle = model_dir.load(Path(path))[0]
+    model = model_dir.load(Path(path))[0]
     return Tagger(
-        bundle, place, batch_tokens=batch_tokens, max_tokens=max_tokens, workers=workers, cache_bytes=cache_bytes
+        model, place, batch_tokens=batch_tokens, max_tokens=max_tokens, workers=workers, cache_bytes=cache_bytes
     )
 
 
@@ -165,7 +165,7 @@ class Tagger:
     """Tags sentences with a trained network, with its weights as they are now.
 
     Args:
-        bundle: the model.
+        model: the model.
         device: where to compute.
         batch_tokens: tokens in a batch at most, padding counted; a longer sentence is a batch by itself.
         max_tokens: longer sentences are tagged in overlapping windows of so many tokens.
@@ -179,7 +179,7 @@ class Tagger:
 
     def __init__(
         self,
-        bundle: TaggerModel,
+        model: TaggerModel,
         device: torch.device,
         *,
         batch_tokens: int = BATCH_TOKENS,
@@ -197,30 +197,30 @@ class Tagger:
             if limit is not None and limit < 1:
                 raise ValueError(f"{name} must be at least 1, got {limit}")
         self._limits = limits
-        self.bundle, self.device = bundle, device
+        self.model, self.device = model, device
         self._batch_tokens, self._max_tokens = batch_tokens, max_tokens
-        self._scoring = scoring(bundle, device, cache_bytes)
+        self._scoring = scoring(model, device, cache_bytes)
         self._turns = _Turns()
-        self._spelt = SpanTags(bundle.tags.items) if bundle.scheme else None
+        self._spelt = SpanTags(model.tags.items) if model.scheme else None
         self._workers = (workers or processors()) if self._scoring.shared else _FEEDERS.get(device.type, 1)
 
     @property
     def uses_document_context(self) -> bool:
         """Whether the tags of a sentence depend on the others of its document."""
-        return self.bundle.network.embedding.document_context is not None
+        return self.model.network.embedding.document_context is not None
 
     @property
     def cache_hit_rate(self) -> float | None:
         """The share of the tokens so far whose word was remembered; None where words are not."""
         return self._scoring.cache_hit_rate
 
-    def what_answers_depend_on(self) -> dict[str, int]:
+    def limits_affecting_scores(self) -> dict[str, int]:
         """Returns the limits, by option, that a different last digit of an answer may come from."""
         return {} if self._scoring.shared else {"batch_tokens": self._batch_tokens}
 
     def __reduce__(self) -> tuple[Callable[..., "Tagger"], tuple[object, ...]]:
         """Returns the model and the limits alone, for another process; words are learnt anew there."""
-        return _remade, (self.bundle, self.device, self._limits)
+        return _remade, (self.model, self.device, self._limits)
 
     def tag(
         self,
@@ -256,17 +256,17 @@ class Tagger:
         sentences: Iterable[Sentence],
         answers: DecodingOptions = TAGS_ALONE,
         *,
-        between: Callable[[], None] = lambda: None,
+        on_batch: Callable[[], None] = lambda: None,
     ) -> Iterator[Sentence]:
         """Yields the sentences with tags and spans, in their order, reading some two thousand ahead at most.
 
         Args:
             sentences: what to tag; one without tokens passes through.
             answers: what is asked beyond the tags.
-            between: called after each batch, so that a caller can break off by raising.
+            on_batch: called after each batch, so that a caller can break off by raising.
         """
         pools = _pools_of_documents(sentences) if self.uses_document_context else _pools(iter(sentences))
-        for pool in self.tag_pools(pools, answers, between=between):
+        for pool in self.tag_pools(pools, answers, on_batch=on_batch):
             yield from pool
 
     def tag_pools(
@@ -274,13 +274,13 @@ class Tagger:
         pools: Iterable[Sequence[Sentence]],
         answers: DecodingOptions = TAGS_ALONE,
         *,
-        between: Callable[[], None] = lambda: None,
+        on_batch: Callable[[], None] = lambda: None,
     ) -> Iterator[list[Sentence]]:
         """Yields each pool tagged, in order; while one of several batches is computed the next is read.
 
         The sentences of a pool are batched by length; arguments as those of `stream`.
         """
-        answering = Decoder(self.bundle, self._spelt, answers)
+        answering = Decoder(self.model, self._spelt, answers)
         under_way: deque[_Work] = deque()
         notices = _Notices(answers, self._max_tokens)
         caller = current_stream(self.device)
@@ -290,9 +290,9 @@ class Tagger:
                     under_way.append(self._begun(pool, notices, answering, threads))
                     # What is too little for threads does not wait for the next pool, which may be slow to come.
                     while len(under_way) > 1 or (under_way and under_way[0].before_next):
-                        yield self._finished(under_way.popleft(), between, notices)
+                        yield self._finished(under_way.popleft(), on_batch, notices)
                 while under_way:
-                    yield self._finished(under_way.popleft(), between, notices)
+                    yield self._finished(under_way.popleft(), on_batch, notices)
             finally:
                 threads.shutdown(cancel_futures=True)
                 for work in under_way:
@@ -311,7 +311,7 @@ class Tagger:
             if not window.start and window.stop < len(pool[number]):
                 notices.windows(pool[number])
         lengths = [window.stop - window.start for _, window in places]
-        numbers = passages(pool) if self.uses_document_context else range(len(pool))
+        numbers = number_passages(pool) if self.uses_document_context else range(len(pool))
         scores, end = self._scoring.begin(
             [pool[number].tokens[window.start : window.stop] for number, window in places],
             [numbers[number] for number, _ in places],
@@ -328,13 +328,13 @@ class Tagger:
         before_next = small or sum(lengths) > _LARGE_TOKENS
         return _Work(pool, places, list(zip(cuts, waiting, strict=True)), end, before_next)
 
-    def _finished(self, work: _Work, between: Callable[[], None], notices: "_Notices") -> list[Sentence]:
+    def _finished(self, work: _Work, on_batch: Callable[[], None], notices: "_Notices") -> list[Sentence]:
         found: list[Answer] = [_NOTHING] * len(work.places)
         try:
             for positions, result in work.batches:
                 for position, answer in zip(positions, result(), strict=True):
                     found[position] = answer
-                between()
+                on_batch()
         finally:
             work.end()
         tagged = list(work.pool)
@@ -368,7 +368,7 @@ class Tagger:
         ]
         tags = tuple(tag for answer, first, last in kept for tag in answer.tags[first:last])
         probabilities = tuple(number for answer, first, last in kept for number in answer.probabilities[first:last])
-        if self.bundle.scheme is None:
+        if self.model.scheme is None:
             return Answer(tags, (), probabilities)
         known = {
             (span.type, window.start + span.start, window.start + span.end): span.probability
@@ -378,11 +378,11 @@ class Tagger:
         }
         spans = schemes.spans_of(tags)
         spans = tuple(replace(span, probability=known.get((span.type, span.start, span.end))) for span in spans)
-        return Answer(schemes.tags_of(spans, len(tags), self.bundle.scheme), spans, probabilities)
+        return Answer(schemes.tags_of(spans, len(tags), self.model.scheme), spans, probabilities)
 
 
-def _remade(bundle: TaggerModel, device: torch.device, limits: Mapping[str, int]) -> Tagger:
-    return Tagger(bundle, device, **limits)
+def _remade(model: TaggerModel, device: torch.device, limits: Mapping[str, int]) -> Tagger:
+    return Tagger(model, device, **limits)
 
 
 _NOTHING = Answer(())
@@ -443,10 +443,10 @@ def _pools(sentences: Iterator[Sentence]) -> Iterator[list[Sentence]]:
 
 def _pools_of_documents(sentences: Iterable[Sentence]) -> Iterator[list[Sentence]]:
     """Yields pools that end where a passage does."""
-    size, numbers, before = _FIRST_POOL, Passages(), 0
+    size, numbers, before = _FIRST_POOL, PassageNumbering(), 0
     pool: list[Sentence] = []
     for sentence in sentences:
-        passage = numbers.number(sentence.document, len(sentence))
+        passage = numbers.assign(sentence.document, len(sentence))
         if len(pool) >= size and passage != before:
             yield pool
             pool, size = [], min(2 * size, _LARGEST_POOL)

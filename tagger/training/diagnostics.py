@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tagger.data.batching import Batch, EncodedCorpus, WordEncoder
-from tagger.data.document_context import passages
+from tagger.data.document_context import number_passages
 from tagger.data.sentence import Sentence
 from tagger.model import TaggerModel
 from tagger.nn import reference_cells
@@ -25,7 +25,7 @@ _SENTENCES, _LONGEST = 32, 30
 _CLOSED, _OPEN = 0.1, 0.9
 
 
-def batch(bundle: TaggerModel, sentences: Sequence[Sentence]) -> Batch:
+def batch(model: TaggerModel, sentences: Sequence[Sentence]) -> Batch:
     """Returns what to look at: the longest 32 sentences of 21 to 30 tokens.
 
     Where there are none, those of at most 30 that are at least half as long as the longest of these, else the shortest.
@@ -35,11 +35,11 @@ def batch(bundle: TaggerModel, sentences: Sequence[Sentence]) -> Batch:
     long = [place for place in short if len(sentences[place]) > FAR]
     half = [place for place in short if 2 * len(sentences[place]) >= len(sentences[short[-1]])]
     chosen = (long or half)[-_SENTENCES:] or ordered[:1]
-    numbers = passages(sentences) if bundle.config.model.document_context.output_dim else None
-    return EncodedCorpus(sentences, WordEncoder(bundle.known_words, bundle.characters), passages=numbers).batch(chosen)
+    numbers = number_passages(sentences) if model.config.model.document_context.output_dim else None
+    return EncodedCorpus(sentences, WordEncoder(model.known_words, model.characters), passages=numbers).batch(chosen)
 
 
-def look(bundle: TaggerModel, chosen: Batch) -> dict[str, Any]:
+def look(model: TaggerModel, chosen: Batch) -> dict[str, Any]:
     """Returns what each direction of each layer does with a batch, dropout left out; nothing is changed by it.
 
     Returns:
@@ -52,7 +52,7 @@ def look(bundle: TaggerModel, chosen: Batch) -> dict[str, Any]:
     """
     far = min(FAR, int(chosen.lengths.min()) - 1)
     gates, reach = {}, {}
-    for number, (layer, inputs) in enumerate(_inputs(bundle, chosen), 1):
+    for number, (layer, inputs) in enumerate(_inputs(model, chosen), 1):
         inputs = inputs.requires_grad_()
         with torch.enable_grad():
             traces = reference_cells.trace(layer, inputs, chosen.lengths)
@@ -63,9 +63,9 @@ def look(bundle: TaggerModel, chosen: Batch) -> dict[str, Any]:
     return {"gates": gates, "reach": reach, "far": far}
 
 
-def _inputs(bundle: TaggerModel, chosen: Batch) -> list[tuple[RecurrentLayer, Tensor]]:
+def _inputs(model: TaggerModel, chosen: Batch) -> list[tuple[RecurrentLayer, Tensor]]:
     """Returns each layer with what it reads (B, T, D)."""
-    network, seen = bundle.network, []
+    network, seen = model.network, []
 
     def note(layer: RecurrentLayer, given: tuple[Tensor, ...]) -> None:
         seen.append((layer, given[0]))

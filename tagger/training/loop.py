@@ -18,7 +18,7 @@ from tagger import model_dir
 from tagger.choices import Part
 from tagger.config import Config
 from tagger.data.batching import Batch, EncodedCorpus, WordEncoder, batch_limit, shuffled_batches
-from tagger.data.document_context import passages
+from tagger.data.document_context import number_passages
 from tagger.device import single_torch_thread
 from tagger.errors import ModelError, Stopped, TrainingError
 from tagger.evaluation import Report, evaluate
@@ -44,7 +44,7 @@ class Loop:
 
     Args:
         config: the recipe.
-        bundle: the model to train.
+        model: the model to train.
         data: what to train and develop on.
         run_directory: where checkpoints, the best model and records go.
         device: where to compute.
@@ -54,19 +54,19 @@ class Loop:
     def __init__(
         self,
         config: Config,
-        bundle: TaggerModel,
+        model: TaggerModel,
         data: Corpora,
         run_directory: Path,
         device: torch.device,
         callback: Callback,
     ) -> None:
-        self.settings, self.bundle, self.data = config.training, bundle, data
+        self.settings, self.model, self.data = config.training, model, data
         self.run_directory, self.device, self.callback = run_directory, device, callback
-        self.network: Network = bundle.network.to(device)
+        self.network: Network = model.network.to(device)
         sentences = data.train.sentences
-        numbers = passages(sentences) if config.model.document_context.output_dim else None
-        lexicon = WordEncoder(bundle.known_words, bundle.characters)
-        self.encoded = EncodedCorpus(sentences, lexicon, bundle.tags, numbers)
+        numbers = number_passages(sentences) if config.model.document_context.output_dim else None
+        lexicon = WordEncoder(model.known_words, model.characters)
+        self.encoded = EncodedCorpus(sentences, lexicon, model.tags, numbers)
         self.rows = optimizers.rows(self.network, self.settings, device)
         self.optimizer = optimizers.optimizer(self.network, self.settings.optimizer, self.rows)
         decay = self.settings.ema_decay
@@ -78,7 +78,7 @@ class Loop:
         self.progress = Progress()
         self._looked_at = None
         if self.settings.diagnostics:
-            self._looked_at = diagnostics.batch(bundle, data.dev.sentences).to(device)
+            self._looked_at = diagnostics.batch(model, data.dev.sentences).to(device)
         self._threads = torch.get_num_threads()
         for layer in self.network.modules():
             if isinstance(layer, RecurrentLayer):
@@ -201,7 +201,7 @@ class Loop:
         started, tally = time.perf_counter(), self.progress.tally
         steps = max(tally.steps - tally.skipped, 1)
         found = {"norms": {part: total / steps for part, total in tally.norms.items()}}
-        found |= diagnostics.look(self.bundle, self._looked_at)
+        found |= diagnostics.look(self.model, self._looked_at)
         return {"diagnostics": found, "diagnostics_seconds": tally.diagnosing + time.perf_counter() - started}
 
     def _loss(self, batch: Batch) -> torch.Tensor:
@@ -288,7 +288,7 @@ class Loop:
 
     def _evaluated(self) -> TaggerModel:
         """Returns the model as it would be used: with averaged weights, if they are averaged."""
-        return self.bundle if self.average is None else replace(self.bundle, network=self.average.network)
+        return self.model if self.average is None else replace(self.model, network=self.average.network)
 
     def _leave(self, stop: StopRequest, *, saved: bool = False) -> None:
         if not saved:
@@ -322,7 +322,7 @@ class Loop:
         metrics = self.history[-1] if done else {}  # of these weights, or none
         keep = self.settings.keep_checkpoints
         with self.rows.settled() if self.rows else nullcontext():
-            model_dir.add(self.run_directory, self.progress.steps, self.bundle, metrics, state, keep=keep)
+            model_dir.add(self.run_directory, self.progress.steps, self.model, metrics, state, keep=keep)
 
     def _check_weights(self) -> None:
         for name, weight in self.network.named_parameters():

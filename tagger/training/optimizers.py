@@ -158,7 +158,7 @@ class Average:
     """
 
     def __init__(self, trained: Network, decay: float, rows: Rows | None) -> None:
-        kept = trained.embedding.words.kept
+        kept = trained.embedding.words.frozen
         self.network = deepcopy(trained, {id(kept): kept}).requires_grad_(requires_grad=False)
         pairs = zip(self.network.parameters(), trained.parameters(), strict=True)
         self._pairs = [pair for pair in pairs if rows is None or pair[1] is not rows.weight]

@@ -205,9 +205,9 @@ def _check_values(tensors: Mapping[str, Tensor], progress: Progress, parts: Part
         if kind == "exp_avg_sq" and value.numel() and value.min() < 0:
             raise ValueError(f"{name} holds a negative value")
     if parts.average is not None:
-        fixed = parts.network.embedding.words.kept.cpu()
-        if not torch.equal(tensors["average.embedding.words.kept"], fixed):
-            raise ValueError("average.embedding.words.kept differs from the model's vectors")
+        fixed = parts.network.embedding.words.frozen.cpu()
+        if not torch.equal(tensors["average.embedding.words.frozen"], fixed):
+            raise ValueError("average.embedding.words.frozen differs from the model's vectors")
     if parts.rows is not None and len(tensors["rows.seen"]):
         first, last = tensors["rows.seen"].aminmax()
         if not 0 <= int(first) <= int(last) < len(tensors["rows.moved"]):

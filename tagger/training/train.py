@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 
-from tagger import config, model, model_dir
+from tagger import config, model_dir
 from tagger.config import Config
 from tagger.data.vectors import Table
 from tagger.device import seeded, single_torch_thread, torch_device
 from tagger.errors import ConfigError
 from tagger.evaluation import Report, evaluate_each
 from tagger.io import atomic
-from tagger.model import TaggerModel
+from tagger.model import TaggerModel, build_model, read_tables
 from tagger.signals import StopRequest
 from tagger.tagging import Tagger
 from tagger.training import corpora, records, run_dir, transfer
@@ -59,7 +59,7 @@ def read(settings: Config, *, tables: bool = True) -> Inputs:
     """
     with records.Noted() as notices:
         data = corpora.load(settings)
-        found = model.tables(settings, data.train.sentences) if tables else []
+        found = read_tables(settings, data.train.sentences) if tables else []
     return Inputs(data, found, notices.records)
 
 
@@ -93,14 +93,14 @@ def fit(
     data = inputs.data
     with records.Noted() as notices, seeded(settings.training.seed, target):
         with single_torch_thread():  # the first weights, too, are the same with any number of threads
-            bundle = _begin(settings, inputs, init_from)
+            model = _begin(settings, inputs, init_from)
         noted = [*inputs.notices, *notices.records]
         del inputs  # and with it the memory of the tables, unless the caller keeps them
         with _writing(run, noted):
             run_dir.check_free(run)  # again: another training may have come and gone while this one read its data
             with atomic.writing(run):
                 atomic.replace(run / CONFIG, config.dump(settings).encode())
-            loop = Loop(settings, bundle, data, run, target, callback)
+            loop = Loop(settings, model, data, run, target, callback)
             loop.save_checkpoint()
             return _finish(loop, data, target)
 
@@ -128,14 +128,14 @@ def resume(
     with records.Noted(), seeded(settings.training.seed, target), _writing(run, inputs.notices):
         newest = model_dir.newest(run)
         log.info("resuming from %s", newest.name)
-        bundle = _continued(model_dir.load(newest)[0], settings, inputs.data, run)
-        loop = Loop(settings, bundle, inputs.data, run, target, callback)
+        model = _continued(model_dir.load(newest)[0], settings, inputs.data, run)
+        loop = Loop(settings, model, inputs.data, run, target, callback)
         loop.restore(model_dir.load_state(newest, loop.max_state_bytes))
         _record_continuation(run, settings, loop)
         return _finish(loop, inputs.data, target)
 
 
-def _continued(bundle: TaggerModel, settings: Config, data: Corpora, run: Path) -> TaggerModel:
+def _continued(model: TaggerModel, settings: Config, data: Corpora, run: Path) -> TaggerModel:
     """Returns a checkpoint's model with the settings of the continued training.
 
     Raises:
@@ -143,15 +143,15 @@ def _continued(bundle: TaggerModel, settings: Config, data: Corpora, run: Path) 
     """
     now = corpora.numbered(settings, data.train).without_paths()
     if settings.model.words.vectors:  # the tables have set the width
-        words = now.model.words.model_copy(update={"embedding_dim": bundle.config.model.words.embedding_dim})
+        words = now.model.words.model_copy(update={"embedding_dim": model.config.model.words.embedding_dim})
         now = now.model_copy(update={"model": now.model.model_copy(update={"words": words})})
-    changes = config.changed_settings(bundle.config, now)
+    changes = config.changed_settings(model.config, now)
     if faults := config.fixed_changes(changes):
         allowed = "a training that goes on may change training.epochs and where its data lie"
         raise ConfigError(*(f"{run}: {fault}; {allowed}" for fault in faults))
     if changes and settings.training.schedule.kind in ("linear", "onecycle"):
         log.warning("%s; the schedule %s is laid out anew", changes[0], settings.training.schedule.kind)
-    return replace(bundle, config=now)
+    return replace(model, config=now)
 
 
 def _record_continuation(run: Path, settings: Config, loop: Loop) -> None:
@@ -175,11 +175,11 @@ def _begin(settings: Config, inputs: Inputs, init_from: Path | None) -> TaggerMo
     data = inputs.data
     known = corpora.numbered(settings, data.train)
     if init_from is None:
-        return model.build_model(known, data.train.sentences, inputs.tables)
+        return build_model(known, data.train.sentences, inputs.tables)
     source, _ = model_dir.load(init_from)
-    bundle = model.build_model(known, data.train.sentences, [transfer.table(source)])
-    transfer.transfer_weights(source, bundle)
-    return bundle
+    model = build_model(known, data.train.sentences, [transfer.table(source)])
+    transfer.transfer_weights(source, model)
+    return model
 
 
 @contextmanager
@@ -192,9 +192,9 @@ def _finish(loop: Loop, data: Corpora, device: torch.device) -> TrainingResult:
     with StopRequest() as stop:
         loop.run(stop)
     best = loop.run_directory / BEST
-    bundle, metrics = model_dir.load(best)
+    model, metrics = model_dir.load(best)
     records.refuse_foreign(metrics, best)
-    tagger = Tagger(bundle, device, workers=torch.get_num_threads())
+    tagger = Tagger(model, device, workers=torch.get_num_threads())
     _, dev = evaluate_each(tagger, data.dev)
     counts, test, final = {"dev": dev}, None, []
     if data.test is not None:

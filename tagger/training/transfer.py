@@ -12,7 +12,7 @@ from tagger.model import TaggerModel
 
 log = logging.getLogger(__name__)
 
-_WORDS = ("embedding.words.weight", "embedding.words.kept")
+_WORDS = ("embedding.words.weight", "embedding.words.frozen")
 _BY_CHARACTER = ("embedding.characters.embedding.weight",)
 _BY_TAG = ("projection.weight", "projection.bias", "head.crf.start_transitions", "head.crf.end_transitions")
 _BY_TWO_TAGS = ("head.crf.transitions",)
@@ -21,7 +21,7 @@ _BY_TWO_TAGS = ("head.crf.transitions",)
 def table(source: TaggerModel) -> Table:
     """Returns the word vectors of a model, trained and kept, as a table from which a new one can be built."""
     words = source.network.embedding.words
-    matrix = torch.cat([words.weight.detach().cpu(), words.kept.float().cpu()]).numpy()
+    matrix = torch.cat([words.weight.detach().cpu(), words.frozen.float().cpu()]).numpy()
     return Table(dict(source.known_words.ids), matrix)
 
 
@@ -36,7 +36,7 @@ def transfer_weights(source: TaggerModel, target: TaggerModel) -> None:
     ours, theirs = target.network.state_dict(), source.network.state_dict()
     ours["embedding.words.weight"][:2] = theirs["embedding.words.weight"][:2]
     faults = [f"{name} is not in the model" for name in ours.keys() - theirs.keys()]
-    encoders = [bundle.config.model.encoder for bundle in (source, target)]
+    encoders = [model.config.model.encoder for model in (source, target)]
     merged = all(encoder.direction == "both" for encoder in encoders)
     for setting in ("cell", "direction", *["merge"] * merged):  # weights may have the same shapes
         there, here = (getattr(encoder, setting) for encoder in encoders)

@@ -8,7 +8,7 @@ import pytest
 
 from tagger.data import document_context
 from tagger.data.batching import EncodedCorpus, WordEncoder
-from tagger.data.document_context import WIDTH, Passages, passages
+from tagger.data.document_context import CASING_FEATURES, PassageNumbering, number_passages
 from tagger.data.sentence import Sentence
 from tagger.data.vocab import CASINGS, SPECIAL, Vocab
 
@@ -26,7 +26,7 @@ def sentences(text: Sequence[str] = TEXT) -> list[Sentence]:
 
 def counted(given: Sequence[Sentence], document: int, word: str) -> tuple[list[tuple[int, int]], list[float]]:
     """Returns what stands beside a word in a document, and how it is capitalised there, by looking at each token."""
-    beside, kinds = [], [0.0] * WIDTH
+    beside, kinds = [], [0.0] * CASING_FEATURES
     for sentence in given:
         for place, token in enumerate(sentence.tokens):
             if sentence.document == document and token.lower() == word.lower():
@@ -40,7 +40,7 @@ def counted(given: Sequence[Sentence], document: int, word: str) -> tuple[list[t
 @pytest.mark.parametrize("positions", [[0], [4, 1], [2, 3, 0, 1, 4]])
 def test_a_batch_holds_what_each_document_says_of_its_words(positions: list[int]) -> None:
     given = sentences()
-    encoded = EncodedCorpus(given, WordEncoder(WORDS, CHARACTERS), passages=passages(given))
+    encoded = EncodedCorpus(given, WordEncoder(WORDS, CHARACTERS), passages=number_passages(given))
     batch = encoded.batch(positions)
     which, words, beside, places, casing = (part.numpy() for part in batch.document_context)
     starts = np.cumsum(places) - places
@@ -57,7 +57,7 @@ def test_a_batch_holds_what_each_document_says_of_its_words(positions: list[int]
 def test_the_first_places_of_a_frequent_word_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(document_context, "_MOST", 2)
     given = sentences()
-    batch = EncodedCorpus(given, WordEncoder(WORDS, CHARACTERS), passages=passages(given)).batch([0])
+    batch = EncodedCorpus(given, WordEncoder(WORDS, CHARACTERS), passages=number_passages(given)).batch([0])
     which, words, beside, places, _ = batch.document_context
     the = which[0, 0]
     start = int(places[:the].sum())
@@ -66,8 +66,8 @@ def test_the_first_places_of_a_frequent_word_count(monkeypatch: pytest.MonkeyPat
 
 
 def test_passages_are_documents_and_stretches_of_long_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert passages(sentences()) == [0, 0, 0, 1, 1]
+    assert number_passages(sentences()) == [0, 0, 0, 1, 1]
     monkeypatch.setattr(document_context, "_PASSAGE_TOKENS", 4)
-    assert passages(sentences()) == [0, 0, 1, 2, 2]
-    numbers = Passages()
-    assert [numbers.number(document, 1) for document in ("a", "a", None, ("b", 1), "a")] == [0, 0, 1, 2, 3]
+    assert number_passages(sentences()) == [0, 0, 1, 2, 2]
+    numbers = PassageNumbering()
+    assert [numbers.assign(document, 1) for document in ("a", "a", None, ("b", 1), "a")] == [0, 0, 1, 2, 3]

@@ -11,8 +11,7 @@ import datasets
 import pytest
 
 from tagger.data import reader
-from tagger.data.formats import hub
-from tagger.data.formats import Layout
+from tagger.data.formats import Layout, hub
 from tagger.data.sentence import Sentence
 from tagger.errors import DataError
 from tests.robustness.runs import SCALE, child, ended

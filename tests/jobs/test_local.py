@@ -18,18 +18,19 @@ from typer.testing import CliRunner
 import tagger
 from tagger import model_dir
 from tagger.cli import app
+from tagger.data import reader
 from tagger.data.formats import Layout
 from tagger.data.sentence import Alternative, Sentence, Span
 from tagger.errors import ConfigError, DataError, Stopped, StorageError
 from tagger.io import line_reader
-from tagger.jobs import job, pools
+from tagger.jobs import pools
 from tagger.jobs.inputs import STDIN
 from tagger.jobs.job import Formats, Job
 from tagger.jobs.local import engine as local
 from tagger.jobs.local.folder import JOB_FOLDER, JOURNAL, Folder
 from tagger.jobs.summary import Summary
 from tagger.tagging import DecodingOptions, Tagger
-from tests.tagging.bundles import bundle, sentences
+from tests.tagging.models import make_model, sentences
 
 
 @pytest.fixture
@@ -58,10 +59,10 @@ def into(model: Tagger, model_path: Path, out: Path, *paths: Path, **options: An
 def test_a_name_tells_a_tagged_files_format_before_the_training_does(
     model: Tagger, name: str, trained: str, form: str
 ) -> None:
-    config = model.bundle.config
+    config = model.model.config
     data = config.data.model_copy(update={"format": trained})
-    object.__setattr__(model.bundle, "config", config.model_copy(update={"data": data}))
-    assert job.tagged_format(model.bundle, Path(name)) == form
+    object.__setattr__(model.model, "config", config.model_copy(update={"data": data}))
+    assert reader.guess_tagged_format(Path(name), model.model.config.data) == form
 
 
 def test_a_wider_file_gets_its_tags_where_the_training_had_them(model: Tagger) -> None:
@@ -99,7 +100,7 @@ def test_spans_are_spelt_in_the_scheme_that_is_asked_for(model: Tagger, scheme: 
 
 
 def test_plain_tags_have_no_scheme_to_be_spelt_in(model: Tagger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(type(model.bundle), "scheme", None)
+    monkeypatch.setattr(type(model.model), "scheme", None)
     with pytest.raises(ConfigError, match="plain"):
         tagged(model, "Ada\n", Formats(scheme="IOB2"))
 
@@ -112,7 +113,10 @@ def test_plain_tags_have_no_scheme_to_be_spelt_in(model: Tagger, monkeypatch: py
         (Formats("columns", "jsonl", tag=1), "`tag_column` has no effect from columns to jsonl"),
         (Formats("conllu", "columns", tag="upos"), "`tag_column` has no effect from conllu to columns"),
         (Formats(language="en"), "`language` has no effect from lines to columns; it is for text, jsonl and parquet"),
-        (Formats(to="html", scheme="IOB2"), "`scheme` has no effect from lines to html; it is for output with tags"),
+        (
+            Formats(output_format="html", scheme="IOB2"),
+            "`scheme` has no effect from lines to html; it is for output with tags",
+        ),
     ],
 )
 def test_an_option_without_effect_is_refused(model: Tagger, formats: Formats, fault: str) -> None:
@@ -133,17 +137,18 @@ def test_an_option_may_bear_on_one_of_the_inputs(model: Tagger, model_path: Path
 
 @pytest.mark.parametrize("to", ["tsv", "html"])
 def test_plain_tags_have_no_spans_to_be_written(model: Tagger, monkeypatch: pytest.MonkeyPatch, to: str) -> None:
-    monkeypatch.setattr(type(model.bundle), "scheme", None)
+    monkeypatch.setattr(type(model.model), "scheme", None)
     with pytest.raises(
         ConfigError, match=f"the model's tags are plain; {to} holds spans alone, choose another `output_format`"
     ):
-        tagged(model, "Ada\n", Formats(to=to))
+        tagged(model, "Ada\n", Formats(output_format=to))
 
 
 def test_a_layout_of_other_formats_never_points_at_a_column_that_may_hold_something(model: Tagger) -> None:
-    assert job.layout(model.bundle, "lines") == Layout(0, None)
-    assert job.layout(model.bundle, "conllu").tag == "misc:NER"
-    assert job.layout(model.bundle, "columns") == Layout(0, 1, ("token", "ner"))
+    data = model.model.config.data
+    assert reader.find_layout(data, "lines") == Layout(0, None)
+    assert reader.find_layout(data, "conllu").tag == "misc:NER"
+    assert reader.find_layout(data, "columns") == Layout(0, 1, ("token", "ner"))
 
 
 def test_nothing_is_written_if_one_of_the_inputs_is_missing(model: Tagger, model_path: Path, tmp_path: Path) -> None:
@@ -261,7 +266,9 @@ def test_another_job_cannot_be_gone_on_with(model: Tagger, model_path: Path, tmp
     with pytest.raises(
         StorageError, match=r"the unfinished job here is another: `output_format` was None, now 'jsonl'"
     ):
-        into(model, model_path, tmp_path / "out", tmp_path / "a.txt", resume=True, formats=Formats(to="jsonl"))
+        into(
+            model, model_path, tmp_path / "out", tmp_path / "a.txt", resume=True, formats=Formats(output_format="jsonl")
+        )
     assert (tmp_path / "out" / JOURNAL).read_bytes() == before
     assert into(model, model_path, tmp_path / "out", tmp_path / "a.txt", resume=True).sentences == 300
 
@@ -270,7 +277,7 @@ def test_documents_stay_together_from_file_to_file_and_from_break_to_break(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pools, "POOL_TOKENS", 40)
-    made, directory = bundle(document_context={"output_dim": 9}), tmp_path / "model"
+    made, directory = make_model(document_context={"output_dim": 9}), tmp_path / "model"
     model_dir.save(made, directory, {})
     reading, paths, expected = Tagger(made, torch.device("cpu")), [], ""
     for name in ("a.conll", "b.conll"):
@@ -381,7 +388,7 @@ def test_documents_without_ids_count_on_through_the_inputs_of_a_stream(
         (tmp_path / folder / name).write_text(content)
     out = BytesIO()
     paths = (tmp_path / "b" / name, tmp_path / "c" / name)
-    summary = local.run(model, Job(paths, Path("unread"), Formats(to="jsonl")), (BytesIO(), out))
+    summary = local.run(model, Job(paths, Path("unread"), Formats(output_format="jsonl")), (BytesIO(), out))
     assert [json.loads(line)["document"] for line in out.getvalue().splitlines()] == ids
     assert summary.documents == len(ids)
 

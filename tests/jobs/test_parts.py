@@ -41,7 +41,7 @@ def in_parts(path: Path, form: str, reject: Callable[[Reject], None] | None = No
 
 
 def whole(path: Path, form: str, reject: Callable[[Reject], None] | None = None) -> list[Record]:
-    return list(reader.read_records(path, form=form, layout=Layout(0), name=path.name, reject=reject))
+    return list(reader.read_records(path, input_format=form, layout=Layout(0), name=path.name, reject=reject))
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -43,7 +43,7 @@ def test_kept_vectors_follow_the_trained_ones_and_stay_in_half_precision() -> No
     embedding = words()
     found = embedding(torch.tensor([3, 4]))
     assert found.tolist() == [[9.0, 10.0, 11.0], [0.5, 0.25, 0.125]]
-    assert embedding.kept.dtype is torch.float16
+    assert embedding.frozen.dtype is torch.float16
     found.sum().backward()
     assert embedding.weight.grad.sum(1).tolist() == [0.0, 0.0, 0.0, 3.0]
 

@@ -120,9 +120,9 @@ def train_until_renamed(config: Config, run: Path, number: int) -> None:
 def save_forever(model: Path, target: Path) -> None:
     """Saves the same model over and over, each time with another number in its metrics."""
     _quiet()
-    bundle, _ = model_dir.load(model)
+    loaded, _ = model_dir.load(model)
     for number in range(10**9):
-        model_dir.save(bundle, target, {"number": number})
+        model_dir.save(loaded, target, {"number": number})
 
 
 def command(arguments: list[str]) -> None:
@@ -152,7 +152,7 @@ def tag_measured(source: Path, model: Path, out: Path, first: int, remembered: i
         resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
         sizes[done.tokens > first] = max(sizes[done.tokens > first], resident)
 
-    job = Job((source,), model, Formats(to="jsonl"), out=out)
+    job = Job((source,), model, Formats(output_format="jsonl"), out=out)
     local.run(tagging.load(model, device="cpu"), job, (BytesIO(), BytesIO()), callback=callback)
     report.write_text(str(sizes[True] - sizes[False]))
 

@@ -53,7 +53,7 @@ def test_a_disk_that_fills_up_costs_one_line_and_the_job_goes_on_later(
     model = tagger.load(model_path, device="cpu")
 
     def run(out: Path, *, resume: bool = False) -> dict[str, bytes]:
-        job = Job((source,), model_path, Formats(to="jsonl"), out=out, on_error="skip", resume=resume)
+        job = Job((source,), model_path, Formats(output_format="jsonl"), out=out, on_error="skip", resume=resume)
         local.run(model, job, (BytesIO(), BytesIO()))
         return tree(out)
 

@@ -62,14 +62,14 @@ def saved(model_path: Path, tmp_path: Path) -> Path:
 def test_broken_off_at_any_call_it_leaves_the_old_model_or_the_new(
     saved: Path, error: BaseException, for_good: bool
 ) -> None:
-    bundle, old = model_dir.load(saved)
+    model, old = model_dir.load(saved)
     found = []
     for at in range(1, 200):
         new = {"number": at}
         with pytest.MonkeyPatch.context() as patch:
             failing = _Failing(patch, at, error=error, for_good=for_good)
             try:
-                model_dir.save(bundle, saved, new)
+                model_dir.save(model, saved, new)
             except (_Crash, StorageError) as raised:
                 assert isinstance(error, _Crash) or "No space left on device" in str(raised)  # noqa: PT017
         metrics = model_dir.load(saved)[1]
@@ -90,8 +90,8 @@ def test_broken_off_at_any_call_it_leaves_the_old_model_or_the_new(
 
 def test_killed_again_and_again_no_save_leaves_a_model_that_cannot_be_read(model_path: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
-    bundle, _ = model_dir.load(model_path)
-    model_dir.save(bundle, model, {"number": -1})
+    loaded, _ = model_dir.load(model_path)
+    model_dir.save(loaded, model, {"number": -1})
     numbers = set()
     for seconds in spread(10 * SCALE, seed=3, upto=0.2):
         assert killed_after(child(save_forever, model_path, model), 0.1 + seconds)
@@ -111,9 +111,9 @@ def small_disk(size: int = 2000) -> Iterator[None]:
 
 
 def test_a_full_disk_costs_one_line_and_leaves_the_old_model(saved: Path) -> None:
-    bundle, old = model_dir.load(saved)
+    model, old = model_dir.load(saved)
     with small_disk(), pytest.raises(StorageError, match=r"^\S*model: cannot be written: .+$") as raised:
-        model_dir.save(bundle, saved, {"number": 1})
+        model_dir.save(model, saved, {"number": 1})
     assert len(raised.value.faults) == 1
     assert model_dir.load(saved)[1] == old
     assert [path.name for path in saved.parent.iterdir()] == ["model"]

@@ -285,13 +285,13 @@ def test_no_command_touches_a_file_that_is_not_its_own(tmp_path: Path) -> None:
 
 
 def test_a_model_is_not_saved_over_what_is_no_model(model_path: Path, tmp_path: Path) -> None:
-    bundle, _ = model_dir.load(model_path)
+    model, _ = model_dir.load(model_path)
     for kind in KINDS:
         target = tmp_path / kind / "model"
         put_decoy(target, kind, tmp_path / "outside")
         before = described(tmp_path)
         with pytest.raises(StorageError, match="exists and was not made by this tool"):
-            model_dir.save(bundle, target, {})
+            model_dir.save(model, target, {})
         assert described(tmp_path) == before
 
 

@@ -40,7 +40,7 @@ from tests.robustness.runs import SCALE, changed, child, ended
 from tests.robustness.test_hostile_tensors import put
 
 COUNT = 200 * SCALE
-TEXT = ("config.yaml", "tags.txt", "words.txt", "kept.txt", "chars.txt", "metrics.json")
+TEXT = ("config.yaml", "tags.txt", "words.txt", "frozen_words.txt", "chars.txt", "metrics.json")
 FILES = (*TEXT, "weights.safetensors", manifest.MANIFEST)
 NUMBERS = (-1, 0, 1, 2, 3, 64, 99, 16_384, 10**6, 10**9, 2**31, 2**63, 10**25, -0.5, 0.5, 1e6, 1e300, 1e-300)
 VALUES = (*NUMBERS, None, True, "", "x", "O", [], [1], {}, {"a": 1}, {"O": 1e300})
@@ -276,7 +276,7 @@ def test_what_the_reader_of_tensors_takes_the_library_takes_too(model_path: Path
         ("words.txt", b"<unknown>\n<padding>\n", "expected <padding> and <unknown>"),
         ("chars.txt", b"", "expected <padding> and <unknown>"),
         ("chars.txt", b"a\nb\nc\n", "expected <padding> and <unknown>"),
-        ("kept.txt", b"<padding>\n", "kept.txt: has a word that words.txt has, too"),
+        ("frozen_words.txt", b"<padding>\n", "frozen_words.txt: has a word that words.txt has, too"),
         ("tags.txt", b"", "expected at least one tag"),
         ("tags.txt", b"O\n\n", "is empty or holds a control character"),
         ("tags.txt", b"S-PER\nB-PER\n", "has tags of spans, but not O"),
@@ -339,7 +339,7 @@ def test_every_tag_set_that_is_taken_has_a_legal_path_of_every_length(model: Pat
 
 def test_no_changed_vocabulary_brings_down_the_reader(model: Path) -> None:
     source, refused = random.Random(4), 0
-    whole = {name: (model / name).read_bytes() for name in ("tags.txt", "words.txt", "kept.txt", "chars.txt")}
+    whole = {name: (model / name).read_bytes() for name in ("tags.txt", "words.txt", "frozen_words.txt", "chars.txt")}
     for number in range(COUNT):
         name = source.choice(list(whole))
         lines = whole[name].splitlines(keepends=True) or [b"\n"]
@@ -359,9 +359,9 @@ def test_no_changed_vocabulary_brings_down_the_reader(model: Path) -> None:
                 source.shuffle(lines)
         put(model, b"".join(lines), name)
         try:
-            bundle = model_dir.load(model)[0]
+            loaded = model_dir.load(model)[0]
             if name == "tags.txt":
-                Tagger(bundle, torch.device("cpu"), workers=1).tag(["a b"], probabilities=True, nbest=2)
+                Tagger(loaded, torch.device("cpu"), workers=1).tag(["a b"], probabilities=True, nbest=2)
         except ModelError as error:
             one_line(error)
             refused += 1
@@ -458,8 +458,8 @@ def test_no_weights_lead_to_an_answer_that_is_not_a_number(model_path: Path) -> 
     source, refused = random.Random(6), 0
     sentences = ["Ada lives in New York .", " ".join(["Oslo", "New"] * 10)]
     for number in range(COUNT):
-        bundle = model_dir.load(model_path)[0]
-        for name, weight in bundle.network.named_parameters():
+        model = model_dir.load(model_path)[0]
+        for name, weight in model.network.named_parameters():
             if source.random() < 0.2 or (number % 2 and name.startswith(("projection.", "head."))):
                 size = source.choice((1e6, 1e15, 1e24, 1e25, 1e30, 1e37, 3e38))
                 with torch.no_grad():
@@ -467,7 +467,7 @@ def test_no_weights_lead_to_an_answer_that_is_not_a_number(model_path: Path) -> 
                     weight.copy_(signs * size if source.random() < 0.7 else torch.full_like(weight, size))
         asked = source.choice(({}, {"probabilities": True}, {"nbest": 3}, {"nbest": 2, "threshold": 0.5}))
         try:
-            tagged = Tagger(bundle, torch.device("cpu"), workers=1).tag(sentences, **asked)  # type: ignore[arg-type]
+            tagged = Tagger(model, torch.device("cpu"), workers=1).tag(sentences, **asked)  # type: ignore[arg-type]
         except ModelError as error:
             one_line(error)
             refused += 1
@@ -666,16 +666,16 @@ def test_a_recipe_that_the_model_could_not_store_is_refused_before_training(tiny
 
 
 def test_special_entries_are_the_first_of_what_is_trained(tiny_config: Config) -> None:
-    bundle = models.build_model(tiny_config, [Sentence(("a",), tags=("X",))])
-    assert bundle.words.items[:2] == bundle.characters.items[:2] == SPECIAL
+    model = models.build_model(tiny_config, [Sentence(("a",), tags=("X",))])
+    assert model.words.items[:2] == model.characters.items[:2] == SPECIAL
 
 
 def test_a_table_of_characters_that_takes_gigabytes_is_not_computed(
     tiny_config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundle = models.build_model(tiny_config, [Sentence(("a",), tags=("X",))])
-    assert scorer_choice.can_cache(bundle, torch.device("cpu"))
+    model = models.build_model(tiny_config, [Sentence(("a",), tags=("X",))])
+    assert scorer_choice.can_cache(model, torch.device("cpu"))
     monkeypatch.setattr(scorer_choice, "_CHARACTER_TABLE_BYTES", 8 * 8 * 3 * 3 - 1)  # features, kernel and characters
-    assert not scorer_choice.can_cache(bundle, torch.device("cpu"))
-    (sentence,) = Tagger(bundle, torch.device("cpu"), workers=1).tag(["a b"])
+    assert not scorer_choice.can_cache(model, torch.device("cpu"))
+    (sentence,) = Tagger(model, torch.device("cpu"), workers=1).tag(["a b"])
     assert sentence.tags == ("X", "X")

@@ -52,8 +52,8 @@ def middle(run: Path) -> Path:
 def loop_of(run: Path) -> Loop:
     """Returns a training that goes on from the checkpoint, whose state it does not have yet."""
     settings = load(str(run / "config.yaml"))
-    bundle, _ = model_dir.load(middle(run))
-    return Loop(settings, bundle, corpora.load(settings), run, torch.device("cpu"), lambda event: None)
+    model, _ = model_dir.load(middle(run))
+    return Loop(settings, model, corpora.load(settings), run, torch.device("cpu"), lambda event: None)
 
 
 def go_on(loop: Loop, saved: State) -> None:
@@ -195,8 +195,8 @@ def copied(model_path: Path, tmp_path: Path) -> Callable[..., Path]:
         newest = model_dir.newest(target)
         saved = model_dir.load_state(newest)
         change(saved.progress, saved.tensors)
-        bundle, metrics = model_dir.load(newest)
-        model_dir.save(bundle, newest, metrics, saved)
+        model, metrics = model_dir.load(newest)
+        model_dir.save(model, newest, metrics, saved)
         return target
 
     return copy_with
@@ -225,8 +225,8 @@ def copied(model_path: Path, tmp_path: Path) -> Callable[..., Path]:
         (lambda _, tensors: tensors.update({"random.cpu": torch.zeros(9, dtype=torch.uint8)}), r"random\.cpu has "),
         (lambda _, tensors: tensors["random.cpu"].fill_(1), r"random\.cpu is not the state of a generator"),
         (
-            lambda _, tensors: tensors["average.embedding.words.kept"].resize_(1, 16),
-            r"average\.embedding\.words\.kept ",
+            lambda _, tensors: tensors["average.embedding.words.frozen"].resize_(1, 16),
+            r"average\.embedding\.words\.frozen ",
         ),
     ],
 )

@@ -14,7 +14,7 @@ from tagger.data.sentence import Sentence, Span
 from tagger.errors import ConfigError, ModelError
 from tagger.model import TaggerModel
 from tagger.tagging import DecodingOptions, scorer
-from tests.tagging.bundles import CPU, bundle, sentences, tagger
+from tests.tagging.models import CPU, make_model, sentences, tagger
 
 Tags = tuple[str, ...]
 Entity = tuple[str, int, int]
@@ -33,7 +33,7 @@ each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 def made(kind: str) -> TaggerModel:
-    return bundle(**KINDS[kind], spread=0.4, words={"embedding_dim": 4})  # type: ignore[arg-type]
+    return make_model(**KINDS[kind], spread=0.4, words={"embedding_dim": 4})  # type: ignore[arg-type]
 
 
 def written_out(model: TaggerModel, sentence: Sentence) -> dict[Tags, float]:
@@ -138,7 +138,7 @@ def test_a_threshold_leaves_out_spans_below_it_and_their_tags(kind: str, share: 
     kept = [[span for span in whole.spans if number_of(span) >= threshold] for whole in wholes]
     assert [list(one.spans) for one in found] == kept
     assert [one.tags for one in found] == [
-        schemes.tags_of(spans, len(one), model.bundle.scheme)  # type: ignore[arg-type]
+        schemes.tags_of(spans, len(one), model.model.scheme)  # type: ignore[arg-type]
         for one, spans in zip(found, kept, strict=True)
     ]
     count = sum(map(len, kept))
@@ -147,7 +147,7 @@ def test_a_threshold_leaves_out_spans_below_it_and_their_tags(kind: str, share: 
 
 @pytest.mark.parametrize("scheme", ["IOBES", "IOB2", "IOB1"])
 def test_tags_keep_to_their_scheme_where_a_span_that_touched_another_is_left_out(scheme: str) -> None:
-    model = tagger(bundle(scheme=scheme, types=("PER",), spread=0.4, words={"embedding_dim": 4}))
+    model = tagger(make_model(scheme=scheme, types=("PER",), spread=0.4, words={"embedding_dim": 4}))
     touched = 0
     for whole, found in zip(model.tag(MANY), model.tag(MANY, threshold=0.2), strict=True):
         assert schemes.broken(found.tags, scheme) == []  # type: ignore[arg-type]
@@ -178,7 +178,7 @@ def test_a_span_that_is_certain_passes_every_threshold() -> None:
 
 @each_kind
 def test_no_probability_leaves_its_range(kind: str) -> None:
-    model = bundle(**KINDS[kind], spread=1.5)  # type: ignore[arg-type]
+    model = make_model(**KINDS[kind], spread=1.5)  # type: ignore[arg-type]
     for found in tagger(model).tag(MANY, probabilities=True, nbest=3):
         numbers = [*found.probabilities, *(one.probability for one in found.alternatives)]
         numbers += [span.probability for span in found.spans if span.probability is not None]

@@ -11,7 +11,7 @@ import pytest
 from tagger.data.sentence import Sentence
 from tagger.model import TaggerModel
 from tagger.tagging import DecodingOptions, Tagger, cached_scorer
-from tests.tagging.bundles import bundle, sentences, tagger
+from tests.tagging.models import make_model, sentences, tagger
 
 EVERYTHING = DecodingOptions(probabilities=True, nbest=2)
 SENTENCES = sentences(120, longest=25)
@@ -20,14 +20,14 @@ SENTENCES = sentences(120, longest=25)
 @pytest.fixture(scope="module", params=["spans", "plain", "deep"])
 def made(request: pytest.FixtureRequest) -> TaggerModel:
     if request.param == "plain":
-        return bundle(
+        return make_model(
             plain=7, characters={"kind": "lstm", "embedding_dim": 6, "output_dim": 8}, head={"kind": "softmax"}
         )
     if request.param == "deep":
-        return bundle(
+        return make_model(
             encoder={"hidden_size": 12, "num_layers": 2, "cell": "gru", "merge": "sum"}, casing=3, scheme="IOB2", seed=1
         )
-    return bundle()
+    return make_model()
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_several_threads_tag_with_one_tagger(made: TaggerModel, alone: list[Sent
 
 
 def test_words_are_learnt_by_one_thread_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = tagger(bundle())
+    model = tagger(make_model())
     scorer = model._scoring._scorer  # type: ignore[attr-defined]
     honest, inside, seen = scorer.learn, [], []
 
@@ -151,7 +151,7 @@ def test_a_stream_that_fails_frees_its_words(made: TaggerModel, monkeypatch: pyt
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        list(model.stream(SENTENCES, between=stop))
+        list(model.stream(SENTENCES, on_batch=stop))
     assert not memory._under_way
 
 
@@ -174,7 +174,7 @@ def test_words_that_could_not_be_learnt_are_learnt_later(
 
 
 def test_twice_the_sentences_are_twice_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = tagger(bundle())
+    model = tagger(make_model())
     scorer = model._scoring._scorer  # type: ignore[attr-defined]
     honest, learn = scorer.emissions, scorer.learn
     scored, learnt = [], []

@@ -15,7 +15,7 @@ from tagger.errors import ModelError
 from tagger.model import TaggerModel
 from tagger.tagging import DecodingOptions, Tagger
 from tagger.tagging.scorer import TorchScorer
-from tests.tagging.bundles import CPU, bundle, sentences, tagger
+from tests.tagging.models import CPU, make_model, sentences, tagger
 
 EVERYTHING = DecodingOptions(probabilities=True, nbest=2)
 SENTENCES = [replace(one, document=number // 7) for number, one in enumerate(sentences(120, longest=25))]
@@ -23,7 +23,7 @@ SENTENCES = [replace(one, document=number // 7) for number, one in enumerate(sen
 
 @pytest.fixture(scope="module")
 def made() -> TaggerModel:
-    return bundle(document_context={"output_dim": 9})
+    return make_model(document_context={"output_dim": 9})
 
 
 def all_of(model: Tagger, given: Sequence[Sentence] = SENTENCES) -> list[Sentence]:
@@ -82,9 +82,9 @@ def test_passages_of_a_long_document_are_read_by_themselves(made: TaggerModel, m
     monkeypatch.setattr(document_context, "_PASSAGE_TOKENS", 60)
     given = [replace(one, document=0) for one in SENTENCES]
     whole = all_of(tagger(made), given)
-    passages = document_context.Passages()
-    numbered = [replace(one, document=passages.number(0, len(one))) for one in given]
-    assert passages.number(0, 1) > 10
+    passages = document_context.PassageNumbering()
+    numbered = [replace(one, document=passages.assign(0, len(one))) for one in given]
+    assert passages.assign(0, 1) > 10
     monkeypatch.undo()
     assert [one.probabilities for one in all_of(tagger(made), numbered)] == [one.probabilities for one in whole]
 
@@ -98,7 +98,7 @@ def test_sentences_without_tokens_pass_through(made: TaggerModel) -> None:
 
 
 def test_weights_that_are_not_finite_are_refused() -> None:
-    broken = bundle(document_context={"output_dim": 9})
+    broken = make_model(document_context={"output_dim": 9})
     assert broken.network.embedding.document_context is not None
     broken.network.embedding.document_context.projection.weight.data[0, 0] = torch.nan
     with pytest.raises(ModelError, match="of a document is not finite"):

@@ -70,7 +70,7 @@ def code_of_child(model: Tagger, expected: list[tuple[str, ...]]) -> int:
 def test_a_child_forked_while_other_threads_tag_tags_as_its_parent(model_path: Path, plain: bool) -> None:
     model = tagger.load(model_path, device="cpu", batch_tokens=64, workers=2)
     if plain:
-        model._scoring = TorchScorer(model.bundle, model.device)
+        model._scoring = TorchScorer(model.model, model.device)
     expected = [sentence.tags for sentence in model.tag(TEXTS)]
     with torch_threads(2), tagging_threads(model):
         codes = [code_of_child(model, expected) for _ in range((10 if plain else 60) * SCALE)]

@@ -11,7 +11,7 @@ from tagger.data.sentence import Sentence, Span
 from tagger.data.windows import Window, windows
 from tagger.tagging import DecodingOptions, Tagger
 from tagger.tagging.decoding import Answer
-from tests.tagging.bundles import bundle, sentences, tagger
+from tests.tagging.models import make_model, sentences, tagger
 
 LONG = Sentence(tuple(token for sentence in sentences(300) for token in sentence.tokens)[:5000], line=7)
 ASKED = DecodingOptions(probabilities=True)
@@ -26,7 +26,7 @@ def tagged(model: Tagger, sentence: Sentence = LONG, answers: DecodingOptions = 
 @each_scheme
 @pytest.mark.parametrize("most", [2, 30, 100])
 def test_it_has_all_its_tags_and_they_keep_to_the_scheme(scheme: str, most: int) -> None:
-    found = tagged(tagger(bundle(scheme=scheme), max_tokens=most))
+    found = tagged(tagger(make_model(scheme=scheme), max_tokens=most))
     assert (found.tokens, found.line) == (LONG.tokens, 7)
     assert len(found.tags) == len(found.probabilities) == 5000
     assert schemes.broken(found.tags, scheme) == []  # type: ignore[arg-type]
@@ -37,7 +37,7 @@ def test_it_has_all_its_tags_and_they_keep_to_the_scheme(scheme: str, most: int)
 
 @each_scheme
 def test_tags_are_mostly_those_without_windows(scheme: str) -> None:
-    made = bundle(scheme=scheme)
+    made = make_model(scheme=scheme)
     whole, found = tagged(tagger(made, max_tokens=5000)), tagged(tagger(made, max_tokens=100))
     equal = sum(left == right for left, right in zip(whole.tags, found.tags, strict=True))
     assert equal >= 4950
@@ -46,7 +46,7 @@ def test_tags_are_mostly_those_without_windows(scheme: str) -> None:
 @pytest.mark.parametrize("threshold", [None, 0.3])
 @pytest.mark.parametrize("most", [30, 100])
 def test_every_span_is_one_that_a_window_shows_whole_with_its_probability(most: int, threshold: float | None) -> None:
-    made = bundle()
+    made = make_model()
     answers = DecodingOptions(probabilities=True, threshold=threshold)
     found = tagged(tagger(made, max_tokens=most), answers=answers)
     shown = set()
@@ -79,7 +79,7 @@ def shown(length: int, most: int, spans: Sequence[Sequence[tuple[int, int]]]) ->
     return Sentence(("a",) * length, tags=answer.tags, spans=answer.spans, probabilities=answer.probabilities)
 
 
-_MADE = bundle()
+_MADE = make_model()
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_windows_that_share_almost_everything_keep_their_order() -> None:
 
 
 def test_plain_tags_are_those_of_the_windows() -> None:
-    made = bundle(plain=6)
+    made = make_model(plain=6)
     found, model = tagged(tagger(made, max_tokens=100)), tagger(made)
     for window in windows(5000, 100):
         inner = tagged(model, Sentence(LONG.tokens[window.start : window.stop]))
@@ -132,7 +132,7 @@ def test_plain_tags_are_those_of_the_windows() -> None:
 def test_there_is_one_notice_for_each_and_others_are_not_told_of(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     short = Sentence(LONG.tokens[:100])
-    list(tagger(bundle(), max_tokens=100).stream([short, LONG, short, Sentence(LONG.tokens[:101])]))
+    list(tagger(make_model(), max_tokens=100).stream([short, LONG, short, Sentence(LONG.tokens[:101])]))
     told = [record.message for record in caplog.records if "windows" in record.message]
     assert told == [
         "line 7, 5000 tokens: tagged in windows of 100 tokens",
@@ -145,7 +145,7 @@ def test_spans_that_have_no_probability_stay_above_any_threshold_and_are_told_of
     answers: DecodingOptions, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    found = tagged(tagger(bundle(scheme="IOB1"), max_tokens=2), answers=answers)
+    found = tagged(tagger(make_model(scheme="IOB1"), max_tokens=2), answers=answers)
     unknown = [span for span in found.spans if span.probability is None]
     assert unknown
     assert all((span.probability or 1) >= (answers.threshold or 0) for span in found.spans)
@@ -158,7 +158,7 @@ def test_spans_that_have_no_probability_stay_above_any_threshold_and_are_told_of
 def test_of_many_long_sentences_some_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     given = [Sentence(LONG.tokens[:100])] * 50
-    list(tagger(bundle(scheme="IOB1"), max_tokens=2).stream(given, DecodingOptions(probabilities=True)))
+    list(tagger(make_model(scheme="IOB1"), max_tokens=2).stream(given, DecodingOptions(probabilities=True)))
     for told, more in (
         ("tagged in windows", "more sentences are tagged in windows"),
         ("have no probability", "more spans cut by windows have no probability"),
@@ -183,13 +183,13 @@ def test_the_notice_tells_what_was_asked_for_and_cannot_be_had(
     caplog: pytest.LogCaptureFixture, answers: DecodingOptions, lack: str
 ) -> None:
     caplog.set_level(logging.INFO)
-    list(tagger(bundle(), max_tokens=4000).stream([LONG], answers))
+    list(tagger(make_model(), max_tokens=4000).stream([LONG], answers))
     assert caplog.messages == [f"line 7, 5000 tokens: tagged in windows of 4000 tokens{lack}"]
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 250, 32768])
 def test_windows_are_tagged_alike_in_every_batch_and_among_others(batch_tokens: int) -> None:
-    made = bundle()
+    made = make_model()
     alone = tagged(tagger(made, max_tokens=100))
     model = tagger(made, max_tokens=100, batch_tokens=batch_tokens, workers=2)
     empty = Sentence(())
@@ -199,6 +199,6 @@ def test_windows_are_tagged_alike_in_every_batch_and_among_others(batch_tokens: 
 
 
 def test_windows_as_long_as_the_sentence_are_none() -> None:
-    made = bundle()
+    made = make_model()
     assert tagged(tagger(made, max_tokens=5000)) == tagged(tagger(made, max_tokens=10**6))
     assert all(left.stop > right.start for left, right in pairwise(windows(5000, 100)))

@@ -14,7 +14,7 @@ from tagger.errors import DataError
 from tagger.tagging import DecodingOptions, Tagger
 from tagger.tagging import tagger as tagging
 from tagger.tagging.scorer import TorchScorer
-from tests.tagging.bundles import CPU, bundle, sentences, tagger
+from tests.tagging.models import CPU, make_model, sentences, tagger
 
 SENTENCES = sentences(60, longest=20)
 EVERYTHING = DecodingOptions(probabilities=True, nbest=2)
@@ -26,8 +26,8 @@ def all_of(model: Tagger, answers: DecodingOptions = EVERYTHING) -> list[Sentenc
 
 def plain(**model: object) -> Tagger:
     """Returns a tagger that scores by the network."""
-    made = tagger(bundle(**model))  # type: ignore[arg-type]
-    made._scoring = TorchScorer(made.bundle, CPU)
+    made = tagger(make_model(**model))  # type: ignore[arg-type]
+    made._scoring = TorchScorer(made.model, CPU)
     return made
 
 
@@ -38,11 +38,11 @@ def assert_near(left: list[Sentence], right: list[Sentence]) -> None:
 
 
 def test_what_is_remembered_and_the_network_say_the_same() -> None:
-    assert_near(all_of(tagger(bundle())), all_of(plain()))
+    assert_near(all_of(tagger(make_model())), all_of(plain()))
 
 
 def test_a_network_with_attention_is_asked_itself() -> None:
-    made = bundle(encoder={"hidden_size": 12, "attention_heads": 4})
+    made = make_model(encoder={"hidden_size": 12, "attention_heads": 4})
     model = tagger(made)
     assert isinstance(model._scoring, TorchScorer)
     assert model.cache_hit_rate is None
@@ -50,7 +50,7 @@ def test_a_network_with_attention_is_asked_itself() -> None:
 
 
 def test_a_network_in_float64_is_asked_itself() -> None:
-    made = bundle()
+    made = make_model()
     expected = all_of(tagger(made))
     made.network.double()
     model = tagger(made)
@@ -59,7 +59,7 @@ def test_a_network_in_float64_is_asked_itself() -> None:
 
 
 def test_hits_are_told_as_a_share() -> None:
-    model = tagger(bundle())
+    model = tagger(make_model())
     assert model.cache_hit_rate == 0.0
     all_of(model)
     distinct = len({token for sentence in SENTENCES for token in sentence.tokens} | {"a"})
@@ -80,7 +80,7 @@ def test_where_nothing_can_be_compiled_the_network_is_asked_and_that_is_said_onc
             raise RuntimeError("no compiler for this processor")
 
         monkeypatch.setattr(recurrence, "run", fail)
-    model = tagger(bundle())
+    model = tagger(make_model())
     assert isinstance(model._scoring, TorchScorer)
     assert all_of(model) == expected
     (record,) = caplog.records
@@ -92,9 +92,9 @@ def test_where_nothing_can_be_compiled_the_network_is_asked_and_that_is_said_onc
 def test_the_network_is_asked_in_evaluation_even_by_several_threads(training: bool) -> None:
     model = plain(dropout={"input": 0.9, "output": 0.9})
     model._batch_tokens = 100
-    model.bundle.network.eval()
+    model.model.network.eval()
     expected = all_of(model)
-    model.bundle.network.train(training)
+    model.model.network.train(training)
     found: list[list[Sentence]] = []
     threads = [threading.Thread(target=lambda: found.append(all_of(model))) for _ in range(4)]
     for thread in threads:
@@ -102,13 +102,13 @@ def test_the_network_is_asked_in_evaluation_even_by_several_threads(training: bo
     for thread in threads:
         thread.join()
     assert found == [expected] * 4
-    assert model.bundle.network.training == training
+    assert model.model.network.training == training
 
 
 def test_a_pool_of_one_batch_is_not_scored_while_another_is_in_training_mode(monkeypatch: pytest.MonkeyPatch) -> None:
     model = plain(dropout={"input": 0.9, "output": 0.9})
     inside, most = 0, 0
-    lock, honest = threading.Lock(), type(model.bundle.network).forward
+    lock, honest = threading.Lock(), type(model.model.network).forward
 
     def forward(self: torch.nn.Module, *inputs: torch.Tensor) -> torch.Tensor:
         nonlocal inside, most
@@ -123,15 +123,15 @@ def test_a_pool_of_one_batch_is_not_scored_while_another_is_in_training_mode(mon
             with lock:
                 inside -= 1
 
-    monkeypatch.setattr(type(model.bundle.network), "forward", forward)
+    monkeypatch.setattr(type(model.model.network), "forward", forward)
     model._batch_tokens = 100
-    model.bundle.network.train()
+    model.model.network.train()
     list(model.tag_pools([SENTENCES[:2], SENTENCES, SENTENCES[:2], SENTENCES]))
     assert most == 1
 
 
 def test_what_feeds_a_gpu_builds_batches_while_one_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = bundle(encoder={"hidden_size": 12, "attention_heads": 4})
+    made = make_model(encoder={"hidden_size": 12, "attention_heads": 4})
     expected = all_of(tagger(made, batch_tokens=100))
     monkeypatch.setitem(tagging._FEEDERS, "cpu", 3)
     built, overlapped = threading.Semaphore(0), []
@@ -184,8 +184,8 @@ NO_MEMORY = [
 def test_a_batch_that_finds_no_memory_is_halved_until_it_does(
     error: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = all_of(tagger(bundle()))
-    model = tagger(bundle(), workers=2, batch_tokens=300)
+    expected = all_of(tagger(make_model()))
+    model = tagger(make_model(), workers=2, batch_tokens=300)
     tried = limited(model, 45, error, monkeypatch)
     assert all_of(model) == expected
     assert max(tried) > 200
@@ -195,7 +195,7 @@ def test_a_batch_that_finds_no_memory_is_halved_until_it_does(
 def test_a_sentence_that_never_fits_is_an_error_that_says_what_to_do(
     error: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = tagger(bundle())
+    model = tagger(make_model())
     limited(model, 10, error, monkeypatch)
     with pytest.raises(DataError, match="no memory for one sentence; lower `max_tokens`"):
         all_of(model)
@@ -206,8 +206,8 @@ def test_a_sentence_that_never_fits_is_an_error_that_says_what_to_do(
 def test_a_sentence_that_fits_only_alone_waits_for_the_others(
     error: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = all_of(tagger(bundle()))
-    model = tagger(bundle(), workers=3, batch_tokens=1)
+    expected = all_of(tagger(make_model()))
+    model = tagger(make_model(), workers=3, batch_tokens=1)
     honest, lock, inside, failed = model._scoring.begin, threading.Lock(), [0], []
 
     def begin(words: Sequence[Sequence[str]], passages: Sequence[int]) -> object:
@@ -236,7 +236,7 @@ def test_a_sentence_that_fits_only_alone_waits_for_the_others(
 
 @pytest.mark.parametrize("error", [RuntimeError("size mismatch"), ValueError("wrong"), KeyboardInterrupt()], ids=repr)
 def test_another_fault_is_not_taken_for_it(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = tagger(bundle(), batch_tokens=300)
+    model = tagger(make_model(), batch_tokens=300)
     tried = limited(model, 10, error, monkeypatch)
     with pytest.raises(type(error)):
         all_of(model)
@@ -244,9 +244,9 @@ def test_another_fault_is_not_taken_for_it(error: BaseException, monkeypatch: py
 
 
 def test_answers_that_find_no_memory_are_halved_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = tagger(bundle())
+    model = tagger(make_model())
     expected = all_of(model)
-    head = type(model.bundle.network.head)
+    head = type(model.model.network.head)
     honest = head.best_paths
 
     def best_paths(self: object, emissions: torch.Tensor, lengths: torch.Tensor, *, count: int) -> object:

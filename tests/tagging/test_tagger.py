@@ -24,9 +24,9 @@ def test_strings_and_token_lists_come_back_tagged(model_path: Path) -> None:
 
 @pytest.mark.parametrize("batch_tokens", [1, 16, 64, 100_000])
 def test_tags_are_the_same_for_every_size_of_batch(model_path: Path, batch_tokens: int) -> None:
-    bundle = tagger.load(model_path, device="cpu").bundle
-    expected = [Tagger(bundle, torch.device("cpu")).tag([text])[0] for text in TEXTS[:4]]
-    found = Tagger(bundle, torch.device("cpu"), batch_tokens=batch_tokens).tag(TEXTS)
+    model = tagger.load(model_path, device="cpu").model
+    expected = [Tagger(model, torch.device("cpu")).tag([text])[0] for text in TEXTS[:4]]
+    found = Tagger(model, torch.device("cpu"), batch_tokens=batch_tokens).tag(TEXTS)
     assert [replace(one, document=0) for one in found] == expected * 30
     assert [one.document for one in found] == list(range(len(TEXTS)))  # each is a document by itself
 
@@ -78,9 +78,9 @@ def test_what_is_no_sentence_is_refused(model_path: Path, given: object, fault: 
 
 def test_tagging_leaves_the_network_in_the_mode_it_was_in(model_path: Path) -> None:
     tagging = tagger.load(model_path, device="cpu")
-    tagging.bundle.network.train()
+    tagging.model.network.train()
     tagging.tag(["Ada"])
-    assert tagging.bundle.network.training
+    assert tagging.model.network.training
 
 
 def test_a_very_long_sentence_and_word_are_tagged_whole(model_path: Path) -> None:
@@ -105,9 +105,9 @@ def test_loading_leaves_the_callers_random_numbers_alone(model_path: Path) -> No
 
 
 def test_a_caller_can_break_off_between_batches(model_path: Path) -> None:
-    model = Tagger(tagger.load(model_path, device="cpu").bundle, torch.device("cpu"), batch_tokens=4)
+    model = Tagger(tagger.load(model_path, device="cpu").model, torch.device("cpu"), batch_tokens=4)
     calls = []
-    list(model.stream([Sentence(("Ada", "ran"))] * 10, between=lambda: calls.append(1)))
+    list(model.stream([Sentence(("Ada", "ran"))] * 10, on_batch=lambda: calls.append(1)))
     assert len(calls) == 5
 
 

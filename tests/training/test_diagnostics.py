@@ -25,7 +25,7 @@ def trained(config: Config, run: Path, *overrides: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def bundle(model_path: Path) -> TaggerModel:
+def load_model(model_path: Path) -> TaggerModel:
     return model_dir.load(model_path)[0]
 
 
@@ -61,7 +61,7 @@ def test_they_change_nothing_in_the_training(tiny_config: Config, tmp_path: Path
 
 
 def test_looking_leaves_the_network_as_it_was(model_path: Path) -> None:
-    of = bundle(model_path)
+    of = load_model(model_path)
     of.network.train()
     before = {name: value.clone() for name, value in of.network.state_dict().items()}
     state = torch.get_rng_state()
@@ -76,7 +76,7 @@ def test_looking_leaves_the_network_as_it_was(model_path: Path) -> None:
 def test_the_shares_of_gates_are_those_that_biases_give_them(
     model_path: Path, bias: float, closed: float, opened: float
 ) -> None:
-    of = bundle(model_path)
+    of = load_model(model_path)
     with torch.no_grad():
         for cell in layer(of).cells:
             for weight in cell.parameters():
@@ -94,7 +94,7 @@ def test_a_recurrence_that_shrinks_gradients_by_a_factor_reaches_its_power(
     tiny_config: Config, tmp_path: Path, factor: float
 ) -> None:
     trained(tiny_config, tmp_path / "run", "model.encoder.cell=rnn")
-    of = bundle(tmp_path / "run" / "model-best")
+    of = load_model(tmp_path / "run" / "model-best")
     with torch.no_grad():
         for cell in layer(of).cells:
             cell.weight_hh_l0.copy_(factor * torch.eye(cell.hidden_size).flip(0))
@@ -120,7 +120,7 @@ def test_a_recurrence_that_shrinks_gradients_by_a_factor_reaches_its_power(
 def test_sentences_long_enough_are_looked_at_or_else_short_ones_as_far_as_they_go(
     model_path: Path, lengths: Sequence[int], chosen: Sequence[int], far: int
 ) -> None:
-    of = bundle(model_path)
+    of = load_model(model_path)
     batch = diagnostics.batch(of, sentences(*lengths))
     assert sorted(batch.lengths.tolist()) == list(chosen)
     found = diagnostics.look(of, batch)
@@ -129,7 +129,7 @@ def test_sentences_long_enough_are_looked_at_or_else_short_ones_as_far_as_they_g
 
 
 def test_reach_is_that_of_each_direction_in_its_own_order(model_path: Path) -> None:
-    of = bundle(model_path)
+    of = load_model(model_path)
     batch = diagnostics.batch(of, sentences(30))
     first, second = layer(of).cells
     second.load_state_dict(first.state_dict())

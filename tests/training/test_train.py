@@ -258,9 +258,9 @@ def vectors(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("trainable", ["false", "true"])
 def test_frozen_vectors_stay_and_trainable_ones_do_not(train: Train, vectors: Path, trainable: str) -> None:
-    bundle, _ = model_dir.load(train(f"model.words={{vectors: [{vectors}], trainable: {trainable}}}").model)
-    words = bundle.network.embedding.words
-    known = bundle.known_words
+    model, _ = model_dir.load(train(f"model.words={{vectors: [{vectors}], trainable: {trainable}}}").model)
+    words = model.network.embedding.words
+    known = model.known_words
     place = known.lookup("Oslo")
     found = words(torch.tensor([place, known.lookup("reykjavik")])).detach()
     assert found[1].tolist() == [1.0, 2.0]
@@ -300,9 +300,9 @@ def test_a_run_whose_data_has_changed_is_refused(train: Train, tmp_path: Path) -
 def test_a_state_that_is_none_is_refused(train: Train, tmp_path: Path) -> None:
     train()
     newest = model_dir.newest(tmp_path / "run")
-    bundle, metrics = model_dir.load(newest)
+    model, metrics = model_dir.load(newest)
     for progress in ({}, {"data": {}}, [], {**model_dir.load_state(newest).progress, "more": 1}):
-        model_dir.save(bundle, newest, metrics, model_dir.State(progress, {}))  # type: ignore[arg-type]
+        model_dir.save(model, newest, metrics, model_dir.State(progress, {}))  # type: ignore[arg-type]
         with pytest.raises(ModelError, match="the state of the training is refused"):
             training.resume(tmp_path / "run", device="cpu")
 

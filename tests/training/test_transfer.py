@@ -22,48 +22,48 @@ def source(model_path: Path) -> TaggerModel:
 
 
 def started(source: TaggerModel, *sentences: Sentence, **model: object) -> TaggerModel:
-    """Returns a new bundle of the source's shape, but for changes, that starts from its weights."""
+    """Returns a new model of the source's shape, but for changes, that starts from its weights."""
     settings = Config.model_validate({"model": source.config.model.model_dump() | model})
-    bundle = build_model(settings, sentences, [transfer.table(source)])
-    transfer.transfer_weights(source, bundle)
-    return bundle
+    model = build_model(settings, sentences, [transfer.table(source)])
+    transfer.transfer_weights(source, model)
+    return model
 
 
-def vector(bundle: TaggerModel, word: str) -> list[float]:
-    found: list[float] = bundle.network.embedding.words(torch.tensor([bundle.known_words.lookup(word)]))[0].tolist()
+def vector(model: TaggerModel, word: str) -> list[float]:
+    found: list[float] = model.network.embedding.words(torch.tensor([model.known_words.lookup(word)]))[0].tolist()
     return found
 
 
 def test_every_word_of_the_model_keeps_its_vector_whether_training_has_it_or_not(source: TaggerModel) -> None:
-    bundle = started(source, *NEW)
-    assert "Ada" in bundle.words
-    assert "Grace" in bundle.kept
-    assert vector(bundle, "Ada") == vector(source, "Ada")
-    assert vector(bundle, "Grace") == pytest.approx(vector(source, "Grace"), rel=1e-3)  # in half precision
-    assert vector(bundle, "nowhere") == vector(source, "nowhere")
+    model = started(source, *NEW)
+    assert "Ada" in model.words
+    assert "Grace" in model.frozen_words
+    assert vector(model, "Ada") == vector(source, "Ada")
+    assert vector(model, "Grace") == pytest.approx(vector(source, "Grace"), rel=1e-3)  # in half precision
+    assert vector(model, "nowhere") == vector(source, "nowhere")
 
 
 def test_scores_of_tags_and_of_their_order_move_to_where_the_tags_are(source: TaggerModel) -> None:
-    bundle = started(source, *NEW)
-    ours, theirs = bundle.network.state_dict(), source.network.state_dict()
-    assert bundle.tags.items != source.tags.items
-    shared = [tag for tag in bundle.tags.items if tag in source.tags]
+    model = started(source, *NEW)
+    ours, theirs = model.network.state_dict(), source.network.state_dict()
+    assert model.tags.items != source.tags.items
+    shared = [tag for tag in model.tags.items if tag in source.tags]
     assert len(shared) == 9
     for left in shared:
-        here, there = bundle.tags[left], source.tags[left]
+        here, there = model.tags[left], source.tags[left]
         assert torch.equal(ours["projection.weight"][here], theirs["projection.weight"][there])
         for right in shared:
-            moved = ours["head.crf.transitions"][here, bundle.tags[right]]
+            moved = ours["head.crf.transitions"][here, model.tags[right]]
             assert moved == theirs["head.crf.transitions"][there, source.tags[right]]
 
 
 def test_all_else_is_equal(source: TaggerModel) -> None:
-    bundle = started(source, *NEW)
-    ours, theirs = bundle.network.state_dict(), source.network.state_dict()
+    model = started(source, *NEW)
+    ours, theirs = model.network.state_dict(), source.network.state_dict()
     same = [name for name in ours if name.startswith(("encoder", "embedding.characters.convolution"))]
     assert len(same) == 10
     assert all(torch.equal(ours[name], theirs[name]) for name in same)
-    letter = bundle.characters["d"], source.characters["d"]
+    letter = model.characters["d"], source.characters["d"]
     spelling = "embedding.characters.embedding.weight"
     assert torch.equal(ours[spelling][letter[0]], theirs[spelling][letter[1]])
 

@@ -33,8 +33,14 @@ class ReadOptions:
     def lines(self, source: Path | BinaryIO) -> Iterator[tuple[int, str]]:
         """Yields the numbered lines of a source; those that cannot be read are rejected one by one."""
         reject = self.reject
-        refuse = reject and (lambda fault, line, raw: reject(Reject(fault, line, raw)))
-        return line_reader.lines(source, self.name, refuse, first=self.first, max_record_bytes=self.max_record_bytes)
+
+        def refuse(fault: str, line: int, raw: str) -> None:
+            assert reject is not None
+            reject(Reject(fault, line, raw))
+
+        return line_reader.lines(
+            source, self.name, refuse if reject else None, first=self.first, max_record_bytes=self.max_record_bytes
+        )
 
     def lines_of_blocks(self, source: Path | BinaryIO) -> Iterator[tuple[int, str]]:
         """Yields the numbered lines of a source; those that cannot be read are `Unreadable`, unless they raise."""

@@ -11,15 +11,17 @@ from pathlib import Path, PurePath
 from typing import BinaryIO, cast
 
 from tagger.choices import InputFormat, Scheme
-from tagger.data import reader, schemes, writer
-from tagger.data.formats import Layout
+from tagger.data import reader, schemes
+from tagger.data.formats import FORMATS, Layout
+from tagger.data.formats.writing import Sink, WriteOptions
+from tagger.data.reader import find_layout
 from tagger.data.sentence import Record, Reject, Sentence
-from tagger.data.writer import Sink
+from tagger.data.writer import make_sink
 from tagger.errors import ConfigError, DataError, Stopped, TaggerError
 from tagger.io import atomic
 from tagger.jobs import inputs
 from tagger.jobs.inputs import STDIN, Input
-from tagger.jobs.job import Job, check, check_effects, layout
+from tagger.jobs.job import Job, check, check_effects
 from tagger.jobs.journal import InputRecord, JobRecord
 from tagger.jobs.local.folder import JOB_FOLDER, REJECTS, Folder
 from tagger.jobs.pools import Pool, Reader
@@ -73,7 +75,7 @@ class _Work:
     job: Job
     stdin: BinaryIO
     inputs: Sequence[Input]
-    forms: Sequence[InputFormat]
+    input_formats: Sequence[InputFormat]
     unreadable: Sequence[str]
 
     @property
@@ -83,11 +85,11 @@ class _Work:
 
     def records(self, number: int, reject: Callable[[Reject], None] | None) -> Iterator[Record]:
         """Opens the input of a number."""
-        item, form, formats = self.inputs[number], self.forms[number], self.job.formats
+        item, input_format, formats = self.inputs[number], self.input_formats[number], self.job.formats
         return reader.read_records(
             self.stdin if item.path is None else item.path,
-            form=form,
-            layout=layout(self.tagger.bundle, form, token=formats.token, tag=formats.tag),
+            input_format=input_format,
+            layout=self._layout(input_format, token=formats.token, tag=formats.tag),
             language=formats.text_language,
             name=item.label,
             reject=reject,
@@ -96,22 +98,26 @@ class _Work:
 
     def sink(self, number: int) -> Sink:
         """Opens the sink of what the input of a number is tagged as."""
-        item, form, answers = self.inputs[number], self.forms[number], self.job.answers
-        return writer.sink(
-            self.job.formats.target(form),
-            form=form,
-            layout=self._written(form),
+        item, input_format, answers = self.inputs[number], self.input_formats[number], self.job.answers
+        options = WriteOptions(
+            input_format=input_format,
+            layout=self._written(input_format),
             name=item.label,
             probabilities=answers.probabilities,
             alternatives=answers.nbest > 0,
-            source=item.path if form == "parquet" else None,
+            source=item.path,
         )
+        return make_sink(self.job.formats.target(input_format), options)
 
-    def _written(self, form: InputFormat) -> Layout:
-        to, formats = self.job.formats.target(form), self.job.formats
-        if to == "conllu" != form:
-            return layout(self.tagger.bundle, to, tag=formats.tag)
-        return layout(self.tagger.bundle, form, token=formats.token, tag=formats.tag)
+    def _written(self, input_format: InputFormat) -> Layout:
+        output_format, formats = self.job.formats.target(input_format), self.job.formats
+        if output_format == "conllu" != input_format:
+            return self._layout(output_format, tag=formats.tag)
+        return self._layout(input_format, token=formats.token, tag=formats.tag)
+
+    def _layout(self, file_format: str, *, token: int | str | None = None, tag: int | str | None = None) -> Layout:
+        model = self.tagger.model
+        return find_layout(model.config.data, file_format, has_spans=model.scheme is not None, token=token, tag=tag)
 
     def reader(self, rejects: Rejects | None) -> Reader:
         """Returns what reads the inputs; documents stay together if the model reads them."""
@@ -122,7 +128,7 @@ class _Work:
         return Reader(self.labels, self.records, rejects, alone=self._alone if whole else None)
 
     def _alone(self, number: int) -> bool:
-        return self.forms[number] in reader.ALONE
+        return not FORMATS[self.input_formats[number]].has_documents
 
     def tagged(self, reader: Reader, *, number: int = 0, first: int = 0, skip: int = 0) -> Iterator[Pool]:
         """Yields the pools of a reader from a place on, tagged."""
@@ -154,7 +160,7 @@ def _spelt(sentence: Sentence, scheme: Scheme | None) -> Sentence:
 
 
 def _check(tagger: Tagger, job: Job) -> None:
-    check(job, tagger.bundle)
+    check(job, tagger.model)
     if job.out is None and job.resume:
         raise ConfigError("`resume` continues a job in a directory; pass `out`, too")
     if job.out is None and job.on_error == "skip" and job.rejects is None:
@@ -165,13 +171,17 @@ def _found(tagger: Tagger, job: Job, stdin: BinaryIO) -> _Work:
     unreadable: list[str] = []
     leave_out = unreadable.append if job.on_error == "skip" else None
     found = inputs.find(job.paths, pattern=job.pattern, out=job.out, unreadable=leave_out)
-    forms = [job.formats.form or reader.guess_format(item.path or Path(STDIN)) for item in found]
-    check_effects(job.formats, forms)
-    if any(item.path is None and form == "parquet" for item, form in zip(found, forms, strict=True)):
+    input_formats = [job.formats.input_format or reader.guess_format(item.path or Path(STDIN)) for item in found]
+    check_effects(job.formats, input_formats)
+    if any(
+        item.path is None and input_format == "parquet" for item, input_format in zip(found, input_formats, strict=True)
+    ):
         raise ConfigError("Parquet is read from files only; give its path in place of -")
-    if job.formats.form is None:
-        _tell_guessed([item for item, form in zip(found, forms, strict=True) if form == "lines"])
-    return _Work(tagger, job, stdin, found, forms, unreadable)
+    if job.formats.input_format is None:
+        _tell_guessed(
+            [item for item, input_format in zip(found, input_formats, strict=True) if input_format == "lines"]
+        )
+    return _Work(tagger, job, stdin, found, input_formats, unreadable)
 
 
 def _tell_guessed(guessed: Sequence[Input]) -> None:
@@ -184,10 +194,10 @@ def _tell_guessed(guessed: Sequence[Input]) -> None:
 
 def _folder(work: _Work, out: Path) -> Folder:
     """Returns the outputs of a job, none of them begun."""
-    targets = [work.job.formats.target(form) for form in work.forms]
+    targets = [work.job.formats.target(input_format) for input_format in work.input_formats]
     names = [
-        item.output(writer.SUFFIXES[to], same_format=form == to)
-        for item, form, to in zip(work.inputs, work.forms, targets, strict=True)
+        item.output(FORMATS[target].suffixes[0], same_format=input_format == target)
+        for item, input_format, target in zip(work.inputs, work.input_formats, targets, strict=True)
     ]
     rejects = (work.job.rejects or out / REJECTS) if work.job.on_error == "skip" else None
     taken = [PurePath(JOB_FOLDER), PurePath(atomic.LOCK)]
@@ -215,7 +225,7 @@ def _described(work: _Work, names: Sequence[PurePath]) -> JobRecord:
     pairs = zip(work.inputs, names, strict=True)
     listed = [InputRecord(item.recorded_path, str(name), item.identity()) for item, name in pairs]
     options = work.job.options() | {"device": work.tagger.device.type}
-    return JobRecord.of(options | work.tagger.what_answers_depend_on(), listed)
+    return JobRecord.of(options | work.tagger.limits_affecting_scores(), listed)
 
 
 def _into_folder(work: _Work, folder: Folder, stop: StopRequest, callback: Callback) -> Summary:
@@ -260,9 +270,12 @@ def _into_folder(work: _Work, folder: Folder, stop: StopRequest, callback: Callb
 
 def _into_stream(work: _Work, stream: BinaryIO, callback: Callback) -> Summary:
     """Tags into one stream, whose head is that of the first input and whose foot that of the last."""
-    targets = {work.job.formats.target(form): item for form, item in zip(work.forms, work.inputs, strict=True)}
+    targets = {
+        work.job.formats.target(input_format): item
+        for input_format, item in zip(work.input_formats, work.inputs, strict=True)
+    }
     if len(targets) > 1:
-        found = " and ".join(f"{item.label} as {to}" for to, item in targets.items())
+        found = " and ".join(f"{item.label} as {target}" for target, item in targets.items())
         raise ConfigError(
             f"one stream holds one format, and {found} are several; choose one with `output_format`, or pass `out`"
         )
@@ -298,7 +311,7 @@ def _streamed(work: _Work, reader: Reader, stream: BinaryIO, callback: Callback)
             if stretch.number != number:
                 number, sink, document = stretch.number, work.sink(stretch.number), None
                 documents.next_input()
-                if work.job.formats.target(work.forms[number]) in writer.CORPORA:
+                if FORMATS[work.job.formats.target(work.input_formats[number])].is_corpus:
                     written.end_sentence()
                     written.add(sink.begin())
             records = documents.counted_on(stretch.records)

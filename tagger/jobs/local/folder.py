@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import TypeVar
 
-from tagger.data.writer import Sink
+from tagger.data.formats.writing import Sink
 from tagger.errors import StorageError
 from tagger.io import atomic
 from tagger.jobs.journal import JobRecord, Journal, State, differences
@@ -256,7 +256,7 @@ class Folder:
         if part.exists():  # else it has its name: a job was killed, or asked to stop, before it could say so
             if fault := self._fault(number, done=True):
                 raise StorageError(fault)
-            self._sink(number).finished(part)
+            self._sink(number).finish(part)
             atomic.sync(part)
             whole.parent.mkdir(parents=True, exist_ok=True)
             atomic.publish(part, whole, overwrite=self._overwrite)

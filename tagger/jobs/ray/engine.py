@@ -34,14 +34,16 @@ import torch
 
 from tagger import model_dir, tagging
 from tagger.choices import Device
-from tagger.data import reader, writer
-from tagger.data.writer import Sink
+from tagger.data import reader
+from tagger.data.formats import FORMATS
+from tagger.data.formats.writing import Sink, WriteOptions
+from tagger.data.writer import make_sink
 from tagger.device import relaxed_garbage_collection
 from tagger.errors import ConfigError, DataError, Stopped, StorageError, TaggerError
 from tagger.io import atomic, json_files
 from tagger.io.storage import Place, is_address
 from tagger.jobs import inputs
-from tagger.jobs.job import Job, check, check_effects, layout
+from tagger.jobs.job import Job, check, check_effects
 from tagger.jobs.journal import InputRecord, JobRecord, differences
 from tagger.jobs.local import engine as local
 from tagger.jobs.local.folder import REJECTS
@@ -57,7 +59,7 @@ from tagger.tagging.tagger import BATCH_TOKENS
 log = logging.getLogger(__name__)
 
 JOURNAL = ".tagger-ray-job.json"
-_FORMS, _TARGETS = ("lines", "jsonl", "parquet"), ("jsonl", "parquet")
+_INPUT_FORMATS, _OUTPUT_FORMATS = ("lines", "jsonl", "parquet"), ("jsonl", "parquet")
 _MOST_TOLD = 20  # notices of a part
 _KINDS = {"cpu": "CPU", "cuda": "GPU"}  # what Ray calls processors
 _MARKED = re.compile(rb'\{"writer": "[0-9a-f]{32}", (?="made_by": "bilstm-crf-tagger ray", )')
@@ -98,10 +100,10 @@ def run(
         Stopped: by Ctrl-C; the job can be gone on with.
     """
     ray = _ray()
-    bundle = model_dir.load(job.model)[0]
-    check(job, bundle)
+    model = model_dir.load(job.model)[0]
+    check(job, model)
     found = _found(paths, out, job)
-    check_effects(job.formats, [one.form for one in found])
+    check_effects(job.formats, [one.input_format for one in found])
     folder = Place(out if is_address(out) else os.path.abspath(out))  # noqa: PTH100  # links stay
     _check_aside(folder, found, job)
     with ExitStack() as stack:
@@ -112,7 +114,7 @@ def run(
                 Path(out).mkdir(parents=True, exist_ok=True)
             stack.enter_context(atomic.sole_writer(Path(out), traceless=True))
         writer = _Writer(folder, uuid4().hex)
-        begun = _begin(writer, found, job, _dependences(bundle, place, limits or {}))
+        begun = _begin(writer, found, job, _dependences(model, place, limits or {}))
         try:
             work = _Work(job, folder, writer, _cut(ray, found, job), dict(limits or {}), place.type == "cuda")
             return _do(ray, work, begun, workers, callback)
@@ -184,9 +186,9 @@ def _device(ray: Any, name: Device) -> torch.device:
     return torch.device(kind)
 
 
-def _dependences(bundle: TaggerModel, place: torch.device, limits: Mapping[str, int]) -> dict[str, Any]:
+def _dependences(model: TaggerModel, place: torch.device, limits: Mapping[str, int]) -> dict[str, Any]:
     """Returns what answers depend on beside the job's own options, by option, as the local engine has it."""
-    batch_tokens = {} if can_cache(bundle, place) else {"batch_tokens": limits.get("batch_tokens", BATCH_TOKENS)}
+    batch_tokens = {} if can_cache(model, place) else {"batch_tokens": limits.get("batch_tokens", BATCH_TOKENS)}
     return {"device": place.type} | batch_tokens
 
 
@@ -218,12 +220,16 @@ def _is_asked_for(name: str, pattern: str | None) -> bool:
 
 
 def _form(name: PurePath, job: Job) -> Any:
-    form = job.formats.form or reader.guess_format(Path(name))
-    if form not in _FORMS:
-        raise ConfigError(f"the engine ray reads {', '.join(_FORMS)}, and {name} is {form}; leave out `engine`")
-    if (to := job.formats.target(form)) not in _TARGETS:
-        raise ConfigError(f"the engine ray writes {' or '.join(_TARGETS)}, not {to}; choose with `output_format`")
-    return form
+    input_format = job.formats.input_format or reader.guess_format(Path(name))
+    if input_format not in _INPUT_FORMATS:
+        raise ConfigError(
+            f"the engine ray reads {', '.join(_INPUT_FORMATS)}, and {name} is {input_format}; leave out `engine`"
+        )
+    if (output_format := job.formats.target(input_format)) not in _OUTPUT_FORMATS:
+        raise ConfigError(
+            f"the engine ray writes {' or '.join(_OUTPUT_FORMATS)}, not {output_format}; choose with `output_format`"
+        )
+    return input_format
 
 
 def _check_aside(folder: Place, found: Sequence[Source], job: Job) -> None:
@@ -345,7 +351,7 @@ def _cut(ray: Any, found: Sequence[Source], job: Job) -> list[Part]:
             surveys.setdefault(number, []).append(answer)
     cut: list[Part] = []
     for number, source in enumerate(found):
-        suffix = writer.SUFFIXES[job.formats.target(source.form)]
+        suffix = FORMATS[job.formats.target(source.input_format)].suffixes[0]
         cut += parts.cut(source, number, surveys.get(number, []), suffix)
     first: dict[str, Part] = {}
     for part in cut:
@@ -541,7 +547,7 @@ class Worker:
                 stream.write(sink.end())
         self._work.writer.check()
         if sink is not None:
-            sink.finished(output)
+            sink.finish(output)
             self._work.folder.inside(part.output).take(output)
         answer |= {
             "seconds": time() - self._work.began,
@@ -555,15 +561,15 @@ class Worker:
     def _sink(self, part: Part) -> Sink:
         job = self._work.job
         with ExitStack() as stack:
-            return writer.sink(
-                job.formats.target(part.form),
-                form=part.form,
-                layout=layout(self._tagger.bundle, part.form),
+            options = WriteOptions(
+                input_format=part.input_format,
+                layout=reader.find_layout(self._tagger.model.config.data, part.input_format),
                 name=part.label,
                 probabilities=job.answers.probabilities,
                 alternatives=job.answers.nbest > 0,
-                source=stack.enter_context(part.place.opened()) if part.form == "parquet" else None,
+                source=stack.enter_context(part.place.opened()) if part.input_format == "parquet" else None,
             )
+            return make_sink(job.formats.target(part.input_format), options)
 
 
 @contextmanager

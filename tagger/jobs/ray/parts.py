@@ -27,7 +27,7 @@ class Source:
         place: where it is.
         label: how messages call it.
         name: its path within the folder it was found in, or its name.
-        form: its format.
+        input_format: its format.
         size: its bytes, None if that is not known.
         changed: when it was changed, None if that is not known.
     """
@@ -35,7 +35,7 @@ class Source:
     place: Place
     label: str
     name: PurePath
-    form: InputFormat
+    input_format: InputFormat
     size: int | None
     changed: int | None
 
@@ -48,7 +48,7 @@ class Part:
         source: the file's number.
         place: the file.
         label: how messages call it.
-        form: its format.
+        input_format: its format.
         output: the place of the part's output among the outputs.
         start, stop: the bytes of the part, of Parquet the row groups; without `stop` it is the whole file.
         first: the number of its first line or row in the file, from 1.
@@ -58,7 +58,7 @@ class Part:
     source: int
     place: Place
     label: str
-    form: InputFormat
+    input_format: InputFormat
     output: str
     start: int = 0
     stop: int | None = None
@@ -71,7 +71,7 @@ class Stretch:
     """What of a file, of which others may be surveyed elsewhere, is to be surveyed: bytes; of Parquet the footer."""
 
     place: Place
-    form: InputFormat
+    input_format: InputFormat
     start: int
     stop: int
 
@@ -86,16 +86,16 @@ def stretches(source: Source) -> list[Stretch]:
     size = source.size or 0
     if size <= PART_BYTES or source.name.suffix in line_reader.PACKED_SUFFIXES:
         return []
-    if source.form == "parquet":
-        return [Stretch(source.place, source.form, 0, size)]
+    if source.input_format == "parquet":
+        return [Stretch(source.place, source.input_format, 0, size)]
     starts = range(0, size, PART_BYTES)
-    return [Stretch(source.place, source.form, start, min(start + PART_BYTES, size)) for start in starts]
+    return [Stretch(source.place, source.input_format, start, min(start + PART_BYTES, size)) for start in starts]
 
 
 def survey(stretch: Stretch) -> Survey:
     """Returns what is found in a stretch; nothing if the file cannot be read, which its tagging will tell."""
     try:
-        if stretch.form == "parquet":
+        if stretch.input_format == "parquet":
             from tagger.data.formats import parquet  # loads Arrow, so only when it is used
 
             with stretch.place.opened() as file:
@@ -129,7 +129,7 @@ def cut(source: Source, number: int, surveys: Sequence[Survey], suffix: str) -> 
     """
     ranges: list[tuple[int, int | None, int]] = [(0, None, 1)]
     if surveys and all(surveys):
-        of_rows = source.form == "parquet"
+        of_rows = source.input_format == "parquet"
         ranges = _of_rows(surveys[0]) if of_rows else _of_lines([one[0] for one in surveys], source.size or 0)
     width = max(5, len(str(len(ranges) - 1)))
     return [
@@ -137,7 +137,7 @@ def cut(source: Source, number: int, surveys: Sequence[Survey], suffix: str) -> 
             source=number,
             place=source.place,
             label=source.label,
-            form=source.form,
+            input_format=source.input_format,
             output=str(source.name.with_name(f"{stem(source.name)}-{order:0{width}}{suffix}")),
             start=start,
             stop=stop,
@@ -184,11 +184,11 @@ def records(
     Raises:
         ConfigError, DataError: as there.
     """
-    if part.form != "parquet":
+    if part.input_format != "parquet":
         with part.place.stretch(part.start, part.stop) as stream:
             yield from reader.read_records(
                 stream,
-                form=part.form,
+                input_format=part.input_format,
                 layout=Layout(0),
                 language=language,
                 name=part.label,

@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 NAMES = [f"{syllable}{number}" for number in range(40) for syllable in ("ba", "Ce", "DI", "o-", "ü", "9", "xyzzy")]
 
 
-def bundle(
+def make_model(
     *,
     scheme: str = "IOBES",
     types: tuple[str, ...] = ("LOC", "PER"),
