@@ -40,7 +40,7 @@ from torch import Tensor, nn
 
 from tagger import config
 from tagger.data.batching import Batch
-from tagger.device import seeded, torch_device
+from tagger.device import seed_generators, select_device
 from tagger.model import TaggerModel, build_model, read_tables
 from tagger.signals import StopRequest
 from tagger.training import corpora, optimizers
@@ -132,10 +132,10 @@ def main() -> None:
     settings = config.load(options.recipe, overrides=options.overrides)
     parts: dict[str, Path | None] = dict.fromkeys(("train", "dev", "test"))
     settings = corpora.with_paths(settings, folder=options.data, parts=parts, vectors=options.vectors)
-    device = torch_device(options.device)
+    device = select_device(options.device)
     data = corpora.load(settings)
     tables = read_tables(settings, data.train.sentences)
-    with seeded(settings.training.seed, device), tempfile.TemporaryDirectory() as run:
+    with seed_generators(settings.training.seed, device), tempfile.TemporaryDirectory() as run:
         model = build_model(corpora.numbered(settings, data.train), data.train.sentences, tables)
         rows = measured(settings, model, data, Path(run), device, options.rounds, options.steps)
     for row in rows:

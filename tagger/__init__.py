@@ -1,6 +1,6 @@
 """A BiLSTM-CRF sequence-labelling toolkit.
 
-The public names load on first use, so that importing the package costs nothing:
+The public names load on first use, so that `import tagger` is fast and does not import torch:
 
 >>> import tagger
 >>> tagger.Sentence(("Hello", "world")).tokens
@@ -10,27 +10,52 @@ The public names load on first use, so that importing the package costs nothing:
 from importlib import import_module
 
 __version__ = "0.1.0"
-__all__ = ["Sentence", "Span", "Tagger", "TaggerError", "__version__", "load"]
+__all__ = [
+    "Comparison",
+    "Document",
+    "Report",
+    "Sentence",
+    "Span",
+    "Tagger",
+    "TaggerError",
+    "__version__",
+    "compare",
+    "evaluate",
+    "load",
+    "tag_files",
+]
 
 TYPE_CHECKING = False  # as typing has it; with `python -m tagger`, typing may lie in the current directory
 if TYPE_CHECKING:
+    from tagger.api.batch import tag_files
+    from tagger.api.comparison import compare
+    from tagger.api.evaluation import evaluate
+    from tagger.data.document import Document
     from tagger.data.sentence import Sentence, Span
     from tagger.errors import TaggerError
+    from tagger.evaluation import Report
+    from tagger.experiments import Comparison
     from tagger.tagging import Tagger, load
 
-_HOMES = {
+_MODULES = {
+    "Comparison": "tagger.experiments",
+    "Document": "tagger.data.document",
+    "Report": "tagger.evaluation",
     "Sentence": "tagger.data.sentence",
     "Span": "tagger.data.sentence",
     "Tagger": "tagger.tagging",
     "TaggerError": "tagger.errors",
+    "compare": "tagger.api.comparison",
+    "evaluate": "tagger.api.evaluation",
     "load": "tagger.tagging",
+    "tag_files": "tagger.api.batch",
 }
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'tagger' has no attribute '{name}'")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""The device, threads, random state and memory of this process."""
+"""The device, threads, random state and garbage collection of this process."""
 
 import gc
 import os
@@ -12,28 +12,28 @@ from tagger.errors import ConfigError
 _MAX_NEW_OBJECTS = 100_000  # between two runs of the cyclic garbage collector; Python has 700 to 2,000
 
 
-def torch_device(name: str) -> torch.device:
-    """Returns the device of a name; auto is the GPU where there is one.
+def select_device(name: str) -> torch.device:
+    """Returns the device for auto, cpu or cuda; auto selects a GPU if there is one.
 
     Raises:
-        ConfigError: cuda was asked for and is not there.
+        ConfigError: the device is cuda and torch finds no GPU.
     """
     if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device cuda was asked for, but this torch finds no GPU; set `device` to cpu or auto")
+        raise ConfigError("`device` is cuda, but torch finds no GPU; set it to cpu or auto")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
 
 
-def current_stream(place: torch.device) -> torch.cuda.Stream | None:
-    """Returns the calling thread's stream of a GPU, None on another device."""
-    return torch.cuda.current_stream(place) if place.type == "cuda" else None
+def current_stream(device: torch.device) -> torch.cuda.Stream | None:
+    """Returns the calling thread's CUDA stream, None on a CPU."""
+    return torch.cuda.current_stream(device) if device.type == "cuda" else None
 
 
-def own_stream(caller: torch.cuda.Stream | None) -> None:
-    """Gives the calling thread a stream of a GPU, so that it waits for its own work alone; without one it does nothing.
+def use_new_stream(caller: torch.cuda.Stream | None) -> None:
+    """Gives the calling thread a new CUDA stream, so that it waits for its own work only; does nothing for None.
 
-    What was given to the stream of the caller before comes first.
+    The new stream starts after the work that has been submitted to the stream `caller`.
     """
     if caller is not None:
         stream = torch.cuda.Stream(caller.device)  # type: ignore[no-untyped-call]
@@ -42,66 +42,66 @@ def own_stream(caller: torch.cuda.Stream | None) -> None:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Tells whether there was no memory: of that on a CPU torch tells in words alone."""
-    of_torch = isinstance(error, RuntimeError) and "allocate memory" in str(error)
-    return of_torch or isinstance(error, MemoryError | torch.OutOfMemoryError)
+    """Returns whether an error means that memory is exhausted."""
+    # On a CPU torch raises a RuntimeError, which only its message distinguishes.
+    is_torch_cpu = isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    return is_torch_cpu or isinstance(error, MemoryError | torch.OutOfMemoryError)
 
 
-def processors() -> int:
-    """Returns how many processors this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)  # not everywhere
+def count_processors() -> int:
+    """Returns the number of processors that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # missing on macOS and Windows
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 @contextmanager
 def relaxed_garbage_collection() -> Iterator[None]:
-    """Runs a block in which cycles are looked for seldom, and not among the objects that are here at its beginning.
+    """Runs the block with the cyclic garbage collector relaxed: it runs seldom and ignores objects that exist already.
 
-    What is read and written by the million is freed without that, and each search goes through all that is held. For
-    whole processes alone: it is the collector of all threads, and a block within another ends what the outer asked for.
-    Where something is frozen already, nothing more is, and it stays so.
+    Sentences and records have no cycles, and each run of the collector visits all of them. Affects all threads and is
+    meant for whole processes; blocks cannot be nested. If objects are frozen already, no further ones are.
     """
-    before, fresh = gc.get_threshold(), not gc.get_freeze_count()
-    if fresh:
+    thresholds, is_unfrozen = gc.get_threshold(), not gc.get_freeze_count()
+    if is_unfrozen:
         gc.freeze()
-    gc.set_threshold(_MAX_NEW_OBJECTS, *before[1:])
+    gc.set_threshold(_MAX_NEW_OBJECTS, *thresholds[1:])
     try:
         yield
     finally:
-        gc.set_threshold(*before)
-        if fresh:
+        gc.set_threshold(*thresholds)
+        if is_unfrozen:
             gc.unfreeze()
 
 
 @contextmanager
 def single_torch_thread() -> Iterator[None]:
-    """Has torch compute on a CPU in one thread: two gain little on sentences, and wait for any other busy process."""
-    before = torch.get_num_threads()
+    """Runs the block with one torch thread: two gain little on sentences and wait for each other on a busy machine."""
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)
 
 
 @contextmanager
-def seeded(seed: int, place: torch.device) -> Iterator[None]:
-    """Runs a block under the generators of a device and the CPU seeded anew, then gives the caller's state back."""
-    with torch.random.fork_rng([torch.cuda.current_device()] if place.type == "cuda" else []):
+def seed_generators(seed: int, device: torch.device) -> Iterator[None]:
+    """Runs the block with torch's generators for the CPU and a device seeded, then restores their state."""
+    with torch.random.fork_rng([torch.cuda.current_device()] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
 
 
-def random_state(place: torch.device) -> dict[str, torch.Tensor]:
+def get_random_state(device: torch.device) -> dict[str, torch.Tensor]:
     """Returns the state of torch's generators for the CPU and a device."""
     state = {"cpu": torch.get_rng_state()}
-    if place.type == "cuda":
+    if device.type == "cuda":
         state["cuda"] = torch.cuda.get_rng_state()
     return state
 
 
-def restore_random_state(state: dict[str, torch.Tensor], place: torch.device) -> None:
-    """Takes up the random state of a checkpoint; a GPU's is passed over on a CPU."""
+def set_random_state(state: dict[str, torch.Tensor], device: torch.device) -> None:
+    """Sets the state of torch's generators; the state of a GPU is ignored on a CPU."""
     torch.set_rng_state(state["cpu"])
-    if "cuda" in state and place.type == "cuda":
+    if "cuda" in state and device.type == "cuda":
         torch.cuda.set_rng_state(state["cuda"])

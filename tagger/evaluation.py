@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
@@ -15,7 +15,10 @@ from tagger.data import schemes
 from tagger.data.reader import Corpus
 from tagger.data.sentence import Span
 from tagger.errors import DataError
+from tagger.io import json_files
 from tagger.tagging import Tagger
+
+_MAX_SCORE = 100.001  # above 100 by rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,36 @@ class Score:
     recall: float
     f1: float
     gold: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """The scores of a tagger on a corpus, in percent; those of spans are None for plain tags.
+
+    Attributes:
+        score: the score that models are chosen by: F1 for spans, accuracy for plain tags.
+        f1, precision, recall: of spans.
+        accuracy: of tokens.
+        signature: the score with all that it depends on, in one line.
+    """
+
+    score: float
+    f1: float | None
+    precision: float | None
+    recall: float | None
+    accuracy: float
+    signature: str
+
+    def __post_init__(self) -> None:
+        for name in ("score", "f1", "precision", "recall", "accuracy"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= _MAX_SCORE:
+                raise ValueError(f"{name}: expected a score from 0 to 100")
+
+    @property
+    def name(self) -> str:
+        """The name of `score`: F1 or accuracy."""
+        return "accuracy" if self.f1 is None else "F1"
 
 
 @dataclass(frozen=True)
@@ -63,13 +96,30 @@ class Report:
         return self.accuracy if self.f1 is None else self.f1
 
     @property
+    def scores(self) -> Scores:
+        """The scores over all types."""
+        return Scores(self.score, self.f1, self.precision, self.recall, self.accuracy, self.signature)
+
+    @property
     def sentences_per_second(self) -> float:
         """The speed of tagging the corpus."""
         return self.sentences / max(self.seconds, 1e-9)
 
     def to_json(self) -> dict[str, Any]:
-        """Returns every figure under its attribute's name, with sentences_per_second beside them."""
+        """Returns every figure under its attribute's name, and sentences_per_second."""
         return asdict(self) | {"sentences_per_second": self.sentences_per_second}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Report":
+        """Returns the report that `to_json` returned.
+
+        Raises:
+            ValueError: a figure is missing, unknown, of another type or out of range.
+        """
+        fields = {name: figure for name, figure in value.items() if name != "sentences_per_second"}
+        report = json_files.parse_as(cls, json_files.dump(fields))
+        _ = report.scores  # checks the ranges
+        return report
 
     def __str__(self) -> str:
         lines = []

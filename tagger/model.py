@@ -1,4 +1,4 @@
-"""Bundle: config, vocabularies and network, put together here and nowhere else."""
+"""A tagger's model: config, vocabularies and network, assembled here and nowhere else."""
 
 import logging
 from collections import Counter
@@ -17,7 +17,7 @@ from tagger.data import document_context, schemes, vectors
 from tagger.data.sentence import Sentence
 from tagger.data.vocab import CASINGS, SPECIAL, Vocab, forms
 from tagger.errors import ConfigError
-from tagger.nn.crf.heads import Allowed, CRFHead, SoftmaxHead
+from tagger.nn.crf.heads import MAX_CHAINED_TAGS, Constraints, CRFHead, SoftmaxHead
 from tagger.nn.dropout import Dropout
 from tagger.nn.embeddings import (
     CharacterCNN,
@@ -25,7 +25,7 @@ from tagger.nn.embeddings import (
     DocumentContext,
     TokenEmbedding,
     WordEmbedding,
-    scatter_evenly,
+    draw_uniform,
 )
 from tagger.nn.encoder import Encoder
 from tagger.nn.model import Network
@@ -33,23 +33,23 @@ from tagger.nn.model import Network
 log = logging.getLogger(__name__)
 
 MAX_WEIGHT_BYTES = 700 << 20
-"""Of a model's weights and ENTRY_BYTES for each entry of its vocabularies."""
-ENTRY_BYTES = 200
-MAX_TAGS, MAX_CHAINED_TAGS = 10_000, 2_000
-"""Of plain tags with a softmax; of tags whose transitions count, as a CRF's and those of spans do."""
+"""Maximum size of a model: its weights, and _ENTRY_BYTES for each entry of its vocabularies."""
+_ENTRY_BYTES = 200
+MAX_TAGS = 10_000
+"""Maximum number of tags."""
 _MANY_TAGS = 500  # a CRF's time and memory grow with the square of the tags
 
 
 @dataclass(frozen=True)
 class TaggerModel:
-    """A tagger's parts.
+    """Config, vocabularies and network of a tagger.
 
     Attributes:
-        config: the recipe, with no path or name of data in it.
-        tags: the tags in the order of their ids.
-        words: the words whose vectors training may change, after those for padding and the unknown word.
-        frozen_words: further words, whose vectors stay as their tables gave them; their ids follow.
-        characters: the characters, after those for padding and the unknown one.
+        config: the recipe, without paths and names of data.
+        tags: the tags.
+        words: words with trainable vectors, after the entries for padding and unknown words.
+        frozen_words: words with frozen vectors, whose ids follow those of `words`.
+        characters: the characters, after the entries for padding and unknown characters.
         network: the network.
     """
 
@@ -62,8 +62,8 @@ class TaggerModel:
 
     @property
     def scheme(self) -> Scheme | None:
-        """The scheme of the tags, None if they are plain."""
-        return scheme_of(self.tags, self.config)
+        """The scheme of the tags, None for plain tags."""
+        return find_scheme(self.tags, self.config)
 
     @cached_property
     def known_words(self) -> Vocab:
@@ -71,62 +71,63 @@ class TaggerModel:
         return Vocab(self.words.items + self.frozen_words.items)
 
 
-def scheme_of(tags: Vocab, config: Config) -> Scheme | None:
-    """Returns the scheme in which tags are spelt, None if they are plain."""
+def find_scheme(tags: Vocab, config: Config) -> Scheme | None:
+    """Returns the scheme that tags are encoded in, None for plain tags."""
     return config.data.scheme if schemes.detect([tags.items]).scheme else None
 
 
 def build_model(config: Config, sentences: Sequence[Sentence], tables: Sequence[vectors.Table] = ()) -> TaggerModel:
-    """Returns an untrained model for training sentences, drawing its weights from torch's generator.
+    """Returns an untrained model, with weights drawn from torch's global generator.
 
     Args:
         config: the recipe.
-        sentences: what it will be trained on; its words, characters and tags are theirs.
-        tables: pretrained word vectors, joined side by side.
+        sentences: the training sentences, from which the vocabularies are built.
+        tables: pretrained word vectors, which are concatenated.
 
     Raises:
-        ConfigError: the model would be one that cannot be loaded: too large, or with too many tags.
+        ConfigError: the model is larger than a model may be, or has too many tags.
     """
     counts = _counts(sentences)
-    trained, kept = _split_words(config, counts, tables)
-    words = Vocab((*SPECIAL, *trained))
-    width = sum(table.width for table in tables) or config.model.words.embedding_dim
+    trainable, frozen = _split_words(config, counts, tables)
+    words = Vocab((*SPECIAL, *trainable))
+    dim = sum(table.width for table in tables) or config.model.words.embedding_dim
     characters = Vocab((*SPECIAL, *sorted({character for word in counts for character in word})))
     tags = Vocab(_tag_list(config, sentences))
-    model = config.model.model_copy(update={"words": config.model.words.model_copy(update={"embedding_dim": width})})
-    config = config.model_copy(update={"model": model}).without_paths()
+    settings = config.model.model_copy(update={"words": config.model.words.model_copy(update={"embedding_dim": dim})})
+    config = config.model_copy(update={"model": settings}).without_paths()
     parse(dump(config), "the recipe as the model stores it")
-    build_meta_network(config, tags, characters, words=len(words), frozen_words=len(kept))
+    build_meta_network(config, tags, characters, words=len(words), frozen_words=len(frozen))
     if config.model.head.kind == "crf" and len(tags) > _MANY_TAGS:
         log.warning("%d tags make a CRF slow and large; is data.tag the right column?", len(tags))
     if tables:
-        # The unknown word begins like the words that no table has: they are what it stands for.
-        weight = torch.cat([torch.zeros(len(SPECIAL), width), torch.from_numpy(vectors.join(tables, trained))])
+        # The unknown word starts with the same vector as the words that no table contains: it stands for them.
+        weight = torch.cat([torch.zeros(len(SPECIAL), dim), torch.from_numpy(vectors.join(tables, trainable))])
     else:
-        weight = scatter_evenly(len(words), width)
+        weight = draw_uniform(len(words), dim)
         weight[0] = 0.0
-    fixed = torch.from_numpy(vectors.join(tables, kept)) if kept else torch.zeros(0, width)
-    return TaggerModel(config, tags, words, Vocab(kept), characters, network(config, tags, characters, weight, fixed))
+    frozen_weight = torch.from_numpy(vectors.join(tables, frozen)) if frozen else torch.zeros(0, dim)
+    network = _build_network(config, tags, characters, WordEmbedding(weight, frozen_weight))
+    return TaggerModel(config, tags, words, Vocab(frozen), characters, network)
 
 
 def read_tables(config: Config, sentences: Sequence[Sentence]) -> list[vectors.Table]:
-    """Returns the tables of word vectors that a recipe names, as far as they are wanted; logs what they cover.
+    """Returns the recipe's tables of word vectors, restricted to the rows that are needed, and logs their coverage.
 
     Raises:
         DataError: a table cannot be read.
     """
     counts = _counts(sentences)
-    wanted = {form for word in counts for form in forms(word)}
-    found = []
+    wanted = {variant for word in counts for variant in forms(word)}
+    tables = []
     for path in map(Path, config.model.words.vectors):
-        found.append(vectors.read(path, wanted=wanted, keep=config.model.words.max_frozen_words))
-        covered = vectors.coverage(found[-1:], counts)
-        log.info("vectors %s, width %d: %s", path.name, found[-1].width, covered)
+        tables.append(vectors.read(path, wanted=wanted, keep=config.model.words.max_frozen_words))
+        covered = vectors.coverage(tables[-1:], counts)
+        log.info("vectors %s, dimension %d: %s", path.name, tables[-1].width, covered)
         if not covered.covered_tokens:
             log.warning("%s has a vector for no word of the training data", path)
-    if len(found) > 1:
-        log.info("vectors together: %s", vectors.coverage(found, counts))
-    return found
+    if len(tables) > 1:
+        log.info("vectors together: %s", vectors.coverage(tables, counts))
+    return tables
 
 
 def _counts(sentences: Sequence[Sentence]) -> Counter[str]:
@@ -134,14 +135,14 @@ def _counts(sentences: Sequence[Sentence]) -> Counter[str]:
 
 
 def _split_words(config: Config, counts: Counter[str], tables: Sequence[vectors.Table]) -> tuple[list[str], list[str]]:
-    """Returns the words to train, most frequent first, and those to keep as the tables have them."""
-    trained = sorted(counts.keys() - set(SPECIAL), key=lambda word: (-counts[word], word))
-    kept = vectors.most_frequent(tables, config.model.words.max_frozen_words, {*counts, *SPECIAL})
+    """Returns the words with trainable vectors, most frequent first, and those with frozen vectors."""
+    words = sorted(counts.keys() - set(SPECIAL), key=lambda word: (-counts[word], word))
+    frozen = vectors.most_frequent(tables, config.model.words.max_frozen_words, {*counts, *SPECIAL})
     if tables and not config.model.words.trainable:
-        known = [word for word in trained if any(table.lookup(word) >= 0 for table in tables)]
-        found = set(known)
-        return [word for word in trained if word not in found], known + kept
-    return trained, kept
+        covered = [word for word in words if any(table.lookup(word) >= 0 for table in tables)]
+        is_covered = set(covered)
+        return [word for word in words if word not in is_covered], covered + frozen
+    return words, frozen
 
 
 def _tag_list(config: Config, sentences: Sequence[Sentence]) -> list[str]:
@@ -153,93 +154,98 @@ def _tag_list(config: Config, sentences: Sequence[Sentence]) -> list[str]:
 
 
 def build_meta_network(config: Config, tags: Vocab, characters: Vocab, *, words: int, frozen_words: int) -> Network:
-    """Returns a network of a config's shape whose weights are on the device meta and take no memory.
+    """Returns a network on the device `meta`, whose weights take no memory.
 
-    What follows from the tags alone, such as the allowed transitions, is real.
+    Tensors that follow from the tags alone, such as the allowed transitions, are on the CPU.
 
     Args:
         config: the recipe.
         tags: the tags.
         characters: the characters.
-        words: the number of words with a trained vector.
-        frozen_words: the number of words with a fixed vector.
+        words: number of words with trainable vectors.
+        frozen_words: number of words with frozen vectors.
 
     Raises:
-        ConfigError: the tags are too many for the head, or the model takes more memory than a model may.
+        ConfigError: there are too many tags for the head, or the model is larger than a model may be.
     """
     _refuse_many_tags(config, tags)
     with torch.device("meta"):
-        width = config.model.words.embedding_dim
-        made = network(
-            config, tags, characters, torch.empty(words, width), torch.empty(frozen_words, width, dtype=torch.half)
-        )
-    weights = sum(tensor.nbytes for tensor in made.state_dict().values())
+        dim = config.model.words.embedding_dim
+        embedding = WordEmbedding(torch.empty(words, dim), torch.empty(frozen_words, dim, dtype=torch.half))
+        network = _build_network(config, tags, characters, embedding)
+    weights = sum(tensor.nbytes for tensor in network.state_dict().values())
     entries = words + frozen_words + len(characters) + len(tags)
-    if weights + ENTRY_BYTES * entries > MAX_WEIGHT_BYTES:
+    if weights + _ENTRY_BYTES * entries > MAX_WEIGHT_BYTES:
         raise ConfigError(
             f"the model is too large: {weights >> 20} MiB of weights and {entries} words, characters and tags at"
-            f" {ENTRY_BYTES} bytes each; at most {MAX_WEIGHT_BYTES >> 20} MiB are loaded. Lower"
+            f" {_ENTRY_BYTES} bytes each; at most {MAX_WEIGHT_BYTES >> 20} MiB are loaded. Lower"
             " model.words.max_frozen_words or the sizes in model"
         )
-    return made
+    return network
 
 
 def _refuse_many_tags(config: Config, tags: Vocab) -> None:
     head, count = config.model.head.kind, len(tags)
-    plain = head == "softmax" and (count > MAX_TAGS or scheme_of(tags, config) is None)
-    most = MAX_TAGS if plain else MAX_CHAINED_TAGS
-    if count <= most:
+    is_plain = head == "softmax" and (count > MAX_TAGS or find_scheme(tags, config) is None)
+    limit = MAX_TAGS if is_plain else MAX_CHAINED_TAGS
+    if count <= limit:
         return
     advice = f"; is data.tag the right column? model.head.kind=softmax takes {MAX_TAGS} plain tags"
-    raise ConfigError(f"{count} tags are too many for the head {head}, which takes {most}{advice * (not plain)}")
+    raise ConfigError(f"{count} tags are too many for the head {head}, which takes {limit}{advice * (not is_plain)}")
 
 
-def network(config: Config, tags: Vocab, characters: Vocab, weight: torch.Tensor, kept: torch.Tensor) -> Network:
-    """Returns a network of a config's shape over word vectors `weight` (W, D) and `kept` (V, D)."""
-    model = config.model
-    embedding = TokenEmbedding(
-        WordEmbedding(weight, kept),
-        _characters(model, len(characters)),
-        nn.Embedding(len(CASINGS), model.casing) if model.casing else None,
-        DocumentContext(
-            weight.shape[1],
-            document_context.CASING_FEATURES,
-            model.document_context.output_dim,
-            dropout=model.document_context.dropout,
-        )
-        if model.document_context.output_dim
-        else None,
-        word_dropout=model.words.dropout,
-    )
-    encoder = Encoder(
-        embedding.output_dim,
-        model.encoder.hidden_size,
-        cell=model.encoder.cell,
-        num_layers=model.encoder.num_layers,
-        direction=model.encoder.direction,
-        merge=model.encoder.merge,
-        forget_bias=model.encoder.forget_bias,
-        attention_heads=model.encoder.attention_heads,
-        dropout=Dropout(model.dropout.kind, model.dropout.layers),
-    )
-    scheme = scheme_of(tags, config)
-    allowed, weights = _allowed(tags, scheme), _tag_weights(model.head.tag_weights, tags, scheme)
-    head = (
-        CRFHead(allowed, forbid_in_training=model.head.forbid_in_training, tag_weights=weights)
-        if model.head.kind == "crf"
-        else SoftmaxHead(allowed, tag_weights=weights)
-    )
+def _build_network(config: Config, tags: Vocab, characters: Vocab, words: WordEmbedding) -> Network:
+    dropout = config.model.dropout
+    embedding = _build_embedding(config.model, len(characters), words)
+    encoder = _build_encoder(config.model, embedding.output_dim)
     return Network(
         embedding,
         encoder,
         len(tags),
-        head,
-        dropout_in=Dropout(model.dropout.kind, model.dropout.input),
-        dropout_out=Dropout(model.dropout.kind, model.dropout.output),
+        _build_head(config, tags),
+        dropout_in=Dropout(dropout.kind, dropout.input),
+        dropout_out=Dropout(dropout.kind, dropout.output),
     )
 
 
-def _characters(model: Model, count: int) -> CharacterCNN | CharacterLSTM | None:
+def _build_embedding(settings: Model, character_count: int, words: WordEmbedding) -> TokenEmbedding:
+    characters = _build_character_features(settings, character_count)
+    casing = nn.Embedding(len(CASINGS), settings.casing) if settings.casing else None
+    context = None
+    if settings.document_context.output_dim:
+        context = DocumentContext(
+            words.output_dim,
+            document_context.CASING_FEATURES,
+            settings.document_context.output_dim,
+            dropout=settings.document_context.dropout,
+        )
+    return TokenEmbedding(words, characters, casing, context, word_dropout=settings.words.dropout)
+
+
+def _build_encoder(settings: Model, input_size: int) -> Encoder:
+    encoder = settings.encoder
+    return Encoder(
+        input_size,
+        encoder.hidden_size,
+        cell=encoder.cell,
+        num_layers=encoder.num_layers,
+        direction=encoder.direction,
+        merge=encoder.merge,
+        forget_bias=encoder.forget_bias,
+        attention_heads=encoder.attention_heads,
+        dropout=Dropout(settings.dropout.kind, settings.dropout.layers),
+    )
+
+
+def _build_head(config: Config, tags: Vocab) -> CRFHead | SoftmaxHead:
+    head, scheme = config.model.head, find_scheme(tags, config)
+    allowed, weights = _allowed_transitions(tags, scheme), _tag_weights(head.tag_weights, tags, scheme)
+    if head.kind == "crf":
+        return CRFHead(allowed, forbid_in_training=head.forbid_in_training, tag_weights=weights)
+    return SoftmaxHead(allowed, tag_weights=weights)
+
+
+def _build_character_features(model: Model, count: int) -> CharacterCNN | CharacterLSTM | None:
     settings = model.characters
     if settings.kind == "none":
         return None
@@ -251,10 +257,10 @@ def _characters(model: Model, count: int) -> CharacterCNN | CharacterLSTM | None
 
 
 def _tag_weights(weights: Mapping[str, float], tags: Vocab, scheme: Scheme | None) -> torch.Tensor | None:
-    """Returns (K,) the weights of gold tags in the loss, None if all are 1.
+    """Returns the weights (K,) of gold tags in the loss, None if all are 1.
 
     Raises:
-        ConfigError: a weight is that of no tag and no type.
+        ConfigError: a weight is for neither a tag nor a type.
     """
     if not weights:
         return None
@@ -269,27 +275,27 @@ def _tag_weights(weights: Mapping[str, float], tags: Vocab, scheme: Scheme | Non
     return torch.tensor([weights.get(tag, weights.get(types[tag], 1.0)) for tag in tags.items], device="cpu")
 
 
-def _allowed(tags: Vocab, scheme: Scheme | None) -> Allowed:
-    """Returns what a scheme allows among tags, everything if it is None; always on the CPU."""
+def _allowed_transitions(tags: Vocab, scheme: Scheme | None) -> Constraints:
+    """Returns the transitions that a scheme allows, or all for None; always on the CPU."""
     count = len(tags)
     if scheme is None:
         edge = torch.ones(count, dtype=torch.bool, device="cpu")
-        return Allowed(edge, edge.clone(), torch.ones(count, count, dtype=torch.bool, device="cpu"))
+        return Constraints(edge, edge.clone(), torch.ones(count, count, dtype=torch.bool, device="cpu"))
     prefixes, types = zip(*map(schemes.split, tags.items), strict=True)
-    # (K, K) by two prefixes and whether the types are the same: all that a scheme looks at.
+    # A scheme depends on the two prefixes and on whether the types are equal.
     names = sorted(set(prefixes))
     table = [
         [[schemes.is_valid_transition(_tag(left, "a"), _tag(right, kind), scheme) for kind in "ba"] for right in names]
         for left in names
     ]
     prefix = torch.tensor([names.index(name) for name in prefixes], device="cpu")
-    numbers = {kind: number for number, kind in enumerate(dict.fromkeys(types))}
-    kind = torch.tensor([numbers[name] for name in types], device="cpu")
-    same = (kind[:, None] == kind).long()
-    return Allowed(
+    type_ids = {name: number for number, name in enumerate(dict.fromkeys(types))}
+    type_id = torch.tensor([type_ids[name] for name in types], device="cpu")
+    is_same_type = (type_id[:, None] == type_id).long()
+    return Constraints(
         start=torch.tensor([schemes.is_valid_transition(None, tag, scheme) for tag in tags.items], device="cpu"),
         end=torch.tensor([schemes.is_valid_transition(tag, None, scheme) for tag in tags.items], device="cpu"),
-        transitions=torch.tensor(table, device="cpu")[prefix[:, None], prefix, same],
+        transitions=torch.tensor(table, device="cpu")[prefix[:, None], prefix, is_same_type],
     )
 
 

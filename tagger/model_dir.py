@@ -22,9 +22,17 @@ from tagger.config import Config
 from tagger.data import schemes
 from tagger.data.vocab import MAX_ENTRIES, SPECIAL, Vocab
 from tagger.errors import ConfigError, ModelError
-from tagger.io import atomic, json_files, regular, tensor_files
-from tagger.io.manifest import FORMAT, MANIFEST, MAX_MANIFEST_BYTES, ModelFiles, UnreadError, listing, read_twice
-from tagger.model import MAX_TAGS, MAX_WEIGHT_BYTES, TaggerModel, build_meta_network, scheme_of
+from tagger.io import atomic, directories, json_files, regular_file, tensor_files
+from tagger.io.manifest import (
+    FORMAT,
+    MANIFEST,
+    MAX_MANIFEST_BYTES,
+    ModelFiles,
+    UnreadableError,
+    build_manifest,
+    retry_once,
+)
+from tagger.model import MAX_TAGS, MAX_WEIGHT_BYTES, TaggerModel, build_meta_network, find_scheme
 from tagger.nn.model import Network
 
 log = logging.getLogger(__name__)
@@ -81,18 +89,18 @@ def save(model: TaggerModel, directory: Path, metrics: Metrics, state: State | N
     if state is not None:
         contents["state.json"] = json_files.dump(state.progress)
         contents["state.safetensors"] = save_tensors(_saved(state.tensors))
-    _write(directory, contents | {MANIFEST: listing(contents)})
+    _write(directory, contents | {MANIFEST: build_manifest(contents)})
 
 
 def _write(directory: Path, contents: Mapping[str, bytes]) -> None:
-    with atomic.writing(directory), atomic.atomic_directory(directory, _is_ours) as fresh:
+    with atomic.wrap_os_errors(directory), directories.replace(directory, _is_ours) as fresh:
         for name, data in contents.items():
             atomic.write_new(fresh / name, data)
 
 
 def _is_ours(directory: Path) -> bool:
     """Returns whether a directory may be replaced: it is empty, a model, or inside a training run."""
-    if atomic.is_marked(directory.parent) or not any(directory.iterdir()):
+    if directories.is_marked(directory.parent) or not any(directory.iterdir()):
         return True
     try:
         ModelFiles(directory, _MAX_BYTES)
@@ -113,7 +121,7 @@ def load(directory: Path) -> tuple[TaggerModel, Metrics]:
     Raises:
         ModelError: the directory is missing, damaged, of another format, or its parts do not fit each other.
     """
-    return read_twice(lambda: _load(directory))
+    return retry_once(lambda: _load(directory))
 
 
 def _load(directory: Path) -> tuple[TaggerModel, Metrics]:
@@ -123,7 +131,7 @@ def _load(directory: Path) -> tuple[TaggerModel, Metrics]:
         tags, words, kept, characters = _vocabularies(opened, settings)
         metrics = _metrics(opened.read("metrics.json"))
         network = build_meta_network(settings, tags, characters, words=len(words), frozen_words=len(kept))
-    except UnreadError:
+    except UnreadableError:
         raise
     except (ConfigError, ModelError) as error:
         raise ModelError(*(f"{directory}: {fault}" for fault in error.faults)) from error
@@ -143,7 +151,7 @@ def _vocabularies(opened: ModelFiles, settings: Config) -> tuple[Vocab, Vocab, V
     def read(name: str, limit: int) -> Vocab:
         try:
             return Vocab.from_bytes(opened.read(name), limit=limit)
-        except UnreadError:
+        except UnreadableError:
             raise
         except ModelError as error:
             raise ModelError(f"{name}: {error}") from error
@@ -166,7 +174,7 @@ def _check_tags(tags: Vocab, settings: Config) -> None:
         raise ModelError("tags.txt: expected at least one tag")
     if control_tags := schemes.control_tags(tags.items):
         raise ModelError(f"tags.txt: the tag {control_tags[0][:60]!r} is empty or holds a control character")
-    scheme = scheme_of(tags, settings)
+    scheme = find_scheme(tags, settings)
     if scheme is None:
         return
     if schemes.OUTSIDE not in tags:
@@ -192,7 +200,7 @@ def digest(directory: Path) -> str:
     Raises:
         StorageError: there is no model.
     """
-    return hashlib.sha256(regular.read(directory / MANIFEST, limit=MAX_MANIFEST_BYTES)).hexdigest()
+    return hashlib.sha256(regular_file.read(directory / MANIFEST, limit=MAX_MANIFEST_BYTES)).hexdigest()
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -206,7 +214,7 @@ def contents(directory: Path) -> dict[str, bytes]:
         opened = ModelFiles(directory, _MAX_BYTES)
         return {name: bytes(opened.read(name)) for name in _MODEL} | {MANIFEST: opened.manifest}
 
-    return read_twice(read)
+    return retry_once(read)
 
 
 def copy(source: Path, directory: Path) -> None:
@@ -241,7 +249,7 @@ def card(directory: Path) -> dict[str, Any]:
         "reads": "documents" if settings.document_context.output_dim else "sentences one by one",
         "head": settings.head.kind,
         "parameters": sum(parameter.numel() for parameter in model.network.parameters()),
-        "megabytes": round(sum(path.stat().st_size for path in atomic.settled(directory).iterdir()) / 1e6, 2),
+        "megabytes": round(sum(path.stat().st_size for path in directories.current_path(directory).iterdir()) / 1e6, 2),
         "metrics": {name: value for name, value in metrics.items() if not name.startswith("diagnostics")},
     }
 
@@ -257,7 +265,7 @@ def load_state(directory: Path, limit: int = _MAX_BYTES["state.safetensors"]) ->
         opened = ModelFiles(directory, _MAX_BYTES)
         return opened.read("state.json"), opened.read("state.safetensors", sizes=(0, limit))
 
-    progress, tensors = read_twice(read)
+    progress, tensors = retry_once(read)
     try:
         if sum(map(progress.count, (b",", b"[", b"{"))) > _MAX_STATE_VALUES:
             raise ValueError(f"it holds more than {_MAX_STATE_VALUES} values")
@@ -281,7 +289,7 @@ def newest(run: Path) -> Path:
         found.sort(key=lambda path: path != named)
     for path in found:
         try:
-            read_twice(lambda: _verify(path))  # noqa: B023  # called at once
+            retry_once(lambda: _verify(path))  # noqa: B023  # called at once
         except ModelError as error:
             log.warning("%s; going back to the checkpoint before it", error)
         else:
@@ -293,7 +301,7 @@ def newest(run: Path) -> Path:
 def _verify(checkpoint: Path) -> None:
     """Raises ModelError if a file of a checkpoint is not what its manifest says, or its state is too large."""
     opened = ModelFiles(checkpoint, _MAX_BYTES)
-    opened.limit("state.safetensors", _MAX_STATE_RATIO * opened.size("weights.safetensors") + (1 << 20))
+    opened.lower_limit("state.safetensors", _MAX_STATE_RATIO * opened.size("weights.safetensors") + (1 << 20))
     opened.verify(_MODEL + _STATE)
 
 
@@ -305,7 +313,7 @@ def add(run: Path, number: int, model: TaggerModel, metrics: Metrics, state: Sta
     """
     directory = run / f"checkpoint-{number:06d}"
     save(model, directory, metrics, state)
-    with atomic.writing(run):
+    with atomic.wrap_os_errors(run):
         atomic.replace(run / LATEST, f"{directory.name}\n".encode())
     found = checkpoints(run)
     place = found.index(directory) + 1
@@ -335,7 +343,7 @@ def _number(path: Path) -> tuple[int, str]:
 
 def _taken(data: bytearray, name: str) -> dict[str, Tensor]:
     try:
-        return tensor_files.take(data)
+        return tensor_files.load_tensors(data)
     except (ValueError, RuntimeError) as error:
         raise ModelError(f"{name} is refused: {error}") from error
 
@@ -345,6 +353,6 @@ def _fill(network: Network, opened: ModelFiles) -> None:
     expected = network.state_dict()
     name = f"{opened.directory}/weights.safetensors"
     tensors = _taken(opened.read("weights.safetensors", sizes=tensor_files.size_range(expected)), name)
-    if faults := tensor_files.mismatches(tensors, expected):
+    if faults := tensor_files.find_mismatches(tensors, expected):
         raise ModelError(*(f"{name}: {fault}" for fault in faults))
     network.load_state_dict(tensors, assign=True)

@@ -41,7 +41,7 @@ def test_train_evaluate_tag_and_info_work_together(tmp_path: Path) -> None:
     out = tmp_path / "run"
     done = run("train", recipe, "--data", tmp_path / "data", "--out", out, "--seed", 3, "--set", "training.epochs=4")
     assert done.exit_code == 0, done.stderr
-    assert "test, by the best model on dev" in done.stdout
+    assert "test scores of the best model:" in done.stdout
     assert "epoch 4 of 4" in done.stderr
     assert str(tmp_path) not in (out / "model-best" / "config.yaml").read_text()
     report = json.loads(run("evaluate", tmp_path / "data" / "test.txt", "--model", out / "model-best", "--json").stdout)
@@ -66,7 +66,7 @@ def test_several_seeds_are_trained_gone_on_with_compared_and_used(tmp_path: Path
     rows = [line.split() for line in done.stdout.splitlines()]
     assert rows[0] == ["seed", "dev", "test", "epochs", "seconds"]
     assert [(row[0], row[3]) for row in rows[1:3]] == [("1", "3"), ("2", "3")]
-    assert rows[3][:4] == ["dev,", "mean", "±", "sd:"]
+    assert rows[3][:5] == ["dev", "F1,", "mean", "±", "sd:"]
     assert rows[-1][:2] == ["model:", f"{tmp_path}/run/model-best,"]
     told = [line for line in done.stderr.splitlines() if line.startswith("seed ") and ": dev" in line]
     assert [line.split(",")[2] for line in told] == [" 3 epochs", " 3 epochs"]
@@ -87,7 +87,7 @@ def test_a_seed_that_fails_is_a_line_after_the_table_and_exit_code_2(tmp_path: P
     (tmp_path / "train.conll").write_text(tiny_corpus())
     recipe = tmp_path / "mine.yaml"
     recipe.write_text(TINY_RECIPE.format(train="train.conll", dev="train.conll"))
-    with run_dir.owned(tmp_path / "run"):
+    with run_dir.lock_run_dir(tmp_path / "run"):
         (tmp_path / "run" / "seed-5").touch()
     done = run("train", recipe, "--seeds", "5,6", "--out", tmp_path / "run", "--set", "training.epochs=1")
     assert done.exit_code == 2
@@ -160,16 +160,20 @@ def faults() -> list[tuple[str, list[str], str]]:
         ),
         ("typo", ["train", "smaple"], "did you mean 'sample'"),
         ("override", ["train", "sample", "--set", "training.epoch=1"], "did you mean 'epochs'"),
-        ("resume nothing", ["train", "{tmp}", "--resume"], "no run here"),
-        ("resume and set", ["train", "{tmp}", "--resume", "--seed", "1"], "as it is, without --seed"),
+        (
+            "resume nothing",
+            ["train", "{tmp}", "--resume"],
+            "found no config.yaml; expected the directory of a training run",
+        ),
+        ("resume and set", ["train", "{tmp}", "--resume", "--seed", "1"], "unchanged, without --seed"),
         ("seed and seeds", ["train", "sample", "--seed", "1", "--seeds", "1,2"], "exclude each other"),
         ("no seeds", ["train", "sample", "--seeds", ","], "expected numbers such as 1,2,3"),
-        ("a seed twice", ["train", "sample", "--seeds", "1-3,2", "--out", "{tmp}/run"], "twice stands 2"),
+        ("a seed twice", ["train", "sample", "--seeds", "1-3,2", "--out", "{tmp}/run"], "--seeds repeats 2"),
         ("jobs of what", ["train", "sample", "--jobs", "2"], "pass --seeds, too"),
         ("jobs of one", ["train", "{model}/..", "--resume", "--jobs", "2"], "pass --seeds, too"),
-        ("seeds over one", ["train", "sample", "--seeds", "1,2", "--out", "{model}/.."], "holds a training already"),
+        ("seeds over one", ["train", "sample", "--seeds", "1,2", "--out", "{model}/.."], "already holds a training"),
         ("compare nothing", ["compare", "{tmp}", "{model}/.."], "holds no finished training to compare"),
-        ("compare models", ["compare", "{model}", "{model}"], "give the directory of a run"),
+        ("compare models", ["compare", "{model}", "{model}"], "expected the directory of a finished training run"),
         ("no test scores", ["compare", "{model}/..", "{model}/.."], "without test data"),
         ("own output", ["tag", "{tmp}/words.conll", "--model", "{model}", "--out", "{tmp}"], "own output"),
         (

@@ -5,7 +5,7 @@ import gc
 from tagger.device import relaxed_garbage_collection
 
 
-def test_cycles_are_looked_for_seldom_within_the_block_and_as_before_after_it() -> None:
+def test_the_garbage_collector_is_relaxed_in_the_block_and_restored_after_it() -> None:
     before, frozen = gc.get_threshold(), gc.get_freeze_count()
     with relaxed_garbage_collection():
         assert gc.get_threshold()[0] > 10 * before[0]
@@ -13,7 +13,7 @@ def test_cycles_are_looked_for_seldom_within_the_block_and_as_before_after_it() 
     assert (gc.get_threshold(), gc.get_freeze_count()) == (before, 0)
 
 
-def test_what_an_application_froze_stays_frozen() -> None:
+def test_objects_frozen_by_an_application_stay_frozen() -> None:
     gc.freeze()
     try:
         frozen = gc.get_freeze_count()

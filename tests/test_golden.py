@@ -15,7 +15,7 @@ from tests.conftest import TINY_RECIPE
 def test_a_few_sentences_are_learned_to_an_f1_of_100(corpus_file: Path, tmp_path: Path, changes: list[str]) -> None:
     recipe = TINY_RECIPE.format(train=corpus_file, dev=corpus_file)
     config = parse(recipe, "tiny.yaml", overrides=["training.epochs=15", *changes])
-    assert training.fit(config, tmp_path / "run", device="cpu").dev == 100.0
+    assert training.train(config, tmp_path / "run", device="cpu").dev.score == 100.0
 
 
 def test_plain_tags_are_learned_to_an_accuracy_of_100(corpus_file: Path, tmp_path: Path) -> None:
@@ -23,5 +23,5 @@ def test_plain_tags_are_learned_to_an_accuracy_of_100(corpus_file: Path, tmp_pat
     corpus_file.write_text(text.replace("lives O", "lives VBZ").replace(" O", " X"))
     recipe = TINY_RECIPE.format(train=corpus_file, dev=corpus_file)
     config: Config = parse(recipe, "tiny.yaml", overrides=["training.epochs=10"])
-    outcome = training.fit(config, tmp_path / "run", device="cpu")
-    assert outcome.dev == 100.0
+    outcome = training.train(config, tmp_path / "run", device="cpu")
+    assert outcome.dev.score == 100.0

@@ -26,26 +26,26 @@ def build(folder: Path, **words: object) -> models.TaggerModel:
     return models.build_model(config, SENTENCES, models.read_tables(config, SENTENCES))
 
 
-def vector(made: models.TaggerModel, word: str) -> list[float]:
-    made.network.eval()
-    ids = torch.tensor([made.known_words.lookup(word)])
-    return made.network.embedding.words(ids)[0].tolist()
+def vector(built: models.TaggerModel, word: str) -> list[float]:
+    built.network.eval()
+    ids = torch.tensor([built.known_words.lookup(word)])
+    return built.network.embedding.words(ids)[0].tolist()
 
 
-def test_training_words_take_the_vector_of_their_first_spelling_that_has_one(tmp_path: Path) -> None:
-    made = build(tmp_path)
-    assert vector(made, "Ada") == [5.0, 6.0]
-    assert vector(made, "1843") == [7.0, 8.0]
-    assert vector(made, "saw") == [1.0, 2.0]
+def test_training_words_get_the_vector_of_their_first_form_in_a_table(tmp_path: Path) -> None:
+    built = build(tmp_path)
+    assert vector(built, "Ada") == [5.0, 6.0]
+    assert vector(built, "1843") == [7.0, 8.0]
+    assert vector(built, "saw") == [1.0, 2.0]
 
 
-def test_words_that_no_table_has_begin_like_the_unknown_word(tmp_path: Path) -> None:
-    made = build(tmp_path)
-    assert vector(made, "Xyzzy") == vector(made, "nowhere") == [0.0, 0.0]
+def test_words_in_no_table_start_with_the_vector_of_the_unknown_word(tmp_path: Path) -> None:
+    built = build(tmp_path)
+    assert vector(built, "Xyzzy") == vector(built, "nowhere") == [0.0, 0.0]
 
 
 @pytest.mark.parametrize(("table", "warned"), [(TABLE, False), ("tokio 1 2\noslo 3 4\n", True)])
-def test_a_table_without_any_word_of_the_data_is_warned_of(
+def test_a_table_without_any_word_of_the_data_gives_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, table: str, *, warned: bool
 ) -> None:
     (tmp_path / "vectors.txt").write_text(table)
@@ -54,50 +54,50 @@ def test_a_table_without_any_word_of_the_data_is_warned_of(
     assert ("vectors.txt has a vector for no word of the training data" in caplog.text) is warned
 
 
-def test_words_never_seen_in_training_keep_their_vector(tmp_path: Path) -> None:
-    made = build(tmp_path)
-    assert made.frozen_words.items == ("paris", "ada", "0000", "loved")
-    assert vector(made, "Paris") == [3.0, 4.0]
-    assert vector(made, "1999") == [7.0, 8.0]
-    assert vector(made, "nowhere") == made.network.embedding.words.unknown()[0].tolist()
+def test_words_not_in_the_training_data_keep_their_vector(tmp_path: Path) -> None:
+    built = build(tmp_path)
+    assert built.frozen_words.items == ("paris", "ada", "0000", "loved")
+    assert vector(built, "Paris") == [3.0, 4.0]
+    assert vector(built, "1999") == [7.0, 8.0]
+    assert vector(built, "nowhere") == built.network.embedding.words.unknown()[0].tolist()
 
 
 @pytest.mark.parametrize(("keep", "kept"), [(0, 0), (2, 2), (100, 4)])
-def test_no_more_words_are_kept_than_asked_for(tmp_path: Path, keep: int, kept: int) -> None:
+def test_the_number_of_frozen_words_is_limited(tmp_path: Path, keep: int, kept: int) -> None:
     assert len(build(tmp_path, max_frozen_words=keep).frozen_words) == kept
 
 
-def test_frozen_vectors_are_no_parameters(tmp_path: Path) -> None:
-    made = build(tmp_path, trainable=False)
-    assert set(made.words.items[2:]) == {"Xyzzy", "left"}
-    assert vector(made, "Ada") == [5.0, 6.0]
-    assert made.network.embedding.words.weight.shape == (4, 2)
+def test_frozen_vectors_are_not_parameters(tmp_path: Path) -> None:
+    built = build(tmp_path, trainable=False)
+    assert set(built.words.items[2:]) == {"Xyzzy", "left"}
+    assert vector(built, "Ada") == [5.0, 6.0]
+    assert built.network.embedding.words.weight.shape == (4, 2)
 
 
-def test_the_models_config_holds_no_path_and_the_width_of_its_tables(tmp_path: Path) -> None:
+def test_the_config_of_a_model_has_no_paths_but_the_dimension_of_its_tables(tmp_path: Path) -> None:
     config = build(tmp_path).config
     assert str(tmp_path) not in config.model_dump_json()
     assert config.model.words.embedding_dim == 2
 
 
-def test_a_text_may_hold_the_words_that_padding_and_the_unknown_word_are_called_by() -> None:
-    made = models.build_model(Config(), [Sentence(("<padding>", "<unknown>", "a"), tags=("X", "Y", "X"))])
-    assert made.words.items == ("<padding>", "<unknown>", "a")
-    assert [made.known_words.lookup(word) for word in ("<padding>", "<unknown>", "a")] == [1, 1, 2]
+def test_a_text_may_contain_the_names_of_padding_and_the_unknown_word() -> None:
+    built = models.build_model(Config(), [Sentence(("<padding>", "<unknown>", "a"), tags=("X", "Y", "X"))])
+    assert built.words.items == ("<padding>", "<unknown>", "a")
+    assert [built.known_words.lookup(word) for word in ("<padding>", "<unknown>", "a")] == [1, 1, 2]
 
 
-def test_every_tag_of_a_seen_type_is_there_and_plain_tags_come_by_frequency() -> None:
+def test_all_tags_of_seen_types_are_included_and_plain_tags_are_sorted_by_frequency() -> None:
     assert models.build_model(Config(), SENTENCES).tags.items == ("O", "B-PER", "I-PER", "E-PER", "S-PER")
     plain = [Sentence(("a", "b", "c"), tags=("DT", "NN", "NN"))]
-    made = models.build_model(Config(), plain)
-    assert made.tags.items == ("NN", "DT")
-    assert made.scheme is None
-    assert made.network.head.transitions_allowed.all()
+    built = models.build_model(Config(), plain)
+    assert built.tags.items == ("NN", "DT")
+    assert built.scheme is None
+    assert built.network.head.transitions_allowed.all()
 
 
 def test_the_head_allows_what_the_scheme_allows() -> None:
-    made = models.build_model(Config(), SENTENCES)
-    head, tags = made.network.head, made.tags.items
+    built = models.build_model(Config(), SENTENCES)
+    head, tags = built.network.head, built.tags.items
     for row, before in enumerate(tags):
         assert bool(head.start_allowed[row]) == schemes.is_valid_transition(None, before, "IOBES")
         assert bool(head.end_allowed[row]) == schemes.is_valid_transition(before, None, "IOBES")
@@ -107,18 +107,18 @@ def test_the_head_allows_what_the_scheme_allows() -> None:
 
 def weighted(sentences: Sequence[Sentence], **weights: float) -> list[float]:
     config = Config.model_validate({"model": {"head": {"tag_weights": weights}}})
-    found = models.build_model(config, sentences).network.head.tag_weights
-    assert found is not None
-    return found.tolist()
+    actual = models.build_model(config, sentences).network.head.tag_weights
+    assert actual is not None
+    return actual.tolist()
 
 
-def test_weights_are_given_by_tag_or_by_type() -> None:
+def test_tag_weights_may_be_set_by_tag_or_by_type() -> None:
     assert weighted(SENTENCES, **{"PER": 2.0, "B-PER": 3.0}) == [1.0, 3.0, 2.0, 2.0, 2.0]
     assert weighted([Sentence(("a", "b"), tags=("NNP", "P"))], P=0.5) == [1.0, 0.5]
     assert models.build_model(Config(), SENTENCES).network.head.tag_weights is None
 
 
-def test_a_weight_of_no_tag_is_refused() -> None:
+def test_a_weight_for_an_unknown_tag_is_rejected() -> None:
     with pytest.raises(ConfigError, match=r"model\.head\.tag_weights: 'LOC' is none of the tags and types O, B-PER"):
         weighted(SENTENCES, LOC=2.0)
 
@@ -132,18 +132,18 @@ def test_a_weight_of_no_tag_is_refused() -> None:
         {"encoder": {"cell": "lstm1997", "direction": "backward"}},
     ],
 )
-def test_every_shape_of_network_scores_and_learns(model: dict[str, object]) -> None:
+def test_every_network_computes_emissions_and_gradients(model: dict[str, object]) -> None:
     from tagger.data.batching import EncodedCorpus, WordEncoder
 
-    made = models.build_model(Config.model_validate({"model": model}), SENTENCES)
-    batch = EncodedCorpus(SENTENCES, WordEncoder(made.known_words, made.characters), made.tags).batch([0, 1])
-    emissions = made.network(
+    built = models.build_model(Config.model_validate({"model": model}), SENTENCES)
+    batch = EncodedCorpus(SENTENCES, WordEncoder(built.known_words, built.characters), built.tags).batch([0, 1])
+    emissions = built.network(
         batch.words, batch.characters, batch.character_lengths, batch.casing, batch.index, batch.lengths
     )
     assert emissions.shape == (2, 5, 5)
-    chosen = made.config.model.encoder
-    assert made.network.encoder.layers[0].is_reversed == (
+    chosen = built.config.model.encoder
+    assert built.network.encoder.layers[0].is_reversed == (
         [False, True] if chosen.direction == "both" else [chosen.direction == "backward"]
     )
-    made.network.loss(emissions, batch.gold, batch.lengths).backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in made.network.parameters() if p.numel())
+    built.network.loss(emissions, batch.gold, batch.lengths).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in built.network.parameters() if p.numel())

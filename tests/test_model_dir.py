@@ -86,14 +86,14 @@ def test_without_a_latest_of_use_the_newest_checkpoint_counts(
 def test_a_model_of_another_format_is_refused(model_path: Path, tmp_path: Path) -> None:
     listed = json.loads((model_path / "MANIFEST.json").read_text())
     del listed["sha256"]
-    (tmp_path / "MANIFEST.json").write_bytes(manifest.seal(listed | {"format": 99}))
+    (tmp_path / "MANIFEST.json").write_bytes(manifest.serialize(listed | {"format": 99}))
     with pytest.raises(ModelError, match="has model format 99; expected format 2, train the model again"):
         model_dir.load(tmp_path)
 
 
 @pytest.mark.parametrize("files", [None, [], "abc", 3, {"config.yaml": 3}, {}])
 def test_a_manifest_that_lists_no_files_is_refused(tmp_path: Path, files: object) -> None:
-    (tmp_path / "MANIFEST.json").write_bytes(manifest.seal({"format": manifest.FORMAT, "files": files}))
+    (tmp_path / "MANIFEST.json").write_bytes(manifest.serialize({"format": manifest.FORMAT, "files": files}))
     with pytest.raises(ModelError, match=r"is corrupt|holds no config.yaml"):
         model_dir.load(tmp_path)
 

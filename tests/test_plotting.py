@@ -7,16 +7,30 @@ import threading
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tagger import plotting
-from tagger.training import records
+from tagger.evaluation import Scores
+from tagger.training import EpochRecord, records
 
 needs_matplotlib = pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs the extra [plot]")
 PANELS = {"loss": {"": [1.0, None, 0.5]}, "norm": {"a": [1.0, 2.0, 3.0], "b closed": [None, None, None]}}
-RECORDS: list[dict[str, Any]] = [{"epoch": 1, "loss": float("inf"), "dev": {"score": 1.0}, "norm": 0.0, "clipped": 0}]
+RECORDS = [
+    EpochRecord(
+        epoch=1,
+        steps=1,
+        loss=float("inf"),
+        gradient_norm=0.0,
+        clipped_fraction=0.0,
+        skipped=0,
+        learning_rate=0.1,
+        dev=Scores(1.0, None, None, None, 1.0, ""),
+        best=True,
+        seconds=1.0,
+        dev_seconds=1.0,
+    )
+]
 
 
 @needs_matplotlib

@@ -43,6 +43,6 @@ def test_a_tagger_scores_20_f1_above_each_words_most_frequent_tag(tmp_path: Path
     test = part("test.txt").sentences
     guessed = [schemes.spans_of([usual.get(token, "O") for token in one.tokens]) for one in test]
     baseline = score_spans([schemes.spans_of(one.tags) for one in test], guessed)[0].f1
-    outcome = training.fit(config.load("sample", ["training.epochs=6"]), tmp_path / "run", device="cpu")
+    outcome = training.train(config.load("sample", ["training.epochs=6"]), tmp_path / "run", device="cpu")
     assert outcome.test is not None
     assert outcome.test.score >= baseline + 20

@@ -31,7 +31,7 @@ from tagger.nn.encoder import Encoder
 
 CONCAT = "concat"
 WORDS = "words only"
-FEATURES = {"words and characters": (), WORDS: ("model.characters.kind=none", "model.casing=0")}
+FEATURES = {"words and characters": (), WORDS: ("model.characters={kind: none}", "model.casing=0")}
 HEADS = ("crf", "softmax")
 SINGLE = ("forward", "backward")
 AS_LARGE = ", as large"
@@ -217,7 +217,7 @@ def verdict(tables: Mapping[str, Sequence[Row]]) -> str:
 
 def main() -> None:
     parser = grid.parser(__doc__, NAMES)
-    parser.add_argument("--words-seeds", type=experiments.parse, help="of words only, if fewer")
+    parser.add_argument("--words-seeds", type=experiments.parse_seeds, help="of words only, if fewer")
     parser.add_argument("--features", action="append", choices=list(FEATURES), help="only these")
     parser.add_argument("--head", action="append", choices=HEADS, help="only these")
     options = parser.parse_args()

@@ -80,10 +80,10 @@ def flow(layer: RecurrentLayer, inputs: Tensor) -> Flow:
     layer, inputs = deepcopy(layer).double(), inputs.double().requires_grad_()
     combination = torch.randn(len(inputs), WIDTH, generator=torch.Generator().manual_seed(8)).double()
     every, memory = (
-        reference_cells.trace(layer, inputs, whole(inputs), memory_only=alone)[0] for alone in (False, True)
+        reference_cells.trace(layer, inputs, whole(inputs), cell_state_only=alone)[0] for alone in (False, True)
     )
-    of_inputs, of_given = torch.autograd.grad((every.states[:, -1] * combination).sum(), [inputs, every.given])
-    (of_memory,) = torch.autograd.grad((memory.states[:, -1] * combination).sum(), inputs)
+    of_inputs, of_given = torch.autograd.grad((every.hidden[:, -1] * combination).sum(), [inputs, every.projections])
+    (of_memory,) = torch.autograd.grad((memory.hidden[:, -1] * combination).sum(), inputs)
     added = torch.einsum("btg,btd->tgd", of_given, inputs.detach())  # by each step to the gradient of the weights
     near, far, all_ = (part.sum(0).norm().item() for part in (added[-NEAR:], added[:-FAR], added))
     norms = torch.stack([_norms(part) for part in (of_inputs, of_memory, of_inputs - of_memory)])

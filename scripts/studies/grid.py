@@ -24,7 +24,7 @@ from writing import Row
 from tagger import config, experiments, import_path
 from tagger.errors import ConfigError, TaggerError, TrainingError
 from tagger.experiments import runs
-from tagger.experiments.runs import Results
+from tagger.experiments.runs import ExperimentResult
 from tagger.training.corpora import with_paths
 from tagger.training.run_dir import CONFIG
 
@@ -58,21 +58,21 @@ class Variation:
     settings: tuple[str, ...]
     run: Path
 
-    def results(self) -> Results | None:
+    def results(self) -> ExperimentResult | None:
         """Returns what the seeds that are finished came to, None if there are none.
 
         Raises:
             ConfigError: the run has other settings.
         """
-        if not runs.exists(self.run):
+        if not runs.has_seed_dirs(self.run):
             return None
         self._check_same()
-        found = runs.collect(self.run, runs.load(self.run)[0], None)
+        found = runs.collect_results(self.run, runs.read_seeds(self.run)[0], None)
         return found if found.results else None
 
     def train(self, seeds: Sequence[int], threads: int) -> str:
         """Trains the seeds that are not finished; returns what went wrong, if anything."""
-        places = [runs.directory(self.run, seed) for seed in seeds]
+        places = [runs.seed_dir(self.run, seed) for seed in seeds]
         if not all(map(runs.is_finished, places)):
             done = subprocess.run(
                 self._command(seeds),
@@ -98,7 +98,7 @@ class Variation:
             raise ConfigError(f"{self.run}: was begun with other settings; take them, or another --runs")
 
     def _command(self, seeds: Sequence[int]) -> list[str]:
-        before = runs.load(self.run)[0] if runs.exists(self.run) else ()
+        before = runs.read_seeds(self.run)[0] if runs.has_seed_dirs(self.run) else ()
         given = ",".join(map(str, dict.fromkeys((*before, *seeds))))
         command = import_path.command("from tagger.cli import main; main()")
         command += ["train", self.corpus.recipe, "--data", str(self.corpus.data)]
@@ -217,7 +217,7 @@ def parser(doc: str | None, names: Iterable[str]) -> ArgumentParser:
     found.add_argument("--upos", type=Path, metavar="DIR", help="UD English-EWT: en_ewt-ud-train.conllu, …")
     found.add_argument("--vectors", type=Path, action="append", default=[], metavar="TABLE", help="once or more")
     found.add_argument("--runs", type=Path, required=True, metavar="DIR", help="where trainings are kept")
-    found.add_argument("--seeds", type=experiments.parse, default=(1, 2, 3), help="1,2,3 or 1-3")
+    found.add_argument("--seeds", type=experiments.parse_seeds, default=(1, 2, 3), help="1,2,3 or 1-3")
     found.add_argument("--jobs", type=whole_number(1), default=2, help="trainings at a time")
     found.add_argument("--whole", action="store_true", help="take the recipes as they are, not cut down")
     found.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of every recipe")

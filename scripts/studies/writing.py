@@ -51,7 +51,7 @@ def write(study: str, out: Path, *, tables: Tables, figure: Figure, verdict: str
     text = "\n\n".join([*(f"{title}\n\n{markdown(rows)}" for title, rows in tables.items()), verdict]) + "\n"
     atomic.replace(out / f"{study}.json", laid_out(found).encode() + b"\n")
     atomic.replace(out / f"{study}.md", text.encode())
-    with atomic.atomic_file(out / f"{study}.png") as stream:
+    with atomic.open_atomic(out / f"{study}.png") as stream:
         figure.savefig(stream, format="png", dpi=80)
     print(text, end="")
 

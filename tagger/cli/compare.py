@@ -24,8 +24,8 @@ def compare(
 
     Prints the mean score of RUN2 minus that of RUN1, its 95 % confidence interval and the p-value.
     """
-    from tagger import experiments
+    from tagger.api import comparison
     from tagger.io import json_files
 
-    comparison = experiments.compare(first, second, on=on, samples=samples, seed=seed)
-    print_result(json_files.dump(comparison.to_json()).decode() if as_json else str(comparison))
+    result = comparison.compare(first, second, on=on, samples=samples, seed=seed)
+    print_result(json_files.dump(result.to_json()).decode() if as_json else str(result))

@@ -24,18 +24,16 @@ def evaluate(
     device: options.Device = "auto",
 ) -> None:
     """Score a model on a tagged file."""
-    from tagger import evaluation, tagging
-    from tagger.data import reader
+    from tagger.api import evaluation
     from tagger.io import json_files
 
-    tagger = tagging.load(model, device=device)
-    data = tagger.model.config.data
-    file_format = input_format or reader.guess_tagged_format(file, data)
-    token, tag = options.parse_column(token_column), options.parse_column(tag_column)
-    layout = reader.find_layout(
-        data, file_format, has_spans=tagger.model.scheme is not None, token=token, tag=tag, tagged=True
+    report = evaluation.evaluate(
+        model,
+        file,
+        input_format=input_format,
+        token_column=options.parse_column(token_column),
+        tag_column=options.parse_column(tag_column),
+        strict=strict,
+        device=device,
     )
-    limit = data.max_record_bytes
-    corpus = reader.read_corpus(file, input_format=file_format, layout=layout, max_record_bytes=limit)
-    report = evaluation.evaluate(tagger, corpus, strict=strict)
     print_result(json_files.dump(report.to_json()).decode() if as_json else str(report))

@@ -20,22 +20,23 @@ def training_progress(*, shown: bool) -> "Iterator[Callback]":
     from tagger.training import Start, StepEnd
 
     console = Console(stderr=True)
-    scores = TextColumn("loss {task.fields[loss]:.3f}, dev {task.fields[dev]:.2f}", markup=False)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), scores, TimeRemainingColumn())
+    figures = TextColumn("loss {task.fields[loss]:.3f}, {task.fields[dev]}", markup=False)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), figures, TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not (shown and console.is_terminal), transient=True) as bar:
-        task = bar.add_task("", total=None, loss=0.0, dev=0.0)
+        task = bar.add_task("", total=None, loss=0.0, dev="")
         epochs = 1
 
         def callback(event: "Event") -> None:
             nonlocal epochs
             if isinstance(event, Start):
                 epochs = event.epochs
-                bar.reset(task, loss=0.0, dev=0.0)
+                bar.reset(task, loss=0.0, dev="")
             elif isinstance(event, StepEnd):
                 name, completed = f"epoch {event.epoch + 1} of {epochs}", event.epoch * event.steps + event.step
                 bar.update(task, description=name, total=epochs * event.steps, completed=completed, loss=event.loss)
             else:
-                bar.update(task, dev=event.record["dev"]["score"])
+                scores = event.record.dev
+                bar.update(task, dev=f"dev {scores.name} {scores.score:.2f}")
 
         yield callback
 

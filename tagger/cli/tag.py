@@ -9,7 +9,6 @@ import typer
 from tagger import choices, streams
 from tagger.cli import options
 from tagger.cli.progress import tagging_progress
-from tagger.errors import ConfigError
 
 
 def tag(
@@ -92,54 +91,41 @@ def tag(
 
     The tagged text goes to stdout or --out, the summary to stderr. The exit code is 3 if unreadable input was skipped.
     """
-    from tagger import tagging
+    from tagger.api import batch
     from tagger.device import relaxed_garbage_collection
-    from tagger.io import atomic, json_files
-    from tagger.jobs.inputs import STDIN
-    from tagger.jobs.job import Formats, Job
-    from tagger.jobs.local import engine as local
 
-    job = Job(
-        paths=tuple(path if path == STDIN else Path(path) for path in paths),
-        model=model,
-        formats=Formats(
-            input_format,
-            output_format,
-            options.parse_column(token_column),
-            options.parse_column(tag_column),
-            scheme,
-            language,
-        ),
-        answers=tagging.DecodingOptions(probabilities, threshold, nbest),
-        out=None if out is None else Path(out),
-        pattern=pattern,
-        on_error=on_error,
-        rejects=rejects,
-        summary=summary,
-        resume=resume,
-        overwrite=overwrite,
-        max_tokens=max_tokens,
-        max_record_bytes=max_record_bytes,
-    )
-    limits = {"batch_tokens": batch_tokens, "max_tokens": max_tokens}
-    if summary is not None:
-        atomic.check_writable(summary)
-    if engine == "ray":
-        if out is None:
-            raise ConfigError("the engine ray writes many files; pass a directory as `out`")
-        from tagger.jobs.ray import engine as cluster
-
-        with tagging_progress(into_files=True) as callback:
-            result = cluster.run(paths, out, job, device=device, workers=workers, limits=limits, callback=callback)
-    else:
-        tagger = tagging.load(model, device=device, workers=workers, **limits)
-        with relaxed_garbage_collection(), tagging_progress(into_files=out is not None) as callback:
-            output: Any = sys.stdout.buffer
-            if out is None and sys.stdout.isatty():
-                output = streams.TerminalWriter(output)
-            result = local.run(tagger, job, (sys.stdin.buffer, output), callback=callback)
-    if summary is not None:
-        atomic.write_output(summary, json_files.dump(result.to_json(), indent=1) + b"\n")
+    output: Any = sys.stdout.buffer
+    if out is None and sys.stdout.isatty():
+        output = streams.TerminalWriter(output)
+    with relaxed_garbage_collection(), tagging_progress(into_files=out is not None) as callback:
+        result = batch.tag_files(
+            model,
+            paths,
+            out=out,
+            input_format=input_format,
+            output_format=output_format,
+            pattern=pattern,
+            scheme=scheme,
+            token_column=options.parse_column(token_column),
+            tag_column=options.parse_column(tag_column),
+            language=language,
+            probabilities=probabilities,
+            threshold=threshold,
+            nbest=nbest,
+            max_tokens=max_tokens,
+            max_record_bytes=max_record_bytes,
+            batch_tokens=batch_tokens,
+            workers=workers,
+            on_error=on_error,
+            rejects=rejects,
+            resume=resume,
+            overwrite=overwrite,
+            summary=summary,
+            engine=engine,
+            device=device,
+            streams=(sys.stdin.buffer, output),
+            callback=callback,
+        )
     for line in str(result).splitlines():
         streams.print_error(line)
     if result.rejected:

@@ -1,19 +1,14 @@
 """The command `tagger train`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from tagger import streams
 from tagger.cli import options
 from tagger.cli.output import print_result
 from tagger.cli.progress import training_progress
 from tagger.errors import ConfigError, TrainingError
-
-if TYPE_CHECKING:
-    from tagger.experiments import Results
-    from tagger.training import TrainingResult
 
 
 def train(
@@ -49,63 +44,40 @@ def train(
     device: options.Device = "auto",
 ) -> None:
     """Train a tagger from a recipe, or resume a run."""
-    from tagger import config, experiments, training
-    from tagger.training import corpora, run_dir
+    from tagger import config, experiments
+    from tagger.training import corpora
+    from tagger.training.run_dir import CONFIG, check_is_run
 
     if seed is not None and seeds is not None:
         raise ConfigError("`seed` and `seeds` exclude each other; pass one of them")
-    seed_list = None if seeds is None else experiments.parse(seeds)
-    several = seed_list is not None or (resume and experiments.exists(Path(recipe)))
-    if jobs > 1 and not several:
-        raise ConfigError("`jobs` says how many of `seeds` to train in parallel; pass `seeds`, too")
+    seed_list = None if seeds is None else experiments.parse_seeds(seeds)
     paths = {"train": train, "dev": dev, "test": test}
-    result: TrainingResult | Results
     with training_progress(shown=jobs == 1) as callback:
         if resume and seed_list is None:
             fixed = {"`vectors`": vectors, "`out`": out, "`seed`": seed, "`init_from`": init_from}
             if refused := [name for name, option in fixed.items() if option is not None and option != []]:
                 raise ConfigError(
-                    f"`resume` goes on with the run as it is, without {', '.join(refused)}; it takes `device`, `jobs`,"
+                    f"`resume` continues the run unchanged, without {', '.join(refused)}; it takes `device`, `jobs`,"
                     " other paths of the same data, and the setting training.epochs"
                 )
             run = Path(recipe)
-            run_dir.check_marked(run)
-            resumed = config.load(str(run / run_dir.CONFIG), settings or ())
+            check_is_run(run)
+            resumed = config.load(str(run / CONFIG), settings or ())
             resumed = corpora.with_paths(resumed, folder=data, parts=paths, vectors=())
-            if several:
-                result = experiments.resume(run, jobs=jobs, device=device, callback=callback, settings=resumed)
-            else:
-                result = training.resume(run, device=device, callback=callback, settings=resumed)
+            result = experiments.resume(run, jobs=jobs, device=device, callback=callback, config=resumed)
         else:
-            seeded = [] if seed is None else [f"training.seed={seed}"]
-            loaded = config.load(recipe, [*(settings or ()), *seeded])
+            loaded = config.load(recipe, settings or ())
             loaded = corpora.with_paths(loaded, folder=data, parts=paths, vectors=vectors or ())
-            run = out or Path("runs") / Path(recipe).stem
-            if seed_list is None:
-                result = training.fit(loaded, run, device=device, init_from=init_from, callback=callback)
-            else:
-                result = experiments.train(
-                    loaded,
-                    seed_list,
-                    run,
-                    jobs=jobs,
-                    device=device,
-                    init_from=init_from,
-                    resume=resume,
-                    callback=callback,
-                )
-    if isinstance(result, experiments.Results):
-        print_result(str(result))
-        if result.failed:
-            raise TrainingError(
-                *(f"seed {seed}: {fault}" for seed, faults in result.failed.items() for fault in faults)
+            result = experiments.train(
+                loaded,
+                seed if seed_list is None else seed_list,
+                out or Path("runs") / Path(recipe).stem,
+                jobs=jobs,
+                device=device,
+                init_from=init_from,
+                resume=resume,
+                callback=callback,
             )
-    else:
-        print_result(_summary(result))
-
-
-def _summary(result: "TrainingResult") -> str:
-    lines = [f"best epoch {result.epoch}, dev {result.dev:.2f}"]
-    if result.test is not None:
-        lines.append(f"test, by the best model on dev:\n{result.test}")
-    return "\n".join([*lines, f"model: {streams.one_line(str(result.model))}"])
+    print_result(str(result))
+    if result.failures:
+        raise TrainingError(*(f"seed {seed}: {fault}" for seed, faults in result.failures.items() for fault in faults))

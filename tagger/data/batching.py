@@ -1,42 +1,55 @@
-"""From sentences to tensors: each distinct word is encoded once, each batch holds its distinct words once.
+"""Batches: sentences as tensors, in which each distinct word is encoded once.
 
 Shapes in this module: B sentences, T tokens in the longest one, U distinct words of a batch, C characters in the
-longest of them.
+longest of them, R pairs of a document and a word, O occurrences of those words, F casing features.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
-from itertools import chain
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tagger.data.document_context import DocumentContext, Documents
+from tagger.data.document_context import DocumentContext, OccurrenceIndex
 from tagger.data.sentence import Sentence
-from tagger.data.vocab import Vocab, casing
+from tagger.data.vocab import Vocab
 from tagger.data.word_cache import Ids
+from tagger.data.word_encoding import MAX_CHARACTERS, EncodedWords, encode_words, number_keys
 
-MAX_CHARACTERS = 64
-"""The characters of a word that its character features see, from its start."""
+
+class ContextTensors(NamedTuple):
+    """The document context of a batch.
+
+    Attributes:
+        pairs: (B, T) pair of each token, 0 in padding.
+        words: (V,) word ids of the distinct neighbours.
+        neighbours: (O, 2) index into `words` of the left and right neighbour at each occurrence, pair after pair.
+        counts: (R,) occurrences of each pair, at least 1.
+        casing: (R, F) casing features, as in `document_context.DocumentContext`.
+    """
+
+    pairs: Tensor
+    words: Tensor
+    neighbours: Tensor
+    counts: Tensor
+    casing: Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Sentences as tensors.
+    """Sentences as tensors, which the network reads as its inputs.
 
     Attributes:
         words: (U,) word ids of the distinct words.
-        characters: (U, C) their character ids, 0 beyond the word's end.
-        character_lengths: (U,) characters in each, at least 1.
-        casing: (U,) ids of how each is capitalised.
-        index: (B, T) which distinct word each token is; padding holds 0.
+        characters: (U, C) character ids, 0 in padding.
+        character_lengths: (U,) characters per word, at least 1.
+        casing: (U,) casing ids.
+        index: (B, T) distinct word of each token, 0 in padding.
         lengths: (B,) tokens per sentence.
-        gold: (B, T) tag ids, 0 in padding; None when tags are not known.
-        document_context: what documents say of the words; empty where it is not wanted. An index (B, T) into R pairs of
-            a document and a word, 0 in padding; (V,) the ids of the distinct words that stand beside them; then, as
-            `data.documents.Elsewhere`, (O, 2) which of those stand beside each place, (R,) and (R, WIDTH).
+        gold: (B, T) tag ids, 0 in padding; None when the tags are unknown.
+        document_context: the document context; None when the network does not read it.
     """
 
     words: Tensor
@@ -46,76 +59,59 @@ class Batch:
     index: Tensor
     lengths: Tensor
     gold: Tensor | None = None
-    document_context: tuple[Tensor, ...] = ()
-
-    @property
-    def inputs(self) -> tuple[Tensor, ...]:
-        """What the network reads, in its order: all but the gold tags."""
-        words = self.words, self.characters, self.character_lengths, self.casing
-        return *words, self.index, self.lengths, *self.document_context
+    document_context: ContextTensors | None = None
 
     @property
     def word_ids(self) -> list[Tensor]:
         """The ids of all words whose vectors the network reads."""
-        return [self.words, *self.document_context[1:2]]
+        return [self.words] if self.document_context is None else [self.words, self.document_context.words]
 
-    def to(self, device: torch.device) -> "Batch":
-        """Returns the batch on a device; a GPU takes it over while the caller goes on."""
+    def move_to(self, device: torch.device) -> "Batch":
+        """Returns the batch on a device; copies to a GPU are asynchronous."""
         if device.type == "cpu":
             return self
-        return Batch(*(_moved(getattr(self, field.name), device) for field in fields(self)))
 
+        def move(tensor: Tensor) -> Tensor:
+            if device.type == "cuda":
+                tensor = tensor.pin_memory()  # otherwise the copy would be synchronous
+            return tensor.to(device, non_blocking=True)
 
-def _moved(value: Any, device: torch.device) -> Any:
-    """Returns a tensor, or tensors, on a device; None as it is."""
-    if value is None:
-        return None
-    if isinstance(value, tuple):
-        return tuple(_moved(part, device) for part in value)
-    if device.type == "cuda":
-        value = value.pin_memory()  # without which the caller would wait for the copy
-    return value.to(device, non_blocking=True)
-
-
-class _Known(NamedTuple):
-    """Words as numbers: what Batch has of each, and the characters of all one word after another."""
-
-    words: Ids
-    casing: Ids
-    lengths: Ids
-    starts: Ids
-    characters: Ids
+        context = self.document_context
+        return Batch(
+            move(self.words),
+            move(self.characters),
+            move(self.character_lengths),
+            move(self.casing),
+            move(self.index),
+            move(self.lengths),
+            None if self.gold is None else move(self.gold),
+            None if context is None else ContextTensors(*map(move, context)),
+        )
 
 
 class WordEncoder:
-    """What is known of each distinct word, encoded once: its id, its characters, its capitalisation."""
+    """Numbers distinct words by an index from 0, and encodes each of them once."""
 
     def __init__(self, words: Vocab, characters: Vocab) -> None:
         self._words, self._characters = words, characters
-        self._rows: dict[str, int] = {}
-        self._ids: list[int] = []
-        self._spelling: list[list[int]] = []
-        self._capitals: list[int] = []
-        self._known: _Known | None = None
+        self._indices: dict[str, int] = {}
+        self._encoded: EncodedWords | None = None
+        self._starts = np.zeros(0, np.int64)  # of each word in `_encoded.characters`
 
-    def row(self, word: str) -> int:
-        """Returns the number of a word in this lexicon, which takes it up if it is new."""
-        row = self._rows.get(word)
-        if row is None:
-            row = self._rows[word] = len(self._rows)
-            self._ids.append(self._words.lookup(word))
-            self._spelling.append(self._characters.encode(word[:MAX_CHARACTERS]))
-            self._capitals.append(casing(word))
-            self._known = None
-        return row
+    def index(self, word: str) -> int:
+        """Returns the index of a word; a new word gets the next one."""
+        index = self._indices.get(word)
+        if index is None:
+            index = self._indices[word] = len(self._indices)
+            self._encoded = None
+        return index
 
-    def documents(self, sentences: Sequence[Ids], passages: Sequence[int]) -> Documents:
-        """Returns the places of the words of sentences given as rows of this lexicon, each of a passage."""
-        self._known = known = self._known or self._in_arrays()
-        rows, keys = np.concatenate(sentences), dict[str, int]()
-        of_row = np.array([keys.setdefault(word.lower(), len(keys)) for word in self._rows], np.int64)
+    def occurrences(self, sentences: Sequence[Ids], passages: Sequence[int]) -> OccurrenceIndex:
+        """Returns the occurrences of words in sentences of word indices, given the passage of each sentence."""
+        encoded, tokens = self._encode(), np.concatenate(sentences)
         lengths = np.array(list(map(len, sentences)), np.int64)
-        return Documents(lengths, np.array(passages, np.int64), of_row[rows], known.words[rows], known.casing[rows])
+        keys = number_keys(self._indices)[tokens]
+        return OccurrenceIndex(lengths, np.array(passages, np.int64), keys, encoded.ids[tokens], encoded.casing[tokens])
 
     def batch(
         self,
@@ -123,73 +119,86 @@ class WordEncoder:
         gold: Sequence[Ids] | None = None,
         document_context: DocumentContext | None = None,
     ) -> Batch:
-        """Returns the batch of sentences given as rows of this lexicon, in their order."""
-        self._known = known = self._known or self._in_arrays()
-        lengths = np.array([len(rows) for rows in sentences], np.int64)
+        """Returns the batch of sentences of word indices, in their order."""
+        encoded = self._encode()
+        lengths = np.array([len(tokens) for tokens in sentences], np.int64)
         distinct, inverse = np.unique(np.concatenate(sentences), return_inverse=True)
-        character_lengths = known.lengths[distinct]
-        places = np.arange(character_lengths.max())
-        # Of a word that is shorter than others, what follows it is taken and put away again.
-        characters = known.characters[known.starts[distinct, None] + places]
-        characters[places >= character_lengths[:, None]] = 0
+        character_lengths = encoded.lengths[distinct]
+        positions = np.arange(character_lengths.max())
+        # Beyond the end of a shorter word this reads the characters of the next words, which are then set to 0.
+        characters = encoded.characters[self._starts[distinct, None] + positions]
+        characters[positions >= character_lengths[:, None]] = 0
         return Batch(
-            words=torch.from_numpy(known.words[distinct]),
+            words=torch.from_numpy(encoded.ids[distinct]),
             characters=torch.from_numpy(characters),
             character_lengths=torch.from_numpy(character_lengths),
-            casing=torch.from_numpy(known.casing[distinct]),
-            index=torch.from_numpy(_padded(inverse, lengths)),
+            casing=torch.from_numpy(encoded.casing[distinct]),
+            index=torch.from_numpy(_pad(inverse, lengths)),
             lengths=torch.from_numpy(lengths),
-            gold=None if gold is None else torch.from_numpy(_padded(np.concatenate(gold), lengths)),
-            document_context=() if document_context is None else _tensors(document_context, lengths),
+            gold=None if gold is None else torch.from_numpy(_pad(np.concatenate(gold), lengths)),
+            document_context=None if document_context is None else _context_tensors(document_context, lengths),
         )
 
-    def _in_arrays(self) -> _Known:
-        lengths = np.array(list(map(len, self._spelling)), np.int64)
-        characters = np.array([*chain.from_iterable(self._spelling), *MAX_CHARACTERS * [0]], np.int64)
-        ids, kinds = np.array(self._ids, np.int64), np.array(self._capitals, np.int64)
-        return _Known(ids, kinds, lengths, np.cumsum(lengths) - lengths, characters)
+    def _encode(self) -> EncodedWords:
+        """Returns all words as arrays, with MAX_CHARACTERS further characters at the end."""
+        if self._encoded is None:
+            encoded = encode_words(self._indices, self._words, self._characters)
+            padding = np.zeros(MAX_CHARACTERS, np.int64)
+            self._starts = np.cumsum(encoded.lengths) - encoded.lengths
+            self._encoded = encoded._replace(characters=np.concatenate([encoded.characters, padding]))
+        return self._encoded
 
 
-def _tensors(document_context: DocumentContext, lengths: Ids) -> tuple[Tensor, ...]:
-    which, beside, places, kinds = document_context
-    words, index = np.unique(beside, return_inverse=True)
-    return tuple(map(torch.from_numpy, (_padded(which, lengths), words, index.reshape(beside.shape), places, kinds)))
+def _context_tensors(context: DocumentContext, lengths: Ids) -> ContextTensors:
+    words, index = np.unique(context.neighbours, return_inverse=True)
+    neighbours = index.reshape(context.neighbours.shape)
+    arrays = (_pad(context.pairs, lengths), words, neighbours, context.counts, context.casing)
+    return ContextTensors(*map(torch.from_numpy, arrays))
 
 
-def _padded(flat: Ids, lengths: Ids) -> Ids:
-    """Returns rows of the given lengths, laid out one after another in `flat`, as a rectangle filled up with 0."""
-    rectangle = np.zeros((len(lengths), lengths.max()), np.int64)
-    rectangle[np.arange(rectangle.shape[1]) < lengths[:, None]] = flat
-    return rectangle
+def _pad(flat: Ids, lengths: Ids) -> Ids:
+    """Returns concatenated sequences of the given lengths as rows (B, T), padded with 0."""
+    padded = np.zeros((len(lengths), lengths.max()), np.int64)
+    padded[np.arange(padded.shape[1]) < lengths[:, None]] = flat
+    return padded
 
 
 class EncodedCorpus:
-    """Sentences as rows of a lexicon, with the ids of their tags where they have any; batches are cut from it."""
+    """Sentences as word indices, with tag ids if `tags` is passed, from which batches are built.
+
+    Args:
+        sentences: the sentences.
+        encoder: encodes their words.
+        tags: the vocabulary of their tags, for batches with gold tags.
+        passages: the passage number of each sentence, for batches with document context.
+    """
 
     def __init__(
         self,
         sentences: Sequence[Sentence],
-        lexicon: WordEncoder,
+        encoder: WordEncoder,
         tags: Vocab | None = None,
         passages: Sequence[int] | None = None,
     ) -> None:
-        self._lexicon = lexicon
-        self._rows = [np.array([lexicon.row(token) for token in sentence.tokens], np.int64) for sentence in sentences]
+        self._encoder = encoder
+        self._words = [
+            np.array([encoder.index(token) for token in sentence.tokens], np.int64) for sentence in sentences
+        ]
         self._gold = None
         if tags is not None:
             self._gold = [np.array([tags[tag] for tag in sentence.tags], np.int64) for sentence in sentences]
-        self.lengths = [len(rows) for rows in self._rows]
-        self._documents = lexicon.documents(self._rows, passages) if passages else None
+        self.lengths = [len(words) for words in self._words]
+        self._occurrences = encoder.occurrences(self._words, passages) if passages else None
         self._starts = np.cumsum(self.lengths) - self.lengths
 
     def batch(self, positions: Sequence[int]) -> Batch:
         """Returns the batch of the sentences at these positions."""
         gold = None if self._gold is None else [self._gold[position] for position in positions]
-        document_context = None
-        if self._documents is not None:
+        context = None
+        if self._occurrences is not None:
             tokens = [np.arange(self.lengths[position]) + self._starts[position] for position in positions]
-            document_context = self._documents.of(np.concatenate(tokens))
-        return self._lexicon.batch([self._rows[position] for position in positions], gold, document_context)
+            context = self._occurrences.select(np.concatenate(tokens))
+        return self._encoder.batch([self._words[position] for position in positions], gold, context)
 
 
 IsFull = Callable[[int, int], bool]

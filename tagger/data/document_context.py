@@ -1,7 +1,7 @@
-"""What a document says elsewhere of a word: which words stand beside it there, and how it is capitalised.
+"""Document context: the neighbours of a word, and its casing, at all its occurrences in a document.
 
-Shapes in this module: S sentences, N tokens of all of them one after another, R pairs of a document and a word in it
-(lower-cased), O places of those words.
+Shapes in this module: S sentences, N tokens of all sentences concatenated, R pairs of a document and a word (ignoring
+case), O occurrences of those words.
 """
 
 from collections.abc import Hashable, Iterable
@@ -15,14 +15,14 @@ from tagger.data.vocab import CASINGS
 from tagger.data.word_cache import Ids
 
 CASING_FEATURES = len(CASINGS) + 1
-"""The numbers that say how a word is capitalised: shares of its places, and the logarithm of how many there are."""
+"""Number of casing features of a word in a document: the fraction of each casing, and ln of the occurrences."""
 _INITIAL = CASINGS.index("initial")
 _PASSAGE_TOKENS = 4096
-_MOST = 16  # places of a word, the first of its document, whose neighbours count
+_MAX_OCCURRENCES = 16  # the first occurrences of a word in its document, whose neighbours are used
 
 
 class PassageNumbering:
-    """Tells passages apart, as they come: documents, and stretches of long ones, so that none fills the memory."""
+    """Numbers passages as they are read: documents, and parts of long documents, which bound the memory."""
 
     def __init__(self) -> None:
         self._document: Hashable = None
@@ -30,7 +30,7 @@ class PassageNumbering:
         self._number = -1
 
     def assign(self, document: Hashable, tokens: int) -> int:
-        """Returns the number of the passage that the next so many tokens, of this document, belong to."""
+        """Returns the passage number of the next `tokens` tokens of a document."""
         if self._number < 0 or document != self._document or self._tokens >= _PASSAGE_TOKENS:
             self._document, self._tokens, self._number = document, 0, self._number + 1
         self._tokens += tokens
@@ -38,65 +38,64 @@ class PassageNumbering:
 
 
 def number_passages(sentences: Iterable[Sentence]) -> list[int]:
-    """Returns the number of each sentence's passage."""
-    numbers = PassageNumbering()
-    return [numbers.assign(sentence.document, len(sentence)) for sentence in sentences]
+    """Returns the passage number of each sentence."""
+    numbering = PassageNumbering()
+    return [numbering.assign(sentence.document, len(sentence)) for sentence in sentences]
 
 
 class DocumentContext(NamedTuple):
-    """What documents say of the words of some tokens.
+    """Document context of some tokens.
 
     Attributes:
-        which: (N,) the pair that each token is of.
-        beside: (O, 2) the ids of the words before and after each place, 0 where the sentence ends.
-        places: (R,) how many of those places are each pair's, at least 1.
-        casing: (R, CASING_FEATURES) how the word is capitalised in its document: the fraction of each of
-            `vocab.CASINGS`, the first of which counts capitalised words at a sentence's start; then ln of their number.
+        pairs: (N,) pair of each token.
+        neighbours: (O, 2) ids of the left and right neighbour at each occurrence, pair after pair; 0 for none.
+        counts: (R,) number of those occurrences of each pair, at least 1.
+        casing: (R, CASING_FEATURES) fraction of each of `vocab.CASINGS` among the word's occurrences in its document,
+            the first of which counts capitalised words at a sentence's start; then ln of the number of occurrences.
     """
 
-    which: Ids
-    beside: Ids
-    places: Ids
+    pairs: Ids
+    neighbours: Ids
+    counts: Ids
     casing: NDArray[np.float32]
 
 
-class Documents:
-    """The places of the words of some sentences.
+class OccurrenceIndex:
+    """The occurrences of words in the documents of some sentences.
 
     Args:
-        lengths: (S,) tokens in each sentence.
-        passages: (S,) the number of each sentence's passage.
-        keys: (N,) the number of each token's word, lower-cased.
-        words: (N,) the id of each token's vector, or what else above 0 stands for its word.
-        kinds: (N,) how each token is capitalised, as a place in `vocab.CAPITALS`.
+        lengths: (S,) tokens per sentence.
+        passages: (S,) passage number of each sentence.
+        keys: (N,) number of each token's lower-cased word, from `word_encoding.number_keys`.
+        words: (N,) id of each token's word vector, or any other positive number that identifies the word.
+        casings: (N,) casing id of each token.
     """
 
-    def __init__(self, lengths: Ids, passages: Ids, keys: Ids, words: Ids, kinds: Ids) -> None:
+    def __init__(self, lengths: Ids, passages: Ids, keys: Ids, words: Ids, casings: Ids) -> None:
         starts = np.cumsum(lengths) - lengths
-        of_token = np.repeat(passages, lengths)
-        _, self._index = np.unique(of_token * (keys.max() + 1) + keys, return_inverse=True)
-        counts = np.bincount(self._index)
-        order = np.argsort(self._index, kind="stable")
+        token_passages = np.repeat(passages, lengths)
+        _, self._pairs = np.unique(token_passages * (keys.max() + 1) + keys, return_inverse=True)
+        counts = np.bincount(self._pairs)
+        order = np.argsort(self._pairs, kind="stable")
         first = np.cumsum(counts) - counts
         rank = np.arange(len(order)) - np.repeat(first, counts)
-        kept = order[rank < _MOST]
-        self._counts = np.minimum(counts, _MOST)
+        used = order[rank < _MAX_OCCURRENCES]
+        self._counts = np.minimum(counts, _MAX_OCCURRENCES)
         self._first = np.cumsum(self._counts) - self._counts
-        before, after = np.roll(words, 1), np.roll(words, -1)
-        before[starts], after[starts + lengths - 1] = 0, 0
-        self._beside = np.stack([before[kept], after[kept]], 1)
-        kinds = kinds.copy()
-        kinds[starts[kinds[starts] == _INITIAL]] = 0
-        shares = np.zeros((len(counts), CASING_FEATURES), np.float32)
-        np.add.at(shares, (self._index, kinds), 1)
-        shares[:, :-1] /= counts[:, None]
-        shares[:, -1] = np.log(counts)
-        self._capitals = shares
+        left, right = np.roll(words, 1), np.roll(words, -1)
+        left[starts], right[starts + lengths - 1] = 0, 0
+        self._neighbours = np.stack([left[used], right[used]], 1)
+        casings = casings.copy()
+        casings[starts[casings[starts] == _INITIAL]] = 0
+        self._casing = np.zeros((len(counts), CASING_FEATURES), np.float32)
+        np.add.at(self._casing, (self._pairs, casings), 1)
+        self._casing[:, :-1] /= counts[:, None]
+        self._casing[:, -1] = np.log(counts)
 
-    def of(self, tokens: Ids) -> DocumentContext:
-        """Returns what documents say of the words of tokens, given by their places among all."""
-        pairs, index = np.unique(self._index[tokens], return_inverse=True)
+    def select(self, tokens: Ids) -> DocumentContext:
+        """Returns the document context of tokens, given by their index among all tokens."""
+        pairs, index = np.unique(self._pairs[tokens], return_inverse=True)
         counts = self._counts[pairs]
         ends = np.cumsum(counts)
-        places = np.arange(ends[-1]) + np.repeat(self._first[pairs] - (ends - counts), counts)
-        return DocumentContext(index, self._beside[places], counts, self._capitals[pairs])
+        occurrences = np.arange(ends[-1]) + np.repeat(self._first[pairs] - (ends - counts), counts)
+        return DocumentContext(index, self._neighbours[occurrences], counts, self._casing[pairs])

@@ -1,4 +1,4 @@
-"""Vocabularies: the order of words, characters and tags that a model's ids stand for."""
+"""Vocabularies, which map words, characters and tags to ids, and the casing of words."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ _DIGIT = re.compile(r"\d")
 
 
 def forms(word: str) -> tuple[str, str, str]:
-    """Returns the spellings under which a word is looked up, in order.
+    """Returns the forms under which a word is looked up, in order: as written, lower-cased, with digits as 0.
 
     >>> forms("Route66")
     ('Route66', 'route66', 'route00')
@@ -22,7 +22,7 @@ def forms(word: str) -> tuple[str, str, str]:
 
 
 class Vocab:
-    """Strings and their ids, which are their positions.
+    """Strings, and ids that are their positions.
 
     >>> Vocab(["O", "S-PER"])["S-PER"]
     1
@@ -42,27 +42,27 @@ class Vocab:
         return item in self.ids
 
     def encode(self, items: Iterable[str]) -> list[int]:
-        """Returns the ids of items, UNKNOWN for each that is not there."""
+        """Returns the ids of items, UNKNOWN for each item that is not in the vocabulary."""
         get = self.ids.get
         return [get(item, UNKNOWN) for item in items]
 
     def lookup(self, word: str) -> int:
-        """Returns the id of a word as written, else lower-cased, else with digits as 0, else UNKNOWN."""
-        for form in forms(word):
-            if form in self.ids:
-                return max(self.ids[form], UNKNOWN)  # a text may hold the word that padding is called by
+        """Returns the id of the first of a word's `forms` in the vocabulary, else UNKNOWN."""
+        for variant in forms(word):
+            if variant in self.ids:
+                return max(self.ids[variant], UNKNOWN)  # a text may contain the word '<padding>'
         return UNKNOWN
 
     def to_bytes(self) -> bytes:
-        """Returns the items as a text file, one a line."""
+        """Returns the items as a text file, one per line."""
         return "".join(f"{item}\n" for item in self.items).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes | bytearray, *, limit: int = MAX_ENTRIES) -> "Vocab":
-        """Returns the vocabulary of a text file of at most `limit` entries.
+        """Returns the vocabulary in a text file of at most `limit` entries.
 
         Raises:
-            ModelError: an item stands twice, or the file has too many lines or is not whole lines of UTF-8.
+            ModelError: an entry is repeated, there are too many lines, or the file is not complete lines of UTF-8.
         """
         if (count := data.count(b"\n")) > limit:
             raise ModelError(f"vocabulary has {count} entries; at most {limit} are read")
@@ -73,7 +73,7 @@ class Vocab:
         *items, rest = text.split("\n")
         vocab = cls(items)
         if len(vocab.ids) != len(vocab.items) or rest:
-            raise ModelError("vocabulary has an entry twice or a last line without an end")
+            raise ModelError("vocabulary has a repeated entry or an incomplete last line")
         return vocab
 
 
@@ -81,7 +81,7 @@ CASINGS = ("padding", "other", "lower", "initial", "upper", "mixed")
 
 
 def casing(word: str) -> int:
-    """Returns the id, in CAPITALS, of how a word is capitalised.
+    """Returns the casing id of a word, an index into CASINGS.
 
     >>> [CASINGS[casing(word)] for word in ("EU", "Peter", "lamb", "eBay", "22")]
     ['upper', 'initial', 'lower', 'mixed', 'other']

@@ -1,27 +1,29 @@
-"""Windows over sentences that are too long to be tagged at once."""
+"""Overlapping windows over sentences that are too long to be tagged at once."""
 
 from itertools import pairwise
 from typing import NamedTuple
 
 
 class Window(NamedTuple):
-    """A stretch [start, stop) of a sentence that is tagged by itself, of which [first, last) is kept."""
+    """Tokens [start, stop) of a sentence, which are tagged separately; the tags of [used_start, used_stop) are used."""
 
     start: int
     stop: int
-    first: int
-    last: int
+    used_start: int
+    used_stop: int
 
 
-def windows(length: int, most: int) -> list[Window]:
-    """Returns windows of `most` tokens that cover a sentence; neighbours share a quarter, of which each keeps half.
+def split_into_windows(length: int, max_tokens: int) -> list[Window]:
+    """Returns windows of `max_tokens` tokens that cover a sentence and overlap by a quarter.
 
-    >>> windows(10, 8)
-    [Window(start=0, stop=8, first=0, last=5), Window(start=2, stop=10, first=5, last=10)]
+    Of the tokens that two windows share, the first half is used from the first window.
+
+    >>> split_into_windows(10, 8)
+    [Window(start=0, stop=8, used_start=0, used_stop=5), Window(start=2, stop=10, used_start=5, used_stop=10)]
     """
-    if length <= most:
+    if length <= max_tokens:
         return [Window(0, length, 0, length)]
-    step = max(1, most - most // 4)
-    starts = [*range(0, length - most, step), length - most]
-    cuts = [0, *((before + most + after) // 2 for before, after in pairwise(starts)), length]
-    return [Window(start, start + most, *kept) for start, kept in zip(starts, pairwise(cuts), strict=True)]
+    step = max(1, max_tokens - max_tokens // 4)
+    starts = [*range(0, length - max_tokens, step), length - max_tokens]
+    seams = [0, *((left + max_tokens + right) // 2 for left, right in pairwise(starts)), length]
+    return [Window(start, start + max_tokens, *used) for start, used in zip(starts, pairwise(seams), strict=True)]

@@ -1,4 +1,4 @@
-"""Which words are remembered: each has a row in tables of a bounded number of rows."""
+"""A bounded cache that assigns each word a row of a table."""
 
 from collections.abc import Iterable
 
@@ -6,80 +6,83 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ids = NDArray[np.int64]
-_LONGEST = 64  # characters of a word that is remembered beyond its turn: rare ones would take most of the memory
+_MAX_LENGTH = 64  # characters; longer words leave the cache with their last lease: rare ones would fill the memory
 
 
 class WordCache(dict[str, int]):
-    """The rows of the words remembered; those unused for longest are forgotten when there are too many.
+    """Rows by word; when there are too many words, the least recently used ones are evicted.
+
+    Not thread-safe. Rows are leased: the words of a lease keep their rows until it is released.
 
     Args:
-        capacity: words that are remembered at most, beyond those of a turn that is not over.
+        capacity: maximum number of words, those of active leases not counted.
 
     Attributes:
-        size: the rows that are in use or were: tables must have as many.
-        tokens: how many were looked up so far.
-        misses: how many of them were not remembered.
+        row_count: number of rows assigned so far; tables need as many.
+        lookups: number of words looked up so far.
+        misses: number of them that were not in the cache.
     """
 
     def __init__(self, capacity: int) -> None:
         super().__init__()
-        self.size = self.tokens = self.misses = 0
+        self.row_count = self.lookups = self.misses = 0
         self._capacity = capacity
         self._free: list[int] = []
-        self._new: list[str] = []
-        self._turn = 0
-        self._last_turn = np.zeros(capacity, np.int64)  # of each row
-        self._under_way: dict[int, list[str]] = {}  # turns, each with its new words that are too long to be kept
+        self._pending: list[str] = []
+        self._lease = 0
+        self._last_lease = np.zeros(capacity, np.int64)  # of each row
+        self._active: dict[int, list[str]] = {}  # by lease, its new words that are longer than _MAX_LENGTH
 
     def __missing__(self, word: str) -> int:
         if self._free:
             row = self._free.pop()
         else:
-            row, self.size = self.size, self.size + 1
-        self._new.append(word)
+            row, self.row_count = self.row_count, self.row_count + 1
+        self._pending.append(word)
         self[word] = row
         return row
 
-    def begin(self, words: Iterable[str], count: int) -> tuple[int, Ids, list[str]]:
-        """Returns a turn, the rows (count,) of its words, and the words that are new, each once.
+    def acquire(self, words: Iterable[str], count: int) -> tuple[int, Ids, list[str]]:
+        """Returns a lease, the rows (count,) of words, and the distinct words that are new.
 
-        The rows stay theirs until `end` is called with the turn. The new words must be told to be `learnt`, else the
-        next turn begins by forgetting them: whatever broke off in between, no word has a row that says nothing of it.
+        The caller fills the rows of new words, then calls `confirm`. Otherwise the next call evicts them, so that no
+        word keeps a row without content when an exception is raised in between.
         """
-        self.forget(self._new)
-        self._new = []
+        self.evict(self._pending)
+        self._pending = []
         if len(self) > self._capacity:
-            self._make_room()
-        self._turn += 1
+            self._evict_oldest()
+        self._lease += 1
         rows = np.fromiter(map(self.__getitem__, words), np.int64, count)
-        if self.size > len(self._last_turn):
-            self._last_turn = np.concatenate([self._last_turn, np.zeros(self.size, np.int64)])
-        self._last_turn[rows] = self._turn
-        self._under_way[self._turn] = [word for word in self._new if len(word) > _LONGEST]
-        self.tokens += count
-        self.misses += len(self._new)
-        return self._turn, rows, self._new
+        if self.row_count > len(self._last_lease):
+            self._last_lease = np.concatenate([self._last_lease, np.zeros(self.row_count, np.int64)])
+        self._last_lease[rows] = self._lease
+        self._active[self._lease] = [word for word in self._pending if len(word) > _MAX_LENGTH]
+        self.lookups += count
+        self.misses += len(self._pending)
+        return self._lease, rows, self._pending
 
-    def learnt(self) -> None:
-        """Takes the new words of the last turn as remembered."""
-        self._new = []
+    def confirm(self) -> None:
+        """Keeps the new words of the last lease, whose rows have been filled."""
+        self._pending = []
 
-    def end(self, turn: int) -> None:
-        """Ends a turn: its rows may be given to other words."""
-        self.forget(
-            word for word in self._under_way.pop(turn, ()) if word in self and self._last_turn[self[word]] == turn
+    def release(self, lease: int) -> None:
+        """Ends a lease: its rows may be assigned to other words."""
+        self.evict(
+            word for word in self._active.pop(lease, ()) if word in self and self._last_lease[self[word]] == lease
         )
 
-    def forget(self, words: Iterable[str]) -> None:
-        """Forgets words."""
+    def evict(self, words: Iterable[str]) -> None:
+        """Removes words and frees their rows."""
         for word in words:
             if (row := self.pop(word, None)) is not None:
                 self._free.append(row)
 
-    def _make_room(self) -> None:
-        """Forgets the words unused for longest, so that a quarter of the capacity is free."""
+    def _evict_oldest(self) -> None:
+        """Evicts the least recently used words until a quarter of the capacity is free."""
         rows = np.fromiter(self.values(), np.int64, len(self))
-        turns = self._last_turn[rows]
+        leases = self._last_lease[rows]
         surplus = len(self) - self._capacity * 3 // 4
-        latest = min(np.partition(turns, surplus - 1)[surplus - 1], min(self._under_way, default=self._turn + 1) - 1)
-        self.forget([word for word, turn in zip(self, turns.tolist(), strict=True) if turn <= latest])
+        oldest_active = min(self._active, default=self._lease + 1)
+        latest = min(np.partition(leases, surplus - 1)[surplus - 1], oldest_active - 1)
+        self.evict([word for word, lease in zip(self, leases.tolist(), strict=True) if lease <= latest])

@@ -1,7 +1,7 @@
-"""Experiments: a recipe under several seeds, and whether one is better than another or only luckier."""
+"""Experiments: training with several seeds, and the comparison of two runs."""
 
 from tagger.experiments.comparison import Comparison, compare
-from tagger.experiments.runs import Result, Results, exists
-from tagger.experiments.seeds import parse, resume, train
+from tagger.experiments.runs import ExperimentResult, ScoreSummary
+from tagger.experiments.seeds import parse_seeds, resume, train
 
-__all__ = ["Comparison", "Result", "Results", "compare", "exists", "parse", "resume", "train"]
+__all__ = ["Comparison", "ExperimentResult", "ScoreSummary", "compare", "parse_seeds", "resume", "train"]

@@ -137,9 +137,9 @@ def compare(first: Path, second: Path, *, on: Scored = "test", samples: int = 10
 
 def _counts(run: Path, on: Scored) -> dict[int, Counts]:
     """Returns the counts of each finished seed of a run, all on the same data."""
-    if runs.exists(run):
-        seeds, _ = runs.load(run)
-        places = {seed: runs.directory(run, seed) for seed in seeds if runs.is_finished(runs.directory(run, seed))}
+    if runs.has_seed_dirs(run):
+        seeds, _ = runs.read_seeds(run)
+        places = {seed: runs.seed_dir(run, seed) for seed in seeds if runs.is_finished(runs.seed_dir(run, seed))}
         if left := [str(seed) for seed in seeds if seed not in places]:
             log.warning("%s: seeds not finished are left out: %s", run, ", ".join(left))
     elif (run / CONFIG).is_file():

@@ -1,4 +1,4 @@
-"""Trainings side by side, each in a process of its own that leaves, its state saved, when this one does."""
+"""Trainings in parallel: one process per seed, which saves its state and exits when this process does."""
 
 import json
 import logging
@@ -17,8 +17,8 @@ from threading import Lock, Thread
 
 import torch
 
-from tagger import config, import_path, training
-from tagger.config import Config
+from tagger import import_path, training
+from tagger.config import Config, loader
 from tagger.errors import Stopped, TaggerError
 from tagger.experiments import runs
 from tagger.io import json_files
@@ -29,7 +29,7 @@ from tagger.training.run_dir import CONFIG
 log = logging.getLogger(__name__)
 
 _MAX_ANSWER = 1 << 20  # bytes
-_LOOK = 0.1  # seconds between two looks for a signal
+_POLL_SECONDS = 0.1
 _PROGRAM = "from tagger.experiments import processes; processes.main()"
 
 Faults = tuple[str, ...]
@@ -37,18 +37,18 @@ Faults = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Task:
-    """A training to begin or to go on with.
+    """A training to start or to resume, as it is sent to a process.
 
     Attributes:
-        run: its directory.
-        seed: its seed.
-        recipe: a YAML file; its seed does not count.
+        run_dir: the directory of the run.
+        seed: replaces the recipe's seed.
+        recipe: a YAML file.
         device: auto, cpu or cuda.
-        init_from: the directory of the model whose weights to start from.
-        threads: how many to compute with.
+        init_from: the directory of the model to take the first weights from.
+        threads: the number of torch's threads.
     """
 
-    run: str
+    run_dir: str
     seed: int
     recipe: str
     device: str
@@ -56,40 +56,40 @@ class Task:
     threads: int
 
 
-def train(task: Task, *, callback: Callback = lambda event: None, inputs: Inputs | None = None) -> None:
-    """Trains in this process, or goes on where an earlier one stopped.
+def run_task(task: Task, *, callback: Callback = lambda event: None, inputs: Inputs | None = None) -> None:
+    """Starts or resumes a training in this process.
 
     Raises:
-        TaggerError: what stops a training.
+        TaggerError: the training fails.
         Stopped: by a signal, after a checkpoint.
     """
-    run = Path(task.run)
-    settings = seeded(config.load(task.recipe), task.seed)
-    if runs.is_begun(run):
-        training.resume(run, device=task.device, callback=callback, inputs=inputs, settings=settings)
+    run_dir = Path(task.run_dir)
+    config = with_seed(loader.load(task.recipe), task.seed)
+    if runs.is_started(run_dir):
+        training.resume(run_dir, device=task.device, callback=callback, inputs=inputs, config=config)
         return
     init_from = Path(task.init_from) if task.init_from else None
-    training.fit(settings, run, device=task.device, init_from=init_from, callback=callback, inputs=inputs)
+    training.train(config, run_dir, device=task.device, init_from=init_from, callback=callback, inputs=inputs)
 
 
-def seeded(settings: Config, seed: int) -> Config:
-    """Returns a recipe with another seed."""
-    return settings.model_copy(update={"training": settings.training.model_copy(update={"seed": seed})})
+def with_seed(config: Config, seed: int) -> Config:
+    """Returns a config with another seed."""
+    return config.model_copy(update={"training": config.training.model_copy(update={"seed": seed})})
 
 
-def train_all(tasks: Sequence[Task], *, jobs: int) -> Generator[tuple[Task, Faults], None, None]:
-    """Yields each task when it is over, with what stopped it if it is not finished; `jobs` run at a time.
+def run_tasks(tasks: Sequence[Task], *, jobs: int) -> Generator[tuple[Task, Faults], None, None]:
+    """Runs tasks in processes, `jobs` at a time; yields each when it ends, with its faults if it failed.
 
     Raises:
         Stopped: by a signal, after the processes have written their checkpoints.
     """
     children = _Children()
     with StopRequest() as stop, ThreadPoolExecutor(jobs) as pool:
-        left: dict[Future[Faults], Task] = {pool.submit(children.train, task): task for task in tasks}
+        pending: dict[Future[Faults], Task] = {pool.submit(children.run, task): task for task in tasks}
         try:
-            while left and not stop.signum:
-                for future in wait(left, timeout=_LOOK, return_when=FIRST_COMPLETED).done:
-                    yield left.pop(future), future.result()
+            while pending and not stop.signum:
+                for future in wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED).done:
+                    yield pending.pop(future), future.result()
         finally:
             children.stop()
     if stop.signum:
@@ -97,88 +97,88 @@ def train_all(tasks: Sequence[Task], *, jobs: int) -> Generator[tuple[Task, Faul
 
 
 class _Children:
-    """The processes that are there, until all are asked to stop."""
+    """The running processes."""
 
     def __init__(self) -> None:
         self._lock, self._stopping = Lock(), False
         self._running: set[subprocess.Popen[str]] = set()
 
     def stop(self) -> None:
-        """Asks every process to stop, and starts none any more."""
+        """Asks every process to stop; no further one starts."""
         with self._lock:
             self._stopping = True
             for child in self._running:
                 child.send_signal(signal.SIGTERM)
 
-    def train(self, task: Task) -> Faults:
-        """Runs a task in a process, passing on what it logs; returns what stopped it, nothing if it is finished."""
+    def run(self, task: Task) -> Faults:
+        """Runs a task in a process and logs its output; returns its faults, none if the training is finished."""
         try:
             with TemporaryFile() as answer:
                 with self._lock:
                     if self._stopping:
-                        return ("not begun",)
+                        return ("not started",)
                     child = _start(task, answer.fileno())
                     self._running.add(child)
                 try:
                     with child:
-                        last = _followed(task, child)
+                        last_line = _run_child(task, child)
                 finally:
                     with self._lock:
                         self._running.remove(child)
                 answer.seek(0)
-                faults, code = _parsed(answer.read(_MAX_ANSWER)), child.returncode
+                faults, code = _parse_faults(answer.read(_MAX_ANSWER)), child.returncode
         except Exception as error:
-            return (unexpected(error, task),)
+            return (log_internal_error(error, task),)
         if faults:
             return faults
         if code < 0:
             return (f"killed by {_signal_name(-code)}",)
         if code:
-            return (f"ended with exit code {code}: {last}",)
-        return () if _has_finished(task) else ("ended with exit code 0 before it was finished",)
+            return (f"ended with exit code {code}: {last_line}",)
+        return () if _is_complete(task) else ("ended with exit code 0 before the training was finished",)
 
 
-def _has_finished(task: Task) -> bool:
-    """Returns whether the run of a task is finished, for as many epochs as the recipe asks for."""
-    run = Path(task.run)
-    epochs = config.load(task.recipe).training.epochs
-    return runs.is_finished(run) and config.load(str(run / CONFIG)).training.epochs >= epochs
+def _is_complete(task: Task) -> bool:
+    """Returns whether the run of a task is finished, with all epochs of the recipe."""
+    run_dir = Path(task.run_dir)
+    epochs = loader.load(task.recipe).training.epochs
+    return runs.is_finished(run_dir) and loader.load(str(run_dir / CONFIG)).training.epochs >= epochs
 
 
-def _followed(task: Task, child: "subprocess.Popen[str]") -> str:
-    """Gives a process its task and passes on what it logs; returns the last line."""
+def _run_child(task: Task, child: "subprocess.Popen[str]") -> str:
+    """Sends a process its task and logs the lines that it prints; returns the last line."""
     assert child.stdin is not None
     assert child.stderr is not None
-    last = ""
+    line = ""
     try:
         try:
             child.stdin.write(json.dumps(asdict(task)) + "\n")
-            child.stdin.flush()  # and stays open: its end tells the process that this one is gone
-        except BrokenPipeError:  # it is gone at once, and its exit code says why
+            child.stdin.flush()  # stays open: when this process ends, the pipe closes and the child stops
+        except BrokenPipeError:  # the process has ended already; its exit code is reported
             with suppress(BrokenPipeError):
                 child.stdin.close()
-        for line in child.stderr:
-            last = line.rstrip()
-            log.info("seed %d: %s", task.seed, last)
+        for text in child.stderr:
+            line = text.rstrip()
+            log.info("seed %d: %s", task.seed, line)
     except BaseException:
         child.kill()
         raise
-    return last
+    return line
 
 
-def unexpected(error: Exception, task: Task) -> str:
-    """Returns the fault of a seed that an error of this program stopped, and logs where it came from."""
+def log_internal_error(error: Exception, task: Task) -> str:
+    """Logs the traceback of an unexpected error and returns it as a fault of the task."""
     trace = "".join(traceback.format_exception(error)).rstrip()
-    log.error("seed %d: internal error; the other seeds go on", task.seed)
+    log.error("seed %d: internal error; the other seeds continue", task.seed)
     for line in trace.splitlines():
         log.error("%s", line)
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
-def _parsed(answer: bytes) -> Faults:
-    """Returns the faults in the last line of what a process wrote, none if it wrote anything else."""
+def _parse_faults(answer: bytes) -> Faults:
+    """Returns the faults in the last line of a process's output, none if that is not a JSON list of strings."""
     try:
-        return tuple(json_files.checked(list[str], answer.rstrip().rpartition(b"\n")[2]))
+        return tuple(json_files.parse_as(list[str], answer.rstrip().rpartition(b"\n")[2]))
     except ValueError:
         return ()
 
@@ -199,22 +199,22 @@ def _start(task: Task, answer: int) -> "subprocess.Popen[str]":
         encoding="utf-8",
         errors="backslashreplace",
         env=import_path.environment(PYTHONIOENCODING="utf-8", OMP_NUM_THREADS=str(task.threads)),
-        process_group=0,  # a terminal's Ctrl-C is for this process, which asks the others once
+        process_group=0,  # a terminal's Ctrl-C reaches this process only, which stops the others
     )
 
 
 def main() -> None:
-    """Does the task that stdin gives, in JSON; what stops it goes to stdout, as a list in JSON, all else to stderr."""
+    """Runs the task that stdin holds in JSON; writes faults to stdout, as a JSON list, and log lines to stderr."""
     answer = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     task = Task(**json.loads(sys.stdin.readline()))
-    Thread(target=_leave_with_parent, daemon=True).start()
+    Thread(target=_stop_with_parent, daemon=True).start()
     logger = logging.getLogger("tagger")
     logger.addHandler(logging.StreamHandler())
     logger.setLevel(logging.INFO)
     torch.set_num_threads(task.threads)
     try:
-        train(task)
+        run_task(task)
     except TaggerError as error:
         answer.write(json.dumps(error.faults))
         answer.close()
@@ -223,6 +223,6 @@ def main() -> None:
         sys.exit(stopped.exit_code)
 
 
-def _leave_with_parent() -> None:
-    os.read(sys.stdin.fileno(), 1)  # returns when the pipe's other end is closed; sys.stdin would be locked at the exit
+def _stop_with_parent() -> None:
+    os.read(sys.stdin.fileno(), 1)  # returns when the parent's end closes; sys.stdin itself would be locked at exit
     os.kill(os.getpid(), signal.SIGTERM)

@@ -1,17 +1,17 @@
-"""The runs of several seeds: where they stand, which are finished, and what they came to.
+"""The results of an experiment: the layout of its directory, and its summary in seeds.json.
 
-run/  config.yaml  seeds.json  model-best/ (the model best on dev)  seed-1/  seed-2/  ... (each a run by itself)
+run/  config.yaml  seeds.json  model-best/ (the model best on dev)  seed-1/  seed-2/  ... (each a training run)
 
 seeds.json, all scores in percent:
-    seeds       those to train
-    init_from   the model whose weights all start from, or null
-    best        the seed whose model is model-best, null while none is finished
+    seeds       the seeds to train
+    init_from   the model that all seeds take their first weights from, or null
+    best        the seed of model-best, null while no seed is finished
     dev, test   `mean` and `sd` (sample standard deviation, null for one seed) of the scores, F1 or for plain tags
-                accuracy, and their `signature` (null where the seeds' data differ); null where there are none
-    results     for each seed that is finished `seed`; `dev` and `test` (null without test data), each the `score`,
-                `f1`, `precision` and `recall` (null for plain tags), `accuracy` and `signature` of the epoch best on
-                dev; that `epoch`; the `epochs` trained; and the `seconds` that training and scoring dev took
-    failed      for each seed that could not go on its faults, a line each
+                accuracy, and their `signature` (null if the data of the seeds differ); null if there are none
+    results     for each finished seed `seed`; `dev` and `test` (null without test data), each the `score`, `f1`,
+                `precision` and `recall` (null for plain tags), `accuracy` and `signature` of the epoch best on dev;
+                that `epoch`; the number of `epochs`; and the `seconds` that training and scoring dev took
+    failed      for each seed that failed its faults, a line each
 """
 
 import os
@@ -21,36 +21,27 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tagger import model_dir
+from tagger import model_dir, streams, tagging
 from tagger.errors import ModelError
-from tagger.io import atomic, json_files, regular
-from tagger.training import records, run_dir
+from tagger.evaluation import Scores
+from tagger.io import atomic, json_files, regular_file
+from tagger.tagging import Tagger
+from tagger.training import EpochRecord, TrainingResult, read_result
 from tagger.training.run_dir import BEST, COUNTS, SEEDS
 
 _MAX_BYTES = 16 << 20
 _MAX_SEEDS = 1000
-_FIGURES = ("score", "f1", "precision", "recall", "accuracy", "signature")
 
 
 @dataclass(frozen=True)
-class Result:
-    """What a seed came to; fields as in seeds.json."""
+class ScoreSummary:
+    """The mean and sample standard deviation of the seeds' scores, in percent.
 
-    seed: int
-    dev: dict[str, Any]
-    test: dict[str, Any] | None
-    epoch: int
-    epochs: int
-    seconds: float
-
-    def __str__(self) -> str:
-        test = f", test {self.test['score']:.2f}" if self.test else ""
-        return f"seed {self.seed}: dev {self.dev['score']:.2f}{test}, {self.epochs} epochs, {self.seconds:.0f} s"
-
-
-@dataclass(frozen=True)
-class Spread:
-    """The mean of scores, their sample standard deviation, None for a single one, and what they depend on."""
+    Attributes:
+        mean: of the scores; that of the only seed if there is one.
+        sd: None for one seed.
+        signature: what the scores depend on; None if the data of the seeds differ.
+    """
 
     mean: float
     sd: float | None
@@ -61,147 +52,161 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Results:
-    """What the seeds of a run came to so far.
+class ExperimentResult:
+    """The result of training a recipe with one or several seeds.
 
     Attributes:
-        run: the directory.
-        seeds: those to train.
-        init_from: the model whose weights all start from.
-        results: of the finished ones, in the order of `seeds`.
-        failed: the faults of those that could not go on.
+        run_dir: the directory of the experiment.
+        seeds: the seeds to train.
+        init_from: the model that all seeds take their first weights from.
+        results: those of the finished seeds, in the order of `seeds`.
+        failures: by seed, the faults that ended its training.
     """
 
-    run: Path
+    run_dir: Path
     seeds: tuple[int, ...]
     init_from: Path | None = None
-    results: tuple[Result, ...] = ()
-    failed: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    results: tuple[TrainingResult, ...] = ()
+    failures: Mapping[int, Sequence[str]] = field(default_factory=dict)
 
     @property
-    def best(self) -> Result | None:
-        """The seed best on dev, of equals the first."""
-        return max(self.results, key=lambda result: result.dev["score"], default=None)
+    def best(self) -> TrainingResult | None:
+        """The result of the seed best on dev, the first of equals; None if no seed is finished."""
+        return max(self.results, key=lambda result: result.dev.score, default=None)
 
     @property
     def model(self) -> Path:
         """The directory of the best seed's model."""
-        return self.run / BEST
+        return self.run_dir / BEST
 
     @property
-    def dev(self) -> Spread | None:
-        """The scores on dev, None if no seed is finished."""
-        return _spread([(result.seed, result.dev) for result in self.results])
+    def tagger(self) -> Tagger:
+        """The best seed's model, loaded anew at each access."""
+        return tagging.load(self.model)
 
     @property
-    def test(self) -> Spread | None:
-        """The scores on test, None if there are none."""
-        return _spread([(result.seed, result.test) for result in self.results if result.test])
+    def history(self) -> tuple[EpochRecord, ...]:
+        """The record of each epoch of the best seed."""
+        return self.best.history if self.best else ()
+
+    @property
+    def dev(self) -> ScoreSummary | None:
+        """The dev scores; None if no seed is finished."""
+        return _summarize({result.seed: result.dev for result in self.results})
+
+    @property
+    def test(self) -> ScoreSummary | None:
+        """The test scores; None if there are none."""
+        return _summarize({result.seed: result.test.scores for result in self.results if result.test})
 
     def to_json(self) -> dict[str, Any]:
-        """Returns what seeds.json holds."""
-        spreads = {"dev": self.dev, "test": self.test}
+        """Returns the content of seeds.json."""
+        summaries = {"dev": self.dev, "test": self.test}
         return {
             "seeds": self.seeds,
             "init_from": str(self.init_from) if self.init_from else None,
             "best": self.best.seed if self.best else None,
-            **{part: asdict(found) if found else None for part, found in spreads.items()},
-            "results": [asdict(result) for result in self.results],
-            "failed": dict(self.failed),
+            **{part: asdict(summary) if summary else None for part, summary in summaries.items()},
+            "results": [_result_to_json(result) for result in self.results],
+            "failed": dict(self.failures),
         }
 
     def __str__(self) -> str:
         if not self.best or not self.dev:
             return "no seed is finished"
+        if self.best.run_dir == self.run_dir:
+            return _describe_single(self.best)
         lines = [f"{'seed':>10}{'dev':>8}{'test':>8}{'epochs':>8}{'seconds':>9}"]
         for result in self.results:
-            test = f"{result.test['score']:.2f}" if result.test else "-"
-            score = result.dev["score"]
-            lines.append(f"{result.seed:>10}{score:>8.2f}{test:>8}{result.epochs:>8}{result.seconds:>9.0f}")
-        spreads = {"dev": self.dev, "test": self.test}
-        lines += [f"{part}, mean ± sd: {found}" for part, found in spreads.items() if found]
-        lines += [found.signature for found in spreads.values() if found and found.signature]
-        return "\n".join([*lines, f"model: {self.model}, of seed {self.best.seed}"])
+            test = f"{result.test.score:.2f}" if result.test else "-"
+            figures = f"{result.dev.score:>8.2f}{test:>8}{len(result.history):>8}{result.seconds:>9.0f}"
+            lines.append(f"{result.seed:>10}{figures}")
+        summaries = {"dev": self.dev, "test": self.test}
+        score = self.best.dev.name
+        lines += [f"{part} {score}, mean ± sd: {summary}" for part, summary in summaries.items() if summary]
+        lines += [summary.signature for summary in summaries.values() if summary and summary.signature]
+        return "\n".join([*lines, f"model: {streams.one_line(str(self.model))}, of seed {self.best.seed}"])
 
 
-def _spread(figures: Sequence[tuple[int, Mapping[str, Any]]]) -> Spread | None:
-    if not figures:
+def _describe_single(result: TrainingResult) -> str:
+    lines = [f"best epoch {result.best.epoch}, dev {result.dev.name} {result.dev.score:.2f}"]
+    if result.test is not None:
+        lines.append(f"test scores of the best model:\n{result.test}")
+    return "\n".join([*lines, f"model: {streams.one_line(str(result.model))}"])
+
+
+def _result_to_json(result: TrainingResult) -> dict[str, Any]:
+    return {
+        "seed": result.seed,
+        "dev": asdict(result.dev),
+        "test": asdict(result.test.scores) if result.test else None,
+        "epoch": result.best.epoch,
+        "epochs": len(result.history),
+        "seconds": result.seconds,
+    }
+
+
+def _summarize(scores: Mapping[int, Scores]) -> ScoreSummary | None:
+    """Returns the summary of scores by seed."""
+    if not scores:
         return None
-    scores = [found["score"] for _, found in figures]
-    spread = Spread(statistics.fmean(scores), statistics.stdev(scores) if len(scores) > 1 else None, None)
-    origins = {found["signature"].partition(" | ")[2] for _, found in figures}
+    values = [each.score for each in scores.values()]
+    summary = ScoreSummary(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, None)
+    origins = {each.signature.partition(" | ")[2] for each in scores.values()}
     if len(origins) > 1:
-        return spread
-    name = "accuracy" if figures[0][1]["f1"] is None else "f1"
-    seeds = ",".join(str(seed) for seed, _ in figures)
-    score = f"{name}={spread}".replace(" ", "")
-    return Spread(spread.mean, spread.sd, f"{score} | seeds={seeds} | {origins.pop()}")
+        return summary
+    name = next(iter(scores.values())).name.lower()
+    seeds = ",".join(map(str, scores))
+    score = f"{name}={summary}".replace(" ", "")
+    return ScoreSummary(summary.mean, summary.sd, f"{score} | seeds={seeds} | {origins.pop()}")
 
 
-def exists(run: Path) -> bool:
-    """Tells whether a directory is that of several seeds."""
-    return (run / SEEDS).is_file() and not is_begun(run)
+def has_seed_dirs(run_dir: Path) -> bool:
+    """Returns whether a directory is that of an experiment with a sub-directory per seed."""
+    return (run_dir / SEEDS).is_file() and not is_started(run_dir)
 
 
-def directory(run: Path, seed: int) -> Path:
-    """Returns where a seed is trained."""
-    return run / f"seed-{seed}"
+def seed_dir(run_dir: Path, seed: int) -> Path:
+    """Returns the directory in which a seed is trained."""
+    return run_dir / f"seed-{seed}"
 
 
-def is_begun(run: Path) -> bool:
-    """Tells whether the directory of a single training holds something to go on from."""
-    return bool(model_dir.checkpoints(run))
+def is_started(run_dir: Path) -> bool:
+    """Returns whether the directory of a single training holds a checkpoint to resume from."""
+    return bool(model_dir.checkpoints(run_dir))
 
 
-def is_finished(run: Path) -> bool:
-    """Tells whether the directory of a single training holds all that it leaves."""
-    return (run / COUNTS).is_file()
+def is_finished(run_dir: Path) -> bool:
+    """Returns whether the directory of a single training holds all files of a finished one."""
+    return (run_dir / COUNTS).is_file()
 
 
-def collect(
-    run: Path, seeds: Sequence[int], init_from: Path | None, failed: Mapping[int, Sequence[str]] | None = None
-) -> Results:
-    """Returns what the directories of the seeds hold.
+def collect_results(
+    run_dir: Path, seeds: Sequence[int], init_from: Path | None, failures: Mapping[int, Sequence[str]] | None = None
+) -> ExperimentResult:
+    """Returns the result of an experiment from the directories of its seeds.
 
     Raises:
         ModelError: the records of a seed cannot be read.
     """
-    finished = [seed for seed in seeds if is_finished(directory(run, seed))]
-    results = tuple(_result(seed, directory(run, seed)) for seed in finished)
-    return Results(run, tuple(seeds), init_from, results, failed or {})
+    directories = {seed: seed_dir(run_dir, seed) for seed in seeds}
+    results = tuple(read_result(path, seed) for seed, path in directories.items() if is_finished(path))
+    return ExperimentResult(run_dir, tuple(seeds), init_from, results, failures or {})
 
 
-def _result(seed: int, run: Path) -> Result:
-    found = records.read_metrics(run)
-    epochs = [record for record in found if "dev" in record]
-    tested = [record["test"] for record in found if "test" in record]
-    try:
-        if len(tested) > 1:
-            raise ValueError("the test data was scored more than once")
-        for scores in tested:
-            records.check_scores(scores, "test")
-        best = [record for record in epochs if record["best"]][-1]
-    except (IndexError, ValueError) as error:
-        raise ModelError(f"{run / run_dir.METRICS}: these are not the records of a training") from error
-    dev, test = ({key: part[key] for key in _FIGURES} if part else None for part in (best["dev"], *(tested or [None])))
-    assert dev is not None
-    seconds = sum(record["seconds"] + record["dev_seconds"] for record in epochs)
-    return Result(seed, dev, test, best["epoch"], len(epochs), seconds)
-
-
-def load(run: Path) -> tuple[tuple[int, ...], Path | None]:
-    """Returns the seeds of a run and the model that they start from.
+def read_seeds(run_dir: Path) -> tuple[tuple[int, ...], Path | None]:
+    """Returns the seeds of an experiment and the model that they take their first weights from.
 
     Raises:
         ModelError: seeds.json cannot be read.
     """
-    path = run / SEEDS
-    data = regular.read(path, limit=_MAX_BYTES)
+    path = run_dir / SEEDS
+    data = regular_file.read(path, limit=_MAX_BYTES)
     try:
-        found = json_files.parse(bytes(data))
-        if not isinstance(found, dict) or not found.keys() >= {"seeds", "init_from"}:
+        value = json_files.parse(bytes(data))
+        if not isinstance(value, dict) or not value.keys() >= {"seeds", "init_from"}:
             raise ValueError("expected an object with seeds and init_from")
-        seeds, init_from = found["seeds"], found["init_from"]
+        seeds, init_from = value["seeds"], value["init_from"]
         if not isinstance(seeds, list) or not all(type(seed) is int and 0 <= seed < 2**63 for seed in seeds):
             raise ValueError("seeds must be whole numbers from 0 to 2**63 - 1")
         if not 1 <= len(seeds) <= _MAX_SEEDS or len(set(seeds)) < len(seeds):
@@ -214,15 +219,15 @@ def load(run: Path) -> tuple[tuple[int, ...], Path | None]:
     return tuple(seeds), Path(init_from) if init_from else None
 
 
-def save(results: Results) -> None:
-    """Writes seeds.json, and the best model if it is another than that which is there.
+def write_results(result: ExperimentResult) -> None:
+    """Writes seeds.json, and copies the best seed's model to model-best unless it is there.
 
     Raises:
-        StorageError: something cannot be written; what was there before stays.
+        StorageError: a file cannot be written; the files before stay unchanged.
     """
-    if results.best:
-        model = directory(results.run, results.best.seed) / BEST
-        if not results.model.is_dir() or model_dir.digest(model) != model_dir.digest(results.model):
-            model_dir.copy(model, results.model)
-    with atomic.writing(results.run):
-        atomic.replace(results.run / SEEDS, json_files.dump(results.to_json(), indent=1) + b"\n")
+    if result.best:
+        model = result.best.model
+        if not result.model.is_dir() or model_dir.digest(model) != model_dir.digest(result.model):
+            model_dir.copy(model, result.model)
+    with atomic.wrap_os_errors(result.run_dir):
+        atomic.replace(result.run_dir / SEEDS, json_files.dump(result.to_json(), indent=1) + b"\n")

@@ -1,4 +1,4 @@
-"""A recipe trained with several seeds: begun, gone on with, summed up."""
+"""Training of a recipe with one or several seeds: start, resume, summarize."""
 
 import logging
 import re
@@ -9,33 +9,33 @@ from pathlib import Path
 
 import torch
 
-from tagger import config, model_dir, training
-from tagger.config import Config
-from tagger.device import torch_device
+from tagger import model_dir, training
+from tagger.config import Config, changed_settings, fixed_changes, loader
+from tagger.device import select_device
 from tagger.errors import ConfigError, StorageError, TaggerError
 from tagger.experiments import processes, runs
 from tagger.experiments.processes import Faults, Task
-from tagger.experiments.runs import Results
+from tagger.experiments.runs import ExperimentResult
 from tagger.io import atomic
-from tagger.training import Callback, Inputs, corpora, run_dir
-from tagger.training.run_dir import CONFIG
+from tagger.training import Callback, Inputs, TrainingResult, corpora
+from tagger.training.run_dir import CONFIG, check_free, check_is_run, lock_run_dir
 from tagger.training.train import check_no_tables
 
 log = logging.getLogger(__name__)
 
-_MOST = 1000
+_MAX_SEEDS = 1000
 
 
-def parse(text: str) -> tuple[int, ...]:
-    """Returns the seeds of a list of numbers and ranges.
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Returns the seeds in a list of numbers and ranges.
 
-    >>> parse("1-3,7")
+    >>> parse_seeds("1-3,7")
     (1, 2, 3, 7)
 
     Raises:
-        ConfigError: it is no such list, or names over a thousand.
+        ConfigError: the text is not such a list, or has over a thousand seeds.
     """
-    found: list[int] = []
+    seeds: list[int] = []
     for part in text.split(","):
         numbers = re.fullmatch(r" *([0-9]{1,19})(?:-([0-9]{1,19}))? *", part)
         if not numbers:
@@ -43,173 +43,211 @@ def parse(text: str) -> tuple[int, ...]:
                 f"`seeds` {text!r}: expected numbers such as 1,2,3 or a range such as 1-5, found {part!r}"
             )
         first, last = int(numbers[1]), int(numbers[2] or numbers[1])
-        if last < first or len(found) + last - first >= _MOST:
-            raise ConfigError(f"`seeds` {text!r}: {part!r} must rise, and all be {_MOST} seeds at most")
-        found += range(first, last + 1)
-    return tuple(found)
+        if last < first or len(seeds) + last - first >= _MAX_SEEDS:
+            raise ConfigError(
+                f"`seeds` {text!r}: expected rising ranges and at most {_MAX_SEEDS} seeds in all, found {part!r}"
+            )
+        seeds += range(first, last + 1)
+    return tuple(seeds)
 
 
 def train(
-    settings: Config,
-    seeds: Sequence[int],
-    run: Path,
+    config: Config,
+    seeds: int | Sequence[int] | None,
+    run_dir: Path,
     *,
     jobs: int = 1,
     device: str = "auto",
     init_from: Path | None = None,
     resume: bool = False,
     callback: Callback = lambda event: None,
-) -> Results:
-    """Trains a recipe with each of some seeds, and keeps the model best on dev.
+) -> ExperimentResult:
+    """Trains a recipe with one or several seeds and returns the result.
 
-    Each seed's run is what `training.fit` makes of it. A seed that fails is told in the results, and the others go on.
+    A sequence of seeds, even of one, trains each in a sub-directory `seed-N` and copies the model best on dev to
+    `model-best`; a seed that fails is reported in the result, and the others continue. A single number trains in
+    `run_dir` itself; its faults are raised.
 
     Args:
-        settings: the recipe; its own seed does not count.
-        seeds: no two equal.
-        run: the directory; without `resume` it must not hold a training yet.
-        jobs: seeds trained at a time; above 1 in processes of their own, which share the threads.
+        config: the recipe.
+        seeds: distinct seeds, or a single one; None for the recipe's. They replace `training.seed`.
+        run_dir: the directory; without `resume` it must not hold a training yet.
+        jobs: the number of seeds to train in parallel; above 1 in processes, which share the threads.
         device: auto, cpu or cuda.
-        init_from: a model of the same shape whose weights to start from.
-        resume: go on if the directory holds these seeds, or some of them, already; finished ones stay as they are.
-        callback: is told of steps and epochs, if `jobs` is 1.
+        init_from: a model of the same shape to take the first weights from.
+        resume: continue a training that the directory holds; more seeds may be added, finished ones stay unchanged.
+        callback: is called with the events of the training if `jobs` is 1.
 
     Raises:
-        TaggerError: bad input, before anything is written; the directory holds another training or cannot be written.
-        Stopped: by a signal, after a checkpoint; with `resume` it goes on from there.
+        TaggerError: invalid input, before anything is written; the directory holds another training or cannot be
+            written.
+        Stopped: by a signal, after a checkpoint; `resume` continues from there.
     """
-    _check(seeds)
     init_from = init_from.resolve() if init_from else None
-    if resume and runs.exists(run):
-        _check_same(run, settings, seeds, init_from)
+    if seeds is None or isinstance(seeds, int):
+        seed = config.training.seed if seeds is None else seeds
+        _check_seeds([seed])
+        _check_single_job(jobs)
+        config = processes.with_seed(config, seed)
+        if resume and runs.has_seed_dirs(run_dir):
+            raise StorageError(f"{run_dir}: holds a run of several seeds; pass all of them as `seeds`")
+        if resume and runs.is_started(run_dir):
+            result = training.resume(run_dir, device=device, callback=callback, config=config)
+        else:
+            result = training.train(config, run_dir, device=device, init_from=init_from, callback=callback)
+        return _single_result(result, init_from)
+    _check_seeds(seeds)
+    if resume and runs.has_seed_dirs(run_dir):
+        _check_same(run_dir, config, seeds, init_from)
     else:
-        if resume and model_dir.checkpoints(run):
-            raise StorageError(f"{run}: is a run of one seed, to which none can be added; choose another `out`")
-        run_dir.check_free(run)
+        if resume and model_dir.checkpoints(run_dir):
+            raise StorageError(f"{run_dir}: holds a run of one seed, to which none can be added; choose another `out`")
+        check_free(run_dir)
         resume = False
-    return _train(settings, Results(run, tuple(seeds), init_from), jobs, device, callback, begin=not resume)
+    pending = ExperimentResult(run_dir, tuple(seeds), init_from)
+    return _train_seeds(config, pending, jobs, device, callback, start=not resume)
 
 
 def resume(
-    run: Path,
+    run_dir: Path,
     *,
     jobs: int = 1,
     device: str = "auto",
     callback: Callback = lambda event: None,
-    settings: Config | None = None,
-) -> Results:
-    """Goes on with the seeds of a run where they stopped; other arguments as of `train`.
+    config: Config | None = None,
+) -> ExperimentResult:
+    """Resumes the unfinished seeds of a run, of one seed or of several; other arguments as for `train`.
 
-    `settings` are the run's settings, changed in `training.epochs` or in where the data lie; its own if None.
+    `config` is the run's config with other `training.epochs` or data paths; None for the run's own.
 
     Raises:
-        TaggerError: the run is none of several seeds, its data or another setting has changed, or it cannot be written.
+        TaggerError: there is no run, its data or another setting has changed, or it cannot be written.
         Stopped: by a signal, after a checkpoint.
     """
-    run_dir.check_marked(run)
-    seeds, init_from = runs.load(run)
-    if settings is not None:
-        _check_settings(run, settings)
-    settings = settings or config.load(str(run / CONFIG))
-    return _train(settings, Results(run, seeds, init_from), jobs, device, callback, begin=False)
+    check_is_run(run_dir)
+    if not runs.has_seed_dirs(run_dir):
+        _check_single_job(jobs)
+        return _single_result(training.resume(run_dir, device=device, callback=callback, config=config), None)
+    seeds, init_from = runs.read_seeds(run_dir)
+    if config is not None:
+        _check_settings(run_dir, config)
+    config = config or loader.load(str(run_dir / CONFIG))
+    pending = ExperimentResult(run_dir, seeds, init_from)
+    return _train_seeds(config, pending, jobs, device, callback, start=False)
 
 
-def _check(seeds: Sequence[int]) -> None:
+def _single_result(result: TrainingResult, init_from: Path | None) -> ExperimentResult:
+    return ExperimentResult(result.run_dir, (result.seed,), init_from, (result,))
+
+
+def _check_seeds(seeds: Sequence[int]) -> None:
     if not seeds:
-        raise ConfigError("no seed is given to train with")
-    twice = [str(seed) for seed, count in Counter(seeds).items() if count > 1]
-    if twice:
-        raise ConfigError(f"each seed can be trained once; twice stands {', '.join(twice)}")
+        raise ConfigError("`seeds` is empty; expected at least one seed")
+    repeated = [str(seed) for seed, count in Counter(seeds).items() if count > 1]
+    if repeated:
+        raise ConfigError(f"each seed can be trained once; `seeds` repeats {', '.join(repeated)}")
     if outside := [str(seed) for seed in seeds if not 0 <= seed < 2**63]:
         raise ConfigError(f"a seed must be at least 0 and below 2**63, got {', '.join(outside)}")
 
 
-def _check_same(run: Path, settings: Config, seeds: Sequence[int], init_from: Path | None) -> None:
-    before, started_from = runs.load(run)
-    if left := [str(seed) for seed in before if seed not in seeds]:
-        raise StorageError(f"{run}: was begun with seeds that are not given now: {', '.join(left)}")
+def _check_single_job(jobs: int) -> None:
+    if jobs > 1:
+        raise ConfigError("`jobs` is the number of `seeds` to train in parallel; pass `seeds`, too")
+
+
+def _check_same(run_dir: Path, config: Config, seeds: Sequence[int], init_from: Path | None) -> None:
+    """Checks that `train` was called with the arguments of the run that it resumes."""
+    before, started_from = runs.read_seeds(run_dir)
+    if missing := [str(seed) for seed in before if seed not in seeds]:
+        raise StorageError(f"{run_dir}: was started with seeds that `seeds` lacks: {', '.join(missing)}")
     if started_from != init_from:
-        raise StorageError(f"{run}: was begun from {started_from or 'no model'}, now {init_from or 'no model'}")
-    _check_settings(run, settings)
+        raise StorageError(f"{run_dir}: was started from {started_from or 'no model'}, now {init_from or 'no model'}")
+    _check_settings(run_dir, config)
 
 
-def _check_settings(run: Path, settings: Config) -> None:
-    """Raises ConfigError, with a line for each, if a setting differs that may not change in a run of several seeds."""
-    begun = config.load(str(run / CONFIG))
-    if settings.training.epochs < begun.training.epochs:
-        fault = f"training.epochs was {begun.training.epochs}, now {settings.training.epochs}"
-        raise ConfigError(f"{run}: {fault}; a run of several seeds cannot have fewer epochs than it was begun with")
-    if faults := config.fixed_changes(config.changed_settings(begun, settings)):
-        hint = "continue without this change"
-        raise ConfigError(*(f"{run}: {fault}; {hint}" for fault in faults))
+def _check_settings(run_dir: Path, config: Config) -> None:
+    """Raises ConfigError, with a line for each, if a setting differs that a resumed run may not change."""
+    before = loader.load(str(run_dir / CONFIG))
+    if config.training.epochs < before.training.epochs:
+        fault = f"training.epochs was {before.training.epochs}, now {config.training.epochs}"
+        raise ConfigError(f"{run_dir}: {fault}; a run of several seeds cannot have fewer epochs than it started with")
+    if faults := fixed_changes(changed_settings(before, config)):
+        raise ConfigError(*(f"{run_dir}: {fault}; resume the run without this change" for fault in faults))
 
 
-def _train(settings: Config, begun: Results, jobs: int, device: str, callback: Callback, *, begin: bool) -> Results:
-    torch_device(device)
-    run, seeds, init_from = begun.run, begun.seeds, begun.init_from
+def _train_seeds(
+    config: Config, pending: ExperimentResult, jobs: int, device: str, callback: Callback, *, start: bool
+) -> ExperimentResult:
+    select_device(device)
+    run_dir, seeds, init_from = pending.run_dir, pending.seeds, pending.init_from
     threads = torch.get_num_threads() if jobs == 1 else max(1, torch.get_num_threads() // jobs)
     started_from = str(init_from) if init_from else None
     tasks = [
-        Task(str(runs.directory(run, seed)), seed, str(run / CONFIG), device, started_from, threads)
+        Task(str(runs.seed_dir(run_dir, seed)), seed, str(run_dir / CONFIG), device, started_from, threads)
         for seed in seeds
-        if begin or not _is_finished(runs.directory(run, seed), settings)
+        if start or not _is_complete(runs.seed_dir(run_dir, seed), config)
     ]
-    check_no_tables(settings, init_from)
-    inputs = _read(settings, tasks, shared=jobs == 1)
-    with run_dir.owned(run):
-        if begin:
-            run_dir.check_free(run)  # again: another may have come and gone while this one read its data
-        with atomic.writing(run):
-            atomic.replace(run / CONFIG, config.dump(settings).encode())
-        results = runs.collect(run, seeds, init_from)
-        runs.save(results)
-        failed: dict[int, Faults] = {}
-        each = _in_turn(tasks, callback, inputs) if jobs == 1 else processes.train_all(tasks, jobs=jobs)
-        with closing(each):
-            for task, faults in each:
+    check_no_tables(config, init_from)
+    inputs = _read_inputs(config, tasks, shared=jobs == 1)
+    with lock_run_dir(run_dir):
+        if start:
+            check_free(run_dir)  # again: another training may have used it while this one read its data
+        with atomic.wrap_os_errors(run_dir):
+            atomic.replace(run_dir / CONFIG, loader.dump(config).encode())
+        result = runs.collect_results(run_dir, seeds, init_from)
+        runs.write_results(result)
+        failures: dict[int, Faults] = {}
+        ended = _run_in_process(tasks, callback, inputs) if jobs == 1 else processes.run_tasks(tasks, jobs=jobs)
+        with closing(ended):
+            for task, faults in ended:
                 if faults:
-                    failed[task.seed] = faults
-                results = runs.collect(run, seeds, init_from, failed)
-                runs.save(results)
-                _tell(task.seed, results)
-    return results
+                    failures[task.seed] = faults
+                result = runs.collect_results(run_dir, seeds, init_from, failures)
+                runs.write_results(result)
+                _log_result(task.seed, result)
+    return result
 
 
-def _is_finished(run: Path, settings: Config) -> bool:
-    """Returns whether a seed has trained for all epochs of the settings."""
-    return runs.is_finished(run) and config.load(str(run / CONFIG)).training.epochs >= settings.training.epochs
+def _is_complete(run_dir: Path, config: Config) -> bool:
+    """Returns whether a seed has trained for all epochs of the config."""
+    return runs.is_finished(run_dir) and loader.load(str(run_dir / CONFIG)).training.epochs >= config.training.epochs
 
 
-def _read(settings: Config, tasks: Sequence[Task], *, shared: bool) -> Inputs | None:
-    """Reads the data, so that its faults come before anything is written; returns it if all seeds can share it."""
+def _read_inputs(config: Config, tasks: Sequence[Task], *, shared: bool) -> Inputs | None:
+    """Reads the data, so that its faults are raised before anything is written.
+
+    Returns:
+        The inputs if all seeds can share them.
+    """
     if not tasks:
         return None
-    fresh = any(task.init_from is None and not runs.is_begun(Path(task.run)) for task in tasks)
-    drawn = corpora.drawn(settings.data)
-    inputs = training.read(settings, tables=fresh and shared and not drawn)
-    if drawn:
-        log.warning("no development data: each seed sets other sentences aside, in which their dev scores differ too")
-    return inputs if shared and not drawn else None
+    needs_tables = any(task.init_from is None and not runs.is_started(Path(task.run_dir)) for task in tasks)
+    splits_off_dev = corpora.is_dev_split_off(config.data)
+    inputs = training.read_inputs(config, tables=needs_tables and shared and not splits_off_dev)
+    if splits_off_dev:
+        log.warning("no dev data: each seed splits off other sentences, so that dev scores differ by their data too")
+    return inputs if shared and not splits_off_dev else None
 
 
-def _in_turn(
+def _run_in_process(
     tasks: Sequence[Task], callback: Callback, inputs: Inputs | None
 ) -> Generator[tuple[Task, Faults], None, None]:
+    """Runs tasks one after the other in this process; yields each when it ends, with its faults if it failed."""
     for task in tasks:
         log.info("seed %d", task.seed)
         try:
-            processes.train(task, callback=callback, inputs=inputs)
+            processes.run_task(task, callback=callback, inputs=inputs)
         except TaggerError as error:
             yield task, error.faults
         except Exception as error:
-            yield task, (processes.unexpected(error, task),)
+            yield task, (processes.log_internal_error(error, task),)
         else:
             yield task, ()
 
 
-def _tell(seed: int, results: Results) -> None:
-    for fault in results.failed.get(seed, ()):
+def _log_result(seed: int, result: ExperimentResult) -> None:
+    for fault in result.failures.get(seed, ()):
         log.warning("seed %d: %s", seed, fault)
-    for result in results.results:
-        if result.seed == seed:
-            log.info("%s", result)
+    for each in result.results:
+        if each.seed == seed:
+            log.info("%s", each)

@@ -1,1 +1,1 @@
-"""Files and directories: written whole or not at all, and only where nothing of somebody else is lost."""
+"""Files, directories and object stores: bounded reads, atomic writes, locks."""

@@ -1,4 +1,4 @@
-"""Reads and writes the JSON that the toolkit stores: bounded in size, valid by RFC 8259, checked against a type."""
+"""Reads and writes the toolkit's JSON: limited nesting, valid by RFC 8259, validated against a type."""
 
 import json
 import math
@@ -10,8 +10,8 @@ from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 MAX_DEPTH = 100
-"""Objects and arrays inside one another."""
-_Kind = TypeVar("_Kind")
+"""Levels of nested objects and arrays."""
+_T = TypeVar("_T")
 
 
 def dump(value: object, *, indent: int | None = None) -> bytes:
@@ -27,13 +27,17 @@ def parse(data: bytes | str) -> Any:
     """Returns the value of a JSON text.
 
     Raises:
-        ValueError: the text is not valid JSON in UTF-8, repeats a key, nests too deeply or holds a number that a
-            double cannot hold.
+        ValueError: the text is not valid JSON in UTF-8, repeats a key, nests too deeply or has a number beyond the
+            range of a double.
     """
     try:
         text = data.decode() if isinstance(data, bytes) else data
         value = json.loads(
-            text, object_pairs_hook=_unique, parse_constant=_no_number, parse_float=_finite, parse_int=_whole
+            text,
+            object_pairs_hook=_build_object,
+            parse_constant=_refuse_constant,
+            parse_float=_parse_float,
+            parse_int=_parse_int,
         )
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error.msg.removesuffix(' at')} at character {error.pos + 1}") from None
@@ -46,57 +50,61 @@ def parse(data: bytes | str) -> Any:
     return value
 
 
-def checked(kind: type[_Kind], data: bytes | str) -> _Kind:
-    """Returns a JSON text as a value of a type.
+def parse_as(kind: type[_T], data: bytes | str) -> _T:
+    """Returns the value of a JSON text, converted to a type.
 
-    The type is a dataclass, or built of `str`, `int`, `float`, `bool`, `None`, `Any`, `list`, `tuple`, `dict`,
-    `Counter`, `Literal` and unions. An object must have exactly the fields of its dataclass. An array may stand for a
-    tuple. Strings may hold lone surrogates, which stand for bytes of file names; pydantic refuses these.
+    The type is a dataclass or consists of `str`, `int`, `float`, `bool`, `None`, `Any`, `list`, `tuple`, `dict`,
+    `Counter`, `Literal` and unions. An object must have exactly the fields of its dataclass. An array
+    becomes a tuple if the type asks for one. Strings may have lone surrogates, which encode bytes of file names;
+    pydantic refuses these.
 
     Raises:
-        ValueError: as `parse`, or the value is of another type; the message is one line.
+        ValueError: as `parse`, or the value has another type; the message is one line.
     """
-    value: _Kind = _converted(kind, parse(data), "")
+    value: _T = _convert(kind, parse(data), "")
     return value
 
 
-def _converted(kind: Any, value: Any, path: str) -> Any:
+def _convert(kind: Any, value: Any, path: str) -> Any:
     origin, arguments = get_origin(kind), get_args(kind)
-    if kind is Any or (origin is Literal and any(type(one) is type(value) and one == value for one in arguments)):
+    if kind is Any or (
+        origin is Literal and any(type(choice) is type(value) and choice == value for choice in arguments)
+    ):
         return value
     if is_dataclass(kind) and isinstance(value, dict):
-        return _converted_fields(kind, value, path)
+        return _convert_fields(kind, value, path)
     if origin in (Union, UnionType):
-        return _converted(next((one for one in arguments if _fits(one, value)), arguments[0]), value, path)
+        return _convert(next((member for member in arguments if _matches(member, value)), arguments[0]), value, path)
     if origin in (list, tuple) and isinstance(value, list):
         kinds = arguments if origin is tuple and arguments[-1] is not Ellipsis else arguments[:1] * len(value)
         if len(kinds) != len(value):
             raise ValueError(f"{path or 'value'}: expected {len(kinds)} items, found {len(value)}")
         return origin(
-            _converted(one, item, f"{path}[{n}]") for n, (one, item) in enumerate(zip(kinds, value, strict=True))
+            _convert(item_kind, item, f"{path}[{n}]")
+            for n, (item_kind, item) in enumerate(zip(kinds, value, strict=True))
         )
     if origin in (dict, Counter) and isinstance(value, dict):
         inner = int if origin is Counter else arguments[1]
-        return origin({name: _converted(inner, item, f"{path}[{name[:60]!r}]") for name, item in value.items()})
+        return origin({name: _convert(inner, item, f"{path}[{name[:60]!r}]") for name, item in value.items()})
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind and not (kind is None and value is None):
-        raise ValueError(f"{path or 'value'}: expected {_name(kind)}, found {_name(type(value))}")
+        raise ValueError(f"{path or 'value'}: expected {_type_name(kind)}, found {_type_name(type(value))}")
     return value
 
 
-def _converted_fields(kind: Any, value: dict[str, Any], path: str) -> Any:
-    kinds = _hints(kind)
-    before = f"{path}." if path else ""
+def _convert_fields(kind: Any, value: dict[str, Any], path: str) -> Any:
+    kinds = _type_hints(kind)
+    prefix = f"{path}." if path else ""
     if missing := [name for name in kinds if name not in value]:
-        raise ValueError(f"{before}{missing[0]}: field required")
+        raise ValueError(f"{prefix}{missing[0]}: field required")
     if unknown := [name for name in value if name not in kinds]:
-        raise ValueError(f"{before}{unknown[0][:60]!r}: unknown field")
-    return kind(**{name: _converted(one, value[name], before + name) for name, one in kinds.items()})
+        raise ValueError(f"{prefix}{unknown[0][:60]!r}: unknown field")
+    return kind(**{name: _convert(field_kind, value[name], prefix + name) for name, field_kind in kinds.items()})
 
 
-def _fits(kind: Any, value: Any) -> bool:
-    """Returns whether a value is of the outer type of a union's part."""
+def _matches(kind: Any, value: Any) -> bool:
+    """Returns whether a value is an instance of a union member's outermost type."""
     outer = get_origin(kind) or kind
     shape = {list: list, tuple: list, dict: dict, Counter: dict, float: int | float, None: NoneType}
     if outer is Literal:
@@ -105,16 +113,16 @@ def _fits(kind: Any, value: Any) -> bool:
     return isinstance(value, known) and (outer is bool or not isinstance(value, bool))
 
 
-def _name(kind: Any) -> str:
+def _type_name(kind: Any) -> str:
     names = {dict: "object", list: "array", tuple: "array", Counter: "object", NoneType: "null"}
     outer = get_origin(kind) or kind
     return "object" if is_dataclass(outer) else names.get(outer, getattr(outer, "__name__", str(outer)))
 
 
-_hints: Callable[[Any], dict[str, Any]] = cache(get_type_hints)
+_type_hints: Callable[[Any], dict[str, Any]] = cache(get_type_hints)
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = dict(pairs)
     if len(names) < len(pairs):
         seen: set[str] = set()
@@ -123,18 +131,18 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return names
 
 
-def _no_number(text: str) -> None:
+def _refuse_constant(text: str) -> None:
     raise ValueError(f"{text} is not a JSON number")
 
 
-def _finite(text: str) -> float:
+def _parse_float(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(f"the number {text[:20]} is too large")
     return number
 
 
-def _whole(text: str) -> int:
+def _parse_int(text: str) -> int:
     if len(text) > 20:
         raise ValueError(f"the number {text[:20]}… is too large")
     return int(text)
@@ -142,7 +150,7 @@ def _whole(text: str) -> int:
 
 def _depth(value: Any) -> int:
     depth, level = 0, [value]
-    while level := [one for one in level if isinstance(one, dict | list)]:
+    while level := [item for item in level if isinstance(item, dict | list)]:
         depth += 1
-        level = [inner for one in level for inner in (one.values() if isinstance(one, dict) else one)]
+        level = [inner for item in level for inner in (item.values() if isinstance(item, dict) else item)]
     return depth

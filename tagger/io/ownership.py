@@ -1,4 +1,4 @@
-"""Judges whether other users may change a file or directory, so that its content is not to be trusted."""
+"""Checks whether other users may change a file or directory, so that its content cannot be trusted."""
 
 import grp
 import os
@@ -6,18 +6,19 @@ import pwd
 import stat
 from functools import cache
 
-_MAX_LINKS = 40
+MAX_SYMLINKS = 40
+"""The links that a path may lead through, as in Linux."""
 _ACL = "system.posix_acl_access"
 
 
-def first_unsafe(path: str) -> str | None:
+def find_unsafe_part(path: str) -> str | None:
     """Returns the first part of a path that other users may change or replace, None if there is none.
 
-    Each directory and each symbolic link on the way must belong to this user or root. Others may write in no directory
-    but one with the sticky bit, and not in the last. What does not exist yet is passed over.
+    Each directory and symbolic link on the path must belong to this user or root. Other users may not write to any of
+    them, except to a directory with the sticky bit before the last part. A part that does not exist is safe.
 
     Raises:
-        OSError: a part cannot be read, or symbolic links run in a circle.
+        OSError: a part cannot be read, or symbolic links form a loop.
     """
     names, current, links = _names(os.path.abspath(path)), "/", 0  # noqa: PTH100  # links stay
     while names:
@@ -31,35 +32,35 @@ def first_unsafe(path: str) -> str | None:
         except FileNotFoundError:
             return None
         if stat.S_ISLNK(status.st_mode):
-            if not _is_own(status):
+            if not _is_trusted(status):
                 return candidate
-            if (links := links + 1) > _MAX_LINKS:
+            if (links := links + 1) > MAX_SYMLINKS:
                 raise OSError(f"{path}: too many symbolic links")
             target = os.readlink(candidate)  # noqa: PTH115
             names, current = _names(target) + names, "/" if target.startswith("/") else current
             continue
         is_sticky = bool(names) and stat.S_ISDIR(status.st_mode) and bool(status.st_mode & stat.S_ISVTX)
-        if not _is_own(status) or (_others_may_write(candidate, status) and not is_sticky):
+        if not _is_trusted(status) or (_is_writable_by_others(candidate, status) and not is_sticky):
             return candidate
         current = candidate
     return None
 
 
 def is_safe(handle: int) -> bool:
-    """Returns whether an open file is a regular file of this user or root that others may not write."""
+    """Returns whether an open file is a regular file of this user or root that other users may not write."""
     status = os.fstat(handle)
-    return stat.S_ISREG(status.st_mode) and _is_own(status) and not _others_may_write(handle, status)
+    return stat.S_ISREG(status.st_mode) and _is_trusted(status) and not _is_writable_by_others(handle, status)
 
 
 def _names(path: str) -> list[str]:
     return [name for name in path.split("/") if name not in ("", ".")]
 
 
-def _is_own(status: os.stat_result) -> bool:
+def _is_trusted(status: os.stat_result) -> bool:
     return status.st_uid in (0, os.geteuid())
 
 
-def _others_may_write(path: str | int, status: os.stat_result) -> bool:
+def _is_writable_by_others(path: str | int, status: os.stat_result) -> bool:
     if status.st_mode & stat.S_IWOTH:
         return True
     if not status.st_mode & stat.S_IWGRP:
@@ -69,7 +70,7 @@ def _others_may_write(path: str | int, status: os.stat_result) -> bool:
 
 @cache
 def _is_private(group_id: int) -> bool:
-    """Returns whether a group holds nobody but this user and root."""
+    """Returns whether a group has no members except this user and root."""
     try:
         group, user = grp.getgrgid(group_id), pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:

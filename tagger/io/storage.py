@@ -144,7 +144,7 @@ class Place:
             system, path = self._resolved()
             if isinstance(system, LocalFileSystem):
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
-                with atomic.atomic_file(Path(path)) as stream:
+                with atomic.open_atomic(Path(path)) as stream:
                     yield stream
             else:  # a store, which shows a file when it is closed
                 with system.open_output_stream(path, compression=None) as stream:

@@ -1,4 +1,4 @@
-"""Reads safetensors files that somebody else may have written; what their headers say is checked before it is used."""
+"""Reads safetensors files that may come from anywhere; their headers are validated before use."""
 
 import json
 import math
@@ -28,79 +28,81 @@ class _Entry(NamedTuple):
 
 
 def size_range(tensors: Mapping[str, Tensor]) -> tuple[int, int]:
-    """Returns the least and the largest size in bytes of a file of such tensors, which may be on the device meta."""
-    least = 8 + sum(tensor.nbytes for tensor in tensors.values())
-    return least, least + MAX_HEADER_BYTES
+    """Returns the minimum and maximum size in bytes of a file of tensors, which may be on the device meta."""
+    minimum = 8 + sum(tensor.nbytes for tensor in tensors.values())
+    return minimum, minimum + MAX_HEADER_BYTES
 
 
-def take(data: bytearray) -> dict[str, Tensor]:
-    """Returns the tensors of a file by name and empties `data`, so that memory never holds all of them twice.
+def load_tensors(data: bytearray) -> dict[str, Tensor]:
+    """Returns the tensors of a file by name and empties `data`, so that memory never holds all tensors twice.
 
     Raises:
-        ValueError: `data` is not a safetensors file, or holds a type that this toolkit does not write.
+        ValueError: `data` is not a safetensors file, or has a dtype that this toolkit does not write.
     """
-    entries, tensors = _entries(data), {}
+    entries, tensors = _parse_header(data), {}
     for entry in reversed(entries):
-        tensors[entry.name] = _tensor(data, entry)
+        tensors[entry.name] = _read_tensor(data, entry)
         del data[entry.start :]
     return {entry.name: tensors[entry.name] for entry in entries}
 
 
-def mismatches(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
-    """Returns a line for each tensor whose name, shape or dtype is not the expected one, or with a value not finite."""
+def find_mismatches(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
+    """Returns a line for each tensor whose name, shape or dtype differs from the expected, or that is not finite."""
     faults = [f"{name} is missing" for name in expected.keys() - tensors.keys()]
-    faults += [f"{_shown(name)} does not belong there" for name in tensors.keys() - expected.keys()]
+    faults += [f"{_format_name(name)} is not expected" for name in tensors.keys() - expected.keys()]
     for name in expected.keys() & tensors.keys():
-        wanted, found = expected[name], tensors[name]
-        if wanted.shape != found.shape or wanted.dtype != found.dtype:
+        wanted, actual = expected[name], tensors[name]
+        if wanted.shape != actual.shape or wanted.dtype != actual.dtype:
             faults.append(
-                f"{name} has {found.dtype} {tuple(found.shape)}, expected {wanted.dtype} {tuple(wanted.shape)}"
+                f"{name} has {actual.dtype} {tuple(actual.shape)}, expected {wanted.dtype} {tuple(wanted.shape)}"
             )
-        elif found.numel() and not all(bound.isfinite() for bound in found.aminmax()):
-            faults.append(f"{name} holds a value that is not finite")
+        elif actual.numel() and not all(bound.isfinite() for bound in actual.aminmax()):
+            faults.append(f"{name} has a value that is not finite")
     return sorted(faults)
 
 
-def _tensor(data: bytearray, entry: _Entry) -> Tensor:
+def _read_tensor(data: bytearray, entry: _Entry) -> Tensor:
     if entry.start == entry.stop:
         return torch.empty(entry.shape, dtype=entry.dtype)
     count = math.prod(entry.shape)
-    # A copy: torch's own memory is aligned, so that sums round as in a training.
+    # Copied because memory that torch allocates is aligned: sums then round as in training.
     return torch.frombuffer(data, dtype=entry.dtype, count=count, offset=entry.start).clone().reshape(entry.shape)
 
 
-def _entries(data: bytearray) -> list[_Entry]:
-    """Returns what the header lists, in the order of the tensors, which fill the rest of the file without a gap."""
+def _parse_header(data: bytearray) -> list[_Entry]:
+    """Returns the entries of the header in file order; their tensors fill the rest of the file without a gap."""
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or length > len(data) - 8:
         raise ValueError("its header is longer than the file")
     if length > MAX_HEADER_BYTES:
         raise ValueError(f"its header is longer than {MAX_HEADER_BYTES} bytes")
     try:
-        header = json.loads(data[8 : 8 + length], object_pairs_hook=_once)
+        header = json.loads(data[8 : 8 + length], object_pairs_hook=_build_object)
     except RecursionError:
         raise ValueError("its header nests too deeply") from None
     if not isinstance(header, dict):
         raise ValueError("its header is not a JSON object")
     header.pop("__metadata__", None)
-    entries = sorted((_entry(name, value, 8 + length) for name, value in header.items()), key=lambda one: one[3:])
+    entries = sorted(
+        (_parse_entry(name, value, 8 + length) for name, value in header.items()), key=lambda entry: entry[3:]
+    )
     end = 8 + length
     for entry in entries:
         if entry.start != end:
-            raise ValueError(f"{_shown(entry.name)} does not begin where the tensor before it ends")
+            raise ValueError(f"{_format_name(entry.name)} does not start where the previous tensor ends")
         end = entry.stop
     if end != len(data):
         raise ValueError(f"its tensors end at byte {end} of {len(data)}")
     return entries
 
 
-def _entry(name: str, value: Any, base: int) -> _Entry:
-    """Returns an entry of the header; offsets become those in the file.
+def _parse_entry(name: str, value: Any, base: int) -> _Entry:
+    """Returns an entry of the header, with offsets from the start of the file.
 
     Raises:
-        ValueError: it is not an entry, or its size is not that of its shape.
+        ValueError: it is not an entry, or its size does not match its shape.
     """
-    fault = ValueError(f"the entry of {_shown(name)} in its header is not valid")
+    fault = ValueError(f"the entry of {_format_name(name)} in its header is not valid")
     if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
         raise fault
     dtype, shape, offsets = _DTYPES.get(str(value["dtype"])), value["shape"], value["data_offsets"]
@@ -112,16 +114,16 @@ def _entry(name: str, value: Any, base: int) -> _Entry:
 
 
 def _are_sizes(value: Any) -> bool:
-    return isinstance(value, list) and all(type(one) is int and 0 <= one <= _MAX_SIZE for one in value)
+    return isinstance(value, list) and all(type(size) is int and 0 <= size <= _MAX_SIZE for size in value)
 
 
-def _shown(name: str) -> str:
+def _format_name(name: str) -> str:
     return name[:100] if name.isprintable() else repr(name[:100])
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Returns a JSON object; `json` would let the last of two equal names win."""
     entries = dict(pairs)
     if len(entries) < len(pairs):
-        raise ValueError("a name stands twice in its header")
+        raise ValueError("a name occurs twice in its header")
     return entries

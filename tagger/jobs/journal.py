@@ -158,7 +158,7 @@ class Journal:
         atomic.truncate(self.path, self._size)
 
     def _append(self, data: bytes) -> None:
-        atomic.extend(self.path, data, self._size)
+        atomic.write_from(self.path, data, self._size)
         atomic.sync(self.path)
         self._size += len(data)
 
@@ -179,9 +179,9 @@ class Journal:
                     if line.count(b"[") + line.count(b"{") > _MAX_VALUES:
                         raise ValueError("a line holds too many values")
                     if job is None:
-                        job = json_files.checked(JobRecord, line)
+                        job = json_files.parse_as(JobRecord, line)
                     else:
-                        state = json_files.checked(State, line)
+                        state = json_files.parse_as(State, line)
                         state.check(len(job.inputs))
                 except ValueError as error:
                     raise StorageError(f"{self.path}: cannot resume from this journal: {error}") from None

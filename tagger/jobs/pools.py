@@ -4,17 +4,19 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import NamedTuple
 
 from tagger.data.document_context import PassageNumbering
 from tagger.data.sentence import Record, Reject, Sentence
 from tagger.errors import CorruptError, DataError
 from tagger.jobs.rejects import Rejects
+from tagger.tagging.pools import PoolItem, PoolLimit, build_pools
+from tagger.tagging.texts import passage_tokens
 
 POOL_TOKENS = 16_384
 """The tokens that fill a pool; its last record may exceed them."""
 POOL_BYTES = 1 << 23
 """The characters, or bytes, of records that fill a pool too; its last record may exceed them."""
-_TOKEN_BYTES = 1 << 11  # of a passage that count as a token, so that passages of few tokens end as well
 _FIRST_TOKENS = 512
 _MOST_RECORDS = 4096  # ends of files count as records: what is held must not grow where there are no tokens
 
@@ -94,6 +96,41 @@ Records = Callable[[int, Callable[[Reject], None] | None], Iterator[Record]]
 """Opens the input of a number; takes up what cannot be read, or raises DataError if there is nothing to take it."""
 
 
+class _Step(NamedTuple):
+    """A record of an input, or the input's end.
+
+    Attributes:
+        input: the input's number.
+        result: a record; the fault that ended the input early; or None at its regular end.
+        rejects_before: the size and count of the rejects before the input.
+        rejects: their size and count after this step.
+    """
+
+    input: int
+    result: Record | DataError | None
+    rejects_before: tuple[int, int]
+    rejects: tuple[int, int]
+
+
+def _pool_limit(number: int) -> PoolLimit:
+    return PoolLimit(_MOST_RECORDS, pool_tokens(number), POOL_BYTES)
+
+
+def _build_pool(steps: Sequence[_Step]) -> Pool:
+    """Returns the pool of consecutive steps, grouped by input."""
+    pool = Pool(rejects=steps[-1].rejects)
+    for step in steps:
+        if not pool.stretches or pool.stretches[-1].number != step.input:
+            pool.stretches.append(Stretch(step.input, rejects=step.rejects_before))
+        stretch = pool.stretches[-1]
+        if isinstance(step.result, Record):
+            stretch.records.append(step.result)
+        else:
+            stretch.ended, stretch.spoilt = True, step.result is not None
+            stretch.corrupt = isinstance(step.result, CorruptError)
+    return pool
+
+
 class Reader:
     """Reads inputs into pools, from their beginning or from where a pool ended.
 
@@ -122,7 +159,6 @@ class Reader:
         self._labels, self._records, self._rejects = labels, records, rejects
         self._alone, self._passages = alone, PassageNumbering()
         self._skipping = False
-        self._before = (0, 0)  # the rejects before the input at hand
 
     def pools(self, *, number: int = 0, first: int = 0, skip: int = 0) -> Iterator[list[Sentence]]:
         """Yields the sentences of each pool.
@@ -132,43 +168,30 @@ class Reader:
             first: the number of the input that it begins in.
             skip: the records of that input that come before it.
         """
-        pool, tokens, size, volume, passage, full = Pool(), 0, 0, 0, 0, False
         try:
-            for stretch, found in self._steps(first, skip):
-                if isinstance(found, Record) and self._alone is not None:
-                    before, passage = passage, self._passage(stretch, found)
-                    found = _of_passage(found, passage)
-                    if full and passage != before:
-                        yield self._given(pool)
-                        pool, tokens, size, volume, number = Pool(), 0, 0, 0, number + 1
-                if not pool.stretches or pool.stretches[-1].number != stretch:
-                    pool.stretches.append(Stretch(stretch, rejects=self._before))
-                size += 1
-                if isinstance(found, Record):
-                    pool.stretches[-1].records.append(found)
-                    tokens += sum(map(len, found.sentences))
-                    volume += found.size
-                else:
-                    pool.stretches[-1].ended, pool.stretches[-1].spoilt = True, found is not None
-                    pool.stretches[-1].corrupt = isinstance(found, CorruptError)
-                full = tokens >= pool_tokens(number) or size >= _MOST_RECORDS or volume >= POOL_BYTES
-                if full:
-                    pool.rejects = self._rejected()  # before the next record is read, which may be another passage's
-                    if self._alone is None or self._alone(stretch):
-                        yield self._given(pool)
-                        pool, tokens, size, volume, number, full = Pool(), 0, 0, 0, number + 1, False
+            for steps in build_pools(self._items(first, skip), _pool_limit, number):
+                yield self._given(_build_pool(steps))
         except DataError as fault:
             self.fault = fault
-            return
-        if pool.stretches:
-            pool.rejects = self._rejected()
-            yield self._given(pool)
+
+    def _items(self, first: int, skip: int) -> Iterator[PoolItem["_Step"]]:
+        passage = 0
+        for step in self._steps(first, skip):
+            ends_passage = self._alone is None or self._alone(step.input)
+            if not isinstance(step.result, Record):
+                yield PoolItem(step, passage, ends_passage)
+                continue
+            record = step.result
+            if self._alone is not None:
+                passage = self._passage(step.input, record)
+                record = _of_passage(record, passage)
+            tokens = sum(map(len, record.sentences))
+            yield PoolItem(step._replace(result=record), passage, ends_passage, tokens, record.size)
 
     def _passage(self, stretch: int, record: Record) -> int:
         assert self._alone is not None
         document = record.line if self._alone(stretch) else record.document
-        size = max(sum(map(len, record.sentences)), record.size // _TOKEN_BYTES)
-        return self._passages.assign((stretch, document), size)
+        return self._passages.assign((stretch, document), passage_tokens(record))
 
     def _given(self, pool: Pool) -> list[Sentence]:
         self.waiting.append(pool)
@@ -177,20 +200,20 @@ class Reader:
     def _rejected(self) -> tuple[int, int]:
         return (self._rejects.size, self._rejects.count) if self._rejects else (0, 0)
 
-    def _steps(self, first: int, skip: int) -> Iterator[tuple[int, Record | DataError | None]]:
-        """Yields the number of an input with each of its records, then with the fault of the rest, if there is one."""
+    def _steps(self, first: int, skip: int) -> Iterator["_Step"]:
+        """Yields each record of each input, then the input's end."""
         for number in range(first, len(self._labels)):
-            self._before = self._rejected()
+            before = self._rejected()
             try:
                 for record in self._opened(number, skip if number == first else 0):
-                    yield number, record
+                    yield _Step(number, record, before, self._rejected())
             except DataError as fault:
                 if self._rejects is None:
                     raise
                 self._rejects.add_file(self._labels[number], fault)
-                yield number, fault
+                yield _Step(number, fault, before, self._rejected())
             else:
-                yield number, None
+                yield _Step(number, None, before, self._rejected())
 
     def _opened(self, number: int, skip: int) -> Iterator[Record]:
         label = self._labels[number]

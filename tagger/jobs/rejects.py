@@ -60,8 +60,8 @@ class Rejects:
             log.warning("more is left out; all of it goes into %s", self._name)
 
     def _write(self, data: bytes) -> None:
-        with atomic.writing(self.part):
-            atomic.extend(self.part, data, self.size)
+        with atomic.wrap_os_errors(self.part):
+            atomic.write_from(self.part, data, self.size)
         self.size += len(data)
 
 

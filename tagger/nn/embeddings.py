@@ -1,10 +1,10 @@
-"""What a network knows of a word: its vector, its characters, its capitals.
+"""Embeddings of tokens: word vectors, character features, casing and document context.
 
-Shapes in this module: U distinct words, C characters in the longest, B sentences, T tokens, D width of the result.
+Shapes in this module: U distinct words, C characters in the longest one, B sentences, T tokens in the longest one, D
+output size.
 """
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,26 +12,27 @@ from torch.nn import functional as F
 
 from tagger.nn.dropout import drop
 from tagger.nn.encoder import RecurrentLayer
+from tagger.nn.inputs import ContextInputs, Inputs
 from tagger.nn.kernels import convolution, lookup, neighbours
 
-UNKNOWN = 1  # the row of the unknown word's vector
+UNKNOWN = 1  # row of the unknown word's vector
 
 
-def scatter_evenly(rows: int, width: int) -> Tensor:
-    """Returns vectors (rows, width) drawn evenly from ±√(3 / width), the range of Ma and Hovy (2016)."""
-    bound = math.sqrt(3 / width)
-    return torch.empty(rows, width).uniform_(-bound, bound)
+def draw_uniform(rows: int, dim: int) -> Tensor:
+    """Returns vectors (rows, dim) drawn uniformly from ±√(3 / dim), the range of Ma and Hovy (2016)."""
+    bound = math.sqrt(3 / dim)
+    return torch.empty(rows, dim).uniform_(-bound, bound)
 
 
 class WordEmbedding(nn.Module):
-    """Vectors of words: those that training may change, and behind them those kept as they were, in half precision.
+    """Word vectors: trainable ones, followed by frozen ones in half precision.
 
     Args:
-        weight: (W, D) start values of the vectors to train; row 0 is padding's, row 1 the unknown word's.
-        frozen: (V, D) vectors of the ids W, W + 1, …, which stay fixed.
+        weight: (W, D) initial values of the trainable vectors; row 0 is for padding, row 1 for unknown words.
+        frozen: (V, D) vectors of the ids W, W + 1, …, which training does not change.
 
     Attributes:
-        sparse: whether the gradient of the weight holds only the rows that were asked for.
+        sparse: whether the gradient of the weight is a sparse tensor of the rows that were read.
     """
 
     frozen: Tensor
@@ -46,12 +47,12 @@ class WordEmbedding(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """Returns the vectors (U, D) of word ids (U,)."""
         rows = len(self.weight)
-        # A GPU would have to be waited for.
+        # On a GPU, looking at the ids would wait for the device.
         if not len(self.frozen) or (ids.device.type == "cpu" and bool((ids < rows).all())):
             return F.embedding(ids, self.weight, sparse=self.sparse)
-        fixed = ids >= rows
-        trained = F.embedding(ids.masked_fill(fixed, UNKNOWN), self.weight, sparse=self.sparse)
-        return torch.where(fixed[:, None], self.frozen[(ids - rows).clamp(min=0)].to(trained.dtype), trained)
+        is_frozen = ids >= rows
+        trained = F.embedding(ids.masked_fill(is_frozen, UNKNOWN), self.weight, sparse=self.sparse)
+        return torch.where(is_frozen[:, None], self.frozen[(ids - rows).clamp(min=0)].to(trained.dtype), trained)
 
     def unknown(self) -> Tensor:
         """Returns the unknown word's vector (1, D)."""
@@ -59,89 +60,93 @@ class WordEmbedding(nn.Module):
 
 
 class CharacterCNN(nn.Module):
-    """Convolutions over a word's characters and the largest value of each feature (Ma and Hovy, 2016)."""
+    """A convolution over a word's characters with max pooling over time (Ma and Hovy, 2016)."""
 
     def __init__(
-        self, characters: int, embedding_dim: int, output_dim: int, *, kernel_size: int, dropout: float
+        self, character_count: int, embedding_dim: int, output_dim: int, *, kernel_size: int, dropout: float
     ) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(characters, embedding_dim, _weight=scatter_evenly(characters, embedding_dim))
+        self.embedding = _character_embedding(character_count, embedding_dim)
         self.convolution = nn.Conv1d(embedding_dim, output_dim, kernel_size, padding=kernel_size // 2)
         self.dropout = dropout
         self.output_dim = output_dim
 
     def forward(self, characters: Tensor, lengths: Tensor) -> Tensor:
-        """Returns features (U, D) of words spelt as ids (U, C) of the given lengths (U,), each at least 1."""
-        beyond = torch.arange(characters.shape[1], device=characters.device) >= lengths[:, None]  # (U, C)
-        rate = self.dropout if self.training else 0.0
+        """Returns the features (U, D) of words, given character ids (U, C) and lengths (U,), at least 1."""
+        padding = torch.arange(characters.shape[1], device=characters.device) >= lengths[:, None]  # (U, C)
+        probability = self.dropout if self.training else 0.0
         weight, bias = self.convolution.weight, self.convolution.bias
         assert bias is not None
         if weight.device.type == "cpu" and weight.dtype == torch.float32:
-            return convolution.largest(drop(self.embedding(characters[~beyond]), rate), lengths, weight, bias)
-        # A word's features must not depend on how long the other words of its batch are.
-        embedded = drop(self.embedding(characters), rate).masked_fill(beyond[:, :, None], 0.0)
+            return convolution.max_over_time(
+                drop(self.embedding(characters[~padding]), probability), lengths, weight, bias
+            )
+        # A word's features must not depend on the lengths of the batch's other words.
+        embedded = drop(self.embedding(characters), probability).masked_fill(padding[:, :, None], 0.0)
         features: Tensor = self.convolution(embedded.transpose(1, 2)).transpose(1, 2)
-        return features.masked_fill(beyond[:, :, None], -math.inf).max(1).values
+        return features.masked_fill(padding[:, :, None], -math.inf).max(1).values
 
 
 class CharacterLSTM(nn.Module):
-    """The last states of an LSTM over a word's characters from either side (Lample et al., 2016)."""
+    """The final states of a bidirectional LSTM over a word's characters (Lample et al., 2016)."""
 
-    def __init__(self, characters: int, embedding_dim: int, output_dim: int, *, dropout: float) -> None:
+    def __init__(self, character_count: int, embedding_dim: int, output_dim: int, *, dropout: float) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(characters, embedding_dim, _weight=scatter_evenly(characters, embedding_dim))
+        self.embedding = _character_embedding(character_count, embedding_dim)
         self.layer = RecurrentLayer(embedding_dim, output_dim // 2)
         self.dropout = dropout
         self.output_dim = self.layer.output_size
 
     def forward(self, characters: Tensor, lengths: Tensor) -> Tensor:
-        """Returns features (U, D) of words spelt as ids (U, C) of the given lengths (U,), each at least 1."""
+        """Returns the features (U, D) of words, given character ids (U, C) and lengths (U,), at least 1."""
         embedded = drop(self.embedding(characters), self.dropout if self.training else 0.0)
         states = self.layer(embedded, lengths)  # (U, C, D)
         forward = states[torch.arange(len(lengths), device=lengths.device), lengths - 1, : self.output_dim // 2]
         return torch.cat([forward, states[:, 0, self.output_dim // 2 :]], 1)
 
 
+def _character_embedding(count: int, dim: int) -> nn.Embedding:
+    return nn.Embedding(count, dim, _weight=draw_uniform(count, dim))
+
+
 class DocumentContext(nn.Module):
-    """A vector for each word of a document, from what stands beside it there and how it is capitalised.
+    """A vector for each word of a document, from the word's neighbours and casing at all its occurrences there.
 
     Args:
-        words: D, the width of the words' vectors.
-        casing: F, the numbers that say how it is capitalised.
-        width: of the result.
-        dropout: over the vectors of the words beside it.
+        word_dim: D, size of the word vectors.
+        casing_dim: F, number of casing features.
+        output_dim: size of the result.
+        dropout: dropout probability for the mean vectors of the neighbours.
     """
 
-    def __init__(self, words: int, casing: int, output_dim: int, *, dropout: float) -> None:
+    def __init__(self, word_dim: int, casing_dim: int, output_dim: int, *, dropout: float) -> None:
         super().__init__()
-        self.projection = nn.Linear(2 * words + casing, output_dim)
+        self.projection = nn.Linear(2 * word_dim + casing_dim, output_dim)
         nn.init.xavier_uniform_(self.projection.weight)
         nn.init.zeros_(self.projection.bias)
         self.dropout, self.output_dim = dropout, output_dim
 
-    def forward(self, vectors: Tensor, beside: Tensor, counts: Tensor, casing: Tensor) -> Tensor:
-        """Returns (R, width) of R words of documents.
+    def forward(self, vectors: Tensor, context: ContextInputs) -> Tensor:
+        """Returns the vectors (R, output_dim) of R pairs of a document and a word.
 
         Args:
-            vectors: (V, D) of words, which need no gradient.
-            beside: (O, 2) which of them stand before and after each of the words' O places.
-            counts: (R,) places of each word, at least 1.
-            casing: (R, F).
+            vectors: (V, D) of the neighbours in `context.words`, without a gradient.
+            context: the pairs.
         """
-        means = neighbours.means(vectors, beside, counts)
+        means = neighbours.average_vectors(vectors, context.neighbours, context.counts)
         means = drop(means, self.dropout if self.training else 0.0)
-        return torch.tanh(self.projection(torch.cat([means, casing], 1)))
+        return torch.tanh(self.projection(torch.cat([means, context.casing], 1)))
 
 
 class TokenEmbedding(nn.Module):
-    """All that is known of each token, side by side; every distinct word of a batch is computed once.
+    """The concatenated features of each token; the features of a batch's distinct words are computed once.
 
     Args:
-        words: vectors of words.
-        characters: features of spellings, if any.
-        casing: vectors (kinds, width) of how words are capitalised, if any.
-        document_context: what the rest of its document says of a word, if any.
-        word_dropout: the share of tokens whose word is replaced by the unknown word in training.
+        words: word vectors.
+        characters: character features, if any.
+        casing: vectors of casings, if any.
+        document_context: features from the other occurrences of a word in its document, if any.
+        word_dropout: fraction of tokens whose word vector is replaced by that of the unknown word in training.
     """
 
     def __init__(
@@ -160,44 +165,26 @@ class TokenEmbedding(nn.Module):
         self.output_dim += casing.embedding_dim if casing else 0
         self.output_dim += document_context.output_dim if document_context else 0
 
-    def forward(
-        self,
-        words: Tensor,
-        characters: Tensor,
-        character_lengths: Tensor,
-        casing: Tensor,
-        index: Tensor,
-        document_context: Sequence[Tensor] = (),
-    ) -> Tensor:
-        """Returns (B, T, D) for tokens given as an index (B, T) into distinct words.
-
-        Args:
-            words: (U,) ids.
-            characters: (U, C) ids.
-            character_lengths: (U,) each at least 1.
-            casing: (U,) ids.
-            index: (B, T) in [0, U); padding may hold any such number.
-            document_context: an index (B, T) into R words of documents, as `index` is; (V,) ids of the words that stand
-                beside them; (O, 2) which of those do at each of their places; (R,) how many places are each one's; and
-                (R, F) how it is capitalised. Needed where the module has a part to read it.
-        """
-        vectors = self.words(words)
-        of_word = index
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Returns the embeddings (B, T, D)."""
+        vectors, index = self.words(inputs.words), inputs.index
         if self.training and self.word_dropout:
             vectors = torch.cat([vectors, self.words.unknown()])
             dropped = torch.rand(index.shape, device=index.device) < self.word_dropout
-            of_word = index.masked_fill(dropped, len(words))
-        tables, indices = [vectors], [of_word]
+            index = index.masked_fill(dropped, len(inputs.words))
+        tables, indices = [vectors], [index]
         if self.characters is not None:
-            tables.append(self.characters(characters, character_lengths))
-            indices.append(index)
+            tables.append(self.characters(inputs.characters, inputs.character_lengths))
+            indices.append(inputs.index)
         if self.casing is not None:
-            tables.append(self.casing(casing))
-            indices.append(index)
+            tables.append(self.casing(inputs.casing))
+            indices.append(inputs.index)
         if self.document_context is not None:
-            of_document, around, *rest = document_context
-            with torch.no_grad():  # the vectors are not tuned for this
-                given = self.words(around)
-            tables.append(self.document_context(given, *rest))
-            indices.append(of_document)
-        return lookup.concatenated(tables, indices)
+            context = inputs.document_context
+            if context is None:
+                raise ValueError("the network reads document context, but the inputs have none")
+            with torch.no_grad():  # this feature does not train the word vectors
+                neighbour_vectors = self.words(context.words)
+            tables.append(self.document_context(neighbour_vectors, context))
+            indices.append(context.pairs)
+        return lookup.concatenate(tables, indices)

@@ -1,6 +1,6 @@
-"""The recurrent encoder: LSTM, GRU or RNN over a sentence's tokens, in one direction or two.
+"""The recurrent encoder: an LSTM, GRU or RNN over a sentence's tokens, in one direction or two.
 
-Shapes in this module: B sentences, T tokens in the longest one, D input width, H encoder width per direction.
+Shapes in this module: B sentences, T tokens in the longest one, D input width, H hidden size per direction.
 """
 
 from collections.abc import Sequence
@@ -11,27 +11,27 @@ from torch import Tensor, nn
 from tagger.choices import Cell, Direction, Merge
 from tagger.nn.kernels import lstm
 
-_HELD = 1e4  # a bias by which a gate lets through exactly 1 and gets a gradient of exactly 0, in float16 too
+_OPEN_BIAS = 1e4  # a gate with this bias is exactly 1 and its gradient exactly 0, in float16 too
 
 
 class LSTM1997(nn.LSTM):
-    """The LSTM as it was before it could forget (Hochreiter and Schmidhuber, 1997): its forget gate is held open.
+    """The LSTM without a forget gate (Hochreiter and Schmidhuber, 1997), as an LSTM whose forget gate is always 1.
 
-    The gate's weights are 0 and its bias is so large that their gradients are 0; so what computes an LSTM computes this
-    one, and a quarter of its weights is idle. A decay of the weights must leave `bias_ih_l0` out.
+    The gate's weights are 0 and its bias is so large that all their gradients are 0. Any LSTM kernel can compute this
+    cell, and a quarter of its weights is unused. Weight decay must not apply to `bias_ih_l0`.
     """
 
     def reset_parameters(self) -> None:
-        """Draws weights as torch does, and holds the forget gate open."""
+        """Draws weights as torch does, then opens the forget gate."""
         super().reset_parameters()
-        self.hold_open()
+        self.open_forget_gate()
 
-    def hold_open(self) -> None:
-        """Sets what holds the forget gate open, after weights were drawn."""
+    def open_forget_gate(self) -> None:
+        """Sets the forget gate's weights to 0 and its bias to a large number."""
         with torch.no_grad():
             for name, parameter in self.named_parameters():
                 # torch orders the gates input, forget, cell, output.
-                parameter[self.hidden_size : 2 * self.hidden_size] = _HELD if name.startswith("bias_ih") else 0.0
+                parameter[self.hidden_size : 2 * self.hidden_size] = _OPEN_BIAS if name.startswith("bias_ih") else 0.0
 
 
 _CELLS: dict[Cell, type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]] = {
@@ -45,19 +45,19 @@ _CELLS: dict[Cell, type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]] = {
 class RecurrentLayer(nn.Module):
     """One recurrent layer whose directions, if two, are merged by concat, sum or mean.
 
-    Each direction is a fused module of its own over the padded batch, the backward one over sentences turned round
-    within their lengths. On a CPU an LSTM's states are computed by `nn.lstm`.
+    Each direction is a separate torch module over the padded batch. The backward one reads sentences that are reversed
+    within their lengths. On a CPU `kernels.lstm` computes the states of an LSTM.
 
     Args:
         input_size: D.
         hidden_size: H, in each direction.
         cell: lstm, lstm1997, gru or rnn.
         direction: both, forward or backward.
-        merge: how two directions become one vector: concat, sum or mean.
+        merge: how the states of two directions are combined: concat, sum or mean.
         forget_bias: the bias of an LSTM's forget gate at the start of training.
 
     Attributes:
-        threads: how many may be busy at once on a CPU.
+        threads: maximum number of threads on a CPU.
     """
 
     def __init__(
@@ -87,15 +87,15 @@ class RecurrentLayer(nn.Module):
 
     @property
     def is_reversed(self) -> list[bool]:
-        """For each of `cells` whether it reads sentences from their ends."""
+        """Whether each of `cells` reads right to left."""
         return [cell is self.backward_cell for cell in self.cells]
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        """Returns the states (B, T, output_size) of inputs (B, T, D); padding may hold anything, in and out."""
+        """Returns the states (B, T, output_size) of inputs (B, T, D); padding may hold anything in both."""
         cells = self.cells
-        # The kernel's gates reach 1 but for 1e-7, by which those held open would move.
+        # Not for an LSTM1997: the kernel's sigmoid can differ from 1 by 1e-7, and its forget gate would train.
         if inputs.device.type == "cpu" and inputs.dtype == torch.float32 and type(cells[0]) is nn.LSTM:
-            states = lstm.states(cells, inputs, lengths, is_reversed=self.is_reversed, threads=self.threads)
+            states = lstm.compute_states(cells, inputs, lengths, is_reversed=self.is_reversed, threads=self.threads)
         else:
             states = _states(cells, inputs, lengths, self.is_reversed)
         if len(cells) == 1 or self.merge == "concat":
@@ -106,31 +106,31 @@ class RecurrentLayer(nn.Module):
 
 def _states(cells: Sequence[nn.RNNBase], inputs: Tensor, lengths: Tensor, is_reversed: Sequence[bool]) -> Tensor:
     """Returns the states of one direction, or of two side by side, (B, T, H or 2H)."""
-    places = reversal_index(lengths, inputs.shape[1])
-    found = [
-        turn(cell(turn(inputs, places))[0], places) if round_ else cell(inputs)[0]
-        for cell, round_ in zip(cells, is_reversed, strict=True)
+    index = reversal_index(lengths, inputs.shape[1])
+    states = [
+        reorder_tokens(cell(reorder_tokens(inputs, index))[0], index) if is_backward else cell(inputs)[0]
+        for cell, is_backward in zip(cells, is_reversed, strict=True)
     ]
-    return found[0] if len(found) == 1 else torch.cat(found, 2)
+    return states[0] if len(states) == 1 else torch.cat(states, 2)
 
 
 def reversal_index(lengths: Tensor, longest: int) -> Tensor:
-    """Returns the places (B, T) that turn each sentence round within its length and leave its padding.
+    """Returns the index (B, T) that reverses each sentence within its length and leaves padding in place.
 
     >>> reversal_index(torch.tensor([2, 3]), 3).tolist()
     [[1, 0, 2], [2, 1, 0]]
     """
-    places = torch.arange(longest, device=lengths.device)
-    return torch.where(places < lengths[:, None], lengths[:, None] - 1 - places, places)
+    positions = torch.arange(longest, device=lengths.device)
+    return torch.where(positions < lengths[:, None], lengths[:, None] - 1 - positions, positions)
 
 
-def turn(inputs: Tensor, places: Tensor) -> Tensor:
-    """Returns inputs (B, T, D) with the tokens of each sentence in the order of places (B, T)."""
-    return inputs.gather(1, places[:, :, None].expand(-1, -1, inputs.shape[2]))
+def reorder_tokens(inputs: Tensor, index: Tensor) -> Tensor:
+    """Returns inputs (B, T, D) with the tokens of each sentence in the order of `index` (B, T)."""
+    return inputs.gather(1, index[:, :, None].expand(-1, -1, inputs.shape[2]))
 
 
 def _initialise(module: nn.RNNBase, forget_bias: float) -> None:
-    """Orthogonal recurrent weights for each gate, Glorot's for the inputs, no bias but the forget gate's."""
+    """Draws orthogonal recurrent and Glorot-uniform input weights per gate; biases are 0 except the forget gate's."""
     for name, parameter in module.named_parameters():
         if name.startswith("weight_hh"):
             for gate in parameter.data.chunk(len(parameter) // module.hidden_size):
@@ -143,19 +143,19 @@ def _initialise(module: nn.RNNBase, forget_bias: float) -> None:
             if isinstance(module, nn.LSTM) and name.startswith("bias_ih"):
                 parameter.data[module.hidden_size : 2 * module.hidden_size] = forget_bias
     if isinstance(module, LSTM1997):
-        module.hold_open()
+        module.open_forget_gate()
 
 
 class SelfAttention(nn.Module):
     """Multi-head self-attention over a sentence, added to its input and normalised (Vaswani et al., 2017)."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
-        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
-        self.norm = nn.LayerNorm(width)
+        self.attention = nn.MultiheadAttention(dim, heads, batch_first=True)
+        self.norm = nn.LayerNorm(dim)
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        """Returns (B, T, D) of inputs (B, T, D); no token attends to padding."""
+        """Returns the outputs (B, T, D) for inputs (B, T, D); no token attends to padding."""
         padding = torch.arange(inputs.shape[1], device=lengths.device) >= lengths[:, None]
         attended = self.attention(inputs, inputs, inputs, key_padding_mask=padding, need_weights=False)[0]
         normed: Tensor = self.norm(inputs + attended)
@@ -163,18 +163,18 @@ class SelfAttention(nn.Module):
 
 
 class Encoder(nn.Module):
-    """A stack of recurrent layers, with dropout between them and self-attention over the last if asked for.
+    """A stack of recurrent layers with dropout between them, and optional self-attention over the last one.
 
     Args:
         input_size: D.
         hidden_size: H, in each direction.
         cell: lstm, lstm1997, gru or rnn.
-        num_layers: how many, at least 1; each reads the merged states of the one below.
+        num_layers: number of layers, at least 1; each reads the merged states of the layer below.
         direction: both, forward or backward.
-        merge: how two directions become one vector: concat, sum or mean.
+        merge: how the states of two directions are combined: concat, sum or mean.
         forget_bias: the bias of an LSTM's forget gate at the start of training.
-        attention_heads: heads of self-attention, which must divide the width; 0 for none.
-        dropout: what stands between two layers, nothing if None.
+        attention_heads: heads of self-attention, a divisor of the output size; 0 for no self-attention.
+        dropout: a module applied between layers; None for no dropout.
     """
 
     def __init__(
@@ -208,7 +208,7 @@ class Encoder(nn.Module):
         self.attention = SelfAttention(input_size, attention_heads) if attention_heads else None
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        """Returns the states (B, T, output_size) of inputs (B, T, D); padding may hold anything, in and out."""
+        """Returns the states (B, T, output_size) of inputs (B, T, D); padding may hold anything in both."""
         states = inputs
         for number, layer in enumerate(self.layers):
             states = layer(self.dropout(states) if number else states, lengths)

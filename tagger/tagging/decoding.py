@@ -1,10 +1,9 @@
-"""From emissions to answers: tags, spans and how probable they are.
+"""Decoding: from emissions to tags, spans, probabilities and alternatives.
 
-Shapes in this module: B sentences, T tokens in the longest one, K tags.
+Shapes in this module: B sentences, T tokens in the longest one, K tags, L tokens of all sentences, N spans.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,20 +18,23 @@ from tagger.data.word_cache import Ids
 from tagger.errors import ConfigError, ModelError
 from tagger.model import TaggerModel
 from tagger.nn.crf.heads import CRFHead, SoftmaxHead
+from tagger.nn.crf.linear_chain import LinearChain
 from tagger.tagging.span_tags import SpanTags
+
+Floats = NDArray[np.floating]
 
 
 @dataclass(frozen=True, slots=True)
 class DecodingOptions:
-    """What is asked beyond the best tags.
+    """What to compute besides the best tags.
 
     Attributes:
-        probabilities: how probable each span is, and each tag outside of spans.
-        threshold: leave out spans less probable than this; one that windows cut has no probability and stays.
-        nbest: so many of the most probable ways to tag each sentence.
+        probabilities: the probability of each span, and of each tag outside of spans.
+        threshold: remove less probable spans; a span that windows split has no probability and stays.
+        nbest: number of alternatives per sentence, the most probable paths.
 
     Raises:
-        ConfigError: the threshold is no probability, or nbest is below 0.
+        ConfigError: the threshold is not in [0, 1], or nbest is negative.
     """
 
     probabilities: bool = False
@@ -46,28 +48,25 @@ class DecodingOptions:
             raise ConfigError(f"nbest must be at least 0, got {self.nbest}")
 
     @property
-    def probable(self) -> bool:
-        """Whether probabilities are needed."""
+    def needs_probabilities(self) -> bool:
+        """Whether probabilities are computed."""
         return self.probabilities or self.threshold is not None
 
     @property
-    def lost_in_windows(self) -> str:
-        """What a sentence that is tagged in windows does not get of it, to follow a notice of that."""
-        exact = ", with probabilities that are exact within each alone" * self.probable
-        return exact + ", without alternatives" * (self.nbest > 0)
+    def window_limits(self) -> str:
+        """What windows change in the result, to be appended to a notice about them."""
+        limits = ", with probabilities that are exact only within a window" * self.needs_probabilities
+        return limits + ", without alternatives" * (self.nbest > 0)
 
 
-TAGS_ALONE = DecodingOptions()
-MAX_NBEST_TAGS = 500
-"""Beyond this the n best paths of a sentence take minutes."""
-_LARGEST_SUM = 1e25
-"""The largest sum of a path's scores; far above those of a model that learned, far below what stands for forbidden."""
-_CELLS = 2**24
-_ROUNDING = 1e-3  # nats by which a path may seem more probable than 1
+TAGS_ONLY = DecodingOptions()
+_MAX_NBEST_TAGS = 500  # with more the n best paths of a sentence take minutes
+_MAX_PATH_SCORE = 1e25  # far above scores of trained models, far below what replaces −inf
+_ROUNDING = 1e-3  # nats by which rounding may raise a probability above 1
 
 
-class Answer(NamedTuple):
-    """What was found for a sentence."""
+class Prediction(NamedTuple):
+    """The result for one sentence."""
 
     tags: tuple[str, ...]
     spans: tuple[Span, ...] = ()
@@ -75,125 +74,149 @@ class Answer(NamedTuple):
     alternatives: tuple[Alternative, ...] = ()
 
 
+class _Batch(NamedTuple):
+    """The tokens of a batch in one row.
+
+    Attributes:
+        tags: (L,) tag ids.
+        positions: (L,) positions of the tokens in the B * T positions of the padded batch.
+        offsets: (B + 1,) bounds of the sentences in the row.
+        spans: (N, 4) sentence, first token, end token (exclusive) and type.
+    """
+
+    tags: Ids
+    positions: Ids
+    offsets: Ids
+    spans: Ids
+
+    def span_tokens(self, rows: NDArray[np.bool_] | slice = slice(None)) -> Ids:
+        """Returns the indices of all tokens of spans."""
+        sentences, starts, ends, _ = self.spans[rows].T
+        sizes = ends - starts
+        return np.repeat(self.offsets[sentences] + ends - sizes.cumsum(), sizes) + np.arange(sizes.sum())
+
+
 class Decoder:
-    """Answers for batches of emissions.
+    """Predictions for batches of emissions.
 
     Args:
         model: the model.
-        spelt: what its tags say of spans, None if they are plain.
-        wanted: what is asked.
+        span_tags: the spans of its tags, None if the tags are plain.
+        options: what to compute.
 
     Raises:
-        ConfigError: there is to be a threshold, and the tags are plain.
+        ConfigError: a threshold for plain tags, or n-best paths for too many tags.
     """
 
-    def __init__(self, model: TaggerModel, spelt: SpanTags | None, wanted: DecodingOptions) -> None:
-        if wanted.threshold is not None and spelt is None:
-            raise ConfigError("a threshold leaves out spans; the model's tags are plain")
-        if wanted.nbest and len(model.tags) > MAX_NBEST_TAGS:
-            raise ConfigError(f"n-best taggings are for at most {MAX_NBEST_TAGS} tags; the model has {len(model.tags)}")
+    def __init__(self, model: TaggerModel, span_tags: SpanTags | None, options: DecodingOptions) -> None:
+        if options.threshold is not None and span_tags is None:
+            raise ConfigError("a threshold removes spans; the model's tags are plain")
+        if options.nbest and len(model.tags) > _MAX_NBEST_TAGS:
+            raise ConfigError(
+                f"n-best paths are limited to models of {_MAX_NBEST_TAGS} tags; the model has {len(model.tags)}"
+            )
         self._head: CRFHead | SoftmaxHead = model.network.head
-        self._names, self._scheme, self._spelt, self._wanted = model.tags.items, model.scheme, spelt, wanted
-        self._largest = max((float(weight.detach().abs().max()) for weight in self._head.parameters()), default=0.0)
+        self._names, self._scheme, self._span_tags, self._options = model.tags.items, model.scheme, span_tags, options
+        self._name_array = np.array(self._names, object)
+        self._max_weight = max((float(weight.detach().abs().max()) for weight in self._head.parameters()), default=0.0)
 
-    def of(self, emissions: Tensor, lengths: Tensor) -> list[Answer]:
-        """Returns the answer for each sentence of a batch: emissions (B, T, K), lengths (B,).
+    def decode(self, emissions: Tensor, lengths: Tensor) -> list[Prediction]:
+        """Returns a prediction per sentence: emissions (B, T, K), lengths (B,).
 
         Raises:
-            ModelError: emissions are not finite, or too large for what is asked to be finite.
+            ModelError: emissions or probabilities are not finite, or emissions too large for finite probabilities.
         """
         with torch.inference_mode():
-            self._check_size(emissions)
-            paths: Ids = self._head.decode(emissions, lengths).cpu().numpy()
-            counts: list[int] = lengths.tolist()
-            spans = (
-                np.zeros((0, 4), np.int64) if self._spelt is None else self._spelt.spans(paths, lengths.cpu().numpy())
-            )
-            probable = None
-            if self._wanted.probable:
-                paths, spans, probable = self._probable(emissions, lengths, paths, spans)
-            answers = self._put_together(paths, counts, spans, probable)
-            if self._scheme and self._wanted.threshold is not None:
-                # In IOB1 the first tag of a span depends on the span before it, which may have been left out.
-                answers = [
-                    answer._replace(tags=schemes.tags_of(answer.spans, len(answer.tags), self._scheme))
-                    for answer in answers
+            self._check_range(emissions)
+            chain = self._head.chain(emissions, lengths)
+            batch = self._find_tags(chain)
+            token_probs: list[float] | None = None
+            span_probs: list[float] | list[None] = [None] * len(batch.spans)
+            if self._options.needs_probabilities:
+                batch, token_probs, span_probs = self._find_probabilities(chain, batch)
+            predictions = self._assemble(batch, token_probs, span_probs)
+            if self._options.nbest:
+                alternatives = self._find_alternatives(chain)
+                predictions = [
+                    prediction._replace(alternatives=paths)
+                    for prediction, paths in zip(predictions, alternatives, strict=True)
                 ]
-            if self._wanted.nbest:
-                alternatives = self._alternatives(emissions, lengths)
-                answers = [
-                    answer._replace(alternatives=given) for answer, given in zip(answers, alternatives, strict=True)
-                ]
-            return answers
+            return predictions
 
-    def _check_size(self, emissions: Tensor) -> None:
+    def _check_range(self, emissions: Tensor) -> None:
         largest = max(map(abs, torch.stack(emissions.aminmax()).tolist()))
         if not largest < math.inf:  # NaN included
             raise ModelError("the model's scores are not finite: its weights are damaged or diverged")
-        if not (largest + self._largest) * (emissions.shape[1] + 1) < _LARGEST_SUM:
+        if not (largest + self._max_weight) * (emissions.shape[1] + 1) < _MAX_PATH_SCORE:
             raise ModelError("the model's scores are too large to compute with: its weights are damaged")
 
-    def _probable(
-        self, emissions: Tensor, lengths: Tensor, paths: Ids, spans: Ids
-    ) -> tuple[Ids, Ids, tuple[NDArray[np.float32], list[float]]]:
-        """Returns paths and spans above the threshold, and the probabilities of tokens (B, T) and spans."""
-        marginals = self._head.marginals(emissions, lengths).cpu().numpy()
-        of_spans = np.zeros(0, np.float32)
-        if self._spelt is not None:
-            place, spelt = emissions.device, self._spelt
-            given = torch.from_numpy(spans).to(place), spelt.members.to(place), spelt.joins.to(place)
-            of_spans = self._head.span_probabilities(emissions, lengths, *given).cpu().numpy()
-        if self._spelt is not None and self._wanted.threshold is not None:
-            kept = of_spans >= self._wanted.threshold
-            paths = paths.copy()
-            for sentence, first, stop, _ in spans[~kept].tolist():
-                paths[sentence, first:stop] = self._spelt.outside
-            spans, of_spans = spans[kept], of_spans[kept]
-        of_tokens = np.take_along_axis(marginals, paths[:, :, None], 2)[:, :, 0]
-        if not (np.isfinite(of_tokens).all() and np.isfinite(of_spans).all()):
+    def _find_tags(self, chain: LinearChain) -> _Batch:
+        """Returns the best paths and their spans."""
+        paths: Ids = chain.best_path()[0].cpu().numpy()
+        lengths: Ids = chain.scores.lengths.cpu().numpy()
+        positions = np.flatnonzero(np.arange(paths.shape[1]) < lengths[:, None])
+        offsets = np.concatenate([[0], lengths.cumsum()])
+        spans = np.zeros((0, 4), np.int64) if self._span_tags is None else self._span_tags.find_spans(paths, lengths)
+        return _Batch(paths.ravel()[positions], positions, offsets, spans)
+
+    def _find_probabilities(self, chain: LinearChain, batch: _Batch) -> tuple[_Batch, list[float], list[float]]:
+        """Returns the batch without spans below the threshold, and the probabilities (L,) of tokens, (N,) of spans.
+
+        A token of a span has the probability of the span.
+        """
+        device = chain.scores.emissions.device
+        span_probs: Floats = np.zeros(0, np.float32)
+        if self._span_tags is not None:
+            tensors = torch.from_numpy(batch.spans), self._span_tags.members, self._span_tags.joins
+            span_probs = chain.span_probabilities(*(tensor.to(device) for tensor in tensors)).cpu().numpy()
+        if self._span_tags is not None and self._options.threshold is not None:
+            is_kept = span_probs >= self._options.threshold
+            batch.tags[batch.span_tokens(~is_kept)] = self._span_tags.outside_id
+            batch, span_probs = batch._replace(spans=batch.spans[is_kept]), span_probs[is_kept]
+        index = torch.from_numpy(batch.positions).to(device), torch.from_numpy(batch.tags).to(device)
+        token_probs: Floats = chain.marginals().flatten(0, 1)[index].cpu().numpy()
+        if not (np.isfinite(token_probs).all() and np.isfinite(span_probs).all()):
             raise ModelError("the model's probabilities are not finite: its weights are damaged or diverged")
-        for (sentence, first, stop, _), probability in zip(spans.tolist(), of_spans, strict=True):
-            of_tokens[sentence, first:stop] = probability
-        return paths, spans, (of_tokens, of_spans.tolist())
+        token_probs[batch.span_tokens()] = np.repeat(span_probs, batch.spans[:, 2] - batch.spans[:, 1])
+        return batch, token_probs.tolist(), span_probs.tolist()
 
-    def _put_together(
-        self,
-        paths: Ids,
-        counts: Sequence[int],
-        spans: Ids,
-        probable: tuple[NDArray[np.float32], list[float]] | None,
-    ) -> list[Answer]:
-        names = self._names
-        found: list[list[Span]] = [[] for _ in counts]
-        probabilities = [None] * len(spans) if probable is None else probable[1]
-        for (sentence, first, stop, kind), probability in zip(spans.tolist(), probabilities, strict=True):
-            assert self._spelt is not None
-            found[sentence].append(Span(self._spelt.types[kind], first, stop, probability))
-        rows = paths.tolist()
-        of_tokens = [()] * len(counts) if probable is None else probable[0].tolist()
-        return [
-            Answer(tuple([names[tag] for tag in row[:count]]), tuple(inner), tuple(tokens[:count]))
-            for row, count, inner, tokens in zip(rows, counts, found, of_tokens, strict=True)
+    def _assemble(
+        self, batch: _Batch, token_probs: list[float] | None, span_probs: list[float] | list[None]
+    ) -> list[Prediction]:
+        bounds = batch.offsets.tolist()
+        spans: list[list[Span]] = [[] for _ in bounds[1:]]
+        for (sentence, start, end, kind), probability in zip(batch.spans.tolist(), span_probs, strict=True):
+            assert self._span_tags is not None
+            spans[sentence].append(Span(self._span_tags.types[kind], start, end, probability))
+        tags = self._name_array[batch.tags].tolist()
+        predictions = [
+            Prediction(tuple(tags[first:stop]), tuple(found), tuple(token_probs[first:stop]) if token_probs else ())
+            for first, stop, found in zip(bounds, bounds[1:], spans, strict=False)
         ]
+        if self._scheme and self._options.threshold is not None:
+            # In IOB1 the first tag of a span depends on the span before it, which may have been removed.
+            return [
+                prediction._replace(tags=schemes.tags_of(prediction.spans, len(prediction.tags), self._scheme))
+                for prediction in predictions
+            ]
+        return predictions
 
-    def _alternatives(self, emissions: Tensor, lengths: Tensor) -> list[tuple[Alternative, ...]]:
-        """Returns for each sentence its most probable paths, as many as there are up to the number asked for."""
-        count = self._wanted.nbest
-        size = max(1, _CELLS // (emissions.shape[2] ** 2 * count))  # sentences whose largest tensor stays small
-        parts = [
-            self._head.best_paths(some, its, count=count)
-            for some, its in zip(torch.split(emissions, size), torch.split(lengths, size), strict=True)
-        ]
-        paths, scores = (torch.cat(part) for part in zip(*parts, strict=True))
-        logs = scores - self._head.log_partition(emissions, lengths)[:, None]
-        shares = logs.masked_fill(logs > _ROUNDING, 0.0).exp()  # where scores are so large that they round by much
+    def _find_alternatives(self, chain: LinearChain) -> list[tuple[Alternative, ...]]:
+        """Returns for each sentence its most probable paths, fewer than `nbest` if it has fewer."""
+        paths, scores = chain.best_paths(self._options.nbest)
+        logs = scores - chain.log_partition()[:, None]
+        probabilities = logs.masked_fill(logs > _ROUNDING, 0.0).exp()  # large scores round to more than 1
         return [
             tuple(
-                Alternative(tuple([self._names[tag] for tag in path[:count]]), share)
-                for path, share, score in zip(of_sentence, its_shares, its_scores, strict=True)
+                Alternative(tuple([self._names[tag] for tag in path[:length]]), probability)
+                for path, probability, score in zip(*rows, strict=True)
                 if score > -np.inf
             )
-            for of_sentence, its_shares, its_scores, count in zip(
-                paths.tolist(), shares.tolist(), scores.tolist(), lengths.tolist(), strict=True
+            for *rows, length in zip(
+                paths.tolist(),
+                probabilities.tolist(),
+                scores.tolist(),
+                chain.scores.lengths.tolist(),
+                strict=True,
             )
         ]

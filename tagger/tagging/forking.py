@@ -1,6 +1,6 @@
-"""Lets a tagger be used in a forked child process, though other threads were tagging in the parent.
+"""Lets a tagger be used in a forked child process even if other threads were tagging in the parent.
 
-A fork copies locks as they are but only the thread that forks: a lock that another thread holds is never released.
+A fork copies locks in their current state but only the forking thread: a lock held by another thread is never released.
 """
 
 import os
@@ -11,45 +11,45 @@ from weakref import WeakSet
 import torch
 
 
-class Forked(Protocol):
-    """What has locks, or state that belongs to threads."""
+class ForkAware(Protocol):
+    """An object with locks or with state that belongs to threads."""
 
     def before_fork(self) -> None:
-        """Waits until no other thread is within a change, and holds it off."""
+        """Waits until no other thread changes the object, and blocks further changes."""
 
     def after_fork(self, *, in_child: bool) -> None:
-        """Ends what `before_fork` began; in the child only this thread is left."""
+        """Allows changes again; in the child only the calling thread exists."""
 
 
-_registered: WeakSet[Forked] = WeakSet()
-_held: list[Forked] = []
-_lock = Lock()  # for changes of the two, and for threads that fork at the same moment
+_registered: WeakSet[ForkAware] = WeakSet()
+_blocked: list[ForkAware] = []
+_lock = Lock()  # guards both, also against threads that fork at the same time
 
 
-def register(one: Forked) -> None:
+def register(target: ForkAware) -> None:
     """Prepares an object for forks, for as long as it lives."""
     with _lock:
-        _registered.add(one)
+        _registered.add(target)
 
 
 def _before() -> None:
     _lock.acquire()
-    for one in list(_registered):
-        one.before_fork()
-        _held.append(one)
+    for target in list(_registered):
+        target.before_fork()
+        _blocked.append(target)
 
 
 def _after(*, in_child: bool) -> None:
     try:
-        while _held:
-            _held.pop().after_fork(in_child=in_child)
+        while _blocked:
+            _blocked.pop().after_fork(in_child=in_child)
     finally:
         _lock.release()
 
 
 def _after_in_child() -> None:
-    if _held:
-        torch.set_num_threads(1)  # OpenMP's other threads stay in the parent, and it would wait for them
+    if _blocked:
+        torch.set_num_threads(1)  # OpenMP's threads stay in the parent, and the child would wait for them
     _after(in_child=True)
 
 

@@ -1,8 +1,11 @@
-"""From words to emissions: what is asked of whatever gives them, and the network as it is."""
+"""Scorers, which turn sentences into emissions, and the scorer that runs the PyTorch network.
+
+Shapes in this module: B sentences, T tokens in the longest one, K tags.
+"""
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -12,68 +15,73 @@ from tagger.data.sentence import Sentence
 from tagger.model import TaggerModel
 from tagger.tagging import forking
 
-Words = Sequence[str]
-Scores = Callable[[Sequence[int]], tuple[Tensor, Tensor]]
-"""Gives emissions (B, T, K) and lengths (B,) of the sentences at some places, the longest first."""
-End = Callable[[], None]
+
+class PreparedPool(NamedTuple):
+    """A pool of sentences that is ready to be scored in batches.
+
+    Attributes:
+        score: returns the emissions (B, T, K) and lengths (B,) of sentences, given their positions in the pool, the
+            longest sentence first.
+        release: frees the pool's resources; to be called once.
+    """
+
+    score: Callable[[Sequence[int]], tuple[Tensor, Tensor]]
+    release: Callable[[], None]
 
 
 class Scorer(Protocol):
-    """What gives emissions.
+    """Computes emissions.
 
     Attributes:
-        shared: whether several threads are scored for at once.
+        is_concurrent: whether several threads score in parallel.
     """
 
-    shared: bool
+    is_concurrent: bool
 
     @property
     def cache_hit_rate(self) -> float | None:
-        """The share of the tokens so far whose word was remembered; None where words are not."""
+        """Fraction of tokens so far whose word was in the word cache; None without a word cache."""
 
-    def begin(self, sentences: Sequence[Words], passages: Sequence[int]) -> tuple[Scores, End]:
-        """Returns how to score sentences, none of them empty, and what is to be called when that is over.
-
-        Sentences of the same number in `passages` are of one.
-        """
+    def prepare(self, sentences: Sequence[Sequence[str]], passages: Sequence[int]) -> PreparedPool:
+        """Prepares a pool of non-empty sentences; `passages` holds the passage number of each."""
 
 
 class TorchScorer:
-    """Scores by the network, on any device, which one thread at a time asks; batches are built meanwhile."""
+    """Scores with the PyTorch network on any device, one batch at a time; other threads may build batches meanwhile."""
 
-    shared, cache_hit_rate = False, None
+    is_concurrent, cache_hit_rate = False, None
 
     def __init__(self, model: TaggerModel, device: torch.device) -> None:
         self._model, self._device = model, device
         self._network = model.network.to(device)
-        self._lock = threading.Lock()  # a batch may be scored in the caller's thread beside those in others
+        self._lock = threading.Lock()  # the caller's thread may score a batch at the same time as the workers
         forking.register(self)
 
     def before_fork(self) -> None:
-        """Waits until no batch is computed."""
+        """Waits until no batch is being scored."""
         self._lock.acquire()
 
     def after_fork(self, *, in_child: bool) -> None:
-        """Lets batches be computed again."""
+        """Allows scoring again."""
         self._lock.release()
 
-    def begin(self, sentences: Sequence[Words], passages: Sequence[int]) -> tuple[Scores, End]:
-        """Returns how to score sentences; nothing is to be ended."""
-        lexicon = WordEncoder(self._model.known_words, self._model.characters)
-        reads = self._network.embedding.document_context is not None
+    def prepare(self, sentences: Sequence[Sequence[str]], passages: Sequence[int]) -> PreparedPool:
+        """Prepares a pool of sentences."""
+        encoder = WordEncoder(self._model.known_words, self._model.characters)
+        uses_context = self._network.embedding.document_context is not None
         encoded = EncodedCorpus(
-            [Sentence(tuple(words)) for words in sentences], lexicon, passages=passages if reads else None
+            [Sentence(tuple(tokens)) for tokens in sentences], encoder, passages=passages if uses_context else None
         )
 
-        def scores(positions: Sequence[int]) -> tuple[Tensor, Tensor]:
-            batch = encoded.batch(positions).to(self._device)
+        def score(positions: Sequence[int]) -> tuple[Tensor, Tensor]:
+            batch = encoded.batch(positions).move_to(self._device)
             with self._lock:
                 training = self._network.training
                 self._network.eval()
                 try:
                     with torch.inference_mode():
-                        return self._network(*batch.inputs), batch.lengths
+                        return self._network(batch), batch.lengths
                 finally:
                     self._network.train(training)
 
-        return scores, lambda: None
+        return PreparedPool(score, lambda: None)

@@ -1,43 +1,37 @@
-"""The tagger: pools of sentences through scoring and answering, on several threads where there is enough for them."""
+"""The tagger, which scores and decodes pools of sentences in several threads."""
 
-import logging
-import threading
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from itertools import count, groupby, islice, pairwise
+from itertools import count, groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import torch
 
 from tagger import model_dir
-from tagger.data import schemes
 from tagger.data.batching import batch_limit, split_into_batches
-from tagger.data.document_context import PassageNumbering, number_passages
-from tagger.data.formats.lines import words
+from tagger.data.document import Document
+from tagger.data.document_context import number_passages
 from tagger.data.sentence import Sentence
-from tagger.data.windows import Window, windows
-from tagger.device import current_stream, is_out_of_memory, own_stream, processors, torch_device
-from tagger.errors import DataError
+from tagger.data.windows import Window, split_into_windows
+from tagger.device import count_processors, current_stream, select_device, use_new_stream
 from tagger.model import TaggerModel
-from tagger.tagging import forking
-from tagger.tagging.decoding import TAGS_ALONE, Answer, Decoder, DecodingOptions
-from tagger.tagging.scorer import End, Scores
-from tagger.tagging.scorer_choice import scoring
+from tagger.tagging.batch_memory import MemoryGate, tag_batch
+from tagger.tagging.conversion import to_sentence
+from tagger.tagging.decoding import TAGS_ONLY, Decoder, DecodingOptions, Prediction
+from tagger.tagging.long_sentences import WindowNotices, stitch
+from tagger.tagging.pools import build_sentence_pools
+from tagger.tagging.scorer import PreparedPool
+from tagger.tagging.scorer_choice import create_scorer
 from tagger.tagging.span_tags import SpanTags
-
-log = logging.getLogger(__name__)
-_FEEDERS = {"cpu": 1, "cuda": 3}  # threads: while a GPU computes, batches are built and answers are put together
-_MOST_TOLD = 20  # notices of a kind
-_LARGE_TOKENS = 1 << 17  # of a pool that takes so much memory that no other is read beside it
-_FIRST_POOL, _LARGEST_POOL = 32, 1024  # sentences; the first is small so that the first result comes soon
-
+from tagger.tagging.texts import split_texts
 
 BATCH_TOKENS, MAX_TOKENS = 4096, 1000
+_FEEDERS = {"cpu": 1, "cuda": 3}  # threads that build batches and decode while a GPU computes
+_LARGE_POOL_TOKENS = 1 << 17  # a larger pool is finished before the next one is read, to bound the memory
 
 
 def load(
@@ -51,130 +45,70 @@ def load(
 ) -> "Tagger":
     """Returns the tagger of a model directory.
 
-    On a CPU, memory grows with each new word until the tables of words take `cache_bytes`.
-
     Args:
         path: the directory.
         device: auto, cpu or cuda.
-        batch_tokens: as Tagger takes it.
-        max_tokens: likewise.
-        workers: likewise.
-        cache_bytes: likewise.
+        batch_tokens: as in `Tagger`.
+        max_tokens: as in `Tagger`.
+        workers: as in `Tagger`.
+        cache_bytes: as in `Tagger`.
 
     Raises:
-        ModelError: the directory is missing, damaged or of another format, or the model's scores are not finite.
-        ConfigError: there is no such device.
+        StorageError: the directory is missing or cannot be read.
+        ModelError: the directory is damaged or of another format, or the model's scores are not finite.
+        ConfigError: the device is not available.
     """
-    place = torch_device(device)
+    target = select_device(device)
     model = model_dir.load(Path(path))[0]
     return Tagger(
-        model, place, batch_tokens=batch_tokens, max_tokens=max_tokens, workers=workers, cache_bytes=cache_bytes
+        model, target, batch_tokens=batch_tokens, max_tokens=max_tokens, workers=workers, cache_bytes=cache_bytes
     )
+
+
+class _Batch(NamedTuple):
+    """The positions of a batch's windows in its pool, and a function that waits for their predictions."""
+
+    positions: list[int]
+    result: Callable[[], list[Prediction]]
 
 
 class _Work(NamedTuple):
     """A pool that is being tagged.
 
     Attributes:
-        pool: its sentences.
-        places: which sentence each window is of.
-        batches: windows that are tagged at once, and what gives their answers.
-        end: to be called when it is over.
-        before_next: whether its answers are computed before the next pool is read.
+        sentences: the pool.
+        windows: each window, with its sentence's position in the pool.
+        batches: the batches of windows.
+        prepared: the prepared windows, to be released.
+        is_blocking: whether the pool is finished before the next one is read.
     """
 
-    pool: Sequence[Sentence]
-    places: list[tuple[int, Window]]
-    batches: list[tuple[list[int], Callable[[], list[Answer]]]]
-    end: End
-    before_next: bool
-
-
-class _Turns:
-    """The turns of batches that are computed beside others, and of those that need all memory for themselves."""
-
-    def __init__(self) -> None:
-        self._begin()
-        forking.register(self)
-
-    def _begin(self) -> None:
-        self._changed = threading.Condition()
-        self._beside, self._alone = 0, False
-
-    def before_fork(self) -> None:
-        """Waits for nothing: the child begins anew."""
-
-    def after_fork(self, *, in_child: bool) -> None:
-        """Forgets, in the child, the batches of threads that are not there."""
-        if in_child:
-            self._begin()
-
-    @contextmanager
-    def beside(self) -> Iterator[None]:
-        """Runs a block when none runs alone."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._alone)
-            self._beside += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._beside -= 1
-                self._changed.notify_all()
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Runs a block when no other runs."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._alone and not self._beside)
-            self._alone = True
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._alone = False
-                self._changed.notify_all()
-
-
-class _Notices:
-    """Tells of the first long sentences of a stream what windows do to them, then once that there are more."""
-
-    def __init__(self, answers: DecodingOptions, max_tokens: int) -> None:
-        self._windows = f"tagged in windows of {max_tokens} tokens{answers.lost_in_windows}"
-        self._spans = "spans cut by windows have no probability"
-        self._kept = "; the threshold keeps them" * (answers.threshold is not None)
-        self._told: Counter[str] = Counter()
-
-    def windows(self, sentence: Sentence) -> None:
-        """Tells of a sentence that it is tagged in windows."""
-        self._tell(sentence, self._windows, "more sentences are tagged in windows")
-
-    def spans(self, sentence: Sentence, count: int) -> None:
-        """Tells how many spans of a sentence have no probability."""
-        self._tell(sentence, f"{count} {self._spans}{self._kept}", f"more {self._spans}")
-
-    def _tell(self, sentence: Sentence, what: str, more: str) -> None:
-        self._told[more] += 1
-        if self._told[more] <= _MOST_TOLD:
-            log.info("%s: %s", _told(sentence), what)
-        elif self._told[more] == _MOST_TOLD + 1:
-            log.info("%s", more)
+    sentences: Sequence[Sentence]
+    windows: list[tuple[int, Window]]
+    batches: list[_Batch]
+    prepared: PreparedPool
+    is_blocking: bool
 
 
 class Tagger:
-    """Tags sentences with a trained network, with its weights as they are now.
+    """Tags sentences with a trained model.
+
+    A tagger may be used from several threads at once. It can be pickled: the model and the limits are stored, and the
+    word cache starts empty. It works in child processes, forked (also while other threads are tagging) or spawned.
 
     Args:
-        model: the model.
-        device: where to compute.
-        batch_tokens: tokens in a batch at most, padding counted; a longer sentence is a batch by itself.
-        max_tokens: longer sentences are tagged in overlapping windows of so many tokens.
-        workers: threads that compute on a CPU, as many as this process may use processors if None.
-        cache_bytes: on a CPU, the memory that tables of words may take beyond what sentences under way need; 2**28
-            (256 MB) if None. A small one forgets words sooner, and each word that is new takes longer.
+        model: the model. On a CPU, later changes of its weights may have no effect.
+        device: the device to compute on.
+        batch_tokens: maximum number of tokens in a batch, padding included; a longer sentence is a batch by itself.
+        max_tokens: maximum length of a sentence that is tagged as a whole; longer sentences are tagged in overlapping
+            windows of this length.
+        workers: number of threads on a CPU; None for as many as the process may use processors.
+        cache_bytes: maximum size of the word cache on a CPU, 2**28 (256 MB) if None. Memory grows with each new word
+            until the cache is full; then the least recently used words are evicted, and computed again when needed.
 
     Raises:
         ValueError: a limit is below 1.
+        ModelError: the model's scores are not finite.
     """
 
     def __init__(
@@ -199,28 +133,28 @@ class Tagger:
         self._limits = limits
         self.model, self.device = model, device
         self._batch_tokens, self._max_tokens = batch_tokens, max_tokens
-        self._scoring = scoring(model, device, cache_bytes)
-        self._turns = _Turns()
-        self._spelt = SpanTags(model.tags.items) if model.scheme else None
-        self._workers = (workers or processors()) if self._scoring.shared else _FEEDERS.get(device.type, 1)
+        self._scorer = create_scorer(model, device, cache_bytes)
+        self._gate = MemoryGate()
+        self._span_tags = SpanTags(model.tags.items) if model.scheme else None
+        self._workers = (workers or count_processors()) if self._scorer.is_concurrent else _FEEDERS.get(device.type, 1)
 
     @property
     def uses_document_context(self) -> bool:
-        """Whether the tags of a sentence depend on the others of its document."""
+        """Whether the tags of a sentence depend on the other sentences of its document."""
         return self.model.network.embedding.document_context is not None
 
     @property
     def cache_hit_rate(self) -> float | None:
-        """The share of the tokens so far whose word was remembered; None where words are not."""
-        return self._scoring.cache_hit_rate
+        """Fraction of tokens so far whose word was in the word cache; None without a word cache."""
+        return self._scorer.cache_hit_rate
 
     def limits_affecting_scores(self) -> dict[str, int]:
-        """Returns the limits, by option, that a different last digit of an answer may come from."""
-        return {} if self._scoring.shared else {"batch_tokens": self._batch_tokens}
+        """Returns the limits, by parameter name, that may change the last digits of probabilities."""
+        return {} if self._scorer.is_concurrent else {"batch_tokens": self._batch_tokens}
 
     def __reduce__(self) -> tuple[Callable[..., "Tagger"], tuple[object, ...]]:
-        """Returns the model and the limits alone, for another process; words are learnt anew there."""
-        return _remade, (self.model, self.device, self._limits)
+        """Returns the model, the device and the limits; the word cache is not pickled."""
+        return _restore, (self.model, self.device, self._limits)
 
     def tag(
         self,
@@ -232,244 +166,194 @@ class Tagger:
     ) -> list[Sentence]:
         """Returns the sentences with tags and spans, in their order.
 
-        A string is split at spaces and tabs; anything else is taken as tokens. Either is a document by itself, while
-        Sentences are of one document where neighbours have the same number of it.
+        A string is split at spaces and tabs; any other value that is no Sentence is a sequence of tokens. Each of them
+        is a document by itself. Consecutive Sentences with the same document number form a document.
 
         Args:
             sentences: what to tag.
-            probabilities: give spans, and tags outside of them, their probability; in a sentence of over
-                max_tokens that given their window, and none to spans that are cut by windows.
-            threshold: leave out spans less probable than this; those without a probability stay, which a notice tells.
-            nbest: give each sentence so many of the most probable ways to tag it.
+            probabilities: give spans, and tags outside of spans, their probability. In a sentence longer than
+                `max_tokens` a probability is exact within its window, and a span cut by windows has none.
+            threshold: leave out spans with a lower probability; spans without a probability stay, with a log message.
+            nbest: give each sentence this number of its most probable taggings.
 
         Raises:
-            TypeError: a single string is given in place of sentences, or what is no sentence or no token.
+            TypeError: `sentences` is a string, or one of them is no sentence, or a token is no string.
             ValueError: a token is empty.
-            ConfigError: what is asked for makes no sense for the model.
+            ConfigError: an option does not fit the model.
         """
         if isinstance(sentences, str):
             raise TypeError("tag() takes a list of sentences; put a single one in a list")
-        return list(self.stream(map(_sentence, sentences, count()), DecodingOptions(probabilities, threshold, nbest)))
+        return list(self.stream(map(to_sentence, sentences, count()), DecodingOptions(probabilities, threshold, nbest)))
+
+    @overload
+    def tag_text(  # type: ignore[overload-overlap]  # a string is an iterable of strings, too
+        self,
+        texts: str,
+        *,
+        language: str = "en",
+        probabilities: bool = False,
+        threshold: float | None = None,
+        nbest: int = 0,
+    ) -> Document: ...
+
+    @overload
+    def tag_text(
+        self,
+        texts: Iterable[str],
+        *,
+        language: str = "en",
+        probabilities: bool = False,
+        threshold: float | None = None,
+        nbest: int = 0,
+    ) -> list[Document]: ...
+
+    def tag_text(
+        self,
+        texts: str | Iterable[str],
+        *,
+        language: str = "en",
+        probabilities: bool = False,
+        threshold: float | None = None,
+        nbest: int = 0,
+    ) -> Document | list[Document]:
+        """Returns the document of a text, or a list of documents for several texts, split and tagged.
+
+        Texts are split into sentences and tokens by spaCy's rules, as files of raw text are (extra
+        `[text]`). Each text is a document by itself.
+
+        Args:
+            texts: one text, or several.
+            language: the ISO code of the language.
+            probabilities: as for `tag`.
+            threshold: as for `tag`.
+            nbest: as for `tag`.
+
+        Raises:
+            TypeError: a text is not a string.
+            ConfigError: spaCy is missing or does not know the language; or an option does not fit the model.
+        """
+        split = split_texts([texts] if isinstance(texts, str) else texts, language)
+        options = DecodingOptions(probabilities, threshold, nbest)
+        tagged = self.stream((sentence for _, sentences in split for sentence in sentences), options)
+        documents = [
+            Document(text, tuple(replace(next(tagged), document=number) for _ in sentences))
+            for number, (text, sentences) in enumerate(split)
+        ]
+        return documents[0] if isinstance(texts, str) else documents
 
     def stream(
         self,
         sentences: Iterable[Sentence],
-        answers: DecodingOptions = TAGS_ALONE,
+        options: DecodingOptions = TAGS_ONLY,
         *,
         on_batch: Callable[[], None] = lambda: None,
     ) -> Iterator[Sentence]:
-        """Yields the sentences with tags and spans, in their order, reading some two thousand ahead at most.
+        """Yields the sentences with tags and spans, in their order, reading about two thousand ahead at most.
 
         Args:
-            sentences: what to tag; one without tokens passes through.
-            answers: what is asked beyond the tags.
-            on_batch: called after each batch, so that a caller can break off by raising.
+            sentences: what to tag; a sentence without tokens is yielded unchanged.
+            options: what to compute besides tags and spans.
+            on_batch: called after each batch; an exception that it raises ends the stream.
         """
-        pools = _pools_of_documents(sentences) if self.uses_document_context else _pools(iter(sentences))
-        for pool in self.tag_pools(pools, answers, on_batch=on_batch):
+        pools = build_sentence_pools(sentences, by_passage=self.uses_document_context)
+        for pool in self.tag_pools(pools, options, on_batch=on_batch):
             yield from pool
 
     def tag_pools(
         self,
         pools: Iterable[Sequence[Sentence]],
-        answers: DecodingOptions = TAGS_ALONE,
+        options: DecodingOptions = TAGS_ONLY,
         *,
         on_batch: Callable[[], None] = lambda: None,
     ) -> Iterator[list[Sentence]]:
-        """Yields each pool tagged, in order; while one of several batches is computed the next is read.
+        """Yields each pool tagged, in order; a pool of several batches is computed while the next one is read.
 
-        The sentences of a pool are batched by length; arguments as those of `stream`.
+        The sentences of a pool are batched by length. Arguments are those of `stream`.
         """
-        answering = Decoder(self.model, self._spelt, answers)
-        under_way: deque[_Work] = deque()
-        notices = _Notices(answers, self._max_tokens)
+        decoder = Decoder(self.model, self._span_tags, options)
+        active: deque[_Work] = deque()
+        notices = WindowNotices(options, self._max_tokens)
         caller = current_stream(self.device)
-        with ThreadPoolExecutor(self._workers, "tagging", own_stream, (caller,)) as threads:
+        with ThreadPoolExecutor(self._workers, "tagging", use_new_stream, (caller,)) as threads:
             try:
                 for pool in pools:
-                    under_way.append(self._begun(pool, notices, answering, threads))
-                    # What is too little for threads does not wait for the next pool, which may be slow to come.
-                    while len(under_way) > 1 or (under_way and under_way[0].before_next):
-                        yield self._finished(under_way.popleft(), on_batch, notices)
-                while under_way:
-                    yield self._finished(under_way.popleft(), on_batch, notices)
+                    active.append(self._start(pool, notices, decoder, threads))
+                    # A pool too small for threads is finished before the next one is read, which may take long.
+                    while len(active) > 1 or (active and active[0].is_blocking):
+                        yield self._finish(active.popleft(), on_batch, notices)
+                while active:
+                    yield self._finish(active.popleft(), on_batch, notices)
             finally:
                 threads.shutdown(cancel_futures=True)
-                for work in under_way:
-                    work.end()
+                for work in active:
+                    work.prepared.release()
 
-    def _begun(
-        self, pool: Sequence[Sentence], notices: "_Notices", answering: Decoder, threads: ThreadPoolExecutor
+    def _start(
+        self, pool: Sequence[Sentence], notices: WindowNotices, decoder: Decoder, threads: ThreadPoolExecutor
     ) -> _Work:
-        places = [
-            (number, window)
-            for number, sentence in enumerate(pool)
+        windows = [
+            (position, window)
+            for position, sentence in enumerate(pool)
             if sentence.tokens
-            for window in windows(len(sentence.tokens), self._max_tokens)
+            for window in split_into_windows(len(sentence.tokens), self._max_tokens)
         ]
-        for number, window in places:
-            if not window.start and window.stop < len(pool[number]):
-                notices.windows(pool[number])
-        lengths = [window.stop - window.start for _, window in places]
-        numbers = number_passages(pool) if self.uses_document_context else range(len(pool))
-        scores, end = self._scoring.begin(
-            [pool[number].tokens[window.start : window.stop] for number, window in places],
-            [numbers[number] for number, _ in places],
+        for position, window in windows:
+            if not window.start and window.stop < len(pool[position]):
+                notices.log_windows(pool[position])
+        lengths = [window.stop - window.start for _, window in windows]
+        passages = number_passages(pool) if self.uses_document_context else range(len(pool))
+        prepared = self._scorer.prepare(
+            [pool[position].tokens[window.start : window.stop] for position, window in windows],
+            [passages[position] for position, _ in windows],
         )
         try:
-            order = sorted(range(len(places)), key=lengths.__getitem__, reverse=True)
-            cuts = list(split_into_batches(order, lengths, batch_limit(max_tokens=self._batch_tokens)))
-            small = len(cuts) < 2 and sum(lengths) <= BATCH_TOKENS  # not worth a thread
-            work = [partial(_answers, scores, answering, self._turns, positions) for positions in cuts]
-            waiting = work if small else [threads.submit(each).result for each in work]
+            order = sorted(range(len(windows)), key=lengths.__getitem__, reverse=True)
+            batches = list(split_into_batches(order, lengths, batch_limit(max_tokens=self._batch_tokens)))
+            is_small = len(batches) < 2 and sum(lengths) <= BATCH_TOKENS  # not worth a thread
+            tasks = [partial(tag_batch, prepared, decoder, self._gate, positions) for positions in batches]
+            results = tasks if is_small else [threads.submit(task).result for task in tasks]
         except BaseException:
-            end()
+            prepared.release()
             raise
-        before_next = small or sum(lengths) > _LARGE_TOKENS
-        return _Work(pool, places, list(zip(cuts, waiting, strict=True)), end, before_next)
+        is_blocking = is_small or sum(lengths) > _LARGE_POOL_TOKENS
+        return _Work(pool, windows, list(map(_Batch, batches, results)), prepared, is_blocking)
 
-    def _finished(self, work: _Work, on_batch: Callable[[], None], notices: "_Notices") -> list[Sentence]:
-        found: list[Answer] = [_NOTHING] * len(work.places)
+    def _finish(self, work: _Work, on_batch: Callable[[], None], notices: WindowNotices) -> list[Sentence]:
+        predictions: list[Prediction] = [_NO_PREDICTION] * len(work.windows)
         try:
-            for positions, result in work.batches:
-                for position, answer in zip(positions, result(), strict=True):
-                    found[position] = answer
+            for batch in work.batches:
+                for position, prediction in zip(batch.positions, batch.result(), strict=True):
+                    predictions[position] = prediction
                 on_batch()
         finally:
-            work.end()
-        tagged = list(work.pool)
-        for number, parts in groupby(zip(work.places, found, strict=True), lambda part: part[0][0]):
-            sentence, whole = work.pool[number], [(window, answer) for (_, window), answer in parts]
-            answer = whole[0][1] if len(whole) == 1 else self._stitched(whole)
-            if answer.probabilities and (unknown := sum(span.probability is None for span in answer.spans)):
-                notices.spans(sentence, unknown)
-            tagged[number] = Sentence(
-                sentence.tokens,
-                tags=answer.tags,
-                spans=answer.spans,
-                document=sentence.document,
-                line=sentence.line,
-                raw=sentence.raw,
-                offsets=sentence.offsets,
-                source=sentence.source,
-                probabilities=answer.probabilities,
-                alternatives=answer.alternatives,
-            )
+            work.prepared.release()
+        tagged = list(work.sentences)
+        for position, entries in groupby(zip(work.windows, predictions, strict=True), lambda entry: entry[0][0]):
+            sentence, parts = work.sentences[position], [(window, prediction) for (_, window), prediction in entries]
+            prediction = parts[0][1] if len(parts) == 1 else stitch(parts, self.model.scheme)
+            if prediction.probabilities and (unknown := sum(span.probability is None for span in prediction.spans)):
+                notices.log_spans(sentence, unknown)
+            tagged[position] = _add_prediction(sentence, prediction)
         return tagged
 
-    def _stitched(self, parts: Sequence[tuple[Window, Answer]]) -> Answer:
-        """Returns the answer for a sentence from those for its windows.
 
-        A span that no window shows whole has no probability; there are no alternatives.
-        """
-        kept = [
-            (answer, first - window.start, last - window.start)
-            for (window, answer), (first, last) in zip(parts, pairwise(_seams(parts)), strict=True)
-        ]
-        tags = tuple(tag for answer, first, last in kept for tag in answer.tags[first:last])
-        probabilities = tuple(number for answer, first, last in kept for number in answer.probabilities[first:last])
-        if self.model.scheme is None:
-            return Answer(tags, (), probabilities)
-        known = {
-            (span.type, window.start + span.start, window.start + span.end): span.probability
-            for (window, _), (answer, first, last) in zip(parts, kept, strict=True)
-            for span in answer.spans
-            if first <= span.start and span.end <= last
-        }
-        spans = schemes.spans_of(tags)
-        spans = tuple(replace(span, probability=known.get((span.type, span.start, span.end))) for span in spans)
-        return Answer(schemes.tags_of(spans, len(tags), self.model.scheme), spans, probabilities)
+def _add_prediction(sentence: Sentence, prediction: Prediction) -> Sentence:
+    return Sentence(
+        sentence.tokens,
+        tags=prediction.tags,
+        spans=prediction.spans,
+        document=sentence.document,
+        line=sentence.line,
+        raw=sentence.raw,
+        offsets=sentence.offsets,
+        source=sentence.source,
+        probabilities=prediction.probabilities,
+        alternatives=prediction.alternatives,
+    )
 
 
-def _remade(model: TaggerModel, device: torch.device, limits: Mapping[str, int]) -> Tagger:
+def _restore(model: TaggerModel, device: torch.device, limits: Mapping[str, int]) -> Tagger:
     return Tagger(model, device, **limits)
 
 
-_NOTHING = Answer(())
-
-
-def _seams(parts: Sequence[tuple[Window, Answer]]) -> list[int]:
-    """Returns where windows begin and end to be kept: near the middle of what two share, within no span of either."""
-    seams = [0]
-    for pair in pairwise(parts):
-        (before, _), (after, _) = pair
-        within = {
-            window.start + token
-            for window, answer in pair
-            for span in answer.spans
-            for token in range(span.start + 1, span.end)
-        }
-        free = (place for place in range(max(seams[-1], after.start), before.stop + 1) if place not in within)
-        middle = max(seams[-1], before.last)
-        seams.append(min(free, key=lambda place: abs(place - middle), default=middle))
-    return [*seams, parts[-1][0].stop]
-
-
-def _answers(scores: Scores, answering: Decoder, turns: _Turns, positions: Sequence[int]) -> list[Answer]:
-    """Returns the answers for sentences; if there is no memory for all, those of each half by itself.
-
-    A sentence for which there is none waits until no other batch is computed.
-
-    Raises:
-        DataError: there is none for a sentence even so.
-    """
-    try:
-        with turns.beside():
-            return answering.of(*scores(positions))
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-    # Not within the handler: the error holds what was computed.
-    if len(positions) > 1:
-        half = len(positions) // 2
-        parts = positions[:half], positions[half:]
-        return [answer for part in parts for answer in _answers(scores, answering, turns, part)]
-    with turns.alone():
-        torch.cuda.empty_cache()  # does nothing where no GPU is used
-        try:
-            return answering.of(*scores(positions))
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise DataError("there is no memory for one sentence; lower `max_tokens`") from error
-
-
-def _pools(sentences: Iterator[Sentence]) -> Iterator[list[Sentence]]:
-    size = _FIRST_POOL
-    while pool := list(islice(sentences, size)):
-        yield pool
-        size = min(2 * size, _LARGEST_POOL)
-
-
-def _pools_of_documents(sentences: Iterable[Sentence]) -> Iterator[list[Sentence]]:
-    """Yields pools that end where a passage does."""
-    size, numbers, before = _FIRST_POOL, PassageNumbering(), 0
-    pool: list[Sentence] = []
-    for sentence in sentences:
-        passage = numbers.assign(sentence.document, len(sentence))
-        if len(pool) >= size and passage != before:
-            yield pool
-            pool, size = [], min(2 * size, _LARGEST_POOL)
-        pool.append(sentence)
-        before = passage
-    if pool:
-        yield pool
-
-
-def _told(sentence: Sentence) -> str:
-    return f"line {sentence.line}, {len(sentence)} tokens" if sentence.line else f"a sentence of {len(sentence)} tokens"
-
-
-def _sentence(given: str | Iterable[str] | Sentence, number: int) -> Sentence:
-    if isinstance(given, str):
-        given = Sentence(words(given), document=number)
-    elif not isinstance(given, Sentence):
-        if isinstance(given, bytes | Set | Mapping) or not isinstance(given, Iterable):
-            raise TypeError(f"a sentence is a string or a list of tokens, got {given!r}")
-        given = Sentence(tuple(given), document=number)
-    for token in given.tokens:
-        if not isinstance(token, str):
-            raise TypeError(f"a token is a string, got {token!r}")
-    if not all(given.tokens):
-        raise ValueError(f"a token of {given.tokens!r} is empty")
-    return given
+_NO_PREDICTION = Prediction(())

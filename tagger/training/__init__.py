@@ -1,6 +1,21 @@
 """Training: from a config to a model directory, resumable at every step."""
 
+from tagger.training.epoch_record import EpochRecord
 from tagger.training.events import Callback, EpochEnd, Event, Start, StepEnd
-from tagger.training.train import Inputs, TrainingResult, fit, read, resume
+from tagger.training.result import TrainingResult, read_result
+from tagger.training.train import Inputs, read_inputs, resume, train
 
-__all__ = ["Callback", "EpochEnd", "Event", "Inputs", "Start", "StepEnd", "TrainingResult", "fit", "read", "resume"]
+__all__ = [
+    "Callback",
+    "EpochEnd",
+    "EpochRecord",
+    "Event",
+    "Inputs",
+    "Start",
+    "StepEnd",
+    "TrainingResult",
+    "read_inputs",
+    "read_result",
+    "resume",
+    "train",
+]

@@ -59,7 +59,7 @@ def with_paths(
     return config.model_copy(update={"data": data.model_copy(update=changed), "model": model})
 
 
-def numbered(config: Config, train: Corpus) -> Config:
+def with_column_numbers(config: Config, train: Corpus) -> Config:
     """Returns a config whose columns are numbers from 0, as they stand in the training data.
 
     A model that knows the number will not take the last column of a narrower file for that of the tag.
@@ -72,7 +72,7 @@ def numbered(config: Config, train: Corpus) -> Config:
     return config.model_copy(update={"data": data.model_copy(update={"token": token, "tag": tag})})
 
 
-def drawn(data: Data) -> bool:
+def is_dev_split_off(data: Data) -> bool:
     """Tells whether there is no development data, so that the seed draws which training documents serve as such."""
     return (data.splits if data.format == "datasets" else data).dev is None
 

@@ -1,13 +1,20 @@
-"""What a training tells whoever listens."""
+"""The events that a training reports to its callback."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+
+from tagger.training.epoch_record import EpochRecord
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Training begins, or goes on, at an epoch and a step of it, both from 0."""
+    """The training starts or resumes.
+
+    Attributes:
+        epoch: the current epoch, from 0.
+        epochs: the number of epochs.
+        step: steps done in this epoch.
+    """
 
     epoch: int
     epochs: int
@@ -16,7 +23,14 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class StepEnd:
-    """A step is done, of so many in its epoch; the loss is in nats per sentence."""
+    """A step is done.
+
+    Attributes:
+        epoch: the current epoch, from 0.
+        step: steps done in this epoch.
+        steps: the number of steps of this epoch.
+        loss: in nats per sentence, 0 if the step was skipped.
+    """
 
     epoch: int
     step: int
@@ -26,9 +40,17 @@ class StepEnd:
 
 @dataclass(frozen=True, slots=True)
 class EpochEnd:
-    """An epoch is done; the record is what metrics.jsonl holds of it."""
+    """An epoch is done.
 
-    record: dict[str, Any]
+    Attributes:
+        record: the figures of the epoch.
+        epochs: the number of epochs.
+        seconds_left: the estimated time until the last epoch ends; training may end earlier by `training.patience`.
+    """
+
+    record: EpochRecord
+    epochs: int
+    seconds_left: float
 
 
 Event = Start | StepEnd | EpochEnd

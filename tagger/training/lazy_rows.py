@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tagger.nn.kernels.compiling import compiled, unit_wise
-from tagger.nn.kernels.products import Floats, Ids
+from tagger.nn.kernels.compiling import compiled, elementwise
+from tagger.nn.kernels.matmul import Floats, Ids
 
 _ONE = np.float32(1.0)
 MAX_STEPS = 2000
@@ -159,7 +159,7 @@ def _bring(
         _drift(weight, velocity, moved[place], kept[place])
 
 
-@unit_wise
+@elementwise
 def _mix(
     average: Floats, weight: Floats, velocity: Floats, left: np.float32, followed: np.float32
 ) -> None:  # pragma: no cover
@@ -167,7 +167,7 @@ def _mix(
         average[unit] = average[unit] * left + weight[unit] * (_ONE - left) - velocity[unit] * followed
 
 
-@unit_wise
+@elementwise
 def _drift(weight: Floats, velocity: Floats, moved: np.float32, kept: np.float32) -> None:  # pragma: no cover
     for unit in range(len(weight)):
         weight[unit] -= velocity[unit] * moved
@@ -192,7 +192,7 @@ def _move(
             _approach(tables[2][row], weight, share)
 
 
-@unit_wise
+@elementwise
 def _accelerate(
     weight: Floats, velocity: Floats, given: Floats, rate: np.float32, momentum: np.float32, nesterov: bool
 ) -> None:  # pragma: no cover
@@ -201,7 +201,7 @@ def _accelerate(
         weight[unit] -= rate * (given[unit] + momentum * velocity[unit] if nesterov else velocity[unit])
 
 
-@unit_wise
+@elementwise
 def _approach(average: Floats, weight: Floats, share: np.float32) -> None:  # pragma: no cover
     for unit in range(len(average)):
         average[unit] += share * (weight[unit] - average[unit])

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,6 @@ from contextlib import nullcontext
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -32,6 +32,7 @@ from tagger.tagging import Tagger
 from tagger.training import diagnostics, optimizers, records
 from tagger.training import state as state_of
 from tagger.training.corpora import Corpora
+from tagger.training.epoch_record import Diagnostics, EpochRecord
 from tagger.training.events import Callback, EpochEnd, Start, StepEnd
 from tagger.training.run_dir import BEST
 from tagger.training.state import EpochStats, Parts, Progress
@@ -46,7 +47,7 @@ class Loop:
         config: the recipe.
         model: the model to train.
         data: what to train and develop on.
-        run_directory: where checkpoints, the best model and records go.
+        run_dir: where checkpoints, the best model and records go.
         device: where to compute.
         callback: is told of steps and epochs.
     """
@@ -56,12 +57,12 @@ class Loop:
         config: Config,
         model: TaggerModel,
         data: Corpora,
-        run_directory: Path,
+        run_dir: Path,
         device: torch.device,
         callback: Callback,
     ) -> None:
         self.settings, self.model, self.data = config.training, model, data
-        self.run_directory, self.device, self.callback = run_directory, device, callback
+        self.run_dir, self.device, self.callback = run_dir, device, callback
         self.network: Network = model.network.to(device)
         sentences = data.train.sentences
         numbers = number_passages(sentences) if config.model.document_context.output_dim else None
@@ -76,9 +77,9 @@ class Loop:
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.mixed)
         self._parts = Parts(self.network, self.optimizer, self.scaler, self.average, self.rows, device)
         self.progress = Progress()
-        self._looked_at = None
+        self._diagnostics_batch = None
         if self.settings.diagnostics:
-            self._looked_at = diagnostics.batch(model, data.dev.sentences).to(device)
+            self._diagnostics_batch = diagnostics.select_batch(model, data.dev.sentences).move_to(device)
         self._threads = torch.get_num_threads()
         for layer in self.network.modules():
             if isinstance(layer, RecurrentLayer):
@@ -87,8 +88,8 @@ class Loop:
         self._batches = self._batches_of(0)
 
     @property
-    def history(self) -> list[dict[str, Any]]:
-        """The record of each epoch done."""
+    def history(self) -> list[EpochRecord]:
+        """The record of each finished epoch."""
         return self.progress.history
 
     def run(self, stop: StopRequest) -> None:
@@ -129,19 +130,19 @@ class Loop:
                 yield positions, ahead.pop(0).result()
 
     def _take_step(self, built: Iterator[tuple[list[int], Batch]]) -> None:
-        progress, tally = self.progress, self.progress.tally
+        progress, stats = self.progress, self.progress.stats
         started = time.perf_counter()
         positions, batch = next(built)
         loss, norm, clipped = self._update(positions, batch)
         progress.step += 1
         progress.steps += 1
-        tally.steps += 1
+        stats.steps += 1
         if loss is not None:
-            tally.loss += loss * len(positions)
-            tally.sentences += len(positions)
-            tally.norm += norm
-            tally.clipped += clipped
-        tally.seconds += time.perf_counter() - started
+            stats.loss += loss * len(positions)
+            stats.sentences += len(positions)
+            stats.gradient_norm += norm
+            stats.clipped += clipped
+        stats.seconds += time.perf_counter() - started
         self.callback(StepEnd(progress.epoch, progress.step, len(self._batches), loss if loss is not None else 0.0))
 
     def _update(self, positions: list[int], batch: Batch) -> tuple[float | None, float, bool]:
@@ -150,7 +151,7 @@ class Loop:
         self.network.zero_grad(set_to_none=True)
         if self.rows is not None:
             self.rows.bring(torch.cat([torch.tensor([UNKNOWN]), *batch.word_ids]))
-        loss = self._loss(batch.to(self.device))
+        loss = self._loss(batch.move_to(self.device))
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimizer)
         gradients = optimizers.gradients(self.network, self.rows)
@@ -160,53 +161,53 @@ class Loop:
         if not (math.isfinite(value) and math.isfinite(size)):
             self._not_finite(positions, value, size)
             return None, 0.0, False
-        self._tally(norms)
+        self._add_norms(norms)
         factor = optimizers.factor(
             self.settings.schedule,
             step=self.progress.steps,
             total=len(self._batches) * self.settings.epochs,
             epoch=self.progress.epoch,
-            scores=[record["dev"]["score"] for record in self.history],
+            scores=[record.dev.score for record in self.history],
         )
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * factor
-        self.progress.tally.rate = self.settings.optimizer.learning_rate * factor
+        self.progress.stats.learning_rate = self.settings.optimizer.learning_rate * factor
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.rows is not None:
-            self.rows.step(self.settings.optimizer.rate_of("words") * factor)
+            self.rows.step(self.settings.optimizer.learning_rate_of("words") * factor)
         if self.average is not None:
             self.average.update()
         return value, size, bool(clipped)
 
     def _norms(self, gradients: Mapping[Part, Sequence[torch.Tensor]]) -> dict[Part, torch.Tensor]:
         """Returns the norm of each part's gradient, if the settings ask for it; a GPU is not waited for."""
-        if self._looked_at is None:
+        if self._diagnostics_batch is None:
             return {}
         started = time.perf_counter()
         norms = {part: nn.utils.get_total_norm(of_part) for part, of_part in gradients.items()}
-        self.progress.tally.diagnosing += time.perf_counter() - started
+        self.progress.stats.diagnostics_seconds += time.perf_counter() - started
         return norms
 
-    def _tally(self, norms: Mapping[Part, torch.Tensor]) -> None:
-        started, tally = time.perf_counter(), self.progress.tally
+    def _add_norms(self, norms: Mapping[Part, torch.Tensor]) -> None:
+        started, stats = time.perf_counter(), self.progress.stats
         for part, norm in norms.items():
-            tally.norms[part] = tally.norms.get(part, 0.0) + norm.item()
-        tally.diagnosing += time.perf_counter() - started
+            stats.part_norms[part] = stats.part_norms.get(part, 0.0) + norm.item()
+        stats.diagnostics_seconds += time.perf_counter() - started
 
-    def _diagnosed(self) -> dict[str, Any]:
-        """Returns what the record of an epoch says of the encoder's gates and gradients, if the settings ask for it."""
-        if self._looked_at is None:
-            return {}
-        started, tally = time.perf_counter(), self.progress.tally
-        steps = max(tally.steps - tally.skipped, 1)
-        found = {"norms": {part: total / steps for part, total in tally.norms.items()}}
-        found |= diagnostics.look(self.model, self._looked_at)
-        return {"diagnostics": found, "diagnostics_seconds": tally.diagnosing + time.perf_counter() - started}
+    def _diagnose(self) -> Diagnostics | None:
+        """Returns the gradient norms and gate activations of the epoch, if `training.diagnostics` is set."""
+        if self._diagnostics_batch is None:
+            return None
+        started, stats = time.perf_counter(), self.progress.stats
+        activity = diagnostics.measure(self.model, self._diagnostics_batch)
+        norms = {part: total / stats.applied_steps for part, total in stats.part_norms.items()}
+        seconds = stats.diagnostics_seconds + time.perf_counter() - started
+        return Diagnostics(norms, activity.gates, activity.reach, activity.far, seconds)
 
     def _loss(self, batch: Batch) -> torch.Tensor:
         with torch.autocast(self.device.type, torch.float16, enabled=self.mixed):
-            emissions = self.network(*batch.inputs)
+            emissions = self.network(batch)
         assert batch.gold is not None
         try:
             return self.network.loss(emissions, batch.gold, batch.lengths)
@@ -217,7 +218,7 @@ class Loop:
 
     def _not_finite(self, positions: list[int], loss: float, norm: float) -> None:
         if self.mixed and math.isfinite(loss):  # the scale was too large for float16; the scaler lowers it
-            self.progress.tally.skipped += 1
+            self.progress.stats.skipped += 1
             self.scaler.step(self.optimizer)
             self.scaler.update()
             return
@@ -228,65 +229,72 @@ class Loop:
             f"on the sentences at lines {lines}{more} of {self.data.train.name}"
         )
         if self.settings.on_nonfinite == "stop":
-            raise TrainingError(f"{what}; try a lower rate, or training.on_nonfinite=skip")
-        self.progress.tally.skipped += 1
+            raise TrainingError(f"{what}; lower training.optimizer.learning_rate, or set training.on_nonfinite to skip")
+        self.progress.stats.skipped += 1
         log.warning("%s; the step is skipped", what)
 
     def _end_epoch(self, stop: StopRequest) -> None:
-        progress, tally = self.progress, self.progress.tally
+        progress, stats = self.progress, self.progress.stats
         started = time.perf_counter()
         self._check_weights()
         if self.rows is not None:
             self.rows.settle()
         settled = time.perf_counter()
-        diagnosed = self._diagnosed()
+        measured = self._diagnose()
         started += time.perf_counter() - settled
-        report = self._developed(stop)
-        better = all(report.score > record["dev"]["score"] for record in self.history)
-        record: dict[str, Any] = {
-            "epoch": progress.epoch + 1,
-            "steps": progress.steps,
-            "loss": tally.loss / max(tally.sentences, 1),
-            "norm": tally.norm / max(tally.steps - tally.skipped, 1),
-            "clipped": tally.clipped / max(tally.steps - tally.skipped, 1),
-            "skipped": tally.skipped,
-            "rate": tally.rate,
-            "dev": _dev_figures(report),
-            "best": better,
-            "seconds": tally.seconds - tally.diagnosing,
-            "dev_seconds": time.perf_counter() - started,
-            **diagnosed,
-        }
+        report = self._evaluate_dev(stop)
+        record = EpochRecord(
+            epoch=progress.epoch + 1,
+            steps=progress.steps,
+            loss=stats.loss / max(stats.sentences, 1),
+            gradient_norm=stats.gradient_norm / stats.applied_steps,
+            clipped_fraction=stats.clipped / stats.applied_steps,
+            skipped=stats.skipped,
+            learning_rate=stats.learning_rate,
+            dev=report.scores,
+            best=all(report.score > record.dev.score for record in self.history),
+            seconds=stats.seconds - stats.diagnostics_seconds,
+            dev_seconds=time.perf_counter() - started,
+            diagnostics=measured,
+        )
         if report.unknown_tags and not self.history:
             counts = ", ".join(f"{tag} ({count})" for tag, count in report.unknown_tags.items())
-            log.warning("%s has tags never seen in training, scored as wrong: %s", self.data.dev.name, counts)
+            log.warning("%s has tags that the training data lacks, scored as wrong: %s", self.data.dev.name, counts)
         self.history.append(record)
-        progress.epoch, progress.step, progress.tally = progress.epoch + 1, 0, EpochStats()
-        if better:
-            model_dir.save(self._evaluated(), self.run_directory / BEST, record)
+        progress.epoch, progress.step, progress.stats = progress.epoch + 1, 0, EpochStats()
+        if record.best:
+            model_dir.save(self._averaged_model(), self.run_dir / BEST, record.to_json())
         self.save_checkpoint()
-        records.write_metrics(self.run_directory, self.history)
-        log.info(
-            "epoch %d of %d: loss %.3f, norm %.2f, dev %.2f%s, %.0f s",
-            progress.epoch,
-            self.settings.epochs,
-            record["loss"],
-            record["norm"],
-            report.score,
-            " (best)" * better,
-            tally.seconds + record["dev_seconds"],
-        )
-        self.callback(EpochEnd(record))
+        records.write_metrics(self.run_dir, self.history)
+        self._report_epoch(record)
 
-    def _developed(self, stop: StopRequest) -> Report:
+    def _report_epoch(self, record: EpochRecord) -> None:
+        """Logs the record and passes it to the callback, with the estimated time left."""
+        durations = [earlier.seconds + earlier.dev_seconds for earlier in self.history]
+        seconds_left = statistics.median(durations) * (self.settings.epochs - record.epoch)
+        log.info(
+            "epoch %d of %d: loss %.3f, gradient norm %.2f, dev %s %.2f%s, %s%s",
+            record.epoch,
+            self.settings.epochs,
+            record.loss,
+            record.gradient_norm,
+            record.dev.name,
+            record.dev.score,
+            " (best)" * record.best,
+            format_duration(record.seconds + record.dev_seconds),
+            f", {format_duration(seconds_left)} left" * (seconds_left > 0),
+        )
+        self.callback(EpochEnd(record, self.settings.epochs, seconds_left))
+
+    def _evaluate_dev(self, stop: StopRequest) -> Report:
         def check() -> None:
             if stop.signum:
                 self._leave(stop)
 
-        tagger = Tagger(self._evaluated(), self.device, workers=self._threads)
+        tagger = Tagger(self._averaged_model(), self.device, workers=self._threads)
         return evaluate(tagger, self.data.dev, checked=check)
 
-    def _evaluated(self) -> TaggerModel:
+    def _averaged_model(self) -> TaggerModel:
         """Returns the model as it would be used: with averaged weights, if they are averaged."""
         return self.model if self.average is None else replace(self.model, network=self.average.network)
 
@@ -300,8 +308,8 @@ class Loop:
         patience = self.settings.patience
         if patience is None or not self.history:
             return False
-        best = max(record["epoch"] for record in self.history if record["best"])
-        return bool(self.progress.epoch - best >= patience)
+        best = max(record.epoch for record in self.history if record.best)
+        return self.progress.epoch - best >= patience
 
     def _batches_of(self, epoch: int) -> list[list[int]]:
         settings = self.settings
@@ -319,16 +327,16 @@ class Loop:
         self._check_weights()
         state = state_of.snapshot(self.progress, self._parts, self._digests)
         done = self.history and not self.progress.step and self.average is None
-        metrics = self.history[-1] if done else {}  # of these weights, or none
+        metrics = self.history[-1].to_json() if done else {}  # of these weights, or none
         keep = self.settings.keep_checkpoints
         with self.rows.settled() if self.rows else nullcontext():
-            model_dir.add(self.run_directory, self.progress.steps, self.model, metrics, state, keep=keep)
+            model_dir.add(self.run_dir, self.progress.steps, self.model, metrics, state, keep=keep)
 
     def _check_weights(self) -> None:
         for name, weight in self.network.named_parameters():
             if not weight.isfinite().all():
                 where = f"epoch {self.progress.epoch + 1}, step {self.progress.step}"
-                raise TrainingError(f"{where}: {name} is not finite any more; try a lower rate")
+                raise TrainingError(f"{where}: {name} is not finite; lower training.optimizer.learning_rate")
 
     @property
     def max_state_bytes(self) -> int:
@@ -346,9 +354,9 @@ class Loop:
             self._check_place(progress)
             state_of.restore(state, progress, self._parts)
         except state_of.ChangedDataError as error:
-            raise ModelError(f"{self.run_directory}: {error}") from error
+            raise ModelError(f"{self.run_dir}: {error}") from error
         except ValueError as error:
-            raise ModelError(f"{self.run_directory}: the state of the training is refused: {error}") from error
+            raise ModelError(f"{self.run_dir}: the state of the training is refused: {error}") from error
         self.progress = progress
 
     def _check_place(self, progress: Progress) -> None:
@@ -358,7 +366,13 @@ class Loop:
             raise ValueError(f"epoch {progress.epoch}, step {progress.step}: the training has no such step")
 
 
-def _dev_figures(report: Report) -> dict[str, Any]:
-    """Returns what a record keeps of a dev report: what does not depend on the clock."""
-    figures = {"f1": report.f1, "precision": report.precision, "recall": report.recall, "accuracy": report.accuracy}
-    return {"score": report.score, **figures, "signature": report.signature}
+def format_duration(seconds: float) -> str:
+    """Returns a duration in its two largest units.
+
+    >>> [format_duration(seconds) for seconds in (4.4, 75, 7260)]
+    ['4 s', '1 min 15 s', '2 h 1 min']
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

@@ -1,8 +1,7 @@
-"""What a run leaves to read: metrics.jsonl, train.log, a plot and, when all is done, counts.json.
+"""The files that a run leaves to read: metrics.jsonl, train.log, a plot and, when it is finished, counts.json.
 
-metrics.jsonl holds a record of each epoch. With `training.diagnostics` it has, under `diagnostics`, `norms`, the mean
-norm of each part's gradient before clipping over the steps not skipped, and what `training.diagnostics.look` returns;
-and `diagnostics_seconds`, which `seconds` and `dev_seconds` leave out.
+metrics.jsonl holds the record of each epoch (`EpochRecord`) and, when the training is finished and there is test data,
+a last line with the scores on it (`test`) and the `epoch` of the model that was scored.
 
 counts.json holds what each sentence adds to the scores of the best model: for the parts dev and, if there is one, test
 the hash of the gold data (`data`), what is counted (`columns`), and the counts of each sentence (`rows`).
@@ -20,135 +19,96 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tagger import plotting
-from tagger.errors import ModelError
-from tagger.evaluation import SPANS, TOKENS, Counts
-from tagger.io import atomic, json_files, regular
+from tagger.errors import ModelError, StorageError
+from tagger.evaluation import SPANS, TOKENS, Counts, Report
+from tagger.io import atomic, json_files, regular_file
+from tagger.training.epoch_record import EpochRecord
 from tagger.training.run_dir import COUNTS, LOG, METRICS, PLOT
 
 _NORMS, _REACH = "gradient norm by part", "gradient, far input by near"
-_MAX_RECORDS = 10_001  # one for each epoch and one for the test
+_MAX_RECORDS = 10_001  # one for each epoch and one for the test data
 _LOGARITHMIC = (_NORMS, _REACH)
 _MAX_METRICS_BYTES = _MAX_COUNTS_BYTES = 32 << 20
 _MAX_COUNT = 1_000_000_000
-_MAX_SECONDS, _MAX_SCORE = 1e12, 100.001
-Records = Sequence[dict[str, Any]]
+Panels = dict[str, dict[str, list[float]]]
 
 log = logging.getLogger(__name__)
 
 
-def write_metrics(run: Path, records: Records) -> None:
-    """Writes a line of JSON for each record, in place of the lines before."""
-    with atomic.writing(run):
-        atomic.replace(run / METRICS, b"".join(json_files.dump(record) + b"\n" for record in records))
+def write_metrics(run_dir: Path, history: Sequence[EpochRecord], test: Report | None = None) -> None:
+    """Writes metrics.jsonl: a line for each epoch and, if `test` is given, one for the best model's test scores."""
+    values = [record.to_json() for record in history]
+    if test is not None:
+        best = max(record.epoch for record in history if record.best)
+        values.append({"test": {"score": test.score} | test.to_json(), "epoch": best})
+    with atomic.wrap_os_errors(run_dir):
+        atomic.replace(run_dir / METRICS, b"".join(json_files.dump(value) + b"\n" for value in values))
 
 
-def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """Returns the records of a run; those of epochs are checked, others are JSON objects of any content.
+def read_metrics(run_dir: Path) -> tuple[list[EpochRecord], Report | None]:
+    """Returns the record of each epoch of a run, and the test scores of a finished run with test data.
 
     Raises:
-        ModelError: they cannot be read.
+        ModelError: metrics.jsonl cannot be read.
     """
-    data = regular.read(run / METRICS, limit=_MAX_METRICS_BYTES)
+    data = regular_file.read(run_dir / METRICS, limit=_MAX_METRICS_BYTES)
     if data.count(b"\n") + data.count(b"\r") > _MAX_RECORDS:
-        raise ModelError(f"{run / METRICS}: cannot be read: it has over {_MAX_RECORDS} lines")
-    lines = data.splitlines()
+        raise ModelError(f"{run_dir / METRICS}: cannot be read: it has over {_MAX_RECORDS} lines")
     try:
-        found = [json_files.parse(bytes(line)) for line in lines]
-        if not all(isinstance(record, dict) for record in found):
-            raise ValueError("a line is not a JSON object")
-        check_all([record for record in found if "dev" in record])
+        return _parse_metrics([json_files.parse(bytes(line)) for line in data.splitlines()])
     except ValueError as error:
-        raise ModelError(f"{run / METRICS}: cannot be read: {error}") from error
-    return found
+        raise ModelError(f"{run_dir / METRICS}: cannot be read: {error}") from error
 
 
-def check_all(records: Records) -> None:
-    """Raises ValueError if a record is not one of an epoch, as a training writes them."""
-    for number, record in enumerate(records, 1):
+def _parse_metrics(values: Sequence[Any]) -> tuple[list[EpochRecord], Report | None]:
+    if not all(isinstance(value, dict) for value in values):
+        raise ValueError("a line is not a JSON object")
+    has_test = bool(values) and "test" in values[-1]
+    history = []
+    for number, value in enumerate(values[:-1] if has_test else values, 1):
         try:
-            _check(record)
+            history.append(EpochRecord.from_json(value))
         except ValueError as error:
             raise ValueError(f"record {number}: {error}") from None
-
-
-def refuse_foreign(metrics: dict[str, Any], model: Path) -> None:
-    """Raises ModelError if the metrics of a model are not the record of an epoch."""
+    if not has_test:
+        return history, None
+    test = values[-1]["test"]
+    if not isinstance(test, dict):
+        raise ValueError("test: expected an object")
     try:
-        _check(metrics)
+        return history, Report.from_json({name: figure for name, figure in test.items() if name != "score"})
     except ValueError as error:
-        raise ModelError(f"{model}/metrics.json: {error}") from error
+        raise ValueError(f"test: {error}") from None
 
 
-def _check(record: dict[str, Any]) -> None:
-    for name in ("epoch", "steps", "skipped"):
-        if type(record.get(name)) is not int or record[name] < (name == "epoch"):
-            raise ValueError(f"{name}: expected a whole number")
-    for name in ("loss", "norm", "clipped", "rate"):
-        if not is_number(record.get(name)):
-            raise ValueError(f"{name}: expected a number")
-    for name in ("seconds", "dev_seconds"):
-        if not is_number(record.get(name)) or not 0 <= record[name] <= _MAX_SECONDS:
-            raise ValueError(f"{name}: expected a number of seconds")
-    if type(record.get("best")) is not bool:
-        raise ValueError("best: expected true or false")
-    check_scores(record.get("dev"), "dev")
-    looked = record.get("diagnostics", {})
-    parts = {"norms": 1, "reach": 1, "gates": 3}
-    if not isinstance(looked, dict) or not all(_is_nested(looked.get(key, {}), depth) for key, depth in parts.items()):
-        raise ValueError("diagnostics: expected the objects norms, reach and gates")
+def write_counts(run_dir: Path, parts: Mapping[str, Counts]) -> None:
+    """Writes counts.json: by part of the data, the counts of each sentence."""
+    values = {part: asdict(counts) for part, counts in parts.items()}
+    with atomic.wrap_os_errors(run_dir):
+        atomic.replace(run_dir / COUNTS, json.dumps(values, separators=(",", ":")).encode() + b"\n")
 
 
-def check_scores(scores: Any, part: str) -> None:
-    """Raises ValueError if a value does not hold the scores of a part of the data."""
-    if not isinstance(scores, dict) or not isinstance(scores.get("signature"), str):
-        raise ValueError(f"{part}: expected scores with their signature")
-    for name in ("score", "accuracy", "f1", "precision", "recall"):
-        value = scores.get(name, math.nan)
-        if value is None and name not in ("score", "accuracy"):
-            continue
-        if not is_number(value) or not 0 <= value <= _MAX_SCORE:
-            raise ValueError(f"{part}.{name}: expected a number from 0 to 100")
-
-
-def is_number(value: Any) -> bool:
-    """Returns whether a value of JSON is a number."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_nested(value: Any, depth: int) -> bool:
-    """Returns whether a value holds numbers or null under so many keys."""
-    if not depth:
-        return value is None or is_number(value)
-    return isinstance(value, dict) and all(_is_nested(inner, depth - 1) for inner in value.values())
-
-
-def write_counts(run: Path, parts: Mapping[str, Counts]) -> None:
-    """Writes what each sentence of each part adds to the scores."""
-    found = {part: asdict(counts) for part, counts in parts.items()}
-    with atomic.writing(run):
-        atomic.replace(run / COUNTS, json.dumps(found, separators=(",", ":")).encode() + b"\n")
-
-
-def read_counts(run: Path) -> dict[str, Counts]:
-    """Returns what `write_counts` wrote.
+def read_counts(run_dir: Path) -> dict[str, Counts]:
+    """Returns the counts that `write_counts` wrote.
 
     Raises:
-        ModelError: the run holds no counts, or they cannot be read.
+        StorageError: the run has no counts.
+        ModelError: they cannot be read.
     """
-    path = run / COUNTS
+    path = run_dir / COUNTS
     if not path.exists():
-        raise ModelError(f"{run}: holds no {COUNTS}; give the directory of a run, finished with `resume=True`")
-    data = regular.read(path, limit=_MAX_COUNTS_BYTES)
+        raise StorageError(f"{run_dir}: found no {COUNTS}; expected the directory of a finished training run")
+    data = regular_file.read(path, limit=_MAX_COUNTS_BYTES)
     try:
-        found = json_files.parse(bytes(data))
-        if not isinstance(found, dict) or not found.keys() <= {"dev", "test"}:
+        values = json_files.parse(bytes(data))
+        if not isinstance(values, dict) or not values.keys() <= {"dev", "test"}:
             raise ValueError("expected an object with the parts dev and test")
-        return {part: _counts(value) for part, value in found.items()}
+        return {part: _parse_counts(value) for part, value in values.items()}
     except ValueError as error:
         raise ModelError(f"{path}: cannot be read: {error}") from error
 
 
-def _counts(value: Any) -> Counts:
+def _parse_counts(value: Any) -> Counts:
     if not isinstance(value, dict) or value.keys() != {"data", "columns", "rows"}:
         raise ValueError("each part must have data, columns and rows")
     data, columns, rows = value["data"], value["columns"], value["rows"]
@@ -163,10 +123,10 @@ def _counts(value: Any) -> Counts:
 
 
 @contextmanager
-def logged(run: Path, notices: Sequence[logging.LogRecord]) -> Iterator[None]:
-    """Writes what the package logs within the block to the run's train.log, after the notices that came before."""
-    with atomic.writing(run):
-        handler = _RunLog(TextIOWrapper(atomic.open_log(run / LOG), "utf-8", errors="backslashreplace"))
+def log_to_file(run_dir: Path, notices: Sequence[logging.LogRecord]) -> Iterator[None]:
+    """Appends `notices`, then every record that the package logs within the block, to the run's train.log."""
+    with atomic.wrap_os_errors(run_dir):
+        handler = _RunLog(TextIOWrapper(atomic.open_log(run_dir / LOG), "utf-8", errors="backslashreplace"))
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     for notice in notices:
         handler.handle(notice)
@@ -180,22 +140,22 @@ def logged(run: Path, notices: Sequence[logging.LogRecord]) -> Iterator[None]:
 
 
 class _RunLog(logging.StreamHandler[TextIO]):
-    """A log that gives way on a full disk: the checkpoint's own error is the one to be told."""
+    """A log handler that ignores a full disk, which the next checkpoint reports."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
-        """Passes over a line that cannot be written."""
+        """Skips a line that cannot be written."""
 
     def close(self) -> None:
-        """Closes the file, written whole or not."""
+        """Closes the file, even if not all of it was written."""
         with suppress(OSError):
             self.stream.close()
         super().close()
 
 
-class Noted(logging.Handler):
-    """Keeps what the package logs within a `with` block, for a log file that does not exist yet.
+class LogBuffer(logging.Handler):
+    """Collects the records that the package logs within a `with` block, for a log file that does not exist yet.
 
-    Within it the package logs its notices, whatever level its logger had.
+    Within the block the package's logger has the level INFO.
     """
 
     def __init__(self) -> None:
@@ -203,10 +163,10 @@ class Noted(logging.Handler):
         self.records: list[logging.LogRecord] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keeps a record."""
+        """Adds a record."""
         self.records.append(record)
 
-    def __enter__(self) -> "Noted":
+    def __enter__(self) -> "LogBuffer":
         logger = logging.getLogger("tagger")
         logger.addHandler(self)
         self._level = logger.level
@@ -218,58 +178,60 @@ class Noted(logging.Handler):
         logging.getLogger("tagger").setLevel(self._level)
 
 
-def plot(run: Path, records: Records) -> None:
-    """Draws what records hold, diagnostics too, by epoch, if matplotlib is there (extra `[plot]`).
+def plot(run_dir: Path, history: Sequence[EpochRecord]) -> None:
+    """Draws the records, diagnostics included, by epoch into training.png, if matplotlib is installed (extra `[plot]`).
 
-    A fault of the drawing or of the disk is a warning in the log.
+    A failure to draw or to write is logged as a warning.
     """
     if find_spec("matplotlib") is None:
-        if any("diagnostics" in record for record in records):
+        if any(record.diagnostics for record in history):
             log.warning("diagnostics are in %s; %s needs matplotlib, the extra [plot]", METRICS, PLOT)
         return
-    if not records:
+    if not history:
         return
-    drawn = {
+    drawable = {
         title: {name: [value if math.isfinite(value) else None for value in line] for name, line in lines.items()}
-        for title, lines in panels(records).items()
+        for title, lines in panels(history).items()
     }
     try:
-        picture = plotting.png(drawn, [record["epoch"] for record in records], logarithmic=_LOGARITHMIC)
-        atomic.replace(run / PLOT, picture)
+        picture = plotting.png(drawable, [record.epoch for record in history], logarithmic=_LOGARITHMIC)
+        atomic.replace(run_dir / PLOT, picture)
     except plotting.PlotError as error:
         log.warning("no %s: %s", PLOT, error)
     except OSError as error:
         log.warning("no %s: it cannot be written: %s", PLOT, error.strerror or error)
 
 
-def panels(records: Records) -> dict[str, dict[str, list[float]]]:
-    """Returns the lines of each panel, by its title; a value for each record, NaN where it has none."""
-    found = {
-        "training loss, nats per sentence": {"": [record["loss"] for record in records]},
-        "dev score, %": {"": [record["dev"]["score"] for record in records]},
-        "gradient norm before clipping": {"": [record["norm"] for record in records]},
+def panels(history: Sequence[EpochRecord]) -> Panels:
+    """Returns the lines of each panel by its title; each has a value for every epoch, NaN where there is none."""
+    score = history[0].dev.name if history else "score"
+    result: Panels = {
+        "training loss, nats per sentence": {"": [record.loss for record in history]},
+        f"dev {score}, %": {"": [record.dev.score for record in history]},
+        "gradient norm before clipping": {"": [record.gradient_norm for record in history]},
     }
-    looks = [record.get("diagnostics", {}) for record in records]
-    if not any(looks):
-        return found
-    found["share of steps clipped"] = {"": [record["clipped"] for record in records]}
-    found[_NORMS] = _lines([look.get("norms", {}) for look in looks])
-    found[_REACH] = _lines([look.get("reach", {}) for look in looks])
-    for way in dict.fromkeys(way for look in looks for way in look.get("gates", {})):
-        shares = [
+    diagnostics = [record.diagnostics for record in history]
+    if not any(diagnostics):
+        return result
+    result["fraction of steps clipped"] = {"": [record.clipped_fraction for record in history]}
+    result[_NORMS] = _lines([each.norms if each else {} for each in diagnostics])
+    result[_REACH] = _lines([each.reach if each else {} for each in diagnostics])
+    gates = [each.gates if each else {} for each in diagnostics]
+    for direction in dict.fromkeys(direction for each in gates for direction in each):
+        fractions = [
             {
-                f"{gate} {end}": share
-                for gate, its in look.get("gates", {}).get(way, {}).items()
-                for end, share in its.items()
+                f"{gate} {state}": fraction
+                for gate, states in each.get(direction, {}).items()
+                for state, fraction in states.items()
             }
-            for look in looks
+            for each in gates
         ]
-        found[f"{way}: share of each gate"] = _lines(shares)
-    return {title: lines for title, lines in found.items() if lines}
+        result[f"{direction}: fractions of gate activations"] = _lines(fractions)
+    return {title: lines for title, lines in result.items() if lines}
 
 
 def _lines(values: Sequence[Mapping[str, float | None]]) -> dict[str, list[float]]:
-    """Returns values by name, a list of which has one for each mapping."""
+    """Returns one line per key, with a value for each mapping: NaN for a missing or undefined one."""
     names = dict.fromkeys(name for each in values for name in each)
-    found = {name: [each.get(name) for each in values] for name in names}
-    return {name: [math.nan if value is None else value for value in line] for name, line in found.items()}
+    lines = {name: [each.get(name) for each in values] for name in names}
+    return {name: [math.nan if value is None else value for value in line] for name, line in lines.items()}

@@ -1,7 +1,6 @@
-"""The directory of a training run: which names in it are ours, and how a training takes it over.
+"""The directory of a training run: the names that belong to the toolkit, and the checks before writing.
 
-A run, and a run of several seeds, holds a marker. In a directory without the marker a training neither replaces nor
-removes a file.
+Each run directory holds a marker file. Without it a training neither replaces nor removes a file.
 """
 
 import re
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from tagger import model_dir
 from tagger.errors import StorageError
-from tagger.io import atomic
+from tagger.io import atomic, directories
 
 BEST, CONFIG, SEEDS = "model-best", "config.yaml", "seeds.json"
 METRICS, LOG, PLOT, COUNTS = "metrics.jsonl", "train.log", "training.png", "counts.json"
@@ -28,38 +27,40 @@ def is_ours(name: str) -> bool:
     return name in _FILES or model_dir.is_checkpoint_name(name) or _SEED.fullmatch(name) is not None
 
 
-def check_free(run: Path) -> None:
+def check_free(run_dir: Path) -> None:
     """Checks that a new training may use a directory.
 
     Raises:
         StorageError: the directory holds a training, or files that a training would replace.
     """
-    seeds = [path for path in run.glob("seed-*") if _SEED.fullmatch(path.name)]
-    if any(map(model_dir.checkpoints, (run, *seeds))):
-        raise StorageError(f"{run}: holds a training already; continue it with `resume=True`, or choose another `out`")
-    atomic.check_claim(run, is_ours)
+    seeds = [path for path in run_dir.glob("seed-*") if _SEED.fullmatch(path.name)]
+    if any(map(model_dir.checkpoints, (run_dir, *seeds))):
+        raise StorageError(f"{run_dir}: already holds a training; pass `resume=True` or choose another `out`")
+    directories.check_claim(run_dir, is_ours)
 
 
-def check_marked(run: Path) -> None:
-    """Checks that a directory is that of a training run.
+def check_is_run(run_dir: Path) -> None:
+    """Checks that a directory is a training run.
 
     Raises:
-        StorageError: the directory holds no run, or was not made by a training.
+        StorageError: the directory does not exist or was not created by a training.
     """
-    if not (run / CONFIG).is_file():
-        raise StorageError(f"{run}: no run here, there is no {CONFIG}; `resume` takes the directory of a run")
-    with atomic.writing(run):
-        marked = atomic.is_marked(run)
+    if not (run_dir / CONFIG).is_file():
+        raise StorageError(f"{run_dir}: found no {CONFIG}; expected the directory of a training run")
+    with atomic.wrap_os_errors(run_dir):
+        marked = directories.is_marked(run_dir)
     if not marked:
-        raise StorageError(f"{run}: was not made by a training, there is no {atomic.MARKER}; nothing is changed")
+        raise StorageError(
+            f"{run_dir}: found no {directories.MARKER}, so that it was not created by a training; nothing is changed"
+        )
 
 
 @contextmanager
-def owned(run: Path) -> Iterator[None]:
-    """Makes the directory of a run, marks it, and holds it for one writer, without what crashes left in it.
+def lock_run_dir(run_dir: Path) -> Iterator[None]:
+    """Creates and marks the directory of a run, locks it for one writer and removes the remains of crashes.
 
     Raises:
-        StorageError: another process holds it, it cannot be written, or it holds files that are not ours.
+        StorageError: another process has locked it, it cannot be written, or it holds files of others.
     """
-    with atomic.owned(run, is_ours):
+    with directories.claim(run_dir, is_ours):
         yield

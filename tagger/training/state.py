@@ -8,17 +8,16 @@ Shapes in this module: W words with a trained vector, S steps since all rows wer
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from tagger.choices import Part, options
-from tagger.device import random_state, restore_random_state
+from tagger.device import get_random_state, set_random_state
 from tagger.io import json_files, tensor_files
 from tagger.model_dir import State
 from tagger.nn.model import Network
-from tagger.training import records
+from tagger.training.epoch_record import EpochRecord
 from tagger.training.lazy_rows import MAX_STEPS, Rows
 from tagger.training.optimizers import Average
 
@@ -33,39 +32,52 @@ class ChangedDataError(Exception):
 
 @dataclass
 class EpochStats:
-    """Sums over the steps of an epoch so far, the loss in nats; and the full rate of the last of them.
+    """Statistics of the current epoch so far; `loss` (nats), `gradient_norm` and `part_norms` are sums.
 
-    `norms` are those of each part's gradient, where the settings ask for diagnostics, and `diagnosing` the seconds that
-    these took.
+    Attributes:
+        loss: summed over `sentences`.
+        sentences: sentences in the steps that were not skipped.
+        gradient_norm: before clipping, summed over the steps that were not skipped.
+        clipped: steps whose gradient was clipped.
+        steps: all steps.
+        skipped: steps that were skipped because the loss or gradient was not finite.
+        learning_rate: that of the last step.
+        seconds: the time that the steps took, diagnostics included.
+        part_norms: gradient norms by part of the network, only with `training.diagnostics`.
+        diagnostics_seconds: the time that these took.
     """
 
     loss: float = 0.0
     sentences: int = 0
-    norm: float = 0.0
+    gradient_norm: float = 0.0
     clipped: int = 0
     steps: int = 0
     skipped: int = 0
-    rate: float = 0.0
+    learning_rate: float = 0.0
     seconds: float = 0.0
-    norms: dict[str, float] = field(default_factory=dict)
-    diagnosing: float = 0.0
+    part_norms: dict[str, float] = field(default_factory=dict)
+    diagnostics_seconds: float = 0.0
+
+    @property
+    def applied_steps(self) -> int:
+        """The steps that were not skipped, at least 1 so that means can be divided by it."""
+        return max(self.steps - self.skipped, 1)
 
 
 @dataclass
 class Progress:
-    """Where a training stands: `step` steps of `epoch` are done, `steps` in all."""
+    """The position of a training: `step` steps of the epoch `epoch`, counted from 0, are done, and `steps` in all."""
 
     epoch: int = 0
     step: int = 0
     steps: int = 0
-    tally: EpochStats = field(default_factory=EpochStats)
-    history: list[dict[str, Any]] = field(default_factory=list)
+    stats: EpochStats = field(default_factory=EpochStats)
+    history: list[EpochRecord] = field(default_factory=list)
 
     @property
     def updates(self) -> int:
-        """The steps that were not skipped: so often the optimizer has moved the weights."""
-        skipped: int = sum(record["skipped"] for record in self.history)
-        return self.steps - self.tally.skipped - skipped
+        """The number of steps that updated the weights: all that were not skipped."""
+        return self.steps - self.stats.skipped - sum(record.skipped for record in self.history)
 
 
 @dataclass(frozen=True)
@@ -87,8 +99,8 @@ class _Stored:
     epoch: int
     step: int
     steps: int
-    tally: EpochStats
-    history: list[dict[str, Any]]
+    stats: EpochStats
+    history: list[EpochRecord]
     data: dict[str, str]
     scaler: dict[str, int | float]
 
@@ -96,7 +108,7 @@ class _Stored:
 def snapshot(progress: Progress, parts: Parts, digests: Mapping[str, str]) -> State:
     """Returns the state of a training over data of these digests; the tensors share memory with the parts."""
     stored = asdict(progress) | {"data": dict(digests), "scaler": parts.scaler.state_dict()}
-    tensors = {f"random.{name}": value for name, value in random_state(parts.device).items()}
+    tensors = {f"random.{name}": value for name, value in get_random_state(parts.device).items()}
     for number, values in parts.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": value for name, value in values.items() if value is not None}
     if parts.average is not None:
@@ -118,14 +130,14 @@ def progress_of(state: State, digests: Mapping[str, str]) -> Progress:
         ValueError: the numbers of the state cannot be those of a training.
         ChangedDataError: the data has changed since the training began.
     """
-    stored = json_files.checked(_Stored, json_files.dump(state.progress))
+    stored = json_files.parse_as(_Stored, json_files.dump(state.progress))
     if stored.data.keys() != digests.keys():
         raise ValueError(f"data: expected the parts {', '.join(digests)}")
     for part, digest in digests.items():
         if stored.data[part] != digest:
             raise ChangedDataError(f"the {part} data has changed since the training began")
     _check_scaler(stored.scaler)
-    progress = Progress(stored.epoch, stored.step, stored.steps, stored.tally, stored.history)
+    progress = Progress(stored.epoch, stored.step, stored.steps, stored.stats, stored.history)
     _check_progress(progress)
     return progress
 
@@ -146,7 +158,7 @@ def restore(state: State, progress: Progress, parts: Parts) -> None:
         sums=sums[0] if parts.rows else 1,
         with_cuda="random.cuda" in tensors,
     )
-    if faults := tensor_files.mismatches(tensors, expected):
+    if faults := tensor_files.find_mismatches(tensors, expected):
         raise ValueError("; ".join(faults[:3]) + f"; and {len(faults) - 3} more faults" * (len(faults) > 3))
     _check_values(tensors, progress, parts)
     if parts.scaler.is_enabled() and not state.progress["scaler"]:
@@ -161,7 +173,7 @@ def restore(state: State, progress: Progress, parts: Parts) -> None:
         parts.average.network.load_state_dict(_under("average.", tensors))
     if parts.rows is not None:
         parts.rows.restore(_under("rows.", tensors))
-    restore_random_state(_under("random.", tensors), parts.device)
+    set_random_state(_under("random.", tensors), parts.device)
 
 
 def _expected(parts: Parts, *, updated: bool, sums: int, with_cuda: bool) -> dict[str, Tensor]:
@@ -241,25 +253,24 @@ def _check_scaler(scaler: Mapping[str, float]) -> None:
 
 def _check_progress(progress: Progress) -> None:
     """Raises ValueError if the numbers contradict one another."""
-    tally, history = progress.tally, progress.history
-    records.check_all(history)
+    stats, history = progress.stats, progress.history
     if len(history) != progress.epoch:
         raise ValueError(f"epoch: it is {progress.epoch}, but there are {len(history)} records in the history")
     for number, record in enumerate(history, 1):
-        if record["epoch"] != number:
-            raise ValueError(f"history: record {number} is of epoch {record['epoch']}")
-    ends = [0, *(record["steps"] for record in history), progress.steps]
+        if record.epoch != number:
+            raise ValueError(f"history: record {number} is of epoch {record.epoch}")
+    ends = [0, *(record.steps for record in history), progress.steps]
     if ends != sorted(ends) or progress.step < 0 or ends[-2] + progress.step != progress.steps:
         raise ValueError("steps: they are not the sum of the steps of each epoch")
-    if history and not history[0]["best"]:
+    if history and not history[0].best:
         raise ValueError("history: the first epoch is not marked as the best so far")
-    sizes = (tally.sentences, tally.clipped, tally.skipped)
-    if tally.steps != progress.step or min(sizes) < 0 or max(sizes[1:]) > tally.steps:
-        raise ValueError("tally: its counts are not those of the steps of an epoch")
-    if min(tally.seconds, tally.diagnosing, tally.norm, tally.rate) < 0:
-        raise ValueError("tally: a number is negative")
-    if set(tally.norms) - set(options(Part)):
-        raise ValueError("tally.norms: it names a part that networks do not have")
+    sizes = (stats.sentences, stats.clipped, stats.skipped)
+    if stats.steps != progress.step or min(sizes) < 0 or max(sizes[1:]) > stats.steps:
+        raise ValueError("stats: its counts are not those of the steps of an epoch")
+    if min(stats.seconds, stats.diagnostics_seconds, stats.gradient_norm, stats.learning_rate) < 0:
+        raise ValueError("stats: a number is negative")
+    if set(stats.part_norms) - set(options(Part)):
+        raise ValueError("stats.part_norms: it names a part that networks do not have")
     if progress.updates < 0:
         raise ValueError("history: more steps were skipped than taken")
 

@@ -1,49 +1,40 @@
-"""The training itself: start, resume, finish."""
+"""Training with one seed: start, resume, finish."""
 
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from tagger import config, model_dir
-from tagger.config import Config
+from tagger import model_dir
+from tagger.config import Config, changed_settings, fixed_changes, loader
 from tagger.data.vectors import Table
-from tagger.device import seeded, single_torch_thread, torch_device
-from tagger.errors import ConfigError
-from tagger.evaluation import Report, evaluate_each
+from tagger.device import seed_generators, select_device, single_torch_thread
+from tagger.errors import ConfigError, ModelError
+from tagger.evaluation import evaluate_each
 from tagger.io import atomic
 from tagger.model import TaggerModel, build_model, read_tables
 from tagger.signals import StopRequest
 from tagger.tagging import Tagger
-from tagger.training import corpora, records, run_dir, transfer
+from tagger.training import corpora, records, transfer
 from tagger.training.corpora import Corpora
+from tagger.training.epoch_record import EpochRecord
 from tagger.training.events import Callback
 from tagger.training.loop import Loop
-from tagger.training.run_dir import BEST, CONFIG, COUNTS
+from tagger.training.result import TrainingResult
+from tagger.training.run_dir import BEST, CONFIG, COUNTS, check_free, check_is_run, lock_run_dir
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class TrainingResult:
-    """What a training came to: its best model's directory, the epoch it is from, and its scores."""
-
-    model: Path
-    epoch: int
-    dev: float
-    test: Report | None
-
-
-@dataclass(frozen=True)
 class Inputs:
-    """The data and the tables of vectors of a recipe, and what was logged of them.
+    """The data and vector tables of a recipe, and the log records of reading them.
 
-    Trainings that differ in nothing but their seeds may share it, but where the seed draws the development part: see
-    `corpora.drawn`.
+    Trainings that differ only in their seeds can share one, unless the seed selects the dev data: see
+    `corpora.is_dev_split_off`.
     """
 
     data: Corpora
@@ -51,161 +42,159 @@ class Inputs:
     notices: Sequence[logging.LogRecord]
 
 
-def read(settings: Config, *, tables: bool = True) -> Inputs:
-    """Returns what a recipe is trained on, with its tables of vectors or without.
+def read_inputs(config: Config, *, tables: bool = True) -> Inputs:
+    """Returns the data of a recipe, and its vector tables if `tables` is set.
 
     Raises:
-        TaggerError: the recipe names no training data, or something cannot be read.
+        TaggerError: the recipe names no training data, or a file cannot be read.
     """
-    with records.Noted() as notices:
-        data = corpora.load(settings)
-        found = read_tables(settings, data.train.sentences) if tables else []
-    return Inputs(data, found, notices.records)
+    with records.LogBuffer() as notices:
+        data = corpora.load(config)
+        vectors = read_tables(config, data.train.sentences) if tables else []
+    return Inputs(data, vectors, notices.records)
 
 
-def fit(
-    settings: Config,
-    run: Path,
+def train(
+    config: Config,
+    run_dir: Path,
     *,
     device: str = "auto",
     init_from: Path | None = None,
     callback: Callback = lambda event: None,
     inputs: Inputs | None = None,
 ) -> TrainingResult:
-    """Trains a tagger into the directory of a run.
+    """Trains a tagger with the seed `training.seed` and returns the result.
 
     Args:
-        settings: the recipe.
-        run: the directory; it must not hold a training yet.
+        config: the recipe.
+        run_dir: the directory of the run; it must not hold a training yet.
         device: auto, cpu or cuda.
-        init_from: a model of the same shape whose weights to start from; its word vectors take the place of tables.
-        callback: is told of steps and epochs.
-        inputs: what `read` gives for the recipe, if that was called already.
+        init_from: a model of the same shape to take the first weights from; its word vectors replace vector tables.
+        callback: is called with the events of the training.
+        inputs: the result of `read_inputs(config)`, if the caller has it.
 
     Raises:
-        TaggerError: bad input, before anything is written; or what stops a training.
-        Stopped: by a signal, after a checkpoint; `resume` goes on from there.
+        TaggerError: invalid input, before anything is written; or the training fails.
+        Stopped: by a signal, after a checkpoint; `resume` continues from there.
     """
-    target = torch_device(device)
-    run_dir.check_free(run)
-    check_no_tables(settings, init_from)
-    inputs = inputs or read(settings, tables=init_from is None)
+    target = select_device(device)
+    check_free(run_dir)
+    check_no_tables(config, init_from)
+    inputs = inputs or read_inputs(config, tables=init_from is None)
     data = inputs.data
-    with records.Noted() as notices, seeded(settings.training.seed, target):
-        with single_torch_thread():  # the first weights, too, are the same with any number of threads
-            model = _begin(settings, inputs, init_from)
-        noted = [*inputs.notices, *notices.records]
-        del inputs  # and with it the memory of the tables, unless the caller keeps them
-        with _writing(run, noted):
-            run_dir.check_free(run)  # again: another training may have come and gone while this one read its data
-            with atomic.writing(run):
-                atomic.replace(run / CONFIG, config.dump(settings).encode())
-            loop = Loop(settings, model, data, run, target, callback)
+    with records.LogBuffer() as notices, seed_generators(config.training.seed, target):
+        with single_torch_thread():  # the initial weights do not depend on the number of threads either
+            model = _build_model(config, inputs, init_from)
+        buffered = [*inputs.notices, *notices.records]
+        del inputs  # frees the tables, unless the caller holds them
+        with _open_run(run_dir, buffered):
+            check_free(run_dir)  # again: another training may have used it while this one read its data
+            with atomic.wrap_os_errors(run_dir):
+                atomic.replace(run_dir / CONFIG, loader.dump(config).encode())
+            loop = Loop(config, model, data, run_dir, target, callback)
             loop.save_checkpoint()
             return _finish(loop, data, target)
 
 
 def resume(
-    run: Path,
+    run_dir: Path,
     *,
     device: str = "auto",
     callback: Callback = lambda event: None,
     inputs: Inputs | None = None,
-    settings: Config | None = None,
+    config: Config | None = None,
 ) -> TrainingResult:
-    """Goes on with the training of a run exactly where its newest whole checkpoint is; other arguments as of `fit`.
+    """Resumes a training exactly from its newest valid checkpoint; other arguments as for `train`.
 
-    `settings` are the run's settings, changed in `training.epochs` or in where the data lie; its own if None.
+    `config` is the run's config with other `training.epochs` or data paths; None for the run's own.
 
     Raises:
-        TaggerError: the run is none, its data or another setting has changed, or what stops a training.
+        TaggerError: there is no run, its data or another setting has changed, or the training fails.
         Stopped: by a signal, after a checkpoint.
     """
-    target = torch_device(device)
-    run_dir.check_marked(run)
-    settings = settings or config.load(str(run / CONFIG))
-    inputs = inputs or read(settings, tables=False)
-    with records.Noted(), seeded(settings.training.seed, target), _writing(run, inputs.notices):
-        newest = model_dir.newest(run)
+    target = select_device(device)
+    check_is_run(run_dir)
+    config = config or loader.load(str(run_dir / CONFIG))
+    inputs = inputs or read_inputs(config, tables=False)
+    with records.LogBuffer(), seed_generators(config.training.seed, target), _open_run(run_dir, inputs.notices):
+        newest = model_dir.newest(run_dir)
         log.info("resuming from %s", newest.name)
-        model = _continued(model_dir.load(newest)[0], settings, inputs.data, run)
-        loop = Loop(settings, model, inputs.data, run, target, callback)
+        model = _with_config(model_dir.load(newest)[0], config, inputs.data, run_dir)
+        loop = Loop(config, model, inputs.data, run_dir, target, callback)
         loop.restore(model_dir.load_state(newest, loop.max_state_bytes))
-        _record_continuation(run, settings, loop)
+        _store_config(run_dir, config, loop)
         return _finish(loop, inputs.data, target)
 
 
-def _continued(model: TaggerModel, settings: Config, data: Corpora, run: Path) -> TaggerModel:
-    """Returns a checkpoint's model with the settings of the continued training.
+def check_no_tables(config: Config, init_from: Path | None) -> None:
+    """Raises ConfigError if both vector tables and `init_from` are given."""
+    if init_from is not None and config.model.words.vectors:
+        raise ConfigError("`init_from` brings its own word vectors; omit `vectors` and model.words.vectors")
+
+
+def _with_config(model: TaggerModel, config: Config, data: Corpora, run_dir: Path) -> TaggerModel:
+    """Returns a checkpoint's model with the config of the resumed training.
 
     Raises:
-        ConfigError: a setting other than `training.epochs` differs from the training's, with a line for each.
+        ConfigError: a setting other than `training.epochs` has changed, with a line for each.
     """
-    now = corpora.numbered(settings, data.train).without_paths()
-    if settings.model.words.vectors:  # the tables have set the width
-        words = now.model.words.model_copy(update={"embedding_dim": model.config.model.words.embedding_dim})
-        now = now.model_copy(update={"model": now.model.model_copy(update={"words": words})})
-    changes = config.changed_settings(model.config, now)
-    if faults := config.fixed_changes(changes):
-        allowed = "a training that goes on may change training.epochs and where its data lie"
-        raise ConfigError(*(f"{run}: {fault}; {allowed}" for fault in faults))
-    if changes and settings.training.schedule.kind in ("linear", "onecycle"):
-        log.warning("%s; the schedule %s is laid out anew", changes[0], settings.training.schedule.kind)
-    return replace(model, config=now)
+    current = corpora.with_column_numbers(config, data.train).without_paths()
+    if config.model.words.vectors:  # the tables determined the dimension
+        words = current.model.words.model_copy(update={"embedding_dim": model.config.model.words.embedding_dim})
+        current = current.model_copy(update={"model": current.model.model_copy(update={"words": words})})
+    changes = changed_settings(model.config, current)
+    if faults := fixed_changes(changes):
+        allowed = "a resumed training may change training.epochs and the paths of its data only"
+        raise ConfigError(*(f"{run_dir}: {fault}; {allowed}" for fault in faults))
+    if changes and config.training.schedule.kind in ("linear", "onecycle"):
+        log.warning("%s; the schedule %s is recomputed for the new length", changes[0], config.training.schedule.kind)
+    return replace(model, config=current)
 
 
-def _record_continuation(run: Path, settings: Config, loop: Loop) -> None:
-    """Writes changed settings into the run, and unmarks it as finished if there are epochs to train."""
-    with atomic.writing(run):
-        if config.dump(settings) != (run / CONFIG).read_text("utf-8"):
-            atomic.replace(run / CONFIG, config.dump(settings).encode())
-        if loop.progress.epoch < settings.training.epochs:
-            (run / COUNTS).unlink(missing_ok=True)
+def _store_config(run_dir: Path, config: Config, loop: Loop) -> None:
+    """Writes a changed config into the run, and marks the run as unfinished if epochs remain."""
+    with atomic.wrap_os_errors(run_dir):
+        if loader.dump(config) != (run_dir / CONFIG).read_text("utf-8"):
+            atomic.replace(run_dir / CONFIG, loader.dump(config).encode())
+        if loop.progress.epoch < config.training.epochs:
+            (run_dir / COUNTS).unlink(missing_ok=True)
 
 
-def check_no_tables(settings: Config, init_from: Path | None) -> None:
-    """Raises ConfigError if a recipe names tables of vectors beside a model to start from."""
-    if init_from is not None and settings.model.words.vectors:
-        raise ConfigError(
-            "a model to start from brings its own word vectors; leave out `vectors` and model.words.vectors"
-        )
-
-
-def _begin(settings: Config, inputs: Inputs, init_from: Path | None) -> TaggerModel:
+def _build_model(config: Config, inputs: Inputs, init_from: Path | None) -> TaggerModel:
     data = inputs.data
-    known = corpora.numbered(settings, data.train)
+    numbered = corpora.with_column_numbers(config, data.train)
     if init_from is None:
-        return build_model(known, data.train.sentences, inputs.tables)
+        return build_model(numbered, data.train.sentences, inputs.tables)
     source, _ = model_dir.load(init_from)
-    model = build_model(known, data.train.sentences, [transfer.table(source)])
+    model = build_model(numbered, data.train.sentences, [transfer.table(source)])
     transfer.transfer_weights(source, model)
     return model
 
 
 @contextmanager
-def _writing(run: Path, notices: Sequence[logging.LogRecord]) -> Iterator[None]:
-    with run_dir.owned(run), records.logged(run, notices):
+def _open_run(run_dir: Path, notices: Sequence[logging.LogRecord]) -> Iterator[None]:
+    with lock_run_dir(run_dir), records.log_to_file(run_dir, notices):
         yield
 
 
 def _finish(loop: Loop, data: Corpora, device: torch.device) -> TrainingResult:
+    """Runs the remaining epochs and scores the best model."""
     with StopRequest() as stop:
         loop.run(stop)
-    best = loop.run_directory / BEST
+    run_dir = loop.run_dir
+    best = run_dir / BEST
     model, metrics = model_dir.load(best)
-    records.refuse_foreign(metrics, best)
+    try:
+        EpochRecord.from_json(metrics)
+    except ValueError as error:
+        raise ModelError(f"{best}/metrics.json: {error}") from error
     tagger = Tagger(model, device, workers=torch.get_num_threads())
     _, dev = evaluate_each(tagger, data.dev)
-    counts, test, final = {"dev": dev}, None, []
+    counts, test = {"dev": dev}, None
     if data.test is not None:
         test, counts["test"] = evaluate_each(tagger, data.test)
         log.info("test: %s", test.signature)
-        final = [{"test": _figures(test), "epoch": metrics["epoch"]}]
-    records.write_metrics(loop.run_directory, [*loop.history, *final])
-    records.plot(loop.run_directory, loop.history)
-    records.write_counts(loop.run_directory, counts)  # last: where it stands, the training is finished
-    return TrainingResult(best, metrics["epoch"], metrics["dev"]["score"], test)
-
-
-def _figures(report: Report) -> dict[str, Any]:
-    return {"score": report.score} | report.to_json()
+    records.write_metrics(run_dir, loop.history, test)
+    records.plot(run_dir, loop.history)
+    records.write_counts(run_dir, counts)  # last: this file marks the training as finished
+    return TrainingResult(run_dir, loop.settings.seed, tuple(loop.history), test)

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from tagger.data.batching import (
-    MAX_CHARACTERS,
     EncodedCorpus,
     WordEncoder,
     batch_limit,
@@ -15,6 +14,7 @@ from tagger.data.batching import (
 )
 from tagger.data.sentence import Sentence
 from tagger.data.vocab import SPECIAL, UNKNOWN, Vocab, casing
+from tagger.data.word_encoding import MAX_CHARACTERS
 
 WORDS = Vocab((*SPECIAL, "the", "Cat", "sat", "00"))
 CHARACTERS = Vocab((*SPECIAL, *"acehst0"))
@@ -29,53 +29,53 @@ SENTENCES = [
 @pytest.mark.parametrize("positions", [[0, 1, 2], [2, 0], [1], [1, 1]])
 def test_a_batch_restores_every_token_of_its_sentences(positions: list[int]):
     batch = EncodedCorpus(SENTENCES, WordEncoder(WORDS, CHARACTERS), TAGS).batch(positions)
-    chosen = [SENTENCES[position] for position in positions]
-    assert batch.lengths.tolist() == [len(one) for one in chosen]
-    assert batch.index.shape == batch.gold.shape == (len(chosen), max(map(len, chosen)))
-    for row, sentence in enumerate(chosen):
+    selected = [SENTENCES[position] for position in positions]
+    assert batch.lengths.tolist() == [len(item) for item in selected]
+    assert batch.index.shape == batch.gold.shape == (len(selected), max(map(len, selected)))
+    for row, sentence in enumerate(selected):
         for place, (token, tag) in enumerate(zip(sentence.tokens, sentence.tags, strict=True)):
             word = batch.index[row, place]
             assert batch.words[word] == WORDS.lookup(token)
             length = batch.character_lengths[word]
-            assert batch.characters[word, :length].tolist() == [CHARACTERS.ids.get(one, UNKNOWN) for one in token]
+            assert batch.characters[word, :length].tolist() == [CHARACTERS.ids.get(item, UNKNOWN) for item in token]
             assert batch.casing[word] == casing(token)
             assert batch.gold[row, place] == TAGS[tag]
 
 
-def test_each_distinct_word_stands_once_and_padding_is_0():
+def test_each_distinct_word_occurs_once_and_padding_is_0():
     batch = EncodedCorpus(SENTENCES, WordEncoder(WORDS, CHARACTERS), TAGS).batch([0, 1, 2])
-    assert len(batch.words) == len({token for one in SENTENCES for token in one.tokens})  # "The" is not "the"
+    assert len(batch.words) == len({token for item in SENTENCES for token in item.tokens})  # "The" is not "the"
     assert batch.characters.shape == (len(batch.words), len("zebras"))
-    beyond = torch.arange(batch.characters.shape[1]) >= batch.character_lengths[:, None]
-    assert (batch.characters[beyond] == 0).all()
-    assert (batch.characters[~beyond] > 0).all()
+    is_padding = torch.arange(batch.characters.shape[1]) >= batch.character_lengths[:, None]
+    assert (batch.characters[is_padding] == 0).all()
+    assert (batch.characters[~is_padding] > 0).all()
     padding = torch.arange(batch.index.shape[1]) >= batch.lengths[:, None]
     assert (batch.index[padding] == 0).all()
     assert (batch.gold[padding] == 0).all()
 
 
-def test_tensors_are_of_whole_numbers_and_stay_so_on_a_device():
+def test_tensors_hold_integers_on_every_device():
     batch = EncodedCorpus(SENTENCES, WordEncoder(WORDS, CHARACTERS)).batch([0, 2])
     assert batch.gold is None
-    moved = batch.to(torch.device("meta"))
+    moved = batch.move_to(torch.device("meta"))
     assert moved.gold is None
     for field in fields(batch):
         if field.name not in ("gold", "document_context"):
             assert getattr(batch, field.name).dtype == torch.int64
             assert getattr(moved, field.name).device.type == "meta"
-    assert batch.to(torch.device("cpu")) is batch
+    assert batch.move_to(torch.device("cpu")) is batch
 
 
-def test_a_batch_does_not_depend_on_what_its_lexicon_met_before():
+def test_a_batch_does_not_depend_on_earlier_words_of_its_encoder():
     fresh, used = WordEncoder(WORDS, CHARACTERS), WordEncoder(WORDS, CHARACTERS)
     EncodedCorpus(SENTENCES[::-1], used)
     for place in (0, 1, 2):
-        one, other = (EncodedCorpus(SENTENCES, lexicon).batch([place]) for lexicon in (fresh, used))
-        assert torch.equal(one.words[one.index], other.words[other.index])
-        assert torch.equal(one.characters[one.index], other.characters[other.index])
+        item, other = (EncodedCorpus(SENTENCES, lexicon).batch([place]) for lexicon in (fresh, used))
+        assert torch.equal(item.words[item.index], other.words[other.index])
+        assert torch.equal(item.characters[item.index], other.characters[other.index])
 
 
-def test_of_a_long_word_the_first_characters_are_seen():
+def test_the_first_characters_of_a_long_word_are_encoded():
     long = "ch" * MAX_CHARACTERS
     batch = EncodedCorpus([Sentence((long, "a"))], WordEncoder(WORDS, CHARACTERS)).batch([0])
     assert sorted(batch.character_lengths.tolist()) == [1, MAX_CHARACTERS]
@@ -96,7 +96,7 @@ def assert_within(batches: list[list[int]], limit: dict[str, int]) -> None:
 
 
 @pytest.mark.parametrize("limit", LIMITS)
-def test_cutting_keeps_the_order_and_fills_each_batch_up_to_its_limit(limit: dict[str, int]):
+def test_splitting_preserves_the_order_and_fills_each_batch_up_to_its_limit(limit: dict[str, int]):
     order = list(range(len(LENGTHS)))[::-1]
     batches = list(split_into_batches(order, LENGTHS, batch_limit(**limit)))
     assert [position for batch in batches for position in batch] == order
@@ -106,7 +106,7 @@ def test_cutting_keeps_the_order_and_fills_each_batch_up_to_its_limit(limit: dic
         assert batch_limit(**limit)(len(more), max(LENGTHS[position] for position in more))
 
 
-def test_nothing_is_cut_into_nothing():
+def test_no_sentences_give_no_batches():
     assert (
         list(split_into_batches([], [], batch_limit(max_sentences=2)))
         == shuffled_batches([], batch_limit(max_sentences=2), bucket_size=4, seed=1, epoch=0)
@@ -116,25 +116,25 @@ def test_nothing_is_cut_into_nothing():
 
 @pytest.mark.parametrize("pool", [1, 2, 20, 1000])
 @pytest.mark.parametrize("limit", LIMITS)
-def test_an_epoch_takes_every_sentence_once_and_stays_within_the_limits(pool: int, limit: dict[str, int]):
+def test_an_epoch_contains_every_sentence_once_and_stays_within_the_limits(pool: int, limit: dict[str, int]):
     batches = shuffled_batches(LENGTHS, batch_limit(**limit), bucket_size=pool, seed=3, epoch=1)
     assert sorted(position for batch in batches for position in batch) == list(range(len(LENGTHS)))
     assert_within(batches, limit)
 
 
 @pytest.mark.parametrize("pool", [1, 20])
-def test_the_same_seed_and_epoch_give_the_same_batches_and_others_do_not(pool: int):
+def test_batches_are_determined_by_seed_and_epoch(pool: int):
     def batches(seed: int, epoch: int) -> list[list[int]]:
         return shuffled_batches(LENGTHS, batch_limit(max_sentences=7), bucket_size=pool, seed=seed, epoch=epoch)
 
     state = np.random.get_state()[1].tolist()
     assert batches(3, 1) == batches(3, 1)
-    found = {str(batches(seed, epoch)) for seed in (3, 4, 2**63 - 1) for epoch in (0, 1, 2)}
-    assert len(found) == 9
+    actual = {str(batches(seed, epoch)) for seed in (3, 4, 2**63 - 1) for epoch in (0, 1, 2)}
+    assert len(actual) == 9
     assert np.random.get_state()[1].tolist() == state  # no global random state is touched
 
 
-def test_pools_spare_padding():
+def test_buckets_reduce_padding():
     def padded(pool: int) -> int:
         batches = shuffled_batches(LENGTHS, batch_limit(max_sentences=7), bucket_size=pool, seed=3, epoch=1)
         return sum(len(batch) * max(LENGTHS[position] for position in batch) for batch in batches)

@@ -24,48 +24,52 @@ def sentences(text: Sequence[str] = TEXT) -> list[Sentence]:
     ]
 
 
-def counted(given: Sequence[Sentence], document: int, word: str) -> tuple[list[tuple[int, int]], list[float]]:
+def count_by_hand(corpus: Sequence[Sentence], document: int, word: str) -> tuple[list[tuple[int, int]], list[float]]:
     """Returns what stands beside a word in a document, and how it is capitalised there, by looking at each token."""
-    beside, kinds = [], [0.0] * CASING_FEATURES
-    for sentence in given:
+    neighbour_index, casings = [], [0.0] * CASING_FEATURES
+    for sentence in corpus:
         for place, token in enumerate(sentence.tokens):
             if sentence.document == document and token.lower() == word.lower():
                 ids = [0, *map(WORDS.lookup, sentence.tokens), 0]
-                beside.append((ids[place], ids[place + 2]))
+                neighbour_index.append((ids[place], ids[place + 2]))
                 kind = "upper" if token.isupper() else "initial" if token[0].isupper() else "lower"
-                kinds[0 if kind == "initial" and not place else CASINGS.index(kind)] += 1
-    return beside, [*(count / len(beside) for count in kinds[:-1]), math.log(len(beside))]
+                casings[0 if kind == "initial" and not place else CASINGS.index(kind)] += 1
+    return neighbour_index, [*(count / len(neighbour_index) for count in casings[:-1]), math.log(len(neighbour_index))]
 
 
 @pytest.mark.parametrize("positions", [[0], [4, 1], [2, 3, 0, 1, 4]])
-def test_a_batch_holds_what_each_document_says_of_its_words(positions: list[int]) -> None:
-    given = sentences()
-    encoded = EncodedCorpus(given, WordEncoder(WORDS, CHARACTERS), passages=number_passages(given))
+def test_a_batch_holds_the_document_context_of_its_words(positions: list[int]) -> None:
+    corpus = sentences()
+    encoded = EncodedCorpus(corpus, WordEncoder(WORDS, CHARACTERS), passages=number_passages(corpus))
     batch = encoded.batch(positions)
-    which, words, beside, places, casing = (part.numpy() for part in batch.document_context)
-    starts = np.cumsum(places) - places
+    assert batch.document_context is not None
+    pairs, words, neighbour_index, counts, casing = (part.numpy() for part in batch.document_context)
+    starts = np.cumsum(counts) - counts
     for row, position in enumerate(positions):
-        for place, token in enumerate(given[position].tokens):
-            pair = which[row, place]
-            around = words[beside[starts[pair] : starts[pair] + places[pair]]]
-            expected, kinds = counted(given, given[position].document, token)
-            assert sorted(map(tuple, around.tolist())) == sorted(expected)
-            np.testing.assert_allclose(casing[pair], kinds, rtol=1e-6)
-        assert not which[row, len(given[position]) :].any()
+        for place, token in enumerate(corpus[position].tokens):
+            pair = pairs[row, place]
+            neighbours = words[neighbour_index[starts[pair] : starts[pair] + counts[pair]]]
+            expected, casings = count_by_hand(corpus, corpus[position].document, token)
+            assert sorted(map(tuple, neighbours.tolist())) == sorted(expected)
+            np.testing.assert_allclose(casing[pair], casings, rtol=1e-6)
+        assert not pairs[row, len(corpus[position]) :].any()
 
 
-def test_the_first_places_of_a_frequent_word_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(document_context, "_MOST", 2)
-    given = sentences()
-    batch = EncodedCorpus(given, WordEncoder(WORDS, CHARACTERS), passages=number_passages(given)).batch([0])
-    which, words, beside, places, _ = batch.document_context
-    the = which[0, 0]
-    start = int(places[:the].sum())
-    assert list(map(tuple, words[beside[start : start + 2]].tolist())) == counted(given, 0, "the")[0][:2]
-    assert places.max() == 2
+def test_only_the_first_occurrences_of_a_frequent_word_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(document_context, "_MAX_OCCURRENCES", 2)
+    corpus = sentences()
+    batch = EncodedCorpus(corpus, WordEncoder(WORDS, CHARACTERS), passages=number_passages(corpus)).batch([0])
+    assert batch.document_context is not None
+    pairs, words, neighbour_index, counts, _ = batch.document_context
+    the = pairs[0, 0]
+    start = int(counts[:the].sum())
+    assert (
+        list(map(tuple, words[neighbour_index[start : start + 2]].tolist())) == count_by_hand(corpus, 0, "the")[0][:2]
+    )
+    assert counts.max() == 2
 
 
-def test_passages_are_documents_and_stretches_of_long_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_passages_are_documents_or_parts_of_long_documents(monkeypatch: pytest.MonkeyPatch) -> None:
     assert number_passages(sentences()) == [0, 0, 0, 1, 1]
     monkeypatch.setattr(document_context, "_PASSAGE_TOKENS", 4)
     assert number_passages(sentences()) == [0, 0, 1, 2, 2]

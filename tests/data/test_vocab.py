@@ -8,7 +8,7 @@ from tagger.errors import ModelError
 ITEM = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n") | st.sampled_from("\r\x85\u2028 "))
 
 
-def test_ids_are_positions_and_the_special_ones_come_first():
+def test_ids_are_positions_and_special_entries_are_first():
     vocab = Vocab((*SPECIAL, "a", "b"))
     assert [vocab[item] for item in vocab.items] == [0, 1, 2, 3]
     assert (vocab[SPECIAL[0]], vocab[SPECIAL[UNKNOWN]], len(vocab)) == (0, 1, 4)
@@ -17,7 +17,7 @@ def test_ids_are_positions_and_the_special_ones_come_first():
         vocab["c"]
 
 
-def test_what_is_not_there_is_unknown():
+def test_missing_items_are_encoded_as_unknown():
     assert Vocab((*SPECIAL, "a", "b")).encode("bca") == [3, UNKNOWN, 2]
 
 
@@ -31,14 +31,14 @@ def test_what_is_not_there_is_unknown():
         (("00.0",), "\u0661\u0662.3", "00.0"),
     ],
 )
-def test_a_word_is_looked_up_as_written_then_lower_then_with_digits_as_0(items: tuple, word: str, found: str):
+def test_a_word_is_looked_up_as_written_then_lower_then_with_digits_as_0(items: tuple, word: str, actual: str):
     vocab = Vocab((*SPECIAL, *items))
-    assert vocab.items[vocab.lookup(word)] == found
+    assert vocab.items[vocab.lookup(word)] == actual
     assert forms(word)[0] == word
 
 
 @given(st.lists(ITEM, unique=True))
-def test_a_vocabulary_survives_its_file(items: list[str]):
+def test_a_vocabulary_can_be_written_and_read(items: list[str]):
     vocab = Vocab(items)
     again = Vocab.from_bytes(vocab.to_bytes())
     assert again.items == vocab.items == tuple(items)
@@ -46,8 +46,8 @@ def test_a_vocabulary_survives_its_file(items: list[str]):
 
 
 @pytest.mark.parametrize("data", [b"a\nb\na\n", b"a\nb", b"a\n\xff\n"])
-def test_a_damaged_file_is_an_error(data: bytes):
-    with pytest.raises(ModelError, match=r"^vocabulary (is not UTF-8|has an entry twice or a last line)"):
+def test_a_damaged_file_is_rejected(data: bytes):
+    with pytest.raises(ModelError, match=r"^vocabulary (is not UTF-8|has a repeated entry or an incomplete last line)"):
         Vocab.from_bytes(data)
 
 
@@ -68,5 +68,5 @@ def test_a_damaged_file_is_an_error(data: bytes):
         ("東京", "mixed"),
     ],
 )
-def test_how_a_word_is_capitalised(word: str, kind: str):
+def test_casing_of_words(word: str, kind: str):
     assert CASINGS[casing(word)] == kind

@@ -13,16 +13,16 @@ from tagger.data.word_cache import WordCache
 WORDS = st.lists(st.sampled_from([f"w{number}" for number in range(12)]), max_size=8)
 
 
-def looked_up(memory: WordCache, words: Sequence[str]) -> tuple[int, list[int], list[str]]:
-    turn, rows, new = memory.begin(words, len(words))
-    memory.learnt()
-    return turn, rows.tolist(), new
+def looked_up(cache: WordCache, words: Sequence[str]) -> tuple[int, list[int], list[str]]:
+    lease, rows, new = cache.acquire(words, len(words))
+    cache.confirm()
+    return lease, rows.tolist(), new
 
 
-def once(memory: WordCache, words: Sequence[str]) -> list[str]:
-    """Returns the new ones among words of a turn that is over at once."""
-    turn, _, new = looked_up(memory, words)
-    memory.end(turn)
+def acquire_and_release(cache: WordCache, words: Sequence[str]) -> list[str]:
+    """Returns the new ones among words of a lease that is over at once."""
+    lease, _, new = looked_up(cache, words)
+    cache.release(lease)
     return new
 
 
@@ -33,61 +33,61 @@ class Model(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.memory = WordCache(self.capacity)
+        self.cache = WordCache(self.capacity)
         self.table: dict[int, str] = {}
-        self.under_way: dict[int, tuple[list[str], list[int]]] = {}
+        self.active: dict[int, tuple[list[str], list[int]]] = {}
         self.tokens = self.misses = self.most = 0
 
     @rule(words=WORDS)
     def begin(self, words: list[str]) -> None:
-        turn, rows, new = looked_up(self.memory, words)
-        assert turn not in self.under_way
+        lease, rows, new = looked_up(self.cache, words)
+        assert lease not in self.active
         assert len(set(new)) == len(new)
         assert set(new) <= set(words)
         for word in new:
-            self.table[self.memory[word]] = word
-        self.under_way[turn] = words, rows
+            self.table[self.cache[word]] = word
+        self.active[lease] = words, rows
         self.tokens, self.misses = self.tokens + len(words), self.misses + len(new)
-        held = {word for words, _ in self.under_way.values() for word in words}
+        held = {word for words, _ in self.active.values() for word in words}
         self.most = max(self.most, len(held))
 
     @rule(number=st.integers(0, 5))
     def end(self, number: int) -> None:
-        if self.under_way:
-            turn = list(self.under_way)[number % len(self.under_way)]
-            self.memory.end(turn)
-            del self.under_way[turn]
+        if self.active:
+            lease = list(self.active)[number % len(self.active)]
+            self.cache.release(lease)
+            del self.active[lease]
 
     @rule(words=WORDS)
     def fail(self, words: list[str]) -> None:
-        """Begins a turn whose new words cannot be learnt."""
-        turn, _, new = looked_up(self.memory, words)
-        self.memory.forget(new)
-        self.memory.end(turn)
+        """Begins a lease whose new words cannot be learnt."""
+        lease, _, new = looked_up(self.cache, words)
+        self.cache.evict(new)
+        self.cache.release(lease)
         self.tokens, self.misses = self.tokens + len(words), self.misses + len(new)
-        held = {word for words, _ in self.under_way.values() for word in words}
+        held = {word for words, _ in self.active.values() for word in words}
         self.most = max(self.most, len({*held, *words}))
 
     @invariant()
     def rows_under_way_hold_their_words(self) -> None:
-        for words, rows in self.under_way.values():
+        for words, rows in self.active.values():
             assert [self.table[row] for row in rows] == words
 
     @invariant()
     def each_word_remembered_has_a_row_of_its_own_that_holds_it(self) -> None:
-        assert len(set(self.memory.values())) == len(self.memory)
-        assert all(self.table[row] == word for word, row in self.memory.items())
-        assert all(0 <= row < self.memory.size for row in self.memory.values())
+        assert len(set(self.cache.values())) == len(self.cache)
+        assert all(self.table[row] == word for word, row in self.cache.items())
+        assert all(0 <= row < self.cache.row_count for row in self.cache.values())
 
     @invariant()
     def the_size_is_bounded_by_the_capacity_and_what_is_under_way(self) -> None:
-        # The words of one turn, 8 at most, may come on top before room is made for them at the next.
-        assert self.memory.size <= self.capacity + 8 + self.most
-        assert self.memory.size >= len(self.memory)
+        # The words of one lease, 8 at most, may come on top before room is made for them at the next.
+        assert self.cache.row_count <= self.capacity + 8 + self.most
+        assert self.cache.row_count >= len(self.cache)
 
     @invariant()
     def hits_are_counted(self) -> None:
-        assert (self.memory.tokens, self.memory.misses) == (self.tokens, self.misses)
+        assert (self.cache.lookups, self.cache.misses) == (self.tokens, self.misses)
 
 
 class OfOne(Model):
@@ -99,99 +99,99 @@ for machine in (Model, OfOne):
 TestMemory, TestMemoryOfOneWord = Model.TestCase, OfOne.TestCase
 
 
-def test_a_word_keeps_its_row_and_is_new_once() -> None:
-    memory = WordCache(10)
-    turn, rows, new = looked_up(memory, ["a", "b", "a"])
+def test_a_word_keeps_its_row_and_is_new_only_once() -> None:
+    cache = WordCache(10)
+    lease, rows, new = looked_up(cache, ["a", "b", "a"])
     assert (rows, new) == ([0, 1, 0], ["a", "b"])
-    memory.end(turn)
-    _, rows, new = looked_up(memory, ["b", "c", "a"])
+    cache.release(lease)
+    _, rows, new = looked_up(cache, ["b", "c", "a"])
     assert (rows, new) == ([1, 2, 0], ["c"])
-    assert (memory.tokens, memory.misses, memory.size) == (6, 3, 3)
+    assert (cache.lookups, cache.misses, cache.row_count) == (6, 3, 3)
 
 
-def test_words_unused_for_longest_are_forgotten_first() -> None:
-    memory = WordCache(4)
+def test_the_least_recently_used_words_are_evicted_first() -> None:
+    cache = WordCache(4)
     for word in "abcde":  # one too many
-        once(memory, word)
-    once(memory, "a")  # room is made here, before the look-up: of a and b, the oldest, both go
-    assert set(memory) == {"a", "c", "d", "e"}
-    once(memory, "c")
-    once(memory, "f")
-    assert once(memory, "c") == []  # room was made: d and e are the oldest now
-    assert set(memory) == {"a", "c", "f"}
+        acquire_and_release(cache, word)
+    acquire_and_release(cache, "a")  # room is made here, before the look-up: of a and b, the oldest, both go
+    assert set(cache) == {"a", "c", "d", "e"}
+    acquire_and_release(cache, "c")
+    acquire_and_release(cache, "f")
+    assert acquire_and_release(cache, "c") == []  # room was made: d and e are the oldest now
+    assert set(cache) == {"a", "c", "f"}
 
 
-def test_a_word_under_way_is_not_forgotten_however_old_it_is() -> None:
-    memory = WordCache(2)
-    turn, (row,), _ = looked_up(memory, ["old"])
+def test_a_leased_word_is_never_evicted() -> None:
+    cache = WordCache(2)
+    lease, (row,), _ = looked_up(cache, ["old"])
     for number in range(50):
-        other, rows, _ = looked_up(memory, [f"w{number}"])
+        other, rows, _ = looked_up(cache, [f"w{number}"])
         assert row not in rows
-        memory.end(other)
-    assert memory["old"] == row
-    memory.end(turn)
+        cache.release(other)
+    assert cache["old"] == row
+    cache.release(lease)
     for number in range(50):
-        once(memory, [f"v{number}"])
-    assert "old" not in memory
-    assert memory.size <= 53
+        acquire_and_release(cache, [f"v{number}"])
+    assert "old" not in cache
+    assert cache.row_count <= 53
 
 
 @pytest.mark.parametrize("capacity", [1, 2, 3, 4, 100])
-def test_ever_new_words_take_no_more_rows_than_the_capacity_and_one_turn(capacity: int) -> None:
-    memory = WordCache(capacity)
-    for turn in range(500):
-        once(memory, [f"{turn} {number}" for number in range(10)])
-    assert memory.size <= capacity + 10
+def test_rows_are_limited_to_the_capacity_and_one_lease(capacity: int) -> None:
+    cache = WordCache(capacity)
+    for lease in range(500):
+        acquire_and_release(cache, [f"{lease} {number}" for number in range(10)])
+    assert cache.row_count <= capacity + 10
 
 
-def test_a_turn_of_more_words_than_the_capacity_gets_all_its_rows() -> None:
-    memory = WordCache(3)
+def test_a_lease_of_more_words_than_the_capacity_gets_all_its_rows() -> None:
+    cache = WordCache(3)
     words = [f"w{number}" for number in range(1000)]
-    turn, rows, new = looked_up(memory, words)
+    lease, rows, new = looked_up(cache, words)
     assert (rows, new) == (list(range(1000)), words)
-    memory.end(turn)
-    assert len(once(memory, words)) == 1000
-    assert memory.size == 1000
+    cache.release(lease)
+    assert len(acquire_and_release(cache, words)) == 1000
+    assert cache.row_count == 1000
 
 
-def test_words_that_were_not_learnt_are_new_again_and_take_no_room() -> None:
-    memory = WordCache(3)
-    memory.end(looked_up(memory, ["a"])[0])
+def test_words_that_were_not_confirmed_are_new_again_and_take_no_rows() -> None:
+    cache = WordCache(3)
+    cache.release(looked_up(cache, ["a"])[0])
 
     def words() -> Iterator[str]:
         yield from ("b", "a")
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        memory.begin(words(), 3)
-    turn, _, new = memory.begin(["b", "c"], 2)  # and these are not learnt either
-    memory.end(turn)
-    assert (new, once(memory, ["a", "b", "c"]), memory.size) == (["b", "c"], ["b", "c"], 3)
+        cache.acquire(words(), 3)
+    lease, _, new = cache.acquire(["b", "c"], 2)  # and these are not learnt either
+    cache.release(lease)
+    assert (new, acquire_and_release(cache, ["a", "b", "c"]), cache.row_count) == (["b", "c"], ["b", "c"], 3)
 
 
-def test_a_very_long_word_is_forgotten_with_the_last_turn_that_holds_it() -> None:
-    memory, long = WordCache(3), "x" * 65
-    first, (row,), _ = looked_up(memory, [long])
-    second, rows, new = looked_up(memory, [long])
-    memory.end(first)
-    assert (rows, new, long in memory) == ([row], [], True)
-    memory.end(second)
-    assert once(memory, ["y" * 64, "y" * 64]) == ["y" * 64]
-    assert "y" * 64 in memory
+def test_a_very_long_word_is_evicted_with_its_last_lease() -> None:
+    cache, long = WordCache(3), "x" * 65
+    first, (row,), _ = looked_up(cache, [long])
+    second, rows, new = looked_up(cache, [long])
+    cache.release(first)
+    assert (rows, new, long in cache) == ([row], [], True)
+    cache.release(second)
+    assert acquire_and_release(cache, ["y" * 64, "y" * 64]) == ["y" * 64]
+    assert "y" * 64 in cache
 
 
-def test_no_words_are_a_turn_too() -> None:
-    memory = WordCache(3)
-    turn, rows, new = memory.begin([], 0)
+def test_a_lease_may_be_empty() -> None:
+    cache = WordCache(3)
+    lease, rows, new = cache.acquire([], 0)
     assert (rows.dtype, len(rows), new) == (np.int64, 0, [])
-    memory.end(turn)
+    cache.release(lease)
 
 
-def test_room_is_made_as_often_as_a_quarter_of_the_capacity_is_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evictions_free_a_quarter_of_the_capacity_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    honest = WordCache._make_room
-    monkeypatch.setattr(WordCache, "_make_room", lambda self: (calls.append(1), honest(self)))
-    memory = WordCache(400)
+    original = WordCache._evict_oldest
+    monkeypatch.setattr(WordCache, "_evict_oldest", lambda self: (calls.append(1), original(self)))
+    cache = WordCache(400)
     for number in range(1400):
-        once(memory, [f"w{number}"])
+        acquire_and_release(cache, [f"w{number}"])
     assert len(calls) <= 11

@@ -195,7 +195,7 @@ def test_a_run_without_scores_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="was trained without test data"):
         compare(run, kept(tmp_path / "b", ORACLE, on="dev"))
     (tmp_path / "none" / "config.yaml").write_text(config.dump(Config()))
-    with pytest.raises(StorageError, match=r"holds no counts.json; give the directory of a run"):
+    with pytest.raises(StorageError, match=r"found no counts\.json; expected the directory of a finished training run"):
         compare(run, tmp_path / "none")
     with pytest.raises(ConfigError, match="samples must be from 1 to 1000000"):
         compare(run, run, samples=0)

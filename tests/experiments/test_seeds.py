@@ -13,7 +13,7 @@ import pytest
 from tagger import config, experiments, model_dir, training
 from tagger.config import Config
 from tagger.errors import ConfigError, ModelError, StorageError, TaggerError
-from tagger.experiments import Results, processes, runs, seeds
+from tagger.experiments import ExperimentResult, processes, runs, seeds
 from tagger.training import Event, StepEnd, records
 from tagger.training.loop import Loop
 from tests.conftest import TINY_RECIPE, tiny_corpus
@@ -43,7 +43,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Config:
 
 
 @pytest.fixture(scope="module")
-def whole(settings: Config, tmp_path_factory: pytest.TempPathFactory) -> Results:
+def whole(settings: Config, tmp_path_factory: pytest.TempPathFactory) -> ExperimentResult:
     """What the seeds come to where nothing breaks off."""
     run = tmp_path_factory.mktemp("whole") / "run"
     with pytest.MonkeyPatch.context() as patch:
@@ -51,25 +51,25 @@ def whole(settings: Config, tmp_path_factory: pytest.TempPathFactory) -> Results
         return experiments.train(settings, SEEDS, run, device="cpu")
 
 
-def assert_same(run: Path, whole: Results) -> None:
+def assert_same(run: Path, whole: ExperimentResult) -> None:
     """Asserts that a run holds what `whole` does but for times."""
     assert {path.name for path in run.iterdir()} == FILES
     for seed in SEEDS:
-        assert results(run / f"seed-{seed}") == results(whole.run / f"seed-{seed}")
+        assert results(run / f"seed-{seed}") == results(whole.run_dir / f"seed-{seed}")
     assert whole.best is not None
     assert tree(run / "model-best") == tree(run / f"seed-{whole.best.seed}" / "model-best")
-    assert summary(run) == summary(whole.run)
+    assert summary(run) == summary(whole.run_dir)
 
 
 def summary(run: Path) -> Any:
     return timeless(json.loads((run / "seeds.json").read_text()))
 
 
-def test_a_seed_is_trained_as_it_is_alone(settings: Config, whole: Results, tmp_path: Path) -> None:
+def test_a_seed_is_trained_as_it_is_alone(settings: Config, whole: ExperimentResult, tmp_path: Path) -> None:
     for seed in SEEDS:
         alone = tmp_path / str(seed)
-        training.fit(changed(settings, f"training.seed={seed}"), alone, device="cpu")
-        together = whole.run / f"seed-{seed}"
+        training.train(changed(settings, f"training.seed={seed}"), alone, device="cpu")
+        together = whole.run_dir / f"seed-{seed}"
         assert results(together) == results(alone)
         for name in ("config.yaml", "counts.json"):
             assert (together / name).read_bytes() == (alone / name).read_bytes()
@@ -77,14 +77,14 @@ def test_a_seed_is_trained_as_it_is_alone(settings: Config, whole: Results, tmp_
         assert "36 sentences" in (together / "train.log").read_text()
 
 
-def test_the_summary_holds_each_score_their_mean_and_sample_standard_deviation(whole: Results) -> None:
-    found = json.loads((whole.run / "seeds.json").read_text())
+def test_the_summary_holds_each_score_their_mean_and_sample_standard_deviation(whole: ExperimentResult) -> None:
+    found = json.loads((whole.run_dir / "seeds.json").read_text())
     assert found["seeds"] == [result["seed"] for result in found["results"]] == list(SEEDS)
     for part in ("dev", "test"):
         scores = []
         for result in found["results"]:
             *epochs, last = map(
-                json.loads, (whole.run / f"seed-{result['seed']}/metrics.jsonl").read_text().splitlines()
+                json.loads, (whole.run_dir / f"seed-{result['seed']}/metrics.jsonl").read_text().splitlines()
             )
             best = max(epochs, key=lambda epoch: epoch["dev"]["score"])
             kept = best["dev"] if part == "dev" else last["test"]
@@ -100,13 +100,13 @@ def test_the_summary_holds_each_score_their_mean_and_sample_standard_deviation(w
         assert found[part]["signature"] in str(whole)
 
 
-def test_the_model_best_on_dev_is_kept(whole: Results) -> None:
-    scores = {result.seed: result.dev["score"] for result in whole.results}
+def test_the_model_best_on_dev_is_kept(whole: ExperimentResult) -> None:
+    scores = {result.seed: result.dev.score for result in whole.results}
     best = max(scores, key=lambda seed: scores[seed])
     assert best != SEEDS[0]
     assert whole.best is not None
-    assert json.loads((whole.run / "seeds.json").read_text())["best"] == whole.best.seed == best
-    assert tree(whole.model) == tree(whole.run / f"seed-{best}" / "model-best")
+    assert json.loads((whole.run_dir / "seeds.json").read_text())["best"] == whole.best.seed == best
+    assert tree(whole.model) == tree(whole.run_dir / f"seed-{best}" / "model-best")
     assert model_dir.load(whole.model)[0].config.training.seed == best
 
 
@@ -125,7 +125,7 @@ def broken_at(seed_number: int, step: int) -> Callable[[Event], None]:
 
 @pytest.mark.parametrize("seed_number", [0, 1, 2])
 def test_broken_off_within_a_seed_it_ends_as_if_it_had_not(
-    settings: Config, whole: Results, tmp_path: Path, seed_number: int
+    settings: Config, whole: ExperimentResult, tmp_path: Path, seed_number: int
 ) -> None:
     run = tmp_path / "run"
     with pytest.raises(Broken):
@@ -137,11 +137,11 @@ def test_broken_off_within_a_seed_it_ends_as_if_it_had_not(
 
 @pytest.mark.parametrize("saved", [0, 1, 2, 3])
 def test_broken_off_between_seeds_it_ends_as_if_it_had_not(
-    settings: Config, whole: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saved: int
+    settings: Config, whole: ExperimentResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saved: int
 ) -> None:
-    honest, calls = runs.save, 0
+    honest, calls = runs.write_results, 0
 
-    def save(found: Results) -> None:
+    def save(found: ExperimentResult) -> None:
         nonlocal calls
         calls += 1
         if calls > saved:
@@ -150,7 +150,7 @@ def test_broken_off_between_seeds_it_ends_as_if_it_had_not(
 
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "save", save)
+        patch.setattr(runs, "write_results", save)
         with pytest.raises(Broken):
             experiments.train(settings, SEEDS, run, device="cpu")
     experiments.train(settings, SEEDS, run, device="cpu", resume=True)
@@ -158,14 +158,14 @@ def test_broken_off_between_seeds_it_ends_as_if_it_had_not(
 
 
 def test_finished_seeds_are_not_trained_again_and_the_data_is_not_read(
-    settings: Config, whole: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Config, whole: ExperimentResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = Path(shutil.copytree(whole.run, tmp_path / "run"))
+    run = Path(shutil.copytree(whole.run_dir, tmp_path / "run"))
     shutil.rmtree(run / "model-best")
     before = tree(run)
-    monkeypatch.setattr(processes, "train", None)
-    monkeypatch.setattr(training, "read", None)
-    assert experiments.resume(run, device="cpu").results == whole.results
+    monkeypatch.setattr(processes, "run_task", None)
+    monkeypatch.setattr(training, "read_inputs", None)
+    assert experiments.resume(run, device="cpu").to_json() == whole.to_json()
     after = tree(run)
     assert before.items() <= after.items()
     assert tree(run / "model-best") == tree(whole.model)
@@ -176,19 +176,19 @@ def test_data_and_vectors_are_read_once_for_all_seeds(
 ) -> None:
     (tmp_path / "vectors.txt").write_text("oslo 0.5 0.25\n")
     settings = changed(settings, f"model.words.vectors=[{tmp_path / 'vectors.txt'}]", "training.epochs=1")
-    honest, calls = training.read, []
+    honest, calls = training.read_inputs, []
 
     def read(*arguments: Any, **options: Any) -> training.Inputs:
         calls.append(options)
         return honest(*arguments, **options)
 
-    monkeypatch.setattr(training, "read", read)
-    monkeypatch.setattr(import_module("tagger.training.train"), "read", read)
+    monkeypatch.setattr(training, "read_inputs", read)
+    monkeypatch.setattr(import_module("tagger.training.train"), "read_inputs", read)
     experiments.train(settings, (1, 2), tmp_path / "run", device="cpu")
     assert calls == [{"tables": True}]
     monkeypatch.undo()
     monkeypatch.setattr(records, "plot", lambda *_: None)
-    training.fit(changed(settings, "training.seed=2"), tmp_path / "alone", device="cpu")
+    training.train(changed(settings, "training.seed=2"), tmp_path / "alone", device="cpu")
     assert results(tmp_path / "run" / "seed-2") == results(tmp_path / "alone")
 
 
@@ -197,17 +197,17 @@ def test_without_dev_data_each_seed_sets_aside_what_it_does_alone_and_that_is_to
 ) -> None:
     settings = changed(settings, "data.dev=null", "training.epochs=1")
     found = experiments.train(settings, (1, 4), tmp_path / "run", device="cpu")
-    assert "each seed sets other sentences aside" in caplog.text
+    assert "each seed splits off other sentences" in caplog.text
     assert found.dev is not None
     assert found.dev.signature is None
-    training.fit(changed(settings, "training.seed=4"), tmp_path / "alone", device="cpu")
+    training.train(changed(settings, "training.seed=4"), tmp_path / "alone", device="cpu")
     assert results(tmp_path / "run" / "seed-4") == results(tmp_path / "alone")
     with pytest.raises(ModelError, match="its seeds were scored on different dev data"):
         experiments.compare(tmp_path / "run", tmp_path / "run", on="dev")
 
 
 def test_a_seed_that_fails_is_told_and_the_others_go_on(
-    settings: Config, whole: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Config, whole: ExperimentResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest = Loop._loss
 
@@ -219,55 +219,57 @@ def test_a_seed_that_fails_is_told_and_the_others_go_on(
         patch.setattr(Loop, "_loss", loss)
         found = experiments.train(settings, SEEDS, run, device="cpu")
     assert [result.seed for result in found.results] == [2, 3]
-    assert list(found.failed) == [1]
-    assert "epoch 1, step 1: loss nan" in found.failed[1][0]
-    assert json.loads((run / "seeds.json").read_text())["failed"]["1"] == list(found.failed[1])
-    assert experiments.resume(run, device="cpu").failed == {}
+    assert list(found.failures) == [1]
+    assert "epoch 1, step 1: loss nan" in found.failures[1][0]
+    assert json.loads((run / "seeds.json").read_text())["failed"]["1"] == list(found.failures[1])
+    assert experiments.resume(run, device="cpu").failures == {}
     assert_same(run, whole)
 
 
-def test_seeds_can_be_added_and_none_left_out(settings: Config, whole: Results, tmp_path: Path) -> None:
+def test_seeds_can_be_added_and_none_left_out(settings: Config, whole: ExperimentResult, tmp_path: Path) -> None:
     run = tmp_path / "run"
     experiments.train(settings, SEEDS[:1], run, device="cpu")
     (mtime,) = [(run / "seed-2/counts.json").stat().st_mtime_ns]
     experiments.train(settings, SEEDS, run, device="cpu", resume=True)
     assert (run / "seed-2/counts.json").stat().st_mtime_ns == mtime
     assert_same(run, whole)
-    with pytest.raises(StorageError, match="begun with seeds that are not given now: 2, 3"):
+    with pytest.raises(StorageError, match="started with seeds that `seeds` lacks: 2, 3"):
         experiments.train(settings, (1,), run, device="cpu", resume=True)
 
 
-def test_other_settings_are_refused(settings: Config, whole: Results) -> None:
-    before = tree(whole.run)
-    with pytest.raises(ConfigError, match=r"training\.clip_norm was 5\.0, now 1\.0; continue without this change"):
-        experiments.train(changed(settings, "training.clip_norm=1"), SEEDS, whole.run, device="cpu", resume=True)
-    with pytest.raises(StorageError, match="was begun from no model, now "):
-        experiments.train(settings, SEEDS, whole.run, device="cpu", resume=True, init_from=whole.model)
-    assert tree(whole.run) == before
+def test_other_settings_are_refused(settings: Config, whole: ExperimentResult) -> None:
+    before = tree(whole.run_dir)
+    with pytest.raises(
+        ConfigError, match=r"training\.clip_norm was 5\.0, now 1\.0; resume the run without this change"
+    ):
+        experiments.train(changed(settings, "training.clip_norm=1"), SEEDS, whole.run_dir, device="cpu", resume=True)
+    with pytest.raises(StorageError, match="was started from no model, now "):
+        experiments.train(settings, SEEDS, whole.run_dir, device="cpu", resume=True, init_from=whole.model)
+    assert tree(whole.run_dir) == before
 
 
 def test_seeds_go_on_for_more_epochs_as_if_they_had_been_asked_for_at_once(
-    settings: Config, whole: Results, tmp_path: Path
+    settings: Config, whole: ExperimentResult, tmp_path: Path
 ) -> None:
     longer = changed(settings, "training.epochs=3")
     at_once = experiments.train(longer, SEEDS[:2], tmp_path / "at once", device="cpu")
     experiments.train(settings, SEEDS[:2], tmp_path / "run", device="cpu")
-    found = experiments.resume(tmp_path / "run", device="cpu", settings=longer)
-    assert [result.epochs for result in found.results] == [3, 3]
+    found = experiments.resume(tmp_path / "run", device="cpu", config=longer)
+    assert [len(result.history) for result in found.results] == [3, 3]
     assert [result.dev for result in found.results] == [result.dev for result in at_once.results]
     assert experiments.resume(tmp_path / "run", device="cpu").results == found.results
 
 
-def test_a_directory_that_holds_a_training_is_refused(settings: Config, whole: Results) -> None:
-    before = tree(whole.run)
-    for run in (whole.run, whole.run / "seed-1"):
-        with pytest.raises(StorageError, match="holds a training already"):
+def test_a_directory_that_holds_a_training_is_refused(settings: Config, whole: ExperimentResult) -> None:
+    before = tree(whole.run_dir)
+    for run in (whole.run_dir, whole.run_dir / "seed-1"):
+        with pytest.raises(StorageError, match="already holds a training"):
             experiments.train(settings, SEEDS, run, device="cpu")
-    with pytest.raises(StorageError, match="holds a training already"):
-        training.fit(settings, whole.run, device="cpu")
-    with pytest.raises(StorageError, match="seed-1: is a run of one seed, to which none can be added; choose anoth"):
-        experiments.train(settings, SEEDS, whole.run / "seed-1", device="cpu", resume=True)
-    assert tree(whole.run) == before
+    with pytest.raises(StorageError, match="already holds a training"):
+        training.train(settings, whole.run_dir, device="cpu")
+    with pytest.raises(StorageError, match="seed-1: holds a run of one seed, to which none can be added; choose anoth"):
+        experiments.train(settings, SEEDS, whole.run_dir / "seed-1", device="cpu", resume=True)
+    assert tree(whole.run_dir) == before
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -284,8 +286,8 @@ def test_bad_input_leaves_no_directory_behind(settings: Config, tmp_path: Path, 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ((), "no seed is given"),
-        ((1, 2, 1, 2), "twice stands 1, 2"),
+        ((), "`seeds` is empty"),
+        ((1, 2, 1, 2), "`seeds` repeats 1, 2"),
         ((1, -1), "got -1"),
         ((2**63,), "must be at least 0 and below"),
     ],
@@ -302,7 +304,7 @@ def test_seeds_that_cannot_be_trained_are_refused(
     ("text", "found"), [("1,2,3", (1, 2, 3)), ("1-5", (1, 2, 3, 4, 5)), ("7, 1-2", (7, 1, 2)), ("4-4", (4,))]
 )
 def test_lists_and_ranges_of_seeds(text: str, found: tuple[int, ...]) -> None:
-    assert seeds.parse(text) == found
+    assert seeds.parse_seeds(text) == found
 
 
 @pytest.mark.parametrize(
@@ -310,19 +312,19 @@ def test_lists_and_ranges_of_seeds(text: str, found: tuple[int, ...]) -> None:
 )
 def test_what_is_no_list_of_seeds_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(ConfigError, match="`seeds` ") as caught:
-        seeds.parse(text)
+        seeds.parse_seeds(text)
     assert len(caught.value.faults) == 1
 
 
-def test_a_damaged_summary_is_a_line(whole: Results, tmp_path: Path) -> None:
+def test_a_damaged_summary_is_a_line(whole: ExperimentResult, tmp_path: Path) -> None:
     for text in ("", "[]", '{"seeds": [1]}', '{"seeds": ["a"], "init_from": null}', "[" * 10_000):
-        (whole.run / "seeds.json").rename(whole.run / "aside")
-        (whole.run / "seeds.json").write_text(text)
+        (whole.run_dir / "seeds.json").rename(whole.run_dir / "aside")
+        (whole.run_dir / "seeds.json").write_text(text)
         with pytest.raises(ModelError, match=r"seeds\.json: cannot be read"):
-            experiments.resume(whole.run, device="cpu")
-        (whole.run / "aside").rename(whole.run / "seeds.json")
-    run = Path(shutil.copytree(whole.run, tmp_path / "run"))
-    for text, message in (("{", "cannot be read"), ('{"epoch": 1}\n', "not the records of a training")):
+            experiments.resume(whole.run_dir, device="cpu")
+        (whole.run_dir / "aside").rename(whole.run_dir / "seeds.json")
+    run = Path(shutil.copytree(whole.run_dir, tmp_path / "run"))
+    for text, message in (("{", "cannot be read"), ('{"epoch": 1}\n', "record 1: steps: field required")):
         (run / "seed-1" / "metrics.jsonl").write_text(text)
         with pytest.raises(ModelError, match=message):
             experiments.resume(run, device="cpu")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tagger.errors import StorageError
-from tagger.io import atomic
+from tagger.io import atomic, directories
 
 
 def ours(_: Path) -> bool:
@@ -23,7 +23,7 @@ def is_run_name(name: str) -> bool:
 def test_a_file_is_replaced_whole_or_stays(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    with pytest.raises(TypeError), atomic.atomic_file(path) as stream:
+    with pytest.raises(TypeError), atomic.open_atomic(path) as stream:
         stream.writelines([b"new", None])  # type: ignore[list-item]
     assert path.read_bytes() == b"old"
     atomic.replace(path, b"new")
@@ -48,7 +48,7 @@ def test_what_is_written_may_be_read_as_the_umask_says(tmp_path: Path) -> None:
     (tmp_path / "usual").touch()
     (tmp_path / "usual directory").mkdir()
     atomic.replace(tmp_path / "file", b"")
-    with atomic.atomic_directory(tmp_path / "directory", ours):
+    with directories.replace(tmp_path / "directory", ours):
         pass
     assert (tmp_path / "file").stat().st_mode == (tmp_path / "usual").stat().st_mode
     assert (tmp_path / "directory").stat().st_mode == (tmp_path / "usual directory").stat().st_mode
@@ -57,10 +57,10 @@ def test_what_is_written_may_be_read_as_the_umask_says(tmp_path: Path) -> None:
 def test_a_directory_is_replaced_whole_or_stays(tmp_path: Path) -> None:
     path = tmp_path / "model"
     for content in ("old", "new"):
-        with atomic.atomic_directory(path, ours) as fresh:
+        with directories.replace(path, ours) as fresh:
             (fresh / content).touch()
     assert [inner.name for inner in path.iterdir()] == ["new"]
-    with pytest.raises(RuntimeError), atomic.atomic_directory(path, ours) as fresh:
+    with pytest.raises(RuntimeError), directories.replace(path, ours) as fresh:
         raise RuntimeError
     assert [inner.name for inner in path.iterdir()] == ["new"]
     assert list(tmp_path.iterdir()) == [path]
@@ -69,9 +69,9 @@ def test_a_directory_is_replaced_whole_or_stays(tmp_path: Path) -> None:
 def test_a_directory_set_aside_is_found_and_put_back(tmp_path: Path) -> None:
     path, aside = tmp_path / "model", tmp_path / ".model.old"
     aside.mkdir()
-    assert atomic.settled(path) == aside
-    atomic.tidy(path)
-    assert atomic.settled(path) == path
+    assert directories.current_path(path) == aside
+    directories.recover(path)
+    assert directories.current_path(path) == path
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -84,21 +84,21 @@ def test_recovering_puts_back_and_clears_away_what_crashes_left(tmp_path: Path) 
     (tmp_path / ".tagger-ffffffff.new").touch()
     (tmp_path / ".tagger-mine.new").touch()
     (tmp_path / ".two.old.new").symlink_to("two")
-    atomic.clean_up(tmp_path, {"one", "two"}.__contains__)
+    directories.clean_up(tmp_path, {"one", "two"}.__contains__)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == [".other.old", ".tagger-mine.new", ".two.old.new", "one", "two"]
 
 
 def test_a_second_writer_is_refused_until_the_first_is_done(tmp_path: Path) -> None:
-    with atomic.sole_writer(tmp_path), pytest.raises(StorageError, match="another process is writing here"):
-        atomic.sole_writer(tmp_path).__enter__()
-    with atomic.sole_writer(tmp_path):
+    with directories.lock(tmp_path), pytest.raises(StorageError, match="another process is writing here"):
+        directories.lock(tmp_path).__enter__()
+    with directories.lock(tmp_path):
         pass
 
 
 def test_a_fault_of_the_system_names_the_place(tmp_path: Path) -> None:
     cause = "cannot be written: No such file or directory"
-    with pytest.raises(StorageError, match=f"^there: {cause}$"), atomic.writing(Path("there")):
+    with pytest.raises(StorageError, match=f"^there: {cause}$"), atomic.wrap_os_errors(Path("there")):
         (tmp_path / "a" / "b").touch()
 
 
@@ -184,7 +184,7 @@ def test_a_file_of_ours_is_never_written_through_a_link(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for name in ("link", "fifo"):
         for act in (
-            lambda path: atomic.extend(path, b"new", 0),
+            lambda path: atomic.write_from(path, b"new", 0),
             lambda path: atomic.truncate(path, 0),
             lambda path: atomic.open_log(path).close(),
         ):
@@ -208,7 +208,7 @@ def test_a_directory_that_is_not_ours_is_never_replaced(tmp_path: Path, kind: st
     for name in ("model", "other"):
         with (
             pytest.raises(StorageError, match="exists and was not made by this tool"),
-            atomic.atomic_directory(tmp_path / name, lambda _: False),
+            directories.replace(tmp_path / name, lambda _: False),
         ):
             raise AssertionError
         if name == "model":
@@ -219,19 +219,20 @@ def test_a_directory_that_is_not_ours_is_never_replaced(tmp_path: Path, kind: st
 def test_a_run_takes_a_directory_without_names_of_its_own_and_marks_it(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     for _ in range(2):
-        with atomic.owned(tmp_path, is_run_name):
-            assert atomic.is_marked(tmp_path)
+        with directories.claim(tmp_path, is_run_name):
+            assert directories.is_marked(tmp_path)
             (tmp_path / "config.yaml").touch()
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize(
-    "name", ["config.yaml", "model-best", ".model-best.old", ".tagger-0123abcd.new", atomic.MARKER, atomic.LOCK]
+    "name",
+    ["config.yaml", "model-best", ".model-best.old", ".tagger-0123abcd.new", directories.MARKER, directories.LOCK],
 )
 def test_a_run_refuses_a_directory_that_holds_a_name_of_its_own(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine")
     with pytest.raises(StorageError, match=r"was not made by a training|is not a lock file"):
-        atomic.owned(tmp_path, is_run_name).__enter__()
+        directories.claim(tmp_path, is_run_name).__enter__()
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "mine")]
 
 
@@ -241,5 +242,5 @@ def test_the_umask_is_not_changed_even_for_a_moment(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(os, "umask", refuse)
     atomic.replace(tmp_path / "file", b"")
-    with atomic.atomic_directory(tmp_path / "directory", ours):
+    with directories.replace(tmp_path / "directory", ours):
         pass

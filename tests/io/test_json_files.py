@@ -28,9 +28,9 @@ WHOLE = '{"name": "a", "pair": [1, 2], "inner": {"count": 3}, "counts": {"x": 0.
 
 
 def test_a_stored_value_is_read_as_it_was_written() -> None:
-    assert json_files.checked(Outer, WHOLE) == Outer("a", (1, 2), Inner(3), {"x": 0.5})
-    assert json_files.checked(Outer, WHOLE.replace("null", "7")).word == 7
-    assert json_files.checked(Outer, WHOLE.replace("null", r'"\udcff"')).word == "\udcff"
+    assert json_files.parse_as(Outer, WHOLE) == Outer("a", (1, 2), Inner(3), {"x": 0.5})
+    assert json_files.parse_as(Outer, WHOLE.replace("null", "7")).word == 7
+    assert json_files.parse_as(Outer, WHOLE.replace("null", r'"\udcff"')).word == "\udcff"
 
 
 @pytest.mark.parametrize(
@@ -67,12 +67,12 @@ def test_what_is_not_bounded_json_is_refused(data: bytes, message: str) -> None:
 )
 def test_an_object_has_exactly_the_fields_of_its_type(data: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        json_files.checked(Outer, data)
+        json_files.parse_as(Outer, data)
 
 
 @given(st.binary(max_size=200) | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps))
 def test_no_text_brings_another_exception(data: bytes | str) -> None:
-    for read in (json_files.parse, lambda text: json_files.checked(Outer, text)):
+    for read in (json_files.parse, lambda text: json_files.parse_as(Outer, text)):
         fault = ""
         try:
             read(data)

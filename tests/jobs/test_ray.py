@@ -484,7 +484,7 @@ def test_each_worker_has_a_gpu_where_the_cluster_has_any_unless_told_otherwise(
 @pytest.mark.parametrize(
     ("there", "fault"),
     [
-        ({"CPU": 2.0, "GPU": 1.0}, "finds no GPU, and the cluster has one; set `device` to cpu\n"),
+        ({"CPU": 2.0, "GPU": 1.0}, "finds no GPU, and the cluster has one; set --device to cpu\n"),
         ({"CPU": 2.0}, "its weights are damaged or diverged\n"),
     ],
 )

@@ -11,18 +11,18 @@ from torch import Tensor
 
 from tagger.choices import Reduction
 from tagger.nn.crf import functions
-from tagger.nn.crf.heads import Allowed, CRFHead, SoftmaxHead
+from tagger.nn.crf.heads import Constraints, CRFHead, SoftmaxHead
 from tests.nn.chains import UNKNOWN
 
 Head = CRFHead | SoftmaxHead
 LENGTHS = torch.tensor([4, 1, 3])
 
 
-def iob2_allowed() -> Allowed:
+def iob2_constraints() -> Constraints:
     """O, B and I, where I must not start a sentence or follow O; the end is free but for B, to have one of each."""
     transitions = torch.ones(3, 3, dtype=torch.bool)
     transitions[0, 2] = False
-    return Allowed(torch.tensor([True, True, False]), torch.tensor([True, False, True]), transitions)
+    return Constraints(torch.tensor([True, True, False]), torch.tensor([True, False, True]), transitions)
 
 
 def is_valid_transition(path: tuple[int, ...]) -> bool:
@@ -35,14 +35,14 @@ def drawn(seed: int = 0) -> Tensor:
 
 def crf(*, forbid_in_training: bool = False, tag_weights: Tensor | None = None) -> CRFHead:
     torch.manual_seed(7)
-    head = CRFHead(iob2_allowed(), forbid_in_training=forbid_in_training, tag_weights=tag_weights).double()
+    head = CRFHead(iob2_constraints(), forbid_in_training=forbid_in_training, tag_weights=tag_weights).double()
     for parameter in head.parameters():
         torch.nn.init.normal_(parameter)
     return head
 
 
 def softmax(*, tag_weights: Tensor | None = None) -> SoftmaxHead:
-    return SoftmaxHead(iob2_allowed(), tag_weights=tag_weights).double()
+    return SoftmaxHead(iob2_constraints(), tag_weights=tag_weights).double()
 
 
 each_head = pytest.mark.parametrize("make", [crf, softmax])
@@ -66,7 +66,7 @@ def test_a_head_never_decodes_what_is_forbidden(make: Callable[[], Head]) -> Non
     for parameter in head.parameters():
         torch.nn.init.zeros_(parameter)
     emissions = torch.tensor([[[0.0, -1.0, 9.0], [5.0, 0.0, 4.0], [0.0, -1.0, 9.0]]])
-    assert head.decode(emissions, torch.tensor([3])).tolist() == [[1, 2, 2]]
+    assert head.chain(emissions, torch.tensor([3])).best_path()[0].tolist() == [[1, 2, 2]]
 
 
 @each_head
@@ -76,7 +76,7 @@ def test_a_head_decodes_the_best_of_all_allowed_paths(make: Callable[[], Head], 
     for sentence, length in enumerate(LENGTHS.tolist()):
         paths = filter(is_valid_transition, product(range(3), repeat=length))
         best = max(paths, key=lambda path: score(head, emissions[sentence], path))
-        assert head.decode(emissions, LENGTHS)[sentence].tolist() == [*best, *[0] * (4 - length)]
+        assert head.chain(emissions, LENGTHS).best_path()[0][sentence].tolist() == [*best, *[0] * (4 - length)]
 
 
 @each_head
@@ -85,34 +85,31 @@ def test_no_score_however_high_gets_round_a_constraint(make: Callable[[], Head],
     head = make()
     emissions = drawn() + sign * torch.tensor([-1e6, 0.0, 1e6], dtype=torch.float64)
     lengths = torch.tensor([4, 1, 2])
-    for path, length in zip(head.decode(emissions, lengths).tolist(), lengths.tolist(), strict=True):
+    for path, length in zip(head.chain(emissions, lengths).best_path()[0].tolist(), lengths.tolist(), strict=True):
         assert is_valid_transition(tuple(path[:length]))
-    assert head.best_path(emissions, lengths)[1].isfinite().all()
+    assert head.chain(emissions, lengths).best_path()[1].isfinite().all()
 
 
 @each_head
 def test_all_answers_give_forbidden_paths_nothing(make: Callable[[], Head]) -> None:
     head, emissions = make(), drawn()
+    chain = head.chain(emissions, LENGTHS)
     every = [path for path in product(range(3), repeat=4) if is_valid_transition(path)]
     scores = [score(head, emissions[0], path) for path in every]
     partition = math.log(sum(map(math.exp, scores)))
-    assert head.log_partition(emissions, LENGTHS)[0].item() == pytest.approx(partition)
-    paths, found = head.best_paths(emissions, LENGTHS, count=81)
+    assert chain.log_partition()[0].item() == pytest.approx(partition)
+    paths, found = chain.best_paths(81)
     assert found[0, : len(every)].tolist() == pytest.approx(sorted(scores, reverse=True))
     assert (found[0, len(every) :] == -math.inf).all()
     assert {tuple(path) for path in paths[0, : len(every)].tolist()} == set(every)
-    marginals = head.marginals(emissions, LENGTHS)
+    marginals = chain.marginals()
     assert not marginals[:, 0, 2].any()
     assert not marginals[torch.arange(3), LENGTHS - 1, 1].any()
-    assert not head.pairwise_marginals(emissions, LENGTHS)[:, :, 0, 2].any()
+    assert not chain.pairwise_marginals()[:, :, 0, 2].any()
     generator = torch.Generator().manual_seed(1)
-    assert all(
-        map(
-            is_valid_transition, map(tuple, head.sample(emissions, LENGTHS, count=500, generator=generator)[0].tolist())
-        )
-    )
+    assert all(map(is_valid_transition, map(tuple, chain.sample(500, generator=generator)[0].tolist())))
     forbidden = torch.tensor([[2, 2, 2, 0], [0, 0, 0, 0], [0, 2, 0, 0]])
-    assert head.path_score(emissions, LENGTHS, forbidden).tolist() == [
+    assert chain.path_score(forbidden).tolist() == [
         -math.inf,
         pytest.approx(score(head, emissions[1], (0,))),
         -math.inf,
@@ -123,7 +120,7 @@ def test_all_answers_give_forbidden_paths_nothing(make: Callable[[], Head]) -> N
 def test_constraints_leave_the_parameters_alone(make: Callable[[], Head]) -> None:
     head = make()
     before = copy.deepcopy(head.state_dict())
-    head.decode(drawn(), LENGTHS)
+    head.chain(drawn(), LENGTHS).best_path()[0]
     head.loss(drawn().requires_grad_(), torch.zeros(3, 4, dtype=torch.long), LENGTHS).backward()
     assert head.state_dict().keys() == before.keys()
     assert all(torch.equal(one, before[name]) for name, one in head.state_dict().items())
@@ -158,8 +155,8 @@ QUESTIONS: dict[str, Callable[[], dict[str, object]]] = {
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_a_question_of_a_head_is_the_function_of_its_name_on_its_chain(make: Callable[[], Head], question: str) -> None:
     head, emissions = make(), drawn()
-    found = getattr(head, question)(emissions, LENGTHS, **QUESTIONS[question]())
-    expected = getattr(functions, question)(*head.chain(emissions, LENGTHS), **QUESTIONS[question]())
+    found = getattr(head.chain(emissions, LENGTHS), question)(**QUESTIONS[question]())
+    expected = getattr(functions, question)(*head.chain(emissions, LENGTHS).scores, **QUESTIONS[question]())
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
@@ -207,7 +204,7 @@ def test_the_crf_loss_weighs_tags_as_the_function_does(forbidding: bool) -> None
     weights = torch.tensor([0.5, 2.0, 3.0])
     head, emissions = crf(forbid_in_training=forbidding, tag_weights=weights), drawn()
     gold = torch.tensor([[1, 2, 0, 0], [0, 0, 0, 0], [0, 1, 2, 0]])
-    scores = head.chain(emissions, LENGTHS)[1:4]
+    scores = head.chain(emissions, LENGTHS).scores[1:4]
     if not forbidding:
         scores = (head.crf.transitions, head.crf.start_transitions, head.crf.end_transitions)
     expected = functions.negative_log_likelihood(emissions, *scores, LENGTHS, gold, weights=weights)
@@ -222,7 +219,7 @@ def test_the_softmax_loss_is_the_cross_entropy_of_real_tokens() -> None:
     gold = torch.tensor([[0, 1, 2], [1, 0, 0]])
     log_shares = emissions.log_softmax(2)
     expected = -(log_shares[0, 0, 0] + log_shares[0, 1, 1] + log_shares[0, 2, 2] + log_shares[1, 0, 1]) / 2
-    torch.testing.assert_close(SoftmaxHead(iob2_allowed()).loss(emissions, gold, torch.tensor([3, 1])), expected)
+    torch.testing.assert_close(SoftmaxHead(iob2_constraints()).loss(emissions, gold, torch.tensor([3, 1])), expected)
 
 
 @pytest.mark.parametrize("weights", [None, [0.5, 2.0, 3.0]])
@@ -266,7 +263,7 @@ def test_the_softmax_loss_sums_the_probabilities_of_a_set_of_tags(reduction: Red
 def test_weights_beside_sets_of_tags_are_refused(make: Callable[..., Head]) -> None:
     head = make(tag_weights=torch.ones(3))
     gold = torch.ones(3, 4, 3, dtype=torch.bool)
-    with pytest.raises(ValueError, match="weights only where gold leaves no choice"):
+    with pytest.raises(ValueError, match="weights require one known gold tag per token"):
         head.loss(drawn(), gold, LENGTHS)
 
 
@@ -296,5 +293,5 @@ def test_padding_changes_neither_the_loss_nor_its_gradient(
 @each_head
 def test_a_head_follows_a_change_of_dtype(make: Callable[[], Head]) -> None:
     head = make().float()
-    assert head.decode(drawn().float(), LENGTHS).shape == (3, 4)
+    assert head.chain(drawn().float(), LENGTHS).best_path()[0].shape == (3, 4)
     assert head.loss(drawn().float(), torch.zeros(3, 4, dtype=torch.long), LENGTHS).dtype == torch.float32

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torchcrf import CRF
 
-from tagger.nn.crf import choosing
-from tagger.nn.crf.chain import Chain
+from tagger.nn.crf import kernel_choice
+from tagger.nn.crf.chain_scores import ChainScores
 from tagger.nn.crf.functions import (
     best_path,
     best_paths,
@@ -26,7 +26,7 @@ from tagger.nn.crf.functions import (
     negative_log_likelihood,
     path_score,
 )
-from tagger.nn.crf.heads import Allowed, CRFHead
+from tagger.nn.crf.heads import Constraints, CRFHead
 from tagger.nn.crf.kernels import numba_kernel
 from tests.conftest import torch_threads
 from tests.nn.chains import (
@@ -136,7 +136,7 @@ def test_loss_gradients_and_paths_equal_those_of_pytorch_crf(tags: int, place: P
 def test_a_crf_head_equals_pytorch_crf(tags: int) -> None:
     emissions, *_, lengths = chains = draw(LENGTHS, tags, seed=tags)
     gold = random_gold(chains)
-    everything = Allowed(*(torch.ones(*shape, dtype=torch.bool) for shape in ((tags,), (tags,), (tags, tags))))
+    everything = Constraints(*(torch.ones(*shape, dtype=torch.bool) for shape in ((tags,), (tags,), (tags, tags))))
     head = CRFHead(everything).double()
     reference = CRF(tags, batch_first=True).double()
     reference.load_state_dict(head.crf.state_dict())
@@ -149,7 +149,9 @@ def test_a_crf_head_equals_pytorch_crf(tags: int) -> None:
     torch.testing.assert_close(ours.grad, theirs.grad)
     for ours_, theirs_ in zip(head.crf.parameters(), reference.parameters(), strict=True):
         torch.testing.assert_close(ours_.grad, theirs_.grad)
-    assert real(head.decode(emissions, lengths), chains) == reference.decode(emissions, mask=~chains.padding)
+    assert real(head.chain(emissions, lengths).best_path()[0], chains) == reference.decode(
+        emissions, mask=~chains.padding
+    )
 
 
 # Gradients
@@ -241,7 +243,7 @@ def test_left_to_choose_what_needs_a_gradient_gets_it(question: str, device: str
 def test_a_kernel_without_a_second_gradient_says_so_and_takes_it_for_no_zero(place: Place) -> None:
     chains = draw([3, 2], 3, place=place).with_gradients()
     loss = negative_log_likelihood(*chains, any_gold(chains), kernel=place.kernel)
-    with pytest.raises(RuntimeError, match="no gradient of its gradient; ask for kernel='torch'"):
+    with pytest.raises(RuntimeError, match="no gradient of its gradient; pass kernel='torch'"):
         torch.autograd.grad(loss, chains.emissions, create_graph=True)
 
 
@@ -449,7 +451,7 @@ def test_scores_of_ordinary_size_never_leave_the_range(monkeypatch: pytest.Monke
 
 @pytest.fixture
 def many_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(numba_kernel, "WORTH_A_THREAD", 0)
+    monkeypatch.setattr(numba_kernel, "MIN_PARALLEL_COST", 0)
     with torch_threads(3):
         yield
 
@@ -503,7 +505,7 @@ def test_a_fork_may_ask_what_its_parent_asked() -> None:
         from tagger.nn.crf.functions import log_partition
         from tagger.nn.crf.kernels import numba_kernel
         torch.set_num_threads(2)
-        numba_kernel.WORTH_A_THREAD = 0
+        numba_kernel.MIN_PARALLEL_COST = 0
         scores = torch.rand(8, 6, 4), torch.rand(4, 4), torch.rand(4), torch.rand(4), torch.full((8,), 6)
         before = log_partition(*scores, kernel="numba")
         child = os.fork()
@@ -532,10 +534,10 @@ def test_what_was_asked_in_inference_mode_first_can_be_trained_after() -> None:
 
 
 def test_two_sentences_are_shared_between_two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(numba_kernel, "WORTH_A_THREAD", 0)
+    monkeypatch.setattr(numba_kernel, "MIN_PARALLEL_COST", 0)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    chains = Chain(*draw([5, 5], 3))
-    assert numba_kernel._share(chains, 1, lambda begin, stop: (begin, stop)) == [(0, 1), (1, 2)]
+    chains = ChainScores(*draw([5, 5], 3))
+    assert numba_kernel._run(chains, 1, lambda rows: rows) == [(0, 1), (1, 2)]
 
 
 def test_compilation_is_announced_once_and_kept(tmp_path: Path) -> None:
@@ -556,9 +558,9 @@ def test_compilation_is_announced_once_and_kept(tmp_path: Path) -> None:
 
 @pytest.fixture
 def _fresh_choice() -> Iterator[None]:
-    choosing._load.cache_clear()
+    kernel_choice._load.cache_clear()
     yield
-    choosing._load.cache_clear()
+    kernel_choice._load.cache_clear()
 
 
 @pytest.mark.usefixtures("_fresh_choice")
@@ -579,10 +581,8 @@ def test_what_cannot_be_loaded_is_told_once_and_replaced(
             best_path(*chains)
     (record,) = caplog.records
     assert record.levelname == "WARNING"
-    assert record.getMessage().endswith(
-        "numba one failed as it was tried: OSError: no tagger.nn.crf.kernels.numba_kernel here"
-    )
-    with pytest.raises(ValueError, match=r"the numba kernel does not work on torch\.float64 on cpu here"):
+    assert record.getMessage().endswith("the numba kernel failed: OSError: no tagger.nn.crf.kernels.numba_kernel here")
+    with pytest.raises(ValueError, match=r"the numba kernel does not support torch\.float64 on cpu here"):
         log_partition(*chains, kernel="numba")
 
 
@@ -605,18 +605,18 @@ def test_a_kernel_for_which_there_is_no_memory_now_is_tried_again(
     with monkeypatch.context() as patch:
         patch.setattr(numba_kernel, "best_path", fail)
         with pytest.raises(error, match="no memory"):
-            choosing.kernel(draw([3], 2))  # type: ignore[arg-type]
-    assert choosing.kernel(draw([3], 2)) is numba_kernel  # type: ignore[arg-type]
+            kernel_choice.choose_kernel(draw([3], 2))  # type: ignore[arg-type]
+    assert kernel_choice.choose_kernel(draw([3], 2)) is numba_kernel  # type: ignore[arg-type]
     assert not caplog.records
 
 
 def test_the_fastest_kernel_is_chosen_where_none_is_named() -> None:
-    assert choosing.kernel(draw([3], 2)) is numba_kernel  # type: ignore[arg-type]
+    assert kernel_choice.choose_kernel(draw([3], 2)) is numba_kernel  # type: ignore[arg-type]
 
 
 def test_a_kernel_that_cannot_work_on_a_cpu_is_refused() -> None:
     chains = draw([3, 2], 3).on("cpu", torch.float32)
-    with pytest.raises(ValueError, match=r"the triton kernel does not work on torch\.float32 on cpu here"):
+    with pytest.raises(ValueError, match=r"the triton kernel does not support torch\.float32 on cpu here"):
         log_partition(*chains, kernel="triton")
 
 
@@ -627,6 +627,6 @@ def test_a_kernel_that_cannot_work_on_a_cpu_is_refused() -> None:
 )
 def test_a_kernel_that_cannot_work_on_a_gpu_is_refused(kernel: str, tags: int, dtype: torch.dtype) -> None:
     chains = draw([3, 2], tags).on("cuda", dtype)
-    with pytest.raises(ValueError, match=f"the {kernel} kernel does not work on {dtype} on cuda:0 here"):
+    with pytest.raises(ValueError, match=f"the {kernel} kernel does not support {dtype} on cuda:0 here"):
         log_partition(*chains, kernel=kernel)
     close(log_partition(*chains), by_recursion(chains).log_partition)

@@ -6,7 +6,7 @@ import torch
 from tagger.nn.dropout import Dropout, drop
 
 
-def test_locked_dropout_has_one_mask_for_a_sentence_and_element_dropout_has_not() -> None:
+def test_locked_dropout_shares_a_mask_among_tokens_and_element_dropout_does_not() -> None:
     ones = torch.ones(2, 50, 8)
     locked, element = Dropout("locked", 0.5)(ones), Dropout("element", 0.5)(ones)
     assert (locked == locked[:, :1]).all()
@@ -16,17 +16,17 @@ def test_locked_dropout_has_one_mask_for_a_sentence_and_element_dropout_has_not(
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9, 1 - 1e-9])
-def test_dropout_leaves_the_mean_and_drops_its_share(rate: float) -> None:
+def test_dropout_preserves_the_mean_and_drops_the_given_fraction(rate: float) -> None:
     torch.manual_seed(7)
     ones = torch.ones(3, 333_333)
-    found = drop(ones, rate)
-    share = 1 - 2**-16 if rate > 0.99 else rate
-    assert (found == 0).float().mean().item() == pytest.approx(share, abs=3e-3)
-    kept = found[found != 0]
-    torch.testing.assert_close(kept, torch.full_like(kept, 1 / (1 - share)), atol=0, rtol=1e-3)
+    actual = drop(ones, rate)
+    fraction = 1 - 2**-16 if rate > 0.99 else rate
+    assert (actual == 0).float().mean().item() == pytest.approx(fraction, abs=3e-3)
+    nonzero = actual[actual != 0]
+    torch.testing.assert_close(nonzero, torch.full_like(nonzero, 1 / (1 - fraction)), atol=0, rtol=1e-3)
 
 
-def test_dropout_is_drawn_anew_passes_gradients_and_follows_the_seed() -> None:
+def test_dropout_draws_new_masks_passes_gradients_and_follows_the_seed() -> None:
     ones = torch.ones(4, 5, 6, requires_grad=True)
     torch.manual_seed(7)
     once, twice = drop(ones, 0.5), drop(ones, 0.5)
@@ -36,25 +36,25 @@ def test_dropout_is_drawn_anew_passes_gradients_and_follows_the_seed() -> None:
     assert torch.equal(torch.autograd.grad(once.sum(), ones)[0], once)
 
 
-def test_what_is_dropped_does_not_tell_what_else_is() -> None:
+def test_elements_are_dropped_independently() -> None:
     torch.manual_seed(7)
     draws = [(drop(torch.ones(400_000), 0.5) - 1) for _ in range(2)]
     assert abs((draws[0] * draws[1]).mean().item()) < 0.01
-    for apart in (1, 2, 3, 4, 8, 256, 1024, 4096):
-        assert abs((draws[0][apart:] * draws[0][:-apart]).mean().item()) < 0.01, apart
+    for distance in (1, 2, 3, 4, 8, 256, 1024, 4096):
+        assert abs((draws[0][distance:] * draws[0][:-distance]).mean().item()) < 0.01, distance
 
 
-def test_what_is_not_a_number_is_not_hidden() -> None:
+def test_nan_inputs_give_nan_outputs() -> None:
     assert drop(torch.full((1000,), torch.nan), 0.5).isnan().all()
 
 
-def test_the_order_in_memory_does_not_matter() -> None:
-    given = torch.randn(30, 20, requires_grad=True)
+def test_the_memory_layout_does_not_matter() -> None:
+    x = torch.randn(30, 20, requires_grad=True)
     torch.manual_seed(7)
-    found = drop(given.T, 0.5)
+    actual = drop(x.T, 0.5)
     torch.manual_seed(7)
-    torch.testing.assert_close(found, drop(given.T.contiguous(), 0.5))
+    torch.testing.assert_close(actual, drop(x.T.contiguous(), 0.5))
     is_reversed = torch.randn(30, 20).T
     torch.testing.assert_close(
-        torch.autograd.grad(found, given, is_reversed)[0].T, is_reversed * (found.detach() != 0) * 2
+        torch.autograd.grad(actual, x, is_reversed)[0].T, is_reversed * (actual.detach() != 0) * 2
     )

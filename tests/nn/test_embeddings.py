@@ -4,12 +4,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tagger.data.batching import Batch
 from tagger.nn.embeddings import (
     CharacterCNN,
     CharacterLSTM,
     TokenEmbedding,
     WordEmbedding,
-    scatter_evenly,
+    draw_uniform,
 )
 
 KINDS = [
@@ -20,11 +21,11 @@ KINDS = [
 
 
 @pytest.mark.parametrize("features", KINDS)
-def test_a_spelling_has_the_same_features_beside_longer_words(features: nn.Module) -> None:
+def test_the_features_of_a_word_do_not_depend_on_longer_words_in_the_batch(features: nn.Module) -> None:
     features.eval()
     alone = features(torch.tensor([[3, 5]]), torch.tensor([2]))
-    beside = features(torch.tensor([[3, 5, 0, 0], [2, 4, 6, 8]]), torch.tensor([2, 4]))
-    torch.testing.assert_close(beside[:1], alone, atol=1e-6, rtol=1e-5)
+    in_batch = features(torch.tensor([[3, 5, 0, 0], [2, 4, 6, 8]]), torch.tensor([2, 4]))
+    torch.testing.assert_close(in_batch[:1], alone, atol=1e-6, rtol=1e-5)
     assert alone.shape == (1, features.output_dim)
 
 
@@ -39,35 +40,42 @@ def words() -> WordEmbedding:
     return WordEmbedding(torch.arange(12.0).reshape(4, 3), torch.tensor([[0.5, 0.25, 0.125]]))
 
 
-def test_kept_vectors_follow_the_trained_ones_and_stay_in_half_precision() -> None:
+def test_frozen_vectors_follow_the_trainable_ones_and_stay_in_half_precision() -> None:
     embedding = words()
-    found = embedding(torch.tensor([3, 4]))
-    assert found.tolist() == [[9.0, 10.0, 11.0], [0.5, 0.25, 0.125]]
+    actual = embedding(torch.tensor([3, 4]))
+    assert actual.tolist() == [[9.0, 10.0, 11.0], [0.5, 0.25, 0.125]]
     assert embedding.frozen.dtype is torch.float16
-    found.sum().backward()
+    actual.sum().backward()
     assert embedding.weight.grad.sum(1).tolist() == [0.0, 0.0, 0.0, 3.0]
 
 
-def test_trained_vectors_alone_are_found_beside_kept_ones_too_and_so_is_nothing() -> None:
+def test_a_lookup_may_hold_trainable_words_only_or_no_words() -> None:
     embedding = words()
     assert torch.equal(embedding(torch.tensor([2, 1, 2])), embedding.weight[[2, 1, 2]])
     assert embedding(torch.tensor([], dtype=torch.long)).shape == (0, embedding.output_dim)
 
 
 def embed(embedding: TokenEmbedding) -> Tensor:
-    words_, spelling = torch.tensor([2, 3]), torch.tensor([[2, 0], [3, 4]])
-    return embedding(words_, spelling, torch.tensor([1, 2]), torch.tensor([2, 4]), torch.tensor([[0, 1, 1], [1, 0, 0]]))
+    batch = Batch(
+        words=torch.tensor([2, 3]),
+        characters=torch.tensor([[2, 0], [3, 4]]),
+        character_lengths=torch.tensor([1, 2]),
+        casing=torch.tensor([2, 4]),
+        index=torch.tensor([[0, 1, 1], [1, 0, 0]]),
+        lengths=torch.tensor([3, 3]),
+    )
+    return embedding(batch)
 
 
-def test_tokens_take_the_features_of_their_word() -> None:
+def test_tokens_get_the_features_of_their_word() -> None:
     embedding = TokenEmbedding(words(), KINDS[0], nn.Embedding(6, 2), word_dropout=0.5).eval()
-    found = embed(embedding)
-    assert found.shape == (2, 3, embedding.output_dim) == (2, 3, 3 + 6 + 2)
-    assert found[0, :, :3].tolist() == [[6.0, 7.0, 8.0], [9.0, 10.0, 11.0], [9.0, 10.0, 11.0]]
-    torch.testing.assert_close(found[0, 1], found[1, 0])
+    actual = embed(embedding)
+    assert actual.shape == (2, 3, embedding.output_dim) == (2, 3, 3 + 6 + 2)
+    assert actual[0, :, :3].tolist() == [[6.0, 7.0, 8.0], [9.0, 10.0, 11.0], [9.0, 10.0, 11.0]]
+    torch.testing.assert_close(actual[0, 1], actual[1, 0])
 
 
-def test_word_dropout_puts_the_unknown_word_for_some_tokens_in_training() -> None:
+def test_word_dropout_replaces_some_words_by_the_unknown_word_in_training() -> None:
     embedding = TokenEmbedding(words(), None, None, word_dropout=0.5).train()
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -77,7 +85,7 @@ def test_word_dropout_puts_the_unknown_word_for_some_tokens_in_training() -> Non
     assert (drawn[~unknown] == torch.tensor([6.0, 7.0, 8.0])).all()
 
 
-def test_start_values_are_spread_over_their_range() -> None:
-    drawn = scatter_evenly(2000, 12)
+def test_initial_vectors_are_uniform_over_their_range() -> None:
+    drawn = draw_uniform(2000, 12)
     assert drawn.abs().max() <= 0.5
     assert drawn.abs().mean() == pytest.approx(0.25, abs=0.01)

@@ -24,15 +24,15 @@ def test_a_layer_equals_torch_over_packed_sequences(cell: Cell, module: type[nn.
     reference.load_state_dict(state)
     packed = pack_padded_sequence(inputs(), LENGTHS, batch_first=True, enforce_sorted=False)
     expected = pad_packed_sequence(reference(packed)[0], batch_first=True)[0]
-    found = layer(inputs(), LENGTHS)
+    actual = layer(inputs(), LENGTHS)
     for sentence, length in enumerate(LENGTHS.tolist()):
-        torch.testing.assert_close(found[sentence, :length], expected[sentence, :length], atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(actual[sentence, :length], expected[sentence, :length], atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("merge", options(Merge))
 @pytest.mark.parametrize("cell", options(Cell))
 @pytest.mark.parametrize("heads", [0, 2])
-def test_a_sentence_alone_gets_the_states_it_gets_in_a_batch(cell: Cell, merge: Merge, heads: int) -> None:
+def test_a_sentence_has_the_same_states_alone_and_in_a_batch(cell: Cell, merge: Merge, heads: int) -> None:
     encoder = Encoder(5, 4, cell=cell, num_layers=2, merge=merge, attention_heads=heads).eval()
     assert encoder.output_size == (8 if merge == "concat" else 4)
     batch = inputs()
@@ -43,7 +43,7 @@ def test_a_sentence_alone_gets_the_states_it_gets_in_a_batch(cell: Cell, merge: 
         torch.testing.assert_close(together[sentence, :length], alone[0], atol=1e-5, rtol=1e-4)
 
 
-def test_merges_are_what_they_are_called() -> None:
+def test_sum_and_mean_merge_the_two_directions() -> None:
     layers = [RecurrentLayer(5, 4, merge=merge) for merge in options(Merge)]
     for layer in layers[1:]:
         layer.load_state_dict(layers[0].state_dict())
@@ -52,7 +52,7 @@ def test_merges_are_what_they_are_called() -> None:
     torch.testing.assert_close(mean, added / 2)
 
 
-def test_one_direction_sees_no_later_token() -> None:
+def test_a_forward_encoder_does_not_see_later_tokens() -> None:
     encoder = Encoder(5, 4, direction="forward")
     changed = inputs()
     changed[:, 3:] += 1
@@ -62,7 +62,7 @@ def test_one_direction_sees_no_later_token() -> None:
 
 
 @pytest.mark.parametrize("cell", options(Cell))
-def test_the_backward_direction_alone_is_the_forward_one_over_sentences_turned_round(cell: Cell) -> None:
+def test_a_backward_layer_equals_a_forward_layer_over_reversed_sentences(cell: Cell) -> None:
     forward, backward = (RecurrentLayer(5, 4, cell=cell, direction=direction) for direction in ("forward", "backward"))
     backward.backward_cell.load_state_dict(forward.forward_cell.state_dict())
     for sentence, length in zip(inputs(), LENGTHS, strict=True):
@@ -71,7 +71,7 @@ def test_the_backward_direction_alone_is_the_forward_one_over_sentences_turned_r
         torch.testing.assert_close(backward(alone, length[None]), expected)
 
 
-def test_training_starts_with_open_forget_gates_and_orthogonal_recurrence() -> None:
+def test_initial_forget_biases_are_as_set_and_recurrent_weights_orthogonal() -> None:
     cell = RecurrentLayer(5, 4, direction="forward", forget_bias=1.5).forward_cell
     bias = cell.bias_ih_l0 + cell.bias_hh_l0
     assert bias.tolist() == [0.0] * 4 + [1.5] * 4 + [0.0] * 8
@@ -79,7 +79,7 @@ def test_training_starts_with_open_forget_gates_and_orthogonal_recurrence() -> N
         torch.testing.assert_close(gate @ gate.T, torch.eye(4), atol=1e-5, rtol=0)
 
 
-def test_the_lstm_of_1997_never_changes_its_forget_gate() -> None:
+def test_training_does_not_change_the_forget_gate_of_an_lstm1997() -> None:
     layer = RecurrentLayer(5, 4, cell="lstm1997")
     optimizer = torch.optim.SGD(layer.parameters(), lr=1.0, momentum=0.9)
     assert all((bias[4:8] == 1e4).all() for bias in (LSTM1997(5, 4).bias_ih_l0, layer.cells[0].bias_ih_l0))
@@ -93,7 +93,7 @@ def test_the_lstm_of_1997_never_changes_its_forget_gate() -> None:
         assert not torch.equal(was[8:12], weight[8:12])
 
 
-def test_two_runs_give_the_same_gradient_to_the_bit() -> None:
+def test_two_runs_give_bit_equal_gradients() -> None:
     encoder = Encoder(5, 4)
     gradients = []
     for _ in range(2):

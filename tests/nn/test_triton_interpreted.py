@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tagger.nn.crf import choosing
+from tagger.nn.crf import kernel_choice
 from tests.nn.chains import DIFFERENTIABLE, QUESTIONS, Chains, Place, close, draw, gradients_of
 
 pytest.importorskip("triton", reason="the Triton kernels are not tested: triton is not installed")
@@ -23,7 +23,7 @@ def _interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets the Triton kernels take CPU tensors; `tests/conftest.py` has Triton interpret them."""
     from tagger.nn.crf.kernels import triton_kernel
 
-    monkeypatch.setattr(choosing, "_triton", lambda _: triton_kernel)
+    monkeypatch.setattr(kernel_choice, "_triton", lambda _: triton_kernel)
 
 
 def chains(tags: int, *, forbidding: bool) -> Chains:

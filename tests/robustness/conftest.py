@@ -30,5 +30,5 @@ def undisturbed(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Pat
     run = tmp_path_factory.mktemp("undisturbed") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(records, "plot", lambda *_: None)
-        training.fit(config, run, device="cpu")
+        training.train(config, run, device="cpu")
     return run

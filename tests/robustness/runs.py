@@ -18,7 +18,7 @@ import torch
 
 from tagger import cli, model_dir, tagging, training
 from tagger.config import Config, dump, parse
-from tagger.io import atomic
+from tagger.io import atomic, directories
 from tagger.jobs import pools
 from tagger.jobs.job import Formats, Job
 from tagger.jobs.local import engine as local
@@ -101,7 +101,7 @@ def train(config: Config, run: Path) -> None:
     if (run / model_dir.LATEST).exists():
         training.resume(run, device="cpu")
     else:
-        training.fit(config, run, device="cpu")
+        training.train(config, run, device="cpu")
 
 
 def train_until_renamed(config: Config, run: Path, number: int) -> None:
@@ -233,6 +233,6 @@ def spread(count: int, seed: int, upto: float) -> list[float]:
 
 def hold(directory: Path) -> None:
     """Is the sole writer of a directory until it is killed."""
-    with atomic.sole_writer(directory):
+    with directories.lock(directory):
         (directory / "held").touch()
         time.sleep(600)

@@ -18,7 +18,7 @@ import pytest
 from tagger import model_dir, training
 from tagger.config import Config
 from tagger.errors import StorageError
-from tagger.io import atomic
+from tagger.io import directories
 from tests.robustness.runs import SCALE, child, killed_after, save_forever, spread
 
 _CALLS = (
@@ -84,7 +84,7 @@ def test_broken_off_at_any_call_it_leaves_the_old_model_or_the_new(
     assert len(found) > 20
     assert found[0] is False
     assert found[-1] is True
-    atomic.clean_up(saved.parent, {"model"}.__contains__)
+    directories.clean_up(saved.parent, {"model"}.__contains__)
     assert [path.name for path in saved.parent.iterdir()] == ["model"]
 
 
@@ -128,6 +128,6 @@ def test_a_disk_that_fills_up_in_training_costs_one_line_and_the_run_goes_on_lat
         with monkeypatch.context() as patch:
             _Failing(patch, at, error=OSError(errno.ENOSPC, "No space left on device"))
             with pytest.raises(StorageError, match="cannot be written: No space left on device"):
-                training.fit(config, run, device="cpu")
+                training.train(config, run, device="cpu")
         assert not list(run.glob(".*.new"))
     training.resume(run, device="cpu")

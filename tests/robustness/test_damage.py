@@ -80,7 +80,7 @@ def test_a_run_goes_back_to_its_newest_whole_checkpoint_and_ends_as_the_undamage
 
 
 def test_a_run_with_no_whole_checkpoint_is_refused(config: Config, tmp_path: Path) -> None:
-    training.fit(changed(config, "training.epochs=1"), tmp_path, device="cpu")
+    training.train(changed(config, "training.epochs=1"), tmp_path, device="cpu")
     for path in tmp_path.glob("checkpoint-*/weights.safetensors"):
         path.write_bytes(b"")
     with pytest.raises(ModelError, match=r"holds no checkpoint to resume from$"):
@@ -89,8 +89,8 @@ def test_a_run_with_no_whole_checkpoint_is_refused(config: Config, tmp_path: Pat
 
 def test_a_run_killed_before_its_first_checkpoint_is_begun_again(config: Config, tmp_path: Path) -> None:
     config = changed(config, "training.epochs=1")
-    with run_dir.owned(tmp_path / "run"):
+    with run_dir.lock_run_dir(tmp_path / "run"):
         (tmp_path / "run" / "config.yaml").write_text(dump(config))
     with pytest.raises(ModelError, match=r"no checkpoint .*; run the command that began it again, without `res"):
         training.resume(tmp_path / "run", device="cpu")
-    training.fit(config, tmp_path / "run", device="cpu")
+    training.train(config, tmp_path / "run", device="cpu")

@@ -60,12 +60,12 @@ def breaking_end(*_: object) -> None:
 @pytest.mark.parametrize("setting", RECIPES)
 def test_it_ends_as_the_run_that_did_not_break_off(config: Config, tmp_path: Path, setting: str) -> None:
     config = changed(config, "training.epochs=2", "model.words.dropout=0.2", setting)
-    training.fit(config, tmp_path / "whole", device="cpu")
+    training.train(config, tmp_path / "whole", device="cpu")
     steps = int(results(tmp_path / "whole")["last"][0].removeprefix("checkpoint-"))
     for number, share in enumerate(spread(SCALE, seed=len(setting), upto=1)):
         run = tmp_path / f"run{number}"
         with pytest.raises(Broken):
-            training.fit(config, run, device="cpu", callback=breaking(1 + int(share * steps)))
+            training.train(config, run, device="cpu", callback=breaking(1 + int(share * steps)))
         training.resume(run, device="cpu")
         assert results(run) == results(tmp_path / "whole")
 
@@ -74,11 +74,11 @@ def test_broken_off_between_the_last_step_of_an_epoch_and_its_end_it_goes_on(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = changed(config, "training.epochs=2", "training.checkpoint_steps=1")
-    training.fit(config, tmp_path / "whole", device="cpu")
+    training.train(config, tmp_path / "whole", device="cpu")
     with monkeypatch.context() as patch:
         patch.setattr(Loop, "_end_epoch", breaking_end)
         with pytest.raises(Broken):
-            training.fit(config, tmp_path / "run", device="cpu")
+            training.train(config, tmp_path / "run", device="cpu")
     training.resume(tmp_path / "run", device="cpu")
     assert results(tmp_path / "run") == results(tmp_path / "whole")
 
@@ -87,11 +87,11 @@ def test_two_threads_give_what_one_gives_and_break_off_and_go_on_likewise(config
     config = changed(
         config, "training.epochs=2", "model={document_context: {output_dim: 6}, casing: 3, encoder: {hidden_size: 40}}"
     )
-    training.fit(config, tmp_path / "one", device="cpu")
+    training.train(config, tmp_path / "one", device="cpu")
     with torch_threads(2):
-        training.fit(config, tmp_path / "two", device="cpu")
+        training.train(config, tmp_path / "two", device="cpu")
         with pytest.raises(Broken):
-            training.fit(config, tmp_path / "run", device="cpu", callback=breaking(12))
+            training.train(config, tmp_path / "run", device="cpu", callback=breaking(12))
         training.resume(tmp_path / "run", device="cpu")
     assert results(tmp_path / "one") == results(tmp_path / "two") == results(tmp_path / "run")
 
@@ -100,6 +100,6 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(config: Co
     digests = []
     for number, seed in enumerate((1, 1, 2)):
         settings = changed(config, "training.epochs=1", f"training.seed={seed}")
-        model = training.fit(settings, tmp_path / str(number), device="cpu").model
+        model = training.train(settings, tmp_path / str(number), device="cpu").model
         digests.append(sha256(model / "weights.safetensors"))
     assert digests[0] == digests[1] != digests[2]

@@ -16,7 +16,7 @@ import pytest
 import tagger
 from tagger import model_dir
 from tagger.errors import DataError, Stopped, StorageError, TaggerError
-from tagger.io import atomic
+from tagger.io import directories
 from tagger.jobs.job import Formats, Job
 from tagger.jobs.local import engine as local
 from tagger.jobs.local import folder
@@ -73,7 +73,7 @@ def described(directory: Path) -> dict[str, bytes | str]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    "name", ["a.conll", "rejects.jsonl", "sub", "sub/b.conll", atomic.LOCK, folder.JOB_FOLDER, folder.JOURNAL]
+    "name", ["a.conll", "rejects.jsonl", "sub", "sub/b.conll", directories.LOCK, folder.JOB_FOLDER, folder.JOURNAL]
 )
 def test_a_tagging_job_replaces_nothing_that_stands_under_a_name_it_needs(
     model: Tagger, model_path: Path, tmp_path: Path, name: str, kind: str
@@ -307,7 +307,7 @@ def test_random_decoys_in_the_directory_of_a_run_stay(tmp_path: Path) -> None:
         put_decoy(run / name, source.choice(KINDS), tmp_path / "outside")
         before = described(run)
         try:
-            with run_dir.owned(run):
+            with run_dir.lock_run_dir(run):
                 pass
         except StorageError:
             refused += 1

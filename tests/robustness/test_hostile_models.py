@@ -34,8 +34,9 @@ from tagger.data.vocab import SPECIAL, Vocab
 from tagger.errors import ConfigError, DataError, ModelError, TaggerError
 from tagger.experiments import comparison, runs
 from tagger.io import manifest, tensor_files
+from tagger.nn.crf.linear_chain import IndependentTags
 from tagger.tagging import Tagger, scorer_choice
-from tagger.training import records
+from tagger.training import read_result, records
 from tests.robustness.runs import SCALE, changed, child, ended
 from tests.robustness.test_hostile_tensors import put
 
@@ -114,7 +115,7 @@ def test_a_file_of_20_gigabytes_is_refused_for_its_size(model: Path, name: str) 
         listed = json.loads((model / manifest.MANIFEST).read_bytes())
         del listed["sha256"]
         listed["files"][name]["size"] = size
-        (model / manifest.MANIFEST).write_bytes(manifest.seal(listed))
+        (model / manifest.MANIFEST).write_bytes(manifest.serialize(listed))
     os.truncate(model / name, size)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_utime
     with pytest.raises(ModelError, match=rf"{name} (is refused: it )?has 21474836480 bytes"):
@@ -130,7 +131,7 @@ def test_no_changed_manifest_brings_down_the_reader(model: Path) -> None:
         listed = copy.deepcopy(whole)
         change_json(listed, source)
         try:
-            (model / manifest.MANIFEST).write_bytes(manifest.seal(listed))
+            (model / manifest.MANIFEST).write_bytes(manifest.serialize(listed))
             model_dir.load(model)
         except ModelError as error:
             one_line(error)
@@ -255,7 +256,7 @@ def test_what_the_reader_of_tensors_takes_the_library_takes_too(model_path: Path
         for _ in range(source.randrange(3)):
             changed_data[source.randrange(length)] = source.choice(b'0123456789,:[]{}" FIU')
         try:
-            tensors = tensor_files.take(bytearray(changed_data))
+            tensors = tensor_files.load_tensors(bytearray(changed_data))
         except ValueError:
             continue
         taken += 1
@@ -310,7 +311,7 @@ def test_a_tag_with_a_control_character_is_refused(model: Path, character: str, 
     (tmp_path / "train.conll").write_text(f"a\tO\n\nb\tA{character}B\n")
     settings = changed(Config(), f"data.train={tmp_path}/train.conll")
     with pytest.raises(DataError, match=r"train\.conll: sentence at line 3: the tag .* holds a control character"):
-        training.fit(settings, tmp_path / "run", device="cpu")
+        training.train(settings, tmp_path / "run", device="cpu")
 
 
 @pytest.mark.parametrize("scheme", ["IOB1", "IOB2", "IOBES"])
@@ -374,7 +375,7 @@ def test_a_model_of_one_plain_tag_works(tmp_path: Path) -> None:
     overrides = [f"data.train={tmp_path}/train.conll", f"data.dev={tmp_path}/train.conll", "training.epochs=1"]
     for head in ("crf", "softmax"):
         settings = changed(Config(), *overrides, f"model.head.kind={head}", "model.encoder.hidden_size=8")
-        best = training.fit(settings, tmp_path / head, device="cpu").model
+        best = training.train(settings, tmp_path / head, device="cpu").model
         (sentence,) = tagging.load(best, device="cpu").tag(["a d"], probabilities=True, nbest=2)
         assert (sentence.tags, sentence.probabilities) == (("X", "X"), (1.0, 1.0))
         assert [alternative.tags for alternative in sentence.alternatives] == [("X", "X")]
@@ -407,20 +408,15 @@ def test_a_tag_set_too_large_for_its_head_is_refused(caplog: pytest.LogCaptureFi
 def test_a_softmax_over_many_plain_tags_answers_as_a_chain_that_allows_all(monkeypatch: pytest.MonkeyPatch) -> None:
     head = many(7, "model.head.kind=softmax").network.head
     emissions, lengths = torch.randn(4, 6, 7, generator=torch.Generator().manual_seed(1)), torch.tensor([6, 3, 1, 5])
-    expected = [
-        head.decode(emissions, lengths),
-        head.log_partition(emissions, lengths),
-        head.marginals(emissions, lengths),
-    ]
-    paths, scores = head.best_paths(emissions, lengths, count=9)
-    monkeypatch.setattr(head, "_independent", True)
-    found = [
-        head.decode(emissions, lengths),
-        head.log_partition(emissions, lengths),
-        head.marginals(emissions, lengths),
-    ]
-    torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(head.best_paths(emissions, lengths, count=9), (paths, scores))
+    chain = head.chain(emissions, lengths)
+    monkeypatch.setattr(head, "_is_independent", True)
+    independent = head.chain(emissions, lengths)
+    assert isinstance(independent, IndependentTags)
+    assert not isinstance(chain, IndependentTags)
+    torch.testing.assert_close(independent.best_path(), chain.best_path())
+    torch.testing.assert_close(independent.log_partition(), chain.log_partition())
+    torch.testing.assert_close(independent.marginals(), chain.marginals())
+    torch.testing.assert_close(independent.best_paths(9), chain.best_paths(9))
 
 
 # Metrics
@@ -593,7 +589,7 @@ def test_a_number_of_samples_that_takes_hours_is_refused(run: Path, samples: int
 def test_seeds_of_any_content_are_refused_in_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / runs.SEEDS).write_text(text)
     with pytest.raises(ModelError, match=r"seeds\.json: cannot be read") as caught:
-        runs.load(tmp_path)
+        runs.read_seeds(tmp_path)
     one_line(caught.value)
 
 
@@ -604,7 +600,7 @@ def test_no_changed_seeds_bring_down_the_reader(tmp_path: Path) -> None:
         change_json(seeds, source)
         (tmp_path / runs.SEEDS).write_text(json.dumps(seeds))
         try:
-            found, init_from = runs.load(tmp_path)
+            found, init_from = runs.read_seeds(tmp_path)
         except ModelError as error:
             one_line(error)
         else:
@@ -615,7 +611,7 @@ def test_no_changed_seeds_bring_down_the_reader(tmp_path: Path) -> None:
 def test_no_changed_records_lead_to_results_that_are_not_valid_json(run: Path) -> None:
     source = random.Random(9)
     lines = [json.loads(line) for line in (run / records.METRICS).read_text().splitlines()]
-    assert runs._result(1, run).epochs == 12
+    assert len(read_result(run, 1).history) == 12
     refused = 0
     for number in range(COUNT):
         found = copy.deepcopy(lines)
@@ -628,12 +624,12 @@ def test_no_changed_records_lead_to_results_that_are_not_valid_json(run: Path) -
             )
         (run / records.METRICS).write_text(text)
         try:
-            result = runs._result(1, run)
+            result = read_result(run, 1)
         except ModelError as error:
             one_line(error)
             refused += 1
         else:
-            results = runs.Results(run, (1,), None, (result,))
+            results = runs.ExperimentResult(run, (1,), None, (result,))
             json.dumps(results.to_json(), allow_nan=False)
             assert str(results)
     assert refused > COUNT // 3

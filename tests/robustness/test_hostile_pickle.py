@@ -75,7 +75,7 @@ def test_a_pickle_as_vectors_is_refused(config: Config, tmp_path: Path, payload:
     words = config.model.words.model_copy(update={"vectors": (str(tmp_path / name),)})
     settings = config.model_copy(update={"model": config.model.model_copy(update={"words": words})})
     with pytest.raises(TaggerError, match=name):
-        training.fit(settings, tmp_path / "run", device="cpu")
+        training.train(settings, tmp_path / "run", device="cpu")
 
 
 @pytest.mark.parametrize("place", ["model.pt", "model/pytorch_model.bin"])
@@ -84,7 +84,7 @@ def test_a_pickle_to_start_from_is_refused(config: Config, tmp_path: Path, paylo
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(payload)
     with pytest.raises(ModelError, match="model"):
-        training.fit(config, tmp_path / "run", device="cpu", init_from=tmp_path / place.split("/")[0])
+        training.train(config, tmp_path / "run", device="cpu", init_from=tmp_path / place.split("/")[0])
 
 
 def test_a_recipe_cannot_make_objects(tmp_path: Path, marker: Path) -> None:

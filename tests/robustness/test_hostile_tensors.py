@@ -32,7 +32,7 @@ def put(model: Path, data: bytes, name: str = WEIGHTS) -> None:
     names = [path.name for path in model.iterdir() if path.name != model_dir.MANIFEST]
     contents = {each: (model / each).read_bytes() for each in names} | {name: data}
     (model / name).write_bytes(data)
-    (model / model_dir.MANIFEST).write_bytes(manifest.listing(contents))
+    (model / model_dir.MANIFEST).write_bytes(manifest.build_manifest(contents))
 
 
 def with_header(data: bytes, change: Callable[[str], str]) -> bytes:
@@ -71,7 +71,7 @@ def test_a_name_that_stands_twice_is_refused(model: Path) -> None:
         return f"{{{entry},{header[1:]}"
 
     put(model, with_header((model / WEIGHTS).read_bytes(), twice))
-    with pytest.raises(ModelError, match="a name stands twice"):
+    with pytest.raises(ModelError, match="a name occurs twice"):
         model_dir.load(model)
 
 
@@ -115,11 +115,11 @@ def _with(value: float) -> Callable[[dict[str, Tensor]], None]:
     ("change", "message"),
     [
         (_without, "projection.bias is missing"),
-        (_with_more, "more does not belong there"),
+        (_with_more, "more is not expected"),
         (_wider, r"projection.bias has torch.float32 \(\d+,\), expected torch.float32 \(\d+,\)"),
         (_of_halves, r"projection.bias has torch.float16 .* expected torch.float32"),
-        (_with(float("nan")), "projection.bias holds a value that is not finite"),
-        (_with(float("inf")), "projection.bias holds a value that is not finite"),
+        (_with(float("nan")), "projection.bias has a value that is not finite"),
+        (_with(float("inf")), "projection.bias has a value that is not finite"),
     ],
 )
 def test_tensors_that_do_not_fit_the_recipe_are_refused(

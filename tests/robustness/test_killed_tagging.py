@@ -90,7 +90,7 @@ class _Failing:
             (os, "ftruncate"),
         ):
             patch.setattr(place, name, self._counting(getattr(place, name), lambda *_: None))
-        patch.setattr(atomic, "extend", self._counting(atomic.extend, self._half(atomic.extend)))
+        patch.setattr(atomic, "write_from", self._counting(atomic.write_from, self._half(atomic.write_from)))
         unlink = Path.unlink  # clearing up works on a full disk
         if isinstance(error, _Crash):
             patch.setattr(Path, "unlink", self._counting(unlink, lambda *_: None))

@@ -43,12 +43,12 @@ def test_it_stops_and_names_the_batch(config: Config, tmp_path: Path, poisoned: 
     with pytest.raises(
         TrainingError, match=r"epoch 2, step 3: loss .* on the sentences at lines \d+, \d+, .*on_nonfinite"
     ):
-        training.fit(config, tmp_path, device="cpu")
+        training.train(config, tmp_path, device="cpu")
     model_dir.load(model_dir.newest(tmp_path))
 
 
 def test_or_skips_the_step_and_counts_it(config: Config, tmp_path: Path, poisoned: int) -> None:
-    model = training.fit(
+    model = training.train(
         changed(config, "training.on_nonfinite=skip", "training.epochs=3"), tmp_path, device="cpu"
     ).model
     records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -67,7 +67,7 @@ def test_weights_that_overflow_stop_it_before_they_are_saved(
         "training.optimizer={kind: sgd, learning_rate: 1e+300}",
         f"training.batch_size={batch}",
     )
-    with pytest.raises(TrainingError, match="lower rate"):
-        training.fit(settings, tmp_path, device="cpu")
+    with pytest.raises(TrainingError, match=r"lower training\.optimizer\.learning_rate"):
+        training.train(settings, tmp_path, device="cpu")
     for model in [*tmp_path.glob("model-best"), *tmp_path.glob("checkpoint-*")]:
         model_dir.load(model)

@@ -17,9 +17,9 @@ import pytest
 from tagger import experiments
 from tagger.config import Config, dump
 from tagger.errors import StorageError
-from tagger.experiments import Results
+from tagger.experiments import ExperimentResult
 from tagger.experiments.processes import Task
-from tagger.io import atomic
+from tagger.io import directories
 from tagger.training import run_dir
 from tests.robustness.runs import SCALE, child, command, ended, hold, results, timeless, tree, wait_for
 
@@ -27,19 +27,19 @@ SEEDS = (1, 2)
 
 
 @pytest.fixture(scope="module")
-def whole(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Results:
+def whole(config: Config, tmp_path_factory: pytest.TempPathFactory) -> ExperimentResult:
     """The seeds one after the other, in this process, never disturbed."""
     return experiments.train(config, SEEDS, tmp_path_factory.mktemp("whole") / "run", device="cpu")
 
 
-def assert_same(run: Path, whole: Results) -> None:
+def assert_same(run: Path, whole: ExperimentResult) -> None:
     for seed in SEEDS:
-        assert results(run / f"seed-{seed}") == results(whole.run / f"seed-{seed}")
-        counts = [(place / f"seed-{seed}" / "counts.json").read_bytes() for place in (run, whole.run)]
+        assert results(run / f"seed-{seed}") == results(whole.run_dir / f"seed-{seed}")
+        counts = [(place / f"seed-{seed}" / "counts.json").read_bytes() for place in (run, whole.run_dir)]
         assert counts[0] == counts[1]
     assert whole.best is not None
     assert tree(run / "model-best") == tree(run / f"seed-{whole.best.seed}" / "model-best")
-    assert summary(run) == summary(whole.run)
+    assert summary(run) == summary(whole.run_dir)
 
 
 def summary(run: Path) -> Any:
@@ -58,20 +58,20 @@ def wait_until_free(run: Path) -> None:
         if (run / f"seed-{seed}").is_dir():
             for _ in range(200):
                 try:
-                    with atomic.sole_writer(run / f"seed-{seed}"):
+                    with directories.lock(run / f"seed-{seed}"):
                         break
                 except StorageError:
                     time.sleep(0.05)
 
 
-def test_side_by_side_they_end_as_one_after_the_other(config: Config, whole: Results, tmp_path: Path) -> None:
+def test_side_by_side_they_end_as_one_after_the_other(config: Config, whole: ExperimentResult, tmp_path: Path) -> None:
     found = experiments.train(config, SEEDS, tmp_path / "run", jobs=2, device="cpu")
     assert [result.dev for result in found.results] == [result.dev for result in whole.results]
     assert_same(tmp_path / "run", whole)
 
 
 def test_killed_they_leave_too_and_end_resumed_as_if_never_killed(
-    config: Config, whole: Results, tmp_path: Path
+    config: Config, whole: ExperimentResult, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     process = child(command, arguments(config, run))
@@ -86,7 +86,7 @@ def test_killed_they_leave_too_and_end_resumed_as_if_never_killed(
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM] if SCALE > 1 else [signal.SIGINT])
 def test_asked_to_stop_they_save_and_end_resumed_as_if_never_stopped(
-    config: Config, whole: Results, tmp_path: Path, signum: signal.Signals
+    config: Config, whole: ExperimentResult, tmp_path: Path, signum: signal.Signals
 ) -> None:
     run = tmp_path / "run"
     program = [sys.executable, "-m", "tagger", *arguments(config, run)]
@@ -98,7 +98,7 @@ def test_asked_to_stop_they_save_and_end_resumed_as_if_never_stopped(
     assert process.returncode == 128 + signum
     assert told.splitlines()[-1] == f"stopped by {signum.name}; continue with --resume"
     assert "stopped after step" in (run / "seed-1" / "train.log").read_text()
-    with atomic.sole_writer(run / "seed-1"):  # nobody is left
+    with directories.lock(run / "seed-1"):  # nobody is left
         assert not (run / "seed-1" / "counts.json").exists()
     again = [*arguments(config, run), "--resume"] if signum == signal.SIGINT else ["train", str(run), "--resume"]
     assert ended(child(command, again)) == 0
@@ -106,15 +106,15 @@ def test_asked_to_stop_they_save_and_end_resumed_as_if_never_stopped(
 
 
 def test_one_that_cannot_go_on_is_told_the_other_goes_on_and_the_exit_code_is_2(
-    config: Config, whole: Results, tmp_path: Path
+    config: Config, whole: ExperimentResult, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    with run_dir.owned(run):
+    with run_dir.lock_run_dir(run):
         (run / "seed-1").write_text("in the way")
     assert ended(child(command, arguments(config, run))) == 2
     found = summary(run)
     assert found["failed"]["1"] == [f"{run}/seed-1: cannot be written: Not a directory"]
-    assert found["results"] == summary(whole.run)["results"][1:]
+    assert found["results"] == summary(whole.run_dir)["results"][1:]
     assert found["best"] == 2
     (run / "seed-1").unlink()
     experiments.resume(run, device="cpu")
@@ -129,7 +129,7 @@ def test_one_that_is_killed_is_told(config: Config, tmp_path: Path, monkeypatch:
     ):
         monkeypatch.setattr("tagger.experiments.processes._PROGRAM", program.format(end))
         found = experiments.train(config, SEEDS, tmp_path / end, jobs=2, device="cpu")
-        assert found.failed == {1: (fault,), 2: (fault,)}
+        assert found.failures == {1: (fault,), 2: (fault,)}
         assert str(found) == "no seed is finished"
 
 
@@ -137,7 +137,7 @@ def test_one_that_ends_without_having_trained_is_told(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = "import os, sys; sys.stdin.readline(); sys.stdout.write({!r} * {}); sys.stdout.flush(); os._exit({})"
-    unfinished, code = "ended with exit code 0 before it was finished", "ended with exit code 3: "
+    unfinished, code = "ended with exit code 0 before the training was finished", "ended with exit code 3: "
     for number, (text, times, status, fault) in enumerate(
         [
             ("", 1, 0, unfinished),
@@ -151,7 +151,7 @@ def test_one_that_ends_without_having_trained_is_told(
     ):
         monkeypatch.setattr("tagger.experiments.processes._PROGRAM", program.format(text, times, status))
         found = experiments.train(config, SEEDS, tmp_path / f"{number}", jobs=2, device="cpu")
-        assert found.failed == {1: (fault,), 2: (fault,)}
+        assert found.failures == {1: (fault,), 2: (fault,)}
 
 
 def test_one_whose_process_cannot_be_started_is_told(
@@ -159,25 +159,29 @@ def test_one_whose_process_cannot_be_started_is_told(
 ) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
     found = experiments.train(config, SEEDS, tmp_path / "run", jobs=2, device="cpu")
-    assert [fault for faults in found.failed.values() for fault in faults] == [
+    assert [fault for faults in found.failures.values() for fault in faults] == [
         f"FileNotFoundError: [Errno 2] No such file or directory: '{tmp_path}/none'"
     ] * 2
     assert "Traceback" in caplog.text
 
 
 def test_an_error_of_the_program_ends_one_seed_alone(
-    config: Config, whole: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    config: Config,
+    whole: ExperimentResult,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    train = experiments.processes.train
+    train = experiments.processes.run_task
 
     def failing(task: Task, **options: Any) -> None:
         if task.seed == 1:
             raise ZeroDivisionError("our bug")
         train(task, **options)
 
-    monkeypatch.setattr("tagger.experiments.processes.train", failing)
+    monkeypatch.setattr("tagger.experiments.processes.run_task", failing)
     found = experiments.train(config, SEEDS, tmp_path / "run", device="cpu")
-    assert found.failed == {1: ("ZeroDivisionError: our bug",)}
+    assert found.failures == {1: ("ZeroDivisionError: our bug",)}
     assert [result.seed for result in found.results] == [2]
     assert "Traceback" in caplog.text
     monkeypatch.undo()

@@ -71,7 +71,7 @@ class _At:
 
     def epoch(self, number: int) -> training.Callback:
         def callback(event: Event) -> None:
-            if isinstance(event, EpochEnd) and event.record["epoch"] == number:
+            if isinstance(event, EpochEnd) and event.record.epoch == number:
                 self.stop.signum = signal.SIGTERM
 
         return callback
@@ -79,7 +79,7 @@ class _At:
 
 def _stopped(config: Config, run: Path, callback: training.Callback, code: int) -> None:
     with pytest.raises(Stopped) as stopped:
-        training.fit(config, run, device="cpu", callback=callback)
+        training.train(config, run, device="cpu", callback=callback)
     assert stopped.value.exit_code == code
 
 

@@ -24,7 +24,7 @@ def test_a_second_training_is_refused_and_the_first_goes_on(config: Config, undi
                 training.resume(tmp_path, device="cpu")
             refused += 1
 
-    training.fit(config, tmp_path, device="cpu", callback=callback)
+    training.train(config, tmp_path, device="cpu", callback=callback)
     assert refused >= 2
     assert results(tmp_path)["best"] == results(undisturbed)["best"]
 
@@ -33,7 +33,7 @@ def test_a_directory_that_another_process_holds_is_refused_until_it_ends(config:
     holder = child(hold, tmp_path)
     wait_for(tmp_path / "held")
     with pytest.raises(StorageError, match="another process is writing here"):
-        training.fit(config, tmp_path, device="cpu")
+        training.train(config, tmp_path, device="cpu")
     command = [sys.executable, "-m", "tagger", "train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path)]
     (tmp_path / "recipe.yaml").write_text(dump(config))
     second = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})

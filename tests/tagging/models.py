@@ -33,12 +33,12 @@ def make_model(
     model.setdefault("characters", {"embedding_dim": 6, "output_dim": 8})
     model.setdefault("words", {"embedding_dim": 10})
     config = Config.model_validate({"data": {"scheme": scheme}, "model": model})
-    made = build_model(config, sentences)
+    built = build_model(config, sentences)
     random = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for weight in made.network.parameters():
+        for weight in built.network.parameters():
             weight.copy_(spread * torch.randn(weight.shape, generator=random))
-    return made
+    return built
 
 
 def sentences(count: int, *, longest: int = 40, seed: int = 0) -> list[Sentence]:
@@ -49,5 +49,5 @@ def sentences(count: int, *, longest: int = 40, seed: int = 0) -> list[Sentence]
     return [Sentence(tuple(NAMES[words.pop()] for _ in range(length)), line=row) for row, length in enumerate(lengths)]
 
 
-def tagger(made: TaggerModel, **options: int) -> Tagger:
-    return Tagger(made, CPU, **options)
+def tagger(built: TaggerModel, **options: int) -> Tagger:
+    return Tagger(built, CPU, **options)

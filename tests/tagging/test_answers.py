@@ -38,11 +38,11 @@ def made(kind: str) -> TaggerModel:
 
 def written_out(model: TaggerModel, sentence: Sentence) -> dict[Tags, float]:
     """Returns the probability of every path that is allowed, from the plain network's scores, in float64."""
-    scores, _ = scorer.TorchScorer(model, CPU).begin([sentence.tokens], [0])
+    scores, _ = scorer.TorchScorer(model, CPU).prepare([sentence.tokens], [0])
     emissions, lengths = scores([0])
     with torch.no_grad():
         rows, transitions, start, end, _ = (
-            part.double().tolist() for part in model.network.head.chain(emissions, lengths)
+            part.double().tolist() for part in model.network.head.chain(emissions, lengths).scores
         )
     weights = {}
     for path in product(range(len(start)), repeat=len(sentence)):

@@ -9,17 +9,17 @@ from tests.robustness.runs import call_measured, child, ended
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no resident size on this system")
-def test_calls_with_new_words_take_no_more_memory_than_is_allowed(model_path: Path, tmp_path: Path) -> None:
+def test_calls_with_new_words_stay_within_the_memory_limit(model_path: Path, tmp_path: Path) -> None:
     assert ended(child(call_measured, model_path, 2**21, 2000, tmp_path / "report")) == 0
     assert int((tmp_path / "report").read_text()) < 10e6
 
 
 def test_a_smaller_cache_gives_the_same_tags(model_path: Path) -> None:
     texts = [f"Ada{number} lives in Paris{number} ." for number in range(300)]
-    found = [tagger.load(model_path, device="cpu", cache_bytes=size).tag(texts) for size in (1, 2**20)]
-    assert found[0] == found[1]
+    actual = [tagger.load(model_path, device="cpu", cache_bytes=size).tag(texts) for size in (1, 2**20)]
+    assert actual[0] == actual[1]
 
 
-def test_a_cache_of_no_bytes_is_refused(model_path: Path) -> None:
+def test_a_cache_of_no_bytes_is_rejected(model_path: Path) -> None:
     with pytest.raises(ValueError, match="cache_bytes must be at least 1, got 0"):
         tagger.load(model_path, device="cpu", cache_bytes=0)

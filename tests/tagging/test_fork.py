@@ -1,4 +1,4 @@
-"""A tagger works in a forked child, though other threads of the parent were tagging, and in a spawned one."""
+"""A tagger can be used from several threads, pickled, and used in forked and spawned processes."""
 
 import multiprocessing
 import os
@@ -8,6 +8,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -27,13 +28,13 @@ _shared: list[Tagger] = []
 @contextmanager
 def tagging_threads(model: Tagger) -> Iterator[None]:
     """Tags in two threads, new words among them, until the block ends."""
-    over = threading.Event()
+    is_over = threading.Event()
 
     def work(number: int) -> None:
-        for turn in count():
-            if over.is_set():
+        for iteration in count():
+            if is_over.is_set():
                 return
-            model.tag([f"word{number}x{turn}x{place} lives in Paris ." for place in range(40)])
+            model.tag([f"word{number}x{iteration}x{index} lives in Paris ." for index in range(40)])
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(2)]
     for thread in threads:
@@ -41,7 +42,7 @@ def tagging_threads(model: Tagger) -> Iterator[None]:
     try:
         yield
     finally:
-        over.set()
+        is_over.set()
         for thread in threads:
             thread.join()
 
@@ -66,38 +67,40 @@ def code_of_child(model: Tagger, expected: list[tuple[str, ...]]) -> int:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Python warns of any fork beside threads, since 3.12
-@pytest.mark.parametrize("plain", [False, True])
-def test_a_child_forked_while_other_threads_tag_tags_as_its_parent(model_path: Path, plain: bool) -> None:
+@pytest.mark.parametrize("use_torch_scorer", [False, True])
+def test_a_child_forked_while_other_threads_tag_gives_the_tags_of_its_parent(
+    model_path: Path, use_torch_scorer: bool
+) -> None:
     model = tagger.load(model_path, device="cpu", batch_tokens=64, workers=2)
-    if plain:
-        model._scoring = TorchScorer(model.model, model.device)
+    if use_torch_scorer:
+        model._scorer = TorchScorer(model.model, model.device)
     expected = [sentence.tags for sentence in model.tag(TEXTS)]
     with torch_threads(2), tagging_threads(model):
-        codes = [code_of_child(model, expected) for _ in range((10 if plain else 60) * SCALE)]
+        codes = [code_of_child(model, expected) for _ in range((10 if use_torch_scorer else 60) * SCALE)]
         assert [sentence.tags for sentence in model.tag(TEXTS)] == expected
     assert set(codes) == {0}
 
 
-def test_turns_of_threads_that_the_child_has_not_hold_no_words_there(model_path: Path) -> None:
+def test_leases_of_threads_missing_in_a_child_are_released_there(model_path: Path) -> None:
     model = tagger.load(model_path, device="cpu")
-    scoring = model._scoring
-    ends = []
-    thread = threading.Thread(target=lambda: ends.append(scoring.begin([["abc"]], [0])[1]))
+    scorer = model._scorer
+    pools = []
+    thread = threading.Thread(target=lambda: pools.append(scorer.prepare([["abc"]], [0])))
     thread.start()
     thread.join()
-    own = scoring.begin([["def"]], [0])[1]
-    under_way = scoring.memory._under_way  # type: ignore[attr-defined]
-    assert len(under_way) == 2
+    pools.append(scorer.prepare([["def"]], [0]))
+    active = scorer.cache._active  # type: ignore[attr-defined]
+    assert len(active) == 2
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if not child:
-        os._exit(len(under_way))
+        os._exit(len(active))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
-    assert len(under_way) == 2
-    own()
-    ends[0]()
-    assert not under_way
+    assert len(active) == 2
+    for pool in pools:
+        pool.release()
+    assert not active
 
 
 def tags_of(text: str) -> tuple[str, ...]:
@@ -113,8 +116,29 @@ def test_a_pool_of_forked_processes_uses_a_tagger_of_the_parent(model_path: Path
     _shared.clear()
 
 
-def test_a_tagger_that_was_pickled_tags_as_before(model_path: Path) -> None:
+def test_a_pickled_tagger_gives_the_same_tags(model_path: Path) -> None:
     model = tagger.load(model_path, device="cpu", max_tokens=7, cache_bytes=10**6)
-    again = pickle.loads(pickle.dumps(model))  # noqa: S301  # our own
-    assert [sentence.tags for sentence in again.tag(TEXTS)] == [sentence.tags for sentence in model.tag(TEXTS)]
-    assert again._limits == model._limits
+    restored = pickle.loads(pickle.dumps(model))  # noqa: S301  # our own
+    assert [sentence.tags for sentence in restored.tag(TEXTS)] == [sentence.tags for sentence in model.tag(TEXTS)]
+    assert restored._limits == model._limits
+
+
+def tags_in_child(model: Tagger, texts: list[str]) -> list[tuple[str, ...]]:
+    return [sentence.tags for sentence in model.tag(texts)]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_tagger_passed_to_a_new_process_gives_the_same_tags(model_path: Path, method: str) -> None:
+    model = tagger.load(model_path, device="cpu", workers=2)
+    expected = tags_in_child(model, TEXTS)
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        assert pool.apply_async(tags_in_child, (model, TEXTS)).get(300) == expected
+
+
+def test_several_threads_share_a_tagger_for_a_model_directory(model_path: Path) -> None:
+    model = tagger.load(model_path, device="cpu", batch_tokens=16, workers=2)
+    texts = [TEXTS[:1], TEXTS, TEXTS[::-1], [f"Ada lives in city{number} ." for number in range(50)]]
+    expected = [tags_in_child(model, part) for part in texts]
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(lambda part: tags_in_child(model, part), texts * 8)) == expected * 8

@@ -26,20 +26,20 @@ def test_strings_and_token_lists_come_back_tagged(model_path: Path) -> None:
 def test_tags_are_the_same_for_every_size_of_batch(model_path: Path, batch_tokens: int) -> None:
     model = tagger.load(model_path, device="cpu").model
     expected = [Tagger(model, torch.device("cpu")).tag([text])[0] for text in TEXTS[:4]]
-    found = Tagger(model, torch.device("cpu"), batch_tokens=batch_tokens).tag(TEXTS)
-    assert [replace(one, document=0) for one in found] == expected * 30
-    assert [one.document for one in found] == list(range(len(TEXTS)))  # each is a document by itself
+    actual = Tagger(model, torch.device("cpu"), batch_tokens=batch_tokens).tag(TEXTS)
+    assert [replace(one, document=0) for one in actual] == expected * 30
+    assert [one.document for one in actual] == list(range(len(TEXTS)))  # each is a document by itself
 
 
-def test_order_and_everything_else_of_a_sentence_is_kept(model_path: Path) -> None:
-    given = [Sentence(("Oslo",) * (1 + number % 7), document=number, line=number, raw=("x",)) for number in range(100)]
-    found = tagger.load(model_path, device="cpu").tag(given)
-    assert [(s.tokens, s.document, s.line, s.raw) for s in found] == [
-        (s.tokens, s.document, s.line, s.raw) for s in given
+def test_order_and_other_fields_of_sentences_are_unchanged(model_path: Path) -> None:
+    inputs = [Sentence(("Oslo",) * (1 + number % 7), document=number, line=number, raw=("x",)) for number in range(100)]
+    actual = tagger.load(model_path, device="cpu").tag(inputs)
+    assert [(s.tokens, s.document, s.line, s.raw) for s in actual] == [
+        (s.tokens, s.document, s.line, s.raw) for s in inputs
     ]
 
 
-def test_the_first_sentences_come_before_the_whole_input_is_read(model_path: Path) -> None:
+def test_the_first_sentences_are_yielded_before_the_whole_input_is_read(model_path: Path) -> None:
     read = []
 
     def source() -> object:
@@ -51,7 +51,7 @@ def test_the_first_sentences_come_before_the_whole_input_is_read(model_path: Pat
     assert len(read) == 32  # what is too little for threads waits for nothing
 
 
-def test_an_empty_token_is_refused(model_path: Path) -> None:
+def test_an_empty_token_is_rejected(model_path: Path) -> None:
     with pytest.raises(ValueError, match="a token of"):
         tagger.load(model_path, device="cpu").tag([["Ada", ""]])
     with pytest.raises(ValueError, match="a token of"):
@@ -71,40 +71,40 @@ def test_an_empty_token_is_refused(model_path: Path) -> None:
         (b"Ada", "a sentence is a string or a list of tokens, got 65"),
     ],
 )
-def test_what_is_no_sentence_is_refused(model_path: Path, given: object, fault: str) -> None:
+def test_values_that_are_no_sentence_are_rejected(model_path: Path, inputs: object, fault: str) -> None:
     with pytest.raises(TypeError, match=fault):
-        tagger.load(model_path, device="cpu").tag(given)
+        tagger.load(model_path, device="cpu").tag(inputs)
 
 
-def test_tagging_leaves_the_network_in_the_mode_it_was_in(model_path: Path) -> None:
+def test_tagging_does_not_change_the_training_mode_of_the_network(model_path: Path) -> None:
     tagging = tagger.load(model_path, device="cpu")
     tagging.model.network.train()
     tagging.tag(["Ada"])
     assert tagging.model.network.training
 
 
-def test_a_very_long_sentence_and_word_are_tagged_whole(model_path: Path) -> None:
+def test_a_very_long_sentence_with_a_very_long_word_is_tagged(model_path: Path) -> None:
     tokens = ("Ada", "x" * 5000, *("Oslo",) * 5000)
     assert len(tagger.load(model_path, device="cpu").tag([tokens])[0].tags) == len(tokens)
 
 
-def test_characters_never_seen_and_words_in_any_script_are_tagged(model_path: Path) -> None:
+def test_unknown_characters_and_words_in_any_script_are_tagged(model_path: Path) -> None:
     tokens = ("שלום", "😀", "e\u0301", "\u200b", "a\u00a0b", "\u2028")
     assert tagger.load(model_path, device="cpu").tag([tokens])[0].tokens == tokens
 
 
-def test_a_single_string_is_no_list_of_sentences(model_path: Path) -> None:
+def test_a_single_string_is_rejected_as_a_list_of_sentences(model_path: Path) -> None:
     with pytest.raises(TypeError, match="put a single one in a list"):
         tagger.load(model_path, device="cpu").tag("Ada lives in Oslo .")
 
 
-def test_loading_leaves_the_callers_random_numbers_alone(model_path: Path) -> None:
+def test_loading_does_not_change_the_random_state(model_path: Path) -> None:
     before = torch.get_rng_state()
     tagger.load(model_path, device="cpu").tag(["Ada"])
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_caller_can_break_off_between_batches(model_path: Path) -> None:
+def test_on_batch_is_called_after_each_batch(model_path: Path) -> None:
     model = Tagger(tagger.load(model_path, device="cpu").model, torch.device("cpu"), batch_tokens=4)
     calls = []
     list(model.stream([Sentence(("Ada", "ran"))] * 10, on_batch=lambda: calls.append(1)))
@@ -112,6 +112,6 @@ def test_a_caller_can_break_off_between_batches(model_path: Path) -> None:
 
 
 @pytest.mark.parametrize("limit", ["batch_tokens", "max_tokens", "workers"])
-def test_a_limit_below_1_is_refused(model_path: Path, limit: str) -> None:
+def test_a_limit_below_1_is_rejected(model_path: Path, limit: str) -> None:
     with pytest.raises(ValueError, match=f"{limit} must be at least 1, got 0"):
         tagger.load(model_path, device="cpu", **{limit: 0})

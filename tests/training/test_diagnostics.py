@@ -1,8 +1,8 @@
 """Diagnostics: gradient norms by part, open and closed gates, and how far gradients reach, against cases worked out."""
 
-import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,35 @@ from torch import nn
 from tagger import model_dir, training
 from tagger.config import Config, dump, parse
 from tagger.data.sentence import Sentence
+from tagger.evaluation import Scores
 from tagger.model import TaggerModel
-from tagger.training import diagnostics, records
+from tagger.training import EpochRecord, diagnostics, records
+from tagger.training.diagnostics import Activity
+from tagger.training.epoch_record import Diagnostics
 
 
-def trained(config: Config, run: Path, *overrides: str) -> list[dict[str, Any]]:
+def trained(config: Config, run: Path, *overrides: str) -> list[EpochRecord]:
     """Trains for two epochs of a single step; returns their records."""
     settings = ["training.epochs=2", "training.batch_size=100", *overrides]
-    training.fit(parse(dump(config), "tiny.yaml", overrides=settings), run, device="cpu")
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    training.train(parse(dump(config), "tiny.yaml", overrides=settings), run, device="cpu")
+    return records.read_metrics(run)[0]
+
+
+def record(epoch: int, diagnostics: Diagnostics | None = None) -> EpochRecord:
+    return EpochRecord(
+        epoch=epoch,
+        steps=epoch,
+        loss=1.0,
+        gradient_norm=1.0,
+        clipped_fraction=0.0,
+        skipped=0,
+        learning_rate=0.1,
+        dev=Scores(50.0, None, None, None, 50.0, ""),
+        best=epoch == 1,
+        seconds=1.0,
+        dev_seconds=1.0,
+        diagnostics=diagnostics,
+    )
 
 
 def load_model(model_path: Path) -> TaggerModel:
@@ -38,18 +58,19 @@ def sentences(*lengths: int) -> list[Sentence]:
     return [Sentence(words[:length]) for length in lengths]
 
 
-def looked(of: TaggerModel) -> dict[str, Any]:
-    return diagnostics.look(of, diagnostics.batch(of, sentences(30, 25)))
+def measured(of: TaggerModel) -> Activity:
+    return diagnostics.measure(of, diagnostics.select_batch(of, sentences(30, 25)))
 
 
 def test_norms_by_part_make_the_norm_of_the_whole_gradient(tiny_config: Config, tmp_path: Path) -> None:
     options = ("training.diagnostics=true", "training.optimizer={kind: sgd, learning_rate: 0.1}")
     for record in trained(tiny_config, tmp_path / "run", *options):
-        norms = record["diagnostics"]["norms"]
+        assert record.diagnostics is not None
+        norms = record.diagnostics.norms
         assert set(norms) == {"words", "characters", "encoder", "head"}
         assert all(norm > 0 for norm in norms.values())
-        assert math.hypot(*norms.values()) == pytest.approx(record["norm"], rel=1e-5)
-        assert record["diagnostics_seconds"] > 0
+        assert math.hypot(*norms.values()) == pytest.approx(record.gradient_norm, rel=1e-5)
+        assert record.diagnostics.seconds > 0
 
 
 def test_they_change_nothing_in_the_training(tiny_config: Config, tmp_path: Path) -> None:
@@ -65,7 +86,7 @@ def test_looking_leaves_the_network_as_it_was(model_path: Path) -> None:
     of.network.train()
     before = {name: value.clone() for name, value in of.network.state_dict().items()}
     state = torch.get_rng_state()
-    assert looked(of) == looked(of)
+    assert measured(of) == measured(of)
     assert of.network.training
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, before[name]) for name, value in of.network.state_dict().items())
@@ -82,7 +103,7 @@ def test_the_shares_of_gates_are_those_that_biases_give_them(
             for weight in cell.parameters():
                 weight.zero_()
             cell.bias_ih_l0[cell.hidden_size : 2 * cell.hidden_size] = bias
-    gates = looked(of)["gates"]
+    gates = measured(of).gates
     assert list(gates) == ["1 forward", "1 backward"]
     for of_direction in gates.values():
         assert of_direction["forget"] == {"closed": closed, "open": opened}
@@ -101,9 +122,9 @@ def test_a_recurrence_that_shrinks_gradients_by_a_factor_reaches_its_power(
             cell.weight_ih_l0.mul_(1e-6)  # so small that the tangent is a line
             cell.bias_ih_l0.zero_()
             cell.bias_hh_l0.zero_()
-    found = looked(of)
-    assert found["far"] == 20
-    for reach in found["reach"].values():
+    found = measured(of)
+    assert found.far == 20
+    for reach in found.reach.values():
         assert reach == pytest.approx(factor**20, rel=0.02)
 
 
@@ -121,20 +142,20 @@ def test_sentences_long_enough_are_looked_at_or_else_short_ones_as_far_as_they_g
     model_path: Path, lengths: Sequence[int], chosen: Sequence[int], far: int
 ) -> None:
     of = load_model(model_path)
-    batch = diagnostics.batch(of, sentences(*lengths))
+    batch = diagnostics.select_batch(of, sentences(*lengths))
     assert sorted(batch.lengths.tolist()) == list(chosen)
-    found = diagnostics.look(of, batch)
-    assert found["far"] == far
-    assert all((reach is None) == (far == 0) for reach in found["reach"].values())
+    found = diagnostics.measure(of, batch)
+    assert found.far == far
+    assert all((reach is None) == (far == 0) for reach in found.reach.values())
 
 
 def test_reach_is_that_of_each_direction_in_its_own_order(model_path: Path) -> None:
     of = load_model(model_path)
-    batch = diagnostics.batch(of, sentences(30))
+    batch = diagnostics.select_batch(of, sentences(30))
     first, second = layer(of).cells
     second.load_state_dict(first.state_dict())
     seen = layer(of).register_forward_pre_hook(lambda _, given: (torch.ones_like(given[0]), given[1]))
-    reach = diagnostics.look(of, batch)["reach"]  # of tokens all alike
+    reach = diagnostics.measure(of, batch).reach  # of tokens all alike
     seen.remove()
     assert reach["1 forward"] == pytest.approx(reach["1 backward"])
 
@@ -159,9 +180,10 @@ def test_every_encoder_is_looked_at_and_its_model_tells_which_it_is(
         tiny_config, tmp_path / "run", *settings, "training.diagnostics=true", "model.document_context.output_dim=4"
     )
     for record in found:
-        assert set(record["diagnostics"]["gates"]) == set(record["diagnostics"]["reach"]) == directions
+        assert record.diagnostics is not None
+        assert set(record.diagnostics.gates) == set(record.diagnostics.reach) == directions
         gates = {"gru": {"reset", "update"}, "lstm1997": {"input", "output"}, "rnn": set()}[encoder["cell"]]
-        assert all(set(its) == gates for its in record["diagnostics"]["gates"].values())
+        assert all(set(its) == gates for its in record.diagnostics.gates.values())
     card = model_dir.card(tmp_path / "run" / "model-best")
     assert card["encoder"] == f"{encoder['cell']}, {encoder.get('num_layers', 1)} x 16 {told}"
     assert not [name for name in card["metrics"] if name.startswith("diagnostics")]
@@ -170,17 +192,16 @@ def test_every_encoder_is_looked_at_and_its_model_tells_which_it_is(
 
 
 def test_epochs_without_a_step_or_without_diagnostics_are_gaps_in_the_plot(tmp_path: Path) -> None:
-    record: dict[str, Any] = {"loss": 1.0, "norm": 1.0, "clipped": 0.0, "dev": {"score": 50.0}}
     gates = {"1 forward": {"input": {"closed": 0.25, "open": 0.5}}}
     found = [
-        record | {"epoch": 1, "diagnostics": {"norms": {}, "gates": gates, "reach": {"1 forward": None}, "far": 0}},
-        record | {"epoch": 2},
-        record | {"epoch": 3, "diagnostics": {"norms": {"words": 2.0}, "gates": gates, "reach": {"1 forward": 0.0}}},
+        record(1, Diagnostics({}, gates, {"1 forward": None}, 0, 0.0)),
+        record(2),
+        record(3, Diagnostics({"words": 2.0}, gates, {"1 forward": 0.0}, 0, 0.0)),
     ]
     panels = records.panels(found)
     assert str(panels["gradient norm by part"]) == "{'words': [nan, nan, 2.0]}"
     assert (
-        str(panels["1 forward: share of each gate"])
+        str(panels["1 forward: fractions of gate activations"])
         == "{'input closed': [0.25, nan, 0.25], 'input open': [0.5, nan, 0.5]}"
     )
     assert str(panels["gradient, far input by near"]) == "{'1 forward': [nan, nan, 0.0]}"
@@ -192,11 +213,9 @@ def test_the_plot_shows_them(tiny_config: Config, tmp_path: Path) -> None:
     found = trained(tiny_config, tmp_path / "run", "training.diagnostics=true")
     assert (tmp_path / "run" / "training.png").read_bytes().startswith(b"\x89PNG")
     panels = records.panels(found)
-    assert panels["1 backward: share of each gate"]["forget open"] == [
-        record["diagnostics"]["gates"]["1 backward"]["forget"]["open"] for record in found
+    assert panels["1 backward: fractions of gate activations"]["forget open"] == [
+        record.diagnostics.gates["1 backward"]["forget"]["open"] for record in found if record.diagnostics
     ]
     assert set(panels["gradient norm by part"]) == {"words", "characters", "encoder", "head"}
     assert len(panels) == 8
-    for record in found:
-        del record["diagnostics"]
-    assert len(records.panels(found)) == 3
+    assert len(records.panels([replace(record, diagnostics=None) for record in found])) == 3

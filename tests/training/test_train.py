@@ -14,7 +14,7 @@ from tagger import model_dir, training
 from tagger.config import Config, dump, load, parse
 from tagger.errors import ConfigError, ModelError, StorageError, TaggerError
 from tagger.io import atomic
-from tagger.io.manifest import seal
+from tagger.io.manifest import serialize
 from tagger.training import EpochEnd, Event, Start, StepEnd, TrainingResult, optimizers, records, run_dir
 from tests.robustness.runs import timeless, tree
 
@@ -35,7 +35,7 @@ def train(tiny_config: Config, tmp_path: Path) -> Train:
 
     def trained(*overrides: str, run: str = "run", **options: object) -> TrainingResult:
         settings = parse(dump(tiny_config), "tiny.yaml", overrides=["training.epochs=1", *overrides])
-        return training.fit(settings, tmp_path / run, device="cpu", **options)  # type: ignore[arg-type]
+        return training.train(settings, tmp_path / run, device="cpu", **options)  # type: ignore[arg-type]
 
     return trained
 
@@ -55,14 +55,16 @@ def test_each_epoch_leaves_a_record(train: Train, tmp_path: Path) -> None:
         "training.epochs=2", f"data.test={tmp_path / 'train.conll'}", "training.optimizer.learning_rates={words: 0}"
     )
     first, second, last = lines(tmp_path / "run")
-    keys = "epoch steps loss norm clipped skipped rate dev best seconds dev_seconds"
+    keys = (
+        "epoch steps loss gradient_norm clipped_fraction skipped learning_rate dev best seconds dev_seconds diagnostics"
+    )
     assert list(first) == list(second) == keys.split()
-    assert (first["epoch"], first["steps"], first["best"], first["rate"]) == (1, 9, True, 0.01)
+    assert (first["epoch"], first["steps"], first["best"], first["learning_rate"]) == (1, 9, True, 0.01)
     assert (second["epoch"], second["steps"], second["skipped"]) == (2, 18, 0)
     assert list(last) == ["test", "epoch"]
     assert outcome.test is not None
     assert last["test"]["score"] == outcome.test.score  # type: ignore[index]
-    assert outcome.dev == max(first["dev"]["score"], second["dev"]["score"])  # type: ignore[index]
+    assert outcome.dev.score == max(first["dev"]["score"], second["dev"]["score"])  # type: ignore[index]
 
 
 def test_word_vectors_moved_by_rows_end_where_moving_all_of_them_ends(
@@ -81,7 +83,7 @@ def test_what_each_sentence_adds_to_the_scores_is_kept(train: Train, tmp_path: P
     counts = records.read_counts(tmp_path / "run")
     assert list(counts) == ["dev", "test"]
     assert outcome.test is not None
-    for part, score in (("dev", outcome.dev), ("test", outcome.test.score)):
+    for part, score in (("dev", outcome.dev.score), ("test", outcome.test.score)):
         correct, predicted, gold = map(sum, zip(*counts[part].rows, strict=True))
         assert score == pytest.approx(200 * correct / (predicted + gold))
         assert len(counts[part].rows) == 36
@@ -112,7 +114,7 @@ def test_a_run_goes_on_with_data_that_have_moved(train: Train, tmp_path: Path) -
     settings = moved(tmp_path)
     with pytest.raises(TaggerError, match=r"train\.conll: no such file"):
         training.resume(tmp_path / "run", device="cpu")
-    again = training.resume(tmp_path / "run", device="cpu", settings=settings)
+    again = training.resume(tmp_path / "run", device="cpu", config=settings)
     torch.testing.assert_close(weights(again.model), expected, atol=0, rtol=0)
     training.resume(tmp_path / "run", device="cpu")  # it has noted where they are now
 
@@ -122,7 +124,7 @@ def test_a_run_does_not_go_on_with_other_data(train: Train, tmp_path: Path) -> N
     settings = moved(tmp_path, "Ada B-PER\n\nAlan B-PER\n")
     before = tree(tmp_path / "run")
     with pytest.raises(ModelError, match="the train data has changed since the training began"):
-        training.resume(tmp_path / "run", device="cpu", settings=settings)
+        training.resume(tmp_path / "run", device="cpu", config=settings)
     after = tree(tmp_path / "run")
     assert {name for name in after if after[name] != before.get(name)} <= {"train.log"}
 
@@ -137,7 +139,7 @@ def test_a_finished_run_goes_on_for_more_epochs_as_if_they_had_been_asked_for_at
     def look(event: Event) -> None:
         assert isinstance(event, Start) or not (tmp_path / "run" / "counts.json").exists()
 
-    longer = training.resume(tmp_path / "run", device="cpu", settings=settings, callback=look)
+    longer = training.resume(tmp_path / "run", device="cpu", config=settings, callback=look)
     assert timeless(lines(tmp_path / "run")) == timeless(lines(tmp_path / "at_once"))
     torch.testing.assert_close(weights(longer.model), weights(at_once.model), atol=0, rtol=0)
     assert model_dir.load(longer.model)[0].config == model_dir.load(at_once.model)[0].config
@@ -160,8 +162,8 @@ def test_any_other_setting_that_was_edited_is_refused_by_name(
     run = tmp_path / "run"
     edited = load(str(run / "config.yaml"), [setting])
     for settings in (edited, None):
-        with pytest.raises(ConfigError, match=f"{fault}; a training that goes on may change training.epochs and"):
-            training.resume(run, device="cpu", settings=settings)
+        with pytest.raises(ConfigError, match=f"{fault}; a resumed training may change training.epochs and"):
+            training.resume(run, device="cpu", config=settings)
         (run / "config.yaml").write_text(dump(edited))  # by hand
 
 
@@ -174,7 +176,7 @@ def test_a_directory_that_no_training_has_made_is_left_as_it_is(train: Train, tm
         with pytest.raises(StorageError, match=f"holds {name} and was not made by a training"):
             train(run=name)
         assert tree(run) == {name: b"mine"}
-    with pytest.raises(StorageError, match=r"was not made by a training, there is no \.tagger-run"):
+    with pytest.raises(StorageError, match=r"found no \.tagger-run, so that it was not created by a training"):
         training.resume(tmp_path / "config.yaml", device="cpu")
 
 
@@ -191,7 +193,7 @@ def test_files_of_the_user_in_a_run_stay(train: Train, tmp_path: Path) -> None:
 
 def test_a_log_that_is_a_link_is_not_written_through(train: Train, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("mine")
-    with run_dir.owned(tmp_path / "run"):
+    with run_dir.lock_run_dir(tmp_path / "run"):
         (tmp_path / "run" / "train.log").symlink_to(tmp_path / "secret")
     with pytest.raises(StorageError, match="cannot be written: Too many levels of symbolic links"):
         train()
@@ -204,7 +206,7 @@ def test_a_listener_hears_of_every_step_and_epoch(train: Train, tmp_path: Path) 
     assert heard[0] == Start(0, 2, 0)
     steps = [(event.epoch, event.step, event.steps) for event in heard if isinstance(event, StepEnd)]
     assert steps == [(epoch, step, 9) for epoch in (0, 1) for step in range(1, 10)]
-    assert [event.record for event in heard if isinstance(event, EpochEnd)] == lines(tmp_path / "run")
+    assert [event.record.to_json() for event in heard if isinstance(event, EpochEnd)] == lines(tmp_path / "run")
 
 
 def test_the_log_tells_of_the_data_and_of_each_epoch(
@@ -227,7 +229,7 @@ def test_it_ends_when_patience_does(train: Train, tmp_path: Path) -> None:
     slow = "training.optimizer.learning_rate=1e-9"  # nothing is learned, so that no epoch is better than the first
     outcome = train("training.epochs=20", "training.patience=2", slow)
     assert [record["best"] for record in lines(tmp_path / "run")] == [True, False, False]
-    assert outcome.epoch == 1
+    assert outcome.best.epoch == 1
 
 
 def test_without_dev_data_a_part_is_set_aside_and_told(
@@ -282,9 +284,7 @@ def test_bad_input_leaves_no_directory_behind(
 def test_a_directory_that_holds_a_training_is_refused(train: Train, tmp_path: Path) -> None:
     train()
     before = lines(tmp_path / "run")
-    with pytest.raises(
-        StorageError, match="holds a training already; continue it with `resume=True`, or choose another `out`"
-    ):
+    with pytest.raises(StorageError, match="already holds a training; pass `resume=True` or choose another `out`"):
         train()
     assert lines(tmp_path / "run") == before
 
@@ -315,7 +315,7 @@ def test_a_finished_run_resumed_stays_as_it_is(train: Train, tmp_path: Path) -> 
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"no run here, there is no config.yaml"):
+    with pytest.raises(StorageError, match=r"found no config\.yaml; expected the directory of a training run"):
         training.resume(tmp_path, device="cpu")
 
 
@@ -329,7 +329,7 @@ def test_a_log_that_cannot_be_written_hides_no_other_fault(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(atomic, "open_log", lambda _: Path("/dev/full").open("wb"))  # noqa: SIM115
-    assert train().epoch == 1
+    assert train().best.epoch == 1
     assert "Logging error" not in capsys.readouterr().err
 
 
@@ -339,8 +339,8 @@ def test_tags_of_the_dev_part_that_training_never_saw_are_told_and_scored_wrong(
     (tmp_path / "dev.conll").write_text("Ada B-PER\nlives O\n\nMars B-PLANET\n")
     with caplog.at_level(logging.INFO, logger="tagger"):
         outcome = train("training.epochs=6", f"data.dev={tmp_path / 'dev.conll'}")
-    assert "dev.conll has tags never seen in training, scored as wrong: B-PLANET (1)" in caplog.text
-    assert outcome.dev < 100
+    assert "dev.conll has tags that the training data lacks, scored as wrong: B-PLANET (1)" in caplog.text
+    assert outcome.dev.score < 100
 
 
 def test_the_log_holds_the_notices_whatever_the_caller_logs(train: Train, tmp_path: Path) -> None:
@@ -375,7 +375,7 @@ def test_a_state_that_is_far_larger_than_its_model_is_not_hashed(
     manifest = json.loads(path.read_bytes())
     manifest["files"]["state.safetensors"]["size"] = 1 << 32
     del manifest["sha256"]
-    path.write_bytes(seal(manifest))
+    path.write_bytes(serialize(manifest))
     started = time.monotonic()
     assert model_dir.newest(run) != newest
     assert time.monotonic() - started < 5

@@ -92,8 +92,8 @@ def test_a_training_starts_from_a_model_and_not_from_tables_as_well(
 ) -> None:
     once = tiny_config.training.model_copy(update={"epochs": 1})
     config = tiny_config.model_copy(update={"training": once})
-    assert training.fit(config, tmp_path / "run", device="cpu", init_from=model_path).dev == 100.0
+    assert training.train(config, tmp_path / "run", device="cpu", init_from=model_path).dev.score == 100.0
     words = config.model.words.model_copy(update={"vectors": ("table.txt",)})
     both = config.model_copy(update={"model": config.model.model_copy(update={"words": words})})
     with pytest.raises(ConfigError, match="brings its own word vectors"):
-        training.fit(both, tmp_path / "other", device="cpu", init_from=model_path)
+        training.train(both, tmp_path / "other", device="cpu", init_from=model_path)

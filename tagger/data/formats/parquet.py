@@ -484,7 +484,7 @@ class Writer:
         with part.open("rb") as begun:
             if begun.read(len(_PARQUET)) == _PARQUET:
                 return
-        with part.open("rb") as stream, atomic.atomic_file(part) as new:
+        with part.open("rb") as stream, atomic.open_atomic(part) as new:
             reader = ipc.open_stream(stream)
             with pq.ParquetWriter(new, reader.schema) as writer:
                 for group in _groups(reader):

@@ -18,7 +18,7 @@ from tagger.data.reader import find_layout
 from tagger.data.sentence import Record, Reject, Sentence
 from tagger.data.writer import make_sink
 from tagger.errors import ConfigError, DataError, Stopped, TaggerError
-from tagger.io import atomic
+from tagger.io import atomic, directories
 from tagger.jobs import inputs
 from tagger.jobs.inputs import STDIN, Input
 from tagger.jobs.job import Job, check, check_effects
@@ -61,9 +61,9 @@ def run(tagger: Tagger, job: Job, streams: Streams, *, callback: Callback = lamb
         with StopRequest(at_once=True):
             return _into_stream(work, streams[1], callback)
     folder = _folder(work, job.out)
-    with atomic.writing(job.out):
+    with atomic.wrap_os_errors(job.out):
         job.out.mkdir(parents=True, exist_ok=True)
-    with atomic.sole_writer(job.out, traceless=True), StopRequest(at_once=True) as stop:
+    with directories.lock(job.out, remove_lock=True), StopRequest(at_once=True) as stop:
         return _into_folder(work, folder, stop, callback)
 
 
@@ -200,7 +200,7 @@ def _folder(work: _Work, out: Path) -> Folder:
         for item, input_format, target in zip(work.inputs, work.input_formats, targets, strict=True)
     ]
     rejects = (work.job.rejects or out / REJECTS) if work.job.on_error == "skip" else None
-    taken = [PurePath(JOB_FOLDER), PurePath(atomic.LOCK)]
+    taken = [PurePath(JOB_FOLDER), PurePath(directories.LOCK)]
     _check_aside(work, rejects, (*names, *taken))
     if rejects and rejects.absolute().is_relative_to(out.absolute()):
         taken.append(rejects.absolute().relative_to(out.absolute()))
@@ -230,7 +230,7 @@ def _described(work: _Work, names: Sequence[PurePath]) -> JobRecord:
 
 def _into_folder(work: _Work, folder: Folder, stop: StopRequest, callback: Callback) -> Summary:
     """Tags into a directory that has no other writer."""
-    writing = partial(atomic.writing, folder.out)
+    writing = partial(atomic.wrap_os_errors, folder.out)
     with stop.held(), writing():
         folder.begin(_described(work, folder.names), resume=work.job.resume)
     state = folder.state
@@ -293,7 +293,7 @@ def _into_stream(work: _Work, stream: BinaryIO, callback: Callback) -> Summary:
             raise Stopped(stopped.signum, saved=False) from None
         finally:
             if rejects and path:
-                with atomic.writing(path):
+                with atomic.wrap_os_errors(path):
                     atomic.copy_output(rejects.part, path)
     if reader.fault:
         raise reader.fault

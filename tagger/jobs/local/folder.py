@@ -177,7 +177,7 @@ class Folder:
         published = {self._part(number): self.out / name for number, name in enumerate(self.names)}
         published[self._rejects_part] = self.out / REJECTS
         for path in self._own.iterdir():
-            if not atomic.is_unfinished(path.name) and not atomic.is_own_file(path, published.get(path)):
+            if not atomic.is_unfinished(path.name) and not atomic.is_unshared(path, published.get(path)):
                 raise StorageError(f"{path}: is not a file of this job; start again without `resume`")
 
     def _check_rejects(self) -> None:
@@ -212,7 +212,7 @@ class Folder:
         data += sink.write(stretch.records)
         if stretch.ended:
             data += sink.end()
-        atomic.extend(part, data, state.size)
+        atomic.write_from(part, data, state.size)
         state.size += len(data)
         state.records += len(stretch.records)
         state.document = state.summary.add(stretch.records, state.document)

@@ -40,7 +40,7 @@ from tagger.data.formats.writing import Sink, WriteOptions
 from tagger.data.writer import make_sink
 from tagger.device import relaxed_garbage_collection
 from tagger.errors import ConfigError, DataError, Stopped, StorageError, TaggerError
-from tagger.io import atomic, json_files
+from tagger.io import atomic, directories, json_files
 from tagger.io.storage import Place, is_address
 from tagger.jobs import inputs
 from tagger.jobs.job import Job, check, check_effects
@@ -110,9 +110,9 @@ def run(
         stack.enter_context(_connected(ray))
         place = _device(ray, device)
         if not is_address(out):
-            with atomic.writing(Path(out)):
+            with atomic.wrap_os_errors(Path(out)):
                 Path(out).mkdir(parents=True, exist_ok=True)
-            stack.enter_context(atomic.sole_writer(Path(out), traceless=True))
+            stack.enter_context(directories.lock(Path(out), remove_lock=True))
         writer = _Writer(folder, uuid4().hex)
         begun = _begin(writer, found, job, _dependences(model, place, limits or {}))
         try:
@@ -233,7 +233,7 @@ def _form(name: PurePath, job: Job) -> Any:
 
 
 def _check_aside(folder: Place, found: Sequence[Source], job: Job) -> None:
-    out, kept = folder.on_disk(), {PurePath(name) for name in (JOURNAL, atomic.LOCK)}
+    out, kept = folder.on_disk(), {PurePath(name) for name in (JOURNAL, directories.LOCK)}
     rejects = job.rejects or (out / REJECTS if out and job.on_error == "skip" else None)
     bare = {one.name.with_name(inputs.stem(one.name)) for one in found}
 
@@ -266,7 +266,7 @@ class _Writer:
         try:
             if not _MARKED.match(data):
                 raise ValueError("it was not made by a tagging job on Ray")
-            return json_files.checked(JobRecord, b"{" + _MARKED.sub(b"", data, count=1))
+            return json_files.parse_as(JobRecord, b"{" + _MARKED.sub(b"", data, count=1))
         except ValueError as error:
             raise StorageError(f"{self._journal}: cannot resume from this journal: {error}") from None
 
@@ -301,7 +301,7 @@ def _names(folder: Place) -> set[str]:
         # A store lists no links, pipes and devices.
         inside = (path for path in directory.rglob("*") if path.is_symlink() or not path.is_dir())
         names |= {str(path.relative_to(directory)) for path in inside}
-    return names - {atomic.LOCK}
+    return names - {directories.LOCK}
 
 
 def _begin(writer: _Writer, found: Sequence[Source], job: Job, dependences: dict[str, Any]) -> set[str]:
@@ -394,7 +394,7 @@ def _do(ray: Any, work: _Work, begun: set[str], workers: int | None, callback: l
         for part in tally.left_out:
             work.folder.inside(part.output).remove()
         if job.rejects and rejects:
-            with atomic.writing(job.rejects):
+            with atomic.wrap_os_errors(job.rejects):
                 atomic.copy_output(rejects.part, job.rejects)
         elif rejects:
             target.take(rejects.part)
@@ -424,7 +424,7 @@ def _stored_answer(place: Place) -> Answer:
     """
     try:
         answer: Answer = json_files.parse(place.read())
-        json_files.checked(_StoredAnswer, json_files.dump(answer)).summary.check()
+        json_files.parse_as(_StoredAnswer, json_files.dump(answer)).summary.check()
         if not all(isinstance(json_files.parse(row), dict) for row in answer["rejects"].split("\n")[:-1]):
             raise ValueError("the rejects are not rows")
     except ValueError as error:

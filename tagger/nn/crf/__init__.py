@@ -1,1 +1,1 @@
-"""The linear-chain CRF: exact functions of scores, and the heads that hold their parameters."""
+"""Linear-chain CRF: exact inference (`LinearChain`), its kernels, and the heads that hold the parameters."""

@@ -1,1 +1,1 @@
-"""Compiled CPU kernels for training and tagging: recurrence, convolution, dropout, lookup."""
+"""Compiled CPU kernels for training and tagging: LSTM, convolution, lookup, document context, matrix multiplication."""

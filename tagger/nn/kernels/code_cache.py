@@ -1,8 +1,8 @@
-"""The cache of compiled functions on disk, which runs no code that somebody else wrote or that is damaged.
+"""The disk cache of compiled functions, which never runs code that another user wrote or that is damaged.
 
-numba's cache consists of pickles and machine code, and numba believes all of it. Here a directory must be one that
-other users may not write to, and each file ends with the SHA-256 of what is before it. A file that does not fit is
-absent. The code of a function also depends on the functions inlined into it: the cache is keyed by all sources.
+numba's cache consists of pickles and machine code, which numba trusts. Here other users must not be able to write to
+the directory, and each file ends with the SHA-256 of its content. A file that fails these checks is ignored. A
+function's code also depends on the functions inlined into it, so the cache is keyed by a hash of all sources.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ from uuid import uuid4
 
 import llvmlite
 from numba.core import caching, config
+from numba.core.runtime.nrt import rtsys
 
 from tagger.io import ownership
 
@@ -28,16 +29,16 @@ log = logging.getLogger(__name__)
 _MARK = b"tagger1\n"
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _FOLDER = f"{Path(__file__).parents[1]}{os.sep}"
-_MAX_BYTES = 1 << 26  # of a file; the largest has some 100 KB
-_STOP = b"."  # the last byte of a pickle, so of a whole file that numba wrote by itself
+_MAX_BYTES = 1 << 26  # of a file; the largest has about 100 KB
+_STOP = b"."  # the last byte of a pickle, thus of a complete file that numba wrote without this module
 
 
 class _Reports:
-    """Reports each kind of fault once in a process.
+    """Logs each kind of fault once per process.
 
     Attributes:
-        unsafe: a directory that is not used since others may write there, empty if there is none.
-        unused: why functions are not stored, empty while they are.
+        unsafe: a directory that is not used because other users may write to it, or an empty string.
+        unused: why functions are not cached; empty if they are.
     """
 
     def __init__(self) -> None:
@@ -45,19 +46,19 @@ class _Reports:
         self._reported: set[str] = set()
 
     def not_stored(self, reason: str) -> None:
-        """Notes why functions are not stored, for the line that is logged when one is compiled."""
+        """Records why functions are not cached, for the message that is logged when one is compiled."""
         if self.unsafe:
-            reason = f"others may write in {self.unsafe}, so compiled code there is not trusted"
+            reason = f"other users may write to {self.unsafe}, so compiled code there is not trusted"
         self.unused = self.unused or reason
 
     def damaged(self, path: str) -> None:
-        """Reports a file whose content is not what was written."""
-        self._once(f"{path}: damaged file of compiled code; this code and other such code is compiled again")
+        """Logs that a file is damaged."""
+        self._once(f"{path}: damaged file of compiled code; it is compiled again, like others of its kind")
 
     def failed(self, directory: str, error: Exception) -> None:
-        """Reports that compiled code cannot be stored."""
+        """Logs that compiled code cannot be cached."""
         reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
-        self._once(f"{directory}: compiled code cannot be stored, so it is compiled at each start: {reason[:200]}")
+        self._once(f"{directory}: compiled code cannot be stored and is compiled at each start: {reason[:200]}")
 
     def _once(self, text: str) -> None:
         kind = text.partition(": ")[2]
@@ -70,16 +71,16 @@ reports = _Reports()
 
 
 class _Files(caching.IndexDataCacheFile):  # type: ignore[misc]
-    """The index and the code of one function, with a digest at the end of each file, where numba reads over it."""
+    """The index and the code of one function; a digest ends each file, and numba's reader ignores it."""
 
     def load(self, key: Any) -> Any:
-        """Returns the stored code for a key, None if there is none."""
+        """Returns the cached code for a key, None if there is none."""
         stored = super().load(key)
-        # A crash between the writes of an index and of the code leaves code of another source or key.
+        # A crash between writing the index and the code leaves code of another source or key.
         return stored[2] if stored is not None and stored[:2] == (self._source_stamp, key) else None
 
     def save(self, key: Any, data: Any) -> None:
-        """Stores code under a key."""
+        """Caches code under a key."""
         super().save(key, (self._source_stamp, key, data))
 
     def _load_index(self) -> Any:
@@ -87,7 +88,7 @@ class _Files(caching.IndexDataCacheFile):  # type: ignore[misc]
 
     def _load_data(self, name: str) -> Any:
         if not _is_whole(self._data_path(name)):
-            raise FileNotFoundError(name)  # which numba takes for code that is not stored
+            raise FileNotFoundError(name)  # numba treats this as code that is not cached
         return super()._load_data(name)
 
     @contextmanager
@@ -95,23 +96,23 @@ class _Files(caching.IndexDataCacheFile):  # type: ignore[misc]
         content = BytesIO()
         yield content
         body = content.getvalue()
-        fresh = f"{filepath}.tmp.{uuid4().hex[:16]}"
+        temporary = f"{filepath}.tmp.{uuid4().hex[:16]}"
         try:
-            # Readable for all and writable for nobody else, whatever the umask is.
-            handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            # Readable for all users and writable for this user only, whatever the umask is.
+            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
             with os.fdopen(handle, "wb") as stream:
                 stream.write(body + hashlib.sha256(body).digest() + _MARK)
                 stream.flush()
                 os.fsync(stream.fileno())
-            os.replace(fresh, filepath)  # noqa: PTH105
+            os.replace(temporary, filepath)  # noqa: PTH105
         except BaseException:
             with suppress(OSError):
-                os.unlink(fresh)  # noqa: PTH108
+                os.unlink(temporary)  # noqa: PTH108
             raise
 
 
 def _is_whole(path: str) -> bool:
-    """Returns whether a file is there, can be trusted and has its digest; reports it if it is damaged."""
+    """Returns whether a file exists, can be trusted and matches its digest; logs it if it is damaged."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -130,29 +131,29 @@ def _is_whole(path: str) -> bool:
     return False
 
 
-class _Checked:
-    """A way to choose the directory of a function that chooses no directory in which others may write."""
+class _SafeLocator:
+    """A locator of numba that rejects directories to which other users may write."""
 
     def __init__(self, locator: Any) -> None:
         self._locator = locator
 
     def from_function(self, function: Any, file: str) -> Any:
-        """Returns numba's object for the directory of a function, None if the directory cannot be used."""
+        """Returns numba's locator for the directory of a function, None if the directory cannot be used."""
         try:
-            found = self._locator(function, file)
-            directory = os.path.abspath(found.get_cache_path())  # noqa: PTH100
+            locator = self._locator(function, file)
+            directory = os.path.abspath(locator.get_cache_path())  # noqa: PTH100
             _prepare(directory)
         except OSError:
             return None
-        return found
+        return locator
 
 
 @cache
 def _prepare(directory: str) -> None:
-    """Makes a directory and sees once that it can be written, by this user or root alone.
+    """Creates a directory and checks, once per process, that only this user or root can write to it.
 
     Raises:
-        OSError: it cannot.
+        OSError: the directory cannot be written, or other users can write to it.
     """
     _check(directory)
     _make(directory)
@@ -161,34 +162,34 @@ def _prepare(directory: str) -> None:
 
 
 def _check(directory: str) -> None:
-    if unsafe := ownership.first_unsafe(directory):
+    if unsafe := ownership.find_unsafe_part(directory):
         reports.unsafe = unsafe
-        raise PermissionError(f"others may write in {unsafe}")
+        raise PermissionError(f"other users may write to {unsafe}")
 
 
 def _make(directory: str) -> None:
-    """Makes a directory and those above it, in which nobody else may write, whatever the umask is."""
+    """Creates a directory and its parents, writable for this user only, whatever the umask is."""
     path = Path(directory)
-    for one in [*reversed(path.parents), path]:
-        if not one.exists():
+    for folder in [*reversed(path.parents), path]:
+        if not folder.exists():
             with suppress(FileExistsError):
-                one.mkdir(0o755)
+                folder.mkdir(0o755)
 
 
 class _Implementation(caching.CompileResultCacheImpl):  # type: ignore[misc]
     @property
-    def _locator_classes(self) -> list[_Checked]:
+    def _locator_classes(self) -> list[_SafeLocator]:
         if config.CACHE_DIR:
-            return [_Checked(caching.UserProvidedCacheLocator)]
-        return [_Checked(caching.InTreeCacheLocator), _Checked(caching.UserWideCacheLocator)]
+            return [_SafeLocator(caching.UserProvidedCacheLocator)]
+        return [_SafeLocator(caching.InTreeCacheLocator), _SafeLocator(caching.UserWideCacheLocator)]
 
 
 class CheckedCache(caching.FunctionCache):  # type: ignore[misc]
-    """Stores the code of one function; what fails here never fails the caller, who then compiles.
+    """Caches the code of one function. Faults are logged, and the caller compiles the function.
 
     Raises:
-        RuntimeError: there is no directory to store it in.
-        OSError: likewise.
+        RuntimeError: there is no usable directory.
+        OSError: there is no usable directory.
     """
 
     _impl_class = _Implementation
@@ -196,25 +197,28 @@ class CheckedCache(caching.FunctionCache):  # type: ignore[misc]
     def __init__(self, function: Any) -> None:
         super().__init__(function)
         directory = os.path.abspath(self._impl.locator.get_cache_path())  # noqa: PTH100
-        _prepare(directory)  # NUMBA_CACHE_LOCATOR_CLASSES may have chosen another
+        _prepare(directory)  # NUMBA_CACHE_LOCATOR_CLASSES may have selected another directory
         self._cache_path = directory
-        self._impl.locator.get_cache_path = lambda: directory  # a relative one would move with the current directory
+        self._impl.locator.get_cache_path = lambda: directory  # a relative path would depend on the current directory
         self._cache_file = _Files(directory, self._impl.filename_base, _stamp(inspect.getfile(function)))
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Returns the stored code for a signature, None if there is none."""
+        """Returns the cached code for a signature, None if there is none."""
         try:
-            return super().load_overload(sig, target_context)
-        except Exception as error:  # whatever unpickling may raise, if another llvmlite wrote it
-            log.debug("stored code is of no use: %s", error)
+            # numba's own method refreshes the context first: that imports all that compiling needs, scipy included.
+            # Machine code needs its run-time system alone; a function that is compiled refreshes the context itself.
+            rtsys.initialize(target_context)
+            return self._load_overload(sig, target_context)
+        except Exception as error:  # unpickling may raise anything if another llvmlite wrote the file
+            log.debug("cached code cannot be used: %s", error)
             reports.damaged(self._cache_path)
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Stores the code for a signature."""
+        """Caches the code for a signature."""
         try:
             super().save_overload(sig, data)
-        except Exception as error:  # a full disk, or whatever pickling may raise
+        except Exception as error:  # a full disk, or anything that pickling raises
             reports.failed(self._cache_path, error)
 
 

@@ -1,4 +1,4 @@
-"""Compiling, and a word to the user meanwhile: it takes seconds, in which nothing else is seen."""
+"""Compilation by numba, with a log message, because compiling takes seconds without any other output."""
 
 import logging
 import os
@@ -16,13 +16,13 @@ _CONFIG_FILE = ".numba_config.yaml"
 
 
 @contextmanager
-def _own_settings() -> Iterator[None]:
-    """Keeps numba, imported within the block, from a configuration file in the current directory.
+def _without_config_file() -> Iterator[None]:
+    """Runs the block, which imports numba, so that numba ignores a configuration file in the current directory.
 
-    numba has no switch for that. What it warns of, such as a variable that it cannot parse, is logged in a line each.
+    numba has no option for that. Its warnings, such as about variables that it cannot parse, are logged, one per line.
 
     Raises:
-        ConfigError: numba refuses a NUMBA_ variable of the environment.
+        ConfigError: numba rejects a NUMBA_ environment variable.
     """
     exists = os.path.exists
     os.path.exists = lambda path: path != _CONFIG_FILE and exists(path)
@@ -31,41 +31,43 @@ def _own_settings() -> Iterator[None]:
             warnings.simplefilter("always", RuntimeWarning)
             yield
     except ValueError as error:
-        raise ConfigError(f"a NUMBA_ variable of the environment is refused: {error}") from error
+        raise ConfigError(f"numba rejects a NUMBA_ environment variable: {error}") from error
     finally:
         os.path.exists = exists
     for warning in caught:
         log.warning("numba: %s", str(warning.message).partition("\n")[0])
 
 
-with _own_settings():
+with _without_config_file():
     import numba
     from numba.core import config, event
     from numba.core.compiler_lock import global_compiler_lock
 
 if hasattr(config, "_config_fname"):
-    config._config_fname = os.devnull  # numba looks again at each compilation, and this is no regular file
+    config._config_fname = os.devnull  # numba looks again at each compilation; this is no regular file
 
 try:
     from tagger.nn.kernels.code_cache import CheckedCache, reports
-except (ImportError, AttributeError) as _error:  # this numba has other names
-    log.warning("compiled code is not stored, so that each start compiles: numba %s: %s", numba.__version__, _error)
+except (ImportError, AttributeError) as _error:  # internals of this numba version differ
+    log.warning("compiled code is not stored, and each start compiles again: numba %s: %s", numba.__version__, _error)
     CheckedCache = reports = None  # type: ignore[assignment, misc]
 
 
 class _Announcement(event.Listener):  # type: ignore[misc]
-    """Says so once a process; what numba has kept from an earlier one is not compiled again."""
+    """Logs once per process that functions are compiled; functions from the cache are not compiled again."""
 
-    said = False
+    is_logged = False
 
     def on_start(self, event: event.Event) -> None:
-        if not self.said and event.data["dispatcher"].py_func.__module__.startswith("tagger."):
-            self.said = True
+        if not self.is_logged and event.data["dispatcher"].py_func.__module__.startswith("tagger."):
+            self.is_logged = True
             if reports is None or not reports.unused:
-                log.warning("compiling for this processor: once, some seconds")
+                log.warning("compiling for this processor: once, takes some seconds")
             else:
-                hint = "give NUMBA_CACHE_DIR a directory in which only you can write"
-                log.warning("compiling for this processor, some seconds at each start: %s; %s", reports.unused, hint)
+                hint = "set NUMBA_CACHE_DIR to a directory that only you can write to"
+                log.warning(
+                    "compiling for this processor, which takes some seconds at each start: %s; %s", reports.unused, hint
+                )
 
     def on_end(self, event: event.Event) -> None:
         pass
@@ -74,7 +76,7 @@ class _Announcement(event.Listener):  # type: ignore[misc]
 event.register("numba:compile", _Announcement())
 
 
-# A fork while another thread compiles would leave the lock held in the child.
+# Otherwise a fork while another thread compiles would leave the lock held in the child.
 os.register_at_fork(
     before=global_compiler_lock.acquire,
     after_in_parent=global_compiler_lock.release,
@@ -83,14 +85,14 @@ os.register_at_fork(
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Returns what compiles a function by numba's options, and stores the code where there is a directory for that.
+    """Returns a decorator that compiles a function with numba's options and caches the code on disk if possible.
 
-    Where NUMBA_DISABLE_JIT is set, calling the function raises ConfigError.
+    If NUMBA_DISABLE_JIT is set, calling the function raises ConfigError.
     """
 
     def compile_function(function: Callable[..., Any]) -> Any:
         if config.DISABLE_JIT:
-            return _refused(function)
+            return _refuse_calls(function)
         dispatcher = numba.njit(nogil=True, **options)(function)
         _store(dispatcher, function)
         return dispatcher
@@ -99,24 +101,24 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 
 
 def _store(dispatcher: Any, function: Callable[..., Any]) -> None:
-    """Lets a compiled function be stored on disk."""
+    """Enables the disk cache for a compiled function."""
     if reports is None:
         return
     try:
         dispatcher._cache = CheckedCache(function)
-    except (RuntimeError, OSError) as error:  # numba found no directory
-        reports.not_stored(f"no directory for compiled code can be written ({error})")
-    except (AttributeError, TypeError) as error:  # this numba has other names
-        reports.not_stored(f"numba {numba.__version__} stores code in another way ({error})")
+    except (RuntimeError, OSError) as error:  # numba finds no directory
+        reports.not_stored(f"there is no writable directory for compiled code ({error})")
+    except (AttributeError, TypeError) as error:  # internals of this numba version differ
+        reports.not_stored(f"numba {numba.__version__} is not supported ({error})")
 
 
-def _refused(function: Callable[..., Any]) -> Callable[..., Any]:
+def _refuse_calls(function: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(function)
     def refuse(*_: object, **__: object) -> None:
-        raise ConfigError("NUMBA_DISABLE_JIT is set, but this toolkit needs compiled functions; unset it")
+        raise ConfigError("NUMBA_DISABLE_JIT is set, but the toolkit needs compiled functions; unset it")
 
     return refuse
 
 
-unit_wise = compiled(fastmath={"contract"}, error_model="numpy")
+elementwise = compiled(fastmath={"contract"}, error_model="numpy")
 """Compiles a loop over units, with a slice for each gate, so that LLVM computes eight units at a time."""

@@ -1,7 +1,7 @@
-"""Vectors of words, documents and the like, put together for each token.
+"""Embedding lookups in several tables, concatenated for each token.
 
-Shapes in this module: B sentences, T tokens in the longest one, V vectors of a table, W their width, D all widths
-together.
+Shapes in this module: B sentences, T tokens in the longest one, V rows of a table, W its vector size, D all vector
+sizes together.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,15 +13,15 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from tagger.nn.kernels.compiling import compiled
-from tagger.nn.kernels.products import Floats, Ids, add
+from tagger.nn.kernels.matmul import Floats, Ids, add_into
 
 
-def concatenated(tables: Sequence[Tensor], indices: Sequence[Tensor]) -> Tensor:
-    """Returns (B, T, D) of each token one vector from each table.
+def concatenate(tables: Sequence[Tensor], indices: Sequence[Tensor]) -> Tensor:
+    """Returns (B, T, D) the concatenated vectors of each token, one from each table.
 
     Args:
-        tables: (V, W) each, of widths of their own.
-        indices: for each table (B, T) which of its vectors, in [0, V).
+        tables: (V, W) each; V and W may differ between tables.
+        indices: for each table, (B, T) rows in [0, V).
 
     Raises:
         IndexError: an index is out of range.
@@ -31,45 +31,47 @@ def concatenated(tables: Sequence[Tensor], indices: Sequence[Tensor]) -> Tensor:
     for index, table in zip(indices, tables, strict=True):
         if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < len(table):
             raise IndexError(f"an index is out of range of {len(table)} vectors")
-    return _Concatenated.apply(indices, *tables)  # type: ignore[no-any-return, no-untyped-call]
+    return _Concatenate.apply(indices, *tables)  # type: ignore[no-any-return, no-untyped-call]
 
 
-class _Concatenated(torch.autograd.Function):
+class _Concatenate(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, indices: Sequence[Tensor], *tables: Tensor) -> Tensor:
         context.indices = [index.reshape(-1).numpy() for index in indices]
         context.shapes = [table.shape for table in tables]
         out = tables[0].new_empty(*indices[0].shape, sum(table.shape[1] for table in tables))
-        given = [table.detach().contiguous().numpy() for table in tables]
-        _each(_lay, given, context.indices, out.view(-1, out.shape[2]).numpy())
+        arrays = [table.detach().contiguous().numpy() for table in tables]
+        _for_each_table(_gather, arrays, context.indices, out.view(-1, out.shape[2]).numpy())
         return out
 
     @staticmethod
     @once_differentiable
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        found = [gradient.new_zeros(shape) for shape in context.shapes]
-        lines = gradient.reshape(-1, gradient.shape[2]).contiguous().numpy()
-        _each(_take_back, [table.numpy() for table in found], context.indices, lines)
-        return None, *found
+        gradients = [gradient.new_zeros(shape) for shape in context.shapes]
+        rows = gradient.reshape(-1, gradient.shape[2]).contiguous().numpy()
+        _for_each_table(_scatter_add, [table.numpy() for table in gradients], context.indices, rows)
+        return None, *gradients
 
 
-def _each(act: Callable[..., None], tables: Sequence[Floats], indices: Sequence[Ids], lines: Floats) -> None:
-    """Does with each table, its index and its first column what is to be done."""
+def _for_each_table(
+    function: Callable[..., None], tables: Sequence[Floats], indices: Sequence[Ids], rows: Floats
+) -> None:
+    """Calls a function with each table, its index, the rows (B T, D) and the table's first column in them."""
     first = 0
     for table, index in zip(tables, indices, strict=True):
-        act(table, index, lines, first)
+        function(table, index, rows, first)
         first += table.shape[1]
 
 
 @compiled()
-def _lay(table: Floats, index: Ids, lines: Floats, first: int) -> None:  # pragma: no cover
-    """Writes vectors of a table into lines (B T, D) from a column on."""
+def _gather(table: Floats, index: Ids, rows: Floats, first: int) -> None:  # pragma: no cover
+    """Copies vectors of a table into the columns of `rows` from `first` on."""
     for token, row in enumerate(index):
-        lines[token][first : first + table.shape[1]] = table[row]
+        rows[token][first : first + table.shape[1]] = table[row]
 
 
 @compiled()
-def _take_back(table: Floats, index: Ids, lines: Floats, first: int) -> None:  # pragma: no cover
-    """Adds lines (B T, D), from a column on, to the vectors that were laid there."""
+def _scatter_add(table: Floats, index: Ids, rows: Floats, first: int) -> None:  # pragma: no cover
+    """Adds the columns of `rows` from `first` on to the vectors of a table."""
     for token, row in enumerate(index):
-        add(table[row], lines[token][first : first + table.shape[1]])
+        add_into(table[row], rows[token][first : first + table.shape[1]])

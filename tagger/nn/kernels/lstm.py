@@ -1,10 +1,10 @@
-"""An LSTM layer's states and gradients on a CPU, where torch's own take twice as long for batches of sentences.
+"""An LSTM layer's hidden states and gradients on a CPU, twice as fast as torch's own for batches of sentences.
 
-Tokens are computed step by step: the first of every sentence, then the second of all that have one, and so on, so that
-nothing is spent on padding. Directions are computed at once where there are threads for that.
+The time steps are computed over packed tokens: the first token of every sentence, then the second of all sentences that
+have one, and so on. No time is spent on padding. Two directions run in parallel where there are threads for it.
 
-Shapes in this module: B sentences, T tokens in the longest one, N tokens of all sentences in the order of the steps,
-D input width, H encoder width.
+Shapes in this module: B sentences, T tokens in the longest one, N tokens of all sentences in packed order, D input
+width, H hidden size.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,15 +17,15 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from tagger.nn.kernels.activations import sigmoid, tanh
-from tagger.nn.kernels.compiling import compiled, unit_wise
-from tagger.nn.kernels.products import PANEL, Floats, Ids, multiply_into, packed
-from tagger.nn.kernels.threads import both
+from tagger.nn.kernels.compiling import compiled, elementwise
+from tagger.nn.kernels.matmul import PANEL, Floats, Ids, multiply_into, pack
+from tagger.nn.kernels.threads import run_both
 
 _Result = TypeVar("_Result")
 _ONE = np.float32(1.0)
 
 
-def states(
+def compute_states(
     cells: Sequence[nn.RNNBase],
     inputs: Tensor,
     lengths: Tensor,
@@ -33,35 +33,35 @@ def states(
     is_reversed: Sequence[bool],
     threads: int = 1,
 ) -> Tensor:
-    """Returns the states of one direction, or of two side by side, (B, T, H or 2H), 0 in padding.
+    """Returns the hidden states of one direction, or of two side by side: (B, T, H or 2H), 0 in padding.
 
     Args:
-        cells: an LSTM for each direction, at most two: one layer each, with biases.
+        cells: one LSTM per direction, at most two, each with one layer and with biases.
         inputs: (B, T, D) in float32, on a CPU.
-        lengths: (B,) tokens in each sentence, at least 1.
-        is_reversed: whether each of them reads sentences from their ends.
-        threads: how many may be busy at once.
+        lengths: (B,) tokens per sentence, at least 1.
+        is_reversed: whether each cell reads right to left.
+        threads: maximum number of threads.
     """
-    steps = _Steps.of(lengths.numpy(), inputs.shape[1], is_reversed)
+    order = _PackedOrder.from_lengths(lengths.numpy(), inputs.shape[1], is_reversed)
     weights = [weight for cell in cells for weight in cell.all_weights[0]]
-    return _States.apply(inputs, steps, threads, *weights)  # type: ignore[no-any-return, no-untyped-call]
+    return _LSTM.apply(inputs, order, threads, *weights)  # type: ignore[no-any-return, no-untyped-call]
 
 
-class _Steps(NamedTuple):
+class _PackedOrder(NamedTuple):
     """The order in which tokens are computed.
 
     Attributes:
-        counts: (T,) how many sentences have a token at each step.
-        places: for each direction, (N,) where each token stands among all with padding.
-        before: (N - B,) the row of the same sentence's step before, of all rows but those of the first step.
+        counts: (T,) sentences that have a token at each step.
+        positions: for each direction, (N,) index of each token in the flattened padded batch.
+        previous: (N - B,) packed row of the same sentence's previous step, for all rows after the first step.
     """
 
     counts: Ids
-    places: tuple[Tensor, ...]
-    before: Tensor
+    positions: tuple[Tensor, ...]
+    previous: Tensor
 
     @classmethod
-    def of(cls, lengths: Ids, longest: int, is_reversed: Sequence[bool]) -> "_Steps":
+    def from_lengths(cls, lengths: Ids, longest: int, is_reversed: Sequence[bool]) -> "_PackedOrder":
         order = np.argsort(-lengths, kind="stable")
         lengths = lengths[order]
         present = np.arange(lengths[0])[:, None] < lengths
@@ -70,162 +70,181 @@ class _Steps(NamedTuple):
         starts = np.cumsum(counts) - counts
         first = order[rank] * longest
         forward, backward = torch.from_numpy(first + step), torch.from_numpy(first + lengths[rank] - 1 - step)
-        before = (starts[step - 1] + rank)[len(lengths) :]
-        places = tuple(backward if round_ else forward for round_ in is_reversed)
-        return cls(counts, places, torch.from_numpy(before))
+        previous = (starts[step - 1] + rank)[len(lengths) :]
+        positions = tuple(backward if is_backward else forward for is_backward in is_reversed)
+        return cls(counts, positions, torch.from_numpy(previous))
 
 
-class _Kept(NamedTuple):
-    """What one direction's backward pass needs: inputs (N, D), gates (N, 4H), memory and states (N, H)."""
+class _Saved(NamedTuple):
+    """Tensors that one direction's backward pass needs: inputs (N, D), gates (N, 4H), cell states and hidden (N, H)."""
 
     inputs: Tensor
     gates: Tensor
-    memory: Tensor
-    states: Tensor
+    cell_states: Tensor
+    hidden: Tensor
 
 
-class _States(torch.autograd.Function):
+class _LSTM(torch.autograd.Function):
     @staticmethod
-    def forward(context: Any, inputs: Tensor, steps: _Steps, threads: int, *weights: Tensor) -> Tensor:
+    def forward(context: Any, inputs: Tensor, order: _PackedOrder, threads: int, *weights: Tensor) -> Tensor:
         flat = inputs.detach().reshape(-1, inputs.shape[2])
-        parts = [[weight.detach() for weight in weights[first : first + 4]] for first in range(0, len(weights), 4)]
-        work = [
-            partial(_forward, flat, steps.counts, place, *part) for place, part in zip(steps.places, parts, strict=True)
-        ]
-        kept = _each(work, threads)
-        width = weights[1].shape[1]
-        out = flat.new_zeros(len(flat), width * len(kept))
-        for number, (place, part) in enumerate(zip(steps.places, kept, strict=True)):
-            out[place, number * width : (number + 1) * width] = part.states
-        context.steps, context.threads, context.parts, context.kept = steps, threads, parts, kept
+        cells = [[weight.detach() for weight in weights[first : first + 4]] for first in range(0, len(weights), 4)]
+        saved = _run_directions(
+            [
+                partial(_forward, flat, positions, order.counts, cell)
+                for positions, cell in zip(order.positions, cells, strict=True)
+            ],
+            threads,
+        )
+        hidden_size = weights[1].shape[1]
+        out = flat.new_zeros(len(flat), hidden_size * len(saved))
+        for number, (positions, direction) in enumerate(zip(order.positions, saved, strict=True)):
+            out[positions, number * hidden_size : (number + 1) * hidden_size] = direction.hidden
+        context.order, context.threads, context.cells, context.saved = order, threads, cells, saved
         return out.view(*inputs.shape[:2], -1)
 
     @staticmethod
     @once_differentiable
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        steps = context.steps
+        order = context.order
         flat = gradient.reshape(-1, gradient.shape[2])
-        width = flat.shape[1] // len(steps.places)
-        work = [
-            partial(_backward, flat[:, number * width : (number + 1) * width], place, steps, kept, *part[:2])
-            for number, (place, kept, part) in enumerate(zip(steps.places, context.kept, context.parts, strict=True))
-        ]
-        found = _each(work, context.threads)
-        of_inputs = None
+        gradients = _run_directions(
+            [
+                partial(_backward, part, positions, order, saved, cell)
+                for part, positions, saved, cell in zip(
+                    flat.chunk(len(order.positions), 1), order.positions, context.saved, context.cells, strict=True
+                )
+            ],
+            context.threads,
+        )
+        input_gradient = None
         if context.needs_input_grad[0]:
-            of_inputs = flat.new_zeros(len(flat), found[0][0].shape[1])
-            for place, part in zip(steps.places, found, strict=True):
-                of_inputs.index_add_(0, place, part[0])
-            of_inputs = of_inputs.view(*gradient.shape[:2], -1)
-        return of_inputs, None, None, *(weight for part in found for weight in part[1:])
+            input_gradient = flat.new_zeros(len(flat), gradients[0][0].shape[1])
+            for positions, direction in zip(order.positions, gradients, strict=True):
+                input_gradient.index_add_(0, positions, direction[0])
+            input_gradient = input_gradient.view(*gradient.shape[:2], -1)
+        return input_gradient, None, None, *(weight for direction in gradients for weight in direction[1:])
 
 
-def _each(work: Sequence[Callable[[], _Result]], threads: int) -> Sequence[_Result]:
-    """Returns the results of the work of one direction or two."""
-    return [work[0]()] if len(work) == 1 else both(*work, threads=threads)
+def _run_directions(work: Sequence[Callable[[], _Result]], threads: int) -> Sequence[_Result]:
+    return [work[0]()] if len(work) == 1 else run_both(*work, threads=threads)
 
 
-def _forward(
-    flat: Tensor, counts: Ids, place: Tensor, inward: Tensor, own: Tensor, bias: Tensor, more: Tensor
-) -> _Kept:
-    """Computes one direction of inputs (B·T, D) with weights (4H, D) and (4H, H) and both biases (4H,)."""
-    inputs = flat.index_select(0, place)
-    gates = torch.addmm(bias + more, inputs, inward.T)
-    memory, shown = (inputs.new_empty(len(inputs), own.shape[1]) for _ in range(2))
-    _run(gates.numpy(), counts, packed(own.numpy().T), memory.numpy(), shown.numpy())
-    return _Kept(inputs, gates, memory, shown)
+def _forward(flat: Tensor, positions: Tensor, counts: Ids, weights: Sequence[Tensor]) -> _Saved:
+    """Runs one direction over inputs (B·T, D); `weights` are (4H, D) and (4H, H), then two biases (4H,)."""
+    weight_ih, weight_hh, bias_ih, bias_hh = weights
+    inputs = flat.index_select(0, positions)
+    gates = torch.addmm(bias_ih + bias_hh, inputs, weight_ih.T)
+    cell_states, hidden = (inputs.new_empty(len(inputs), weight_hh.shape[1]) for _ in range(2))
+    _run_steps(gates.numpy(), counts, pack(weight_hh.numpy().T), cell_states.numpy(), hidden.numpy())
+    return _Saved(inputs, gates, cell_states, hidden)
 
 
 def _backward(
-    flat: Tensor, place: Tensor, steps: _Steps, kept: _Kept, inward: Tensor, own: Tensor
+    flat: Tensor, positions: Tensor, order: _PackedOrder, saved: _Saved, weights: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Returns the gradients of inputs (N, D), of both weights and of either bias from that of the states (B·T, H)."""
-    gates = torch.empty_like(kept.gates)
-    given = (kept.gates.numpy(), kept.memory.numpy(), flat.index_select(0, place).numpy())
-    _run_back(*given, steps.counts, packed(own.numpy()), gates.numpy())
-    later, bias = gates[steps.counts[0] :], gates.sum(0)
-    return gates @ inward, gates.T @ kept.inputs, later.T @ kept.states.index_select(0, steps.before), bias, bias
+    """Returns the gradients of inputs (N, D), both weights and both biases from that of the hidden states (B·T, H)."""
+    weight_ih, weight_hh, *_ = weights
+    gates = torch.empty_like(saved.gates)
+    arrays = (saved.gates.numpy(), saved.cell_states.numpy(), flat.index_select(0, positions).numpy())
+    _run_steps_backward(*arrays, order.counts, pack(weight_hh.numpy()), gates.numpy())
+    after_first_step, bias = gates[order.counts[0] :], gates.sum(0)
+    previous_hidden = saved.hidden.index_select(0, order.previous)
+    return gates @ weight_ih, gates.T @ saved.inputs, after_first_step.T @ previous_hidden, bias, bias
 
 
 @compiled()
-def _run(gates: Floats, counts: Ids, panels: Floats, memory: Floats, shown: Floats) -> None:  # pragma: no cover
-    """Takes all steps: gates (N, 4H) are what the inputs give and become what they let through.
+def _run_steps(
+    gates: Floats, counts: Ids, panels: Floats, cell_states: Floats, hidden: Floats
+) -> None:  # pragma: no cover
+    """Runs all time steps. `gates` holds input projections on entry and gate activations on return.
 
     Args:
-        gates: of all tokens.
+        gates: (N, 4H).
         counts: (T,) sentences at each step.
-        panels: the packed matrix (H, 4H) of the state.
-        memory: (N, H) is written.
-        shown: (N, H) the states, are written.
+        panels: the packed recurrent weights (H, 4H).
+        cell_states: (N, H), written.
+        hidden: (N, H), written.
     """
-    given = np.zeros((counts[0], len(panels) * PANEL), np.float32)
-    nothing = np.zeros(memory.shape[1], np.float32)
-    before, start = 0, 0
+    recurrent = np.zeros((counts[0], len(panels) * PANEL), np.float32)
+    zeros = np.zeros(cell_states.shape[1], np.float32)
+    previous, start = 0, 0
     for step in range(len(counts)):
         if step:
-            multiply_into(shown[before:], counts[step], panels, given)
+            multiply_into(hidden[previous:], counts[step], panels, recurrent)
         for rank in range(counts[step]):
             row = start + rank
-            _cell(gates[row], given[rank], memory[before + rank] if step else nothing, memory[row], shown[row])
-        before, start = start, start + counts[step]
+            before = cell_states[previous + rank] if step else zeros
+            _step(gates[row], recurrent[rank], before, cell_states[row], hidden[row])
+        previous, start = start, start + counts[step]
 
 
-@unit_wise
-def _cell(gates: Floats, given: Floats, before: Floats, memory: Floats, shown: Floats) -> None:  # pragma: no cover
-    width = len(memory)
-    enter, keep, new, leave = gates[:width], gates[width:], gates[2 * width :], gates[3 * width :]
-    to_enter, to_keep, to_new, to_leave = given[:width], given[width:], given[2 * width :], given[3 * width :]
-    for unit in range(width):
-        enter[unit] = sigmoid(enter[unit] + to_enter[unit])
-        keep[unit] = sigmoid(keep[unit] + to_keep[unit])
-        new[unit] = tanh(new[unit] + to_new[unit])
-        leave[unit] = sigmoid(leave[unit] + to_leave[unit])
-        memory[unit] = keep[unit] * before[unit] + enter[unit] * new[unit]
-        shown[unit] = leave[unit] * tanh(memory[unit])
+@elementwise
+def _step(
+    gates: Floats, recurrent: Floats, previous: Floats, cell_state: Floats, hidden: Floats
+) -> None:  # pragma: no cover
+    size = len(cell_state)
+    input_gate, forget_gate, candidate, output_gate = gates[:size], gates[size:], gates[2 * size :], gates[3 * size :]
+    to_input, to_forget = recurrent[:size], recurrent[size:]
+    to_candidate, to_output = recurrent[2 * size :], recurrent[3 * size :]
+    for unit in range(size):
+        input_gate[unit] = sigmoid(input_gate[unit] + to_input[unit])
+        forget_gate[unit] = sigmoid(forget_gate[unit] + to_forget[unit])
+        candidate[unit] = tanh(candidate[unit] + to_candidate[unit])
+        output_gate[unit] = sigmoid(output_gate[unit] + to_output[unit])
+        cell_state[unit] = forget_gate[unit] * previous[unit] + input_gate[unit] * candidate[unit]
+        hidden[unit] = output_gate[unit] * tanh(cell_state[unit])
 
 
 @compiled()
-def _run_back(
-    gates: Floats, memory: Floats, gradient: Floats, counts: Ids, panels: Floats, out: Floats
+def _run_steps_backward(
+    gates: Floats, cell_states: Floats, gradient: Floats, counts: Ids, panels: Floats, out: Floats
 ) -> None:  # pragma: no cover
-    """Takes all steps back: writes the gradients of what reached the gates into `out` (N, 4H).
+    """Runs all time steps backward and writes the gradients of the gates' inputs (before activation) to `out`.
 
     Args:
-        gates: (N, 4H) what they let through.
-        memory: (N, H).
-        gradient: (N, H) of the states.
+        gates: (N, 4H) gate activations.
+        cell_states: (N, H).
+        gradient: (N, H) of the hidden states.
         counts: (T,) sentences at each step.
-        panels: the packed matrix (4H, H) of the state.
-        out: is written.
+        panels: the packed recurrent weights (4H, H).
+        out: (N, 4H), written.
     """
-    later = np.zeros((counts[0], len(panels) * PANEL), np.float32)  # what the step after gives to the states
-    kept = np.zeros((counts[0], memory.shape[1]), np.float32)  # likewise to the memory
-    nothing = np.zeros(memory.shape[1], np.float32)
+    hidden_gradient = np.zeros((counts[0], len(panels) * PANEL), np.float32)  # from the next step
+    cell_gradient = np.zeros((counts[0], cell_states.shape[1]), np.float32)  # from the next step
+    zeros = np.zeros(cell_states.shape[1], np.float32)
     start = len(gates)
     for step in range(len(counts) - 1, -1, -1):
         if step + 1 < len(counts):
-            multiply_into(out[start:], counts[step + 1], panels, later)
+            multiply_into(out[start:], counts[step + 1], panels, hidden_gradient)
         start -= counts[step]
-        before = start - counts[step - 1] if step else 0
+        previous = start - counts[step - 1] if step else 0
         for rank in range(counts[step]):
             row = start + rank
-            held = memory[before + rank] if step else nothing
-            _cell_back(gates[row], held, memory[row], gradient[row], later[rank], kept[rank], out[row])
+            states = cell_states[previous + rank] if step else zeros, cell_states[row]
+            hidden_gradients = gradient[row], hidden_gradient[rank]
+            _step_backward(gates[row], states, hidden_gradients, cell_gradient[rank], out[row])
 
 
-@unit_wise
-def _cell_back(
-    gates: Floats, before: Floats, memory: Floats, gradient: Floats, later: Floats, kept: Floats, out: Floats
+@elementwise
+def _step_backward(
+    gates: Floats,
+    states: tuple[Floats, Floats],
+    hidden_gradients: tuple[Floats, Floats],
+    cell_gradient: Floats,
+    out: Floats,
 ) -> None:  # pragma: no cover
-    width = len(memory)
-    enter, keep, new, leave = gates[:width], gates[width:], gates[2 * width :], gates[3 * width :]
-    of_enter, of_keep, of_new, of_leave = out[:width], out[width:], out[2 * width :], out[3 * width :]
-    for unit in range(width):
-        of_state = gradient[unit] + later[unit]
-        open_, shown = leave[unit], tanh(memory[unit])
-        of_memory = kept[unit] + of_state * open_ * (_ONE - shown * shown)
-        of_leave[unit] = of_state * shown * open_ * (_ONE - open_)
-        of_enter[unit] = of_memory * new[unit] * enter[unit] * (_ONE - enter[unit])
-        of_keep[unit] = of_memory * before[unit] * keep[unit] * (_ONE - keep[unit])
-        of_new[unit] = of_memory * enter[unit] * (_ONE - new[unit] * new[unit])
-        kept[unit] = of_memory * keep[unit]
+    """Runs one token's step backward; `states` are the previous and the current cell state."""
+    previous, cell_state = states
+    size = len(cell_state)
+    input_gate, forget_gate, candidate, output_gate = gates[:size], gates[size:], gates[2 * size :], gates[3 * size :]
+    to_input, to_forget, to_candidate, to_output = out[:size], out[size:], out[2 * size :], out[3 * size :]
+    for unit in range(size):
+        to_hidden = hidden_gradients[0][unit] + hidden_gradients[1][unit]
+        gate, squashed = output_gate[unit], tanh(cell_state[unit])
+        to_cell = cell_gradient[unit] + to_hidden * gate * (_ONE - squashed * squashed)
+        to_output[unit] = to_hidden * squashed * gate * (_ONE - gate)
+        to_input[unit] = to_cell * candidate[unit] * input_gate[unit] * (_ONE - input_gate[unit])
+        to_forget[unit] = to_cell * previous[unit] * forget_gate[unit] * (_ONE - forget_gate[unit])
+        to_candidate[unit] = to_cell * input_gate[unit] * (_ONE - candidate[unit] * candidate[unit])
+        cell_gradient[unit] = to_cell * forget_gate[unit]

@@ -1,115 +1,153 @@
-"""The recurrence of an LSTM, GRU or RNN over a batch, of which only the product with the state is computed here.
+"""The recurrence of an LSTM, GRU or RNN over a batch of sentences, given precomputed input projections.
 
-Shapes in this module: N tokens of all sentences one after another, B sentences, H encoder width, G numbers that a token
-gives to the cell's gates (4H, 3H or H), filled up to whole panels.
+Shapes in this module: N tokens of all sentences concatenated, B sentences, R rows of a table, H hidden size, G columns
+of the gates (4H, 3H or H) padded to whole panels.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from torch import nn
 
 from tagger.nn.encoder import LSTM1997
 from tagger.nn.kernels.activations import sigmoid, tanh
-from tagger.nn.kernels.compiling import compiled, unit_wise
-from tagger.nn.kernels.products import PANEL, Floats, Ids, multiply_into
+from tagger.nn.kernels.compiling import compiled, elementwise
+from tagger.nn.kernels.matmul import PANEL, Floats, Ids, multiply_into
 
 LSTM, GRU, RNN = range(3)
 CELLS: dict[type[nn.RNNBase], int] = {nn.LSTM: LSTM, LSTM1997: LSTM, nn.GRU: GRU, nn.RNN: RNN}
 
 
-@unit_wise
-def _lstm(given: Floats, gates: Floats, state: Floats, memory: Floats, out: Floats) -> None:  # pragma: no cover
-    """Takes one token's step: state and memory (H,) change, and the state is written to `out` too."""
-    width = len(state)
-    enter, keep, new, leave = gates[:width], gates[width:], gates[2 * width :], gates[3 * width :]
-    to_enter, to_keep, to_new, to_leave = given[:width], given[width:], given[2 * width :], given[3 * width :]
-    for unit in range(width):
-        added = sigmoid(enter[unit] + to_enter[unit]) * tanh(new[unit] + to_new[unit])
-        held = sigmoid(keep[unit] + to_keep[unit]) * memory[unit] + added
-        shown = sigmoid(leave[unit] + to_leave[unit]) * tanh(held)
-        memory[unit] = held
-        state[unit] = shown
-        out[unit] = shown
+class Projections(NamedTuple):
+    """Input projections, biases included, as rows of a table.
+
+    Attributes:
+        table: (R, G).
+        rows: (N,) row of each token.
+    """
+
+    table: Floats
+    rows: Ids
 
 
-@unit_wise
-def _gru(given: Floats, gates: Floats, state: Floats, bias: Floats, out: Floats) -> None:  # pragma: no cover
-    width = len(state)
-    reset, keep, new = gates[:width], gates[width:], gates[2 * width :]
-    to_reset, to_keep, to_new = given[:width], given[width:], given[2 * width :]
-    for unit in range(width):
-        share = sigmoid(keep[unit] + to_keep[unit])
-        fresh = tanh(to_new[unit] + sigmoid(reset[unit] + to_reset[unit]) * (new[unit] + bias[unit]))
-        shown = fresh + share * (state[unit] - fresh)
-        state[unit] = shown
-        out[unit] = shown
+class Sentences(NamedTuple):
+    """Where the sentences of a batch are, the longest sentence first.
+
+    Attributes:
+        starts: (B,) index of each sentence's first token.
+        lengths: (B,) tokens per sentence, at least 1.
+    """
+
+    starts: Ids
+    lengths: Ids
 
 
-@unit_wise
-def _sum(first: Floats, second: Floats, out: Floats) -> None:  # pragma: no cover
-    for number in range(len(out)):
-        out[number] = first[number] + second[number]
+class Recurrence(NamedTuple):
+    """The recurrent part of one direction.
+
+    Attributes:
+        cell: LSTM, GRU or RNN.
+        panels: the packed recurrent weights (H, G).
+        bias: (H,) recurrent bias of a GRU's candidate; ignored by other cells.
+        is_reversed: whether the direction reads right to left.
+    """
+
+    cell: int
+    panels: Floats
+    bias: Floats
+    is_reversed: bool
 
 
-@unit_wise
-def _rnn(given: Floats, gates: Floats, state: Floats, out: Floats) -> None:  # pragma: no cover
-    for unit in range(len(state)):
-        shown = tanh(given[unit] + gates[unit])
-        state[unit] = shown
-        out[unit] = shown
+@elementwise
+def _lstm(
+    inputs: Floats, recurrent: Floats, hidden: Floats, cell_state: Floats, out: Floats
+) -> None:  # pragma: no cover
+    """Runs one time step; updates `hidden` and `cell_state` (H,), and copies the hidden state to `out`."""
+    size = len(hidden)
+    input_gate, forget_gate, candidate = recurrent[:size], recurrent[size:], recurrent[2 * size :]
+    output_gate = recurrent[3 * size :]
+    to_input, to_forget, to_candidate, to_output = inputs[:size], inputs[size:], inputs[2 * size :], inputs[3 * size :]
+    for unit in range(size):
+        added = sigmoid(input_gate[unit] + to_input[unit]) * tanh(candidate[unit] + to_candidate[unit])
+        updated = sigmoid(forget_gate[unit] + to_forget[unit]) * cell_state[unit] + added
+        state = sigmoid(output_gate[unit] + to_output[unit]) * tanh(updated)
+        cell_state[unit] = updated
+        hidden[unit] = state
+        out[unit] = state
+
+
+@elementwise
+def _gru(inputs: Floats, recurrent: Floats, hidden: Floats, bias: Floats, out: Floats) -> None:  # pragma: no cover
+    size = len(hidden)
+    reset_gate, update_gate, candidate = recurrent[:size], recurrent[size:], recurrent[2 * size :]
+    to_reset, to_update, to_candidate = inputs[:size], inputs[size:], inputs[2 * size :]
+    for unit in range(size):
+        update = sigmoid(update_gate[unit] + to_update[unit])
+        reset = sigmoid(reset_gate[unit] + to_reset[unit])
+        new = tanh(to_candidate[unit] + reset * (candidate[unit] + bias[unit]))
+        state = new + update * (hidden[unit] - new)
+        hidden[unit] = state
+        out[unit] = state
+
+
+@elementwise
+def _rnn(inputs: Floats, recurrent: Floats, hidden: Floats, out: Floats) -> None:  # pragma: no cover
+    for unit in range(len(hidden)):
+        state = tanh(inputs[unit] + recurrent[unit])
+        hidden[unit] = state
+        out[unit] = state
+
+
+@elementwise
+def _add(first: Floats, second: Floats, out: Floats) -> None:  # pragma: no cover
+    for index in range(len(out)):
+        out[index] = first[index] + second[index]
 
 
 @compiled()
 def run(
-    cell: int,
-    given: Floats,
-    rows: Ids,
-    more: Floats,
-    which: Ids,
-    starts: Ids,
-    lengths: Ids,
-    backward: bool,
-    panels: Floats,
-    bias: Floats,
+    recurrence: Recurrence,
+    words: Projections,
+    contexts: Projections,
+    sentences: Sentences,
     out: Floats,
     column: int,
 ) -> None:  # pragma: no cover
-    """Writes the states (N, H) of one direction into H columns of `out`, from `column`.
+    """Writes the hidden states of one direction to H columns of `out`.
 
     Args:
-        cell: LSTM, GRU or RNN.
-        given: (R, G) what the words, or the layer below, give to the gates, biases included.
-        rows: (N,) which row each token takes.
-        more: (S, G) what is to be added to it, if anything.
-        which: (N,) which row of that each token takes.
-        starts: (B,) where each sentence's tokens begin.
-        lengths: (B,) tokens in each, the longest first.
-        backward: from each sentence's end.
-        panels: the packed matrix (H, G) of the state.
-        bias: (H,) of a GRU's candidate, within the reset gate's reach.
-        out: (N, W) with W at least column + H.
-        column: where the direction's states begin.
+        recurrence: the direction's recurrent part.
+        words: projections of the words or of the layer below.
+        contexts: projections that are added to those of `words`; an empty table for none.
+        sentences: the batch.
+        out: (N, at least column + H), written.
+        column: first of the direction's columns in `out`.
     """
-    width = panels.shape[1]
-    state = np.zeros((len(lengths), width), np.float32)
-    memory = np.zeros((len(lengths) if cell == LSTM else 0, width), np.float32)
-    gates = np.zeros((len(lengths), len(panels) * PANEL), np.float32)
-    both = np.empty(given.shape[1], np.float32)
+    cell, panels, bias, is_reversed = recurrence
+    table, rows = words
+    context_table, context_rows = contexts
+    starts, lengths = sentences
+    size = panels.shape[1]
+    hidden = np.zeros((len(lengths), size), np.float32)
+    cell_states = np.zeros((len(lengths) if cell == LSTM else 0, size), np.float32)
+    recurrent = np.zeros((len(lengths), len(panels) * PANEL), np.float32)
+    both = np.empty(table.shape[1], np.float32)
     active = len(lengths)
     for step in range(lengths[0]):
         while lengths[active - 1] <= step:
             active -= 1
         if step:
-            multiply_into(state, active, panels, gates)
+            multiply_into(hidden, active, panels, recurrent)
         for sentence in range(active):
-            token = starts[sentence] + (lengths[sentence] - 1 - step if backward else step)
-            shown = out[token][column : column + width]
-            own = given[rows[token]]
-            if len(more):
-                _sum(own, more[which[token]], both)
-                own = both
+            token = starts[sentence] + (lengths[sentence] - 1 - step if is_reversed else step)
+            state = out[token][column : column + size]
+            inputs = table[rows[token]]
+            if len(context_table):
+                _add(inputs, context_table[context_rows[token]], both)
+                inputs = both
             if cell == LSTM:
-                _lstm(own, gates[sentence], state[sentence], memory[sentence], shown)
+                _lstm(inputs, recurrent[sentence], hidden[sentence], cell_states[sentence], state)
             elif cell == GRU:
-                _gru(own, gates[sentence], state[sentence], bias, shown)
+                _gru(inputs, recurrent[sentence], hidden[sentence], bias, state)
             else:
-                _rnn(own, gates[sentence], state[sentence], shown)
+                _rnn(inputs, recurrent[sentence], hidden[sentence], state)

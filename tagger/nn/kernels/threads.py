@@ -1,4 +1,4 @@
-"""Threads for what a CPU computes in parts."""
+"""The thread pool for work that a CPU computes in parts."""
 
 import os
 from collections.abc import Callable
@@ -8,29 +8,30 @@ from typing import TypeVar
 _Result = TypeVar("_Result")
 
 
-def both(first: Callable[[], _Result], second: Callable[[], _Result], *, threads: int) -> tuple[_Result, _Result]:
-    """Returns the results of two pieces of work, done at once if there are threads for it.
+def run_both(first: Callable[[], _Result], second: Callable[[], _Result], *, threads: int) -> tuple[_Result, _Result]:
+    """Returns the results of two calls, which run in parallel if `threads` is at least 2.
 
-    Neither piece may call this function: it may have taken the last thread. When an error comes, none is under way.
+    Neither call may call this function: the pool may have no thread left. When an error is raised, neither call is
+    still running.
     """
     if threads < 2:
         return first(), second()
-    later = pool().submit(second)
+    future = pool().submit(second)
     try:
-        found = first()
+        result = first()
     finally:
-        later.exception()  # waits
-    return found, later.result()
+        future.exception()  # waits
+    return result, future.result()
 
 
 _pools: list[ThreadPoolExecutor] = []
 
 
 def pool() -> ThreadPoolExecutor:
-    """Returns the threads of this process, as many as there are processors."""
+    """Returns the thread pool of this process, with one thread per processor."""
     if not _pools:
         _pools.append(ThreadPoolExecutor(os.cpu_count(), "nn"))
     return _pools[0]
 
 
-os.register_at_fork(after_in_child=_pools.clear)  # a fork leaves the threads behind
+os.register_at_fork(after_in_child=_pools.clear)  # a forked child has no threads of its parent

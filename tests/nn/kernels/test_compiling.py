@@ -50,14 +50,36 @@ def hits(function: Any) -> int:
     return sum(function.stats.cache_hits.values())
 
 
-def test_code_is_stored_and_read_again(folder: Path) -> None:
+def test_compiled_code_is_cached_and_loaded_again(folder: Path) -> None:
     assert compiled()(1) == 2
     assert [path.suffix for path in stored(folder)] == [".nbc", ".nbi"]
     again = compiled()
     assert (again(1), hits(again)) == (2, 1)
 
 
-def spoil(path: Path, source: random.Random) -> None:
+def test_loading_cached_code_does_not_import_the_compiler(folder: Path, tmp_path: Path) -> None:
+    module = tmp_path / "kernels.py"
+    module.write_text(
+        "import numpy as np\nfrom tagger.nn.kernels.compiling import compiled\n\n\n"
+        "@compiled()\ndef total(x):\n    result = 0\n    for value in x:\n        result += value\n"
+        "    return result\n\n\n@compiled()\ndef largest(x):\n    return np.sort(x)[-1]\n"
+    )
+    program = (
+        "import sys, numpy as np, kernels\n"
+        "assert kernels.total(np.arange(4)) == 6\n"
+        "print('numba.np.arraymath' in sys.modules, sum(kernels.total.stats.cache_hits.values()))\n"
+        "assert not sys.argv[1:] or kernels.largest(np.arange(4)) == 3  # compiles after stored code was loaded\n"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder), "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", program]
+    outputs = [
+        subprocess.run([*command, *more], env=environment, capture_output=True, text=True, check=True).stdout.split()
+        for more in ((), ("largest",))
+    ]
+    assert outputs == [["True", "0"], ["False", "1"]]
+
+
+def damage(path: Path, source: random.Random) -> None:
     data = bytearray(path.read_bytes())
     way = source.randrange(7)
     if way == 0:
@@ -80,7 +102,7 @@ def spoil(path: Path, source: random.Random) -> None:
         path.write_bytes(data)
 
 
-def test_a_damaged_file_is_as_if_absent_and_is_written_again(
+def test_a_damaged_file_is_ignored_and_replaced(
     folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compiled()(1)
@@ -89,7 +111,7 @@ def test_a_damaged_file_is_as_if_absent_and_is_written_again(
         source = random.Random(seed)
         monkeypatch.setattr(code_cache.reports, "_reported", set())
         caplog.clear()
-        spoil(source.choice(sorted(whole)), source)
+        damage(source.choice(sorted(whole)), source)
         function = compiled()
         assert (function(1), hits(function)) == (2, 0)
         assert len([one for one in caplog.messages if "damaged" in one]) <= 1
@@ -101,7 +123,7 @@ def test_a_damaged_file_is_as_if_absent_and_is_written_again(
     caplog.clear()
     assert compiled()(1) == 2
     assert [one.partition(": ")[2] for one in caplog.messages] == [
-        "damaged file of compiled code; this code and other such code is compiled again"
+        "damaged file of compiled code; it is compiled again, like others of its kind"
     ]
 
 
@@ -122,18 +144,18 @@ def test_a_pickle_without_its_digest_is_not_unpickled(folder: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o757, 0o1777])
-def test_a_directory_in_which_others_may_write_is_not_used_and_is_named(folder: Path, mode: int) -> None:
+def test_a_directory_writable_by_other_users_is_not_used_and_is_named(folder: Path, mode: int) -> None:
     compiled()(1)
     (inner,) = folder.iterdir()
     inner.chmod(mode)
     code_cache._prepare.cache_clear()
     function = compiled()
     assert (function(1), hits(function)) == (2, 0)
-    reason = f"others may write in {inner}, so compiled code there is not trusted"
+    reason = f"other users may write to {inner}, so compiled code there is not trusted"
     assert code_cache.reports.unused == reason
 
 
-def test_a_file_in_which_others_may_write_is_not_used(folder: Path) -> None:
+def test_a_file_writable_by_other_users_is_not_used(folder: Path) -> None:
     compiled()(1)
     for path in stored(folder):
         path.chmod(0o666)
@@ -142,7 +164,7 @@ def test_a_file_in_which_others_may_write_is_not_used(folder: Path) -> None:
     assert not any(path.stat().st_mode & 0o022 for path in stored(folder))
 
 
-def test_files_and_directories_are_made_such_that_others_may_not_write(folder: Path) -> None:
+def test_new_files_and_directories_are_writable_by_their_owner_only(folder: Path) -> None:
     before = os.umask(0)
     try:
         compiled()(1)
@@ -153,49 +175,49 @@ def test_files_and_directories_are_made_such_that_others_may_not_write(folder: P
 
 
 @pytest.mark.parametrize("mode", [0o700, 0o755, 0o1777])
-def test_a_parent_may_be_writable_for_others_only_if_it_is_sticky(tmp_path: Path, mode: int) -> None:
+def test_a_parent_may_be_writable_by_other_users_only_if_it_is_sticky(tmp_path: Path, mode: int) -> None:
     parent = tmp_path / "parent"
     (parent / "inner").mkdir(parents=True)
     parent.chmod(mode)
-    assert ownership.first_unsafe(str(parent / "inner" / "missing" / "more")) is None
+    assert ownership.find_unsafe_part(str(parent / "inner" / "missing" / "more")) is None
     parent.chmod(mode & 0o777 | 0o002)
-    assert ownership.first_unsafe(str(parent / "inner")) == str(parent)
+    assert ownership.find_unsafe_part(str(parent / "inner")) == str(parent)
 
 
 @as_root
-def test_what_belongs_to_others_is_unsafe(tmp_path: Path) -> None:
+def test_directories_of_other_users_are_unsafe(tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     (tmp_path / "link").symlink_to("own/../own")
-    assert ownership.first_unsafe(str(tmp_path / "link")) is None
+    assert ownership.find_unsafe_part(str(tmp_path / "link")) is None
     os.chown(tmp_path / "own", 65534, 0)
-    assert ownership.first_unsafe(str(tmp_path / "link")) == str(tmp_path / "own")
+    assert ownership.find_unsafe_part(str(tmp_path / "link")) == str(tmp_path / "own")
     os.chown(tmp_path / "own", 0, 0)
     os.lchown(tmp_path / "link", 65534, 0)
-    assert ownership.first_unsafe(str(tmp_path / "link")) == str(tmp_path / "link")
+    assert ownership.find_unsafe_part(str(tmp_path / "link")) == str(tmp_path / "link")
 
 
 @as_root
-def test_a_group_of_others_may_not_write(tmp_path: Path) -> None:
+def test_directories_writable_by_a_foreign_group_are_unsafe(tmp_path: Path) -> None:
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared").chmod(0o770)
-    assert ownership.first_unsafe(str(tmp_path / "shared")) is None
+    assert ownership.find_unsafe_part(str(tmp_path / "shared")) is None
     os.chown(tmp_path / "shared", 0, 100)
-    assert ownership.first_unsafe(str(tmp_path / "shared")) == str(tmp_path / "shared")
+    assert ownership.find_unsafe_part(str(tmp_path / "shared")) == str(tmp_path / "shared")
 
 
-def test_links_in_a_circle_end(tmp_path: Path) -> None:
+def test_circular_links_end(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(OSError, match="too many symbolic links"):
-        ownership.first_unsafe(str(tmp_path / "a"))
+        ownership.find_unsafe_part(str(tmp_path / "a"))
 
 
-def test_an_edit_of_any_source_of_the_package_compiles_again(
+def test_a_change_of_any_source_of_the_package_compiles_again(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(code_cache, "_FOLDER", f"{tmp_path / 'nn'}{os.sep}")
     shutil.copytree(Path(code_cache.__file__).parents[1], tmp_path / "nn", ignore=shutil.ignore_patterns("__pycache__"))
-    found = []
+    actual = []
     for text in ("", "", "\n"):
         with (tmp_path / "nn" / "crf" / "kernels" / "loops.py").open("a") as stream:
             stream.write(text)
@@ -203,13 +225,15 @@ def test_an_edit_of_any_source_of_the_package_compiles_again(
         code_cache._stamp.cache_clear()
         function = compiled()
         function(1)
-        found.append(hits(function))
+        actual.append(hits(function))
     code_cache._sources.cache_clear()
     code_cache._stamp.cache_clear()
-    assert found == [0, 1, 0]
+    assert actual == [0, 1, 0]
 
 
-def test_code_that_a_crash_left_under_a_new_index_is_not_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_that_does_not_match_its_index_after_a_crash_is_not_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     compiled()(1)
     monkeypatch.setattr(code_cache, "_stamp", lambda _: b"other sources")
     monkeypatch.setattr(code_cache._Files, "_save_data", lambda *_: None)  # it dies before
@@ -221,7 +245,7 @@ def test_code_that_a_crash_left_under_a_new_index_is_not_run(folder: Path, monke
     assert (function(1), hits(function)) == (2, 0)
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing(
+def test_a_full_disk_gives_one_log_line_and_leaves_no_file(
     folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(_: int) -> None:
@@ -231,20 +255,20 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     assert (compiled()(1), compiled()(2)) == (2, 3)
     assert not stored(folder)
     assert [one.partition(": ")[2] for one in caplog.messages] == [
-        "compiled code cannot be stored, so it is compiled at each start: No space left on device"
+        "compiled code cannot be stored and is compiled at each start: No space left on device"
     ]
 
 
-def test_another_numba_with_other_names_compiles(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unsupported_numba_compiles_without_a_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(code_cache.caching.Cache, "__init__", lambda *_: None)
     assert compiled()(1) == 2
-    assert "stores code in another way" in code_cache.reports.unused
+    assert "is not supported" in code_cache.reports.unused
 
 
-def test_without_compilation_a_call_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_is_rejected_when_compilation_is_disabled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config, "DISABLE_JIT", 1)
     function = compiled()
-    with pytest.raises(ConfigError, match=r"^NUMBA_DISABLE_JIT is set, but this toolkit needs compiled functions"):
+    with pytest.raises(ConfigError, match=r"^NUMBA_DISABLE_JIT is set, but the toolkit needs compiled functions"):
         function(1)
 
 
@@ -272,27 +296,27 @@ def run(folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.parametrize("value", ["file", "missing/inner", "\udcff"])
-def test_any_directory_for_code_will_do(tmp_path: Path, value: str) -> None:
+def test_any_directory_for_code_works(tmp_path: Path, value: str) -> None:
     (tmp_path / "file").touch()
     done = run(tmp_path, NUMBA_CACHE_DIR=value)
     assert (done.returncode, "Traceback" in done.stderr) == (0, False)
     assert len(done.stderr.splitlines()) <= 1
 
 
-def test_a_configuration_file_of_numba_in_the_current_directory_is_not_obeyed(tmp_path: Path) -> None:
+def test_a_numba_configuration_file_in_the_current_directory_is_ignored(tmp_path: Path) -> None:
     (tmp_path / ".numba_config.yaml").write_text("cache_dir: theirs\ndisable_jit: 1\nbroken: [")
     assert run(tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "own")).stdout == f"0 {tmp_path / 'own'}\n"
     assert not (tmp_path / "theirs").exists()
 
 
 @pytest.mark.parametrize(("name", "value"), [("NUMBA_OPT", "foo"), ("NUMBA_NUM_THREADS", "0")])
-def test_a_setting_of_numba_that_is_no_such_setting_is_told(tmp_path: Path, name: str, value: str) -> None:
+def test_an_invalid_setting_of_numba_is_reported(tmp_path: Path, name: str, value: str) -> None:
     done = run(tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "own"), **{name: value})
-    last = done.stderr.splitlines()[-1]
-    assert name in done.stderr if done.returncode == 0 else last.startswith("tagger.errors.ConfigError: a NUMBA_")
+    error = "tagger.errors.ConfigError: numba rejects a NUMBA_ environment variable"
+    assert name in done.stderr if done.returncode == 0 else done.stderr.splitlines()[-1].startswith(error)
 
 
-def test_triton_gets_a_directory_of_its_own_where_others_may_write(
+def test_triton_gets_a_private_directory_where_other_users_may_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "shared").mkdir()

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from tagger.nn.kernels import convolution
 
 LENGTHS = torch.tensor([3, 7, 1, 2, 7])
-PLACES = torch.cumsum(LENGTHS, 0) - LENGTHS
+STARTS = torch.cumsum(LENGTHS, 0) - LENGTHS
 
 
 def layer(kernel: int, features: int = 19) -> nn.Conv1d:
@@ -19,37 +19,37 @@ def inputs() -> Tensor:
     return torch.randn(int(LENGTHS.sum()), 6, generator=torch.Generator().manual_seed(3), requires_grad=True)
 
 
-def expected(of: nn.Conv1d, given: Tensor) -> Tensor:
-    words = given.split(LENGTHS.tolist())
-    return torch.stack([of(word.T[None])[0].max(1).values for word in words])
+def expected(conv: nn.Conv1d, x: Tensor) -> Tensor:
+    words = x.split(LENGTHS.tolist())
+    return torch.stack([conv(word.T[None])[0].max(1).values for word in words])
 
 
 @pytest.mark.parametrize("features", [1, 16, 19])
 @pytest.mark.parametrize("kernel", [1, 3, 5])
-def test_values_and_gradients_are_torchs(kernel: int, features: int) -> None:
-    of, given = layer(kernel, features), inputs()
-    assert of.bias is not None
-    reference, found = expected(of, given), convolution.largest(given, LENGTHS, of.weight, of.bias)
-    torch.testing.assert_close(found, reference, atol=1e-6, rtol=1e-5)
-    wave = torch.sin(torch.arange(found.numel(), dtype=torch.float32)).view_as(found)
-    both = [torch.autograd.grad((values * wave).sum(), [given, of.weight, of.bias]) for values in (found, reference)]
-    for own, theirs in zip(*both, strict=True):
-        torch.testing.assert_close(own, theirs, atol=1e-5, rtol=1e-5)
+def test_maxima_and_gradients_equal_those_of_torch(kernel: int, features: int) -> None:
+    conv, x = layer(kernel, features), inputs()
+    assert conv.bias is not None
+    reference, actual = expected(conv, x), convolution.max_over_time(x, LENGTHS, conv.weight, conv.bias)
+    torch.testing.assert_close(actual, reference, atol=1e-6, rtol=1e-5)
+    wave = torch.sin(torch.arange(actual.numel(), dtype=torch.float32)).view_as(actual)
+    both = [torch.autograd.grad((values * wave).sum(), [x, conv.weight, conv.bias]) for values in (actual, reference)]
+    for ours, theirs in zip(*both, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
-def test_of_equal_values_the_first_gets_the_gradient() -> None:
-    of, given = layer(1), torch.ones(int(LENGTHS.sum()), 6, requires_grad=True)
-    assert of.bias is not None
-    convolution.largest(given, LENGTHS, of.weight, of.bias).sum().backward()
-    assert given.grad is not None
-    assert given.grad.any(1).nonzero()[:, 0].tolist() == PLACES.tolist()
+def test_the_first_of_equal_values_gets_the_gradient() -> None:
+    conv, x = layer(1), torch.ones(int(LENGTHS.sum()), 6, requires_grad=True)
+    assert conv.bias is not None
+    convolution.max_over_time(x, LENGTHS, conv.weight, conv.bias).sum().backward()
+    assert x.grad is not None
+    assert x.grad.any(1).nonzero()[:, 0].tolist() == STARTS.tolist()
 
 
-@pytest.mark.parametrize("place", [3, 6, 9])
-def test_what_is_not_a_number_is_not_hidden(place: int) -> None:
-    of, given = layer(3), inputs().detach()
-    given[place] = torch.nan
-    assert of.bias is not None
-    found = convolution.largest(given, LENGTHS, of.weight, of.bias)
-    assert found[1].isnan().all()
-    assert found[[0, 2, 3, 4]].isfinite().all()
+@pytest.mark.parametrize("position", [3, 6, 9])
+def test_nan_inputs_give_nan_outputs(position: int) -> None:
+    conv, x = layer(3), inputs().detach()
+    x[position] = torch.nan
+    assert conv.bias is not None
+    actual = convolution.max_over_time(x, LENGTHS, conv.weight, conv.bias)
+    assert actual[1].isnan().all()
+    assert actual[[0, 2, 3, 4]].isfinite().all()

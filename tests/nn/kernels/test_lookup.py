@@ -21,28 +21,28 @@ def indices() -> list[Tensor]:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_vectors_and_gradients_are_torchs(count: int) -> None:
-    given, chosen = tables()[:count], indices()[:count]
-    found = lookup.concatenated(given, chosen)
-    expected = torch.cat([F.embedding(index, table) for index, table in zip(chosen, given, strict=True)], 2)
-    assert torch.equal(found, expected)
-    wave = torch.sin(torch.arange(found.numel(), dtype=torch.float32)).view_as(found)
-    both = [torch.autograd.grad((values * wave).sum(), given) for values in (found, expected)]
-    for own, theirs in zip(*both, strict=True):
-        torch.testing.assert_close(own, theirs)
+def test_vectors_and_gradients_equal_those_of_torch(count: int) -> None:
+    vectors, chosen = tables()[:count], indices()[:count]
+    actual = lookup.concatenate(vectors, chosen)
+    expected = torch.cat([F.embedding(index, table) for index, table in zip(chosen, vectors, strict=True)], 2)
+    assert torch.equal(actual, expected)
+    wave = torch.sin(torch.arange(actual.numel(), dtype=torch.float32)).view_as(actual)
+    both = [torch.autograd.grad((values * wave).sum(), vectors) for values in (actual, expected)]
+    for ours, theirs in zip(*both, strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
-def test_a_table_that_needs_no_gradient_gets_none() -> None:
-    given = tables()
-    given[0].requires_grad_(requires_grad=False)
-    lookup.concatenated(given, indices()).sum().backward()
-    assert given[0].grad is None
-    assert all(table.grad is not None for table in given[1:])
+def test_a_table_without_requires_grad_gets_no_gradient() -> None:
+    vectors = tables()
+    vectors[0].requires_grad_(requires_grad=False)
+    lookup.concatenate(vectors, indices()).sum().backward()
+    assert vectors[0].grad is None
+    assert all(table.grad is not None for table in vectors[1:])
 
 
 @pytest.mark.parametrize("wrong", [-1, 4])
-def test_an_index_out_of_range_is_refused(wrong: int) -> None:
+def test_an_index_out_of_range_is_rejected(wrong: int) -> None:
     chosen = indices()
     chosen[1][2, 3] = wrong
     with pytest.raises(IndexError, match="out of range of 4 vectors"):
-        lookup.concatenated(tables(), chosen)
+        lookup.concatenate(tables(), chosen)

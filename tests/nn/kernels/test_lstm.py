@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tagger.nn.kernels import lstm
 
 LENGTHS = torch.tensor([3, 7, 1, 7, 4])
-TURNED = [False, True]
+IS_REVERSED = [False, True]
 
 
 def cells(directions: int, width: int = 19) -> list[nn.LSTM]:
@@ -21,76 +21,77 @@ def inputs() -> Tensor:
     return torch.randn(5, 7, 11, generator=torch.Generator().manual_seed(3), requires_grad=True)
 
 
-def expected(of: list[nn.LSTM], given: Tensor) -> Tensor:
+def expected(layers: list[nn.LSTM], x: Tensor) -> Tensor:
     """Returns the states with 0 in padding, each sentence by itself."""
     rows = []
-    for sentence, length in zip(given, LENGTHS.tolist(), strict=True):
-        own = sentence[None, :length]
-        states = [of[0](own)[0], *(cell(own.flip(1))[0].flip(1) for cell in of[1:])]
+    for sentence, length in zip(x, LENGTHS.tolist(), strict=True):
+        sentence_inputs = sentence[None, :length]
+        states = [layers[0](sentence_inputs)[0], *(cell(sentence_inputs.flip(1))[0].flip(1) for cell in layers[1:])]
         rows.append(nn.functional.pad(torch.cat(states, 2)[0], (0, 0, 0, 7 - length)))
     return torch.stack(rows)
 
 
-def gradients(states: Tensor, of: list[nn.LSTM], given: Tensor) -> list[Tensor]:
-    weights = [weight for cell in of for weight in cell.parameters()]
+def gradients(states: Tensor, layers: list[nn.LSTM], x: Tensor) -> list[Tensor]:
+    weights = [weight for cell in layers for weight in cell.parameters()]
     wave = torch.sin(torch.arange(states.numel(), dtype=torch.float32)).view_as(states)
-    return list(torch.autograd.grad((states * wave).sum(), [given, *weights], retain_graph=True))
+    return list(torch.autograd.grad((states * wave).sum(), [x, *weights], retain_graph=True))
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("directions", [1, 2])
 @pytest.mark.parametrize("width", [1, 16, 19])
-def test_states_and_gradients_are_torchs(directions: int, width: int, threads: int) -> None:
-    of, given = cells(directions, width), inputs()
-    reference, found = (
-        expected(of, given),
-        lstm.states(of, given, LENGTHS, is_reversed=TURNED[: len(of)], threads=threads),
+def test_hidden_states_and_gradients_equal_those_of_torch(directions: int, width: int, threads: int) -> None:
+    layers, x = cells(directions, width), inputs()
+    reference, actual = (
+        expected(layers, x),
+        lstm.compute_states(layers, x, LENGTHS, is_reversed=IS_REVERSED[: len(layers)], threads=threads),
     )
-    torch.testing.assert_close(found, reference, atol=2e-6, rtol=1e-5)
-    both = zip(gradients(found, of, given), gradients(reference, of, given), strict=True)
-    for own, theirs in both:
-        torch.testing.assert_close(own, theirs, atol=2e-5, rtol=1e-4)
+    torch.testing.assert_close(actual, reference, atol=2e-6, rtol=1e-5)
+    both = zip(gradients(actual, layers, x), gradients(reference, layers, x), strict=True)
+    for ours, theirs in both:
+        torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-4)
 
 
 def test_large_inputs_saturate_the_gates_and_give_finite_gradients() -> None:
-    of, given = cells(2), (inputs() * 1e4).detach().requires_grad_()
-    found = lstm.states(of, given, LENGTHS, is_reversed=TURNED[: len(of)])
-    torch.testing.assert_close(found, expected(of, given), atol=1e-5, rtol=1e-5)
-    assert all(gradient.isfinite().all() for gradient in gradients(found, of, given))
+    layers, x = cells(2), (inputs() * 1e4).detach().requires_grad_()
+    actual = lstm.compute_states(layers, x, LENGTHS, is_reversed=IS_REVERSED[: len(layers)])
+    torch.testing.assert_close(actual, expected(layers, x), atol=1e-5, rtol=1e-5)
+    assert all(gradient.isfinite().all() for gradient in gradients(actual, layers, x))
 
 
-def test_what_is_not_a_number_is_not_hidden() -> None:
-    of, given = cells(1), inputs().detach()
-    given[1, 2, 3] = torch.nan
-    found = lstm.states(of, given, LENGTHS, is_reversed=TURNED[: len(of)])
-    assert found[1, 2:].isnan().all()
-    assert found[[0, 2, 3, 4]].isfinite().all()
+def test_nan_inputs_give_nan_outputs() -> None:
+    layers, x = cells(1), inputs().detach()
+    x[1, 2, 3] = torch.nan
+    actual = lstm.compute_states(layers, x, LENGTHS, is_reversed=IS_REVERSED[: len(layers)])
+    assert actual[1, 2:].isnan().all()
+    assert actual[[0, 2, 3, 4]].isfinite().all()
 
 
-def test_gradients_are_the_same_a_second_time_and_with_two_threads() -> None:
-    of, given = cells(2), inputs()
+def test_gradients_are_bit_equal_in_a_second_run_and_with_two_threads() -> None:
+    layers, x = cells(2), inputs()
     once, twice = (
-        lstm.states(of, given, LENGTHS, is_reversed=TURNED[: len(of)], threads=threads) for threads in (1, 2)
+        lstm.compute_states(layers, x, LENGTHS, is_reversed=IS_REVERSED[: len(layers)], threads=threads)
+        for threads in (1, 2)
     )
-    found = [gradients(states, of, given) for states in (once, once, twice)]
-    for others in found[1:]:
-        assert all(torch.equal(one, other) for one, other in zip(found[0], others, strict=True))
+    actual = [gradients(states, layers, x) for states in (once, once, twice)]
+    for others in actual[1:]:
+        assert all(torch.equal(one, other) for one, other in zip(actual[0], others, strict=True))
 
 
-def test_inputs_that_need_no_gradient_get_none() -> None:
-    of, given = cells(2), inputs().detach()
-    lstm.states(of, given, LENGTHS, is_reversed=TURNED[: len(of)]).sum().backward()
-    assert given.grad is None
-    assert all(weight.grad is not None for cell in of for weight in cell.parameters())
+def test_inputs_without_requires_grad_get_no_gradient() -> None:
+    layers, x = cells(2), inputs().detach()
+    lstm.compute_states(layers, x, LENGTHS, is_reversed=IS_REVERSED[: len(layers)]).sum().backward()
+    assert x.grad is None
+    assert all(weight.grad is not None for cell in layers for weight in cell.parameters())
 
 
 def _child(results: "multiprocessing.SimpleQueue[float]") -> None:
     with torch.no_grad():
-        results.put(lstm.states(cells(2), inputs(), LENGTHS, is_reversed=TURNED, threads=2).sum().item())
+        results.put(lstm.compute_states(cells(2), inputs(), LENGTHS, is_reversed=IS_REVERSED, threads=2).sum().item())
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_process_has_threads_of_its_own() -> None:
+def test_a_forked_process_has_its_own_threads() -> None:
     context = multiprocessing.get_context("fork")
     here, there = (context.SimpleQueue() for _ in range(2))
     _child(here)

@@ -1,1 +1,1 @@
-"""Three ways to the same numbers: portable torch, compiled for the CPU, and Triton for CUDA."""
+"""The CRF kernels: torch for any device, numba for the CPU, Triton for CUDA. All compute the same."""

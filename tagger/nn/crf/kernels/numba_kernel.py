@@ -1,187 +1,206 @@
-"""Exact inference on the CPU by compiled loops, the sentences of a large batch shared among torch's number of threads.
+"""The numba kernel: exact inference on the CPU by compiled loops; threads share the sentences of a large batch.
 
 Shapes in this module: B sentences, T tokens in the longest one, K tags.
 """
 
 from collections.abc import Callable, Iterable
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tagger.nn.crf.chain import Chain
-from tagger.nn.crf.kernels import loops, torch_kernel
-from tagger.nn.crf.kernels.torch_kernel import Messages, no_gradient
+from tagger.nn.crf.chain_scores import ChainScores
+from tagger.nn.crf.kernels import numba_spans, numba_sums, numba_viterbi, torch_kernel
+from tagger.nn.crf.kernels.torch_kernel import Messages, missing_gradient_error
 from tagger.nn.kernels.threads import pool
 
-Part = TypeVar("Part")
-WORTH_A_THREAD = 5_000_000  # of what takes a nanosecond; less is not, beside the threads of torch that still spin
+Result = TypeVar("Result")
+Rows = tuple[int, int]
+MIN_PARALLEL_COST = 5_000_000
+"""Estimated nanoseconds of work below which threads cost more than they save, next to torch's spinning threads."""
 
 
-def negative_log_likelihood(chain: Chain, gold: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
-    """Returns what the portable kernel does; its gradient has none itself, and is 0 where the value is not finite."""
-    values: Tensor = _NegativeLogLikelihood.apply(*chain, gold, weights)  # type: ignore[no-untyped-call]
+class _Arrays(NamedTuple):
+    """Arguments of the compiled loops."""
+
+    batch: tuple[Any, ...]
+    gold: Any
+    weights: Any
+
+
+def negative_log_likelihood(scores: ChainScores, gold: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
+    """Returns the result of the torch kernel; differentiable once, with gradient 0 where the value is not finite."""
+    values: Tensor = _NegativeLogLikelihood.apply(*scores, gold, weights)  # type: ignore[no-untyped-call]
     return values
 
 
-def messages(chain: Chain) -> Messages:
-    """Returns what the portable kernel does; it has no gradient."""
-    found: tuple[Tensor, Tensor, Tensor] = _Messages.apply(*chain)  # type: ignore[no-untyped-call]
-    return Messages(*found)
+def messages(scores: ChainScores) -> Messages:
+    """Returns the result of the torch kernel, without gradient."""
+    tensors: tuple[Tensor, Tensor, Tensor] = _Messages.apply(*scores)  # type: ignore[no-untyped-call]
+    return Messages(*tensors)
 
 
-def best_path(chain: Chain) -> tuple[Tensor, Tensor]:
-    """Returns the very path that the portable kernel does, and its score."""
-    sentences, tokens, _ = chain.emissions.shape
+def best_path(scores: ChainScores) -> tuple[Tensor, Tensor]:
+    """Returns exactly the path of the torch kernel, and its score."""
+    sentences, tokens, _ = scores.emissions.shape
+    batch = _batch(scores)
     values, paths = np.empty(sentences), np.empty((sentences, tokens), np.int64)
-    _share(chain, 1, lambda begin, stop: loops.best_path(*_arrays(chain), begin, stop, values, paths))
+    _run(scores, 1, lambda rows: numba_viterbi.best_path(batch, rows, values, paths))
     return torch.from_numpy(paths), torch.from_numpy(values)
 
 
-def span_probabilities(chain: Chain, messages: Messages, spans: Tensor, members: Tensor, joins: Tensor) -> Tensor:
-    """Returns what the portable kernel does; it has no gradient."""
-    given = (
-        chain.transitions.clamp_min(torch_kernel.FLOOR),
-        torch_kernel.following(chain, messages),
-        messages.marginals,
-    )
-    found: Tensor = _SpanProbabilities.apply(*given, chain.lengths, spans, members, joins)  # type: ignore[no-untyped-call]
-    return found
+def span_probabilities(
+    scores: ChainScores, messages: Messages, spans: Tensor, members: Tensor, joins: Tensor
+) -> Tensor:
+    """Returns the result of the torch kernel, without gradient."""
+    tensors = *scores, messages.beta, messages.marginals, spans, members, joins
+    values: Tensor = _SpanProbabilities.apply(*tensors)  # type: ignore[no-untyped-call]
+    is_lost = values.isnan()
+    if is_lost.any():
+        detached = scores.map(Tensor.detach), Messages(*(tensor.detach() for tensor in messages))
+        lost = torch_kernel.span_probabilities(*detached, spans[is_lost], members, joins)
+        values = values.masked_scatter(is_lost, lost)
+    return values
 
 
 class _NegativeLogLikelihood(torch.autograd.Function):
-    """Finds the gradient on the way forward, for a gradient of 1 of every value: mostly they are all alike."""
+    """Computes the gradient in the forward pass, for an upstream gradient of 1 per value: usually all are equal."""
 
     @staticmethod
     def forward(ctx: Any, *tensors: Tensor) -> Tensor:
-        chain, gold, weights = Chain(*tensors[:5]), tensors[5], tensors[6]
-        arrays = _arrays_with_gold(chain, gold, weights)
+        scores, gold, weights = ChainScores(*tensors[:5]), tensors[5], tensors[6]
+        arrays = _arrays(scores, gold, weights)
         if any(ctx.needs_input_grad):
-            values, ctx.lost, *ctx.gradients = _gradients(chain, arrays, np.ones(len(chain.lengths)))
+            values, ctx.lost, *ctx.gradients = _gradients(scores, arrays, np.ones(len(scores.lengths)))
             ctx.save_for_backward(*tensors)
         else:
-            values, outcomes = _empty(chain)
-            lost = _share(chain, 1, lambda begin, stop: loops.likelihood(*arrays, begin, stop, values, outcomes))
-            ctx.lost = _lost(lost, outcomes)
-        found = torch.from_numpy(values)
+            values, outcomes = _empty_results(scores)
+            counts = _run(scores, 1, lambda rows: numba_sums.losses(*arrays, rows, values, outcomes))
+            ctx.lost = _lost_rows(counts, outcomes)
+        losses = torch.from_numpy(values)
         if ctx.lost is not None:
-            found[ctx.lost] = torch_kernel.negative_log_likelihood(*_rows(ctx.lost, chain, gold, weights))
-        return found
+            losses[ctx.lost] = torch_kernel.negative_log_likelihood(*_select(ctx.lost, scores, gold, weights))
+        return losses
 
     @staticmethod
-    def backward(ctx: Any, shares: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():  # create_graph: what follows would count as constant
-            raise no_gradient("numba", "its gradient")
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # create_graph: the result would count as constant
+            raise missing_gradient_error("numba", "its gradient")
         *tensors, gold, weights = ctx.saved_tensors
-        chain = Chain(*tensors)
-        if shares.stride(0) == 0 or (shares == shares[0]).all():
-            by_emission, by_parameter = (gradient * shares[0].item() for gradient in ctx.gradients)
+        scores = ChainScores(*tensors)
+        if grad_output.stride(0) == 0 or (grad_output == grad_output[0]).all():
+            emissions, parameters = (gradient * grad_output[0].item() for gradient in ctx.gradients)
         else:
-            arrays = _arrays_with_gold(chain, gold, weights)
-            *_, by_emission, by_parameter = _gradients(chain, arrays, shares.numpy())
-        found = [by_emission, by_parameter[:-2], by_parameter[-2], by_parameter[-1]]
+            arrays = _arrays(scores, gold, weights)
+            *_, emissions, parameters = _gradients(scores, arrays, grad_output.numpy())
+        gradients = [emissions, parameters[:-2], parameters[-2], parameters[-1]]
         if ctx.lost is not None:
             with torch.enable_grad():
-                chain = chain.changed(lambda scores: scores.detach().requires_grad_())
-                values = torch_kernel.negative_log_likelihood(*_rows(ctx.lost, chain, gold, weights))
-                further = torch.autograd.grad(values, chain[:4], shares[ctx.lost])
-            found = [own + other for own, other in zip(found, further, strict=True)]
-        return *found, None, None, None
+                scores = scores.map(lambda tensor: tensor.detach().requires_grad_())
+                values = torch_kernel.negative_log_likelihood(*_select(ctx.lost, scores, gold, weights))
+                lost = torch.autograd.grad(values, scores[:4], grad_output[ctx.lost])
+            gradients = [total + addend for total, addend in zip(gradients, lost, strict=True)]
+        return *gradients, None, None, None
 
 
 class _Messages(torch.autograd.Function):
-    """Only so that the way back ends in an error, not in silence."""
+    """Makes backward raise an error instead of ignoring the messages."""
 
     @staticmethod
     def forward(ctx: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
-        chain = Chain(*tensors)
-        arrays = _arrays(chain)
-        values, outcomes = _empty(chain)
-        both = [np.empty(chain.emissions.shape, arrays[0].dtype) for _ in range(2)]
-        parts = _share(chain, 2, lambda begin, stop: loops.messages(*arrays, begin, stop, values, outcomes, *both))
-        found = Messages(*map(torch.from_numpy, (values, *both)))
-        lost = _lost(parts, outcomes)
+        scores = ChainScores(*tensors)
+        batch, results, shape = _batch(scores), _empty_results(scores), scores.emissions.shape
+        beta, marginals = np.empty(shape), np.empty(shape, batch[0].dtype)
+        counts = _run(scores, 2, lambda rows: numba_sums.messages(batch, rows, results, beta, marginals))
+        with np.errstate(divide="ignore"):  # log(0) = −inf
+            beta = np.log(beta, out=beta).astype(marginals.dtype, copy=False)
+        computed = Messages(torch.from_numpy(results[0]), torch.from_numpy(beta), torch.from_numpy(marginals))
+        lost = _lost_rows(counts, results[1])
         if lost is not None:
-            for own, other in zip(found, torch_kernel.messages(_rows(lost, chain)[0]), strict=True):
-                own[lost] = other
-        return found
+            for tensor, rows in zip(computed, torch_kernel.messages(_select(lost, scores)[0]), strict=True):
+                tensor[lost] = rows
+        return computed
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> None:
-        raise no_gradient("numba", "marginals")
+        raise missing_gradient_error("numba", "marginals")
 
 
 class _SpanProbabilities(torch.autograd.Function):
+    """Fills NaN where a weight underflowed."""
+
     @staticmethod
     def forward(ctx: Any, *tensors: Tensor) -> Tensor:
-        found = np.empty(len(tensors[4]))
-        loops.span_probabilities(*(tensor.detach().contiguous().numpy() for tensor in tensors), found)
-        return torch.from_numpy(found).to(tensors[1])
+        arrays = [tensor.detach().contiguous().numpy() for tensor in tensors]
+        values = np.empty(len(tensors[7]))
+        numba_spans.span_probabilities(tuple(arrays[:5]), tuple(arrays[5:7]), *arrays[7:], values)
+        return torch.from_numpy(values).to(tensors[0].dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> None:
-        raise no_gradient("numba", "probabilities of spans")
+        raise missing_gradient_error("numba", "probabilities of spans")
 
 
-def _gradients(chain: Chain, arrays: list[Any], shares: Any) -> tuple[Any, Tensor | None, Tensor, Tensor]:
-    """Returns the values (B,), the sentences lost, and the gradients (B, T, K) and, of the parameters, (K + 2, K)."""
-    tags = len(chain.start)
-    values, outcomes = _empty(chain)
-    by_emission = np.empty(chain.emissions.shape, arrays[0].dtype)
+def _gradients(scores: ChainScores, arrays: _Arrays, grad_output: Any) -> tuple[Any, Tensor | None, Tensor, Tensor]:
+    """Returns losses (B,), the rows of lost sentences, and gradients (B, T, K) and, of the parameters, (K + 2, K)."""
+    tags = len(scores.start)
+    results = _empty_results(scores)
+    emissions = np.empty(scores.emissions.shape, arrays.batch[0].dtype)
 
-    def work(begin: int, stop: int) -> tuple[int, Any]:
+    def run(rows: Rows) -> tuple[int, Any]:
         sums = np.zeros((tags + 2, tags))
-        return loops.gradient(*arrays, begin, stop, values, outcomes, shares, by_emission, sums), sums
+        gradients = grad_output, emissions, sums
+        return numba_sums.losses_and_gradients(*arrays, rows, results, gradients), sums
 
-    lost, sums = zip(*_share(chain, 2, work), strict=True)
-    by_parameter = sum(sums[1:], sums[0]).astype(by_emission.dtype)
-    return values, _lost(lost, outcomes), torch.from_numpy(by_emission), torch.from_numpy(by_parameter)
-
-
-def _lost(counts: Iterable[int], outcomes: Any) -> Tensor | None:
-    """Returns (n,) which sentences need the portable kernel, None if none does."""
-    return torch.from_numpy((outcomes == loops.LOST).nonzero()[0]) if any(counts) else None
+    counts, sums = zip(*_run(scores, 2, run), strict=True)
+    parameters = sum(sums[1:], sums[0]).astype(emissions.dtype)
+    return results[0], _lost_rows(counts, results[1]), torch.from_numpy(emissions), torch.from_numpy(parameters)
 
 
-def _empty(chain: Chain) -> tuple[Any, Any]:
-    """Returns room for the values of the sentences (B,) and for how it went with each."""
-    return np.empty(len(chain.lengths)), np.empty(len(chain.lengths), np.uint8)
+def _lost_rows(counts: Iterable[int], outcomes: Any) -> Tensor | None:
+    """Returns (n,) the sentences that need the torch kernel, None if none does."""
+    return torch.from_numpy((outcomes == numba_sums.LOST).nonzero()[0]) if any(counts) else None
 
 
-def _arrays_with_gold(chain: Chain, gold: Tensor | None, weights: Tensor | None) -> list[Any]:
-    """Returns the arrays of a chain, the gold tags (B, T), with no row if there are none, and their weights (K,)."""
-    ids = np.empty((0, 0), np.int64) if gold is None else gold.contiguous().numpy()
-    ones = np.ones(len(chain.start))
-    return [*_arrays(chain), ids, ones if weights is None else weights.detach().double().contiguous().numpy()]
+def _empty_results(scores: ChainScores) -> tuple[Any, Any]:
+    """Returns uninitialised values (B,) and outcomes (B,)."""
+    return np.empty(len(scores.lengths)), np.empty(len(scores.lengths), np.uint8)
 
 
-def _arrays(chain: Chain) -> list[Any]:
-    return [tensor.detach().contiguous().numpy() for tensor in chain]
+def _arrays(scores: ChainScores, gold: Tensor | None, weights: Tensor | None) -> _Arrays:
+    """Returns the scores, gold ids (B, T), (B, 0) without gold, and tag weights (K,), 1 by default."""
+    ids = np.empty((len(scores.lengths), 0), np.int64) if gold is None else gold.contiguous().numpy()
+    ones = np.ones(len(scores.start))
+    return _Arrays(_batch(scores), ids, ones if weights is None else weights.detach().double().contiguous().numpy())
 
 
-def _rows(
-    rows: Tensor, chain: Chain, gold: Tensor | None = None, weights: Tensor | None = None
-) -> tuple[Chain, Tensor | None, Tensor | None]:
-    """Returns some sentences of a batch, and their gold tags if there are any."""
-    chain = chain._replace(emissions=chain.emissions[rows], lengths=chain.lengths[rows])
-    return chain, None if gold is None else gold[rows], weights
+def _batch(scores: ChainScores) -> tuple[Any, ...]:
+    return tuple(tensor.detach().contiguous().numpy() for tensor in scores)
 
 
-def _share(chain: Chain, sweeps: int, work: Callable[[int, int], Part]) -> list[Part]:
-    """Returns what work makes of the sentences, in order: of all at once, or of as many parts as torch has threads.
+def _select(
+    rows: Tensor, scores: ChainScores, gold: Tensor | None = None, weights: Tensor | None = None
+) -> tuple[ChainScores, Tensor | None, Tensor | None]:
+    """Returns sentences of a batch, and their gold tags if given."""
+    scores = scores._replace(emissions=scores.emissions[rows], lengths=scores.lengths[rows])
+    return scores, None if gold is None else gold[rows], weights
 
-    Own threads, not numba's: those abort the process when two threads use them or after a fork, and wait for work by
-    spinning, against torch's.
+
+def _run(scores: ChainScores, passes: int, function: Callable[[Rows], Result]) -> list[Result]:
+    """Returns the results of a function of row ranges that cover the batch: one range, or one per torch thread.
+
+    It does not use numba's threads: these abort the process if two threads use them or after a fork, and spin while
+    they wait, against torch's threads.
     """
-    sentences, tokens, tags = chain.emissions.shape
+    sentences, tokens, tags = scores.emissions.shape
     threads = min(torch.get_num_threads(), sentences)
-    cost = sweeps * sentences * tokens * (100 + tags * tags // 4)
-    if threads == 1 or cost < WORTH_A_THREAD:
-        return [work(0, sentences)]
-    done = np.cumsum(chain.lengths.numpy())
-    stops = (np.searchsorted(done, np.linspace(0, done[-1], threads + 1)[1:-1]) + 1).clip(max=sentences).tolist()
-    cuts = [0, *stops, sentences]
-    others = [pool().submit(work, begin, stop) for begin, stop in pairwise(cuts[1:])]
-    return [work(0, cuts[1]), *(other.result() for other in others)]
+    cost = passes * sentences * tokens * (100 + tags * tags // 4)
+    if threads == 1 or cost < MIN_PARALLEL_COST:
+        return [function((0, sentences))]
+    ends = np.cumsum(scores.lengths.numpy())
+    splits = (np.searchsorted(ends, np.linspace(0, ends[-1], threads + 1)[1:-1]) + 1).clip(max=sentences).tolist()
+    first, *rest = pairwise([0, *splits, sentences])
+    futures = [pool().submit(function, rows) for rows in rest]
+    return [function(first), *(future.result() for future in futures)]

@@ -1,4 +1,4 @@
-"""Keeps triton from loading machine code out of a directory in which other users may write."""
+"""Keeps Triton from loading machine code from a directory that other users can write."""
 
 import atexit
 import logging
@@ -12,11 +12,11 @@ log = logging.getLogger(__name__)
 
 
 def check() -> None:
-    """Gives triton a new directory for this process, if others may write in the one where it stores code."""
+    """Sets a new cache directory for this process if other users can write in Triton's."""
     home = os.environ.get("TRITON_HOME") or os.path.expanduser("~")  # noqa: PTH111
     directory = os.environ.get("TRITON_CACHE_DIR") or f"{home}/.triton/cache"
     try:
-        unsafe = ownership.first_unsafe(directory)
+        unsafe = ownership.find_unsafe_part(directory)
     except OSError:
         unsafe = directory
     if unsafe is not None:

@@ -1,14 +1,13 @@
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
-"""Exact inference on a GPU by Triton kernels, of which one program takes one sentence; nothing waits for the device.
+"""The Triton kernel: exact inference on a GPU, one program per sentence, without synchronisation with the host.
 
 Shapes in this module: B sentences, T tokens in the longest one, K tags, TILE ≥ K a power of two.
 
-Scores are summed in the log domain in float32, less a shift at each token, and what adds up along a sentence is
-float64. All is read off one sweep from the last token to the first, as in the portable kernel. The lanes from K to TILE
-hold −inf. Transitions are filled up to (TILE, TILE), so that a thread has four columns of them: those are few numbers
-beside its share of the matrix. They lie so that every sum and maximum runs down the columns, mostly within a thread.
+Sums run in the log domain in float32, minus a shift per token; sums along a sentence are float64. As in the torch
+kernel, everything follows from one backward pass. The lanes from K to TILE hold −inf. Transitions are padded to (TILE,
+TILE) and oriented so that every sum and maximum runs down the columns, mostly within a thread.
 
-Several threads make up a program. Where one reads what another wrote, there is a barrier between them.
+A program has several threads. A barrier separates writes from reads by other threads.
 """
 
 from typing import Any
@@ -19,262 +18,281 @@ import triton.language as tl
 from torch import Tensor
 from torch.nn import functional
 
-from tagger.nn.crf.chain import Chain
+from tagger.nn.crf.chain_scores import ChainScores
 from tagger.nn.crf.kernels import torch_kernel
-from tagger.nn.crf.kernels.torch_kernel import Messages, no_gradient
+from tagger.nn.crf.kernels.torch_kernel import Messages, missing_gradient_error
 
-AT_ONCE = tl.constexpr(128)  # tokens of a path that are looked up together
-UNSPECIALISED = ["tokens", "tags"]  # one kernel for all batches: for Triton a width that 16 divides is another
+BLOCK = tl.constexpr(128)  # tokens of a path that are read together
+UNSPECIALISED = ["tokens", "tags"]  # one kernel for all batches: Triton specialises on divisibility by 16
 
 
-def negative_log_likelihood(chain: Chain, gold: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
-    """Returns what the portable kernel does; its gradient cannot be differentiated again, and that of no path is 0."""
+def negative_log_likelihood(scores: ChainScores, gold: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
+    """Returns the result of the torch kernel; differentiable once, with gradient 0 where there is no path."""
     weights = None if gold is None or weights is None else weights.double().contiguous()
     gold = None if gold is None else gold.contiguous()
-    values: Tensor = _NegativeLogLikelihood.apply(*_contiguous(chain), gold, weights)  # type: ignore[no-untyped-call]
+    values: Tensor = _NegativeLogLikelihood.apply(*_contiguous(scores), gold, weights)  # type: ignore[no-untyped-call]
     return values
 
 
-def messages(chain: Chain) -> Messages:
-    """Returns what the portable kernel does, 0 for the marginals where there is no path; it has no gradient."""
-    found: tuple[Tensor, Tensor, Tensor] = _Messages.apply(*_contiguous(chain))  # type: ignore[no-untyped-call]
-    return Messages(*found)
+def messages(scores: ChainScores) -> Messages:
+    """Returns the result of the torch kernel, without gradient; marginals are 0 where there is no path."""
+    tensors: tuple[Tensor, Tensor, Tensor] = _Messages.apply(*_contiguous(scores))  # type: ignore[no-untyped-call]
+    return Messages(*tensors)
 
 
-def best_path(chain: Chain) -> tuple[Tensor, Tensor]:
-    """Returns the very path that the portable kernel does, and its score; NaN where a score of a tag is."""
-    chain = _contiguous(chain)
-    pointers = torch.empty_like(chain.emissions, dtype=torch.uint8)
-    paths = chain.lengths.new_zeros(chain.emissions.shape[:2])
-    values = torch.empty_like(chain.lengths, dtype=torch.float64)
-    _launch(_best_path_kernel, chain, *chain, _filled(chain.transitions), pointers, paths, values)
+def best_path(scores: ChainScores) -> tuple[Tensor, Tensor]:
+    """Returns exactly the path of the torch kernel, and its score; NaN if a score is NaN."""
+    scores = _contiguous(scores)
+    pointers = torch.empty_like(scores.emissions, dtype=torch.uint8)
+    paths = scores.lengths.new_zeros(scores.emissions.shape[:2])
+    values = torch.empty_like(scores.lengths, dtype=torch.float64)
+    _launch(_best_path_kernel, scores, *scores, _pad(scores.transitions), pointers, paths, values)
     return paths, values
 
 
-def span_probabilities(chain: Chain, messages: Messages, spans: Tensor, members: Tensor, joins: Tensor) -> Tensor:
-    """Does what the portable kernel does, by it."""
-    return torch_kernel.span_probabilities(chain, messages, spans, members, joins)
+def span_probabilities(
+    scores: ChainScores, messages: Messages, spans: Tensor, members: Tensor, joins: Tensor
+) -> Tensor:
+    """Returns the result of the torch kernel, by the torch kernel."""
+    return torch_kernel.span_probabilities(scores, messages, spans, members, joins)
 
 
 class _NegativeLogLikelihood(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *tensors: Any) -> Tensor:
-        suffix, values = _sweep(Chain(*tensors[:5]), *tensors[5:])
-        ctx.save_for_backward(*tensors, suffix, values)
+        beta, values = _backward_pass(ChainScores(*tensors[:5]), *tensors[5:])
+        ctx.save_for_backward(*tensors, beta, values)
         return values
 
     @staticmethod
-    def backward(ctx: Any, shares: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():  # create_graph: what follows would count as constant
-            raise no_gradient("triton", "its gradient")
-        *tensors, gold, weights, suffix, values = ctx.saved_tensors
-        chain = Chain(*tensors)
-        sentences, tokens, tags = chain.emissions.shape
-        by_emission = torch.zeros_like(chain.emissions)
-        # A sum over the batch, not additions in whatever order the programs end: the same every time.
-        by_pair = by_emission.new_zeros(sentences, _tile(tags), _tile(tags)) if ctx.needs_input_grad[1] else None
-        _expect(chain, gold, weights, suffix, values, shares.contiguous(), by_emission, by_pair)
-        last = (chain.lengths - 1).clamp(0, tokens - 1)[:, None, None].expand(-1, 1, tags)
-        by_transition = None if by_pair is None else by_pair.sum(0)[:tags, :tags]
-        by_start, by_end = by_emission[:, 0].sum(0), by_emission.gather(1, last)[:, 0].sum(0)
-        return by_emission, by_transition, by_start, by_end, None, None, None
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # create_graph: the result would count as constant
+            raise missing_gradient_error("triton", "its gradient")
+        *tensors, gold, weights, beta, values = ctx.saved_tensors
+        scores = ChainScores(*tensors)
+        sentences, tokens, tags = scores.emissions.shape
+        emission_gradient = torch.zeros_like(scores.emissions)
+        # One slice per sentence, summed afterwards: atomic additions would make the result depend on their order.
+        pair_gradient = (
+            emission_gradient.new_zeros(sentences, _tile(tags), _tile(tags)) if ctx.needs_input_grad[1] else None
+        )
+        _fill_gradients(scores, gold, weights, beta, values, grad_output.contiguous(), emission_gradient, pair_gradient)
+        last = (scores.lengths - 1).clamp(0, tokens - 1)[:, None, None].expand(-1, 1, tags)
+        transition_gradient = None if pair_gradient is None else pair_gradient.sum(0)[:tags, :tags]
+        start_gradient, end_gradient = emission_gradient[:, 0].sum(0), emission_gradient.gather(1, last)[:, 0].sum(0)
+        return emission_gradient, transition_gradient, start_gradient, end_gradient, None, None, None
 
 
 class _Messages(torch.autograd.Function):
-    """Only so that the way back ends in an error, not in silence."""
+    """Makes backward raise an error instead of ignoring the messages."""
 
     @staticmethod
     def forward(ctx: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
-        chain = Chain(*tensors)
-        suffix, values = _sweep(chain)
-        marginals = torch.zeros_like(chain.emissions)
-        _expect(chain, None, None, suffix, values, None, marginals, None)
-        unknown = values.isnan()[:, None, None] & chain.inside[:, :, None]
-        return values, suffix, marginals.masked_fill(unknown, torch.nan)
+        scores = ChainScores(*tensors)
+        beta, values = _backward_pass(scores)
+        marginals = torch.zeros_like(scores.emissions)
+        _fill_gradients(scores, None, None, beta, values, None, marginals, None)
+        undefined = values.isnan()[:, None, None] & scores.mask[:, :, None]
+        return values, beta, marginals.masked_fill(undefined, torch.nan)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> None:
-        raise no_gradient("triton", "marginals")
+        raise missing_gradient_error("triton", "marginals")
 
 
-def _contiguous(chain: Chain) -> Chain:
-    return Chain(*(tensor.contiguous() for tensor in chain))
+def _contiguous(scores: ChainScores) -> ChainScores:
+    return ChainScores(*(tensor.contiguous() for tensor in scores))
 
 
-def _sweep(chain: Chain, gold: Tensor | None = None, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Returns the suffixes (B, T, K), 0 in padding, and the values (B,)."""
-    suffix = torch.zeros_like(chain.emissions)
-    values = torch.empty_like(chain.lengths, dtype=torch.float64)
-    totals = None if weights is None else suffix.new_empty(suffix.shape[:2], dtype=torch.float64)
-    _launch(_suffix_kernel, chain, *chain, _filled(chain.transitions.t()), gold, weights, suffix, totals, values)
-    return suffix, values
+def _backward_pass(
+    scores: ChainScores, gold: Tensor | None = None, weights: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Returns beta (B, T, K), 0 in padding, and log-partitions or losses (B,)."""
+    beta = torch.zeros_like(scores.emissions)
+    values = torch.empty_like(scores.lengths, dtype=torch.float64)
+    totals = None if weights is None else beta.new_empty(beta.shape[:2], dtype=torch.float64)
+    _launch(_beta_kernel, scores, *scores, _pad(scores.transitions.t()), gold, weights, beta, totals, values)
+    return beta, values
 
 
-def _expect(chain: Chain, *further: Tensor | None) -> None:
-    """Fills the last two, the gradients (B, T, K) and (B, TILE, TILE) if asked for; without gold and shares, marginals.
+def _fill_gradients(scores: ChainScores, *arguments: Tensor | None) -> None:
+    """Fills gradients (B, T, K) and (B, TILE, TILE), the last arguments; marginals if gold and grad_output are None.
 
     Args:
-        chain: the scores.
-        further: what the gradient kernel takes from gold on, None for what is not wanted.
+        scores: the scores.
+        arguments: of the gradient kernel from gold on; None for an absent one.
     """
-    emissions, transitions, start, _, lengths = chain
-    _launch(_gradient_kernel, chain, emissions, _filled(transitions), start, lengths, *further)
+    emissions, transitions, start, _, lengths = scores
+    _launch(_gradient_kernel, scores, emissions, _pad(transitions), start, lengths, *arguments)
 
 
 def _tile(tags: int) -> int:
     return max(16, int(triton.next_power_of_2(tags)))
 
 
-def _filled(transitions: Tensor) -> Tensor:
-    """Returns (TILE, TILE) with −inf in further rows and columns."""
-    more = _tile(len(transitions)) - len(transitions)
-    return functional.pad(transitions, (0, more, 0, more), value=-torch.inf).contiguous()
+def _pad(transitions: Tensor) -> Tensor:
+    """Returns transitions (TILE, TILE), padded with −inf."""
+    padding = _tile(len(transitions)) - len(transitions)
+    return functional.pad(transitions, (0, padding, 0, padding), value=-torch.inf).contiguous()
 
 
-def _launch(kernel: Any, chain: Chain, *arguments: Tensor | None) -> None:
-    sentences, tokens, tags = chain.emissions.shape
+def _launch(kernel: Any, scores: ChainScores, *arguments: Tensor | None) -> None:
+    sentences, tokens, tags = scores.emissions.shape
     tile = _tile(tags)
-    with torch.cuda.device_of(chain.emissions):  # type: ignore[no-untyped-call]
+    with torch.cuda.device_of(scores.emissions):  # type: ignore[no-untyped-call]
         kernel[(sentences,)](*arguments, tokens, tags, tile=tile, num_warps={64: 4, 128: 8}.get(tile, 1))
 
 
 @triton.jit(do_not_specialize=UNSPECIALISED)
-def _suffix_kernel(
-    emissions, transitions, start, end, lengths, filled, gold, weights,
-    suffix, totals, values, tokens, tags, tile: tl.constexpr,
+def _beta_kernel(
+    emissions, transitions, start, end, lengths, padded_transitions, gold, weights,
+    beta, totals, values, tokens, tags, tile: tl.constexpr,
 ):  # fmt: skip
-    """Fills suffix, values, and with weights the shifts (B, T) that were taken off the suffixes."""
+    """Fills beta, values, and with weights the total shifts (B, T) of beta."""
     sentence = tl.program_id(0).to(tl.int64)
-    length = tl.load(lengths + sentence)
-    if (length < 1) | (length > tokens):
+    length = _valid_length(lengths, sentence, tokens)
+    if length == 0:
         tl.store(values + sentence, float("nan"))
         return
-    length = length.to(tl.int32)
     emissions += sentence * tokens * tags
-    suffix += sentence * tokens * tags
+    beta += sentence * tokens * tags
     if weights is not None:
         totals += sentence * tokens
     lanes = tl.arange(0, tile)
-    moves = _matrix(filled, lanes, tile)
-    here = _row(end, 0, lanes, tags)
+    transition_rows = _load_matrix(padded_transitions, lanes, tile)
+    beta_row = _load_row(end, 0, lanes, tags)
     total = tl.full((), 0.0, tl.float64)
-    upcoming = _row(emissions, length - 1, lanes, tags)  # asked for a token ahead, since it takes long to come
+    next_row = _load_row(emissions, length - 1, lanes, tags)  # loaded one token ahead to hide latency
     for token in range(length - 1, 0, -1):
-        scores, highest = _shifted(upcoming)
-        upcoming = _row(emissions, token - 1, lanes, tags)
-        _store_row(suffix, token, here, lanes, tags)
+        scores, highest = _subtract_max(next_row)
+        next_row = _load_row(emissions, token - 1, lanes, tags)
+        _store_row(beta, token, beta_row, lanes, tags)
         if weights is not None:
             tl.store(totals + token, total)
-        after, shift = _shifted(scores + here)
-        here = _log_sum(moves + after[:, None])
+        continuation, shift = _subtract_max(scores + beta_row)
+        beta_row = _log_sum(transition_rows + continuation[:, None])
         total += highest.to(tl.float64) + shift
-    _store_row(suffix, 0, here, lanes, tags)
-    scores, highest = _shifted(upcoming)
-    value = _log_sum(_row(start, 0, lanes, tags) + scores + here) + (total + highest)
+    _store_row(beta, 0, beta_row, lanes, tags)
+    scores, highest = _subtract_max(next_row)
+    value = _log_sum(_load_row(start, 0, lanes, tags) + scores + beta_row) + (total + highest)
     if gold is not None:
         if weights is not None:
             tl.store(totals, total)
         tl.debug_barrier()
         gold += sentence * tokens
-        value = _gold_loss(emissions, transitions, start, end, gold, weights, suffix, totals, value, length, tags)
+        value = _gold_loss(emissions, transitions, start, end, gold, weights, beta, totals, value, length, tags)
     tl.store(values + sentence, value)
 
 
 @triton.jit(do_not_specialize=UNSPECIALISED)
 def _gradient_kernel(
-    emissions, filled, start, lengths, gold, weights, suffix, values, shares,
-    by_emission, by_pair, tokens, tags, tile: tl.constexpr,
+    emissions, padded_transitions, start, lengths, gold, weights, beta, values, grad_output,
+    emission_gradient, pair_gradient, tokens, tags, tile: tl.constexpr,
 ):  # fmt: skip
-    """Sends probability from the first token to the last; of a sentence whose value is not finite, fills nothing."""
+    """Fills gradients in a forward pass over probabilities; skips sentences whose value is not finite."""
     sentence = tl.program_id(0).to(tl.int64)
     finite = tl.abs(tl.load(values + sentence)) < float("inf")
     if not finite:
         return
     length = tl.load(lengths + sentence).to(tl.int32)
     emissions += sentence * tokens * tags
-    suffix += sentence * tokens * tags
-    by_emission += sentence * tokens * tags
+    beta += sentence * tokens * tags
+    emission_gradient += sentence * tokens * tags
     lanes = tl.arange(0, tile)
-    moves = _matrix(filled, lanes, tile)
-    share, weight = 1.0, 1.0
-    if shares is not None:
-        share = tl.load(shares + sentence).to(tl.float32)
+    transition_rows = _load_matrix(padded_transitions, lanes, tile)
+    grad, weight = 1.0, 1.0
+    if grad_output is not None:
+        grad = tl.load(grad_output + sentence).to(tl.float32)
     if gold is not None:
         gold += sentence * tokens
         tag = tl.load(gold).to(tl.int32)
         if weights is not None:
             weight = tl.load(weights + tag).to(tl.float32)
-    if by_pair is not None:
+    if pair_gradient is not None:
         counts = tl.zeros((tile, tile), tl.float32)
-    before = _row(suffix, 0, lanes, tags)
-    mass = tl.exp(_after(_row(emissions, 0, lanes, tags), before + _row(start, 0, lanes, tags)))
-    mass *= weight / tl.sum(mass, 0)
-    upcoming = _row(emissions, tl.minimum(1, length - 1), lanes, tags)
-    upcoming_suffix = _row(suffix, tl.minimum(1, length - 1), lanes, tags)
+    previous_beta = _load_row(beta, 0, lanes, tags)
+    alpha = tl.exp(
+        _continuation(_load_row(emissions, 0, lanes, tags), previous_beta + _load_row(start, 0, lanes, tags))
+    )
+    alpha *= weight / tl.sum(alpha, 0)
+    next_row = _load_row(emissions, tl.minimum(1, length - 1), lanes, tags)
+    next_beta = _load_row(beta, tl.minimum(1, length - 1), lanes, tags)
     for token in range(1, length):
-        row, here = upcoming, upcoming_suffix
-        upcoming = _row(emissions, tl.minimum(token + 1, length - 1), lanes, tags)
-        upcoming_suffix = _row(suffix, tl.minimum(token + 1, length - 1), lanes, tags)
-        found = mass
+        row, beta_row = next_row, next_beta
+        next_row = _load_row(emissions, tl.minimum(token + 1, length - 1), lanes, tags)
+        next_beta = _load_row(beta, tl.minimum(token + 1, length - 1), lanes, tags)
+        gradient = alpha
         if gold is not None:
-            found -= tl.where(lanes == tag, weight, 0.0)
-            tag_after = tl.load(gold + token).to(tl.int32)
+            gradient -= tl.where(lanes == tag, weight, 0.0)
+            next_tag = tl.load(gold + token).to(tl.int32)
             if weights is not None:
-                weight_after = tl.load(weights + tag_after).to(tl.float32)
-                mass += tl.where(lanes == tag, weight_after - weight, 0.0)
-                weight = weight_after
-        _store_row(by_emission, token - 1, share * found, lanes, tags)
-        # Added in the order of the suffix kernel, so that they round alike: what is left is the rounding of the suffix.
-        after = _after(row, here)
-        flow = mass[:, None] * tl.exp(moves + after[None, :] - _finite_or_zero(before)[:, None])
-        mass = tl.sum(flow, 0)
+                next_weight = tl.load(weights + next_tag).to(tl.float32)
+                alpha += tl.where(lanes == tag, next_weight - weight, 0.0)
+                weight = next_weight
+        _store_row(emission_gradient, token - 1, grad * gradient, lanes, tags)
+        # In the order of the beta kernel, so that both round alike; only the rounding of beta remains.
+        continuation = _continuation(row, beta_row)
+        flow = alpha[:, None] * tl.exp(
+            transition_rows + continuation[None, :] - _finite_or_zero(previous_beta)[:, None]
+        )
+        alpha = tl.sum(flow, 0)
         if weights is None:
-            mass /= tl.sum(mass, 0)  # with weights it may add up to 0
-        if by_pair is not None:
+            alpha /= tl.sum(alpha, 0)  # with weights the sum may be 0
+        if pair_gradient is not None:
             counts += flow
             if gold is not None:
-                counts -= tl.where((lanes[:, None] == tag) & (lanes[None, :] == tag_after), weight, 0.0)
+                counts -= tl.where((lanes[:, None] == tag) & (lanes[None, :] == next_tag), weight, 0.0)
         if gold is not None:
-            tag = tag_after
-        before = here
+            tag = next_tag
+        previous_beta = beta_row
     if gold is not None:
-        mass -= tl.where(lanes == tag, weight, 0.0)
-    _store_row(by_emission, length - 1, share * mass, lanes, tags)
-    if by_pair is not None:
-        tl.store(by_pair + sentence * tile * tile + lanes[:, None] * tile + lanes[None, :], share * counts)
+        alpha -= tl.where(lanes == tag, weight, 0.0)
+    _store_row(emission_gradient, length - 1, grad * alpha, lanes, tags)
+    if pair_gradient is not None:
+        tl.store(pair_gradient + sentence * tile * tile + lanes[:, None] * tile + lanes[None, :], grad * counts)
 
 
 @triton.jit(do_not_specialize=UNSPECIALISED)
 def _best_path_kernel(
-    emissions, transitions, start, end, lengths, filled, pointers, paths, values, tokens, tags, tile: tl.constexpr
+    emissions,
+    transitions,
+    start,
+    end,
+    lengths,
+    padded_transitions,
+    pointers,
+    paths,
+    values,
+    tokens,
+    tags,
+    tile: tl.constexpr,
 ):
-    """Fills paths and values; adds up the scores in the order of the portable kernel, so that ties are the same."""
+    """Fills paths and values; adds scores in the order of the torch kernel, so that ties are equal."""
     sentence = tl.program_id(0).to(tl.int64)
-    length = tl.load(lengths + sentence)
-    if (length < 1) | (length > tokens):
+    length = _valid_length(lengths, sentence, tokens)
+    if length == 0:
         tl.store(values + sentence, float("nan"))
         return
-    length = length.to(tl.int32)
     emissions += sentence * tokens * tags
     pointers += sentence * tokens * tags
     paths += sentence * tokens
     lanes = tl.arange(0, tile)
-    moves = _matrix(filled, lanes, tile)
-    scores = _row(start, 0, lanes, tags) + _row(emissions, 0, lanes, tags)
-    broken = scores != scores
-    upcoming = _row(emissions, tl.minimum(1, length - 1), lanes, tags)
+    transition_rows = _load_matrix(padded_transitions, lanes, tile)
+    scores = _load_row(start, 0, lanes, tags) + _load_row(emissions, 0, lanes, tags)
+    has_nan = scores != scores
+    next_row = _load_row(emissions, tl.minimum(1, length - 1), lanes, tags)
     for token in range(1, length):
-        row = upcoming
-        upcoming = _row(emissions, tl.minimum(token + 1, length - 1), lanes, tags)
+        row = next_row
+        next_row = _load_row(emissions, tl.minimum(token + 1, length - 1), lanes, tags)
         shift = _finite_or_zero(tl.max(scores, 0))
-        extended = (scores - shift)[:, None] + moves
+        extended = (scores - shift)[:, None] + transition_rows
         best, pointer = tl.max(extended, 0, return_indices=True, return_indices_tie_break_left=True)
-        pointer = tl.minimum(pointer, tags - 1)  # NaN may lead past the tags
+        pointer = tl.minimum(pointer, tags - 1)  # NaN may give an index ≥ tags
         _store_row(pointers, token, pointer.to(tl.uint8), lanes, tags)
         scores = best + row
-        broken |= scores != scores
-    scores += _row(end, 0, lanes, tags)
-    broken |= scores != scores
+        has_nan |= scores != scores
+    scores += _load_row(end, 0, lanes, tags)
+    has_nan |= scores != scores
     tag = tl.minimum(tl.argmax(scores, 0, tie_break_left=True), tags - 1)
     tl.debug_barrier()
     for token in range(length - 1, 0, -1):
@@ -282,35 +300,44 @@ def _best_path_kernel(
         tag = tl.load(pointers + token * tags + tag).to(tl.int32)
     tl.store(paths, tag.to(tl.int64))
     tl.debug_barrier()
-    score = tl.zeros((AT_ONCE,), tl.float64)
-    for first in range(0, length, AT_ONCE):
-        places = first + tl.arange(0, AT_ONCE)
-        chosen, before, _known = _on_path(paths, places, length, tags)
-        score += _gain(emissions, transitions, start, end, chosen, before, places, length, tags)
-    number = tl.max(broken.to(tl.int32), 0) == 0
-    tl.store(values + sentence, tl.where(number, tl.sum(score, 0), float("nan")))
+    score = tl.zeros((BLOCK,), tl.float64)
+    for first in range(0, length, BLOCK):
+        positions = first + tl.arange(0, BLOCK)
+        tag, previous, _known = _tags_on_path(paths, positions, length, tags)
+        score += _token_score(emissions, transitions, start, end, tag, previous, positions, length, tags)
+    is_nan = tl.max(has_nan.to(tl.int32), 0) > 0
+    tl.store(values + sentence, tl.where(is_nan, float("nan"), tl.sum(score, 0)))
 
 
 @triton.jit
-def _gold_loss(emissions, transitions, start, end, gold, weights, suffix, totals, partition, length, tags):
-    """Returns the partition less the score of the gold path; NaN where a gold tag is none.
+def _valid_length(lengths, sentence, tokens):
+    """Returns the length of a sentence, 0 if it is not in [1, T]."""
+    length = tl.load(lengths + sentence)
+    return tl.where((length < 1) | (length > tokens), 0, length).to(tl.int32)
 
-    With weights it is the weighted sum of −log p(tag | tag before) = suffix[token − 1] − suffix[token] − gain, where
-    the partition precedes token 0.
+
+@triton.jit
+def _gold_loss(emissions, transitions, start, end, gold, weights, beta, totals, partition, length, tags):
+    """Returns the partition minus the score of the gold path; NaN if a gold tag is not in [0, K).
+
+    With weights: the weighted sum of −log p(tag | previous tag) = beta[token − 1] − beta[token] − score, where the
+    partition is beta[−1].
     """
-    loss = tl.zeros((AT_ONCE,), tl.float64)
-    for first in range(0, length, AT_ONCE):
-        token = first + tl.arange(0, AT_ONCE)
-        tag, before, known = _on_path(gold, token, length, tags)
-        lost = -_gain(emissions, transitions, start, end, tag, before, token, length, tags)
+    loss = tl.zeros((BLOCK,), tl.float64)
+    for first in range(0, length, BLOCK):
+        token = first + tl.arange(0, BLOCK)
+        tag, previous, known = _tags_on_path(gold, token, length, tags)
+        loss_terms = -_token_score(emissions, transitions, start, end, tag, previous, token, length, tags)
         if weights is not None:
-            on, back = token < length - 1, (token > 0) & (token < length)  # a token follows, a token precedes
-            lost += tl.load(suffix + (token - 1) * tags + before, mask=back, other=0.0)
-            lost += tl.load(totals + token - 1, mask=back, other=0.0) + tl.where(token == 0, partition, 0.0)
-            lost -= tl.load(suffix + token * tags + tag, mask=on, other=0.0)
-            lost -= tl.load(totals + token, mask=on, other=0.0)
-            lost *= tl.load(weights + tag, mask=token < length, other=0.0)
-        loss += tl.where(known, lost, float("nan"))
+            has_next, has_previous = token < length - 1, (token > 0) & (token < length)
+            loss_terms += tl.load(beta + (token - 1) * tags + previous, mask=has_previous, other=0.0)
+            loss_terms += tl.load(totals + token - 1, mask=has_previous, other=0.0) + tl.where(
+                token == 0, partition, 0.0
+            )
+            loss_terms -= tl.load(beta + token * tags + tag, mask=has_next, other=0.0)
+            loss_terms -= tl.load(totals + token, mask=has_next, other=0.0)
+            loss_terms *= tl.load(weights + tag, mask=token < length, other=0.0)
+        loss += tl.where(known, loss_terms, float("nan"))
     value = tl.sum(loss, 0)
     if weights is None:
         value += partition
@@ -318,58 +345,58 @@ def _gold_loss(emissions, transitions, start, end, gold, weights, suffix, totals
 
 
 @triton.jit
-def _on_path(path, token, length, tags):
-    """Returns the tags of some tokens and of those before them, in [0, K), and whether they are so by themselves."""
+def _tags_on_path(path, token, length, tags):
+    """Returns the tags of tokens and of their predecessors, clamped to [0, K), and whether the tags are in [0, K)."""
     tag = tl.load(path + token, mask=token < length, other=0)
-    before = tl.load(path + token - 1, mask=(token > 0) & (token < length), other=0)
+    previous = tl.load(path + token - 1, mask=(token > 0) & (token < length), other=0)
     known = (tag >= 0) & (tag < tags)
-    before = tl.minimum(tl.maximum(before, 0), tags - 1)
-    return tl.where(known, tag, 0).to(tl.int32), before.to(tl.int32), known
+    previous = tl.minimum(tl.maximum(previous, 0), tags - 1)
+    return tl.where(known, tag, 0).to(tl.int32), previous.to(tl.int32), known
 
 
 @triton.jit
-def _gain(emissions, transitions, start, end, tag, before, token, length, tags):
-    """Returns in float64 what some tokens add to the score of a path, 0 past its end."""
+def _token_score(emissions, transitions, start, end, tag, previous, token, length, tags):
+    """Returns in float64 what tokens add to the score of a path, 0 past its end."""
     inside = token < length
-    gain = tl.load(emissions + token * tags + tag, mask=inside, other=0.0).to(tl.float64)
-    gain += tl.load(transitions + before * tags + tag, mask=inside & (token > 0), other=0.0)
-    gain += tl.load(start + tag, mask=token == 0, other=0.0)
-    gain += tl.load(end + tag, mask=token == length - 1, other=0.0)
-    return gain
+    value = tl.load(emissions + token * tags + tag, mask=inside, other=0.0).to(tl.float64)
+    value += tl.load(transitions + previous * tags + tag, mask=inside & (token > 0), other=0.0)
+    value += tl.load(start + tag, mask=token == 0, other=0.0)
+    value += tl.load(end + tag, mask=token == length - 1, other=0.0)
+    return value
 
 
 @triton.jit
-def _shifted(scores):
-    """Returns scores less their highest, and that, or 0 where all are −inf."""
+def _subtract_max(scores):
+    """Returns scores minus their maximum, and the maximum, or 0 where all are −inf."""
     shift = _finite_or_zero(tl.max(scores, 0))
     return scores - shift, shift
 
 
 @triton.jit
-def _after(row, suffix):
-    """Returns the scores of the tags at a token and of all ways to go on after them, less the highest."""
-    return _shifted(_shifted(row)[0] + suffix)[0]
+def _continuation(row, beta):
+    """Returns emission plus beta of a token's tags, minus their maximum."""
+    return _subtract_max(_subtract_max(row)[0] + beta)[0]
 
 
 @triton.jit
 def _log_sum(scores):
-    """Returns the log of the sum of exp(scores) down the columns, −inf where all are."""
+    """Returns the log of the sum of exp(scores) down the columns, −inf where all are −inf."""
     highest = _finite_or_zero(tl.max(scores, 0))
     return tl.log(tl.sum(tl.exp(scores - tl.expand_dims(highest, 0)), 0)) + highest
 
 
 @triton.jit
 def _finite_or_zero(scores):
-    return tl.where(scores == float("-inf"), 0.0, scores)  # −inf less itself would be NaN
+    return tl.where(scores == float("-inf"), 0.0, scores)  # −inf − (−inf) is NaN
 
 
 @triton.jit
-def _matrix(rows, lanes, tile: tl.constexpr):
+def _load_matrix(rows, lanes, tile: tl.constexpr):
     return tl.load(rows + lanes[:, None] * tile + lanes[None, :])
 
 
 @triton.jit
-def _row(rows, number, lanes, tags):
+def _load_row(rows, number, lanes, tags):
     return tl.load(rows + number * tags + lanes, mask=lanes < tags, other=float("-inf"))
 
 

@@ -1,4 +1,4 @@
-"""Regular files that somebody else may have put there: opened without waiting, read within a limit."""
+"""Reads regular files that may come from anywhere: opened without blocking, read up to a size limit."""
 
 import os
 import stat
@@ -11,8 +11,8 @@ from tagger.errors import StorageError
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[FileIO, int]]:
-    """Opens a regular file, which a link may name, without waiting; yields it with its size in bytes.
+def open_file(path: Path) -> Iterator[tuple[FileIO, int]]:
+    """Opens a regular file, or a link to one, without blocking; yields it with its size in bytes.
 
     Raises:
         StorageError: the file cannot be opened or read, or is a directory, FIFO or device.
@@ -36,19 +36,19 @@ def read(path: Path, *, limit: int) -> bytearray:
     """Returns the content of a regular file of at most `limit` bytes.
 
     Raises:
-        StorageError: as `opened`, or the file is larger.
+        StorageError: as `open_file`, or the file is larger.
     """
-    with opened(path) as (stream, size):
+    with open_file(path) as (stream, size):
         if size > limit:
             raise StorageError(f"{path} has {size} bytes; at most {limit} are read")
         return read_up_to(stream, size)
 
 
 def read_up_to(stream: FileIO, size: int) -> bytearray:
-    """Returns the next `size` bytes of an unbuffered file, or what there is before its end."""
-    data, done = bytearray(size), 0
+    """Returns the next `size` bytes of an unbuffered file, or fewer if the file ends before."""
+    data, filled = bytearray(size), 0
     with memoryview(data) as view:
-        while count := stream.readinto(view[done:]):
-            done += count
-    del data[done:]
+        while count := stream.readinto(view[filled:]):
+            filled += count
+    del data[filled:]
     return data

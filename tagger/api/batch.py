@@ -1,0 +1,119 @@
+"""The Python API of `tagger tag`."""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import BinaryIO
+
+from tagger import tagging
+from tagger.choices import Device, Engine, InputFormat, OnError, OutputFormat, Scheme
+from tagger.errors import ConfigError
+from tagger.io import atomic, json_files, line_reader
+from tagger.jobs.inputs import STDIN
+from tagger.jobs.job import Formats, Job
+from tagger.jobs.local import engine as local
+from tagger.jobs.local.engine import Callback
+from tagger.jobs.summary import Summary
+from tagger.tagging import DecodingOptions
+from tagger.tagging.tagger import BATCH_TOKENS, MAX_TOKENS
+
+
+def tag_files(
+    model: str | Path,
+    paths: str | Path | Iterable[str | Path],
+    *,
+    out: str | Path | None = None,
+    input_format: InputFormat | None = None,
+    output_format: OutputFormat | None = None,
+    pattern: str | None = None,
+    scheme: Scheme | None = None,
+    token_column: int | str | None = None,
+    tag_column: int | str | None = None,
+    language: str | None = None,
+    probabilities: bool = False,
+    threshold: float | None = None,
+    nbest: int = 0,
+    max_tokens: int = MAX_TOKENS,
+    max_record_bytes: int = line_reader.MAX_RECORD_BYTES,
+    batch_tokens: int = BATCH_TOKENS,
+    workers: int | None = None,
+    on_error: OnError = "stop",
+    rejects: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    summary: str | Path | None = None,
+    engine: Engine = "local",
+    device: Device = "auto",
+    streams: tuple[BinaryIO, BinaryIO] | None = None,
+    callback: Callback = lambda *_: None,
+) -> Summary:
+    """Tags files as `tagger tag` does, and returns the numbers of documents, sentences, tokens and spans.
+
+    Args:
+        model: a model directory.
+        paths: files, folders or globs; the string "-" is standard input.
+        out: the directory for one output file per input file; None writes all output to standard output.
+        input_format: the format of the files; None for the format that each name suggests.
+        output_format: the format of the outputs; None for the input format, columns for lines, jsonl for text.
+        pattern: a glob for the files of a folder; None for all that are not hidden.
+        scheme: the scheme of the output tags; None for the scheme of the training.
+        token_column: the column of the token, by number from 0 or by name; None for the column used in training.
+        tag_column: likewise the column of the tag; in CoNLL-U upos, xpos or misc:KEY.
+        language: the ISO code of the language of raw text; None for English.
+        probabilities: whether to write the exact probability of each tag and span.
+        threshold: drop spans with a lower probability.
+        nbest: the number of most probable tag sequences to write for each sentence.
+        max_tokens: split sentences with more tokens into overlapping windows.
+        max_record_bytes: the maximum size of a line, row or sentence in bytes.
+        batch_tokens: the maximum number of tokens per batch, padding included.
+        workers: the number of CPU threads, or of processes with the engine ray; None for all CPU cores.
+        on_error: stop at unreadable input, or skip it and write it to `rejects`.
+        rejects: the file for skipped input; None for rejects.jsonl in `out`.
+        resume: continue an interrupted job with the same arguments.
+        overwrite: replace existing files in `out`.
+        summary: a JSON file to write the returned summary to.
+        engine: local for this machine, ray for a Ray cluster.
+        device: auto, cpu or cuda.
+        streams: binary input and output in place of standard input and output.
+        callback: is called after each pool of records with the summary so far, the number of finished inputs and the
+            number of all inputs.
+
+    Raises:
+        ConfigError: options do not fit the model or one another.
+        DataError: an input cannot be read.
+        StorageError: a file or directory is missing or cannot be written, or `out` holds another job.
+        ModelError: the model directory is damaged.
+        Stopped: by a signal; with `out` and `resume=True` the job continues.
+    """
+    path_list = [paths] if isinstance(paths, str | Path) else list(paths)
+    job = Job(
+        paths=tuple(path if path == STDIN else Path(path) for path in path_list),
+        model=Path(model),
+        formats=Formats(input_format, output_format, token_column, tag_column, scheme, language),
+        answers=DecodingOptions(probabilities, threshold, nbest),
+        out=None if out is None else Path(out),
+        pattern=pattern,
+        on_error=on_error,
+        rejects=None if rejects is None else Path(rejects),
+        summary=None if summary is None else Path(summary),
+        resume=resume,
+        overwrite=overwrite,
+        max_tokens=max_tokens,
+        max_record_bytes=max_record_bytes,
+    )
+    limits = {"batch_tokens": batch_tokens, "max_tokens": max_tokens}
+    if job.summary is not None:
+        atomic.check_writable(job.summary)
+    if engine == "ray":
+        if out is None:
+            raise ConfigError("the engine ray writes many files; pass a directory as `out`")
+        from tagger.jobs.ray import engine as ray  # loads Ray, so only when it is used
+
+        uris = [str(path) for path in path_list]
+        result = ray.run(uris, str(out), job, device=device, workers=workers, limits=limits, callback=callback)
+    else:
+        tagger = tagging.load(model, device=device, workers=workers, **limits)
+        result = local.run(tagger, job, streams or (sys.stdin.buffer, sys.stdout.buffer), callback=callback)
+    if job.summary is not None:
+        atomic.write_output(job.summary, json_files.dump(result.to_json(), indent=1) + b"\n")
+    return result

@@ -1,0 +1,244 @@
+"""Directories of this toolkit: replaced atomically, marked as its own, and locked for one writer.
+
+A directory of a training run holds a marker (`claim`). Without the marker, an existing name that the run writes is an
+error.
+"""
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tagger.errors import StorageError
+from tagger.io import atomic
+
+LOCK, MARKER = ".tagger.lock", ".tagger-run"
+_LOCK_CONTENT = b"bilstm-crf-tagger lock\n"
+_MARKER_CONTENT = b"bilstm-crf-tagger training run\n"
+
+
+@contextmanager
+def replace(path: Path, is_ours: Callable[[Path], bool]) -> Iterator[Path]:
+    """Yields a new directory to fill, which replaces `path` when the block ends without an error.
+
+    The old directory is moved to a backup path, which `current_path` knows, and removed last. A crash at any moment
+    leaves the old directory or the new one, each complete.
+
+    Args:
+        path: the directory.
+        is_ours: returns whether an existing directory may be replaced.
+
+    Raises:
+        StorageError: an existing file or directory may not be replaced.
+    """
+    backup = _backup_path(path)
+    for old in (path, backup):
+        if os.path.lexists(old) and (old.is_symlink() or not old.is_dir() or not is_ours(old)):
+            raise StorageError(f"{old}: exists and was not made by this tool; choose another directory")
+    recover(path)
+    new = atomic.unfinished_path(path.parent)
+    new.mkdir()
+    try:
+        yield new
+        atomic.sync(new)
+        if path.exists():
+            path.rename(backup)
+        try:
+            new.rename(path)
+        except BaseException:
+            if backup.exists():
+                backup.rename(path)
+            raise
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    atomic.sync(path.parent)
+    shutil.rmtree(backup, ignore_errors=True)
+
+
+def current_path(path: Path) -> Path:
+    """Returns where a directory is: at its path, or at the backup path if a crash interrupted its replacement."""
+    backup = _backup_path(path)
+    return backup if not path.exists() and backup.exists() else path
+
+
+def recover(path: Path) -> None:
+    """Completes an interrupted replacement: restores the backup of a directory, or removes it."""
+    backup = _backup_path(path)
+    if current_path(path) == backup:
+        backup.rename(path)
+    shutil.rmtree(backup, ignore_errors=True)
+
+
+def _backup_path(path: Path) -> Path:
+    return path.with_name(f".{path.name}.old")
+
+
+def clean_up(directory: Path, is_ours: Callable[[str], bool]) -> None:
+    """Recovers and removes what crashes left in a directory; the caller must hold its lock.
+
+    Args:
+        directory: the directory.
+        is_ours: returns whether this toolkit replaces directories of a name in it.
+    """
+    for path in list(directory.iterdir()):
+        name = path.name
+        if path.is_symlink():
+            continue
+        if atomic.is_unfinished(name):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
+        elif (original := _backed_up_name(name)) and is_ours(original) and path.is_dir():
+            recover(path.with_name(original))
+
+
+def _backed_up_name(name: str) -> str:
+    """Returns the name whose backup path has a name, empty if it is not the name of a backup."""
+    return name[1:-4] if name.startswith(".") and name.endswith(".old") else ""
+
+
+def is_marked(directory: Path) -> bool:
+    """Returns whether a directory holds the marker of a training run.
+
+    Raises:
+        OSError: the marker cannot be read.
+    """
+    try:
+        handle = atomic.open_regular(directory / MARKER, os.O_RDONLY)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL):
+            return False
+        raise
+    with os.fdopen(handle, "rb") as stream:
+        return stream.read(len(_MARKER_CONTENT) + 1) == _MARKER_CONTENT
+
+
+def check_claim(directory: Path, is_ours: Callable[[str], bool]) -> None:
+    """Checks that a directory is a training run of this toolkit, or holds no name that a training run writes.
+
+    Args:
+        directory: the directory, which may not exist yet.
+        is_ours: returns whether a training run writes, replaces or removes a name.
+
+    Raises:
+        StorageError: the directory holds such a name and no marker, or it cannot be read.
+    """
+    with atomic.wrap_os_errors(directory):
+        if is_marked(directory) or not directory.exists():
+            return
+        names = sorted(path.name for path in directory.iterdir() if _is_reserved(path.name, is_ours))
+    if names:
+        more = f" and {len(names) - 1} more names" if len(names) > 1 else ""
+        raise StorageError(
+            f"{directory}: holds {names[0]}{more} and was not made by a training; choose a directory without them"
+        )
+
+
+def _is_reserved(name: str, is_ours: Callable[[str], bool]) -> bool:
+    """Returns whether a training run may write, replace or remove a name in its directory."""
+    return name == MARKER or is_ours(name) or is_ours(_backed_up_name(name)) or atomic.is_unfinished(name)
+
+
+@contextmanager
+def claim(directory: Path, is_ours: Callable[[str], bool]) -> Iterator[None]:
+    """Creates, marks, locks and cleans up the directory of a training run.
+
+    Args:
+        directory: the directory, which may exist if `check_claim` accepts it.
+        is_ours: returns whether a training run writes, replaces or removes a name.
+
+    Raises:
+        StorageError: as `check_claim` and `lock`.
+    """
+    check_claim(directory, is_ours)
+    with atomic.wrap_os_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+    with lock(directory):
+        check_claim(directory, is_ours)
+        with atomic.wrap_os_errors(directory):
+            if not is_marked(directory):
+                atomic.replace(directory / MARKER, _MARKER_CONTENT)
+            clean_up(directory, is_ours)
+        yield
+
+
+@contextmanager
+def lock(directory: Path, *, remove_lock: bool = False) -> Iterator[None]:
+    """Locks a directory for one writer at a time, by a lock file with a known content.
+
+    filelock truncates an existing lock file, which may be a file of the user. Hence this function.
+
+    Args:
+        directory: the directory.
+        remove_lock: remove the lock file at the end.
+
+    Raises:
+        StorageError: another process has the lock, the directory cannot be written, or the lock's path holds a file
+            that is not a lock.
+    """
+    path = directory / LOCK
+    with atomic.wrap_os_errors(directory):
+        handle = _acquire(path)
+    try:
+        yield
+    finally:
+        try:
+            if remove_lock and os.pread(handle, len(_LOCK_CONTENT) + 1, 0) == _LOCK_CONTENT:
+                path.unlink(missing_ok=True)  # while locked: `_acquire` detects a removed file
+        finally:
+            os.close(handle)
+
+
+def _acquire(path: Path) -> int:
+    """Returns the descriptor of a lock file, locked; the system unlocks the file when the descriptor is closed."""
+    while True:
+        handle, created = _open_lock(path)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not _is_open_at(handle, path):
+                os.close(handle)
+                continue
+            if created:
+                os.pwrite(handle, _LOCK_CONTENT, 0)
+            elif os.pread(handle, len(_LOCK_CONTENT) + 1, 0) not in (b"", _LOCK_CONTENT):
+                raise _not_a_lock(path)
+        except BlockingIOError:
+            os.close(handle)
+            raise StorageError(f"{path.parent}: another process is writing here") from None
+        except BaseException:
+            os.close(handle)
+            raise
+        return handle
+
+
+def _open_lock(path: Path) -> tuple[int, bool]:
+    """Returns the descriptor of a lock file, and whether this call created the file."""
+    while True:
+        try:
+            return atomic.open_regular(path, os.O_RDWR | os.O_CREAT | os.O_EXCL), True
+        except FileExistsError:
+            pass
+        try:
+            return atomic.open_regular(path, os.O_RDWR), False
+        except FileNotFoundError:  # another process removed it meanwhile
+            continue
+        except OSError as error:
+            raise _not_a_lock(path) from error
+
+
+def _not_a_lock(path: Path) -> StorageError:
+    return StorageError(f"{path}: is not a lock file of this tool; move it away")
+
+
+def _is_open_at(handle: int, path: Path) -> bool:
+    """Returns whether a descriptor belongs to the file at a path."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return False
+    return (status.st_dev, status.st_ino) == (os.fstat(handle).st_dev, os.fstat(handle).st_ino)

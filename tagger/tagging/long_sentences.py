@@ -1,0 +1,91 @@
+"""Sentences tagged in overlapping windows: notices to the user, and one prediction from those of the windows."""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+from tagger.choices import Scheme
+from tagger.data import schemes
+from tagger.data.sentence import Sentence
+from tagger.data.windows import Window
+from tagger.tagging.decoding import DecodingOptions, Prediction
+
+log = logging.getLogger(__name__)
+_MAX_NOTICES = 20  # of a kind
+
+
+class WindowNotices:
+    """Logs what windows do to the first long sentences of a stream, then once that there are more."""
+
+    def __init__(self, options: DecodingOptions, max_tokens: int) -> None:
+        self._windows = f"tagged in windows of {max_tokens} tokens{options.window_limits}"
+        self._spans = "spans cut by windows have no probability"
+        self._suffix = "; the threshold keeps them" * (options.threshold is not None)
+        self._counts: Counter[str] = Counter()
+
+    def log_windows(self, sentence: Sentence) -> None:
+        """Logs that a sentence is tagged in windows."""
+        self._log(sentence, self._windows, "more sentences are tagged in windows")
+
+    def log_spans(self, sentence: Sentence, count: int) -> None:
+        """Logs how many spans of a sentence have no probability."""
+        self._log(sentence, f"{count} {self._spans}{self._suffix}", f"more {self._spans}")
+
+    def _log(self, sentence: Sentence, notice: str, summary: str) -> None:
+        self._counts[summary] += 1
+        if self._counts[summary] <= _MAX_NOTICES:
+            tokens = f"{len(sentence)} tokens"
+            where = f"line {sentence.line}, {tokens}" if sentence.line else f"a sentence of {tokens}"
+            log.info("%s: %s", where, notice)
+        elif self._counts[summary] == _MAX_NOTICES + 1:
+            log.info("%s", summary)
+
+
+def stitch(parts: Sequence[tuple[Window, Prediction]], scheme: Scheme | None) -> Prediction:
+    """Returns the prediction for a sentence from those for its windows.
+
+    A span that no window contains whole has no probability. There are no alternatives.
+
+    Args:
+        parts: windows in order, with their predictions.
+        scheme: the scheme of the tags; None for plain tags.
+    """
+    used = [
+        (prediction, start - window.start, stop - window.start)
+        for (window, prediction), (start, stop) in zip(parts, pairwise(_seams(parts)), strict=True)
+    ]
+    tags = tuple(tag for prediction, start, stop in used for tag in prediction.tags[start:stop])
+    probabilities = tuple(number for prediction, start, stop in used for number in prediction.probabilities[start:stop])
+    if scheme is None:
+        return Prediction(tags, (), probabilities)
+    span_probabilities = {
+        (span.type, window.start + span.start, window.start + span.end): span.probability
+        for (window, _), (prediction, start, stop) in zip(parts, used, strict=True)
+        for span in prediction.spans
+        if start <= span.start and span.end <= stop
+    }
+    spans = tuple(
+        replace(span, probability=span_probabilities.get((span.type, span.start, span.end)))
+        for span in schemes.spans_of(tags)
+    )
+    return Prediction(schemes.tags_of(spans, len(tags), scheme), spans, probabilities)
+
+
+def _seams(parts: Sequence[tuple[Window, Prediction]]) -> list[int]:
+    """Returns the bounds of the tokens used of each window: near the middle of an overlap, but not inside a span."""
+    seams = [0]
+    for pair in pairwise(parts):
+        (left, _), (right, _) = pair
+        inside = {
+            window.start + token
+            for window, prediction in pair
+            for span in prediction.spans
+            for token in range(span.start + 1, span.end)
+        }
+        start = max(seams[-1], right.start)
+        middle = max(seams[-1], left.used_stop)
+        free = (position for position in range(start, left.stop + 1) if position not in inside)
+        seams.append(min(free, key=lambda position: abs(position - middle), default=middle))
+    return [*seams, parts[-1][0].stop]
