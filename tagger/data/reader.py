@@ -61,7 +61,7 @@ def guess_format(path: Path) -> InputFormat:
     >>> guess_format(Path("en-dev.conllu.gz"))
     'conllu'
     """
-    plain = line_reader.bare_name(path)
+    plain = line_reader.strip_compression_suffix(path)
     names = (name for name in options(InputFormat) if plain.suffix in FORMATS[name].suffixes)
     return cast(InputFormat, next(names, "lines"))
 
@@ -225,7 +225,7 @@ def find_corpus_files(folder: Path) -> dict[str, Path]:
             fitting = sorted(
                 path
                 for suffix in _USUAL_SUFFIXES
-                for packed in ("", *line_reader.PACKED_SUFFIXES)
+                for packed in ("", *line_reader.COMPRESSED_SUFFIXES)
                 for path in folder.glob(stem + suffix + packed)
                 if path.is_file()
             )

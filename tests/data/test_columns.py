@@ -278,7 +278,7 @@ def test_a_document_start_as_wide_as_a_row_is_none_in_later_sentences_either():
 
 def setting_aside(data: str | bytes, layout: Layout | None = None) -> tuple[list[Sentence], list[Reject]]:
     rejects: list[Reject] = []
-    numbered = line_reader.lines(
+    numbered = line_reader.read_lines(
         BytesIO(data.encode() if isinstance(data, str) else data), "x.conll", line_reader.Unreadable
     )
     found = columns.read(numbered, "x.conll", layout or Layout(), tagged=True, reject=rejects.append)

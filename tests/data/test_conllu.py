@@ -180,7 +180,7 @@ def test_lines_between_blank_ones_that_cannot_be_read_are_set_aside_and_reading_
     bad = f"# newdoc\n{ROW}\n2\tno row\n\n".encode()
     data = f"{ROW}\n\n".encode() + bad + b"# \xff\n" + ROW.encode() + f"\n\n\n{other}\n".encode()
     rejects: list[Reject] = []
-    numbered = line_reader.lines(BytesIO(data), "x", line_reader.Unreadable)
+    numbered = line_reader.read_lines(BytesIO(data), "x", line_reader.Unreadable)
     found = list(conllu.read(numbered, "x", "upos", tagged=True, reject=rejects.append))
     assert [(one.tokens, one.document, one.line) for one in found] == [(("Sue",), 0, 1), (("Ann",), 1, 11)]
     assert [(one.line, one.raw) for one in rejects] == [(3, bad.decode()), (7, f"# \udcff\n{ROW}\n\n\n")]

@@ -6,7 +6,7 @@ import pytest
 from tagger.choices import CorpusFormat, InputFormat, OutputFormat, TaggedFormat, options
 from tagger.data import formats, reader
 from tagger.data.formats import FORMATS, names_of
-from tagger.io.line_reader import PACKED_SUFFIXES
+from tagger.io.line_reader import COMPRESSED_SUFFIXES
 
 
 def test_the_types_of_choices_name_the_formats_of_the_table():
@@ -37,7 +37,7 @@ def test_formats_that_are_written_have_a_suffix_and_hold_tags_or_spans():
         assert row.holds_tags or row.holds_spans, name
 
 
-@pytest.mark.parametrize("packed", ["", *PACKED_SUFFIXES])
+@pytest.mark.parametrize("packed", ["", *COMPRESSED_SUFFIXES])
 @pytest.mark.parametrize("name", names_of("reads"))
 def test_a_format_is_guessed_from_each_of_its_suffixes(name: str, packed: str):
     for suffix in FORMATS[name].suffixes:

@@ -68,7 +68,7 @@ def tokens(found: list[Record]) -> list[tuple[str, ...]]:
 def test_a_record_that_is_too_large_is_one_fault_and_the_others_are_read(
     monkeypatch: pytest.MonkeyPatch, form: str, large: str, block: int, end: str
 ) -> None:
-    monkeypatch.setattr(line_reader, "_BLOCK", block)
+    monkeypatch.setattr(line_reader, "_BLOCK_BYTES", block)
     good = GOOD[form]
     before = "".join(map(good.format, "pq"))
     data = before + large.removesuffix("\n") + "\n" + end
@@ -82,7 +82,7 @@ def test_a_record_that_is_too_large_is_one_fault_and_the_others_are_read(
     assert one.line == before.count("\n") + 1
     assert " of over 1,000 bytes; expected" in one.fault
     assert "raise `max_record_bytes`" in one.fault
-    assert 0 < len(one.raw) <= 2 * line_reader.SHOWN_BYTES
+    assert 0 < len(one.raw) <= 2 * line_reader.MAX_REJECT_BYTES
     with pytest.raises(DataError, match="of over 1,000 bytes"):
         records(data, form)
 

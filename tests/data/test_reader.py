@@ -200,7 +200,7 @@ def test_the_records_of_a_corpus_and_of_lines_are_its_sentences(form: str):
     layout = Layout(tag="upos" if form == "conllu" else -1)
     source = BytesIO(CLEAN[form].encode())
     if form == "lines":
-        read = lines.read(line_reader.lines(source, "x"))
+        read = lines.read(line_reader.read_lines(source, "x"))
     else:
         read = reader.read_sentences(source, input_format=form, layout=layout, tagged=False)
     assert [record.sentences for record in found] == [(one,) for one in read]
@@ -312,7 +312,7 @@ def test_what_cannot_be_read_may_be_set_aside_with_its_place_and_reading_goes_on
 def test_a_line_that_is_too_long_takes_its_block_with_it_whatever_it_holds(
     monkeypatch: pytest.MonkeyPatch, form: str, place: int, long: str
 ):
-    monkeypatch.setattr(line_reader, "_BLOCK", 1000)
+    monkeypatch.setattr(line_reader, "_BLOCK_BYTES", 1000)
     row = {"columns": "{} O\n", "conllu": ROW}[form]
     before, after = row.format("a") + "\n", row.format("c")
     lines = [row.format("b"), f"{long}\n"][:: 1 if place else -1]

@@ -25,7 +25,7 @@ from tagger.errors import ConfigError, DataError, StorageError
 from tagger.jobs.job import Formats, Job
 from tagger.jobs.local import engine as local
 from tagger.jobs.ray import engine as cluster
-from tagger.jobs.ray import parts
+from tagger.jobs.ray import shards, worker
 from tagger.jobs.summary import Summary
 from tagger.tagging import DecodingOptions
 from tests.robustness.test_foreign_code import MODULES, lay_decoys, proofs, run
@@ -58,7 +58,7 @@ def nodes() -> Iterator[None]:
 @pytest.fixture
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cuts inputs into parts of 500 bytes."""
-    monkeypatch.setattr(parts, "PART_BYTES", 500)
+    monkeypatch.setattr(shards, "SHARD_BYTES", 500)
 
 
 def rows(folder: Path) -> bytes:
@@ -124,17 +124,17 @@ def dying(log: Path) -> type:
     class Dying(cluster.Worker):
         def __call__(self, task: Any) -> Any:
             node = __import__("ray").get_runtime_context().get_node_id()
-            (log / f"call {task['parts'][0]} {os.getpid()} {node}").touch()
+            (log / f"call {task['shards'][0]} {os.getpid()} {node}").touch()
             self._die("in hand", task)
             answers = super().__call__(task)
-            if (log / "in hand").read_text() != task["parts"][0]:
+            if (log / "in hand").read_text() != task["shards"][0]:
                 self._die("written", task)
             return answers
 
         def _die(self, when: str, task: Any) -> None:
             try:
                 with (log / when).open("x") as stream:
-                    stream.write(task["parts"][0])
+                    stream.write(task["shards"][0])
             except FileExistsError:
                 return
             os.kill(os.getpid(), signal.SIGKILL)
@@ -181,7 +181,7 @@ class InProcess:
 
         def iter_rows(self) -> Iterator[dict[str, str]]:
             for row in reversed(self.rows):  # in no order of its own
-                yield {"answers": self.worker({"parts": [row["parts"]]})["answers"][0]}
+                yield {"results": self.worker({"shards": [row["shards"]]})["results"][0]}
 
     data = SimpleNamespace(from_items=Dataset, ActorPoolStrategy=dict)
 
@@ -203,7 +203,8 @@ class InProcess:
 
 @pytest.fixture
 def _in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "_ray", InProcess)
+    for module in (cluster, worker):
+        monkeypatch.setattr(module, "import_ray", InProcess)
 
 
 @pytest.mark.usefixtures("_in_process", "_small")
@@ -352,8 +353,8 @@ def test_of_two_jobs_that_find_one_place_empty_the_last_to_begin_is_the_one_that
     model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, job = plain(tmp_path / "a.txt"), Job((), model_path, Formats(output_format="jsonl"))
-    other, out = replace(job, answers=DecodingOptions(probabilities=True)), (tmp_path / "ray").as_uri()
-    honest, begun = cluster._Writer.claim, []
+    other, out = replace(job, decoding=DecodingOptions(probabilities=True)), (tmp_path / "ray").as_uri()
+    honest, begun = cluster.OutputOwner.claim, []
 
     class Killed(BaseException):
         pass
@@ -364,12 +365,12 @@ def test_of_two_jobs_that_find_one_place_empty_the_last_to_begin_is_the_one_that
         if len(begun) == 2:
             raise Killed
         with monkeypatch.context() as patch:
-            patch.setattr(cluster, "_names", lambda _: set())
+            patch.setattr(cluster.OutputOwner, "list_names", lambda _: set())
             with pytest.raises(Killed):
                 cluster.run([str(path)], out, other)
 
     with monkeypatch.context() as patch:
-        patch.setattr(cluster._Writer, "claim", claim)
+        patch.setattr(cluster.OutputOwner, "claim", claim)
         with pytest.raises(StorageError, match="ray: another process is writing here"):
             cluster.run([str(path)], out, job)
     with pytest.raises(StorageError, match="another: `probabilities` was True, now False"):
@@ -406,8 +407,8 @@ def test_of_many_rejects_the_file_that_holds_them_all_is_named(
     (tmp_path / "a.jsonl").write_text("{\n" * 50)
     cluster.run([str(tmp_path / "a.jsonl")], str(tmp_path / "ray"), Job((), model_path, on_error="skip"))
     assert len((tmp_path / "ray" / "rejects.jsonl").read_text().splitlines()) == 50
-    told = [message for message in caplog.messages if message.startswith("more is left out")]
-    assert told[-1] == f"more is left out; all of it goes into {tmp_path / 'ray' / 'rejects.jsonl'}"
+    told = [message for message in caplog.messages if message.startswith("more input is rejected")]
+    assert told[-1] == f"more input is rejected; all of it goes into {tmp_path / 'ray' / 'rejects.jsonl'}"
 
 
 @pytest.mark.usefixtures("_in_process")
@@ -538,7 +539,7 @@ def test_options_that_do_not_fit_are_told_as_here(
 ) -> None:
     paths, out = [str(plain(tmp_path / "a.txt"))], str(tmp_path / "ray")
     with pytest.raises(ConfigError, match="`token_column` has no effect from lines to jsonl"):
-        cluster.run(paths, out, Job((), model_path, Formats("lines", "jsonl", token=1)))
+        cluster.run(paths, out, Job((), model_path, Formats("lines", "jsonl", token_column=1)))
     monkeypatch.setattr("tagger.model.TaggerModel.scheme", None)
     with pytest.raises(ConfigError, match="the model's tags are plain; html holds spans alone"):
         cluster.run(paths, out, Job((), model_path, Formats(output_format="html")))

@@ -135,7 +135,7 @@ def command(arguments: list[str]) -> None:
 def tag_command(arguments: list[str]) -> None:
     """Runs the command line with small pools, each of them committed."""
     pools.POOL_TOKENS = 1024
-    folder.COMMIT_SECONDS, folder._COMMIT_SHARE = 0, 0
+    folder.COMMIT_SECONDS, folder._COMMIT_INTERVAL_RATIO = 0, 0
     command(arguments)
 
 
@@ -171,20 +171,20 @@ def call_measured(model: Path, cache_bytes: int, calls: int, report: Path) -> No
 
 def slow_tag_command(arguments: list[str]) -> None:
     """Tags with the command line and, asked to stop, takes a minute to leave."""
-    folder.Folder.leave = lambda _: time.sleep(60)  # type: ignore[method-assign]
+    folder.OutputFolder.suspend = lambda _: time.sleep(60)  # type: ignore[method-assign]
     leisurely_tag_command(arguments)
 
 
 def leisurely_tag_command(arguments: list[str]) -> None:
     """Tags with the command line, but takes a fifth of a second more for each pool and commits after each."""
-    write = folder.Folder.write
+    write = folder.OutputFolder.write
 
-    def slowly(self: folder.Folder, pool: pools.Pool) -> bool:
+    def slowly(self: folder.OutputFolder, pool: pools.Pool) -> bool:
         time.sleep(0.2)
         write(self, pool)
         return True
 
-    folder.Folder.write = slowly  # type: ignore[method-assign]
+    folder.OutputFolder.write = slowly  # type: ignore[method-assign]
     tag_command(arguments)
 
 

@@ -48,7 +48,7 @@ def test_a_disk_that_fills_up_costs_one_line_and_the_job_goes_on_later(
     model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(folder, "COMMIT_SECONDS", 0)
-    monkeypatch.setattr(folder, "_COMMIT_SHARE", 0)
+    monkeypatch.setattr(folder, "_COMMIT_INTERVAL_RATIO", 0)
     source = corpus(tmp_path / "in", sentences=200, files=3)
     model = tagger.load(model_path, device="cpu")
 

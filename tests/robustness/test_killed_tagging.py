@@ -125,7 +125,7 @@ def small(monkeypatch: pytest.MonkeyPatch, model_path: Path) -> Iterator[Tagger]
     monkeypatch.setattr(pools, "POOL_TOKENS", 150)
     monkeypatch.setattr(pools, "_FIRST_TOKENS", 60)
     monkeypatch.setattr(folder, "COMMIT_SECONDS", 0)
-    monkeypatch.setattr(folder, "_COMMIT_SHARE", 0)
+    monkeypatch.setattr(folder, "_COMMIT_INTERVAL_RATIO", 0)
     return tagger.load(model_path, device="cpu")
 
 

@@ -171,7 +171,7 @@ def _records(
             sizes = batch.sizes()
         for start, stop in _stretches(sizes, limit):
             if sizes[start] > limit:
-                over = f"a row of over {line_reader.size_text(limit)}; raise `max_record_bytes` to read it"
+                over = f"a row of over {line_reader.format_size(limit)}; raise `max_record_bytes` to read it"
                 _refuse(f"{name}: row {number + start}: {over}", number + start, "", reject)
                 continue
             with _damage(name):
@@ -285,7 +285,7 @@ def _opened(path: Path, name: str, limit: int) -> Iterator[_Batch]:
     """Yields the rows of a file, which Python opens: Arrow takes no name that is not UTF-8."""
     with _damage(name):
         source = path.open("rb")
-    with source, line_reader.unchanged(source, name):
+    with source, line_reader.check_unchanged(source, name):
         yield from _batches(source, name, None, 1, limit)
 
 

@@ -38,14 +38,14 @@ class ReadOptions:
             assert reject is not None
             reject(Reject(fault, line, raw))
 
-        return line_reader.lines(
+        return line_reader.read_lines(
             source, self.name, refuse if reject else None, first=self.first, max_record_bytes=self.max_record_bytes
         )
 
     def lines_of_blocks(self, source: Path | BinaryIO) -> Iterator[tuple[int, str]]:
         """Yields the numbered lines of a source; those that cannot be read are `Unreadable`, unless they raise."""
         refuse = line_reader.Unreadable if self.reject else None
-        return line_reader.lines(source, self.name, refuse, max_record_bytes=self.max_record_bytes)
+        return line_reader.read_lines(source, self.name, refuse, max_record_bytes=self.max_record_bytes)
 
 
 def record_of(sentence: Sentence, document: int) -> Record:
