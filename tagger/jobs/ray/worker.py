@@ -14,7 +14,9 @@ from typing import Any, BinaryIO
 import torch
 
 from tagger import tagging
-from tagger.data.writer import Sink
+from tagger.data import reader
+from tagger.data.formats.writing import Sink, WriteOptions
+from tagger.data.writer import make_sink
 from tagger.device import relaxed_garbage_collection
 from tagger.errors import ConfigError, TaggerError
 from tagger.io import json_files
