@@ -282,7 +282,10 @@ def write(sentence: Sentence, layout: Layout, *, probabilities: Sequence[float] 
 
 def _texts(probabilities: Sequence[float], rows: int, before: str) -> list[str]:
     """Returns what stands in the probabilities' column of each row, and before it; nothing if there are none."""
-    return [f"{before}{number:.6f}" for number in probabilities] if probabilities else [""] * rows
+    if not probabilities:
+        return [""] * rows
+    # One formatting call per sentence takes two thirds of the time of one per number.
+    return ("\n".join([f"{before}%.6f"] * len(probabilities)) % tuple(probabilities)).split("\n")
 
 
 def _all_tagged(
