@@ -36,11 +36,18 @@ GPU_CASES = pytest.StashKey[int]()
 
 SLOW = (
     "robustness",  # processes that are killed, damaged files, hostile models
+    "experiments/test_seeds.py",
     "jobs/test_ray.py",  # starts Ray
+    "nn/kernels/test_compiling.py",  # compiles in new processes
     "nn/test_triton_interpreted.py",
+    "tagging/test_cache_size.py",
+    "tagging/test_fork.py",
+    "test_benchmarks.py",
     "test_readme.py",
+    "test_sample.py",
     "test_studies.py",
     "test_wheel.py",
+    "training/test_diagnostics.py",
 )
 """Files and folders whose tests all take long. `scripts/check --fast` leaves out every test marked `slow`."""
 

@@ -37,7 +37,7 @@ FOLDERS = {
         {"sentence"},
         {"document", "schemes", "vocab"},
         {"vectors"},
-        {"formats.blocks", "formats.escapes"},
+        {"formats.blocks", "formats.escapes", "formats.reading", "formats.writing"},
         {"formats.columns", "formats.conllu", "formats.hub", "formats.lines", "formats.text"},
         {"formats.rows"},
         {"formats.html", "formats.jsonl", "formats.spans"},
@@ -71,10 +71,11 @@ FOLDERS = {
     "api": [{"batch", "comparison", "evaluation"}],
     "jobs": [
         {"inputs", "summary"},
-        {"job", "journal", "ray.parts", "rejects"},
+        {"job", "journal", "ray.cluster", "ray.shards", "rejects"},
         {"pools"},
         {"local.folder"},
-        {"local.engine"},
+        {"local.engine", "ray.output"},
+        {"ray.worker"},
         {"ray.engine"},
     ],
     "tagging": [
@@ -102,7 +103,7 @@ ONE_FILE = {
     "pyarrow": "data/formats/parquet.py",
     "pyarrow.fs": "io/storage.py",
     "fsspec": "io/storage.py",
-    "ray": "jobs/ray/engine.py",
+    "ray": "jobs/ray/cluster.py",
     "matplotlib": "plotting.py",
     "zstandard": "io/line_reader.py",
 }

@@ -31,7 +31,7 @@ from tagger.nn.encoder import Encoder
 
 CONCAT = "concat"
 WORDS = "words only"
-FEATURES = {"words and characters": (), WORDS: ("model.characters.kind=none", "model.casing=0")}
+FEATURES = {"words and characters": (), WORDS: ("model.characters={kind: none}", "model.casing=0")}
 HEADS = ("crf", "softmax")
 SINGLE = ("forward", "backward")
 AS_LARGE = ", as large"

@@ -1,14 +1,15 @@
-"""The tree of settings: every field with its default, its range and what it means."""
+"""The tree of settings: each with its type, range, default and meaning."""
 
 import re
+from collections.abc import Collection
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tagger import choices
 
-Share = Annotated[float, Field(ge=0, lt=1)]
-# Upper bounds keep a recipe that somebody else wrote from asking for memory or numbers that do not exist.
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+# Upper bounds keep a recipe of unknown origin from asking for impossible amounts of memory.
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Name = Annotated[str, Field(min_length=1)]
 Positive = Annotated[float, Field(gt=0, le=1e300)]
@@ -17,49 +18,65 @@ Column = Annotated[int, Field(ge=-1_000_000, le=1_000_000)] | str
 
 
 class Section(BaseModel):
-    """A part of the tree: frozen, strict about types, closed to unknown keys."""
+    """A section of settings: frozen, strict about types, without unknown keys."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
+    def _refuse_unused(self, names: Collection[str], condition: str) -> None:
+        """Raises ValueError if a setting that has no effect under a condition differs from its default."""
+        for name in names:
+            if getattr(self, name) != type(self).model_fields[name].get_default():
+                raise ValueError(f"{name} has no effect with {condition}; omit it")
+
 
 class Splits(Section):
-    """The names that a dataset gives to its parts; a part with no name is not read."""
+    """Names of the dataset's splits; a split without a name is not read."""
 
-    train: Name = "train"
-    dev: Name | None = "validation"
-    test: Name | None = "test"
+    train: Name = Field("train", description="split to train on")
+    dev: Name | None = Field("validation", description="split that selects the best epoch")
+    test: Name | None = Field("test", description="split that is scored once after training")
 
 
 class Data(Section):
-    """The corpus and where the words and tags stand in it."""
+    """Files or dataset, and the columns of tokens and tags."""
 
-    format: choices.CorpusFormat = Field("columns", description="of the files; datasets for Hugging Face datasets")
-    columns: tuple[str, ...] = Field((), strict=False, description="names of the columns, to be used for token and tag")
-    token: Column = Field(0, description="column of the token: number from 0, from the end if negative, or name")
-    tag: Column = Field(-1, description="column of the tag; in CoNLL-U upos, xpos or misc:KEY")
-    scheme: choices.Scheme = Field("IOBES", description="in which spans are trained; plain tags have none")
-    train: str | None = Field(None, description="training file, from the recipe's folder if not absolute")
-    dev: str | None = Field(None, description="development file; without one a part of the training data is set aside")
-    test: str | None = Field(None, description="test file")
-    dataset: str | None = Field(None, description="dataset's name on the hub, or its directory or parquet files")
-    revision: str | None = Field(None, description="the dataset's revision on the hub")
+    format: choices.CorpusFormat = Field(
+        "columns", description="format of the data; `datasets` reads Hugging Face datasets"
+    )
+    columns: tuple[str, ...] = Field((), strict=False, description="names of the columns, for use in `token` and `tag`")
+    token: Column = Field(0, description="column of the token: a name, or a number from 0, negative from the end")
+    tag: Column = Field(-1, description="column of the tag; for CoNLL-U `upos`, `xpos` or `misc:KEY`")
+    scheme: choices.Scheme = Field("IOBES", description="scheme in which spans are encoded for training")
+    train: str | None = Field(None, description="training file, relative to the recipe's folder")
+    dev: str | None = Field(
+        None, description="development file; if null, `dev_fraction` of the training data is split off"
+    )
+    test: str | None = Field(None, description="test file, scored once after training")
+    dataset: str | None = Field(
+        None, description="name of a dataset on the Hugging Face Hub, or the path of its directory or parquet files"
+    )
+    revision: str | None = Field(None, description="revision of the dataset on the Hub; null for the newest")
     splits: Splits = Splits()
     dev_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.1, description="fraction of the training data that is split off where there is no dev file"
+        0.1, description="fraction of the training data to split off if there is no development data"
     )
     max_record_bytes: Annotated[int, Field(ge=1000, le=1 << 30)] = Field(
-        1 << 23, description="largest line or sentence that is read, in bytes"
+        1 << 23, description="largest line or sentence to read, in bytes"
     )
-    strict: bool = Field(False, description="refuse tags that break their scheme, instead of reading them as conlleval")
+    strict: bool = Field(
+        False, description="refuse invalid tag sequences; otherwise they are read by the rules of conlleval"
+    )
 
     @model_validator(mode="after")
-    def _columns_known(self) -> Self:
+    def _check_columns(self) -> Self:
+        if self.format != "datasets":
+            self._refuse_unused(("dataset", "revision", "splits"), f"format {self.format}")
         for key, column in (("token", self.token), ("tag", self.tag)):
             named = isinstance(column, str)
             if self.format == "columns" and named and column not in self.columns:
-                raise ValueError(f"{key} '{column}' is not among the columns {list(self.columns)}")
+                raise ValueError(f"{key} '{column}' is not in columns {list(self.columns)}")
             if self.format == "datasets" and not named:
-                raise ValueError(f"{key} must be the name of a dataset's column, got {column}")
+                raise ValueError(f"{key} must be the name of a column of the dataset, got {column}")
         if self.format == "conllu" and not re.fullmatch(r"upos|xpos|misc:.+", str(self.tag)):
             raise ValueError(f"tag must be upos, xpos or misc:KEY in CoNLL-U, got {self.tag!r}")
         if self.format == "columns" and self.token == self.tag:
@@ -68,69 +85,88 @@ class Data(Section):
 
 
 class Words(Section):
-    """Vectors of words."""
+    """Word embeddings."""
 
     embedding_dim: Annotated[int, Field(ge=1, le=16_384)] = Field(
-        100, description="size of the vectors, unless tables of vectors set it"
+        100, description="size of a word vector; vector tables determine it instead"
     )
-    vectors: tuple[str, ...] = Field((), strict=False, description="tables of pretrained vectors, joined side by side")
-    trainable: bool = Field(True, description="whether training changes the vectors that come from tables")
+    vectors: tuple[str, ...] = Field(
+        (), strict=False, description="files of pretrained word vectors, concatenated for each word"
+    )
+    trainable: bool = Field(True, description="train the pretrained vectors too; otherwise they are frozen")
     max_frozen_words: Annotated[int, Field(ge=0, le=1_000_000_000)] = Field(
-        150_000, description="largest number of table words, not in the training data, that the model stores"
+        150_000, description="largest number of pretrained words outside the training data that the model stores"
     )
-    dropout: Share = Field(0.1, description="share of tokens whose word is replaced by the unknown word in training")
+    dropout: Fraction = Field(
+        0.1, description="probability with which a word is replaced by the unknown word in training"
+    )
 
 
 class Characters(Section):
-    """Features of a word's spelling."""
+    """Character features of a word."""
 
-    kind: choices.Characters = "cnn"
-    embedding_dim: Annotated[int, Field(ge=1, le=2_048)] = Field(30, description="size of a character's vector")
-    output_dim: Annotated[int, Field(ge=1, le=2_048)] = Field(50, description="size of the features")
-    kernel_size: Annotated[int, Field(ge=1, le=99)] = Field(3, description="characters under the convolution's kernel")
-    dropout: Share = 0.5
+    kind: choices.Characters = Field("cnn", description="network over the characters; `none` for no features")
+    embedding_dim: Annotated[int, Field(ge=1, le=2_048)] = Field(30, description="size of a character vector")
+    output_dim: Annotated[int, Field(ge=1, le=2_048)] = Field(
+        50, description="size of the features; even for `lstm`, which has two directions"
+    )
+    kernel_size: Annotated[int, Field(ge=1, le=99)] = Field(
+        3, description="size of the convolution in characters, odd; only for `cnn`"
+    )
+    dropout: Fraction = Field(0.5, description="dropout probability of the character vectors")
 
     @model_validator(mode="after")
-    def _even(self) -> Self:
-        if self.kind == "lstm" and self.output_dim % 2:
-            raise ValueError(f"output_dim must be even for the two directions of an lstm, got {self.output_dim}")
-        if self.kind == "cnn" and self.kernel_size % 2 == 0:
+    def _check_kind(self) -> Self:
+        if self.kind == "none":
+            names = ("embedding_dim", "output_dim", "kernel_size", "dropout")
+            self._refuse_unused(names, "kind none")
+        elif self.kind == "lstm":
+            self._refuse_unused(("kernel_size",), "kind lstm")
+            if self.output_dim % 2:
+                raise ValueError(f"output_dim must be even for the two directions of an lstm, got {self.output_dim}")
+        elif self.kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd, got {self.kernel_size}")
         return self
 
 
 class DocumentContext(Section):
-    """Features of a word from the rest of its document."""
+    """Features from the other occurrences of a word in its document."""
 
     output_dim: Annotated[int, Field(ge=0, le=2_048)] = Field(0, description="size of the features; 0 for none")
-    dropout: Share = Field(0.2, description="dropout over the vectors of the neighbouring words")
+    dropout: Fraction = Field(0.2, description="dropout probability of the vectors of the neighbouring words")
+
+    @model_validator(mode="after")
+    def _check_effect(self) -> Self:
+        if not self.output_dim:
+            self._refuse_unused(("dropout",), "output_dim 0")
+        return self
 
 
 class Encoder(Section):
-    """The recurrent layers."""
+    """Recurrent layers."""
 
-    cell: choices.Cell = Field("lstm", description="lstm1997 is the LSTM without a forget gate")
-    hidden_size: Annotated[int, Field(ge=1, le=16_384)] = Field(200, description="units in each direction")
-    num_layers: Annotated[int, Field(ge=1, le=64)] = 1
+    cell: choices.Cell = Field("lstm", description="recurrent cell; `lstm1997` is an LSTM without a forget gate")
+    hidden_size: Annotated[int, Field(ge=1, le=16_384)] = Field(200, description="units per direction")
+    num_layers: Annotated[int, Field(ge=1, le=64)] = Field(1, description="number of layers")
     direction: choices.Direction = Field("both", description="direction in which sentences are read")
-    merge: choices.Merge = Field("concat", description="how the outputs of two directions are merged")
+    merge: choices.Merge = Field("concat", description="how the outputs of both directions are merged")
     forget_bias: Annotated[float, Field(ge=-1e6, le=1e6)] = Field(
-        1.0, description="of an LSTM's forget gate at the start; lstm1997 has none"
+        1.0, description="initial bias of the forget gate; only for `lstm`"
     )
     attention_heads: Annotated[int, Field(ge=0, le=64)] = Field(
-        0, description="of self-attention over the output; 0 for none"
+        0, description="heads of self-attention over the last layer's output; 0 for no attention"
     )
 
     @model_validator(mode="after")
-    def _has_effect(self) -> Self:
-        if self.merge != "concat" and self.direction != "both":
-            raise ValueError(f"merge {self.merge} has no effect with direction {self.direction}; leave merge out")
-        if self.forget_bias != 1.0 and self.cell != "lstm":
-            raise ValueError(f"forget_bias has no effect with cell {self.cell}, which has no forget gate; leave it out")
+    def _check_effect(self) -> Self:
+        if self.direction != "both":
+            self._refuse_unused(("merge",), f"direction {self.direction}")
+        if self.cell != "lstm":
+            self._refuse_unused(("forget_bias",), f"cell {self.cell}, which has no forget gate")
         return self
 
     @model_validator(mode="after")
-    def _heads_divide(self) -> Self:
+    def _check_heads(self) -> Self:
         size = self.hidden_size * (2 if self.direction == "both" and self.merge == "concat" else 1)
         if self.attention_heads and size % self.attention_heads:
             raise ValueError(f"attention_heads must divide the merged size {size}, got {self.attention_heads}")
@@ -138,127 +174,172 @@ class Encoder(Section):
 
 
 class Dropout(Section):
-    """Dropout over what flows between the parts of the network."""
+    """Dropout between the parts of the network, as probabilities."""
 
-    kind: choices.Dropout = Field("element", description="element by element, or locked over a sentence's tokens")
-    input: Share = 0.5
-    layers: Share = Field(0.5, description="between recurrent layers")
-    output: Share = 0.5
+    kind: choices.Dropout = Field(
+        "element", description="drop each unit independently, or the same units for all tokens of a sentence (`locked`)"
+    )
+    input: Fraction = Field(0.5, description="of the token vectors")
+    layers: Fraction = Field(0.5, description="of the outputs between recurrent layers")
+    output: Fraction = Field(0.5, description="of the last layer's outputs")
 
 
 class Head(Section):
-    """What turns the encoder's states into tags."""
+    """Tag classifier."""
 
-    kind: choices.Head = "crf"
-    forbid_in_training: bool = Field(False, description="keep a CRF from forbidden transitions in training too")
+    kind: choices.Head = Field("crf", description="linear-chain CRF, or an independent softmax per token")
+    forbid_in_training: bool = Field(False, description="exclude forbidden transitions in training too; only for `crf`")
     tag_weights: dict[str, Annotated[float, Field(ge=0, le=1e6)]] = Field(
-        {}, description="of gold tags in the loss, by tag or by the type of an entity; 1 for all others"
+        {}, description="weights of gold tags in the loss, by tag or entity type; 1 for all others"
     )
 
     @model_validator(mode="after")
-    def _crf_alone(self) -> Self:
-        if self.forbid_in_training and self.kind != "crf":
-            raise ValueError("forbid_in_training is a CRF's; a softmax forbids in decoding alone")
+    def _check_effect(self) -> Self:
+        if self.kind != "crf":
+            self._refuse_unused(("forbid_in_training",), f"kind {self.kind}")
         return self
 
 
 class Model(Section):
-    """The network."""
+    """Network."""
 
     words: Words = Words()
     characters: Characters = Characters()
-    casing: Annotated[int, Field(ge=0, le=2_048)] = Field(0, description="size of the casing feature; 0 for none")
+    casing: Annotated[int, Field(ge=0, le=2_048)] = Field(
+        0, description="size of the vector for a word's casing; 0 for none"
+    )
     document_context: DocumentContext = DocumentContext()
     encoder: Encoder = Encoder()
     dropout: Dropout = Dropout()
     head: Head = Head()
 
+    @model_validator(mode="after")
+    def _check_effect(self) -> Self:
+        if self.encoder.num_layers == 1 and self.dropout.layers != Dropout().layers:
+            raise ValueError("dropout.layers has no effect with encoder.num_layers 1; omit it")
+        return self
+
 
 class Optimizer(Section):
-    """The optimiser and its rate."""
+    """Optimizer and learning rates."""
 
-    kind: choices.Optimizer = "sgd"
-    learning_rate: Positive = Field(0.015, description="learning rate of all parts without one of their own")
-    learning_rates: dict[choices.Part, NotNegative] = Field({}, description="learning rates by part of the network")
-    momentum: Share = Field(0.9, description="of SGD")
-    nesterov: bool = False
-    betas: tuple[Share, Share] = Field((0.9, 0.999), strict=False, description="of Adam and AdamW")
-    weight_decay: NotNegative = 0.0
+    kind: choices.Optimizer = Field("sgd", description="optimization algorithm")
+    learning_rate: Positive = Field(0.015, description="learning rate before the schedule")
+    learning_rates: dict[choices.Part, NotNegative] = Field(
+        {}, description="learning rates that replace `learning_rate` in parts of the network; 0 freezes a part"
+    )
+    momentum: Fraction = Field(0.9, description="momentum; only for `sgd`")
+    nesterov: bool = Field(False, description="use Nesterov momentum; only for `sgd`")
+    betas: tuple[Fraction, Fraction] = Field(
+        (0.9, 0.999), strict=False, description="decay rates of the moment estimates; only for `adam` and `adamw`"
+    )
+    weight_decay: NotNegative = Field(0.0, description="weight decay")
 
-    def rate_of(self, part: choices.Part) -> float:
-        """Returns the full learning rate of a part of the network."""
+    def learning_rate_of(self, part: choices.Part) -> float:
+        """Returns the learning rate of a part of the network, before the schedule."""
         return self.learning_rates.get(part, self.learning_rate)
 
     @model_validator(mode="after")
-    def _momentum_ahead(self) -> Self:
+    def _check_effect(self) -> Self:
+        self._refuse_unused(("betas",) if self.kind == "sgd" else ("momentum", "nesterov"), f"kind {self.kind}")
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0")
-        if self.nesterov and self.kind != "sgd":
-            raise ValueError(f"nesterov is SGD's, the optimiser is {self.kind}")
         return self
 
 
 class Schedule(Section):
-    """How the rate changes."""
+    """Learning rate schedule: a factor of the learning rate, by step or epoch."""
 
-    kind: choices.Schedule = "constant"
+    kind: choices.Schedule = Field("constant", description="shape of the schedule")
     warmup: Annotated[int, Field(ge=0, le=1_000_000_000)] = Field(
-        0, description="steps over which the rate rises to its full height"
+        0, description="steps of linear warm-up; not for `onecycle`"
     )
-    decay: NotNegative = Field(0.05, description="inverse: rate / (1 + decay * epoch)")
-    patience: Count = Field(3, description="plateau: epochs without a better dev score before the rate falls")
-    factor: Annotated[float, Field(gt=0, lt=1)] = Field(0.5, description="plateau: by which it falls")
-    peak: Annotated[float, Field(gt=0, lt=1)] = Field(0.3, description="onecycle: share of the steps before the top")
+    decay: NotNegative = Field(0.05, description="factor is 1 / (1 + decay * epoch); only for `inverse`")
+    patience: Count = Field(
+        3, description="epochs without a better dev score before the rate is reduced; only for `plateau`"
+    )
+    factor: Annotated[float, Field(gt=0, lt=1)] = Field(0.5, description="factor of each reduction; only for `plateau`")
+    peak: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.3, description="fraction of the steps before the maximum; only for `onecycle`"
+    )
 
     @model_validator(mode="after")
-    def _one_rise(self) -> Self:
-        if self.warmup and self.kind == "onecycle":
-            raise ValueError("onecycle has a rise of its own; leave warmup out")
+    def _check_effect(self) -> Self:
+        users = {"decay": "inverse", "patience": "plateau", "factor": "plateau", "peak": "onecycle"}
+        self._refuse_unused([name for name, kind in users.items() if kind != self.kind], f"kind {self.kind}")
+        if self.kind == "onecycle":
+            self._refuse_unused(("warmup",), "kind onecycle, which has its own warm-up")
         return self
 
 
 class Training(Section):
-    """The training."""
+    """Training."""
 
-    epochs: Annotated[int, Field(ge=1, le=10_000)] = 30
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
-    batch_size: Count | None = Field(10, description="largest number of sentences in a batch")
-    max_batch_tokens: Count | None = Field(None, description="largest number of tokens in a batch, padding included")
-    bucket_size: Count = Field(500, description="sentences that are sorted by length together; 1 for random batches")
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = Field(30, description="largest number of epochs")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(1, description="random seed")
+    batch_size: Count | None = Field(10, description="largest number of sentences in a batch; null for no limit")
+    max_batch_tokens: Count | None = Field(
+        None, description="largest number of tokens in a batch, padding included; null for no limit"
+    )
+    bucket_size: Count = Field(
+        500, description="number of sentences that are sorted by length together; 1 for random batches"
+    )
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
-    clip_norm: Positive | None = Field(5.0, description="the gradient's norm at most")
-    clip_value: Positive | None = Field(None, description="each part of the gradient at most")
-    patience: Count | None = Field(None, description="epochs without a better dev score before training ends")
+    clip_norm: Positive | None = Field(5.0, description="largest norm of the gradient; null for no clipping")
+    clip_value: Positive | None = Field(
+        None, description="largest absolute value in the gradient; null for no clipping"
+    )
+    patience: Count | None = Field(
+        None, description="epochs without a better dev score before training stops; null for all epochs"
+    )
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = Field(
-        None, description="decay of an exponential moving average of the weights, which is evaluated and stored"
+        None,
+        description="decay of an exponential moving average of the weights, which the best model holds; null for none",
     )
-    mixed_precision: bool = Field(False, description="compute in float16 on a GPU where that is safe, the loss scaled")
+    mixed_precision: bool = Field(
+        False, description="compute in float16 on a GPU where that is safe, with loss scaling; no effect on a CPU"
+    )
     diagnostics: bool = Field(
-        False, description="record by epoch each part's gradient norm, how far gates are open, how far gradients reach"
+        False, description="record gradient norms, gate activations and the reach of gradients at each epoch"
     )
-    on_nonfinite: choices.OnNonfinite = Field("stop", description="reaction to a loss or gradient that is not finite")
-    checkpoint_steps: Count | None = Field(None, description="steps between checkpoints, beside one for each epoch")
+    on_nonfinite: choices.OnNonfinite = Field(
+        "stop", description="stop the training, or skip the step, if the loss or gradient is not finite"
+    )
+    checkpoint_steps: Count | None = Field(
+        None, description="steps between checkpoints; null for one at the end of each epoch only"
+    )
     keep_checkpoints: Annotated[int, Field(ge=2, le=1_000_000)] = Field(
-        2, description="newest checkpoints that are kept"
+        2, description="number of newest checkpoints to keep"
     )
 
     @model_validator(mode="after")
-    def _limited(self) -> Self:
+    def _check_limits(self) -> Self:
         if self.batch_size is None and self.max_batch_tokens is None:
-            raise ValueError("batch_size or max_batch_tokens must limit a batch")
+            raise ValueError("set batch_size or max_batch_tokens to limit a batch")
         return self
 
 
 class Config(Section):
-    """A recipe, whole."""
+    """Complete recipe."""
 
     data: Data = Data()
     model: Model = Model()
     training: Training = Training()
 
+    @model_validator(mode="after")
+    def _check_learning_rates(self) -> Self:
+        model = self.model
+        has_characters = model.characters.kind != "none" or model.casing or model.document_context.output_dim
+        if "characters" in self.training.optimizer.learning_rates and not has_characters:
+            raise ValueError(
+                "training.optimizer.learning_rates.characters has no effect on a model without characters, casing and "
+                "document_context; omit it"
+            )
+        return self
+
     def without_paths(self) -> "Config":
-        """Returns the config without the paths and names of data, as a model keeps it."""
+        """Returns the config without the paths and names of data, as a model stores it."""
         data = self.data.model_copy(update=dict.fromkeys(("train", "dev", "test", "dataset", "revision")))
         words = self.model.words.model_copy(update={"vectors": ()})
         return self.model_copy(update={"data": data, "model": self.model.model_copy(update={"words": words})})

@@ -125,14 +125,14 @@ class ExperimentResult:
         score = self.best.dev.name
         lines += [f"{part} {score}, mean ± sd: {summary}" for part, summary in summaries.items() if summary]
         lines += [summary.signature for summary in summaries.values() if summary and summary.signature]
-        return "\n".join([*lines, f"model: {streams.one_line(str(self.model))}, of seed {self.best.seed}"])
+        return "\n".join([*lines, f"model: {streams.escape_line(str(self.model))}, of seed {self.best.seed}"])
 
 
 def _describe_single(result: TrainingResult) -> str:
     lines = [f"best epoch {result.best.epoch}, dev {result.dev.name} {result.dev.score:.2f}"]
     if result.test is not None:
         lines.append(f"test scores of the best model:\n{result.test}")
-    return "\n".join([*lines, f"model: {streams.one_line(str(result.model))}"])
+    return "\n".join([*lines, f"model: {streams.escape_line(str(result.model))}"])
 
 
 def _result_to_json(result: TrainingResult) -> dict[str, Any]:

@@ -175,7 +175,7 @@ class Loop:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.rows is not None:
-            self.rows.step(self.settings.optimizer.rate_of("words") * factor)
+            self.rows.step(self.settings.optimizer.learning_rate_of("words") * factor)
         if self.average is not None:
             self.average.update()
         return value, size, bool(clipped)

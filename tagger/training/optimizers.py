@@ -53,7 +53,8 @@ def optimizer(network: Network, settings: Optimizer, rows: Rows | None) -> torch
         if rows is None or parameter is not rows.weight:
             groups.setdefault((part_of(name), id(parameter) in held), []).append(parameter)
     rated = [
-        {"params": parameters, "part": part, "rate": settings.rate_of(part)} | ({"weight_decay": 0.0} if fixed else {})
+        {"params": parameters, "part": part, "rate": settings.learning_rate_of(part)}
+        | ({"weight_decay": 0.0} if fixed else {})
         for (part, fixed), parameters in groups.items()
     ]
     if settings.kind == "sgd":
