@@ -74,9 +74,9 @@ END_OF_FILE = Unit("\n", "\n", 0)
 def read_units(path: Path, input_format: str, columns: int) -> Iterator[Unit]:
     """Yields the units of a file; rows from raw text have `columns` columns."""
     from tagger.data import reader
-    from tagger.data.formats.columns import Layout
+    from tagger.data.formats import Layout
 
-    for record in reader.records(path, form=input_format, layout=Layout(0, None)):  # type: ignore[arg-type]
+    for record in reader.read_records(path, input_format=input_format, layout=Layout(0, None)):  # type: ignore[arg-type]
         tokens = sum(map(len, record.sentences))
         if input_format == "columns":
             (sentence,) = record.sentences

@@ -37,7 +37,7 @@ FOLDERS = {
         {"sentence"},
         {"document", "schemes", "vocab"},
         {"vectors"},
-        {"formats.blocks", "formats.escapes"},
+        {"formats.blocks", "formats.escapes", "formats.reading", "formats.writing"},
         {"formats.columns", "formats.conllu", "formats.hub", "formats.lines", "formats.text"},
         {"formats.rows"},
         {"formats.html", "formats.jsonl", "formats.spans"},

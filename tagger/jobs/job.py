@@ -6,15 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from tagger import __version__, model_dir
-from tagger.choices import InputFormat, OnError, OutputFormat, Scheme, TaggedFormat
-from tagger.data import reader, writer
-from tagger.data.formats.columns import Layout
+from tagger.choices import InputFormat, OnError, OutputFormat, Scheme
+from tagger.data.formats import FORMATS
 from tagger.errors import ConfigError
 from tagger.io import line_reader
 from tagger.model import TaggerModel
 from tagger.tagging import DecodingOptions
-
-_SPAN_FORMATS = ("tsv", "html")  # formats without tags
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +101,9 @@ def check_options(job: Job, model: TaggerModel) -> None:
     """Raises ConfigError if options of a job contradict the model or each other, for any engine."""
     if job.formats.scheme and model.scheme is None:
         raise ConfigError(f"the model's tags are plain; they cannot be encoded in {job.formats.scheme}")
-    if job.formats.output_format in _SPAN_FORMATS and model.scheme is None:
-        raise ConfigError(
-            f"the model's tags are plain; {job.formats.output_format} has spans only, choose another `output_format`"
-        )
+    output_format = job.formats.output_format
+    if output_format and not FORMATS[output_format].holds_tags and model.scheme is None:
+        raise ConfigError(f"the model's tags are plain; {output_format} has spans only, choose another `output_format`")
     if job.on_error == "stop" and job.rejects is not None:
         raise ConfigError("`rejects` is the file for input that `on_error` skip rejects; pass both or neither")
     if job.overwrite and job.out is None:
@@ -116,19 +112,19 @@ def check_options(job: Job, model: TaggerModel) -> None:
 
 def check_effects(formats: Formats, input_formats: Iterable[InputFormat]) -> None:
     """Raises ConfigError, with a line for each, if options have no effect on inputs of some formats."""
-    pairs = {(form, formats.output_format_of(form)): None for form in input_formats}
+    pairs = {(source, formats.output_format_of(source)): None for source in input_formats}
     options = (
-        ("token_column", formats.token_column, "input in columns", lambda form, _: form == "columns"),
+        ("token_column", formats.token_column, "input in columns", lambda source, _: source == "columns"),
         (
             "tag_column",
             formats.tag_column,
             "columns that are written back and output in conllu",
-            lambda form, to: to == "conllu" or form == to == "columns",
+            lambda source, target: target == "conllu" or source == target == "columns",
         ),
-        ("language", formats.language, "text, jsonl and parquet", lambda form, _: form in writer.DOCUMENTS),
-        ("scheme", formats.scheme, "output with tags", lambda _, to: to not in _SPAN_FORMATS),
+        ("language", formats.language, "text, jsonl and parquet", lambda source, _: FORMATS[source].has_offsets),
+        ("scheme", formats.scheme, "output with tags", lambda _, target: FORMATS[target].holds_tags),
     )
-    conversions = " and ".join(f"{form} to {to}" for form, to in pairs)
+    conversions = " and ".join(f"{source} to {target}" for source, target in pairs)
     faults = [
         f"`{name}` has no effect from {conversions}; it is for {purpose}"
         for name, value, purpose, has_effect in options
@@ -136,35 +132,3 @@ def check_effects(formats: Formats, input_formats: Iterable[InputFormat]) -> Non
     ]
     if faults:
         raise ConfigError(*faults)
-
-
-def tagged_format(model: TaggerModel, path: Path) -> TaggedFormat:
-    """Returns the format of a tagged file: what its name says, else what the model was trained on, else columns."""
-    guessed = reader.guess_format(path)
-    if guessed == "columns" or guessed == "conllu":
-        return guessed
-    return "conllu" if model.config.data.format == "conllu" else "columns"
-
-
-def layout(
-    model: TaggerModel,
-    form: InputFormat,
-    *,
-    token: int | str | None = None,
-    tag: int | str | None = None,
-    tagged: bool = False,
-) -> Layout:
-    """Returns where tokens and tags stand in files of a format: where they stood in training, unless told otherwise.
-
-    In files unlike those of the training, tags are read from the last column and written into a new one; in CoNLL-U
-    they are XPOS, or for spans NER in MISC.
-    """
-    data = model.config.data
-    if form == data.format:
-        known = Layout(data.token, data.tag, data.columns)
-    elif form == "conllu":
-        known = Layout(0, "misc:NER" if model.scheme else "xpos")
-    else:
-        known = Layout(0, -1 if tagged else None)
-    place = known.tag if tag is None else tag
-    return Layout(known.token if token is None else token, place, known.names, fixed=tag is not None)

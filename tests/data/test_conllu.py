@@ -6,8 +6,7 @@ from io import BytesIO
 import pytest
 
 from tagger.data import reader
-from tagger.data.formats import conllu
-from tagger.data.formats.columns import Layout
+from tagger.data.formats import Layout, conllu
 from tagger.data.sentence import Reject, Sentence
 from tagger.errors import ConfigError, DataError
 from tagger.io import line_reader
@@ -35,7 +34,9 @@ FILE = """\
 
 def read(data: str | bytes, tag: str = "upos", *, tagged: bool = True) -> list[Sentence]:
     raw = data.encode() if isinstance(data, str) else data
-    found = reader.read(BytesIO(raw), form="conllu", layout=Layout(tag=tag), tagged=tagged, name="x.conllu")
+    found = reader.read_sentences(
+        BytesIO(raw), input_format="conllu", layout=Layout(tag=tag), tagged=tagged, name="x.conllu"
+    )
     return list(found)
 
 

@@ -18,11 +18,12 @@ from typer.testing import CliRunner
 import tagger
 from tagger import model_dir
 from tagger.cli import app
-from tagger.data.formats.columns import Layout
+from tagger.data import reader
+from tagger.data.formats import Layout
 from tagger.data.sentence import Alternative, Sentence, Span
 from tagger.errors import ConfigError, DataError, Stopped, StorageError
 from tagger.io import line_reader
-from tagger.jobs import job, pools
+from tagger.jobs import pools
 from tagger.jobs.inputs import STDIN
 from tagger.jobs.job import Formats, Job
 from tagger.jobs.local import engine as local
@@ -61,7 +62,7 @@ def test_a_name_tells_a_tagged_files_format_before_the_training_does(
     config = model.model.config
     data = config.data.model_copy(update={"format": trained})
     object.__setattr__(model.model, "config", config.model_copy(update={"data": data}))
-    assert job.tagged_format(model.model, Path(name)) == form
+    assert reader.guess_tagged_format(Path(name), model.model.config.data) == form
 
 
 def test_a_wider_file_gets_its_tags_where_the_training_had_them(model: Tagger) -> None:
@@ -147,9 +148,10 @@ def test_plain_tags_have_no_spans_to_be_written(model: Tagger, monkeypatch: pyte
 
 
 def test_a_layout_of_other_formats_never_points_at_a_column_that_may_hold_something(model: Tagger) -> None:
-    assert job.layout(model.model, "lines") == Layout(0, None)
-    assert job.layout(model.model, "conllu").tag == "misc:NER"
-    assert job.layout(model.model, "columns") == Layout(0, 1, ("token", "ner"))
+    data = model.model.config.data
+    assert reader.find_layout(data, "lines") == Layout(0, None)
+    assert reader.find_layout(data, "conllu").tag == "misc:NER"
+    assert reader.find_layout(data, "columns") == Layout(0, 1, ("token", "ner"))
 
 
 def test_nothing_is_written_if_one_of_the_inputs_is_missing(model: Tagger, model_path: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet as pq
 
 from tagger.data import reader
-from tagger.data.formats.columns import Layout
+from tagger.data.formats import Layout
 from tagger.data.sentence import Record, Reject
 from tagger.errors import DataError, StorageError
 from tagger.io.storage import Location, is_address
@@ -41,7 +41,7 @@ def in_parts(path: Path, form: str, reject: Callable[[Reject], None] | None = No
 
 
 def whole(path: Path, form: str, reject: Callable[[Reject], None] | None = None) -> list[Record]:
-    return list(reader.records(path, form=form, layout=Layout(0), name=path.name, reject=reject))
+    return list(reader.read_records(path, input_format=form, layout=Layout(0), name=path.name, reject=reject))
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -11,15 +11,16 @@ from pathlib import Path, PurePath
 from typing import BinaryIO, cast
 
 from tagger.choices import InputFormat, Scheme
-from tagger.data import reader, schemes, writer
-from tagger.data.formats.columns import Layout
+from tagger.data import reader, schemes
+from tagger.data.formats import FORMATS, Layout
+from tagger.data.formats.writing import Sink, WriteOptions
 from tagger.data.sentence import Record, Reject, Sentence
-from tagger.data.writer import Sink
+from tagger.data.writer import make_sink
 from tagger.errors import ConfigError, DataError, Stopped, TaggerError
 from tagger.io import atomic, directories
 from tagger.jobs import inputs
 from tagger.jobs.inputs import STDIN, Input
-from tagger.jobs.job import Job, check_effects, check_options, layout
+from tagger.jobs.job import Job, check_effects, check_options
 from tagger.jobs.journal import InputRecord, JobRecord
 from tagger.jobs.local.folder import JOB_FOLDER, REJECTS, OutputFolder
 from tagger.jobs.pools import Pool, Reader
@@ -81,11 +82,11 @@ class _Work:
 
     def read_records(self, number: int, reject: Callable[[Reject], None] | None) -> Iterator[Record]:
         """Yields the records of an input."""
-        item, form, formats = self.inputs[number], self.input_formats[number], self.job.formats
-        return reader.records(
+        item, input_format, formats = self.inputs[number], self.input_formats[number], self.job.formats
+        return reader.read_records(
             self.stdin if item.path is None else item.path,
-            form=form,
-            layout=layout(self.tagger.model, form, token=formats.token_column, tag=formats.tag_column),
+            input_format=input_format,
+            layout=self._layout(input_format, token=formats.token_column, tag=formats.tag_column),
             language=formats.text_language,
             name=item.label,
             reject=reject,
@@ -94,22 +95,28 @@ class _Work:
 
     def open_sink(self, number: int) -> Sink:
         """Returns the sink for the output of an input."""
-        item, form, decoding = self.inputs[number], self.input_formats[number], self.job.decoding
-        return writer.sink(
-            self.job.formats.output_format_of(form),
-            form=form,
-            layout=self._output_layout(form),
+        item, input_format, decoding = self.inputs[number], self.input_formats[number], self.job.decoding
+        options = WriteOptions(
+            input_format=input_format,
+            layout=self._output_layout(input_format),
             name=item.label,
             probabilities=decoding.probabilities,
             alternatives=decoding.nbest > 0,
-            source=item.path if form == "parquet" else None,
+            source=item.path,
         )
+        return make_sink(self.job.formats.output_format_of(input_format), options)
 
-    def _output_layout(self, form: InputFormat) -> Layout:
-        to, formats = self.job.formats.output_format_of(form), self.job.formats
-        if to == "conllu" != form:
-            return layout(self.tagger.model, to, tag=formats.tag_column)
-        return layout(self.tagger.model, form, token=formats.token_column, tag=formats.tag_column)
+    def _output_layout(self, input_format: InputFormat) -> Layout:
+        output_format, formats = self.job.formats.output_format_of(input_format), self.job.formats
+        if output_format == "conllu" != input_format:
+            return self._layout(output_format, tag=formats.tag_column)
+        return self._layout(input_format, token=formats.token_column, tag=formats.tag_column)
+
+    def _layout(self, file_format: str, *, token: int | str | None = None, tag: int | str | None = None) -> Layout:
+        model = self.tagger.model
+        return reader.find_layout(
+            model.config.data, file_format, has_spans=model.scheme is not None, token=token, tag=tag
+        )
 
     def open_reader(self, rejects: Rejects | None) -> Reader:
         """Returns a reader of all inputs, which keeps documents together if the model uses document context."""
@@ -120,7 +127,7 @@ class _Work:
         return Reader(self.labels, self.read_records, rejects, alone=self._is_alone if by_document else None)
 
     def _is_alone(self, number: int) -> bool:
-        return self.input_formats[number] in reader.ALONE
+        return not FORMATS[self.input_formats[number]].has_documents
 
     def tag(self, reader: Reader, *, number: int = 0, first: int = 0, skip: int = 0) -> Iterator[Pool]:
         """Yields the tagged pools of a reader from a position on."""
@@ -163,13 +170,15 @@ def _find_work(tagger: Tagger, job: Job, stdin: BinaryIO) -> _Work:
     unreadable: list[tuple[str, str]] = []
     on_unreadable = (lambda *item: unreadable.append(item)) if job.on_error == "skip" else None
     found = inputs.find_inputs(job.paths, pattern=job.pattern, out=job.out, on_unreadable=on_unreadable)
-    forms = [job.formats.input_format or reader.guess_format(item.path or Path(STDIN)) for item in found]
-    check_effects(job.formats, forms)
-    if any(item.path is None and form == "parquet" for item, form in zip(found, forms, strict=True)):
+    input_formats = [job.formats.input_format or reader.guess_format(item.path or Path(STDIN)) for item in found]
+    check_effects(job.formats, input_formats)
+    if any(
+        item.path is None and input_format == "parquet" for item, input_format in zip(found, input_formats, strict=True)
+    ):
         raise ConfigError("Parquet is read from files only; pass a path instead of -")
     if job.formats.input_format is None:
-        _log_guessed([item for item, form in zip(found, forms, strict=True) if form == "lines"])
-    return _Work(tagger, job, stdin, found, forms, unreadable)
+        _log_guessed([item for item, input_format in zip(found, input_formats, strict=True) if input_format == "lines"])
+    return _Work(tagger, job, stdin, found, input_formats, unreadable)
 
 
 def _log_guessed(guessed: Sequence[Input]) -> None:
@@ -183,10 +192,10 @@ def _log_guessed(guessed: Sequence[Input]) -> None:
 
 def _create_folder(work: _Work, out: Path) -> OutputFolder:
     """Returns the outputs of a job, which is not started yet."""
-    targets = [work.job.formats.output_format_of(form) for form in work.input_formats]
+    targets = [work.job.formats.output_format_of(input_format) for input_format in work.input_formats]
     names = [
-        item.output_path(writer.SUFFIXES[to], same_format=form == to)
-        for item, form, to in zip(work.inputs, work.input_formats, targets, strict=True)
+        item.output_path(FORMATS[target].suffixes[0], same_format=input_format == target)
+        for item, input_format, target in zip(work.inputs, work.input_formats, targets, strict=True)
     ]
     rejects = (work.job.rejects or out / REJECTS) if work.job.on_error == "skip" else None
     reserved = [PurePath(JOB_FOLDER), PurePath(directories.LOCK)]
@@ -260,11 +269,11 @@ def _tag_into_folder(work: _Work, folder: OutputFolder, stop: StopRequest, callb
 def _tag_into_stream(work: _Work, stream: BinaryIO, callback: Callback) -> Summary:
     """Tags into one stream, with the header of the first output and the footer of the last."""
     targets = {
-        work.job.formats.output_format_of(form): item
-        for form, item in zip(work.input_formats, work.inputs, strict=True)
+        work.job.formats.output_format_of(input_format): item
+        for input_format, item in zip(work.input_formats, work.inputs, strict=True)
     }
     if len(targets) > 1:
-        names = " and ".join(f"{item.label} as {to}" for to, item in targets.items())
+        names = " and ".join(f"{item.label} as {target}" for target, item in targets.items())
         raise ConfigError(
             f"one stream has one format, but {names} would be several; choose one with `output_format`, or pass `out`"
         )
@@ -300,7 +309,7 @@ def _write_stream(work: _Work, reader: Reader, stream: BinaryIO, callback: Callb
             if stretch.number != number:
                 number, sink, document = stretch.number, work.open_sink(stretch.number), None
                 documents.next_input()
-                if work.job.formats.output_format_of(work.input_formats[number]) in writer.CORPORA:
+                if FORMATS[work.job.formats.output_format_of(work.input_formats[number])].is_corpus:
                     corpora.end_sentence()
                     corpora.write(sink.begin())
             records = documents.renumber(stretch.records)

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import TypeVar
 
-from tagger.data.writer import Sink
+from tagger.data.formats.writing import Sink
 from tagger.errors import StorageError
 from tagger.io import atomic
 from tagger.jobs import inputs
@@ -260,7 +260,7 @@ class OutputFolder:
         if part.exists():  # else a job published it and was stopped before it updated the journal
             if fault := self._find_obstacle(number, done=True):
                 raise StorageError(fault)
-            self._get_sink(number).finished(part)
+            self._get_sink(number).finish(part)
             atomic.sync(part)
             path.parent.mkdir(parents=True, exist_ok=True)
             atomic.publish(part, path, overwrite=self._overwrite)

@@ -33,7 +33,8 @@ import torch
 
 from tagger import model_dir
 from tagger.choices import Device
-from tagger.data import reader, writer
+from tagger.data import reader
+from tagger.data.formats import FORMATS
 from tagger.errors import ConfigError, DataError, Stopped, StorageError, TaggerError
 from tagger.io import atomic, directories
 from tagger.io.storage import Location, is_address
@@ -185,7 +186,7 @@ def _split_sources(ray: Any, sources: Sequence[Source], job: Job) -> list[Shard]
             scan_results.setdefault(index, []).append(result)
     split: list[Shard] = []
     for index, source in enumerate(sources):
-        suffix = writer.SUFFIXES[job.formats.output_format_of(source.input_format)]
+        suffix = FORMATS[job.formats.output_format_of(source.input_format)].suffixes[0]
         split += shards.split(source, index, scan_results.get(index, []), suffix)
     first: dict[str, Shard] = {}
     for shard in split:

@@ -7,7 +7,7 @@ from pathlib import PurePath
 
 from tagger.choices import InputFormat
 from tagger.data import reader
-from tagger.data.formats.columns import Layout
+from tagger.data.formats import Layout
 from tagger.data.sentence import Record, Reject
 from tagger.errors import DataError
 from tagger.io import line_reader
@@ -193,9 +193,9 @@ def read_records(
     """
     if shard.input_format != "parquet":
         with shard.location.open_range(shard.start, shard.stop) as stream:
-            yield from reader.records(
+            yield from reader.read_records(
                 stream,
-                form=shard.input_format,
+                input_format=shard.input_format,
                 layout=Layout(0),
                 language=language,
                 name=shard.label,

@@ -14,13 +14,14 @@ from typing import Any, BinaryIO
 import torch
 
 from tagger import tagging
-from tagger.data import writer
-from tagger.data.writer import Sink
+from tagger.data import reader
+from tagger.data.formats.writing import Sink, WriteOptions
+from tagger.data.writer import make_sink
 from tagger.device import relaxed_garbage_collection
 from tagger.errors import ConfigError, TaggerError
 from tagger.io import json_files
 from tagger.io.storage import Location
-from tagger.jobs.job import Job, layout
+from tagger.jobs.job import Job
 from tagger.jobs.local import engine as local
 from tagger.jobs.local.folder import REJECTS
 from tagger.jobs.pools import Pool, Reader
@@ -108,7 +109,7 @@ class Worker:
             sink = shard_output.end()
         self._work.owner.check()
         if sink is not None:
-            sink.finished(output)
+            sink.finish(output)
             self._work.folder.join(shard.output).copy_from(output)
         result: Result = {
             "first": shard_output.first,
@@ -125,15 +126,15 @@ class Worker:
     def _open_sink(self, shard: Shard) -> Sink:
         job = self._work.job
         with ExitStack() as stack:
-            return writer.sink(
-                job.formats.output_format_of(shard.input_format),
-                form=shard.input_format,
-                layout=layout(self._tagger.model, shard.input_format),
+            options = WriteOptions(
+                input_format=shard.input_format,
+                layout=reader.find_layout(self._tagger.model.config.data, shard.input_format),
                 name=shard.label,
                 probabilities=job.decoding.probabilities,
                 alternatives=job.decoding.nbest > 0,
                 source=stack.enter_context(shard.location.open()) if shard.input_format == "parquet" else None,
             )
+            return make_sink(job.formats.output_format_of(shard.input_format), options)
 
 
 class _ShardOutput:
