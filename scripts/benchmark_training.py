@@ -1,24 +1,24 @@
-"""Measures an epoch of training, what its parts take, and the floor: the products of the encoder's layers alone.
+"""Measures an epoch of training, its parts, and the floor: the matrix products of the encoder's layers alone.
 
     python scripts/benchmark_training.py RECIPE --data DIR [--vectors TABLE]... [--rounds 5] [--steps 100] [--json FILE]
 
-RECIPE is trained for some rounds of steps; the other options are those of `tagger train`. Before each round comes the
-floor: the products of every token with each direction's input and state weights and, twice as many, their gradients, at
-the best rate that those shapes reach on all processors (as in benchmark_tagging.py). Seconds are those of an epoch,
-medians over the rounds; development and saving at its end are left out.
+The benchmark trains RECIPE for some rounds of steps; the other options are those of `tagger train`. Before each round,
+it measures the floor: the products of every token with the input and state weights of each direction and, at twice the
+cost, their gradients, at the best rate of those shapes on all cores (as in benchmark_tagging.py). Seconds are those of
+an epoch, medians over the rounds; evaluation and saving at the end of an epoch are left out.
 
-    batch        words to tensors, as far as the step waits for it
-    embedding    vectors and characters of words and dropout, forward and back; word vectors brought up to date before
-    encoder      forward and back
-    projection   and dropout, forward and back
-    crf          its loss and gradients
-    clip         gradients gathered and clipped
-    update       optimiser and moving average
-    rest         what is none of these
+    batch        converting words to tensors, as far as a step waits for it
+    embedding    word vectors, character features and dropout, forward and backward, with the update of lazy rows
+    encoder      forward and backward
+    projection   projection to tags and dropout, forward and backward
+    crf          loss and gradients of the CRF
+    clip         collecting and clipping gradients
+    update       optimizer and moving average
+    rest         everything else
     epoch        all of it
     floor        the products alone
 
-The largest size of the process in memory is printed last.
+The last line is the peak of resident memory.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmark_tagging import Child, floor, processors
+from benchmark_systems import Process, count_cores, fastest_products
 from torch import Tensor, nn
 
 from tagger import config
@@ -51,12 +51,12 @@ WARM_UP = 20  # steps
 PARTS = ("batch", "embedding", "encoder", "projection", "crf", "clip", "update")
 
 
-class Enough(Exception):  # noqa: N818  # no fault
-    """The rounds to measure are done."""
+class MeasuringDone(Exception):  # noqa: N818  # not an error
+    """All rounds are measured."""
 
 
-class Laps:
-    """Gives the time since the last lap to a part of a step: of its forward pass, then of the way back."""
+class PartTimer:
+    """Adds the time since the last part of a step to the part that ends, in the forward and in the backward pass."""
 
     def __init__(self, loop: Loop) -> None:
         self.seconds: Counter[str] = Counter()
@@ -67,21 +67,21 @@ class Laps:
         network.encoder.register_full_backward_pre_hook(lambda *_: self.end("projection"))
         network.encoder.register_full_backward_hook(lambda *_: self.end("encoder"))
         network.head.loss = self.loss
-        self._before(loop.scaler, "unscale_", "embedding")
-        self._after(optimizers, "clip", "clip")
+        self._end_before(loop.scaler, "unscale_", "embedding")
+        self._end_after(optimizers, "clip", "clip")
 
-    def begin(self) -> None:
-        """Begins a step."""
+    def start(self) -> None:
+        """Starts a step."""
         self._last = self._now()
 
     def end(self, part: str) -> None:
-        """Ends a lap of a part."""
+        """Ends a part: adds the time since the last end to it."""
         now = self._now()
         self.seconds[part] += now - self._last
         self._last = now
 
     def skip(self) -> float:
-        """Leaves out the time since the last lap; returns it, in seconds."""
+        """Leaves out the time since the last end and returns it, in seconds."""
         before, self._last = self._last, self._now()
         return self._last - before
 
@@ -98,36 +98,38 @@ class Laps:
             torch.cuda.synchronize()
         return time.perf_counter()
 
-    def _after(self, owner: Any, name: str, part: str) -> None:
-        act: Callable[..., Any] = getattr(owner, name)
+    def _end_after(self, owner: Any, name: str, part: str) -> None:
+        function: Callable[..., Any] = getattr(owner, name)
 
-        def timed(*given: Any) -> Any:
-            done = act(*given)
+        def timed(*arguments: Any) -> Any:
+            result = function(*arguments)
             self.end(part)
-            return done
+            return result
 
         setattr(owner, name, timed)
 
-    def _before(self, owner: Any, name: str, part: str) -> None:
-        act: Callable[..., Any] = getattr(owner, name)
+    def _end_before(self, owner: Any, name: str, part: str) -> None:
+        function: Callable[..., Any] = getattr(owner, name)
 
-        def timed(*given: Any) -> Any:
+        def timed(*arguments: Any) -> Any:
             self.end(part)
-            return act(*given)
+            return function(*arguments)
 
         setattr(owner, name, timed)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe")
-    parser.add_argument("--data", type=Path, required=True, help="directory of the corpus")
-    parser.add_argument("--vectors", type=Path, action="append", default=[])
-    parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=100, help="steps of a round")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--json", type=Path, help="file for the rows")
+    parser.add_argument("recipe", help="Recipe name or YAML file.")
+    parser.add_argument("--data", type=Path, required=True, help="Directory of the corpus.")
+    parser.add_argument("--vectors", type=Path, action="append", default=[], help="Table of word vectors (repeatable).")
+    parser.add_argument(
+        "--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE", help="Override a setting."
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="Number of rounds [5].")
+    parser.add_argument("--steps", type=int, default=100, help="Number of steps in a round [100].")
+    parser.add_argument("--device", default="auto", help="Device [auto].")
+    parser.add_argument("--json", type=Path, help="Write the rows as JSON.")
     options = parser.parse_args()
     settings = config.load(options.recipe, overrides=options.overrides)
     parts: dict[str, Path | None] = dict.fromkeys(("train", "dev", "test"))
@@ -137,19 +139,19 @@ def main() -> None:
     tables = read_tables(settings, data.train.sentences)
     with seed_generators(settings.training.seed, device), tempfile.TemporaryDirectory() as run:
         model = build_model(corpora.with_column_numbers(settings, data.train), data.train.sentences, tables)
-        rows = measured(settings, model, data, Path(run), device, options.rounds, options.steps)
+        rows = measure_epoch(settings, model, data, Path(run), device, options.rounds, options.steps)
     for row in rows:
-        print("{part:10} {seconds:8.2f} s  {share:6.1%}".format(**row))
+        print("{part:10} {seconds:8.2f} s  {fraction:6.1%}".format(**row))
     times = {row["part"]: row["seconds"] for row in rows}
     if "floor" in times:
         print(f"an epoch takes {times['epoch'] / times['floor']:.2f} times the floor")
     size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"memory: at most {size:,.0f} MB")
+    print(f"peak memory: {size:,.0f} MB")
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n")
 
 
-def measured(
+def measure_epoch(
     settings: config.Config,
     model: TaggerModel,
     data: corpora.Corpora,
@@ -158,63 +160,65 @@ def measured(
     rounds: int,
     steps: int,
 ) -> list[dict[str, Any]]:
-    """Returns the rows: seconds of an epoch and, of each part, its share of them."""
+    """Returns the rows: seconds of an epoch and of its parts, and each as a fraction of the epoch."""
     times: dict[str, list[float]] = {name: [] for name in (*PARTS, "rest", "epoch", "floor")}
-    count, tokens, begun = 0, sum(map(len, data.train.sentences)), 0.0
+    count, tokens, start = 0, sum(map(len, data.train.sentences)), 0.0
 
     def callback(event: object) -> None:
-        nonlocal count, begun
+        nonlocal count, start
         if isinstance(event, EpochEnd):
-            begun += laps.skip()
+            start += timer.skip()
         if not isinstance(event, StepEnd):
             return
         count += 1
-        of_round = count - WARM_UP
-        if of_round > 0 and of_round % steps == 0:
-            epoch = (time.perf_counter() - begun) / steps * event.steps
-            found = {name: laps.seconds[name] / steps * event.steps for name in PARTS}
-            found |= {"epoch": epoch, "rest": epoch - sum(found.values())}
-            for name, seconds in found.items():
-                times[name].append(seconds)
-        if of_round == rounds * steps:
-            raise Enough
-        if of_round >= 0 and of_round % steps == 0:
+        step = count - WARM_UP
+        if step > 0 and step % steps == 0:
+            epoch = (time.perf_counter() - start) / steps * event.steps
+            seconds = {name: timer.seconds[name] / steps * event.steps for name in PARTS}
+            seconds |= {"epoch": epoch, "rest": epoch - sum(seconds.values())}
+            for name, value in seconds.items():
+                times[name].append(value)
+        if step == rounds * steps:
+            raise MeasuringDone
+        if step >= 0 and step % steps == 0:
             if workers:
-                times["floor"].append(3 * tokens / floor(workers, shapes(model.network.encoder))["value"])
-            laps.seconds.clear()
-            begun = time.perf_counter()
-        laps.begin()
+                times["floor"].append(
+                    3 * tokens / fastest_products(workers, product_shapes(model.network.encoder))["value"]
+                )
+            timer.seconds.clear()
+            start = time.perf_counter()
+        timer.start()
 
     loop = Loop(settings, model, data, run, device, callback)
-    laps = Laps(loop)
+    timer = PartTimer(loop)
     update = loop._update
 
     def timed(positions: list[int], batch: Batch) -> Any:
-        laps.end("batch")
-        done = update(positions, batch)
-        laps.end("update")
-        return done
+        timer.end("batch")
+        result = update(positions, batch)
+        timer.end("update")
+        return result
 
     loop._update = timed
     log = run / "floor.log"
-    children = processors() if device.type == "cpu" else 0
-    workers = [Child(sys.executable, "floor", log=log, one_thread=True) for _ in range(children)]
+    cores = count_cores() if device.type == "cpu" else 0
+    workers = [Process(sys.executable, "products", log=log, one_thread=True) for _ in range(cores)]
     try:
-        with contextlib.suppress(Enough), StopRequest() as stop:
+        with contextlib.suppress(MeasuringDone), StopRequest() as stop:
             loop.run(stop)
     finally:
         for worker in workers:
             worker.close()
     if not times["epoch"]:
-        raise SystemExit(f"the training ended after {count} steps, before a round was full; ask for fewer with --steps")
-    medians = {name: statistics.median(found) for name, found in times.items() if found}
+        raise SystemExit(f"the training ended after {count} steps, before the first round was complete; lower --steps")
+    medians = {name: statistics.median(values) for name, values in times.items() if values}
     return [
-        {"part": name, "seconds": seconds, "share": seconds / medians["epoch"]} for name, seconds in medians.items()
+        {"part": name, "seconds": seconds, "fraction": seconds / medians["epoch"]} for name, seconds in medians.items()
     ]
 
 
-def shapes(encoder: nn.Module) -> list[tuple[int, int]]:
-    """Returns the depth and width of the product that each direction of each layer has with a token."""
+def product_shapes(encoder: nn.Module) -> list[tuple[int, int]]:
+    """Returns the rows and columns of the weights of each direction of each layer, input and state together."""
     cells = [module for module in encoder.modules() if isinstance(module, nn.RNNBase)]
     return [(cell.input_size + cell.hidden_size, len(cell.weight_hh_l0)) for cell in cells]
 

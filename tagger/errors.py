@@ -1,10 +1,10 @@
-"""The errors that a user can cause, each a line to read and act on; and the end of a job that was asked to stop."""
+"""Errors that a user can cause, each a line that says what to do, and the end of a stopped job."""
 
 import signal
 
 
 class TaggerError(Exception):
-    """A user's mistake or a damaged input; `faults` holds one printable line for each.
+    """A user's mistake or a damaged input; `faults` has one printable line per fault.
 
     A parameter of the public API stands in backquotes; the command line shows its option instead.
 
@@ -30,19 +30,19 @@ class DataError(TaggerError):
 
 
 class TruncatedError(DataError):
-    """A source that ends before its end: `fault`, and the last line that was read, 0 if none was."""
+    """A source that cannot be read to its end; `line` is the last line that was read, 0 if none was."""
 
     def __init__(self, fault: str, line: int) -> None:
         super().__init__(f"{fault}; read up to line {line}" if line else fault)
         self.fault = fault
 
     def before(self, line: int) -> "TruncatedError":
-        """Returns the same of a source of which nothing was read from a line on."""
+        """Returns the same error for a source that was read up to the line before `line`."""
         return TruncatedError(self.fault, line - 1)
 
 
 class CorruptError(DataError):
-    """Packed data that is damaged or unfinished, or a file that changed while it was read: nothing of it is safe."""
+    """Compressed data that is damaged or incomplete, or a file that changed while it was read: no line is reliable."""
 
 
 class StorageError(TaggerError):
@@ -54,11 +54,11 @@ class ModelError(TaggerError):
 
 
 class TrainingError(TaggerError):
-    """A training that cannot go on, such as a loss that is not finite."""
+    """A training that cannot continue, for example because the loss is not finite."""
 
 
-class Stopped(Exception):  # noqa: N818  # no fault: the job was asked to stop and its state is saved
-    """A job stopped because of a signal, after it had saved its state unless it has none to go on from."""
+class Stopped(Exception):  # noqa: N818  # not an error: a signal requested the stop
+    """A job that a signal stopped; `saved` says whether it saved a state from which it can continue."""
 
     def __init__(self, signum: int, *, saved: bool = True) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}{'; continue with `resume=True`' * saved}")

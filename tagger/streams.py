@@ -1,4 +1,4 @@
-"""The standard streams: usable when the caller has closed them, and text that cannot steer a terminal."""
+"""The standard streams: usable if the caller closed them, and safe from terminal control characters."""
 
 import os
 import sys
@@ -6,12 +6,12 @@ from contextlib import suppress
 from io import TextIOWrapper
 from typing import BinaryIO
 
-_MAX_LINE = 4000  # characters of an error line
+_MAX_LINE = 4000  # characters
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
 
 
 class TerminalWriter:
-    """Writes bytes to a terminal with control characters escaped, so that tagged text cannot steer it."""
+    """Writes bytes to a terminal and escapes control characters, so that tagged text cannot control it."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -26,36 +26,36 @@ class TerminalWriter:
         self._stream.flush()
 
 
-def printable(text: str) -> str:
-    r"""Returns text with control characters escaped, so that data cannot steer a terminal; lines stay lines.
+def escape_controls(text: str) -> str:
+    r"""Returns text with control characters escaped, except line breaks, so that data cannot control a terminal.
 
-    >>> printable("a\x1b[0m\nb")
+    >>> escape_controls("a\x1b[0m\nb")
     'a\\x1b[0m\nb'
     """
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
-def one_line(text: str) -> str:
+def escape_line(text: str) -> str:
     r"""Returns text with control characters and line breaks escaped.
 
-    >>> one_line("a\nb")
+    >>> escape_line("a\nb")
     'a\\nb'
     """
-    return printable(text).replace("\n", "\\n")
+    return escape_controls(text).replace("\n", "\\n")
 
 
 def print_error(line: str) -> None:
-    """Prints a line on standard error; if that is closed or full, nothing else can be done."""
-    text = one_line(line)
-    shown = text if len(text) <= _MAX_LINE else f"{text[:_MAX_LINE]}…"
+    """Prints a line on standard error, truncated if it is long; ignores a closed or full stream."""
+    text = escape_line(line)
+    text = text if len(text) <= _MAX_LINE else f"{text[:_MAX_LINE]}…"
     with suppress(OSError, ValueError):
-        print(shown, file=sys.stderr, flush=True)  # noqa: T201
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def open_closed_streams() -> None:
-    """Opens the standard streams that the caller has closed; else the next file would get their number.
+    """Opens the standard streams that the caller closed; otherwise the next opened file would get their descriptor.
 
-    Input and output are opened such that their use is an error. What goes to standard error is discarded.
+    Reading standard input and writing standard output then raise an error. Standard error is discarded.
     """
     for number, name, flags in ((0, "stdin", os.O_WRONLY), (1, "stdout", os.O_RDONLY), (2, "stderr", os.O_WRONLY)):
         if getattr(sys, name) is None and not _is_open(number):
@@ -76,13 +76,13 @@ def _is_open(number: int) -> bool:
 
 
 def escape_unencodable() -> None:
-    """Lets standard output escape characters that its encoding lacks."""
+    """Makes standard output escape characters that its encoding does not have."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def flush_output() -> OSError | None:
-    """Writes what is left for standard output; returns the fault if that fails, and discards the rest."""
+    """Flushes standard output; if that fails, returns the error and discards the buffer."""
     try:
         sys.stdout.flush()
     except OSError as error:
@@ -92,8 +92,8 @@ def flush_output() -> OSError | None:
 
 
 def discard_output() -> None:
-    """Sends what is left for standard output to nowhere, so that Python does not fail on it when it exits."""
-    with suppress(OSError, ValueError):  # it is not a file
+    """Discards the buffer of standard output, so that Python does not fail at exit when it flushes it."""
+    with suppress(OSError, ValueError):  # standard output has no descriptor
         handle = os.open(os.devnull, os.O_WRONLY)
         os.dup2(handle, sys.stdout.fileno())
         os.close(handle)

@@ -36,11 +36,18 @@ GPU_CASES = pytest.StashKey[int]()
 
 SLOW = (
     "robustness",  # processes that are killed, damaged files, hostile models
+    "experiments/test_seeds.py",
     "jobs/test_ray.py",  # starts Ray
+    "nn/kernels/test_compiling.py",  # compiles in new processes
     "nn/test_triton_interpreted.py",
+    "tagging/test_cache_size.py",
+    "tagging/test_fork.py",
+    "test_benchmarks.py",
     "test_readme.py",
+    "test_sample.py",
     "test_studies.py",
     "test_wheel.py",
+    "training/test_diagnostics.py",
 )
 """Files and folders whose tests all take long. `scripts/check --fast` leaves out every test marked `slow`."""
 
@@ -112,4 +119,4 @@ def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "train.conll").write_text(tiny_corpus())
     recipe = TINY_RECIPE.format(train=folder / "train.conll", dev=folder / "train.conll")
     config = parse(recipe, "tiny.yaml", overrides=["training.epochs=12"])
-    return training.train(config, folder / "run", device="cpu").model
+    return training.train(config, folder / "run", device="cpu").model_dir

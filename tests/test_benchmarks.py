@@ -1,4 +1,4 @@
-"""The benchmark of training, at toy size: that it still finds what it takes the time of."""
+"""The scripts, at toy size: benchmarks, measures of code, figures and the table of settings."""
 
 import json
 import subprocess
@@ -25,13 +25,13 @@ def test_an_epoch_of_training_is_measured_by_its_parts(tmp_path: Path) -> None:
     assert all(rows[part] > 0 for part in [*parts, "floor"])
     assert sum(rows[part] for part in [*parts, "rest"]) == pytest.approx(rows["epoch"], rel=0.5)
     assert "times the floor" in done.stdout
-    assert "memory: at most" in done.stdout
+    assert "peak memory:" in done.stdout
 
 
-def test_a_training_too_short_for_a_round_is_told_in_a_line() -> None:
+def test_a_training_shorter_than_a_round_is_reported_in_one_line() -> None:
     done = benchmark("--steps", "10000", "--set", "training.epochs=1", "--set", "model.characters.kind=none")
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].endswith("before a round was full; ask for fewer with --steps")
+    assert done.stderr.splitlines()[-1].endswith("before the first round was complete; lower --steps")
 
 
 def test_code_is_measured_by_its_syntax_trees(tmp_path: Path) -> None:

@@ -275,7 +275,7 @@ def test_an_input_with_a_fault_leaves_no_output_but_what_can_be_gone_on_with(mod
     done = run("tag", tmp_path / "bad.txt", "--model", model_path, "--out", tmp_path / "out")
     assert done.exit_code == 2
     assert "bad.txt:101: byte 1 is 0xff" in done.stderr
-    assert "mend the file and continue with --resume" in done.stderr
+    assert "fix the file and continue with --resume" in done.stderr
     assert all(path.name.startswith(".") for path in (tmp_path / "out").iterdir())
     (tmp_path / "bad.txt").write_text(SENTENCE * 101)
     assert run("tag", tmp_path / "bad.txt", "--model", model_path, "--out", tmp_path / "out", "--resume").exit_code == 0

@@ -12,7 +12,7 @@ import tagger
 from tagger import model as models
 from tagger.config import Config
 from tagger.data import reader, schemes
-from tagger.data.formats.columns import Layout
+from tagger.data.formats import Layout
 from tagger.data.reader import Corpus
 from tagger.data.sentence import Sentence, Span
 from tagger.errors import DataError
@@ -85,7 +85,7 @@ def test_a_type_only_predicted_and_a_type_only_in_gold_score_zero_beside_the_oth
 
 
 def corpus(text: str, form: str = "columns", layout: Layout | None = None) -> Corpus:
-    found = reader.read(BytesIO(text.encode()), form=form, layout=layout or Layout(), tagged=True)
+    found = reader.read_sentences(BytesIO(text.encode()), input_format=form, layout=layout or Layout(), tagged=True)
     return Corpus("test.conll", tuple(sentence for sentence in found if sentence.tokens))
 
 

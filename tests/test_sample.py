@@ -9,14 +9,15 @@ from tagger import config, training
 from tagger.data import reader, schemes
 from tagger.data.reader import Corpus
 from tagger.evaluation import score_spans
-from tagger.training import corpora
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "configs" / "sample"
 
 
 def part(name: str) -> Corpus:
-    return reader.corpus(SAMPLE / name, form="columns", layout=corpora.layout(config.load("sample").data))
+    return reader.read_corpus(
+        SAMPLE / name, input_format="columns", layout=reader.find_layout(config.load("sample").data, "columns")
+    )
 
 
 def test_the_script_writes_the_corpus_that_is_bundled(tmp_path: Path) -> None:

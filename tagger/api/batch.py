@@ -90,7 +90,7 @@ def tag_files(
         paths=tuple(path if path == STDIN else Path(path) for path in path_list),
         model=Path(model),
         formats=Formats(input_format, output_format, token_column, tag_column, scheme, language),
-        answers=DecodingOptions(probabilities, threshold, nbest),
+        decoding=DecodingOptions(probabilities, threshold, nbest),
         out=None if out is None else Path(out),
         pattern=pattern,
         on_error=on_error,

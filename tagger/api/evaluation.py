@@ -10,7 +10,6 @@ from tagger.data.reader import Corpus
 from tagger.data.sentence import Sentence
 from tagger.errors import DataError
 from tagger.evaluation import Report
-from tagger.jobs import job
 from tagger.tagging import Tagger
 
 
@@ -44,10 +43,13 @@ def evaluate(
     tagger = model if isinstance(model, Tagger) else tagging.load(model, device=device)
     if isinstance(data, str | Path):
         path = Path(data)
-        form = input_format or job.tagged_format(tagger.model, path)
-        layout = job.layout(tagger.model, form, token=token_column, tag=tag_column, tagged=True)
-        limit = tagger.model.config.data.max_record_bytes
-        corpus = reader.corpus(path, form=form, layout=layout, max_record_bytes=limit)
+        settings, has_spans = tagger.model.config.data, tagger.model.scheme is not None
+        file_format = input_format or reader.guess_tagged_format(path, settings)
+        layout = reader.find_layout(
+            settings, file_format, has_spans=has_spans, token=token_column, tag=tag_column, tagged=True
+        )
+        limit = settings.max_record_bytes
+        corpus = reader.read_corpus(path, input_format=file_format, layout=layout, max_record_bytes=limit)
     else:
         corpus = _corpus(data)
     return evaluation.evaluate(tagger, corpus, strict=strict)

@@ -12,7 +12,7 @@ from tagger import streams
 
 def print_result(text: str) -> None:
     """Prints a result on stdout, control characters escaped."""
-    typer.echo(streams.printable(text))
+    typer.echo(streams.escape_controls(text))
     sys.stdout.flush()  # a full disk raises OSError here, where it can still be reported
 
 

@@ -2,38 +2,26 @@
 
 import hashlib
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, Protocol, cast
 
-from tagger.choices import InputFormat, Scheme
+from tagger.choices import InputFormat, Scheme, TaggedFormat, options
 from tagger.data import schemes
-from tagger.data.formats import columns, conllu, hub, jsonl, lines, text
-from tagger.data.formats.columns import Layout
-from tagger.data.sentence import Record, Reject, Sentence
+from tagger.data.formats import FORMATS, Layout, conllu, hub, names_of
+from tagger.data.formats.reading import ReadOptions
+from tagger.data.sentence import Record, Sentence
 from tagger.errors import ConfigError, DataError
 from tagger.io import line_reader
 
-ALONE = ("lines", "jsonl", "parquet")  # formats whose records are documents each by itself
-_SUFFIXES: dict[str, InputFormat] = {
-    ".conllu": "conllu",
-    ".conll": "columns",
-    ".iob": "columns",
-    ".bio": "columns",
-    ".col": "columns",
-    ".tsv": "columns",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".parquet": "parquet",
-}
 # The names under which corpora are published, per role, most telling first.
 _USUAL = {
     "train": ("train", "eng.train", "*-train", "*_train", "*.train"),
     "dev": ("dev", "valid", "validation", "testa", "eng.testa", "*-dev", "*_dev", "*.dev", "*.testa"),
     "test": ("test", "testb", "eng.testb", "*-test", "*_test", "*.test", "*.testb"),
 }
-_USUAL_SUFFIXES = ("", ".txt", ".conll", ".conllu", ".iob", ".bio", ".col", ".tsv")
+_USUAL_SUFFIXES = ("", ".txt", *(suffix for name in names_of("is_training_data") for suffix in FORMATS[name].suffixes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,113 +61,144 @@ def guess_format(path: Path) -> InputFormat:
     >>> guess_format(Path("en-dev.conllu.gz"))
     'conllu'
     """
-    plain = line_reader.bare_name(path)
-    return _SUFFIXES.get(plain.suffix, "lines")
+    plain = line_reader.strip_compression_suffix(path)
+    names = (name for name in options(InputFormat) if plain.suffix in FORMATS[name].suffixes)
+    return cast(InputFormat, next(names, "lines"))
 
 
-def read(
+class DataSettings(Protocol):
+    """The settings of training data that say which columns hold tokens and tags: `data` of a recipe."""
+
+    @property
+    def format(self) -> str:
+        """The format."""
+
+    @property
+    def token(self) -> int | str:
+        """The column of the token."""
+
+    @property
+    def tag(self) -> int | str:
+        """The column of the tag."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns, if they have names."""
+
+
+def guess_tagged_format(path: Path, trained: DataSettings) -> TaggedFormat:
+    """Returns the format of a tagged file: the one that its name suggests, else that of the training, else columns."""
+    names = (name for name in (guess_format(path), trained.format) if name in options(TaggedFormat))
+    return cast(TaggedFormat, next(names, "columns"))
+
+
+def find_layout(
+    trained: DataSettings,
+    input_format: str,
+    *,
+    has_spans: bool = True,
+    token: int | str | None = None,
+    tag: int | str | None = None,
+    tagged: bool = False,
+) -> Layout:
+    """Returns which columns hold tokens and tags in the files of a format.
+
+    In the format of the training data, the columns are those of the training. In other files the token is in the first
+    column, and tags are read from the last column or written into a new one; in CoNLL-U they are XPOS or, for spans,
+    NER in MISC.
+
+    Args:
+        trained: the settings of the training data.
+        input_format: the format of the files.
+        has_spans: whether the tags encode spans.
+        token: the column of the token; None for the above.
+        tag: the column of the tag; None for the above.
+        tagged: whether the files hold tags.
+    """
+    if input_format == trained.format:
+        usual = Layout(trained.token, trained.tag, trained.columns)
+    elif input_format == "conllu":
+        usual = Layout(0, "misc:NER" if has_spans else "xpos")
+    else:
+        usual = Layout(0, -1 if tagged else None)
+    tag_column = usual.tag if tag is None else tag
+    return Layout(usual.token if token is None else token, tag_column, usual.names, fixed=tag is not None)
+
+
+def read_sentences(
     source: Path | BinaryIO,
     *,
-    form: InputFormat,
+    input_format: InputFormat,
     layout: Layout,
     tagged: bool,
     name: str | None = None,
     max_record_bytes: int = line_reader.MAX_RECORD_BYTES,
 ) -> Iterator[Sentence]:
-    """Yields the sentences of a file or a stream as they stand, empty ones included.
+    """Yields all sentences of a file or a stream of tagged sentences, empty ones included.
 
     Raises:
+        ConfigError: the format holds no tags.
         DataError: the source cannot be read as its format, or a line or a sentence has more than `max_record_bytes`;
             the error names file and line.
     """
-    label = name or (str(source) if isinstance(source, Path) else "standard input")
-    numbered = line_reader.lines(source, label, max_record_bytes=max_record_bytes)
-    if form == "columns":
-        return columns.read(numbered, label, layout, tagged=tagged, max_record_bytes=max_record_bytes)
-    if form == "conllu":
-        return conllu.read(numbered, label, str(layout.tag), tagged=tagged, max_record_bytes=max_record_bytes)
-    if tagged:
-        raise ConfigError(f"{label}: plain lines hold no tags; expected the format columns or conllu")
-    return lines.read(numbered)
+    options = ReadOptions(_label(source, name), layout, max_record_bytes=max_record_bytes)
+    if not FORMATS[input_format].is_corpus:
+        expected = " or ".join(names_of("is_corpus"))
+        raise ConfigError(f"{options.name}: {input_format} holds no tags; expected the format {expected}")
+    sentences: Iterator[Sentence] = FORMATS[input_format].load().read_tagged(source, options, tagged=tagged)
+    return sentences
 
 
-def records(
+def read_records(
     source: Path | BinaryIO,
     *,
-    form: InputFormat,
+    input_format: InputFormat,
     layout: Layout,
-    language: str = "en",
     name: str | None = None,
-    reject: Callable[[Reject], None] | None = None,
-    first: int = 1,
-    max_record_bytes: int = line_reader.MAX_RECORD_BYTES,
+    **options: Any,
 ) -> Iterator[Record]:
     """Returns the records of a file or a stream: a sentence of lines or of a corpus, a paragraph of a text, or a row.
 
-    The document of a sentence of lines is its line's number, from 0; that of a text is called by its name.
-
     Args:
-        source: a path, or a stream, which Parquet cannot be.
-        form: its format.
-        layout: where the token stands in columns, and the tag in CoNLL-U.
-        language: that of raw text, an ISO code.
-        name: stands for the source in errors, and is the id of a text.
-        reject: takes what cannot be read: a line, a row, or in a corpus the block between blank lines; then reading
-            goes on.
-        first: the number of the first line of a stream of lines or JSON lines that begins within a file.
-        max_record_bytes: limit of a line, a row, or the block between blank lines; a larger one cannot be read.
+        source: a path, or a stream, from which Parquet cannot be read.
+        input_format: its format.
+        layout: the column of the token in columns, and of the tag in CoNLL-U.
+        name: the name of the source in errors, and the document id of a text; the path if None.
+        options: the other options of `ReadOptions`.
 
     Raises:
-        ConfigError: the source cannot be read that way, whatever it holds.
-        DataError: it cannot be read as its format; the error names file and line. With `reject`, only if that spoils
-            all that follows.
+        ConfigError: the source cannot be read in this way, whatever it holds.
+        DataError: it cannot be read as its format; the error names file and line. With `reject`, only if nothing after
+            the fault can be read.
     """
-    label = name or (str(source) if isinstance(source, Path) else "standard input")
-    if form == "parquet":
-        from tagger.data.formats import parquet  # loads Arrow, so only when it is used
-
-        return parquet.read(source, label, language, reject=reject, max_record_bytes=max_record_bytes)
-    limit = max_record_bytes
-    if form == "text":
-        numbered = line_reader.lines(source, label, line_reader.Unreadable if reject else None, max_record_bytes=limit)
-        return text.read(numbered, label, language, reject=reject)
-    if form in ("columns", "conllu"):
-        numbered = line_reader.lines(source, label, line_reader.Unreadable if reject else None, max_record_bytes=limit)
-        if form == "conllu":
-            return conllu.records(numbered, label, str(layout.tag), reject=reject, max_record_bytes=limit)
-        found = columns.read(numbered, label, layout, tagged=False, reject=reject, max_record_bytes=limit)
-        return (_record(one, one.document) for one in found)
-    numbered = line_reader.lines(source, label, reject and _refusing(reject), first=first, max_record_bytes=limit)
-    if form == "jsonl":
-        return jsonl.read(numbered, label, language, reject=reject)
-    return (_record(one, one.line - 1) for one in lines.read(numbered))
+    records: Iterator[Record] = (
+        FORMATS[input_format].load().read_records(source, ReadOptions(_label(source, name), layout, **options))
+    )
+    return records
 
 
-def _record(sentence: Sentence, document: int) -> Record:
-    size = sum(map(len, sentence.raw))
-    return Record((sentence,), document, sentence.line, numbered=True, size=size)
+def _label(source: Path | BinaryIO, name: str | None) -> str:
+    return name or (str(source) if isinstance(source, Path) else "standard input")
 
 
-def _refusing(reject: Callable[[Reject], None]) -> Callable[[str, int, str], None]:
-    return lambda fault, line, raw: reject(Reject(fault, line, raw))
-
-
-def corpus(
-    path: Path, *, form: InputFormat, layout: Layout, max_record_bytes: int = line_reader.MAX_RECORD_BYTES
+def read_corpus(
+    path: Path, *, input_format: InputFormat, layout: Layout, max_record_bytes: int = line_reader.MAX_RECORD_BYTES
 ) -> Corpus:
     """Returns the tagged sentences of a file.
 
     Raises:
         DataError: the file cannot be read or holds no sentence.
     """
-    sentences = read(path, form=form, layout=layout, tagged=True, max_record_bytes=max_record_bytes)
-    found = _corpus(str(path), path.name, sentences)
-    if form == "conllu" and not conllu.tagged(found.sentences, str(layout.tag)):
-        raise DataError(f"{path}: no token has a tag in {layout.tag}; name its place, such as upos, xpos or misc:KEY")
-    return found
+    sentences = read_sentences(
+        path, input_format=input_format, layout=layout, tagged=True, max_record_bytes=max_record_bytes
+    )
+    corpus = _corpus(str(path), path.name, sentences)
+    if input_format == "conllu" and not conllu.tagged(corpus.sentences, str(layout.tag)):
+        raise DataError(f"{path}: no token has a tag in {layout.tag}; choose another field: upos, xpos or misc:KEY")
+    return corpus
 
 
-def dataset(name: str, split: str, *, layout: Layout, revision: str | None) -> Corpus:
+def read_dataset(name: str, split: str, *, layout: Layout, revision: str | None) -> Corpus:
     """Returns the tagged sentences of one split of a dataset."""
     found = hub.read(name, split, token=str(layout.token), tag=str(layout.tag), revision=revision)
     return _corpus(f"{name}, split {split}", f"{Path(name).name}:{split}", found)
@@ -192,7 +211,7 @@ def _corpus(place: str, name: str, sentences: Iterable[Sentence]) -> Corpus:
     return Corpus(name, kept)
 
 
-def find(folder: Path) -> dict[str, Path]:
+def find_corpus_files(folder: Path) -> dict[str, Path]:
     """Returns the files of a folder by role (train, dev, test) as their names tell.
 
     Raises:
@@ -206,7 +225,7 @@ def find(folder: Path) -> dict[str, Path]:
             fitting = sorted(
                 path
                 for suffix in _USUAL_SUFFIXES
-                for packed in ("", *line_reader.PACKED_SUFFIXES)
+                for packed in ("", *line_reader.COMPRESSED_SUFFIXES)
                 for path in folder.glob(stem + suffix + packed)
                 if path.is_file()
             )

@@ -66,7 +66,7 @@ def read(path: Path, *, wanted: Collection[str], keep: int) -> Table:
     Raises:
         DataError: a line has another width than the table, or a value that is no finite number.
     """
-    source = line_reader.lines(path)
+    source = line_reader.read_lines(path)
     head = [(number, line.removeprefix("\ufeff") if number == 1 else line) for number, line in islice(source, _PROBE)]
     header = _HEADER.fullmatch(head[0][1]) if head else None
     width = int(header[1]) if header else _usual_width([line for _, line in head])

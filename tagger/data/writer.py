@@ -27,189 +27,25 @@ Tokens, tags and ids may hold any character. What a format cannot hold is escape
 Where a corpus is written back in its own format this holds for the tags alone: all else is as it was read.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO, Protocol
-
-from tagger.choices import InputFormat, OutputFormat
-from tagger.data.formats import columns, conllu, escapes, html, jsonl, spans
-from tagger.data.formats.columns import Layout
-from tagger.data.sentence import Record, Sentence
+from tagger.choices import OutputFormat
+from tagger.data.formats import FORMATS, names_of
+from tagger.data.formats.writing import Sink, WriteOptions
 from tagger.errors import ConfigError
 
-SUFFIXES: dict[OutputFormat, str] = {
-    "columns": ".conll",
-    "conllu": ".conllu",
-    "jsonl": ".jsonl",
-    "tsv": ".tsv",
-    "parquet": ".parquet",
-    "html": ".html",
-}
-DOCUMENTS = ("text", "jsonl", "parquet")  # inputs of which a record may hold several sentences
-CORPORA = ("columns", "conllu")  # those whose records without tokens hold what stands between sentences
-_ROWS = ("jsonl", "parquet")
 
+def make_sink(output_format: OutputFormat, options: WriteOptions) -> Sink:
+    """Returns the sink for the records of one source.
 
-class Sink(Protocol):
-    """Gives the bytes of an output, piece by piece; those of a piece follow from its records alone."""
-
-    def begin(self) -> bytes:
-        """Returns the head of the output."""
-
-    def write(self, records: Sequence[Record]) -> bytes:
-        """Returns the tagged records as they are written, in their order."""
-
-    def end(self) -> bytes:
-        """Returns the foot of the output."""
-
-    def finished(self, part: Path) -> None:
-        """Makes a file of head, records and foot what it is to be, if it is not yet."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Text:
-    """A sink that writes each record by itself, as text."""
-
-    one: Callable[[Record], str]
-    head: str = ""
-    foot: str = ""
-
-    def begin(self) -> bytes:
-        return _bytes(self.head)
-
-    def write(self, records: Sequence[Record]) -> bytes:
-        return _bytes("".join(map(self.one, records)))
-
-    def end(self) -> bytes:
-        return _bytes(self.foot)
-
-    def finished(self, part: Path) -> None:
-        pass
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "backslashreplace")  # a lone surrogate, which only JSON can bring, as JSON writes it
-
-
-def sink(
-    to: OutputFormat,
-    *,
-    form: InputFormat,
-    layout: Layout,
-    name: str = "",
-    probabilities: bool = False,
-    alternatives: bool = False,
-    source: Path | BinaryIO | None = None,
-) -> Sink:
-    """Returns the sink for what was read from one source.
-
-    What was read in the same format is written back as it stood but for the tags. In another, what stands between
-    sentences stays behind, but each line, row and document keeps its place.
-
-    Args:
-        to: the format of the output.
-        form: the format of the input.
-        layout: where tags go in columns and CoNLL-U.
-        name: what the input is called on a page, and the id of a raw text.
-        probabilities: whether to write those of tokens and spans.
-        alternatives: whether to write those of each sentence.
-        source: the input, by its path or opened, if it is a Parquet file: its columns are carried.
+    Records in the format of their source are written back unchanged but for the tags. In other formats, lines between
+    sentences are dropped, but each line, row and document keeps its position.
 
     Raises:
-        ConfigError: the format has no place for alternatives.
+        ConfigError: the format cannot hold alternatives.
         DataError: the source cannot be read.
     """
-    if alternatives and to not in _ROWS:
-        raise ConfigError(f"alternatives can be written to {' or '.join(_ROWS)}, not to {to}")
-    several = form in DOCUMENTS
-    if to == "parquet":
-        from tagger.data.formats import parquet  # loads Arrow, so only when it is used
-
-        return parquet.Writer(
-            several=several,
-            text=several,
-            source=source if form == "parquet" else None,
-            fields=form == "jsonl",
-            numbers=form in ("lines", "columns"),  # in CoNLL-U some documents may have ids and others none
-            empty=form not in CORPORA,
-            probabilities=probabilities,
-            alternatives=alternatives,
-        )
-    if to == "jsonl":
-        write = jsonl.Writer(several=several, probabilities=probabilities, alternatives=alternatives)
-        return _Text(_kept(write, form))
-    if to == "tsv":
-        head = spans.head(probabilities=probabilities)
-        return _Text(lambda record: spans.lines(record, probabilities=probabilities), head)
-    if to == "html":
-        page = _kept(lambda record: html.block(record, titled=form in _ROWS), form)
-        return _Text(page, html.head(name), html.foot())
-    return _conll(to, form, layout, name, probabilities)
-
-
-def _kept(write: Callable[[Record], str], form: InputFormat) -> Callable[[Record], str]:
-    """Returns a function that writes a record unless it holds only what stands between the sentences of a corpus."""
-    if form not in CORPORA:
-        return write
-    return lambda record: write(record) if any(map(len, record.sentences)) else ""
-
-
-def _conll(to: OutputFormat, form: InputFormat, layout: Layout, name: str, probabilities: bool) -> Sink:
-    """Returns a sink for columns or CoNLL-U; a document from elsewhere begins with a line that holds its id."""
-    write = _sentences(to, form, layout, probabilities)
-    begun = _NEW_DOCUMENT[to]
-    if form == to:
-        return _Text(lambda record: "".join(map(write, record.sentences)))
-    if form == "text":  # all of it is one document
-        return _Text(lambda record: _lines(record, write, to), begun(name))
-    if form in _ROWS:
-        return _Text(lambda record: begun(str(record.document)) + _lines(record, write, to))
-    if form == "lines" and to == "columns":
-        return _Text(lambda record: _lines(record, write, to) or "\n")
-    return _Text(lambda record: _lines(record, write, to))
-
-
-_NEW_DOCUMENT: dict[OutputFormat, Callable[[str], str]] = {
-    "columns": lambda name: f"{columns.DOCUMENT_START} {_id(name, '_')}\n\n",
-    "conllu": lambda name: f"# newdoc id = {_id(name, ' ')}\n\n",
-}
-
-
-def _id(name: str, space: str) -> str:
-    """Returns a document's id such that it is one word or one line and not empty."""
-    return escapes.one_line(space.join(name.split())) or escapes.EMPTY
-
-
-def _sentences(to: OutputFormat, form: InputFormat, layout: Layout, probabilities: bool) -> Callable[[Sentence], str]:
-    """Returns the function that gives the lines of a sentence: as they were read, or made anew."""
-    given = _probabilities if probabilities else _none
-
-    if to == "conllu":
-        tag, as_read = str(layout.tag), form == "conllu"
-        conllu.check_tag(tag)
-        return lambda sentence: "".join(conllu.write(sentence, tag, as_read=as_read, probabilities=given(sentence)))
-    if form == "columns":
-        return lambda sentence: "".join(columns.write(sentence, layout, probabilities=given(sentence)))
-    separator = " " if form == "lines" else "\t"  # elsewhere a token may hold a space
-    return lambda sentence: "".join(columns.write_anew(sentence, separator, probabilities=given(sentence)))
-
-
-def _probabilities(sentence: Sentence) -> tuple[float, ...]:
-    return sentence.probabilities
-
-
-def _none(_: Sentence) -> tuple[float, ...]:
-    return ()
-
-
-def _lines(record: Record, write: Callable[[Sentence], str], to: OutputFormat) -> str:
-    """Returns the lines of the sentences that hold tokens, made anew."""
-    found = []
-    for sentence in filter(len, record.sentences):
-        if to == "conllu" and record.text is not None:
-            start, end = sentence.offsets[0][0], sentence.offsets[-1][1]
-            text = record.text[start - record.start : end - record.start]
-            found.append(f"# text = {escapes.one_line(text)}\n")
-        found.append(write(sentence))
-    return "".join(found)
+    output = FORMATS[output_format]
+    rows = names_of("holds_fields")
+    if options.alternatives and output_format not in rows:
+        raise ConfigError(f"alternatives can be written to {' or '.join(rows)}, not to {output_format}")
+    sink: Sink = output.load().make_sink(options)
+    return sink

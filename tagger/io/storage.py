@@ -1,4 +1,4 @@
-"""Files by path or address: on a disk, or in an object store that Arrow or fsspec knows."""
+"""Files and folders by path or address: on a disk, or in an object store that Arrow or fsspec supports."""
 
 import os
 import posixpath
@@ -16,22 +16,22 @@ from tagger.errors import DataError, StorageError
 from tagger.io import atomic
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_PIECE = 2**20
-_ARROW = (ValueError, NotImplementedError)  # as which Arrow's own errors can be caught
+_CHUNK_BYTES = 2**20
+_ARROW_ERRORS = (ValueError, NotImplementedError)  # the built-in base classes of Arrow's errors
 
 
-def is_address(place: str) -> bool:
-    """Tells an address such as s3://bucket/folder from the path of a file."""
-    return _ADDRESS.match(place) is not None
+def is_address(text: str) -> bool:
+    """Returns whether a text is an address such as s3://bucket/folder, not a path."""
+    return _ADDRESS.match(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A file or a folder.
+class Location:
+    """The location of a file or a folder.
 
     Attributes:
         base: a path or an address.
-        name: the path within it, if it is not the base itself; it is taken as it is, whatever an address may mean.
+        name: a path within the base, empty for the base itself; characters with a meaning in addresses have none here.
     """
 
     base: str
@@ -40,82 +40,82 @@ class Place:
     def __str__(self) -> str:
         return f"{self.base.rstrip('/')}/{self.name}" if self.name else self.base
 
-    def inside(self, name: str) -> "Place":
-        """Returns the place of a name in this folder."""
-        return Place(self.base, f"{self.name}/{name}" if self.name else name)
+    def join(self, name: str) -> "Location":
+        """Returns the location of a name in this folder."""
+        return Location(self.base, f"{self.name}/{name}" if self.name else name)
 
-    def on_disk(self) -> Path | None:
-        """Returns its path if it is on a disk.
+    def local_path(self) -> Path | None:
+        """Returns the path of a location on a disk, None for one in an object store.
 
         Raises:
-            DataError: the address is none.
+            DataError: the address is not valid.
         """
         if is_address(self.base) and not self.base.startswith("file:"):
             return None
-        with _reading(self):
-            return Path(self._resolved()[1])
+        with _wrap_read_errors(self):
+            return Path(self._resolve()[1])
 
-    def files(self) -> list["Found"]:
-        """Returns each file in this folder, at any depth; if this is a file, itself.
+    def list_files(self) -> list["StoredFile"]:
+        """Returns all files in this folder, at any depth, or the file itself if this is a file.
 
         Raises:
-            DataError: the place cannot be reached.
+            DataError: the location cannot be accessed.
         """
-        with _reading(self):
-            system, path = self._resolved()
+        with _wrap_read_errors(self):
+            system, path = self._resolve()
             info = system.get_file_info(path)
             if info.type == FileType.File:
-                return [Found(self, info.size, info.mtime_ns)]
+                return [StoredFile(self, info.size, info.mtime_ns)]
             selected = system.get_file_info(FileSelector(path, recursive=True, allow_not_found=True))
-            inside = [
-                Found(self.inside(posixpath.relpath(one.path, path)), one.size, one.mtime_ns)
-                for one in selected
-                if one.type == FileType.File
+            files = [
+                StoredFile(self.join(posixpath.relpath(item.path, path)), item.size, item.mtime_ns)
+                for item in selected
+                if item.type == FileType.File
             ]
-            return sorted(inside, key=lambda one: one.place.name.split("/"))
+            return sorted(files, key=lambda file: file.location.name.split("/"))
 
     @contextmanager
-    def opened(self) -> Iterator[BinaryIO]:
-        """Opens the file to be read at any place in it.
+    def open(self) -> Iterator[BinaryIO]:
+        """Opens the file for reading with random access.
 
         Raises:
-            DataError: it cannot be.
+            DataError: it cannot be opened.
         """
-        with _reading(self):
-            system, path = self._resolved()
+        with _wrap_read_errors(self):
+            system, path = self._resolve()
             file = system.open_input_file(path)
         with file:
             yield cast(BinaryIO, file)
 
     @contextmanager
-    def stretch(self, start: int, stop: int | None) -> Iterator[BinaryIO]:
-        """Opens the bytes [start, stop) of the file to be read forward; without `stop` all of it.
+    def open_range(self, start: int, stop: int | None) -> Iterator[BinaryIO]:
+        """Opens the bytes [start, stop) of the file for sequential reading; all bytes if `stop` is None.
 
         Raises:
             DataError: it cannot be opened.
         """
-        with _reading(self):
-            system, path = self._resolved()
+        with _wrap_read_errors(self):
+            system, path = self._resolve()
             file = system.open_input_stream(path, compression=None) if stop is None else system.open_input_file(path)
         with file:
             yield cast(BinaryIO, file if stop is None else file.get_stream(start, stop - start))
 
-    def take(self, part: Path) -> None:
-        """Takes the content of a file on this machine, at once: a part of it is never to be seen.
+    def copy_from(self, path: Path) -> None:
+        """Copies a local file here atomically: no reader sees an incomplete file.
 
         Raises:
             StorageError: it cannot be written.
         """
-        with part.open("rb") as source, self._written() as target:
-            shutil.copyfileobj(source, target, _PIECE)
+        with path.open("rb") as source, self._open_for_wrap_write_errors() as target:
+            shutil.copyfileobj(source, target, _CHUNK_BYTES)
 
     def write(self, data: bytes) -> None:
-        """Writes a small file, likewise at once.
+        """Writes a small file atomically.
 
         Raises:
             StorageError: it cannot be written.
         """
-        with self._written() as target:
+        with self._open_for_wrap_write_errors() as target:
             target.write(data)
 
     def read(self) -> bytes:
@@ -124,79 +124,79 @@ class Place:
         Raises:
             DataError: it cannot be read.
         """
-        with self.opened() as file, _reading(self):
+        with self.open() as file, _wrap_read_errors(self):
             return file.read()
 
     def remove(self) -> None:
-        """Removes the file if it is there.
+        """Removes the file if it exists.
 
         Raises:
             StorageError: it cannot be removed.
         """
-        with _writing(self):
-            system, path = self._resolved()
+        with _wrap_write_errors(self):
+            system, path = self._resolve()
             if system.get_file_info(path).type == FileType.File:
                 system.delete_file(path)
 
     @contextmanager
-    def _written(self) -> Iterator[BinaryIO]:
-        with _writing(self):
-            system, path = self._resolved()
+    def _open_for_wrap_write_errors(self) -> Iterator[BinaryIO]:
+        with _wrap_write_errors(self):
+            system, path = self._resolve()
             if isinstance(system, LocalFileSystem):
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
                 with atomic.open_atomic(Path(path)) as stream:
                     yield stream
-            else:  # a store, which shows a file when it is closed
+            else:  # an object store, where a file appears when it is closed
                 with system.open_output_stream(path, compression=None) as stream:
                     yield cast(BinaryIO, stream)
 
-    def _resolved(self) -> tuple[FileSystem, str]:
-        """Returns the file system and the path there: Arrow's own, as Ray has it, else one of fsspec."""
-        system, path = _system(self.base)
+    def _resolve(self) -> tuple[FileSystem, str]:
+        """Returns the file system, Arrow's own as in Ray or else one of fsspec, and the path in it."""
+        system, path = _find_file_system(self.base)
         return system, f"{path.rstrip('/')}/{self.name}" if self.name else path
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A file that is there, its size in bytes and when it was changed, in nanoseconds, where that is known."""
+class StoredFile:
+    """An existing file: its size in bytes and its modification time in nanoseconds, each None if unknown."""
 
-    place: Place
+    location: Location
     size: int | None
-    changed: int | None
+    modified: int | None
 
 
-def _system(base: str) -> tuple[FileSystem, str]:
+def _find_file_system(base: str) -> tuple[FileSystem, str]:
     if not is_address(base):
         return LocalFileSystem(), os.path.abspath(base)  # noqa: PTH100  # links stay
     try:
         system, path = FileSystem.from_uri(base)
-    except _ARROW:
+    except _ARROW_ERRORS:
         from fsspec.core import url_to_fs
 
         try:
             inner, path = url_to_fs(base)
         except (ImportError, ValueError) as error:
-            raise OSError(f"nothing here reads such an address: {error}") from error
+            raise OSError(f"no installed library reads this address: {error}") from error
         system = PyFileSystem(FSSpecHandler(inner))
     return system, path
 
 
 @contextmanager
-def _reading(place: Place) -> Iterator[None]:
+def _wrap_read_errors(location: Location) -> Iterator[None]:
     try:
         yield
-    except (*_ARROW, OSError) as error:
-        raise DataError(f"{place}: {_reason(error)}") from error
+    except (*_ARROW_ERRORS, OSError) as error:
+        raise DataError(f"{location}: {_describe(error)}") from error
 
 
 @contextmanager
-def _writing(place: Place) -> Iterator[None]:
+def _wrap_write_errors(location: Location) -> Iterator[None]:
     try:
         yield
-    except (*_ARROW, OSError) as error:
-        raise StorageError(f"{place}: cannot be written: {_reason(error)}") from error
+    except (*_ARROW_ERRORS, OSError) as error:
+        raise StorageError(f"{location}: cannot be written: {_describe(error)}") from error
 
 
-def _reason(error: Exception) -> str:
-    known = error.strerror if isinstance(error, OSError) else None
-    return (known or " ".join(str(error).split())[:300]).lower()
+def _describe(error: Exception) -> str:
+    message = error.strerror if isinstance(error, OSError) else None
+    return (message or " ".join(str(error).split())[:300]).lower()

@@ -1,4 +1,4 @@
-"""What the paths of a tagging job stand for, and where the output of each goes."""
+"""The inputs that the paths of a tagging job name, and the path of each output."""
 
 import glob
 import logging
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from tagger.errors import ConfigError, DataError
-from tagger.io.line_reader import bare_name
+from tagger.io.line_reader import strip_compression_suffix
 
 log = logging.getLogger(__name__)
 
 STDIN = "-"
-"""Stands for the standard input among the paths of a job; a `Path` is always a file, `Path("-")` too."""
-_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]*")  # of a format: that of notes.2024-01-05 is part of the name
-_MOST_FAULTS = 20
+"""Names the standard input among the paths of a job; a `Path` is always a file, even `Path("-")`."""
+_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]*")  # of a format; the one of notes.2024-01-05 belongs to the name
+_MAX_FAULTS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,218 +24,220 @@ class Input:
     """A file to tag, or the standard input.
 
     Attributes:
-        path: where it is, None for the standard input.
-        place: its place among the inputs: the path within the folder it was found in, or its name.
+        path: the path, None for the standard input.
+        relative_path: the path relative to the folder that was searched, or the file name.
     """
 
     path: Path | None
-    place: PurePath
+    relative_path: PurePath
 
     @property
     def label(self) -> str:
-        """How messages call it."""
+        """The name in messages."""
         return "standard input" if self.path is None else str(self.path)
 
     @property
-    def recorded_path(self) -> str:
-        """The path that a journal holds; a file called - differs from the standard input."""
+    def journal_path(self) -> str:
+        """The path in a journal; a file called - differs from the standard input."""
         return STDIN if self.path is None else f"./{self.path}" if str(self.path) == STDIN else str(self.path)
 
-    def identity(self) -> tuple[int, int] | None:
-        """Returns size and time of change of a file, None for what can be read only once."""
+    def file_status(self) -> tuple[int, int] | None:
+        """Returns size and modification time of a file, None for an input that can be read only once."""
         if self.path is None or not self.path.is_file():
             return None
-        found = self.path.stat()
-        return found.st_size, found.st_mtime_ns
+        status = self.path.stat()
+        return status.st_size, status.st_mtime_ns
 
-    def output(self, suffix: str, *, same_format: bool) -> PurePath:
-        """Returns where its output goes: its place with another suffix, or the same where the format is the same."""
-        bare = bare_name(self.place)
-        if same_format and bare.suffix:
-            return bare
-        return bare.with_name(stem(bare) + suffix)
+    def output_path(self, suffix: str, *, same_format: bool) -> PurePath:
+        """Returns the relative path of the output: with another suffix, unless the format stays the same."""
+        path = strip_compression_suffix(self.relative_path)
+        if same_format and path.suffix:
+            return path
+        return path.with_name(strip_suffixes(path) + suffix)
 
 
-def stem(place: PurePath) -> str:
-    """Returns the name of a file without the suffixes of its packing and its format.
+def strip_suffixes(path: PurePath) -> str:
+    """Returns the name of a file without the suffixes of its compression and its format.
 
-    >>> stem(PurePath("in/notes.2024-01-05.txt.gz")), stem(PurePath("notes.2024-01-05"))
+    >>> strip_suffixes(PurePath("in/notes.2024-01-05.txt.gz")), strip_suffixes(PurePath("notes.2024-01-05"))
     ('notes.2024-01-05', 'notes.2024-01-05')
     """
-    bare = bare_name(place)
-    return bare.stem if _SUFFIX.fullmatch(bare.suffix) else bare.name
+    path = strip_compression_suffix(path)
+    return path.stem if _SUFFIX.fullmatch(path.suffix) else path.name
 
 
-def find(
+def find_inputs(
     paths: Sequence[Path | str],
     *,
     pattern: str | None = None,
     out: Path | None = None,
-    unreadable: Callable[[str], None] | None = None,
+    on_unreadable: Callable[[str, str], None] | None = None,
 ) -> list[Input]:
-    """Returns the inputs that paths stand for, in their order; those of a folder or a glob in the order of their names.
+    """Returns the inputs that paths name, in the order of the paths; those of a folder or a glob are sorted by name.
 
-    A folder stands for all files in it, at any depth, that are not hidden; links to further folders are not followed,
-    which a notice tells. A path that is not there and has one of `*?[` is taken as a glob, as a shell would expand it.
+    A folder means all files in it, at any depth, that are not hidden. Links to other folders are not followed; a log
+    message says so. A path that does not exist and has one of `*?[` is expanded as a glob.
 
     Args:
         paths: files, folders, globs, or STDIN for the standard input.
-        pattern: what the end of a path within a folder must fit, such as `*.txt` or `dev/*.txt`.
-        out: the directory of the outputs, which no folder may hold.
-        unreadable: takes the fault of a folder that cannot be listed; without it, such a fault is an error.
+        pattern: a glob that the end of a path within a folder must match, such as `*.txt` or `dev/*.txt`.
+        out: the directory of the outputs, which may not lie in an input folder.
+        on_unreadable: is called with the path and the fault of a folder that cannot be listed; if None, such a fault
+            is an error.
 
     Raises:
-        ConfigError: there is a pattern and no folder, or the pattern is not one.
-        DataError: a file is missing, a folder is empty, cannot be read or holds `out`, or a file comes twice; a line
+        ConfigError: there is a pattern but no folder, or the pattern is empty.
+        DataError: a file is missing or named twice, or a folder is empty, cannot be read or contains `out`; a line
             for each.
     """
     if pattern is not None and not PurePath(pattern).parts:
-        raise ConfigError(f"`pattern` {pattern!r} fits no file; expected a pattern such as '*.txt'")
-    expanded = [each for path in paths for each in _expanded(path)]
+        raise ConfigError(f"`pattern` {pattern!r} matches no file; expected a pattern such as '*.txt'")
+    expanded = [match for path in paths for match in _expand(path)]
     if pattern is not None and not any(path is not None and path.is_dir() for path in expanded):
-        raise ConfigError("`pattern` chooses among the files of a folder, and no folder is given")
+        raise ConfigError("`pattern` selects files of a folder, but no folder is given")
     faults: list[str] = []
-    left_out: list[str] = []
+    unreadable: list[tuple[str, str]] = []
     inputs: list[Input] = []
     for path in expanded:
         if path is None:
             inputs.append(Input(None, PurePath("stdin")))
         elif path.is_dir():
-            failed: list[str] = []
-            inside = [Input(file, file.relative_to(path)) for file in _files(path, pattern, failed.append)]
-            inputs += inside
-            left_out += failed
-            if not inside and not failed:
-                faults.append(f"{path}: no file in this folder{f' fits {pattern}' if pattern else ''}")
-            if out is not None and _holds(path, out):
+            unreadable_here: list[tuple[str, str]] = []
+            files = _list_files(path, pattern, unreadable_here)
+            inputs += [Input(file, file.relative_to(path)) for file in files]
+            unreadable += unreadable_here
+            if not files and not unreadable_here:
+                faults.append(f"{path}: no file in this folder{f' matches {pattern}' if pattern else ''}")
+            if out is not None and out.resolve().is_relative_to(path.resolve()):
                 faults.append(f"{out}: lies within the input folder {path}; choose another `out`")
         elif not os.path.lexists(path):
             faults.append(f"{path}: no such file")
         else:
             inputs.append(Input(path, PurePath(path.name)))
-    if unreadable is None or not inputs:
-        faults += left_out
+    if on_unreadable is None or not inputs:
+        faults += [fault for _, fault in unreadable]
     else:
-        for fault in left_out:
-            unreadable(fault)
-    faults += _twice(inputs)
+        for folder, fault in unreadable:
+            on_unreadable(folder, fault)
+    faults += _find_duplicates(inputs)
     faults += [f"{item.path}: no such file" for item in inputs if item.path is not None and not item.path.exists()]
-    _raise(faults)
+    _raise_if_any(faults)
     return inputs
 
 
-def check_outputs(out: Path, inputs: Sequence[Input], names: Sequence[PurePath], taken: Sequence[PurePath]) -> None:
-    """Raises DataError, with a line for each, where outputs would meet one another, an input, or what is `taken`."""
+def check_outputs(out: Path, inputs: Sequence[Input], names: Sequence[PurePath], reserved: Sequence[PurePath]) -> None:
+    """Raises DataError, with a line for each, if outputs have the path of each other, an input or a reserved name."""
     faults = []
-    files = {_number(item.path): item.path for item in inputs if item.path is not None and item.path.is_file()}
+    files = {_file_id(item.path): item.path for item in inputs if item.path is not None and item.path.is_file()}
     first: dict[PurePath, Input] = {}
     for item, name in zip(inputs, names, strict=True):
         if name in first:
-            faults.append(collision(first[name].label, item.label, out / name))
-        elif name in taken or name.parts[0] in map(str, taken):
-            faults.append(f"{item.label} would be written to {out / name}, which the job keeps for itself")
-        elif (out / name).exists() and (same := files.get(_number(out / name))):
-            own = "its own output" if same == item.path else f"the output of {item.label}"
-            faults.append(f"{same} would be overwritten by {own}; choose another `out`")
+            faults.append(describe_collision(first[name].label, item.label, out / name))
+        elif name in reserved or name.parts[0] in map(str, reserved):
+            faults.append(f"{item.label} would be written to {out / name}, which is reserved for the job")
+        elif (out / name).exists() and (same := files.get(_file_id(out / name))):
+            output = "its own output" if same == item.path else f"the output of {item.label}"
+            faults.append(f"{same} would be overwritten by {output}; choose another `out`")
         first.setdefault(name, item)
-    _raise(faults)
+    _raise_if_any(faults)
 
 
-def check_aside(
-    aside: Mapping[str, Path | None], read: Iterable[Path], out: Path | None, taken: Callable[[PurePath], bool]
+def check_extra_outputs(
+    files: Mapping[str, Path | None], read: Iterable[Path], out: Path | None, is_reserved: Callable[[PurePath], bool]
 ) -> None:
-    """Raises DataError, with a line for each, where a file beside the outputs would overwrite another of the job.
+    """Raises DataError, with a line for each, if a file such as the summary would overwrite another file of the job.
 
     Args:
-        aside: the files by the options that name them; None for those not given.
-        read: the inputs that are on disks.
-        out: the directory of the outputs, if there is one on a disk.
-        taken: tells whether a place in it is that of an output, or one that the job keeps for itself.
+        files: the files by the parameters that name them, None for those not given.
+        read: the inputs on disks.
+        out: the directory of the outputs, None if it is not on a disk.
+        is_reserved: returns whether a relative path in `out` is an output or reserved for the job.
     """
-    given = {option: path for option, path in aside.items() if path is not None and not is_device(path)}
-    inputs = {_number(path) for path in read if path.is_file()} if given else set()
+    named = {parameter: path for parameter, path in files.items() if path is not None and not is_device(path)}
+    inputs = {_file_id(path) for path in read if path.is_file()} if named else set()
     first: dict[Path, str] = {}
     faults = []
-    for option, path in given.items():
-        place = path.resolve()
-        if path.exists() and _number(path) in inputs:
-            faults.append(f"{path}: is an input, and `{option}` would overwrite it")
-        elif out is not None and place.is_relative_to(out.resolve()) and taken(place.relative_to(out.resolve())):
-            faults.append(f"{path}: is written by the job itself, and `{option}` would overwrite it")
-        elif place in first:
-            faults.append(f"{path}: is what `{first[place]}` names, and `{option}` would overwrite it")
-        first.setdefault(place, option)
-    _raise(faults)
+    for parameter, path in named.items():
+        resolved = path.resolve()
+        if path.exists() and _file_id(path) in inputs:
+            faults.append(f"{path}: is an input, and `{parameter}` would overwrite it")
+        elif (
+            out is not None
+            and resolved.is_relative_to(out.resolve())
+            and is_reserved(resolved.relative_to(out.resolve()))
+        ):
+            faults.append(f"{path}: is written by the job itself, and `{parameter}` would overwrite it")
+        elif resolved in first:
+            faults.append(f"{path}: is the file of `{first[resolved]}`, and `{parameter}` would overwrite it")
+        first.setdefault(resolved, parameter)
+    _raise_if_any(faults)
 
 
 def is_device(path: Path) -> bool:
-    """Returns whether a path leads to what is written and never replaced, such as a device or a FIFO."""
+    """Returns whether a path leads to a device or a FIFO, which is written and never replaced."""
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
-def collision(one: str, other: str, output: PurePath | str) -> str:
-    """Returns the fault of two inputs, given by what messages call them, that would have one output."""
-    apart = PurePath(one).parent != PurePath(other).parent
-    hint = "; a folder given as such, with `pattern`, keeps its shape" * apart
-    return f"{one} and {other} would both be written to {output}{hint}"
+def describe_collision(first: str, second: str, output: PurePath | str) -> str:
+    """Returns the fault of two inputs, given by their labels, that would have the same output."""
+    differ = PurePath(first).parent != PurePath(second).parent
+    hint = "; pass their common folder, with `pattern`, to keep its subfolders apart" * differ
+    return f"{first} and {second} would both be written to {output}{hint}"
 
 
-def _expanded(name: Path | str) -> Sequence[Path | None]:
-    """Returns the paths that a glob stands for, else the path itself; None for the standard input."""
+def _expand(name: Path | str) -> Sequence[Path | None]:
+    """Returns the paths that match a glob, else the path itself; None for the standard input."""
     if name == STDIN:
         return [None]
     path = Path(name)
     if path.exists() or not glob.has_magic(str(path)):
         return [path]
-    return sorted(map(Path, glob.glob(str(path), recursive=True)), key=_order) or [path]  # noqa: PTH207  # as the shell's
+    return sorted(map(Path, glob.glob(str(path), recursive=True)), key=_path_parts) or [path]  # noqa: PTH207  # as in a shell
 
 
-def and_more(names: Sequence[str | Path]) -> str:
-    """Returns the first of some names and how many more there are.
+def summarize_names(names: Sequence[str | Path]) -> str:
+    """Returns the first name and the number of further names.
 
-    >>> and_more(["a.txt", "b.txt", "c.txt"])
+    >>> summarize_names(["a.txt", "b.txt", "c.txt"])
     'a.txt and 2 more'
     """
     return f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}"
 
 
-def _files(folder: Path, pattern: str | None, failed: Callable[[str], None]) -> Iterator[Path]:
-    """Yields the files of a folder that are not hidden; a link that leads nowhere is one, a pipe is none.
+def _list_files(folder: Path, pattern: str | None, unreadable: list[tuple[str, str]]) -> list[Path]:
+    """Returns the files of a folder that are not hidden, sorted; includes dangling links, but no pipes or devices.
 
-    Calls `failed` with the fault of each folder that cannot be listed.
+    Appends the path and the fault of each folder that cannot be listed to `unreadable`.
     """
-    found: list[Path] = []
+    files: list[Path] = []
     linked: list[Path] = []
     special: list[Path] = []
 
     def report(error: OSError) -> None:
-        failed(f"{error.filename}: this folder cannot be read: {(error.strerror or str(error)).lower()}")
+        reason = (error.strerror or str(error)).lower()
+        unreadable.append((error.filename, f"{error.filename}: this folder cannot be read: {reason}"))
 
-    for place, folders, names in os.walk(folder, onerror=report):
+    for parent, folders, names in os.walk(folder, onerror=report):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        linked += [path for path in (Path(place, name) for name in folders) if path.is_symlink()]
-        paths = (Path(place, name) for name in names if not name.startswith("."))
-        for path in paths:
-            (found if path.is_file() or not path.exists() else special).append(path)
+        linked += [path for path in (Path(parent, name) for name in folders) if path.is_symlink()]
+        for path in (Path(parent, name) for name in names if not name.startswith(".")):
+            (files if path.is_file() or not path.exists() else special).append(path)
     if special:
-        log.info("%s: pipes and devices in folders are not read; give them by themselves", and_more(special))
+        log.info("%s: pipes and devices in folders are not read; name them one by one", summarize_names(special))
     if linked:
-        linked.sort(key=_order)
-        log.info("%s: links to folders are not followed; give the folders themselves", and_more(linked))
+        linked.sort(key=_path_parts)
+        log.info("%s: links to folders are not followed; name the folders themselves", summarize_names(linked))
     if pattern is not None:
-        found = [path for path in found if path.relative_to(folder).match(pattern)]
-    yield from sorted(found, key=_order)
+        files = [path for path in files if path.relative_to(folder).match(pattern)]
+    return sorted(files, key=_path_parts)
 
 
-def _order(path: Path) -> tuple[str, ...]:
+def _path_parts(path: Path) -> tuple[str, ...]:
     return path.parts
 
 
-def _holds(folder: Path, out: Path) -> bool:
-    return out.resolve().is_relative_to(folder.resolve())
-
-
-def _twice(inputs: Sequence[Input]) -> Iterator[str]:
+def _find_duplicates(inputs: Sequence[Input]) -> Iterator[str]:
+    """Yields a fault for each input that is named a second time."""
     seen = set()
     for item in inputs:
         path = item.path and os.path.abspath(item.path)  # noqa: PTH100  # links stay: another name is another input
@@ -244,12 +246,17 @@ def _twice(inputs: Sequence[Input]) -> Iterator[str]:
         seen.add(path)
 
 
-def _number(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_dev, found.st_ino
+def _file_id(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
-def _raise(faults: Sequence[str]) -> None:
+def limit_faults(faults: Sequence[str]) -> list[str]:
+    """Returns the first faults, and a line with the number of those left out."""
+    more = len(faults) - _MAX_FAULTS
+    return [*faults[:_MAX_FAULTS], *([f"… and {more} more"] if more > 0 else [])]
+
+
+def _raise_if_any(faults: Sequence[str]) -> None:
     if faults:
-        more = len(faults) - _MOST_FAULTS
-        raise DataError(*faults[:_MOST_FAULTS], *([f"… and {more} more"] if more > 0 else []))
+        raise DataError(*limit_faults(faults))

@@ -1,4 +1,4 @@
-"""A tagging job as it is asked for, and how its files are laid out."""
+"""A tagging job: its inputs, options and file formats."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -6,15 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from tagger import __version__, model_dir
-from tagger.choices import InputFormat, OnError, OutputFormat, Scheme, TaggedFormat
-from tagger.data import reader, writer
-from tagger.data.formats.columns import Layout
+from tagger.choices import InputFormat, OnError, OutputFormat, Scheme
+from tagger.data.formats import FORMATS
 from tagger.errors import ConfigError
 from tagger.io import line_reader
 from tagger.model import TaggerModel
 from tagger.tagging import DecodingOptions
-
-_OF_SPANS = ("tsv", "html")  # formats that hold no tags
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,59 +19,59 @@ class Formats:
     """How files are read and written.
 
     Attributes:
-        form: the format of the input, guessed from each name if None.
-        to: the format of the output; if None that of the input, columns for plain lines, JSON lines for raw text.
-        token: the column of the token, where it is not where the model's training had it.
-        tag: the column of the tag, likewise.
-        scheme: in which spans are spelt, that of the training if None.
+        input_format: the format of the input, guessed from each file name if None.
+        output_format: the format of the output; if None, the input format, columns for lines, JSON lines for text.
+        token_column: the column of the token, as in the model's training data if None.
+        tag_column: the column of the tag, as in the model's training data if None.
+        scheme: the scheme of the written tags, as in the model's training data if None.
         language: the language of raw text, English if None.
     """
 
-    form: InputFormat | None = None
-    to: OutputFormat | None = None
-    token: int | str | None = None
-    tag: int | str | None = None
+    input_format: InputFormat | None = None
+    output_format: OutputFormat | None = None
+    token_column: int | str | None = None
+    tag_column: int | str | None = None
     scheme: Scheme | None = None
     language: str | None = None
 
     @property
     def text_language(self) -> str:
-        """The code of the language of raw text."""
+        """The language code of raw text."""
         return self.language or "en"
 
-    def target(self, form: InputFormat) -> OutputFormat:
-        """Returns the format in which an input of a format is written."""
-        if self.to is not None:
-            return self.to
-        if form == "lines":
+    def output_format_of(self, input_format: InputFormat) -> OutputFormat:
+        """Returns the output format of an input."""
+        if self.output_format is not None:
+            return self.output_format
+        if input_format == "lines":
             return "columns"
-        return "jsonl" if form == "text" else form
+        return "jsonl" if input_format == "text" else input_format
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is to be tagged, by which model, and where it goes.
+    """The inputs of a tagging job, the model, the outputs and the options.
 
     Attributes:
         paths: files, folders, globs, or `inputs.STDIN` for the standard input.
-        model: the model's directory.
-        formats: how files are read and written.
-        answers: what is asked beside the best tags.
-        out: the directory of the outputs, one for each input; if None, all goes to the output stream.
-        pattern: which files of a folder are read, all if None.
-        on_error: what is done when something cannot be read: stop, or skip it and set it aside.
-        rejects: the file of what is set aside, rejects.jsonl in `out` if None.
-        summary: the file that the caller will write the summary into, which must be no other of the job.
-        resume: whether to go on with this job where it was stopped or killed.
-        overwrite: whether outputs may replace files that exist.
-        max_tokens: the longest sentence that is tagged in one piece, the tagger's own limit if None.
-        max_record_bytes: limit of a line, a row, or a sentence of a corpus; a larger one cannot be read.
+        model: the model directory.
+        formats: the formats of inputs and outputs.
+        decoding: results beyond the best tags, such as probabilities.
+        out: the directory of the outputs, one for each input; if None, all output goes to one stream.
+        pattern: a glob that files in folders must match, None for all files.
+        on_error: stop at input that cannot be read, or skip it and write it to `rejects`.
+        rejects: the file of rejected input, rejects.jsonl in `out` if None.
+        summary: the file that the caller will write the summary to; no other file of the job may have this path.
+        resume: continue this job where it was stopped or killed.
+        overwrite: let outputs replace existing files.
+        max_tokens: the longest sentence that is tagged in one piece, the tagger's limit if None.
+        max_record_bytes: maximum size of a line, a row, or a sentence of a corpus; a larger one is rejected.
     """
 
     paths: tuple[Path | str, ...]
     model: Path
     formats: Formats = Formats()
-    answers: DecodingOptions = field(default_factory=DecodingOptions)
+    decoding: DecodingOptions = field(default_factory=DecodingOptions)
     out: Path | None = None
     pattern: str | None = None
     on_error: OnError = "stop"
@@ -86,83 +83,52 @@ class Job:
     max_record_bytes: int = line_reader.MAX_RECORD_BYTES
 
     def options(self) -> dict[str, Any]:
-        """Returns all that the outputs depend on beside the inputs, as plain values by name."""
-        own = {"on_error": self.on_error, "rejects": self.rejects and str(self.rejects)}
-        names = {"form": "input_format", "to": "output_format", "token": "token_column", "tag": "tag_column"}
-        given = asdict(self.formats) | {"language": self.formats.text_language}
-        formats = {names.get(name, name): value for name, value in given.items()}
-        answers = asdict(self.answers)
-        model = {"toolkit version": __version__, "model digest": model_dir.digest(self.model)}
-        return (
-            model | formats | answers | own | {"max_tokens": self.max_tokens, "max_record_bytes": self.max_record_bytes}
-        )
+        """Returns everything except the inputs that the outputs depend on, as plain values by name."""
+        return {
+            "toolkit version": __version__,
+            "model digest": model_dir.digest(self.model),
+            **asdict(self.formats),
+            "language": self.formats.text_language,
+            **asdict(self.decoding),
+            "on_error": self.on_error,
+            "rejects": self.rejects and str(self.rejects),
+            "max_tokens": self.max_tokens,
+            "max_record_bytes": self.max_record_bytes,
+        }
 
 
-def check(job: Job, model: TaggerModel) -> None:
-    """Raises ConfigError if a job's options do not fit the model, or one another, wherever it is done."""
+def check_options(job: Job, model: TaggerModel) -> None:
+    """Raises ConfigError if options of a job contradict the model or each other, for any engine."""
     if job.formats.scheme and model.scheme is None:
-        raise ConfigError(f"the model's tags are plain; they cannot be spelt in {job.formats.scheme}")
-    if job.formats.to in _OF_SPANS and model.scheme is None:
-        raise ConfigError(
-            f"the model's tags are plain; {job.formats.to} holds spans alone, choose another `output_format`"
-        )
+        raise ConfigError(f"the model's tags are plain; they cannot be encoded in {job.formats.scheme}")
+    output_format = job.formats.output_format
+    if output_format and not FORMATS[output_format].holds_tags and model.scheme is None:
+        raise ConfigError(f"the model's tags are plain; {output_format} has spans only, choose another `output_format`")
     if job.on_error == "stop" and job.rejects is not None:
-        raise ConfigError("`rejects` takes what `on_error` skip sets aside; give both or none")
+        raise ConfigError("`rejects` is the file for input that `on_error` skip rejects; pass both or neither")
     if job.overwrite and job.out is None:
-        raise ConfigError("`overwrite` is for outputs in a directory; pass `out`, too")
+        raise ConfigError("`overwrite` needs outputs in a directory; pass `out`, too")
 
 
-def check_effects(formats: Formats, forms: Iterable[InputFormat]) -> None:
-    """Raises ConfigError, with a line for each, if options bear on none of the inputs, whose formats are given."""
-    ways = {(form, formats.target(form)): None for form in forms}
+def check_effects(formats: Formats, input_formats: Iterable[InputFormat]) -> None:
+    """Raises ConfigError, with a line for each, if options have no effect on inputs of some formats."""
+    pairs = {(source, formats.output_format_of(source)): None for source in input_formats}
     options = (
-        ("token_column", formats.token, "input in columns", lambda form, _: form == "columns"),
+        ("token_column", formats.token_column, "input in columns", lambda source, _: source == "columns"),
         (
             "tag_column",
-            formats.tag,
+            formats.tag_column,
             "columns that are written back and output in conllu",
-            lambda form, to: to == "conllu" or form == to == "columns",
+            lambda source, target: target == "conllu" or source == target == "columns",
         ),
-        ("language", formats.language, "text, jsonl and parquet", lambda form, _: form in writer.DOCUMENTS),
-        ("scheme", formats.scheme, "output with tags", lambda _, to: to not in _OF_SPANS),
+        ("language", formats.language, "text, jsonl and parquet", lambda source, _: FORMATS[source].has_offsets),
+        ("scheme", formats.scheme, "output with tags", lambda _, target: FORMATS[target].holds_tags),
     )
-    shown = " and ".join(f"{form} to {to}" for form, to in ways)
+    conversions = " and ".join(f"{source} to {target}" for source, target in pairs)
     faults = [
-        f"`{name}` has no effect from {shown}; it is for {what}"
-        for name, value, what, bears in options
-        if value is not None and not any(bears(*way) for way in ways)
+        f"`{name}` has no effect from {conversions}; it is for {purpose}"
+        for name, value, purpose, has_effect in options
+        if value is not None and not any(has_effect(*pair) for pair in pairs)
     ]
     if faults:
         raise ConfigError(*faults)
-
-
-def tagged_format(model: TaggerModel, path: Path) -> TaggedFormat:
-    """Returns the format of a tagged file: what its name says, else what the model was trained on, else columns."""
-    guessed = reader.guess_format(path)
-    if guessed == "columns" or guessed == "conllu":
-        return guessed
-    return "conllu" if model.config.data.format == "conllu" else "columns"
-
-
-def layout(
-    model: TaggerModel,
-    form: InputFormat,
-    *,
-    token: int | str | None = None,
-    tag: int | str | None = None,
-    tagged: bool = False,
-) -> Layout:
-    """Returns where tokens and tags stand in files of a format: where they stood in training, unless told otherwise.
-
-    In files unlike those of the training, tags are read from the last column and written into a new one; in CoNLL-U
-    they are XPOS, or for spans NER in MISC.
-    """
-    data = model.config.data
-    if form == data.format:
-        known = Layout(data.token, data.tag, data.columns)
-    elif form == "conllu":
-        known = Layout(0, "misc:NER" if model.scheme else "xpos")
-    else:
-        known = Layout(0, -1 if tagged else None)
-    place = known.tag if tag is None else tag
-    return Layout(known.token if token is None else token, place, known.names, fixed=tag is not None)

@@ -1,4 +1,4 @@
-"""What a tagging job could not read, set aside in a file of JSON lines."""
+"""Rejected input of a tagging job, written to a file of JSON lines."""
 
 import base64
 import json
@@ -12,29 +12,29 @@ from tagger.io import atomic
 
 log = logging.getLogger(__name__)
 
-_MOST_TOLD = 20
+_MAX_LOGGED = 20
 
 
 class Rejects:
     """A file with a row (file, line, fault, raw) for each line, row or block that could not be read.
 
-    Where `raw` is not UTF-8, `base64` holds its bytes, and `raw` shows them with backslashes. The text of lines is
-    there byte for byte; of a line over `max_record_bytes` only the beginning is there. A row of Parquet is there as
-    JSON, or not at all if it is too large.
+    If `raw` is not UTF-8, `base64` has its bytes, and `raw` has backslash escapes. Lines are complete, byte for byte,
+    except that a line over `max_record_bytes` is truncated. A row of Parquet is written as JSON, or left out if it is
+    too large.
 
-    A file of which the rest could not be read has a row whose line is null. Its lines before that are tagged; but in a
-    directory nothing is kept of packed data that is damaged or truncated, or of a file that changed while it was read.
-    The rows stand in a part file; the job gives it its name, or copies it, when it ends.
+    A file that could not be read to its end has a row whose line is null. The lines before are tagged. In a directory,
+    however, a file that is compressed and damaged or truncated, or that changed while it was read, has no output.
+    The rows are written to a part file; the job renames or copies it when it ends.
 
     Args:
         part: the part file.
-        name: what messages call the file.
-        size, count: of the part file that is there already.
+        name: the name of the file in messages.
+        size, count: bytes and rows of a part file that exists already.
 
     Attributes:
         part: the part file.
-        size: the bytes written.
-        count: the rows written.
+        size: bytes written.
+        count: rows written.
     """
 
     def __init__(self, part: Path, name: str, *, size: int = 0, count: int = 0) -> None:
@@ -43,21 +43,21 @@ class Rejects:
         self._write(b"")
 
     def add(self, name: str, reject: Reject) -> None:
-        """Takes up what could not be read of a file."""
-        self.add_row({"file": name, "line": reject.line, "fault": reject.fault} | _shown(reject.raw))
+        """Adds a part of a file that could not be read."""
+        self.add_row({"file": name, "line": reject.line, "fault": reject.fault} | _encode_raw(reject.raw))
 
     def add_file(self, name: str, error: DataError) -> None:
-        """Takes up a file that could not be read to its end."""
+        """Adds a file that could not be read to its end."""
         self.add_row({"file": name, "line": None, "fault": str(error), "raw": ""})
 
     def add_row(self, row: Mapping[str, object]) -> None:
-        """Takes up a row of such a file."""
+        """Adds a row."""
         self._write(json.dumps(row, ensure_ascii=False).encode(errors="backslashreplace") + b"\n")
         self.count += 1
-        if self.count <= _MOST_TOLD:
-            log.warning("left out: %s", row["fault"])
-        elif self.count == _MOST_TOLD + 1:
-            log.warning("more is left out; all of it goes into %s", self._name)
+        if self.count <= _MAX_LOGGED:
+            log.warning("rejected: %s", row["fault"])
+        elif self.count == _MAX_LOGGED + 1:
+            log.warning("more input is rejected; see %s", self._name)
 
     def _write(self, data: bytes) -> None:
         with atomic.wrap_os_errors(self.part):
@@ -65,8 +65,8 @@ class Rejects:
         self.size += len(data)
 
 
-def _shown(raw: str) -> dict[str, str]:
-    """Returns lines as they stand or, if they are not UTF-8, readable and exact."""
+def _encode_raw(raw: str) -> dict[str, str]:
+    """Returns the fields `raw` and, if the text is not UTF-8, `base64`."""
     data = raw.encode(errors="surrogateescape")
     try:
         return {"raw": data.decode()}

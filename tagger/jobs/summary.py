@@ -1,4 +1,4 @@
-"""What a tagging job has done: the figures told at its end."""
+"""The summary of a tagging job: counts and time."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,13 +11,13 @@ from tagger.data.sentence import Record
 
 @dataclass(slots=True)
 class Summary:
-    """What was tagged and written, and how long it took.
+    """Counts of what a job tagged, and its time.
 
     Attributes:
-        documents, sentences, tokens: how many; sentences without tokens do not count.
-        spans: how many of each type.
-        rejected: what could not be read and was set aside.
-        seconds: the time it took, sessions before a resumption counted, the loading of the model left out.
+        documents, sentences, tokens: counts; sentences without tokens are not counted.
+        spans: the number of spans of each type.
+        rejected: the number of rejected lines, rows, blocks and files.
+        seconds: time without loading the model; a resumed job includes the time before.
     """
 
     documents: int = 0
@@ -28,22 +28,27 @@ class Summary:
     seconds: float = 0.0
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> "Summary":
-        """Returns the summary that `stored` gave the values of."""
+    def from_dict(cls, values: Mapping[str, Any]) -> "Summary":
+        """Returns a summary from the result of `to_dict`."""
         return cls(**dict(values) | {"spans": Counter(values["spans"])})
 
-    def stored(self) -> dict[str, Any]:
-        """Returns the figures that a journal stores, by their names."""
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the counts and the time by name, as a journal stores them."""
         return {name: getattr(self, name) for name in self.__slots__}
 
     def check(self) -> None:
-        """Raises ValueError if a figure is negative."""
-        figures = (self.documents, self.sentences, self.tokens, self.rejected, self.seconds, *self.spans.values())
-        if min(figures) < 0:
-            raise ValueError("a figure is negative")
+        """Raises ValueError if a number is negative."""
+        numbers = (self.documents, self.sentences, self.tokens, self.rejected, self.seconds, *self.spans.values())
+        if min(numbers) < 0:
+            raise ValueError("a number is negative")
 
     def add(self, records: Sequence[Record], document: str | int | None) -> str | int | None:
-        """Counts records that follow one of a document, None at an input's start; returns the document of the last."""
+        """Counts records and returns the document of the last one.
+
+        Args:
+            records: consecutive records of an input.
+            document: the document of the record before them, None at the start of the input.
+        """
         for record in records:
             self.documents += record.document != document
             document = record.document
@@ -55,24 +60,24 @@ class Summary:
         return document
 
     def copy(self) -> "Summary":
-        """Returns a summary of its own with the same figures."""
+        """Returns an independent copy."""
         return replace(self, spans=self.spans.copy())
 
     @property
     def tokens_per_second(self) -> float:
-        """The speed of the whole job, reading and writing included."""
+        """The speed of the whole job, including reading and writing."""
         return self.tokens / max(self.seconds, 1e-9)
 
     def to_json(self) -> dict[str, Any]:
-        """Returns every figure by its name."""
+        """Returns all figures by name, including the speed."""
         spans = dict(sorted(self.spans.items()))
-        figures = {name: getattr(self, name) for name in ("documents", "sentences", "tokens", "rejected")}
-        return figures | {"spans": spans, "seconds": self.seconds, "tokens_per_second": self.tokens_per_second}
+        counts = {name: getattr(self, name) for name in ("documents", "sentences", "tokens", "rejected")}
+        return counts | {"spans": spans, "seconds": self.seconds, "tokens_per_second": self.tokens_per_second}
 
     def __str__(self) -> str:
         lines = [
-            f"{_counted(self.documents, 'document')}, {_counted(self.sentences, 'sentence')}, "
-            f"{_counted(self.tokens, 'token')} in {self.seconds:.1f} s ({self.tokens_per_second:,.0f} tokens/s)"
+            f"{_format_count(self.documents, 'document')}, {_format_count(self.sentences, 'sentence')}, "
+            f"{_format_count(self.tokens, 'token')} in {self.seconds:.1f} s ({self.tokens_per_second:,.0f} tokens/s)"
         ]
         if self.spans:
             lines.append("spans: " + ", ".join(f"{name} {count:,}" for name, count in sorted(self.spans.items())))
@@ -81,5 +86,5 @@ class Summary:
         return "\n".join(lines)
 
 
-def _counted(count: int, noun: str) -> str:
+def _format_count(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'s' * (count != 1)}"

@@ -9,7 +9,6 @@ from tagger.config import Config
 from tagger.config.schema import Data
 from tagger.data import reader, schemes
 from tagger.data.formats import columns
-from tagger.data.formats.columns import Layout
 from tagger.data.reader import Corpus
 from tagger.errors import ConfigError, DataError
 
@@ -27,11 +26,6 @@ class Corpora:
     def digests(self) -> dict[str, str]:
         """Returns the hash of what a training's course depends on."""
         return {"train": self.train.digest(), "dev": self.dev.digest()}
-
-
-def layout(data: Data) -> Layout:
-    """Returns where a recipe says that tokens and tags stand."""
-    return Layout(data.token, data.tag, data.columns)
 
 
 def with_paths(
@@ -56,7 +50,7 @@ def with_paths(
     if folder is not None and data.format == "datasets":
         changed["dataset"] = str(folder.resolve())
     elif folder is not None:
-        found = reader.find(folder)
+        found = reader.find_corpus_files(folder)
         changed = {role: str(found[role].resolve()) if role in found else None for role in parts}
     changed |= {role: str(path.resolve()) for role, path in parts.items() if path is not None}
     if vectors:
@@ -74,7 +68,7 @@ def with_column_numbers(config: Config, train: Corpus) -> Config:
     if data.format != "columns":
         return config
     width = columns.width(train.sentences[0])
-    token, tag = (layout(data).number(column) % width for column in (data.token, data.tag))
+    token, tag = (reader.find_layout(data, data.format).number(column) % width for column in (data.token, data.tag))
     return config.model_copy(update={"data": data.model_copy(update={"token": token, "tag": tag})})
 
 
@@ -121,10 +115,14 @@ def _part(data: Data, role: str) -> Corpus | None:
         if path is None:
             return None
         limit = data.max_record_bytes
-        return reader.corpus(Path(path), form=data.format, layout=layout(data), max_record_bytes=limit)
+        return reader.read_corpus(
+            Path(path), input_format=data.format, layout=reader.find_layout(data, data.format), max_record_bytes=limit
+        )
     if data.dataset is None or split is None:
         return None
-    return reader.dataset(data.dataset, split, layout=layout(data), revision=data.revision)
+    return reader.read_dataset(
+        data.dataset, split, layout=reader.find_layout(data, data.format), revision=data.revision
+    )
 
 
 def _described(part: Corpus, data: Data) -> bool | None:

@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tagger.data import reader
-from tagger.data.formats import columns
-from tagger.data.formats.columns import Layout
+from tagger.data.formats import Layout, columns
 from tagger.data.sentence import Reject, Sentence
 from tagger.errors import ConfigError, DataError
 from tagger.io import line_reader
@@ -17,7 +16,11 @@ from tests.robustness.runs import SCALE
 
 def read(data: str | bytes, layout: Layout | None = None, *, tagged: bool = True) -> list[Sentence]:
     raw = data.encode() if isinstance(data, str) else data
-    return list(reader.read(BytesIO(raw), form="columns", layout=layout or Layout(), tagged=tagged, name="x.conll"))
+    return list(
+        reader.read_sentences(
+            BytesIO(raw), input_format="columns", layout=layout or Layout(), tagged=tagged, name="x.conll"
+        )
+    )
 
 
 def written(sentences: list[Sentence], layout: Layout | None = None) -> str:
@@ -275,7 +278,7 @@ def test_a_document_start_as_wide_as_a_row_is_none_in_later_sentences_either():
 
 def setting_aside(data: str | bytes, layout: Layout | None = None) -> tuple[list[Sentence], list[Reject]]:
     rejects: list[Reject] = []
-    numbered = line_reader.lines(
+    numbered = line_reader.read_lines(
         BytesIO(data.encode() if isinstance(data, str) else data), "x.conll", line_reader.Unreadable
     )
     found = columns.read(numbered, "x.conll", layout or Layout(), tagged=True, reject=rejects.append)

@@ -6,8 +6,7 @@ from io import BytesIO
 import pytest
 
 from tagger.data import reader
-from tagger.data.formats import conllu
-from tagger.data.formats.columns import Layout
+from tagger.data.formats import Layout, conllu
 from tagger.data.sentence import Reject, Sentence
 from tagger.errors import ConfigError, DataError
 from tagger.io import line_reader
@@ -35,7 +34,9 @@ FILE = """\
 
 def read(data: str | bytes, tag: str = "upos", *, tagged: bool = True) -> list[Sentence]:
     raw = data.encode() if isinstance(data, str) else data
-    found = reader.read(BytesIO(raw), form="conllu", layout=Layout(tag=tag), tagged=tagged, name="x.conllu")
+    found = reader.read_sentences(
+        BytesIO(raw), input_format="conllu", layout=Layout(tag=tag), tagged=tagged, name="x.conllu"
+    )
     return list(found)
 
 
@@ -179,7 +180,7 @@ def test_lines_between_blank_ones_that_cannot_be_read_are_set_aside_and_reading_
     bad = f"# newdoc\n{ROW}\n2\tno row\n\n".encode()
     data = f"{ROW}\n\n".encode() + bad + b"# \xff\n" + ROW.encode() + f"\n\n\n{other}\n".encode()
     rejects: list[Reject] = []
-    numbered = line_reader.lines(BytesIO(data), "x", line_reader.Unreadable)
+    numbered = line_reader.read_lines(BytesIO(data), "x", line_reader.Unreadable)
     found = list(conllu.read(numbered, "x", "upos", tagged=True, reject=rejects.append))
     assert [(one.tokens, one.document, one.line) for one in found] == [(("Sue",), 0, 1), (("Ann",), 1, 11)]
     assert [(one.line, one.raw) for one in rejects] == [(3, bad.decode()), (7, f"# \udcff\n{ROW}\n\n\n")]

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from pyarrow import parquet as pq
 
 from tagger.data import reader
-from tagger.data.formats.columns import Layout
+from tagger.data.formats import Layout
+from tagger.data.formats.writing import WriteOptions
 from tagger.data.sentence import Alternative, Record, Sentence, Span
-from tagger.data.writer import sink
+from tagger.data.writer import make_sink
 from tests.robustness.runs import SCALE
 
 PIECES = [
@@ -114,20 +115,29 @@ def test_every_output_is_read_again_with_the_same_sentences_and_each_word_as_doc
     words = [[fits(form, word) for word, _ in sentence] for sentence in content]
     tags = [[tag for _, tag in sentence] for sentence in content]
     opened = source(form, words, tmp_path / "in.parquet")
-    records = with_tags(list(reader.records(opened, form=form, layout=Layout(0, "xpos"), name="a\n\udcff.x")), tags)
+    records = with_tags(
+        list(reader.read_records(opened, input_format=form, layout=Layout(0, "xpos"), name="a\n\udcff.x")), tags
+    )
     assert [list(one.tokens) for record in records for one in record.sentences if one.tokens] == words
 
     def written(to: str) -> bytes:
         place = Layout(0, -1) if form == to == "columns" else LAYOUT
-        into = sink(to, form=form, layout=place, name="a\n\udcff.x", source=opened if form == "parquet" else None)
+        into = make_sink(
+            to,
+            WriteOptions(
+                input_format=form, layout=place, name="a\n\udcff.x", source=opened if form == "parquet" else None
+            ),
+        )
         data = into.begin() + into.write(records) + into.end()
         if to == "parquet":
             (tmp_path / "part").write_bytes(data)
-            into.finished(tmp_path / "part")
+            into.finish(tmp_path / "part")
         return data
 
     spaced = " " if form == "lines" else ""
-    again = list(reader.read(BytesIO(written("columns")), form="columns", layout=Layout(), tagged=True))
+    again = list(
+        reader.read_sentences(BytesIO(written("columns")), input_format="columns", layout=Layout(), tagged=True)
+    )
     assert [list(one.tokens) for one in again if one.tokens] == [
         [word if form == "columns" else of_column(word) for word in one] for one in words
     ]
@@ -135,7 +145,7 @@ def test_every_output_is_read_again_with_the_same_sentences_and_each_word_as_doc
     expected = [[written_tag(tag) for tag in one] for one in tags]
     assert [list(one.tags) for one in again if one.tokens] == expected
 
-    again = list(reader.read(BytesIO(written("conllu")), form="conllu", layout=LAYOUT, tagged=True))
+    again = list(reader.read_sentences(BytesIO(written("conllu")), input_format="conllu", layout=LAYOUT, tagged=True))
     assert [list(one.tokens) for one in again if one.tokens] == [
         [word if form == "conllu" else escaped(word) for word in one] for one in words
     ]
@@ -144,14 +154,14 @@ def test_every_output_is_read_again_with_the_same_sentences_and_each_word_as_doc
     data = written("jsonl")
     rows = [json.loads(line, parse_constant=None) for line in data.decode().split("\n")[:-1]]
     assert [(row["tokens"], row["tags"]) for row in rows] == list(zip(words, tags, strict=True))
-    again_records = list(reader.records(BytesIO(data), form="jsonl", layout=Layout()))
+    again_records = list(reader.read_records(BytesIO(data), input_format="jsonl", layout=Layout()))
     assert [list(one.tokens) for record in again_records for one in record.sentences] == words
 
     written("parquet")
     table = pq.ParquetFile(tmp_path / "part").read()
     plain = [[one.encode("utf-8", "backslashreplace").decode() for one in row] for row in words]
     assert table["tokens"].to_pylist() == plain
-    found = list(reader.records(tmp_path / "part", form="parquet", layout=Layout()))
+    found = list(reader.read_records(tmp_path / "part", input_format="parquet", layout=Layout()))
     assert [list(one.tokens) for record in found for one in record.sentences] == plain
 
     table_of_spans = written("tsv").decode().split("\n")
@@ -171,11 +181,11 @@ def test_between_spaces_a_tag_stays_one_field_wherever_it_is_put_back(content: l
     words = [word if word[0] not in "\ufeff-" else "x" for word, _ in content]
     for row, layout in (("{} N O\n", Layout(0, -1)), ("{}\n", Layout(0, None)), ("O {}\n", Layout(1, 0))):
         text = "".join(row.format(word) for word in words) + "\n"
-        records = list(reader.records(BytesIO(text.encode()), form="columns", layout=layout))
+        records = list(reader.read_records(BytesIO(text.encode()), input_format="columns", layout=layout))
         tagged = with_tags(records, [[tag for _, tag in content]])
-        data = sink("columns", form="columns", layout=layout).write(tagged)
+        data = make_sink("columns", WriteOptions(input_format="columns", layout=layout)).write(tagged)
         place = replace(layout, tag=-1 if layout.tag is None else layout.tag)
-        again = list(reader.read(BytesIO(data), form="columns", layout=place, tagged=True))
+        again = list(reader.read_sentences(BytesIO(data), input_format="columns", layout=place, tagged=True))
         assert [list(one.tokens) for one in again] == [words]
         expected = [escaped(tag, " ") for _, tag in content]
         expected = [f"\\x2d{tag[1:]}" if re.match(r"-DOCSTART-(\Z|\\x20)", tag) else tag for tag in expected]
@@ -184,9 +194,9 @@ def test_between_spaces_a_tag_stays_one_field_wherever_it_is_put_back(content: l
 
 def test_a_bar_in_a_tag_is_no_other_item_of_misc() -> None:
     record = with_tags([Record((Sentence(("a", "b")),))], [["B-x|y=z", "I-x=1"]])
-    data = sink("conllu", form="jsonl", layout=Layout(tag="misc:NER")).write(record)
+    data = make_sink("conllu", WriteOptions(input_format="jsonl", layout=Layout(tag="misc:NER"))).write(record)
     assert b"NER=B-x\\x7cy=z\n" in data
-    _, again = reader.read(BytesIO(data), form="conllu", layout=Layout(tag="misc:NER"), tagged=True)
+    _, again = reader.read_sentences(BytesIO(data), input_format="conllu", layout=Layout(tag="misc:NER"), tagged=True)
     assert again.tags == ("B-x\\x7cy=z", "I-x=1")
 
 
@@ -197,9 +207,9 @@ def test_a_bar_in_a_tag_is_no_other_item_of_misc() -> None:
 def test_an_id_of_any_characters_begins_one_document(to: str, name: str) -> None:
     rows = [{"tokens": ["x"], "id": 0}, {"tokens": ["a"], "document": name}, {"tokens": ["b"], "document": "end"}]
     data = "".join(json.dumps(row) + "\n" for row in rows).encode()
-    records = list(reader.records(BytesIO(data), form="jsonl", layout=Layout()))
-    into = sink(to, form="jsonl", layout=LAYOUT).write(with_tags(records, [["O"]] * 3))
-    again = list(reader.records(BytesIO(into), form=to, layout=LAYOUT))
+    records = list(reader.read_records(BytesIO(data), input_format="jsonl", layout=Layout()))
+    into = make_sink(to, WriteOptions(input_format="jsonl", layout=LAYOUT)).write(with_tags(records, [["O"]] * 3))
+    again = list(reader.read_records(BytesIO(into), input_format=to, layout=LAYOUT))
     known = [(one.document, *one.sentences[0].tokens) for one in again if one.sentences[0].tokens]
     assert [token for _, token in known] == ["x", "a", "b"]
     assert len({document for document, _ in known}) == 3
@@ -212,21 +222,31 @@ def test_plain_words_are_written_byte_for_byte_as_they_are() -> None:
     words = ["EU", "don't", "1-2", "#tag", "a\\tb", "x|y=z", "_", "\xa0", "\u2028", "é", "# newdoc id = x", "a\ufeff"]
     record = with_tags([Record((Sentence(tuple(words)),))], [["O"] * len(words)])
     rows = [
-        line.split("\t") for line in sink("columns", form="jsonl", layout=LAYOUT).write(record).decode().split("\n")
+        line.split("\t")
+        for line in make_sink("columns", WriteOptions(input_format="jsonl", layout=LAYOUT))
+        .write(record)
+        .decode()
+        .split("\n")
     ]
     assert [row[0] for row in rows if len(row) == 2] == words
-    rows = [line.split("\t") for line in sink("conllu", form="jsonl", layout=LAYOUT).write(record).decode().split("\n")]
+    rows = [
+        line.split("\t")
+        for line in make_sink("conllu", WriteOptions(input_format="jsonl", layout=LAYOUT))
+        .write(record)
+        .decode()
+        .split("\n")
+    ]
     assert [row[1] for row in rows if len(row) == 10] == words
 
 
 def test_names_of_files_that_are_no_utf8_or_hold_line_breaks_are_ids_in_every_format(tmp_path: Path) -> None:
     name = os.fsdecode(b"a\n\xff b.txt")
     (tmp_path / name).write_text("Ada left.\n")
-    records = list(reader.records(tmp_path / name, form="text", layout=Layout(), name=name))
+    records = list(reader.read_records(tmp_path / name, input_format="text", layout=Layout(), name=name))
     tagged = with_tags(records, [["O"] * 3])
 
     def written(to: str) -> str:
-        into = sink(to, form="text", layout=LAYOUT, name=name)
+        into = make_sink(to, WriteOptions(input_format="text", layout=LAYOUT, name=name))
         return (into.begin() + into.write(tagged)).decode() if to != "parquet" else ""
 
     assert written("columns").startswith("-DOCSTART- a_\\udcff_b.txt\n\nAda\t")

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tagger.data import reader
-from tagger.data.formats import html
-from tagger.data.formats.columns import Layout
+from tagger.data.formats import Layout, html
+from tagger.data.formats.writing import WriteOptions
 from tagger.data.sentence import Record, Sentence
-from tagger.data.writer import sink
+from tagger.data.writer import make_sink
 from tests.data.tagged import tagged
 from tests.robustness.runs import SCALE
 
@@ -71,8 +71,8 @@ class Page(HTMLParser):
 
 
 def page(data: bytes, form: str, kind: str = "X") -> Page:
-    writer = sink("html", form=form, layout=Layout(tag=None), name="<title> é")
-    records = tagged(reader.records(BytesIO(data), form=form, layout=Layout(tag=None), name="a"), kind)
+    writer = make_sink("html", WriteOptions(input_format=form, layout=Layout(tag=None), name="<title> é"))
+    records = tagged(reader.read_records(BytesIO(data), input_format=form, layout=Layout(tag=None), name="a"), kind)
     return Page((writer.begin() + writer.write(records) + writer.end()).decode())
 
 
@@ -113,7 +113,7 @@ def test_markup_and_control_characters_are_shown_and_never_obeyed(hostile: str, 
     token = Record((Sentence(("a", hostile, "c")),), hostile if place == "id" else 0)
     text = Record((Sentence((hostile,), offsets=((3, 3 + len(hostile)),)),), text=f"a {hostile} c", start=1)
     (record,) = tagged([text if place == "text" else token], hostile if place == "type" else "X")
-    writer = sink("html", form="jsonl", layout=Layout(), name=hostile)
+    writer = make_sink("html", WriteOptions(input_format="jsonl", layout=Layout(), name=hostile))
     raw = (writer.begin() + writer.write([record]) + writer.end()).decode()
     assert hostile not in raw or hostile in ("</mark>", "[/b]")
     found = Page(raw)
@@ -129,7 +129,7 @@ def test_markup_and_control_characters_are_shown_and_never_obeyed(hostile: str, 
 )
 @settings(max_examples=100 * SCALE, deadline=None)
 def test_any_text_is_the_text_of_its_page(text: str, kind: str):
-    writer = sink("html", form="jsonl", layout=Layout())
+    writer = make_sink("html", WriteOptions(input_format="jsonl", layout=Layout()))
     sentence = Sentence((text,), offsets=((0, len(text)),)) if text else Sentence(())
     raw = writer.write(tagged([Record((sentence,), text=text)], kind))
     raw.decode()

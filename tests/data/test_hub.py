@@ -11,8 +11,7 @@ import datasets
 import pytest
 
 from tagger.data import reader
-from tagger.data.formats import hub
-from tagger.data.formats.columns import Layout
+from tagger.data.formats import Layout, hub
 from tagger.data.sentence import Sentence
 from tagger.errors import DataError
 from tests.robustness.runs import SCALE, child, ended
@@ -90,11 +89,11 @@ def test_tags_may_be_text(tmp_path: Path):
 def test_a_corpus_is_named_for_its_dataset_and_split_and_must_hold_a_sentence(tmp_path: Path):
     made().save_to_disk(tmp_path / "conll")
     layout = Layout("tokens", "ner_tags")
-    found = reader.dataset(str(tmp_path / "conll"), "train", layout=layout, revision=None)
+    found = reader.read_dataset(str(tmp_path / "conll"), "train", layout=layout, revision=None)
     assert (found.name, found.tokens) == ("conll:train", 3)
     made({"id": [""], "tokens": [[]], "ner_tags": [[]]}).save_to_disk(tmp_path / "empty")
     with pytest.raises(DataError, match=r"empty, split train: holds no sentence$"):
-        reader.dataset(str(tmp_path / "empty"), "train", layout=layout, revision=None)
+        reader.read_dataset(str(tmp_path / "empty"), "train", layout=layout, revision=None)
 
 
 def test_a_missing_column_is_named_with_those_there(tmp_path: Path):

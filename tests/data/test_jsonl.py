@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tagger.data import reader
-from tagger.data.formats import jsonl
-from tagger.data.formats.columns import Layout
+from tagger.data.formats import Layout, jsonl
+from tagger.data.formats.writing import WriteOptions
 from tagger.data.sentence import Record, Reject
-from tagger.data.writer import sink
+from tagger.data.writer import make_sink
 from tagger.errors import DataError
 from tests.data.tagged import tagged
 from tests.robustness.runs import SCALE
@@ -18,12 +18,12 @@ from tests.robustness.runs import SCALE
 
 def read(data: bytes | str, **options: object) -> list[Record]:
     data = data.encode() if isinstance(data, str) else data
-    return list(reader.records(BytesIO(data), form="jsonl", layout=Layout(), name="a.jsonl", **options))
+    return list(reader.read_records(BytesIO(data), input_format="jsonl", layout=Layout(), name="a.jsonl", **options))
 
 
 def rows(data: bytes | str, **options: object) -> list[dict]:
     """Returns the rows that are written of what was read and tagged."""
-    writer = sink("jsonl", form="jsonl", layout=Layout(), **options)
+    writer = make_sink("jsonl", WriteOptions(input_format="jsonl", layout=Layout(), **options))
     records = tagged(read(data))
     return [json.loads(line) for line in writer.write(records).splitlines()]
 
@@ -192,7 +192,7 @@ def test_a_line_that_is_not_utf8_is_set_aside_alone():
 )
 def test_a_strange_value_is_carried_as_it_is(value: str):
     data = f'{{"x": {value}, "text": "a"}}\n'
-    written = sink("jsonl", form="jsonl", layout=Layout()).write(tagged(read(data)))
+    written = make_sink("jsonl", WriteOptions(input_format="jsonl", layout=Layout())).write(tagged(read(data)))
     assert written.startswith(f'{{"x": {value}, "text": "a", "document": 0'.replace("\\u2028", "\u2028").encode())
 
 
@@ -268,7 +268,7 @@ def test_numbers_that_are_not_finite_are_strings_at_any_depth():
     expected = {"a": "NaN", "b": ["Infinity", {"c": ["-Infinity", 1.5, "NaN"]}], "d": [[["k", "NaN"]]], "e": "\ud800"}
     assert strict(jsonl.dump(values)) == expected
     row = Record((), fields={"x": values})
-    (line,) = sink("jsonl", form="jsonl", layout=Layout()).write([row]).splitlines()
+    (line,) = make_sink("jsonl", WriteOptions(input_format="jsonl", layout=Layout())).write([row]).splitlines()
     assert strict(line)["x"] == expected
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from tagger.data import reader, vectors
-from tagger.data.formats import blocks
-from tagger.data.formats.columns import Layout
+from tagger.data.formats import Layout, blocks
+from tagger.data.formats.writing import WriteOptions
 from tagger.data.sentence import Record, Reject
-from tagger.data.writer import sink
+from tagger.data.writer import make_sink
 from tagger.errors import CorruptError, DataError
 from tagger.io import line_reader
 from tagger.jobs import pools
@@ -51,7 +51,11 @@ CASES = [(form, large) for form, some in LARGE.items() for large in some]
 def records(data: str | bytes, form: str, **options: object) -> list[Record]:
     data = data.encode() if isinstance(data, str) else data
     layout = Layout(0, "xpos" if form == "conllu" else None)
-    return list(reader.records(BytesIO(data), form=form, layout=layout, name="x", max_record_bytes=LIMIT, **options))
+    return list(
+        reader.read_records(
+            BytesIO(data), input_format=form, layout=layout, name="x", max_record_bytes=LIMIT, **options
+        )
+    )
 
 
 def tokens(found: list[Record]) -> list[tuple[str, ...]]:
@@ -64,7 +68,7 @@ def tokens(found: list[Record]) -> list[tuple[str, ...]]:
 def test_a_record_that_is_too_large_is_one_fault_and_the_others_are_read(
     monkeypatch: pytest.MonkeyPatch, form: str, large: str, block: int, end: str
 ) -> None:
-    monkeypatch.setattr(line_reader, "_BLOCK", block)
+    monkeypatch.setattr(line_reader, "_BLOCK_BYTES", block)
     good = GOOD[form]
     before = "".join(map(good.format, "pq"))
     data = before + large.removesuffix("\n") + "\n" + end
@@ -78,7 +82,7 @@ def test_a_record_that_is_too_large_is_one_fault_and_the_others_are_read(
     assert one.line == before.count("\n") + 1
     assert " of over 1,000 bytes; expected" in one.fault
     assert "raise `max_record_bytes`" in one.fault
-    assert 0 < len(one.raw) <= 2 * line_reader.SHOWN_BYTES
+    assert 0 < len(one.raw) <= 2 * line_reader.MAX_REJECT_BYTES
     with pytest.raises(DataError, match="of over 1,000 bytes"):
         records(data, form)
 
@@ -90,7 +94,9 @@ def test_training_data_with_a_sentence_that_is_too_large_is_one_fault(form: str)
     with pytest.raises(
         DataError, match=r"^x:1: a block of over 1,000 bytes; expected a blank line after each sentence"
     ):
-        list(reader.read(data, form=form, layout=layout, tagged=True, name="x", max_record_bytes=LIMIT))
+        list(
+            reader.read_sentences(data, input_format=form, layout=layout, tagged=True, name="x", max_record_bytes=LIMIT)
+        )
 
 
 @pytest.mark.parametrize("form", ["columns", "conllu"])
@@ -113,7 +119,7 @@ def test_runs_of_blank_lines_and_document_starts_are_written_back_byte_for_byte(
         assert max(len(record.sentences[0].raw) for record in found) < 150
         lines = data.split("\n")
         assert all(f"{word}" in lines[record.line - 1] for record in found for word in record.sentences[0].tokens)
-        into = sink(form, form=form, layout=Layout(0, "upos" if form == "conllu" else -1))
+        into = make_sink(form, WriteOptions(input_format=form, layout=Layout(0, "upos" if form == "conllu" else -1)))
         expected = data.replace("a O", "a B-X").replace("a\t_\t_", "a\t_\tB-X")
         assert into.write(tagged(found)).decode() == expected
 
@@ -132,7 +138,7 @@ def test_runs_of_blank_lines_and_document_starts_are_written_back_byte_for_byte(
 def test_of_long_runs_each_record_holds_little(form: str, piece: str) -> None:
     layout = Layout(0, "xpos" if form == "conllu" else None)
     source = BytesIO(piece.encode() * (2_000_000 // len(piece)))
-    found = reader.records(source, form=form, layout=layout, reject=lambda _: None, max_record_bytes=LIMIT)
+    found = reader.read_records(source, input_format=form, layout=layout, reject=lambda _: None, max_record_bytes=LIMIT)
     assert max((record.size for record in found), default=0) < 100_000
 
 
@@ -145,7 +151,7 @@ def test_a_hundred_thousand_tokens_are_no_large_record() -> None:
         "conllu": "".join(f"{number}\t{word}\t_\t_\t_\t_\t_\t_\t_\t_\n" for number, word in enumerate(words, 1)),
     }.items():
         layout = Layout(0, "xpos" if form == "conllu" else None)
-        (record,) = reader.records(BytesIO(data.encode()), form=form, layout=layout)
+        (record,) = reader.read_records(BytesIO(data.encode()), input_format=form, layout=layout)
         assert len(record.sentences[0]) == 100_000
 
 
@@ -186,8 +192,8 @@ def test_a_packed_line_without_end_is_rejected_once_and_never_held() -> None:
     packed = gzip.compress(bytes(200_000_000), 1)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     aside: list[Reject] = []
-    assert list(reader.records(BytesIO(packed), form="lines", layout=Layout(), reject=aside.append)) == []
+    assert list(reader.read_records(BytesIO(packed), input_format="lines", layout=Layout(), reject=aside.append)) == []
     assert [one.line for one in aside] == [1]
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KB
     with pytest.raises(CorruptError):
-        list(reader.records(BytesIO(packed[:-1]), form="lines", layout=Layout(), reject=aside.append))
+        list(reader.read_records(BytesIO(packed[:-1]), input_format="lines", layout=Layout(), reject=aside.append))

@@ -15,7 +15,7 @@ from tests.robustness.runs import SCALE
 
 
 def numbered(data: bytes) -> list[tuple[int, str]]:
-    return list(line_reader.lines(BytesIO(data), "x.txt"))
+    return list(line_reader.read_lines(BytesIO(data), "x.txt"))
 
 
 @given(
@@ -57,7 +57,7 @@ def test_what_is_not_utf8_is_reported_with_line_and_byte_and_a_hint(data: bytes,
 
 
 def test_lines_before_a_fault_are_read_first():
-    source = line_reader.lines(BytesIO(b"good\nb\xff"), "x.txt")
+    source = line_reader.read_lines(BytesIO(b"good\nb\xff"), "x.txt")
     assert next(source) == (1, "good\n")
     with pytest.raises(DataError, match=r"x\.txt:2: byte 2"):
         next(source)
@@ -80,7 +80,7 @@ def test_random_bytes_are_text_or_a_fault_with_its_place():
 def test_a_gzipped_file_reads_as_the_plain_one(tmp_path: Path):
     (tmp_path / "a.txt").write_bytes("\ufeffé\r\n\n b".encode())
     (tmp_path / "a.txt.gz").write_bytes(gzip.compress("\ufeffé\r\n\n b".encode()))
-    assert list(line_reader.lines(tmp_path / "a.txt.gz")) == list(line_reader.lines(tmp_path / "a.txt"))
+    assert list(line_reader.read_lines(tmp_path / "a.txt.gz")) == list(line_reader.read_lines(tmp_path / "a.txt"))
 
 
 PACKED = gzip.compress(random.Random(6).randbytes(400).hex().encode() + b"\n")
@@ -100,26 +100,26 @@ def test_a_damaged_gzip_file_is_reported(tmp_path: Path, data: bytes, message: s
     path = tmp_path / "x.gz"
     path.write_bytes(data)
     with pytest.raises(DataError) as caught:
-        list(line_reader.lines(path))
+        list(line_reader.read_lines(path))
     assert str(caught.value).startswith(f"{path}: {message}")
 
 
 @pytest.mark.parametrize("name", ["missing.txt", "missing.gz"])
 def test_a_missing_file_is_reported(tmp_path: Path, name: str):
     with pytest.raises(DataError, match=f"{name}: no such file or directory$"):
-        list(line_reader.lines(tmp_path / name))
+        list(line_reader.read_lines(tmp_path / name))
 
 
 @pytest.mark.parametrize("name", ["folder", "folder.gz"])
 def test_a_directory_is_reported(tmp_path: Path, name: str):
     (tmp_path / name).mkdir()
     with pytest.raises(DataError, match=f"{name}: is a directory"):
-        list(line_reader.lines(tmp_path / name))
+        list(line_reader.read_lines(tmp_path / name))
 
 
 def test_errors_from_a_stream_name_it_or_standard_input():
     with pytest.raises(DataError, match=r"^standard input:1: byte 1 is a NUL"):
-        list(line_reader.lines(BytesIO(b"\0")))
+        list(line_reader.read_lines(BytesIO(b"\0")))
 
 
 def test_plain_lines_are_split_at_spaces_and_tabs_alone():

@@ -11,10 +11,10 @@ import pytest
 from pyarrow import parquet as pq
 
 from tagger.data import reader
-from tagger.data.formats import parquet
-from tagger.data.formats.columns import Layout
+from tagger.data.formats import Layout, parquet
+from tagger.data.formats.writing import WriteOptions
 from tagger.data.sentence import Record, Reject
-from tagger.data.writer import sink
+from tagger.data.writer import make_sink
 from tagger.errors import ConfigError, CorruptError, DataError
 from tests.data.tagged import tagged
 from tests.robustness.runs import SCALE
@@ -38,24 +38,24 @@ def file(path: Path, columns: dict[str, Any], **options: Any) -> Path:
 
 
 def read(path: Path, **options: Any) -> list[Record]:
-    return list(reader.records(path, form="parquet", layout=Layout(), **options))
+    return list(reader.read_records(path, input_format="parquet", layout=Layout(), **options))
 
 
 def written(records: list[Record], tmp_path: Path, *, pools: int = 1, **options: Any) -> pa.Table:
     """Returns what is read back of tagged records that were written in so many pools."""
-    writer = sink("parquet", layout=Layout(), **options)
+    writer = make_sink("parquet", WriteOptions(layout=Layout(), **options))
     part = tmp_path / "part"
     records = tagged(records)
     size = -(-len(records) // pools) or 1
     blocks = [records[start : start + size] for start in range(0, len(records), size)]
     part.write_bytes(writer.begin() + b"".join(map(writer.write, blocks)) + writer.end())
-    writer.finished(part)
+    writer.finish(part)
     assert [path.name for path in tmp_path.iterdir() if "part" in path.name] == ["part"]
     return pq.ParquetFile(part).read()
 
 
 def rows(path: Path) -> list[dict]:
-    writer = sink("jsonl", form="parquet", layout=Layout())
+    writer = make_sink("jsonl", WriteOptions(input_format="parquet", layout=Layout()))
     return [json.loads(line) for line in writer.write(tagged(read(path))).splitlines()]
 
 
@@ -74,7 +74,7 @@ def test_texts_and_lists_of_tokens_are_read_row_by_row(tmp_path: Path):
 def test_other_columns_are_carried_with_their_types_and_values(tmp_path: Path, pools: int):
     path = file(tmp_path / "a.parquet", {"text": ["a b c", "", "d"], **EXACT})
     given = pq.read_table(path)
-    found = written(read(path), tmp_path, pools=pools, form="parquet", source=path)
+    found = written(read(path), tmp_path, pools=pools, input_format="parquet", source=path)
     assert found.column_names == [*given.column_names, "document", "tokens", "tags", "spans", "offsets", "sentences"]
     for name in given.column_names:
         assert found.schema.field(name).type == given.schema.field(name).type
@@ -90,7 +90,7 @@ def test_a_column_of_ours_replaces_one_of_its_name_and_a_document_is_kept(
 ):
     caplog.set_level("INFO")
     path = file(tmp_path / "a.parquet", {"tags": [1, 2], "document": [7, 8], "tokens": [["a"], ["b"]]})
-    found = written(read(path), tmp_path, form="parquet", source=path)
+    found = written(read(path), tmp_path, input_format="parquet", source=path)
     assert found.column_names == ["document", "tokens", "tags", "spans", "offsets", "sentences"]
     assert found["document"].to_pylist() == [7, 8]
     assert found["tags"].to_pylist() == [["B-X"], ["B-X"]]
@@ -113,7 +113,7 @@ def test_a_row_without_a_document_gets_the_id_that_json_lines_give_it(
     ids = pa.array([None, "b", None], pa.string())
     columns = {"document": pa.array(documents, kind), "id": ids, "tokens": [["a"]] * 3}
     path = file(tmp_path / "a.parquet", columns)
-    assert written(read(path), tmp_path, form="parquet", source=path)["document"].to_pylist() == expected
+    assert written(read(path), tmp_path, input_format="parquet", source=path)["document"].to_pylist() == expected
     given = [row["document"] for row in rows(path)]
     assert [one for one in expected if one is not None] == [
         type(one)(other) for one, other in zip(expected, given, strict=True) if one is not None
@@ -139,15 +139,15 @@ def test_numbers_that_are_not_finite_are_strings_in_json_lines_and_numbers_in_pa
     found = rows(path)
     assert [row["numbers"] for row in found] == [["NaN", 1.0], ["Infinity"], ["-Infinity", None]]
     assert [row["nested"] for row in found] == [{"x": "NaN"}, None, {"x": 2.0}]
-    kept = written(read(path), tmp_path, form="parquet", source=path)
+    kept = written(read(path), tmp_path, input_format="parquet", source=path)
     assert str(kept["numbers"].to_pylist()) == str(numbers.to_pylist())
 
 
 def test_the_fields_of_json_lines_become_one_column_of_json(tmp_path: Path):
     data = '{"text": "a\\ud800 b", "n": [1, 2.5], "id": 5}\n{"tokens": ["\\udc00"], "document": {"x": 1}}\n'
     data += '{"tokens": [], "document": null}\n'
-    records = list(reader.records(BytesIO(data.encode()), form="jsonl", layout=Layout()))
-    found = written(records, tmp_path, form="jsonl")
+    records = list(reader.read_records(BytesIO(data.encode()), input_format="jsonl", layout=Layout()))
+    found = written(records, tmp_path, input_format="jsonl")
     assert found.column_names == ["fields", "document", "tokens", "tags", "spans", "offsets", "sentences"]
     assert found["fields"].to_pylist() == ['{"text": "a\\ud800 b", "n": [1, 2.5], "id": 5}', "{}", "{}"]
     assert found["document"].to_pylist() == ["5", '{"x": 1}', "2"]
@@ -159,8 +159,8 @@ def test_the_fields_of_json_lines_become_one_column_of_json(tmp_path: Path):
 def test_every_form_can_be_written_with_probabilities_and_alternatives(tmp_path: Path, form: str):
     data = {"lines": "a b\n\nc\n", "columns": "a O\nb O\n\nc O\n", "conllu": "", "text": "a b\n\nc\n"}[form]
     layout = Layout(tag="upos") if form == "conllu" else Layout()
-    records = list(reader.records(BytesIO(data.encode()), form=form, layout=layout))
-    found = written(records, tmp_path, form=form, probabilities=True, alternatives=True)
+    records = list(reader.read_records(BytesIO(data.encode()), input_format=form, layout=layout))
+    found = written(records, tmp_path, input_format=form, probabilities=True, alternatives=True)
     count = {"lines": 3, "columns": 2, "conllu": 0, "text": 2}[form]
     assert found.num_rows == count
     if count:
@@ -172,7 +172,9 @@ def test_every_form_can_be_written_with_probabilities_and_alternatives(tmp_path:
 def test_what_is_written_of_a_pool_depends_on_that_pool_alone(tmp_path: Path):
     path = file(tmp_path / "a.parquet", {"text": ["a b c", "", "d"], **EXACT})
     records = tagged(read(path))
-    one, other = (sink("parquet", form="parquet", layout=Layout(), source=path) for _ in range(2))
+    one, other = (
+        make_sink("parquet", WriteOptions(input_format="parquet", layout=Layout(), source=path)) for _ in range(2)
+    )
     one.write(records[:2])
     assert one.write(records[2:]) == other.write(records[2:])
     assert one.begin() == other.begin()
@@ -181,14 +183,14 @@ def test_what_is_written_of_a_pool_depends_on_that_pool_alone(tmp_path: Path):
 
 def test_an_empty_table_gives_an_empty_table(tmp_path: Path):
     path = file(tmp_path / "a.parquet", {"text": pa.array([], pa.string()), "n": pa.array([], pa.int8())})
-    found = written(read(path), tmp_path, form="parquet", source=path)
+    found = written(read(path), tmp_path, input_format="parquet", source=path)
     assert (found.num_rows, found.schema.field("n").type) == (0, pa.int8())
 
 
 def test_a_large_table_is_read_and_written_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(parquet, "_GROUP", 1 << 16)
     path = file(tmp_path / "a.parquet", {"tokens": [["a"] * 5] * 5000, "n": range(5000)})
-    found = written(read(path), tmp_path, pools=50, form="parquet", source=path)
+    found = written(read(path), tmp_path, pools=50, input_format="parquet", source=path)
     assert found["n"].to_pylist() == list(range(5000))
     assert pq.ParquetFile(tmp_path / "part").num_row_groups > 3
     batches = {id(record.fields.batch) for record in read(path)}
@@ -243,7 +245,7 @@ def test_of_a_damaged_file_the_row_groups_before_are_read(tmp_path: Path):
     path.write_bytes(data[:place] + bytes(20) + data[place + 20 :])
     found: list[int] = []
     with pytest.raises(DataError, match=r"not a Parquet file .*; read up to row 30$"):
-        found.extend(record.line for record in reader.records(path, form="parquet", layout=Layout()))
+        found.extend(record.line for record in reader.read_records(path, input_format="parquet", layout=Layout()))
     assert found == list(range(1, 31))
 
 
@@ -263,7 +265,7 @@ def test_no_row_is_read_twice_or_left_out_before_damage(tmp_path: Path, monkeypa
     path.write_bytes(data[:place] + bytes(20) + data[place + 20 :])
     found: list[str | None] = []
     with pytest.raises(DataError, match=r"; read up to row 30$"):
-        found.extend(record.text for record in reader.records(path, form="parquet", layout=Layout()))
+        found.extend(record.text for record in reader.read_records(path, input_format="parquet", layout=Layout()))
     assert found == [f"Ada met {n}" for n in range(30)]
 
 
@@ -279,7 +281,7 @@ def test_damage_in_a_part_of_a_file_is_told_as_in_the_whole(tmp_path: Path, dama
 
 def test_a_stream_is_refused():
     with pytest.raises(ConfigError, match="standard input: Parquet cannot be read from a stream; name the file"):
-        reader.records(BytesIO(b""), form="parquet", layout=Layout())
+        reader.read_records(BytesIO(b""), input_format="parquet", layout=Layout())
 
 
 @pytest.mark.parametrize("encoded", [False, True])
@@ -377,7 +379,7 @@ def test_rows_read_as_values_of_dictionaries_are_the_rows_that_were_written(
     assert [list(map(list, (one.tokens for one in record.sentences))) for record in records] == [
         [tokens] if tokens else [] for tokens in columns["tokens"]
     ]
-    found = written(records, tmp_path, form="parquet", source=path)
+    found = written(records, tmp_path, input_format="parquet", source=path)
     for name in given.column_names:
         assert found.schema.field(name).type == given.schema.field(name).type
         assert found[name].to_pylist() == given[name].to_pylist()
@@ -425,7 +427,10 @@ def test_a_row_group_that_is_packed_beyond_measure_is_refused_and_those_before_a
     with pytest.raises(
         DataError, match=r"row group \d holds .* rows, packed into \d+ bytes; write smaller row groups"
     ) as caught:
-        found.extend(record.line for record in reader.records(tmp_path / "a.parquet", form="parquet", layout=Layout()))
+        found.extend(
+            record.line
+            for record in reader.read_records(tmp_path / "a.parquet", input_format="parquet", layout=Layout())
+        )
     assert found == ([1] if items == 10 else [])
     assert ("read up to row 1" in str(caught.value)) == bool(found)
 
@@ -436,7 +441,7 @@ def test_a_table_that_changes_while_it_is_read_is_corrupt(tmp_path: Path):
     for change in (whole[:-100], whole + b"x", whole[:100] + b"x" + whole[101:]):
         path.write_bytes(whole)
         os.utime(path, ns=(10**18, 10**18))
-        found = reader.records(path, form="parquet", layout=Layout())
+        found = reader.read_records(path, input_format="parquet", layout=Layout())
         next(found)
         path.write_bytes(change)
         with pytest.raises(CorruptError, match="changed while it was read"):
@@ -448,10 +453,10 @@ def test_a_name_that_is_not_utf8_is_read_and_written(tmp_path: Path):
         tmp_path / os.fsdecode(b"\xff.parquet")
     )
     found = read(path)
-    writer = sink("parquet", form="parquet", layout=Layout(), source=path, name=str(path))
+    writer = make_sink("parquet", WriteOptions(input_format="parquet", layout=Layout(), source=path, name=str(path)))
     part = tmp_path / os.fsdecode(b".\xff.part")
     part.write_bytes(writer.begin() + writer.write(tagged(found)) + writer.end())
-    writer.finished(part)
+    writer.finish(part)
     part.rename(tmp_path / "b.parquet")
     assert pq.read_table(tmp_path / "b.parquet")["tokens"].to_pylist() == [["Ada", "left"]]
 

@@ -9,7 +9,7 @@ import pytest
 import zstandard
 
 from tagger.data import reader
-from tagger.data.formats.columns import Layout
+from tagger.data.formats import Layout, lines
 from tagger.data.reader import Corpus
 from tagger.data.sentence import Record, Reject, Sentence
 from tagger.errors import ConfigError, DataError
@@ -43,18 +43,18 @@ def fill(folder: Path, *names: str) -> Path:
 def test_files_are_found_under_the_names_that_corpora_have(tmp_path: Path, names: tuple):
     fill(tmp_path, "README.md", "train.md", "latest.zip", *filter(None, names))
     (tmp_path / "dev").mkdir() if "dev" not in names else None
-    found = {role: path.name for role, path in reader.find(tmp_path).items()}
+    found = {role: path.name for role, path in reader.find_corpus_files(tmp_path).items()}
     assert found == {role: name for role, name in zip(("train", "dev", "test"), names, strict=True) if name}
 
 
 def test_packed_files_are_found_too(tmp_path: Path):
-    found = reader.find(fill(tmp_path, "train.txt.gz", "en-dev.conllu.gz"))
+    found = reader.find_corpus_files(fill(tmp_path, "train.txt.gz", "en-dev.conllu.gz"))
     assert {role: path.name for role, path in found.items()} == {"train": "train.txt.gz", "dev": "en-dev.conllu.gz"}
 
 
 def test_the_raw_text_beside_a_treebank_is_passed_over(tmp_path: Path):
     names = [f"fr_gsd-ud-{role}.{kind}" for role in ("train", "dev", "test") for kind in ("conllu", "txt")]
-    found = reader.find(fill(tmp_path, *names))
+    found = reader.find_corpus_files(fill(tmp_path, *names))
     assert {role: path.name for role, path in found.items()} == {
         "train": "fr_gsd-ud-train.conllu",
         "dev": "fr_gsd-ud-dev.conllu",
@@ -71,15 +71,15 @@ def test_the_raw_text_beside_a_treebank_is_passed_over(tmp_path: Path):
     ],
 )
 def test_two_files_that_fit_a_role_equally_are_an_error(tmp_path: Path, names: tuple, role: str):
-    with pytest.raises(DataError, match=f"{names[-2]} and {names[-1]} may each be --{role}; name one$"):
-        reader.find(fill(tmp_path, *names))
+    with pytest.raises(DataError, match=f"{names[-2]} and {names[-1]} may each be `{role}`; name one$"):
+        reader.find_corpus_files(fill(tmp_path, *names))
 
 
 def test_a_folder_without_a_training_file_or_no_folder_is_an_error(tmp_path: Path):
     with pytest.raises(DataError, match="found no training file such as"):
-        reader.find(fill(tmp_path, "dev.txt", "corpus.txt"))
+        reader.find_corpus_files(fill(tmp_path, "dev.txt", "corpus.txt"))
     with pytest.raises(DataError, match="none: no such folder"):
-        reader.find(tmp_path / "none")
+        reader.find_corpus_files(tmp_path / "none")
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_a_single_sentence_cannot_be_split():
 
 
 def corpus(text: str, form: str = "columns", tag: int | str = -1) -> Corpus:
-    found = reader.read(BytesIO(text.encode()), form=form, layout=Layout(tag=tag), tagged=True)
+    found = reader.read_sentences(BytesIO(text.encode()), input_format=form, layout=Layout(tag=tag), tagged=True)
     return Corpus("x", tuple(one for one in found if one.tokens))
 
 
@@ -150,7 +150,7 @@ def test_the_digest_of_a_corpus_follows_tokens_tags_and_sentences_and_not_their_
 def test_a_corpus_leaves_out_empty_sentences_and_counts_its_tokens(tmp_path: Path):
     path = tmp_path / "a.conll.gz"
     path.write_bytes(gzip.compress(b"-DOCSTART- O\n\na X\nb X\n\n\nc X\n\n-DOCSTART- O\n"))
-    found = reader.corpus(path, form="columns", layout=Layout())
+    found = reader.read_corpus(path, input_format="columns", layout=Layout())
     assert (found.name, found.tokens, [len(one) for one in found.sentences]) == ("a.conll.gz", 3, [2, 1])
 
 
@@ -158,22 +158,22 @@ def test_a_corpus_leaves_out_empty_sentences_and_counts_its_tokens(tmp_path: Pat
 def test_a_corpus_without_a_sentence_is_an_error(tmp_path: Path, text: str):
     (tmp_path / "dev.conll").write_text(text)
     with pytest.raises(DataError, match=r"dev\.conll: holds no sentence$"):
-        reader.corpus(tmp_path / "dev.conll", form="columns", layout=Layout())
+        reader.read_corpus(tmp_path / "dev.conll", input_format="columns", layout=Layout())
 
 
-def test_plain_lines_are_read_without_tags_alone():
-    read = list(reader.read(BytesIO(b"a b\n\n"), form="lines", layout=Layout(), tagged=False))
-    assert [one.tokens for one in read] == [("a", "b"), ()]
-    with pytest.raises(ConfigError, match="standard input: plain lines hold no tags"):
-        list(reader.read(BytesIO(b"a b\n"), form="lines", layout=Layout(), tagged=True))
+def test_plain_lines_hold_no_tags():
+    (first, second) = reader.read_records(BytesIO(b"a b\n\n"), input_format="lines", layout=Layout())
+    assert [first.sentences[0].tokens, second.sentences[0].tokens] == [("a", "b"), ()]
+    with pytest.raises(ConfigError, match="standard input: lines holds no tags; expected the format columns or conllu"):
+        reader.read_sentences(BytesIO(b"a b\n"), input_format="lines", layout=Layout(), tagged=True)
 
 
 @pytest.mark.parametrize("tag", ["misc:NER", "upos"])
 def test_a_treebank_without_the_tag_that_is_asked_for_is_an_error(tmp_path: Path, tag: str):
     (tmp_path / "a.conllu").write_text("1\tAda\t_\t_\tNNP\t_\t_\t_\t_\tNE=B-X\n\n")
     with pytest.raises(DataError, match=f"no token has a tag in {tag}"):
-        reader.corpus(tmp_path / "a.conllu", form="conllu", layout=Layout(tag=tag))
-    assert reader.corpus(tmp_path / "a.conllu", form="conllu", layout=Layout(tag="misc:NE")).tokens == 1
+        reader.read_corpus(tmp_path / "a.conllu", input_format="conllu", layout=Layout(tag=tag))
+    assert reader.read_corpus(tmp_path / "a.conllu", input_format="conllu", layout=Layout(tag="misc:NE")).tokens == 1
 
 
 ROW = "1\t{}\t_\t_\t_\t_\t_\t_\t_\t_\n"
@@ -187,7 +187,7 @@ CLEAN = {
 def records(data: bytes | str, form: str, **options: object) -> list[Record]:
     data = data.encode() if isinstance(data, str) else data
     layout = Layout(tag="upos" if form == "conllu" else -1)
-    return list(reader.records(BytesIO(data), form=form, layout=layout, name="a.x", **options))
+    return list(reader.read_records(BytesIO(data), input_format=form, layout=layout, name="a.x", **options))
 
 
 def tokens(found: list[Record]) -> list[tuple[str, ...]]:
@@ -198,7 +198,11 @@ def tokens(found: list[Record]) -> list[tuple[str, ...]]:
 def test_the_records_of_a_corpus_and_of_lines_are_its_sentences(form: str):
     found = records(CLEAN[form], form)
     layout = Layout(tag="upos" if form == "conllu" else -1)
-    read = reader.read(BytesIO(CLEAN[form].encode()), form=form, layout=layout, tagged=False)
+    source = BytesIO(CLEAN[form].encode())
+    if form == "lines":
+        read = lines.read(line_reader.read_lines(source, "x"))
+    else:
+        read = reader.read_sentences(source, input_format=form, layout=layout, tagged=False)
     assert [record.sentences for record in found] == [(one,) for one in read]
     assert [record.line for record in found] == [record.sentences[0].line for record in found]
 
@@ -248,8 +252,8 @@ def test_of_a_file_that_breaks_off_every_whole_sentence_is_read_and_the_last_set
         with pytest.raises(DataError, match=r"input/output error; read up to line 6$") as caught:
             found.extend(
                 "".join(one.sentences[0].raw)
-                for one in reader.records(
-                    data, form=form, layout=Layout(tag="upos"), reject=aside.append if skip else None
+                for one in reader.read_records(
+                    data, input_format=form, layout=Layout(tag="upos"), reject=aside.append if skip else None
                 )
             )
         assert "".join(found) == f"{row}\n" * 3
@@ -259,7 +263,7 @@ def test_of_a_file_that_breaks_off_every_whole_sentence_is_read_and_the_last_set
 @pytest.mark.parametrize(("form", "row"), [("columns", "a O\n"), ("conllu", "1\ta" + "\t_" * 8 + "\n")])
 def test_a_sentence_that_a_blank_line_has_ended_is_read_before_the_fault_of_the_next_line(form: str, row: str):
     source = BytesIO(f"{row}\n".encode() * 3 + b"\xff\n")
-    found = reader.records(source, form=form, layout=Layout(tag="upos"))
+    found = reader.read_records(source, input_format=form, layout=Layout(tag="upos"))
     assert [next(found).line for _ in range(3)] == [1, 3, 5]
     with pytest.raises(DataError, match=":7: byte 1 is 0xff"):
         next(found)
@@ -271,11 +275,13 @@ def test_of_a_file_that_breaks_off_in_its_first_sentence_nothing_is_read(skip: b
     aside: list[Reject] = []
     found: list[Record] = []
     with pytest.raises(DataError, match=r"; read up to line 2$"):
-        found.extend(reader.records(data, form="columns", layout=Layout(), reject=aside.append if skip else None))
+        found.extend(
+            reader.read_records(data, input_format="columns", layout=Layout(), reject=aside.append if skip else None)
+        )
     assert [line for one in found for line in one.sentences[0].raw] == ["-DOCSTART- O\n", "\n"]
     assert [(one.line, one.raw) for one in aside] == [(3, "a O\n")] * skip
     with pytest.raises(DataError, match=r"input/output error$"):
-        list(reader.records(BreakingOff(b"a O\n"), form="columns", layout=Layout()))
+        list(reader.read_records(BreakingOff(b"a O\n"), input_format="columns", layout=Layout()))
 
 
 @pytest.mark.parametrize(
@@ -306,7 +312,7 @@ def test_what_cannot_be_read_may_be_set_aside_with_its_place_and_reading_goes_on
 def test_a_line_that_is_too_long_takes_its_block_with_it_whatever_it_holds(
     monkeypatch: pytest.MonkeyPatch, form: str, place: int, long: str
 ):
-    monkeypatch.setattr(line_reader, "_BLOCK", 1000)
+    monkeypatch.setattr(line_reader, "_BLOCK_BYTES", 1000)
     row = {"columns": "{} O\n", "conllu": ROW}[form]
     before, after = row.format("a") + "\n", row.format("c")
     lines = [row.format("b"), f"{long}\n"][:: 1 if place else -1]
@@ -357,7 +363,7 @@ def test_packed_files_are_read_as_they_are(form: str, tmp_path: Path):
     (tmp_path / "a.zst").write_bytes(zstandard.compress(data))
     (tmp_path / "a.xz").write_bytes(lzma.compress(data))
     for name in ("a.gz", "a.zst", "a.xz"):
-        found = list(reader.records(tmp_path / name, form=form, layout=Layout()))
+        found = list(reader.read_records(tmp_path / name, input_format=form, layout=Layout()))
         assert tokens(found) == [("Ada", "met", "Bob")]
 
 
@@ -365,7 +371,7 @@ def test_a_sentence_of_conllu_is_of_the_document_that_the_newest_newdoc_line_cal
     row = "1\tEU" + 8 * "\t_" + "\n\n"
     begun = ["", "# newdoc id = a b \n", "# text = newdoc id = x\n", "# newdoc\n", "#newdoc id=ß\n"]
     (tmp_path / "a.conllu").write_text("".join(line + row for line in begun), encoding="utf-8")
-    found = list(reader.records(tmp_path / "a.conllu", form="conllu", layout=Layout(0, "xpos")))
+    found = list(reader.read_records(tmp_path / "a.conllu", input_format="conllu", layout=Layout(0, "xpos")))
     assert [(one.document, one.numbered) for one in found] == [
         (0, True),
         ("a b", False),
@@ -381,6 +387,6 @@ def test_a_document_keeps_its_id_behind_a_mark_and_where_its_first_sentence_is_s
     (tmp_path / "a.conllu").write_text(text, encoding="utf-8")
     rejects: list[Reject] = []
     layout = Layout(0, "xpos")
-    found = reader.records(tmp_path / "a.conllu", form="conllu", layout=layout, reject=rejects.append)
+    found = reader.read_records(tmp_path / "a.conllu", input_format="conllu", layout=layout, reject=rejects.append)
     assert [one.document for one in found] == ["a", "b"]
     assert len(rejects) == 1

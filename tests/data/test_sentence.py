@@ -6,9 +6,10 @@ from html.parser import HTMLParser
 import pytest
 
 from tagger.data import reader
-from tagger.data.formats import jsonl
-from tagger.data.formats.columns import Layout
+from tagger.data.formats import Layout, jsonl
+from tagger.data.formats.writing import WriteOptions
 from tagger.data.sentence import Alternative, Sentence, SourceText, Span
+from tagger.data.writer import make_sink
 
 SPLIT = Sentence(  # from "Ah.  Ada\tLovelace ran", where the document has 10 characters before it
     ("Ada", "Lovelace", "ran"),
@@ -97,10 +98,10 @@ def test_probabilities_and_alternatives_are_in_the_dict_of_a_sentence_that_has_t
 def test_the_dict_of_a_sentence_is_the_line_that_the_writer_writes(tmp_path):
     path = tmp_path / "a.conll"
     path.write_text("Ada O\nran O\n\n")
-    (record,) = reader.records(path, form="columns", layout=Layout())
+    (record,) = reader.read_records(path, input_format="columns", layout=Layout())
     tagged = replace(record.sentences[0], tags=("S-PER", "O"), spans=(Span("PER", 0, 1),))
-    line = jsonl.Writer(several=False, probabilities=False, alternatives=False)(replace(record, sentences=(tagged,)))
-    assert line.encode() == jsonl.dump(tagged.to_dict()) + b"\n"
+    line = make_sink("jsonl", WriteOptions("columns", Layout())).write([replace(record, sentences=(tagged,))])
+    assert line == jsonl.dump(tagged.to_dict()) + b"\n"
 
 
 class Fragment(HTMLParser):

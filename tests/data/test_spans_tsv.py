@@ -4,9 +4,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tagger.data import reader
-from tagger.data.formats.columns import Layout
+from tagger.data.formats import Layout
+from tagger.data.formats.writing import WriteOptions
 from tagger.data.sentence import Record, Sentence
-from tagger.data.writer import sink
+from tagger.data.writer import make_sink
 from tests.data.tagged import tagged
 from tests.robustness.runs import SCALE
 
@@ -24,8 +25,8 @@ def unescaped(value: str) -> str:
 
 def table(data: bytes, form: str, **options: object) -> list[list[str]]:
     """Returns the rows of the table of spans."""
-    writer = sink("tsv", form=form, layout=Layout(tag=None), **options)
-    records = tagged(reader.records(BytesIO(data), form=form, layout=Layout(tag=None), name="a b.txt"))
+    writer = make_sink("tsv", WriteOptions(input_format=form, layout=Layout(tag=None), **options))
+    records = tagged(reader.read_records(BytesIO(data), input_format=form, layout=Layout(tag=None), name="a b.txt"))
     text = (writer.begin() + writer.write(records) + writer.end()).decode()
     assert text.endswith("\n")
     return [line.split("\t") for line in text.removesuffix("\n").split("\n")]
@@ -53,7 +54,7 @@ def test_an_empty_input_gives_the_head_alone():
 @settings(max_examples=100 * SCALE, deadline=None)
 def test_whatever_a_value_holds_a_span_is_one_line_that_gives_it_back(document: str, token: str, kind: str):
     (record,) = tagged([Record((Sentence((token,)),), document)], kind)
-    line = sink("tsv", form="jsonl", layout=Layout()).write([record]).decode()
+    line = make_sink("tsv", WriteOptions(input_format="jsonl", layout=Layout())).write([record]).decode()
     assert line.count("\n") == 1
     assert not {"\r", "\0"} & set(line)
     assert [unescaped(value) for value in line.removesuffix("\n").split("\t")] == [document, "0", "1", kind, token]

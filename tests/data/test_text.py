@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from spacy.lang.char_classes import HYPHENS
 
 from tagger.data import reader
+from tagger.data.formats import Layout
 from tagger.data.formats import text as texts
-from tagger.data.formats.columns import Layout
 from tagger.data.sentence import Record, Reject
 from tagger.errors import ConfigError, DataError
 from tests.robustness.runs import SCALE
@@ -28,7 +28,9 @@ ANY = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0") 
 
 def records(data: bytes | str, language: str = "en") -> list[Record]:
     data = data.encode() if isinstance(data, str) else data
-    return list(reader.records(BytesIO(data), form="text", layout=Layout(), language=language, name="a.txt"))
+    return list(
+        reader.read_records(BytesIO(data), input_format="text", layout=Layout(), language=language, name="a.txt")
+    )
 
 
 def tokens(data: bytes | str) -> list[str]:
@@ -259,7 +261,7 @@ def test_what_is_remembered_of_words_is_bounded(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("language", ["qq", "english", "char_classes", "", "../en", "EN"])
 def test_an_unknown_language_is_an_error_before_anything_is_read(language: str):
     with pytest.raises(ConfigError, match="language"):
-        reader.records(BytesIO(b""), form="text", layout=Layout(), language=language)
+        reader.read_records(BytesIO(b""), input_format="text", layout=Layout(), language=language)
 
 
 def test_without_spacy_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
@@ -271,14 +273,16 @@ def test_without_spacy_the_error_says_what_to_install(monkeypatch: pytest.Monkey
 def test_bytes_that_are_not_utf8_are_an_error_with_its_place(tmp_path: Path):
     (tmp_path / "a.txt").write_bytes(b"ok\nb\xff")
     with pytest.raises(DataError, match=r"a\.txt:2: byte 2 is 0xff"):
-        list(reader.records(tmp_path / "a.txt", form="text", layout=Layout()))
+        list(reader.read_records(tmp_path / "a.txt", input_format="text", layout=Layout()))
 
 
 def test_a_line_that_is_no_text_is_set_aside_and_what_follows_keeps_its_place():
     lines = [b"caf\xc3\xa9 ok\r\n", b"b\xff\xc3 \xc3\xa9\n", b"c\0d\n", b"Ada lives\n", b"\xff"]
     rejects: list[Reject] = []
     found = list(
-        reader.records(BytesIO(b"".join(lines)), form="text", layout=Layout(), name="a", reject=rejects.append)
+        reader.read_records(
+            BytesIO(b"".join(lines)), input_format="text", layout=Layout(), name="a", reject=rejects.append
+        )
     )
     shown = b"".join(lines).decode(errors="replace")
     assert [one.sentences[0].tokens for one in found] == [("café", "ok"), ("Ada", "lives")]

@@ -8,9 +8,10 @@ from pyarrow import parquet as pq
 
 from tagger.choices import InputFormat, OutputFormat, options
 from tagger.data import reader
-from tagger.data.formats.columns import Layout
+from tagger.data.formats import Layout
+from tagger.data.formats.writing import WriteOptions
 from tagger.data.sentence import Record, Sentence
-from tagger.data.writer import SUFFIXES, sink
+from tagger.data.writer import make_sink
 from tagger.errors import ConfigError
 from tests.data.tagged import tagged
 
@@ -36,14 +37,14 @@ def records(form: str, tmp_path: Path, text: str | None = None) -> tuple[list[Re
         pq.write_table(pa.table({"text": ["EU Paris", "", "no"]}), path)
     else:
         path.write_text(INPUTS[form] if text is None else text, newline="")
-    found = reader.records(path, form=form, layout=LAYOUT.get(form, Layout(tag=None)), name="a.x")
+    found = reader.read_records(path, input_format=form, layout=LAYOUT.get(form, Layout(tag=None)), name="a.x")
     return tagged(found), path
 
 
 def output(to: str, form: str, tmp_path: Path, text: str | None = None, **more: object) -> str:
     layout = LAYOUT["conllu"] if to == "conllu" else LAYOUT.get(form, Layout(tag=None))
     found, path = records(form, tmp_path, text)
-    writer = sink(to, form=form, layout=layout, name="a.x", source=path, **more)
+    writer = make_sink(to, WriteOptions(input_format=form, layout=layout, name="a.x", source=path, **more))
     return (writer.begin() + writer.write(found) + writer.end()).decode()
 
 
@@ -61,7 +62,7 @@ def test_columns_and_conllu_are_written_back_as_read_but_for_the_tags(tmp_path: 
 def test_every_input_can_be_written_as_a_corpus_and_read_again(form: str, to: str, tmp_path: Path):
     text = output(to, form, tmp_path)
     layout = Layout(tag="misc:NER" if to == "conllu" else -1)
-    again = reader.read(BytesIO(text.encode()), form=to, layout=layout, tagged=True)
+    again = reader.read_sentences(BytesIO(text.encode()), input_format=to, layout=layout, tagged=True)
     assert [(one.tokens, one.tags) for one in again if one.tokens] == FOUND
 
 
@@ -69,11 +70,11 @@ def test_every_input_can_be_written_as_a_corpus_and_read_again(form: str, to: st
 @pytest.mark.parametrize("to", ["jsonl", "parquet"])
 def test_every_input_can_be_written_as_rows_one_for_each_record_that_is_no_gap(form: str, to: str, tmp_path: Path):
     found, path = records(form, tmp_path)
-    writer = sink(to, form=form, layout=Layout(), source=path)
+    writer = make_sink(to, WriteOptions(input_format=form, layout=Layout(), source=path))
     data = writer.begin() + writer.write(found) + writer.end()
     part = tmp_path / "part"
     part.write_bytes(data)
-    writer.finished(part)
+    writer.finish(part)
     rows = (
         [json.loads(line) for line in data.splitlines()] if to == "jsonl" else pq.ParquetFile(part).read().to_pylist()
     )
@@ -90,7 +91,10 @@ def test_every_input_can_be_written_as_rows_one_for_each_record_that_is_no_gap(f
 def test_what_a_pool_gives_depends_on_nothing_before_it(form: str, to: str, tmp_path: Path):
     found, path = records(form, tmp_path)
     layout = LAYOUT["conllu"] if to == "conllu" else LAYOUT.get(form, Layout(tag=None))
-    one, other = (sink(to, form=form, layout=layout, name="a", source=path, probabilities=True) for _ in range(2))
+    one, other = (
+        make_sink(to, WriteOptions(input_format=form, layout=layout, name="a", source=path, probabilities=True))
+        for _ in range(2)
+    )
     begun = one.begin()
     one.write(found[:1])
     one.end()
@@ -103,9 +107,9 @@ def test_what_a_pool_gives_depends_on_nothing_before_it(form: str, to: str, tmp_
 @pytest.mark.parametrize("to", options(OutputFormat))
 def test_an_empty_file_gives_an_empty_counterpart(form: str, to: str, tmp_path: Path):
     if to == "parquet":
-        writer = sink(to, form=form, layout=Layout())
+        writer = make_sink(to, WriteOptions(input_format=form, layout=Layout()))
         (tmp_path / "part").write_bytes(writer.begin() + writer.end())
-        writer.finished(tmp_path / "part")
+        writer.finish(tmp_path / "part")
         assert pq.ParquetFile(tmp_path / "part").metadata.num_rows == 0
         return
     text = output(to, form, tmp_path, "")
@@ -149,14 +153,14 @@ def test_probabilities_are_a_last_column_or_a_key_of_misc(tmp_path: Path):
 @pytest.mark.parametrize("to", ["columns", "conllu", "tsv", "html"])
 def test_alternatives_have_a_place_in_rows_alone(to: str):
     with pytest.raises(ConfigError, match=f"alternatives can be written to jsonl or parquet, not to {to}"):
-        sink(to, form="lines", layout=Layout(), alternatives=True)
+        make_sink(to, WriteOptions(input_format="lines", layout=Layout(), alternatives=True))
 
 
 def test_a_token_with_a_space_survives_on_its_way_from_conllu_to_columns():
     (given,) = tagged([Record((Sentence(("1 000", "men")),))])
-    text = sink("columns", form="conllu", layout=Layout()).write([given])
+    text = make_sink("columns", WriteOptions(input_format="conllu", layout=Layout())).write([given])
     assert text == b"1 000\tB-X\nmen\tI-X\n\n"
-    (read,) = reader.read(BytesIO(text), form="columns", layout=Layout(), tagged=True)
+    (read,) = reader.read_sentences(BytesIO(text), input_format="columns", layout=Layout(), tagged=True)
     assert (read.tokens, read.tags) == (given.sentences[0].tokens, given.sentences[0].tags)
 
 
@@ -165,10 +169,12 @@ def test_a_token_of_json_breaks_no_line_of_a_corpus(to: str):
     tokens = ["a\tb", "c\nd\r", "\0", "\u2028", "\ud800", "\\"]
     data = json.dumps({"tokens": tokens}).encode()
     layout = Layout(tag="xpos")
-    text = sink(to, form="jsonl", layout=layout).write(
-        tagged(reader.records(BytesIO(data), form="jsonl", layout=layout))
+    text = make_sink(to, WriteOptions(input_format="jsonl", layout=layout)).write(
+        tagged(reader.read_records(BytesIO(data), input_format="jsonl", layout=layout))
     )
-    again = reader.read(BytesIO(text), form=to, layout=Layout(tag="xpos" if to == "conllu" else -1), tagged=True)
+    again = reader.read_sentences(
+        BytesIO(text), input_format=to, layout=Layout(tag="xpos" if to == "conllu" else -1), tagged=True
+    )
     found = [one.tokens for one in again if one.tokens]
     assert found == [("a\\tb", "c\\nd\\r", "\\0", "\u2028", "\\ud800", "\\")]
 
@@ -177,14 +183,8 @@ def test_ids_and_numbers_of_documents_in_conllu_are_one_column_of_parquet(tmp_pa
     row = "1\tEU" + 8 * "\t_" + "\n\n"
     data = f"{row}# newdoc id = a\n{row}# newdoc\n{row}".encode()
     layout = Layout(tag="xpos")
-    found = tagged(reader.records(BytesIO(data), form="conllu", layout=layout))
-    writer = sink("parquet", form="conllu", layout=layout)
+    found = tagged(reader.read_records(BytesIO(data), input_format="conllu", layout=layout))
+    writer = make_sink("parquet", WriteOptions(input_format="conllu", layout=layout))
     (tmp_path / "part").write_bytes(writer.begin() + writer.write(found) + writer.end())
-    writer.finished(tmp_path / "part")
+    writer.finish(tmp_path / "part")
     assert pq.read_table(tmp_path / "part")["document"].to_pylist() == ["0", "a", "2"]
-
-
-def test_every_output_has_a_suffix_and_those_that_are_inputs_too_are_guessed_by_it():
-    assert set(SUFFIXES) == set(options(OutputFormat))
-    both = ("columns", "conllu", "jsonl", "parquet")
-    assert tuple(reader.guess_format(Path(f"a{SUFFIXES[to]}")) for to in both) == both

@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def places(*paths: Path, **options: object) -> list[str]:
-    return [str(item.place) for item in inputs.find(paths, **options)]  # type: ignore[arg-type]
+    return [str(item.relative_path) for item in inputs.find_inputs(paths, **options)]  # type: ignore[arg-type]
 
 
 def test_a_folder_stands_for_its_files_that_are_not_hidden_in_the_order_of_their_names(folder: Path) -> None:
@@ -54,7 +54,9 @@ def test_paths_keep_the_order_in_which_they_are_given(folder: Path) -> None:
 def test_all_faults_come_at_once(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError) as raised:
-        inputs.find([tmp_path / "none.txt", tmp_path / "empty", tmp_path / "*.x", folder / "a.txt", folder / "a.txt"])
+        inputs.find_inputs(
+            [tmp_path / "none.txt", tmp_path / "empty", tmp_path / "*.x", folder / "a.txt", folder / "a.txt"]
+        )
     assert raised.value.faults == (
         f"{tmp_path}/none.txt: no such file",
         f"{tmp_path}/empty: no file in this folder",
@@ -65,42 +67,42 @@ def test_all_faults_come_at_once(folder: Path, tmp_path: Path) -> None:
 
 def test_of_many_faults_some_are_told_and_the_rest_counted(tmp_path: Path) -> None:
     with pytest.raises(DataError) as raised:
-        inputs.find([tmp_path / str(number) for number in range(30)])
+        inputs.find_inputs([tmp_path / str(number) for number in range(30)])
     assert len(raised.value.faults) == 21
     assert raised.value.faults[-1] == "… and 10 more"
 
 
 def test_a_file_is_found_twice_through_its_folder(folder: Path) -> None:
     with pytest.raises(DataError, match=r"a\.txt: given twice"):
-        inputs.find([folder, folder / "a.txt"])
+        inputs.find_inputs([folder, folder / "a.txt"])
 
 
 def test_a_link_that_leads_nowhere_is_a_missing_file(folder: Path) -> None:
     (folder / "link.txt").symlink_to(folder / "gone.txt")
     with pytest.raises(DataError, match=r"link\.txt: no such file"):
-        inputs.find([folder])
+        inputs.find_inputs([folder])
 
 
 def test_folders_that_are_linked_into_another_are_told_of_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    expected = inputs.find([folder])
+    expected = inputs.find_inputs([folder])
     for place in ("sub/round", "link", ".link"):
         (folder / place).symlink_to(folder)
-    assert inputs.find([folder]) == expected
+    assert inputs.find_inputs([folder]) == expected
     assert [record.message for record in caplog.records] == [
-        f"{folder / 'link'} and 1 more: links to folders are not followed; give the folders themselves"
+        f"{folder / 'link'} and 1 more: links to folders are not followed; name the folders themselves"
     ]
 
 
 @pytest.mark.parametrize("out", ["data", "data/out", "data/sub/../out"])
 def test_the_outputs_cannot_lie_in_an_input_folder(folder: Path, out: str) -> None:
     with pytest.raises(DataError, match="lies within the input folder"):
-        inputs.find([folder], out=folder.parent / out)
+        inputs.find_inputs([folder], out=folder.parent / out)
 
 
 def test_a_pattern_without_a_folder_is_a_mistake(folder: Path) -> None:
     with pytest.raises(ConfigError, match="no folder is given"):
-        inputs.find([folder / "a.txt"], pattern="*.txt")
+        inputs.find_inputs([folder / "a.txt"], pattern="*.txt")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +121,7 @@ def test_a_pattern_without_a_folder_is_a_mistake(folder: Path) -> None:
     ],
 )
 def test_an_output_is_named_after_its_input(name: str, same: bool, output: str) -> None:
-    assert Input(Path("x") / name, PurePath(name)).output(".jsonl", same_format=same) == PurePath(output)
+    assert Input(Path("x") / name, PurePath(name)).output_path(".jsonl", same_format=same) == PurePath(output)
 
 
 def check(out: Path, *pairs: tuple[Path, str]) -> None:
@@ -133,7 +135,9 @@ def test_two_outputs_cannot_have_one_name(folder: Path, tmp_path: Path) -> None:
 
 
 def test_files_of_one_name_in_two_folders_may_keep_their_folders(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"written to .*x; a folder given as such, with `pattern`, keeps its shape$"):
+    with pytest.raises(
+        DataError, match=r"written to .*x; pass their common folder, with `pattern`, to keep its subfolders apart$"
+    ):
         check(tmp_path / "out", (folder / "a.txt", "x"), (folder / "sub" / "c.txt", "x"))
 
 
@@ -148,7 +152,7 @@ def test_no_output_may_overwrite_an_input_its_own_or_anothers(folder: Path) -> N
 
 
 def test_no_output_may_have_a_name_that_the_job_keeps(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="which the job keeps for itself"):
+    with pytest.raises(DataError, match="which is reserved for the job"):
         check(tmp_path, (folder / "a.txt", "rejects.jsonl"))
 
 
@@ -161,7 +165,7 @@ def test_no_output_may_have_a_name_that_the_job_keeps(folder: Path, tmp_path: Pa
         (None, "out/a.jsonl", r"a\.jsonl: is written by the job itself, and `summary`"),
         (None, "data/../out/a.jsonl", r"a\.jsonl: is written by the job itself, and `summary`"),
         ("linked/a.jsonl", None, r"a\.jsonl: is written by the job itself, and `rejects`"),
-        ("out/x", "linked/x", r"linked/x: is what `rejects` names, and `summary`"),
+        ("out/x", "linked/x", r"linked/x: is the file of `rejects`, and `summary`"),
     ],
 )
 def test_no_file_beside_the_outputs_may_overwrite_another_of_the_job(
@@ -173,11 +177,13 @@ def test_no_file_beside_the_outputs_may_overwrite_another_of_the_job(
     aside = {"rejects": rejects and tmp_path / rejects, "summary": summary and tmp_path / summary}
     read = [folder / "a.txt", folder / "b.txt"]
     with pytest.raises(DataError, match=f"{fault} would overwrite it$"):
-        inputs.check_aside(aside, read, tmp_path / "out", {PurePath("a.jsonl")}.__contains__)
-    inputs.check_aside({"rejects": tmp_path / "a.jsonl", "summary": None}, read, tmp_path / "out", lambda _: True)
+        inputs.check_extra_outputs(aside, read, tmp_path / "out", {PurePath("a.jsonl")}.__contains__)
+    inputs.check_extra_outputs(
+        {"rejects": tmp_path / "a.jsonl", "summary": None}, read, tmp_path / "out", lambda _: True
+    )
 
 
 def test_what_can_be_read_only_once_has_no_identity(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    assert (Input(tmp_path / "file", PurePath("file")).identity() or [])[0] == 1
-    assert Input(None, PurePath("stdin")).identity() is None
+    assert (Input(tmp_path / "file", PurePath("file")).file_status() or [])[0] == 1
+    assert Input(None, PurePath("stdin")).file_status() is None

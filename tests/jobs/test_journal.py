@@ -10,12 +10,12 @@ import pytest
 
 from tagger.data.sentence import Record, Sentence, Span
 from tagger.errors import StorageError
-from tagger.jobs.journal import InputRecord, JobRecord, Journal, State, differences
+from tagger.jobs.journal import InputRecord, JobRecord, Journal, State, list_differences
 from tagger.jobs.summary import Summary
 from tests.robustness.runs import SCALE
 
 INPUTS = [InputRecord(name, name, (1, 2)) for name in ("a", "b", "c\udcff")]
-JOB = JobRecord.of({"model digest": "abc", "output_format": None}, INPUTS)
+JOB = JobRecord.create({"model digest": "abc", "output_format": None}, INPUTS)
 
 
 def state() -> State:
@@ -26,17 +26,17 @@ def state() -> State:
 
 def test_the_last_state_is_given_back(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal")
-    journal.begin(JOB)
+    journal.start(JOB)
     assert Journal(tmp_path / "journal").read() == (JOB, State())
-    journal.add(State(pool=1))
+    journal.add(State(pools=1))
     journal.add(state())
     assert Journal(tmp_path / "journal").read() == (JOB, state())
 
 
 def test_a_journal_cut_short_anywhere_gives_what_was_whole_and_can_be_gone_on_with(tmp_path: Path) -> None:
     whole = Journal(tmp_path / "whole")
-    whole.begin(JOB)
-    whole.add(State(pool=1))
+    whole.start(JOB)
+    whole.add(State(pools=1))
     whole.add(state())
     data = (tmp_path / "whole").read_bytes()
     for size in range(len(data)):
@@ -44,7 +44,7 @@ def test_a_journal_cut_short_anywhere_gives_what_was_whole_and_can_be_gone_on_wi
         journal = Journal(tmp_path / "cut")
         found = journal.read()
         lines = data[:size].count(b"\n")
-        assert found == (None if not lines else (JOB, State(pool=lines - 1)))
+        assert found == (None if not lines else (JOB, State(pools=lines - 1)))
         if found:
             journal.add(state())
             assert Journal(tmp_path / "cut").read() == (JOB, state())
@@ -59,17 +59,17 @@ def changed(**files: tuple[int, int]) -> JobRecord:
 
 
 def test_the_same_job_differs_in_nothing() -> None:
-    assert differences(JOB, JOB, 3) == []
+    assert list_differences(JOB, JOB, 3) == []
 
 
 @pytest.mark.parametrize(("finished", "found"), [(0, []), (1, []), (2, ["b has changed since it was tagged"])])
 def test_an_input_may_change_until_it_is_finished(finished: int, found: list[str]) -> None:
-    assert differences(JOB, changed(b=(1, 3)), finished) == found
+    assert list_differences(JOB, changed(b=(1, 3)), finished) == found
 
 
 def test_each_difference_has_its_line() -> None:
-    other = JobRecord.of({"model digest": "def", "output_format": "jsonl"}, JOB.inputs[:2])
-    assert differences(JOB, other, 0) == [
+    other = JobRecord.create({"model digest": "def", "output_format": "jsonl"}, JOB.inputs[:2])
+    assert list_differences(JOB, other, 0) == [
         "model digest was 'abc', now 'def'",
         "`output_format` was None, now 'jsonl'",
         "the inputs were 3, now 2; they differ from number 3 on",
@@ -82,7 +82,7 @@ def test_a_summary_counts_documents_where_their_ids_change() -> None:
     last = summary.add([Record((one,), "d1"), Record((one, Sentence(())), "d1"), Record((one,), "d2")], None)
     assert summary.add([Record((Sentence(()),), "d2")], last) == "d2"
     assert (summary.documents, summary.sentences, summary.tokens, summary.spans) == (2, 3, 6, {"X": 3})
-    assert Summary.of(summary.stored()) == summary
+    assert Summary.from_dict(summary.to_dict()) == summary
     assert str(summary).startswith("2 documents, 3 sentences, 6 tokens in 0.0 s (")
 
 
@@ -121,16 +121,16 @@ def test_a_journal_of_any_content_is_refused_in_one_line_or_read(tmp_path: Path)
 def test_what_is_no_journal_of_ours_is_not_read(tmp_path: Path) -> None:
     for content in (b"mine\n", b"{}\n", b'{"options": {}, "inputs": []}\n'):
         (tmp_path / "journal").write_bytes(content)
-        assert not Journal(tmp_path / "journal").is_ours()
+        assert not Journal(tmp_path / "journal").has_mark(may_be_truncated=True)
         assert Journal(tmp_path / "journal").read() is None
     (tmp_path / "link").symlink_to("journal")
-    assert not Journal(tmp_path / "link").is_ours()
+    assert not Journal(tmp_path / "link").has_mark(may_be_truncated=True)
 
 
 def test_a_line_of_too_many_values_is_refused_before_it_is_parsed(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     whole = Journal(path)
-    whole.begin(JOB)
+    whole.start(JOB)
     path.write_bytes(path.read_bytes()[:-2] + b', "more": [' + b"[]," * 2_000_001 + b"1]}\n")
-    with pytest.raises(StorageError, match="a line holds too many values"):
+    with pytest.raises(StorageError, match="a line has too many values"):
         Journal(path).read()

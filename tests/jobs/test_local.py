@@ -18,15 +18,16 @@ from typer.testing import CliRunner
 import tagger
 from tagger import model_dir
 from tagger.cli import app
-from tagger.data.formats.columns import Layout
+from tagger.data import reader
+from tagger.data.formats import Layout
 from tagger.data.sentence import Alternative, Sentence, Span
 from tagger.errors import ConfigError, DataError, Stopped, StorageError
 from tagger.io import line_reader
-from tagger.jobs import job, pools
+from tagger.jobs import pools
 from tagger.jobs.inputs import STDIN
 from tagger.jobs.job import Formats, Job
 from tagger.jobs.local import engine as local
-from tagger.jobs.local.folder import JOB_FOLDER, JOURNAL, Folder
+from tagger.jobs.local.folder import JOB_FOLDER, JOURNAL, OutputFolder
 from tagger.jobs.summary import Summary
 from tagger.tagging import DecodingOptions, Tagger
 from tests.tagging.models import make_model, sentences
@@ -61,7 +62,7 @@ def test_a_name_tells_a_tagged_files_format_before_the_training_does(
     config = model.model.config
     data = config.data.model_copy(update={"format": trained})
     object.__setattr__(model.model, "config", config.model_copy(update={"data": data}))
-    assert job.tagged_format(model.model, Path(name)) == form
+    assert reader.guess_tagged_format(Path(name), model.model.config.data) == form
 
 
 def test_a_wider_file_gets_its_tags_where_the_training_had_them(model: Tagger) -> None:
@@ -75,13 +76,13 @@ def test_a_narrower_file_gets_a_new_column(model: Tagger) -> None:
 @pytest.mark.parametrize(("tag", "line"), [(-1, "Ada x S-PER\n"), (2, "Ada x S-PER\n"), (3, "Ada x ? S-PER\n")])
 def test_the_tag_column_can_be_chosen(model: Tagger, tag: int, line: str) -> None:
     given = "Ada x ?\nlives x ?\n"
-    assert tagged(model, given, Formats("columns", tag=tag)).startswith(line)
+    assert tagged(model, given, Formats("columns", tag_column=tag)).startswith(line)
 
 
 @pytest.mark.parametrize(("token", "tag"), [(None, 0), (None, 4), (None, -4), (1, 1), (1, -2)])
 def test_a_tag_column_that_a_file_has_no_place_for_is_refused(model: Tagger, token: int | None, tag: int) -> None:
     with pytest.raises(DataError, match=f"1: column {tag} is no place for tags beside 'Ada x \\?'"):
-        tagged(model, "Ada x ?\nlives x ?\n", Formats("columns", token=token, tag=tag))
+        tagged(model, "Ada x ?\nlives x ?\n", Formats("columns", token_column=token, tag_column=tag))
 
 
 def test_parquet_does_not_come_from_the_standard_input(model: Tagger) -> None:
@@ -107,12 +108,18 @@ def test_plain_tags_have_no_scheme_to_be_spelt_in(model: Tagger, monkeypatch: py
 @pytest.mark.parametrize(
     ("formats", "fault"),
     [
-        (Formats(token=0), "`token_column` has no effect from lines to columns; it is for input in columns"),
-        (Formats(tag=1), "`tag_column` has no effect from lines to columns; it is for columns that are written back"),
-        (Formats("columns", "jsonl", tag=1), "`tag_column` has no effect from columns to jsonl"),
-        (Formats("conllu", "columns", tag="upos"), "`tag_column` has no effect from conllu to columns"),
+        (Formats(token_column=0), "`token_column` has no effect from lines to columns; it is for input in columns"),
+        (
+            Formats(tag_column=1),
+            "`tag_column` has no effect from lines to columns; it is for columns that are written back",
+        ),
+        (Formats("columns", "jsonl", tag_column=1), "`tag_column` has no effect from columns to jsonl"),
+        (Formats("conllu", "columns", tag_column="upos"), "`tag_column` has no effect from conllu to columns"),
         (Formats(language="en"), "`language` has no effect from lines to columns; it is for text, jsonl and parquet"),
-        (Formats(to="html", scheme="IOB2"), "`scheme` has no effect from lines to html; it is for output with tags"),
+        (
+            Formats(output_format="html", scheme="IOB2"),
+            "`scheme` has no effect from lines to html; it is for output with tags",
+        ),
     ],
 )
 def test_an_option_without_effect_is_refused(model: Tagger, formats: Formats, fault: str) -> None:
@@ -123,27 +130,28 @@ def test_an_option_without_effect_is_refused(model: Tagger, formats: Formats, fa
 def test_an_option_may_bear_on_one_of_the_inputs(model: Tagger, model_path: Path, tmp_path: Path) -> None:
     for name, text in (("a.txt", "Ada\n"), ("b.conll", "x Ada\nx lives\n"), ("c.jsonl", '{"text": "Ada"}\n')):
         (tmp_path / name).write_text(text)
-    formats, paths = Formats(token=1, tag=0, language="de"), sorted(tmp_path.iterdir())
+    formats, paths = Formats(token_column=1, tag_column=0, language="de"), sorted(tmp_path.iterdir())
     into(model, model_path, tmp_path / "out", *paths, formats=formats)
     assert (tmp_path / "out" / "b.conll").read_text() == "S-PER Ada\nO lives\n"
     with pytest.raises(ConfigError) as caught:
         into(model, model_path, tmp_path / "out", paths[0], formats=formats)
-    assert [fault.split()[0] for fault in caught.value.faults] == ["--token-column", "--tag-column", "--language"]
+    assert [fault.split()[0] for fault in caught.value.faults] == ["`token_column`", "`tag_column`", "`language`"]
 
 
 @pytest.mark.parametrize("to", ["tsv", "html"])
 def test_plain_tags_have_no_spans_to_be_written(model: Tagger, monkeypatch: pytest.MonkeyPatch, to: str) -> None:
     monkeypatch.setattr(type(model.model), "scheme", None)
     with pytest.raises(
-        ConfigError, match=f"the model's tags are plain; {to} holds spans alone, choose another `output_format`"
+        ConfigError, match=f"the model's tags are plain; {to} has spans only, choose another `output_format`"
     ):
-        tagged(model, "Ada\n", Formats(to=to))
+        tagged(model, "Ada\n", Formats(output_format=to))
 
 
 def test_a_layout_of_other_formats_never_points_at_a_column_that_may_hold_something(model: Tagger) -> None:
-    assert job.layout(model.model, "lines") == Layout(0, None)
-    assert job.layout(model.model, "conllu").tag == "misc:NER"
-    assert job.layout(model.model, "columns") == Layout(0, 1, ("token", "ner"))
+    data = model.model.config.data
+    assert reader.find_layout(data, "lines") == Layout(0, None)
+    assert reader.find_layout(data, "conllu").tag == "misc:NER"
+    assert reader.find_layout(data, "columns") == Layout(0, 1, ("token", "ner"))
 
 
 def test_nothing_is_written_if_one_of_the_inputs_is_missing(model: Tagger, model_path: Path, tmp_path: Path) -> None:
@@ -209,7 +217,7 @@ def test_a_packed_file_whose_bytes_were_changed_or_are_missing_is_set_aside_whol
 ) -> None:
     (tmp_path / "a.txt").write_text("Ada lives .\n")
     packed = bytearray(gzip.compress("".join(f"Ada {7**n % 10**12}\n" for n in range(lines)).encode()))
-    assert len(packed) > line_reader._PACKED_PIECE
+    assert len(packed) > line_reader._COMPRESSED_CHUNK_BYTES
     packed[-8] ^= 1  # of the checksum
     del packed[len(packed) - 9 * (fault == "truncated") :]
     (tmp_path / "b.txt.gz").write_bytes(packed)
@@ -228,7 +236,7 @@ def test_of_many_rejects_some_are_told(
 ) -> None:
     (tmp_path / "a.txt").write_bytes(b"\xff\n" * 50)
     assert into(model, model_path, tmp_path / "out", tmp_path / "a.txt", on_error="skip").rejected == 50
-    assert caplog.text.count("left out") == 21
+    assert caplog.text.count("rejected") == 21
     assert len((tmp_path / "out" / "rejects.jsonl").read_text().splitlines()) == 50
 
 
@@ -261,7 +269,9 @@ def test_another_job_cannot_be_gone_on_with(model: Tagger, model_path: Path, tmp
     with pytest.raises(
         StorageError, match=r"the unfinished job here is another: `output_format` was None, now 'jsonl'"
     ):
-        into(model, model_path, tmp_path / "out", tmp_path / "a.txt", resume=True, formats=Formats(to="jsonl"))
+        into(
+            model, model_path, tmp_path / "out", tmp_path / "a.txt", resume=True, formats=Formats(output_format="jsonl")
+        )
     assert (tmp_path / "out" / JOURNAL).read_bytes() == before
     assert into(model, model_path, tmp_path / "out", tmp_path / "a.txt", resume=True).sentences == 300
 
@@ -312,7 +322,7 @@ def test_a_part_file_that_is_gone_is_a_clear_error(model: Tagger, model_path: Pa
     (tmp_path / "a.txt").write_text("Ada lives .\n" * 300)
     broken_off(model, model_path, tmp_path / "out", tmp_path / "a.txt")
     (tmp_path / "out" / JOB_FOLDER / "part-000000").unlink()
-    with pytest.raises(StorageError, match="holds less than the journal says; start again without `resume`"):
+    with pytest.raises(StorageError, match="has fewer bytes than the journal says; start again without `resume`"):
         into(model, model_path, tmp_path / "out", tmp_path / "a.txt", resume=True)
 
 
@@ -381,7 +391,7 @@ def test_documents_without_ids_count_on_through_the_inputs_of_a_stream(
         (tmp_path / folder / name).write_text(content)
     out = BytesIO()
     paths = (tmp_path / "b" / name, tmp_path / "c" / name)
-    summary = local.run(model, Job(paths, Path("unread"), Formats(to="jsonl")), (BytesIO(), out))
+    summary = local.run(model, Job(paths, Path("unread"), Formats(output_format="jsonl")), (BytesIO(), out))
     assert [json.loads(line)["document"] for line in out.getvalue().splitlines()] == ids
     assert summary.documents == len(ids)
 
@@ -419,17 +429,17 @@ def test_a_whole_output_that_is_gone_is_told(model: Tagger, model_path: Path, tm
         (tmp_path / name).write_text("Ada lives .\n" * lines)
     out = tmp_path / "out"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Folder, "name", lambda self: None)
+        patch.setattr(OutputFolder, "publish", lambda self: None)
         broken_off(model, model_path, out, tmp_path / "a.txt", tmp_path / "b.txt")
     (out / JOB_FOLDER / "part-000000").unlink()
-    with pytest.raises(StorageError, match="is gone, which the journal counts as whole"):
+    with pytest.raises(StorageError, match="is missing, but the journal counts it as complete"):
         into(model, model_path, out, tmp_path / "a.txt", tmp_path / "b.txt", resume=True)
 
 
 def test_alternatives_are_spelt_in_the_scheme_too() -> None:
     given = Sentence(("New", "York"), tags=("B-LOC", "E-LOC"), spans=(Span("LOC", 0, 2),))
     given = replace(given, alternatives=(Alternative(("S-LOC", "O"), 0.5),))
-    found = local._spelt(given, "IOB1")
+    found = local._to_scheme(given, "IOB1")
     assert found.tags == ("I-LOC", "I-LOC")
     assert found.alternatives == (Alternative(("I-LOC", "O"), 0.5),)
 
@@ -441,10 +451,10 @@ def test_a_record_beyond_the_limit_of_the_job_is_set_aside_and_the_limit_is_part
     summary = into(model, model_path, tmp_path / "out", tmp_path / "a.txt", on_error="skip", max_record_bytes=1000)
     assert (summary.sentences, summary.rejected) == (2, 1)
     row = json.loads((tmp_path / "out" / "rejects.jsonl").read_text())
-    assert (row["line"], len(row["raw"])) == (2, line_reader.SHOWN_BYTES + 1)
+    assert (row["line"], len(row["raw"])) == (2, line_reader.MAX_REJECT_BYTES + 1)
     with pytest.raises(DataError, match=r"a\.txt:2: a line of over 1,000 bytes"):
         into(model, model_path, tmp_path / "other", tmp_path / "a.txt", max_record_bytes=1000)
-    assert Job((STDIN,), model_path).options()["--max-record-bytes"] == line_reader.MAX_RECORD_BYTES
+    assert Job((STDIN,), model_path).options()["max_record_bytes"] == line_reader.MAX_RECORD_BYTES
 
 
 @pytest.mark.parametrize("size", ["0", "999", str((1 << 30) + 1), "9" * 30])

@@ -25,7 +25,7 @@ from tagger.errors import ConfigError, DataError, StorageError
 from tagger.jobs.job import Formats, Job
 from tagger.jobs.local import engine as local
 from tagger.jobs.ray import engine as cluster
-from tagger.jobs.ray import parts
+from tagger.jobs.ray import shards, worker
 from tagger.jobs.summary import Summary
 from tagger.tagging import DecodingOptions
 from tests.robustness.test_foreign_code import MODULES, lay_decoys, proofs, run
@@ -58,7 +58,7 @@ def nodes() -> Iterator[None]:
 @pytest.fixture
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cuts inputs into parts of 500 bytes."""
-    monkeypatch.setattr(parts, "PART_BYTES", 500)
+    monkeypatch.setattr(shards, "SHARD_BYTES", 500)
 
 
 def rows(folder: Path) -> bytes:
@@ -124,17 +124,17 @@ def dying(log: Path) -> type:
     class Dying(cluster.Worker):
         def __call__(self, task: Any) -> Any:
             node = __import__("ray").get_runtime_context().get_node_id()
-            (log / f"call {task['parts'][0]} {os.getpid()} {node}").touch()
+            (log / f"call {task['shards'][0]} {os.getpid()} {node}").touch()
             self._die("in hand", task)
             answers = super().__call__(task)
-            if (log / "in hand").read_text() != task["parts"][0]:
+            if (log / "in hand").read_text() != task["shards"][0]:
                 self._die("written", task)
             return answers
 
         def _die(self, when: str, task: Any) -> None:
             try:
                 with (log / when).open("x") as stream:
-                    stream.write(task["parts"][0])
+                    stream.write(task["shards"][0])
             except FileExistsError:
                 return
             os.kill(os.getpid(), signal.SIGKILL)
@@ -150,7 +150,7 @@ def test_a_cluster_whose_workers_die_with_a_block_in_hand_gives_what_this_machin
     (inputs / "deep").mkdir(parents=True)
     log.mkdir()
     jsonl(inputs / "a.jsonl"), parquet(inputs / "deep" / "b.parquet"), plain(inputs / "c.txt"), damaged(inputs)
-    job = Job((), model_path, Formats(to="jsonl"), on_error="skip")
+    job = Job((), model_path, Formats(output_format="jsonl"), on_error="skip")
     expected = on_this_machine(model_path, tmp_path / "local", inputs, job)
     monkeypatch.setattr(cluster, "Worker", dying(log))
     found = cluster.run([str(inputs)], str(tmp_path / "ray"), job)
@@ -181,7 +181,7 @@ class InProcess:
 
         def iter_rows(self) -> Iterator[dict[str, str]]:
             for row in reversed(self.rows):  # in no order of its own
-                yield {"answers": self.worker({"parts": [row["parts"]]})["answers"][0]}
+                yield {"results": self.worker({"shards": [row["shards"]]})["results"][0]}
 
     data = SimpleNamespace(from_items=Dataset, ActorPoolStrategy=dict)
 
@@ -203,7 +203,8 @@ class InProcess:
 
 @pytest.fixture
 def _in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "_ray", InProcess)
+    for module in (cluster, worker):
+        monkeypatch.setattr(module, "import_ray", InProcess)
 
 
 @pytest.mark.usefixtures("_in_process", "_small")
@@ -212,7 +213,7 @@ def test_parquet_holds_the_rows_that_this_machine_gives(
     model_path: Path, tmp_path: Path, write: Any, name: str
 ) -> None:
     path = write(tmp_path / name)
-    job = Job((), model_path, Formats(to="parquet"), on_error="skip", rejects=tmp_path / "rejects")
+    job = Job((), model_path, Formats(output_format="parquet"), on_error="skip", rejects=tmp_path / "rejects")
     expected = on_this_machine(model_path, tmp_path / "local", path, job)
     found = cluster.run([str(path)], str(tmp_path / "ray"), job)
     assert figures(found) == figures(expected)
@@ -229,7 +230,10 @@ def test_probabilities_are_those_of_this_machine_but_for_their_last_digits(
     if uses_document_context:  # of which each line is one
         model_path = tmp_path / "model"
         model_dir.save(make_model(document_context={"output_dim": 9}), model_path, {})
-    path, job = plain(tmp_path / "a.txt"), Job((), model_path, Formats(to="jsonl"), DecodingOptions(probabilities=True))
+    path, job = (
+        plain(tmp_path / "a.txt"),
+        Job((), model_path, Formats(output_format="jsonl"), DecodingOptions(probabilities=True)),
+    )
     on_this_machine(model_path, tmp_path / "local", path, job)
     cluster.run([str(path)], str(tmp_path / "ray"), job)
     found, expected = ([json.loads(line) for line in rows(tmp_path / side).splitlines()] for side in ("ray", "local"))
@@ -261,7 +265,7 @@ def test_workers_import_nothing_from_the_current_directory(
 
 @pytest.mark.usefixtures("_in_process", "_small")
 def test_a_fault_ends_the_job_as_here_and_it_goes_on_where_it_was(model_path: Path, tmp_path: Path) -> None:
-    path, job = plain(tmp_path / "a.txt"), Job((), model_path, Formats(to="jsonl"))
+    path, job = plain(tmp_path / "a.txt"), Job((), model_path, Formats(output_format="jsonl"))
     good = path.read_bytes()
     expected = on_this_machine(model_path, tmp_path / "local", path, job)
     path.write_bytes(good.replace(b"Ada", b"\xffda", 1))
@@ -292,7 +296,11 @@ def test_a_fault_ends_the_job_as_here_and_it_goes_on_where_it_was(model_path: Pa
 def test_a_job_goes_on_only_on_the_device_and_with_the_limits_that_answers_depend_on(
     model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, out, job = plain(tmp_path / "a.txt"), str(tmp_path / "ray"), Job((), model_path, Formats(to="jsonl"))
+    path, out, job = (
+        plain(tmp_path / "a.txt"),
+        str(tmp_path / "ray"),
+        Job((), model_path, Formats(output_format="jsonl")),
+    )
 
     class Killed(BaseException):
         pass
@@ -321,7 +329,7 @@ def test_a_job_goes_on_only_on_the_device_and_with_the_limits_that_answers_depen
 def test_of_two_jobs_that_write_into_one_place_of_a_store_one_goes_on(
     model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: str
 ) -> None:
-    path, job = plain(tmp_path / "a.txt"), Job((), model_path, Formats(to="jsonl"))
+    path, job = plain(tmp_path / "a.txt"), Job((), model_path, Formats(output_format="jsonl"))
     on_this_machine(model_path, tmp_path / "local", path, job)
     out, begun = (tmp_path / "ray").as_uri(), []  # an address, where nothing is locked
     honest = InProcess.remote
@@ -344,9 +352,9 @@ def test_of_two_jobs_that_write_into_one_place_of_a_store_one_goes_on(
 def test_of_two_jobs_that_find_one_place_empty_the_last_to_begin_is_the_one_that_goes_on(
     model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, job = plain(tmp_path / "a.txt"), Job((), model_path, Formats(to="jsonl"))
-    other, out = replace(job, answers=DecodingOptions(probabilities=True)), (tmp_path / "ray").as_uri()
-    honest, begun = cluster._Writer.claim, []
+    path, job = plain(tmp_path / "a.txt"), Job((), model_path, Formats(output_format="jsonl"))
+    other, out = replace(job, decoding=DecodingOptions(probabilities=True)), (tmp_path / "ray").as_uri()
+    honest, begun = cluster.OutputOwner.claim, []
 
     class Killed(BaseException):
         pass
@@ -357,12 +365,12 @@ def test_of_two_jobs_that_find_one_place_empty_the_last_to_begin_is_the_one_that
         if len(begun) == 2:
             raise Killed
         with monkeypatch.context() as patch:
-            patch.setattr(cluster, "_names", lambda _: set())
+            patch.setattr(cluster.OutputOwner, "list_names", lambda _: set())
             with pytest.raises(Killed):
                 cluster.run([str(path)], out, other)
 
     with monkeypatch.context() as patch:
-        patch.setattr(cluster._Writer, "claim", claim)
+        patch.setattr(cluster.OutputOwner, "claim", claim)
         with pytest.raises(StorageError, match="ray: another process is writing here"):
             cluster.run([str(path)], out, job)
     with pytest.raises(StorageError, match="another: `probabilities` was True, now False"):
@@ -399,8 +407,8 @@ def test_of_many_rejects_the_file_that_holds_them_all_is_named(
     (tmp_path / "a.jsonl").write_text("{\n" * 50)
     cluster.run([str(tmp_path / "a.jsonl")], str(tmp_path / "ray"), Job((), model_path, on_error="skip"))
     assert len((tmp_path / "ray" / "rejects.jsonl").read_text().splitlines()) == 50
-    told = [message for message in caplog.messages if message.startswith("more is left out")]
-    assert told[-1] == f"more is left out; all of it goes into {tmp_path / 'ray' / 'rejects.jsonl'}"
+    told = [message for message in caplog.messages if message.startswith("more input is rejected")]
+    assert told[-1] == f"more input is rejected; all of it goes into {tmp_path / 'ray' / 'rejects.jsonl'}"
 
 
 @pytest.mark.usefixtures("_in_process")
@@ -411,7 +419,7 @@ def test_a_packed_file_whose_bytes_were_changed_is_set_aside_whole_as_here(model
     (tmp_path / "in" / "c.txt.gz").write_bytes(packed[:-1])
     packed[-8] ^= 1  # of the checksum
     (tmp_path / "in" / "b.txt.gz").write_bytes(packed)
-    job = Job((), model_path, Formats(to="jsonl"), on_error="skip")
+    job = Job((), model_path, Formats(output_format="jsonl"), on_error="skip")
     expected = on_this_machine(model_path, tmp_path / "local", tmp_path / "in", job)
     found = cluster.run([str(tmp_path / "in")], str(tmp_path / "ray"), job)
     assert sorted(one.name for one in (tmp_path / "ray").iterdir()) == [
@@ -429,7 +437,7 @@ def test_a_cluster_without_a_gpu_is_told_and_not_waited_for(model_path: Path, tm
         cluster.run(
             [str(plain(tmp_path / "a.txt"))],
             str(tmp_path / "ray"),
-            Job((), model_path, Formats(to="jsonl")),
+            Job((), model_path, Formats(output_format="jsonl")),
             device="cuda",
         )
 
@@ -468,7 +476,7 @@ def test_each_worker_has_a_gpu_where_the_cluster_has_any_unless_told_otherwise(
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr(InProcess.Dataset, "map_batches", map_batches)
     monkeypatch.setattr(cluster.tagging, "load", load)
-    job = Job((), model_path, Formats(to="jsonl"))
+    job = Job((), model_path, Formats(output_format="jsonl"))
     cluster.run([str(plain(tmp_path / "a.txt"))], str(tmp_path / "ray"), job, device=device)  # type: ignore[arg-type]
     assert asked == [share, computes]
 
@@ -499,11 +507,11 @@ def test_a_worker_that_cannot_load_the_model_is_a_fault_in_one_line(
 def test_inputs_that_would_meet_in_one_output_are_refused(model_path: Path, tmp_path: Path) -> None:
     paths = [str(plain(tmp_path / "a.txt")), str(jsonl(tmp_path / "a.jsonl"))]
     with pytest.raises(DataError, match=r"would both be written to a-00000\.jsonl"):
-        cluster.run(paths, str(tmp_path / "ray"), Job((), model_path, Formats(to="jsonl")))
+        cluster.run(paths, str(tmp_path / "ray"), Job((), model_path, Formats(output_format="jsonl")))
     (tmp_path / "b").mkdir()
     paths[1] = str(plain(tmp_path / "b" / "a.txt"))
     with pytest.raises(DataError, match=r"would both be written to a-00000\.jsonl; a folder given as such"):
-        cluster.run(paths, str(tmp_path / "other"), Job((), model_path, Formats(to="jsonl")))
+        cluster.run(paths, str(tmp_path / "other"), Job((), model_path, Formats(output_format="jsonl")))
 
 
 @pytest.mark.usefixtures("_in_process")
@@ -531,10 +539,10 @@ def test_options_that_do_not_fit_are_told_as_here(
 ) -> None:
     paths, out = [str(plain(tmp_path / "a.txt"))], str(tmp_path / "ray")
     with pytest.raises(ConfigError, match="`token_column` has no effect from lines to jsonl"):
-        cluster.run(paths, out, Job((), model_path, Formats("lines", "jsonl", token=1)))
+        cluster.run(paths, out, Job((), model_path, Formats("lines", "jsonl", token_column=1)))
     monkeypatch.setattr("tagger.model.TaggerModel.scheme", None)
     with pytest.raises(ConfigError, match="the model's tags are plain; html holds spans alone"):
-        cluster.run(paths, out, Job((), model_path, Formats(to="html")))
+        cluster.run(paths, out, Job((), model_path, Formats(output_format="html")))
 
 
 @pytest.mark.parametrize(
@@ -542,9 +550,9 @@ def test_options_that_do_not_fit_are_told_as_here(
     [
         (["-"], Formats(), "reads files, not the standard input"),
         (["a.txt"], Formats(), "writes jsonl or parquet, not columns; choose with --to"),
-        (["a.txt"], Formats(to="html"), "not html"),
+        (["a.txt"], Formats(output_format="html"), "not html"),
         (["a.txt"], Formats("text"), "reads lines, jsonl, parquet, and a.txt is text"),
-        (["a.conllu"], Formats(to="jsonl"), "a.conllu is conllu"),
+        (["a.conllu"], Formats(output_format="jsonl"), "a.conllu is conllu"),
     ],
 )
 def test_what_the_cluster_cannot_do_is_told_before_it_starts(

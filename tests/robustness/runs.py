@@ -135,7 +135,7 @@ def command(arguments: list[str]) -> None:
 def tag_command(arguments: list[str]) -> None:
     """Runs the command line with small pools, each of them committed."""
     pools.POOL_TOKENS = 1024
-    folder.COMMIT_SECONDS, folder._COMMIT_SHARE = 0, 0
+    folder.COMMIT_SECONDS, folder._COMMIT_INTERVAL_RATIO = 0, 0
     command(arguments)
 
 
@@ -152,7 +152,7 @@ def tag_measured(source: Path, model: Path, out: Path, first: int, remembered: i
         resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
         sizes[done.tokens > first] = max(sizes[done.tokens > first], resident)
 
-    job = Job((source,), model, Formats(to="jsonl"), out=out)
+    job = Job((source,), model, Formats(output_format="jsonl"), out=out)
     local.run(tagging.load(model, device="cpu"), job, (BytesIO(), BytesIO()), callback=callback)
     report.write_text(str(sizes[True] - sizes[False]))
 
@@ -171,20 +171,20 @@ def call_measured(model: Path, cache_bytes: int, calls: int, report: Path) -> No
 
 def slow_tag_command(arguments: list[str]) -> None:
     """Tags with the command line and, asked to stop, takes a minute to leave."""
-    folder.Folder.leave = lambda _: time.sleep(60)  # type: ignore[method-assign]
+    folder.OutputFolder.suspend = lambda _: time.sleep(60)  # type: ignore[method-assign]
     leisurely_tag_command(arguments)
 
 
 def leisurely_tag_command(arguments: list[str]) -> None:
     """Tags with the command line, but takes a fifth of a second more for each pool and commits after each."""
-    write = folder.Folder.write
+    write = folder.OutputFolder.write
 
-    def slowly(self: folder.Folder, pool: pools.Pool) -> bool:
+    def slowly(self: folder.OutputFolder, pool: pools.Pool) -> bool:
         time.sleep(0.2)
         write(self, pool)
         return True
 
-    folder.Folder.write = slowly  # type: ignore[method-assign]
+    folder.OutputFolder.write = slowly  # type: ignore[method-assign]
     tag_command(arguments)
 
 

@@ -48,12 +48,12 @@ def test_a_disk_that_fills_up_costs_one_line_and_the_job_goes_on_later(
     model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(folder, "COMMIT_SECONDS", 0)
-    monkeypatch.setattr(folder, "_COMMIT_SHARE", 0)
+    monkeypatch.setattr(folder, "_COMMIT_INTERVAL_RATIO", 0)
     source = corpus(tmp_path / "in", sentences=200, files=3)
     model = tagger.load(model_path, device="cpu")
 
     def run(out: Path, *, resume: bool = False) -> dict[str, bytes]:
-        job = Job((source,), model_path, Formats(to="jsonl"), out=out, on_error="skip", resume=resume)
+        job = Job((source,), model_path, Formats(output_format="jsonl"), out=out, on_error="skip", resume=resume)
         local.run(model, job, (BytesIO(), BytesIO()))
         return tree(out)
 

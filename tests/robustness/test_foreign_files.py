@@ -368,7 +368,7 @@ def test_a_journal_that_counts_more_than_the_files_hold_is_refused(
     first, *_, last = map(json.loads, journal.read_text().splitlines())
     last["rejects"] = [10**10, 1]
     journal.write_text("".join(json.dumps(line) + "\n" for line in (first, last)))
-    with pytest.raises(StorageError, match="rejects: holds less than the journal says"):
+    with pytest.raises(StorageError, match="rejects: has fewer bytes than the journal says"):
         tag(model, Job((tmp_path / "a.txt",), model_path, out=tmp_path / "out", on_error="skip", resume=True))
 
 
@@ -387,9 +387,9 @@ def test_a_job_that_is_begun_again_without_resuming_is_told_how_to_resume(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(folder, "COMMIT_SECONDS", 0)
-        patch.setattr(folder, "_COMMIT_SHARE", 0)
+        patch.setattr(folder, "_COMMIT_INTERVAL_RATIO", 0)
         with pytest.raises(Stopped):
             local.run(model, job, (BytesIO(), BytesIO()), callback=listen)
     assert (tmp_path / "out" / "a.conll").exists()
-    with pytest.raises(StorageError, match="holds an unfinished job; `resume=True` continues it"):
+    with pytest.raises(StorageError, match="has an unfinished job; `resume=True` continues it"):
         tag(model, job)

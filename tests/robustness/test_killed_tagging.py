@@ -125,7 +125,7 @@ def small(monkeypatch: pytest.MonkeyPatch, model_path: Path) -> Iterator[Tagger]
     monkeypatch.setattr(pools, "POOL_TOKENS", 150)
     monkeypatch.setattr(pools, "_FIRST_TOKENS", 60)
     monkeypatch.setattr(folder, "COMMIT_SECONDS", 0)
-    monkeypatch.setattr(folder, "_COMMIT_SHARE", 0)
+    monkeypatch.setattr(folder, "_COMMIT_INTERVAL_RATIO", 0)
     return tagger.load(model_path, device="cpu")
 
 
@@ -138,7 +138,7 @@ def test_broken_off_at_any_call_it_ends_resumed_as_the_job_never_broken_off(
     source = corpus(tmp_path / "in", sentences=24, files=4)
 
     def job(out: Path, **options: Any) -> dict[str, Any]:
-        formats = Formats(to="jsonl")
+        formats = Formats(output_format="jsonl")
         job = Job((source,), model_path, formats, out=out, on_error="skip", **options)
         summary = local.run(small, job, (BytesIO(), BytesIO())).to_json()
         return {key: value for key, value in summary.items() if "second" not in key}

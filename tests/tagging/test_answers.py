@@ -13,6 +13,8 @@ from tagger.data import schemes
 from tagger.data.sentence import Sentence, Span
 from tagger.errors import ConfigError, ModelError
 from tagger.model import TaggerModel
+from tagger.nn.crf import kernel_choice
+from tagger.nn.crf.chain_scores import ChainScores
 from tagger.tagging import DecodingOptions, scorer
 from tests.tagging.models import CPU, make_model, sentences, tagger
 
@@ -227,3 +229,29 @@ def test_scores_that_are_not_finite_give_no_tags(kind: str, bad: float, name: st
     model.network.get_parameter(name).data[1] = bad
     with pytest.raises(ModelError, match="not finite"):
         tagger(model).tag(SHORT)
+
+
+@each_kind
+@pytest.mark.parametrize("options", [{"probabilities": True}, {"threshold": 0.5}, {"probabilities": True, "nbest": 3}])
+def test_probabilities_of_a_batch_cost_one_forward_backward_pass(
+    kind: str, options: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "plain" in kind:
+        options = {name: value for name, value in options.items() if name != "threshold"} or {"probabilities": True}
+    model = tagger(made(kind))
+    kernel = kernel_choice.choose_kernel(ChainScores(*(torch.zeros(1),) * 5)._replace(emissions=torch.zeros(1, 1, 1)))
+    calls = Counter[str]()
+
+    def count(name: str) -> None:
+        honest = getattr(kernel, name)
+
+        def counting(*arguments: object) -> object:
+            calls[name] += 1
+            return honest(*arguments)
+
+        monkeypatch.setattr(kernel, name, counting)
+
+    for name in ("messages", "negative_log_likelihood", "best_path"):
+        count(name)
+    model.tag(["a b c", "d e"], **options)  # type: ignore[arg-type]
+    assert calls == {"messages": 1, "best_path": 1}

@@ -118,12 +118,12 @@ def _is_end(line: str, is_blank: Callable[[str], bool], *, first: bool) -> bool:
 
 def _fault(name: str, first: int, limit: int) -> str:
     expected = "expected a blank line after each sentence; raise `max_record_bytes` to read it"
-    return f"{name}:{first}: a block of over {line_reader.size_text(limit)}; {expected}"
+    return f"{name}:{first}: a block of over {line_reader.format_size(limit)}; {expected}"
 
 
 def _beginning(lines: list[str]) -> list[str]:
     """Returns the lines of about the first `files.SHOWN_BYTES` characters; the last may be cut."""
-    left, shown = line_reader.SHOWN_BYTES, []
+    left, shown = line_reader.MAX_REJECT_BYTES, []
     for line in lines:
         shown.append(line if len(line) <= left else f"{line[:left]}\n")
         left -= len(line)

@@ -2,10 +2,13 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 from tagger.data.formats import blocks, escapes
 from tagger.data.formats.blocks import Block
+from tagger.data.formats.reading import ReadOptions
+from tagger.data.formats.writing import Sink, TextSink, WriteOptions, conll_sink
 from tagger.data.sentence import Record, Reject, Sentence
 from tagger.errors import ConfigError, DataError
 from tagger.io import line_reader
@@ -22,6 +25,23 @@ def check_tag(tag: str) -> None:
     """Raises ConfigError unless a tag's place is upos, xpos or misc:KEY."""
     if tag not in _COLUMNS and not re.fullmatch(r"misc:[^|=\s]+", tag):
         raise ConfigError(f"in CoNLL-U the tag must be upos, xpos or misc:KEY, got {tag!r}")
+
+
+def read_records(source: Path | BinaryIO, options: ReadOptions) -> Iterator[Record]:
+    """Yields a record for each sentence of a source, untagged; see `read` for errors."""
+    return records(
+        options.lines_of_blocks(source),
+        options.name,
+        str(options.layout.tag),
+        reject=options.reject,
+        max_record_bytes=options.max_record_bytes,
+    )
+
+
+def read_tagged(source: Path | BinaryIO, options: ReadOptions, *, tagged: bool = True) -> Iterator[Sentence]:
+    """Yields the sentences of a source with their tags; see `read` for errors."""
+    tag, limit = str(options.layout.tag), options.max_record_bytes
+    return read(options.lines(source), options.name, tag, tagged=tagged, max_record_bytes=limit)
 
 
 def read(
@@ -183,6 +203,26 @@ def tagged(sentences: Iterable[Sentence], tag: str) -> bool:
         return any(found != "_" for sentence in sentences for found in sentence.tags)
     key = f"{tag.removeprefix('misc:')}="
     return any(key in line.rpartition("\t")[2] for sentence in sentences for line in sentence.raw)
+
+
+def make_sink(options: WriteOptions) -> Sink:
+    """Returns the sink of CoNLL-U; what was read from CoNLL-U is written back unchanged but for the tags."""
+    tag, as_read, probabilities = str(options.layout.tag), options.input_format == "conllu", options.token_probabilities
+    check_tag(tag)
+
+    def write_sentence(sentence: Sentence) -> str:
+        return "".join(write(sentence, tag, as_read=as_read, probabilities=probabilities(sentence)))
+
+    def write_record(record: Record) -> str:
+        return "".join(_text_comment(record, each) + write_sentence(each) for each in record.sentences if each.tokens)
+
+    if as_read:
+        return TextSink(lambda record: "".join(map(write_sentence, record.sentences)))
+    return conll_sink(write_record, lambda name: f"# newdoc id = {escapes.document_id(name, ' ')}\n\n", options)
+
+
+def _text_comment(record: Record, sentence: Sentence) -> str:
+    return "" if record.text is None else f"# text = {escapes.one_line(sentence.text)}\n"
 
 
 def write(sentence: Sentence, tag: str, *, as_read: bool, probabilities: Sequence[float] = ()) -> Iterator[str]:

@@ -49,6 +49,11 @@ def one_line(text: str) -> str:
     return LINE.sub(lambda found: _code(found[0]), text)
 
 
+def document_id(name: str, space: str) -> str:
+    """Returns a document's id as one word or one line that is not empty, with `space` in place of white space."""
+    return one_line(space.join(name.split())) or EMPTY
+
+
 def _code(character: str) -> str:
     code = ord(character)
     return _NAMES.get(character) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")

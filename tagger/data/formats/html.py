@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from tagger.data.formats.writing import Sink, TextSink, WriteOptions, skip_empty
 from tagger.data.highlighting import NUM_COLOURS, Mark, class_attributes, escape, highlight
 from tagger.data.sentence import Record
 
@@ -13,6 +14,12 @@ mark { padding: .15em .3em; border-radius: .3em; color: inherit; unicode-bidi: i
 mark > bdi { margin-inline-start: .4em; font-size: .7em; font-weight: bold; opacity: .75; }
 :root { color-scheme: light dark; }
 """
+
+
+def make_sink(options: WriteOptions) -> Sink:
+    """Returns the sink of a page; rows have their document's id above."""
+    titled = options.read_as.holds_fields
+    return TextSink(skip_empty(lambda record: block(record, titled=titled), options), head(options.name), foot())
 
 
 def head(title: str) -> str:

@@ -5,9 +5,12 @@ import json
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 from tagger.data.formats import rows
+from tagger.data.formats.reading import ReadOptions
+from tagger.data.formats.writing import Sink, TextSink, WriteOptions, skip_empty
 from tagger.data.sentence import Record, Reject
 from tagger.errors import DataError
 
@@ -15,6 +18,16 @@ log = logging.getLogger(__name__)
 
 _DEEPEST = 100  # objects and lists within one another
 _encode_finite = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=lambda value: _plain(value)).encode
+
+
+def read_records(source: Path | BinaryIO, options: ReadOptions) -> Iterator[Record]:
+    """Yields the record of each line of a source that is not blank; see `read` for errors."""
+    return read(options.lines(source), options.name, options.language, reject=options.reject)
+
+
+def make_sink(options: WriteOptions) -> Sink:
+    """Returns the sink of JSON lines."""
+    return TextSink(skip_empty(Writer(options), options))
 
 
 def read(
@@ -96,27 +109,25 @@ def _depth(value: Any) -> int:
 
 
 class Writer:
-    """Gives tagged records as JSON lines: the fields that came with them, then the document's id and the answers.
+    """Returns tagged records as JSON lines: the fields that came with them, then the document's id and the tagging."""
 
-    Args:
-        several: whether a record may hold several sentences.
-        probabilities: whether to give those of tokens and spans.
-        alternatives: whether to give those of each sentence.
-    """
-
-    def __init__(self, *, several: bool, probabilities: bool, alternatives: bool) -> None:
-        self._wanted = {"ranges": several, "probabilities": probabilities, "alternatives": alternatives}
-        self._told = False
+    def __init__(self, options: WriteOptions) -> None:
+        self._wanted = {
+            "ranges": options.read_as.has_offsets,
+            "probabilities": options.probabilities,
+            "alternatives": options.alternatives,
+        }
+        self._has_logged = False
 
     def __call__(self, record: Record) -> str:
         """Returns the line of a record; a lone surrogate in it must be written as `dump` does."""
-        answers = record.to_dict(**self._wanted)
-        row = {name: value for name, value in record.fields.items() if name not in answers}
-        if not self._told and (replaced := record.fields.keys() & answers.keys() - {"tokens"}):
+        tagging = record.to_dict(**self._wanted)
+        row = {name: value for name, value in record.fields.items() if name not in tagging}
+        if not self._has_logged and (replaced := record.fields.keys() & tagging.keys() - {"tokens"}):
             log.info("the input's own %s are replaced by those of the output", ", ".join(sorted(replaced)))
-            self._told = True
+            self._has_logged = True
         row.pop("document", None)
-        return f"{_encode(row | {'document': rows.own_document(record)} | answers)}\n"
+        return f"{_encode(row | {'document': rows.own_document(record)} | tagging)}\n"
 
 
 def dump(value: Any) -> bytes:

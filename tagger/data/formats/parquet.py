@@ -17,6 +17,8 @@ from pyarrow import ipc
 from pyarrow import parquet as pq
 
 from tagger.data.formats import jsonl, rows
+from tagger.data.formats.reading import ReadOptions
+from tagger.data.formats.writing import Sink, WriteOptions
 from tagger.data.sentence import Record, Reject
 from tagger.errors import ConfigError, CorruptError, DataError
 from tagger.io import atomic, line_reader
@@ -60,6 +62,17 @@ class Row(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self.batch.schema.names)
+
+
+def read_records(source: Path | BinaryIO, options: ReadOptions) -> Iterator[Record]:
+    """Returns the records of a file's rows; see `read` for errors."""
+    limit = options.max_record_bytes
+    return read(source, options.name, options.language, reject=options.reject, max_record_bytes=limit)
+
+
+def make_sink(options: WriteOptions) -> Sink:
+    """Returns the sink of Parquet files."""
+    return Writer(options)
 
 
 def read(
@@ -158,7 +171,7 @@ def _records(
             sizes = batch.sizes()
         for start, stop in _stretches(sizes, limit):
             if sizes[start] > limit:
-                over = f"a row of over {line_reader.size_text(limit)}; raise `max_record_bytes` to read it"
+                over = f"a row of over {line_reader.format_size(limit)}; raise `max_record_bytes` to read it"
                 _refuse(f"{name}: row {number + start}: {over}", number + start, "", reject)
                 continue
             with _damage(name):
@@ -272,7 +285,7 @@ def _opened(path: Path, name: str, limit: int) -> Iterator[_Batch]:
     """Yields the rows of a file, which Python opens: Arrow takes no name that is not UTF-8."""
     with _damage(name):
         source = path.open("rb")
-    with source, line_reader.unchanged(source, name):
+    with source, line_reader.check_unchanged(source, name):
         yield from _batches(source, name, None, 1, limit)
 
 
@@ -417,45 +430,27 @@ def _sound(batch: pa.RecordBatch) -> bool:
 
 
 class Writer:
-    """Gives tagged records as messages of an Arrow stream, which are made Parquet when all are there.
+    """Returns tagged records as messages of an Arrow stream, which becomes a Parquet file when it is complete.
 
-    The columns are those of the source that was Parquet, or `fields`, which holds those of a line of JSON as JSON; then
-    the document's id and the answers, in place of columns of their names.
-
-    Args:
-        several: whether a record may hold several sentences.
-        text: whether it may have a text.
-        source: the Parquet file, or that file opened, whose columns are carried.
-        fields: whether there are fields to be carried.
-        numbers: whether the ids of documents are numbers.
-        empty: whether records without tokens are rows too.
-        probabilities: whether to give those of tokens and spans.
-        alternatives: whether to give those of each sentence.
+    The columns are those of a Parquet source, or `fields`, which holds the fields of a line of JSON as JSON; then the
+    document's id and the tagging, in place of columns of their names.
     """
 
-    def __init__(
-        self,
-        *,
-        several: bool,
-        text: bool,
-        source: Path | BinaryIO | None = None,
-        fields: bool = False,
-        numbers: bool = False,
-        empty: bool = True,
-        probabilities: bool = False,
-        alternatives: bool = False,
-    ) -> None:
+    def __init__(self, options: WriteOptions) -> None:
+        form, several, source = options.input_format, options.read_as.has_offsets, options.source
+        probabilities, alternatives = options.probabilities, options.alternatives
         self._wanted = {"ranges": several, "probabilities": probabilities, "alternatives": alternatives}
-        self._empty = empty
-        answers = _types(several=several, text=text, probabilities=probabilities, alternatives=alternatives)
+        self._skips_empty = options.read_as.is_corpus
+        answers = _types(several=several, probabilities=probabilities, alternatives=alternatives)
         with _damage(str(source)):
-            theirs = _schema(source)
+            theirs = _schema(source if form == "parquet" else None)
         self._carried = [name for name in theirs.names if name not in answers]
         if replaced := set(theirs.names) & answers.keys() - {"tokens"}:
             log.info("%s: its own %s are replaced by those of the output", source, ", ".join(sorted(replaced)))
-        self._types = {"fields": pa.string()} if fields else {}
+        self._types = {"fields": pa.string()} if form == "jsonl" else {}
         if "document" not in self._carried:
-            self._types["document"] = pa.int64() if numbers else pa.string()
+            # A document of CoNLL-U may have an id or only a number.
+            self._types["document"] = pa.int64() if form in ("lines", "columns") else pa.string()
         self._types |= answers
         self._schema = pa.schema([*map(theirs.field, self._carried), *self._types.items()])
         self._head = self._messages([])
@@ -466,7 +461,7 @@ class Writer:
 
     def write(self, records: Sequence[Record]) -> bytes:
         """Returns the messages that hold records."""
-        records = [record for record in records if self._empty or any(map(len, record.sentences))]
+        records = [record for record in records if not self._skips_empty or any(map(len, record.sentences))]
         if not records:
             return b""
         found = [self._row(record) for record in records]
@@ -484,8 +479,8 @@ class Writer:
         """Returns the mark of the stream's end."""
         return _END
 
-    def finished(self, part: Path) -> None:
-        """Makes a whole stream of messages a Parquet file of the same name; leaves one that is so already."""
+    def finish(self, part: Path) -> None:
+        """Converts a complete stream of messages into a Parquet file of the same name, unless it is one already."""
         with part.open("rb") as begun:
             if begun.read(len(_PARQUET)) == _PARQUET:
                 return
@@ -524,14 +519,12 @@ def _schema(source: Path | BinaryIO | None) -> pa.Schema:
         return pq.read_schema(stream).remove_metadata()
 
 
-def _types(*, several: bool, text: bool, probabilities: bool, alternatives: bool) -> dict[str, pa.DataType]:
+def _types(*, several: bool, probabilities: bool, alternatives: bool) -> dict[str, pa.DataType]:
     """Returns the types of what a record says of itself, in the order of `Record.to_dict`."""
     span = pa.struct(_SPAN + [("probability", pa.float64())] * probabilities)
     types = {"tokens": pa.list_(pa.string()), "tags": pa.list_(pa.string()), "spans": pa.list_(span)}
-    if text:
-        types["offsets"] = _RANGES
     if several:
-        types["sentences"] = _RANGES
+        types |= {"offsets": _RANGES, "sentences": _RANGES}
     if probabilities:
         types["probabilities"] = pa.list_(pa.float64())
     if alternatives:

@@ -1,9 +1,16 @@
 r"""Tables of spans: a line for each, values separated by tabs; \t \n \r \\ stand for what would break a line."""
 
+from tagger.data.formats.writing import Sink, TextSink, WriteOptions
 from tagger.data.sentence import Record
 
 _COLUMNS = ("document", "start", "end", "type", "text")
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0"})
+
+
+def make_sink(options: WriteOptions) -> Sink:
+    """Returns the sink of a table of spans."""
+    asked = options.probabilities
+    return TextSink(lambda record: lines(record, probabilities=asked), head(probabilities=asked))
 
 
 def head(*, probabilities: bool) -> str:

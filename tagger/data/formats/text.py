@@ -6,8 +6,10 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
+from tagger.data.formats.reading import ReadOptions
 from tagger.data.sentence import Record, Reject, Sentence, SourceText
 from tagger.errors import ConfigError
 from tagger.io.line_reader import Unreadable
@@ -27,6 +29,11 @@ _PLAIN, _MARK, _END, _SPACE = range(4)  # what a token means to the end of a sen
 Piece = tuple[str, int, int, int]
 """A token with its start and end in its word, and what it means to the end of a sentence."""
 _WHITE: tuple[Piece, ...] = (("", 0, 0, _SPACE),)
+
+
+def read_records(source: Path | BinaryIO, options: ReadOptions) -> Iterator[Record]:
+    """Returns the paragraphs of a source that hold tokens; see `read` for errors."""
+    return read(options.lines_of_blocks(source), options.name, options.language, reject=options.reject)
 
 
 def read(

@@ -1,4 +1,4 @@
-"""Tagging files on this machine."""
+"""The local engine: tags files on this machine."""
 
 import logging
 import tempfile
@@ -11,17 +11,18 @@ from pathlib import Path, PurePath
 from typing import BinaryIO, cast
 
 from tagger.choices import InputFormat, Scheme
-from tagger.data import reader, schemes, writer
-from tagger.data.formats.columns import Layout
+from tagger.data import reader, schemes
+from tagger.data.formats import FORMATS, Layout
+from tagger.data.formats.writing import Sink, WriteOptions
 from tagger.data.sentence import Record, Reject, Sentence
-from tagger.data.writer import Sink
+from tagger.data.writer import make_sink
 from tagger.errors import ConfigError, DataError, Stopped, TaggerError
 from tagger.io import atomic, directories
 from tagger.jobs import inputs
 from tagger.jobs.inputs import STDIN, Input
-from tagger.jobs.job import Job, check, check_effects, layout
+from tagger.jobs.job import Job, check_effects, check_options
 from tagger.jobs.journal import InputRecord, JobRecord
-from tagger.jobs.local.folder import JOB_FOLDER, REJECTS, Folder
+from tagger.jobs.local.folder import JOB_FOLDER, REJECTS, OutputFolder
 from tagger.jobs.pools import Pool, Reader
 from tagger.jobs.rejects import Rejects
 from tagger.jobs.summary import Summary
@@ -30,119 +31,123 @@ from tagger.tagging import Tagger
 
 log = logging.getLogger(__name__)
 
-_UNREADABLE = ": this folder cannot be read: "
-
 Streams = tuple[BinaryIO, BinaryIO]
 Callback = Callable[[Summary, int, int], None]
-"""Is told after each pool what was done, and how many inputs of how many are finished."""
+"""Is called after each pool with the summary, the number of finished inputs and the number of inputs."""
 
 
 def run(tagger: Tagger, job: Job, streams: Streams, *, callback: Callback = lambda *_: None) -> Summary:
-    """Does a tagging job: each record in its place, each output under its name only when it is whole.
+    """Runs a tagging job; records keep their order, and an output file appears only when it is complete.
 
     Args:
         tagger: the tagger of the job's model.
         job: the job.
         streams: the standard input and output.
-        callback: told after each pool how far the job has come.
+        callback: is called after each pool.
 
     Raises:
-        ConfigError: the options do not fit the model or one another.
-        DataError: an input cannot be read, or two outputs would have one name.
-        StorageError: the directory cannot be written, or the job to go on with is another.
-        Stopped: by a signal; into a directory the job can be gone on with.
+        ConfigError: options contradict the model or each other.
+        DataError: an input cannot be read, or two outputs would have the same path.
+        StorageError: the directory cannot be written, or the job to resume is another.
+        Stopped: a signal stopped the job, which can resume if it writes to a directory.
     """
-    _check(tagger, job)
-    work = _found(tagger, job, streams[0])
+    _check_options(tagger, job)
+    work = _find_work(tagger, job, streams[0])
     if job.out is None:
-        _check_aside(work, job.rejects, ())
+        _check_extra_outputs(work, job.rejects, ())
         with StopRequest(at_once=True):
-            return _into_stream(work, streams[1], callback)
-    folder = _folder(work, job.out)
+            return _tag_into_stream(work, streams[1], callback)
+    folder = _create_folder(work, job.out)
     with atomic.wrap_os_errors(job.out):
         job.out.mkdir(parents=True, exist_ok=True)
     with directories.lock(job.out, remove_lock=True), StopRequest(at_once=True) as stop:
-        return _into_folder(work, folder, stop, callback)
+        return _tag_into_folder(work, folder, stop, callback)
 
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """A job with its inputs found and the format of each; `unreadable` holds the faults of folders left out."""
+    """A job with its inputs and their formats; `unreadable` has path and fault of each folder that was skipped."""
 
     tagger: Tagger
     job: Job
     stdin: BinaryIO
     inputs: Sequence[Input]
-    forms: Sequence[InputFormat]
-    unreadable: Sequence[str]
+    input_formats: Sequence[InputFormat]
+    unreadable: Sequence[tuple[str, str]]
 
     @property
     def labels(self) -> list[str]:
-        """What messages call the inputs."""
+        """The names of the inputs in messages."""
         return [item.label for item in self.inputs]
 
-    def records(self, number: int, reject: Callable[[Reject], None] | None) -> Iterator[Record]:
-        """Opens the input of a number."""
-        item, form, formats = self.inputs[number], self.forms[number], self.job.formats
-        return reader.records(
+    def read_records(self, number: int, reject: Callable[[Reject], None] | None) -> Iterator[Record]:
+        """Yields the records of an input."""
+        item, input_format, formats = self.inputs[number], self.input_formats[number], self.job.formats
+        return reader.read_records(
             self.stdin if item.path is None else item.path,
-            form=form,
-            layout=layout(self.tagger.model, form, token=formats.token, tag=formats.tag),
+            input_format=input_format,
+            layout=self._layout(input_format, token=formats.token_column, tag=formats.tag_column),
             language=formats.text_language,
             name=item.label,
             reject=reject,
             max_record_bytes=self.job.max_record_bytes,
         )
 
-    def sink(self, number: int) -> Sink:
-        """Opens the sink of what the input of a number is tagged as."""
-        item, form, answers = self.inputs[number], self.forms[number], self.job.answers
-        return writer.sink(
-            self.job.formats.target(form),
-            form=form,
-            layout=self._written(form),
+    def open_sink(self, number: int) -> Sink:
+        """Returns the sink for the output of an input."""
+        item, input_format, decoding = self.inputs[number], self.input_formats[number], self.job.decoding
+        options = WriteOptions(
+            input_format=input_format,
+            layout=self._output_layout(input_format),
             name=item.label,
-            probabilities=answers.probabilities,
-            alternatives=answers.nbest > 0,
-            source=item.path if form == "parquet" else None,
+            probabilities=decoding.probabilities,
+            alternatives=decoding.nbest > 0,
+            source=item.path,
+        )
+        return make_sink(self.job.formats.output_format_of(input_format), options)
+
+    def _output_layout(self, input_format: InputFormat) -> Layout:
+        output_format, formats = self.job.formats.output_format_of(input_format), self.job.formats
+        if output_format == "conllu" != input_format:
+            return self._layout(output_format, tag=formats.tag_column)
+        return self._layout(input_format, token=formats.token_column, tag=formats.tag_column)
+
+    def _layout(self, file_format: str, *, token: int | str | None = None, tag: int | str | None = None) -> Layout:
+        model = self.tagger.model
+        return reader.find_layout(
+            model.config.data, file_format, has_spans=model.scheme is not None, token=token, tag=tag
         )
 
-    def _written(self, form: InputFormat) -> Layout:
-        to, formats = self.job.formats.target(form), self.job.formats
-        if to == "conllu" != form:
-            return layout(self.tagger.model, to, tag=formats.tag)
-        return layout(self.tagger.model, form, token=formats.token, tag=formats.tag)
-
-    def reader(self, rejects: Rejects | None) -> Reader:
-        """Returns what reads the inputs; documents stay together if the model reads them."""
-        whole = self.tagger.uses_document_context
+    def open_reader(self, rejects: Rejects | None) -> Reader:
+        """Returns a reader of all inputs, which keeps documents together if the model uses document context."""
+        by_document = self.tagger.uses_document_context
         if rejects is not None and not rejects.count:
-            for fault in self.unreadable:
-                rejects.add_file(fault.partition(_UNREADABLE)[0], DataError(fault))
-        return Reader(self.labels, self.records, rejects, alone=self._alone if whole else None)
+            for path, fault in self.unreadable:
+                rejects.add_file(path, DataError(fault))
+        return Reader(self.labels, self.read_records, rejects, alone=self._is_alone if by_document else None)
 
-    def _alone(self, number: int) -> bool:
-        return self.forms[number] in reader.ALONE
+    def _is_alone(self, number: int) -> bool:
+        return not FORMATS[self.input_formats[number]].has_documents
 
-    def tagged(self, reader: Reader, *, number: int = 0, first: int = 0, skip: int = 0) -> Iterator[Pool]:
-        """Yields the pools of a reader from a place on, tagged."""
-        return tagged(self.tagger, self.job, reader, reader.pools(number=number, first=first, skip=skip))
+    def tag(self, reader: Reader, *, number: int = 0, first: int = 0, skip: int = 0) -> Iterator[Pool]:
+        """Yields the tagged pools of a reader from a position on."""
+        return tag_pools(self.tagger, self.job, reader, reader.pools(number=number, first=first, skip=skip))
 
 
-def tagged(tagger: Tagger, job: Job, reader: Reader, pools: Iterable[Sequence[Sentence]]) -> Iterator[Pool]:
-    """Yields the pools that a reader gives out, tagged as a job asks for."""
-    done = cast(Generator[list[Sentence]], tagger.tag_pools(pools, job.answers))
-    with closing(done):
-        for sentences in done:
+def tag_pools(tagger: Tagger, job: Job, reader: Reader, pools: Iterable[Sequence[Sentence]]) -> Iterator[Pool]:
+    """Yields the pools of a reader, tagged with the options of a job."""
+    tagged = cast(Generator[list[Sentence]], tagger.tag_pools(pools, job.decoding))
+    with closing(tagged):
+        for sentences in tagged:
             pool = reader.waiting.popleft()
-            pool.put_back([_spelt(sentence, job.formats.scheme) for sentence in sentences])
+            pool.put_back([_to_scheme(sentence, job.formats.scheme) for sentence in sentences])
             sentences.clear()
             yield pool
-            pool.clear()  # one large record takes gigabytes: it goes before the next is read
+            pool.clear()  # a large record takes gigabytes: it is freed before the next is read
 
 
-def _spelt(sentence: Sentence, scheme: Scheme | None) -> Sentence:
-    """Returns a sentence with its spans, and those of its alternatives, spelt in a scheme."""
+def _to_scheme(sentence: Sentence, scheme: Scheme | None) -> Sentence:
+    """Returns a sentence with its tags, and those of its alternatives, in a scheme."""
     if scheme is None:
         return sentence
     others = (schemes.tags_of(schemes.spans_of(other.tags), len(sentence), scheme) for other in sentence.alternatives)
@@ -153,129 +158,135 @@ def _spelt(sentence: Sentence, scheme: Scheme | None) -> Sentence:
     )
 
 
-def _check(tagger: Tagger, job: Job) -> None:
-    check(job, tagger.model)
+def _check_options(tagger: Tagger, job: Job) -> None:
+    check_options(job, tagger.model)
     if job.out is None and job.resume:
         raise ConfigError("`resume` continues a job in a directory; pass `out`, too")
     if job.out is None and job.on_error == "skip" and job.rejects is None:
         raise ConfigError("`on_error` skip needs a file for the rejected input; pass `rejects` or `out`")
 
 
-def _found(tagger: Tagger, job: Job, stdin: BinaryIO) -> _Work:
-    unreadable: list[str] = []
-    leave_out = unreadable.append if job.on_error == "skip" else None
-    found = inputs.find(job.paths, pattern=job.pattern, out=job.out, unreadable=leave_out)
-    forms = [job.formats.form or reader.guess_format(item.path or Path(STDIN)) for item in found]
-    check_effects(job.formats, forms)
-    if any(item.path is None and form == "parquet" for item, form in zip(found, forms, strict=True)):
-        raise ConfigError("Parquet is read from files only; give its path in place of -")
-    if job.formats.form is None:
-        _tell_guessed([item for item, form in zip(found, forms, strict=True) if form == "lines"])
-    return _Work(tagger, job, stdin, found, forms, unreadable)
+def _find_work(tagger: Tagger, job: Job, stdin: BinaryIO) -> _Work:
+    unreadable: list[tuple[str, str]] = []
+    on_unreadable = (lambda *item: unreadable.append(item)) if job.on_error == "skip" else None
+    found = inputs.find_inputs(job.paths, pattern=job.pattern, out=job.out, on_unreadable=on_unreadable)
+    input_formats = [job.formats.input_format or reader.guess_format(item.path or Path(STDIN)) for item in found]
+    check_effects(job.formats, input_formats)
+    if any(
+        item.path is None and input_format == "parquet" for item, input_format in zip(found, input_formats, strict=True)
+    ):
+        raise ConfigError("Parquet is read from files only; pass a path instead of -")
+    if job.formats.input_format is None:
+        _log_guessed([item for item, input_format in zip(found, input_formats, strict=True) if input_format == "lines"])
+    return _Work(tagger, job, stdin, found, input_formats, unreadable)
 
 
-def _tell_guessed(guessed: Sequence[Input]) -> None:
+def _log_guessed(guessed: Sequence[Input]) -> None:
     names = [item.label for item in guessed if item.path is not None]
     if names:
         log.info(
-            "%s: read as plain lines, a sentence each; `input_format` chooses another format", inputs.and_more(names)
+            "%s: read as lines, one sentence per line; `input_format` chooses another format",
+            inputs.summarize_names(names),
         )
 
 
-def _folder(work: _Work, out: Path) -> Folder:
-    """Returns the outputs of a job, none of them begun."""
-    targets = [work.job.formats.target(form) for form in work.forms]
+def _create_folder(work: _Work, out: Path) -> OutputFolder:
+    """Returns the outputs of a job, which is not started yet."""
+    targets = [work.job.formats.output_format_of(input_format) for input_format in work.input_formats]
     names = [
-        item.output(writer.SUFFIXES[to], same_format=form == to)
-        for item, form, to in zip(work.inputs, work.forms, targets, strict=True)
+        item.output_path(FORMATS[target].suffixes[0], same_format=input_format == target)
+        for item, input_format, target in zip(work.inputs, work.input_formats, targets, strict=True)
     ]
     rejects = (work.job.rejects or out / REJECTS) if work.job.on_error == "skip" else None
-    taken = [PurePath(JOB_FOLDER), PurePath(directories.LOCK)]
-    _check_aside(work, rejects, (*names, *taken))
+    reserved = [PurePath(JOB_FOLDER), PurePath(directories.LOCK)]
+    _check_extra_outputs(work, rejects, (*names, *reserved))
     if rejects and rejects.absolute().is_relative_to(out.absolute()):
-        taken.append(rejects.absolute().relative_to(out.absolute()))
-    inputs.check_outputs(out, work.inputs, names, taken)
-    return Folder(out, names, work.sink, rejects, overwrite=work.job.overwrite)
+        reserved.append(rejects.absolute().relative_to(out.absolute()))
+    inputs.check_outputs(out, work.inputs, names, reserved)
+    return OutputFolder(out, names, work.open_sink, rejects, overwrite=work.job.overwrite)
 
 
-def _check_aside(work: _Work, rejects: Path | None, taken: Collection[PurePath]) -> None:
+def _check_extra_outputs(work: _Work, rejects: Path | None, reserved: Collection[PurePath]) -> None:
     read = [item.path for item in work.inputs if item.path is not None]
-    aside = {"rejects": rejects, "summary": work.job.summary}
-    names = frozenset(taken)
-    for option, path in aside.items():
+    files = {"rejects": rejects, "summary": work.job.summary}
+    names = frozenset(reserved)
+    for parameter, path in files.items():
         if path is not None and path.resolve().is_relative_to(work.job.model.resolve()):
             raise DataError(
-                f"{path}: lies within the model, and `{option}` would change the model; choose another file"
+                f"{path}: is in the model directory, and `{parameter}` would change the model; choose another file"
             )
-    inputs.check_aside(aside, read, work.job.out, lambda place: place in names or place.parts[:1] == (JOB_FOLDER,))
+    inputs.check_extra_outputs(files, read, work.job.out, lambda path: path in names or path.parts[:1] == (JOB_FOLDER,))
 
 
-def _described(work: _Work, names: Sequence[PurePath]) -> JobRecord:
-    """Returns what the outputs of a job depend on, for its journal."""
+def _describe_job(work: _Work, names: Sequence[PurePath]) -> JobRecord:
+    """Returns the record of a job for its journal."""
     pairs = zip(work.inputs, names, strict=True)
-    listed = [InputRecord(item.recorded_path, str(name), item.identity()) for item, name in pairs]
+    listed = [InputRecord(item.journal_path, str(name), item.file_status()) for item, name in pairs]
     options = work.job.options() | {"device": work.tagger.device.type}
-    return JobRecord.of(options | work.tagger.limits_affecting_scores(), listed)
+    return JobRecord.create(options | work.tagger.limits_affecting_scores(), listed)
 
 
-def _into_folder(work: _Work, folder: Folder, stop: StopRequest, callback: Callback) -> Summary:
-    """Tags into a directory that has no other writer."""
+def _tag_into_folder(work: _Work, folder: OutputFolder, stop: StopRequest, callback: Callback) -> Summary:
+    """Tags into a directory, which the caller has locked."""
     writing = partial(atomic.wrap_os_errors, folder.out)
     with stop.held(), writing():
-        folder.begin(_described(work, folder.names), resume=work.job.resume)
+        folder.start(_describe_job(work, folder.names), resume=work.job.resume)
     state = folder.state
-    reader = work.reader(folder.rejects)
+    reader = work.open_reader(folder.rejects)
     try:
-        for pool in work.tagged(reader, number=state.pool, first=state.finished, skip=state.records):
+        for pool in work.tag(reader, number=state.pools, first=state.finished, skip=state.records):
             with stop.held(), writing():
                 due = folder.write(pool)
                 if due:
                     folder.commit()
             if due:
                 with writing():
-                    folder.name()
+                    folder.publish()
             callback(state.summary, state.finished, len(work.inputs))
         with stop.held(), writing():
-            folder.leave()
+            folder.suspend()
         if reader.fault is None:
             with writing():
-                folder.name()
+                folder.publish()
     except Stopped:
         with writing():
-            folder.leave()
+            folder.suspend()
         raise
     except TaggerError:
         with writing():
-            folder.give_up()
+            folder.rollback()
         raise
     if reader.fault is not None:
-        if state.pool:
-            log.info("what was tagged before the fault is kept: mend the file and continue with `resume=True`")
+        if state.pools:
+            log.info("output before the fault is kept; fix the file and continue with `resume=True`")
         raise reader.fault
-    stop.hold()  # from here on there is nothing to go on with
+    stop.hold()  # from here on the job cannot resume
     with writing():
         folder.finish()
     return state.summary
 
 
-def _into_stream(work: _Work, stream: BinaryIO, callback: Callback) -> Summary:
-    """Tags into one stream, whose head is that of the first input and whose foot that of the last."""
-    targets = {work.job.formats.target(form): item for form, item in zip(work.forms, work.inputs, strict=True)}
+def _tag_into_stream(work: _Work, stream: BinaryIO, callback: Callback) -> Summary:
+    """Tags into one stream, with the header of the first output and the footer of the last."""
+    targets = {
+        work.job.formats.output_format_of(input_format): item
+        for input_format, item in zip(work.input_formats, work.inputs, strict=True)
+    }
     if len(targets) > 1:
-        found = " and ".join(f"{item.label} as {to}" for to, item in targets.items())
+        names = " and ".join(f"{item.label} as {target}" for target, item in targets.items())
         raise ConfigError(
-            f"one stream holds one format, and {found} are several; choose one with `output_format`, or pass `out`"
+            f"one stream has one format, but {names} would be several; choose one with `output_format`, or pass `out`"
         )
     if "parquet" in targets:
-        raise ConfigError("parquet is written into files only; pass a directory as `out`")
+        raise ConfigError("parquet is written to files only; pass a directory as `out`")
     path = work.job.rejects
     if path:
         atomic.check_writable(path)
-    with tempfile.TemporaryDirectory() as aside:
-        rejects = Rejects(Path(aside) / REJECTS, str(path)) if path else None
-        reader = work.reader(rejects)
+    with tempfile.TemporaryDirectory() as temporary:
+        rejects = Rejects(Path(temporary) / REJECTS, str(path)) if path else None
+        reader = work.open_reader(rejects)
         try:
-            summary = _streamed(work, reader, stream, callback)
+            summary = _write_stream(work, reader, stream, callback)
         except Stopped as stopped:
             raise Stopped(stopped.signum, saved=False) from None
         finally:
@@ -287,25 +298,25 @@ def _into_stream(work: _Work, stream: BinaryIO, callback: Callback) -> Summary:
     return summary
 
 
-def _streamed(work: _Work, reader: Reader, stream: BinaryIO, callback: Callback) -> Summary:
-    """Writes what a reader reads, tagged; returns what was done before the end or a fault."""
-    summary, document, began = Summary(), None, time.perf_counter()
-    number, sink = 0, work.sink(0)
-    written, documents = _Written(stream), _Documents()
-    written.add(sink.begin())
-    for pool in work.tagged(reader):
+def _write_stream(work: _Work, reader: Reader, stream: BinaryIO, callback: Callback) -> Summary:
+    """Writes the tagged records of a reader to a stream; returns the summary at the end or at a fault."""
+    summary, document, start = Summary(), None, time.perf_counter()
+    number, sink = 0, work.open_sink(0)
+    corpora, documents = _CorpusStream(stream), _DocumentNumbers()
+    corpora.write(sink.begin())
+    for pool in work.tag(reader):
         for stretch in pool.stretches:
             if stretch.number != number:
-                number, sink, document = stretch.number, work.sink(stretch.number), None
+                number, sink, document = stretch.number, work.open_sink(stretch.number), None
                 documents.next_input()
-                if work.job.formats.target(work.forms[number]) in writer.CORPORA:
-                    written.end_sentence()
-                    written.add(sink.begin())
-            records = documents.counted_on(stretch.records)
-            written.add(sink.write(records))
+                if FORMATS[work.job.formats.output_format_of(work.input_formats[number])].is_corpus:
+                    corpora.end_sentence()
+                    corpora.write(sink.begin())
+            records = documents.renumber(stretch.records)
+            corpora.write(sink.write(records))
             document = summary.add(records, document)
         stream.flush()
-        summary.rejected, summary.seconds = pool.rejects[1], time.perf_counter() - began
+        summary.rejected, summary.seconds = pool.rejects[1], time.perf_counter() - start
         callback(summary, number, len(work.inputs))
     if reader.fault is None:
         stream.write(sink.end())
@@ -313,43 +324,43 @@ def _streamed(work: _Work, reader: Reader, stream: BinaryIO, callback: Callback)
     return summary
 
 
-class _Documents:
-    """The documents of a stream that have no ids of their own: their numbers count on from input to input."""
+class _DocumentNumbers:
+    """Numbers the documents without ids of all inputs in one stream consecutively."""
 
     def __init__(self) -> None:
         self._first = self._next = 0
 
     def next_input(self) -> None:
-        """Begins another input, whose own numbers begin at 0."""
+        """Starts the next input, whose document numbers start at 0."""
         self._first = self._next
 
-    def counted_on(self, records: Sequence[Record]) -> list[Record]:
-        """Returns the next records of the input with their numbers in the stream."""
-        found = []
+    def renumber(self, records: Sequence[Record]) -> list[Record]:
+        """Returns the next records of the input with their document numbers in the stream."""
+        renumbered = []
         for record in records:
             if record.numbered and isinstance(record.document, int):
                 document = self._first + record.document
                 record, self._next = replace(record, document=document), document + 1
-            found.append(record)
-        return found
+            renumbered.append(record)
+        return renumbered
 
 
-class _Written:
-    """A stream into which corpora are written one after another."""
+class _CorpusStream:
+    """A stream to which corpora are written one after another."""
 
     def __init__(self, stream: BinaryIO) -> None:
-        self._stream, self._last, self._begins = stream, b"\n\n", False
+        self._stream, self._last_bytes, self._is_new_corpus = stream, b"\n\n", False
 
-    def add(self, data: bytes) -> None:
-        """Writes data, without a byte-order mark where another corpus stands before it."""
-        if self._begins and data:
-            data, self._begins = data.removeprefix(b"\xef\xbb\xbf"), False
+    def write(self, data: bytes) -> None:
+        """Writes data, without a byte-order mark at the start of a second corpus."""
+        if self._is_new_corpus and data:
+            data, self._is_new_corpus = data.removeprefix(b"\xef\xbb\xbf"), False
         self._stream.write(data)
-        self._last = (self._last + data[-4:])[-4:]
+        self._last_bytes = (self._last_bytes + data[-4:])[-4:]
 
     def end_sentence(self) -> None:
-        """Ends the last line and sentence, so that those of the next corpus are not taken for more of the same."""
-        line = b"" if self._last.endswith(b"\n") else b"\n"
-        blank = b"" if self._last.replace(b"\r", b"").endswith(b"\n\n") else b"\n"
+        """Ends the last line and sentence before the next corpus starts."""
+        line = b"" if self._last_bytes.endswith(b"\n") else b"\n"
+        blank = b"" if self._last_bytes.replace(b"\r", b"").endswith(b"\n\n") else b"\n"
         self._stream.write(line + blank)
-        self._last, self._begins = b"\n\n", True
+        self._last_bytes, self._is_new_corpus = b"\n\n", True

@@ -1,11 +1,11 @@
-"""The directory of a tagging job: part files that grow, get their names when they are whole, and can be gone on with.
+"""The output directory of a tagging job: part files grow, are published when complete, and allow the job to resume.
 
-All that a job keeps for itself lies in one hidden folder, `.tagger-job`: the journal, a numbered part file for each
-output that is not whole, and the rejects. The journal's first bytes mark the folder as ours. Outside of this folder a
-job creates outputs and their folders only; a name that exists is an error unless `overwrite` allows to replace it.
+All working files of a job lie in one hidden folder, `.tagger-job`: the journal, a numbered part file for each
+incomplete output, and the rejects. The journal's first bytes mark the folder as ours. Outside of this folder a job
+creates only outputs and their folders. An output that exists already is an error unless `overwrite` is set.
 
-What stands in the journal is done: the part files hold at least what it counts, and outputs that it counts as whole
-get their names after it says so. What goes beyond it is done again.
+The journal is reliable: the part files have at least the bytes that it counts, and a complete output is published
+only after the journal counts it. Work that the journal does not count is done again.
 """
 
 import logging
@@ -20,10 +20,11 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import TypeVar
 
-from tagger.data.writer import Sink
+from tagger.data.formats.writing import Sink
 from tagger.errors import StorageError
 from tagger.io import atomic
-from tagger.jobs.journal import JobRecord, Journal, State, differences
+from tagger.jobs import inputs
+from tagger.jobs.journal import JobRecord, Journal, State, list_differences
 from tagger.jobs.pools import Pool, Stretch
 from tagger.jobs.rejects import Rejects
 
@@ -34,178 +35,179 @@ log = logging.getLogger(__name__)
 JOB_FOLDER, REJECTS = ".tagger-job", "rejects.jsonl"
 JOURNAL = f"{JOB_FOLDER}/journal.jsonl"
 COMMIT_SECONDS = 1.0
-"""The least time between two entries of the journal; a kill costs no more work than that."""
-_COMMIT_SHARE = 20  # waiting for the disk takes at most this part of the time
-_THREADS = 16  # files that wait for the disk together share its round trips
-_MOST_FAULTS = 20
+"""Minimum time between two journal entries, and the most work that a kill loses."""
+_COMMIT_INTERVAL_RATIO = 20  # of the time between commits to the time of a commit
+_THREADS = 16  # concurrent syncs share the round trips to the disk
 _PART, _REJECTS_PART = re.compile(r"part-[0-9]{6,}"), "rejects"
 
 
-class Folder:
+class OutputFolder:
     """The outputs of a job and its journal.
 
     Args:
-        out: the directory, which has no other writer.
-        names: the place of each output in it.
-        sink: opens the sink of a number.
-        rejects: the file of what is set aside, None if nothing is.
-        overwrite: whether outputs may replace files that exist.
+        out: the directory, which the caller has locked.
+        names: the relative path of each output.
+        open_sink: returns the sink of an output by its index.
+        rejects: the file of rejected input, None if such input stops the job.
+        overwrite: let outputs replace existing files.
 
     Attributes:
-        names: the place of each output in the directory.
-        state: how far the job has come.
-        rejects: what is set aside, None if nothing is.
+        names: the relative path of each output.
+        state: the progress of the job.
+        rejects: the writer of rejected input, None if such input stops the job.
     """
 
     def __init__(
         self,
         out: Path,
         names: Sequence[PurePath],
-        sink: Callable[[int], Sink],
+        open_sink: Callable[[int], Sink],
         rejects: Path | None,
         *,
         overwrite: bool = False,
     ) -> None:
         self.out, self.state = out, State()
         self.rejects: Rejects | None = None
-        self._own, self._overwrite = out / JOB_FOLDER, overwrite
-        self.names, self._open, self._rejects_path = names, sink, rejects
-        self._sinks: dict[int, Sink] = {}  # of the inputs whose outputs have no names yet
+        self._job_folder, self._overwrite = out / JOB_FOLDER, overwrite
+        self.names, self._open_sink, self._rejects_path = names, open_sink, rejects
+        self._sinks: dict[int, Sink] = {}  # of outputs that are not published yet
         self._journal = Journal(out / JOURNAL)
         self._committed = State()
-        self._folders: set[Path] = set()  # with names that may not be on the disk yet
-        self._began = time.perf_counter()
-        self._due = self._began + COMMIT_SECONDS
+        self._folders: set[Path] = set()  # whose new names may not be on the disk yet
+        self._start_time = time.perf_counter()
+        self._due = self._start_time + COMMIT_SECONDS
 
-    def begin(self, record: JobRecord, *, resume: bool) -> None:
-        """Begins the job, or takes up the one that the journal tells of; without `resume` that one is removed.
+    def start(self, record: JobRecord, *, resume: bool) -> None:
+        """Starts the job or resumes the one in the journal; without `resume` that one is removed.
 
         Raises:
-            StorageError: the job to go on with is another, its part file is not what the journal says, or a name
-                that the job needs exists and is not ours.
+            StorageError: the job in the journal is another, a part file does not match the journal, or a file that is
+                not ours has the path of an output.
         """
-        self._check_own_folder()
-        found = self._journal.read()
-        if found and resume:
-            self._take_up(record, *found)
+        self._check_job_folder()
+        unfinished = self._journal.read()
+        resumes = unfinished is not None and resume
+        if unfinished is not None and resume:
+            self._resume_from(*unfinished, record)
             self._check_parts()
             self._check_rejects()
-        self._check_names(resumes=bool(found and resume))
-        self._own.mkdir(exist_ok=True)
-        if not (found and resume):
-            if found:
-                log.info(
-                    "%s: what an unfinished job left here is replaced; `resume=True` would have continued it", self.out
-                )
+        self._check_paths(resumes=resumes)
+        self._job_folder.mkdir(exist_ok=True)
+        if not resumes:
+            if unfinished:
+                log.info("%s: the unfinished job here is replaced; `resume=True` would have continued it", self.out)
                 self._remove()
-                self._own.mkdir(exist_ok=True)
+                self._job_folder.mkdir(exist_ok=True)
             elif resume:
-                log.info("%s: holds no unfinished job; it starts at the beginning", self.out)
-            self._journal.begin(record)
-            atomic.sync(self._own)
+                log.info("%s: has no unfinished job; the job starts from the beginning", self.out)
+            self._journal.start(record)
+            atomic.sync(self._job_folder)
         if self._rejects_path and not self._rejects_published:
             size, count = self.state.rejects
             self.rejects = Rejects(self._rejects_part, str(self._rejects_path), size=size, count=count)
         self._committed = replace(self.state)
-        self._began -= self.state.summary.seconds
-        self.name()
+        self._start_time -= self.state.summary.seconds
+        self.publish()
 
-    def _check_own_folder(self) -> None:
-        """Raises StorageError if the folder that the job keeps for itself is there and is not ours."""
+    def _check_job_folder(self) -> None:
+        """Raises StorageError if the job's hidden folder exists and is not ours."""
         try:
-            inside = list(self._own.iterdir()) if stat.S_ISDIR(self._own.lstat().st_mode) else None
+            paths = list(self._job_folder.iterdir()) if stat.S_ISDIR(self._job_folder.lstat().st_mode) else None
         except FileNotFoundError:
             return
-        marked = inside is not None and self._journal.is_ours()
-        if inside is None or (inside and not marked) or (len(inside) > 1 and not self._journal.is_marked()):
-            raise StorageError(f"{self._own}: exists and was not made by a tagging job; choose another directory")
+        is_journal = paths is not None and self._journal.has_mark(may_be_truncated=True)
+        if paths is None or (paths and not is_journal) or (len(paths) > 1 and not self._journal.has_mark()):
+            raise StorageError(
+                f"{self._job_folder}: exists and was not made by a tagging job; choose another directory"
+            )
 
-    def _check_names(self, *, resumes: bool) -> None:
-        """Raises StorageError, with a line for each, where an output has a name that is taken or leads elsewhere.
+    def _check_paths(self, *, resumes: bool) -> None:
+        """Raises StorageError, with a line for each, if files or folders have the paths of outputs.
 
         Args:
-            resumes: whether whole outputs that the journal counts may have their names already.
+            resumes: whether outputs that the journal counts as complete may be published already.
         """
         done = self.state.finished if resumes else 0
-        faults = [fault for number in range(len(self.names)) if (fault := self._fault(number, done=number < done))]
+        faults = [
+            fault for number in range(len(self.names)) if (fault := self._find_obstacle(number, done=number < done))
+        ]
         rejects = self._rejects_path
         if rejects == self.out / REJECTS and os.path.lexists(rejects) and not self._overwrite:
-            ours = atomic.is_same(self._rejects_part, rejects) or self._rejects_published
-            faults += [] if resumes and ours else [_taken(rejects)]
+            is_ours = atomic.is_same(self._rejects_part, rejects) or self._rejects_published
+            faults += [] if resumes and is_ours else [_path_exists(rejects)]
         if rejects and rejects.parent == self.out and rejects.is_dir():
-            faults.append(f"{rejects}: is a folder, and the rejects have this name; choose another `out`")
-        if faults and not resumes and self._journal.is_marked():
-            faults.insert(0, f"{self.out}: holds an unfinished job; `resume=True` continues it")
+            faults.append(f"{rejects}: is a folder, but the rejects have this path; choose another `out`")
+        if faults and not resumes and self._journal.has_mark():
+            faults.insert(0, f"{self.out}: has an unfinished job; `resume=True` continues it")
         if faults:
-            more = len(faults) - _MOST_FAULTS
-            raise StorageError(*faults[:_MOST_FAULTS], *([f"… and {more} more"] if more > 0 else []))
+            raise StorageError(*inputs.limit_faults(faults))
 
-    def _fault(self, number: int, *, done: bool) -> str | None:
-        """Returns why an output cannot have its name; None if nothing is in its way."""
+    def _find_obstacle(self, number: int, *, done: bool) -> str | None:
+        """Returns why an output cannot be published, None if it can."""
         path = self.out / self.names[number]
         for folder in [self.out / parent for parent in self.names[number].parents][:-1]:
             if folder.is_symlink() or (os.path.lexists(folder) and not folder.is_dir()):
-                return f"{folder}: is not a folder, and {path} would lie in it; choose another `out`"
+                return f"{folder}: is not a folder, but {path} would be in it; choose another `out`"
         if path.is_dir() and not path.is_symlink():
-            return f"{path}: is a folder, and an output has this name; choose another `out`"
+            return f"{path}: is a folder, but an output has this path; choose another `out`"
         if path.exists() and not path.is_file() and not path.is_dir():
-            return f"{path}: is a device or a pipe, and an output has this name; choose another `out`"
+            return f"{path}: is a device or a pipe, but an output has this path; choose another `out`"
         if not os.path.lexists(path) or self._overwrite:
             return None
         part = self._part(number)
-        return None if done and (not part.exists() or atomic.is_same(part, path)) else _taken(path)
+        return None if done and (not part.exists() or atomic.is_same(part, path)) else _path_exists(path)
 
-    def _take_up(self, now: JobRecord, then: JobRecord, state: State) -> None:
-        if lines := differences(then, now, state.finished):
-            place = f"{self.out}: the unfinished job here is another"
-            raise StorageError(*(f"{place}: {line}" for line in lines), "without `resume` it is replaced")
+    def _resume_from(self, old: JobRecord, state: State, new: JobRecord) -> None:
+        if lines := list_differences(old, new, state.finished):
+            prefix = f"{self.out}: the unfinished job here is another"
+            raise StorageError(*(f"{prefix}: {line}" for line in lines), "without `resume` it is replaced")
         self.state = state
         if state.finished == len(self.names) or not state.records:
             return
         part = self._part(state.finished)
-        before, after = then.inputs[state.finished], now.inputs[state.finished]
+        before, after = old.inputs[state.finished], new.inputs[state.finished]
         if before != after or after.file is None:
-            why = "has changed" if after.file else "may be another stream than before"
-            log.info("%s %s; it is tagged from its beginning", after.path, why)
-            state.begin_anew()
+            reason = "has changed" if after.file else "may be another stream"
+            log.info("%s %s; it is tagged again from the start", after.path, reason)
+            state.restart_input()
             state.rejects, state.summary.rejected = state.rejects_before, state.rejects_before[1]
         elif not part.exists() or part.lstat().st_size < state.size:
-            raise StorageError(f"{part}: holds less than the journal says; start again without `resume`")
+            raise StorageError(f"{part}: has fewer bytes than the journal says; start again without `resume`")
 
     def _check_parts(self) -> None:
-        """Raises StorageError if a part file is a link, has another name, or is not a file at all."""
+        """Raises StorageError if a part file is a link, has other hard links, or is not a regular file."""
         published = {self._part(number): self.out / name for number, name in enumerate(self.names)}
         published[self._rejects_part] = self.out / REJECTS
-        for path in self._own.iterdir():
+        for path in self._job_folder.iterdir():
             if not atomic.is_unfinished(path.name) and not atomic.is_unshared(path, published.get(path)):
                 raise StorageError(f"{path}: is not a file of this job; start again without `resume`")
 
     def _check_rejects(self) -> None:
-        """Raises StorageError if the part file of the rejects holds less than the journal says."""
+        """Raises StorageError if the part file of the rejects has fewer bytes than the journal says."""
         part, size = self._rejects_part, self.state.rejects[0]
         if not self._rejects_path or not size or self._rejects_published:
             return
         if not part.exists() or part.lstat().st_size < size:
-            raise StorageError(f"{part}: holds less than the journal says; start again without `resume`")
+            raise StorageError(f"{part}: has fewer bytes than the journal says; start again without `resume`")
 
     def write(self, pool: Pool) -> bool:
-        """Writes a tagged pool; tells whether it is time to commit."""
+        """Writes a tagged pool; returns whether a commit is due."""
         for stretch in pool.stretches:
-            self._put(stretch)
-        self.state.pool += 1
+            self._write_records(stretch)
+        self.state.pools += 1
         self.state.rejects = pool.rejects
         self.state.summary.rejected = pool.rejects[1]
-        self.state.summary.seconds = time.perf_counter() - self._began
+        self.state.summary.seconds = time.perf_counter() - self._start_time
         return time.perf_counter() >= self._due
 
-    def _put(self, stretch: Stretch) -> None:
+    def _write_records(self, stretch: Stretch) -> None:
         state, part = self.state, self._part(stretch.number)
         if stretch.corrupt or (stretch.spoilt and not state.records and not stretch.records):
-            state.begin_anew()
-            state.spoilt.append(stretch.number)
+            state.restart_input()
+            state.failed.append(stretch.number)
             state.next_input()
             return
-        sink, data = self._sink(stretch.number), b""
+        sink, data = self._get_sink(stretch.number), b""
         if not state.records:
             state.rejects_before = stretch.rejects
             data = sink.begin()
@@ -219,114 +221,118 @@ class Folder:
         if stretch.ended:
             state.next_input()
 
-    def _sink(self, number: int) -> Sink:
+    def _get_sink(self, number: int) -> Sink:
         if number not in self._sinks:
-            self._sinks[number] = self._open(number)
+            self._sinks[number] = self._open_sink(number)
         return self._sinks[number]
 
     def commit(self) -> None:
-        """Waits until all that was written is on the disk, then says so in the journal."""
-        began, state = time.perf_counter(), self.state
-        parts = [self._part(number) for number in self._unnamed()]
+        """Waits until all output is on the disk, then adds the progress to the journal."""
+        start, state = time.perf_counter(), self.state
+        parts = [self._part(number) for number in self._unpublished()]
         if state.records:
             parts.append(self._part(state.finished))
-        _each(atomic.sync, [part for part in parts if part.exists()])
-        _each(atomic.sync, {self._own} | self._folders)
+        _call_for_all(atomic.sync, [part for part in parts if part.exists()])
+        _call_for_all(atomic.sync, {self._job_folder} | self._folders)
         self._folders.clear()
         if self.rejects:
             atomic.sync(self.rejects.part)
         self._journal.add(state)
         self._committed = replace(state)
-        ended = time.perf_counter()
-        self._due = ended + max(COMMIT_SECONDS, _COMMIT_SHARE * (ended - began))
+        end = time.perf_counter()
+        self._due = end + max(COMMIT_SECONDS, _COMMIT_INTERVAL_RATIO * (end - start))
 
-    def name(self) -> None:
-        """Gives whole outputs, just committed, their names, and removes what is left of inputs set aside."""
-        for number in self.state.spoilt:
+    def publish(self) -> None:
+        """Publishes complete outputs, which must be committed, and removes the part files of failed inputs."""
+        for number in self.state.failed:
             self._part(number).unlink(missing_ok=True)
-        _each(self._name, self._unnamed())
-        for number in range(self.state.named, self.state.finished):
+        _call_for_all(self._publish_output, self._unpublished())
+        for number in range(self.state.published, self.state.finished):
             self._sinks.pop(number, None)
-        self.state.named, self.state.spoilt = self.state.finished, []
+        self.state.published, self.state.failed = self.state.finished, []
 
-    def _name(self, number: int) -> None:
-        part, whole = self._part(number), self.out / self.names[number]
-        if not part.exists() and not whole.exists():
-            raise StorageError(f"{part}: is gone, which the journal counts as whole; start again without `resume`")
-        if part.exists():  # else it has its name: a job was killed, or asked to stop, before it could say so
-            if fault := self._fault(number, done=True):
+    def _publish_output(self, number: int) -> None:
+        part, path = self._part(number), self.out / self.names[number]
+        if not part.exists() and not path.exists():
+            raise StorageError(
+                f"{part}: is missing, but the journal counts it as complete; start again without `resume`"
+            )
+        if part.exists():  # else a job published it and was stopped before it updated the journal
+            if fault := self._find_obstacle(number, done=True):
                 raise StorageError(fault)
-            self._sink(number).finished(part)
+            self._get_sink(number).finish(part)
             atomic.sync(part)
-            whole.parent.mkdir(parents=True, exist_ok=True)
-            atomic.publish(part, whole, overwrite=self._overwrite)
-            self._folders.add(whole.parent)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            atomic.publish(part, path, overwrite=self._overwrite)
+            self._folders.add(path.parent)
 
-    def _unnamed(self) -> list[int]:
-        spoilt = set(self.state.spoilt)
-        return [number for number in range(self.state.named, self.state.finished) if number not in spoilt]
+    def _unpublished(self) -> list[int]:
+        failed = set(self.state.failed)
+        return [number for number in range(self.state.published, self.state.finished) if number not in failed]
 
     def finish(self) -> None:
-        """Ends the job: everything has its name, and the journal goes."""
+        """Ends the job: publishes the rejects and removes the working files."""
         if self.rejects and self._rejects_path == self.out / REJECTS:
             atomic.publish(self._rejects_part, self._rejects_path, overwrite=self._overwrite)
         elif self.rejects and self._rejects_path:
             atomic.copy_output(self._rejects_part, self._rejects_path)
-        _each(atomic.sync, {*self._folders, self.out})
+        _call_for_all(atomic.sync, {*self._folders, self.out})
         self._remove()
 
-    def leave(self) -> None:
-        """Leaves the job such that it can be gone on with; one that has written nothing leaves nothing."""
-        if self.state.pool:
+    def suspend(self) -> None:
+        """Commits the job so that it can resume, or removes it if nothing was written."""
+        if self.state.pools:
             self.commit()
         else:
             self._remove()
 
-    def give_up(self) -> None:
-        """Goes back to what the journal says, because no more could be written."""
-        kept = self._committed
-        if not kept.pool:
+    def rollback(self) -> None:
+        """Returns to the last commit after a failed write."""
+        committed = self._committed
+        if not committed.pools:
             self._remove()
             return
-        self._journal.take_back()
-        for number in range(kept.finished + bool(kept.records), min(self.state.finished + 1, len(self.names))):
+        self._journal.rollback()
+        for number in range(
+            committed.finished + bool(committed.records), min(self.state.finished + 1, len(self.names))
+        ):
             self._part(number).unlink(missing_ok=True)
-        if kept.records:
-            atomic.truncate(self._part(kept.finished), kept.size)
+        if committed.records:
+            atomic.truncate(self._part(committed.finished), committed.size)
 
     def _remove(self) -> None:
-        """Removes what the job keeps for itself, the journal last, and nothing that has another name."""
-        if not self._own.exists():
+        """Removes the working files of the job, the journal last, and no other files."""
+        if not self._job_folder.exists():
             return
-        for path in list(self._own.iterdir()):
+        for path in list(self._job_folder.iterdir()):
             if _PART.fullmatch(path.name) or path.name == _REJECTS_PART or atomic.is_unfinished(path.name):
                 path.unlink()
         self._journal.path.unlink(missing_ok=True)
-        with suppress(OSError):  # somebody else put a file there
-            self._own.rmdir()
+        with suppress(OSError):  # it contains a file of somebody else
+            self._job_folder.rmdir()
 
     def _part(self, number: int) -> Path:
-        return self._own / f"part-{number:06d}"
+        return self._job_folder / f"part-{number:06d}"
 
     @property
     def _rejects_part(self) -> Path:
-        return self._own / _REJECTS_PART
+        return self._job_folder / _REJECTS_PART
 
     @property
     def _rejects_published(self) -> bool:
-        """Whether a job that was killed at its very end has given the rejects their name."""
+        """Whether a job that was killed at its very end has published the rejects."""
         return self.state.finished == len(self.names) and not self._rejects_part.exists()
 
 
-def _taken(path: Path) -> str:
+def _path_exists(path: Path) -> str:
     return f"{path}: exists; choose another `out`, or pass `overwrite=True` to replace it"
 
 
-def _each(act: Callable[[_T], None], items: Iterable[_T]) -> None:
+def _call_for_all(function: Callable[[_T], None], items: Iterable[_T]) -> None:
     items = list(items)
     if len(items) < _THREADS:
         for item in items:
-            act(item)
+            function(item)
         return
     with ThreadPoolExecutor(_THREADS) as threads:
-        list(threads.map(act, items))
+        list(threads.map(function, items))

@@ -190,15 +190,9 @@ class LinearChain:
         if spans.dim() != 2 or spans.shape[1] != 4 or members.shape[1:] != (tags,) or joins.shape != (tags, tags):
             shapes = ", ".join(str(tuple(tensor.shape)) for tensor in (spans, members, joins))
             raise ValueError(f"spans, members and joins must be (N, 4), (types, {tags}) and (K, K), got {shapes}")
-        sentence, start, end, kind = spans.unbind(1)
-        invalid = (kind < 0) | (kind >= len(members))
-        invalid |= (sentence < 0) | (sentence >= len(scores.lengths)) | (start < 0) | (end <= start)
-        invalid |= end > scores.lengths[sentence.clamp(0, len(scores.lengths) - 1)]
-        if invalid.any():
-            row = int(invalid.nonzero()[0])
-            raise ValueError(f"span {row} is empty, not within its sentence or has no type: {spans[row].tolist()}")
         if not len(spans):
             return scores.emissions.new_zeros(0)
+        _check_spans(spans, scores.lengths, len(members))
         return self._message_kernel().span_probabilities(scores, messages, spans, members, joins)
 
     def sample(self, count: int = 1, *, generator: torch.Generator | None = None) -> Tensor:
@@ -311,6 +305,19 @@ def _best_paths(scores: ChainScores, count: int) -> tuple[Tensor, Tensor]:
 def _check_shape(name: str, tensor: Tensor, shape: torch.Size) -> None:
     if tensor.shape != shape:
         raise ValueError(f"{name} must be {tuple(shape)}, got {tuple(tensor.shape)}")
+
+
+def _check_spans(spans: Tensor, lengths: Tensor, types: int) -> None:
+    sentence, start, end, kind = spans.unbind(1)
+    limits = torch.stack([sentence, start, kind, -sentence, -kind]).amin(1).tolist()
+    if min(limits[:3]) >= 0 and -limits[3] < len(lengths) and -limits[4] < types:
+        is_valid = (end > start) & (end <= lengths[sentence])
+        if is_valid.all():
+            return
+    is_valid = (sentence >= 0) & (sentence < len(lengths)) & (start >= 0) & (end > start) & (kind >= 0) & (kind < types)
+    is_valid &= end <= lengths[sentence.clamp(0, len(lengths) - 1)]
+    row = int((~is_valid).nonzero()[0])
+    raise ValueError(f"span {row} is empty, not within its sentence or has no type: {spans[row].tolist()}")
 
 
 def _all_finite(values: Tensor) -> bool:

@@ -38,8 +38,14 @@ def negative_log_likelihood(scores: ChainScores, gold: Tensor | None = None, wei
 
 def messages(scores: ChainScores) -> Messages:
     """Returns the result of the torch kernel, without gradient."""
-    tensors: tuple[Tensor, Tensor, Tensor] = _Messages.apply(*scores)  # type: ignore[no-untyped-call]
-    return Messages(*tensors)
+    tensors: tuple[Tensor, ...] = _Messages.apply(*scores)  # type: ignore[no-untyped-call]
+    log_partition, marginals, exp_beta, lost = tensors
+    if not len(lost):
+        return Messages(log_partition, marginals, exp_beta=exp_beta)
+    by_torch = torch_kernel.messages(_select(lost, scores)[0])
+    beta = Messages(log_partition, marginals, exp_beta=exp_beta).beta.index_copy(0, lost, by_torch.beta)
+    log_partition = log_partition.index_copy(0, lost, by_torch.log_partition)
+    return Messages(log_partition, marginals.index_copy(0, lost, by_torch.marginals), log_beta=beta)
 
 
 def best_path(scores: ChainScores) -> tuple[Tensor, Tensor]:
@@ -55,12 +61,14 @@ def span_probabilities(
     scores: ChainScores, messages: Messages, spans: Tensor, members: Tensor, joins: Tensor
 ) -> Tensor:
     """Returns the result of the torch kernel, without gradient."""
-    tensors = *scores, messages.beta, messages.marginals, spans, members, joins
+    weights = messages.exp_beta
+    if weights is None:
+        weights = (messages.beta - messages.beta.amax(2, keepdim=True)).double().exp()
+    tensors = *scores, weights, messages.marginals, spans, members, joins
     values: Tensor = _SpanProbabilities.apply(*tensors)  # type: ignore[no-untyped-call]
     is_lost = values.isnan()
     if is_lost.any():
-        detached = scores.map(Tensor.detach), Messages(*(tensor.detach() for tensor in messages))
-        lost = torch_kernel.span_probabilities(*detached, spans[is_lost], members, joins)
+        lost = torch_kernel.span_probabilities(scores, messages, spans[is_lost], members, joins)
         values = values.masked_scatter(is_lost, lost)
     return values
 
@@ -112,16 +120,11 @@ class _Messages(torch.autograd.Function):
     def forward(ctx: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
         scores = ChainScores(*tensors)
         batch, results, shape = _batch(scores), _empty_results(scores), scores.emissions.shape
-        beta, marginals = np.empty(shape), np.empty(shape, batch[0].dtype)
-        counts = _run(scores, 2, lambda rows: numba_sums.messages(batch, rows, results, beta, marginals))
-        with np.errstate(divide="ignore"):  # log(0) = −inf
-            beta = np.log(beta, out=beta).astype(marginals.dtype, copy=False)
-        computed = Messages(torch.from_numpy(results[0]), torch.from_numpy(beta), torch.from_numpy(marginals))
-        lost = _lost_rows(counts, results[1])
-        if lost is not None:
-            for tensor, rows in zip(computed, torch_kernel.messages(_select(lost, scores)[0]), strict=True):
-                tensor[lost] = rows
-        return computed
+        marginals = np.zeros(shape, batch[0].dtype)
+        exp_beta = np.zeros((*shape[:2], numba_sums.padded_size(shape[2])))
+        _run(scores, 2, lambda rows: numba_sums.messages(batch, rows, results, exp_beta, marginals))
+        lost = (results[1] == numba_sums.LOST).nonzero()[0]
+        return tuple(map(torch.from_numpy, (results[0], marginals, exp_beta, lost)))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> None:

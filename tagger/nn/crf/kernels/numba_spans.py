@@ -10,23 +10,12 @@ from tagger.nn.crf.kernels.numba_sums import (
     Array,
     Parameters,
     compiled_loop,
-    exp,
+    highest_score,
     make_parameters,
     multiply,
     padded_size,
+    weigh,
 )
-
-
-@compiled_loop
-def _weigh(emissions: Array, beta: Array, weights: Array) -> None:
-    """Fills (P,) with the weights of a token's tags and all that follows them, up to a constant."""
-    top = -np.inf
-    for k in range(len(emissions)):
-        weights[k] = np.float64(emissions[k]) + beta[k]
-        if weights[k] > top:
-            top = weights[k]
-    for k in range(len(emissions)):
-        weights[k] = 0.0 if weights[k] == -np.inf else exp(weights[k] - top)
 
 
 @compiled_loop
@@ -53,14 +42,14 @@ def _span_probability(
     """Returns the probability of a span, NaN if a weight underflowed.
 
     Args:
-        scores: emissions, beta and marginals (T, K) of the sentence.
+        scores: emissions (T, K), exp(beta) (T, P) and marginals (T, K) of the sentence.
         span: first token, end token (exclusive), sentence length.
         members: (K,) booleans, the tags of the span's type.
         steps: (P, P) weights of transitions between spans; within a span; between spans, transposed.
         parameters: the chain's.
         buffers: four arrays (P,).
     """
-    emissions, beta, marginals = scores
+    emissions, exp_beta, marginals = scores
     start, end, length = span
     between, within, between_transposed = steps
     alpha, weights, totals, flow = buffers
@@ -68,14 +57,14 @@ def _span_probability(
     for k in range(tags):
         alpha[k] = marginals[max(start - 1, 0), k] if start or members[k] else 0.0
     for token in range(max(start, 1), end):
-        _weigh(emissions[token], beta[token], weights)
+        weigh(emissions[token], highest_score(emissions[token]), exp_beta[token], weights)
         if not _divide_by_total(alpha, weights, parameters, totals):
             return np.nan
         multiply(alpha, within if token > start else between, flow)
         for k in range(tags):
             alpha[k] = flow[k] * weights[k] if members[k] else 0.0
     if end < length:
-        _weigh(emissions[end], beta[end], weights)
+        weigh(emissions[end], highest_score(emissions[end]), exp_beta[end], weights)
         if not _divide_by_total(alpha, weights, parameters, totals):
             return np.nan
         multiply(weights, between_transposed, flow)
@@ -100,14 +89,14 @@ def span_probabilities(
 
     Args:
         batch: emissions, transitions, start, end and lengths.
-        messages: beta and marginals (B, T, K).
+        messages: exp(beta) (B, T, P or K) and marginals (B, T, K).
         spans: (N, 4) sentence, first token, end token (exclusive), and type.
         members: (types, K) booleans, the tags of a type.
         joins: (K, K) booleans, whether two consecutive tags are in one span.
         values: (N,) output.
     """
     emissions, transitions, start, end, lengths = batch
-    beta, marginals = messages
+    exp_beta, marginals = messages
     tags, size = len(start), padded_size(len(start))
     parameters = make_parameters(transitions, start, end)
     between, within = parameters.factors.copy(), parameters.factors.copy()
@@ -122,7 +111,7 @@ def span_probabilities(
     for row in range(len(spans)):
         sentence, kind = spans[row, 0], spans[row, 3]
         values[row] = _span_probability(
-            (emissions[sentence], beta[sentence], marginals[sentence]),
+            (emissions[sentence], exp_beta[sentence], marginals[sentence]),
             (spans[row, 1], spans[row, 2], lengths[sentence]),
             members[kind],
             steps,

@@ -164,7 +164,8 @@ def _make_workspace(tokens: int, tags: int) -> Workspace:
 
 
 @compiled_loop
-def _weigh(row: Array, top: float, beta: Array, continuation: Array) -> None:
+def weigh(row: Array, top: float, beta: Array, continuation: Array) -> None:
+    """Fills `continuation` (P,) with the weights of emissions (K,), whose maximum is `top`, times beta (P,)."""
     for k in range(len(row)):
         continuation[k] = exp(row[k] - top) * beta[k]
 
@@ -196,7 +197,7 @@ def _backward_pass(emissions: Array, length: int, parameters: Parameters, worksp
         top = highest_score(row)
         if top == -np.inf:
             return IMPOSSIBLE, -np.inf
-        _weigh(row, top, current, weighted)
+        weigh(row, top, current, weighted)
         multiply(weighted, parameters.transposed, previous)
         total, lowest = 0.0, 1.0
         for k in range(tags):
@@ -217,7 +218,7 @@ def _backward_pass(emissions: Array, length: int, parameters: Parameters, worksp
     if top == -np.inf:
         return IMPOSSIBLE, -np.inf
     total = 0.0
-    _weigh(emissions[0], top, beta[0], continuation[0])
+    weigh(emissions[0], top, beta[0], continuation[0])
     for k in range(tags):
         total += continuation[0, k] * parameters.start_weights[k]
     if total < TINY:
@@ -375,6 +376,32 @@ def losses_and_gradients(
 
 
 @compiled_loop
+def _forward_pass(parameters: Parameters, workspace: Workspace, marginals: Array) -> None:
+    """Fills the marginals (L, K) of a sentence after its backward pass."""
+    beta, continuation, scale, _ = workspace
+    tags, size = len(parameters.start), len(parameters.factors)
+    alpha, ratios, flow = np.zeros(size), np.zeros(size), np.empty(size)
+    total = 0.0
+    for k in range(tags):
+        alpha[k] = continuation[0, k] * parameters.start_weights[k]
+        total += alpha[k]
+    for k in range(size):
+        alpha[k] /= total
+    for token in range(len(marginals)):
+        if token:
+            previous, weighted, factor = beta[token - 1], continuation[token], scale[token]
+            for k in range(size):
+                weight = previous[k]
+                ratios[k] = alpha[k] * factor / (weight if weight > 0.0 else 1.0)  # alpha is 0 where the weight is
+            multiply(ratios, parameters.factors, flow)
+            for k in range(size):
+                alpha[k] = flow[k] * weighted[k]
+        row = marginals[token]
+        for k in range(tags):
+            row[k] = 1.0 if alpha[k] > 1.0 else alpha[k]  # NaN stays
+
+
+@compiled_loop
 def messages(
     batch: tuple[Array, ...], rows: tuple[int, int], results: tuple[Array, Array], betas: Array, marginals: Array
 ) -> int:
@@ -384,35 +411,22 @@ def messages(
         batch: emissions, transitions, start, end and lengths.
         rows: the first sentence, and the one after the last.
         results: log-partitions (B,) and outcomes (B,), outputs.
-        betas: (B, T, K) output in float64, scaled per token; 1 where nothing is computed.
-        marginals: (B, T, K) output, 0 where nothing is computed.
+        betas: (B, T, P) output in float64, scaled per token; zeros on entry.
+        marginals: (B, T, K) output; zeros on entry.
     """
     emissions, transitions, start, end, lengths = batch
     values, outcomes = results
     _, tokens, tags = emissions.shape
-    parameters, workspace, lost = make_parameters(transitions, start, end), _make_workspace(tokens, tags), 0
-    beta, continuation, _, _ = workspace
-    alpha, flow = np.zeros(padded_size(tags)), np.empty(padded_size(tags))
+    parameters, lost = make_parameters(transitions, start, end), 0
+    _, continuation, scale, shift = _make_workspace(tokens, tags)
     for sentence in range(rows[0], rows[1]):
         length = lengths[sentence]
-        betas[sentence], marginals[sentence] = 1.0, 0.0
         outcomes[sentence], values[sentence] = INVALID, np.nan
         if not 1 <= length <= tokens:
             continue
+        workspace = Workspace(betas[sentence], continuation, scale, shift)
         outcomes[sentence], values[sentence] = _backward_pass(emissions[sentence], length, parameters, workspace)
         lost += outcomes[sentence] == LOST
-        if outcomes[sentence] != DONE:
-            continue
-        betas[sentence, :length] = beta[:length, :tags]
-        total = 0.0
-        for k in range(tags):
-            alpha[k] = continuation[0, k] * parameters.start_weights[k]
-            total += alpha[k]
-        for k in range(tags):
-            alpha[k] /= total
-        for token in range(length):
-            if token:
-                _advance(alpha, token, parameters, workspace, flow)
-            for k in range(tags):
-                marginals[sentence, token, k] = 1.0 if alpha[k] > 1.0 else alpha[k]  # NaN stays
+        if outcomes[sentence] == DONE:
+            _forward_pass(parameters, workspace, marginals[sentence, :length])
     return lost

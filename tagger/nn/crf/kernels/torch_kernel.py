@@ -7,7 +7,8 @@ tag. A shift per token keeps beta within range. Transition probabilities follow 
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,18 +22,29 @@ FLOOR = -1e30
 """Replaces −inf in sums: it absorbs what is added to it, and its gradient is 0, not NaN."""
 
 
-class Messages(NamedTuple):
+@dataclass(slots=True)
+class Messages:
     """The result of a forward-backward pass.
 
     Attributes:
         log_partition: (B,).
-        beta: (B, T, K) log of the summed exp(score) of all continuations after a tag, up to a constant per token.
         marginals: (B, T, K) the probability of each tag at each token, 0 in padding.
+        log_beta: `beta`, computed from `exp_beta` if None.
+        exp_beta: (B, T, P) exp(beta) in float64, P ≥ K, if float64 holds it.
     """
 
     log_partition: Tensor
-    beta: Tensor
     marginals: Tensor
+    log_beta: Tensor | None = None
+    exp_beta: Tensor | None = None
+
+    @property
+    def beta(self) -> Tensor:
+        """(B, T, K) log of the summed exp(score) of all continuations after a tag, up to a constant per token."""
+        if self.log_beta is None:
+            assert self.exp_beta is not None
+            self.log_beta = self.exp_beta[:, :, : self.marginals.shape[2]].log().to(self.marginals.dtype)
+        return self.log_beta
 
 
 def negative_log_likelihood(scores: ChainScores, gold: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
@@ -77,9 +89,8 @@ def messages(scores: ChainScores) -> Messages:
         factors, highest = _factors(scores)
         beta, shifts = _backward_pass(scores, factors, highest)
         marginals, _ = _expectations(scores, beta, factors)
-        return Messages(
-            _log_partition(scores, beta, shifts), beta, marginals.masked_fill(~scores.mask[:, :, None], 0.0)
-        )
+        marginals = marginals.masked_fill(~scores.mask[:, :, None], 0.0)
+        return Messages(_log_partition(scores, beta, shifts), marginals, log_beta=beta)
 
 
 def best_path(scores: ChainScores) -> tuple[Tensor, Tensor]:

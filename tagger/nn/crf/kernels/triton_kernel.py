@@ -37,7 +37,8 @@ def negative_log_likelihood(scores: ChainScores, gold: Tensor | None = None, wei
 def messages(scores: ChainScores) -> Messages:
     """Returns the result of the torch kernel, without gradient; marginals are 0 where there is no path."""
     tensors: tuple[Tensor, Tensor, Tensor] = _Messages.apply(*_contiguous(scores))  # type: ignore[no-untyped-call]
-    return Messages(*tensors)
+    log_partition, beta, marginals = tensors
+    return Messages(log_partition, marginals, log_beta=beta)
 
 
 def best_path(scores: ChainScores) -> tuple[Tensor, Tensor]:

@@ -12,36 +12,36 @@ from hypothesis import strategies as st
 from pyarrow import parquet as pq
 
 from tagger.data import reader
-from tagger.data.formats.columns import Layout
+from tagger.data.formats import Layout
 from tagger.data.sentence import Record, Reject
 from tagger.errors import DataError, StorageError
-from tagger.io.storage import Place, is_address
-from tagger.jobs.ray import parts
-from tagger.jobs.ray.parts import Part, Source
+from tagger.io.storage import Location, is_address
+from tagger.jobs.ray import shards
+from tagger.jobs.ray.shards import Shard, Source
 
 LINES = st.lists(st.sampled_from(["", "a", "a b c", "ä\u2028 é", "\ufeff", "x" * 30, "\r"]), max_size=30)
 
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "PART_BYTES", 10)
+    monkeypatch.setattr(shards, "SHARD_BYTES", 10)
 
 
 def source(path: Path, form: str) -> Source:
-    return Source(Place(str(path)), path.name, PurePath(path.name), form, path.stat().st_size, None)
+    return Source(Location(str(path)), path.name, PurePath(path.name), form, path.stat().st_size, None)
 
 
-def cut(path: Path, form: str) -> list[Part]:
+def cut(path: Path, form: str) -> list[Shard]:
     one = source(path, form)
-    return parts.cut(one, 0, [parts.survey(stretch) for stretch in parts.stretches(one)], ".jsonl")
+    return shards.split(one, 0, [shards.scan(stretch) for stretch in shards.list_scan_ranges(one)], ".jsonl")
 
 
 def in_parts(path: Path, form: str, reject: Callable[[Reject], None] | None = None) -> list[Record]:
-    return [record for part in cut(path, form) for record in parts.records(part, language="en", reject=reject)]
+    return [record for part in cut(path, form) for record in shards.read_records(part, language="en", reject=reject)]
 
 
 def whole(path: Path, form: str, reject: Callable[[Reject], None] | None = None) -> list[Record]:
-    return list(reader.records(path, form=form, layout=Layout(0), name=path.name, reject=reject))
+    return list(reader.read_records(path, input_format=form, layout=Layout(0), name=path.name, reject=reject))
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -108,23 +108,23 @@ def test_a_place_is_a_path_or_an_address(tmp_path: Path) -> None:
     (tmp_path / "b" / "d").write_text("xyz")
     for base in (str(tmp_path), tmp_path.as_uri()):
         assert is_address(base) == base.startswith("file:")
-        found = Place(base).inside("b").files()
-        assert [(one.place.name, one.size) for one in found] == [("b/c/a b#?%20.txt", 1), ("b/d", 3)]
-        assert [one.place.read() for one in found] == [b"x", b"xyz"]
-        new = Place(base).inside("new/e")
+        found = Location(base).join("b").list_files()
+        assert [(one.location.name, one.size) for one in found] == [("b/c/a b#?%20.txt", 1), ("b/d", 3)]
+        assert [one.location.read() for one in found] == [b"x", b"xyz"]
+        new = Location(base).join("new/e")
         new.write(b"abc")
-        with new.stretch(1, 2) as stream:
+        with new.open_range(1, 2) as stream:
             assert stream.read() == b"b"
         new.remove()
         new.remove()
-        assert Place(base).inside("new").files() == []
+        assert Location(base).join("new").list_files() == []
 
 
 def test_a_place_that_cannot_be_reached_is_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="nothing-knows://x: nothing here reads such an address"):
-        Place("nothing-knows://x").files()
+    with pytest.raises(DataError, match="nothing-knows://x: no installed library reads this address"):
+        Location("nothing-knows://x").list_files()
     with pytest.raises(DataError, match=r"missing: .*no such file"):
-        Place(str(tmp_path / "missing")).read()
+        Location(str(tmp_path / "missing")).read()
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot be written: "):
-        Place(str(tmp_path / "file")).inside("below").write(b"x")
+        Location(str(tmp_path / "file")).join("below").write(b"x")

@@ -1,0 +1,49 @@
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from tagger.choices import CorpusFormat, InputFormat, OutputFormat, TaggedFormat, options
+from tagger.data import formats, reader
+from tagger.data.formats import FORMATS, names_of
+from tagger.io.line_reader import COMPRESSED_SUFFIXES
+
+
+def test_the_types_of_choices_name_the_formats_of_the_table():
+    assert options(InputFormat) == names_of("reads")
+    assert options(OutputFormat) == names_of("writes")
+    assert options(TaggedFormat) == names_of("is_corpus")
+    assert options(CorpusFormat) == names_of("is_training_data")
+
+
+def test_every_module_of_a_format_implements_what_its_row_says():
+    for name, row in FORMATS.items():
+        module = import_module(f"tagger.data.formats.{row.module}")
+        assert hasattr(module, "read_records") == row.reads, name
+        assert hasattr(module, "read_tagged") == row.is_corpus, name
+        assert hasattr(module, "make_sink") == row.writes, name
+
+
+def test_every_module_of_the_folder_is_a_format_or_serves_several():
+    shared = {"__init__", "blocks", "escapes", "reading", "rows", "writing"}
+    modules = {path.stem for path in Path(formats.__file__).parent.glob("*.py")}
+    assert modules - shared == {row.module for row in FORMATS.values()}
+
+
+def test_formats_that_are_written_have_a_suffix_and_hold_tags_or_spans():
+    for name in names_of("writes"):
+        row = FORMATS[name]
+        assert row.suffixes, name
+        assert row.holds_tags or row.holds_spans, name
+
+
+@pytest.mark.parametrize("packed", ["", *COMPRESSED_SUFFIXES])
+@pytest.mark.parametrize("name", names_of("reads"))
+def test_a_format_is_guessed_from_each_of_its_suffixes(name: str, packed: str):
+    for suffix in FORMATS[name].suffixes:
+        assert reader.guess_format(Path(f"a.b{suffix}{packed}")) == name
+
+
+def test_no_suffix_suggests_two_input_formats():
+    suffixes = [suffix for name in names_of("reads") for suffix in FORMATS[name].suffixes]
+    assert len(set(suffixes)) == len(suffixes)
