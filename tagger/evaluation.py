@@ -195,7 +195,7 @@ def evaluate_each(
         "tokens": corpus.tokens,
         "seconds": seconds,
         "unknown_tags": _unknown(gold, tagger),
-        "invalid_tags": found.broken,
+        "invalid_tags": found.invalid_count,
         "gold_scheme": found.name,
     }
     if tagger.model.scheme is None:
@@ -205,8 +205,8 @@ def evaluate_each(
         rows = tuple((sum(map(str.__eq__, *pair)), len(pair[0])) for pair in zip(gold, tags, strict=True))
         report = Report(None, None, None, right, {}, signature=signature, **counts)
         return report, Counts(digest, TOKENS, rows)
-    spelt = [schemes.tags_of(sentence.spans, len(sentence), found.scheme or "IOB2") for sentence in predicted]
-    sides = [list(map(schemes.spans_of, gold)), [sentence.spans for sentence in predicted]]
+    spelt = [schemes.spans_to_tags(sentence.spans, len(sentence), found.scheme or "IOB2") for sentence in predicted]
+    sides = [list(map(schemes.tags_to_spans, gold)), [sentence.spans for sentence in predicted]]
     overall, types = score_spans(*sides)
     spans = tuple((len({*left} & {*right}), len(right), len(left)) for left, right in zip(*sides, strict=True))
     report = Report(
@@ -234,7 +234,7 @@ def score_spans(gold: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Spa
     """
     lengths = [max((span.end for span in (*a, *b)), default=0) for a, b in zip(gold, predicted, strict=True)]
     spelt = [
-        [list(schemes.tags_of(spans, length, "IOB2")) for spans, length in zip(side, lengths, strict=True)]
+        [list(schemes.spans_to_tags(spans, length, "IOB2")) for spans, length in zip(side, lengths, strict=True)]
         for side in (gold, predicted)
     ]
     names = sorted({span.type for side in (gold, predicted) for spans in side for span in spans})
@@ -256,7 +256,7 @@ def _scheme(gold: Sequence[Sequence[str]], corpus: Corpus, *, strict: bool) -> s
     if found.scheme is None and tags:
         plain = min(tag for tag in tags if schemes.detect([[tag]]).scheme is None)
         raise DataError(f"{corpus.name}: the model tags spans, but the gold column has plain tags such as {plain!r}")
-    if strict and found.scheme and found.broken:
+    if strict and found.scheme and found.invalid_count:
         raise DataError(*corpus.invalid_places(found.scheme))
     return found
 
