@@ -106,8 +106,8 @@ def test_the_model_best_on_dev_is_kept(whole: ExperimentResult) -> None:
     assert best != SEEDS[0]
     assert whole.best is not None
     assert json.loads((whole.run_dir / "seeds.json").read_text())["best"] == whole.best.seed == best
-    assert tree(whole.model) == tree(whole.run_dir / f"seed-{best}" / "model-best")
-    assert model_dir.load(whole.model)[0].config.training.seed == best
+    assert tree(whole.model_dir) == tree(whole.run_dir / f"seed-{best}" / "model-best")
+    assert model_dir.load(whole.model_dir)[0].config.training.seed == best
 
 
 def broken_at(seed_number: int, step: int) -> Callable[[Event], None]:
@@ -168,7 +168,7 @@ def test_finished_seeds_are_not_trained_again_and_the_data_is_not_read(
     assert experiments.resume(run, device="cpu").to_json() == whole.to_json()
     after = tree(run)
     assert before.items() <= after.items()
-    assert tree(run / "model-best") == tree(whole.model)
+    assert tree(run / "model-best") == tree(whole.model_dir)
 
 
 def test_data_and_vectors_are_read_once_for_all_seeds(
@@ -244,7 +244,7 @@ def test_other_settings_are_refused(settings: Config, whole: ExperimentResult) -
     ):
         experiments.train(changed(settings, "training.clip_norm=1"), SEEDS, whole.run_dir, device="cpu", resume=True)
     with pytest.raises(StorageError, match="was started from no model, now "):
-        experiments.train(settings, SEEDS, whole.run_dir, device="cpu", resume=True, init_from=whole.model)
+        experiments.train(settings, SEEDS, whole.run_dir, device="cpu", resume=True, init_from=whole.model_dir)
     assert tree(whole.run_dir) == before
 
 
