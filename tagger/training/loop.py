@@ -68,10 +68,10 @@ class Loop:
         numbers = number_passages(sentences) if config.model.document_context.output_dim else None
         lexicon = WordEncoder(model.known_words, model.characters)
         self.encoded = EncodedCorpus(sentences, lexicon, model.tags, numbers)
-        self.rows = optimizers.rows(self.network, self.settings, device)
-        self.optimizer = optimizers.optimizer(self.network, self.settings.optimizer, self.rows)
+        self.rows = optimizers.create_lazy_rows(self.network, self.settings, device)
+        self.optimizer = optimizers.create_optimizer(self.network, self.settings.optimizer, self.rows)
         decay = self.settings.ema_decay
-        self.average = None if decay is None else optimizers.Average(self.network, decay, self.rows)
+        self.average = None if decay is None else optimizers.MovingAverage(self.network, decay, self.rows)
         self.mixed = self.settings.mixed_precision and device.type == "cuda"
         # cuDNN's recurrent layers compute in float16 under autocast, whatever type it is given: scale the loss.
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.mixed)
@@ -150,19 +150,19 @@ class Loop:
         self.network.train()
         self.network.zero_grad(set_to_none=True)
         if self.rows is not None:
-            self.rows.bring(torch.cat([torch.tensor([UNKNOWN]), *batch.word_ids]))
+            self.rows.catch_up(torch.cat([torch.tensor([UNKNOWN]), *batch.word_ids]))
         loss = self._loss(batch.move_to(self.device))
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimizer)
-        gradients = optimizers.gradients(self.network, self.rows)
+        gradients = optimizers.collect_gradients(self.network, self.rows)
         norms = self._norms(gradients)
-        norm, clipped = optimizers.clip([*chain.from_iterable(gradients.values())], self.settings)
+        norm, clipped = optimizers.clip_gradients([*chain.from_iterable(gradients.values())], self.settings)
         value, size = loss.item(), norm.item()
         if not (math.isfinite(value) and math.isfinite(size)):
             self._not_finite(positions, value, size)
             return None, 0.0, False
         self._add_norms(norms)
-        factor = optimizers.factor(
+        factor = optimizers.schedule_factor(
             self.settings.schedule,
             step=self.progress.steps,
             total=len(self._batches) * self.settings.epochs,
@@ -170,7 +170,7 @@ class Loop:
             scores=[record.dev.score for record in self.history],
         )
         for group in self.optimizer.param_groups:
-            group["lr"] = group["rate"] * factor
+            group["lr"] = group["learning_rate"] * factor
         self.progress.stats.learning_rate = self.settings.optimizer.learning_rate * factor
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -238,10 +238,10 @@ class Loop:
         started = time.perf_counter()
         self._check_weights()
         if self.rows is not None:
-            self.rows.settle()
-        settled = time.perf_counter()
+            self.rows.flush()
+        flushed = time.perf_counter()
         measured = self._diagnose()
-        started += time.perf_counter() - settled
+        started += time.perf_counter() - flushed
         report = self._evaluate_dev(stop)
         record = EpochRecord(
             epoch=progress.epoch + 1,
@@ -292,7 +292,7 @@ class Loop:
                 self._leave(stop)
 
         tagger = Tagger(self._averaged_model(), self.device, workers=self._threads)
-        return evaluate(tagger, self.data.dev, checked=check)
+        return evaluate(tagger, self.data.dev, on_batch=check)
 
     def _averaged_model(self) -> TaggerModel:
         """Returns the model as it would be used: with averaged weights, if they are averaged."""
@@ -329,7 +329,7 @@ class Loop:
         done = self.history and not self.progress.step and self.average is None
         metrics = self.history[-1].to_json() if done else {}  # of these weights, or none
         keep = self.settings.keep_checkpoints
-        with self.rows.settled() if self.rows else nullcontext():
+        with self.rows.flush_temporarily() if self.rows else nullcontext():
             model_dir.add(self.run_dir, self.progress.steps, self.model, metrics, state, keep=keep)
 
     def _check_weights(self) -> None:
