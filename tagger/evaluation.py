@@ -199,7 +199,7 @@ def evaluate_with_counts(
         "tokens": corpus.tokens,
         "seconds": seconds,
         "unknown_tags": _count_unknown_tags(gold, tagger),
-        "invalid_tags": detected.broken,
+        "invalid_tags": detected.invalid_count,
         "gold_scheme": detected.name,
     }
     if tagger.model.scheme is None:
@@ -209,8 +209,8 @@ def evaluate_with_counts(
         rows = tuple((sum(map(str.__eq__, *pair)), len(pair[0])) for pair in zip(gold, tags, strict=True))
         report = Report(None, None, None, token_accuracy, {}, signature=signature, **figures)
         return report, Counts(digest, TOKENS, rows)
-    tags = [schemes.tags_of(sentence.spans, len(sentence), detected.scheme or "IOB2") for sentence in predicted]
-    sides = [list(map(schemes.spans_of, gold)), [sentence.spans for sentence in predicted]]
+    tags = [schemes.spans_to_tags(sentence.spans, len(sentence), detected.scheme or "IOB2") for sentence in predicted]
+    sides = [list(map(schemes.tags_to_spans, gold)), [sentence.spans for sentence in predicted]]
     overall, types = score_spans(*sides)
     spans = tuple((len({*left} & {*right}), len(right), len(left)) for left, right in zip(*sides, strict=True))
     report = Report(
@@ -240,7 +240,7 @@ def score_spans(
     """
     lengths = [max((span.end for span in (*a, *b)), default=0) for a, b in zip(gold, predicted, strict=True)]
     encoded = [
-        [list(schemes.tags_of(spans, length, "IOB2")) for spans, length in zip(side, lengths, strict=True)]
+        [list(schemes.spans_to_tags(spans, length, "IOB2")) for spans, length in zip(side, lengths, strict=True)]
         for side in (gold, predicted)
     ]
     names = sorted({span.type for side in (gold, predicted) for spans in side for span in spans})
@@ -262,7 +262,7 @@ def _detect_spans(gold: Sequence[Sequence[str]], corpus: Corpus, *, strict: bool
     if detected.scheme is None and tags:
         plain = min(tag for tag in tags if schemes.detect([[tag]]).scheme is None)
         raise DataError(f"{corpus.name}: the model tags spans, but the gold column has plain tags such as {plain!r}")
-    if strict and detected.scheme and detected.broken:
+    if strict and detected.scheme and detected.invalid_count:
         raise DataError(*corpus.invalid_places(detected.scheme))
     return detected
 

@@ -28,7 +28,7 @@ Pairs = list[tuple[tuple[str, ...], tuple[str, ...]]]
 def assert_scored_as_conlleval_does(pairs: Pairs) -> None:
     gold, predicted = zip(*pairs, strict=True)
     overall, types = score_spans(
-        [schemes.spans_of(tags) for tags in gold], [schemes.spans_of(tags) for tags in predicted]
+        [schemes.tags_to_spans(tags) for tags in gold], [schemes.tags_to_spans(tags) for tags in predicted]
     )
     counts = conlleval.count(pairs)
     names = counts["gold"].keys() | counts["guessed"].keys()
@@ -112,7 +112,7 @@ def test_each_sentence_is_counted_as_conlleval_counts_it_and_together_they_make_
     predicted = [sentence.spans for sentence in model.stream(gold.sentences)]
     expected = []
     for one, spans in zip(gold.sentences, predicted, strict=True):
-        found = conlleval.count([(one.tags, schemes.tags_of(spans, len(one), "IOB2"))])
+        found = conlleval.count([(one.tags, schemes.spans_to_tags(spans, len(one), "IOB2"))])
         expected.append(tuple(sum(found[key].values()) for key in ("correct", "guessed", "gold")))
     assert counts.rows == tuple(expected)
     assert len(set(expected)) == 3

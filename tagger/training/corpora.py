@@ -147,12 +147,15 @@ def _described(part: Corpus, data: Data) -> bool | None:
         documents,
         f"spans in {found.name}, trained in {data.scheme}" if found.scheme else found.name,
     )
-    if found.scheme and found.broken:
+    if found.scheme and found.invalid_count:
         places = part.invalid_places(found.scheme)
         if data.strict:
             raise DataError(*places)
         log.warning(
-            "%d tags break %s and are read as conlleval reads them; first: %s", found.broken, found.name, places[0]
+            "%d tags break %s and are read as conlleval reads them; first: %s",
+            found.invalid_count,
+            found.name,
+            places[0],
         )
     only_outside = {tag for sentence in tags for tag in sentence} == {schemes.OUTSIDE}
     return None if only_outside else found.scheme is not None

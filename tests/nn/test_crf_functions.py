@@ -267,7 +267,7 @@ def test_the_probability_of_a_span_sums_those_of_all_paths_that_hold_exactly_it(
     expected = Counter[tuple[int, int, int, int]]()
     for sentence, probs in enumerate(probabilities(chains)):
         for path, share in probs.items():
-            for span in schemes.spans_of([tags[tag] for tag in path]):
+            for span in schemes.tags_to_spans([tags[tag] for tag in path]):
                 expected[sentence, span.start, span.end, types.index(span.type)] += share
     spans = [
         (sentence, start, end, kind)
