@@ -115,7 +115,7 @@ def test_a_run_goes_on_with_data_that_have_moved(train: Train, tmp_path: Path) -
     with pytest.raises(TaggerError, match=r"train\.conll: no such file"):
         training.resume(tmp_path / "run", device="cpu")
     again = training.resume(tmp_path / "run", device="cpu", config=settings)
-    torch.testing.assert_close(weights(again.model), expected, atol=0, rtol=0)
+    torch.testing.assert_close(weights(again.model_dir), expected, atol=0, rtol=0)
     training.resume(tmp_path / "run", device="cpu")  # it has noted where they are now
 
 
@@ -141,8 +141,8 @@ def test_a_finished_run_goes_on_for_more_epochs_as_if_they_had_been_asked_for_at
 
     longer = training.resume(tmp_path / "run", device="cpu", config=settings, callback=look)
     assert timeless(lines(tmp_path / "run")) == timeless(lines(tmp_path / "at_once"))
-    torch.testing.assert_close(weights(longer.model), weights(at_once.model), atol=0, rtol=0)
-    assert model_dir.load(longer.model)[0].config == model_dir.load(at_once.model)[0].config
+    torch.testing.assert_close(weights(longer.model_dir), weights(at_once.model_dir), atol=0, rtol=0)
+    assert model_dir.load(longer.model_dir)[0].config == model_dir.load(at_once.model_dir)[0].config
 
 
 @pytest.mark.parametrize(
