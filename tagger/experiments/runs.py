@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tagger import model_dir, streams, tagging
+from tagger import choices, model_dir, streams, tagging
 from tagger.errors import ModelError
 from tagger.evaluation import Scores
 from tagger.io import atomic, json_files, regular_file
@@ -173,7 +173,7 @@ def seed_dir(run_dir: Path, seed: int) -> Path:
 
 def is_started(run_dir: Path) -> bool:
     """Returns whether the directory of a single training holds a checkpoint to resume from."""
-    return bool(model_dir.checkpoints(run_dir))
+    return bool(model_dir.list_checkpoints(run_dir))
 
 
 def is_finished(run_dir: Path) -> bool:
@@ -207,7 +207,9 @@ def read_seeds(run_dir: Path) -> tuple[tuple[int, ...], Path | None]:
         if not isinstance(value, dict) or not value.keys() >= {"seeds", "init_from"}:
             raise ValueError("expected an object with seeds and init_from")
         seeds, init_from = value["seeds"], value["init_from"]
-        if not isinstance(seeds, list) or not all(type(seed) is int and 0 <= seed < 2**63 for seed in seeds):
+        if not isinstance(seeds, list) or not all(
+            type(seed) is int and 0 <= seed < choices.SEED_LIMIT for seed in seeds
+        ):
             raise ValueError("seeds must be whole numbers from 0 to 2**63 - 1")
         if not 1 <= len(seeds) <= _MAX_SEEDS or len(set(seeds)) < len(seeds):
             raise ValueError(f"expected 1 to {_MAX_SEEDS} seeds, none of them twice")
@@ -227,7 +229,7 @@ def write_results(result: ExperimentResult) -> None:
     """
     if result.best:
         model = result.best.model
-        if not result.model.is_dir() or model_dir.digest(model) != model_dir.digest(result.model):
+        if not result.model.is_dir() or model_dir.compute_digest(model) != model_dir.compute_digest(result.model):
             model_dir.copy(model, result.model)
     with atomic.wrap_os_errors(result.run_dir):
         atomic.replace(result.run_dir / SEEDS, json_files.dump(result.to_json(), indent=1) + b"\n")

@@ -131,7 +131,7 @@ def _described(part: Corpus, data: Data) -> bool | None:
     found = schemes.detect(tags)
     if control_tags := schemes.control_tags({tag for sentence in tags for tag in sentence}):
         line = next(one.line for one in part.sentences if control_tags[0] in one.tags)
-        what = f"the tag {control_tags[0][:60]!r} is empty or holds a control character"
+        what = f"the tag {control_tags[0][:60]!r} is empty or has a control character"
         raise DataError(f"{part.name}: sentence at line {line}: {what}")
     if others := schemes.other_tags(tags):
         line = next(one.line for one in part.sentences if others[0] in one.tags)
