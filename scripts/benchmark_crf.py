@@ -1,11 +1,11 @@
-"""Times the CRF against pytorch-crf: loss with its gradients, best paths, marginals; and the memory they take.
+"""Compares the speed and memory of the CRF with pytorch-crf: loss with gradients, best paths, marginals.
 
     python scripts/benchmark_crf.py [--json FILE]
 
-Both sides get the same tensors and threads, take turns in one process, and give back what a user needs: gradients of
-the emissions and of all parameters, or paths as lists. A case prints the median of each and how many times faster ours
-is. Lengths are drawn as sentences are long in CoNLL-2003, the longest being T; `B1` is one sentence of T tokens.
-pytorch-crf has no marginals: theirs are held against loss and backward by the same kernel.
+Both sides get the same tensors and threads, alternate in one process, and return what a user needs: gradients of the
+emissions and of all parameters, or paths as lists. A row has the median time of each side and their ratio. Sentence
+lengths follow CoNLL-2003, limited to T; `B1` is one sentence of T tokens. pytorch-crf has no marginals: the reference
+is the loss with gradients of the same kernel.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from torchcrf import CRF
 from tagger.choices import Kernel
 from tagger.nn.crf import functions
 
-# How long the sentences of CoNLL-2003's training data are: the 20-quantiles.
+# Sentence lengths of the training data of CoNLL-2003: the 20-quantiles.
 LENGTHS = (1, 2, 3, 4, 5, 6, 7, 7, 8, 9, 10, 11, 13, 16, 19, 22, 26, 29, 32, 37)
 CASES = {
     "cpu": {
@@ -40,12 +40,12 @@ CASES = {
         "marginals": [(256, 64, 17)],
     },
 }
-CALLS = 20  # a turn, so that neither side is timed by what the other left in the caches
+CALLS = 20  # per round, so that the caches hold the data of the side that is timed
 KERNELS: dict[str, list[Kernel]] = {"cpu": ["numba", "torch"], "cuda": ["triton", "torch"]}
 
 
 class Case:
-    """Scores and gold tags of one size on one device, and the jobs to time on them."""
+    """Scores and gold tags of one size on one device, and the jobs to time."""
 
     def __init__(self, sentences: int, tokens: int, tags: int, device: str) -> None:
         generator = torch.Generator().manual_seed(tokens * tags)
@@ -60,7 +60,7 @@ class Case:
         self.weights = (self.crf.transitions, self.crf.start_transitions, self.crf.end_transitions)
 
     def loss(self, kernel: Kernel | None) -> tuple[Tensor, ...]:
-        """Returns the gradients, by our kernel or by pytorch-crf."""
+        """Returns the gradients, by a kernel, or by pytorch-crf if None."""
         if kernel is None:
             loss = -self.crf(self.emissions, self.gold, mask=self.mask, reduction="mean")
         else:
@@ -70,7 +70,7 @@ class Case:
 
     @torch.no_grad()
     def decode(self, kernel: Kernel | None) -> list[list[int]]:
-        """Returns the best paths, by our kernel or by pytorch-crf."""
+        """Returns the best paths, by a kernel, or by pytorch-crf if None."""
         if kernel is None:
             found: list[list[int]] = self.crf.decode(self.emissions, self.mask)
             return found
@@ -79,23 +79,23 @@ class Case:
 
     @torch.no_grad()
     def marginals(self, kernel: Kernel) -> Tensor:
-        """Returns the marginals, by our kernel."""
+        """Returns the marginals."""
         return functions.marginals(self.emissions, *self.weights, self.lengths, kernel=kernel)
 
 
 def alternate(jobs: list[Callable[[], object]], rounds: int, device: str) -> list[float]:
-    """Returns the median time of each job in milliseconds, taking turns."""
-    taken: list[list[float]] = [[] for _ in jobs]
+    """Returns the median time of each job in milliseconds; jobs alternate."""
+    times_by_job: list[list[float]] = [[] for _ in jobs]
     for turn in range(rounds + 3):
-        for job, times in zip(jobs, taken, strict=True):
+        for job, times in zip(jobs, times_by_job, strict=True):
             wait(device)
-            begun = time.perf_counter()
+            start = time.perf_counter()
             for _ in range(CALLS):
                 job()
             wait(device)
             if turn >= 3:
-                times.append((time.perf_counter() - begun) / CALLS)
-    return [1000 * statistics.median(times) for times in taken]
+                times.append((time.perf_counter() - start) / CALLS)
+    return [1000 * statistics.median(times) for times in times_by_job]
 
 
 def wait(device: str) -> None:
@@ -104,7 +104,7 @@ def wait(device: str) -> None:
 
 
 def rows(device: str, rounds: int) -> list[dict[str, object]]:
-    found: list[dict[str, object]] = []
+    results: list[dict[str, object]] = []
     for job, sizes in CASES[device].items():
         for sentences, tokens, tags in sizes:
             case = Case(sentences, tokens, tags, device)
@@ -115,23 +115,23 @@ def rows(device: str, rounds: int) -> list[dict[str, object]]:
                 theirs = (lambda: case.loss(kernel)) if job == "marginals" else (lambda: getattr(case, job)(None))  # noqa: B023
                 times = alternate([ours, theirs], rounds, device)
                 row = {"case": f"{job} B{sentences} T{tokens} K{tags}", "device": device, "kernel": kernel}
-                found.append({**row, "ours_ms": times[0], "reference_ms": times[1], "ratio": times[1] / times[0]})
+                results.append({**row, "ours_ms": times[0], "reference_ms": times[1], "ratio": times[1] / times[0]})
                 print(
                     "{case:24} {device:5} {kernel:9} {ours_ms:9.3f} ms {reference_ms:9.3f} ms {ratio:7.1f} x".format(
-                        **found[-1]
+                        **results[-1]
                     )
                 )
-    return found
+    return results
 
 
 def memory() -> None:
-    """Prints what a loss and its gradients take at their peak, as times the emissions, in a process of its own.
+    """Prints the peak memory of a loss with gradients, relative to the emissions, measured in a new process.
 
-    Linux counts a process's pages, but only to a hundred or so: so there are 64 times as many sentences. What the
-    kernels take beside the batch (compiled: 24 KB a thread) does not grow with them.
+    Linux counts pages with an error of about a hundred, so the batch has 64 times as many sentences. Memory besides the
+    batch (numba: 24 KB per thread) is constant.
     """
     if not Path("/proc/self/clear_refs").exists():
-        print("memory: skipped, only Linux counts it")
+        print("memory: skipped, requires Linux")
         return
     settings = {"MALLOC_MMAP_THRESHOLD_": "4096", "MALLOC_TRIM_THRESHOLD_": "0", "MALLOC_TOP_PAD_": "0"}
     command = [sys.executable, __file__, "--peak"]
@@ -147,43 +147,43 @@ def peak() -> None:
     for kernel in sides:
         for _ in range(3):
             case.loss(kernel)
-        taken = []
+        times_by_job = []
         for _ in range(5):
             gc.collect()
             before = status("VmRSS")
-            Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
-            kept = case.loss(kernel)
-            taken.append(status("VmHWM") - before)
-            del kept
+            Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+            gradients = case.loss(kernel)
+            times_by_job.append(status("VmHWM") - before)
+            del gradients
         size = case.emissions.numel() * case.emissions.element_size()
-        print(f"memory B2048 T40 K17 {kernel or 'pytorch-crf':12} {max(taken) / size:5.1f} x the emissions")
+        print(f"memory B2048 T40 K17 {kernel or 'pytorch-crf':12} {max(times_by_job) / size:5.1f} x the emissions")
 
 
 def status(key: str) -> int:
-    """Returns bytes of this process."""
+    """Returns a memory figure of this process in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="file for the rows")
-    parser.add_argument("--rounds", type=int, default=10, help="how often each side is timed")
+    parser.add_argument("--json", type=Path, help="Output file for the rows.")
+    parser.add_argument("--rounds", type=int, default=10, help="Number of timed rounds.")
     parser.add_argument("--peak", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.peak:
         peak()
         return
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; ours, pytorch-crf, ratio")
-    found = rows("cpu", arguments.rounds)
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; columns: ours, pytorch-crf, ratio")
+    results = rows("cpu", arguments.rounds)
     if torch.cuda.is_available():
         print(torch.cuda.get_device_name())
-        found += rows("cuda", arguments.rounds)
+        results += rows("cuda", arguments.rounds)
     else:
-        print("cuda: skipped, there is no GPU on this machine")
+        print("cuda: skipped, no GPU")
     memory()
     if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+        arguments.json.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

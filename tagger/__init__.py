@@ -23,6 +23,7 @@ __all__ = [
     "evaluate",
     "load",
     "tag_files",
+    "train",
 ]
 
 TYPE_CHECKING = False  # as typing has it; with `python -m tagger`, typing may lie in the current directory
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from tagger.api.batch import tag_files
     from tagger.api.comparison import compare
     from tagger.api.evaluation import evaluate
+    from tagger.api.training import train
     from tagger.data.document import Document
     from tagger.data.sentence import Sentence, Span
     from tagger.errors import TaggerError
@@ -49,6 +51,7 @@ _MODULES = {
     "evaluate": "tagger.api.evaluation",
     "load": "tagger.tagging",
     "tag_files": "tagger.api.batch",
+    "train": "tagger.api.training",
 }
 
 

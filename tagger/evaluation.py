@@ -1,4 +1,4 @@
-"""Scores that can be compared: spans by conlleval's rules through seqeval, token accuracy, and their signature."""
+"""Evaluation: span F1 by the rules of conlleval, through seqeval, token accuracy, and a signature of the scores."""
 
 import time
 from collections import Counter
@@ -22,7 +22,7 @@ _MAX_SCORE = 100.001  # above 100 by rounding
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class SpanScore:
     """Precision, recall and F1 in percent, and how many spans the gold data holds."""
 
     precision: float
@@ -67,13 +67,13 @@ class Report:
 
     Attributes:
         f1, precision, recall: of spans, over all types together; None for plain tags.
-        accuracy: the share of tokens with the right tag.
+        accuracy: of tokens.
         types: the score of each type.
-        sentences, tokens: how many were scored.
-        seconds: what tagging them took.
-        unknown_tags: gold tags that training never saw, with their counts; each is scored as wrong.
-        gold_scheme: how the gold tags are spelt; the accuracy compares tags so spelt.
-        invalid_tags: gold tags that break their scheme, read as conlleval reads them.
+        sentences, tokens: their numbers.
+        seconds: the time spent on tagging.
+        unknown_tags: gold tags that the training data lacks, with their counts; they are scored as wrong.
+        gold_scheme: the scheme of the gold tags, in which tags are compared for the accuracy.
+        invalid_tags: the number of gold tags that are invalid in their scheme; they are read by the rules of conlleval.
         signature: the score with all that it depends on, in one line.
     """
 
@@ -81,7 +81,7 @@ class Report:
     precision: float | None
     recall: float | None
     accuracy: float
-    types: dict[str, Score]
+    types: dict[str, SpanScore]
     sentences: int
     tokens: int
     seconds: float
@@ -92,7 +92,7 @@ class Report:
 
     @property
     def score(self) -> float:
-        """What a model is chosen by: F1 for spans, accuracy for plain tags."""
+        """The score that models are chosen by: F1 for spans, accuracy for plain tags."""
         return self.accuracy if self.f1 is None else self.f1
 
     @property
@@ -125,15 +125,19 @@ class Report:
         lines = []
         if self.f1 is not None:
             lines.append(f"{'':12}{'precision':>10}{'recall':>10}{'F1':>10}{'spans':>10}")
-            rows = {**self.types, "all": Score(self.precision or 0.0, self.recall or 0.0, self.f1, self._spans())}
+            rows = {**self.types, "all": SpanScore(self.precision or 0.0, self.recall or 0.0, self.f1, self._spans())}
             for name, score in rows.items():
                 lines.append(f"{name:12}{score.precision:10.2f}{score.recall:10.2f}{score.f1:10.2f}{score.gold:10d}")
-        spelt = f", tags in {self.gold_scheme}" if self.f1 is not None else ""
-        lines.append(f"accuracy {self.accuracy:.2f} over {self.tokens} tokens in {self.sentences} sentences{spelt}")
+        scheme = f", tags in {self.gold_scheme}" if self.f1 is not None else ""
+        lines.append(f"accuracy {self.accuracy:.2f} over {self.tokens} tokens in {self.sentences} sentences{scheme}")
         lines.append(f"{self.sentences_per_second:.0f} sentences/s")
-        lines += [f"tag never seen in training: {tag} ({count} times)" for tag, count in self.unknown_tags.items()]
+        lines += [
+            f"tag that the training data lacks: {tag} ({count} times)" for tag, count in self.unknown_tags.items()
+        ]
         if self.invalid_tags:
-            lines.append(f"{self.invalid_tags} gold tags break their scheme and were read as conlleval reads them")
+            lines.append(
+                f"{self.invalid_tags} gold tags are invalid in their scheme and were read by the rules of conlleval"
+            )
         return "\n".join([*lines, self.signature])
 
     def _spans(self) -> int:
@@ -142,12 +146,12 @@ class Report:
 
 @dataclass(frozen=True)
 class Counts:
-    """What each sentence of a corpus adds to a tagger's score, so that two taggers can be compared later.
+    """The counts of each sentence of a corpus from which a tagger's score is computed.
 
     Attributes:
-        data: the corpus's hash.
-        columns: what is counted, SPANS or TOKENS.
-        rows: the counts of each sentence, in the corpus's order.
+        data: the hash of the corpus.
+        columns: the names of the counts, SPANS or TOKENS.
+        rows: the counts of each sentence, in the order of the corpus.
     """
 
     data: str
@@ -160,109 +164,111 @@ TOKENS = ("correct", "tokens")
 
 
 def evaluate(
-    tagger: Tagger, corpus: Corpus, *, strict: bool = False, checked: Callable[[], None] = lambda: None
+    tagger: Tagger, corpus: Corpus, *, strict: bool = False, on_batch: Callable[[], None] = lambda: None
 ) -> Report:
-    """Returns the scores of a tagger on a corpus; arguments and errors as of `evaluate_each`."""
-    return evaluate_each(tagger, corpus, strict=strict, checked=checked)[0]
+    """Returns the scores of a tagger on a corpus; arguments and errors as for `evaluate_with_counts`."""
+    return evaluate_with_counts(tagger, corpus, strict=strict, on_batch=on_batch)[0]
 
 
-def evaluate_each(
-    tagger: Tagger, corpus: Corpus, *, strict: bool = False, checked: Callable[[], None] = lambda: None
+def evaluate_with_counts(
+    tagger: Tagger, corpus: Corpus, *, strict: bool = False, on_batch: Callable[[], None] = lambda: None
 ) -> tuple[Report, Counts]:
-    """Returns the scores of a tagger on a corpus, and the counts of each sentence that they come from.
+    """Returns the scores of a tagger on a corpus, and the counts of each sentence.
 
     Args:
         tagger: the tagger.
         corpus: sentences with gold tags.
-        strict: refuse gold tags that break their scheme.
-        checked: called between batches, so that a caller can break off by raising.
+        strict: refuse gold tags that are invalid in their scheme.
+        on_batch: is called between batches; it may raise to end the evaluation.
 
     Raises:
-        DataError: the corpus has plain tags where the model has spans, or broken ones under `strict`.
+        DataError: the corpus has plain tags but the model spans, or the reverse; or invalid tags with `strict`.
     """
     gold = [sentence.tags for sentence in corpus.sentences]
-    found = schemes.Detected(None, "plain tags", 0)
+    detected = schemes.Detected(None, "plain tags", 0)
     if tagger.model.scheme is not None:
-        found = _scheme(gold, corpus, strict=strict)
-    elif (spelt_in := schemes.detect(gold)).scheme:
-        raise DataError(f"{corpus.name}: the model's tags are plain, but the gold column has spans in {spelt_in.name}")
+        detected = _detect_spans(gold, corpus, strict=strict)
+    elif (actual := schemes.detect(gold)).scheme:
+        raise DataError(f"{corpus.name}: the model's tags are plain, but the gold column has spans in {actual.name}")
     started = time.perf_counter()
-    predicted = list(tagger.stream(corpus.sentences, on_batch=checked))
+    predicted = list(tagger.stream(corpus.sentences, on_batch=on_batch))
     seconds = time.perf_counter() - started
     digest = corpus.digest()
-    counts: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "sentences": len(gold),
         "tokens": corpus.tokens,
         "seconds": seconds,
-        "unknown_tags": _unknown(gold, tagger),
-        "invalid_tags": found.broken,
-        "gold_scheme": found.name,
+        "unknown_tags": _count_unknown_tags(gold, tagger),
+        "invalid_tags": detected.invalid_count,
+        "gold_scheme": detected.name,
     }
     if tagger.model.scheme is None:
         tags = [sentence.tags for sentence in predicted]
-        right = accuracy(gold, tags)
-        signature = _signature(f"accuracy={right:.2f}", "plain tags", digest)
+        token_accuracy = accuracy(gold, tags)
+        signature = _signature(f"accuracy={token_accuracy:.2f}", "plain tags", digest)
         rows = tuple((sum(map(str.__eq__, *pair)), len(pair[0])) for pair in zip(gold, tags, strict=True))
-        report = Report(None, None, None, right, {}, signature=signature, **counts)
+        report = Report(None, None, None, token_accuracy, {}, signature=signature, **figures)
         return report, Counts(digest, TOKENS, rows)
-    spelt = [schemes.tags_of(sentence.spans, len(sentence), found.scheme or "IOB2") for sentence in predicted]
-    sides = [list(map(schemes.spans_of, gold)), [sentence.spans for sentence in predicted]]
+    tags = [schemes.spans_to_tags(sentence.spans, len(sentence), detected.scheme or "IOB2") for sentence in predicted]
+    sides = [list(map(schemes.tags_to_spans, gold)), [sentence.spans for sentence in predicted]]
     overall, types = score_spans(*sides)
     spans = tuple((len({*left} & {*right}), len(right), len(left)) for left, right in zip(*sides, strict=True))
     report = Report(
         overall.f1,
         overall.precision,
         overall.recall,
-        accuracy(*([list(map(schemes.split, tags)) for tags in side] for side in (gold, spelt))),
+        accuracy(*([list(map(schemes.split, sentence)) for sentence in side] for side in (gold, tags))),
         types,
         signature=_signature(f"f1={overall.f1:.2f}", f"{tagger.model.scheme} conlleval", digest),
-        **counts,
+        **figures,
     )
     return report, Counts(digest, SPANS, spans)
 
 
 def accuracy(gold: Sequence[Sequence[object]], predicted: Sequence[Sequence[object]]) -> float:
-    """Returns the share of tokens, in percent, whose two tags are equal; 0 if there are no tokens."""
+    """Returns the percentage of tokens whose two tags are equal; 0 if there are no tokens."""
     pairs = [a == b for left, right in zip(gold, predicted, strict=True) for a, b in zip(left, right, strict=True)]
     return 100 * sum(pairs) / len(pairs) if pairs else 0.0
 
 
-def score_spans(gold: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Span]]) -> tuple[Score, dict[str, Score]]:
-    """Returns the score over all spans and that of each type, by name; a score without its spans is 0, as conlleval's.
+def score_spans(
+    gold: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Span]]
+) -> tuple[SpanScore, dict[str, SpanScore]]:
+    """Returns the score over all spans, and the score of each type; scores without spans are 0, as in conlleval.
 
-    seqeval counts; it is given IOB2, in which every set of spans has one spelling.
+    seqeval computes them from IOB2 tags, in which each set of spans has a unique encoding.
     """
     lengths = [max((span.end for span in (*a, *b)), default=0) for a, b in zip(gold, predicted, strict=True)]
-    spelt = [
-        [list(schemes.tags_of(spans, length, "IOB2")) for spans, length in zip(side, lengths, strict=True)]
+    encoded = [
+        [list(schemes.spans_to_tags(spans, length, "IOB2")) for spans, length in zip(side, lengths, strict=True)]
         for side in (gold, predicted)
     ]
     names = sorted({span.type for side in (gold, predicted) for spans in side for span in spans})
     if not names:
-        return Score(0.0, 0.0, 0.0, 0), {}
-    each = precision_recall_fscore_support(*spelt, average=None, zero_division=0)
-    overall = precision_recall_fscore_support(*spelt, average="micro", zero_division=0)
-    types = {name: _score(*(column[place] for column in each)) for place, name in enumerate(names)}
+        return SpanScore(0.0, 0.0, 0.0, 0), {}
+    each = precision_recall_fscore_support(*encoded, average=None, zero_division=0)
+    overall = precision_recall_fscore_support(*encoded, average="micro", zero_division=0)
+    types = {name: _score(*(column[index] for column in each)) for index, name in enumerate(names)}
     return _score(*overall), types
 
 
-def _score(precision: float, recall: float, f1: float, gold: int) -> Score:
-    return Score(100 * float(precision), 100 * float(recall), 100 * float(f1), int(gold))
+def _score(precision: float, recall: float, f1: float, gold: int) -> SpanScore:
+    return SpanScore(100 * float(precision), 100 * float(recall), 100 * float(f1), int(gold))
 
 
-def _scheme(gold: Sequence[Sequence[str]], corpus: Corpus, *, strict: bool) -> schemes.Detected:
-    found = schemes.detect(gold)
+def _detect_spans(gold: Sequence[Sequence[str]], corpus: Corpus, *, strict: bool) -> schemes.Detected:
+    detected = schemes.detect(gold)
     tags = {tag for tags in gold for tag in tags} - {schemes.OUTSIDE}
-    if found.scheme is None and tags:
+    if detected.scheme is None and tags:
         plain = min(tag for tag in tags if schemes.detect([[tag]]).scheme is None)
         raise DataError(f"{corpus.name}: the model tags spans, but the gold column has plain tags such as {plain!r}")
-    if strict and found.scheme and found.broken:
-        raise DataError(*corpus.invalid_places(found.scheme))
-    return found
+    if strict and detected.scheme and detected.invalid_count:
+        raise DataError(*corpus.invalid_places(detected.scheme))
+    return detected
 
 
-def _unknown(gold: Sequence[Sequence[str]], tagger: Tagger) -> dict[str, int]:
-    """Returns the gold tags, of spans the gold types, that the model cannot predict, with their counts."""
+def _count_unknown_tags(gold: Sequence[Sequence[str]], tagger: Tagger) -> dict[str, int]:
+    """Returns the counts of gold tags, or for spans of types, that the model cannot predict."""
     known = tagger.model.tags
     if tagger.model.scheme is None:
         counts = Counter(tag for tags in gold for tag in tags if tag not in known)

@@ -23,7 +23,7 @@ class PlotError(Exception):
     """A plot that could not be drawn; the message is one line."""
 
 
-def png(panels: Panels, epochs: Sequence[int], *, logarithmic: Collection[str] = ()) -> bytes:
+def draw_png(panels: Panels, epochs: Sequence[int], *, logarithmic: Collection[str] = ()) -> bytes:
     """Returns a picture of panels, each with lines by name.
 
     Args:

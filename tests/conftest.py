@@ -119,4 +119,4 @@ def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "train.conll").write_text(tiny_corpus())
     recipe = TINY_RECIPE.format(train=folder / "train.conll", dev=folder / "train.conll")
     config = parse(recipe, "tiny.yaml", overrides=["training.epochs=12"])
-    return training.train(config, folder / "run", device="cpu").model
+    return training.train(config, folder / "run", device="cpu").model_dir

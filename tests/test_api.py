@@ -1,6 +1,7 @@
 """The Python API: one call does what a command does, with the same scores and the same bytes."""
 
 import json
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 import tagger
+from tagger import config
 from tagger.cli import app
-from tagger.errors import DataError
-from tests.conftest import tiny_corpus
+from tagger.errors import ConfigError, DataError
+from tests.conftest import TINY_RECIPE, tiny_corpus
 
 
 def run(*arguments: object) -> str:
@@ -95,3 +97,79 @@ def test_compare_gives_the_figures_of_the_command(model_path: Path) -> None:
     printed = json.loads(run("compare", training, training, "--on", "dev", "--samples", 100, "--json"))
     result = tagger.compare(training, str(training), on="dev", samples=100)
     assert json.loads(json.dumps(result.to_json())) == printed
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, corpus_file: Path) -> Path:
+    path = tmp_path / "mine.yaml"
+    path.write_text(TINY_RECIPE.format(train=corpus_file, dev="null"))
+    return path
+
+
+def weights(model_dir: Path) -> bytes:
+    return (model_dir / "weights.safetensors").read_bytes()
+
+
+def test_train_makes_the_model_and_the_scores_of_the_command(tmp_path: Path, recipe: Path, corpus_file: Path) -> None:
+    flags = ["--dev", corpus_file, "--test", corpus_file, "--seed", 7, "--set", "training.epochs=2"]
+    printed = json.loads(run("train", recipe, "--out", tmp_path / "command", *flags, "--json"))
+    options = {"dev": corpus_file, "test": str(corpus_file), "seed": 7}
+    for name, settings in (("dotted", {"training.epochs": 2}), ("nested", {"training": {"epochs": 2}})):
+        result = tagger.train(recipe, out=tmp_path / name, settings=settings, **options)  # type: ignore[arg-type]
+        assert weights(result.model_dir) == weights(tmp_path / "command" / "model-best")
+        assert without_times(json.loads(json.dumps(result.to_json()))["test"]) == without_times(printed["test"])
+    assert len(result.history) == 2
+    assert result.dev is not None
+    assert result.test is not None
+    assert result.best is not None
+    assert (result.dev.sd, result.dev.mean) == (None, result.best.dev.score)
+    assert result.best.test is not None
+    assert result.test.mean == result.best.test.f1
+    assert tagger.evaluate(result.tagger, corpus_file).signature == result.best.test.signature
+    assert result.tagger is result.tagger
+
+
+def test_train_takes_a_config(tmp_path: Path, recipe: Path, corpus_file: Path) -> None:
+    loaded = config.load(str(recipe))
+    options = {"dev": corpus_file, "settings": ["training.epochs=1"]}
+    result = tagger.train(loaded, out=tmp_path / "config", **options)  # type: ignore[arg-type]
+    of_file = tagger.train(str(recipe), out=tmp_path / "file", **options)  # type: ignore[arg-type]
+    assert weights(result.model_dir) == weights(of_file.model_dir)
+    with pytest.raises(ConfigError, match="a config has no name for the directory of the run; pass `out`"):
+        tagger.train(loaded)
+
+
+def test_train_with_several_seeds_gives_the_result_of_each_with_mean_and_deviation(
+    tmp_path: Path, recipe: Path, corpus_file: Path
+) -> None:
+    options = {"dev": corpus_file, "settings": {"training.epochs": 1}, "out": tmp_path / "run"}
+    result = tagger.train(recipe, seeds=[1, 2], **options)  # type: ignore[arg-type]
+    scores = [each.dev.score for each in result.results]
+    assert result.dev is not None
+    assert (result.dev.mean, result.dev.sd) == (statistics.fmean(scores), statistics.stdev(scores))
+    assert [each.seed for each in result.results] == [1, 2]
+    resumed = tagger.train(tmp_path / "run", resume=True)
+    assert str(resumed) == str(result)
+
+
+def test_train_resumes_the_run_that_the_command_began(tmp_path: Path, recipe: Path, corpus_file: Path) -> None:
+    run("train", recipe, "--dev", corpus_file, "--out", tmp_path / "run", "--set", "training.epochs=1")
+    result = tagger.train(tmp_path / "run", resume=True, settings={"training.epochs": 2})
+    assert [record.epoch for record in result.history] == [1, 2]
+    again = tagger.train(recipe, dev=corpus_file, out=tmp_path / "run", resume=True, settings={"training.epochs": 2})
+    assert str(again) == str(result)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": 1, "seeds": [1, 2]}, "`seed` and `seeds` exclude each other"),
+        ({"jobs": 2}, "`jobs` is the number of `seeds` to train in parallel; pass `seeds`, too"),
+        ({"jobs": 0}, "`jobs` must be at least 1, got 0"),
+        ({"settings": {"training.epoch": 1}}, "did you mean 'epochs'"),
+        ({"settings": {"training": {"epochs": "many"}}}, "training.epochs should be a valid integer, got 'many'"),
+    ],
+)
+def test_train_refuses_options_that_do_not_fit(recipe: Path, options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        tagger.train(recipe, **options)  # type: ignore[arg-type]

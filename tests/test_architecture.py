@@ -68,7 +68,7 @@ FOLDERS = {
         {"directories", "storage"},
         {"manifest"},
     ],
-    "api": [{"batch", "comparison", "evaluation"}],
+    "api": [{"batch", "comparison", "evaluation", "training"}],
     "jobs": [
         {"inputs", "summary"},
         {"job", "journal", "ray.cluster", "ray.shards", "rejects"},

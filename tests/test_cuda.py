@@ -108,5 +108,5 @@ def test_an_interrupted_run_resumes_on_the_gpu_and_on_the_cpu(tiny_config: Confi
         run = tmp_path / device
         with pytest.raises(Killed):
             training.train(config, run, device="cuda", callback=kill)
-        assert training.resume(run, device=device).model.is_dir()
+        assert training.resume(run, device=device).model_dir.is_dir()
         assert model_dir.find_newest_checkpoint(run).name == "checkpoint-000036"

@@ -16,7 +16,7 @@ from tagger.data.formats import Layout
 from tagger.data.reader import Corpus
 from tagger.data.sentence import Sentence, Span
 from tagger.errors import DataError
-from tagger.evaluation import SPANS, TOKENS, Report, accuracy, evaluate, evaluate_each, score_spans
+from tagger.evaluation import SPANS, TOKENS, Report, accuracy, evaluate, evaluate_with_counts, score_spans
 from tagger.tagging import Tagger
 from tests import conlleval
 
@@ -28,7 +28,7 @@ Pairs = list[tuple[tuple[str, ...], tuple[str, ...]]]
 def assert_scored_as_conlleval_does(pairs: Pairs) -> None:
     gold, predicted = zip(*pairs, strict=True)
     overall, types = score_spans(
-        [schemes.spans_of(tags) for tags in gold], [schemes.spans_of(tags) for tags in predicted]
+        [schemes.tags_to_spans(tags) for tags in gold], [schemes.tags_to_spans(tags) for tags in predicted]
     )
     counts = conlleval.count(pairs)
     names = counts["gold"].keys() | counts["guessed"].keys()
@@ -108,11 +108,11 @@ def test_a_learned_corpus_scores_full_marks_with_its_figures(model: Tagger):
 
 def test_each_sentence_is_counted_as_conlleval_counts_it_and_together_they_make_the_score(model: Tagger):
     gold = corpus(f"{KNOWN}\nAlan B-PER\nlives B-LOC\nin I-LOC\nOslo B-PER\n\nlives O\n")
-    report, counts = evaluate_each(model, gold)
+    report, counts = evaluate_with_counts(model, gold)
     predicted = [sentence.spans for sentence in model.stream(gold.sentences)]
     expected = []
     for one, spans in zip(gold.sentences, predicted, strict=True):
-        found = conlleval.count([(one.tags, schemes.tags_of(spans, len(one), "IOB2"))])
+        found = conlleval.count([(one.tags, schemes.spans_to_tags(spans, len(one), "IOB2"))])
         expected.append(tuple(sum(found[key].values()) for key in ("correct", "guessed", "gold")))
     assert counts.rows == tuple(expected)
     assert len(set(expected)) == 3
@@ -211,7 +211,7 @@ def test_a_caller_can_break_off_between_sentences(model: Tagger):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evaluate(model, corpus(KNOWN), checked=stop)
+        evaluate(model, corpus(KNOWN), on_batch=stop)
 
 
 def plain_model(sentences: Iterable[Sentence]) -> Tagger:
@@ -226,7 +226,7 @@ def test_a_model_of_plain_tags_reports_its_accuracy_alone():
     right = sum(
         a == b for one, tags in zip(gold.sentences, predicted, strict=True) for a, b in zip(one.tags, tags, strict=True)
     )
-    report, counts = evaluate_each(model, gold)
+    report, counts = evaluate_with_counts(model, gold)
     assert (report.f1, report.precision, report.recall, report.types) == (None, None, None, {})
     assert (counts.data, counts.columns) == (gold.digest(), TOKENS)
     assert [tokens for _, tokens in counts.rows] == [2, 1]

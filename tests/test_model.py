@@ -137,9 +137,7 @@ def test_every_network_computes_emissions_and_gradients(model: dict[str, object]
 
     built = models.build_model(Config.model_validate({"model": model}), SENTENCES)
     batch = EncodedCorpus(SENTENCES, WordEncoder(built.known_words, built.characters), built.tags).batch([0, 1])
-    emissions = built.network(
-        batch.words, batch.characters, batch.character_lengths, batch.casing, batch.index, batch.lengths
-    )
+    emissions = built.network(batch)
     assert emissions.shape == (2, 5, 5)
     chosen = built.config.model.encoder
     assert built.network.encoder.layers[0].is_reversed == (

@@ -37,7 +37,7 @@ RECORDS = [
 def test_settings_in_the_current_directory_and_the_backend_are_not_obeyed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = plotting.png(PANELS, [1, 2, 3], logarithmic=["norm"])
+    expected = plotting.draw_png(PANELS, [1, 2, 3], logarithmic=["norm"])
     (tmp_path / "matplotlibrc").write_text("figure.facecolor: black\nbackend: none such\naxes.grid: what?\n\0")
     (tmp_path / "matplotlib.py").write_text(f"open({str(tmp_path / 'proof')!r}, 'w')")
     monkeypatch.chdir(tmp_path)
@@ -45,7 +45,7 @@ def test_settings_in_the_current_directory_and_the_backend_are_not_obeyed(
     monkeypatch.setenv("MPLBACKEND", "module://none.such")
     monkeypatch.setenv("MATPLOTLIBRC", str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", "")
-    assert plotting.png(PANELS, [1, 2, 3], logarithmic=["norm"]) == expected
+    assert plotting.draw_png(PANELS, [1, 2, 3], logarithmic=["norm"]) == expected
     assert not (tmp_path / "proof").exists()
 
 
@@ -78,7 +78,7 @@ def test_a_plot_that_fails_is_a_warning(
 def test_a_plot_that_cannot_be_written_is_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(plotting, "png", lambda *_, **__: b"\x89PNG")
+    monkeypatch.setattr(plotting, "draw_png", lambda *_, **__: b"\x89PNG")
     monkeypatch.setattr(records, "find_spec", lambda _: True)
     records.plot(tmp_path / "missing", RECORDS)
     assert caplog.messages == ["no training.png: it cannot be written: No such file or directory"]
@@ -97,7 +97,7 @@ def test_an_interrupt_ends_the_drawing_too(tmp_path: Path, monkeypatch: pytest.M
     thread = threading.Thread(target=interrupt)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        plotting.png(PANELS, [1, 2, 3])
+        plotting.draw_png(PANELS, [1, 2, 3])
     thread.join()
     with pytest.raises(ProcessLookupError):
         os.kill(int(mark.read_text()), 0)

@@ -41,8 +41,8 @@ def test_a_tagger_scores_20_f1_above_each_words_most_frequent_tag(tmp_path: Path
             counts[token][tag] += 1
     usual = {token: found.most_common(1)[0][0] for token, found in counts.items()}
     test = part("test.txt").sentences
-    guessed = [schemes.spans_of([usual.get(token, "O") for token in one.tokens]) for one in test]
-    baseline = score_spans([schemes.spans_of(one.tags) for one in test], guessed)[0].f1
+    guessed = [schemes.tags_to_spans([usual.get(token, "O") for token in one.tokens]) for one in test]
+    baseline = score_spans([schemes.tags_to_spans(one.tags) for one in test], guessed)[0].f1
     outcome = training.train(config.load("sample", ["training.epochs=6"]), tmp_path / "run", device="cpu")
     assert outcome.test is not None
     assert outcome.test.score >= baseline + 20

@@ -8,7 +8,7 @@ import typer
 from tagger.cli import options
 from tagger.cli.output import print_result
 from tagger.cli.progress import training_progress
-from tagger.errors import ConfigError, TrainingError
+from tagger.errors import TrainingError
 
 
 def train(
@@ -41,43 +41,32 @@ def train(
         Path | None, typer.Option(metavar="MODEL", help="Model directory with initial weights.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False,
+    as_json: options.Json = False,
     device: options.Device = "auto",
 ) -> None:
     """Train a tagger from a recipe, or resume a run."""
-    from tagger import config, experiments
-    from tagger.training import corpora
-    from tagger.training.run_dir import CONFIG, check_is_run
+    from tagger import experiments
+    from tagger.api import training
+    from tagger.io import json_files
 
-    if seed is not None and seeds is not None:
-        raise ConfigError("`seed` and `seeds` exclude each other; pass one of them")
-    seed_list = None if seeds is None else experiments.parse_seeds(seeds)
-    paths = {"train": train, "dev": dev, "test": test}
     with training_progress(shown=jobs == 1) as callback:
-        if resume and seed_list is None:
-            fixed = {"`vectors`": vectors, "`out`": out, "`seed`": seed, "`init_from`": init_from}
-            if refused := [name for name, option in fixed.items() if option is not None and option != []]:
-                raise ConfigError(
-                    f"`resume` continues the run unchanged, without {', '.join(refused)}; it takes `device`, `jobs`,"
-                    " other paths of the same data, and the setting training.epochs"
-                )
-            run = Path(recipe)
-            check_is_run(run)
-            resumed = config.load(str(run / CONFIG), settings or ())
-            resumed = corpora.with_paths(resumed, folder=data, parts=paths, vectors=())
-            result = experiments.resume(run, jobs=jobs, device=device, callback=callback, config=resumed)
-        else:
-            loaded = config.load(recipe, settings or ())
-            loaded = corpora.with_paths(loaded, folder=data, parts=paths, vectors=vectors or ())
-            result = experiments.train(
-                loaded,
-                seed if seed_list is None else seed_list,
-                out or Path("runs") / Path(recipe).stem,
-                jobs=jobs,
-                device=device,
-                init_from=init_from,
-                resume=resume,
-                callback=callback,
-            )
-    print_result(str(result))
+        result = training.train(
+            recipe,
+            data=data,
+            train=train,
+            dev=dev,
+            test=test,
+            vectors=vectors or (),
+            out=out,
+            settings=settings or (),
+            seed=seed,
+            seeds=None if seeds is None else experiments.parse_seeds(seeds),
+            jobs=jobs,
+            device=device,
+            init_from=init_from,
+            resume=resume,
+            callback=callback,
+        )
+    print_result(json_files.dump(result.to_json()).decode() if as_json else str(result))
     if result.failures:
         raise TrainingError(*(f"seed {seed}: {fault}" for seed, faults in result.failures.items() for fault in faults))

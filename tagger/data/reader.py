@@ -40,7 +40,7 @@ class Corpus:
         """Returns a line for each tag that breaks a scheme, up to `most` of them."""
         faults = []
         for sentence in self.sentences:
-            for position in schemes.broken(sentence.tags, scheme):
+            for position in schemes.find_invalid(sentence.tags, scheme):
                 before = repr(sentence.tags[position - 1]) if position else "the sentence's start"
                 tag = repr(sentence.tags[position]) if position < len(sentence) else "the sentence's end"
                 faults.append(f"{self.name}: sentence at line {sentence.line}: {tag} after {before} breaks {scheme}")

@@ -1,4 +1,4 @@
-"""Tag schemes for spans: IOB1, IOB2 and IOBES; broken sequences are read as conlleval reads them.
+"""Tag schemes for spans: IOB1, IOB2 and IOBES; invalid sequences are read as conlleval reads them.
 
 BIO is another name of IOB2, and BIOES of IOBES. BILOU (L for E, U for S) and BMES (M for I) are read as IOBES.
 """
@@ -14,7 +14,7 @@ from tagger.data.sentence import Span
 
 OUTSIDE = "O"
 _SPAN_TAG = re.compile(r"[BIESLUM]-.+", re.DOTALL)
-# Spans of the same place and type are one object: most sentences' are among a few thousand.
+# Spans of the same positions and type share an object: most sentences need only a few thousand.
 _span = lru_cache(maxsize=1 << 14)(Span)
 _REORDERING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 _MARKS = "\u061c\u200e\u200f"
@@ -23,11 +23,11 @@ _AS_IOBES = {"L": "E", "U": "S", "M": "I"}
 
 @dataclass(frozen=True, slots=True)
 class Detected:
-    """What a column of tags is: its scheme (None for plain tags), the scheme's usual name, its broken tags."""
+    """The scheme of a column of tags (None for plain tags), its usual name and the number of invalid tags."""
 
     scheme: Scheme | None
     name: str
-    broken: int
+    invalid_count: int
 
 
 @lru_cache(maxsize=4096)
@@ -42,14 +42,14 @@ def split(tag: str) -> tuple[str, str]:
     return _AS_IOBES.get(tag[0], tag[0]), tag[2:]
 
 
-def spans_of(tags: Sequence[str]) -> tuple[Span, ...]:
-    """Returns the spans of a tag sequence of any scheme, broken or not, by the rules of conlleval.
+def tags_to_spans(tags: Sequence[str]) -> tuple[Span, ...]:
+    """Returns the spans of a tag sequence of any scheme, valid or not, by the rules of conlleval.
 
-    >>> [(span.type, span.start, span.end) for span in spans_of(["I-PER", "I-PER", "O", "I-LOC", "B-LOC"])]
+    >>> [(span.type, span.start, span.end) for span in tags_to_spans(["I-PER", "I-PER", "O", "I-LOC", "B-LOC"])]
     [('PER', 0, 2), ('LOC', 3, 4), ('LOC', 4, 5)]
     """
     spans: list[Span] = []
-    start = end = 0  # of the span that a tag may go on with
+    start = end = 0  # of the span that a tag may continue
     before, before_type = OUTSIDE, ""
     for position in [position for position, tag in enumerate(tags) if tag != OUTSIDE]:
         prefix, kind = split(tags[position])
@@ -65,10 +65,10 @@ def spans_of(tags: Sequence[str]) -> tuple[Span, ...]:
     return tuple(spans)
 
 
-def tags_of(spans: Iterable[Span], length: int, scheme: Scheme) -> tuple[str, ...]:
+def spans_to_tags(spans: Iterable[Span], length: int, scheme: Scheme) -> tuple[str, ...]:
     """Returns the tags of a sentence of `length` tokens with these spans, which must not overlap.
 
-    >>> tags_of([Span("PER", 0, 2), Span("PER", 2, 3)], 4, "IOB1")
+    >>> spans_to_tags([Span("PER", 0, 2), Span("PER", 2, 3)], 4, "IOB1")
     ('I-PER', 'I-PER', 'B-PER', 'O')
     """
     tags = [OUTSIDE] * length
@@ -83,8 +83,8 @@ def tags_of(spans: Iterable[Span], length: int, scheme: Scheme) -> tuple[str, ..
 
 
 def convert(tags: Sequence[str], scheme: Scheme) -> tuple[str, ...]:
-    """Returns the same spans, as conlleval reads them, spelt in a scheme."""
-    return tags_of(spans_of(tags), len(tags), scheme)
+    """Returns the tags of the same spans, as conlleval reads them, in another scheme."""
+    return spans_to_tags(tags_to_spans(tags), len(tags), scheme)
 
 
 def tag_set(types: Iterable[str], scheme: Scheme) -> list[str]:
@@ -105,7 +105,7 @@ def _is_control(character: str) -> bool:
 
 
 def is_valid_transition(before: str | None, after: str | None, scheme: Scheme) -> bool:
-    """Tells whether a scheme lets one tag follow another; None stands for the sentence's start and end."""
+    """Returns whether a scheme lets a tag follow another; None means the start or the end of the sentence."""
     left, left_type = split(before or OUTSIDE)
     right, right_type = split(after or OUTSIDE)
     same = left_type == right_type
@@ -118,10 +118,10 @@ def is_valid_transition(before: str | None, after: str | None, scheme: Scheme) -
     return right not in ("I", "E")
 
 
-def broken(tags: Sequence[str], scheme: Scheme) -> list[int]:
-    """Returns the positions whose tag may not follow the one before; the length itself if the end breaks the scheme.
+def find_invalid(tags: Sequence[str], scheme: Scheme) -> list[int]:
+    """Returns the positions of tags that may not follow the tag before; the length if the end is invalid.
 
-    >>> broken(["O", "I-PER", "B-LOC"], "IOB2")
+    >>> find_invalid(["O", "I-PER", "B-LOC"], "IOB2")
     [1]
     """
     padded: list[str | None] = [None, *tags, None]
@@ -133,7 +133,7 @@ def broken(tags: Sequence[str], scheme: Scheme) -> list[int]:
 
 
 def detect(sequences: Sequence[Sequence[str]]) -> Detected:
-    """Returns the scheme of a corpus: the one that its tags break least, IOB2 before IOB1 where both fit."""
+    """Returns the scheme of a corpus: the one with the fewest invalid tags, IOB2 before IOB1 if both fit."""
     tags = {tag for sequence in sequences for tag in sequence}
     spans = tags - {OUTSIDE}
     if not spans or not all(map(_SPAN_TAG.fullmatch, spans)):
@@ -161,5 +161,5 @@ def other_tags(sequences: Iterable[Sequence[str]]) -> list[str]:
 
 
 def count_invalid(sequences: Iterable[Sequence[str]], scheme: Scheme) -> int:
-    """Returns how many tags of a corpus break a scheme."""
-    return sum(len(broken(sequence, scheme)) for sequence in sequences)
+    """Returns the number of invalid tags of a corpus in a scheme."""
+    return sum(len(find_invalid(sequence, scheme)) for sequence in sequences)

@@ -40,7 +40,7 @@ _TIE = 1e-9  # percent; nearer differences are equal but for rounding
 
 
 @dataclass(frozen=True)
-class Side:
+class RunScores:
     """One of two runs: its directory, seeds, their scores in percent, mean and sample standard deviation."""
 
     run: str
@@ -76,8 +76,8 @@ class Comparison:
     score: str
     data: str
     sentences: int
-    first: Side
-    second: Side
+    first: RunScores
+    second: RunScores
     difference: float
     interval: tuple[float, float]
     p: float
@@ -123,10 +123,10 @@ def compare(first: Path, second: Path, *, on: Scored = "test", samples: int = 10
     if (ours.data, ours.columns, len(ours.rows)) != (theirs.data, theirs.columns, len(theirs.rows)):
         hashes = f"sha256 {theirs.data[:12]}, not {ours.data[:12]}"
         raise ModelError(f"{second}: was scored on other {on} data than {first}: {hashes}")
-    parts = [_shares(list(counts.values())) for counts in found]
-    before, after = (_side(*one) for one in zip((first, second), map(list, found), parts, strict=True))
+    parts = [_stack_counts(list(counts.values())) for counts in found]
+    before, after = (_run_scores(*one) for one in zip((first, second), map(list, found), parts, strict=True))
     difference = after.mean - before.mean
-    drawn = resampled(*parts, samples=samples, random=np.random.default_rng(seed))
+    drawn = resample(*parts, samples=samples, random=np.random.default_rng(seed))
     low, high = np.quantile(drawn, (0.025, 0.975))
     apart = np.abs(drawn - difference) >= abs(difference) - _TIE
     p = (1 + int(apart.sum())) / (samples + 1)
@@ -161,7 +161,7 @@ def _counts(run: Path, on: Scored) -> dict[int, Counts]:
     return counts
 
 
-def _shares(counts: list[Counts]) -> Floats:
+def _stack_counts(counts: list[Counts]) -> Floats:
     """Returns (2, N, S) what each sentence adds to a score's numerator and to its denominator."""
     rows: Floats = np.array([part.rows for part in counts], dtype=np.float64).transpose(2, 1, 0)  # (columns, N, S)
     if counts[0].columns == SPANS:
@@ -170,10 +170,10 @@ def _shares(counts: list[Counts]) -> Floats:
     return rows
 
 
-def _side(run: Path, seeds: list[int], shares: Floats) -> Side:
+def _run_scores(run: Path, seeds: list[int], shares: Floats) -> RunScores:
     scores = _scores(np.ones((1, shares.shape[1])), shares)[0].tolist()
     sd = statistics.stdev(scores) if len(scores) > 1 else None
-    return Side(str(run), tuple(seeds), tuple(scores), statistics.fmean(scores), sd)
+    return RunScores(str(run), tuple(seeds), tuple(scores), statistics.fmean(scores), sd)
 
 
 def _scores(weights: Floats, shares: Floats) -> Floats:
@@ -183,7 +183,7 @@ def _scores(weights: Floats, shares: Floats) -> Floats:
     return scores
 
 
-def resampled(first: Floats, second: Floats, *, samples: int, random: Generator) -> Floats:
+def resample(first: Floats, second: Floats, *, samples: int, random: Generator) -> Floats:
     """Returns (samples,) differences of mean scores, second less first, over sentences and seeds drawn anew.
 
     Args:
@@ -194,13 +194,13 @@ def resampled(first: Floats, second: Floats, *, samples: int, random: Generator)
     """
     sentences, ours, theirs = random.spawn(3)  # so that the size of the pieces changes nothing
     pieces = [
-        _mean_of_drawn(_scores(weights, second), theirs) - _mean_of_drawn(_scores(weights, first), ours)
-        for weights in _drawn(first.shape[1], samples, sentences)
+        _resample_seeds(_scores(weights, second), theirs) - _resample_seeds(_scores(weights, first), ours)
+        for weights in _draw_counts(first.shape[1], samples, sentences)
     ]
     return np.concatenate(pieces)
 
 
-def _drawn(sentences: int, samples: int, random: Generator) -> Iterator[Floats]:
+def _draw_counts(sentences: int, samples: int, random: Generator) -> Iterator[Floats]:
     """Yields (R, N) how often each sentence is drawn, until there are so many samples."""
     most = max(1, _CELLS // sentences)
     for start in range(0, samples, most):
@@ -210,7 +210,7 @@ def _drawn(sentences: int, samples: int, random: Generator) -> Iterator[Floats]:
         yield counts.reshape(rows, sentences).astype(np.float64)
 
 
-def _mean_of_drawn(scores: Floats, random: Generator) -> Floats:
+def _resample_seeds(scores: Floats, random: Generator) -> Floats:
     """Returns (R,) the mean of S - 1 of the S scores (R, S) in each row, drawn with replacement; of 1 where S is 1."""
     rows, seeds = scores.shape
     places = random.integers(seeds, size=(rows, max(seeds - 1, 1)))

@@ -18,6 +18,7 @@ import os
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -75,14 +76,14 @@ class ExperimentResult:
         return max(self.results, key=lambda result: result.dev.score, default=None)
 
     @property
-    def model(self) -> Path:
-        """The directory of the best seed's model."""
+    def model_dir(self) -> Path:
+        """The model directory of the best seed."""
         return self.run_dir / BEST
 
-    @property
+    @cached_property
     def tagger(self) -> Tagger:
-        """The best seed's model, loaded anew at each access."""
-        return tagging.load(self.model)
+        """The best seed's model, loaded on first access."""
+        return tagging.load(self.model_dir)
 
     @property
     def history(self) -> tuple[EpochRecord, ...]:
@@ -125,14 +126,14 @@ class ExperimentResult:
         score = self.best.dev.name
         lines += [f"{part} {score}, mean ± sd: {summary}" for part, summary in summaries.items() if summary]
         lines += [summary.signature for summary in summaries.values() if summary and summary.signature]
-        return "\n".join([*lines, f"model: {streams.escape_line(str(self.model))}, of seed {self.best.seed}"])
+        return "\n".join([*lines, f"model: {streams.escape_line(str(self.model_dir))}, of seed {self.best.seed}"])
 
 
 def _describe_single(result: TrainingResult) -> str:
     lines = [f"best epoch {result.best.epoch}, dev {result.dev.name} {result.dev.score:.2f}"]
     if result.test is not None:
         lines.append(f"test scores of the best model:\n{result.test}")
-    return "\n".join([*lines, f"model: {streams.escape_line(str(result.model))}"])
+    return "\n".join([*lines, f"model: {streams.escape_line(str(result.model_dir))}"])
 
 
 def _result_to_json(result: TrainingResult) -> dict[str, Any]:
@@ -228,8 +229,10 @@ def write_results(result: ExperimentResult) -> None:
         StorageError: a file cannot be written; the files before stay unchanged.
     """
     if result.best:
-        model = result.best.model
-        if not result.model.is_dir() or model_dir.compute_digest(model) != model_dir.compute_digest(result.model):
-            model_dir.copy(model, result.model)
+        best = result.best.model_dir
+        if not result.model_dir.is_dir() or model_dir.compute_digest(best) != model_dir.compute_digest(
+            result.model_dir
+        ):
+            model_dir.copy(best, result.model_dir)
     with atomic.wrap_os_errors(result.run_dir):
         atomic.replace(result.run_dir / SEEDS, json_files.dump(result.to_json(), indent=1) + b"\n")

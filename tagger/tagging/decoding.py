@@ -196,7 +196,7 @@ class Decoder:
         if self._scheme and self._options.threshold is not None:
             # In IOB1 the first tag of a span depends on the span before it, which may have been removed.
             return [
-                prediction._replace(tags=schemes.tags_of(prediction.spans, len(prediction.tags), self._scheme))
+                prediction._replace(tags=schemes.spans_to_tags(prediction.spans, len(prediction.tags), self._scheme))
                 for prediction in predictions
             ]
         return predictions

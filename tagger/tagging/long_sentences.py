@@ -68,9 +68,9 @@ def stitch(parts: Sequence[tuple[Window, Prediction]], scheme: Scheme | None) ->
     }
     spans = tuple(
         replace(span, probability=span_probabilities.get((span.type, span.start, span.end)))
-        for span in schemes.spans_of(tags)
+        for span in schemes.tags_to_spans(tags)
     )
-    return Prediction(schemes.tags_of(spans, len(tags), scheme), spans, probabilities)
+    return Prediction(schemes.spans_to_tags(spans, len(tags), scheme), spans, probabilities)
 
 
 def _seams(parts: Sequence[tuple[Window, Prediction]]) -> list[int]:

@@ -53,4 +53,4 @@ def _are_joined(first: str, second: str) -> bool:
     """Returns whether consecutive tags of two prefixes and one type are in one span."""
     if schemes.OUTSIDE in (first, second):
         return False
-    return len(schemes.spans_of((f"{first}-a", f"{second}-a"))) == 1
+    return len(schemes.tags_to_spans((f"{first}-a", f"{second}-a"))) == 1

@@ -194,7 +194,7 @@ def plot(run_dir: Path, history: Sequence[EpochRecord]) -> None:
         for title, lines in panels(history).items()
     }
     try:
-        picture = plotting.png(drawable, [record.epoch for record in history], logarithmic=_LOGARITHMIC)
+        picture = plotting.draw_png(drawable, [record.epoch for record in history], logarithmic=_LOGARITHMIC)
         atomic.replace(run_dir / PLOT, picture)
     except plotting.PlotError as error:
         log.warning("no %s: %s", PLOT, error)

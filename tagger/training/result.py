@@ -1,10 +1,13 @@
 """The result of a training, returned when it ends and read from the directory of a finished run."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from tagger import tagging
 from tagger.errors import ModelError
 from tagger.evaluation import Report, Scores
+from tagger.tagging import Tagger
 from tagger.training import records
 from tagger.training.epoch_record import EpochRecord
 from tagger.training.run_dir import BEST, METRICS
@@ -37,9 +40,14 @@ class TrainingResult:
         return self.best.dev
 
     @property
-    def model(self) -> Path:
+    def model_dir(self) -> Path:
         """The model directory of the best epoch."""
         return self.run_dir / BEST
+
+    @cached_property
+    def tagger(self) -> Tagger:
+        """The model of the best epoch, loaded on first access."""
+        return tagging.load(self.model_dir)
 
     @property
     def seconds(self) -> float:

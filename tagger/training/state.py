@@ -18,8 +18,8 @@ from tagger.io import json_files, tensor_files
 from tagger.model_dir import State
 from tagger.nn.model import Network
 from tagger.training.epoch_record import EpochRecord
-from tagger.training.lazy_rows import MAX_STEPS, Rows
-from tagger.training.optimizers import Average
+from tagger.training.lazy_rows import MAX_STEPS, LazyRows
+from tagger.training.optimizers import MovingAverage
 
 _SCALER = {"scale", "growth_factor", "backoff_factor", "growth_interval", "_growth_tracker"}
 _CUDA_RANDOM_BYTES = 16
@@ -87,8 +87,8 @@ class Parts:
     network: Network
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
-    average: Average | None
-    rows: Rows | None
+    average: MovingAverage | None
+    rows: LazyRows | None
     device: torch.device
 
 
@@ -182,7 +182,7 @@ def _expected(parts: Parts, *, updated: bool, sums: int, with_cuda: bool) -> dic
     Args:
         parts: those of the training.
         updated: whether the optimizer has moved the weights at least once.
-        sums: the length of the sums that `Rows` keeps.
+        sums: the length of the sums that `LazyRows` keeps.
         with_cuda: whether the random state of a GPU is among them.
     """
     expected = {"random.cpu": torch.get_rng_state()}

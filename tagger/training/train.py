@@ -13,7 +13,7 @@ from tagger.config import Config, changed_settings, fixed_changes, loader
 from tagger.data.vectors import Table
 from tagger.device import seed_generators, select_device, single_torch_thread
 from tagger.errors import ConfigError, ModelError
-from tagger.evaluation import evaluate_each
+from tagger.evaluation import evaluate_with_counts
 from tagger.io import atomic
 from tagger.model import TaggerModel, build_model, read_tables
 from tagger.signals import StopRequest
@@ -166,7 +166,7 @@ def _build_model(config: Config, inputs: Inputs, init_from: Path | None) -> Tagg
     if init_from is None:
         return build_model(numbered, data.train.sentences, inputs.tables)
     source, _ = model_dir.load(init_from)
-    model = build_model(numbered, data.train.sentences, [transfer.table(source)])
+    model = build_model(numbered, data.train.sentences, [transfer.vector_table(source)])
     transfer.transfer_weights(source, model)
     return model
 
@@ -189,10 +189,10 @@ def _finish(loop: Loop, data: Corpora, device: torch.device) -> TrainingResult:
     except ValueError as error:
         raise ModelError(f"{best}/metrics.json: {error}") from error
     tagger = Tagger(model, device, workers=torch.get_num_threads())
-    _, dev = evaluate_each(tagger, data.dev)
+    _, dev = evaluate_with_counts(tagger, data.dev)
     counts, test = {"dev": dev}, None
     if data.test is not None:
-        test, counts["test"] = evaluate_each(tagger, data.test)
+        test, counts["test"] = evaluate_with_counts(tagger, data.test)
         log.info("test: %s", test.signature)
     records.write_metrics(run_dir, loop.history, test)
     records.plot(run_dir, loop.history)

@@ -18,7 +18,7 @@ _BY_TAG = ("projection.weight", "projection.bias", "head.crf.start_transitions",
 _BY_TWO_TAGS = ("head.crf.transitions",)
 
 
-def table(source: TaggerModel) -> Table:
+def vector_table(source: TaggerModel) -> Table:
     """Returns the word vectors of a model, trained and kept, as a table from which a new one can be built."""
     words = source.network.embedding.words
     matrix = torch.cat([words.weight.detach().cpu(), words.frozen.float().cpu()]).numpy()

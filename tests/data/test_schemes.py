@@ -21,7 +21,7 @@ SCHEMES: tuple[Scheme, ...] = options(Scheme)
 
 
 def triples(tags: tuple[str, ...]) -> list[tuple[str, int, int]]:
-    return [(span.type, span.start, span.end) for span in schemes.spans_of(tags)]
+    return [(span.type, span.start, span.end) for span in schemes.tags_to_spans(tags)]
 
 
 def test_every_iob_string_has_the_spans_that_conlleval_finds():
@@ -49,14 +49,14 @@ def test_spans_survive_being_spelt_in_a_scheme_and_break_nothing(scheme: Scheme)
     for tags in IOB + IOBES:
         spelt = schemes.convert(tags, scheme)
         assert len(spelt) == len(tags)
-        assert schemes.spans_of(spelt) == schemes.spans_of(tags)
-        assert schemes.broken(spelt, scheme) == []
+        assert schemes.tags_to_spans(spelt) == schemes.tags_to_spans(tags)
+        assert schemes.find_invalid(spelt, scheme) == []
 
 
 @pytest.mark.parametrize(("scheme", "corpus"), [("IOB1", IOB), ("IOB2", IOB), ("IOBES", IOBES)])
 def test_a_string_is_broken_unless_it_is_how_the_scheme_spells_its_spans(scheme: Scheme, corpus: list):
     for tags in corpus:
-        assert (schemes.broken(tags, scheme) == []) == (schemes.convert(tags, scheme) == tags), tags
+        assert (schemes.find_invalid(tags, scheme) == []) == (schemes.convert(tags, scheme) == tags), tags
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_string_is_broken_unless_it_is_how_the_scheme_spells_its_spans(scheme:
 )
 def test_broken_tags_are_told_by_position(tags: str, scheme: Scheme, places: list[int]):
     words = tags.split()
-    assert schemes.broken(words, scheme) == places
+    assert schemes.find_invalid(words, scheme) == places
     assert schemes.count_invalid([words, [], words], scheme) == 2 * len(places)
 
 
@@ -82,8 +82,8 @@ def test_broken_tags_are_told_by_position(tags: str, scheme: Scheme, places: lis
 )
 def test_bilou_and_bmes_are_read_as_iobes(foreign: str, iobes: str):
     assert schemes.convert(foreign.split(), "IOBES") == tuple(iobes.split())
-    assert schemes.spans_of(foreign.split()) == schemes.spans_of(iobes.split())
-    assert schemes.broken(foreign.split(), "IOBES") == []
+    assert schemes.tags_to_spans(foreign.split()) == schemes.tags_to_spans(iobes.split())
+    assert schemes.find_invalid(foreign.split(), "IOBES") == []
 
 
 @pytest.mark.parametrize(
@@ -134,4 +134,4 @@ def test_a_tag_set_holds_what_a_scheme_spells_and_no_more():
 def test_a_type_may_hold_hyphens_and_spaces():
     spans = (Span("B-PER one", 0, 2), Span("I", 2, 3))
     for scheme in SCHEMES:
-        assert schemes.spans_of(schemes.tags_of(spans, 4, scheme)) == spans
+        assert schemes.tags_to_spans(schemes.spans_to_tags(spans, 4, scheme)) == spans

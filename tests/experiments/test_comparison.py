@@ -104,8 +104,8 @@ def test_the_drawn_differences_are_those_of_the_drawn_sentences_and_seeds() -> N
         [[(draw.randint(0, 1), draw.randint(1, 2), draw.randint(1, 3)) for _ in range(5)] for _ in range(3)]
         for _ in "ab"
     ]
-    shares = [comparison._shares([Counts("d", SPANS, tuple(rows)) for rows in run]) for run in runs]
-    found = comparison.resampled(*shares, samples=7, random=np.random.default_rng(3))
+    shares = [comparison._stack_counts([Counts("d", SPANS, tuple(rows)) for rows in run]) for run in runs]
+    found = comparison.resample(*shares, samples=7, random=np.random.default_rng(3))
     generators = np.random.default_rng(3).spawn(3)
     places, ours, theirs = (
         drawing.integers(upto, size=size)
@@ -149,8 +149,8 @@ def test_a_run_that_is_clearly_better_is_found_so_and_by_how_much(tmp_path: Path
 def test_the_drawing_of_seeds_has_the_variance_of_a_mean(tmp_path: Path) -> None:
     """Sentences that all have the same counts leave nothing but the seeds to vary."""
     first, second = ([[(n, 100, 100)] * 4 for n in numbers] for numbers in ((80, 84, 91), (70, 71)))
-    shares = [comparison._shares([Counts("d", SPANS, tuple(rows)) for rows in run]) for run in (first, second)]
-    found = comparison.resampled(*shares, samples=100_000, random=np.random.default_rng(0))
+    shares = [comparison._stack_counts([Counts("d", SPANS, tuple(rows)) for rows in run]) for run in (first, second)]
+    found = comparison.resample(*shares, samples=100_000, random=np.random.default_rng(0))
     expected = statistics.variance((80, 84, 91)) / 3 + statistics.variance((70, 71)) / 2
     assert np.var(found) == pytest.approx(expected, rel=0.02)
 

@@ -12,7 +12,7 @@ import pytest
 
 from tagger import config, experiments, model_dir, training
 from tagger.config import Config
-from tagger.errors import ConfigError, ModelError, StorageError, TaggerError
+from tagger.errors import ConfigError, ModelError, Stopped, StorageError, TaggerError
 from tagger.experiments import ExperimentResult, processes, runs, seeds
 from tagger.training import Event, StepEnd, records
 from tagger.training.loop import Loop
@@ -106,8 +106,8 @@ def test_the_model_best_on_dev_is_kept(whole: ExperimentResult) -> None:
     assert best != SEEDS[0]
     assert whole.best is not None
     assert json.loads((whole.run_dir / "seeds.json").read_text())["best"] == whole.best.seed == best
-    assert tree(whole.model) == tree(whole.run_dir / f"seed-{best}" / "model-best")
-    assert model_dir.load(whole.model)[0].config.training.seed == best
+    assert tree(whole.model_dir) == tree(whole.run_dir / f"seed-{best}" / "model-best")
+    assert model_dir.load(whole.model_dir)[0].config.training.seed == best
 
 
 def broken_at(seed_number: int, step: int) -> Callable[[Event], None]:
@@ -168,7 +168,7 @@ def test_finished_seeds_are_not_trained_again_and_the_data_is_not_read(
     assert experiments.resume(run, device="cpu").to_json() == whole.to_json()
     after = tree(run)
     assert before.items() <= after.items()
-    assert tree(run / "model-best") == tree(whole.model)
+    assert tree(run / "model-best") == tree(whole.model_dir)
 
 
 def test_data_and_vectors_are_read_once_for_all_seeds(
@@ -226,6 +226,21 @@ def test_a_seed_that_fails_is_told_and_the_others_go_on(
     assert_same(run, whole)
 
 
+def test_a_signal_stops_all_seeds_that_are_trained_in_turn(
+    settings: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+
+    def run_task(task: processes.Task, **_: object) -> None:
+        started.append(task.seed)
+        raise Stopped(15)
+
+    monkeypatch.setattr(processes, "run_task", run_task)
+    with pytest.raises(Stopped):
+        experiments.train(settings, SEEDS, tmp_path / "run", device="cpu")
+    assert started == [SEEDS[0]]
+
+
 def test_seeds_can_be_added_and_none_left_out(settings: Config, whole: ExperimentResult, tmp_path: Path) -> None:
     run = tmp_path / "run"
     experiments.train(settings, SEEDS[:1], run, device="cpu")
@@ -244,7 +259,7 @@ def test_other_settings_are_refused(settings: Config, whole: ExperimentResult) -
     ):
         experiments.train(changed(settings, "training.clip_norm=1"), SEEDS, whole.run_dir, device="cpu", resume=True)
     with pytest.raises(StorageError, match="was started from no model, now "):
-        experiments.train(settings, SEEDS, whole.run_dir, device="cpu", resume=True, init_from=whole.model)
+        experiments.train(settings, SEEDS, whole.run_dir, device="cpu", resume=True, init_from=whole.model_dir)
     assert tree(whole.run_dir) == before
 
 

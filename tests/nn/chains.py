@@ -21,7 +21,7 @@ UNKNOWN = -100
 Path = tuple[int, ...]
 
 
-class Place(NamedTuple):
+class Backend(NamedTuple):
     """A kernel and where it works."""
 
     kernel: Kernel
@@ -38,11 +38,11 @@ class Place(NamedTuple):
         return (torch.float32,) if self.kernel == "triton" else (torch.float32, torch.float64)
 
 
-PORTABLE, COMPILED = Place("torch", "cpu"), Place("numba", "cpu")
+TORCH, NUMBA = Backend("torch", "cpu"), Backend("numba", "cpu")
 needs_gpu = pytest.mark.gpu
-ON_CPU = [pytest.param(place, id=place.kernel) for place in (PORTABLE, COMPILED)]
-ON_GPU = [pytest.param(Place(kernel, "cuda"), id=f"{kernel}-cuda", marks=needs_gpu) for kernel in ("torch", "triton")]
-each_place = pytest.mark.parametrize("place", [*ON_CPU, *ON_GPU])
+ON_CPU = [pytest.param(backend, id=backend.kernel) for backend in (TORCH, NUMBA)]
+ON_GPU = [pytest.param(Backend(kernel, "cuda"), id=f"{kernel}-cuda", marks=needs_gpu) for kernel in ("torch", "triton")]
+each_backend = pytest.mark.parametrize("backend", [*ON_CPU, *ON_GPU])
 each_device = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])
 
 
@@ -78,12 +78,12 @@ class Chains(NamedTuple):
         return found  # type: ignore[return-value]
 
 
-def draw(lengths: Sequence[int], tags: int, *, seed: int = 0, spread: float = 1.0, place: Place = PORTABLE) -> Chains:
+def draw(lengths: Sequence[int], tags: int, *, seed: int = 0, spread: float = 1.0, backend: Backend = TORCH) -> Chains:
     """Returns normally distributed scores."""
     generator = torch.Generator().manual_seed(seed)
     shapes = (len(lengths), max(lengths), tags), (tags, tags), (tags,), (tags,)
     scores = [spread * torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in shapes]
-    return Chains(*scores, torch.tensor(lengths)).on(place.device, place.dtype)
+    return Chains(*scores, torch.tensor(lengths)).on(backend.device, backend.dtype)
 
 
 class Case(NamedTuple):
@@ -94,8 +94,8 @@ class Case(NamedTuple):
     seed: int
     forbidding: bool = False
 
-    def on(self, place: Place) -> Chains:
-        chains = draw(self.lengths, self.tags, seed=self.seed, place=place)
+    def on(self, backend: Backend) -> Chains:
+        chains = draw(self.lengths, self.tags, seed=self.seed, backend=backend)
         if self.forbidding:  # of each kind one
             chains.transitions[0, 1] = chains.start[1] = chains.end[0] = -math.inf
             chains.emissions[:, 1:2, 2] = -math.inf
@@ -116,7 +116,7 @@ each_case = pytest.mark.parametrize(
 )
 
 
-def written_out(chains: Chains) -> list[dict[Path, float]]:
+def enumerate_paths(chains: Chains) -> list[dict[Path, float]]:
     """Returns for each sentence the score of every path, added up number by number."""
     emissions, transitions, start, end, lengths = (tensor.tolist() for tensor in chains)
     every = []
@@ -139,7 +139,7 @@ def log_sum(scores: Sequence[float]) -> float:
 def probabilities(chains: Chains) -> list[dict[Path, float]]:
     """Returns for each sentence the probability of every path."""
     every = []
-    for scores in written_out(chains):
+    for scores in enumerate_paths(chains):
         partition = log_sum(list(scores.values()))
         every.append({path: math.exp(score - partition) for path, score in scores.items()})
     return every
@@ -148,7 +148,7 @@ def probabilities(chains: Chains) -> list[dict[Path, float]]:
 def possible_gold(chains: Chains, seed: int = 0) -> Tensor:
     """Returns (B, T) for each sentence a path of a finite score, and no tag at all in padding."""
     gold = torch.full(chains.emissions.shape[:2], UNKNOWN)
-    for sentence, scores in enumerate(written_out(chains)):
+    for sentence, scores in enumerate(enumerate_paths(chains)):
         path = random.Random(seed + sentence).choice([path for path, score in scores.items() if score > -math.inf])
         gold[sentence, : len(path)] = torch.tensor(path)
     return gold.to(chains.emissions.device)
@@ -173,7 +173,7 @@ class Expected(NamedTuple):
         return [self.marginals, self.counts, self.marginals[:, 0].sum(0), self.marginals[:, -1].sum(0)]
 
 
-def by_recursion(chains: Chains) -> Expected:
+def expected_by_recursion(chains: Chains) -> Expected:
     """Returns forward and backward sums, in float64 and numpy, each number as its logarithm."""
     emissions, transitions, start, end, lengths = (tensor.detach().cpu().numpy() for tensor in chains)
     emissions, transitions = emissions.astype(float), transitions.astype(float)
@@ -202,11 +202,11 @@ def close(found: Tensor, expected: object, *, within: float | None = None) -> No
     torch.testing.assert_close(found.detach().cpu().double(), values, atol=tolerance, rtol=tolerance)
 
 
-def _partial(gold: Tensor) -> Tensor:
+def _partial_gold(gold: Tensor) -> Tensor:
     return torch.where(torch.arange(gold.shape[1], device=gold.device) % 3 == 1, UNKNOWN, gold)
 
 
-def _sets(chains: Chains, gold: Tensor) -> Tensor:
+def _tag_sets(chains: Chains, gold: Tensor) -> Tensor:
     ids = torch.arange(len(chains.start), device=gold.device)
     return (gold[:, :, None] == ids) | ((gold[:, :, None] + 1) % len(ids) == ids)
 
@@ -227,42 +227,42 @@ def _spans(chains: Chains, kernel: Kernel | None) -> Tensor:
     return functions.span_probabilities(*chains, torch.tensor(spans, device=device), members, joins, kernel=kernel)
 
 
-Question = Callable[[Chains, Tensor, Kernel | None], tuple[Tensor, ...]]
+Quantity = Callable[[Chains, Tensor, Kernel | None], tuple[Tensor, ...]]
 
 # What is asked of chains, with gold tags (B, T); each answer is of (B, …), or of (2 B,) for the spans.
-DIFFERENTIABLE: dict[str, Question] = {
+DIFFERENTIABLE: dict[str, Quantity] = {
     "log_partition": lambda chains, gold, kernel: (functions.log_partition(*chains, kernel=kernel),),
     "path_score": lambda chains, gold, kernel: (functions.path_score(*chains, gold),),
     "loss": lambda chains, gold, kernel: (_loss(chains, gold, kernel),),
     "loss of weighted tags": lambda chains, gold, kernel: (
         _loss(chains, gold, kernel, weights=torch.arange(1.0, len(chains.start) + 1, device=gold.device)),
     ),
-    "loss of partial gold": lambda chains, gold, kernel: (_loss(chains, _partial(gold), kernel),),
-    "loss of sets of tags": lambda chains, gold, kernel: (_loss(chains, _sets(chains, gold), kernel),),
+    "loss of partial gold": lambda chains, gold, kernel: (_loss(chains, _partial_gold(gold), kernel),),
+    "loss of sets of tags": lambda chains, gold, kernel: (_loss(chains, _tag_sets(chains, gold), kernel),),
 }
-OF_MESSAGES: dict[str, Question] = {  # differentiable by the portable kernel alone
+MESSAGE_QUANTITIES: dict[str, Quantity] = {  # differentiable by the torch kernel alone
     "marginals": lambda chains, gold, kernel: (functions.marginals(*chains, kernel=kernel),),
     "pairwise_marginals": lambda chains, gold, kernel: (functions.pairwise_marginals(*chains, kernel=kernel),),
     "entropy": lambda chains, gold, kernel: (functions.entropy(*chains, kernel=kernel),),
     "span_probabilities": lambda chains, gold, kernel: (_spans(chains, kernel),),
 }
-QUESTIONS: dict[str, Question] = {
+QUANTITIES: dict[str, Quantity] = {
     **DIFFERENTIABLE,
-    **OF_MESSAGES,
+    **MESSAGE_QUANTITIES,
     "best_path": lambda chains, gold, kernel: functions.best_path(*chains, kernel=kernel),
     "best_paths": lambda chains, gold, kernel: functions.best_paths(*chains, count=3),
 }
-each_question = pytest.mark.parametrize("question", QUESTIONS)
+each_quantity = pytest.mark.parametrize("quantity", QUANTITIES)
 
 
-def differentiable(question: str, place: Place) -> bool:
-    return question in DIFFERENTIABLE or (question in OF_MESSAGES and place.kernel == "torch")
+def differentiable(quantity: str, backend: Backend) -> bool:
+    return quantity in DIFFERENTIABLE or (quantity in MESSAGE_QUANTITIES and backend.kernel == "torch")
 
 
-def gradients_of(question: str, chains: Chains, gold: Tensor, kernel: Kernel | None) -> list[Tensor]:
+def gradients_of(quantity: str, chains: Chains, gold: Tensor, kernel: Kernel | None) -> list[Tensor]:
     """Returns the gradients of a weighted sum of the answers."""
     chains = chains.with_gradients()
-    (answer,) = QUESTIONS[question](chains, gold, kernel)
+    (answer,) = QUANTITIES[quantity](chains, gold, kernel)
     with torch.autocast(answer.device.type, enabled=False):  # PyTorch asks for the way back to be outside of it
         return _gradients_of(answer, chains)
 

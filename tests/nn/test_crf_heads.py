@@ -81,7 +81,7 @@ def test_a_head_decodes_the_best_of_all_allowed_paths(make: Callable[[], Head], 
 
 @each_head
 @pytest.mark.parametrize("sign", [1.0, -1.0])
-def test_no_score_however_high_gets_round_a_constraint(make: Callable[[], Head], sign: float) -> None:
+def test_high_scores_do_not_override_constraints(make: Callable[[], Head], sign: float) -> None:
     head = make()
     emissions = drawn() + sign * torch.tensor([-1e6, 0.0, 1e6], dtype=torch.float64)
     lengths = torch.tensor([4, 1, 2])
@@ -91,7 +91,7 @@ def test_no_score_however_high_gets_round_a_constraint(make: Callable[[], Head],
 
 
 @each_head
-def test_all_answers_give_forbidden_paths_nothing(make: Callable[[], Head]) -> None:
+def test_forbidden_paths_have_probability_zero_in_all_results(make: Callable[[], Head]) -> None:
     head, emissions = make(), drawn()
     chain = head.chain(emissions, LENGTHS)
     every = [path for path in product(range(3), repeat=4) if is_valid_transition(path)]
@@ -138,7 +138,7 @@ def span_arguments() -> dict[str, object]:
     return {"spans": spans, "members": torch.tensor([[False, True, True]]), "joins": joins}
 
 
-QUESTIONS: dict[str, Callable[[], dict[str, object]]] = {
+QUANTITIES: dict[str, Callable[[], dict[str, object]]] = {
     "log_partition": dict,
     "path_score": lambda: {"path": torch.tensor([[0, 1, 2, 0]] * 3)},
     "best_path": dict,
@@ -152,11 +152,11 @@ QUESTIONS: dict[str, Callable[[], dict[str, object]]] = {
 
 
 @each_head
-@pytest.mark.parametrize("question", QUESTIONS)
-def test_a_question_of_a_head_is_the_function_of_its_name_on_its_chain(make: Callable[[], Head], question: str) -> None:
+@pytest.mark.parametrize("quantity", QUANTITIES)
+def test_the_functions_equal_the_methods_of_a_chain(make: Callable[[], Head], quantity: str) -> None:
     head, emissions = make(), drawn()
-    found = getattr(head.chain(emissions, LENGTHS), question)(**QUESTIONS[question]())
-    expected = getattr(functions, question)(*head.chain(emissions, LENGTHS).scores, **QUESTIONS[question]())
+    found = getattr(head.chain(emissions, LENGTHS), quantity)(**QUANTITIES[quantity]())
+    expected = getattr(functions, quantity)(*head.chain(emissions, LENGTHS).scores, **QUANTITIES[quantity]())
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
@@ -186,8 +186,8 @@ def test_forbidding_in_training_gives_allowed_paths_all_the_probability() -> Non
     lengths = torch.tensor([3])
     head = crf(forbid_in_training=True)
     paths = filter(is_valid_transition, product(range(3), repeat=3))
-    shares = [math.exp(-head.loss(emissions, torch.tensor([path]), lengths).item()) for path in paths]
-    assert sum(shares) == pytest.approx(1.0)
+    probs = [math.exp(-head.loss(emissions, torch.tensor([path]), lengths).item()) for path in paths]
+    assert sum(probs) == pytest.approx(1.0)
     head.loss(emissions.requires_grad_(), torch.tensor([[1, 2, 2]]), lengths).backward()
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in head.parameters())
     assert float(head.crf.transitions.grad[0, 2]) == 0.0
@@ -200,7 +200,7 @@ def test_forbidding_in_training_refuses_gold_that_is_forbidden() -> None:
 
 
 @pytest.mark.parametrize("forbidding", [False, True])
-def test_the_crf_loss_weighs_tags_as_the_function_does(forbidding: bool) -> None:
+def test_the_crf_loss_uses_tag_weights(forbidding: bool) -> None:
     weights = torch.tensor([0.5, 2.0, 3.0])
     head, emissions = crf(forbid_in_training=forbidding, tag_weights=weights), drawn()
     gold = torch.tensor([[1, 2, 0, 0], [0, 0, 0, 0], [0, 1, 2, 0]])
@@ -232,8 +232,8 @@ def test_the_softmax_loss_leaves_out_unknown_tags(weights: list[float] | None, r
         loss = 0.0
         for token, tag in enumerate(gold[sentence, :length].tolist()):
             if tag != UNKNOWN:
-                shares = [math.exp(float(number)) for number in emissions[sentence, token]]
-                loss -= (weights[tag] if weights else 1.0) * math.log(shares[tag] / sum(shares))
+                probs = [math.exp(float(number)) for number in emissions[sentence, token]]
+                loss -= (weights[tag] if weights else 1.0) * math.log(probs[tag] / sum(probs))
         losses.append(loss)
     expected = {"none": losses, "sentence": sum(losses) / 3, "token": sum(losses) / 8}[reduction]
     head = softmax(tag_weights=given(weights))
@@ -250,9 +250,9 @@ def test_the_softmax_loss_sums_the_probabilities_of_a_set_of_tags(reduction: Red
     for sentence, length in enumerate(LENGTHS.tolist()):
         loss = 0.0
         for token in range(length):
-            shares = [math.exp(float(number)) for number in emissions[sentence, token]]
-            agreeing = sum(share for share, given in zip(shares, gold[sentence, token], strict=True) if given)
-            loss -= math.log(agreeing / sum(shares))
+            probs = [math.exp(float(number)) for number in emissions[sentence, token]]
+            agreeing = sum(share for share, given in zip(probs, gold[sentence, token], strict=True) if given)
+            loss -= math.log(agreeing / sum(probs))
         losses.append(loss)
     expected = {"none": losses, "sentence": sum(losses) / 3, "token": sum(losses) / 8}[reduction]
     gold[1, 1:] = False  # padding may hold anything
@@ -260,7 +260,7 @@ def test_the_softmax_loss_sums_the_probabilities_of_a_set_of_tags(reduction: Red
 
 
 @each_head
-def test_weights_beside_sets_of_tags_are_refused(make: Callable[..., Head]) -> None:
+def test_weights_with_tag_sets_are_an_error(make: Callable[..., Head]) -> None:
     head = make(tag_weights=torch.ones(3))
     gold = torch.ones(3, 4, 3, dtype=torch.bool)
     with pytest.raises(ValueError, match="weights require one known gold tag per token"):

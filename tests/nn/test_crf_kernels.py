@@ -30,23 +30,23 @@ from tagger.nn.crf.heads import Constraints, CRFHead
 from tagger.nn.crf.kernels import numba_kernel
 from tests.conftest import torch_threads
 from tests.nn.chains import (
-    COMPILED,
     DIFFERENTIABLE,
-    OF_MESSAGES,
+    MESSAGE_QUANTITIES,
+    NUMBA,
     ON_CPU,
     ON_GPU,
-    PORTABLE,
-    QUESTIONS,
+    QUANTITIES,
+    TORCH,
+    Backend,
     Chains,
-    Place,
     any_gold,
-    by_recursion,
     close,
     draw,
-    each_place,
+    each_backend,
+    enumerate_paths,
+    expected_by_recursion,
     gradients_of,
     needs_gpu,
-    written_out,
 )
 
 INF = math.inf
@@ -59,19 +59,19 @@ def random_gold(chains: Chains, seed: int = 1) -> Tensor:
     return torch.randint(len(chains.start), chains.emissions.shape[:2], generator=generator).to(chains.lengths.device)
 
 
-def real(paths: Tensor, chains: Chains) -> list[list[int]]:
+def strip_padding(paths: Tensor, chains: Chains) -> list[list[int]]:
     return [path[:length] for path, length in zip(paths.tolist(), chains.lengths.tolist(), strict=True)]
 
 
-def agrees_with_the_recursion(chains: Chains, place: Place, *, log_within: float, within: float) -> None:
+def assert_equals_recursion(chains: Chains, backend: Backend, *, log_within: float, within: float) -> None:
     """Asserts the log partition, relatively, the marginals, and the gradients of sentences of one length."""
-    expected = by_recursion(chains)
-    partition = log_partition(*chains, kernel=place.kernel)
+    expected = expected_by_recursion(chains)
+    partition = log_partition(*chains, kernel=backend.kernel)
     assert partition.dtype == chains.emissions.dtype
     torch.testing.assert_close(partition.cpu().double(), expected.log_partition, rtol=log_within, atol=log_within)
-    close(marginals(*chains, kernel=place.kernel), expected.marginals, within=within)
+    close(marginals(*chains, kernel=backend.kernel), expected.marginals, within=within)
     scores = chains.with_gradients()
-    log_partition(*scores, kernel=place.kernel).sum().backward()
+    log_partition(*scores, kernel=backend.kernel).sum().backward()
     by_emission, by_transition, by_start, by_end = scores.gradients()
     close(by_emission, expected.marginals, within=within)
     close(by_transition, expected.counts, within=within * max(1.0, float(expected.counts.max())))
@@ -83,36 +83,38 @@ def agrees_with_the_recursion(chains: Chains, place: Place, *, log_within: float
 # The same numbers from each
 
 
-@each_place
+@each_backend
 @pytest.mark.parametrize("tags", TAGS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_kernel_agrees_with_the_recursion_over_logarithms(tags: int, dtype: torch.dtype, place: Place) -> None:
-    if dtype not in place.dtypes:
+def test_a_kernel_agrees_with_the_recursion_over_logarithms(tags: int, dtype: torch.dtype, backend: Backend) -> None:
+    if dtype not in backend.dtypes:
         pytest.skip("the kernel takes float32 alone")
-    chains = draw(LENGTHS, tags, seed=tags, spread=1.5, place=place).on(place.device, dtype)
+    chains = draw(LENGTHS, tags, seed=tags, spread=1.5, backend=backend).on(backend.device, dtype)
     tolerance = 1e-9 if dtype == torch.float64 else 1e-4
-    agrees_with_the_recursion(chains, place, log_within=tolerance, within=tolerance)
+    assert_equals_recursion(chains, backend, log_within=tolerance, within=tolerance)
 
 
-@pytest.mark.parametrize("place", [*ON_CPU[1:], *ON_GPU])
+@pytest.mark.parametrize("backend", [*ON_CPU[1:], *ON_GPU])
 @pytest.mark.parametrize("tags", TAGS)
-@pytest.mark.parametrize("question", ["loss", "loss of weighted tags", "marginals", "best_path", "best_paths"])
-def test_each_kernel_answers_as_the_portable_one_does(question: str, tags: int, place: Place) -> None:
-    chains = draw(LENGTHS, tags, seed=tags, place=place)
+@pytest.mark.parametrize("quantity", ["loss", "loss of weighted tags", "marginals", "best_path", "best_paths"])
+def test_each_kernel_equals_the_torch_kernel(quantity: str, tags: int, backend: Backend) -> None:
+    chains = draw(LENGTHS, tags, seed=tags, backend=backend)
     reference = chains.on("cpu", torch.float64)
-    found = QUESTIONS[question](chains, random_gold(chains), place.kernel)
-    for one, other in zip(found, QUESTIONS[question](reference, random_gold(reference), "torch"), strict=True):
+    found = QUANTITIES[quantity](chains, random_gold(chains), backend.kernel)
+    for one, other in zip(found, QUANTITIES[quantity](reference, random_gold(reference), "torch"), strict=True):
         close(one, other)
-    if question in DIFFERENTIABLE:
-        expected = gradients_of(question, reference, random_gold(reference), "torch")
-        for one, other in zip(gradients_of(question, chains, random_gold(chains), place.kernel), expected, strict=True):
+    if quantity in DIFFERENTIABLE:
+        expected = gradients_of(quantity, reference, random_gold(reference), "torch")
+        for one, other in zip(
+            gradients_of(quantity, chains, random_gold(chains), backend.kernel), expected, strict=True
+        ):
             close(one, other)
 
 
-@each_place
+@each_backend
 @pytest.mark.parametrize("tags", TAGS)
-def test_loss_gradients_and_paths_equal_those_of_pytorch_crf(tags: int, place: Place) -> None:
-    chains = draw(LENGTHS, tags, seed=tags, place=place).with_gradients()
+def test_loss_gradients_and_paths_equal_those_of_pytorch_crf(tags: int, backend: Backend) -> None:
+    chains = draw(LENGTHS, tags, seed=tags, backend=backend).with_gradients()
     gold = random_gold(chains)
     reference = CRF(tags, batch_first=True).double()
     names = ["transitions", "start_transitions", "end_transitions"]
@@ -120,7 +122,7 @@ def test_loss_gradients_and_paths_equal_those_of_pytorch_crf(tags: int, place: P
     emissions = chains.emissions.detach().cpu().double().requires_grad_()
     mask = ~chains.padding.cpu()
     expected = -reference(emissions, gold.cpu(), mask=mask, reduction="mean")
-    loss = negative_log_likelihood(*chains, gold, kernel=place.kernel)
+    loss = negative_log_likelihood(*chains, gold, kernel=backend.kernel)
     expected.backward()
     loss.backward()
     close(loss, expected)
@@ -128,8 +130,8 @@ def test_loss_gradients_and_paths_equal_those_of_pytorch_crf(tags: int, place: P
         chains.gradients(), [emissions, *(getattr(reference, name) for name in names)], strict=True
     ):
         close(found, scores.grad)
-    paths, _ = best_path(*chains, kernel=place.kernel)
-    assert real(paths, chains) == reference.decode(emissions, mask=mask)
+    paths, _ = best_path(*chains, kernel=backend.kernel)
+    assert strip_padding(paths, chains) == reference.decode(emissions, mask=mask)
 
 
 @pytest.mark.parametrize("tags", [1, 3, 17, 40])
@@ -149,7 +151,7 @@ def test_a_crf_head_equals_pytorch_crf(tags: int) -> None:
     torch.testing.assert_close(ours.grad, theirs.grad)
     for ours_, theirs_ in zip(head.crf.parameters(), reference.parameters(), strict=True):
         torch.testing.assert_close(ours_.grad, theirs_.grad)
-    assert real(head.chain(emissions, lengths).best_path()[0], chains) == reference.decode(
+    assert strip_padding(head.chain(emissions, lengths).best_path()[0], chains) == reference.decode(
         emissions, mask=~chains.padding
     )
 
@@ -165,24 +167,24 @@ def near_and_far(far: bool, seed: int = 0) -> Chains:
     return chains.with_gradients()
 
 
-@pytest.mark.parametrize("place", ON_CPU)
+@pytest.mark.parametrize("backend", ON_CPU)
 @pytest.mark.parametrize("far", [False, True])
-@pytest.mark.parametrize("question", ["log_partition", "path_score", "loss", "loss of weighted tags"])
-def test_gradients_are_those_of_differences(question: str, far: bool, place: Place) -> None:
+@pytest.mark.parametrize("quantity", ["log_partition", "path_score", "loss", "loss of weighted tags"])
+def test_gradients_are_those_of_differences(quantity: str, far: bool, backend: Backend) -> None:
     chains = near_and_far(far)
     gold = torch.tensor([[0, 2, 1, 0], [2, 0, 0, 0], [1, 1, 2, 0]])
 
     def answer(*scores: Tensor) -> Tensor:
-        return QUESTIONS[question](Chains(*scores, chains.lengths), gold, place.kernel)[0]
+        return QUANTITIES[quantity](Chains(*scores, chains.lengths), gold, backend.kernel)[0]
 
     assert torch.autograd.gradcheck(answer, chains[:4])
 
 
-@pytest.mark.parametrize("place", ON_CPU)
+@pytest.mark.parametrize("backend", ON_CPU)
 @pytest.mark.parametrize("reduction", ["sentence", "token", "none"])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_the_gradient_of_a_loss_follows_the_one_that_comes_from_above(
-    reduction: str, weighted: bool, place: Place
+    reduction: str, weighted: bool, backend: Backend
 ) -> None:
     chains = near_and_far(False)
     gold = random_gold(chains)
@@ -191,7 +193,7 @@ def test_the_gradient_of_a_loss_follows_the_one_that_comes_from_above(
 
     def answer(*scores: Tensor) -> Tensor:
         losses = negative_log_likelihood(
-            *scores, chains.lengths, gold, weights=weights, reduction=reduction, kernel=place.kernel
+            *scores, chains.lengths, gold, weights=weights, reduction=reduction, kernel=backend.kernel
         )
         return (losses * factors).sum() if losses.dim() else 2.5 * losses
 
@@ -199,50 +201,50 @@ def test_the_gradient_of_a_loss_follows_the_one_that_comes_from_above(
 
 
 @pytest.mark.parametrize("far", [False, True])
-@pytest.mark.parametrize("question", OF_MESSAGES)
-def test_the_portable_kernel_has_gradients_of_all_it_finds(question: str, far: bool) -> None:
+@pytest.mark.parametrize("quantity", MESSAGE_QUANTITIES)
+def test_the_torch_kernel_differentiates_all_results(quantity: str, far: bool) -> None:
     chains = near_and_far(far)
 
     def answer(*scores: Tensor) -> Tensor:
-        return QUESTIONS[question](Chains(*scores, chains.lengths), any_gold(chains), "torch")[0]
+        return QUANTITIES[quantity](Chains(*scores, chains.lengths), any_gold(chains), "torch")[0]
 
     assert torch.autograd.gradcheck(answer, chains[:4])
 
 
 @pytest.mark.parametrize("far", [False, True])
-@pytest.mark.parametrize("question", ["log_partition", "loss", "loss of weighted tags"])
-def test_the_portable_kernel_has_gradients_of_gradients(question: str, far: bool) -> None:
+@pytest.mark.parametrize("quantity", ["log_partition", "loss", "loss of weighted tags"])
+def test_the_torch_kernel_differentiates_gradients(quantity: str, far: bool) -> None:
     chains = near_and_far(far)
     gold = torch.tensor([[0, 2, 1, 0], [2, 0, 0, 0], [1, 1, 2, 0]])
 
     def answer(*scores: Tensor) -> Tensor:
-        return QUESTIONS[question](Chains(*scores, chains.lengths), gold, "torch")[0]
+        return QUANTITIES[quantity](Chains(*scores, chains.lengths), gold, "torch")[0]
 
     assert torch.autograd.gradgradcheck(answer, chains[:4])
 
 
-@pytest.mark.parametrize("place", [*ON_CPU[1:], *ON_GPU[1:]])
-@pytest.mark.parametrize("question", OF_MESSAGES)
-def test_a_kernel_without_a_gradient_of_marginals_names_the_one_that_has_it(question: str, place: Place) -> None:
-    chains = draw([3, 2], 3, place=place).with_gradients()
-    (answer,) = QUESTIONS[question](chains, any_gold(chains), place.kernel)
+@pytest.mark.parametrize("backend", [*ON_CPU[1:], *ON_GPU[1:]])
+@pytest.mark.parametrize("quantity", MESSAGE_QUANTITIES)
+def test_a_kernel_without_a_gradient_of_marginals_names_the_torch_kernel(quantity: str, backend: Backend) -> None:
+    chains = draw([3, 2], 3, backend=backend).with_gradients()
+    (answer,) = QUANTITIES[quantity](chains, any_gold(chains), backend.kernel)
     with pytest.raises(RuntimeError, match="torch"):
         answer.square().sum().backward()
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])
-@pytest.mark.parametrize("question", OF_MESSAGES)
-def test_left_to_choose_what_needs_a_gradient_gets_it(question: str, device: str) -> None:
-    chains = draw([3, 2], 3, place=Place("triton" if device == "cuda" else "torch", device))
-    expected = gradients_of(question, chains, any_gold(chains), "torch")
-    for one, other in zip(gradients_of(question, chains, any_gold(chains), None), expected, strict=True):
+@pytest.mark.parametrize("quantity", MESSAGE_QUANTITIES)
+def test_the_default_kernel_differentiates_messages(quantity: str, device: str) -> None:
+    chains = draw([3, 2], 3, backend=Backend("triton" if device == "cuda" else "torch", device))
+    expected = gradients_of(quantity, chains, any_gold(chains), "torch")
+    for one, other in zip(gradients_of(quantity, chains, any_gold(chains), None), expected, strict=True):
         assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize("place", [*ON_CPU[1:], *ON_GPU[1:]])
-def test_a_kernel_without_a_second_gradient_says_so_and_takes_it_for_no_zero(place: Place) -> None:
-    chains = draw([3, 2], 3, place=place).with_gradients()
-    loss = negative_log_likelihood(*chains, any_gold(chains), kernel=place.kernel)
+@pytest.mark.parametrize("backend", [*ON_CPU[1:], *ON_GPU[1:]])
+def test_a_missing_second_gradient_is_an_error(backend: Backend) -> None:
+    chains = draw([3, 2], 3, backend=backend).with_gradients()
+    loss = negative_log_likelihood(*chains, any_gold(chains), kernel=backend.kernel)
     with pytest.raises(RuntimeError, match="no gradient of its gradient; pass kernel='torch'"):
         torch.autograd.grad(loss, chains.emissions, create_graph=True)
 
@@ -250,32 +252,32 @@ def test_a_kernel_without_a_second_gradient_says_so_and_takes_it_for_no_zero(pla
 # Ties
 
 
-@each_place
+@each_backend
 @pytest.mark.parametrize("tags", [1, 2, 3])
 @pytest.mark.parametrize("seed", range(8))
-def test_of_equal_scores_the_lowest_id_is_taken_from_the_last_token_back(tags: int, seed: int, place: Place) -> None:
-    chains = ties([5, 1, 4, 2], tags, seed, place)
+def test_of_equal_scores_the_lowest_id_wins_from_the_last_token_back(tags: int, seed: int, backend: Backend) -> None:
+    chains = ties([5, 1, 4, 2], tags, seed, backend)
     expected = []
-    for scores in written_out(chains):
+    for scores in enumerate_paths(chains):
         highest = max(scores.values())
         expected.append(list(min((path for path in scores if scores[path] == highest), key=lambda path: path[::-1])))
-    assert real(best_path(*chains, kernel=place.kernel)[0], chains) == expected
-    assert real(best_paths(*chains, count=1)[0][:, 0], chains) == expected
+    assert strip_padding(best_path(*chains, kernel=backend.kernel)[0], chains) == expected
+    assert strip_padding(best_paths(*chains, count=1)[0][:, 0], chains) == expected
 
 
-def ties(lengths: list[int], tags: int, seed: int, place: Place) -> Chains:
+def ties(lengths: list[int], tags: int, seed: int, backend: Backend) -> Chains:
     """Returns scores of 0 and 1."""
-    shares = draw(lengths, tags, seed=seed, place=place)
-    return Chains(*((scores > 0).to(place.dtype) for scores in shares[:4]), shares.lengths)
+    probs = draw(lengths, tags, seed=seed, backend=backend)
+    return Chains(*((scores > 0).to(backend.dtype) for scores in probs[:4]), probs.lengths)
 
 
-@each_place
+@each_backend
 @pytest.mark.parametrize("tags", [4, 5, 17, 33])
-def test_kernels_break_thousands_of_ties_alike(tags: int, place: Place) -> None:
+def test_kernels_break_thousands_of_ties_alike(tags: int, backend: Backend) -> None:
     lengths = [60, 1, 33, 59, 2, 60]
-    chains = ties(lengths, tags, tags, place)
-    expected, score = best_path(*ties(lengths, tags, tags, PORTABLE), kernel="torch")
-    found, ours = best_path(*chains, kernel=place.kernel)
+    chains = ties(lengths, tags, tags, backend)
+    expected, score = best_path(*ties(lengths, tags, tags, TORCH), kernel="torch")
+    found, ours = best_path(*chains, kernel=backend.kernel)
     assert torch.equal(found.cpu(), expected)
     close(ours, score)
     paths, scores = best_paths(*chains, count=1)
@@ -284,9 +286,9 @@ def test_kernels_break_thousands_of_ties_alike(tags: int, place: Place) -> None:
 
 
 def test_many_best_paths_of_equal_scores_are_all_different() -> None:
-    chains = ties([4, 3], 3, 0, PORTABLE)
+    chains = ties([4, 3], 3, 0, TORCH)
     paths, scores = best_paths(*chains, count=81)
-    for sentence, every in enumerate(written_out(chains)):
+    for sentence, every in enumerate(enumerate_paths(chains)):
         found = [tuple(path) for path in paths[sentence, :, : int(chains.lengths[sentence])].tolist()][: len(every)]
         assert set(found) == set(every)
         assert [every[path] for path in found] == sorted(every.values(), reverse=True)
@@ -296,154 +298,156 @@ def test_many_best_paths_of_equal_scores_are_all_different() -> None:
 # Scores of any size
 
 
-@each_place
+@each_backend
 @pytest.mark.parametrize("tags", [2, 5, 17])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_scores_of_ten_thousand_nats_are_no_trouble(tags: int, dtype: torch.dtype, place: Place) -> None:
-    if dtype not in place.dtypes:
+def test_scores_of_ten_thousand_nats_are_exact(tags: int, dtype: torch.dtype, backend: Backend) -> None:
+    if dtype not in backend.dtypes:
         pytest.skip("the kernel takes float32 alone")
-    drawn = draw([30, 1, 17], tags, seed=tags, place=place)
-    chains = Chains(*(scores.sign() * 1e4 for scores in drawn[:4]), drawn.lengths).on(place.device, dtype)
-    agrees_with_the_recursion(chains, place, log_within=1e-5, within=1e-2)
+    drawn = draw([30, 1, 17], tags, seed=tags, backend=backend)
+    chains = Chains(*(scores.sign() * 1e4 for scores in drawn[:4]), drawn.lengths).on(backend.device, dtype)
+    assert_equals_recursion(chains, backend, log_within=1e-5, within=1e-2)
     expected = log_partition(*chains.on("cpu", torch.float64), kernel="torch")
-    close(log_partition(*chains, kernel=place.kernel) / expected.to(place.device, dtype), [1.0] * 3, within=1e-5)
+    close(log_partition(*chains, kernel=backend.kernel) / expected.to(backend.device, dtype), [1.0] * 3, within=1e-5)
     chains = chains._replace(emissions=chains.emissions + drawn.emissions.to(dtype))
-    agrees_with_the_recursion(chains, place, log_within=1e-5, within=1e-2)
+    assert_equals_recursion(chains, backend, log_within=1e-5, within=1e-2)
 
 
-@each_place
+@each_backend
 @pytest.mark.parametrize("tags", [2, 5, 17])
 @pytest.mark.parametrize("seed", range(3))
-def test_forbidden_tags_at_any_token_have_no_share(tags: int, seed: int, place: Place) -> None:
-    chains = draw([12, 1, 9, 5], tags, seed=seed, place=place)
+def test_forbidden_tags_have_probability_zero(tags: int, seed: int, backend: Backend) -> None:
+    chains = draw([12, 1, 9, 5], tags, seed=seed, backend=backend)
     gold = random_gold(chains)
     generator = torch.Generator().manual_seed(seed)
-    out = (torch.rand(chains.emissions.shape, generator=generator) < 0.6).to(place.device)
+    out = (torch.rand(chains.emissions.shape, generator=generator) < 0.6).to(backend.device)
     out.scatter_(2, gold[:, :, None], False)
     chains = chains._replace(emissions=chains.emissions.masked_fill(out, -INF))
-    agrees_with_the_recursion(chains, place, log_within=1e-4, within=1e-8 if place.dtype == torch.float64 else 1e-4)
-    assert not marginals(*chains, kernel=place.kernel)[out].any()
-    losses = negative_log_likelihood(*chains, gold, reduction="none", kernel=place.kernel)
-    close(losses, by_recursion(chains).log_partition - path_score(*chains, gold).cpu())
+    assert_equals_recursion(chains, backend, log_within=1e-4, within=1e-8 if backend.dtype == torch.float64 else 1e-4)
+    assert not marginals(*chains, kernel=backend.kernel)[out].any()
+    losses = negative_log_likelihood(*chains, gold, reduction="none", kernel=backend.kernel)
+    close(losses, expected_by_recursion(chains).log_partition - path_score(*chains, gold).cpu())
 
 
-@each_place
+@each_backend
 @pytest.mark.parametrize("seed", range(4))
-def test_transitions_may_lie_two_thousand_nats_apart(seed: int, place: Place) -> None:
-    drawn = draw([15, 1, 8, 15], 4, seed=seed, place=place)
+def test_transitions_may_lie_two_thousand_nats_apart(seed: int, backend: Backend) -> None:
+    drawn = draw([15, 1, 8, 15], 4, seed=seed, backend=backend)
     spread = torch.rand(4, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 2000 - 1000
     chains = drawn._replace(transitions=spread.to(drawn.transitions))
-    agrees_with_the_recursion(chains, place, log_within=1e-5, within=1e-6 if place.dtype == torch.float64 else 1e-2)
+    assert_equals_recursion(chains, backend, log_within=1e-5, within=1e-6 if backend.dtype == torch.float64 else 1e-2)
     gold = random_gold(chains)
-    expected = by_recursion(chains).log_partition - path_score(*chains, gold).cpu()
-    losses = negative_log_likelihood(*chains, gold, reduction="none", kernel=place.kernel)
+    expected = expected_by_recursion(chains).log_partition - path_score(*chains, gold).cpu()
+    losses = negative_log_likelihood(*chains, gold, reduction="none", kernel=backend.kernel)
     torch.testing.assert_close(losses.cpu().double(), expected.double(), rtol=1e-4, atol=1e-2)
 
 
-def two_chains_that_never_meet(place: Place, lengths: list[int], lead: float) -> Chains:
+def draw_separate_chains(backend: Backend, lengths: list[int], lead: float) -> Chains:
     """Returns tags 0 and 1, which lead at each token, beside 2 and 3, which alone may end."""
-    chains = draw(lengths, 4, seed=1, place=place)
+    chains = draw(lengths, 4, seed=1, backend=backend)
     chains.emissions[:, :, :2] += lead
     chains.transitions[:2, 2:] = chains.transitions[2:, :2] = -INF
     chains.end[:2] = -INF
     return chains
 
 
-@each_place
+@each_backend
 @pytest.mark.parametrize(("lengths", "lead"), [([4, 1, 3], 300.0), ([40, 2, 25, 1], 50.0), ([12, 5], 9000.0)])
-def test_only_the_weaker_of_two_chains_that_never_meet_may_end(lengths: list[int], lead: float, place: Place) -> None:
-    chains = two_chains_that_never_meet(place, lengths, lead)
-    tolerance = 1e-8 if place.dtype == torch.float64 else 1e-3
-    agrees_with_the_recursion(chains, place, log_within=1e-5, within=tolerance)
+def test_only_the_weaker_of_two_chains_that_never_meet_may_end(
+    lengths: list[int], lead: float, backend: Backend
+) -> None:
+    chains = draw_separate_chains(backend, lengths, lead)
+    tolerance = 1e-8 if backend.dtype == torch.float64 else 1e-3
+    assert_equals_recursion(chains, backend, log_within=1e-5, within=tolerance)
     gold = random_gold(chains) % 2 + 2
     close(
-        negative_log_likelihood(*chains, gold, reduction="none", kernel=place.kernel),
-        by_recursion(chains).log_partition - path_score(*chains, gold).cpu(),
+        negative_log_likelihood(*chains, gold, reduction="none", kernel=backend.kernel),
+        expected_by_recursion(chains).log_partition - path_score(*chains, gold).cpu(),
         within=tolerance,
     )
-    assert (best_path(*chains, kernel=place.kernel)[0] >= 2)[~chains.padding].all()
+    assert (best_path(*chains, kernel=backend.kernel)[0] >= 2)[~chains.padding].all()
     if max(lengths) < 5:
-        highest = [max(scores.values()) for scores in written_out(chains)]
-        close(best_path(*chains, kernel=place.kernel)[1], highest, within=1e-3)
+        highest = [max(scores.values()) for scores in enumerate_paths(chains)]
+        close(best_path(*chains, kernel=backend.kernel)[1], highest, within=1e-3)
 
 
-@each_place
+@each_backend
 @pytest.mark.parametrize("weighted", [False, True])
-def test_where_the_range_is_left_losses_and_gradients_are_still_those_of_the_portable_kernel(
-    weighted: bool, place: Place
+def test_losses_and_gradients_beyond_the_range_of_float64_equal_the_torch_kernel(
+    weighted: bool, backend: Backend
 ) -> None:
-    chains = two_chains_that_never_meet(place, [30, 2, 25, 1], 60.0)
+    chains = draw_separate_chains(backend, [30, 2, 25, 1], 60.0)
     chains.end[:2] = -1500.0  # 25 tokens make up for it, a weight too small to hold
-    question = "loss of weighted tags" if weighted else "loss"
+    quantity = "loss of weighted tags" if weighted else "loss"
     reference = chains.on("cpu", torch.float64)
     gold = random_gold(chains) % 2 + 2
     close(
-        QUESTIONS[question](chains, gold, place.kernel)[0],
-        QUESTIONS[question](reference, gold.cpu(), "torch")[0],
-        within=1e-6 if place.dtype == torch.float64 else 1e-3,
+        QUANTITIES[quantity](chains, gold, backend.kernel)[0],
+        QUANTITIES[quantity](reference, gold.cpu(), "torch")[0],
+        within=1e-6 if backend.dtype == torch.float64 else 1e-3,
     )
-    expected = gradients_of(question, reference, gold.cpu(), "torch")
-    for one, other in zip(gradients_of(question, chains, gold, place.kernel), expected, strict=True):
-        close(one, other, within=1e-6 if place.dtype == torch.float64 else 1e-2)
-    agrees_with_the_recursion(chains, place, log_within=1e-5, within=1e-6 if place.dtype == torch.float64 else 1e-2)
+    expected = gradients_of(quantity, reference, gold.cpu(), "torch")
+    for one, other in zip(gradients_of(quantity, chains, gold, backend.kernel), expected, strict=True):
+        close(one, other, within=1e-6 if backend.dtype == torch.float64 else 1e-2)
+    assert_equals_recursion(chains, backend, log_within=1e-5, within=1e-6 if backend.dtype == torch.float64 else 1e-2)
 
 
-@each_place
+@each_backend
 @pytest.mark.parametrize("size", [30.0, 1500.0])
-def test_an_emission_may_make_up_for_a_start_or_an_end_that_hardly_may_be(size: float, place: Place) -> None:
-    chains = draw([9, 1, 4], 3, place=place)
+def test_a_high_emission_compensates_a_low_start_or_end(size: float, backend: Backend) -> None:
+    chains = draw([9, 1, 4], 3, backend=backend)
     chains.start[1] -= size
     chains.emissions[:, 0, 1] += size
     chains.end[0] -= size
     chains.emissions[[0, 1, 2], [8, 0, 3], 0] += size
-    tolerance = 1e-8 if place.dtype == torch.float64 else 1e-3
-    agrees_with_the_recursion(chains, place, log_within=1e-6, within=tolerance)
+    tolerance = 1e-8 if backend.dtype == torch.float64 else 1e-3
+    assert_equals_recursion(chains, backend, log_within=1e-6, within=tolerance)
 
 
-@each_place
-def test_sentences_of_one_token_need_no_transition(place: Place) -> None:
-    chains = draw([1, 1], 3, place=place)
+@each_backend
+def test_sentences_of_one_token_need_no_transition(backend: Backend) -> None:
+    chains = draw([1, 1], 3, backend=backend)
     chains.transitions[:] = -INF
-    agrees_with_the_recursion(chains, place, log_within=1e-6, within=1e-6)
+    assert_equals_recursion(chains, backend, log_within=1e-6, within=1e-6)
 
 
-@each_place
+@each_backend
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_sentence_of_five_thousand_tokens_loses_no_digits(dtype: torch.dtype, place: Place) -> None:
-    if dtype not in place.dtypes:
+def test_a_sentence_of_five_thousand_tokens_is_exact(dtype: torch.dtype, backend: Backend) -> None:
+    if dtype not in backend.dtypes:
         pytest.skip("the kernel takes float32 alone")
-    chains = draw([5000, 1, 3777], 5, place=place).on(place.device, dtype)
-    expected = by_recursion(chains)
-    found = marginals(*chains, kernel=place.kernel)
+    chains = draw([5000, 1, 3777], 5, backend=backend).on(backend.device, dtype)
+    expected = expected_by_recursion(chains)
+    found = marginals(*chains, kernel=backend.kernel)
     torch.testing.assert_close(found.sum(2), (~chains.padding).to(dtype), atol=1e-5, rtol=0)
     close(found, expected.marginals, within=1e-3 if dtype == torch.float32 else 1e-8)
-    partition = log_partition(*chains, kernel=place.kernel).cpu().double()
+    partition = log_partition(*chains, kernel=backend.kernel).cpu().double()
     torch.testing.assert_close(partition, expected.log_partition, rtol=1e-5, atol=1e-5)
-    paths, scores = best_path(*chains, kernel=place.kernel)
+    paths, scores = best_path(*chains, kernel=backend.kernel)
     torch.testing.assert_close(path_score(*chains, paths), scores, rtol=1e-6, atol=1e-5)
     assert (scores.cpu() <= partition).all()
 
 
-@each_place
+@each_backend
 @pytest.mark.parametrize("tags", [2, 5, 40])
-def test_paths_without_number_and_all_alike_are_counted(tags: int, place: Place) -> None:
+def test_uniform_scores_count_the_paths(tags: int, backend: Backend) -> None:
     chains = Chains(
-        *(torch.zeros_like(scores) for scores in draw([2000, 1, 700], tags, place=place)[:4]),
-        torch.tensor([2000, 1, 700], device=place.device),
+        *(torch.zeros_like(scores) for scores in draw([2000, 1, 700], tags, backend=backend)[:4]),
+        torch.tensor([2000, 1, 700], device=backend.device),
     )
-    close(log_partition(*chains, kernel=place.kernel) / math.log(tags), [2000.0, 1.0, 700.0])
-    close(marginals(*chains, kernel=place.kernel)[0], torch.full((2000, tags), 1 / tags, dtype=torch.float64))
+    close(log_partition(*chains, kernel=backend.kernel) / math.log(tags), [2000.0, 1.0, 700.0])
+    close(marginals(*chains, kernel=backend.kernel)[0], torch.full((2000, tags), 1 / tags, dtype=torch.float64))
 
 
-def test_scores_of_ordinary_size_never_leave_the_range(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ordinary_scores_never_need_the_torch_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object) -> None:
-        raise AssertionError("the compiled kernel has asked the portable one")
+        raise AssertionError("the numba kernel has asked the portable one")
 
     monkeypatch.setattr(numba_kernel.torch_kernel, "negative_log_likelihood", fail)
     monkeypatch.setattr(numba_kernel.torch_kernel, "messages", fail)
     chains = draw([5000, 1, 3777], 5, spread=5.0)
     chains.transitions[0, 1] = chains.start[2] = chains.end[3] = -INF
-    agrees_with_the_recursion(chains, COMPILED, log_within=1e-9, within=1e-6)
+    assert_equals_recursion(chains, NUMBA, log_within=1e-9, within=1e-6)
 
 
 # Threads and processes
@@ -457,14 +461,14 @@ def many_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("lengths", [[5, 9, 1, 7] * 16, [50, 1, 1], [1, 1, 50], [3, 2], [4]])
-@pytest.mark.parametrize("question", ["loss", "loss of weighted tags", "marginals", "best_path"])
-def test_threads_share_a_batch_and_change_nothing(question: str, lengths: list[int], many_threads: None) -> None:
+@pytest.mark.parametrize("quantity", ["loss", "loss of weighted tags", "marginals", "best_path"])
+def test_threads_share_a_batch_and_change_nothing(quantity: str, lengths: list[int], many_threads: None) -> None:
     chains = draw(lengths, 5)
     gold = random_gold(chains)
 
     def answers() -> list[Tensor]:
-        found = list(QUESTIONS[question](chains, gold, "numba"))
-        return found + (gradients_of(question, chains, gold, "numba") if question in DIFFERENTIABLE else [])
+        found = list(QUANTITIES[quantity](chains, gold, "numba"))
+        return found + (gradients_of(quantity, chains, gold, "numba") if quantity in DIFFERENTIABLE else [])
 
     together = answers()
     torch.set_num_threads(1)
@@ -472,15 +476,15 @@ def test_threads_share_a_batch_and_change_nothing(question: str, lengths: list[i
         close(one, other, within=1e-12)
 
 
-def test_threads_find_the_sentences_that_leave_the_range(many_threads: None) -> None:
-    chains = two_chains_that_never_meet(COMPILED, [30, 2, 25, 1, 28, 3], 60.0)
+def test_threads_report_lost_sentences(many_threads: None) -> None:
+    chains = draw_separate_chains(NUMBA, [30, 2, 25, 1, 28, 3], 60.0)
     chains.end[:2] = -1500.0
-    agrees_with_the_recursion(chains, COMPILED, log_within=1e-9, within=1e-7)
+    assert_equals_recursion(chains, NUMBA, log_within=1e-9, within=1e-7)
 
 
-def test_two_threads_may_ask_at_once(many_threads: None) -> None:
+def test_several_threads_can_call_a_kernel(many_threads: None) -> None:
     batches = [draw([5, 9, 1, 7] * 8, 5, seed=seed) for seed in range(12)]
-    expected = [by_recursion(chains).log_partition for chains in batches]
+    expected = [expected_by_recursion(chains).log_partition for chains in batches]
     with ThreadPoolExecutor(4) as pool:
         for _ in range(3):
             found = list(pool.map(lambda chains: log_partition(*chains, kernel="numba"), batches))
@@ -497,7 +501,7 @@ def run_script(script: str, **environment: str) -> str:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-def test_a_fork_may_ask_what_its_parent_asked() -> None:
+def test_a_forked_process_can_call_a_kernel() -> None:
     script = """
         import os, signal, warnings
         warnings.simplefilter("ignore")
@@ -519,7 +523,7 @@ def test_a_fork_may_ask_what_its_parent_asked() -> None:
     assert "the child ended with 0 True" in run_script(script)
 
 
-def test_what_was_asked_in_inference_mode_first_can_be_trained_after() -> None:
+def test_training_works_after_inference_mode() -> None:
     script = """
         import torch
         from tagger.nn.crf.functions import best_path, log_partition, negative_log_likelihood
@@ -540,7 +544,7 @@ def test_two_sentences_are_shared_between_two_threads(monkeypatch: pytest.Monkey
     assert numba_kernel._run(chains, 1, lambda rows: rows) == [(0, 1), (1, 2)]
 
 
-def test_compilation_is_announced_once_and_kept(tmp_path: Path) -> None:
+def test_compilation_is_announced_once_and_cached(tmp_path: Path) -> None:
     script = """
         import logging
         import torch
@@ -564,7 +568,7 @@ def _fresh_choice() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_fresh_choice")
-def test_what_cannot_be_loaded_is_told_once_and_replaced(
+def test_a_kernel_that_cannot_be_loaded_is_reported_once_and_replaced(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     chains = draw([3, 2], 3)
@@ -596,7 +600,7 @@ def test_a_missing_module_is_replaced(monkeypatch: pytest.MonkeyPatch, caplog: p
 
 @pytest.mark.usefixtures("_fresh_choice")
 @pytest.mark.parametrize("error", [MemoryError, torch.OutOfMemoryError, RuntimeError])
-def test_a_kernel_for_which_there_is_no_memory_now_is_tried_again(
+def test_a_kernel_is_tried_again_after_an_out_of_memory_error(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: type[Exception]
 ) -> None:
     def fail(*_: object) -> None:
@@ -610,7 +614,7 @@ def test_a_kernel_for_which_there_is_no_memory_now_is_tried_again(
     assert not caplog.records
 
 
-def test_the_fastest_kernel_is_chosen_where_none_is_named() -> None:
+def test_the_fastest_kernel_is_the_default() -> None:
     assert kernel_choice.choose_kernel(draw([3], 2)) is numba_kernel  # type: ignore[arg-type]
 
 
@@ -629,4 +633,4 @@ def test_a_kernel_that_cannot_work_on_a_gpu_is_refused(kernel: str, tags: int, d
     chains = draw([3, 2], tags).on("cuda", dtype)
     with pytest.raises(ValueError, match=f"the {kernel} kernel does not support {dtype} on cuda:0 here"):
         log_partition(*chains, kernel=kernel)
-    close(log_partition(*chains), by_recursion(chains).log_partition)
+    close(log_partition(*chains), expected_by_recursion(chains).log_partition)

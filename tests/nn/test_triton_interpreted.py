@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tagger.nn.crf import kernel_choice
-from tests.nn.chains import DIFFERENTIABLE, QUESTIONS, Chains, Place, close, draw, gradients_of
+from tests.nn.chains import DIFFERENTIABLE, QUANTITIES, Backend, Chains, close, draw, gradients_of
 
 pytest.importorskip("triton", reason="the Triton kernels are not tested: triton is not installed")
 pytestmark = [
@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::RuntimeWarning:triton"),  # the logarithm of 0 is -inf, as it must be
 ]
 LENGTHS = [5, 1, 3]
-TRITON = Place("triton", "cpu")
+TRITON = Backend("triton", "cpu")
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def _interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def chains(tags: int, *, forbidding: bool) -> Chains:
     """Returns random scores in float32; of each kind one is forbidden if there are tags enough."""
-    scores = draw(LENGTHS, tags, seed=tags, spread=1.5, place=TRITON)
+    scores = draw(LENGTHS, tags, seed=tags, spread=1.5, backend=TRITON)
     if forbidding and tags > 2:
         scores.transitions[0, 1] = scores.start[1] = scores.end[0] = -math.inf
     return scores
@@ -42,21 +42,21 @@ def gold(tags: int) -> Tensor:
 @pytest.mark.parametrize("tags", [1, 2, 5, 17, 33])
 @pytest.mark.parametrize("forbidding", [False, True])
 @pytest.mark.parametrize(
-    "question", ["log_partition", "loss", "loss of weighted tags", "loss of partial gold", "marginals", "best_path"]
+    "quantity", ["log_partition", "loss", "loss of weighted tags", "loss of partial gold", "marginals", "best_path"]
 )
-def test_the_interpreted_kernel_answers_as_the_torch_kernel_does(question: str, forbidding: bool, tags: int) -> None:
+def test_the_interpreted_kernel_equals_the_torch_kernel(quantity: str, forbidding: bool, tags: int) -> None:
     scores = chains(tags, forbidding=forbidding)
     reference = scores.on("cpu", torch.float64)
     for found, expected in zip(
-        QUESTIONS[question](scores, gold(tags), "triton"),
-        QUESTIONS[question](reference, gold(tags), "torch"),
+        QUANTITIES[quantity](scores, gold(tags), "triton"),
+        QUANTITIES[quantity](reference, gold(tags), "torch"),
         strict=True,
     ):
         close(found, expected)
-    if question in DIFFERENTIABLE:
+    if quantity in DIFFERENTIABLE:
         for found, expected in zip(
-            gradients_of(question, scores, gold(tags), "triton"),
-            gradients_of(question, reference, gold(tags), "torch"),
+            gradients_of(quantity, scores, gold(tags), "triton"),
+            gradients_of(quantity, reference, gold(tags), "torch"),
             strict=True,
         ):
             close(found, expected)

@@ -375,7 +375,7 @@ def test_a_model_of_one_plain_tag_works(tmp_path: Path) -> None:
     overrides = [f"data.train={tmp_path}/train.conll", f"data.dev={tmp_path}/train.conll", "training.epochs=1"]
     for head in ("crf", "softmax"):
         settings = changed(Config(), *overrides, f"model.head.kind={head}", "model.encoder.hidden_size=8")
-        best = training.train(settings, tmp_path / head, device="cpu").model
+        best = training.train(settings, tmp_path / head, device="cpu").model_dir
         (sentence,) = tagging.load(best, device="cpu").tag(["a d"], probabilities=True, nbest=2)
         assert (sentence.tags, sentence.probabilities) == (("X", "X"), (1.0, 1.0))
         assert [alternative.tags for alternative in sentence.alternatives] == [("X", "X")]

@@ -274,7 +274,7 @@ def small(tiny_config: Config) -> Config:
 def test_a_best_model_without_the_metrics_of_an_epoch_is_refused(
     small: Config, tmp_path: Path, metrics: dict[str, Any]
 ) -> None:
-    best = training.train(small, tmp_path / "run", device="cpu").model
+    best = training.train(small, tmp_path / "run", device="cpu").model_dir
     model_dir.save(model_dir.load(best)[0], best, metrics)
     with pytest.raises(ModelError, match=r"model-best/metrics\.json: .*: (expected|field required)"):
         training.resume(tmp_path / "run", device="cpu")

@@ -140,7 +140,7 @@ def test_a_threshold_leaves_out_spans_below_it_and_their_tags(kind: str, share: 
     kept = [[span for span in whole.spans if number_of(span) >= threshold] for whole in wholes]
     assert [list(one.spans) for one in found] == kept
     assert [one.tags for one in found] == [
-        schemes.tags_of(spans, len(one), model.model.scheme)  # type: ignore[arg-type]
+        schemes.spans_to_tags(spans, len(one), model.model.scheme)  # type: ignore[arg-type]
         for one, spans in zip(found, kept, strict=True)
     ]
     count = sum(map(len, kept))
@@ -152,7 +152,7 @@ def test_tags_keep_to_their_scheme_where_a_span_that_touched_another_is_left_out
     model = tagger(make_model(scheme=scheme, types=("PER",), spread=0.4, words={"embedding_dim": 4}))
     touched = 0
     for whole, found in zip(model.tag(MANY), model.tag(MANY, threshold=0.2), strict=True):
-        assert schemes.broken(found.tags, scheme) == []  # type: ignore[arg-type]
+        assert schemes.find_invalid(found.tags, scheme) == []  # type: ignore[arg-type]
         before = {span.end for span in whole.spans if span.start not in {kept.start for kept in found.spans}}
         touched += len(before & {span.start for span in found.spans})
     assert touched

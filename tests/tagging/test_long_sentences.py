@@ -30,9 +30,9 @@ def test_a_long_sentence_gets_valid_tags_for_all_tokens(scheme: str, most: int) 
     actual = tag(tagger(make_model(scheme=scheme), max_tokens=most))
     assert (actual.tokens, actual.line) == (LONG.tokens, 7)
     assert len(actual.tags) == len(actual.probabilities) == 5000
-    assert schemes.broken(actual.tags, scheme) == []  # type: ignore[arg-type]
+    assert schemes.find_invalid(actual.tags, scheme) == []  # type: ignore[arg-type]
     assert [(span.type, span.start, span.end) for span in actual.spans] == [
-        (span.type, span.start, span.end) for span in schemes.spans_of(actual.tags)
+        (span.type, span.start, span.end) for span in schemes.tags_to_spans(actual.tags)
     ]
 
 
@@ -72,7 +72,7 @@ def stitch_spans(length: int, most: int, spans: Sequence[Sequence[tuple[int, int
     parts: list[tuple[Window, Prediction]] = []
     for number, (window, bounds) in enumerate(zip(split_into_windows(length, most), spans, strict=True)):
         inner = tuple(Span("PER", start - window.start, end - window.start, 0.1 + number / 10) for start, end in bounds)
-        tags = schemes.tags_of(inner, most, "IOBES")
+        tags = schemes.spans_to_tags(inner, most, "IOBES")
         probabilities = [0.5] * most
         for span in inner:
             assert span.probability is not None
@@ -108,7 +108,7 @@ def test_windows_meet_outside_of_spans(spans: list[list[tuple[int, int]]], expec
 def test_a_span_longer_than_the_overlap_is_stitched_from_both_windows() -> None:
     actual = stitch_spans(60, 40, [[(15, 40)], [(20, 45)]])
     assert actual.spans == (Span("PER", 15, 45, None),)
-    assert schemes.broken(actual.tags, "IOBES") == []
+    assert schemes.find_invalid(actual.tags, "IOBES") == []
 
 
 def test_windows_with_a_large_overlap_stay_in_order() -> None:
@@ -117,7 +117,7 @@ def test_windows_with_a_large_overlap_stay_in_order() -> None:
     for spans in ([[place] for place in bounds], [[(start, stop - 1)] for start, stop in bounds], [[]] * count):
         actual = stitch_spans(251, 100, spans)
         assert len(actual.tags) == 251
-        assert schemes.broken(actual.tags, "IOBES") == []
+        assert schemes.find_invalid(actual.tags, "IOBES") == []
 
 
 def test_plain_tags_equal_those_of_the_windows() -> None:

@@ -1,11 +1,11 @@
-"""Rows moved when a batch holds them, against torch's optimiser and a plain average that move all at each step."""
+"""LazyRows moved when a batch holds them, against torch's optimiser and a plain average that move all at each step."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from tagger.training import lazy_rows as module
-from tagger.training.lazy_rows import Rows
+from tagger.training.lazy_rows import LazyRows
 
 WORDS, WIDTH, DECAY = 30, 4, 0.9
 
@@ -36,13 +36,13 @@ def gradients(steps: int) -> list[Tensor]:
     return found
 
 
-def start(*, momentum: float = 0.9, nesterov: bool = False, decay: float | None = DECAY) -> Rows:
+def start(*, momentum: float = 0.9, nesterov: bool = False, decay: float | None = DECAY) -> LazyRows:
     weight = torch.randn(WORDS, WIDTH, generator=torch.Generator().manual_seed(1))
-    return Rows(nn.Parameter(weight), momentum=momentum, nesterov=nesterov, decay=decay)
+    return LazyRows(nn.Parameter(weight), momentum=momentum, nesterov=nesterov, decay=decay)
 
 
-def move(rows: Rows, gradient: Tensor, rate: float) -> None:
-    rows.bring(gradient.coalesce().indices()[0])
+def move(rows: LazyRows, gradient: Tensor, rate: float) -> None:
+    rows.catch_up(gradient.coalesce().indices()[0])
     rows.weight.grad = gradient
     rows.gradient()
     rows.step(rate)
@@ -62,10 +62,10 @@ def test_rows_are_where_moving_all_of_them_at_each_step_has_them(
         dense.step(gradient.to_dense(), rate)
         assert rows.average is not None
         if step % 9 == 0:
-            with rows.settled():
+            with rows.flush_temporarily():
                 torch.testing.assert_close(rows.weight, dense.weight, atol=1e-5, rtol=1e-5)
                 torch.testing.assert_close(rows.average.detach(), dense.average, atol=1e-5, rtol=1e-5)
-    rows.settle()
+    rows.flush()
     torch.testing.assert_close(rows.weight, dense.weight, atol=1e-5, rtol=1e-5)
 
 
@@ -78,14 +78,14 @@ def test_rows_brought_up_to_date_before_they_are_read_lead_where_all_rows_would(
     random = torch.Generator().manual_seed(4)
     for _ in range(80):
         ids = torch.randint(0, WORDS, (3,), generator=random)
-        rows.bring(torch.cat([ids, torch.tensor([WORDS, WORDS + 5])]))  # words whose vectors stay as they are
+        rows.catch_up(torch.cat([ids, torch.tensor([WORDS, WORDS + 5])]))  # words whose vectors stay as they are
         given = torch.sparse_coo_tensor(
             ids[None], rows.weight.detach()[ids] - goal[ids], (WORDS, WIDTH), check_invariants=True
         )
         of_all = torch.zeros(WORDS, WIDTH).index_add_(0, ids, dense.weight.detach()[ids] - goal[ids])
         move(rows, given, 0.05)
         dense.step(of_all, 0.05)
-    rows.settle()
+    rows.flush()
     torch.testing.assert_close(rows.weight, dense.weight, atol=1e-5, rtol=1e-5)
     assert rows.average is not None
     torch.testing.assert_close(rows.average.detach(), dense.average, atol=1e-5, rtol=1e-5)
@@ -113,7 +113,7 @@ def test_a_step_without_a_gradient_moves_rows_by_momentum_alone() -> None:
     before = rows.weight.detach().clone()
     rows.gradient()
     rows.step(0.1)
-    rows.settle()
+    rows.flush()
     assert not torch.equal(rows.weight, before)
 
 
@@ -122,7 +122,7 @@ def test_to_show_rows_up_to_date_or_to_restore_them_changes_no_bit_of_what_follo
     for step, gradient in enumerate(gradients(20)):
         move(plain, gradient, 0.1)
         move(broken, gradient, 0.1)
-        with broken.settled():
+        with broken.flush_temporarily():
             saved = {name: tensor.clone() for name, tensor in broken.tensors().items()}
         saved |= {name: tensor.clone() for name, tensor in broken.tensors().items()}
         if step % 3 == 0:
@@ -130,7 +130,7 @@ def test_to_show_rows_up_to_date_or_to_restore_them_changes_no_bit_of_what_follo
             broken.restore(saved)
             broken.average = average
     for rows in (plain, broken):
-        rows.settle()
+        rows.flush()
     assert all(torch.equal(tensor, broken.tensors()[name]) for name, tensor in plain.tensors().items())
     assert plain.average is not None
     assert broken.average is not None
@@ -142,5 +142,5 @@ def test_a_row_that_was_read_without_being_brought_up_to_date_is_refused() -> No
     move(rows, given[0], 0.1)
     rows.weight.grad = given[1]
     rows.gradient()
-    with pytest.raises(ValueError, match="not brought up to date"):
+    with pytest.raises(ValueError, match="was not caught up"):
         rows.step(0.1)

@@ -14,14 +14,14 @@ from tagger.config import Config
 from tagger.config.schema import Optimizer, Schedule, Training
 from tagger.data.sentence import Sentence
 from tagger.training import optimizers
-from tagger.training.optimizers import clip, factor, plateaus
+from tagger.training.optimizers import clip_gradients, count_plateaus, schedule_factor
 
 
 def factors(total: int = 20, **settings: object) -> list[float]:
     """Returns a schedule's factor at each step of two epochs."""
     schedule = Schedule(**settings)  # type: ignore[arg-type]
     return [
-        factor(schedule, step=step, total=total, epoch=2 * step // total, scores=[50.0] * (2 * step // total))
+        schedule_factor(schedule, step=step, total=total, epoch=2 * step // total, scores=[50.0] * (2 * step // total))
         for step in range(total)
     ]
 
@@ -46,13 +46,13 @@ def test_a_linear_rate_falls_evenly_and_ends_above_zero() -> None:
 def test_a_plateau_rate_falls_by_its_factor_at_each_plateau() -> None:
     schedule = Schedule(kind="plateau", patience=2, factor=0.1)
     scores = [1.0, 2.0, 2.0, 1.0, 0.0, 0.0, 3.0]
-    found = [factor(schedule, step=9, total=99, epoch=n, scores=scores[:n]) for n in range(8)]
+    found = [schedule_factor(schedule, step=9, total=99, epoch=n, scores=scores[:n]) for n in range(8)]
     assert found == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
 
 
 @pytest.mark.parametrize(("scores", "count"), [([], 0), ([1], 0), ([1, 1], 0), ([1, 1, 1], 1), ([1, 0, 2, 1, 1], 1)])
 def test_a_plateau_is_so_many_epochs_in_a_row_without_a_better_score(scores: list[float], count: int) -> None:
-    assert plateaus(scores, 2) == count
+    assert count_plateaus(scores, 2) == count
 
 
 @pytest.mark.parametrize(("total", "peak"), [(20, 0.3), (100, 0.25), (7, 0.5), (3, 0.4)])
@@ -69,7 +69,7 @@ def test_one_cycle_is_torchs(total: int, peak: float) -> None:
 @pytest.mark.parametrize("kind", options(Schedule.model_fields["kind"].annotation))
 def test_no_rate_turns_negative_or_rises_again_when_an_epoch_has_more_steps_than_the_last(kind: str) -> None:
     schedule = Schedule(kind=kind)  # type: ignore[arg-type]
-    late = [factor(schedule, step=step, total=10, epoch=0, scores=[]) for step in range(8, 14)]
+    late = [schedule_factor(schedule, step=step, total=10, epoch=0, scores=[]) for step in range(8, 14)]
     assert all(after <= before for before, after in pairwise(late))
     assert min(late) > 0
 
@@ -77,9 +77,9 @@ def test_no_rate_turns_negative_or_rises_again_when_an_epoch_has_more_steps_than
 def test_every_parameter_belongs_to_a_part_and_every_part_has_some(model_path: Path) -> None:
     network = model_dir.load(model_path)[0].network
     settings = Optimizer(kind="adam", learning_rate=0.1, learning_rates={"head": 0.2})
-    groups = optimizers.optimizer(network, settings, None).param_groups
+    groups = optimizers.create_optimizer(network, settings, None).param_groups
     assert {group["part"] for group in groups} == set(options(Part))
-    assert {group["part"]: group["rate"] for group in groups}["head"] == 0.2
+    assert {group["part"]: group["learning_rate"] for group in groups}["head"] == 0.2
     assert sum(len(group["params"]) for group in groups) == len(list(network.parameters()))
     parts = {name: optimizers.part_of(name) for name, _ in network.named_parameters()}
     assert parts["embedding.words.weight"] == "words"
@@ -102,14 +102,14 @@ def test_gradients_are_clipped_and_their_norm_before_is_told(
     settings: dict[str, float | None], expected: list[float]
 ) -> None:
     gradients = [torch.tensor([3.0]), torch.tensor([4.0])]
-    norm, clipped = clip(gradients, Training(**settings))  # type: ignore[arg-type]
+    norm, clipped = clip_gradients(gradients, Training(**settings))  # type: ignore[arg-type]
     assert norm.item() == pytest.approx(5.0)
     assert clipped.item() == (expected != [3.0, 4.0])
     assert [gradient.item() for gradient in gradients] == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_norm_that_is_not_finite_is_told() -> None:
-    assert math.isinf(clip([torch.tensor([math.inf])], Training())[0].item())
+    assert math.isinf(clip_gradients([torch.tensor([math.inf])], Training())[0].item())
 
 
 def test_what_holds_a_gate_open_does_not_decay(tiny_config: Config) -> None:
@@ -118,13 +118,13 @@ def test_what_holds_a_gate_open_does_not_decay(tiny_config: Config) -> None:
     network = models.build_model(config, [Sentence(("Ada", "lives"), tags=("B-PER", "O"))]).network
     (layer,) = network.encoder.layers
     settings = Optimizer(kind="adamw", learning_rate=0.1, learning_rates={"encoder": 0.5}, weight_decay=0.5)
-    optimizer = optimizers.optimizer(network, settings, None)
-    assert {group["part"]: group["rate"] for group in optimizer.param_groups}["encoder"] == 0.5
+    optimizer = optimizers.create_optimizer(network, settings, None)
+    assert {group["part"]: group["learning_rate"] for group in optimizer.param_groups}["encoder"] == 0.5
     for weight in network.parameters():
         weight.grad = torch.zeros_like(weight)
     before = [weight.detach().clone() for weight in layer.parameters()]
     for group in optimizer.param_groups:
-        group["lr"] = group["rate"]
+        group["lr"] = group["learning_rate"]
     optimizer.step()
     for weight, was in zip(layer.parameters(), before, strict=True):
         held = was == 1e4

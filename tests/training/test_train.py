@@ -71,9 +71,9 @@ def test_word_vectors_moved_by_rows_end_where_moving_all_of_them_ends(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = ("training.epochs=3", "training.optimizer.kind=sgd", "training.optimizer.learning_rate=0.05")
-    by_rows = train(*options, "training.ema_decay=0.9", run="rows").model
-    monkeypatch.setattr(optimizers, "rows", lambda *_: None)
-    of_all = train(*options, "training.ema_decay=0.9", run="all").model
+    by_rows = train(*options, "training.ema_decay=0.9", run="rows").model_dir
+    monkeypatch.setattr(optimizers, "create_lazy_rows", lambda *_: None)
+    of_all = train(*options, "training.ema_decay=0.9", run="all").model_dir
     for name, weight in weights(by_rows).items():
         torch.testing.assert_close(weight, weights(of_all)[name], atol=1e-4, rtol=1e-3, msg=name)
 
@@ -87,7 +87,7 @@ def test_what_each_sentence_adds_to_the_scores_is_kept(train: Train, tmp_path: P
         correct, predicted, gold = map(sum, zip(*counts[part].rows, strict=True))
         assert score == pytest.approx(200 * correct / (predicted + gold))
         assert len(counts[part].rows) == 36
-    assert list(records.read_counts(train(run="without_test").model.parent)) == ["dev"]
+    assert list(records.read_counts(train(run="without_test").model_dir.parent)) == ["dev"]
 
 
 def test_a_finished_run_without_counts_gets_them_when_resumed(train: Train, tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def moved(tmp_path: Path, text: str | None = None) -> Config:
 
 
 def test_a_run_goes_on_with_data_that_have_moved(train: Train, tmp_path: Path) -> None:
-    expected = weights(train("training.epochs=2").model)
+    expected = weights(train("training.epochs=2").model_dir)
     settings = moved(tmp_path)
     with pytest.raises(TaggerError, match=r"train\.conll: no such file"):
         training.resume(tmp_path / "run", device="cpu")
@@ -243,8 +243,8 @@ def test_without_dev_data_a_part_is_set_aside_and_told(
 
 @pytest.mark.parametrize("part", ["words", "characters", "encoder", "head"])
 def test_a_part_whose_rate_is_0_stays_as_it_was(train: Train, part: str) -> None:
-    trained = weights(train(f"training.optimizer.learning_rates={{{part}: 0}}", "training.epochs=1").model)
-    fresh = weights(train(STILL, run="fresh").model)
+    trained = weights(train(f"training.optimizer.learning_rates={{{part}: 0}}", "training.epochs=1").model_dir)
+    fresh = weights(train(STILL, run="fresh").model_dir)
     for name, value in trained.items():
         still = part == optimizers.part_of(name) or not value.numel()
         assert torch.equal(value, fresh[name]) == still, name
@@ -260,7 +260,7 @@ def vectors(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("trainable", ["false", "true"])
 def test_frozen_vectors_stay_and_trainable_ones_do_not(train: Train, vectors: Path, trainable: str) -> None:
-    model, _ = model_dir.load(train(f"model.words={{vectors: [{vectors}], trainable: {trainable}}}").model)
+    model, _ = model_dir.load(train(f"model.words={{vectors: [{vectors}], trainable: {trainable}}}").model_dir)
     words = model.network.embedding.words
     known = model.known_words
     place = known.lookup("Oslo")

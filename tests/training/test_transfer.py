@@ -24,7 +24,7 @@ def source(model_path: Path) -> TaggerModel:
 def started(source: TaggerModel, *sentences: Sentence, **model: object) -> TaggerModel:
     """Returns a new model of the source's shape, but for changes, that starts from its weights."""
     settings = Config.model_validate({"model": source.config.model.model_dump() | model})
-    model = build_model(settings, sentences, [transfer.table(source)])
+    model = build_model(settings, sentences, [transfer.vector_table(source)])
     transfer.transfer_weights(source, model)
     return model
 

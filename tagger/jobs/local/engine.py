@@ -150,10 +150,13 @@ def _to_scheme(sentence: Sentence, scheme: Scheme | None) -> Sentence:
     """Returns a sentence with its tags, and those of its alternatives, in a scheme."""
     if scheme is None:
         return sentence
-    others = (schemes.tags_of(schemes.spans_of(other.tags), len(sentence), scheme) for other in sentence.alternatives)
+    others = (
+        schemes.spans_to_tags(schemes.tags_to_spans(other.tags), len(sentence), scheme)
+        for other in sentence.alternatives
+    )
     return replace(
         sentence,
-        tags=schemes.tags_of(sentence.spans, len(sentence), scheme),
+        tags=schemes.spans_to_tags(sentence.spans, len(sentence), scheme),
         alternatives=tuple(replace(a, tags=tags) for a, tags in zip(sentence.alternatives, others, strict=True)),
     )
 
