@@ -38,7 +38,7 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the command."""
-        translate = partial(name_options, options=_option_names(self))
+        translate = partial(name_options, options=option_names(self))
         log_to_stderr(translate)
         with _errors_as_lines(translate):
             Path.cwd()  # MKL ends the process if the current directory does not exist
@@ -92,7 +92,7 @@ def _exit_after(error: OSError) -> None:
     exit_with_errors(2, f"{error.filename or 'the output'}: {(error.strerror or str(error)).lower()}")
 
 
-def _option_names(command: Any) -> dict[str, str]:
+def option_names(command: Any) -> dict[str, str]:
     """Returns the option, or for an argument the metavar, of each parameter of a command."""
     return {
         parameter.name: parameter.opts[0] if parameter.param_type_name == "option" else parameter.metavar
