@@ -1,4 +1,4 @@
-"""The parts of the data as a recipe names them, with the scheme of each told."""
+"""The training, dev and test data of a recipe."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -24,14 +24,14 @@ class Corpora:
     test: Corpus | None
 
     def digests(self) -> dict[str, str]:
-        """Returns the hash of what a training's course depends on."""
+        """Returns the hashes of the data that a training depends on."""
         return {"train": self.train.digest(), "dev": self.dev.digest()}
 
 
 def with_paths(
     config: Config, *, folder: Path | None, parts: Mapping[str, Path | None], vectors: Sequence[Path]
 ) -> Config:
-    """Returns a config whose data and vectors are elsewhere than the recipe says.
+    """Returns a config with other paths of data and vectors.
 
     Args:
         config: the recipe's.
@@ -75,7 +75,7 @@ def with_column_numbers(config: Config, train: Corpus) -> Config:
 
 
 def is_dev_split_off(data: Data) -> bool:
-    """Tells whether there is no development data, so that the seed draws which training documents serve as such."""
+    """Returns whether the seed selects training documents as dev data, because there is none."""
     return (data.splits if data.format == "datasets" else data).dev is None
 
 
@@ -133,7 +133,7 @@ def _described(part: Corpus, data: Data) -> bool | None:
     found = schemes.detect(tags)
     if control_tags := schemes.control_tags({tag for sentence in tags for tag in sentence}):
         line = next(one.line for one in part.sentences if control_tags[0] in one.tags)
-        what = f"the tag {control_tags[0][:60]!r} is empty or holds a control character"
+        what = f"the tag {control_tags[0][:60]!r} is empty or has a control character"
         raise DataError(f"{part.name}: sentence at line {line}: {what}")
     if others := schemes.other_tags(tags):
         line = next(one.line for one in part.sentences if others[0] in one.tags)

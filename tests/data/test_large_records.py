@@ -177,13 +177,13 @@ def test_a_pool_is_full_when_its_records_are_large_however_few_tokens_they_have(
         for line in range(1, 201):
             yield Record((), 0, line, fields=Held(), size=1 << 18)
 
-    reader = Reader(["a"], large, None, alone=alone)
+    reader = Reader(["a"], large, None, is_document=alone)
     sizes = []
     for _ in reader.pools():
-        pool = reader.waiting.popleft()
-        sizes.append(sum(len(stretch.records) for stretch in pool.stretches))
+        pool = reader.pending.popleft()
+        sizes.append(sum(len(chunk.records) for chunk in pool.chunks))
         pool.clear()
-        assert not any(stretch.records for stretch in pool.stretches)
+        assert not any(chunk.records for chunk in pool.chunks)
     assert sum(sizes) == 200
     assert max(sizes) <= (4 if alone is None or alone(0) else 32 + 4)
 
