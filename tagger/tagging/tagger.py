@@ -346,9 +346,7 @@ class Tagger:
         )
         return EncodedPool(pool, windows, batches, sum(lengths), prepared)
 
-    def _start(
-        self, pool: EncodedPool, notices: WindowNotices, decoder: Decoder, threads: ThreadPoolExecutor
-    ) -> _Work:
+    def _start(self, pool: EncodedPool, notices: WindowNotices, decoder: Decoder, threads: ThreadPoolExecutor) -> _Work:
         try:
             for position, window in pool.windows:
                 if not window.start and window.stop < len(pool.sentences[position]):

@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,9 +12,12 @@ import torch
 
 from tagger import model_dir, training
 from tagger.config import Config, dump, load, parse
+from tagger.data import batching, word_encoding
+from tagger.data.vocab import Vocab
 from tagger.errors import ConfigError, ModelError, StorageError, TaggerError
 from tagger.io import atomic
 from tagger.io.manifest import serialize
+from tagger.tagging import cached_scorer
 from tagger.training import EpochEnd, Event, Start, StepEnd, TrainingResult, optimizers, records, run_dir
 from tests.robustness.runs import timeless, tree
 
@@ -97,6 +100,25 @@ def test_a_finished_run_without_counts_gets_them_when_resumed(train: Train, tmp_
     path.unlink()
     training.resume(tmp_path / "run", device="cpu")
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("heads", [0, 4], ids=["cached", "torch"])
+def test_dev_words_are_encoded_once_per_training(train: Train, monkeypatch: pytest.MonkeyPatch, heads: int) -> None:
+    def count_calls(epochs: int) -> int:
+        calls = []
+        original = word_encoding.encode_words
+
+        def encode(words: Collection[str], *vocabs: Vocab) -> word_encoding.EncodedWords:
+            calls.append(words)
+            return original(words, *vocabs)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(cached_scorer, "encode_words", encode)
+            patch.setattr(batching, "encode_words", encode)
+            train(f"model.encoder.attention_heads={heads}", f"training.epochs={epochs}", run=f"run{epochs}")
+        return len(calls)
+
+    assert count_calls(1) == count_calls(3)
 
 
 def moved(tmp_path: Path, text: str | None = None) -> Config:
