@@ -1,4 +1,4 @@
-"""Signals that ask a job to stop where it is safe."""
+"""Signals that ask a job to stop at the next safe point."""
 
 import os
 import signal

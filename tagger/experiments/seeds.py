@@ -12,7 +12,7 @@ import torch
 from tagger import model_dir, training
 from tagger.config import Config, changed_settings, fixed_changes, loader
 from tagger.device import select_device
-from tagger.errors import ConfigError, StorageError, TaggerError
+from tagger.errors import ConfigError, Stopped, StorageError, TaggerError
 from tagger.experiments import processes, runs
 from tagger.experiments.processes import Faults, Task
 from tagger.experiments.runs import ExperimentResult
@@ -237,6 +237,8 @@ def _run_in_process(
         log.info("seed %d", task.seed)
         try:
             processes.run_task(task, callback=callback, inputs=inputs)
+        except Stopped:
+            raise
         except TaggerError as error:
             yield task, error.faults
         except Exception as error:

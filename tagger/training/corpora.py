@@ -1,4 +1,4 @@
-"""The parts of the data as a recipe names them, with the scheme of each told."""
+"""The training, dev and test data of a recipe."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -24,14 +24,14 @@ class Corpora:
     test: Corpus | None
 
     def digests(self) -> dict[str, str]:
-        """Returns the hash of what a training's course depends on."""
+        """Returns the hashes of the data that a training depends on."""
         return {"train": self.train.digest(), "dev": self.dev.digest()}
 
 
 def with_paths(
     config: Config, *, folder: Path | None, parts: Mapping[str, Path | None], vectors: Sequence[Path]
 ) -> Config:
-    """Returns a config whose data and vectors are elsewhere than the recipe says.
+    """Returns a config with other paths of data and vectors.
 
     Args:
         config: the recipe's.
@@ -73,7 +73,7 @@ def with_column_numbers(config: Config, train: Corpus) -> Config:
 
 
 def is_dev_split_off(data: Data) -> bool:
-    """Tells whether there is no development data, so that the seed draws which training documents serve as such."""
+    """Returns whether the seed selects training documents as dev data, because there is none."""
     return (data.splits if data.format == "datasets" else data).dev is None
 
 

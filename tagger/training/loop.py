@@ -1,4 +1,4 @@
-"""Steps and epochs: the state between them, and what happens at their ends."""
+"""The training loop: steps, epochs, checkpoints and evaluation on the dev data."""
 
 import logging
 import math
@@ -41,15 +41,15 @@ log = logging.getLogger(__name__)
 
 
 class Loop:
-    """A training under way.
+    """A training in progress.
 
     Args:
         config: the recipe.
         model: the model to train.
-        data: what to train and develop on.
-        run_dir: where checkpoints, the best model and records go.
-        device: where to compute.
-        callback: is told of steps and epochs.
+        data: the training and dev data.
+        run_dir: the directory of checkpoints, the best model and records.
+        device: the device to train on.
+        callback: is called with the events of the training.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Loop:
         decay = self.settings.ema_decay
         self.average = None if decay is None else optimizers.MovingAverage(self.network, decay, self.rows)
         self.mixed = self.settings.mixed_precision and device.type == "cuda"
-        # cuDNN's recurrent layers compute in float16 under autocast, whatever type it is given: scale the loss.
+        # cuDNN's recurrent layers compute in float16 under autocast whatever its dtype: scale the loss.
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.mixed)
         self._parts = Parts(self.network, self.optimizer, self.scaler, self.average, self.rows, device)
         self.progress = Progress()
@@ -93,7 +93,7 @@ class Loop:
         return self.progress.history
 
     def run(self, stop: StopRequest) -> None:
-        """Trains until the last epoch, or until the dev score has not risen for as long as the settings say.
+        """Trains until the last epoch, or until the dev score has not risen for `training.patience` epochs.
 
         Raises:
             Stopped: a signal asked for it; a checkpoint is written.
@@ -105,7 +105,7 @@ class Loop:
     def _run(self, stop: StopRequest) -> None:
         progress = self.progress
         self.callback(Start(progress.epoch, self.settings.epochs, progress.step))
-        while progress.epoch < self.settings.epochs and not self._waited_enough():
+        while progress.epoch < self.settings.epochs and not self._is_out_of_patience():
             self._batches = self._batches_of(progress.epoch)
             built = self._built(self._batches[progress.step :])
             while progress.step < len(self._batches):
@@ -304,7 +304,7 @@ class Loop:
         log.info("stopped after step %d; continue with `resume=True`", self.progress.steps)
         raise Stopped(stop.signum)
 
-    def _waited_enough(self) -> bool:
+    def _is_out_of_patience(self) -> bool:
         patience = self.settings.patience
         if patience is None or not self.history:
             return False
@@ -319,7 +319,7 @@ class Loop:
         )
 
     def save_checkpoint(self) -> None:
-        """Writes all that `restore` needs in order to go on exactly from here.
+        """Writes a checkpoint from which `restore` continues exactly.
 
         Raises:
             TrainingError: a weight is not finite, and there is nothing to go on from.
@@ -344,7 +344,7 @@ class Loop:
         return state_of.max_file_bytes(self._parts)
 
     def restore(self, state: State) -> None:
-        """Takes up a state that `save_checkpoint` wrote.
+        """Restores a state that `save_checkpoint` wrote.
 
         Raises:
             ModelError: the data is not what the training began with, or the state is no such state.

@@ -12,7 +12,7 @@ import pytest
 
 from tagger import config, experiments, model_dir, training
 from tagger.config import Config
-from tagger.errors import ConfigError, ModelError, StorageError, TaggerError
+from tagger.errors import ConfigError, ModelError, Stopped, StorageError, TaggerError
 from tagger.experiments import ExperimentResult, processes, runs, seeds
 from tagger.training import Event, StepEnd, records
 from tagger.training.loop import Loop
@@ -224,6 +224,21 @@ def test_a_seed_that_fails_is_told_and_the_others_go_on(
     assert json.loads((run / "seeds.json").read_text())["failed"]["1"] == list(found.failures[1])
     assert experiments.resume(run, device="cpu").failures == {}
     assert_same(run, whole)
+
+
+def test_a_signal_stops_all_seeds_that_are_trained_in_turn(
+    settings: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+
+    def run_task(task: processes.Task, **_: object) -> None:
+        started.append(task.seed)
+        raise Stopped(15)
+
+    monkeypatch.setattr(processes, "run_task", run_task)
+    with pytest.raises(Stopped):
+        experiments.train(settings, SEEDS, tmp_path / "run", device="cpu")
+    assert started == [SEEDS[0]]
 
 
 def test_seeds_can_be_added_and_none_left_out(settings: Config, whole: ExperimentResult, tmp_path: Path) -> None:

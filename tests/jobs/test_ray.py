@@ -486,7 +486,7 @@ def test_each_worker_has_a_gpu_where_the_cluster_has_any_unless_told_otherwise(
     ("there", "fault"),
     [
         ({"CPU": 2.0, "GPU": 1.0}, "finds no GPU, and the cluster has one; set --device to cpu\n"),
-        ({"CPU": 2.0}, "its weights are damaged or diverged\n"),
+        ({"CPU": 2.0}, "are not finite: the model's weights are damaged or diverged\n"),
     ],
 )
 def test_a_worker_that_cannot_load_the_model_is_a_fault_in_one_line(
