@@ -3,11 +3,14 @@
 `Process` starts this file with the Python of a system and exchanges one line of JSON for each call.
 """
 
+import datetime
 import itertools
 import json
 import math
 import os
+import platform
 import select
+import shlex
 import statistics
 import subprocess
 import sys
@@ -289,6 +292,22 @@ def cpu_seconds() -> float:
 def count_cores() -> int:
     """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def describe_run(script: str) -> Result:
+    """Returns the command, date, commit and machine of this run of a script in scripts/."""
+    return {
+        "command": shlex.join(["python", f"scripts/{script}", *sys.argv[1:]]),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "commit": read_commit(Path(__file__).parent),
+        "machine": f"{platform.machine()}, {count_cores()} cores",
+    }
+
+
+def read_commit(folder: Path) -> str:
+    """Returns the short hash of the commit that a folder is checked out at, empty without one."""
+    git = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(git, cwd=folder, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def serve(system: str, setup: str) -> None:

@@ -23,16 +23,12 @@ in memory, return tags only, use their best batch size, and tag a sample that ta
 
 import argparse
 import contextlib
-import datetime
 import itertools
 import json
 import math
 import os
-import platform
-import shlex
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -40,7 +36,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmark_systems import BATCH_SIZES, Process, Result, count_cores, fastest_products
+from benchmark_systems import BATCH_SIZES, Process, Result, count_cores, describe_run, fastest_products
 
 PARTS = (
     *("load", "columns", "floor", "flair", "spacy", "columns-probabilities", "text", "text-probabilities"),
@@ -267,18 +263,6 @@ def format_row(row: Result) -> str:
     return f"{row['row']:36} {row['value']:12,.2f} {row['unit']:9} {', '.join(texts)}"
 
 
-def describe_run() -> Result:
-    """Returns the command, date, commit and machine of this run."""
-    git = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, cwd=Path(__file__).parent, capture_output=True, text=True, check=False).stdout.strip()
-    return {
-        "command": shlex.join(["python", "scripts/benchmark_tagging.py", *sys.argv[1:]]),
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "commit": commit,
-        "machine": f"{platform.machine()}, {count_cores()} cores",
-    }
-
-
 def measure(bench: Bench) -> Iterator[Result]:
     """Yields the rows of all parts that the options name."""
     alternating = [part for part in bench.options.part if part not in ("identical", "memory")]
@@ -309,7 +293,7 @@ def main() -> None:
         parser.error("there is no text; pass --columns or --raw")
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
     print(f"{count_cores()} cores")
-    results: Result = {**describe_run(), "rows": []}
+    results: Result = {**describe_run("benchmark_tagging.py"), "rows": []}
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         for row in measure(Bench(options, Path(folder), stack)):
             print(format_row(row), flush=True)

@@ -2,23 +2,24 @@
 
     python scripts/benchmark_training.py RECIPE --data DIR [--vectors TABLE]... [--rounds 5] [--steps 100] [--json FILE]
 
-The benchmark trains RECIPE for some rounds of steps; the other options are those of `tagger train`. Before each round,
-it measures the floor: the products of every token with the input and state weights of each direction and, at twice the
-cost, their gradients, at the best rate of those shapes on all cores (as in benchmark_tagging.py). Seconds are those of
-an epoch, medians over the rounds; evaluation and saving at the end of an epoch are left out.
+The benchmark trains RECIPE for `--rounds` rounds of `--steps` steps; the other options are those of `tagger train`.
+Before each round, it measures the floor: the matrix products of each token with the input and recurrent weights of each
+direction, and their gradients at twice the cost. Their speed is the best of all ways to multiply matrices of these
+shapes on all cores (see benchmark_tagging.py). Values are seconds per epoch, medians over the rounds, without the
+evaluation and saving at the end of an epoch.
 
-    batch        converting words to tensors, as far as a step waits for it
-    embedding    word vectors, character features and dropout, forward and backward, with the update of lazy rows
+    batch        waiting for the next batch of tensors
+    embedding    word vectors, character features and dropout, forward and backward, with lazy updates of rows
     encoder      forward and backward
     projection   projection to tags and dropout, forward and backward
     crf          loss and gradients of the CRF
     clip         collecting and clipping gradients
     update       optimizer and moving average
     rest         everything else
-    epoch        all of it
-    floor        the products alone
+    epoch        the sum of all parts
+    floor        the matrix products alone
 
-The last line is the peak of resident memory.
+The last line shows the peak of resident memory.
 """
 
 import argparse
@@ -52,7 +53,7 @@ PARTS = ("batch", "embedding", "encoder", "projection", "crf", "clip", "update")
 
 
 class MeasuringDone(Exception):  # noqa: N818  # not an error
-    """All rounds are measured."""
+    """Ends the training when all rounds are measured."""
 
 
 class PartTimer:
@@ -68,7 +69,7 @@ class PartTimer:
         network.encoder.register_full_backward_hook(lambda *_: self.end("encoder"))
         network.head.loss = self.loss
         self._end_before(loop.scaler, "unscale_", "embedding")
-        self._end_after(optimizers, "clip", "clip")
+        self._end_after(optimizers, "clip_gradients", "clip")
 
     def start(self) -> None:
         """Starts a step."""
@@ -218,7 +219,7 @@ def measure_epoch(
 
 
 def product_shapes(encoder: nn.Module) -> list[tuple[int, int]]:
-    """Returns the rows and columns of the weights of each direction of each layer, input and state together."""
+    """Returns, for each direction of each layer, the shape of the input and recurrent weights together."""
     cells = [module for module in encoder.modules() if isinstance(module, nn.RNNBase)]
     return [(cell.input_size + cell.hidden_size, len(cell.weight_hh_l0)) for cell in cells]
 

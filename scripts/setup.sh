@@ -1,5 +1,5 @@
-# Sourced by quickstart and check: makes .venv and installs the package into it, once for each state of its
-# requirements. A torch that is already there, in .venv or in the Python that makes it, is kept.
+# Sourced by quickstart and check: creates .venv and installs the package into it. It installs again when the
+# requirements change. An installed torch, in .venv or in the Python that creates it, is not replaced.
 # shellcheck shell=bash
 
 find_python() {
@@ -10,7 +10,7 @@ find_python() {
             return
         fi
     done
-    echo "Python 3.11 or newer is needed; set PYTHON to one" >&2
+    echo "found no Python 3.11 or newer; set PYTHON to its path" >&2
     return 2
 }
 
@@ -18,9 +18,9 @@ torch_version() {
     "$1" -c 'from importlib.metadata import version; print(version("torch"))' 2>/dev/null || true
 }
 
-# install TARGET: installs `.` or `.[extra]`.
+# install TARGET: installs TARGET, which is `.` or `.[extra]`, unless the installation is up to date.
 install() {
-    local target=$1 python stamp kept
+    local target=$1 python stamp installed_torch
     if [ ! -x .venv/bin/python ]; then
         python=$(find_python)
         if [ -n "$(torch_version "$python")" ]; then
@@ -35,9 +35,9 @@ install() {
     fi
     echo "Installing into .venv ..." >&2
     cp scripts/constraints.txt .venv/constraints.txt
-    kept=$(torch_version .venv/bin/python)
-    if [ -n "$kept" ]; then
-        echo "torch==$kept" >.venv/constraints.txt
+    installed_torch=$(torch_version .venv/bin/python)
+    if [ -n "$installed_torch" ]; then
+        echo "torch==$installed_torch" >.venv/constraints.txt
     fi
     .venv/bin/python -m pip install --quiet --disable-pip-version-check -c .venv/constraints.txt -e "$target"
     echo "$stamp" >".venv/installed$target"

@@ -41,3 +41,7 @@ def listed(values: tuple[str, ...]) -> str:
     'concat, sum or mean'
     """
     return values[0] if len(values) == 1 else f"{', '.join(values[:-1])} or {values[-1]}"
+
+
+SEED_LIMIT = 2**63
+"""Random seeds are below this."""

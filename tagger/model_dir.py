@@ -1,4 +1,4 @@
-"""The model directory: written whole, verified before anything in it is parsed, resumable.
+"""The model directory: written atomically, verified before any file is parsed; and the checkpoints of a training.
 
 model/  config.yaml  tags.txt  words.txt  frozen_words.txt  chars.txt  weights.safetensors  metrics.json  MANIFEST.json
 run/    model-best/  checkpoint-NNNNNN/ (a model, with state.json and state.safetensors)  LATEST
@@ -40,12 +40,11 @@ log = logging.getLogger(__name__)
 LATEST = "LATEST"
 _CHECKPOINT = re.compile(r"checkpoint-[0-9]{6,}")
 _MAX_LATEST = 1000  # bytes
-_MAX_STATE_RATIO = 8  # of a state to its weights: a moving average, two moments and the word vectors twice
+_MAX_STATE_RATIO = 8  # of a state to the weights: a moving average, two moments and the word vectors twice
 _VOCABULARIES = ("tags.txt", "words.txt", "frozen_words.txt", "chars.txt")
 _MODEL = ("config.yaml", *_VOCABULARIES, "weights.safetensors", "metrics.json")
 _STATE = ("state.json", "state.safetensors")
 _MIB = 1 << 20
-# The tensors of a state: at most a moving average, two moments and the word vectors twice beside the weights.
 _MAX_BYTES = {
     "config.yaml": _MIB // 16,
     "tags.txt": 4 * _MIB,
@@ -65,17 +64,17 @@ Metrics = dict[str, Any]
 
 @dataclass(frozen=True)
 class State:
-    """What a training needs beside its model in order to go on: numbers and text, and tensors."""
+    """What a training needs in addition to its model to resume: JSON values and tensors."""
 
     progress: dict[str, Any]
     tensors: dict[str, Tensor]
 
 
 def save(model: TaggerModel, directory: Path, metrics: Metrics, state: State | None = None) -> None:
-    """Writes a model, and the state of its training if given, in place of what the directory held.
+    """Writes a model, and optionally the state of its training, and replaces the directory.
 
     Raises:
-        StorageError: the disk is full or the place cannot be written; what was there before stays.
+        StorageError: the disk is full or the directory cannot be written; the old directory stays.
     """
     contents = {
         "config.yaml": config.dump(model.config).encode(),
@@ -83,19 +82,19 @@ def save(model: TaggerModel, directory: Path, metrics: Metrics, state: State | N
         "words.txt": model.words.to_bytes(),
         "frozen_words.txt": model.frozen_words.to_bytes(),
         "chars.txt": model.characters.to_bytes(),
-        "weights.safetensors": save_tensors(_saved(model.network.state_dict())),
+        "weights.safetensors": save_tensors(_to_saved(model.network.state_dict())),
         "metrics.json": json_files.dump(metrics, indent=1),
     }
     if state is not None:
         contents["state.json"] = json_files.dump(state.progress)
-        contents["state.safetensors"] = save_tensors(_saved(state.tensors))
+        contents["state.safetensors"] = save_tensors(_to_saved(state.tensors))
     _write(directory, contents | {MANIFEST: build_manifest(contents)})
 
 
 def _write(directory: Path, contents: Mapping[str, bytes]) -> None:
-    with atomic.wrap_os_errors(directory), directories.replace(directory, _is_ours) as fresh:
+    with atomic.wrap_os_errors(directory), directories.replace(directory, _is_ours) as new:
         for name, data in contents.items():
-            atomic.write_new(fresh / name, data)
+            atomic.write_new(new / name, data)
 
 
 def _is_ours(directory: Path) -> bool:
@@ -105,13 +104,13 @@ def _is_ours(directory: Path) -> bool:
     try:
         ModelFiles(directory, _MAX_BYTES)
     except ModelError as error:
-        if isinstance(error.__cause__, OSError):  # the disk's fault says nothing about the directory
+        if isinstance(error.__cause__, OSError):  # a disk error does not tell whether it is a model
             raise
         return False
     return True
 
 
-def _saved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _to_saved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
@@ -119,38 +118,38 @@ def load(directory: Path) -> tuple[TaggerModel, Metrics]:
     """Returns the model of a directory and the metrics it was saved with.
 
     Raises:
-        ModelError: the directory is missing, damaged, of another format, or its parts do not fit each other.
+        ModelError: the directory is missing, damaged, has another format, or its files contradict each other.
     """
     return retry_once(lambda: _load(directory))
 
 
 def _load(directory: Path) -> tuple[TaggerModel, Metrics]:
-    opened = ModelFiles(directory, _MAX_BYTES)
+    files = ModelFiles(directory, _MAX_BYTES)
     try:
-        settings = config.parse(opened.read("config.yaml").decode(), f"{directory}/config.yaml")
-        tags, words, kept, characters = _vocabularies(opened, settings)
-        metrics = _metrics(opened.read("metrics.json"))
-        network = build_meta_network(settings, tags, characters, words=len(words), frozen_words=len(kept))
+        settings = config.parse(files.read("config.yaml").decode(), f"{directory}/config.yaml")
+        tags, words, frozen_words, characters = _read_vocabularies(files, settings)
+        metrics = _parse_metrics(files.read("metrics.json"))
+        network = build_meta_network(settings, tags, characters, words=len(words), frozen_words=len(frozen_words))
     except UnreadableError:
         raise
     except (ConfigError, ModelError) as error:
         raise ModelError(*(f"{directory}: {fault}" for fault in error.faults)) from error
     except ValueError as error:
         raise ModelError(f"{directory}: {error}") from error
-    _fill(network, opened)
-    return TaggerModel(settings, tags, words, kept, characters, network), metrics
+    _load_weights(network, files)
+    return TaggerModel(settings, tags, words, frozen_words, characters, network), metrics
 
 
-def _vocabularies(opened: ModelFiles, settings: Config) -> tuple[Vocab, Vocab, Vocab, Vocab]:
-    """Returns tags, words, kept words and characters.
+def _read_vocabularies(files: ModelFiles, settings: Config) -> tuple[Vocab, Vocab, Vocab, Vocab]:
+    """Returns tags, words, frozen words and characters.
 
     Raises:
-        ModelError: a network over them could not work as it should.
+        ModelError: a vocabulary is damaged, or two of them contradict each other.
     """
 
     def read(name: str, limit: int) -> Vocab:
         try:
-            return Vocab.from_bytes(opened.read(name), limit=limit)
+            return Vocab.from_bytes(files.read(name), limit=limit)
         except UnreadableError:
             raise
         except ModelError as error:
@@ -158,33 +157,33 @@ def _vocabularies(opened: ModelFiles, settings: Config) -> tuple[Vocab, Vocab, V
 
     tags = read("tags.txt", MAX_TAGS)
     words = read("words.txt", MAX_ENTRIES)
-    kept = read("frozen_words.txt", MAX_ENTRIES - len(words))
+    frozen_words = read("frozen_words.txt", MAX_ENTRIES - len(words))
     characters = read("chars.txt", _MAX_CHARACTERS)
     for name, vocab in (("words.txt", words), ("chars.txt", characters)):
         if vocab.items[: len(SPECIAL)] != SPECIAL:
             raise ModelError(f"{name}: expected {SPECIAL[0]} and {SPECIAL[1]} as its first entries")
-    if not words.ids.keys().isdisjoint(kept.ids):
-        raise ModelError("frozen_words.txt: has a word that words.txt has, too")
+    if not words.ids.keys().isdisjoint(frozen_words.ids):
+        raise ModelError("frozen_words.txt: has a word that is also in words.txt")
     _check_tags(tags, settings)
-    return tags, words, kept, characters
+    return tags, words, frozen_words, characters
 
 
 def _check_tags(tags: Vocab, settings: Config) -> None:
     if not len(tags):
         raise ModelError("tags.txt: expected at least one tag")
     if control_tags := schemes.control_tags(tags.items):
-        raise ModelError(f"tags.txt: the tag {control_tags[0][:60]!r} is empty or holds a control character")
+        raise ModelError(f"tags.txt: the tag {control_tags[0][:60]!r} is empty or has a control character")
     scheme = find_scheme(tags, settings)
     if scheme is None:
         return
     if schemes.OUTSIDE not in tags:
-        raise ModelError(f"tags.txt: has tags of spans, but not {schemes.OUTSIDE}")
+        raise ModelError(f"tags.txt: has span tags, but not {schemes.OUTSIDE}")
     valid = schemes.tag_set({schemes.split(tag)[1] for tag in tags.items} - {""}, scheme)
     if wrong := sorted(set(tags.items) - set(valid)):
         raise ModelError(f"tags.txt: {wrong[0][:60]!r} is not a tag of the scheme {scheme}")
 
 
-def _metrics(data: bytearray) -> Metrics:
+def _parse_metrics(data: bytearray) -> Metrics:
     try:
         metrics = json_files.parse(bytes(data))
     except ValueError as error:
@@ -194,41 +193,41 @@ def _metrics(data: bytearray) -> Metrics:
     return metrics
 
 
-def digest(directory: Path) -> str:
-    """Returns the SHA-256, in hexadecimal, of a model's manifest, which stands for all of the model.
+def compute_digest(directory: Path) -> str:
+    """Returns the SHA-256 of a model's manifest, in hexadecimal; it identifies the complete model.
 
     Raises:
-        StorageError: there is no model.
+        StorageError: the manifest cannot be read.
     """
     return hashlib.sha256(regular_file.read(directory / MANIFEST, limit=MAX_MANIFEST_BYTES)).hexdigest()
 
 
-def contents(directory: Path) -> dict[str, bytes]:
-    """Returns the files of a model by name, verified; written into another directory they are that model.
+def read_files(directory: Path) -> dict[str, bytes]:
+    """Returns the content of each file of a model by name, verified.
 
     Raises:
         ModelError: the directory is missing or damaged.
     """
 
     def read() -> dict[str, bytes]:
-        opened = ModelFiles(directory, _MAX_BYTES)
-        return {name: bytes(opened.read(name)) for name in _MODEL} | {MANIFEST: opened.manifest}
+        files = ModelFiles(directory, _MAX_BYTES)
+        return {name: bytes(files.read(name)) for name in _MODEL} | {MANIFEST: files.manifest}
 
     return retry_once(read)
 
 
 def copy(source: Path, directory: Path) -> None:
-    """Writes a model in place of what a directory held.
+    """Copies a model and replaces the target directory.
 
     Raises:
         ModelError: the model is missing or damaged.
-        StorageError: the directory cannot be written; what was there before stays.
+        StorageError: the directory cannot be written; the old directory stays.
     """
-    _write(directory, contents(source))
+    _write(directory, read_files(source))
 
 
-def card(directory: Path) -> dict[str, Any]:
-    """Returns what a model is, by keys fit to print: its shape, tags, words, size on disk and scores.
+def describe(directory: Path) -> dict[str, Any]:
+    """Returns a description of a model for display: architecture, tags, vocabulary sizes, size on disk and scores.
 
     Raises:
         ModelError: as `load`.
@@ -255,81 +254,81 @@ def card(directory: Path) -> dict[str, Any]:
 
 
 def load_state(directory: Path, limit: int = _MAX_BYTES["state.safetensors"]) -> State:
-    """Returns the state of the training that wrote a checkpoint, the tensors in a file of at most `limit` bytes.
+    """Returns the state of the training that wrote a checkpoint; the file of tensors has at most `limit` bytes.
 
     Raises:
-        ModelError: the directory is no checkpoint or is damaged.
+        ModelError: the directory is not a checkpoint or is damaged.
     """
 
     def read() -> tuple[bytearray, bytearray]:
-        opened = ModelFiles(directory, _MAX_BYTES)
-        return opened.read("state.json"), opened.read("state.safetensors", sizes=(0, limit))
+        files = ModelFiles(directory, _MAX_BYTES)
+        return files.read("state.json"), files.read("state.safetensors", sizes=(0, limit))
 
     progress, tensors = retry_once(read)
     try:
         if sum(map(progress.count, (b",", b"[", b"{"))) > _MAX_STATE_VALUES:
-            raise ValueError(f"it holds more than {_MAX_STATE_VALUES} values")
-        found = json_files.parse(bytes(progress))
+            raise ValueError(f"it has more than {_MAX_STATE_VALUES} values")
+        values = json_files.parse(bytes(progress))
     except ValueError as error:
         raise ModelError(f"{directory}/state.json is refused: {error}") from error
-    return State(found, _taken(tensors, f"{directory}/state.safetensors"))
+    return State(values, _load_tensors(tensors, f"{directory}/state.safetensors"))
 
 
-def newest(run: Path) -> Path:
-    """Returns the newest whole checkpoint of a run: LATEST's, or an older one if that is damaged, which is logged.
+def find_newest_checkpoint(run: Path) -> Path:
+    """Returns the newest valid checkpoint of a run: the one in LATEST or, if it is damaged, an older one.
 
     Raises:
         ModelError: the run has no checkpoint that can be read.
     """
-    found = checkpoints(run)[::-1]
+    candidates = list_checkpoints(run)[::-1]
     latest = run / LATEST
     if latest.is_file():
         with latest.open("rb") as stream:
             named = run / stream.read(_MAX_LATEST).decode(errors="replace").strip()
-        found.sort(key=lambda path: path != named)
-    for path in found:
+        candidates.sort(key=lambda path: path != named)
+    for path in candidates:
         try:
             retry_once(lambda: _verify(path))  # noqa: B023  # called at once
         except ModelError as error:
-            log.warning("%s; going back to the checkpoint before it", error)
+            log.warning("%s; using an older checkpoint", error)
         else:
             return path
-    again = "" if found else "; run the command that began it again, without `resume`"
-    raise ModelError(f"{run}: holds no checkpoint to resume from{again}")
+    hint = "" if candidates else "; run the command that started it again, without `resume`"
+    raise ModelError(f"{run}: has no checkpoint to resume from{hint}")
 
 
 def _verify(checkpoint: Path) -> None:
-    """Raises ModelError if a file of a checkpoint is not what its manifest says, or its state is too large."""
-    opened = ModelFiles(checkpoint, _MAX_BYTES)
-    opened.lower_limit("state.safetensors", _MAX_STATE_RATIO * opened.size("weights.safetensors") + (1 << 20))
-    opened.verify(_MODEL + _STATE)
+    """Raises ModelError if a file of a checkpoint does not match its manifest, or its state is too large."""
+    files = ModelFiles(checkpoint, _MAX_BYTES)
+    files.lower_limit("state.safetensors", _MAX_STATE_RATIO * files.size("weights.safetensors") + (1 << 20))
+    files.verify(_MODEL + _STATE)
 
 
-def add(run: Path, number: int, model: TaggerModel, metrics: Metrics, state: State, *, keep: int) -> None:
-    """Writes the checkpoint of a step into a run, moves LATEST to it and removes all but the newest `keep`.
+def add_checkpoint(run: Path, number: int, model: TaggerModel, metrics: Metrics, state: State, *, keep: int) -> None:
+    """Writes the checkpoint of a step, updates LATEST and removes all but the newest `keep` checkpoints.
 
     Raises:
-        StorageError: it cannot be written; the checkpoints before it stay.
+        StorageError: it cannot be written; older checkpoints stay.
     """
     directory = run / f"checkpoint-{number:06d}"
     save(model, directory, metrics, state)
     with atomic.wrap_os_errors(run):
         atomic.replace(run / LATEST, f"{directory.name}\n".encode())
-    found = checkpoints(run)
-    place = found.index(directory) + 1
-    for path in found[: max(place - keep, 0)] + found[place:]:  # later ones are left by a damaged LATEST
-        if (path / MANIFEST).is_file():  # else it is no checkpoint of ours
+    paths = list_checkpoints(run)
+    count = paths.index(directory) + 1
+    for path in paths[: max(count - keep, 0)] + paths[count:]:  # later ones remain after a damaged LATEST
+        if (path / MANIFEST).is_file():  # else it is not a checkpoint of this toolkit
             shutil.rmtree(path, ignore_errors=True)
 
 
-def checkpoints(run: Path) -> list[Path]:
+def list_checkpoints(run: Path) -> list[Path]:
     """Returns the directories of a run's checkpoints, oldest first."""
-    found = (path for path in run.glob("checkpoint-*") if is_checkpoint_name(path.name))
-    return sorted((path for path in found if path.is_dir() and not path.is_symlink()), key=_number)
+    paths = (path for path in run.glob("checkpoint-*") if is_checkpoint_name(path.name))
+    return sorted((path for path in paths if path.is_dir() and not path.is_symlink()), key=_sort_key)
 
 
 def is_checkpoint_name(name: str) -> bool:
-    """Returns whether a name is that of a checkpoint.
+    """Returns whether a name is the name of a checkpoint.
 
     >>> is_checkpoint_name("checkpoint-000012"), is_checkpoint_name("checkpoint-mine")
     (True, False)
@@ -337,22 +336,22 @@ def is_checkpoint_name(name: str) -> bool:
     return _CHECKPOINT.fullmatch(name) is not None
 
 
-def _number(path: Path) -> tuple[int, str]:
-    return len(path.name), path.name  # seven digits come after six
+def _sort_key(path: Path) -> tuple[int, str]:
+    return len(path.name), path.name  # seven digits sort after six
 
 
-def _taken(data: bytearray, name: str) -> dict[str, Tensor]:
+def _load_tensors(data: bytearray, name: str) -> dict[str, Tensor]:
     try:
         return tensor_files.load_tensors(data)
     except (ValueError, RuntimeError) as error:
         raise ModelError(f"{name} is refused: {error}") from error
 
 
-def _fill(network: Network, opened: ModelFiles) -> None:
-    """Gives a network without memory its weights, which are read only if their size is what the network asks for."""
+def _load_weights(network: Network, files: ModelFiles) -> None:
+    """Loads the weights of a network on the device meta; reads the file only if its size matches the network."""
     expected = network.state_dict()
-    name = f"{opened.directory}/weights.safetensors"
-    tensors = _taken(opened.read("weights.safetensors", sizes=tensor_files.size_range(expected)), name)
+    name = f"{files.directory}/weights.safetensors"
+    tensors = _load_tensors(files.read("weights.safetensors", sizes=tensor_files.size_range(expected)), name)
     if faults := tensor_files.find_mismatches(tensors, expected):
         raise ModelError(*(f"{name}: {fault}" for fault in faults))
     network.load_state_dict(tensors, assign=True)

@@ -1,4 +1,4 @@
-"""The scripts, at toy size: benchmarks, measures of code, figures and the table of settings."""
+"""Runs the scripts at small size: benchmarks, code measures, figures and the table of settings."""
 
 import json
 import subprocess
@@ -10,14 +10,14 @@ import pytest
 PROJECT = Path(__file__).parents[1]
 
 
-def benchmark(*options: str) -> "subprocess.CompletedProcess[str]":
+def benchmark_training(*options: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "scripts/benchmark_training.py", "sample", "--data", "configs/sample", "--device", "cpu"]
     return subprocess.run([*command, *options], cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False)
 
 
-def test_an_epoch_of_training_is_measured_by_its_parts(tmp_path: Path) -> None:
+def test_training_time_is_measured_by_part(tmp_path: Path) -> None:
     out = tmp_path / "rows.json"
-    done = benchmark("--rounds", "2", "--steps", "7", "--json", str(out), "--set", "training.ema_decay=0.9")
+    done = benchmark_training("--rounds", "2", "--steps", "7", "--json", str(out), "--set", "training.ema_decay=0.9")
     assert done.returncode == 0, done.stderr
     rows = {row["part"]: row["seconds"] for row in json.loads(out.read_text())}
     parts = ["batch", "embedding", "encoder", "projection", "crf", "clip", "update"]
@@ -28,13 +28,36 @@ def test_an_epoch_of_training_is_measured_by_its_parts(tmp_path: Path) -> None:
     assert "peak memory:" in done.stdout
 
 
-def test_a_training_shorter_than_a_round_is_reported_in_one_line() -> None:
-    done = benchmark("--steps", "10000", "--set", "training.epochs=1", "--set", "model.characters.kind=none")
+def test_training_that_ends_before_the_first_round_is_an_error_of_one_line() -> None:
+    done = benchmark_training("--steps", "10000", "--set", "training.epochs=1", "--set", "model.characters.kind=none")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].endswith("before the first round was complete; lower --steps")
 
 
-def test_code_is_measured_by_its_syntax_trees(tmp_path: Path) -> None:
+def test_two_checkouts_start_alternately_and_their_startup_times_are_compared(model_path: Path, tmp_path: Path) -> None:
+    text, out = tmp_path / "text.txt", tmp_path / "rows.json"
+    text.write_text("Anna visits Paris .\n")
+    system = ["--python", sys.executable, "--model", str(model_path)]
+    command = [sys.executable, "scripts/benchmark_startup.py", str(text), *system, *system, "--rounds", "1"]
+    done = subprocess.run(
+        [*command, "--json", str(out)], cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    first, second, ratio = json.loads(out.read_text())["rows"]
+    assert first["value"] == pytest.approx(first["first_line"] - first["import_torch"])
+    assert ratio["row"] == "startup 2 / startup 1"
+    assert ratio["value"] == pytest.approx(second["value"] / first["value"])
+    assert len(done.stdout.splitlines()) == 3
+
+
+def test_each_checkout_needs_a_model(tmp_path: Path) -> None:
+    command = [sys.executable, "scripts/benchmark_startup.py", "text", "--model", str(tmp_path), "--python", "a"]
+    done = subprocess.run([*command, "--python", "b"], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.endswith("1 --model for 2 --python; pass one --model per --python\n")
+
+
+def test_code_is_measured_from_syntax_trees(tmp_path: Path) -> None:
     package = tmp_path / "package"
     package.mkdir()
     (package / "__init__.py").write_text("")
@@ -80,7 +103,7 @@ def test_code_is_measured_by_its_syntax_trees(tmp_path: Path) -> None:
     assert "| import cycles | 1 | 1 |" in table
 
 
-def test_the_settings_in_the_readme_are_those_of_the_schema() -> None:
+def test_the_settings_in_the_readme_match_the_schema() -> None:
     command = [sys.executable, "scripts/describe_settings.py", "--check"]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -109,4 +109,4 @@ def test_an_interrupted_run_resumes_on_the_gpu_and_on_the_cpu(tiny_config: Confi
         with pytest.raises(Killed):
             training.train(config, run, device="cuda", callback=kill)
         assert training.resume(run, device=device).model_dir.is_dir()
-        assert model_dir.newest(run).name == "checkpoint-000036"
+        assert model_dir.find_newest_checkpoint(run).name == "checkpoint-000036"

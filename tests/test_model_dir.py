@@ -53,7 +53,7 @@ def test_a_state_saved_and_loaded_is_the_same_state(model_path: Path, tmp_path: 
 
 
 def test_a_card_tells_what_a_model_is(model_path: Path) -> None:
-    card = model_dir.card(model_path)
+    card = model_dir.describe(model_path)
     assert card["scheme"] == "IOBES"
     assert card["encoder"] == "lstm, 1 x 16 in both directions"
     network = model_dir.load(model_path)[0].network
@@ -65,9 +65,9 @@ def test_a_run_keeps_its_newest_checkpoints_and_drops_those_a_damaged_run_had_af
 ) -> None:
     model, _ = model_dir.load(model_path)
     for number in (0, 5, 10, 7):
-        model_dir.add(tmp_path, number, model, {}, State({}, {}), keep=2)
+        model_dir.add_checkpoint(tmp_path, number, model, {}, State({}, {}), keep=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["LATEST", "checkpoint-000005", "checkpoint-000007"]
-    assert model_dir.newest(tmp_path).name == "checkpoint-000007"
+    assert model_dir.find_newest_checkpoint(tmp_path).name == "checkpoint-000007"
 
 
 @pytest.mark.parametrize("latest", [b"", b"\xff\n", b"checkpoint-000099\n", b"../elsewhere\n", None])
@@ -76,18 +76,19 @@ def test_without_a_latest_of_use_the_newest_checkpoint_counts(
 ) -> None:
     model, _ = model_dir.load(model_path)
     for number in (5, 10):
-        model_dir.add(tmp_path, number, model, {}, State({}, {}), keep=2)
+        model_dir.add_checkpoint(tmp_path, number, model, {}, State({}, {}), keep=2)
     (tmp_path / "LATEST").unlink()
     if latest is not None:
         (tmp_path / "LATEST").write_bytes(latest)
-    assert model_dir.newest(tmp_path).name == "checkpoint-000010"
+    assert model_dir.find_newest_checkpoint(tmp_path).name == "checkpoint-000010"
 
 
-def test_a_model_of_another_format_is_refused(model_path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("other", [1, 99])
+def test_a_model_of_another_format_is_refused(model_path: Path, tmp_path: Path, other: int) -> None:
     listed = json.loads((model_path / "MANIFEST.json").read_text())
     del listed["sha256"]
-    (tmp_path / "MANIFEST.json").write_bytes(manifest.serialize(listed | {"format": 99}))
-    with pytest.raises(ModelError, match="has model format 99; expected format 2, train the model again"):
+    (tmp_path / "MANIFEST.json").write_bytes(manifest.serialize(listed | {"format": other}))
+    with pytest.raises(ModelError, match=f"has model format {other}; expected format 2, train the model again"):
         model_dir.load(tmp_path)
 
 

@@ -17,7 +17,7 @@ def info(
     from tagger import model_dir
     from tagger.io import json_files
 
-    card = model_dir.card(model)
+    card = model_dir.describe(model)
     print_result(
         json_files.dump(card).decode() if as_json else "\n".join(f"{key}: {_format(card[key])}" for key in card)
     )

@@ -9,6 +9,7 @@ import typer
 from tagger import choices, streams
 from tagger.cli import options
 from tagger.cli.progress import tagging_progress
+from tagger.io import line_reader
 
 
 def tag(
@@ -58,7 +59,7 @@ def tag(
     ] = 1000,
     max_record_bytes: Annotated[
         int, typer.Option(metavar="N", min=1000, max=1 << 30, help="Maximum size of a line, row or sentence in bytes.")
-    ] = 1 << 23,
+    ] = line_reader.MAX_RECORD_BYTES,
     batch_tokens: Annotated[
         int, typer.Option(metavar="N", min=1, max=10**7, help="Maximum tokens per batch, padding included.")
     ] = 4096,

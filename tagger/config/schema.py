@@ -7,6 +7,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tagger import choices
+from tagger.io import line_reader
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 # Upper bounds keep a recipe of unknown origin from asking for impossible amounts of memory.
@@ -61,7 +62,7 @@ class Data(Section):
         0.1, description="fraction of the training data to split off if there is no development data"
     )
     max_record_bytes: Annotated[int, Field(ge=1000, le=1 << 30)] = Field(
-        1 << 23, description="largest line or sentence to read, in bytes"
+        line_reader.MAX_RECORD_BYTES, description="largest line or sentence to read, in bytes"
     )
     strict: bool = Field(
         False, description="refuse invalid tag sequences; otherwise they are read by the rules of conlleval"
@@ -276,7 +277,7 @@ class Training(Section):
     """Training."""
 
     epochs: Annotated[int, Field(ge=1, le=10_000)] = Field(30, description="largest number of epochs")
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(1, description="random seed")
+    seed: Annotated[int, Field(ge=0, lt=choices.SEED_LIMIT)] = Field(1, description="random seed")
     batch_size: Count | None = Field(10, description="largest number of sentences in a batch; null for no limit")
     max_batch_tokens: Count | None = Field(
         None, description="largest number of tokens in a batch, padding included; null for no limit"

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from tagger import config
+from tagger import choices, config
 from tagger.choices import Scored
 from tagger.errors import ConfigError, ModelError, StorageError
 from tagger.evaluation import SPANS, Counts
@@ -116,7 +116,7 @@ def compare(first: Path, second: Path, *, on: Scored = "test", samples: int = 10
     """
     if not 1 <= samples <= MAX_SAMPLES:
         raise ConfigError(f"samples must be from 1 to {MAX_SAMPLES}, got {samples}")
-    if not 0 <= seed < 2**63:
+    if not 0 <= seed < choices.SEED_LIMIT:
         raise ConfigError(f"the seed must be at least 0 and below 2**63, got {seed}")
     found = [_counts(run, on) for run in (first, second)]
     ours, theirs = (next(iter(counts.values())) for counts in found)

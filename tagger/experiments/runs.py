@@ -22,7 +22,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tagger import model_dir, streams, tagging
+from tagger import choices, model_dir, streams, tagging
 from tagger.errors import ModelError
 from tagger.evaluation import Scores
 from tagger.io import atomic, json_files, regular_file
@@ -174,7 +174,7 @@ def seed_dir(run_dir: Path, seed: int) -> Path:
 
 def is_started(run_dir: Path) -> bool:
     """Returns whether the directory of a single training holds a checkpoint to resume from."""
-    return bool(model_dir.checkpoints(run_dir))
+    return bool(model_dir.list_checkpoints(run_dir))
 
 
 def is_finished(run_dir: Path) -> bool:
@@ -208,7 +208,9 @@ def read_seeds(run_dir: Path) -> tuple[tuple[int, ...], Path | None]:
         if not isinstance(value, dict) or not value.keys() >= {"seeds", "init_from"}:
             raise ValueError("expected an object with seeds and init_from")
         seeds, init_from = value["seeds"], value["init_from"]
-        if not isinstance(seeds, list) or not all(type(seed) is int and 0 <= seed < 2**63 for seed in seeds):
+        if not isinstance(seeds, list) or not all(
+            type(seed) is int and 0 <= seed < choices.SEED_LIMIT for seed in seeds
+        ):
             raise ValueError("seeds must be whole numbers from 0 to 2**63 - 1")
         if not 1 <= len(seeds) <= _MAX_SEEDS or len(set(seeds)) < len(seeds):
             raise ValueError(f"expected 1 to {_MAX_SEEDS} seeds, none of them twice")
@@ -228,7 +230,9 @@ def write_results(result: ExperimentResult) -> None:
     """
     if result.best:
         best = result.best.model_dir
-        if not result.model_dir.is_dir() or model_dir.digest(best) != model_dir.digest(result.model_dir):
+        if not result.model_dir.is_dir() or model_dir.compute_digest(best) != model_dir.compute_digest(
+            result.model_dir
+        ):
             model_dir.copy(best, result.model_dir)
     with atomic.wrap_os_errors(result.run_dir):
         atomic.replace(result.run_dir / SEEDS, json_files.dump(result.to_json(), indent=1) + b"\n")

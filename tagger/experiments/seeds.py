@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from tagger import model_dir, training
+from tagger import choices, model_dir, training
 from tagger.config import Config, changed_settings, fixed_changes, loader
 from tagger.device import select_device
 from tagger.errors import ConfigError, Stopped, StorageError, TaggerError
@@ -100,7 +100,7 @@ def train(
     if resume and runs.has_seed_dirs(run_dir):
         _check_same(run_dir, config, seeds, init_from)
     else:
-        if resume and model_dir.checkpoints(run_dir):
+        if resume and model_dir.list_checkpoints(run_dir):
             raise StorageError(f"{run_dir}: holds a run of one seed, to which none can be added; choose another `out`")
         check_free(run_dir)
         resume = False
@@ -146,7 +146,7 @@ def _check_seeds(seeds: Sequence[int]) -> None:
     repeated = [str(seed) for seed, count in Counter(seeds).items() if count > 1]
     if repeated:
         raise ConfigError(f"each seed can be trained once; `seeds` repeats {', '.join(repeated)}")
-    if outside := [str(seed) for seed in seeds if not 0 <= seed < 2**63]:
+    if outside := [str(seed) for seed in seeds if not 0 <= seed < choices.SEED_LIMIT]:
         raise ConfigError(f"a seed must be at least 0 and below 2**63, got {', '.join(outside)}")
 
 

@@ -86,7 +86,7 @@ class Job:
         """Returns everything except the inputs that the outputs depend on, as plain values by name."""
         return {
             "toolkit version": __version__,
-            "model digest": model_dir.digest(self.model),
+            "model digest": model_dir.compute_digest(self.model),
             **asdict(self.formats),
             "language": self.formats.text_language,
             **asdict(self.decoding),

@@ -1,4 +1,4 @@
-"""Records of many inputs, cut into pools that are tagged at once: the same pools whenever the inputs are the same."""
+"""Reads the records of inputs into pools, each tagged at once; the same inputs always give the same pools."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -14,15 +14,15 @@ from tagger.tagging.pools import PoolItem, PoolLimit, build_pools
 from tagger.tagging.texts import passage_tokens
 
 POOL_TOKENS = 16_384
-"""The tokens that fill a pool; its last record may exceed them."""
+"""Tokens of a full pool, which its last record may exceed."""
 POOL_BYTES = 1 << 23
-"""The characters, or bytes, of records that fill a pool too; its last record may exceed them."""
+"""Characters or bytes of a full pool, which its last record may exceed."""
 _FIRST_TOKENS = 512
-_MOST_RECORDS = 4096  # ends of files count as records: what is held must not grow where there are no tokens
+_MAX_RECORDS = 4096  # ends of inputs included: memory must not grow with records without tokens
 
 
 def pool_tokens(number: int) -> int:
-    """Returns the tokens that fill a pool by its number: few at first, so that the first result comes soon.
+    """Returns the tokens of a full pool by its number: few at first, so that the first result appears soon.
 
     >>> [pool_tokens(number) for number in range(7)]
     [512, 1024, 2048, 4096, 8192, 16384, 16384]
@@ -31,79 +31,79 @@ def pool_tokens(number: int) -> int:
 
 
 @dataclass(slots=True)
-class Stretch:
+class InputChunk:
     """The records of a pool that come from one input.
 
     Attributes:
-        number: the input's number.
-        records: its next records.
+        index: the index of the input.
+        records: the next records of the input.
         ended: whether the input ends after them.
-        spoilt: whether it ends so because the rest cannot be read.
-        corrupt: whether, more than that, nothing of the input is to be kept.
-        rejects: the size and count of the rejects before the input.
+        failed: whether it ends because the rest cannot be read.
+        corrupt: whether the records before are not reliable either, so that the input has no output.
+        rejects: bytes and rows in the file of rejects before the input.
     """
 
-    number: int
+    index: int
     records: list[Record] = field(default_factory=list)
     ended: bool = False
-    spoilt: bool = False
+    failed: bool = False
     corrupt: bool = False
     rejects: tuple[int, int] = field(default=(0, 0), compare=False)
 
 
 @dataclass(slots=True)
 class Pool:
-    """Stretches of inputs in their order, and the size and count of the rejects when they were read."""
+    """Chunks of inputs in order, and bytes and rows in the file of rejects after they were read."""
 
-    stretches: list[Stretch] = field(default_factory=list)
+    chunks: list[InputChunk] = field(default_factory=list)
     rejects: tuple[int, int] = (0, 0)
 
     def sentences(self) -> list[Sentence]:
-        """Returns its sentences that have tokens, in order."""
+        """Returns the sentences that have tokens, in order."""
         return [
             sentence
-            for stretch in self.stretches
-            for record in stretch.records
+            for chunk in self.chunks
+            for record in chunk.records
             for sentence in record.sentences
             if sentence.tokens
         ]
 
-    def put_back(self, tagged: Sequence[Sentence]) -> None:
-        """Puts tagged sentences in place of those that `sentences` gave."""
-        left = iter(tagged)
-        for stretch in self.stretches:
-            stretch.records = [_with_tags(record, left) for record in stretch.records]
+    def replace_sentences(self, tagged: Sequence[Sentence]) -> None:
+        """Replaces the sentences that `sentences` returns by tagged ones."""
+        remaining = iter(tagged)
+        for chunk in self.chunks:
+            chunk.records = [_replace_sentences(record, remaining) for record in chunk.records]
 
     def clear(self) -> None:
-        """Drops its records, which were written, whoever still holds the pool."""
-        for stretch in self.stretches:
-            stretch.records.clear()
+        """Frees the records, even if the pool is still referenced."""
+        for chunk in self.chunks:
+            chunk.records.clear()
 
 
-def _with_tags(record: Record, tagged: Iterator[Sentence]) -> Record:
-    """Returns a record whose sentences with tokens are the next of those tagged."""
+def _replace_sentences(record: Record, tagged: Iterator[Sentence]) -> Record:
+    """Returns a record with its sentences that have tokens replaced by the next tagged ones."""
     sentences = tuple([next(tagged) if sentence.tokens else sentence for sentence in record.sentences])
-    whole = record.document, record.line, record.text, record.start, record.fields, record.numbered, record.size
-    return Record(sentences, *whole)
+    others = record.document, record.line, record.text, record.start, record.fields, record.numbered, record.size
+    return Record(sentences, *others)
 
 
-def _of_passage(record: Record, passage: int) -> Record:
+def _assign_passage(record: Record, passage: int) -> Record:
     sentences = tuple([replace(sentence, document=passage) for sentence in record.sentences])
     return replace(record, sentences=sentences)
 
 
-Records = Callable[[int, Callable[[Reject], None] | None], Iterator[Record]]
-"""Opens the input of a number; takes up what cannot be read, or raises DataError if there is nothing to take it."""
+ReadRecords = Callable[[int, Callable[[Reject], None] | None], Iterator[Record]]
+"""Yields the records of an input by its index; passes rejected input to a function, else raises DataError."""
 
 
 class _Step(NamedTuple):
     """A record of an input, or the input's end.
 
     Attributes:
-        input: the input's number.
-        result: a record; the fault that ended the input early; or None at its regular end.
-        rejects_before: the size and count of the rejects before the input.
-        rejects: their size and count after this step.
+        input: the index of the input.
+        result: a record, the fault that ended the input early, or None at its regular end.
+        rejects_before: bytes and rows in the file of rejects before the input.
+        rejects: bytes and rows after this step.
     """
 
     input: int
@@ -113,118 +113,118 @@ class _Step(NamedTuple):
 
 
 def _pool_limit(number: int) -> PoolLimit:
-    return PoolLimit(_MOST_RECORDS, pool_tokens(number), POOL_BYTES)
+    return PoolLimit(_MAX_RECORDS, pool_tokens(number), POOL_BYTES)
 
 
 def _build_pool(steps: Sequence[_Step]) -> Pool:
     """Returns the pool of consecutive steps, grouped by input."""
     pool = Pool(rejects=steps[-1].rejects)
     for step in steps:
-        if not pool.stretches or pool.stretches[-1].number != step.input:
-            pool.stretches.append(Stretch(step.input, rejects=step.rejects_before))
-        stretch = pool.stretches[-1]
+        if not pool.chunks or pool.chunks[-1].index != step.input:
+            pool.chunks.append(InputChunk(step.input, rejects=step.rejects_before))
+        chunk = pool.chunks[-1]
         if isinstance(step.result, Record):
-            stretch.records.append(step.result)
+            chunk.records.append(step.result)
         else:
-            stretch.ended, stretch.spoilt = True, step.result is not None
-            stretch.corrupt = isinstance(step.result, CorruptError)
+            chunk.ended, chunk.failed = True, step.result is not None
+            chunk.corrupt = isinstance(step.result, CorruptError)
     return pool
 
 
 class Reader:
-    """Reads inputs into pools, from their beginning or from where a pool ended.
+    """Reads inputs into pools, from the start or from the end of a pool.
 
     Args:
-        labels: what messages call the inputs.
-        records: opens the input of a number.
-        rejects: takes what cannot be read, if it is not to end the reading.
-        alone: if documents are to stay together, tells by an input's number whether each record is one by itself; pools
-            then end where a passage does, and their sentences have the numbers of passages.
+        labels: the names of the inputs in messages.
+        read_records: yields the records of an input.
+        rejects: the writer of rejected input; if None, such input ends the reading.
+        is_document: if given, pools end where a passage of a document ends, and `Sentence.document` is the number of
+            the passage; returns whether each record of an input, by its index, is a document.
 
     Attributes:
-        waiting: pools given out by `pools` and not yet taken.
-        fault: why reading stopped before the end, where nothing takes rejects; pools before it are whole.
+        pending: pools that `pools` has yielded and the caller has not taken yet.
+        fault: why reading ended early, None if it did not; pools before it are complete.
     """
 
     def __init__(
         self,
         labels: Sequence[str],
-        records: Records,
+        read_records: ReadRecords,
         rejects: Rejects | None,
         *,
-        alone: Callable[[int], bool] | None = None,
+        is_document: Callable[[int], bool] | None = None,
     ) -> None:
-        self.waiting: deque[Pool] = deque()
+        self.pending: deque[Pool] = deque()
         self.fault: DataError | None = None
-        self._labels, self._records, self._rejects = labels, records, rejects
-        self._alone, self._passages = alone, PassageNumbering()
+        self._labels, self._read, self._rejects = labels, read_records, rejects
+        self._is_document, self._passages = is_document, PassageNumbering()
         self._skipping = False
 
     def pools(self, *, number: int = 0, first: int = 0, skip: int = 0) -> Iterator[list[Sentence]]:
         """Yields the sentences of each pool.
 
         Args:
-            number: the number of the first.
-            first: the number of the input that it begins in.
-            skip: the records of that input that come before it.
+            number: the number of the first pool.
+            first: the index of its first input.
+            skip: the number of records of that input before the pool.
         """
         try:
             for steps in build_pools(self._items(first, skip), _pool_limit, number):
-                yield self._given(_build_pool(steps))
+                yield self._emit(_build_pool(steps))
         except DataError as fault:
             self.fault = fault
 
     def _items(self, first: int, skip: int) -> Iterator[PoolItem["_Step"]]:
         passage = 0
         for step in self._steps(first, skip):
-            ends_passage = self._alone is None or self._alone(step.input)
+            ends_passage = self._is_document is None or self._is_document(step.input)
             if not isinstance(step.result, Record):
                 yield PoolItem(step, passage, ends_passage)
                 continue
             record = step.result
-            if self._alone is not None:
+            if self._is_document is not None:
                 passage = self._passage(step.input, record)
-                record = _of_passage(record, passage)
+                record = _assign_passage(record, passage)
             tokens = sum(map(len, record.sentences))
             yield PoolItem(step._replace(result=record), passage, ends_passage, tokens, record.size)
 
-    def _passage(self, stretch: int, record: Record) -> int:
-        assert self._alone is not None
-        document = record.line if self._alone(stretch) else record.document
-        return self._passages.assign((stretch, document), passage_tokens(record))
+    def _passage(self, index: int, record: Record) -> int:
+        assert self._is_document is not None
+        document = record.line if self._is_document(index) else record.document
+        return self._passages.assign((index, document), passage_tokens(record))
 
-    def _given(self, pool: Pool) -> list[Sentence]:
-        self.waiting.append(pool)
+    def _emit(self, pool: Pool) -> list[Sentence]:
+        self.pending.append(pool)
         return pool.sentences()
 
-    def _rejected(self) -> tuple[int, int]:
+    def _rejects_position(self) -> tuple[int, int]:
         return (self._rejects.size, self._rejects.count) if self._rejects else (0, 0)
 
     def _steps(self, first: int, skip: int) -> Iterator["_Step"]:
-        """Yields each record of each input, then the input's end."""
+        """Yields a step for each record of each input and for the end of the input."""
         for number in range(first, len(self._labels)):
-            before = self._rejected()
+            before = self._rejects_position()
             try:
-                for record in self._opened(number, skip if number == first else 0):
-                    yield _Step(number, record, before, self._rejected())
+                for record in self._open(number, skip if number == first else 0):
+                    yield _Step(number, record, before, self._rejects_position())
             except DataError as fault:
                 if self._rejects is None:
                     raise
                 self._rejects.add_file(self._labels[number], fault)
-                yield _Step(number, fault, before, self._rejected())
+                yield _Step(number, fault, before, self._rejects_position())
             else:
-                yield _Step(number, None, before, self._rejected())
+                yield _Step(number, None, before, self._rejects_position())
 
-    def _opened(self, number: int, skip: int) -> Iterator[Record]:
+    def _open(self, number: int, skip: int) -> Iterator[Record]:
         label = self._labels[number]
-        self._skipping = bool(skip)  # what was rejected before is in the file already
+        self._skipping = bool(skip)  # the file has the rejects before already
 
-        def reject(found: Reject) -> None:
+        def reject(rejected: Reject) -> None:
             if self._rejects and not self._skipping:
-                self._rejects.add(label, found)
+                self._rejects.add(label, rejected)
 
-        records = self._records(number, reject if self._rejects else None)
+        records = self._read(number, reject if self._rejects else None)
         if sum(1 for _ in islice(records, skip)) < skip:
-            raise DataError(f"{label}: has less than was tagged of it before; start again without `resume`")
+            raise DataError(f"{label}: has fewer records than were tagged before; start again without `resume`")
         self._skipping = False
         yield from records

@@ -67,8 +67,10 @@ def with_column_numbers(config: Config, train: Corpus) -> Config:
     data = config.data
     if data.format != "columns":
         return config
-    width = columns.width(train.sentences[0])
-    token, tag = (reader.find_layout(data, data.format).number(column) % width for column in (data.token, data.tag))
+    column_count = columns.count_columns(train.sentences[0])
+    token, tag = (
+        reader.find_layout(data, data.format).number(column) % column_count for column in (data.token, data.tag)
+    )
     return config.model_copy(update={"data": data.model_copy(update={"token": token, "tag": tag})})
 
 
@@ -131,7 +133,7 @@ def _described(part: Corpus, data: Data) -> bool | None:
     found = schemes.detect(tags)
     if control_tags := schemes.control_tags({tag for sentence in tags for tag in sentence}):
         line = next(one.line for one in part.sentences if control_tags[0] in one.tags)
-        what = f"the tag {control_tags[0][:60]!r} is empty or holds a control character"
+        what = f"the tag {control_tags[0][:60]!r} is empty or has a control character"
         raise DataError(f"{part.name}: sentence at line {line}: {what}")
     if others := schemes.other_tags(tags):
         line = next(one.line for one in part.sentences if others[0] in one.tags)

@@ -34,7 +34,7 @@ def check_free(run_dir: Path) -> None:
         StorageError: the directory holds a training, or files that a training would replace.
     """
     seeds = [path for path in run_dir.glob("seed-*") if _SEED.fullmatch(path.name)]
-    if any(map(model_dir.checkpoints, (run_dir, *seeds))):
+    if any(map(model_dir.list_checkpoints, (run_dir, *seeds))):
         raise StorageError(f"{run_dir}: already holds a training; pass `resume=True` or choose another `out`")
     directories.check_claim(run_dir, is_ours)
 

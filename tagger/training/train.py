@@ -117,7 +117,7 @@ def resume(
     config = config or loader.load(str(run_dir / CONFIG))
     inputs = inputs or read_inputs(config, tables=False)
     with records.LogBuffer(), seed_generators(config.training.seed, target), _open_run(run_dir, inputs.notices):
-        newest = model_dir.newest(run_dir)
+        newest = model_dir.find_newest_checkpoint(run_dir)
         log.info("resuming from %s", newest.name)
         model = _with_config(model_dir.load(newest)[0], config, inputs.data, run_dir)
         loop = Loop(config, model, inputs.data, run_dir, target, callback)

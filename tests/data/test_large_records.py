@@ -104,8 +104,8 @@ def test_training_data_with_a_sentence_that_is_too_large_is_one_fault(form: str)
 def test_runs_of_blank_lines_and_document_starts_are_written_back_byte_for_byte(
     monkeypatch: pytest.MonkeyPatch, form: str, seed: int
 ) -> None:
-    monkeypatch.setattr(blocks, "_BLANK", 50)
-    monkeypatch.setattr("tagger.data.formats.columns._MOST_BEFORE", 20)
+    monkeypatch.setattr(blocks, "_MAX_BLANK", 50)
+    monkeypatch.setattr("tagger.data.formats.columns._MAX_PRECEDING", 20)
     draw = random.Random(seed)
     other = "-DOCSTART-\n\n" if form == "columns" else "# x\n\n"
     blank = "{}\n" if form == "conllu" else "{} \t\n"
@@ -177,13 +177,13 @@ def test_a_pool_is_full_when_its_records_are_large_however_few_tokens_they_have(
         for line in range(1, 201):
             yield Record((), 0, line, fields=Held(), size=1 << 18)
 
-    reader = Reader(["a"], large, None, alone=alone)
+    reader = Reader(["a"], large, None, is_document=alone)
     sizes = []
     for _ in reader.pools():
-        pool = reader.waiting.popleft()
-        sizes.append(sum(len(stretch.records) for stretch in pool.stretches))
+        pool = reader.pending.popleft()
+        sizes.append(sum(len(chunk.records) for chunk in pool.chunks))
         pool.clear()
-        assert not any(stretch.records for stretch in pool.stretches)
+        assert not any(chunk.records for chunk in pool.chunks)
     assert sum(sizes) == 200
     assert max(sizes) <= (4 if alone is None or alone(0) else 32 + 4)
 

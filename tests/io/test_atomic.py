@@ -20,7 +20,7 @@ def is_run_name(name: str) -> bool:
     return name in ("config.yaml", "model-best")
 
 
-def test_a_file_is_replaced_whole_or_stays(tmp_path: Path) -> None:
+def test_a_file_is_replaced_completely_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
     with pytest.raises(TypeError), atomic.open_atomic(path) as stream:
@@ -44,7 +44,7 @@ def test_whether_a_file_can_be_written_is_known_before_and_leaves_what_is_there(
         atomic.check_writable(tmp_path / "new")
 
 
-def test_what_is_written_may_be_read_as_the_umask_says(tmp_path: Path) -> None:
+def test_new_files_and_directories_have_the_mode_of_the_umask(tmp_path: Path) -> None:
     (tmp_path / "usual").touch()
     (tmp_path / "usual directory").mkdir()
     atomic.replace(tmp_path / "file", b"")
@@ -54,7 +54,7 @@ def test_what_is_written_may_be_read_as_the_umask_says(tmp_path: Path) -> None:
     assert (tmp_path / "directory").stat().st_mode == (tmp_path / "usual directory").stat().st_mode
 
 
-def test_a_directory_is_replaced_whole_or_stays(tmp_path: Path) -> None:
+def test_a_directory_is_replaced_completely_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "model"
     for content in ("old", "new"):
         with directories.replace(path, ours) as fresh:
@@ -66,7 +66,7 @@ def test_a_directory_is_replaced_whole_or_stays(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_directory_set_aside_is_found_and_put_back(tmp_path: Path) -> None:
+def test_a_backup_directory_is_found_and_restored(tmp_path: Path) -> None:
     path, aside = tmp_path / "model", tmp_path / ".model.old"
     aside.mkdir()
     assert directories.current_path(path) == aside
@@ -75,7 +75,7 @@ def test_a_directory_set_aside_is_found_and_put_back(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_recovering_puts_back_and_clears_away_what_crashes_left(tmp_path: Path) -> None:
+def test_clean_up_restores_and_removes_what_crashes_left(tmp_path: Path) -> None:
     (tmp_path / ".one.old").mkdir()
     (tmp_path / ".two.old").mkdir()
     (tmp_path / "two").mkdir()
@@ -96,7 +96,7 @@ def test_a_second_writer_is_refused_until_the_first_is_done(tmp_path: Path) -> N
         pass
 
 
-def test_a_fault_of_the_system_names_the_place(tmp_path: Path) -> None:
+def test_an_error_of_the_system_names_the_path(tmp_path: Path) -> None:
     cause = "cannot be written: No such file or directory"
     with pytest.raises(StorageError, match=f"^there: {cause}$"), atomic.wrap_os_errors(Path("there")):
         (tmp_path / "a" / "b").touch()
@@ -171,7 +171,7 @@ def test_a_name_that_is_taken_is_not_replaced_unless_that_is_allowed(tmp_path: P
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("name", b"new")]
 
 
-def test_publishing_that_a_crash_broke_off_is_completed(tmp_path: Path) -> None:
+def test_publishing_that_a_crash_interrupted_is_completed(tmp_path: Path) -> None:
     (tmp_path / "part").write_bytes(b"new")
     (tmp_path / "name").hardlink_to(tmp_path / "part")
     atomic.publish(tmp_path / "part", tmp_path / "name", overwrite=False)
@@ -216,7 +216,7 @@ def test_a_directory_that_is_not_ours_is_never_replaced(tmp_path: Path, kind: st
     assert os.path.lexists(tmp_path / ".other.old")
 
 
-def test_a_run_takes_a_directory_without_names_of_its_own_and_marks_it(tmp_path: Path) -> None:
+def test_a_run_claims_and_marks_a_directory_without_names_of_a_run(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     for _ in range(2):
         with directories.claim(tmp_path, is_run_name):
@@ -229,7 +229,7 @@ def test_a_run_takes_a_directory_without_names_of_its_own_and_marks_it(tmp_path:
     "name",
     ["config.yaml", "model-best", ".model-best.old", ".tagger-0123abcd.new", directories.MARKER, directories.LOCK],
 )
-def test_a_run_refuses_a_directory_that_holds_a_name_of_its_own(tmp_path: Path, name: str) -> None:
+def test_a_run_refuses_a_directory_with_names_of_a_run(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine")
     with pytest.raises(StorageError, match=r"was not made by a training|is not a lock file"):
         directories.claim(tmp_path, is_run_name).__enter__()

@@ -27,7 +27,7 @@ class Outer:
 WHOLE = '{"name": "a", "pair": [1, 2], "inner": {"count": 3}, "counts": {"x": 0.5}, "word": null}'
 
 
-def test_a_stored_value_is_read_as_it_was_written() -> None:
+def test_a_stored_value_is_read_unchanged() -> None:
     assert json_files.parse_as(Outer, WHOLE) == Outer("a", (1, 2), Inner(3), {"x": 0.5})
     assert json_files.parse_as(Outer, WHOLE.replace("null", "7")).word == 7
     assert json_files.parse_as(Outer, WHOLE.replace("null", r'"\udcff"')).word == "\udcff"
@@ -46,7 +46,7 @@ def test_a_stored_value_is_read_as_it_was_written() -> None:
         (b"[" * 100_000, "nested"),
     ],
 )
-def test_what_is_not_bounded_json_is_refused(data: bytes, message: str) -> None:
+def test_json_beyond_the_limits_is_refused(data: bytes, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         json_files.parse(data)
 
@@ -71,7 +71,7 @@ def test_an_object_has_exactly_the_fields_of_its_type(data: str, message: str) -
 
 
 @given(st.binary(max_size=200) | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps))
-def test_no_text_brings_another_exception(data: bytes | str) -> None:
+def test_no_text_raises_another_exception(data: bytes | str) -> None:
     for read in (json_files.parse, lambda text: json_files.parse_as(Outer, text)):
         fault = ""
         try:

@@ -65,7 +65,7 @@ def test_what_is_no_member_after_a_member_is_an_error(suffix: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", PACK)
-def test_no_line_before_damage_is_trusted_wherever_a_member_fails_or_does_not_end(suffix: str) -> None:
+def test_no_line_before_damage_is_yielded_wherever_a_member_fails_or_does_not_end(suffix: str) -> None:
     text = b"".join(b"line %d\n" % number for number in range(100_000))
     packed = zstandard.ZstdCompressor(write_checksum=True).compress(text) if suffix == "zst" else PACK[suffix](text)
     middle = len(packed) // 2
@@ -95,7 +95,7 @@ def test_a_bit_flipped_in_repetitive_text_never_lets_a_line_count_that_was_not_p
             assert counted == ["the same line each time\n"] * 1000
 
 
-def test_an_unpacker_is_given_so_much_memory_and_no_more() -> None:
+def test_the_memory_of_a_decompressor_is_limited() -> None:
     packed = lzma.compress(b"a\n", filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 29}])
     with pytest.raises(CorruptError, match="damaged xz file: Memory usage limit exceeded"):
         list(line_reader.read_lines(BytesIO(packed)))
@@ -184,7 +184,7 @@ def test_a_plain_file_under_a_packed_name_is_an_error_as_is_an_empty_one(tmp_pat
             list(line_reader.read_lines(tmp_path / f"a.{suffix}"))
 
 
-def test_what_a_pipe_delivers_comes_at_once() -> None:
+def test_lines_from_a_pipe_are_yielded_at_once() -> None:
     ours, theirs = os.pipe()
     with os.fdopen(ours, "rb") as source, os.fdopen(theirs, "wb", buffering=0) as sink:
         found = line_reader.read_lines(source)
@@ -221,7 +221,7 @@ def test_a_fault_far_into_a_file_has_its_line_and_byte() -> None:
         list(line_reader.read_lines(BytesIO(b"abc\n" * 700_000 + b"a\xff\n" + b"abc\n"), "x"))
 
 
-def test_a_line_that_is_no_text_is_set_aside_and_reading_goes_on() -> None:
+def test_a_line_that_is_not_text_is_rejected_and_reading_continues() -> None:
     faults: list[tuple[str, int, str]] = []
     found = line_reader.read_lines(BytesIO(b"a\nb\xff\\n\nc\0\n\xe9"), "x", lambda *fault: faults.append(fault))
     assert list(found) == [(1, "a\n")]

@@ -24,7 +24,7 @@ def state() -> State:
     return State(5, 2, 1, [1], 7, 80, "id", (90, 4), summary, Summary(rejected=1))
 
 
-def test_the_last_state_is_given_back(tmp_path: Path) -> None:
+def test_the_journal_returns_the_last_state(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal")
     journal.start(JOB)
     assert Journal(tmp_path / "journal").read() == (JOB, State())
@@ -33,7 +33,7 @@ def test_the_last_state_is_given_back(tmp_path: Path) -> None:
     assert Journal(tmp_path / "journal").read() == (JOB, state())
 
 
-def test_a_journal_cut_short_anywhere_gives_what_was_whole_and_can_be_gone_on_with(tmp_path: Path) -> None:
+def test_a_journal_truncated_anywhere_returns_its_complete_lines_and_can_continue(tmp_path: Path) -> None:
     whole = Journal(tmp_path / "whole")
     whole.start(JOB)
     whole.add(State(pools=1))
@@ -58,7 +58,7 @@ def changed(**files: tuple[int, int]) -> JobRecord:
     return replace(JOB, inputs=[replace(item, file=files.get(item.path, item.file)) for item in JOB.inputs])
 
 
-def test_the_same_job_differs_in_nothing() -> None:
+def test_the_same_job_has_no_differences() -> None:
     assert list_differences(JOB, JOB, 3) == []
 
 
@@ -118,7 +118,7 @@ def test_a_journal_of_any_content_is_refused_in_one_line_or_read(tmp_path: Path)
     assert refused > 100 * SCALE
 
 
-def test_what_is_no_journal_of_ours_is_not_read(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_journal_is_not_read(tmp_path: Path) -> None:
     for content in (b"mine\n", b"{}\n", b'{"options": {}, "inputs": []}\n'):
         (tmp_path / "journal").write_bytes(content)
         assert not Journal(tmp_path / "journal").has_mark(may_be_truncated=True)

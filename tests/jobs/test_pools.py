@@ -10,7 +10,7 @@ import pytest
 from tagger.data.sentence import Record, Reject, Sentence
 from tagger.errors import DataError
 from tagger.jobs import pools
-from tagger.jobs.pools import Pool, Reader, Stretch
+from tagger.jobs.pools import InputChunk, Pool, Reader
 from tagger.jobs.rejects import Rejects
 
 FILES = {"a": ["x"] * 40, "none": [], "b": ["x y z", "", "FAULT", "x"] * 20, "c": ["x"] * 7 + ["SPOILT"], "d": ["x"]}
@@ -44,9 +44,9 @@ Alone = Callable[[int], bool] | None
 
 
 def read(rejects: Rejects | None, alone: Alone = None, **place: int) -> list[Pool]:
-    reader = Reader(list(FILES), records, rejects, alone=alone)
-    assert all(reader.waiting[-1].sentences() == sentences for sentences in reader.pools(**place))
-    return list(reader.waiting)
+    reader = Reader(list(FILES), records, rejects, is_document=alone)
+    assert all(reader.pending[-1].sentences() == sentences for sentences in reader.pools(**place))
+    return list(reader.pending)
 
 
 def sizes(found: list[Pool]) -> list[int]:
@@ -57,12 +57,12 @@ def test_pools_grow_to_their_size_and_span_inputs(rejects: Rejects) -> None:
     found = read(rejects)
     assert sizes(found)[:3] == [5, 10, 20]
     assert all(20 <= size < 23 for size in sizes(found)[2:-1])
-    assert [stretch.number for stretch in found[3].stretches] == [0, 1, 2]
+    assert [chunk.index for chunk in found[3].chunks] == [0, 1, 2]
 
 
 def test_every_input_ends_once_and_the_spoilt_one_is_told(rejects: Rejects) -> None:
-    stretches = [stretch for pool in read(rejects) for stretch in pool.stretches]
-    assert [(stretch.number, stretch.spoilt) for stretch in stretches if stretch.ended] == [
+    chunks = [chunk for pool in read(rejects) for chunk in pool.chunks]
+    assert [(chunk.index, chunk.failed) for chunk in chunks if chunk.ended] == [
         (0, False), (1, False), (2, False), (3, True), (4, False),
     ]  # fmt: skip
 
@@ -70,10 +70,10 @@ def test_every_input_ends_once_and_the_spoilt_one_is_told(rejects: Rejects) -> N
 def numbered_anew(pool: Pool) -> Pool:
     """Returns a pool whose passages are numbered from 0, as they are where reading begins with it."""
     numbers: dict[int, int] = {}
-    for stretch in pool.stretches:
-        stretch.records = [
+    for chunk in pool.chunks:
+        chunk.records = [
             replace(record, sentences=tuple(_numbered(sentence, numbers) for sentence in record.sentences))
-            for record in stretch.records
+            for record in chunk.records
         ]
     return pool
 
@@ -88,9 +88,9 @@ def test_from_the_end_of_any_pool_reading_goes_on_as_it_would_have(
 ) -> None:
     whole = read(rejects, alone)
     for number in range(1, len(whole)):
-        done = [stretch for pool in whole[:number] for stretch in pool.stretches]
-        first = done[-1].number + done[-1].ended
-        skip = sum(len(stretch.records) for stretch in done if stretch.number == first)
+        done = [chunk for pool in whole[:number] for chunk in pool.chunks]
+        first = done[-1].index + done[-1].ended
+        skip = sum(len(chunk.records) for chunk in done if chunk.index == first)
         size, count = whole[number - 1].rejects
         again = Rejects(tmp_path / "again", "again", size=size, count=count)
         found = read(again, alone, number=number, first=first, skip=skip)
@@ -104,9 +104,7 @@ def test_documents_that_are_to_stay_together_do_and_have_numbers_of_their_own(re
     assert set(passages) == set(range(passages[-1] + 1))
     by_pool = [{sentence.document for sentence in pool.sentences()} for pool in found]
     assert all(not one & other for one, other in pairwise(by_pool))
-    records_of = [
-        (stretch.number, record) for pool in found for stretch in pool.stretches for record in stretch.records
-    ]
+    records_of = [(chunk.index, record) for pool in found for chunk in pool.chunks for record in chunk.records]
     known: dict[int, set[tuple[int, object]]] = {}
     for number, record in records_of:
         for sentence in record.sentences:
@@ -126,14 +124,14 @@ def test_a_record_that_is_a_document_by_itself_ends_a_pool_without_waiting_for_t
             taken.append(record.line)
             yield record
 
-    next(Reader(list(FILES), slow, rejects, alone=lambda _: True).pools())
+    next(Reader(list(FILES), slow, rejects, is_document=lambda _: True).pools())
     assert len(taken) == 5
 
 
 def test_pools_without_tokens_end_too(monkeypatch: pytest.MonkeyPatch, rejects: Rejects) -> None:
-    monkeypatch.setattr(pools, "_MOST_RECORDS", 3)
-    assert max(len(stretch.records) for pool in read(rejects) for stretch in pool.stretches) == 3
-    assert max(len(pool.stretches) for pool in read(rejects)) <= 3
+    monkeypatch.setattr(pools, "_MAX_RECORDS", 3)
+    assert max(len(chunk.records) for pool in read(rejects) for chunk in pool.chunks) == 3
+    assert max(len(pool.chunks) for pool in read(rejects)) <= 3
 
 
 def test_without_rejects_a_fault_ends_reading_after_the_last_whole_pool() -> None:
@@ -145,7 +143,7 @@ def test_without_rejects_a_fault_ends_reading_after_the_last_whole_pool() -> Non
 def test_an_input_that_has_become_shorter_is_a_fault() -> None:
     reader = Reader(list(FILES), records, None)
     assert list(reader.pools(first=4, skip=2)) == []
-    assert "has less than was tagged of it" in str(reader.fault)
+    assert "has fewer records than were tagged" in str(reader.fault)
 
 
 def test_tagged_sentences_come_back_to_their_places() -> None:
@@ -153,8 +151,8 @@ def test_tagged_sentences_come_back_to_their_places() -> None:
         return Sentence(tokens)
 
     given = [Record((sentence("a"), sentence(), sentence("b"))), Record((sentence(),)), Record((sentence("c"),))]
-    pool = Pool([Stretch(0, given[:2]), Stretch(1, given[2:])])
-    pool.put_back([replace(each, tags=(each.tokens[0].upper(),)) for each in pool.sentences()])
-    assert [[each.tags for each in record.sentences] for stretch in pool.stretches for record in stretch.records] == [
+    pool = Pool([InputChunk(0, given[:2]), InputChunk(1, given[2:])])
+    pool.replace_sentences([replace(each, tags=(each.tokens[0].upper(),)) for each in pool.sentences()])
+    assert [[each.tags for each in record.sentences] for chunk in pool.chunks for record in chunk.records] == [
         [("A",), (), ("B",)], [()], [("C",)],
     ]  # fmt: skip

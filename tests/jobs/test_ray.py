@@ -408,7 +408,7 @@ def test_of_many_rejects_the_file_that_holds_them_all_is_named(
     cluster.run([str(tmp_path / "a.jsonl")], str(tmp_path / "ray"), Job((), model_path, on_error="skip"))
     assert len((tmp_path / "ray" / "rejects.jsonl").read_text().splitlines()) == 50
     told = [message for message in caplog.messages if message.startswith("more input is rejected")]
-    assert told[-1] == f"more input is rejected; all of it goes into {tmp_path / 'ray' / 'rejects.jsonl'}"
+    assert told[-1] == f"more input is rejected; see {tmp_path / 'ray' / 'rejects.jsonl'}"
 
 
 @pytest.mark.usefixtures("_in_process")
@@ -462,7 +462,7 @@ def test_each_worker_has_a_gpu_where_the_cluster_has_any_unless_told_otherwise(
     share: int,
 ) -> None:
     asked: list[Any] = []
-    honest, on_cpu = InProcess.Dataset.map_batches, cluster.tagging.load
+    honest, on_cpu = InProcess.Dataset.map_batches, worker.tagging.load
 
     def map_batches(self: Any, *given: Any, **options: Any) -> Any:
         asked.append(options["num_gpus"])
@@ -475,7 +475,7 @@ def test_each_worker_has_a_gpu_where_the_cluster_has_any_unless_told_otherwise(
     monkeypatch.setattr(InProcess, "cluster_resources", lambda _: there)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr(InProcess.Dataset, "map_batches", map_batches)
-    monkeypatch.setattr(cluster.tagging, "load", load)
+    monkeypatch.setattr(worker.tagging, "load", load)
     job = Job((), model_path, Formats(output_format="jsonl"))
     cluster.run([str(plain(tmp_path / "a.txt"))], str(tmp_path / "ray"), job, device=device)  # type: ignore[arg-type]
     assert asked == [share, computes]
@@ -510,7 +510,7 @@ def test_inputs_that_would_meet_in_one_output_are_refused(model_path: Path, tmp_
         cluster.run(paths, str(tmp_path / "ray"), Job((), model_path, Formats(output_format="jsonl")))
     (tmp_path / "b").mkdir()
     paths[1] = str(plain(tmp_path / "b" / "a.txt"))
-    with pytest.raises(DataError, match=r"would both be written to a-00000\.jsonl; a folder given as such"):
+    with pytest.raises(DataError, match=r"would both be written to a-00000\.jsonl; pass their common folder"):
         cluster.run(paths, str(tmp_path / "other"), Job((), model_path, Formats(output_format="jsonl")))
 
 
@@ -541,7 +541,7 @@ def test_options_that_do_not_fit_are_told_as_here(
     with pytest.raises(ConfigError, match="`token_column` has no effect from lines to jsonl"):
         cluster.run(paths, out, Job((), model_path, Formats("lines", "jsonl", token_column=1)))
     monkeypatch.setattr("tagger.model.TaggerModel.scheme", None)
-    with pytest.raises(ConfigError, match="the model's tags are plain; html holds spans alone"):
+    with pytest.raises(ConfigError, match="the model's tags are plain; html has spans only"):
         cluster.run(paths, out, Job((), model_path, Formats(output_format="html")))
 
 
@@ -549,9 +549,9 @@ def test_options_that_do_not_fit_are_told_as_here(
     ("paths", "job", "fault"),
     [
         (["-"], Formats(), "reads files, not the standard input"),
-        (["a.txt"], Formats(), "writes jsonl or parquet, not columns; choose with --to"),
+        (["a.txt"], Formats(), "writes jsonl or parquet, not columns; choose with `output_format`"),
         (["a.txt"], Formats(output_format="html"), "not html"),
-        (["a.txt"], Formats("text"), "reads lines, jsonl, parquet, and a.txt is text"),
+        (["a.txt"], Formats("text"), "reads lines, jsonl, parquet, but a.txt is text"),
         (["a.conllu"], Formats(output_format="jsonl"), "a.conllu is conllu"),
     ],
 )
@@ -584,4 +584,4 @@ def test_ray_is_named_if_it_is_missing(model_path: Path, monkeypatch: pytest.Mon
 
 def test_the_command_needs_a_directory(model_path: Path) -> None:
     done = CliRunner().invoke(app, ["tag", "a.txt", "--model", str(model_path), "--engine", "ray"])
-    assert (done.exit_code, done.stderr) == (2, "the engine ray writes many files; give a directory with --out\n")
+    assert (done.exit_code, done.stderr) == (2, "the engine ray writes many files; pass a directory as --out\n")

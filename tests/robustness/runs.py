@@ -47,7 +47,7 @@ def sha256(path: Path) -> str:
 
 def results(run: Path) -> dict[str, Any]:
     """Returns what must be the same of two trainings: both weights' hashes and the metrics without times."""
-    last = model_dir.newest(run)
+    last = model_dir.find_newest_checkpoint(run)
     lines = (run / run_dir.METRICS).read_text().splitlines()
     return {
         "best": sha256(run / "model-best" / "weights.safetensors"),

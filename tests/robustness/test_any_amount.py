@@ -44,7 +44,7 @@ def test_the_resident_size_does_not_grow_with_the_input(model_path: Path, tmp_pa
     assert int((tmp_path / "report").read_text()) < most
 
 
-def test_a_disk_that_fills_up_costs_one_line_and_the_job_goes_on_later(
+def test_a_full_disk_is_one_error_line_and_the_job_can_resume(
     model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(folder, "COMMIT_SECONDS", 0)
@@ -65,7 +65,7 @@ def test_a_disk_that_fills_up_costs_one_line_and_the_job_goes_on_later(
     assert run(tmp_path / "out", resume=True) == expected
 
 
-def test_a_disk_that_is_full_from_the_start_is_left_as_it_was(model_path: Path, tmp_path: Path) -> None:
+def test_a_disk_that_is_full_from_the_start_is_not_changed(model_path: Path, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(LINE * 200)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a.conll").write_text("old")

@@ -21,7 +21,7 @@ PIECES = (
 )
 
 
-def test_no_broken_recipe_brings_the_reader_down() -> None:
+def test_no_damaged_recipe_crashes_the_loader() -> None:
     source, whole, refused = random.Random(17), dump(Config()), 0
     for _ in range(300 * SCALE):
         text = whole
@@ -61,7 +61,7 @@ def test_no_recipe_takes_a_second(text: str) -> None:
     assert time.process_time() - started < 1
 
 
-def test_the_command_line_tells_every_fault_on_a_line_and_exits_with_2(tmp_path: Path) -> None:
+def test_the_command_line_prints_each_fault_on_a_line_and_exits_with_2(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("training:\n  epochs: 0\n  seeed: 1\n")
     command = [sys.executable, "-m", "tagger", "train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "run")]
     finished = subprocess.run(command, capture_output=True, text=True)

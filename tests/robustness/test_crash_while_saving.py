@@ -59,7 +59,7 @@ def saved(model_path: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("for_good", [False, True])  # True: the disk is gone, so that no clearing up works either
 @pytest.mark.parametrize("error", [_Crash(), OSError(errno.ENOSPC, "No space left on device")], ids=["crash", "full"])
-def test_broken_off_at_any_call_it_leaves_the_old_model_or_the_new(
+def test_a_save_interrupted_at_any_call_leaves_the_old_or_the_new_model(
     saved: Path, error: BaseException, for_good: bool
 ) -> None:
     model, old = model_dir.load(saved)
@@ -88,7 +88,7 @@ def test_broken_off_at_any_call_it_leaves_the_old_model_or_the_new(
     assert [path.name for path in saved.parent.iterdir()] == ["model"]
 
 
-def test_killed_again_and_again_no_save_leaves_a_model_that_cannot_be_read(model_path: Path, tmp_path: Path) -> None:
+def test_repeated_kills_during_saving_never_leave_an_unreadable_model(model_path: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
     loaded, _ = model_dir.load(model_path)
     model_dir.save(loaded, model, {"number": -1})
@@ -110,7 +110,7 @@ def small_disk(size: int = 2000) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_costs_one_line_and_leaves_the_old_model(saved: Path) -> None:
+def test_a_full_disk_is_one_error_line_and_the_old_model_stays(saved: Path) -> None:
     model, old = model_dir.load(saved)
     with small_disk(), pytest.raises(StorageError, match=r"^\S*model: cannot be written: .+$") as raised:
         model_dir.save(model, saved, {"number": 1})
@@ -119,7 +119,7 @@ def test_a_full_disk_costs_one_line_and_leaves_the_old_model(saved: Path) -> Non
     assert [path.name for path in saved.parent.iterdir()] == ["model"]
 
 
-def test_a_disk_that_fills_up_in_training_costs_one_line_and_the_run_goes_on_later(
+def test_a_disk_that_fills_up_in_training_is_one_error_line_and_the_run_can_resume(
     config: Config, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a run that was not disturbed, so that no compiled code is read from the disk."""

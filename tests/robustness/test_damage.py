@@ -42,7 +42,7 @@ def copy(model_path: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(model_path, tmp_path / "model"))
 
 
-def test_every_damage_to_a_file_of_a_model_is_found(copy: Path) -> None:
+def test_every_damage_to_a_file_of_a_model_is_detected(copy: Path) -> None:
     paths = [path for path in sorted(copy.iterdir()) if path.stat().st_size]
     for path in paths:
         whole = path.read_bytes()
@@ -55,7 +55,7 @@ def test_every_damage_to_a_file_of_a_model_is_found(copy: Path) -> None:
     model_dir.load(copy)
 
 
-def test_a_missing_file_is_found(copy: Path) -> None:
+def test_a_missing_file_is_detected(copy: Path) -> None:
     for path in sorted(copy.iterdir()):
         whole = path.read_bytes()
         path.unlink()
@@ -65,32 +65,32 @@ def test_a_missing_file_is_found(copy: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "state.json", "state.safetensors", "MANIFEST.json"])
-def test_a_run_goes_back_to_its_newest_whole_checkpoint_and_ends_as_the_undamaged_one(
+def test_a_run_resumes_from_its_newest_valid_checkpoint_with_the_same_result(
     config: Config, undisturbed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     run = Path(shutil.copytree(undisturbed, tmp_path / "run"))
-    newest = model_dir.newest(run)
+    newest = model_dir.find_newest_checkpoint(run)
     damaged = newest / name
     damaged.write_bytes(next(mutations(damaged.read_bytes(), 1, name)))
     with caplog.at_level(logging.INFO, "tagger"):
         training.resume(run, device="cpu")
     assert f"{newest.name}/{name} is corrupt" in caplog.text
-    assert "going back to the checkpoint before it" in caplog.text
+    assert "using an older checkpoint" in caplog.text
     assert results(run) == results(undisturbed)
 
 
-def test_a_run_with_no_whole_checkpoint_is_refused(config: Config, tmp_path: Path) -> None:
+def test_a_run_without_a_valid_checkpoint_is_refused(config: Config, tmp_path: Path) -> None:
     training.train(changed(config, "training.epochs=1"), tmp_path, device="cpu")
     for path in tmp_path.glob("checkpoint-*/weights.safetensors"):
         path.write_bytes(b"")
-    with pytest.raises(ModelError, match=r"holds no checkpoint to resume from$"):
+    with pytest.raises(ModelError, match=r"has no checkpoint to resume from$"):
         training.resume(tmp_path, device="cpu")
 
 
-def test_a_run_killed_before_its_first_checkpoint_is_begun_again(config: Config, tmp_path: Path) -> None:
+def test_a_run_killed_before_its_first_checkpoint_can_start_again(config: Config, tmp_path: Path) -> None:
     config = changed(config, "training.epochs=1")
     with run_dir.lock_run_dir(tmp_path / "run"):
         (tmp_path / "run" / "config.yaml").write_text(dump(config))
-    with pytest.raises(ModelError, match=r"no checkpoint .*; run the command that began it again, without `res"):
+    with pytest.raises(ModelError, match=r"no checkpoint .*; run the command that started it again, without `res"):
         training.resume(tmp_path / "run", device="cpu")
     training.train(config, tmp_path / "run", device="cpu")

@@ -58,7 +58,7 @@ def breaking_end(*_: object) -> None:
 
 
 @pytest.mark.parametrize("setting", RECIPES)
-def test_it_ends_as_the_run_that_did_not_break_off(config: Config, tmp_path: Path, setting: str) -> None:
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(config: Config, tmp_path: Path, setting: str) -> None:
     config = changed(config, "training.epochs=2", "model.words.dropout=0.2", setting)
     training.train(config, tmp_path / "whole", device="cpu")
     steps = int(results(tmp_path / "whole")["last"][0].removeprefix("checkpoint-"))
@@ -70,7 +70,7 @@ def test_it_ends_as_the_run_that_did_not_break_off(config: Config, tmp_path: Pat
         assert results(run) == results(tmp_path / "whole")
 
 
-def test_broken_off_between_the_last_step_of_an_epoch_and_its_end_it_goes_on(
+def test_a_run_interrupted_between_the_last_step_and_the_end_of_an_epoch_resumes(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = changed(config, "training.epochs=2", "training.checkpoint_steps=1")
@@ -83,7 +83,7 @@ def test_broken_off_between_the_last_step_of_an_epoch_and_its_end_it_goes_on(
     assert results(tmp_path / "run") == results(tmp_path / "whole")
 
 
-def test_two_threads_give_what_one_gives_and_break_off_and_go_on_likewise(config: Config, tmp_path: Path) -> None:
+def test_two_threads_give_the_result_of_one_thread_also_after_an_interruption(config: Config, tmp_path: Path) -> None:
     config = changed(
         config, "training.epochs=2", "model={document_context: {output_dim: 6}, casing: 3, encoder: {hidden_size: 40}}"
     )

@@ -52,7 +52,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("module", [False, True])
-def test_training_imports_and_obeys_nothing_from_the_current_directory(
+def test_training_imports_no_module_and_reads_no_config_from_the_current_directory(
     folder: Path, model_path: Path, module: bool
 ) -> None:
     lay_decoys(folder, *MODULES, *(() if module else ("tagger/__init__.py",)))

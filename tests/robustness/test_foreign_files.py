@@ -75,7 +75,7 @@ def described(directory: Path) -> dict[str, bytes | str]:
 @pytest.mark.parametrize(
     "name", ["a.conll", "rejects.jsonl", "sub", "sub/b.conll", directories.LOCK, folder.JOB_FOLDER, folder.JOURNAL]
 )
-def test_a_tagging_job_replaces_nothing_that_stands_under_a_name_it_needs(
+def test_a_tagging_job_does_not_replace_existing_files(
     model: Tagger, model_path: Path, tmp_path: Path, name: str, kind: str
 ) -> None:
     source, out, outside = tmp_path / "in", tmp_path / "out", tmp_path / "outside"
@@ -95,7 +95,7 @@ def test_a_tagging_job_replaces_nothing_that_stands_under_a_name_it_needs(
     assert (described(out), described(outside)) == before
 
 
-def test_only_outputs_are_replaced_where_that_is_allowed(model: Tagger, model_path: Path, tmp_path: Path) -> None:
+def test_overwrite_replaces_only_outputs(model: Tagger, model_path: Path, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("Ada .\n")
     (tmp_path / "secret").write_text("mine")
     out = tmp_path / "out"
@@ -114,9 +114,7 @@ def test_only_outputs_are_replaced_where_that_is_allowed(model: Tagger, model_pa
         tag(model, job)
 
 
-def test_a_name_that_is_taken_while_the_job_is_under_way_is_not_replaced(
-    model: Tagger, model_path: Path, tmp_path: Path
-) -> None:
+def test_a_file_created_during_the_job_is_not_replaced(model: Tagger, model_path: Path, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(LINES)
     out = tmp_path / "out"
     job = Job((tmp_path / "a.txt",), model_path, out=out)
@@ -131,7 +129,7 @@ def test_a_name_that_is_taken_while_the_job_is_under_way_is_not_replaced(
     assert (out / "a.conll").read_text().count("\n\n") == 300
 
 
-def test_part_files_never_meet_outputs_of_other_inputs(model: Tagger, model_path: Path, tmp_path: Path) -> None:
+def test_part_files_never_have_the_path_of_an_output(model: Tagger, model_path: Path, tmp_path: Path) -> None:
     names = [".a.conll.part", "a.conll", "part-000000.conll", ".rejects.jsonl.part.conll"]
     for name in names:
         (tmp_path / name).write_text("Ada O\n\n")
@@ -141,7 +139,7 @@ def test_part_files_never_meet_outputs_of_other_inputs(model: Tagger, model_path
 
 
 @pytest.mark.parametrize("name", ["part-000000", "rejects"])
-def test_a_part_file_that_is_a_link_is_not_written_through(
+def test_a_link_in_place_of_a_part_file_is_not_followed(
     model: Tagger, model_path: Path, tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "a.txt").write_text(LINES)
@@ -158,7 +156,9 @@ def test_a_part_file_that_is_a_link_is_not_written_through(
     assert (tmp_path / "secret").read_bytes() == before
 
 
-def test_a_journal_whose_names_lead_elsewhere_harms_nothing(model: Tagger, model_path: Path, tmp_path: Path) -> None:
+def test_a_journal_with_paths_outside_the_directory_changes_no_file(
+    model: Tagger, model_path: Path, tmp_path: Path
+) -> None:
     (tmp_path / "a.txt").write_text(LINES)
     (tmp_path / "precious.conll").write_text("mine")
     (tmp_path / ".precious.conll.part").write_text("mine")
@@ -180,7 +180,7 @@ def test_a_journal_whose_names_lead_elsewhere_harms_nothing(model: Tagger, model
         assert (tmp_path / "precious.conll").read_text() == (tmp_path / ".precious.conll.part").read_text() == "mine"
 
 
-def test_a_file_called_as_the_standard_input_is_read_as_a_file(
+def test_a_file_with_the_name_of_standard_input_is_read_as_a_file(
     model: Tagger, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -192,7 +192,7 @@ def test_a_file_called_as_the_standard_input_is_read_as_a_file(
     assert tree(tmp_path.parent / f"{tmp_path.name}-out") == {"-.conll": b"Ada S-PER\n. O\n\n"}
 
 
-def test_a_folder_that_cannot_be_read_is_told(
+def test_a_folder_that_cannot_be_read_is_reported(
     model: Tagger, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "in" / "closed").mkdir(parents=True)
@@ -260,7 +260,7 @@ def watched(tmp_path: Path, *arguments: str, allowed: tuple[Path, ...]) -> None:
         assert path.startswith(ours) or any(part in path for part in caches) or path == os.path.dirname(ours[0]), path  # noqa: PTH120
 
 
-def test_no_command_touches_a_file_that_is_not_its_own(tmp_path: Path) -> None:
+def test_no_command_changes_a_file_of_the_user(tmp_path: Path) -> None:
     here, data, out = tmp_path / "here", tmp_path / "data", tmp_path / "made"
     for directory in (here, data, out):
         directory.mkdir()
@@ -284,7 +284,7 @@ def test_no_command_touches_a_file_that_is_not_its_own(tmp_path: Path) -> None:
     assert (described(here), described(data), described(tmp_path / "outside")) == before
 
 
-def test_a_model_is_not_saved_over_what_is_no_model(model_path: Path, tmp_path: Path) -> None:
+def test_a_model_does_not_replace_a_directory_that_is_not_a_model(model_path: Path, tmp_path: Path) -> None:
     model, _ = model_dir.load(model_path)
     for kind in KINDS:
         target = tmp_path / kind / "model"
@@ -295,7 +295,7 @@ def test_a_model_is_not_saved_over_what_is_no_model(model_path: Path, tmp_path: 
         assert described(tmp_path) == before
 
 
-def test_random_decoys_in_the_directory_of_a_run_stay(tmp_path: Path) -> None:
+def test_random_files_of_the_user_in_a_run_directory_stay(tmp_path: Path) -> None:
     source = random.Random(7)
     parts = ["", ".", "model-best", "checkpoint-", "000001", "seed-", "1", "config", ".yaml", ".old", ".new", "LATEST"]
     refused = 0
@@ -319,7 +319,7 @@ def test_random_decoys_in_the_directory_of_a_run_stay(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["part-000000", "journal.jsonl", "rejects", "new"])
 @pytest.mark.parametrize("option", ["rejects", "summary"])
-def test_no_output_is_named_inside_the_folder_of_the_job(
+def test_no_output_is_written_inside_the_hidden_folder_of_the_job(
     model: Tagger, model_path: Path, tmp_path: Path, option: str, name: str
 ) -> None:
     (tmp_path / "a.txt").write_bytes(b"Ada .\n\xff\n")
@@ -330,7 +330,7 @@ def test_no_output_is_named_inside_the_folder_of_the_job(
     assert not out.exists()
 
 
-def test_an_empty_journal_beside_files_of_the_user_proves_nothing(
+def test_an_empty_journal_does_not_mark_a_folder_with_files_of_the_user(
     model: Tagger, model_path: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "a.txt").write_text("Ada .\n")
@@ -357,7 +357,7 @@ def test_an_output_never_replaces_a_pipe_or_a_link_to_a_device(model: Tagger, mo
         path.unlink()
 
 
-def test_a_journal_that_counts_more_than_the_files_hold_is_refused(
+def test_a_journal_that_counts_more_bytes_than_the_files_have_is_refused(
     model: Tagger, model_path: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "a.txt").write_text(LINES)
@@ -372,9 +372,7 @@ def test_a_journal_that_counts_more_than_the_files_hold_is_refused(
         tag(model, Job((tmp_path / "a.txt",), model_path, out=tmp_path / "out", on_error="skip", resume=True))
 
 
-def test_a_job_that_is_begun_again_without_resuming_is_told_how_to_resume(
-    model: Tagger, model_path: Path, tmp_path: Path
-) -> None:
+def test_starting_an_unfinished_job_again_says_how_to_resume(model: Tagger, model_path: Path, tmp_path: Path) -> None:
     for name in ("a.txt", "b.txt"):
         (tmp_path / name).write_text(LINES)
     job = Job((tmp_path / "a.txt", tmp_path / "b.txt"), model_path, out=tmp_path / "out")

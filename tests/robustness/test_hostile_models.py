@@ -90,7 +90,7 @@ def _socket(path: Path) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("make", [_fifo, _device, Path.mkdir, _socket])
-def test_what_is_not_a_regular_file_is_not_read(
+def test_only_regular_files_are_read(
     model: Path, name: str, make: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(model)  # the path of a socket must be short
@@ -123,7 +123,7 @@ def test_a_file_of_20_gigabytes_is_refused_for_its_size(model: Path, name: str) 
     assert resource.getrusage(resource.RUSAGE_SELF).ru_utime - before < 1
 
 
-def test_no_changed_manifest_brings_down_the_reader(model: Path) -> None:
+def test_no_changed_manifest_crashes_the_reader(model: Path) -> None:
     source, refused = random.Random(1), 0
     whole = json.loads((model / manifest.MANIFEST).read_bytes())
     del whole["sha256"]
@@ -184,7 +184,7 @@ def try_configs(model: Path, count: int, report: Path) -> None:
     report.write_text(json.dumps([refused, wrong, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]))
 
 
-def test_no_absurd_recipe_takes_memory(model: Path, tmp_path: Path) -> None:
+def test_no_absurd_recipe_allocates_memory(model: Path, tmp_path: Path) -> None:
     code = ended(child(try_configs, model, COUNT, tmp_path / "report"), 60 * SCALE)
     refused, wrong, kilobytes = json.loads((tmp_path / "report").read_text())
     assert (code, wrong) == (0, [])
@@ -238,7 +238,7 @@ def test_a_model_too_large_to_be_loaded_is_not_trained(tiny_config: Config, monk
         models.build_model(tiny_config, [Sentence(("a",), tags=("X",))])
 
 
-def test_what_is_loaded_takes_no_numbers_from_the_random_generator(model_path: Path) -> None:
+def test_loading_a_model_draws_no_random_numbers(model_path: Path) -> None:
     before = torch.get_rng_state()
     model_dir.load(model_path)
     assert torch.equal(before, torch.get_rng_state())
@@ -247,7 +247,7 @@ def test_what_is_loaded_takes_no_numbers_from_the_random_generator(model_path: P
 # Tensors
 
 
-def test_what_the_reader_of_tensors_takes_the_library_takes_too(model_path: Path) -> None:
+def test_every_file_that_our_reader_accepts_is_accepted_by_safetensors(model_path: Path) -> None:
     """And reads the same."""
     data, source, taken = (model_path / "weights.safetensors").read_bytes(), random.Random(3), 0
     length = 8 + int.from_bytes(data[:8], "little")
@@ -277,10 +277,10 @@ def test_what_the_reader_of_tensors_takes_the_library_takes_too(model_path: Path
         ("words.txt", b"<unknown>\n<padding>\n", "expected <padding> and <unknown>"),
         ("chars.txt", b"", "expected <padding> and <unknown>"),
         ("chars.txt", b"a\nb\nc\n", "expected <padding> and <unknown>"),
-        ("frozen_words.txt", b"<padding>\n", "frozen_words.txt: has a word that words.txt has, too"),
+        ("frozen_words.txt", b"<padding>\n", "frozen_words.txt: has a word that is also in words.txt"),
         ("tags.txt", b"", "expected at least one tag"),
-        ("tags.txt", b"O\n\n", "is empty or holds a control character"),
-        ("tags.txt", b"S-PER\nB-PER\n", "has tags of spans, but not O"),
+        ("tags.txt", b"O\n\n", "is empty or has a control character"),
+        ("tags.txt", b"S-PER\nB-PER\n", "has span tags, but not O"),
         ("tags.txt", b"O\nL-PER\nU-PER\n", "'L-PER' is not a tag of the scheme IOBES"),
         ("tags.txt", b"O\nM-PER\n", "'M-PER' is not a tag of the scheme IOBES"),
         ("tags.txt", b"".join(b"%d\n" % number for number in range(2001)), "2001 tags are too many for the head crf"),
@@ -293,7 +293,7 @@ def test_what_the_reader_of_tensors_takes_the_library_takes_too(model_path: Path
         ),
     ],
 )
-def test_a_vocabulary_that_no_model_has_is_refused(model: Path, name: str, data: bytes, message: str) -> None:
+def test_an_invalid_vocabulary_is_refused(model: Path, name: str, data: bytes, message: str) -> None:
     put(model, data, name)
     with pytest.raises(ModelError, match=message) as caught:
         model_dir.load(model)
@@ -303,7 +303,7 @@ def test_a_vocabulary_that_no_model_has_is_refused(model: Path, name: str, data:
 @pytest.mark.parametrize("character", "\0\r\t\x1b\x7f\x85\u2028\u2029\u202e\u2066\u200f\u061c")
 def test_a_tag_with_a_control_character_is_refused(model: Path, character: str, tmp_path: Path) -> None:
     put(model, f"O\nA{character}B\n".encode(), "tags.txt")
-    with pytest.raises(ModelError, match="is empty or holds a control character") as caught:
+    with pytest.raises(ModelError, match="is empty or has a control character") as caught:
         model_dir.load(model)
     one_line(caught.value)
     if character in "\0\r\t":  # the reader of columns refuses these, or takes them for something else
@@ -315,7 +315,7 @@ def test_a_tag_with_a_control_character_is_refused(model: Path, character: str, 
 
 
 @pytest.mark.parametrize("scheme", ["IOB1", "IOB2", "IOBES"])
-def test_every_tag_set_that_is_taken_has_a_legal_path_of_every_length(model: Path, scheme: str) -> None:
+def test_every_accepted_tag_set_has_a_valid_path_of_every_length(model: Path, scheme: str) -> None:
     """Walked from the start, tag by tag; the sets are all that can be made of O and two types."""
     settings = yaml.safe_load((model / "config.yaml").read_text())
     settings["data"]["scheme"] = scheme
@@ -338,7 +338,7 @@ def test_every_tag_set_that_is_taken_has_a_legal_path_of_every_length(model: Pat
     assert taken > COUNT // 50
 
 
-def test_no_changed_vocabulary_brings_down_the_reader(model: Path) -> None:
+def test_no_changed_vocabulary_crashes_the_reader(model: Path) -> None:
     source, refused = random.Random(4), 0
     whole = {name: (model / name).read_bytes() for name in ("tags.txt", "words.txt", "frozen_words.txt", "chars.txt")}
     for number in range(COUNT):
@@ -405,7 +405,9 @@ def test_a_tag_set_too_large_for_its_head_is_refused(caplog: pytest.LogCaptureFi
     assert "501 tags make a CRF slow" in caplog.text
 
 
-def test_a_softmax_over_many_plain_tags_answers_as_a_chain_that_allows_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_softmax_over_many_plain_tags_equals_a_chain_without_forbidden_transitions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     head = many(7, "model.head.kind=softmax").network.head
     emissions, lengths = torch.randn(4, 6, 7, generator=torch.Generator().manual_seed(1)), torch.tensor([6, 3, 1, 5])
     chain = head.chain(emissions, lengths)
@@ -431,18 +433,18 @@ BAD_METRICS = (
 def test_metrics_that_are_not_an_object_of_valid_json_are_refused(model: Path, text: str) -> None:
     put(model, text.encode(), "metrics.json")
     with pytest.raises(ModelError, match=r"metrics\.json: ") as caught:
-        model_dir.card(model)
+        model_dir.describe(model)
     one_line(caught.value)
 
 
-def test_a_card_of_any_metrics_is_valid_json(model: Path) -> None:
+def test_the_description_of_a_model_with_any_metrics_is_valid_json(model: Path) -> None:
     source, whole = random.Random(5), json.loads((model / "metrics.json").read_bytes())
     for _ in range(COUNT):
         metrics = copy.deepcopy(whole)
         change_json(metrics, source)
         put(model, json.dumps(metrics).encode(), "metrics.json")
         try:
-            json.dumps(model_dir.card(model), allow_nan=False)
+            json.dumps(model_dir.describe(model), allow_nan=False)
         except ModelError as error:  # of a number that is too large
             one_line(error)
 
@@ -450,7 +452,7 @@ def test_a_card_of_any_metrics_is_valid_json(model: Path) -> None:
 # Scores
 
 
-def test_no_weights_lead_to_an_answer_that_is_not_a_number(model_path: Path) -> None:
+def test_no_weights_lead_to_a_result_that_is_not_finite(model_path: Path) -> None:
     source, refused = random.Random(6), 0
     sentences = ["Ada lives in New York .", " ".join(["Oslo", "New"] * 10)]
     for number in range(COUNT):
@@ -475,7 +477,7 @@ def test_no_weights_lead_to_an_answer_that_is_not_a_number(model_path: Path) -> 
     assert COUNT // 5 < refused < COUNT
 
 
-def test_weights_that_overflow_are_refused_where_they_are_scored_one_way_or_another(model: Path) -> None:
+def test_weights_that_overflow_are_refused_by_every_scorer(model: Path) -> None:
     tensors = load_file(model / "weights.safetensors")
     tensors["projection.weight"][:] = 3e38
     put(model, save(tensors))
@@ -593,7 +595,7 @@ def test_seeds_of_any_content_are_refused_in_one_line(tmp_path: Path, text: str)
     one_line(caught.value)
 
 
-def test_no_changed_seeds_bring_down_the_reader(tmp_path: Path) -> None:
+def test_no_changed_seeds_crash_the_reader(tmp_path: Path) -> None:
     source = random.Random(8)
     for _ in range(COUNT):
         seeds = {"seeds": [1, 2, 3], "init_from": "model", "best": 1, "dev": {"mean": 1.0}, "results": []}
@@ -635,7 +637,7 @@ def test_no_changed_records_lead_to_results_that_are_not_valid_json(run: Path) -
     assert refused > COUNT // 3
 
 
-def test_what_a_run_holds_is_read_only_from_regular_files_of_bounded_size(run: Path) -> None:
+def test_the_files_of_a_run_are_read_only_if_regular_and_of_limited_size(run: Path) -> None:
     for name, read in ((records.COUNTS, records.read_counts), (records.METRICS, records.read_metrics)):
         os.truncate(run / name, 20 << 30)
         with pytest.raises(ModelError, match=rf"{name} has 21474836480 bytes; at most"):
@@ -661,14 +663,12 @@ def test_a_recipe_that_the_model_could_not_store_is_refused_before_training(tiny
         models.build_model(settings, [Sentence(("a",), tags=(f"T{number}",)) for number in range(800)])
 
 
-def test_special_entries_are_the_first_of_what_is_trained(tiny_config: Config) -> None:
+def test_special_entries_are_the_first_of_the_vocabularies(tiny_config: Config) -> None:
     model = models.build_model(tiny_config, [Sentence(("a",), tags=("X",))])
     assert model.words.items[:2] == model.characters.items[:2] == SPECIAL
 
 
-def test_a_table_of_characters_that_takes_gigabytes_is_not_computed(
-    tiny_config: Config, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_character_table_of_gigabytes_is_not_computed(tiny_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     model = models.build_model(tiny_config, [Sentence(("a",), tags=("X",))])
     assert scorer_choice.can_cache(model, torch.device("cpu"))
     monkeypatch.setattr(scorer_choice, "_CHARACTER_TABLE_BYTES", 8 * 8 * 3 * 3 - 1)  # features, kernel and characters

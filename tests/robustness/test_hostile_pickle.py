@@ -41,7 +41,7 @@ def payload(marker: Path) -> bytes:
     return pickle.dumps(_Payload(marker))
 
 
-def test_the_payload_would_run(payload: bytes, marker: Path) -> None:
+def test_the_pickle_of_these_tests_runs_code_when_loaded(payload: bytes, marker: Path) -> None:
     pickle.loads(payload)  # noqa: S301  # our own
     assert marker.exists()
     marker.unlink()
@@ -64,7 +64,7 @@ def test_a_pickle_as_any_file_of_a_model_is_refused(
 def test_a_pickle_as_the_state_of_a_training_is_refused(undisturbed: Path, tmp_path: Path, payload: bytes) -> None:
     for name in ("state.json", "state.safetensors"):
         run = Path(shutil.copytree(undisturbed, tmp_path / name))
-        put(model_dir.newest(run), payload, name)
+        put(model_dir.find_newest_checkpoint(run), payload, name)
         with pytest.raises(ModelError, match="refused"):
             training.resume(run, device="cpu")
 
@@ -79,7 +79,7 @@ def test_a_pickle_as_vectors_is_refused(config: Config, tmp_path: Path, payload:
 
 
 @pytest.mark.parametrize("place", ["model.pt", "model/pytorch_model.bin"])
-def test_a_pickle_to_start_from_is_refused(config: Config, tmp_path: Path, payload: bytes, place: str) -> None:
+def test_a_pickle_as_initial_model_is_refused(config: Config, tmp_path: Path, payload: bytes, place: str) -> None:
     path = tmp_path / place
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(payload)
@@ -123,7 +123,7 @@ _FUNCTIONS = {
 }
 
 
-def test_no_code_of_the_package_could_run_data() -> None:
+def test_no_code_of_the_package_executes_data() -> None:
     sources = [path for folder in ("tagger", "scripts") for path in sorted((ROOT / folder).rglob("*.py"))]
     assert len(sources) > 20
     assert {str(path): banned(path.read_text("utf-8")) for path in sources if banned(path.read_text("utf-8"))} == {}

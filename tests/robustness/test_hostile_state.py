@@ -170,7 +170,7 @@ def try_states(run: Path, count: int, report: Path) -> None:
     report.write_text(json.dumps([refused, wrong]))
 
 
-def test_no_changed_state_brings_down_the_process(run: Path, tmp_path: Path) -> None:
+def test_no_changed_state_crashes_the_process(run: Path, tmp_path: Path) -> None:
     count = 100 * SCALE
     process = child(try_states, run, count, tmp_path / "report")
     code = ended(process, 60 * SCALE)
@@ -179,7 +179,7 @@ def test_no_changed_state_brings_down_the_process(run: Path, tmp_path: Path) -> 
     assert refused > count // 2
 
 
-def test_the_unchanged_state_is_taken(run: Path) -> None:
+def test_the_unchanged_state_is_accepted(run: Path) -> None:
     go_on(loop_of(run), model_dir.load_state(middle(run)))
 
 
@@ -192,7 +192,7 @@ def copied(model_path: Path, tmp_path: Path) -> Callable[..., Path]:
 
     def copy_with(change: Callable[[dict[str, Any], dict[str, Tensor]], Any]) -> Path:
         target = Path(shutil.copytree(run, tmp_path / "copy"))
-        newest = model_dir.newest(target)
+        newest = model_dir.find_newest_checkpoint(target)
         saved = model_dir.load_state(newest)
         change(saved.progress, saved.tensors)
         model, metrics = model_dir.load(newest)
@@ -247,7 +247,7 @@ def test_a_state_file_larger_than_the_training_needs_is_not_read(
     assert re.search(r"state\.safetensors is refused: it has \d+ bytes, expected at most", caplog.text)
 
 
-def test_the_next_number_of_a_restored_generator_is_read_from_within_its_state(copied: Callable[..., Path]) -> None:
+def test_a_restored_generator_reads_only_within_its_state(copied: Callable[..., Path]) -> None:
     def beyond(_: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         tensors["random.cpu"][8:12] = torch.tensor([624], dtype=torch.int32).view(torch.uint8)  # numbers left
         tensors["random.cpu"][16:24] = torch.tensor([624]).view(torch.uint8)  # the index of the next
@@ -257,7 +257,7 @@ def test_the_next_number_of_a_restored_generator_is_read_from_within_its_state(c
 
 
 @pytest.mark.parametrize("drawn", [0, 1, 623, 624, 625, 700])
-def test_every_state_that_a_generator_has_is_taken(drawn: int) -> None:
+def test_every_valid_generator_state_is_accepted(drawn: int) -> None:
     generator = torch.Generator().manual_seed(1)
     for _ in range(drawn):
         torch.randint(10, (1,), generator=generator)
@@ -271,7 +271,7 @@ def small(tiny_config: Config) -> Config:
 
 
 @pytest.mark.parametrize("metrics", [{}, {"epoch": 1}, {"epoch": "x", "dev": {"score": 1}}, {"epoch": 1, "dev": []}])
-def test_a_best_model_whose_metrics_are_not_of_an_epoch_is_refused(
+def test_a_best_model_without_the_metrics_of_an_epoch_is_refused(
     small: Config, tmp_path: Path, metrics: dict[str, Any]
 ) -> None:
     best = training.train(small, tmp_path / "run", device="cpu").model_dir

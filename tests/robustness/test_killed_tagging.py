@@ -50,7 +50,7 @@ def results(out: Path) -> dict[str, Any]:
     return {"files": tree(out), "summary": {key: value for key, value in summary.items() if "second" not in key}}
 
 
-def test_killed_again_and_again_its_outputs_are_those_of_the_job_never_killed(model_path: Path, tmp_path: Path) -> None:
+def test_a_repeatedly_killed_job_has_the_outputs_of_an_uninterrupted_one(model_path: Path, tmp_path: Path) -> None:
     source = corpus(tmp_path / "in", sentences=2000, files=60)
     began = time.monotonic()
     assert ended(child(leisurely_tag_command, command(source, model_path, tmp_path / "whole"))) == 3
@@ -132,7 +132,7 @@ def small(monkeypatch: pytest.MonkeyPatch, model_path: Path) -> Iterator[Tagger]
 @pytest.mark.parametrize(
     "error", [_Crash(), OSError(errno.ENOSPC, "No space left on device")], ids=["crash", "full disk"]
 )
-def test_broken_off_at_any_call_it_ends_resumed_as_the_job_never_broken_off(
+def test_a_job_interrupted_at_any_call_resumes_with_the_outputs_of_an_uninterrupted_one(
     small: Tagger, model_path: Path, tmp_path: Path, error: BaseException
 ) -> None:
     source = corpus(tmp_path / "in", sentences=24, files=4)
@@ -157,7 +157,7 @@ def test_broken_off_at_any_call_it_ends_resumed_as_the_job_never_broken_off(
     assert at > 50
 
 
-def test_without_resume_what_was_left_is_replaced_and_the_user_is_told(
+def test_without_resume_an_unfinished_job_is_replaced_with_a_notice(
     small: Tagger, model_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "a.txt").write_text("Ada lives in Oslo .\n" * 100)
@@ -171,9 +171,7 @@ def test_without_resume_what_was_left_is_replaced_and_the_user_is_told(
     assert "`resume=True` would have continued it" in caplog.text
 
 
-def test_a_killed_job_on_a_stream_goes_on_when_the_stream_is_given_again(
-    small: Tagger, model_path: Path, tmp_path: Path
-) -> None:
+def test_a_killed_job_on_a_stream_resumes_with_the_same_stream(small: Tagger, model_path: Path, tmp_path: Path) -> None:
     text = "Ada lives in Oslo .\n\nAlan works .\n" * 100
     expected = BytesIO()
     local.run(small, Job((STDIN,), model_path), (BytesIO(text.encode()), expected))

@@ -27,7 +27,7 @@ from tests.robustness.runs import (
 )
 
 
-def test_killed_again_and_again_it_ends_as_the_run_never_killed(
+def test_a_repeatedly_killed_run_ends_like_an_uninterrupted_one(
     config: Config, undisturbed: Path, tmp_path: Path
 ) -> None:
     run, kills, seconds = tmp_path / "run0", 0, iter(spread(1000 * SCALE, seed=4, upto=0.3))
@@ -44,7 +44,7 @@ def test_killed_again_and_again_it_ends_as_the_run_never_killed(
 
 
 @pytest.mark.parametrize("number", [12, 18, 27])  # within an epoch; at its end, with and without one of its own
-def test_killed_between_a_checkpoints_renaming_and_latest_it_ends_as_the_run_never_killed(
+def test_a_run_killed_between_a_checkpoint_and_latest_ends_like_an_uninterrupted_one(
     config: Config, undisturbed: Path, tmp_path: Path, number: int
 ) -> None:
     run = tmp_path / "run"
@@ -55,7 +55,7 @@ def test_killed_between_a_checkpoints_renaming_and_latest_it_ends_as_the_run_nev
     assert results(run) == results(undisturbed)
 
 
-def test_the_command_line_goes_on_with_a_killed_run(config: Config, undisturbed: Path, tmp_path: Path) -> None:
+def test_the_command_line_resumes_a_killed_run(config: Config, undisturbed: Path, tmp_path: Path) -> None:
     recipe, run = tmp_path / "recipe.yaml", tmp_path / "run"
     recipe.write_text(dump(config))
     tagger = [sys.executable, "-m", "tagger", "train"]
@@ -73,7 +73,7 @@ def test_the_command_line_goes_on_with_a_killed_run(config: Config, undisturbed:
     assert results(run) == results(undisturbed)
 
 
-def test_what_kills_left_behind_is_gone_after_resuming(config: Config, tmp_path: Path) -> None:
+def test_resuming_removes_the_files_that_kills_left(config: Config, tmp_path: Path) -> None:
     run = tmp_path / "run"
     ended(child(train_until_renamed, config, run, 3))
     (run / ".tagger-0123abcd.new").mkdir()

@@ -39,15 +39,17 @@ def poisoned(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     return 12
 
 
-def test_it_stops_and_names_the_batch(config: Config, tmp_path: Path, poisoned: int) -> None:
+def test_training_stops_at_a_loss_that_is_not_finite_and_names_the_batch(
+    config: Config, tmp_path: Path, poisoned: int
+) -> None:
     with pytest.raises(
         TrainingError, match=r"epoch 2, step 3: loss .* on the sentences at lines \d+, \d+, .*on_nonfinite"
     ):
         training.train(config, tmp_path, device="cpu")
-    model_dir.load(model_dir.newest(tmp_path))
+    model_dir.load(model_dir.find_newest_checkpoint(tmp_path))
 
 
-def test_or_skips_the_step_and_counts_it(config: Config, tmp_path: Path, poisoned: int) -> None:
+def test_training_skips_and_counts_steps_that_are_not_finite(config: Config, tmp_path: Path, poisoned: int) -> None:
     model = training.train(
         changed(config, "training.on_nonfinite=skip", "training.epochs=3"), tmp_path, device="cpu"
     ).model
@@ -58,7 +60,7 @@ def test_or_skips_the_step_and_counts_it(config: Config, tmp_path: Path, poisone
 
 @pytest.mark.parametrize("on_nonfinite", ["stop", "skip"])
 @pytest.mark.parametrize("batch", [4, 100])  # 100: the only step of an epoch breaks the weights
-def test_weights_that_overflow_stop_it_before_they_are_saved(
+def test_weights_that_overflow_stop_training_before_they_are_saved(
     config: Config, tmp_path: Path, on_nonfinite: str, batch: int
 ) -> None:
     settings = changed(

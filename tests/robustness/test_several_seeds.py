@@ -64,13 +64,13 @@ def wait_until_free(run: Path) -> None:
                     time.sleep(0.05)
 
 
-def test_side_by_side_they_end_as_one_after_the_other(config: Config, whole: ExperimentResult, tmp_path: Path) -> None:
+def test_seeds_in_parallel_end_like_seeds_in_sequence(config: Config, whole: ExperimentResult, tmp_path: Path) -> None:
     found = experiments.train(config, SEEDS, tmp_path / "run", jobs=2, device="cpu")
     assert [result.dev for result in found.results] == [result.dev for result in whole.results]
     assert_same(tmp_path / "run", whole)
 
 
-def test_killed_they_leave_too_and_end_resumed_as_if_never_killed(
+def test_killed_seeds_resume_and_end_like_uninterrupted_ones(
     config: Config, whole: ExperimentResult, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -85,7 +85,7 @@ def test_killed_they_leave_too_and_end_resumed_as_if_never_killed(
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM] if SCALE > 1 else [signal.SIGINT])
-def test_asked_to_stop_they_save_and_end_resumed_as_if_never_stopped(
+def test_stopped_seeds_save_and_resume_and_end_like_uninterrupted_ones(
     config: Config, whole: ExperimentResult, tmp_path: Path, signum: signal.Signals
 ) -> None:
     run = tmp_path / "run"
@@ -105,7 +105,7 @@ def test_asked_to_stop_they_save_and_end_resumed_as_if_never_stopped(
     assert_same(run, whole)
 
 
-def test_one_that_cannot_go_on_is_told_the_other_goes_on_and_the_exit_code_is_2(
+def test_a_failed_seed_is_reported_and_the_other_continues_and_the_exit_code_is_2(
     config: Config, whole: ExperimentResult, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -121,7 +121,7 @@ def test_one_that_cannot_go_on_is_told_the_other_goes_on_and_the_exit_code_is_2(
     assert_same(run, whole)
 
 
-def test_one_that_is_killed_is_told(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_seed_is_reported(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = "import os, sys; sys.stdin.readline(); print('out of memory', file=sys.stderr, flush=True); os.{}"
     for end, fault in (
         ("kill(os.getpid(), 9)", "killed by SIGKILL"),
@@ -133,7 +133,7 @@ def test_one_that_is_killed_is_told(config: Config, tmp_path: Path, monkeypatch:
         assert str(found) == "no seed is finished"
 
 
-def test_one_that_ends_without_having_trained_is_told(
+def test_a_seed_that_ends_without_training_is_reported(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = "import os, sys; sys.stdin.readline(); sys.stdout.write({!r} * {}); sys.stdout.flush(); os._exit({})"
@@ -154,7 +154,7 @@ def test_one_that_ends_without_having_trained_is_told(
         assert found.failures == {1: (fault,), 2: (fault,)}
 
 
-def test_one_whose_process_cannot_be_started_is_told(
+def test_a_seed_whose_process_cannot_start_is_reported(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
@@ -165,7 +165,7 @@ def test_one_whose_process_cannot_be_started_is_told(
     assert "Traceback" in caplog.text
 
 
-def test_an_error_of_the_program_ends_one_seed_alone(
+def test_an_unexpected_exception_ends_only_one_seed(
     config: Config,
     whole: ExperimentResult,
     tmp_path: Path,

@@ -24,7 +24,7 @@ def _command(config: Config, folder: Path) -> tuple[list[str], Path]:
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_within_two_seconds_with_its_exit_code(
+def test_a_signal_stops_training_within_two_seconds_with_its_exit_code(
     config: Config, undisturbed: Path, tmp_path: Path, signum: signal.Signals
 ) -> None:
     for number, seconds in enumerate(spread(SCALE, seed=int(signum), upto=0.3)):
@@ -39,7 +39,7 @@ def test_a_signal_ends_it_within_two_seconds_with_its_exit_code(
         assert results(run) == results(undisturbed)
 
 
-def test_a_second_signal_leaves_at_once(config: Config, tmp_path: Path) -> None:
+def test_a_second_signal_stops_at_once(config: Config, tmp_path: Path) -> None:
     arguments, run = _command(config, tmp_path)
     process = child(slow_command, arguments)
     wait_for(run / "LATEST")
@@ -90,7 +90,7 @@ def _finishes_like(undisturbed: Path, run: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("number", [1, 2, 9, 10, 29])
-def test_stopped_at_any_step_it_ends_as_the_run_never_stopped(
+def test_a_run_stopped_at_any_step_ends_like_an_uninterrupted_one(
     config: Config, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     _stopped(config, tmp_path, _At(monkeypatch).step(number), 130)
@@ -99,14 +99,14 @@ def test_stopped_at_any_step_it_ends_as_the_run_never_stopped(
 
 
 @pytest.mark.parametrize("number", [2, 6])  # 6 is the last
-def test_stopped_between_epochs_it_ends_as_the_run_never_stopped(
+def test_a_run_stopped_between_epochs_ends_like_an_uninterrupted_one(
     config: Config, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     _stopped(config, tmp_path, _At(monkeypatch).epoch(number), 143)
     _finishes_like(undisturbed, tmp_path, monkeypatch)
 
 
-def test_stopped_in_the_dev_evaluation_it_ends_as_the_run_never_stopped(
+def test_a_run_stopped_in_the_dev_evaluation_ends_like_an_uninterrupted_one(
     config: Config, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = _At(monkeypatch)

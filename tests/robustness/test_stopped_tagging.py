@@ -41,7 +41,7 @@ def committed(journal: Path) -> None:
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_within_two_seconds_and_it_can_be_gone_on_with(
+def test_a_signal_stops_a_job_within_two_seconds_and_it_can_resume(
     model_path: Path, tmp_path: Path, signum: signal.Signals
 ) -> None:
     source = corpus(tmp_path / "in", sentences=3000, files=30)
@@ -71,7 +71,7 @@ def test_a_job_that_waits_for_its_input_stops_too(model_path: Path, tmp_path: Pa
     assert "pipe.conll" not in tree(tmp_path / "out")
 
 
-def test_a_second_signal_leaves_at_once(model_path: Path, tmp_path: Path) -> None:
+def test_a_second_signal_stops_at_once(model_path: Path, tmp_path: Path) -> None:
     source = corpus(tmp_path / "in", sentences=3000, files=0)
     process = child(slow_tag_command, command(source, model_path, tmp_path / "out"))
     committed(tmp_path / "out" / JOURNAL)
@@ -83,7 +83,7 @@ def test_a_second_signal_leaves_at_once(model_path: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_without_a_directory_it_stops_at_once_without_a_traceback(model_path: Path, signum: signal.Signals) -> None:
+def test_a_job_without_a_directory_stops_at_once_without_a_traceback(model_path: Path, signum: signal.Signals) -> None:
     arguments = [sys.executable, "-m", "tagger", "tag", "-", "--model", str(model_path), "--device", "cpu"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(arguments, **pipes) as process:  # type: ignore[call-overload]
@@ -95,7 +95,7 @@ def test_without_a_directory_it_stops_at_once_without_a_traceback(model_path: Pa
         assert process.stderr.read().decode() == f"stopped by {signum.name}\n"
 
 
-def test_a_second_writer_is_refused_and_the_first_goes_on(model_path: Path, tmp_path: Path) -> None:
+def test_a_second_job_is_refused_and_the_first_continues(model_path: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.txt")
     first = child(tag_command, command(tmp_path / "pipe.txt", model_path, tmp_path / "out"))
     wait_for(tmp_path / "out" / JOURNAL)

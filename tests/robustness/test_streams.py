@@ -61,14 +61,14 @@ def test_a_stream_that_is_closed_or_full_has_the_right_exit_code_and_no_tracebac
         assert (tmp_path / "out" / "a.conll").read_text() == "Ada S-PER\nlives O\n. O\n\n"
 
 
-def test_help_into_a_pipe_that_nobody_reads_ends_quietly(tmp_path: Path) -> None:
+def test_help_into_a_closed_pipe_ends_without_a_message(tmp_path: Path) -> None:
     for command in ("--help", "tag --help", "--version"):
         code, _, errors = shell(f"{TAGGER} {command} | true; exit ${{PIPESTATUS[0]}}", tmp_path)
         assert code in (0, 141)
         assert len(errors.splitlines()) <= 1
 
 
-def test_in_a_directory_that_is_gone_a_command_ends_in_a_line(model_path: Path, tmp_path: Path) -> None:
+def test_a_command_in_a_removed_directory_is_one_error_line(model_path: Path, tmp_path: Path) -> None:
     enter = f"cd {tmp_path}/gone && rmdir {tmp_path}/gone && {TAGGER}"
     (tmp_path / "gone").mkdir()
     assert shell(f"{enter} --version", tmp_path)[0] == 0
@@ -80,7 +80,7 @@ def test_in_a_directory_that_is_gone_a_command_ends_in_a_line(model_path: Path, 
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_an_output_whose_encoding_lacks_a_character_shows_it_escaped(tmp_path: Path, encoding: str) -> None:
+def test_a_character_missing_from_the_output_encoding_is_escaped(tmp_path: Path, encoding: str) -> None:
     code, _, errors = shell(f"{TAGGER} info 'na\u00efve \u05e9'", tmp_path, PYTHONIOENCODING=encoding)
     assert code == 2
     assert "\\u05e9: no such model directory" in errors
@@ -113,7 +113,9 @@ HUGE = "9" * 30
     ],
     ids=lambda arguments: " ".join(argument[:12] for argument in arguments[3:]),
 )
-def test_an_absurd_number_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+def test_an_absurd_number_is_one_error_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 2, done.output
@@ -140,7 +142,7 @@ def test_an_absurd_number_is_one_line(tmp_path: Path, monkeypatch: pytest.Monkey
         ([""], "an argument"),
     ],
 )
-def test_an_empty_string_is_one_line(arguments: list[str], name: str) -> None:
+def test_an_empty_string_is_one_error_line(arguments: list[str], name: str) -> None:
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 2
     assert done.stderr == f"{name}: an empty string was given; expected a value\n"
@@ -157,7 +159,7 @@ def test_a_line_break_in_a_file_name_does_not_break_a_line_of_an_error(model_pat
 
 
 @pytest.mark.parametrize("summary", ["/dev/null", "/dev/stdout", "fifo"])
-def test_a_device_as_summary_and_as_rejects_is_written(model_path: Path, tmp_path: Path, summary: str) -> None:
+def test_devices_can_be_summary_and_rejects(model_path: Path, tmp_path: Path, summary: str) -> None:
     (tmp_path / "a.txt").write_bytes(b"Ada .\n\xff\n")
     os.mkfifo(tmp_path / "fifo")
     read = "cat fifo > read & " if summary == "fifo" else ""

@@ -14,7 +14,9 @@ from tagger.training import Event, StepEnd
 from tests.robustness.runs import SCALE, child, ended, hold, results, train, wait_for
 
 
-def test_a_second_training_is_refused_and_the_first_goes_on(config: Config, undisturbed: Path, tmp_path: Path) -> None:
+def test_a_second_training_is_refused_and_the_first_continues(
+    config: Config, undisturbed: Path, tmp_path: Path
+) -> None:
     refused = 0
 
     def callback(event: Event) -> None:
@@ -29,7 +31,7 @@ def test_a_second_training_is_refused_and_the_first_goes_on(config: Config, undi
     assert results(tmp_path)["best"] == results(undisturbed)["best"]
 
 
-def test_a_directory_that_another_process_holds_is_refused_until_it_ends(config: Config, tmp_path: Path) -> None:
+def test_a_directory_locked_by_another_process_is_refused_until_that_ends(config: Config, tmp_path: Path) -> None:
     holder = child(hold, tmp_path)
     wait_for(tmp_path / "held")
     with pytest.raises(StorageError, match="another process is writing here"):

@@ -184,7 +184,7 @@ def test_every_encoder_is_looked_at_and_its_model_tells_which_it_is(
         assert set(record.diagnostics.gates) == set(record.diagnostics.reach) == directions
         gates = {"gru": {"reset", "update"}, "lstm1997": {"input", "output"}, "rnn": set()}[encoder["cell"]]
         assert all(set(its) == gates for its in record.diagnostics.gates.values())
-    card = model_dir.card(tmp_path / "run" / "model-best")
+    card = model_dir.describe(tmp_path / "run" / "model-best")
     assert card["encoder"] == f"{encoder['cell']}, {encoder.get('num_layers', 1)} x 16 {told}"
     assert not [name for name in card["metrics"] if name.startswith("diagnostics")]
     if find_spec("matplotlib") is not None:

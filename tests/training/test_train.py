@@ -299,7 +299,7 @@ def test_a_run_whose_data_has_changed_is_refused(train: Train, tmp_path: Path) -
 
 def test_a_state_that_is_none_is_refused(train: Train, tmp_path: Path) -> None:
     train()
-    newest = model_dir.newest(tmp_path / "run")
+    newest = model_dir.find_newest_checkpoint(tmp_path / "run")
     model, metrics = model_dir.load(newest)
     for progress in ({}, {"data": {}}, [], {**model_dir.load_state(newest).progress, "more": 1}):
         model_dir.save(model, newest, metrics, model_dir.State(progress, {}))  # type: ignore[arg-type]
@@ -368,7 +368,7 @@ def test_a_state_that_is_far_larger_than_its_model_is_not_hashed(
 ) -> None:
     train("training.epochs=2")
     run = tmp_path / "run"
-    newest = model_dir.newest(run)
+    newest = model_dir.find_newest_checkpoint(run)
     with (newest / "state.safetensors").open("r+b") as stream:
         stream.truncate(1 << 32)  # sparse
     path = newest / model_dir.MANIFEST
@@ -377,6 +377,6 @@ def test_a_state_that_is_far_larger_than_its_model_is_not_hashed(
     del manifest["sha256"]
     path.write_bytes(serialize(manifest))
     started = time.monotonic()
-    assert model_dir.newest(run) != newest
+    assert model_dir.find_newest_checkpoint(run) != newest
     assert time.monotonic() - started < 5
     assert "state.safetensors is refused: it has 4294967296 bytes" in caplog.text

@@ -124,7 +124,7 @@ class _Work:
         if rejects is not None and not rejects.count:
             for path, fault in self.unreadable:
                 rejects.add_file(path, DataError(fault))
-        return Reader(self.labels, self.read_records, rejects, alone=self._is_alone if by_document else None)
+        return Reader(self.labels, self.read_records, rejects, is_document=self._is_alone if by_document else None)
 
     def _is_alone(self, number: int) -> bool:
         return not FORMATS[self.input_formats[number]].has_documents
@@ -139,8 +139,8 @@ def tag_pools(tagger: Tagger, job: Job, reader: Reader, pools: Iterable[Sequence
     tagged = cast(Generator[list[Sentence]], tagger.tag_pools(pools, job.decoding))
     with closing(tagged):
         for sentences in tagged:
-            pool = reader.waiting.popleft()
-            pool.put_back([_to_scheme(sentence, job.formats.scheme) for sentence in sentences])
+            pool = reader.pending.popleft()
+            pool.replace_sentences([_to_scheme(sentence, job.formats.scheme) for sentence in sentences])
             sentences.clear()
             yield pool
             pool.clear()  # a large record takes gigabytes: it is freed before the next is read
@@ -308,14 +308,14 @@ def _write_stream(work: _Work, reader: Reader, stream: BinaryIO, callback: Callb
     corpora, documents = _CorpusStream(stream), _DocumentNumbers()
     corpora.write(sink.begin())
     for pool in work.tag(reader):
-        for stretch in pool.stretches:
-            if stretch.number != number:
-                number, sink, document = stretch.number, work.open_sink(stretch.number), None
+        for chunk in pool.chunks:
+            if chunk.index != number:
+                number, sink, document = chunk.index, work.open_sink(chunk.index), None
                 documents.next_input()
                 if FORMATS[work.job.formats.output_format_of(work.input_formats[number])].is_corpus:
                     corpora.end_sentence()
                     corpora.write(sink.begin())
-            records = documents.renumber(stretch.records)
+            records = documents.renumber(chunk.records)
             corpora.write(sink.write(records))
             document = summary.add(records, document)
         stream.flush()

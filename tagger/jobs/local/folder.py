@@ -25,7 +25,7 @@ from tagger.errors import StorageError
 from tagger.io import atomic
 from tagger.jobs import inputs
 from tagger.jobs.journal import JobRecord, Journal, State, list_differences
-from tagger.jobs.pools import Pool, Stretch
+from tagger.jobs.pools import InputChunk, Pool
 from tagger.jobs.rejects import Rejects
 
 _T = TypeVar("_T")
@@ -192,33 +192,33 @@ class OutputFolder:
 
     def write(self, pool: Pool) -> bool:
         """Writes a tagged pool; returns whether a commit is due."""
-        for stretch in pool.stretches:
-            self._write_records(stretch)
+        for chunk in pool.chunks:
+            self._write_records(chunk)
         self.state.pools += 1
         self.state.rejects = pool.rejects
         self.state.summary.rejected = pool.rejects[1]
         self.state.summary.seconds = time.perf_counter() - self._start_time
         return time.perf_counter() >= self._due
 
-    def _write_records(self, stretch: Stretch) -> None:
-        state, part = self.state, self._part(stretch.number)
-        if stretch.corrupt or (stretch.spoilt and not state.records and not stretch.records):
+    def _write_records(self, chunk: InputChunk) -> None:
+        state, part = self.state, self._part(chunk.index)
+        if chunk.corrupt or (chunk.failed and not state.records and not chunk.records):
             state.restart_input()
-            state.failed.append(stretch.number)
+            state.failed.append(chunk.index)
             state.next_input()
             return
-        sink, data = self._get_sink(stretch.number), b""
+        sink, data = self._get_sink(chunk.index), b""
         if not state.records:
-            state.rejects_before = stretch.rejects
+            state.rejects_before = chunk.rejects
             data = sink.begin()
-        data += sink.write(stretch.records)
-        if stretch.ended:
+        data += sink.write(chunk.records)
+        if chunk.ended:
             data += sink.end()
         atomic.write_from(part, data, state.size)
         state.size += len(data)
-        state.records += len(stretch.records)
-        state.document = state.summary.add(stretch.records, state.document)
-        if stretch.ended:
+        state.records += len(chunk.records)
+        state.document = state.summary.add(chunk.records, state.document)
+        if chunk.ended:
             state.next_input()
 
     def _get_sink(self, number: int) -> Sink:

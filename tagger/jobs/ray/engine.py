@@ -244,7 +244,7 @@ def _iterate_results(ray: Any, work: Work, indices: Sequence[int], workers: int 
         return
     tasks = list(_group_into_tasks(work.shards, indices))
     size = min(workers or count_processors(ray, work.device), len(tasks))
-    shared = ray.put((work, model_dir.contents(work.job.model)))
+    shared = ray.put((work, model_dir.read_files(work.job.model)))
     dataset = ray.data.from_items([{"shards": json.dumps(task)} for task in tasks], override_num_blocks=len(tasks))
     dataset.context.enable_progress_bars = dataset.context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)

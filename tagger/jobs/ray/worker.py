@@ -98,7 +98,7 @@ class Worker:
                 shard, language=job.formats.text_language, reject=reject, max_record_bytes=job.max_record_bytes
             ),
             rejects,
-            alone=(lambda _: True) if self._tagger.uses_document_context else None,
+            is_document=(lambda _: True) if self._tagger.uses_document_context else None,
         )
         with output.open("wb") as stream:
             shard_output = _ShardOutput(stream, lambda: self._open_sink(shard))
@@ -160,19 +160,19 @@ class _ShardOutput:
 
     def write(self, pool: Pool) -> None:
         """Writes the records of a tagged pool."""
-        for stretch in pool.stretches:
-            self.failed = stretch.spoilt
-            if stretch.corrupt:  # the last one, of a compressed file, which is a single shard
+        for chunk in pool.chunks:
+            self.failed = chunk.failed
+            if chunk.corrupt:  # the last one, of a compressed file, which is a single shard
                 self._reset()
                 continue
-            if self._sink is None and (stretch.records or not stretch.spoilt):
+            if self._sink is None and (chunk.records or not chunk.failed):
                 self._sink = self._open_sink()
                 self._stream.write(self._sink.begin())
-            if self._sink is not None and stretch.records:
-                self._stream.write(self._sink.write(stretch.records))
+            if self._sink is not None and chunk.records:
+                self._stream.write(self._sink.write(chunk.records))
                 if self.last is None:
-                    self.first = stretch.records[0].document
-                self.last = self.summary.add(stretch.records, self.last)
+                    self.first = chunk.records[0].document
+                self.last = self.summary.add(chunk.records, self.last)
 
     def end(self) -> Sink | None:
         """Ends the output; returns its sink, None if there is no output."""
