@@ -63,8 +63,8 @@ FOLDERS = {
     ],
     "config": [{"schema"}, {"changes", "loader"}],
     "io": [
-        {"json_files", "line_reader", "ownership", "regular_file", "tensor_files"},
-        {"atomic"},
+        {"json_files", "line_reader", "ownership", "regular_file"},
+        {"atomic", "tensor_files"},
         {"directories", "storage"},
         {"manifest"},
     ],

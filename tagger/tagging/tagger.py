@@ -15,7 +15,7 @@ from tagger import model_dir
 from tagger.data.batching import batch_limit, split_into_batches
 from tagger.data.document import Document
 from tagger.data.document_context import number_passages
-from tagger.data.sentence import Sentence
+from tagger.data.sentence import Sentence, attach_spans
 from tagger.data.windows import Window, split_into_windows
 from tagger.device import count_processors, current_stream, select_device, use_new_stream
 from tagger.model import TaggerModel
@@ -381,10 +381,9 @@ class Tagger:
 
 
 def _add_prediction(sentence: Sentence, prediction: Prediction) -> Sentence:
-    return Sentence(
+    tagged = Sentence(
         sentence.tokens,
         tags=prediction.tags,
-        spans=prediction.spans,
         document=sentence.document,
         line=sentence.line,
         raw=sentence.raw,
@@ -393,6 +392,9 @@ def _add_prediction(sentence: Sentence, prediction: Prediction) -> Sentence:
         probabilities=prediction.probabilities,
         alternatives=prediction.alternatives,
     )
+    if prediction.spans:
+        attach_spans(tagged, prediction.spans)
+    return tagged
 
 
 def _restore(model: TaggerModel, device: torch.device, limits: Mapping[str, int]) -> Tagger:

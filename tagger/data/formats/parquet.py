@@ -496,7 +496,7 @@ class Writer:
         if "fields" in self._types:
             fields = {name: value for name, value in record.fields.items() if name not in self._types}
             row["fields"] = jsonl.dump(fields).decode()
-            document = rows.own_document(record)
+            document = rows.source_document(record)
         if not isinstance(document, str | int):
             document = jsonl.dump(document).decode()
         return row | {"document": document if self._types.get("document") == pa.int64() else str(document)}
