@@ -89,7 +89,7 @@ class Arm:
 @cache
 def width_of(table: Path) -> int:
     """Returns how many numbers a vector of a table has."""
-    return vectors.read(table, wanted=(), keep=1).width
+    return vectors.read(table, wanted=(), max_frozen_words=1).dim
 
 
 def arms(corpus: Corpus, runs: Path, *, features: Sequence[str], heads: Sequence[str]) -> list[Arm]:

@@ -1,4 +1,4 @@
-"""Entities of a text highlighted in HTML, for pages and notebooks; whatever the text holds, a browser only shows it."""
+"""Highlights entities of a text in HTML, for pages and notebooks. The text is escaped completely."""
 
 import html
 from collections.abc import Callable, Iterable, Iterator
@@ -6,11 +6,11 @@ from typing import NamedTuple
 from zlib import crc32
 
 NUM_COLOURS = 12
-# Pictures of the control characters; U+FFFD for those without one and for those that reorder the text after them.
+# Symbols for control characters; U+FFFD for those without a symbol and for characters that reorder text.
 _VISIBLE = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {0x7F: 0x2421}
 _VISIBLE |= dict.fromkeys([*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xFFFD)
 _VISIBLE |= dict.fromkeys(range(0xD800, 0xE000), 0xFFFD)
-# Hues of the usual entity types, in degrees, far apart from one another.
+# Hues of common entity types in degrees, far apart.
 _HUES = {"PER": 210, "PERSON": 210, "ORG": 30, "LOC": 120, "GPE": 150, "MISC": 285, "NORP": 315, "DATE": 55}
 _MARK_STYLE = "padding:.15em .3em;border-radius:.3em;color:inherit;unicode-bidi:isolate"
 _LABEL_STYLE = "margin-inline-start:.4em;font-size:.7em;font-weight:bold;opacity:.75"
@@ -29,7 +29,7 @@ class Mark(NamedTuple):
 
 
 def escape(text: str) -> str:
-    r"""Returns the HTML that shows a text, control characters included, and obeys nothing in it.
+    r"""Returns the HTML of a text, with symbols for control characters.
 
     >>> escape("<b>\x1b[0m")
     '&lt;b&gt;␛[0m'
@@ -43,7 +43,7 @@ def highlight(text: str, marks: Iterable[Mark], attributes: Attributes) -> Itera
     Args:
         text: the text.
         marks: the entities to highlight.
-        attributes: how marks look, such as `class_attributes`.
+        attributes: returns the HTML attributes of marks, such as `class_attributes`.
     """
     end = 0
     for mark in marks:

@@ -148,6 +148,6 @@ def test_a_page_needs_nothing_from_elsewhere():
 
 def test_a_type_has_one_colour_wherever_it_stands():
     (one,), (other,) = tagged([Record((Sentence(("a",)),))], "PER"), tagged([Record((Sentence(("b", "c")),))], "PER")
-    colours = [html.block(record, titled=False).split('class="')[1].split('"')[0] for record in (one, other)]
+    colours = [html.block(record, has_header=False).split('class="')[1].split('"')[0] for record in (one, other)]
     assert colours[0] == colours[1]
     assert f"mark.{colours[0]} " in html.head("")

@@ -210,15 +210,15 @@ def _iterate_groups(
     """
     for (row_count, is_small), members in groupby(groups, lambda group: _choose_batches(plain, group)):
         file = plain if is_small else encoded
-        checked: list[int] = []
+        accepted: list[int] = []
         for group in members:
             try:
                 _check_size(plain, group, options)
             except DataError:
-                yield from _read_together(file, checked, row_count)
+                yield from _read_together(file, accepted, row_count)
                 raise
-            checked.append(group)
-        yield from _read_together(file, checked, row_count)
+            accepted.append(group)
+        yield from _read_together(file, accepted, row_count)
 
 
 def _choose_batches(file: pq.ParquetFile, group: int) -> tuple[int, bool]:
