@@ -2,10 +2,11 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
+from itertools import chain
 from typing import Any
 
 from seqeval.metrics.sequence_labeling import precision_recall_fscore_support
@@ -16,7 +17,7 @@ from tagger.data.reader import Corpus
 from tagger.data.sentence import Span
 from tagger.errors import DataError
 from tagger.io import json_files
-from tagger.tagging import Tagger
+from tagger.tagging import EncodedPool, Tagger
 
 _MAX_SCORE = 100.001  # above 100 by rounding
 
@@ -164,14 +165,24 @@ TOKENS = ("correct", "tokens")
 
 
 def evaluate(
-    tagger: Tagger, corpus: Corpus, *, strict: bool = False, on_batch: Callable[[], None] = lambda: None
+    tagger: Tagger,
+    corpus: Corpus,
+    *,
+    strict: bool = False,
+    pools: Iterable[EncodedPool] | None = None,
+    on_batch: Callable[[], None] = lambda: None,
 ) -> Report:
     """Returns the scores of a tagger on a corpus; arguments and errors as for `evaluate_with_counts`."""
-    return evaluate_with_counts(tagger, corpus, strict=strict, on_batch=on_batch)[0]
+    return evaluate_with_counts(tagger, corpus, strict=strict, pools=pools, on_batch=on_batch)[0]
 
 
 def evaluate_with_counts(
-    tagger: Tagger, corpus: Corpus, *, strict: bool = False, on_batch: Callable[[], None] = lambda: None
+    tagger: Tagger,
+    corpus: Corpus,
+    *,
+    strict: bool = False,
+    pools: Iterable[EncodedPool] | None = None,
+    on_batch: Callable[[], None] = lambda: None,
 ) -> tuple[Report, Counts]:
     """Returns the scores of a tagger on a corpus, and the counts of each sentence.
 
@@ -179,6 +190,7 @@ def evaluate_with_counts(
         tagger: the tagger.
         corpus: sentences with gold tags.
         strict: refuse gold tags that are invalid in their scheme.
+        pools: the sentences as `tagger.encode` returned them, to encode them only once for several evaluations.
         on_batch: is called between batches; it may raise to end the evaluation.
 
     Raises:
@@ -191,7 +203,10 @@ def evaluate_with_counts(
     elif (actual := schemes.detect(gold)).scheme:
         raise DataError(f"{corpus.name}: the model's tags are plain, but the gold column has spans in {actual.name}")
     started = time.perf_counter()
-    predicted = list(tagger.stream(corpus.sentences, on_batch=on_batch))
+    if pools is None:
+        predicted = list(tagger.stream(corpus.sentences, on_batch=on_batch))
+    else:
+        predicted = list(chain.from_iterable(tagger.tag_encoded(pools, on_batch=on_batch)))
     seconds = time.perf_counter() - started
     digest = corpus.digest()
     figures: dict[str, Any] = {

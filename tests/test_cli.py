@@ -205,7 +205,7 @@ def user_errors() -> list[tuple[str, list[str], str]]:
         (
             "no language",
             ["tag", "{tmp}/a.txt", "--model", "{model}", "--from", "text", "--language", "qq"],
-            "language 'qq': spaCy has no such one",
+            "language 'qq': spaCy does not support it",
         ),
         ("typo", ["train", "smaple"], "did you mean 'sample'"),
         ("override", ["train", "sample", "--set", "training.epoch=1"], "did you mean 'epochs'"),

@@ -19,6 +19,7 @@ from tagger.errors import DataError
 from tagger.evaluation import SPANS, TOKENS, Report, accuracy, evaluate, evaluate_with_counts, score_spans
 from tagger.tagging import Tagger
 from tests import conlleval
+from tests.tagging.models import CPU, make_model, sentences
 
 ALPHABET = ["O", "B-X", "I-X", "B-Y", "I-Y"]
 STRINGS = {length: list(product(ALPHABET, repeat=length)) for length in range(1, 6)}
@@ -204,6 +205,28 @@ def test_the_signature_holds_versions_and_a_hash_that_follows_the_data_and_not_i
     )
     for changed in ("Eva B-PER\nlives O\n", "Ada B-LOC\nlives O\n", "Ada B-PER\n\nlives O\n"):
         assert evaluate(model, corpus(changed)).signature.split("data=")[1] not in min(found)
+
+
+@pytest.mark.parametrize("heads", [0, 4], ids=["cached", "torch"])
+@pytest.mark.parametrize("context_dim", [0, 6])
+def test_pools_encoded_once_are_scored_with_the_current_weights(heads: int, context_dim: int) -> None:
+    encoder, context = {"hidden_size": 12, "attention_heads": heads}, {"output_dim": context_dim}
+    model = make_model(encoder=encoder, document_context=context)
+    corpus = Corpus("random", tuple(sentences(90)))
+    reused = Tagger(model, CPU, workers=2)
+    pools = reused.encode(corpus.sentences)
+    results = []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            for weight in model.network.parameters():
+                weight.copy_(0.5 * torch.randn(weight.shape))
+        reused.update_weights()
+        expected = list(Tagger(model, CPU, workers=2).stream(corpus.sentences))
+        for _ in range(2):
+            results.append([sentence.tags for pool in reused.tag_encoded(pools) for sentence in pool])
+            assert results[-1] == [sentence.tags for sentence in expected]
+    assert results[0] != results[2] != results[4]
 
 
 def test_a_caller_can_break_off_between_sentences(model: Tagger):

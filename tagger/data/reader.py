@@ -193,7 +193,7 @@ def read_corpus(
         path, input_format=input_format, layout=layout, tagged=True, max_record_bytes=max_record_bytes
     )
     corpus = _corpus(str(path), path.name, sentences)
-    if input_format == "conllu" and not conllu.tagged(corpus.sentences, str(layout.tag)):
+    if input_format == "conllu" and not conllu.has_tags(corpus.sentences, str(layout.tag)):
         raise DataError(f"{path}: no token has a tag in {layout.tag}; choose another field: upos, xpos or misc:KEY")
     return corpus
 

@@ -79,16 +79,6 @@ class Span:
         return self._context.offsets[self.end - 1][1] if self._context and self._context.offsets else None
 
 
-_set_context = vars(Span)["_context"].__set__  # the slot's descriptor: Span is frozen
-
-
-def _bind(span: Span, context: _Context) -> Span:
-    """Returns a copy of a span that knows its sentence: spans may be shared, between threads too."""
-    bound = Span(span.type, span.start, span.end, span.probability)
-    _set_context(bound, context)
-    return bound
-
-
 @dataclass(frozen=True, slots=True)
 class Alternative:
     """One of the most probable tag sequences of a sentence, with its probability."""
@@ -128,8 +118,7 @@ class Sentence:
 
     def __post_init__(self) -> None:
         if self.spans:
-            context = _Context(self.tokens, self.offsets, self.source)
-            object.__setattr__(self, "spans", tuple([_bind(span, context) for span in self.spans]))
+            attach_spans(self, tuple([Span(span.type, span.start, span.end, span.probability) for span in self.spans]))
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -166,6 +155,23 @@ class Sentence:
     def _repr_html_(self) -> str:
         """Returns the sentence with its entities highlighted, for notebooks."""
         return f'<div dir="auto" style="line-height:1.9;white-space:pre-wrap">{self.highlight(inline_attributes)}</div>'
+
+
+_set_context = vars(Span)["_context"].__set__  # the slots' descriptors: both classes are frozen
+_set_spans = vars(Sentence)["spans"].__set__
+
+
+def attach_spans(sentence: Sentence, spans: tuple[Span, ...]) -> None:
+    """Makes spans those of a new sentence, without the copies that `Sentence(...)` makes of them.
+
+    Args:
+        sentence: a sentence without spans that no other thread has seen.
+        spans: spans that belong to no sentence and are used nowhere else.
+    """
+    context = _Context(sentence.tokens, sentence.offsets, sentence.source)
+    for span in spans:
+        _set_context(span, context)
+    _set_spans(sentence, spans)
 
 
 @dataclass(frozen=True, slots=True)

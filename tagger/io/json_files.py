@@ -1,4 +1,4 @@
-"""Reads and writes the toolkit's JSON: limited nesting, valid by RFC 8259, validated against a type."""
+"""Reads and writes JSON: limited nesting, valid by RFC 8259, validated against a type."""
 
 import json
 import math
@@ -23,8 +23,12 @@ def dump(value: object, *, indent: int | None = None) -> bytes:
     return json.dumps(value, indent=indent, allow_nan=False).encode()
 
 
-def parse(data: bytes | str) -> Any:
+def parse(data: bytes | str, *, allow_long_integers: bool = False) -> Any:
     """Returns the value of a JSON text.
+
+    Args:
+        data: the text.
+        allow_long_integers: whether integers may have as many digits as Python parses, instead of 20 characters.
 
     Raises:
         ValueError: the text is not valid JSON in UTF-8, repeats a key, nests too deeply or has a number beyond the
@@ -37,7 +41,7 @@ def parse(data: bytes | str) -> Any:
             object_pairs_hook=_build_object,
             parse_constant=_refuse_constant,
             parse_float=_parse_float,
-            parse_int=_parse_int,
+            parse_int=_parse_long_integer if allow_long_integers else _parse_integer,
         )
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error.msg.removesuffix(' at')} at character {error.pos + 1}") from None
@@ -45,7 +49,7 @@ def parse(data: bytes | str) -> Any:
         raise ValueError(f"not UTF-8: byte {error.start + 1}") from None
     except RecursionError:
         raise ValueError(f"nested over {MAX_DEPTH} levels deep") from None
-    if _depth(value) > MAX_DEPTH:
+    if text.count("[") + text.count("{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
         raise ValueError(f"nested over {MAX_DEPTH} levels deep")
     return value
 
@@ -142,10 +146,17 @@ def _parse_float(text: str) -> float:
     return number
 
 
-def _parse_int(text: str) -> int:
+def _parse_integer(text: str) -> int:
     if len(text) > 20:
         raise ValueError(f"the number {text[:20]}… is too large")
     return int(text)
+
+
+def _parse_long_integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:  # Python limits the digits, because the time to parse them is quadratic
+        raise ValueError(f"the number {text[:20]}… of {len(text)} digits is too large") from None
 
 
 def _depth(value: Any) -> int:

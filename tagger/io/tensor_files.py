@@ -1,12 +1,13 @@
 """Reads safetensors files that may come from anywhere; their headers are validated before use."""
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from tagger.io import json_files
 
 MAX_HEADER_BYTES = 1 << 20
 _MAX_DIMENSIONS, _MAX_SIZE = 8, 1 << 40
@@ -77,9 +78,9 @@ def _parse_header(data: bytearray) -> list[_Entry]:
     if length > MAX_HEADER_BYTES:
         raise ValueError(f"its header is longer than {MAX_HEADER_BYTES} bytes")
     try:
-        header = json.loads(data[8 : 8 + length], object_pairs_hook=_build_object)
-    except RecursionError:
-        raise ValueError("its header nests too deeply") from None
+        header = json_files.parse(bytes(data[8 : 8 + length]))
+    except ValueError as error:
+        raise ValueError(f"its header: {error}") from None
     if not isinstance(header, dict):
         raise ValueError("its header is not a JSON object")
     header.pop("__metadata__", None)
@@ -119,11 +120,3 @@ def _are_sizes(value: Any) -> bool:
 
 def _format_name(name: str) -> str:
     return name[:100] if name.isprintable() else repr(name[:100])
-
-
-def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Returns a JSON object; `json` would let the last of two equal names win."""
-    entries = dict(pairs)
-    if len(entries) < len(pairs):
-        raise ValueError("a name occurs twice in its header")
-    return entries

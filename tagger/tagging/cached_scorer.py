@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tagger.data.document_context import OccurrenceIndex
 from tagger.data.word_cache import Ids, WordCache
-from tagger.data.word_encoding import encode_casing, encode_words, number_keys
+from tagger.data.word_encoding import EncodedWords, encode_casing, encode_words, number_keys
 from tagger.model import TaggerModel
 from tagger.nn.kernels.scorer import TableScorer
 from tagger.tagging import forking
@@ -23,7 +23,9 @@ _RESERVED_ROWS = 2**15  # beyond the capacity, so that the table is seldom copie
 
 
 class CachedScorer:
-    """Scores on a CPU from cached word projections, with the weights at construction time; several threads may score.
+    """Scores on a CPU from cached word projections, with the weights at construction or at the last `update_weights`.
+
+    Several threads may score.
 
     Args:
         model: the model.
@@ -36,12 +38,14 @@ class CachedScorer:
     is_concurrent = True
 
     def __init__(self, model: TaggerModel, cache_bytes: int | None = None) -> None:
-        self._words, self._characters = model.known_words, model.characters
+        self._words, self._characters, self._network = model.known_words, model.characters, model.network
         self._scorer = TableScorer(model.network)
         self._uses_context = model.network.embedding.document_context is not None
         capacity = max(1, (cache_bytes or CACHE_BYTES) // (self._scorer.row_bytes + _WORD_BYTES))
         self.cache = WordCache(capacity)
-        self._scorer.reserve(capacity + _RESERVED_ROWS)  # unused rows take no physical memory
+        self._reserved_rows = capacity + _RESERVED_ROWS
+        self._scorer.reserve(self._reserved_rows)  # unused rows take no physical memory
+        self._retained: list[tuple[Ids, EncodedWords]] | None = None  # rows and words, in the order of adding
         self._lock = threading.Lock()  # guards the cache
         self._threads: dict[int, int] = {}  # thread of each active lease
         forking.register(self)
@@ -108,10 +112,36 @@ class CachedScorer:
         keys, casings = number_keys(distinct)[index], encode_casing(distinct)[index]
         return OccurrenceIndex(lengths, np.array(passages, np.int64), keys, rows + 1, casings)
 
+    def retain_words(self) -> None:
+        """Stores how words are encoded, those in the cache and later ones; the memory grows with each new word."""
+        with self._lock:
+            if self._retained is None:
+                self._retained = [self._encode(list(self.cache))]
+
+    def update_weights(self) -> None:
+        """Recomputes all cached words with the network's current weights; no thread may be scoring.
+
+        Raises:
+            ModelError: the features of a word are not finite.
+        """
+        self.retain_words()
+        with self._lock:
+            assert self._retained is not None
+            self._scorer = TableScorer(self._network)
+            self._scorer.reserve(max(self._reserved_rows, self.cache.row_count))
+            for rows, encoded in self._retained:
+                self._scorer.add(rows, *encoded)
+
+    def _encode(self, words: list[str]) -> tuple[Ids, EncodedWords]:
+        """Returns the rows of words in the cache, and the words as arrays."""
+        rows = np.fromiter(map(self.cache.__getitem__, words), np.int64, len(words))
+        return rows, encode_words(words, self._words, self._characters)
+
     def _add(self, words: list[str]) -> None:
         if words:
             self._scorer.reserve(self.cache.row_count)
-            rows = np.fromiter(map(self.cache.__getitem__, words), np.int64, len(words))
-            encoded = encode_words(words, self._words, self._characters)
-            self._scorer.add(rows, encoded.ids, encoded.characters, encoded.lengths, encoded.casing)
+            rows, encoded = self._encode(words)
+            self._scorer.add(rows, *encoded)
+            if self._retained is not None:
+                self._retained.append((rows, encoded))
         self.cache.confirm()

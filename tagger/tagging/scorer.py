@@ -45,6 +45,12 @@ class Scorer(Protocol):
     def prepare(self, sentences: Sequence[Sequence[str]], passages: Sequence[int]) -> PreparedPool:
         """Prepares a pool of non-empty sentences; `passages` holds the passage number of each."""
 
+    def retain_words(self) -> None:
+        """Stores how words are encoded from now on, so that `update_weights` does not encode them again."""
+
+    def update_weights(self) -> None:
+        """Scores prepared and later pools with the network's current weights; no thread may be scoring."""
+
 
 class TorchScorer:
     """Scores with the PyTorch network on any device, one batch at a time; other threads may build batches meanwhile."""
@@ -85,3 +91,9 @@ class TorchScorer:
                     self._network.train(training)
 
         return PreparedPool(score, lambda: None)
+
+    def retain_words(self) -> None:
+        """Does nothing: prepared pools hold their encoded words."""
+
+    def update_weights(self) -> None:
+        """Does nothing: each batch is scored with the current weights."""

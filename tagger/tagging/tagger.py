@@ -15,7 +15,7 @@ from tagger import model_dir
 from tagger.data.batching import batch_limit, split_into_batches
 from tagger.data.document import Document
 from tagger.data.document_context import number_passages
-from tagger.data.sentence import Sentence
+from tagger.data.sentence import Sentence, attach_spans
 from tagger.data.windows import Window, split_into_windows
 from tagger.device import count_processors, current_stream, select_device, use_new_stream
 from tagger.model import TaggerModel
@@ -65,6 +65,24 @@ def load(
     )
 
 
+class EncodedPool(NamedTuple):
+    """A pool of sentences, encoded and split into batches; it does not depend on the model's weights.
+
+    Attributes:
+        sentences: the pool.
+        windows: each window, with its sentence's position in the pool.
+        batches: positions in `windows`, by batch.
+        tokens: the number of tokens in all windows.
+        prepared: the windows, prepared by the scorer.
+    """
+
+    sentences: Sequence[Sentence]
+    windows: list[tuple[int, Window]]
+    batches: list[list[int]]
+    tokens: int
+    prepared: PreparedPool
+
+
 class _Batch(NamedTuple):
     """The positions of a batch's windows in its pool, and a function that waits for their predictions."""
 
@@ -76,17 +94,13 @@ class _Work(NamedTuple):
     """A pool that is being tagged.
 
     Attributes:
-        sentences: the pool.
-        windows: each window, with its sentence's position in the pool.
-        batches: the batches of windows.
-        prepared: the prepared windows, to be released.
+        pool: the pool, to be released.
+        batches: its batches.
         is_blocking: whether the pool is finished before the next one is read.
     """
 
-    sentences: Sequence[Sentence]
-    windows: list[tuple[int, Window]]
+    pool: EncodedPool
     batches: list[_Batch]
-    prepared: PreparedPool
     is_blocking: bool
 
 
@@ -97,7 +111,7 @@ class Tagger:
     word cache starts empty. It works in child processes, forked (also while other threads are tagging) or spawned.
 
     Args:
-        model: the model. On a CPU, later changes of its weights may have no effect.
+        model: the model. Later changes of its weights take effect with `update_weights`.
         device: the device to compute on.
         batch_tokens: maximum number of tokens in a batch, padding included; a longer sentence is a batch by itself.
         max_tokens: maximum length of a sentence that is tagged as a whole; longer sentences are tagged in overlapping
@@ -270,6 +284,33 @@ class Tagger:
 
         The sentences of a pool are batched by length. Arguments are those of `stream`.
         """
+        return self.tag_encoded(map(self._encode, pools), options, on_batch=on_batch)
+
+    def encode(self, sentences: Iterable[Sentence]) -> list[EncodedPool]:
+        """Returns sentences as pools that `tag_encoded` can tag repeatedly, also after `update_weights`.
+
+        The pools stay in memory as long as the tagger, and so do their words in the word cache.
+        """
+        self._scorer.retain_words()
+        pools = map(self._encode, build_sentence_pools(sentences, by_passage=self.uses_document_context))
+        return [pool._replace(prepared=pool.prepared._replace(release=lambda: None)) for pool in pools]
+
+    def update_weights(self) -> None:
+        """Tags with the model's current weights from now on; no thread may be tagging.
+
+        Raises:
+            ModelError: the model's scores are not finite.
+        """
+        self._scorer.update_weights()
+
+    def tag_encoded(
+        self,
+        pools: Iterable[EncodedPool],
+        options: DecodingOptions = TAGS_ONLY,
+        *,
+        on_batch: Callable[[], None] = lambda: None,
+    ) -> Iterator[list[Sentence]]:
+        """Yields the sentences of each pool tagged, in order; arguments are those of `stream`."""
         decoder = Decoder(self.model, self._span_tags, options)
         active: deque[_Work] = deque()
         notices = WindowNotices(options, self._max_tokens)
@@ -286,50 +327,52 @@ class Tagger:
             finally:
                 threads.shutdown(cancel_futures=True)
                 for work in active:
-                    work.prepared.release()
+                    work.pool.prepared.release()
 
-    def _start(
-        self, pool: Sequence[Sentence], notices: WindowNotices, decoder: Decoder, threads: ThreadPoolExecutor
-    ) -> _Work:
+    def _encode(self, pool: Sequence[Sentence]) -> EncodedPool:
         windows = [
             (position, window)
             for position, sentence in enumerate(pool)
             if sentence.tokens
             for window in split_into_windows(len(sentence.tokens), self._max_tokens)
         ]
-        for position, window in windows:
-            if not window.start and window.stop < len(pool[position]):
-                notices.log_windows(pool[position])
         lengths = [window.stop - window.start for _, window in windows]
+        order = sorted(range(len(windows)), key=lengths.__getitem__, reverse=True)
+        batches = list(split_into_batches(order, lengths, batch_limit(max_tokens=self._batch_tokens)))
         passages = number_passages(pool) if self.uses_document_context else range(len(pool))
         prepared = self._scorer.prepare(
             [pool[position].tokens[window.start : window.stop] for position, window in windows],
             [passages[position] for position, _ in windows],
         )
+        return EncodedPool(pool, windows, batches, sum(lengths), prepared)
+
+    def _start(self, pool: EncodedPool, notices: WindowNotices, decoder: Decoder, threads: ThreadPoolExecutor) -> _Work:
         try:
-            order = sorted(range(len(windows)), key=lengths.__getitem__, reverse=True)
-            batches = list(split_into_batches(order, lengths, batch_limit(max_tokens=self._batch_tokens)))
-            is_small = len(batches) < 2 and sum(lengths) <= BATCH_TOKENS  # not worth a thread
-            tasks = [partial(tag_batch, prepared, decoder, self._gate, positions) for positions in batches]
+            for position, window in pool.windows:
+                if not window.start and window.stop < len(pool.sentences[position]):
+                    notices.log_windows(pool.sentences[position])
+            is_small = len(pool.batches) < 2 and pool.tokens <= BATCH_TOKENS  # not worth a thread
+            tasks = [partial(tag_batch, pool.prepared, decoder, self._gate, batch) for batch in pool.batches]
             results = tasks if is_small else [threads.submit(task).result for task in tasks]
         except BaseException:
-            prepared.release()
+            pool.prepared.release()
             raise
-        is_blocking = is_small or sum(lengths) > _LARGE_POOL_TOKENS
-        return _Work(pool, windows, list(map(_Batch, batches, results)), prepared, is_blocking)
+        is_blocking = is_small or pool.tokens > _LARGE_POOL_TOKENS
+        return _Work(pool, list(map(_Batch, pool.batches, results)), is_blocking)
 
     def _finish(self, work: _Work, on_batch: Callable[[], None], notices: WindowNotices) -> list[Sentence]:
-        predictions: list[Prediction] = [_NO_PREDICTION] * len(work.windows)
+        sentences, windows, _, _, prepared = work.pool
+        predictions: list[Prediction] = [_NO_PREDICTION] * len(windows)
         try:
             for batch in work.batches:
                 for position, prediction in zip(batch.positions, batch.result(), strict=True):
                     predictions[position] = prediction
                 on_batch()
         finally:
-            work.prepared.release()
-        tagged = list(work.sentences)
-        for position, entries in groupby(zip(work.windows, predictions, strict=True), lambda entry: entry[0][0]):
-            sentence, parts = work.sentences[position], [(window, prediction) for (_, window), prediction in entries]
+            prepared.release()
+        tagged = list(sentences)
+        for position, entries in groupby(zip(windows, predictions, strict=True), lambda entry: entry[0][0]):
+            sentence, parts = sentences[position], [(window, prediction) for (_, window), prediction in entries]
             prediction = parts[0][1] if len(parts) == 1 else stitch(parts, self.model.scheme)
             if prediction.probabilities and (unknown := sum(span.probability is None for span in prediction.spans)):
                 notices.log_spans(sentence, unknown)
@@ -338,10 +381,9 @@ class Tagger:
 
 
 def _add_prediction(sentence: Sentence, prediction: Prediction) -> Sentence:
-    return Sentence(
+    tagged = Sentence(
         sentence.tokens,
         tags=prediction.tags,
-        spans=prediction.spans,
         document=sentence.document,
         line=sentence.line,
         raw=sentence.raw,
@@ -350,6 +392,9 @@ def _add_prediction(sentence: Sentence, prediction: Prediction) -> Sentence:
         probabilities=prediction.probabilities,
         alternatives=prediction.alternatives,
     )
+    if prediction.spans:
+        attach_spans(tagged, prediction.spans)
+    return tagged
 
 
 def _restore(model: TaggerModel, device: torch.device, limits: Mapping[str, int]) -> Tagger:

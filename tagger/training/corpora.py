@@ -67,8 +67,10 @@ def with_column_numbers(config: Config, train: Corpus) -> Config:
     data = config.data
     if data.format != "columns":
         return config
-    width = columns.width(train.sentences[0])
-    token, tag = (reader.find_layout(data, data.format).number(column) % width for column in (data.token, data.tag))
+    column_count = columns.count_columns(train.sentences[0])
+    token, tag = (
+        reader.find_layout(data, data.format).number(column) % column_count for column in (data.token, data.tag)
+    )
     return config.model_copy(update={"data": data.model_copy(update={"token": token, "tag": tag})})
 
 

@@ -28,7 +28,7 @@ from tagger.nn.embeddings import UNKNOWN
 from tagger.nn.encoder import RecurrentLayer
 from tagger.nn.model import Network
 from tagger.signals import StopRequest
-from tagger.tagging import Tagger
+from tagger.tagging import EncodedPool, Tagger
 from tagger.training import diagnostics, optimizers, records
 from tagger.training import state as state_of
 from tagger.training.corpora import Corpora
@@ -80,6 +80,7 @@ class Loop:
         self._diagnostics_batch = None
         if self.settings.diagnostics:
             self._diagnostics_batch = diagnostics.select_batch(model, data.dev.sentences).move_to(device)
+        self._dev: tuple[Tagger, list[EncodedPool]] | None = None  # the dev data is encoded once
         self._threads = torch.get_num_threads()
         for layer in self.network.modules():
             if isinstance(layer, RecurrentLayer):
@@ -291,8 +292,13 @@ class Loop:
             if stop.signum:
                 self._leave(stop)
 
-        tagger = Tagger(self._averaged_model(), self.device, workers=self._threads)
-        return evaluate(tagger, self.data.dev, on_batch=check)
+        if self._dev is None:
+            tagger = Tagger(self._averaged_model(), self.device, workers=self._threads)
+            self._dev = tagger, tagger.encode(self.data.dev.sentences)
+        else:
+            self._dev[0].update_weights()
+        tagger, pools = self._dev
+        return evaluate(tagger, self.data.dev, pools=pools, on_batch=check)
 
     def _averaged_model(self) -> TaggerModel:
         """Returns the model as it would be used: with averaged weights, if they are averaged."""

@@ -103,10 +103,10 @@ def test_rows_of_any_width_are_read_and_a_shorter_or_longer_row_is_reported(widt
     [
         ("codes\n", r"x.conll:1: expected at least 2 columns, found 1 in 'codes'. Are the token and tag columns"),
         ("a X\n\nb  X  Y\n", r"x.conll:3: expected 2 columns as above, found 3 in 'b  X  Y'. Are sentences separated"),
-        ("a X\nb\tX\n", r"x.conll:2: found a tab in 'b\\tX', expected spaces as above"),
+        ("a X\nb\tX\n", r"x.conll:2: expected spaces between columns as above, found a tab in 'b\\tX'"),
         ("a\tX\nb X\n", r"x.conll:2: expected 2 columns as above, found 1 in 'b X'"),
-        ("a\tX\nb\t\n", r"x.conll:2: column -1 is empty in 'b\\t'"),
-        ("\tX\n", r"x.conll:1: column 0 is empty in '\\tX'"),
+        ("a\tX\nb\t\n", r"x.conll:2: expected a value in column -1, found none in 'b\\t'"),
+        ("\tX\n", r"x.conll:1: expected a value in column 0, found none in '\\tX'"),
         (f"a X\n{'b' * 70}\n", rf"x.conll:2: .* found 1 in '{'b' * 60}…'"),
     ],
 )
@@ -193,7 +193,7 @@ def test_a_file_without_a_tag_column_gets_one_at_the_end(layout: Layout, before:
 
 
 def test_a_sentence_of_another_format_is_written_as_token_and_tag():
-    lines = columns.write_anew(Sentence(("EU", "says"), tags=("B-X", "O"), raw=("EU says\n",)), " ")
+    lines = columns.write_new(Sentence(("EU", "says"), tags=("B-X", "O"), raw=("EU says\n",)), " ")
     assert "".join(lines) == "EU B-X\nsays O\n\n"
 
 
@@ -261,9 +261,9 @@ def test_rows_with_single_spaces_read_and_are_tagged_as_any_others_do(given_rows
         ("a X\n\nb \n", r"x.conll:3: expected 2 columns as above, found 1 in 'b '"),
         ("a b X\n\nb  X\n", r"x.conll:3: expected 3 columns as above, found 2 in 'b  X'"),
         ("a X\n\nb X\nc X Y\n", r"x.conll:4: expected 2 columns as above, found 3 in 'c X Y'"),
-        ("a X\n\nb\tX Y\n", r"x.conll:3: found a tab in 'b\\tX Y', expected spaces as above"),
-        ("a\tX\n\n\tX\n", r"x.conll:3: column 0 is empty in '\\tX'"),
-        ("a\tX\n\nb\t\n", r"x.conll:3: column -1 is empty in 'b\\t'"),
+        ("a X\n\nb\tX Y\n", r"x.conll:3: expected spaces between columns as above, found a tab in 'b\\tX Y'"),
+        ("a\tX\n\n\tX\n", r"x.conll:3: expected a value in column 0, found none in '\\tX'"),
+        ("a\tX\n\nb\t\n", r"x.conll:3: expected a value in column -1, found none in 'b\\t'"),
     ],
 )
 def test_a_bad_row_is_reported_in_later_sentences_too(text: str, message: str):
@@ -331,7 +331,7 @@ def test_probabilities_become_the_last_column(text: str, layout: Layout, expecte
     (sentence,) = read(text, layout, tagged=False)
     tagged = replace(sentence, tags=("X", "Y"))
     assert "".join(columns.write(tagged, layout, probabilities=(0.25, 1.0))) == expected
-    anew = "".join(columns.write_anew(tagged, "\t", probabilities=(0.25, 1.0)))
+    anew = "".join(columns.write_new(tagged, "\t", probabilities=(0.25, 1.0)))
     assert anew == "a\tX\t0.250000\nb\tY\t1.000000\n\n"
 
 

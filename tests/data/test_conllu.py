@@ -136,8 +136,8 @@ ROW = "1\tSue\tSue\tPROPN\tNNP\t_\t0\troot\t_\t_"
         (f"{ROW}\t_", "expected 10 columns separated by tabs, found 11 in"),
         (ROW.replace("1", "one"), "expected a word's id such as 3, 3-4 or 3.1, found 'one'"),
         (ROW.replace("1", ""), "expected a word's id such as 3, 3-4 or 3.1, found ''"),
-        (ROW.replace("PROPN", ""), "column 3 is empty; CoNLL-U writes _ there"),
-        (f"{ROW[:-1]}X=1|NER=", "misc:NER has no value in 'X=1|NER='"),
+        (ROW.replace("PROPN", ""), "column 3 is empty; expected _ for an empty column"),
+        (f"{ROW[:-1]}X=1|NER=", "expected a value of misc:NER, found none in 'X=1|NER='"),
     ],
 )
 def test_a_bad_row_is_reported_with_its_line(row: str, message: str):
@@ -147,7 +147,9 @@ def test_a_bad_row_is_reported_with_its_line(row: str, message: str):
 
 @pytest.mark.parametrize("tag", ["ner", "-1", "misc:", "misc", "misc:a|b", "misc:a=b", "misc:a b"])
 def test_a_tag_that_conllu_has_no_place_for_is_an_error(tag: str):
-    with pytest.raises(ConfigError, match=re.escape(f"the tag must be upos, xpos or misc:KEY, got '{tag}'")):
+    with pytest.raises(
+        ConfigError, match=re.escape(f"expected upos, xpos or misc:KEY as the tag of CoNLL-U, found '{tag}'")
+    ):
         read(FILE, tag)
 
 

@@ -105,17 +105,26 @@ def test_a_missing_column_is_named_with_those_there(tmp_path: Path):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ({"tokens": [["a"], ["a", "b"]], "ner_tags": [["O"], ["O"]]}, "row 1: expected as many tags as tokens"),
-        ({"tokens": ["a b"], "ner_tags": ["O O"]}, "row 0: expected as many tags as tokens, each in a list"),
-        ({"tokens": [["a", ""]], "ner_tags": [["O", "O"]]}, "row 0: a token is empty, no text or has a line break"),
-        ({"tokens": [["a", "\n"]], "ner_tags": [["O", "O"]]}, "row 0: a token is empty, no text or has a line break"),
-        ({"tokens": [[1]], "ner_tags": [["O"]]}, "row 0: a token is empty, no text"),
+        (
+            {"tokens": [["a"], ["a", "b"]], "ner_tags": [["O"], ["O"]]},
+            "row 1: expected a list of tokens and a list of as many tags",
+        ),
+        ({"tokens": ["a b"], "ner_tags": ["O O"]}, "row 0: expected a list of tokens and a list of as many tags"),
+        (
+            {"tokens": [["a", ""]], "ner_tags": [["O", "O"]]},
+            "row 0: a token is empty, not a string or has a line break",
+        ),
+        (
+            {"tokens": [["a", "\n"]], "ner_tags": [["O", "O"]]},
+            "row 0: a token is empty, not a string or has a line break",
+        ),
+        ({"tokens": [[1]], "ner_tags": [["O"]]}, "row 0: a token is empty, not a string"),
         (
             {"tokens": [["a"]], "ner_tags": [[3]]},
-            "row 0: 3 is no tag; expected text, or a number that the dataset names",
+            "row 0: 3 is not a tag; expected a string without line breaks, or a number with",
         ),
-        ({"tokens": [["a", "b"]], "ner_tags": [["O", None]]}, "row 0: None is no tag"),
-        ({"tokens": [["a"]], "ner_tags": [[""]]}, "row 0: '' is no tag"),
+        ({"tokens": [["a", "b"]], "ner_tags": [["O", None]]}, "row 0: None is not a tag"),
+        ({"tokens": [["a"]], "ner_tags": [[""]]}, "row 0: '' is not a tag"),
     ],
 )
 def test_a_row_that_is_no_tagged_sentence_is_reported(tmp_path: Path, rows: dict, message: str):
@@ -167,7 +176,7 @@ FAULTS = [empty, damaged, cut_short, unlike, without_state, with_half_a_table, w
 def test_what_is_no_dataset_is_one_line(tmp_path: Path, make: Callable[[Path], None]):
     make(tmp_path / "no corpus")
     with pytest.raises(
-        DataError, match=r"no corpus: (holds no parquet file|not a dataset that can be read: .)"
+        DataError, match=r"no corpus: (expected Parquet files or a saved|cannot be read as a dataset: .)"
     ) as caught:
         read(tmp_path / "no corpus")
     assert "\n" not in str(caught.value)

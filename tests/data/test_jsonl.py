@@ -124,7 +124,7 @@ def test_a_field_that_is_written_anew_is_replaced_with_one_notice(caplog: pytest
     found = rows(line(text="a", tags=["old"], spans=1, offsets=2, probabilities=3) * 2)
     assert [(row["tags"], row["offsets"], row["probabilities"]) for row in found] == [(["B-X"], [[0, 1]], 3)] * 2
     assert [message for message in caplog.messages if "replaced" in message] == [
-        "the input's own offsets, spans, tags are replaced by those of the output"
+        "the input's fields offsets, spans, tags are replaced by those of the output"
     ]
 
 
@@ -156,16 +156,16 @@ def test_every_row_gives_one_row_and_blank_lines_none():
         ('{"tokens": ["a", 3]}', "expected a string that is not empty as token 2, found 3"),
         ('{"tokens": [["a"], "b"]}', "expected a list of tokens for each sentence, found 'b'"),
         ('{"tokens": ["b", ["a"]]}', "expected a string that is not empty as token 2"),
-        ('{"text": "a", "text": "b"}', "the field 'text' stands there twice"),
-        ('{"text": "a", "x": {"y": 1, "y": 2}}', "the field 'y' stands there twice"),
+        ('{"text": "a", "text": "b"}', "the key 'text' occurs twice"),
+        ('{"text": "a", "x": {"y": 1, "y": 2}}', "the key 'y' occurs twice"),
         ('{"text": "a", "x": 1e999}', "the number 1e999 is too large"),
         ('{"text": "a", "x": [NaN]}', "NaN is not a JSON number"),
         ('{"text": "a", "x": {"y": -Infinity}}', "-Infinity is not a JSON number"),
         ('{"text": "a", "x": Infinity}', "Infinity is not a JSON number"),
         ('{"text": "a", "x": ' + "9" * 5000 + "}", "the number 99999999999999999999… of 5000 digits is too large"),
-        ('{"text": "a", "x": ' + "[" * 101 + "]" * 101 + "}", "nested over 100 deep"),
-        ('{"text": "a", "x": ' + "[" * 90_000 + "]" * 90_000 + "}", "nested over 100 deep"),
-        ('{"a":' * 90_000 + "1" + "}" * 90_000, "nested over 100 deep"),
+        ('{"text": "a", "x": ' + "[" * 101 + "]" * 101 + "}", "nested over 100 levels deep"),
+        ('{"text": "a", "x": ' + "[" * 90_000 + "]" * 90_000 + "}", "nested over 100 levels deep"),
+        ('{"a":' * 90_000 + "1" + "}" * 90_000, "nested over 100 levels deep"),
     ],
 )
 def test_a_line_that_is_no_row_is_a_fault_with_its_place_and_may_be_set_aside(bad: str, message: str):

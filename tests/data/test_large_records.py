@@ -104,8 +104,8 @@ def test_training_data_with_a_sentence_that_is_too_large_is_one_fault(form: str)
 def test_runs_of_blank_lines_and_document_starts_are_written_back_byte_for_byte(
     monkeypatch: pytest.MonkeyPatch, form: str, seed: int
 ) -> None:
-    monkeypatch.setattr(blocks, "_BLANK", 50)
-    monkeypatch.setattr("tagger.data.formats.columns._MOST_BEFORE", 20)
+    monkeypatch.setattr(blocks, "_MAX_BLANK", 50)
+    monkeypatch.setattr("tagger.data.formats.columns._MAX_PRECEDING", 20)
     draw = random.Random(seed)
     other = "-DOCSTART-\n\n" if form == "columns" else "# x\n\n"
     blank = "{}\n" if form == "conllu" else "{} \t\n"

@@ -170,8 +170,8 @@ def test_a_paragraph_of_over_a_million_characters_comes_in_pieces_cut_at_white_s
 )
 def test_a_long_text_in_a_row_is_split_as_a_short_one(language: str, text: str, monkeypatch: pytest.MonkeyPatch):
     expected = list(texts.Splitter(language)(text))
-    monkeypatch.setattr(texts, "_LONGEST_PIECE", 1000)
-    monkeypatch.setattr(texts, "_LONGEST_STRETCH", 200)
+    monkeypatch.setattr(texts, "_MAX_PIECE", 1000)
+    monkeypatch.setattr(texts, "_MAX_RULELESS_PIECE", 200)
     split = texts.Splitter(language)
     split._pipeline.max_length = 1000 if language == "es" else 200
     assert list(split(text)) == expected
@@ -188,7 +188,7 @@ def test_a_long_text_in_a_row_is_split_as_a_short_one(language: str, text: str, 
     ],
 )
 def test_pieces_end_where_no_word_or_character_does_not(text: str, pieces: list[str]):
-    assert [text[start:end] for start, end in texts._pieces(text, 0, 6)] == pieces
+    assert [text[start:end] for start, end in texts._split_pieces(text, 0, 6)] == pieces
 
 
 THAI = "\u0e17\u0e35\u0e48\u0e19\u0e35\u0e48\u0e1c\u0e39\u0e49\u0e19\u0e31\u0e49\u0e19"  # letters and their marks
@@ -197,13 +197,13 @@ THAI = "\u0e17\u0e35\u0e48\u0e19\u0e35\u0e48\u0e1c\u0e39\u0e49\u0e19\u0e31\u0e49
 @pytest.mark.parametrize("most", range(3, 13))
 def test_no_piece_begins_with_a_combining_mark_or_ends_after_one_for_want_of_white_space(most: int):
     text = THAI * 3
-    pieces = [text[start:end] for start, end in texts._pieces(text, 0, most)]
+    pieces = [text[start:end] for start, end in texts._split_pieces(text, 0, most)]
     assert "".join(pieces) == text
     assert all(not unicodedata.category(one[0]).startswith("M") and 0 < len(one) <= most for one in pieces)
     spaced = f"{THAI} {THAI}"
-    assert [spaced[start:end] for start, end in texts._pieces(spaced, 0, len(THAI) + 3)] == [THAI, f" {THAI}"]
+    assert [spaced[start:end] for start, end in texts._split_pieces(spaced, 0, len(THAI) + 3)] == [THAI, f" {THAI}"]
     after_comma = "\u0e01\u0e01\u0e01,\u0e01\u0e35\u0e01\u0e01\u0e01"
-    assert next(texts._pieces(after_comma, 0, 8)) == (0, 4)
+    assert next(texts._split_pieces(after_comma, 0, 8)) == (0, 4)
 
 
 def test_a_long_word_is_cut_before_no_combining_mark():
@@ -214,13 +214,13 @@ def test_a_long_word_is_cut_before_no_combining_mark():
 
 
 def test_the_limit_of_sudachi_is_that_of_japanese_alone(monkeypatch: pytest.MonkeyPatch):
-    honest = texts._blank
-    monkeypatch.setattr(texts, "_blank", lambda _: honest("zh"))
-    assert (texts.Splitter("ja")._stretch, texts.Splitter("zh")._stretch) == (10_000, 100_000)
+    honest = texts._build_pipeline
+    monkeypatch.setattr(texts, "_build_pipeline", lambda _: honest("zh"))
+    assert (texts.Splitter("ja")._max_ruleless_piece, texts.Splitter("zh")._max_ruleless_piece) == (10_000, 100_000)
 
 
 def test_one_splitter_serves_several_threads(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(texts, "_UNSEEN", 5)
+    monkeypatch.setattr(texts, "_ZONE_WORDS", 5)
     split = texts.Splitter("en")
     honest, inside, most = split._pipeline.make_doc, [], []
 
@@ -246,8 +246,8 @@ def test_a_million_characters_without_white_space_are_read_in_time_and_kept(one:
 
 
 def test_what_is_remembered_of_words_is_bounded(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(texts, "_REMEMBERED", 50)
-    monkeypatch.setattr(texts, "_UNSEEN", 70)
+    monkeypatch.setattr(texts, "_MAX_CACHED_WORDS", 50)
+    monkeypatch.setattr(texts, "_ZONE_WORDS", 70)
     split = texts.Splitter("en")
     text = " ".join(f"w{number % 130}, x." for number in range(1000))
     assert [list(one.tokens) for one in split(text)] == [[token for token, _ in one] for one in with_paths(text)]

@@ -22,7 +22,7 @@ def test_missing_items_are_encoded_as_unknown():
 
 
 @pytest.mark.parametrize(
-    ("items", "word", "found"),
+    ("items", "word", "actual"),
     [
         (("Route66", "route66", "route00"), "Route66", "Route66"),
         (("route66", "route00"), "Route66", "route66"),

@@ -81,7 +81,9 @@ def test_the_tag_column_can_be_chosen(model: Tagger, tag: int, line: str) -> Non
 
 @pytest.mark.parametrize(("token", "tag"), [(None, 0), (None, 4), (None, -4), (1, 1), (1, -2)])
 def test_a_tag_column_that_a_file_has_no_place_for_is_refused(model: Tagger, token: int | None, tag: int) -> None:
-    with pytest.raises(DataError, match=f"1: column {tag} is no place for tags beside 'Ada x \\?'"):
+    with pytest.raises(
+        DataError, match=f"1: tags cannot be written to column {tag} of 'Ada x \\?'; expected a column other than"
+    ):
         tagged(model, "Ada x ?\nlives x ?\n", Formats("columns", token_column=token, tag_column=tag))
 
 

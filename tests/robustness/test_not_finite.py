@@ -52,7 +52,7 @@ def test_training_stops_at_a_loss_that_is_not_finite_and_names_the_batch(
 def test_training_skips_and_counts_steps_that_are_not_finite(config: Config, tmp_path: Path, poisoned: int) -> None:
     model = training.train(
         changed(config, "training.on_nonfinite=skip", "training.epochs=3"), tmp_path, device="cpu"
-    ).model
+    ).model_dir
     records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [record["skipped"] for record in records if "skipped" in record] == [0, 1, 0]
     assert all(value.isfinite().all() for value in model_dir.load(model)[0].network.state_dict().values())

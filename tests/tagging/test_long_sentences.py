@@ -169,7 +169,7 @@ def test_only_the_first_of_many_long_sentences_are_logged(caplog: pytest.LogCapt
 
 
 @pytest.mark.parametrize(
-    ("answers", "lack"),
+    ("options", "limits"),
     [
         (DecodingOptions(probabilities=True), ", with probabilities that are exact only within a window"),
         (DecodingOptions(threshold=0.5), ", with probabilities that are exact only within a window"),
@@ -181,10 +181,10 @@ def test_only_the_first_of_many_long_sentences_are_logged(caplog: pytest.LogCapt
     ],
 )
 def test_the_notice_names_requested_outputs_that_are_unavailable(
-    caplog: pytest.LogCaptureFixture, answers: DecodingOptions, limits: str
+    caplog: pytest.LogCaptureFixture, options: DecodingOptions, limits: str
 ) -> None:
     caplog.set_level(logging.INFO)
-    list(tagger(make_model(), max_tokens=4000).stream([LONG], answers))
+    list(tagger(make_model(), max_tokens=4000).stream([LONG], options))
     assert caplog.messages == [f"line 7, 5000 tokens: tagged in windows of 4000 tokens{limits}"]
 
 

@@ -59,7 +59,7 @@ def test_an_empty_token_is_rejected(model_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "fault"),
+    ("inputs", "fault"),
     [
         ([b"Ada"], "a sentence is a string or a list of tokens, got b'Ada'"),
         ([{"Ada"}], r"a sentence is a string or a list of tokens, got \{'Ada'\}"),

@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,9 +12,12 @@ import torch
 
 from tagger import model_dir, training
 from tagger.config import Config, dump, load, parse
+from tagger.data import batching, word_encoding
+from tagger.data.vocab import Vocab
 from tagger.errors import ConfigError, ModelError, StorageError, TaggerError
 from tagger.io import atomic
 from tagger.io.manifest import serialize
+from tagger.tagging import cached_scorer
 from tagger.training import EpochEnd, Event, Start, StepEnd, TrainingResult, optimizers, records, run_dir
 from tests.robustness.runs import timeless, tree
 
@@ -99,6 +102,25 @@ def test_a_finished_run_without_counts_gets_them_when_resumed(train: Train, tmp_
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("heads", [0, 4], ids=["cached", "torch"])
+def test_dev_words_are_encoded_once_per_training(train: Train, monkeypatch: pytest.MonkeyPatch, heads: int) -> None:
+    def count_calls(epochs: int) -> int:
+        calls = []
+        original = word_encoding.encode_words
+
+        def encode(words: Collection[str], *vocabs: Vocab) -> word_encoding.EncodedWords:
+            calls.append(words)
+            return original(words, *vocabs)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(cached_scorer, "encode_words", encode)
+            patch.setattr(batching, "encode_words", encode)
+            train(f"model.encoder.attention_heads={heads}", f"training.epochs={epochs}", run=f"run{epochs}")
+        return len(calls)
+
+    assert count_calls(1) == count_calls(3)
+
+
 def moved(tmp_path: Path, text: str | None = None) -> Config:
     """Returns a run's settings after its data have moved, or have changed to a text."""
     source = tmp_path / "train.conll"
@@ -115,7 +137,7 @@ def test_a_run_goes_on_with_data_that_have_moved(train: Train, tmp_path: Path) -
     with pytest.raises(TaggerError, match=r"train\.conll: no such file"):
         training.resume(tmp_path / "run", device="cpu")
     again = training.resume(tmp_path / "run", device="cpu", config=settings)
-    torch.testing.assert_close(weights(again.model), expected, atol=0, rtol=0)
+    torch.testing.assert_close(weights(again.model_dir), expected, atol=0, rtol=0)
     training.resume(tmp_path / "run", device="cpu")  # it has noted where they are now
 
 
@@ -141,8 +163,8 @@ def test_a_finished_run_goes_on_for_more_epochs_as_if_they_had_been_asked_for_at
 
     longer = training.resume(tmp_path / "run", device="cpu", config=settings, callback=look)
     assert timeless(lines(tmp_path / "run")) == timeless(lines(tmp_path / "at_once"))
-    torch.testing.assert_close(weights(longer.model), weights(at_once.model), atol=0, rtol=0)
-    assert model_dir.load(longer.model)[0].config == model_dir.load(at_once.model)[0].config
+    torch.testing.assert_close(weights(longer.model_dir), weights(at_once.model_dir), atol=0, rtol=0)
+    assert model_dir.load(longer.model_dir)[0].config == model_dir.load(at_once.model_dir)[0].config
 
 
 @pytest.mark.parametrize(

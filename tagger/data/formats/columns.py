@@ -1,4 +1,4 @@
-"""CoNLL columns: a token a line, fields separated by spaces or by one tab, a blank line after each sentence."""
+"""CoNLL columns: one token per line, columns separated by spaces or one tab, a blank line after each sentence."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from tagger.data.formats import Layout, blocks, escapes
 from tagger.data.formats.blocks import Block
-from tagger.data.formats.reading import ReadOptions, record_of
+from tagger.data.formats.reading import ReadOptions, record_of, shorten
 from tagger.data.formats.writing import Sink, TextSink, WriteOptions, conll_sink
 from tagger.data.sentence import Record, Reject, Sentence
 from tagger.errors import ConfigError, DataError, TruncatedError
@@ -16,8 +16,8 @@ from tagger.io import line_reader
 
 DOCUMENT_START = "-DOCSTART-"
 _SPACES = re.compile(r"[ ]+")
-_MOST_BEFORE = 1 << 6  # lines, and KiB, that stand before a sentence and belong to it
-_MOST_COLUMNS = 100  # of rows that are read by a pattern, whose size grows with theirs
+_MAX_PRECEDING = 1 << 6  # lines, and KiB, before a sentence that are attached to it
+_MAX_PATTERN_COLUMNS = 100  # the size of a row pattern grows with the number of columns
 
 
 def read_records(source: Path | BinaryIO, options: ReadOptions) -> Iterator[Record]:
@@ -48,39 +48,44 @@ def read(
     reject: Callable[[Reject], None] | None = None,
     max_record_bytes: int = line_reader.MAX_RECORD_BYTES,
 ) -> Iterator[Sentence]:
-    """Yields the sentences of a file with all their lines; lines without a sentence come as one without tokens.
+    """Yields the sentences of a file with all their lines; lines outside sentences form a sentence without tokens.
 
-    With `reject`, the lines between two blank ones that cannot be read go there, and reading goes on; give
-    `files.Unreadable` to `files.lines`, so that lines that are no text take their block with them.
+    Args:
+        source: the numbered lines; with `reject`, undecodable lines are `Unreadable`, so that their block is rejected.
+        name: the name of the file in errors.
+        layout: the columns of token and tag.
+        tagged: whether to read tags.
+        reject: is called with each block that cannot be read; None to raise the error.
+        max_record_bytes: the maximum size of a block's lines.
 
     Raises:
-        DataError: a row has another width than the first, mixes tabs and spaces, lacks a column or has an empty field;
-            or a block of lines has more than `max_record_bytes`.
+        DataError: a row has fewer or more columns than the first row, mixes tabs and spaces, lacks a column or has an
+            empty field; or a block is too large.
     """
     reader = _Reader(name, layout, tagged=tagged)
     try:
         for block in blocks.split(source, _is_blank, name, max_record_bytes):
             if reader.is_full():
-                yield from reader.rest()
-            if (sentence := reader.at_once(block)) is not None:
+                yield from reader.flush()
+            if (sentence := reader.read_simple(block)) is not None:
                 yield sentence
                 continue
             try:
-                sentences = reader.line_by_line(block)
+                sentences = reader.read_lines(block)
             except DataError as error:
                 if reject is None:
                     raise
-                reject(block.refused(error))
+                reject(block.to_reject(error))
             else:
                 yield from sentences
     except TruncatedError:
-        yield from reader.rest()
+        yield from reader.flush()
         raise
-    yield from reader.rest()
+    yield from reader.flush()
 
 
 class _Reader:
-    """What the lines of a file so far tell of those that follow."""
+    """Reads blocks, and remembers the separator and the number of columns of the rows before."""
 
     def __init__(self, name: str, layout: Layout, *, tagged: bool) -> None:
         self.name, self.tagged = name, tagged
@@ -89,140 +94,150 @@ class _Reader:
             if layout.tag is None:
                 raise ConfigError("tags cannot be read without a tag column")
             self.columns.append(layout.number(layout.tag))
-        to_come = layout.tag if layout.fixed and not tagged else None
-        self.to_come = None if to_come is None else layout.number(to_come)  # the place of tags that are yet to be given
-        self.tabs: bool | None = None
-        self.width = 0  # 0 until a row was read
-        self.pattern: re.Pattern[str] | None = None  # of rows in their plainest form, once their width is known
+        output_tag = layout.tag if layout.fixed and not tagged else None
+        self.output_column = None if output_tag is None else layout.number(output_tag)  # for tags to be written
+        self.has_tabs: bool | None = None
+        self.column_count = 0  # 0 until a row was read
+        self.pattern: re.Pattern[str] | None = None  # of simple rows, once the number of columns is known
         self.document = 0
-        self.begun = False  # once a row was seen, readable or not
-        self.before: tuple[str, ...] = ()  # lines before the next sentence, which belong to it
+        self.has_rows = False  # whether a row was seen, readable or not
+        self.preceding: tuple[str, ...] = ()  # lines that belong to the next sentence
 
-    def at_once(self, block: Block) -> Sentence | None:
-        """Returns the sentence of a block of rows without anything unusual; None if it must be read line by line."""
+    def read_simple(self, block: Block) -> Sentence | None:
+        """Returns the sentence of a block of simple rows; None if the block must be read line by line."""
         text = "".join(block.lines)
-        if self.pattern is None or not text or DOCUMENT_START in text or not block.sound():
+        if self.pattern is None or not text or DOCUMENT_START in text or not block.is_readable():
             return None
-        found = self.pattern.findall(text)
-        if len(found) != len(block.lines):
+        rows = self.pattern.findall(text)
+        if len(rows) != len(block.lines):
             return None
-        tokens, tags = zip(*found, strict=True) if self.tagged else (found, ())
-        if self.tagged and self.columns[1] % self.width < self.columns[0] % self.width:
+        tokens, tags = zip(*rows, strict=True) if self.tagged else (rows, ())
+        if self.tagged and self.columns[1] % self.column_count < self.columns[0] % self.column_count:
             tokens, tags = tags, tokens
-        raw = (*self.before, *block.lines, *block.blank)
-        self.before = ()
+        raw = (*self.preceding, *block.lines, *block.blank)
+        self.preceding = ()
         return Sentence(tuple(tokens), tags=tags, document=self.document, line=block.first, raw=raw)
 
-    def line_by_line(self, block: Block) -> list[Sentence]:
-        """Returns the sentences of a block, which document starts bound too; of a faulty block only those count."""
+    def read_lines(self, block: Block) -> list[Sentence]:
+        """Returns the sentences of a block; document starts separate sentences too.
+
+        Raises:
+            DataError: the block has a fault. Its document starts count nevertheless.
+        """
         texts = [_text(number, line) for number, line in enumerate(block.lines, block.first)]
-        documents = [self._document(text) for text in texts]
-        tabs, width = self.tabs, self.width
+        documents = [self._next_document(text) for text in texts]
+        has_tabs, column_count = self.has_tabs, self.column_count
         sentences: list[Sentence] = []
-        raw, rows, first = [*self.before], [], 0
+        raw, rows, first = [*self.preceding], [], 0
         try:
             block.check()
-            for place, text in enumerate(texts):
+            for index, text in enumerate(texts):
                 if not _starts_document(text):
-                    first = first or block.first + place
-                    rows.append(self._row(block.first + place, text))
+                    first = first or block.first + index
+                    rows.append(self._parse_row(block.first + index, text))
                 elif rows:
-                    sentences.append(self._sentence(rows, documents[place - 1], first, raw))
+                    sentences.append(self._build_sentence(rows, documents[index - 1], first, raw))
                     raw, rows, first = [], [], 0
-                raw.append(block.lines[place])
+                raw.append(block.lines[index])
         except DataError:
-            self.tabs, self.width = tabs, width
+            self.has_tabs, self.column_count = has_tabs, column_count
             raise
-        if self.pattern is None and 0 < self.width <= _MOST_COLUMNS:
-            self.pattern = _row_pattern(
-                self.width, {column % self.width for column in self.columns}, tabs=bool(self.tabs)
-            )
+        if self.pattern is None and 0 < self.column_count <= _MAX_PATTERN_COLUMNS:
+            columns = {column % self.column_count for column in self.columns}
+            self.pattern = _row_pattern(self.column_count, columns, has_tabs=bool(self.has_tabs))
         raw += block.blank
         if rows:
-            sentences.append(self._sentence(rows, self.document, first, raw))
+            sentences.append(self._build_sentence(rows, self.document, first, raw))
             raw = []
-        self.before = tuple(raw)
+        self.preceding = tuple(raw)
         return sentences
 
     def is_full(self) -> bool:
-        """Returns whether the lines before the next sentence are too many to wait for it."""
-        before = self.before
-        return len(before) > _MOST_BEFORE or (bool(before) and sum(map(len, before)) > _MOST_BEFORE << 10)
+        """Returns whether the lines before the next sentence must be flushed before that sentence is read."""
+        lines = self.preceding
+        return len(lines) > _MAX_PRECEDING or (bool(lines) and sum(map(len, lines)) > _MAX_PRECEDING << 10)
 
-    def rest(self) -> Iterator[Sentence]:
+    def flush(self) -> Iterator[Sentence]:
         """Yields the lines before the next sentence, if there are any, as a sentence without tokens."""
-        if self.before:
-            yield Sentence((), document=self.document, raw=self.before)
-            self.before = ()
+        if self.preceding:
+            yield Sentence((), document=self.document, raw=self.preceding)
+            self.preceding = ()
 
-    def _document(self, text: str) -> int:
+    def _next_document(self, text: str) -> int:
         """Returns the number of the document that a line belongs to."""
         if _starts_document(text):
-            self.document += self.begun  # the first start in a file may follow its first sentences
+            self.document += self.has_rows  # the first start in a file may follow its first sentences
         else:
-            self.begun = True
+            self.has_rows = True
         return self.document
 
-    def _sentence(self, rows: list[list[str]], document: int, first: int, raw: list[str]) -> Sentence:
-        token, *tag = (tuple(row[column] for row in rows) for column in self.columns)
-        return Sentence(token, tags=tag[0] if tag else (), document=document, line=first, raw=tuple(raw))
+    def _build_sentence(self, rows: list[list[str]], document: int, first: int, raw: list[str]) -> Sentence:
+        tokens, *tags = (tuple(row[column] for row in rows) for column in self.columns)
+        return Sentence(tokens, tags=tags[0] if tags else (), document=document, line=first, raw=tuple(raw))
 
-    def _row(self, number: int, text: str) -> list[str]:
-        row = self._fields(number, text)
-        if not self.width:
-            self._check_width(number, text, len(row))
-            self.width = len(row)
-        if len(row) != self.width:
-            raise DataError(
-                f"{self.name}:{number}: expected {self.width} columns as above, found {len(row)} in {_shown(text)}. "
-                "Are sentences separated by a blank line?"
+    def _parse_row(self, number: int, text: str) -> list[str]:
+        row = self._split_fields(number, text)
+        if not self.column_count:
+            self._check_columns(number, text, len(row))
+            self.column_count = len(row)
+        if len(row) != self.column_count:
+            raise self._fault(
+                number,
+                f"expected {self.column_count} columns as above, found {len(row)} in {_excerpt(text)}. "
+                "Are sentences separated by a blank line?",
             )
         for column in self.columns:
             if not row[column]:
-                raise DataError(f"{self.name}:{number}: column {column} is empty in {_shown(text)}")
+                raise self._fault(number, f"expected a value in column {column}, found none in {_excerpt(text)}")
         return row
 
-    def _fields(self, number: int, text: str) -> list[str]:
-        if self.tabs is None:
-            self.tabs = "\t" in text
-        if self.tabs:
+    def _split_fields(self, number: int, text: str) -> list[str]:
+        if self.has_tabs is None:
+            self.has_tabs = "\t" in text
+        if self.has_tabs:
             return text.split("\t")
         if "\t" in text:
-            raise DataError(f"{self.name}:{number}: found a tab in {_shown(text)}, expected spaces as above")
+            raise self._fault(number, f"expected spaces between columns as above, found a tab in {_excerpt(text)}")
         return _SPACES.split(text.strip(" "))
 
-    def _check_width(self, number: int, text: str, found: int) -> None:
-        tag = self.to_come
-        if tag is not None and tag != found and not _has_place(self.columns[0], tag, found):
-            raise DataError(f"{self.name}:{number}: column {tag} is no place for tags beside {_shown(text)}")
-        least = max(column + 1 if column >= 0 else -column for column in self.columns)
-        if found > 1 and found >= least and len({column % found for column in self.columns}) < len(self.columns):
-            raise DataError(f"{self.name}:{number}: token and tag are one column of the {found} in {_shown(text)}")
-        least = max(least, len(self.columns))
-        if found < least:
-            raise DataError(
-                f"{self.name}:{number}: expected at least {least} columns, found {found} in {_shown(text)}. "
-                "Are the token and tag columns the right ones?"
+    def _check_columns(self, number: int, text: str, count: int) -> None:
+        """Checks that the first row has the columns that are read and the one to write."""
+        tag = self.output_column
+        if tag is not None and tag != count and not _has_tag(self.columns[0], tag, count):
+            expected = "expected a column other than the token's, at most one after the last"
+            raise self._fault(number, f"tags cannot be written to column {tag} of {_excerpt(text)}; {expected}")
+        minimum = max(column + 1 if column >= 0 else -column for column in self.columns)
+        if count > 1 and count >= minimum and len({column % count for column in self.columns}) < len(self.columns):
+            raise self._fault(number, f"expected token and tag in different columns, found one in {_excerpt(text)}")
+        minimum = max(minimum, len(self.columns))
+        if count < minimum:
+            raise self._fault(
+                number,
+                f"expected at least {minimum} columns, found {count} in {_excerpt(text)}. "
+                "Are the token and tag columns the right ones?",
             )
 
-
-def _row_pattern(width: int, columns: Set[int], *, tabs: bool) -> re.Pattern[str]:
-    """Returns a pattern of rows in their plainest form that finds what stands in some columns, which is not empty."""
-    gap, field = ("\t", r"[^\t\r\n]") if tabs else (" ", r"[^ \t\r\n]")
-    some = "*+" if tabs else "++"  # possessive: a field is never shorter than it can be
-    fields = [f"({field}++)" if column in columns else field + some for column in range(width)]
-    return re.compile(f"^{gap.join(fields)}\n", re.MULTILINE)
+    def _fault(self, number: int, message: str) -> DataError:
+        return DataError(f"{self.name}:{number}: {message}")
 
 
-def width(sentence: Sentence) -> int:
-    """Returns the number of columns of a sentence that was read from them."""
+def _row_pattern(column_count: int, columns: Set[int], *, has_tabs: bool) -> re.Pattern[str]:
+    """Returns a pattern of simple rows with a group for each of `columns`, which must not be empty."""
+    separator, character = ("\t", r"[^\t\r\n]") if has_tabs else (" ", r"[^ \t\r\n]")
+    repeat = "*+" if has_tabs else "++"  # possessive: no backtracking into a field
+    fields = [f"({character}++)" if column in columns else character + repeat for column in range(column_count)]
+    return re.compile(f"^{separator.join(fields)}\n", re.MULTILINE)
+
+
+def count_columns(sentence: Sentence) -> int:
+    """Returns the number of columns of a sentence that was read from a file of columns."""
     texts = (_text(2, line) for line in sentence.raw)
     text = next(text for text in texts if text.strip(" \t") and not _starts_document(text.removeprefix("\ufeff")))
     return text.count("\t") + 1 if "\t" in text else len(_SPACES.split(text.strip(" ")))
 
 
 def make_sink(options: WriteOptions) -> Sink:
-    """Returns the sink of columns; what was read from columns is written back unchanged but for the tags."""
+    """Returns the sink of columns. Sentences read from columns are written back unchanged except for the tags."""
     layout, probabilities = options.layout, options.token_probabilities
     if options.input_format == "columns":
 
@@ -230,36 +245,44 @@ def make_sink(options: WriteOptions) -> Sink:
             return "".join(write(sentence, layout, probabilities=probabilities(sentence)))
 
         return TextSink(lambda record: "".join(map(write_back, record.sentences)))
-    separator = " " if options.input_format == "lines" else "\t"  # in other formats a token may hold a space
+    separator = " " if options.input_format == "lines" else "\t"  # in other formats a token may contain a space
     empty = "\n" if options.input_format == "lines" else ""
 
     def write_lines(record: Record) -> str:
         sentences = filter(len, record.sentences)
-        lines = [write_anew(sentence, separator, probabilities=probabilities(sentence)) for sentence in sentences]
+        lines = [write_new(sentence, separator, probabilities=probabilities(sentence)) for sentence in sentences]
         return "".join(chain.from_iterable(lines)) or empty
 
     return conll_sink(write_lines, lambda name: f"{DOCUMENT_START} {escapes.document_id(name, '_')}\n\n", options)
 
 
-def write_anew(sentence: Sentence, separator: str, *, probabilities: Sequence[float] = ()) -> Iterator[str]:
-    """Yields the lines of a sentence that does not come from columns: token, separator and tag, and a blank line.
+def write_new(sentence: Sentence, separator: str, *, probabilities: Sequence[float] = ()) -> Iterator[str]:
+    """Yields the lines of a sentence from another format: token, separator and tag, and a blank line.
 
-    What would break a line or begin a document is escaped.
+    Characters that would end a line or start a document are escaped.
 
-    Probabilities, if given, one for each token, become the last column.
+    Args:
+        sentence: the sentence.
+        separator: a tab or a space.
+        probabilities: one per token, written into the last column; or empty.
     """
     unsafe = escapes.LINE_OR_SPACE if separator == " " else escapes.LINE
     tokens = escapes.fields(sentence.tokens, unsafe, reserved=DOCUMENT_START)
     tags = escapes.fields(sentence.tags, unsafe)
-    rows = zip(tokens, tags, _texts(probabilities, len(sentence), separator), strict=True)
-    yield from (f"{token}{separator}{tag}{more}\n" for token, tag, more in rows)
+    rows = zip(tokens, tags, _format_probabilities(probabilities, len(sentence), separator), strict=True)
+    yield from (f"{token}{separator}{tag}{probability}\n" for token, tag, probability in rows)
     yield "\n"
 
 
 def write(sentence: Sentence, layout: Layout, *, probabilities: Sequence[float] = ()) -> Iterator[str]:
-    """Returns the lines of a sentence with its tags in the tag column, escaped where need be, all else as it was read.
+    """Returns the lines of a sentence with its tags, escaped where needed, in the tag column; the rest is unchanged.
 
-    Rows without a tag column get one at their end. Probabilities, if given, one for each token, become the last column.
+    Rows without a tag column get a new last column.
+
+    Args:
+        sentence: the sentence, read from columns.
+        layout: the columns of token and tag.
+        probabilities: one per token, written into a new last column; or empty.
     """
     raw, end = sentence.raw, len(sentence.raw)
     while end and _is_blank(raw[end - 1]):
@@ -272,64 +295,64 @@ def write(sentence: Sentence, layout: Layout, *, probabilities: Sequence[float] 
     rows = raw[start:end]
     unsafe = escapes.LINE if "\t" in rows[0] else escapes.LINE_OR_SPACE
     tags = escapes.fields(sentence.tags, unsafe, reserved=DOCUMENT_START)
-    tagged = _all_tagged(rows, token, tag, tags, probabilities)
+    tagged = _tag_simple_rows(rows, token, tag, tags, probabilities)
     if tagged is None:
-        values = zip(rows, tags, _texts(probabilities, len(rows), ""), strict=True)
+        values = zip(rows, tags, _format_probabilities(probabilities, len(rows), ""), strict=True)
         numbered = enumerate(values, sentence.line or 2)
-        tagged = [_tagged(row, _text(number, row), token, tag, *rest) for number, (row, *rest) in numbered]
+        tagged = [_tag_row(row, _text(number, row), token, tag, *rest) for number, (row, *rest) in numbered]
     return chain(raw[:start], tagged, raw[end:])
 
 
-def _texts(probabilities: Sequence[float], rows: int, before: str) -> list[str]:
-    """Returns what stands in the probabilities' column of each row, and before it; nothing if there are none."""
+def _format_probabilities(probabilities: Sequence[float], row_count: int, prefix: str) -> list[str]:
+    """Returns the prefix and the probability of each row; empty strings without probabilities."""
     if not probabilities:
-        return [""] * rows
+        return [""] * row_count
     # One formatting call per sentence takes two thirds of the time of one per number.
-    return ("\n".join([f"{before}%.6f"] * len(probabilities)) % tuple(probabilities)).split("\n")
+    return ("\n".join([f"{prefix}%.6f"] * len(probabilities)) % tuple(probabilities)).split("\n")
 
 
-def _all_tagged(
+def _tag_simple_rows(
     rows: Sequence[str], token: int, tag: int | None, tags: Sequence[str], probabilities: Sequence[float]
 ) -> list[str] | None:
-    """Returns rows with tags, None if they hold anything unusual and must be tagged one by one."""
+    """Returns the rows with tags; None if the rows are not simple and must be tagged one by one."""
     text = "".join(rows)
     if not text.endswith("\n") or "\r" in text or text[0] in " \ufeff":
         return None
-    gap = "\t" if "\t" in rows[0] else " "
-    width = rows[0].count(gap) + 1
-    if width == 1 or (gap == " " and ("  " in text or " \n" in text or "\n " in text)):
+    separator = "\t" if "\t" in rows[0] else " "
+    column_count = rows[0].count(separator) + 1
+    if column_count == 1 or (separator == " " and ("  " in text or " \n" in text or "\n " in text)):
         return None
-    more = _texts(probabilities, len(rows), gap)
-    place = _place(token, tag, width)
-    if place is not None and place < width - 1:
-        fields = zip((row[:-1].split(gap) for row in rows), tags, more, strict=True)
-        return [f"{gap.join((*row[:place], value, *row[place + 1 :]))}{end}\n" for row, value, end in fields]
-    values = [value + end for value, end in zip(tags, more, strict=True)] if probabilities else tags
-    if place is None:
-        return [f"{row[:-1]}{gap}{value}\n" for row, value in zip(rows, values, strict=True)]
-    return [f"{row[: row.rindex(gap)]}{gap}{value}\n" for row, value in zip(rows, values, strict=True)]
+    suffixes = _format_probabilities(probabilities, len(rows), separator)
+    column = _tag_column(token, tag, column_count)
+    if column is not None and column < column_count - 1:
+        fields = zip((row[:-1].split(separator) for row in rows), tags, suffixes, strict=True)
+        return [f"{separator.join((*row[:column], value, *row[column + 1 :]))}{end}\n" for row, value, end in fields]
+    values = [value + end for value, end in zip(tags, suffixes, strict=True)] if probabilities else tags
+    if column is None:
+        return [f"{row[:-1]}{separator}{value}\n" for row, value in zip(rows, values, strict=True)]
+    return [f"{row[: row.rindex(separator)]}{separator}{value}\n" for row, value in zip(rows, values, strict=True)]
 
 
-def _place(token: int, tag: int | None, width: int) -> int | None:
-    """Returns the number of the column that a tag replaces, None if it becomes a new one."""
-    return tag % width if tag is not None and _has_place(token, tag, width) else None
+def _tag_column(token: int, tag: int | None, column_count: int) -> int | None:
+    """Returns the number of the column that the tag replaces; None if it becomes a new column."""
+    return tag % column_count if tag is not None and _has_tag(token, tag, column_count) else None
 
 
-def _has_place(token: int, tag: int, width: int) -> bool:
-    return -width <= tag < width and tag % width != token % width
+def _has_tag(token: int, tag: int, column_count: int) -> bool:
+    return -column_count <= tag < column_count and tag % column_count != token % column_count
 
 
-def _tagged(line: str, text: str, token: int, tag: int | None, value: str, probability: str) -> str:
+def _tag_row(line: str, text: str, token: int, tag: int | None, value: str, probability: str) -> str:
     separator = r"\t" if "\t" in text else r" +"
     body = text if separator == r"\t" else text.strip(" ")
-    pieces = re.split(f"({separator})", body)  # fields at even places, what separates them at odd ones
+    pieces = re.split(f"({separator})", body)  # fields at even indices, separators at odd ones
     gap = pieces[1] if len(pieces) > 1 else " "
-    start = line.index(body, len(_text(2, line)) - len(text))  # past a byte-order mark, which a token may hold too
-    place = _place(token, tag, len(pieces) // 2 + 1)
-    if place is None:
+    start = line.index(body, len(_text(2, line)) - len(text))  # after a byte-order mark; a token may contain one too
+    column = _tag_column(token, tag, len(pieces) // 2 + 1)
+    if column is None:
         pieces += [gap, value]
     else:
-        pieces[2 * place] = value
+        pieces[2 * column] = value
     if probability:
         pieces += [gap, probability]
     return line[:start] + "".join(pieces) + line[start + len(body) :]
@@ -348,5 +371,5 @@ def _starts_document(text: str) -> bool:
     return re.split(r"[ \t]", text, maxsplit=1)[0] == DOCUMENT_START
 
 
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 60 else f"{text[:60]}…")
+def _excerpt(text: str) -> str:
+    return repr(shorten(text))

@@ -1,4 +1,4 @@
-"""CoNLL-U: the tag is UPOS, XPOS or a key of MISC; multiword ranges, empty nodes and comments stay as they are."""
+"""CoNLL-U: the tag is UPOS, XPOS or a key of MISC. Multiword ranges, empty nodes and comments stay unchanged."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -7,24 +7,24 @@ from typing import BinaryIO, NamedTuple
 
 from tagger.data.formats import blocks, escapes
 from tagger.data.formats.blocks import Block
-from tagger.data.formats.reading import ReadOptions
+from tagger.data.formats.reading import ReadOptions, shorten
 from tagger.data.formats.writing import Sink, TextSink, WriteOptions, conll_sink
 from tagger.data.sentence import Record, Reject, Sentence
 from tagger.errors import ConfigError, DataError
 from tagger.io import line_reader
 
-_WIDTH, _FORM, _MISC = 10, 1, 9
-_COLUMNS = {"upos": 3, "xpos": 4}
+_COLUMN_COUNT, _FORM, _MISC = 10, 1, 9
+_TAG_COLUMNS = {"upos": 3, "xpos": 4}
 _OUTSIDE = "O"
 _NEW_DOCUMENT = re.compile(r"# ?newdoc(?:[ \t]+id[ \t]*=[ \t]*(.*\S))?")
 
-_Words = tuple[int, tuple[str, ...], tuple[str, ...]]  # the first word's line, the words, their tags
+_Words = tuple[int, tuple[str, ...], tuple[str, ...]]  # the line of the first word, the words, the tags
 
 
 def check_tag(tag: str) -> None:
-    """Raises ConfigError unless a tag's place is upos, xpos or misc:KEY."""
-    if tag not in _COLUMNS and not re.fullmatch(r"misc:[^|=\s]+", tag):
-        raise ConfigError(f"in CoNLL-U the tag must be upos, xpos or misc:KEY, got {tag!r}")
+    """Raises ConfigError unless the field of the tag is upos, xpos or misc:KEY."""
+    if tag not in _TAG_COLUMNS and not re.fullmatch(r"misc:[^|=\s]+", tag):
+        raise ConfigError(f"expected upos, xpos or misc:KEY as the tag of CoNLL-U, found {tag!r}")
 
 
 def read_records(source: Path | BinaryIO, options: ReadOptions) -> Iterator[Record]:
@@ -53,17 +53,21 @@ def read(
     reject: Callable[[Reject], None] | None = None,
     max_record_bytes: int = line_reader.MAX_RECORD_BYTES,
 ) -> Iterator[Sentence]:
-    """Yields the sentences of a file with all their lines; a token without the MISC key that is asked for has tag O.
+    """Yields the sentences of a file with all their lines. A token without the MISC key of the tag has the tag O.
 
-    With `reject`, the lines between two blank ones that cannot be read go there, and reading goes on; give
-    `files.Unreadable` to `files.lines`, so that lines that are no text take their block with them.
+    Args:
+        source: the numbered lines; with `reject`, undecodable lines are `Unreadable`, so that their block is rejected.
+        name: the name of the file in errors.
+        tag: the field of the tag: upos, xpos or misc:KEY.
+        tagged: whether to read tags.
+        reject: is called with each block that cannot be read; None to raise the error.
+        max_record_bytes: the maximum size of a block's lines.
 
     Raises:
-        DataError: a row has not ten columns, an id is none, or a field that is needed is empty; or a block of
-            lines has more than `max_record_bytes`.
+        DataError: a row does not have ten columns, has an invalid id or an empty field; or a block is too large.
     """
-    found = _read(source, name, tag, tagged=tagged, reject=reject, limit=max_record_bytes)
-    return (sentence for sentence, _ in found)
+    sentences = _read(source, name, tag, tagged=tagged, reject=reject, limit=max_record_bytes)
+    return (sentence for sentence, _ in sentences)
 
 
 def records(
@@ -74,14 +78,14 @@ def records(
     reject: Callable[[Reject], None] | None = None,
     max_record_bytes: int = line_reader.MAX_RECORD_BYTES,
 ) -> Iterator[Record]:
-    """Yields the sentences of a file, untagged, each of the document that its newdoc line gives an id, else a number.
+    """Yields a record for each sentence of a file, untagged. The document's id is that of newdoc, else a number.
 
-    Arguments and errors as of `read`.
+    Arguments and errors are those of `read`.
     """
-    for sentence, called in _read(source, name, tag, tagged=False, reject=reject, limit=max_record_bytes):
-        document = sentence.document if called is None else called
+    for sentence, document_id in _read(source, name, tag, tagged=False, reject=reject, limit=max_record_bytes):
+        document = sentence.document if document_id is None else document_id
         size = sum(map(len, sentence.raw))
-        yield Record((sentence,), document, sentence.line, numbered=called is None, size=size)
+        yield Record((sentence,), document, sentence.line, numbered=document_id is None, size=size)
 
 
 def _read(
@@ -93,64 +97,64 @@ def _read(
     reject: Callable[[Reject], None] | None,
     limit: int,
 ) -> Iterator[tuple[Sentence, str | None]]:
-    """Yields the sentences, each with the id of its document if that has one."""
+    """Yields each sentence with the id of its document, None if the document has no id."""
     check_tag(tag)
-    wanted = tag if tagged else None
+    tag_to_read = tag if tagged else None
     document = _Document()
     for block in blocks.split(source, _is_blank, name, limit):
-        document = _document(block, document)
+        document = _next_document(block, document)
         try:
-            first, tokens, tags = _at_once(block, wanted) or _line_by_line(block, name, wanted)
+            first, tokens, tags = _read_simple(block, tag_to_read) or _read_lines(block, name, tag_to_read)
         except DataError as error:
             if reject is None:
                 raise
-            reject(block.refused(error))
+            reject(block.to_reject(error))
         else:
             raw = (*block.lines, *block.blank)
-            yield Sentence(tokens, tags=tags, document=document.number, line=first, raw=raw), document.called
+            yield Sentence(tokens, tags=tags, document=document.number, line=first, raw=raw), document.id
 
 
 class _Document(NamedTuple):
-    """A document's number and its id, if it has one; and whether words were seen so far."""
+    """A document's number, its id if it has one, and whether the file had words so far."""
 
     number: int = 0
-    called: str | None = None
-    begun: bool = False
+    id: str | None = None
+    has_words: bool = False
 
 
-def _document(block: Block, document: _Document) -> _Document:
-    """Returns the document of a block, after that of the block before."""
-    number, called, begun = document
-    if begun and not any("newdoc" in line for line in block.lines):
+def _next_document(block: Block, document: _Document) -> _Document:
+    """Returns the document of a block, from that of the previous block."""
+    number, document_id, has_words = document
+    if has_words and not any("newdoc" in line for line in block.lines):
         return document
     for text in _texts(block):
-        if found := _NEW_DOCUMENT.match(text):
-            number, called = number + begun, found[1]  # the first newdoc in a file may follow its first sentences
+        if match := _NEW_DOCUMENT.match(text):
+            number, document_id = number + has_words, match[1]  # the first newdoc may follow the first sentences
         elif text.partition("\t")[0].isdecimal():
-            begun = True
-    return _Document(number, called, begun)
+            has_words = True
+    return _Document(number, document_id, has_words)
 
 
-def _at_once(block: Block, tag: str | None) -> _Words | None:
-    """Returns the words of a block of comments and then words alone; None if it must be read line by line."""
+def _read_simple(block: Block, tag: str | None) -> _Words | None:
+    """Returns the words of a block that has only comments and then words; None if it must be read line by line."""
     lines = block.lines
-    comments = next((place for place, line in enumerate(lines) if line[0] != "#"), len(lines))
+    comments = next((index for index, line in enumerate(lines) if line[0] != "#"), len(lines))
     text = "".join(lines)
     marked = "".join(lines[comments:]).replace("\n", "\t\n\t")  # a line end becomes a field of its own
     if not marked or "\r" in text or "\t\t" in marked or marked[0] == "\t":
         return None
     fields = marked.split("\t")
-    step = _WIDTH + 1
-    if fields[_WIDTH::step] != ["\n"] * (len(lines) - comments) or not block.sound():
+    step = _COLUMN_COUNT + 1
+    if fields[_COLUMN_COUNT::step] != ["\n"] * (len(lines) - comments) or not block.is_readable():
         return None
-    del fields[-1]  # what follows the last line end
+    del fields[-1]  # the empty field after the last line end
     if not "".join(fields[::step]).isdecimal():
         return None
-    tags = () if tag is None else _tags(fields[_COLUMNS.get(tag, _MISC) :: step], tag)
+    tags = () if tag is None else _tags(fields[_TAG_COLUMNS.get(tag, _MISC) :: step], tag)
     return (block.first + comments, tuple(fields[_FORM::step]), tags) if all(tags) else None
 
 
-def _line_by_line(block: Block, name: str, tag: str | None) -> _Words:
+def _read_lines(block: Block, name: str, tag: str | None) -> _Words:
     block.check()
     first = 0
     words: list[str] = []
@@ -161,9 +165,9 @@ def _line_by_line(block: Block, name: str, tag: str | None) -> _Words:
             first = first or number
             words.append(row[_FORM])
             if tag is not None:
-                tags += _tags([row[_COLUMNS.get(tag, _MISC)]], tag)
+                tags += _tags([row[_TAG_COLUMNS.get(tag, _MISC)]], tag)
                 if not tags[-1]:
-                    raise DataError(f"{name}:{number}: {tag} has no value in {row[_MISC]!r}")
+                    raise DataError(f"{name}:{number}: expected a value of {tag}, found none in {row[_MISC]!r}")
     return first, tuple(words), tuple(tags)
 
 
@@ -173,21 +177,21 @@ def _texts(block: Block) -> Iterator[str]:
         yield _text(line.removeprefix("\ufeff") if number == 1 else line)
 
 
-def _row(text: str, place: str) -> list[str]:
+def _row(text: str, location: str) -> list[str]:
     row = text.split("\t")
-    if len(row) != _WIDTH:
-        shown = repr(text if len(text) <= 60 else f"{text[:60]}…")
-        raise DataError(f"{place}: expected {_WIDTH} columns separated by tabs, found {len(row)} in {shown}")
+    if len(row) != _COLUMN_COUNT:
+        expected = f"expected {_COLUMN_COUNT} columns separated by tabs"
+        raise DataError(f"{location}: {expected}, found {len(row)} in {shorten(text)!r}")
     if not row[0].replace("-", "", 1).replace(".", "", 1).isdecimal():
-        raise DataError(f"{place}: expected a word's id such as 3, 3-4 or 3.1, found {row[0]!r}")
+        raise DataError(f"{location}: expected a word's id such as 3, 3-4 or 3.1, found {row[0]!r}")
     if not all(row):
-        raise DataError(f"{place}: column {row.index('')} is empty; CoNLL-U writes _ there")
+        raise DataError(f"{location}: column {row.index('')} is empty; expected _ for an empty column")
     return row
 
 
 def _tags(fields: Iterable[str], tag: str) -> tuple[str, ...]:
-    """Returns the tags that words have by the fields of the column where a tag stands."""
-    if tag in _COLUMNS:
+    """Returns the tags of words from their fields in the column that holds the tag."""
+    if tag in _TAG_COLUMNS:
         return tuple(fields)
     key = f"{tag.removeprefix('misc:')}="
     return tuple(_value(misc, key) if key in misc else _OUTSIDE for misc in fields)
@@ -197,16 +201,16 @@ def _value(misc: str, key: str) -> str:
     return next((item.removeprefix(key) for item in misc.split("|") if item.startswith(key)), _OUTSIDE)
 
 
-def tagged(sentences: Iterable[Sentence], tag: str) -> bool:
-    """Tells whether any token of sentences that were read has something in a tag's place."""
-    if tag in _COLUMNS:
-        return any(found != "_" for sentence in sentences for found in sentence.tags)
+def has_tags(sentences: Iterable[Sentence], tag: str) -> bool:
+    """Returns whether any token of sentences read from CoNLL-U has a value in the field of the tag."""
+    if tag in _TAG_COLUMNS:
+        return any(value != "_" for sentence in sentences for value in sentence.tags)
     key = f"{tag.removeprefix('misc:')}="
     return any(key in line.rpartition("\t")[2] for sentence in sentences for line in sentence.raw)
 
 
 def make_sink(options: WriteOptions) -> Sink:
-    """Returns the sink of CoNLL-U; what was read from CoNLL-U is written back unchanged but for the tags."""
+    """Returns the sink of CoNLL-U. Sentences read from CoNLL-U are written back unchanged except for the tags."""
     tag, as_read, probabilities = str(options.layout.tag), options.input_format == "conllu", options.token_probabilities
     check_tag(tag)
 
@@ -226,35 +230,39 @@ def _text_comment(record: Record, sentence: Sentence) -> str:
 
 
 def write(sentence: Sentence, tag: str, *, as_read: bool, probabilities: Sequence[float] = ()) -> Iterator[str]:
-    """Yields the lines of a sentence with its tags put in; as it was read, or made anew from its tokens.
+    """Yields the lines of a sentence with its tags.
 
-    White space within a tag is escaped, as is a bar in a value of MISC; of tokens what would break a line.
+    White space in a tag is escaped, as is a bar in a value of MISC, and in tokens each character that would end a line.
 
-    Probabilities, if given, one for each token, are put into MISC under the key Prob.
+    Args:
+        sentence: the sentence.
+        tag: the field of the tag: upos, xpos or misc:KEY.
+        as_read: whether the sentence was read from CoNLL-U and keeps all other fields; else new lines are written.
+        probabilities: one per token, written to MISC under the key Prob; or empty.
     """
     check_tag(tag)
     numbers = [f"{number:.6f}" for number in probabilities] or [""] * len(sentence)
-    tags = escapes.fields(sentence.tags, escapes.WHITE if tag in _COLUMNS else escapes.WHITE_OR_BAR)
+    tags = escapes.fields(sentence.tags, escapes.WHITE if tag in _TAG_COLUMNS else escapes.WHITE_OR_BAR)
     values = zip(tags, numbers, strict=True)
     if not as_read:
         tokens = escapes.fields(sentence.tokens, escapes.LINE)
         for number, (token, value) in enumerate(zip(tokens, values, strict=True), 1):
-            row = [str(number), token, *"_" * (_WIDTH - 2)]
+            row = [str(number), token, *"_" * (_COLUMN_COUNT - 2)]
             yield "\t".join(_set(row, tag, *value)) + "\n"
         yield "\n"
         return
     for line in sentence.raw:
         row = line.split("\t")
-        if len(row) == _WIDTH and row[0].removeprefix("\ufeff").isdecimal():
+        if len(row) == _COLUMN_COUNT and row[0].removeprefix("\ufeff").isdecimal():
             yield "\t".join(_set(row, tag, *next(values)))
         else:
             yield line
 
 
 def _set(row: list[str], tag: str, value: str, probability: str) -> list[str]:
-    """Puts a tag, and a probability unless it is empty, into a row, which may hold its line's end."""
-    if tag in _COLUMNS:
-        row[_COLUMNS[tag]] = value
+    """Sets the tag of a row, and the probability unless it is empty. The last field may include the line end."""
+    if tag in _TAG_COLUMNS:
+        row[_TAG_COLUMNS[tag]] = value
     else:
         # A missing key is read as O.
         row[_MISC] = _with_item(row[_MISC], f"{tag.removeprefix('misc:')}=", value, add=value != _OUTSIDE)
@@ -264,14 +272,14 @@ def _set(row: list[str], tag: str, value: str, probability: str) -> list[str]:
 
 
 def _with_item(misc: str, key: str, value: str, *, add: bool) -> str:
-    """Returns MISC with the value of a key replaced or, if it is to be added, as its last item."""
+    """Returns MISC with the value of a key replaced. A missing key becomes the last item if `add`."""
     if key not in misc and not add:
         return misc
     text = _text(misc)
     items = [] if text == "_" else text.split("|")
-    place = next((place for place, item in enumerate(items) if item.startswith(key)), None)
-    if place is not None:
-        items[place] = key + value
+    index = next((index for index, item in enumerate(items) if item.startswith(key)), None)
+    if index is not None:
+        items[index] = key + value
     elif add:
         items.append(key + value)
     return "|".join(items) + misc[len(text) :] if items else misc

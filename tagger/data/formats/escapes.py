@@ -1,22 +1,22 @@
-r"""Characters that a format of lines cannot hold at some place, written as in Python: \t, \n, \r, \0, \xNN, \uNNNN.
+r"""Escapes characters that a line-based format cannot hold, as in Python: \t, \n, \r, \0, \xNN, \uNNNN.
 
-A backslash that was there before stays as it is. What holds no such character stays as it is, byte for byte.
+Backslashes of the text are not escaped. A text without such characters stays the same, byte for byte.
 """
 
 import re
 from collections.abc import Sequence
 
 LINE = re.compile(r"[\t\n\r\0]")
-"""Characters that break a line or a field between tabs; a NUL makes a line unreadable."""
+"""Characters that end a line or a tab-separated field, and NUL, which makes a line unreadable."""
 LINE_OR_SPACE = re.compile(r"[\t\n\r\0 ]")
-"""The same where spaces separate fields."""
+"""The same for space-separated fields."""
 WHITE = re.compile(r"[\s\0]")
-"""What a field of CoNLL-U cannot hold, apart from words."""
+"""Characters that no field of CoNLL-U except FORM can hold."""
 WHITE_OR_BAR = re.compile(r"[\s\0|]")
-"""The same in a value of MISC."""
+"""The same for a value of MISC."""
 EMPTY = "_"
-"""What stands for an empty field."""
-_MARK = "\ufeff"  # at the beginning of a file, a byte-order mark is no part of the text
+"""An empty field."""
+_MARK = "\ufeff"  # at the beginning of a file, a byte-order mark is not part of the text
 _NAMES = {"\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0"}
 
 
@@ -25,32 +25,32 @@ def field(text: str, unsafe: re.Pattern[str], *, reserved: str = "") -> str:
 
     Args:
         text: any text.
-        unsafe: matches the characters that cannot stand in the field.
-        reserved: a word with another meaning in the format; its first character is escaped at the field's beginning.
+        unsafe: matches the characters that the field cannot hold.
+        reserved: a word with another meaning in the format; its first character is escaped if the field starts with it.
 
     >>> field("a b\n", LINE), field("-X- a", LINE, reserved="-X-"), field("", LINE)
     ('a b\\n', '\\x2dX- a', '_')
     """
     if text.startswith(_MARK) or (reserved and text.split(" ", 1)[0] == reserved):
-        return _code(text[0]) + unsafe.sub(lambda found: _code(found[0]), text[1:])
-    return unsafe.sub(lambda found: _code(found[0]), text) or EMPTY
+        return _code(text[0]) + unsafe.sub(lambda match: _code(match[0]), text[1:])
+    return unsafe.sub(lambda match: _code(match[0]), text) or EMPTY
 
 
 def fields(texts: Sequence[str], unsafe: re.Pattern[str], *, reserved: str = "") -> Sequence[str]:
-    """Returns each of some texts as a field: the texts themselves where nothing has to be escaped."""
-    text = "".join(texts)
-    if not (unsafe.search(text) or _MARK in text or "" in texts or (reserved and reserved in text)):
+    """Returns each text as a field; returns `texts` itself if nothing has to be escaped."""
+    joined = "".join(texts)
+    if not (unsafe.search(joined) or _MARK in joined or "" in texts or (reserved and reserved in joined)):
         return texts
-    return tuple([field(one, unsafe, reserved=reserved) for one in texts])
+    return tuple([field(text, unsafe, reserved=reserved) for text in texts])
 
 
 def one_line(text: str) -> str:
     """Returns a text as the rest of a line."""
-    return LINE.sub(lambda found: _code(found[0]), text)
+    return LINE.sub(lambda match: _code(match[0]), text)
 
 
 def document_id(name: str, space: str) -> str:
-    """Returns a document's id as one word or one line that is not empty, with `space` in place of white space."""
+    """Returns a document's id on one line, with each run of white space replaced by `space`; never empty."""
     return one_line(space.join(name.split())) or EMPTY
 
 

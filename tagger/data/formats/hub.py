@@ -1,4 +1,4 @@
-"""Corpora of Hugging Face `datasets`: from the hub, from a saved dataset's directory or from local parquet files."""
+"""Hugging Face datasets: from the Hub, from a directory of `save_to_disk` or from local Parquet files."""
 
 import stat
 from collections.abc import Iterator
@@ -9,41 +9,41 @@ from typing import Any
 from tagger.data.sentence import Sentence
 from tagger.errors import DataError, TaggerError
 
-_MAX_JSON_BYTES = 1 << 26  # of a file that describes a saved dataset
+_MAX_JSON_BYTES = 1 << 26  # of a metadata file of a saved dataset
 
 
 def read(name: str, split: str, *, token: str, tag: str, revision: str | None = None) -> Iterator[Sentence]:
-    """Yields the sentences of one split; tags kept as ClassLabel numbers are given their names.
+    """Yields the sentences of one split. Tags stored as ClassLabel numbers become their names.
 
     Args:
-        name: a name on the hub, a directory that `save_to_disk` made, or a parquet file or a directory of such files
-            named for their splits.
-        split: the split's name there.
+        name: a name on the Hub, a directory of `save_to_disk`, a Parquet file, or a directory of Parquet files named
+            after their splits.
+        split: the name of the split.
         token: the column of token lists.
         tag: the column of tag lists.
-        revision: the commit, tag or branch of a dataset on the hub.
+        revision: the commit, tag or branch of a dataset on the Hub.
 
     Raises:
-        DataError: the dataset, the split or a column is not there, or a row's tokens and tags differ in number.
+        DataError: the dataset, the split or a column does not exist, or a row has different numbers of tokens and tags.
     """
-    rows = _rows(name, split, revision)
+    rows = _load(name, split, revision)
     for column in (token, tag):
         if column not in rows.column_names:
             raise DataError(f"{name}: no column '{column}' in split '{split}'; it has {', '.join(rows.column_names)}")
-    with _in_one_line(name):
-        # Columns of other kinds, such as images, may open any file when a row is read.
+    with _convert_errors(name):
+        # Columns of other types, such as images, may open any file when a row is read.
         rows = rows.select_columns(list(dict.fromkeys((token, tag)))).with_format(None)
-        rows.data.table.validate(full=True)  # the memory of a damaged table is not to be read
+        rows.data.table.validate(full=True)  # reading a damaged table may crash
         names = _class_names(rows.features[tag])
-    for number, row in enumerate(_each(rows, name)):
+    for number, row in enumerate(_iterate(rows, name)):
         tokens, tags = row[token], row[tag]
-        place = f"{name}, split {split}, row {number}"
+        location = f"{name}, split {split}, row {number}"
         if not isinstance(tokens, list) or not isinstance(tags, list) or len(tokens) != len(tags):
-            raise DataError(f"{place}: expected as many tags as tokens, each in a list")
+            raise DataError(f"{location}: expected a list of tokens and a list of as many tags")
         if not all(isinstance(item, str) and item and "\n" not in item for item in tokens):
-            raise DataError(f"{place}: a token is empty, no text or has a line break in it")
-        names_of_tags = tuple(_tag(value, names, place) for value in tags)
-        yield Sentence(tuple(tokens), tags=names_of_tags, document=number)
+            raise DataError(f"{location}: a token is empty, not a string or has a line break; expected words")
+        tag_names = tuple(_tag_name(value, names, location) for value in tags)
+        yield Sentence(tuple(tokens), tags=tag_names, document=number)
 
 
 def _class_names(feature: Any) -> list[str] | None:
@@ -51,68 +51,70 @@ def _class_names(feature: Any) -> list[str] | None:
     return getattr(inner, "names", None)
 
 
-def _tag(value: Any, names: list[str] | None, place: str) -> str:
+def _tag_name(value: Any, names: list[str] | None, location: str) -> str:
     if isinstance(value, int) and names is not None and 0 <= value < len(names):
         return names[value]
     if isinstance(value, str) and value and "\n" not in value:
         return value
-    raise DataError(f"{place}: {value!r} is no tag; expected text, or a number that the dataset names")
+    raise DataError(
+        f"{location}: {value!r} is not a tag; expected a string without line breaks, or a number with a ClassLabel name"
+    )
 
 
-def _rows(name: str, split: str, revision: str | None) -> Any:
-    import datasets  # takes seconds to load, so only when it is used
+def _load(name: str, split: str, revision: str | None) -> Any:
+    import datasets  # takes seconds to import
 
     path = Path(name)
-    with _in_one_line(name):
-        if path.is_dir() and any((path / mark).exists() for mark in ("dataset_dict.json", "state.json")):
+    with _convert_errors(name):
+        if path.is_dir() and any((path / file).exists() for file in ("dataset_dict.json", "state.json")):
             _check_files(path)
-            found = datasets.load_from_disk(name)
+            dataset = datasets.load_from_disk(name)
         elif path.exists():
-            found = datasets.load_dataset("parquet", data_files=_parquet(path, split))
+            dataset = datasets.load_dataset("parquet", data_files=_find_parquet_files(path, split))
         else:
-            found = datasets.load_dataset(name, revision=revision)
-    if isinstance(found, datasets.Dataset):
-        return found
-    if split not in found:
-        raise DataError(f"{name}: no split '{split}'; it has {', '.join(found)}")
-    return found[split]
+            dataset = datasets.load_dataset(name, revision=revision)
+    if isinstance(dataset, datasets.Dataset):
+        return dataset
+    if split not in dataset:
+        raise DataError(f"{name}: no split '{split}'; it has {', '.join(dataset)}")
+    return dataset[split]
 
 
 @contextmanager
-def _in_one_line(name: str) -> Iterator[None]:
-    """Turns what the library raises over damaged data, which may be an error of any kind, into a DataError."""
+def _convert_errors(name: str) -> Iterator[None]:
+    """Converts an exception of any type, which the library raises for damaged data, to a DataError of one line."""
     try:
         yield
     except TaggerError:
         raise
     except Exception as error:
         reason = str(error.__cause__ or error) or type(error).__name__
-        raise DataError(f"{name}: not a dataset that can be read: {' '.join(reason.split())[:200]}") from error
+        raise DataError(f"{name}: cannot be read as a dataset: {' '.join(reason.split())[:200]}") from error
 
 
-def _each(rows: Any, name: str) -> Iterator[Any]:
-    with _in_one_line(name):
+def _iterate(rows: Any, name: str) -> Iterator[Any]:
+    with _convert_errors(name):
         yield from rows
 
 
 def _check_files(path: Path) -> None:
-    """Raises DataError if a saved dataset holds anything but regular files, or a description that is too large."""
-    for one in sorted(path.rglob("*")):
-        status = one.stat()
+    """Raises DataError if a saved dataset has anything but regular files, or a metadata file that is too large."""
+    for file in sorted(path.rglob("*")):
+        status = file.stat()
         if not stat.S_ISDIR(status.st_mode) and not stat.S_ISREG(status.st_mode):
-            raise DataError(f"{one}: expected a regular file in a saved dataset")
-        if one.suffix == ".json" and status.st_size > _MAX_JSON_BYTES:
-            raise DataError(f"{one}: expected at most {_MAX_JSON_BYTES} bytes, found {status.st_size}")
+            raise DataError(f"{file}: expected a regular file in a saved dataset")
+        if file.suffix == ".json" and status.st_size > _MAX_JSON_BYTES:
+            raise DataError(f"{file}: expected at most {_MAX_JSON_BYTES} bytes, found {status.st_size}")
 
 
-def _parquet(path: Path, split: str) -> dict[str, list[str]]:
-    """Returns the parquet files of each split: train.parquet, train-00000-of-00001.parquet or train/0000.parquet."""
+def _find_parquet_files(path: Path, split: str) -> dict[str, list[str]]:
+    """Returns the Parquet files of each split: train.parquet, train-00000-of-00001.parquet or train/0000.parquet."""
     if path.is_file():
         return {split: [str(path)]}
-    found: dict[str, list[str]] = {}
-    for part in sorted(path.rglob("*.parquet")):
-        named = part.stem.split("-")[0] if part.parent in (path, path / "data") else part.parent.name
-        found.setdefault(named, []).append(str(part))
-    if not found:
-        raise DataError(f"{path}: holds no parquet file and no saved dataset")
-    return found
+    files: dict[str, list[str]] = {}
+    for file in sorted(path.rglob("*.parquet")):
+        name = file.stem.split("-")[0] if file.parent in (path, path / "data") else file.parent.name
+        files.setdefault(name, []).append(str(file))
+    if not files:
+        raise DataError(f"{path}: expected Parquet files or a saved dataset, found neither")
+    return files

@@ -1,4 +1,4 @@
-"""JSON lines: an object a line, with a text or with tokens; what else it says is carried through."""
+"""JSON lines: one object per line, with a text or with tokens. All other fields are carried to the output."""
 
 import base64
 import json
@@ -13,15 +13,15 @@ from tagger.data.formats.reading import ReadOptions
 from tagger.data.formats.writing import Sink, TextSink, WriteOptions, skip_empty
 from tagger.data.sentence import Record, Reject
 from tagger.errors import DataError
+from tagger.io import json_files
 
 log = logging.getLogger(__name__)
 
-_DEEPEST = 100  # objects and lists within one another
-_encode_finite = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=lambda value: _plain(value)).encode
+_encode_finite = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=lambda value: _to_string(value)).encode
 
 
 def read_records(source: Path | BinaryIO, options: ReadOptions) -> Iterator[Record]:
-    """Yields the record of each line of a source that is not blank; see `read` for errors."""
+    """Yields a record for each line of a source that is not blank; see `read` for errors."""
     return read(options.lines(source), options.name, options.language, reject=options.reject)
 
 
@@ -33,20 +33,26 @@ def make_sink(options: WriteOptions) -> Sink:
 def read(
     source: Iterable[tuple[int, str]], name: str, language: str, *, reject: Callable[[Reject], None] | None = None
 ) -> Iterator[Record]:
-    """Yields the record of each line that is not blank; its document's number counts lines, from 0.
+    """Yields a record for each line that is not blank. The document's number counts all lines from 0.
 
-    Numbers keep their value within what a double holds, whole ones all their digits; a lone surrogate stays one.
+    Floating-point numbers become doubles, integers keep all digits, and lone surrogates are preserved.
+
+    Args:
+        source: the numbered lines.
+        name: the name of the file in errors.
+        language: the language of texts.
+        reject: is called with each line that cannot be read; None to raise the error.
 
     Raises:
-        DataError: a line holds no JSON object, one with a field twice, nested over 100 deep, with a number that is too
-            large, NaN or Infinity, or with neither text nor tokens; unless `reject` is there to take it.
+        DataError: a line is not a JSON object, repeats a field, nests over 100 levels deep, has NaN, Infinity or a
+            number that is too large, or has neither text nor tokens.
     """
     for number, line in source:
         text = line.removeprefix("\ufeff") if number == 1 else line
         if not text.strip(" \t\r\n"):
             continue
         try:
-            yield rows.record(parse(text), number, language, len(line))
+            yield rows.record(_parse_row(text), number, language, len(line))
         except ValueError as error:
             fault = f"{name}:{number}: {error}"
             if reject is None:
@@ -54,65 +60,18 @@ def read(
             reject(Reject(fault, number, line))
 
 
-def parse(text: str) -> dict[str, Any]:
-    """Returns a JSON object.
-
-    Raises:
-        ValueError: it is none, or one that could not be written back as it is.
-    """
-    try:
-        row = json.loads(text, object_pairs_hook=_object, parse_float=_float, parse_int=_int, parse_constant=_constant)
-        if text.count("[") + text.count("{") > _DEEPEST and _depth(row) > _DEEPEST:
-            raise RecursionError
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON: {error.msg.removesuffix(' at')} at character {error.pos + 1}") from error
-    except RecursionError as error:
-        raise ValueError(f"nested over {_DEEPEST} deep") from error
+def _parse_row(text: str) -> dict[str, Any]:
+    row = json_files.parse(text, allow_long_integers=True)
     if not isinstance(row, dict):
         raise ValueError(f"expected an object in braces, found {text.strip()[:60]!r}")
     return row
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the field {next(name for name in names if names.count(name) > 1)!r} stands there twice")
-    return found
-
-
-def _float(text: str) -> float:
-    value = float(text)
-    if math.isinf(value):
-        raise ValueError(f"the number {text[:20]} is too large")
-    return value
-
-
-def _constant(text: str) -> None:
-    raise ValueError(f"{text} is not a JSON number")
-
-
-def _int(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:  # Python's bound on what a hostile file may cost
-        raise ValueError(f"the number {text[:20]}… of {len(text)} digits is too large") from None
-
-
-def _depth(value: Any) -> int:
-    depth, level = 0, [value]
-    while level:
-        depth += 1
-        inner = [one for one in level if isinstance(one, dict | list)]
-        level = [item for one in inner for item in (one.values() if isinstance(one, dict) else one)]
-    return depth - 1
-
-
 class Writer:
-    """Returns tagged records as JSON lines: the fields that came with them, then the document's id and the tagging."""
+    """Formats tagged records as JSON lines: the fields of the source, then the document's id and the tagging."""
 
     def __init__(self, options: WriteOptions) -> None:
-        self._wanted = {
+        self._options = {
             "ranges": options.read_as.has_offsets,
             "probabilities": options.probabilities,
             "alternatives": options.alternatives,
@@ -120,20 +79,20 @@ class Writer:
         self._has_logged = False
 
     def __call__(self, record: Record) -> str:
-        """Returns the line of a record; a lone surrogate in it must be written as `dump` does."""
-        tagging = record.to_dict(**self._wanted)
+        """Returns the line of a record; the caller escapes lone surrogates as `dump` does."""
+        tagging = record.to_dict(**self._options)
         row = {name: value for name, value in record.fields.items() if name not in tagging}
         if not self._has_logged and (replaced := record.fields.keys() & tagging.keys() - {"tokens"}):
-            log.info("the input's own %s are replaced by those of the output", ", ".join(sorted(replaced)))
+            log.info("the input's fields %s are replaced by those of the output", ", ".join(sorted(replaced)))
             self._has_logged = True
         row.pop("document", None)
-        return f"{_encode(row | {'document': rows.own_document(record)} | tagging)}\n"
+        return f"{_encode(row | {'document': rows.source_document(record)} | tagging)}\n"
 
 
 def dump(value: Any) -> bytes:
     """Returns a value as JSON in UTF-8, lone surrogates escaped.
 
-    What JSON has no word for is written as a string: times in ISO 8601, decimals in digits, bytes in base64, and
+    Values that JSON does not have become strings: times in ISO 8601, decimals in digits, bytes in base64, and
     numbers that are not finite as "NaN", "Infinity" and "-Infinity".
     """
     return _encode(value).encode("utf-8", "backslashreplace")
@@ -147,7 +106,7 @@ def _encode(value: Any) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """Returns a value with strings in place of numbers that are not finite, at any depth."""
+    """Returns a value with strings instead of numbers that are not finite, at any depth."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, dict):
@@ -155,7 +114,7 @@ def _finite(value: Any) -> Any:
     return [_finite(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-def _plain(value: Any) -> str:
+def _to_string(value: Any) -> str:
     if isinstance(value, bytes | bytearray | memoryview):
         return base64.b64encode(value).decode()
     return value.isoformat() if hasattr(value, "isoformat") else str(value)

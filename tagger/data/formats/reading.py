@@ -1,4 +1,4 @@
-"""The options of reading that all formats share, and what their readers have in common."""
+"""The options and functions that the readers of all formats share."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -52,3 +52,8 @@ def record_of(sentence: Sentence, document: int) -> Record:
     """Returns the record of a sentence whose source has no document ids."""
     size = sum(map(len, sentence.raw))
     return Record((sentence,), document, sentence.line, numbered=True, size=size)
+
+
+def shorten(text: str) -> str:
+    """Returns a text for a message: at most 60 characters and an ellipsis."""
+    return text if len(text) <= 60 else f"{text[:60]}…"

@@ -1,50 +1,57 @@
-"""Rows: what JSON lines and tables have in common, a record as named values before and after it was tagged."""
+"""Rows of JSON lines and tables: converts named values to a record."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from tagger.data.formats import text as texts
+from tagger.data.formats.reading import shorten
 from tagger.data.sentence import Record, Sentence
 
 
 def record(row: Mapping[str, Any], number: int, language: str, size: int = 0) -> Record:
-    """Returns the record of a row: its tokens, or its text split if there are none; all other fields are carried.
+    """Returns the record of a row. Its sentences are the row's tokens or, without tokens, its text after splitting.
 
-    Tokens are a list of strings, which is one sentence, or a list of such lists; a text beside them is only carried.
-    The document's id is the row's own `document`, else its `id`, else the row's number from 0: the first of them that
-    is a string or a whole number, as it stands. Rows may share an id; those that follow one another are one document.
+    Tokens are a list of strings (one sentence) or a list of such lists. With tokens, a text is only carried. The
+    document's id is the first string or integer among `document`, `id` and the row's number from 0. Consecutive rows
+    with the same id are one document.
 
     Args:
-        row: the fields by name.
+        row: the fields by name; all are carried to the output.
         number: the row's number, from 1.
-        language: that of the text.
-        size: the record's size in memory, as `Record` has it.
+        language: the language of the text.
+        size: the record's size in memory; see `Record`.
 
     Raises:
-        ValueError: the row has neither, or they are of another type, or a token is empty.
-        ConfigError: spaCy is not there or does not know the language.
+        ValueError: the row has neither tokens nor text, one has another type, or a token is empty.
+        ConfigError: spaCy is not installed or does not support the language.
     """
-    known = _document(row)
-    document, numbered = (number - 1, True) if known is None else (known, False)
+    source_id = _document_id(row)
+    document, numbered = (number - 1, True) if source_id is None else (source_id, False)
     if (tokens := row.get("tokens")) is not None:
         return Record(tuple(_sentences(tokens, number)), document, number, fields=row, numbered=numbered, size=size)
     if (text := row.get("text")) is None:
-        raise ValueError(_without_text(row))
+        raise ValueError(_missing_fault(row))
     if not isinstance(text, str):
-        raise ValueError(f"expected a string as 'text', found {_shown(repr(text))}")
+        raise ValueError(f"expected a string as 'text', found {shorten(repr(text))}")
     sentences = tuple(texts.splitter(language)(text, line=number))
     return Record(sentences, document, number, text, fields=row, numbered=numbered, size=size)
 
 
-def _without_text(row: Mapping[str, Any]) -> str:
+def source_document(record: Record) -> Any:
+    """Returns the field `document` of a record's source, of any type, else the document's id."""
+    document = record.fields.get("document")
+    return record.document if document is None else document
+
+
+def _missing_fault(row: Mapping[str, Any]) -> str:
     nulls = [repr(name) for name in ("tokens", "text") if name in row]
     if nulls:
         return f"the fields {' and '.join(nulls)} are null" if len(nulls) > 1 else f"the field {nulls[0]} is null"
-    found = ", ".join(map(repr, row)) or "no field"
-    return f"expected a field 'text' or 'tokens', found {_shown(found)}"
+    names = ", ".join(map(repr, row)) or "no field"
+    return f"expected a field 'text' or 'tokens', found {shorten(names)}"
 
 
-def _document(row: Mapping[str, Any]) -> str | int | None:
+def _document_id(row: Mapping[str, Any]) -> str | int | None:
     for name in ("document", "id"):
         if isinstance(value := row.get(name), str | int) and not isinstance(value, bool):
             return value
@@ -53,25 +60,15 @@ def _document(row: Mapping[str, Any]) -> str | int | None:
 
 def _sentences(tokens: Any, number: int) -> list[Sentence]:
     if not isinstance(tokens, list):
-        raise ValueError(f"expected a list as 'tokens', found {_shown(repr(tokens))}")
-    several = bool(tokens) and isinstance(tokens[0], list)
-    sentences = tokens if several else [tokens] if tokens else []
+        raise ValueError(f"expected a list as 'tokens', found {shorten(repr(tokens))}")
+    is_nested = bool(tokens) and isinstance(tokens[0], list)
+    sentences = tokens if is_nested else [tokens] if tokens else []
     for sentence in sentences:
         if not isinstance(sentence, list):
-            raise ValueError(f"expected a list of tokens for each sentence, found {_shown(repr(sentence))}")
-        for place, token in enumerate(sentence):
+            raise ValueError(f"expected a list of tokens for each sentence, found {shorten(repr(sentence))}")
+        for position, token in enumerate(sentence, 1):
             if not isinstance(token, str) or not token:
                 raise ValueError(
-                    f"expected a string that is not empty as token {place + 1}, found {_shown(repr(token))}"
+                    f"expected a string that is not empty as token {position}, found {shorten(repr(token))}"
                 )
     return [Sentence(tuple(sentence), line=number) for sentence in sentences]
-
-
-def own_document(record: Record) -> Any:
-    """Returns what a record's fields say of its document, whatever that is, else the document's id."""
-    own = record.fields.get("document")
-    return record.document if own is None else own
-
-
-def _shown(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:60]}…"

@@ -1,4 +1,4 @@
-r"""Tables of spans: a line for each, values separated by tabs; \t \n \r \\ stand for what would break a line."""
+r"""Tables of spans: one line per span, tab-separated; tab, line end, NUL and backslash are escaped as in Python."""
 
 from tagger.data.formats.writing import Sink, TextSink, WriteOptions
 from tagger.data.sentence import Record
@@ -9,24 +9,24 @@ _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "
 
 def make_sink(options: WriteOptions) -> Sink:
     """Returns the sink of a table of spans."""
-    asked = options.probabilities
-    return TextSink(lambda record: lines(record, probabilities=asked), head(probabilities=asked))
+    probabilities = options.probabilities
+    return TextSink(lambda record: lines(record, probabilities=probabilities), head(probabilities=probabilities))
 
 
 def head(*, probabilities: bool) -> str:
-    """Returns the line that names the columns."""
+    """Returns the line with the names of the columns."""
     return "\t".join(_COLUMNS + ("probability",) * probabilities) + "\n"
 
 
 def lines(record: Record, *, probabilities: bool) -> str:
-    """Returns the lines of a tagged record's spans, none if it has none.
+    """Returns the lines of a tagged record's spans.
 
-    Start and end count as in JSON lines: code points where the record has a text, else tokens.
+    As in JSON lines, start and end are character offsets if the record has a text, else token indices.
     """
-    found = []
+    rows = []
     for span in record.spans_to_dicts(probabilities=probabilities):
         values = [str(record.document), str(span["start"]), str(span["end"]), span["type"], span["text"]]
         if probabilities:
             values.append("" if span["probability"] is None else f"{span['probability']:.6f}")
-        found.append("\t".join(value.translate(_ESCAPES) for value in values) + "\n")
-    return "".join(found)
+        rows.append("\t".join(value.translate(_ESCAPES) for value in values) + "\n")
+    return "".join(rows)

@@ -1,4 +1,4 @@
-"""Raw text: tokens and sentences by the rules of a language, each token with its place in the text."""
+"""Raw text: splits it into sentences and tokens by the rules of a language, with character offsets."""
 
 import re
 import threading
@@ -16,85 +16,89 @@ from tagger.io.line_reader import Unreadable
 
 _WORD = re.compile(r"\S+")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_LONGEST_WORD = 1_000  # characters without white space; the rules take time that grows with their square
-_TOO_LONG = re.compile(rf"\S{{{_LONGEST_WORD + 1}}}")
-_LONGEST_PIECE = 1_000_000  # characters, as spaCy has it
-_LONGEST_STRETCH = 100_000  # characters for a tokenizer without rules
-_LONGEST_JAPANESE = 10_000  # likewise: SudachiPy takes 49,149 bytes, spaCy issue 13207
-_ENDS = (re.compile(r"\s"), re.compile(r"(?<=\W)\w"))  # of pieces, the better first
-_REMEMBERED, _REMEMBERED_WIDTH = 32_768, 64  # words, and characters of one
-_UNSEEN = 32_768  # words after which spaCy forgets those it has seen
-_PLAIN, _MARK, _END, _SPACE = range(4)  # what a token means to the end of a sentence
+_MAX_WORD = 1_000  # characters without white space; the time of the tokenizer rules is quadratic in them
+_LONG_WORD = re.compile(rf"\S{{{_MAX_WORD + 1}}}")
+_MAX_PIECE = 1_000_000  # characters; spaCy's own limit
+_MAX_RULELESS_PIECE = 100_000  # characters for a tokenizer without rules
+_MAX_JAPANESE_PIECE = 10_000  # SudachiPy accepts 49,149 bytes, see spaCy issue 13207
+_PIECE_ENDS = (re.compile(r"\s"), re.compile(r"(?<=\W)\w"))  # in order of preference
+_MAX_CACHED_WORDS, _MAX_CACHED_LENGTH = 32_768, 64  # words, and characters per word
+_ZONE_WORDS = 32_768  # words after which spaCy's memory zone is replaced
+_PLAIN, _PUNCTUATION, _END, _SPACE = range(4)  # the role of a token in splitting sentences
 
-Piece = tuple[str, int, int, int]
-"""A token with its start and end in its word, and what it means to the end of a sentence."""
-_WHITE: tuple[Piece, ...] = (("", 0, 0, _SPACE),)
+Token = tuple[str, int, int, int]
+"""A token, its start and end in its word, and its role in splitting sentences."""
+_WHITE_SPACE: tuple[Token, ...] = (("", 0, 0, _SPACE),)
 
 
 def read_records(source: Path | BinaryIO, options: ReadOptions) -> Iterator[Record]:
-    """Returns the paragraphs of a source that hold tokens; see `read` for errors."""
+    """Returns the paragraphs of a source that have tokens; see `read` for errors."""
     return read(options.lines_of_blocks(source), options.name, options.language, reject=options.reject)
 
 
 def read(
     source: Iterable[tuple[int, str]], name: str, language: str, *, reject: Callable[[Reject], None] | None = None
 ) -> Iterator[Record]:
-    """Returns the paragraphs of a file that hold tokens; its name is the id of their document.
+    """Returns the paragraphs of a file that have tokens, as records. The file's name is their document's id.
 
-    A paragraph is what stands between two newlines; one of over a million characters comes in pieces that end at white
-    space. Offsets count the code points of the whole file, byte-order mark and carriage returns among them.
+    A paragraph is a line; one of over a million characters is split into pieces, preferably at white space. Offsets
+    count the code points of the whole file, byte-order mark and carriage returns included. A rejected line counts as
+    its decoded bytes with U+FFFD for those that are not UTF-8; only the retained beginning of a long line counts.
 
-    With `reject`, lines that cannot be read go there; give `files.Unreadable` to `files.lines`. Such a line counts as
-    the code points of its bytes (of an over-long one: of those shown) with U+FFFD in place of what is not UTF-8.
+    Args:
+        source: the numbered lines; with `reject`, undecodable lines are `Unreadable`.
+        name: the name of the file.
+        language: the language, an ISO code.
+        reject: is called with each line that cannot be read.
 
     Raises:
-        ConfigError: spaCy is not there or does not know the language.
+        ConfigError: spaCy is not installed or does not support the language.
     """
-    split = splitter(language)  # here, so that the fault comes before the first paragraph is asked for
+    split = splitter(language)  # outside the generator, so that errors are raised before the first paragraph
     return _paragraphs(source, name, split, reject)
 
 
 def _paragraphs(
     source: Iterable[tuple[int, str]], name: str, split: "Splitter", reject: Callable[[Reject], None] | None
 ) -> Iterator[Record]:
-    place = 0
+    offset = 0
     for number, line in source:
         if reject and isinstance(line, Unreadable):
             reject(Reject(line.fault, number, line))
-            place += len(line.encode(errors="surrogateescape").decode(errors="replace"))
+            offset += len(line.encode(errors="surrogateescape").decode(errors="replace"))
             continue
-        mark = number == 1 and line.startswith("\ufeff")
-        for start, end in _pieces(line, int(mark), _LONGEST_PIECE):
+        has_mark = number == 1 and line.startswith("\ufeff")
+        for start, end in _split_pieces(line, int(has_mark), _MAX_PIECE):
             text = line[start:end]
-            if sentences := tuple(split(text, start=place + start, line=number)):
-                yield Record(sentences, name, number, text, place + start, size=len(text))
-        place += len(line)
+            if sentences := tuple(split(text, start=offset + start, line=number)):
+                yield Record(sentences, name, number, text, offset + start, size=len(text))
+        offset += len(line)
 
 
-def _pieces(line: str, start: int, most: int) -> Iterator[tuple[int, int]]:
-    """Yields the bounds of what of a line is read as one, at most so many characters, without its line end.
+def _split_pieces(line: str, start: int, max_length: int) -> Iterator[tuple[int, int]]:
+    """Yields the bounds of pieces of a line of at most `max_length` characters, without the line end.
 
-    A piece ends before white space in its second half, else where a word begins after a sign, else at its full length,
-    or before the character that a combining mark there belongs to.
+    A piece ends before white space in its second half, else at the start of a word after a character that is not a
+    letter, else at its maximum length. No piece ends before a combining mark, unless marks fill its second half.
     """
     last = len(line.removesuffix("\n").removesuffix("\r"))
-    while last - start > most:
-        half = start + most // 2
-        places = ([found.start() for found in pattern.finditer(line, half, start + most)] for pattern in _ENDS)
-        # A combining mark is no letter to the pattern: what follows it is mostly the same word.
-        ends = (place for found in places for place in reversed(found) if not _is_mark(line[place - 1]))
-        end = next(ends, 0) or _before_marks(line, half, start + most)
+    while last - start > max_length:
+        half = start + max_length // 2
+        matches = ([match.start() for match in end.finditer(line, half, start + max_length)] for end in _PIECE_ENDS)
+        # For the pattern a combining mark is not a letter, but the text after it mostly continues the word.
+        ends = (index for indices in matches for index in reversed(indices) if not _is_mark(line[index - 1]))
+        end = next(ends, 0) or _before_marks(line, half, start + max_length)
         yield start, end
         start = end
     yield start, last
 
 
-def _before_marks(text: str, least: int, place: int) -> int:
-    """Returns a place or, where a combining mark follows, the last one before it, from `least` on, where none does."""
-    end = place
-    while end > least and _is_mark(text[end]):
+def _before_marks(text: str, minimum: int, index: int) -> int:
+    """Returns the last index up to `index` that is not before a combining mark; `index` if none from `minimum` on."""
+    end = index
+    while end > minimum and _is_mark(text[end]):
         end -= 1
-    return place if _is_mark(text[end]) else end
+    return index if _is_mark(text[end]) else end
 
 
 def _is_mark(character: str) -> bool:
@@ -103,167 +107,166 @@ def _is_mark(character: str) -> bool:
 
 @lru_cache(maxsize=4)
 def splitter(language: str) -> "Splitter":
-    """Returns the splitter of a language, made once.
+    """Returns the splitter of a language; it is cached.
 
     Raises:
-        ConfigError: spaCy is not there or does not know the language.
+        ConfigError: spaCy is not installed or does not support the language.
     """
     return Splitter(language)
 
 
 class Splitter:
-    """Splits texts as spaCy's blank pipeline of a language does, with the hyphen infix removed and its sentencizer.
+    """Splits texts like spaCy's blank pipeline of a language with its sentencizer, without the hyphen infix.
 
-    A word, here a stretch without white space, is split once and then remembered: in most languages nothing else bears
-    on its tokens. One of over a thousand characters is split as if white space stood after each thousand. Several
-    threads may ask at once.
+    A word is a run of characters that are not white space. It is tokenized once and cached: in most languages its
+    tokens do not depend on other words. A word of over a thousand characters is split after each thousand. A splitter
+    may be used from several threads.
 
     Args:
-        language: an ISO 639 code such as en, or xx for none in particular.
+        language: an ISO 639 code such as en, or xx for no language in particular.
     """
 
     def __init__(self, language: str) -> None:
-        self._pipeline = _blank(language)
+        self._pipeline = _build_pipeline(language)
         self._ends = _sentence_ends()
-        self._stretch = _LONGEST_JAPANESE if language == "ja" else _LONGEST_STRETCH
-        self._by_words = hasattr(self._pipeline.tokenizer, "rules")  # not so in Chinese
-        self._rules = frozenset(self._pipeline.tokenizer.rules or () if self._by_words else ())
-        self._across = _any_of(rule for rule in self._rules if len(rule.split()) > 1)
-        self._words = _Remembered(self._word)
-        self._zone, self._unseen = self._entered(), 0
-        self._lock = threading.Lock()  # around all that touches spaCy's memory, which the zone frees
+        self._max_ruleless_piece = _MAX_JAPANESE_PIECE if language == "ja" else _MAX_RULELESS_PIECE
+        self._has_rules = hasattr(self._pipeline.tokenizer, "rules")  # not in Chinese
+        self._rules = frozenset(self._pipeline.tokenizer.rules or () if self._has_rules else ())
+        self._multiword_rules = _any_of(rule for rule in self._rules if len(rule.split()) > 1)
+        self._words = _WordCache(self._tokenize_word)
+        self._zone, self._zone_words = self._enter_zone(), 0
+        self._lock = threading.Lock()  # guards spaCy's memory, which the zone frees
 
     def __call__(self, text: str, *, start: int = 0, line: int = 0) -> Iterator[Sentence]:
-        """Yields the sentences of a text, none without tokens; a newline ends a sentence.
+        """Yields the sentences of a text; each has tokens. A newline ends a sentence.
 
         Args:
-            text: what to split.
+            text: the text.
             start: the offset of its first character.
-            line: the line where it stands.
+            line: its line number.
         """
         source = SourceText(text, start)
         for paragraph in text.split("\n"):
-            for tokens, offsets in _sentences(self._placed(paragraph, start)):
+            for tokens, offsets in _split_sentences(self._tokenize(paragraph, start)):
                 yield Sentence(tuple(tokens), line=line, offsets=tuple(offsets), source=source)
             start += len(paragraph) + 1
 
-    def _placed(self, text: str, start: int) -> Iterator[tuple[int, tuple[Piece, ...]]]:
-        """Yields tokens with the place that theirs count from: those of a word, or of the whole text."""
-        if not self._by_words or (self._across.search(text) and not _TOO_LONG.search(text)):
-            for first, last in _pieces(text, 0, _LONGEST_PIECE if self._by_words else self._stretch):
-                yield start + first, self._tokens(text[first:last])
+    def _tokenize(self, text: str, start: int) -> Iterator[tuple[int, tuple[Token, ...]]]:
+        """Yields the tokens of each word, or of a piece of the text, with the offset of the word or piece."""
+        if not self._has_rules or (self._multiword_rules.search(text) and not _LONG_WORD.search(text)):
+            for first, last in _split_pieces(text, 0, _MAX_PIECE if self._has_rules else self._max_ruleless_piece):
+                yield start + first, self._tokenize_piece(text[first:last])
             return
-        words, known = text.split(), self._words
-        if " ".join(words) == text.rstrip() and not _TOO_LONG.search(text):
+        words, cache = text.split(), self._words
+        if " ".join(words) == text.rstrip() and not _LONG_WORD.search(text):
             for word in words:
-                yield start, known[word]
+                yield start, cache[word]
                 start += len(word) + 1
         else:
-            yield from self._placed_apart(text, start)
+            yield from self._tokenize_irregular(text, start)
 
-    def _placed_apart(self, text: str, start: int) -> Iterator[tuple[int, tuple[Piece, ...]]]:
-        """Does the same where there is other white space than single spaces, or a long word."""
-        known, before = self._words, 0
-        for found in _WORD.finditer(text):
-            first, last = found.span()
-            if first - before != 1 or text[before] != " ":
-                yield start, _WHITE
-            before = last
-            while last - first > _LONGEST_WORD:
-                end = _before_marks(text, first + 1, first + _LONGEST_WORD)
-                yield first + start, known[text[first:end]]
+    def _tokenize_irregular(self, text: str, start: int) -> Iterator[tuple[int, tuple[Token, ...]]]:
+        """Does the same for a text with white space other than single spaces, or with a long word."""
+        cache, previous_end = self._words, 0
+        for match in _WORD.finditer(text):
+            first, last = match.span()
+            if first - previous_end != 1 or text[previous_end] != " ":
+                yield start, _WHITE_SPACE
+            previous_end = last
+            while last - first > _MAX_WORD:
+                end = _before_marks(text, first + 1, first + _MAX_WORD)
+                yield first + start, cache[text[first:end]]
                 first = end
-            yield first + start, known[text[first:last]]
+            yield first + start, cache[text[first:last]]
 
-    def _word(self, word: str) -> tuple[Piece, ...]:
-        """Returns the tokens of a word: itself if it is letters to which no rule applies, which is soon known."""
+    def _tokenize_word(self, word: str) -> tuple[Token, ...]:
         rules = self._pipeline.tokenizer
         if not word.isalpha() or word in self._rules:
-            return self._tokens(word)
+            return self._tokenize_piece(word)
         if rules.find_prefix(word) or rules.find_suffix(word) or rules.find_infix(word):
-            return self._tokens(word)
-        return ((word, 0, len(word), _PLAIN),)
+            return self._tokenize_piece(word)
+        return ((word, 0, len(word), _PLAIN),)  # no rule applies; much faster than the pipeline
 
-    def _tokens(self, text: str) -> tuple[Piece, ...]:
+    def _tokenize_piece(self, text: str) -> tuple[Token, ...]:
         with self._lock:
-            self._unseen += 1 + len(text) // _LONGEST_WORD
-            if self._unseen > _UNSEEN:
+            self._zone_words += 1 + len(text) // _MAX_WORD
+            if self._zone_words > _ZONE_WORDS:
                 self._zone.__exit__(None, None, None)
-                self._zone, self._unseen = self._entered(), 0
-            # One character stands for one: spaCy takes no lone surrogate, which JSON may hold.
+                self._zone, self._zone_words = self._enter_zone(), 0
+            # spaCy refuses lone surrogates, which JSON may contain. The replacement has the same length.
             doc = self._pipeline.make_doc(_SURROGATE.sub("\ufffd", text))
-            bounds = ((token.idx, token.idx + len(token), self._kind(token)) for token in doc)
-            return tuple((text[start:end], start, end, kind) for start, end, kind in bounds)
+            bounds = ((token.idx, token.idx + len(token), self._role(token)) for token in doc)
+            return tuple((text[start:end], start, end, role) for start, end, role in bounds)
 
-    def _kind(self, token: Any) -> int:
+    def _role(self, token: Any) -> int:
         if token.text in self._ends:
             return _END
-        return _SPACE if token.is_space else _MARK if token.is_punct else _PLAIN
+        return _SPACE if token.is_space else _PUNCTUATION if token.is_punct else _PLAIN
 
-    def _entered(self) -> AbstractContextManager[Any]:
-        """Returns a zone of spaCy's memory, entered: what it keeps of words it has seen goes when the zone is left."""
+    def _enter_zone(self) -> AbstractContextManager[Any]:
+        """Enters and returns a memory zone of spaCy, which frees the data of its words when it is exited."""
         zone: AbstractContextManager[Any] = self._pipeline.memory_zone()
         zone.__enter__()
         return zone
 
 
-class _Remembered(dict[str, tuple[Piece, ...]]):
-    """The tokens of words, computed when first asked for; those not asked for lately are forgotten."""
+class _WordCache(dict[str, tuple[Token, ...]]):
+    """The tokens of words, computed at the first access; words without recent access are evicted."""
 
-    def __init__(self, tokens: Callable[[str], tuple[Piece, ...]]) -> None:
-        self._tokens = tokens
-        self._older: dict[str, tuple[Piece, ...]] = {}
+    def __init__(self, tokenize: Callable[[str], tuple[Token, ...]]) -> None:
+        self._tokenize = tokenize
+        self._older: dict[str, tuple[Token, ...]] = {}
 
-    def __missing__(self, word: str) -> tuple[Piece, ...]:
-        found = self._older.get(word) or self._tokens(word)
-        if len(word) <= _REMEMBERED_WIDTH:
-            if len(self) >= _REMEMBERED:
+    def __missing__(self, word: str) -> tuple[Token, ...]:
+        tokens = self._older.get(word) or self._tokenize(word)
+        if len(word) <= _MAX_CACHED_LENGTH:
+            if len(self) >= _MAX_CACHED_WORDS:
                 self._older = self.copy()
                 self.clear()
-            self[word] = found
-        return found
+            self[word] = tokens
+        return tokens
 
 
-def _sentences(
-    with_paths: Iterable[tuple[int, tuple[Piece, ...]]],
+def _split_sentences(
+    words: Iterable[tuple[int, tuple[Token, ...]]],
 ) -> Iterator[tuple[list[str], list[tuple[int, int]]]]:
-    """Yields the tokens and offsets of sentences: one begins after an end and the marks that follow it."""
+    """Yields the tokens and offsets of sentences. A sentence starts after an end mark and following punctuation."""
     tokens: list[str] = []
     offsets: list[tuple[int, int]] = []
-    ended = False
-    for place, pieces in with_paths:
-        for token, first, last, kind in pieces:
-            if kind == _END:
-                ended = True
-            elif ended and kind != _MARK:
+    has_end = False
+    for offset, word in words:
+        for token, first, last, role in word:
+            if role == _END:
+                has_end = True
+            elif has_end and role != _PUNCTUATION:
                 yield tokens, offsets
-                tokens, offsets, ended = [], [], False
-            if kind != _SPACE:
+                tokens, offsets, has_end = [], [], False
+            if role != _SPACE:
                 tokens.append(token)
-                offsets.append((place + first, place + last))
+                offsets.append((offset + first, offset + last))
     if tokens:
         yield tokens, offsets
 
 
 def _any_of(rules: Iterable[str]) -> re.Pattern[str]:
-    """Returns the pattern of any of these strings; of none, one that is found nowhere."""
+    """Returns a pattern that matches any of the strings; without strings, it matches nothing."""
     return re.compile("|".join(map(re.escape, rules)) or r"(?!)")
 
 
-def _blank(language: str) -> Any:
+def _build_pipeline(language: str) -> Any:
     try:
-        import spacy  # takes seconds to load, so only when it is used
+        import spacy  # takes seconds to import
         from spacy.lang.char_classes import HYPHENS
     except ImportError as error:
         raise ConfigError("raw text needs spaCy: pip install 'bilstm-crf-tagger[text]'") from error
     if not re.fullmatch("[a-z]{2,3}", language):
-        raise ConfigError(f"the language must be an ISO code such as en, got {language!r}")
+        raise ConfigError(f"expected an ISO code such as en as the language, found {language!r}")
     try:
         pipeline = spacy.blank(language)
-    except ImportError as error:  # what a language asks for besides spaCy, too
-        told = " ".join(str(error).split())[:300]
-        known = not told.startswith("[E048]")
-        raise ConfigError(f"language {language!r}: {told if known else 'spaCy has no such one'}") from error
+    except ImportError as error:  # unknown language, or a package that the language needs is missing
+        message = " ".join(str(error).split())[:300]
+        reason = "spaCy does not support it" if message.startswith("[E048]") else message
+        raise ConfigError(f"language {language!r}: {reason}") from error
     infixes = [infix for infix in pipeline.Defaults.infixes or () if HYPHENS not in infix]
     if hasattr(pipeline.tokenizer, "infix_finditer") and infixes:
         pipeline.tokenizer.infix_finditer = spacy.util.compile_infix_regex(infixes).finditer
