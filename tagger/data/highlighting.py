@@ -10,8 +10,8 @@ NUM_COLOURS = 12
 _VISIBLE = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {0x7F: 0x2421}
 _VISIBLE |= dict.fromkeys([*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xFFFD)
 _VISIBLE |= dict.fromkeys(range(0xD800, 0xE000), 0xFFFD)
-# Hues of common entity types in degrees, far apart.
-_HUES = {"PER": 210, "PERSON": 210, "ORG": 30, "LOC": 120, "GPE": 150, "MISC": 285, "NORP": 315, "DATE": 55}
+# Colours of common entity types, far apart.
+_COLOURS = {"PER": 7, "PERSON": 7, "ORG": 1, "LOC": 4, "GPE": 5, "MISC": 10, "NORP": 11, "DATE": 2}
 _MARK_STYLE = "padding:.15em .3em;border-radius:.3em;color:inherit;unicode-bidi:isolate"
 _LABEL_STYLE = "margin-inline-start:.4em;font-size:.7em;font-weight:bold;opacity:.75"
 
@@ -64,10 +64,10 @@ def class_attributes(kind: str) -> tuple[str, str]:
 
 def inline_attributes(kind: str) -> tuple[str, str]:
     """Returns the attributes for a fragment without a style sheet, such as the output of a notebook's cell."""
-    hue = _HUES.get(kind, colour(kind) * 360 // NUM_COLOURS)
+    hue = colour(kind) * 360 // NUM_COLOURS
     return f'style="background:hsl({hue} 75% 55% / 35%);{_MARK_STYLE}"', f' style="{_LABEL_STYLE}"'
 
 
 def colour(kind: str) -> int:
     """Returns the number of an entity type's colour, below `NUM_COLOURS`."""
-    return crc32(kind.encode("utf-8", "backslashreplace")) % NUM_COLOURS
+    return _COLOURS.get(kind, crc32(kind.encode("utf-8", "backslashreplace")) % NUM_COLOURS)
