@@ -324,7 +324,7 @@ def add_checkpoint(run: Path, number: int, model: TaggerModel, metrics: Metrics,
 def list_checkpoints(run: Path) -> list[Path]:
     """Returns the directories of a run's checkpoints, oldest first."""
     paths = (path for path in run.glob("checkpoint-*") if is_checkpoint_name(path.name))
-    return sorted((path for path in paths if path.is_dir() and not path.is_symlink()), key=_sort_key)
+    return sorted((path for path in paths if path.is_dir() and not path.is_symlink()), key=_step_order)
 
 
 def is_checkpoint_name(name: str) -> bool:
@@ -336,7 +336,8 @@ def is_checkpoint_name(name: str) -> bool:
     return _CHECKPOINT.fullmatch(name) is not None
 
 
-def _sort_key(path: Path) -> tuple[int, str]:
+def _step_order(path: Path) -> tuple[int, str]:
+    """Returns the key that sorts the names of checkpoints by step."""
     return len(path.name), path.name  # seven digits sort after six
 
 

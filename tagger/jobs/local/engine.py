@@ -20,7 +20,7 @@ from tagger.errors import ConfigError, DataError, Stopped, TaggerError
 from tagger.io import atomic, directories
 from tagger.jobs import inputs
 from tagger.jobs.inputs import STDIN, Input
-from tagger.jobs.job import Job, check_effects, check_options
+from tagger.jobs.job import Job, check_unused_options, check_options
 from tagger.jobs.journal import InputRecord, JobRecord
 from tagger.jobs.local.folder import JOB_FOLDER, REJECTS, OutputFolder
 from tagger.jobs.pools import Pool, Reader
@@ -57,7 +57,7 @@ def run(tagger: Tagger, job: Job, streams: Streams, *, callback: Callback = lamb
         _check_extra_outputs(work, job.rejects, ())
         with StopRequest(at_once=True):
             return _tag_into_stream(work, streams[1], callback)
-    folder = _create_folder(work, job.out)
+    folder = _plan_outputs(work, job.out)
     with atomic.wrap_os_errors(job.out):
         job.out.mkdir(parents=True, exist_ok=True)
     with directories.lock(job.out, remove_lock=True), StopRequest(at_once=True) as stop:
@@ -174,7 +174,7 @@ def _find_work(tagger: Tagger, job: Job, stdin: BinaryIO) -> _Work:
     on_unreadable = (lambda *item: unreadable.append(item)) if job.on_error == "skip" else None
     found = inputs.find_inputs(job.paths, pattern=job.pattern, out=job.out, on_unreadable=on_unreadable)
     input_formats = [job.formats.input_format or reader.guess_format(item.path or Path(STDIN)) for item in found]
-    check_effects(job.formats, input_formats)
+    check_unused_options(job.formats, input_formats)
     if any(
         item.path is None and input_format == "parquet" for item, input_format in zip(found, input_formats, strict=True)
     ):
@@ -193,8 +193,13 @@ def _log_guessed(guessed: Sequence[Input]) -> None:
         )
 
 
-def _create_folder(work: _Work, out: Path) -> OutputFolder:
-    """Returns the outputs of a job, which is not started yet."""
+def _plan_outputs(work: _Work, out: Path) -> OutputFolder:
+    """Returns the outputs of a job, which is not started yet; nothing is written.
+
+    Raises:
+        DataError: an output, the rejects or the summary would replace an input, another of these or a file of the
+            model.
+    """
     targets = [work.job.formats.output_format_of(input_format) for input_format in work.input_formats]
     names = [
         item.output_path(FORMATS[target].suffixes[0], same_format=input_format == target)
