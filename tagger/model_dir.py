@@ -304,8 +304,10 @@ def _verify(checkpoint: Path) -> None:
     files.verify(_MODEL + _STATE)
 
 
-def add_checkpoint(run: Path, number: int, model: TaggerModel, metrics: Metrics, state: State, *, keep: int) -> None:
-    """Writes the checkpoint of a step, updates LATEST and removes all but the newest `keep` checkpoints.
+def add_checkpoint(
+    run: Path, number: int, model: TaggerModel, metrics: Metrics, state: State, *, retained: int
+) -> None:
+    """Writes the checkpoint of a step, updates LATEST and removes all but the newest `retained` checkpoints.
 
     Raises:
         StorageError: it cannot be written; older checkpoints stay.

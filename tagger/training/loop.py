@@ -336,7 +336,7 @@ class Loop:
         metrics = self.history[-1].to_json() if done else {}  # of these weights, or none
         keep = self.settings.keep_checkpoints
         with self.rows.flush_temporarily() if self.rows else nullcontext():
-            model_dir.add_checkpoint(self.run_dir, self.progress.steps, self.model, metrics, state, keep=keep)
+            model_dir.add_checkpoint(self.run_dir, self.progress.steps, self.model, metrics, state, retained=keep)
 
     def _check_weights(self) -> None:
         for name, weight in self.network.named_parameters():

@@ -39,7 +39,7 @@ from tagger.errors import ConfigError, DataError, Stopped, StorageError, TaggerE
 from tagger.io import atomic, directories
 from tagger.io.storage import Location, is_address
 from tagger.jobs import inputs
-from tagger.jobs.job import Job, check_unused_options, check_options
+from tagger.jobs.job import Job, check_options, check_unused_options
 from tagger.jobs.local import engine as local
 from tagger.jobs.local.folder import REJECTS
 from tagger.jobs.ray import shards
