@@ -318,7 +318,7 @@ def add_checkpoint(
         atomic.replace(run / LATEST, f"{directory.name}\n".encode())
     paths = list_checkpoints(run)
     count = paths.index(directory) + 1
-    for path in paths[: max(count - keep, 0)] + paths[count:]:  # later ones remain after a damaged LATEST
+    for path in paths[: max(count - retained, 0)] + paths[count:]:  # later ones remain after a damaged LATEST
         if (path / MANIFEST).is_file():  # else it is not a checkpoint of this toolkit
             shutil.rmtree(path, ignore_errors=True)
 
