@@ -6,9 +6,9 @@
     speed.svg         tokens per second of this toolkit, spaCy and Flair; speed.json is written by
                       `benchmark_tagging.py --json`
     architecture.svg  words, characters and document context, the BiLSTM and the CRF; needs no results
-    tagged.svg        a page of tagged text; tagged.json holds rows of `tagger tag` in JSON lines
+    tagged.png        a page of tagged text; `--screenshot` takes it from an HTML page of `tagger tag`
 
-`--screenshot` takes tagged.png from an HTML page of `tagger tag` instead. It needs Chromium.
+The first two are drawn by default. A screenshot needs Chromium.
 """
 
 import argparse
@@ -17,7 +17,6 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 
@@ -38,8 +37,6 @@ SYSTEMS = {
     "flair": "Flair, BiLSTM-CRF",
 }
 BLUE, GREY, EDGE = "#2a6fbb", "#9aa3ad", "#44505c"
-TYPE_COLOURS = {"PER": "#f6d186", "LOC": "#a8d8b9", "ORG": "#a9c9f0", "MISC": "#e2b8e6"}
-LINE_WIDTH = 92  # characters of a line of the tagged page
 
 
 def main() -> None:
@@ -101,41 +98,18 @@ def draw_architecture() -> Figure:
     return figure
 
 
-def draw_tagged() -> Figure:
-    """Returns a page of tagged text: entities have a coloured background and their type."""
-    results = json.loads((RESULTS / "tagged.json").read_text())
-    lines = [line for row in results["rows"] for line in (*_wrap(row["tokens"], row["spans"]), [])][:-1]
-    figure = Figure(figsize=(9, 0.3 + 0.3 * len(lines)))
-    font_size = 9 * 72 / (LINE_WIDTH + 2) / 0.602  # a character of the monospaced font is 0.602 of its size wide
-    axes = _blank_axes(figure, width=LINE_WIDTH + 2, height=len(lines) + 1)
-    for number, line in enumerate(lines):
-        y, x = len(lines) - number, 1.0
-        for text, type_ in line:
-            width = len(text) + (len(type_) + 1 if type_ else 0)
-            if type_:
-                colour = TYPE_COLOURS.get(type_, "#dddddd")
-                style = "round,pad=0.02,rounding_size=0.3"
-                box = FancyBboxPatch((x - 0.3, y - 0.4), width + 0.6, 0.8, style, facecolor=colour, edgecolor="none")
-                axes.add_patch(box)
-                axes.text(x + width, y, type_, ha="right", va="center", fontsize=7, weight="bold", color=EDGE)
-            axes.text(x, y, text, ha="left", va="center", fontsize=font_size, family="monospace")
-            x += width + 1
-    return figure
-
-
 def save_screenshot(page: Path, path: Path) -> None:
     """Saves an HTML page as a PNG by Chromium."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if browser is None:
         raise SystemExit("Chromium is not installed: expected `chromium` on the PATH")
-    window = ["--headless", "--no-sandbox", "--hide-scrollbars", "--window-size=860,420"]
+    window = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=680,420"]
     subprocess.run([browser, *window, f"--screenshot={path}", page.resolve().as_uri()], check=True)
 
 
 FIGURES: dict[str, Callable[[], Figure]] = {
     "speed": draw_speed,
     "architecture": draw_architecture,
-    "tagged": draw_tagged,
 }
 
 
@@ -157,27 +131,6 @@ def _add_box(axes: Axes, x: float, y: float, width: float, height: float, title:
 
 def _add_arrow(axes: Axes, x: float, y: float, to_x: float, to_y: float) -> None:
     axes.annotate("", (to_x, to_y), (x, y), arrowprops={"arrowstyle": "->", "color": EDGE})
-
-
-def _wrap(tokens: list[str], spans: list[dict[str, Any]]) -> list[list[tuple[str, str]]]:
-    """Returns lines of (text, entity type) pairs; tokens outside of entities have the type ''."""
-    by_start = {span["start"]: span for span in spans}
-    pieces, position = [], 0
-    while position < len(tokens):
-        span = by_start.get(position)
-        end = span["end"] if span else position + 1
-        pieces.append((" ".join(tokens[position:end]), span["type"] if span else ""))
-        position = end
-    lines: list[list[tuple[str, str]]] = [[]]
-    used = 0
-    for text, type_ in pieces:
-        width = len(text) + (len(type_) + 1 if type_ else 0) + 1
-        if lines[-1] and used + width > LINE_WIDTH:
-            lines.append([])
-            used = 0
-        lines[-1].append((text, type_))
-        used += width
-    return lines
 
 
 if __name__ == "__main__":

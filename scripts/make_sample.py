@@ -1,17 +1,18 @@
-"""Writes the sample corpus of configs/sample: invented news in CoNLL-2003 columns, to try the toolkit on.
+"""Writes the sample corpus of configs/sample: invented news in CoNLL-2003 columns.
 
     python scripts/make_sample.py [--out DIR] [--seed N]
 
 Every name and every sentence pattern below was written for this project. A pattern is a line of tokens:
 
     {town}       a slot: a name (ENTITIES), a phrase (PHRASES) or a number (NUMBERS)
-    [a|b c|]     one of these, chosen at random; an empty choice makes the others optional
-    word/TAG     the Penn tag, and word/TAG/CHUNK the chunk type, where `tag_word` and `chunk_type` would err
-    ~            the next token starts a new chunk, though it has the type of the last
-    ^word        in capitals; ^ alone at the start puts the whole sentence in capitals
+    [a|b c|]     a random choice; with an empty alternative, the choice is optional
+    word/TAG     a word with its Penn tag, word/TAG/CHUNK also with its chunk type; only where `tag_word` and
+                 `chunk_type` return something else
+    ~            the next token starts a new chunk of the same type
+    ^word        a word in upper case; ^ alone at the start puts the whole sentence in upper case
 
-The place of a name or a pattern in its list decides, by NAME_ROTA and PATTERN_ROTA, which files may use it. Most words
-of the language are shared; most names and patterns of valid.txt and test.txt never occur in train.txt.
+NAME_ROTA and PATTERN_ROTA assign each name and pattern to files by its index in the list. Files share most other words;
+most names and patterns of valid.txt and test.txt never occur in train.txt.
 """
 
 import argparse
@@ -24,13 +25,13 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent.parent / "configs" / "sample"
 SENTENCES = {"train": 800, "valid": 200, "test": 200}
-LENGTHS = range(4, 36)  # tokens a sentence may have
-DOCUMENT_LENGTHS = range(6, 15)  # sentences a document may have
-GENERAL_PATTERNS = 3  # at most so many sentences of a document are of GENERAL
-REUSE = 0.35  # chance that a slot takes a name the document has already used
+LENGTHS = range(4, 36)  # tokens in a sentence
+DOCUMENT_LENGTHS = range(6, 15)  # sentences in a document
+GENERAL_PATTERNS = 3  # maximum number of sentences from GENERAL in a document
+REUSE = 0.35  # probability that a slot repeats a name of the document
 TYPES = ("PER", "LOC", "ORG", "MISC")
 
-# The files an entry may be used in, by its index modulo the length of the rota; "shared" is all but news.
+# The file that may use an entry, by its index modulo the length of the rota; "shared" means all files except news.
 NAME_ROTA = """train test train valid train shared train news train test
 train valid shared train test news valid train shared train"""
 PATTERN_ROTA = "train valid train test shared train test train valid train"
@@ -113,7 +114,7 @@ NAMES = {
     Pathfinder Golden_Oak Torch Ivory_Tower Bluebell Crown Compass Granite Aurora""",
 }
 
-# A slot that is a named entity: its type and its pattern, in which the slots are lists of NAMES or PHRASES.
+# The entity type and the pattern of each slot that is a name; the slots of these patterns are keys of NAMES or PHRASES.
 ENTITIES = {
     "per": ("PER", "[{first} {last}|{first} {last}|{first} {last}|{first} {last}|{first} {initial} {last}]"),
     "player": ("PER", "[{first} {last}|{first} {last}|{initial} {last}|{last}]"),
@@ -576,7 +577,7 @@ SLOT = re.compile(r"\{(\w+)\}")
 
 @dataclass(frozen=True)
 class Token:
-    """A word with its Penn tag and the chunk and the entity it is part of; an empty type is none."""
+    """A word with its Penn tag, chunk type and entity type; the types are empty outside chunks and entities."""
 
     text: str
     tag: str
@@ -592,19 +593,19 @@ Span = tuple[str, int, int]  # type, first token, one past the last
 
 
 def choose_entries(entries: list[str], rota: str, file: str) -> list[str]:
-    """Returns the entries that FILE may use."""
+    """Returns the entries that `file` may use."""
     allowed = {file} if file == "news" else {file, "shared"}
     files = rota.split()
     return [entry for index, entry in enumerate(entries) if files[index % len(files)] in allowed]
 
 
 def choose_patterns(block: str, file: str) -> list[str]:
-    """Returns the patterns of a block, one a line, that FILE may use."""
+    """Returns the patterns of a block, one per line, that `file` may use."""
     return choose_entries(block.strip().splitlines(), PATTERN_ROTA, file)
 
 
 def unfold(pattern: str, rng: random.Random) -> str:
-    """Returns the pattern with its choices made and its phrases written out; other slots stay."""
+    """Returns the pattern with all choices and phrases replaced; other slots remain."""
     while match := OPEN.search(pattern):
         chosen = PHRASES[match[2]] if match[2] else rng.choice(match[1].split("|"))
         pattern = pattern[: match.start()] + chosen + pattern[match.end() :]
@@ -612,7 +613,7 @@ def unfold(pattern: str, rng: random.Random) -> str:
 
 
 def tag_word(word: str) -> str:
-    """Returns the tag of a word by the lists, then by its shape; TAG/CHUNK where the list fixes the chunk."""
+    """Returns the tag of a word from the lists, else from its form; TAG/CHUNK if the list has a chunk type."""
     if word in PUNCTUATION:
         return PUNCTUATION[word]
     if word[0].isdigit():
@@ -637,8 +638,8 @@ def read_name(text: str, entity: str) -> Sentence:
     return [replace(token, entity=entity, opens_entity=index == 0) for index, token in enumerate(tokens)]
 
 
-def mend_verb(token: Token, before: Token) -> Token:
-    """Returns the token with the verb form that the token before it asks for (to cut, was cut), or as noun."""
+def correct_verb(token: Token, before: Token) -> Token:
+    """Returns the token with the verb form or noun tag that the previous token requires (to cut, was cut, a cut)."""
     if token.tag in ("VBD", "VBP") and before.tag in ("MD", "TO"):
         return replace(token, tag="VB")
     if token.tag in ("VB", "VBP") and before.tag in ("DT", "PRP$", "JJ", "IN"):
@@ -649,7 +650,7 @@ def mend_verb(token: Token, before: Token) -> Token:
 
 
 def chunk_type(tag: str, before: Token, after: str) -> str:
-    """Returns the type of chunk that a tag is part of, given the token before and the tag after it."""
+    """Returns the chunk type of a tag from the previous token and the next tag."""
     if tag.startswith("VB") or (tag == "TO" and after == "VB"):
         return "VP"
     if tag == "RB" and before.chunk == "VP" and after.startswith("VB"):
@@ -660,22 +661,22 @@ def chunk_type(tag: str, before: Token, after: str) -> str:
 
 
 def add_chunks(tokens: Sentence) -> Sentence:
-    """Returns the tokens with verb forms mended and a chunk each."""
+    """Returns the tokens with verb forms corrected and chunks added."""
     done: Sentence = []
     for index, token in enumerate(tokens):
         before = done[-1] if done else Token("", "")
         after = tokens[index + 1].tag if index + 1 < len(tokens) else ""
-        mended = mend_verb(token, before)
+        corrected = correct_verb(token, before)
         # In a table of results every name starts a noun phrase: Harwick 3 Denby 1.
         in_table = token.opens_entity and (before.tag == "CD" or before.entity == token.entity)
         opens = token.opens_chunk or token.tag in NP_OPENERS or (in_table and token.tag == "NNP")
-        chunk = mended.chunk or chunk_type(mended.tag, before, after)
-        done.append(replace(mended, chunk=chunk, opens_chunk=opens))
+        chunk = corrected.chunk or chunk_type(corrected.tag, before, after)
+        done.append(replace(corrected, chunk=chunk, opens_chunk=opens))
     return done
 
 
 def capitalise(tokens: Sentence) -> Sentence:
-    """Returns the tokens with a capital on the first word and on the first after a dateline."""
+    """Returns the tokens with the first word, and the first word after a dateline, capitalised."""
     done: Sentence = []
     pending = True
     for token in tokens:
@@ -687,15 +688,15 @@ def capitalise(tokens: Sentence) -> Sentence:
 
 @dataclass
 class Writer:
-    """Writes the documents of one file from the names and patterns that the file may use."""
+    """Writes the documents of one file with the names and patterns that the file may use."""
 
     file: str
     rng: random.Random
-    cast: dict[str, list[str]] = field(default_factory=dict)  # names used in this document, by slot
-    used: set[str] = field(default_factory=set)  # words of the names used in this sentence
+    cast: dict[str, list[str]] = field(default_factory=dict)  # names in this document, by slot
+    used: set[str] = field(default_factory=set)  # words of the names in this sentence
 
     def __post_init__(self) -> None:
-        """Chooses the names of the file."""
+        """Selects the names of the file."""
         self.names = {key: choose_entries(text.split(), NAME_ROTA, self.file) for key, text in NAMES.items()}
 
     def invent(self, slot: str) -> str:
@@ -704,16 +705,16 @@ class Writer:
         return SLOT.sub(lambda match: self.rng.choice(self.names[match[1]]).replace("_", " "), text)
 
     def is_new(self, text: str) -> bool:
-        """Returns whether the sentence has no name yet that shares a word with this one."""
+        """Returns whether no name of the sentence shares a word with this one."""
         return self.used.isdisjoint(text.split())
 
     def recall(self, slot: str, *, always: bool) -> str:
-        """Returns a name for a slot, at times (or always, if there is one) one the document has used."""
+        """Returns a name for a slot: sometimes, or with `always` if possible, one that the document has used."""
         known = [text for text in self.cast.setdefault(slot, []) if self.is_new(text)]
         if known and (always or self.rng.random() < REUSE):
             text = self.rng.choice(known)
         else:
-            # A file with few names may run out of new ones; a sentence then has a word in two names.
+            # A file with few names may have no new one; two names of a sentence then share a word.
             tries = (self.invent(slot) for _ in range(20))
             text = next(filter(self.is_new, tries), self.invent(slot))
             self.cast[slot].append(text)
@@ -745,7 +746,7 @@ class Writer:
         return capitalise(add_chunks(tokens))
 
     def write_new(self, pattern: str, seen: set[str]) -> Sentence:
-        """Returns a sentence of the pattern that is not yet in SEEN, and adds it there."""
+        """Returns a sentence of the pattern that is not in `seen`, and adds it."""
         while True:
             sentence = self.write_sentence(pattern)
             text = " ".join(token.text for token in sentence)
@@ -768,7 +769,7 @@ class Writer:
         return [*headline, "{dateline} " + lead, *rest][:count]
 
     def write_documents(self, sentences: int, seen: set[str]) -> list[Document]:
-        """Returns documents, one topic after another, of at least so many sentences in all."""
+        """Returns documents with at least `sentences` sentences in total; topics alternate."""
         documents: list[Document] = []
         while sum(map(len, documents)) < sentences:
             topics = list(TOPICS)
@@ -831,7 +832,7 @@ def flatten(documents: list[Document]) -> list[Sentence]:
 
 
 def list_mentions(sentences: list[Sentence]) -> list[tuple[str, str]]:
-    """Returns type and text of each entity mention."""
+    """Returns the type and text of each entity mention."""
     return [
         (type_, " ".join(token.text for token in sentence[start:stop]))
         for sentence in sentences
@@ -840,7 +841,7 @@ def list_mentions(sentences: list[Sentence]) -> list[tuple[str, str]]:
 
 
 def score_baseline(train: list[Sentence], test: list[Sentence]) -> float:
-    """Returns the F1 in percent, over spans, of giving each word its most frequent tag in training (else O)."""
+    """Returns the span F1 in percent of tagging each word with its most frequent tag in training, else O."""
     counts: dict[str, Counter[str]] = {}
     for sentence in train:
         for token, tag in zip(sentence, encode_entities(sentence), strict=True):
@@ -856,7 +857,7 @@ def score_baseline(train: list[Sentence], test: list[Sentence]) -> float:
 
 
 def format_table(corpus: dict[str, list[Document]]) -> str:
-    """Returns the counts of each file, its share of mentions unseen in training, and its baseline F1, as text."""
+    """Returns a table with the counts, the percentage of unseen mentions and the baseline F1 of each file."""
     train = flatten(corpus["train"])
     known = set(list_mentions(train))
     lines = ["file   sentences  tokens  documents   PER   LOC   ORG  MISC  unseen %  baseline F1"]
@@ -874,7 +875,7 @@ def format_table(corpus: dict[str, list[Document]]) -> str:
 
 
 def write_sample(out: Path, seed: int) -> str:
-    """Writes the files of the sample into OUT and returns the table of their counts."""
+    """Writes the files of the sample into `out` and returns the table of their counts."""
     rng, seen = random.Random(seed), set[str]()
     out.mkdir(parents=True, exist_ok=True)
     corpus = {file: Writer(file, rng).write_documents(count, seen) for file, count in SENTENCES.items()}
@@ -888,10 +889,10 @@ def write_sample(out: Path, seed: int) -> str:
 
 
 def main() -> None:
-    """Parses the command line, writes the files and prints their table."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(description="Write the sample corpus and print its counts.")
-    parser.add_argument("--out", type=Path, default=FOLDER, help="directory for the files (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="seed of the random choices (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="Directory for the files [configs/sample].")
+    parser.add_argument("--seed", type=int, default=1, help="Seed of the random choices [1].")
     options = parser.parse_args()
     print(write_sample(options.out, options.seed))
 

@@ -278,7 +278,7 @@ def _detect_spans(gold: Sequence[Sequence[str]], corpus: Corpus, *, strict: bool
         plain = min(tag for tag in tags if schemes.detect([[tag]]).scheme is None)
         raise DataError(f"{corpus.name}: the model tags spans, but the gold column has plain tags such as {plain!r}")
     if strict and detected.scheme and detected.invalid_count:
-        raise DataError(*corpus.invalid_places(detected.scheme))
+        raise DataError(*corpus.describe_invalid(detected.scheme))
     return detected
 
 

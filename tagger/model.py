@@ -90,7 +90,7 @@ def build_model(config: Config, sentences: Sequence[Sentence], tables: Sequence[
     counts = _counts(sentences)
     trainable, frozen = _split_words(config, counts, tables)
     words = Vocab((*SPECIAL, *trainable))
-    dim = sum(table.width for table in tables) or config.model.words.embedding_dim
+    dim = sum(table.dim for table in tables) or config.model.words.embedding_dim
     characters = Vocab((*SPECIAL, *sorted({character for word in counts for character in word})))
     tags = Vocab(_tag_list(config, sentences))
     settings = config.model.model_copy(update={"words": config.model.words.model_copy(update={"embedding_dim": dim})})
@@ -120,9 +120,9 @@ def read_tables(config: Config, sentences: Sequence[Sentence]) -> list[vectors.T
     wanted = {variant for word in counts for variant in forms(word)}
     tables = []
     for path in map(Path, config.model.words.vectors):
-        tables.append(vectors.read(path, wanted=wanted, keep=config.model.words.max_frozen_words))
+        tables.append(vectors.read(path, wanted=wanted, max_frozen_words=config.model.words.max_frozen_words))
         covered = vectors.coverage(tables[-1:], counts)
-        log.info("vectors %s, dimension %d: %s", path.name, tables[-1].width, covered)
+        log.info("vectors %s, dimension %d: %s", path.name, tables[-1].dim, covered)
         if not covered.covered_tokens:
             log.warning("%s has a vector for no word of the training data", path)
     if len(tables) > 1:

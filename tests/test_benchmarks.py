@@ -113,7 +113,7 @@ def test_figures_are_drawn_from_the_committed_results(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="figures are not tested: matplotlib is not installed")
     command = [sys.executable, "scripts/figures.py", "--out", str(tmp_path)]
     subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
-    names = {"architecture.svg", "speed.svg", "tagged.svg"}
+    names = {"architecture.svg", "speed.svg"}
     assert {path.name for path in tmp_path.iterdir()} == names
     for name in names:
         assert (tmp_path / name).read_text().startswith("<?xml")

@@ -177,7 +177,7 @@ def test_broken_tags_are_counted_and_strict_refuses_them_with_their_places(model
 
 def test_of_many_broken_places_the_first_are_shown():
     gold = corpus("lives I-LOC\n\n" * 5 + "Ada B-PER\n")
-    assert gold.invalid_places("IOBES", 2)[1:] == [
+    assert gold.describe_invalid("IOBES", 2)[1:] == [
         "test.conll: sentence at line 1: the sentence's end after 'I-LOC' breaks IOBES",
         "… and 9 more",
     ]

@@ -1,4 +1,4 @@
-"""What the README shows is what happens: its blocks are run on the sample, its other commands are parsed."""
+"""The READMEs are true: their blocks run on the sample corpus, and their other commands parse."""
 
 import re
 import shlex
@@ -11,17 +11,17 @@ import pytest
 from tagger.cli import app
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+README, GUIDE = ((ROOT / name).read_text() for name in ("README.md", "tagger/README.md"))
 MODEL = "runs/quickstart/model-best"
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    return re.findall(rf"```{language}\n(.*?)```", README + GUIDE, re.DOTALL)
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that looks like a checkout after `scripts/quickstart`, with a model of two epochs."""
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that looks like a checkout after `scripts/quickstart`, with a model of one epoch."""
     folder = tmp_path_factory.mktemp("readme")
     (folder / "configs").symlink_to(ROOT / "configs")
     run = ["train", "sample", "--out", str(folder / "runs/quickstart"), "--set", "training.epochs=1"]
@@ -30,18 +30,18 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("block", blocks("sh"), ids=lambda block: block.split("\n")[0][:50])
-def test_the_shell_blocks_run(workplace: Path, block: str) -> None:
+def test_the_shell_blocks_run(checkout: Path, block: str) -> None:
     command = f'set -euo pipefail\ntagger() {{ "{sys.executable}" -m tagger "$@"; }}\n{block}'
-    subprocess.run(["bash", "-c", command], cwd=workplace, check=True, capture_output=True)
+    subprocess.run(["bash", "-c", command], cwd=checkout, check=True, capture_output=True)
 
 
-def test_the_python_blocks_run(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(workplace)
+def test_the_python_blocks_run(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(checkout)
     for block in blocks("python"):
         exec(block, {})
 
 
-def test_the_commands_that_need_data_of_the_users_parse() -> None:
+def test_commands_on_the_users_own_data_parse() -> None:
     import typer
 
     commands = [line[2:] for block in blocks("console") for line in block.splitlines() if line.startswith("$ tagger")]
@@ -52,22 +52,44 @@ def test_the_commands_that_need_data_of_the_users_parse() -> None:
         known.make_context(name, arguments)
 
 
-def test_the_recipe_it_shows_is_one() -> None:
+def test_the_recipe_in_the_readme_is_valid() -> None:
     from tagger.config import parse
 
     for block in blocks("yaml"):
         assert parse(block, "README.md").training.epochs == 25
 
 
-def test_the_json_keys_it_names_are_those_that_are_printed() -> None:
+def test_the_guide_names_the_keys_of_a_report() -> None:
     from dataclasses import fields
 
     from tagger.evaluation import Report
 
-    named = README.split("`--json` gives")[1].split("##")[0]
-    assert {field.name for field in fields(Report)} | {"sentences_per_second"} == set(re.findall(r"`(\w+)`", named))
+    table = GUIDE.split("| field of `--json` |")[1].split("\n\n")[0]
+    names = set(re.findall(r"`(\w+)`", "".join(row.split("|")[1] for row in table.splitlines()[2:])))
+    assert {field.name for field in fields(Report)} | {"sentences_per_second"} == names
 
 
-def test_the_files_and_recipes_it_names_are_there() -> None:
-    for path in re.findall(r"`((?:scripts|configs|tagger)/[\w./-]*)`", README):
+def prose(text: str) -> list[str]:
+    """Returns the sentences of a README without code, tables, headings and pictures."""
+    text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    text = "\n".join(line for line in text.splitlines() if not line.startswith(("|", "#", "!")))
+    text = re.sub(r"`[^`]*`", "code", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text))
+    blocks = re.split(r"\n\s*\n|\n- ", text)
+    sentences = (part.strip() for block in blocks for part in re.split(r"(?<=[.!?:;])\s+", " ".join(block.split())))
+    return [sentence for sentence in sentences if sentence]
+
+
+def test_the_readme_has_at_most_900_words_of_prose_in_short_sentences() -> None:
+    lengths = [len(sentence.split()) for sentence in prose(README)]
+    assert sum(lengths) <= 900
+    assert sum(lengths) / len(lengths) <= 15
+
+
+@pytest.mark.parametrize("text", [README, GUIDE], ids=["README.md", "tagger/README.md"])
+def test_no_sentence_has_more_than_25_words(text: str) -> None:
+    assert not [sentence for sentence in prose(text) if len(sentence.split()) > 25]
+
+
+def test_named_files_and_recipes_exist() -> None:
+    for path in re.findall(r"`((?:scripts|configs|tagger)/[\w./-]*)`", README + GUIDE):
         assert (ROOT / path).exists(), path

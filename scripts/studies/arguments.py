@@ -1,4 +1,4 @@
-"""The options that every study has."""
+"""The options that all studies share."""
 
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Callable
@@ -6,27 +6,27 @@ from importlib.util import find_spec
 from pathlib import Path
 
 if find_spec("matplotlib") is None:
-    raise ImportError("studies draw pictures: pip install 'bilstm-crf-tagger[plot]'")
+    raise ImportError("studies draw plots: pip install 'bilstm-crf-tagger[plot]'")
 
 
 import matplotlib
 
-matplotlib.rcdefaults()  # it obeys a matplotlibrc in the current directory
+matplotlib.rcdefaults()  # matplotlib reads a matplotlibrc in the current directory
 
 
-def parser(doc: str | None) -> ArgumentParser:
-    """Returns a parser for the study of a docstring, with the directory that it writes into."""
-    found = ArgumentParser(description=doc, formatter_class=RawDescriptionHelpFormatter)
-    found.add_argument("--out", type=Path, required=True, metavar="DIR", help="where table, numbers and picture go")
-    return found
+def create_parser(doc: str | None) -> ArgumentParser:
+    """Returns a parser with the description `doc` and the option `--out`."""
+    parser = ArgumentParser(description=doc, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="Directory for the results.")
+    return parser
 
 
-def whole_number(least: int) -> Callable[[str], int]:
-    """Returns what reads an option that is a whole number of at least so much."""
+def integer_type(minimum: int) -> Callable[[str], int]:
+    """Returns a function that parses the value of an option as an integer of at least `minimum`."""
 
-    def read(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise ArgumentTypeError(f"must be a whole number of at least {least}, got {text!r}")
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < minimum:
+            raise ArgumentTypeError(f"expected an integer of at least {minimum}, found {text!r}")
         return int(text)
 
-    return read
+    return parse

@@ -1,16 +1,16 @@
-"""Cells on the task: LSTM, GRU, RNN, the LSTM of 1997, and self-attention over the LSTM, all for the same epochs.
+"""Compares cells on a task: LSTM, GRU, RNN, the LSTM of 1997, and an LSTM with self-attention.
 
     python scripts/studies/cells.py --ner DIR --upos DIR --vectors TABLE --runs DIR --out DIR
 
-Each is trained on each corpus in both directions, concat, a CRF over it, words and characters under it, at the same
-width. The LSTM's runs are those of `directions.py` where both are given the same `--runs`. Differences and p-values are
-those to the LSTM on test, as `tagger compare` has them. Seconds are those of the quickest epoch: others may have had
-company. They compare what there is and not what could be: on a CPU the LSTM has kernels of this toolkit, the other
-cells have torch's modules.
+All trainings have the same epochs and hidden size, two directions merged by concat, a CRF, and word and character
+features. The runs of the LSTM are those of `directions.py` if both studies use the same `--runs`. Differences and
+p-values compare test scores with the LSTM, as `tagger compare` does. Seconds are those of the fastest epoch, since
+other processes may slow down an epoch. They compare implementations: on a CPU, the LSTM runs in kernels of this
+toolkit, the other cells in torch's modules.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import directions
 import grid
 import writing
 from grid import Corpus, Variation
-from writing import Row
+from writing import Row, Tables
 
 from tagger import model_dir
 from tagger.nn.encoder import LSTM1997
@@ -36,69 +36,75 @@ CELLS = {
 }
 
 
-def variations(corpus: Corpus, runs: Path) -> dict[str, Variation]:
-    """Returns a corpus' trainings by cell."""
+def list_variations(corpus: Corpus, runs: Path) -> dict[str, Variation]:
+    """Returns the variations of a corpus by cell."""
     features = list(directions.FEATURES)[:1]
-    arms = directions.arms(corpus, runs, features=features, heads=("crf",))
-    (shared,) = (arm.variation for arm in arms if arm.shape.name == directions.CONCAT)
+    arms = directions.list_arms(corpus, runs, features=features, heads=("crf",))
+    (lstm,) = (arm.variation for arm in arms if arm.shape.name == directions.CONCAT)
     return {
-        cell: Variation(corpus, (*shared.settings, *own), grid.place(runs, corpus.name, cell)) if own else shared
-        for cell, own in CELLS.items()
+        cell: Variation(corpus, (*lstm.settings, *settings), grid.name_run(runs, corpus.title, cell))
+        if settings
+        else lstm
+        for cell, settings in CELLS.items()
     }
 
 
-def table(found: Mapping[str, Variation]) -> list[Row]:
-    """Returns a row for each cell that has a finished seed."""
+def make_table(variations: Mapping[str, Variation]) -> list[Row]:
+    """Returns a row for each cell with a finished seed."""
     return [
-        {"cell": cell, **costs(variation), **scores}
-        for cell, variation in found.items()
-        if (scores := grid.scored(variation, found[LSTM]))
+        {"cell": cell, **measure_costs(variation), **scores}
+        for cell, variation in variations.items()
+        if (scores := grid.score_columns(variation, variations[LSTM]))
     ]
 
 
-def costs(variation: Variation) -> dict[str, Any]:
-    """Returns what the encoder of a training has and takes."""
+def measure_costs(variation: Variation) -> dict[str, Any]:
+    """Returns the number of trained weights of the encoder and the seconds per epoch."""
     encoder = model_dir.load(variation.run / BEST)[0].network.encoder
-    idle = [cell for cell in encoder.modules() if isinstance(cell, LSTM1997)]  # their forget gates learn nothing
     weights = sum(weight.numel() for weight in encoder.parameters())
-    weights -= sum(weight.numel() // 4 for cell in idle for weight in cell.parameters())
+    without_forget_gate = [cell for cell in encoder.modules() if isinstance(cell, LSTM1997)]
+    # An LSTM1997 has untrained weights for a forget gate.
+    weights -= sum(weight.numel() // 4 for cell in without_forget_gate for weight in cell.parameters())
     epochs = [record for seed in variation.run.glob("seed-*") for record in records.read_metrics(seed)[0]]
-    return {"weights": weights, "seconds an epoch": min(record.seconds for record in epochs)}
+    return {"weights": weights, "seconds per epoch": min(record.seconds for record in epochs)}
 
 
-def verdict(tables: Mapping[str, Sequence[Row]]) -> str:
-    """Returns how far each cell is from the LSTM, and whether that is more than chance."""
-    parts = []
+def make_verdict(tables: Tables) -> str:
+    """Returns the difference of each cell from the LSTM, by significance."""
+    sentences = []
     for title, rows in tables.items():
-        told = [row for row in rows if row["p"] is not None]
-        apart = [f"{row['cell']} ({row['difference']:+.2f})" for row in told if row["p"] < 0.05]
-        near = [f"{row['cell']} ({row['difference']:+.2f})" for row in told if row["p"] >= 0.05]
-        said = [
-            f"told apart from the LSTM at p < .05 are {', '.join(apart) or 'none'}" if told else "nothing is compared"
-        ]
-        parts.append(f"on {title} " + ", ".join(said + ([f"not {', '.join(near)}"] if near else [])))
-    return writing.sentence(parts)
+        compared = [row for row in rows if row["p"] is not None]
+        if not compared:
+            sentences.append(f"On {title}, no cell is compared yet.")
+            continue
+        significant, other = (
+            ", ".join(f"{row['cell']} ({row['difference']:+.2f})" for row in compared if (row["p"] < 0.05) == is_low)
+            for is_low in (True, False)
+        )
+        sentences.append(
+            f"On {title}, differences from the LSTM with p < .05: {significant or 'none'}; others: {other or 'none'}."
+        )
+    return " ".join(sentences)
 
 
 def main() -> None:
-    options = grid.parser(__doc__, CELLS).parse_args()
-    began = time.monotonic()
-    found = {corpus.name: variations(corpus, options.runs) for corpus in grid.corpora(options)}
+    options = grid.create_parser(__doc__, CELLS).parse_args()
+    start = time.monotonic()
+    variations = {corpus.title: list_variations(corpus, options.runs) for corpus in grid.select_corpora(options)}
     if not options.no_train:
-        wanted = [
-            variation for each in found.values() for cell, variation in each.items() if cell in (options.only or CELLS)
-        ]
-        grid.train(dict.fromkeys(wanted, options.seeds), jobs=options.jobs)
-    tables = grid.finished({name: table(each) for name, each in found.items()})
-    writing.write(
+        names = options.only or CELLS
+        selected = [by_cell[cell] for by_cell in variations.values() for cell in by_cell if cell in names]
+        grid.train_variations(dict.fromkeys(selected, options.seeds), jobs=options.jobs)
+    tables = grid.drop_empty_tables({title: make_table(by_cell) for title, by_cell in variations.items()})
+    writing.write_study(
         "cells",
         options.out,
         tables=tables,
-        figure=grid.picture(tables, by=(), then="cell"),
-        verdict=verdict(tables),
-        seconds=time.monotonic() - began,
+        figure=grid.draw_scores(tables, columns=(), name="cell"),
+        verdict=make_verdict(tables),
+        seconds=time.monotonic() - start,
     )
 
 
 if __name__ == "__main__":
-    grid.run(main)
+    grid.run_study(main)

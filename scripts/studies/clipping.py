@@ -1,10 +1,11 @@
-"""Where training breaks on long sequences, and what clipping saves: RNN and LSTM, by norm, by value and without.
+"""Gradient explosion on long sequences: an RNN and an LSTM, with clipping by norm, by value and without clipping.
 
     python scripts/studies/clipping.py --out DIR [--lag 200] [--seeds 3] [--steps 200]
 
-The adding problem, a layer of 32 units in one direction, batches of 32 sequences, SGD with momentum 0.9. Norms are
-those of the gradient before clipping. A training is broken when its loss is not finite any more or ends, as a mean over
-its last ten steps, above 1.17, what always to answer 0 gives. Always to answer 1 gives 0.167.
+The task is the adding problem. Layers have 32 units in one direction; training uses batches of 32 sequences and SGD
+with momentum 0.9. Norms are those of the gradient before clipping. A training counts as failed when its loss or norm is
+not finite, or when the mean loss of its last ten steps is above 1.17, the loss of the constant answer 0. The constant
+answer 1 has a loss of 0.167.
 """
 
 import math
@@ -16,160 +17,163 @@ from typing import NamedTuple
 import arguments
 import torch
 import writing
-from arguments import whole_number
+from arguments import integer_type
 from matplotlib.figure import Figure
-from tasks import ADDING, Reader, spread
+from tasks import ADDING, TaskNetwork, map_in_processes
 from torch import nn
 from writing import Row
 
 CELLS = ("RNN", "LSTM, forget bias 1")
 CLIPPING = {"none": {}, "norm 1": {"norm": 1.0}, "value 0.1": {"value": 0.1}}
-RATES = (0.01, 0.1, 1.0)
-BROKEN, GUESSED = 1.17, 0.167
+LEARNING_RATES = (0.01, 0.1, 1.0)
+FAILURE_LOSS, CONSTANT_LOSS = 1.17, 0.167
+LAST_STEPS = 10
 
 
 class Trial(NamedTuple):
-    """A training to watch."""
+    """A training of one cell."""
 
     cell: str
-    rate: float
+    learning_rate: float
     clipping: str
     seed: int
     lag: int
     steps: int
 
 
-Arm = tuple[str, float, str]
-"""A cell, a rate and a clipping."""
+Setting = tuple[str, float, str]
+"""A cell, a learning rate and a kind of clipping."""
 
 
-class Course(NamedTuple):
-    """The norm and the loss of each step, as far as they are finite."""
+class Curve(NamedTuple):
+    """The gradient norm and the loss of each step, up to the first step at which one is not finite."""
 
     norms: list[float]
     losses: list[float]
-    finite: bool
+    is_finite: bool
 
     @property
-    def end(self) -> float:
-        """The mean loss of the last ten steps."""
-        return statistics.fmean(self.losses[-10:]) if self.losses else math.inf
+    def final_loss(self) -> float:
+        """The mean loss of the last steps."""
+        return statistics.fmean(self.losses[-LAST_STEPS:]) if self.losses else math.inf
 
     @property
-    def broken(self) -> bool:
-        """Whether the training came to nothing."""
-        return not self.finite or self.end > BROKEN
+    def is_failed(self) -> bool:
+        """Whether the training diverged."""
+        return not self.is_finite or self.final_loss > FAILURE_LOSS
 
 
-def trained(trial: Trial) -> Course:
-    """Returns the course of a training, which ends where it is not finite any more."""
+def train(trial: Trial) -> Curve:
+    """Returns the curve of a training, which ends at the first step that is not finite."""
     random = torch.Generator().manual_seed(trial.seed)
     torch.manual_seed(trial.seed)
-    reader = Reader(ADDING, trial.cell)
-    optimizer = torch.optim.SGD(reader.parameters(), lr=trial.rate, momentum=0.9)
-    limits, course = CLIPPING[trial.clipping], Course([], [], finite=True)
+    network = TaskNetwork(ADDING, trial.cell)
+    optimizer = torch.optim.SGD(network.parameters(), lr=trial.learning_rate, momentum=0.9)
+    limits, curve = CLIPPING[trial.clipping], Curve([], [], is_finite=True)
     for _ in range(trial.steps):
         inputs, gold = ADDING.draw(trial.lag, random)
-        loss = ADDING.loss(reader(inputs), gold)
+        loss = ADDING.loss(network(inputs), gold)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
-        norm = nn.utils.get_total_norm([weight.grad for weight in reader.parameters() if weight.grad is not None])
+        norm = nn.utils.get_total_norm([weight.grad for weight in network.parameters() if weight.grad is not None])
         if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
-            return course._replace(finite=False)
-        course.norms.append(norm.item())
-        course.losses.append(loss.item())
+            return curve._replace(is_finite=False)
+        curve.norms.append(norm.item())
+        curve.losses.append(loss.item())
         if "norm" in limits:
-            nn.utils.clip_grad_norm_(reader.parameters(), limits["norm"])
+            nn.utils.clip_grad_norm_(network.parameters(), limits["norm"])
         if "value" in limits:
-            nn.utils.clip_grad_value_(reader.parameters(), limits["value"])
+            nn.utils.clip_grad_value_(network.parameters(), limits["value"])
         optimizer.step()
-    return course
+    return curve
 
 
 def main() -> None:
-    parser = arguments.parser(__doc__)
-    parser.add_argument("--lag", type=whole_number(1), default=200)
-    parser.add_argument("--seeds", type=whole_number(1), default=3)
-    parser.add_argument("--steps", type=whole_number(10), default=200)
+    parser = arguments.create_parser(__doc__)
+    parser.add_argument("--lag", type=integer_type(1), default=200, help="Tokens before the last one [200].")
+    parser.add_argument("--seeds", type=integer_type(1), default=3, help="Number of seeds [3].")
+    parser.add_argument("--steps", type=integer_type(LAST_STEPS), default=200, help="Number of steps [200].")
     options = parser.parse_args()
-    began, seeds = time.monotonic(), range(1, options.seeds + 1)
+    start, seeds = time.monotonic(), range(1, options.seeds + 1)
     trials = [
-        Trial(cell, rate, clipping, seed, options.lag, options.steps)
+        Trial(cell, learning_rate, clipping, seed, options.lag, options.steps)
         for cell in CELLS
-        for rate in RATES
+        for learning_rate in LEARNING_RATES
         for clipping in CLIPPING
         for seed in seeds
     ]
-    found = dict(zip(trials, spread(trained, trials), strict=True))
-    grouped: dict[Arm, list[Course]] = {}
-    for trial, course in found.items():
-        grouped.setdefault(trial[:3], []).append(course)
-    writing.write(
+    curves = dict(zip(trials, map_in_processes(train, trials), strict=True))
+    by_setting: dict[Setting, list[Curve]] = {}
+    for trial, curve in curves.items():
+        by_setting.setdefault(trial[:3], []).append(curve)
+    first_seed = {trial: curve for trial, curve in curves.items() if trial.seed == seeds[0]}
+    writing.write_study(
         "clipping",
         options.out,
-        tables={f"The adding problem over {options.lag + 1} tokens, {options.steps} steps": table(grouped)},
-        figure=picture({trial: course for trial, course in found.items() if trial.seed == seeds[0]}),
-        verdict=verdict(grouped),
-        seconds=time.monotonic() - began,
+        tables={f"The adding problem over {options.lag + 1} tokens, {options.steps} steps": make_table(by_setting)},
+        figure=draw(first_seed),
+        verdict=make_verdict(by_setting),
+        seconds=time.monotonic() - start,
         trials=[
-            {**trial._asdict(), "broken": course.broken, "norms": [float(f"{norm:.3g}") for norm in course.norms]}
-            for trial, course in found.items()
-            if trial.seed == seeds[0]
+            {**trial._asdict(), "failed": curve.is_failed, "norms": [float(f"{norm:.3g}") for norm in curve.norms]}
+            for trial, curve in first_seed.items()
         ],
     )
 
 
-def table(grouped: Mapping[Arm, Sequence[Course]]) -> list[Row]:
-    """Returns a row for each cell, rate and clipping, over its seeds."""
+def make_table(by_setting: Mapping[Setting, Sequence[Curve]]) -> list[Row]:
+    """Returns a row for each setting, over its seeds."""
     return [
         {
             "cell": cell,
-            "rate": rate,
+            "learning rate": learning_rate,
             "clipping": clipping,
-            "broken": f"{sum(course.broken for course in courses)} of {len(courses)}",
-            "median norm": middle(norm for course in courses for norm in course.norms),
-            "largest norm": max((norm for course in courses for norm in course.norms), default=None),
-            "loss at the end": middle(course.end for course in courses if not course.broken),
+            "failed": f"{sum(curve.is_failed for curve in curves)} of {len(curves)}",
+            "median norm": compute_median(norm for curve in curves for norm in curve.norms),
+            "largest norm": max((norm for curve in curves for norm in curve.norms), default=None),
+            "final loss": compute_median(curve.final_loss for curve in curves if not curve.is_failed),
         }
-        for (cell, rate, clipping), courses in grouped.items()
+        for (cell, learning_rate, clipping), curves in by_setting.items()
     ]
 
 
-def middle(values: Iterable[float]) -> float | None:
+def compute_median(values: Iterable[float]) -> float | None:
     """Returns the median, None if there are no values."""
-    found = list(values)
-    return statistics.median(found) if found else None
+    items = list(values)
+    return statistics.median(items) if items else None
 
 
-def verdict(grouped: Mapping[Arm, Sequence[Course]]) -> str:
-    """Returns how many trainings broke with and without clipping, and whether any learned."""
+def make_verdict(by_setting: Mapping[Setting, Sequence[Curve]]) -> str:
+    """Returns the number of failed trainings with and without clipping, and the lowest loss of the others."""
     parts = []
     for cell in CELLS:
-        said = []
+        counts = []
         for clipping in CLIPPING:
-            courses = [course for arm, found in grouped.items() if arm[::2] == (cell, clipping) for course in found]
-            how = "without clipping" if clipping == "none" else f"clipped by {clipping}"
-            said.append(f"{sum(course.broken for course in courses)} of {len(courses)} {how}")
-        parts.append(f"of the {cell}: {', '.join(said)}")
-    ends = [course.end for courses in grouped.values() for course in courses if not course.broken]
-    if ends:
-        parts.append(f"the best of the others came down to {min(ends):.3f}, where always to answer 1 gives {GUESSED}")
-    return f"Trainings that broke, {'; '.join(parts)}."
+            curves = [curve for key, items in by_setting.items() if key[::2] == (cell, clipping) for curve in items]
+            description = "without clipping" if clipping == "none" else f"clipped by {clipping}"
+            counts.append(f"{sum(curve.is_failed for curve in curves)} of {len(curves)} {description}")
+        parts.append(f"{cell}: {', '.join(counts)}")
+    verdict = f"Failed trainings of the {'; of the '.join(parts)}."
+    losses = [curve.final_loss for curves in by_setting.values() for curve in curves if not curve.is_failed]
+    if losses:
+        verdict += f" The lowest final loss is {min(losses):.3f}; the constant answer 1 has a loss of {CONSTANT_LOSS}."
+    return verdict
 
 
-def picture(found: dict[Trial, Course]) -> Figure:
-    """Draws the norms of one seed's trainings."""
-    figure = Figure(figsize=(4 * len(RATES), 3 * len(CELLS)), layout="constrained")
+def draw(curves: Mapping[Trial, Curve]) -> Figure:
+    """Draws the gradient norms of trainings; a cross marks the last step of a failed one."""
+    figure = Figure(figsize=(4 * len(LEARNING_RATES), 3 * len(CELLS)), layout="constrained")
     for row, cell in enumerate(CELLS):
-        for column, rate in enumerate(RATES):
-            axes = figure.add_subplot(len(CELLS), len(RATES), row * len(RATES) + column + 1)
-            for trial, course in found.items():
-                if (trial.cell, trial.rate) == (cell, rate):
-                    line = axes.plot(range(1, len(course.norms) + 1), course.norms, linewidth=0.8, label=trial.clipping)
-                    if course.broken and course.norms:
-                        axes.plot(len(course.norms), course.norms[-1], "x", color=line[0].get_color())
+        for column, learning_rate in enumerate(LEARNING_RATES):
+            axes = figure.add_subplot(len(CELLS), len(LEARNING_RATES), row * len(LEARNING_RATES) + column + 1)
+            for trial, curve in curves.items():
+                if (trial.cell, trial.learning_rate) == (cell, learning_rate):
+                    steps = range(1, len(curve.norms) + 1)
+                    (line,) = axes.plot(steps, curve.norms, linewidth=0.8, label=trial.clipping)
+                    if curve.is_failed and curve.norms:
+                        axes.plot(len(curve.norms), curve.norms[-1], "x", color=line.get_color())
             axes.set_yscale("log")
-            axes.set_title(f"{cell}, rate {rate}: gradient norm by step", fontsize=8)
+            axes.set_title(f"{cell}, learning rate {learning_rate}: gradient norm", fontsize=8)
             axes.legend(fontsize=7)
     return figure
 

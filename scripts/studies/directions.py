@@ -1,14 +1,16 @@
-"""One direction or two, and how two are merged: scores, significance, time and size.
+"""Compares one direction with two, and the ways to merge two: scores, significance, time and size.
 
     python scripts/studies/directions.py --ner DIR --upos DIR --vectors TABLE --runs DIR --out DIR
 
-Each encoder is trained on each corpus, with a CRF and with a softmax head, with characters and with words only:
-forward, backward, and both merged by concat, sum and mean, all at one width; forward and backward also as
-wide as makes them as large as both. (Sum and mean are, but for half a percent of weights in the projection.)
-Differences and p-values are those to concat on test, or of two that differ in one thing, as `tagger compare` has them,
-each by itself: of so many, a few are below .05 by chance, and three seeds are too sure of themselves
-(`tagger/experiments/comparison.py`). What an encoder takes is measured alone, in turns with the others and in one
-thread: a pass forward and back over 32 sentences.
+Each encoder is trained on each corpus, with a CRF and with a softmax head, with word and character features and with
+words only: forward, backward, and both directions merged by concat, sum and mean, all with the same hidden size.
+Forward and backward are also trained with a hidden size at which they have as many weights as two directions. (The
+projection of sum and mean has fewer weights: half a percent of the total.)
+
+Differences and p-values compare test scores with concat, or two trainings that differ in one setting, as
+`tagger compare` does. Each p-value is for one pair: of many pairs, some have p < .05 by chance, and p-values from three
+seeds are too small (`tagger/experiments/comparison.py`). The time of an encoder is that of a forward and backward pass
+over 32 sentences in one thread; all encoders run alternately.
 """
 
 import statistics
@@ -22,7 +24,7 @@ import grid
 import torch
 import writing
 from grid import Corpus, Variation
-from writing import Row
+from writing import Row, Tables
 
 from tagger import config, experiments
 from tagger.data import vectors
@@ -34,50 +36,51 @@ WORDS = "words only"
 FEATURES = {"words and characters": (), WORDS: ("model.characters={kind: none}", "model.casing=0")}
 HEADS = ("crf", "softmax")
 SINGLE = ("forward", "backward")
-AS_LARGE = ", as large"
-NAMES = (CONCAT, "sum", "mean", *SINGLE, *(name + AS_LARGE for name in SINGLE))
+AS_MANY_WEIGHTS = ", as many weights"
+NAMES = (CONCAT, "sum", "mean", *SINGLE, *(name + AS_MANY_WEIGHTS for name in SINGLE))
 PAIRS = (
     *((("crf", name), ("softmax", name)) for name in (CONCAT, *SINGLE)),
     *(((head, "backward"), (head, "forward")) for head in HEADS),
-    *(((head, name + AS_LARGE), (head, name)) for head in HEADS for name in SINGLE),
+    *(((head, name + AS_MANY_WEIGHTS), (head, name)) for head in HEADS for name in SINGLE),
 )
-"""Heads and encoders that differ in one thing."""
-ROUNDS = 15
+"""Pairs of head and encoder that differ in one setting."""
+ROUNDS, WARM_UP_ROUNDS = 15, 2
 
 
 @dataclass(frozen=True)
 class Shape:
-    """An encoder: its name, its settings but for the width, and its width in each direction."""
+    """An encoder: its name, its settings and its hidden size in each direction."""
 
     name: str
     settings: tuple[str, ...]
-    width: int
+    hidden_size: int
 
 
-def shapes(input_size: int, width: int) -> list[Shape]:
-    """Returns the encoders to compare, over vectors of so many numbers."""
-    merged = [Shape(merge, (f"model.encoder.merge={merge}",), width) for merge in (CONCAT, "sum", "mean")]
-    alone = as_large(input_size, width)
+def list_shapes(input_size: int, hidden_size: int) -> list[Shape]:
+    """Returns the encoders to compare."""
+    merged = [Shape(merge, (f"model.encoder.merge={merge}",), hidden_size) for merge in (CONCAT, "sum", "mean")]
+    sizes = {"": hidden_size, AS_MANY_WEIGHTS: equal_weights_size(input_size, hidden_size)}
     return merged + [
-        Shape(name + suffix, (f"model.encoder.direction={direction}",), its)
-        for suffix, its in (("", width), (AS_LARGE, alone))
-        for name, direction in zip(SINGLE, ("forward", "backward"), strict=True)
+        Shape(direction + suffix, (f"model.encoder.direction={direction}",), size)
+        for suffix, size in sizes.items()
+        for direction in SINGLE
     ]
 
 
-def as_large(input_size: int, width: int) -> int:
-    """Returns the width by which one direction has as many weights as two of a width.
+def equal_weights_size(input_size: int, hidden_size: int) -> int:
+    """Returns the hidden size at which one direction has as many weights as two directions of `hidden_size`.
 
-    >>> as_large(200, 200)
+    >>> equal_weights_size(200, 200)
     313
     """
-    wanted = 2 * width * (input_size + width + 2)  # of each gate: inputs, states and two biases
-    return min(range(width, 2 * width + 1), key=lambda alone: abs(alone * (input_size + alone + 2) - wanted))
+    weights = 2 * hidden_size * (input_size + hidden_size + 2)  # per gate: inputs, hidden states and two biases
+    sizes = range(hidden_size, 2 * hidden_size + 1)
+    return min(sizes, key=lambda size: abs(size * (input_size + size + 2) - weights))
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A training of the grid, where it stands in it, and the width of what its encoder reads."""
+    """A training of the study: its features, head and encoder, and the encoder's input size."""
 
     features: str
     head: str
@@ -87,170 +90,172 @@ class Arm:
 
 
 @cache
-def width_of(table: Path) -> int:
-    """Returns how many numbers a vector of a table has."""
-    return vectors.read(table, wanted=(), keep=1).width
+def read_vector_dim(table: Path) -> int:
+    """Returns the dimension of the vectors of a table."""
+    return vectors.read(table, wanted=(), max_frozen_words=1).dim
 
 
-def arms(corpus: Corpus, runs: Path, *, features: Sequence[str], heads: Sequence[str]) -> list[Arm]:
-    """Returns a corpus' trainings, those with some features and heads."""
-    found = []
-    tables = sum(map(width_of, corpus.vectors))
-    for each in features:
-        without = FEATURES[each]
-        model = config.load(corpus.recipe, [*corpus.settings, *without]).model
-        characters = 0 if model.characters.kind == "none" else model.characters.output_dim
-        input_size = (
-            (tables or model.words.embedding_dim) + characters + model.casing + model.document_context.output_dim
-        )
+def list_arms(corpus: Corpus, runs: Path, *, features: Sequence[str], heads: Sequence[str]) -> list[Arm]:
+    """Returns the trainings of a corpus with the selected features and heads."""
+    arms = []
+    vector_dim = sum(map(read_vector_dim, corpus.vectors))
+    for name in features:
+        model = config.load(corpus.recipe, [*corpus.settings, *FEATURES[name]]).model
+        character_dim = 0 if model.characters.kind == "none" else model.characters.output_dim
+        word_dim = vector_dim or model.words.embedding_dim
+        input_size = word_dim + character_dim + model.casing + model.document_context.output_dim
         for head in heads:
-            for shape in shapes(input_size, model.encoder.hidden_size):
-                run = grid.place(runs, corpus.name, each, head, shape.name)
-                own = (*without, f"model.head.kind={head}", *shape.settings, f"model.encoder.hidden_size={shape.width}")
-                found.append(Arm(each, head, shape, Variation(corpus, own, run), input_size))
-    return found
+            for shape in list_shapes(input_size, model.encoder.hidden_size):
+                run = grid.name_run(runs, corpus.title, name, head, shape.name)
+                settings = (*FEATURES[name], f"model.head.kind={head}", *shape.settings)
+                settings += (f"model.encoder.hidden_size={shape.hidden_size}",)
+                arms.append(Arm(name, head, shape, Variation(corpus, settings, run), input_size))
+    return arms
 
 
-def table(found: Sequence[Arm]) -> list[Row]:
-    """Returns a row for each training that has a finished seed."""
-    of_concat = {(arm.features, arm.head): arm.variation for arm in found if arm.shape.name == CONCAT}
+def make_table(arms: Sequence[Arm]) -> list[Row]:
+    """Returns a row for each training with a finished seed."""
+    references = {(arm.features, arm.head): arm.variation for arm in arms if arm.shape.name == CONCAT}
     return [
-        {"features": arm.features, "head": arm.head, "encoder": arm.shape.name, "width": arm.shape.width} | scores
-        for arm in found
-        if (scores := grid.scored(arm.variation, of_concat[arm.features, arm.head]))
+        {"features": arm.features, "head": arm.head, "encoder": arm.shape.name, "hidden size": arm.shape.hidden_size}
+        | scores
+        for arm in arms
+        if (scores := grid.score_columns(arm.variation, references[arm.features, arm.head]))
     ]
 
 
-def pairs(found: Sequence[Arm]) -> list[Row]:
-    """Returns a row for each two trainings of PAIRS that are finished."""
-    finished = {(arm.features, arm.head, arm.shape.name): arm.variation for arm in found if arm.variation.results()}
+def compare_pairs(arms: Sequence[Arm]) -> list[Row]:
+    """Returns a row for each of PAIRS of which both trainings are finished."""
+    finished = {(arm.features, arm.head, arm.shape.name): arm.variation for arm in arms if arm.variation.results()}
     return [
-        {"features": features, "encoder": ", ".join(one), "than": ", ".join(other)}
-        | grid.compared(finished[features, *one], finished[features, *other])
+        {"features": features, "encoder": ", ".join(first), "compared with": ", ".join(second)}
+        | grid.compare(finished[features, *first], finished[features, *second])
         for features in FEATURES
-        for one, other in PAIRS
-        if {(features, *one), (features, *other)} <= finished.keys()
+        for first, second in PAIRS
+        if {(features, *first), (features, *second)} <= finished.keys()
     ]
 
 
-def costs(found: Sequence[Shape], input_size: int) -> list[Row]:
-    """Returns what each encoder has and takes over inputs of a width."""
+def measure_costs(shapes: Sequence[Shape], input_size: int) -> list[Row]:
+    """Returns the number of weights and the time per token of each encoder."""
     encoders = {}
-    for shape in found:
-        own = config.parse("{}", shape.name, overrides=shape.settings).model.encoder
-        encoders[shape] = Encoder(input_size, shape.width, direction=own.direction, merge=own.merge)
+    for shape in shapes:
+        settings = config.parse("{}", shape.name, overrides=shape.settings).model.encoder
+        encoders[shape] = Encoder(input_size, shape.hidden_size, direction=settings.direction, merge=settings.merge)
     with single_torch_thread():
-        taken = microseconds(encoders, input_size)
-    of_concat = next(time_ for shape, time_ in taken.items() if shape.name == CONCAT)
+        times = measure_microseconds(encoders, input_size)
+    reference = next(time_ for shape, time_ in times.items() if shape.name == CONCAT)
     return [
         {
             "encoder": shape.name,
-            "width": shape.width,
+            "hidden size": shape.hidden_size,
             "weights": sum(weight.numel() for weight in encoder.parameters()),
-            "microseconds a token": taken[shape],
-            "of concat's time": taken[shape] / of_concat,
+            "microseconds per token": times[shape],
+            "relative to concat": times[shape] / reference,
         }
         for shape, encoder in encoders.items()
     ]
 
 
-def microseconds(encoders: Mapping[Shape, Encoder], input_size: int) -> dict[Shape, float]:
-    """Returns what a pass forward and back takes for each token: medians over rounds in which all take turns."""
+def measure_microseconds(encoders: Mapping[Shape, Encoder], input_size: int) -> dict[Shape, float]:
+    """Returns the time per token of a forward and backward pass: medians over rounds in which encoders alternate."""
     random = torch.Generator().manual_seed(0)
     lengths = torch.randint(5, 30, (32,), generator=random).sort(descending=True).values
     inputs = torch.randn(32, int(lengths[0]), input_size, generator=random)
     times: dict[Shape, list[float]] = {shape: [] for shape in encoders}
-    for turn in range(ROUNDS + 2):
+    for round_ in range(WARM_UP_ROUNDS + ROUNDS):
         for shape, encoder in encoders.items():
-            began = time.perf_counter()
+            start = time.perf_counter()
             encoder(inputs, lengths).sum().backward()
-            if turn > 1:  # the first turns compile
-                times[shape].append(1e6 * (time.perf_counter() - began) / int(lengths.sum()))
-    return {shape: statistics.median(found) for shape, found in times.items()}
+            if round_ >= WARM_UP_ROUNDS:  # the first rounds compile kernels
+                times[shape].append(1e6 * (time.perf_counter() - start) / int(lengths.sum()))
+    return {shape: statistics.median(values) for shape, values in times.items()}
 
 
-def groups(rows: Sequence[Row]) -> dict[tuple[str, ...], dict[str, Row]]:
-    """Returns rows by features and head, then by encoder."""
-    return grid.grouped(rows, by=("features", "head"), then="encoder")
-
-
-def gains(rows: Sequence[Row], suffix: str) -> list[float]:
-    """Returns what two directions score above the better single one, for each features and head that have both."""
+def compute_gains(rows: Sequence[Row], suffix: str) -> list[float]:
+    """Returns the test score of concat less that of the better single direction, for each complete group of rows."""
     single = [name + suffix for name in SINGLE]
     return [
         by_name[CONCAT]["test"] - max(by_name[name]["test"] for name in single)
-        for by_name in groups(rows).values()
+        for by_name in grid.group_rows(rows, columns=("features", "head"), name="encoder").values()
         if {CONCAT, *single} <= by_name.keys()
     ]
 
 
-def between(values: Sequence[float]) -> str:
-    """Returns the least and the largest value, or the only one.
+def format_range(values: Sequence[float]) -> str:
+    """Returns the smallest and the largest value, or the only one.
 
-    >>> between([1.0, 0.5]), between([0.25])
+    >>> format_range([1.0, 0.5]), format_range([0.25])
     ('0.50 to 1.00', '0.25')
     """
     ends = (min(values), max(values))
     return " to ".join(f"{end:.2f}" for end in (ends if len(values) > 1 else ends[:1]))
 
 
-def verdict(tables: Mapping[str, Sequence[Row]]) -> str:
-    """Returns what two directions gain, what the merge matters, and what becomes of the claim of 5 to 10 F1."""
-    parts = []
+def make_verdict(tables: Tables) -> str:
+    """Returns the gain of two directions, the effect of the merge and, for NER, whether the claimed gain is reached."""
+    sentences = []
     for title, rows in tables.items():
-        found = {"at equal width": gains(rows, ""), "at equal size": gains(rows, AS_LARGE)}
-        said = [f"{between(each)} {what}" for what, each in found.items() if each]
-        part = (
-            f"on {title} two directions score {' and '.join(said) or '(not compared yet)'} above the better single one"
-        )
-        if title == grid.NER and any(found.values()):
-            claim = "holds" if min(map(min, filter(None, found.values()))) >= 5 else "fails"
-            part += f", so that the claim of 5 to 10 F1 {claim}"
-        told = [row for row in rows if row["encoder"] in ("sum", "mean") and row["p"] is not None]
-        if told:
-            apart = sum(row["p"] < 0.05 for row in told)
-            most = max(abs(row["difference"]) for row in told)
-            part += f", and sum and mean are within {most:.2f} of concat, {apart} of {len(told)} at p < .05"
-        parts.append(part)
-    return writing.sentence(parts)
+        gains = {
+            "at equal hidden size": compute_gains(rows, ""),
+            "with as many weights": compute_gains(rows, AS_MANY_WEIGHTS),
+        }
+        gains = {condition: values for condition, values in gains.items() if values}
+        ranges = " and ".join(f"{format_range(values)} {condition}" for condition, values in gains.items())
+        sentence = f"On {title}, two directions are not compared with single ones yet"
+        if gains:
+            sentence = f"On {title}, two directions score above the better single one by {ranges}"
+        if gains and title.endswith(grid.NER):
+            is_reached = min(map(min, gains.values())) >= 5
+            sentence += f"; the claimed gain of 5 to 10 F1 is {'' if is_reached else 'not '}reached"
+        compared = [row for row in rows if row["encoder"] in ("sum", "mean") and row["p"] is not None]
+        if compared:
+            significant = sum(row["p"] < 0.05 for row in compared)
+            largest = max(abs(row["difference"]) for row in compared)
+            sentence += f"; sum and mean differ from concat by at most {largest:.2f}"
+            sentence += f" ({significant} of {len(compared)} differences with p < .05)"
+        sentences.append(f"{sentence}.")
+    return " ".join(sentences)
 
 
 def main() -> None:
-    parser = grid.parser(__doc__, NAMES)
-    parser.add_argument("--words-seeds", type=experiments.parse_seeds, help="of words only, if fewer")
-    parser.add_argument("--features", action="append", choices=list(FEATURES), help="only these")
-    parser.add_argument("--head", action="append", choices=HEADS, help="only these")
+    parser = grid.create_parser(__doc__, NAMES)
+    parser.add_argument("--words-seeds", type=experiments.parse_seeds, help="Seeds of words only [--seeds].")
+    parser.add_argument("--features", action="append", choices=list(FEATURES), help="Only these features (repeatable).")
+    parser.add_argument("--head", action="append", choices=HEADS, help="Only this head (repeatable).")
     options = parser.parse_args()
-    began = time.monotonic()
+    start = time.monotonic()
     features, heads = options.features or list(FEATURES), options.head or HEADS
-    found = {
-        corpus.name: arms(corpus, options.runs, features=features, heads=heads) for corpus in grid.corpora(options)
+    arms = {
+        corpus.title: list_arms(corpus, options.runs, features=features, heads=heads)
+        for corpus in grid.select_corpora(options)
     }
     if not options.no_train:
         names = options.only or NAMES
-        wanted = [arm for each in found.values() for arm in each if arm.shape.name in names]
-        wanted.sort(key=lambda arm: (features.index(arm.features), heads.index(arm.head)))
-        words = options.words_seeds or options.seeds
-        grid.train(
-            {arm.variation: words if arm.features == WORDS else options.seeds for arm in wanted}, jobs=options.jobs
-        )
-    tables = grid.finished({name: table(each) for name, each in found.items()})
-    in_pairs = {f"{name}, one thing changed": rows for name, each in found.items() if (rows := pairs(each))}
-    (corpus, first), *_ = found.items()
-    input_size = first[0].input_size
-    alike = [arm for arm in first if (arm.features, arm.head) == (first[0].features, first[0].head)]
-    of_costs = costs([arm.shape for arm in alike], input_size)
-    writing.write(
+        selected = [arm for corpus_arms in arms.values() for arm in corpus_arms if arm.shape.name in names]
+        selected.sort(key=lambda arm: (features.index(arm.features), heads.index(arm.head)))
+        words_seeds = options.words_seeds or options.seeds
+        seeds = {arm.variation: words_seeds if arm.features == WORDS else options.seeds for arm in selected}
+        grid.train_variations(seeds, jobs=options.jobs)
+    scores = grid.drop_empty_tables({title: make_table(corpus_arms) for title, corpus_arms in arms.items()})
+    pairs = {
+        f"{title}, one setting changed": rows
+        for title, corpus_arms in arms.items()
+        if (rows := compare_pairs(corpus_arms))
+    }
+    title, first_arms = next(iter(arms.items()))
+    first = first_arms[0]
+    shapes = [arm.shape for arm in first_arms if (arm.features, arm.head) == (first.features, first.head)]
+    costs_title = f"A forward and backward pass over inputs of size {first.input_size}, as in {title}"
+    writing.write_study(
         "directions",
         options.out,
-        tables=tables
-        | in_pairs
-        | {f"A pass forward and back over inputs of {input_size} numbers, as of {corpus}": of_costs},
-        figure=grid.picture(tables, by=("features", "head"), then="encoder"),
-        verdict=verdict(tables),
-        seconds=time.monotonic() - began,
+        tables=scores | pairs | {costs_title: measure_costs(shapes, first.input_size)},
+        figure=grid.draw_scores(scores, columns=("features", "head"), name="encoder"),
+        verdict=make_verdict(scores),
+        seconds=time.monotonic() - start,
     )
 
 
 if __name__ == "__main__":
-    grid.run(main)
+    grid.run_study(main)

@@ -1,13 +1,14 @@
-"""Trainings of one recipe with many variations, each under several seeds: begun, gone on with and read.
+"""Trains variations of a recipe, each with several seeds, and reads their scores.
 
-Each variation is a run of `tagger train RECIPE --seeds …` by itself, in a directory of its own. What is finished is not
-trained again, and what was stopped goes on; of what is finished the checkpoints are deleted, models and records stay.
+Each variation is one run of `tagger train RECIPE --seeds …` in its own directory. Finished seeds are not trained again,
+and interrupted ones resume. The checkpoints of finished seeds are deleted; their models and records remain.
 """
 
 import os
 import shutil
 import subprocess
 import sys
+import textwrap
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,9 +18,9 @@ from typing import Any
 
 import arguments
 import torch
-from arguments import whole_number
+from arguments import integer_type
 from matplotlib.figure import Figure
-from writing import Row
+from writing import Row, Tables
 
 from tagger import config, experiments, import_path
 from tagger.errors import ConfigError, TaggerError, TrainingError
@@ -28,53 +29,70 @@ from tagger.experiments.runs import ExperimentResult
 from tagger.training.corpora import with_paths
 from tagger.training.run_dir import CONFIG
 
-NER = "CoNLL-2003 NER"
+NER, UPOS = "NER", "UPOS"
+RECIPES = {NER: "ner-conll2003-fast", UPOS: "pos-ewt"}
+SHORT = (
+    "training.epochs=6",
+    "training.ema_decay=0.998",
+    "model.encoder.hidden_size=100",
+    "model.document_context.output_dim=0",
+)
+SHORT_SETTINGS = {NER: SHORT, UPOS: (*SHORT, "training.batch_size=32", "training.optimizer.learning_rate=0.04")}
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """What is trained on, and how.
+    """The data of a study and its recipe.
 
     Attributes:
-        name: of the corpus and the task.
-        data: the directory of its files.
-        recipe: a name or a file.
-        settings: what differs from the recipe in all variations, as `--set` takes it.
+        data: the directory of the files.
+        task: `NER` or `UPOS`.
+        recipe: the name or file of a recipe.
+        settings: the overrides of all variations, as for `--set`.
         vectors: tables of word vectors.
     """
 
-    name: str
     data: Path
+    task: str
     recipe: str
-    settings: tuple[str, ...]
-    vectors: tuple[Path, ...]
+    settings: tuple[str, ...] = ()
+    vectors: tuple[Path, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The name of the data directory and the task.
+
+        >>> Corpus(Path("data/conll2003"), NER, "recipe").title
+        'conll2003 NER'
+        """
+        return f"{self.data.resolve().name} {self.task}"
 
 
 @dataclass(frozen=True)
 class Variation:
-    """A corpus' recipe with some settings of its own, and the directory of its run."""
+    """A corpus with additional settings, and the directory of its run."""
 
     corpus: Corpus
     settings: tuple[str, ...]
     run: Path
 
     def results(self) -> ExperimentResult | None:
-        """Returns what the seeds that are finished came to, None if there are none.
+        """Returns the results of the finished seeds, None if no seed is finished.
 
         Raises:
-            ConfigError: the run has other settings.
+            ConfigError: the run was started with other settings.
         """
         if not runs.has_seed_dirs(self.run):
             return None
-        self._check_same()
-        found = runs.collect_results(self.run, runs.read_seeds(self.run)[0], None)
-        return found if found.results else None
+        self._check_settings()
+        results = runs.collect_results(self.run, runs.read_seeds(self.run)[0], None)
+        return results if results.results else None
 
     def train(self, seeds: Sequence[int], threads: int) -> str:
-        """Trains the seeds that are not finished; returns what went wrong, if anything."""
-        places = [runs.seed_dir(self.run, seed) for seed in seeds]
-        if not all(map(runs.is_finished, places)):
-            done = subprocess.run(
+        """Trains the unfinished seeds and returns the error message, empty on success."""
+        seed_dirs = [runs.seed_dir(self.run, seed) for seed in seeds]
+        if not all(map(runs.is_finished, seed_dirs)):
+            process = subprocess.run(
                 self._command(seeds),
                 check=False,
                 env=os.environ | {"OMP_NUM_THREADS": str(threads)},
@@ -82,42 +100,43 @@ class Variation:
                 stderr=subprocess.PIPE,
                 text=True,
             )
-            if done.returncode:
-                return f"{self.run}: exit code {done.returncode}\n{done.stderr[-2000:]}"
-        for place in filter(runs.is_finished, places):
-            for checkpoint in place.glob("checkpoint-*"):
+            if process.returncode:
+                return f"{self.run}: exit code {process.returncode}\n{process.stderr[-2000:]}"
+        for seed_dir in filter(runs.is_finished, seed_dirs):
+            for checkpoint in seed_dir.glob("checkpoint-*"):
                 shutil.rmtree(checkpoint)
         print(f"{self.run.name}: {self.results()}", file=sys.stderr)
         return ""
 
-    def _check_same(self) -> None:
+    def _check_settings(self) -> None:
         corpus, parts = self.corpus, dict.fromkeys(("train", "dev", "test"))
-        wanted = config.load(corpus.recipe, [*corpus.settings, *self.settings])
-        wanted = with_paths(wanted, folder=corpus.data, parts=parts, vectors=corpus.vectors)
-        if config.dump(config.load(str(self.run / CONFIG))) != config.dump(wanted):
-            raise ConfigError(f"{self.run}: was begun with other settings; take them, or another --runs")
+        expected = config.load(corpus.recipe, [*corpus.settings, *self.settings])
+        expected = with_paths(expected, folder=corpus.data, parts=parts, vectors=corpus.vectors)
+        if config.dump(config.load(str(self.run / CONFIG))) != config.dump(expected):
+            raise ConfigError(f"{self.run}: the run was started with other settings; use those or another --runs")
 
     def _command(self, seeds: Sequence[int]) -> list[str]:
-        before = runs.read_seeds(self.run)[0] if runs.has_seed_dirs(self.run) else ()
-        given = ",".join(map(str, dict.fromkeys((*before, *seeds))))
+        started = runs.read_seeds(self.run)[0] if runs.has_seed_dirs(self.run) else ()
+        all_seeds = ",".join(map(str, dict.fromkeys((*started, *seeds))))
         command = import_path.command("from tagger.cli import main; main()")
         command += ["train", self.corpus.recipe, "--data", str(self.corpus.data)]
         command += [part for table in self.corpus.vectors for part in ("--vectors", str(table))]
         command += [part for setting in (*self.corpus.settings, *self.settings) for part in ("--set", setting)]
-        return [*command, "--seeds", given, "--out", str(self.run), "--device", "cpu", *["--resume"] * bool(before)]
+        command += ["--seeds", all_seeds, "--out", str(self.run), "--device", "cpu"]
+        return [*command, "--resume"] if started else command
 
 
-def place(folder: Path, *names: str) -> Path:
-    """Returns the directory of a training that is called by some names.
+def name_run(folder: Path, *names: str) -> Path:
+    """Returns the directory of a run, named after its corpus and variation.
 
-    >>> place(Path("runs"), "UD-EWT UPOS", "LSTM, self-attention").name
-    'ud-ewt-upos-lstm-self-attention'
+    >>> name_run(Path("runs"), "ud_ewt UPOS", "LSTM, self-attention").name
+    'ud_ewt-upos-lstm-self-attention'
     """
     return folder / "-".join(names).replace(",", "").replace(" ", "-").lower()
 
 
-def train(variations: Mapping[Variation, Sequence[int]], *, jobs: int) -> None:
-    """Trains the seeds of all variations, `jobs` variations at a time, in their order.
+def train_variations(variations: Mapping[Variation, Sequence[int]], *, jobs: int) -> None:
+    """Trains the seeds of all variations in order, `jobs` variations at a time.
 
     Raises:
         TrainingError: a training failed; the others are finished.
@@ -125,128 +144,122 @@ def train(variations: Mapping[Variation, Sequence[int]], *, jobs: int) -> None:
     threads = max(1, torch.get_num_threads() // jobs)
     with ThreadPoolExecutor(jobs) as pool:
         try:
-            faults = list(filter(None, pool.map(lambda each: each[0].train(each[1], threads), variations.items())))
-        except KeyboardInterrupt:  # what runs was told so too, and saves
+            errors = list(filter(None, pool.map(lambda item: item[0].train(item[1], threads), variations.items())))
+        except KeyboardInterrupt:  # the child processes receive the signal as well, and save
             pool.shutdown(cancel_futures=True)
             raise
-    if faults:
-        raise TrainingError(*faults)
+    if errors:
+        raise TrainingError(*errors)
 
 
-def scored(variation: Variation, against: Variation) -> dict[str, Any] | None:
-    """Returns a variation's columns of a table: seeds, scores and what `compared` says; None if no seed is finished."""
-    found = variation.results()
-    if found is None:
+def score_columns(variation: Variation, reference: Variation) -> dict[str, Any] | None:
+    """Returns the number of seeds, the scores and the comparison with a reference; None if no seed is finished."""
+    results = variation.results()
+    if results is None:
         return None
-    assert found.dev is not None
-    assert found.test is not None
+    assert results.dev is not None
+    assert results.test is not None
     row: dict[str, Any] = {
-        "seeds": len(found.results),
-        "dev": found.dev.mean,
-        "dev sd": found.dev.sd,
-        "test": found.test.mean,
-        "test sd": found.test.sd,
+        "seeds": len(results.results),
+        "dev": results.dev.mean,
+        "dev sd": results.dev.sd,
+        "test": results.test.mean,
+        "test sd": results.test.sd,
     }
-    if variation != against and against.results():
-        return row | compared(variation, against)
+    if variation != reference and reference.results():
+        return row | compare(variation, reference)
     return row | {"difference": None, "p": None}
 
 
-def compared(variation: Variation, against: Variation) -> dict[str, float]:
-    """Returns by how much a variation's test score is above another's, and the p-value of `tagger compare`."""
-    found = experiments.compare(against.run, variation.run)
-    return {"difference": found.difference, "p": found.p}
+def compare(variation: Variation, reference: Variation) -> dict[str, float]:
+    """Returns the difference of the test scores, positive if the reference is lower, and its p-value."""
+    comparison = experiments.compare(reference.run, variation.run)
+    return {"difference": comparison.difference, "p": comparison.p}
 
 
-def finished(tables: Mapping[str, Sequence[Row]]) -> dict[str, Sequence[Row]]:
-    """Returns the tables that have a row.
+def drop_empty_tables(tables: Tables) -> dict[str, Sequence[Row]]:
+    """Returns the tables that have rows.
 
     Raises:
-        ConfigError: none has.
+        ConfigError: all tables are empty.
     """
-    found = {title: rows for title, rows in tables.items() if rows}
-    if not found:
-        raise ConfigError("no training in --runs is finished; leave out --no-train")
-    return found
+    filled = {title: rows for title, rows in tables.items() if rows}
+    if not filled:
+        raise ConfigError("--runs contains no finished training; run again without --no-train")
+    return filled
 
 
-def grouped(rows: Sequence[Row], *, by: Sequence[str], then: str) -> dict[tuple[str, ...], dict[str, Row]]:
-    """Returns rows by what they have in some columns, then by another."""
-    found: dict[tuple[str, ...], dict[str, Row]] = {}
+def group_rows(rows: Sequence[Row], *, columns: Sequence[str], name: str) -> dict[tuple[str, ...], dict[str, Row]]:
+    """Returns rows by their values in `columns`, then by their value in the column `name`."""
+    groups: dict[tuple[str, ...], dict[str, Row]] = {}
     for row in rows:
-        found.setdefault(tuple(str(row[title]) for title in by), {})[str(row[then])] = row
-    return found
+        groups.setdefault(tuple(str(row[title]) for title in columns), {})[str(row[name])] = row
+    return groups
 
 
-def picture(tables: Mapping[str, Sequence[Row]], *, by: Sequence[str], then: str) -> Figure:
-    """Draws each corpus' test scores over a column's values, a mark for each group of others."""
+def draw_scores(tables: Tables, *, columns: Sequence[str], name: str) -> Figure:
+    """Draws the test scores of each corpus by the values of the column `name`, with one mark per group of rows."""
     figure = Figure(figsize=(6 * len(tables), 4.5), layout="constrained")
-    for place, (title, rows) in enumerate(tables.items(), 1):
-        axes = figure.add_subplot(1, len(tables), place)
-        names = list(dict.fromkeys(row[then] for row in rows))
-        found = grouped(rows, by=by, then=then)
-        for number, (group, by_name) in enumerate(found.items()):
-            places = [names.index(name) + 0.12 * (number - (len(found) - 1) / 2) for name in by_name]
+    for panel, (title, rows) in enumerate(tables.items(), 1):
+        axes = figure.add_subplot(1, len(tables), panel)
+        names = list(dict.fromkeys(row[name] for row in rows))
+        groups = group_rows(rows, columns=columns, name=name)
+        for index, (group, by_name) in enumerate(groups.items()):
+            positions = [names.index(row_name) + 0.12 * (index - (len(groups) - 1) / 2) for row_name in by_name]
             scores = [row["test"] for row in by_name.values()]
-            spread = [row["test sd"] or 0.0 for row in by_name.values()]
-            axes.errorbar(places, scores, spread, fmt="o", capsize=2, markersize=4, label=", ".join(group))
-        axes.set_xticks(range(len(names)), [name.replace(", ", ",\n") for name in names], fontsize=8)
-        axes.set_title(f"{title}: test, mean ± sd", fontsize=9)
+            deviations = [row["test sd"] or 0.0 for row in by_name.values()]
+            axes.errorbar(positions, scores, deviations, fmt="o", capsize=2, markersize=4, label=", ".join(group))
+        axes.set_xticks(range(len(names)), [textwrap.fill(row_name, 12) for row_name in names], fontsize=7)
+        axes.set_title(f"{title}: test score, mean ± sd", fontsize=9)
         axes.grid(alpha=0.3)
-        if len(found) > 1:
+        if len(groups) > 1:
             axes.legend(fontsize=7, loc="lower left")
     return figure
 
 
-def run(main: Callable[[], None]) -> None:
-    """Runs a study; tells a fault of its options or data, and that it was stopped, in a line each."""
+def run_study(main: Callable[[], None]) -> None:
+    """Runs a study; reports errors of options and data, and an interruption, in one line each."""
     try:
         main()
     except TaggerError as error:
         print(*error.faults, sep="\n", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
+        print("interrupted; repeat the command to resume", file=sys.stderr)
         raise SystemExit(130) from None
 
 
-def parser(doc: str | None, names: Iterable[str]) -> ArgumentParser:
-    """Returns a parser of the options that studies of trainings have, over encoders or cells of some names."""
-    found = arguments.parser(doc)
-    found.add_argument("--ner", type=Path, metavar="DIR", help="CoNLL-2003 in columns: train.txt, valid.txt, test.txt")
-    found.add_argument("--upos", type=Path, metavar="DIR", help="UD English-EWT: en_ewt-ud-train.conllu, …")
-    found.add_argument("--vectors", type=Path, action="append", default=[], metavar="TABLE", help="once or more")
-    found.add_argument("--runs", type=Path, required=True, metavar="DIR", help="where trainings are kept")
-    found.add_argument("--seeds", type=experiments.parse_seeds, default=(1, 2, 3), help="1,2,3 or 1-3")
-    found.add_argument("--jobs", type=whole_number(1), default=2, help="trainings at a time")
-    found.add_argument("--whole", action="store_true", help="take the recipes as they are, not cut down")
-    found.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of every recipe")
-    found.add_argument("--only", action="append", choices=list(names), help="to train, once or more")
-    found.add_argument("--no-train", action="store_true", help="write what is finished")
-    return found
-
-
-def corpora(options: Namespace) -> list[Corpus]:
-    """Returns the corpora that the options name, each with its recipe, or that cut down, so that many can be trained.
-
-    Cut down it has six epochs, whose weights are averaged over a shorter time to suit them, and layers half as wide;
-    UPOS has the batches and the rate of NER. Documents are not read: they would tell one direction what stands on the
-    other side.
-    """
-    short = (
-        "training.epochs=6",
-        "training.ema_decay=0.998",
-        "model.encoder.hidden_size=100",
-        "model.document_context.output_dim=0",
+def create_parser(doc: str | None, names: Iterable[str]) -> ArgumentParser:
+    """Returns a parser with the options of studies that train on corpora; `names` are the values of `--only`."""
+    parser = arguments.create_parser(doc)
+    add = parser.add_argument
+    add("--ner", type=Path, metavar="DIR", help="Data in CoNLL-2003 columns: train.txt, valid.txt, test.txt.")
+    add("--upos", type=Path, metavar="DIR", help="Data of UD English-EWT: en_ewt-ud-train.conllu, …")
+    add(
+        "--vectors", type=Path, action="append", default=[], metavar="TABLE", help="Table of word vectors (repeatable)."
     )
-    large = ("training.batch_size=32", "training.optimizer.learning_rate=0.04")
-    less = ((), ()) if options.whole else (short, (*short, *large))
-    given = ((NER, options.ner, "ner-conll2003-fast"), ("UD-EWT UPOS", options.upos, "pos-ewt"))
-    found = [
-        Corpus(name, data, recipe, (*settings, *options.set), tuple(options.vectors))
-        for (name, data, recipe), settings in zip(given, less, strict=True)
+    add("--runs", type=Path, required=True, metavar="DIR", help="Directory for the trainings.")
+    add("--seeds", type=experiments.parse_seeds, default=(1, 2, 3), help="Seeds, as 1,2,3 or 1-3 [1-3].")
+    add("--jobs", type=integer_type(1), default=2, help="Number of parallel trainings [2].")
+    add("--whole", action="store_true", help="Use the recipes unchanged instead of shortened.")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="Override a setting (repeatable).")
+    add("--only", action="append", choices=list(names), help="Train only this variation (repeatable).")
+    add("--no-train", action="store_true", help="Write the results of finished trainings only.")
+    return parser
+
+
+def select_corpora(options: Namespace) -> list[Corpus]:
+    """Returns the corpora of the options `--ner` and `--upos`.
+
+    Shortened recipes have six epochs, a shorter weight average and half the hidden size; UPOS uses the batch size and
+    learning rate of NER. Document context is off, since it would show a single direction the tokens on its other side.
+    """
+    vectors = tuple(options.vectors)
+    corpora = [
+        Corpus(data, task, RECIPES[task], (*(() if options.whole else SHORT_SETTINGS[task]), *options.set), vectors)
+        for task, data in ((NER, options.ner), (UPOS, options.upos))
         if data
     ]
-    if not found:
-        raise ConfigError("give --ner, --upos or both")
-    return found
+    if not corpora:
+        raise ConfigError("there is no data; pass --ner, --upos or both")
+    return corpora

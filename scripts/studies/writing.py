@@ -1,11 +1,11 @@
-"""What every study ends in: tables, their numbers, a picture and a verdict.
+"""Writes the results of a study: tables, their numbers, a plot and a verdict.
 
 A study NAME writes into a directory
 
-    NAME.json   `study`, `command`, `machine`, `seconds`, `verdict` and `tables`: for each table a list of rows, each of
-                which has the number or word of each column by its title; and what else the picture is drawn from
+    NAME.json   `study`, `command`, `machine`, `seconds`, `verdict`, `tables` and other data of the plot; `tables` has a
+                list of rows by the title of the table, and a row has its values by the title of the column
     NAME.md     the tables and the verdict
-    NAME.png    the picture
+    NAME.png    the plot
 """
 
 import json
@@ -22,34 +22,36 @@ from matplotlib.figure import Figure
 
 from tagger.io import atomic
 
-Row = Mapping[str, Any]  # of each column a number, a word or None
+Row = Mapping[str, Any]  # a number, a word or None by the title of the column
 Tables = Mapping[str, Sequence[Row]]
 
 
-def write(study: str, out: Path, *, tables: Tables, figure: Figure, verdict: str, seconds: float, **more: Any) -> None:
-    """Writes a study's three files and prints its tables and its verdict.
+def write_study(
+    study: str, out: Path, *, tables: Tables, figure: Figure, verdict: str, seconds: float, **details: Any
+) -> None:
+    """Writes the three files of a study and prints its tables and verdict.
 
     Args:
-        study: its name.
-        out: the directory, which is made.
-        tables: rows by the table's title.
-        figure: the picture.
-        verdict: one sentence.
-        seconds: that it took.
-        more: what else the JSON file is to hold.
+        study: the name of the study.
+        out: the directory, which is created.
+        tables: rows by the title of the table.
+        figure: the plot.
+        verdict: one or several sentences.
+        seconds: the time that the study took.
+        details: other values of the JSON file.
     """
     out.mkdir(parents=True, exist_ok=True)
-    found = {
+    results = {
         "study": study,
         "command": _command(study),
         "machine": f"{platform.machine()}, {os.cpu_count()} processors, torch {torch.__version__}",
         "seconds": round(seconds, 1),
         "verdict": verdict,
         "tables": tables,
-        **more,
+        **details,
     }
-    text = "\n\n".join([*(f"{title}\n\n{markdown(rows)}" for title, rows in tables.items()), verdict]) + "\n"
-    atomic.replace(out / f"{study}.json", laid_out(found).encode() + b"\n")
+    text = "\n\n".join([*(f"{title}\n\n{format_markdown(rows)}" for title, rows in tables.items()), verdict]) + "\n"
+    atomic.replace(out / f"{study}.json", format_json(results).encode() + b"\n")
     atomic.replace(out / f"{study}.md", text.encode())
     with atomic.open_atomic(out / f"{study}.png") as stream:
         figure.savefig(stream, format="png", dpi=80)
@@ -57,22 +59,22 @@ def write(study: str, out: Path, *, tables: Tables, figure: Figure, verdict: str
 
 
 def _command(study: str) -> str:
-    """Returns what was typed, of the paths of files and folders their names alone."""
+    """Returns the command of this run, with paths reduced to their names."""
     words = [word.partition("=") for word in sys.argv[1:]]
-    given = ["".join(Path(part).name if _is_path(part) else part for part in word) for word in words]
-    return shlex.join(["python", f"scripts/studies/{study}.py", *given])
+    arguments = ["".join(Path(part).name if _is_path(part) else part for part in word) for word in words]
+    return shlex.join(["python", f"scripts/studies/{study}.py", *arguments])
 
 
 def _is_path(word: str) -> bool:
     return os.sep in word and Path(word).exists()
 
 
-def laid_out(value: Any, indent: str = "") -> str:
-    """Returns JSON in which each row of a table has a line.
+def format_json(value: Any, indent: str = "") -> str:
+    """Returns JSON with each row of a table on one line.
 
-    >>> print(laid_out({"study": "memory", "tables": {"steps": [{"cell": "rnn"}, {"cell": "gru"}]}, "norms": [1, 2]}))
+    >>> print(format_json({"study": "flow", "tables": {"steps": [{"cell": "rnn"}, {"cell": "gru"}]}, "norms": [1, 2]}))
     {
-     "study": "memory",
+     "study": "flow",
      "tables": {
       "steps": [
        {"cell": "rnn"},
@@ -83,42 +85,33 @@ def laid_out(value: Any, indent: str = "") -> str:
     }
     """
     inner = indent + " "
-    if isinstance(value, Mapping) and (not indent or all(isinstance(each, list) for each in value.values())):
-        lines = [f"{json.dumps(key)}: {laid_out(each, inner)}" for key, each in value.items()]
+    if isinstance(value, Mapping) and (not indent or all(isinstance(item, list) for item in value.values())):
+        lines = [f"{json.dumps(key)}: {format_json(item, inner)}" for key, item in value.items()]
         return "{\n" + ",\n".join(inner + line for line in lines) + f"\n{indent}}}"
     if isinstance(value, Sequence) and value and isinstance(value[0], Mapping):
-        lines = [json.dumps(each, allow_nan=False, ensure_ascii=False) for each in value]
+        lines = [json.dumps(item, allow_nan=False, ensure_ascii=False) for item in value]
         return "[\n" + ",\n".join(inner + line for line in lines) + f"\n{indent}]"
     return json.dumps(value, allow_nan=False, ensure_ascii=False)
 
 
-def sentence(parts: Sequence[str]) -> str:
-    """Returns parts as one sentence.
+def format_markdown(rows: Sequence[Row]) -> str:
+    """Returns rows as a Markdown table with the columns of the first row.
 
-    >>> sentence(["on names it holds", "on verbs it fails"])
-    'On names it holds; on verbs it fails.'
-    """
-    text = "; ".join(parts)
-    return f"{text[0].upper()}{text[1:]}."
-
-
-def markdown(rows: Sequence[Row]) -> str:
-    """Returns rows as a table in Markdown; all have the columns of the first.
-
-    >>> print(markdown([{"cell": "rnn", "steps": 1200, "loss": 0.123456}, {"cell": "gru", "steps": None, "loss": 2.0}]))
+    >>> rnn = {"cell": "rnn", "steps": 1200, "loss": 0.123456}
+    >>> print(format_markdown([rnn, {"cell": "gru", "steps": None, "loss": 2.0}]))
     | cell | steps | loss |
     |---|---|---|
     | rnn | 1200 | 0.123 |
     | gru | - | 2.00 |
     """
     titles = list(rows[0])
-    lines = [titles, *([_shown(row[title]) for title in titles] for row in rows)]
+    lines = [titles, *([_format_value(row[title]) for title in titles] for row in rows)]
     text = [f"| {' | '.join(line)} |" for line in lines]
     return "\n".join([text[0], "|" + "---|" * len(titles), *text[1:]])
 
 
-def _shown(value: str | float | None) -> str:
-    """Returns a cell of a table: numbers below 1 to three digits, others to two places."""
+def _format_value(value: str | float | None) -> str:
+    """Returns a cell of a table: numbers below 1 with three significant digits, others with two decimals."""
     if value is None:
         return "-"
     if not isinstance(value, float):

@@ -1,4 +1,4 @@
-"""Entities of a text highlighted in HTML, for pages and notebooks; whatever the text holds, a browser only shows it."""
+"""Highlights entities of a text in HTML, for pages and notebooks. The text is escaped completely."""
 
 import html
 from collections.abc import Callable, Iterable, Iterator
@@ -6,12 +6,12 @@ from typing import NamedTuple
 from zlib import crc32
 
 NUM_COLOURS = 12
-# Pictures of the control characters; U+FFFD for those without one and for those that reorder the text after them.
+# Symbols for control characters; U+FFFD for those without a symbol and for characters that reorder text.
 _VISIBLE = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {0x7F: 0x2421}
 _VISIBLE |= dict.fromkeys([*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xFFFD)
 _VISIBLE |= dict.fromkeys(range(0xD800, 0xE000), 0xFFFD)
-# Hues of the usual entity types, in degrees, far apart from one another.
-_HUES = {"PER": 210, "PERSON": 210, "ORG": 30, "LOC": 120, "GPE": 150, "MISC": 285, "NORP": 315, "DATE": 55}
+# Colours of common entity types, far apart.
+_COLOURS = {"PER": 7, "PERSON": 7, "ORG": 1, "LOC": 4, "GPE": 5, "MISC": 10, "NORP": 11, "DATE": 2}
 _MARK_STYLE = "padding:.15em .3em;border-radius:.3em;color:inherit;unicode-bidi:isolate"
 _LABEL_STYLE = "margin-inline-start:.4em;font-size:.7em;font-weight:bold;opacity:.75"
 
@@ -29,7 +29,7 @@ class Mark(NamedTuple):
 
 
 def escape(text: str) -> str:
-    r"""Returns the HTML that shows a text, control characters included, and obeys nothing in it.
+    r"""Returns the HTML of a text, with symbols for control characters.
 
     >>> escape("<b>\x1b[0m")
     '&lt;b&gt;␛[0m'
@@ -43,7 +43,7 @@ def highlight(text: str, marks: Iterable[Mark], attributes: Attributes) -> Itera
     Args:
         text: the text.
         marks: the entities to highlight.
-        attributes: how marks look, such as `class_attributes`.
+        attributes: returns the HTML attributes of marks, such as `class_attributes`.
     """
     end = 0
     for mark in marks:
@@ -64,10 +64,10 @@ def class_attributes(kind: str) -> tuple[str, str]:
 
 def inline_attributes(kind: str) -> tuple[str, str]:
     """Returns the attributes for a fragment without a style sheet, such as the output of a notebook's cell."""
-    hue = _HUES.get(kind, colour(kind) * 360 // NUM_COLOURS)
+    hue = colour(kind) * 360 // NUM_COLOURS
     return f'style="background:hsl({hue} 75% 55% / 35%);{_MARK_STYLE}"', f' style="{_LABEL_STYLE}"'
 
 
 def colour(kind: str) -> int:
     """Returns the number of an entity type's colour, below `NUM_COLOURS`."""
-    return crc32(kind.encode("utf-8", "backslashreplace")) % NUM_COLOURS
+    return _COLOURS.get(kind, crc32(kind.encode("utf-8", "backslashreplace")) % NUM_COLOURS)

@@ -1,4 +1,4 @@
-"""Where sentences come from: files of any format, folders with the usual names, datasets; read once, forward."""
+"""Reads sentences and records from files of any format, folders of corpus files and datasets, in one pass."""
 
 import hashlib
 import random
@@ -15,18 +15,18 @@ from tagger.data.sentence import Record, Sentence
 from tagger.errors import ConfigError, DataError
 from tagger.io import line_reader
 
-# The names under which corpora are published, per role, most telling first.
-_USUAL = {
+# The file names of published corpora by role, in order of preference.
+_FILE_NAMES = {
     "train": ("train", "eng.train", "*-train", "*_train", "*.train"),
     "dev": ("dev", "valid", "validation", "testa", "eng.testa", "*-dev", "*_dev", "*.dev", "*.testa"),
     "test": ("test", "testb", "eng.testb", "*-test", "*_test", "*.test", "*.testb"),
 }
-_USUAL_SUFFIXES = ("", ".txt", *(suffix for name in names_of("is_training_data") for suffix in FORMATS[name].suffixes))
+_FILE_SUFFIXES = ("", ".txt", *(suffix for name in names_of("is_training_data") for suffix in FORMATS[name].suffixes))
 
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """The sentences of one part of the data, none of them empty, and the name that messages give it."""
+    """The sentences of one part of the data, each with tokens, and the name of the part in messages."""
 
     name: str
     sentences: tuple[Sentence, ...]
@@ -36,18 +36,18 @@ class Corpus:
         """The number of its tokens."""
         return sum(map(len, self.sentences))
 
-    def invalid_places(self, scheme: Scheme, most: int = 20) -> list[str]:
-        """Returns a line for each tag that breaks a scheme, up to `most` of them."""
+    def describe_invalid(self, scheme: Scheme, limit: int = 20) -> list[str]:
+        """Returns a line for each tag that is invalid in a scheme; at most `limit` and one with the remaining count."""
         faults = []
         for sentence in self.sentences:
             for position in schemes.find_invalid(sentence.tags, scheme):
-                before = repr(sentence.tags[position - 1]) if position else "the sentence's start"
+                previous = repr(sentence.tags[position - 1]) if position else "the sentence's start"
                 tag = repr(sentence.tags[position]) if position < len(sentence) else "the sentence's end"
-                faults.append(f"{self.name}: sentence at line {sentence.line}: {tag} after {before} breaks {scheme}")
-        return faults[:most] + [f"… and {len(faults) - most} more"] * (len(faults) > most)
+                faults.append(f"{self.name}: sentence at line {sentence.line}: {tag} after {previous} breaks {scheme}")
+        return faults[:limit] + [f"… and {len(faults) - limit} more"] * (len(faults) > limit)
 
     def digest(self) -> str:
-        """Returns the SHA-256, in hexadecimal, of all tokens and tags, whatever format they were read from."""
+        """Returns the SHA-256, in hexadecimal, of all tokens and tags; it does not depend on the file format."""
         digest = hashlib.sha256()
         for sentence in self.sentences:
             rows = zip(sentence.tokens, sentence.tags, strict=True)
@@ -56,7 +56,7 @@ class Corpus:
 
 
 def guess_format(path: Path) -> InputFormat:
-    """Returns the format that a file's name suggests, plain lines if none.
+    """Returns the format of a file by its suffix; `lines` for other suffixes.
 
     >>> guess_format(Path("en-dev.conllu.gz"))
     'conllu'
@@ -67,11 +67,11 @@ def guess_format(path: Path) -> InputFormat:
 
 
 class DataSettings(Protocol):
-    """The settings of training data that say which columns hold tokens and tags: `data` of a recipe."""
+    """The part of a recipe's `data` settings that specifies the columns of tokens and tags."""
 
     @property
     def format(self) -> str:
-        """The format."""
+        """The file format."""
 
     @property
     def token(self) -> int | str:
@@ -87,7 +87,7 @@ class DataSettings(Protocol):
 
 
 def guess_tagged_format(path: Path, trained: DataSettings) -> TaggedFormat:
-    """Returns the format of a tagged file: the one that its name suggests, else that of the training, else columns."""
+    """Returns the format of a tagged file: by its suffix, else the format of the training data, else columns."""
     names = (name for name in (guess_format(path), trained.format) if name in options(TaggedFormat))
     return cast(TaggedFormat, next(names, "columns"))
 
@@ -103,26 +103,25 @@ def find_layout(
 ) -> Layout:
     """Returns which columns hold tokens and tags in the files of a format.
 
-    In the format of the training data, the columns are those of the training. In other files the token is in the first
-    column, and tags are read from the last column or written into a new one; in CoNLL-U they are XPOS or, for spans,
-    NER in MISC.
+    Files in the format of the training data have its columns. In other files the token is in the first column; tags
+    are read from the last column or written into a new one. In CoNLL-U tags are XPOS or, for spans, NER in MISC.
 
     Args:
         trained: the settings of the training data.
         input_format: the format of the files.
         has_spans: whether the tags encode spans.
-        token: the column of the token; None for the above.
-        tag: the column of the tag; None for the above.
+        token: the column of the token; None for the default.
+        tag: the column of the tag; None for the default.
         tagged: whether the files hold tags.
     """
     if input_format == trained.format:
-        usual = Layout(trained.token, trained.tag, trained.columns)
+        default = Layout(trained.token, trained.tag, trained.columns)
     elif input_format == "conllu":
-        usual = Layout(0, "misc:NER" if has_spans else "xpos")
+        default = Layout(0, "misc:NER" if has_spans else "xpos")
     else:
-        usual = Layout(0, -1 if tagged else None)
-    tag_column = usual.tag if tag is None else tag
-    return Layout(usual.token if token is None else token, tag_column, usual.names, fixed=tag is not None)
+        default = Layout(0, -1 if tagged else None)
+    tag_column = default.tag if tag is None else tag
+    return Layout(default.token if token is None else token, tag_column, default.names, fixed=tag is not None)
 
 
 def read_sentences(
@@ -134,7 +133,7 @@ def read_sentences(
     name: str | None = None,
     max_record_bytes: int = line_reader.MAX_RECORD_BYTES,
 ) -> Iterator[Sentence]:
-    """Yields all sentences of a file or a stream of tagged sentences, empty ones included.
+    """Yields all sentences of a file or a stream of tagged sentences, including those without tokens.
 
     Raises:
         ConfigError: the format holds no tags.
@@ -157,19 +156,19 @@ def read_records(
     name: str | None = None,
     **options: Any,
 ) -> Iterator[Record]:
-    """Returns the records of a file or a stream: a sentence of lines or of a corpus, a paragraph of a text, or a row.
+    """Returns the records of a file or a stream: sentences of lines or of a corpus, paragraphs of a text, or rows.
 
     Args:
-        source: a path, or a stream, from which Parquet cannot be read.
-        input_format: its format.
+        source: a path, or a stream except for Parquet.
+        input_format: the format of the source.
         layout: the column of the token in columns, and of the tag in CoNLL-U.
         name: the name of the source in errors, and the document id of a text; the path if None.
         options: the other options of `ReadOptions`.
 
     Raises:
-        ConfigError: the source cannot be read in this way, whatever it holds.
-        DataError: it cannot be read as its format; the error names file and line. With `reject`, only if nothing after
-            the fault can be read.
+        ConfigError: the options do not fit the source.
+        DataError: the source cannot be read as its format; the error names file and line. With `reject`, only if no
+            input after the fault can be read.
     """
     records: Iterator[Record] = (
         FORMATS[input_format].load().read_records(source, ReadOptions(_label(source, name), layout, **options))
@@ -192,7 +191,7 @@ def read_corpus(
     sentences = read_sentences(
         path, input_format=input_format, layout=layout, tagged=True, max_record_bytes=max_record_bytes
     )
-    corpus = _corpus(str(path), path.name, sentences)
+    corpus = _build_corpus(str(path), path.name, sentences)
     if input_format == "conllu" and not conllu.has_tags(corpus.sentences, str(layout.tag)):
         raise DataError(f"{path}: no token has a tag in {layout.tag}; choose another field: upos, xpos or misc:KEY")
     return corpus
@@ -200,62 +199,64 @@ def read_corpus(
 
 def read_dataset(name: str, split: str, *, layout: Layout, revision: str | None) -> Corpus:
     """Returns the tagged sentences of one split of a dataset."""
-    found = hub.read(name, split, token=str(layout.token), tag=str(layout.tag), revision=revision)
-    return _corpus(f"{name}, split {split}", f"{Path(name).name}:{split}", found)
+    sentences = hub.read(name, split, token=str(layout.token), tag=str(layout.tag), revision=revision)
+    return _build_corpus(f"{name}, split {split}", f"{Path(name).name}:{split}", sentences)
 
 
-def _corpus(place: str, name: str, sentences: Iterable[Sentence]) -> Corpus:
-    kept = tuple(sentence for sentence in sentences if sentence.tokens)
-    if not kept:
-        raise DataError(f"{place}: holds no sentence")
-    return Corpus(name, kept)
+def _build_corpus(location: str, name: str, sentences: Iterable[Sentence]) -> Corpus:
+    with_tokens = tuple(sentence for sentence in sentences if sentence.tokens)
+    if not with_tokens:
+        raise DataError(f"{location}: holds no sentence")
+    return Corpus(name, with_tokens)
 
 
 def find_corpus_files(folder: Path) -> dict[str, Path]:
-    """Returns the files of a folder by role (train, dev, test) as their names tell.
+    """Returns the files of a folder by role (train, dev, test), from their names.
 
     Raises:
-        DataError: there is no such folder, it has no training file, or two files fit one role equally.
+        DataError: the folder does not exist, it has no training file, or two files match one role equally well.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
-    found = {}
-    for role, stems in _USUAL.items():
+    files = {}
+    for role, stems in _FILE_NAMES.items():
         for stem in stems:
-            fitting = sorted(
+            matches = sorted(
                 path
-                for suffix in _USUAL_SUFFIXES
-                for packed in ("", *line_reader.COMPRESSED_SUFFIXES)
-                for path in folder.glob(stem + suffix + packed)
+                for suffix in _FILE_SUFFIXES
+                for compressed_suffix in ("", *line_reader.COMPRESSED_SUFFIXES)
+                for path in folder.glob(stem + suffix + compressed_suffix)
                 if path.is_file()
             )
-            # Universal Dependencies publishes the raw text beside the treebank, under the same name.
-            fitting = [path for path in fitting if path.suffix != ".txt" or path.with_suffix(".conllu") not in fitting]
-            if len(fitting) > 1:
+            # Universal Dependencies publishes the raw text and the treebank under the same name.
+            matches = [path for path in matches if path.suffix != ".txt" or path.with_suffix(".conllu") not in matches]
+            if len(matches) > 1:
                 raise DataError(
-                    f"{folder}: {' and '.join(path.name for path in fitting)} may each be `{role}`; name one"
+                    f"{folder}: {' and '.join(path.name for path in matches)} may each be `{role}`; name one"
                 )
-            if fitting:
-                found[role] = fitting[0]
+            if matches:
+                files[role] = matches[0]
                 break
-    if "train" not in found:
+    if "train" not in files:
         raise DataError(f"{folder}: found no training file such as train.txt or en-train.conllu; name it with `train`")
-    return found
+    return files
 
 
-def split_off_dev(sentences: Sequence[Sentence], share: float, seed: int) -> tuple[list[Sentence], list[Sentence]]:
-    """Returns sentences to train on and about `share` of them to develop on, split by document if there are several.
+def split_off_dev(sentences: Sequence[Sentence], fraction: float, seed: int) -> tuple[list[Sentence], list[Sentence]]:
+    """Returns training sentences and about a fraction of all sentences for development.
+
+    Documents are not split if there are several.
 
     Raises:
-        DataError: there is too little to split.
+        DataError: there is only one sentence.
     """
-    several = len({sentence.document for sentence in sentences}) > 1
-    units = [sentence.document if several else number for number, sentence in enumerate(sentences)]
+    by_document = len({sentence.document for sentence in sentences}) > 1
+    units = [sentence.document if by_document else number for number, sentence in enumerate(sentences)]
     order = sorted(set(units))
     if len(order) < 2:
         raise DataError("a single sentence cannot be split into training and development data; name a file with `dev`")
     random.Random(seed).shuffle(order)
-    chosen = set(order[: min(max(1, round(share * len(order))), len(order) - 1)])
-    train = [sentence for unit, sentence in zip(units, sentences, strict=True) if unit not in chosen]
-    dev = [sentence for unit, sentence in zip(units, sentences, strict=True) if unit in chosen]
+    dev_units = set(order[: min(max(1, round(fraction * len(order))), len(order) - 1)])
+    train = [sentence for unit, sentence in zip(units, sentences, strict=True) if unit not in dev_units]
+    dev = [sentence for unit, sentence in zip(units, sentences, strict=True) if unit in dev_units]
     return train, dev

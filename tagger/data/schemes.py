@@ -1,4 +1,4 @@
-"""Tag schemes for spans: IOB1, IOB2 and IOBES; invalid sequences are read as conlleval reads them.
+"""Tag schemes for spans: IOB1, IOB2 and IOBES. Invalid sequences are read by the rules of conlleval.
 
 BIO is another name of IOB2, and BIOES of IOBES. BILOU (L for E, U for S) and BMES (M for I) are read as IOBES.
 """
@@ -14,7 +14,7 @@ from tagger.data.sentence import Span
 
 OUTSIDE = "O"
 _SPAN_TAG = re.compile(r"[BIESLUM]-.+", re.DOTALL)
-# Spans of the same positions and type share an object: most sentences need only a few thousand.
+# Spans with equal bounds and type share an object; most corpora have only a few thousand.
 _span = lru_cache(maxsize=1 << 14)(Span)
 _REORDERING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 _MARKS = "\u061c\u200e\u200f"
@@ -149,15 +149,15 @@ def detect(sequences: Sequence[Sequence[str]]) -> Detected:
     return Detected("IOB1", "IOB1", iob1) if iob1 < iob2 else Detected("IOB2", "IOB2", iob2)
 
 
-def other_tags(sequences: Iterable[Sequence[str]]) -> list[str]:
-    """Returns the tags that keep a column from being one of spans, if most of its distinct tags are a span's.
+def find_non_span_tags(sequences: Iterable[Sequence[str]]) -> list[str]:
+    """Returns the tags that are not span tags, if most of the distinct tags are span tags; else none.
 
-    >>> other_tags([["B-PER", "I-PER", "O", "PER"]])
+    >>> find_non_span_tags([["B-PER", "I-PER", "O", "PER"]])
     ['PER']
     """
     tags = {tag for sequence in sequences for tag in sequence} - {OUTSIDE}
-    others = sorted(tag for tag in tags if not _SPAN_TAG.fullmatch(tag))
-    return others if 2 * len(others) < len(tags) else []
+    non_span_tags = sorted(tag for tag in tags if not _SPAN_TAG.fullmatch(tag))
+    return non_span_tags if 2 * len(non_span_tags) < len(tags) else []
 
 
 def count_invalid(sequences: Iterable[Sequence[str]], scheme: Scheme) -> int:

@@ -1,6 +1,6 @@
-"""Pretrained word vectors: read from text tables, looked up by several spellings, joined side by side.
+"""Pretrained word vectors: reads tables, looks up words with fallbacks, concatenates the vectors of several tables.
 
-Shapes in this module: W words, D width of all tables together.
+Shapes in this module: W words, D numbers per vector of one table or, in `join`, of all tables together.
 """
 
 import re
@@ -19,25 +19,25 @@ from tagger.io import line_reader
 
 Matrix = NDArray[np.float32]
 _HEADER = re.compile(r"\d+ (\d{1,6})\s*")
-_PROBE = 100  # lines that tell the width of a table without a header
+_PROBE_LINES = 100  # read to find the dimension of a table without a header
 
 
 @dataclass
 class Table:
-    """Words and their vectors, in the order of their file; `rows` gives a word's row in `matrix` (W, D)."""
+    """Words and vectors in the order of the file; `rows` maps a word to its row of `matrix` (W, D)."""
 
     rows: dict[str, int]
     matrix: Matrix
 
     @property
-    def width(self) -> int:
-        """The numbers in one vector."""
+    def dim(self) -> int:
+        """The dimension D of a vector."""
         return int(self.matrix.shape[1])
 
     def lookup(self, word: str) -> int:
-        """Returns the row of a word as written, else lower-cased, else with digits as 0, else -1."""
-        for form in forms(word):
-            row = self.rows.get(form)
+        """Returns the row of the word, else of its lower-cased form, else of that with digits as 0, else -1."""
+        for variant in forms(word):
+            row = self.rows.get(variant)
             if row is not None:
                 return row
         return -1
@@ -45,7 +45,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How many types and tokens of a corpus have a vector."""
+    """The numbers of distinct words and tokens of a corpus, and of those with a vector."""
 
     types: int
     tokens: int
@@ -58,68 +58,71 @@ class Coverage:
         return f"{types:.1f} % of {self.types} types, {tokens:.1f} % of {self.tokens} tokens"
 
 
-def read(path: Path, *, wanted: Collection[str], keep: int) -> Table:
-    """Returns the vectors of the wanted words and of the first `keep` words of a text table, gzipped or not.
+def read(path: Path, *, wanted: Collection[str], max_frozen_words: int) -> Table:
+    """Returns the vectors of the wanted words, and of other words up to `max_frozen_words` words in total.
 
-    A header line of two whole numbers is passed over, spaces within a word are kept, and of duplicates the first wins.
+    The file is a text table, optionally compressed. A header line of two integers is skipped. Words may contain
+    spaces. The first of several lines for a word counts.
 
     Raises:
-        DataError: a line has another width than the table, or a value that is no finite number.
+        DataError: a line has another number of values than the table, or a value that is not a finite number.
     """
     source = line_reader.read_lines(path)
-    head = [(number, line.removeprefix("\ufeff") if number == 1 else line) for number, line in islice(source, _PROBE)]
+    head = [
+        (number, line.removeprefix("\ufeff") if number == 1 else line) for number, line in islice(source, _PROBE_LINES)
+    ]
     header = _HEADER.fullmatch(head[0][1]) if head else None
-    width = int(header[1]) if header else _usual_width([line for _, line in head])
-    if width < 1:
+    dim = int(header[1]) if header else _most_common_dim([line for _, line in head])
+    if dim < 1:
         raise DataError(f"{path}: expected a word and its numbers on each line")
     rows: dict[str, int] = {}
     vectors: list[Matrix] = []
     for number, line in chain(head[1:] if header else head, source):
-        # Splitting from the right by the table's width leaves the spaces within a word.
-        word, *values = _trimmed(line).rsplit(" ", width)
-        if word in rows or (len(rows) >= keep and word not in wanted):
+        # Splitting from the right preserves the spaces within a word.
+        word, *values = _strip_end(line).rsplit(" ", dim)
+        if word in rows or (len(rows) >= max_frozen_words and word not in wanted):
             continue
-        vectors.append(_vector(values, width, f"{path}:{number}"))
+        vectors.append(_parse_vector(values, dim, f"{path}:{number}"))
         rows[word] = len(rows)
-    return Table(rows, np.stack(vectors) if vectors else np.zeros((0, width), np.float32))
+    return Table(rows, np.stack(vectors) if vectors else np.zeros((0, dim), np.float32))
 
 
-def _usual_width(lines: Sequence[str]) -> int:
-    """Returns how many numbers most lines have: a word with spaces makes its line longer, a fault makes it shorter."""
-    counts = Counter(len(_trimmed(line).split(" ")) - 1 for line in lines)
-    return max(counts, key=lambda width: (counts[width], -width), default=0)
+def _most_common_dim(lines: Sequence[str]) -> int:
+    """Returns the number of values of most lines; words with spaces and faults have others."""
+    counts = Counter(len(_strip_end(line).split(" ")) - 1 for line in lines)
+    return max(counts, key=lambda dim: (counts[dim], -dim), default=0)
 
 
-def _trimmed(line: str) -> str:
+def _strip_end(line: str) -> str:
     return line.rstrip("\r\n ")
 
 
-def _vector(values: Sequence[str], width: int, place: str) -> Matrix:
+def _parse_vector(values: Sequence[str], dim: int, location: str) -> Matrix:
     try:
-        with np.errstate(over="ignore"):  # too large becomes infinite, which is reported below
+        with np.errstate(over="ignore"):  # a value that is too large becomes infinity, see below
             vector = np.array(values, np.float32)
     except ValueError as error:
-        raise DataError(f"{place}: expected {width} numbers after the word: {error}") from error
-    if len(vector) != width:
-        raise DataError(f"{place}: expected {width} numbers after the word, found {len(vector)}")
+        raise DataError(f"{location}: expected {dim} numbers after the word: {error}") from error
+    if len(vector) != dim:
+        raise DataError(f"{location}: expected {dim} numbers after the word, found {len(vector)}")
     if not np.isfinite(vector).all():
-        raise DataError(f"{place}: a value is not a finite number")
+        raise DataError(f"{location}: a value is not a finite number; expected {dim} finite numbers")
     return vector
 
 
 def join(tables: Sequence[Table], words: Sequence[str]) -> Matrix:
-    """Returns the vectors of words (W, D), tables side by side, 0 in the part of a table that lacks the word."""
+    """Returns the vectors of words (W, D), concatenated over tables; 0 where a table lacks the word."""
     parts = []
     for table in tables:
         rows = np.array([table.lookup(word) for word in words], np.int64)
-        part = np.zeros((len(words), table.width), np.float32)
+        part = np.zeros((len(words), table.dim), np.float32)
         part[rows >= 0] = table.matrix[rows[rows >= 0]]
         parts.append(part)
     return np.concatenate(parts, axis=1)
 
 
 def most_frequent(tables: Sequence[Table], limit: int, without: Collection[str]) -> list[str]:
-    """Returns up to `limit` words of the tables, the best ranked in any first, leaving out those of `without`."""
+    """Returns up to `limit` words by their best rank in any table, without the words of `without`."""
     ranks: dict[str, int] = {}
     for table in tables:
         for rank, word in enumerate(table.rows):
@@ -128,6 +131,6 @@ def most_frequent(tables: Sequence[Table], limit: int, without: Collection[str])
 
 
 def coverage(tables: Sequence[Table], counts: Counter[str]) -> Coverage:
-    """Returns how much of a corpus, given as its words and their counts, has a vector in any table."""
+    """Returns the coverage of a corpus, given by its word counts: words with a vector in any table."""
     covered = [word for word in counts if any(table.lookup(word) >= 0 for table in tables)]
     return Coverage(len(counts), counts.total(), len(covered), sum(counts[word] for word in covered))

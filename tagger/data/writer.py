@@ -1,30 +1,31 @@
-r"""Where tagged records go: CoNLL columns, CoNLL-U, JSON lines, Parquet, tables of spans or a page.
+r"""Writes tagged records as CoNLL columns, CoNLL-U, JSON lines, Parquet, tables of spans or HTML pages.
 
-JSON lines and Parquet hold a row for each record: the fields that came with it, then
+JSON lines and Parquet have one row per record: the fields of the source, then
 
-- `document`: the row's own; else its `id`, if that is a string or a whole number; else the id of CoNLL-U's newdoc or
-  the file's name for raw text; else a number from 0, which in a stream counts on from input to input
-- `tokens` and `tags`: of all its sentences, one tag for each token
-- `spans`: each with `type`, `start`, `end`, `text` and, if asked for, `probability`; start and end count code points
-  where a text was split (raw text: those of the file, byte-order mark and carriage returns among them), else tokens
-- `offsets`: the start and end of each token, where a text was split; a text beside tokens of the row's own is not
-- `sentences`: of each the first token and the one after its last, where a record may hold several
-- `probabilities`: one for each token, if asked for
-- `alternatives`: for each sentence a list of `tags` and `probability`, if asked for
+- `document`: the row's `document`; else its `id`, if that is a string or an integer; else the id of CoNLL-U's newdoc or
+  the file name of raw text; else a number from 0, which continues over the inputs of a stream
+- `tokens` and `tags`: those of all sentences of the record, one tag per token
+- `spans`: each with `type`, `start`, `end`, `text` and, on request, `probability`; start and end are character offsets
+  if a text was split (for raw text offsets in the file, byte-order mark and carriage returns included), else token
+  indices
+- `offsets`: the start and end of each token, if a text was split; not for rows that have tokens
+- `sentences`: the index of each sentence's first token and of the one after its last, if a record may have several
+- `probabilities`: one per token, on request
+- `alternatives`: for each sentence a list of `tags` and `probability`, on request
 
-Tokens, tags and ids may hold any character. What a format cannot hold is escaped, and all else stays as it is:
+Tokens, tags and ids may contain any character. Each format escapes only characters that it cannot hold:
 
 - columns, CoNLL-U: tab, line feed, carriage return and NUL as `\t`, `\n`, `\r`, `\0`, a byte-order mark at the
   beginning of a field as `\ufeff`, an empty field as `_`; a backslash is not escaped
-- columns: `-DOCSTART-` at the beginning of a token, or of a tag in a corpus written back, as `\x2dDOCSTART-`; between
-  spaces, a space in a tag as `\x20`
-- CoNLL-U: all white space within a tag as `\xNN` or `\uNNNN`, and `|` in a value of MISC as `\x7c`
+- columns: `-DOCSTART-` at the beginning of a token, or of a tag in a corpus that is written back, as `\x2dDOCSTART-`;
+  in space-separated columns, a space in a tag as `\x20`
+- CoNLL-U: all white space in a tag as `\xNN` or `\uNNNN`, and `|` in a value of MISC as `\x7c`
 - tables of spans: tab, line feed, carriage return, NUL and backslash as `\t`, `\n`, `\r`, `\0`, `\\`
-- JSON lines: as JSON does; a number that is not finite is a string, `"NaN"`, `"Infinity"` or `"-Infinity"`
-- pages: as HTML does; control characters and marks of direction are shown as signs
-- a lone surrogate is `\udNNN` in all of them, and in Parquet; pages show U+FFFD
+- JSON lines: as JSON does; a number that is not finite becomes a string, `"NaN"`, `"Infinity"` or `"-Infinity"`
+- pages: as HTML does; visible symbols replace control characters and direction marks
+- all text formats and Parquet: a lone surrogate as `\udNNN`; pages show U+FFFD
 
-Where a corpus is written back in its own format this holds for the tags alone: all else is as it was read.
+In a corpus that is written back in its own format only tags are escaped. All other bytes are those of the source.
 """
 
 from tagger.choices import OutputFormat
@@ -36,8 +37,8 @@ from tagger.errors import ConfigError
 def make_sink(output_format: OutputFormat, options: WriteOptions) -> Sink:
     """Returns the sink for the records of one source.
 
-    Records in the format of their source are written back unchanged but for the tags. In other formats, lines between
-    sentences are dropped, but each line, row and document keeps its position.
+    In the format of their source, records are written back unchanged except for the tags. In other formats, lines
+    outside sentences are dropped, but each line, row and document keeps its position.
 
     Raises:
         ConfigError: the format cannot hold alternatives.

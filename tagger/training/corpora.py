@@ -135,7 +135,7 @@ def _described(part: Corpus, data: Data) -> bool | None:
         line = next(one.line for one in part.sentences if control_tags[0] in one.tags)
         what = f"the tag {control_tags[0][:60]!r} is empty or has a control character"
         raise DataError(f"{part.name}: sentence at line {line}: {what}")
-    if others := schemes.other_tags(tags):
+    if others := schemes.find_non_span_tags(tags):
         line = next(one.line for one in part.sentences if others[0] in one.tags)
         raise DataError(
             f"{part.name}: sentence at line {line}: {others[0]!r} stands among tags of spans such as 'B-PER'"
@@ -150,7 +150,7 @@ def _described(part: Corpus, data: Data) -> bool | None:
         f"spans in {found.name}, trained in {data.scheme}" if found.scheme else found.name,
     )
     if found.scheme and found.invalid_count:
-        places = part.invalid_places(found.scheme)
+        places = part.describe_invalid(found.scheme)
         if data.strict:
             raise DataError(*places)
         log.warning(

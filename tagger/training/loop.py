@@ -262,7 +262,7 @@ class Loop:
         metrics = self.history[-1].to_json() if is_scored else {}  # the scores of these weights
         rows, limit = self.updater.rows, self.settings.keep_checkpoints
         with rows.flush_temporarily() if rows else nullcontext():
-            model_dir.add_checkpoint(self.run_dir, self.progress.steps, self.model, metrics, state, keep=limit)
+            model_dir.add_checkpoint(self.run_dir, self.progress.steps, self.model, metrics, state, retained=limit)
 
     def _check_weights(self) -> None:
         for name, weight in self.model.network.named_parameters():

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tagger.data import reader
 from tagger.data.formats import Layout, html
 from tagger.data.formats.writing import WriteOptions
+from tagger.data.highlighting import NUM_COLOURS, colour
 from tagger.data.sentence import Record, Sentence
 from tagger.data.writer import make_sink
 from tests.data.tagged import tagged
@@ -148,6 +149,11 @@ def test_a_page_needs_nothing_from_elsewhere():
 
 def test_a_type_has_one_colour_wherever_it_stands():
     (one,), (other,) = tagged([Record((Sentence(("a",)),))], "PER"), tagged([Record((Sentence(("b", "c")),))], "PER")
-    colours = [html.block(record, titled=False).split('class="')[1].split('"')[0] for record in (one, other)]
+    colours = [html.block(record, has_header=False).split('class="')[1].split('"')[0] for record in (one, other)]
     assert colours[0] == colours[1]
     assert f"mark.{colours[0]} " in html.head("")
+
+
+def test_the_usual_entity_types_have_different_colours() -> None:
+    assert len({colour(kind) for kind in ("PER", "ORG", "LOC", "MISC")}) == 4
+    assert all(0 <= colour(kind) < NUM_COLOURS for kind in ("PER", "PRODUCT", "\ud800"))

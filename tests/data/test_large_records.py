@@ -159,7 +159,7 @@ def test_a_long_line_among_vectors_is_one_fault(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("a 1 2\n" + "b" * (line_reader.MAX_RECORD_BYTES + 1) + " 1 2\n")
     with pytest.raises(DataError, match=r"^.*a\.txt:2: a line of over 8 MiB; expected") as caught:
-        vectors.read(path, wanted={"a"}, keep=10)
+        vectors.read(path, wanted={"a"}, max_frozen_words=10)
     assert len(caught.value.faults) == 1
 
 

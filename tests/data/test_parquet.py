@@ -12,6 +12,8 @@ from pyarrow import parquet as pq
 
 from tagger.data import reader
 from tagger.data.formats import Layout, parquet
+from tagger.data.formats.parquet import reading, writing
+from tagger.data.formats.reading import ReadOptions
 from tagger.data.formats.writing import WriteOptions
 from tagger.data.sentence import Record, Reject
 from tagger.data.writer import make_sink
@@ -95,7 +97,7 @@ def test_a_column_of_ours_replaces_one_of_its_name_and_a_document_is_kept(
     assert found["document"].to_pylist() == [7, 8]
     assert found["tags"].to_pylist() == [["B-X"], ["B-X"]]
     assert [message for message in caplog.messages if "replaced" in message] == [
-        f"{path}: its own tags are replaced by those of the output"
+        f"{path}: its columns tags are replaced by those of the output"
     ]
 
 
@@ -188,7 +190,7 @@ def test_an_empty_table_gives_an_empty_table(tmp_path: Path):
 
 
 def test_a_large_table_is_read_and_written_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(parquet, "_GROUP", 1 << 16)
+    monkeypatch.setattr(writing, "_GROUP_BYTES", 1 << 16)
     path = file(tmp_path / "a.parquet", {"tokens": [["a"] * 5] * 5000, "n": range(5000)})
     found = written(read(path), tmp_path, pools=50, input_format="parquet", source=path)
     assert found["n"].to_pylist() == list(range(5000))
@@ -258,7 +260,7 @@ def test_small_row_groups_are_read_together(tmp_path: Path):
 
 @pytest.mark.parametrize("batch", [1, 3, 7, 10, 25, 100])
 def test_no_row_is_read_twice_or_left_out_before_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int):
-    monkeypatch.setattr(parquet, "_BATCH", batch)
+    monkeypatch.setattr(reading, "_BATCH_ROWS", batch)
     path = file(tmp_path / "a.parquet", {"text": [f"Ada met {n}" for n in range(50)]}, row_group_size=10)
     place = pq.ParquetFile(path).metadata.row_group(3).column(0).data_page_offset
     data = path.read_bytes()
@@ -276,7 +278,7 @@ def test_damage_in_a_part_of_a_file_is_told_as_in_the_whole(tmp_path: Path, dama
     data = path.read_bytes()
     source = BytesIO(data[:place] + bytes(20) + data[place + 20 :])
     with pytest.raises(DataError, match=f"; read up to row {read_up_to}$"):
-        list(parquet.read_groups(source, "a", "en", groups=range(2, 5), first=21))
+        list(parquet.read_groups(source, ReadOptions("a", Layout(), first=21), range(2, 5)))
 
 
 def test_a_stream_is_refused():
@@ -287,7 +289,7 @@ def test_a_stream_is_refused():
 @pytest.mark.parametrize("encoded", [False, True])
 def test_damaged_files_are_errors_and_never_a_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoded: bool):
     if encoded:
-        monkeypatch.setattr(parquet, "_BATCH_BYTES", 1)
+        monkeypatch.setattr(reading, "_BATCH_BYTES", 1)
     path = file(tmp_path / "a.parquet", {"text": ["Ada met Bob"] * 50, "n": range(50)}, row_group_size=20)
     whole, draw, faults = path.read_bytes(), random.Random(11), 0
     for _ in range(100 * SCALE):
@@ -334,7 +336,7 @@ def test_a_row_that_is_too_large_is_set_aside_and_never_becomes_python_objects(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, way: dict, encoded: bool
 ):
     if encoded:
-        monkeypatch.setattr(parquet, "_BATCH_BYTES", 1)
+        monkeypatch.setattr(reading, "_BATCH_BYTES", 1)
     name, values = LARGE[kind]
     if name == "tokens" or kind == "repeated":
         columns: dict[str, Any] = {name: values}
@@ -358,8 +360,8 @@ def test_a_row_that_is_too_large_is_set_aside_and_never_becomes_python_objects(
 def test_rows_read_as_values_of_dictionaries_are_the_rows_that_were_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ):
-    monkeypatch.setattr(parquet, "_BATCH_BYTES", 5000)
-    monkeypatch.setattr(parquet, "_DECODED_BYTES", 3000)
+    monkeypatch.setattr(reading, "_BATCH_BYTES", 5000)
+    monkeypatch.setattr(reading, "_DECODED_BYTES", 3000)
     draw = random.Random(seed)
     words = ["", "a", "é" * 20, "c" * 100]
     texts = pa.array([draw.choice([None, *words]) for _ in range(300)])
@@ -413,8 +415,8 @@ def test_a_dictionary_of_which_rows_repeat_a_large_value_fills_no_memory(tmp_pat
 def test_a_row_group_that_is_packed_beyond_measure_is_refused_and_those_before_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, items: int, size: int
 ):
-    monkeypatch.setattr(parquet, "_GROUP_ITEMS", items)
-    monkeypatch.setattr(parquet, "_GROUP_BYTES", size)
+    monkeypatch.setattr(reading, "_MAX_GROUP_ITEMS", items)
+    monkeypatch.setattr(reading, "_MAX_GROUP_BYTES", size)
     writer = pq.ParquetWriter(
         tmp_path / "a.parquet", pa.schema([("tokens", pa.list_(pa.string()))]), compression="zstd"
     )
@@ -423,9 +425,9 @@ def test_a_row_group_that_is_packed_beyond_measure_is_refused_and_those_before_a
     writer.close()
     found: list[int] = []
     if size == 10:
-        monkeypatch.setattr(parquet, "_PACKED", 0.5)
+        monkeypatch.setattr(reading, "_MAX_EXPANSION", 0.5)
     with pytest.raises(
-        DataError, match=r"row group \d holds .* rows, packed into \d+ bytes; write smaller row groups"
+        DataError, match=r"row group \d has .* rows, compressed to \d+ bytes; write smaller row groups"
     ) as caught:
         found.extend(
             record.line

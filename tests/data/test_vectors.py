@@ -14,7 +14,7 @@ TABLE = "the 1 2.5 -3e-1\n, 4 5 6\nNew York 7 8 9\nthe 0 0 0\n\xa0 1 1 1\nParis 
 
 def read(path: Path, data: str | bytes, wanted: tuple[str, ...] = (), keep: int = 100) -> Table:
     path.write_bytes(data.encode() if isinstance(data, str) else data)
-    return vectors.read(path, wanted=wanted, keep=keep)
+    return vectors.read(path, wanted=wanted, max_frozen_words=keep)
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def path(tmp_path: Path) -> Path:
 def test_words_and_vectors_are_read_whatever_stands_around_them(path: Path, change):
     table = read(path, change(TABLE))
     assert list(table.rows) == ["the", ",", "New York", "\xa0", "Paris"]  # the first of two wins
-    assert table.width == 3
+    assert table.dim == 3
     expected = np.array([[1, 2.5, -0.3], [4, 5, 6], [7, 8, 9], [1, 1, 1], [2, 2, 2]], np.float32)
     np.testing.assert_array_equal(table.matrix, expected)
 

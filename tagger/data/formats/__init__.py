@@ -1,7 +1,7 @@
-"""File formats. A format is one module of this folder and one row of `FORMATS`.
+"""File formats. A format is one module or package of this folder and one row of `FORMATS`.
 
-The module of a format that is read has `read_records(source, options)`, that of one that is written
-`make_sink(options)`. Modules are imported when they are used: Arrow and spaCy take time to load.
+A format that can be read has a function `read_records(source, options)`, a format that can be written a function
+`make_sink(options)`. Modules are imported on first use, because importing Arrow and spaCy takes time.
 """
 
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ from tagger.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """What a file format holds and what can be done with it.
+    """The properties of a file format.
 
     Attributes:
-        module: the module of this folder that implements it.
-        suffixes: the file-name suffixes from which it is guessed; the first is that of output files.
-        reads: whether files to tag can have it.
-        writes: whether output can have it.
-        holds_tags: whether it holds one tag per token.
-        holds_spans: whether it holds spans by their bounds.
-        has_offsets: whether a record may hold a text, which is split into several sentences of tokens with offsets.
-        holds_fields: whether its records are rows with any other fields, which are carried to the output.
-        is_training_data: whether a recipe can train on it.
-        has_documents: whether several of its records may belong to one document.
+        module: the module of this folder that implements the format.
+        suffixes: the file-name suffixes of the format; output files get the first.
+        reads: whether the toolkit tags files of the format.
+        writes: whether the toolkit writes output in the format.
+        holds_tags: whether files have one tag per token.
+        holds_spans: whether files have spans with start and end.
+        has_offsets: whether a record may be a text, which is split into sentences of tokens with offsets.
+        holds_fields: whether records are rows with further fields, which are carried to the output.
+        is_training_data: whether a recipe can train on files of the format.
+        has_documents: whether several records may belong to one document.
     """
 
     module: str
@@ -41,7 +41,7 @@ class Format:
 
     @property
     def is_corpus(self) -> bool:
-        """Whether it is a file of sentences, with lines between them that belong to no sentence."""
+        """Whether files hold tagged sentences, and lines that belong to no sentence."""
         return self.reads and self.is_training_data
 
     def load(self) -> Any:
@@ -108,10 +108,10 @@ def names_of(attribute: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Which columns hold the token and the tag: a number from 0, from the end if negative, or a name in `names`.
+    """The columns of token and tag. A column is a number from 0, negative from the end, or a name in `names`.
 
-    Tags are written into a new last column if `tag` is None, is the token's column or is not among a file's columns.
-    If `fixed`, such a column is an error, except for the one right after the last.
+    Tags are written into a new last column if `tag` is None, is the token's column or does not exist in the file.
+    If `fixed`, such a column is an error, except the one directly after the last.
     """
 
     token: int | str = 0

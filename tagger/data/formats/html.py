@@ -1,4 +1,4 @@
-"""HTML pages of texts with their entities highlighted, self-contained and without scripts."""
+"""HTML pages of texts with highlighted entities, self-contained and without scripts."""
 
 from collections.abc import Iterator
 
@@ -17,13 +17,15 @@ mark > bdi { margin-inline-start: .4em; font-size: .7em; font-weight: bold; opac
 
 
 def make_sink(options: WriteOptions) -> Sink:
-    """Returns the sink of a page; rows have their document's id above."""
-    titled = options.read_as.holds_fields
-    return TextSink(skip_empty(lambda record: block(record, titled=titled), options), head(options.name), foot())
+    """Returns the sink of a page. Rows are shown with the document's id as a header."""
+    has_header = options.read_as.holds_fields
+    return TextSink(
+        skip_empty(lambda record: block(record, has_header=has_header), options), head(options.name), foot()
+    )
 
 
 def head(title: str) -> str:
-    """Returns the page up to its first record."""
+    """Returns the page before its first record."""
     colours = "".join(
         f"mark.c{number} {{ background: hsl({number * 360 // NUM_COLOURS} 75% 55% / 35%); }}\n"
         for number in range(NUM_COLOURS)
@@ -36,13 +38,13 @@ def head(title: str) -> str:
 
 
 def foot() -> str:
-    """Returns the page's end."""
+    """Returns the page after its last record."""
     return "</body>\n</html>\n"
 
 
-def block(record: Record, *, titled: bool) -> str:
-    """Returns a tagged record: its text, else a line of tokens per sentence; with its document's id if `titled`."""
-    header = f'<header dir="auto">{escape(str(record.document))}</header>' if titled else ""
+def block(record: Record, *, has_header: bool) -> str:
+    """Returns the HTML of a tagged record: its text, else one line of tokens per sentence."""
+    header = f'<header dir="auto">{escape(str(record.document))}</header>' if has_header else ""
     if record.text is None:
         body = "\n".join(sentence.highlight(class_attributes) for sentence in record.sentences)
     else:

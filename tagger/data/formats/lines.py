@@ -1,4 +1,4 @@
-"""Plain text: one sentence a line, tokens separated by spaces or tabs."""
+"""Plain lines: one sentence per line, tokens separated by spaces or tabs."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ from tagger.data.sentence import Record, Sentence
 
 
 def words(text: str) -> tuple[str, ...]:
-    """Returns the tokens of a line. Only space and tab separate them, so other white space stays within a token.
+    """Returns the tokens of a line, split at spaces and tabs; other white space stays in its token.
 
     >>> words(" Peter  Blackburn ")
     ('Peter', 'Blackburn')
@@ -18,7 +18,7 @@ def words(text: str) -> tuple[str, ...]:
 
 
 def read(source: Iterable[tuple[int, str]]) -> Iterator[Sentence]:
-    """Yields a sentence for each line of a file, an empty one for an empty line."""
+    """Yields a sentence for each line of a file, without tokens for an empty line."""
     for number, line in source:
         text = line.removeprefix("\ufeff") if number == 1 else line
         yield Sentence(words(text), line=number, raw=(line,))

@@ -12,15 +12,15 @@ from tagger.io import line_reader
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """How a file or a stream is read.
+    """Options for reading a file or a stream.
 
     Attributes:
         name: the name of the source in errors, and the document id of a raw text.
         layout: the column of the token, and of the tag; in CoNLL-U that of the tag.
-        language: the language of raw text, an ISO code.
+        language: the language of raw text, an ISO 639 code.
         reject: is called with each line, row or block of lines that cannot be read; None to raise an error instead.
-        first: the number of the first line, for a stream that begins within a file of lines or JSON lines.
-        max_record_bytes: the limit of a line, a row or a block of lines.
+        first: the number of the first line or row, for a source that starts within a file.
+        max_record_bytes: the maximum size of a line, a row or a block of lines.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The options of writing that all formats share, and the sinks that turn records into bytes."""
+"""The options that the writers of all formats share, and sinks, which convert records to bytes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from tagger.data.sentence import Record, Sentence
 
 @dataclass(frozen=True, slots=True)
 class WriteOptions:
-    """How the records of one source are written.
+    """Options for writing the records of one source.
 
     Attributes:
         input_format: the format that the records were read from.
-        layout: where tags go in columns and CoNLL-U.
+        layout: the columns of tags in CoNLL columns and CoNLL-U.
         name: the title of a page, and the document id of a raw text.
-        probabilities: whether to write those of tokens and spans.
-        alternatives: whether to write those of each sentence.
-        source: the input, by its path or opened, if it is a Parquet file, whose columns are carried to the output.
+        probabilities: whether to write the probabilities of tokens and spans.
+        alternatives: whether to write the alternatives of each sentence.
+        source: the path or open file of a Parquet input, whose columns are carried to the output; else None.
     """
 
     input_format: InputFormat
@@ -31,17 +31,17 @@ class WriteOptions:
     source: Path | BinaryIO | None = None
 
     def token_probabilities(self, sentence: Sentence) -> tuple[float, ...]:
-        """Returns the probabilities of a sentence's tokens to write, none if they are not asked for."""
+        """Returns the probabilities of a sentence's tokens; none without `probabilities`."""
         return sentence.probabilities if self.probabilities else ()
 
     @property
     def read_as(self) -> Format:
-        """The row of the input format."""
+        """The input format's row of `FORMATS`."""
         return FORMATS[self.input_format]
 
 
 class Sink(Protocol):
-    """Returns the bytes of an output, piece by piece; the bytes of a piece depend on its records alone."""
+    """Returns the bytes of an output in pieces. The bytes of a piece depend only on its records."""
 
     def begin(self) -> bytes:
         """Returns the head of the output."""
@@ -53,12 +53,12 @@ class Sink(Protocol):
         """Returns the foot of the output."""
 
     def finish(self, part: Path) -> None:
-        """Converts a file of head, records and foot into the final format; does nothing if it is converted already."""
+        """Converts a file of head, records and foot to the final format, unless it is converted already."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextSink:
-    """A sink that writes each record by itself, as text."""
+    """A sink that writes each record separately, as text."""
 
     write_record: Callable[[Record], str]
     head: str = ""
@@ -81,11 +81,11 @@ class TextSink:
 
 
 def _encode(text: str) -> bytes:
-    return text.encode("utf-8", "backslashreplace")  # a lone surrogate, which only JSON can bring, as JSON writes it
+    return text.encode("utf-8", "backslashreplace")  # lone surrogates, which only JSON input has, as JSON writes them
 
 
 def skip_empty(write: Callable[[Record], str], options: WriteOptions) -> Callable[[Record], str]:
-    """Returns a function that writes records, but nothing for the lines between the sentences of a corpus."""
+    """Returns a function that writes records and skips those without tokens in a corpus."""
     if not options.read_as.is_corpus:
         return write
     return lambda record: write(record) if any(map(len, record.sentences)) else ""
@@ -99,7 +99,7 @@ def conll_sink(write: Callable[[Record], str], start: Callable[[str], str], opti
         start: returns the lines that start a document, by its id.
         options: the options.
     """
-    if options.input_format == "text":  # all of it is one document
+    if options.input_format == "text":  # the whole file is one document
         return TextSink(write, start(options.name))
     if options.read_as.holds_fields:
         return TextSink(lambda record: start(str(record.document)) + write(record))

@@ -8,6 +8,7 @@ from pathlib import PurePath
 from tagger.choices import InputFormat
 from tagger.data import reader
 from tagger.data.formats import Layout
+from tagger.data.formats.reading import ReadOptions
 from tagger.data.sentence import Record, Reject
 from tagger.errors import DataError
 from tagger.io import line_reader
@@ -104,7 +105,7 @@ def scan(byte_range: ByteRange) -> ScanResult:
             from tagger.data.formats import parquet  # loads Arrow, so only when it is used
 
             with byte_range.location.open() as file:
-                return parquet.group_sizes(file, str(byte_range.location))
+                return parquet.read_group_sizes(file, str(byte_range.location))
         return _count_line_ends(byte_range)
     except (DataError, OSError):
         return []
@@ -208,12 +209,5 @@ def read_records(
 
     with shard.location.open() as stream:
         groups = None if shard.stop is None else range(shard.start, shard.stop)
-        yield from parquet.read_groups(
-            stream,
-            shard.label,
-            language,
-            groups=groups,
-            first=shard.first,
-            reject=reject,
-            max_record_bytes=max_record_bytes,
-        )
+        options = ReadOptions(shard.label, Layout(0), language, reject, shard.first, max_record_bytes)
+        yield from parquet.read_groups(stream, options, groups)
