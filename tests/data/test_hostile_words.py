@@ -177,7 +177,7 @@ def test_every_output_is_read_again_with_the_same_sentences_and_each_word_as_doc
 
 @given(st.lists(st.tuples(WORD.map(lambda word: re.sub(r"[\s\0\ud800-\udfff]", "", word) or "-"), TAG), min_size=1))
 @settings(max_examples=50 * SCALE, deadline=None)
-def test_between_spaces_a_tag_stays_one_field_wherever_it_is_put_back(content: list[tuple[str, str]]) -> None:
+def test_a_tag_in_space_separated_columns_stays_one_field(content: list[tuple[str, str]]) -> None:
     words = [word if word[0] not in "\ufeff-" else "x" for word, _ in content]
     for row, layout in (("{} N O\n", Layout(0, -1)), ("{}\n", Layout(0, None)), ("O {}\n", Layout(1, 0))):
         text = "".join(row.format(word) for word in words) + "\n"
@@ -192,7 +192,7 @@ def test_between_spaces_a_tag_stays_one_field_wherever_it_is_put_back(content: l
         assert [list(one.tags) for one in again] == [expected]
 
 
-def test_a_bar_in_a_tag_is_no_other_item_of_misc() -> None:
+def test_a_bar_in_a_tag_does_not_start_another_item_of_misc() -> None:
     record = with_tags([Record((Sentence(("a", "b")),))], [["B-x|y=z", "I-x=1"]])
     data = make_sink("conllu", WriteOptions(input_format="jsonl", layout=Layout(tag="misc:NER"))).write(record)
     assert b"NER=B-x\\x7cy=z\n" in data
@@ -204,7 +204,7 @@ def test_a_bar_in_a_tag_is_no_other_item_of_misc() -> None:
     "name", ["", " ", "a b", "\0", "a\nb\n# newdoc id = c", "\ufeffa", "\ud800", "-DOCSTART-", "é"]
 )
 @pytest.mark.parametrize("to", ["columns", "conllu"])
-def test_an_id_of_any_characters_begins_one_document(to: str, name: str) -> None:
+def test_an_id_of_any_characters_starts_one_document(to: str, name: str) -> None:
     rows = [{"tokens": ["x"], "id": 0}, {"tokens": ["a"], "document": name}, {"tokens": ["b"], "document": "end"}]
     data = "".join(json.dumps(row) + "\n" for row in rows).encode()
     records = list(reader.read_records(BytesIO(data), input_format="jsonl", layout=Layout()))
@@ -218,7 +218,7 @@ def test_an_id_of_any_characters_begins_one_document(to: str, name: str) -> None
         assert known[1][0] == shown
 
 
-def test_plain_words_are_written_byte_for_byte_as_they_are() -> None:
+def test_plain_words_are_written_unchanged() -> None:
     words = ["EU", "don't", "1-2", "#tag", "a\\tb", "x|y=z", "_", "\xa0", "\u2028", "é", "# newdoc id = x", "a\ufeff"]
     record = with_tags([Record((Sentence(tuple(words)),))], [["O"] * len(words)])
     rows = [
@@ -239,7 +239,7 @@ def test_plain_words_are_written_byte_for_byte_as_they_are() -> None:
     assert [row[1] for row in rows if len(row) == 10] == words
 
 
-def test_names_of_files_that_are_no_utf8_or_hold_line_breaks_are_ids_in_every_format(tmp_path: Path) -> None:
+def test_file_names_with_invalid_utf8_or_line_breaks_are_ids_in_every_format(tmp_path: Path) -> None:
     name = os.fsdecode(b"a\n\xff b.txt")
     (tmp_path / name).write_text("Ada left.\n")
     records = list(reader.read_records(tmp_path / name, input_format="text", layout=Layout(), name=name))

@@ -135,14 +135,14 @@ def test_runs_of_blank_lines_and_document_starts_are_written_back_byte_for_byte(
         ("conllu", " " * 900 + "\n"),
     ],
 )
-def test_of_long_runs_each_record_holds_little(form: str, piece: str) -> None:
+def test_records_of_long_runs_are_small(form: str, piece: str) -> None:
     layout = Layout(0, "xpos" if form == "conllu" else None)
     source = BytesIO(piece.encode() * (2_000_000 // len(piece)))
     found = reader.read_records(source, input_format=form, layout=layout, reject=lambda _: None, max_record_bytes=LIMIT)
     assert max((record.size for record in found), default=0) < 100_000
 
 
-def test_a_hundred_thousand_tokens_are_no_large_record() -> None:
+def test_a_hundred_thousand_tokens_are_not_a_large_record() -> None:
     words = ["word"] * 100_000
     for form, data in {
         "lines": " ".join(words),
@@ -188,7 +188,7 @@ def test_a_pool_is_full_when_its_records_are_large_however_few_tokens_they_have(
     assert max(sizes) <= (4 if alone is None or alone(0) else 32 + 4)
 
 
-def test_a_packed_line_without_end_is_rejected_once_and_never_held() -> None:
+def test_a_compressed_endless_line_is_rejected_once_and_never_in_memory() -> None:
     packed = gzip.compress(bytes(200_000_000), 1)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     aside: list[Reject] = []

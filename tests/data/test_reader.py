@@ -40,19 +40,19 @@ def fill(folder: Path, *names: str) -> Path:
         ("en-train.conllu", None, "en-test.conllu"),
     ],
 )
-def test_files_are_found_under_the_names_that_corpora_have(tmp_path: Path, names: tuple):
+def test_corpus_files_are_found_by_their_usual_names(tmp_path: Path, names: tuple):
     fill(tmp_path, "README.md", "train.md", "latest.zip", *filter(None, names))
     (tmp_path / "dev").mkdir() if "dev" not in names else None
     found = {role: path.name for role, path in reader.find_corpus_files(tmp_path).items()}
     assert found == {role: name for role, name in zip(("train", "dev", "test"), names, strict=True) if name}
 
 
-def test_packed_files_are_found_too(tmp_path: Path):
+def test_compressed_files_are_found(tmp_path: Path):
     found = reader.find_corpus_files(fill(tmp_path, "train.txt.gz", "en-dev.conllu.gz"))
     assert {role: path.name for role, path in found.items()} == {"train": "train.txt.gz", "dev": "en-dev.conllu.gz"}
 
 
-def test_the_raw_text_beside_a_treebank_is_passed_over(tmp_path: Path):
+def test_the_raw_text_of_a_treebank_is_ignored(tmp_path: Path):
     names = [f"fr_gsd-ud-{role}.{kind}" for role in ("train", "dev", "test") for kind in ("conllu", "txt")]
     found = reader.find_corpus_files(fill(tmp_path, *names))
     assert {role: path.name for role, path in found.items()} == {
@@ -70,12 +70,12 @@ def test_the_raw_text_beside_a_treebank_is_passed_over(tmp_path: Path):
         (("eng.train", "a-dev.conll", "b-dev.conll"), "dev"),
     ],
 )
-def test_two_files_that_fit_a_role_equally_are_an_error(tmp_path: Path, names: tuple, role: str):
+def test_two_files_for_one_role_are_an_error(tmp_path: Path, names: tuple, role: str):
     with pytest.raises(DataError, match=f"{names[-2]} and {names[-1]} may each be `{role}`; name one$"):
         reader.find_corpus_files(fill(tmp_path, *names))
 
 
-def test_a_folder_without_a_training_file_or_no_folder_is_an_error(tmp_path: Path):
+def test_a_missing_folder_or_training_file_is_an_error(tmp_path: Path):
     with pytest.raises(DataError, match="found no training file such as"):
         reader.find_corpus_files(fill(tmp_path, "dev.txt", "corpus.txt"))
     with pytest.raises(DataError, match="none: no such folder"):
@@ -92,7 +92,7 @@ def test_a_folder_without_a_training_file_or_no_folder_is_an_error(tmp_path: Pat
         ("parquet", ("a.parquet",)),
     ],
 )
-def test_a_name_suggests_a_format(form: str, names: tuple[str, ...]):
+def test_the_format_is_guessed_from_the_name(form: str, names: tuple[str, ...]):
     assert [reader.guess_format(Path(name)) for name in names] == [form] * len(names)
 
 
@@ -106,7 +106,7 @@ def documents(*sizes: int) -> list[Sentence]:
 
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9, 0.99])
 @pytest.mark.parametrize("sizes", [(1, 5), (3,) * 10, (2, 1, 9, 4), (2,), (30,)])
-def test_whole_documents_or_else_sentences_are_set_aside(sizes: tuple, share: float):
+def test_documents_or_else_sentences_are_split_off(sizes: tuple, share: float):
     sentences = documents(*sizes)
     train, dev = reader.split_off_dev(sentences, share, seed=1)
     assert train and dev  # noqa: PT018
@@ -120,7 +120,7 @@ def test_whole_documents_or_else_sentences_are_set_aside(sizes: tuple, share: fl
         assert not {one.document for one in train} & {one.document for one in dev}
 
 
-def test_what_is_set_aside_follows_the_seed():
+def test_the_split_depends_on_the_seed():
     sentences = documents(40)
     found = [reader.split_off_dev(sentences, 0.2, seed)[1] for seed in (1, 1, 2)]
     assert found[0] == found[1] != found[2]
@@ -136,7 +136,7 @@ def corpus(text: str, form: str = "columns", tag: int | str = -1) -> Corpus:
     return Corpus("x", tuple(one for one in found if one.tokens))
 
 
-def test_the_digest_of_a_corpus_follows_tokens_tags_and_sentences_and_not_their_format():
+def test_the_digest_of_a_corpus_depends_on_tokens_tags_and_sentences_but_not_on_the_format():
     digest = corpus("a X\nb Y\n\nc X\n").digest()
     assert len(digest) == 64
     rows = "1\ta\t_\tX\t_\t_\t_\t_\t_\t_\n2\tb\t_\tY\t_\t_\t_\t_\t_\t_\n\n# text\n1\tc\t_\tX\t_\t_\t_\t_\t_\t_\n"
@@ -147,7 +147,7 @@ def test_the_digest_of_a_corpus_follows_tokens_tags_and_sentences_and_not_their_
         assert corpus(other).digest() != digest
 
 
-def test_a_corpus_leaves_out_empty_sentences_and_counts_its_tokens(tmp_path: Path):
+def test_a_corpus_excludes_empty_sentences_and_counts_tokens(tmp_path: Path):
     path = tmp_path / "a.conll.gz"
     path.write_bytes(gzip.compress(b"-DOCSTART- O\n\na X\nb X\n\n\nc X\n\n-DOCSTART- O\n"))
     found = reader.read_corpus(path, input_format="columns", layout=Layout())
@@ -161,7 +161,7 @@ def test_a_corpus_without_a_sentence_is_an_error(tmp_path: Path, text: str):
         reader.read_corpus(tmp_path / "dev.conll", input_format="columns", layout=Layout())
 
 
-def test_plain_lines_hold_no_tags():
+def test_plain_lines_have_no_tags():
     (first, second) = reader.read_records(BytesIO(b"a b\n\n"), input_format="lines", layout=Layout())
     assert [first.sentences[0].tokens, second.sentences[0].tokens] == [("a", "b"), ()]
     with pytest.raises(ConfigError, match="standard input: lines holds no tags; expected the format columns or conllu"):
@@ -169,7 +169,7 @@ def test_plain_lines_hold_no_tags():
 
 
 @pytest.mark.parametrize("tag", ["misc:NER", "upos"])
-def test_a_treebank_without_the_tag_that_is_asked_for_is_an_error(tmp_path: Path, tag: str):
+def test_a_treebank_without_the_requested_tag_is_an_error(tmp_path: Path, tag: str):
     (tmp_path / "a.conllu").write_text("1\tAda\t_\t_\tNNP\t_\t_\t_\t_\tNE=B-X\n\n")
     with pytest.raises(DataError, match=f"no token has a tag in {tag}"):
         reader.read_corpus(tmp_path / "a.conllu", input_format="conllu", layout=Layout(tag=tag))
@@ -207,14 +207,14 @@ def test_the_records_of_a_corpus_and_of_lines_are_its_sentences(form: str):
     assert [record.line for record in found] == [record.sentences[0].line for record in found]
 
 
-def test_each_line_is_a_document_and_so_is_what_a_corpus_calls_one():
+def test_each_line_and_each_document_of_a_corpus_is_a_document():
     assert [record.document for record in records("a\n\nb", "lines")] == [0, 1, 2]
     assert [record.document for record in records("a O\n\n-DOCSTART- O\n\nb O\n", "columns")] == [0, 1]
 
 
 @pytest.mark.parametrize("form", CLEAN)
 @pytest.mark.parametrize("change", ["CRLF", "mark", "end"])
-def test_line_ends_and_a_mark_change_no_token(form: str, change: str):
+def test_line_ends_and_a_byte_order_mark_do_not_change_tokens(form: str, change: str):
     clean = CLEAN[form]
     changed = {"CRLF": clean.replace("\n", "\r\n"), "mark": "\ufeff" + clean, "end": clean.removesuffix("\n")}[change]
     assert tokens(records(changed, form)) == tokens(records(clean, form))
@@ -222,7 +222,7 @@ def test_line_ends_and_a_mark_change_no_token(form: str, change: str):
 
 @pytest.mark.parametrize("form", CLEAN)
 @pytest.mark.parametrize("space", ["\u2028", "\u0085", "\u00a0", "\u200b", "\x0c"])
-def test_in_formats_with_tokens_other_white_space_is_part_of_one(form: str, space: str):
+def test_in_formats_with_tokens_unusual_white_space_is_part_of_a_token(form: str, space: str):
     changed = CLEAN[form].replace("Ada", f"A{space}da")
     assert tokens(records(changed, form))[0][0] == f"A{space}da"
     assert len(tokens(records(changed, form))) == len(tokens(records(CLEAN[form], form)))
@@ -242,7 +242,7 @@ class BreakingOff(BytesIO):
     [("columns", "a O\n", "b O\n"), ("conllu", "1\ta" + "\t_" * 8 + "\n", "# b\n"), ("lines", "a\n", "")],
 )
 @pytest.mark.parametrize("skip", [False, True])
-def test_of_a_file_that_breaks_off_every_whole_sentence_is_read_and_the_last_set_aside(
+def test_every_complete_sentence_of_a_truncated_file_is_read_and_the_last_is_rejected(
     form: str, row: str, cut: str, skip: bool
 ):
     for end in {"", cut}:
@@ -261,7 +261,7 @@ def test_of_a_file_that_breaks_off_every_whole_sentence_is_read_and_the_last_set
 
 
 @pytest.mark.parametrize(("form", "row"), [("columns", "a O\n"), ("conllu", "1\ta" + "\t_" * 8 + "\n")])
-def test_a_sentence_that_a_blank_line_has_ended_is_read_before_the_fault_of_the_next_line(form: str, row: str):
+def test_a_complete_sentence_is_read_before_the_fault_of_the_next_line(form: str, row: str):
     source = BytesIO(f"{row}\n".encode() * 3 + b"\xff\n")
     found = reader.read_records(source, input_format=form, layout=Layout(tag="upos"))
     assert [next(found).line for _ in range(3)] == [1, 3, 5]
@@ -270,7 +270,7 @@ def test_a_sentence_that_a_blank_line_has_ended_is_read_before_the_fault_of_the_
 
 
 @pytest.mark.parametrize("skip", [False, True])
-def test_of_a_file_that_breaks_off_in_its_first_sentence_nothing_is_read(skip: bool):
+def test_no_sentence_of_a_file_truncated_in_its_first_sentence_is_read(skip: bool):
     data = BreakingOff(b"-DOCSTART- O\n\na O\n")
     aside: list[Reject] = []
     found: list[Record] = []
@@ -294,9 +294,7 @@ def test_of_a_file_that_breaks_off_in_its_first_sentence_nothing_is_read(skip: b
         ("jsonl", b'{"text": "a"}\nx\n{"text": "c"}\n', 2, "x\n"),
     ],
 )
-def test_what_cannot_be_read_may_be_set_aside_with_its_place_and_reading_goes_on(
-    form: str, data: bytes, line: int, raw: str
-):
+def test_unreadable_input_is_rejected_with_its_line_and_reading_continues(form: str, data: bytes, line: int, raw: str):
     aside: list[Reject] = []
     assert tokens(records(data, form, reject=aside.append)) == [("a",), ("c",)]
     assert [(one.line, one.raw) for one in aside] == [(line, raw)]
@@ -309,9 +307,7 @@ def test_what_cannot_be_read_may_be_set_aside_with_its_place_and_reading_goes_on
 @pytest.mark.parametrize("form", ["columns", "conllu"])
 @pytest.mark.parametrize("place", [0, 1])
 @pytest.mark.parametrize("long", ["# " + "b" * 8000, " " * 8000, "\t" * 8000, "b" * 8000, "b O" + " " * 8000])
-def test_a_line_that_is_too_long_takes_its_block_with_it_whatever_it_holds(
-    monkeypatch: pytest.MonkeyPatch, form: str, place: int, long: str
-):
+def test_a_line_that_is_too_long_rejects_its_block(monkeypatch: pytest.MonkeyPatch, form: str, place: int, long: str):
     monkeypatch.setattr(line_reader, "_BLOCK_BYTES", 1000)
     row = {"columns": "{} O\n", "conllu": ROW}[form]
     before, after = row.format("a") + "\n", row.format("c")
@@ -327,7 +323,7 @@ def test_a_line_that_is_too_long_takes_its_block_with_it_whatever_it_holds(
 
 
 @pytest.mark.parametrize("form", ["text", *CLEAN, "jsonl"])
-def test_random_bytes_are_read_or_are_faults_and_never_a_traceback(form: str):
+def test_random_bytes_are_records_or_data_errors(form: str):
     draw, read, faults = random.Random(13), 0, []
     for _ in range(300 * SCALE):
         data = bytes(draw.choices(b'a b\t\n\r_1.-{}[]":,\xc3\xa9\xff\0\\', k=draw.randint(0, 30)))
@@ -350,14 +346,14 @@ def test_an_empty_or_blank_source_has_no_tokens(form: str, data: bytes):
     assert tokens(records(data, form)) == []
 
 
-def test_document_starts_alone_are_read_and_hold_no_tokens():
+def test_document_starts_without_sentences_have_no_tokens():
     found = records("-DOCSTART- O\n\n-DOCSTART- O\n", "columns")
     assert tokens(found) == []
     assert "".join(line for record in found for line in record.sentences[0].raw) == "-DOCSTART- O\n\n-DOCSTART- O\n"
 
 
 @pytest.mark.parametrize("form", ["text", "jsonl", "lines"])
-def test_packed_files_are_read_as_they_are(form: str, tmp_path: Path):
+def test_compressed_files_are_read_like_plain_files(form: str, tmp_path: Path):
     data = (b'{"text": "Ada met Bob"}' if form == "jsonl" else b"Ada met Bob") + b"\n"
     (tmp_path / "a.gz").write_bytes(gzip.compress(data))
     (tmp_path / "a.zst").write_bytes(zstandard.compress(data))
@@ -367,7 +363,7 @@ def test_packed_files_are_read_as_they_are(form: str, tmp_path: Path):
         assert tokens(found) == [("Ada", "met", "Bob")]
 
 
-def test_a_sentence_of_conllu_is_of_the_document_that_the_newest_newdoc_line_calls_by_an_id(tmp_path: Path) -> None:
+def test_a_sentence_of_conllu_belongs_to_the_document_of_the_last_newdoc_line(tmp_path: Path) -> None:
     row = "1\tEU" + 8 * "\t_" + "\n\n"
     begun = ["", "# newdoc id = a b \n", "# text = newdoc id = x\n", "# newdoc\n", "#newdoc id=ß\n"]
     (tmp_path / "a.conllu").write_text("".join(line + row for line in begun), encoding="utf-8")
@@ -381,7 +377,7 @@ def test_a_sentence_of_conllu_is_of_the_document_that_the_newest_newdoc_line_cal
     ]
 
 
-def test_a_document_keeps_its_id_behind_a_mark_and_where_its_first_sentence_is_set_aside(tmp_path: Path) -> None:
+def test_a_document_has_its_id_after_a_byte_order_mark_and_if_its_first_sentence_is_rejected(tmp_path: Path) -> None:
     row = "1\tEU" + 8 * "\t_" + "\n\n"
     text = f"\ufeff# newdoc id = a\n{row}# newdoc id = b\n1\tno row\n\n{row}"
     (tmp_path / "a.conllu").write_text(text, encoding="utf-8")

@@ -48,7 +48,7 @@ def output(to: str, form: str, tmp_path: Path, text: str | None = None, **more: 
     return (writer.begin() + writer.write(found) + writer.end()).decode()
 
 
-def test_columns_and_conllu_are_written_back_as_read_but_for_the_tags(tmp_path: Path):
+def test_columns_and_conllu_are_written_back_unchanged_except_for_the_tags(tmp_path: Path):
     assert output("columns", "columns", tmp_path) == (
         "EU NNP B-X\nParis NNP I-X\n\n-DOCSTART- X O\n\nno DT B-X\n\n-DOCSTART- X O\n"
     )
@@ -68,7 +68,7 @@ def test_every_input_can_be_written_as_a_corpus_and_read_again(form: str, to: st
 
 @pytest.mark.parametrize("form", options(InputFormat))
 @pytest.mark.parametrize("to", ["jsonl", "parquet"])
-def test_every_input_can_be_written_as_rows_one_for_each_record_that_is_no_gap(form: str, to: str, tmp_path: Path):
+def test_every_input_can_be_written_as_rows_one_per_record_with_tokens(form: str, to: str, tmp_path: Path):
     found, path = records(form, tmp_path)
     writer = make_sink(to, WriteOptions(input_format=form, layout=Layout(), source=path))
     data = writer.begin() + writer.write(found) + writer.end()
@@ -88,7 +88,7 @@ def test_every_input_can_be_written_as_rows_one_for_each_record_that_is_no_gap(f
 
 @pytest.mark.parametrize("form", options(InputFormat))
 @pytest.mark.parametrize("to", options(OutputFormat))
-def test_what_a_pool_gives_depends_on_nothing_before_it(form: str, to: str, tmp_path: Path):
+def test_the_output_of_a_pool_does_not_depend_on_previous_pools(form: str, to: str, tmp_path: Path):
     found, path = records(form, tmp_path)
     layout = LAYOUT["conllu"] if to == "conllu" else LAYOUT.get(form, Layout(tag=None))
     one, other = (
@@ -105,7 +105,7 @@ def test_what_a_pool_gives_depends_on_nothing_before_it(form: str, to: str, tmp_
 
 @pytest.mark.parametrize("form", ["text", "lines", "columns", "jsonl"])
 @pytest.mark.parametrize("to", options(OutputFormat))
-def test_an_empty_file_gives_an_empty_counterpart(form: str, to: str, tmp_path: Path):
+def test_an_empty_file_becomes_an_empty_output(form: str, to: str, tmp_path: Path):
     if to == "parquet":
         writer = make_sink(to, WriteOptions(input_format=form, layout=Layout()))
         (tmp_path / "part").write_bytes(writer.begin() + writer.end())
@@ -124,11 +124,11 @@ def test_lines_become_columns_with_their_empty_lines(tmp_path: Path):
     assert output("columns", "lines", tmp_path, "a b\n\n\nc") == "a B-X\nb I-X\n\n\n\nc B-X\n\n"
 
 
-def test_lines_become_conllu_without_them(tmp_path: Path):
+def test_lines_become_conllu_without_empty_lines(tmp_path: Path):
     assert output("conllu", "lines", tmp_path, "\na\n\n").count("\n") == 2
 
 
-def test_a_document_begins_with_its_id_in_columns_and_conllu(tmp_path: Path):
+def test_a_document_starts_with_its_id_in_columns_and_conllu(tmp_path: Path):
     rows = '{"text": "A left. C\\td", "id": " a\\n b"}\n{"text": "", "document": "x"}\n'
     assert output("columns", "jsonl", tmp_path, rows) == (
         "-DOCSTART- a_b\n\nA\tB-X\nleft\tI-X\n.\tO\n\nC\tB-X\nd\tI-X\n\n-DOCSTART- x\n\n"
@@ -151,12 +151,12 @@ def test_probabilities_are_a_last_column_or_a_key_of_misc(tmp_path: Path):
 
 
 @pytest.mark.parametrize("to", ["columns", "conllu", "tsv", "html"])
-def test_alternatives_have_a_place_in_rows_alone(to: str):
+def test_only_rows_can_hold_alternatives(to: str):
     with pytest.raises(ConfigError, match=f"alternatives can be written to jsonl or parquet, not to {to}"):
         make_sink(to, WriteOptions(input_format="lines", layout=Layout(), alternatives=True))
 
 
-def test_a_token_with_a_space_survives_on_its_way_from_conllu_to_columns():
+def test_a_token_with_a_space_survives_conversion_from_conllu_to_columns():
     (given,) = tagged([Record((Sentence(("1 000", "men")),))])
     text = make_sink("columns", WriteOptions(input_format="conllu", layout=Layout())).write([given])
     assert text == b"1 000\tB-X\nmen\tI-X\n\n"
@@ -165,7 +165,7 @@ def test_a_token_with_a_space_survives_on_its_way_from_conllu_to_columns():
 
 
 @pytest.mark.parametrize("to", ["columns", "conllu"])
-def test_a_token_of_json_breaks_no_line_of_a_corpus(to: str):
+def test_a_token_of_json_does_not_break_lines_of_a_corpus(to: str):
     tokens = ["a\tb", "c\nd\r", "\0", "\u2028", "\ud800", "\\"]
     data = json.dumps({"tokens": tokens}).encode()
     layout = Layout(tag="xpos")
