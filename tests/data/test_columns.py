@@ -28,7 +28,9 @@ def written(sentences: list[Sentence], layout: Layout | None = None) -> str:
 
 
 def content(sentences: list[Sentence]) -> list[tuple]:
-    return [(one.tokens, one.tags, one.document, one.line) for one in sentences if one.tokens]
+    return [
+        (sentence.tokens, sentence.tags, sentence.document, sentence.line) for sentence in sentences if sentence.tokens
+    ]
 
 
 WORD = st.text(
@@ -71,9 +73,9 @@ def documents(draw: st.DrawFn) -> tuple[str, str, list[list[str]], Layout]:
 def test_written_lines_differ_from_read_lines_only_in_the_tags(drawn: tuple):
     before, after, tokens, layout = drawn
     sentences = read(before, layout)
-    assert [list(one.tokens) for one in sentences] == tokens
+    assert [list(sentence.tokens) for sentence in sentences] == tokens
     assert written(sentences, layout) == before
-    assert written([replace(one, tags=("NEW",) * len(one)) for one in sentences], layout) == after
+    assert written([replace(sentence, tags=("NEW",) * len(sentence)) for sentence in sentences], layout) == after
 
 
 @settings(deadline=None, max_examples=100 * SCALE)
@@ -116,6 +118,32 @@ def test_an_invalid_row_is_reported_with_line_and_expected_value(text: str, mess
 
 
 @pytest.mark.parametrize(
+    ("layout", "tagged", "message"),
+    [
+        (
+            Layout(0, 3),
+            True,
+            r"expected at least 4 columns, found 2 in 'EU NNP'. Are the token and tag columns the right",
+        ),
+        (Layout(0, -2), True, r"expected token and tag in different columns, found one in 'EU NNP'"),
+        (
+            Layout(0, 3, fixed=True),
+            False,
+            r"tags cannot be written to column 3 of 'EU NNP'; expected a column other than",
+        ),
+        (
+            Layout(0, 0, fixed=True),
+            False,
+            r"tags cannot be written to column 0 of 'EU NNP'; expected a column other than",
+        ),
+    ],
+)
+def test_columns_that_do_not_fit_the_first_row_are_reported_with_its_line(layout: Layout, tagged: bool, message: str):
+    with pytest.raises(DataError, match=rf"^x.conll:1: {message}"):
+        read("EU NNP\n", layout, tagged=tagged)
+
+
+@pytest.mark.parametrize(
     ("layout", "token", "tag"),
     [
         (Layout(), "EU", "I-NP"),
@@ -144,7 +172,7 @@ DOCUMENTS = "-DOCSTART- -X- O\n\nEU B-X\nsays O\n-DOCSTART- O\n\nno O\n\n-DOCSTA
 
 def test_document_starts_separate_sentences_and_are_written_back():
     sentences = read(DOCUMENTS)
-    assert [(one.document, one.line, one.tokens) for one in sentences] == [
+    assert [(sentence.document, sentence.line, sentence.tokens) for sentence in sentences] == [
         (0, 3, ("EU", "says")),
         (1, 7, ("no",)),
         (2, 11, ("yes",)),
@@ -154,7 +182,7 @@ def test_document_starts_separate_sentences_and_are_written_back():
 
 
 def test_sentences_before_the_first_document_start_are_a_document():
-    assert [one.document for one in read(DOCUMENTS.split("\n\n", 1)[1])] == [0, 1, 2, 2]
+    assert [sentence.document for sentence in read(DOCUMENTS.split("\n\n", 1)[1])] == [0, 1, 2, 2]
 
 
 @pytest.mark.parametrize(
@@ -188,8 +216,8 @@ def test_an_empty_file_has_no_sentences():
 )
 def test_a_file_without_a_tag_column_gets_one_at_the_end(layout: Layout, before: str, after: str):
     sentences = read(before, layout, tagged=False)
-    assert [one.tags for one in sentences if one.tags] == []
-    assert written([replace(one, tags=("NEW",) * len(one)) for one in sentences], layout) == after
+    assert [sentence.tags for sentence in sentences if sentence.tags] == []
+    assert written([replace(sentence, tags=("NEW",) * len(sentence)) for sentence in sentences], layout) == after
 
 
 def test_a_sentence_of_another_format_is_written_as_token_and_tag():
@@ -225,12 +253,12 @@ def test_random_bytes_are_written_back_unchanged_or_refused():
             sentences = read(data, layout, tagged=tagged and layout.tag is not None)
         except DataError:
             continue
-        assert "".join("".join(one.raw) for one in sentences).encode() == data
-        tagged_anew = [replace(one, tags=("NEW",) * len(one)) for one in sentences]
+        assert "".join("".join(sentence.raw) for sentence in sentences).encode() == data
+        tagged_anew = [replace(sentence, tags=("NEW",) * len(sentence)) for sentence in sentences]
         again = read(written(tagged_anew, layout), tagged=False)
         assert [len(one) for one in again] == [len(one) for one in sentences]
         assert written(tagged_anew, layout).count("NEW") == sum(map(len, sentences))
-        kept += any(one.tokens for one in sentences)
+        kept += any(sentence.tokens for sentence in sentences)
     assert kept > 500
 
 
@@ -245,7 +273,9 @@ def test_simple_rows_are_read_and_tagged_like_all_rows(given_rows: list, layout:
     text = "".join("".join(gap.join(row) + "\n" for row in rows) + "\n" for rows in given_rows)
     twin = text.replace("\n", "\r\n") if gap == "\t" else text.replace(" ", "  ").replace("\n", " \n")
     sentences, others = read(text, layout, tagged=False), read(twin, layout, tagged=False)
-    assert [one.tokens for one in sentences] == [tuple(row[layout.token] for row in rows) for rows in given_rows]
+    assert [sentence.tokens for sentence in sentences] == [
+        tuple(row[layout.token] for row in rows) for rows in given_rows
+    ]
     assert content(sentences) == content(others)
     tagged, twins = ([replace(one, tags=("NEW",) * len(one)) for one in found] for found in (sentences, others))
     back = written(twins, layout)
@@ -276,7 +306,7 @@ def test_a_document_start_with_as_many_columns_as_a_row_is_not_a_token():
     assert content(sentences) == [(("a",), ("X",), 0, 1), (("b",), ("Y",), 1, 4), (("c",), ("Y",), 1, 6)]
 
 
-def setting_aside(data: str | bytes, layout: Layout | None = None) -> tuple[list[Sentence], list[Reject]]:
+def read_with_rejects(data: str | bytes, layout: Layout | None = None) -> tuple[list[Sentence], list[Reject]]:
     rejects: list[Reject] = []
     numbered = line_reader.read_lines(
         BytesIO(data.encode() if isinstance(data, str) else data), "x.conll", line_reader.Unreadable
@@ -287,32 +317,32 @@ def setting_aside(data: str | bytes, layout: Layout | None = None) -> tuple[list
 
 def test_unreadable_blocks_are_rejected_and_reading_continues():
     data = b"-DOCSTART- O\n\na O\n\nb O\nc\nd O\n\n\ne O\n\nf O\n-DOCSTART- O\ng\xff O\n \nh O\n"
-    sentences, rejects = setting_aside(data)
+    sentences, rejects = read_with_rejects(data)
     assert content(sentences) == [(("a",), ("O",), 0, 3), (("e",), ("O",), 0, 10), (("h",), ("O",), 1, 16)]
-    assert [(one.line, one.raw) for one in rejects] == [
+    assert [(reject.line, reject.raw) for reject in rejects] == [
         (5, "b O\nc\nd O\n\n\n"),
         (12, "f O\n-DOCSTART- O\ng\udcff O\n \n"),
     ]
     assert rejects[0].fault.startswith("x.conll:6: expected 2 columns as above, found 1 in 'c'")
     assert rejects[1].fault.startswith("x.conll:14: byte 2 is 0xff")
-    _, rejects = setting_aside(b"a O\n\nb O\n\xe9 O\n\nc\0 O\n")
-    assert [one.raw for one in rejects] == ["b O\n\udce9 O\n\n", "c\0 O\n"]
+    _, rejects = read_with_rejects(b"a O\n\nb O\n\xe9 O\n\nc\0 O\n")
+    assert [reject.raw for reject in rejects] == ["b O\n\udce9 O\n\n", "c\0 O\n"]
 
 
 def test_a_rejected_block_does_not_set_the_column_count_but_counts_documents():
-    sentences, rejects = setting_aside("a b O\nc O\n\n-DOCSTART-\n\nd\tO\n\ne\tO\n")
+    sentences, rejects = read_with_rejects("a b O\nc O\n\n-DOCSTART-\n\nd\tO\n\ne\tO\n")
     assert content(sentences) == [(("d",), ("O",), 1, 6), (("e",), ("O",), 1, 8)]
-    assert [one.raw for one in rejects] == ["a b O\nc O\n\n"]
+    assert [reject.raw for reject in rejects] == ["a b O\nc O\n\n"]
 
 
 def test_sentences_and_rejects_together_are_the_file():
     draw, several = random.Random(4), 0
     for _ in range(2000 * SCALE):
         data = b"".join(draw.choices(PIECES, k=draw.randint(0, 16)))
-        sentences, rejects = setting_aside(data)
+        sentences, rejects = read_with_rejects(data)
         raw = "".join(line for one in sentences for line in one.raw) + "".join(one.raw for one in rejects)
         assert sorted(raw) == sorted(data.decode(errors="surrogateescape"))
-        assert all(one.fault.startswith("x.conll:") for one in rejects)
+        assert all(reject.fault.startswith("x.conll:") for reject in rejects)
         several += len(sentences) > 1 and bool(rejects)
     assert several > 20
 

@@ -55,10 +55,10 @@ def written(sentences: list[Sentence], tag: str, *, as_read: bool = True) -> str
 )
 def test_only_words_are_tokens_and_the_tag_is_upos_xpos_or_a_key_of_misc(tag: str, tags: list):
     sentences = read(FILE, tag)
-    assert [one.tokens for one in sentences] == [("Sue", "did", "n't"), ("New York",), ("n\u00b0 7",)]
-    assert [one.tags for one in sentences] == tags
-    assert [(one.document, one.line) for one in sentences] == [(0, 3), (0, 11), (1, 15)]
-    assert [one.tags for one in read(FILE, tag, tagged=False)] == [()] * 3
+    assert [sentence.tokens for sentence in sentences] == [("Sue", "did", "n't"), ("New York",), ("n\u00b0 7",)]
+    assert [sentence.tags for sentence in sentences] == tags
+    assert [(sentence.document, sentence.line) for sentence in sentences] == [(0, 3), (0, 11), (1, 15)]
+    assert [sentence.tags for sentence in read(FILE, tag, tagged=False)] == [()] * 3
 
 
 @pytest.mark.parametrize("tag", ["upos", "xpos"])
@@ -75,11 +75,15 @@ def test_written_lines_differ_from_read_lines_only_in_the_tags(tag: str, change)
         if row[0].lstrip("\ufeff").isdigit():
             row[column] = "NEW"
         expected.append("\t".join(row))
-    assert written([replace(one, tags=("NEW",) * len(one)) for one in sentences], tag) == "\n".join(expected)
+    assert written([replace(sentence, tags=("NEW",) * len(sentence)) for sentence in sentences], tag) == "\n".join(
+        expected
+    )
 
 
 def test_a_key_of_misc_is_replaced_or_becomes_the_last_item():
-    lines = written([replace(one, tags=("NEW",) * len(one)) for one in read(FILE, "misc:NER")], "misc:NER").split("\n")
+    lines = written(
+        [replace(sentence, tags=("NEW",) * len(sentence)) for sentence in read(FILE, "misc:NER")], "misc:NER"
+    ).split("\n")
     misc = [line.split("\t")[9] for line in lines if "\t_\t" in line]
     assert misc == [
         "SpaceAfter=No|NER=NEW",
@@ -98,13 +102,15 @@ def test_a_key_of_misc_is_replaced_or_becomes_the_last_item():
 @pytest.mark.parametrize("change", [lambda text: f"\ufeff{text}", lambda text: text.replace("\n", "\r\n"), str.rstrip])
 def test_line_ends_a_byte_order_mark_and_a_missing_last_line_end_do_not_change_the_data(change):
     def content(text: str) -> list[tuple]:
-        return [(one.tokens, one.tags, one.document, one.line) for one in read(text, "misc:NER")]
+        return [
+            (sentence.tokens, sentence.tags, sentence.document, sentence.line) for sentence in read(text, "misc:NER")
+        ]
 
     assert content(change(FILE)) == content(FILE)
 
 
 def test_sentences_before_the_first_newdoc_are_a_document():
-    assert [one.document for one in read(FILE.removeprefix("# newdoc id = one\n"))] == [0, 0, 1]
+    assert [sentence.document for sentence in read(FILE.removeprefix("# newdoc id = sentence\n"))] == [0, 0, 1]
 
 
 def test_lines_without_a_word_form_a_sentence_without_tokens():
@@ -163,9 +169,9 @@ def test_random_bytes_are_written_back_unchanged_or_refused():
             sentences = read(data)
         except DataError:
             continue
-        kept += any(one.tokens for one in sentences)
+        kept += any(sentence.tokens for sentence in sentences)
         assert written(sentences, "upos").encode() == data
-        anew = written([replace(one, tags=("NEW",) * len(one)) for one in sentences], "upos")
+        anew = written([replace(sentence, tags=("NEW",) * len(sentence)) for sentence in sentences], "upos")
         assert anew.count("NEW") == sum(map(len, sentences))
     assert kept > 200
 
@@ -173,8 +179,10 @@ def test_random_bytes_are_written_back_unchanged_or_refused():
 @pytest.mark.parametrize("tag", ["upos", "misc:NER"])
 def test_a_block_of_words_is_read_like_a_block_with_other_rows(tag: str):
     plain = "".join(line + "\n" for line in FILE.split("\n")[:-1] if not line.startswith(("2-3", "3.1")))
-    assert [(one.tokens, one.tags) for one in read(plain, tag)] == [(one.tokens, one.tags) for one in read(FILE, tag)]
-    assert [(one.document, one.line) for one in read(plain, tag)] == [(0, 3), (0, 9), (1, 13)]
+    assert [(sentence.tokens, sentence.tags) for sentence in read(plain, tag)] == [
+        (sentence.tokens, sentence.tags) for sentence in read(FILE, tag)
+    ]
+    assert [(sentence.document, sentence.line) for sentence in read(plain, tag)] == [(0, 3), (0, 9), (1, 13)]
 
 
 def test_unreadable_blocks_are_rejected_and_reading_continues():
@@ -185,7 +193,7 @@ def test_unreadable_blocks_are_rejected_and_reading_continues():
     numbered = line_reader.read_lines(BytesIO(data), "x", line_reader.Unreadable)
     found = list(conllu.read(numbered, "x", "upos", tagged=True, reject=rejects.append))
     assert [(one.tokens, one.document, one.line) for one in found] == [(("Sue",), 0, 1), (("Ann",), 1, 11)]
-    assert [(one.line, one.raw) for one in rejects] == [(3, bad.decode()), (7, f"# \udcff\n{ROW}\n\n\n")]
+    assert [(reject.line, reject.raw) for reject in rejects] == [(3, bad.decode()), (7, f"# \udcff\n{ROW}\n\n\n")]
     assert rejects[0].fault.startswith("x:5: expected 10 columns separated by tabs, found 2")
     assert rejects[1].fault.startswith("x:7: byte 3 is 0xff")
 

@@ -71,9 +71,11 @@ class Page(HTMLParser):
                 self.marks[-1] = (text + data, kind, title)
 
 
-def page(data: bytes, form: str, kind: str = "X") -> Page:
-    writer = make_sink("html", WriteOptions(input_format=form, layout=Layout(tag=None), name="<title> é"))
-    records = tagged(reader.read_records(BytesIO(data), input_format=form, layout=Layout(tag=None), name="a"), kind)
+def page(data: bytes, input_format: str, kind: str = "X") -> Page:
+    writer = make_sink("html", WriteOptions(input_format=input_format, layout=Layout(tag=None), name="<title> é"))
+    records = tagged(
+        reader.read_records(BytesIO(data), input_format=input_format, layout=Layout(tag=None), name="a"), kind
+    )
     return Page((writer.begin() + writer.write(records) + writer.end()).decode())
 
 

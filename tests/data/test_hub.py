@@ -56,7 +56,7 @@ def test_parquet_files_are_read_by_the_split_in_their_name(tmp_path: Path, patte
     parquet(folder, pattern.format("train"), made())
     parquet(folder, pattern.format("validation"), made().select([1]))
     assert read(folder) == EXPECTED
-    assert [one.tokens for one in read(folder, "validation")] == [("no",)]
+    assert [sentence.tokens for sentence in read(folder, "validation")] == [("no",)]
     with pytest.raises(DataError, match=r"corpus: no split 'test'; it has train, validation$"):
         read(folder, "test")
 
@@ -65,7 +65,7 @@ def test_the_shards_of_a_split_are_read_in_order(tmp_path: Path):
     for shard in range(3):
         row = {"id": ["x"], "tokens": [[f"token{shard}"]], "ner_tags": [[0]]}
         parquet(tmp_path / "corpus", f"train-0000{shard}-of-00003.parquet", made(row))
-    assert [one.tokens for one in read(tmp_path / "corpus")] == [("token0",), ("token1",), ("token2",)]
+    assert [sentence.tokens for sentence in read(tmp_path / "corpus")] == [("token0",), ("token1",), ("token2",)]
 
 
 def test_a_single_parquet_file_is_any_split(tmp_path: Path):

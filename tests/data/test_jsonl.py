@@ -34,13 +34,13 @@ def line(**fields: object) -> str:
 
 def test_a_text_is_split_and_has_offsets():
     (record,) = read(line(text="Ada met\nBob. She 😀 left.", n=1))
-    assert [one.tokens for one in record.sentences] == [
+    assert [sentence.tokens for sentence in record.sentences] == [
         ("Ada", "met"),
         ("Bob", "."),
         ("She", "😀", "left", "."),
     ]
-    assert [record.text[start:end] for one in record.sentences for start, end in one.offsets] == [
-        token for one in record.sentences for token in one.tokens
+    assert [record.text[start:end] for sentence in record.sentences for start, end in sentence.offsets] == [
+        token for sentence in record.sentences for token in sentence.tokens
     ]
     assert record.start == 0
 
@@ -173,17 +173,17 @@ def test_a_line_that_is_not_a_row_is_reported_with_its_line_or_rejected(bad: str
     with pytest.raises(DataError) as caught:
         read(data)
     assert str(caught.value).startswith(f"a.jsonl:3: {message}")
-    aside: list[Reject] = []
-    assert [record.text for record in read(data, reject=aside.append)] == ["x", "y"]
-    assert [(one.fault, one.line, one.raw) for one in aside] == [(str(caught.value), 3, bad + "\n")]
+    rejects: list[Reject] = []
+    assert [record.text for record in read(data, reject=rejects.append)] == ["x", "y"]
+    assert [(reject.fault, reject.line, reject.raw) for reject in rejects] == [(str(caught.value), 3, bad + "\n")]
 
 
 def test_only_the_line_that_is_not_utf8_is_rejected():
-    aside: list[Reject] = []
-    found = read(b'{"text": "a"}\n{"text": "\xff"}\n{"text": "b"}\n', reject=aside.append)
+    rejects: list[Reject] = []
+    found = read(b'{"text": "a"}\n{"text": "\xff"}\n{"text": "b"}\n', reject=rejects.append)
     assert [record.text for record in found] == ["a", "b"]
-    assert [one.line for one in aside] == [2]
-    assert aside[0].fault.startswith("a.jsonl:2: byte 11 is 0xff")
+    assert [reject.line for reject in rejects] == [2]
+    assert rejects[0].fault.startswith("a.jsonl:2: byte 11 is 0xff")
 
 
 @pytest.mark.parametrize(
@@ -239,10 +239,10 @@ def test_random_bytes_are_rows_or_data_errors():
     ]
     for _ in range(500 * SCALE):
         data = b'{"text": "a b"}' if draw.random() < 0.1 else b"".join(draw.choices(pieces, k=draw.randint(1, 8)))
-        aside: list[Reject] = []
-        found = read(data, reject=aside.append)
+        rejects: list[Reject] = []
+        found = read(data, reject=rejects.append)
         good += len(found)
-        assert len(found) + len(aside) == sum(bool(one.strip()) for one in data.split(b"\n"))
+        assert len(found) + len(rejects) == sum(bool(one.strip()) for one in data.split(b"\n"))
     assert good
 
 

@@ -157,13 +157,13 @@ def test_the_fields_of_json_lines_become_one_column_of_json(tmp_path: Path):
     assert found["offsets"].to_pylist()[1] is None
 
 
-@pytest.mark.parametrize("form", ["lines", "columns", "conllu", "text"])
-def test_every_input_format_can_be_written_with_probabilities_and_alternatives(tmp_path: Path, form: str):
-    data = {"lines": "a b\n\nc\n", "columns": "a O\nb O\n\nc O\n", "conllu": "", "text": "a b\n\nc\n"}[form]
-    layout = Layout(tag="upos") if form == "conllu" else Layout()
-    records = list(reader.read_records(BytesIO(data.encode()), input_format=form, layout=layout))
-    found = written(records, tmp_path, input_format=form, probabilities=True, alternatives=True)
-    count = {"lines": 3, "columns": 2, "conllu": 0, "text": 2}[form]
+@pytest.mark.parametrize("input_format", ["lines", "columns", "conllu", "text"])
+def test_every_input_format_can_be_written_with_probabilities_and_alternatives(tmp_path: Path, input_format: str):
+    data = {"lines": "a b\n\nc\n", "columns": "a O\nb O\n\nc O\n", "conllu": "", "text": "a b\n\nc\n"}[input_format]
+    layout = Layout(tag="upos") if input_format == "conllu" else Layout()
+    records = list(reader.read_records(BytesIO(data.encode()), input_format=input_format, layout=layout))
+    found = written(records, tmp_path, input_format=input_format, probabilities=True, alternatives=True)
+    count = {"lines": 3, "columns": 2, "conllu": 0, "text": 2}[input_format]
     assert found.num_rows == count
     if count:
         assert found["probabilities"].to_pylist()[0] == [0.5, 0.5]
@@ -213,17 +213,19 @@ def test_a_row_that_cannot_be_tagged_is_reported_or_rejected(tmp_path: Path, col
     with pytest.raises(DataError, match=r"a\.parquet: row 2: ") as caught:
         read(path)
     assert fault in str(caught.value)
-    aside: list[Reject] = []
-    assert [record.line for record in read(path, reject=aside.append)] == [1, 3]
-    assert [(one.fault, one.line, json.loads(one.raw)["n"]) for one in aside] == [(str(caught.value), 2, 2)]
+    rejects: list[Reject] = []
+    assert [record.line for record in read(path, reject=rejects.append)] == [1, 3]
+    assert [(reject.fault, reject.line, json.loads(reject.raw)["n"]) for reject in rejects] == [
+        (str(caught.value), 2, 2)
+    ]
 
 
 def test_a_text_that_is_not_utf8_is_a_fault_of_its_row(tmp_path: Path):
     broken = pa.array([b"ok", b"\xff\xfe", b"fine"], pa.binary()).view(pa.string())
     path = file(tmp_path / "a.parquet", {"text": ["a", "b", "c"], "other": broken})
-    aside: list[Reject] = []
-    assert [record.text for record in read(path, reject=aside.append)] == ["a", "c"]
-    assert [one.fault for one in aside] == [f"{path}: row 2: a text is not UTF-8"]
+    rejects: list[Reject] = []
+    assert [record.text for record in read(path, reject=rejects.append)] == ["a", "c"]
+    assert [reject.fault for reject in rejects] == [f"{path}: row 2: a text is not UTF-8"]
 
 
 def test_an_unreadable_file_is_an_error_even_if_rows_are_rejected(tmp_path: Path):
@@ -344,10 +346,10 @@ def test_a_row_that_is_too_large_is_rejected_without_conversion_to_python_object
         columns = {"tokens": [["a"], ["b"], ["c"]]} | {name: values}
     large = {1, 2, 3} if kind in ("fixed", "repeated") else {2}
     path = file(tmp_path / "a.parquet", columns, **way)
-    aside: list[Reject] = []
-    found = read(path, reject=aside.append, max_record_bytes=LIMIT)
+    rejects: list[Reject] = []
+    found = read(path, reject=rejects.append, max_record_bytes=LIMIT)
     fault = "a row of over 1,000 bytes; raise `max_record_bytes` to read it"
-    assert [(one.fault, one.line, one.raw) for one in aside] == [
+    assert [(reject.fault, reject.line, reject.raw) for reject in rejects] == [
         (f"{path}: row {number}: {fault}", number, "") for number in sorted(large)
     ]
     assert [record.line for record in found] == [number for number in (1, 2, 3) if number not in large]
@@ -378,7 +380,7 @@ def test_dictionary_encoded_rows_are_the_rows_that_were_written(
     given = pq.read_table(path)
     records = read(path)
     assert [record.line for record in records] == list(range(1, 301))
-    assert [list(map(list, (one.tokens for one in record.sentences))) for record in records] == [
+    assert [list(map(list, (sentence.tokens for sentence in record.sentences))) for record in records] == [
         [tokens] if tokens else [] for tokens in columns["tokens"]
     ]
     found = written(records, tmp_path, input_format="parquet", source=path)
@@ -403,9 +405,9 @@ def test_repeated_large_dictionary_values_do_not_fill_the_memory(tmp_path: Path,
     before = pa.default_memory_pool()
     pa.set_memory_pool(pool)
     try:
-        aside: list[Reject] = []
-        read(path, reject=aside.append, max_record_bytes=1000)
-        assert len(aside) == 2000
+        rejects: list[Reject] = []
+        read(path, reject=rejects.append, max_record_bytes=1000)
+        assert len(rejects) == 2000
         assert pool.max_memory() < 250_000_000  # decoded, it is 1 GB
     finally:
         pa.set_memory_pool(before)

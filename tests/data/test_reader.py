@@ -83,7 +83,7 @@ def test_a_missing_folder_or_training_file_is_an_error(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("form", "names"),
+    ("input_format", "names"),
     [
         ("conllu", ("a.conllu", "a.conllu.gz")),
         ("columns", ("a.conll", "a.iob", "a.bio", "a.b.tsv.gz")),
@@ -92,8 +92,8 @@ def test_a_missing_folder_or_training_file_is_an_error(tmp_path: Path):
         ("parquet", ("a.parquet",)),
     ],
 )
-def test_the_format_is_guessed_from_the_name(form: str, names: tuple[str, ...]):
-    assert [reader.guess_format(Path(name)) for name in names] == [form] * len(names)
+def test_the_format_is_guessed_from_the_name(input_format: str, names: tuple[str, ...]):
+    assert [reader.guess_format(Path(name)) for name in names] == [input_format] * len(names)
 
 
 def documents(*sizes: int) -> list[Sentence]:
@@ -131,8 +131,10 @@ def test_a_single_sentence_cannot_be_split():
         reader.split_off_dev(documents(1), 0.5, seed=1)
 
 
-def corpus(text: str, form: str = "columns", tag: int | str = -1) -> Corpus:
-    found = reader.read_sentences(BytesIO(text.encode()), input_format=form, layout=Layout(tag=tag), tagged=True)
+def corpus(text: str, input_format: str = "columns", tag: int | str = -1) -> Corpus:
+    found = reader.read_sentences(
+        BytesIO(text.encode()), input_format=input_format, layout=Layout(tag=tag), tagged=True
+    )
     return Corpus("x", tuple(one for one in found if one.tokens))
 
 
@@ -184,26 +186,26 @@ CLEAN = {
 }
 
 
-def records(data: bytes | str, form: str, **options: object) -> list[Record]:
+def records(data: bytes | str, input_format: str, **options: object) -> list[Record]:
     data = data.encode() if isinstance(data, str) else data
-    layout = Layout(tag="upos" if form == "conllu" else -1)
-    return list(reader.read_records(BytesIO(data), input_format=form, layout=layout, name="a.x", **options))
+    layout = Layout(tag="upos" if input_format == "conllu" else -1)
+    return list(reader.read_records(BytesIO(data), input_format=input_format, layout=layout, name="a.x", **options))
 
 
 def tokens(found: list[Record]) -> list[tuple[str, ...]]:
     return [sentence.tokens for record in found for sentence in record.sentences if sentence.tokens]
 
 
-@pytest.mark.parametrize("form", CLEAN)
-def test_the_records_of_a_corpus_and_of_lines_are_its_sentences(form: str):
-    found = records(CLEAN[form], form)
-    layout = Layout(tag="upos" if form == "conllu" else -1)
-    source = BytesIO(CLEAN[form].encode())
-    if form == "lines":
+@pytest.mark.parametrize("input_format", CLEAN)
+def test_the_records_of_a_corpus_and_of_lines_are_its_sentences(input_format: str):
+    found = records(CLEAN[input_format], input_format)
+    layout = Layout(tag="upos" if input_format == "conllu" else -1)
+    source = BytesIO(CLEAN[input_format].encode())
+    if input_format == "lines":
         read = lines.read(line_reader.read_lines(source, "x"))
     else:
-        read = reader.read_sentences(source, input_format=form, layout=layout, tagged=False)
-    assert [record.sentences for record in found] == [(one,) for one in read]
+        read = reader.read_sentences(source, input_format=input_format, layout=layout, tagged=False)
+    assert [record.sentences for record in found] == [(sentence,) for sentence in read]
     assert [record.line for record in found] == [record.sentences[0].line for record in found]
 
 
@@ -212,20 +214,20 @@ def test_each_line_and_each_document_of_a_corpus_is_a_document():
     assert [record.document for record in records("a O\n\n-DOCSTART- O\n\nb O\n", "columns")] == [0, 1]
 
 
-@pytest.mark.parametrize("form", CLEAN)
+@pytest.mark.parametrize("input_format", CLEAN)
 @pytest.mark.parametrize("change", ["CRLF", "mark", "end"])
-def test_line_ends_and_a_byte_order_mark_do_not_change_tokens(form: str, change: str):
-    clean = CLEAN[form]
+def test_line_ends_and_a_byte_order_mark_do_not_change_tokens(input_format: str, change: str):
+    clean = CLEAN[input_format]
     changed = {"CRLF": clean.replace("\n", "\r\n"), "mark": "\ufeff" + clean, "end": clean.removesuffix("\n")}[change]
-    assert tokens(records(changed, form)) == tokens(records(clean, form))
+    assert tokens(records(changed, input_format)) == tokens(records(clean, input_format))
 
 
-@pytest.mark.parametrize("form", CLEAN)
+@pytest.mark.parametrize("input_format", CLEAN)
 @pytest.mark.parametrize("space", ["\u2028", "\u0085", "\u00a0", "\u200b", "\x0c"])
-def test_in_formats_with_tokens_unusual_white_space_is_part_of_a_token(form: str, space: str):
-    changed = CLEAN[form].replace("Ada", f"A{space}da")
-    assert tokens(records(changed, form))[0][0] == f"A{space}da"
-    assert len(tokens(records(changed, form))) == len(tokens(records(CLEAN[form], form)))
+def test_in_formats_with_tokens_unusual_white_space_is_part_of_a_token(input_format: str, space: str):
+    changed = CLEAN[input_format].replace("Ada", f"A{space}da")
+    assert tokens(records(changed, input_format))[0][0] == f"A{space}da"
+    assert len(tokens(records(changed, input_format))) == len(tokens(records(CLEAN[input_format], input_format)))
 
 
 class BreakingOff(BytesIO):
@@ -238,12 +240,12 @@ class BreakingOff(BytesIO):
 
 
 @pytest.mark.parametrize(
-    ("form", "row", "cut"),
+    ("input_format", "row", "cut"),
     [("columns", "a O\n", "b O\n"), ("conllu", "1\ta" + "\t_" * 8 + "\n", "# b\n"), ("lines", "a\n", "")],
 )
 @pytest.mark.parametrize("skip", [False, True])
 def test_every_complete_sentence_of_a_truncated_file_is_read_and_the_last_is_rejected(
-    form: str, row: str, cut: str, skip: bool
+    input_format: str, row: str, cut: str, skip: bool
 ):
     for end in {"", cut}:
         data = BreakingOff((f"{row}\n" * 3 + end).encode())
@@ -251,19 +253,19 @@ def test_every_complete_sentence_of_a_truncated_file_is_read_and_the_last_is_rej
         aside: list[Reject] = []
         with pytest.raises(DataError, match=r"input/output error; read up to line 6$") as caught:
             found.extend(
-                "".join(one.sentences[0].raw)
-                for one in reader.read_records(
-                    data, input_format=form, layout=Layout(tag="upos"), reject=aside.append if skip else None
+                "".join(record.sentences[0].raw)
+                for record in reader.read_records(
+                    data, input_format=input_format, layout=Layout(tag="upos"), reject=aside.append if skip else None
                 )
             )
         assert "".join(found) == f"{row}\n" * 3
         assert aside == [Reject(str(caught.value), 7, end)] * bool(skip and end)
 
 
-@pytest.mark.parametrize(("form", "row"), [("columns", "a O\n"), ("conllu", "1\ta" + "\t_" * 8 + "\n")])
-def test_a_complete_sentence_is_read_before_the_fault_of_the_next_line(form: str, row: str):
+@pytest.mark.parametrize(("input_format", "row"), [("columns", "a O\n"), ("conllu", "1\ta" + "\t_" * 8 + "\n")])
+def test_a_complete_sentence_is_read_before_the_fault_of_the_next_line(input_format: str, row: str):
     source = BytesIO(f"{row}\n".encode() * 3 + b"\xff\n")
-    found = reader.read_records(source, input_format=form, layout=Layout(tag="upos"))
+    found = reader.read_records(source, input_format=input_format, layout=Layout(tag="upos"))
     assert [next(found).line for _ in range(3)] == [1, 3, 5]
     with pytest.raises(DataError, match=":7: byte 1 is 0xff"):
         next(found)
@@ -285,7 +287,7 @@ def test_no_sentence_of_a_file_truncated_in_its_first_sentence_is_read(skip: boo
 
 
 @pytest.mark.parametrize(
-    ("form", "data", "line", "raw"),
+    ("input_format", "data", "line", "raw"),
     [
         ("lines", b"a\nb\xff\nc\n", 2, "b\udcff\n"),
         ("columns", b"a O\n\nb O\nx\n\nc O\n", 3, "b O\nx\n\n"),
@@ -294,36 +296,40 @@ def test_no_sentence_of_a_file_truncated_in_its_first_sentence_is_read(skip: boo
         ("jsonl", b'{"text": "a"}\nx\n{"text": "c"}\n', 2, "x\n"),
     ],
 )
-def test_unreadable_input_is_rejected_with_its_line_and_reading_continues(form: str, data: bytes, line: int, raw: str):
+def test_unreadable_input_is_rejected_with_its_line_and_reading_continues(
+    input_format: str, data: bytes, line: int, raw: str
+):
     aside: list[Reject] = []
-    assert tokens(records(data, form, reject=aside.append)) == [("a",), ("c",)]
+    assert tokens(records(data, input_format, reject=aside.append)) == [("a",), ("c",)]
     assert [(one.line, one.raw) for one in aside] == [(line, raw)]
     with pytest.raises(DataError) as caught:
-        records(data, form)
+        records(data, input_format)
     assert str(caught.value) == aside[0].fault
     assert aside[0].fault.startswith("a.x:")
 
 
-@pytest.mark.parametrize("form", ["columns", "conllu"])
+@pytest.mark.parametrize("input_format", ["columns", "conllu"])
 @pytest.mark.parametrize("place", [0, 1])
 @pytest.mark.parametrize("long", ["# " + "b" * 8000, " " * 8000, "\t" * 8000, "b" * 8000, "b O" + " " * 8000])
-def test_a_line_that_is_too_long_rejects_its_block(monkeypatch: pytest.MonkeyPatch, form: str, place: int, long: str):
+def test_a_line_that_is_too_long_rejects_its_block(
+    monkeypatch: pytest.MonkeyPatch, input_format: str, place: int, long: str
+):
     monkeypatch.setattr(line_reader, "_BLOCK_BYTES", 1000)
-    row = {"columns": "{} O\n", "conllu": ROW}[form]
+    row = {"columns": "{} O\n", "conllu": ROW}[input_format]
     before, after = row.format("a") + "\n", row.format("c")
     lines = [row.format("b"), f"{long}\n"][:: 1 if place else -1]
     aside: list[Reject] = []
-    found = records(before + "".join(lines) + "\n" + after, form, reject=aside.append, max_record_bytes=5000)
+    found = records(before + "".join(lines) + "\n" + after, input_format, reject=aside.append, max_record_bytes=5000)
     assert tokens(found) == [("a",), ("c",)]
     assert "".join(line for record in found for line in record.sentences[0].raw) == before + after
     assert [(one.line, row.format("b") in one.raw, len(one.raw) < 3000) for one in aside] == [(3, True, True)]
     assert aside[0].fault.startswith(f"a.x:{3 + place}: a line of over")
     with pytest.raises(DataError, match=f"a.x:{3 + place}: a line of over"):
-        records(before + "".join(lines) + "\n" + after, form, max_record_bytes=5000)
+        records(before + "".join(lines) + "\n" + after, input_format, max_record_bytes=5000)
 
 
-@pytest.mark.parametrize("form", ["text", *CLEAN, "jsonl"])
-def test_random_bytes_are_records_or_data_errors(form: str):
+@pytest.mark.parametrize("input_format", ["text", *CLEAN, "jsonl"])
+def test_random_bytes_are_records_or_data_errors(input_format: str):
     draw, read, faults = random.Random(13), 0, []
     for _ in range(300 * SCALE):
         data = bytes(draw.choices(b'a b\t\n\r_1.-{}[]":,\xc3\xa9\xff\0\\', k=draw.randint(0, 30)))
@@ -331,7 +337,7 @@ def test_random_bytes_are_records_or_data_errors(form: str):
             [data, data.replace(b"\xff", b"").replace(b"\0", b""), data.decode(errors="ignore").encode()]
         )
         try:
-            records(data, form)
+            records(data, input_format)
             read += 1
         except DataError as error:
             faults += error.faults
@@ -341,9 +347,9 @@ def test_random_bytes_are_records_or_data_errors(form: str):
 
 
 @pytest.mark.parametrize("data", [b"", b"\n", b"\n \n\n", b"\xef\xbb\xbf", b"\r\n"])
-@pytest.mark.parametrize("form", ["text", *CLEAN, "jsonl"])
-def test_an_empty_or_blank_source_has_no_tokens(form: str, data: bytes):
-    assert tokens(records(data, form)) == []
+@pytest.mark.parametrize("input_format", ["text", *CLEAN, "jsonl"])
+def test_an_empty_or_blank_source_has_no_tokens(input_format: str, data: bytes):
+    assert tokens(records(data, input_format)) == []
 
 
 def test_document_starts_without_sentences_have_no_tokens():
@@ -352,14 +358,14 @@ def test_document_starts_without_sentences_have_no_tokens():
     assert "".join(line for record in found for line in record.sentences[0].raw) == "-DOCSTART- O\n\n-DOCSTART- O\n"
 
 
-@pytest.mark.parametrize("form", ["text", "jsonl", "lines"])
-def test_compressed_files_are_read_like_plain_files(form: str, tmp_path: Path):
-    data = (b'{"text": "Ada met Bob"}' if form == "jsonl" else b"Ada met Bob") + b"\n"
+@pytest.mark.parametrize("input_format", ["text", "jsonl", "lines"])
+def test_compressed_files_are_read_like_plain_files(input_format: str, tmp_path: Path):
+    data = (b'{"text": "Ada met Bob"}' if input_format == "jsonl" else b"Ada met Bob") + b"\n"
     (tmp_path / "a.gz").write_bytes(gzip.compress(data))
     (tmp_path / "a.zst").write_bytes(zstandard.compress(data))
     (tmp_path / "a.xz").write_bytes(lzma.compress(data))
     for name in ("a.gz", "a.zst", "a.xz"):
-        found = list(reader.read_records(tmp_path / name, input_format=form, layout=Layout()))
+        found = list(reader.read_records(tmp_path / name, input_format=input_format, layout=Layout()))
         assert tokens(found) == [("Ada", "met", "Bob")]
 
 

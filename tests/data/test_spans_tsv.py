@@ -23,10 +23,12 @@ def unescaped(value: str) -> str:
     return found
 
 
-def table(data: bytes, form: str, **options: object) -> list[list[str]]:
+def table(data: bytes, input_format: str, **options: object) -> list[list[str]]:
     """Returns the rows of the table of spans."""
-    writer = make_sink("tsv", WriteOptions(input_format=form, layout=Layout(tag=None), **options))
-    records = tagged(reader.read_records(BytesIO(data), input_format=form, layout=Layout(tag=None), name="a b.txt"))
+    writer = make_sink("tsv", WriteOptions(input_format=input_format, layout=Layout(tag=None), **options))
+    records = tagged(
+        reader.read_records(BytesIO(data), input_format=input_format, layout=Layout(tag=None), name="a b.txt")
+    )
     text = (writer.begin() + writer.write(records) + writer.end()).decode()
     assert text.endswith("\n")
     return [line.split("\t") for line in text.removesuffix("\n").split("\n")]

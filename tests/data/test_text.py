@@ -290,7 +290,7 @@ def test_a_rejected_line_does_not_change_later_offsets():
         ["café", "ok"],
         ["Ada", "lives"],
     ]
-    assert [(one.line, one.raw.encode(errors="surrogateescape")) for one in rejects] == [
+    assert [(reject.line, reject.raw.encode(errors="surrogateescape")) for reject in rejects] == [
         (2, lines[1]),
         (3, lines[2]),
         (5, lines[4]),
