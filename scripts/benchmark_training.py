@@ -62,13 +62,13 @@ class PartTimer:
     def __init__(self, loop: Loop) -> None:
         self.seconds: Counter[str] = Counter()
         self._device, self._last = loop.device, 0.0
-        network, self._loss = loop.network, loop.network.head.loss
+        network, self._loss = loop.model.network, loop.model.network.head.loss
         network.dropout_in.register_forward_hook(lambda *_: self.end("embedding"))
         network.encoder.register_forward_hook(lambda *_: self.end("encoder"))
         network.encoder.register_full_backward_pre_hook(lambda *_: self.end("projection"))
         network.encoder.register_full_backward_hook(lambda *_: self.end("encoder"))
         network.head.loss = self.loss
-        self._end_before(loop.scaler, "unscale_", "embedding")
+        self._end_before(loop.updater.scaler, "unscale_", "embedding")
         self._end_after(optimizers, "clip_gradients", "clip")
 
     def start(self) -> None:
@@ -192,15 +192,15 @@ def measure_epoch(
 
     loop = Loop(settings, model, data, run, device, callback)
     timer = PartTimer(loop)
-    update = loop._update
+    update = loop.updater.update
 
-    def timed(positions: list[int], batch: Batch) -> Any:
+    def timed(batch: Batch, factor: float) -> Any:
         timer.end("batch")
-        result = update(positions, batch)
+        result = update(batch, factor)
         timer.end("update")
         return result
 
-    loop._update = timed
+    loop.updater.update = timed
     log = run / "floor.log"
     cores = count_cores() if device.type == "cpu" else 0
     workers = [Process(sys.executable, "products", log=log, one_thread=True) for _ in range(cores)]

@@ -304,8 +304,10 @@ def _verify(checkpoint: Path) -> None:
     files.verify(_MODEL + _STATE)
 
 
-def add_checkpoint(run: Path, number: int, model: TaggerModel, metrics: Metrics, state: State, *, keep: int) -> None:
-    """Writes the checkpoint of a step, updates LATEST and removes all but the newest `keep` checkpoints.
+def add_checkpoint(
+    run: Path, number: int, model: TaggerModel, metrics: Metrics, state: State, *, retained: int
+) -> None:
+    """Writes the checkpoint of a step, updates LATEST and removes all but the newest `retained` checkpoints.
 
     Raises:
         StorageError: it cannot be written; older checkpoints stay.
@@ -316,7 +318,7 @@ def add_checkpoint(run: Path, number: int, model: TaggerModel, metrics: Metrics,
         atomic.replace(run / LATEST, f"{directory.name}\n".encode())
     paths = list_checkpoints(run)
     count = paths.index(directory) + 1
-    for path in paths[: max(count - keep, 0)] + paths[count:]:  # later ones remain after a damaged LATEST
+    for path in paths[: max(count - retained, 0)] + paths[count:]:  # later ones remain after a damaged LATEST
         if (path / MANIFEST).is_file():  # else it is not a checkpoint of this toolkit
             shutil.rmtree(path, ignore_errors=True)
 
@@ -324,7 +326,7 @@ def add_checkpoint(run: Path, number: int, model: TaggerModel, metrics: Metrics,
 def list_checkpoints(run: Path) -> list[Path]:
     """Returns the directories of a run's checkpoints, oldest first."""
     paths = (path for path in run.glob("checkpoint-*") if is_checkpoint_name(path.name))
-    return sorted((path for path in paths if path.is_dir() and not path.is_symlink()), key=_sort_key)
+    return sorted((path for path in paths if path.is_dir() and not path.is_symlink()), key=_step_order)
 
 
 def is_checkpoint_name(name: str) -> bool:
@@ -336,7 +338,8 @@ def is_checkpoint_name(name: str) -> bool:
     return _CHECKPOINT.fullmatch(name) is not None
 
 
-def _sort_key(path: Path) -> tuple[int, str]:
+def _step_order(path: Path) -> tuple[int, str]:
+    """Returns the key that sorts the names of checkpoints by step."""
     return len(path.name), path.name  # seven digits sort after six
 
 

@@ -86,8 +86,8 @@ def main() -> None:
     panels, epochs = request["panels"], request["epochs"]
     rows = -(-len(panels) // 3)
     figure = Figure(figsize=(9, 3 * rows), layout="constrained")
-    for place, (title, lines) in enumerate(panels.items(), 1):
-        axes = figure.add_subplot(rows, 3, place)
+    for index, (title, lines) in enumerate(panels.items(), 1):
+        axes = figure.add_subplot(rows, 3, index)
         for name, values in lines.items():
             numbers = [float("nan") if value is None else value for value in values]
             axes.plot(epochs, numbers, "--" if name.endswith(" closed") else "-", marker=".", label=name)

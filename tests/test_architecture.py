@@ -90,8 +90,9 @@ FOLDERS = {
     "experiments": [{"runs"}, {"comparison", "processes"}, {"seeds"}],
     "training": [
         {"epoch_record", "lazy_rows", "run_dir"},
-        {"corpora", "diagnostics", "events", "optimizers", "records", "transfer"},
-        {"result", "state"},
+        {"corpora", "dev_scorer", "diagnostics", "events", "optimizers", "records", "transfer"},
+        {"result", "update"},
+        {"state"},
         {"loop"},
         {"train"},
     ],

@@ -65,7 +65,7 @@ def test_a_run_keeps_its_newest_checkpoints_and_drops_those_a_damaged_run_had_af
 ) -> None:
     model, _ = model_dir.load(model_path)
     for number in (0, 5, 10, 7):
-        model_dir.add_checkpoint(tmp_path, number, model, {}, State({}, {}), keep=2)
+        model_dir.add_checkpoint(tmp_path, number, model, {}, State({}, {}), retained=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["LATEST", "checkpoint-000005", "checkpoint-000007"]
     assert model_dir.find_newest_checkpoint(tmp_path).name == "checkpoint-000007"
 
@@ -76,7 +76,7 @@ def test_without_a_latest_of_use_the_newest_checkpoint_counts(
 ) -> None:
     model, _ = model_dir.load(model_path)
     for number in (5, 10):
-        model_dir.add_checkpoint(tmp_path, number, model, {}, State({}, {}), keep=2)
+        model_dir.add_checkpoint(tmp_path, number, model, {}, State({}, {}), retained=2)
     (tmp_path / "LATEST").unlink()
     if latest is not None:
         (tmp_path / "LATEST").write_bytes(latest)

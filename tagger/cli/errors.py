@@ -71,9 +71,9 @@ def _errors_as_lines(translate: Callable[[str], str]) -> Iterator[None]:
         yield
     except TaggerError as error:
         exit_with_errors(2, *map(translate, error.faults))
-    except Stopped as stopped:
+    except Stopped as error:
         streams.discard_output()  # a pipe that nobody reads must not block the exit
-        exit_with_errors(stopped.exit_code, translate(str(stopped)))
+        exit_with_errors(error.exit_code, translate(str(error)))
     except KeyboardInterrupt:
         exit_with_errors(130, "interrupted")
     except MemoryError:

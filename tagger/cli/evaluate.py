@@ -19,7 +19,7 @@ def evaluate(
     ] = None,
     token_column: options.TokenColumn = None,
     tag_column: options.TagColumn = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Fail on invalid tag sequences.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail if the file has invalid tag sequences.")] = False,
     as_json: options.Json = False,
     device: options.Device = "auto",
 ) -> None:

@@ -13,11 +13,11 @@ Device = Annotated[choices.Device, typer.Option(help="Device to compute on; auto
 Model = Annotated[Path, typer.Option(metavar="MODEL", help="Model directory.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 TokenColumn = Annotated[
-    str | None, typer.Option(metavar="COLUMN", help="Column of the token: a number from 0 or a name.")
+    str | None, typer.Option(metavar="COLUMN", help="Column of the token: a number (-1 is the last) or a name.")
 ]
 TagColumn = Annotated[
     str | None,
-    typer.Option(metavar="COLUMN", help="Column of the tag: a number from 0 or a name; upos, xpos or misc:KEY."),
+    typer.Option(metavar="COLUMN", help="Column of the tag: a number or a name; in CoNLL-U upos, xpos or misc:KEY."),
 ]
 
 

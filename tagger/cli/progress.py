@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def training_progress(*, shown: bool) -> "Iterator[Callback]":
-    """Yields a callback that draws a bar with the time left, if `shown` and stderr is a terminal."""
+def training_progress(*, enabled: bool) -> "Iterator[Callback]":
+    """Yields a callback that draws a bar with the time left, if `enabled` and stderr is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -22,7 +22,7 @@ def training_progress(*, shown: bool) -> "Iterator[Callback]":
     console = Console(stderr=True)
     figures = TextColumn("loss {task.fields[loss]:.3f}, {task.fields[dev]}", markup=False)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), figures, TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not (shown and console.is_terminal), transient=True) as bar:
+    with Progress(*columns, console=console, disable=not (enabled and console.is_terminal), transient=True) as bar:
         task = bar.add_task("", total=None, loss=0.0, dev="")
         epochs = 1
 

@@ -37,7 +37,7 @@ def tag(
     ] = None,
     scheme: Annotated[
         choices.Scheme | None,
-        typer.Option(help="Scheme of the output tags.", show_default="the scheme of the training"),
+        typer.Option(help="Scheme of the output tags.", show_default="the scheme of the model"),
     ] = None,
     token_column: options.TokenColumn = None,
     tag_column: options.TagColumn = None,

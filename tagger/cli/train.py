@@ -49,7 +49,7 @@ def train(
     from tagger.api import training
     from tagger.io import json_files
 
-    with training_progress(shown=jobs == 1) as callback:
+    with training_progress(enabled=jobs == 1) as callback:
         result = training.train(
             recipe,
             data=data,

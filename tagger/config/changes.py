@@ -1,4 +1,4 @@
-"""Which settings differ between two configs."""
+"""Differences between two configs."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 from tagger.config.schema import Config
 
 
-def changed_settings(begun: Config, now: Config) -> list[str]:
-    """Returns a text for each setting that differs, names and paths of data left out.
+def changed_settings(before: Config, after: Config) -> list[str]:
+    """Returns a text for each setting that differs, except for names and paths of data.
 
     >>> changed_settings(Config(), Config.model_validate({"training": {"epochs": 3}}))
     ['training.epochs was 30, now 3']
     """
-    before, after = (config.without_paths().model_dump(mode="json") for config in (begun, now))
-    return list(_differences(before, after, ""))
+    old, new = (config.without_paths().model_dump(mode="json") for config in (before, after))
+    return list(_differences(old, new, ""))
 
 
 def fixed_changes(changes: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""From YAML to a Config: every fault at once, each with its place and a suggestion."""
+"""Reads recipes: YAML to Config. All faults are reported together, each with its position and a suggestion."""
 
 import difflib
 import re
@@ -38,20 +38,21 @@ _RENAMED = {  # in format 2
     "training.optimizer.rates": "training.optimizer.learning_rates",
 }
 
-Place = tuple[str | int, ...]
+Key = tuple[str | int, ...]
+"""The keys and list indices that lead to a value of the tree."""
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as its 1.2 core schema reads it: 1e-3 is a number, NO is text; without anchors, tags and deep nesting."""
+    """YAML 1.2 core schema: 1e-3 is a number, NO is text. Anchors, tags and deep nesting are refused."""
 
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Returns the next node; a fault where it is of a kind with which a small file could ask for much work."""
+        """Returns the next node; refuses anchors, tags and deep nesting, which let small files cost much time."""
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if getattr(event, "anchor", None) or getattr(event, "tag", None):
-            what = "anchors, aliases and tags are not used in recipes"
-            raise yaml.composer.ComposerError(None, None, what, event.start_mark)
+            fault = "anchors, aliases and tags are not used in recipes"
+            raise yaml.composer.ComposerError(None, None, fault, event.start_mark)
         if self.depth > _MAX_DEPTH:
             raise yaml.composer.ComposerError(None, None, "nested too deeply", event.start_mark)
         self.depth += 1
@@ -61,7 +62,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what `_Loader` would not read as text."""
+    """Quotes strings that `_Loader` would not read as text."""
 
 
 _Loader.yaml_implicit_resolvers = {}
@@ -90,10 +91,10 @@ def recipes() -> Path:
 
 
 def recipe_path(name: str) -> Path:
-    """Returns the file of a recipe given as a shipped name or as a path.
+    """Returns the file of a recipe, which is named by a shipped name or a path.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such recipe.
     """
     path = Path(name)
     if _is(Path.is_file, path):
@@ -108,7 +109,7 @@ def recipe_path(name: str) -> Path:
             else "a folder: pass a recipe, and the folder as `data`"
         )
         raise ConfigError(f"{name} is {hint}")
-    shipped = sorted(found.stem for found in recipes().glob("*.yaml"))
+    shipped = sorted(file.stem for file in recipes().glob("*.yaml"))
     if name not in shipped:
         raise ConfigError(f"no recipe is called '{name}'{_suggestion(name, shipped)}; shipped are {', '.join(shipped)}")
     return recipes() / f"{name}.yaml"
@@ -117,64 +118,64 @@ def recipe_path(name: str) -> Path:
 def _is(kind: Callable[[Path], bool], path: Path) -> bool:
     try:
         return kind(path)
-    except OSError:  # a name too long for the file system, or in a folder that is closed to us
+    except OSError:  # the name is too long for the file system, or its folder is not accessible
         return False
 
 
 def load(recipe: str, overrides: Sequence[str] = ()) -> Config:
-    """Returns the config of a recipe, changed by overrides.
+    """Returns the config of a recipe with overrides.
 
     Args:
-        recipe: a shipped name or a YAML file; paths within it start from its folder.
-        overrides: `a.b=value` each, the value in YAML.
+        recipe: a shipped name or a YAML file; its relative paths start from its folder.
+        overrides: settings such as `a.b=value`, the value in YAML.
 
     Raises:
-        ConfigError: with a line for every fault.
+        ConfigError: the recipe is invalid; with a line for every fault.
     """
     path = recipe_path(recipe)
     try:
         with path.open("rb") as stream:
             data = stream.read(2 * _MAX_BYTES + 1)  # a line end may take two bytes
         if len(data) > 2 * _MAX_BYTES:
-            raise ConfigError(f"{path}: a recipe of over {_MAX_BYTES} bytes is not read")
+            raise ConfigError(f"{path}: expected at most {_MAX_BYTES} bytes, found more")
         text = data.decode().replace("\r\n", "\n").replace("\r", "\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from error
     config = parse(text, str(path), overrides=overrides)
-    return _rooted(config, path.resolve().parent)
+    return _resolve_paths(config, path.resolve().parent)
 
 
 def parse(text: str, name: str, *, overrides: Sequence[str] = ()) -> Config:
-    """Returns the config of a YAML text, which messages call by `name`.
+    """Returns the config of a YAML text; `name` is the name of the text in messages.
 
     Raises:
-        ConfigError: with a line for every fault.
+        ConfigError: the recipe is invalid; with a line for every fault.
     """
     faults: list[str] = []
-    where: dict[Place, str] = {(): name}
-    tree = _tree(text, name, where, faults)
+    positions: dict[Key, str] = {(): name}
+    tree = _parse_tree(text, name, positions, faults)
     for override in overrides:
-        _override(tree, override, where, faults)
+        _override(tree, override, positions, faults)
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:
-        faults.extend(_explained(error, where, name))
+        faults.extend(_explain(error, positions))
     if faults:
         raise ConfigError(*dict.fromkeys(faults))
     return config
 
 
 def dump(config: Config) -> str:
-    """Returns a config as YAML, every field written."""
+    """Returns a config as YAML, with all fields."""
     return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
-def _rooted(config: Config, folder: Path) -> Config:
-    def root(value: str | None) -> str | None:
+def _resolve_paths(config: Config, folder: Path) -> Config:
+    def resolve(value: str | None) -> str | None:
         return None if value is None else str(folder / value)
 
     data, words = config.data, config.model.words
-    paths: dict[str, Any] = {role: root(getattr(data, role)) for role in ("train", "dev", "test")}
+    paths: dict[str, Any] = {role: resolve(getattr(data, role)) for role in ("train", "dev", "test")}
     if data.dataset and (folder / data.dataset).exists():
         paths["dataset"] = str(folder / data.dataset)
     words = words.model_copy(update={"vectors": tuple(str(folder / path) for path in words.vectors)})
@@ -182,19 +183,19 @@ def _rooted(config: Config, folder: Path) -> Config:
     return config.model_copy(update={"data": data.model_copy(update=paths), "model": model})
 
 
-def _tree(text: str, name: str, where: dict[Place, str], faults: list[str]) -> dict[str, Any]:
+def _parse_tree(text: str, name: str, positions: dict[Key, str], faults: list[str]) -> dict[str, Any]:
     if len(text.encode()) > _MAX_BYTES:
-        raise ConfigError(f"{name}: a recipe of over {_MAX_BYTES} bytes is not read")
+        raise ConfigError(f"{name}: expected at most {_MAX_BYTES} bytes, found more")
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
             return {}
-        _mark(node, (), name, where, faults)
+        _record_positions(node, (), name, positions, faults)
         tree = loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise ConfigError(f"{_at(name, mark) if mark else name}: {error.problem or error.context}") from error
+        raise ConfigError(f"{_position(name, mark) if mark else name}: {error.problem or error.context}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{name}: {str(error).splitlines()[0]}") from error
     if not isinstance(tree, dict):
@@ -202,114 +203,117 @@ def _tree(text: str, name: str, where: dict[Place, str], faults: list[str]) -> d
     return tree
 
 
-def _mark(node: yaml.Node, place: Place, name: str, where: dict[Place, str], faults: list[str]) -> None:
-    """Notes where each key stands; a key that stands twice is a fault."""
-    where.setdefault(place, _at(name, node.start_mark))
+def _record_positions(node: yaml.Node, key: Key, name: str, positions: dict[Key, str], faults: list[str]) -> None:
+    """Records the position of each key; a repeated key is a fault."""
+    positions.setdefault(key, _position(name, node.start_mark))
     if isinstance(node, yaml.SequenceNode):
         for number, item in enumerate(node.value):
-            _mark(item, (*place, number), name, where, faults)
+            _record_positions(item, (*key, number), name, positions, faults)
     elif isinstance(node, yaml.MappingNode):
         seen = set()
-        for key, value in node.value:
-            inner = (*place, str(key.value))
+        for child, value in node.value:
+            inner = (*key, str(child.value))
             if inner in seen:
-                faults.append(f"{_at(name, key.start_mark)}: key '{_dotted(inner)}' stands here again")
+                faults.append(f"{_position(name, child.start_mark)}: key '{_dotted(inner)}' is repeated")
             seen.add(inner)
-            where[inner] = _at(name, key.start_mark)
-            _mark(value, inner, name, where, faults)
+            positions[inner] = _position(name, child.start_mark)
+            _record_positions(value, inner, name, positions, faults)
 
 
-def _at(name: str, mark: Any) -> str:
+def _position(name: str, mark: Any) -> str:
     return f"{name}:{mark.line + 1}:{mark.column + 1}"
 
 
-def _override(tree: dict[str, Any], override: str, where: dict[Place, str], faults: list[str]) -> None:
-    key, equals, text = override.partition("=")
-    place = tuple(key.strip().split("."))
-    if not equals or not all(place):
+def _override(tree: dict[str, Any], override: str, positions: dict[Key, str], faults: list[str]) -> None:
+    name, equals, text = override.partition("=")
+    key = tuple(name.strip().split("."))
+    if not equals or not all(key):
         faults.append(f"setting {override}: expected KEY=VALUE such as training.epochs=5")
         return
     try:
         value = _Loader(text).get_single_data()
     except yaml.YAMLError as error:
-        faults.append(f"setting {override}: {getattr(error, 'problem', None) or 'the value is no YAML'}")
+        faults.append(f"setting {override}: {getattr(error, 'problem', None) or 'the value is not valid YAML'}")
         return
-    _put(tree, place, _from_here(value) if _dotted(place) in _PATHS else value)
-    for stale in [known for known in where if known[: len(place)] == place]:
-        del where[stale]
-    where[place] = f"setting {override}"
-    for end in range(1, len(place)):
-        where.setdefault(place[:end], where[place])
+    _set_value(tree, key, _make_absolute(value) if _dotted(key) in _PATHS else value)
+    for stale in [known for known in positions if known[: len(key)] == key]:
+        del positions[stale]
+    positions[key] = f"setting {override}"
+    for end in range(1, len(key)):
+        positions.setdefault(key[:end], positions[key])
 
 
-def _from_here(value: object) -> object:
-    """Returns paths of an override as they are meant where it is typed; a recipe's own start from its folder."""
+def _make_absolute(value: object) -> object:
+    """Returns the paths of an override as absolute paths; they start from the current folder, not from the recipe's."""
     if isinstance(value, list):
-        return [_from_here(item) for item in value]
+        return [_make_absolute(item) for item in value]
     return str(Path(value).absolute()) if isinstance(value, str) and value else value
 
 
-def _put(tree: dict[str, Any], place: tuple[str, ...], value: object) -> None:
-    for key in place[:-1]:
-        inner = tree.get(key)
+def _set_value(tree: dict[str, Any], key: tuple[str, ...], value: object) -> None:
+    for name in key[:-1]:
+        inner = tree.get(name)
         if not isinstance(inner, dict):
-            inner = tree[key] = {}
+            inner = tree[name] = {}
         tree = inner
-    tree[place[-1]] = value
+    tree[key[-1]] = value
 
 
-def _explained(error: ValidationError, where: Mapping[Place, str], name: str) -> Iterator[str]:
-    told = set()
+def _explain(error: ValidationError, positions: Mapping[Key, str]) -> Iterator[str]:
+    """Yields a message for each faulty key, with the position of the key or of the nearest key above it."""
+    reported = set()
     for fault in error.errors(include_url=False, include_context=True):
-        place = _known(fault["loc"], where, extra=fault["type"] == "extra_forbidden")
-        if place in told:
-            continue  # a field of two types complains for each
-        told.add(place)
-        nearest = next(where[place[:end]] for end in range(len(place), -1, -1) if place[:end] in where or not end)
-        yield f"{nearest}: {_message(fault, place)}"
+        key = _find_key(fault["loc"], positions, is_unknown=fault["type"] == "extra_forbidden")
+        if key in reported:
+            continue  # pydantic reports a field of two types once per type
+        reported.add(key)
+        nearest = next(key[:end] for end in range(len(key), -1, -1) if key[:end] in positions)
+        yield f"{positions[nearest]}: {_message(fault, key)}"
 
 
-def _known(loc: Place, where: Mapping[Place, str], *, extra: bool) -> Place:
-    """Returns the part of a pydantic location that is keys, without the names of types at its end."""
+def _find_key(location: Key, positions: Mapping[Key, str], *, is_unknown: bool) -> Key:
+    """Returns the part of a pydantic location that consists of keys, without the names of types at its end."""
     model: Any = Config
-    place: list[str | int] = []
-    for key in loc:
-        inner = _section(model)
-        if inner is not None and key not in inner.model_fields and not extra:
+    key: list[str | int] = []
+    for part in location:
+        section = _section(model)
+        field = None if section is None else section.model_fields.get(str(part))
+        if section is not None and field is None and not is_unknown:
             break
-        if inner is None and (*place, key) not in where:
+        if section is None and (*key, part) not in positions:
             break
-        place.append(key)
-        model = inner.model_fields[key].annotation if inner is not None and key in inner.model_fields else None
-    return tuple(place)
+        key.append(part)
+        model = None if field is None else field.annotation
+    return tuple(key)
 
 
 def _section(annotation: Any) -> type[BaseModel] | None:
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
-def _message(fault: Any, place: Place) -> str:
-    key = _dotted(place)
+def _message(fault: Any, key: Key) -> str:
+    name = _dotted(key)
     if fault["type"] == "extra_forbidden":
-        if key in _RENAMED:
-            return f"unknown key '{key}'; it is called '{_RENAMED[key]}' now"
-        return f"unknown key '{key}'{_suggestion(str(place[-1]), _siblings(place))}"
-    found = _shown(fault["input"])
+        if name in _RENAMED:
+            return f"unknown key '{name}'; it is called '{_RENAMED[name]}' now"
+        return f"unknown key '{name}'{_suggestion(str(key[-1]), _siblings(key))}"
+    value = _describe(fault["input"])
     if fault["type"] == "literal_error":
         allowed = choices.listed(tuple(re.findall(r"'([^']*)'", fault["ctx"]["expected"])))
-        return f"{key} must be {allowed}, got {found}"
+        return f"{name} must be {allowed}, got {value}"
     if fault["type"] == "value_error":
-        return f"{key}: {fault['ctx']['error']}"
+        return f"{name}: {fault['ctx']['error']}"
     if fault["type"] in ("model_type", "model_attributes_type", "dict_type"):
-        return f"{key} holds keys of its own, got {found}"
+        return f"{name} must hold settings, got {value}"
     message = fault["msg"].removeprefix("Input ").rstrip(".")
-    return f"{key} {message[0].lower()}{message[1:]}, got {found}"
+    return f"{name} {message[0].lower()}{message[1:]}, got {value}"
 
 
-def _siblings(place: Place) -> Iterable[str]:
+def _siblings(key: Key) -> Iterable[str]:
+    """Returns the names of the settings in the section that a key belongs to."""
     section: Any = Config
-    for key in place[:-1]:
-        field = section.model_fields.get(key) if _section(section) else None
+    for name in key[:-1]:
+        field = section.model_fields.get(name) if _section(section) else None
         section = field.annotation if field else None
     return section.model_fields if _section(section) else ()
 
@@ -319,11 +323,11 @@ def _suggestion(word: str, known: Iterable[str]) -> str:
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
-def _dotted(place: Place) -> str:
-    return ".".join(map(str, place)) or "the recipe"
+def _dotted(key: Key) -> str:
+    return ".".join(map(str, key)) or "the recipe"
 
 
-def _shown(value: object) -> str:
+def _describe(value: object) -> str:
     if isinstance(value, str):
         return repr(value if len(value) <= 40 else f"{value[:40]}…")
     return repr(value) if isinstance(value, int | float | bool | type(None)) else f"a {type(value).__name__}"

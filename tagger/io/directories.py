@@ -133,9 +133,9 @@ def check_claim(directory: Path, is_ours: Callable[[str], bool]) -> None:
             return
         names = sorted(path.name for path in directory.iterdir() if _is_reserved(path.name, is_ours))
     if names:
-        more = f" and {len(names) - 1} more names" if len(names) > 1 else ""
+        rest = f" and {len(names) - 1} more names" if len(names) > 1 else ""
         raise StorageError(
-            f"{directory}: holds {names[0]}{more} and was not made by a training; choose a directory without them"
+            f"{directory}: holds {names[0]}{rest} and was not made by a training; choose a directory without them"
         )
 
 

@@ -253,8 +253,8 @@ def _file_id(path: Path) -> tuple[int, int]:
 
 def limit_faults(faults: Sequence[str]) -> list[str]:
     """Returns the first faults, and a line with the number of those left out."""
-    more = len(faults) - _MAX_FAULTS
-    return [*faults[:_MAX_FAULTS], *([f"… and {more} more"] if more > 0 else [])]
+    rest = len(faults) - _MAX_FAULTS
+    return [*faults[:_MAX_FAULTS], *([f"… and {rest} more"] if rest > 0 else [])]
 
 
 def _raise_if_any(faults: Sequence[str]) -> None:

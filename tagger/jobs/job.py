@@ -110,8 +110,8 @@ def check_options(job: Job, model: TaggerModel) -> None:
         raise ConfigError("`overwrite` needs outputs in a directory; pass `out`, too")
 
 
-def check_effects(formats: Formats, input_formats: Iterable[InputFormat]) -> None:
-    """Raises ConfigError, with a line for each, if options have no effect on inputs of some formats."""
+def check_unused_options(formats: Formats, input_formats: Iterable[InputFormat]) -> None:
+    """Raises ConfigError, with a line for each option that is set but has no effect on any of the inputs."""
     pairs = {(source, formats.output_format_of(source)): None for source in input_formats}
     options = (
         ("token_column", formats.token_column, "input in columns", lambda source, _: source == "columns"),

@@ -83,8 +83,8 @@ class Pool:
 def _replace_sentences(record: Record, tagged: Iterator[Sentence]) -> Record:
     """Returns a record with its sentences that have tokens replaced by the next tagged ones."""
     sentences = tuple([next(tagged) if sentence.tokens else sentence for sentence in record.sentences])
-    others = record.document, record.line, record.text, record.start, record.fields, record.numbered, record.size
-    return Record(sentences, *others)
+    metadata = record.document, record.line, record.text, record.start, record.fields, record.numbered, record.size
+    return Record(sentences, *metadata)
 
 
 def _assign_passage(record: Record, passage: int) -> Record:

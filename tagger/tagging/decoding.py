@@ -170,9 +170,9 @@ class Decoder:
             tensors = torch.from_numpy(batch.spans), self._span_tags.members, self._span_tags.joins
             span_probs = chain.span_probabilities(*(tensor.to(device) for tensor in tensors)).cpu().numpy()
         if self._span_tags is not None and self._options.threshold is not None:
-            is_kept = span_probs >= self._options.threshold
-            batch.tags[batch.span_tokens(~is_kept)] = self._span_tags.outside_id
-            batch, span_probs = batch._replace(spans=batch.spans[is_kept]), span_probs[is_kept]
+            is_probable = span_probs >= self._options.threshold
+            batch.tags[batch.span_tokens(~is_probable)] = self._span_tags.outside_id
+            batch, span_probs = batch._replace(spans=batch.spans[is_probable]), span_probs[is_probable]
         index = torch.from_numpy(batch.positions).to(device), torch.from_numpy(batch.tags).to(device)
         token_probs: Floats = chain.marginals().flatten(0, 1)[index].cpu().numpy()
         if not (np.isfinite(token_probs).all() and np.isfinite(span_probs).all()):
@@ -190,8 +190,10 @@ class Decoder:
             spans[sentence].append(Span(self._span_tags.types[kind], start, end, probability))
         tags = self._name_array[batch.tags].tolist()
         predictions = [
-            Prediction(tuple(tags[first:stop]), tuple(found), tuple(token_probs[first:stop]) if token_probs else ())
-            for first, stop, found in zip(bounds, bounds[1:], spans, strict=False)
+            Prediction(
+                tuple(tags[first:stop]), tuple(sentence_spans), tuple(token_probs[first:stop]) if token_probs else ()
+            )
+            for first, stop, sentence_spans in zip(bounds, bounds[1:], spans, strict=False)
         ]
         if self._scheme and self._options.threshold is not None:
             # In IOB1 the first tag of a span depends on the span before it, which may have been removed.

@@ -46,7 +46,8 @@ class WindowNotices:
 def stitch(parts: Sequence[tuple[Window, Prediction]], scheme: Scheme | None) -> Prediction:
     """Returns the prediction for a sentence from those for its windows.
 
-    A span that no window contains whole has no probability. There are no alternatives.
+    Each overlap is cut near its middle, outside of spans if possible. A span has a probability only if a window
+    predicts the same span within its part between the cuts. There are no alternatives.
 
     Args:
         parts: windows in order, with their predictions.

@@ -32,12 +32,12 @@ class LazyRows:
         decay: of the moving average; None for no average.
 
     Attributes:
-        average: (W, D) the moving average.
+        moving_average: (W, D) the moving average.
     """
 
     def __init__(self, weight: nn.Parameter, *, momentum: float, nesterov: bool, decay: float | None) -> None:
         self.weight = weight
-        self.average = None if decay is None else nn.Parameter(weight.detach().clone(), requires_grad=False)
+        self.moving_average = None if decay is None else nn.Parameter(weight.detach().clone(), requires_grad=False)
         self._momentum, self._nesterov, self._decay = momentum, nesterov, 0.0 if decay is None else decay
         self._velocity = torch.zeros_like(weight.detach())
         self._seen = torch.zeros(len(weight), dtype=torch.long)  # the step up to which a row is up to date
@@ -85,7 +85,11 @@ class LazyRows:
 
     def _tables(self) -> tuple[Floats, ...]:
         """Returns the tables (W, D) of vectors, velocities and, if there is one, averages."""
-        tables = [self.weight, self._velocity] if self.average is None else [self.weight, self._velocity, self.average]
+        tables = (
+            [self.weight, self._velocity]
+            if self.moving_average is None
+            else [self.weight, self._velocity, self.moving_average]
+        )
         return tuple(table.detach().numpy() for table in tables)
 
     def _catch_up(self, tables: tuple[Floats, ...], ids: Ids) -> None:
@@ -112,7 +116,7 @@ class LazyRows:
         """Brings all rows up to date within the block and restores the lazy state after it, bit by bit."""
         tables = tuple(map(np.copy, self._tables()))
         self._catch_up(tables, np.arange(len(self.weight)))
-        parameters = [self.weight] if self.average is None else [self.weight, self.average]
+        parameters = [self.weight] if self.moving_average is None else [self.weight, self.moving_average]
         before = [parameter.data for parameter in parameters]
         for parameter, table in zip(parameters, (tables[0], *tables[2:]), strict=True):
             parameter.data = torch.from_numpy(table)
@@ -168,10 +172,10 @@ def _catch_up(
 
 @elementwise
 def _mix(
-    average: Floats, weight: Floats, velocity: Floats, factor: np.float32, followed: np.float32
+    averages: Floats, weight: Floats, velocity: Floats, factor: np.float32, followed: np.float32
 ) -> None:  # pragma: no cover
-    for unit in range(len(average)):
-        average[unit] = average[unit] * factor + weight[unit] * (_ONE - factor) - velocity[unit] * followed
+    for unit in range(len(averages)):
+        averages[unit] = averages[unit] * factor + weight[unit] * (_ONE - factor) - velocity[unit] * followed
 
 
 @elementwise
@@ -209,6 +213,6 @@ def _accelerate(
 
 
 @elementwise
-def _approach(average: Floats, weight: Floats, fraction: np.float32) -> None:  # pragma: no cover
-    for unit in range(len(average)):
-        average[unit] += fraction * (weight[unit] - average[unit])
+def _approach(averages: Floats, weight: Floats, fraction: np.float32) -> None:  # pragma: no cover
+    for unit in range(len(averages)):
+        averages[unit] += fraction * (weight[unit] - averages[unit])

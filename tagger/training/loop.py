@@ -1,41 +1,36 @@
 """The training loop: steps, epochs, checkpoints and evaluation on the dev data."""
 
 import logging
-import math
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from tagger import model_dir
-from tagger.choices import Part
 from tagger.config import Config
 from tagger.data.batching import Batch, EncodedCorpus, WordEncoder, batch_limit, shuffled_batches
 from tagger.data.document_context import number_passages
 from tagger.device import single_torch_thread
 from tagger.errors import ModelError, Stopped, TrainingError
-from tagger.evaluation import Report, evaluate
+from tagger.evaluation import Report
 from tagger.model import TaggerModel
 from tagger.model_dir import State
-from tagger.nn.embeddings import UNKNOWN
 from tagger.nn.encoder import RecurrentLayer
-from tagger.nn.model import Network
 from tagger.signals import StopRequest
-from tagger.tagging import EncodedPool, Tagger
 from tagger.training import diagnostics, optimizers, records
-from tagger.training import state as state_of
+from tagger.training import state as states
 from tagger.training.corpora import Corpora
+from tagger.training.dev_scorer import DevScorer
 from tagger.training.epoch_record import Diagnostics, EpochRecord
 from tagger.training.events import Callback, EpochEnd, Start, StepEnd
 from tagger.training.run_dir import BEST
-from tagger.training.state import EpochStats, Parts, Progress
+from tagger.training.state import EpochStats, Progress
+from tagger.training.update import Update, Updater
 
 log = logging.getLogger(__name__)
 
@@ -63,30 +58,23 @@ class Loop:
     ) -> None:
         self.settings, self.model, self.data = config.training, model, data
         self.run_dir, self.device, self.callback = run_dir, device, callback
-        self.network: Network = model.network.to(device)
+        self.updater = Updater(model.network.to(device), self.settings, device)
+        self._evaluated_model = replace(model, network=self.updater.evaluated_network)
         sentences = data.train.sentences
-        numbers = number_passages(sentences) if config.model.document_context.output_dim else None
-        lexicon = WordEncoder(model.known_words, model.characters)
-        self.encoded = EncodedCorpus(sentences, lexicon, model.tags, numbers)
-        self.rows = optimizers.create_lazy_rows(self.network, self.settings, device)
-        self.optimizer = optimizers.create_optimizer(self.network, self.settings.optimizer, self.rows)
-        decay = self.settings.ema_decay
-        self.average = None if decay is None else optimizers.MovingAverage(self.network, decay, self.rows)
-        self.mixed = self.settings.mixed_precision and device.type == "cuda"
-        # cuDNN's recurrent layers compute in float16 under autocast whatever its dtype: scale the loss.
-        self.scaler = torch.amp.GradScaler(device.type, enabled=self.mixed)
-        self._parts = Parts(self.network, self.optimizer, self.scaler, self.average, self.rows, device)
+        passages = number_passages(sentences) if config.model.document_context.output_dim else None
+        encoder = WordEncoder(model.known_words, model.characters)
+        self._encoded = EncodedCorpus(sentences, encoder, model.tags, passages)
         self.progress = Progress()
         self._diagnostics_batch = None
         if self.settings.diagnostics:
             self._diagnostics_batch = diagnostics.select_batch(model, data.dev.sentences).move_to(device)
-        self._dev: tuple[Tagger, list[EncodedPool]] | None = None  # the dev data is encoded once
         self._threads = torch.get_num_threads()
-        for layer in self.network.modules():
+        self._dev_scorer = DevScorer(self._evaluated_model, data.dev, device, self._threads)
+        for layer in model.network.modules():
             if isinstance(layer, RecurrentLayer):
                 layer.threads = self._threads
         self._digests = data.digests()
-        self._batches = self._batches_of(0)
+        self._batches = self._shuffle_batches(0)
 
     @property
     def history(self) -> list[EpochRecord]:
@@ -107,96 +95,107 @@ class Loop:
         progress = self.progress
         self.callback(Start(progress.epoch, self.settings.epochs, progress.step))
         while progress.epoch < self.settings.epochs and not self._is_out_of_patience():
-            self._batches = self._batches_of(progress.epoch)
-            built = self._built(self._batches[progress.step :])
+            self._batches = self._shuffle_batches(progress.epoch)
+            built = self._build_batches(self._batches[progress.step :])
             while progress.step < len(self._batches):
                 self._take_step(built)
                 if stop.signum:
-                    self._leave(stop)
+                    self._stop(stop)
                 if self.settings.checkpoint_steps and progress.steps % self.settings.checkpoint_steps == 0:
                     self.save_checkpoint()
             self._end_epoch(stop)
             if stop.signum:
-                self._leave(stop, saved=True)
+                self._stop(stop, saved=True)
 
-    def _built(self, batches: list[list[int]]) -> Iterator[tuple[list[int], Batch]]:
-        """Yields positions and their batches; the next is built while one is used, where there is a thread for it."""
+    def _build_batches(self, batches: list[list[int]]) -> Iterator[tuple[list[int], Batch]]:
+        """Yields positions and their batches; with two threads or more, the next batch is built in a second thread."""
         if self._threads < 2:
-            yield from zip(batches, map(self.encoded.batch, batches), strict=True)
+            yield from zip(batches, map(self._encoded.batch, batches), strict=True)
             return
         with ThreadPoolExecutor(1, "batches") as builder:
-            ahead = [builder.submit(self.encoded.batch, each) for each in batches[:1]]
+            ahead = [builder.submit(self._encoded.batch, each) for each in batches[:1]]
             for number, positions in enumerate(batches, 1):
-                ahead += [builder.submit(self.encoded.batch, each) for each in batches[number : number + 1]]
+                ahead += [builder.submit(self._encoded.batch, each) for each in batches[number : number + 1]]
                 yield positions, ahead.pop(0).result()
 
     def _take_step(self, built: Iterator[tuple[list[int], Batch]]) -> None:
-        progress, stats = self.progress, self.progress.stats
+        progress, stats, settings = self.progress, self.progress.stats, self.settings
         started = time.perf_counter()
         positions, batch = next(built)
-        loss, norm, clipped = self._update(positions, batch)
+        factor = optimizers.schedule_factor(
+            settings.schedule,
+            step=progress.steps,
+            total=len(self._batches) * settings.epochs,
+            epoch=progress.epoch,
+            scores=[record.dev.score for record in self.history],
+        )
+        update = self.updater.update(batch, factor)
+        if update.is_finite:
+            stats.add(update, sentences=len(positions), learning_rate=settings.optimizer.learning_rate * factor)
+        else:
+            self._skip_step(positions, update)
         progress.step += 1
         progress.steps += 1
         stats.steps += 1
-        if loss is not None:
-            stats.loss += loss * len(positions)
-            stats.sentences += len(positions)
-            stats.gradient_norm += norm
-            stats.clipped += clipped
         stats.seconds += time.perf_counter() - started
-        self.callback(StepEnd(progress.epoch, progress.step, len(self._batches), loss if loss is not None else 0.0))
+        loss = update.loss if update.is_finite else 0.0
+        self.callback(StepEnd(progress.epoch, progress.step, len(self._batches), loss))
 
-    def _update(self, positions: list[int], batch: Batch) -> tuple[float | None, float, bool]:
-        """Makes one step; returns the loss, None if it was skipped, the gradient's norm and whether it was clipped."""
-        self.network.train()
-        self.network.zero_grad(set_to_none=True)
-        if self.rows is not None:
-            self.rows.catch_up(torch.cat([torch.tensor([UNKNOWN]), *batch.word_ids]))
-        loss = self._loss(batch.move_to(self.device))
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        self.scaler.unscale_(self.optimizer)
-        gradients = optimizers.collect_gradients(self.network, self.rows)
-        norms = self._norms(gradients)
-        norm, clipped = optimizers.clip_gradients([*chain.from_iterable(gradients.values())], self.settings)
-        value, size = loss.item(), norm.item()
-        if not (math.isfinite(value) and math.isfinite(size)):
-            self._not_finite(positions, value, size)
-            return None, 0.0, False
-        self._add_norms(norms)
-        factor = optimizers.schedule_factor(
-            self.settings.schedule,
-            step=self.progress.steps,
-            total=len(self._batches) * self.settings.epochs,
-            epoch=self.progress.epoch,
-            scores=[record.dev.score for record in self.history],
+    def _skip_step(self, positions: list[int], update: Update) -> None:
+        """Counts a step whose loss or gradient is not finite.
+
+        Raises:
+            TrainingError: the settings do not allow to skip it.
+        """
+        stats = self.progress.stats
+        if self.updater.has_overflowed(update):
+            stats.skipped += 1
+            return
+        lines = ", ".join(str(self.data.train.sentences[position].line) for position in positions[:10])
+        ellipsis = ", …" if len(positions) > 10 else ""
+        fault = (
+            f"epoch {self.progress.epoch + 1}, step {self.progress.step + 1}: loss {update.loss} and gradient norm "
+            f"{update.gradient_norm} on the sentences at lines {lines}{ellipsis} of {self.data.train.name}"
         )
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["learning_rate"] * factor
-        self.progress.stats.learning_rate = self.settings.optimizer.learning_rate * factor
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        if self.rows is not None:
-            self.rows.step(self.settings.optimizer.learning_rate_of("words") * factor)
-        if self.average is not None:
-            self.average.update()
-        return value, size, bool(clipped)
+        if self.settings.on_nonfinite == "stop":
+            raise TrainingError(
+                f"{fault}; lower training.optimizer.learning_rate, or set training.on_nonfinite to skip"
+            )
+        stats.skipped += 1
+        log.warning("%s; the step is skipped", fault)
 
-    def _norms(self, gradients: Mapping[Part, Sequence[torch.Tensor]]) -> dict[Part, torch.Tensor]:
-        """Returns the norm of each part's gradient, if the settings ask for it; a GPU is not waited for."""
-        if self._diagnostics_batch is None:
-            return {}
+    def _end_epoch(self, stop: StopRequest) -> None:
+        """Scores the dev data, saves the best model and a checkpoint, and records the epoch."""
+        progress = self.progress
         started = time.perf_counter()
-        norms = {part: nn.utils.get_total_norm(of_part) for part, of_part in gradients.items()}
-        self.progress.stats.diagnostics_seconds += time.perf_counter() - started
-        return norms
+        self._check_weights()
+        if self.updater.rows is not None:
+            self.updater.rows.flush()
+        flushed = time.perf_counter()
+        measured = self._measure_diagnostics()
+        started += time.perf_counter() - flushed
+        report = self._evaluate_dev(stop)
+        record = EpochRecord(
+            epoch=progress.epoch + 1,
+            steps=progress.steps,
+            dev=report.scores,
+            best=all(report.score > record.dev.score for record in self.history),
+            dev_seconds=time.perf_counter() - started,
+            diagnostics=measured,
+            **progress.stats.means(),
+        )
+        if report.unknown_tags and not self.history:
+            counts = ", ".join(f"{tag} ({count})" for tag, count in report.unknown_tags.items())
+            log.warning("%s has tags that the training data lacks, scored as wrong: %s", self.data.dev.name, counts)
+        self.history.append(record)
+        progress.epoch, progress.step, progress.stats = progress.epoch + 1, 0, EpochStats()
+        if record.best:
+            model_dir.save(self._evaluated_model, self.run_dir / BEST, record.to_json())
+        self.save_checkpoint()
+        records.write_metrics(self.run_dir, self.history)
+        self._report_epoch(record)
 
-    def _add_norms(self, norms: Mapping[Part, torch.Tensor]) -> None:
-        started, stats = time.perf_counter(), self.progress.stats
-        for part, norm in norms.items():
-            stats.part_norms[part] = stats.part_norms.get(part, 0.0) + norm.item()
-        stats.diagnostics_seconds += time.perf_counter() - started
-
-    def _diagnose(self) -> Diagnostics | None:
+    def _measure_diagnostics(self) -> Diagnostics | None:
         """Returns the gradient norms and gate activations of the epoch, if `training.diagnostics` is set."""
         if self._diagnostics_batch is None:
             return None
@@ -205,69 +204,6 @@ class Loop:
         norms = {part: total / stats.applied_steps for part, total in stats.part_norms.items()}
         seconds = stats.diagnostics_seconds + time.perf_counter() - started
         return Diagnostics(norms, activity.gates, activity.reach, activity.far, seconds)
-
-    def _loss(self, batch: Batch) -> torch.Tensor:
-        with torch.autocast(self.device.type, torch.float16, enabled=self.mixed):
-            emissions = self.network(batch)
-        assert batch.gold is not None
-        try:
-            return self.network.loss(emissions, batch.gold, batch.lengths)
-        except ValueError:
-            if emissions.isfinite().all():
-                raise
-            return torch.tensor(math.nan, requires_grad=True)  # no path is left where they overflowed
-
-    def _not_finite(self, positions: list[int], loss: float, norm: float) -> None:
-        if self.mixed and math.isfinite(loss):  # the scale was too large for float16; the scaler lowers it
-            self.progress.stats.skipped += 1
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-            return
-        lines = ", ".join(str(self.data.train.sentences[position].line) for position in positions[:10])
-        more = ", …" if len(positions) > 10 else ""
-        what = (
-            f"epoch {self.progress.epoch + 1}, step {self.progress.step + 1}: loss {loss} and gradient norm {norm} "
-            f"on the sentences at lines {lines}{more} of {self.data.train.name}"
-        )
-        if self.settings.on_nonfinite == "stop":
-            raise TrainingError(f"{what}; lower training.optimizer.learning_rate, or set training.on_nonfinite to skip")
-        self.progress.stats.skipped += 1
-        log.warning("%s; the step is skipped", what)
-
-    def _end_epoch(self, stop: StopRequest) -> None:
-        progress, stats = self.progress, self.progress.stats
-        started = time.perf_counter()
-        self._check_weights()
-        if self.rows is not None:
-            self.rows.flush()
-        flushed = time.perf_counter()
-        measured = self._diagnose()
-        started += time.perf_counter() - flushed
-        report = self._evaluate_dev(stop)
-        record = EpochRecord(
-            epoch=progress.epoch + 1,
-            steps=progress.steps,
-            loss=stats.loss / max(stats.sentences, 1),
-            gradient_norm=stats.gradient_norm / stats.applied_steps,
-            clipped_fraction=stats.clipped / stats.applied_steps,
-            skipped=stats.skipped,
-            learning_rate=stats.learning_rate,
-            dev=report.scores,
-            best=all(report.score > record.dev.score for record in self.history),
-            seconds=stats.seconds - stats.diagnostics_seconds,
-            dev_seconds=time.perf_counter() - started,
-            diagnostics=measured,
-        )
-        if report.unknown_tags and not self.history:
-            counts = ", ".join(f"{tag} ({count})" for tag, count in report.unknown_tags.items())
-            log.warning("%s has tags that the training data lacks, scored as wrong: %s", self.data.dev.name, counts)
-        self.history.append(record)
-        progress.epoch, progress.step, progress.stats = progress.epoch + 1, 0, EpochStats()
-        if record.best:
-            model_dir.save(self._averaged_model(), self.run_dir / BEST, record.to_json())
-        self.save_checkpoint()
-        records.write_metrics(self.run_dir, self.history)
-        self._report_epoch(record)
 
     def _report_epoch(self, record: EpochRecord) -> None:
         """Logs the record and passes it to the callback, with the estimated time left."""
@@ -288,23 +224,13 @@ class Loop:
         self.callback(EpochEnd(record, self.settings.epochs, seconds_left))
 
     def _evaluate_dev(self, stop: StopRequest) -> Report:
-        def check() -> None:
+        def check_signal() -> None:
             if stop.signum:
-                self._leave(stop)
+                self._stop(stop)
 
-        if self._dev is None:
-            tagger = Tagger(self._averaged_model(), self.device, workers=self._threads)
-            self._dev = tagger, tagger.encode(self.data.dev.sentences)
-        else:
-            self._dev[0].update_weights()
-        tagger, pools = self._dev
-        return evaluate(tagger, self.data.dev, pools=pools, on_batch=check)
+        return self._dev_scorer.score(check_signal)
 
-    def _averaged_model(self) -> TaggerModel:
-        """Returns the model as it would be used: with averaged weights, if they are averaged."""
-        return self.model if self.average is None else replace(self.model, network=self.average.network)
-
-    def _leave(self, stop: StopRequest, *, saved: bool = False) -> None:
+    def _stop(self, stop: StopRequest, *, saved: bool = False) -> None:
         if not saved:
             self.save_checkpoint()
         log.info("stopped after step %d; continue with `resume=True`", self.progress.steps)
@@ -317,58 +243,58 @@ class Loop:
         best = max(record.epoch for record in self.history if record.best)
         return self.progress.epoch - best >= patience
 
-    def _batches_of(self, epoch: int) -> list[list[int]]:
+    def _shuffle_batches(self, epoch: int) -> list[list[int]]:
         settings = self.settings
         is_full = batch_limit(max_sentences=settings.batch_size, max_tokens=settings.max_batch_tokens)
         return shuffled_batches(
-            self.encoded.lengths, is_full, bucket_size=settings.bucket_size, seed=settings.seed, epoch=epoch
+            self._encoded.lengths, is_full, bucket_size=settings.bucket_size, seed=settings.seed, epoch=epoch
         )
 
     def save_checkpoint(self) -> None:
         """Writes a checkpoint from which `restore` continues exactly.
 
         Raises:
-            TrainingError: a weight is not finite, and there is nothing to go on from.
+            TrainingError: a weight is not finite.
         """
         self._check_weights()
-        state = state_of.snapshot(self.progress, self._parts, self._digests)
-        done = self.history and not self.progress.step and self.average is None
-        metrics = self.history[-1].to_json() if done else {}  # of these weights, or none
-        keep = self.settings.keep_checkpoints
-        with self.rows.flush_temporarily() if self.rows else nullcontext():
-            model_dir.add_checkpoint(self.run_dir, self.progress.steps, self.model, metrics, state, keep=keep)
+        state = states.snapshot(self.progress, self.updater, self._digests)
+        is_scored = self.history and not self.progress.step and self.updater.moving_average is None
+        metrics = self.history[-1].to_json() if is_scored else {}  # the scores of these weights
+        rows, limit = self.updater.rows, self.settings.keep_checkpoints
+        with rows.flush_temporarily() if rows else nullcontext():
+            model_dir.add_checkpoint(self.run_dir, self.progress.steps, self.model, metrics, state, retained=limit)
 
     def _check_weights(self) -> None:
-        for name, weight in self.network.named_parameters():
+        for name, weight in self.model.network.named_parameters():
             if not weight.isfinite().all():
-                where = f"epoch {self.progress.epoch + 1}, step {self.progress.step}"
-                raise TrainingError(f"{where}: {name} is not finite; lower training.optimizer.learning_rate")
+                position = f"epoch {self.progress.epoch + 1}, step {self.progress.step}"
+                raise TrainingError(f"{position}: {name} is not finite; lower training.optimizer.learning_rate")
 
     @property
     def max_state_bytes(self) -> int:
         """The size of the largest state.safetensors that belongs to this training."""
-        return state_of.max_file_bytes(self._parts)
+        return states.max_file_bytes(self.updater)
 
     def restore(self, state: State) -> None:
         """Restores a state that `save_checkpoint` wrote.
 
         Raises:
-            ModelError: the data is not what the training began with, or the state is no such state.
+            ModelError: the data has changed since the training started, or the state does not belong to this training.
         """
         try:
-            progress = state_of.progress_of(state, self._digests)
-            self._check_place(progress)
-            state_of.restore(state, progress, self._parts)
-        except state_of.ChangedDataError as error:
+            progress = states.progress_of(state, self._digests)
+            self._check_position(progress)
+            states.restore(state, progress, self.updater)
+        except states.ChangedDataError as error:
             raise ModelError(f"{self.run_dir}: {error}") from error
         except ValueError as error:
             raise ModelError(f"{self.run_dir}: the state of the training is refused: {error}") from error
         self.progress = progress
 
-    def _check_place(self, progress: Progress) -> None:
+    def _check_position(self, progress: Progress) -> None:
         """Raises ValueError if a training of these settings has no such epoch or step."""
-        most = len(self._batches_of(progress.epoch)) if progress.epoch < self.settings.epochs else 0
-        if progress.epoch > self.settings.epochs or progress.step > most:
+        steps = len(self._shuffle_batches(progress.epoch)) if progress.epoch < self.settings.epochs else 0
+        if progress.epoch > self.settings.epochs or progress.step > steps:
             raise ValueError(f"epoch {progress.epoch}, step {progress.step}: the training has no such step")
 
 

@@ -53,14 +53,14 @@ def create_optimizer(network: Network, settings: Optimizer, rows: LazyRows | Non
     for name, parameter in network.named_parameters():
         if rows is None or parameter is not rows.weight:
             groups.setdefault((part_of(name), id(parameter) in fixed_biases), []).append(parameter)
-    rated = [
+    parameter_groups = [
         {"params": parameters, "part": part, "learning_rate": settings.learning_rate_of(part)}
         | ({"weight_decay": 0.0} if fixed else {})
         for (part, fixed), parameters in groups.items()
     ]
     if settings.kind == "sgd":
         return torch.optim.SGD(
-            rated,
+            parameter_groups,
             lr=settings.learning_rate,
             momentum=settings.momentum,
             nesterov=settings.nesterov,
@@ -68,7 +68,13 @@ def create_optimizer(network: Network, settings: Optimizer, rows: LazyRows | Non
             fused=True,
         )
     kind = torch.optim.Adam if settings.kind == "adam" else torch.optim.AdamW
-    return kind(rated, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay, fused=True)
+    return kind(
+        parameter_groups,
+        lr=settings.learning_rate,
+        betas=settings.betas,
+        weight_decay=settings.weight_decay,
+        fused=True,
+    )
 
 
 def schedule_factor(settings: Schedule, *, step: int, total: int, epoch: int, scores: Sequence[float]) -> float:
@@ -164,8 +170,8 @@ class MovingAverage:
         self.network = deepcopy(trained, {id(frozen): frozen}).requires_grad_(requires_grad=False)
         pairs = zip(self.network.parameters(), trained.parameters(), strict=True)
         self._pairs = [pair for pair in pairs if rows is None or pair[1] is not rows.weight]
-        if rows is not None and rows.average is not None:
-            self.network.embedding.words.weight = rows.average
+        if rows is not None and rows.moving_average is not None:
+            self.network.embedding.words.weight = rows.moving_average
         self._decay = decay
 
     @torch.no_grad()

@@ -1,13 +1,15 @@
-"""What a training needs beside its model in order to go on: how it is stored, and how it is checked before use.
+"""The state that resumes a training, besides the model: how it is stored, and how it is checked before use.
 
 A checkpoint may come from somebody else. Each tensor is compared with the model by name, shape and dtype before any
-code that trusts it runs: an optimizer with a buffer of another shape writes into memory that is not its own.
+code that trusts it runs: an optimizer with a buffer of another shape writes outside of its memory.
 
 Shapes in this module: W words with a trained vector, S steps since all rows were up to date.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -16,10 +18,9 @@ from tagger.choices import Part, options
 from tagger.device import get_random_state, set_random_state
 from tagger.io import json_files, tensor_files
 from tagger.model_dir import State
-from tagger.nn.model import Network
 from tagger.training.epoch_record import EpochRecord
-from tagger.training.lazy_rows import MAX_STEPS, LazyRows
-from tagger.training.optimizers import MovingAverage
+from tagger.training.lazy_rows import MAX_STEPS
+from tagger.training.update import Update, Updater
 
 _SCALER = {"scale", "growth_factor", "backoff_factor", "growth_interval", "_growth_tracker"}
 _CUDA_RANDOM_BYTES = 16
@@ -27,7 +28,18 @@ _MT19937_WORDS = 624
 
 
 class ChangedDataError(Exception):
-    """The data of a training is not the data that it began with."""
+    """The data has changed since the training started."""
+
+
+class StepMeans(TypedDict):
+    """The fields of `EpochRecord` that depend on the steps alone."""
+
+    loss: float
+    gradient_norm: float
+    clipped_fraction: float
+    skipped: int
+    learning_rate: float
+    seconds: float
 
 
 @dataclass
@@ -63,6 +75,29 @@ class EpochStats:
         """The steps that were not skipped, at least 1 so that means can be divided by it."""
         return max(self.steps - self.skipped, 1)
 
+    def add(self, update: Update, *, sentences: int, learning_rate: float) -> None:
+        """Adds the figures of an update by a batch of so many sentences, except for `steps` and `seconds`."""
+        self.loss += update.loss * sentences
+        self.sentences += sentences
+        self.gradient_norm += update.gradient_norm
+        self.clipped += update.is_clipped
+        self.learning_rate = learning_rate
+        started = time.perf_counter()
+        for part, norm in update.part_norms.items():
+            self.part_norms[part] = self.part_norms.get(part, 0.0) + norm.item()
+        self.diagnostics_seconds += update.diagnostics_seconds + time.perf_counter() - started
+
+    def means(self) -> StepMeans:
+        """Returns the figures of the epoch's record that are known when its last step is done."""
+        return {
+            "loss": self.loss / max(self.sentences, 1),
+            "gradient_norm": self.gradient_norm / self.applied_steps,
+            "clipped_fraction": self.clipped / self.applied_steps,
+            "skipped": self.skipped,
+            "learning_rate": self.learning_rate,
+            "seconds": self.seconds - self.diagnostics_seconds,
+        }
+
 
 @dataclass
 class Progress:
@@ -80,18 +115,6 @@ class Progress:
         return self.steps - self.stats.skipped - sum(record.skipped for record in self.history)
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What a step changes beside the network's weights."""
-
-    network: Network
-    optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
-    average: MovingAverage | None
-    rows: LazyRows | None
-    device: torch.device
-
-
 @dataclass
 class _Stored:
     """The content of state.json."""
@@ -105,26 +128,26 @@ class _Stored:
     scaler: dict[str, int | float]
 
 
-def snapshot(progress: Progress, parts: Parts, digests: Mapping[str, str]) -> State:
-    """Returns the state of a training over data of these digests; the tensors share memory with the parts."""
-    stored = asdict(progress) | {"data": dict(digests), "scaler": parts.scaler.state_dict()}
-    tensors = {f"random.{name}": value for name, value in get_random_state(parts.device).items()}
-    for number, values in parts.optimizer.state_dict()["state"].items():
+def snapshot(progress: Progress, updater: Updater, digests: Mapping[str, str]) -> State:
+    """Returns the state of a training over data of these digests; the tensors share memory with the updater."""
+    stored = asdict(progress) | {"data": dict(digests), "scaler": updater.scaler.state_dict()}
+    tensors = {f"random.{name}": value for name, value in get_random_state(updater.device).items()}
+    for number, values in updater.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": value for name, value in values.items() if value is not None}
-    if parts.average is not None:
-        tensors |= _prefixed("average.", parts.average.network.state_dict())
-    if parts.rows is not None:
-        tensors |= _prefixed("rows.", parts.rows.tensors())
+    if updater.moving_average is not None:
+        tensors |= _prefixed("average.", updater.moving_average.network.state_dict())
+    if updater.rows is not None:
+        tensors |= _prefixed("rows.", updater.rows.tensors())
     return State(stored, tensors)
 
 
-def max_file_bytes(parts: Parts) -> int:
+def max_file_bytes(updater: Updater) -> int:
     """Returns the size of the largest state.safetensors that belongs to a training."""
-    return tensor_files.size_range(_expected(parts, updated=True, sums=MAX_STEPS + 1, with_cuda=True))[1]
+    return tensor_files.size_range(_expected(updater, updated=True, sums=MAX_STEPS + 1, with_cuda=True))[1]
 
 
 def progress_of(state: State, digests: Mapping[str, str]) -> Progress:
-    """Returns where the training stands.
+    """Returns the position of the training.
 
     Raises:
         ValueError: the numbers of the state cannot be those of a training.
@@ -142,85 +165,85 @@ def progress_of(state: State, digests: Mapping[str, str]) -> Progress:
     return progress
 
 
-def restore(state: State, progress: Progress, parts: Parts) -> None:
-    """Gives the parts what `snapshot` stored of them, after all of it was checked.
+def restore(state: State, progress: Progress, updater: Updater) -> None:
+    """Restores what `snapshot` stored, after a check of all of it.
 
     Raises:
         ValueError: a tensor is missing, does not belong there, or has another shape, dtype or range than it must have.
     """
     tensors = state.tensors
     sums = tensors["rows.moved"].shape if "rows.moved" in tensors else torch.Size()
-    if parts.rows is not None and not (len(sums) == 1 and 1 <= sums[0] <= min(MAX_STEPS, progress.updates) + 1):
+    if updater.rows is not None and not (len(sums) == 1 and 1 <= sums[0] <= min(MAX_STEPS, progress.updates) + 1):
         raise ValueError(f"rows.moved is missing, or has a length not in [1, {min(MAX_STEPS, progress.updates) + 1}]")
     expected = _expected(
-        parts,
+        updater,
         updated=progress.updates > 0,
-        sums=sums[0] if parts.rows else 1,
+        sums=sums[0] if updater.rows else 1,
         with_cuda="random.cuda" in tensors,
     )
     if faults := tensor_files.find_mismatches(tensors, expected):
         raise ValueError("; ".join(faults[:3]) + f"; and {len(faults) - 3} more faults" * (len(faults) > 3))
-    _check_values(tensors, progress, parts)
-    if parts.scaler.is_enabled() and not state.progress["scaler"]:
+    _check_values(tensors, progress, updater)
+    if updater.scaler.is_enabled() and not state.progress["scaler"]:
         raise ValueError("scaler: it is empty, expected that of a training in mixed precision")
-    parts.scaler.load_state_dict(state.progress["scaler"])
+    updater.scaler.load_state_dict(state.progress["scaler"])
     moments: dict[int, dict[str, Tensor]] = {}
     for name, value in _under("optimizer.", tensors).items():
         number, key = name.split(".")
         moments.setdefault(int(number), {})[key] = value
-    parts.optimizer.load_state_dict(parts.optimizer.state_dict() | {"state": moments})
-    if parts.average is not None:
-        parts.average.network.load_state_dict(_under("average.", tensors))
-    if parts.rows is not None:
-        parts.rows.restore(_under("rows.", tensors))
-    set_random_state(_under("random.", tensors), parts.device)
+    updater.optimizer.load_state_dict(updater.optimizer.state_dict() | {"state": moments})
+    if updater.moving_average is not None:
+        updater.moving_average.network.load_state_dict(_under("average.", tensors))
+    if updater.rows is not None:
+        updater.rows.restore(_under("rows.", tensors))
+    set_random_state(_under("random.", tensors), updater.device)
 
 
-def _expected(parts: Parts, *, updated: bool, sums: int, with_cuda: bool) -> dict[str, Tensor]:
-    """Returns tensors of the names, shapes and dtypes that a state must have; of some the values mean nothing.
+def _expected(updater: Updater, *, updated: bool, sums: int, with_cuda: bool) -> dict[str, Tensor]:
+    """Returns tensors with the names, shapes and dtypes that a state must have; some hold arbitrary values.
 
     Args:
-        parts: those of the training.
+        updater: that of the training.
         updated: whether the optimizer has moved the weights at least once.
-        sums: the length of the sums that `LazyRows` keeps.
+        sums: the length of the sums in `LazyRows`.
         with_cuda: whether the random state of a GPU is among them.
     """
     expected = {"random.cpu": torch.get_rng_state()}
     if with_cuda:
         expected["random.cuda"] = torch.empty(_CUDA_RANDOM_BYTES, dtype=torch.uint8, device="meta")
     if updated:
-        parameters = [parameter for group in parts.optimizer.param_groups for parameter in group["params"]]
+        parameters = [parameter for group in updater.optimizer.param_groups for parameter in group["params"]]
         for number, parameter in enumerate(parameters):
-            expected |= _prefixed(f"optimizer.{number}.", _moments(parts.optimizer, parameter))
-    if parts.average is not None:
-        expected |= _prefixed("average.", parts.average.network.state_dict())
-    if parts.rows is not None:
-        expected |= _prefixed("rows.", parts.rows.tensors())
+            expected |= _prefixed(f"optimizer.{number}.", _moments(updater.optimizer, parameter))
+    if updater.moving_average is not None:
+        expected |= _prefixed("average.", updater.moving_average.network.state_dict())
+    if updater.rows is not None:
+        expected |= _prefixed("rows.", updater.rows.tensors())
         for name in ("rows.moved", "rows.followed"):
             expected[name] = torch.empty(sums, dtype=torch.float64, device="meta")
     return expected
 
 
 def _moments(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Tensor]:
-    """Returns tensors such as the optimizer keeps for a parameter once it has moved it."""
+    """Returns tensors shaped like the state of a parameter that the optimizer has updated."""
     if isinstance(optimizer, torch.optim.SGD):
         return {"momentum_buffer": parameter} if optimizer.defaults["momentum"] else {}
     step = torch.empty((), dtype=torch.float32, device="meta")
     return {"step": step, "exp_avg": parameter, "exp_avg_sq": parameter}
 
 
-def _check_values(tensors: Mapping[str, Tensor], progress: Progress, parts: Parts) -> None:
+def _check_values(tensors: Mapping[str, Tensor], progress: Progress, updater: Updater) -> None:
     for name, value in tensors.items():
         kind = name.rpartition(".")[2] if name.startswith("optimizer.") else ""
         if kind == "step" and not 1 <= value.item() <= progress.updates:
             raise ValueError(f"{name} is not in [1, {progress.updates}]")
         if kind == "exp_avg_sq" and value.numel() and value.min() < 0:
             raise ValueError(f"{name} holds a negative value")
-    if parts.average is not None:
-        fixed = parts.network.embedding.words.frozen.cpu()
+    if updater.moving_average is not None:
+        fixed = updater.network.embedding.words.frozen.cpu()
         if not torch.equal(tensors["average.embedding.words.frozen"], fixed):
             raise ValueError("average.embedding.words.frozen differs from the model's vectors")
-    if parts.rows is not None and len(tensors["rows.seen"]):
+    if updater.rows is not None and len(tensors["rows.seen"]):
         first, last = tensors["rows.seen"].aminmax()
         if not 0 <= int(first) <= int(last) < len(tensors["rows.moved"]):
             raise ValueError(f"rows.seen holds a step outside of [0, {len(tensors['rows.moved']) - 1}]")
@@ -228,7 +251,7 @@ def _check_values(tensors: Mapping[str, Tensor], progress: Progress, parts: Part
 
 
 def _check_random(state: Tensor) -> None:
-    """Raises ValueError if torch's generator could not go on from a state, or would read memory beyond it."""
+    """Raises ValueError if torch's generator cannot continue from a state, or would read memory outside of it."""
     # torch checks both numbers by themselves, but reads state[next], state[next + 1], … as long as `left` says.
     left, following = int(state[8:12].clone().view(torch.int32)), int(state[16:24].clone().view(torch.int64))
     if not (1 <= left <= _MT19937_WORDS and (left + following == _MT19937_WORDS + 1 or (left, following) == (1, 0))):

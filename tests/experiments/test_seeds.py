@@ -15,7 +15,7 @@ from tagger.config import Config
 from tagger.errors import ConfigError, ModelError, Stopped, StorageError, TaggerError
 from tagger.experiments import ExperimentResult, processes, runs, seeds
 from tagger.training import Event, StepEnd, records
-from tagger.training.loop import Loop
+from tagger.training.update import Updater
 from tests.conftest import TINY_RECIPE, tiny_corpus
 from tests.robustness.runs import changed, results, timeless, tree
 
@@ -209,14 +209,14 @@ def test_without_dev_data_each_seed_sets_aside_what_it_does_alone_and_that_is_to
 def test_a_seed_that_fails_is_told_and_the_others_go_on(
     settings: Config, whole: ExperimentResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = Loop._loss
+    honest = Updater._loss
 
-    def loss(self: Loop, batch: Any) -> Any:
+    def loss(self: Updater, batch: Any) -> Any:
         return honest(self, batch) * (float("nan") if self.settings.seed == 1 else 1)
 
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(Loop, "_loss", loss)
+        patch.setattr(Updater, "_loss", loss)
         found = experiments.train(settings, SEEDS, run, device="cpu")
     assert [result.seed for result in found.results] == [2, 3]
     assert list(found.failures) == [1]

@@ -215,7 +215,7 @@ def corpus(directory: Path, *, sentences: int, files: int, seed: int = 0) -> Pat
 
 def slow_command(arguments: list[str]) -> None:
     """Runs the command line with a training that, asked to stop, takes a minute to save."""
-    Loop._leave = lambda *_, **__: time.sleep(60)  # type: ignore[method-assign]
+    Loop._stop = lambda *_, **__: time.sleep(60)  # type: ignore[method-assign]
     command(arguments)
 
 

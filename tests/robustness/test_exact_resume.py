@@ -100,6 +100,6 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(config: Co
     digests = []
     for number, seed in enumerate((1, 1, 2)):
         settings = changed(config, "training.epochs=1", f"training.seed={seed}")
-        model = training.train(settings, tmp_path / str(number), device="cpu").model
+        model = training.train(settings, tmp_path / str(number), device="cpu").model_dir
         digests.append(sha256(model / "weights.safetensors"))
     assert digests[0] == digests[1] != digests[2]

@@ -59,8 +59,8 @@ def loop_of(run: Path) -> Loop:
 def go_on(loop: Loop, saved: State) -> None:
     """Restores a state and takes two steps, as a training does."""
     loop.restore(saved)
-    loop._batches = loop._batches_of(loop.progress.epoch)
-    built = loop._built(loop._batches[loop.progress.step :])
+    loop._batches = loop._shuffle_batches(loop.progress.epoch)
+    built = loop._build_batches(loop._batches[loop.progress.step :])
     for _ in range(2):
         if loop.progress.step < len(loop._batches):
             loop._take_step(built)

@@ -10,16 +10,16 @@ from tagger import model_dir, training
 from tagger.config import Config
 from tagger.data.batching import Batch
 from tagger.errors import TrainingError
-from tagger.training.loop import Loop
+from tagger.training.update import Updater
 from tests.robustness.runs import changed
 
 
 @pytest.fixture(params=["loss", "gradient", "scores"])
 def poisoned(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Makes one step's loss NaN, its gradient infinite, or the scores of all its tags −inf; the number of the step."""
-    honest, calls = Loop._loss, 0
+    honest, calls = Updater._loss, 0
 
-    def loss(self: Loop, batch: Batch) -> torch.Tensor:
+    def loss(self: Updater, batch: Batch) -> torch.Tensor:
         nonlocal calls
         calls += 1
         value = honest(self, batch)
@@ -35,7 +35,7 @@ def poisoned(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         value.register_hook(lambda gradient: gradient * float("inf"))
         return value
 
-    monkeypatch.setattr(Loop, "_loss", loss)
+    monkeypatch.setattr(Updater, "_loss", loss)
     return 12
 
 

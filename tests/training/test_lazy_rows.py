@@ -60,11 +60,11 @@ def test_rows_are_where_moving_all_of_them_at_each_step_has_them(
         rate = 0.1 / (1 + step // 10)
         move(rows, gradient, rate)
         dense.step(gradient.to_dense(), rate)
-        assert rows.average is not None
+        assert rows.moving_average is not None
         if step % 9 == 0:
             with rows.flush_temporarily():
                 torch.testing.assert_close(rows.weight, dense.weight, atol=1e-5, rtol=1e-5)
-                torch.testing.assert_close(rows.average.detach(), dense.average, atol=1e-5, rtol=1e-5)
+                torch.testing.assert_close(rows.moving_average.detach(), dense.average, atol=1e-5, rtol=1e-5)
     rows.flush()
     torch.testing.assert_close(rows.weight, dense.weight, atol=1e-5, rtol=1e-5)
 
@@ -87,14 +87,14 @@ def test_rows_brought_up_to_date_before_they_are_read_lead_where_all_rows_would(
         dense.step(of_all, 0.05)
     rows.flush()
     torch.testing.assert_close(rows.weight, dense.weight, atol=1e-5, rtol=1e-5)
-    assert rows.average is not None
-    torch.testing.assert_close(rows.average.detach(), dense.average, atol=1e-5, rtol=1e-5)
+    assert rows.moving_average is not None
+    torch.testing.assert_close(rows.moving_average.detach(), dense.average, atol=1e-5, rtol=1e-5)
 
 
 def test_without_an_average_there_is_none() -> None:
     rows = start(decay=None)
     move(rows, gradients(1)[0], 0.1)
-    assert rows.average is None
+    assert rows.moving_average is None
 
 
 def test_what_was_clipped_is_what_moves_the_rows() -> None:
@@ -126,15 +126,15 @@ def test_to_show_rows_up_to_date_or_to_restore_them_changes_no_bit_of_what_follo
             saved = {name: tensor.clone() for name, tensor in broken.tensors().items()}
         saved |= {name: tensor.clone() for name, tensor in broken.tensors().items()}
         if step % 3 == 0:
-            average, broken = broken.average, start()
+            average, broken = broken.moving_average, start()
             broken.restore(saved)
-            broken.average = average
+            broken.moving_average = average
     for rows in (plain, broken):
         rows.flush()
     assert all(torch.equal(tensor, broken.tensors()[name]) for name, tensor in plain.tensors().items())
-    assert plain.average is not None
-    assert broken.average is not None
-    assert torch.equal(plain.average, broken.average)
+    assert plain.moving_average is not None
+    assert broken.moving_average is not None
+    assert torch.equal(plain.moving_average, broken.moving_average)
 
 
 def test_a_row_that_was_read_without_being_brought_up_to_date_is_refused() -> None:

@@ -20,7 +20,7 @@ from tagger.errors import ConfigError, DataError, Stopped, TaggerError
 from tagger.io import atomic, directories
 from tagger.jobs import inputs
 from tagger.jobs.inputs import STDIN, Input
-from tagger.jobs.job import Job, check_effects, check_options
+from tagger.jobs.job import Job, check_options, check_unused_options
 from tagger.jobs.journal import InputRecord, JobRecord
 from tagger.jobs.local.folder import JOB_FOLDER, REJECTS, OutputFolder
 from tagger.jobs.pools import Pool, Reader
@@ -57,7 +57,7 @@ def run(tagger: Tagger, job: Job, streams: Streams, *, callback: Callback = lamb
         _check_extra_outputs(work, job.rejects, ())
         with StopRequest(at_once=True):
             return _tag_into_stream(work, streams[1], callback)
-    folder = _create_folder(work, job.out)
+    folder = _plan_outputs(work, job.out)
     with atomic.wrap_os_errors(job.out):
         job.out.mkdir(parents=True, exist_ok=True)
     with directories.lock(job.out, remove_lock=True), StopRequest(at_once=True) as stop:
@@ -150,14 +150,16 @@ def _to_scheme(sentence: Sentence, scheme: Scheme | None) -> Sentence:
     """Returns a sentence with its tags, and those of its alternatives, in a scheme."""
     if scheme is None:
         return sentence
-    others = (
+    alternative_tags = (
         schemes.spans_to_tags(schemes.tags_to_spans(other.tags), len(sentence), scheme)
         for other in sentence.alternatives
     )
     return replace(
         sentence,
         tags=schemes.spans_to_tags(sentence.spans, len(sentence), scheme),
-        alternatives=tuple(replace(a, tags=tags) for a, tags in zip(sentence.alternatives, others, strict=True)),
+        alternatives=tuple(
+            replace(a, tags=tags) for a, tags in zip(sentence.alternatives, alternative_tags, strict=True)
+        ),
     )
 
 
@@ -172,16 +174,16 @@ def _check_options(tagger: Tagger, job: Job) -> None:
 def _find_work(tagger: Tagger, job: Job, stdin: BinaryIO) -> _Work:
     unreadable: list[tuple[str, str]] = []
     on_unreadable = (lambda *item: unreadable.append(item)) if job.on_error == "skip" else None
-    found = inputs.find_inputs(job.paths, pattern=job.pattern, out=job.out, on_unreadable=on_unreadable)
-    input_formats = [job.formats.input_format or reader.guess_format(item.path or Path(STDIN)) for item in found]
-    check_effects(job.formats, input_formats)
+    items = inputs.find_inputs(job.paths, pattern=job.pattern, out=job.out, on_unreadable=on_unreadable)
+    input_formats = [job.formats.input_format or reader.guess_format(item.path or Path(STDIN)) for item in items]
+    check_unused_options(job.formats, input_formats)
     if any(
-        item.path is None and input_format == "parquet" for item, input_format in zip(found, input_formats, strict=True)
+        item.path is None and input_format == "parquet" for item, input_format in zip(items, input_formats, strict=True)
     ):
         raise ConfigError("Parquet is read from files only; pass a path instead of -")
     if job.formats.input_format is None:
-        _log_guessed([item for item, input_format in zip(found, input_formats, strict=True) if input_format == "lines"])
-    return _Work(tagger, job, stdin, found, input_formats, unreadable)
+        _log_guessed([item for item, input_format in zip(items, input_formats, strict=True) if input_format == "lines"])
+    return _Work(tagger, job, stdin, items, input_formats, unreadable)
 
 
 def _log_guessed(guessed: Sequence[Input]) -> None:
@@ -193,8 +195,13 @@ def _log_guessed(guessed: Sequence[Input]) -> None:
         )
 
 
-def _create_folder(work: _Work, out: Path) -> OutputFolder:
-    """Returns the outputs of a job, which is not started yet."""
+def _plan_outputs(work: _Work, out: Path) -> OutputFolder:
+    """Returns the outputs of a job, which is not started yet; nothing is written.
+
+    Raises:
+        DataError: an output, the rejects or the summary would replace an input, another of these or a file of the
+            model.
+    """
     targets = [work.job.formats.output_format_of(input_format) for input_format in work.input_formats]
     names = [
         item.output_path(FORMATS[target].suffixes[0], same_format=input_format == target)
@@ -290,8 +297,8 @@ def _tag_into_stream(work: _Work, stream: BinaryIO, callback: Callback) -> Summa
         reader = work.open_reader(rejects)
         try:
             summary = _write_stream(work, reader, stream, callback)
-        except Stopped as stopped:
-            raise Stopped(stopped.signum, saved=False) from None
+        except Stopped as error:
+            raise Stopped(error.signum, saved=False) from None
         finally:
             if rejects and path:
                 with atomic.wrap_os_errors(path):

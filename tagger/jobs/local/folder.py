@@ -193,14 +193,15 @@ class OutputFolder:
     def write(self, pool: Pool) -> bool:
         """Writes a tagged pool; returns whether a commit is due."""
         for chunk in pool.chunks:
-            self._write_records(chunk)
+            self._write_chunk(chunk)
         self.state.pools += 1
         self.state.rejects = pool.rejects
         self.state.summary.rejected = pool.rejects[1]
         self.state.summary.seconds = time.perf_counter() - self._start_time
         return time.perf_counter() >= self._due
 
-    def _write_records(self, chunk: InputChunk) -> None:
+    def _write_chunk(self, chunk: InputChunk) -> None:
+        """Appends a chunk to the part file of its output; a corrupt input, or one without records, is marked failed."""
         state, part = self.state, self._part(chunk.index)
         if chunk.corrupt or (chunk.failed and not state.records and not chunk.records):
             state.restart_input()

@@ -39,7 +39,7 @@ from tagger.errors import ConfigError, DataError, Stopped, StorageError, TaggerE
 from tagger.io import atomic, directories
 from tagger.io.storage import Location, is_address
 from tagger.jobs import inputs
-from tagger.jobs.job import Job, check_effects, check_options
+from tagger.jobs.job import Job, check_options, check_unused_options
 from tagger.jobs.local import engine as local
 from tagger.jobs.local.folder import REJECTS
 from tagger.jobs.ray import shards
@@ -92,7 +92,7 @@ def run(
     model = model_dir.load(job.model)[0]
     check_options(job, model)
     sources = _find_sources(paths, out, job)
-    check_effects(job.formats, [source.input_format for source in sources])
+    check_unused_options(job.formats, [source.input_format for source in sources])
     folder = Location(out if is_address(out) else os.path.abspath(out))  # noqa: PTH100  # links stay
     _check_extra_outputs(folder, sources, job)
     limits = dict(limits or {})

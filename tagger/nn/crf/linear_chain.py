@@ -146,8 +146,8 @@ class LinearChain:
         scores = self.scores.map(Tensor.detach)
         size = max(1, _MAX_ELEMENTS // (len(scores.start) ** 2 * count))
         parts = zip(torch.split(scores.emissions, size), torch.split(scores.lengths, size), strict=True)
-        found = [_best_paths(scores._replace(emissions=rows, lengths=lengths), count) for rows, lengths in parts]
-        paths, values = (torch.cat(tensors) for tensors in zip(*found, strict=True))
+        results = [_best_paths(scores._replace(emissions=rows, lengths=lengths), count) for rows, lengths in parts]
+        paths, values = (torch.cat(tensors) for tensors in zip(*results, strict=True))
         self._check(values[:, 0])
         return paths, values
 

@@ -168,7 +168,9 @@ def _fill_documents(records: Sequence[Record], documents: pa.Array) -> pa.Array:
     """Returns a column of documents with nulls replaced by the ids of the records, if its type can hold them."""
     kind = documents.type
     id_type = int if pa.types.is_integer(kind) else str | int
-    if not documents.null_count or not (pa.types.is_integer(kind) or pa.types.is_string(kind)):
+    if not documents.null_count or not (
+        pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    ):
         return documents
     pairs = zip(documents.is_valid().to_pylist(), (record.document for record in records), strict=True)
     ids = [str(document) if not is_set and isinstance(document, id_type) else None for is_set, document in pairs]

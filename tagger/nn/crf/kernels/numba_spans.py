@@ -51,7 +51,7 @@ def _span_probability(
     """
     emissions, exp_beta, marginals = scores
     start, end, length = span
-    between, within, between_transposed = steps
+    separate, joined, separate_transposed = steps
     alpha, weights, totals, flow = buffers
     tags = len(members)
     for k in range(tags):
@@ -60,14 +60,14 @@ def _span_probability(
         weigh(emissions[token], highest_score(emissions[token]), exp_beta[token], weights)
         if not _divide_by_total(alpha, weights, parameters, totals):
             return np.nan
-        multiply(alpha, within if token > start else between, flow)
+        multiply(alpha, joined if token > start else separate, flow)
         for k in range(tags):
             alpha[k] = flow[k] * weights[k] if members[k] else 0.0
     if end < length:
         weigh(emissions[end], highest_score(emissions[end]), exp_beta[end], weights)
         if not _divide_by_total(alpha, weights, parameters, totals):
             return np.nan
-        multiply(weights, between_transposed, flow)
+        multiply(weights, separate_transposed, flow)
         for k in range(tags):
             alpha[k] *= flow[k]
     total = 0.0
@@ -99,14 +99,14 @@ def span_probabilities(
     exp_beta, marginals = messages
     tags, size = len(start), padded_size(len(start))
     parameters = make_parameters(transitions, start, end)
-    between, within = parameters.factors.copy(), parameters.factors.copy()
+    separate, joined = parameters.factors.copy(), parameters.factors.copy()
     for i in range(tags):
         for j in range(tags):
             if joins[i, j]:
-                between[i, j] = 0.0
+                separate[i, j] = 0.0
             else:
-                within[i, j] = 0.0
-    steps = between, within, between.T.copy()
+                joined[i, j] = 0.0
+    steps = separate, joined, separate.T.copy()
     buffers = np.zeros(size), np.zeros(size), np.zeros(size), np.zeros(size)
     for row in range(len(spans)):
         sentence, kind = spans[row, 0], spans[row, 3]

@@ -3,7 +3,7 @@
 Shapes in this module: B sentences, T tokens in the longest one, K tags, P ≥ K.
 
 Sums run over exponentials in float64, from the last token to the first, rescaled where they leave the range
-[1e-20, 1e20]. Where float64 cannot hold a weight that may matter, the sentence gets the outcome LOST, not a wrong
+[1e-20, 1e20]. Where float64 cannot hold a weight that may matter, the sentence gets the status LOST, not a wrong
 result. Every entry function processes sentences `first` to `stop`, so that threads can grad a batch, and releases the
 GIL.
 
@@ -184,7 +184,7 @@ def _is_lost(emissions: Array, beta: Array, previous: Array, transitions: Array)
 
 @compiled_loop
 def _backward_pass(emissions: Array, length: int, parameters: Parameters, workspace: Workspace) -> tuple[int, float]:
-    """Returns the outcome and the log-partition of one sentence (T, K), and fills the workspace."""
+    """Returns the status and the log-partition of one sentence (T, K), and fills the workspace."""
     beta, continuation, scale, shift = workspace
     tags = len(parameters.start)
     for k in range(tags):
@@ -253,15 +253,15 @@ def _gold_score(emissions: Array, gold: Array, weights: Array, parameters: Param
 def _loss(
     emissions: Array, length: int, gold: Array, weights: Array, parameters: Parameters, workspace: Workspace
 ) -> tuple[int, float]:
-    """Returns the outcome and the loss of one sentence (T, K); its log-partition if `gold` (T,) is empty."""
+    """Returns the status and the loss of one sentence (T, K); its log-partition if `gold` (T,) is empty."""
     if not 1 <= length <= len(emissions):
         return INVALID, np.nan
-    outcome, value = _backward_pass(emissions, length, parameters, workspace)
-    if outcome == DONE and len(gold):
+    status, value = _backward_pass(emissions, length, parameters, workspace)
+    if status == DONE and len(gold):
         tag = gold[0]
         total = _gold_score(emissions, gold[:length], weights, parameters, workspace)
         value = weights[tag] * value - total if 0 <= tag < len(weights) else np.nan
-    return outcome, value
+    return status, value
 
 
 @compiled_loop

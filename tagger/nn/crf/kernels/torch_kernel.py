@@ -175,9 +175,9 @@ def subtract_max(scores: Tensor) -> tuple[Tensor, Tensor]:
     return scores - shift, shift
 
 
-def missing_gradient_error(kernel: Kernel, of: str) -> RuntimeError:
+def missing_gradient_error(kernel: Kernel, result: str) -> RuntimeError:
     """Returns the error of a kernel whose result only the torch kernel differentiates."""
-    return RuntimeError(f"the {kernel} CRF kernel has no gradient of {of}; pass kernel='torch'")
+    return RuntimeError(f"the {kernel} CRF kernel has no gradient of {result}; pass kernel='torch'")
 
 
 def _clamp_scores(scores: ChainScores) -> ChainScores:
@@ -214,10 +214,10 @@ def _beta_by_products(emissions: Tensor, factors: Tensor, end: Tensor) -> tuple[
     """
     highest = emissions.detach().amax(2, keepdim=True)
     weights = end.to(factors).exp()
-    all_weights, totals, one = [weights], [torch.ones_like(weights[:, :1])], torch.ones_like(weights[:, :1])
+    all_weights, totals, ones = [weights], [torch.ones_like(weights[:, :1])], torch.ones_like(weights[:, :1])
     for count, emission in enumerate((emissions - highest).to(factors).exp().unbind(1)[:0:-1], 1):
         weights = (emission * weights) @ factors
-        total = one
+        total = ones
         if factors.dtype == torch.float32 or count % 16 == 0:
             total = weights.detach().sum(1, keepdim=True)
             weights = weights / total

@@ -20,9 +20,9 @@ def check() -> None:
     except OSError:
         unsafe = directory
     if unsafe is not None:
-        fresh = tempfile.mkdtemp(prefix="triton-")
-        atexit.register(shutil.rmtree, fresh, ignore_errors=True)
-        os.environ["TRITON_CACHE_DIR"] = fresh
+        directory = tempfile.mkdtemp(prefix="triton-")
+        atexit.register(shutil.rmtree, directory, ignore_errors=True)
+        os.environ["TRITON_CACHE_DIR"] = directory
         log.warning(
             "others may write in %s, so compiled code there is not trusted; it is compiled at each start", unsafe
         )

@@ -1,0 +1,132 @@
+"""Updates of the weights: forward and backward pass, clipping, optimizer and moving average."""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tagger.choices import Part
+from tagger.config.schema import Training
+from tagger.data.batching import Batch
+from tagger.nn.embeddings import UNKNOWN
+from tagger.nn.model import Network
+from tagger.training import optimizers
+
+
+class Update(NamedTuple):
+    """The figures of an update.
+
+    Attributes:
+        loss: mean loss in nats per sentence.
+        gradient_norm: the norm before clipping.
+        is_clipped: whether the gradient was clipped.
+        part_norms: the gradient norm of each part of the network, only with `training.diagnostics`.
+        diagnostics_seconds: time spent on `part_norms`.
+    """
+
+    loss: float
+    gradient_norm: float
+    is_clipped: bool
+    part_norms: Mapping[Part, Tensor]
+    diagnostics_seconds: float
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether loss and gradient are finite; otherwise the weights are unchanged."""
+        return math.isfinite(self.loss) and math.isfinite(self.gradient_norm)
+
+
+class Updater:
+    """Updates the weights of a network.
+
+    Args:
+        network: the network, on the device.
+        settings: the settings of the training.
+        device: the device to train on.
+
+    Attributes:
+        rows: the lazy optimizer of the word vectors; None if all parameters belong to `optimizer`.
+        optimizer: the optimizer of the other parameters.
+        moving_average: the averaged weights; None without `training.ema_decay`.
+        mixed: whether the forward pass computes in mixed precision.
+        scaler: scales the loss in mixed precision.
+    """
+
+    def __init__(self, network: Network, settings: Training, device: torch.device) -> None:
+        self.network, self.settings, self.device = network, settings, device
+        self.rows = optimizers.create_lazy_rows(network, settings, device)
+        self.optimizer = optimizers.create_optimizer(network, settings.optimizer, self.rows)
+        decay = settings.ema_decay
+        self.moving_average = None if decay is None else optimizers.MovingAverage(network, decay, self.rows)
+        self.mixed = settings.mixed_precision and device.type == "cuda"
+        # cuDNN's recurrent layers compute in float16 under autocast whatever its dtype: scale the loss.
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.mixed)
+
+    @property
+    def evaluated_network(self) -> Network:
+        """The network to evaluate and to save as the best: the one with averaged weights, if they are averaged."""
+        return self.network if self.moving_average is None else self.moving_average.network
+
+    def update(self, batch: Batch, factor: float) -> Update:
+        """Updates the weights once by a batch, unless its loss or gradient is not finite.
+
+        Args:
+            batch: the batch, on the CPU.
+            factor: the factor of the learning rates.
+        """
+        self.network.train()
+        self.network.zero_grad(set_to_none=True)
+        if self.rows is not None:
+            self.rows.catch_up(torch.cat([torch.tensor([UNKNOWN]), *batch.word_ids]))
+        loss = self._loss(batch.move_to(self.device))
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.unscale_(self.optimizer)
+        gradients = optimizers.collect_gradients(self.network, self.rows)
+        started = time.perf_counter()
+        part_norms = self._part_norms(gradients)
+        diagnostics_seconds = time.perf_counter() - started
+        norm, clipped = optimizers.clip_gradients([*chain.from_iterable(gradients.values())], self.settings)
+        result = Update(loss.item(), norm.item(), bool(clipped), part_norms, diagnostics_seconds)
+        if result.is_finite:
+            self._apply(factor)
+        elif self.has_overflowed(result):
+            self._step_scaler()
+        return result
+
+    def has_overflowed(self, update: Update) -> bool:
+        """Returns whether the scale of the loss was too large for float16; the scaler has lowered it."""
+        return self.mixed and math.isfinite(update.loss) and not update.is_finite
+
+    def _loss(self, batch: Batch) -> Tensor:
+        with torch.autocast(self.device.type, torch.float16, enabled=self.mixed):
+            emissions = self.network(batch)
+        assert batch.gold is not None
+        try:
+            return self.network.loss(emissions, batch.gold, batch.lengths)
+        except ValueError:
+            if emissions.isfinite().all():
+                raise
+            return torch.tensor(math.nan, requires_grad=True)  # emissions overflowed, so that no path is possible
+
+    def _part_norms(self, gradients: Mapping[Part, Sequence[Tensor]]) -> dict[Part, Tensor]:
+        """Returns the gradient norm of each part as tensors, without waiting for a GPU."""
+        if not self.settings.diagnostics:
+            return {}
+        return {part: nn.utils.get_total_norm(tensors) for part, tensors in gradients.items()}
+
+    def _apply(self, factor: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["learning_rate"] * factor
+        self._step_scaler()
+        if self.rows is not None:
+            self.rows.step(self.settings.optimizer.learning_rate_of("words") * factor)
+        if self.moving_average is not None:
+            self.moving_average.update()
+
+    def _step_scaler(self) -> None:
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
