@@ -1,4 +1,4 @@
-"""Draws lines by epoch as a PNG, in a process of its own: no setting or fault of the drawing reaches the caller.
+"""Draws lines by epoch as a PNG, in a separate process, so that its settings and faults cannot affect the caller.
 
 matplotlib obeys a `matplotlibrc` in the current directory and the backend that MPLBACKEND names.
 """
@@ -52,7 +52,7 @@ def draw_png(panels: Panels, epochs: Sequence[int], *, logarithmic: Collection[s
 
 
 def _run(request: bytes, environment: Mapping[str, str], errors: int) -> tuple[int, bytes]:
-    """Returns the exit code of the drawing process, which gets some time, and what it wrote."""
+    """Returns the exit code and the output of the drawing process, which has a time limit."""
     with subprocess.Popen(
         import_path.command(_PROGRAM),
         stdin=subprocess.PIPE,
