@@ -77,7 +77,9 @@ def every_difference(first: Sequence[Rows], second: Sequence[Rows], score=f1) ->
         (TOKENS, [[(3, 5), (1, 1), (0, 4)], [(4, 5), (1, 1), (1, 4)]], [[(5, 5), (0, 1), (3, 4)]] * 3, accuracy),
     ],
 )
-def test_it_agrees_with_every_resample_written_out(tmp_path: Path, columns, first, second, score) -> None:
+def test_the_distribution_agrees_with_an_enumeration_of_all_resamples(
+    tmp_path: Path, columns, first, second, score
+) -> None:
     found = compare(
         kept(tmp_path / "a", first, columns=columns), kept(tmp_path / "b", second, columns=columns), samples=200_000
     )
@@ -98,7 +100,7 @@ def test_it_agrees_with_every_resample_written_out(tmp_path: Path, columns, firs
         assert float(near[0]) - 1e-9 <= bound <= float(near[1]) + 1e-9
 
 
-def test_the_drawn_differences_are_those_of_the_drawn_sentences_and_seeds() -> None:
+def test_each_difference_is_computed_from_the_drawn_sentences_and_seeds() -> None:
     draw = random.Random(1)
     runs = [
         [[(draw.randint(0, 1), draw.randint(1, 2), draw.randint(1, 3)) for _ in range(5)] for _ in range(3)]
@@ -127,7 +129,7 @@ def rows(sentences: int, right: float, seed: int) -> Rows:
 
 
 @pytest.mark.parametrize("seeds", [1, 2, 5])
-def test_a_run_differs_from_itself_by_nothing(tmp_path: Path, seeds: int) -> None:
+def test_a_run_does_not_differ_from_itself(tmp_path: Path, seeds: int) -> None:
     run = kept(tmp_path / "a", [rows(50, 0.8, seed) for seed in range(seeds)])
     found = compare(run, run, samples=500)
     assert (found.difference, found.p) == (0, 1)
@@ -135,7 +137,7 @@ def test_a_run_differs_from_itself_by_nothing(tmp_path: Path, seeds: int) -> Non
     assert (found.interval == (0, 0)) == (seeds == 1)
 
 
-def test_a_run_that_is_clearly_better_is_found_so_and_by_how_much(tmp_path: Path) -> None:
+def test_a_clearly_better_run_is_significant_with_the_right_difference(tmp_path: Path) -> None:
     worse = kept(tmp_path / "a", [rows(400, 0.6, seed) for seed in range(3)])
     better = kept(tmp_path / "b", [rows(400, 0.8, seed) for seed in range(3, 6)])
     found, back = compare(worse, better, samples=1000), compare(better, worse, samples=1000)
@@ -146,7 +148,7 @@ def test_a_run_that_is_clearly_better_is_found_so_and_by_how_much(tmp_path: Path
     assert "difference +" in str(found)
 
 
-def test_the_drawing_of_seeds_has_the_variance_of_a_mean(tmp_path: Path) -> None:
+def test_resampled_seeds_have_the_variance_of_a_mean(tmp_path: Path) -> None:
     """Sentences that all have the same counts leave nothing but the seeds to vary."""
     first, second = ([[(n, 100, 100)] * 4 for n in numbers] for numbers in ((80, 84, 91), (70, 71)))
     shares = [comparison._stack_counts([Counts("d", SPANS, tuple(rows)) for rows in run]) for run in (first, second)]
@@ -155,9 +157,7 @@ def test_the_drawing_of_seeds_has_the_variance_of_a_mean(tmp_path: Path) -> None
     assert np.var(found) == pytest.approx(expected, rel=0.02)
 
 
-def test_the_same_seed_gives_the_same_figures_in_any_number_of_pieces(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_equal_seeds_give_equal_figures_for_any_chunk_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = (kept(tmp_path / name, [rows(30, 0.7, ord(name) + n) for n in range(2)]) for name in "ab")
     found = compare(first, second, samples=100)
     assert compare(first, second, samples=100) == found
@@ -166,10 +166,10 @@ def test_the_same_seed_gives_the_same_figures_in_any_number_of_pieces(
     assert compare(first, second, samples=100) == found
 
 
-def test_a_single_training_is_compared_too_and_its_one_seed_told(tmp_path: Path) -> None:
+def test_a_run_of_one_seed_is_compared_with_a_note(tmp_path: Path) -> None:
     found = compare(single(tmp_path / "a", rows(20, 0.5, 1)), kept(tmp_path / "b", [rows(20, 0.5, n) for n in (2, 3)]))
     assert (found.first.seeds, found.first.sd) == ((1,), None)
-    assert f"{tmp_path}/a has one seed: how scores vary between its seeds is not counted" in str(found)
+    assert f"{tmp_path}/a has one seed: the variation between seeds is not included" in str(found)
     assert f"{tmp_path}/b has one seed" not in str(found)
 
 
@@ -182,7 +182,9 @@ def test_runs_on_other_data_are_refused(tmp_path: Path) -> None:
             kept(tmp_path / "d", [ORACLE[0][:2]]),
         )
     ):
-        with pytest.raises(ModelError, match=rf"/{'bcd'[number]}: was scored on other test data than .*/a: sha256"):
+        with pytest.raises(
+            ModelError, match=rf"/{'bcd'[number]}: was scored on other test data than .*/a: expected sha256"
+        ):
             compare(run, other)
 
 
@@ -211,8 +213,8 @@ def test_damaged_counts_are_refused_in_one_line(tmp_path: Path, text: str) -> No
         compare(run, run)
 
 
-def test_seeds_that_are_not_finished_are_left_out_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_unfinished_seeds_are_omitted_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = kept(tmp_path / "a", ORACLE)
     (run / "seed-1" / "counts.json").unlink()
     assert compare(run, run, samples=10).first.seeds == (0, 2)
-    assert "seeds not finished are left out: 1" in caplog.text
+    assert "unfinished seeds are omitted: 1" in caplog.text

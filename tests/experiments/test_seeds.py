@@ -65,7 +65,9 @@ def summary(run: Path) -> Any:
     return timeless(json.loads((run / "seeds.json").read_text()))
 
 
-def test_a_seed_is_trained_as_it_is_alone(settings: Config, whole: ExperimentResult, tmp_path: Path) -> None:
+def test_a_seed_of_several_equals_the_seed_trained_alone(
+    settings: Config, whole: ExperimentResult, tmp_path: Path
+) -> None:
     for seed in SEEDS:
         alone = tmp_path / str(seed)
         training.train(changed(settings, f"training.seed={seed}"), alone, device="cpu")
@@ -77,7 +79,7 @@ def test_a_seed_is_trained_as_it_is_alone(settings: Config, whole: ExperimentRes
         assert "36 sentences" in (together / "train.log").read_text()
 
 
-def test_the_summary_holds_each_score_their_mean_and_sample_standard_deviation(whole: ExperimentResult) -> None:
+def test_the_summary_has_each_score_with_mean_and_sample_standard_deviation(whole: ExperimentResult) -> None:
     found = json.loads((whole.run_dir / "seeds.json").read_text())
     assert found["seeds"] == [result["seed"] for result in found["results"]] == list(SEEDS)
     for part in ("dev", "test"):
@@ -100,7 +102,7 @@ def test_the_summary_holds_each_score_their_mean_and_sample_standard_deviation(w
         assert found[part]["signature"] in str(whole)
 
 
-def test_the_model_best_on_dev_is_kept(whole: ExperimentResult) -> None:
+def test_the_best_model_on_dev_is_copied(whole: ExperimentResult) -> None:
     scores = {result.seed: result.dev.score for result in whole.results}
     best = max(scores, key=lambda seed: scores[seed])
     assert best != SEEDS[0]
@@ -124,7 +126,7 @@ def broken_at(seed_number: int, step: int) -> Callable[[Event], None]:
 
 
 @pytest.mark.parametrize("seed_number", [0, 1, 2])
-def test_broken_off_within_a_seed_it_ends_as_if_it_had_not(
+def test_a_run_interrupted_within_a_seed_ends_like_an_uninterrupted_one(
     settings: Config, whole: ExperimentResult, tmp_path: Path, seed_number: int
 ) -> None:
     run = tmp_path / "run"
@@ -136,7 +138,7 @@ def test_broken_off_within_a_seed_it_ends_as_if_it_had_not(
 
 
 @pytest.mark.parametrize("saved", [0, 1, 2, 3])
-def test_broken_off_between_seeds_it_ends_as_if_it_had_not(
+def test_a_run_interrupted_between_seeds_ends_like_an_uninterrupted_one(
     settings: Config, whole: ExperimentResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saved: int
 ) -> None:
     honest, calls = runs.write_results, 0
@@ -157,7 +159,7 @@ def test_broken_off_between_seeds_it_ends_as_if_it_had_not(
     assert_same(run, whole)
 
 
-def test_finished_seeds_are_not_trained_again_and_the_data_is_not_read(
+def test_resuming_finished_seeds_reads_no_data(
     settings: Config, whole: ExperimentResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Path(shutil.copytree(whole.run_dir, tmp_path / "run"))
@@ -192,7 +194,7 @@ def test_data_and_vectors_are_read_once_for_all_seeds(
     assert results(tmp_path / "run" / "seed-2") == results(tmp_path / "alone")
 
 
-def test_without_dev_data_each_seed_sets_aside_what_it_does_alone_and_that_is_told(
+def test_without_dev_data_each_seed_splits_off_its_dev_data_with_a_warning(
     settings: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = changed(settings, "data.dev=null", "training.epochs=1")
@@ -206,7 +208,7 @@ def test_without_dev_data_each_seed_sets_aside_what_it_does_alone_and_that_is_to
         experiments.compare(tmp_path / "run", tmp_path / "run", on="dev")
 
 
-def test_a_seed_that_fails_is_told_and_the_others_go_on(
+def test_a_failed_seed_is_reported_and_the_others_continue(
     settings: Config, whole: ExperimentResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest = Updater._loss
@@ -226,7 +228,7 @@ def test_a_seed_that_fails_is_told_and_the_others_go_on(
     assert_same(run, whole)
 
 
-def test_a_signal_stops_all_seeds_that_are_trained_in_turn(
+def test_a_signal_stops_all_seeds_of_one_process(
     settings: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started = []
@@ -241,7 +243,7 @@ def test_a_signal_stops_all_seeds_that_are_trained_in_turn(
     assert started == [SEEDS[0]]
 
 
-def test_seeds_can_be_added_and_none_left_out(settings: Config, whole: ExperimentResult, tmp_path: Path) -> None:
+def test_seeds_can_be_added_but_not_removed(settings: Config, whole: ExperimentResult, tmp_path: Path) -> None:
     run = tmp_path / "run"
     experiments.train(settings, SEEDS[:1], run, device="cpu")
     (mtime,) = [(run / "seed-2/counts.json").stat().st_mtime_ns]
@@ -263,7 +265,7 @@ def test_other_settings_are_refused(settings: Config, whole: ExperimentResult) -
     assert tree(whole.run_dir) == before
 
 
-def test_seeds_go_on_for_more_epochs_as_if_they_had_been_asked_for_at_once(
+def test_seeds_resumed_for_more_epochs_equal_one_longer_run(
     settings: Config, whole: ExperimentResult, tmp_path: Path
 ) -> None:
     longer = changed(settings, "training.epochs=3")
@@ -288,7 +290,7 @@ def test_a_directory_that_holds_a_training_is_refused(settings: Config, whole: E
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_bad_input_leaves_no_directory_behind(settings: Config, tmp_path: Path, jobs: int) -> None:
+def test_invalid_input_leaves_no_directory(settings: Config, tmp_path: Path, jobs: int) -> None:
     with pytest.raises(TaggerError, match="no-such-file"):
         experiments.train(changed(settings, "data.dev=no-such-file"), SEEDS, tmp_path / "run", jobs=jobs, device="cpu")
     with pytest.raises(ConfigError, match="brings its own word vectors"):
@@ -318,20 +320,20 @@ def test_seeds_that_cannot_be_trained_are_refused(
 @pytest.mark.parametrize(
     ("text", "found"), [("1,2,3", (1, 2, 3)), ("1-5", (1, 2, 3, 4, 5)), ("7, 1-2", (7, 1, 2)), ("4-4", (4,))]
 )
-def test_lists_and_ranges_of_seeds(text: str, found: tuple[int, ...]) -> None:
+def test_lists_and_ranges_of_seeds_are_parsed(text: str, found: tuple[int, ...]) -> None:
     assert seeds.parse_seeds(text) == found
 
 
 @pytest.mark.parametrize(
     "text", ["", ",", "1,", "a", "-1", "1-", "1.5", "5-1", "1-1001", "0-999,1", "1--2", "9" * 20, "١"]
 )
-def test_what_is_no_list_of_seeds_is_refused_in_one_line(text: str) -> None:
+def test_an_invalid_list_of_seeds_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(ConfigError, match="`seeds` ") as caught:
         seeds.parse_seeds(text)
     assert len(caught.value.faults) == 1
 
 
-def test_a_damaged_summary_is_a_line(whole: ExperimentResult, tmp_path: Path) -> None:
+def test_a_damaged_summary_is_refused_in_one_line(whole: ExperimentResult, tmp_path: Path) -> None:
     for text in ("", "[]", '{"seeds": [1]}', '{"seeds": ["a"], "init_from": null}', "[" * 10_000):
         (whole.run_dir / "seeds.json").rename(whole.run_dir / "aside")
         (whole.run_dir / "seeds.json").write_text(text)

@@ -62,7 +62,7 @@ def measured(of: TaggerModel) -> Activity:
     return diagnostics.measure(of, diagnostics.select_batch(of, sentences(30, 25)))
 
 
-def test_norms_by_part_make_the_norm_of_the_whole_gradient(tiny_config: Config, tmp_path: Path) -> None:
+def test_norms_by_part_combine_to_the_norm_of_the_whole_gradient(tiny_config: Config, tmp_path: Path) -> None:
     options = ("training.diagnostics=true", "training.optimizer={kind: sgd, learning_rate: 0.1}")
     for record in trained(tiny_config, tmp_path / "run", *options):
         assert record.diagnostics is not None
@@ -73,7 +73,7 @@ def test_norms_by_part_make_the_norm_of_the_whole_gradient(tiny_config: Config, 
         assert record.diagnostics.seconds > 0
 
 
-def test_they_change_nothing_in_the_training(tiny_config: Config, tmp_path: Path) -> None:
+def test_diagnostics_do_not_change_the_training(tiny_config: Config, tmp_path: Path) -> None:
     trained(tiny_config, tmp_path / "with", "training.diagnostics=true", "training.ema_decay=0.9")
     trained(tiny_config, tmp_path / "without", "training.ema_decay=0.9")
     for model in ("model-best", "checkpoint-000002"):
@@ -81,7 +81,7 @@ def test_they_change_nothing_in_the_training(tiny_config: Config, tmp_path: Path
         assert one.read_bytes() == other.read_bytes()
 
 
-def test_looking_leaves_the_network_as_it_was(model_path: Path) -> None:
+def test_measuring_does_not_change_the_network(model_path: Path) -> None:
     of = load_model(model_path)
     of.network.train()
     before = {name: value.clone() for name, value in of.network.state_dict().items()}
@@ -94,9 +94,7 @@ def test_looking_leaves_the_network_as_it_was(model_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("bias", "closed", "opened"), [(-30.0, 1.0, 0.0), (0.0, 0.0, 0.0), (30.0, 0.0, 1.0)])
-def test_the_shares_of_gates_are_those_that_biases_give_them(
-    model_path: Path, bias: float, closed: float, opened: float
-) -> None:
+def test_gate_fractions_follow_from_the_biases(model_path: Path, bias: float, closed: float, opened: float) -> None:
     of = load_model(model_path)
     with torch.no_grad():
         for cell in layer(of).cells:
@@ -111,7 +109,7 @@ def test_the_shares_of_gates_are_those_that_biases_give_them(
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 1.1])
-def test_a_recurrence_that_shrinks_gradients_by_a_factor_reaches_its_power(
+def test_reach_of_a_linear_recurrence_is_a_power_of_its_factor(
     tiny_config: Config, tmp_path: Path, factor: float
 ) -> None:
     trained(tiny_config, tmp_path / "run", "model.encoder.cell=rnn")
@@ -138,7 +136,7 @@ def test_a_recurrence_that_shrinks_gradients_by_a_factor_reaches_its_power(
         ([90, 70, 80], [70], 20),
     ],
 )
-def test_sentences_long_enough_are_looked_at_or_else_short_ones_as_far_as_they_go(
+def test_long_sentences_are_measured_and_short_ones_only_without_them(
     model_path: Path, lengths: Sequence[int], chosen: Sequence[int], far: int
 ) -> None:
     of = load_model(model_path)
@@ -149,7 +147,7 @@ def test_sentences_long_enough_are_looked_at_or_else_short_ones_as_far_as_they_g
     assert all((reach is None) == (far == 0) for reach in found.reach.values())
 
 
-def test_reach_is_that_of_each_direction_in_its_own_order(model_path: Path) -> None:
+def test_reach_is_measured_in_the_reading_order_of_each_direction(model_path: Path) -> None:
     of = load_model(model_path)
     batch = diagnostics.select_batch(of, sentences(30))
     first, second = layer(of).cells
@@ -172,7 +170,7 @@ def test_reach_is_that_of_each_direction_in_its_own_order(model_path: Path) -> N
         ({"cell": "rnn", "direction": "forward"}, {"1 forward"}, "forward"),
     ],
 )
-def test_every_encoder_is_looked_at_and_its_model_tells_which_it_is(
+def test_every_encoder_is_measured(
     tiny_config: Config, tmp_path: Path, encoder: dict[str, Any], directions: set[str], told: str
 ) -> None:
     settings = [f"model.encoder.{key}={str(value).lower()}" for key, value in encoder.items()]
@@ -209,7 +207,7 @@ def test_epochs_without_a_step_or_without_diagnostics_are_gaps_in_the_plot(tmp_p
 
 
 @pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs the extra [plot]")
-def test_the_plot_shows_them(tiny_config: Config, tmp_path: Path) -> None:
+def test_the_plot_shows_diagnostics(tiny_config: Config, tmp_path: Path) -> None:
     found = trained(tiny_config, tmp_path / "run", "training.diagnostics=true")
     assert (tmp_path / "run" / "training.png").read_bytes().startswith(b"\x89PNG")
     panels = records.panels(found)

@@ -50,7 +50,7 @@ def move(rows: LazyRows, gradient: Tensor, rate: float) -> None:
 
 @pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
 @pytest.mark.parametrize("most", [7, 1000])
-def test_rows_are_where_moving_all_of_them_at_each_step_has_them(
+def test_lazy_rows_equal_rows_updated_at_each_step(
     momentum: float, nesterov: bool, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_STEPS", most)
@@ -70,7 +70,7 @@ def test_rows_are_where_moving_all_of_them_at_each_step_has_them(
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
-def test_rows_brought_up_to_date_before_they_are_read_lead_where_all_rows_would(*, nesterov: bool) -> None:
+def test_rows_caught_up_before_reading_equal_rows_updated_at_each_step(*, nesterov: bool) -> None:
     """The gradient depends on the vectors, as a network's does."""
     rows = start(nesterov=nesterov)
     dense = Dense(rows.weight.detach(), momentum=0.9, nesterov=nesterov)
@@ -91,13 +91,13 @@ def test_rows_brought_up_to_date_before_they_are_read_lead_where_all_rows_would(
     torch.testing.assert_close(rows.moving_average.detach(), dense.average, atol=1e-5, rtol=1e-5)
 
 
-def test_without_an_average_there_is_none() -> None:
+def test_without_decay_there_is_no_moving_average() -> None:
     rows = start(decay=None)
     move(rows, gradients(1)[0], 0.1)
     assert rows.moving_average is None
 
 
-def test_what_was_clipped_is_what_moves_the_rows() -> None:
+def test_rows_are_updated_by_the_clipped_gradient() -> None:
     rows, clipped = start(), start()
     gradient = gradients(1)[0]
     move(rows, gradient * 0.25, 0.1)
@@ -107,7 +107,7 @@ def test_what_was_clipped_is_what_moves_the_rows() -> None:
     torch.testing.assert_close(rows.weight, clipped.weight)
 
 
-def test_a_step_without_a_gradient_moves_rows_by_momentum_alone() -> None:
+def test_a_step_without_a_gradient_updates_rows_by_momentum() -> None:
     rows = start()
     move(rows, gradients(1)[0], 0.1)
     before = rows.weight.detach().clone()
@@ -117,7 +117,7 @@ def test_a_step_without_a_gradient_moves_rows_by_momentum_alone() -> None:
     assert not torch.equal(rows.weight, before)
 
 
-def test_to_show_rows_up_to_date_or_to_restore_them_changes_no_bit_of_what_follows() -> None:
+def test_a_temporary_flush_or_a_restored_state_changes_no_bit_of_later_steps() -> None:
     plain, broken = start(), start()
     for step, gradient in enumerate(gradients(20)):
         move(plain, gradient, 0.1)
@@ -137,7 +137,7 @@ def test_to_show_rows_up_to_date_or_to_restore_them_changes_no_bit_of_what_follo
     assert torch.equal(plain.moving_average, broken.moving_average)
 
 
-def test_a_row_that_was_read_without_being_brought_up_to_date_is_refused() -> None:
+def test_a_gradient_of_a_row_that_was_not_caught_up_is_refused() -> None:
     rows, given = start(), gradients(2)
     move(rows, given[0], 0.1)
     rows.weight.grad = given[1]
