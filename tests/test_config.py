@@ -215,6 +215,6 @@ def test_any_text_is_unchanged_after_writing_and_reading(text: str) -> None:
 
 
 @pytest.mark.parametrize(("recipe", "other"), [("ner-conll2003", "ner-conll2003-hub"), ("pos-ewt", "pos-conll2003")])
-def test_recipes_that_differ_only_in_data_differ_only_in_data_settings(recipe: str, other: str) -> None:
+def test_recipes_for_different_data_have_equal_model_and_training_settings(recipe: str, other: str) -> None:
     one, two = config.load(recipe), config.load(other)
     assert (one.model, one.training) == (two.model, two.training)
