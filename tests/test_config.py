@@ -34,10 +34,10 @@ def test_an_empty_recipe_has_all_defaults() -> None:
 def test_paths_start_from_the_recipes_folder(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("data: {train: a/train.txt, dev: /b/dev.txt}\nmodel: {words: {vectors: [glove.txt]}}")
-    found = config.load(str(recipe))
-    assert found.data.train == str(tmp_path / "a" / "train.txt")
-    assert (found.data.dev, found.data.test) == ("/b/dev.txt", None)
-    assert found.model.words.vectors == (str(tmp_path / "glove.txt"),)
+    loaded = config.load(str(recipe))
+    assert loaded.data.train == str(tmp_path / "a" / "train.txt")
+    assert (loaded.data.dev, loaded.data.test) == ("/b/dev.txt", None)
+    assert loaded.model.words.vectors == (str(tmp_path / "glove.txt"),)
 
 
 @pytest.mark.parametrize(
@@ -131,13 +131,13 @@ def test_a_fault_is_reported_with_its_position(text: str, fault: str) -> None:
     ],
 )
 def test_contradictory_settings_are_reported(text: str, fault: str) -> None:
-    (found,) = faults(text)
-    assert fault in found
+    (message,) = faults(text)
+    assert fault in message
 
 
 def test_all_faults_are_reported_together() -> None:
-    found = faults("training:\n  epochs: many\n  seeed: 1\nmodel: {head: {kind: crff}}", "training.patience=0")
-    assert [fault.split(" ", 1)[0] for fault in found] == [
+    messages = faults("training:\n  epochs: many\n  seeed: 1\nmodel: {head: {kind: crff}}", "training.patience=0")
+    assert [fault.split(" ", 1)[0] for fault in messages] == [
         "recipe.yaml:4:16:",
         "recipe.yaml:2:3:",
         "setting",
@@ -159,12 +159,12 @@ def test_words_are_read_as_text(word: str) -> None:
 
 
 def test_a_setting_overrides_the_recipe() -> None:
-    found = parse(
+    parsed = parse(
         "training: {epochs: 3}",
         "r",
         overrides=["training.epochs=5", "data.columns=[a, b]", "model.words.embedding_dim=7"],
     )
-    assert (found.training.epochs, found.data.columns, found.model.words.embedding_dim) == (5, ("a", "b"), 7)
+    assert (parsed.training.epochs, parsed.data.columns, parsed.model.words.embedding_dim) == (5, ("a", "b"), 7)
 
 
 @pytest.mark.parametrize(
@@ -216,5 +216,5 @@ def test_any_text_is_unchanged_after_writing_and_reading(text: str) -> None:
 
 @pytest.mark.parametrize(("recipe", "other"), [("ner-conll2003", "ner-conll2003-hub"), ("pos-ewt", "pos-conll2003")])
 def test_recipes_for_different_data_have_equal_model_and_training_settings(recipe: str, other: str) -> None:
-    one, two = config.load(recipe), config.load(other)
-    assert (one.model, one.training) == (two.model, two.training)
+    first, second = config.load(recipe), config.load(other)
+    assert (first.model, first.training) == (second.model, second.training)

@@ -85,9 +85,11 @@ def test_a_type_only_in_gold_or_predicted_spans_scores_zero():
     assert [(types[name].f1, types[name].gold) for name in "XYZ"] == [(100, 1), (0, 1), (0, 0)]
 
 
-def corpus(text: str, form: str = "columns", layout: Layout | None = None) -> Corpus:
-    found = reader.read_sentences(BytesIO(text.encode()), input_format=form, layout=layout or Layout(), tagged=True)
-    return Corpus("test.conll", tuple(sentence for sentence in found if sentence.tokens))
+def corpus(text: str, input_format: str = "columns", layout: Layout | None = None) -> Corpus:
+    read = reader.read_sentences(
+        BytesIO(text.encode()), input_format=input_format, layout=layout or Layout(), tagged=True
+    )
+    return Corpus("test.conll", tuple(sentence for sentence in read if sentence.tokens))
 
 
 KNOWN = "Ada B-PER\nlives O\nin O\nNew B-LOC\nYork I-LOC\n. O\n"
@@ -112,9 +114,9 @@ def test_sentence_counts_equal_those_of_conlleval_and_sum_to_the_score(model: Ta
     report, counts = evaluate_with_counts(model, gold)
     predicted = [sentence.spans for sentence in model.stream(gold.sentences)]
     expected = []
-    for one, spans in zip(gold.sentences, predicted, strict=True):
-        found = conlleval.count([(one.tags, schemes.spans_to_tags(spans, len(one), "IOB2"))])
-        expected.append(tuple(sum(found[key].values()) for key in ("correct", "guessed", "gold")))
+    for sentence, spans in zip(gold.sentences, predicted, strict=True):
+        counts = conlleval.count([(sentence.tags, schemes.spans_to_tags(spans, len(sentence), "IOB2"))])
+        expected.append(tuple(sum(counts[key].values()) for key in ("correct", "guessed", "gold")))
     assert counts.rows == tuple(expected)
     assert len(set(expected)) == 3
     correct, guessed, in_gold = map(sum, zip(*expected, strict=True))
@@ -124,9 +126,9 @@ def test_sentence_counts_equal_those_of_conlleval_and_sum_to_the_score(model: Ta
 
 
 def test_the_json_has_every_figure(model: Tagger):
-    found = evaluate(model, corpus(KNOWN)).to_json()
-    assert found.keys() == {*Report.__dataclass_fields__, "sentences_per_second"}
-    assert found["types"]["PER"] == {"precision": 100, "recall": 100, "f1": 100, "gold": 1}
+    figures = evaluate(model, corpus(KNOWN)).to_json()
+    assert figures.keys() == {*Report.__dataclass_fields__, "sentences_per_second"}
+    assert figures["types"]["PER"] == {"precision": 100, "recall": 100, "f1": 100, "gold": 1}
 
 
 def test_an_unknown_type_is_counted_and_scored_as_wrong(model: Tagger):
@@ -149,9 +151,11 @@ def test_an_unknown_type_is_counted_and_scored_as_wrong(model: Tagger):
 )
 def test_the_scheme_of_the_gold_tags_does_not_change_the_scores(model: Tagger, spell: Callable, scheme: str):
     clean = corpus(KNOWN.replace(". O", "of B-PER\nthe I-PER\nsea I-PER"))
-    spelt = replace(clean, sentences=tuple(replace(one, tags=tuple(spell(one.tags))) for one in clean.sentences))
-    assert schemes.detect([one.tags for one in spelt.sentences]).name == scheme
-    first, second = evaluate(model, clean), evaluate(model, spelt)
+    encoded = replace(
+        clean, sentences=tuple(replace(sentence, tags=tuple(spell(sentence.tags))) for sentence in clean.sentences)
+    )
+    assert schemes.detect([sentence.tags for sentence in encoded.sentences]).name == scheme
+    first, second = evaluate(model, clean), evaluate(model, encoded)
     assert second.types == first.types
     assert second.unknown_tags == first.unknown_tags == {}
     assert second.accuracy == first.accuracy
@@ -198,13 +202,13 @@ def test_the_signature_has_versions_and_a_hash_of_the_data_independent_of_its_fo
         Layout(tag="misc:NER"),
     )
     texts = ("Ada B-PER\nlives O\n", "-DOCSTART- O\r\n\r\nAda B-PER\r\nlives O", "Ada\t_\tB-PER\nlives\t_\tO\n")
-    found = {evaluate(model, part).signature for part in (conllu, *map(corpus, texts))}
-    assert len(found) == 1
+    signatures = {evaluate(model, part).signature for part in (conllu, *map(corpus, texts))}
+    assert len(signatures) == 1
     assert f"f1=100.00 | scheme=IOBES conlleval | seqeval=1.2.2 | tagger={tagger.__version__} | data=sha256:" in min(
-        found
+        signatures
     )
     for changed in ("Eva B-PER\nlives O\n", "Ada B-LOC\nlives O\n", "Ada B-PER\n\nlives O\n"):
-        assert evaluate(model, corpus(changed)).signature.split("data=")[1] not in min(found)
+        assert evaluate(model, corpus(changed)).signature.split("data=")[1] not in min(signatures)
 
 
 @pytest.mark.parametrize("heads", [0, 4], ids=["cached", "torch"])
@@ -247,15 +251,17 @@ def test_a_model_of_plain_tags_reports_only_accuracy():
     model = plain_model(gold.sentences)
     predicted = [sentence.tags for sentence in model.stream(gold.sentences)]
     right = sum(
-        a == b for one, tags in zip(gold.sentences, predicted, strict=True) for a, b in zip(one.tags, tags, strict=True)
+        a == b
+        for sentence, tags in zip(gold.sentences, predicted, strict=True)
+        for a, b in zip(sentence.tags, tags, strict=True)
     )
     report, counts = evaluate_with_counts(model, gold)
     assert (report.f1, report.precision, report.recall, report.types) == (None, None, None, {})
     assert (counts.data, counts.columns) == (gold.digest(), TOKENS)
     assert [tokens for _, tokens in counts.rows] == [2, 1]
-    assert [one for one, _ in counts.rows] == [
-        sum(a == b for a, b in zip(one.tags, tags, strict=True))
-        for one, tags in zip(gold.sentences, predicted, strict=True)
+    assert [correct for correct, _ in counts.rows] == [
+        sum(a == b for a, b in zip(sentence.tags, tags, strict=True))
+        for sentence, tags in zip(gold.sentences, predicted, strict=True)
     ]
     assert report.score == report.accuracy == pytest.approx(100 * right / 3)
     assert report.signature.startswith(f"accuracy={report.accuracy:.2f} | scheme=plain tags | ")

@@ -23,7 +23,7 @@ SEEDS = (2, 3, 1)  # the first is not the best
 FILES = {"config.yaml", "seeds.json", "model-best", "seed-1", "seed-2", "seed-3", ".tagger.lock", ".tagger-run"}
 
 
-class Broken(BaseException):
+class Interruption(BaseException):
     """What a training cannot catch."""
 
 
@@ -37,7 +37,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Config:
     folder = tmp_path_factory.mktemp("data")
     (folder / "train.conll").write_text(tiny_corpus())
     recipe = TINY_RECIPE.format(train=folder / "train.conll", dev=folder / "train.conll")
-    # At this rate each seed has a score of its own.
+    # With this learning rate the scores of the seeds differ.
     overrides = ["training.epochs=2", "training.optimizer.learning_rate=0.009", f"data.test={folder / 'train.conll'}"]
     return config.parse(recipe, "tiny.yaml", overrides=overrides)
 
@@ -80,26 +80,28 @@ def test_a_seed_of_several_equals_the_seed_trained_alone(
 
 
 def test_the_summary_has_each_score_with_mean_and_sample_standard_deviation(whole: ExperimentResult) -> None:
-    found = json.loads((whole.run_dir / "seeds.json").read_text())
-    assert found["seeds"] == [result["seed"] for result in found["results"]] == list(SEEDS)
+    summary = json.loads((whole.run_dir / "seeds.json").read_text())
+    assert summary["seeds"] == [result["seed"] for result in summary["results"]] == list(SEEDS)
     for part in ("dev", "test"):
         scores = []
-        for result in found["results"]:
+        for result in summary["results"]:
             *epochs, last = map(
                 json.loads, (whole.run_dir / f"seed-{result['seed']}/metrics.jsonl").read_text().splitlines()
             )
             best = max(epochs, key=lambda epoch: epoch["dev"]["score"])
-            kept = best["dev"] if part == "dev" else last["test"]
-            assert result[part] == {key: kept[key] for key in result[part]}
+            scored = best["dev"] if part == "dev" else last["test"]
+            assert result[part] == {key: scored[key] for key in result[part]}
             assert (result["epoch"], result["epochs"]) == (best["epoch"], 2)
-            assert result["seconds"] == pytest.approx(sum(one["seconds"] + one["dev_seconds"] for one in epochs))
-            scores.append(kept["f1"])
+            assert result["seconds"] == pytest.approx(
+                sum(record["seconds"] + record["dev_seconds"] for record in epochs)
+            )
+            scores.append(scored["f1"])
         assert len(set(scores)) == 3
-        assert found[part]["mean"] == pytest.approx(np.mean(scores))
-        assert found[part]["sd"] == pytest.approx(np.std(scores, ddof=1))
+        assert summary[part]["mean"] == pytest.approx(np.mean(scores))
+        assert summary[part]["sd"] == pytest.approx(np.std(scores, ddof=1))
         score = f"f1={np.mean(scores):.2f}±{np.std(scores, ddof=1):.2f} | seeds=2,3,1 | "
-        assert found[part]["signature"] == score + kept["signature"].partition(" | ")[2]
-        assert found[part]["signature"] in str(whole)
+        assert summary[part]["signature"] == score + scored["signature"].partition(" | ")[2]
+        assert summary[part]["signature"] in str(whole)
 
 
 def test_the_best_model_on_dev_is_copied(whole: ExperimentResult) -> None:
@@ -112,7 +114,7 @@ def test_the_best_model_on_dev_is_copied(whole: ExperimentResult) -> None:
     assert model_dir.load(whole.model_dir)[0].config.training.seed == best
 
 
-def broken_at(seed_number: int, step: int) -> Callable[[Event], None]:
+def interrupt_at(seed_number: int, step: int) -> Callable[[Event], None]:
     """Returns a listener that breaks off a seed, counted from 0, at a step of its second epoch."""
     seen = 0
 
@@ -120,7 +122,7 @@ def broken_at(seed_number: int, step: int) -> Callable[[Event], None]:
         nonlocal seen
         seen += isinstance(event, StepEnd) and (event.epoch, event.step) == (1, step)
         if seen > seed_number:
-            raise Broken
+            raise Interruption
 
     return callback
 
@@ -130,8 +132,8 @@ def test_a_run_interrupted_within_a_seed_ends_like_an_uninterrupted_one(
     settings: Config, whole: ExperimentResult, tmp_path: Path, seed_number: int
 ) -> None:
     run = tmp_path / "run"
-    with pytest.raises(Broken):
-        experiments.train(settings, SEEDS, run, device="cpu", callback=broken_at(seed_number, 3))
+    with pytest.raises(Interruption):
+        experiments.train(settings, SEEDS, run, device="cpu", callback=interrupt_at(seed_number, 3))
     assert len(json.loads((run / "seeds.json").read_text())["results"]) == seed_number
     experiments.resume(run, device="cpu")
     assert_same(run, whole)
@@ -143,17 +145,17 @@ def test_a_run_interrupted_between_seeds_ends_like_an_uninterrupted_one(
 ) -> None:
     honest, calls = runs.write_results, 0
 
-    def save(found: ExperimentResult) -> None:
+    def save(result: ExperimentResult) -> None:
         nonlocal calls
         calls += 1
         if calls > saved:
-            raise Broken
-        honest(found)
+            raise Interruption
+        honest(result)
 
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
         patch.setattr(runs, "write_results", save)
-        with pytest.raises(Broken):
+        with pytest.raises(Interruption):
             experiments.train(settings, SEEDS, run, device="cpu")
     experiments.train(settings, SEEDS, run, device="cpu", resume=True)
     assert_same(run, whole)
@@ -198,10 +200,10 @@ def test_without_dev_data_each_seed_splits_off_its_dev_data_with_a_warning(
     settings: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = changed(settings, "data.dev=null", "training.epochs=1")
-    found = experiments.train(settings, (1, 4), tmp_path / "run", device="cpu")
+    experiment = experiments.train(settings, (1, 4), tmp_path / "run", device="cpu")
     assert "each seed splits off other sentences" in caplog.text
-    assert found.dev is not None
-    assert found.dev.signature is None
+    assert experiment.dev is not None
+    assert experiment.dev.signature is None
     training.train(changed(settings, "training.seed=4"), tmp_path / "alone", device="cpu")
     assert results(tmp_path / "run" / "seed-4") == results(tmp_path / "alone")
     with pytest.raises(ModelError, match="its seeds were scored on different dev data"):
@@ -219,11 +221,11 @@ def test_a_failed_seed_is_reported_and_the_others_continue(
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
         patch.setattr(Updater, "_loss", loss)
-        found = experiments.train(settings, SEEDS, run, device="cpu")
-    assert [result.seed for result in found.results] == [2, 3]
-    assert list(found.failures) == [1]
-    assert "epoch 1, step 1: loss nan" in found.failures[1][0]
-    assert json.loads((run / "seeds.json").read_text())["failed"]["1"] == list(found.failures[1])
+        experiment = experiments.train(settings, SEEDS, run, device="cpu")
+    assert [result.seed for result in experiment.results] == [2, 3]
+    assert list(experiment.failures) == [1]
+    assert "epoch 1, step 1: loss nan" in experiment.failures[1][0]
+    assert json.loads((run / "seeds.json").read_text())["failed"]["1"] == list(experiment.failures[1])
     assert experiments.resume(run, device="cpu").failures == {}
     assert_same(run, whole)
 
@@ -271,10 +273,10 @@ def test_seeds_resumed_for_more_epochs_equal_one_longer_run(
     longer = changed(settings, "training.epochs=3")
     at_once = experiments.train(longer, SEEDS[:2], tmp_path / "at once", device="cpu")
     experiments.train(settings, SEEDS[:2], tmp_path / "run", device="cpu")
-    found = experiments.resume(tmp_path / "run", device="cpu", config=longer)
-    assert [len(result.history) for result in found.results] == [3, 3]
-    assert [result.dev for result in found.results] == [result.dev for result in at_once.results]
-    assert experiments.resume(tmp_path / "run", device="cpu").results == found.results
+    experiment = experiments.resume(tmp_path / "run", device="cpu", config=longer)
+    assert [len(result.history) for result in experiment.results] == [3, 3]
+    assert [result.dev for result in experiment.results] == [result.dev for result in at_once.results]
+    assert experiments.resume(tmp_path / "run", device="cpu").results == experiment.results
 
 
 def test_a_directory_that_holds_a_training_is_refused(settings: Config, whole: ExperimentResult) -> None:
@@ -301,7 +303,7 @@ def test_invalid_input_leaves_no_directory(settings: Config, tmp_path: Path, job
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("seeds_argument", "message"),
     [
         ((), "`seeds` is empty"),
         ((1, 2, 1, 2), "`seeds` repeats 1, 2"),
@@ -310,18 +312,18 @@ def test_invalid_input_leaves_no_directory(settings: Config, tmp_path: Path, job
     ],
 )
 def test_seeds_that_cannot_be_trained_are_refused(
-    settings: Config, tmp_path: Path, given: tuple[int, ...], message: str
+    settings: Config, tmp_path: Path, seeds_argument: tuple[int, ...], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        experiments.train(settings, given, tmp_path / "run", device="cpu")
+        experiments.train(settings, seeds_argument, tmp_path / "run", device="cpu")
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
-    ("text", "found"), [("1,2,3", (1, 2, 3)), ("1-5", (1, 2, 3, 4, 5)), ("7, 1-2", (7, 1, 2)), ("4-4", (4,))]
+    ("text", "expected"), [("1,2,3", (1, 2, 3)), ("1-5", (1, 2, 3, 4, 5)), ("7, 1-2", (7, 1, 2)), ("4-4", (4,))]
 )
-def test_lists_and_ranges_of_seeds_are_parsed(text: str, found: tuple[int, ...]) -> None:
-    assert seeds.parse_seeds(text) == found
+def test_lists_and_ranges_of_seeds_are_parsed(text: str, expected: tuple[int, ...]) -> None:
+    assert seeds.parse_seeds(text) == expected
 
 
 @pytest.mark.parametrize(

@@ -21,16 +21,16 @@ def config(folder: Path, **parts: str) -> Config:
 
 
 def test_only_training_tags_are_converted_to_the_scheme_of_the_model(tmp_path: Path) -> None:
-    found = corpora.load(config(tmp_path, train=SPANS, dev=SPANS, test=SPANS))
-    assert found.train.sentences[0].tags == ("S-PER", "O")
-    assert found.dev.sentences[0].tags == ("B-PER", "O")
-    assert found.test is not None
+    loaded = corpora.load(config(tmp_path, train=SPANS, dev=SPANS, test=SPANS))
+    assert loaded.train.sentences[0].tags == ("S-PER", "O")
+    assert loaded.dev.sentences[0].tags == ("B-PER", "O")
+    assert loaded.test is not None
 
 
 @pytest.mark.parametrize("part", ["dev", "test"])
 def test_a_part_without_spans_is_valid(tmp_path: Path, part: str) -> None:
-    found = corpora.load(config(tmp_path, **{"train": SPANS, "dev": SPANS, part: "it O\nran O\n"}))
-    assert found.train.sentences[0].tags == ("S-PER", "O")
+    loaded = corpora.load(config(tmp_path, **{"train": SPANS, "dev": SPANS, part: "it O\nran O\n"}))
+    assert loaded.train.sentences[0].tags == ("S-PER", "O")
 
 
 @pytest.mark.parametrize(("train", "dev"), [(SPANS, "Ada NNP\nran VBD\n"), ("Ada NNP\nran VBD\n", SPANS)])
@@ -40,11 +40,11 @@ def test_parts_with_different_kinds_of_tags_are_refused(tmp_path: Path, train: s
 
 
 def test_invalid_tags_are_logged_and_refused_with_strict(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    broken = config(tmp_path, train=SPANS * 3 + "Ada O\nran I-PER\n", dev=SPANS)
+    invalid = config(tmp_path, train=SPANS * 3 + "Ada O\nran I-PER\n", dev=SPANS)
     with caplog.at_level(logging.INFO, logger="tagger"):
-        corpora.load(broken)
+        corpora.load(invalid)
     assert "1 tags are invalid in IOB2 and are read by the rules of conlleval" in caplog.text
-    strict = broken.model_copy(update={"data": broken.data.model_copy(update={"strict": True})})
+    strict = invalid.model_copy(update={"data": invalid.data.model_copy(update={"strict": True})})
     with pytest.raises(DataError, match="line 10: 'I-PER' after 'O' breaks IOB2"):
         corpora.load(strict)
 

@@ -15,25 +15,25 @@ class Dense:
 
     def __init__(self, weight: Tensor, *, momentum: float, nesterov: bool) -> None:
         self.weight = nn.Parameter(weight.clone())
-        self.average = weight.clone()
+        self.moving_average = weight.clone()
         self.optimizer = torch.optim.SGD([self.weight], lr=1.0, momentum=momentum, nesterov=nesterov)
 
-    def step(self, gradient: Tensor, rate: float) -> None:
+    def step(self, gradient: Tensor, learning_rate: float) -> None:
         self.weight.grad = gradient
-        self.optimizer.param_groups[0]["lr"] = rate
+        self.optimizer.param_groups[0]["lr"] = learning_rate
         self.optimizer.step()
-        self.average.lerp_(self.weight.detach(), 1 - DECAY)
+        self.moving_average.lerp_(self.weight.detach(), 1 - DECAY)
 
 
 def gradients(steps: int) -> list[Tensor]:
     """Returns gradients of few rows each, some of them there twice."""
     random = torch.Generator().manual_seed(2)
-    found = []
+    result = []
     for _ in range(steps):
         ids = torch.randint(0, WORDS // 2, (5,), generator=random)  # the other half is never seen
         values = torch.randn(5, WIDTH, generator=random)
-        found.append(torch.sparse_coo_tensor(ids[None], values, (WORDS, WIDTH), check_invariants=True))
-    return found
+        result.append(torch.sparse_coo_tensor(ids[None], values, (WORDS, WIDTH), check_invariants=True))
+    return result
 
 
 def start(*, momentum: float = 0.9, nesterov: bool = False, decay: float | None = DECAY) -> LazyRows:
@@ -41,11 +41,11 @@ def start(*, momentum: float = 0.9, nesterov: bool = False, decay: float | None 
     return LazyRows(nn.Parameter(weight), momentum=momentum, nesterov=nesterov, decay=decay)
 
 
-def move(rows: LazyRows, gradient: Tensor, rate: float) -> None:
+def move(rows: LazyRows, gradient: Tensor, learning_rate: float) -> None:
     rows.catch_up(gradient.coalesce().indices()[0])
     rows.weight.grad = gradient
     rows.gradient()
-    rows.step(rate)
+    rows.step(learning_rate)
 
 
 @pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
@@ -57,14 +57,14 @@ def test_lazy_rows_equal_rows_updated_at_each_step(
     rows = start(momentum=momentum, nesterov=nesterov)
     dense = Dense(rows.weight.detach(), momentum=momentum, nesterov=nesterov)
     for step, gradient in enumerate(gradients(60)):
-        rate = 0.1 / (1 + step // 10)
-        move(rows, gradient, rate)
-        dense.step(gradient.to_dense(), rate)
+        learning_rate = 0.1 / (1 + step // 10)
+        move(rows, gradient, learning_rate)
+        dense.step(gradient.to_dense(), learning_rate)
         assert rows.moving_average is not None
         if step % 9 == 0:
             with rows.flush_temporarily():
                 torch.testing.assert_close(rows.weight, dense.weight, atol=1e-5, rtol=1e-5)
-                torch.testing.assert_close(rows.moving_average.detach(), dense.average, atol=1e-5, rtol=1e-5)
+                torch.testing.assert_close(rows.moving_average.detach(), dense.moving_average, atol=1e-5, rtol=1e-5)
     rows.flush()
     torch.testing.assert_close(rows.weight, dense.weight, atol=1e-5, rtol=1e-5)
 
@@ -79,16 +79,16 @@ def test_rows_caught_up_before_reading_equal_rows_updated_at_each_step(*, nester
     for _ in range(80):
         ids = torch.randint(0, WORDS, (3,), generator=random)
         rows.catch_up(torch.cat([ids, torch.tensor([WORDS, WORDS + 5])]))  # words whose vectors stay as they are
-        given = torch.sparse_coo_tensor(
+        gradient = torch.sparse_coo_tensor(
             ids[None], rows.weight.detach()[ids] - goal[ids], (WORDS, WIDTH), check_invariants=True
         )
         of_all = torch.zeros(WORDS, WIDTH).index_add_(0, ids, dense.weight.detach()[ids] - goal[ids])
-        move(rows, given, 0.05)
+        move(rows, gradient, 0.05)
         dense.step(of_all, 0.05)
     rows.flush()
     torch.testing.assert_close(rows.weight, dense.weight, atol=1e-5, rtol=1e-5)
     assert rows.moving_average is not None
-    torch.testing.assert_close(rows.moving_average.detach(), dense.average, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(rows.moving_average.detach(), dense.moving_average, atol=1e-5, rtol=1e-5)
 
 
 def test_without_decay_there_is_no_moving_average() -> None:
@@ -118,29 +118,29 @@ def test_a_step_without_a_gradient_updates_rows_by_momentum() -> None:
 
 
 def test_a_temporary_flush_or_a_restored_state_changes_no_bit_of_later_steps() -> None:
-    plain, broken = start(), start()
+    plain, interrupted = start(), start()
     for step, gradient in enumerate(gradients(20)):
         move(plain, gradient, 0.1)
-        move(broken, gradient, 0.1)
-        with broken.flush_temporarily():
-            saved = {name: tensor.clone() for name, tensor in broken.tensors().items()}
-        saved |= {name: tensor.clone() for name, tensor in broken.tensors().items()}
+        move(interrupted, gradient, 0.1)
+        with interrupted.flush_temporarily():
+            saved = {name: tensor.clone() for name, tensor in interrupted.tensors().items()}
+        saved |= {name: tensor.clone() for name, tensor in interrupted.tensors().items()}
         if step % 3 == 0:
-            average, broken = broken.moving_average, start()
-            broken.restore(saved)
-            broken.moving_average = average
-    for rows in (plain, broken):
+            moving_average, interrupted = interrupted.moving_average, start()
+            interrupted.restore(saved)
+            interrupted.moving_average = moving_average
+    for rows in (plain, interrupted):
         rows.flush()
-    assert all(torch.equal(tensor, broken.tensors()[name]) for name, tensor in plain.tensors().items())
+    assert all(torch.equal(tensor, interrupted.tensors()[name]) for name, tensor in plain.tensors().items())
     assert plain.moving_average is not None
-    assert broken.moving_average is not None
-    assert torch.equal(plain.moving_average, broken.moving_average)
+    assert interrupted.moving_average is not None
+    assert torch.equal(plain.moving_average, interrupted.moving_average)
 
 
 def test_a_gradient_of_a_row_that_was_not_caught_up_is_refused() -> None:
-    rows, given = start(), gradients(2)
-    move(rows, given[0], 0.1)
-    rows.weight.grad = given[1]
+    rows, both = start(), gradients(2)
+    move(rows, both[0], 0.1)
+    rows.weight.grad = both[1]
     rows.gradient()
     with pytest.raises(ValueError, match="was not caught up"):
         rows.step(0.1)

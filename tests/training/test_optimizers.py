@@ -46,8 +46,8 @@ def test_a_linear_learning_rate_falls_evenly_and_ends_above_zero() -> None:
 def test_a_plateau_learning_rate_falls_by_a_factor_at_each_plateau() -> None:
     schedule = Schedule(kind="plateau", patience=2, factor=0.1)
     scores = [1.0, 2.0, 2.0, 1.0, 0.0, 0.0, 3.0]
-    found = [schedule_factor(schedule, step=9, total=99, epoch=n, scores=scores[:n]) for n in range(8)]
-    assert found == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
+    actual = [schedule_factor(schedule, step=9, total=99, epoch=n, scores=scores[:n]) for n in range(8)]
+    assert actual == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
 
 
 @pytest.mark.parametrize(("scores", "count"), [([], 0), ([1], 0), ([1, 1], 0), ([1, 1, 1], 1), ([1, 0, 2, 1, 1], 1)])
@@ -59,8 +59,8 @@ def test_a_plateau_is_a_number_of_consecutive_epochs_without_a_better_score(scor
 def test_onecycle_equals_the_schedule_of_torch(total: int, peak: float) -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.0, total, pct_start=peak, cycle_momentum=False)
-    for found in factors(total, kind="onecycle", peak=peak):
-        assert found == pytest.approx(scheduler.get_last_lr()[0], abs=1e-9)
+    for actual in factors(total, kind="onecycle", peak=peak):
+        assert actual == pytest.approx(scheduler.get_last_lr()[0], abs=1e-9)
         optimizer.step()
         if scheduler.last_epoch + 1 < total:
             scheduler.step()

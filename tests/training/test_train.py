@@ -54,7 +54,7 @@ def weights(model: Path) -> dict[str, torch.Tensor]:
 
 
 def test_each_epoch_is_recorded(train: Train, tmp_path: Path) -> None:
-    outcome = train(
+    result = train(
         "training.epochs=2", f"data.test={tmp_path / 'train.conll'}", "training.optimizer.learning_rates={words: 0}"
     )
     first, second, last = lines(tmp_path / "run")
@@ -65,9 +65,9 @@ def test_each_epoch_is_recorded(train: Train, tmp_path: Path) -> None:
     assert (first["epoch"], first["steps"], first["best"], first["learning_rate"]) == (1, 9, True, 0.01)
     assert (second["epoch"], second["steps"], second["skipped"]) == (2, 18, 0)
     assert list(last) == ["test", "epoch"]
-    assert outcome.test is not None
-    assert last["test"]["score"] == outcome.test.score  # type: ignore[index]
-    assert outcome.dev.score == max(first["dev"]["score"], second["dev"]["score"])  # type: ignore[index]
+    assert result.test is not None
+    assert last["test"]["score"] == result.test.score  # type: ignore[index]
+    assert result.dev.score == max(first["dev"]["score"], second["dev"]["score"])  # type: ignore[index]
 
 
 def test_lazy_updates_of_word_vectors_end_like_full_updates(
@@ -82,11 +82,11 @@ def test_lazy_updates_of_word_vectors_end_like_full_updates(
 
 
 def test_the_counts_of_each_sentence_are_stored(train: Train, tmp_path: Path) -> None:
-    outcome = train("training.epochs=4", f"data.test={tmp_path / 'train.conll'}")
+    result = train("training.epochs=4", f"data.test={tmp_path / 'train.conll'}")
     counts = records.read_counts(tmp_path / "run")
     assert list(counts) == ["dev", "test"]
-    assert outcome.test is not None
-    for part, score in (("dev", outcome.dev.score), ("test", outcome.test.score)):
+    assert result.test is not None
+    for part, score in (("dev", result.dev.score), ("test", result.test.score)):
         correct, predicted, gold = map(sum, zip(*counts[part].rows, strict=True))
         assert score == pytest.approx(200 * correct / (predicted + gold))
         assert len(counts[part].rows) == 36
@@ -205,8 +205,8 @@ def test_files_of_the_user_in_a_run_are_unchanged(train: Train, tmp_path: Path) 
         (tmp_path / "run" / name).write_text("mine")
     train("training.epochs=4", "training.keep_checkpoints=2")
     training.resume(tmp_path / "run", device="cpu")
-    found = tree(tmp_path / "run")
-    assert all(found[name] == b"mine" for name in mine)
+    files = tree(tmp_path / "run")
+    assert all(files[name] == b"mine" for name in mine)
 
 
 def test_a_log_that_is_a_link_is_not_followed(train: Train, tmp_path: Path) -> None:
@@ -245,9 +245,9 @@ def test_a_plot_is_drawn(train: Train, tmp_path: Path) -> None:
 
 def test_training_ends_when_patience_is_exhausted(train: Train, tmp_path: Path) -> None:
     slow = "training.optimizer.learning_rate=1e-9"  # nothing is learned, so that no epoch is better than the first
-    outcome = train("training.epochs=20", "training.patience=2", slow)
+    result = train("training.epochs=20", "training.patience=2", slow)
     assert [record["best"] for record in lines(tmp_path / "run")] == [True, False, False]
-    assert outcome.best.epoch == 1
+    assert result.best.epoch == 1
 
 
 def test_without_dev_data_a_part_is_split_off_and_logged(
@@ -262,10 +262,10 @@ def test_without_dev_data_a_part_is_split_off_and_logged(
 @pytest.mark.parametrize("part", ["words", "characters", "encoder", "head"])
 def test_a_part_with_learning_rate_0_does_not_change(train: Train, part: str) -> None:
     trained = weights(train(f"training.optimizer.learning_rates={{{part}: 0}}", "training.epochs=1").model_dir)
-    fresh = weights(train(STILL, run="fresh").model_dir)
+    initial = weights(train(STILL, run="fresh").model_dir)
     for name, value in trained.items():
         still = part == optimizers.part_of(name) or not value.numel()
-        assert torch.equal(value, fresh[name]) == still, name
+        assert torch.equal(value, initial[name]) == still, name
 
 
 @pytest.fixture
@@ -281,10 +281,10 @@ def test_only_trainable_vectors_change(train: Train, vectors: Path, trainable: s
     model, _ = model_dir.load(train(f"model.words={{vectors: [{vectors}], trainable: {trainable}}}").model_dir)
     words = model.network.embedding.words
     known = model.known_words
-    place = known.lookup("Oslo")
-    found = words(torch.tensor([place, known.lookup("reykjavik")])).detach()
-    assert found[1].tolist() == [1.0, 2.0]
-    assert (found[0].tolist() == [0.5, 0.25]) == (trainable == "false")
+    index = known.lookup("Oslo")
+    vectors = words(torch.tensor([index, known.lookup("reykjavik")])).detach()
+    assert vectors[1].tolist() == [1.0, 2.0]
+    assert (vectors[0].tolist() == [0.5, 0.25]) == (trainable == "false")
 
 
 @pytest.mark.parametrize(
@@ -326,9 +326,9 @@ def test_an_invalid_state_is_refused(train: Train, tmp_path: Path) -> None:
 
 
 def test_resuming_a_finished_run_changes_nothing(train: Train, tmp_path: Path) -> None:
-    outcome = train()
+    result = train()
     before = lines(tmp_path / "run")
-    assert training.resume(tmp_path / "run", device="cpu") == outcome
+    assert training.resume(tmp_path / "run", device="cpu") == result
     assert lines(tmp_path / "run") == before
 
 
@@ -356,9 +356,9 @@ def test_dev_tags_that_the_training_data_lacks_are_logged_and_scored_as_wrong(
 ) -> None:
     (tmp_path / "dev.conll").write_text("Ada B-PER\nlives O\n\nMars B-PLANET\n")
     with caplog.at_level(logging.INFO, logger="tagger"):
-        outcome = train("training.epochs=6", f"data.dev={tmp_path / 'dev.conll'}")
+        result = train("training.epochs=6", f"data.dev={tmp_path / 'dev.conll'}")
     assert "dev.conll has tags that the training data lacks, scored as wrong: B-PLANET (1)" in caplog.text
-    assert outcome.dev.score < 100
+    assert result.dev.score < 100
 
 
 def test_the_log_file_does_not_depend_on_the_log_level_of_the_caller(train: Train, tmp_path: Path) -> None:

@@ -30,8 +30,8 @@ def started(source: TaggerModel, *sentences: Sentence, **model: object) -> Tagge
 
 
 def vector(model: TaggerModel, word: str) -> list[float]:
-    found: list[float] = model.network.embedding.words(torch.tensor([model.known_words.lookup(word)]))[0].tolist()
-    return found
+    vector: list[float] = model.network.embedding.words(torch.tensor([model.known_words.lookup(word)]))[0].tolist()
+    return vector
 
 
 def test_every_word_vector_is_transferred(source: TaggerModel) -> None:
@@ -64,8 +64,8 @@ def test_all_other_weights_are_equal(source: TaggerModel) -> None:
     assert len(same) == 10
     assert all(torch.equal(ours[name], theirs[name]) for name in same)
     letter = model.characters["d"], source.characters["d"]
-    spelling = "embedding.characters.embedding.weight"
-    assert torch.equal(ours[spelling][letter[0]], theirs[spelling][letter[1]])
+    name = "embedding.characters.embedding.weight"
+    assert torch.equal(ours[name][letter[0]], theirs[name][letter[1]])
 
 
 def test_a_model_without_common_tags_is_accepted(source: TaggerModel) -> None:
