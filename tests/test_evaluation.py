@@ -115,8 +115,8 @@ def test_sentence_counts_equal_those_of_conlleval_and_sum_to_the_score(model: Ta
     predicted = [sentence.spans for sentence in model.stream(gold.sentences)]
     expected = []
     for sentence, spans in zip(gold.sentences, predicted, strict=True):
-        counts = conlleval.count([(sentence.tags, schemes.spans_to_tags(spans, len(sentence), "IOB2"))])
-        expected.append(tuple(sum(counts[key].values()) for key in ("correct", "guessed", "gold")))
+        sums = conlleval.count([(sentence.tags, schemes.spans_to_tags(spans, len(sentence), "IOB2"))])
+        expected.append(tuple(sum(sums[key].values()) for key in ("correct", "guessed", "gold")))
     assert counts.rows == tuple(expected)
     assert len(set(expected)) == 3
     correct, guessed, in_gold = map(sum, zip(*expected, strict=True))
