@@ -28,7 +28,9 @@ def written(sentences: list[Sentence], layout: Layout | None = None) -> str:
 
 
 def content(sentences: list[Sentence]) -> list[tuple]:
-    return [(one.tokens, one.tags, one.document, one.line) for one in sentences if one.tokens]
+    return [
+        (sentence.tokens, sentence.tags, sentence.document, sentence.line) for sentence in sentences if sentence.tokens
+    ]
 
 
 WORD = st.text(
@@ -68,17 +70,17 @@ def documents(draw: st.DrawFn) -> tuple[str, str, list[list[str]], Layout]:
 
 @settings(deadline=None)
 @given(documents())
-def test_what_is_written_differs_from_what_was_read_in_the_tags_alone(drawn: tuple):
+def test_written_lines_differ_from_read_lines_only_in_the_tags(drawn: tuple):
     before, after, tokens, layout = drawn
     sentences = read(before, layout)
-    assert [list(one.tokens) for one in sentences] == tokens
+    assert [list(sentence.tokens) for sentence in sentences] == tokens
     assert written(sentences, layout) == before
-    assert written([replace(one, tags=("NEW",) * len(one)) for one in sentences], layout) == after
+    assert written([replace(sentence, tags=("NEW",) * len(sentence)) for sentence in sentences], layout) == after
 
 
 @settings(deadline=None, max_examples=100 * SCALE)
 @given(documents())
-def test_line_ends_and_a_mark_and_a_missing_last_line_end_do_not_change_the_data(drawn: tuple):
+def test_line_ends_a_byte_order_mark_and_a_missing_last_line_end_do_not_change_the_data(drawn: tuple):
     before, _, _, layout = drawn
     clean = before.removeprefix("\ufeff").replace("\r\n", "\n")
     expected = content(read(clean, layout))
@@ -87,7 +89,7 @@ def test_line_ends_and_a_mark_and_a_missing_last_line_end_do_not_change_the_data
 
 
 @pytest.mark.parametrize("width", range(1, 13))
-def test_rows_of_any_width_are_read_and_a_shorter_or_longer_row_is_reported(width: int):
+def test_rows_of_any_length_are_read_and_a_row_of_another_length_is_reported(width: int):
     row = " ".join(f"field{number}" for number in range(width))
     assert read(f"{row}\n{row}\n", tagged=False)[0].tokens == ("field0", "field0")
     if width > 1:
@@ -110,9 +112,35 @@ def test_rows_of_any_width_are_read_and_a_shorter_or_longer_row_is_reported(widt
         (f"a X\n{'b' * 70}\n", rf"x.conll:2: .* found 1 in '{'b' * 60}…'"),
     ],
 )
-def test_a_bad_row_is_reported_with_its_line_and_what_was_expected(text: str, message: str):
+def test_an_invalid_row_is_reported_with_line_and_expected_value(text: str, message: str):
     with pytest.raises(DataError, match=f"^{message}"):
         read(text)
+
+
+@pytest.mark.parametrize(
+    ("layout", "tagged", "message"),
+    [
+        (
+            Layout(0, 3),
+            True,
+            r"expected at least 4 columns, found 2 in 'EU NNP'. Are the token and tag columns the right",
+        ),
+        (Layout(0, -2), True, r"expected token and tag in different columns, found one in 'EU NNP'"),
+        (
+            Layout(0, 3, fixed=True),
+            False,
+            r"tags cannot be written to column 3 of 'EU NNP'; expected a column other than",
+        ),
+        (
+            Layout(0, 0, fixed=True),
+            False,
+            r"tags cannot be written to column 0 of 'EU NNP'; expected a column other than",
+        ),
+    ],
+)
+def test_columns_that_do_not_fit_the_first_row_are_reported_with_its_line(layout: Layout, tagged: bool, message: str):
+    with pytest.raises(DataError, match=rf"^x.conll:1: {message}"):
+        read("EU NNP\n", layout, tagged=tagged)
 
 
 @pytest.mark.parametrize(
@@ -124,11 +152,11 @@ def test_a_bad_row_is_reported_with_its_line_and_what_was_expected(text: str, me
         (Layout("word", "pos", ("word", "pos", "chunk")), "EU", "NNP"),
     ],
 )
-def test_columns_go_by_number_by_number_from_the_end_or_by_name(layout: Layout, token: str, tag: str):
+def test_a_column_is_a_number_a_number_from_the_end_or_a_name(layout: Layout, token: str, tag: str):
     assert content(read("EU NNP I-NP\n", layout)) == [((token,), (tag,), 0, 1)]
 
 
-def test_a_column_that_is_not_there_is_an_error():
+def test_a_missing_column_is_an_error():
     with pytest.raises(ConfigError, match="no column is called 'ner'; the columns are word, pos"):
         read("EU NNP\n", Layout("word", "ner", ("word", "pos")))
     with pytest.raises(ConfigError, match=r"the columns are none: name them in data\.columns"):
@@ -142,9 +170,9 @@ def test_a_column_that_is_not_there_is_an_error():
 DOCUMENTS = "-DOCSTART- -X- O\n\nEU B-X\nsays O\n-DOCSTART- O\n\nno O\n\n-DOCSTART-\n\nyes O\n\nno O\n"
 
 
-def test_document_starts_bound_sentences_and_are_written_back():
+def test_document_starts_separate_sentences_and_are_written_back():
     sentences = read(DOCUMENTS)
-    assert [(one.document, one.line, one.tokens) for one in sentences] == [
+    assert [(sentence.document, sentence.line, sentence.tokens) for sentence in sentences] == [
         (0, 3, ("EU", "says")),
         (1, 7, ("no",)),
         (2, 11, ("yes",)),
@@ -153,20 +181,20 @@ def test_document_starts_bound_sentences_and_are_written_back():
     assert written(sentences) == DOCUMENTS
 
 
-def test_what_stands_before_the_first_document_start_is_a_document_of_its_own():
-    assert [one.document for one in read(DOCUMENTS.split("\n\n", 1)[1])] == [0, 1, 2, 2]
+def test_sentences_before_the_first_document_start_are_a_document():
+    assert [sentence.document for sentence in read(DOCUMENTS.split("\n\n", 1)[1])] == [0, 1, 2, 2]
 
 
 @pytest.mark.parametrize(
     "text", ["\n", "\r\n \n\t\n", "\ufeff", "\ufeff\n", "-DOCSTART- O\n", "\ufeff-DOCSTART-\tO\n\n\n"]
 )
-def test_lines_without_a_sentence_are_kept_in_one_without_tokens(text: str):
+def test_lines_outside_sentences_form_a_sentence_without_tokens(text: str):
     (only,) = read(text)
     assert (only.tokens, only.tags, only.line) == ((), (), 0)
     assert written([only]) == text
 
 
-def test_an_empty_file_holds_nothing():
+def test_an_empty_file_has_no_sentences():
     assert read("") == []
 
 
@@ -188,8 +216,8 @@ def test_an_empty_file_holds_nothing():
 )
 def test_a_file_without_a_tag_column_gets_one_at_the_end(layout: Layout, before: str, after: str):
     sentences = read(before, layout, tagged=False)
-    assert [one.tags for one in sentences if one.tags] == []
-    assert written([replace(one, tags=("NEW",) * len(one)) for one in sentences], layout) == after
+    assert [sentence.tags for sentence in sentences if sentence.tags] == []
+    assert written([replace(sentence, tags=("NEW",) * len(sentence)) for sentence in sentences], layout) == after
 
 
 def test_a_sentence_of_another_format_is_written_as_token_and_tag():
@@ -216,7 +244,7 @@ PIECES = [
 PIECES += ["\ufeff".encode(), "\u2028".encode(), "\x85\xa0é".encode(), b"\n\n"]
 
 
-def test_random_bytes_come_back_as_they_were_or_are_refused():
+def test_random_bytes_are_written_back_unchanged_or_refused():
     draw, kept = random.Random(3), 0
     for _ in range(4000 * SCALE):
         data = b"".join(draw.choices(PIECES, k=draw.randint(0, 12)))
@@ -225,12 +253,12 @@ def test_random_bytes_come_back_as_they_were_or_are_refused():
             sentences = read(data, layout, tagged=tagged and layout.tag is not None)
         except DataError:
             continue
-        assert "".join("".join(one.raw) for one in sentences).encode() == data
-        tagged_anew = [replace(one, tags=("NEW",) * len(one)) for one in sentences]
+        assert "".join("".join(sentence.raw) for sentence in sentences).encode() == data
+        tagged_anew = [replace(sentence, tags=("NEW",) * len(sentence)) for sentence in sentences]
         again = read(written(tagged_anew, layout), tagged=False)
         assert [len(one) for one in again] == [len(one) for one in sentences]
         assert written(tagged_anew, layout).count("NEW") == sum(map(len, sentences))
-        kept += any(one.tokens for one in sentences)
+        kept += any(sentence.tokens for sentence in sentences)
     assert kept > 500
 
 
@@ -241,11 +269,13 @@ LAYOUTS = [Layout(), Layout(0, 3), Layout(1, 2), Layout(3, 0), Layout(tag=None),
 
 @settings(deadline=None, max_examples=100 * SCALE)
 @given(PLAIN, st.sampled_from(LAYOUTS), st.sampled_from(" \t"))
-def test_rows_with_single_spaces_read_and_are_tagged_as_any_others_do(given_rows: list, layout: Layout, gap: str):
+def test_simple_rows_are_read_and_tagged_like_all_rows(given_rows: list, layout: Layout, gap: str):
     text = "".join("".join(gap.join(row) + "\n" for row in rows) + "\n" for rows in given_rows)
     twin = text.replace("\n", "\r\n") if gap == "\t" else text.replace(" ", "  ").replace("\n", " \n")
     sentences, others = read(text, layout, tagged=False), read(twin, layout, tagged=False)
-    assert [one.tokens for one in sentences] == [tuple(row[layout.token] for row in rows) for rows in given_rows]
+    assert [sentence.tokens for sentence in sentences] == [
+        tuple(row[layout.token] for row in rows) for rows in given_rows
+    ]
     assert content(sentences) == content(others)
     tagged, twins = ([replace(one, tags=("NEW",) * len(one)) for one in found] for found in (sentences, others))
     back = written(twins, layout)
@@ -266,17 +296,17 @@ def test_rows_with_single_spaces_read_and_are_tagged_as_any_others_do(given_rows
         ("a\tX\n\nb\t\n", r"x.conll:3: expected a value in column -1, found none in 'b\\t'"),
     ],
 )
-def test_a_bad_row_is_reported_in_later_sentences_too(text: str, message: str):
+def test_an_invalid_row_is_reported_in_later_sentences_too(text: str, message: str):
     with pytest.raises(DataError, match=f"^{message}"):
         read(text)
 
 
-def test_a_document_start_as_wide_as_a_row_is_none_in_later_sentences_either():
+def test_a_document_start_with_as_many_columns_as_a_row_is_not_a_token():
     sentences = read("a X\n\n-DOCSTART- X\nb Y\n\nc Y\n-DOCSTART- X\n")
     assert content(sentences) == [(("a",), ("X",), 0, 1), (("b",), ("Y",), 1, 4), (("c",), ("Y",), 1, 6)]
 
 
-def setting_aside(data: str | bytes, layout: Layout | None = None) -> tuple[list[Sentence], list[Reject]]:
+def read_with_rejects(data: str | bytes, layout: Layout | None = None) -> tuple[list[Sentence], list[Reject]]:
     rejects: list[Reject] = []
     numbered = line_reader.read_lines(
         BytesIO(data.encode() if isinstance(data, str) else data), "x.conll", line_reader.Unreadable
@@ -285,34 +315,34 @@ def setting_aside(data: str | bytes, layout: Layout | None = None) -> tuple[list
     return list(found), rejects
 
 
-def test_lines_between_blank_ones_that_cannot_be_read_are_set_aside_and_reading_goes_on():
+def test_unreadable_blocks_are_rejected_and_reading_continues():
     data = b"-DOCSTART- O\n\na O\n\nb O\nc\nd O\n\n\ne O\n\nf O\n-DOCSTART- O\ng\xff O\n \nh O\n"
-    sentences, rejects = setting_aside(data)
+    sentences, rejects = read_with_rejects(data)
     assert content(sentences) == [(("a",), ("O",), 0, 3), (("e",), ("O",), 0, 10), (("h",), ("O",), 1, 16)]
-    assert [(one.line, one.raw) for one in rejects] == [
+    assert [(reject.line, reject.raw) for reject in rejects] == [
         (5, "b O\nc\nd O\n\n\n"),
         (12, "f O\n-DOCSTART- O\ng\udcff O\n \n"),
     ]
     assert rejects[0].fault.startswith("x.conll:6: expected 2 columns as above, found 1 in 'c'")
     assert rejects[1].fault.startswith("x.conll:14: byte 2 is 0xff")
-    _, rejects = setting_aside(b"a O\n\nb O\n\xe9 O\n\nc\0 O\n")
-    assert [one.raw for one in rejects] == ["b O\n\udce9 O\n\n", "c\0 O\n"]
+    _, rejects = read_with_rejects(b"a O\n\nb O\n\xe9 O\n\nc\0 O\n")
+    assert [reject.raw for reject in rejects] == ["b O\n\udce9 O\n\n", "c\0 O\n"]
 
 
-def test_a_block_set_aside_tells_nothing_of_the_width_but_counts_for_the_documents():
-    sentences, rejects = setting_aside("a b O\nc O\n\n-DOCSTART-\n\nd\tO\n\ne\tO\n")
+def test_a_rejected_block_does_not_set_the_column_count_but_counts_documents():
+    sentences, rejects = read_with_rejects("a b O\nc O\n\n-DOCSTART-\n\nd\tO\n\ne\tO\n")
     assert content(sentences) == [(("d",), ("O",), 1, 6), (("e",), ("O",), 1, 8)]
-    assert [one.raw for one in rejects] == ["a b O\nc O\n\n"]
+    assert [reject.raw for reject in rejects] == ["a b O\nc O\n\n"]
 
 
-def test_what_is_read_and_what_is_set_aside_are_together_the_file():
+def test_sentences_and_rejects_together_are_the_file():
     draw, several = random.Random(4), 0
     for _ in range(2000 * SCALE):
         data = b"".join(draw.choices(PIECES, k=draw.randint(0, 16)))
-        sentences, rejects = setting_aside(data)
+        sentences, rejects = read_with_rejects(data)
         raw = "".join(line for one in sentences for line in one.raw) + "".join(one.raw for one in rejects)
         assert sorted(raw) == sorted(data.decode(errors="surrogateescape"))
-        assert all(one.fault.startswith("x.conll:") for one in rejects)
+        assert all(reject.fault.startswith("x.conll:") for reject in rejects)
         several += len(sentences) > 1 and bool(rejects)
     assert several > 20
 
@@ -336,9 +366,7 @@ def test_probabilities_become_the_last_column(text: str, layout: Layout, expecte
 
 
 @pytest.mark.parametrize(("width", "patterns"), [(100, 1), (101, 0), (300_000, 0)])
-def test_rows_of_very_many_columns_are_read_without_a_pattern_of_as_many(
-    monkeypatch: pytest.MonkeyPatch, width: int, patterns: int
-):
+def test_rows_of_many_columns_are_read_without_a_pattern(monkeypatch: pytest.MonkeyPatch, width: int, patterns: int):
     made: list[int] = []
     honest = columns._row_pattern
     monkeypatch.setattr(columns, "_row_pattern", lambda *given, **more: (made.append(1), honest(*given, **more))[1])

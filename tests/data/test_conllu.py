@@ -53,19 +53,19 @@ def written(sentences: list[Sentence], tag: str, *, as_read: bool = True) -> str
         ("misc:X", [("O", "O", "1"), ("O",), ("O",)]),
     ],
 )
-def test_words_alone_are_tokens_and_their_tag_is_upos_xpos_or_a_key_of_misc(tag: str, tags: list):
+def test_only_words_are_tokens_and_the_tag_is_upos_xpos_or_a_key_of_misc(tag: str, tags: list):
     sentences = read(FILE, tag)
-    assert [one.tokens for one in sentences] == [("Sue", "did", "n't"), ("New York",), ("n\u00b0 7",)]
-    assert [one.tags for one in sentences] == tags
-    assert [(one.document, one.line) for one in sentences] == [(0, 3), (0, 11), (1, 15)]
-    assert [one.tags for one in read(FILE, tag, tagged=False)] == [()] * 3
+    assert [sentence.tokens for sentence in sentences] == [("Sue", "did", "n't"), ("New York",), ("n\u00b0 7",)]
+    assert [sentence.tags for sentence in sentences] == tags
+    assert [(sentence.document, sentence.line) for sentence in sentences] == [(0, 3), (0, 11), (1, 15)]
+    assert [sentence.tags for sentence in read(FILE, tag, tagged=False)] == [()] * 3
 
 
 @pytest.mark.parametrize("tag", ["upos", "xpos"])
 @pytest.mark.parametrize(
     "change", [str, lambda text: text.replace("\n", "\r\n"), lambda text: f"\ufeff{text.rstrip()}"]
 )
-def test_what_is_written_differs_from_what_was_read_in_the_tags_alone(tag: str, change):
+def test_written_lines_differ_from_read_lines_only_in_the_tags(tag: str, change):
     text = change(FILE)
     sentences = read(text, tag)
     assert written(sentences, tag) == text
@@ -75,11 +75,15 @@ def test_what_is_written_differs_from_what_was_read_in_the_tags_alone(tag: str, 
         if row[0].lstrip("\ufeff").isdigit():
             row[column] = "NEW"
         expected.append("\t".join(row))
-    assert written([replace(one, tags=("NEW",) * len(one)) for one in sentences], tag) == "\n".join(expected)
+    assert written([replace(sentence, tags=("NEW",) * len(sentence)) for sentence in sentences], tag) == "\n".join(
+        expected
+    )
 
 
-def test_a_key_of_misc_is_replaced_in_its_place_or_added_at_the_end():
-    lines = written([replace(one, tags=("NEW",) * len(one)) for one in read(FILE, "misc:NER")], "misc:NER").split("\n")
+def test_a_key_of_misc_is_replaced_or_becomes_the_last_item():
+    lines = written(
+        [replace(sentence, tags=("NEW",) * len(sentence)) for sentence in read(FILE, "misc:NER")], "misc:NER"
+    ).split("\n")
     misc = [line.split("\t")[9] for line in lines if "\t_\t" in line]
     assert misc == [
         "SpaceAfter=No|NER=NEW",
@@ -96,18 +100,20 @@ def test_a_key_of_misc_is_replaced_in_its_place_or_added_at_the_end():
 
 
 @pytest.mark.parametrize("change", [lambda text: f"\ufeff{text}", lambda text: text.replace("\n", "\r\n"), str.rstrip])
-def test_a_mark_other_line_ends_and_a_missing_last_line_end_do_not_change_the_data(change):
+def test_line_ends_a_byte_order_mark_and_a_missing_last_line_end_do_not_change_the_data(change):
     def content(text: str) -> list[tuple]:
-        return [(one.tokens, one.tags, one.document, one.line) for one in read(text, "misc:NER")]
+        return [
+            (sentence.tokens, sentence.tags, sentence.document, sentence.line) for sentence in read(text, "misc:NER")
+        ]
 
     assert content(change(FILE)) == content(FILE)
 
 
-def test_what_stands_before_the_first_newdoc_is_a_document_of_its_own():
-    assert [one.document for one in read(FILE.removeprefix("# newdoc id = one\n"))] == [0, 0, 1]
+def test_sentences_before_the_first_newdoc_are_a_document():
+    assert [sentence.document for sentence in read(FILE.removeprefix("# newdoc id = sentence\n"))] == [0, 0, 1]
 
 
-def test_lines_without_a_word_are_kept_in_a_sentence_without_tokens():
+def test_lines_without_a_word_form_a_sentence_without_tokens():
     for text in ("\n\n", "# text\n", "# newdoc\n\n", "\ufeff"):
         (only,) = read(text)
         assert only.tokens == ()
@@ -116,7 +122,7 @@ def test_lines_without_a_word_are_kept_in_a_sentence_without_tokens():
 
 
 @pytest.mark.parametrize(("tag", "place"), [("upos", 3), ("xpos", 4), ("misc:NER", 9)])
-def test_sentences_of_other_formats_are_made_anew(tag: str, place: int):
+def test_sentences_of_other_formats_are_written_as_new_lines(tag: str, place: int):
     text = written([Sentence(("EU", "says"), tags=("B-X", "O"), raw=("EU says\n",))], tag, as_read=False)
     rows = [line.split("\t") for line in text.removesuffix("\n\n").split("\n")]
     assert [row[:2] for row in rows] == [["1", "EU"], ["2", "says"]]
@@ -140,20 +146,20 @@ ROW = "1\tSue\tSue\tPROPN\tNNP\t_\t0\troot\t_\t_"
         (f"{ROW[:-1]}X=1|NER=", "expected a value of misc:NER, found none in 'X=1|NER='"),
     ],
 )
-def test_a_bad_row_is_reported_with_its_line(row: str, message: str):
+def test_an_invalid_row_is_reported_with_its_line(row: str, message: str):
     with pytest.raises(DataError, match=rf"^x\.conllu:4: {message}"):
         read(f"# text\n{ROW}\n\n{row}\n", "misc:NER")
 
 
 @pytest.mark.parametrize("tag", ["ner", "-1", "misc:", "misc", "misc:a|b", "misc:a=b", "misc:a b"])
-def test_a_tag_that_conllu_has_no_place_for_is_an_error(tag: str):
+def test_a_tag_field_that_conllu_does_not_have_is_an_error(tag: str):
     with pytest.raises(
         ConfigError, match=re.escape(f"expected upos, xpos or misc:KEY as the tag of CoNLL-U, found '{tag}'")
     ):
         read(FILE, tag)
 
 
-def test_random_bytes_come_back_as_they_were_or_are_refused():
+def test_random_bytes_are_written_back_unchanged_or_refused():
     row, draw, kept = ROW.encode(), random.Random(4), 0
     pieces = [row, row, row + b"\n", b"\n", b"\r\n", b"# newdoc\n", b"#", b"\xef\xbb\xbf", b"\xff", b"\0", b"\xc2\x85"]
     pieces += [row.replace(b"1", b"1-2") + b"\n", row.replace(b"1", b"1.1") + b"\n", b"\t", b" ", b"\xe2\x80\xa8"]
@@ -163,21 +169,23 @@ def test_random_bytes_come_back_as_they_were_or_are_refused():
             sentences = read(data)
         except DataError:
             continue
-        kept += any(one.tokens for one in sentences)
+        kept += any(sentence.tokens for sentence in sentences)
         assert written(sentences, "upos").encode() == data
-        anew = written([replace(one, tags=("NEW",) * len(one)) for one in sentences], "upos")
+        anew = written([replace(sentence, tags=("NEW",) * len(sentence)) for sentence in sentences], "upos")
         assert anew.count("NEW") == sum(map(len, sentences))
     assert kept > 200
 
 
 @pytest.mark.parametrize("tag", ["upos", "misc:NER"])
-def test_a_block_of_words_alone_reads_as_one_with_other_rows(tag: str):
+def test_a_block_of_words_is_read_like_a_block_with_other_rows(tag: str):
     plain = "".join(line + "\n" for line in FILE.split("\n")[:-1] if not line.startswith(("2-3", "3.1")))
-    assert [(one.tokens, one.tags) for one in read(plain, tag)] == [(one.tokens, one.tags) for one in read(FILE, tag)]
-    assert [(one.document, one.line) for one in read(plain, tag)] == [(0, 3), (0, 9), (1, 13)]
+    assert [(sentence.tokens, sentence.tags) for sentence in read(plain, tag)] == [
+        (sentence.tokens, sentence.tags) for sentence in read(FILE, tag)
+    ]
+    assert [(sentence.document, sentence.line) for sentence in read(plain, tag)] == [(0, 3), (0, 9), (1, 13)]
 
 
-def test_lines_between_blank_ones_that_cannot_be_read_are_set_aside_and_reading_goes_on():
+def test_unreadable_blocks_are_rejected_and_reading_continues():
     other = ROW.replace("Sue", "Ann")
     bad = f"# newdoc\n{ROW}\n2\tno row\n\n".encode()
     data = f"{ROW}\n\n".encode() + bad + b"# \xff\n" + ROW.encode() + f"\n\n\n{other}\n".encode()
@@ -185,7 +193,7 @@ def test_lines_between_blank_ones_that_cannot_be_read_are_set_aside_and_reading_
     numbered = line_reader.read_lines(BytesIO(data), "x", line_reader.Unreadable)
     found = list(conllu.read(numbered, "x", "upos", tagged=True, reject=rejects.append))
     assert [(one.tokens, one.document, one.line) for one in found] == [(("Sue",), 0, 1), (("Ann",), 1, 11)]
-    assert [(one.line, one.raw) for one in rejects] == [(3, bad.decode()), (7, f"# \udcff\n{ROW}\n\n\n")]
+    assert [(reject.line, reject.raw) for reject in rejects] == [(3, bad.decode()), (7, f"# \udcff\n{ROW}\n\n\n")]
     assert rejects[0].fault.startswith("x:5: expected 10 columns separated by tabs, found 2")
     assert rejects[1].fault.startswith("x:7: byte 3 is 0xff")
 

@@ -66,7 +66,9 @@ def of_column(token: str) -> str:
 def with_tags(records: list[Record], tags: list[list[str]]) -> list[Record]:
     """Returns records tagged: what the sentences with tokens are tagged as, in order."""
     left = iter(tags)
-    return [replace(record, sentences=tuple(_with(one, left) for one in record.sentences)) for record in records]
+    return [
+        replace(record, sentences=tuple(_with(sentence, left) for sentence in record.sentences)) for record in records
+    ]
 
 
 def _with(sentence: Sentence, left: "iter[list[str]]") -> Sentence:
@@ -79,53 +81,56 @@ def _with(sentence: Sentence, left: "iter[list[str]]") -> Sentence:
     return replace(sentence, tags=tags, spans=spans, probabilities=numbers, alternatives=(Alternative(tags, 1.0),))
 
 
-def source(form: str, words: list[list[str]], path: Path) -> Path | BytesIO:
+def source(input_format: str, words: list[list[str]], path: Path) -> Path | BytesIO:
     """Returns a file of a format that holds sentences; words must be such that the format can."""
-    if form == "parquet":
+    if input_format == "parquet":
         pq.write_table(pa.table({"tokens": words}), path)
         return path
-    if form == "jsonl":
+    if input_format == "jsonl":
         text = "".join(json.dumps({"tokens": one, "id": one[0]}) + "\n" for one in words)
-    elif form == "lines":
+    elif input_format == "lines":
         text = "".join(" ".join(one) + "\n" for one in words)
-    elif form == "columns":
+    elif input_format == "columns":
         text = "".join("".join(f"{word}\tx\n" for word in one) + "\n" for one in words)
     else:
         rows = [["\t".join([str(n), word, *"________"]) + "\n" for n, word in enumerate(one, 1)] for one in words]
-        text = "".join("".join(one) + "\n" for one in rows)
+        text = "".join("".join(row) + "\n" for row in rows)
     return BytesIO(text.encode())
 
 
-def fits(form: str, word: str) -> str:
+def fits(input_format: str, word: str) -> str:
     """Returns a word as one that a format can hold."""
-    if form == "jsonl":
+    if input_format == "jsonl":
         return word
     word = re.sub("[\ud800-\udfff]", "", word)
-    if form != "parquet":
-        word = re.sub("[\n\0\t]" if form != "lines" else "[\n\0\t\r ]", "", word)
+    if input_format != "parquet":
+        word = re.sub("[\n\0\t]" if input_format != "lines" else "[\n\0\t\r ]", "", word)
     return "-" if not word.strip() or word[0] == "\ufeff" or word.startswith("-DOCSTART-") else word
 
 
-@pytest.mark.parametrize("form", ["jsonl", "parquet", "lines", "columns", "conllu"])
+@pytest.mark.parametrize("input_format", ["jsonl", "parquet", "lines", "columns", "conllu"])
 @given(SENTENCES)
 @settings(max_examples=30 * SCALE, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_output_is_read_again_with_the_same_sentences_and_each_word_as_documented(
-    tmp_path: Path, form: str, content: list[list[tuple[str, str]]]
+    tmp_path: Path, input_format: str, content: list[list[tuple[str, str]]]
 ) -> None:
-    words = [[fits(form, word) for word, _ in sentence] for sentence in content]
+    words = [[fits(input_format, word) for word, _ in sentence] for sentence in content]
     tags = [[tag for _, tag in sentence] for sentence in content]
-    opened = source(form, words, tmp_path / "in.parquet")
+    opened = source(input_format, words, tmp_path / "in.parquet")
     records = with_tags(
-        list(reader.read_records(opened, input_format=form, layout=Layout(0, "xpos"), name="a\n\udcff.x")), tags
+        list(reader.read_records(opened, input_format=input_format, layout=Layout(0, "xpos"), name="a\n\udcff.x")), tags
     )
-    assert [list(one.tokens) for record in records for one in record.sentences if one.tokens] == words
+    assert [list(sentence.tokens) for record in records for sentence in record.sentences if sentence.tokens] == words
 
     def written(to: str) -> bytes:
-        place = Layout(0, -1) if form == to == "columns" else LAYOUT
+        place = Layout(0, -1) if input_format == to == "columns" else LAYOUT
         into = make_sink(
             to,
             WriteOptions(
-                input_format=form, layout=place, name="a\n\udcff.x", source=opened if form == "parquet" else None
+                input_format=input_format,
+                layout=place,
+                name="a\n\udcff.x",
+                source=opened if input_format == "parquet" else None,
             ),
         )
         data = into.begin() + into.write(records) + into.end()
@@ -134,20 +139,20 @@ def test_every_output_is_read_again_with_the_same_sentences_and_each_word_as_doc
             into.finish(tmp_path / "part")
         return data
 
-    spaced = " " if form == "lines" else ""
+    spaced = " " if input_format == "lines" else ""
     again = list(
         reader.read_sentences(BytesIO(written("columns")), input_format="columns", layout=Layout(), tagged=True)
     )
     assert [list(one.tokens) for one in again if one.tokens] == [
-        [word if form == "columns" else of_column(word) for word in one] for one in words
+        [word if input_format == "columns" else of_column(word) for word in one] for one in words
     ]
-    written_tag = of_column if form == "columns" else lambda tag: escaped(tag, spaced)
+    written_tag = of_column if input_format == "columns" else lambda tag: escaped(tag, spaced)
     expected = [[written_tag(tag) for tag in one] for one in tags]
     assert [list(one.tags) for one in again if one.tokens] == expected
 
     again = list(reader.read_sentences(BytesIO(written("conllu")), input_format="conllu", layout=LAYOUT, tagged=True))
     assert [list(one.tokens) for one in again if one.tokens] == [
-        [word if form == "conllu" else escaped(word) for word in one] for one in words
+        [word if input_format == "conllu" else escaped(word) for word in one] for one in words
     ]
     assert [list(one.tags) for one in again if one.tokens] == [[escaped(tag, "white") for tag in one] for one in tags]
 
@@ -155,14 +160,14 @@ def test_every_output_is_read_again_with_the_same_sentences_and_each_word_as_doc
     rows = [json.loads(line, parse_constant=None) for line in data.decode().split("\n")[:-1]]
     assert [(row["tokens"], row["tags"]) for row in rows] == list(zip(words, tags, strict=True))
     again_records = list(reader.read_records(BytesIO(data), input_format="jsonl", layout=Layout()))
-    assert [list(one.tokens) for record in again_records for one in record.sentences] == words
+    assert [list(sentence.tokens) for record in again_records for sentence in record.sentences] == words
 
     written("parquet")
     table = pq.ParquetFile(tmp_path / "part").read()
     plain = [[one.encode("utf-8", "backslashreplace").decode() for one in row] for row in words]
     assert table["tokens"].to_pylist() == plain
     found = list(reader.read_records(tmp_path / "part", input_format="parquet", layout=Layout()))
-    assert [list(one.tokens) for record in found for one in record.sentences] == plain
+    assert [list(sentence.tokens) for record in found for sentence in record.sentences] == plain
 
     table_of_spans = written("tsv").decode().split("\n")
     assert table_of_spans.pop() == ""
@@ -177,7 +182,7 @@ def test_every_output_is_read_again_with_the_same_sentences_and_each_word_as_doc
 
 @given(st.lists(st.tuples(WORD.map(lambda word: re.sub(r"[\s\0\ud800-\udfff]", "", word) or "-"), TAG), min_size=1))
 @settings(max_examples=50 * SCALE, deadline=None)
-def test_between_spaces_a_tag_stays_one_field_wherever_it_is_put_back(content: list[tuple[str, str]]) -> None:
+def test_a_tag_in_space_separated_columns_stays_one_field(content: list[tuple[str, str]]) -> None:
     words = [word if word[0] not in "\ufeff-" else "x" for word, _ in content]
     for row, layout in (("{} N O\n", Layout(0, -1)), ("{}\n", Layout(0, None)), ("O {}\n", Layout(1, 0))):
         text = "".join(row.format(word) for word in words) + "\n"
@@ -192,7 +197,7 @@ def test_between_spaces_a_tag_stays_one_field_wherever_it_is_put_back(content: l
         assert [list(one.tags) for one in again] == [expected]
 
 
-def test_a_bar_in_a_tag_is_no_other_item_of_misc() -> None:
+def test_a_bar_in_a_tag_does_not_start_another_item_of_misc() -> None:
     record = with_tags([Record((Sentence(("a", "b")),))], [["B-x|y=z", "I-x=1"]])
     data = make_sink("conllu", WriteOptions(input_format="jsonl", layout=Layout(tag="misc:NER"))).write(record)
     assert b"NER=B-x\\x7cy=z\n" in data
@@ -204,7 +209,7 @@ def test_a_bar_in_a_tag_is_no_other_item_of_misc() -> None:
     "name", ["", " ", "a b", "\0", "a\nb\n# newdoc id = c", "\ufeffa", "\ud800", "-DOCSTART-", "é"]
 )
 @pytest.mark.parametrize("to", ["columns", "conllu"])
-def test_an_id_of_any_characters_begins_one_document(to: str, name: str) -> None:
+def test_an_id_of_any_characters_starts_one_document(to: str, name: str) -> None:
     rows = [{"tokens": ["x"], "id": 0}, {"tokens": ["a"], "document": name}, {"tokens": ["b"], "document": "end"}]
     data = "".join(json.dumps(row) + "\n" for row in rows).encode()
     records = list(reader.read_records(BytesIO(data), input_format="jsonl", layout=Layout()))
@@ -218,7 +223,7 @@ def test_an_id_of_any_characters_begins_one_document(to: str, name: str) -> None
         assert known[1][0] == shown
 
 
-def test_plain_words_are_written_byte_for_byte_as_they_are() -> None:
+def test_plain_words_are_written_unchanged() -> None:
     words = ["EU", "don't", "1-2", "#tag", "a\\tb", "x|y=z", "_", "\xa0", "\u2028", "é", "# newdoc id = x", "a\ufeff"]
     record = with_tags([Record((Sentence(tuple(words)),))], [["O"] * len(words)])
     rows = [
@@ -239,7 +244,7 @@ def test_plain_words_are_written_byte_for_byte_as_they_are() -> None:
     assert [row[1] for row in rows if len(row) == 10] == words
 
 
-def test_names_of_files_that_are_no_utf8_or_hold_line_breaks_are_ids_in_every_format(tmp_path: Path) -> None:
+def test_file_names_with_invalid_utf8_or_line_breaks_are_ids_in_every_format(tmp_path: Path) -> None:
     name = os.fsdecode(b"a\n\xff b.txt")
     (tmp_path / name).write_text("Ada left.\n")
     records = list(reader.read_records(tmp_path / name, input_format="text", layout=Layout(), name=name))

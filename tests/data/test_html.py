@@ -71,9 +71,11 @@ class Page(HTMLParser):
                 self.marks[-1] = (text + data, kind, title)
 
 
-def page(data: bytes, form: str, kind: str = "X") -> Page:
-    writer = make_sink("html", WriteOptions(input_format=form, layout=Layout(tag=None), name="<title> é"))
-    records = tagged(reader.read_records(BytesIO(data), input_format=form, layout=Layout(tag=None), name="a"), kind)
+def page(data: bytes, input_format: str, kind: str = "X") -> Page:
+    writer = make_sink("html", WriteOptions(input_format=input_format, layout=Layout(tag=None), name="<title> é"))
+    records = tagged(
+        reader.read_records(BytesIO(data), input_format=input_format, layout=Layout(tag=None), name="a"), kind
+    )
     return Page((writer.begin() + writer.write(records) + writer.end()).decode())
 
 
@@ -88,7 +90,7 @@ def visible(text: str) -> str:
     )  # fmt: skip
 
 
-def test_a_text_stands_on_the_page_with_its_white_space_and_its_entities_marked():
+def test_a_page_shows_a_text_with_its_white_space_and_marked_entities():
     found = page("\ufeff Ada  met\tBob. She  ran\r\n\r\n<b > x\n".encode(), "text")
     assert found.title == "<title> é"
     assert found.records == [" Ada  met\tBob. She  ran", "<b > x"]
@@ -96,13 +98,13 @@ def test_a_text_stands_on_the_page_with_its_white_space_and_its_entities_marked(
     assert found.headers == []
 
 
-def test_rows_have_their_documents_id_above_and_sentences_of_tokens_a_line_each():
+def test_rows_have_the_document_id_as_header_and_one_line_per_sentence():
     found = page(b'{"tokens": [["a", "b", "c"], ["d"]], "id": "<i>"}\n{"text": ""}\n', "jsonl")
     assert found.headers == ["<i>", "1"]
     assert found.records == ["a b c\nd", ""]
 
 
-def test_every_line_has_its_place_on_the_page_and_what_parts_a_corpus_has_none():
+def test_every_line_is_on_the_page_except_separators_of_a_corpus():
     assert page(b"a b c d\n\ne\n", "lines").records == ["a b c d", "", "e"]
     assert page(b"-DOCSTART- O\n\na O\nb O\n\n\nc O\n", "columns").records == ["a b", "c"]
     assert page(b"", "lines").records == []
@@ -110,7 +112,7 @@ def test_every_line_has_its_place_on_the_page_and_what_parts_a_corpus_has_none()
 
 @pytest.mark.parametrize("hostile", HOSTILE)
 @pytest.mark.parametrize("place", ["token", "text", "type", "id"])
-def test_markup_and_control_characters_are_shown_and_never_obeyed(hostile: str, place: str):
+def test_markup_and_control_characters_are_escaped(hostile: str, place: str):
     token = Record((Sentence(("a", hostile, "c")),), hostile if place == "id" else 0)
     text = Record((Sentence((hostile,), offsets=((3, 3 + len(hostile)),)),), text=f"a {hostile} c", start=1)
     (record,) = tagged([text if place == "text" else token], hostile if place == "type" else "X")
@@ -129,7 +131,7 @@ def test_markup_and_control_characters_are_shown_and_never_obeyed(hostile: str, 
     st.text(min_size=1),
 )
 @settings(max_examples=100 * SCALE, deadline=None)
-def test_any_text_is_the_text_of_its_page(text: str, kind: str):
+def test_the_text_of_a_page_is_the_input_text(text: str, kind: str):
     writer = make_sink("html", WriteOptions(input_format="jsonl", layout=Layout()))
     sentence = Sentence((text,), offsets=((0, len(text)),)) if text else Sentence(())
     raw = writer.write(tagged([Record((sentence,), text=text)], kind))
@@ -141,13 +143,13 @@ def test_any_text_is_the_text_of_its_page(text: str, kind: str):
     assert [mark[1] for mark in found.marks] == [visible(kind.translate(clean))] * bool(text)
 
 
-def test_a_page_needs_nothing_from_elsewhere():
+def test_a_page_is_self_contained():
     head = html.head("a")
     assert not any(word in head for word in ("http:", "https:", "url(", "<script", "<link", "@import"))
     assert 'charset="utf-8"' in head
 
 
-def test_a_type_has_one_colour_wherever_it_stands():
+def test_a_type_has_the_same_colour_everywhere():
     (one,), (other,) = tagged([Record((Sentence(("a",)),))], "PER"), tagged([Record((Sentence(("b", "c")),))], "PER")
     colours = [html.block(record, has_header=False).split('class="')[1].split('"')[0] for record in (one, other)]
     assert colours[0] == colours[1]

@@ -51,12 +51,12 @@ def parquet(folder: Path, name: str, dataset: datasets.Dataset) -> None:
 
 
 @pytest.mark.parametrize("pattern", ["{}.parquet", "{}-00000-of-00001.parquet", "data/{}-0.parquet", "{}/0000.parquet"])
-def test_parquet_files_are_read_by_the_split_that_names_them(tmp_path: Path, pattern: str):
+def test_parquet_files_are_read_by_the_split_in_their_name(tmp_path: Path, pattern: str):
     folder = tmp_path / "corpus"
     parquet(folder, pattern.format("train"), made())
     parquet(folder, pattern.format("validation"), made().select([1]))
     assert read(folder) == EXPECTED
-    assert [one.tokens for one in read(folder, "validation")] == [("no",)]
+    assert [sentence.tokens for sentence in read(folder, "validation")] == [("no",)]
     with pytest.raises(DataError, match=r"corpus: no split 'test'; it has train, validation$"):
         read(folder, "test")
 
@@ -65,10 +65,10 @@ def test_the_shards_of_a_split_are_read_in_order(tmp_path: Path):
     for shard in range(3):
         row = {"id": ["x"], "tokens": [[f"token{shard}"]], "ner_tags": [[0]]}
         parquet(tmp_path / "corpus", f"train-0000{shard}-of-00003.parquet", made(row))
-    assert [one.tokens for one in read(tmp_path / "corpus")] == [("token0",), ("token1",), ("token2",)]
+    assert [sentence.tokens for sentence in read(tmp_path / "corpus")] == [("token0",), ("token1",), ("token2",)]
 
 
-def test_a_single_parquet_file_is_whatever_split_is_asked_for(tmp_path: Path):
+def test_a_single_parquet_file_is_any_split(tmp_path: Path):
     parquet(tmp_path, "some.parquet", made())
     assert read(tmp_path / "some.parquet", "test") == EXPECTED
 
@@ -81,12 +81,12 @@ def test_a_saved_dataset_and_a_saved_dict_of_splits_are_read(tmp_path: Path):
         read(tmp_path / "dict", "test")
 
 
-def test_tags_may_be_text(tmp_path: Path):
+def test_tags_may_be_strings(tmp_path: Path):
     made({"tokens": [["a", "b"]], "pos": [["NN", "VB"]]}, None).save_to_disk(tmp_path / "one")
     assert read(tmp_path / "one", tag="pos")[0].tags == ("NN", "VB")
 
 
-def test_a_corpus_is_named_for_its_dataset_and_split_and_must_hold_a_sentence(tmp_path: Path):
+def test_a_corpus_is_named_after_dataset_and_split_and_must_have_a_sentence(tmp_path: Path):
     made().save_to_disk(tmp_path / "conll")
     layout = Layout("tokens", "ner_tags")
     found = reader.read_dataset(str(tmp_path / "conll"), "train", layout=layout, revision=None)
@@ -96,7 +96,7 @@ def test_a_corpus_is_named_for_its_dataset_and_split_and_must_hold_a_sentence(tm
         reader.read_dataset(str(tmp_path / "empty"), "train", layout=layout, revision=None)
 
 
-def test_a_missing_column_is_named_with_those_there(tmp_path: Path):
+def test_a_missing_column_is_reported_with_the_existing_columns(tmp_path: Path):
     made().save_to_disk(tmp_path / "one")
     with pytest.raises(DataError, match=r"one: no column 'tag' in split 'train'; it has id, tokens, ner_tags$"):
         read(tmp_path / "one", tag="tag")
@@ -127,7 +127,7 @@ def test_a_missing_column_is_named_with_those_there(tmp_path: Path):
         ({"tokens": [["a"]], "ner_tags": [[""]]}, "row 0: '' is not a tag"),
     ],
 )
-def test_a_row_that_is_no_tagged_sentence_is_reported(tmp_path: Path, rows: dict, message: str):
+def test_a_row_that_is_not_a_tagged_sentence_is_reported(tmp_path: Path, rows: dict, message: str):
     made(rows, None).save_to_disk(tmp_path / "bad")
     with pytest.raises(DataError, match=f"bad, split train, {message}"):
         read(tmp_path / "bad")
@@ -173,7 +173,7 @@ FAULTS = [empty, damaged, cut_short, unlike, without_state, with_half_a_table, w
 
 
 @pytest.mark.parametrize("make", FAULTS)
-def test_what_is_no_dataset_is_one_line(tmp_path: Path, make: Callable[[Path], None]):
+def test_the_error_for_a_path_without_a_dataset_is_one_line(tmp_path: Path, make: Callable[[Path], None]):
     make(tmp_path / "no corpus")
     with pytest.raises(
         DataError, match=r"no corpus: (expected Parquet files or a saved|cannot be read as a dataset: .)"
@@ -235,7 +235,7 @@ def read_spoilt(folder: Path, seeds: range) -> None:
         shutil.rmtree(work)
 
 
-def test_spoilt_datasets_are_refused_in_one_line_and_crash_nothing(tmp_path: Path):
+def test_a_damaged_dataset_is_refused_in_one_line_without_a_crash(tmp_path: Path):
     process = child(read_spoilt, tmp_path, range(200 * SCALE))  # which dies if damaged memory is read
     assert ended(process, 100) == 0
 
@@ -249,7 +249,7 @@ def test_a_saved_dataset_with_a_fifo_or_a_device_is_refused(tmp_path: Path):
             read(tmp_path / f"{number}")
 
 
-def test_columns_that_are_not_read_open_no_files(tmp_path: Path):
+def test_columns_that_are_not_read_do_not_open_files(tmp_path: Path):
     picture = tmp_path / "picture.png"
     picture.touch()
     rows = ROWS | {"picture": [str(picture)] * 2}

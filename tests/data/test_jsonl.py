@@ -32,20 +32,20 @@ def line(**fields: object) -> str:
     return json.dumps(fields) + "\n"
 
 
-def test_a_text_is_split_and_its_offsets_count_in_it():
+def test_a_text_is_split_and_has_offsets():
     (record,) = read(line(text="Ada met\nBob. She 😀 left.", n=1))
-    assert [one.tokens for one in record.sentences] == [
+    assert [sentence.tokens for sentence in record.sentences] == [
         ("Ada", "met"),
         ("Bob", "."),
         ("She", "😀", "left", "."),
     ]
-    assert [record.text[start:end] for one in record.sentences for start, end in one.offsets] == [
-        token for one in record.sentences for token in one.tokens
+    assert [record.text[start:end] for sentence in record.sentences for start, end in sentence.offsets] == [
+        token for sentence in record.sentences for token in sentence.tokens
     ]
     assert record.start == 0
 
 
-def test_tokens_are_one_sentence_or_a_list_of_them():
+def test_tokens_are_one_sentence_or_a_list_of_sentences():
     one, several, none = read(line(tokens=["a", "b c"]) + line(tokens=[["a"], ["b", "c"]]) + line(tokens=[]))
     assert [sentence.tokens for sentence in one.sentences] == [("a", "b c")]
     assert [sentence.tokens for sentence in several.sentences] == [("a",), ("b", "c")]
@@ -53,13 +53,13 @@ def test_tokens_are_one_sentence_or_a_list_of_them():
     assert one.text is None
 
 
-def test_tokens_go_before_a_text_beside_them_which_is_carried():
+def test_tokens_take_precedence_over_a_text_which_is_carried():
     (row,) = rows(line(text="a-b", tokens=["a", "-", "b"]))
     assert (row["tokens"], row["text"]) == (["a", "-", "b"], "a-b")
     assert "offsets" not in row
 
 
-def test_the_fields_of_a_row_come_first_then_the_document_and_the_answers():
+def test_a_row_has_the_input_fields_then_the_document_and_the_tagging():
     (row,) = rows(line(z=[1, {"y": None}], text="Ada left. Bob", id="é"))
     assert list(row) == ["z", "text", "id", "document", "tokens", "tags", "spans", "offsets", "sentences"]
     assert row == {
@@ -78,7 +78,7 @@ def test_the_fields_of_a_row_come_first_then_the_document_and_the_answers():
     }
 
 
-def test_spans_count_tokens_of_the_row_where_there_is_no_text():
+def test_spans_of_a_row_without_text_are_token_indices():
     (row,) = rows(line(tokens=[["a"], ["b", "c"]]))
     assert row["spans"] == [
         {"type": "X", "start": 0, "end": 1, "text": "a"},
@@ -87,7 +87,7 @@ def test_spans_count_tokens_of_the_row_where_there_is_no_text():
     assert row["sentences"] == [[0, 1], [1, 3]]
 
 
-def test_probabilities_and_alternatives_are_given_when_asked_for():
+def test_probabilities_and_alternatives_are_written_on_request():
     (row,) = rows(line(tokens=[["a"], ["b", "c"]]), probabilities=True, alternatives=True)
     assert row["probabilities"] == [0.5, 0.5, 0.5]
     assert [span["probability"] for span in row["spans"]] == [0.25, 0.25]
@@ -113,13 +113,13 @@ def test_probabilities_and_alternatives_are_given_when_asked_for():
         ({}, 1),
     ],
 )
-def test_the_document_is_the_rows_own_or_its_number(fields: dict, document: object):
+def test_the_document_is_the_rows_field_or_its_number(fields: dict, document: object):
     found = rows(line(text="x") + line(text="a", **fields))[1]
     assert found["document"] == document
     assert found.get("id") == fields.get("id")
 
 
-def test_a_field_that_is_written_anew_is_replaced_with_one_notice(caplog: pytest.LogCaptureFixture):
+def test_a_field_that_the_output_replaces_is_logged_once(caplog: pytest.LogCaptureFixture):
     caplog.set_level("INFO")
     found = rows(line(text="a", tags=["old"], spans=1, offsets=2, probabilities=3) * 2)
     assert [(row["tags"], row["offsets"], row["probabilities"]) for row in found] == [(["B-X"], [[0, 1]], 3)] * 2
@@ -128,7 +128,7 @@ def test_a_field_that_is_written_anew_is_replaced_with_one_notice(caplog: pytest
     ]
 
 
-def test_every_row_gives_one_row_and_blank_lines_none():
+def test_every_row_becomes_one_row_and_blank_lines_none():
     found = rows('\ufeff{"tokens": []}\r\n\n{"text": ""}\n  \n{"text": " \\n"}')
     assert [(row["tokens"], row["tags"], row["spans"], row["document"]) for row in found] == [
         ([], [], [], 0),
@@ -168,35 +168,35 @@ def test_every_row_gives_one_row_and_blank_lines_none():
         ('{"a":' * 90_000 + "1" + "}" * 90_000, "nested over 100 levels deep"),
     ],
 )
-def test_a_line_that_is_no_row_is_a_fault_with_its_place_and_may_be_set_aside(bad: str, message: str):
+def test_a_line_that_is_not_a_row_is_reported_with_its_line_or_rejected(bad: str, message: str):
     data = line(text="x") + "\n" + bad + "\n" + line(text="y")
     with pytest.raises(DataError) as caught:
         read(data)
     assert str(caught.value).startswith(f"a.jsonl:3: {message}")
-    aside: list[Reject] = []
-    assert [record.text for record in read(data, reject=aside.append)] == ["x", "y"]
-    assert [(one.fault, one.line, one.raw) for one in aside] == [(str(caught.value), 3, bad + "\n")]
+    rejects: list[Reject] = []
+    assert [record.text for record in read(data, reject=rejects.append)] == ["x", "y"]
+    assert [(reject.fault, reject.line, reject.raw) for reject in rejects] == [(str(caught.value), 3, bad + "\n")]
 
 
-def test_a_line_that_is_not_utf8_is_set_aside_alone():
-    aside: list[Reject] = []
-    found = read(b'{"text": "a"}\n{"text": "\xff"}\n{"text": "b"}\n', reject=aside.append)
+def test_only_the_line_that_is_not_utf8_is_rejected():
+    rejects: list[Reject] = []
+    found = read(b'{"text": "a"}\n{"text": "\xff"}\n{"text": "b"}\n', reject=rejects.append)
     assert [record.text for record in found] == ["a", "b"]
-    assert [one.line for one in aside] == [2]
-    assert aside[0].fault.startswith("a.jsonl:2: byte 11 is 0xff")
+    assert [reject.line for reject in rejects] == [2]
+    assert rejects[0].fault.startswith("a.jsonl:2: byte 11 is 0xff")
 
 
 @pytest.mark.parametrize(
     "value",
     ["1" * 4000, "-0.0", "0.1", "1e+300", '"\\ud800"', '"\\u0000\\u2028"', "[" * 90 + "]" * 90],
 )
-def test_a_strange_value_is_carried_as_it_is(value: str):
+def test_an_unusual_value_is_carried_unchanged(value: str):
     data = f'{{"x": {value}, "text": "a"}}\n'
     written = make_sink("jsonl", WriteOptions(input_format="jsonl", layout=Layout())).write(tagged(read(data)))
     assert written.startswith(f'{{"x": {value}, "text": "a", "document": 0'.replace("\\u2028", "\u2028").encode())
 
 
-def test_a_lone_surrogate_in_a_text_is_kept_and_counted():
+def test_a_lone_surrogate_in_a_text_is_preserved_and_counts_as_a_character():
     (row,) = rows('{"text": "😀\\ud83d b\\udc00c"}\n')
     assert "".join(row["tokens"]) == "😀\ud83db\udc00c"
     assert [row["text"][start:end] for start, end in row["offsets"]] == row["tokens"]
@@ -212,7 +212,7 @@ OURS = ("document", "text", "tokens", "tags", "spans", "offsets", "sentences")
 
 @given(st.dictionaries(st.text().filter(lambda name: name not in OURS), JSON, max_size=4), st.text(max_size=30))
 @settings(max_examples=100 * SCALE, deadline=None)
-def test_any_fields_are_carried_through_and_every_token_is_its_text(fields: dict, text: str):
+def test_any_fields_are_carried_and_every_token_is_a_slice_of_the_text(fields: dict, text: str):
     (row,) = rows(line(**fields, text=text))
     assert {name: row[name] for name in fields} == fields
     assert [text[start:end] for start, end in row["offsets"]] == row["tokens"]
@@ -220,7 +220,7 @@ def test_any_fields_are_carried_through_and_every_token_is_its_text(fields: dict
     assert all(text[span["start"] : span["end"]] == span["text"] for span in row["spans"])
 
 
-def test_random_bytes_are_rows_or_faults_and_never_a_traceback():
+def test_random_bytes_are_rows_or_data_errors():
     draw, good = random.Random(7), 0
     pieces = [
         b'{"text": "',
@@ -239,15 +239,15 @@ def test_random_bytes_are_rows_or_faults_and_never_a_traceback():
     ]
     for _ in range(500 * SCALE):
         data = b'{"text": "a b"}' if draw.random() < 0.1 else b"".join(draw.choices(pieces, k=draw.randint(1, 8)))
-        aside: list[Reject] = []
-        found = read(data, reject=aside.append)
+        rejects: list[Reject] = []
+        found = read(data, reject=rejects.append)
         good += len(found)
-        assert len(found) + len(aside) == sum(bool(one.strip()) for one in data.split(b"\n"))
+        assert len(found) + len(rejects) == sum(bool(one.strip()) for one in data.split(b"\n"))
     assert good
 
 
 @pytest.mark.parametrize("change", ["\r\n", "mark", "end"])
-def test_line_ends_and_a_mark_change_nothing(change: str):
+def test_line_ends_and_a_byte_order_mark_do_not_change_the_records(change: str):
     data = line(text="a\u2028b\u0085c", x="\u2028") + line(tokens=["d\u00a0e"])
     changed = {"\r\n": data.replace("\n", "\r\n"), "mark": "\ufeff" + data, "end": data.removesuffix("\n")}[change]
     assert rows(changed) == rows(data)
@@ -272,7 +272,7 @@ def test_numbers_that_are_not_finite_are_strings_at_any_depth():
     assert strict(line)["x"] == expected
 
 
-def test_what_json_has_no_word_for_is_written_as_text():
+def test_values_that_json_does_not_have_are_written_as_strings():
     import datetime
     import decimal
 

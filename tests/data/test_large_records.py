@@ -45,87 +45,92 @@ LARGE = {
     ],
     "conllu": [WORD.format("b") * 60, "# x\n" * 300, "#" * 1001 + "\n" + WORD, "x\n" * 5_000, WORD + "# é\n" * 250],
 }
-CASES = [(form, large) for form, some in LARGE.items() for large in some]
+CASES = [(input_format, large) for input_format, some in LARGE.items() for large in some]
 
 
-def records(data: str | bytes, form: str, **options: object) -> list[Record]:
+def records(data: str | bytes, input_format: str, **options: object) -> list[Record]:
     data = data.encode() if isinstance(data, str) else data
-    layout = Layout(0, "xpos" if form == "conllu" else None)
+    layout = Layout(0, "xpos" if input_format == "conllu" else None)
     return list(
         reader.read_records(
-            BytesIO(data), input_format=form, layout=layout, name="x", max_record_bytes=LIMIT, **options
+            BytesIO(data), input_format=input_format, layout=layout, name="x", max_record_bytes=LIMIT, **options
         )
     )
 
 
 def tokens(found: list[Record]) -> list[tuple[str, ...]]:
-    return [one.tokens for record in found for one in record.sentences if one.tokens]
+    return [sentence.tokens for record in found for sentence in record.sentences if sentence.tokens]
 
 
 @pytest.mark.parametrize("end", ["\n", ""])
 @pytest.mark.parametrize("block", [100, 1 << 20])
-@pytest.mark.parametrize(("form", "large"), CASES)
+@pytest.mark.parametrize(("input_format", "large"), CASES)
 def test_a_record_that_is_too_large_is_one_fault_and_the_others_are_read(
-    monkeypatch: pytest.MonkeyPatch, form: str, large: str, block: int, end: str
+    monkeypatch: pytest.MonkeyPatch, input_format: str, large: str, block: int, end: str
 ) -> None:
     monkeypatch.setattr(line_reader, "_BLOCK_BYTES", block)
-    good = GOOD[form]
+    good = GOOD[input_format]
     before = "".join(map(good.format, "pq"))
     data = before + large.removesuffix("\n") + "\n" + end
-    if end or form not in ("columns", "conllu"):
+    if end or input_format not in ("columns", "conllu"):
         data += "".join(map(good.format, "rs"))
-    aside: list[Reject] = []
-    found = tokens(records(data, form, reject=aside.append))
-    assert found == [(word,) for word in "pqrs"[: 4 if end or form not in ("columns", "conllu") else 2]]
-    (one,) = aside
+    rejects: list[Reject] = []
+    found = tokens(records(data, input_format, reject=rejects.append))
+    assert found == [(word,) for word in "pqrs"[: 4 if end or input_format not in ("columns", "conllu") else 2]]
+    (one,) = rejects
     assert one.fault.startswith("x:")
     assert one.line == before.count("\n") + 1
     assert " of over 1,000 bytes; expected" in one.fault
     assert "raise `max_record_bytes`" in one.fault
     assert 0 < len(one.raw) <= 2 * line_reader.MAX_REJECT_BYTES
     with pytest.raises(DataError, match="of over 1,000 bytes"):
-        records(data, form)
+        records(data, input_format)
 
 
-@pytest.mark.parametrize("form", ["columns", "conllu"])
-def test_training_data_with_a_sentence_that_is_too_large_is_one_fault(form: str) -> None:
-    data = BytesIO(LARGE[form][0].encode())
-    layout = Layout(0, "xpos" if form == "conllu" else -1)
+@pytest.mark.parametrize("input_format", ["columns", "conllu"])
+def test_training_data_with_a_sentence_that_is_too_large_is_one_fault(input_format: str) -> None:
+    data = BytesIO(LARGE[input_format][0].encode())
+    layout = Layout(0, "xpos" if input_format == "conllu" else -1)
     with pytest.raises(
         DataError, match=r"^x:1: a block of over 1,000 bytes; expected a blank line after each sentence"
     ):
         list(
-            reader.read_sentences(data, input_format=form, layout=layout, tagged=True, name="x", max_record_bytes=LIMIT)
+            reader.read_sentences(
+                data, input_format=input_format, layout=layout, tagged=True, name="x", max_record_bytes=LIMIT
+            )
         )
 
 
-@pytest.mark.parametrize("form", ["columns", "conllu"])
+@pytest.mark.parametrize("input_format", ["columns", "conllu"])
 @pytest.mark.parametrize("seed", range(5))
 def test_runs_of_blank_lines_and_document_starts_are_written_back_byte_for_byte(
-    monkeypatch: pytest.MonkeyPatch, form: str, seed: int
+    monkeypatch: pytest.MonkeyPatch, input_format: str, seed: int
 ) -> None:
     monkeypatch.setattr(blocks, "_MAX_BLANK", 50)
     monkeypatch.setattr("tagger.data.formats.columns._MAX_PRECEDING", 20)
     draw = random.Random(seed)
-    other = "-DOCSTART-\n\n" if form == "columns" else "# x\n\n"
-    blank = "{}\n" if form == "conllu" else "{} \t\n"
-    pieces = [GOOD[form].format("a"), "\n", blank.format(" "), "\r\n", other]
+    other = "-DOCSTART-\n\n" if input_format == "columns" else "# x\n\n"
+    blank = "{}\n" if input_format == "conllu" else "{} \t\n"
+    pieces = [GOOD[input_format].format("a"), "\n", blank.format(" "), "\r\n", other]
     for _ in range(20 * SCALE):
         data = "".join(piece * draw.choice([1, 3, 60]) for piece in draw.choices(pieces, k=8))
         data = draw.choice(["", "\ufeff"]) + data
-        found = records(data, form)
+        found = records(data, input_format)
         raw = [line for record in found for line in record.sentences[0].raw]
         assert "".join(raw) == data
         assert max(len(record.sentences[0].raw) for record in found) < 150
         lines = data.split("\n")
         assert all(f"{word}" in lines[record.line - 1] for record in found for word in record.sentences[0].tokens)
-        into = make_sink(form, WriteOptions(input_format=form, layout=Layout(0, "upos" if form == "conllu" else -1)))
+        into = make_sink(
+            input_format,
+            WriteOptions(input_format=input_format, layout=Layout(0, "upos" if input_format == "conllu" else -1)),
+        )
         expected = data.replace("a O", "a B-X").replace("a\t_\t_", "a\t_\tB-X")
         assert into.write(tagged(found)).decode() == expected
 
 
 @pytest.mark.parametrize(
-    ("form", "piece"),
+    ("input_format", "piece"),
     [
         ("columns", "\n"),
         ("columns", "-DOCSTART-\n\n"),
@@ -135,23 +140,25 @@ def test_runs_of_blank_lines_and_document_starts_are_written_back_byte_for_byte(
         ("conllu", " " * 900 + "\n"),
     ],
 )
-def test_of_long_runs_each_record_holds_little(form: str, piece: str) -> None:
-    layout = Layout(0, "xpos" if form == "conllu" else None)
+def test_records_of_long_runs_are_small(input_format: str, piece: str) -> None:
+    layout = Layout(0, "xpos" if input_format == "conllu" else None)
     source = BytesIO(piece.encode() * (2_000_000 // len(piece)))
-    found = reader.read_records(source, input_format=form, layout=layout, reject=lambda _: None, max_record_bytes=LIMIT)
+    found = reader.read_records(
+        source, input_format=input_format, layout=layout, reject=lambda _: None, max_record_bytes=LIMIT
+    )
     assert max((record.size for record in found), default=0) < 100_000
 
 
-def test_a_hundred_thousand_tokens_are_no_large_record() -> None:
+def test_a_hundred_thousand_tokens_are_not_a_large_record() -> None:
     words = ["word"] * 100_000
-    for form, data in {
+    for input_format, data in {
         "lines": " ".join(words),
         "jsonl": json.dumps({"tokens": words}),
         "columns": "".join(f"{word} O\n" for word in words),
         "conllu": "".join(f"{number}\t{word}\t_\t_\t_\t_\t_\t_\t_\t_\n" for number, word in enumerate(words, 1)),
     }.items():
-        layout = Layout(0, "xpos" if form == "conllu" else None)
-        (record,) = reader.read_records(BytesIO(data.encode()), input_format=form, layout=layout)
+        layout = Layout(0, "xpos" if input_format == "conllu" else None)
+        (record,) = reader.read_records(BytesIO(data.encode()), input_format=input_format, layout=layout)
         assert len(record.sentences[0]) == 100_000
 
 
@@ -188,12 +195,14 @@ def test_a_pool_is_full_when_its_records_are_large_however_few_tokens_they_have(
     assert max(sizes) <= (4 if alone is None or alone(0) else 32 + 4)
 
 
-def test_a_packed_line_without_end_is_rejected_once_and_never_held() -> None:
+def test_a_compressed_endless_line_is_rejected_once_and_never_in_memory() -> None:
     packed = gzip.compress(bytes(200_000_000), 1)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    aside: list[Reject] = []
-    assert list(reader.read_records(BytesIO(packed), input_format="lines", layout=Layout(), reject=aside.append)) == []
-    assert [one.line for one in aside] == [1]
+    rejects: list[Reject] = []
+    assert (
+        list(reader.read_records(BytesIO(packed), input_format="lines", layout=Layout(), reject=rejects.append)) == []
+    )
+    assert [reject.line for reject in rejects] == [1]
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KB
     with pytest.raises(CorruptError):
-        list(reader.read_records(BytesIO(packed[:-1]), input_format="lines", layout=Layout(), reject=aside.append))
+        list(reader.read_records(BytesIO(packed[:-1]), input_format="lines", layout=Layout(), reject=rejects.append))

@@ -21,7 +21,7 @@ def numbered(data: bytes) -> list[tuple[int, str]]:
 @given(
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0") | st.sampled_from("\r\n\u2028\x85\x0c"))
 )
-def test_lines_end_at_line_feeds_alone_and_together_are_the_file(text: str):
+def test_lines_end_only_at_line_feeds_and_together_are_the_file(text: str):
     found = numbered(text.encode())
     assert "".join(line for _, line in found) == text
     assert [number for number, _ in found] == list(range(1, len(found) + 1))
@@ -49,7 +49,7 @@ def test_lines_end_at_line_feeds_alone_and_together_are_the_file(text: str):
         ("EU".encode("utf-32"), "x.txt:1: byte 1 is a UTF-16 mark"),
     ],
 )
-def test_what_is_not_utf8_is_reported_with_line_and_byte_and_a_hint(data: bytes, message: str):
+def test_invalid_utf8_is_reported_with_line_byte_and_hint(data: bytes, message: str):
     with pytest.raises(DataError) as caught:
         numbered(data)
     assert str(caught.value).startswith(message)
@@ -63,7 +63,7 @@ def test_lines_before_a_fault_are_read_first():
         next(source)
 
 
-def test_random_bytes_are_text_or_a_fault_with_its_place():
+def test_random_bytes_are_text_or_an_error_with_a_location():
     draw, kept = random.Random(5), 0
     for _ in range(3000 * SCALE):
         data = (
@@ -122,7 +122,7 @@ def test_errors_from_a_stream_name_it_or_standard_input():
         list(line_reader.read_lines(BytesIO(b"\0")))
 
 
-def test_plain_lines_are_split_at_spaces_and_tabs_alone():
+def test_plain_lines_are_split_only_at_spaces_and_tabs():
     (first, empty, last) = lines.read(numbered("\ufeff Peter\t Black\xa0burn \r\n\na\u2028b\x85 c".encode()))
     assert (first.tokens, first.line, first.raw) == (
         ("Peter", "Black\xa0burn"),
@@ -134,7 +134,7 @@ def test_plain_lines_are_split_at_spaces_and_tabs_alone():
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n") | st.sampled_from(" \t\r\x0b\xa0")))
-def test_words_are_what_spaces_and_tabs_separate_and_nothing_is_lost(text: str):
+def test_spaces_and_tabs_separate_words_and_no_character_is_lost(text: str):
     words = lines.words(text)
     assert all(word and not {" ", "\t"} & set(word) for word in words)
     assert "".join(words) == text.strip(" \t\r\n").replace(" ", "").replace("\t", "")

@@ -73,7 +73,7 @@ def test_texts_and_lists_of_tokens_are_read_row_by_row(tmp_path: Path):
 
 
 @pytest.mark.parametrize("pools", [1, 2, 3])
-def test_other_columns_are_carried_with_their_types_and_values(tmp_path: Path, pools: int):
+def test_further_columns_are_carried_with_types_and_values(tmp_path: Path, pools: int):
     path = file(tmp_path / "a.parquet", {"text": ["a b c", "", "d"], **EXACT})
     given = pq.read_table(path)
     found = written(read(path), tmp_path, pools=pools, input_format="parquet", source=path)
@@ -87,7 +87,7 @@ def test_other_columns_are_carried_with_their_types_and_values(tmp_path: Path, p
     assert found["sentences"].to_pylist() == [[[0, 3]], [], [[0, 1]]]
 
 
-def test_a_column_of_ours_replaces_one_of_its_name_and_a_document_is_kept(
+def test_an_output_column_replaces_an_input_column_except_the_document(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     caplog.set_level("INFO")
@@ -109,7 +109,7 @@ def test_a_column_of_ours_replaces_one_of_its_name_and_a_document_is_kept(
         ([None, 8, None], pa.int64(), [0, 8, 2]),
     ],
 )
-def test_a_row_without_a_document_gets_the_id_that_json_lines_give_it(
+def test_a_row_without_a_document_has_the_same_id_as_in_json_lines(
     tmp_path: Path, documents: list, kind: pa.DataType, expected: list
 ):
     ids = pa.array([None, "b", None], pa.string())
@@ -122,7 +122,7 @@ def test_a_row_without_a_document_gets_the_id_that_json_lines_give_it(
     ]
 
 
-def test_what_json_has_no_word_for_becomes_text_in_json_lines(tmp_path: Path):
+def test_values_that_json_does_not_have_become_strings_in_json_lines(tmp_path: Path):
     path = file(tmp_path / "a.parquet", {"tokens": [["a"]] * 3, **EXACT})
     found = rows(path)
     assert found[0]["when"].startswith("1970-01-01T01:00:00.000000001")
@@ -157,13 +157,13 @@ def test_the_fields_of_json_lines_become_one_column_of_json(tmp_path: Path):
     assert found["offsets"].to_pylist()[1] is None
 
 
-@pytest.mark.parametrize("form", ["lines", "columns", "conllu", "text"])
-def test_every_form_can_be_written_with_probabilities_and_alternatives(tmp_path: Path, form: str):
-    data = {"lines": "a b\n\nc\n", "columns": "a O\nb O\n\nc O\n", "conllu": "", "text": "a b\n\nc\n"}[form]
-    layout = Layout(tag="upos") if form == "conllu" else Layout()
-    records = list(reader.read_records(BytesIO(data.encode()), input_format=form, layout=layout))
-    found = written(records, tmp_path, input_format=form, probabilities=True, alternatives=True)
-    count = {"lines": 3, "columns": 2, "conllu": 0, "text": 2}[form]
+@pytest.mark.parametrize("input_format", ["lines", "columns", "conllu", "text"])
+def test_every_input_format_can_be_written_with_probabilities_and_alternatives(tmp_path: Path, input_format: str):
+    data = {"lines": "a b\n\nc\n", "columns": "a O\nb O\n\nc O\n", "conllu": "", "text": "a b\n\nc\n"}[input_format]
+    layout = Layout(tag="upos") if input_format == "conllu" else Layout()
+    records = list(reader.read_records(BytesIO(data.encode()), input_format=input_format, layout=layout))
+    found = written(records, tmp_path, input_format=input_format, probabilities=True, alternatives=True)
+    count = {"lines": 3, "columns": 2, "conllu": 0, "text": 2}[input_format]
     assert found.num_rows == count
     if count:
         assert found["probabilities"].to_pylist()[0] == [0.5, 0.5]
@@ -171,7 +171,7 @@ def test_every_form_can_be_written_with_probabilities_and_alternatives(tmp_path:
         assert found["alternatives"].to_pylist()[0] == [[{"tags": ["B-X", "I-X"], "probability": 0.75}]]
 
 
-def test_what_is_written_of_a_pool_depends_on_that_pool_alone(tmp_path: Path):
+def test_the_output_of_a_pool_depends_only_on_that_pool(tmp_path: Path):
     path = file(tmp_path / "a.parquet", {"text": ["a b c", "", "d"], **EXACT})
     records = tagged(read(path))
     one, other = (
@@ -183,7 +183,7 @@ def test_what_is_written_of_a_pool_depends_on_that_pool_alone(tmp_path: Path):
     assert one.write([]) == b""
 
 
-def test_an_empty_table_gives_an_empty_table(tmp_path: Path):
+def test_an_empty_table_becomes_an_empty_table(tmp_path: Path):
     path = file(tmp_path / "a.parquet", {"text": pa.array([], pa.string()), "n": pa.array([], pa.int8())})
     found = written(read(path), tmp_path, input_format="parquet", source=path)
     assert (found.num_rows, found.schema.field("n").type) == (0, pa.int8())
@@ -208,25 +208,27 @@ def test_a_large_table_is_read_and_written_in_parts(tmp_path: Path, monkeypatch:
         ({"text": ["a", None, "b"], "tokens": pa.array([None, None, ["b"]])}, "'tokens' and 'text' are null"),
     ],
 )
-def test_a_row_that_cannot_be_tagged_is_a_fault_and_may_be_set_aside(tmp_path: Path, columns: dict, fault: str):
+def test_a_row_that_cannot_be_tagged_is_reported_or_rejected(tmp_path: Path, columns: dict, fault: str):
     path = file(tmp_path / "a.parquet", columns | {"n": [1, 2, 3]})
     with pytest.raises(DataError, match=r"a\.parquet: row 2: ") as caught:
         read(path)
     assert fault in str(caught.value)
-    aside: list[Reject] = []
-    assert [record.line for record in read(path, reject=aside.append)] == [1, 3]
-    assert [(one.fault, one.line, json.loads(one.raw)["n"]) for one in aside] == [(str(caught.value), 2, 2)]
+    rejects: list[Reject] = []
+    assert [record.line for record in read(path, reject=rejects.append)] == [1, 3]
+    assert [(reject.fault, reject.line, json.loads(reject.raw)["n"]) for reject in rejects] == [
+        (str(caught.value), 2, 2)
+    ]
 
 
 def test_a_text_that_is_not_utf8_is_a_fault_of_its_row(tmp_path: Path):
     broken = pa.array([b"ok", b"\xff\xfe", b"fine"], pa.binary()).view(pa.string())
     path = file(tmp_path / "a.parquet", {"text": ["a", "b", "c"], "other": broken})
-    aside: list[Reject] = []
-    assert [record.text for record in read(path, reject=aside.append)] == ["a", "c"]
-    assert [one.fault for one in aside] == [f"{path}: row 2: a text is not UTF-8"]
+    rejects: list[Reject] = []
+    assert [record.text for record in read(path, reject=rejects.append)] == ["a", "c"]
+    assert [reject.fault for reject in rejects] == [f"{path}: row 2: a text is not UTF-8"]
 
 
-def test_a_file_that_cannot_be_read_at_all_is_an_error_even_when_rows_are_set_aside(tmp_path: Path):
+def test_an_unreadable_file_is_an_error_even_if_rows_are_rejected(tmp_path: Path):
     no_column = file(tmp_path / "a.parquet", {"body": ["a"]})
     with pytest.raises(DataError, match=r"no column 'text' or 'tokens'; it has body$"):
         read(no_column, reject=lambda _: None)
@@ -240,7 +242,7 @@ def test_a_file_that_cannot_be_read_at_all_is_an_error_even_when_rows_are_set_as
         read(tmp_path)
 
 
-def test_of_a_damaged_file_the_row_groups_before_are_read(tmp_path: Path):
+def test_row_groups_before_damage_are_read(tmp_path: Path):
     path = file(tmp_path / "a.parquet", {"text": [f"Ada met {n}" for n in range(50)]}, row_group_size=10)
     place = pq.ParquetFile(path).metadata.row_group(3).column(0).data_page_offset
     data = path.read_bytes()
@@ -259,7 +261,7 @@ def test_small_row_groups_are_read_together(tmp_path: Path):
 
 
 @pytest.mark.parametrize("batch", [1, 3, 7, 10, 25, 100])
-def test_no_row_is_read_twice_or_left_out_before_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int):
+def test_every_row_before_damage_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int):
     monkeypatch.setattr(reading, "_BATCH_ROWS", batch)
     path = file(tmp_path / "a.parquet", {"text": [f"Ada met {n}" for n in range(50)]}, row_group_size=10)
     place = pq.ParquetFile(path).metadata.row_group(3).column(0).data_page_offset
@@ -272,7 +274,7 @@ def test_no_row_is_read_twice_or_left_out_before_damage(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize(("damaged", "read_up_to"), [(2, 20), (3, 30)])
-def test_damage_in_a_part_of_a_file_is_told_as_in_the_whole(tmp_path: Path, damaged: int, read_up_to: int):
+def test_damage_is_reported_with_the_same_row_for_a_part_of_a_file(tmp_path: Path, damaged: int, read_up_to: int):
     path = file(tmp_path / "a.parquet", {"text": [f"Ada met {n}" for n in range(50)]}, row_group_size=10)
     place = pq.ParquetFile(path).metadata.row_group(damaged).column(0).data_page_offset
     data = path.read_bytes()
@@ -287,7 +289,7 @@ def test_a_stream_is_refused():
 
 
 @pytest.mark.parametrize("encoded", [False, True])
-def test_damaged_files_are_errors_and_never_a_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoded: bool):
+def test_a_damaged_file_is_a_data_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoded: bool):
     if encoded:
         monkeypatch.setattr(reading, "_BATCH_BYTES", 1)
     path = file(tmp_path / "a.parquet", {"text": ["Ada met Bob"] * 50, "n": range(50)}, row_group_size=20)
@@ -332,7 +334,7 @@ LARGE = {
 @pytest.mark.parametrize("kind", LARGE)
 @pytest.mark.parametrize("way", [{}, {"use_dictionary": False}, {"row_group_size": 1}, {"store_schema": False}])
 @pytest.mark.parametrize("encoded", [False, True])
-def test_a_row_that_is_too_large_is_set_aside_and_never_becomes_python_objects(
+def test_a_row_that_is_too_large_is_rejected_without_conversion_to_python_objects(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, way: dict, encoded: bool
 ):
     if encoded:
@@ -344,10 +346,10 @@ def test_a_row_that_is_too_large_is_set_aside_and_never_becomes_python_objects(
         columns = {"tokens": [["a"], ["b"], ["c"]]} | {name: values}
     large = {1, 2, 3} if kind in ("fixed", "repeated") else {2}
     path = file(tmp_path / "a.parquet", columns, **way)
-    aside: list[Reject] = []
-    found = read(path, reject=aside.append, max_record_bytes=LIMIT)
+    rejects: list[Reject] = []
+    found = read(path, reject=rejects.append, max_record_bytes=LIMIT)
     fault = "a row of over 1,000 bytes; raise `max_record_bytes` to read it"
-    assert [(one.fault, one.line, one.raw) for one in aside] == [
+    assert [(reject.fault, reject.line, reject.raw) for reject in rejects] == [
         (f"{path}: row {number}: {fault}", number, "") for number in sorted(large)
     ]
     assert [record.line for record in found] == [number for number in (1, 2, 3) if number not in large]
@@ -357,7 +359,7 @@ def test_a_row_that_is_too_large_is_set_aside_and_never_becomes_python_objects(
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_rows_read_as_values_of_dictionaries_are_the_rows_that_were_written(
+def test_dictionary_encoded_rows_are_the_rows_that_were_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ):
     monkeypatch.setattr(reading, "_BATCH_BYTES", 5000)
@@ -378,7 +380,7 @@ def test_rows_read_as_values_of_dictionaries_are_the_rows_that_were_written(
     given = pq.read_table(path)
     records = read(path)
     assert [record.line for record in records] == list(range(1, 301))
-    assert [list(map(list, (one.tokens for one in record.sentences))) for record in records] == [
+    assert [list(map(list, (sentence.tokens for sentence in record.sentences))) for record in records] == [
         [tokens] if tokens else [] for tokens in columns["tokens"]
     ]
     found = written(records, tmp_path, input_format="parquet", source=path)
@@ -388,7 +390,7 @@ def test_rows_read_as_values_of_dictionaries_are_the_rows_that_were_written(
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.list_(pa.string())])
-def test_a_dictionary_of_which_rows_repeat_a_large_value_fills_no_memory(tmp_path: Path, kind: pa.DataType):
+def test_repeated_large_dictionary_values_do_not_fill_the_memory(tmp_path: Path, kind: pa.DataType):
     value = "b" * 500_000
     columns: dict[str, Any] = {"tokens": [["a"]] * 2000}
     coded = pa.DictionaryArray.from_arrays(pa.array([0] * 2000, pa.int32()), pa.array([value]))
@@ -403,16 +405,16 @@ def test_a_dictionary_of_which_rows_repeat_a_large_value_fills_no_memory(tmp_pat
     before = pa.default_memory_pool()
     pa.set_memory_pool(pool)
     try:
-        aside: list[Reject] = []
-        read(path, reject=aside.append, max_record_bytes=1000)
-        assert len(aside) == 2000
+        rejects: list[Reject] = []
+        read(path, reject=rejects.append, max_record_bytes=1000)
+        assert len(rejects) == 2000
         assert pool.max_memory() < 250_000_000  # decoded, it is 1 GB
     finally:
         pa.set_memory_pool(before)
 
 
 @pytest.mark.parametrize(("items", "size"), [(10, 1 << 40), (1 << 40, 10)])
-def test_a_row_group_that_is_packed_beyond_measure_is_refused_and_those_before_are_read(
+def test_a_decompression_bomb_is_refused_after_the_row_groups_before_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, items: int, size: int
 ):
     monkeypatch.setattr(reading, "_MAX_GROUP_ITEMS", items)
@@ -450,7 +452,7 @@ def test_a_table_that_changes_while_it_is_read_is_corrupt(tmp_path: Path):
             list(found)
 
 
-def test_a_name_that_is_not_utf8_is_read_and_written(tmp_path: Path):
+def test_a_file_name_that_is_not_utf8_is_read_and_written(tmp_path: Path):
     path = file(tmp_path / "a.parquet", {"text": ["Ada left"], "n": [1]}).rename(
         tmp_path / os.fsdecode(b"\xff.parquet")
     )
@@ -463,7 +465,7 @@ def test_a_name_that_is_not_utf8_is_read_and_written(tmp_path: Path):
     assert pq.read_table(tmp_path / "b.parquet")["tokens"].to_pylist() == [["Ada", "left"]]
 
 
-def test_a_name_of_a_column_that_is_no_utf8_is_damage(tmp_path: Path):
+def test_a_column_name_that_is_not_utf8_is_damage(tmp_path: Path):
     path = file(tmp_path / "a.parquet", {"tokens": [["a"]]}, store_schema=False)
     path.write_bytes(path.read_bytes().replace(b"tokens", b"\xf4okens"))
     with pytest.raises(DataError, match="not a Parquet file that can be read"):

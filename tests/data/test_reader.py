@@ -40,19 +40,19 @@ def fill(folder: Path, *names: str) -> Path:
         ("en-train.conllu", None, "en-test.conllu"),
     ],
 )
-def test_files_are_found_under_the_names_that_corpora_have(tmp_path: Path, names: tuple):
+def test_corpus_files_are_found_by_their_usual_names(tmp_path: Path, names: tuple):
     fill(tmp_path, "README.md", "train.md", "latest.zip", *filter(None, names))
     (tmp_path / "dev").mkdir() if "dev" not in names else None
     found = {role: path.name for role, path in reader.find_corpus_files(tmp_path).items()}
     assert found == {role: name for role, name in zip(("train", "dev", "test"), names, strict=True) if name}
 
 
-def test_packed_files_are_found_too(tmp_path: Path):
+def test_compressed_files_are_found(tmp_path: Path):
     found = reader.find_corpus_files(fill(tmp_path, "train.txt.gz", "en-dev.conllu.gz"))
     assert {role: path.name for role, path in found.items()} == {"train": "train.txt.gz", "dev": "en-dev.conllu.gz"}
 
 
-def test_the_raw_text_beside_a_treebank_is_passed_over(tmp_path: Path):
+def test_the_raw_text_of_a_treebank_is_ignored(tmp_path: Path):
     names = [f"fr_gsd-ud-{role}.{kind}" for role in ("train", "dev", "test") for kind in ("conllu", "txt")]
     found = reader.find_corpus_files(fill(tmp_path, *names))
     assert {role: path.name for role, path in found.items()} == {
@@ -70,12 +70,12 @@ def test_the_raw_text_beside_a_treebank_is_passed_over(tmp_path: Path):
         (("eng.train", "a-dev.conll", "b-dev.conll"), "dev"),
     ],
 )
-def test_two_files_that_fit_a_role_equally_are_an_error(tmp_path: Path, names: tuple, role: str):
+def test_two_files_for_one_role_are_an_error(tmp_path: Path, names: tuple, role: str):
     with pytest.raises(DataError, match=f"{names[-2]} and {names[-1]} may each be `{role}`; name one$"):
         reader.find_corpus_files(fill(tmp_path, *names))
 
 
-def test_a_folder_without_a_training_file_or_no_folder_is_an_error(tmp_path: Path):
+def test_a_missing_folder_or_training_file_is_an_error(tmp_path: Path):
     with pytest.raises(DataError, match="found no training file such as"):
         reader.find_corpus_files(fill(tmp_path, "dev.txt", "corpus.txt"))
     with pytest.raises(DataError, match="none: no such folder"):
@@ -83,7 +83,7 @@ def test_a_folder_without_a_training_file_or_no_folder_is_an_error(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("form", "names"),
+    ("input_format", "names"),
     [
         ("conllu", ("a.conllu", "a.conllu.gz")),
         ("columns", ("a.conll", "a.iob", "a.bio", "a.b.tsv.gz")),
@@ -92,8 +92,8 @@ def test_a_folder_without_a_training_file_or_no_folder_is_an_error(tmp_path: Pat
         ("parquet", ("a.parquet",)),
     ],
 )
-def test_a_name_suggests_a_format(form: str, names: tuple[str, ...]):
-    assert [reader.guess_format(Path(name)) for name in names] == [form] * len(names)
+def test_the_format_is_guessed_from_the_name(input_format: str, names: tuple[str, ...]):
+    assert [reader.guess_format(Path(name)) for name in names] == [input_format] * len(names)
 
 
 def documents(*sizes: int) -> list[Sentence]:
@@ -106,7 +106,7 @@ def documents(*sizes: int) -> list[Sentence]:
 
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9, 0.99])
 @pytest.mark.parametrize("sizes", [(1, 5), (3,) * 10, (2, 1, 9, 4), (2,), (30,)])
-def test_whole_documents_or_else_sentences_are_set_aside(sizes: tuple, share: float):
+def test_documents_or_else_sentences_are_split_off(sizes: tuple, share: float):
     sentences = documents(*sizes)
     train, dev = reader.split_off_dev(sentences, share, seed=1)
     assert train and dev  # noqa: PT018
@@ -120,7 +120,7 @@ def test_whole_documents_or_else_sentences_are_set_aside(sizes: tuple, share: fl
         assert not {one.document for one in train} & {one.document for one in dev}
 
 
-def test_what_is_set_aside_follows_the_seed():
+def test_the_split_depends_on_the_seed():
     sentences = documents(40)
     found = [reader.split_off_dev(sentences, 0.2, seed)[1] for seed in (1, 1, 2)]
     assert found[0] == found[1] != found[2]
@@ -131,12 +131,14 @@ def test_a_single_sentence_cannot_be_split():
         reader.split_off_dev(documents(1), 0.5, seed=1)
 
 
-def corpus(text: str, form: str = "columns", tag: int | str = -1) -> Corpus:
-    found = reader.read_sentences(BytesIO(text.encode()), input_format=form, layout=Layout(tag=tag), tagged=True)
+def corpus(text: str, input_format: str = "columns", tag: int | str = -1) -> Corpus:
+    found = reader.read_sentences(
+        BytesIO(text.encode()), input_format=input_format, layout=Layout(tag=tag), tagged=True
+    )
     return Corpus("x", tuple(one for one in found if one.tokens))
 
 
-def test_the_digest_of_a_corpus_follows_tokens_tags_and_sentences_and_not_their_format():
+def test_the_digest_of_a_corpus_depends_on_tokens_tags_and_sentences_but_not_on_the_format():
     digest = corpus("a X\nb Y\n\nc X\n").digest()
     assert len(digest) == 64
     rows = "1\ta\t_\tX\t_\t_\t_\t_\t_\t_\n2\tb\t_\tY\t_\t_\t_\t_\t_\t_\n\n# text\n1\tc\t_\tX\t_\t_\t_\t_\t_\t_\n"
@@ -147,7 +149,7 @@ def test_the_digest_of_a_corpus_follows_tokens_tags_and_sentences_and_not_their_
         assert corpus(other).digest() != digest
 
 
-def test_a_corpus_leaves_out_empty_sentences_and_counts_its_tokens(tmp_path: Path):
+def test_a_corpus_excludes_empty_sentences_and_counts_tokens(tmp_path: Path):
     path = tmp_path / "a.conll.gz"
     path.write_bytes(gzip.compress(b"-DOCSTART- O\n\na X\nb X\n\n\nc X\n\n-DOCSTART- O\n"))
     found = reader.read_corpus(path, input_format="columns", layout=Layout())
@@ -161,7 +163,7 @@ def test_a_corpus_without_a_sentence_is_an_error(tmp_path: Path, text: str):
         reader.read_corpus(tmp_path / "dev.conll", input_format="columns", layout=Layout())
 
 
-def test_plain_lines_hold_no_tags():
+def test_plain_lines_have_no_tags():
     (first, second) = reader.read_records(BytesIO(b"a b\n\n"), input_format="lines", layout=Layout())
     assert [first.sentences[0].tokens, second.sentences[0].tokens] == [("a", "b"), ()]
     with pytest.raises(ConfigError, match="standard input: lines holds no tags; expected the format columns or conllu"):
@@ -169,7 +171,7 @@ def test_plain_lines_hold_no_tags():
 
 
 @pytest.mark.parametrize("tag", ["misc:NER", "upos"])
-def test_a_treebank_without_the_tag_that_is_asked_for_is_an_error(tmp_path: Path, tag: str):
+def test_a_treebank_without_the_requested_tag_is_an_error(tmp_path: Path, tag: str):
     (tmp_path / "a.conllu").write_text("1\tAda\t_\t_\tNNP\t_\t_\t_\t_\tNE=B-X\n\n")
     with pytest.raises(DataError, match=f"no token has a tag in {tag}"):
         reader.read_corpus(tmp_path / "a.conllu", input_format="conllu", layout=Layout(tag=tag))
@@ -184,48 +186,48 @@ CLEAN = {
 }
 
 
-def records(data: bytes | str, form: str, **options: object) -> list[Record]:
+def records(data: bytes | str, input_format: str, **options: object) -> list[Record]:
     data = data.encode() if isinstance(data, str) else data
-    layout = Layout(tag="upos" if form == "conllu" else -1)
-    return list(reader.read_records(BytesIO(data), input_format=form, layout=layout, name="a.x", **options))
+    layout = Layout(tag="upos" if input_format == "conllu" else -1)
+    return list(reader.read_records(BytesIO(data), input_format=input_format, layout=layout, name="a.x", **options))
 
 
 def tokens(found: list[Record]) -> list[tuple[str, ...]]:
     return [sentence.tokens for record in found for sentence in record.sentences if sentence.tokens]
 
 
-@pytest.mark.parametrize("form", CLEAN)
-def test_the_records_of_a_corpus_and_of_lines_are_its_sentences(form: str):
-    found = records(CLEAN[form], form)
-    layout = Layout(tag="upos" if form == "conllu" else -1)
-    source = BytesIO(CLEAN[form].encode())
-    if form == "lines":
+@pytest.mark.parametrize("input_format", CLEAN)
+def test_the_records_of_a_corpus_and_of_lines_are_its_sentences(input_format: str):
+    found = records(CLEAN[input_format], input_format)
+    layout = Layout(tag="upos" if input_format == "conllu" else -1)
+    source = BytesIO(CLEAN[input_format].encode())
+    if input_format == "lines":
         read = lines.read(line_reader.read_lines(source, "x"))
     else:
-        read = reader.read_sentences(source, input_format=form, layout=layout, tagged=False)
-    assert [record.sentences for record in found] == [(one,) for one in read]
+        read = reader.read_sentences(source, input_format=input_format, layout=layout, tagged=False)
+    assert [record.sentences for record in found] == [(sentence,) for sentence in read]
     assert [record.line for record in found] == [record.sentences[0].line for record in found]
 
 
-def test_each_line_is_a_document_and_so_is_what_a_corpus_calls_one():
+def test_each_line_and_each_document_of_a_corpus_is_a_document():
     assert [record.document for record in records("a\n\nb", "lines")] == [0, 1, 2]
     assert [record.document for record in records("a O\n\n-DOCSTART- O\n\nb O\n", "columns")] == [0, 1]
 
 
-@pytest.mark.parametrize("form", CLEAN)
+@pytest.mark.parametrize("input_format", CLEAN)
 @pytest.mark.parametrize("change", ["CRLF", "mark", "end"])
-def test_line_ends_and_a_mark_change_no_token(form: str, change: str):
-    clean = CLEAN[form]
+def test_line_ends_and_a_byte_order_mark_do_not_change_tokens(input_format: str, change: str):
+    clean = CLEAN[input_format]
     changed = {"CRLF": clean.replace("\n", "\r\n"), "mark": "\ufeff" + clean, "end": clean.removesuffix("\n")}[change]
-    assert tokens(records(changed, form)) == tokens(records(clean, form))
+    assert tokens(records(changed, input_format)) == tokens(records(clean, input_format))
 
 
-@pytest.mark.parametrize("form", CLEAN)
+@pytest.mark.parametrize("input_format", CLEAN)
 @pytest.mark.parametrize("space", ["\u2028", "\u0085", "\u00a0", "\u200b", "\x0c"])
-def test_in_formats_with_tokens_other_white_space_is_part_of_one(form: str, space: str):
-    changed = CLEAN[form].replace("Ada", f"A{space}da")
-    assert tokens(records(changed, form))[0][0] == f"A{space}da"
-    assert len(tokens(records(changed, form))) == len(tokens(records(CLEAN[form], form)))
+def test_in_formats_with_tokens_unusual_white_space_is_part_of_a_token(input_format: str, space: str):
+    changed = CLEAN[input_format].replace("Ada", f"A{space}da")
+    assert tokens(records(changed, input_format))[0][0] == f"A{space}da"
+    assert len(tokens(records(changed, input_format))) == len(tokens(records(CLEAN[input_format], input_format)))
 
 
 class BreakingOff(BytesIO):
@@ -238,12 +240,12 @@ class BreakingOff(BytesIO):
 
 
 @pytest.mark.parametrize(
-    ("form", "row", "cut"),
+    ("input_format", "row", "cut"),
     [("columns", "a O\n", "b O\n"), ("conllu", "1\ta" + "\t_" * 8 + "\n", "# b\n"), ("lines", "a\n", "")],
 )
 @pytest.mark.parametrize("skip", [False, True])
-def test_of_a_file_that_breaks_off_every_whole_sentence_is_read_and_the_last_set_aside(
-    form: str, row: str, cut: str, skip: bool
+def test_every_complete_sentence_of_a_truncated_file_is_read_and_the_last_is_rejected(
+    input_format: str, row: str, cut: str, skip: bool
 ):
     for end in {"", cut}:
         data = BreakingOff((f"{row}\n" * 3 + end).encode())
@@ -251,26 +253,26 @@ def test_of_a_file_that_breaks_off_every_whole_sentence_is_read_and_the_last_set
         aside: list[Reject] = []
         with pytest.raises(DataError, match=r"input/output error; read up to line 6$") as caught:
             found.extend(
-                "".join(one.sentences[0].raw)
-                for one in reader.read_records(
-                    data, input_format=form, layout=Layout(tag="upos"), reject=aside.append if skip else None
+                "".join(record.sentences[0].raw)
+                for record in reader.read_records(
+                    data, input_format=input_format, layout=Layout(tag="upos"), reject=aside.append if skip else None
                 )
             )
         assert "".join(found) == f"{row}\n" * 3
         assert aside == [Reject(str(caught.value), 7, end)] * bool(skip and end)
 
 
-@pytest.mark.parametrize(("form", "row"), [("columns", "a O\n"), ("conllu", "1\ta" + "\t_" * 8 + "\n")])
-def test_a_sentence_that_a_blank_line_has_ended_is_read_before_the_fault_of_the_next_line(form: str, row: str):
+@pytest.mark.parametrize(("input_format", "row"), [("columns", "a O\n"), ("conllu", "1\ta" + "\t_" * 8 + "\n")])
+def test_a_complete_sentence_is_read_before_the_fault_of_the_next_line(input_format: str, row: str):
     source = BytesIO(f"{row}\n".encode() * 3 + b"\xff\n")
-    found = reader.read_records(source, input_format=form, layout=Layout(tag="upos"))
+    found = reader.read_records(source, input_format=input_format, layout=Layout(tag="upos"))
     assert [next(found).line for _ in range(3)] == [1, 3, 5]
     with pytest.raises(DataError, match=":7: byte 1 is 0xff"):
         next(found)
 
 
 @pytest.mark.parametrize("skip", [False, True])
-def test_of_a_file_that_breaks_off_in_its_first_sentence_nothing_is_read(skip: bool):
+def test_no_sentence_of_a_file_truncated_in_its_first_sentence_is_read(skip: bool):
     data = BreakingOff(b"-DOCSTART- O\n\na O\n")
     aside: list[Reject] = []
     found: list[Record] = []
@@ -285,7 +287,7 @@ def test_of_a_file_that_breaks_off_in_its_first_sentence_nothing_is_read(skip: b
 
 
 @pytest.mark.parametrize(
-    ("form", "data", "line", "raw"),
+    ("input_format", "data", "line", "raw"),
     [
         ("lines", b"a\nb\xff\nc\n", 2, "b\udcff\n"),
         ("columns", b"a O\n\nb O\nx\n\nc O\n", 3, "b O\nx\n\n"),
@@ -294,40 +296,40 @@ def test_of_a_file_that_breaks_off_in_its_first_sentence_nothing_is_read(skip: b
         ("jsonl", b'{"text": "a"}\nx\n{"text": "c"}\n', 2, "x\n"),
     ],
 )
-def test_what_cannot_be_read_may_be_set_aside_with_its_place_and_reading_goes_on(
-    form: str, data: bytes, line: int, raw: str
+def test_unreadable_input_is_rejected_with_its_line_and_reading_continues(
+    input_format: str, data: bytes, line: int, raw: str
 ):
     aside: list[Reject] = []
-    assert tokens(records(data, form, reject=aside.append)) == [("a",), ("c",)]
+    assert tokens(records(data, input_format, reject=aside.append)) == [("a",), ("c",)]
     assert [(one.line, one.raw) for one in aside] == [(line, raw)]
     with pytest.raises(DataError) as caught:
-        records(data, form)
+        records(data, input_format)
     assert str(caught.value) == aside[0].fault
     assert aside[0].fault.startswith("a.x:")
 
 
-@pytest.mark.parametrize("form", ["columns", "conllu"])
+@pytest.mark.parametrize("input_format", ["columns", "conllu"])
 @pytest.mark.parametrize("place", [0, 1])
 @pytest.mark.parametrize("long", ["# " + "b" * 8000, " " * 8000, "\t" * 8000, "b" * 8000, "b O" + " " * 8000])
-def test_a_line_that_is_too_long_takes_its_block_with_it_whatever_it_holds(
-    monkeypatch: pytest.MonkeyPatch, form: str, place: int, long: str
+def test_a_line_that_is_too_long_rejects_its_block(
+    monkeypatch: pytest.MonkeyPatch, input_format: str, place: int, long: str
 ):
     monkeypatch.setattr(line_reader, "_BLOCK_BYTES", 1000)
-    row = {"columns": "{} O\n", "conllu": ROW}[form]
+    row = {"columns": "{} O\n", "conllu": ROW}[input_format]
     before, after = row.format("a") + "\n", row.format("c")
     lines = [row.format("b"), f"{long}\n"][:: 1 if place else -1]
     aside: list[Reject] = []
-    found = records(before + "".join(lines) + "\n" + after, form, reject=aside.append, max_record_bytes=5000)
+    found = records(before + "".join(lines) + "\n" + after, input_format, reject=aside.append, max_record_bytes=5000)
     assert tokens(found) == [("a",), ("c",)]
     assert "".join(line for record in found for line in record.sentences[0].raw) == before + after
     assert [(one.line, row.format("b") in one.raw, len(one.raw) < 3000) for one in aside] == [(3, True, True)]
     assert aside[0].fault.startswith(f"a.x:{3 + place}: a line of over")
     with pytest.raises(DataError, match=f"a.x:{3 + place}: a line of over"):
-        records(before + "".join(lines) + "\n" + after, form, max_record_bytes=5000)
+        records(before + "".join(lines) + "\n" + after, input_format, max_record_bytes=5000)
 
 
-@pytest.mark.parametrize("form", ["text", *CLEAN, "jsonl"])
-def test_random_bytes_are_read_or_are_faults_and_never_a_traceback(form: str):
+@pytest.mark.parametrize("input_format", ["text", *CLEAN, "jsonl"])
+def test_random_bytes_are_records_or_data_errors(input_format: str):
     draw, read, faults = random.Random(13), 0, []
     for _ in range(300 * SCALE):
         data = bytes(draw.choices(b'a b\t\n\r_1.-{}[]":,\xc3\xa9\xff\0\\', k=draw.randint(0, 30)))
@@ -335,7 +337,7 @@ def test_random_bytes_are_read_or_are_faults_and_never_a_traceback(form: str):
             [data, data.replace(b"\xff", b"").replace(b"\0", b""), data.decode(errors="ignore").encode()]
         )
         try:
-            records(data, form)
+            records(data, input_format)
             read += 1
         except DataError as error:
             faults += error.faults
@@ -345,29 +347,29 @@ def test_random_bytes_are_read_or_are_faults_and_never_a_traceback(form: str):
 
 
 @pytest.mark.parametrize("data", [b"", b"\n", b"\n \n\n", b"\xef\xbb\xbf", b"\r\n"])
-@pytest.mark.parametrize("form", ["text", *CLEAN, "jsonl"])
-def test_an_empty_or_blank_source_has_no_tokens(form: str, data: bytes):
-    assert tokens(records(data, form)) == []
+@pytest.mark.parametrize("input_format", ["text", *CLEAN, "jsonl"])
+def test_an_empty_or_blank_source_has_no_tokens(input_format: str, data: bytes):
+    assert tokens(records(data, input_format)) == []
 
 
-def test_document_starts_alone_are_read_and_hold_no_tokens():
+def test_document_starts_without_sentences_have_no_tokens():
     found = records("-DOCSTART- O\n\n-DOCSTART- O\n", "columns")
     assert tokens(found) == []
     assert "".join(line for record in found for line in record.sentences[0].raw) == "-DOCSTART- O\n\n-DOCSTART- O\n"
 
 
-@pytest.mark.parametrize("form", ["text", "jsonl", "lines"])
-def test_packed_files_are_read_as_they_are(form: str, tmp_path: Path):
-    data = (b'{"text": "Ada met Bob"}' if form == "jsonl" else b"Ada met Bob") + b"\n"
+@pytest.mark.parametrize("input_format", ["text", "jsonl", "lines"])
+def test_compressed_files_are_read_like_plain_files(input_format: str, tmp_path: Path):
+    data = (b'{"text": "Ada met Bob"}' if input_format == "jsonl" else b"Ada met Bob") + b"\n"
     (tmp_path / "a.gz").write_bytes(gzip.compress(data))
     (tmp_path / "a.zst").write_bytes(zstandard.compress(data))
     (tmp_path / "a.xz").write_bytes(lzma.compress(data))
     for name in ("a.gz", "a.zst", "a.xz"):
-        found = list(reader.read_records(tmp_path / name, input_format=form, layout=Layout()))
+        found = list(reader.read_records(tmp_path / name, input_format=input_format, layout=Layout()))
         assert tokens(found) == [("Ada", "met", "Bob")]
 
 
-def test_a_sentence_of_conllu_is_of_the_document_that_the_newest_newdoc_line_calls_by_an_id(tmp_path: Path) -> None:
+def test_a_sentence_of_conllu_belongs_to_the_document_of_the_last_newdoc_line(tmp_path: Path) -> None:
     row = "1\tEU" + 8 * "\t_" + "\n\n"
     begun = ["", "# newdoc id = a b \n", "# text = newdoc id = x\n", "# newdoc\n", "#newdoc id=ß\n"]
     (tmp_path / "a.conllu").write_text("".join(line + row for line in begun), encoding="utf-8")
@@ -381,7 +383,7 @@ def test_a_sentence_of_conllu_is_of_the_document_that_the_newest_newdoc_line_cal
     ]
 
 
-def test_a_document_keeps_its_id_behind_a_mark_and_where_its_first_sentence_is_set_aside(tmp_path: Path) -> None:
+def test_a_document_has_its_id_after_a_byte_order_mark_and_if_its_first_sentence_is_rejected(tmp_path: Path) -> None:
     row = "1\tEU" + 8 * "\t_" + "\n\n"
     text = f"\ufeff# newdoc id = a\n{row}# newdoc id = b\n1\tno row\n\n{row}"
     (tmp_path / "a.conllu").write_text(text, encoding="utf-8")

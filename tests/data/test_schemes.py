@@ -34,7 +34,7 @@ def test_every_iobes_string_has_the_spans_that_seqeval_finds():
     assert {tags: triples(tags) for tags in IOBES} == found
 
 
-def test_long_strings_with_few_spans_and_tags_of_no_scheme_have_the_spans_that_conlleval_finds():
+def test_long_strings_with_invalid_tags_have_the_spans_that_conlleval_finds():
     draw, found = random.Random(8), 0
     for _ in range(2000 * SCALE):
         tags = tuple(draw.choices(["O"] * 8 + ["B-X", "I-X", "B-Y-Z", "I-Y-Z"], k=draw.randint(0, 40)))
@@ -45,7 +45,7 @@ def test_long_strings_with_few_spans_and_tags_of_no_scheme_have_the_spans_that_c
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_spans_survive_being_spelt_in_a_scheme_and_break_nothing(scheme: Scheme):
+def test_spans_survive_encoding_in_a_scheme_and_the_tags_are_valid(scheme: Scheme):
     for tags in IOB + IOBES:
         spelt = schemes.convert(tags, scheme)
         assert len(spelt) == len(tags)
@@ -54,7 +54,7 @@ def test_spans_survive_being_spelt_in_a_scheme_and_break_nothing(scheme: Scheme)
 
 
 @pytest.mark.parametrize(("scheme", "corpus"), [("IOB1", IOB), ("IOB2", IOB), ("IOBES", IOBES)])
-def test_a_string_is_broken_unless_it_is_how_the_scheme_spells_its_spans(scheme: Scheme, corpus: list):
+def test_a_string_is_valid_only_if_it_is_the_encoding_of_its_spans(scheme: Scheme, corpus: list):
     for tags in corpus:
         assert (schemes.find_invalid(tags, scheme) == []) == (schemes.convert(tags, scheme) == tags), tags
 
@@ -67,7 +67,7 @@ def test_a_string_is_broken_unless_it_is_how_the_scheme_spells_its_spans(scheme:
         ("B-X O I-X S-X E-X B-Y", "IOBES", [1, 2, 3, 4, 6]),  # 6 is the end, within a span
     ],
 )
-def test_broken_tags_are_told_by_position(tags: str, scheme: Scheme, places: list[int]):
+def test_invalid_tags_are_reported_by_position(tags: str, scheme: Scheme, places: list[int]):
     words = tags.split()
     assert schemes.find_invalid(words, scheme) == places
     assert schemes.count_invalid([words, [], words], scheme) == 2 * len(places)
@@ -108,7 +108,7 @@ def test_the_scheme_of_a_corpus_is_detected_and_named(tags: str, detected: tuple
     assert schemes.detect([tags.split()]) == schemes.Detected(*detected)
 
 
-def test_the_scheme_that_is_broken_least_wins_and_iob2_wins_a_tie():
+def test_the_scheme_with_the_fewest_invalid_tags_wins_and_iob2_wins_a_tie():
     assert schemes.detect([["B-X"], ["I-X"], ["I-X"]]) == schemes.Detected("IOB1", "IOB1", 1)
     assert schemes.detect([["B-X"], ["B-X"], ["I-X"]]) == schemes.Detected("IOB2", "IOB2", 1)
     assert schemes.detect([["B-X"], ["I-X"]]) == schemes.Detected("IOB2", "IOB2", 1)
@@ -116,14 +116,14 @@ def test_the_scheme_that_is_broken_least_wins_and_iob2_wins_a_tie():
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_sentence_may_be_all_outside_and_begin_or_end_as_its_neighbours_o_would_let_it(scheme: Scheme):
+def test_the_bounds_of_a_sentence_act_like_the_tag_o(scheme: Scheme):
     assert schemes.is_valid_transition(None, None, scheme)
     for tag in schemes.tag_set(["X", "Y"], scheme):
         assert schemes.is_valid_transition(None, tag, scheme) == schemes.is_valid_transition("O", tag, scheme)
         assert schemes.is_valid_transition(tag, None, scheme) == schemes.is_valid_transition(tag, "O", scheme)
 
 
-def test_a_tag_set_holds_what_a_scheme_spells_and_no_more():
+def test_a_tag_set_has_exactly_the_tags_of_its_scheme():
     assert schemes.tag_set(["X"], "IOB2") == ["O", "B-X", "I-X"]
     assert schemes.tag_set(["X"], "IOBES") == ["O", "B-X", "I-X", "E-X", "S-X"]
     for scheme in SCHEMES:
@@ -131,7 +131,7 @@ def test_a_tag_set_holds_what_a_scheme_spells_and_no_more():
         assert spelt == set(schemes.tag_set(["X", "Y"], scheme))
 
 
-def test_a_type_may_hold_hyphens_and_spaces():
+def test_a_type_may_contain_hyphens_and_spaces():
     spans = (Span("B-PER one", 0, 2), Span("I", 2, 3))
     for scheme in SCHEMES:
         assert schemes.tags_to_spans(schemes.spans_to_tags(spans, 4, scheme)) == spans

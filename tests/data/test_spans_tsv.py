@@ -23,16 +23,18 @@ def unescaped(value: str) -> str:
     return found
 
 
-def table(data: bytes, form: str, **options: object) -> list[list[str]]:
+def table(data: bytes, input_format: str, **options: object) -> list[list[str]]:
     """Returns the rows of the table of spans."""
-    writer = make_sink("tsv", WriteOptions(input_format=form, layout=Layout(tag=None), **options))
-    records = tagged(reader.read_records(BytesIO(data), input_format=form, layout=Layout(tag=None), name="a b.txt"))
+    writer = make_sink("tsv", WriteOptions(input_format=input_format, layout=Layout(tag=None), **options))
+    records = tagged(
+        reader.read_records(BytesIO(data), input_format=input_format, layout=Layout(tag=None), name="a b.txt")
+    )
     text = (writer.begin() + writer.write(records) + writer.end()).decode()
     assert text.endswith("\n")
     return [line.split("\t") for line in text.removesuffix("\n").split("\n")]
 
 
-def test_a_table_has_a_head_and_a_line_for_each_span():
+def test_a_table_has_a_header_and_one_line_per_span():
     assert table("\ufeffÉ b c\r\nd\r\n".encode(), "text") == [
         ["document", "start", "end", "type", "text"],
         ["a b.txt", "1", "4", "X", "É b"],
@@ -45,14 +47,14 @@ def test_a_table_has_a_head_and_a_line_for_each_span():
     ]
 
 
-def test_an_empty_input_gives_the_head_alone():
+def test_an_empty_input_becomes_only_the_header():
     assert table(b"", "lines") == table(b"\n\n", "text") == [["document", "start", "end", "type", "text"]]
 
 
 @given(st.text(), st.text(min_size=1), st.text(min_size=1))
 @example("\t\r\n\0\\", "\\t\r", "\0")
 @settings(max_examples=100 * SCALE, deadline=None)
-def test_whatever_a_value_holds_a_span_is_one_line_that_gives_it_back(document: str, token: str, kind: str):
+def test_a_span_with_any_characters_is_one_line_from_which_it_is_restored(document: str, token: str, kind: str):
     (record,) = tagged([Record((Sentence((token,)),), document)], kind)
     line = make_sink("tsv", WriteOptions(input_format="jsonl", layout=Layout())).write([record]).decode()
     assert line.count("\n") == 1

@@ -65,7 +65,7 @@ def by_spacy(text: str, language: str) -> list[list[tuple[str, int]]]:
 @given(ANY)
 @example("\ufeffa\r\n\ufeffb")
 @settings(max_examples=300 * SCALE, deadline=None)
-def test_every_token_is_the_text_between_its_offsets_whatever_that_holds(text: str):
+def test_every_token_is_the_text_between_its_offsets(text: str):
     found = records(text)
     for record in found:
         assert record.text == text[record.start : record.start + len(record.text)]
@@ -82,7 +82,7 @@ def test_every_token_is_the_text_between_its_offsets_whatever_that_holds(text: s
 
 
 @pytest.mark.parametrize("language", ["en", "es", "zh", "ru", "xx"])
-def test_tokens_and_sentences_are_those_of_spacys_own_pipeline(language: str):
+def test_tokens_and_sentences_are_those_of_a_spacy_pipeline(language: str):
     extra = "Los EE. UU. dicen: «no»... и др. в т.ч. тут. 我爱北京。你好!ok) ! B\u00a0c. \u00a0) d"
     text = NEWS * 2 + extra
     assert with_paths(text, language) == by_spacy(text, language)
@@ -115,7 +115,7 @@ def test_random_sentences_are_split_as_by_spacy():
     assert with_paths(text) == by_spacy(text, "en")
 
 
-def test_a_hyphen_splits_no_word_and_a_newline_ends_every_sentence():
+def test_a_hyphen_does_not_split_a_word_and_a_newline_ends_a_sentence():
     found = [
         sentence.tokens
         for record in records("A well-known man\nin Paris. He\r\n\r\nleft")
@@ -124,7 +124,7 @@ def test_a_hyphen_splits_no_word_and_a_newline_ends_every_sentence():
     assert found == [("A", "well-known", "man"), ("in", "Paris", "."), ("He",), ("left",)]
 
 
-def test_offsets_count_the_code_points_of_the_file_mark_and_carriage_returns_too():
+def test_offsets_count_all_code_points_of_the_file():
     (first, second) = records("\ufeffÉ😀 b\r\n\r\ncats.\r\n")
     assert (first.text, first.start, first.line, first.document) == ("É😀 b", 1, 1, "a.txt")
     assert (second.text, second.start, second.line) == ("cats.", 9, 3)
@@ -145,7 +145,7 @@ def test_offsets_count_the_code_points_of_the_file_mark_and_carriage_returns_too
     ],
     ids=["CRLF", "BOM", "no final newline", "U+2028", "U+0085", "no-break space", "tabs"],
 )
-def test_what_is_white_space_in_disguise_changes_no_token(changed: str):
+def test_unusual_white_space_does_not_change_tokens(changed: str):
     assert tokens(changed) == tokens(NEWS)
 
 
@@ -154,7 +154,7 @@ def test_a_text_without_tokens_has_no_record(text: str):
     assert records(text) == []
 
 
-def test_a_paragraph_of_over_a_million_characters_comes_in_pieces_cut_at_white_space():
+def test_a_paragraph_of_over_a_million_characters_is_split_at_white_space():
     text = "word " * 300_000 + "end\nnext"
     found = records(text)
     assert len(found) == 3
@@ -168,7 +168,7 @@ def test_a_paragraph_of_over_a_million_characters_comes_in_pieces_cut_at_white_s
     ("language", "text"),
     [("zh", "我爱北京。你好!" * 300), ("zh", "我爱北京" * 600), ("es", "En EE. UU. e\u0301l vive. " * 100)],
 )
-def test_a_long_text_in_a_row_is_split_as_a_short_one(language: str, text: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_long_text_in_a_row_is_split_like_a_short_one(language: str, text: str, monkeypatch: pytest.MonkeyPatch):
     expected = list(texts.Splitter(language)(text))
     monkeypatch.setattr(texts, "_MAX_PIECE", 1000)
     monkeypatch.setattr(texts, "_MAX_RULELESS_PIECE", 200)
@@ -187,7 +187,7 @@ def test_a_long_text_in_a_row_is_split_as_a_short_one(language: str, text: str, 
         ("aaaaaa\r\n", ["aaaaaa"]),
     ],
 )
-def test_pieces_end_where_no_word_or_character_does_not(text: str, pieces: list[str]):
+def test_pieces_end_between_words_or_characters(text: str, pieces: list[str]):
     assert [text[start:end] for start, end in texts._split_pieces(text, 0, 6)] == pieces
 
 
@@ -195,7 +195,7 @@ THAI = "\u0e17\u0e35\u0e48\u0e19\u0e35\u0e48\u0e1c\u0e39\u0e49\u0e19\u0e31\u0e49
 
 
 @pytest.mark.parametrize("most", range(3, 13))
-def test_no_piece_begins_with_a_combining_mark_or_ends_after_one_for_want_of_white_space(most: int):
+def test_no_piece_starts_with_a_combining_mark(most: int):
     text = THAI * 3
     pieces = [text[start:end] for start, end in texts._split_pieces(text, 0, most)]
     assert "".join(pieces) == text
@@ -206,14 +206,14 @@ def test_no_piece_begins_with_a_combining_mark_or_ends_after_one_for_want_of_whi
     assert next(texts._split_pieces(after_comma, 0, 8)) == (0, 4)
 
 
-def test_a_long_word_is_cut_before_no_combining_mark():
+def test_a_long_word_is_not_split_before_a_combining_mark():
     found = tokens(THAI * 300)
     assert "".join(found) == THAI * 300
     assert len(found) > 1
     assert not any(unicodedata.category(one[0]).startswith("M") for one in found)
 
 
-def test_the_limit_of_sudachi_is_that_of_japanese_alone(monkeypatch: pytest.MonkeyPatch):
+def test_the_limit_of_sudachi_applies_only_to_japanese(monkeypatch: pytest.MonkeyPatch):
     honest = texts._build_pipeline
     monkeypatch.setattr(texts, "_build_pipeline", lambda _: honest("zh"))
     assert (texts.Splitter("ja")._max_ruleless_piece, texts.Splitter("zh")._max_ruleless_piece) == (10_000, 100_000)
@@ -240,12 +240,12 @@ def test_one_splitter_serves_several_threads(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("one", ["(", "a", "'", ".", "1,", "\u0301", "http://a"])
-def test_a_million_characters_without_white_space_are_read_in_time_and_kept(one: str):
+def test_a_million_characters_without_white_space_are_read_in_seconds(one: str):
     text = one * (20_000 // len(one))
     assert "".join(tokens(text)) == text
 
 
-def test_what_is_remembered_of_words_is_bounded(monkeypatch: pytest.MonkeyPatch):
+def test_the_word_cache_is_bounded(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(texts, "_MAX_CACHED_WORDS", 50)
     monkeypatch.setattr(texts, "_ZONE_WORDS", 70)
     split = texts.Splitter("en")
@@ -264,19 +264,19 @@ def test_an_unknown_language_is_an_error_before_anything_is_read(language: str):
         reader.read_records(BytesIO(b""), input_format="text", layout=Layout(), language=language)
 
 
-def test_without_spacy_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
+def test_without_spacy_the_error_names_the_package_to_install(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "spacy", None)
     with pytest.raises(ConfigError, match=r"pip install 'bilstm-crf-tagger\[text\]'"):
         texts.Splitter("en")
 
 
-def test_bytes_that_are_not_utf8_are_an_error_with_its_place(tmp_path: Path):
+def test_invalid_utf8_is_an_error_with_its_line(tmp_path: Path):
     (tmp_path / "a.txt").write_bytes(b"ok\nb\xff")
     with pytest.raises(DataError, match=r"a\.txt:2: byte 2 is 0xff"):
         list(reader.read_records(tmp_path / "a.txt", input_format="text", layout=Layout()))
 
 
-def test_a_line_that_is_no_text_is_set_aside_and_what_follows_keeps_its_place():
+def test_a_rejected_line_does_not_change_later_offsets():
     lines = [b"caf\xc3\xa9 ok\r\n", b"b\xff\xc3 \xc3\xa9\n", b"c\0d\n", b"Ada lives\n", b"\xff"]
     rejects: list[Reject] = []
     found = list(
@@ -290,7 +290,7 @@ def test_a_line_that_is_no_text_is_set_aside_and_what_follows_keeps_its_place():
         ["café", "ok"],
         ["Ada", "lives"],
     ]
-    assert [(one.line, one.raw.encode(errors="surrogateescape")) for one in rejects] == [
+    assert [(reject.line, reject.raw.encode(errors="surrogateescape")) for reject in rejects] == [
         (2, lines[1]),
         (3, lines[2]),
         (5, lines[4]),

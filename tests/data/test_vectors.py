@@ -34,7 +34,7 @@ def path(tmp_path: Path) -> Path:
         lambda text: text.rstrip("\n"),
     ],
 )
-def test_words_and_vectors_are_read_whatever_stands_around_them(path: Path, change):
+def test_headers_marks_and_line_ends_do_not_change_the_table(path: Path, change):
     table = read(path, change(TABLE))
     assert list(table.rows) == ["the", ",", "New York", "\xa0", "Paris"]  # the first of two wins
     assert table.dim == 3
@@ -42,14 +42,14 @@ def test_words_and_vectors_are_read_whatever_stands_around_them(path: Path, chan
     np.testing.assert_array_equal(table.matrix, expected)
 
 
-def test_a_gzipped_table_reads_as_the_plain_one(path: Path):
+def test_a_compressed_table_is_read_like_a_plain_one(path: Path):
     packed = read(path.with_suffix(".gz"), gzip.compress(TABLE.encode()))
     plain = read(path, TABLE)
     assert packed.rows == plain.rows
     np.testing.assert_array_equal(packed.matrix, plain.matrix)
 
 
-def test_the_first_words_and_those_wanted_are_kept(path: Path):
+def test_the_first_words_and_the_wanted_words_are_read(path: Path):
     assert list(read(path, TABLE, keep=2).rows) == ["the", ","]
     assert list(read(path, TABLE, ("Paris", "Rome"), keep=1).rows) == ["the", "Paris"]
     none = read(path, TABLE, ("Rome",), keep=0)
@@ -70,14 +70,14 @@ def test_the_first_words_and_those_wanted_are_kept(path: Path):
         ("word 1 1e99 3", "a value is not a finite number"),
     ],
 )
-def test_a_bad_line_is_reported_with_its_place(path: Path, header: str, line: str, message: str):
+def test_an_invalid_line_is_reported_with_its_line_number(path: Path, header: str, line: str, message: str):
     number = 3 + bool(header)
     with pytest.raises(DataError) as caught:
         read(path, f"{header}a 1 2 3\nb 1 2 3\n{line}\nc 1 2 3\n")
     assert str(caught.value).startswith(f"{path}:{number}: {message}")
 
 
-def test_a_short_line_far_down_is_reported_too(path: Path):
+def test_a_short_line_after_many_others_is_reported(path: Path):
     with pytest.raises(DataError, match=r"table\.txt:201: expected 2 numbers after the word, found 1$"):
         read(path, "".join(f"word{number} 1 2\n" for number in range(200)) + "last 1\n", keep=1000)
 
@@ -103,7 +103,7 @@ def test_a_word_is_looked_up_as_written_then_lower_then_with_digits_as_0():
 
 
 @pytest.mark.parametrize("tables", [[table("a", "b"), table("b", "C", width=3)], [table("a"), table(width=3)]])
-def test_tables_stand_side_by_side_and_what_they_lack_is_0(tables: list[Table]):
+def test_vectors_of_tables_are_concatenated_and_missing_words_are_0(tables: list[Table]):
     words = ["A", "b", "c", "C"]
     joined = vectors.join(tables, words)
     assert joined.shape == (4, 5)
@@ -113,14 +113,14 @@ def test_tables_stand_side_by_side_and_what_they_lack_is_0(tables: list[Table]):
             assert (joined[row, columns] == (part.matrix[hit] if hit >= 0 else 0)).all()
 
 
-def test_the_most_frequent_words_come_by_their_best_rank_in_any_table():
+def test_the_most_frequent_words_are_sorted_by_best_rank():
     tables = [table("the", "of", "Zoo"), table("of", "a", "the", "b")]
     assert vectors.most_frequent(tables, 10, ()) == ["of", "the", "a", "Zoo", "b"]
     assert vectors.most_frequent(tables, 2, {"of"}) == ["the", "a"]
     assert vectors.most_frequent(tables, 0, ()) == vectors.most_frequent([], 5, ()) == []
 
 
-def test_coverage_counts_types_and_tokens_that_any_table_holds():
+def test_coverage_counts_types_and_tokens_in_any_table():
     found = vectors.coverage([table("the"), table("paris")], Counter({"The": 6, "Paris": 1, "Oslo": 2, "Lima": 1}))
     assert found == Coverage(types=4, tokens=10, covered_types=2, covered_tokens=7)
     assert str(found) == "50.0 % of 4 types, 70.0 % of 10 tokens"

@@ -30,25 +30,27 @@ LAYOUT = {"columns": Layout(), "conllu": Layout(tag="misc:NER")}
 FOUND = [(("EU", "Paris"), ("B-X", "I-X")), (("no",), ("B-X",))]
 
 
-def records(form: str, tmp_path: Path, text: str | None = None) -> tuple[list[Record], Path]:
+def records(input_format: str, tmp_path: Path, text: str | None = None) -> tuple[list[Record], Path]:
     """Returns the tagged records of an input, and its path."""
     path = tmp_path / "a"
-    if form == "parquet":
+    if input_format == "parquet":
         pq.write_table(pa.table({"text": ["EU Paris", "", "no"]}), path)
     else:
-        path.write_text(INPUTS[form] if text is None else text, newline="")
-    found = reader.read_records(path, input_format=form, layout=LAYOUT.get(form, Layout(tag=None)), name="a.x")
+        path.write_text(INPUTS[input_format] if text is None else text, newline="")
+    found = reader.read_records(
+        path, input_format=input_format, layout=LAYOUT.get(input_format, Layout(tag=None)), name="a.x"
+    )
     return tagged(found), path
 
 
-def output(to: str, form: str, tmp_path: Path, text: str | None = None, **more: object) -> str:
-    layout = LAYOUT["conllu"] if to == "conllu" else LAYOUT.get(form, Layout(tag=None))
-    found, path = records(form, tmp_path, text)
-    writer = make_sink(to, WriteOptions(input_format=form, layout=layout, name="a.x", source=path, **more))
+def output(to: str, input_format: str, tmp_path: Path, text: str | None = None, **more: object) -> str:
+    layout = LAYOUT["conllu"] if to == "conllu" else LAYOUT.get(input_format, Layout(tag=None))
+    found, path = records(input_format, tmp_path, text)
+    writer = make_sink(to, WriteOptions(input_format=input_format, layout=layout, name="a.x", source=path, **more))
     return (writer.begin() + writer.write(found) + writer.end()).decode()
 
 
-def test_columns_and_conllu_are_written_back_as_read_but_for_the_tags(tmp_path: Path):
+def test_columns_and_conllu_are_written_back_unchanged_except_for_the_tags(tmp_path: Path):
     assert output("columns", "columns", tmp_path) == (
         "EU NNP B-X\nParis NNP I-X\n\n-DOCSTART- X O\n\nno DT B-X\n\n-DOCSTART- X O\n"
     )
@@ -57,20 +59,20 @@ def test_columns_and_conllu_are_written_back_as_read_but_for_the_tags(tmp_path: 
     assert output("conllu", "conllu", tmp_path) == expected
 
 
-@pytest.mark.parametrize("form", options(InputFormat))
+@pytest.mark.parametrize("input_format", options(InputFormat))
 @pytest.mark.parametrize("to", ["columns", "conllu"])
-def test_every_input_can_be_written_as_a_corpus_and_read_again(form: str, to: str, tmp_path: Path):
-    text = output(to, form, tmp_path)
+def test_every_input_can_be_written_as_a_corpus_and_read_again(input_format: str, to: str, tmp_path: Path):
+    text = output(to, input_format, tmp_path)
     layout = Layout(tag="misc:NER" if to == "conllu" else -1)
     again = reader.read_sentences(BytesIO(text.encode()), input_format=to, layout=layout, tagged=True)
     assert [(one.tokens, one.tags) for one in again if one.tokens] == FOUND
 
 
-@pytest.mark.parametrize("form", options(InputFormat))
+@pytest.mark.parametrize("input_format", options(InputFormat))
 @pytest.mark.parametrize("to", ["jsonl", "parquet"])
-def test_every_input_can_be_written_as_rows_one_for_each_record_that_is_no_gap(form: str, to: str, tmp_path: Path):
-    found, path = records(form, tmp_path)
-    writer = make_sink(to, WriteOptions(input_format=form, layout=Layout(), source=path))
+def test_every_input_can_be_written_as_rows_one_per_record_with_tokens(input_format: str, to: str, tmp_path: Path):
+    found, path = records(input_format, tmp_path)
+    writer = make_sink(to, WriteOptions(input_format=input_format, layout=Layout(), source=path))
     data = writer.begin() + writer.write(found) + writer.end()
     part = tmp_path / "part"
     part.write_bytes(data)
@@ -79,20 +81,22 @@ def test_every_input_can_be_written_as_rows_one_for_each_record_that_is_no_gap(f
         [json.loads(line) for line in data.splitlines()] if to == "jsonl" else pq.ParquetFile(part).read().to_pylist()
     )
     assert [(tuple(row["tokens"]), tuple(row["tags"])) for row in rows if row["tokens"]] == FOUND
-    assert len(rows) == (2 if form in ("text", "columns", "conllu") else 3)
-    documents = {"text": ["a.x", "a.x"], "columns": [0, 1], "conllu": [0, 0], "lines": [0, 1, 2]}.get(form, [0, 1, 2])
-    as_text = to == "parquet" and form in ("jsonl", "parquet", "conllu")
+    assert len(rows) == (2 if input_format in ("text", "columns", "conllu") else 3)
+    documents = {"text": ["a.x", "a.x"], "columns": [0, 1], "conllu": [0, 0], "lines": [0, 1, 2]}.get(
+        input_format, [0, 1, 2]
+    )
+    as_text = to == "parquet" and input_format in ("jsonl", "parquet", "conllu")
     assert [row["document"] for row in rows] == ([str(one) for one in documents] if as_text else documents)
-    assert all(("sentences" in row) == (form in ("text", "jsonl", "parquet")) for row in rows)
+    assert all(("sentences" in row) == (input_format in ("text", "jsonl", "parquet")) for row in rows)
 
 
-@pytest.mark.parametrize("form", options(InputFormat))
+@pytest.mark.parametrize("input_format", options(InputFormat))
 @pytest.mark.parametrize("to", options(OutputFormat))
-def test_what_a_pool_gives_depends_on_nothing_before_it(form: str, to: str, tmp_path: Path):
-    found, path = records(form, tmp_path)
-    layout = LAYOUT["conllu"] if to == "conllu" else LAYOUT.get(form, Layout(tag=None))
+def test_the_output_of_a_pool_does_not_depend_on_previous_pools(input_format: str, to: str, tmp_path: Path):
+    found, path = records(input_format, tmp_path)
+    layout = LAYOUT["conllu"] if to == "conllu" else LAYOUT.get(input_format, Layout(tag=None))
     one, other = (
-        make_sink(to, WriteOptions(input_format=form, layout=layout, name="a", source=path, probabilities=True))
+        make_sink(to, WriteOptions(input_format=input_format, layout=layout, name="a", source=path, probabilities=True))
         for _ in range(2)
     )
     begun = one.begin()
@@ -103,17 +107,21 @@ def test_what_a_pool_gives_depends_on_nothing_before_it(form: str, to: str, tmp_
     assert one.begin() == begun == other.begin()
 
 
-@pytest.mark.parametrize("form", ["text", "lines", "columns", "jsonl"])
+@pytest.mark.parametrize("input_format", ["text", "lines", "columns", "jsonl"])
 @pytest.mark.parametrize("to", options(OutputFormat))
-def test_an_empty_file_gives_an_empty_counterpart(form: str, to: str, tmp_path: Path):
+def test_an_empty_file_becomes_an_empty_output(input_format: str, to: str, tmp_path: Path):
     if to == "parquet":
-        writer = make_sink(to, WriteOptions(input_format=form, layout=Layout()))
+        writer = make_sink(to, WriteOptions(input_format=input_format, layout=Layout()))
         (tmp_path / "part").write_bytes(writer.begin() + writer.end())
         writer.finish(tmp_path / "part")
         assert pq.ParquetFile(tmp_path / "part").metadata.num_rows == 0
         return
-    text = output(to, form, tmp_path, "")
-    begun = {"columns": "-DOCSTART- a.x\n\n", "conllu": "# newdoc id = a.x\n\n"}.get(to, "") if form == "text" else ""
+    text = output(to, input_format, tmp_path, "")
+    begun = (
+        {"columns": "-DOCSTART- a.x\n\n", "conllu": "# newdoc id = a.x\n\n"}.get(to, "")
+        if input_format == "text"
+        else ""
+    )
     if to in ("columns", "conllu", "jsonl"):
         assert text == begun
     else:
@@ -124,11 +132,11 @@ def test_lines_become_columns_with_their_empty_lines(tmp_path: Path):
     assert output("columns", "lines", tmp_path, "a b\n\n\nc") == "a B-X\nb I-X\n\n\n\nc B-X\n\n"
 
 
-def test_lines_become_conllu_without_them(tmp_path: Path):
+def test_lines_become_conllu_without_empty_lines(tmp_path: Path):
     assert output("conllu", "lines", tmp_path, "\na\n\n").count("\n") == 2
 
 
-def test_a_document_begins_with_its_id_in_columns_and_conllu(tmp_path: Path):
+def test_a_document_starts_with_its_id_in_columns_and_conllu(tmp_path: Path):
     rows = '{"text": "A left. C\\td", "id": " a\\n b"}\n{"text": "", "document": "x"}\n'
     assert output("columns", "jsonl", tmp_path, rows) == (
         "-DOCSTART- a_b\n\nA\tB-X\nleft\tI-X\n.\tO\n\nC\tB-X\nd\tI-X\n\n-DOCSTART- x\n\n"
@@ -146,17 +154,17 @@ def test_a_document_begins_with_its_id_in_columns_and_conllu(tmp_path: Path):
 def test_probabilities_are_a_last_column_or_a_key_of_misc(tmp_path: Path):
     assert output("columns", "columns", tmp_path, "a NN O\n", probabilities=True) == "a NN B-X 0.500000\n"
     assert output("columns", "lines", tmp_path, "a\n", probabilities=True) == "a B-X 0.500000\n\n"
-    for form in ("lines", "conllu"):
-        assert "NER=B-X|Prob=0.500000\n" in output("conllu", form, tmp_path, probabilities=True)
+    for input_format in ("lines", "conllu"):
+        assert "NER=B-X|Prob=0.500000\n" in output("conllu", input_format, tmp_path, probabilities=True)
 
 
 @pytest.mark.parametrize("to", ["columns", "conllu", "tsv", "html"])
-def test_alternatives_have_a_place_in_rows_alone(to: str):
+def test_only_rows_can_hold_alternatives(to: str):
     with pytest.raises(ConfigError, match=f"alternatives can be written to jsonl or parquet, not to {to}"):
         make_sink(to, WriteOptions(input_format="lines", layout=Layout(), alternatives=True))
 
 
-def test_a_token_with_a_space_survives_on_its_way_from_conllu_to_columns():
+def test_a_token_with_a_space_survives_conversion_from_conllu_to_columns():
     (given,) = tagged([Record((Sentence(("1 000", "men")),))])
     text = make_sink("columns", WriteOptions(input_format="conllu", layout=Layout())).write([given])
     assert text == b"1 000\tB-X\nmen\tI-X\n\n"
@@ -165,7 +173,7 @@ def test_a_token_with_a_space_survives_on_its_way_from_conllu_to_columns():
 
 
 @pytest.mark.parametrize("to", ["columns", "conllu"])
-def test_a_token_of_json_breaks_no_line_of_a_corpus(to: str):
+def test_a_token_of_json_does_not_break_lines_of_a_corpus(to: str):
     tokens = ["a\tb", "c\nd\r", "\0", "\u2028", "\ud800", "\\"]
     data = json.dumps({"tokens": tokens}).encode()
     layout = Layout(tag="xpos")
