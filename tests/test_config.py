@@ -1,4 +1,4 @@
-"""Recipes: every fault is told at once with its place, and a config survives being written and read."""
+"""Recipes: all faults are reported together with their positions, and configs are unchanged after writing and reading."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from tagger.errors import ConfigError
 
 
 def faults(text: str, *overrides: str) -> tuple[str, ...]:
-    """Returns what is wrong with a recipe."""
+    """Returns the faults of a recipe."""
     with pytest.raises(ConfigError) as raised:
         parse(text, "recipe.yaml", overrides=overrides)
     return raised.value.faults

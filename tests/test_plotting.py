@@ -1,4 +1,4 @@
-"""A plot is drawn apart from the training: nothing that it obeys or dies of reaches the training."""
+"""A plot is drawn in a separate process, so that neither settings nor failures affect the training."""
 
 import logging
 import os

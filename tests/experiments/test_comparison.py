@@ -1,4 +1,4 @@
-"""The comparison of two runs: against every resample written out, and where the answer is known."""
+"""The comparison of two runs, against an enumeration of all resamples and in cases with known results."""
 
 import json
 import math
@@ -27,7 +27,7 @@ ORACLE = [[(1, 1, 2), (0, 2, 1), (2, 2, 2)], [(2, 2, 2), (0, 0, 1), (1, 3, 2)], 
 def write_run(
     run: Path, seeds: Sequence[Rows], *, columns: tuple[str, ...] = SPANS, data: str = "d", on: str = "test"
 ) -> Path:
-    """Writes what a run of several seeds keeps, each given by the counts of its sentences."""
+    """Writes the files of a run of several seeds, from the counts of each seed's sentences."""
     for seed, rows in enumerate(seeds):
         (run / f"seed-{seed}").mkdir(parents=True)
         records.write_counts(run / f"seed-{seed}", {on: Counts(data, columns, tuple(rows))})
@@ -36,7 +36,7 @@ def write_run(
 
 
 def single(run: Path, rows: Rows) -> Path:
-    """Writes what the run of a single training keeps."""
+    """Writes the files of a run of one seed."""
     run.mkdir()
     (run / "config.yaml").write_text(config.dump(Config()))
     records.write_counts(run, {"test": Counts("d", SPANS, tuple(rows))})
@@ -44,19 +44,19 @@ def single(run: Path, rows: Rows) -> Path:
 
 
 def f1(rows: Rows) -> Fraction:
-    """Returns the exact F1, in percent, of counts of sentences."""
+    """Returns the exact F1 of sentence counts, in percent."""
     correct, predicted, gold = map(sum, zip(*rows, strict=True))
     return Fraction(200 * correct, predicted + gold) if predicted + gold else Fraction(0)
 
 
 def accuracy(rows: Rows) -> Fraction:
-    """Returns the exact accuracy, in percent, of counts of sentences."""
+    """Returns the exact accuracy of sentence counts, in percent."""
     correct, tokens = map(sum, zip(*rows, strict=True))
     return Fraction(100 * correct, tokens)
 
 
 def every_difference(first: Sequence[Rows], second: Sequence[Rows], score=f1) -> list[Fraction]:
-    """Returns the difference under every draw of N of N sentences and of S - 1 of S seeds of each run."""
+    """Returns the sorted differences of all draws of N of N sentences and of S - 1 of S seeds of each run."""
     differences = []
     for indices in product(range(len(first[0])), repeat=len(first[0])):
         ours, theirs = ([score([rows[index] for index in indices]) for rows in run] for run in (first, second))
@@ -125,7 +125,7 @@ def test_each_difference_is_computed_from_the_drawn_sentences_and_seeds() -> Non
 
 
 def rows(sentences: int, right: float, seed: int) -> Rows:
-    """Returns counts of sentences with two entities each, found with a probability."""
+    """Returns counts of sentences with two entities each, which are predicted with a probability."""
     draw = random.Random(seed)
     return [(sum(draw.random() < right for _ in range(2)), 2, 2) for _ in range(sentences)]
 
@@ -151,7 +151,7 @@ def test_a_clearly_better_run_is_significant_with_the_right_difference(tmp_path:
 
 
 def test_resampled_seeds_have_the_variance_of_a_mean(tmp_path: Path) -> None:
-    """Sentences that all have the same counts leave nothing but the seeds to vary."""
+    """All sentences have the same counts, so that only the seeds vary."""
     first, second = ([[(n, 100, 100)] * 4 for n in numbers] for numbers in ((80, 84, 91), (70, 71)))
     terms = [comparison._stack_counts([Counts("d", SPANS, tuple(rows)) for rows in run]) for run in (first, second)]
     result = comparison.resample(*terms, samples=100_000, random=np.random.default_rng(0))

@@ -1,4 +1,4 @@
-"""Several seeds: each is trained as if alone, what they came to is summed up, and what breaks off is gone on with."""
+"""Several seeds: each equals a single training, results are summarized, and interrupted runs resume."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ FILES = {"config.yaml", "seeds.json", "model-best", "seed-1", "seed-2", "seed-3"
 
 
 class Interruption(BaseException):
-    """What a training cannot catch."""
+    """An interruption that a training cannot catch."""
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Config:
 
 @pytest.fixture(scope="module")
 def whole(settings: Config, tmp_path_factory: pytest.TempPathFactory) -> ExperimentResult:
-    """What the seeds come to where nothing breaks off."""
+    """The result of an uninterrupted run."""
     run = tmp_path_factory.mktemp("whole") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(records, "plot", lambda *_: None)
@@ -52,7 +52,7 @@ def whole(settings: Config, tmp_path_factory: pytest.TempPathFactory) -> Experim
 
 
 def assert_same(run: Path, whole: ExperimentResult) -> None:
-    """Asserts that a run holds what `whole` does but for times."""
+    """Asserts that a run equals `whole` except for times."""
     assert {path.name for path in run.iterdir()} == FILES
     for seed in SEEDS:
         assert results(run / f"seed-{seed}") == results(whole.run_dir / f"seed-{seed}")
@@ -115,7 +115,7 @@ def test_the_best_model_on_dev_is_copied(whole: ExperimentResult) -> None:
 
 
 def interrupt_at(seed_number: int, step: int) -> Callable[[Event], None]:
-    """Returns a listener that breaks off a seed, counted from 0, at a step of its second epoch."""
+    """Returns a callback that interrupts a seed, counted from 0, at a step of its second epoch."""
     seen = 0
 
     def callback(event: Event) -> None:

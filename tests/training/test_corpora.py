@@ -1,4 +1,4 @@
-"""The data of a recipe: its parts, their kinds, and where they stand."""
+"""The data of a recipe: its parts, their kinds of tags, and their columns."""
 
 import logging
 from pathlib import Path
@@ -13,7 +13,7 @@ SPANS = "Ada B-PER\nran O\n\n"
 
 
 def config(folder: Path, **parts: str) -> Config:
-    """Returns a recipe over files of these contents."""
+    """Returns a recipe whose data files have these contents."""
     for role, text in parts.items():
         (folder / f"{role}.conll").write_text(text)
     lines = "".join(f"  {role}: {folder / role}.conll\n" for role in parts)

@@ -1,4 +1,4 @@
-"""Diagnostics: gradient norms by part, open and closed gates, and how far gradients reach, against cases worked out."""
+"""Diagnostics: gradient norms by part, gate fractions and gradient reach, compared with cases computed by hand."""
 
 import math
 from collections.abc import Sequence

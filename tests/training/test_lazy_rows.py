@@ -1,4 +1,4 @@
-"""LazyRows moved when a batch holds them, against torch's optimiser and a plain average that move all at each step."""
+"""LazyRows compared with torch's optimizer and a plain moving average, which update all rows at each step."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ WORDS, WIDTH, DECAY = 30, 4, 0.9
 
 
 class Dense:
-    """The same by torch's optimiser over all rows."""
+    """The reference: torch's optimizer over all rows."""
 
     def __init__(self, weight: Tensor, *, momentum: float, nesterov: bool) -> None:
         self.weight = nn.Parameter(weight.clone())
@@ -26,7 +26,7 @@ class Dense:
 
 
 def gradients(steps: int) -> list[Tensor]:
-    """Returns gradients of few rows each, some of them there twice."""
+    """Returns sparse gradients of a few rows each, with some rows repeated."""
     random = torch.Generator().manual_seed(2)
     result = []
     for _ in range(steps):
@@ -71,14 +71,14 @@ def test_lazy_rows_equal_rows_updated_at_each_step(
 
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_rows_caught_up_before_reading_equal_rows_updated_at_each_step(*, nesterov: bool) -> None:
-    """The gradient depends on the vectors, as a network's does."""
+    """The gradient depends on the vectors, as in a network."""
     rows = start(nesterov=nesterov)
     dense = Dense(rows.weight.detach(), momentum=0.9, nesterov=nesterov)
     goal = torch.randn(WORDS, WIDTH, generator=torch.Generator().manual_seed(3))
     random = torch.Generator().manual_seed(4)
     for _ in range(80):
         ids = torch.randint(0, WORDS, (3,), generator=random)
-        rows.catch_up(torch.cat([ids, torch.tensor([WORDS, WORDS + 5])]))  # words whose vectors stay as they are
+        rows.catch_up(torch.cat([ids, torch.tensor([WORDS, WORDS + 5])]))  # words without a trained vector
         gradient = torch.sparse_coo_tensor(
             ids[None], rows.weight.detach()[ids] - goal[ids], (WORDS, WIDTH), check_invariants=True
         )

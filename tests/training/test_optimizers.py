@@ -1,4 +1,4 @@
-"""Rates rise and fall as their schedules say, parts have their own, and gradients are clipped."""
+"""Schedules of the learning rate, learning rates by part, and gradient clipping."""
 
 import math
 from itertools import pairwise
@@ -18,7 +18,7 @@ from tagger.training.optimizers import clip_gradients, count_plateaus, schedule_
 
 
 def factors(total: int = 20, **settings: object) -> list[float]:
-    """Returns a schedule's factor at each step of two epochs."""
+    """Returns the factor of a schedule at each step of two epochs."""
     schedule = Schedule(**settings)  # type: ignore[arg-type]
     return [
         schedule_factor(schedule, step=step, total=total, epoch=2 * step // total, scores=[50.0] * (2 * step // total))

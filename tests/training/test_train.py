@@ -1,4 +1,4 @@
-"""What a training leaves behind, refuses, and takes over."""
+"""The files of a training, the input that it refuses, and how it resumes."""
 
 import json
 import logging
@@ -23,7 +23,7 @@ from tests.robustness.runs import timeless, tree
 
 Train = Callable[..., TrainingResult]
 STILL = "training.optimizer.learning_rates={words: 0, characters: 0, encoder: 0, head: 0}"
-"""For weights that stay as they were drawn."""
+"""A setting that leaves the initial weights unchanged."""
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ def _no_plot(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) ->
 
 @pytest.fixture
 def train(tiny_config: Config, tmp_path: Path) -> Train:
-    """Trains the tiny recipe for an epoch, changed by overrides, into the folder `run`."""
+    """Trains the tiny recipe with overrides for an epoch in the folder `run`."""
 
     def trained(*overrides: str, run: str = "run", **options: object) -> TrainingResult:
         settings = parse(dump(tiny_config), "tiny.yaml", overrides=["training.epochs=1", *overrides])
@@ -44,12 +44,12 @@ def train(tiny_config: Config, tmp_path: Path) -> Train:
 
 
 def lines(run: Path) -> list[dict[str, object]]:
-    """Returns the lines of a run's metrics."""
+    """Returns the lines of metrics.jsonl."""
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def weights(model: Path) -> dict[str, torch.Tensor]:
-    """Returns the tensors of a model by name."""
+    """Returns the tensors of a model, by name."""
     return model_dir.load(model)[0].network.state_dict()
 
 
@@ -122,7 +122,7 @@ def test_dev_words_are_encoded_once_per_training(train: Train, monkeypatch: pyte
 
 
 def moved(tmp_path: Path, text: str | None = None) -> Config:
-    """Returns a run's settings after its data have moved, or have changed to a text."""
+    """Moves the data of a run, or replaces it by a text; returns the run's config with the new paths."""
     source = tmp_path / "train.conll"
     target = tmp_path / "moved.conll"
     target.write_text(text or source.read_text())
@@ -270,7 +270,7 @@ def test_a_part_with_learning_rate_0_does_not_change(train: Train, part: str) ->
 
 @pytest.fixture
 def vectors(tmp_path: Path) -> Path:
-    """A table of vectors with a word of the corpus in it and another."""
+    """A vector table with one word of the corpus and one other word."""
     path = tmp_path / "vectors.txt"
     path.write_text("oslo 0.5 0.25\nreykjavik 1 2\n")
     return path

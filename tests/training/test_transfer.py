@@ -1,4 +1,4 @@
-"""Starting from a model: what stands for a word, a character or a tag goes where the new model has it."""
+"""Initial weights from a model: weights of a word, character or tag move to its index in the new model."""
 
 from pathlib import Path
 
@@ -17,12 +17,12 @@ NEW = [Sentence(("Zoë", "lives", "Ada"), tags=("S-LOC", "O", "S-AGE")), Sentenc
 
 @pytest.fixture
 def source(model_path: Path) -> TaggerModel:
-    """The model that has learned the tiny corpus."""
+    """The model trained on the tiny corpus."""
     return model_dir.load(model_path)[0]
 
 
 def started(source: TaggerModel, *sentences: Sentence, **model: object) -> TaggerModel:
-    """Returns a new model of the source's shape, but for changes, that starts from its weights."""
+    """Returns a new model with the weights of the source, and with its shape except for changes."""
     settings = Config.model_validate({"model": source.config.model.model_dump() | model})
     model = build_model(settings, sentences, [transfer.vector_table(source)])
     transfer.transfer_weights(source, model)
