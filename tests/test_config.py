@@ -1,4 +1,4 @@
-"""Recipes: all faults are reported together with their positions, and configs are unchanged after writing and reading."""
+"""Recipes: all faults are reported together with positions, and configs are unchanged after writing and reading."""
 
 from pathlib import Path
 
