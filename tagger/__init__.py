@@ -21,6 +21,7 @@ __all__ = [
     "__version__",
     "compare",
     "evaluate",
+    "info",
     "load",
     "tag_files",
     "train",
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from tagger.api.batch import tag_files
     from tagger.api.comparison import compare
     from tagger.api.evaluation import evaluate
+    from tagger.api.info import info
     from tagger.api.training import train
     from tagger.data.document import Document
     from tagger.data.sentence import Sentence, Span
@@ -49,6 +51,7 @@ _MODULES = {
     "TaggerError": "tagger.errors",
     "compare": "tagger.api.comparison",
     "evaluate": "tagger.api.evaluation",
+    "info": "tagger.api.info",
     "load": "tagger.tagging",
     "tag_files": "tagger.api.batch",
     "train": "tagger.api.training",

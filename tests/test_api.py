@@ -1,5 +1,6 @@
 """The Python API: one call does what a command does, with the same scores and the same bytes."""
 
+import io
 import json
 import statistics
 import subprocess
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 import tagger
 from tagger import config
+from tagger.api import training
 from tagger.cli import app
 from tagger.errors import ConfigError, DataError
 from tests.conftest import TINY_RECIPE, tiny_corpus
@@ -47,6 +49,10 @@ def test_evaluate_gives_the_scores_of_the_command(model_path: Path, corpus_file:
     for model in (model_path, str(model_path), tagger.load(model_path)):
         report = tagger.evaluate(model, corpus_file)
         assert without_times(json.loads(json.dumps(report.to_json()))) == without_times(printed)
+
+
+def test_info_gives_the_description_of_the_command(model_path: Path) -> None:
+    assert json.loads(run("info", model_path, "--json")) == json.loads(json.dumps(tagger.info(model_path)))
 
 
 def test_evaluate_takes_sentences(model_path: Path, corpus_file: Path) -> None:
@@ -173,3 +179,28 @@ def test_train_resumes_the_run_that_the_command_began(tmp_path: Path, recipe: Pa
 def test_train_refuses_options_that_do_not_fit(recipe: Path, options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         tagger.train(recipe, **options)  # type: ignore[arg-type]
+
+
+def test_files_are_tagged_where_standard_streams_have_no_bytes(
+    model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in.txt").write_text("Ada lives in Paris .\n")
+    monkeypatch.setattr(sys, "stdin", None)
+    monkeypatch.setattr(sys, "stdout", io.StringIO())  # as in a notebook
+    assert tagger.tag_files(model_path, tmp_path / "in.txt", out=tmp_path / "out").tokens == 5
+    with pytest.raises(ConfigError, match="standard output cannot be written here; pass `out`"):
+        tagger.tag_files(model_path, tmp_path / "in.txt")
+    with pytest.raises(ConfigError, match="standard input cannot be read here"):
+        tagger.tag_files(model_path, "-", out=tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("settings", "override"),
+    [
+        ({"data.train": "\U0001f600.txt"}, r'data.train="\U0001f600.txt"'),
+        ({"model": {"head": {"tag_weights": {"a.b": 2}}}}, 'model.head.tag_weights={"a.b": 2}'),
+        ({"model.head": {"kind": "softmax"}}, 'model.head.kind="softmax"'),
+    ],
+)
+def test_settings_become_overrides_of_whole_values(settings: dict[str, object], override: str) -> None:
+    assert list(training._overrides(settings)) == [override]

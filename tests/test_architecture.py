@@ -70,7 +70,7 @@ FOLDERS = {
         {"directories", "storage"},
         {"manifest"},
     ],
-    "api": [{"batch", "comparison", "evaluation", "training"}],
+    "api": [{"batch", "comparison", "evaluation", "info", "training"}],
     "jobs": [
         {"inputs", "summary"},
         {"job", "journal", "ray.cluster", "ray.shards", "rejects"},

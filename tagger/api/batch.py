@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -113,7 +114,21 @@ def tag_files(
         result = ray.run(uris, str(out), job, device=device, workers=workers, limits=limits, callback=callback)
     else:
         tagger = tagging.load(model, device=device, workers=workers, **limits)
-        result = local.run(tagger, job, streams or (sys.stdin.buffer, sys.stdout.buffer), callback=callback)
+        result = local.run(tagger, job, streams or _standard_streams(job), callback=callback)
     if job.summary is not None:
         atomic.write_output(job.summary, json_files.dump(result.to_json(), indent=1) + b"\n")
     return result
+
+
+def _standard_streams(job: Job) -> tuple[BinaryIO, BinaryIO]:
+    """Returns binary standard input and output, which notebooks and some GUIs do not have.
+
+    Raises:
+        ConfigError: the job needs one of them, and it does not exist.
+    """
+    stdin, stdout = getattr(sys.stdin, "buffer", None), getattr(sys.stdout, "buffer", None)
+    if stdin is None and STDIN in job.paths:
+        raise ConfigError("standard input cannot be read here; pass files or `streams`")
+    if stdout is None and job.out is None:
+        raise ConfigError("standard output cannot be written here; pass `out` or `streams`")
+    return stdin or BytesIO(), stdout or BytesIO()

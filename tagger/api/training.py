@@ -1,8 +1,10 @@
 """The Python API of `tagger train`."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tagger import config as recipes
 from tagger import experiments
@@ -11,6 +13,8 @@ from tagger.config import Config
 from tagger.errors import ConfigError
 from tagger.experiments import ExperimentResult, runs
 from tagger.training import Callback, corpora, run_dir
+
+_SURROGATE_PAIR = re.compile(r"\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}")
 
 
 def train(
@@ -62,6 +66,8 @@ def train(
         TrainingError: the training cannot continue, such as after a loss that is not finite.
         Stopped: by a signal, after a checkpoint; `resume=True` continues from there.
     """
+    if jobs < 1:
+        raise ConfigError(f"`jobs` must be at least 1, got {jobs}")
     if seed is not None and seeds is not None:
         raise ConfigError("`seed` and `seeds` exclude each other; pass one of them")
     overrides = list(_overrides(settings)) if isinstance(settings, Mapping) else list(settings)
@@ -72,14 +78,12 @@ def train(
     tables = [Path(vectors)] if isinstance(vectors, str | Path) else [Path(path) for path in vectors]
     initial = None if init_from is None else Path(init_from)
     run = None if isinstance(recipe, Config) else Path(recipe)
-    if resume and seeds is None and run is not None and (out is None or run.is_dir()):
+    if resume and seeds is None and run is not None and (out is None or _is_run(run)):
         _refuse({"vectors": tables or None, "out": out, "seed": seed, "init_from": init_from})
-        _check_jobs(jobs, several=runs.has_seed_dirs(run))
         run_dir.check_is_run(run)
         config = recipes.load(str(run / run_dir.CONFIG), overrides)
         config = corpora.with_paths(config, folder=folder, parts=paths, vectors=())
         return experiments.resume(run, jobs=jobs, device=device, callback=callback, config=config)
-    _check_jobs(jobs, several=seeds is not None)
     config = corpora.with_paths(_load(recipe, overrides), folder=folder, parts=paths, vectors=tables)
     return experiments.train(
         config,
@@ -94,16 +98,36 @@ def train(
 
 
 def _overrides(settings: Mapping[str, object], prefix: str = "") -> Iterator[str]:
-    """Yields `a.b=value`, the value in YAML, for each setting of a mapping.
+    """Yields `a.b=value`, the value in YAML, for each setting of a mapping whose sections may be nested.
 
     >>> list(_overrides({"training.epochs": 2, "model": {"encoder": {"cell": "gru"}}}))
     ['training.epochs=2', 'model.encoder.cell="gru"']
     """
     for name, value in settings.items():
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping) and _is_section(f"{prefix}{name}"):
             yield from _overrides(value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}={json.dumps(value, default=str)}"  # JSON is YAML
+            text = json.dumps(value, default=str)  # JSON is YAML, except for surrogate pairs
+            text = _SURROGATE_PAIR.sub(_escape_pair, text)
+            yield f"{prefix}{name}={text}"
+
+
+def _escape_pair(pair: re.Match[str]) -> str:
+    r"""Returns YAML's escape of a character that JSON escapes as two surrogates.
+
+    >>> next(_overrides({"a": chr(0x1F600)}))
+    'a="\\U0001f600"'
+    """
+    return f"\\U{ord(json.loads(chr(34) + pair[0] + chr(34))):08x}"
+
+
+def _is_section(name: str) -> bool:
+    """Returns whether a dotted name is that of a section of a recipe, such as model.encoder."""
+    section: Any = Config
+    for part in name.split("."):
+        field = getattr(section, "model_fields", {}).get(part)
+        section = None if field is None else field.annotation
+    return hasattr(section, "model_fields")
 
 
 def _load(recipe: str | Path | Config, overrides: Sequence[str]) -> Config:
@@ -120,11 +144,8 @@ def _run_dir(recipe: str | Path | Config, out: str | Path | None) -> Path:
     return Path("runs") / Path(recipe).stem
 
 
-def _check_jobs(jobs: int, *, several: bool) -> None:
-    if jobs < 1:
-        raise ConfigError(f"`jobs` must be at least 1, got {jobs}")
-    if jobs > 1 and not several:
-        raise ConfigError("`jobs` is the number of `seeds` to train in parallel; pass `seeds`, too")
+def _is_run(path: Path) -> bool:
+    return runs.has_seed_dirs(path) or (path / run_dir.CONFIG).is_file()
 
 
 def _refuse(fixed: Mapping[str, object]) -> None:

@@ -14,10 +14,10 @@ def info(
     as_json: options.Json = False,
 ) -> None:
     """Describe a model: layers, tags, vocabulary, file size and scores."""
-    from tagger import model_dir
+    from tagger.api import info as api
     from tagger.io import json_files
 
-    card = model_dir.describe(model)
+    card = api.info(model)
     print_result(
         json_files.dump(card).decode() if as_json else "\n".join(f"{key}: {_format(card[key])}" for key in card)
     )

@@ -289,7 +289,8 @@ class Tagger:
     def encode(self, sentences: Iterable[Sentence]) -> list[EncodedPool]:
         """Returns sentences as pools that `tag_encoded` can tag repeatedly, also after `update_weights`.
 
-        The pools stay in memory as long as the tagger, and so do their words in the word cache.
+        The pools stay in memory as long as the tagger, and so do their words in the word cache. They cannot
+        be used in a process that another thread forks.
         """
         self._scorer.retain_words()
         pools = map(self._encode, build_sentence_pools(sentences, by_passage=self.uses_document_context))

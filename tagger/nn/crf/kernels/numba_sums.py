@@ -4,7 +4,7 @@ Shapes in this module: B sentences, T tokens in the longest one, K tags, P ≥ K
 
 Sums run over exponentials in float64, from the last token to the first, rescaled where they leave the range
 [1e-20, 1e20]. Where float64 cannot hold a weight that may matter, the sentence gets the status LOST, not a wrong
-result. Every entry function processes sentences `first` to `stop`, so that threads can grad a batch, and releases the
+result. Every entry function processes sentences `first` to `stop`, so that threads can share a batch, and releases the
 GIL.
 
 Rows have P numbers: the tags padded with zeros to a multiple of 4. Products process four rows at a time, since entering
@@ -27,7 +27,7 @@ DONE, IMPOSSIBLE, LOST, INVALID = range(4)
 
 
 class Parameters(NamedTuple):
-    """The parameters that all sentences grad, and weights: exp(score − highest).
+    """The parameters that all sentences share, and their weights: exp(score − highest).
 
     Attributes:
         transitions: (K, K) parameters.
@@ -54,7 +54,7 @@ class Workspace(NamedTuple):
     """The result of a backward pass, by token.
 
     Attributes:
-        beta: (T, P) the summed weight of all continuations continuation a tag, scaled.
+        beta: (T, P) the summed weight of all continuations after a tag, scaled.
         continuation: (T, P) beta times the weight of the tag's emission.
         scale: (T,) factor applied to a token's beta.
         shift: (T,) log of the factor that restores beta.
