@@ -1,6 +1,6 @@
-"""Draws lines by epoch as a PNG, in a separate process, so that its settings and faults cannot affect the caller.
+"""Draws lines by epoch as a PNG in a separate process, so that neither settings nor faults affect the caller.
 
-matplotlib obeys a `matplotlibrc` in the current directory and the backend that MPLBACKEND names.
+matplotlib reads a `matplotlibrc` in the current directory and the backend in MPLBACKEND; the process ignores both.
 """
 
 import json
@@ -24,15 +24,15 @@ class PlotError(Exception):
 
 
 def draw_png(panels: Panels, epochs: Sequence[int], *, logarithmic: Collection[str] = ()) -> bytes:
-    """Returns a picture of panels, each with lines by name.
+    """Returns a PNG of panels with lines.
 
     Args:
-        panels: by title the lines, each of one value for an epoch, None for a gap.
-        epochs: the numbers on the horizontal axis.
+        panels: the lines of each panel by title and name; a line has one value per epoch, None for a gap.
+        epochs: the epochs on the horizontal axis.
         logarithmic: titles of panels with a logarithmic axis, if any of their values is positive.
 
     Raises:
-        PlotError: it cannot be drawn.
+        PlotError: matplotlib fails or is missing.
     """
     request = json.dumps({"panels": panels, "epochs": epochs, "logarithmic": list(logarithmic)}, allow_nan=False)
     environment = import_path.environment()
@@ -52,7 +52,7 @@ def draw_png(panels: Panels, epochs: Sequence[int], *, logarithmic: Collection[s
 
 
 def _run(request: bytes, environment: Mapping[str, str], errors: int) -> tuple[int, bytes]:
-    """Returns the exit code and the output of the drawing process, which has a time limit."""
+    """Returns the exit code and the output of the drawing process, which is killed after some time."""
     with subprocess.Popen(
         import_path.command(_PROGRAM),
         stdin=subprocess.PIPE,
@@ -60,7 +60,7 @@ def _run(request: bytes, environment: Mapping[str, str], errors: int) -> tuple[i
         stderr=errors,
         cwd="/",
         env=environment,
-        process_group=0,  # a terminal's Ctrl-C is for the caller
+        process_group=0,  # a terminal's Ctrl-C reaches the caller only
     ) as child:
         assert child.stdin is not None
         assert child.stdout is not None
@@ -70,7 +70,7 @@ def _run(request: bytes, environment: Mapping[str, str], errors: int) -> tuple[i
             with suppress(BrokenPipeError), child.stdin as stream:
                 stream.write(request)
             picture = child.stdout.read(_MAX_BYTES + 1)
-            child.stdout.close()  # what is larger breaks off here
+            child.stdout.close()  # a larger picture ends the process here
             return child.wait(), picture
         finally:
             timer.cancel()

@@ -10,12 +10,15 @@ from tagger.errors import Stopped
 
 
 class StopRequest:
-    """Notes SIGINT and SIGTERM within a `with` block, so that a job can stop where it is safe; a second one kills.
+    """Records SIGINT and SIGTERM within a `with` block, so that a job can stop where it is safe.
 
-    `signum` is the signal that came, or 0. Outside the main thread, where Python takes no handlers, none comes.
+    A second signal exits at once. Outside the main thread, where Python allows no handlers, no signal is recorded.
 
     Args:
-        at_once: raise Stopped wherever the main thread is, but for blocks that are `held`.
+        at_once: raise Stopped in the main thread as soon as a signal arrives, except within `defer` blocks.
+
+    Attributes:
+        signum: the number of the signal, 0 if none has arrived.
     """
 
     def __init__(self, *, at_once: bool = False) -> None:
@@ -26,7 +29,7 @@ class StopRequest:
     def __enter__(self) -> "StopRequest":
         for signum in (signal.SIGINT, signal.SIGTERM):
             try:
-                self._before[signum] = signal.signal(signum, self._note)
+                self._before[signum] = signal.signal(signum, self._record)
             except ValueError:  # not the main thread
                 return self
         return self
@@ -36,20 +39,20 @@ class StopRequest:
             signal.signal(signum, handler)  # type: ignore[arg-type]
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keeps a request from breaking off the block; one that came meanwhile raises Stopped at its end."""
-        self.hold()
+    def defer(self) -> Iterator[None]:
+        """Delays Stopped until the end of the block."""
+        self._holds += 1
         try:
             yield
         finally:
             self._holds -= 1
         self._raise()
 
-    def hold(self) -> None:
-        """Lets a request from now on break off nothing."""
+    def ignore(self) -> None:
+        """Records signals from now on without raising Stopped."""
         self._holds += 1
 
-    def _note(self, signum: int, _: FrameType | None) -> None:
+    def _record(self, signum: int, _: FrameType | None) -> None:
         if self.signum:
             os._exit(128 + signum)
         self.signum = signum

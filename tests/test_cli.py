@@ -192,7 +192,7 @@ def user_errors() -> list[tuple[str, list[str], str]]:
         ("ragged", ["evaluate", "{tmp}/ragged.conll", "--model", "{model}"], "ragged.conll:2: expected 2 columns"),
         ("no tags", ["evaluate", "{tmp}/words.conll", "--model", "{model}"], "words.conll:1: expected at least 2"),
         ("empty", ["evaluate", "{tmp}/empty.conll", "--model", "{model}"], "holds no sentence"),
-        ("stray tag", ["train", "sample", "--train", "{tmp}/stray.conll", "--out", "{tmp}/run"], "'PER' stands among"),
+        ("stray tag", ["train", "sample", "--train", "{tmp}/stray.conll", "--out", "{tmp}/run"], "found 'PER'"),
         ("no data", ["train", "ner-conll2003", "--out", "{tmp}/run"], "names no training data"),
         ("empty data", ["train", "sample", "--train", "{tmp}/empty.conll", "--out", "{tmp}/run"], "holds no sentence"),
         ("no such command", ["tga"], "No such command 'tga'"),

@@ -1,4 +1,4 @@
-"""Recipes: every fault is told at once with its place, and a config survives being written and read."""
+"""Recipes: all faults are reported together with positions, and configs are unchanged after writing and reading."""
 
 from pathlib import Path
 
@@ -13,13 +13,13 @@ from tagger.errors import ConfigError
 
 
 def faults(text: str, *overrides: str) -> tuple[str, ...]:
-    """Returns what is wrong with a recipe."""
+    """Returns the faults of a recipe."""
     with pytest.raises(ConfigError) as raised:
         parse(text, "recipe.yaml", overrides=overrides)
     return raised.value.faults
 
 
-def test_every_shipped_recipe_can_be_used() -> None:
+def test_every_shipped_recipe_is_valid() -> None:
     shipped = sorted(path.stem for path in config.recipes().glob("*.yaml"))
     assert shipped == ["ner-conll2003", "ner-conll2003-fast", "ner-conll2003-hub", "pos-conll2003", "pos-ewt", "sample"]
     for name in shipped:
@@ -27,17 +27,17 @@ def test_every_shipped_recipe_can_be_used() -> None:
         assert parse(dump(config.load(name)), name) == config.load(name)
 
 
-def test_an_empty_recipe_is_all_defaults() -> None:
+def test_an_empty_recipe_has_all_defaults() -> None:
     assert parse("", "recipe.yaml") == parse("# nothing\n", "recipe.yaml") == Config()
 
 
 def test_paths_start_from_the_recipes_folder(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("data: {train: a/train.txt, dev: /b/dev.txt}\nmodel: {words: {vectors: [glove.txt]}}")
-    found = config.load(str(recipe))
-    assert found.data.train == str(tmp_path / "a" / "train.txt")
-    assert (found.data.dev, found.data.test) == ("/b/dev.txt", None)
-    assert found.model.words.vectors == (str(tmp_path / "glove.txt"),)
+    loaded = config.load(str(recipe))
+    assert loaded.data.train == str(tmp_path / "a" / "train.txt")
+    assert (loaded.data.dev, loaded.data.test) == ("/b/dev.txt", None)
+    assert loaded.model.words.vectors == (str(tmp_path / "glove.txt"),)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_paths_start_from_the_recipes_folder(tmp_path: Path) -> None:
         ("#" * 10_001, ": expected at most 10000 bytes, found more"),
     ],
 )
-def test_a_fault_is_told_with_its_place(text: str, fault: str) -> None:
+def test_a_fault_is_reported_with_its_position(text: str, fault: str) -> None:
     assert faults(text) == (f"recipe.yaml{'' if fault.startswith(':') else ':'}{fault}",)
 
 
@@ -130,14 +130,14 @@ def test_a_fault_is_told_with_its_place(text: str, fault: str) -> None:
         ("training: {optimizer: {nesterov: true, momentum: 0}}", "nesterov needs a momentum above 0"),
     ],
 )
-def test_settings_that_do_not_go_together_are_told(text: str, fault: str) -> None:
-    (found,) = faults(text)
-    assert fault in found
+def test_contradictory_settings_are_reported(text: str, fault: str) -> None:
+    (message,) = faults(text)
+    assert fault in message
 
 
-def test_all_faults_are_told_at_once() -> None:
-    found = faults("training:\n  epochs: many\n  seeed: 1\nmodel: {head: {kind: crff}}", "training.patience=0")
-    assert [fault.split(" ", 1)[0] for fault in found] == [
+def test_all_faults_are_reported_together() -> None:
+    messages = faults("training:\n  epochs: many\n  seeed: 1\nmodel: {head: {kind: crff}}", "training.patience=0")
+    assert [fault.split(" ", 1)[0] for fault in messages] == [
         "recipe.yaml:4:16:",
         "recipe.yaml:2:3:",
         "setting",
@@ -149,7 +149,7 @@ def test_all_faults_are_told_at_once() -> None:
     ("text", "value"),
     [("1e-3", 1e-3), ("1E+2", 100.0), (".5", 0.5), ("1", 1.0), ("010", 10.0)],
 )
-def test_numbers_are_read_as_yaml_12_has_them(text: str, value: float) -> None:
+def test_numbers_are_read_by_yaml_12(text: str, value: float) -> None:
     assert parse(f"training: {{optimizer: {{learning_rate: {text}}}}}", "r").training.optimizer.learning_rate == value
 
 
@@ -158,13 +158,13 @@ def test_words_are_read_as_text(word: str) -> None:
     assert parse(f"data: {{train: {word}}}", "r").data.train == word
 
 
-def test_set_overrides_the_recipe() -> None:
-    found = parse(
+def test_a_setting_overrides_the_recipe() -> None:
+    parsed = parse(
         "training: {epochs: 3}",
         "r",
         overrides=["training.epochs=5", "data.columns=[a, b]", "model.words.embedding_dim=7"],
     )
-    assert (found.training.epochs, found.data.columns, found.model.words.embedding_dim) == (5, ("a", "b"), 7)
+    assert (parsed.training.epochs, parsed.data.columns, parsed.model.words.embedding_dim) == (5, ("a", "b"), 7)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_set_overrides_the_recipe() -> None:
     ],
 )
 @pytest.mark.parametrize("text", ["", "training: {seed: 2}"])
-def test_a_fault_in_set_is_told(text: str, override: str, fault: str) -> None:
+def test_a_fault_in_a_setting_is_reported(text: str, override: str, fault: str) -> None:
     assert faults(text, override) == (f"setting {override}: {fault}",)
 
 
@@ -196,12 +196,12 @@ def test_a_fault_in_set_is_told(text: str, override: str, fault: str) -> None:
         (".", "is a folder: pass a recipe, and the folder as `data`"),
     ],
 )
-def test_a_recipe_that_is_not_there_is_told(name: str, message: str) -> None:
+def test_a_missing_recipe_is_reported(name: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         config.load(name)
 
 
-def test_a_recipe_that_is_no_text_is_told(tmp_path: Path) -> None:
+def test_a_recipe_that_is_not_text_is_reported(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_bytes(b"data: \xff")
     with pytest.raises(ConfigError, match=r"r.yaml: cannot be read as UTF-8 text"):
         config.load(str(tmp_path / "r.yaml"))
@@ -209,12 +209,12 @@ def test_a_recipe_that_is_no_text_is_told(tmp_path: Path) -> None:
 
 @given(st.text(max_size=12) | st.sampled_from(["1e3", ".5e3", "~", "NO", "null", "true", "1_0", "\x85a", "a\u2028b"]))
 @settings(max_examples=150, deadline=None)
-def test_any_text_survives_being_written_and_read(text: str) -> None:
+def test_any_text_is_unchanged_after_writing_and_reading(text: str) -> None:
     written = Config(data=Data(train=text, columns=(text, "b")))
     assert parse(dump(written), "r") == written
 
 
 @pytest.mark.parametrize(("recipe", "other"), [("ner-conll2003", "ner-conll2003-hub"), ("pos-ewt", "pos-conll2003")])
-def test_recipes_that_differ_in_their_data_alone_stay_so(recipe: str, other: str) -> None:
-    one, two = config.load(recipe), config.load(other)
-    assert (one.model, one.training) == (two.model, two.training)
+def test_recipes_for_different_data_have_equal_model_and_training_settings(recipe: str, other: str) -> None:
+    first, second = config.load(recipe), config.load(other)
+    assert (first.model, first.training) == (second.model, second.training)

@@ -79,15 +79,17 @@ def test_no_entities_score_zero():
     assert score_spans([], [])[0].f1 == accuracy([], []) == 0
 
 
-def test_a_type_only_predicted_and_a_type_only_in_gold_score_zero_beside_the_others():
+def test_a_type_only_in_gold_or_predicted_spans_scores_zero():
     overall, types = score_spans([[Span("X", 0, 1), Span("Y", 1, 2)]], [[Span("X", 0, 1), Span("Z", 1, 2)]])
     assert (overall.precision, overall.recall, overall.gold) == (50, 50, 2)
     assert [(types[name].f1, types[name].gold) for name in "XYZ"] == [(100, 1), (0, 1), (0, 0)]
 
 
-def corpus(text: str, form: str = "columns", layout: Layout | None = None) -> Corpus:
-    found = reader.read_sentences(BytesIO(text.encode()), input_format=form, layout=layout or Layout(), tagged=True)
-    return Corpus("test.conll", tuple(sentence for sentence in found if sentence.tokens))
+def corpus(text: str, input_format: str = "columns", layout: Layout | None = None) -> Corpus:
+    read = reader.read_sentences(
+        BytesIO(text.encode()), input_format=input_format, layout=layout or Layout(), tagged=True
+    )
+    return Corpus("test.conll", tuple(sentence for sentence in read if sentence.tokens))
 
 
 KNOWN = "Ada B-PER\nlives O\nin O\nNew B-LOC\nYork I-LOC\n. O\n"
@@ -98,7 +100,7 @@ def model(model_path: Path) -> Tagger:
     return tagger.load(model_path, device="cpu")
 
 
-def test_a_learned_corpus_scores_full_marks_with_its_figures(model: Tagger):
+def test_a_learned_corpus_scores_100(model: Tagger):
     report = evaluate(model, corpus(f"{KNOWN}\n{KNOWN}"))
     assert (report.score, report.f1, report.precision, report.recall, report.accuracy) == (100,) * 5
     assert {name: score.gold for name, score in report.types.items()} == {"LOC": 2, "PER": 2}
@@ -107,14 +109,14 @@ def test_a_learned_corpus_scores_full_marks_with_its_figures(model: Tagger):
     assert str(report).endswith(report.signature)
 
 
-def test_each_sentence_is_counted_as_conlleval_counts_it_and_together_they_make_the_score(model: Tagger):
+def test_sentence_counts_equal_those_of_conlleval_and_sum_to_the_score(model: Tagger):
     gold = corpus(f"{KNOWN}\nAlan B-PER\nlives B-LOC\nin I-LOC\nOslo B-PER\n\nlives O\n")
     report, counts = evaluate_with_counts(model, gold)
     predicted = [sentence.spans for sentence in model.stream(gold.sentences)]
     expected = []
-    for one, spans in zip(gold.sentences, predicted, strict=True):
-        found = conlleval.count([(one.tags, schemes.spans_to_tags(spans, len(one), "IOB2"))])
-        expected.append(tuple(sum(found[key].values()) for key in ("correct", "guessed", "gold")))
+    for sentence, spans in zip(gold.sentences, predicted, strict=True):
+        sums = conlleval.count([(sentence.tags, schemes.spans_to_tags(spans, len(sentence), "IOB2"))])
+        expected.append(tuple(sum(sums[key].values()) for key in ("correct", "guessed", "gold")))
     assert counts.rows == tuple(expected)
     assert len(set(expected)) == 3
     correct, guessed, in_gold = map(sum, zip(*expected, strict=True))
@@ -123,10 +125,10 @@ def test_each_sentence_is_counted_as_conlleval_counts_it_and_together_they_make_
     assert (counts.data, counts.columns) == (gold.digest(), SPANS)
 
 
-def test_every_figure_is_in_the_json(model: Tagger):
-    found = evaluate(model, corpus(KNOWN)).to_json()
-    assert found.keys() == {*Report.__dataclass_fields__, "sentences_per_second"}
-    assert found["types"]["PER"] == {"precision": 100, "recall": 100, "f1": 100, "gold": 1}
+def test_the_json_has_every_figure(model: Tagger):
+    figures = evaluate(model, corpus(KNOWN)).to_json()
+    assert figures.keys() == {*Report.__dataclass_fields__, "sentences_per_second"}
+    assert figures["types"]["PER"] == {"precision": 100, "recall": 100, "f1": 100, "gold": 1}
 
 
 def test_an_unknown_type_is_counted_and_scored_as_wrong(model: Tagger):
@@ -149,9 +151,11 @@ def test_an_unknown_type_is_counted_and_scored_as_wrong(model: Tagger):
 )
 def test_the_scheme_of_the_gold_tags_does_not_change_the_scores(model: Tagger, spell: Callable, scheme: str):
     clean = corpus(KNOWN.replace(". O", "of B-PER\nthe I-PER\nsea I-PER"))
-    spelt = replace(clean, sentences=tuple(replace(one, tags=tuple(spell(one.tags))) for one in clean.sentences))
-    assert schemes.detect([one.tags for one in spelt.sentences]).name == scheme
-    first, second = evaluate(model, clean), evaluate(model, spelt)
+    encoded = replace(
+        clean, sentences=tuple(replace(sentence, tags=tuple(spell(sentence.tags))) for sentence in clean.sentences)
+    )
+    assert schemes.detect([sentence.tags for sentence in encoded.sentences]).name == scheme
+    first, second = evaluate(model, clean), evaluate(model, encoded)
     assert second.types == first.types
     assert second.unknown_tags == first.unknown_tags == {}
     assert second.accuracy == first.accuracy
@@ -163,7 +167,7 @@ def test_gold_without_entities_and_an_empty_corpus_do_not_crash(model: Tagger):
     assert (empty.f1, empty.accuracy, empty.sentences) == (0, 0, 0)
 
 
-def test_broken_tags_are_counted_and_strict_refuses_them_with_their_places(model: Tagger):
+def test_invalid_tags_are_counted_and_refused_with_positions_by_strict(model: Tagger):
     gold = corpus("\nlives O\nin I-LOC\n\nAda B-PER\nin O\nin I-PER\n\nAda B-PER\n")
     assert evaluate(model, gold).invalid_tags == 2
     with pytest.raises(DataError) as caught:
@@ -175,7 +179,7 @@ def test_broken_tags_are_counted_and_strict_refuses_them_with_their_places(model
     assert evaluate(model, corpus(KNOWN), strict=True).f1 == 100
 
 
-def test_of_many_broken_places_the_first_are_shown():
+def test_only_the_first_of_many_invalid_tags_are_listed():
     gold = corpus("lives I-LOC\n\n" * 5 + "Ada B-PER\n")
     assert gold.describe_invalid("IOBES", 2)[1:] == [
         "test.conll: sentence at line 1: the sentence's end after 'I-LOC' breaks IOBES",
@@ -183,12 +187,12 @@ def test_of_many_broken_places_the_first_are_shown():
     ]
 
 
-def test_plain_gold_tags_for_a_model_of_spans_are_an_error_that_names_one(model: Tagger):
+def test_plain_gold_tags_for_a_model_of_spans_are_refused_with_an_example(model: Tagger):
     with pytest.raises(DataError, match="gold column has plain tags such as 'NNP'"):
         evaluate(model, corpus("Ada B-PER\nLovelace NNP\n"))
 
 
-def test_the_signature_holds_versions_and_a_hash_that_follows_the_data_and_not_its_format(model: Tagger):
+def test_the_signature_has_versions_and_a_hash_of_the_data_independent_of_its_format(model: Tagger):
     conllu = corpus(
         "# newdoc\n"
         "1\tAda\t_\t_\t_\t_\t_\t_\t_\tNER=B-PER\n"
@@ -198,13 +202,13 @@ def test_the_signature_holds_versions_and_a_hash_that_follows_the_data_and_not_i
         Layout(tag="misc:NER"),
     )
     texts = ("Ada B-PER\nlives O\n", "-DOCSTART- O\r\n\r\nAda B-PER\r\nlives O", "Ada\t_\tB-PER\nlives\t_\tO\n")
-    found = {evaluate(model, part).signature for part in (conllu, *map(corpus, texts))}
-    assert len(found) == 1
+    signatures = {evaluate(model, part).signature for part in (conllu, *map(corpus, texts))}
+    assert len(signatures) == 1
     assert f"f1=100.00 | scheme=IOBES conlleval | seqeval=1.2.2 | tagger={tagger.__version__} | data=sha256:" in min(
-        found
+        signatures
     )
     for changed in ("Eva B-PER\nlives O\n", "Ada B-LOC\nlives O\n", "Ada B-PER\n\nlives O\n"):
-        assert evaluate(model, corpus(changed)).signature.split("data=")[1] not in min(found)
+        assert evaluate(model, corpus(changed)).signature.split("data=")[1] not in min(signatures)
 
 
 @pytest.mark.parametrize("heads", [0, 4], ids=["cached", "torch"])
@@ -229,7 +233,7 @@ def test_pools_encoded_once_are_scored_with_the_current_weights(heads: int, cont
     assert results[0] != results[2] != results[4]
 
 
-def test_a_caller_can_break_off_between_sentences(model: Tagger):
+def test_a_caller_can_stop_between_batches(model: Tagger):
     def stop() -> None:
         raise KeyboardInterrupt
 
@@ -242,20 +246,22 @@ def plain_model(sentences: Iterable[Sentence]) -> Tagger:
     return Tagger(models.build_model(Config(), tuple(sentences)), torch.device("cpu"))
 
 
-def test_a_model_of_plain_tags_reports_its_accuracy_alone():
+def test_a_model_of_plain_tags_reports_only_accuracy():
     gold = corpus("dogs NN\nbark VB\n\nO UH\n")
     model = plain_model(gold.sentences)
     predicted = [sentence.tags for sentence in model.stream(gold.sentences)]
     right = sum(
-        a == b for one, tags in zip(gold.sentences, predicted, strict=True) for a, b in zip(one.tags, tags, strict=True)
+        a == b
+        for sentence, tags in zip(gold.sentences, predicted, strict=True)
+        for a, b in zip(sentence.tags, tags, strict=True)
     )
     report, counts = evaluate_with_counts(model, gold)
     assert (report.f1, report.precision, report.recall, report.types) == (None, None, None, {})
     assert (counts.data, counts.columns) == (gold.digest(), TOKENS)
     assert [tokens for _, tokens in counts.rows] == [2, 1]
-    assert [one for one, _ in counts.rows] == [
-        sum(a == b for a, b in zip(one.tags, tags, strict=True))
-        for one, tags in zip(gold.sentences, predicted, strict=True)
+    assert [correct for correct, _ in counts.rows] == [
+        sum(a == b for a, b in zip(sentence.tags, tags, strict=True))
+        for sentence, tags in zip(gold.sentences, predicted, strict=True)
     ]
     assert report.score == report.accuracy == pytest.approx(100 * right / 3)
     assert report.signature.startswith(f"accuracy={report.accuracy:.2f} | scheme=plain tags | ")
@@ -264,7 +270,7 @@ def test_a_model_of_plain_tags_reports_its_accuracy_alone():
     assert evaluate(model, unseen).unknown_tags == {"B-X": 1, "NNS": 1}
 
 
-def test_spans_for_a_model_of_plain_tags_are_an_error(model: Tagger, monkeypatch: pytest.MonkeyPatch):
+def test_gold_spans_for_a_model_of_plain_tags_are_refused(model: Tagger, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(type(model.model), "scheme", None)
     with pytest.raises(DataError, match="the gold column has spans in IOB2"):
         evaluate(model, corpus("Ada B-PER\n"))

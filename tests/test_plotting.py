@@ -1,4 +1,4 @@
-"""A plot is drawn apart from the training: nothing that it obeys or dies of reaches the training."""
+"""A plot is drawn in a separate process, so that neither settings nor failures affect the training."""
 
 import logging
 import os
@@ -34,7 +34,7 @@ RECORDS = [
 
 
 @needs_matplotlib
-def test_settings_in_the_current_directory_and_the_backend_are_not_obeyed(
+def test_settings_in_the_current_directory_and_the_backend_are_ignored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = plotting.draw_png(PANELS, [1, 2, 3], logarithmic=["norm"])
@@ -84,7 +84,7 @@ def test_a_plot_that_cannot_be_written_is_a_warning(
     assert caplog.messages == ["no training.png: it cannot be written: No such file or directory"]
 
 
-def test_an_interrupt_ends_the_drawing_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_ends_the_drawing_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mark = tmp_path / "pid"
     program = f"import os, time; open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
     monkeypatch.setattr(plotting, "_PROGRAM", program)

@@ -1,4 +1,4 @@
-"""Trainings in parallel: one process per seed, which saves its state and exits when this process does."""
+"""Parallel trainings: one process per seed, which saves its state and exits when the parent process exits."""
 
 import json
 import logging
@@ -28,7 +28,7 @@ from tagger.training.run_dir import CONFIG
 
 log = logging.getLogger(__name__)
 
-_MAX_ANSWER = 1 << 20  # bytes
+_MAX_OUTPUT = 1 << 20  # bytes
 _POLL_SECONDS = 0.1
 _PROGRAM = "from tagger.experiments import processes; processes.main()"
 
@@ -61,7 +61,7 @@ def run_task(task: Task, *, callback: Callback = lambda event: None, inputs: Inp
 
     Raises:
         TaggerError: the training fails.
-        Stopped: by a signal, after a checkpoint.
+        Stopped: a signal stopped the training after a checkpoint.
     """
     run_dir = Path(task.run_dir)
     config = with_seed(loader.load(task.recipe), task.seed)
@@ -78,10 +78,10 @@ def with_seed(config: Config, seed: int) -> Config:
 
 
 def run_tasks(tasks: Sequence[Task], *, jobs: int) -> Generator[tuple[Task, Faults], None, None]:
-    """Runs tasks in processes, `jobs` at a time; yields each when it ends, with its faults if it failed.
+    """Runs tasks in processes, `jobs` at a time; yields each task when it ends, with its faults if it failed.
 
     Raises:
-        Stopped: by a signal, after the processes have written their checkpoints.
+        Stopped: a signal stopped the processes after they had written checkpoints.
     """
     children = _Children()
     with StopRequest() as stop, ThreadPoolExecutor(jobs) as pool:
@@ -104,20 +104,20 @@ class _Children:
         self._running: set[subprocess.Popen[str]] = set()
 
     def stop(self) -> None:
-        """Asks every process to stop; no further one starts."""
+        """Asks every process to stop and starts no further ones."""
         with self._lock:
             self._stopping = True
             for child in self._running:
                 child.send_signal(signal.SIGTERM)
 
     def run(self, task: Task) -> Faults:
-        """Runs a task in a process and logs its output; returns its faults, none if the training is finished."""
+        """Runs a task in a process and logs its output; returns its faults, or none if the training is finished."""
         try:
-            with TemporaryFile() as answer:
+            with TemporaryFile() as output:
                 with self._lock:
                     if self._stopping:
                         return ("not started",)
-                    child = _start(task, answer.fileno())
+                    child = _start(task, output.fileno())
                     self._running.add(child)
                 try:
                     with child:
@@ -125,8 +125,8 @@ class _Children:
                 finally:
                     with self._lock:
                         self._running.remove(child)
-                answer.seek(0)
-                faults, code = _parse_faults(answer.read(_MAX_ANSWER)), child.returncode
+                output.seek(0)
+                faults, code = _parse_faults(output.read(_MAX_OUTPUT)), child.returncode
         except Exception as error:
             return (log_internal_error(error, task),)
         if faults:
@@ -175,10 +175,10 @@ def log_internal_error(error: Exception, task: Task) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
-def _parse_faults(answer: bytes) -> Faults:
-    """Returns the faults in the last line of a process's output, none if that is not a JSON list of strings."""
+def _parse_faults(output: bytes) -> Faults:
+    """Returns the faults in the last line of a process's output, or none if it is not a JSON list of strings."""
     try:
-        return tuple(json_files.parse_as(list[str], answer.rstrip().rpartition(b"\n")[2]))
+        return tuple(json_files.parse_as(list[str], output.rstrip().rpartition(b"\n")[2]))
     except ValueError:
         return ()
 
@@ -190,11 +190,11 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _start(task: Task, answer: int) -> "subprocess.Popen[str]":
+def _start(task: Task, output: int) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         import_path.command(_PROGRAM),
         stdin=subprocess.PIPE,
-        stdout=answer,
+        stdout=output,
         stderr=subprocess.PIPE,
         encoding="utf-8",
         errors="backslashreplace",
@@ -205,7 +205,7 @@ def _start(task: Task, answer: int) -> "subprocess.Popen[str]":
 
 def main() -> None:
     """Runs the task that stdin holds in JSON; writes faults to stdout, as a JSON list, and log lines to stderr."""
-    answer = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    output = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     task = Task(**json.loads(sys.stdin.readline()))
     Thread(target=_stop_with_parent, daemon=True).start()
@@ -216,11 +216,11 @@ def main() -> None:
     try:
         run_task(task)
     except TaggerError as error:
-        answer.write(json.dumps(error.faults))
-        answer.close()
+        output.write(json.dumps(error.faults))
+        output.close()
         sys.exit(2)
-    except Stopped as stopped:
-        sys.exit(stopped.exit_code)
+    except Stopped as error:
+        sys.exit(error.exit_code)
 
 
 def _stop_with_parent() -> None:

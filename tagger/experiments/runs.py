@@ -1,17 +1,17 @@
 """The results of an experiment: the layout of its directory, and its summary in seeds.json.
 
-run/  config.yaml  seeds.json  model-best/ (the model best on dev)  seed-1/  seed-2/  ... (each a training run)
+run/  config.yaml  seeds.json  model-best/ (the best model on dev)  seed-1/  seed-2/  ... (each a training run)
 
 seeds.json, all scores in percent:
     seeds       the seeds to train
-    init_from   the model that all seeds take their first weights from, or null
+    init_from   the model with the initial weights of all seeds, or null
     best        the seed of model-best, null while no seed is finished
-    dev, test   `mean` and `sd` (sample standard deviation, null for one seed) of the scores, F1 or for plain tags
-                accuracy, and their `signature` (null if the data of the seeds differ); null if there are none
-    results     for each finished seed `seed`; `dev` and `test` (null without test data), each the `score`, `f1`,
-                `precision` and `recall` (null for plain tags), `accuracy` and `signature` of the epoch best on dev;
-                that `epoch`; the number of `epochs`; and the `seconds` that training and scoring dev took
-    failed      for each seed that failed its faults, a line each
+    dev, test   `mean` and `sd` (sample standard deviation, null for one seed) of the scores (F1, or accuracy for plain
+                tags), and their `signature` (null if the data of the seeds differ); null without scores
+    results     an object per finished seed: `seed`; `dev` and `test` (null without test data) with the `score`, `f1`,
+                `precision` and `recall` (null for plain tags), `accuracy` and `signature` of the best epoch on dev;
+                the number of this `epoch`; the number of `epochs`; the `seconds` of training and of scoring dev
+    failed      for each failed seed, its faults, one line each
 """
 
 import os
@@ -39,9 +39,9 @@ class ScoreSummary:
     """The mean and sample standard deviation of the seeds' scores, in percent.
 
     Attributes:
-        mean: of the scores; that of the only seed if there is one.
-        sd: None for one seed.
-        signature: what the scores depend on; None if the data of the seeds differ.
+        mean: the mean of the scores.
+        sd: the standard deviation; None for one seed.
+        signature: the score with all that it depends on; None if the data of the seeds differ.
     """
 
     mean: float
@@ -59,7 +59,7 @@ class ExperimentResult:
     Attributes:
         run_dir: the directory of the experiment.
         seeds: the seeds to train.
-        init_from: the model that all seeds take their first weights from.
+        init_from: the model with the initial weights of all seeds.
         results: those of the finished seeds, in the order of `seeds`.
         failures: by seed, the faults that ended its training.
     """
@@ -72,7 +72,7 @@ class ExperimentResult:
 
     @property
     def best(self) -> TrainingResult | None:
-        """The result of the seed best on dev, the first of equals; None if no seed is finished."""
+        """The result of the best seed on dev, the first among equals; None if no seed is finished."""
         return max(self.results, key=lambda result: result.dev.score, default=None)
 
     @property

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Corpora:
-    """Training data, its tags in the scheme to train; development data and, where there is any, test data as read."""
+    """The training data, with tags in the scheme of the model; the dev data and, if any, the test data, as read."""
 
     train: Corpus
     dev: Corpus
@@ -34,10 +34,10 @@ def with_paths(
     """Returns a config with other paths of data and vectors.
 
     Args:
-        config: the recipe's.
-        folder: holds all parts under their usual names, or is a dataset if that is the recipe's format.
+        config: the config of the recipe.
+        folder: a folder with files of the usual names, or a dataset if that is the recipe's format.
         parts: single files by role: train, dev and test.
-        vectors: tables of word vectors.
+        vectors: files of word vectors.
 
     Raises:
         ConfigError: the recipe reads a dataset, which has no single files.
@@ -46,12 +46,14 @@ def with_paths(
     data, words = config.data, config.model.words
     changed: dict[str, str | None] = {}
     if data.format == "datasets" and any(parts.values()):
-        raise ConfigError("the recipe reads a dataset; name it with `data` or data.dataset, its parts with data.splits")
+        raise ConfigError(
+            "the recipe reads a dataset; pass it as `data` or set data.dataset, and its splits in data.splits"
+        )
     if folder is not None and data.format == "datasets":
         changed["dataset"] = str(folder.resolve())
     elif folder is not None:
-        found = reader.find_corpus_files(folder)
-        changed = {role: str(found[role].resolve()) if role in found else None for role in parts}
+        files = reader.find_corpus_files(folder)
+        changed = {role: str(files[role].resolve()) if role in files else None for role in parts}
     changed |= {role: str(path.resolve()) for role, path in parts.items() if path is not None}
     if vectors:
         words = words.model_copy(update={"vectors": tuple(str(path.resolve()) for path in vectors)})
@@ -60,9 +62,9 @@ def with_paths(
 
 
 def with_column_numbers(config: Config, train: Corpus) -> Config:
-    """Returns a config whose columns are numbers from 0, as they stand in the training data.
+    """Returns a config whose columns are numbers from 0, those of the training data.
 
-    A model that knows the number will not take the last column of a narrower file for that of the tag.
+    With a number, a model does not read the last column of a file with fewer columns as the tags.
     """
     data = config.data
     if data.format != "columns":
@@ -88,16 +90,18 @@ def load(config: Config) -> Corpora:
     """
     data = config.data
     train, dev, test = _read(data)
-    kinds = [_described(part, data) for part in (train, dev, test) if part is not None]
+    kinds = [_check_tags(part, data) for part in (train, dev, test) if part is not None]
     if dev is None:
-        kept, aside = reader.split_off_dev(train.sentences, data.dev_fraction, config.training.seed)
-        log.info("no development data: %d of the training sentences set aside for it", len(aside))
-        train, dev = Corpus(train.name, tuple(kept)), Corpus(f"part of {train.name}", tuple(aside))
+        remaining, split = reader.split_off_dev(train.sentences, data.dev_fraction, config.training.seed)
+        log.info("no dev data: %d training sentences are split off as dev data", len(split))
+        train, dev = Corpus(train.name, tuple(remaining)), Corpus(f"part of {train.name}", tuple(split))
     if not set(kinds[1:]) <= {kinds[0], None}:
         kind = "spans" if kinds[0] else "plain tags"
-        raise DataError(f"{train.name} has {kind}, the development or test data has not; is data.tag the right column?")
+        raise DataError(f"{train.name} has {kind}, but the dev or test data does not; is data.tag the right column?")
     if kinds[0]:
-        converted = (replace(one, tags=schemes.convert(one.tags, data.scheme)) for one in train.sentences)
+        converted = (
+            replace(sentence, tags=schemes.convert(sentence.tags, data.scheme)) for sentence in train.sentences
+        )
         train = Corpus(train.name, tuple(converted))
     return Corpora(train, dev, test)
 
@@ -127,18 +131,22 @@ def _part(data: Data, role: str) -> Corpus | None:
     )
 
 
-def _described(part: Corpus, data: Data) -> bool | None:
-    """Logs what a part of the data is; tells whether its tags spell spans, None if it holds nothing but O."""
+def _check_tags(part: Corpus, data: Data) -> bool | None:
+    """Checks and logs the tags of a part; returns whether they encode spans, None if all tags are O.
+
+    Raises:
+        DataError: a tag is empty or has a control character, or plain tags are mixed with tags of spans.
+    """
     tags = [sentence.tags for sentence in part.sentences]
-    found = schemes.detect(tags)
+    detected = schemes.detect(tags)
     if control_tags := schemes.control_tags({tag for sentence in tags for tag in sentence}):
-        line = next(one.line for one in part.sentences if control_tags[0] in one.tags)
-        what = f"the tag {control_tags[0][:60]!r} is empty or has a control character"
-        raise DataError(f"{part.name}: sentence at line {line}: {what}")
-    if others := schemes.find_non_span_tags(tags):
-        line = next(one.line for one in part.sentences if others[0] in one.tags)
+        line = _find_line(part, control_tags[0])
+        fault = f"the tag {control_tags[0][:60]!r} is empty or has a control character"
+        raise DataError(f"{part.name}: sentence at line {line}: {fault}")
+    if plain_tags := schemes.find_non_span_tags(tags):
+        line = _find_line(part, plain_tags[0])
         raise DataError(
-            f"{part.name}: sentence at line {line}: {others[0]!r} stands among tags of spans such as 'B-PER'"
+            f"{part.name}: sentence at line {line}: expected tags of spans such as 'B-PER', found {plain_tags[0]!r}"
         )
     documents = len({sentence.document for sentence in part.sentences})
     log.info(
@@ -147,17 +155,22 @@ def _described(part: Corpus, data: Data) -> bool | None:
         len(part.sentences),
         part.tokens,
         documents,
-        f"spans in {found.name}, trained in {data.scheme}" if found.scheme else found.name,
+        f"spans in {detected.name}, trained in {data.scheme}" if detected.scheme else detected.name,
     )
-    if found.scheme and found.invalid_count:
-        places = part.describe_invalid(found.scheme)
+    if detected.scheme and detected.invalid_count:
+        faults = part.describe_invalid(detected.scheme)
         if data.strict:
-            raise DataError(*places)
+            raise DataError(*faults)
         log.warning(
-            "%d tags break %s and are read as conlleval reads them; first: %s",
-            found.invalid_count,
-            found.name,
-            places[0],
+            "%d tags are invalid in %s and are read by the rules of conlleval; the first: %s",
+            detected.invalid_count,
+            detected.name,
+            faults[0],
         )
     only_outside = {tag for sentence in tags for tag in sentence} == {schemes.OUTSIDE}
-    return None if only_outside else found.scheme is not None
+    return None if only_outside else detected.scheme is not None
+
+
+def _find_line(part: Corpus, tag: str) -> int | None:
+    """Returns the line of the first sentence with a tag."""
+    return next(sentence.line for sentence in part.sentences if tag in sentence.tags)

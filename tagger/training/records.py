@@ -1,10 +1,10 @@
-"""The files that a run leaves to read: metrics.jsonl, train.log, a plot and, when it is finished, counts.json.
+"""The records of a run: metrics.jsonl, train.log, a plot and, when the run is finished, counts.json.
 
 metrics.jsonl holds the record of each epoch (`EpochRecord`) and, when the training is finished and there is test data,
 a last line with the scores on it (`test`) and the `epoch` of the model that was scored.
 
-counts.json holds what each sentence adds to the scores of the best model: for the parts dev and, if there is one, test
-the hash of the gold data (`data`), what is counted (`columns`), and the counts of each sentence (`rows`).
+counts.json holds the counts of each sentence from which the scores of the best model are computed. For dev and, if any,
+test, it has the hash of the gold data (`data`), the names of the counts (`columns`) and a row per sentence (`rows`).
 """
 
 import json
@@ -49,7 +49,8 @@ def read_metrics(run_dir: Path) -> tuple[list[EpochRecord], Report | None]:
     """Returns the record of each epoch of a run, and the test scores of a finished run with test data.
 
     Raises:
-        ModelError: metrics.jsonl cannot be read.
+        StorageError: metrics.jsonl is missing, too large or not a regular file.
+        ModelError: metrics.jsonl cannot be parsed.
     """
     data = regular_file.read(run_dir / METRICS, limit=_MAX_METRICS_BYTES)
     if data.count(b"\n") + data.count(b"\r") > _MAX_RECORDS:
@@ -92,8 +93,8 @@ def read_counts(run_dir: Path) -> dict[str, Counts]:
     """Returns the counts that `write_counts` wrote.
 
     Raises:
-        StorageError: the run has no counts.
-        ModelError: they cannot be read.
+        StorageError: counts.json is missing, too large or not a regular file.
+        ModelError: counts.json cannot be parsed.
     """
     path = run_dir / COUNTS
     if not path.exists():

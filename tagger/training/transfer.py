@@ -1,4 +1,4 @@
-"""Starting a model from the weights of another."""
+"""Initial weights from another model."""
 
 import logging
 
@@ -19,33 +19,34 @@ _BY_TWO_TAGS = ("head.crf.transitions",)
 
 
 def vector_table(source: TaggerModel) -> Table:
-    """Returns the word vectors of a model, trained and kept, as a table from which a new one can be built."""
+    """Returns the word vectors of a model, trained and frozen, as a table for a new model."""
     words = source.network.embedding.words
     matrix = torch.cat([words.weight.detach().cpu(), words.frozen.float().cpu()]).numpy()
     return Table(dict(source.known_words.ids), matrix)
 
 
 def transfer_weights(source: TaggerModel, target: TaggerModel) -> None:
-    """Copies a model's weights into a new one that was built over its table of words.
+    """Copies the weights of a model into a new model that was built from its `vector_table`.
 
-    What stands for a character or a tag goes where the new model has it; the unknown word's vector comes along.
+    Weights of a character or tag are copied to its index in the new model; those of padding and unknown words as well.
 
     Raises:
-        ConfigError: the recipe's network has another shape than the model's.
+        ConfigError: the networks have different shapes.
     """
     ours, theirs = target.network.state_dict(), source.network.state_dict()
     ours["embedding.words.weight"][:2] = theirs["embedding.words.weight"][:2]
-    faults = [f"{name} is not in the model" for name in ours.keys() - theirs.keys()]
+    faults = [f"the model has no {name}" for name in ours.keys() - theirs.keys()]
     encoders = [model.config.model.encoder for model in (source, target)]
     merged = all(encoder.direction == "both" for encoder in encoders)
     for setting in ("cell", "direction", *["merge"] * merged):  # weights may have the same shapes
-        there, here = (getattr(encoder, setting) for encoder in encoders)
-        if there != here:
-            faults.append(f"encoder.{setting} is {there} there and {here} in the recipe")
+        old, new = (getattr(encoder, setting) for encoder in encoders)
+        if old != new:
+            faults.append(f"encoder.{setting} is {old} in the model and {new} in the recipe")
     for name in ours.keys() & theirs.keys() - set(_WORDS):
         rows = _rows(name, source, target)
         if theirs[name].shape[len(rows) :] != ours[name].shape[len(rows) :]:
-            faults.append(f"{name} has {tuple(theirs[name].shape)} there and {tuple(ours[name].shape)} in the recipe")
+            old, new = (tuple(weights[name].shape) for weights in (theirs, ours))
+            faults.append(f"{name} has the shape {old} in the model and {new} in the recipe")
         else:
             _copy(theirs[name], ours[name], rows)
     if faults:
@@ -55,7 +56,7 @@ def transfer_weights(source: TaggerModel, target: TaggerModel) -> None:
 
 
 def _rows(name: str, source: TaggerModel, target: TaggerModel) -> tuple[tuple[Vocab, Vocab], ...]:
-    """Returns the vocabularies, old and new, that the first dimensions of a tensor stand for."""
+    """Returns the vocabularies, old and new, that index the first dimensions of a tensor."""
     tags = (source.tags, target.tags)
     if name in _BY_TWO_TAGS:
         return (tags, tags)
@@ -68,7 +69,7 @@ def _copy(old: Tensor, new: Tensor, rows: tuple[tuple[Vocab, Vocab], ...]) -> No
     if not rows:
         new.copy_(old)
         return
-    pairs = [[(there[item], here[item]) for item in here.items if item in there] for there, here in rows]
+    pairs = [[(olds[item], news[item]) for item in news.items if item in olds] for olds, news in rows]
     if all(pairs):
-        old_ids, new_ids = zip(*(torch.tensor(found).T for found in pairs), strict=True)
+        old_ids, new_ids = zip(*(torch.tensor(ids).T for ids in pairs), strict=True)
         new[torch.meshgrid(*new_ids, indexing="ij")] = old[torch.meshgrid(*old_ids, indexing="ij")]

@@ -1,4 +1,4 @@
-"""Several seeds: each is trained as if alone, what they came to is summed up, and what breaks off is gone on with."""
+"""Several seeds: each equals a single training, results are summarized, and interrupted runs resume."""
 
 import json
 import shutil
@@ -23,8 +23,8 @@ SEEDS = (2, 3, 1)  # the first is not the best
 FILES = {"config.yaml", "seeds.json", "model-best", "seed-1", "seed-2", "seed-3", ".tagger.lock", ".tagger-run"}
 
 
-class Broken(BaseException):
-    """What a training cannot catch."""
+class Interruption(BaseException):
+    """An interruption that a training cannot catch."""
 
 
 @pytest.fixture(autouse=True)
@@ -37,14 +37,14 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Config:
     folder = tmp_path_factory.mktemp("data")
     (folder / "train.conll").write_text(tiny_corpus())
     recipe = TINY_RECIPE.format(train=folder / "train.conll", dev=folder / "train.conll")
-    # At this rate each seed has a score of its own.
+    # With this learning rate the scores of the seeds differ.
     overrides = ["training.epochs=2", "training.optimizer.learning_rate=0.009", f"data.test={folder / 'train.conll'}"]
     return config.parse(recipe, "tiny.yaml", overrides=overrides)
 
 
 @pytest.fixture(scope="module")
 def whole(settings: Config, tmp_path_factory: pytest.TempPathFactory) -> ExperimentResult:
-    """What the seeds come to where nothing breaks off."""
+    """The result of an uninterrupted run."""
     run = tmp_path_factory.mktemp("whole") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(records, "plot", lambda *_: None)
@@ -52,7 +52,7 @@ def whole(settings: Config, tmp_path_factory: pytest.TempPathFactory) -> Experim
 
 
 def assert_same(run: Path, whole: ExperimentResult) -> None:
-    """Asserts that a run holds what `whole` does but for times."""
+    """Asserts that a run equals `whole` except for times."""
     assert {path.name for path in run.iterdir()} == FILES
     for seed in SEEDS:
         assert results(run / f"seed-{seed}") == results(whole.run_dir / f"seed-{seed}")
@@ -65,7 +65,9 @@ def summary(run: Path) -> Any:
     return timeless(json.loads((run / "seeds.json").read_text()))
 
 
-def test_a_seed_is_trained_as_it_is_alone(settings: Config, whole: ExperimentResult, tmp_path: Path) -> None:
+def test_a_seed_of_several_equals_the_seed_trained_alone(
+    settings: Config, whole: ExperimentResult, tmp_path: Path
+) -> None:
     for seed in SEEDS:
         alone = tmp_path / str(seed)
         training.train(changed(settings, f"training.seed={seed}"), alone, device="cpu")
@@ -77,30 +79,32 @@ def test_a_seed_is_trained_as_it_is_alone(settings: Config, whole: ExperimentRes
         assert "36 sentences" in (together / "train.log").read_text()
 
 
-def test_the_summary_holds_each_score_their_mean_and_sample_standard_deviation(whole: ExperimentResult) -> None:
-    found = json.loads((whole.run_dir / "seeds.json").read_text())
-    assert found["seeds"] == [result["seed"] for result in found["results"]] == list(SEEDS)
+def test_the_summary_has_each_score_with_mean_and_sample_standard_deviation(whole: ExperimentResult) -> None:
+    summary = json.loads((whole.run_dir / "seeds.json").read_text())
+    assert summary["seeds"] == [result["seed"] for result in summary["results"]] == list(SEEDS)
     for part in ("dev", "test"):
         scores = []
-        for result in found["results"]:
+        for result in summary["results"]:
             *epochs, last = map(
                 json.loads, (whole.run_dir / f"seed-{result['seed']}/metrics.jsonl").read_text().splitlines()
             )
             best = max(epochs, key=lambda epoch: epoch["dev"]["score"])
-            kept = best["dev"] if part == "dev" else last["test"]
-            assert result[part] == {key: kept[key] for key in result[part]}
+            scored = best["dev"] if part == "dev" else last["test"]
+            assert result[part] == {key: scored[key] for key in result[part]}
             assert (result["epoch"], result["epochs"]) == (best["epoch"], 2)
-            assert result["seconds"] == pytest.approx(sum(one["seconds"] + one["dev_seconds"] for one in epochs))
-            scores.append(kept["f1"])
+            assert result["seconds"] == pytest.approx(
+                sum(record["seconds"] + record["dev_seconds"] for record in epochs)
+            )
+            scores.append(scored["f1"])
         assert len(set(scores)) == 3
-        assert found[part]["mean"] == pytest.approx(np.mean(scores))
-        assert found[part]["sd"] == pytest.approx(np.std(scores, ddof=1))
+        assert summary[part]["mean"] == pytest.approx(np.mean(scores))
+        assert summary[part]["sd"] == pytest.approx(np.std(scores, ddof=1))
         score = f"f1={np.mean(scores):.2f}±{np.std(scores, ddof=1):.2f} | seeds=2,3,1 | "
-        assert found[part]["signature"] == score + kept["signature"].partition(" | ")[2]
-        assert found[part]["signature"] in str(whole)
+        assert summary[part]["signature"] == score + scored["signature"].partition(" | ")[2]
+        assert summary[part]["signature"] in str(whole)
 
 
-def test_the_model_best_on_dev_is_kept(whole: ExperimentResult) -> None:
+def test_the_best_model_on_dev_is_copied(whole: ExperimentResult) -> None:
     scores = {result.seed: result.dev.score for result in whole.results}
     best = max(scores, key=lambda seed: scores[seed])
     assert best != SEEDS[0]
@@ -110,54 +114,54 @@ def test_the_model_best_on_dev_is_kept(whole: ExperimentResult) -> None:
     assert model_dir.load(whole.model_dir)[0].config.training.seed == best
 
 
-def broken_at(seed_number: int, step: int) -> Callable[[Event], None]:
-    """Returns a listener that breaks off a seed, counted from 0, at a step of its second epoch."""
+def interrupt_at(seed_number: int, step: int) -> Callable[[Event], None]:
+    """Returns a callback that interrupts a seed, counted from 0, at a step of its second epoch."""
     seen = 0
 
     def callback(event: Event) -> None:
         nonlocal seen
         seen += isinstance(event, StepEnd) and (event.epoch, event.step) == (1, step)
         if seen > seed_number:
-            raise Broken
+            raise Interruption
 
     return callback
 
 
 @pytest.mark.parametrize("seed_number", [0, 1, 2])
-def test_broken_off_within_a_seed_it_ends_as_if_it_had_not(
+def test_a_run_interrupted_within_a_seed_ends_like_an_uninterrupted_one(
     settings: Config, whole: ExperimentResult, tmp_path: Path, seed_number: int
 ) -> None:
     run = tmp_path / "run"
-    with pytest.raises(Broken):
-        experiments.train(settings, SEEDS, run, device="cpu", callback=broken_at(seed_number, 3))
+    with pytest.raises(Interruption):
+        experiments.train(settings, SEEDS, run, device="cpu", callback=interrupt_at(seed_number, 3))
     assert len(json.loads((run / "seeds.json").read_text())["results"]) == seed_number
     experiments.resume(run, device="cpu")
     assert_same(run, whole)
 
 
 @pytest.mark.parametrize("saved", [0, 1, 2, 3])
-def test_broken_off_between_seeds_it_ends_as_if_it_had_not(
+def test_a_run_interrupted_between_seeds_ends_like_an_uninterrupted_one(
     settings: Config, whole: ExperimentResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saved: int
 ) -> None:
     honest, calls = runs.write_results, 0
 
-    def save(found: ExperimentResult) -> None:
+    def save(result: ExperimentResult) -> None:
         nonlocal calls
         calls += 1
         if calls > saved:
-            raise Broken
-        honest(found)
+            raise Interruption
+        honest(result)
 
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
         patch.setattr(runs, "write_results", save)
-        with pytest.raises(Broken):
+        with pytest.raises(Interruption):
             experiments.train(settings, SEEDS, run, device="cpu")
     experiments.train(settings, SEEDS, run, device="cpu", resume=True)
     assert_same(run, whole)
 
 
-def test_finished_seeds_are_not_trained_again_and_the_data_is_not_read(
+def test_resuming_finished_seeds_reads_no_data(
     settings: Config, whole: ExperimentResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Path(shutil.copytree(whole.run_dir, tmp_path / "run"))
@@ -192,21 +196,21 @@ def test_data_and_vectors_are_read_once_for_all_seeds(
     assert results(tmp_path / "run" / "seed-2") == results(tmp_path / "alone")
 
 
-def test_without_dev_data_each_seed_sets_aside_what_it_does_alone_and_that_is_told(
+def test_without_dev_data_each_seed_splits_off_its_dev_data_with_a_warning(
     settings: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = changed(settings, "data.dev=null", "training.epochs=1")
-    found = experiments.train(settings, (1, 4), tmp_path / "run", device="cpu")
+    experiment = experiments.train(settings, (1, 4), tmp_path / "run", device="cpu")
     assert "each seed splits off other sentences" in caplog.text
-    assert found.dev is not None
-    assert found.dev.signature is None
+    assert experiment.dev is not None
+    assert experiment.dev.signature is None
     training.train(changed(settings, "training.seed=4"), tmp_path / "alone", device="cpu")
     assert results(tmp_path / "run" / "seed-4") == results(tmp_path / "alone")
     with pytest.raises(ModelError, match="its seeds were scored on different dev data"):
         experiments.compare(tmp_path / "run", tmp_path / "run", on="dev")
 
 
-def test_a_seed_that_fails_is_told_and_the_others_go_on(
+def test_a_failed_seed_is_reported_and_the_others_continue(
     settings: Config, whole: ExperimentResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest = Updater._loss
@@ -217,16 +221,16 @@ def test_a_seed_that_fails_is_told_and_the_others_go_on(
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
         patch.setattr(Updater, "_loss", loss)
-        found = experiments.train(settings, SEEDS, run, device="cpu")
-    assert [result.seed for result in found.results] == [2, 3]
-    assert list(found.failures) == [1]
-    assert "epoch 1, step 1: loss nan" in found.failures[1][0]
-    assert json.loads((run / "seeds.json").read_text())["failed"]["1"] == list(found.failures[1])
+        experiment = experiments.train(settings, SEEDS, run, device="cpu")
+    assert [result.seed for result in experiment.results] == [2, 3]
+    assert list(experiment.failures) == [1]
+    assert "epoch 1, step 1: loss nan" in experiment.failures[1][0]
+    assert json.loads((run / "seeds.json").read_text())["failed"]["1"] == list(experiment.failures[1])
     assert experiments.resume(run, device="cpu").failures == {}
     assert_same(run, whole)
 
 
-def test_a_signal_stops_all_seeds_that_are_trained_in_turn(
+def test_a_signal_stops_all_seeds_of_one_process(
     settings: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started = []
@@ -241,7 +245,7 @@ def test_a_signal_stops_all_seeds_that_are_trained_in_turn(
     assert started == [SEEDS[0]]
 
 
-def test_seeds_can_be_added_and_none_left_out(settings: Config, whole: ExperimentResult, tmp_path: Path) -> None:
+def test_seeds_can_be_added_but_not_removed(settings: Config, whole: ExperimentResult, tmp_path: Path) -> None:
     run = tmp_path / "run"
     experiments.train(settings, SEEDS[:1], run, device="cpu")
     (mtime,) = [(run / "seed-2/counts.json").stat().st_mtime_ns]
@@ -263,16 +267,16 @@ def test_other_settings_are_refused(settings: Config, whole: ExperimentResult) -
     assert tree(whole.run_dir) == before
 
 
-def test_seeds_go_on_for_more_epochs_as_if_they_had_been_asked_for_at_once(
+def test_seeds_resumed_for_more_epochs_equal_one_longer_run(
     settings: Config, whole: ExperimentResult, tmp_path: Path
 ) -> None:
     longer = changed(settings, "training.epochs=3")
     at_once = experiments.train(longer, SEEDS[:2], tmp_path / "at once", device="cpu")
     experiments.train(settings, SEEDS[:2], tmp_path / "run", device="cpu")
-    found = experiments.resume(tmp_path / "run", device="cpu", config=longer)
-    assert [len(result.history) for result in found.results] == [3, 3]
-    assert [result.dev for result in found.results] == [result.dev for result in at_once.results]
-    assert experiments.resume(tmp_path / "run", device="cpu").results == found.results
+    experiment = experiments.resume(tmp_path / "run", device="cpu", config=longer)
+    assert [len(result.history) for result in experiment.results] == [3, 3]
+    assert [result.dev for result in experiment.results] == [result.dev for result in at_once.results]
+    assert experiments.resume(tmp_path / "run", device="cpu").results == experiment.results
 
 
 def test_a_directory_that_holds_a_training_is_refused(settings: Config, whole: ExperimentResult) -> None:
@@ -288,7 +292,7 @@ def test_a_directory_that_holds_a_training_is_refused(settings: Config, whole: E
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_bad_input_leaves_no_directory_behind(settings: Config, tmp_path: Path, jobs: int) -> None:
+def test_invalid_input_leaves_no_directory(settings: Config, tmp_path: Path, jobs: int) -> None:
     with pytest.raises(TaggerError, match="no-such-file"):
         experiments.train(changed(settings, "data.dev=no-such-file"), SEEDS, tmp_path / "run", jobs=jobs, device="cpu")
     with pytest.raises(ConfigError, match="brings its own word vectors"):
@@ -299,7 +303,7 @@ def test_bad_input_leaves_no_directory_behind(settings: Config, tmp_path: Path, 
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("seeds_argument", "message"),
     [
         ((), "`seeds` is empty"),
         ((1, 2, 1, 2), "`seeds` repeats 1, 2"),
@@ -308,30 +312,30 @@ def test_bad_input_leaves_no_directory_behind(settings: Config, tmp_path: Path, 
     ],
 )
 def test_seeds_that_cannot_be_trained_are_refused(
-    settings: Config, tmp_path: Path, given: tuple[int, ...], message: str
+    settings: Config, tmp_path: Path, seeds_argument: tuple[int, ...], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        experiments.train(settings, given, tmp_path / "run", device="cpu")
+        experiments.train(settings, seeds_argument, tmp_path / "run", device="cpu")
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
-    ("text", "found"), [("1,2,3", (1, 2, 3)), ("1-5", (1, 2, 3, 4, 5)), ("7, 1-2", (7, 1, 2)), ("4-4", (4,))]
+    ("text", "expected"), [("1,2,3", (1, 2, 3)), ("1-5", (1, 2, 3, 4, 5)), ("7, 1-2", (7, 1, 2)), ("4-4", (4,))]
 )
-def test_lists_and_ranges_of_seeds(text: str, found: tuple[int, ...]) -> None:
-    assert seeds.parse_seeds(text) == found
+def test_lists_and_ranges_of_seeds_are_parsed(text: str, expected: tuple[int, ...]) -> None:
+    assert seeds.parse_seeds(text) == expected
 
 
 @pytest.mark.parametrize(
     "text", ["", ",", "1,", "a", "-1", "1-", "1.5", "5-1", "1-1001", "0-999,1", "1--2", "9" * 20, "١"]
 )
-def test_what_is_no_list_of_seeds_is_refused_in_one_line(text: str) -> None:
+def test_an_invalid_list_of_seeds_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(ConfigError, match="`seeds` ") as caught:
         seeds.parse_seeds(text)
     assert len(caught.value.faults) == 1
 
 
-def test_a_damaged_summary_is_a_line(whole: ExperimentResult, tmp_path: Path) -> None:
+def test_a_damaged_summary_is_refused_in_one_line(whole: ExperimentResult, tmp_path: Path) -> None:
     for text in ("", "[]", '{"seeds": [1]}', '{"seeds": ["a"], "init_from": null}', "[" * 10_000):
         (whole.run_dir / "seeds.json").rename(whole.run_dir / "aside")
         (whole.run_dir / "seeds.json").write_text(text)

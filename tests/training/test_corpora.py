@@ -1,4 +1,4 @@
-"""The data of a recipe: its parts, their kinds, and where they stand."""
+"""The data of a recipe: its parts, their kinds of tags, and their columns."""
 
 import logging
 from pathlib import Path
@@ -13,38 +13,38 @@ SPANS = "Ada B-PER\nran O\n\n"
 
 
 def config(folder: Path, **parts: str) -> Config:
-    """Returns a recipe over files of these contents."""
+    """Returns a recipe whose data files have these contents."""
     for role, text in parts.items():
         (folder / f"{role}.conll").write_text(text)
     lines = "".join(f"  {role}: {folder / role}.conll\n" for role in parts)
     return parse(f"data:\n{lines}", "recipe.yaml")
 
 
-def test_training_tags_are_spelt_in_the_scheme_to_train_and_others_stay(tmp_path: Path) -> None:
-    found = corpora.load(config(tmp_path, train=SPANS, dev=SPANS, test=SPANS))
-    assert found.train.sentences[0].tags == ("S-PER", "O")
-    assert found.dev.sentences[0].tags == ("B-PER", "O")
-    assert found.test is not None
+def test_only_training_tags_are_converted_to_the_scheme_of_the_model(tmp_path: Path) -> None:
+    loaded = corpora.load(config(tmp_path, train=SPANS, dev=SPANS, test=SPANS))
+    assert loaded.train.sentences[0].tags == ("S-PER", "O")
+    assert loaded.dev.sentences[0].tags == ("B-PER", "O")
+    assert loaded.test is not None
 
 
 @pytest.mark.parametrize("part", ["dev", "test"])
-def test_a_part_without_a_single_span_is_no_fault(tmp_path: Path, part: str) -> None:
-    found = corpora.load(config(tmp_path, **{"train": SPANS, "dev": SPANS, part: "it O\nran O\n"}))
-    assert found.train.sentences[0].tags == ("S-PER", "O")
+def test_a_part_without_spans_is_valid(tmp_path: Path, part: str) -> None:
+    loaded = corpora.load(config(tmp_path, **{"train": SPANS, "dev": SPANS, part: "it O\nran O\n"}))
+    assert loaded.train.sentences[0].tags == ("S-PER", "O")
 
 
 @pytest.mark.parametrize(("train", "dev"), [(SPANS, "Ada NNP\nran VBD\n"), ("Ada NNP\nran VBD\n", SPANS)])
-def test_parts_of_different_kinds_are_a_fault(tmp_path: Path, train: str, dev: str) -> None:
-    with pytest.raises(DataError, match="the development or test data has not"):
+def test_parts_with_different_kinds_of_tags_are_refused(tmp_path: Path, train: str, dev: str) -> None:
+    with pytest.raises(DataError, match="the dev or test data does not"):
         corpora.load(config(tmp_path, train=train, dev=dev))
 
 
-def test_broken_tags_are_told_and_under_strict_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    broken = config(tmp_path, train=SPANS * 3 + "Ada O\nran I-PER\n", dev=SPANS)
+def test_invalid_tags_are_logged_and_refused_with_strict(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    invalid = config(tmp_path, train=SPANS * 3 + "Ada O\nran I-PER\n", dev=SPANS)
     with caplog.at_level(logging.INFO, logger="tagger"):
-        corpora.load(broken)
-    assert "1 tags break IOB2 and are read as conlleval reads them" in caplog.text
-    strict = broken.model_copy(update={"data": broken.data.model_copy(update={"strict": True})})
+        corpora.load(invalid)
+    assert "1 tags are invalid in IOB2 and are read by the rules of conlleval" in caplog.text
+    strict = invalid.model_copy(update={"data": invalid.data.model_copy(update={"strict": True})})
     with pytest.raises(DataError, match="line 10: 'I-PER' after 'O' breaks IOB2"):
         corpora.load(strict)
 

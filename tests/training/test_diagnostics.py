@@ -1,4 +1,4 @@
-"""Diagnostics: gradient norms by part, open and closed gates, and how far gradients reach, against cases worked out."""
+"""Diagnostics: gradient norms by part, gate fractions and gradient reach, compared with cases computed by hand."""
 
 import math
 from collections.abc import Sequence
@@ -49,8 +49,8 @@ def load_model(model_path: Path) -> TaggerModel:
     return model_dir.load(model_path)[0]
 
 
-def layer(of: TaggerModel) -> nn.Module:
-    return of.network.encoder.layers[0]
+def layer(model: TaggerModel) -> nn.Module:
+    return model.network.encoder.layers[0]
 
 
 def sentences(*lengths: int) -> list[Sentence]:
@@ -58,11 +58,11 @@ def sentences(*lengths: int) -> list[Sentence]:
     return [Sentence(words[:length]) for length in lengths]
 
 
-def measured(of: TaggerModel) -> Activity:
-    return diagnostics.measure(of, diagnostics.select_batch(of, sentences(30, 25)))
+def measured(model: TaggerModel) -> Activity:
+    return diagnostics.measure(model, diagnostics.select_batch(model, sentences(30, 25)))
 
 
-def test_norms_by_part_make_the_norm_of_the_whole_gradient(tiny_config: Config, tmp_path: Path) -> None:
+def test_norms_by_part_combine_to_the_norm_of_the_whole_gradient(tiny_config: Config, tmp_path: Path) -> None:
     options = ("training.diagnostics=true", "training.optimizer={kind: sgd, learning_rate: 0.1}")
     for record in trained(tiny_config, tmp_path / "run", *options):
         assert record.diagnostics is not None
@@ -73,37 +73,35 @@ def test_norms_by_part_make_the_norm_of_the_whole_gradient(tiny_config: Config, 
         assert record.diagnostics.seconds > 0
 
 
-def test_they_change_nothing_in_the_training(tiny_config: Config, tmp_path: Path) -> None:
+def test_diagnostics_do_not_change_the_training(tiny_config: Config, tmp_path: Path) -> None:
     trained(tiny_config, tmp_path / "with", "training.diagnostics=true", "training.ema_decay=0.9")
     trained(tiny_config, tmp_path / "without", "training.ema_decay=0.9")
     for model in ("model-best", "checkpoint-000002"):
-        one, other = (tmp_path / run / model / "weights.safetensors" for run in ("with", "without"))
-        assert one.read_bytes() == other.read_bytes()
+        first, second = (tmp_path / run / model / "weights.safetensors" for run in ("with", "without"))
+        assert first.read_bytes() == second.read_bytes()
 
 
-def test_looking_leaves_the_network_as_it_was(model_path: Path) -> None:
-    of = load_model(model_path)
-    of.network.train()
-    before = {name: value.clone() for name, value in of.network.state_dict().items()}
+def test_measuring_does_not_change_the_network(model_path: Path) -> None:
+    model = load_model(model_path)
+    model.network.train()
+    before = {name: value.clone() for name, value in model.network.state_dict().items()}
     state = torch.get_rng_state()
-    assert measured(of) == measured(of)
-    assert of.network.training
+    assert measured(model) == measured(model)
+    assert model.network.training
     assert torch.equal(torch.get_rng_state(), state)
-    assert all(torch.equal(value, before[name]) for name, value in of.network.state_dict().items())
-    assert all(weight.grad is None for weight in of.network.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in model.network.state_dict().items())
+    assert all(weight.grad is None for weight in model.network.parameters())
 
 
 @pytest.mark.parametrize(("bias", "closed", "opened"), [(-30.0, 1.0, 0.0), (0.0, 0.0, 0.0), (30.0, 0.0, 1.0)])
-def test_the_shares_of_gates_are_those_that_biases_give_them(
-    model_path: Path, bias: float, closed: float, opened: float
-) -> None:
-    of = load_model(model_path)
+def test_gate_fractions_follow_from_the_biases(model_path: Path, bias: float, closed: float, opened: float) -> None:
+    model = load_model(model_path)
     with torch.no_grad():
-        for cell in layer(of).cells:
+        for cell in layer(model).cells:
             for weight in cell.parameters():
                 weight.zero_()
             cell.bias_ih_l0[cell.hidden_size : 2 * cell.hidden_size] = bias
-    gates = measured(of).gates
+    gates = measured(model).gates
     assert list(gates) == ["1 forward", "1 backward"]
     for of_direction in gates.values():
         assert of_direction["forget"] == {"closed": closed, "open": opened}
@@ -111,20 +109,20 @@ def test_the_shares_of_gates_are_those_that_biases_give_them(
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 1.1])
-def test_a_recurrence_that_shrinks_gradients_by_a_factor_reaches_its_power(
+def test_reach_of_a_linear_recurrence_is_a_power_of_its_factor(
     tiny_config: Config, tmp_path: Path, factor: float
 ) -> None:
     trained(tiny_config, tmp_path / "run", "model.encoder.cell=rnn")
-    of = load_model(tmp_path / "run" / "model-best")
+    model = load_model(tmp_path / "run" / "model-best")
     with torch.no_grad():
-        for cell in layer(of).cells:
+        for cell in layer(model).cells:
             cell.weight_hh_l0.copy_(factor * torch.eye(cell.hidden_size).flip(0))
             cell.weight_ih_l0.mul_(1e-6)  # so small that the tangent is a line
             cell.bias_ih_l0.zero_()
             cell.bias_hh_l0.zero_()
-    found = measured(of)
-    assert found.far == 20
-    for reach in found.reach.values():
+    activity = measured(model)
+    assert activity.far == 20
+    for reach in activity.reach.values():
         assert reach == pytest.approx(factor**20, rel=0.02)
 
 
@@ -138,30 +136,30 @@ def test_a_recurrence_that_shrinks_gradients_by_a_factor_reaches_its_power(
         ([90, 70, 80], [70], 20),
     ],
 )
-def test_sentences_long_enough_are_looked_at_or_else_short_ones_as_far_as_they_go(
+def test_long_sentences_are_measured_and_short_ones_only_without_them(
     model_path: Path, lengths: Sequence[int], chosen: Sequence[int], far: int
 ) -> None:
-    of = load_model(model_path)
-    batch = diagnostics.select_batch(of, sentences(*lengths))
+    model = load_model(model_path)
+    batch = diagnostics.select_batch(model, sentences(*lengths))
     assert sorted(batch.lengths.tolist()) == list(chosen)
-    found = diagnostics.measure(of, batch)
-    assert found.far == far
-    assert all((reach is None) == (far == 0) for reach in found.reach.values())
+    activity = diagnostics.measure(model, batch)
+    assert activity.far == far
+    assert all((reach is None) == (far == 0) for reach in activity.reach.values())
 
 
-def test_reach_is_that_of_each_direction_in_its_own_order(model_path: Path) -> None:
-    of = load_model(model_path)
-    batch = diagnostics.select_batch(of, sentences(30))
-    first, second = layer(of).cells
+def test_reach_is_measured_in_the_reading_order_of_each_direction(model_path: Path) -> None:
+    model = load_model(model_path)
+    batch = diagnostics.select_batch(model, sentences(30))
+    first, second = layer(model).cells
     second.load_state_dict(first.state_dict())
-    seen = layer(of).register_forward_pre_hook(lambda _, given: (torch.ones_like(given[0]), given[1]))
-    reach = diagnostics.measure(of, batch).reach  # of tokens all alike
+    seen = layer(model).register_forward_pre_hook(lambda _, arguments: (torch.ones_like(arguments[0]), arguments[1]))
+    reach = diagnostics.measure(model, batch).reach  # of tokens all alike
     seen.remove()
     assert reach["1 forward"] == pytest.approx(reach["1 backward"])
 
 
 @pytest.mark.parametrize(
-    ("encoder", "directions", "told"),
+    ("encoder", "directions", "description"),
     [
         (
             {"cell": "gru", "num_layers": 2},
@@ -172,20 +170,20 @@ def test_reach_is_that_of_each_direction_in_its_own_order(model_path: Path) -> N
         ({"cell": "rnn", "direction": "forward"}, {"1 forward"}, "forward"),
     ],
 )
-def test_every_encoder_is_looked_at_and_its_model_tells_which_it_is(
-    tiny_config: Config, tmp_path: Path, encoder: dict[str, Any], directions: set[str], told: str
+def test_every_encoder_is_measured(
+    tiny_config: Config, tmp_path: Path, encoder: dict[str, Any], directions: set[str], description: str
 ) -> None:
     settings = [f"model.encoder.{key}={str(value).lower()}" for key, value in encoder.items()]
-    found = trained(
+    history = trained(
         tiny_config, tmp_path / "run", *settings, "training.diagnostics=true", "model.document_context.output_dim=4"
     )
-    for record in found:
+    for record in history:
         assert record.diagnostics is not None
         assert set(record.diagnostics.gates) == set(record.diagnostics.reach) == directions
         gates = {"gru": {"reset", "update"}, "lstm1997": {"input", "output"}, "rnn": set()}[encoder["cell"]]
-        assert all(set(its) == gates for its in record.diagnostics.gates.values())
+        assert all(set(fractions) == gates for fractions in record.diagnostics.gates.values())
     card = model_dir.describe(tmp_path / "run" / "model-best")
-    assert card["encoder"] == f"{encoder['cell']}, {encoder.get('num_layers', 1)} x 16 {told}"
+    assert card["encoder"] == f"{encoder['cell']}, {encoder.get('num_layers', 1)} x 16 {description}"
     assert not [name for name in card["metrics"] if name.startswith("diagnostics")]
     if find_spec("matplotlib") is not None:
         assert (tmp_path / "run" / "training.png").is_file()
@@ -193,29 +191,29 @@ def test_every_encoder_is_looked_at_and_its_model_tells_which_it_is(
 
 def test_epochs_without_a_step_or_without_diagnostics_are_gaps_in_the_plot(tmp_path: Path) -> None:
     gates = {"1 forward": {"input": {"closed": 0.25, "open": 0.5}}}
-    found = [
+    history = [
         record(1, Diagnostics({}, gates, {"1 forward": None}, 0, 0.0)),
         record(2),
         record(3, Diagnostics({"words": 2.0}, gates, {"1 forward": 0.0}, 0, 0.0)),
     ]
-    panels = records.panels(found)
+    panels = records.panels(history)
     assert str(panels["gradient norm by part"]) == "{'words': [nan, nan, 2.0]}"
     assert (
         str(panels["1 forward: fractions of gate activations"])
         == "{'input closed': [0.25, nan, 0.25], 'input open': [0.5, nan, 0.5]}"
     )
     assert str(panels["gradient, far input by near"]) == "{'1 forward': [nan, nan, 0.0]}"
-    records.plot(tmp_path, found)
+    records.plot(tmp_path, history)
 
 
 @pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs the extra [plot]")
-def test_the_plot_shows_them(tiny_config: Config, tmp_path: Path) -> None:
-    found = trained(tiny_config, tmp_path / "run", "training.diagnostics=true")
+def test_the_plot_shows_diagnostics(tiny_config: Config, tmp_path: Path) -> None:
+    history = trained(tiny_config, tmp_path / "run", "training.diagnostics=true")
     assert (tmp_path / "run" / "training.png").read_bytes().startswith(b"\x89PNG")
-    panels = records.panels(found)
+    panels = records.panels(history)
     assert panels["1 backward: fractions of gate activations"]["forget open"] == [
-        record.diagnostics.gates["1 backward"]["forget"]["open"] for record in found if record.diagnostics
+        record.diagnostics.gates["1 backward"]["forget"]["open"] for record in history if record.diagnostics
     ]
     assert set(panels["gradient norm by part"]) == {"words", "characters", "encoder", "head"}
     assert len(panels) == 8
-    assert len(records.panels([replace(record, diagnostics=None) for record in found])) == 3
+    assert len(records.panels([replace(record, diagnostics=None) for record in history])) == 3

@@ -1,4 +1,4 @@
-"""LazyRows moved when a batch holds them, against torch's optimiser and a plain average that move all at each step."""
+"""LazyRows compared with torch's optimizer and a plain moving average, which update all rows at each step."""
 
 import pytest
 import torch
@@ -11,29 +11,29 @@ WORDS, WIDTH, DECAY = 30, 4, 0.9
 
 
 class Dense:
-    """The same by torch's optimiser over all rows."""
+    """The reference: torch's optimizer over all rows."""
 
     def __init__(self, weight: Tensor, *, momentum: float, nesterov: bool) -> None:
         self.weight = nn.Parameter(weight.clone())
-        self.average = weight.clone()
+        self.moving_average = weight.clone()
         self.optimizer = torch.optim.SGD([self.weight], lr=1.0, momentum=momentum, nesterov=nesterov)
 
-    def step(self, gradient: Tensor, rate: float) -> None:
+    def step(self, gradient: Tensor, learning_rate: float) -> None:
         self.weight.grad = gradient
-        self.optimizer.param_groups[0]["lr"] = rate
+        self.optimizer.param_groups[0]["lr"] = learning_rate
         self.optimizer.step()
-        self.average.lerp_(self.weight.detach(), 1 - DECAY)
+        self.moving_average.lerp_(self.weight.detach(), 1 - DECAY)
 
 
 def gradients(steps: int) -> list[Tensor]:
-    """Returns gradients of few rows each, some of them there twice."""
+    """Returns sparse gradients of a few rows each, with some rows repeated."""
     random = torch.Generator().manual_seed(2)
-    found = []
+    result = []
     for _ in range(steps):
         ids = torch.randint(0, WORDS // 2, (5,), generator=random)  # the other half is never seen
         values = torch.randn(5, WIDTH, generator=random)
-        found.append(torch.sparse_coo_tensor(ids[None], values, (WORDS, WIDTH), check_invariants=True))
-    return found
+        result.append(torch.sparse_coo_tensor(ids[None], values, (WORDS, WIDTH), check_invariants=True))
+    return result
 
 
 def start(*, momentum: float = 0.9, nesterov: bool = False, decay: float | None = DECAY) -> LazyRows:
@@ -41,63 +41,63 @@ def start(*, momentum: float = 0.9, nesterov: bool = False, decay: float | None 
     return LazyRows(nn.Parameter(weight), momentum=momentum, nesterov=nesterov, decay=decay)
 
 
-def move(rows: LazyRows, gradient: Tensor, rate: float) -> None:
+def move(rows: LazyRows, gradient: Tensor, learning_rate: float) -> None:
     rows.catch_up(gradient.coalesce().indices()[0])
     rows.weight.grad = gradient
     rows.gradient()
-    rows.step(rate)
+    rows.step(learning_rate)
 
 
 @pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
 @pytest.mark.parametrize("most", [7, 1000])
-def test_rows_are_where_moving_all_of_them_at_each_step_has_them(
+def test_lazy_rows_equal_rows_updated_at_each_step(
     momentum: float, nesterov: bool, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_STEPS", most)
     rows = start(momentum=momentum, nesterov=nesterov)
     dense = Dense(rows.weight.detach(), momentum=momentum, nesterov=nesterov)
     for step, gradient in enumerate(gradients(60)):
-        rate = 0.1 / (1 + step // 10)
-        move(rows, gradient, rate)
-        dense.step(gradient.to_dense(), rate)
+        learning_rate = 0.1 / (1 + step // 10)
+        move(rows, gradient, learning_rate)
+        dense.step(gradient.to_dense(), learning_rate)
         assert rows.moving_average is not None
         if step % 9 == 0:
             with rows.flush_temporarily():
                 torch.testing.assert_close(rows.weight, dense.weight, atol=1e-5, rtol=1e-5)
-                torch.testing.assert_close(rows.moving_average.detach(), dense.average, atol=1e-5, rtol=1e-5)
+                torch.testing.assert_close(rows.moving_average.detach(), dense.moving_average, atol=1e-5, rtol=1e-5)
     rows.flush()
     torch.testing.assert_close(rows.weight, dense.weight, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
-def test_rows_brought_up_to_date_before_they_are_read_lead_where_all_rows_would(*, nesterov: bool) -> None:
-    """The gradient depends on the vectors, as a network's does."""
+def test_rows_caught_up_before_reading_equal_rows_updated_at_each_step(*, nesterov: bool) -> None:
+    """The gradient depends on the vectors, as in a network."""
     rows = start(nesterov=nesterov)
     dense = Dense(rows.weight.detach(), momentum=0.9, nesterov=nesterov)
     goal = torch.randn(WORDS, WIDTH, generator=torch.Generator().manual_seed(3))
     random = torch.Generator().manual_seed(4)
     for _ in range(80):
         ids = torch.randint(0, WORDS, (3,), generator=random)
-        rows.catch_up(torch.cat([ids, torch.tensor([WORDS, WORDS + 5])]))  # words whose vectors stay as they are
-        given = torch.sparse_coo_tensor(
+        rows.catch_up(torch.cat([ids, torch.tensor([WORDS, WORDS + 5])]))  # words without a trained vector
+        gradient = torch.sparse_coo_tensor(
             ids[None], rows.weight.detach()[ids] - goal[ids], (WORDS, WIDTH), check_invariants=True
         )
         of_all = torch.zeros(WORDS, WIDTH).index_add_(0, ids, dense.weight.detach()[ids] - goal[ids])
-        move(rows, given, 0.05)
+        move(rows, gradient, 0.05)
         dense.step(of_all, 0.05)
     rows.flush()
     torch.testing.assert_close(rows.weight, dense.weight, atol=1e-5, rtol=1e-5)
     assert rows.moving_average is not None
-    torch.testing.assert_close(rows.moving_average.detach(), dense.average, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(rows.moving_average.detach(), dense.moving_average, atol=1e-5, rtol=1e-5)
 
 
-def test_without_an_average_there_is_none() -> None:
+def test_without_decay_there_is_no_moving_average() -> None:
     rows = start(decay=None)
     move(rows, gradients(1)[0], 0.1)
     assert rows.moving_average is None
 
 
-def test_what_was_clipped_is_what_moves_the_rows() -> None:
+def test_rows_are_updated_by_the_clipped_gradient() -> None:
     rows, clipped = start(), start()
     gradient = gradients(1)[0]
     move(rows, gradient * 0.25, 0.1)
@@ -107,7 +107,7 @@ def test_what_was_clipped_is_what_moves_the_rows() -> None:
     torch.testing.assert_close(rows.weight, clipped.weight)
 
 
-def test_a_step_without_a_gradient_moves_rows_by_momentum_alone() -> None:
+def test_a_step_without_a_gradient_updates_rows_by_momentum() -> None:
     rows = start()
     move(rows, gradients(1)[0], 0.1)
     before = rows.weight.detach().clone()
@@ -117,30 +117,30 @@ def test_a_step_without_a_gradient_moves_rows_by_momentum_alone() -> None:
     assert not torch.equal(rows.weight, before)
 
 
-def test_to_show_rows_up_to_date_or_to_restore_them_changes_no_bit_of_what_follows() -> None:
-    plain, broken = start(), start()
+def test_a_temporary_flush_or_a_restored_state_changes_no_bit_of_later_steps() -> None:
+    plain, interrupted = start(), start()
     for step, gradient in enumerate(gradients(20)):
         move(plain, gradient, 0.1)
-        move(broken, gradient, 0.1)
-        with broken.flush_temporarily():
-            saved = {name: tensor.clone() for name, tensor in broken.tensors().items()}
-        saved |= {name: tensor.clone() for name, tensor in broken.tensors().items()}
+        move(interrupted, gradient, 0.1)
+        with interrupted.flush_temporarily():
+            saved = {name: tensor.clone() for name, tensor in interrupted.tensors().items()}
+        saved |= {name: tensor.clone() for name, tensor in interrupted.tensors().items()}
         if step % 3 == 0:
-            average, broken = broken.moving_average, start()
-            broken.restore(saved)
-            broken.moving_average = average
-    for rows in (plain, broken):
+            moving_average, interrupted = interrupted.moving_average, start()
+            interrupted.restore(saved)
+            interrupted.moving_average = moving_average
+    for rows in (plain, interrupted):
         rows.flush()
-    assert all(torch.equal(tensor, broken.tensors()[name]) for name, tensor in plain.tensors().items())
+    assert all(torch.equal(tensor, interrupted.tensors()[name]) for name, tensor in plain.tensors().items())
     assert plain.moving_average is not None
-    assert broken.moving_average is not None
-    assert torch.equal(plain.moving_average, broken.moving_average)
+    assert interrupted.moving_average is not None
+    assert torch.equal(plain.moving_average, interrupted.moving_average)
 
 
-def test_a_row_that_was_read_without_being_brought_up_to_date_is_refused() -> None:
-    rows, given = start(), gradients(2)
-    move(rows, given[0], 0.1)
-    rows.weight.grad = given[1]
+def test_a_gradient_of_a_row_that_was_not_caught_up_is_refused() -> None:
+    rows, both = start(), gradients(2)
+    move(rows, both[0], 0.1)
+    rows.weight.grad = both[1]
     rows.gradient()
     with pytest.raises(ValueError, match="was not caught up"):
         rows.step(0.1)

@@ -1,4 +1,4 @@
-"""Rates rise and fall as their schedules say, parts have their own, and gradients are clipped."""
+"""Schedules of the learning rate, learning rates by part, and gradient clipping."""
 
 import math
 from itertools import pairwise
@@ -18,7 +18,7 @@ from tagger.training.optimizers import clip_gradients, count_plateaus, schedule_
 
 
 def factors(total: int = 20, **settings: object) -> list[float]:
-    """Returns a schedule's factor at each step of two epochs."""
+    """Returns the factor of a schedule at each step of two epochs."""
     schedule = Schedule(**settings)  # type: ignore[arg-type]
     return [
         schedule_factor(schedule, step=step, total=total, epoch=2 * step // total, scores=[50.0] * (2 * step // total))
@@ -26,55 +26,55 @@ def factors(total: int = 20, **settings: object) -> list[float]:
     ]
 
 
-def test_a_constant_rate_stays() -> None:
+def test_a_constant_learning_rate_does_not_change() -> None:
     assert factors(kind="constant") == [1.0] * 20
 
 
 @pytest.mark.parametrize("kind", ["constant", "inverse", "plateau", "linear"])
-def test_a_rate_warms_up_in_even_steps(kind: str) -> None:
+def test_the_learning_rate_warms_up_linearly(kind: str) -> None:
     assert factors(kind=kind, warmup=4)[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
 
 
-def test_an_inverse_rate_falls_by_epoch() -> None:
+def test_an_inverse_learning_rate_falls_by_epoch() -> None:
     assert factors(kind="inverse", decay=0.25) == pytest.approx([1.0] * 10 + [0.8] * 10)
 
 
-def test_a_linear_rate_falls_evenly_and_ends_above_zero() -> None:
+def test_a_linear_learning_rate_falls_evenly_and_ends_above_zero() -> None:
     assert factors(kind="linear", warmup=4)[4:] == pytest.approx([(20 - step) / 16 for step in range(4, 20)])
 
 
-def test_a_plateau_rate_falls_by_its_factor_at_each_plateau() -> None:
+def test_a_plateau_learning_rate_falls_by_a_factor_at_each_plateau() -> None:
     schedule = Schedule(kind="plateau", patience=2, factor=0.1)
     scores = [1.0, 2.0, 2.0, 1.0, 0.0, 0.0, 3.0]
-    found = [schedule_factor(schedule, step=9, total=99, epoch=n, scores=scores[:n]) for n in range(8)]
-    assert found == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
+    actual = [schedule_factor(schedule, step=9, total=99, epoch=n, scores=scores[:n]) for n in range(8)]
+    assert actual == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
 
 
 @pytest.mark.parametrize(("scores", "count"), [([], 0), ([1], 0), ([1, 1], 0), ([1, 1, 1], 1), ([1, 0, 2, 1, 1], 1)])
-def test_a_plateau_is_so_many_epochs_in_a_row_without_a_better_score(scores: list[float], count: int) -> None:
+def test_a_plateau_is_a_number_of_consecutive_epochs_without_a_better_score(scores: list[float], count: int) -> None:
     assert count_plateaus(scores, 2) == count
 
 
 @pytest.mark.parametrize(("total", "peak"), [(20, 0.3), (100, 0.25), (7, 0.5), (3, 0.4)])
-def test_one_cycle_is_torchs(total: int, peak: float) -> None:
+def test_onecycle_equals_the_schedule_of_torch(total: int, peak: float) -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.0, total, pct_start=peak, cycle_momentum=False)
-    for found in factors(total, kind="onecycle", peak=peak):
-        assert found == pytest.approx(scheduler.get_last_lr()[0], abs=1e-9)
+    for actual in factors(total, kind="onecycle", peak=peak):
+        assert actual == pytest.approx(scheduler.get_last_lr()[0], abs=1e-9)
         optimizer.step()
         if scheduler.last_epoch + 1 < total:
             scheduler.step()
 
 
 @pytest.mark.parametrize("kind", options(Schedule.model_fields["kind"].annotation))
-def test_no_rate_turns_negative_or_rises_again_when_an_epoch_has_more_steps_than_the_last(kind: str) -> None:
+def test_no_learning_rate_is_negative_or_rises_when_an_epoch_has_additional_steps(kind: str) -> None:
     schedule = Schedule(kind=kind)  # type: ignore[arg-type]
     late = [schedule_factor(schedule, step=step, total=10, epoch=0, scores=[]) for step in range(8, 14)]
     assert all(after <= before for before, after in pairwise(late))
     assert min(late) > 0
 
 
-def test_every_parameter_belongs_to_a_part_and_every_part_has_some(model_path: Path) -> None:
+def test_every_parameter_belongs_to_a_part_and_no_part_is_empty(model_path: Path) -> None:
     network = model_dir.load(model_path)[0].network
     settings = Optimizer(kind="adam", learning_rate=0.1, learning_rates={"head": 0.2})
     groups = optimizers.create_optimizer(network, settings, None).param_groups
@@ -98,7 +98,7 @@ def test_every_parameter_belongs_to_a_part_and_every_part_has_some(model_path: P
         ({"clip_norm": 2.5, "clip_value": 1.75}, [1.5, 1.75]),
     ],
 )
-def test_gradients_are_clipped_and_their_norm_before_is_told(
+def test_gradients_are_clipped_and_their_norm_before_clipping_is_returned(
     settings: dict[str, float | None], expected: list[float]
 ) -> None:
     gradients = [torch.tensor([3.0]), torch.tensor([4.0])]
@@ -108,11 +108,11 @@ def test_gradients_are_clipped_and_their_norm_before_is_told(
     assert [gradient.item() for gradient in gradients] == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_norm_that_is_not_finite_is_told() -> None:
+def test_a_norm_that_is_not_finite_is_returned() -> None:
     assert math.isinf(clip_gradients([torch.tensor([math.inf])], Training())[0].item())
 
 
-def test_what_holds_a_gate_open_does_not_decay(tiny_config: Config) -> None:
+def test_biases_that_keep_gates_open_have_no_weight_decay(tiny_config: Config) -> None:
     encoder = tiny_config.model.encoder.model_copy(update={"cell": "lstm1997"})
     config = Config(model=tiny_config.model.model_copy(update={"encoder": encoder}))
     network = models.build_model(config, [Sentence(("Ada", "lives"), tags=("B-PER", "O"))]).network

@@ -1,4 +1,4 @@
-"""What a training leaves behind, refuses, and takes over."""
+"""The files of a training, the input that it refuses, and how it resumes."""
 
 import json
 import logging
@@ -23,7 +23,7 @@ from tests.robustness.runs import timeless, tree
 
 Train = Callable[..., TrainingResult]
 STILL = "training.optimizer.learning_rates={words: 0, characters: 0, encoder: 0, head: 0}"
-"""For weights that stay as they were drawn."""
+"""A setting that leaves the initial weights unchanged."""
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ def _no_plot(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) ->
 
 @pytest.fixture
 def train(tiny_config: Config, tmp_path: Path) -> Train:
-    """Trains the tiny recipe for an epoch, changed by overrides, into the folder `run`."""
+    """Trains the tiny recipe with overrides for an epoch in the folder `run`."""
 
     def trained(*overrides: str, run: str = "run", **options: object) -> TrainingResult:
         settings = parse(dump(tiny_config), "tiny.yaml", overrides=["training.epochs=1", *overrides])
@@ -44,17 +44,17 @@ def train(tiny_config: Config, tmp_path: Path) -> Train:
 
 
 def lines(run: Path) -> list[dict[str, object]]:
-    """Returns the lines of a run's metrics."""
+    """Returns the lines of metrics.jsonl."""
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def weights(model: Path) -> dict[str, torch.Tensor]:
-    """Returns the tensors of a model by name."""
+    """Returns the tensors of a model, by name."""
     return model_dir.load(model)[0].network.state_dict()
 
 
-def test_each_epoch_leaves_a_record(train: Train, tmp_path: Path) -> None:
-    outcome = train(
+def test_each_epoch_is_recorded(train: Train, tmp_path: Path) -> None:
+    result = train(
         "training.epochs=2", f"data.test={tmp_path / 'train.conll'}", "training.optimizer.learning_rates={words: 0}"
     )
     first, second, last = lines(tmp_path / "run")
@@ -65,12 +65,12 @@ def test_each_epoch_leaves_a_record(train: Train, tmp_path: Path) -> None:
     assert (first["epoch"], first["steps"], first["best"], first["learning_rate"]) == (1, 9, True, 0.01)
     assert (second["epoch"], second["steps"], second["skipped"]) == (2, 18, 0)
     assert list(last) == ["test", "epoch"]
-    assert outcome.test is not None
-    assert last["test"]["score"] == outcome.test.score  # type: ignore[index]
-    assert outcome.dev.score == max(first["dev"]["score"], second["dev"]["score"])  # type: ignore[index]
+    assert result.test is not None
+    assert last["test"]["score"] == result.test.score  # type: ignore[index]
+    assert result.dev.score == max(first["dev"]["score"], second["dev"]["score"])  # type: ignore[index]
 
 
-def test_word_vectors_moved_by_rows_end_where_moving_all_of_them_ends(
+def test_lazy_updates_of_word_vectors_end_like_full_updates(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = ("training.epochs=3", "training.optimizer.kind=sgd", "training.optimizer.learning_rate=0.05")
@@ -81,19 +81,19 @@ def test_word_vectors_moved_by_rows_end_where_moving_all_of_them_ends(
         torch.testing.assert_close(weight, weights(of_all)[name], atol=1e-4, rtol=1e-3, msg=name)
 
 
-def test_what_each_sentence_adds_to_the_scores_is_kept(train: Train, tmp_path: Path) -> None:
-    outcome = train("training.epochs=4", f"data.test={tmp_path / 'train.conll'}")
+def test_the_counts_of_each_sentence_are_stored(train: Train, tmp_path: Path) -> None:
+    result = train("training.epochs=4", f"data.test={tmp_path / 'train.conll'}")
     counts = records.read_counts(tmp_path / "run")
     assert list(counts) == ["dev", "test"]
-    assert outcome.test is not None
-    for part, score in (("dev", outcome.dev.score), ("test", outcome.test.score)):
+    assert result.test is not None
+    for part, score in (("dev", result.dev.score), ("test", result.test.score)):
         correct, predicted, gold = map(sum, zip(*counts[part].rows, strict=True))
         assert score == pytest.approx(200 * correct / (predicted + gold))
         assert len(counts[part].rows) == 36
     assert list(records.read_counts(train(run="without_test").model_dir.parent)) == ["dev"]
 
 
-def test_a_finished_run_without_counts_gets_them_when_resumed(train: Train, tmp_path: Path) -> None:
+def test_resuming_a_finished_run_without_counts_writes_them(train: Train, tmp_path: Path) -> None:
     train()
     path = tmp_path / "run" / "counts.json"
     before = path.read_bytes()
@@ -122,7 +122,7 @@ def test_dev_words_are_encoded_once_per_training(train: Train, monkeypatch: pyte
 
 
 def moved(tmp_path: Path, text: str | None = None) -> Config:
-    """Returns a run's settings after its data have moved, or have changed to a text."""
+    """Moves the data of a run, or replaces it by a text; returns the run's config with the new paths."""
     source = tmp_path / "train.conll"
     target = tmp_path / "moved.conll"
     target.write_text(text or source.read_text())
@@ -131,7 +131,7 @@ def moved(tmp_path: Path, text: str | None = None) -> Config:
     return load(str(tmp_path / "run" / "config.yaml"), overrides)
 
 
-def test_a_run_goes_on_with_data_that_have_moved(train: Train, tmp_path: Path) -> None:
+def test_a_run_resumes_with_data_at_another_path(train: Train, tmp_path: Path) -> None:
     expected = weights(train("training.epochs=2").model_dir)
     settings = moved(tmp_path)
     with pytest.raises(TaggerError, match=r"train\.conll: no such file"):
@@ -141,7 +141,7 @@ def test_a_run_goes_on_with_data_that_have_moved(train: Train, tmp_path: Path) -
     training.resume(tmp_path / "run", device="cpu")  # it has noted where they are now
 
 
-def test_a_run_does_not_go_on_with_other_data(train: Train, tmp_path: Path) -> None:
+def test_a_run_does_not_resume_with_other_data(train: Train, tmp_path: Path) -> None:
     train()
     settings = moved(tmp_path, "Ada B-PER\n\nAlan B-PER\n")
     before = tree(tmp_path / "run")
@@ -151,9 +151,7 @@ def test_a_run_does_not_go_on_with_other_data(train: Train, tmp_path: Path) -> N
     assert {name for name in after if after[name] != before.get(name)} <= {"train.log"}
 
 
-def test_a_finished_run_goes_on_for_more_epochs_as_if_they_had_been_asked_for_at_once(
-    train: Train, tmp_path: Path
-) -> None:
+def test_a_finished_run_resumed_for_more_epochs_equals_one_longer_run(train: Train, tmp_path: Path) -> None:
     at_once = train("training.epochs=4", run="at_once")
     train("training.epochs=2")
     settings = load(str(tmp_path / "run" / "config.yaml"), ["training.epochs=4"])
@@ -177,9 +175,7 @@ def test_a_finished_run_goes_on_for_more_epochs_as_if_they_had_been_asked_for_at
         ("data.scheme=IOB2", "data.scheme was 'IOBES', now 'IOB2'"),
     ],
 )
-def test_any_other_setting_that_was_edited_is_refused_by_name(
-    train: Train, tmp_path: Path, setting: str, fault: str
-) -> None:
+def test_any_other_edited_setting_is_refused_by_name(train: Train, tmp_path: Path, setting: str, fault: str) -> None:
     train()
     run = tmp_path / "run"
     edited = load(str(run / "config.yaml"), [setting])
@@ -189,7 +185,7 @@ def test_any_other_setting_that_was_edited_is_refused_by_name(
         (run / "config.yaml").write_text(dump(edited))  # by hand
 
 
-def test_a_directory_that_no_training_has_made_is_left_as_it_is(train: Train, tmp_path: Path) -> None:
+def test_a_directory_that_is_no_run_is_unchanged(train: Train, tmp_path: Path) -> None:
     names = ["config.yaml", "metrics.jsonl", "counts.json", "LATEST", "train.log", "checkpoint-000001", "seed-3"]
     for name in names:
         run = tmp_path / name
@@ -202,18 +198,18 @@ def test_a_directory_that_no_training_has_made_is_left_as_it_is(train: Train, tm
         training.resume(tmp_path / "config.yaml", device="cpu")
 
 
-def test_files_of_the_user_in_a_run_stay(train: Train, tmp_path: Path) -> None:
+def test_files_of_the_user_in_a_run_are_unchanged(train: Train, tmp_path: Path) -> None:
     mine = ["notes.txt", ".notes.old/a", ".notes.new", ".a.abc.new", "checkpoint-mine/a", "seed-x/a", "model-best.old"]
     for name in mine:
         (tmp_path / "run" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "run" / name).write_text("mine")
     train("training.epochs=4", "training.keep_checkpoints=2")
     training.resume(tmp_path / "run", device="cpu")
-    found = tree(tmp_path / "run")
-    assert all(found[name] == b"mine" for name in mine)
+    files = tree(tmp_path / "run")
+    assert all(files[name] == b"mine" for name in mine)
 
 
-def test_a_log_that_is_a_link_is_not_written_through(train: Train, tmp_path: Path) -> None:
+def test_a_log_that_is_a_link_is_not_followed(train: Train, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("mine")
     with run_dir.lock_run_dir(tmp_path / "run"):
         (tmp_path / "run" / "train.log").symlink_to(tmp_path / "secret")
@@ -222,7 +218,7 @@ def test_a_log_that_is_a_link_is_not_written_through(train: Train, tmp_path: Pat
     assert (tmp_path / "secret").read_text() == "mine"
 
 
-def test_a_listener_hears_of_every_step_and_epoch(train: Train, tmp_path: Path) -> None:
+def test_the_callback_is_called_for_every_step_and_epoch(train: Train, tmp_path: Path) -> None:
     heard: list[Event] = []
     train("training.epochs=2", callback=heard.append)
     assert heard[0] == Start(0, 2, 0)
@@ -231,7 +227,7 @@ def test_a_listener_hears_of_every_step_and_epoch(train: Train, tmp_path: Path) 
     assert [event.record.to_json() for event in heard if isinstance(event, EpochEnd)] == lines(tmp_path / "run")
 
 
-def test_the_log_tells_of_the_data_and_of_each_epoch(
+def test_the_log_describes_the_data_and_each_epoch(
     train: Train, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "tagger"):  # as the command line does
@@ -247,55 +243,55 @@ def test_a_plot_is_drawn(train: Train, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "training.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_it_ends_when_patience_does(train: Train, tmp_path: Path) -> None:
+def test_training_ends_when_patience_is_exhausted(train: Train, tmp_path: Path) -> None:
     slow = "training.optimizer.learning_rate=1e-9"  # nothing is learned, so that no epoch is better than the first
-    outcome = train("training.epochs=20", "training.patience=2", slow)
+    result = train("training.epochs=20", "training.patience=2", slow)
     assert [record["best"] for record in lines(tmp_path / "run")] == [True, False, False]
-    assert outcome.best.epoch == 1
+    assert result.best.epoch == 1
 
 
-def test_without_dev_data_a_part_is_set_aside_and_told(
+def test_without_dev_data_a_part_is_split_off_and_logged(
     train: Train, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "tagger"):
         train("data.dev=null")
-    assert "no development data: 12 of the training sentences set aside for it" in caplog.text
+    assert "no dev data: 12 training sentences are split off as dev data" in caplog.text
     assert "dev" in lines(tmp_path / "run")[0]
 
 
 @pytest.mark.parametrize("part", ["words", "characters", "encoder", "head"])
-def test_a_part_whose_rate_is_0_stays_as_it_was(train: Train, part: str) -> None:
+def test_a_part_with_learning_rate_0_does_not_change(train: Train, part: str) -> None:
     trained = weights(train(f"training.optimizer.learning_rates={{{part}: 0}}", "training.epochs=1").model_dir)
-    fresh = weights(train(STILL, run="fresh").model_dir)
+    initial = weights(train(STILL, run="fresh").model_dir)
     for name, value in trained.items():
         still = part == optimizers.part_of(name) or not value.numel()
-        assert torch.equal(value, fresh[name]) == still, name
+        assert torch.equal(value, initial[name]) == still, name
 
 
 @pytest.fixture
 def vectors(tmp_path: Path) -> Path:
-    """A table of vectors with a word of the corpus in it and another."""
+    """A vector table with one word of the corpus and one other word."""
     path = tmp_path / "vectors.txt"
     path.write_text("oslo 0.5 0.25\nreykjavik 1 2\n")
     return path
 
 
 @pytest.mark.parametrize("trainable", ["false", "true"])
-def test_frozen_vectors_stay_and_trainable_ones_do_not(train: Train, vectors: Path, trainable: str) -> None:
+def test_only_trainable_vectors_change(train: Train, vectors: Path, trainable: str) -> None:
     model, _ = model_dir.load(train(f"model.words={{vectors: [{vectors}], trainable: {trainable}}}").model_dir)
     words = model.network.embedding.words
     known = model.known_words
-    place = known.lookup("Oslo")
-    found = words(torch.tensor([place, known.lookup("reykjavik")])).detach()
-    assert found[1].tolist() == [1.0, 2.0]
-    assert (found[0].tolist() == [0.5, 0.25]) == (trainable == "false")
+    index = known.lookup("Oslo")
+    vectors = words(torch.tensor([index, known.lookup("reykjavik")])).detach()
+    assert vectors[1].tolist() == [1.0, 2.0]
+    assert (vectors[0].tolist() == [0.5, 0.25]) == (trainable == "false")
 
 
 @pytest.mark.parametrize(
     ("override", "error"),
     [("data.train=no-such-file", TaggerError), ("data.train=null", ConfigError), ("data.tag=9", TaggerError)],
 )
-def test_bad_input_leaves_no_directory_behind(
+def test_invalid_input_leaves_no_directory(
     train: Train, tmp_path: Path, override: str, error: type[TaggerError]
 ) -> None:
     with pytest.raises(error):
@@ -319,7 +315,7 @@ def test_a_run_whose_data_has_changed_is_refused(train: Train, tmp_path: Path) -
         training.resume(tmp_path / "run", device="cpu")
 
 
-def test_a_state_that_is_none_is_refused(train: Train, tmp_path: Path) -> None:
+def test_an_invalid_state_is_refused(train: Train, tmp_path: Path) -> None:
     train()
     newest = model_dir.find_newest_checkpoint(tmp_path / "run")
     model, metrics = model_dir.load(newest)
@@ -329,19 +325,19 @@ def test_a_state_that_is_none_is_refused(train: Train, tmp_path: Path) -> None:
             training.resume(tmp_path / "run", device="cpu")
 
 
-def test_a_finished_run_resumed_stays_as_it_is(train: Train, tmp_path: Path) -> None:
-    outcome = train()
+def test_resuming_a_finished_run_changes_nothing(train: Train, tmp_path: Path) -> None:
+    result = train()
     before = lines(tmp_path / "run")
-    assert training.resume(tmp_path / "run", device="cpu") == outcome
+    assert training.resume(tmp_path / "run", device="cpu") == result
     assert lines(tmp_path / "run") == before
 
 
-def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+def test_a_directory_without_a_run_is_not_resumed(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"found no config\.yaml; expected the directory of a training run"):
         training.resume(tmp_path, device="cpu")
 
 
-def test_a_training_leaves_torchs_random_state_alone(train: Train) -> None:
+def test_training_does_not_change_the_random_state_of_torch(train: Train) -> None:
     before = torch.get_rng_state()
     train()
     assert torch.equal(before, torch.get_rng_state())
@@ -355,17 +351,17 @@ def test_a_log_that_cannot_be_written_hides_no_other_fault(
     assert "Logging error" not in capsys.readouterr().err
 
 
-def test_tags_of_the_dev_part_that_training_never_saw_are_told_and_scored_wrong(
+def test_dev_tags_that_the_training_data_lacks_are_logged_and_scored_as_wrong(
     train: Train, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "dev.conll").write_text("Ada B-PER\nlives O\n\nMars B-PLANET\n")
     with caplog.at_level(logging.INFO, logger="tagger"):
-        outcome = train("training.epochs=6", f"data.dev={tmp_path / 'dev.conll'}")
+        result = train("training.epochs=6", f"data.dev={tmp_path / 'dev.conll'}")
     assert "dev.conll has tags that the training data lacks, scored as wrong: B-PLANET (1)" in caplog.text
-    assert outcome.dev.score < 100
+    assert result.dev.score < 100
 
 
-def test_the_log_holds_the_notices_whatever_the_caller_logs(train: Train, tmp_path: Path) -> None:
+def test_the_log_file_does_not_depend_on_the_log_level_of_the_caller(train: Train, tmp_path: Path) -> None:
     before = logging.getLogger("tagger").level
     logging.getLogger("tagger").setLevel(logging.CRITICAL)
     try:
@@ -377,7 +373,7 @@ def test_the_log_holds_the_notices_whatever_the_caller_logs(train: Train, tmp_pa
     assert "epoch 1 of 1" in text
 
 
-def test_metrics_of_too_many_lines_are_refused_before_they_are_parsed(train: Train, tmp_path: Path) -> None:
+def test_metrics_with_too_many_lines_are_refused_before_parsing(train: Train, tmp_path: Path) -> None:
     train()
     for line in ("\n", "{}\n", "\r"):
         (tmp_path / "run" / "metrics.jsonl").write_text(line * 20_000)
@@ -385,7 +381,7 @@ def test_metrics_of_too_many_lines_are_refused_before_they_are_parsed(train: Tra
             records.read_metrics(tmp_path / "run")
 
 
-def test_a_state_that_is_far_larger_than_its_model_is_not_hashed(
+def test_a_state_far_larger_than_the_model_is_not_hashed(
     train: Train, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     train("training.epochs=2")

@@ -1,4 +1,4 @@
-"""Starting from a model: what stands for a word, a character or a tag goes where the new model has it."""
+"""Initial weights from a model: weights of a word, character or tag move to its index in the new model."""
 
 from pathlib import Path
 
@@ -17,12 +17,12 @@ NEW = [Sentence(("Zoë", "lives", "Ada"), tags=("S-LOC", "O", "S-AGE")), Sentenc
 
 @pytest.fixture
 def source(model_path: Path) -> TaggerModel:
-    """The model that has learned the tiny corpus."""
+    """The model trained on the tiny corpus."""
     return model_dir.load(model_path)[0]
 
 
 def started(source: TaggerModel, *sentences: Sentence, **model: object) -> TaggerModel:
-    """Returns a new model of the source's shape, but for changes, that starts from its weights."""
+    """Returns a new model with the weights of the source, and with its shape except for changes."""
     settings = Config.model_validate({"model": source.config.model.model_dump() | model})
     model = build_model(settings, sentences, [transfer.vector_table(source)])
     transfer.transfer_weights(source, model)
@@ -30,11 +30,11 @@ def started(source: TaggerModel, *sentences: Sentence, **model: object) -> Tagge
 
 
 def vector(model: TaggerModel, word: str) -> list[float]:
-    found: list[float] = model.network.embedding.words(torch.tensor([model.known_words.lookup(word)]))[0].tolist()
-    return found
+    vector: list[float] = model.network.embedding.words(torch.tensor([model.known_words.lookup(word)]))[0].tolist()
+    return vector
 
 
-def test_every_word_of_the_model_keeps_its_vector_whether_training_has_it_or_not(source: TaggerModel) -> None:
+def test_every_word_vector_is_transferred(source: TaggerModel) -> None:
     model = started(source, *NEW)
     assert "Ada" in model.words
     assert "Grace" in model.frozen_words
@@ -43,7 +43,7 @@ def test_every_word_of_the_model_keeps_its_vector_whether_training_has_it_or_not
     assert vector(model, "nowhere") == vector(source, "nowhere")
 
 
-def test_scores_of_tags_and_of_their_order_move_to_where_the_tags_are(source: TaggerModel) -> None:
+def test_weights_of_tags_and_transitions_move_to_the_new_tag_ids(source: TaggerModel) -> None:
     model = started(source, *NEW)
     ours, theirs = model.network.state_dict(), source.network.state_dict()
     assert model.tags.items != source.tags.items
@@ -57,37 +57,43 @@ def test_scores_of_tags_and_of_their_order_move_to_where_the_tags_are(source: Ta
             assert moved == theirs["head.crf.transitions"][there, source.tags[right]]
 
 
-def test_all_else_is_equal(source: TaggerModel) -> None:
+def test_all_other_weights_are_equal(source: TaggerModel) -> None:
     model = started(source, *NEW)
     ours, theirs = model.network.state_dict(), source.network.state_dict()
     same = [name for name in ours if name.startswith(("encoder", "embedding.characters.convolution"))]
     assert len(same) == 10
     assert all(torch.equal(ours[name], theirs[name]) for name in same)
     letter = model.characters["d"], source.characters["d"]
-    spelling = "embedding.characters.embedding.weight"
-    assert torch.equal(ours[spelling][letter[0]], theirs[spelling][letter[1]])
+    name = "embedding.characters.embedding.weight"
+    assert torch.equal(ours[name][letter[0]], theirs[name][letter[1]])
 
 
-def test_no_tag_in_common_is_no_fault(source: TaggerModel) -> None:
+def test_a_model_without_common_tags_is_accepted(source: TaggerModel) -> None:
     assert started(source, Sentence(("lives",), tags=("VERB",))).tags.items == ("VERB",)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"encoder": {"hidden_size": 8}}, r"encoder\S+ has \(64, 24\) there and \(32, 24\)"),
-        ({"encoder": {"cell": "lstm1997", "hidden_size": 16}}, "encoder.cell is lstm there and lstm1997 in the recipe"),
-        ({"encoder": {"merge": "mean", "hidden_size": 16}}, "encoder.merge is concat there and mean in the recipe"),
+        ({"encoder": {"hidden_size": 8}}, r"encoder\S+ has the shape \(64, 24\) in the model and \(32, 24\)"),
+        (
+            {"encoder": {"cell": "lstm1997", "hidden_size": 16}},
+            "encoder.cell is lstm in the model and lstm1997 in the recipe",
+        ),
+        (
+            {"encoder": {"merge": "mean", "hidden_size": 16}},
+            "encoder.merge is concat in the model and mean in the recipe",
+        ),
         ({"characters": {"kind": "none"}}, "encoder.layers.0.forward_cell.weight_ih_l0 has"),
-        ({"head": {"kind": "crf"}, "casing": 4}, "embedding.casing.weight is not in the model"),
+        ({"head": {"kind": "crf"}, "casing": 4}, "the model has no embedding.casing.weight"),
     ],
 )
-def test_a_recipe_of_another_shape_is_refused(source: TaggerModel, change: dict[str, object], message: str) -> None:
+def test_a_recipe_with_another_shape_is_refused(source: TaggerModel, change: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         started(source, *NEW, **change)
 
 
-def test_a_training_starts_from_a_model_and_not_from_tables_as_well(
+def test_a_training_starts_from_either_a_model_or_vector_tables(
     tiny_config: Config, model_path: Path, tmp_path: Path
 ) -> None:
     once = tiny_config.training.model_copy(update={"epochs": 1})

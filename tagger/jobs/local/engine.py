@@ -239,13 +239,13 @@ def _describe_job(work: _Work, names: Sequence[PurePath]) -> JobRecord:
 def _tag_into_folder(work: _Work, folder: OutputFolder, stop: StopRequest, callback: Callback) -> Summary:
     """Tags into a directory, which the caller has locked."""
     writing = partial(atomic.wrap_os_errors, folder.out)
-    with stop.held(), writing():
+    with stop.defer(), writing():
         folder.start(_describe_job(work, folder.names), resume=work.job.resume)
     state = folder.state
     reader = work.open_reader(folder.rejects)
     try:
         for pool in work.tag(reader, number=state.pools, first=state.finished, skip=state.records):
-            with stop.held(), writing():
+            with stop.defer(), writing():
                 due = folder.write(pool)
                 if due:
                     folder.commit()
@@ -253,7 +253,7 @@ def _tag_into_folder(work: _Work, folder: OutputFolder, stop: StopRequest, callb
                 with writing():
                     folder.publish()
             callback(state.summary, state.finished, len(work.inputs))
-        with stop.held(), writing():
+        with stop.defer(), writing():
             folder.suspend()
         if reader.fault is None:
             with writing():
@@ -270,7 +270,7 @@ def _tag_into_folder(work: _Work, folder: OutputFolder, stop: StopRequest, callb
         if state.pools:
             log.info("the output before the fault is saved; fix the file and continue with `resume=True`")
         raise reader.fault
-    stop.hold()  # from here on the job cannot resume
+    stop.ignore()  # from here on the job cannot resume
     with writing():
         folder.finish()
     return state.summary
