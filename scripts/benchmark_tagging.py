@@ -1,4 +1,4 @@
-"""Measures batch tagging from file to file, beside matrix multiplication alone, spaCy and Flair.
+"""Measures batch tagging from file to file, compared with matrix multiplication alone, spaCy and Flair.
 
     python scripts/benchmark_tagging.py MODEL --columns FILE... --raw FILE... [--flair PYTHON] [--spacy PYTHON]
 
@@ -290,7 +290,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="Write the results as JSON.")
     options = parser.parse_args()
     if not options.columns + options.raw:
-        parser.error("there is no text; pass --columns or --raw")
+        parser.error("no text was given; pass --columns or --raw")
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
     print(f"{count_cores()} cores")
     results: Result = {**describe_run("benchmark_tagging.py"), "rows": []}

@@ -109,7 +109,7 @@ def measure(package: Path) -> Measures:
 
 
 def read_modules(package: Path) -> dict[Path, ast.Module]:
-    """Returns the syntax tree of each module of a package that is no test."""
+    """Returns the syntax tree of each module of a package, except tests."""
     if not package.is_dir():
         raise SystemExit(f"{package} is not a directory")
     paths = (path for path in sorted(package.rglob("*.py")) if not _is_test(path.relative_to(package)))

@@ -6,7 +6,7 @@ import signal
 class TaggerError(Exception):
     """A user's mistake or a damaged input; `faults` has one printable line per fault.
 
-    A parameter of the public API stands in backquotes; the command line shows its option instead.
+    A parameter of the public API is in backquotes; the command line shows its option instead.
 
     >>> print(TaggerError("first fault", "second fault"))
     first fault

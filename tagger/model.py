@@ -100,7 +100,7 @@ def build_model(config: Config, sentences: Sequence[Sentence], tables: Sequence[
     if config.model.head.kind == "crf" and len(tags) > _MANY_TAGS:
         log.warning("%d tags make a CRF slow and large; is data.tag the right column?", len(tags))
     if tables:
-        # The unknown word starts with the same vector as the words that no table contains: it stands for them.
+        # The unknown word starts with the same vector as the words that no table contains.
         weight = torch.cat([torch.zeros(len(SPECIAL), dim), torch.from_numpy(vectors.join(tables, trainable))])
     else:
         weight = draw_uniform(len(words), dim)

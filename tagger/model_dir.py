@@ -104,7 +104,7 @@ def _is_ours(directory: Path) -> bool:
     try:
         ModelFiles(directory, _MAX_BYTES)
     except ModelError as error:
-        if isinstance(error.__cause__, OSError):  # a disk error does not tell whether it is a model
+        if isinstance(error.__cause__, OSError):  # a disk error does not show whether it is a model
             raise
         return False
     return True
@@ -245,7 +245,7 @@ def describe(directory: Path) -> dict[str, Any]:
         "characters": f"{settings.characters.kind}, {len(model.characters)} distinct",
         "encoder": f"{encoder.cell}, {encoder.num_layers} x {encoder.hidden_size} {directions}",
         "merge": encoder.merge if encoder.direction == "both" else "none",
-        "reads": "documents" if settings.document_context.output_dim else "sentences one by one",
+        "reads": "documents" if settings.document_context.output_dim else "single sentences",
         "head": settings.head.kind,
         "parameters": sum(parameter.numel() for parameter in model.network.parameters()),
         "megabytes": round(sum(path.stat().st_size for path in directories.current_path(directory).iterdir()) / 1e6, 2),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "tagger"
-# Each part may import only parts of lower lines; parts on one line are strangers.
+# Each part may import only parts of lower lines; parts on one line do not import each other.
 LINES = [
     {"cli"},
     {"api"},

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tagger.cli import app
+from tagger.data.formats import FORMATS
 
 ROOT = Path(__file__).parents[1]
 README, GUIDE = ((ROOT / name).read_text() for name in ("README.md", "tagger/README.md"))
@@ -67,6 +68,17 @@ def test_the_guide_names_the_keys_of_a_report() -> None:
     table = GUIDE.split("| field of `--json` |")[1].split("\n\n")[0]
     names = set(re.findall(r"`(\w+)`", "".join(row.split("|")[1] for row in table.splitlines()[2:])))
     assert {field.name for field in fields(Report)} | {"sentences_per_second"} == names
+
+
+def test_the_guide_lists_every_format_with_its_suffixes() -> None:
+    table = GUIDE.split("| format | file names |")[1].split("\n\n")[0]
+    rows = {row.split("`")[1]: row.split("|")[2:5] for row in table.splitlines()[2:]}
+    assert rows.keys() == FORMATS.keys() - {"datasets"}
+    for name, (suffixes, is_read, is_written) in rows.items():
+        form = FORMATS[name]
+        assert (is_read.strip() == "yes", is_written.strip() == "yes") == (form.reads, form.writes), name
+        if form.reads and name not in ("lines", "text"):
+            assert set(re.findall(r"`([^`]+)`", suffixes)) == set(form.suffixes), name
 
 
 def prose(text: str) -> list[str]:

@@ -261,5 +261,5 @@ def select_corpora(options: Namespace) -> list[Corpus]:
         if data
     ]
     if not corpora:
-        raise ConfigError("there is no data; pass --ner, --upos or both")
+        raise ConfigError("no data was given; pass --ner, --upos or both")
     return corpora

@@ -9,7 +9,7 @@ import typer
 from tagger import choices
 from tagger.errors import ConfigError
 
-Device = Annotated[choices.Device, typer.Option(help="Device to compute on; auto takes a GPU if there is one.")]
+Device = Annotated[choices.Device, typer.Option(help="Device to compute on; auto selects a GPU if available.")]
 Model = Annotated[Path, typer.Option(metavar="MODEL", help="Model directory.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 TokenColumn = Annotated[

@@ -207,7 +207,7 @@ class Journal:
 
 
 def list_differences(old: JobRecord, new: JobRecord, finished: int) -> list[str]:
-    """Returns a line for each difference between two jobs, of which the old one has finished its first inputs.
+    """Returns a line for each difference between two jobs. The old job has finished its first `finished` inputs.
 
     An input that is not finished may differ: it is then tagged again.
     """

@@ -14,7 +14,7 @@ def to_sentence(value: str | Iterable[str] | Sentence, document: int) -> Sentenc
         document: the document number of a sentence made from a string or tokens.
 
     Raises:
-        TypeError: the value is no sentence, or a token is no string.
+        TypeError: the value is not a sentence, or a token is not a string.
         ValueError: a token is empty.
     """
     if isinstance(value, str):

@@ -29,7 +29,7 @@ class PoolItem(NamedTuple, Generic[Item]):
 
 
 class PoolLimit(NamedTuple):
-    """The amounts, each of which makes a pool full; None for no limit. The last item may exceed them."""
+    """Limits of a pool, which is full when it reaches one of them; None for no limit. The last item may exceed them."""
 
     items: int
     tokens: int | None = None

@@ -191,7 +191,7 @@ class Tagger:
             nbest: give each sentence this number of its most probable taggings.
 
         Raises:
-            TypeError: `sentences` is a string, or one of them is no sentence, or a token is no string.
+            TypeError: `sentences` is a string, one of them is not a sentence, or a token is not a string.
             ValueError: a token is empty.
             ConfigError: an option does not fit the model.
         """

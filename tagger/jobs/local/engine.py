@@ -268,7 +268,7 @@ def _tag_into_folder(work: _Work, folder: OutputFolder, stop: StopRequest, callb
         raise
     if reader.fault is not None:
         if state.pools:
-            log.info("output before the fault is kept; fix the file and continue with `resume=True`")
+            log.info("the output before the fault is saved; fix the file and continue with `resume=True`")
         raise reader.fault
     stop.ignore()  # from here on the job cannot resume
     with writing():

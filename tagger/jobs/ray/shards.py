@@ -74,7 +74,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class ByteRange:
-    """A range of bytes of a file to scan; for Parquet the whole file, of which only the footer is read."""
+    """A range of bytes of a file to scan; for Parquet the whole file, but only its footer is read."""
 
     location: Location
     input_format: InputFormat
