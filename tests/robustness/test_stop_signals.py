@@ -14,7 +14,7 @@ from tagger import evaluation, training
 from tagger.config import Config, dump
 from tagger.errors import Stopped
 from tagger.signals import StopRequest
-from tagger.training import EpochEnd, Event, StepEnd, loop
+from tagger.training import EpochEnd, Event, StepEnd, dev_scorer
 from tests.robustness.runs import SCALE, child, command, ended, results, slow_command, spread, wait_for
 
 
@@ -115,7 +115,7 @@ def test_a_run_stopped_in_the_dev_evaluation_ends_like_an_uninterrupted_one(
         at.stop.signum = signal.SIGINT
         return evaluation.evaluate(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loop, "evaluate", evaluate)
+    monkeypatch.setattr(dev_scorer, "evaluate", evaluate)
     _stopped(config, tmp_path, lambda event: None, 130)
     assert not (tmp_path / "model-best").exists()
     _finishes_like(undisturbed, tmp_path, monkeypatch)
