@@ -17,7 +17,9 @@ TokenColumn = Annotated[
 ]
 TagColumn = Annotated[
     str | None,
-    typer.Option(metavar="COLUMN", help="Column of the tag: a number or a name; in CoNLL-U upos, xpos or misc:KEY."),
+    typer.Option(
+        metavar="COLUMN", help="Column to read or write tags in: a number or a name; in CoNLL-U upos, xpos or misc:KEY."
+    ),
 ]
 
 

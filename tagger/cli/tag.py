@@ -17,14 +17,18 @@ def tag(
     model: options.Model,
     input_format: Annotated[
         choices.InputFormat | None,
-        typer.Option("--from", help="Input format.", show_default="by the file name"),
+        typer.Option(
+            "--from",
+            help="Input format; lines is tokenized text, text is raw text.",
+            show_default="by the file name, else lines",
+        ),
     ] = None,
     output_format: Annotated[
         choices.OutputFormat | None,
         typer.Option(
             "--to",
-            help="Output format.",
-            show_default="the input format; columns for lines, jsonl for text",
+            help="Output format; tsv is a table of spans.",
+            show_default="as the input; columns if it is lines, jsonl if text",
         ),
     ] = None,
     out: Annotated[
@@ -74,7 +78,8 @@ def tag(
         ),
     ] = None,
     on_error: Annotated[
-        choices.OnError, typer.Option(help="Stop at unreadable input, or skip it and write it to --rejects.")
+        choices.OnError,
+        typer.Option(help="Stop at a record that cannot be read, or skip it and write it to --rejects."),
     ] = "stop",
     rejects: Annotated[
         Path | None,
