@@ -204,3 +204,14 @@ def test_files_are_tagged_where_standard_streams_have_no_bytes(
 )
 def test_settings_become_overrides_of_whole_values(settings: dict[str, object], override: str) -> None:
     assert list(training._overrides(settings)) == [override]
+
+
+def test_an_unknown_format_is_an_error_that_lists_the_formats(model_path: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"`output_format` must be columns, .* or html, got 'xml'"):
+        tagger.tag_files(model_path, "a.txt", out=tmp_path, output_format="xml")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("arguments", [{"seeds": "1-2"}, {"seed": 1.5}])
+def test_seeds_that_are_not_integers_are_an_error(arguments: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match="`seed` is an integer and `seeds` a list of integers, got"):
+        tagger.train("sample", **arguments)  # type: ignore[arg-type]

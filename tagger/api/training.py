@@ -68,6 +68,8 @@ def train(
     """
     if jobs < 1:
         raise ConfigError(f"`jobs` must be at least 1, got {jobs}")
+    if isinstance(seeds, str) or not isinstance(seed, int | None):
+        raise ConfigError(f"`seed` is an integer and `seeds` a list of integers, got {seed!r} and {seeds!r}")
     if seed is not None and seeds is not None:
         raise ConfigError("`seed` and `seeds` exclude each other; pass one of them")
     overrides = list(_overrides(settings)) if isinstance(settings, Mapping) else list(settings)
