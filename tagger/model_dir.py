@@ -21,7 +21,7 @@ from tagger import config
 from tagger.config import Config
 from tagger.data import schemes
 from tagger.data.vocab import MAX_ENTRIES, SPECIAL, Vocab
-from tagger.errors import ConfigError, ModelError
+from tagger.errors import ConfigError, ModelError, StorageError
 from tagger.io import atomic, directories, json_files, regular_file, tensor_files
 from tagger.io.manifest import (
     FORMAT,
@@ -105,7 +105,7 @@ def _is_ours(directory: Path) -> bool:
         ModelFiles(directory, _MAX_BYTES)
     except ModelError as error:
         if isinstance(error.__cause__, OSError):  # a disk error does not show whether it is a model
-            raise
+            raise StorageError(*error.faults) from error.__cause__
         return False
     return True
 

@@ -110,6 +110,6 @@ def test_without_compilation_a_command_is_refused_in_one_line(folder: Path, mode
     )
     assert done.returncode == 2, done.stderr
     assert done.stderr.splitlines()[-1] == (
-        "NUMBA_DISABLE_JIT is set, but this toolkit needs compiled functions; unset it"
+        "NUMBA_DISABLE_JIT is set, but the toolkit needs compiled functions; unset it"
     )
     assert "Traceback" not in done.stderr
