@@ -97,6 +97,10 @@ def test_the_readme_has_at_most_900_words_of_prose_in_short_sentences() -> None:
     assert sum(lengths) / len(lengths) <= 15
 
 
+def test_no_placeholder_is_left() -> None:
+    assert "@@" not in README + GUIDE
+
+
 @pytest.mark.parametrize("text", [README, GUIDE], ids=["README.md", "tagger/README.md"])
 def test_no_sentence_has_more_than_25_words(text: str) -> None:
     assert not [sentence for sentence in prose(text) if len(sentence.split()) > 25]
