@@ -9,7 +9,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tagger.errors import StorageError
@@ -56,7 +56,7 @@ def replace(path: Path, is_ours: Callable[[Path], bool]) -> Iterator[Path]:
         shutil.rmtree(new, ignore_errors=True)
         raise
     atomic.sync(path.parent)
-    shutil.rmtree(backup, ignore_errors=True)
+    _remove(backup)
 
 
 def current_path(path: Path) -> Path:
@@ -70,7 +70,17 @@ def recover(path: Path) -> None:
     backup = _backup_path(path)
     if current_path(path) == backup:
         backup.rename(path)
-    shutil.rmtree(backup, ignore_errors=True)
+    _remove(backup)
+
+
+def _remove(directory: Path) -> None:
+    """Removes a directory under an unfinished name: a crash must not leave a part of it under its own name."""
+    if directory.exists():
+        unfinished = atomic.unfinished_path(directory.parent)
+        with suppress(OSError):
+            directory.rename(unfinished)
+            for _ in range(2):  # again if an error of the disk was transient
+                shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _backup_path(path: Path) -> Path:
