@@ -182,7 +182,7 @@ def user_errors() -> list[tuple[str, list[str], str]]:
         (
             "same column",
             ["evaluate", "{tmp}/ragged.conll", "--model", "{model}", "--tag-column", "0"],
-            "are one column",
+            "expected token and tag in different columns",
         ),
         (
             "odd column",
