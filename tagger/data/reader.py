@@ -12,7 +12,7 @@ from tagger.data import schemes
 from tagger.data.formats import FORMATS, Layout, conllu, hub, names_of
 from tagger.data.formats.reading import ReadOptions
 from tagger.data.sentence import Record, Sentence
-from tagger.errors import ConfigError, DataError
+from tagger.errors import MAX_FAULTS, ConfigError, DataError, limit_faults
 from tagger.io import line_reader
 
 # The file names of published corpora by role, in order of preference.
@@ -36,7 +36,7 @@ class Corpus:
         """The number of its tokens."""
         return sum(map(len, self.sentences))
 
-    def describe_invalid(self, scheme: Scheme, limit: int = 20) -> list[str]:
+    def describe_invalid(self, scheme: Scheme, limit: int = MAX_FAULTS) -> list[str]:
         """Returns a line for each tag that is invalid in a scheme; at most `limit` and one with the remaining count."""
         faults = []
         for sentence in self.sentences:
@@ -44,7 +44,7 @@ class Corpus:
                 previous = repr(sentence.tags[position - 1]) if position else "the sentence's start"
                 tag = repr(sentence.tags[position]) if position < len(sentence) else "the sentence's end"
                 faults.append(f"{self.name}: sentence at line {sentence.line}: {tag} after {previous} breaks {scheme}")
-        return faults[:limit] + [f"… and {len(faults) - limit} more"] * (len(faults) > limit)
+        return limit_faults(faults, limit)
 
     def digest(self) -> str:
         """Returns the SHA-256, in hexadecimal, of all tokens and tags; it does not depend on the file format."""
