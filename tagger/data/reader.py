@@ -86,6 +86,26 @@ class DataSettings(Protocol):
         """The names of the columns, if they have names."""
 
 
+class PartSettings(DataSettings, Protocol):
+    """The `data` settings of a recipe that specify where its parts are: a file or a split for train, dev and test."""
+
+    @property
+    def dataset(self) -> str | None:
+        """The name or the path of a dataset."""
+
+    @property
+    def revision(self) -> str | None:
+        """The revision of the dataset."""
+
+    @property
+    def splits(self) -> object:
+        """The splits of the dataset by role."""
+
+    @property
+    def max_record_bytes(self) -> int:
+        """The largest line or sentence to read."""
+
+
 def guess_tagged_format(path: Path, trained: DataSettings) -> TaggedFormat:
     """Returns the format of a tagged file: by its suffix, else the format of the training data, else columns."""
     names = (name for name in (guess_format(path), trained.format) if name in options(TaggedFormat))
@@ -195,6 +215,25 @@ def read_corpus(
     if input_format == "conllu" and not conllu.has_tags(corpus.sentences, str(layout.tag)):
         raise DataError(f"{path}: no token has a tag in {layout.tag}; choose another field: upos, xpos or misc:KEY")
     return corpus
+
+
+def read_part(data: PartSettings, role: str) -> Corpus | None:
+    """Returns a part of a recipe's data: train, dev or test; None if the recipe has no such part.
+
+    Raises:
+        DataError: the part cannot be read or holds no sentence.
+    """
+    layout = find_layout(data, data.format)
+    if data.format == "datasets":
+        split = getattr(data.splits, role)
+        if data.dataset is None or split is None:
+            return None
+        return read_dataset(data.dataset, split, layout=layout, revision=data.revision)
+    path = getattr(data, role)
+    if path is None:
+        return None
+    input_format = cast(InputFormat, data.format)
+    return read_corpus(Path(path), input_format=input_format, layout=layout, max_record_bytes=data.max_record_bytes)
 
 
 def read_dataset(name: str, split: str, *, layout: Layout, revision: str | None) -> Corpus:
