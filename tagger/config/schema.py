@@ -311,7 +311,8 @@ class Training(Section):
     )
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None,
-        description="decay of an exponential moving average of the weights, which the best model holds; null for none",
+        description="decay of an exponential moving average of the weights, lower in the first steps, which the best "
+        "model holds; null for none",
     )
     mixed_precision: bool = Field(
         False, description="compute in float16 on a GPU where that is safe, with loss scaling; no effect on a CPU"

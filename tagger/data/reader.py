@@ -12,7 +12,7 @@ from tagger.data import schemes, tag_formats
 from tagger.data.formats import FORMATS, Layout, conllu, hub, names_of
 from tagger.data.formats.reading import ReadOptions
 from tagger.data.sentence import Record, Sentence
-from tagger.errors import ConfigError, DataError
+from tagger.errors import MAX_FAULTS, ConfigError, DataError, limit_faults
 from tagger.io import line_reader
 
 # The file names of published corpora by role, in order of preference.
@@ -43,7 +43,7 @@ class Corpus:
         """The number of its tokens."""
         return sum(map(len, self.sentences))
 
-    def describe_invalid(self, scheme: Scheme, limit: int = 20) -> list[str]:
+    def describe_invalid(self, scheme: Scheme, limit: int = MAX_FAULTS) -> list[str]:
         """Returns a line for each tag that is invalid in a scheme; at most `limit` and one with the remaining count."""
         faults = []
         for sentence in self.sentences:
@@ -51,7 +51,7 @@ class Corpus:
                 previous = repr(sentence.tags[position - 1]) if position else "the sentence's start"
                 tag = repr(sentence.tags[position]) if position < len(sentence) else "the sentence's end"
                 faults.append(f"{self.name}: sentence at line {sentence.line}: {tag} after {previous} breaks {scheme}")
-        return faults[:limit] + [f"… and {len(faults) - limit} more"] * (len(faults) > limit)
+        return limit_faults(faults, limit)
 
     def digest(self) -> str:
         """Returns the SHA-256, in hexadecimal, of all tokens and tags; it does not depend on the file format."""
@@ -103,6 +103,26 @@ class DataSettings(Protocol):
     @property
     def comments(self) -> str:
         """How comment lines of columns start."""
+
+
+class PartSettings(DataSettings, Protocol):
+    """The `data` settings of a recipe that specify where its parts are: a file or a split for train, dev and test."""
+
+    @property
+    def dataset(self) -> str | None:
+        """The name or the path of a dataset."""
+
+    @property
+    def revision(self) -> str | None:
+        """The revision of the dataset."""
+
+    @property
+    def splits(self) -> object:
+        """The splits of the dataset by role."""
+
+    @property
+    def max_record_bytes(self) -> int:
+        """The largest line or sentence to read."""
 
 
 def guess_tagged_format(path: Path, trained: DataSettings) -> TaggedFormat:
@@ -228,6 +248,25 @@ def read_corpus(
     if input_format == "conllu" and not conllu.has_tags(corpus.sentences, str(layout.tag)):
         raise DataError(f"{path}: no token has a tag in {layout.tag}; choose another field: upos, xpos or misc:KEY")
     return _read_tags(corpus, layout)
+
+
+def read_part(data: PartSettings, role: str) -> Corpus | None:
+    """Returns a part of a recipe's data: train, dev or test; None if the recipe has no such part.
+
+    Raises:
+        DataError: the part cannot be read or holds no sentence.
+    """
+    layout = find_layout(data, data.format)
+    if data.format == "datasets":
+        split = getattr(data.splits, role)
+        if data.dataset is None or split is None:
+            return None
+        return read_dataset(data.dataset, split, layout=layout, revision=data.revision)
+    path = getattr(data, role)
+    if path is None:
+        return None
+    input_format = cast(InputFormat, data.format)
+    return read_corpus(Path(path), input_format=input_format, layout=layout, max_record_bytes=data.max_record_bytes)
 
 
 def read_dataset(name: str, split: str, *, layout: Layout, revision: str | None) -> Corpus:

@@ -110,29 +110,13 @@ def load(config: Config) -> Corpora:
 
 
 def _read(data: Data) -> tuple[Corpus, Corpus | None, Corpus | None]:
-    train = _part(data, "train")
+    train = reader.read_part(data, "train")
     if train is None and data.format == "datasets":
         raise ConfigError("the recipe names no dataset; give data.dataset, or a directory as `data`")
     if train is None:
         raise ConfigError("the recipe names no training data; pass `data` or `train`")
     data = data.model_copy(update={"tag_format": train.tag_format})
-    return train, _part(data, "dev"), _part(data, "test")
-
-
-def _part(data: Data, role: str) -> Corpus | None:
-    split, path = getattr(data.splits, role), getattr(data, role)
-    if data.format != "datasets":
-        if path is None:
-            return None
-        limit = data.max_record_bytes
-        return reader.read_corpus(
-            Path(path), input_format=data.format, layout=reader.find_layout(data, data.format), max_record_bytes=limit
-        )
-    if data.dataset is None or split is None:
-        return None
-    return reader.read_dataset(
-        data.dataset, split, layout=reader.find_layout(data, data.format), revision=data.revision
-    )
+    return train, reader.read_part(data, "dev"), reader.read_part(data, "test")
 
 
 def _check_tags(part: Corpus, data: Data) -> bool | None:
