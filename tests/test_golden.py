@@ -57,6 +57,6 @@ def test_a_model_of_spans_is_scored_on_a_file_in_another_tag_format(corpus_file:
     training.train(config, tmp_path / "run", device="cpu")
     other = tmp_path / "other.conll"
     other.write_text(corpus_file.read_text().replace("-", "_"))
-    with pytest.raises(DataError, match="set data.tag_format to prefix"):
+    with pytest.raises(DataError, match=r"set data\.tag_format to prefix"):
         tagger.evaluate(tmp_path / "run" / "model-best", other)
     assert tagger.evaluate(tmp_path / "run" / "model-best", other, tag_format="prefix").f1 == 100.0

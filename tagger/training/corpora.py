@@ -132,9 +132,9 @@ def _check_tags(part: Corpus, data: Data) -> bool | None:
         fault = f"the tag {control_tags[0][:60]!r} is empty or has a control character"
         raise DataError(f"{part.name}:{line}: {fault}")
     if plain_tags := schemes.find_non_span_tags(tags):
-        line, found = _find_line(part, plain_tags[0]), tag_formats.describe_tag(plain_tags[0])
+        line, tag = _find_line(part, plain_tags[0]), tag_formats.describe_tag(plain_tags[0])
         advice = "if it is the tag outside spans, set data.outside_tag"
-        raise DataError(f"{part.name}:{line}: expected tags of spans such as 'B-PER', found {found}; {advice}")
+        raise DataError(f"{part.name}:{line}: expected tags of spans such as 'B-PER', found {tag}; {advice}")
     if detected.scheme and data.tag_format == "plain":
         raise DataError(f"{part.name}: the tags are spans in {detected.name}; omit data.tag_format plain")
     documents = len({sentence.document for sentence in part.sentences})

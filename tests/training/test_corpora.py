@@ -81,7 +81,7 @@ def test_the_tag_format_of_the_training_data_holds_for_all_parts_and_is_stored(t
 
 def test_tags_with_an_underscore_are_refused_until_the_recipe_says_what_they_are(tmp_path: Path) -> None:
     underscores = config(tmp_path, train="a B_PER\nb I_PER\nc O\n", dev="a B_PER\n")
-    with pytest.raises(DataError, match="set data.tag_format to prefix"):
+    with pytest.raises(DataError, match=r"set data\.tag_format to prefix"):
         corpora.load(underscores)
     for tag_format, expected in (("prefix", ("B-PER", "E-PER", "O")), ("plain", ("B_PER", "I_PER", "O"))):
         data = underscores.data.model_copy(update={"tag_format": tag_format})
@@ -91,7 +91,7 @@ def test_tags_with_an_underscore_are_refused_until_the_recipe_says_what_they_are
 def test_plain_is_refused_for_tags_that_are_spans(tmp_path: Path) -> None:
     spans = config(tmp_path, train=SPANS, dev=SPANS)
     spans = spans.model_copy(update={"data": spans.data.model_copy(update={"tag_format": "plain"})})
-    with pytest.raises(DataError, match="omit data.tag_format plain"):
+    with pytest.raises(DataError, match=r"omit data\.tag_format plain"):
         corpora.load(spans)
 
 
