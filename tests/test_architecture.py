@@ -38,7 +38,7 @@ FOLDERS = {
         {"document", "schemes", "vocab"},
         {"tag_formats"},
         {"vectors"},
-        {"formats.blocks", "formats.escapes", "formats.reading", "formats.writing"},
+        {"formats.blocks", "formats.escapes", "formats.headers", "formats.reading", "formats.writing"},
         {"formats.columns", "formats.conllu", "formats.hub", "formats.lines", "formats.text"},
         {"formats.rows"},
         {"formats.html", "formats.jsonl", "formats.spans"},
