@@ -37,6 +37,7 @@ FOLDERS = {
         {"sentence"},
         {"document", "schemes", "vocab"},
         {"vectors"},
+        {"vector_files"},
         {"formats.blocks", "formats.escapes", "formats.reading", "formats.writing"},
         {"formats.columns", "formats.conllu", "formats.hub", "formats.lines", "formats.text"},
         {"formats.rows"},
@@ -66,7 +67,7 @@ FOLDERS = {
     "config": [{"schema"}, {"changes", "loader"}],
     "io": [
         {"json_files", "line_reader", "ownership", "regular_file"},
-        {"atomic", "tensor_files"},
+        {"atomic", "tensor_files", "zip_archive"},
         {"directories", "storage"},
         {"manifest"},
     ],
