@@ -36,6 +36,7 @@ FOLDERS = {
         {"highlighting"},
         {"sentence"},
         {"document", "schemes", "vocab"},
+        {"tag_formats"},
         {"vectors"},
         {"vector_files"},
         {"formats.blocks", "formats.escapes", "formats.reading", "formats.writing"},
