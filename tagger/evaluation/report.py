@@ -160,10 +160,10 @@ class Report:
         if self.types or not self.tags or "O" in self.tags:
             name = "all but O" if self.tags else "all"
             rows[name] = TypeScore(self.precision, self.recall, self.f1, sum(counted))
-        width = max(12, *(len(name) + 1 for name in rows)) if rows else 12
-        lines = [f"{'':{width}}{'precision':>10}{'recall':>10}{'F1':>10}{'tokens' if self.tags else 'spans':>10}"]
+        space = max(12, *(len(name) + 1 for name in rows)) if rows else 12
+        lines = [f"{'':{space}}{'precision':>10}{'recall':>10}{'F1':>10}{'tokens' if self.tags else 'spans':>10}"]
         for name, score in rows.items():
-            lines.append(f"{name:{width}}{score.precision:10.2f}{score.recall:10.2f}{score.f1:10.2f}{score.gold:10d}")
+            lines.append(f"{name:{space}}{score.precision:10.2f}{score.recall:10.2f}{score.f1:10.2f}{score.gold:10d}")
         if self.tags or self.selection == "macro_f1":
             lines.append(
                 f"macro F1 {self.macro_f1:.2f} over {sum(score.gold > 0 for score in scored.values())} "

@@ -59,10 +59,10 @@ def _table(title: str, counts: Mapping[str, Counter[str]]) -> list[str]:
     total: Counter[str] = sum(counts.values(), Counter())
     names = sorted(total, key=lambda name: (-counts["train"][name], -total[name], name))
     shown = names if len(names) <= _MAX_ROWS else names[: _MAX_ROWS - 1]
-    width = max((len(name[:_MAX_NAME]) for name in (*shown, title)), default=0)
-    lines = ["".join([f"{title:{width}}", *(f"{part:>9}" for part in counts)])]
+    space = max((len(name[:_MAX_NAME]) for name in (*shown, title)), default=0)
+    lines = ["".join([f"{title:{space}}", *(f"{part:>9}" for part in counts)])]
     for name in shown:
-        lines.append("".join([f"{name[:_MAX_NAME]:{width}}", *(f"{each[name]:>9}" for each in counts.values())]))
+        lines.append("".join([f"{name[:_MAX_NAME]:{space}}", *(f"{each[name]:>9}" for each in counts.values())]))
     if len(shown) < len(names):
         lines.append(f"… and {len(names) - len(shown)} more")
     return lines
