@@ -38,6 +38,7 @@ FOLDERS = {
         {"document", "schemes", "vocab"},
         {"tag_formats"},
         {"vectors"},
+        {"vector_files"},
         {"formats.blocks", "formats.escapes", "formats.reading", "formats.writing"},
         {"formats.columns", "formats.conllu", "formats.hub", "formats.lines", "formats.text"},
         {"formats.rows"},
@@ -68,7 +69,7 @@ FOLDERS = {
     "config": [{"schema"}, {"changes", "loader"}],
     "io": [
         {"json_files", "line_reader", "ownership", "regular_file"},
-        {"atomic", "tensor_files"},
+        {"atomic", "tensor_files", "zip_archive"},
         {"directories", "storage"},
         {"manifest"},
     ],

@@ -107,7 +107,9 @@ class Words(Section):
         100, description="size of a word vector; vector tables determine it instead"
     )
     vectors: tuple[str, ...] = Field(
-        (), strict=False, description="files of pretrained word vectors, concatenated for each word"
+        (),
+        strict=False,
+        description="files of pretrained word vectors, concatenated for each word; `a.zip:b.txt` for a zip archive",
     )
     trainable: bool = Field(True, description="train the pretrained vectors too; otherwise they are frozen")
     max_frozen_words: Annotated[int, Field(ge=0, le=1_000_000_000)] = Field(
