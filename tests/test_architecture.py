@@ -65,6 +65,7 @@ FOLDERS = {
         {"model", "kernels.recurrence"},
         {"kernels.scorer"},
     ],
+    "evaluation": [{"report"}, {"scoring"}, {"evaluator"}],
     "config": [{"schema"}, {"changes", "loader"}],
     "io": [
         {"json_files", "line_reader", "ownership", "regular_file"},
@@ -95,14 +96,14 @@ FOLDERS = {
         {"corpora", "dev_scorer", "diagnostics", "events", "optimizers", "records", "transfer"},
         {"result", "update"},
         {"state"},
-        {"loop"},
+        {"loop", "overview"},
         {"train"},
     ],
 }
 ONE_FILE = {
     "datasets": "data/formats/hub.py",
     "torchcrf": "nn/crf/heads.py",
-    "seqeval": "evaluation.py",
+    "seqeval": "evaluation/scoring.py",
     "yaml": "config/loader.py",
     "spacy": "data/formats/text.py",
     "pyarrow": "data/formats/parquet",

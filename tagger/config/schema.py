@@ -308,6 +308,11 @@ class Training(Section):
     clip_value: Positive | None = Field(
         None, description="largest absolute value in the gradient; null for no clipping"
     )
+    selection: choices.Selection | None = Field(
+        None,
+        description="dev score that selects the best epoch; null for `f1` of spans or `accuracy` of plain tags. `f1` "
+        "of plain tags leaves out `O`; `macro_f1` is the mean F1 of all types or tags",
+    )
     patience: Count | None = Field(
         None, description="epochs without a better dev score before training stops; null for all epochs"
     )
