@@ -37,6 +37,7 @@ FOLDERS = {
         {"sentence"},
         {"document", "schemes", "vocab"},
         {"tag_formats"},
+        {"suspicions"},
         {"vectors"},
         {"vector_files"},
         {"formats.blocks", "formats.escapes", "formats.headers", "formats.reading", "formats.writing"},

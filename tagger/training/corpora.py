@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tagger.config import Config
 from tagger.config.schema import Data
-from tagger.data import reader, schemes, tag_formats
+from tagger.data import reader, schemes, suspicions, tag_formats
 from tagger.data.formats import columns
 from tagger.data.reader import Corpus
 from tagger.errors import ConfigError, DataError
@@ -137,6 +137,8 @@ def _check_tags(part: Corpus, data: Data) -> bool | None:
         raise DataError(f"{part.name}:{line}: expected tags of spans such as 'B-PER', found {tag}; {advice}")
     if detected.scheme and data.tag_format == "plain":
         raise DataError(f"{part.name}: the tags are spans in {detected.name}; omit data.tag_format plain")
+    for notice in suspicions.find_suspicions(part.sentences, part.name):
+        log.warning("%s", notice)
     documents = len({sentence.document for sentence in part.sentences})
     log.info(
         "%s: %d sentences, %d tokens, %d documents; %s",

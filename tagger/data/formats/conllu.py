@@ -100,11 +100,14 @@ def _read(
     """Yields each sentence with the id of its document, None if the document has no id."""
     check_tag(tag)
     tag_to_read = tag if tagged else None
+    misplaced = "" if tag in _TAG_COLUMNS else f" {tag.removeprefix('misc:')}="
     document = _Document()
     for block in blocks.split(source, _is_blank, name, limit):
         document = _next_document(block, document)
         try:
-            first, tokens, tags = _read_simple(block, tag_to_read) or _read_lines(block, name, tag_to_read)
+            is_simple = not misplaced or not any(misplaced in line for line in block.lines)
+            simple = _read_simple(block, tag_to_read) if is_simple else None
+            first, tokens, tags = simple or _read_lines(block, name, tag_to_read, misplaced)
         except DataError as error:
             if reject is None:
                 raise
@@ -154,7 +157,7 @@ def _read_simple(block: Block, tag: str | None) -> _Words | None:
     return (block.first + comments, tuple(fields[_FORM::step]), tags) if all(tags) else None
 
 
-def _read_lines(block: Block, name: str, tag: str | None) -> _Words:
+def _read_lines(block: Block, name: str, tag: str | None, misplaced: str) -> _Words:
     block.check()
     first = 0
     words: list[str] = []
@@ -164,6 +167,10 @@ def _read_lines(block: Block, name: str, tag: str | None) -> _Words:
         if row and row[0].isdecimal():
             first = first or number
             words.append(row[_FORM])
+            if misplaced and misplaced in row[_MISC]:
+                raise DataError(
+                    f"{name}:{number}: expected | between the items of MISC, found a space in {row[_MISC]!r}"
+                )
             if tag is not None:
                 tags += _tags([row[_TAG_COLUMNS.get(tag, _MISC)]], tag)
                 if not tags[-1]:
@@ -192,9 +199,9 @@ def _row(text: str, location: str) -> list[str]:
 def _tags(fields: Iterable[str], tag: str) -> tuple[str, ...]:
     """Returns the tags of words from their fields in the column that holds the tag."""
     if tag in _TAG_COLUMNS:
-        return tuple(fields)
+        return escapes.unescape(tuple(fields))
     key = f"{tag.removeprefix('misc:')}="
-    return tuple(_value(misc, key) if key in misc else _OUTSIDE for misc in fields)
+    return escapes.unescape(tuple([_value(misc, key) if key in misc else _OUTSIDE for misc in fields]))
 
 
 def _value(misc: str, key: str) -> str:

@@ -103,6 +103,7 @@ class _Work:
             probabilities=decoding.probabilities,
             alternatives=decoding.nbest > 0,
             source=item.path,
+            has_spaces=any(" " in tag for tag in self.tagger.model.tags.items),
         )
         return make_sink(self.job.formats.output_format_of(input_format), options)
 
