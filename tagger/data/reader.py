@@ -3,14 +3,17 @@
 import hashlib
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
-from tagger.choices import InputFormat, Scheme, TaggedFormat, options
+from tagger.choices import CorpusFormat, InputFormat, Misaligned, Scheme, TaggedFormat, listed, options
 from tagger.data import schemes
 from tagger.data.formats import FORMATS, Layout, conllu, hub, names_of
-from tagger.data.formats.reading import ReadOptions
+from tagger.data.formats.reading import AnnotationOptions, Fields, ReadOptions
+from tagger.data.guessing import guess_format
+from tagger.data.notices import Notices
 from tagger.data.sentence import Record, Sentence
 from tagger.errors import ConfigError, DataError
 from tagger.io import line_reader
@@ -26,15 +29,29 @@ _FILE_SUFFIXES = ("", ".txt", *(suffix for name in names_of("is_training_data") 
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """The sentences of one part of the data, each with tokens, and the name of the part in messages."""
+    """The sentences of one part of the data, each with tokens.
+
+    Attributes:
+        name: the name of the part in messages.
+        sentences: the sentences.
+        format: the format that they were read from; None for sentences from elsewhere.
+        notices: what their reader changed, skipped or found suspicious.
+    """
 
     name: str
     sentences: tuple[Sentence, ...]
+    format: CorpusFormat | None = None
+    notices: Notices = field(default_factory=Notices, compare=False)
 
     @property
     def tokens(self) -> int:
         """The number of its tokens."""
         return sum(map(len, self.sentences))
+
+    @property
+    def is_split_text(self) -> bool:
+        """Whether tokens were split from texts by the tokenizer."""
+        return any(sentence.source is not None for sentence in self.sentences)
 
     def describe_invalid(self, scheme: Scheme, limit: int = 20) -> list[str]:
         """Returns a line for each tag that is invalid in a scheme; at most `limit` and one with the remaining count."""
@@ -55,23 +72,12 @@ class Corpus:
         return digest.hexdigest()
 
 
-def guess_format(path: Path) -> InputFormat:
-    """Returns the format of a file by its suffix; `lines` for other suffixes.
-
-    >>> guess_format(Path("en-dev.conllu.gz"))
-    'conllu'
-    """
-    plain = line_reader.strip_compression_suffix(path)
-    names = (name for name in options(InputFormat) if plain.suffix in FORMATS[name].suffixes)
-    return cast(InputFormat, next(names, "lines"))
-
-
 class DataSettings(Protocol):
     """The part of a recipe's `data` settings that specifies the columns of tokens and tags."""
 
     @property
-    def format(self) -> str:
-        """The file format."""
+    def format(self) -> str | None:
+        """The file format; None if it is guessed for each file."""
 
     @property
     def token(self) -> int | str:
@@ -86,10 +92,59 @@ class DataSettings(Protocol):
         """The names of the columns, if they have names."""
 
 
+    @property
+    def fields(self) -> Any:
+        """The names of the fields of rows: an object with the attributes of `reading.Fields`."""
+
+    @property
+    def language(self) -> str:
+        """The language of texts."""
+
+    @property
+    def misaligned(self) -> Misaligned:
+        """What becomes of a span that ends within a token."""
+
+    @property
+    def annotator(self) -> str | None:
+        """The annotator whose work is read."""
+
+    @property
+    def tag_names(self) -> tuple[str, ...]:
+        """The names of tags that are integers."""
+
+    @property
+    def max_record_bytes(self) -> int:
+        """The maximum size of a line, row or sentence."""
+
+
 def guess_tagged_format(path: Path, trained: DataSettings) -> TaggedFormat:
-    """Returns the format of a tagged file: by its suffix, else the format of the training data, else columns."""
-    names = (name for name in (guess_format(path), trained.format) if name in options(TaggedFormat))
+    """Returns the format of a tagged file: by its name or content, else the format of the training data, else columns."""
+    guess = guess_format(path, tagged=True)
+    names = (name for name in (guess.format if guess.evidence else None, trained.format) if name in options(TaggedFormat))
     return cast(TaggedFormat, next(names, "columns"))
+
+
+def find_read_options(
+    settings: DataSettings, layout: Layout, *, misaligned: Misaligned | None = None
+) -> dict[str, Any]:
+    """Returns the options of `ReadOptions` that settings of data determine, for tagged files.
+
+    Args:
+        settings: the settings of the data.
+        layout: the columns; in rows, names are the fields of tokens and of tags or spans.
+        misaligned: what becomes of misaligned spans; None for the setting.
+    """
+    fields = Fields(**{field.name: getattr(settings.fields, field.name) for field in dataclass_fields(Fields)})
+    if isinstance(layout.token, str):
+        fields = replace(fields, tokens=fields.tokens or layout.token)
+    if isinstance(layout.tag, str) and not fields.spans and not fields.tags:
+        fields = replace(fields, tags=layout.tag, spans=layout.tag)
+    annotations = AnnotationOptions(fields, misaligned or settings.misaligned, settings.annotator, settings.tag_names)
+    return {
+        "language": settings.language,
+        "annotations": annotations,
+        "max_record_bytes": settings.max_record_bytes,
+    }
 
 
 def find_layout(
@@ -131,21 +186,33 @@ def read_sentences(
     layout: Layout,
     tagged: bool,
     name: str | None = None,
-    max_record_bytes: int = line_reader.MAX_RECORD_BYTES,
+    **options: Any,
 ) -> Iterator[Sentence]:
     """Yields all sentences of a file or a stream of tagged sentences, including those without tokens.
+
+    Args:
+        source: a path, or a stream except for Parquet.
+        input_format: the format of the source.
+        layout: the columns of token and tag.
+        tagged: whether to read the tags.
+        name: the name of the source in errors; the path if None.
+        options: the other options of `ReadOptions`.
 
     Raises:
         ConfigError: the format holds no tags.
         DataError: the source cannot be read as its format, or a line or a sentence has more than `max_record_bytes`;
             the error names file and line.
     """
-    options = ReadOptions(_label(source, name), layout, max_record_bytes=max_record_bytes)
-    if not FORMATS[input_format].is_corpus:
-        expected = " or ".join(names_of("is_corpus"))
-        raise ConfigError(f"{options.name}: {input_format} holds no tags; expected the format {expected}")
-    sentences: Iterator[Sentence] = FORMATS[input_format].load().read_tagged(source, options, tagged=tagged)
-    return sentences
+    file_format, read_options = FORMATS[input_format], ReadOptions(_label(source, name), layout, **options)
+    if not file_format.is_training_data:
+        expected = listed(names_of("is_training_data"))
+        raise ConfigError(f"{read_options.name}: {input_format} holds no tags; expected the format {expected}")
+    module = file_format.load()
+    if file_format.is_corpus:
+        sentences: Iterator[Sentence] = module.read_tagged(source, read_options, tagged=tagged)
+        return sentences
+    records: Iterator[Record] = (module.read_tagged_records if tagged else module.read_records)(source, read_options)
+    return (sentence for record in records for sentence in record.sentences)
 
 
 def read_records(
@@ -180,34 +247,43 @@ def _label(source: Path | BinaryIO, name: str | None) -> str:
     return name or (str(source) if isinstance(source, Path) else "standard input")
 
 
-def read_corpus(
-    path: Path, *, input_format: InputFormat, layout: Layout, max_record_bytes: int = line_reader.MAX_RECORD_BYTES
-) -> Corpus:
+def read_corpus(path: Path, *, input_format: InputFormat, layout: Layout, **options: Any) -> Corpus:
     """Returns the tagged sentences of a file.
+
+    Args:
+        path: the file.
+        input_format: the format of the file.
+        layout: the columns of token and tag.
+        options: the other options of `ReadOptions`.
 
     Raises:
         DataError: the file cannot be read or holds no sentence.
     """
+    notices = Notices()
     sentences = read_sentences(
-        path, input_format=input_format, layout=layout, tagged=True, max_record_bytes=max_record_bytes
+        path, input_format=input_format, layout=layout, tagged=True, notices=notices, **options
     )
-    corpus = _build_corpus(str(path), path.name, sentences)
+    corpus = _build_corpus(str(path), Corpus(path.name, (), input_format, notices), sentences)
     if input_format == "conllu" and not conllu.has_tags(corpus.sentences, str(layout.tag)):
         raise DataError(f"{path}: no token has a tag in {layout.tag}; choose another field: upos, xpos or misc:KEY")
     return corpus
 
 
-def read_dataset(name: str, split: str, *, layout: Layout, revision: str | None) -> Corpus:
-    """Returns the tagged sentences of one split of a dataset."""
-    sentences = hub.read(name, split, token=str(layout.token), tag=str(layout.tag), revision=revision)
-    return _build_corpus(f"{name}, split {split}", f"{Path(name).name}:{split}", sentences)
+def read_dataset(name: str, split: str, *, revision: str | None, layout: Layout, **options: Any) -> Corpus:
+    """Returns the tagged sentences of one split of a dataset; `options` are the other options of `ReadOptions`."""
+    location, notices = f"{name}, split {split}", Notices()
+    read_options = ReadOptions(location, layout, notices=notices, **options)
+    records = hub.read_tagged_records(name, split, revision, read_options)
+    sentences = (sentence for record in records for sentence in record.sentences)
+    return _build_corpus(location, Corpus(f"{Path(name).name}:{split}", (), "datasets", notices), sentences)
 
 
-def _build_corpus(location: str, name: str, sentences: Iterable[Sentence]) -> Corpus:
+def _build_corpus(location: str, corpus: Corpus, sentences: Iterable[Sentence]) -> Corpus:
     with_tokens = tuple(sentence for sentence in sentences if sentence.tokens)
     if not with_tokens:
-        raise DataError(f"{location}: holds no sentence")
-    return Corpus(name, with_tokens)
+        skipped = "".join(f"; {line}" for line in corpus.notices.lines(1))
+        raise DataError(f"{location}: holds no sentence{skipped}")
+    return replace(corpus, sentences=with_tokens)
 
 
 def find_corpus_files(folder: Path) -> dict[str, Path]:
