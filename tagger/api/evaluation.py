@@ -48,8 +48,8 @@ def evaluate(
         layout = reader.find_layout(
             settings, file_format, has_spans=has_spans, token=token_column, tag=tag_column, tagged=True
         )
-        limit = settings.max_record_bytes
-        corpus = reader.read_corpus(path, input_format=file_format, layout=layout, max_record_bytes=limit)
+        options = reader.find_read_options(settings, layout, misaligned=misaligned)
+        corpus = reader.read_corpus(path, input_format=file_format, layout=layout, **options)
     else:
         corpus = _corpus(data)
     return evaluation.evaluate(tagger, corpus, strict=strict)

@@ -15,7 +15,7 @@ from tagger.data.formats.reading import AnnotationOptions, Fields, ReadOptions
 from tagger.data.guessing import guess_format
 from tagger.data.notices import Notices
 from tagger.data.sentence import Record, Sentence
-from tagger.errors import ConfigError, DataError
+from tagger.errors import MAX_FAULTS, ConfigError, DataError, limit_faults
 from tagger.io import line_reader
 
 # The file names of published corpora by role, in order of preference.
@@ -53,7 +53,7 @@ class Corpus:
         """Whether tokens were split from texts by the tokenizer."""
         return any(sentence.source is not None for sentence in self.sentences)
 
-    def describe_invalid(self, scheme: Scheme, limit: int = 20) -> list[str]:
+    def describe_invalid(self, scheme: Scheme, limit: int = MAX_FAULTS) -> list[str]:
         """Returns a line for each tag that is invalid in a scheme; at most `limit` and one with the remaining count."""
         faults = []
         for sentence in self.sentences:
@@ -61,7 +61,7 @@ class Corpus:
                 previous = repr(sentence.tags[position - 1]) if position else "the sentence's start"
                 tag = repr(sentence.tags[position]) if position < len(sentence) else "the sentence's end"
                 faults.append(f"{self.name}: sentence at line {sentence.line}: {tag} after {previous} breaks {scheme}")
-        return faults[:limit] + [f"… and {len(faults) - limit} more"] * (len(faults) > limit)
+        return limit_faults(faults, limit)
 
     def digest(self) -> str:
         """Returns the SHA-256, in hexadecimal, of all tokens and tags; it does not depend on the file format."""
@@ -91,10 +91,9 @@ class DataSettings(Protocol):
     def columns(self) -> tuple[str, ...]:
         """The names of the columns, if they have names."""
 
-
     @property
-    def fields(self) -> Any:
-        """The names of the fields of rows: an object with the attributes of `reading.Fields`."""
+    def fields(self) -> object:
+        """The names of the fields of rows, with the attributes of `reading.Fields`."""
 
     @property
     def language(self) -> str:
@@ -114,7 +113,31 @@ class DataSettings(Protocol):
 
     @property
     def max_record_bytes(self) -> int:
-        """The maximum size of a line, row or sentence."""
+        """The largest line or sentence to read."""
+
+
+class PartSettings(DataSettings, Protocol):
+    """The `data` settings of a recipe that specify where its parts are: a file or a split for train, dev and test."""
+
+    @property
+    def implied_format(self) -> CorpusFormat | None:
+        """The format that the settings ask for; None if the format is guessed for each file."""
+
+    @property
+    def train(self) -> str | None:
+        """The training file."""
+
+    @property
+    def dataset(self) -> str | None:
+        """The name or the path of a dataset."""
+
+    @property
+    def revision(self) -> str | None:
+        """The revision of the dataset."""
+
+    @property
+    def splits(self) -> object:
+        """The splits of the dataset by role."""
 
 
 def guess_tagged_format(path: Path, trained: DataSettings) -> TaggedFormat:
@@ -169,14 +192,23 @@ def find_layout(
         tag: the column of the tag; None for the default.
         tagged: whether the files hold tags.
     """
-    if input_format == trained.format:
+    if trained.format is not None and _share_layout(input_format, trained.format):
         default = Layout(trained.token, trained.tag, trained.columns)
-    elif input_format == "conllu":
-        default = Layout(0, "misc:NER" if has_spans else "xpos")
     else:
-        default = Layout(0, -1 if tagged else None)
+        default = _default_layout(input_format, has_spans=has_spans, tagged=tagged)
     tag_column = default.tag if tag is None else tag
     return Layout(default.token if token is None else token, tag_column, default.names, fixed=tag is not None)
+
+
+def _share_layout(first: str, second: str) -> bool:
+    """Returns whether two formats are one, or both are rows, whose fields have the same names."""
+    return first == second or (FORMATS[first].holds_fields and FORMATS[second].holds_fields)
+
+
+def _default_layout(input_format: str, *, has_spans: bool, tagged: bool) -> Layout:
+    if input_format == "conllu":
+        return Layout(0, "misc:NER" if has_spans else "xpos")
+    return Layout(0, -1 if tagged else None)
 
 
 def read_sentences(
@@ -267,6 +299,57 @@ def read_corpus(path: Path, *, input_format: InputFormat, layout: Layout, **opti
     if input_format == "conllu" and not conllu.has_tags(corpus.sentences, str(layout.tag)):
         raise DataError(f"{path}: no token has a tag in {layout.tag}; choose another field: upos, xpos or misc:KEY")
     return corpus
+
+
+def read_part(data: PartSettings, role: str, *, has_spans: bool = True) -> Corpus | None:
+    """Returns a part of a recipe's data: train, dev or test; None if the recipe has no such part.
+
+    Args:
+        data: the settings of the data.
+        role: train, dev or test.
+        has_spans: whether the tags encode spans, for a part in another format than the training data.
+
+    Raises:
+        ConfigError: the settings do not fit the file.
+        DataError: the part cannot be read or holds no sentence.
+    """
+    layout = Layout(data.token, data.tag, data.columns)
+    if data.implied_format == "datasets":
+        split = getattr(data.splits, role)
+        if data.dataset is None or split is None:
+            return None
+        options = find_read_options(data, layout)
+        return read_dataset(data.dataset, split, revision=data.revision, layout=layout, **options)
+    path = getattr(data, role)
+    if path is None:
+        return None
+    input_format = choose_format(Path(path), data)
+    if role != "train" and data.train is not None:
+        trained_format = choose_format(Path(data.train), data)
+        if not _share_layout(input_format, trained_format):
+            layout = _default_layout(input_format, has_spans=has_spans, tagged=True)
+    return read_corpus(
+        Path(path), input_format=input_format, layout=layout, **find_read_options(data, layout)
+    )
+
+
+def choose_format(path: Path, data: PartSettings) -> TaggedFormat:
+    """Returns the format of a file of training data: that of the settings, else by its name and content.
+
+    Raises:
+        ConfigError: the file has another format than the settings ask for, or the settings do not fit its format.
+    """
+    guess, asked = guess_format(path, tagged=True), data.implied_format
+    if asked is not None and guess.evidence and guess.format != asked:
+        is_row = FORMATS[guess.format].holds_fields and not FORMATS[asked].holds_fields
+        if data.format is None or (guess.evidence == "content" and is_row):
+            reason = f"data.format is {asked}" if data.format else f"the recipe's data settings describe {asked}"
+            advice = "leave out data.format" if data.format else f"leave these settings out, or set data.format={asked}"
+            raise ConfigError(f"{path}: is {guess.format} by its {guess.evidence}, but {reason}; {advice}")
+    chosen = cast(TaggedFormat, asked or guess.format)
+    if chosen == "conllu" and not isinstance(data.tag, str):
+        raise ConfigError(f"{path}: is {chosen}; set data.tag to upos, xpos or misc:KEY, or data.format to columns")
+    return chosen
 
 
 def read_dataset(name: str, split: str, *, revision: str | None, layout: Layout, **options: Any) -> Corpus:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tagger.config import Config
 from tagger.config.schema import Data
 from tagger.data import reader, schemes
-from tagger.data.formats import columns
+from tagger.data.formats import Layout, columns, hub, text
 from tagger.data.reader import Corpus
 from tagger.errors import ConfigError, DataError
 
@@ -45,12 +45,13 @@ def with_paths(
     """
     data, words = config.data, config.model.words
     changed: dict[str, str | None] = {}
-    if data.format == "datasets" and any(parts.values()):
+    is_dataset = data.implied_format == "datasets"
+    if is_dataset and any(parts.values()):
         raise ConfigError(
             "the recipe reads a dataset; pass it as `data` or set data.dataset, and its splits in data.splits"
         )
-    if folder is not None and data.format == "datasets":
-        changed["dataset"] = str(folder.resolve())
+    if folder is not None and (is_dataset or (data.implied_format is None and hub.is_dataset(folder))):
+        changed |= {"format": "datasets", "dataset": str(folder.resolve())}
     elif folder is not None:
         files = reader.find_corpus_files(folder)
         changed = {role: str(files[role].resolve()) if role in files else None for role in parts}
@@ -61,24 +62,25 @@ def with_paths(
     return config.model_copy(update={"data": data.model_copy(update=changed), "model": model})
 
 
-def with_column_numbers(config: Config, train: Corpus) -> Config:
-    """Returns a config whose columns are numbers from 0, those of the training data.
+def with_data_layout(config: Config, train: Corpus) -> Config:
+    """Returns a config that says how the training data were read: their format, columns and tokenizer.
 
-    With a number, a model does not read the last column of a file with fewer columns as the tags.
+    Columns become numbers from 0. With a number, a model does not read the last column of a file with fewer columns as
+    the tags.
     """
     data = config.data
-    if data.format != "columns":
-        return config
-    column_count = columns.count_columns(train.sentences[0])
-    token, tag = (
-        reader.find_layout(data, data.format).number(column) % column_count for column in (data.token, data.tag)
-    )
-    return config.model_copy(update={"data": data.model_copy(update={"token": token, "tag": tag})})
+    changed: dict[str, object] = {"format": train.format or data.format}
+    if train.format == "columns":
+        layout, column_count = Layout(data.token, data.tag, data.columns), columns.count_columns(train.sentences[0])
+        changed["token"], changed["tag"] = (layout.number(column) % column_count for column in (data.token, data.tag))
+    if train.is_split_text:
+        changed["tokenizer"] = text.describe_tokenizer(data.language)
+    return config.model_copy(update={"data": data.model_copy(update=changed)})
 
 
 def is_dev_split_off(data: Data) -> bool:
     """Returns whether the seed selects training documents as dev data, because there is none."""
-    return (data.splits if data.format == "datasets" else data).dev is None
+    return (data.splits if data.implied_format == "datasets" else data).dev is None
 
 
 def load(config: Config) -> Corpora:
@@ -89,12 +91,15 @@ def load(config: Config) -> Corpora:
         DataError: a part cannot be read, or its tags are of another kind than the training data's.
     """
     data = config.data
-    train, dev, test = _read(data)
-    kinds = [_check_tags(part, data) for part in (train, dev, test) if part is not None]
+    train = _read_train(data)
+    kinds = [_check_tags(train, data)]
+    dev, test = (reader.read_part(data, role, has_spans=kinds[0] is not False) for role in ("dev", "test"))
+    kinds += [_check_tags(part, data) for part in (dev, test) if part is not None]
     if dev is None:
         remaining, split = reader.split_off_dev(train.sentences, data.dev_fraction, config.training.seed)
         log.info("no dev data: %d training sentences are split off as dev data", len(split))
-        train, dev = Corpus(train.name, tuple(remaining)), Corpus(f"part of {train.name}", tuple(split))
+        dev = replace(train, name=f"part of {train.name}", sentences=tuple(split))
+        train = replace(train, sentences=tuple(remaining))
     if not set(kinds[1:]) <= {kinds[0], None}:
         kind = "spans" if kinds[0] else "plain tags"
         raise DataError(f"{train.name} has {kind}, but the dev or test data does not; is data.tag the right column?")
@@ -102,41 +107,27 @@ def load(config: Config) -> Corpora:
         converted = (
             replace(sentence, tags=schemes.convert(sentence.tags, data.scheme)) for sentence in train.sentences
         )
-        train = Corpus(train.name, tuple(converted))
+        train = replace(train, sentences=tuple(converted))
     return Corpora(train, dev, test)
 
 
-def _read(data: Data) -> tuple[Corpus, Corpus | None, Corpus | None]:
-    train = _part(data, "train")
-    if train is None and data.format == "datasets":
+def _read_train(data: Data) -> Corpus:
+    train = reader.read_part(data, "train")
+    if train is None and data.implied_format == "datasets":
         raise ConfigError("the recipe names no dataset; give data.dataset, or a directory as `data`")
     if train is None:
         raise ConfigError("the recipe names no training data; pass `data` or `train`")
-    return train, _part(data, "dev"), _part(data, "test")
-
-
-def _part(data: Data, role: str) -> Corpus | None:
-    split, path = getattr(data.splits, role), getattr(data, role)
-    if data.format != "datasets":
-        if path is None:
-            return None
-        limit = data.max_record_bytes
-        return reader.read_corpus(
-            Path(path), input_format=data.format, layout=reader.find_layout(data, data.format), max_record_bytes=limit
-        )
-    if data.dataset is None or split is None:
-        return None
-    return reader.read_dataset(
-        data.dataset, split, layout=reader.find_layout(data, data.format), revision=data.revision
-    )
+    return train
 
 
 def _check_tags(part: Corpus, data: Data) -> bool | None:
-    """Checks and logs the tags of a part; returns whether they encode spans, None if all tags are O.
+    """Checks and logs the tags and the notices of a part; returns whether its tags encode spans, None if all are O.
 
     Raises:
         DataError: a tag is empty or has a control character, or plain tags are mixed with tags of spans.
     """
+    for line in part.notices.lines():
+        log.warning("%s", line)
     tags = [sentence.tags for sentence in part.sentences]
     detected = schemes.detect(tags)
     if control_tags := schemes.control_tags({tag for sentence in tags for tag in sentence}):

@@ -57,7 +57,7 @@ def test_single_files_for_a_dataset_are_refused() -> None:
 
 def test_the_model_learns_the_number_of_its_columns(tmp_path: Path) -> None:
     wide = config(tmp_path, train="Ada NNP B-PER\nran VBD O\n", dev="Ada NNP B-PER\n")
-    known = corpora.with_column_numbers(wide, corpora.load(wide).train)
+    known = corpora.with_data_layout(wide, corpora.load(wide).train)
     assert (known.data.token, known.data.tag) == (0, 2)
 
 
@@ -65,5 +65,5 @@ def test_columns_by_name_become_numbers_too(tmp_path: Path) -> None:
     named = config(tmp_path, train="NNP Ada B-PER x\n", dev="NNP Ada B-PER x\n")
     names = {"columns": ("pos", "token", "ner", "rest"), "token": "token", "tag": "ner"}
     named = named.model_copy(update={"data": named.data.model_copy(update=names)})
-    known = corpora.with_column_numbers(named, corpora.load(named).train)
+    known = corpora.with_data_layout(named, corpora.load(named).train)
     assert (known.data.token, known.data.tag) == (1, 2)

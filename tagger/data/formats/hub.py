@@ -11,6 +11,7 @@ from tagger.data.formats.reading import ReadOptions
 from tagger.data.sentence import Record
 from tagger.errors import DataError, TaggerError
 
+_SAVED = ("dataset_dict.json", "state.json")
 _MAX_JSON_BYTES = 1 << 26  # of a metadata file of a saved dataset
 
 
@@ -49,6 +50,11 @@ def read_tagged_records(name: str, split: str, revision: str | None, options: Re
             yield record
 
 
+def is_dataset(folder: Path) -> bool:
+    """Returns whether a folder holds a saved dataset."""
+    return folder.is_dir() and any((folder / name).exists() for name in _SAVED)
+
+
 def _class_names(feature: Any) -> tuple[str, ...]:
     """Returns the names of the classes of a column, or of the items of its lists; none for other columns."""
     while getattr(feature, "names", None) is None and hasattr(feature, "feature"):
@@ -61,7 +67,7 @@ def _load(name: str, split: str, revision: str | None) -> Any:
 
     path = Path(name)
     with _convert_errors(name):
-        if path.is_dir() and any((path / file).exists() for file in ("dataset_dict.json", "state.json")):
+        if is_dataset(path):
             _check_files(path)
             dataset = datasets.load_from_disk(name)
         elif path.exists():
