@@ -64,10 +64,11 @@ class Data(Section):
     )
     columns: tuple[str, ...] = Field((), strict=False, description="names of the columns, for use in `token` and `tag`")
     token: Column = Field(
-        0, description="column of the token: a name, or a number from 0, negative from the end; in rows the name of a field"
+        0,
+        description="column of the token: a name, or a number from 0, negative from the end; in rows a field's name",
     )
     tag: Column = Field(
-        -1, description="column of the tag; for CoNLL-U `upos`, `xpos` or `misc:KEY`; in rows the name of a field"
+        -1, description="column of the tag; for CoNLL-U `upos`, `xpos` or `misc:KEY`; in rows a field's name"
     )
     fields: Fields = Fields()
     scheme: choices.Scheme = Field("IOBES", description="scheme in which spans are encoded for training")

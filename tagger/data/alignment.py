@@ -109,27 +109,32 @@ def _choose_tokens(span: CharSpan, starts: list[int], ends: list[int], policy: M
 
 
 def _resolve_overlaps(candidates: list[_Candidate], changes: list[Change]) -> list[Span]:
-    """Returns the spans that remain, sorted, and appends a change for each span that overlaps a longer one."""
-    ordered = sorted(candidates, key=lambda one: one.first)
+    """Returns the spans that remain, sorted, and appends a change for each span that overlaps a longer candidate."""
+    ordered = sorted(candidates, key=lambda candidate: candidate.first)
     if any(left.last > right.first for left, right in pairwise(ordered)):
         ordered = _select_longest(candidates, changes)
-    return [Span(one.span.type, one.first, one.last) for one in ordered]
+    return [Span(candidate.span.type, candidate.first, candidate.last) for candidate in ordered]
 
 
 def _select_longest(candidates: list[_Candidate], changes: list[Change]) -> list[_Candidate]:
     by_length = sorted(
-        candidates, key=lambda one: (one.first - one.last, one.span.start - one.span.end, one.span.start)
+        candidates,
+        key=lambda candidate: (
+            candidate.first - candidate.last,
+            candidate.span.start - candidate.span.end,
+            candidate.span.start,
+        ),
     )
     selected: list[_Candidate] = []  # sorted by first token
     firsts: list[int] = []
-    for one in by_length:
-        index = bisect_left(firsts, one.last)  # of the first span after this one
+    for candidate in by_length:
+        index = bisect_left(firsts, candidate.last)  # of the first span after this candidate
         winner = selected[index - 1] if index else None
-        if winner is not None and winner.last > one.first:
-            changes.append(Change(OVERLAPPING, one.span, f"is dropped; it overlaps {describe(winner.span)}"))
+        if winner is not None and winner.last > candidate.first:
+            changes.append(Change(OVERLAPPING, candidate.span, f"is dropped; it overlaps {describe(winner.span)}"))
             continue
-        firsts.insert(index, one.first)
-        selected.insert(index, one)
+        firsts.insert(index, candidate.first)
+        selected.insert(index, candidate)
     return selected
 
 

@@ -13,7 +13,7 @@ class Notices:
     >>> notices = Notices()
     >>> notices.add("empty spans", "a.jsonl:3: PER 4-4 is dropped")
     >>> list(notices.lines())
-    ['1 empty spans: a.jsonl:3: PER 4-4 is dropped']
+    ['empty spans (1): a.jsonl:3: PER 4-4 is dropped']
     """
 
     def __init__(self) -> None:
@@ -37,8 +37,8 @@ class Notices:
             limit: the number of messages of a kind; a last line counts those left out.
         """
         for kind, count in self.counts.items():
-            first, *others = self.messages[kind][:limit]
-            yield f"{count} {kind}: {first}"
-            yield from others
+            first, *further = self.messages[kind][:limit]
+            yield f"{kind} ({count}): {first}"
+            yield from further
             if count > limit:
                 yield f"… and {count - limit} more {kind}"

@@ -141,33 +141,49 @@ class PartSettings(DataSettings, Protocol):
 
 
 def guess_tagged_format(path: Path, trained: DataSettings) -> TaggedFormat:
-    """Returns the format of a tagged file: by its name or content, else the format of the training data, else columns."""
+    """Returns the format of a tagged file: by its name or content, else that of the training data, else columns."""
     guess = guess_format(path, tagged=True)
-    names = (name for name in (guess.format if guess.evidence else None, trained.format) if name in options(TaggedFormat))
+    names = (
+        name for name in (guess.format if guess.evidence else None, trained.format) if name in options(TaggedFormat)
+    )
     return cast(TaggedFormat, next(names, "columns"))
 
 
+def find_annotation_options(settings: DataSettings) -> AnnotationOptions:
+    """Returns how rows are read by settings of data; in rows the columns of tokens and tags are names of fields."""
+    fields = Fields(**{each.name: getattr(settings.fields, each.name) for each in dataclass_fields(Fields)})
+    if settings.format is None or FORMATS[settings.format].holds_fields:
+        fields = _with_columns(fields, settings.token, settings.tag if not fields.spans and not fields.tags else None)
+    return AnnotationOptions(fields, settings.misaligned, settings.annotator, settings.tag_names)
+
+
 def find_read_options(
-    settings: DataSettings, layout: Layout, *, misaligned: Misaligned | None = None
+    settings: DataSettings, layout: Layout | None = None, *, misaligned: Misaligned | None = None
 ) -> dict[str, Any]:
     """Returns the options of `ReadOptions` that settings of data determine, for tagged files.
 
     Args:
         settings: the settings of the data.
-        layout: the columns; in rows, names are the fields of tokens and of tags or spans.
+        layout: columns that replace those of the settings; in rows they are names of fields.
         misaligned: what becomes of misaligned spans; None for the setting.
     """
-    fields = Fields(**{field.name: getattr(settings.fields, field.name) for field in dataclass_fields(Fields)})
-    if isinstance(layout.token, str):
-        fields = replace(fields, tokens=fields.tokens or layout.token)
-    if isinstance(layout.tag, str) and not fields.spans and not fields.tags:
-        fields = replace(fields, tags=layout.tag, spans=layout.tag)
-    annotations = AnnotationOptions(fields, misaligned or settings.misaligned, settings.annotator, settings.tag_names)
+    annotations = find_annotation_options(settings)
+    if layout is not None and layout.fixed:
+        annotations = replace(annotations, fields=_with_columns(annotations.fields, layout.token, layout.tag))
+    if misaligned is not None:
+        annotations = replace(annotations, misaligned=misaligned)
     return {
         "language": settings.language,
         "annotations": annotations,
         "max_record_bytes": settings.max_record_bytes,
     }
+
+
+def _with_columns(fields: Fields, token: int | str, tag: int | str | None) -> Fields:
+    """Returns fields whose tokens, and whose tags or spans, have the name of a column; numbers change nothing."""
+    if isinstance(token, str):
+        fields = replace(fields, tokens=token)
+    return replace(fields, tags=tag, spans=tag) if isinstance(tag, str) else fields
 
 
 def find_layout(
@@ -192,7 +208,7 @@ def find_layout(
         tag: the column of the tag; None for the default.
         tagged: whether the files hold tags.
     """
-    if trained.format is not None and _share_layout(input_format, trained.format):
+    if _have_same_layout(input_format, trained.format or "columns"):
         default = Layout(trained.token, trained.tag, trained.columns)
     else:
         default = _default_layout(input_format, has_spans=has_spans, tagged=tagged)
@@ -200,7 +216,7 @@ def find_layout(
     return Layout(default.token if token is None else token, tag_column, default.names, fixed=tag is not None)
 
 
-def _share_layout(first: str, second: str) -> bool:
+def _have_same_layout(first: str, second: str) -> bool:
     """Returns whether two formats are one, or both are rows, whose fields have the same names."""
     return first == second or (FORMATS[first].holds_fields and FORMATS[second].holds_fields)
 
@@ -292,10 +308,8 @@ def read_corpus(path: Path, *, input_format: InputFormat, layout: Layout, **opti
         DataError: the file cannot be read or holds no sentence.
     """
     notices = Notices()
-    sentences = read_sentences(
-        path, input_format=input_format, layout=layout, tagged=True, notices=notices, **options
-    )
-    corpus = _build_corpus(str(path), Corpus(path.name, (), input_format, notices), sentences)
+    sentences = read_sentences(path, input_format=input_format, layout=layout, tagged=True, notices=notices, **options)
+    corpus = _build_corpus(str(path), Corpus(path.name, (), cast(CorpusFormat, input_format), notices), sentences)
     if input_format == "conllu" and not conllu.has_tags(corpus.sentences, str(layout.tag)):
         raise DataError(f"{path}: no token has a tag in {layout.tag}; choose another field: upos, xpos or misc:KEY")
     return corpus
@@ -318,19 +332,16 @@ def read_part(data: PartSettings, role: str, *, has_spans: bool = True) -> Corpu
         split = getattr(data.splits, role)
         if data.dataset is None or split is None:
             return None
-        options = find_read_options(data, layout)
-        return read_dataset(data.dataset, split, revision=data.revision, layout=layout, **options)
+        return read_dataset(data.dataset, split, revision=data.revision, layout=layout, **find_read_options(data))
     path = getattr(data, role)
     if path is None:
         return None
     input_format = choose_format(Path(path), data)
     if role != "train" and data.train is not None:
         trained_format = choose_format(Path(data.train), data)
-        if not _share_layout(input_format, trained_format):
+        if not _have_same_layout(input_format, trained_format):
             layout = _default_layout(input_format, has_spans=has_spans, tagged=True)
-    return read_corpus(
-        Path(path), input_format=input_format, layout=layout, **find_read_options(data, layout)
-    )
+    return read_corpus(Path(path), input_format=input_format, layout=layout, **find_read_options(data))
 
 
 def choose_format(path: Path, data: PartSettings) -> TaggedFormat:

@@ -126,8 +126,8 @@ def _check_tags(part: Corpus, data: Data) -> bool | None:
     Raises:
         DataError: a tag is empty or has a control character, or plain tags are mixed with tags of spans.
     """
-    for line in part.notices.lines():
-        log.warning("%s", line)
+    for notice in part.notices.lines():
+        log.warning("%s", notice)
     tags = [sentence.tags for sentence in part.sentences]
     detected = schemes.detect(tags)
     if control_tags := schemes.control_tags({tag for sentence in tags for tag in sentence}):

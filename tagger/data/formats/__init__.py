@@ -2,7 +2,8 @@
 
 A format that can be read has a function `read_records(source, options)`, a format that can be written a function
 `make_sink(options)`. A format of training data has `read_tagged(source, options)`, which yields sentences, or, if it
-holds rows, `read_tagged_records(source, options)`. Modules are imported on first use, because importing Arrow and spaCy takes time.
+holds rows, `read_tagged_records(source, options)`. Modules are imported on first use, because importing Arrow and
+spaCy takes time.
 """
 
 from dataclasses import dataclass

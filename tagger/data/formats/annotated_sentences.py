@@ -1,5 +1,6 @@
 """Tagged sentences of an annotated row. Whatever happens to a span on the way is reported."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from tagger.data.sentence import Sentence, Span
 
 SHIFTED = "spans whose offsets count UTF-16 units"
 OTHER_TEXT = "spans that cover another text than annotated"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Origin(NamedTuple):
@@ -39,17 +41,34 @@ def build_sentences(
         options: the language of the text, what becomes of misaligned spans, and the notices.
 
     Raises:
-        ValueError: a span is at fault, and the option `misaligned` is stop.
+        ValueError: a span is at fault, and the option `misaligned` is stop; or a token has a line break, or the text a
+            lone surrogate.
         ConfigError: spaCy is not installed or does not support the language.
     """
     if isinstance(annotation, TextSpans):
+        _check_characters(annotation.text)
         return _split_text(annotation, origin, options)
+    for tokens in annotation.sentences:
+        if "\n" in _check_characters("".join(tokens)):
+            token = next(token for token in tokens if "\n" in token)
+            raise ValueError(f"the token {shorten(repr(token))} has a line break; expected words")
     if isinstance(annotation, TokenSpans):
         return _tag_tokens(annotation, origin, options)
     return [
         Sentence(tuple(tokens), tags=tuple(tags), line=origin.line, document=origin.document)
         for tokens, tags in zip(annotation.sentences, annotation.tags, strict=True)
     ]
+
+
+def _check_characters(text: str) -> str:
+    """Returns a text without lone surrogates, which a vocabulary cannot store.
+
+    Raises:
+        ValueError: the text has a lone surrogate.
+    """
+    if not text.isascii() and (match := _SURROGATE.search(text)):
+        raise ValueError(f"the text has half a character, {match[0]!r}, at offset {match.start()}")
+    return text
 
 
 class _Reporter:

@@ -89,8 +89,8 @@ class RowAnnotations:
         Raises:
             ValueError: the row has no annotation, several, or one that cannot be read.
         """
-        if (answer := row.get("answer")) in ("reject", "ignore"):  # Prodigy
-            return Skipped(f"records with the answer {answer}"), []
+        if (decision := row.get("answer")) in ("reject", "ignore"):  # Prodigy
+            return Skipped(f"records with the answer {decision}"), []
         if (name := self._find_task_field(row)) is not None:
             return self._read_task(row, row[name])
         if not self._is_selected(row):
@@ -236,7 +236,9 @@ def _find_span_fields(row: Mapping[str, Any], fields: Fields) -> list[str]:
 def _holds_spans(value: Any) -> bool:
     """Returns whether a list holds spans, not tags."""
     first = value[0] if isinstance(value, list) and value else None
-    return isinstance(first, Mapping) or (isinstance(first, list) and len(first) > 2 and isinstance(first[0], int) and isinstance(first[2], str))
+    return isinstance(first, Mapping) or (
+        isinstance(first, list) and len(first) > 2 and isinstance(first[0], int) and isinstance(first[2], str)
+    )
 
 
 def _missing_fault(row: Mapping[str, Any], fields: Fields, *, has_source: bool) -> str:
@@ -261,7 +263,9 @@ def _read_span(item: Any, fields: Fields) -> Iterator[SpanItem]:
     elif isinstance(item, Mapping):
         values = item["value"] if isinstance(item.get("value"), Mapping) else item
         start, end, kind = (
-            values.get(chosen) if chosen else next((values[name] for name in names if values.get(name) is not None), None)
+            values.get(chosen)
+            if chosen
+            else next((values[name] for name in names if values.get(name) is not None), None)
             for chosen, names in ((fields.start, _STARTS), (fields.end, _ENDS), (fields.type, _TYPES))
         )
         text = values.get("text")

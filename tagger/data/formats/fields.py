@@ -49,8 +49,10 @@ def require_text(row: Mapping[str, Any], fields: Fields) -> str:
     """
     text = find_text(row, fields)
     if text is None:
-        found = list_fields(data if isinstance(data := row.get("data"), Mapping) else row)
-        raise ValueError(f"expected a text as {fields.text or TEXT!r}, found {found}; data.fields.text names the field")
+        present = list_fields(data if isinstance(data := row.get("data"), Mapping) else row)
+        raise ValueError(
+            f"expected a text as {fields.text or TEXT!r}, found {present}; data.fields.text names the field"
+        )
     return text
 
 
@@ -91,9 +93,7 @@ def split_tokens(row: Mapping[str, Any], tokens: Any) -> list[list[str]]:
     return sentences
 
 
-def split_tags(
-    tags: Any, sentences: list[list[str]], name: str, tag_names: Sequence[str]
-) -> list[list[str]]:
+def split_tags(tags: Any, sentences: list[list[str]], name: str, tag_names: Sequence[str]) -> list[list[str]]:
     """Returns the tags of each sentence.
 
     Raises:
@@ -102,9 +102,9 @@ def split_tags(
     if not isinstance(tags, list):
         raise ValueError(f"expected a list as {name!r}, found {shorten(repr(tags))}")
     if tags and isinstance(tags[0], list):
-        if [len(one) if isinstance(one, list) else -1 for one in tags] != list(map(len, sentences)):
+        if [len(inner) if isinstance(inner, list) else -1 for inner in tags] != list(map(len, sentences)):
             raise ValueError(f"expected as many lists of tags in {name!r} as of tokens, each of the same length")
-        return [[_name_tag(tag, name, tag_names) for tag in one] for one in tags]
+        return [[_name_tag(tag, name, tag_names) for tag in inner] for inner in tags]
     total = sum(map(len, sentences))
     if len(tags) != total:
         raise ValueError(f"expected {total} tags in {name!r}, one per token, found {len(tags)}")
@@ -126,8 +126,8 @@ def join_names(names: Iterable[str], word: str = "and") -> str:
     >>> join_names(["a", "b", "c"])
     "'a', 'b' and 'c'"
     """
-    *others, last = [repr(name) for name in names]
-    return f"{', '.join(others)} {word} {last}" if others else last
+    *initial, last = [repr(name) for name in names]
+    return f"{', '.join(initial)} {word} {last}" if initial else last
 
 
 def _sentence_bounds(value: Any, length: int) -> list[tuple[int, int]]:

@@ -41,7 +41,7 @@ def read_tagged_records(name: str, split: str, revision: str | None, options: Re
         class_names = {column: _class_names(feature) for column, feature in table.features.items()}
     tagged_rows = rows.TaggedRows(annotations.with_class_names(options, class_names))
     for number, row in enumerate(_iterate(table, name), 1):
-        location = f"{options.name}, row {number}"
+        location = f"{options.name}, row {number - 1}"  # as `datasets` counts
         try:
             record = tagged_rows.record(row, number, location)
         except ValueError as error:

@@ -123,8 +123,8 @@ def _find_records(text: str) -> Iterator[_Value]:
         return
     names = [name for name, values in value.items() if _holds_records(values)] if isinstance(value, dict) else []
     if len(names) != 1:
-        found = shorten(", ".join(map(repr, names or (value if isinstance(value, dict) else [value]))))
-        raise ValueError(f"expected an array of records, or an object with one such array, found {found}")
+        present = shorten(", ".join(map(repr, names or (value if isinstance(value, dict) else [value]))))
+        raise ValueError(f"expected an array of records, or an object with one such array, found {present}")
     yield from next(_parse_array(text, index) for name, index in _find_members(text, start) if name == names[0])
 
 

@@ -30,12 +30,12 @@ def record(row: Mapping[str, Any], number: int, options: ReadOptions, *, line: i
         ConfigError: spaCy is not installed or does not support the language.
     """
     fields = options.annotations.fields
+    if row_fields.find_tokens(row, fields) is None and row_fields.find_text(row, fields) is None:
+        fields = Fields()  # a model that was trained on fields with other names tags rows with the usual ones too
     document, numbered = _identify_document(row, number)
     line = line or number
     if (tokens := row_fields.find_tokens(row, fields)) is not None:
-        sentences = tuple(
-            Sentence(tuple(sentence), line=line) for sentence in row_fields.split_tokens(row, tokens)
-        )
+        sentences = tuple(Sentence(tuple(sentence), line=line) for sentence in row_fields.split_tokens(row, tokens))
         return Record(sentences, document, line, fields=row, numbered=numbered, size=size)
     if (text := row_fields.find_text(row, fields)) is None:
         raise ValueError(_missing_fault(row, fields))

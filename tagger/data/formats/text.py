@@ -109,16 +109,12 @@ def _is_mark(character: str) -> bool:
     return unicodedata.category(character).startswith("M")
 
 
-def describe_tokenizer(language: str) -> str:
-    """Returns the library, its version, the language and the rules by which texts are split.
-
-    Raises:
-        ConfigError: spaCy is not installed.
-    """
+def describe_tokenizer(language: str) -> str | None:
+    """Returns the library, its version, the language and the rules by which texts are split; None without spaCy."""
     try:
         return f"spacy {version('spacy')}, {language}, {_RULES}"
-    except PackageNotFoundError as error:
-        raise ConfigError(_MISSING) from error
+    except PackageNotFoundError:
+        return None
 
 
 @lru_cache(maxsize=4)

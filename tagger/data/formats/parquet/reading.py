@@ -96,7 +96,9 @@ def _read_class_names(path: Path, name: str) -> dict[str, tuple[str, ...]]:
         return {}
     info = value.get("info") if isinstance(value, dict) else None
     features = info.get("features") if isinstance(info, dict) else None
-    return {column: _class_names(feature) for column, feature in (features if isinstance(features, dict) else {}).items()}
+    return {
+        column: _class_names(feature) for column, feature in (features if isinstance(features, dict) else {}).items()
+    }
 
 
 def _class_names(feature: Any) -> tuple[str, ...]:
