@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tagger import evaluation, tagging
-from tagger.choices import Device, Misaligned, TaggedFormat, listed, options
-from tagger.data import reader
+from tagger.choices import Device, Misaligned, TagFormat, TaggedFormat, listed, options
+from tagger.data import reader, tag_formats
 from tagger.data.formats import FORMATS
 from tagger.data.reader import Corpus
 from tagger.data.sentence import Sentence
@@ -25,6 +26,7 @@ def evaluate(
     input_format: TaggedFormat | None = None,
     token_column: int | str | None = None,
     tag_column: int | str | None = None,
+    tag_format: TagFormat | None = None,
     strict: bool = False,
     misaligned: Misaligned | None = None,
     device: Device = "auto",
@@ -38,6 +40,7 @@ def evaluate(
         token_column: the column of the token, by number from 0 or by name; None for the column used in training.
         tag_column: likewise the column of the tag; in CoNLL-U upos, xpos or misc:KEY; in rows the field of tags or
             spans.
+        tag_format: how tags encode spans, one of `tagger.choices.TagFormat`; None for the format used in training.
         strict: whether invalid gold tag sequences are an error.
         misaligned: expand or contract spans that end within a token, drop them, or stop; None for the setting of the
             model.
@@ -49,8 +52,9 @@ def evaluate(
         StorageError: there is no model directory.
         ModelError: the model directory is damaged.
     """
-    if misaligned is not None and misaligned not in options(Misaligned):
-        raise ConfigError(f"`misaligned` must be {listed(options(Misaligned))}, got {misaligned!r}")
+    for name, value, choice in (("tag_format", tag_format, TagFormat), ("misaligned", misaligned, Misaligned)):
+        if value is not None and value not in options(choice):
+            raise ConfigError(f"`{name}` must be {listed(options(choice))}, got {value!r}")
     tagger = model if isinstance(model, Tagger) else tagging.load(model, device=device)
     if isinstance(data, str | Path):
         path = Path(data)
@@ -60,6 +64,8 @@ def evaluate(
         layout = reader.find_layout(
             settings, file_format, has_spans=has_spans, token=token_column, tag=tag_column, tagged=True
         )
+        if tag_format is not None:
+            layout = replace(layout, tag_format=tag_format)
         corpus = reader.read_corpus(
             path,
             input_format=file_format,
@@ -71,7 +77,7 @@ def evaluate(
         if corpus.is_split_text:
             check_tokenizer(tagger.model.config, settings.language)
     else:
-        corpus = _corpus(data)
+        corpus = _corpus(data, "untyped" if tagger.model.config.data.tag_format == "untyped" else "plain")
     return evaluation.evaluate(tagger, corpus, strict=strict)
 
 
@@ -81,7 +87,7 @@ def _check_columns(file_format: TaggedFormat, token: int | str | None, tag: int 
             raise ConfigError(f"`{name}` is the name of a field in the format {file_format}, got {column}")
 
 
-def _corpus(sentences: Sequence[Sentence]) -> Corpus:
+def _corpus(sentences: Sequence[Sentence], tag_format: TagFormat) -> Corpus:
     """Returns the sentences that have tokens as a corpus; each needs a tag for each token."""
     tagged = tuple(sentence for sentence in sentences if sentence.tokens)
     if not tagged:
@@ -90,4 +96,4 @@ def _corpus(sentences: Sequence[Sentence]) -> Corpus:
         if len(sentence.tags) != len(sentence.tokens):
             counts = f"{len(sentence.tokens)} tokens and {len(sentence.tags)} tags"
             raise DataError(f"sentence {number} of `data` has {counts}; expected a gold tag for each token")
-    return Corpus("data", tagged)
+    return Corpus("data", tuple(tag_formats.read_all(tagged, "data", tag_format)[0]))

@@ -70,6 +70,17 @@ class Data(Section):
     tag: Column = Field(
         -1, description="column of the tag; for CoNLL-U `upos`, `xpos` or `misc:KEY`; in rows a field's name"
     )
+    tag_format: choices.TagFormat = Field(
+        "auto",
+        description="how tags encode spans: `prefix` B-PER or B_PER, `suffix` PER-B or PER_B, `types` PER in runs,"
+        " `untyped` B and I, `brackets` (PER*; `plain` for tags without spans; `auto` decides by all tags",
+    )
+    outside_tag: Name = Field("O", description="tag of tokens outside spans, such as `-`, `_` or `OUT`")
+    comments: Name = Field(
+        "auto",
+        description="how comment lines of columns start, such as `#`; `auto` reads lines such as `# id 1` at the start"
+        " of a sentence as comments, `none` reads every line as a token",
+    )
     fields: Fields = Fields()
     scheme: choices.Scheme = Field("IOBES", description="scheme in which spans are encoded for training")
     language: Annotated[str, Field(pattern="^[a-z]{2,3}$")] = Field(
@@ -137,6 +148,10 @@ class Data(Section):
         condition = "no dataset" if asked is None else f"format {asked}"
         if asked != "datasets":
             self._refuse_unused(("dataset", "revision", "splits"), condition)
+        if asked not in (None, "columns"):
+            self._refuse_unused(("comments",), condition)
+        if self.tag_format == "plain":
+            self._refuse_unused(("outside_tag",), f"tag_format {self.tag_format}")
         if asked in ("columns", "conllu"):
             self._refuse_unused(("fields", "misaligned", "annotator", "tag_names"), condition)
         if asked in _ROWS:
@@ -151,7 +166,9 @@ class Words(Section):
         100, description="size of a word vector; vector tables determine it instead"
     )
     vectors: tuple[str, ...] = Field(
-        (), strict=False, description="files of pretrained word vectors, concatenated for each word"
+        (),
+        strict=False,
+        description="files of pretrained word vectors, concatenated for each word; `a.zip:b.txt` for a zip archive",
     )
     trainable: bool = Field(True, description="train the pretrained vectors too; otherwise they are frozen")
     max_frozen_words: Annotated[int, Field(ge=0, le=1_000_000_000)] = Field(
@@ -349,6 +366,11 @@ class Training(Section):
     clip_norm: Positive | None = Field(5.0, description="largest norm of the gradient; null for no clipping")
     clip_value: Positive | None = Field(
         None, description="largest absolute value in the gradient; null for no clipping"
+    )
+    selection: choices.Selection | None = Field(
+        None,
+        description="dev score that selects the best epoch; null for `f1` of spans or `accuracy` of plain tags. `f1` "
+        "of plain tags leaves out `O`; `macro_f1` is the mean F1 of all types or tags",
     )
     patience: Count | None = Field(
         None, description="epochs without a better dev score before training stops; null for all epochs"

@@ -8,8 +8,8 @@ from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
-from tagger.choices import CorpusFormat, InputFormat, Misaligned, Scheme, TaggedFormat, listed, options
-from tagger.data import schemes
+from tagger.choices import CorpusFormat, InputFormat, Misaligned, Scheme, TagFormat, TaggedFormat, listed, options
+from tagger.data import schemes, tag_formats
 from tagger.data.formats import FORMATS, Layout, conllu, hub, names_of
 from tagger.data.formats.reading import AnnotationOptions, Fields, ReadOptions
 from tagger.data.guessing import guess_format
@@ -33,14 +33,16 @@ class Corpus:
 
     Attributes:
         name: the name of the part in messages.
-        sentences: the sentences.
+        sentences: the sentences; tags of spans have the form `B-PER`.
         format: the format that they were read from; None for sentences from elsewhere.
+        tag_format: the format in which the tags were read, never `auto` if another format was guessed.
         notices: what their reader changed, skipped or found suspicious.
     """
 
     name: str
     sentences: tuple[Sentence, ...]
     format: CorpusFormat | None = None
+    tag_format: TagFormat = "auto"
     notices: Notices = field(default_factory=Notices, compare=False)
 
     @property
@@ -90,6 +92,18 @@ class DataSettings(Protocol):
     @property
     def columns(self) -> tuple[str, ...]:
         """The names of the columns, if they have names."""
+
+    @property
+    def tag_format(self) -> TagFormat:
+        """How tags encode spans."""
+
+    @property
+    def outside_tag(self) -> str:
+        """The tag of tokens outside spans."""
+
+    @property
+    def comments(self) -> str:
+        """How comment lines of columns start."""
 
     @property
     def fields(self) -> object:
@@ -195,10 +209,10 @@ def find_layout(
     tag: int | str | None = None,
     tagged: bool = False,
 ) -> Layout:
-    """Returns which columns hold tokens and tags in the files of a format.
+    """Returns which columns hold tokens and tags in the files of a format, and how the tags are read.
 
-    Files in the format of the training data have its columns. In other files the token is in the first column; tags
-    are read from the last column or written into a new one. In CoNLL-U tags are XPOS or, for spans, NER in MISC.
+    Files in the format of the training data have its columns and tags. In other files the token is in the first column;
+    tags are read from the last column or written into a new one. In CoNLL-U tags are XPOS or, for spans, NER in MISC.
 
     Args:
         trained: the settings of the training data.
@@ -209,16 +223,35 @@ def find_layout(
         tagged: whether the files hold tags.
     """
     if _have_same_layout(input_format, trained.format or "columns"):
-        default = Layout(trained.token, trained.tag, trained.columns)
+        default = _own_layout(trained)
     else:
         default = _default_layout(input_format, has_spans=has_spans, tagged=tagged)
     tag_column = default.tag if tag is None else tag
-    return Layout(default.token if token is None else token, tag_column, default.names, fixed=tag is not None)
+    is_plain = default.tag_format == "auto" and not has_spans
+    return replace(
+        default,
+        token=default.token if token is None else token,
+        tag=tag_column,
+        fixed=tag is not None,
+        tag_format="plain" if is_plain else default.tag_format,
+    )
 
 
 def _have_same_layout(first: str, second: str) -> bool:
     """Returns whether two formats are one, or both are rows, whose fields have the same names."""
     return first == second or (FORMATS[first].holds_fields and FORMATS[second].holds_fields)
+
+
+def _own_layout(data: DataSettings) -> Layout:
+    """Returns the layout of files in the format of the training data."""
+    return Layout(
+        data.token,
+        data.tag,
+        data.columns,
+        tag_format=data.tag_format,
+        outside_tag=data.outside_tag,
+        comments=data.comments,
+    )
 
 
 def _default_layout(input_format: str, *, has_spans: bool, tagged: bool) -> Layout:
@@ -309,10 +342,12 @@ def read_corpus(path: Path, *, input_format: InputFormat, layout: Layout, **opti
     """
     notices = Notices()
     sentences = read_sentences(path, input_format=input_format, layout=layout, tagged=True, notices=notices, **options)
-    corpus = _build_corpus(str(path), Corpus(path.name, (), cast(CorpusFormat, input_format), notices), sentences)
+    corpus = _build_corpus(
+        str(path), Corpus(path.name, (), cast(CorpusFormat, input_format), notices=notices), sentences
+    )
     if input_format == "conllu" and not conllu.has_tags(corpus.sentences, str(layout.tag)):
         raise DataError(f"{path}: no token has a tag in {layout.tag}; choose another field: upos, xpos or misc:KEY")
-    return corpus
+    return _read_tags(corpus, layout)
 
 
 def read_part(data: PartSettings, role: str, *, has_spans: bool = True) -> Corpus | None:
@@ -327,7 +362,7 @@ def read_part(data: PartSettings, role: str, *, has_spans: bool = True) -> Corpu
         ConfigError: the settings do not fit the file.
         DataError: the part cannot be read or holds no sentence.
     """
-    layout = Layout(data.token, data.tag, data.columns)
+    layout = _own_layout(data)
     if data.implied_format == "datasets":
         split = getattr(data.splits, role)
         if data.dataset is None or split is None:
@@ -369,7 +404,15 @@ def read_dataset(name: str, split: str, *, revision: str | None, layout: Layout,
     read_options = ReadOptions(location, layout, notices=notices, **options)
     records = hub.read_tagged_records(name, split, revision, read_options)
     sentences = (sentence for record in records for sentence in record.sentences)
-    return _build_corpus(location, Corpus(f"{Path(name).name}:{split}", (), "datasets", notices), sentences)
+    corpus = _build_corpus(location, Corpus(f"{Path(name).name}:{split}", (), "datasets", notices=notices), sentences)
+    return _read_tags(corpus, layout)
+
+
+def _read_tags(corpus: Corpus, layout: Layout) -> Corpus:
+    if corpus.is_split_text:  # tags of annotated spans
+        return corpus
+    sentences, tag_format = tag_formats.read_all(corpus.sentences, corpus.name, layout.tag_format, layout.outside_tag)
+    return replace(corpus, sentences=tuple(sentences), tag_format=tag_format)
 
 
 def _build_corpus(location: str, corpus: Corpus, sentences: Iterable[Sentence]) -> Corpus:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tagger.config import Config
 from tagger.config.schema import Data
-from tagger.data import reader, schemes
+from tagger.data import reader, schemes, tag_formats
 from tagger.data.formats import Layout, columns, hub, text
 from tagger.data.reader import Corpus
 from tagger.errors import ConfigError, DataError
@@ -62,14 +62,15 @@ def with_paths(
     return config.model_copy(update={"data": data.model_copy(update=changed), "model": model})
 
 
-def with_data_layout(config: Config, train: Corpus) -> Config:
-    """Returns a config that says how the training data were read: their format, columns and tokenizer.
+def with_resolved_columns(config: Config, train: Corpus) -> Config:
+    """Returns a config with the format, the tag format, the tokenizer and the columns of the training data.
+
 
     Columns become numbers from 0. With a number, a model does not read the last column of a file with fewer columns as
     the tags.
     """
     data = config.data
-    changed: dict[str, object] = {"format": train.format or data.format}
+    changed: dict[str, object] = {"format": train.format or data.format, "tag_format": train.tag_format}
     if train.format == "columns":
         layout, column_count = Layout(data.token, data.tag, data.columns), columns.count_columns(train.sentences[0])
         changed["token"], changed["tag"] = (layout.number(column) % column_count for column in (data.token, data.tag))
@@ -93,6 +94,7 @@ def load(config: Config) -> Corpora:
     data = config.data
     train = _read_train(data)
     kinds = [_check_tags(train, data)]
+    data = data.model_copy(update={"tag_format": train.tag_format})
     dev, test = (reader.read_part(data, role, has_spans=kinds[0] is not False) for role in ("dev", "test"))
     kinds += [_check_tags(part, data) for part in (dev, test) if part is not None]
     if dev is None:
@@ -133,12 +135,13 @@ def _check_tags(part: Corpus, data: Data) -> bool | None:
     if control_tags := schemes.control_tags({tag for sentence in tags for tag in sentence}):
         line = _find_line(part, control_tags[0])
         fault = f"the tag {control_tags[0][:60]!r} is empty or has a control character"
-        raise DataError(f"{part.name}: sentence at line {line}: {fault}")
+        raise DataError(f"{part.name}:{line}: {fault}")
     if plain_tags := schemes.find_non_span_tags(tags):
-        line = _find_line(part, plain_tags[0])
-        raise DataError(
-            f"{part.name}: sentence at line {line}: expected tags of spans such as 'B-PER', found {plain_tags[0]!r}"
-        )
+        line, tag = _find_line(part, plain_tags[0]), tag_formats.describe_tag(plain_tags[0])
+        advice = "if it is the tag outside spans, set data.outside_tag"
+        raise DataError(f"{part.name}:{line}: expected tags of spans such as 'B-PER', found {tag}; {advice}")
+    if detected.scheme and data.tag_format == "plain":
+        raise DataError(f"{part.name}: the tags are spans in {detected.name}; omit data.tag_format plain")
     documents = len({sentence.document for sentence in part.sentences})
     log.info(
         "%s: %d sentences, %d tokens, %d documents; %s",
@@ -162,6 +165,7 @@ def _check_tags(part: Corpus, data: Data) -> bool | None:
     return None if only_outside else detected.scheme is not None
 
 
-def _find_line(part: Corpus, tag: str) -> int | None:
-    """Returns the line of the first sentence with a tag."""
-    return next(sentence.line for sentence in part.sentences if tag in sentence.tags)
+def _find_line(part: Corpus, tag: str) -> int:
+    """Returns the line of the first token with a tag."""
+    sentence = next(sentence for sentence in part.sentences if tag in sentence.tags)
+    return tag_formats.find_line(sentence, sentence.tags.index(tag))

@@ -23,6 +23,7 @@ from tagger.training.corpora import Corpora
 from tagger.training.epoch_record import EpochRecord
 from tagger.training.events import Callback
 from tagger.training.loop import Loop
+from tagger.training.overview import log_overview
 from tagger.training.result import TrainingResult
 from tagger.training.run_dir import BEST, CONFIG, COUNTS, check_free, check_is_run, lock_run_dir
 
@@ -50,6 +51,7 @@ def read_inputs(config: Config, *, tables: bool = True) -> Inputs:
     """
     with records.LogBuffer() as notices:
         data = corpora.load(config)
+        log_overview(config, data)
         vectors = read_tables(config, data.train.sentences) if tables else []
     return Inputs(data, vectors, notices.records)
 
@@ -138,7 +140,7 @@ def _with_config(model: TaggerModel, config: Config, data: Corpora, run_dir: Pat
     Raises:
         ConfigError: a setting other than `training.epochs` has changed, with a line for each.
     """
-    current = corpora.with_data_layout(config, data.train).without_paths()
+    current = corpora.with_resolved_columns(config, data.train).without_paths()
     tokenizer = {"tokenizer": model.config.data.tokenizer}  # a new version may split as before; the data are compared
     current = current.model_copy(update={"data": current.data.model_copy(update=tokenizer)})
     if config.model.words.vectors:  # the tables determined the dimension
@@ -164,7 +166,7 @@ def _store_config(run_dir: Path, config: Config, loop: Loop) -> None:
 
 def _build_model(config: Config, inputs: Inputs, init_from: Path | None) -> TaggerModel:
     data = inputs.data
-    numbered = corpora.with_data_layout(config, data.train)
+    numbered = corpora.with_resolved_columns(config, data.train)
     if init_from is None:
         return build_model(numbered, data.train.sentences, inputs.tables)
     source, _ = model_dir.load(init_from)
