@@ -223,7 +223,7 @@ def find_layout(
         tagged: whether the files hold tags.
     """
     if _have_same_layout(input_format, trained.format or "columns"):
-        default = _own_layout(trained)
+        default = _trained_layout(trained)
     else:
         default = _default_layout(input_format, has_spans=has_spans, tagged=tagged)
     tag_column = default.tag if tag is None else tag
@@ -242,7 +242,7 @@ def _have_same_layout(first: str, second: str) -> bool:
     return first == second or (FORMATS[first].holds_fields and FORMATS[second].holds_fields)
 
 
-def _own_layout(data: DataSettings) -> Layout:
+def _trained_layout(data: DataSettings) -> Layout:
     """Returns the layout of files in the format of the training data."""
     return Layout(
         data.token,
@@ -362,7 +362,7 @@ def read_part(data: PartSettings, role: str, *, has_spans: bool = True) -> Corpu
         ConfigError: the settings do not fit the file.
         DataError: the part cannot be read or holds no sentence.
     """
-    layout = _own_layout(data)
+    layout = _trained_layout(data)
     if data.implied_format == "datasets":
         split = getattr(data.splits, role)
         if data.dataset is None or split is None:

@@ -34,6 +34,7 @@ def test_every_module_is_a_format_or_shared():
         "blocks",
         "escapes",
         "fields",
+        "headers",
         "reading",
         "rows",
         "writing",
