@@ -152,7 +152,9 @@ class Data(Section):
             self._refuse_unused(("comments",), condition)
         if self.tag_format == "plain":
             self._refuse_unused(("outside_tag",), f"tag_format {self.tag_format}")
-        if asked in ("columns", "conllu"):
+        if asked == "csv":
+            self._refuse_unused(("columns",), "format csv, whose header names the columns")
+        if asked is not None and asked not in _ROWS:
             self._refuse_unused(("fields", "misaligned", "annotator", "tag_names"), condition)
         if asked in _ROWS:
             self._refuse_unused(("columns",), condition)

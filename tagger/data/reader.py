@@ -386,6 +386,8 @@ def choose_format(path: Path, data: PartSettings) -> TaggedFormat:
         ConfigError: the file has another format than the settings ask for, or the settings do not fit its format.
     """
     guess, asked = guess_format(path, tagged=True), data.implied_format
+    if data.format is None and asked == "columns" and not data.columns and FORMATS[guess.format].has_columns:
+        asked = None  # column numbers fit several formats
     if asked is not None and guess.evidence and guess.format != asked:
         is_row = FORMATS[guess.format].holds_fields and not FORMATS[asked].holds_fields
         if data.format is None or (guess.evidence == "content" and is_row):

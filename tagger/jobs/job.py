@@ -20,8 +20,8 @@ class Formats:
 
     Attributes:
         input_format: the format of the input; if None, guessed for each file, text for the standard input.
-        output_format: the format of the output; if None, the input format, columns for lines, JSON lines for text and
-            JSON.
+        output_format: the format of the output; if None, the input format, JSON lines for text and JSON, or columns for
+            other input in a format that is not written.
         token_column: the column of the token, as in the model's training data if None.
         tag_column: the column of the tag, as in the model's training data if None.
         scheme: the scheme of the written tags, as in the model's training data if None.
@@ -47,9 +47,9 @@ class Formats:
         """Returns the output format of an input."""
         if self.output_format is not None:
             return self.output_format
-        if input_format == "lines":
-            return "columns"
-        return cast(OutputFormat, input_format) if FORMATS[input_format].writes else "jsonl"
+        if FORMATS[input_format].writes:
+            return cast(OutputFormat, input_format)
+        return "jsonl" if FORMATS[input_format].has_offsets else "columns"
 
     def language_of(self, model: TaggerModel) -> str:
         """Returns the language of raw text for a model."""
@@ -126,7 +126,7 @@ def check_unused_options(formats: Formats, input_formats: Iterable[InputFormat])
     """Raises ConfigError, with a line for each option that is set but has no effect on any of the inputs."""
     pairs = {(source, formats.output_format_of(source)): None for source in input_formats}
     uses = (
-        ("token_column", formats.token_column, "input in columns", lambda source, _: source == "columns"),
+        ("token_column", formats.token_column, "input in columns", lambda source, _: FORMATS[source].has_columns),
         (
             "tag_column",
             formats.tag_column,
