@@ -152,9 +152,7 @@ def test_a_corpus_without_a_sentence_is_an_error(tmp_path: Path, text: str):
 def test_plain_lines_have_no_tags():
     (first, second) = reader.read_records(BytesIO(b"a b\n\n"), input_format="lines", layout=Layout())
     assert [first.sentences[0].tokens, second.sentences[0].tokens] == [("a", "b"), ()]
-    with pytest.raises(
-        ConfigError, match="standard input: lines holds no tags; expected the format columns, conllu, json"
-    ):
+    with pytest.raises(ConfigError, match="standard input: lines holds no tags; expected the format columns, "):
         reader.read_sentences(BytesIO(b"a b\n"), input_format="lines", layout=Layout(), tagged=True)
 
 
