@@ -85,6 +85,8 @@ class Data(Section):
             self._refuse_unused(("dataset", "revision", "splits"), f"format {self.format}")
         if self.format != "columns":
             self._refuse_unused(("comments",), f"format {self.format}")
+        if self.format == "csv":
+            self._refuse_unused(("columns",), "format csv, whose header names the columns")
         if self.tag_format == "plain":
             self._refuse_unused(("outside_tag",), f"tag_format {self.tag_format}")
         for key, column in (("token", self.token), ("tag", self.tag)):
@@ -307,6 +309,11 @@ class Training(Section):
     clip_norm: Positive | None = Field(5.0, description="largest norm of the gradient; null for no clipping")
     clip_value: Positive | None = Field(
         None, description="largest absolute value in the gradient; null for no clipping"
+    )
+    selection: choices.Selection | None = Field(
+        None,
+        description="dev score that selects the best epoch; null for `f1` of spans or `accuracy` of plain tags. `f1` "
+        "of plain tags leaves out `O`; `macro_f1` is the mean F1 of all types or tags",
     )
     patience: Count | None = Field(
         None, description="epochs without a better dev score before training stops; null for all epochs"
