@@ -38,7 +38,8 @@ def make_sink(output_format: OutputFormat, options: WriteOptions) -> Sink:
     """Returns the sink for the records of one source.
 
     In the format of their source, records are written back unchanged except for the tags. In other formats, lines
-    outside sentences are dropped, but each line, row and document keeps its position.
+    outside sentences are dropped, but each line, row and document keeps its position. CoNLL-U
+    has no document without words.
 
     Raises:
         ConfigError: the format cannot hold alternatives.

@@ -65,7 +65,7 @@ def read(
 def _paragraphs(
     source: Iterable[tuple[int, str]], name: str, split: "Splitter", reject: Callable[[Reject], None] | None
 ) -> Iterator[Record]:
-    offset = 0
+    offset, is_first = 0, True
     for number, line in source:
         if reject and isinstance(line, Unreadable):
             reject(Reject(line.fault, number, line))
@@ -75,7 +75,9 @@ def _paragraphs(
         for start, end in _split_pieces(line, int(has_mark), _MAX_PIECE):
             text = line[start:end]
             if sentences := tuple(split(text, start=offset + start, line=number)):
-                yield Record(sentences, name, number, text, offset + start, size=len(text))
+                size = len(text)
+                yield Record(sentences, name, number, text, offset + start, size=size, starts_document=is_first)
+                is_first = False
         offset += len(line)
 
 
