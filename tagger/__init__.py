@@ -20,6 +20,7 @@ __all__ = [
     "TaggerError",
     "__version__",
     "compare",
+    "convert",
     "evaluate",
     "info",
     "load",
@@ -31,6 +32,7 @@ TYPE_CHECKING = False  # as typing has it; with `python -m tagger`, typing may l
 if TYPE_CHECKING:
     from tagger.api.batch import tag_files
     from tagger.api.comparison import compare
+    from tagger.api.conversion import convert
     from tagger.api.evaluation import evaluate
     from tagger.api.info import info
     from tagger.api.training import train
@@ -50,6 +52,7 @@ _MODULES = {
     "Tagger": "tagger.tagging",
     "TaggerError": "tagger.errors",
     "compare": "tagger.api.comparison",
+    "convert": "tagger.api.conversion",
     "evaluate": "tagger.api.evaluation",
     "info": "tagger.api.info",
     "load": "tagger.tagging",

@@ -30,7 +30,7 @@ FOLDERS = {
     "cli": [
         {"output"},
         {"errors", "options", "progress"},
-        {"compare", "evaluate", "info", "tag", "train"},
+        {"compare", "convert", "evaluate", "info", "tag", "train"},
     ],
     "data": [
         {"highlighting"},
@@ -45,11 +45,12 @@ FOLDERS = {
         {"formats.annotated_sentences"},
         {"formats.rows"},
         {"formats.html", "formats.hub", "formats.json_file", "formats.jsonl", "formats.spans"},
+        {"formats.doccano"},
         {"formats.parquet.decoding"},
         {"formats.parquet.reading"},
         {"formats.parquet.writing"},
         {"guessing"},
-        {"reader", "writer"},
+        {"conversion", "reader", "writer"},
         {"windows", "word_cache"},
         {"document_context", "word_encoding"},
         {"batching"},
@@ -76,7 +77,7 @@ FOLDERS = {
         {"directories", "storage"},
         {"manifest"},
     ],
-    "api": [{"batch", "comparison", "evaluation", "info", "training"}],
+    "api": [{"batch", "comparison", "conversion", "evaluation", "info", "training"}],
     "jobs": [
         {"inputs", "summary"},
         {"job", "journal", "ray.cluster", "ray.shards", "rejects"},

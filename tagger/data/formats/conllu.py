@@ -217,6 +217,13 @@ def has_tags(sentences: Iterable[Sentence], tag: str) -> bool:
     return any(key in line.rpartition("\t")[2] for sentence in sentences for line in sentence.raw)
 
 
+def read_touching(sentence: Sentence) -> list[bool]:
+    """Returns for each token of a sentence from CoNLL-U whether it has SpaceAfter=No; False for all of others."""
+    rows = [line.rstrip("\r\n").split("\t") for line in sentence.raw]
+    items = [row[_MISC].split("|") for row in rows if len(row) == _COLUMN_COUNT and row[0].lstrip("\ufeff").isdecimal()]
+    return ["SpaceAfter=No" in each for each in items] if len(items) == len(sentence) else [False] * len(sentence)
+
+
 def make_sink(options: WriteOptions) -> Sink:
     """Returns the sink of CoNLL-U. Sentences read from CoNLL-U are written back unchanged except for the tags."""
     tag, probabilities = str(options.layout.tag), options.token_probabilities
@@ -232,7 +239,8 @@ def make_sink(options: WriteOptions) -> Sink:
     def write_record(record: Record) -> str:
         pieces: list[str] = []
         for number, sentence in enumerate(filter(len, record.sentences), 1):
-            if not pieces and (record.starts_document or options.read_as.holds_fields):
+            is_start = options.read_as.holds_fields and not options.marks_starts
+            if not pieces and (record.starts_document or is_start):
                 pieces.append(f"# newdoc id = {escapes.document_id(str(record.document), ' ')}\n")
             position = _position(record, sentence, number, options)
             pieces.append(f"# sent_id = {name}-{position}\n")

@@ -22,6 +22,7 @@ class WriteOptions:
         alternatives: whether to write the alternatives of each sentence.
         source: the path or open file of a Parquet input, whose columns are carried to the output; else None.
         has_spaces: whether a tag may contain a space.
+        marks_starts: whether records say by `starts_document` where documents start; else each row is a document.
     """
 
     input_format: InputFormat
@@ -31,6 +32,7 @@ class WriteOptions:
     alternatives: bool = False
     source: Path | BinaryIO | None = None
     has_spaces: bool = False
+    marks_starts: bool = False
 
     def token_probabilities(self, sentence: Sentence) -> tuple[float, ...]:
         """Returns the probabilities of a sentence's tokens; none without `probabilities`."""
@@ -101,6 +103,8 @@ def conll_sink(write: Callable[[Record], str], start: Callable[[str], str], opti
         start: returns the lines that start a document, by its id.
         options: the options.
     """
+    if options.marks_starts:
+        return TextSink(lambda record: start(str(record.document)) * record.starts_document + write(record))
     if options.input_format == "text":  # the whole file is one document
         return TextSink(write, start(options.name))
     if options.read_as.holds_fields:
