@@ -12,7 +12,7 @@ from typing import BinaryIO, cast
 
 from tagger.choices import Misaligned, OutputFormat, Scheme, TagFormat, TaggedFormat, listed, options
 from tagger.data.conversion import Converter, TypeChanges, parse_types
-from tagger.data.formats import FORMATS, Layout, names_of
+from tagger.data.formats import FORMATS, Layout
 from tagger.data.formats.reading import AnnotationOptions, Fields, ReadOptions
 from tagger.data.formats.writing import Sink, WriteOptions
 from tagger.data.guessing import guess_format
@@ -137,8 +137,8 @@ class _Work:
 
     @property
     def needs_text(self) -> bool:
-        """Whether the output has texts."""
-        return self.output_format in (*names_of("has_offsets"), "doccano")
+        """Whether the output has texts. A table from tokens has tokens, and no column for a text."""
+        return self.output_format in ("jsonl", "doccano")
 
 
 def _fields(token: int | str | None, tag: int | str | None) -> Fields:
