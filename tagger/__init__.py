@@ -19,6 +19,7 @@ __all__ = [
     "Tagger",
     "TaggerError",
     "__version__",
+    "check",
     "compare",
     "evaluate",
     "info",
@@ -30,6 +31,7 @@ __all__ = [
 TYPE_CHECKING = False  # as typing has it; with `python -m tagger`, typing may lie in the current directory
 if TYPE_CHECKING:
     from tagger.api.batch import tag_files
+    from tagger.api.check import check
     from tagger.api.comparison import compare
     from tagger.api.evaluation import evaluate
     from tagger.api.info import info
@@ -49,6 +51,7 @@ _MODULES = {
     "Span": "tagger.data.sentence",
     "Tagger": "tagger.tagging",
     "TaggerError": "tagger.errors",
+    "check": "tagger.api.check",
     "compare": "tagger.api.comparison",
     "evaluate": "tagger.api.evaluation",
     "info": "tagger.api.info",

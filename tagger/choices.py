@@ -23,6 +23,32 @@ OnNonfinite = Literal["stop", "skip"]
 Kernel = Literal["torch", "numba", "triton"]
 Reduction = Literal["sentence", "token", "none"]
 Device = Literal["auto", "cpu", "cuda"]
+Role = Literal["train", "dev", "test"]
+Severity = Literal["error", "warning"]
+FindingKind = Literal[
+    "unreadable",
+    "control-tag",
+    "mixed-tags",
+    "different-kinds",
+    "no-spans",
+    "invalid-tag",
+    "different-schemes",
+    "unseen-type",
+    "unseen-tag",
+    "rare-type",
+    "similar-types",
+    "span-edge",
+    "shared-document",
+    "shared-sentence",
+    "inconsistent-tags",
+    "control-character",
+    "zero-width",
+    "replacement-character",
+    "white-space",
+    "mixed-normalization",
+    "long-sentence",
+    "low-coverage",
+]
 
 
 def options(choice: Any) -> tuple[str, ...]:

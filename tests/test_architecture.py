@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "tagger"
 LINES = [
     {"cli"},
     {"api"},
-    {"experiments"},
+    {"analysis", "experiments"},
     {"training"},
     {"evaluation", "jobs"},
     {"tagging"},
@@ -30,13 +30,13 @@ FOLDERS = {
     "cli": [
         {"output"},
         {"errors", "options", "progress"},
-        {"compare", "evaluate", "info", "tag", "train"},
+        {"check", "compare", "evaluate", "info", "tag", "train"},
     ],
     "data": [
         {"highlighting"},
         {"sentence"},
         {"document", "schemes", "vocab"},
-        {"vectors"},
+        {"splitting", "vectors"},
         {"formats.blocks", "formats.escapes", "formats.reading", "formats.writing"},
         {"formats.columns", "formats.conllu", "formats.hub", "formats.lines", "formats.text"},
         {"formats.rows"},
@@ -70,7 +70,13 @@ FOLDERS = {
         {"directories", "storage"},
         {"manifest"},
     ],
-    "api": [{"batch", "comparison", "evaluation", "info", "training"}],
+    "analysis": [
+        {"findings", "parts"},
+        {"data_draft", "overlap_checks", "tag_checks", "word_checks"},
+        {"corpus_check", "corpus_files"},
+        {"check_page"},
+    ],
+    "api": [{"batch", "check", "comparison", "evaluation", "info", "training"}],
     "jobs": [
         {"inputs", "summary"},
         {"job", "journal", "ray.cluster", "ray.shards", "rejects"},

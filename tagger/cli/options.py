@@ -11,6 +11,7 @@ from tagger.errors import ConfigError
 
 Device = Annotated[choices.Device, typer.Option(help="Device to compute on; auto selects a GPU if available.")]
 Model = Annotated[Path, typer.Option(metavar="MODEL", help="Model directory.")]
+Vectors = Annotated[list[Path] | None, typer.Option(metavar="FILE", help="Pretrained word vectors (repeatable).")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 TokenColumn = Annotated[
     str | None, typer.Option(metavar="COLUMN", help="Column of the token: a number (-1 is the last) or a name.")

@@ -90,6 +90,11 @@ def recipes() -> Path:
     return inside if inside.is_dir() else Path(__file__).parents[2] / "configs"
 
 
+def shipped() -> list[str]:
+    """Returns the names of the shipped recipes."""
+    return sorted(file.stem for file in recipes().glob("*.yaml"))
+
+
 def recipe_path(name: str) -> Path:
     """Returns the file of a recipe, which is named by a shipped name or a path.
 
@@ -109,9 +114,9 @@ def recipe_path(name: str) -> Path:
             else "a folder: pass a recipe, and the folder as `data`"
         )
         raise ConfigError(f"{name} is {hint}")
-    shipped = sorted(file.stem for file in recipes().glob("*.yaml"))
-    if name not in shipped:
-        raise ConfigError(f"no recipe is called '{name}'{_suggestion(name, shipped)}; shipped are {', '.join(shipped)}")
+    if name not in shipped():
+        known = ", ".join(shipped())
+        raise ConfigError(f"no recipe is called '{name}'{_suggestion(name, shipped())}; shipped are {known}")
     return recipes() / f"{name}.yaml"
 
 
@@ -163,6 +168,21 @@ def parse(text: str, name: str, *, overrides: Sequence[str] = ()) -> Config:
     if faults:
         raise ConfigError(*dict.fromkeys(faults))
     return config
+
+
+def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
+    """Returns a config with other settings, as a tree of sections.
+
+    Raises:
+        ConfigError: the settings do not fit.
+    """
+    tree = config.model_dump(mode="json", exclude_unset=True)
+    for name, section in settings.items():
+        tree[name] = tree.get(name, {}) | section
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(*_explain(error, {(): "the settings"})) from None
 
 
 def dump(config: Config) -> str:
