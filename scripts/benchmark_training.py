@@ -139,7 +139,7 @@ def main() -> None:
     data = corpora.load(settings)
     tables = read_tables(settings, data.train.sentences)
     with seed_generators(settings.training.seed, device), tempfile.TemporaryDirectory() as run:
-        model = build_model(corpora.with_column_numbers(settings, data.train), data.train.sentences, tables)
+        model = build_model(corpora.with_resolved_columns(settings, data.train), data.train.sentences, tables)
         rows = measure_epoch(settings, model, data, Path(run), device, options.rounds, options.steps)
     for row in rows:
         print("{part:10} {seconds:8.2f} s  {fraction:6.1%}".format(**row))

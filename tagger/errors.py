@@ -1,6 +1,10 @@
 """Errors that a user can cause, each a line that says what to do, and the end of a stopped job."""
 
 import signal
+from collections.abc import Sequence
+
+MAX_FAULTS = 20
+"""The most lines of a list of similar faults."""
 
 
 class TaggerError(Exception):
@@ -64,3 +68,13 @@ class Stopped(Exception):  # noqa: N818  # not an error: a signal requested the 
         super().__init__(f"stopped by {signal.Signals(signum).name}{'; continue with `resume=True`' * saved}")
         self.signum = signum
         self.exit_code = 128 + signum
+
+
+def limit_faults(faults: Sequence[str], limit: int = MAX_FAULTS) -> list[str]:
+    """Returns the first faults, and a line with the number of those left out.
+
+    >>> limit_faults(["a", "b", "c"], 1)
+    ['a', '… and 2 more']
+    """
+    rest = len(faults) - limit
+    return [*faults[:limit], *([f"… and {rest} more"] if rest > 0 else [])]

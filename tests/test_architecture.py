@@ -36,6 +36,7 @@ FOLDERS = {
         {"highlighting"},
         {"sentence"},
         {"document", "schemes", "vocab"},
+        {"tag_formats"},
         {"splitting", "vectors"},
         {"formats.blocks", "formats.escapes", "formats.reading", "formats.writing"},
         {"formats.columns", "formats.conllu", "formats.hub", "formats.lines", "formats.text"},

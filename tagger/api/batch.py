@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tagger import tagging
-from tagger.choices import Device, Engine, InputFormat, OnError, OutputFormat, Scheme, listed, options
+from tagger.choices import Device, Engine, InputFormat, OnError, OutputFormat, Scheme
 from tagger.errors import ConfigError
 from tagger.io import atomic, json_files, line_reader
 from tagger.jobs.inputs import STDIN
@@ -86,12 +86,6 @@ def tag_files(
         ModelError: the model directory is damaged.
         Stopped: by a signal; with `out` and `resume=True` the job continues.
     """
-    for name, value, kind in (
-        ("input_format", input_format, InputFormat),
-        ("output_format", output_format, OutputFormat),
-    ):
-        if value is not None and value not in options(kind):
-            raise ConfigError(f"`{name}` must be {listed(options(kind))}, got {value!r}")
     path_list = [paths] if isinstance(paths, str | Path) else list(paths)
     job = Job(
         paths=tuple(path if path == STDIN else Path(path) for path in path_list),

@@ -19,6 +19,7 @@ def evaluate(
     ] = None,
     token_column: options.TokenColumn = None,
     tag_column: options.TagColumn = None,
+    tag_format: options.TagFormat = None,
     strict: Annotated[bool, typer.Option("--strict", help="Fail if the file has invalid tag sequences.")] = False,
     as_json: options.Json = False,
     device: options.Device = "auto",
@@ -33,6 +34,7 @@ def evaluate(
         input_format=input_format,
         token_column=options.parse_column(token_column),
         tag_column=options.parse_column(tag_column),
+        tag_format=tag_format,
         strict=strict,
         device=device,
     )

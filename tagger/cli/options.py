@@ -23,6 +23,11 @@ TagColumn = Annotated[
     ),
 ]
 
+TagFormat = Annotated[
+    choices.TagFormat | None,
+    typer.Option(help="How tags encode spans: B-PER, PER-B, PER, B, (PER* or not.", show_default="as in training"),
+]
+
 
 def parse_column(text: str | None) -> int | str | None:
     """Returns the number or the name of a column.

@@ -47,6 +47,17 @@ class Data(Section):
     columns: tuple[str, ...] = Field((), strict=False, description="names of the columns, for use in `token` and `tag`")
     token: Column = Field(0, description="column of the token: a name, or a number from 0, negative from the end")
     tag: Column = Field(-1, description="column of the tag; for CoNLL-U `upos`, `xpos` or `misc:KEY`")
+    tag_format: choices.TagFormat = Field(
+        "auto",
+        description="how tags encode spans: `prefix` B-PER or B_PER, `suffix` PER-B or PER_B, `types` PER in runs,"
+        " `untyped` B and I, `brackets` (PER*; `plain` for tags without spans; `auto` decides by all tags",
+    )
+    outside_tag: Name = Field("O", description="tag of tokens outside spans, such as `-`, `_` or `OUT`")
+    comments: Name = Field(
+        "auto",
+        description="how comment lines of columns start, such as `#`; `auto` reads lines such as `# id 1` at the start"
+        " of a sentence as comments, `none` reads every line as a token",
+    )
     scheme: choices.Scheme = Field("IOBES", description="scheme in which spans are encoded for training")
     train: str | None = Field(None, description="training file, relative to the recipe's folder")
     dev: str | None = Field(
@@ -72,6 +83,10 @@ class Data(Section):
     def _check_columns(self) -> Self:
         if self.format != "datasets":
             self._refuse_unused(("dataset", "revision", "splits"), f"format {self.format}")
+        if self.format != "columns":
+            self._refuse_unused(("comments",), f"format {self.format}")
+        if self.tag_format == "plain":
+            self._refuse_unused(("outside_tag",), f"tag_format {self.tag_format}")
         for key, column in (("token", self.token), ("tag", self.tag)):
             named = isinstance(column, str)
             if self.format == "columns" and named and column not in self.columns:
@@ -296,7 +311,8 @@ class Training(Section):
     )
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None,
-        description="decay of an exponential moving average of the weights, which the best model holds; null for none",
+        description="decay of an exponential moving average of the weights, lower in the first steps, which the best "
+        "model holds; null for none",
     )
     mixed_precision: bool = Field(
         False, description="compute in float16 on a GPU where that is safe, with loss scaling; no effect on a CPU"

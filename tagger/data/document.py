@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from tagger.data.highlighting import Mark, highlight, inline_attributes
+from tagger.data.highlighting import Mark, highlight, inline_attributes, notebook_block
 from tagger.data.sentence import Record, Sentence, Span
 
 
@@ -55,5 +55,4 @@ class Document:
             for sentence in self.sentences
             for span in sentence.spans
         ]
-        html = "".join(highlight(self.text, marks, inline_attributes))
-        return f'<div dir="auto" style="line-height:1.9;white-space:pre-wrap">{html}</div>'
+        return notebook_block("".join(highlight(self.text, marks, inline_attributes)))

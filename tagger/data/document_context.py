@@ -22,7 +22,7 @@ _MAX_OCCURRENCES = 16  # the first occurrences of a word in its document, whose 
 
 
 class PassageNumbering:
-    """Numbers passages as they are read: documents, and parts of long documents, which bound the memory."""
+    """Numbers passages in reading order. A passage is a document, or a part of a long document, to bound the memory."""
 
     def __init__(self) -> None:
         self._document: Hashable = None

@@ -68,6 +68,11 @@ def inline_attributes(kind: str) -> tuple[str, str]:
     return f'style="background:hsl({hue} 75% 55% / 35%);{_MARK_STYLE}"', f' style="{_LABEL_STYLE}"'
 
 
+def notebook_block(content: str) -> str:
+    """Returns the HTML of a block that shows highlighted text, line breaks included, in a notebook's cell."""
+    return f'<div dir="auto" style="line-height:1.9;white-space:pre-wrap">{content}</div>'
+
+
 def colour(kind: str) -> int:
     """Returns the number of an entity type's colour, below `NUM_COLOURS`."""
     return _COLOURS.get(kind, crc32(kind.encode("utf-8", "backslashreplace")) % NUM_COLOURS)

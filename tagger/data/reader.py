@@ -2,17 +2,17 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
-from tagger.choices import InputFormat, Role, Scheme, TaggedFormat, options
-from tagger.data import schemes, splitting
+from tagger.choices import InputFormat, Role, Scheme, TagFormat, TaggedFormat, options
+from tagger.data import schemes, splitting, tag_formats
 from tagger.data.formats import FORMATS, Layout, conllu, hub, names_of
 from tagger.data.formats.reading import ReadOptions
 from tagger.data.sentence import Record, Sentence
-from tagger.errors import ConfigError, DataError
+from tagger.errors import MAX_FAULTS, ConfigError, DataError, limit_faults
 from tagger.io import line_reader
 
 # The file names of published corpora by role, in order of preference.
@@ -27,17 +27,24 @@ _COMPRESSED_ENDS = ("", *line_reader.COMPRESSED_SUFFIXES)
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """The sentences of one part of the data, each with tokens, and the name of the part in messages."""
+    """The sentences of one part of the data, each with tokens, and the name of the part in messages.
+
+    Attributes:
+        name: the name.
+        sentences: the sentences; tags of spans have the form `B-PER`.
+        tag_format: the format in which the tags were read, never `auto` if another format was guessed.
+    """
 
     name: str
     sentences: tuple[Sentence, ...]
+    tag_format: TagFormat = "auto"
 
     @property
     def tokens(self) -> int:
         """The number of its tokens."""
         return sum(map(len, self.sentences))
 
-    def describe_invalid(self, scheme: Scheme, limit: int = 20) -> list[str]:
+    def describe_invalid(self, scheme: Scheme, limit: int = MAX_FAULTS) -> list[str]:
         """Returns a line for each tag that is invalid in a scheme; at most `limit` and one with the remaining count."""
         faults = []
         for sentence in self.sentences:
@@ -45,7 +52,7 @@ class Corpus:
                 previous = repr(sentence.tags[position - 1]) if position else "the sentence's start"
                 tag = repr(sentence.tags[position]) if position < len(sentence) else "the sentence's end"
                 faults.append(f"{self.name}: sentence at line {sentence.line}: {tag} after {previous} breaks {scheme}")
-        return faults[:limit] + [f"… and {len(faults) - limit} more"] * (len(faults) > limit)
+        return limit_faults(faults, limit)
 
     def digest(self) -> str:
         """Returns the SHA-256, in hexadecimal, of all tokens and tags; it does not depend on the file format."""
@@ -86,6 +93,18 @@ class DataSettings(Protocol):
     def columns(self) -> tuple[str, ...]:
         """The names of the columns, if they have names."""
 
+    @property
+    def tag_format(self) -> TagFormat:
+        """How tags encode spans."""
+
+    @property
+    def outside_tag(self) -> str:
+        """The tag of tokens outside spans."""
+
+    @property
+    def comments(self) -> str:
+        """How comment lines of columns start."""
+
 
 class PartSettings(DataSettings, Protocol):
     """The `data` settings of a recipe that specify where its parts are: a file or a split for train, dev and test."""
@@ -122,10 +141,10 @@ def find_layout(
     tag: int | str | None = None,
     tagged: bool = False,
 ) -> Layout:
-    """Returns which columns hold tokens and tags in the files of a format.
+    """Returns which columns hold tokens and tags in the files of a format, and how the tags are read.
 
-    Files in the format of the training data have its columns. In other files the token is in the first column; tags
-    are read from the last column or written into a new one. In CoNLL-U tags are XPOS or, for spans, NER in MISC.
+    Files in the format of the training data have its columns and tags. In other files the token is in the first column;
+    tags are read from the last column or written into a new one. In CoNLL-U tags are XPOS or, for spans, NER in MISC.
 
     Args:
         trained: the settings of the training data.
@@ -136,13 +155,27 @@ def find_layout(
         tagged: whether the files hold tags.
     """
     if input_format == trained.format:
-        default = Layout(trained.token, trained.tag, trained.columns)
+        default = Layout(
+            trained.token,
+            trained.tag,
+            trained.columns,
+            tag_format=trained.tag_format,
+            outside_tag=trained.outside_tag,
+            comments=trained.comments,
+        )
     elif input_format == "conllu":
         default = Layout(0, "misc:NER" if has_spans else "xpos")
     else:
         default = Layout(0, -1 if tagged else None)
     tag_column = default.tag if tag is None else tag
-    return Layout(default.token if token is None else token, tag_column, default.names, fixed=tag is not None)
+    is_plain = default.tag_format == "auto" and not has_spans
+    return replace(
+        default,
+        token=default.token if token is None else token,
+        tag=tag_column,
+        fixed=tag is not None,
+        tag_format="plain" if is_plain else default.tag_format,
+    )
 
 
 def read_sentences(
@@ -215,7 +248,7 @@ def read_corpus(
     corpus = _build_corpus(str(path), path.name, sentences)
     if input_format == "conllu" and not conllu.has_tags(corpus.sentences, str(layout.tag)):
         raise DataError(f"{path}: no token has a tag in {layout.tag}; choose another field: upos, xpos or misc:KEY")
-    return corpus
+    return _read_tags(corpus, layout)
 
 
 def read_part(data: PartSettings, role: str) -> Corpus | None:
@@ -240,7 +273,12 @@ def read_part(data: PartSettings, role: str) -> Corpus | None:
 def read_dataset(name: str, split: str, *, layout: Layout, revision: str | None) -> Corpus:
     """Returns the tagged sentences of one split of a dataset."""
     sentences = hub.read(name, split, token=str(layout.token), tag=str(layout.tag), revision=revision)
-    return _build_corpus(f"{name}, split {split}", f"{Path(name).name}:{split}", sentences)
+    return _read_tags(_build_corpus(f"{name}, split {split}", f"{Path(name).name}:{split}", sentences), layout)
+
+
+def _read_tags(corpus: Corpus, layout: Layout) -> Corpus:
+    sentences, tag_format = tag_formats.read_all(corpus.sentences, corpus.name, layout.tag_format, layout.outside_tag)
+    return Corpus(corpus.name, tuple(sentences), tag_format)
 
 
 def _build_corpus(location: str, name: str, sentences: Iterable[Sentence]) -> Corpus:

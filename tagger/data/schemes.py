@@ -13,7 +13,10 @@ from tagger.choices import Scheme
 from tagger.data.sentence import Span
 
 OUTSIDE = "O"
+UNTYPED = "_"
+"""The type of spans without a type. In memory their tags are `B-_`; in files and results they are `B`."""
 _SPAN_TAG = re.compile(r"[BIESLUM]-.+", re.DOTALL)
+_UNTYPED_END = f"-{UNTYPED}"
 # Spans with equal bounds and type share an object; most corpora have only a few thousand.
 _span = lru_cache(maxsize=1 << 14)(Span)
 _REORDERING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
@@ -34,12 +37,21 @@ class Detected:
 def split(tag: str) -> tuple[str, str]:
     """Returns the prefix of a tag, as one of O, B, I, E and S, and its type.
 
-    >>> split("U-PER"), split("O")
-    (('S', 'PER'), ('O', ''))
+    >>> split("U-PER"), split("O"), split("B")
+    (('S', 'PER'), ('O', ''), ('B', '_'))
     """
     if tag == OUTSIDE:
         return OUTSIDE, ""
-    return _AS_IOBES.get(tag[0], tag[0]), tag[2:]
+    return _AS_IOBES.get(tag[0], tag[0]), tag[2:] or UNTYPED
+
+
+def without_type(tags: Sequence[str]) -> tuple[str, ...]:
+    """Returns tags as they are written, those of spans without a type as `B` instead of `B-_`.
+
+    >>> without_type(["B-_", "I-_", "O", "B-PER"])
+    ('B', 'I', 'O', 'B-PER')
+    """
+    return tuple([tag[0] if tag[1:] == _UNTYPED_END else tag for tag in tags])
 
 
 def tags_to_spans(tags: Sequence[str]) -> tuple[Span, ...]:

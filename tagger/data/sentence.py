@@ -5,7 +5,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from itertools import accumulate, chain, pairwise
 from typing import Any, NamedTuple
 
-from tagger.data.highlighting import Attributes, Mark, highlight, inline_attributes
+from tagger.data.highlighting import Attributes, Mark, highlight, inline_attributes, notebook_block
 
 
 class SourceText(NamedTuple):
@@ -154,7 +154,7 @@ class Sentence:
 
     def _repr_html_(self) -> str:
         """Returns the sentence with its entities highlighted, for notebooks."""
-        return f'<div dir="auto" style="line-height:1.9;white-space:pre-wrap">{self.highlight(inline_attributes)}</div>'
+        return notebook_block(self.highlight(inline_attributes))
 
 
 _set_context = vars(Span)["_context"].__set__  # the slots' descriptors: both classes are frozen

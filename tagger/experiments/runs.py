@@ -18,20 +18,20 @@ import os
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tagger import choices, model_dir, streams, tagging
+from tagger import choices, model_dir, streams
 from tagger.errors import ModelError
 from tagger.evaluation import Scores
 from tagger.io import atomic, json_files, regular_file
-from tagger.tagging import Tagger
 from tagger.training import EpochRecord, TrainingResult, read_result
-from tagger.training.run_dir import BEST, COUNTS, SEEDS
+from tagger.training.result import TrainedRun
+from tagger.training.run_dir import COUNTS, SEEDS
 
 _MAX_BYTES = 16 << 20
-_MAX_SEEDS = 1000
+MAX_SEEDS = 1000
+"""The most seeds of an experiment."""
 
 
 @dataclass(frozen=True)
@@ -53,18 +53,16 @@ class ScoreSummary:
 
 
 @dataclass(frozen=True)
-class ExperimentResult:
-    """The result of training a recipe with one or several seeds.
+class ExperimentResult(TrainedRun):
+    """The result of training a recipe with one or several seeds; its best model is that of the best seed.
 
     Attributes:
-        run_dir: the directory of the experiment.
         seeds: the seeds to train.
         init_from: the model with the initial weights of all seeds.
         results: those of the finished seeds, in the order of `seeds`.
         failures: by seed, the faults that ended its training.
     """
 
-    run_dir: Path
     seeds: tuple[int, ...]
     init_from: Path | None = None
     results: tuple[TrainingResult, ...] = ()
@@ -74,16 +72,6 @@ class ExperimentResult:
     def best(self) -> TrainingResult | None:
         """The result of the best seed on dev, the first among equals; None if no seed is finished."""
         return max(self.results, key=lambda result: result.dev.score, default=None)
-
-    @property
-    def model_dir(self) -> Path:
-        """The model directory of the best seed."""
-        return self.run_dir / BEST
-
-    @cached_property
-    def tagger(self) -> Tagger:
-        """The best seed's model, loaded on first access."""
-        return tagging.load(self.model_dir)
 
     @property
     def history(self) -> tuple[EpochRecord, ...]:
@@ -212,8 +200,8 @@ def read_seeds(run_dir: Path) -> tuple[tuple[int, ...], Path | None]:
             type(seed) is int and 0 <= seed < choices.SEED_LIMIT for seed in seeds
         ):
             raise ValueError("seeds must be whole numbers from 0 to 2**63 - 1")
-        if not 1 <= len(seeds) <= _MAX_SEEDS or len(set(seeds)) < len(seeds):
-            raise ValueError(f"expected 1 to {_MAX_SEEDS} seeds, none of them twice")
+        if not 1 <= len(seeds) <= MAX_SEEDS or len(set(seeds)) < len(seeds):
+            raise ValueError(f"expected 1 to {MAX_SEEDS} seeds, none of them twice")
         if not (init_from is None or isinstance(init_from, str)) or "\0" in (init_from or ""):
             raise ValueError("init_from must be a path or null")
         os.fsencode(init_from or "")

@@ -15,15 +15,13 @@ from tagger.device import select_device
 from tagger.errors import ConfigError, Stopped, StorageError, TaggerError
 from tagger.experiments import processes, runs
 from tagger.experiments.processes import Faults, Task
-from tagger.experiments.runs import ExperimentResult
+from tagger.experiments.runs import MAX_SEEDS, ExperimentResult
 from tagger.io import atomic
 from tagger.training import Callback, Inputs, TrainingResult, corpora
 from tagger.training.run_dir import CONFIG, check_free, check_is_run, lock_run_dir
 from tagger.training.train import check_no_tables
 
 log = logging.getLogger(__name__)
-
-_MAX_SEEDS = 1000
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -43,9 +41,9 @@ def parse_seeds(text: str) -> tuple[int, ...]:
                 f"`seeds` {text!r}: expected numbers such as 1,2,3 or a range such as 1-5, found {part!r}"
             )
         first, last = int(numbers[1]), int(numbers[2] or numbers[1])
-        if last < first or len(seeds) + last - first >= _MAX_SEEDS:
+        if last < first or len(seeds) + last - first >= MAX_SEEDS:
             raise ConfigError(
-                f"`seeds` {text!r}: expected rising ranges and at most {_MAX_SEEDS} seeds in all, found {part!r}"
+                f"`seeds` {text!r}: expected rising ranges and at most {MAX_SEEDS} seeds in all, found {part!r}"
             )
         seeds += range(first, last + 1)
     return tuple(seeds)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from tagger.errors import ConfigError, DataError
+from tagger.errors import ConfigError, DataError, limit_faults
 from tagger.io.line_reader import strip_compression_suffix
 
 log = logging.getLogger(__name__)
@@ -16,7 +16,6 @@ log = logging.getLogger(__name__)
 STDIN = "-"
 """Names the standard input among the paths of a job; a `Path` is always a file, even `Path("-")`."""
 _SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]*")  # of a format; the one of notes.2024-01-05 belongs to the name
-_MAX_FAULTS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,12 +248,6 @@ def _find_duplicates(inputs: Sequence[Input]) -> Iterator[str]:
 def _file_id(path: Path) -> tuple[int, int]:
     status = path.stat()
     return status.st_dev, status.st_ino
-
-
-def limit_faults(faults: Sequence[str]) -> list[str]:
-    """Returns the first faults, and a line with the number of those left out."""
-    rest = len(faults) - _MAX_FAULTS
-    return [*faults[:_MAX_FAULTS], *([f"… and {rest} more"] if rest > 0 else [])]
 
 
 def _raise_if_any(faults: Sequence[str]) -> None:

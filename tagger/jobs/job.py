@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tagger import __version__, model_dir
-from tagger.choices import InputFormat, OnError, OutputFormat, Scheme
+from tagger.choices import InputFormat, OnError, OutputFormat, Scheme, listed, options
 from tagger.data.formats import FORMATS
 from tagger.errors import ConfigError
 from tagger.io import line_reader
@@ -25,6 +25,9 @@ class Formats:
         tag_column: the column of the tag, as in the model's training data if None.
         scheme: the scheme of the written tags, as in the model's training data if None.
         language: the language of raw text, English if None.
+
+    Raises:
+        ConfigError: a format or the scheme is unknown.
     """
 
     input_format: InputFormat | None = None
@@ -33,6 +36,11 @@ class Formats:
     tag_column: int | str | None = None
     scheme: Scheme | None = None
     language: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, choice in (("input_format", InputFormat), ("output_format", OutputFormat), ("scheme", Scheme)):
+            if (value := getattr(self, name)) is not None and value not in options(choice):
+                raise ConfigError(f"`{name}` must be {listed(options(choice))}, got {value!r}")
 
     @property
     def text_language(self) -> str:
@@ -113,7 +121,7 @@ def check_options(job: Job, model: TaggerModel) -> None:
 def check_unused_options(formats: Formats, input_formats: Iterable[InputFormat]) -> None:
     """Raises ConfigError, with a line for each option that is set but has no effect on any of the inputs."""
     pairs = {(source, formats.output_format_of(source)): None for source in input_formats}
-    options = (
+    uses = (
         ("token_column", formats.token_column, "input in columns", lambda source, _: source == "columns"),
         (
             "tag_column",
@@ -127,7 +135,7 @@ def check_unused_options(formats: Formats, input_formats: Iterable[InputFormat])
     conversions = " and ".join(f"{source} to {target}" for source, target in pairs)
     faults = [
         f"`{name}` has no effect from {conversions}; it is for {purpose}"
-        for name, value, purpose, has_effect in options
+        for name, value, purpose, has_effect in uses
         if value is not None and not any(has_effect(*pair) for pair in pairs)
     ]
     if faults:

@@ -56,16 +56,19 @@ def build_pools(
     """
     pool: list[Item] = []
     number, tokens, size, passage, is_full = first, 0, 0, 0, False
+    current = limit(number)
     for entry in items:
         if is_full and entry.passage != passage:
             yield pool
             pool, number, tokens, size = [], number + 1, 0, 0
+            current = limit(number)
         pool.append(entry.item)
         tokens, size, passage = tokens + entry.tokens, size + entry.size, entry.passage
-        is_full = limit(number).is_reached(len(pool), tokens, size)
+        is_full = current.is_reached(len(pool), tokens, size)
         if is_full and entry.ends_passage:
             yield pool
             pool, number, tokens, size, is_full = [], number + 1, 0, 0, False
+            current = limit(number)
     if pool:
         yield pool
 

@@ -12,6 +12,7 @@ from typing import NamedTuple, overload
 import torch
 
 from tagger import model_dir
+from tagger.data import schemes
 from tagger.data.batching import batch_limit, split_into_batches
 from tagger.data.document import Document
 from tagger.data.document_context import number_passages
@@ -150,6 +151,7 @@ class Tagger:
         self._scorer = create_scorer(model, device, cache_bytes)
         self._gate = MemoryGate()
         self._span_tags = SpanTags(model.tags.items) if model.scheme else None
+        self._is_untyped = self._span_tags is not None and self._span_tags.types == [schemes.UNTYPED]
         self._workers = (workers or count_processors()) if self._scorer.is_concurrent else _FEEDERS.get(device.type, 1)
 
     @property
@@ -377,8 +379,14 @@ class Tagger:
             prediction = parts[0][1] if len(parts) == 1 else stitch(parts, self.model.scheme)
             if prediction.probabilities and (unknown := sum(span.probability is None for span in prediction.spans)):
                 notices.log_spans(sentence, unknown)
-            tagged[position] = _add_prediction(sentence, prediction)
+            tagged[position] = _add_prediction(sentence, _without_type(prediction) if self._is_untyped else prediction)
         return tagged
+
+
+def _without_type(prediction: Prediction) -> Prediction:
+    """Returns a prediction of spans without a type, with tags such as `B`."""
+    alternatives = tuple(replace(other, tags=schemes.without_type(other.tags)) for other in prediction.alternatives)
+    return prediction._replace(tags=schemes.without_type(prediction.tags), alternatives=alternatives)
 
 
 def _add_prediction(sentence: Sentence, prediction: Prediction) -> Sentence:

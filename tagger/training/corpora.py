@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tagger.config import Config
 from tagger.config.schema import Data
-from tagger.data import reader, schemes
+from tagger.data import reader, schemes, tag_formats
 from tagger.data.formats import columns
 from tagger.data.reader import Corpus
 from tagger.errors import ConfigError, DataError
@@ -61,12 +61,15 @@ def with_paths(
     return config.model_copy(update={"data": data.model_copy(update=changed), "model": model})
 
 
-def with_column_numbers(config: Config, train: Corpus) -> Config:
-    """Returns a config whose columns are numbers from 0, those of the training data.
+def with_resolved_columns(config: Config, train: Corpus) -> Config:
+    """Returns a config with the tag format and, as numbers from 0, the columns of the training data.
 
     With a number, a model does not read the last column of a file with fewer columns as the tags.
     """
     data = config.data
+    if data.tag_format != train.tag_format:
+        data = data.model_copy(update={"tag_format": train.tag_format})
+        config = config.model_copy(update={"data": data})
     if data.format != "columns":
         return config
     column_count = columns.count_columns(train.sentences[0])
@@ -94,7 +97,7 @@ def load(config: Config) -> Corpora:
     if dev is None:
         remaining, split = reader.split_off_dev(train.sentences, data.dev_fraction, config.training.seed)
         log.info("no dev data: %d training sentences are split off as dev data", len(split))
-        train, dev = Corpus(train.name, tuple(remaining)), Corpus(f"part of {train.name}", tuple(split))
+        train, dev = replace(train, sentences=tuple(remaining)), Corpus(f"part of {train.name}", tuple(split))
     if not set(kinds[1:]) <= {kinds[0], None}:
         kind = "spans" if kinds[0] else "plain tags"
         raise DataError(f"{train.name} has {kind}, but the dev or test data does not; is data.tag the right column?")
@@ -102,7 +105,7 @@ def load(config: Config) -> Corpora:
         converted = (
             replace(sentence, tags=schemes.convert(sentence.tags, data.scheme)) for sentence in train.sentences
         )
-        train = Corpus(train.name, tuple(converted))
+        train = replace(train, sentences=tuple(converted))
     return Corpora(train, dev, test)
 
 
@@ -112,6 +115,7 @@ def _read(data: Data) -> tuple[Corpus, Corpus | None, Corpus | None]:
         raise ConfigError("the recipe names no dataset; give data.dataset, or a directory as `data`")
     if train is None:
         raise ConfigError("the recipe names no training data; pass `data` or `train`")
+    data = data.model_copy(update={"tag_format": train.tag_format})
     return train, reader.read_part(data, "dev"), reader.read_part(data, "test")
 
 
@@ -126,12 +130,13 @@ def _check_tags(part: Corpus, data: Data) -> bool | None:
     if control_tags := schemes.control_tags({tag for sentence in tags for tag in sentence}):
         line = _find_line(part, control_tags[0])
         fault = f"the tag {control_tags[0][:60]!r} is empty or has a control character"
-        raise DataError(f"{part.name}: sentence at line {line}: {fault}")
+        raise DataError(f"{part.name}:{line}: {fault}")
     if plain_tags := schemes.find_non_span_tags(tags):
-        line = _find_line(part, plain_tags[0])
-        raise DataError(
-            f"{part.name}: sentence at line {line}: expected tags of spans such as 'B-PER', found {plain_tags[0]!r}"
-        )
+        line, tag = _find_line(part, plain_tags[0]), tag_formats.describe_tag(plain_tags[0])
+        advice = "if it is the tag outside spans, set data.outside_tag"
+        raise DataError(f"{part.name}:{line}: expected tags of spans such as 'B-PER', found {tag}; {advice}")
+    if detected.scheme and data.tag_format == "plain":
+        raise DataError(f"{part.name}: the tags are spans in {detected.name}; omit data.tag_format plain")
     documents = len({sentence.document for sentence in part.sentences})
     log.info(
         "%s: %d sentences, %d tokens, %d documents; %s",
@@ -155,6 +160,7 @@ def _check_tags(part: Corpus, data: Data) -> bool | None:
     return None if only_outside else detected.scheme is not None
 
 
-def _find_line(part: Corpus, tag: str) -> int | None:
-    """Returns the line of the first sentence with a tag."""
-    return next(sentence.line for sentence in part.sentences if tag in sentence.tags)
+def _find_line(part: Corpus, tag: str) -> int:
+    """Returns the line of the first token with a tag."""
+    sentence = next(sentence for sentence in part.sentences if tag in sentence.tags)
+    return tag_formats.find_line(sentence, sentence.tags.index(tag))

@@ -20,6 +20,8 @@ from tagger.nn.kernels.matmul import Floats, Ids
 _ONE = np.float32(1.0)
 MAX_STEPS = 2000
 """Steps between two flushes: each step adds to the sums of all steps since the last one."""
+SUMS = ("moved", "followed", "kept")
+"""The tensors of the state that have a value for each step since the last flush."""
 
 
 class LazyRows:
@@ -29,21 +31,22 @@ class LazyRows:
         weight: (W, D) the vectors, updated in place.
         momentum: as of `torch.optim.SGD`.
         nesterov: as of `torch.optim.SGD`.
-        decay: of the moving average; None for no average.
+        averaged: whether to keep a moving average.
 
     Attributes:
-        moving_average: (W, D) the moving average.
+        moving_average: (W, D) the moving average; None without one.
     """
 
-    def __init__(self, weight: nn.Parameter, *, momentum: float, nesterov: bool, decay: float | None) -> None:
+    def __init__(self, weight: nn.Parameter, *, momentum: float, nesterov: bool, averaged: bool) -> None:
         self.weight = weight
-        self.moving_average = None if decay is None else nn.Parameter(weight.detach().clone(), requires_grad=False)
-        self._momentum, self._nesterov, self._decay = momentum, nesterov, 0.0 if decay is None else decay
+        self.moving_average = nn.Parameter(weight.detach().clone(), requires_grad=False) if averaged else None
+        self._momentum, self._nesterov = momentum, nesterov
         self._velocity = torch.zeros_like(weight.detach())
         self._seen = torch.zeros(len(weight), dtype=torch.long)  # the step up to which a row is up to date
         self._ids, self._gradient = torch.zeros(0, dtype=torch.long), weight.new_zeros(0, weight.shape[1])
         # By step: the distance that a velocity of 1 has moved a vector, and its average, since then.
         self._moved, self._followed = np.zeros(1), np.zeros(1)
+        self._kept = np.ones(1)  # by step: the product of all decays since then
 
     def catch_up(self, ids: Tensor) -> None:
         """Brings rows (U,) up to date before the network reads them; ids beyond the last row are ignored."""
@@ -63,8 +66,8 @@ class LazyRows:
         return self._gradient
 
     @torch.no_grad()
-    def step(self, learning_rate: float) -> None:
-        """Updates the rows of the last `gradient`.
+    def step(self, learning_rate: float, decay: float = 0.0) -> None:
+        """Updates the rows of the last `gradient`, and the moving average by a decay.
 
         Raises:
             ValueError: since the last step `catch_up` has not brought one of them.
@@ -73,12 +76,14 @@ class LazyRows:
         if (self._seen.numpy()[ids] != len(self._moved) - 1).any():
             raise ValueError("a row has a gradient but was not caught up before it was read")
         with np.errstate(over="ignore"):
-            factors = [np.float32(factor) for factor in (learning_rate, self._momentum, 1 - self._decay)]
+            factors = [np.float32(factor) for factor in (learning_rate, self._momentum, 1 - decay)]
         _move(tables, ids, self._gradient.numpy(), *factors, self._nesterov)
         ages = np.arange(len(self._moved), 0, -1)
         self._moved += learning_rate * self._momentum ** (ages + self._nesterov)
-        self._followed += (1 - self._decay) * (self._moved - self._followed)
+        self._followed += (1 - decay) * (self._moved - self._followed)
+        self._kept *= decay
         self._moved, self._followed = np.append(self._moved, 0.0), np.append(self._followed, 0.0)
+        self._kept = np.append(self._kept, 1.0)
         self._seen[self._ids] = len(ages)
         if len(ages) == MAX_STEPS:
             self.flush()
@@ -97,7 +102,7 @@ class LazyRows:
         seen = self._seen.numpy()[ids]
         ages = len(self._moved) - 1 - seen
         moved, velocity_factor = self._moved[seen], self._momentum**ages
-        average_factor, followed = self._decay**ages, self._followed[seen]
+        average_factor, followed = self._kept[seen], self._followed[seen]
         with np.errstate(
             over="ignore"
         ):  # a learning rate so high that the weights overflow, which the training loop reports
@@ -109,7 +114,7 @@ class LazyRows:
         """Brings all rows up to date."""
         self._catch_up(self._tables(), np.arange(len(self.weight)))
         self._seen.zero_()
-        self._moved, self._followed = np.zeros(1), np.zeros(1)
+        self._moved, self._followed, self._kept = np.zeros(1), np.zeros(1), np.ones(1)
 
     @contextmanager
     def flush_temporarily(self) -> Iterator[None]:
@@ -128,7 +133,8 @@ class LazyRows:
 
     def tensors(self) -> dict[str, Tensor]:
         """Returns the state for `restore` by name; the average is part of the averaged network."""
-        sums = {"moved": torch.from_numpy(self._moved), "followed": torch.from_numpy(self._followed)}
+        arrays = map(torch.from_numpy, (self._moved, self._followed, self._kept))
+        sums = dict(zip(SUMS, arrays, strict=True))
         return {"weight": self.weight.detach(), "velocity": self._velocity, "seen": self._seen, **sums}
 
     @torch.no_grad()
@@ -139,9 +145,9 @@ class LazyRows:
             KeyError, RuntimeError: a tensor is missing or has another shape.
         """
         for name, tensor in self.tensors().items():
-            if name not in ("moved", "followed"):
+            if name not in SUMS:
                 tensor.copy_(tensors[name])
-        self._moved, self._followed = tensors["moved"].numpy().copy(), tensors["followed"].numpy().copy()
+        self._moved, self._followed, self._kept = (tensors[name].numpy().copy() for name in SUMS)
 
 
 @compiled()

@@ -39,7 +39,9 @@ def create_lazy_rows(network: Network, settings: Training, device: torch.device)
     if device.type != "cpu" or chosen.kind != "sgd" or chosen.weight_decay:
         return None
     words.sparse = True
-    return LazyRows(words.weight, momentum=chosen.momentum, nesterov=chosen.nesterov, decay=settings.ema_decay)
+    return LazyRows(
+        words.weight, momentum=chosen.momentum, nesterov=chosen.nesterov, averaged=settings.ema_decay is not None
+    )
 
 
 def create_optimizer(network: Network, settings: Optimizer, rows: LazyRows | None) -> torch.optim.Optimizer:
@@ -153,29 +155,38 @@ def clip_gradients(gradients: Sequence[Tensor], settings: Training) -> tuple[Ten
     return norm, clipped
 
 
+def warmed_up_decay(decay: float, updates: int) -> float:
+    """Returns the decay of the moving average after a number of updates: lower at first, never above `decay`.
+
+    The average then spans about a ninth of the updates so far, so that it soon forgets the random initial weights.
+
+    >>> [round(warmed_up_decay(0.999, updates), 3) for updates in (0, 90, 890, 10_000)]
+    [0.1, 0.91, 0.99, 0.999]
+    """
+    return min(decay, (1 + updates) / (10 + updates))
+
+
 class MovingAverage:
     """An exponential moving average of a network's weights, which starts at the initial weights.
 
     Args:
         trained: the network in training.
-        decay: the factor of the average at each step.
         rows: the lazy optimizer, which averages the word vectors itself.
 
     Attributes:
         network: a copy with the averaged weights; it shares the frozen word vectors.
     """
 
-    def __init__(self, trained: Network, decay: float, rows: LazyRows | None) -> None:
+    def __init__(self, trained: Network, rows: LazyRows | None) -> None:
         frozen = trained.embedding.words.frozen
         self.network = deepcopy(trained, {id(frozen): frozen}).requires_grad_(requires_grad=False)
         pairs = zip(self.network.parameters(), trained.parameters(), strict=True)
         self._pairs = [pair for pair in pairs if rows is None or pair[1] is not rows.weight]
         if rows is not None and rows.moving_average is not None:
             self.network.embedding.words.weight = rows.moving_average
-        self._decay = decay
 
     @torch.no_grad()
-    def update(self) -> None:
-        """Moves the average towards the current weights."""
+    def update(self, decay: float) -> None:
+        """Moves the average towards the current weights; `decay` is its own factor."""
         for averaged, trained in self._pairs:
-            averaged.lerp_(trained, 1 - self._decay)
+            averaged.lerp_(trained, 1 - decay)

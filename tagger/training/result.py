@@ -14,17 +14,36 @@ from tagger.training.run_dir import BEST, METRICS
 
 
 @dataclass(frozen=True)
-class TrainingResult:
-    """The result of training a recipe with one seed.
+class TrainedRun:
+    """A run directory with its best model.
 
     Attributes:
         run_dir: the directory of the run.
+    """
+
+    run_dir: Path
+
+    @property
+    def model_dir(self) -> Path:
+        """The directory of the best model on the dev data."""
+        return self.run_dir / BEST
+
+    @cached_property
+    def tagger(self) -> Tagger:
+        """The best model, loaded on first access."""
+        return tagging.load(self.model_dir)
+
+
+@dataclass(frozen=True)
+class TrainingResult(TrainedRun):
+    """The result of training a recipe with one seed.
+
+    Attributes:
         seed: the random seed.
         history: the record of each epoch.
         test: the scores of the best model on the test data, None without test data.
     """
 
-    run_dir: Path
     seed: int
     history: tuple[EpochRecord, ...]
     test: Report | None
@@ -38,16 +57,6 @@ class TrainingResult:
     def dev(self) -> Scores:
         """The dev scores of the best epoch."""
         return self.best.dev
-
-    @property
-    def model_dir(self) -> Path:
-        """The model directory of the best epoch."""
-        return self.run_dir / BEST
-
-    @cached_property
-    def tagger(self) -> Tagger:
-        """The model of the best epoch, loaded on first access."""
-        return tagging.load(self.model_dir)
 
     @property
     def seconds(self) -> float:

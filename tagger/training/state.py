@@ -19,7 +19,7 @@ from tagger.device import get_random_state, set_random_state
 from tagger.io import json_files, tensor_files
 from tagger.model_dir import State
 from tagger.training.epoch_record import EpochRecord
-from tagger.training.lazy_rows import MAX_STEPS
+from tagger.training.lazy_rows import MAX_STEPS, SUMS
 from tagger.training.update import Update, Updater
 
 _SCALER = {"scale", "growth_factor", "backoff_factor", "growth_interval", "_growth_tracker"}
@@ -196,6 +196,7 @@ def restore(state: State, progress: Progress, updater: Updater) -> None:
         updater.moving_average.network.load_state_dict(_under("average.", tensors))
     if updater.rows is not None:
         updater.rows.restore(_under("rows.", tensors))
+    updater.updates = progress.updates
     set_random_state(_under("random.", tensors), updater.device)
 
 
@@ -219,8 +220,8 @@ def _expected(updater: Updater, *, updated: bool, sums: int, with_cuda: bool) ->
         expected |= _prefixed("average.", updater.moving_average.network.state_dict())
     if updater.rows is not None:
         expected |= _prefixed("rows.", updater.rows.tensors())
-        for name in ("rows.moved", "rows.followed"):
-            expected[name] = torch.empty(sums, dtype=torch.float64, device="meta")
+        for name in SUMS:
+            expected[f"rows.{name}"] = torch.empty(sums, dtype=torch.float64, device="meta")
     return expected
 
 

@@ -138,7 +138,7 @@ def _with_config(model: TaggerModel, config: Config, data: Corpora, run_dir: Pat
     Raises:
         ConfigError: a setting other than `training.epochs` has changed, with a line for each.
     """
-    current = corpora.with_column_numbers(config, data.train).without_paths()
+    current = corpora.with_resolved_columns(config, data.train).without_paths()
     if config.model.words.vectors:  # the tables determined the dimension
         words = current.model.words.model_copy(update={"embedding_dim": model.config.model.words.embedding_dim})
         current = current.model_copy(update={"model": current.model.model_copy(update={"words": words})})
@@ -162,7 +162,7 @@ def _store_config(run_dir: Path, config: Config, loop: Loop) -> None:
 
 def _build_model(config: Config, inputs: Inputs, init_from: Path | None) -> TaggerModel:
     data = inputs.data
-    numbered = corpora.with_column_numbers(config, data.train)
+    numbered = corpora.with_resolved_columns(config, data.train)
     if init_from is None:
         return build_model(numbered, data.train.sentences, inputs.tables)
     source, _ = model_dir.load(init_from)

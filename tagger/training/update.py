@@ -54,14 +54,16 @@ class Updater:
         moving_average: the averaged weights; None without `training.ema_decay`.
         mixed: whether the forward pass computes in mixed precision.
         scaler: scales the loss in mixed precision.
+        updates: the number of updates so far, on which the decay of the moving average depends.
     """
 
     def __init__(self, network: Network, settings: Training, device: torch.device) -> None:
         self.network, self.settings, self.device = network, settings, device
         self.rows = optimizers.create_lazy_rows(network, settings, device)
         self.optimizer = optimizers.create_optimizer(network, settings.optimizer, self.rows)
-        decay = settings.ema_decay
-        self.moving_average = None if decay is None else optimizers.MovingAverage(network, decay, self.rows)
+        is_averaged = settings.ema_decay is not None
+        self.moving_average = optimizers.MovingAverage(network, self.rows) if is_averaged else None
+        self.updates = 0
         self.mixed = settings.mixed_precision and device.type == "cuda"
         # cuDNN's recurrent layers compute in float16 under autocast whatever its dtype: scale the loss.
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.mixed)
@@ -122,10 +124,12 @@ class Updater:
         for group in self.optimizer.param_groups:
             group["lr"] = group["learning_rate"] * factor
         self._step_scaler()
+        decay = optimizers.warmed_up_decay(self.settings.ema_decay or 0.0, self.updates)
+        self.updates += 1
         if self.rows is not None:
-            self.rows.step(self.settings.optimizer.learning_rate_of("words") * factor)
+            self.rows.step(self.settings.optimizer.learning_rate_of("words") * factor, decay)
         if self.moving_average is not None:
-            self.moving_average.update()
+            self.moving_average.update(decay)
 
     def _step_scaler(self) -> None:
         self.scaler.step(self.optimizer)

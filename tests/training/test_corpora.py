@@ -57,7 +57,7 @@ def test_single_files_for_a_dataset_are_refused() -> None:
 
 def test_the_model_learns_the_number_of_its_columns(tmp_path: Path) -> None:
     wide = config(tmp_path, train="Ada NNP B-PER\nran VBD O\n", dev="Ada NNP B-PER\n")
-    known = corpora.with_column_numbers(wide, corpora.load(wide).train)
+    known = corpora.with_resolved_columns(wide, corpora.load(wide).train)
     assert (known.data.token, known.data.tag) == (0, 2)
 
 
@@ -65,5 +65,37 @@ def test_columns_by_name_become_numbers_too(tmp_path: Path) -> None:
     named = config(tmp_path, train="NNP Ada B-PER x\n", dev="NNP Ada B-PER x\n")
     names = {"columns": ("pos", "token", "ner", "rest"), "token": "token", "tag": "ner"}
     named = named.model_copy(update={"data": named.data.model_copy(update=names)})
-    known = corpora.with_column_numbers(named, corpora.load(named).train)
+    known = corpora.with_resolved_columns(named, corpora.load(named).train)
     assert (known.data.token, known.data.tag) == (1, 2)
+
+
+def test_the_tag_format_of_the_training_data_holds_for_all_parts_and_is_stored(tmp_path: Path) -> None:
+    untyped = config(tmp_path, train="a B\nb I\nc O\n\nd B\n", dev="a B\nb O\n", test="a O\nb B\n")
+    loaded = corpora.load(untyped)
+    assert loaded.train.sentences[0].tags == ("B-_", "E-_", "O")
+    assert loaded.dev.sentences[0].tags == ("B-_", "O")  # alone it would be read as plain tags
+    assert loaded.test is not None
+    assert loaded.test.sentences[0].tags == ("O", "B-_")
+    assert corpora.with_resolved_columns(untyped, loaded.train).data.tag_format == "untyped"
+
+
+def test_tags_with_an_underscore_are_refused_until_the_recipe_says_what_they_are(tmp_path: Path) -> None:
+    underscores = config(tmp_path, train="a B_PER\nb I_PER\nc O\n", dev="a B_PER\n")
+    with pytest.raises(DataError, match=r"set data\.tag_format to prefix"):
+        corpora.load(underscores)
+    for tag_format, expected in (("prefix", ("B-PER", "E-PER", "O")), ("plain", ("B_PER", "I_PER", "O"))):
+        data = underscores.data.model_copy(update={"tag_format": tag_format})
+        assert corpora.load(underscores.model_copy(update={"data": data})).train.sentences[0].tags == expected
+
+
+def test_plain_is_refused_for_tags_that_are_spans(tmp_path: Path) -> None:
+    spans = config(tmp_path, train=SPANS, dev=SPANS)
+    spans = spans.model_copy(update={"data": spans.data.model_copy(update={"tag_format": "plain"})})
+    with pytest.raises(DataError, match=r"omit data\.tag_format plain"):
+        corpora.load(spans)
+
+
+def test_a_letter_of_another_script_is_named_with_its_line_and_code_point(tmp_path: Path) -> None:
+    cyrillic = config(tmp_path, train="a B-PER\nb I-PER\n\nc O\nd \u041e\n", dev=SPANS)
+    with pytest.raises(DataError, match=r"train\.conll:5: .* found '\u041e' \(U\+041E\)"):
+        corpora.load(cyrillic)

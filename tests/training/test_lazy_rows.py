@@ -18,11 +18,11 @@ class Dense:
         self.moving_average = weight.clone()
         self.optimizer = torch.optim.SGD([self.weight], lr=1.0, momentum=momentum, nesterov=nesterov)
 
-    def step(self, gradient: Tensor, learning_rate: float) -> None:
+    def step(self, gradient: Tensor, learning_rate: float, decay: float = DECAY) -> None:
         self.weight.grad = gradient
         self.optimizer.param_groups[0]["lr"] = learning_rate
         self.optimizer.step()
-        self.moving_average.lerp_(self.weight.detach(), 1 - DECAY)
+        self.moving_average.lerp_(self.weight.detach(), 1 - decay)
 
 
 def gradients(steps: int) -> list[Tensor]:
@@ -36,16 +36,16 @@ def gradients(steps: int) -> list[Tensor]:
     return result
 
 
-def start(*, momentum: float = 0.9, nesterov: bool = False, decay: float | None = DECAY) -> LazyRows:
+def start(*, momentum: float = 0.9, nesterov: bool = False, averaged: bool = True) -> LazyRows:
     weight = torch.randn(WORDS, WIDTH, generator=torch.Generator().manual_seed(1))
-    return LazyRows(nn.Parameter(weight), momentum=momentum, nesterov=nesterov, decay=decay)
+    return LazyRows(nn.Parameter(weight), momentum=momentum, nesterov=nesterov, averaged=averaged)
 
 
-def move(rows: LazyRows, gradient: Tensor, learning_rate: float) -> None:
+def move(rows: LazyRows, gradient: Tensor, learning_rate: float, decay: float = DECAY) -> None:
     rows.catch_up(gradient.coalesce().indices()[0])
     rows.weight.grad = gradient
     rows.gradient()
-    rows.step(learning_rate)
+    rows.step(learning_rate, decay)
 
 
 @pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
@@ -58,8 +58,9 @@ def test_lazy_rows_equal_rows_updated_at_each_step(
     dense = Dense(rows.weight.detach(), momentum=momentum, nesterov=nesterov)
     for step, gradient in enumerate(gradients(60)):
         learning_rate = 0.1 / (1 + step // 10)
-        move(rows, gradient, learning_rate)
-        dense.step(gradient.to_dense(), learning_rate)
+        decay = step % 7 / 8  # 0 among them
+        move(rows, gradient, learning_rate, decay)
+        dense.step(gradient.to_dense(), learning_rate, decay)
         assert rows.moving_average is not None
         if step % 9 == 0:
             with rows.flush_temporarily():
@@ -92,7 +93,7 @@ def test_rows_caught_up_before_reading_equal_rows_updated_at_each_step(*, nester
 
 
 def test_without_decay_there_is_no_moving_average() -> None:
-    rows = start(decay=None)
+    rows = start(averaged=False)
     move(rows, gradients(1)[0], 0.1)
     assert rows.moving_average is None
 
@@ -112,7 +113,7 @@ def test_a_step_without_a_gradient_updates_rows_by_momentum() -> None:
     move(rows, gradients(1)[0], 0.1)
     before = rows.weight.detach().clone()
     rows.gradient()
-    rows.step(0.1)
+    rows.step(0.1, DECAY)
     rows.flush()
     assert not torch.equal(rows.weight, before)
 
@@ -143,4 +144,4 @@ def test_a_gradient_of_a_row_that_was_not_caught_up_is_refused() -> None:
     rows.weight.grad = both[1]
     rows.gradient()
     with pytest.raises(ValueError, match="was not caught up"):
-        rows.step(0.1)
+        rows.step(0.1, DECAY)

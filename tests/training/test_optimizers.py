@@ -131,3 +131,21 @@ def test_biases_that_keep_gates_open_have_no_weight_decay(tiny_config: Config) -
         assert torch.equal(weight[held], was[held])
         assert (weight[~held].abs() <= was[~held].abs()).all()
     assert sum(int((was == 1e4).sum()) for was in before) == 2 * 16
+
+
+def test_the_moving_average_soon_forgets_the_initial_weights(model_path: Path) -> None:
+    network = model_dir.load(model_path)[0].network
+    averaged = optimizers.MovingAverage(network, None)
+    weight, mean = network.projection.weight.detach(), averaged.network.projection.weight
+    mean.fill_(1000.0)
+    weight.fill_(1.0)
+    for updates in range(40):
+        averaged.update(optimizers.warmed_up_decay(0.999, updates))
+    assert (mean - 1.0).abs().max() < 1e-4
+
+
+def test_the_decay_of_the_moving_average_rises_to_its_setting_and_stays_there() -> None:
+    decays = [optimizers.warmed_up_decay(0.99, updates) for updates in range(2000)]
+    assert decays[0] == 0.1
+    assert all(before < after for before, after in pairwise(decays[:890]))
+    assert set(decays[891:]) == {0.99}

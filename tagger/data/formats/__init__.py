@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from tagger.choices import TagFormat
 from tagger.errors import ConfigError
 
 
@@ -108,16 +109,29 @@ def names_of(attribute: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The columns of token and tag. A column is a number from 0, negative from the end, or a name in `names`.
+    """The columns of token and tag, and how the tags are to be read.
 
-    Tags are written into a new last column if `tag` is None, is the token's column or does not exist in the file.
-    If `fixed`, such a column is an error, except the one directly after the last.
+    A column is a number from 0, negative from the end, or a name in `names`. Tags are written into a new last column
+    if `tag` is None, is the token's column or does not exist in the file. If `fixed`, such a column is an error, except
+    the one directly after the last.
+
+    Attributes:
+        token: the column of the token.
+        tag: the column of the tag.
+        names: the names of the columns.
+        fixed: whether the tag's column must exist.
+        tag_format: how tags encode spans in the file; see `tagger.data.tag_formats`.
+        outside_tag: the tag of tokens outside spans in the file.
+        comments: how comment lines start; `auto` for lines that look like comments, `none` if there are none.
     """
 
     token: int | str = 0
     tag: int | str | None = -1
     names: tuple[str, ...] = ()
     fixed: bool = False
+    tag_format: TagFormat = "auto"
+    outside_tag: str = "O"
+    comments: str = "auto"
 
     def number(self, column: int | str) -> int:
         """Returns the number of a column.

@@ -156,9 +156,10 @@ def _to_scheme(sentence: Sentence, scheme: Scheme | None) -> Sentence:
     )
     return replace(
         sentence,
-        tags=schemes.spans_to_tags(sentence.spans, len(sentence), scheme),
+        tags=schemes.without_type(schemes.spans_to_tags(sentence.spans, len(sentence), scheme)),
         alternatives=tuple(
-            replace(a, tags=tags) for a, tags in zip(sentence.alternatives, alternative_tags, strict=True)
+            replace(a, tags=schemes.without_type(tags))
+            for a, tags in zip(sentence.alternatives, alternative_tags, strict=True)
         ),
     )
 

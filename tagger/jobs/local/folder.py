@@ -21,9 +21,8 @@ from pathlib import Path, PurePath
 from typing import TypeVar
 
 from tagger.data.formats.writing import Sink
-from tagger.errors import StorageError
+from tagger.errors import StorageError, limit_faults
 from tagger.io import atomic
-from tagger.jobs import inputs
 from tagger.jobs.journal import JobRecord, Journal, State, list_differences
 from tagger.jobs.pools import InputChunk, Pool
 from tagger.jobs.rejects import Rejects
@@ -140,7 +139,7 @@ class OutputFolder:
         if faults and not resumes and self._journal.has_mark():
             faults.insert(0, f"{self.out}: has an unfinished job; `resume=True` continues it")
         if faults:
-            raise StorageError(*inputs.limit_faults(faults))
+            raise StorageError(*limit_faults(faults))
 
     def _find_obstacle(self, number: int, *, done: bool) -> str | None:
         """Returns why an output cannot be published, None if it can."""

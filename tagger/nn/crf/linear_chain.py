@@ -309,15 +309,11 @@ def _check_shape(name: str, tensor: Tensor, shape: torch.Size) -> None:
 
 def _check_spans(spans: Tensor, lengths: Tensor, types: int) -> None:
     sentence, start, end, kind = spans.unbind(1)
-    limits = torch.stack([sentence, start, kind, -sentence, -kind]).amin(1).tolist()
-    if min(limits[:3]) >= 0 and -limits[3] < len(lengths) and -limits[4] < types:
-        is_valid = (end > start) & (end <= lengths[sentence])
-        if is_valid.all():
-            return
     is_valid = (sentence >= 0) & (sentence < len(lengths)) & (start >= 0) & (end > start) & (kind >= 0) & (kind < types)
     is_valid &= end <= lengths[sentence.clamp(0, len(lengths) - 1)]
-    row = int((~is_valid).nonzero()[0])
-    raise ValueError(f"span {row} is empty, not within its sentence or has no type: {spans[row].tolist()}")
+    if not is_valid.all():
+        row = int((~is_valid).nonzero()[0])
+        raise ValueError(f"span {row} is empty, not within its sentence or has no type: {spans[row].tolist()}")
 
 
 def _all_finite(values: Tensor) -> bool:
