@@ -8,7 +8,7 @@ from tagger.data.sentence import Sentence
 
 
 def sentence(*types: str, document: int = 0) -> Sentence:
-    return Sentence(tuple("w" for _ in types) + ("x",), tags=(*(f"B-{kind}" for kind in types), "O"), document=document)
+    return Sentence((*("w" for _ in types), "x"), tags=(*(f"B-{kind}" for kind in types), "O"), document=document)
 
 
 def types_of(sentences: list[Sentence], parts: list[int], part: int) -> Counter[str]:
@@ -26,7 +26,10 @@ def test_every_type_with_enough_documents_is_in_every_part(seed: int) -> None:
     for part in range(3):
         assert types_of(sentences, parts, part).keys() >= {"B-PER", "B-LOC"}
         assert "B-RARE" in types_of(sentences, parts, part) or len(rare) < 3
-    assert all(len({part for each, part in zip(sentences, parts, strict=True) if each.document == number}) == 1 for number in range(21))
+    assert all(
+        len({part for each, part in zip(sentences, parts, strict=True) if each.document == number}) == 1
+        for number in range(21)
+    )
 
 
 def test_a_type_of_too_few_sentences_is_in_the_training_data_first() -> None:
