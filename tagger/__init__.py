@@ -24,6 +24,7 @@ __all__ = [
     "evaluate",
     "info",
     "load",
+    "split",
     "tag_files",
     "train",
 ]
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from tagger.api.comparison import compare
     from tagger.api.evaluation import evaluate
     from tagger.api.info import info
+    from tagger.api.split import split
     from tagger.api.training import train
     from tagger.data.document import Document
     from tagger.data.sentence import Sentence, Span
@@ -56,6 +58,7 @@ _MODULES = {
     "evaluate": "tagger.api.evaluation",
     "info": "tagger.api.info",
     "load": "tagger.tagging",
+    "split": "tagger.api.split",
     "tag_files": "tagger.api.batch",
     "train": "tagger.api.training",
 }

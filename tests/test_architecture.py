@@ -30,7 +30,7 @@ FOLDERS = {
     "cli": [
         {"output"},
         {"errors", "options", "progress"},
-        {"check", "compare", "evaluate", "info", "tag", "train"},
+        {"check", "compare", "evaluate", "info", "split", "tag", "train"},
     ],
     "data": [
         {"highlighting"},
@@ -75,9 +75,9 @@ FOLDERS = {
         {"findings", "parts"},
         {"data_draft", "overlap_checks", "tag_checks", "word_checks"},
         {"corpus_check", "corpus_files"},
-        {"check_page"},
+        {"check_page", "corpus_split"},
     ],
-    "api": [{"batch", "check", "comparison", "evaluation", "info", "training"}],
+    "api": [{"batch", "check", "comparison", "evaluation", "info", "split", "training"}],
     "jobs": [
         {"inputs", "summary"},
         {"job", "journal", "ray.cluster", "ray.shards", "rejects"},

@@ -78,7 +78,7 @@ class CorpusCheck:
     def __str__(self) -> str:
         return "\n".join(
             [
-                *_table(self.parts),
+                *figures_table(self.parts),
                 *_list(self.with_severity("error"), "error"),
                 *_list(self.with_severity("warning"), "warning"),
             ]
@@ -105,10 +105,11 @@ def check(parts: Sequence[Part], unreadable: Sequence[Finding] = (), vectors: Se
         *_check_coverage(coverages),
     ]
     findings.sort(key=lambda finding: finding.severity != "error")
-    return CorpusCheck(tuple(_figures(part, coverages.get(part.role)) for part in parts), tuple(findings))
+    return CorpusCheck(tuple(figures(part, coverages.get(part.role)) for part in parts), tuple(findings))
 
 
-def _figures(part: Part, coverage: float | None) -> PartFigures:
+def figures(part: Part, coverage: float | None = None) -> PartFigures:
+    """Returns the figures of a part."""
     lengths = sorted(map(len, part.sentences))
     groups = Counter(
         next((n for n, limit in enumerate(LENGTH_LIMITS) if length <= limit), len(LENGTH_LIMITS)) for length in lengths
@@ -178,7 +179,7 @@ def _count_rows(counts: Sequence[dict[str, int]]) -> list[tuple[str, list[str]]]
     return rows
 
 
-def _table(parts: Sequence[PartFigures]) -> Iterator[str]:
+def figures_table(parts: Sequence[PartFigures]) -> Iterator[str]:
     """Yields the lines of the table of figures."""
     rows = [("", [part.role for part in parts]), *figure_rows(parts)] if parts else []
     for name, *cells in ([name, *cells] for name, cells in rows):
