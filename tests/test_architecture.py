@@ -64,7 +64,7 @@ FOLDERS = {
         {"model", "kernels.recurrence"},
         {"kernels.scorer"},
     ],
-    "config": [{"schema"}, {"changes", "loader"}],
+    "config": [{"presets", "schema"}, {"changes", "loader"}],
     "io": [
         {"json_files", "line_reader", "ownership", "regular_file"},
         {"atomic", "tensor_files"},

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from tagger.analysis import data_draft
+from tagger.analysis.data_draft import DataDraft
 from tagger.analysis.findings import Example, Finding
 from tagger.analysis.parts import Part
 from tagger.choices import Role, TaggedFormat
@@ -23,12 +24,14 @@ class CorpusFiles:
     """The files of a corpus by role, and the settings to read them with.
 
     Attributes:
-        config: the recipe; the default settings if there is none.
+        config: the recipe; without one, the settings that the first file suggests.
         files: the files of each role; empty for the parts that the recipe names.
+        draft: the settings that the first file suggests; None with a recipe.
     """
 
     config: Config
     files: Mapping[Role, Sequence[Path]]
+    draft: DataDraft | None = None
 
     def read(self) -> tuple[list[Part], list[Finding]]:
         """Returns the parts, and a finding for the files that cannot be read."""
@@ -84,17 +87,16 @@ def find(
             raise ConfigError("name a folder, files or a recipe as `data`")
         if config.data.train is None and config.data.dataset is None:
             raise ConfigError(f"{names[0]}: the recipe names no training data; add a folder or files to `data`")
-    settings: dict[str, object] = {} if is_recipe else dict(_draft(files, input_format).settings)
-    changes = {"format": input_format, "token": token, "tag": tag}
-    settings |= {name: value for name, value in changes.items() if value is not None}
-    if settings:
-        config = loader.with_settings(config, {"data": settings})
-    return CorpusFiles(config, files)
-
-
-def _draft(files: Mapping[Role, Sequence[Path]], input_format: TaggedFormat | None) -> data_draft.DataDraft:
+    changes: dict[str, Any] = {"format": input_format, "token": token, "tag": tag}
+    settings = {name: value for name, value in changes.items() if value is not None}
+    if is_recipe:
+        return CorpusFiles(loader.with_settings(config, {"data": settings}), files)
     first = next(path for role in ROLES for path in files.get(role, ()))
-    return data_draft.draft(first, input_format)
+    try:
+        draft = data_draft.draft(first, input_format, token=token, tag=tag)
+    except DataError:  # the reader reports it again
+        draft = DataDraft({"format": input_format or reader.guess_tagged_format(first, Data())}, {})
+    return CorpusFiles(loader.with_settings(config, {"data": draft.settings | settings}), files, draft)
 
 
 def _is_recipe(name: str | Path) -> bool:

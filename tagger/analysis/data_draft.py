@@ -1,4 +1,4 @@
-"""Drafts the `data` settings that fit a file: format, columns of token and tag."""
+"""Drafts the `data` settings that fit a file: format, columns of token and tag, how tags encode spans."""
 
 import re
 from collections import Counter
@@ -7,18 +7,20 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from tagger.analysis.parts import find_rows
-from tagger.choices import TaggedFormat
+from tagger.choices import TagFormat, TaggedFormat
 from tagger.config.schema import Data
-from tagger.data import reader
-from tagger.data.formats import Layout
+from tagger.data import reader, tag_formats
+from tagger.data.formats import Layout, columns
 from tagger.data.sentence import Sentence
 
 _PROBE_SENTENCES = 1000
 _SPAN_TAG = re.compile(r"[BI]-.+")
-_UPOS, _XPOS, _MISC = 3, 4, 9  # columns of CoNLL-U
 _MAX_TAGS = 1000
 _MAX_EXAMPLES = 3
+_SPAN_FORMATS: tuple[TagFormat, ...] = ("prefix", "suffix")
+_OUTSIDE_TAGS = ("O", "-", "_", "o", "0", "OUT", "OTHER", "NONE", "None", "none", "Other", "other", "out", "X")
+
+Tags = Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -29,52 +31,105 @@ class DataDraft:
     notes: dict[str, str]
 
 
-def draft(path: Path, input_format: TaggedFormat | None = None) -> DataDraft:
+def draft(
+    path: Path,
+    input_format: TaggedFormat | None = None,
+    *,
+    token: int | str | None = None,
+    tag: int | str | None = None,
+) -> DataDraft:
     """Returns the settings for a tagged file, from its name and its first sentences.
+
+    Args:
+        path: the file.
+        input_format: its format; None for the one that name and content suggest.
+        token: the column of the token; None for the first column that is no numbering.
+        tag: the column of the tag; None for the last one that may hold tags.
 
     Raises:
         DataError: the file cannot be read.
     """
     file_format = input_format or reader.guess_tagged_format(path, Data())
-    rows = _read_rows(path, file_format)
-    return _draft_conllu(rows) if file_format == "conllu" else _draft_columns(rows)
+    result = DataDraft({"format": file_format}, {})
+    if file_format == "conllu":
+        tags = _draft_field(path, None if tag is None else str(tag), result)
+    else:
+        tags = _draft_columns(path, token, tag, result)
+    _draft_tag_format(tags, result)
+    return result
 
 
-def _read_rows(path: Path, file_format: TaggedFormat) -> list[list[list[str]]]:
-    """Returns the fields of each token of the first sentences."""
-    layout = Layout(0, "upos" if file_format == "conllu" else None)
-    sentences = reader.read_sentences(path, input_format=file_format, layout=layout, tagged=False)
-    return [_fields(sentence) for sentence in islice(filter(len, sentences), _PROBE_SENTENCES)]
+def _probe(path: Path, file_format: TaggedFormat, token: int | str, tag: int | str) -> list[Sentence]:
+    """Returns the first sentences with the tags as they are written."""
+    sentences = reader.read_sentences(path, input_format=file_format, layout=Layout(token, tag), tagged=True)
+    return list(islice(filter(len, sentences), _PROBE_SENTENCES))
 
 
-def _fields(sentence: Sentence) -> list[list[str]]:
-    lines = [sentence.raw[index].strip("\r\n\ufeff") for index in find_rows(sentence)]
-    return [line.split("\t") if "\t" in line else line.split() for line in lines]
-
-
-def _draft_conllu(sentences: Sequence[Sequence[Sequence[str]]]) -> DataDraft:
-    rows = [row for rows in sentences for row in rows]
-    items = (item.split("=", 1) for row in rows for item in row[_MISC].split("|") if "=" in item)
-    keys = dict.fromkeys(key for key, value in items if _SPAN_TAG.fullmatch(value))
+def _draft_field(path: Path, tag: str | None, result: DataDraft) -> Tags:
+    """Adds the field of the tag in CoNLL-U; returns the tags."""
+    by_field = {name: [each.tags for each in _probe(path, "conllu", 0, name)] for name in ("upos", "xpos")}
+    miscs = (line.rpartition("\t")[2].strip() for each in _probe(path, "conllu", 0, "upos") for line in each.raw)
+    items = (item.partition("=") for misc in miscs for item in misc.split("|"))
+    keys = dict.fromkeys(key for key, _, value in items if _SPAN_TAG.fullmatch(value))
     fields = [f"misc:{key}" for key in keys]
-    fields += [name for name, column in (("upos", _UPOS), ("xpos", _XPOS)) if any(row[column] != "_" for row in rows)]
-    settings: dict[str, str | int] = {"format": "conllu", "tag": fields[0] if fields else "upos"}
-    return DataDraft(settings, {"tag": f"other fields with tags: {', '.join(fields[1:])}"} if fields[1:] else {})
+    fields += [name for name, tags in by_field.items() if {tag for each in tags for tag in each} != {"_"}]
+    column = tag or (fields or ["upos"])[0]
+    result.settings["tag"] = column
+    if other := [field for field in fields if field != column]:
+        result.notes["tag"] = f"other fields with tags: {', '.join(other)}"
+    return by_field.get(column) or [each.tags for each in _probe(path, "conllu", 0, column)]
 
 
-def _draft_columns(sentences: Sequence[Sequence[Sequence[str]]]) -> DataDraft:
-    """Returns the settings for columns: the token is in the first column that is no numbering, the tag in the last."""
-    column_count = min((len(row) for rows in sentences for row in rows), default=0)
-    if column_count < 2:
-        return DataDraft({"format": "columns"}, {})
-    token = int(all([row[0] for row in rows] == [str(number + 1) for number in range(len(rows))] for rows in sentences))
-    tags = {
-        column: Counter(row[column] for rows in sentences for row in rows) for column in range(token + 1, column_count)
+def _draft_columns(path: Path, token: int | str | None, tag: int | str | None, result: DataDraft) -> Tags:
+    """Adds the columns of token and tag; returns the tags."""
+    sentences = _probe(path, "columns", 0, -1)
+    if not sentences:
+        return []
+    count = columns.count_columns(sentences[0])
+    if token is None:
+        numbers = [str(number) for number in range(1, 1 + max(map(len, sentences)))]
+        token = int(count > 2 and all(list(each.tokens) == numbers[: len(each)] for each in sentences))
+    by_column = {
+        column: [each.tags for each in _probe(path, "columns", token, column)]
+        for column in range(count)
+        if column != token
     }
-    if not tags:
-        token, tags = 0, {column_count - 1: Counter()}
-    plausible = [column for column, counts in tags.items() if 1 < len(counts) <= min(_MAX_TAGS, counts.total() / 2)]
-    tag = plausible[-1] if plausible else column_count - 1
-    texts = [f"{column} ({', '.join(list(tags[column])[:_MAX_EXAMPLES])}, …)" for column in plausible if column != tag]
-    notes = {"tag": f"other columns that may hold tags: {', '.join(texts)}"} if texts else {}
-    return DataDraft({"format": "columns", "token": token, "tag": tag}, notes)
+    counts = {column: Counter(tag for each in tags for tag in each) for column, tags in by_column.items()}
+    plausible = [
+        column for column, tags in counts.items() if column > 0 and 1 < len(tags) <= min(_MAX_TAGS, tags.total() / 2)
+    ]
+    if tag is None:
+        tag = plausible[-1] if plausible else count - 1
+        other = [
+            f"{column} ({', '.join(list(counts[column])[:_MAX_EXAMPLES])}, …)" for column in plausible if column != tag
+        ]
+        if other:
+            result.notes["tag"] = f"other columns that may hold tags: {', '.join(other)}"
+    result.settings.update(token=token, tag=tag)
+    return by_column[tag] if tag in by_column else [each.tags for each in _probe(path, "columns", token, tag)]
+
+
+def _draft_tag_format(tags: Tags, result: DataDraft) -> None:
+    """Adds how tags encode spans, if the reader refuses to guess it or reads tags that may be types as plain tags."""
+    guess = tag_formats.guess(tags)
+    if guess.fault:
+        for outside in _OUTSIDE_TAGS:
+            for tag_format in _SPAN_FORMATS:
+                if _can_read(tags, tag_format, outside):
+                    result.settings["tag_format"] = tag_format
+                    if outside != "O":
+                        result.settings["outside_tag"] = outside
+                    return
+    elif "types" in guess.notice:
+        result.settings["tag_format"] = "types"
+        result.notes["tag_format"] = "runs of one type are spans; `plain` if the tags encode no spans"
+
+
+def _can_read(tags: Tags, tag_format: TagFormat, outside: str) -> bool:
+    tag_reader = tag_formats.TagReader(tag_format, outside)
+    try:
+        for each in tags:
+            tag_reader.read_tags(each)
+    except ValueError:
+        return False
+    return True

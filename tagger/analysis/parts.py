@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from tagger.data import schemes
+from tagger.data import schemes, tag_formats
 from tagger.data.reader import Corpus
 from tagger.data.schemes import Detected
 from tagger.data.sentence import Sentence, Span
@@ -21,7 +21,7 @@ class Located(NamedTuple):
 
     def locate(self, position: int = 0) -> str:
         """Returns file and line of a token; of the last token if the position is the length of the sentence."""
-        return f"{self.file}:{find_line(self.sentence, min(position, len(self.sentence) - 1))}"
+        return f"{self.file}:{tag_formats.find_line(self.sentence, min(position, len(self.sentence) - 1))}"
 
     @property
     def text(self) -> str:
@@ -32,30 +32,6 @@ class Located(NamedTuple):
 def shorten(text: str, limit: int = 100) -> str:
     """Returns a text of at most `limit` characters and an ellipsis."""
     return text if len(text) <= limit else f"{text[:limit]}…"
-
-
-def find_rows(sentence: Sentence) -> list[int]:
-    """Returns the index in `raw` of each token's line; empty in files with one record per line."""
-    for is_row in (_is_word, _is_row, lambda line: _is_row(line) and not line.startswith("#")):
-        rows = [index for index, line in enumerate(sentence.raw) if is_row(line)]
-        if len(rows) == len(sentence):
-            return rows
-    return []
-
-
-def find_line(sentence: Sentence, position: int) -> int:
-    """Returns the line of a token in its file; the line of the record in files with one record per line."""
-    rows = find_rows(sentence)
-    return sentence.line + rows[position] - rows[0] if rows else sentence.line
-
-
-def _is_word(line: str) -> bool:
-    """Returns whether a line of CoNLL-U has a word of its own; comments, word ranges and empty words have none."""
-    return line.partition("\t")[0].isdecimal()
-
-
-def _is_row(line: str) -> bool:
-    return bool(line.strip()) and not line.startswith("-DOCSTART-")
 
 
 @dataclass(frozen=True)

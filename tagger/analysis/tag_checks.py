@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from tagger.analysis.findings import Example, Finding, collect
 from tagger.analysis.parts import Located, Part
-from tagger.data import schemes
+from tagger.data import schemes, tag_formats
 from tagger.data.sentence import Span
 
 RARE_SPANS = 10
@@ -41,7 +41,12 @@ def check(parts: Sequence[Part]) -> Iterator[Finding]:
         "span-edge",
         "warning",
         "The span begins or ends with punctuation.",
-        (_describe(located, span) for part in parts for located, span in part.spans if _has_edge(located, span)),
+        (
+            _describe(located, span)
+            for part in parts
+            for located, span in part.spans
+            if span.type != schemes.UNTYPED and _has_edge(located, span)  # spans without a type may be words
+        ),
     )
 
 
@@ -57,7 +62,8 @@ def _tag_examples(part: Part, tags: Sequence[str]) -> Iterator[Example]:
         located, position = _first_use(part, tag)
         token = located.sentence.tokens[position]
         yield Example(
-            located.locate(position), f"{tag!r} at {token!r}; {_count(part.tags[tag], 'token')} in {part.role}"
+            located.locate(position),
+            f"{tag_formats.describe_tag(tag)} at {token!r}; {_count(part.tags[tag], 'token')} in {part.role}",
         )
 
 
@@ -161,14 +167,13 @@ def _check_types(parts: Sequence[Part]) -> Iterator[Finding]:
     groups: dict[str, dict[str, Part]] = {}
     for part in parts:
         for kind in part.types:
-            key = unicodedata.normalize("NFKC", kind).casefold().strip(" _-")
-            groups.setdefault(key, {}).setdefault(kind, part)
+            groups.setdefault(tag_formats.skeleton(kind).casefold(), {}).setdefault(kind, part)
     yield from collect(
         "similar-types",
         "warning",
         "The types differ only in case or in characters that look alike.",
         (
-            Example(next(_type_examples(part, [kind])).location, ", ".join(map(repr, group)))
+            Example(next(_type_examples(part, [kind])).location, ", ".join(map(tag_formats.describe_tag, group)))
             for group in groups.values()
             if len(group) > 1
             for kind, part in [list(group.items())[-1]]

@@ -190,6 +190,29 @@ def dump(config: Config) -> str:
     return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
+def dump_draft(tree: Mapping[str, Any], comments: Mapping[str, str], prefix: str = "") -> Iterator[str]:
+    """Yields the lines of a YAML text for settings by section, each with its comment.
+
+    >>> list(dump_draft({"data": {"tag": 3, "train": "a b"}}, {"data.tag": "spans"}))
+    ['data:', '  tag: 3  # spans', '  train: a b']
+
+    Args:
+        tree: the settings.
+        comments: a comment of one line by dotted name.
+        prefix: the dotted name of the section.
+    """
+    for name, value in tree.items():
+        key = f"{prefix}.{name}" if prefix else name
+        indent = "  " * key.count(".")
+        comment = f"  # {comments[key]}" if key in comments else ""
+        if isinstance(value, Mapping):
+            yield f"{indent}{name}:{comment}"
+            yield from dump_draft(value, comments, key)
+        else:
+            text = yaml.dump({name: value}, Dumper=_Dumper, allow_unicode=True, default_flow_style=None, width=1 << 20)
+            yield f"{indent}{text.rstrip()}{comment}"
+
+
 def _resolve_paths(config: Config, folder: Path) -> Config:
     def resolve(value: str | None) -> str | None:
         return None if value is None else str(folder / value)
