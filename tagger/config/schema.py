@@ -107,7 +107,9 @@ class Words(Section):
         100, description="size of a word vector; vector tables determine it instead"
     )
     vectors: tuple[str, ...] = Field(
-        (), strict=False, description="files of pretrained word vectors, concatenated for each word"
+        (),
+        strict=False,
+        description="files of pretrained word vectors, concatenated for each word; `a.zip:b.txt` for a zip archive",
     )
     trainable: bool = Field(True, description="train the pretrained vectors too; otherwise they are frozen")
     max_frozen_words: Annotated[int, Field(ge=0, le=1_000_000_000)] = Field(
@@ -305,6 +307,11 @@ class Training(Section):
     clip_norm: Positive | None = Field(5.0, description="largest norm of the gradient; null for no clipping")
     clip_value: Positive | None = Field(
         None, description="largest absolute value in the gradient; null for no clipping"
+    )
+    selection: choices.Selection | None = Field(
+        None,
+        description="dev score that selects the best epoch; null for `f1` of spans or `accuracy` of plain tags. `f1` "
+        "of plain tags leaves out `O`; `macro_f1` is the mean F1 of all types or tags",
     )
     patience: Count | None = Field(
         None, description="epochs without a better dev score before training stops; null for all epochs"

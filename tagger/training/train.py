@@ -23,6 +23,7 @@ from tagger.training.corpora import Corpora
 from tagger.training.epoch_record import EpochRecord
 from tagger.training.events import Callback
 from tagger.training.loop import Loop
+from tagger.training.overview import log_overview
 from tagger.training.result import TrainingResult
 from tagger.training.run_dir import BEST, CONFIG, COUNTS, check_free, check_is_run, lock_run_dir
 
@@ -50,6 +51,7 @@ def read_inputs(config: Config, *, tables: bool = True) -> Inputs:
     """
     with records.LogBuffer() as notices:
         data = corpora.load(config)
+        log_overview(config, data)
         vectors = read_tables(config, data.train.sentences) if tables else []
     return Inputs(data, vectors, notices.records)
 
