@@ -23,6 +23,7 @@ __all__ = [
     "compare",
     "evaluate",
     "info",
+    "init",
     "load",
     "split",
     "tag_files",
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from tagger.api.comparison import compare
     from tagger.api.evaluation import evaluate
     from tagger.api.info import info
+    from tagger.api.init import init
     from tagger.api.split import split
     from tagger.api.training import train
     from tagger.data.document import Document
@@ -57,6 +59,7 @@ _MODULES = {
     "compare": "tagger.api.comparison",
     "evaluate": "tagger.api.evaluation",
     "info": "tagger.api.info",
+    "init": "tagger.api.init",
     "load": "tagger.tagging",
     "split": "tagger.api.split",
     "tag_files": "tagger.api.batch",

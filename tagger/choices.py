@@ -29,6 +29,7 @@ Role = Literal["train", "dev", "test"]
 Severity = Literal["error", "warning"]
 FindingKind = Literal[
     "unreadable",
+    "notice",
     "control-tag",
     "mixed-tags",
     "different-kinds",

@@ -30,7 +30,7 @@ FOLDERS = {
     "cli": [
         {"output"},
         {"errors", "options", "progress"},
-        {"check", "compare", "evaluate", "info", "split", "tag", "train"},
+        {"check", "compare", "evaluate", "info", "init", "split", "tag", "train"},
     ],
     "data": [
         {"highlighting"},
@@ -77,9 +77,9 @@ FOLDERS = {
         {"findings", "parts"},
         {"data_draft", "overlap_checks", "tag_checks", "word_checks"},
         {"corpus_check", "corpus_files"},
-        {"check_page", "corpus_split"},
+        {"check_page", "corpus_split", "recipe_draft"},
     ],
-    "api": [{"batch", "check", "comparison", "evaluation", "info", "split", "training"}],
+    "api": [{"batch", "check", "comparison", "evaluation", "info", "init", "split", "training"}],
     "jobs": [
         {"inputs", "summary"},
         {"job", "journal", "ray.cluster", "ray.shards", "rejects"},

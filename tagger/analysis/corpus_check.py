@@ -137,11 +137,11 @@ def _coverages(parts: Sequence[Part], paths: Sequence[Path]) -> dict[str, float]
     """Returns the percentage of tokens with a vector in any table, by role."""
     if not paths:
         return {}
-    from tagger.data import vectors  # loads numpy
+    from tagger.data import vector_files, vectors  # load numpy
     from tagger.data.vocab import forms
 
     wanted = {variant for part in parts for word in part.words for variant in forms(word)}
-    tables = [vectors.read(path, wanted=wanted, max_frozen_words=0) for path in paths]
+    tables = [vector_files.read(path, wanted=wanted, max_frozen_words=0) for path in paths]
     coverages = {part.role: vectors.coverage(tables, part.words) for part in parts}
     return {role: 100 * each.covered_tokens / max(each.tokens, 1) for role, each in coverages.items()}
 

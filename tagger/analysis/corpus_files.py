@@ -1,13 +1,15 @@
 """Reads the parts of a corpus from a folder, from files or as a recipe names them."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 from tagger.analysis import data_draft
 from tagger.analysis.data_draft import DataDraft
-from tagger.analysis.findings import Example, Finding
+from tagger.analysis.findings import Example, Finding, collect
 from tagger.analysis.parts import Part
 from tagger.choices import Role, TaggedFormat
 from tagger.config import Config, loader
@@ -34,22 +36,26 @@ class CorpusFiles:
     draft: DataDraft | None = None
 
     def read(self) -> tuple[list[Part], list[Finding]]:
-        """Returns the parts, and a finding for the files that cannot be read."""
+        """Returns the parts, and findings about files that cannot be read and about what their reader logs."""
         parts: list[Part] = []
-        faults: list[Example] = []
-        for role in ROLES:
-            corpora: list[Corpus] = []
-            for data in self._settings(role):
-                try:
-                    corpus = reader.read_part(data, role)
-                except DataError as error:
-                    faults += [Example("", fault) for fault in error.faults]
-                else:
-                    corpora += [] if corpus is None else [corpus]
-            if corpora:
-                parts.append(Part(role, tuple(corpora)))
-        message = "The data cannot be read."
-        return parts, [Finding("unreadable", "error", message, len(faults), tuple(faults))] if faults else []
+        faults: list[str] = []
+        with collect_notices() as notices:
+            for role in ROLES:
+                corpora: list[Corpus] = []
+                for data in self._settings(role):
+                    try:
+                        corpus = reader.read_part(data, role)
+                    except DataError as error:
+                        faults += error.faults
+                    else:
+                        corpora += [] if corpus is None else [corpus]
+                if corpora:
+                    parts.append(Part(role, tuple(corpora)))
+        findings = [
+            *collect("unreadable", "error", "The data cannot be read.", (Example("", fault) for fault in faults)),
+            *collect("notice", "warning", "The reader decided.", (Example("", notice) for notice in notices)),
+        ]
+        return parts, findings
 
     def _settings(self, role: Role) -> Iterator[Data]:
         """Yields the settings for each file of a role."""
@@ -57,6 +63,30 @@ class CorpusFiles:
             yield self.config.data
         for path in self.files.get(role, ()):
             yield self.config.data.model_copy(update={role: str(path)})
+
+
+@contextmanager
+def collect_notices() -> Iterator[list[str]]:
+    """Yields a list that gets what the package logs within the block, in place of the handlers of its logger."""
+    notices: list[str] = []
+    logger = logging.getLogger("tagger")
+    handlers, propagate = logger.handlers, logger.propagate
+    logger.handlers, logger.propagate = [_Collector(notices)], False
+    try:
+        yield notices
+    finally:
+        logger.handlers, logger.propagate = handlers, propagate
+
+
+class _Collector(logging.Handler):
+    """Adds the warnings to a list."""
+
+    def __init__(self, notices: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._notices = notices
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._notices.append(record.getMessage())
 
 
 def find(
@@ -92,11 +122,16 @@ def find(
     if is_recipe:
         return CorpusFiles(loader.with_settings(config, {"data": settings}), files)
     first = next(path for role in ROLES for path in files.get(role, ()))
-    try:
-        draft = data_draft.draft(first, input_format, token=token, tag=tag)
-    except DataError:  # the reader reports it again
-        draft = DataDraft({"format": input_format or reader.guess_tagged_format(first, Data())}, {})
+    with collect_notices():
+        draft = _draft(first, input_format, token=token, tag=tag)
     return CorpusFiles(loader.with_settings(config, {"data": draft.settings | settings}), files, draft)
+
+
+def _draft(path: Path, input_format: TaggedFormat | None, **columns: int | str | None) -> DataDraft:
+    try:
+        return data_draft.draft(path, input_format, **columns)
+    except DataError:  # the reader reports it again
+        return DataDraft({"format": input_format or reader.guess_tagged_format(path, Data())}, {})
 
 
 def _is_recipe(name: str | Path) -> bool:

@@ -15,6 +15,7 @@ from tagger.errors import ConfigError
 
 _MAX_BYTES = 10_000  # PyYAML reads some 100 kB a second
 _MAX_DEPTH = 20
+_END = "...\n"  # after a scalar that is a document of its own
 _PATHS = ("data.train", "data.dev", "data.test", "model.words.vectors")
 
 _RENAMED = {  # in format 2
@@ -209,8 +210,8 @@ def dump_draft(tree: Mapping[str, Any], comments: Mapping[str, str], prefix: str
             yield f"{indent}{name}:{comment}"
             yield from dump_draft(value, comments, key)
         else:
-            text = yaml.dump({name: value}, Dumper=_Dumper, allow_unicode=True, default_flow_style=None, width=1 << 20)
-            yield f"{indent}{text.rstrip()}{comment}"
+            text = yaml.dump(value, Dumper=_Dumper, allow_unicode=True, default_flow_style=True, width=1 << 20)
+            yield f"{indent}{name}: {text.removesuffix(_END).rstrip()}{comment}"
 
 
 def _resolve_paths(config: Config, folder: Path) -> Config:

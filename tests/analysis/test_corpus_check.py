@@ -257,3 +257,13 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     assert done.stderr == f"{tmp_path}/nothing: no such file or folder\n"
     with pytest.raises(DataError, match="found no training file"):
         tagger.check(tmp_path)
+
+
+def test_what_the_reader_decides_is_a_warning_and_nothing_is_printed_twice(tmp_path: Path) -> None:
+    path = tmp_path / "train.txt"
+    path.write_text("# id 1\na\tb\tO\nAda\tc\tB-PER\n\n" * 5)
+    done = run(path)
+    assert done.exit_code == 0
+    assert done.stderr == ""
+    assert "notice (1)" in done.stdout
+    assert "are read as comments" in done.stdout
