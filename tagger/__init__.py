@@ -25,6 +25,7 @@ __all__ = [
     "info",
     "init",
     "load",
+    "settings",
     "split",
     "tag_files",
     "train",
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from tagger.api.evaluation import evaluate
     from tagger.api.info import info
     from tagger.api.init import init
+    from tagger.api.settings import settings
     from tagger.api.split import split
     from tagger.api.training import train
     from tagger.data.document import Document
@@ -61,6 +63,7 @@ _MODULES = {
     "info": "tagger.api.info",
     "init": "tagger.api.init",
     "load": "tagger.tagging",
+    "settings": "tagger.api.settings",
     "split": "tagger.api.split",
     "tag_files": "tagger.api.batch",
     "train": "tagger.api.training",

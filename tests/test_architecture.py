@@ -30,7 +30,7 @@ FOLDERS = {
     "cli": [
         {"output"},
         {"errors", "options", "progress"},
-        {"check", "compare", "evaluate", "info", "init", "split", "tag", "train"},
+        {"check", "compare", "evaluate", "info", "init", "settings", "split", "tag", "train"},
     ],
     "data": [
         {"highlighting"},
@@ -66,7 +66,7 @@ FOLDERS = {
         {"kernels.scorer"},
     ],
     "evaluation": [{"report"}, {"scoring"}, {"evaluator"}],
-    "config": [{"presets", "schema"}, {"changes", "loader"}],
+    "config": [{"presets", "schema"}, {"setting_names"}, {"changes", "loader", "settings"}],
     "io": [
         {"json_files", "line_reader", "ownership", "regular_file"},
         {"atomic", "tensor_files", "zip_archive"},
@@ -79,7 +79,7 @@ FOLDERS = {
         {"corpus_check", "corpus_files"},
         {"check_page", "corpus_split", "recipe_draft"},
     ],
-    "api": [{"batch", "check", "comparison", "evaluation", "info", "init", "split", "training"}],
+    "api": [{"batch", "check", "comparison", "evaluation", "info", "init", "settings", "split", "training"}],
     "jobs": [
         {"inputs", "summary"},
         {"job", "journal", "ray.cluster", "ray.shards", "rejects"},

@@ -53,7 +53,12 @@ class CorpusFiles:
                     parts.append(Part(role, tuple(corpora)))
         findings = [
             *collect("unreadable", "error", "The data cannot be read.", (Example("", fault) for fault in faults)),
-            *collect("notice", "warning", "The reader decided.", (Example("", notice) for notice in notices)),
+            *collect(
+                "notice",
+                "warning",
+                "The reader decided how to read the data. Is it as meant?",
+                (Example("", notice) for notice in notices),
+            ),
         ]
         return parts, findings
 
@@ -70,19 +75,21 @@ def collect_notices() -> Iterator[list[str]]:
     """Yields a list that gets what the package logs within the block, in place of the handlers of its logger."""
     notices: list[str] = []
     logger = logging.getLogger("tagger")
-    handlers, propagate = logger.handlers, logger.propagate
+    handlers, propagate, level = logger.handlers, logger.propagate, logger.level
     logger.handlers, logger.propagate = [_Collector(notices)], False
+    logger.setLevel(logging.INFO)
     try:
         yield notices
     finally:
         logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
 
 
 class _Collector(logging.Handler):
-    """Adds the warnings to a list."""
+    """Adds messages to a list."""
 
     def __init__(self, notices: list[str]) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__(logging.INFO)
         self._notices = notices
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from tagger import __version__, streams
-from tagger.cli import check, compare, evaluate, info, init, split, tag, train
+from tagger.cli import check, compare, evaluate, info, init, settings, split, tag, train
 from tagger.cli.errors import Command, CommandGroup
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ for _command in (
     tag.tag,
     check.check,
     split.split,
+    settings.settings,
     info.info,
 ):
     app.command(cls=Command)(_command)

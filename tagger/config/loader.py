@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from tagger import choices
+from tagger.config import setting_names
 from tagger.config.schema import Config
 from tagger.errors import ConfigError
 
@@ -340,7 +341,9 @@ def _message(fault: Any, key: Key) -> str:
     if fault["type"] == "extra_forbidden":
         if name in _RENAMED:
             return f"unknown key '{name}'; it is called '{_RENAMED[name]}' now"
-        return f"unknown key '{name}'{_suggestion(str(key[-1]), _siblings(key))}"
+        is_usual = bool(setting_names.find(name))
+        suggestion = "" if is_usual else _suggestion(str(key[-1]), _siblings(key))
+        return f"unknown key '{name}'{suggestion or setting_names.suggest(name)}"
     value = _describe(fault["input"])
     if fault["type"] == "literal_error":
         allowed = choices.listed(tuple(re.findall(r"'([^']*)'", fault["ctx"]["expected"])))
@@ -348,9 +351,15 @@ def _message(fault: Any, key: Key) -> str:
     if fault["type"] == "value_error":
         return f"{name}: {fault['ctx']['error']}"
     if fault["type"] in ("model_type", "model_attributes_type", "dict_type"):
-        return f"{name} must hold settings, got {value}"
+        return f"{name} must hold settings{_example(key)}, got {value}"
     message = fault["msg"].removeprefix("Input ").rstrip(".")
     return f"{name} {message[0].lower()}{message[1:]}, got {value}"
+
+
+def _example(key: Key) -> str:
+    """Returns the name of a setting of a section; an empty string for the whole recipe."""
+    names = [name for name in setting_names.all_names() if key and name.startswith(f"{_dotted(key)}.")]
+    return f" such as {names[0]}" if names else ""
 
 
 def _siblings(key: Key) -> Iterable[str]:

@@ -261,7 +261,7 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
 
 def test_what_the_reader_decides_is_a_warning_and_nothing_is_printed_twice(tmp_path: Path) -> None:
     path = tmp_path / "train.txt"
-    path.write_text("# id 1\na\tb\tO\nAda\tc\tB-PER\n\n" * 5)
+    path.write_text("#\thttp://example.org/1\na\tb\tO\nAda\tc\tB-PER\n\n" * 5)
     done = run(path)
     assert done.exit_code == 0
     assert done.stderr == ""
