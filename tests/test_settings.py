@@ -1,9 +1,7 @@
 """The list of settings, and the real names behind usual ones."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
+import re
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -126,7 +124,19 @@ def test_a_missing_recipe_names_those_that_exist() -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_the_table_in_the_readme_is_up_to_date() -> None:
-    script = Path(__file__).parents[1] / "scripts" / "describe_settings.py"
-    done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+@pytest.mark.parametrize(
+    ("name", "scheme"),
+    [("BIO", "IOB2"), ("bio", "IOB2"), ("iob1", "IOB1"), ("BIOES", "IOBES"), ("Bilou", "IOBES"), ("BMES", "IOBES")],
+)
+def test_a_scheme_may_have_its_usual_other_name(name: str, scheme: str) -> None:
+    assert config.load("sample", [f"data.scheme={name}"]).data.scheme == scheme
+    done = run("tag", "text.txt", "--model", "missing", "--scheme", name)
+    assert "missing" in done.stderr
+    assert "--scheme" not in done.stderr
+
+
+def test_an_unknown_scheme_is_an_error_that_names_the_known_ones() -> None:
+    names = r"must be IOB1, IOB2 \(also BIO\) or IOBES \(also BIOES, BILOU, BMES\), got 'BII'"
+    with pytest.raises(ConfigError, match=f"data.scheme: {names}"):
+        config.load("sample", ["data.scheme=BII"])
+    assert re.fullmatch(f"--scheme {names}\n", run("tag", "text.txt", "--model", "missing", "--scheme", "BII").stderr)

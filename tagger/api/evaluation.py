@@ -35,7 +35,7 @@ def evaluate(
         tag_column: likewise the column of the tag; in CoNLL-U upos, xpos or misc:KEY.
         tag_format: how tags encode spans, one of `tagger.choices.TagFormat`; None for the format used in training.
         strict: whether invalid gold tag sequences are an error.
-        device: auto, cpu or cuda; not used if `model` is a tagger.
+        device: auto, cpu, cuda or cuda:N; not used if `model` is a tagger.
 
     Raises:
         ConfigError: an option does not fit the model or the file.

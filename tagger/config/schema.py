@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from tagger import choices
 from tagger.io import line_reader
@@ -15,6 +15,9 @@ Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Name = Annotated[str, Field(min_length=1)]
 Positive = Annotated[float, Field(gt=0, le=1e300)]
 NotNegative = Annotated[float, Field(ge=0, le=1e300)]
+Scheme = Annotated[
+    choices.Scheme, BeforeValidator(lambda name: choices.parse_scheme(name) if isinstance(name, str) else name)
+]
 Column = Annotated[int, Field(ge=-1_000_000, le=1_000_000)] | str
 
 
@@ -58,7 +61,7 @@ class Data(Section):
         description="how comment lines of columns start, such as `#`; `auto` reads lines such as `# id 1` at the start"
         " of a sentence as comments, `none` reads every line as a token",
     )
-    scheme: choices.Scheme = Field("IOBES", description="scheme in which spans are encoded for training")
+    scheme: Scheme = Field("IOBES", description="scheme in which spans are encoded for training")
     train: str | None = Field(None, description="training file, relative to the recipe's folder")
     dev: str | None = Field(
         None, description="development file; if null, `dev_fraction` of the training data is split off"
