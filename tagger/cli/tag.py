@@ -28,7 +28,7 @@ def tag(
         typer.Option(
             "--to",
             help="Output format; tsv is a table of spans.",
-            show_default="as the input; columns if it is lines, jsonl if text",
+            show_default="as the input; jsonl if it is text, columns if it is lines, csv or pipes",
         ),
     ] = None,
     out: Annotated[

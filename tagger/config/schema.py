@@ -88,6 +88,8 @@ class Data(Section):
             self._refuse_unused(("dataset", "revision", "splits"), f"format {self.format}")
         if self.format != "columns":
             self._refuse_unused(("comments",), f"format {self.format}")
+        if self.format == "csv":
+            self._refuse_unused(("columns",), "format csv, whose header names the columns")
         if self.tag_format == "plain":
             self._refuse_unused(("outside_tag",), f"tag_format {self.tag_format}")
         for key, column in (("token", self.token), ("tag", self.tag)):

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tagger import __version__, model_dir
 from tagger.choices import InputFormat, OnError, OutputFormat, Scheme, listed, options
@@ -20,7 +20,8 @@ class Formats:
 
     Attributes:
         input_format: the format of the input, guessed from each file name if None.
-        output_format: the format of the output; if None, the input format, columns for lines, JSON lines for text.
+        output_format: the format of the output; if None, the input format, JSON lines for text, or columns for input in
+            a format that is not written.
         token_column: the column of the token, as in the model's training data if None.
         tag_column: the column of the tag, as in the model's training data if None.
         scheme: the scheme of the written tags, as in the model's training data if None.
@@ -51,9 +52,9 @@ class Formats:
         """Returns the output format of an input."""
         if self.output_format is not None:
             return self.output_format
-        if input_format == "lines":
-            return "columns"
-        return "jsonl" if input_format == "text" else input_format
+        if FORMATS[input_format].writes:
+            return cast(OutputFormat, input_format)
+        return "jsonl" if input_format == "text" else "columns"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ def check_unused_options(formats: Formats, input_formats: Iterable[InputFormat])
     """Raises ConfigError, with a line for each option that is set but has no effect on any of the inputs."""
     pairs = {(source, formats.output_format_of(source)): None for source in input_formats}
     uses = (
-        ("token_column", formats.token_column, "input in columns", lambda source, _: source == "columns"),
+        ("token_column", formats.token_column, "input in columns", lambda source, _: FORMATS[source].has_columns),
         (
             "tag_column",
             formats.tag_column,

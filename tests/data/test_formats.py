@@ -25,7 +25,7 @@ def test_every_module_of_a_format_implements_what_its_row_says():
 
 
 def test_every_module_is_a_format_or_shared():
-    shared = {"__init__", "blocks", "escapes", "reading", "rows", "writing"}
+    shared = {"__init__", "blocks", "escapes", "headers", "reading", "rows", "writing"}
     folder = Path(formats.__file__).parent
     modules = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/__init__.py")}
     assert modules - shared == {row.module for row in FORMATS.values()}

@@ -27,6 +27,7 @@ class Format:
         holds_fields: whether records are rows with further fields, which are carried to the output.
         is_training_data: whether a recipe can train on files of the format.
         has_documents: whether several records may belong to one document.
+        has_columns: whether tokens and tags are columns of rows, by number or name.
     """
 
     module: str
@@ -39,6 +40,7 @@ class Format:
     holds_fields: bool = False
     is_training_data: bool = False
     has_documents: bool = False
+    has_columns: bool = False
 
     @property
     def is_corpus(self) -> bool:
@@ -61,7 +63,12 @@ FORMATS: dict[str, Format] = {
         holds_tags=True,
         is_training_data=True,
         has_documents=True,
+        has_columns=True,
     ),
+    "csv": Format(
+        "csv", (".csv",), reads=True, holds_tags=True, is_training_data=True, has_documents=True, has_columns=True
+    ),
+    "pipes": Format("pipes", reads=True, holds_tags=True, is_training_data=True, has_columns=True),
     "conllu": Format(
         "conllu",
         (".conllu",),
