@@ -73,6 +73,15 @@ def listed(values: tuple[str, ...]) -> str:
     return values[0] if len(values) == 1 else f"{', '.join(values[:-1])} or {values[-1]}"
 
 
+def counted(count: int, noun: str) -> str:
+    """Returns a number with its noun, in the plural unless it is 1.
+
+    >>> counted(1, "document"), counted(1000, "token")
+    ('1 document', '1,000 tokens')
+    """
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 _SCHEME_ALIASES: dict[str, Scheme] = {
     "BIO": "IOB2",
     "BIO2": "IOB2",

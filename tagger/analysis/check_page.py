@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from tagger.analysis.corpus_check import LENGTH_LIMITS, CorpusCheck, PartFigures, figure_rows
 from tagger.analysis.findings import Finding
+from tagger.choices import counted
 from tagger.data.highlighting import escape
 
 _STYLE = """
@@ -38,7 +39,7 @@ def _blocks(check: CorpusCheck, title: str) -> Iterator[str]:
     yield _table([("", [part.role for part in check.parts]), *figure_rows(check.parts)])
     for severity in ("error", "warning"):
         findings = [finding for finding in check.findings if finding.severity == severity]
-        yield f"<h2>{len(findings)} {severity}{'s' * (len(findings) != 1)}</h2>\n"
+        yield f"<h2>{counted(len(findings), severity)}</h2>\n"
         yield from map(_section, findings)
     yield "<h2>Lengths of sentences</h2>\n"
     yield _length_table(check.parts)

@@ -11,7 +11,7 @@ from tagger import streams
 from tagger.analysis import overlap_checks, tag_checks, word_checks
 from tagger.analysis.findings import Example, Finding
 from tagger.analysis.parts import Part
-from tagger.choices import Severity
+from tagger.choices import Severity, counted
 
 LENGTH_LIMITS = (5, 10, 20, 40, 80, 160, 320)
 """The longest sentences, in tokens, of all groups of the length distribution but the last."""
@@ -192,7 +192,7 @@ def figures_table(parts: Sequence[PartFigures]) -> Iterator[str]:
 def _list(findings: Sequence[Finding], severity: str) -> Iterator[str]:
     """Yields the lines of all findings of a severity."""
     yield ""
-    yield f"{len(findings) or 'no'} {severity}{'s' * (len(findings) != 1)}"
+    yield counted(len(findings), severity)
     for finding in findings:
         yield f"  {finding.kind} ({finding.count:,}): {finding.message}"
         for example in finding.examples:

@@ -20,6 +20,8 @@ _MAX_EXAMPLES = 3
 _SPAN_FORMATS: tuple[TagFormat, ...] = ("prefix", "suffix")
 _OUTSIDE_TAGS = ("O", "-", "_", "o", "0", "OUT", "OTHER", "NONE", "None", "none", "Other", "other", "out", "X")
 
+_ONTONOTES = (3, 10)  # columns of the token and of the named entity
+
 Tags = Sequence[Sequence[str]]
 
 
@@ -53,8 +55,12 @@ def draft(
     result = DataDraft({"format": file_format}, {})
     if file_format == "conllu":
         tags = _draft_field(path, None if tag is None else str(tag), result)
-    else:
+    elif file_format == "columns":
         tags = _draft_columns(path, token, tag, result)
+    else:
+        tags = [
+            each.tags for each in _probe(path, file_format, 0 if token is None else token, -1 if tag is None else tag)
+        ]
     _draft_tag_format(tags, result)
     return result
 
@@ -86,9 +92,10 @@ def _draft_columns(path: Path, token: int | str | None, tag: int | str | None, r
     if not sentences:
         return []
     count = columns.count_columns(sentences[0])
+    if token is None and tag is None and _is_ontonotes(sentences[0]):
+        token, tag = _ONTONOTES
     if token is None:
-        numbers = [str(number) for number in range(1, 1 + max(map(len, sentences)))]
-        token = int(count > 2 and all(list(each.tokens) == numbers[: len(each)] for each in sentences))
+        token = next((column for column in range(count - 1) if not _is_bookkeeping(path, column)), 0)
     by_column = {
         column: [each.tags for each in _probe(path, "columns", token, column)]
         for column in range(count)
@@ -107,6 +114,19 @@ def _draft_columns(path: Path, token: int | str | None, tag: int | str | None, r
             result.notes["tag"] = f"other columns that may hold tags: {', '.join(other)}"
     result.settings.update(token=token, tag=tag)
     return by_column[tag] if tag in by_column else [each.tags for each in _probe(path, "columns", token, tag)]
+
+
+def _is_ontonotes(sentence: Sentence) -> bool:
+    """Returns whether a file has the columns of OntoNotes in the CoNLL-2012 task."""
+    return any(line.lstrip("\ufeff").startswith("#begin document") for line in sentence.raw)
+
+
+def _is_bookkeeping(path: Path, column: int) -> bool:
+    """Returns whether a column has the numbers of tokens, or the same value in all of a sentence, such as its id."""
+    sentences = [each.tokens for each in _probe(path, "columns", column, column - 1)]
+    is_number = all(token.isdecimal() for tokens in sentences for token in tokens)
+    is_constant = all(len(set(tokens)) == 1 for tokens in sentences) and any(len(tokens) > 1 for tokens in sentences)
+    return is_number or is_constant
 
 
 def _draft_tag_format(tags: Tags, result: DataDraft) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from tagger import streams
 from tagger.analysis.corpus_files import ROLES, CorpusFiles
 from tagger.analysis.parts import Part, shorten
+from tagger.choices import counted
 from tagger.config import Config, loader, presets
 from tagger.errors import ConfigError, DataError
 
@@ -86,7 +87,10 @@ def _relative(path: Path, folder: Path) -> str:
 
 def _head(parts: Sequence[Part], name: str) -> list[str]:
     """Returns the comment at the top: what to do with the recipe `name`, and the amount of data."""
-    counts = [f"# {part.role}: {len(part.sentences):,} sentences, {len(part.words):,} distinct words" for part in parts]
+    counts = [
+        f"# {part.role}: {counted(len(part.sentences), 'sentence')}, {counted(len(part.words), 'distinct word')}"
+        for part in parts
+    ]
     return [f"# Drafted by `tagger init`. Train it: tagger train {streams.escape_line(name)}", *counts]
 
 

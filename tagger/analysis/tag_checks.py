@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from tagger.analysis.findings import Example, Finding, collect
 from tagger.analysis.parts import Located, Part
+from tagger.choices import counted
 from tagger.data import schemes, tag_formats
 from tagger.data.sentence import Span
 
@@ -63,12 +64,8 @@ def _tag_examples(part: Part, tags: Sequence[str]) -> Iterator[Example]:
         token = located.sentence.tokens[position]
         yield Example(
             located.locate(position),
-            f"{tag_formats.describe_tag(tag)} at {token!r}; {_count(part.tags[tag], 'token')} in {part.role}",
+            f"{tag_formats.describe_tag(tag)} at {token!r}; {counted(part.tags[tag], 'token')} in {part.role}",
         )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def _check_characters(parts: Sequence[Part]) -> Iterator[Finding]:
@@ -150,7 +147,7 @@ def _type_examples(part: Part, types: Sequence[str]) -> Iterator[Example]:
     for kind in types:
         located, span = next(each for each in part.spans if each[1].type == kind)
         example = _describe(located, span)
-        yield Example(example.location, f"{example.text}; {_count(part.types[kind], 'span')} in {part.role}")
+        yield Example(example.location, f"{example.text}; {counted(part.types[kind], 'span')} in {part.role}")
 
 
 def _describe(located: Located, span: Span) -> Example:

@@ -351,15 +351,9 @@ def _message(fault: Any, key: Key) -> str:
     if fault["type"] == "value_error":
         return f"{name}: {fault['ctx']['error']}"
     if fault["type"] in ("model_type", "model_attributes_type", "dict_type"):
-        return f"{name} must hold settings{_example(key)}, got {value}"
+        return f"{name} must hold settings, got {value}"
     message = fault["msg"].removeprefix("Input ").rstrip(".")
     return f"{name} {message[0].lower()}{message[1:]}, got {value}"
-
-
-def _example(key: Key) -> str:
-    """Returns the name of a setting of a section; an empty string for the whole recipe."""
-    names = [name for name in setting_names.all_names() if key and name.startswith(f"{_dotted(key)}.")]
-    return f" such as {names[0]}" if names else ""
 
 
 def _siblings(key: Key) -> Iterable[str]:

@@ -206,7 +206,7 @@ def test_many_faults_are_a_count_and_the_first_ones(tmp_path: Path) -> None:
 def test_errors_end_the_command_with_1_and_warnings_with_0(tmp_path: Path) -> None:
     good = run(write(tmp_path / "good", train=GOOD))
     assert (good.exit_code, good.stderr) == (0, "")
-    assert "no errors" in good.stdout
+    assert "0 errors" in good.stdout
     assert "1 warning" in good.stdout
     bad = run(write(tmp_path / "bad", train="a/O b/I-PER | c/B-PER"), "--json")
     assert bad.exit_code == 1

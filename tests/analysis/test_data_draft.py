@@ -80,3 +80,17 @@ def test_the_tag_of_a_treebank_is_that_of_spans_else_the_part_of_speech(
     settings, notes = draft(tmp_path, text, "train.conllu")
     assert settings == {"format": "conllu", "tag": tag}
     assert notes.get("tag", "") == note
+
+
+def test_ids_constants_and_the_columns_of_ontonotes_are_not_tokens(tmp_path: Path) -> None:
+    assert draft(tmp_path, rows("doc|doc", "0|0", "#|#", "@|@", "O|B-PER"))[0]["token"] == 3
+    lines = [f"a/b 0 {number} w{number} NN (S* - - - - {tag} * (1)\n" for number, tag in enumerate(("(PER*", "*)"))]
+    settings, notes = draft(tmp_path, "#begin document (a/b); part 000\n" + "".join(lines) + "\n#end document\n")
+    assert (settings["token"], settings["tag"], notes) == (3, 10, {})
+
+
+def test_a_table_with_a_header_needs_no_columns(tmp_path: Path) -> None:
+    assert draft(tmp_path, "token,tag\nAda,B_PER\nsleeps,O\n\n", "train.csv")[0] == {
+        "format": "csv",
+        "tag_format": "prefix",
+    }
