@@ -46,7 +46,7 @@ def make_sink(output_format: OutputFormat, options: WriteOptions) -> Sink:
         DataError: the source cannot be read.
     """
     output = FORMATS[output_format]
-    rows = names_of("holds_fields")
+    rows = tuple(name for name in names_of("holds_fields") if FORMATS[name].writes)
     if options.alternatives and output_format not in rows:
         raise ConfigError(f"alternatives can be written to {' or '.join(rows)}, not to {output_format}")
     sink: Sink = output.load().make_sink(options)

@@ -24,6 +24,7 @@ INPUTS = {
     "columns": COLUMNS,
     "conllu": CONLLU.replace("{}", "NER=O"),
     "jsonl": '{"text": "EU Paris"}\n{"tokens": []}\n{"tokens": ["no"]}\n',
+    "json": '[{"text": "EU Paris"}, {"tokens": []},\n{"tokens": ["no"]}]\n',
     "parquet": "",
 }
 LAYOUT = {"columns": Layout(), "conllu": Layout(tag="misc:NER")}
@@ -85,9 +86,9 @@ def test_every_input_can_be_written_as_rows_one_per_record_with_tokens(input_for
     documents = {"text": ["a.x", "a.x"], "columns": [0, 1], "conllu": [0, 0], "lines": [0, 1, 2]}.get(
         input_format, [0, 1, 2]
     )
-    as_text = to == "parquet" and input_format in ("jsonl", "parquet", "conllu")
+    as_text = to == "parquet" and input_format in ("jsonl", "json", "parquet", "conllu")
     assert [row["document"] for row in rows] == ([str(one) for one in documents] if as_text else documents)
-    assert all(("sentences" in row) == (input_format in ("text", "jsonl", "parquet")) for row in rows)
+    assert all(("sentences" in row) == (input_format in ("text", "jsonl", "json", "parquet")) for row in rows)
 
 
 @pytest.mark.parametrize("input_format", options(InputFormat))
