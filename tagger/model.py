@@ -146,7 +146,7 @@ def _split_words(config: Config, counts: Counter[str], tables: Sequence[vectors.
 
 
 def _tag_list(config: Config, sentences: Sequence[Sentence]) -> list[str]:
-    counts = Counter(tag for sentence in sentences for tag in sentence.tags)
+    counts = Counter(tag for sentence in sentences for tag in sentence.tags if tag != schemes.UNKNOWN)
     if schemes.detect([list(counts)]).scheme:
         types = {schemes.split(tag)[1] for tag in counts} - {""}
         return schemes.tag_set(sorted(types), config.data.scheme)

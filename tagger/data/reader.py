@@ -59,6 +59,8 @@ class Corpus:
         for sentence in self.sentences:
             rows = zip(sentence.tokens, sentence.tags, strict=True)
             digest.update("".join(f"{token}\t{tag}\n" for token, tag in rows).encode() + b"\n")
+            if sentence.annotated_types is not None:
+                digest.update("".join(f"\t{kind}\n" for kind in sorted(sentence.annotated_types)).encode() + b"\n")
         return digest.hexdigest()
 
 
@@ -99,6 +101,10 @@ class DataSettings(Protocol):
     @property
     def outside_tag(self) -> str:
         """The tag of tokens outside spans."""
+
+    @property
+    def unknown_tag(self) -> str | None:
+        """The tag of tokens that were not annotated."""
 
     @property
     def comments(self) -> str:
@@ -173,6 +179,7 @@ def find_layout(
         token=default.token if token is None else token,
         tag=tag_column,
         fixed=tag is not None,
+        unknown_tag=trained.unknown_tag,
         tag_format="plain" if is_plain else default.tag_format,
     )
 
@@ -276,8 +283,18 @@ def read_dataset(name: str, split: str, *, layout: Layout, revision: str | None)
 
 
 def _read_tags(corpus: Corpus, layout: Layout) -> Corpus:
-    sentences, tag_format = tag_formats.read_all(corpus.sentences, corpus.name, layout.tag_format, layout.outside_tag)
+    sentences = corpus.sentences
+    if layout.unknown_tag is not None:
+        sentences = tuple(mark_unknown(sentence, layout.unknown_tag) for sentence in sentences)
+    sentences, tag_format = tag_formats.read_all(sentences, corpus.name, layout.tag_format, layout.outside_tag)
     return Corpus(corpus.name, tuple(sentences), tag_format)
+
+
+def mark_unknown(sentence: Sentence, unknown_tag: str) -> Sentence:
+    """Returns a sentence in which the tag of tokens that were not annotated is `schemes.UNKNOWN`."""
+    if unknown_tag not in sentence.tags:
+        return sentence
+    return replace(sentence, tags=tuple([schemes.UNKNOWN if tag == unknown_tag else tag for tag in sentence.tags]))
 
 
 def _build_corpus(location: str, name: str, sentences: Iterable[Sentence]) -> Corpus:
