@@ -39,7 +39,7 @@ FOLDERS = {
         {"tag_formats"},
         {"vectors"},
         {"vector_files"},
-        {"formats.blocks", "formats.escapes", "formats.reading", "formats.writing"},
+        {"formats.blocks", "formats.escapes", "formats.headers", "formats.reading", "formats.writing"},
         {"formats.columns", "formats.conllu", "formats.hub", "formats.lines", "formats.text"},
         {"formats.rows"},
         {"formats.html", "formats.jsonl", "formats.spans"},
