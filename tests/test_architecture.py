@@ -36,7 +36,7 @@ FOLDERS = {
         {"highlighting"},
         {"sentence"},
         {"document", "schemes", "vocab"},
-        {"tag_formats"},
+        {"partial", "tag_formats"},
         {"vectors"},
         {"vector_files"},
         {"formats.blocks", "formats.escapes", "formats.headers", "formats.reading", "formats.writing"},
@@ -65,7 +65,7 @@ FOLDERS = {
         {"model", "kernels.recurrence"},
         {"kernels.scorer"},
     ],
-    "evaluation": [{"report"}, {"scoring"}, {"evaluator"}],
+    "evaluation": [{"report"}, {"scoring", "selecting"}, {"evaluator"}],
     "config": [{"schema"}, {"changes", "loader"}],
     "io": [
         {"json_files", "line_reader", "ownership", "regular_file"},

@@ -283,11 +283,21 @@ def read_dataset(name: str, split: str, *, layout: Layout, revision: str | None)
 
 
 def _read_tags(corpus: Corpus, layout: Layout) -> Corpus:
-    sentences = corpus.sentences
+    sentences: Sequence[Sentence] = corpus.sentences
+    if layout.unknown_tag != schemes.UNKNOWN:
+        _refuse_empty_tags(corpus)
     if layout.unknown_tag is not None:
         sentences = tuple(mark_unknown(sentence, layout.unknown_tag) for sentence in sentences)
     sentences, tag_format = tag_formats.read_all(sentences, corpus.name, layout.tag_format, layout.outside_tag)
     return Corpus(corpus.name, tuple(sentences), tag_format)
+
+
+def _refuse_empty_tags(corpus: Corpus) -> None:
+    for sentence in corpus.sentences:
+        if "" in sentence.tags:
+            line = tag_formats.find_line(sentence, sentence.tags.index(""))
+            advice = "if the token was not annotated, set data.unknown_tag to ''"
+            raise DataError(f"{corpus.name}:{line}: the tag is empty; {advice}")
 
 
 def mark_unknown(sentence: Sentence, unknown_tag: str) -> Sentence:

@@ -77,7 +77,9 @@ class TagReader:
     def __init__(self, tag_format: TagFormat, outside_tag: str = OUTSIDE) -> None:
         self._format, self._outside = tag_format, outside_tag
         self.nested = 0
-        self._tags = {schemes.UNKNOWN: schemes.UNKNOWN}  # the result for each tag, in formats in which it depends on the tag alone
+        self._tags = {
+            schemes.UNKNOWN: schemes.UNKNOWN
+        }  # the result for each tag, in formats in which it depends on the tag alone
 
     def read(self, sentence: Sentence, name: str) -> Sentence:
         """Returns a sentence with tags such as `B-PER`.

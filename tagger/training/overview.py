@@ -51,7 +51,7 @@ def _count(corpus: Corpus, *, has_spans: bool) -> Counter[str]:
     """Returns how often each type of span, or each tag, occurs."""
     if has_spans:
         return Counter(span.type for sentence in corpus.sentences for span in schemes.tags_to_spans(sentence.tags))
-    return Counter(tag for sentence in corpus.sentences for tag in sentence.tags)
+    return Counter(tag for sentence in corpus.sentences for tag in sentence.tags if tag != schemes.UNKNOWN)
 
 
 def _table(title: str, counts: Mapping[str, Counter[str]]) -> list[str]:

@@ -168,7 +168,15 @@ def _build_model(config: Config, inputs: Inputs, init_from: Path | None) -> Tagg
     if init_from is None:
         return build_model(numbered, data.train.sentences, inputs.tables)
     source, _ = model_dir.load(init_from)
-    model = build_model(numbered, data.train.sentences, [transfer.vector_table(source)])
+    transfer.check_scheme(source, numbered)
+    if unlearned := transfer.find_unlearned(source, data.train.sentences):
+        log.warning(
+            "%s has no %s, which the model knows and will unlearn; if they were not annotated, set data.annotated_types"
+            " to the types that were",
+            data.train.name,
+            ", ".join(unlearned[:10]),
+        )
+    model = build_model(numbered, data.train.sentences, [transfer.vector_table(source)], extended=source)
     transfer.transfer_weights(source, model)
     return model
 
