@@ -54,13 +54,14 @@ def tag_files(
         model: a model directory.
         paths: files, folders or globs; the string "-" is standard input.
         out: the directory for one output file per input file; None writes all output to standard output.
-        input_format: the format of the files; None for the format that each name suggests.
-        output_format: the format of the outputs; None for the input format, columns for lines, jsonl for text.
+        input_format: the format of the files; None for the format that name and content show, text by default.
+        output_format: the format of the outputs; None for the input format, jsonl for text and json, or
+            columns for lines, csv and pipes.
         pattern: a glob for the files of a folder; None for all that are not hidden.
         scheme: the scheme of the output tags; None for the scheme of the training.
         token_column: the column of the token, by number from 0 or by name; None for the column used in training.
         tag_column: likewise the column of the tag; in CoNLL-U upos, xpos or misc:KEY.
-        language: the ISO code of the language of raw text; None for English.
+        language: the ISO code of the language of raw text; None for that of the model.
         probabilities: whether to write the exact probability of each tag and span.
         threshold: drop spans with a lower probability.
         nbest: the number of most probable tag sequences to write for each sentence.

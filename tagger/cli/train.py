@@ -37,6 +37,7 @@ def train(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting (repeatable).")
     ] = None,
+    misaligned: options.Misaligned = None,
     init_from: Annotated[
         Path | None, typer.Option(metavar="MODEL", help="Model directory with initial weights.")
     ] = None,
@@ -58,7 +59,7 @@ def train(
             test=test,
             vectors=vectors or (),
             out=out,
-            settings=settings or (),
+            settings=[*(settings or ()), *([f"data.misaligned={misaligned}"] if misaligned else [])],
             seed=seed,
             seeds=None if seeds is None else experiments.parse_seeds(seeds),
             jobs=jobs,

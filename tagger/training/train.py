@@ -141,6 +141,8 @@ def _with_config(model: TaggerModel, config: Config, data: Corpora, run_dir: Pat
         ConfigError: a setting other than `training.epochs` has changed, with a line for each.
     """
     current = corpora.with_resolved_columns(config, data.train).without_paths()
+    tokenizer = {"tokenizer": model.config.data.tokenizer}  # a new version may split as before; the data are compared
+    current = current.model_copy(update={"data": current.data.model_copy(update=tokenizer)})
     if config.model.words.vectors:  # the tables determined the dimension
         words = current.model.words.model_copy(update={"embedding_dim": model.config.model.words.embedding_dim})
         current = current.model_copy(update={"model": current.model.model_copy(update={"words": words})})

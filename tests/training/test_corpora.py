@@ -131,7 +131,6 @@ def test_dev_data_is_also_annotated_for_the_types_in_it(tmp_path: Path, caplog: 
         ("data: {unknown_tag: '?'}\nmodel: {head: {tag_weights: {PER: 2}}}", PARTIAL, "tag_weights needs a known tag"),
         ("data: {unknown_tag: '?', scheme: IOB1}", PARTIAL, "data.scheme must be IOB2 or IOBES"),
         ("data: {unknown_tag: '?'}", "Ada ?\nran ?\n", r"train.conll: every tag is '\?'"),
-        ("data: {}", "Ada\tB-PER\nran\t\n", r"train.conll:2: the tag is empty; if the token was not annotated, set"),
     ],
 )
 def test_partial_annotation_that_cannot_be_trained_is_refused(
@@ -155,3 +154,13 @@ def test_the_digest_depends_on_the_annotated_types(tmp_path: Path) -> None:
     whole = config(tmp_path, train=SPANS, dev=SPANS)
     part = whole.model_copy(update={"data": whole.data.model_copy(update={"annotated_types": ("PER",)})})
     assert corpora.load(whole).digests()["train"] != corpora.load(part).digests()["train"]
+
+
+@pytest.mark.parametrize(
+    ("file_format", "train"),
+    [("csv", "Word,Tag\nAda,B-PER\nran,O\n\nEve,B-PER\n"), ("pipes", "Ada|B-PER ran|O\nEve|B-PER\n")],
+)
+def test_tables_and_lines_with_bars_are_training_data(tmp_path: Path, file_format: str, train: str) -> None:
+    named = config(tmp_path, train=train, dev=train)
+    loaded = corpora.load(named.model_copy(update={"data": named.data.model_copy(update={"format": file_format})}))
+    assert [sentence.tags for sentence in loaded.train.sentences] == [("S-PER", "O"), ("S-PER",)]
