@@ -65,6 +65,15 @@ class Corpus:
                 faults.append(f"{self.name}: sentence at line {sentence.line}: {tag} after {previous} breaks {scheme}")
         return limit_faults(faults, limit)
 
+    def with_annotated_types(self, types: Iterable[str]) -> "Corpus":
+        """Returns the corpus with sentences that are annotated for types of spans, unless they have their own."""
+        annotated = tuple(sorted(types))
+        sentences = (
+            replace(sentence, annotated_types=annotated) if sentence.annotated_types is None else sentence
+            for sentence in self.sentences
+        )
+        return replace(self, sentences=tuple(sentences))
+
     def digest(self) -> str:
         """Returns the SHA-256, in hexadecimal, of all tokens and tags; it does not depend on the file format."""
         digest = hashlib.sha256()
@@ -258,6 +267,7 @@ def _trained_layout(data: DataSettings) -> Layout:
         tag_format=data.tag_format,
         outside_tag=data.outside_tag,
         comments=data.comments,
+        unknown_tag=data.unknown_tag,
     )
 
 
@@ -383,6 +393,7 @@ def read_part(data: PartSettings, role: str, *, has_spans: bool = True) -> Corpu
         trained_format = choose_format(Path(data.train), data)
         if not _have_same_layout(input_format, trained_format):
             layout = _default_layout(input_format, has_spans=has_spans, tagged=True)
+            layout = replace(layout, unknown_tag=data.unknown_tag)
     return read_corpus(Path(path), input_format=input_format, layout=layout, **find_read_options(data))
 
 

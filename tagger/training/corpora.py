@@ -143,12 +143,7 @@ def _with_annotated_types(part: Corpus, data: Data, *, is_train: bool) -> Corpus
     if not is_train:
         types |= {schemes.split(tag)[1] for sentence in part.sentences for tag in sentence.tags} - {""}
         log.info("%s is scored on spans of these types: %s", part.name, ", ".join(sorted(types)))
-    annotated = tuple(sorted(types))
-    sentences = (
-        replace(sentence, annotated_types=annotated) if sentence.annotated_types is None else sentence
-        for sentence in part.sentences
-    )
-    return replace(part, sentences=tuple(sentences))
+    return part.with_annotated_types(types)
 
 
 def _check_partial(config: Config, train: Corpus, *, has_spans: bool) -> None:
