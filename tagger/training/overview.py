@@ -8,6 +8,7 @@ from tagger.choices import Selection
 from tagger.config import Config
 from tagger.data import schemes
 from tagger.data.reader import Corpus
+from tagger.errors import list_briefly
 from tagger.evaluation import SCORE_NAMES
 from tagger.training.corpora import Corpora
 
@@ -58,13 +59,13 @@ def _table(title: str, counts: Mapping[str, Counter[str]]) -> list[str]:
     """Returns the lines of a table with a row for each of the most frequent names and a column for each part."""
     total: Counter[str] = sum(counts.values(), Counter())
     names = sorted(total, key=lambda name: (-counts["train"][name], -total[name], name))
-    shown = names if len(names) <= _MAX_ROWS else names[: _MAX_ROWS - 1]
-    space = max((len(name[:_MAX_NAME]) for name in (*shown, title)), default=0)
+    frequent = names if len(names) <= _MAX_ROWS else names[: _MAX_ROWS - 1]
+    space = max((len(name[:_MAX_NAME]) for name in (*frequent, title)), default=0)
     lines = ["".join([f"{title:{space}}", *(f"{part:>9}" for part in counts)])]
-    for name in shown:
+    for name in frequent:
         lines.append("".join([f"{name[:_MAX_NAME]:{space}}", *(f"{each[name]:>9}" for each in counts.values())]))
-    if len(shown) < len(names):
-        lines.append(f"… and {len(names) - len(shown)} more")
+    if len(frequent) < len(names):
+        lines.append(f"… and {len(names) - len(frequent)} more")
     return lines
 
 
@@ -79,5 +80,4 @@ def _describe(selection: Selection, *, has_spans: bool) -> str:
 def _list(counts: Mapping[str, int]) -> str:
     """Returns the ten most frequent names with their counts."""
     names = sorted(counts, key=lambda name: (-counts[name], name))
-    more = f" and {len(names) - 10} more" * (len(names) > 10)
-    return ", ".join(f"{name[:_MAX_NAME]} ({counts[name]})" for name in names[:10]) + more
+    return list_briefly([f"{name[:_MAX_NAME]} ({counts[name]})" for name in names])

@@ -12,7 +12,7 @@ from tagger import model_dir
 from tagger.config import Config, changed_settings, fixed_changes, loader
 from tagger.data.vectors import Table
 from tagger.device import seed_generators, select_device, single_torch_thread
-from tagger.errors import ConfigError, ModelError
+from tagger.errors import ConfigError, ModelError, list_briefly
 from tagger.evaluation import evaluate_with_counts
 from tagger.io import atomic
 from tagger.model import TaggerModel, build_model, read_tables
@@ -176,7 +176,7 @@ def _build_model(config: Config, inputs: Inputs, init_from: Path | None) -> Tagg
             "%s has no %s, which the model knows and will unlearn; if they were not annotated, set data.annotated_types"
             " to the types that were",
             data.train.name,
-            ", ".join(unlearned[:10]),
+            list_briefly(unlearned),
         )
     model = build_model(numbered, data.train.sentences, [transfer.vector_table(source)], extended=source)
     transfer.transfer_weights(source, model)

@@ -11,7 +11,7 @@ from tagger.data import schemes
 from tagger.data.sentence import Sentence
 from tagger.data.vectors import Table
 from tagger.data.vocab import SPECIAL, Vocab
-from tagger.errors import ConfigError
+from tagger.errors import ConfigError, list_briefly
 from tagger.model import TaggerModel
 
 log = logging.getLogger(__name__)
@@ -87,17 +87,12 @@ def _log_changes(source: TaggerModel, target: TaggerModel) -> None:
         _names(source, model.tags.items) if has_spans else set(model.tags.items) for model in (source, target)
     )
     changes = {"kept": before & after, "added": after - before, "dropped": before - after}
-    listed = "; ".join(f"{change}: {_list(names)}" for change, names in changes.items() if names)
+    listed = "; ".join(f"{change}: {list_briefly(sorted(names))}" for change, names in changes.items() if names)
     log.info("started from a model; %s %s", "types" if has_spans else "tags", listed)
     for name in ("known_words", "characters"):
         old, new = (getattr(model, name).ids.keys() - set(SPECIAL) for model in (source, target))
         counts = (len(old & new), len(new - old), len(old - new))
         log.info("%s kept: %d; added: %d; dropped: %d", name.removeprefix("known_"), *counts)
-
-
-def _list(names: Iterable[str]) -> str:
-    ordered = sorted(names)
-    return ", ".join(ordered[:10]) + f" and {len(ordered) - 10} more" * (len(ordered) > 10)
 
 
 def _rows(name: str, source: TaggerModel, target: TaggerModel) -> tuple[tuple[Vocab, Vocab], ...]:

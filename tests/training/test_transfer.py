@@ -116,12 +116,13 @@ def test_a_new_type_is_learned_without_unlearning_others_where_these_were_not_an
     types = ("VERB",) if annotated else None
     paths = {"train": str(tmp_path / "verbs.conll"), "dev": str(tmp_path / "verbs.conll"), "annotated_types": types}
     data = tiny_config.data.model_copy(update=paths)
-    more = tiny_config.training.model_copy(update={"epochs": 6})
+    more = tiny_config.training.model_copy(update={"epochs": 4})
     config = tiny_config.model_copy(update={"data": data, "training": more})
     result = training.train(config, tmp_path / "run", device="cpu", init_from=model_path)
     types_of = tagger.evaluate(result.tagger, tmp_path / "whole.conll").types
     assert types_of["VERB"].f1 == 100.0
-    assert (types_of["PER"].f1 == types_of["LOC"].f1 == 100.0) is annotated
+    old_types = [types_of[kind].f1 for kind in ("PER", "LOC")]
+    assert min(old_types) > 70 if annotated else max(old_types) == 0
     assert ("has no LOC, PER, which the model knows and will unlearn" in caplog.text) is not annotated
 
 
