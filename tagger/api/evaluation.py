@@ -47,7 +47,7 @@ def evaluate(
             model.
         annotated_types: the types of spans that the data was annotated for; spans of other types are not scored. None
             for all types, or those of each record of the data.
-        device: auto, cpu or cuda; not used if `model` is a tagger.
+        device: auto, cpu, cuda or cuda:N; not used if `model` is a tagger.
 
     Raises:
         ConfigError: an option does not fit the model or the file.
