@@ -349,7 +349,7 @@ def test_tokens_without_a_plain_tag_are_left_out_and_counted():
     report, counts = evaluate_with_counts(model, unknown(wrong.rpartition("so ")[0] + "so ?\n"))
     assert report.accuracy == 100
     assert (report.left_out.tokens, report.tokens, counts.rows) == (1, 3, ((2, 2),))
-    assert "not scored, because not annotated: 1 tokens" in str(report)
+    assert "not scored, because not annotated: 1 token; touching them: 0 spans" in str(report)
     assert report.unknown_tags == {}
 
 
@@ -375,7 +375,7 @@ def test_spans_of_types_that_were_not_annotated_are_left_out_and_counted(model: 
     report = evaluate(model, part)
     assert (report.precision, report.f1, report.accuracy) == (100, 100, 100)
     assert report.left_out.types == {"LOC": 1}
-    assert "1 spans of types that were not annotated: LOC (1)" in str(report)
+    assert "; of types that were not annotated: 1 span, LOC (1)" in str(report)
     assert Report.from_json(report.to_json()) == report
 
 

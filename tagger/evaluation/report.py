@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from tagger.choices import Selection
+from tagger.choices import Selection, counted
 from tagger.io import json_files
 
 SPANS = ("correct", "predicted", "gold")
@@ -39,8 +39,11 @@ class LeftOut:
 
     def __str__(self) -> str:
         listed = ", ".join(f"{kind} ({count})" for kind, count in self.types.items())
-        types = f", {sum(self.types.values())} spans of types that were not annotated: {listed}" * bool(listed)
-        return f"not scored, because not annotated: {self.tokens} tokens, {self.spans} spans that touch them{types}"
+        types = f"; of types that were not annotated: {counted(sum(self.types.values()), 'span')}, {listed}" * bool(
+            listed
+        )
+        touching = counted(self.spans, "span")
+        return f"not scored, because not annotated: {counted(self.tokens, 'token')}; touching them: {touching}{types}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,9 +165,9 @@ def _check_partial(config: Config, train: Corpus, *, has_spans: bool) -> None:
     if tokens == train.tokens:
         raise DataError(f"{train.name}: every tag is {config.data.unknown_tag!r}, the tag of data.unknown_tag")
     if tokens:
-        log.info("%s: %d tokens have no known tag and may have any", train.name, tokens)
+        log.info("%s: unknown tags, which may be any: %s", train.name, counted(tokens, "token"))
     if restricted:
-        log.info("%s: %d sentences are annotated for some types only", train.name, restricted)
+        log.info("%s: annotated for some types only: %s", train.name, counted(restricted, "sentence"))
 
 
 def _read_train(data: Data) -> Corpus:

@@ -111,7 +111,7 @@ def test_sentences_with_unknown_tags_keep_their_scheme(tmp_path: Path, caplog: p
         loaded = corpora.load(recipe)
     assert [sentence.tags for sentence in loaded.train.sentences] == [("B-PER", "", ""), ("B-PER", "E-PER", "O")]
     assert loaded.source == "IOB2"
-    assert "train.conll: 2 tokens have no known tag and may have any" in caplog.text
+    assert "train.conll: unknown tags, which may be any: 2 tokens" in caplog.text
 
 
 def test_dev_data_is_also_annotated_for_the_types_in_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
