@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("data", type=Path, help="Folder with train.txt and valid.txt of CoNLL-2003.")
     parser.add_argument("--vectors", type=Path, nargs="+", required=True, help="Tables of word vectors.")
-    parser.add_argument("--epochs", type=int, default=20, help="Number of epochs; half of it for continued trainings.")
+    parser.add_argument("--epochs", type=int, default=20, help="Number of epochs of each training.")
     parser.add_argument("--only", default=",".join(TRAININGS), help="Trainings to run, in this order.")
     parser.add_argument("--out", type=Path, help="Directory of the runs; a temporary one by default.")
     parser.add_argument("--json", type=Path, help="File for the scores.")
@@ -105,10 +105,7 @@ def write(sentences: Sequence[Sentence], tags: Sequence[Sequence[str]], path: Pa
 def measure(name: str, folder: Path, vectors: Sequence[Path], epochs: int) -> dict[str, float]:
     """Returns the scores of a training on all dev data: F1 over all types and of each type."""
     is_continued = name in ("continued", "unstated")
-    settings: dict[str, object] = {
-        "data.columns": ["token", "ner"],
-        "training.epochs": max(1, epochs // 2) if is_continued else epochs,
-    }
+    settings: dict[str, object] = {"data.columns": ["token", "ner"], "training.epochs": epochs}
     if name == "continued":
         settings["data.annotated_types"] = [NEW]
     if name == "unknown":
