@@ -8,6 +8,7 @@ from typing import Any
 
 from tagger import __version__
 from tagger.choices import Selection
+from tagger.config import Config
 from tagger.data import schemes
 from tagger.data.reader import Corpus
 from tagger.data.schemes import UNKNOWN
@@ -16,13 +17,12 @@ from tagger.errors import DataError
 from tagger.evaluation import scoring
 from tagger.evaluation.report import SPANS, TOKENS, Counts, LeftOut, Report, TypeScore
 from tagger.evaluation.selecting import SpanSelector
-from tagger.model import TaggerModel
 from tagger.tagging import EncodedPool, Tagger
 
 
-def find_selection(model: TaggerModel) -> Selection:
-    """Returns the score that models are chosen by: F1 for spans and accuracy for plain tags, or as the recipe says."""
-    return model.config.training.selection or ("accuracy" if model.scheme is None else "f1")
+def find_selection(config: Config, *, has_spans: bool) -> Selection:
+    """Returns the score that models are chosen by: that of the recipe, else F1 for spans, accuracy for plain tags."""
+    return config.training.selection or ("f1" if has_spans else "accuracy")
 
 
 def evaluate(
@@ -71,7 +71,7 @@ def evaluate_with_counts(
     seconds = time.perf_counter() - started
     score = _score_tags if tagger.model.scheme is None else _score_spans
     figures, counts = score(corpus, predicted, detected)
-    selection = find_selection(tagger.model)
+    selection = find_selection(tagger.model.config, has_spans=tagger.model.scheme is not None)
     digest = corpus.digest()
     names = "plain tags" if tagger.model.scheme is None else f"{tagger.model.scheme} conlleval"
     report = Report(

@@ -9,7 +9,7 @@ from tagger.config import Config
 from tagger.data import schemes
 from tagger.data.reader import Corpus
 from tagger.errors import list_briefly
-from tagger.evaluation import SCORE_NAMES
+from tagger.evaluation import SCORE_NAMES, find_selection
 from tagger.training.corpora import Corpora
 
 log = logging.getLogger(__name__)
@@ -24,23 +24,20 @@ def log_overview(config: Config, data: Corpora) -> None:
     Warnings are for types or tags that the training data lacks, and for dev data that cannot select an epoch.
     """
     parts = {"train": data.train, "dev": data.dev} | ({"test": data.test} if data.test else {})
-    has_spans = schemes.detect([sorted({tag for sentence in data.train.sentences for tag in sentence.tags})]).scheme
-    counts = {name: _count(corpus, has_spans=has_spans is not None) for name, corpus in parts.items()}
+    tags = {tag for sentence in data.train.sentences for tag in sentence.tags}
+    has_spans = schemes.detect([sorted(tags)]).scheme is not None
+    counts = {name: _count(corpus, has_spans=has_spans) for name, corpus in parts.items()}
     for line in _table("type" if has_spans else "tag", counts):
         log.info("%s", line)
-    selection: Selection = config.training.selection or ("f1" if has_spans else "accuracy")
-    log.info(
-        "the best epoch is the one with the highest %s on dev", _describe(selection, has_spans=has_spans is not None)
-    )
+    selection = find_selection(config, has_spans=has_spans)
+    log.info("the best epoch is the one with the highest %s on dev", _describe(selection, has_spans=has_spans))
     if not counts["train"].keys() - {schemes.OUTSIDE}:
         log.warning("%s has only the tag O; is data.tag the right column?", data.train.name)
-    for name in [name for name in parts if name != "train"]:
-        lacking = {kind: count for kind, count in counts[name].items() if kind not in counts["train"]}
-        if lacking:
+    for name, corpus in parts.items():
+        absent = {kind: count for kind, count in counts[name].items() if kind not in counts["train"]}
+        if absent:
             kinds = "types" if has_spans else "tags"
-            log.warning(
-                "%s has %s that the training data lacks, scored as wrong: %s", parts[name].name, kinds, _list(lacking)
-            )
+            log.warning("%s has %s that the training data lacks: %s", corpus.name, kinds, _list(absent))
     if selection != "accuracy" and not counts["dev"].keys() - ({schemes.OUTSIDE} if selection == "f1" else set()):
         missing = "no spans" if has_spans else "only the tag O"
         log.warning(
