@@ -125,7 +125,7 @@ def measure(name: str, folder: Path, vectors: Sequence[Path], epochs: int) -> di
     return {
         "f1": round(report.f1, 2),
         **types,
-        "best_epoch": result.best.epoch if result.best else 0,
+        "epochs": len(result.history),
         "seconds": round(seconds),
     }
 
