@@ -267,3 +267,12 @@ def test_what_the_reader_decides_is_a_warning_and_nothing_is_printed_twice(tmp_p
     assert done.stderr == ""
     assert "notice (1)" in done.stdout
     assert "are read as comments" in done.stdout
+
+
+def test_spans_that_do_not_meet_tokens_are_reported_with_their_line(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    row = {"text": "Ada sleeps .", "label": [[0, 2, "PER"]]}
+    path.write_text(f"{json.dumps(row)}\n" * 2)
+    (notice,) = findings(tagger.check(path), "notice")
+    assert (notice.severity, notice.count) == ("warning", 2)
+    assert "train.jsonl:1: PER 0-2 'Ad'" in notice.examples[0].text
