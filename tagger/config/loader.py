@@ -105,6 +105,8 @@ def recipe_path(name: str) -> Path:
     """
     path = Path(name)
     if _is(Path.is_file, path):
+        if path.suffix not in (".yaml", ".yml", ""):
+            raise ConfigError(f"{name}: expected a recipe in YAML (.yaml); `tagger init` drafts one for annotated data")
         return path
     if path.suffix in (".yaml", ".yml"):
         raise ConfigError(f"{name}: no such recipe file")
@@ -113,7 +115,7 @@ def recipe_path(name: str) -> Path:
         hint = (
             "a run: pass `resume=True` to continue it"
             if is_run
-            else "a folder: pass a recipe, and the folder as `data`"
+            else "a folder: pass a recipe, and the folder as `data`; `tagger init` drafts a recipe for annotated data"
         )
         raise ConfigError(f"{name} is {hint}")
     if name not in shipped():
