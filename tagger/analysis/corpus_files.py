@@ -159,6 +159,8 @@ def _group(names: Sequence[str | Path]) -> dict[Role, list[Path]]:
     files: dict[Role, list[Path]] = {}
     for path in map(Path, names):
         if path.is_dir():
+            if not any(reader.guess_role(file) == "train" for file in path.glob("*")):
+                raise DataError(f"{path}: found no training file such as train.txt or en-train.conllu; name the files")
             by_role = reader.find_corpus_files(path)
             for role in ROLES:
                 files.setdefault(role, []).extend(file for name, file in by_role.items() if name == role)

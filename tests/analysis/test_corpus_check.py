@@ -255,7 +255,9 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     done = run(tmp_path / "nothing")
     assert done.exit_code == 2
     assert done.stderr == f"{tmp_path}/nothing: no such file or folder\n"
-    with pytest.raises(DataError, match="found no training file"):
+    with pytest.raises(
+        DataError, match=r"found no training file such as train\.txt or en-train\.conllu; name the files$"
+    ):
         tagger.check(tmp_path)
 
 
