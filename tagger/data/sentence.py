@@ -103,6 +103,10 @@ class Sentence:
         probabilities: one per token: of its tag or, within a span, of the span; empty if not asked for.
         alternatives: the most probable tag sequences, in falling order; empty if not asked for.
         annotated_types: the types of spans that its gold tags were annotated for; None for all.
+
+    Raises:
+        TypeError: `tokens` is a text.
+        ValueError: there are tags, but not one for each token.
     """
 
     tokens: tuple[str, ...]
@@ -119,6 +123,10 @@ class Sentence:
     annotated_types: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.tokens, str):
+            raise TypeError("tokens must be words, got a text; split it, or pass it to Tagger.tag_text")
+        if self.tags and len(self.tags) != len(self.tokens):
+            raise ValueError(f"expected a tag for each of {len(self.tokens)} tokens, got {len(self.tags)} tags")
         if self.spans:
             attach_spans(self, tuple([Span(span.type, span.start, span.end, span.probability) for span in self.spans]))
 
