@@ -136,6 +136,7 @@ class Layout:
         fixed: whether the tag's column must exist.
         tag_format: how tags encode spans in the file; see `tagger.data.tag_formats`.
         outside_tag: the tag of tokens outside spans in the file.
+        unknown_tag: the tag of tokens that were not annotated; None if all are.
         comments: how comment lines start; `auto` for lines that look like comments, `none` if there are none.
     """
 
@@ -146,6 +147,7 @@ class Layout:
     tag_format: TagFormat = "auto"
     outside_tag: str = "O"
     comments: str = "auto"
+    unknown_tag: str | None = None
 
     def number(self, column: int | str) -> int:
         """Returns the number of a column.
