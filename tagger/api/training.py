@@ -53,7 +53,7 @@ def train(
         seed: the random seed; None for the recipe's.
         seeds: several seeds, each trained in a sub-directory of `out`; the model best on dev is copied to `out`.
         jobs: the number of seeds to train in parallel, each in a process.
-        device: auto, cpu or cuda.
+        device: auto, cpu, cuda or cuda:N.
         init_from: the directory of a model of the same shape to take the initial weights from.
         resume: continue a run from its last checkpoint, of `out` or, without `out` and `seeds`, of `recipe`.
         callback: is called with the events of the training, if `jobs` is 1.
@@ -80,8 +80,8 @@ def train(
     tables = [Path(vectors)] if isinstance(vectors, str | Path) else [Path(path) for path in vectors]
     initial = None if init_from is None else Path(init_from)
     run = None if isinstance(recipe, Config) else Path(recipe)
-    if resume and seeds is None and run is not None and (out is None or _is_run(run)):
-        _refuse({"vectors": tables or None, "out": out, "seed": seed, "init_from": init_from})
+    if resume and run is not None and (_is_run(run) or (out is None and seeds is None)):
+        _refuse({"vectors": tables or None, "out": out, "seed": seed, "seeds": seeds, "init_from": init_from})
         run_dir.check_is_run(run)
         config = recipes.load(str(run / run_dir.CONFIG), overrides)
         config = corpora.with_paths(config, folder=folder, parts=paths, vectors=())

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from tagger import __version__, streams
-from tagger.cli import compare, convert, evaluate, info, tag, train
+from tagger.cli import check, compare, convert, evaluate, info, init, settings, split, tag, train
 from tagger.cli.errors import Command, CommandGroup
 
 app = typer.Typer(
@@ -22,7 +22,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for _command in (train.train, evaluate.evaluate, compare.compare, convert.convert, tag.tag, info.info):
+for _command in (
+    init.init,
+    train.train,
+    evaluate.evaluate,
+    compare.compare,
+    tag.tag,
+    check.check,
+    convert.convert,
+    split.split,
+    settings.settings,
+    info.info,
+):
     app.command(cls=Command)(_command)
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from tagger import choices
 from tagger.io import line_reader
@@ -15,6 +15,9 @@ Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Name = Annotated[str, Field(min_length=1)]
 Positive = Annotated[float, Field(gt=0, le=1e300)]
 NotNegative = Annotated[float, Field(ge=0, le=1e300)]
+Scheme = Annotated[
+    choices.Scheme, BeforeValidator(lambda name: choices.parse_scheme(name) if isinstance(name, str) else name)
+]
 Column = Annotated[int, Field(ge=-1_000_000, le=1_000_000)] | str
 _CONLLU_TAG = r"upos|xpos|misc:.+"
 _ROWS = ("jsonl", "json", "parquet", "datasets")
@@ -76,13 +79,22 @@ class Data(Section):
         " `untyped` B and I, `brackets` (PER*; `plain` for tags without spans; `auto` decides by all tags",
     )
     outside_tag: Name = Field("O", description="tag of tokens outside spans, such as `-`, `_` or `OUT`")
+    unknown_tag: str | None = Field(
+        None, description="tag of tokens that were not annotated, such as `?`; in training they may have any tag"
+    )
+    annotated_types: tuple[Name, ...] | None = Field(
+        None,
+        strict=False,
+        description="types of spans that the data was annotated for; outside its spans, tokens may be in spans of other"
+        " types. null for all types",
+    )
     comments: Name = Field(
         "auto",
         description="how comment lines of columns start, such as `#`; `auto` reads lines such as `# id 1` at the start"
         " of a sentence as comments, `none` reads every line as a token",
     )
     fields: Fields = Fields()
-    scheme: choices.Scheme = Field("IOBES", description="scheme in which spans are encoded for training")
+    scheme: Scheme = Field("IOBES", description="scheme in which spans are encoded for training")
     language: Annotated[str, Field(pattern="^[a-z]{2,3}$")] = Field(
         "en", description="language of texts that are split into tokens, as an ISO 639 code"
     )
@@ -129,6 +141,10 @@ class Data(Section):
 
     @model_validator(mode="after")
     def _check_columns(self) -> Self:
+        if self.unknown_tag is not None and self.tag_format in ("types", "brackets"):
+            raise ValueError(f"unknown_tag cannot be combined with tag_format {self.tag_format}")
+        if self.unknown_tag == self.outside_tag:
+            raise ValueError(f"unknown_tag and outside_tag are both {self.outside_tag!r}")
         asked = self.implied_format
         for key, column in (("token", self.token), ("tag", self.tag)):
             named = isinstance(column, str)

@@ -1,15 +1,15 @@
 """Reads sentences and records from files of any format, folders of corpus files and datasets, in one pass."""
 
 import hashlib
-import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from dataclasses import fields as dataclass_fields
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
-from tagger.choices import CorpusFormat, InputFormat, Misaligned, Scheme, TagFormat, TaggedFormat, listed, options
-from tagger.data import schemes, tag_formats
+from tagger.choices import CorpusFormat, InputFormat, Misaligned, Role, Scheme, TagFormat, TaggedFormat, listed, options
+from tagger.data import schemes, splitting, tag_formats
 from tagger.data.formats import FORMATS, Layout, conllu, hub, names_of
 from tagger.data.formats.reading import AnnotationOptions, Fields, ReadOptions
 from tagger.data.guessing import guess_format
@@ -25,6 +25,7 @@ _FILE_NAMES = {
     "test": ("test", "testb", "eng.testb", "*-test", "*_test", "*.test", "*.testb"),
 }
 _FILE_SUFFIXES = ("", ".txt", *(suffix for name in names_of("is_training_data") for suffix in FORMATS[name].suffixes))
+_COMPRESSED_ENDS = ("", *line_reader.COMPRESSED_SUFFIXES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +66,23 @@ class Corpus:
                 faults.append(f"{self.name}: sentence at line {sentence.line}: {tag} after {previous} breaks {scheme}")
         return limit_faults(faults, limit)
 
+    def with_annotated_types(self, types: Iterable[str]) -> "Corpus":
+        """Returns the corpus with sentences that are annotated for types of spans, unless they have their own."""
+        annotated = tuple(sorted(types))
+        sentences = (
+            replace(sentence, annotated_types=annotated) if sentence.annotated_types is None else sentence
+            for sentence in self.sentences
+        )
+        return replace(self, sentences=tuple(sentences))
+
     def digest(self) -> str:
         """Returns the SHA-256, in hexadecimal, of all tokens and tags; it does not depend on the file format."""
         digest = hashlib.sha256()
         for sentence in self.sentences:
             rows = zip(sentence.tokens, sentence.tags, strict=True)
             digest.update("".join(f"{token}\t{tag}\n" for token, tag in rows).encode() + b"\n")
+            if sentence.annotated_types is not None:
+                digest.update("".join(f"\t{kind}\n" for kind in sorted(sentence.annotated_types)).encode() + b"\n")
         return digest.hexdigest()
 
 
@@ -100,6 +112,10 @@ class DataSettings(Protocol):
     @property
     def outside_tag(self) -> str:
         """The tag of tokens outside spans."""
+
+    @property
+    def unknown_tag(self) -> str | None:
+        """The tag of tokens that were not annotated."""
 
     @property
     def comments(self) -> str:
@@ -233,6 +249,7 @@ def find_layout(
         token=default.token if token is None else token,
         tag=tag_column,
         fixed=tag is not None,
+        unknown_tag=trained.unknown_tag,
         tag_format="plain" if is_plain else default.tag_format,
     )
 
@@ -251,6 +268,7 @@ def _trained_layout(data: DataSettings) -> Layout:
         tag_format=data.tag_format,
         outside_tag=data.outside_tag,
         comments=data.comments,
+        unknown_tag=data.unknown_tag,
     )
 
 
@@ -376,6 +394,7 @@ def read_part(data: PartSettings, role: str, *, has_spans: bool = True) -> Corpu
         trained_format = choose_format(Path(data.train), data)
         if not _have_same_layout(input_format, trained_format):
             layout = _default_layout(input_format, has_spans=has_spans, tagged=True)
+            layout = replace(layout, unknown_tag=data.unknown_tag)
     return read_corpus(Path(path), input_format=input_format, layout=layout, **find_read_options(data))
 
 
@@ -413,8 +432,28 @@ def read_dataset(name: str, split: str, *, revision: str | None, layout: Layout,
 def _read_tags(corpus: Corpus, layout: Layout) -> Corpus:
     if corpus.is_split_text:  # tags of annotated spans
         return corpus
-    sentences, tag_format = tag_formats.read_all(corpus.sentences, corpus.name, layout.tag_format, layout.outside_tag)
+    sentences: Sequence[Sentence] = corpus.sentences
+    if layout.unknown_tag != schemes.UNKNOWN:
+        _refuse_empty_tags(corpus)
+    if layout.unknown_tag is not None:
+        sentences = tuple(mark_unknown(sentence, layout.unknown_tag) for sentence in sentences)
+    sentences, tag_format = tag_formats.read_all(sentences, corpus.name, layout.tag_format, layout.outside_tag)
     return replace(corpus, sentences=tuple(sentences), tag_format=tag_format)
+
+
+def _refuse_empty_tags(corpus: Corpus) -> None:
+    for sentence in corpus.sentences:
+        if "" in sentence.tags:
+            line = tag_formats.find_line(sentence, sentence.tags.index(""))
+            advice = "if the token was not annotated, set data.unknown_tag to ''"
+            raise DataError(f"{corpus.name}:{line}: the tag is empty; {advice}")
+
+
+def mark_unknown(sentence: Sentence, unknown_tag: str) -> Sentence:
+    """Returns a sentence in which the tag of tokens that were not annotated is `schemes.UNKNOWN`."""
+    if unknown_tag not in sentence.tags:
+        return sentence
+    return replace(sentence, tags=tuple([schemes.UNKNOWN if tag == unknown_tag else tag for tag in sentence.tags]))
 
 
 def _build_corpus(location: str, corpus: Corpus, sentences: Iterable[Sentence]) -> Corpus:
@@ -439,7 +478,7 @@ def find_corpus_files(folder: Path) -> dict[str, Path]:
             matches = sorted(
                 path
                 for suffix in _FILE_SUFFIXES
-                for compressed_suffix in ("", *line_reader.COMPRESSED_SUFFIXES)
+                for compressed_suffix in _COMPRESSED_ENDS
                 for path in folder.glob(stem + suffix + compressed_suffix)
                 if path.is_file()
             )
@@ -457,21 +496,31 @@ def find_corpus_files(folder: Path) -> dict[str, Path]:
     return files
 
 
+def guess_role(path: Path) -> Role | None:
+    """Returns the role of a file by its name, as `find_corpus_files` does; None for other names.
+
+    >>> guess_role(Path("en-dev.conllu.gz")), guess_role(Path("corpus.txt"))
+    ('dev', None)
+    """
+    for role, stems in _FILE_NAMES.items():
+        for end in (suffix + compressed for suffix in _FILE_SUFFIXES for compressed in _COMPRESSED_ENDS):
+            if path.name.endswith(end) and any(fnmatchcase(path.name.removesuffix(end), stem) for stem in stems):
+                return cast(Role, role)
+    return None
+
+
 def split_off_dev(sentences: Sequence[Sentence], fraction: float, seed: int) -> tuple[list[Sentence], list[Sentence]]:
     """Returns training sentences and about a fraction of all sentences for development.
 
-    Documents are not split if there are several.
+    Documents are not split if there are several. Both parts have every type of span, or every tag, if possible.
 
     Raises:
         DataError: there is only one sentence.
     """
-    by_document = len({sentence.document for sentence in sentences}) > 1
-    units = [sentence.document if by_document else number for number, sentence in enumerate(sentences)]
-    order = sorted(set(units))
-    if len(order) < 2:
+    if len(sentences) < 2:
         raise DataError("a single sentence cannot be split into training and development data; name a file with `dev`")
-    random.Random(seed).shuffle(order)
-    dev_units = set(order[: min(max(1, round(fraction * len(order))), len(order) - 1)])
-    train = [sentence for unit, sentence in zip(units, sentences, strict=True) if unit not in dev_units]
-    dev = [sentence for unit, sentence in zip(units, sentences, strict=True) if unit in dev_units]
+    parts = splitting.split(sentences, (1 - fraction, fraction), seed)
+    train, dev = (
+        [sentence for sentence, part in zip(sentences, parts, strict=True) if part == number] for number in (0, 1)
+    )
     return train, dev

@@ -22,7 +22,7 @@ Tokens, tags and ids may contain any character. Each format escapes only charact
 - CoNLL-U: all white space in a tag as `\xNN` or `\uNNNN`, and `|` in a value of MISC as `\x7c`; reading tags of
   columns and CoNLL-U restores white space and `|`
 - tables of spans: tab, line feed, carriage return, NUL and backslash as `\t`, `\n`, `\r`, `\0`, `\\`
-- JSON lines, also for doccano: as JSON does; a number that is not finite becomes a string, `"NaN"`, `"Infinity"` or `"-Infinity"`
+- JSON lines: as JSON does; a number that is not finite becomes a string, `"NaN"`, `"Infinity"` or `"-Infinity"`
 - pages: as HTML does; visible symbols replace control characters and direction marks
 - all text formats and Parquet: a lone surrogate as `\udNNN`; pages show U+FFFD
 

@@ -48,7 +48,7 @@ def load(
 
     Args:
         path: the directory.
-        device: auto, cpu or cuda.
+        device: auto, cpu, cuda or cuda:N.
         batch_tokens: as in `Tagger`.
         max_tokens: as in `Tagger`.
         workers: as in `Tagger`.
@@ -153,6 +153,11 @@ class Tagger:
         self._span_tags = SpanTags(model.tags.items) if model.scheme else None
         self._is_untyped = self._span_tags is not None and self._span_tags.types == [schemes.UNTYPED]
         self._workers = (workers or count_processors()) if self._scorer.is_concurrent else _FEEDERS.get(device.type, 1)
+
+    @property
+    def span_types(self) -> tuple[str, ...]:
+        """The types of the spans that the model finds, sorted; none for plain tags."""
+        return tuple(self._span_tags.types) if self._span_tags else ()
 
     @property
     def uses_document_context(self) -> bool:

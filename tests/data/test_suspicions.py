@@ -35,4 +35,4 @@ def test_of_many_tags_that_look_the_same_ten_are_listed() -> None:
 
 def test_empty_fields_among_tags_are_noticed() -> None:
     (notice,) = find_suspicions([sentence("DET NOUN", 1), sentence("VERB _", 4)], "x.conllu")
-    assert notice == "x.conllu:5: 1 of 4 tokens have the tag '_', which marks an empty field; is it a tag of its own?"
+    assert notice.startswith("x.conllu:5: 1 of 4 tokens have the tag '_', which marks an empty field; if they were not")

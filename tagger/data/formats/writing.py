@@ -23,6 +23,7 @@ class WriteOptions:
         source: the path or open file of a Parquet input, whose columns are carried to the output; else None.
         has_spaces: whether a tag may contain a space.
         marks_starts: whether records say by `starts_document` where documents start; else each row is a document.
+        types: the entity types of the model, for the legend of a page.
     """
 
     input_format: InputFormat
@@ -33,6 +34,7 @@ class WriteOptions:
     source: Path | BinaryIO | None = None
     has_spaces: bool = False
     marks_starts: bool = False
+    types: tuple[str, ...] = ()
 
     def token_probabilities(self, sentence: Sentence) -> tuple[float, ...]:
         """Returns the probabilities of a sentence's tokens; none without `probabilities`."""
