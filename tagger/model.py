@@ -13,7 +13,7 @@ from torch import nn
 from tagger.choices import Scheme, listed
 from tagger.config import Config, dump, parse
 from tagger.config.schema import Model
-from tagger.data import document_context, schemes, vectors
+from tagger.data import document_context, schemes, vector_files, vectors
 from tagger.data.sentence import Sentence
 from tagger.data.vocab import CASINGS, SPECIAL, Vocab, forms
 from tagger.errors import ConfigError
@@ -120,7 +120,7 @@ def read_tables(config: Config, sentences: Sequence[Sentence]) -> list[vectors.T
     wanted = {variant for word in counts for variant in forms(word)}
     tables = []
     for path in map(Path, config.model.words.vectors):
-        tables.append(vectors.read(path, wanted=wanted, max_frozen_words=config.model.words.max_frozen_words))
+        tables.append(vector_files.read(path, wanted=wanted, max_frozen_words=config.model.words.max_frozen_words))
         covered = vectors.coverage(tables[-1:], counts)
         log.info("vectors %s, dimension %d: %s", path.name, tables[-1].dim, covered)
         if not covered.covered_tokens:

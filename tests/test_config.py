@@ -119,7 +119,7 @@ def test_a_fault_is_reported_with_its_position(text: str, fault: str) -> None:
         ("training: {optimizer: {betas: [0.8, 0.9]}}", "betas has no effect with kind sgd"),
         ("training: {schedule: {kind: linear, decay: 0.1}}", "decay has no effect with kind linear"),
         ("training: {schedule: {kind: onecycle, warmup: 3}}", "warmup has no effect with kind onecycle"),
-        ("data: {dataset: conll2003}", "dataset has no effect with format columns"),
+        ("data: {format: columns, dataset: conll2003}", "dataset has no effect with format columns"),
         (
             "model: {characters: {kind: none}}\ntraining: {optimizer: {learning_rates: {characters: 0.1}}}",
             "learning_rates.characters has no effect on a model without characters",

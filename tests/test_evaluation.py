@@ -1,6 +1,6 @@
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import astuple, replace
 from io import BytesIO
 from itertools import product
 from pathlib import Path
@@ -10,13 +10,13 @@ import torch
 
 import tagger
 from tagger import model as models
-from tagger.config import Config
+from tagger.config import Config, parse
 from tagger.data import reader, schemes
 from tagger.data.formats import Layout
 from tagger.data.reader import Corpus
 from tagger.data.sentence import Sentence, Span
 from tagger.errors import DataError
-from tagger.evaluation import SPANS, TOKENS, Report, accuracy, evaluate, evaluate_with_counts, score_spans
+from tagger.evaluation import SPANS, TOKENS, Report, accuracy, evaluate, evaluate_with_counts, score_spans, score_tags
 from tagger.tagging import Tagger
 from tests import conlleval
 from tests.tagging.models import CPU, make_model, sentences
@@ -246,7 +246,7 @@ def plain_model(sentences: Iterable[Sentence]) -> Tagger:
     return Tagger(models.build_model(Config(), tuple(sentences)), torch.device("cpu"))
 
 
-def test_a_model_of_plain_tags_reports_only_accuracy():
+def test_a_model_of_plain_tags_is_scored_by_accuracy():
     gold = corpus("dogs NN\nbark VB\n\nO UH\n")
     model = plain_model(gold.sentences)
     predicted = [sentence.tags for sentence in model.stream(gold.sentences)]
@@ -256,7 +256,8 @@ def test_a_model_of_plain_tags_reports_only_accuracy():
         for a, b in zip(sentence.tags, tags, strict=True)
     )
     report, counts = evaluate_with_counts(model, gold)
-    assert (report.f1, report.precision, report.recall, report.types) == (None, None, None, {})
+    assert report.types == {}
+    assert report.selection == "accuracy"
     assert (counts.data, counts.columns) == (gold.digest(), TOKENS)
     assert [tokens for _, tokens in counts.rows] == [2, 1]
     assert [correct for correct, _ in counts.rows] == [
@@ -265,9 +266,63 @@ def test_a_model_of_plain_tags_reports_only_accuracy():
     ]
     assert report.score == report.accuracy == pytest.approx(100 * right / 3)
     assert report.signature.startswith(f"accuracy={report.accuracy:.2f} | scheme=plain tags | ")
-    assert "F1" not in str(report)
     unseen = corpus("dogs NNS\nbark VB\n\nO B-X\n")
     assert evaluate(model, unseen).unknown_tags == {"B-X": 1, "NNS": 1}
+
+
+def test_plain_tags_are_scored_as_spans_of_one_token_are():
+    draw = random.Random(3)
+    gold, predicted = [[draw.choices("OOOABC", k=9) for _ in range(40)] for _ in range(2)]
+    overall, tags = score_tags(gold, predicted)
+    as_spans = [[[Span(tag, n, n + 1) for n, tag in enumerate(row)] for row in side] for side in (gold, predicted)]
+    expected = score_spans(*as_spans)[1]
+    assert tags.keys() == expected.keys()
+    for name, score in tags.items():
+        assert astuple(score) == pytest.approx(astuple(expected[name]))
+    without = [[[span for span in spans if span.type != "O"] for spans in side] for side in as_spans]
+    assert astuple(overall) == pytest.approx(astuple(score_spans(*without)[0]))
+
+
+def test_the_table_of_plain_tags_has_a_row_for_each_tag_and_one_without_o():
+    gold = corpus("it O\n, P\nso O\n? Q\n")
+    text = str(evaluate(plain_model(gold.sentences), gold))
+    assert [line.split()[0] for line in text.splitlines()[1:4]] == ["O", "P", "Q"]
+    assert text.splitlines()[4].startswith("all but O ")
+    assert text.splitlines()[4].endswith(" 2")
+    assert text.splitlines()[5].startswith("macro F1 ")
+
+
+@pytest.mark.parametrize("selection", ["f1", "macro_f1", "accuracy"])
+def test_the_score_that_selects_models_is_that_of_the_recipe(selection: str):
+    gold = corpus("it O\n, P\nso O\n? Q\nand O\n")
+    torch.manual_seed(0)
+    model = models.build_model(parse(f"training: {{selection: {selection}}}", "a"), gold.sentences)
+    report = evaluate(Tagger(model, torch.device("cpu")), gold)
+    assert report.selection == report.scores.selection == selection
+    assert report.score == getattr(report, selection)
+    assert len({report.f1, report.macro_f1, report.accuracy}) == 3
+    assert report.macro_f1 == pytest.approx(sum(score.f1 for score in report.tags.values()) / 3)
+    assert report.signature.startswith(f"{selection}={report.score:.2f} | ")
+    assert Report.from_json(report.to_json()) == report
+
+
+@pytest.mark.parametrize(
+    ("selection", "text", "expected"),
+    [
+        ("f1", "it O\n", False),
+        ("f1", "it P\n", True),
+        ("macro_f1", "it O\n", True),
+        ("accuracy", "it O\n", True),
+    ],
+)
+def test_gold_data_of_only_o_cannot_select_by_f1(selection: str, text: str, expected: bool):
+    model = models.build_model(parse(f"training: {{selection: {selection}}}", "a"), corpus("it O\n, P\n").sentences)
+    assert evaluate(Tagger(model, torch.device("cpu")), corpus(text)).can_select is expected
+
+
+def test_gold_data_without_spans_cannot_select_by_f1(model: Tagger):
+    assert not evaluate(model, corpus("Ada O\nlives O\n")).can_select
+    assert evaluate(model, corpus(KNOWN)).can_select
 
 
 def test_gold_spans_for_a_model_of_plain_tags_are_refused(model: Tagger, monkeypatch: pytest.MonkeyPatch):

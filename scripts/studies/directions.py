@@ -27,7 +27,7 @@ from grid import Corpus, Variation
 from writing import Row, Tables
 
 from tagger import config, experiments
-from tagger.data import vectors
+from tagger.data import vector_files
 from tagger.device import single_torch_thread
 from tagger.nn.encoder import Encoder
 
@@ -92,7 +92,7 @@ class Arm:
 @cache
 def read_vector_dim(table: Path) -> int:
     """Returns the dimension of the vectors of a table."""
-    return vectors.read(table, wanted=(), max_frozen_words=1).dim
+    return vector_files.read(table, wanted=(), max_frozen_words=1).dim
 
 
 def list_arms(corpus: Corpus, runs: Path, *, features: Sequence[str], heads: Sequence[str]) -> list[Arm]:

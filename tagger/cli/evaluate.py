@@ -15,12 +15,13 @@ def evaluate(
     model: options.Model,
     input_format: Annotated[
         choices.TaggedFormat | None,
-        typer.Option("--from", help="Format of the file.", show_default="by the file name"),
+        typer.Option("--from", help="Format of the file.", show_default="by its name and content"),
     ] = None,
     token_column: options.TokenColumn = None,
     tag_column: options.TagColumn = None,
     tag_format: options.TagFormat = None,
     strict: Annotated[bool, typer.Option("--strict", help="Fail if the file has invalid tag sequences.")] = False,
+    misaligned: options.Misaligned = None,
     as_json: options.Json = False,
     device: options.Device = "auto",
 ) -> None:
@@ -36,6 +37,7 @@ def evaluate(
         tag_column=options.parse_column(tag_column),
         tag_format=tag_format,
         strict=strict,
+        misaligned=misaligned,
         device=device,
     )
     print_result(json_files.dump(report.to_json()).decode() if as_json else str(report))

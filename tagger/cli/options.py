@@ -9,16 +9,30 @@ import typer
 from tagger import choices
 from tagger.errors import ConfigError
 
-Device = Annotated[choices.Device, typer.Option(help="Device to compute on; auto selects a GPU if available.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="DEVICE", help="Device to compute on: auto, cpu, cuda or cuda:N; auto selects a GPU if available."
+    ),
+]
 Model = Annotated[Path, typer.Option(metavar="MODEL", help="Model directory.")]
+Vectors = Annotated[list[Path] | None, typer.Option(metavar="FILE", help="Pretrained word vectors (repeatable).")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Misaligned = Annotated[
+    choices.Misaligned | None,
+    typer.Option(
+        help="Expand or contract annotated spans that end within a token, drop them, or stop.",
+        show_default="expand, or the setting",
+    ),
+]
 TokenColumn = Annotated[
     str | None, typer.Option(metavar="COLUMN", help="Column of the token: a number (-1 is the last) or a name.")
 ]
 TagColumn = Annotated[
     str | None,
     typer.Option(
-        metavar="COLUMN", help="Column to read or write tags in: a number or a name; in CoNLL-U upos, xpos or misc:KEY."
+        metavar="COLUMN",
+        help="Column to read or write tags in: a number or a name; in CoNLL-U upos, xpos or misc:KEY; in rows a field.",
     ),
 ]
 

@@ -19,8 +19,8 @@ def tag(
         choices.InputFormat | None,
         typer.Option(
             "--from",
-            help="Input format; lines is tokenized text, text is raw text.",
-            show_default="by the file name, else lines",
+            help="Input format; text is raw text, lines has one tokenized sentence per line.",
+            show_default="by name and content, else text",
         ),
     ] = None,
     output_format: Annotated[
@@ -28,7 +28,7 @@ def tag(
         typer.Option(
             "--to",
             help="Output format; tsv is a table of spans.",
-            show_default="as the input; columns if it is lines, jsonl if text",
+            show_default="as the input; jsonl if it is text or json, columns if it is lines, csv or pipes",
         ),
     ] = None,
     out: Annotated[
@@ -40,13 +40,17 @@ def tag(
         typer.Option(metavar="GLOB", help="Files to tag in a folder.", show_default="all that are not hidden"),
     ] = None,
     scheme: Annotated[
-        choices.Scheme | None,
-        typer.Option(help="Scheme of the output tags.", show_default="the scheme of the model"),
+        str | None,
+        typer.Option(
+            metavar="SCHEME",
+            help="Scheme of the output tags: IOB1, IOB2 (BIO) or IOBES (BIOES).",
+            show_default="the scheme of the model",
+        ),
     ] = None,
     token_column: options.TokenColumn = None,
     tag_column: options.TagColumn = None,
     language: Annotated[
-        str | None, typer.Option(metavar="CODE", help="Language of raw text.", show_default="en")
+        str | None, typer.Option(metavar="CODE", help="Language of raw text.", show_default="that of the model")
     ] = None,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Write the exact probability of each tag and span.")

@@ -22,9 +22,7 @@ def train(
     train: Annotated[Path | None, typer.Option(metavar="FILE", help="Training file.")] = None,
     dev: Annotated[Path | None, typer.Option(metavar="FILE", help="Development file.")] = None,
     test: Annotated[Path | None, typer.Option(metavar="FILE", help="Test file, scored once after training.")] = None,
-    vectors: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="Pretrained word vectors (repeatable).")
-    ] = None,
+    vectors: options.Vectors = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="Run directory.", show_default="runs/RECIPE")] = None,
     seed: Annotated[
         int | None,
@@ -37,6 +35,7 @@ def train(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting (repeatable).")
     ] = None,
+    misaligned: options.Misaligned = None,
     init_from: Annotated[
         Path | None, typer.Option(metavar="MODEL", help="Model directory with initial weights.")
     ] = None,
@@ -58,7 +57,7 @@ def train(
             test=test,
             vectors=vectors or (),
             out=out,
-            settings=settings or (),
+            settings=[*(settings or ()), *([f"data.misaligned={misaligned}"] if misaligned else [])],
             seed=seed,
             seeds=None if seeds is None else experiments.parse_seeds(seeds),
             jobs=jobs,

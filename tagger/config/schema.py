@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from tagger import choices
 from tagger.io import line_reader
@@ -15,7 +15,12 @@ Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Name = Annotated[str, Field(min_length=1)]
 Positive = Annotated[float, Field(gt=0, le=1e300)]
 NotNegative = Annotated[float, Field(ge=0, le=1e300)]
+Scheme = Annotated[
+    choices.Scheme, BeforeValidator(lambda name: choices.parse_scheme(name) if isinstance(name, str) else name)
+]
 Column = Annotated[int, Field(ge=-1_000_000, le=1_000_000)] | str
+_CONLLU_TAG = r"upos|xpos|misc:.+"
+_ROWS = ("jsonl", "json", "parquet", "datasets")
 
 
 class Section(BaseModel):
@@ -38,15 +43,36 @@ class Splits(Section):
     test: Name | None = Field("test", description="split that is scored once after training")
 
 
+class Fields(Section):
+    """Names of the fields of rows: JSON lines, JSON, Parquet and datasets. Without a name, the usual ones are read."""
+
+    text: Name | None = Field(None, description="text; null for `text`")
+    spans: Name | None = Field(
+        None, description="spans with offsets; null for `spans`, `label`, `labels`, `entities` or `ents`"
+    )
+    start: Name | None = Field(None, description="offset of a span's first character; null for `start`, `start_offset`")
+    end: Name | None = Field(None, description="offset after a span's last character; null for `end`, `end_offset`")
+    type: Name | None = Field(None, description="type of a span; null for `label`, `labels` or `type`")
+    tokens: Name | None = Field(None, description="tokens; null for `tokens`")
+    tags: Name | None = Field(None, description="tags, one per token; null for `tags` or `ner_tags`")
+
+
 class Data(Section):
     """Files or dataset, and the columns of tokens and tags."""
 
-    format: choices.CorpusFormat = Field(
-        "columns", description="format of the data; `datasets` reads Hugging Face datasets"
+    format: choices.CorpusFormat | None = Field(
+        None,
+        description="format of the data; `datasets` reads Hugging Face datasets; null for the format that the name and "
+        "the content of each file show",
     )
     columns: tuple[str, ...] = Field((), strict=False, description="names of the columns, for use in `token` and `tag`")
-    token: Column = Field(0, description="column of the token: a name, or a number from 0, negative from the end")
-    tag: Column = Field(-1, description="column of the tag; for CoNLL-U `upos`, `xpos` or `misc:KEY`")
+    token: Column = Field(
+        0,
+        description="column of the token: a name, or a number from 0, negative from the end; in rows a field's name",
+    )
+    tag: Column = Field(
+        -1, description="column of the tag; for CoNLL-U `upos`, `xpos` or `misc:KEY`; in rows a field's name"
+    )
     tag_format: choices.TagFormat = Field(
         "auto",
         description="how tags encode spans: `prefix` B-PER or B_PER, `suffix` PER-B or PER_B, `types` PER in runs,"
@@ -58,7 +84,21 @@ class Data(Section):
         description="how comment lines of columns start, such as `#`; `auto` reads lines such as `# id 1` at the start"
         " of a sentence as comments, `none` reads every line as a token",
     )
-    scheme: choices.Scheme = Field("IOBES", description="scheme in which spans are encoded for training")
+    fields: Fields = Fields()
+    scheme: Scheme = Field("IOBES", description="scheme in which spans are encoded for training")
+    language: Annotated[str, Field(pattern="^[a-z]{2,3}$")] = Field(
+        "en", description="language of texts that are split into tokens, as an ISO 639 code"
+    )
+    misaligned: choices.Misaligned = Field(
+        "expand",
+        description="treatment of a span that ends within a token: expanded or contracted to whole tokens, dropped, or "
+        "the training stops",
+    )
+    annotator: Name | None = Field(None, description="annotator whose annotations are read, if records have several")
+    tag_names: tuple[str, ...] = Field((), strict=False, description="names of tags that are integers, from 0")
+    tokenizer: str | None = Field(
+        None, description="tokenizer that split the training texts; the training sets it in the model"
+    )
     train: str | None = Field(None, description="training file, relative to the recipe's folder")
     dev: str | None = Field(
         None, description="development file; if null, `dev_fraction` of the training data is split off"
@@ -79,24 +119,48 @@ class Data(Section):
         False, description="refuse invalid tag sequences; otherwise they are read by the rules of conlleval"
     )
 
+    @property
+    def implied_format(self) -> choices.CorpusFormat | None:
+        """The format that the settings ask for; None if the format is guessed for each file."""
+        if self.format is not None:
+            return self.format
+        if self.dataset is not None:
+            return "datasets"
+        if self.columns or (isinstance(self.tag, int) and (self.token, self.tag) != (0, -1)):
+            return "columns"
+        return "conllu" if re.fullmatch(_CONLLU_TAG, str(self.tag)) else None
+
     @model_validator(mode="after")
     def _check_columns(self) -> Self:
-        if self.format != "datasets":
-            self._refuse_unused(("dataset", "revision", "splits"), f"format {self.format}")
-        if self.format != "columns":
-            self._refuse_unused(("comments",), f"format {self.format}")
-        if self.tag_format == "plain":
-            self._refuse_unused(("outside_tag",), f"tag_format {self.tag_format}")
+        asked = self.implied_format
         for key, column in (("token", self.token), ("tag", self.tag)):
             named = isinstance(column, str)
-            if self.format == "columns" and named and column not in self.columns:
+            if asked == "columns" and named and column not in self.columns:
                 raise ValueError(f"{key} '{column}' is not in columns {list(self.columns)}")
-            if self.format == "datasets" and not named:
-                raise ValueError(f"{key} must be the name of a column of the dataset, got {column}")
-        if self.format == "conllu" and not re.fullmatch(r"upos|xpos|misc:.+", str(self.tag)):
+            if asked in _ROWS and not named and column != type(self).model_fields[key].get_default():
+                raise ValueError(f"{key} must be the name of a field in the format {asked}, got {column}")
+        if asked == "conllu" and not re.fullmatch(_CONLLU_TAG, str(self.tag)):
             raise ValueError(f"tag must be upos, xpos or misc:KEY in CoNLL-U, got {self.tag!r}")
-        if self.format == "columns" and self.token == self.tag:
+        if asked == "columns" and self.token == self.tag:
             raise ValueError(f"token and tag are both column {self.token!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_effect(self) -> Self:
+        asked = self.implied_format
+        condition = "no dataset" if asked is None else f"format {asked}"
+        if asked != "datasets":
+            self._refuse_unused(("dataset", "revision", "splits"), condition)
+        if asked not in (None, "columns"):
+            self._refuse_unused(("comments",), condition)
+        if self.tag_format == "plain":
+            self._refuse_unused(("outside_tag",), f"tag_format {self.tag_format}")
+        if asked == "csv":
+            self._refuse_unused(("columns",), "format csv, whose header names the columns")
+        if asked is not None and asked not in _ROWS:
+            self._refuse_unused(("fields", "misaligned", "annotator", "tag_names"), condition)
+        if asked in _ROWS:
+            self._refuse_unused(("columns",), condition)
         return self
 
 
@@ -107,7 +171,9 @@ class Words(Section):
         100, description="size of a word vector; vector tables determine it instead"
     )
     vectors: tuple[str, ...] = Field(
-        (), strict=False, description="files of pretrained word vectors, concatenated for each word"
+        (),
+        strict=False,
+        description="files of pretrained word vectors, concatenated for each word; `a.zip:b.txt` for a zip archive",
     )
     trainable: bool = Field(True, description="train the pretrained vectors too; otherwise they are frozen")
     max_frozen_words: Annotated[int, Field(ge=0, le=1_000_000_000)] = Field(
@@ -305,6 +371,11 @@ class Training(Section):
     clip_norm: Positive | None = Field(5.0, description="largest norm of the gradient; null for no clipping")
     clip_value: Positive | None = Field(
         None, description="largest absolute value in the gradient; null for no clipping"
+    )
+    selection: choices.Selection | None = Field(
+        None,
+        description="dev score that selects the best epoch; null for `f1` of spans or `accuracy` of plain tags. `f1` "
+        "of plain tags leaves out `O`; `macro_f1` is the mean F1 of all types or tags",
     )
     patience: Count | None = Field(
         None, description="epochs without a better dev score before training stops; null for all epochs"

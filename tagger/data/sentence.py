@@ -187,6 +187,7 @@ class Record:
         fields: the other fields of the source by name, to be written with it.
         numbered: whether the document's id is only its number, because the source has no id for it.
         size: the approximate size of the source that the record holds in memory, in characters or bytes.
+        starts_document: whether it is the first record of a text of several records.
     """
 
     sentences: tuple[Sentence, ...]
@@ -197,6 +198,7 @@ class Record:
     fields: Mapping[str, Any] = field(default_factory=dict)
     numbered: bool = False
     size: int = 0
+    starts_document: bool = False
 
     def to_dict(
         self, *, ranges: bool = False, probabilities: bool = False, alternatives: bool = False

@@ -38,14 +38,15 @@ def make_sink(output_format: OutputFormat, options: WriteOptions) -> Sink:
     """Returns the sink for the records of one source.
 
     In the format of their source, records are written back unchanged except for the tags. In other formats, lines
-    outside sentences are dropped, but each line, row and document keeps its position.
+    outside sentences are dropped, but each line, row and document keeps its position. CoNLL-U
+    has no document without words.
 
     Raises:
         ConfigError: the format cannot hold alternatives.
         DataError: the source cannot be read.
     """
     output = FORMATS[output_format]
-    rows = names_of("holds_fields")
+    rows = tuple(name for name in names_of("holds_fields") if FORMATS[name].writes)
     if options.alternatives and output_format not in rows:
         raise ConfigError(f"alternatives can be written to {' or '.join(rows)}, not to {output_format}")
     sink: Sink = output.load().make_sink(options)

@@ -6,10 +6,10 @@ seeds.json, all scores in percent:
     seeds       the seeds to train
     init_from   the model with the initial weights of all seeds, or null
     best        the seed of model-best, null while no seed is finished
-    dev, test   `mean` and `sd` (sample standard deviation, null for one seed) of the scores (F1, or accuracy for plain
-                tags), and their `signature` (null if the data of the seeds differ); null without scores
-    results     an object per finished seed: `seed`; `dev` and `test` (null without test data) with the `score`, `f1`,
-                `precision` and `recall` (null for plain tags), `accuracy` and `signature` of the best epoch on dev;
+    dev, test   `mean` and `sd` (sample standard deviation, null for one seed) of the scores that select
+                the best epoch, and their `signature` (null if the data of the seeds differ); null without scores
+    results     an object per finished seed: `seed`; `dev` and `test` (null without test data) with the `score`, its
+                name `selection`, `f1`, `precision`, `recall`, `macro_f1`, `accuracy` and `signature` of the best epoch;
                 the number of this `epoch`; the number of `epochs`; the `seconds` of training and of scoring dev
     failed      for each failed seed, its faults, one line each
 """

@@ -3,7 +3,8 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import is_dataclass
 from functools import cache
 from types import NoneType, UnionType
@@ -23,6 +24,18 @@ def dump(value: object, *, indent: int | None = None) -> bytes:
     return json.dumps(value, indent=indent, allow_nan=False).encode()
 
 
+def parse_at(text: str, start: int) -> tuple[Any, int]:
+    """Returns the JSON value that begins at an index of a text, and the index after it; integers may be long.
+
+    Raises:
+        ValueError: as `parse`.
+    """
+    with _errors_of_parsing():
+        value, end = _LONG_INTEGERS.raw_decode(text, start)
+    _check_depth(value, text, start, end)
+    return value, end
+
+
 def parse(data: bytes | str, *, allow_long_integers: bool = False) -> Any:
     """Returns the value of a JSON text.
 
@@ -34,24 +47,28 @@ def parse(data: bytes | str, *, allow_long_integers: bool = False) -> Any:
         ValueError: the text is not valid JSON in UTF-8, repeats a key, nests too deeply or has a number beyond the
             range of a double.
     """
-    try:
+    with _errors_of_parsing():
         text = data.decode() if isinstance(data, bytes) else data
-        value = json.loads(
-            text,
-            object_pairs_hook=_build_object,
-            parse_constant=_refuse_constant,
-            parse_float=_parse_float,
-            parse_int=_parse_long_integer if allow_long_integers else _parse_integer,
-        )
+        value = (_LONG_INTEGERS if allow_long_integers else _SHORT_INTEGERS).decode(text)
+    _check_depth(value, text, 0, len(text))
+    return value
+
+
+@contextmanager
+def _errors_of_parsing() -> Iterator[None]:
+    try:
+        yield
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error.msg.removesuffix(' at')} at character {error.pos + 1}") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8: byte {error.start + 1}") from None
     except RecursionError:
         raise ValueError(f"nested over {MAX_DEPTH} levels deep") from None
-    if text.count("[") + text.count("{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+
+
+def _check_depth(value: Any, text: str, start: int, end: int) -> None:
+    if text.count("[", start, end) + text.count("{", start, end) > MAX_DEPTH and _depth(value) > MAX_DEPTH:
         raise ValueError(f"nested over {MAX_DEPTH} levels deep")
-    return value
 
 
 def parse_as(kind: type[_T], data: bytes | str) -> _T:
@@ -165,3 +182,11 @@ def _depth(value: Any) -> int:
         depth += 1
         level = [inner for item in level for inner in (item.values() if isinstance(item, dict) else item)]
     return depth
+
+
+_SHORT_INTEGERS, _LONG_INTEGERS = (
+    json.JSONDecoder(
+        object_pairs_hook=_build_object, parse_constant=_refuse_constant, parse_float=_parse_float, parse_int=parse_int
+    )
+    for parse_int in (_parse_integer, _parse_long_integer)
+)

@@ -1,10 +1,11 @@
-"""Reads text files line by line and decompresses gzip, zstd and xz."""
+"""Reads text files line by line and decompresses gzip, zstd, xz and bzip2."""
 
+import bz2
 import lzma
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from io import BufferedReader, BytesIO, RawIOBase, StringIO
 from itertools import chain, count
@@ -26,7 +27,9 @@ A complete record is held in memory. While it is tagged, it takes up to about 35
 """
 MAX_REJECT_BYTES = 1000
 """The bytes of a rejected record that is too long that the reject keeps."""
-_COMPRESSED_CHUNK_BYTES = 1 << 10  # decompressed at once; at the best compression they hold about 32 MB
+LONG_LINE_ADVICE = "expected one sentence, row or paragraph; raise `max_record_bytes` to read it"
+"""The end of the message about a line that is too long."""
+_BZIP2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")  # the start of the first block, and the end of an empty member
 _XZ_MEMORY = 1 << 28  # bytes for the xz decoder; xz -9 needs 65 MiB, a hostile header requests 4 GiB
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
@@ -65,21 +68,39 @@ class _Decompressor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Compression:
-    """A compression format: name, suffix, first bytes, decompressor, and whether zeros may follow a member."""
+    """A compression format.
+
+    Attributes:
+        name: the name in messages.
+        suffix: the suffix of file names.
+        magics: the possible first bytes of a file.
+        decompressor: returns a decompressor for one member.
+        padded: whether zeros may follow a member.
+        chunk_bytes: compressed bytes to decompress at once; at the best compression they hold up to 100 MB.
+    """
 
     name: str
     suffix: str
-    magic: bytes
+    magics: tuple[bytes, ...]
     decompressor: Callable[[], _Decompressor]
     padded: bool = True
+    chunk_bytes: int = 1 << 10
 
 
 _COMPRESSIONS = (
-    _Compression("gzip", ".gz", b"\x1f\x8b", lambda: zlib.decompressobj(wbits=31)),
+    _Compression("gzip", ".gz", (b"\x1f\x8b",), lambda: zlib.decompressobj(wbits=31)),
     _Compression(
-        "zstd", ".zst", b"\x28\xb5\x2f\xfd", lambda: zstandard.ZstdDecompressor().decompressobj(), padded=False
+        "zstd", ".zst", (b"\x28\xb5\x2f\xfd",), lambda: zstandard.ZstdDecompressor().decompressobj(), padded=False
     ),
-    _Compression("xz", ".xz", b"\xfd7zXZ\0", lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, _XZ_MEMORY)),
+    _Compression("xz", ".xz", (b"\xfd7zXZ\0",), lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, _XZ_MEMORY)),
+    _Compression(
+        "bzip2",
+        ".bz2",
+        tuple(b"BZh%d%b" % (level, block) for level in range(1, 10) for block in _BZIP2_BLOCKS),
+        bz2.BZ2Decompressor,
+        padded=False,
+        chunk_bytes=64,  # a block of 40 bytes may hold 46 MB
+    ),
 )
 COMPRESSED_SUFFIXES = tuple(compression.suffix for compression in _COMPRESSIONS)
 
@@ -105,6 +126,7 @@ def read_lines(
     *,
     first: int = 1,
     max_record_bytes: int = MAX_RECORD_BYTES,
+    decompress: bool = True,
 ) -> Iterator[tuple[int, str]]:
     r"""Yields each line's number and its text with its line end; decompresses the input as `open_decompressed` does.
 
@@ -119,6 +141,7 @@ def read_lines(
             instead of the line.
         first: the number of the first line; a stream that starts after line 1 is not decompressed.
         max_record_bytes: maximum size of a line without its line end; a longer line is never completely in memory.
+        decompress: False if the stream is decompressed already.
 
     Raises:
         TruncatedError: the source is missing or cannot be read to its end, after the lines before that.
@@ -127,15 +150,21 @@ def read_lines(
         DataError: without `reject`, a line is not UTF-8, has a NUL or is too long; the error names file, line and
             byte.
     """
-    return chain.from_iterable(_number_lines(source, name or _source_name(source), reject, first, max_record_bytes))
+    name = name or _source_name(source)
+    opened = open_decompressed(source, name, decompress=decompress and first == 1)
+    return chain.from_iterable(_number_lines(opened, name, reject, first, max_record_bytes))
 
 
 def _number_lines(
-    source: Path | BinaryIO, name: str, reject: RejectLine | None, first: int, limit: int
+    opened: AbstractContextManager["BufferedReader[ChunkStream]"],
+    name: str,
+    reject: RejectLine | None,
+    first: int,
+    limit: int,
 ) -> Iterator[Iterable[tuple[int, str]]]:
     number = first
     try:
-        with open_decompressed(source, name, decompress=first == 1) as stream:
+        with opened as stream:
             for block in _read_blocks(stream, limit):
                 text = _decode(block)
                 yield (
@@ -152,7 +181,7 @@ def _number_lines(
         raise TruncatedError(str(error), number - 1) from error
 
 
-def _read_blocks(stream: "BufferedReader[_ChunkStream]", limit: int) -> Iterator[_Block]:
+def _read_blocks(stream: "BufferedReader[ChunkStream]", limit: int) -> Iterator[_Block]:
     """Yields the content of a stream in blocks, each as soon as it arrives; only the first line may be too long."""
     chunks: list[bytes] = []  # of an incomplete line
     size = 0
@@ -188,8 +217,7 @@ def _check_lines(
     for number, raw in enumerate(BytesIO(block.data), first):
         fault = _find_fault(raw, number)
         if block.first_is_long and number == first:
-            expected = "expected one sentence, row or paragraph; raise `max_record_bytes` to read it"
-            fault = f"a line of over {format_size(limit)}; {expected}"
+            fault = f"a line of over {format_size(limit)}; {LONG_LINE_ADVICE}"
             raw = raw[:MAX_REJECT_BYTES] + b"\n" * raw.endswith(b"\n")
         text = None if fault else raw.decode()
         if fault and reject is None:
@@ -216,10 +244,10 @@ def _find_fault(raw: bytes, number: int) -> str | None:
 @contextmanager
 def open_decompressed(
     source: Path | BinaryIO, name: str | None = None, *, decompress: bool = True
-) -> Iterator["BufferedReader[_ChunkStream]"]:
-    """Opens a file or stream for sequential reading; decompresses all members of gzip, zstd and xz.
+) -> Iterator["BufferedReader[ChunkStream]"]:
+    """Opens a file or stream for sequential reading; decompresses all members of gzip, zstd, xz and bzip2.
 
-    The suffix .gz, .zst or .xz of the path or name selects the compression format, else the first bytes do.
+    The suffix .gz, .zst, .xz or .bz2 of the path or name selects the compression format, else the first bytes do.
 
     Args:
         source: a file, or a stream that is read to its end.
@@ -235,7 +263,7 @@ def open_decompressed(
     suffix = source.suffix if isinstance(source, Path) else Path(name).suffix
     with _open_binary(source, name) as stream:
         chunks = _read_decompressed(stream, name, suffix) if decompress else _read(stream, name)
-        with BufferedReader(_ChunkStream(chunks), 1 << 16) as reader:
+        with BufferedReader(ChunkStream(chunks), 1 << 16) as reader:
             yield reader
 
 
@@ -252,7 +280,7 @@ def _open_binary(source: Path | BinaryIO, name: str) -> Iterator[BinaryIO]:
         yield stream
 
 
-class _ChunkStream(RawIOBase):
+class ChunkStream(RawIOBase):
     """A stream over chunks of bytes; each is available as soon as it arrives."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
@@ -260,9 +288,11 @@ class _ChunkStream(RawIOBase):
         self._remaining = memoryview(b"")
 
     def readable(self) -> bool:
+        """Returns True."""
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # only BufferedReader calls it
+        """Reads available bytes into a buffer; returns their number, 0 at the end."""
         if not self._remaining:
             self._remaining = memoryview(next(self._chunks, b""))
         data, self._remaining = self._remaining[: len(buffer)], self._remaining[len(buffer) :]
@@ -277,7 +307,7 @@ def _read_decompressed(stream: BinaryIO, name: str, suffix: str) -> Iterator[byt
     for chunk in chunks:
         head += chunk
         # A pipe may deliver single bytes.
-        if not any(compression.magic.startswith(head) for compression in _COMPRESSIONS):
+        if not any(magic.startswith(head) for compression in _COMPRESSIONS for magic in compression.magics):
             break
     if compression := _find_compression(head, suffix):
         yield from _decompress(chain([head], chunks), compression, name)
@@ -292,7 +322,7 @@ def is_compressed(name: str, head: bytes) -> bool:
 
 def _find_compression(head: bytes, suffix: str) -> _Compression | None:
     for compression in _COMPRESSIONS:
-        if compression.suffix == suffix or (head.startswith(compression.magic) and suffix not in COMPRESSED_SUFFIXES):
+        if compression.suffix == suffix or (head.startswith(compression.magics) and suffix not in COMPRESSED_SUFFIXES):
             return compression
     return None
 
@@ -334,9 +364,9 @@ def _decompress(chunks: Iterable[bytes], compression: _Compression, name: str) -
     """Yields decompressed chunks. Damage may appear only at a member's end: chunks before it are not reliable."""
     decompressor = compression.decompressor()
     smaller = (
-        chunk[start : start + _COMPRESSED_CHUNK_BYTES]
+        chunk[start : start + compression.chunk_bytes]
         for chunk in chunks
-        for start in range(0, len(chunk), _COMPRESSED_CHUNK_BYTES)
+        for start in range(0, len(chunk), compression.chunk_bytes)
     )
     try:
         for chunk in smaller:
@@ -349,7 +379,7 @@ def _decompress(chunks: Iterable[bytes], compression: _Compression, name: str) -
                 if data := decompressor.decompress(remaining):
                     yield data
                 remaining = decompressor.unused_data
-    except (zlib.error, zstandard.ZstdError, lzma.LZMAError) as error:
+    except (zlib.error, zstandard.ZstdError, lzma.LZMAError, OSError) as error:  # bzip2 raises OSError
         raise CorruptError(f"{name}: damaged {compression.name} file: {error}") from error
     except DataError as error:  # of the stream, within a member
         raise CorruptError(str(error)) from error

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tagger import __version__, model_dir
 from tagger.choices import InputFormat, OnError, OutputFormat, Scheme, listed, options
@@ -19,12 +19,13 @@ class Formats:
     """How files are read and written.
 
     Attributes:
-        input_format: the format of the input, guessed from each file name if None.
-        output_format: the format of the output; if None, the input format, columns for lines, JSON lines for text.
+        input_format: the format of the input; if None, guessed for each file, text for the standard input.
+        output_format: the format of the output; if None, the input format, JSON lines for text and JSON, or columns for
+            other input in a format that is not written.
         token_column: the column of the token, as in the model's training data if None.
         tag_column: the column of the tag, as in the model's training data if None.
         scheme: the scheme of the written tags, as in the model's training data if None.
-        language: the language of raw text, English if None.
+        language: the language of raw text, that of the model if None.
 
     Raises:
         ConfigError: a format or the scheme is unknown.
@@ -42,18 +43,17 @@ class Formats:
             if (value := getattr(self, name)) is not None and value not in options(choice):
                 raise ConfigError(f"`{name}` must be {listed(options(choice))}, got {value!r}")
 
-    @property
-    def text_language(self) -> str:
-        """The language code of raw text."""
-        return self.language or "en"
-
     def output_format_of(self, input_format: InputFormat) -> OutputFormat:
         """Returns the output format of an input."""
         if self.output_format is not None:
             return self.output_format
-        if input_format == "lines":
-            return "columns"
-        return "jsonl" if input_format == "text" else input_format
+        if FORMATS[input_format].writes:
+            return cast(OutputFormat, input_format)
+        return "jsonl" if FORMATS[input_format].has_offsets else "columns"
+
+    def language_of(self, model: TaggerModel) -> str:
+        """Returns the language of raw text for a model."""
+        return self.language or model.config.data.language
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +90,17 @@ class Job:
     max_tokens: int | None = None
     max_record_bytes: int = line_reader.MAX_RECORD_BYTES
 
-    def options(self) -> dict[str, Any]:
-        """Returns everything except the inputs that the outputs depend on, as plain values by name."""
+    def options(self, language: str) -> dict[str, Any]:
+        """Returns everything except the inputs that the outputs depend on, as plain values by name.
+
+        Args:
+            language: the language of raw text, by the option or by the model.
+        """
         return {
             "toolkit version": __version__,
             "model digest": model_dir.compute_digest(self.model),
             **asdict(self.formats),
-            "language": self.formats.text_language,
+            "language": language,
             **asdict(self.decoding),
             "on_error": self.on_error,
             "rejects": self.rejects and str(self.rejects),
@@ -122,14 +126,14 @@ def check_unused_options(formats: Formats, input_formats: Iterable[InputFormat])
     """Raises ConfigError, with a line for each option that is set but has no effect on any of the inputs."""
     pairs = {(source, formats.output_format_of(source)): None for source in input_formats}
     uses = (
-        ("token_column", formats.token_column, "input in columns", lambda source, _: source == "columns"),
+        ("token_column", formats.token_column, "input in columns", lambda source, _: FORMATS[source].has_columns),
         (
             "tag_column",
             formats.tag_column,
             "columns that are written back and output in conllu",
             lambda source, target: target == "conllu" or source == target == "columns",
         ),
-        ("language", formats.language, "text, jsonl and parquet", lambda source, _: FORMATS[source].has_offsets),
+        ("language", formats.language, "text, jsonl, json and parquet", lambda source, _: FORMATS[source].has_offsets),
         ("scheme", formats.scheme, "output with tags", lambda _, target: FORMATS[target].holds_tags),
     )
     conversions = " and ".join(f"{source} to {target}" for source, target in pairs)

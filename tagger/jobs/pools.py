@@ -84,7 +84,7 @@ def _replace_sentences(record: Record, tagged: Iterator[Sentence]) -> Record:
     """Returns a record with its sentences that have tokens replaced by the next tagged ones."""
     sentences = tuple([next(tagged) if sentence.tokens else sentence for sentence in record.sentences])
     metadata = record.document, record.line, record.text, record.start, record.fields, record.numbered, record.size
-    return Record(sentences, *metadata)
+    return Record(sentences, *metadata, record.starts_document)
 
 
 def _assign_passage(record: Record, passage: int) -> Record:

@@ -28,7 +28,7 @@ from tagger.tagging.pools import build_sentence_pools
 from tagger.tagging.scorer import PreparedPool
 from tagger.tagging.scorer_choice import create_scorer
 from tagger.tagging.span_tags import SpanTags
-from tagger.tagging.texts import split_texts
+from tagger.tagging.texts import check_tokenizer, split_texts
 
 BATCH_TOKENS, MAX_TOKENS = 4096, 1000
 _FEEDERS = {"cpu": 1, "cuda": 3}  # threads that build batches and decode while a GPU computes
@@ -48,7 +48,7 @@ def load(
 
     Args:
         path: the directory.
-        device: auto, cpu or cuda.
+        device: auto, cpu, cuda or cuda:N.
         batch_tokens: as in `Tagger`.
         max_tokens: as in `Tagger`.
         workers: as in `Tagger`.
@@ -206,7 +206,7 @@ class Tagger:
         self,
         texts: str,
         *,
-        language: str = "en",
+        language: str | None = None,
         probabilities: bool = False,
         threshold: float | None = None,
         nbest: int = 0,
@@ -217,7 +217,7 @@ class Tagger:
         self,
         texts: Iterable[str],
         *,
-        language: str = "en",
+        language: str | None = None,
         probabilities: bool = False,
         threshold: float | None = None,
         nbest: int = 0,
@@ -227,7 +227,7 @@ class Tagger:
         self,
         texts: str | Iterable[str],
         *,
-        language: str = "en",
+        language: str | None = None,
         probabilities: bool = False,
         threshold: float | None = None,
         nbest: int = 0,
@@ -239,7 +239,7 @@ class Tagger:
 
         Args:
             texts: one text, or several.
-            language: the ISO code of the language.
+            language: the ISO code of the language; None for that of the model.
             probabilities: as for `tag`.
             threshold: as for `tag`.
             nbest: as for `tag`.
@@ -248,6 +248,8 @@ class Tagger:
             TypeError: a text is not a string.
             ConfigError: spaCy is missing or does not know the language; or an option does not fit the model.
         """
+        language = language or self.model.config.data.language
+        check_tokenizer(self.model.config, language)
         split = split_texts([texts] if isinstance(texts, str) else texts, language)
         options = DecodingOptions(probabilities, threshold, nbest)
         tagged = self.stream((sentence for _, sentences in split for sentence in sentences), options)

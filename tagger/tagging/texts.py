@@ -1,12 +1,16 @@
 """Splitting of texts into sentences for tagging, as files of raw text are split."""
 
+import logging
 from collections.abc import Iterable
 from dataclasses import replace
 from io import StringIO
 
+from tagger.config import Config
 from tagger.data.document_context import PassageNumbering
 from tagger.data.formats import text as text_format
 from tagger.data.sentence import Record, Sentence
+
+log = logging.getLogger(__name__)
 
 _CHARACTERS_PER_TOKEN = 1 << 11  # so that a passage of few tokens in much text ends, too
 
@@ -14,6 +18,18 @@ _CHARACTERS_PER_TOKEN = 1 << 11  # so that a passage of few tokens in much text 
 def passage_tokens(record: Record) -> int:
     """Returns the number of tokens that a record counts towards the size of its passage."""
     return max(sum(map(len, record.sentences)), record.size // _CHARACTERS_PER_TOKEN)
+
+
+def check_tokenizer(config: Config, language: str) -> None:
+    """Logs a line if texts are split by another tokenizer than those that a model was trained on.
+
+    Args:
+        config: the config of the model; one that was trained on tokens names no tokenizer.
+        language: the language of the texts.
+    """
+    trained, present = config.data.tokenizer, text_format.describe_tokenizer(language)
+    if trained is not None and present is not None and trained != present:
+        log.warning("texts are split by the tokenizer %s; the model was trained on texts split by %s", present, trained)
 
 
 def split_texts(texts: Iterable[str], language: str) -> list[tuple[str, list[Sentence]]]:

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tagger.choices import counted
 from tagger.config import Config
 from tagger.config.schema import Data
 from tagger.data import reader, schemes, tag_formats
-from tagger.data.formats import columns
+from tagger.data.formats import Layout, columns, hub, text
 from tagger.data.reader import Corpus
 from tagger.errors import ConfigError, DataError
 
@@ -45,12 +46,13 @@ def with_paths(
     """
     data, words = config.data, config.model.words
     changed: dict[str, str | None] = {}
-    if data.format == "datasets" and any(parts.values()):
+    is_dataset = data.implied_format == "datasets"
+    if is_dataset and any(parts.values()):
         raise ConfigError(
             "the recipe reads a dataset; pass it as `data` or set data.dataset, and its splits in data.splits"
         )
-    if folder is not None and data.format == "datasets":
-        changed["dataset"] = str(folder.resolve())
+    if folder is not None and (is_dataset or (data.implied_format is None and hub.is_dataset(folder))):
+        changed |= {"format": "datasets", "dataset": str(folder.resolve())}
     elif folder is not None:
         files = reader.find_corpus_files(folder)
         changed = {role: str(files[role].resolve()) if role in files else None for role in parts}
@@ -62,26 +64,25 @@ def with_paths(
 
 
 def with_resolved_columns(config: Config, train: Corpus) -> Config:
-    """Returns a config with the tag format and, as numbers from 0, the columns of the training data.
+    """Returns a config with the format, the tag format, the tokenizer and the columns of the training data.
 
-    With a number, a model does not read the last column of a file with fewer columns as the tags.
+
+    Columns become numbers from 0. With a number, a model does not read the last column of a file with fewer columns as
+    the tags.
     """
     data = config.data
-    if data.tag_format != train.tag_format:
-        data = data.model_copy(update={"tag_format": train.tag_format})
-        config = config.model_copy(update={"data": data})
-    if data.format != "columns":
-        return config
-    column_count = columns.count_columns(train.sentences[0])
-    token, tag = (
-        reader.find_layout(data, data.format).number(column) % column_count for column in (data.token, data.tag)
-    )
-    return config.model_copy(update={"data": data.model_copy(update={"token": token, "tag": tag})})
+    changed: dict[str, object] = {"format": train.format or data.format, "tag_format": train.tag_format}
+    if train.format == "columns":
+        layout, column_count = Layout(data.token, data.tag, data.columns), columns.count_columns(train.sentences[0])
+        changed["token"], changed["tag"] = (layout.number(column) % column_count for column in (data.token, data.tag))
+    if train.is_split_text:
+        changed["tokenizer"] = text.describe_tokenizer(data.language)
+    return config.model_copy(update={"data": data.model_copy(update=changed)})
 
 
 def is_dev_split_off(data: Data) -> bool:
     """Returns whether the seed selects training documents as dev data, because there is none."""
-    return (data.splits if data.format == "datasets" else data).dev is None
+    return (data.splits if data.implied_format == "datasets" else data).dev is None
 
 
 def load(config: Config) -> Corpora:
@@ -92,12 +93,16 @@ def load(config: Config) -> Corpora:
         DataError: a part cannot be read, or its tags are of another kind than the training data's.
     """
     data = config.data
-    train, dev, test = _read(data)
-    kinds = [_check_tags(part, data) for part in (train, dev, test) if part is not None]
+    train = _read_train(data)
+    kinds = [_check_tags(train, data)]
+    data = data.model_copy(update={"tag_format": train.tag_format})
+    dev, test = (reader.read_part(data, role, has_spans=kinds[0] is not False) for role in ("dev", "test"))
+    kinds += [_check_tags(part, data) for part in (dev, test) if part is not None]
     if dev is None:
         remaining, split = reader.split_off_dev(train.sentences, data.dev_fraction, config.training.seed)
         log.info("no dev data: %d training sentences are split off as dev data", len(split))
-        train, dev = replace(train, sentences=tuple(remaining)), Corpus(f"part of {train.name}", tuple(split))
+        dev = replace(train, name=f"part of {train.name}", sentences=tuple(split))
+        train = replace(train, sentences=tuple(remaining))
     if not set(kinds[1:]) <= {kinds[0], None}:
         kind = "spans" if kinds[0] else "plain tags"
         raise DataError(f"{train.name} has {kind}, but the dev or test data does not; is data.tag the right column?")
@@ -109,22 +114,23 @@ def load(config: Config) -> Corpora:
     return Corpora(train, dev, test)
 
 
-def _read(data: Data) -> tuple[Corpus, Corpus | None, Corpus | None]:
+def _read_train(data: Data) -> Corpus:
     train = reader.read_part(data, "train")
-    if train is None and data.format == "datasets":
+    if train is None and data.implied_format == "datasets":
         raise ConfigError("the recipe names no dataset; give data.dataset, or a directory as `data`")
     if train is None:
         raise ConfigError("the recipe names no training data; pass `data` or `train`")
-    data = data.model_copy(update={"tag_format": train.tag_format})
-    return train, reader.read_part(data, "dev"), reader.read_part(data, "test")
+    return train
 
 
 def _check_tags(part: Corpus, data: Data) -> bool | None:
-    """Checks and logs the tags of a part; returns whether they encode spans, None if all tags are O.
+    """Checks and logs the tags and the notices of a part; returns whether its tags encode spans, None if all are O.
 
     Raises:
         DataError: a tag is empty or has a control character, or plain tags are mixed with tags of spans.
     """
+    for notice in part.notices.lines():
+        log.warning("%s", notice)
     tags = [sentence.tags for sentence in part.sentences]
     detected = schemes.detect(tags)
     if control_tags := schemes.control_tags({tag for sentence in tags for tag in sentence}):
@@ -139,11 +145,11 @@ def _check_tags(part: Corpus, data: Data) -> bool | None:
         raise DataError(f"{part.name}: the tags are spans in {detected.name}; omit data.tag_format plain")
     documents = len({sentence.document for sentence in part.sentences})
     log.info(
-        "%s: %d sentences, %d tokens, %d documents; %s",
+        "%s: %s, %s, %s; %s",
         part.name,
-        len(part.sentences),
-        part.tokens,
-        documents,
+        counted(len(part.sentences), "sentence"),
+        counted(part.tokens, "token"),
+        counted(documents, "document"),
         f"spans in {detected.name}, trained in {data.scheme}" if detected.scheme else detected.name,
     )
     if detected.scheme and detected.invalid_count:

@@ -48,7 +48,7 @@ class EpochRecord:
         skipped: steps that were skipped because the loss or gradient was not finite.
         learning_rate: that of the last step.
         dev: the scores on the dev data.
-        best: whether the dev score is higher than in all epochs before.
+        best: whether the model was the best so far: its dev score is higher than all before, or none is above 0 yet.
         seconds: time spent on steps, without diagnostics.
         dev_seconds: time spent on tagging and scoring the dev data.
         diagnostics: only with `training.diagnostics`.

@@ -127,7 +127,7 @@ class Loop:
             step=progress.steps,
             total=len(self._batches) * settings.epochs,
             epoch=progress.epoch,
-            scores=[record.dev.score for record in self.history],
+            improved=[record.best for record in self.history],
         )
         update = self.updater.update(batch, factor)
         if update.is_finite:
@@ -179,14 +179,11 @@ class Loop:
             epoch=progress.epoch + 1,
             steps=progress.steps,
             dev=report.scores,
-            best=all(report.score > record.dev.score for record in self.history),
+            best=self._is_best(report),
             dev_seconds=time.perf_counter() - started,
             diagnostics=measured,
             **progress.stats.means(),
         )
-        if report.unknown_tags and not self.history:
-            counts = ", ".join(f"{tag} ({count})" for tag, count in report.unknown_tags.items())
-            log.warning("%s has tags that the training data lacks, scored as wrong: %s", self.data.dev.name, counts)
         self.history.append(record)
         progress.epoch, progress.step, progress.stats = progress.epoch + 1, 0, EpochStats()
         if record.best:
@@ -194,6 +191,14 @@ class Loop:
         self.save_checkpoint()
         records.write_metrics(self.run_dir, self.history)
         self._report_epoch(record)
+
+    def _is_best(self, report: Report) -> bool:
+        """Returns whether the current model is the best so far, given its scores on the dev data.
+
+        The last of several models is, as long as no score is above 0 or the dev data cannot tell them apart.
+        """
+        before = max((record.dev.score for record in self.history), default=0.0)
+        return report.score > before or not before or not report.can_select
 
     def _measure_diagnostics(self) -> Diagnostics | None:
         """Returns the gradient norms and gate activations of the epoch, if `training.diagnostics` is set."""

@@ -79,7 +79,7 @@ def create_optimizer(network: Network, settings: Optimizer, rows: LazyRows | Non
     )
 
 
-def schedule_factor(settings: Schedule, *, step: int, total: int, epoch: int, scores: Sequence[float]) -> float:
+def schedule_factor(settings: Schedule, *, step: int, total: int, epoch: int, improved: Sequence[bool]) -> float:
     """Returns the factor of the learning rate at a step.
 
     Args:
@@ -87,14 +87,14 @@ def schedule_factor(settings: Schedule, *, step: int, total: int, epoch: int, sc
         step: the step of the training, from 0.
         total: the steps of all epochs.
         epoch: the epoch, from 0.
-        scores: the dev scores of the epochs before.
+        improved: for each epoch before, whether it became the best.
     """
     step = min(step, total - 1)  # epochs may differ by a few batches, so that the total is an estimate
     rise = min(1.0, (step + 1) / (settings.warmup + 1))
     if settings.kind == "inverse":
         return rise / (1 + settings.decay * epoch)
     if settings.kind == "plateau":
-        return rise * settings.factor ** count_plateaus(scores, settings.patience)
+        return rise * settings.factor ** count_plateaus(improved, settings.patience)
     if settings.kind == "linear":
         return rise * (total - step) / max(total - settings.warmup, 1) if step >= settings.warmup else rise
     if settings.kind == "onecycle":
@@ -111,16 +111,15 @@ def _one_cycle(step: int, total: int, peak: float) -> float:
     return end + (1 - end) * (1 + math.cos(math.pi * (step - top) / (total - 1 - top))) / 2
 
 
-def count_plateaus(scores: Sequence[float], patience: int) -> int:
-    """Returns how often `patience` consecutive epochs had no better score.
+def count_plateaus(improved: Sequence[bool], patience: int) -> int:
+    """Returns how often `patience` consecutive epochs did not improve.
 
-    >>> count_plateaus([90.0, 91.0, 90.5, 90.7, 90.9, 91.0, 92.0], 2)
+    >>> count_plateaus([True, True, False, False, False, False, True], 2)
     2
     """
-    best, waited, count = -math.inf, 0, 0
-    for score in scores:
-        waited = 0 if score > best else waited + 1
-        best = max(best, score)
+    waited, count = 0, 0
+    for is_better in improved:
+        waited = 0 if is_better else waited + 1
         if waited == patience:
             count, waited = count + 1, 0
     return count

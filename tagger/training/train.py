@@ -23,6 +23,7 @@ from tagger.training.corpora import Corpora
 from tagger.training.epoch_record import EpochRecord
 from tagger.training.events import Callback
 from tagger.training.loop import Loop
+from tagger.training.overview import log_overview
 from tagger.training.result import TrainingResult
 from tagger.training.run_dir import BEST, CONFIG, COUNTS, check_free, check_is_run, lock_run_dir
 
@@ -50,6 +51,7 @@ def read_inputs(config: Config, *, tables: bool = True) -> Inputs:
     """
     with records.LogBuffer() as notices:
         data = corpora.load(config)
+        log_overview(config, data)
         vectors = read_tables(config, data.train.sentences) if tables else []
     return Inputs(data, vectors, notices.records)
 
@@ -68,7 +70,7 @@ def train(
     Args:
         config: the recipe.
         run_dir: the directory of the run; it must not hold a training yet.
-        device: auto, cpu or cuda.
+        device: auto, cpu, cuda or cuda:N.
         init_from: a model of the same shape to take the first weights from; its word vectors replace vector tables.
         callback: is called with the events of the training.
         inputs: the result of `read_inputs(config)`, if the caller has it.
@@ -139,6 +141,8 @@ def _with_config(model: TaggerModel, config: Config, data: Corpora, run_dir: Pat
         ConfigError: a setting other than `training.epochs` has changed, with a line for each.
     """
     current = corpora.with_resolved_columns(config, data.train).without_paths()
+    tokenizer = {"tokenizer": model.config.data.tokenizer}  # a new version may split as before; the data are compared
+    current = current.model_copy(update={"data": current.data.model_copy(update=tokenizer)})
     if config.model.words.vectors:  # the tables determined the dimension
         words = current.model.words.model_copy(update={"embedding_dim": model.config.model.words.embedding_dim})
         current = current.model_copy(update={"model": current.model.model_copy(update={"words": words})})

@@ -373,3 +373,89 @@ def test_rows_of_many_columns_are_read_without_a_pattern(monkeypatch: pytest.Mon
     row = "a " * (width - 1) + "O\n\n"
     assert content(read(row * 3)) == [(("a",), ("O",), 0, line) for line in (1, 3, 5)]
     assert len(made) == patterns
+
+
+COMMENTS = {
+    "ids": "# id 0000\nAda _ B-PER\nran _ O\n\n# id 0001\n# 1 O\nsold _ O\n\n#tag _ O\n\n",
+    "tabs": "#\thttp://example.org [2009]\n1\tAda\tB-PER\n2\tran\tO\n\n#\tx y\n1\t#\tO\n2\tsold\tO\n\n1\t#tag\tO\n\n",
+}
+
+
+@pytest.mark.parametrize("text", COMMENTS.values(), ids=COMMENTS)
+def test_comments_at_the_start_of_sentences_are_no_tokens_and_hashtags_are(
+    text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    layout = Layout(1 if "\t" in text else 0, -1)
+    with caplog.at_level("INFO", logger="tagger"):
+        sentences = read(text, layout)
+    assert [sentence.tokens for sentence in sentences] == [("Ada", "ran"), ("#", "sold"), ("#tag",)]
+    assert [sentence.line for sentence in sentences] == [2, 6, 9]
+    assert sentences[0].tags == ("B-PER", "O")
+    assert written(sentences, layout) == text
+    assert columns.count_columns(sentences[0]) == 3
+    assert caplog.text.count("x.conll:1: lines such as '#") == 1
+    renamed = [replace(sentence, tags=("X",) * len(sentence)) for sentence in sentences]
+    assert written(renamed, layout).count("X\n") == 5
+
+
+def test_comments_start_as_the_setting_says() -> None:
+    text = "% made by hand\n\n% one\n# O\nAda B-PER\n\n"
+    sentences = read(text, Layout(comments="%"))
+    assert [sentence.tokens for sentence in sentences] == [("#", "Ada")]
+    assert written(sentences) == text
+
+
+def test_without_comments_each_line_is_a_token() -> None:
+    assert read("# id O\nAda _ O\n\n", Layout(comments="none"))[0].tokens == ("#", "Ada")
+
+
+def test_rows_of_the_same_number_of_columns_that_start_with_a_hash_are_tokens() -> None:
+    assert [sentence.tokens for sentence in read("# O\n1 O\n\n# O\n\n#id O\na O\n")] == [
+        ("#", "1"),
+        ("#",),
+        ("#id", "a"),
+    ]
+    assert read("# id = 5\tO\nrun\tO\n")[0].tokens == ("# id = 5", "run")
+
+
+def test_a_new_document_starts_at_a_comment() -> None:
+    text = "# newdoc id = a\nAda O\n\nran O\n\n# newdoc\n# id 5\nEve O\n\n"
+    sentences = read(text)
+    assert [(sentence.tokens[0], sentence.document) for sentence in sentences] == [("Ada", 0), ("ran", 0), ("Eve", 1)]
+    assert written(sentences) == text
+
+
+CONLL_2012 = """\
+#begin document (x/y/00); part 000
+x/y   0   0   Ada     NNP   (S(NP*   run   (PERSON*   (ARG0*   -
+x/y   0   1   Lovel   NNP   *)       -     *)         *)       -
+x/y   0   2   ran     VBD   *)       -     *          (V*)     -
+
+x/y   0   0   .       .     (S*)     -     *   -
+
+#end document
+#begin document (x/y/01); part 000
+x/y   0   0   Oslo    NNP   (S*)     -     (GPE)   -
+#end document
+"""
+
+
+def test_documents_of_conll_2012_have_rows_of_several_lengths_and_begin_and_end_lines() -> None:
+    layout = Layout(3, 7)
+    sentences = [sentence for sentence in read(CONLL_2012, layout) if sentence.tokens]
+    assert [sentence.tokens for sentence in sentences] == [("Ada", "Lovel", "ran"), (".",), ("Oslo",)]
+    assert [sentence.tags for sentence in sentences] == [("(PERSON*", "*)", "*"), ("*",), ("(GPE)",)]
+    assert [sentence.document for sentence in sentences] == [0, 0, 1]
+    assert [sentence.line for sentence in sentences] == [2, 6, 10]
+    assert written(read(CONLL_2012, layout), layout) == CONLL_2012
+
+
+def test_a_header_line_is_an_error_that_names_it() -> None:
+    with pytest.raises(DataError, match=r"x.conll:1: found the header line 'token\\ttag'; remove it, or .* csv"):
+        read("token\ttag\nAda\tB-PER\n")
+    assert read("text NN\ntoken NN\n")[0].tokens == ("text", "token")
+
+
+def test_a_file_whose_lines_end_with_carriage_returns_alone_is_an_error() -> None:
+    with pytest.raises(DataError, match=r"x\.conll:1: found lines that end with carriage returns alone"):
+        read("Ada B-PER\rran O\r\rEve B-PER\r")

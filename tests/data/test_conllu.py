@@ -40,8 +40,8 @@ def read(data: str | bytes, tag: str = "upos", *, tagged: bool = True) -> list[S
     return list(found)
 
 
-def written(sentences: list[Sentence], tag: str, *, as_read: bool = True) -> str:
-    return "".join(line for sentence in sentences for line in conllu.write(sentence, tag, as_read=as_read))
+def written(sentences: list[Sentence], tag: str) -> str:
+    return "".join(line for sentence in sentences for line in conllu.write(sentence, tag))
 
 
 @pytest.mark.parametrize(
@@ -123,8 +123,10 @@ def test_lines_without_a_word_form_a_sentence_without_tokens():
 
 @pytest.mark.parametrize(("tag", "place"), [("upos", 3), ("xpos", 4), ("misc:NER", 9)])
 def test_sentences_of_other_formats_are_written_as_new_lines(tag: str, place: int):
-    text = written([Sentence(("EU", "says"), tags=("B-X", "O"), raw=("EU says\n",))], tag, as_read=False)
-    rows = [line.split("\t") for line in text.removesuffix("\n\n").split("\n")]
+    sentence = Sentence(("EU", "says"), tags=("B-X", "O"), raw=("EU says\n",))
+    text = "".join(conllu.write_new(sentence, tag, [False, False]))
+    comment, *rows = [line.split("\t") for line in text.removesuffix("\n\n").split("\n")]
+    assert comment == ["# text = EU says"]
     assert [row[:2] for row in rows] == [["1", "EU"], ["2", "says"]]
     outside = "_" if tag == "misc:NER" else "O"  # a missing key is read as O
     assert [row[place].removeprefix("NER=") for row in rows] == ["B-X", outside]
@@ -201,7 +203,7 @@ def test_unreadable_blocks_are_rejected_and_reading_continues():
 def test_probabilities_are_an_item_of_misc():
     row = ROW.replace("root\t_\t_", "root\t_\tProb=1|A=2")
     (sentence,) = read(f"{ROW}\r\n{row}\n")
-    lines = list(conllu.write(replace(sentence, tags=("A", "B")), "xpos", as_read=True, probabilities=(0.5, 0.25)))
+    lines = list(conllu.write(replace(sentence, tags=("A", "B")), "xpos", probabilities=(0.5, 0.25)))
     assert [line.rpartition("\t")[2] for line in lines] == ["Prob=0.500000\r\n", "Prob=0.250000|A=2\n"]
-    anew = conllu.write(Sentence(("a",), tags=("O",)), "misc:NER", as_read=False, probabilities=(0.5,))
-    assert next(anew).rpartition("\t")[2] == "Prob=0.500000\n"
+    _, row, _ = conllu.write_new(Sentence(("a",), tags=("O",)), "misc:NER", [False], probabilities=(0.5,))
+    assert row.rpartition("\t")[2] == "Prob=0.500000\n"

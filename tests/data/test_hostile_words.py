@@ -201,7 +201,7 @@ def test_a_bar_in_a_tag_does_not_start_another_item_of_misc() -> None:
     record = with_tags([Record((Sentence(("a", "b")),))], [["B-x|y=z", "I-x=1"]])
     data = make_sink("conllu", WriteOptions(input_format="jsonl", layout=Layout(tag="misc:NER"))).write(record)
     assert b"NER=B-x\\x7cy=z\n" in data
-    _, again = reader.read_sentences(BytesIO(data), input_format="conllu", layout=Layout(tag="misc:NER"), tagged=True)
+    (again,) = reader.read_sentences(BytesIO(data), input_format="conllu", layout=Layout(tag="misc:NER"), tagged=True)
     assert again.tags == ("B-x\\x7cy=z", "I-x=1")
 
 
@@ -255,7 +255,9 @@ def test_file_names_with_invalid_utf8_or_line_breaks_are_ids_in_every_format(tmp
         return (into.begin() + into.write(tagged)).decode() if to != "parquet" else ""
 
     assert written("columns").startswith("-DOCSTART- a_\\udcff_b.txt\n\nAda\t")
-    assert written("conllu").startswith("# newdoc id = a \\udcff b.txt\n\n# text")
+    assert written("conllu").startswith(
+        "# newdoc id = a \\udcff b.txt\n# sent_id = a_\\udcff_b.txt-0\n# text = Ada left.\n1\tAda"
+    )
     assert json.loads(written("jsonl"))["document"] == name
     assert written("tsv").split("\n")[1].startswith("a\\n\\udcff b.txt\t")
     assert "<title>a\n\ufffd b.txt</title>" in written("html")

@@ -12,6 +12,7 @@ import pytest
 
 from tagger.data import reader
 from tagger.data.formats import Layout, hub
+from tagger.data.formats.reading import AnnotationOptions, Fields, ReadOptions
 from tagger.data.sentence import Sentence
 from tagger.errors import DataError
 from tests.robustness.runs import SCALE, child, ended
@@ -24,7 +25,10 @@ NAMED = datasets.Features(
     }
 )
 ROWS = {"id": ["1", "2"], "tokens": [["Ada", "Lovelace"], ["no"]], "ner_tags": [[1, 2], [0]]}
-EXPECTED = [Sentence(("Ada", "Lovelace"), tags=("B-PER", "I-PER")), Sentence(("no",), tags=("O",), document=1)]
+EXPECTED = [
+    Sentence(("Ada", "Lovelace"), tags=("B-PER", "I-PER"), line=1),
+    Sentence(("no",), tags=("O",), document=1, line=2),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +46,10 @@ def made(rows: dict = ROWS, features: datasets.Features | None = NAMED) -> datas
 
 
 def read(path: Path, split: str = "train", tag: str = "ner_tags") -> list[Sentence]:
-    return list(hub.read(str(path), split, token="tokens", tag=tag))
+    annotations = AnnotationOptions(Fields(tokens="tokens", tags=tag, spans=tag))
+    options = ReadOptions(f"{path}, split {split}", Layout(), annotations=annotations)
+    records = hub.read_tagged_records(str(path), split, None, options)
+    return [sentence for record in records for sentence in record.sentences]
 
 
 def parquet(folder: Path, name: str, dataset: datasets.Dataset) -> None:
@@ -107,24 +114,18 @@ def test_a_missing_column_is_reported_with_the_existing_columns(tmp_path: Path):
     [
         (
             {"tokens": [["a"], ["a", "b"]], "ner_tags": [["O"], ["O"]]},
-            "row 1: expected a list of tokens and a list of as many tags",
+            "row 1: expected 2 tags in 'ner_tags', one per token, found 1",
         ),
-        ({"tokens": ["a b"], "ner_tags": ["O O"]}, "row 0: expected a list of tokens and a list of as many tags"),
+        ({"tokens": ["a b"], "ner_tags": ["O O"]}, "row 0: expected a list as 'tokens', found 'a b'"),
+        ({"tokens": [["a", ""]], "ner_tags": [["O", "O"]]}, "row 0: expected a string that is not empty as token 2"),
+        ({"tokens": [["a", "\n"]], "ner_tags": [["O", "O"]]}, r"row 0: the token '\\n' has a line break"),
+        ({"tokens": [[1]], "ner_tags": [["O"]]}, "row 0: expected a string that is not empty as token 1, found 1"),
+        ({"tokens": [["a"]], "ner_tags": [[3]]}, "row 0: the tag 3 in 'ner_tags' has no name"),
         (
-            {"tokens": [["a", ""]], "ner_tags": [["O", "O"]]},
-            "row 0: a token is empty, not a string or has a line break",
+            {"tokens": [["a", "b"]], "ner_tags": [["O", None]]},
+            "row 0: expected a string as a tag in 'ner_tags', found None",
         ),
-        (
-            {"tokens": [["a", "\n"]], "ner_tags": [["O", "O"]]},
-            "row 0: a token is empty, not a string or has a line break",
-        ),
-        ({"tokens": [[1]], "ner_tags": [["O"]]}, "row 0: a token is empty, not a string"),
-        (
-            {"tokens": [["a"]], "ner_tags": [[3]]},
-            "row 0: 3 is not a tag; expected a string without line breaks, or a number with",
-        ),
-        ({"tokens": [["a", "b"]], "ner_tags": [["O", None]]}, "row 0: None is not a tag"),
-        ({"tokens": [["a"]], "ner_tags": [[""]]}, "row 0: '' is not a tag"),
+        ({"tokens": [["a"]], "ner_tags": [[""]]}, "row 0: expected a string as a tag in 'ner_tags', found ''"),
     ],
 )
 def test_a_row_that_is_not_a_tagged_sentence_is_reported(tmp_path: Path, rows: dict, message: str):

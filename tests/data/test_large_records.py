@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tagger.data import reader, vectors
+from tagger.data import reader, vector_files
 from tagger.data.formats import Layout, blocks
 from tagger.data.formats.writing import WriteOptions
 from tagger.data.sentence import Record, Reject
@@ -165,8 +165,8 @@ def test_a_hundred_thousand_tokens_are_not_a_large_record() -> None:
 def test_a_long_line_among_vectors_is_one_fault(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("a 1 2\n" + "b" * (line_reader.MAX_RECORD_BYTES + 1) + " 1 2\n")
-    with pytest.raises(DataError, match=r"^.*a\.txt:2: a line of over 8 MiB; expected") as caught:
-        vectors.read(path, wanted={"a"}, max_frozen_words=10)
+    with pytest.raises(DataError, match=r"^.*a\.txt:2: a line of over 1 MiB; expected a word") as caught:
+        vector_files.read(path, wanted={"a"}, max_frozen_words=10)
     assert len(caught.value.faults) == 1
 
 

@@ -24,6 +24,7 @@ INPUTS = {
     "columns": COLUMNS,
     "conllu": CONLLU.replace("{}", "NER=O"),
     "jsonl": '{"text": "EU Paris"}\n{"tokens": []}\n{"tokens": ["no"]}\n',
+    "json": '[{"text": "EU Paris"}, {"tokens": []},\n{"tokens": ["no"]}]\n',
     "parquet": "",
 }
 LAYOUT = {"columns": Layout(), "conllu": Layout(tag="misc:NER")}
@@ -85,9 +86,9 @@ def test_every_input_can_be_written_as_rows_one_per_record_with_tokens(input_for
     documents = {"text": ["a.x", "a.x"], "columns": [0, 1], "conllu": [0, 0], "lines": [0, 1, 2]}.get(
         input_format, [0, 1, 2]
     )
-    as_text = to == "parquet" and input_format in ("jsonl", "parquet", "conllu")
+    as_text = to == "parquet" and input_format in ("jsonl", "json", "parquet", "conllu")
     assert [row["document"] for row in rows] == ([str(one) for one in documents] if as_text else documents)
-    assert all(("sentences" in row) == (input_format in ("text", "jsonl", "parquet")) for row in rows)
+    assert all(("sentences" in row) == (input_format in ("text", "jsonl", "json", "parquet")) for row in rows)
 
 
 @pytest.mark.parametrize("input_format", options(InputFormat))
@@ -117,11 +118,7 @@ def test_an_empty_file_becomes_an_empty_output(input_format: str, to: str, tmp_p
         assert pq.ParquetFile(tmp_path / "part").metadata.num_rows == 0
         return
     text = output(to, input_format, tmp_path, "")
-    begun = (
-        {"columns": "-DOCSTART- a.x\n\n", "conllu": "# newdoc id = a.x\n\n"}.get(to, "")
-        if input_format == "text"
-        else ""
-    )
+    begun = "-DOCSTART- a.x\n\n" if (input_format, to) == ("text", "columns") else ""
     if to in ("columns", "conllu", "jsonl"):
         assert text == begun
     else:
@@ -133,7 +130,7 @@ def test_lines_become_columns_with_their_empty_lines(tmp_path: Path):
 
 
 def test_lines_become_conllu_without_empty_lines(tmp_path: Path):
-    assert output("conllu", "lines", tmp_path, "\na\n\n").count("\n") == 2
+    assert output("conllu", "lines", tmp_path, "\na\n\n").count("\n\n") == 1
 
 
 def test_a_document_starts_with_its_id_in_columns_and_conllu(tmp_path: Path):
@@ -144,9 +141,10 @@ def test_a_document_starts_with_its_id_in_columns_and_conllu(tmp_path: Path):
     text = output("conllu", "jsonl", tmp_path, rows)
     assert [line for line in text.split("\n") if line.startswith("#")] == [
         "# newdoc id = a b",
+        "# sent_id = a.x-1.1",
         "# text = A left.",
-        "# text = C\\td",
-        "# newdoc id = x",
+        "# sent_id = a.x-1.2",
+        "# text = C d",
     ]
     assert output("columns", "text", tmp_path, "\nA b\r\nc\n") == "-DOCSTART- a.x\n\nA\tB-X\nb\tI-X\n\nc\tB-X\n\n"
 

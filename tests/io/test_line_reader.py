@@ -1,5 +1,6 @@
 """What is read may be packed, and comes as it is there."""
 
+import bz2
 import gzip
 import lzma
 import os
@@ -21,8 +22,9 @@ PACK: dict[str, Callable[[bytes], bytes]] = {
     "gz": gzip.compress,
     "zst": zstandard.compress,
     "xz": lzma.compress,
+    "bz2": bz2.compress,
 }
-NAMES = {"gz": "gzip", "zst": "zstd", "xz": "xz"}
+NAMES = {"gz": "gzip", "zst": "zstd", "xz": "xz", "bz2": "bzip2"}
 TEXT = random.Random(2).randbytes(5000).hex().replace("7", " é\n").encode()
 
 
@@ -66,7 +68,7 @@ def test_what_is_no_member_after_a_member_is_an_error(suffix: str) -> None:
 
 @pytest.mark.parametrize("suffix", PACK)
 def test_no_line_before_damage_is_yielded_wherever_a_member_fails_or_does_not_end(suffix: str) -> None:
-    text = b"".join(b"line %d\n" % number for number in range(100_000))
+    text = b"".join(b"line %d\n" % number for number in range(300_000))
     packed = zstandard.ZstdCompressor(write_checksum=True).compress(text) if suffix == "zst" else PACK[suffix](text)
     middle = len(packed) // 2
     flipped = packed[:middle] + bytes([packed[middle] ^ 1]) + packed[middle + 1 :]

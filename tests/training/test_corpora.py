@@ -99,3 +99,13 @@ def test_a_letter_of_another_script_is_named_with_its_line_and_code_point(tmp_pa
     cyrillic = config(tmp_path, train="a B-PER\nb I-PER\n\nc O\nd \u041e\n", dev=SPANS)
     with pytest.raises(DataError, match=r"train\.conll:5: .* found '\u041e' \(U\+041E\)"):
         corpora.load(cyrillic)
+
+
+@pytest.mark.parametrize(
+    ("file_format", "train"),
+    [("csv", "Word,Tag\nAda,B-PER\nran,O\n\nEve,B-PER\n"), ("pipes", "Ada|B-PER ran|O\nEve|B-PER\n")],
+)
+def test_tables_and_lines_with_bars_are_training_data(tmp_path: Path, file_format: str, train: str) -> None:
+    named = config(tmp_path, train=train, dev=train)
+    loaded = corpora.load(named.model_copy(update={"data": named.data.model_copy(update={"format": file_format})}))
+    assert [sentence.tags for sentence in loaded.train.sentences] == [("S-PER", "O"), ("S-PER",)]

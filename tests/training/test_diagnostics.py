@@ -37,7 +37,7 @@ def record(epoch: int, diagnostics: Diagnostics | None = None) -> EpochRecord:
         clipped_fraction=0.0,
         skipped=0,
         learning_rate=0.1,
-        dev=Scores(50.0, None, None, None, 50.0, ""),
+        dev=Scores(50.0, "accuracy", 0.0, 0.0, 0.0, 0.0, 50.0, ""),
         best=epoch == 1,
         seconds=1.0,
         dev_seconds=1.0,

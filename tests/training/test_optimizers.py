@@ -21,7 +21,9 @@ def factors(total: int = 20, **settings: object) -> list[float]:
     """Returns the factor of a schedule at each step of two epochs."""
     schedule = Schedule(**settings)  # type: ignore[arg-type]
     return [
-        schedule_factor(schedule, step=step, total=total, epoch=2 * step // total, scores=[50.0] * (2 * step // total))
+        schedule_factor(
+            schedule, step=step, total=total, epoch=2 * step // total, improved=[False] * (2 * step // total)
+        )
         for step in range(total)
     ]
 
@@ -45,14 +47,14 @@ def test_a_linear_learning_rate_falls_evenly_and_ends_above_zero() -> None:
 
 def test_a_plateau_learning_rate_falls_by_a_factor_at_each_plateau() -> None:
     schedule = Schedule(kind="plateau", patience=2, factor=0.1)
-    scores = [1.0, 2.0, 2.0, 1.0, 0.0, 0.0, 3.0]
-    actual = [schedule_factor(schedule, step=9, total=99, epoch=n, scores=scores[:n]) for n in range(8)]
+    improved = [True, True, False, False, False, False, True]
+    actual = [schedule_factor(schedule, step=9, total=99, epoch=n, improved=improved[:n]) for n in range(8)]
     assert actual == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
 
 
-@pytest.mark.parametrize(("scores", "count"), [([], 0), ([1], 0), ([1, 1], 0), ([1, 1, 1], 1), ([1, 0, 2, 1, 1], 1)])
-def test_a_plateau_is_a_number_of_consecutive_epochs_without_a_better_score(scores: list[float], count: int) -> None:
-    assert count_plateaus(scores, 2) == count
+@pytest.mark.parametrize(("improved", "count"), [("", 0), ("y", 0), ("yn", 0), ("ynn", 1), ("ynynn", 1), ("ynnnn", 2)])
+def test_a_plateau_is_a_number_of_consecutive_epochs_that_did_not_improve(improved: str, count: int) -> None:
+    assert count_plateaus([epoch == "y" for epoch in improved], 2) == count
 
 
 @pytest.mark.parametrize(("total", "peak"), [(20, 0.3), (100, 0.25), (7, 0.5), (3, 0.4)])
@@ -69,7 +71,7 @@ def test_onecycle_equals_the_schedule_of_torch(total: int, peak: float) -> None:
 @pytest.mark.parametrize("kind", options(Schedule.model_fields["kind"].annotation))
 def test_no_learning_rate_is_negative_or_rises_when_an_epoch_has_additional_steps(kind: str) -> None:
     schedule = Schedule(kind=kind)  # type: ignore[arg-type]
-    late = [schedule_factor(schedule, step=step, total=10, epoch=0, scores=[]) for step in range(8, 14)]
+    late = [schedule_factor(schedule, step=step, total=10, epoch=0, improved=[]) for step in range(8, 14)]
     assert all(after <= before for before, after in pairwise(late))
     assert min(late) > 0
 

@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,10 +16,12 @@ from tagger.config import Config, dump, load, parse
 from tagger.data import batching, word_encoding
 from tagger.data.vocab import Vocab
 from tagger.errors import ConfigError, ModelError, StorageError, TaggerError
+from tagger.evaluation import Report
 from tagger.io import atomic
 from tagger.io.manifest import serialize
 from tagger.tagging import cached_scorer
 from tagger.training import EpochEnd, Event, Start, StepEnd, TrainingResult, optimizers, records, run_dir
+from tagger.training.dev_scorer import DevScorer
 from tests.robustness.runs import timeless, tree
 
 Train = Callable[..., TrainingResult]
@@ -357,7 +360,7 @@ def test_dev_tags_that_the_training_data_lacks_are_logged_and_scored_as_wrong(
     (tmp_path / "dev.conll").write_text("Ada B-PER\nlives O\n\nMars B-PLANET\n")
     with caplog.at_level(logging.INFO, logger="tagger"):
         result = train("training.epochs=6", f"data.dev={tmp_path / 'dev.conll'}")
-    assert "dev.conll has tags that the training data lacks, scored as wrong: B-PLANET (1)" in caplog.text
+    assert "dev.conll has types that the training data lacks, scored as wrong: PLANET (1)" in caplog.text
     assert result.dev.score < 100
 
 
@@ -398,3 +401,38 @@ def test_a_state_far_larger_than_the_model_is_not_hashed(
     assert model_dir.find_newest_checkpoint(run) != newest
     assert time.monotonic() - started < 5
     assert "state.safetensors is refused: it has 4294967296 bytes" in caplog.text
+
+
+ONLY_O = "It O\nran O\n. O\n\n"
+
+
+def test_the_last_epoch_is_kept_and_patience_waits_if_dev_has_no_spans(train: Train, tmp_path: Path) -> None:
+    (tmp_path / "outside.conll").write_text(ONLY_O)
+    result = train(f"data.dev={tmp_path / 'outside.conll'}", "training.epochs=4", "training.patience=1")
+    assert [record.best for record in result.history] == [True] * 4
+    assert result.best.epoch == 4
+    same = weights(result.model_dir)
+    assert all(
+        torch.equal(weight, same[name]) for name, weight in weights(tmp_path / "run" / "checkpoint-000036").items()
+    )
+
+
+def test_epochs_that_score_zero_do_not_use_up_patience(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([0.0, 0.0, 0.0, 50.0, 40.0, 45.0, 60.0])
+    score = DevScorer.score
+
+    def scored(self: DevScorer, on_batch: Callable[[], None]) -> Report:
+        return replace(score(self, on_batch), f1=next(scores))
+
+    monkeypatch.setattr(DevScorer, "score", scored)
+    result = train("training.epochs=7", "training.patience=2")
+    assert [record.dev.score for record in result.history] == [0, 0, 0, 50, 40, 45]
+    assert [record.best for record in result.history] == [True, True, True, True, False, False]
+
+
+def test_the_best_epoch_is_selected_by_the_score_of_the_recipe(train: Train) -> None:
+    for selection, name in (("macro_f1", "macro F1"), ("accuracy", "accuracy")):
+        result = train(f"training.selection={selection}", run=selection)
+        assert result.dev.score == getattr(result.dev, selection)
+        assert f"dev {name} {result.dev.score:.2f}" in (result.run_dir / "train.log").read_text()
+        assert f"dev {name}, %" in records.panels(result.history)

@@ -1,7 +1,9 @@
 """File formats. A format is one module or package of this folder and one row of `FORMATS`.
 
 A format that can be read has a function `read_records(source, options)`, a format that can be written a function
-`make_sink(options)`. Modules are imported on first use, because importing Arrow and spaCy takes time.
+`make_sink(options)`. A format of training data has `read_tagged(source, options)`, which yields sentences, or, if it
+holds rows, `read_tagged_records(source, options)`. Modules are imported on first use, because importing Arrow and
+spaCy takes time.
 """
 
 from dataclasses import dataclass
@@ -27,6 +29,7 @@ class Format:
         holds_fields: whether records are rows with further fields, which are carried to the output.
         is_training_data: whether a recipe can train on files of the format.
         has_documents: whether several records may belong to one document.
+        has_columns: whether tokens and tags are columns of rows, by number or name.
     """
 
     module: str
@@ -39,11 +42,12 @@ class Format:
     holds_fields: bool = False
     is_training_data: bool = False
     has_documents: bool = False
+    has_columns: bool = False
 
     @property
     def is_corpus(self) -> bool:
-        """Whether files hold tagged sentences, and lines that belong to no sentence."""
-        return self.reads and self.is_training_data
+        """Whether files hold lines of tagged sentences, and lines that belong to no sentence."""
+        return self.reads and self.is_training_data and not self.holds_fields
 
     def load(self) -> Any:
         """Returns the module that implements the format."""
@@ -61,7 +65,12 @@ FORMATS: dict[str, Format] = {
         holds_tags=True,
         is_training_data=True,
         has_documents=True,
+        has_columns=True,
     ),
+    "csv": Format(
+        "csv", (".csv",), reads=True, holds_tags=True, is_training_data=True, has_documents=True, has_columns=True
+    ),
+    "pipes": Format("pipes", reads=True, holds_tags=True, is_training_data=True, has_columns=True),
     "conllu": Format(
         "conllu",
         (".conllu",),
@@ -80,7 +89,9 @@ FORMATS: dict[str, Format] = {
         holds_spans=True,
         has_offsets=True,
         holds_fields=True,
+        is_training_data=True,
     ),
+    "json": Format("json_file", (".json",), reads=True, has_offsets=True, holds_fields=True, is_training_data=True),
     "tsv": Format("spans", (".tsv",), writes=True, holds_spans=True),
     "parquet": Format(
         "parquet",
@@ -91,9 +102,10 @@ FORMATS: dict[str, Format] = {
         holds_spans=True,
         has_offsets=True,
         holds_fields=True,
+        is_training_data=True,
     ),
     "html": Format("html", (".html",), writes=True, holds_spans=True),
-    "datasets": Format("hub", is_training_data=True, holds_tags=True),
+    "datasets": Format("hub", holds_tags=True, holds_fields=True, is_training_data=True),
 }
 """All formats by name, in the order of messages and help; `tagger.choices` has the names as types."""
 
@@ -102,7 +114,7 @@ def names_of(attribute: str) -> tuple[str, ...]:
     """Returns the names of the formats with a property.
 
     >>> names_of("has_offsets")
-    ('text', 'jsonl', 'parquet')
+    ('text', 'jsonl', 'json', 'parquet')
     """
     return tuple(name for name, each in FORMATS.items() if getattr(each, attribute))
 

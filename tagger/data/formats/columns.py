@@ -1,12 +1,17 @@
-"""CoNLL columns: one token per line, columns separated by spaces or one tab, a blank line after each sentence."""
+"""CoNLL columns: one token per line, columns separated by spaces or one tab, a blank line after each sentence.
 
+A sentence may start with comment lines. Documents start at `-DOCSTART-`, at a comment `# newdoc`, or at the line
+`#begin document` of CoNLL-2012, whose sentences may have different numbers of columns.
+"""
+
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
-from tagger.data.formats import Layout, blocks, escapes
+from tagger.data.formats import Layout, blocks, escapes, headers
 from tagger.data.formats.blocks import Block
 from tagger.data.formats.reading import ReadOptions, record_of, shorten
 from tagger.data.formats.writing import Sink, TextSink, WriteOptions, conll_sink
@@ -14,7 +19,14 @@ from tagger.data.sentence import Record, Reject, Sentence
 from tagger.errors import ConfigError, DataError, TruncatedError
 from tagger.io import line_reader
 
+log = logging.getLogger(__name__)
+
 DOCUMENT_START = "-DOCSTART-"
+_CONLL_2012 = re.compile(r"#(?:begin|end) document\b")
+_NEW_DOCUMENT = re.compile(r"#begin document\b|# newdoc\b")
+_KNOWN_COMMENT = re.compile(
+    r"#(?:begin|end) document\b|# (?:id|sent_id|sentence_id|doc_id) |# new(?:doc|par)\b|# [A-Za-z_][\w:]* = "
+)
 _SPACES = re.compile(r"[ ]+")
 _MAX_PRECEDING = 1 << 6  # lines, and KiB, before a sentence that are attached to it
 _MAX_PATTERN_COLUMNS = 100  # the size of a row pattern grows with the number of columns
@@ -60,7 +72,7 @@ def read(
 
     Raises:
         DataError: a row has fewer or more columns than the first row, mixes tabs and spaces, lacks a column or has an
-            empty field; or a block is too large.
+            empty field; the first row is a header; or a block is too large.
     """
     reader = _Reader(name, layout, tagged=tagged)
     try:
@@ -101,22 +113,30 @@ class _Reader:
         self.pattern: re.Pattern[str] | None = None  # of simple rows, once the number of columns is known
         self.document = 0
         self.has_rows = False  # whether a row was seen, readable or not
+        self.comments = "#" if layout.comments == "auto" else "" if layout.comments == "none" else layout.comments
+        self.is_auto = layout.comments == "auto"
+        self.has_comments = self.is_conll_2012 = False
         self.preceding: tuple[str, ...] = ()  # lines that belong to the next sentence
 
     def read_simple(self, block: Block) -> Sentence | None:
         """Returns the sentence of a block of simple rows; None if the block must be read line by line."""
-        text = "".join(block.lines)
+        lines, start = block.lines, 0
+        if self.comments and lines and lines[0].startswith(self.comments):
+            start = self._count_comments([_text(2, line) for line in lines])
+        text = "".join(lines[start:])
         if self.pattern is None or not text or DOCUMENT_START in text or not block.is_readable():
             return None
+        if (start and _NEW_DOCUMENT.search("".join(lines[:start]))) or (self.is_conll_2012 and "#end" in text):
+            return None
         rows = self.pattern.findall(text)
-        if len(rows) != len(block.lines):
+        if len(rows) != len(lines) - start:
             return None
         tokens, tags = zip(*rows, strict=True) if self.tagged else (rows, ())
         if self.tagged and self.columns[1] % self.column_count < self.columns[0] % self.column_count:
             tokens, tags = tags, tokens
         raw = (*self.preceding, *block.lines, *block.blank)
         self.preceding = ()
-        return Sentence(tuple(tokens), tags=tags, document=self.document, line=block.first, raw=raw)
+        return Sentence(tuple(tokens), tags=tags, document=self.document, line=block.first + start, raw=raw)
 
     def read_lines(self, block: Block) -> list[Sentence]:
         """Returns the sentences of a block; document starts separate sentences too.
@@ -125,14 +145,17 @@ class _Reader:
             DataError: the block has a fault. Its document starts count nevertheless.
         """
         texts = [_text(number, line) for number, line in enumerate(block.lines, block.first)]
-        documents = [self._next_document(text) for text in texts]
+        comments = self._find_comments(texts, block.first)
+        documents = [self._next_document(text, is_row=index not in comments) for index, text in enumerate(texts)]
         has_tabs, column_count = self.has_tabs, self.column_count
+        if self.is_conll_2012:
+            self.column_count = 0
         sentences: list[Sentence] = []
         raw, rows, first = [*self.preceding], [], 0
         try:
             block.check()
             for index, text in enumerate(texts):
-                if not _starts_document(text):
+                if index not in comments:
                     first = first or block.first + index
                     rows.append(self._parse_row(block.first + index, text))
                 elif rows:
@@ -163,12 +186,57 @@ class _Reader:
             yield Sentence((), document=self.document, raw=self.preceding)
             self.preceding = ()
 
-    def _next_document(self, text: str) -> int:
+    def _find_comments(self, texts: Sequence[str], first: int) -> set[int]:
+        """Returns the indices of the lines of a block that are no rows: comments and document starts."""
+        comments: set[int] = set()
+        start = 0  # of a sentence
+        while start < len(texts):
+            count = self._count_comments(texts[start:])
+            if count and self.is_auto and not self.has_comments:
+                self._notice_comments(first + start, texts[start])
+            start += count
+            comments.update(range(start - count, start))
+            while start < len(texts) and not self._is_separator(texts[start]):
+                start += 1
+            if start < len(texts):
+                comments.add(start)
+                start += 1
+        return comments
+
+    def _count_comments(self, texts: Sequence[str]) -> int:
+        """Returns how many lines at the start of a sentence are comments."""
+        if not self.comments:
+            return 0
+        limit = next((index for index, text in enumerate(texts) if not text.startswith(self.comments)), len(texts))
+        if not self.is_auto or not limit:
+            return limit
+        row = texts[limit] if limit < len(texts) and not _starts_document(texts[limit]) else ""
+        count = len(_split(row)) if row else self.column_count
+        has_tabs = "\t" in row if row else self.has_tabs
+        looks_like_comment = (_looks_like_comment(text, count, has_tabs=has_tabs) for text in texts[:limit])
+        return next((index for index, is_comment in enumerate(looks_like_comment) if not is_comment), limit)
+
+    def _notice_comments(self, number: int, text: str) -> None:
+        self.has_comments = True
+        self.is_conll_2012 = bool(_CONLL_2012.match(text))
+        if self.tagged and not self.is_conll_2012:
+            log.info(
+                "%s:%d: lines such as %s are read as comments; data.comments chooses how comments start",
+                self.name,
+                number,
+                _excerpt(text),
+            )
+
+    def _is_separator(self, text: str) -> bool:
+        """Returns whether a line ends a sentence without a blank line."""
+        return _starts_document(text) or (self.is_conll_2012 and bool(_CONLL_2012.match(text)))
+
+    def _next_document(self, text: str, *, is_row: bool) -> int:
         """Returns the number of the document that a line belongs to."""
-        if _starts_document(text):
-            self.document += self.has_rows  # the first start in a file may follow its first sentences
-        else:
+        if is_row:
             self.has_rows = True
+        elif _starts_document(text) or _NEW_DOCUMENT.match(text):
+            self.document += self.has_rows  # the first start in a file may follow its first sentences
         return self.document
 
     def _build_sentence(self, rows: list[list[str]], document: int, first: int, raw: list[str]) -> Sentence:
@@ -178,6 +246,7 @@ class _Reader:
     def _parse_row(self, number: int, text: str) -> list[str]:
         row = self._split_fields(number, text)
         if not self.column_count:
+            self._check_first_row(number, text, row)
             self._check_columns(number, text, len(row))
             self.column_count = len(row)
         if len(row) != self.column_count:
@@ -198,7 +267,16 @@ class _Reader:
             return text.split("\t")
         if "\t" in text:
             raise self._fault(number, f"expected spaces between columns as above, found a tab in {_excerpt(text)}")
-        return _SPACES.split(text.strip(" "))
+        return _split(text)
+
+    def _check_first_row(self, number: int, text: str, row: Sequence[str]) -> None:
+        """Checks that the first row is no header, and not a whole file whose lines end with carriage returns."""
+        if self.pattern is None and headers.is_header(row):
+            advice = "remove it, or read the file as csv (data.format or `input_format`)"
+            raise self._fault(number, f"found the header line {_excerpt(text)}; {advice}")
+        lines = list(filter(None, text.split("\r")))
+        if len(lines) > 2 and all(len(list(filter(None, _split(line)))) > 1 for line in lines):
+            raise self._fault(number, "found lines that end with carriage returns alone; expected \\n or \\r\\n")
 
     def _check_columns(self, number: int, text: str, count: int) -> None:
         """Checks that the first row has the columns that are read and the one to write."""
@@ -231,9 +309,37 @@ def _row_pattern(column_count: int, columns: Set[int], *, has_tabs: bool) -> re.
 
 def count_columns(sentence: Sentence) -> int:
     """Returns the number of columns of a sentence that was read from a file of columns."""
-    texts = (_text(2, line) for line in sentence.raw)
-    text = next(text for text in texts if text.strip(" \t") and not _starts_document(text.removeprefix("\ufeff")))
-    return text.count("\t") + 1 if "\t" in text else len(_SPACES.split(text.strip(" ")))
+    start, _ = _find_rows(sentence)
+    return len(_split(_text(2, sentence.raw[start])))
+
+
+def _find_rows(sentence: Sentence) -> tuple[int, int]:
+    """Returns the indices of the first row of a sentence in its lines, and of the line after its last row."""
+    raw, end = sentence.raw, len(sentence.raw)
+    while end and _is_blank(raw[end - 1]):
+        end -= 1
+    return end - len(sentence), end
+
+
+def _looks_like_comment(text: str, column_count: int, *, has_tabs: bool | None) -> bool:
+    """Returns whether a line that starts with # is a comment, from the columns of the rows around it.
+
+    Args:
+        text: the line.
+        column_count: the number of columns of rows; 0 if it is not known.
+        has_tabs: whether rows have tabs; None if that is not known.
+    """
+    if has_tabs is None and "\t" in text:
+        return False
+    is_known = _KNOWN_COMMENT.match(text) is not None
+    fields = text.split("\t") if has_tabs else _split(text)
+    differs = column_count > 0 and len(fields) != column_count and text[1:2] in ("", " ", "\t")
+    return differs or (is_known and (not has_tabs or len(fields) != column_count))
+
+
+def _split(text: str) -> list[str]:
+    """Returns the fields of a row, separated by tabs if there are any."""
+    return text.split("\t") if "\t" in text else _SPACES.split(text.strip(" "))
 
 
 def make_sink(options: WriteOptions) -> Sink:
@@ -284,10 +390,8 @@ def write(sentence: Sentence, layout: Layout, *, probabilities: Sequence[float] 
         layout: the columns of token and tag.
         probabilities: one per token, written into a new last column; or empty.
     """
-    raw, end = sentence.raw, len(sentence.raw)
-    while end and _is_blank(raw[end - 1]):
-        end -= 1
-    start = end - len(sentence)
+    raw = sentence.raw
+    start, end = _find_rows(sentence)
     if start == end:
         return iter(raw)
     token = layout.number(layout.token)

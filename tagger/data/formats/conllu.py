@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from tagger.data.formats import blocks, escapes
 from tagger.data.formats.blocks import Block
 from tagger.data.formats.reading import ReadOptions, shorten
-from tagger.data.formats.writing import Sink, TextSink, WriteOptions, conll_sink
+from tagger.data.formats.writing import Sink, TextSink, WriteOptions
 from tagger.data.sentence import Record, Reject, Sentence
 from tagger.errors import ConfigError, DataError
 from tagger.io import line_reader
@@ -211,52 +212,91 @@ def has_tags(sentences: Iterable[Sentence], tag: str) -> bool:
 
 def make_sink(options: WriteOptions) -> Sink:
     """Returns the sink of CoNLL-U. Sentences read from CoNLL-U are written back unchanged except for the tags."""
-    tag, as_read, probabilities = str(options.layout.tag), options.input_format == "conllu", options.token_probabilities
+    tag, probabilities = str(options.layout.tag), options.token_probabilities
     check_tag(tag)
 
-    def write_sentence(sentence: Sentence) -> str:
-        return "".join(write(sentence, tag, as_read=as_read, probabilities=probabilities(sentence)))
+    def write_back(sentence: Sentence) -> str:
+        return "".join(write(sentence, tag, probabilities=probabilities(sentence)))
+
+    if options.input_format == "conllu":
+        return TextSink(lambda record: "".join(map(write_back, record.sentences)))
+    name = escapes.document_id(options.name, "_").replace("/", ":")  # ids hold neither space nor slash
 
     def write_record(record: Record) -> str:
-        return "".join(_text_comment(record, each) + write_sentence(each) for each in record.sentences if each.tokens)
+        pieces: list[str] = []
+        for number, sentence in enumerate(filter(len, record.sentences), 1):
+            if not pieces and (record.starts_document or options.read_as.holds_fields):
+                pieces.append(f"# newdoc id = {escapes.document_id(str(record.document), ' ')}\n")
+            position = _position(record, sentence, number, options)
+            pieces.append(f"# sent_id = {name}-{position}\n")
+            pieces += write_new(sentence, tag, _find_touching(record, sentence), probabilities=probabilities(sentence))
+        return "".join(pieces)
 
-    if as_read:
-        return TextSink(lambda record: "".join(map(write_sentence, record.sentences)))
-    return conll_sink(write_record, lambda name: f"# newdoc id = {escapes.document_id(name, ' ')}\n\n", options)
+    return TextSink(write_record)
 
 
-def _text_comment(record: Record, sentence: Sentence) -> str:
-    return "" if record.text is None else f"# text = {escapes.one_line(sentence.text)}\n"
+def _position(record: Record, sentence: Sentence, number: int, options: WriteOptions) -> str:
+    """Returns what identifies a sentence in its file: its offset in a text, its row and number, or its line."""
+    if options.read_as.holds_fields:
+        return f"{record.line}.{number}"
+    return str(sentence.line if record.text is None else sentence.offsets[0][0])
 
 
-def write(sentence: Sentence, tag: str, *, as_read: bool, probabilities: Sequence[float] = ()) -> Iterator[str]:
-    """Yields the lines of a sentence with its tags.
+def _find_touching(record: Record, sentence: Sentence) -> list[bool]:
+    """Returns for each token whether no white space follows it in the record's text."""
+    if record.text is None:
+        return [False] * len(sentence)
+    touching = [end == start for (_, end), (start, _) in pairwise(sentence.offsets)]
+    following = record.text[sentence.offsets[-1][1] - record.start :][:1]
+    return [*touching, bool(following) and not following.isspace()]
+
+
+def write_new(
+    sentence: Sentence, tag: str, touching: Sequence[bool], *, probabilities: Sequence[float] = ()
+) -> Iterator[str]:
+    """Yields the lines of a sentence from another format: a comment with its text, and words with tags.
 
     White space in a tag is escaped, as is a bar in a value of MISC, and in tokens each character that would end a line.
 
     Args:
         sentence: the sentence.
         tag: the field of the tag: upos, xpos or misc:KEY.
-        as_read: whether the sentence was read from CoNLL-U and keeps all other fields; else new lines are written.
+        touching: whether each token touches the next one, so that it gets SpaceAfter=No.
+        probabilities: one per token, written to MISC under the key Prob; or empty.
+    """
+    tokens = escapes.fields(sentence.tokens, escapes.LINE)
+    text = "".join(token if touches else f"{token} " for token, touches in zip(tokens, touching, strict=True))
+    yield f"# text = {text.removesuffix(' ')}\n"
+    rows = zip(tokens, touching, _values(sentence, tag, probabilities), strict=True)
+    for number, (token, touches, value) in enumerate(rows, 1):
+        row = [str(number), token, *"_" * (_COLUMN_COUNT - 3), "SpaceAfter=No" if touches else "_"]
+        yield "\t".join(_set(row, tag, *value)) + "\n"
+    yield "\n"
+
+
+def write(sentence: Sentence, tag: str, *, probabilities: Sequence[float] = ()) -> Iterator[str]:
+    """Yields the lines of a sentence that was read from CoNLL-U, unchanged except for the tags.
+
+    Args:
+        sentence: the sentence.
+        tag: the field of the tag: upos, xpos or misc:KEY.
         probabilities: one per token, written to MISC under the key Prob; or empty.
     """
     check_tag(tag)
-    numbers = [f"{number:.6f}" for number in probabilities] or [""] * len(sentence)
-    tags = escapes.fields(sentence.tags, escapes.WHITE if tag in _TAG_COLUMNS else escapes.WHITE_OR_BAR)
-    values = zip(tags, numbers, strict=True)
-    if not as_read:
-        tokens = escapes.fields(sentence.tokens, escapes.LINE)
-        for number, (token, value) in enumerate(zip(tokens, values, strict=True), 1):
-            row = [str(number), token, *"_" * (_COLUMN_COUNT - 2)]
-            yield "\t".join(_set(row, tag, *value)) + "\n"
-        yield "\n"
-        return
+    values = _values(sentence, tag, probabilities)
     for line in sentence.raw:
         row = line.split("\t")
         if len(row) == _COLUMN_COUNT and row[0].removeprefix("\ufeff").isdecimal():
             yield "\t".join(_set(row, tag, *next(values)))
         else:
             yield line
+
+
+def _values(sentence: Sentence, tag: str, probabilities: Sequence[float]) -> Iterator[tuple[str, str]]:
+    """Returns the tag of each token, escaped for its field, and the token's probability or an empty string."""
+    tags = escapes.fields(sentence.tags, escapes.WHITE if tag in _TAG_COLUMNS else escapes.WHITE_OR_BAR)
+    numbers = [f"{number:.6f}" for number in probabilities] or [""] * len(sentence)
+    return zip(tags, numbers, strict=True)
 
 
 def _set(row: list[str], tag: str, value: str, probability: str) -> list[str]:

@@ -6,59 +6,60 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tagger.data.sentence import Sentence
+from tagger.data.formats import annotations, rows
+from tagger.data.formats.reading import ReadOptions
+from tagger.data.sentence import Record
 from tagger.errors import DataError, TaggerError
 
+_SAVED = ("dataset_dict.json", "state.json")
 _MAX_JSON_BYTES = 1 << 26  # of a metadata file of a saved dataset
 
 
-def read(name: str, split: str, *, token: str, tag: str, revision: str | None = None) -> Iterator[Sentence]:
-    """Yields the sentences of one split. Tags stored as ClassLabel numbers become their names.
+def read_tagged_records(name: str, split: str, revision: str | None, options: ReadOptions) -> Iterator[Record]:
+    """Yields a record with tags for each row of one split. Tags stored as ClassLabel numbers become their names.
 
     Args:
         name: a name on the Hub, a directory of `save_to_disk`, a Parquet file, or a directory of Parquet files named
             after their splits.
         split: the name of the split.
-        token: the column of token lists.
-        tag: the column of tag lists.
         revision: the commit, tag or branch of a dataset on the Hub.
+        options: the options; `options.name` names dataset and split in messages.
 
     Raises:
-        DataError: the dataset, the split or a column does not exist, or a row has different numbers of tokens and tags.
+        DataError: the dataset, the split or a column does not exist, or a row cannot be read; see `rows.TaggedRows`.
     """
-    rows = _load(name, split, revision)
-    for column in (token, tag):
-        if column not in rows.column_names:
-            raise DataError(f"{name}: no column '{column}' in split '{split}'; it has {', '.join(rows.column_names)}")
+    table = _load(name, split, revision)
+    fields = options.annotations.fields
+    for column in filter(None, (fields.text, fields.tokens, fields.tags, fields.spans)):
+        if column not in table.column_names:
+            raise DataError(f"{name}: no column '{column}' in split '{split}'; it has {', '.join(table.column_names)}")
     with _convert_errors(name):
         # Columns of other types, such as images, may open any file when a row is read.
-        rows = rows.select_columns(list(dict.fromkeys((token, tag)))).with_format(None)
-        rows.data.table.validate(full=True)  # reading a damaged table may crash
-        names = _class_names(rows.features[tag])
-    for number, row in enumerate(_iterate(rows, name)):
-        tokens, tags = row[token], row[tag]
-        location = f"{name}, split {split}, row {number}"
-        if not isinstance(tokens, list) or not isinstance(tags, list) or len(tokens) != len(tags):
-            raise DataError(f"{location}: expected a list of tokens and a list of as many tags")
-        if not all(isinstance(item, str) and item and "\n" not in item for item in tokens):
-            raise DataError(f"{location}: a token is empty, not a string or has a line break; expected words")
-        tag_names = tuple(_tag_name(value, names, location) for value in tags)
-        yield Sentence(tuple(tokens), tags=tag_names, document=number)
+        names = annotations.field_names(fields)
+        table = table.select_columns([column for column in table.column_names if column in names]).with_format(None)
+        table.data.table.validate(full=True)  # reading a damaged table may crash
+        class_names = {column: _class_names(feature) for column, feature in table.features.items()}
+    tagged_rows = rows.TaggedRows(annotations.with_class_names(options, class_names))
+    for number, row in enumerate(_iterate(table, name), 1):
+        location = f"{options.name}, row {number - 1}"  # as `datasets` counts
+        try:
+            record = tagged_rows.record(row, number, location)
+        except ValueError as error:
+            raise DataError(f"{location}: {error}") from error
+        if record is not None:
+            yield record
 
 
-def _class_names(feature: Any) -> list[str] | None:
-    inner = getattr(feature, "feature", feature)
-    return getattr(inner, "names", None)
+def is_dataset(folder: Path) -> bool:
+    """Returns whether a folder holds a saved dataset."""
+    return folder.is_dir() and any((folder / name).exists() for name in _SAVED)
 
 
-def _tag_name(value: Any, names: list[str] | None, location: str) -> str:
-    if isinstance(value, int) and names is not None and 0 <= value < len(names):
-        return names[value]
-    if isinstance(value, str) and value and "\n" not in value:
-        return value
-    raise DataError(
-        f"{location}: {value!r} is not a tag; expected a string without line breaks, or a number with a ClassLabel name"
-    )
+def _class_names(feature: Any) -> tuple[str, ...]:
+    """Returns the names of the classes of a column, or of the items of its lists; none for other columns."""
+    while getattr(feature, "names", None) is None and hasattr(feature, "feature"):
+        feature = feature.feature
+    return tuple(getattr(feature, "names", None) or ())
 
 
 def _load(name: str, split: str, revision: str | None) -> Any:
@@ -66,7 +67,7 @@ def _load(name: str, split: str, revision: str | None) -> Any:
 
     path = Path(name)
     with _convert_errors(name):
-        if path.is_dir() and any((path / file).exists() for file in ("dataset_dict.json", "state.json")):
+        if is_dataset(path):
             _check_files(path)
             dataset = datasets.load_from_disk(name)
         elif path.exists():

@@ -4,11 +4,12 @@ import base64
 import json
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from tagger.data.formats import rows
+from tagger.data.formats.fields import unpack
 from tagger.data.formats.reading import ReadOptions
 from tagger.data.formats.writing import Sink, TextSink, WriteOptions, skip_empty
 from tagger.data.sentence import Record, Reject
@@ -21,8 +22,39 @@ _encode_finite = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=l
 
 
 def read_records(source: Path | BinaryIO, options: ReadOptions) -> Iterator[Record]:
-    """Yields a record for each line of a source that is not blank; see `read` for errors."""
-    return read(options.lines(source), options.name, options.language, reject=options.reject)
+    """Yields a record for each line of a source that is not blank. The document's number counts all lines from 0.
+
+    Floating-point numbers become doubles, integers keep all digits, and lone surrogates are preserved.
+
+    Raises:
+        DataError: a line is not a JSON object, repeats a field, nests over 100 levels deep, has NaN, Infinity or a
+            number that is too large, or has neither text nor tokens.
+    """
+    for number, line in options.lines(source):
+        if not (text := _strip_mark(number, line)).strip(" \t\r\n"):
+            continue
+        try:
+            yield rows.record(parse_row(text), number, options, size=len(line))
+        except ValueError as error:
+            fault = f"{options.name}:{number}: {error}"
+            if options.reject is None:
+                raise DataError(fault) from error
+            options.reject(Reject(fault, number, line))
+
+
+def read_tagged_records(source: Path | BinaryIO, options: ReadOptions) -> Iterator[Record]:
+    """Yields a record with tags for each line that is training data; see `rows.TaggedRows` for errors."""
+    tagged_rows = rows.TaggedRows(options)
+    for number, line in options.lines(source):
+        if not (text := _strip_mark(number, line)).strip(" \t\r\n"):
+            continue
+        location = f"{options.name}:{number}"
+        try:
+            record = tagged_rows.record(parse_row(text), number, location, size=len(line))
+        except ValueError as error:
+            raise DataError(f"{location}: {error}") from error
+        if record is not None:
+            yield record
 
 
 def make_sink(options: WriteOptions) -> Sink:
@@ -30,41 +62,17 @@ def make_sink(options: WriteOptions) -> Sink:
     return TextSink(skip_empty(Writer(options), options))
 
 
-def read(
-    source: Iterable[tuple[int, str]], name: str, language: str, *, reject: Callable[[Reject], None] | None = None
-) -> Iterator[Record]:
-    """Yields a record for each line that is not blank. The document's number counts all lines from 0.
+def _strip_mark(number: int, line: str) -> str:
+    return line.removeprefix("\ufeff") if number == 1 else line
 
-    Floating-point numbers become doubles, integers keep all digits, and lone surrogates are preserved.
 
-    Args:
-        source: the numbered lines.
-        name: the name of the file in errors.
-        language: the language of texts.
-        reject: is called with each line that cannot be read; None to raise the error.
+def parse_row(text: str) -> dict[str, Any]:
+    """Returns the row of a line: an object, or a pair of a text and an object.
 
     Raises:
-        DataError: a line is not a JSON object, repeats a field, nests over 100 levels deep, has NaN, Infinity or a
-            number that is too large, or has neither text nor tokens.
+        ValueError: the line is neither, or is not valid JSON.
     """
-    for number, line in source:
-        text = line.removeprefix("\ufeff") if number == 1 else line
-        if not text.strip(" \t\r\n"):
-            continue
-        try:
-            yield rows.record(_parse_row(text), number, language, len(line))
-        except ValueError as error:
-            fault = f"{name}:{number}: {error}"
-            if reject is None:
-                raise DataError(fault) from error
-            reject(Reject(fault, number, line))
-
-
-def _parse_row(text: str) -> dict[str, Any]:
-    row = json_files.parse(text, allow_long_integers=True)
-    if not isinstance(row, dict):
-        raise ValueError(f"expected an object in braces, found {text.strip()[:60]!r}")
-    return row
+    return unpack(json_files.parse(text, allow_long_integers=True))
 
 
 class Writer:

@@ -1,13 +1,55 @@
 """The options and functions that the readers of all formats share."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from tagger.choices import Misaligned
 from tagger.data.formats import Layout
+from tagger.data.notices import Notices
 from tagger.data.sentence import Record, Reject, Sentence
 from tagger.io import line_reader
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """The names of the fields of a row that hold its text and its annotation; None for the usual names.
+
+    Attributes:
+        text: the text.
+        spans: the spans with offsets.
+        start: the offset of a span's first character.
+        end: the offset after a span's last character.
+        type: the type of a span.
+        tokens: the tokens.
+        tags: the tags, one per token.
+    """
+
+    text: str | None = None
+    spans: str | None = None
+    start: str | None = None
+    end: str | None = None
+    type: str | None = None
+    tokens: str | None = None
+    tags: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotationOptions:
+    """How annotated rows are read.
+
+    Attributes:
+        fields: the names of the fields.
+        misaligned: what becomes of a span that ends within a token.
+        annotator: the annotator whose work is read, where a record has several; None if each record has one.
+        tag_names: the names of tags that are integers, from 0.
+    """
+
+    fields: Fields = Fields()
+    misaligned: Misaligned = "expand"
+    annotator: str | None = None
+    tag_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +63,8 @@ class ReadOptions:
         reject: is called with each line, row or block of lines that cannot be read; None to raise an error instead.
         first: the number of the first line or row, for a source that starts within a file.
         max_record_bytes: the maximum size of a line, a row or a block of lines.
+        annotations: how annotated rows are read.
+        notices: collects what the reader changes, skips or finds suspicious.
     """
 
     name: str
@@ -29,6 +73,8 @@ class ReadOptions:
     reject: Callable[[Reject], None] | None = None
     first: int = 1
     max_record_bytes: int = line_reader.MAX_RECORD_BYTES
+    annotations: AnnotationOptions = AnnotationOptions()
+    notices: Notices = field(default_factory=Notices)
 
     def lines(self, source: Path | BinaryIO) -> Iterator[tuple[int, str]]:
         """Yields the numbered lines of a source; those that cannot be read are rejected one by one."""

@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tagger.data.formats import fields as row_fields
 from tagger.data.formats import text as texts
-from tagger.data.formats.reading import shorten
+from tagger.data.formats.annotated_sentences import Origin, build_sentences
+from tagger.data.formats.annotations import RowAnnotations, Skipped, TextSpans
+from tagger.data.formats.reading import Fields, ReadOptions
 from tagger.data.sentence import Record, Sentence
 
 
-def record(row: Mapping[str, Any], number: int, language: str, size: int = 0) -> Record:
+def record(row: Mapping[str, Any], number: int, options: ReadOptions, *, line: int = 0, size: int = 0) -> Record:
     """Returns the record of a row. Its sentences are the row's tokens or, without tokens, its text after splitting.
 
     Tokens are a list of strings (one sentence) or a list of such lists. With tokens, a text is only carried. The
@@ -18,23 +21,71 @@ def record(row: Mapping[str, Any], number: int, language: str, size: int = 0) ->
     Args:
         row: the fields by name; all are carried to the output.
         number: the row's number, from 1.
-        language: the language of the text.
+        options: the language of the text, and the names of the fields.
+        line: the number of the row's first line, from 1; 0 if that is the row's number.
         size: the record's size in memory; see `Record`.
 
     Raises:
         ValueError: the row has neither tokens nor text, one has another type, or a token is empty.
         ConfigError: spaCy is not installed or does not support the language.
     """
-    source_id = _document_id(row)
-    document, numbered = (number - 1, True) if source_id is None else (source_id, False)
-    if (tokens := row.get("tokens")) is not None:
-        return Record(tuple(_sentences(tokens, number)), document, number, fields=row, numbered=numbered, size=size)
-    if (text := row.get("text")) is None:
-        raise ValueError(_missing_fault(row))
-    if not isinstance(text, str):
-        raise ValueError(f"expected a string as 'text', found {shorten(repr(text))}")
-    sentences = tuple(texts.splitter(language)(text, line=number))
-    return Record(sentences, document, number, text, fields=row, numbered=numbered, size=size)
+    fields = options.annotations.fields
+    if row_fields.find_tokens(row, fields) is None and row_fields.find_text(row, fields) is None:
+        fields = Fields()  # a model that was trained on fields with other names tags rows with the usual ones too
+    document, numbered = _identify_document(row, number)
+    line = line or number
+    if (tokens := row_fields.find_tokens(row, fields)) is not None:
+        sentences = tuple(Sentence(tuple(sentence), line=line) for sentence in row_fields.split_tokens(row, tokens))
+        return Record(sentences, document, line, fields=row, numbered=numbered, size=size)
+    if (text := row_fields.find_text(row, fields)) is None:
+        raise ValueError(_missing_fault(row, fields))
+    sentences = tuple(texts.splitter(options.language)(text, line=line))
+    return Record(sentences, document, line, text, fields=row, numbered=numbered, size=size)
+
+
+class TaggedRows:
+    """Converts the annotated rows of one source to records with tags.
+
+    Args:
+        options: the options; its notices collect what is changed, skipped or left out.
+    """
+
+    def __init__(self, options: ReadOptions) -> None:
+        self._options = options
+        self._annotations = RowAnnotations(options.annotations)
+        self._document: str | int | None = None  # the id of the last row's document
+        self._count = -1  # of documents before that one
+
+    def record(
+        self, row: Mapping[str, Any], number: int, location: str, *, line: int = 0, size: int = 0
+    ) -> Record | None:
+        """Returns the record of a row, whose sentences have tags; None for a row that is no training data.
+
+        Args:
+            row: the fields by name.
+            number: the row's number, from 1.
+            location: the file and the row in messages.
+            line: the number of the row's first line, from 1; 0 if that is the row's number.
+            size: the record's size in memory; see `Record`.
+
+        Raises:
+            ValueError: the row has no annotation, or one that cannot be read; or a span is at fault, and the option
+                `misaligned` is stop.
+            ConfigError: spaCy is not installed or does not support the language.
+        """
+        annotation, left_out = self._annotations.read(row)
+        for kind in left_out:
+            self._options.notices.add(kind, f"{location}: left out")
+        if isinstance(annotation, Skipped):
+            self._options.notices.add(annotation.kind, f"{location}: skipped")
+            return None
+        document, numbered = _identify_document(row, number)
+        if document != self._document:
+            self._document, self._count = document, self._count + 1
+        origin = Origin(location, line or number, self._count)
+        sentences = build_sentences(annotation, origin, self._options)
+        text = annotation.text if isinstance(annotation, TextSpans) else None
+        return Record(tuple(sentences), document, origin.line, text, fields=row, numbered=numbered, size=size)
 
 
 def source_document(record: Record) -> Any:
@@ -43,32 +94,17 @@ def source_document(record: Record) -> Any:
     return record.document if document is None else document
 
 
-def _missing_fault(row: Mapping[str, Any]) -> str:
-    nulls = [repr(name) for name in ("tokens", "text") if name in row]
+def _missing_fault(row: Mapping[str, Any], fields: Fields) -> str:
+    expected = [fields.text or row_fields.TEXT, fields.tokens or row_fields.TOKENS]
+    nulls = [repr(name) for name in reversed(expected) if name in row]
     if nulls:
         return f"the fields {' and '.join(nulls)} are null" if len(nulls) > 1 else f"the field {nulls[0]} is null"
-    names = ", ".join(map(repr, row)) or "no field"
-    return f"expected a field 'text' or 'tokens', found {shorten(names)}"
+    return f"expected a field {row_fields.join_names(expected, 'or')}, found {row_fields.list_fields(row)}"
 
 
-def _document_id(row: Mapping[str, Any]) -> str | int | None:
+def _identify_document(row: Mapping[str, Any], number: int) -> tuple[str | int, bool]:
+    """Returns the id of a row's document, and whether it is only the row's number, because the row has no id."""
     for name in ("document", "id"):
         if isinstance(value := row.get(name), str | int) and not isinstance(value, bool):
-            return value
-    return None
-
-
-def _sentences(tokens: Any, number: int) -> list[Sentence]:
-    if not isinstance(tokens, list):
-        raise ValueError(f"expected a list as 'tokens', found {shorten(repr(tokens))}")
-    is_nested = bool(tokens) and isinstance(tokens[0], list)
-    sentences = tokens if is_nested else [tokens] if tokens else []
-    for sentence in sentences:
-        if not isinstance(sentence, list):
-            raise ValueError(f"expected a list of tokens for each sentence, found {shorten(repr(sentence))}")
-        for position, token in enumerate(sentence, 1):
-            if not isinstance(token, str) or not token:
-                raise ValueError(
-                    f"expected a string that is not empty as token {position}, found {shorten(repr(token))}"
-                )
-    return [Sentence(tuple(sentence), line=number) for sentence in sentences]
+            return value, False
+    return number - 1, True

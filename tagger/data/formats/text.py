@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,6 +26,9 @@ _PIECE_ENDS = (re.compile(r"\s"), re.compile(r"(?<=\W)\w"))  # in order of prefe
 _MAX_CACHED_WORDS, _MAX_CACHED_LENGTH = 32_768, 64  # words, and characters per word
 _ZONE_WORDS = 32_768  # words after which spaCy's memory zone is replaced
 _PLAIN, _PUNCTUATION, _END, _SPACE = range(4)  # the role of a token in splitting sentences
+
+_RULES = "no hyphen infix"  # to be changed with the rules, so that a model shows which it was trained on
+_MISSING = "raw text needs spaCy: pip install 'bilstm-crf-tagger[text]'"
 
 Token = tuple[str, int, int, int]
 """A token, its start and end in its word, and its role in splitting sentences."""
@@ -61,7 +65,7 @@ def read(
 def _paragraphs(
     source: Iterable[tuple[int, str]], name: str, split: "Splitter", reject: Callable[[Reject], None] | None
 ) -> Iterator[Record]:
-    offset = 0
+    offset, is_first = 0, True
     for number, line in source:
         if reject and isinstance(line, Unreadable):
             reject(Reject(line.fault, number, line))
@@ -71,7 +75,9 @@ def _paragraphs(
         for start, end in _split_pieces(line, int(has_mark), _MAX_PIECE):
             text = line[start:end]
             if sentences := tuple(split(text, start=offset + start, line=number)):
-                yield Record(sentences, name, number, text, offset + start, size=len(text))
+                size = len(text)
+                yield Record(sentences, name, number, text, offset + start, size=size, starts_document=is_first)
+                is_first = False
         offset += len(line)
 
 
@@ -103,6 +109,14 @@ def _before_marks(text: str, minimum: int, index: int) -> int:
 
 def _is_mark(character: str) -> bool:
     return unicodedata.category(character).startswith("M")
+
+
+def describe_tokenizer(language: str) -> str | None:
+    """Returns the library, its version, the language and the rules by which texts are split; None without spaCy."""
+    try:
+        return f"spacy {version('spacy')}, {language}, {_RULES}"
+    except PackageNotFoundError:
+        return None
 
 
 @lru_cache(maxsize=4)
@@ -258,7 +272,7 @@ def _build_pipeline(language: str) -> Any:
         import spacy  # takes seconds to import
         from spacy.lang.char_classes import HYPHENS
     except ImportError as error:
-        raise ConfigError("raw text needs spaCy: pip install 'bilstm-crf-tagger[text]'") from error
+        raise ConfigError(_MISSING) from error
     if not re.fullmatch("[a-z]{2,3}", language):
         raise ConfigError(f"expected an ISO code such as en as the language, found {language!r}")
     try:

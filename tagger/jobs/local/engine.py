@@ -14,12 +14,13 @@ from tagger.choices import InputFormat, Scheme
 from tagger.data import reader, schemes
 from tagger.data.formats import FORMATS, Layout
 from tagger.data.formats.writing import Sink, WriteOptions
+from tagger.data.guessing import guess_format
 from tagger.data.sentence import Record, Reject, Sentence
 from tagger.data.writer import make_sink
 from tagger.errors import ConfigError, DataError, Stopped, TaggerError
 from tagger.io import atomic, directories
 from tagger.jobs import inputs
-from tagger.jobs.inputs import STDIN, Input
+from tagger.jobs.inputs import Input
 from tagger.jobs.job import Job, check_options, check_unused_options
 from tagger.jobs.journal import InputRecord, JobRecord
 from tagger.jobs.local.folder import JOB_FOLDER, REJECTS, OutputFolder
@@ -28,6 +29,7 @@ from tagger.jobs.rejects import Rejects
 from tagger.jobs.summary import Summary
 from tagger.signals import StopRequest
 from tagger.tagging import Tagger
+from tagger.tagging.texts import check_tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +89,8 @@ class _Work:
             self.stdin if item.path is None else item.path,
             input_format=input_format,
             layout=self._layout(input_format, token=formats.token_column, tag=formats.tag_column),
-            language=formats.text_language,
+            language=formats.language_of(self.tagger.model),
+            annotations=reader.find_annotation_options(self.tagger.model.config.data),
             name=item.label,
             reject=reject,
             max_record_bytes=self.job.max_record_bytes,
@@ -176,24 +179,19 @@ def _find_work(tagger: Tagger, job: Job, stdin: BinaryIO) -> _Work:
     unreadable: list[tuple[str, str]] = []
     on_unreadable = (lambda *item: unreadable.append(item)) if job.on_error == "skip" else None
     items = inputs.find_inputs(job.paths, pattern=job.pattern, out=job.out, on_unreadable=on_unreadable)
-    input_formats = [job.formats.input_format or reader.guess_format(item.path or Path(STDIN)) for item in items]
+    input_formats = [job.formats.input_format or _guess_format(item) for item in items]
     check_unused_options(job.formats, input_formats)
+    if any(FORMATS[input_format].has_offsets for input_format in input_formats):
+        check_tokenizer(tagger.model.config, job.formats.language_of(tagger.model))
     if any(
         item.path is None and input_format == "parquet" for item, input_format in zip(items, input_formats, strict=True)
     ):
         raise ConfigError("Parquet is read from files only; pass a path instead of -")
-    if job.formats.input_format is None:
-        _log_guessed([item for item, input_format in zip(items, input_formats, strict=True) if input_format == "lines"])
     return _Work(tagger, job, stdin, items, input_formats, unreadable)
 
 
-def _log_guessed(guessed: Sequence[Input]) -> None:
-    names = [item.label for item in guessed if item.path is not None]
-    if names:
-        log.info(
-            "%s: read as lines, one sentence per line; `input_format` chooses another format",
-            inputs.summarize_names(names),
-        )
+def _guess_format(item: Input) -> InputFormat:
+    return "lines" if item.path is None else guess_format(item.path).format
 
 
 def _plan_outputs(work: _Work, out: Path) -> OutputFolder:
@@ -233,7 +231,8 @@ def _describe_job(work: _Work, names: Sequence[PurePath]) -> JobRecord:
     """Returns the record of a job for its journal."""
     pairs = zip(work.inputs, names, strict=True)
     listed = [InputRecord(item.journal_path, str(name), item.file_status()) for item, name in pairs]
-    options = work.job.options() | {"device": work.tagger.device.type}
+    options = work.job.options(work.job.formats.language_of(work.tagger.model))
+    options |= {"device": work.tagger.device.type}
     return JobRecord.create(options | work.tagger.limits_affecting_scores(), listed)
 
 

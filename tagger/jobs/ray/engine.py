@@ -33,8 +33,8 @@ import torch
 
 from tagger import model_dir
 from tagger.choices import Device
-from tagger.data import reader
 from tagger.data.formats import FORMATS
+from tagger.data.guessing import guess_format
 from tagger.errors import ConfigError, DataError, Stopped, StorageError, TaggerError
 from tagger.io import atomic, directories
 from tagger.io.storage import Location, is_address
@@ -104,7 +104,7 @@ def run(
                 Path(out).mkdir(parents=True, exist_ok=True)
             stack.enter_context(directories.lock(Path(out), remove_lock=True))
         owner = OutputOwner(folder, uuid4().hex)
-        options = job.options() | _device_options(model, torch_device, limits)
+        options = job.options(job.formats.language_of(model)) | _device_options(model, torch_device, limits)
         names = start_job(owner, sources, options, resume=job.resume)
         try:
             work = Work(job, folder, owner, _split_sources(ray, sources, job), limits, torch_device.type)
@@ -134,7 +134,7 @@ def _find_sources(paths: Sequence[str], out: str, job: Job) -> list[Source]:
         size, modified = item.file_status() or (None, None)
         location = Location(os.path.abspath(item.path))  # noqa: PTH100
         name = item.relative_path
-        sources.append(Source(location, item.label, name, _input_format(name, job), size, modified))
+        sources.append(Source(location, item.label, name, _input_format(name, item.label, job), size, modified))
     for address in filter(is_address, paths):
         files = [file for file in Location(address).list_files() if _is_selected(file.location.name, job.pattern)]
         if not files:
@@ -142,7 +142,9 @@ def _find_sources(paths: Sequence[str], out: str, job: Job) -> list[Source]:
         for file in files:
             name = PurePath(file.location.name or PurePath(address).name)
             label = str(file.location)
-            sources.append(Source(file.location, label, name, _input_format(name, job), file.size, file.modified))
+            sources.append(
+                Source(file.location, label, name, _input_format(name, label, job), file.size, file.modified)
+            )
     return sources
 
 
@@ -151,11 +153,14 @@ def _is_selected(name: str, pattern: str | None) -> bool:
     return not is_hidden and (not name or pattern is None or PurePath(name).match(pattern))
 
 
-def _input_format(name: PurePath, job: Job) -> Any:
-    input_format = job.formats.input_format or reader.guess_format(Path(name))
+def _input_format(name: PurePath, label: str, job: Job) -> Any:
+    input_format = job.formats.input_format or guess_format(Path(label)).format
     if input_format not in _INPUT_FORMATS:
         formats = ", ".join(_INPUT_FORMATS)
-        raise ConfigError(f"the engine ray reads {formats}, but {name} is {input_format}; leave out `engine`")
+        raise ConfigError(
+            f"the engine ray reads {formats}, but {name} is {input_format}; choose one with `input_format`, or leave"
+            " out `engine`"
+        )
     if (output_format := job.formats.output_format_of(input_format)) not in _OUTPUT_FORMATS:
         formats = " or ".join(_OUTPUT_FORMATS)
         raise ConfigError(f"the engine ray writes {formats}, not {output_format}; choose with `output_format`")

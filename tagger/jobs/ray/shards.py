@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import PurePath
+from typing import Any
 
 from tagger.choices import InputFormat
 from tagger.data import reader
@@ -183,11 +184,15 @@ def _row_group_ranges(groups: ScanResult) -> list[tuple[int, int | None, int]]:
 def read_records(
     shard: Shard,
     *,
-    language: str,
     reject: Callable[[Reject], None] | None,
-    max_record_bytes: int = line_reader.MAX_RECORD_BYTES,
+    **options: Any,
 ) -> Iterator[Record]:
     """Yields the records of a shard, the same as `reader.records` yields for the whole file.
+
+    Args:
+        shard: the shard.
+        reject: is called with each line or row that cannot be read; None to raise the error.
+        options: the other options of `ReadOptions`.
 
     Raises:
         ConfigError, DataError: as `reader.records`.
@@ -198,16 +203,15 @@ def read_records(
                 stream,
                 input_format=shard.input_format,
                 layout=Layout(0),
-                language=language,
                 name=shard.label,
                 reject=reject,
                 first=shard.first,
-                max_record_bytes=max_record_bytes,
+                **options,
             )
         return
     from tagger.data.formats import parquet
 
     with shard.location.open() as stream:
         groups = None if shard.stop is None else range(shard.start, shard.stop)
-        options = ReadOptions(shard.label, Layout(0), language, reject, shard.first, max_record_bytes)
-        yield from parquet.read_groups(stream, options, groups)
+        read_options = ReadOptions(shard.label, Layout(0), reject=reject, first=shard.first, **options)
+        yield from parquet.read_groups(stream, read_options, groups)

@@ -95,7 +95,11 @@ class Worker:
         reader = Reader(
             [shard.label],
             lambda _, reject: shards.read_records(
-                shard, language=job.formats.text_language, reject=reject, max_record_bytes=job.max_record_bytes
+                shard,
+                reject=reject,
+                language=job.formats.language_of(self._tagger.model),
+                annotations=reader.find_annotation_options(self._tagger.model.config.data),
+                max_record_bytes=job.max_record_bytes,
             ),
             rejects,
             is_document=(lambda _: True) if self._tagger.uses_document_context else None,

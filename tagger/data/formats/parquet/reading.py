@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -13,12 +13,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import parquet as pq
 
-from tagger.data.formats import jsonl, rows
+from tagger.data.formats import annotations, jsonl, rows
 from tagger.data.formats.parquet.decoding import EncodedBatch, is_decodable
 from tagger.data.formats.reading import ReadOptions
 from tagger.data.sentence import Record, Reject
 from tagger.errors import ConfigError, CorruptError, DataError
-from tagger.io import line_reader
+from tagger.io import json_files, line_reader
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,9 @@ _DECODED_BYTES = 2**24  # bytes of rows decoded at once; a larger row is decoded
 # A row group over these limits of list items or bytes is read only if each compressed byte expands to at most
 # `_MAX_EXPANSION` of them and a row of average size is within the limit of a record.
 _MAX_GROUP_ITEMS, _MAX_GROUP_BYTES, _MAX_EXPANSION = 2**26, 2**29, 50
+
+
+_Convert = Callable[["Row", int, int], Record | None]
 
 
 class Row(Mapping[str, Any]):
@@ -63,7 +66,46 @@ def read_records(source: Path | BinaryIO, options: ReadOptions) -> Iterator[Reco
     """
     if not isinstance(source, Path):
         raise ConfigError(f"{options.name}: Parquet cannot be read from a stream; name the file")
-    return _read_records(_read_file(source, options), options)
+    return _read_records(_read_file(source, options), options, _converter(options))
+
+
+def read_tagged_records(source: Path | BinaryIO, options: ReadOptions) -> Iterator[Record]:
+    """Yields a record with tags for each row that is training data. Classes of `datasets` become their names.
+
+    Raises:
+        ConfigError: as `read_records`.
+        DataError: as `read_records`, or a row has no annotation that can be read; see `rows.TaggedRows`.
+    """
+    if not isinstance(source, Path):
+        raise ConfigError(f"{options.name}: Parquet cannot be read from a stream; name the file")
+    tagged_rows = rows.TaggedRows(annotations.with_class_names(options, _read_class_names(source, options.name)))
+
+    def convert(row: Row, number: int, size: int) -> Record | None:
+        return tagged_rows.record(row, number, f"{options.name}: row {number}", size=size)
+
+    return _read_records(_read_file(source, options), options, convert)
+
+
+def _read_class_names(path: Path, name: str) -> dict[str, tuple[str, ...]]:
+    """Returns the names of the classes of each column, as `datasets` stores them in the metadata of a file."""
+    with convert_errors(name), path.open("rb") as stream:
+        metadata = pq.read_schema(stream).metadata or {}
+    try:
+        value = json_files.parse(metadata.get(b"huggingface", b"{}"))
+    except ValueError:
+        return {}
+    info = value.get("info") if isinstance(value, dict) else None
+    features = info.get("features") if isinstance(info, dict) else None
+    return {
+        column: _class_names(feature) for column, feature in (features if isinstance(features, dict) else {}).items()
+    }
+
+
+def _class_names(feature: Any) -> tuple[str, ...]:
+    while isinstance(feature, dict) and "names" not in feature:
+        feature = feature.get("feature")
+    names = feature["names"] if isinstance(feature, dict) else None
+    return tuple(map(str, names)) if isinstance(names, list) else ()
 
 
 def read_groups(source: BinaryIO, options: ReadOptions, groups: range | None) -> Iterator[Record]:
@@ -77,7 +119,7 @@ def read_groups(source: BinaryIO, options: ReadOptions, groups: range | None) ->
     Raises:
         DataError: as `read_records`.
     """
-    return _read_records(_read_batches(source, options, groups), options)
+    return _read_records(_read_batches(source, options, groups), options, _converter(options))
 
 
 def read_group_sizes(source: BinaryIO, name: str) -> list[tuple[int, int]]:
@@ -107,7 +149,12 @@ def convert_errors(name: str) -> Iterator[None]:
         raise DataError(f"{name}: not a Parquet file that can be read: {reason}") from error
 
 
-def _read_records(batches: Iterable[EncodedBatch], options: ReadOptions) -> Iterator[Record]:
+def _converter(options: ReadOptions) -> _Convert:
+    return lambda row, number, size: rows.record(row, number, options, size=size)
+
+
+def _read_records(batches: Iterable[EncodedBatch], options: ReadOptions, convert: _Convert) -> Iterator[Record]:
+    """Yields the records that `convert` returns of rows, their numbers and their sizes; None is left out."""
     name, limit = options.name, options.max_record_bytes
     first = options.first  # the number of the batch's first row
     for batch in batches:
@@ -121,12 +168,12 @@ def _read_records(batches: Iterable[EncodedBatch], options: ReadOptions) -> Iter
                 continue
             with convert_errors(name):
                 decoded = batch.decode(start, stop)
-            yield from _convert_rows(decoded, sizes[start:stop], number, options)
+            yield from _convert_rows(decoded, sizes[start:stop], number, options, convert)
         first += len(sizes)
 
 
 def _convert_rows(
-    batch: pa.RecordBatch, sizes: NDArray[np.int64], first: int, options: ReadOptions
+    batch: pa.RecordBatch, sizes: NDArray[np.int64], first: int, options: ReadOptions, convert: _Convert
 ) -> Iterator[Record]:
     is_valid = _is_valid(batch)
     for index, size in enumerate(sizes.tolist()):
@@ -134,10 +181,13 @@ def _convert_rows(
         try:
             if not is_valid and not _is_valid(batch.slice(index, 1)):
                 raise ValueError("a text is not UTF-8")
-            yield rows.record(row, number, options.language, size)
+            record = convert(row, number, size)
         except ValueError as error:
             raw = f"{jsonl.dump(dict(row)).decode()}\n" if options.reject else ""
             _reject(f"{options.name}: row {number}: {error}", number, raw, options, error)
+        else:
+            if record is not None:
+                yield record
 
 
 def _reject(fault: str, number: int, raw: str, options: ReadOptions, cause: Exception | None = None) -> None:
@@ -176,7 +226,7 @@ def _read_batches(source: BinaryIO, options: ReadOptions, groups: range | None) 
     try:
         with convert_errors(name), pq.ParquetFile(source) as plain:
             schema = plain.schema_arrow
-            _check_columns(schema.names, name)
+            _check_columns(schema.names, options)
             paths = _decodable_paths(source, plain)
             with pq.ParquetFile(source, metadata=plain.metadata, read_dictionary=paths) as encoded:
                 numbers = range(plain.num_row_groups) if groups is None else groups
@@ -270,10 +320,11 @@ def _read_together(file: pq.ParquetFile, groups: Sequence[int], row_count: int) 
             skip = max(0, skip - batch.num_rows)
 
 
-def _check_columns(names: Sequence[str], name: str) -> None:
+def _check_columns(names: Sequence[str], options: ReadOptions) -> None:
+    name, fields = options.name, options.annotations.fields
     if repeated := next((column for column in names if names.count(column) > 1), None):
         raise DataError(f"{name}: two columns are called {repeated!r}; rename one")
-    if not {"text", "tokens"} & set(names):
+    if not {"text", "tokens", "data", fields.text, fields.tokens} & set(names):
         raise DataError(f"{name}: no column 'text' or 'tokens'; it has {', '.join(names) or 'none'}")
 
 

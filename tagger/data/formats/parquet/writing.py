@@ -50,7 +50,7 @@ class _ParquetSink:
         self._carried = [name for name in source_schema.names if name not in tagging_types]
         if replaced := set(source_schema.names) & tagging_types.keys() - {"tokens"}:
             log.info("%s: its columns %s are replaced by those of the output", source, ", ".join(sorted(replaced)))
-        self._types = {"fields": pa.string()} if input_format == "jsonl" else {}
+        self._types = {"fields": pa.string()} if input_format in ("jsonl", "json") else {}
         if "document" not in self._carried:
             # A document of CoNLL-U may have an id or only a number.
             self._types["document"] = pa.int64() if input_format in ("lines", "columns") else pa.string()

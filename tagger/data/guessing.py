@@ -1,0 +1,92 @@
+"""Guesses the format of a file from its name and its first bytes."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from tagger.choices import InputFormat
+from tagger.data.formats import FORMATS, names_of
+from tagger.errors import DataError
+from tagger.io import line_reader
+
+_HEAD_BYTES = 1 << 13
+_JSON = re.compile(r"\{\s*[\"}]|\[\s*[\[{\"\]]")
+_CONLLU_ROW = re.compile(r"[0-9]+([-.][0-9]+)?(\t[^\t]*){9}")
+_PARQUET_MAGIC = b"PAR1"
+
+
+class Guess(NamedTuple):
+    """The format of a file, and what shows it: "name", "content", or nothing for a default."""
+
+    format: InputFormat
+    evidence: str = ""
+
+
+def guess_format(path: Path, *, tagged: bool = False) -> Guess:
+    """Returns the format of a file.
+
+    1. Content that no other format has decides: the first bytes of Parquet, or a beginning in JSON, be it JSON lines or
+       one JSON value. Text files (`.txt`) to be tagged are raw text even then.
+    2. Else the suffix decides, also before the suffix of a compression.
+    3. A file with another suffix is CoNLL-U if its first row has ten fields with tabs and begins with a number. Else a
+       tagged file is columns, and a file to be tagged is columns if it has rows of equally many columns, at least two,
+       and a blank line; else it is raw text. A text file (`.txt`) is a tagged file in the same way, but to be tagged
+       it is always raw text.
+
+    Only the first 8 KiB of regular files are read, after decompression. Without them, the name decides.
+
+    >>> guess_format(Path("en-dev.conllu.gz"))
+    Guess(format='conllu', evidence='name')
+
+    Args:
+        path: the file, which need not exist.
+        tagged: whether the file holds tags, for training or evaluation.
+    """
+    plain = line_reader.strip_compression_suffix(path)
+    if plain.suffix == ".txt" and not tagged:
+        return Guess("lines")
+    head = _read_head(path)
+    if head.startswith(_PARQUET_MAGIC):
+        return Guess("parquet", "content")
+    text = head.decode(errors="replace").removeprefix("\ufeff")
+    if _JSON.match(text.lstrip()):
+        return Guess(_guess_json(text.lstrip(), plain.suffix), "content")
+    names = (name for name in names_of("reads") if plain.suffix in FORMATS[name].suffixes)
+    if (name := next(names, None)) is not None:
+        return Guess(cast(InputFormat, name), "name")
+    rows = [line.rstrip("\r") for line in text.split("\n")[:-1]]
+    first = next((row for row in rows if row.strip() and not row.startswith("#")), "")
+    if _CONLLU_ROW.fullmatch(first):
+        return Guess("conllu", "content")
+    return Guess("columns") if tagged or _looks_like_columns(rows) else Guess("lines")
+
+
+def _read_head(path: Path) -> bytes:
+    if not path.is_file():  # reading a pipe would take its content away
+        return b""
+    try:
+        with line_reader.open_decompressed(path) as stream:
+            return stream.read(_HEAD_BYTES)
+    except DataError:  # the reader of the format reports it
+        return b""
+
+
+def _guess_json(text: str, suffix: str) -> InputFormat:
+    """Returns whether a text that begins in JSON is JSON lines or one JSON value."""
+    is_json, is_jsonl = (suffix in FORMATS[name].suffixes for name in ("json", "jsonl"))
+    line, is_complete, rest = text.partition("\n")
+    if not is_complete:
+        return "jsonl" if is_jsonl or (text[0] == "{" and not is_json) else "json"
+    try:
+        value: Any = json.loads(line)
+    except ValueError:
+        end = line.rstrip()[-1]  # of a value on several lines, or of a line with a fault
+        return "jsonl" if end == "}" or (is_jsonl and end not in "[{,") else "json"
+    is_row = isinstance(value, dict) or (len(value) == 2 and isinstance(value[0], str))
+    return "jsonl" if is_row and (rest.strip() or not is_json) else "json"
+
+
+def _looks_like_columns(rows: list[str]) -> bool:
+    counts = {len(row.split("\t") if "\t" in row else row.split()) for row in rows if row.strip()}
+    return len(counts) == 1 and counts.pop() > 1 and any(not row.strip() for row in rows)

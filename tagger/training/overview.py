@@ -1,0 +1,83 @@
+"""What a training starts with: the types or tags of each part of the data, the selecting score, and warnings."""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+
+from tagger.choices import Selection
+from tagger.config import Config
+from tagger.data import schemes
+from tagger.data.reader import Corpus
+from tagger.evaluation import SCORE_NAMES
+from tagger.training.corpora import Corpora
+
+log = logging.getLogger(__name__)
+
+_MAX_ROWS = 12
+_MAX_NAME = 30
+
+
+def log_overview(config: Config, data: Corpora) -> None:
+    """Logs a table of types, or plain tags, by part of the data; the score that selects the best epoch; and warnings.
+
+    Warnings are for types or tags that the training data lacks, and for dev data that cannot select an epoch.
+    """
+    parts = {"train": data.train, "dev": data.dev} | ({"test": data.test} if data.test else {})
+    has_spans = schemes.detect([sorted({tag for sentence in data.train.sentences for tag in sentence.tags})]).scheme
+    counts = {name: _count(corpus, has_spans=has_spans is not None) for name, corpus in parts.items()}
+    for line in _table("type" if has_spans else "tag", counts):
+        log.info("%s", line)
+    selection: Selection = config.training.selection or ("f1" if has_spans else "accuracy")
+    log.info(
+        "the best epoch is the one with the highest %s on dev", _describe(selection, has_spans=has_spans is not None)
+    )
+    if not counts["train"].keys() - {schemes.OUTSIDE}:
+        log.warning("%s has only the tag O; is data.tag the right column?", data.train.name)
+    for name in [name for name in parts if name != "train"]:
+        lacking = {kind: count for kind, count in counts[name].items() if kind not in counts["train"]}
+        if lacking:
+            kinds = "types" if has_spans else "tags"
+            log.warning(
+                "%s has %s that the training data lacks, scored as wrong: %s", parts[name].name, kinds, _list(lacking)
+            )
+    if selection != "accuracy" and not counts["dev"].keys() - ({schemes.OUTSIDE} if selection == "f1" else set()):
+        missing = "no spans" if has_spans else "only the tag O"
+        log.warning(
+            "%s has %s, so that it cannot select an epoch: the last epoch is kept as the best", data.dev.name, missing
+        )
+
+
+def _count(corpus: Corpus, *, has_spans: bool) -> Counter[str]:
+    """Returns how often each type of span, or each tag, occurs."""
+    if has_spans:
+        return Counter(span.type for sentence in corpus.sentences for span in schemes.tags_to_spans(sentence.tags))
+    return Counter(tag for sentence in corpus.sentences for tag in sentence.tags)
+
+
+def _table(title: str, counts: Mapping[str, Counter[str]]) -> list[str]:
+    """Returns the lines of a table with a row for each of the most frequent names and a column for each part."""
+    total: Counter[str] = sum(counts.values(), Counter())
+    names = sorted(total, key=lambda name: (-counts["train"][name], -total[name], name))
+    shown = names if len(names) <= _MAX_ROWS else names[: _MAX_ROWS - 1]
+    space = max((len(name[:_MAX_NAME]) for name in (*shown, title)), default=0)
+    lines = ["".join([f"{title:{space}}", *(f"{part:>9}" for part in counts)])]
+    for name in shown:
+        lines.append("".join([f"{name[:_MAX_NAME]:{space}}", *(f"{each[name]:>9}" for each in counts.values())]))
+    if len(shown) < len(names):
+        lines.append(f"… and {len(names) - len(shown)} more")
+    return lines
+
+
+def _describe(selection: Selection, *, has_spans: bool) -> str:
+    whole = {
+        "f1": "of spans" if has_spans else "of tags other than O",
+        "macro_f1": "over types" if has_spans else "over tags",
+    }
+    return f"{SCORE_NAMES[selection]} {whole[selection]}" if selection in whole else SCORE_NAMES[selection]
+
+
+def _list(counts: Mapping[str, int]) -> str:
+    """Returns the ten most frequent names with their counts."""
+    names = sorted(counts, key=lambda name: (-counts[name], name))
+    more = f" and {len(names) - 10} more" * (len(names) > 10)
+    return ", ".join(f"{name[:_MAX_NAME]} ({counts[name]})" for name in names[:10]) + more
