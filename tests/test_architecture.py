@@ -37,7 +37,7 @@ FOLDERS = {
         {"sentence"},
         {"document", "schemes", "vocab"},
         {"tag_formats"},
-        {"alignment", "notices", "splitting", "vectors"},
+        {"alignment", "notices", "overlaps", "splitting", "vectors"},
         {"vector_files"},
         {"formats.blocks", "formats.escapes", "formats.headers", "formats.reading", "formats.writing"},
         {"formats.columns", "formats.conllu", "formats.csv", "formats.fields", "formats.lines", "formats.text"},

@@ -102,6 +102,10 @@ class Sentence:
         source: the text that the tokens were split from; None where the source has only tokens.
         probabilities: one per token: of its tag or, within a span, of the span; empty if not asked for.
         alternatives: the most probable tag sequences, in falling order; empty if not asked for.
+
+    Raises:
+        TypeError: `tokens` is a text.
+        ValueError: there are tags, but not one for each token.
     """
 
     tokens: tuple[str, ...]
@@ -117,6 +121,10 @@ class Sentence:
     alternatives: tuple[Alternative, ...] = ()
 
     def __post_init__(self) -> None:
+        if isinstance(self.tokens, str):
+            raise TypeError("tokens must be words, got a text; split it, or pass it to Tagger.tag_text")
+        if self.tags and len(self.tags) != len(self.tokens):
+            raise ValueError(f"expected a tag for each of {len(self.tokens)} tokens, got {len(self.tags)} tags")
         if self.spans:
             attach_spans(self, tuple([Span(span.type, span.start, span.end, span.probability) for span in self.spans]))
 

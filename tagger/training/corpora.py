@@ -8,7 +8,7 @@ from pathlib import Path
 from tagger.choices import counted
 from tagger.config import Config
 from tagger.config.schema import Data
-from tagger.data import reader, schemes, tag_formats
+from tagger.data import overlaps, reader, schemes, tag_formats
 from tagger.data.formats import Layout, columns, hub, text
 from tagger.data.reader import Corpus
 from tagger.errors import ConfigError, DataError
@@ -106,12 +106,27 @@ def load(config: Config) -> Corpora:
     if not set(kinds[1:]) <= {kinds[0], None}:
         kind = "spans" if kinds[0] else "plain tags"
         raise DataError(f"{train.name} has {kind}, but the dev or test data does not; is data.tag the right column?")
+    _warn_of_shared_documents([part for part in (train, dev, test) if part is not None])
     if kinds[0]:
         converted = (
             replace(sentence, tags=schemes.convert(sentence.tags, data.scheme)) for sentence in train.sentences
         )
         train = replace(train, sentences=tuple(converted))
     return Corpora(train, dev, test)
+
+
+def _warn_of_shared_documents(parts: Sequence[Corpus]) -> None:
+    """Warns if a whole document of dev or test data is in an earlier part too, so that its scores are too high."""
+    documents = [overlaps.group_by_document(part.sentences) for part in parts]
+    shared = [pair for pair in overlaps.find_shared_documents(documents) if pair.fraction == 1]
+    if shared:
+        locations = [f"{parts[part].name}:{documents[part][number][0].line}" for part, number in shared[0][:2]]
+        log.warning(
+            "%s of dev and test data %s in an earlier part too, so that scores are too high; the first: %s as %s",
+            counted(len(shared), "document"),
+            "is" if len(shared) == 1 else "are",
+            *locations,
+        )
 
 
 def _read_train(data: Data) -> Corpus:

@@ -109,3 +109,16 @@ def test_tables_and_lines_with_bars_are_training_data(tmp_path: Path, file_forma
     named = config(tmp_path, train=train, dev=train)
     loaded = corpora.load(named.model_copy(update={"data": named.data.model_copy(update={"format": file_format})}))
     assert [sentence.tags for sentence in loaded.train.sentences] == [("S-PER", "O"), ("S-PER",)]
+
+
+@pytest.mark.parametrize(("copies", "is_logged"), [(2, True), (1, False)])
+def test_a_document_of_dev_in_the_training_data_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, copies: int, is_logged: bool
+) -> None:
+    sentences = ["".join(f"w{number}{letter} B-PER\n" for letter in "abcdefghijkl") + "\n" for number in range(4)]
+    dev = "".join([*sentences[:copies], *sentences[3:]][:2])
+    shared = config(tmp_path, train=f"-DOCSTART- O\n\n{SPANS}-DOCSTART- O\n\n{''.join(sentences[:3])}", dev=dev)
+    with caplog.at_level(logging.INFO, logger="tagger"):
+        corpora.load(shared)
+    text = "1 document of dev and test data is in an earlier part too, so that scores are too high; the first: "
+    assert (text + "dev.conll:1 as train.conll:8" in caplog.text) == is_logged
