@@ -36,7 +36,7 @@ FOLDERS = {
         {"highlighting"},
         {"sentence"},
         {"document", "schemes", "vocab"},
-        {"tag_formats"},
+        {"partial", "tag_formats"},
         {"alignment", "notices", "overlaps", "splitting", "vectors"},
         {"vector_files"},
         {"formats.blocks", "formats.escapes", "formats.headers", "formats.reading", "formats.writing"},
@@ -68,7 +68,7 @@ FOLDERS = {
         {"model", "kernels.recurrence"},
         {"kernels.scorer"},
     ],
-    "evaluation": [{"report"}, {"scoring"}, {"evaluator"}],
+    "evaluation": [{"report"}, {"scoring", "selecting"}, {"evaluator"}],
     "config": [{"presets", "schema"}, {"setting_names"}, {"changes", "loader", "settings"}],
     "io": [
         {"json_files", "line_reader", "ownership", "regular_file"},

@@ -72,6 +72,8 @@ def _describe_readings(group: Sequence[Located], *, has_spans: bool) -> Iterator
     readings: dict[tuple[Span, ...] | tuple[str, ...], list[Located]] = {}
     for located in group:
         tags = located.sentence.tags
+        if schemes.UNKNOWN in tags:
+            continue
         readings.setdefault(schemes.tags_to_spans(tags) if has_spans else tags, []).append(located)
     if len(readings) > 1:
         ordered = sorted(readings.values(), key=len)

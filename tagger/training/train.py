@@ -13,7 +13,7 @@ from tagger.choices import counted
 from tagger.config import Config, changed_settings, fixed_changes, loader
 from tagger.data.vectors import Table
 from tagger.device import seed_generators, select_device, single_torch_thread
-from tagger.errors import ConfigError, ModelError
+from tagger.errors import ConfigError, ModelError, list_briefly
 from tagger.evaluation import evaluate_with_counts
 from tagger.io import atomic
 from tagger.model import TaggerModel, build_model, read_tables
@@ -184,7 +184,15 @@ def _build_model(config: Config, inputs: Inputs, init_from: Path | None) -> Tagg
     if init_from is None:
         return build_model(numbered, data.train.sentences, inputs.tables)
     source, _ = model_dir.load(init_from)
-    model = build_model(numbered, data.train.sentences, [transfer.vector_table(source)])
+    transfer.check_scheme(source, numbered)
+    if unlearned := transfer.find_unlearned(source, data.train.sentences):
+        log.warning(
+            "%s has no %s, which the model knows and will unlearn; if they were not annotated, set data.annotated_types"
+            " to the types that were",
+            data.train.name,
+            list_briefly(unlearned),
+        )
+    model = build_model(numbered, data.train.sentences, [transfer.vector_table(source)], extended=source)
     transfer.transfer_weights(source, model)
     return model
 
