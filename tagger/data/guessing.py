@@ -45,7 +45,7 @@ def guess_format(path: Path, *, tagged: bool = False) -> Guess:
     """
     plain = line_reader.strip_compression_suffix(path)
     if plain.suffix == ".txt" and not tagged:
-        return Guess("lines")
+        return Guess("text")
     head = _read_head(path)
     if head.startswith(_PARQUET_MAGIC):
         return Guess("parquet", "content")
@@ -59,7 +59,7 @@ def guess_format(path: Path, *, tagged: bool = False) -> Guess:
     first = next((row for row in rows if row.strip() and not row.startswith("#")), "")
     if _CONLLU_ROW.fullmatch(first):
         return Guess("conllu", "content")
-    return Guess("columns") if tagged or _looks_like_columns(rows) else Guess("lines")
+    return Guess("columns") if tagged or _looks_like_columns(rows) else Guess("text")
 
 
 def _read_head(path: Path) -> bytes:
