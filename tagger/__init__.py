@@ -19,10 +19,14 @@ __all__ = [
     "Tagger",
     "TaggerError",
     "__version__",
+    "check",
     "compare",
     "evaluate",
     "info",
+    "init",
     "load",
+    "settings",
+    "split",
     "tag_files",
     "train",
 ]
@@ -30,9 +34,13 @@ __all__ = [
 TYPE_CHECKING = False  # as typing has it; with `python -m tagger`, typing may lie in the current directory
 if TYPE_CHECKING:
     from tagger.api.batch import tag_files
+    from tagger.api.check import check
     from tagger.api.comparison import compare
     from tagger.api.evaluation import evaluate
     from tagger.api.info import info
+    from tagger.api.init import init
+    from tagger.api.settings import settings
+    from tagger.api.split import split
     from tagger.api.training import train
     from tagger.data.document import Document
     from tagger.data.sentence import Sentence, Span
@@ -49,10 +57,14 @@ _MODULES = {
     "Span": "tagger.data.sentence",
     "Tagger": "tagger.tagging",
     "TaggerError": "tagger.errors",
+    "check": "tagger.api.check",
     "compare": "tagger.api.comparison",
     "evaluate": "tagger.api.evaluation",
     "info": "tagger.api.info",
+    "init": "tagger.api.init",
     "load": "tagger.tagging",
+    "settings": "tagger.api.settings",
+    "split": "tagger.api.split",
     "tag_files": "tagger.api.batch",
     "train": "tagger.api.training",
 }

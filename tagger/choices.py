@@ -1,6 +1,6 @@
 """Every closed choice of the toolkit, written once; checks, messages and help derive from it."""
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 Cell = Literal["lstm", "lstm1997", "gru", "rnn"]
 Direction = Literal["both", "forward", "backward"]
@@ -25,7 +25,35 @@ Scored = Literal["test", "dev"]
 OnNonfinite = Literal["stop", "skip"]
 Kernel = Literal["torch", "numba", "triton"]
 Reduction = Literal["sentence", "token", "none"]
-Device = Literal["auto", "cpu", "cuda"]
+Device = str
+"""auto, cpu, cuda or, for one of several GPUs, cuda:N."""
+Role = Literal["train", "dev", "test"]
+Severity = Literal["error", "warning"]
+FindingKind = Literal[
+    "unreadable",
+    "notice",
+    "control-tag",
+    "mixed-tags",
+    "different-kinds",
+    "no-spans",
+    "invalid-tag",
+    "different-schemes",
+    "unseen-type",
+    "unseen-tag",
+    "rare-type",
+    "similar-types",
+    "span-edge",
+    "shared-document",
+    "shared-sentence",
+    "inconsistent-tags",
+    "control-character",
+    "zero-width",
+    "replacement-character",
+    "white-space",
+    "mixed-normalization",
+    "long-sentence",
+    "low-coverage",
+]
 
 
 def options(choice: Any) -> tuple[str, ...]:
@@ -44,6 +72,43 @@ def listed(values: tuple[str, ...]) -> str:
     'concat, sum or mean'
     """
     return values[0] if len(values) == 1 else f"{', '.join(values[:-1])} or {values[-1]}"
+
+
+def counted(count: int, noun: str) -> str:
+    """Returns a number with its noun, in the plural unless it is 1.
+
+    >>> counted(1, "document"), counted(1000, "token")
+    ('1 document', '1,000 tokens')
+    """
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+_SCHEME_ALIASES: dict[str, Scheme] = {
+    "BIO": "IOB2",
+    "BIO2": "IOB2",
+    "BIOES": "IOBES",
+    "BILOU": "IOBES",
+    "BMES": "IOBES",
+    "BMEWO": "IOBES",
+}
+
+
+def parse_scheme(name: str) -> Scheme:
+    """Returns the scheme of a name in any case, which may be a usual other name.
+
+    >>> parse_scheme("bio"), parse_scheme("BILOU"), parse_scheme("iob1")
+    ('IOB2', 'IOBES', 'IOB1')
+
+    Raises:
+        ValueError: the name is unknown.
+    """
+    key = name.upper()
+    for scheme in get_args(Scheme):
+        if scheme == key:
+            return cast(Scheme, scheme)
+    if key not in _SCHEME_ALIASES:
+        raise ValueError(f"must be IOB1, IOB2 (also BIO) or IOBES (also BIOES, BILOU, BMES), got {name!r}")
+    return _SCHEME_ALIASES[key]
 
 
 SEED_LIMIT = 2**63

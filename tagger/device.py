@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,19 +10,26 @@ import torch
 
 from tagger.errors import ConfigError
 
+_DEVICE = re.compile(r"auto|cpu|cuda(?::([0-9]{1,3}))?")
 _MAX_NEW_OBJECTS = 100_000  # between two runs of the cyclic garbage collector; Python has 700 to 2,000
 
 
 def select_device(name: str) -> torch.device:
-    """Returns the device for auto, cpu or cuda; auto selects a GPU if there is one.
+    """Returns the device for auto, cpu, cuda or cuda:N; auto selects a GPU if there is one.
 
     Raises:
-        ConfigError: the device is cuda and torch finds no GPU.
+        ConfigError: the name is unknown, or torch does not find such a GPU.
     """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("`device` is cuda, but torch finds no GPU; set it to cpu or auto")
+    match = _DEVICE.fullmatch(name)
+    if match is None:
+        raise ConfigError(f"`device` must be auto, cpu, cuda or cuda:N, got {name!r}")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"`device` is {name}, but torch finds no GPU; set it to cpu or auto")
+    if match[1] and int(match[1]) >= torch.cuda.device_count():
+        last = torch.cuda.device_count() - 1
+        raise ConfigError(f"`device` is {name}, but the last GPU that torch finds is cuda:{last}")
     return torch.device(name)
 
 
@@ -87,7 +95,7 @@ def single_torch_thread() -> Iterator[None]:
 @contextmanager
 def seed_generators(seed: int, device: torch.device) -> Iterator[None]:
     """Runs the block with torch's generators for the CPU and a device seeded, then restores their state."""
-    with torch.random.fork_rng([torch.cuda.current_device()] if device.type == "cuda" else []):
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
 
@@ -96,7 +104,7 @@ def get_random_state(device: torch.device) -> dict[str, torch.Tensor]:
     """Returns the state of torch's generators for the CPU and a device."""
     state = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state()
+        state["cuda"] = torch.cuda.get_rng_state(device)
     return state
 
 
@@ -104,4 +112,4 @@ def set_random_state(state: dict[str, torch.Tensor], device: torch.device) -> No
     """Sets the state of torch's generators; the state of a GPU is ignored on a CPU."""
     torch.set_rng_state(state["cpu"])
     if "cuda" in state and device.type == "cuda":
-        torch.cuda.set_rng_state(state["cuda"])
+        torch.cuda.set_rng_state(state["cuda"], device)

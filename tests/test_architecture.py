@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "tagger"
 LINES = [
     {"cli"},
     {"api"},
-    {"experiments"},
+    {"analysis", "experiments"},
     {"training"},
     {"evaluation", "jobs"},
     {"tagging"},
@@ -30,14 +30,14 @@ FOLDERS = {
     "cli": [
         {"output"},
         {"errors", "options", "progress"},
-        {"compare", "evaluate", "info", "tag", "train"},
+        {"check", "compare", "evaluate", "info", "init", "settings", "split", "tag", "train"},
     ],
     "data": [
         {"highlighting"},
         {"sentence"},
         {"document", "schemes", "vocab"},
         {"tag_formats"},
-        {"alignment", "notices", "vectors"},
+        {"alignment", "notices", "splitting", "vectors"},
         {"vector_files"},
         {"formats.blocks", "formats.escapes", "formats.headers", "formats.reading", "formats.writing"},
         {"formats.columns", "formats.conllu", "formats.csv", "formats.fields", "formats.lines", "formats.text"},
@@ -69,14 +69,20 @@ FOLDERS = {
         {"kernels.scorer"},
     ],
     "evaluation": [{"report"}, {"scoring"}, {"evaluator"}],
-    "config": [{"schema"}, {"changes", "loader"}],
+    "config": [{"presets", "schema"}, {"setting_names"}, {"changes", "loader", "settings"}],
     "io": [
         {"json_files", "line_reader", "ownership", "regular_file"},
         {"atomic", "tensor_files", "zip_archive"},
         {"directories", "storage"},
         {"manifest"},
     ],
-    "api": [{"batch", "comparison", "evaluation", "info", "training"}],
+    "analysis": [
+        {"findings", "parts"},
+        {"data_draft", "overlap_checks", "tag_checks", "word_checks"},
+        {"corpus_check", "corpus_files"},
+        {"check_page", "corpus_split", "recipe_draft"},
+    ],
+    "api": [{"batch", "check", "comparison", "evaluation", "info", "init", "settings", "split", "training"}],
     "jobs": [
         {"inputs", "summary"},
         {"job", "journal", "ray.cluster", "ray.shards", "rejects"},

@@ -49,7 +49,7 @@ def test_the_help_shows_a_complete_summary_of_each_command() -> None:
         assert not summary.endswith("...")
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "compare", "info"])  # tag prints the tagged text
+@pytest.mark.parametrize("name", ["train", "evaluate", "compare", "check", "info"])  # tag prints the tagged text
 def test_json_is_a_switch_of_every_command_that_prints_a_result(name: str) -> None:
     (option,) = (parameter for parameter in commands()[name].params if "--json" in parameter.opts)
     assert option.is_flag

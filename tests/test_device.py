@@ -2,7 +2,11 @@
 
 import gc
 
-from tagger.device import relaxed_garbage_collection
+import pytest
+import torch
+
+from tagger.device import relaxed_garbage_collection, select_device
+from tagger.errors import ConfigError
 
 
 def test_the_garbage_collector_is_relaxed_in_the_block_and_restored_after_it() -> None:
@@ -22,3 +26,21 @@ def test_objects_frozen_by_an_application_stay_frozen() -> None:
         assert gc.get_freeze_count() == frozen
     finally:
         gc.unfreeze()
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:-1", "cuda:x", "CPU", "", "cuda:1234", "mps"])
+def test_an_unknown_device_is_an_error_that_names_the_known_ones(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"^`device` must be auto, cpu, cuda or cuda:N, got '{name}'$"):
+        select_device(name)
+
+
+def test_a_gpu_that_does_not_exist_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert select_device("auto") == select_device("cpu") == torch.device("cpu")
+    with pytest.raises(ConfigError, match=r"^`device` is cuda:1, but torch finds no GPU; set it to cpu or auto$"):
+        select_device("cuda:1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert select_device("cuda:1") == torch.device("cuda", 1)
+    with pytest.raises(ConfigError, match=r"^`device` is cuda:2, but the last GPU that torch finds is cuda:1$"):
+        select_device("cuda:2")

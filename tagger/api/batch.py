@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tagger import tagging
-from tagger.choices import Device, Engine, InputFormat, OnError, OutputFormat, Scheme
+from tagger.choices import Device, Engine, InputFormat, OnError, OutputFormat, Scheme, parse_scheme
 from tagger.errors import ConfigError
 from tagger.io import atomic, json_files, line_reader
 from tagger.jobs.inputs import STDIN
@@ -27,7 +27,7 @@ def tag_files(
     input_format: InputFormat | None = None,
     output_format: OutputFormat | None = None,
     pattern: str | None = None,
-    scheme: Scheme | None = None,
+    scheme: str | None = None,
     token_column: int | str | None = None,
     tag_column: int | str | None = None,
     language: str | None = None,
@@ -58,7 +58,7 @@ def tag_files(
         output_format: the format of the outputs; None for the input format, jsonl for text and json, or
             columns for lines, csv and pipes.
         pattern: a glob for the files of a folder; None for all that are not hidden.
-        scheme: the scheme of the output tags; None for the scheme of the training.
+        scheme: the scheme of the output tags, IOB1, IOB2 (BIO) or IOBES (BIOES); None for the scheme of the training.
         token_column: the column of the token, by number from 0 or by name; None for the column used in training.
         tag_column: likewise the column of the tag; in CoNLL-U upos, xpos or misc:KEY.
         language: the ISO code of the language of raw text; None for that of the model.
@@ -75,7 +75,7 @@ def tag_files(
         overwrite: replace existing files in `out`.
         summary: a JSON file to write the returned summary to.
         engine: local for this machine, ray for a Ray cluster.
-        device: auto, cpu or cuda.
+        device: auto, cpu, cuda or cuda:N.
         streams: binary input and output in place of standard input and output.
         callback: is called after each pool of records with the summary so far, the number of finished inputs and the
             number of all inputs.
@@ -91,7 +91,7 @@ def tag_files(
     job = Job(
         paths=tuple(path if path == STDIN else Path(path) for path in path_list),
         model=Path(model),
-        formats=Formats(input_format, output_format, token_column, tag_column, scheme, language),
+        formats=Formats(input_format, output_format, token_column, tag_column, _parse_scheme(scheme), language),
         decoding=DecodingOptions(probabilities, threshold, nbest),
         out=None if out is None else Path(out),
         pattern=pattern,
@@ -119,6 +119,13 @@ def tag_files(
     if job.summary is not None:
         atomic.write_output(job.summary, json_files.dump(result.to_json(), indent=1) + b"\n")
     return result
+
+
+def _parse_scheme(name: str | None) -> Scheme | None:
+    try:
+        return None if name is None else parse_scheme(name)
+    except ValueError as error:
+        raise ConfigError(f"`scheme` {error}") from None
 
 
 def _standard_streams(job: Job) -> tuple[BinaryIO, BinaryIO]:

@@ -44,7 +44,7 @@ def evaluate(
         strict: whether invalid gold tag sequences are an error.
         misaligned: expand or contract spans that end within a token, drop them, or stop; None for the setting of the
             model.
-        device: auto, cpu or cuda; not used if `model` is a tagger.
+        device: auto, cpu, cuda or cuda:N; not used if `model` is a tagger.
 
     Raises:
         ConfigError: an option does not fit the model or the file.

@@ -53,7 +53,7 @@ def train(
         seed: the random seed; None for the recipe's.
         seeds: several seeds, each trained in a sub-directory of `out`; the model best on dev is copied to `out`.
         jobs: the number of seeds to train in parallel, each in a process.
-        device: auto, cpu or cuda.
+        device: auto, cpu, cuda or cuda:N.
         init_from: the directory of a model of the same shape to take the initial weights from.
         resume: continue a run from its last checkpoint, of `out` or, without `out` and `seeds`, of `recipe`.
         callback: is called with the events of the training, if `jobs` is 1.

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from tagger import __version__, streams
-from tagger.cli import compare, evaluate, info, tag, train
+from tagger.cli import check, compare, evaluate, info, init, settings, split, tag, train
 from tagger.cli.errors import Command, CommandGroup
 
 app = typer.Typer(
@@ -22,7 +22,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for _command in (train.train, evaluate.evaluate, compare.compare, tag.tag, info.info):
+for _command in (
+    init.init,
+    train.train,
+    evaluate.evaluate,
+    compare.compare,
+    tag.tag,
+    check.check,
+    split.split,
+    settings.settings,
+    info.info,
+):
     app.command(cls=Command)(_command)
 
 

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from tagger import streams
+from tagger.choices import listed
 from tagger.cli.output import exit_with_errors, log_to_stderr
 from tagger.errors import Stopped, TaggerError
 
@@ -50,9 +51,30 @@ def _usage_errors_as_lines() -> Iterator[None]:
     try:
         yield
     except _UsageError as error:
-        exit_with_errors(2, error.format_message().replace("Value error, ", ""))
+        message = _explain_training_usage(error) or error.format_message().replace("Value error, ", "")
+        exit_with_errors(2, message)
     except OSError as error:
         _exit_after(error)
+
+
+def _explain_training_usage(error: Any) -> str:
+    """Returns a message for a missing recipe and for a setting given as an option or argument of `tagger train`."""
+    context = getattr(error, "ctx", None)
+    if context is None or context.info_name != "train":
+        return ""
+    from tagger.config import loader, setting_names  # load pydantic
+
+    parameter, option = getattr(error, "param", None), getattr(error, "option_name", None)
+    if type(error).__name__ == "MissingParameter" and parameter is not None and parameter.name == "recipe":
+        names = ", ".join(loader.shipped())
+        return f"RECIPE is missing; shipped are {names}; `tagger init DATA --out mine.yaml` drafts one for your data"
+    match = re.search(r"unexpected extra arguments?(?:\(s\))? \(([^= ]+)=", error.format_message())
+    is_unknown = type(error).__name__ == "NoSuchOption"
+    name = str(option).lstrip("-") if is_unknown else match[1] if match else ""
+    if settings := setting_names.find(name):
+        options = listed(tuple(f"--set {setting}=VALUE" for setting in settings[:3]))
+        return f"{option if is_unknown else name} is not an option of train; give the setting as {options}"
+    return ""
 
 
 def _check_arguments(arguments: Sequence[str]) -> None:

@@ -9,8 +9,14 @@ import typer
 from tagger import choices
 from tagger.errors import ConfigError
 
-Device = Annotated[choices.Device, typer.Option(help="Device to compute on; auto selects a GPU if available.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="DEVICE", help="Device to compute on: auto, cpu, cuda or cuda:N; auto selects a GPU if available."
+    ),
+]
 Model = Annotated[Path, typer.Option(metavar="MODEL", help="Model directory.")]
+Vectors = Annotated[list[Path] | None, typer.Option(metavar="FILE", help="Pretrained word vectors (repeatable).")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Misaligned = Annotated[
     choices.Misaligned | None,

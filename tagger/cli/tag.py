@@ -40,8 +40,12 @@ def tag(
         typer.Option(metavar="GLOB", help="Files to tag in a folder.", show_default="all that are not hidden"),
     ] = None,
     scheme: Annotated[
-        choices.Scheme | None,
-        typer.Option(help="Scheme of the output tags.", show_default="the scheme of the model"),
+        str | None,
+        typer.Option(
+            metavar="SCHEME",
+            help="Scheme of the output tags: IOB1, IOB2 (BIO) or IOBES (BIOES).",
+            show_default="the scheme of the model",
+        ),
     ] = None,
     token_column: options.TokenColumn = None,
     tag_column: options.TagColumn = None,

@@ -22,9 +22,7 @@ def train(
     train: Annotated[Path | None, typer.Option(metavar="FILE", help="Training file.")] = None,
     dev: Annotated[Path | None, typer.Option(metavar="FILE", help="Development file.")] = None,
     test: Annotated[Path | None, typer.Option(metavar="FILE", help="Test file, scored once after training.")] = None,
-    vectors: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="Pretrained word vectors (repeatable).")
-    ] = None,
+    vectors: options.Vectors = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="Run directory.", show_default="runs/RECIPE")] = None,
     seed: Annotated[
         int | None,

@@ -10,11 +10,13 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from tagger import choices
+from tagger.config import setting_names
 from tagger.config.schema import Config
 from tagger.errors import ConfigError
 
 _MAX_BYTES = 10_000  # PyYAML reads some 100 kB a second
 _MAX_DEPTH = 20
+_END = "...\n"  # after a scalar that is a document of its own
 _PATHS = ("data.train", "data.dev", "data.test", "model.words.vectors")
 
 _RENAMED = {  # in format 2
@@ -90,6 +92,11 @@ def recipes() -> Path:
     return inside if inside.is_dir() else Path(__file__).parents[2] / "configs"
 
 
+def shipped() -> list[str]:
+    """Returns the names of the shipped recipes."""
+    return sorted(file.stem for file in recipes().glob("*.yaml"))
+
+
 def recipe_path(name: str) -> Path:
     """Returns the file of a recipe, which is named by a shipped name or a path.
 
@@ -109,9 +116,9 @@ def recipe_path(name: str) -> Path:
             else "a folder: pass a recipe, and the folder as `data`"
         )
         raise ConfigError(f"{name} is {hint}")
-    shipped = sorted(file.stem for file in recipes().glob("*.yaml"))
-    if name not in shipped:
-        raise ConfigError(f"no recipe is called '{name}'{_suggestion(name, shipped)}; shipped are {', '.join(shipped)}")
+    if name not in shipped():
+        known = ", ".join(shipped())
+        raise ConfigError(f"no recipe is called '{name}'{_suggestion(name, shipped())}; shipped are {known}")
     return recipes() / f"{name}.yaml"
 
 
@@ -165,9 +172,47 @@ def parse(text: str, name: str, *, overrides: Sequence[str] = ()) -> Config:
     return config
 
 
+def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
+    """Returns a config with other settings, as a tree of sections.
+
+    Raises:
+        ConfigError: the settings do not fit.
+    """
+    tree = config.model_dump(mode="json", exclude_unset=True)
+    for name, section in settings.items():
+        tree[name] = tree.get(name, {}) | section
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(*_explain(error, {(): "the settings"})) from None
+
+
 def dump(config: Config) -> str:
     """Returns a config as YAML, with all fields."""
     return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def dump_draft(tree: Mapping[str, Any], comments: Mapping[str, str], prefix: str = "") -> Iterator[str]:
+    """Yields the lines of a YAML text for settings by section, each with its comment.
+
+    >>> list(dump_draft({"data": {"tag": 3, "train": "a b"}}, {"data.tag": "spans"}))
+    ['data:', '  tag: 3  # spans', '  train: a b']
+
+    Args:
+        tree: the settings.
+        comments: a comment of one line by dotted name.
+        prefix: the dotted name of the section.
+    """
+    for name, value in tree.items():
+        key = f"{prefix}.{name}" if prefix else name
+        indent = "  " * key.count(".")
+        comment = f"  # {comments[key]}" if key in comments else ""
+        if isinstance(value, Mapping):
+            yield f"{indent}{name}:{comment}"
+            yield from dump_draft(value, comments, key)
+        else:
+            text = yaml.dump(value, Dumper=_Dumper, allow_unicode=True, default_flow_style=True, width=1 << 20)
+            yield f"{indent}{name}: {text.removesuffix(_END).rstrip()}{comment}"
 
 
 def _resolve_paths(config: Config, folder: Path) -> Config:
@@ -296,7 +341,9 @@ def _message(fault: Any, key: Key) -> str:
     if fault["type"] == "extra_forbidden":
         if name in _RENAMED:
             return f"unknown key '{name}'; it is called '{_RENAMED[name]}' now"
-        return f"unknown key '{name}'{_suggestion(str(key[-1]), _siblings(key))}"
+        is_usual = bool(setting_names.find(name))
+        suggestion = "" if is_usual else _suggestion(str(key[-1]), _siblings(key))
+        return f"unknown key '{name}'{suggestion or setting_names.suggest(name)}"
     value = _describe(fault["input"])
     if fault["type"] == "literal_error":
         allowed = choices.listed(tuple(re.findall(r"'([^']*)'", fault["ctx"]["expected"])))

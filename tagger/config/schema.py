@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from tagger import choices
 from tagger.io import line_reader
@@ -15,6 +15,9 @@ Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Name = Annotated[str, Field(min_length=1)]
 Positive = Annotated[float, Field(gt=0, le=1e300)]
 NotNegative = Annotated[float, Field(ge=0, le=1e300)]
+Scheme = Annotated[
+    choices.Scheme, BeforeValidator(lambda name: choices.parse_scheme(name) if isinstance(name, str) else name)
+]
 Column = Annotated[int, Field(ge=-1_000_000, le=1_000_000)] | str
 _CONLLU_TAG = r"upos|xpos|misc:.+"
 _ROWS = ("jsonl", "json", "parquet", "datasets")
@@ -82,7 +85,7 @@ class Data(Section):
         " of a sentence as comments, `none` reads every line as a token",
     )
     fields: Fields = Fields()
-    scheme: choices.Scheme = Field("IOBES", description="scheme in which spans are encoded for training")
+    scheme: Scheme = Field("IOBES", description="scheme in which spans are encoded for training")
     language: Annotated[str, Field(pattern="^[a-z]{2,3}$")] = Field(
         "en", description="language of texts that are split into tokens, as an ISO 639 code"
     )

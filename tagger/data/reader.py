@@ -1,15 +1,15 @@
 """Reads sentences and records from files of any format, folders of corpus files and datasets, in one pass."""
 
 import hashlib
-import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from dataclasses import fields as dataclass_fields
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
-from tagger.choices import CorpusFormat, InputFormat, Misaligned, Scheme, TagFormat, TaggedFormat, listed, options
-from tagger.data import schemes, tag_formats
+from tagger.choices import CorpusFormat, InputFormat, Misaligned, Role, Scheme, TagFormat, TaggedFormat, listed, options
+from tagger.data import schemes, splitting, tag_formats
 from tagger.data.formats import FORMATS, Layout, conllu, hub, names_of
 from tagger.data.formats.reading import AnnotationOptions, Fields, ReadOptions
 from tagger.data.guessing import guess_format
@@ -25,6 +25,7 @@ _FILE_NAMES = {
     "test": ("test", "testb", "eng.testb", "*-test", "*_test", "*.test", "*.testb"),
 }
 _FILE_SUFFIXES = ("", ".txt", *(suffix for name in names_of("is_training_data") for suffix in FORMATS[name].suffixes))
+_COMPRESSED_ENDS = ("", *line_reader.COMPRESSED_SUFFIXES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -439,7 +440,7 @@ def find_corpus_files(folder: Path) -> dict[str, Path]:
             matches = sorted(
                 path
                 for suffix in _FILE_SUFFIXES
-                for compressed_suffix in ("", *line_reader.COMPRESSED_SUFFIXES)
+                for compressed_suffix in _COMPRESSED_ENDS
                 for path in folder.glob(stem + suffix + compressed_suffix)
                 if path.is_file()
             )
@@ -457,21 +458,31 @@ def find_corpus_files(folder: Path) -> dict[str, Path]:
     return files
 
 
+def guess_role(path: Path) -> Role | None:
+    """Returns the role of a file by its name, as `find_corpus_files` does; None for other names.
+
+    >>> guess_role(Path("en-dev.conllu.gz")), guess_role(Path("corpus.txt"))
+    ('dev', None)
+    """
+    for role, stems in _FILE_NAMES.items():
+        for end in (suffix + compressed for suffix in _FILE_SUFFIXES for compressed in _COMPRESSED_ENDS):
+            if path.name.endswith(end) and any(fnmatchcase(path.name.removesuffix(end), stem) for stem in stems):
+                return cast(Role, role)
+    return None
+
+
 def split_off_dev(sentences: Sequence[Sentence], fraction: float, seed: int) -> tuple[list[Sentence], list[Sentence]]:
     """Returns training sentences and about a fraction of all sentences for development.
 
-    Documents are not split if there are several.
+    Documents are not split if there are several. Both parts have every type of span, or every tag, if possible.
 
     Raises:
         DataError: there is only one sentence.
     """
-    by_document = len({sentence.document for sentence in sentences}) > 1
-    units = [sentence.document if by_document else number for number, sentence in enumerate(sentences)]
-    order = sorted(set(units))
-    if len(order) < 2:
+    if len(sentences) < 2:
         raise DataError("a single sentence cannot be split into training and development data; name a file with `dev`")
-    random.Random(seed).shuffle(order)
-    dev_units = set(order[: min(max(1, round(fraction * len(order))), len(order) - 1)])
-    train = [sentence for unit, sentence in zip(units, sentences, strict=True) if unit not in dev_units]
-    dev = [sentence for unit, sentence in zip(units, sentences, strict=True) if unit in dev_units]
+    parts = splitting.split(sentences, (1 - fraction, fraction), seed)
+    train, dev = (
+        [sentence for sentence, part in zip(sentences, parts, strict=True) if part == number] for number in (0, 1)
+    )
     return train, dev

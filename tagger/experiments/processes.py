@@ -43,7 +43,7 @@ class Task:
         run_dir: the directory of the run.
         seed: replaces the recipe's seed.
         recipe: a YAML file.
-        device: auto, cpu or cuda.
+        device: auto, cpu, cuda or cuda:N.
         init_from: the directory of the model to take the first weights from.
         threads: the number of torch's threads.
     """

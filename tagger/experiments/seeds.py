@@ -71,7 +71,7 @@ def train(
         seeds: distinct seeds, or a single one; None for the recipe's. They replace `training.seed`.
         run_dir: the directory; without `resume` it must not hold a training yet.
         jobs: the number of seeds to train in parallel; above 1 in processes, which share the threads.
-        device: auto, cpu or cuda.
+        device: auto, cpu, cuda or cuda:N.
         init_from: a model of the same shape to take the first weights from.
         resume: continue a training that the directory holds; more seeds may be added, finished ones stay unchanged.
         callback: is called with the events of the training if `jobs` is 1.

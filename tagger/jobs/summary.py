@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
+from tagger.choices import counted
 from tagger.data.sentence import Record
 
 
@@ -76,15 +77,11 @@ class Summary:
 
     def __str__(self) -> str:
         lines = [
-            f"{_format_count(self.documents, 'document')}, {_format_count(self.sentences, 'sentence')}, "
-            f"{_format_count(self.tokens, 'token')} in {self.seconds:.1f} s ({self.tokens_per_second:,.0f} tokens/s)"
+            f"{counted(self.documents, 'document')}, {counted(self.sentences, 'sentence')}, "
+            f"{counted(self.tokens, 'token')} in {self.seconds:.1f} s ({self.tokens_per_second:,.0f} tokens/s)"
         ]
         if self.spans:
             lines.append("spans: " + ", ".join(f"{name} {count:,}" for name, count in sorted(self.spans.items())))
         if self.rejected:
             lines.append(f"rejected: {self.rejected:,}")
         return "\n".join(lines)
-
-
-def _format_count(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'s' * (count != 1)}"

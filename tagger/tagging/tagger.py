@@ -48,7 +48,7 @@ def load(
 
     Args:
         path: the directory.
-        device: auto, cpu or cuda.
+        device: auto, cpu, cuda or cuda:N.
         batch_tokens: as in `Tagger`.
         max_tokens: as in `Tagger`.
         workers: as in `Tagger`.

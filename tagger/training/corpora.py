@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tagger.choices import counted
 from tagger.config import Config
 from tagger.config.schema import Data
 from tagger.data import reader, schemes, tag_formats
@@ -144,11 +145,11 @@ def _check_tags(part: Corpus, data: Data) -> bool | None:
         raise DataError(f"{part.name}: the tags are spans in {detected.name}; omit data.tag_format plain")
     documents = len({sentence.document for sentence in part.sentences})
     log.info(
-        "%s: %d sentences, %d tokens, %d documents; %s",
+        "%s: %s, %s, %s; %s",
         part.name,
-        len(part.sentences),
-        part.tokens,
-        documents,
+        counted(len(part.sentences), "sentence"),
+        counted(part.tokens, "token"),
+        counted(documents, "document"),
         f"spans in {detected.name}, trained in {data.scheme}" if detected.scheme else detected.name,
     )
     if detected.scheme and detected.invalid_count:

@@ -70,7 +70,7 @@ def train(
     Args:
         config: the recipe.
         run_dir: the directory of the run; it must not hold a training yet.
-        device: auto, cpu or cuda.
+        device: auto, cpu, cuda or cuda:N.
         init_from: a model of the same shape to take the first weights from; its word vectors replace vector tables.
         callback: is called with the events of the training.
         inputs: the result of `read_inputs(config)`, if the caller has it.

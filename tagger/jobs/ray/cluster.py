@@ -78,8 +78,10 @@ def choose_device(ray: Any, name: Device) -> torch.device:
     """Returns the device of each worker: cuda if the cluster has a GPU, unless `name` is cpu.
 
     Raises:
-        ConfigError: the cluster has no such processor.
+        ConfigError: the name is unknown, or the cluster has no such processor.
     """
+    if name not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"`device` must be auto, cpu or cuda with the engine ray, got {name!r}")
     kind = "cpu" if name == "cpu" or (name == "auto" and not count_processors(ray, "cuda")) else "cuda"
     if not count_processors(ray, kind):
         raise ConfigError(f"the Ray cluster has no {_RAY_KINDS[kind]}")

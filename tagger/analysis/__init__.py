@@ -1,0 +1,1 @@
+"""Analysis of data: checks of a corpus, and the recipe that suits it."""

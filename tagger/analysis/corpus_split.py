@@ -1,0 +1,125 @@
+"""Splits an annotated file into training, dev and test files of the same format."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from tagger.analysis.corpus_check import PartFigures, figures, figures_table
+from tagger.analysis.corpus_files import ROLES, CorpusFiles
+from tagger.analysis.parts import Part
+from tagger.choices import InputFormat
+from tagger.config.schema import Data
+from tagger.data import reader, splitting
+from tagger.data.formats import FORMATS
+from tagger.data.reader import Corpus
+from tagger.data.sentence import Sentence
+from tagger.errors import ConfigError, DataError, StorageError
+from tagger.io import atomic, line_reader
+
+FRACTIONS = (80.0, 10.0, 10.0)
+
+
+@dataclass(frozen=True)
+class CorpusSplit:
+    """The result of a split: the files and their figures, in the order train, dev, test."""
+
+    files: tuple[Path, ...]
+    parts: tuple[PartFigures, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns files and figures as JSON has them."""
+        return {"files": list(map(str, self.files)), "parts": [asdict(part) for part in self.parts]}
+
+    def __str__(self) -> str:
+        return "\n".join([*figures_table(self.parts), "", *map(str, self.files)])
+
+
+class _Piece(NamedTuple):
+    """Text of the file that stays together, a sentence with its lines or a row, and its sentences."""
+
+    text: str
+    sentences: tuple[Sentence, ...]
+
+    def join(self) -> Sentence:
+        """Returns all tokens and tags as one sentence."""
+        tokens, tags = (
+            tuple(chain.from_iterable(getattr(each, name) for each in self.sentences)) for name in ("tokens", "tags")
+        )
+        return Sentence(tokens, tags=tags, document=self.sentences[0].document)
+
+
+def split(source: CorpusFiles, out: Path, fractions: Sequence[float] = FRACTIONS, *, seed: int = 1) -> CorpusSplit:
+    """Splits a file into parts, which hold its sentences or rows unchanged and in their order.
+
+    Args:
+        source: one file, and the settings to read it with.
+        out: the folder of the parts, which must not hold them yet.
+        fractions: the fractions of train and dev, or of train, dev and test.
+        seed: the random seed.
+
+    Raises:
+        ConfigError: the fractions or the format of the file cannot be used, or `source` is not one file.
+        DataError: the file cannot be read, or has fewer sentences or rows than parts.
+        StorageError: the folder holds such a file, or cannot be written.
+    """
+    if len(fractions) not in (2, 3) or not all(0 < fraction < 1e9 for fraction in fractions):
+        text = ",".join(f"{fraction:g}" for fraction in fractions)
+        raise ConfigError(f"`fractions` must be two or three numbers above 0 such as 80,10,10, got {text}")
+    paths = [path for paths in source.files.values() for path in paths]
+    if len(paths) != 1:
+        raise ConfigError(f"name one file to split as `data`; got {len(paths)} files")
+    files = tuple(
+        out / (role + line_reader.strip_compression_suffix(paths[0]).suffix) for role in ROLES[: len(fractions)]
+    )
+    for file in files:
+        if file.exists() or file.is_symlink():
+            raise StorageError(f"{file}: exists already; choose another `out`")
+        atomic.check_writable(file)
+    pieces = _read_pieces(paths[0], source.config.data)
+    if len(pieces) < len(fractions):
+        raise DataError(
+            f"{paths[0]}: expected at least {len(fractions)} sentences or rows to split, found {len(pieces)}"
+        )
+    numbers = splitting.split([piece.join() for piece in pieces], fractions, seed)
+    parts = []
+    for index, file in enumerate(files):
+        chosen = [piece for piece, number in zip(pieces, numbers, strict=True) if number == index]
+        atomic.write_output(file, "".join(piece.text for piece in chosen).encode())
+        sentences = tuple(chain.from_iterable(piece.sentences for piece in chosen))
+        parts.append(figures(Part(ROLES[index], (Corpus(file.name, sentences),))))
+    return CorpusSplit(files, tuple(parts))
+
+
+def _read_pieces(path: Path, data: Data) -> list[_Piece]:
+    corpus = reader.read_part(data.model_copy(update={"train": str(path)}), "train")
+    assert corpus is not None
+    by_line: dict[int, list[Sentence]] = {}
+    for sentence in corpus.sentences:
+        by_line.setdefault(sentence.line, []).append(sentence)
+    pieces: list[_Piece] = []
+    text = ""  # lines before the next sentence
+    for line, lines in _read_texts(path, data):
+        text += lines
+        if line in by_line:
+            pieces.append(_Piece(text, tuple(by_line[line])))
+            text = ""
+    if text:
+        pieces[-1] = pieces[-1]._replace(text=pieces[-1].text + text)
+    return pieces
+
+
+def _read_texts(path: Path, data: Data) -> Iterator[tuple[int, str]]:
+    """Yields all text of a file by sentence or row, with the line of the first token or of the row."""
+    limit, file_format = data.max_record_bytes, cast(InputFormat, data.format)
+    if FORMATS[file_format].is_corpus:
+        layout = reader.find_layout(data, file_format)
+        sentences = reader.read_sentences(
+            path, input_format=file_format, layout=layout, tagged=False, max_record_bytes=limit
+        )
+        yield from ((sentence.line, "".join(sentence.raw)) for sentence in sentences)
+    elif file_format == "jsonl":
+        yield from line_reader.read_lines(path, max_record_bytes=limit)
+    else:
+        raise ConfigError(f"{path}: {file_format} files cannot be split; convert the file to jsonl first")

@@ -1,0 +1,155 @@
+"""Drafts the `data` settings that fit a file: format, columns of token and tag, how tags encode spans."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from tagger.choices import TagFormat, TaggedFormat
+from tagger.config.schema import Data
+from tagger.data import reader, tag_formats
+from tagger.data.formats import Layout, columns
+from tagger.data.sentence import Sentence
+
+_PROBE_SENTENCES = 1000
+_SPAN_TAG = re.compile(r"[BI]-.+")
+_MAX_TAGS = 1000
+_MAX_EXAMPLES = 3
+_SPAN_FORMATS: tuple[TagFormat, ...] = ("prefix", "suffix")
+_OUTSIDE_TAGS = ("O", "-", "_", "o", "0", "OUT", "OTHER", "NONE", "None", "none", "Other", "other", "out", "X")
+
+_ONTONOTES = (3, 10)  # columns of the token and of the named entity
+
+Tags = Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class DataDraft:
+    """Settings of `data` by name, and notes on those that could be otherwise."""
+
+    settings: dict[str, str | int]
+    notes: dict[str, str]
+
+
+def draft(
+    path: Path,
+    input_format: TaggedFormat | None = None,
+    *,
+    token: int | str | None = None,
+    tag: int | str | None = None,
+) -> DataDraft:
+    """Returns the settings for a tagged file, from its name and its first sentences.
+
+    Args:
+        path: the file.
+        input_format: its format; None for the one that name and content suggest.
+        token: the column of the token; None for the first column that is no numbering.
+        tag: the column of the tag; None for the last one that may hold tags.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    file_format = input_format or reader.guess_tagged_format(path, Data())
+    result = DataDraft({"format": file_format}, {})
+    if file_format == "conllu":
+        tags = _draft_field(path, None if tag is None else str(tag), result)
+    elif file_format == "columns":
+        tags = _draft_columns(path, token, tag, result)
+    else:
+        tags = [
+            each.tags for each in _probe(path, file_format, 0 if token is None else token, -1 if tag is None else tag)
+        ]
+    _draft_tag_format(tags, result)
+    return result
+
+
+def _probe(path: Path, file_format: TaggedFormat, token: int | str, tag: int | str) -> list[Sentence]:
+    """Returns the first sentences with the tags as they are written."""
+    sentences = reader.read_sentences(path, input_format=file_format, layout=Layout(token, tag), tagged=True)
+    return list(islice(filter(len, sentences), _PROBE_SENTENCES))
+
+
+def _draft_field(path: Path, tag: str | None, result: DataDraft) -> Tags:
+    """Adds the field of the tag in CoNLL-U; returns the tags."""
+    by_field = {name: [each.tags for each in _probe(path, "conllu", 0, name)] for name in ("upos", "xpos")}
+    miscs = (line.rpartition("\t")[2].strip() for each in _probe(path, "conllu", 0, "upos") for line in each.raw)
+    items = (item.partition("=") for misc in miscs for item in misc.split("|"))
+    keys = dict.fromkeys(key for key, _, value in items if _SPAN_TAG.fullmatch(value))
+    fields = [f"misc:{key}" for key in keys]
+    fields += [name for name, tags in by_field.items() if {tag for each in tags for tag in each} != {"_"}]
+    column = tag or (fields or ["upos"])[0]
+    result.settings["tag"] = column
+    if other := [field for field in fields if field != column]:
+        result.notes["tag"] = f"other fields with tags: {', '.join(other)}"
+    return by_field.get(column) or [each.tags for each in _probe(path, "conllu", 0, column)]
+
+
+def _draft_columns(path: Path, token: int | str | None, tag: int | str | None, result: DataDraft) -> Tags:
+    """Adds the columns of token and tag; returns the tags."""
+    sentences = _probe(path, "columns", 0, -1)
+    if not sentences:
+        return []
+    count = columns.count_columns(sentences[0])
+    if token is None and tag is None and _is_ontonotes(sentences[0]):
+        token, tag = _ONTONOTES
+    if token is None:
+        token = next((column for column in range(count - 1) if not _is_bookkeeping(path, column)), 0)
+    by_column = {
+        column: [each.tags for each in _probe(path, "columns", token, column)]
+        for column in range(count)
+        if column != token
+    }
+    counts = {column: Counter(tag for each in tags for tag in each) for column, tags in by_column.items()}
+    plausible = [
+        column for column, tags in counts.items() if column > 0 and 1 < len(tags) <= min(_MAX_TAGS, tags.total() / 2)
+    ]
+    if tag is None:
+        tag = plausible[-1] if plausible else count - 1
+        other = [
+            f"{column} ({', '.join(list(counts[column])[:_MAX_EXAMPLES])}, …)" for column in plausible if column != tag
+        ]
+        if other:
+            result.notes["tag"] = f"other columns that may hold tags: {', '.join(other)}"
+    result.settings.update(token=token, tag=tag)
+    return by_column[tag] if tag in by_column else [each.tags for each in _probe(path, "columns", token, tag)]
+
+
+def _is_ontonotes(sentence: Sentence) -> bool:
+    """Returns whether a file has the columns of OntoNotes in the CoNLL-2012 task."""
+    return any(line.lstrip("\ufeff").startswith("#begin document") for line in sentence.raw)
+
+
+def _is_bookkeeping(path: Path, column: int) -> bool:
+    """Returns whether a column has the numbers of tokens, or the same value in all of a sentence, such as its id."""
+    sentences = [each.tokens for each in _probe(path, "columns", column, column - 1)]
+    is_number = all(token.isdecimal() for tokens in sentences for token in tokens)
+    is_constant = all(len(set(tokens)) == 1 for tokens in sentences) and any(len(tokens) > 1 for tokens in sentences)
+    return is_number or is_constant
+
+
+def _draft_tag_format(tags: Tags, result: DataDraft) -> None:
+    """Adds how tags encode spans, if the reader refuses to guess it or reads tags that may be types as plain tags."""
+    guess = tag_formats.guess(tags)
+    if guess.fault:
+        for outside in _OUTSIDE_TAGS:
+            for tag_format in _SPAN_FORMATS:
+                if _can_read(tags, tag_format, outside):
+                    result.settings["tag_format"] = tag_format
+                    if outside != "O":
+                        result.settings["outside_tag"] = outside
+                    return
+    elif "types" in guess.notice:
+        result.settings["tag_format"] = "types"
+        result.notes["tag_format"] = "runs of one type are spans; `plain` if the tags encode no spans"
+
+
+def _can_read(tags: Tags, tag_format: TagFormat, outside: str) -> bool:
+    tag_reader = tag_formats.TagReader(tag_format, outside)
+    try:
+        for each in tags:
+            tag_reader.read_tags(each)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,53 @@
+"""The Python API of `tagger init`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tagger.analysis import corpus_files, recipe_draft
+from tagger.analysis.recipe_draft import RecipeDraft
+from tagger.choices import TaggedFormat
+from tagger.errors import StorageError
+from tagger.io import atomic
+
+_NAME = "mine.yaml"  # of a recipe that is not written
+
+
+def init(
+    data: str | Path | Sequence[str | Path],
+    *,
+    out: str | Path | None = None,
+    input_format: TaggedFormat | None = None,
+    token_column: int | str | None = None,
+    tag_column: int | str | None = None,
+    vectors: str | Path | Sequence[str | Path] = (),
+) -> RecipeDraft:
+    """Drafts a recipe that suits annotated data, as `tagger init` does, and returns its text and its config.
+
+        tagger.init("data/", out="mine.yaml")
+        result = tagger.train("mine.yaml")
+
+    Args:
+        data: a folder with train, dev and test files under their usual names, or files; see `tagger.check`.
+        out: the recipe to write; None to write nothing.
+        input_format: the format of the files; None for the one that they suggest.
+        token_column: the column of the token, by number from 0; None for the one that the data suggest.
+        tag_column: likewise the column of the tag; in CoNLL-U upos, xpos or misc:KEY.
+        vectors: files of word vectors to train with.
+
+    Raises:
+        ConfigError: an option does not fit, or there are several files for one role.
+        DataError: there is no training data, or a file cannot be read.
+        StorageError: `out` exists already or cannot be written.
+    """
+    path = None if out is None else Path(out)
+    if path is not None:
+        if path.exists() or path.is_symlink():
+            raise StorageError(f"{path}: exists already; choose another `out`")
+        atomic.check_writable(path)
+    names = [data] if isinstance(data, str | Path) else list(data)
+    source = corpus_files.find(names, input_format=input_format, token=token_column, tag=tag_column)
+    tables = [Path(vectors)] if isinstance(vectors, str | Path) else [Path(table) for table in vectors]
+    draft = recipe_draft.draft(source, path or Path(_NAME), tables)
+    if path is not None:
+        atomic.write_output(path, draft.text.encode())
+    return draft

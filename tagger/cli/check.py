@@ -1,0 +1,42 @@
+"""The command `tagger check`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tagger import choices
+from tagger.cli import options
+from tagger.cli.output import print_result
+
+
+def check(
+    data: Annotated[list[str], typer.Argument(metavar="DATA", help="A folder, files or a recipe with annotated data.")],
+    input_format: Annotated[
+        choices.TaggedFormat | None,
+        typer.Option("--from", help="Format of the files.", show_default="by name and content"),
+    ] = None,
+    token_column: options.TokenColumn = None,
+    tag_column: options.TagColumn = None,
+    vectors: options.Vectors = None,
+    report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write an HTML page with all findings.")] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Check annotated data: figures of each part, errors and warnings.
+
+    A file is training data unless its name says dev or test. The exit code is 1 if there are errors.
+    """
+    from tagger.api import check as api
+    from tagger.io import json_files
+
+    result = api.check(
+        data,
+        input_format=input_format,
+        token_column=options.parse_column(token_column),
+        tag_column=options.parse_column(tag_column),
+        vectors=vectors or (),
+        report=report,
+    )
+    print_result(json_files.dump(result.to_json()).decode() if as_json else str(result))
+    if result.has_errors:
+        raise typer.Exit(1)

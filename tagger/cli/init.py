@@ -1,0 +1,46 @@
+"""The command `tagger init`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tagger import choices
+from tagger.cli import options
+from tagger.cli.output import print_result
+
+
+def init(
+    data: Annotated[list[str], typer.Argument(metavar="DATA", help="A folder or files with annotated data.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Recipe to write, such as mine.yaml.", show_default="stdout")
+    ] = None,
+    input_format: Annotated[
+        choices.TaggedFormat | None,
+        typer.Option("--from", help="Format of the files.", show_default="by name and content"),
+    ] = None,
+    token_column: options.TokenColumn = None,
+    tag_column: options.TagColumn = None,
+    vectors: options.Vectors = None,
+    as_json: options.Json = False,
+) -> None:
+    """Draft a recipe that suits annotated data.
+
+    A file is training data unless its name says dev or test.
+    """
+    from tagger.api import init as api
+    from tagger.io import json_files
+
+    draft = api.init(
+        data,
+        out=out,
+        input_format=input_format,
+        token_column=options.parse_column(token_column),
+        tag_column=options.parse_column(tag_column),
+        vectors=vectors or (),
+    )
+    if as_json:
+        settings = draft.config.model_dump(mode="json", exclude_unset=True)
+        print_result(json_files.dump(settings).decode())
+    else:
+        print_result(draft.text.rstrip("\n"))

@@ -1,0 +1,109 @@
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+import tagger
+from tagger.cli import app
+from tagger.errors import ConfigError, DataError, StorageError
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["split", *map(str, arguments)])
+
+
+def sentence(number: int) -> str:
+    kind = "RARE" if number % 30 == 0 else "PER"
+    return f"w{number} x O\r\nAda y B-{kind}\r\n\r\n"
+
+
+def columns(count: int, *, documents: int) -> list[str]:
+    """Returns the text of each document."""
+    size = count // documents
+    texts = ["".join(map(sentence, range(start, start + size))) for start in range(0, count, size)]
+    return [f"-DOCSTART- - O\r\n\r\n{text}" for text in texts] if documents > 1 else texts
+
+
+def test_the_files_hold_whole_documents_byte_for_byte_in_their_order(tmp_path: Path) -> None:
+    documents = columns(120, documents=40)
+    path = tmp_path / "news.conll"
+    path.write_bytes("".join(documents).encode())
+    done = run(path, "--out", tmp_path / "parts", "--json")
+    assert done.exit_code == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["files"] == [str(tmp_path / "parts" / f"{role}.conll") for role in ("train", "dev", "test")]
+    assert [part["documents"] for part in result["parts"]] == [32, 4, 4]
+    remaining = list(documents)
+    for file, part in zip(result["files"], result["parts"], strict=True):
+        text = Path(file).read_bytes().decode()
+        chosen = [document for document in documents if document in text]
+        assert text == "".join(chosen)
+        remaining = [document for document in remaining if document not in chosen]
+        assert part["types"].keys() == {"PER", "RARE"}
+    assert remaining == []
+
+
+def test_a_single_document_is_split_by_sentence_and_the_end_of_the_file_is_preserved(tmp_path: Path) -> None:
+    text = "\ufeff" + "".join(columns(20, documents=1)).removesuffix("\r\n\r\n")
+    path = tmp_path / "news.txt"
+    path.write_bytes(text.encode())
+    result = tagger.split(path, out=tmp_path, fractions=(50, 50))
+    assert [file.name for file in result.files] == ["train.txt", "dev.txt"]
+    parts = [file.read_bytes().decode() for file in result.files]
+    assert sorted("".join(parts)) == sorted(text)
+    assert [part.sentences for part in result.parts] == [10, 10]
+    assert {part[0] == "\ufeff" for part in parts} == {True, False}
+
+
+def test_comments_and_word_ranges_of_a_treebank_are_preserved(tmp_path: Path) -> None:
+    blocks = [
+        f"# sent_id = {number}\n1-2\tzum\t_" + "\t_" * 7 + f"\n1\ta{number}\t_\tX" + "\t_" * 6 + "\n\n"
+        for number in range(10)
+    ]
+    path = tmp_path / "all.conllu"
+    path.write_text("".join(blocks))
+    result = tagger.split(path, out=tmp_path / "parts")
+    texts = [file.read_text() for file in result.files]
+    assert sorted(block for text in texts for block in blocks if block in text) == sorted(blocks)
+    assert sum(map(len, texts)) == sum(map(len, blocks))
+
+
+def test_the_seed_decides(tmp_path: Path) -> None:
+    path = tmp_path / "news.txt"
+    path.write_text("".join(columns(60, documents=1)))
+    texts = [
+        tagger.split(path, out=tmp_path / str(number), seed=seed).files[1].read_text()
+        for number, seed in enumerate((1, 1, 2))
+    ]
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_existing_files_are_never_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "news.txt"
+    path.write_text("".join(columns(20, documents=1)))
+    (tmp_path / "dev.txt").write_text("mine")
+    with pytest.raises(StorageError, match=r"dev\.txt: exists already; choose another `out`"):
+        tagger.split(path, out=tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["dev.txt", "news.txt"]
+    assert (tmp_path / "dev.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("fractions", ["80", "80,10,5,5", "80,0,20", "80,-1,2", "nan,1,1", "a,b"])
+def test_fractions_that_make_no_sense_are_one_line(tmp_path: Path, fractions: str) -> None:
+    path = tmp_path / "news.txt"
+    path.write_text(sentence(1))
+    done = run(path, "--out", tmp_path, "--fractions", fractions)
+    assert done.exit_code == 2
+    assert done.stderr.startswith("--fractions must be ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_too_few_sentences_and_several_files_are_errors(tmp_path: Path) -> None:
+    path = tmp_path / "news.txt"
+    path.write_text(sentence(1) + sentence(2))
+    with pytest.raises(DataError, match="expected at least 3 sentences or rows to split, found 2"):
+        tagger.split(path, out=tmp_path / "parts")
+    with pytest.raises(ConfigError, match="name one file to split as `data`; got 2 files"):
+        tagger.split([path, path], out=tmp_path / "parts")
+    assert not (tmp_path / "parts").exists()
