@@ -90,8 +90,8 @@ def _build_span(match: re.Match[str], location: str, options: ReadOptions) -> Sp
     policy = options.annotations.misaligned
     described = f"{name} {kind} {offsets} {shorten(repr(text))}"
     if policy == "stop":
-        found = f"found {DISCONTINUOUS}: {described}"
-        raise DataError(f"{location}: {found}; correct it, or choose another `misaligned` than stop")
+        advice = "correct it, or choose another `misaligned` than stop"
+        raise DataError(f"{location}: found {DISCONTINUOUS}: {described}; {advice}")
     action = "is dropped" if policy == "drop" else f"becomes {start}-{end}"
     options.notices.add(DISCONTINUOUS, f"{location}: {described} {action}")
     return None if policy == "drop" else SpanItem(CharSpan(kind, start, end))
