@@ -70,6 +70,15 @@ class Stopped(Exception):  # noqa: N818  # not an error: a signal requested the 
         self.exit_code = 128 + signum
 
 
+def list_briefly(items: Sequence[str]) -> str:
+    """Returns the first ten items as a list, and the number of all others.
+
+    >>> list_briefly(["a", "b"])
+    'a, b'
+    """
+    return ", ".join(items[:10]) + f" and {len(items) - 10} more" * (len(items) > 10)
+
+
 def limit_faults(faults: Sequence[str], limit: int = MAX_FAULTS) -> list[str]:
     """Returns the first faults, and a line with the number of those left out.
 

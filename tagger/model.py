@@ -76,13 +76,20 @@ def find_scheme(tags: Vocab, config: Config) -> Scheme | None:
     return config.data.scheme if schemes.detect([tags.items]).scheme else None
 
 
-def build_model(config: Config, sentences: Sequence[Sentence], tables: Sequence[vectors.Table] = ()) -> TaggerModel:
+def build_model(
+    config: Config,
+    sentences: Sequence[Sentence],
+    tables: Sequence[vectors.Table] = (),
+    *,
+    extended: TaggerModel | None = None,
+) -> TaggerModel:
     """Returns an untrained model, with weights drawn from torch's global generator.
 
     Args:
         config: the recipe.
         sentences: the training sentences, from which the vocabularies are built.
         tables: pretrained word vectors, which are concatenated.
+        extended: a model whose characters the new one has too, and whose tags if they are of the same kind.
 
     Raises:
         ConfigError: the model is larger than a model may be, or has too many tags.
@@ -91,8 +98,9 @@ def build_model(config: Config, sentences: Sequence[Sentence], tables: Sequence[
     trainable, frozen = _split_words(config, counts, tables)
     words = Vocab((*SPECIAL, *trainable))
     dim = sum(table.dim for table in tables) or config.model.words.embedding_dim
-    characters = Vocab((*SPECIAL, *sorted({character for word in counts for character in word})))
-    tags = Vocab(_tag_list(config, sentences))
+    known = set(extended.characters.items[len(SPECIAL) :]) if extended else set()
+    characters = Vocab((*SPECIAL, *sorted({character for word in counts for character in word} | known)))
+    tags = Vocab(_tag_list(config, sentences, extended))
     settings = config.model.model_copy(update={"words": config.model.words.model_copy(update={"embedding_dim": dim})})
     config = config.model_copy(update={"model": settings}).without_paths()
     parse(dump(config), "the recipe as the model stores it")
@@ -145,12 +153,15 @@ def _split_words(config: Config, counts: Counter[str], tables: Sequence[vectors.
     return words, frozen
 
 
-def _tag_list(config: Config, sentences: Sequence[Sentence]) -> list[str]:
-    counts = Counter(tag for sentence in sentences for tag in sentence.tags)
+def _tag_list(config: Config, sentences: Sequence[Sentence], extended: TaggerModel | None) -> list[str]:
+    counts = Counter(tag for sentence in sentences for tag in sentence.tags if tag != schemes.UNKNOWN)
     if schemes.detect([list(counts)]).scheme:
+        if extended and extended.scheme:
+            counts.update(extended.tags.items)
         types = {schemes.split(tag)[1] for tag in counts} - {""}
         return schemes.tag_set(sorted(types), config.data.scheme)
-    return sorted(counts, key=lambda tag: (-counts[tag], tag))
+    known = extended.tags.items if extended and extended.scheme is None else ()
+    return list(dict.fromkeys((*sorted(counts, key=lambda tag: (-counts[tag], tag)), *known)))
 
 
 def build_meta_network(config: Config, tags: Vocab, characters: Vocab, *, words: int, frozen_words: int) -> Network:

@@ -57,6 +57,22 @@ def test_each_checkout_needs_a_model(tmp_path: Path) -> None:
     assert done.stderr.endswith("1 --model for 2 --python; pass one --model per --python\n")
 
 
+def test_trainings_on_partial_annotation_are_measured(tmp_path: Path) -> None:
+    table, out = tmp_path / "table.txt", tmp_path / "scores.json"
+    table.write_text("said 0.1 0.2 0.3 0.4\nthe 0.4 0.3 0.2 0.1\n")
+    command = [sys.executable, "scripts/measure_partial.py", "configs/sample", "--vectors", str(table), "--epochs", "1"]
+    runs = ["--only", "first,continued,unknown", "--out", str(tmp_path / "runs"), "--json", str(out)]
+    done = subprocess.run([*command, *runs], cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    scores = json.loads(out.read_text())
+    assert list(scores) == ["first", "continued", "unknown"]
+    assert scores["first"]["MISC"] == 0
+    files = {name: (tmp_path / "runs" / f"{name}.conll").read_text() for name in ("full", "first", "continued")}
+    assert files["first"].count("MISC") == 0 < files["continued"].count("MISC") < files["full"].count("MISC")
+    assert {line.split()[1] for line in files["continued"].splitlines() if line} == {"B-MISC", "I-MISC", "O"}
+    assert files["full"].count("\n") == (tmp_path / "runs" / "unknown.conll").read_text().count("\n")
+
+
 def test_code_is_measured_from_syntax_trees(tmp_path: Path) -> None:
     package = tmp_path / "package"
     package.mkdir()

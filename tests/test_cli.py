@@ -97,9 +97,10 @@ def test_train_evaluate_tag_and_info_work_together(tmp_path: Path) -> None:
     assert report["sentences"] == 36
     card = json.loads(run("info", out / "model-best", "--json").stdout)
     shown = run("info", out / "model-best").stdout.splitlines()
-    assert [line.partition(": ")[0] for line in shown] == list(card)
-    assert shown[-1].startswith(f"metrics: epoch {card['metrics']['epoch']}, steps ")
-    assert f"dev (score {card['metrics']['dev']['score']:.4g}, " in shown[-1]
+    assert [line.partition(":")[0] for line in shown if line[0] != " "] == list(card)
+    assert "metrics:" in shown
+    assert f"  epoch: {card['metrics']['epoch']}" in shown
+    assert f"    score: {card['metrics']['dev']['score']:.4g}" in shown
     again = run("train", out, "--resume")
     assert again.exit_code == 0
     assert run("train", recipe, "--data", tmp_path / "data", "--out", out).exit_code == 2
@@ -218,6 +219,16 @@ def user_errors() -> list[tuple[str, list[str], str]]:
             "resume and set",
             ["train", "{tmp}", "--resume", "--seed", "1"],
             "a resumed run keeps its --seed; it takes only --device",
+        ),
+        (
+            "resume and seeds",
+            ["train", "{model}/..", "--resume", "--seeds", "1,2"],
+            "a resumed run keeps its --seeds; it takes only --device",
+        ),
+        (
+            "fewer epochs",
+            ["train", "{model}/..", "--resume", "--set", "training.epochs=1"],
+            "epochs are finished; training.epochs must be at least",
         ),
         ("seed and seeds", ["train", "sample", "--seed", "1", "--seeds", "1,2"], "exclude each other"),
         ("no seeds", ["train", "sample", "--seeds", ","], "expected numbers such as 1,2,3"),

@@ -329,3 +329,56 @@ def test_gold_spans_for_a_model_of_plain_tags_are_refused(model: Tagger, monkeyp
     monkeypatch.setattr(type(model.model), "scheme", None)
     with pytest.raises(DataError, match="the gold column has spans in IOB2"):
         evaluate(model, corpus("Ada B-PER\n"))
+
+
+# Partial annotation
+
+
+def unknown(text: str) -> Corpus:
+    whole = corpus(text)
+    return replace(whole, sentences=tuple(reader.mark_unknown(sentence, "?") for sentence in whole.sentences))
+
+
+def test_tokens_without_a_plain_tag_are_left_out_and_counted():
+    known = corpus("it O\n, P\nso O\n")
+    model = plain_model(known.sentences)
+    tags = next(iter(model.stream(known.sentences))).tags
+    gold = "".join(f"{token} {tag}\n" for token, tag in zip(("it", ",", "so"), tags, strict=True))
+    wrong = gold.replace(f"so {tags[2]}", "so " + ("P" if tags[2] == "O" else "O"))
+    assert evaluate(model, corpus(wrong)).accuracy == pytest.approx(200 / 3)
+    report, counts = evaluate_with_counts(model, unknown(wrong.rpartition("so ")[0] + "so ?\n"))
+    assert report.accuracy == 100
+    assert (report.left_out.tokens, report.tokens, counts.rows) == (1, 3, ((2, 2),))
+    assert "not scored, because not annotated: 1 token; touching them: 0 spans" in str(report)
+    assert report.unknown_tags == {}
+
+
+def test_spans_that_touch_tokens_without_a_tag_are_left_out(model: Tagger):
+    whole = evaluate(model, corpus(KNOWN))
+    assert (whole.f1, whole.types["LOC"].gold, whole.types["PER"].gold) == (100, 1, 1)
+    for text, spans in (("New B-LOC\nYork ?", 2), ("New ?\nYork ?", 1), ("New ?\nYork O", 1)):
+        report = evaluate(model, unknown(KNOWN.replace("New B-LOC\nYork I-LOC", text)))
+        assert report.f1 == report.accuracy == 100
+        assert report.types.keys() == {"PER"}
+        assert (report.left_out.tokens, report.left_out.spans) == (2, spans)
+    missed = evaluate(model, unknown(KNOWN.replace("lives O", "lives B-PER").replace("in O", "in ?")))
+    assert (missed.recall, missed.left_out.tokens, missed.left_out.spans) == (100, 2, 1)
+    wrong = evaluate(model, unknown(KNOWN.replace("lives O", "lives S-PER").replace("in O", "in ?")))
+    assert wrong.recall == pytest.approx(200 / 3)
+
+
+def test_spans_of_types_that_were_not_annotated_are_left_out_and_counted(model: Tagger):
+    gold = corpus(KNOWN.replace("New B-LOC\nYork I-LOC", "New O\nYork O"))
+    assert evaluate(model, gold).precision == 50
+    (sentence,) = gold.sentences
+    part = replace(gold, sentences=(replace(sentence, annotated_types=("PER",)),))
+    report = evaluate(model, part)
+    assert (report.precision, report.f1, report.accuracy) == (100, 100, 100)
+    assert report.left_out.types == {"LOC": 1}
+    assert "; of types that were not annotated: 1 span, LOC (1)" in str(report)
+    assert Report.from_json(report.to_json()) == report
+
+
+def test_gold_data_without_a_known_tag_cannot_select_by_accuracy():
+    model = plain_model(corpus("it O\n, P\n").sentences)
+    assert not evaluate(model, unknown("it ?\n, ?\n")).can_select

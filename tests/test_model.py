@@ -9,6 +9,7 @@ import torch
 from tagger import model as models
 from tagger.config import Config
 from tagger.data import schemes
+from tagger.data.partial import GoldEncoder
 from tagger.data.sentence import Sentence
 from tagger.errors import ConfigError
 
@@ -136,7 +137,9 @@ def test_every_network_computes_emissions_and_gradients(model: dict[str, object]
     from tagger.data.batching import EncodedCorpus, WordEncoder
 
     built = models.build_model(Config.model_validate({"model": model}), SENTENCES)
-    batch = EncodedCorpus(SENTENCES, WordEncoder(built.known_words, built.characters), built.tags).batch([0, 1])
+    batch = EncodedCorpus(
+        SENTENCES, WordEncoder(built.known_words, built.characters), GoldEncoder(built.tags, built.scheme)
+    ).batch([0, 1])
     emissions = built.network(batch)
     assert emissions.shape == (2, 5, 5)
     chosen = built.config.model.encoder

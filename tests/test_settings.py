@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -140,3 +141,11 @@ def test_an_unknown_scheme_is_an_error_that_names_the_known_ones() -> None:
     with pytest.raises(ConfigError, match=f"data.scheme: {names}"):
         config.load("sample", ["data.scheme=BII"])
     assert re.fullmatch(f"--scheme {names}\n", run("tag", "text.txt", "--model", "missing", "--scheme", "BII").stderr)
+
+
+def test_data_in_place_of_a_recipe_is_one_line_that_names_init(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text("{}\n")
+    assert run("train", tmp_path / "train.jsonl").stderr == (
+        f"{tmp_path}/train.jsonl: expected a recipe in YAML (.yaml); `tagger init` drafts one for annotated data\n"
+    )
+    assert "`tagger init` drafts a recipe" in run("train", tmp_path).stderr

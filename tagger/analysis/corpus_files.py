@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from tagger.analysis import data_draft
 from tagger.analysis.data_draft import DataDraft
-from tagger.analysis.findings import Example, Finding, collect
+from tagger.analysis.findings import MAX_EXAMPLES, Example, Finding, collect
 from tagger.analysis.parts import Part
 from tagger.choices import Role, TaggedFormat
 from tagger.config import Config, loader
@@ -59,6 +59,7 @@ class CorpusFiles:
                 "The reader decided how to read the data. Is it as meant?",
                 (Example("", notice) for notice in notices),
             ),
+            *(finding for part in parts for corpus in part.corpora for finding in _reported(corpus)),
         ]
         return parts, findings
 
@@ -68,6 +69,13 @@ class CorpusFiles:
             yield self.config.data
         for path in self.files.get(role, ()):
             yield self.config.data.model_copy(update={role: str(path)})
+
+
+def _reported(corpus: Corpus) -> Iterator[Finding]:
+    """Yields a finding for each kind of notice of a reader, such as spans that end within a token."""
+    for kind, count in corpus.notices.counts.items():
+        examples = (Example("", message) for message in corpus.notices.messages[kind][:MAX_EXAMPLES])
+        yield Finding("notice", "warning", f"The reader reports {kind}.", count, tuple(examples))
 
 
 @contextmanager
@@ -151,6 +159,8 @@ def _group(names: Sequence[str | Path]) -> dict[Role, list[Path]]:
     files: dict[Role, list[Path]] = {}
     for path in map(Path, names):
         if path.is_dir():
+            if not any(reader.guess_role(file) == "train" for file in path.glob("*")):
+                raise DataError(f"{path}: found no training file such as train.txt or en-train.conllu; name the files")
             by_role = reader.find_corpus_files(path)
             for role in ROLES:
                 files.setdefault(role, []).extend(file for name, file in by_role.items() if name == role)

@@ -12,13 +12,14 @@ from tagger.analysis.parts import Part
 from tagger.choices import InputFormat
 from tagger.config.schema import Data
 from tagger.data import reader, splitting
-from tagger.data.formats import FORMATS
 from tagger.data.reader import Corpus
 from tagger.data.sentence import Sentence
 from tagger.errors import ConfigError, DataError, StorageError
 from tagger.io import atomic, line_reader
 
 FRACTIONS = (80.0, 10.0, 10.0)
+_BLOCKS = ("columns", "conllu")  # formats in which a sentence is a block of lines, comments before it included
+_LINES = ("csv", "pipes", "jsonl")  # formats in which a sentence or row starts on its own line and all lines follow
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,10 @@ class _Piece(NamedTuple):
 
     text: str
     sentences: tuple[Sentence, ...]
+
+    def extend(self, text: str) -> "_Piece":
+        """Returns the piece with further text."""
+        return self._replace(text=self.text + text)
 
     def join(self) -> Sentence:
         """Returns all tokens and tags as one sentence."""
@@ -77,7 +82,7 @@ def split(source: CorpusFiles, out: Path, fractions: Sequence[float] = FRACTIONS
         if file.exists() or file.is_symlink():
             raise StorageError(f"{file}: exists already; choose another `out`")
         atomic.check_writable(file)
-    pieces = _read_pieces(paths[0], source.config.data)
+    header, pieces = _read_pieces(paths[0], source.config.data)
     if len(pieces) < len(fractions):
         raise DataError(
             f"{paths[0]}: expected at least {len(fractions)} sentences or rows to split, found {len(pieces)}"
@@ -86,40 +91,46 @@ def split(source: CorpusFiles, out: Path, fractions: Sequence[float] = FRACTIONS
     parts = []
     for index, file in enumerate(files):
         chosen = [piece for piece, number in zip(pieces, numbers, strict=True) if number == index]
-        atomic.write_output(file, "".join(piece.text for piece in chosen).encode())
+        atomic.write_output(file, "".join((header, *(piece.text for piece in chosen))).encode())
         sentences = tuple(chain.from_iterable(piece.sentences for piece in chosen))
         parts.append(figures(Part(ROLES[index], (Corpus(file.name, sentences),))))
     return CorpusSplit(files, tuple(parts))
 
 
-def _read_pieces(path: Path, data: Data) -> list[_Piece]:
+def _read_pieces(path: Path, data: Data) -> tuple[str, list[_Piece]]:
+    """Returns the header that each part needs, and the pieces of a file, which together have all of its text."""
     corpus = reader.read_part(data.model_copy(update={"train": str(path)}), "train")
     assert corpus is not None
+    file_format = str(corpus.format)
+    if file_format not in _BLOCKS + _LINES:
+        raise ConfigError(f"{path}: {file_format} files cannot be split; convert the file to jsonl first")
     by_line: dict[int, list[Sentence]] = {}
     for sentence in corpus.sentences:
         by_line.setdefault(sentence.line, []).append(sentence)
     pieces: list[_Piece] = []
-    text = ""  # lines before the next sentence
-    for line, lines in _read_texts(path, data):
-        text += lines
+    head = ""  # lines before the next sentence
+    for line, text in _read_blocks(path, data, file_format) if file_format in _BLOCKS else line_reader.read_lines(path):
         if line in by_line:
-            pieces.append(_Piece(text, tuple(by_line[line])))
-            text = ""
-    if text:
-        pieces[-1] = pieces[-1]._replace(text=pieces[-1].text + text)
-    return pieces
+            pieces.append(_Piece(head + text, tuple(by_line[line])))
+            head = ""
+        elif pieces and file_format in _LINES:
+            pieces[-1] = pieces[-1].extend(text)
+        else:
+            head += text
+    pieces[-1] = pieces[-1].extend(head)
+    if file_format != "csv":
+        return "", pieces
+    header = "".join(text for line, text in line_reader.read_lines(path) if line < min(by_line))
+    return header, [pieces[0]._replace(text=pieces[0].text.removeprefix(header)), *pieces[1:]]
 
 
-def _read_texts(path: Path, data: Data) -> Iterator[tuple[int, str]]:
-    """Yields all text of a file by sentence or row, with the line of the first token or of the row."""
-    limit, file_format = data.max_record_bytes, cast(InputFormat, data.format)
-    if FORMATS[file_format].is_corpus:
-        layout = reader.find_layout(data, file_format)
-        sentences = reader.read_sentences(
-            path, input_format=file_format, layout=layout, tagged=False, max_record_bytes=limit
-        )
-        yield from ((sentence.line, "".join(sentence.raw)) for sentence in sentences)
-    elif file_format == "jsonl":
-        yield from line_reader.read_lines(path, max_record_bytes=limit)
-    else:
-        raise ConfigError(f"{path}: {file_format} files cannot be split; convert the file to jsonl first")
+def _read_blocks(path: Path, data: Data, file_format: str) -> Iterator[tuple[int, str]]:
+    """Yields the lines of each sentence with the line of its first token; 0 for lines of no sentence."""
+    sentences = reader.read_sentences(
+        path,
+        input_format=cast(InputFormat, file_format),
+        layout=reader.find_layout(data, file_format),
+        tagged=False,
+        max_record_bytes=data.max_record_bytes,
+    )
+    yield from ((sentence.line if sentence.tokens else 0, "".join(sentence.raw)) for sentence in sentences)

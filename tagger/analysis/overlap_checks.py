@@ -1,19 +1,13 @@
 """Checks of sentences and documents that occur several times."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from tagger.analysis.findings import Example, Finding, collect
 from tagger.analysis.parts import Located, Part, shorten
-from tagger.data import schemes
+from tagger.data import overlaps, schemes
+from tagger.data.overlaps import SharedDocument
 from tagger.data.sentence import Span
-
-SHARED_FRACTION = 0.5
-"""Documents share a text if at least this fraction of the tokens of one is in sentences of the other."""
-_MIN_SENTENCE = 5  # tokens: shorter sentences, such as place and date, say nothing about documents
-_MIN_DOCUMENT = 20  # tokens in such sentences
-_MAX_DOCUMENTS = 20  # a sentence of more documents says nothing about them
 
 Occurrences = dict[tuple[str, ...], list[Located]]
 
@@ -25,7 +19,7 @@ def check(parts: Sequence[Part]) -> Iterator[Finding]:
         occurrences.setdefault(located.sentence.tokens, []).append(located)
     has_spans = any(part.detected.scheme for part in parts)
     repeated = {tokens: group for tokens, group in occurrences.items() if len(group) > 1}
-    yield from _check_documents(parts, repeated)
+    yield from _check_documents(parts)
     shared = [group for group in repeated.values() if len({located.role for located in group}) > 1]
     shared.sort(key=lambda group: -len(group[0].sentence))
     yield from collect(
@@ -47,41 +41,30 @@ def _locations(group: Sequence[Located]) -> str:
     return ", ".join({located.role: located.locate() for located in reversed(group)}.values())
 
 
-def _check_documents(parts: Sequence[Part], repeated: Occurrences) -> Iterator[Finding]:
+def _check_documents(parts: Sequence[Part]) -> Iterator[Finding]:
     """Yields the documents of dev and test data that are, completely or in large part, in an earlier part too."""
-    shared = [pair for number, part in enumerate(parts) for pair in _shared_documents(part, parts[:number], repeated)]
+    documents = [list(part.documents.values()) for part in parts]
+    sentences = [[[located.sentence for located in document] for document in each] for each in documents]
+    shared = list(overlaps.find_shared_documents(sentences))
+
+    def describe(pair: SharedDocument) -> Example:
+        (document, other) = (documents[part][number] for part, number in (pair.document, pair.other))
+        longest = max(document, key=lambda located: len(located.sentence))
+        text = f"{100 * pair.fraction:.0f} % in the document at {other[0].locate()}: {longest.text}"
+        return Example(document[0].locate(), text)
+
     yield from collect(
         "shared-document",
         "error",
         "The whole document occurs in two parts, so that scores are too high.",
-        (example for example, fraction in shared if fraction == 1),
+        (describe(pair) for pair in shared if pair.fraction == 1),
     )
     yield from collect(
         "shared-document",
         "warning",
-        f"At least {100 * SHARED_FRACTION:.0f} % of the document occur in a document of another part.",
-        (example for example, fraction in shared if fraction < 1),
+        f"At least {100 * overlaps.SHARED_FRACTION:.0f} % of the document occur in a document of another part.",
+        (describe(pair) for pair in shared if pair.fraction < 1),
     )
-
-
-def _shared_documents(part: Part, earlier: Sequence[Part], repeated: Occurrences) -> Iterator[tuple[Example, float]]:
-    roles = {other.role: other for other in earlier}
-    for sentences in part.documents.values():
-        long_sentences = [located for located in sentences if len(located.sentence) >= _MIN_SENTENCE]
-        total = sum(len(located.sentence) for located in long_sentences)
-        if len(sentences) < 2 or total < _MIN_DOCUMENT:
-            continue
-        counts: Counter[tuple[str, str, int]] = Counter()
-        for located in long_sentences:
-            copies = repeated.get(located.sentence.tokens, [])
-            keys = {(each.role, each.file, each.sentence.document) for each in copies if each.role in roles}
-            if len(keys) <= _MAX_DOCUMENTS:
-                counts.update(dict.fromkeys(keys, len(located.sentence)))
-        for (role, file, number), count in counts.most_common(1):
-            if count >= SHARED_FRACTION * total:
-                other = roles[role].documents[file, number]
-                text = f"{100 * count / total:.0f} % in the document at {other[0].locate()}: {long_sentences[0].text}"
-                yield Example(sentences[0].locate(), text), count / total
 
 
 def _describe_readings(group: Sequence[Located], *, has_spans: bool) -> Iterator[Example]:
@@ -89,6 +72,8 @@ def _describe_readings(group: Sequence[Located], *, has_spans: bool) -> Iterator
     readings: dict[tuple[Span, ...] | tuple[str, ...], list[Located]] = {}
     for located in group:
         tags = located.sentence.tags
+        if schemes.UNKNOWN in tags:
+            continue
         readings.setdefault(schemes.tags_to_spans(tags) if has_spans else tags, []).append(located)
     if len(readings) > 1:
         ordered = sorted(readings.values(), key=len)

@@ -69,8 +69,8 @@ class Part:
 
     @cached_property
     def tags(self) -> Counter[str]:
-        """The number of tokens with each tag, the most frequent first."""
-        counts = Counter(tag for sentence in self.sentences for tag in sentence.tags)
+        """The number of tokens with each known tag, the most frequent first."""
+        counts = Counter(tag for sentence in self.sentences for tag in sentence.tags if tag != schemes.UNKNOWN)
         return Counter(dict(counts.most_common()))
 
     @cached_property

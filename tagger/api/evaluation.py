@@ -29,6 +29,7 @@ def evaluate(
     tag_format: TagFormat | None = None,
     strict: bool = False,
     misaligned: Misaligned | None = None,
+    annotated_types: Sequence[str] | None = None,
     device: Device = "auto",
 ) -> Report:
     """Returns the scores of a model on tagged data, as `tagger evaluate` prints them.
@@ -44,6 +45,8 @@ def evaluate(
         strict: whether invalid gold tag sequences are an error.
         misaligned: expand or contract spans that end within a token, drop them, or stop; None for the setting of the
             model.
+        annotated_types: the types of spans that the data was annotated for; spans of other types are not scored. None
+            for all types, or those of each record of the data.
         device: auto, cpu, cuda or cuda:N; not used if `model` is a tagger.
 
     Raises:
@@ -77,7 +80,15 @@ def evaluate(
         if corpus.is_split_text:
             check_tokenizer(tagger.model.config, settings.language)
     else:
-        corpus = _corpus(data, "untyped" if tagger.model.config.data.tag_format == "untyped" else "plain")
+        corpus = _corpus(
+            data,
+            tagger.model.config.data.unknown_tag,
+            "untyped" if tagger.model.config.data.tag_format == "untyped" else "plain",
+        )
+    if annotated_types is not None:
+        if tagger.model.scheme is None:
+            raise ConfigError("`annotated_types` are types of spans, but the model's tags are plain")
+        corpus = corpus.with_annotated_types(annotated_types)
     return evaluation.evaluate(tagger, corpus, strict=strict)
 
 
@@ -87,7 +98,7 @@ def _check_columns(file_format: TaggedFormat, token: int | str | None, tag: int 
             raise ConfigError(f"`{name}` is the name of a field in the format {file_format}, got {column}")
 
 
-def _corpus(sentences: Sequence[Sentence], tag_format: TagFormat) -> Corpus:
+def _corpus(sentences: Sequence[Sentence], unknown_tag: str | None, tag_format: TagFormat) -> Corpus:
     """Returns the sentences that have tokens as a corpus; each needs a tag for each token."""
     tagged = tuple(sentence for sentence in sentences if sentence.tokens)
     if not tagged:
@@ -96,4 +107,6 @@ def _corpus(sentences: Sequence[Sentence], tag_format: TagFormat) -> Corpus:
         if len(sentence.tags) != len(sentence.tokens):
             counts = f"{len(sentence.tokens)} tokens and {len(sentence.tags)} tags"
             raise DataError(f"sentence {number} of `data` has {counts}; expected a gold tag for each token")
+    if unknown_tag is not None:
+        tagged = tuple(reader.mark_unknown(sentence, unknown_tag) for sentence in tagged)
     return Corpus("data", tuple(tag_formats.read_all(tagged, "data", tag_format)[0]))

@@ -80,8 +80,8 @@ def train(
     tables = [Path(vectors)] if isinstance(vectors, str | Path) else [Path(path) for path in vectors]
     initial = None if init_from is None else Path(init_from)
     run = None if isinstance(recipe, Config) else Path(recipe)
-    if resume and seeds is None and run is not None and (out is None or _is_run(run)):
-        _refuse({"vectors": tables or None, "out": out, "seed": seed, "init_from": init_from})
+    if resume and run is not None and (_is_run(run) or (out is None and seeds is None)):
+        _refuse({"vectors": tables or None, "out": out, "seed": seed, "seeds": seeds, "init_from": init_from})
         run_dir.check_is_run(run)
         config = recipes.load(str(run / run_dir.CONFIG), overrides)
         config = corpora.with_paths(config, folder=folder, parts=paths, vectors=())

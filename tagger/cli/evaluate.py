@@ -22,6 +22,10 @@ def evaluate(
     tag_format: options.TagFormat = None,
     strict: Annotated[bool, typer.Option("--strict", help="Fail if the file has invalid tag sequences.")] = False,
     misaligned: options.Misaligned = None,
+    annotated_types: Annotated[
+        str | None,
+        typer.Option(metavar="LIST", help="Types of spans that the file is annotated for, such as PER,LOC."),
+    ] = None,
     as_json: options.Json = False,
     device: options.Device = "auto",
 ) -> None:
@@ -38,6 +42,7 @@ def evaluate(
         tag_format=tag_format,
         strict=strict,
         misaligned=misaligned,
+        annotated_types=None if annotated_types is None else annotated_types.split(","),
         device=device,
     )
     print_result(json_files.dump(report.to_json()).decode() if as_json else str(report))

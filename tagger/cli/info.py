@@ -1,7 +1,8 @@
 """The command `tagger info`."""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,24 +14,25 @@ def info(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model directory.")],
     as_json: options.Json = False,
 ) -> None:
-    """Describe a model: layers, tags, vocabulary, file size and scores."""
+    """Describe a model: layers, tags, file size and scores."""
     from tagger.api import info as api
     from tagger.io import json_files
 
     card = api.info(model)
-    print_result(
-        json_files.dump(card).decode() if as_json else "\n".join(f"{key}: {_format(card[key])}" for key in card)
-    )
+    print_result(json_files.dump(card).decode() if as_json else "\n".join(_lines(card)))
+
+
+def _lines(values: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+    """Yields a line for each value, those of inner mappings indented, without values that are None."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield f"{indent}{key}:"
+            yield from _lines(value, f"{indent}  ")
+        elif value is not None:
+            yield f"{indent}{key}: {_format(value)}"
 
 
 def _format(value: object) -> str:
-    """Returns a value as readable text, without entries of inner mappings that are None."""
-    if isinstance(value, dict):
-        return ", ".join(
-            f"{key} ({_format(inner)})" if isinstance(inner, dict) else f"{key} {_format(inner)}"
-            for key, inner in value.items()
-            if inner is not None
-        )
     if isinstance(value, float):
         return f"{value:.4g}"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -105,6 +105,8 @@ def recipe_path(name: str) -> Path:
     """
     path = Path(name)
     if _is(Path.is_file, path):
+        if path.suffix not in (".yaml", ".yml", ""):
+            raise ConfigError(f"{name}: expected a recipe in YAML (.yaml); `tagger init` drafts one for annotated data")
         return path
     if path.suffix in (".yaml", ".yml"):
         raise ConfigError(f"{name}: no such recipe file")
@@ -113,7 +115,7 @@ def recipe_path(name: str) -> Path:
         hint = (
             "a run: pass `resume=True` to continue it"
             if is_run
-            else "a folder: pass a recipe, and the folder as `data`"
+            else "a folder: pass a recipe, and the folder as `data`; `tagger init` drafts a recipe for annotated data"
         )
         raise ConfigError(f"{name} is {hint}")
     if name not in shipped():
@@ -341,9 +343,7 @@ def _message(fault: Any, key: Key) -> str:
     if fault["type"] == "extra_forbidden":
         if name in _RENAMED:
             return f"unknown key '{name}'; it is called '{_RENAMED[name]}' now"
-        is_usual = bool(setting_names.find(name))
-        suggestion = "" if is_usual else _suggestion(str(key[-1]), _siblings(key))
-        return f"unknown key '{name}'{suggestion or setting_names.suggest(name)}"
+        return f"unknown key '{name}'{_suggest_setting(key)}"
     value = _describe(fault["input"])
     if fault["type"] == "literal_error":
         allowed = choices.listed(tuple(re.findall(r"'([^']*)'", fault["ctx"]["expected"])))
@@ -354,6 +354,15 @@ def _message(fault: Any, key: Key) -> str:
         return f"{name} must hold settings, got {value}"
     message = fault["msg"].removeprefix("Input ").rstrip(".")
     return f"{name} {message[0].lower()}{message[1:]}, got {value}"
+
+
+def _suggest_setting(key: Key) -> str:
+    """Returns the suggestion for an unknown key: by its exact or usual name anywhere, else a similar name beside it."""
+    names = setting_names.find(_dotted(key))
+    siblings = [name for name in _siblings(key) if _dotted((*key[:-1], name)) in names]
+    if names and not siblings:
+        return setting_names.suggest(_dotted(key))
+    return _suggestion(str(key[-1]), siblings or _siblings(key)) or setting_names.suggest(_dotted(key))
 
 
 def _siblings(key: Key) -> Iterable[str]:

@@ -79,6 +79,15 @@ class Data(Section):
         " `untyped` B and I, `brackets` (PER*; `plain` for tags without spans; `auto` decides by all tags",
     )
     outside_tag: Name = Field("O", description="tag of tokens outside spans, such as `-`, `_` or `OUT`")
+    unknown_tag: str | None = Field(
+        None, description="tag of tokens that were not annotated, such as `?`; in training they may have any tag"
+    )
+    annotated_types: tuple[Name, ...] | None = Field(
+        None,
+        strict=False,
+        description="types of spans that the data was annotated for; outside its spans, tokens may be in spans of other"
+        " types. null for all types",
+    )
     comments: Name = Field(
         "auto",
         description="how comment lines of columns start, such as `#`; `auto` reads lines such as `# id 1` at the start"
@@ -132,6 +141,10 @@ class Data(Section):
 
     @model_validator(mode="after")
     def _check_columns(self) -> Self:
+        if self.unknown_tag is not None and self.tag_format in ("types", "brackets"):
+            raise ValueError(f"unknown_tag cannot be combined with tag_format {self.tag_format}")
+        if self.unknown_tag == self.outside_tag:
+            raise ValueError(f"unknown_tag and outside_tag are both {self.outside_tag!r}")
         asked = self.implied_format
         for key, column in (("token", self.token), ("tag", self.tag)):
             named = isinstance(column, str)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tagger.data.document_context import DocumentContext, OccurrenceIndex
+from tagger.data.partial import Gold, GoldEncoder
 from tagger.data.sentence import Sentence
 from tagger.data.vocab import Vocab
 from tagger.data.word_cache import Ids
@@ -48,7 +49,8 @@ class Batch:
         casing: (U,) casing ids.
         index: (B, T) distinct word of each token, 0 in padding.
         lengths: (B,) tokens per sentence.
-        gold: (B, T) tag ids, 0 in padding; None when the tags are unknown.
+        gold: (B, T) tag ids, 0 in padding; or, if a sentence is annotated in part, (B, T, K) whether a token may have a
+            tag, all false in padding; None without annotation.
         document_context: the document context; None when the network does not read it.
     """
 
@@ -116,7 +118,7 @@ class WordEncoder:
     def batch(
         self,
         sentences: Sequence[Ids],
-        gold: Sequence[Ids] | None = None,
+        gold: Sequence[Gold] | None = None,
         document_context: DocumentContext | None = None,
     ) -> Batch:
         """Returns the batch of sentences of word indices, in their order."""
@@ -135,7 +137,7 @@ class WordEncoder:
             casing=torch.from_numpy(encoded.casing[distinct]),
             index=torch.from_numpy(_pad(inverse, lengths)),
             lengths=torch.from_numpy(lengths),
-            gold=None if gold is None else torch.from_numpy(_pad(np.concatenate(gold), lengths)),
+            gold=None if gold is None else torch.from_numpy(_pad_gold(gold, lengths)),
             document_context=None if document_context is None else _context_tensors(document_context, lengths),
         )
 
@@ -163,13 +165,25 @@ def _pad(flat: Ids, lengths: Ids) -> Ids:
     return padded
 
 
+def _pad_gold(gold: Sequence[Gold], lengths: Ids) -> Gold:
+    """Returns gold ids (B, T), or (B, T, K) booleans if a sentence has them."""
+    sizes = {rows.shape[1] for rows in gold if rows.ndim == 2}
+    if not sizes:
+        return _pad(np.concatenate(gold), lengths)
+    identity = np.eye(sizes.pop(), dtype=np.bool_)
+    padded = np.zeros((len(lengths), lengths.max(), len(identity)), np.bool_)
+    for rows, target in zip(gold, padded, strict=True):
+        target[: len(rows)] = rows if rows.ndim == 2 else identity[rows]
+    return padded
+
+
 class EncodedCorpus:
-    """Sentences as word indices, with tag ids if `tags` is passed, from which batches are built.
+    """Sentences as word indices, with gold tags if they are passed, from which batches are built.
 
     Args:
         sentences: the sentences.
         encoder: encodes their words.
-        tags: the vocabulary of their tags, for batches with gold tags.
+        gold: encodes their tags, for batches with gold tags.
         passages: the passage number of each sentence, for batches with document context.
     """
 
@@ -177,16 +191,14 @@ class EncodedCorpus:
         self,
         sentences: Sequence[Sentence],
         encoder: WordEncoder,
-        tags: Vocab | None = None,
+        gold: GoldEncoder | None = None,
         passages: Sequence[int] | None = None,
     ) -> None:
         self._encoder = encoder
         self._words = [
             np.array([encoder.index(token) for token in sentence.tokens], np.int64) for sentence in sentences
         ]
-        self._gold = None
-        if tags is not None:
-            self._gold = [np.array([tags[tag] for tag in sentence.tags], np.int64) for sentence in sentences]
+        self._gold = None if gold is None else [gold.encode(sentence) for sentence in sentences]
         self.lengths = [len(words) for words in self._words]
         self._occurrences = encoder.occurrences(self._words, passages) if passages else None
         self._starts = np.cumsum(self.lengths) - self.lengths

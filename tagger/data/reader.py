@@ -66,12 +66,23 @@ class Corpus:
                 faults.append(f"{self.name}: sentence at line {sentence.line}: {tag} after {previous} breaks {scheme}")
         return limit_faults(faults, limit)
 
+    def with_annotated_types(self, types: Iterable[str]) -> "Corpus":
+        """Returns the corpus with sentences that are annotated for types of spans, unless they have their own."""
+        annotated = tuple(sorted(types))
+        sentences = (
+            replace(sentence, annotated_types=annotated) if sentence.annotated_types is None else sentence
+            for sentence in self.sentences
+        )
+        return replace(self, sentences=tuple(sentences))
+
     def digest(self) -> str:
         """Returns the SHA-256, in hexadecimal, of all tokens and tags; it does not depend on the file format."""
         digest = hashlib.sha256()
         for sentence in self.sentences:
             rows = zip(sentence.tokens, sentence.tags, strict=True)
             digest.update("".join(f"{token}\t{tag}\n" for token, tag in rows).encode() + b"\n")
+            if sentence.annotated_types is not None:
+                digest.update("".join(f"\t{kind}\n" for kind in sorted(sentence.annotated_types)).encode() + b"\n")
         return digest.hexdigest()
 
 
@@ -101,6 +112,10 @@ class DataSettings(Protocol):
     @property
     def outside_tag(self) -> str:
         """The tag of tokens outside spans."""
+
+    @property
+    def unknown_tag(self) -> str | None:
+        """The tag of tokens that were not annotated."""
 
     @property
     def comments(self) -> str:
@@ -234,6 +249,7 @@ def find_layout(
         token=default.token if token is None else token,
         tag=tag_column,
         fixed=tag is not None,
+        unknown_tag=trained.unknown_tag,
         tag_format="plain" if is_plain else default.tag_format,
     )
 
@@ -252,6 +268,7 @@ def _trained_layout(data: DataSettings) -> Layout:
         tag_format=data.tag_format,
         outside_tag=data.outside_tag,
         comments=data.comments,
+        unknown_tag=data.unknown_tag,
     )
 
 
@@ -378,6 +395,7 @@ def read_part(data: PartSettings, role: str, *, has_spans: bool = True) -> Corpu
         trained_format = choose_format(Path(data.train), data)
         if not _have_same_layout(input_format, trained_format):
             layout = _default_layout(input_format, has_spans=has_spans, tagged=True)
+            layout = replace(layout, unknown_tag=data.unknown_tag)
     return read_corpus(Path(path), input_format=input_format, layout=layout, **find_read_options(data))
 
 
@@ -415,8 +433,28 @@ def read_dataset(name: str, split: str, *, revision: str | None, layout: Layout,
 def _read_tags(corpus: Corpus, layout: Layout) -> Corpus:
     if corpus.is_split_text:  # tags of annotated spans
         return corpus
-    sentences, tag_format = tag_formats.read_all(corpus.sentences, corpus.name, layout.tag_format, layout.outside_tag)
+    sentences: Sequence[Sentence] = corpus.sentences
+    if layout.unknown_tag != schemes.UNKNOWN:
+        _refuse_empty_tags(corpus)
+    if layout.unknown_tag is not None:
+        sentences = tuple(mark_unknown(sentence, layout.unknown_tag) for sentence in sentences)
+    sentences, tag_format = tag_formats.read_all(sentences, corpus.name, layout.tag_format, layout.outside_tag)
     return replace(corpus, sentences=tuple(sentences), tag_format=tag_format)
+
+
+def _refuse_empty_tags(corpus: Corpus) -> None:
+    for sentence in corpus.sentences:
+        if "" in sentence.tags:
+            line = tag_formats.find_line(sentence, sentence.tags.index(""))
+            advice = "if the token was not annotated, set data.unknown_tag to ''"
+            raise DataError(f"{corpus.name}:{line}: the tag is empty; {advice}")
+
+
+def mark_unknown(sentence: Sentence, unknown_tag: str) -> Sentence:
+    """Returns a sentence in which the tag of tokens that were not annotated is `schemes.UNKNOWN`."""
+    if unknown_tag not in sentence.tags:
+        return sentence
+    return replace(sentence, tags=tuple([schemes.UNKNOWN if tag == unknown_tag else tag for tag in sentence.tags]))
 
 
 def _build_corpus(location: str, corpus: Corpus, sentences: Iterable[Sentence]) -> Corpus:

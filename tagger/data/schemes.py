@@ -13,6 +13,8 @@ from tagger.choices import Scheme
 from tagger.data.sentence import Span
 
 OUTSIDE = "O"
+UNKNOWN = ""
+"""The tag of a token that was not annotated."""
 UNTYPED = "_"
 """The type of spans without a type. In memory their tags are `B-_`; in files and results they are `B`."""
 _SPAN_TAG = re.compile(r"[BIESLUM]-.+", re.DOTALL)
@@ -35,12 +37,12 @@ class Detected:
 
 @lru_cache(maxsize=4096)
 def split(tag: str) -> tuple[str, str]:
-    """Returns the prefix of a tag, as one of O, B, I, E and S, and its type.
+    """Returns the prefix of a tag, as one of O, B, I, E and S, and its type; an unknown tag counts as O.
 
     >>> split("U-PER"), split("O"), split("B")
     (('S', 'PER'), ('O', ''), ('B', '_'))
     """
-    if tag == OUTSIDE:
+    if tag in (OUTSIDE, UNKNOWN):
         return OUTSIDE, ""
     return _AS_IOBES.get(tag[0], tag[0]), tag[2:] or UNTYPED
 
@@ -133,21 +135,24 @@ def is_valid_transition(before: str | None, after: str | None, scheme: Scheme) -
 def find_invalid(tags: Sequence[str], scheme: Scheme) -> list[int]:
     """Returns the positions of tags that may not follow the tag before; the length if the end is invalid.
 
+    An unknown tag may follow, and be followed by, any tag.
+
     >>> find_invalid(["O", "I-PER", "B-LOC"], "IOB2")
     [1]
     """
     padded: list[str | None] = [None, *tags, None]
-    return [
+    invalid = [
         position
         for position in range(len(tags) + 1)
         if not is_valid_transition(padded[position], padded[position + 1], scheme)
     ]
+    return [position for position in invalid if UNKNOWN not in padded[position : position + 2]]
 
 
 def detect(sequences: Sequence[Sequence[str]]) -> Detected:
     """Returns the scheme of a corpus: the one with the fewest invalid tags, IOB2 before IOB1 if both fit."""
     tags = {tag for sequence in sequences for tag in sequence}
-    spans = tags - {OUTSIDE}
+    spans = tags - {OUTSIDE, UNKNOWN}
     if not spans or not all(map(_SPAN_TAG.fullmatch, spans)):
         return Detected(None, "plain tags", 0)
     prefixes = {tag[0] for tag in spans}
@@ -167,7 +172,7 @@ def find_non_span_tags(sequences: Iterable[Sequence[str]]) -> list[str]:
     >>> find_non_span_tags([["B-PER", "I-PER", "O", "PER"]])
     ['PER']
     """
-    tags = {tag for sequence in sequences for tag in sequence} - {OUTSIDE}
+    tags = {tag for sequence in sequences for tag in sequence} - {OUTSIDE, UNKNOWN}
     non_span_tags = sorted(tag for tag in tags if not _SPAN_TAG.fullmatch(tag))
     return non_span_tags if 2 * len(non_span_tags) < len(tags) else []
 

@@ -93,7 +93,7 @@ class Sentence:
 
     Attributes:
         tokens: the words; none for an empty line, or for lines of a file without a sentence.
-        tags: one per token, in the scheme of their source; or empty.
+        tags: one per token, in the scheme of their source, empty text where the tag is unknown; or empty.
         spans: the entities that the tags encode; empty for plain tags such as parts of speech.
         document: the number of the sentence's document in its source, from 0.
         line: the line number of the sentence's first token in its source, from 1; 0 if it comes from no file.
@@ -102,6 +102,11 @@ class Sentence:
         source: the text that the tokens were split from; None where the source has only tokens.
         probabilities: one per token: of its tag or, within a span, of the span; empty if not asked for.
         alternatives: the most probable tag sequences, in falling order; empty if not asked for.
+        annotated_types: the types of spans that its gold tags were annotated for; None for all.
+
+    Raises:
+        TypeError: `tokens` is a text.
+        ValueError: there are tags, but not one for each token.
     """
 
     tokens: tuple[str, ...]
@@ -115,8 +120,13 @@ class Sentence:
     source: SourceText | None = field(default=None, repr=False, compare=False)
     probabilities: tuple[float, ...] = ()
     alternatives: tuple[Alternative, ...] = ()
+    annotated_types: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.tokens, str):
+            raise TypeError("tokens must be words, got a text; split it, or pass it to Tagger.tag_text")
+        if self.tags and len(self.tags) != len(self.tokens):
+            raise ValueError(f"expected a tag for each of {len(self.tokens)} tokens, got {len(self.tags)} tags")
         if self.spans:
             attach_spans(self, tuple([Span(span.type, span.start, span.end, span.probability) for span in self.spans]))
 

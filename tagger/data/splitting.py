@@ -59,7 +59,7 @@ def _units(sentences: Sequence[Sentence], min_documents: int) -> list[Unit]:
 
 def _count_labels(sentences: Sequence[Sentence], *, has_spans: bool) -> Counter[str]:
     if not has_spans:
-        return Counter(tag for sentence in sentences for tag in sentence.tags)
+        return Counter(tag for sentence in sentences for tag in sentence.tags if tag != schemes.UNKNOWN)
     return Counter(span.type for sentence in sentences for span in schemes.tags_to_spans(sentence.tags))
 
 

@@ -77,7 +77,9 @@ class TagReader:
     def __init__(self, tag_format: TagFormat, outside_tag: str = OUTSIDE) -> None:
         self._format, self._outside = tag_format, outside_tag
         self.nested = 0
-        self._tags: dict[str, str] = {}  # the result for each tag, in formats in which it depends on the tag alone
+        self._tags = {
+            schemes.UNKNOWN: schemes.UNKNOWN
+        }  # the result for each tag, in formats in which it depends on the tag alone
 
     def read(self, sentence: Sentence, name: str) -> Sentence:
         """Returns a sentence with tags such as `B-PER`.
@@ -194,7 +196,7 @@ def guess(sequences: Sequence[Sequence[str]], outside_tag: str = OUTSIDE) -> Gue
         sequences: the tags of each sentence.
         outside_tag: the tag of tokens outside spans.
     """
-    counts = Counter(tag for tags in sequences for tag in tags)
+    counts = Counter(tag for tags in sequences for tag in tags if tag != schemes.UNKNOWN)
     tags = counts.keys() - {outside_tag}
     if not tags or all(map(_SPAN_TAG.fullmatch, tags)):
         return Guess("auto")

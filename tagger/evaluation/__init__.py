@@ -1,7 +1,7 @@
 """Evaluation: precision, recall and F1 of spans (conlleval's rules) and of plain tags, accuracy, and a signature."""
 
 from tagger.evaluation.evaluator import evaluate, evaluate_with_counts, find_selection
-from tagger.evaluation.report import SCORE_NAMES, SPANS, TOKENS, Counts, Report, Scores, TypeScore
+from tagger.evaluation.report import SCORE_NAMES, SPANS, TOKENS, Counts, LeftOut, Report, Scores, TypeScore
 from tagger.evaluation.scoring import accuracy, score_spans, score_tags
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "SPANS",
     "TOKENS",
     "Counts",
+    "LeftOut",
     "Report",
     "Scores",
     "TypeScore",

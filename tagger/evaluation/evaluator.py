@@ -8,19 +8,21 @@ from typing import Any
 
 from tagger import __version__
 from tagger.choices import Selection
+from tagger.config import Config
 from tagger.data import schemes
 from tagger.data.reader import Corpus
+from tagger.data.schemes import UNKNOWN
 from tagger.data.sentence import Sentence
 from tagger.errors import DataError
 from tagger.evaluation import scoring
-from tagger.evaluation.report import SPANS, TOKENS, Counts, Report, TypeScore
-from tagger.model import TaggerModel
+from tagger.evaluation.report import SPANS, TOKENS, Counts, LeftOut, Report, TypeScore
+from tagger.evaluation.selecting import SpanSelector
 from tagger.tagging import EncodedPool, Tagger
 
 
-def find_selection(model: TaggerModel) -> Selection:
-    """Returns the score that models are chosen by: F1 for spans and accuracy for plain tags, or as the recipe says."""
-    return model.config.training.selection or ("accuracy" if model.scheme is None else "f1")
+def find_selection(config: Config, *, has_spans: bool) -> Selection:
+    """Returns the score that models are chosen by: that of the recipe, else F1 for spans, accuracy for plain tags."""
+    return config.training.selection or ("f1" if has_spans else "accuracy")
 
 
 def evaluate(
@@ -69,7 +71,7 @@ def evaluate_with_counts(
     seconds = time.perf_counter() - started
     score = _score_tags if tagger.model.scheme is None else _score_spans
     figures, counts = score(corpus, predicted, detected)
-    selection = find_selection(tagger.model)
+    selection = find_selection(tagger.model.config, has_spans=tagger.model.scheme is not None)
     digest = corpus.digest()
     names = "plain tags" if tagger.model.scheme is None else f"{tagger.model.scheme} conlleval"
     report = Report(
@@ -91,20 +93,38 @@ _Figures = tuple[dict[str, Any], tuple[tuple[int, ...], ...]]
 
 
 def _score_tags(corpus: Corpus, predicted: Sequence[Sentence], _: schemes.Detected) -> _Figures:
-    gold, tags = [sentence.tags for sentence in corpus.sentences], [sentence.tags for sentence in predicted]
+    known = [[position for position, tag in enumerate(each.tags) if tag != UNKNOWN] for each in corpus.sentences]
+    gold, tags = (
+        [[sentence.tags[position] for position in positions] for sentence, positions in zip(side, known, strict=True)]
+        for side in (corpus.sentences, predicted)
+    )
+    left_out = LeftOut(corpus.tokens - sum(map(len, known)))
     overall, each = scoring.score_tags(gold, tags)
     counts = tuple((sum(map(str.__eq__, *pair)), len(pair[0])) for pair in zip(gold, tags, strict=True))
-    return _figures(overall, each) | {"accuracy": scoring.accuracy(gold, tags), "types": {}, "tags": each}, counts
+    figures = {"accuracy": scoring.accuracy(gold, tags), "types": {}, "tags": each, "left_out": left_out}
+    return _figures(overall, each) | figures, counts
 
 
 def _score_spans(corpus: Corpus, predicted: Sequence[Sentence], detected: schemes.Detected) -> _Figures:
-    gold = [sentence.tags for sentence in corpus.sentences]
-    tags = [schemes.spans_to_tags(sentence.spans, len(sentence), detected.scheme or "IOB2") for sentence in predicted]
-    sides = [list(map(schemes.tags_to_spans, gold)), [sentence.spans for sentence in predicted]]
+    scheme = detected.scheme or "IOB2"
+    selector = SpanSelector(scheme)
+    pairs = [selector.select(*pair) for pair in zip(corpus.sentences, predicted, strict=True)]
+    sides = [pair.gold for pair in pairs], [pair.predicted for pair in pairs]
     overall, types = scoring.score_spans(*sides)
     counts = tuple((len({*left} & {*right}), len(right), len(left)) for left, right in zip(*sides, strict=True))
-    accuracy = scoring.accuracy(*([list(map(schemes.split, sentence)) for sentence in side] for side in (gold, tags)))
-    return _figures(overall, types) | {"accuracy": accuracy, "types": types, "tags": {}}, counts
+    tags = [
+        schemes.spans_to_tags(pair.predicted, len(sentence), scheme)
+        for sentence, pair in zip(corpus.sentences, pairs, strict=True)
+    ]
+    rows = (
+        [
+            [schemes.split(tag) for position, tag in enumerate(row) if position not in pair.left_out]
+            for row, pair in zip(side, pairs, strict=True)
+        ]
+        for side in ([sentence.tags for sentence in corpus.sentences], tags)
+    )
+    figures = {"accuracy": scoring.accuracy(*rows), "types": types, "tags": {}, "left_out": selector.left_out}
+    return _figures(overall, types) | figures, counts
 
 
 def _figures(overall: TypeScore, each: Mapping[str, TypeScore]) -> dict[str, Any]:
@@ -118,7 +138,7 @@ def _figures(overall: TypeScore, each: Mapping[str, TypeScore]) -> dict[str, Any
 
 def _detect_spans(gold: Sequence[Sequence[str]], corpus: Corpus, *, strict: bool) -> schemes.Detected:
     detected = schemes.detect(gold)
-    tags = {tag for tags in gold for tag in tags} - {schemes.OUTSIDE}
+    tags = {tag for tags in gold for tag in tags} - {schemes.OUTSIDE, UNKNOWN}
     if detected.scheme is None and tags:
         plain = min(tag for tag in tags if schemes.detect([[tag]]).scheme is None)
         raise DataError(f"{corpus.name}: the model tags spans, but the gold column has plain tags such as {plain!r}")
@@ -129,11 +149,11 @@ def _detect_spans(gold: Sequence[Sequence[str]], corpus: Corpus, *, strict: bool
 
 def _count_unknown_tags(gold: Sequence[Sequence[str]], tagger: Tagger) -> dict[str, int]:
     """Returns the counts of gold tags, or for spans of types, that the model cannot predict."""
-    known = tagger.model.tags
+    known = {*tagger.model.tags.items, UNKNOWN}
     if tagger.model.scheme is None:
         counts = Counter(tag for tags in gold for tag in tags if tag not in known)
     else:
-        types = {schemes.split(tag)[1] for tag in known.items}
+        types = {schemes.split(tag)[1] for tag in known}
         counts = Counter(tag for tags in gold for tag in tags if schemes.split(tag)[1] not in types)
     return dict(sorted(counts.items()))
 

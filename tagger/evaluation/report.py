@@ -1,10 +1,10 @@
 """The scores of a tagger on a corpus."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from tagger.choices import Selection
+from tagger.choices import Selection, counted
 from tagger.io import json_files
 
 SPANS = ("correct", "predicted", "gold")
@@ -21,6 +21,29 @@ class TypeScore:
     recall: float
     f1: float
     gold: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What is not scored, because the gold data is annotated in part.
+
+    Attributes:
+        tokens: tokens without a gold tag, and tokens of the spans left out.
+        spans: gold and predicted spans that touch tokens without a gold tag, so that their bounds are not known.
+        types: predicted and gold spans of types that their sentence is not annotated for, by type.
+    """
+
+    tokens: int = 0
+    spans: int = 0
+    types: dict[str, int] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        listed = ", ".join(f"{kind} ({count})" for kind, count in self.types.items())
+        types = f"; of types that were not annotated: {counted(sum(self.types.values()), 'span')}, {listed}" * bool(
+            listed
+        )
+        touching = counted(self.spans, "span")
+        return f"not scored, because not annotated: {counted(self.tokens, 'token')}; touching them: {touching}{types}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +91,7 @@ class Report:
         unknown_tags: gold tags that the training data lacks, with their counts; they are scored as wrong.
         gold_scheme: the scheme of the gold tags, in which tags are compared for the accuracy.
         invalid_tags: the number of gold tags that are invalid in their scheme; they are read by the rules of conlleval.
+        left_out: what is not scored, because the gold data is annotated in part.
         signature: the score with all that it depends on, in one line.
     """
 
@@ -85,6 +109,7 @@ class Report:
     unknown_tags: dict[str, int]
     gold_scheme: str
     invalid_tags: int
+    left_out: LeftOut
     signature: str
 
     @property
@@ -97,7 +122,7 @@ class Report:
     def can_select(self) -> bool:
         """Whether models can differ in `score`: F1 is 0 for all of them on gold data without spans or tags."""
         if self.selection == "accuracy":
-            return bool(self.tokens)
+            return self.tokens > self.left_out.tokens
         names = self.types or self.tags
         return any(score.gold for name, score in names.items() if name != "O" or self.selection == "macro_f1")
 
@@ -138,9 +163,10 @@ class Report:
 
     def __str__(self) -> str:
         scheme = "" if self.tags else f", tags in {self.gold_scheme}"
+        scored = self.tokens - self.left_out.tokens
         lines = [
             *self._table(),
-            f"accuracy {self.accuracy:.2f} over {self.tokens} tokens in {self.sentences} sentences{scheme}",
+            f"accuracy {self.accuracy:.2f} over {scored} tokens in {self.sentences} sentences{scheme}",
             f"{self.sentences_per_second:.0f} sentences/s",
         ]
         lines += [
@@ -150,6 +176,8 @@ class Report:
             lines.append(
                 f"{self.invalid_tags} gold tags are invalid in their scheme and were read by the rules of conlleval"
             )
+        if self.left_out != LeftOut():
+            lines.append(str(self.left_out))
         return "\n".join([*lines, self.signature])
 
     def _table(self) -> list[str]:

@@ -49,7 +49,7 @@ class Network(nn.Module):
         return emissions.float()
 
     def loss(self, emissions: Tensor, gold: Tensor, lengths: Tensor) -> Tensor:
-        """Returns the mean negative log-likelihood per sentence of gold tags (B, T), in nats."""
+        """Returns the mean negative log-likelihood per sentence, in nats, of gold tags (B, T) or tag sets (B, T, K)."""
         return self.head.loss(emissions, gold, lengths)
 
     def decode(self, emissions: Tensor, lengths: Tensor) -> Tensor:

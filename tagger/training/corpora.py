@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tagger.choices import counted
+from tagger.choices import Scheme, counted
 from tagger.config import Config
 from tagger.config.schema import Data
-from tagger.data import reader, schemes, tag_formats
+from tagger.data import overlaps, reader, schemes, tag_formats
 from tagger.data.formats import Layout, columns, hub, text
 from tagger.data.reader import Corpus
+from tagger.data.sentence import Sentence
 from tagger.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
@@ -18,11 +19,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Corpora:
-    """The training data, with tags in the scheme of the model; the dev data and, if any, the test data, as read."""
+    """The data of a recipe.
+
+    Attributes:
+        train: the training data, with tags in the scheme of the model except in sentences with unknown tags.
+        dev: the dev data, as read.
+        test: the test data, as read, if any.
+        source: the scheme of training sentences with unknown tags; None for plain tags.
+    """
 
     train: Corpus
     dev: Corpus
     test: Corpus | None
+    source: Scheme | None = None
 
     def digests(self) -> dict[str, str]:
         """Returns the hashes of the data that a training depends on."""
@@ -94,10 +103,14 @@ def load(config: Config) -> Corpora:
     """
     data = config.data
     train = _read_train(data)
-    kinds = [_check_tags(train, data)]
+    detected = [_check_tags(train, data)]
     data = data.model_copy(update={"tag_format": train.tag_format})
-    dev, test = (reader.read_part(data, role, has_spans=kinds[0] is not False) for role in ("dev", "test"))
-    kinds += [_check_tags(part, data) for part in (dev, test) if part is not None]
+    has_spans = detected[0] is None or detected[0].scheme is not None
+    dev, test = (reader.read_part(data, role, has_spans=has_spans) for role in ("dev", "test"))
+    detected += [_check_tags(part, data) for part in (dev, test) if part is not None]
+    kinds = [None if each is None else each.scheme is not None for each in detected]
+    train = _with_annotated_types(train, data, is_train=True)
+    dev, test = (part and _with_annotated_types(part, data, is_train=False) for part in (dev, test))
     if dev is None:
         remaining, split = reader.split_off_dev(train.sentences, data.dev_fraction, config.training.seed)
         log.info("no dev data: %d training sentences are split off as dev data", len(split))
@@ -106,12 +119,70 @@ def load(config: Config) -> Corpora:
     if not set(kinds[1:]) <= {kinds[0], None}:
         kind = "spans" if kinds[0] else "plain tags"
         raise DataError(f"{train.name} has {kind}, but the dev or test data does not; is data.tag the right column?")
-    if kinds[0]:
-        converted = (
-            replace(sentence, tags=schemes.convert(sentence.tags, data.scheme)) for sentence in train.sentences
+    _warn_of_shared_documents([part for part in (train, dev, test) if part is not None])
+    source = detected[0].scheme if detected[0] else None
+    _check_partial(config, train, has_spans=source is not None)
+    if source:
+        train = replace(train, sentences=tuple(_to_scheme(sentence, data.scheme) for sentence in train.sentences))
+    return Corpora(train, dev, test, source)
+
+
+def _to_scheme(sentence: Sentence, scheme: Scheme) -> Sentence:
+    if schemes.UNKNOWN in sentence.tags:
+        return sentence  # what its tags allow depends on their own scheme
+    return replace(sentence, tags=schemes.convert(sentence.tags, scheme))
+
+
+def _with_annotated_types(part: Corpus, data: Data, *, is_train: bool) -> Corpus:
+    """Returns a part whose sentences have the `annotated_types` of the recipe, unless they have their own.
+
+    Dev and test data are also annotated for the types that occur in them.
+    """
+    if data.annotated_types is None:
+        return part
+    types = set(data.annotated_types)
+    if not is_train:
+        types |= {schemes.split(tag)[1] for sentence in part.sentences for tag in sentence.tags} - {""}
+        log.info("%s is scored on spans of these types: %s", part.name, ", ".join(sorted(types)))
+    return part.with_annotated_types(types)
+
+
+def _check_partial(config: Config, train: Corpus, *, has_spans: bool) -> None:
+    """Checks and logs what is not annotated in the training data.
+
+    Raises:
+        ConfigError: the recipe cannot be trained on it.
+    """
+    tokens = sum(sentence.tags.count(schemes.UNKNOWN) for sentence in train.sentences)
+    restricted = sum(sentence.annotated_types is not None for sentence in train.sentences)
+    if not tokens and not restricted:
+        return
+    if restricted and not has_spans:
+        raise ConfigError(f"annotated types are types of spans, but {train.name} has plain tags")
+    if config.model.head.tag_weights:
+        raise ConfigError("model.head.tag_weights needs a known tag for each token of the training data; omit it")
+    if has_spans and config.data.scheme == "IOB1":
+        raise ConfigError("data.scheme must be IOB2 or IOBES for training data that is annotated in part")
+    if tokens == train.tokens:
+        raise DataError(f"{train.name}: every tag is {config.data.unknown_tag!r}, the tag of data.unknown_tag")
+    if tokens:
+        log.info("%s: unknown tags, which may be any: %s", train.name, counted(tokens, "token"))
+    if restricted:
+        log.info("%s: annotated for some types only: %s", train.name, counted(restricted, "sentence"))
+
+
+def _warn_of_shared_documents(parts: Sequence[Corpus]) -> None:
+    """Warns if a whole document of dev or test data is in an earlier part too, so that its scores are too high."""
+    documents = [overlaps.group_by_document(part.sentences) for part in parts]
+    shared = [pair for pair in overlaps.find_shared_documents(documents) if pair.fraction == 1]
+    if shared:
+        locations = [f"{parts[part].name}:{documents[part][number][0].line}" for part, number in shared[0][:2]]
+        log.warning(
+            "%s of dev and test data %s in an earlier part too, so that scores are too high; the first: %s as %s",
+            counted(len(shared), "document"),
+            "is" if len(shared) == 1 else "are",
+            *locations,
         )
-        train = replace(train, sentences=tuple(converted))
-    return Corpora(train, dev, test)
 
 
 def _read_train(data: Data) -> Corpus:
@@ -123,8 +194,8 @@ def _read_train(data: Data) -> Corpus:
     return train
 
 
-def _check_tags(part: Corpus, data: Data) -> bool | None:
-    """Checks and logs the tags and the notices of a part; returns whether its tags encode spans, None if all are O.
+def _check_tags(part: Corpus, data: Data) -> schemes.Detected | None:
+    """Checks and logs the tags and the notices of a part; returns the scheme of its tags, None if all are O.
 
     Raises:
         DataError: a tag is empty or has a control character, or plain tags are mixed with tags of spans.
@@ -133,7 +204,7 @@ def _check_tags(part: Corpus, data: Data) -> bool | None:
         log.warning("%s", notice)
     tags = [sentence.tags for sentence in part.sentences]
     detected = schemes.detect(tags)
-    if control_tags := schemes.control_tags({tag for sentence in tags for tag in sentence}):
+    if control_tags := schemes.control_tags({tag for sentence in tags for tag in sentence} - {schemes.UNKNOWN}):
         line = _find_line(part, control_tags[0])
         fault = f"the tag {control_tags[0][:60]!r} is empty or has a control character"
         raise DataError(f"{part.name}:{line}: {fault}")
@@ -162,8 +233,8 @@ def _check_tags(part: Corpus, data: Data) -> bool | None:
             detected.name,
             faults[0],
         )
-    only_outside = {tag for sentence in tags for tag in sentence} == {schemes.OUTSIDE}
-    return None if only_outside else detected.scheme is not None
+    only_outside = {tag for sentence in tags for tag in sentence} <= {schemes.OUTSIDE, schemes.UNKNOWN}
+    return None if only_outside else detected
 
 
 def _find_line(part: Corpus, tag: str) -> int:

@@ -20,7 +20,7 @@ from tagger.nn.kernels.matmul import Floats, Ids
 _ONE = np.float32(1.0)
 MAX_STEPS = 2000
 """Steps between two flushes: each step adds to the sums of all steps since the last one."""
-SUMS = ("moved", "followed", "kept")
+SUMS = ("moved", "followed", "retained")
 """The tensors of the state that have a value for each step since the last flush."""
 
 
@@ -46,7 +46,7 @@ class LazyRows:
         self._ids, self._gradient = torch.zeros(0, dtype=torch.long), weight.new_zeros(0, weight.shape[1])
         # By step: the distance that a velocity of 1 has moved a vector, and its average, since then.
         self._moved, self._followed = np.zeros(1), np.zeros(1)
-        self._kept = np.ones(1)  # by step: the product of all decays since then
+        self._retained = np.ones(1)  # by step: the product of all decays since then
 
     def catch_up(self, ids: Tensor) -> None:
         """Brings rows (U,) up to date before the network reads them; ids beyond the last row are ignored."""
@@ -81,9 +81,9 @@ class LazyRows:
         ages = np.arange(len(self._moved), 0, -1)
         self._moved += learning_rate * self._momentum ** (ages + self._nesterov)
         self._followed += (1 - decay) * (self._moved - self._followed)
-        self._kept *= decay
+        self._retained *= decay
         self._moved, self._followed = np.append(self._moved, 0.0), np.append(self._followed, 0.0)
-        self._kept = np.append(self._kept, 1.0)
+        self._retained = np.append(self._retained, 1.0)
         self._seen[self._ids] = len(ages)
         if len(ages) == MAX_STEPS:
             self.flush()
@@ -102,7 +102,7 @@ class LazyRows:
         seen = self._seen.numpy()[ids]
         ages = len(self._moved) - 1 - seen
         moved, velocity_factor = self._moved[seen], self._momentum**ages
-        average_factor, followed = self._kept[seen], self._followed[seen]
+        average_factor, followed = self._retained[seen], self._followed[seen]
         with np.errstate(
             over="ignore"
         ):  # a learning rate so high that the weights overflow, which the training loop reports
@@ -114,7 +114,7 @@ class LazyRows:
         """Brings all rows up to date."""
         self._catch_up(self._tables(), np.arange(len(self.weight)))
         self._seen.zero_()
-        self._moved, self._followed, self._kept = np.zeros(1), np.zeros(1), np.ones(1)
+        self._moved, self._followed, self._retained = np.zeros(1), np.zeros(1), np.ones(1)
 
     @contextmanager
     def flush_temporarily(self) -> Iterator[None]:
@@ -133,7 +133,7 @@ class LazyRows:
 
     def tensors(self) -> dict[str, Tensor]:
         """Returns the state for `restore` by name; the average is part of the averaged network."""
-        arrays = map(torch.from_numpy, (self._moved, self._followed, self._kept))
+        arrays = map(torch.from_numpy, (self._moved, self._followed, self._retained))
         sums = dict(zip(SUMS, arrays, strict=True))
         return {"weight": self.weight.detach(), "velocity": self._velocity, "seen": self._seen, **sums}
 
@@ -147,7 +147,7 @@ class LazyRows:
         for name, tensor in self.tensors().items():
             if name not in SUMS:
                 tensor.copy_(tensors[name])
-        self._moved, self._followed, self._kept = (tensors[name].numpy().copy() for name in SUMS)
+        self._moved, self._followed, self._retained = (tensors[name].numpy().copy() for name in SUMS)
 
 
 @compiled()

@@ -15,6 +15,7 @@ from tagger import model_dir
 from tagger.config import Config
 from tagger.data.batching import Batch, EncodedCorpus, WordEncoder, batch_limit, shuffled_batches
 from tagger.data.document_context import number_passages
+from tagger.data.partial import GoldEncoder
 from tagger.device import single_torch_thread
 from tagger.errors import ModelError, Stopped, TrainingError
 from tagger.evaluation import Report
@@ -63,7 +64,8 @@ class Loop:
         sentences = data.train.sentences
         passages = number_passages(sentences) if config.model.document_context.output_dim else None
         encoder = WordEncoder(model.known_words, model.characters)
-        self._encoded = EncodedCorpus(sentences, encoder, model.tags, passages)
+        gold = GoldEncoder(model.tags, model.scheme, data.source)
+        self._encoded = EncodedCorpus(sentences, encoder, gold, passages)
         self.progress = Progress()
         self._diagnostics_batch = None
         if self.settings.diagnostics:

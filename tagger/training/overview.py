@@ -8,7 +8,8 @@ from tagger.choices import Selection
 from tagger.config import Config
 from tagger.data import schemes
 from tagger.data.reader import Corpus
-from tagger.evaluation import SCORE_NAMES
+from tagger.errors import list_briefly
+from tagger.evaluation import SCORE_NAMES, find_selection
 from tagger.training.corpora import Corpora
 
 log = logging.getLogger(__name__)
@@ -23,23 +24,20 @@ def log_overview(config: Config, data: Corpora) -> None:
     Warnings are for types or tags that the training data lacks, and for dev data that cannot select an epoch.
     """
     parts = {"train": data.train, "dev": data.dev} | ({"test": data.test} if data.test else {})
-    has_spans = schemes.detect([sorted({tag for sentence in data.train.sentences for tag in sentence.tags})]).scheme
-    counts = {name: _count(corpus, has_spans=has_spans is not None) for name, corpus in parts.items()}
+    tags = {tag for sentence in data.train.sentences for tag in sentence.tags}
+    has_spans = schemes.detect([sorted(tags)]).scheme is not None
+    counts = {name: _count(corpus, has_spans=has_spans) for name, corpus in parts.items()}
     for line in _table("type" if has_spans else "tag", counts):
         log.info("%s", line)
-    selection: Selection = config.training.selection or ("f1" if has_spans else "accuracy")
-    log.info(
-        "the best epoch is the one with the highest %s on dev", _describe(selection, has_spans=has_spans is not None)
-    )
+    selection = find_selection(config, has_spans=has_spans)
+    log.info("the best epoch is the one with the highest %s on dev", _describe(selection, has_spans=has_spans))
     if not counts["train"].keys() - {schemes.OUTSIDE}:
         log.warning("%s has only the tag O; is data.tag the right column?", data.train.name)
-    for name in [name for name in parts if name != "train"]:
-        lacking = {kind: count for kind, count in counts[name].items() if kind not in counts["train"]}
-        if lacking:
+    for name, corpus in parts.items():
+        absent = {kind: count for kind, count in counts[name].items() if kind not in counts["train"]}
+        if absent:
             kinds = "types" if has_spans else "tags"
-            log.warning(
-                "%s has %s that the training data lacks, scored as wrong: %s", parts[name].name, kinds, _list(lacking)
-            )
+            log.warning("%s has %s that the training data lacks: %s", corpus.name, kinds, _list(absent))
     if selection != "accuracy" and not counts["dev"].keys() - ({schemes.OUTSIDE} if selection == "f1" else set()):
         missing = "no spans" if has_spans else "only the tag O"
         log.warning(
@@ -51,20 +49,20 @@ def _count(corpus: Corpus, *, has_spans: bool) -> Counter[str]:
     """Returns how often each type of span, or each tag, occurs."""
     if has_spans:
         return Counter(span.type for sentence in corpus.sentences for span in schemes.tags_to_spans(sentence.tags))
-    return Counter(tag for sentence in corpus.sentences for tag in sentence.tags)
+    return Counter(tag for sentence in corpus.sentences for tag in sentence.tags if tag != schemes.UNKNOWN)
 
 
 def _table(title: str, counts: Mapping[str, Counter[str]]) -> list[str]:
     """Returns the lines of a table with a row for each of the most frequent names and a column for each part."""
     total: Counter[str] = sum(counts.values(), Counter())
     names = sorted(total, key=lambda name: (-counts["train"][name], -total[name], name))
-    shown = names if len(names) <= _MAX_ROWS else names[: _MAX_ROWS - 1]
-    space = max((len(name[:_MAX_NAME]) for name in (*shown, title)), default=0)
+    frequent = names if len(names) <= _MAX_ROWS else names[: _MAX_ROWS - 1]
+    space = max((len(name[:_MAX_NAME]) for name in (*frequent, title)), default=0)
     lines = ["".join([f"{title:{space}}", *(f"{part:>9}" for part in counts)])]
-    for name in shown:
+    for name in frequent:
         lines.append("".join([f"{name[:_MAX_NAME]:{space}}", *(f"{each[name]:>9}" for each in counts.values())]))
-    if len(shown) < len(names):
-        lines.append(f"… and {len(names) - len(shown)} more")
+    if len(frequent) < len(names):
+        lines.append(f"… and {len(names) - len(frequent)} more")
     return lines
 
 
@@ -79,5 +77,4 @@ def _describe(selection: Selection, *, has_spans: bool) -> str:
 def _list(counts: Mapping[str, int]) -> str:
     """Returns the ten most frequent names with their counts."""
     names = sorted(counts, key=lambda name: (-counts[name], name))
-    more = f" and {len(names) - 10} more" * (len(names) > 10)
-    return ", ".join(f"{name[:_MAX_NAME]} ({counts[name]})" for name in names[:10]) + more
+    return list_briefly([f"{name[:_MAX_NAME]} ({counts[name]})" for name in names])

@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 
 from tagger import model_dir
+from tagger.choices import counted
 from tagger.config import Config, changed_settings, fixed_changes, loader
 from tagger.data.vectors import Table
 from tagger.device import seed_generators, select_device, single_torch_thread
-from tagger.errors import ConfigError, ModelError
+from tagger.errors import ConfigError, ModelError, list_briefly
 from tagger.evaluation import evaluate_with_counts
 from tagger.io import atomic
 from tagger.model import TaggerModel, build_model, read_tables
@@ -121,11 +122,24 @@ def resume(
     with records.LogBuffer(), seed_generators(config.training.seed, target), _open_run(run_dir, inputs.notices):
         newest = model_dir.find_newest_checkpoint(run_dir)
         log.info("resuming from %s", newest.name)
-        model = _with_config(model_dir.load(newest)[0], config, inputs.data, run_dir)
+        stored = model_dir.load(newest)[0]
+        model = _with_config(stored, config, inputs.data, run_dir)
         loop = Loop(config, model, inputs.data, run_dir, target, callback)
-        loop.restore(model_dir.load_state(newest, loop.max_state_bytes))
+        state = model_dir.load_state(newest, loop.max_state_bytes)
+        _check_epochs(run_dir, state.progress.get("epoch"), stored.config, config)
+        loop.restore(state)
         _store_config(run_dir, config, loop)
         return _finish(loop, inputs.data, target)
+
+
+def _check_epochs(run_dir: Path, finished: object, stored: Config, config: Config) -> None:
+    """Raises ConfigError if a training that is to be resumed with fewer epochs has finished more of them already."""
+    epochs = config.training.epochs
+    if epochs < stored.training.epochs and isinstance(finished, int) and finished > epochs:
+        raise ConfigError(
+            f"{run_dir}: {counted(finished, 'epoch')} are finished; training.epochs must be at least {finished}, got"
+            f" {epochs}"
+        )
 
 
 def check_no_tables(config: Config, init_from: Path | None) -> None:
@@ -170,7 +184,15 @@ def _build_model(config: Config, inputs: Inputs, init_from: Path | None) -> Tagg
     if init_from is None:
         return build_model(numbered, data.train.sentences, inputs.tables)
     source, _ = model_dir.load(init_from)
-    model = build_model(numbered, data.train.sentences, [transfer.vector_table(source)])
+    transfer.check_scheme(source, numbered)
+    if unlearned := transfer.find_unlearned(source, data.train.sentences):
+        log.warning(
+            "%s has no %s, which the model knows and will unlearn; if they were not annotated, set data.annotated_types"
+            " to the types that were",
+            data.train.name,
+            list_briefly(unlearned),
+        )
+    model = build_model(numbered, data.train.sentences, [transfer.vector_table(source)], extended=source)
     transfer.transfer_weights(source, model)
     return model
 

@@ -1,13 +1,17 @@
 """Initial weights from another model."""
 
 import logging
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
+from tagger.config import Config
+from tagger.data import schemes
+from tagger.data.sentence import Sentence
 from tagger.data.vectors import Table
-from tagger.data.vocab import Vocab
-from tagger.errors import ConfigError
+from tagger.data.vocab import SPECIAL, Vocab
+from tagger.errors import ConfigError, list_briefly
 from tagger.model import TaggerModel
 
 log = logging.getLogger(__name__)
@@ -51,8 +55,44 @@ def transfer_weights(source: TaggerModel, target: TaggerModel) -> None:
             _copy(theirs[name], ours[name], rows)
     if faults:
         raise ConfigError(*(f"cannot start from the model: {fault}" for fault in sorted(faults)))
-    shared = sum(tag in source.tags for tag in target.tags.items)
-    log.info("started from a model that knows %d of the %d tags", shared, len(target.tags))
+    _log_changes(source, target)
+
+
+def check_scheme(source: TaggerModel, config: Config) -> None:
+    """Raises ConfigError if the scheme of the recipe is not that of the model's spans."""
+    if source.scheme not in (None, config.data.scheme):
+        fault = f"data.scheme is {source.scheme} in the model and {config.data.scheme} in the recipe"
+        raise ConfigError(f"cannot start from the model: {fault}")
+
+
+def find_unlearned(source: TaggerModel, sentences: Sequence[Sentence]) -> list[str]:
+    """Returns the types or tags of a model that training on sentences unlearns: annotated everywhere, but absent."""
+    present = _names(source, (tag for sentence in sentences for tag in sentence.tags))
+    absent = _names(source, source.tags.items) - present
+    annotated: set[str] = set()
+    for types in {sentence.annotated_types for sentence in sentences}:
+        annotated |= absent if types is None else set(types)
+    return sorted(absent & annotated)
+
+
+def _names(source: TaggerModel, tags: Iterable[str]) -> set[str]:
+    """Returns the types of tags if the model tags spans, else the tags."""
+    return {schemes.split(tag)[1] for tag in tags} - {""} if source.scheme else set(tags)
+
+
+def _log_changes(source: TaggerModel, target: TaggerModel) -> None:
+    """Logs which types or tags, words and characters were kept, added and dropped."""
+    has_spans = source.scheme is not None and target.scheme is not None
+    before, after = (
+        _names(source, model.tags.items) if has_spans else set(model.tags.items) for model in (source, target)
+    )
+    changes = {"kept": before & after, "added": after - before, "dropped": before - after}
+    listed = "; ".join(f"{change}: {list_briefly(sorted(names))}" for change, names in changes.items() if names)
+    log.info("started from a model; %s %s", "types" if has_spans else "tags", listed)
+    for name in ("known_words", "characters"):
+        old, new = (getattr(model, name).ids.keys() - set(SPECIAL) for model in (source, target))
+        counts = (len(old & new), len(new - old), len(old - new))
+        log.info("%s kept: %d; added: %d; dropped: %d", name.removeprefix("known_"), *counts)
 
 
 def _rows(name: str, source: TaggerModel, target: TaggerModel) -> tuple[tuple[Vocab, Vocab], ...]:

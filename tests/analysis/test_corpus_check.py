@@ -255,7 +255,9 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     done = run(tmp_path / "nothing")
     assert done.exit_code == 2
     assert done.stderr == f"{tmp_path}/nothing: no such file or folder\n"
-    with pytest.raises(DataError, match="found no training file"):
+    with pytest.raises(
+        DataError, match=r"found no training file such as train\.txt or en-train\.conllu; name the files$"
+    ):
         tagger.check(tmp_path)
 
 
@@ -267,3 +269,12 @@ def test_what_the_reader_decides_is_a_warning_and_nothing_is_printed_twice(tmp_p
     assert done.stderr == ""
     assert "notice (1)" in done.stdout
     assert "are read as comments" in done.stdout
+
+
+def test_spans_that_do_not_meet_tokens_are_reported_with_their_line(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    row = {"text": "Ada sleeps .", "label": [[0, 2, "PER"]]}
+    path.write_text(f"{json.dumps(row)}\n" * 2)
+    (notice,) = findings(tagger.check(path), "notice")
+    assert (notice.severity, notice.count) == ("warning", 2)
+    assert "train.jsonl:1: PER 0-2 'Ad'" in notice.examples[0].text

@@ -107,3 +107,28 @@ def test_too_few_sentences_and_several_files_are_errors(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="name one file to split as `data`; got 2 files"):
         tagger.split([path, path], out=tmp_path / "parts")
     assert not (tmp_path / "parts").exists()
+
+
+def test_rows_and_their_fields_are_preserved(tmp_path: Path) -> None:
+    rows = [json.dumps({"id": number, "text": "Ada sleeps .", "label": [[0, 3, "PER"]]}) + "\n" for number in range(20)]
+    path = tmp_path / "all.jsonl"
+    path.write_text("\n".join(rows))
+    result = tagger.split(path, out=tmp_path / "parts", fractions=(80, 20))
+    assert [part.types for part in result.parts] == [{"PER": 16}, {"PER": 4}]
+    texts = [file.read_text() for file in result.files]
+    assert sorted(row for text in texts for row in rows if row in text) == sorted(rows)
+
+
+def test_each_part_of_a_table_has_its_header(tmp_path: Path) -> None:
+    path = tmp_path / "all.csv"
+    path.write_text("tag,token\n" + "B-PER,Ada\nO,sleeps\n\n" * 10)
+    result = tagger.split(path, out=tmp_path / "parts")
+    for file, count in zip(result.files, (8, 1, 1), strict=True):
+        assert file.read_text() == "tag,token\n" + "B-PER,Ada\nO,sleeps\n\n" * count
+
+
+def test_a_format_that_cannot_be_split_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "all.json"
+    path.write_text(json.dumps([{"text": "Ada sleeps .", "label": [[0, 3, "PER"]]}] * 10))
+    with pytest.raises(ConfigError, match="json files cannot be split; convert the file to jsonl first"):
+        tagger.split(path, out=tmp_path / "parts")

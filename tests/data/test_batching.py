@@ -12,6 +12,7 @@ from tagger.data.batching import (
     shuffled_batches,
     split_into_batches,
 )
+from tagger.data.partial import GoldEncoder
 from tagger.data.sentence import Sentence
 from tagger.data.vocab import SPECIAL, UNKNOWN, Vocab, casing
 from tagger.data.word_encoding import MAX_CHARACTERS
@@ -28,7 +29,7 @@ SENTENCES = [
 
 @pytest.mark.parametrize("positions", [[0, 1, 2], [2, 0], [1], [1, 1]])
 def test_a_batch_restores_every_token_of_its_sentences(positions: list[int]):
-    batch = EncodedCorpus(SENTENCES, WordEncoder(WORDS, CHARACTERS), TAGS).batch(positions)
+    batch = EncodedCorpus(SENTENCES, WordEncoder(WORDS, CHARACTERS), GoldEncoder(TAGS, None)).batch(positions)
     selected = [SENTENCES[position] for position in positions]
     assert batch.lengths.tolist() == [len(item) for item in selected]
     assert batch.index.shape == batch.gold.shape == (len(selected), max(map(len, selected)))
@@ -43,7 +44,7 @@ def test_a_batch_restores_every_token_of_its_sentences(positions: list[int]):
 
 
 def test_each_distinct_word_occurs_once_and_padding_is_0():
-    batch = EncodedCorpus(SENTENCES, WordEncoder(WORDS, CHARACTERS), TAGS).batch([0, 1, 2])
+    batch = EncodedCorpus(SENTENCES, WordEncoder(WORDS, CHARACTERS), GoldEncoder(TAGS, None)).batch([0, 1, 2])
     assert len(batch.words) == len({token for item in SENTENCES for token in item.tokens})  # "The" is not "the"
     assert batch.characters.shape == (len(batch.words), len("zebras"))
     is_padding = torch.arange(batch.characters.shape[1]) >= batch.character_lengths[:, None]

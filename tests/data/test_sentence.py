@@ -154,3 +154,17 @@ def test_the_usual_types_have_different_colours_in_a_notebook_and_any_type_alway
 
 def test_a_sentence_without_tokens_can_be_shown():
     assert Fragment(Sentence(())._repr_html_()).text == ""
+
+
+def test_a_text_in_place_of_tokens_is_refused() -> None:
+    with pytest.raises(
+        TypeError, match=r"^tokens must be words, got a text; split it, or pass it to Tagger\.tag_text$"
+    ):
+        Sentence("Ada sleeps")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("tags", [("O",), ("O", "O", "O")])
+def test_another_number_of_tags_than_tokens_is_refused(tags: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match=rf"^expected a tag for each of 2 tokens, got {len(tags)} tags$"):
+        Sentence(("Ada", "sleeps"), tags=tags)
+    assert Sentence(("Ada", "sleeps")).tags == ()

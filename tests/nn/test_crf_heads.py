@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise, product
 
 import pytest
@@ -241,22 +242,44 @@ def test_the_softmax_loss_leaves_out_unknown_tags(weights: list[float] | None, r
 
 
 @pytest.mark.parametrize("reduction", ["sentence", "token", "none"])
-def test_the_softmax_loss_sums_the_probabilities_of_a_set_of_tags(reduction: Reduction) -> None:
-    emissions = drawn()
-    gold = torch.rand(3, 4, 3, generator=torch.Generator().manual_seed(1)) < 0.5
-    gold[:, :, 1] |= ~gold.any(2)
-    gold[0, 0] = True
-    losses = []
+@pytest.mark.parametrize(
+    "make", [crf, partial(crf, forbid_in_training=True), softmax], ids=["free", "forbid", "softmax"]
+)
+def test_the_loss_sums_the_probabilities_of_all_allowed_paths_through_sets_of_tags(
+    make: Callable[[], Head], reduction: Reduction
+) -> None:
+    head, emissions = make(), drawn()
+    gold = torch.rand(3, 4, 3, generator=torch.Generator().manual_seed(1)) < 0.6
+    gold[:, :, 0] = True
+    losses, sizes = [], []
     for sentence, length in enumerate(LENGTHS.tolist()):
-        loss = 0.0
-        for token in range(length):
-            probs = [math.exp(float(number)) for number in emissions[sentence, token]]
-            agreeing = sum(share for share, given in zip(probs, gold[sentence, token], strict=True) if given)
-            loss -= math.log(agreeing / sum(probs))
-        losses.append(loss)
+        every = {path: math.exp(score(head, emissions[sentence], path)) for path in product(range(3), repeat=length)}
+        allowed = {path: value for path, value in every.items() if is_valid_transition(path)}
+        agreeing = [
+            value for path, value in allowed.items() if all(gold[sentence, n, tag] for n, tag in enumerate(path))
+        ]
+        total = allowed if getattr(head, "forbid_in_training", False) else every
+        sizes.append((len(agreeing), len(allowed)))
+        losses.append(math.log(sum(total.values()) / sum(agreeing)))
     expected = {"none": losses, "sentence": sum(losses) / 3, "token": sum(losses) / 8}[reduction]
+    assert sizes[0][0] < sizes[0][1]
     gold[1, 1:] = False  # padding may hold anything
-    assert softmax().loss(emissions, gold, LENGTHS, reduction=reduction).tolist() == pytest.approx(expected)
+    assert head.loss(emissions, gold, LENGTHS, reduction=reduction).tolist() == pytest.approx(expected)
+
+
+@each_head
+def test_sets_of_tags_without_an_allowed_path_are_an_error(make: Callable[[], Head]) -> None:
+    gold = torch.zeros(3, 4, 3, dtype=torch.bool)
+    gold[:, :, 2] = True  # which must not start a sentence
+    with pytest.raises(ValueError, match="sentence 0, token 0: no path of finite score reaches it"):
+        make().loss(drawn(), gold, LENGTHS)
+
+
+@each_head
+def test_the_loss_of_sets_of_one_tag_is_that_of_the_tags(make: Callable[[], Head]) -> None:
+    gold = torch.tensor([[1, 2, 0, 0], [0, 0, 0, 0], [1, 2, 2, 0]])
+    sets = torch.nn.functional.one_hot(gold, 3).bool()
+    torch.testing.assert_close(make().loss(drawn(), sets, LENGTHS), make().loss(drawn(), gold, LENGTHS))
 
 
 @each_head

@@ -102,6 +102,61 @@ def test_a_letter_of_another_script_is_named_with_its_line_and_code_point(tmp_pa
         corpora.load(cyrillic)
 
 
+PARTIAL = "Ada B-PER\nsaw ?\nOslo ?\n\nAlan B-PER\nBoole I-PER\nran O\n\n"
+
+
+def test_sentences_with_unknown_tags_keep_their_scheme(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    recipe = config(tmp_path, train=PARTIAL, dev=SPANS)
+    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"unknown_tag": "?"})})
+    with caplog.at_level(logging.INFO, logger="tagger"):
+        loaded = corpora.load(recipe)
+    assert [sentence.tags for sentence in loaded.train.sentences] == [("B-PER", "", ""), ("B-PER", "E-PER", "O")]
+    assert loaded.source == "IOB2"
+    assert "train.conll: unknown tags, which may be any: 2 tokens" in caplog.text
+
+
+def test_dev_data_is_also_annotated_for_the_types_in_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    recipe = config(tmp_path, train=SPANS, dev=SPANS.replace("PER", "LOC"))
+    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"annotated_types": ("PER",)})})
+    with caplog.at_level(logging.INFO, logger="tagger"):
+        loaded = corpora.load(recipe)
+    assert loaded.train.sentences[0].annotated_types == ("PER",)
+    assert loaded.dev.sentences[0].annotated_types == ("LOC", "PER")
+    assert "dev.conll is scored on spans of these types: LOC, PER" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("settings", "train", "message"),
+    [
+        ("data: {annotated_types: [NN]}", "Ada NNP\nran VBD\n", "annotated types are types of spans, but train.conll"),
+        ("data: {unknown_tag: '?'}\nmodel: {head: {tag_weights: {PER: 2}}}", PARTIAL, "tag_weights needs a known tag"),
+        ("data: {unknown_tag: '?', scheme: IOB1}", PARTIAL, "data.scheme must be IOB2 or IOBES"),
+        ("data: {unknown_tag: '?'}", "Ada ?\nran ?\n", r"train.conll: every tag is '\?'"),
+    ],
+)
+def test_partial_annotation_that_cannot_be_trained_is_refused(
+    tmp_path: Path, settings: str, train: str, message: str
+) -> None:
+    recipe = parse(settings, "recipe.yaml")
+    (tmp_path / "train.conll").write_text(train)
+    path = str(tmp_path / "train.conll")
+    data = recipe.data.model_copy(update={"train": path, "dev": path})
+    with pytest.raises((ConfigError, DataError), match=message):
+        corpora.load(recipe.model_copy(update={"data": data}))
+
+
+@pytest.mark.parametrize("setting", ["unknown_tag: O", "{unknown_tag: '?', tag_format: types}"])
+def test_settings_that_contradict_an_unknown_tag_are_refused(setting: str) -> None:
+    with pytest.raises(ConfigError, match="unknown_tag"):
+        parse(f"data: {setting}" if setting[0] == "{" else f"data:\n  {setting}", "recipe.yaml")
+
+
+def test_the_digest_depends_on_the_annotated_types(tmp_path: Path) -> None:
+    whole = config(tmp_path, train=SPANS, dev=SPANS)
+    part = whole.model_copy(update={"data": whole.data.model_copy(update={"annotated_types": ("PER",)})})
+    assert corpora.load(whole).digests()["train"] != corpora.load(part).digests()["train"]
+
+
 @pytest.mark.parametrize(
     ("file_format", "train"),
     [("csv", "Word,Tag\nAda,B-PER\nran,O\n\nEve,B-PER\n"), ("pipes", "Ada|B-PER ran|O\nEve|B-PER\n")],
@@ -173,3 +228,16 @@ def test_a_folder_with_a_saved_dataset_is_a_dataset(tmp_path: Path) -> None:
     (tmp_path / "state.json").touch()
     data = corpora.with_paths(Config(), folder=tmp_path, parts={"train": None}, vectors=()).data
     assert (data.format, data.dataset) == ("datasets", str(tmp_path))
+
+
+@pytest.mark.parametrize(("copies", "is_logged"), [(2, True), (1, False)])
+def test_a_document_of_dev_in_the_training_data_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, copies: int, is_logged: bool
+) -> None:
+    sentences = ["".join(f"w{number}{letter} B-PER\n" for letter in "abcdefghijkl") + "\n" for number in range(4)]
+    dev = "".join([*sentences[:copies], *sentences[3:]][:2])
+    shared = config(tmp_path, train=f"-DOCSTART- O\n\n{SPANS}-DOCSTART- O\n\n{''.join(sentences[:3])}", dev=dev)
+    with caplog.at_level(logging.INFO, logger="tagger"):
+        corpora.load(shared)
+    text = "1 document of dev and test data is in an earlier part too, so that scores are too high; the first: "
+    assert (text + "dev.conll:1 as train.conll:8" in caplog.text) == is_logged

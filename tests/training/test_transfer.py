@@ -1,12 +1,17 @@
 """Initial weights from a model: weights of a word, character or tag move to its index in the new model."""
 
+import logging
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+import tagger
 from tagger import model_dir, training
 from tagger.config import Config
+from tagger.data import schemes
 from tagger.data.sentence import Sentence
 from tagger.errors import ConfigError
 from tagger.model import TaggerModel, build_model
@@ -24,7 +29,7 @@ def source(model_path: Path) -> TaggerModel:
 def started(source: TaggerModel, *sentences: Sentence, **model: object) -> TaggerModel:
     """Returns a new model with the weights of the source, and with its shape except for changes."""
     settings = Config.model_validate({"model": source.config.model.model_dump() | model})
-    model = build_model(settings, sentences, [transfer.vector_table(source)])
+    model = build_model(settings, sentences, [transfer.vector_table(source)], extended=source)
     transfer.transfer_weights(source, model)
     return model
 
@@ -55,6 +60,70 @@ def test_weights_of_tags_and_transitions_move_to_the_new_tag_ids(source: TaggerM
         for right in shared:
             moved = ours["head.crf.transitions"][here, model.tags[right]]
             assert moved == theirs["head.crf.transitions"][there, source.tags[right]]
+
+
+def test_types_tags_and_characters_that_the_new_data_lacks_stay(source: TaggerModel) -> None:
+    model = started(source, Sentence(("Ωmega",), tags=("S-AGE",)))
+    assert {schemes.split(tag)[1] for tag in model.tags.items} == {"", "AGE", "LOC", "PER"}
+    assert {"Ω", *source.characters.items} <= {*model.characters.items}
+    plain = build_model(Config(), [Sentence(("a", "b"), tags=("N", "V"))])
+    more = build_model(Config(), [Sentence(("a", "b"), tags=("V", "X"))], extended=plain)
+    assert more.tags.items == ("V", "X", "N")
+
+
+def test_weights_of_new_tags_are_drawn(source: TaggerModel) -> None:
+    model = started(source, *NEW)
+    fresh = torch.stack([model.network.projection.weight[model.tags[f"{prefix}-AGE"]] for prefix in "BIES"])
+    assert (fresh != 0).all()
+    assert len({tuple(row.tolist()) for row in fresh}) == 4
+
+
+def test_what_is_kept_added_and_dropped_is_logged(source: TaggerModel, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="tagger"):
+        started(source, *NEW)
+    known = len(source.known_words) - 2
+    assert caplog.messages[0] == "started from a model; types kept: LOC, PER; added: AGE"
+    assert caplog.messages[1] == f"words kept: {known}; added: 1; dropped: 0"
+    assert caplog.messages[2] == f"characters kept: {len(source.characters) - 2}; added: 2; dropped: 0"
+    caplog.clear()
+    with caplog.at_level(logging.INFO, logger="tagger"):
+        started(source, Sentence(("lives",), tags=("VERB",)))
+    assert caplog.messages[0].startswith("started from a model; tags added: VERB; dropped: B-LOC, B-PER, ")
+
+
+def test_types_that_the_data_would_unlearn_are_found(source: TaggerModel) -> None:
+    tagged = Sentence(("Ada",), tags=("S-PER",))
+    assert transfer.find_unlearned(source, [tagged]) == ["LOC"]
+    assert transfer.find_unlearned(source, [tagged, Sentence(("Oslo",), tags=("S-LOC",))]) == []
+    assert transfer.find_unlearned(source, [replace(tagged, annotated_types=("PER",))]) == []
+    assert transfer.find_unlearned(source, [replace(tagged, annotated_types=("PER", "LOC"))]) == ["LOC"]
+
+
+def test_another_scheme_than_that_of_the_model_is_refused(source: TaggerModel) -> None:
+    with pytest.raises(ConfigError, match=r"data\.scheme is IOBES in the model and IOB2 in the recipe"):
+        transfer.check_scheme(source, Config.model_validate({"data": {"scheme": "IOB2"}}))
+
+
+@pytest.mark.parametrize("annotated", [True, False])
+def test_a_new_type_is_learned_without_unlearning_others_where_these_were_not_annotated(
+    tiny_config: Config, model_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, annotated: bool
+) -> None:
+    old = (model_path.parents[1] / "train.conll").read_text()
+    verbs = re.sub(r"[BI]-(PER|LOC)", "O", old).replace("lives O", "lives B-VERB")
+    whole = old.replace("lives O", "lives B-VERB")
+    for name, text in (("verbs", verbs), ("whole", whole)):
+        (tmp_path / f"{name}.conll").write_text(text)
+    types = ("VERB",) if annotated else None
+    paths = {"train": str(tmp_path / "verbs.conll"), "dev": str(tmp_path / "verbs.conll"), "annotated_types": types}
+    data = tiny_config.data.model_copy(update=paths)
+    more = tiny_config.training.model_copy(update={"epochs": 4})
+    config = tiny_config.model_copy(update={"data": data, "training": more})
+    result = training.train(config, tmp_path / "run", device="cpu", init_from=model_path)
+    types_of = tagger.evaluate(result.tagger, tmp_path / "whole.conll").types
+    assert types_of["VERB"].f1 == 100.0
+    old_types = [types_of[kind].f1 for kind in ("PER", "LOC")]
+    assert min(old_types) > 70 if annotated else max(old_types) == 0
+    assert ("has no LOC, PER, which the model knows and will unlearn" in caplog.text) is not annotated
 
 
 def test_all_other_weights_are_equal(source: TaggerModel) -> None:

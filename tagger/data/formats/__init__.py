@@ -30,6 +30,7 @@ class Format:
         is_training_data: whether a recipe can train on files of the format.
         has_documents: whether several records may belong to one document.
         has_columns: whether tokens and tags are columns of rows, by number or name.
+        index: the name of the file that links the outputs of a job; the module then has a function `index`.
     """
 
     module: str
@@ -43,6 +44,7 @@ class Format:
     is_training_data: bool = False
     has_documents: bool = False
     has_columns: bool = False
+    index: str | None = None
 
     @property
     def is_corpus(self) -> bool:
@@ -105,7 +107,7 @@ FORMATS: dict[str, Format] = {
         is_training_data=True,
     ),
     "brat": Format("brat", (".ann",), holds_spans=True, has_offsets=True, is_training_data=True),
-    "html": Format("html", (".html",), writes=True, holds_spans=True),
+    "html": Format("html", (".html",), writes=True, holds_spans=True, index="index.html"),
     "datasets": Format("hub", holds_tags=True, holds_fields=True, is_training_data=True),
 }
 """All formats by name, in the order of messages and help; `tagger.choices` has the names as types."""
@@ -135,6 +137,7 @@ class Layout:
         fixed: whether the tag's column must exist.
         tag_format: how tags encode spans in the file; see `tagger.data.tag_formats`.
         outside_tag: the tag of tokens outside spans in the file.
+        unknown_tag: the tag of tokens that were not annotated; None if all are.
         comments: how comment lines start; `auto` for lines that look like comments, `none` if there are none.
     """
 
@@ -145,6 +148,7 @@ class Layout:
     tag_format: TagFormat = "auto"
     outside_tag: str = "O"
     comments: str = "auto"
+    unknown_tag: str | None = None
 
     def number(self, column: int | str) -> int:
         """Returns the number of a column.

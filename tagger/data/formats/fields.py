@@ -8,6 +8,7 @@ from tagger.data.formats.reading import Fields, shorten
 
 TEXT = "text"
 TOKENS = "tokens"
+ANNOTATED_TYPES = "annotated_types"
 
 
 def unpack(value: Any) -> dict[str, Any]:
@@ -113,6 +114,20 @@ def split_tags(tags: Any, sentences: list[list[str]], name: str, tag_names: Sequ
         split.append(names[start : start + len(sentence)])
         start += len(sentence)
     return split
+
+
+def find_annotated_types(row: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Returns the types of spans that a row was annotated for, its field `annotated_types`; None for all.
+
+    Raises:
+        ValueError: the field is not a list of types.
+    """
+    types = row.get(ANNOTATED_TYPES)
+    if types is None:
+        return None
+    if not isinstance(types, list) or not all(isinstance(kind, str) and kind for kind in types):
+        raise ValueError(f"expected a list of types as {ANNOTATED_TYPES!r}, found {shorten(repr(types))}")
+    return tuple(types)
 
 
 def list_fields(row: Mapping[str, Any]) -> str:

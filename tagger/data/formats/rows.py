@@ -1,6 +1,7 @@
 """Rows of JSON lines and tables: converts named values to a record."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from tagger.data.formats import fields as row_fields
@@ -84,6 +85,8 @@ class TaggedRows:
             self._document, self._count = document, self._count + 1
         origin = Origin(location, line or number, self._count)
         sentences = build_sentences(annotation, origin, self._options)
+        if (types := row_fields.find_annotated_types(row)) is not None:
+            sentences = [replace(sentence, annotated_types=types) for sentence in sentences]
         text = annotation.text if isinstance(annotation, TextSpans) else None
         return Record(tuple(sentences), document, origin.line, text, fields=row, numbered=numbered, size=size)
 

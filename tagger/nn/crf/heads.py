@@ -4,6 +4,7 @@ Shapes in this module: B sentences, T tokens in the longest one, K tags.
 """
 
 import math
+from abc import abstractmethod
 from typing import NamedTuple
 
 import torch
@@ -41,6 +42,33 @@ class _Head(nn.Module):
         self.register_buffer("transitions_allowed", constraints.transitions, persistent=False)
         self.register_buffer("tag_weights", tag_weights, persistent=False)
 
+    @abstractmethod
+    def chain(self, emissions: Tensor, lengths: Tensor) -> LinearChain:
+        """Returns the distribution over allowed paths: emissions (B, T, K), lengths (B,)."""
+
+    def _partial_loss(
+        self, every: LinearChain, emissions: Tensor, gold: Tensor, lengths: Tensor, reduction: Reduction
+    ) -> Tensor:
+        """Returns −log of the probability that the distribution `every` gives to the allowed paths through gold tags.
+
+        Args:
+            every: the distribution over all paths.
+            emissions: (B, T, K).
+            gold: (B, T, K) whether a token may have a tag.
+            lengths: (B,).
+            reduction: as of `LinearChain.negative_log_likelihood`.
+
+        Raises:
+            ValueError: a sentence has no allowed path through its gold tags, or there are tag weights.
+        """
+        if self.tag_weights is not None:
+            raise ValueError("tag weights require one known gold tag per token")
+        if gold.shape != emissions.shape:
+            raise ValueError(f"gold must be {tuple(emissions.shape)}, got {tuple(gold.shape)}")
+        agreeing = self.chain(emissions.masked_fill(~gold, -math.inf), lengths)
+        values = every.log_partition() - agreeing.log_partition()
+        return reduce_losses(values, lengths, reduction, values.dtype)
+
     def _constrain(self, transitions: Tensor, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Returns the scores, −inf where the constraints forbid."""
         return (
@@ -71,9 +99,14 @@ class CRFHead(_Head):
         return LinearChain(emissions, *self._constrain(*self._scores()), lengths)
 
     def loss(self, emissions: Tensor, gold: Tensor, lengths: Tensor, *, reduction: Reduction = "sentence") -> Tensor:
-        """Returns the negative log-likelihood in nats; see `LinearChain.negative_log_likelihood`."""
+        """Returns the negative log-likelihood in nats; see `LinearChain.negative_log_likelihood`.
+
+        Of gold tags as booleans, only the paths that the constraints allow are summed.
+        """
         scores = self._constrain(*self._scores()) if self.forbid_in_training else self._scores()
         chain = LinearChain(emissions, *scores, lengths)
+        if gold.dtype == torch.bool:
+            return self._partial_loss(chain, emissions, gold, lengths, reduction)
         return chain.negative_log_likelihood(gold, weights=self.tag_weights, reduction=reduction)
 
     def _scores(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -105,16 +138,12 @@ class SoftmaxHead(_Head):
         mask = torch.arange(emissions.shape[1], device=emissions.device) < lengths[:, None]
         emissions = torch.where(mask[:, :, None], emissions, 0.0)
         if gold.dtype == torch.bool:
-            if self.tag_weights is not None:
-                raise ValueError("tag weights require one known gold tag per token")
-            agreeing = emissions.masked_fill(~gold, -math.inf).logsumexp(2)
-            values = (emissions.logsumexp(2) - agreeing).masked_fill(~mask, 0.0)
-        else:
-            values = F.cross_entropy(
-                emissions.transpose(1, 2),
-                gold.masked_fill(~mask, UNKNOWN),
-                self.tag_weights,
-                ignore_index=UNKNOWN,
-                reduction="none",
-            )
+            return self._partial_loss(IndependentTags(emissions, lengths), emissions, gold, lengths, reduction)
+        values = F.cross_entropy(
+            emissions.transpose(1, 2),
+            gold.masked_fill(~mask, UNKNOWN),
+            self.tag_weights,
+            ignore_index=UNKNOWN,
+            reduction="none",
+        )
         return reduce_losses(values.sum(1), lengths, reduction, emissions.dtype)
