@@ -146,14 +146,8 @@ def test_several_files_become_one_or_one_each(tmp_path: Path) -> None:
     first.write_text("Ada B-PER\nran O")
     second.write_text("token,tag\nEve,B-PER\n")
     tagger.convert([first, second], tmp_path / "all.conll")
-    assert (tmp_path / "all.conll").read_text() == "Ada B-PER
-ran O
-
--DOCSTART- 0
-
-Eve	B-PER
-
-"
+    written = (tmp_path / "all.conll").read_text()
+    assert written == "Ada\tB-PER\nran\tO\n\n-DOCSTART- 0\n\nEve\tB-PER\n\n"
     (tmp_path / "out").mkdir()
     tagger.convert([first, second], tmp_path / "out", output_format="jsonl")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jsonl", "b.jsonl"]

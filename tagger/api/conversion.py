@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from tagger.choices import Misaligned, OutputFormat, Scheme, TagFormat, TaggedFormat, listed, options
+from tagger.choices import InputFormat, Misaligned, OutputFormat, Scheme, TagFormat, TaggedFormat, listed, options
 from tagger.data.conversion import Converter, TypeChanges, parse_types
 from tagger.data.formats import FORMATS, Layout
 from tagger.data.formats.reading import AnnotationOptions, Fields, ReadOptions
@@ -50,8 +50,8 @@ def convert(
     """Converts tagged files to another format, as `tagger convert` does, and returns what was written.
 
     Files are read and written record by record. A format with texts gets, from a source with tokens, the tokens joined
-    by one space, or as SpaceAfter=No in CoNLL-U says. In their own format, files are written back unchanged except
-    for the tags.
+    by one space, or as SpaceAfter=No in CoNLL-U says. A file in its own format is written back unchanged except for
+    the tags; several files of columns in one become new columns of tokens and tags.
 
     Args:
         paths: files, folders or globs.
@@ -111,7 +111,10 @@ def convert(
 
 @dataclass(frozen=True)
 class _Work:
-    """The options of a conversion; `read_options` are further options of `ReadOptions`."""
+    """The options of a conversion.
+
+    `read_options` are further options of `ReadOptions`; `writes_back` is that of `WriteOptions`.
+    """
 
     input_format: TaggedFormat | None
     output_format: OutputFormat
@@ -119,6 +122,7 @@ class _Work:
     scheme: Scheme | None
     types: TypeChanges | None
     read_options: dict[str, object]
+    writes_back: bool = True
 
     def find_format(self, path: Path) -> TaggedFormat:
         """Returns the format of an input."""
@@ -173,6 +177,8 @@ def _convert_into_file(items: Sequence[Input], out: Path, work: _Work) -> Summar
     formats = {work.find_format(_path(item)) for item in items}
     if len(items) > 1 and work.output_format == "parquet" and (len(formats) > 1 or "parquet" in formats):
         raise ConfigError("several inputs have different columns; pass a folder as `out` for one Parquet file each")
+    # Rows of several files of columns may have other separators or numbers of columns.
+    work = replace(work, writes_back=len(items) == 1 or formats == {"conllu"})
     summary = Summary()
     _convert_files(items, out, work, summary)
     return summary
@@ -240,10 +246,16 @@ def _make_sink(work: _Work, input_format: TaggedFormat, layout: Layout, item: In
         raise ConfigError(f"{item.label}: the tags are plain tags; {work.output_format} has spans only")
     if input_format != "conllu" and work.output_format == "conllu":
         layout = Layout(0, "misc:NER" if converter.has_spans else "xpos")
-    return make_sink(
-        work.output_format,
-        WriteOptions(input_format, layout, name=item.label, source=item.path, has_spaces=True, marks_starts=True),
+    options_of_sink = WriteOptions(
+        cast(InputFormat, input_format),
+        layout,
+        name=item.label,
+        source=item.path,
+        has_spaces=True,
+        writes_back=work.writes_back,
+        marks_starts=True,
     )
+    return make_sink(work.output_format, options_of_sink)
 
 
 class _Output:

@@ -348,7 +348,7 @@ def _split(text: str) -> list[str]:
 def make_sink(options: WriteOptions) -> Sink:
     """Returns the sink of columns. Sentences read from columns are written back unchanged except for the tags."""
     layout, probabilities = options.layout, options.token_probabilities
-    if options.input_format == "columns":
+    if options.input_format == "columns" and options.writes_back:
 
         def write_back(sentence: Sentence) -> str:
             return "".join(write(sentence, layout, probabilities=probabilities(sentence)))

@@ -232,7 +232,7 @@ def make_sink(options: WriteOptions) -> Sink:
     def write_back(sentence: Sentence) -> str:
         return "".join(write(sentence, tag, probabilities=probabilities(sentence)))
 
-    if options.input_format == "conllu":
+    if options.input_format == "conllu" and options.writes_back:
         return TextSink(lambda record: "".join(map(write_back, record.sentences)))
     name = escapes.document_id(options.name, "_").replace("/", ":")  # ids hold neither space nor slash
 

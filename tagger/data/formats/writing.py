@@ -22,6 +22,7 @@ class WriteOptions:
         alternatives: whether to write the alternatives of each sentence.
         source: the path or open file of a Parquet input, whose columns are carried to the output; else None.
         has_spaces: whether a tag may contain a space.
+        writes_back: whether sentences in the format of the output keep all that is not a tag.
         marks_starts: whether records say by `starts_document` where documents start; else each row is a document.
         types: the entity types of the model, for the legend of a page.
     """
@@ -33,6 +34,7 @@ class WriteOptions:
     alternatives: bool = False
     source: Path | BinaryIO | None = None
     has_spaces: bool = False
+    writes_back: bool = True
     marks_starts: bool = False
     types: tuple[str, ...] = ()
 
