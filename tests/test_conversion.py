@@ -181,3 +181,16 @@ def test_what_cannot_be_converted_is_an_error(tmp_path: Path, caplog: pytest.Log
     with caplog.at_level("WARNING", logger="tagger"):
         tagger.convert(source, tmp_path / "b.conll", types="LOC=PLACE")
     assert "no span has the type LOC" in caplog.text
+
+
+def test_a_folder_of_brat_has_one_document_per_text(tmp_path: Path) -> None:
+    (tmp_path / "brat").mkdir()
+    for name, text in (("x", "Ada ran.\n"), ("y", "Eve too.\n")):
+        (tmp_path / "brat" / f"{name}.txt").write_text(text)
+        (tmp_path / "brat" / f"{name}.ann").write_text(f"T1\tPER 0 3\t{text[:3]}\n")
+    summary = tagger.convert(tmp_path / "brat", tmp_path / "b.jsonl", output_format="doccano")
+    assert [(row["text"], row["label"]) for row in read_rows(tmp_path / "b.jsonl")] == [
+        ("Ada ran.\n", [[0, 3, "PER"]]),
+        ("Eve too.\n", [[0, 3, "PER"]]),
+    ]
+    assert summary.documents == 2

@@ -103,6 +103,7 @@ def convert(
         pattern=pattern,
         out=Path(out) if is_folder else None,
     )
+    items = _without_annotations(items, work)
     summary = _convert_into_folder(items, Path(out), work) if is_folder else _convert_into_file(items, Path(out), work)
     if work.types is not None and work.types.unseen:
         log.warning("no span has the type %s", listed(tuple(sorted(work.types.unseen)), 10))
@@ -182,6 +183,17 @@ def _convert_into_file(items: Sequence[Input], out: Path, work: _Work) -> Summar
     summary = Summary()
     _convert_files(items, out, work, summary)
     return summary
+
+
+def _without_annotations(items: Sequence[Input], work: _Work) -> list[Input]:
+    """Returns the inputs without the annotation files of brat whose texts are inputs, too."""
+    texts = {_path(item).with_suffix("") for item in items if _path(item).suffix == ".txt"}
+    return [
+        item
+        for item in items
+        if not (_path(item).suffix == ".ann" and _path(item).with_suffix("") in texts)
+        or work.find_format(_path(item)) != "brat"
+    ]
 
 
 def _path(item: Input) -> Path:
