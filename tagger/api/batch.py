@@ -40,6 +40,7 @@ def tag_files(
     workers: int | None = None,
     on_error: OnError = "stop",
     rejects: str | Path | None = None,
+    stream: bool = False,
     resume: bool = False,
     overwrite: bool = False,
     summary: str | Path | None = None,
@@ -71,6 +72,8 @@ def tag_files(
         workers: the number of CPU threads, or of processes with the engine ray; None for all CPU cores.
         on_error: stop at unreadable input, or skip it and write it to `rejects`.
         rejects: the file for skipped input; None for rejects.jsonl in `out`.
+        stream: read standard input, and write and flush the output of each record as soon as the record is complete.
+            Each record is tagged alone, without the other records of its document.
         resume: continue an interrupted job with the same arguments.
         overwrite: replace existing files in `out`.
         summary: a JSON file to write the returned summary to.
@@ -98,6 +101,7 @@ def tag_files(
         on_error=on_error,
         rejects=None if rejects is None else Path(rejects),
         summary=None if summary is None else Path(summary),
+        stream=stream,
         resume=resume,
         overwrite=overwrite,
         max_tokens=max_tokens,
@@ -107,6 +111,8 @@ def tag_files(
     if job.summary is not None:
         atomic.check_writable(job.summary)
     if engine == "ray":
+        if stream:
+            raise ConfigError("the engine ray writes files; `stream` is for the engine local")
         if out is None:
             raise ConfigError("the engine ray writes many files; pass a directory as `out`")
         from tagger.jobs.ray import engine as ray  # loads Ray, so only when it is used

@@ -89,6 +89,10 @@ def tag(
         Path | None,
         typer.Option(metavar="FILE", help="File for skipped input.", show_default="rejects.jsonl in --out"),
     ] = None,
+    stream: Annotated[
+        bool,
+        typer.Option("--stream", help="Read stdin and write each record's output as soon as the record is complete."),
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted job.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files in --out.")] = False,
     summary: Annotated[
@@ -128,6 +132,7 @@ def tag(
             workers=workers,
             on_error=on_error,
             rejects=rejects,
+            stream=stream,
             resume=resume,
             overwrite=overwrite,
             summary=summary,

@@ -10,6 +10,7 @@ from tagger.choices import InputFormat, OnError, OutputFormat, Scheme, listed, o
 from tagger.data.formats import FORMATS
 from tagger.errors import ConfigError
 from tagger.io import line_reader
+from tagger.jobs.inputs import STDIN
 from tagger.model import TaggerModel
 from tagger.tagging import DecodingOptions
 
@@ -70,6 +71,7 @@ class Job:
         on_error: stop at input that cannot be read, or skip it and write it to `rejects`.
         rejects: the file of rejected input, rejects.jsonl in `out` if None.
         summary: the file that the caller will write the summary to; no other file of the job may have this path.
+        stream: read the standard input and write each record's output as soon as the record is complete.
         resume: continue this job where it was stopped or killed.
         overwrite: let outputs replace existing files.
         max_tokens: the longest sentence that is tagged in one piece, the tagger's limit if None.
@@ -85,6 +87,7 @@ class Job:
     on_error: OnError = "stop"
     rejects: Path | None = None
     summary: Path | None = None
+    stream: bool = False
     resume: bool = False
     overwrite: bool = False
     max_tokens: int | None = None
@@ -118,6 +121,8 @@ def check_options(job: Job, model: TaggerModel) -> None:
         raise ConfigError(f"the model's tags are plain; {output_format} has spans only, choose another `output_format`")
     if job.on_error == "stop" and job.rejects is not None:
         raise ConfigError("`rejects` is the file for input that `on_error` skip rejects; pass both or neither")
+    if job.stream and (job.paths != (STDIN,) or job.out is not None):
+        raise ConfigError("`stream` reads - and writes one stream; pass neither files nor `out`")
     if job.overwrite and job.out is None:
         raise ConfigError("`overwrite` needs outputs in a directory; pass `out`, too")
 
