@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tagger import tagging
-from tagger.choices import Device, Engine, InputFormat, OnError, OutputFormat, Scheme, parse_scheme
+from tagger.choices import Device, Engine, InputFormat, Newline, OnError, OutputFormat, Scheme, parse_scheme
 from tagger.errors import ConfigError
 from tagger.io import atomic, json_files, line_reader
 from tagger.jobs.inputs import STDIN
@@ -31,6 +31,7 @@ def tag_files(
     token_column: int | str | None = None,
     tag_column: int | str | None = None,
     language: str | None = None,
+    newline: Newline = "break",
     probabilities: bool = False,
     threshold: float | None = None,
     nbest: int = 0,
@@ -63,6 +64,7 @@ def tag_files(
         token_column: the column of the token, by number from 0 or by name; None for the column used in training.
         tag_column: likewise the column of the tag; in CoNLL-U upos, xpos or misc:KEY.
         language: the ISO code of the language of raw text; None for that of the model.
+        newline: break ends a sentence of raw text at each newline; space only at blank lines, for hard-wrapped text.
         probabilities: whether to write the exact probability of each tag and span.
         threshold: drop spans with a lower probability.
         nbest: the number of most probable tag sequences to write for each sentence.
@@ -94,7 +96,9 @@ def tag_files(
     job = Job(
         paths=tuple(path if path == STDIN else Path(path) for path in path_list),
         model=Path(model),
-        formats=Formats(input_format, output_format, token_column, tag_column, _parse_scheme(scheme), language),
+        formats=Formats(
+            input_format, output_format, token_column, tag_column, _parse_scheme(scheme), language, newline
+        ),
         decoding=DecodingOptions(probabilities, threshold, nbest),
         out=None if out is None else Path(out),
         pattern=pattern,
@@ -113,6 +117,8 @@ def tag_files(
     if engine == "ray":
         if stream:
             raise ConfigError("the engine ray writes files; `stream` is for the engine local")
+        if newline != "break":
+            raise ConfigError("the engine ray divides files at newlines; `newline` is for the engine local")
         if out is None:
             raise ConfigError("the engine ray writes many files; pass a directory as `out`")
         from tagger.jobs.ray import engine as ray  # loads Ray, so only when it is used

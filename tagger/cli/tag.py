@@ -52,6 +52,10 @@ def tag(
     language: Annotated[
         str | None, typer.Option(metavar="CODE", help="Language of raw text.", show_default="that of the model")
     ] = None,
+    newline: Annotated[
+        choices.Newline,
+        typer.Option(help="End a sentence of raw text at each newline, or treat newlines in a paragraph as spaces."),
+    ] = "break",
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Write the exact probability of each tag and span.")
     ] = False,
@@ -123,6 +127,7 @@ def tag(
             token_column=options.parse_column(token_column),
             tag_column=options.parse_column(tag_column),
             language=language,
+            newline=newline,
             probabilities=probabilities,
             threshold=threshold,
             nbest=nbest,

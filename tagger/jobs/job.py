@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from tagger import __version__, model_dir
-from tagger.choices import InputFormat, OnError, OutputFormat, Scheme, listed, options
+from tagger.choices import InputFormat, Newline, OnError, OutputFormat, Scheme, listed, options
 from tagger.data.formats import FORMATS
 from tagger.errors import ConfigError
 from tagger.io import line_reader
@@ -27,6 +27,7 @@ class Formats:
         tag_column: the column of the tag, as in the model's training data if None.
         scheme: the scheme of the written tags, as in the model's training data if None.
         language: the language of raw text, that of the model if None.
+        newline: whether a newline in raw text ends a sentence, or is white space.
 
     Raises:
         ConfigError: a format or the scheme is unknown.
@@ -38,9 +39,15 @@ class Formats:
     tag_column: int | str | None = None
     scheme: Scheme | None = None
     language: str | None = None
+    newline: Newline = "break"
 
     def __post_init__(self) -> None:
-        for name, choice in (("input_format", InputFormat), ("output_format", OutputFormat), ("scheme", Scheme)):
+        for name, choice in (
+            ("input_format", InputFormat),
+            ("output_format", OutputFormat),
+            ("scheme", Scheme),
+            ("newline", Newline),
+        ):
             if (value := getattr(self, name)) is not None and value not in options(choice):
                 raise ConfigError(f"`{name}` must be {listed(options(choice))}, got {value!r}")
 
@@ -139,6 +146,12 @@ def check_unused_options(formats: Formats, input_formats: Iterable[InputFormat])
             lambda source, target: target == "conllu" or source == target == "columns",
         ),
         ("language", formats.language, "text, jsonl, json and parquet", lambda source, _: FORMATS[source].has_offsets),
+        (
+            "newline",
+            None if formats.newline == "break" else formats.newline,
+            "text, jsonl, json and parquet",
+            lambda source, _: FORMATS[source].has_offsets,
+        ),
         ("scheme", formats.scheme, "output with tags", lambda _, target: FORMATS[target].holds_tags),
     )
     conversions = " and ".join(f"{source} to {target}" for source, target in pairs)

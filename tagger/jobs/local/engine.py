@@ -91,6 +91,7 @@ class _Work:
             input_format=input_format,
             layout=self._layout(input_format, token=formats.token_column, tag=formats.tag_column),
             language=formats.language_of(self.tagger.model),
+            newline=formats.newline,
             annotations=reader.find_annotation_options(self.tagger.model.config.data),
             name=item.label,
             reject=reject,
