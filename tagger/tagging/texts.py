@@ -33,7 +33,7 @@ def check_tokenizer(config: Config, language: str) -> None:
         log.warning("texts are split by the tokenizer %s; the model was trained on texts split by %s", present, trained)
 
 
-def split_texts(texts: Iterable[str], language: str, newline: Newline) -> list[tuple[str, list[Sentence]]]:
+def split_texts(texts: Iterable[str], language: str, newline: Newline = "break") -> list[tuple[str, list[Sentence]]]:
     """Returns each text with its sentences, whose `document` is the number of their passage over all texts.
 
     Raises:
