@@ -1,7 +1,7 @@
 """Highlights entities of a text in HTML, for pages and notebooks. The text is escaped completely."""
 
 import html
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 from zlib import crc32
 
@@ -43,7 +43,7 @@ def highlight(text: str, marks: Iterable[Mark], attributes: Attributes) -> Itera
     Args:
         text: the text.
         marks: the entities to highlight.
-        attributes: returns the HTML attributes of marks, such as `class_attributes`.
+        attributes: returns the HTML attributes of marks, such as `inline_attributes`.
     """
     end = 0
     for mark in marks:
@@ -57,11 +57,6 @@ def highlight(text: str, marks: Iterable[Mark], attributes: Attributes) -> Itera
     yield escape(text[end:])
 
 
-def class_attributes(kind: str) -> tuple[str, str]:
-    """Returns the attributes for a page whose style sheet has the classes c0 to c11, one per colour."""
-    return f'class="c{colour(kind)}"', ""
-
-
 def inline_attributes(kind: str) -> tuple[str, str]:
     """Returns the attributes for a fragment without a style sheet, such as the output of a notebook's cell."""
     hue = colour(kind) * 360 // NUM_COLOURS
@@ -71,6 +66,20 @@ def inline_attributes(kind: str) -> tuple[str, str]:
 def notebook_block(content: str) -> str:
     """Returns the HTML of a block that shows highlighted text, line breaks included, in a notebook's cell."""
     return f'<div dir="auto" style="line-height:1.9;white-space:pre-wrap">{content}</div>'
+
+
+def assign_colours(types: Sequence[str]) -> dict[str, int]:
+    """Returns the number of a colour for each type: that of `colour`, or another if two types would share it.
+
+    >>> assign_colours(["LOC", "PER", "PERSON"])
+    {'LOC': 4, 'PER': 7, 'PERSON': 0}
+    """
+    colours: dict[str, int] = {}
+    for kind in sorted(types, key=lambda kind: kind not in _COLOURS):
+        unused = [number for number in range(NUM_COLOURS) if number not in colours.values()]
+        number = colour(kind)
+        colours[kind] = number if number in unused or not unused else unused[0]
+    return colours
 
 
 def colour(kind: str) -> int:

@@ -155,6 +155,11 @@ class Tagger:
         self._workers = (workers or count_processors()) if self._scorer.is_concurrent else _FEEDERS.get(device.type, 1)
 
     @property
+    def span_types(self) -> tuple[str, ...]:
+        """The types of the spans that the model finds, sorted; none for plain tags."""
+        return tuple(self._span_tags.types) if self._span_tags else ()
+
+    @property
     def uses_document_context(self) -> bool:
         """Whether the tags of a sentence depend on the other sentences of its document."""
         return self.model.network.embedding.document_context is not None

@@ -1,5 +1,7 @@
+import re
 from html.parser import HTMLParser
 from io import BytesIO
+from pathlib import Path, PurePath
 
 import pytest
 from hypothesis import given, settings
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from tagger.data import reader
 from tagger.data.formats import Layout, html
 from tagger.data.formats.writing import WriteOptions
-from tagger.data.highlighting import NUM_COLOURS, colour
+from tagger.data.highlighting import NUM_COLOURS, assign_colours, colour
 from tagger.data.sentence import Record, Sentence
 from tagger.data.writer import make_sink
 from tests.data.tagged import tagged
@@ -27,7 +29,8 @@ HOSTILE = [
     "-->",
     "]]>",
 ]
-TAGS = {"html", "head", "meta", "title", "style", "body", "article", "header", "mark", "bdi"}
+TAGS = {"html", "head", "meta", "title", "style", "body", "h1", "main", "article", "header", "mark", "bdi"}
+TAGS |= {"footer", "ul", "li", "span"}
 
 
 class Page(HTMLParser):
@@ -39,15 +42,19 @@ class Page(HTMLParser):
         self.records: list[str] = []
         self.headers: list[str] = []
         self.marks: list[tuple[str, str, str]] = []
-        self.title = ""
+        self.title = self.heading = ""
+        self.legend: dict[str, str] = {}
         self.feed(page)
         self.close()
         assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         assert tag in TAGS
-        assert all(name in ("charset", "name", "content", "dir", "class", "title") for name, _ in attrs)
+        assert all(
+            name in ("charset", "name", "content", "dir", "class", "title", "data-sentences") for name, _ in attrs
+        )
         self.open += [tag] if tag != "meta" else []
+        self.classes = dict(attrs).get("class") or ""
         if tag == "article":
             self.records.append("")
         if tag == "mark":
@@ -64,6 +71,10 @@ class Page(HTMLParser):
             self.headers.append(data)
         elif self.open[-1:] == ["title"]:
             self.title += data
+        elif self.open[-1:] == ["h1"]:
+            self.heading += data
+        elif self.open[-2:] == ["li", "span"]:
+            self.legend[data] = self.classes
         elif "article" in self.open:
             self.records[-1] += data
             if self.open[-1] == "mark":
@@ -144,18 +155,63 @@ def test_the_text_of_a_page_is_the_input_text(text: str, kind: str):
 
 
 def test_a_page_is_self_contained():
-    head = html.head("a")
+    head = html.head("a", ["PER"]) + html.foot(["PER"])
     assert not any(word in head for word in ("http:", "https:", "url(", "<script", "<link", "@import"))
     assert 'charset="utf-8"' in head
 
 
 def test_a_type_has_the_same_colour_everywhere():
     (one,), (other,) = tagged([Record((Sentence(("a",)),))], "PER"), tagged([Record((Sentence(("b", "c")),))], "PER")
-    colours = [html.block(record, has_header=False).split('class="')[1].split('"')[0] for record in (one, other)]
-    assert colours[0] == colours[1]
-    assert f"mark.{colours[0]} " in html.head("")
+    attributes = html.class_attributes(["LOC", "PER"])
+    blocks = [html.block(record, attributes, has_header=False) for record in (one, other)]
+    colours = [block.split('class="')[1].split('"')[0] for block in blocks]
+    assert colours == ["c7 t1", "c7 t1"]
+    assert ".c7 {" in html.head("", [])
 
 
 def test_the_usual_entity_types_have_different_colours() -> None:
     assert len({colour(kind) for kind in ("PER", "ORG", "LOC", "MISC")}) == 4
     assert all(0 <= colour(kind) < NUM_COLOURS for kind in ("PER", "PRODUCT", "\ud800"))
+
+
+def test_the_types_of_a_model_have_different_colours_as_long_as_there_are_enough() -> None:
+    types = [f"T{number}" for number in range(NUM_COLOURS - 2)] + ["PER", "ORG"]
+    colours = assign_colours(types)
+    assert sorted(colours.values()) == list(range(NUM_COLOURS))
+    assert (colours["PER"], colours["ORG"]) == (colour("PER"), colour("ORG"))
+    assert set(assign_colours([*types, "Z"])) == {*types, "Z"}
+
+
+def test_a_page_has_a_heading_and_a_legend_with_the_colours_of_its_marks() -> None:
+    options = WriteOptions(input_format="lines", layout=Layout(tag=None), name="a <b>", types=("LOC", "<X>"))
+    sink = make_sink("html", options)
+    records = tagged(reader.read_records(BytesIO(b"a b c\nd\n"), input_format="lines", layout=Layout()), "<X>")
+    raw = (sink.begin() + sink.write(records) + sink.end()).decode()
+    found = Page(raw)
+    assert (found.heading, found.legend) == ("a <b>", {"LOC": "c4", "<X>": f"c{assign_colours(['LOC', '<X>'])['<X>']}"})
+    assert raw.count(f'<mark class="{found.legend["<X>"]} t1"') == 2
+    assert raw.index("<footer>") > raw.rindex("</article>")  # the counters have their values after all marks
+    for rule in ("counter-reset: t0 t1;", "article .t1 { counter-increment: t1; }", "counter(t1)"):
+        assert rule in raw
+
+
+def test_the_index_links_pages_with_their_numbers_of_sentences_and_entities(tmp_path: Path) -> None:
+    pages = []
+    for name, data in (
+        ("a.html", b"a b c\nd\n\n<mark class='x'> e\n"),
+        ("sub/b & c#.html", b""),
+        ("\udcff.html", b"f\n"),
+    ):
+        options = WriteOptions(input_format="lines", layout=Layout(tag=None), name=name, types=("X", "Y"))
+        sink = make_sink("html", options)
+        records = tagged(reader.read_records(BytesIO(data), input_format="lines", layout=Layout()))
+        pages.append((PurePath(name), tmp_path / str(len(pages))))
+        pages[-1][1].write_bytes(sink.begin() + sink.write(records) + sink.end())
+    found = b"".join(html.index("out", pages)).decode()
+    rows = re.findall(r"<t[hd]>(.*?)</t[hd]>", found)
+    assert rows[3:] == [
+        '<a dir="auto" href="a.html">a.html</a>', "3", "3",
+        '<a dir="auto" href="sub/b%20%26%20c%23.html">sub/b &amp; c#.html</a>', "0", "0",
+        '<a dir="auto" href="%FF.html">\ufffd.html</a>', "1", "1",
+        "total", "4", "4",
+    ]  # fmt: skip

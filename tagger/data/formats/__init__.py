@@ -30,6 +30,7 @@ class Format:
         is_training_data: whether a recipe can train on files of the format.
         has_documents: whether several records may belong to one document.
         has_columns: whether tokens and tags are columns of rows, by number or name.
+        index: the name of the file that links the outputs of a job; the module then has a function `index`.
     """
 
     module: str
@@ -43,6 +44,7 @@ class Format:
     is_training_data: bool = False
     has_documents: bool = False
     has_columns: bool = False
+    index: str | None = None
 
     @property
     def is_corpus(self) -> bool:
@@ -104,7 +106,7 @@ FORMATS: dict[str, Format] = {
         holds_fields=True,
         is_training_data=True,
     ),
-    "html": Format("html", (".html",), writes=True, holds_spans=True),
+    "html": Format("html", (".html",), writes=True, holds_spans=True, index="index.html"),
     "datasets": Format("hub", holds_tags=True, holds_fields=True, is_training_data=True),
 }
 """All formats by name, in the order of messages and help; `tagger.choices` has the names as types."""

@@ -21,6 +21,7 @@ class WriteOptions:
         probabilities: whether to write the probabilities of tokens and spans.
         alternatives: whether to write the alternatives of each sentence.
         source: the path or open file of a Parquet input, whose columns are carried to the output; else None.
+        types: the entity types of the model, for the legend of a page.
     """
 
     input_format: InputFormat
@@ -29,6 +30,7 @@ class WriteOptions:
     probabilities: bool = False
     alternatives: bool = False
     source: Path | BinaryIO | None = None
+    types: tuple[str, ...] = ()
 
     def token_probabilities(self, sentence: Sentence) -> tuple[float, ...]:
         """Returns the probabilities of a sentence's tokens; none without `probabilities`."""

@@ -23,7 +23,7 @@ from tagger.jobs import inputs
 from tagger.jobs.inputs import Input
 from tagger.jobs.job import Job, check_options, check_unused_options
 from tagger.jobs.journal import InputRecord, JobRecord
-from tagger.jobs.local.folder import JOB_FOLDER, REJECTS, OutputFolder
+from tagger.jobs.local.folder import JOB_FOLDER, REJECTS, Index, OutputFolder
 from tagger.jobs.pools import Pool, Reader
 from tagger.jobs.rejects import Rejects
 from tagger.jobs.summary import Summary
@@ -106,6 +106,7 @@ class _Work:
             probabilities=decoding.probabilities,
             alternatives=decoding.nbest > 0,
             source=item.path,
+            types=self.tagger.span_types,
         )
         return make_sink(self.job.formats.output_format_of(input_format), options)
 
@@ -207,12 +208,25 @@ def _plan_outputs(work: _Work, out: Path) -> OutputFolder:
         for item, input_format, target in zip(work.inputs, work.input_formats, targets, strict=True)
     ]
     rejects = (work.job.rejects or out / REJECTS) if work.job.on_error == "skip" else None
-    reserved = [PurePath(JOB_FOLDER), PurePath(directories.LOCK)]
+    index = _plan_index(work, out, names)
+    reserved = [PurePath(JOB_FOLDER), PurePath(directories.LOCK), *([index.name] if index else [])]
     _check_extra_outputs(work, rejects, (*names, *reserved))
     if rejects and rejects.absolute().is_relative_to(out.absolute()):
         reserved.append(rejects.absolute().relative_to(out.absolute()))
     inputs.check_outputs(out, work.inputs, names, reserved)
-    return OutputFolder(out, names, work.open_sink, rejects, overwrite=work.job.overwrite)
+    return OutputFolder(out, names, work.open_sink, rejects, index=index, overwrite=work.job.overwrite)
+
+
+def _plan_index(work: _Work, out: Path, names: Collection[PurePath]) -> Index | None:
+    """Returns the index page of the outputs, None for a single file or a format without such a page."""
+    output_format = FORMATS[work.job.formats.output_format_of(work.input_formats[0])]
+    is_folder = any(isinstance(path, Path) and path.is_dir() for path in work.job.paths)
+    if output_format.index is None or not (is_folder or len(names) > 1):
+        return None
+    if PurePath(output_format.index) in names:
+        log.info("%s: is the page of an input, so the job writes no index page", out / output_format.index)
+        return None
+    return Index(PurePath(output_format.index), partial(output_format.load().index, str(out)))
 
 
 def _check_extra_outputs(work: _Work, rejects: Path | None, reserved: Collection[PurePath]) -> None:

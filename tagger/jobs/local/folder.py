@@ -13,12 +13,12 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePath
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from tagger.data.formats.writing import Sink
 from tagger.errors import StorageError, limit_faults
@@ -37,7 +37,14 @@ COMMIT_SECONDS = 1.0
 """Minimum time between two journal entries, and the most work that a kill loses."""
 _COMMIT_INTERVAL_RATIO = 20  # of the time between commits to the time of a commit
 _THREADS = 16  # concurrent syncs share the round trips to the disk
-_PART, _REJECTS_PART = re.compile(r"part-[0-9]{6,}"), "rejects"
+_PART, _REJECTS_PART, _INDEX_PART = re.compile(r"part-[0-9]{6,}"), "rejects", "index"
+
+
+class Index(NamedTuple):
+    """A page that links the outputs of a job: its name, and its content for outputs by name and path."""
+
+    name: PurePath
+    build: Callable[[Iterable[tuple[PurePath, Path]]], Iterator[bytes]]
 
 
 class OutputFolder:
@@ -48,6 +55,7 @@ class OutputFolder:
         names: the relative path of each output.
         open_sink: returns the sink of an output by its index.
         rejects: the file of rejected input, None if such input stops the job.
+        index: the page that links the outputs, if any.
         overwrite: let outputs replace existing files.
 
     Attributes:
@@ -63,12 +71,14 @@ class OutputFolder:
         open_sink: Callable[[int], Sink],
         rejects: Path | None,
         *,
+        index: Index | None = None,
         overwrite: bool = False,
     ) -> None:
         self.out, self.state = out, State()
         self.rejects: Rejects | None = None
         self._job_folder, self._overwrite = out / JOB_FOLDER, overwrite
-        self.names, self._open_sink, self._rejects_path = names, open_sink, rejects
+        self.names, self._open_sink, self._rejects_path, self._index = names, open_sink, rejects, index
+        self._is_index_published = False
         self._sinks: dict[int, Sink] = {}  # of outputs that are not published yet
         self._journal = Journal(out / JOURNAL)
         self._committed = State()
@@ -91,6 +101,7 @@ class OutputFolder:
             self._check_parts()
             self._check_rejects()
         self._check_paths(resumes=resumes)
+        self._is_index_published = resumes and self._find_published_index()
         self._job_folder.mkdir(exist_ok=True)
         if not resumes:
             if unfinished:
@@ -107,6 +118,13 @@ class OutputFolder:
         self._committed = replace(self.state)
         self._start_time -= self.state.summary.seconds
         self.publish()
+
+    def _find_published_index(self) -> bool:
+        """Returns whether a job that was killed at its very end has published the index."""
+        if self._index is None or self.state.finished < len(self.names) or self._overwrite:
+            return False
+        part, path = self._index_part, self.out / self._index.name
+        return atomic.is_same(part, path) or (os.path.lexists(path) and not part.exists())
 
     def _check_job_folder(self) -> None:
         """Raises StorageError if the job's hidden folder exists and is not ours."""
@@ -130,6 +148,9 @@ class OutputFolder:
         faults = [
             fault for number in range(len(self.names)) if (fault := self._find_obstacle(number, done=number < done))
         ]
+        if self._index:
+            is_published = resumes and self.state.finished == len(self.names)
+            faults += filter(None, [self._find_obstacle_at(self._index.name, self._index_part, done=is_published)])
         rejects = self._rejects_path
         if rejects == self.out / REJECTS and os.path.lexists(rejects) and not self._overwrite:
             is_ours = atomic.is_same(self._rejects_part, rejects) or self._rejects_published
@@ -143,8 +164,11 @@ class OutputFolder:
 
     def _find_obstacle(self, number: int, *, done: bool) -> str | None:
         """Returns why an output cannot be published, None if it can."""
-        path = self.out / self.names[number]
-        for folder in [self.out / parent for parent in self.names[number].parents][:-1]:
+        return self._find_obstacle_at(self.names[number], self._part(number), done=done)
+
+    def _find_obstacle_at(self, name: PurePath, part: Path, *, done: bool) -> str | None:
+        path = self.out / name
+        for folder in [self.out / parent for parent in name.parents][:-1]:
             if folder.is_symlink() or (os.path.lexists(folder) and not folder.is_dir()):
                 return f"{folder}: is not a folder, but {path} would be in it; choose another `out`"
         if path.is_dir() and not path.is_symlink():
@@ -153,7 +177,6 @@ class OutputFolder:
             return f"{path}: is a device or a pipe, but an output has this path; choose another `out`"
         if not os.path.lexists(path) or self._overwrite:
             return None
-        part = self._part(number)
         return None if done and (not part.exists() or atomic.is_same(part, path)) else _path_exists(path)
 
     def _resume_from(self, old: JobRecord, state: State, new: JobRecord) -> None:
@@ -177,6 +200,8 @@ class OutputFolder:
         """Raises StorageError if a part file is a link, has other hard links, or is not a regular file."""
         published = {self._part(number): self.out / name for number, name in enumerate(self.names)}
         published[self._rejects_part] = self.out / REJECTS
+        if self._index:
+            published[self._index_part] = self.out / self._index.name
         for path in self._job_folder.iterdir():
             if not atomic.is_unfinished(path.name) and not atomic.is_unshared(path, published.get(path)):
                 raise StorageError(f"{path}: is not a file of this job; start again without `resume`")
@@ -276,8 +301,21 @@ class OutputFolder:
             atomic.publish(self._rejects_part, self._rejects_path, overwrite=self._overwrite)
         elif self.rejects and self._rejects_path:
             atomic.copy_output(self._rejects_part, self._rejects_path)
+        self._publish_index()
         _call_for_all(atomic.sync, {*self._folders, self.out})
         self._remove()
+
+    def _publish_index(self) -> None:
+        """Publishes the page that links the outputs, unless a job did that and was killed before it ended."""
+        if self._index is None or self._is_index_published:
+            return
+        part, path = self._index_part, self.out / self._index.name
+        part.unlink(missing_ok=True)
+        outputs = [(name, self.out / name) for name in self.names if (self.out / name).is_file()]
+        with os.fdopen(atomic.open_regular(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as stream:
+            stream.writelines(self._index.build(outputs))
+        atomic.sync(part)
+        atomic.publish(part, path, overwrite=self._overwrite)
 
     def suspend(self) -> None:
         """Commits the job so that it can resume, or removes it if nothing was written."""
@@ -305,7 +343,11 @@ class OutputFolder:
         if not self._job_folder.exists():
             return
         for path in list(self._job_folder.iterdir()):
-            if _PART.fullmatch(path.name) or path.name == _REJECTS_PART or atomic.is_unfinished(path.name):
+            if (
+                _PART.fullmatch(path.name)
+                or path.name in (_REJECTS_PART, _INDEX_PART)
+                or atomic.is_unfinished(path.name)
+            ):
                 path.unlink()
         self._journal.path.unlink(missing_ok=True)
         with suppress(OSError):  # it contains a file of somebody else
@@ -317,6 +359,10 @@ class OutputFolder:
     @property
     def _rejects_part(self) -> Path:
         return self._job_folder / _REJECTS_PART
+
+    @property
+    def _index_part(self) -> Path:
+        return self._job_folder / _INDEX_PART
 
     @property
     def _rejects_published(self) -> bool:
