@@ -33,7 +33,7 @@ def test_weights_are_the_marginals_of_the_model_and_those_of_o_for_new_tags(mode
     tags = Vocab((*reversed(model.tags.items), "S-AGE"))
     weights = list(weigh_tags(model, tags, SENTENCES))
     assert [rows.shape for rows in weights] == [(5, len(tags)), (1, len(tags))]
-    for sentence, rows in zip(tagger.load(model_path).stream(SENTENCES, probabilities=True), weights, strict=True):
+    for sentence, rows in zip(tagger.load(model_path).tag(SENTENCES, probabilities=True), weights, strict=True):
         for tag, probability, row in zip(sentence.tags, sentence.probabilities, rows, strict=True):
             assert row.argmax() == tags[tag]
             assert np.exp(row[tags[tag]]) >= probability - 1e-4  # of the span, which is at most that of its tags
