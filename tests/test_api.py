@@ -105,7 +105,7 @@ def test_tag_files_writes_to_standard_output_without_a_directory(
     (tmp_path / "a.txt").write_text("Ada lives in New York .\n")
     tagger.tag_files(model_path, tmp_path / "a.txt")
     sys.stdout.flush()
-    assert capfdbinary.readouterr().out.startswith(b"Ada S-PER\n")
+    assert capfdbinary.readouterr().out.startswith(b'{"document": ')
 
 
 def test_compare_gives_the_figures_of_the_command(model_path: Path) -> None:

@@ -43,7 +43,7 @@ FOLDERS = {
         {"formats.columns", "formats.conllu", "formats.csv", "formats.fields", "formats.lines", "formats.text"},
         {"formats.annotations", "formats.pipes"},
         {"formats.annotated_sentences"},
-        {"formats.rows"},
+        {"formats.brat", "formats.rows"},
         {"formats.html", "formats.hub", "formats.json_file", "formats.jsonl", "formats.spans"},
         {"formats.parquet.decoding"},
         {"formats.parquet.reading"},

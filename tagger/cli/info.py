@@ -14,7 +14,7 @@ def info(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model directory.")],
     as_json: options.Json = False,
 ) -> None:
-    """Describe a model: layers, tags, vocabulary, file size and scores."""
+    """Describe a model: layers, tags, file size and scores."""
     from tagger.api import info as api
     from tagger.io import json_files
 

@@ -171,7 +171,9 @@ class Data(Section):
         if asked == "csv":
             self._refuse_unused(("columns",), "format csv, whose header names the columns")
         if asked is not None and asked not in _ROWS:
-            self._refuse_unused(("fields", "misaligned", "annotator", "tag_names"), condition)
+            self._refuse_unused(("fields", "annotator", "tag_names"), condition)
+        if asked in ("columns", "csv", "pipes", "conllu"):
+            self._refuse_unused(("misaligned",), condition)
         if asked in _ROWS:
             self._refuse_unused(("columns",), condition)
         return self

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from tagger.choices import InputFormat
-from tagger.data.formats import FORMATS, names_of
+from tagger.choices import InputFormat, TaggedFormat
+from tagger.data.formats import FORMATS, brat, names_of
 from tagger.errors import DataError
 from tagger.io import line_reader
 
@@ -19,7 +19,7 @@ _PARQUET_MAGIC = b"PAR1"
 class Guess(NamedTuple):
     """The format of a file, and what shows it: "name", "content", or nothing for a default."""
 
-    format: InputFormat
+    format: InputFormat | TaggedFormat
     evidence: str = ""
 
 
@@ -33,6 +33,7 @@ def guess_format(path: Path, *, tagged: bool = False) -> Guess:
        tagged file is columns, and a file to be tagged is columns if it has rows of equally many columns, at least two,
        and a blank line; else it is raw text. A text file (`.txt`) is a tagged file in the same way, but to be tagged
        it is always raw text.
+    4. A folder with files of annotations (`.ann`), and a text file with one beside it, are brat if they hold tags.
 
     Only the first 8 KiB of regular files are read, after decompression. Without them, the name decides.
 
@@ -45,21 +46,25 @@ def guess_format(path: Path, *, tagged: bool = False) -> Guess:
     """
     plain = line_reader.strip_compression_suffix(path)
     if plain.suffix == ".txt" and not tagged:
-        return Guess("lines")
+        return Guess("text")
+    if tagged and brat.is_brat(path):
+        return Guess("brat", "name")
     head = _read_head(path)
     if head.startswith(_PARQUET_MAGIC):
         return Guess("parquet", "content")
     text = head.decode(errors="replace").removeprefix("\ufeff")
     if _JSON.match(text.lstrip()):
         return Guess(_guess_json(text.lstrip(), plain.suffix), "content")
-    names = (name for name in names_of("reads") if plain.suffix in FORMATS[name].suffixes)
+    names = (
+        name for name in names_of("is_training_data" if tagged else "reads") if plain.suffix in FORMATS[name].suffixes
+    )
     if (name := next(names, None)) is not None:
-        return Guess(cast(InputFormat, name), "name")
+        return Guess(cast(TaggedFormat, name), "name")
     rows = [line.rstrip("\r") for line in text.split("\n")[:-1]]
     first = next((row for row in rows if row.strip() and not row.startswith("#")), "")
     if _CONLLU_ROW.fullmatch(first):
         return Guess("conllu", "content")
-    return Guess("columns") if tagged or _looks_like_columns(rows) else Guess("lines")
+    return Guess("columns") if tagged or _looks_like_columns(rows) else Guess("text")
 
 
 def _read_head(path: Path) -> bytes:
@@ -82,7 +87,7 @@ def _guess_json(text: str, suffix: str) -> InputFormat:
         value: Any = json.loads(line)
     except ValueError:
         end = line.rstrip()[-1]  # of a value on several lines, or of a line with a fault
-        return "jsonl" if end == "}" or (is_jsonl and end not in "[{,") else "json"
+        return "jsonl" if line[0] + end == "{}" or (is_jsonl and end not in "[{,") else "json"
     is_row = isinstance(value, dict) or (len(value) == 2 and isinstance(value[0], str))
     return "jsonl" if is_row and (rest.strip() or not is_json) else "json"
 

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Protocol, cast
 
 from tagger.choices import CorpusFormat, InputFormat, Misaligned, Role, Scheme, TagFormat, TaggedFormat, listed, options
 from tagger.data import schemes, splitting, tag_formats
-from tagger.data.formats import FORMATS, Layout, conllu, hub, names_of
+from tagger.data.formats import FORMATS, Layout, brat, conllu, hub, names_of
 from tagger.data.formats.reading import AnnotationOptions, Fields, ReadOptions
 from tagger.data.guessing import guess_format
 from tagger.data.notices import Notices
@@ -281,7 +281,7 @@ def _default_layout(input_format: str, *, has_spans: bool, tagged: bool) -> Layo
 def read_sentences(
     source: Path | BinaryIO,
     *,
-    input_format: InputFormat,
+    input_format: InputFormat | TaggedFormat,
     layout: Layout,
     tagged: bool,
     name: str | None = None,
@@ -310,7 +310,8 @@ def read_sentences(
     if file_format.is_corpus:
         sentences: Iterator[Sentence] = module.read_tagged(source, read_options, tagged=tagged)
         return sentences
-    records: Iterator[Record] = (module.read_tagged_records if tagged else module.read_records)(source, read_options)
+    is_tagged = tagged or not file_format.reads  # a format that is not read to be tagged has tags
+    records: Iterator[Record] = (module.read_tagged_records if is_tagged else module.read_records)(source, read_options)
     return (sentence for record in records for sentence in record.sentences)
 
 
@@ -346,7 +347,7 @@ def _label(source: Path | BinaryIO, name: str | None) -> str:
     return name or (str(source) if isinstance(source, Path) else "standard input")
 
 
-def read_corpus(path: Path, *, input_format: InputFormat, layout: Layout, **options: Any) -> Corpus:
+def read_corpus(path: Path, *, input_format: InputFormat | TaggedFormat, layout: Layout, **options: Any) -> Corpus:
     """Returns the tagged sentences of a file.
 
     Args:
@@ -480,10 +481,11 @@ def find_corpus_files(folder: Path) -> dict[str, Path]:
                 for suffix in _FILE_SUFFIXES
                 for compressed_suffix in _COMPRESSED_ENDS
                 for path in folder.glob(stem + suffix + compressed_suffix)
-                if path.is_file()
+                if path.is_file() or (path.is_dir() and brat.is_brat(path))
             )
-            # Universal Dependencies publishes the raw text and the treebank under the same name.
-            matches = [path for path in matches if path.suffix != ".txt" or path.with_suffix(".conllu") not in matches]
+            # Universal Dependencies and brat have the raw text and its annotations under the same name.
+            annotated = {path.with_suffix("") for path in matches if path.suffix in (".conllu", ".ann")}
+            matches = [path for path in matches if path.suffix != ".txt" or path.with_suffix("") not in annotated]
             if len(matches) > 1:
                 raise DataError(
                     f"{folder}: {' and '.join(path.name for path in matches)} may each be `{role}`; name one"

@@ -13,7 +13,7 @@ from tagger.io.line_reader import COMPRESSED_SUFFIXES
 def test_the_types_of_choices_name_the_formats_of_the_table():
     assert options(InputFormat) == names_of("reads")
     assert options(OutputFormat) == names_of("writes")
-    assert options(TaggedFormat) == tuple(name for name in names_of("is_training_data") if FORMATS[name].reads)
+    assert options(TaggedFormat) == tuple(name for name in names_of("is_training_data") if name != "datasets")
     assert options(CorpusFormat) == names_of("is_training_data")
 
 
@@ -22,7 +22,7 @@ def test_every_module_of_a_format_implements_what_its_row_says():
         module = import_module(f"tagger.data.formats.{row.module}")
         assert hasattr(module, "read_records") == row.reads, name
         assert hasattr(module, "read_tagged") == row.is_corpus, name
-        assert hasattr(module, "read_tagged_records") == (row.is_training_data and row.holds_fields), name
+        assert hasattr(module, "read_tagged_records") == (row.is_training_data and not row.is_corpus), name
         assert hasattr(module, "make_sink") == row.writes, name
 
 

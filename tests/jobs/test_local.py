@@ -97,7 +97,7 @@ def test_parquet_does_not_come_from_the_standard_input(model: Tagger) -> None:
     [("IOB1", "I-LOC I-LOC"), ("IOB2", "B-LOC I-LOC"), ("IOBES", "B-LOC E-LOC"), (None, "B-LOC E-LOC")],
 )
 def test_spans_are_spelt_in_the_scheme_that_is_asked_for(model: Tagger, scheme: str, tags: str) -> None:
-    text = tagged(model, "Ada lives in New York .\n", Formats(scheme=scheme))
+    text = tagged(model, "Ada lives in New York .\n", Formats("lines", scheme=scheme))
     assert [line.split()[1] for line in text.splitlines()[3:5]] == tags.split()
 
 
@@ -110,19 +110,22 @@ def test_plain_tags_have_no_scheme_to_be_spelt_in(model: Tagger, monkeypatch: py
 @pytest.mark.parametrize(
     ("formats", "fault"),
     [
-        (Formats(token_column=0), "`token_column` has no effect from lines to columns; it is for input in columns"),
         (
-            Formats(tag_column=1),
+            Formats("lines", token_column=0),
+            "`token_column` has no effect from lines to columns; it is for input in columns",
+        ),
+        (
+            Formats("lines", tag_column=1),
             "`tag_column` has no effect from lines to columns; it is for columns that are written back",
         ),
         (Formats("columns", "jsonl", tag_column=1), "`tag_column` has no effect from columns to jsonl"),
         (Formats("conllu", "columns", tag_column="upos"), "`tag_column` has no effect from conllu to columns"),
         (
-            Formats(language="en"),
+            Formats("lines", language="en"),
             "`language` has no effect from lines to columns; it is for text, jsonl, json and parquet",
         ),
         (
-            Formats(output_format="html", scheme="IOB2"),
+            Formats("lines", "html", scheme="IOB2"),
             "`scheme` has no effect from lines to html; it is for output with tags",
         ),
     ],
@@ -139,7 +142,7 @@ def test_an_option_may_bear_on_one_of_the_inputs(model: Tagger, model_path: Path
     into(model, model_path, tmp_path / "out", *paths, formats=formats)
     assert (tmp_path / "out" / "b.conll").read_text() == "S-PER Ada\nO lives\n"
     with pytest.raises(ConfigError) as caught:
-        into(model, model_path, tmp_path / "out", paths[0], formats=formats)
+        into(model, model_path, tmp_path / "out", paths[0], formats=replace(formats, input_format="lines"))
     assert [fault.split()[0] for fault in caught.value.faults] == ["`token_column`", "`tag_column`", "`language`"]
 
 
@@ -179,7 +182,7 @@ def test_many_inputs_share_pools_and_each_has_its_output(model: Tagger, model_pa
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model, "tag_pools", tag_pools)
-        summary = into(model, model_path, tmp_path / "out", tmp_path / "in")
+        summary = into(model, model_path, tmp_path / "out", tmp_path / "in", formats=Formats("lines"))
     assert pools == [171, 342, 683, 29]  # three tokens each; the records of 50 files
     assert (summary.sentences, summary.tokens) == (1225, 3675)
     for number in range(50):
@@ -203,7 +206,7 @@ def test_of_a_file_spoilt_in_the_middle_what_comes_before_is_kept(
     (tmp_path / "c.txt").write_text("Alan lives .\n")
     (tmp_path / "d.txt.gz").write_text("no gzip")
     paths = [tmp_path / name for name in ("a.txt", "b.txt", "c.txt", "d.txt.gz")]
-    summary = into(model, model_path, tmp_path / "out", *paths, on_error="skip")
+    summary = into(model, model_path, tmp_path / "out", *paths, on_error="skip", formats=Formats("lines"))
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["a.conll", "b.conll", "c.conll", "rejects.jsonl"]
     assert (tmp_path / "out" / "b.conll").read_text() == "Ada S-PER\nlives O\n. O\n\n" * lines
@@ -228,7 +231,7 @@ def test_a_packed_file_whose_bytes_were_changed_or_are_missing_is_set_aside_whol
     (tmp_path / "b.txt.gz").write_bytes(packed)
     (tmp_path / "c.txt").write_text("Alan lives .\n")
     paths = [tmp_path / name for name in ("a.txt", "b.txt.gz", "c.txt")]
-    summary = into(model, model_path, tmp_path / "out", *paths, on_error="skip")
+    summary = into(model, model_path, tmp_path / "out", *paths, on_error="skip", formats=Formats("lines"))
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.conll", "c.conll", "rejects.jsonl"]
     assert (summary.documents, summary.sentences, summary.rejected, summary.spans) == (2, 2, 1, {"PER": 2})
     row = json.loads((tmp_path / "out" / "rejects.jsonl").read_text())
@@ -320,7 +323,7 @@ def test_an_input_that_changed_after_it_was_begun_is_tagged_from_its_beginning(
     broken_off(model, model_path, tmp_path / "out", tmp_path / "a.txt")
     (tmp_path / "a.txt").write_text("Alan lives .\n")
     assert into(model, model_path, tmp_path / "out", tmp_path / "a.txt", resume=True).sentences == 1
-    assert (tmp_path / "out" / "a.conll").read_text() == "Alan S-PER\nlives O\n. O\n\n"
+    assert (tmp_path / "out" / "a.jsonl").read_text().count("S-PER") == 1
 
 
 def test_a_part_file_that_is_gone_is_a_clear_error(model: Tagger, model_path: Path, tmp_path: Path) -> None:
@@ -356,11 +359,17 @@ def test_the_rejects_cannot_overwrite_an_input(model: Tagger, model_path: Path, 
 
 
 def test_several_inputs_follow_one_another_in_one_stream(model: Tagger, tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("Ada lives .\n")
+    (tmp_path / "a.txt").write_text("Ada lives.\n")
     (tmp_path / "b.conll").write_text("Alan ?\nlives ?\n")
     out = BytesIO()
-    summary = local.run(model, Job((tmp_path / "a.txt", tmp_path / "b.conll"), Path("unread")), (BytesIO(), out))
-    assert out.getvalue() == b"Ada S-PER\nlives O\n. O\n\nAlan S-PER\nlives O\n"
+    summary = local.run(
+        model,
+        Job((tmp_path / "a.txt", tmp_path / "b.conll"), Path("unread"), Formats(output_format="columns")),
+        (BytesIO(), out),
+    )
+    assert (
+        out.getvalue() == f"-DOCSTART- {tmp_path}/a.txt\n\nAda\tS-PER\nlives\tO\n.\tO\n\nAlan S-PER\nlives O\n".encode()
+    )
     assert summary.documents == 2
 
 
@@ -382,7 +391,7 @@ def test_a_corpus_in_a_stream_is_not_taken_for_more_of_the_one_before(
 @pytest.mark.parametrize(
     ("name", "content", "ids"),
     [
-        ("a.txt", "Ada\n\nAlan\n", [0, 1, 2, 3, 4, 5]),
+        ("a.lines", "Ada\n\nAlan\n", [0, 1, 2, 3, 4, 5]),
         ("a.conll", "-DOCSTART- O\n\nAda O\n\n-DOCSTART- O\n\nAlan O\n", [0, 1, 2, 3]),
         ("a.jsonl", '{"tokens": ["Ada"]}\n{"tokens": ["Alan"], "id": 7}\n{"tokens": []}\n', [0, 7, 2, 3, 7, 5]),
         ("a.jsonl", '{"tokens": [], "document": null}\n{"tokens": [], "id": 1.5}\n', [0, 1, 2, 3]),
@@ -396,7 +405,8 @@ def test_documents_without_ids_count_on_through_the_inputs_of_a_stream(
         (tmp_path / folder / name).write_text(content)
     out = BytesIO()
     paths = (tmp_path / "b" / name, tmp_path / "c" / name)
-    summary = local.run(model, Job(paths, Path("unread"), Formats(output_format="jsonl")), (BytesIO(), out))
+    formats = Formats("lines" if name == "a.lines" else None, "jsonl")
+    summary = local.run(model, Job(paths, Path("unread"), formats), (BytesIO(), out))
     assert [json.loads(line)["document"] for line in out.getvalue().splitlines()] == ids
     assert summary.documents == len(ids)
 

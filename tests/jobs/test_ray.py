@@ -149,7 +149,7 @@ def test_a_cluster_whose_workers_die_with_a_block_in_hand_gives_what_this_machin
     inputs, log = tmp_path / "in", tmp_path / "log"
     (inputs / "deep").mkdir(parents=True)
     log.mkdir()
-    jsonl(inputs / "a.jsonl"), parquet(inputs / "deep" / "b.parquet"), plain(inputs / "c.txt"), damaged(inputs)
+    jsonl(inputs / "a.jsonl"), parquet(inputs / "deep" / "b.parquet"), damaged(inputs)
     job = Job((), model_path, Formats(output_format="jsonl"), on_error="skip")
     expected = on_this_machine(model_path, tmp_path / "local", inputs, job)
     monkeypatch.setattr(cluster, "Worker", dying(log))
@@ -232,7 +232,7 @@ def test_probabilities_are_those_of_this_machine_but_for_their_last_digits(
         model_dir.save(make_model(document_context={"output_dim": 9}), model_path, {})
     path, job = (
         plain(tmp_path / "a.txt"),
-        Job((), model_path, Formats(output_format="jsonl"), DecodingOptions(probabilities=True)),
+        Job((), model_path, Formats("lines", "jsonl"), DecodingOptions(probabilities=True)),
     )
     on_this_machine(model_path, tmp_path / "local", path, job)
     cluster.run([str(path)], str(tmp_path / "ray"), job)
@@ -257,7 +257,20 @@ def test_workers_import_nothing_from_the_current_directory(
     lay_decoys(folder, *MODULES, "tagger/__init__.py", "ray/__init__.py")
     plain(folder / "in.txt")
     monkeypatch.setenv("RAY_ADDRESS", ray.get_runtime_context().gcs_address)
-    options = ["--model", str(model_path), "--out", "out", "--to", "jsonl", "--engine", "ray", "--device", "cpu"]
+    options = [
+        "--model",
+        str(model_path),
+        "--out",
+        "out",
+        "--from",
+        "lines",
+        "--to",
+        "jsonl",
+        "--engine",
+        "ray",
+        "--device",
+        "cpu",
+    ]
     done = run(folder, "tag", "in.txt", *options, module=False)
     assert (done.returncode, proofs(folder)) == (0, []), done.stderr
     assert len(rows(folder / "out").splitlines()) == len(WORDS)
@@ -265,7 +278,7 @@ def test_workers_import_nothing_from_the_current_directory(
 
 @pytest.mark.usefixtures("_in_process", "_small")
 def test_a_fault_ends_the_job_as_here_and_it_goes_on_where_it_was(model_path: Path, tmp_path: Path) -> None:
-    path, job = plain(tmp_path / "a.txt"), Job((), model_path, Formats(output_format="jsonl"))
+    path, job = plain(tmp_path / "a.txt"), Job((), model_path, Formats("lines", "jsonl"))
     good = path.read_bytes()
     expected = on_this_machine(model_path, tmp_path / "local", path, job)
     path.write_bytes(good.replace(b"Ada", b"\xffda", 1))
@@ -299,7 +312,7 @@ def test_a_job_goes_on_only_on_the_device_and_with_the_limits_that_answers_depen
     path, out, job = (
         plain(tmp_path / "a.txt"),
         str(tmp_path / "ray"),
-        Job((), model_path, Formats(output_format="jsonl")),
+        Job((), model_path, Formats("lines", "jsonl")),
     )
 
     class Killed(BaseException):
@@ -329,7 +342,7 @@ def test_a_job_goes_on_only_on_the_device_and_with_the_limits_that_answers_depen
 def test_of_two_jobs_that_write_into_one_place_of_a_store_one_goes_on(
     model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: str
 ) -> None:
-    path, job = plain(tmp_path / "a.txt"), Job((), model_path, Formats(output_format="jsonl"))
+    path, job = plain(tmp_path / "a.txt"), Job((), model_path, Formats("lines", "jsonl"))
     on_this_machine(model_path, tmp_path / "local", path, job)
     out, begun = (tmp_path / "ray").as_uri(), []  # an address, where nothing is locked
     honest = InProcess.remote
@@ -352,7 +365,7 @@ def test_of_two_jobs_that_write_into_one_place_of_a_store_one_goes_on(
 def test_of_two_jobs_that_find_one_place_empty_the_last_to_begin_is_the_one_that_goes_on(
     model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, job = plain(tmp_path / "a.txt"), Job((), model_path, Formats(output_format="jsonl"))
+    path, job = plain(tmp_path / "a.txt"), Job((), model_path, Formats("lines", "jsonl"))
     other, out = replace(job, decoding=DecodingOptions(probabilities=True)), (tmp_path / "ray").as_uri()
     honest, begun = cluster.OutputOwner.claim, []
 
@@ -437,7 +450,7 @@ def test_a_cluster_without_a_gpu_is_told_and_not_waited_for(model_path: Path, tm
         cluster.run(
             [str(plain(tmp_path / "a.txt"))],
             str(tmp_path / "ray"),
-            Job((), model_path, Formats(output_format="jsonl")),
+            Job((), model_path, Formats("lines", "jsonl")),
             device="cuda",
         )
 
@@ -476,7 +489,7 @@ def test_each_worker_has_a_gpu_where_the_cluster_has_any_unless_told_otherwise(
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr(InProcess.Dataset, "map_batches", map_batches)
     monkeypatch.setattr(worker.tagging, "load", load)
-    job = Job((), model_path, Formats(output_format="jsonl"))
+    job = Job((), model_path, Formats("lines", "jsonl"))
     cluster.run([str(plain(tmp_path / "a.txt"))], str(tmp_path / "ray"), job, device=device)  # type: ignore[arg-type]
     assert asked == [share, computes]
 
@@ -499,7 +512,9 @@ def test_a_worker_that_cannot_load_the_model_is_a_fault_in_one_line(
     monkeypatch.setattr(InProcess, "cluster_resources", lambda _: there)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     options = ["--model", str(tmp_path / "diverged"), "--out", str(tmp_path / "ray"), "--engine", "ray"]
-    done = CliRunner().invoke(app, ["tag", str(plain(tmp_path / "a.txt")), "--to", "jsonl", *options])
+    done = CliRunner().invoke(
+        app, ["tag", str(plain(tmp_path / "a.txt")), "--from", "lines", "--to", "jsonl", *options]
+    )
     assert (done.exit_code, done.stderr.count("\n"), done.stderr.endswith(fault)) == (2, 1, True), done.stderr
 
 
@@ -507,11 +522,11 @@ def test_a_worker_that_cannot_load_the_model_is_a_fault_in_one_line(
 def test_inputs_that_would_meet_in_one_output_are_refused(model_path: Path, tmp_path: Path) -> None:
     paths = [str(plain(tmp_path / "a.txt")), str(jsonl(tmp_path / "a.jsonl"))]
     with pytest.raises(DataError, match=r"would both be written to a-00000\.jsonl"):
-        cluster.run(paths, str(tmp_path / "ray"), Job((), model_path, Formats(output_format="jsonl")))
+        cluster.run(paths, str(tmp_path / "ray"), Job((), model_path, Formats("lines", "jsonl")))
     (tmp_path / "b").mkdir()
     paths[1] = str(plain(tmp_path / "b" / "a.txt"))
     with pytest.raises(DataError, match=r"would both be written to a-00000\.jsonl; pass their common folder"):
-        cluster.run(paths, str(tmp_path / "other"), Job((), model_path, Formats(output_format="jsonl")))
+        cluster.run(paths, str(tmp_path / "other"), Job((), model_path, Formats("lines", "jsonl")))
 
 
 @pytest.mark.usefixtures("_in_process")
@@ -549,9 +564,9 @@ def test_options_that_do_not_fit_are_told_as_here(
     ("paths", "job", "fault"),
     [
         (["-"], Formats(), "reads files, not the standard input"),
-        (["a.txt"], Formats(), "writes jsonl or parquet, not columns; choose with `output_format`"),
-        (["a.txt"], Formats(output_format="html"), "not html"),
-        (["a.txt"], Formats("text"), "reads lines, jsonl, parquet, but a.txt is text"),
+        (["a.txt"], Formats("lines"), "writes jsonl or parquet, not columns; choose with `output_format`"),
+        (["a.txt"], Formats("lines", "html"), "not html"),
+        (["a.txt"], Formats(), "reads lines, jsonl, parquet, but a.txt is text; choose one with `input_format`"),
         (["a.conllu"], Formats(output_format="jsonl"), "a.conllu is conllu"),
     ],
 )

@@ -152,7 +152,7 @@ def tag_measured(source: Path, model: Path, out: Path, first: int, remembered: i
         resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
         sizes[done.tokens > first] = max(sizes[done.tokens > first], resident)
 
-    job = Job((source,), model, Formats(output_format="jsonl"), out=out)
+    job = Job((source,), model, Formats("lines", "jsonl"), out=out)
     local.run(tagging.load(model, device="cpu"), job, (BytesIO(), BytesIO()), callback=callback)
     report.write_text(str(sizes[True] - sizes[False]))
 

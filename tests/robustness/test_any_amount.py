@@ -53,7 +53,7 @@ def test_a_full_disk_is_one_error_line_and_the_job_can_resume(
     model = tagger.load(model_path, device="cpu")
 
     def run(out: Path, *, resume: bool = False) -> dict[str, bytes]:
-        job = Job((source,), model_path, Formats(output_format="jsonl"), out=out, on_error="skip", resume=resume)
+        job = Job((source,), model_path, Formats("lines", "jsonl"), out=out, on_error="skip", resume=resume)
         local.run(model, job, (BytesIO(), BytesIO()))
         return tree(out)
 
@@ -69,7 +69,7 @@ def test_a_disk_that_is_full_from_the_start_is_not_changed(model_path: Path, tmp
     (tmp_path / "a.txt").write_bytes(LINE * 200)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a.conll").write_text("old")
-    job = Job((tmp_path / "a.txt",), model_path, out=tmp_path / "out", overwrite=True)
+    job = Job((tmp_path / "a.txt",), model_path, Formats("lines"), out=tmp_path / "out", overwrite=True)
     model = tagger.load(model_path, device="cpu")
     with small_disk(2000), pytest.raises(StorageError, match="cannot be written"):
         local.run(model, job, (BytesIO(), BytesIO()))

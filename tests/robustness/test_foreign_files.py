@@ -84,7 +84,7 @@ def test_a_tagging_job_does_not_replace_existing_files(
     (source / "sub" / "b.txt").write_text(LINES)
     put_decoy(out / name, kind, outside)
     before = described(out), described(outside)
-    job = Job((source,), model_path, out=out, on_error="skip")
+    job = Job((source,), model_path, Formats("lines"), out=out, on_error="skip")
     if (name, kind) == ("sub", "folder"):
         tag(model, job)
         assert (out / "sub" / "mine").read_text() == "mine"
@@ -102,7 +102,7 @@ def test_overwrite_replaces_only_outputs(model: Tagger, model_path: Path, tmp_pa
     out.mkdir()
     (out / "a.conll").symlink_to(tmp_path / "secret")
     (out / "b.conll").write_text("mine")
-    job = Job((tmp_path / "a.txt",), model_path, out=out, overwrite=True)
+    job = Job((tmp_path / "a.txt",), model_path, Formats("lines"), out=out, overwrite=True)
     tag(model, job)
     assert not (out / "a.conll").is_symlink()
     assert (out / "a.conll").read_text() == "Ada S-PER\n. O\n\n"
@@ -117,15 +117,15 @@ def test_overwrite_replaces_only_outputs(model: Tagger, model_path: Path, tmp_pa
 def test_a_file_created_during_the_job_is_not_replaced(model: Tagger, model_path: Path, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(LINES)
     out = tmp_path / "out"
-    job = Job((tmp_path / "a.txt",), model_path, out=out)
+    job = Job((tmp_path / "a.txt",), model_path, Formats("lines"), out=out)
     with pytest.raises(Stopped):
         tag(model, job, stop=True)
     (out / "a.conll").write_text("mine")
     with pytest.raises(StorageError, match=r"a\.conll: exists; choose another"):
-        tag(model, Job((tmp_path / "a.txt",), model_path, out=out, resume=True))
+        tag(model, Job((tmp_path / "a.txt",), model_path, Formats("lines"), out=out, resume=True))
     assert (out / "a.conll").read_text() == "mine"
     (out / "a.conll").unlink()
-    tag(model, Job((tmp_path / "a.txt",), model_path, out=out, resume=True))
+    tag(model, Job((tmp_path / "a.txt",), model_path, Formats("lines"), out=out, resume=True))
     assert (out / "a.conll").read_text().count("\n\n") == 300
 
 
@@ -143,7 +143,7 @@ def test_a_link_in_place_of_a_part_file_is_not_followed(
     model: Tagger, model_path: Path, tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "a.txt").write_text(LINES)
-    job = Job((tmp_path / "a.txt",), model_path, out=tmp_path / "out", on_error="skip")
+    job = Job((tmp_path / "a.txt",), model_path, Formats("lines"), out=tmp_path / "out", on_error="skip")
     with pytest.raises(Stopped):
         tag(model, job, stop=True)
     part = tmp_path / "out" / folder.JOB_FOLDER / name
@@ -152,7 +152,12 @@ def test_a_link_in_place_of_a_part_file_is_not_followed(
     part.unlink()
     part.symlink_to(tmp_path / "secret")
     with pytest.raises(StorageError):
-        tag(model, Job((tmp_path / "a.txt",), model_path, out=tmp_path / "out", on_error="skip", resume=True))
+        tag(
+            model,
+            Job(
+                (tmp_path / "a.txt",), model_path, Formats("lines"), out=tmp_path / "out", on_error="skip", resume=True
+            ),
+        )
     assert (tmp_path / "secret").read_bytes() == before
 
 
@@ -164,7 +169,7 @@ def test_a_journal_with_paths_outside_the_directory_changes_no_file(
     (tmp_path / ".precious.conll.part").write_text("mine")
     out, source = tmp_path / "out", random.Random(4)
     for number in range(20 * SCALE):
-        job = Job((tmp_path / "a.txt",), model_path, out=out)
+        job = Job((tmp_path / "a.txt",), model_path, Formats("lines"), out=out)
         with pytest.raises(Stopped):
             tag(model, job, stop=True)
         journal = out / folder.JOURNAL
@@ -172,7 +177,7 @@ def test_a_journal_with_paths_outside_the_directory_changes_no_file(
         first["inputs"][0]["output"] = source.choice(["../precious.conll", "/etc/passwd", "..", "", "\0", "a/../../x"])
         journal.write_text("".join(json.dumps(line) + "\n" for line in [first, *rest]))
         try:
-            tag(model, Job((tmp_path / "a.txt",), model_path, out=out, resume=bool(number % 2)))
+            tag(model, Job((tmp_path / "a.txt",), model_path, Formats("lines"), out=out, resume=bool(number % 2)))
         except TaggerError as error:
             assert len(error.faults) < 5  # noqa: PT017
         for path in out.glob("*.conll"):
@@ -186,9 +191,9 @@ def test_a_file_with_the_name_of_standard_input_is_read_as_a_file(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "-").write_text("Ada .\n")
     out = BytesIO()
-    local.run(model, Job((Path("./-"),), model_path), (BytesIO(b"Oslo\n"), out))
+    local.run(model, Job((Path("./-"),), model_path, Formats("lines")), (BytesIO(b"Oslo\n"), out))
     assert out.getvalue() == b"Ada S-PER\n. O\n\n"
-    tag(model, Job((Path(),), model_path, out=tmp_path.parent / f"{tmp_path.name}-out", pattern="-"))
+    tag(model, Job((Path(),), model_path, Formats("lines"), out=tmp_path.parent / f"{tmp_path.name}-out", pattern="-"))
     assert tree(tmp_path.parent / f"{tmp_path.name}-out") == {"-.conll": b"Ada S-PER\n. O\n\n"}
 
 
@@ -206,8 +211,8 @@ def test_a_folder_that_cannot_be_read_is_reported(
 
     monkeypatch.setattr(os, "scandir", closed)
     with pytest.raises(DataError, match="closed: this folder cannot be read: permission denied"):
-        tag(model, Job((tmp_path / "in",), model_path, out=tmp_path / "out"))
-    tag(model, Job((tmp_path / "in",), model_path, out=tmp_path / "out", on_error="skip"))
+        tag(model, Job((tmp_path / "in",), model_path, Formats("lines"), out=tmp_path / "out"))
+    tag(model, Job((tmp_path / "in",), model_path, Formats("lines"), out=tmp_path / "out", on_error="skip"))
     (row,) = map(json.loads, (tmp_path / "out" / "rejects.jsonl").read_text().splitlines())
     assert (row["file"], row["line"]) == (str(tmp_path / "in" / "closed"), None)
     assert (tmp_path / "out" / "a.conll").exists()
@@ -326,7 +331,7 @@ def test_no_output_is_written_inside_the_hidden_folder_of_the_job(
     out = tmp_path / "out"
     named = {option: out / folder.JOB_FOLDER / name}
     with pytest.raises(DataError, match="is written by the job itself"):
-        tag(model, Job((tmp_path / "a.txt",), model_path, out=out, on_error="skip", **named))  # type: ignore[arg-type]
+        tag(model, Job((tmp_path / "a.txt",), model_path, Formats("lines"), out=out, on_error="skip", **named))  # type: ignore[arg-type]
     assert not out.exists()
 
 
@@ -340,7 +345,7 @@ def test_an_empty_journal_does_not_mark_a_folder_with_files_of_the_user(
         (own / name).write_text(text)
     before = described(tmp_path)
     with pytest.raises(StorageError, match="was not made by a tagging job"):
-        tag(model, Job((tmp_path / "a.txt",), model_path, out=tmp_path / "out"))
+        tag(model, Job((tmp_path / "a.txt",), model_path, Formats("lines"), out=tmp_path / "out"))
     assert described(tmp_path) == before
 
 
@@ -352,7 +357,10 @@ def test_an_output_never_replaces_a_pipe_or_a_link_to_a_device(model: Tagger, mo
         make()
         for overwrite in (False, True):
             with pytest.raises(StorageError, match=r"a device or a pipe|exists and is not an output"):
-                tag(model, Job((tmp_path / "a.txt",), model_path, out=tmp_path / "out", overwrite=overwrite))
+                tag(
+                    model,
+                    Job((tmp_path / "a.txt",), model_path, Formats("lines"), out=tmp_path / "out", overwrite=overwrite),
+                )
         assert path.is_fifo() or path.is_symlink()
         path.unlink()
 
@@ -361,7 +369,7 @@ def test_a_journal_that_counts_more_bytes_than_the_files_have_is_refused(
     model: Tagger, model_path: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "a.txt").write_text(LINES)
-    job = Job((tmp_path / "a.txt",), model_path, out=tmp_path / "out", on_error="skip")
+    job = Job((tmp_path / "a.txt",), model_path, Formats("lines"), out=tmp_path / "out", on_error="skip")
     with pytest.raises(Stopped):
         tag(model, job, stop=True)
     journal = tmp_path / "out" / folder.JOURNAL
@@ -369,13 +377,18 @@ def test_a_journal_that_counts_more_bytes_than_the_files_have_is_refused(
     last["rejects"] = [10**10, 1]
     journal.write_text("".join(json.dumps(line) + "\n" for line in (first, last)))
     with pytest.raises(StorageError, match="rejects: has fewer bytes than the journal says"):
-        tag(model, Job((tmp_path / "a.txt",), model_path, out=tmp_path / "out", on_error="skip", resume=True))
+        tag(
+            model,
+            Job(
+                (tmp_path / "a.txt",), model_path, Formats("lines"), out=tmp_path / "out", on_error="skip", resume=True
+            ),
+        )
 
 
 def test_starting_an_unfinished_job_again_says_how_to_resume(model: Tagger, model_path: Path, tmp_path: Path) -> None:
     for name in ("a.txt", "b.txt"):
         (tmp_path / name).write_text(LINES)
-    job = Job((tmp_path / "a.txt", tmp_path / "b.txt"), model_path, out=tmp_path / "out")
+    job = Job((tmp_path / "a.txt", tmp_path / "b.txt"), model_path, Formats("lines"), out=tmp_path / "out")
     pools = []
 
     def listen(*_: object) -> None:

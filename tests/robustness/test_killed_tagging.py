@@ -41,7 +41,7 @@ from tests.robustness.runs import (
 
 def command(source: Path, model: Path, out: Path) -> list[str]:
     options = ["--model", str(model), "--out", str(out), "--summary", str(out) + ".json", "--device", "cpu"]
-    return ["tag", str(source), *options, "--to", "jsonl", "--on-error", "skip", "--resume"]
+    return ["tag", str(source), *options, "--from", "lines", "--to", "jsonl", "--on-error", "skip", "--resume"]
 
 
 def results(out: Path) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def test_a_job_interrupted_at_any_call_resumes_with_the_outputs_of_an_uninterrup
     source = corpus(tmp_path / "in", sentences=24, files=4)
 
     def job(out: Path, **options: Any) -> dict[str, Any]:
-        formats = Formats(output_format="jsonl")
+        formats = Formats("lines", "jsonl")
         job = Job((source,), model_path, formats, out=out, on_error="skip", **options)
         summary = local.run(small, job, (BytesIO(), BytesIO())).to_json()
         return {key: value for key, value in summary.items() if "second" not in key}
@@ -161,12 +161,14 @@ def test_without_resume_an_unfinished_job_is_replaced_with_a_notice(
     small: Tagger, model_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "a.txt").write_text("Ada lives in Oslo .\n" * 100)
-    job = Job((tmp_path / "a.txt",), model_path, out=tmp_path / "out")
+    job = Job((tmp_path / "a.txt",), model_path, Formats("lines"), out=tmp_path / "out")
     assert _broken_off(20, _Crash(), lambda: local.run(small, job, (BytesIO(), BytesIO())))
     assert (tmp_path / "out" / folder.JOB_FOLDER / "part-000000").exists()
     (tmp_path / "b.txt").write_text("Ada\n")
     caplog.set_level("INFO")
-    local.run(small, Job((tmp_path / "b.txt",), model_path, out=tmp_path / "out"), (BytesIO(), BytesIO()))
+    local.run(
+        small, Job((tmp_path / "b.txt",), model_path, Formats("lines"), out=tmp_path / "out"), (BytesIO(), BytesIO())
+    )
     assert list(tree(tmp_path / "out")) == ["b.conll"]
     assert "`resume=True` would have continued it" in caplog.text
 
@@ -174,8 +176,8 @@ def test_without_resume_an_unfinished_job_is_replaced_with_a_notice(
 def test_a_killed_job_on_a_stream_resumes_with_the_same_stream(small: Tagger, model_path: Path, tmp_path: Path) -> None:
     text = "Ada lives in Oslo .\n\nAlan works .\n" * 100
     expected = BytesIO()
-    local.run(small, Job((STDIN,), model_path), (BytesIO(text.encode()), expected))
-    job = Job((STDIN,), model_path, out=tmp_path / "out", resume=True)
+    local.run(small, Job((STDIN,), model_path, Formats("lines")), (BytesIO(text.encode()), expected))
+    job = Job((STDIN,), model_path, Formats("lines"), out=tmp_path / "out", resume=True)
     for at in (12, 25):
         assert _broken_off(at, _Crash(), lambda: local.run(small, job, (BytesIO(text.encode()), BytesIO())))
     local.run(small, job, (BytesIO(text.encode()), BytesIO()))

@@ -28,7 +28,20 @@ from tests.robustness.runs import (
 
 
 def command(source: Path, model: Path, out: Path) -> list[str]:
-    return ["tag", str(source), "--model", str(model), "--out", str(out), "--on-error", "skip", "--device", "cpu"]
+    return [
+        "tag",
+        str(source),
+        "--model",
+        str(model),
+        "--out",
+        str(out),
+        "--from",
+        "lines",
+        "--on-error",
+        "skip",
+        "--device",
+        "cpu",
+    ]
 
 
 def committed(journal: Path) -> None:
@@ -84,7 +97,19 @@ def test_a_second_signal_stops_at_once(model_path: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_job_without_a_directory_stops_at_once_without_a_traceback(model_path: Path, signum: signal.Signals) -> None:
-    arguments = [sys.executable, "-m", "tagger", "tag", "-", "--model", str(model_path), "--device", "cpu"]
+    arguments = [
+        sys.executable,
+        "-m",
+        "tagger",
+        "tag",
+        "-",
+        "--from",
+        "lines",
+        "--model",
+        str(model_path),
+        "--device",
+        "cpu",
+    ]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(arguments, **pipes) as process:  # type: ignore[call-overload]
         process.stdin.write(b"Ada lives in Oslo .\n" * 110)

@@ -1,6 +1,7 @@
 """The data of a recipe: its parts, their kinds of tags, and their columns."""
 
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,69 @@ def test_tables_and_lines_with_bars_are_training_data(tmp_path: Path, file_forma
     named = config(tmp_path, train=train, dev=train)
     loaded = corpora.load(named.model_copy(update={"data": named.data.model_copy(update={"format": file_format})}))
     assert [sentence.tags for sentence in loaded.train.sentences] == [("S-PER", "O"), ("S-PER",)]
+
+
+ROW = '{"text": "Ada Quill ran.", "label": [[1, 9, "PER"]]}\n'
+
+
+def recipe(folder: Path, settings: str = "", **contents: str) -> Config:
+    """Returns a recipe whose parts are files with these names and contents."""
+    lines = []
+    for (name, text), role in zip(contents.items(), ("train", "dev"), strict=False):
+        (folder / name.replace("_", ".")).write_text(text)
+        lines.append(f"  {role}: {folder / name.replace('_', '.')}\n")
+    return parse(f"data:\n{''.join(lines)}{settings}", "recipe.yaml")
+
+
+def test_each_part_is_read_in_the_format_of_its_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    mixed = recipe(tmp_path, train_jsonl=ROW, dev_conll=SPANS)
+    loaded = corpora.load(mixed)
+    assert loaded.train.sentences[0].tags == ("B-PER", "E-PER", "O", "O")
+    assert loaded.dev.sentences[0].tags == ("B-PER", "O")
+    assert "misaligned spans (1): " in caplog.text
+    assert "train.jsonl:1: PER 1-9 'da Quill' becomes 0-9" in caplog.text
+
+
+def test_the_model_learns_format_and_tokenizer_of_texts_alone(tmp_path: Path) -> None:
+    texts = recipe(tmp_path, train_jsonl=ROW, dev_conll=SPANS)
+    data = corpora.with_resolved_columns(texts, corpora.load(texts).train).data
+    assert data.format == "jsonl"
+    assert re.fullmatch(r"spacy [0-9.]+, en, no hyphen infix", data.tokenizer or "")
+    tokens = config(tmp_path, train=SPANS, dev=SPANS)
+    data = corpora.with_resolved_columns(tokens, corpora.load(tokens).train).data
+    assert (data.format, data.tokenizer) == ("columns", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "fault"),
+    [
+        ("train_conllu", "  columns: [token, ner]\n", r"train\.conllu: is conllu by its name, but .* describe columns"),
+        ("train_jsonl", "  columns: [token, ner]\n", r"train\.jsonl: is jsonl by its content, but .* describe columns"),
+        ("train_conllu", "", r"train\.conllu: is conllu; set data\.tag to upos, xpos or misc:KEY"),
+        ("train_conll", "  tag: upos\n", r"train\.conll: is columns by its name, but .* describe conllu"),
+        ("train_jsonl", "  format: columns\n", r"train\.jsonl: is jsonl by its content, but data\.format is columns"),
+    ],
+)
+def test_a_file_that_contradicts_the_recipe_is_refused(tmp_path: Path, name: str, settings: str, fault: str) -> None:
+    contents = {"train_conllu": "1\tda\tda\tADP\t_\t_\t0\troot\t_\t_\n", "train_jsonl": ROW, "train_conll": SPANS}
+    with pytest.raises(ConfigError, match=fault):
+        corpora.load(recipe(tmp_path, settings, **{name: contents[name]}))
+
+
+def test_a_format_that_the_recipe_names_is_read_whatever_the_name_of_the_file(tmp_path: Path) -> None:
+    named = recipe(tmp_path, "  format: columns\n", train_conllu=SPANS, dev_jsonl=SPANS)
+    assert corpora.load(named).train.sentences[0].tags == ("S-PER", "O")
+
+
+def test_misaligned_spans_stop_the_training_if_the_recipe_says_so(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"train\.jsonl:1: found misaligned spans: PER 1-9 'da Quill'"):
+        corpora.load(recipe(tmp_path, "  misaligned: stop\n", train_jsonl=ROW, dev_conll=SPANS))
+
+
+def test_a_folder_with_a_saved_dataset_is_a_dataset(tmp_path: Path) -> None:
+    (tmp_path / "state.json").touch()
+    data = corpora.with_paths(Config(), folder=tmp_path, parts={"train": None}, vectors=()).data
+    assert (data.format, data.dataset) == ("datasets", str(tmp_path))
 
 
 @pytest.mark.parametrize(("copies", "is_logged"), [(2, True), (1, False)])

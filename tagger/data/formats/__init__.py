@@ -1,8 +1,8 @@
 """File formats. A format is one module or package of this folder and one row of `FORMATS`.
 
 A format that can be read has a function `read_records(source, options)`, a format that can be written a function
-`make_sink(options)`. A format of training data has `read_tagged(source, options)`, which yields sentences, or, if it
-holds rows, `read_tagged_records(source, options)`. Modules are imported on first use, because importing Arrow and
+`make_sink(options)`. A format of training data has `read_tagged(source, options)`, which yields sentences, if it is a
+corpus, else `read_tagged_records(source, options)`. Modules are imported on first use, because importing Arrow and
 spaCy takes time.
 """
 
@@ -106,6 +106,7 @@ FORMATS: dict[str, Format] = {
         holds_fields=True,
         is_training_data=True,
     ),
+    "brat": Format("brat", (".ann",), holds_spans=True, has_offsets=True, is_training_data=True),
     "html": Format("html", (".html",), writes=True, holds_spans=True, index="index.html"),
     "datasets": Format("hub", holds_tags=True, holds_fields=True, is_training_data=True),
 }
@@ -116,7 +117,7 @@ def names_of(attribute: str) -> tuple[str, ...]:
     """Returns the names of the formats with a property.
 
     >>> names_of("has_offsets")
-    ('text', 'jsonl', 'json', 'parquet')
+    ('text', 'jsonl', 'json', 'parquet', 'brat')
     """
     return tuple(name for name, each in FORMATS.items() if getattr(each, attribute))
 

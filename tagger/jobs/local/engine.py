@@ -192,7 +192,7 @@ def _find_work(tagger: Tagger, job: Job, stdin: BinaryIO) -> _Work:
 
 
 def _guess_format(item: Input) -> InputFormat:
-    return "lines" if item.path is None else guess_format(item.path).format
+    return "text" if item.path is None else cast(InputFormat, guess_format(item.path).format)
 
 
 def _plan_outputs(work: _Work, out: Path) -> OutputFolder:
