@@ -16,6 +16,7 @@ TaggedFormat = Literal["columns", "csv", "pipes", "conllu", "jsonl", "json", "pa
 InputFormat = Literal["text", "lines", "columns", "csv", "pipes", "conllu", "jsonl", "json", "parquet"]
 OutputFormat = Literal["columns", "conllu", "jsonl", "doccano", "tsv", "parquet", "html"]
 OnError = Literal["stop", "skip"]
+Newline = Literal["break", "space"]
 Engine = Literal["local", "ray"]
 Optimizer = Literal["sgd", "adam", "adamw"]
 Selection = Literal["f1", "macro_f1", "accuracy"]

@@ -105,7 +105,7 @@ FOLDERS = {
     "experiments": [{"runs"}, {"comparison", "processes"}, {"seeds"}],
     "training": [
         {"epoch_record", "lazy_rows", "run_dir"},
-        {"corpora", "dev_scorer", "diagnostics", "events", "optimizers", "records", "transfer"},
+        {"corpora", "dev_scorer", "diagnostics", "distillation", "events", "optimizers", "records", "transfer"},
         {"result", "update"},
         {"state"},
         {"loop", "overview"},
