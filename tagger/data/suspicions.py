@@ -29,9 +29,9 @@ def find_suspicions(sentences: Sequence[Sentence], name: str) -> Iterator[str]:
     counts = Counter(tag for sentence in sentences for tag in sentence.tags)
     yield from _find_lookalikes(sentences, name, counts)
     if 0 < counts[_EMPTY] < counts.total():
-        share = f"{counts[_EMPTY]:,} of {counts.total():,} tokens have the tag '{_EMPTY}'"
+        described = f"{counts[_EMPTY]:,} of {counts.total():,} tokens have the tag '{_EMPTY}'"
         advice = "if they were not annotated, set data.unknown_tag to '_'"
-        yield f"{name}:{_first_line(sentences, _EMPTY)}: {share}, which marks an empty field; {advice}"
+        yield f"{name}:{_first_line(sentences, _EMPTY)}: {described}, which marks an empty field; {advice}"
 
 
 def _find_lookalikes(sentences: Sequence[Sentence], name: str, counts: Counter[str]) -> Iterator[str]:
