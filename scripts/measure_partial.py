@@ -9,7 +9,8 @@ are those of the best epoch on all of valid.txt, with all four types.
     first       the same without the annotation of MISC
     continued   starts from `first`; the second half of the training documents, annotated for MISC alone
                 (`data.annotated_types`)
-    unstated    the same without `data.annotated_types`: all other tokens are O
+    distilled   the same with `training.distill`
+    unstated    as `continued`, without `data.annotated_types`: all other tokens are O
     unknown     all training data; 30 % of the tokens in spans, drawn at random, have the tag ? (`data.unknown_tag`)
     outside     the same tokens have the tag O
 """
@@ -25,7 +26,7 @@ import tagger
 from tagger.data import schemes
 from tagger.data.sentence import Sentence
 
-TRAININGS = ("full", "first", "continued", "unstated", "unknown", "outside")
+TRAININGS = ("full", "first", "continued", "distilled", "unstated", "unknown", "outside")
 NEW = "MISC"
 HIDDEN = 0.3
 
@@ -104,10 +105,11 @@ def write(sentences: Sequence[Sentence], tags: Sequence[Sequence[str]], path: Pa
 
 def measure(name: str, folder: Path, vectors: Sequence[Path], epochs: int) -> dict[str, float]:
     """Returns the scores of a training on all dev data: F1 over all types and of each type."""
-    is_continued = name in ("continued", "unstated")
+    is_continued = name in ("continued", "distilled", "unstated")
     settings: dict[str, object] = {"data.columns": ["token", "ner"], "training.epochs": epochs}
-    if name == "continued":
+    if name in ("continued", "distilled"):
         settings["data.annotated_types"] = [NEW]
+        settings["training.distill"] = name == "distilled"
     if name == "unknown":
         settings["data.unknown_tag"] = "?"
     result = tagger.train(

@@ -21,6 +21,7 @@ __all__ = [
     "__version__",
     "check",
     "compare",
+    "convert",
     "evaluate",
     "info",
     "init",
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from tagger.api.batch import tag_files
     from tagger.api.check import check
     from tagger.api.comparison import compare
+    from tagger.api.conversion import convert
     from tagger.api.evaluation import evaluate
     from tagger.api.info import info
     from tagger.api.init import init
@@ -59,6 +61,7 @@ _MODULES = {
     "TaggerError": "tagger.errors",
     "check": "tagger.api.check",
     "compare": "tagger.api.comparison",
+    "convert": "tagger.api.conversion",
     "evaluate": "tagger.api.evaluation",
     "info": "tagger.api.info",
     "init": "tagger.api.init",

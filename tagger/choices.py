@@ -14,8 +14,9 @@ CorpusFormat = Literal["columns", "csv", "pipes", "conllu", "jsonl", "json", "pa
 Part = Literal["words", "characters", "encoder", "head"]
 TaggedFormat = Literal["columns", "csv", "pipes", "conllu", "jsonl", "json", "parquet", "brat"]
 InputFormat = Literal["text", "lines", "columns", "csv", "pipes", "conllu", "jsonl", "json", "parquet"]
-OutputFormat = Literal["columns", "conllu", "jsonl", "tsv", "parquet", "html"]
+OutputFormat = Literal["columns", "conllu", "jsonl", "doccano", "tsv", "parquet", "html"]
 OnError = Literal["stop", "skip"]
+Newline = Literal["break", "space"]
 Engine = Literal["local", "ray"]
 Optimizer = Literal["sgd", "adam", "adamw"]
 Selection = Literal["f1", "macro_f1", "accuracy"]
@@ -65,12 +66,14 @@ def options(choice: Any) -> tuple[str, ...]:
     return get_args(choice)
 
 
-def listed(values: tuple[str, ...]) -> str:
-    """Returns values as they read in a sentence.
+def listed(values: tuple[str, ...], limit: int | None = None) -> str:
+    """Returns values as they read in a sentence; if there are more than `limit`, the first ones and a count.
 
-    >>> listed(options(Merge))
-    'concat, sum or mean'
+    >>> listed(options(Merge)), listed(("a", "b", "c", "d"), 2)
+    ('concat, sum or mean', 'a, b and 2 more')
     """
+    if limit is not None and len(values) > limit:
+        return f"{', '.join(values[:limit])} and {len(values) - limit:,} more"
     return values[0] if len(values) == 1 else f"{', '.join(values[:-1])} or {values[-1]}"
 
 

@@ -279,7 +279,7 @@ def _tag_weights(weights: Mapping[str, float], tags: Vocab, scheme: Scheme | Non
     names = [*tags.items, *dict.fromkeys(filter(None, types.values()))]
     unknown = [name for name in weights if name not in names]
     if unknown:
-        known = listed(tuple(names))
+        known = listed(tuple(names), 10)
         raise ConfigError(
             *(f"model.head.tag_weights: '{name}' is none of the tags and types {known}" for name in unknown)
         )

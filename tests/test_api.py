@@ -65,6 +65,16 @@ def test_evaluate_takes_sentences(model_path: Path, corpus_file: Path) -> None:
     assert tagger.evaluate(model_path, sentences).signature == of_file.signature
 
 
+def test_evaluate_scores_the_types_that_the_data_was_annotated_for(model_path: Path, tmp_path: Path) -> None:
+    part = tmp_path / "part.conll"
+    part.write_text(tiny_corpus().replace("B-LOC", "O").replace("I-LOC", "O"))
+    assert tagger.evaluate(model_path, part).precision < 100
+    report = tagger.evaluate(model_path, part, annotated_types=["PER"])
+    assert (report.f1, report.accuracy, list(report.left_out.types)) == (100, 100, ["LOC"])
+    printed = json.loads(run("evaluate", part, "--model", model_path, "--annotated-types", "PER", "--json"))
+    assert without_times(json.loads(json.dumps(report.to_json()))) == without_times(printed)
+
+
 def test_evaluate_refuses_sentences_without_tags(model_path: Path) -> None:
     with pytest.raises(DataError, match="sentence 0 of `data` has 1 tokens and 0 tags; expected a gold tag for each"):
         tagger.evaluate(model_path, [tagger.Sentence(("Ada",))])

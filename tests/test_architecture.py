@@ -30,14 +30,14 @@ FOLDERS = {
     "cli": [
         {"output"},
         {"errors", "options", "progress"},
-        {"check", "compare", "evaluate", "info", "init", "settings", "split", "tag", "train"},
+        {"check", "compare", "convert", "evaluate", "info", "init", "settings", "split", "tag", "train"},
     ],
     "data": [
         {"highlighting"},
         {"sentence"},
         {"document", "schemes", "vocab"},
         {"partial", "tag_formats"},
-        {"alignment", "notices", "overlaps", "splitting", "vectors"},
+        {"alignment", "notices", "overlaps", "splitting", "suspicions", "vectors"},
         {"vector_files"},
         {"formats.blocks", "formats.escapes", "formats.headers", "formats.reading", "formats.writing"},
         {"formats.columns", "formats.conllu", "formats.csv", "formats.fields", "formats.lines", "formats.text"},
@@ -45,11 +45,12 @@ FOLDERS = {
         {"formats.annotated_sentences"},
         {"formats.brat", "formats.rows"},
         {"formats.html", "formats.hub", "formats.json_file", "formats.jsonl", "formats.spans"},
+        {"formats.doccano"},
         {"formats.parquet.decoding"},
         {"formats.parquet.reading"},
         {"formats.parquet.writing"},
         {"guessing"},
-        {"reader", "writer"},
+        {"conversion", "reader", "writer"},
         {"windows", "word_cache"},
         {"document_context", "word_encoding"},
         {"batching"},
@@ -82,7 +83,9 @@ FOLDERS = {
         {"corpus_check", "corpus_files"},
         {"check_page", "corpus_split", "recipe_draft"},
     ],
-    "api": [{"batch", "check", "comparison", "evaluation", "info", "init", "settings", "split", "training"}],
+    "api": [
+        {"batch", "check", "comparison", "conversion", "evaluation", "info", "init", "settings", "split", "training"}
+    ],
     "jobs": [
         {"inputs", "summary"},
         {"job", "journal", "ray.cluster", "ray.shards", "rejects"},
@@ -102,7 +105,7 @@ FOLDERS = {
     "experiments": [{"runs"}, {"comparison", "processes"}, {"seeds"}],
     "training": [
         {"epoch_record", "lazy_rows", "run_dir"},
-        {"corpora", "dev_scorer", "diagnostics", "events", "optimizers", "records", "transfer"},
+        {"corpora", "dev_scorer", "diagnostics", "distillation", "events", "optimizers", "records", "transfer"},
         {"result", "update"},
         {"state"},
         {"loop", "overview"},

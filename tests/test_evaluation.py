@@ -270,6 +270,14 @@ def test_a_model_of_plain_tags_is_scored_by_accuracy():
     assert evaluate(model, unseen).unknown_tags == {"B-X": 1, "NNS": 1}
 
 
+def test_of_many_unknown_tags_the_report_lists_ten_and_counts_the_others(model: Tagger):
+    many = "".join(f"w{number} B-new{number:04}\n" for number in range(3000))
+    lines = str(evaluate(model, corpus(KNOWN + many))).splitlines()
+    assert sum(line.startswith("tag that the training data lacks: B-new") for line in lines) == 10
+    assert "… and 2,990 more tags that the training data lacks" in lines
+    assert len(lines) < 40
+
+
 def test_plain_tags_are_scored_as_spans_of_one_token_are():
     draw = random.Random(3)
     gold, predicted = [[draw.choices("OOOABC", k=9) for _ in range(40)] for _ in range(2)]

@@ -33,6 +33,7 @@ class PartFigures:
         scheme: the usual name of the scheme, or plain tags.
         types: the number of spans of each type; empty for plain tags.
         tags: the number of tokens with each tag.
+        unknown: the number of tokens that were not annotated.
         shortest, median, longest: lengths of sentences in tokens.
         lengths: the number of sentences by length: up to each of `LENGTH_LIMITS`, and the longer ones.
         coverage: percentage of the tokens with a vector; None without vectors.
@@ -48,6 +49,7 @@ class PartFigures:
     scheme: str
     types: dict[str, int]
     tags: dict[str, int]
+    unknown: int
     shortest: int
     median: int
     longest: int
@@ -125,6 +127,7 @@ def figures(part: Part, coverage: float | None = None) -> PartFigures:
         scheme=part.detected.name,
         types=dict(part.types),
         tags=dict(part.tags),
+        unknown=sum(lengths) - part.tags.total(),
         shortest=lengths[0],
         median=median_low(lengths),
         longest=lengths[-1],
@@ -161,6 +164,8 @@ def figure_rows(parts: Sequence[PartFigures]) -> list[tuple[str, list[str]]]:
     rows.append(("tokens per sentence", [f"{part.shortest}–{part.longest}, median {part.median}" for part in parts]))
     if any(part.coverage is not None for part in parts):
         rows.append(("tokens with a vector", [f"{part.coverage or 0:.1f} %" for part in parts]))
+    if any(part.unknown for part in parts):
+        rows.append(("tokens not annotated", [f"{part.unknown:,}" for part in parts]))
     rows.append(("scheme", [part.scheme for part in parts]))
     if any(part.types for part in parts):
         rows.append(("spans", [f"{part.spans:,}" for part in parts]))

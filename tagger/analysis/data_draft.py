@@ -20,6 +20,7 @@ _MAX_EXAMPLES = 3
 _SPAN_FORMATS: tuple[TagFormat, ...] = ("prefix", "suffix")
 _OUTSIDE_TAGS = ("O", "-", "_", "o", "0", "OUT", "OTHER", "NONE", "None", "none", "Other", "other", "out", "X")
 
+_NO_VALUE = "_"  # in CoNLL-U
 _ONTONOTES = (3, 10)  # columns of the token and of the named entity
 
 Tags = Sequence[Sequence[str]]
@@ -78,11 +79,14 @@ def _draft_field(path: Path, tag: str | None, result: DataDraft) -> Tags:
     items = (item.partition("=") for misc in miscs for item in misc.split("|"))
     keys = dict.fromkeys(key for key, _, value in items if _SPAN_TAG.fullmatch(value))
     fields = [f"misc:{key}" for key in keys]
-    fields += [name for name, tags in by_field.items() if {tag for each in tags for tag in each} != {"_"}]
+    fields += [name for name, tags in by_field.items() if {tag for each in tags for tag in each} != {_NO_VALUE}]
     column = tag or (fields or ["upos"])[0]
     result.settings["tag"] = column
     if other := [field for field in fields if field != column]:
         result.notes["tag"] = f"other fields with tags: {', '.join(other)}"
+    if column in by_field and any(_NO_VALUE in tags for tags in by_field[column]):
+        result.settings["unknown_tag"] = _NO_VALUE
+        result.notes["unknown_tag"] = "tokens without a value may have any tag"
     return by_field.get(column) or [each.tags for each in _probe(path, "conllu", 0, column)]
 
 

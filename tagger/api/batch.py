@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tagger import tagging
-from tagger.choices import Device, Engine, InputFormat, OnError, OutputFormat, Scheme, parse_scheme
+from tagger.choices import Device, Engine, InputFormat, Newline, OnError, OutputFormat, Scheme, parse_scheme
 from tagger.errors import ConfigError
 from tagger.io import atomic, json_files, line_reader
 from tagger.jobs.inputs import STDIN
@@ -31,6 +31,7 @@ def tag_files(
     token_column: int | str | None = None,
     tag_column: int | str | None = None,
     language: str | None = None,
+    newline: Newline = "break",
     probabilities: bool = False,
     threshold: float | None = None,
     nbest: int = 0,
@@ -40,6 +41,7 @@ def tag_files(
     workers: int | None = None,
     on_error: OnError = "stop",
     rejects: str | Path | None = None,
+    stream: bool = False,
     resume: bool = False,
     overwrite: bool = False,
     summary: str | Path | None = None,
@@ -62,6 +64,7 @@ def tag_files(
         token_column: the column of the token, by number from 0 or by name; None for the column used in training.
         tag_column: likewise the column of the tag; in CoNLL-U upos, xpos or misc:KEY.
         language: the ISO code of the language of raw text; None for that of the model.
+        newline: break ends a sentence of raw text at each newline; space only at blank lines, for hard-wrapped text.
         probabilities: whether to write the exact probability of each tag and span.
         threshold: drop spans with a lower probability.
         nbest: the number of most probable tag sequences to write for each sentence.
@@ -71,6 +74,8 @@ def tag_files(
         workers: the number of CPU threads, or of processes with the engine ray; None for all CPU cores.
         on_error: stop at unreadable input, or skip it and write it to `rejects`.
         rejects: the file for skipped input; None for rejects.jsonl in `out`.
+        stream: read standard input, and write and flush the output of each record as soon as the record is complete.
+            Each record is tagged alone, without the other records of its document.
         resume: continue an interrupted job with the same arguments.
         overwrite: replace existing files in `out`.
         summary: a JSON file to write the returned summary to.
@@ -91,13 +96,16 @@ def tag_files(
     job = Job(
         paths=tuple(path if path == STDIN else Path(path) for path in path_list),
         model=Path(model),
-        formats=Formats(input_format, output_format, token_column, tag_column, _parse_scheme(scheme), language),
+        formats=Formats(
+            input_format, output_format, token_column, tag_column, _parse_scheme(scheme), language, newline
+        ),
         decoding=DecodingOptions(probabilities, threshold, nbest),
         out=None if out is None else Path(out),
         pattern=pattern,
         on_error=on_error,
         rejects=None if rejects is None else Path(rejects),
         summary=None if summary is None else Path(summary),
+        stream=stream,
         resume=resume,
         overwrite=overwrite,
         max_tokens=max_tokens,
@@ -107,6 +115,10 @@ def tag_files(
     if job.summary is not None:
         atomic.check_writable(job.summary)
     if engine == "ray":
+        if stream:
+            raise ConfigError("the engine ray writes files; `stream` is for the engine local")
+        if newline != "break":
+            raise ConfigError("the engine ray divides files at newlines; `newline` is for the engine local")
         if out is None:
             raise ConfigError("the engine ray writes many files; pass a directory as `out`")
         from tagger.jobs.ray import engine as ray  # loads Ray, so only when it is used

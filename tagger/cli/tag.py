@@ -52,6 +52,10 @@ def tag(
     language: Annotated[
         str | None, typer.Option(metavar="CODE", help="Language of raw text.", show_default="that of the model")
     ] = None,
+    newline: Annotated[
+        choices.Newline,
+        typer.Option(help="End a sentence of raw text at each newline, or treat newlines in a paragraph as spaces."),
+    ] = "break",
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Write the exact probability of each tag and span.")
     ] = False,
@@ -89,6 +93,10 @@ def tag(
         Path | None,
         typer.Option(metavar="FILE", help="File for skipped input.", show_default="rejects.jsonl in --out"),
     ] = None,
+    stream: Annotated[
+        bool,
+        typer.Option("--stream", help="Read stdin and write each record's output as soon as the record is complete."),
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted job.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files in --out.")] = False,
     summary: Annotated[
@@ -119,6 +127,7 @@ def tag(
             token_column=options.parse_column(token_column),
             tag_column=options.parse_column(tag_column),
             language=language,
+            newline=newline,
             probabilities=probabilities,
             threshold=threshold,
             nbest=nbest,
@@ -128,6 +137,7 @@ def tag(
             workers=workers,
             on_error=on_error,
             rejects=rejects,
+            stream=stream,
             resume=resume,
             overwrite=overwrite,
             summary=summary,

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from tagger.choices import Schedule
+
 MIN_DOCUMENTS = 10
 """Documents, of more than one sentence in the mean, from which on features of the document context pay."""
 
@@ -13,8 +15,10 @@ class Preset:
 
     Attributes:
         max_sentences: the largest number of training sentences.
-        epochs, batch_size, learning_rate, ema_decay, hidden_size: the settings of these names.
+        epochs, batch_size, learning_rate, ema_decay, schedule: the settings of these names.
         dev_fraction: the fraction of the training data to split off if there is no dev data.
+        casing: the size of the vector for a word's casing.
+        has_context: whether spans get features of the document context, which need many documents.
     """
 
     max_sentences: float
@@ -22,21 +26,24 @@ class Preset:
     batch_size: int
     learning_rate: float
     ema_decay: float | None
-    hidden_size: int
+    schedule: Schedule
     dev_fraction: float
+    casing: int
+    has_context: bool = False
 
 
 SPANS = (
-    Preset(1_000, 40, 8, 0.04, None, 200, 0.2),
-    Preset(5_000, 40, 16, 0.04, None, 200, 0.1),
-    Preset(float("inf"), 30, 32, 0.04, 0.999, 200, 0.1),
+    Preset(100, 60, 4, 0.03, 0.99, "constant", 0.2, 10),
+    Preset(1_000, 40, 8, 0.03, 0.99, "constant", 0.2, 10),
+    Preset(5_000, 40, 16, 0.04, 0.99, "inverse", 0.1, 0, has_context=True),
+    Preset(float("inf"), 30, 32, 0.04, 0.999, "inverse", 0.1, 0, has_context=True),
 )
 """For spans; the last row as in the recipe ner-conll2003."""
 
 PLAIN_TAGS = (
-    Preset(1_000, 40, 8, 0.03, None, 200, 0.2),
-    Preset(5_000, 25, 16, 0.03, None, 200, 0.1),
-    Preset(float("inf"), 16, 16, 0.03, 0.999, 200, 0.1),
+    Preset(1_000, 40, 8, 0.03, None, "inverse", 0.2, 8),
+    Preset(5_000, 25, 16, 0.03, None, "inverse", 0.1, 8),
+    Preset(float("inf"), 16, 16, 0.03, 0.999, "inverse", 0.1, 8),
 )
 """For plain tags; the last row as in the recipe pos-ewt."""
 
@@ -51,18 +58,15 @@ def choose(sentences: int, documents: int, *, has_spans: bool) -> dict[str, Any]
     model: dict[str, Any] = {"characters": {"dropout": 0.25}}
     if not has_spans:
         model["characters"] |= {"output_dim": 100, "kernel_size": 5}
-        model["casing"] = 8
-    if has_spans and documents >= MIN_DOCUMENTS and sentences > documents:
+    if preset.casing:
+        model["casing"] = preset.casing
+    if preset.has_context and documents >= MIN_DOCUMENTS and sentences > documents:
         model["document_context"] = {"output_dim": 100}
-    if preset.hidden_size != 200:
-        model["encoder"] = {"hidden_size": preset.hidden_size}
     model["dropout"] = {"input": 0.35}
-    training: dict[str, Any] = {"epochs": preset.epochs}
+    training: dict[str, Any] = {"epochs": preset.epochs, "batch_size": preset.batch_size}
     if preset.ema_decay is not None:
         training["ema_decay"] = preset.ema_decay
-    training |= {
-        "batch_size": preset.batch_size,
-        "optimizer": {"learning_rate": preset.learning_rate},
-        "schedule": {"kind": "inverse"},
-    }
+    training["optimizer"] = {"learning_rate": preset.learning_rate}
+    if preset.schedule != "constant":
+        training["schedule"] = {"kind": preset.schedule}
     return {"data": {"dev_fraction": preset.dev_fraction}, "model": model, "training": training}

@@ -400,6 +400,11 @@ class Training(Section):
         description="decay of an exponential moving average of the weights, lower in the first steps, which the best "
         "model holds; null for none",
     )
+    distill: bool = Field(
+        False,
+        description="weigh the possible tags of tokens that were not annotated by the marginals of the model that"
+        " training starts from",
+    )
     mixed_precision: bool = Field(
         False, description="compute in float16 on a GPU where that is safe, with loss scaling; no effect on a CPU"
     )

@@ -4,12 +4,13 @@ Shapes in this module: B sentences, T tokens in the longest one, U distinct word
 longest of them, R pairs of a document and a word, O occurrences of those words, F casing features.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tagger.data.document_context import DocumentContext, OccurrenceIndex
@@ -50,7 +51,7 @@ class Batch:
         index: (B, T) distinct word of each token, 0 in padding.
         lengths: (B,) tokens per sentence.
         gold: (B, T) tag ids, 0 in padding; or, if a sentence is annotated in part, (B, T, K) whether a token may have a
-            tag, all false in padding; None without annotation.
+            tag, all false in padding, or the log of the tag's weight, −inf in padding; None without annotation.
         document_context: the document context; None when the network does not read it.
     """
 
@@ -166,15 +167,23 @@ def _pad(flat: Ids, lengths: Ids) -> Ids:
 
 
 def _pad_gold(gold: Sequence[Gold], lengths: Ids) -> Gold:
-    """Returns gold ids (B, T), or (B, T, K) booleans if a sentence has them."""
-    sizes = {rows.shape[1] for rows in gold if rows.ndim == 2}
-    if not sizes:
+    """Returns gold ids (B, T), or (B, T, K) booleans or log weights if a sentence has them."""
+    sets = [rows for rows in gold if rows.ndim == 2]
+    if not sets:
         return _pad(np.concatenate(gold), lengths)
-    identity = np.eye(sizes.pop(), dtype=np.bool_)
-    padded = np.zeros((len(lengths), lengths.max(), len(identity)), np.bool_)
+    identity: Gold = np.eye(sets[0].shape[1], dtype=np.bool_)
+    padded: Gold = np.zeros((len(lengths), lengths.max(), len(identity)), np.bool_)
+    if weighted := any(rows.dtype == np.float32 for rows in sets):
+        identity, padded = _log(identity), _log(padded)
     for rows, target in zip(gold, padded, strict=True):
-        target[: len(rows)] = rows if rows.ndim == 2 else identity[rows]
+        encoded = identity[rows] if rows.ndim == 1 else rows
+        target[: len(rows)] = _log(encoded) if weighted and encoded.dtype == np.bool_ else encoded
     return padded
+
+
+def _log(allowed: Gold) -> NDArray[np.float32]:
+    """Returns 0 where a tag is allowed, and −inf elsewhere."""
+    return np.where(allowed, np.float32(0.0), np.float32(-np.inf))
 
 
 class EncodedCorpus:
@@ -202,6 +211,20 @@ class EncodedCorpus:
         self.lengths = [len(words) for words in self._words]
         self._occurrences = encoder.occurrences(self._words, passages) if passages else None
         self._starts = np.cumsum(self.lengths) - self.lengths
+
+    def weigh(self, weights: Iterable[NDArray[np.float32]]) -> None:
+        """Weighs the tags of partially annotated sentences where a token may have several.
+
+        Args:
+            weights: for each sentence (T, K), the log of the weight of each tag at each token.
+        """
+        if self._gold is None:
+            return
+        for position, log_weights in enumerate(weights):
+            rows = self._gold[position]
+            if rows.ndim == 2:
+                several = rows.sum(1, keepdims=True) > 1
+                self._gold[position] = np.where(rows & several, log_weights, _log(rows))
 
     def batch(self, positions: Sequence[int]) -> Batch:
         """Returns the batch of the sentences at these positions."""

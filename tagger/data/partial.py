@@ -24,8 +24,8 @@ from tagger.data.schemes import UNKNOWN
 from tagger.data.sentence import Sentence
 from tagger.data.vocab import Vocab
 
-Gold = NDArray[np.int64] | NDArray[np.bool_]
-"""(T,) ids of gold tags, or (T, K) whether a token may have a tag."""
+Gold = NDArray[np.int64] | NDArray[np.bool_] | NDArray[np.float32]
+"""(T,) ids of gold tags; or (T, K) whether a token may have a tag, or the log of the tag's weight."""
 
 
 @dataclass(slots=True)

@@ -208,7 +208,8 @@ def guess(sequences: Sequence[Sequence[str]], outside_tag: str = OUTSIDE) -> Gue
     fault = _find_span_format(tags - unusual if len(unusual) == 1 else tags, unusual)
     if fault:
         return Guess("plain", fault=fault)
-    return Guess("auto", notice=_notice_types(sequences, counts, outside_tag))
+    notice = _notice_types(sequences, counts, outside_tag)
+    return Guess("plain" if notice else "auto", notice=notice)
 
 
 def _guess_untyped(sequences: Sequence[Sequence[str]], tags: Iterable[str], outside_tag: str) -> Guess:

@@ -18,8 +18,9 @@ Tokens, tags and ids may contain any character. Each format escapes only charact
 - columns, CoNLL-U: tab, line feed, carriage return and NUL as `\t`, `\n`, `\r`, `\0`, a byte-order mark at the
   beginning of a field as `\ufeff`, an empty field as `_`; a backslash is not escaped
 - columns: `-DOCSTART-` at the beginning of a token, or of a tag in a corpus that is written back, as `\x2dDOCSTART-`;
-  in space-separated columns, a space in a tag as `\x20`
-- CoNLL-U: all white space in a tag as `\xNN` or `\uNNNN`, and `|` in a value of MISC as `\x7c`
+  in space-separated columns, a space in a tag as `\x20`, so that new columns of tags with spaces have tabs
+- CoNLL-U: all white space in a tag as `\xNN` or `\uNNNN`, and `|` in a value of MISC as `\x7c`; reading tags of
+  columns and CoNLL-U restores white space and `|`
 - tables of spans: tab, line feed, carriage return, NUL and backslash as `\t`, `\n`, `\r`, `\0`, `\\`
 - JSON lines: as JSON does; a number that is not finite becomes a string, `"NaN"`, `"Infinity"` or `"-Infinity"`
 - pages: as HTML does; visible symbols replace control characters and direction marks

@@ -5,10 +5,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tagger.choices import Selection, counted
+from tagger.data import schemes
 from tagger.io import json_files
 
 SPANS = ("correct", "predicted", "gold")
 TOKENS = ("correct", "tokens")
+_MAX_UNKNOWN = 10  # tags that are listed
 _MAX_SCORE = 100.001  # above 100 by rounding
 SCORE_NAMES: dict[Selection, str] = {"f1": "F1", "macro_f1": "macro F1", "accuracy": "accuracy"}
 
@@ -169,9 +171,9 @@ class Report:
             f"accuracy {self.accuracy:.2f} over {scored} tokens in {self.sentences} sentences{scheme}",
             f"{self.sentences_per_second:.0f} sentences/s",
         ]
-        lines += [
-            f"tag that the training data lacks: {tag} ({count} times)" for tag, count in self.unknown_tags.items()
-        ]
+        lines += [f"tag that the training data lacks: {tag} ({count} times)" for tag, count in self._unknown_tags()]
+        if len(self.unknown_tags) > _MAX_UNKNOWN:
+            lines.append(f"… and {len(self.unknown_tags) - _MAX_UNKNOWN:,} more tags that the training data lacks")
         if self.invalid_tags:
             lines.append(
                 f"{self.invalid_tags} gold tags are invalid in their scheme and were read by the rules of conlleval"
@@ -180,11 +182,22 @@ class Report:
             lines.append(str(self.left_out))
         return "\n".join([*lines, self.signature])
 
+    def _unknown_tags(self) -> list[tuple[str, int]]:
+        """Returns the most frequent tags that the training data lacks, with their counts."""
+        return sorted(self.unknown_tags.items(), key=lambda item: (-item[1], item[0]))[:_MAX_UNKNOWN]
+
+    def _unlisted_names(self) -> set[str]:
+        """Returns the tags, or the types, that the training data lacks and that are not listed as such."""
+        unlisted = self.unknown_tags.keys() - dict(self._unknown_tags()).keys()
+        return set(unlisted) if self.tags else {schemes.split(tag)[1] for tag in unlisted}
+
     def _table(self) -> list[str]:
         """Returns the lines of a table with a row for each type or plain tag, and one for all of them."""
         scored = self.tags or self.types
         counted = [score.gold for name, score in scored.items() if name != "O" or not self.tags]
         rows = dict(scored)
+        for name in self._unlisted_names():
+            rows.pop(name, None)
         if self.types or not self.tags or "O" in self.tags:
             name = "all but O" if self.tags else "all"
             rows[name] = TypeScore(self.precision, self.recall, self.f1, sum(counted))

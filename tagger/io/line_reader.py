@@ -47,6 +47,12 @@ class Unreadable(str):
         return text
 
 
+class BlockEnd(str):
+    """A blank line that ends its block at once, because the next line may arrive much later."""
+
+    __slots__ = ()
+
+
 class _Block(NamedTuple):
     """Complete lines. `first_is_long`: the first line is over the limit, and `data` lacks a part of it."""
 

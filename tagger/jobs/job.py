@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from tagger import __version__, model_dir
-from tagger.choices import InputFormat, OnError, OutputFormat, Scheme, listed, options
+from tagger.choices import InputFormat, Newline, OnError, OutputFormat, Scheme, listed, options
 from tagger.data.formats import FORMATS
 from tagger.errors import ConfigError
 from tagger.io import line_reader
+from tagger.jobs.inputs import STDIN
 from tagger.model import TaggerModel
 from tagger.tagging import DecodingOptions
 
@@ -26,6 +27,7 @@ class Formats:
         tag_column: the column of the tag, as in the model's training data if None.
         scheme: the scheme of the written tags, as in the model's training data if None.
         language: the language of raw text, that of the model if None.
+        newline: whether a newline in raw text ends a sentence, or is white space.
 
     Raises:
         ConfigError: a format or the scheme is unknown.
@@ -37,9 +39,15 @@ class Formats:
     tag_column: int | str | None = None
     scheme: Scheme | None = None
     language: str | None = None
+    newline: Newline = "break"
 
     def __post_init__(self) -> None:
-        for name, choice in (("input_format", InputFormat), ("output_format", OutputFormat), ("scheme", Scheme)):
+        for name, choice in (
+            ("input_format", InputFormat),
+            ("output_format", OutputFormat),
+            ("scheme", Scheme),
+            ("newline", Newline),
+        ):
             if (value := getattr(self, name)) is not None and value not in options(choice):
                 raise ConfigError(f"`{name}` must be {listed(options(choice))}, got {value!r}")
 
@@ -70,6 +78,7 @@ class Job:
         on_error: stop at input that cannot be read, or skip it and write it to `rejects`.
         rejects: the file of rejected input, rejects.jsonl in `out` if None.
         summary: the file that the caller will write the summary to; no other file of the job may have this path.
+        stream: read the standard input and write each record's output as soon as the record is complete.
         resume: continue this job where it was stopped or killed.
         overwrite: let outputs replace existing files.
         max_tokens: the longest sentence that is tagged in one piece, the tagger's limit if None.
@@ -85,6 +94,7 @@ class Job:
     on_error: OnError = "stop"
     rejects: Path | None = None
     summary: Path | None = None
+    stream: bool = False
     resume: bool = False
     overwrite: bool = False
     max_tokens: int | None = None
@@ -118,6 +128,8 @@ def check_options(job: Job, model: TaggerModel) -> None:
         raise ConfigError(f"the model's tags are plain; {output_format} has spans only, choose another `output_format`")
     if job.on_error == "stop" and job.rejects is not None:
         raise ConfigError("`rejects` is the file for input that `on_error` skip rejects; pass both or neither")
+    if job.stream and (job.paths != (STDIN,) or job.out is not None):
+        raise ConfigError("`stream` reads - and writes one stream; pass neither files nor `out`")
     if job.overwrite and job.out is None:
         raise ConfigError("`overwrite` needs outputs in a directory; pass `out`, too")
 
@@ -134,6 +146,12 @@ def check_unused_options(formats: Formats, input_formats: Iterable[InputFormat])
             lambda source, target: target == "conllu" or source == target == "columns",
         ),
         ("language", formats.language, "text, jsonl, json and parquet", lambda source, _: FORMATS[source].has_offsets),
+        (
+            "newline",
+            None if formats.newline == "break" else formats.newline,
+            "text, jsonl, json and parquet",
+            lambda source, _: FORMATS[source].has_offsets,
+        ),
         ("scheme", formats.scheme, "output with tags", lambda _, target: FORMATS[target].holds_tags),
     )
     conversions = " and ".join(f"{source} to {target}" for source, target in pairs)

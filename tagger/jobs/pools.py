@@ -116,6 +116,10 @@ def _pool_limit(number: int) -> PoolLimit:
     return PoolLimit(_MAX_RECORDS, pool_tokens(number), POOL_BYTES)
 
 
+def _one_record(_number: int) -> PoolLimit:
+    return PoolLimit(1)
+
+
 def _build_pool(steps: Sequence[_Step]) -> Pool:
     """Returns the pool of consecutive steps, grouped by input."""
     pool = Pool(rejects=steps[-1].rejects)
@@ -140,6 +144,7 @@ class Reader:
         rejects: the writer of rejected input; if None, such input ends the reading.
         is_document: if given, pools end where a passage of a document ends, and `Sentence.document` is the number of
             the passage; returns whether each record of an input, by its index, is a document.
+        one_by_one: whether each record is a pool, which is yielded before the next record is read.
 
     Attributes:
         pending: pools that `pools` has yielded and the caller has not taken yet.
@@ -153,11 +158,13 @@ class Reader:
         rejects: Rejects | None,
         *,
         is_document: Callable[[int], bool] | None = None,
+        one_by_one: bool = False,
     ) -> None:
         self.pending: deque[Pool] = deque()
         self.fault: DataError | None = None
         self._labels, self._read, self._rejects = labels, read_records, rejects
         self._is_document, self._passages = is_document, PassageNumbering()
+        self._pool_limit = _one_record if one_by_one else _pool_limit
         self._skipping = False
 
     def pools(self, *, number: int = 0, first: int = 0, skip: int = 0) -> Iterator[list[Sentence]]:
@@ -169,7 +176,7 @@ class Reader:
             skip: the number of records of that input before the pool.
         """
         try:
-            for steps in build_pools(self._items(first, skip), _pool_limit, number):
+            for steps in build_pools(self._items(first, skip), self._pool_limit, number):
                 yield self._emit(_build_pool(steps))
         except DataError as fault:
             self.fault = fault

@@ -12,6 +12,7 @@ from typing import NamedTuple, overload
 import torch
 
 from tagger import model_dir
+from tagger.choices import Newline
 from tagger.data import schemes
 from tagger.data.batching import batch_limit, split_into_batches
 from tagger.data.document import Document
@@ -212,6 +213,7 @@ class Tagger:
         texts: str,
         *,
         language: str | None = None,
+        newline: Newline = "break",
         probabilities: bool = False,
         threshold: float | None = None,
         nbest: int = 0,
@@ -223,6 +225,7 @@ class Tagger:
         texts: Iterable[str],
         *,
         language: str | None = None,
+        newline: Newline = "break",
         probabilities: bool = False,
         threshold: float | None = None,
         nbest: int = 0,
@@ -233,6 +236,7 @@ class Tagger:
         texts: str | Iterable[str],
         *,
         language: str | None = None,
+        newline: Newline = "break",
         probabilities: bool = False,
         threshold: float | None = None,
         nbest: int = 0,
@@ -245,6 +249,7 @@ class Tagger:
         Args:
             texts: one text, or several.
             language: the ISO code of the language; None for that of the model.
+            newline: break ends a sentence at each newline; space only at blank lines, for hard-wrapped text.
             probabilities: as for `tag`.
             threshold: as for `tag`.
             nbest: as for `tag`.
@@ -255,7 +260,7 @@ class Tagger:
         """
         language = language or self.model.config.data.language
         check_tokenizer(self.model.config, language)
-        split = split_texts([texts] if isinstance(texts, str) else texts, language)
+        split = split_texts([texts] if isinstance(texts, str) else texts, language, newline)
         options = DecodingOptions(probabilities, threshold, nbest)
         tagged = self.stream((sentence for _, sentences in split for sentence in sentences), options)
         documents = [

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from io import StringIO
 
+from tagger.choices import Newline
 from tagger.config import Config
 from tagger.data.document_context import PassageNumbering
 from tagger.data.formats import text as text_format
@@ -32,7 +33,7 @@ def check_tokenizer(config: Config, language: str) -> None:
         log.warning("texts are split by the tokenizer %s; the model was trained on texts split by %s", present, trained)
 
 
-def split_texts(texts: Iterable[str], language: str) -> list[tuple[str, list[Sentence]]]:
+def split_texts(texts: Iterable[str], language: str, newline: Newline = "break") -> list[tuple[str, list[Sentence]]]:
     """Returns each text with its sentences, whose `document` is the number of their passage over all texts.
 
     Raises:
@@ -45,7 +46,7 @@ def split_texts(texts: Iterable[str], language: str) -> list[tuple[str, list[Sen
             raise TypeError(f"a text is a string, got {text!r}")
         sentences: list[Sentence] = []
         # StringIO ends lines at "\n" alone, as for files: offsets count every character.
-        for record in text_format.read(enumerate(StringIO(text, newline="\n"), 1), "", language):
+        for record in text_format.read(enumerate(StringIO(text, newline="\n"), 1), "", language, newline=newline):
             passage = passages.assign(number, passage_tokens(record))
             sentences += [replace(sentence, document=passage) for sentence in record.sentences]
         split.append((text, sentences))

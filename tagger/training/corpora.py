@@ -1,14 +1,14 @@
 """The training, dev and test data of a recipe."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tagger.choices import Scheme, counted
 from tagger.config import Config
 from tagger.config.schema import Data
-from tagger.data import overlaps, reader, schemes, tag_formats
+from tagger.data import overlaps, reader, schemes, suspicions, tag_formats
 from tagger.data.formats import Layout, columns, hub, text
 from tagger.data.reader import Corpus
 from tagger.data.sentence import Sentence
@@ -210,10 +210,12 @@ def _check_tags(part: Corpus, data: Data) -> schemes.Detected | None:
         raise DataError(f"{part.name}:{line}: {fault}")
     if plain_tags := schemes.find_non_span_tags(tags):
         line, tag = _find_line(part, plain_tags[0]), tag_formats.describe_tag(plain_tags[0])
-        advice = "if it is the tag outside spans, set data.outside_tag"
+        advice = _advise(plain_tags[0], {tag for sentence in tags for tag in sentence})
         raise DataError(f"{part.name}:{line}: expected tags of spans such as 'B-PER', found {tag}; {advice}")
     if detected.scheme and data.tag_format == "plain":
         raise DataError(f"{part.name}: the tags are spans in {detected.name}; omit data.tag_format plain")
+    for notice in suspicions.find_suspicions(part.sentences, part.name):
+        log.warning("%s", notice)
     documents = len({sentence.document for sentence in part.sentences})
     log.info(
         "%s: %s, %s, %s; %s",
@@ -235,6 +237,14 @@ def _check_tags(part: Corpus, data: Data) -> schemes.Detected | None:
         )
     only_outside = {tag for sentence in tags for tag in sentence} <= {schemes.OUTSIDE, schemes.UNKNOWN}
     return None if only_outside else detected
+
+
+def _advise(plain_tag: str, tags: Set[str]) -> str:
+    """Returns what may be wrong with a plain tag among tags of spans."""
+    skeleton = tag_formats.skeleton(plain_tag)
+    if same := sorted(tag for tag in tags - {plain_tag} if tag_formats.skeleton(tag) == skeleton):
+        return f"it looks like {same[0]!r} but has other characters"
+    return "if it is the tag outside spans, set data.outside_tag"
 
 
 def _find_line(part: Corpus, tag: str) -> int:

@@ -23,7 +23,7 @@ from tagger.model import TaggerModel
 from tagger.model_dir import State
 from tagger.nn.encoder import RecurrentLayer
 from tagger.signals import StopRequest
-from tagger.training import diagnostics, optimizers, records
+from tagger.training import diagnostics, distillation, optimizers, records
 from tagger.training import state as states
 from tagger.training.corpora import Corpora
 from tagger.training.dev_scorer import DevScorer
@@ -77,6 +77,11 @@ class Loop:
                 layer.threads = self._threads
         self._digests = data.digests()
         self._batches = self._shuffle_batches(0)
+
+    def distill(self, teacher: TaggerModel) -> None:
+        """Weighs the completions of partial annotation by the marginals of a model."""
+        with single_torch_thread():  # so that a resumed training has the same weights
+            self._encoded.weigh(distillation.weigh_tags(teacher, self.model.tags, self.data.train.sentences))
 
     @property
     def history(self) -> list[EpochRecord]:

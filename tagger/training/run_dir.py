@@ -12,9 +12,9 @@ from tagger import model_dir
 from tagger.errors import StorageError
 from tagger.io import atomic, directories
 
-BEST, CONFIG, SEEDS = "model-best", "config.yaml", "seeds.json"
+BEST, INITIAL, CONFIG, SEEDS = "model-best", "model-initial", "config.yaml", "seeds.json"
 METRICS, LOG, PLOT, COUNTS = "metrics.jsonl", "train.log", "training.png", "counts.json"
-_FILES = {BEST, CONFIG, SEEDS, METRICS, LOG, PLOT, COUNTS, model_dir.LATEST}
+_FILES = {BEST, INITIAL, CONFIG, SEEDS, METRICS, LOG, PLOT, COUNTS, model_dir.LATEST}
 _SEED = re.compile(r"seed-[0-9]{1,19}")
 
 

@@ -26,7 +26,7 @@ from tagger.training.events import Callback
 from tagger.training.loop import Loop
 from tagger.training.overview import log_overview
 from tagger.training.result import TrainingResult
-from tagger.training.run_dir import BEST, CONFIG, COUNTS, check_free, check_is_run, lock_run_dir
+from tagger.training.run_dir import BEST, CONFIG, COUNTS, INITIAL, check_free, check_is_run, lock_run_dir
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +83,8 @@ def train(
     target = select_device(device)
     check_free(run_dir)
     check_no_tables(config, init_from)
+    if config.training.distill and init_from is None:
+        raise ConfigError("training.distill learns from the model of `init_from`; pass one, or omit it")
     inputs = inputs or read_inputs(config, tables=init_from is None)
     data = inputs.data
     with records.LogBuffer() as notices, seed_generators(config.training.seed, target):
@@ -95,6 +97,9 @@ def train(
             with atomic.wrap_os_errors(run_dir):
                 atomic.replace(run_dir / CONFIG, loader.dump(config).encode())
             loop = Loop(config, model, data, run_dir, target, callback)
+            if config.training.distill and init_from is not None:
+                model_dir.copy(init_from, run_dir / INITIAL)
+                loop.distill(model_dir.load(run_dir / INITIAL)[0])
             loop.save_checkpoint()
             return _finish(loop, data, target)
 
@@ -127,6 +132,8 @@ def resume(
         loop = Loop(config, model, inputs.data, run_dir, target, callback)
         state = model_dir.load_state(newest, loop.max_state_bytes)
         _check_epochs(run_dir, state.progress.get("epoch"), stored.config, config)
+        if config.training.distill:
+            loop.distill(model_dir.load(run_dir / INITIAL)[0])
         loop.restore(state)
         _store_config(run_dir, config, loop)
         return _finish(loop, inputs.data, target)

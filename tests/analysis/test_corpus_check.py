@@ -278,3 +278,16 @@ def test_spans_that_do_not_meet_tokens_are_reported_with_their_line(tmp_path: Pa
     (notice,) = findings(tagger.check(path), "notice")
     assert (notice.severity, notice.count) == ("warning", 2)
     assert "train.jsonl:1: PER 0-2 'Ad'" in notice.examples[0].text
+
+
+def test_tokens_that_were_not_annotated_are_counted_and_are_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text("Ada B-PER\nsleeps ?\n\nAda ?\nsleeps O\n\nAda B-PER\nsleeps O\n")
+    (tmp_path / "mine.yaml").write_text("data: {unknown_tag: '?', train: train.txt}")
+    result = tagger.check(tmp_path / "mine.yaml")
+    assert (result.parts[0].unknown, result.parts[0].tags, result.parts[0].types) == (
+        2,
+        {"B-PER": 2, "O": 2},
+        {"PER": 2},
+    )
+    assert [finding.kind for finding in result.findings] == ["rare-type"]
+    assert "tokens not annotated" in str(result)

@@ -132,3 +132,11 @@ def test_a_format_that_cannot_be_split_is_an_error(tmp_path: Path) -> None:
     path.write_text(json.dumps([{"text": "Ada sleeps .", "label": [[0, 3, "PER"]]}] * 10))
     with pytest.raises(ConfigError, match="json files cannot be split; convert the file to jsonl first"):
         tagger.split(path, out=tmp_path / "parts")
+
+
+def test_lines_after_the_last_sentence_are_preserved(tmp_path: Path) -> None:
+    path = tmp_path / "news.conll"
+    path.write_text("".join(columns(20, documents=1)) + "-DOCSTART- - O\n\n")
+    parts = [file.read_text() for file in tagger.split(path, out=tmp_path / "parts").files]
+    assert sum(part.count("-DOCSTART-") for part in parts) == 1
+    assert sum(map(len, parts)) == len(path.read_text())

@@ -94,3 +94,9 @@ def test_a_table_with_a_header_needs_no_columns(tmp_path: Path) -> None:
         "format": "csv",
         "tag_format": "prefix",
     }
+
+
+def test_tokens_of_a_treebank_without_a_value_are_drafted_as_not_annotated(tmp_path: Path) -> None:
+    settings, notes = draft(tmp_path, treebank("_") + treebank("_", upos="_"), "train.conllu")
+    assert settings == {"format": "conllu", "tag": "upos", "unknown_tag": "_"}
+    assert notes == {"unknown_tag": "tokens without a value may have any tag"}

@@ -37,7 +37,7 @@ def test_the_recipe_of_a_folder_is_short_and_says_why(tmp_path: Path) -> None:
         "  dev: data/dev.txt\n"
         "model:\n"
     )
-    assert "  epochs: 40  # the epoch with the best dev score is used\n  batch_size: 8\n" in text
+    assert "  epochs: 60  # the epoch with the best dev score is used\n  batch_size: 4\n" in text
     assert len(text.splitlines()) < 30
 
 
@@ -64,9 +64,10 @@ def test_the_recipe_trains_as_it_is(tmp_path: Path, kind: str, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("sentences", "documents", "expected"),
     [
-        (50, 1, (8, 40, None, 0)),
-        (1000, 100, (8, 40, None, 100)),
-        (1001, 1001, (16, 40, None, 0)),
+        (50, 1, (4, 60, 0.99, 0)),
+        (1000, 100, (8, 40, 0.99, 0)),
+        (1001, 1001, (16, 40, 0.99, 0)),
+        (3000, 300, (16, 40, 0.99, 100)),
         (14_041, 946, (32, 30, 0.999, 100)),
     ],
 )

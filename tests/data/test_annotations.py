@@ -299,3 +299,12 @@ def test_json_without_records_is_one_clear_error(tmp_path: Path, content: str, f
     (tmp_path / "a.json").write_text(content)
     with pytest.raises(DataError, match=fault):
         reader.read_corpus(tmp_path / "a.json", input_format="json", layout=Layout())
+
+
+@pytest.mark.parametrize("row", [ROWS["doccano label"], {"tokens": TOKENS, "tags": TAGS}])
+def test_a_record_may_state_the_types_that_it_was_annotated_for(row: dict) -> None:
+    (stated, every), _ = read(row | {"annotated_types": ["PER", "LOC"]}, row)
+    assert stated.annotated_types == ("PER", "LOC")
+    assert every.annotated_types is None
+    with pytest.raises(DataError, match="expected a list of types as 'annotated_types', found 'PER'"):
+        read(row | {"annotated_types": "PER"})

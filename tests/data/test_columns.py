@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from tagger.data import reader
 from tagger.data.formats import Layout, columns
-from tagger.data.sentence import Reject, Sentence
+from tagger.data.formats.writing import WriteOptions
+from tagger.data.sentence import Record, Reject, Sentence
 from tagger.errors import ConfigError, DataError
 from tagger.io import line_reader
 from tests.robustness.runs import SCALE
@@ -459,3 +460,19 @@ def test_a_header_line_is_an_error_that_names_it() -> None:
 def test_a_file_whose_lines_end_with_carriage_returns_alone_is_an_error() -> None:
     with pytest.raises(DataError, match=r"x\.conll:1: found lines that end with carriage returns alone"):
         read("Ada B-PER\rran O\r\rEve B-PER\r")
+
+
+@pytest.mark.parametrize(("has_spaces", "separator"), [(True, "\t"), (False, " ")])
+def test_new_columns_of_tags_with_spaces_have_tabs_and_are_read_back(has_spaces: bool, separator: str) -> None:
+    tags = ("B-Titre 1", "O") if has_spaces else ("B-Titre", "O")
+    options = WriteOptions("lines", Layout(0, None), has_spaces=has_spaces)
+    text = columns.make_sink(options).write([Record((Sentence(("Ada", "ran"), tags=tags),))]).decode()
+    assert text == f"Ada{separator}{tags[0]}\nran{separator}O\n\n"
+    assert [sentence.tags for sentence in read(text)] == [tags]
+
+
+def test_a_tag_with_a_space_written_into_columns_with_spaces_is_read_back() -> None:
+    tags = ("B-Titre 1", "O")
+    (sentence,) = read("Ada _\nran _\n\n")
+    (again,) = read(written([replace(sentence, tags=tags)]))
+    assert again.tags == tags

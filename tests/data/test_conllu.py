@@ -207,3 +207,27 @@ def test_probabilities_are_an_item_of_misc():
     assert [line.rpartition("\t")[2] for line in lines] == ["Prob=0.500000\r\n", "Prob=0.250000|A=2\n"]
     _, row, _ = conllu.write_new(Sentence(("a",), tags=("O",)), "misc:NER", [False], probabilities=(0.5,))
     assert row.rpartition("\t")[2] == "Prob=0.500000\n"
+
+
+MISPLACED = "1\ta\t_\t_\t_\t_\t_\t_\t_\tname=B-X\n2\tb\t_\t_\t_\t_\t_\t_\t_\tSpaceAfter=No name=I-X\n\n"
+
+
+@pytest.mark.parametrize("tagged", [True, False])
+def test_an_item_of_misc_after_a_space_is_an_error_with_file_and_line(tagged: bool) -> None:
+    lines = enumerate(MISPLACED.splitlines(keepends=True), 1)
+    with pytest.raises(DataError, match=r"x\.conllu:2: expected \| between the items of MISC, found a space"):
+        list(conllu.read(lines, "x.conllu", "misc:name", tagged=tagged))
+
+
+def test_an_item_of_misc_after_a_space_is_no_error_for_other_fields() -> None:
+    lines = list(enumerate(MISPLACED.splitlines(keepends=True), 1))
+    assert len(list(conllu.read(lines, "x.conllu", "xpos", tagged=True))) == 1
+    assert len(list(conllu.read(lines, "x.conllu", "misc:me", tagged=True))) == 1
+
+
+@pytest.mark.parametrize("tag", ["misc:NER", "xpos"])
+def test_tags_with_bars_spaces_and_equals_signs_are_read_back(tag: str) -> None:
+    tags = ("B-a|b c", "I-x=y", "B-\u2009", r"B-\d", "O")
+    written = "".join(conllu.write_new(Sentence(tags, tags=tags), tag, [False] * len(tags)))
+    lines = enumerate(written.splitlines(keepends=True), 1)
+    assert [one.tags for one in conllu.read(lines, "x", tag, tagged=True)] == [tags]

@@ -268,6 +268,23 @@ def test_the_loss_sums_the_probabilities_of_all_allowed_paths_through_sets_of_ta
 
 
 @each_head
+def test_log_weights_are_added_to_the_scores_of_paths_through_their_tags(make: Callable[[], Head]) -> None:
+    head, emissions = make(), drawn()
+    gold = drawn(1).masked_fill(drawn(2) > 0.8, -math.inf)
+    gold[:, :, 0] = -1.0
+    losses = []
+    for sentence, length in enumerate(LENGTHS.tolist()):
+        every = {path: score(head, emissions[sentence], path) for path in product(range(3), repeat=length)}
+        weighted = sum(
+            math.exp(value + sum(float(gold[sentence, token, tag]) for token, tag in enumerate(path)))
+            for path, value in every.items()
+            if is_valid_transition(path)
+        )
+        losses.append(math.log(sum(map(math.exp, every.values())) / weighted))
+    assert head.loss(emissions, gold, LENGTHS, reduction="none").tolist() == pytest.approx(losses)
+
+
+@each_head
 def test_sets_of_tags_without_an_allowed_path_are_an_error(make: Callable[[], Head]) -> None:
     gold = torch.zeros(3, 4, 3, dtype=torch.bool)
     gold[:, :, 2] = True  # which must not start a sentence

@@ -98,7 +98,7 @@ def test_plain_is_refused_for_tags_that_are_spans(tmp_path: Path) -> None:
 
 def test_a_letter_of_another_script_is_named_with_its_line_and_code_point(tmp_path: Path) -> None:
     cyrillic = config(tmp_path, train="a B-PER\nb I-PER\n\nc O\nd \u041e\n", dev=SPANS)
-    with pytest.raises(DataError, match=r"train\.conll:5: .* found '\u041e' \(U\+041E\)"):
+    with pytest.raises(DataError, match=r"train\.conll:5: .* found '\u041e' \(U\+041E\); it looks like 'O'"):
         corpora.load(cyrillic)
 
 

@@ -94,6 +94,7 @@ FORMATS: dict[str, Format] = {
         is_training_data=True,
     ),
     "json": Format("json_file", (".json",), reads=True, has_offsets=True, holds_fields=True, is_training_data=True),
+    "doccano": Format("doccano", (".jsonl",), writes=True, holds_spans=True),
     "tsv": Format("spans", (".tsv",), writes=True, holds_spans=True),
     "parquet": Format(
         "parquet",

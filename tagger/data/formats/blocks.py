@@ -6,7 +6,7 @@ from typing import NamedTuple
 from tagger.data.sentence import Reject
 from tagger.errors import DataError, TruncatedError
 from tagger.io import line_reader
-from tagger.io.line_reader import Unreadable
+from tagger.io.line_reader import BlockEnd, Unreadable
 
 _MAX_BLANK = 1 << 16  # characters of blank lines in one block
 
@@ -62,7 +62,8 @@ def split(
     """Yields the blocks of a file's numbered lines.
 
     An unreadable line is never blank. A block of more than `max_record_bytes` is yielded with a `size_fault` as soon
-    as it exceeds the limit, and the rest of it is skipped. Blank lines over 64 KiB are yielded in further blocks.
+    as it exceeds the limit, and the rest of it is skipped. Blank lines over 64 KiB, or after a
+    `BlockEnd`, are yielded in further blocks.
 
     If the source raises DataError, the previous block is yielded if a blank line ends it. After a TruncatedError a
     block without a blank line is yielded too, with its `truncation`; the error that follows excludes its lines.
@@ -94,7 +95,7 @@ def split(
                 if is_end:
                     blank.append(line)
                     blank_size += len(line)
-                    if blank_size > _MAX_BLANK:
+                    if blank_size > _MAX_BLANK or type(line) is BlockEnd:
                         yield Block(first, lines, blank)
                         lines, blank = [], []
                     continue

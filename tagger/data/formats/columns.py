@@ -134,6 +134,8 @@ class _Reader:
         tokens, tags = zip(*rows, strict=True) if self.tagged else (rows, ())
         if self.tagged and self.columns[1] % self.column_count < self.columns[0] % self.column_count:
             tokens, tags = tags, tokens
+        if self.tagged and "\\" in text:
+            tags = escapes.unescape(tags)
         raw = (*self.preceding, *block.lines, *block.blank)
         self.preceding = ()
         return Sentence(tuple(tokens), tags=tags, document=self.document, line=block.first + start, raw=raw)
@@ -241,6 +243,7 @@ class _Reader:
 
     def _build_sentence(self, rows: list[list[str]], document: int, first: int, raw: list[str]) -> Sentence:
         tokens, *tags = (tuple(row[column] for row in rows) for column in self.columns)
+        tags = [escapes.unescape(column) for column in tags]
         return Sentence(tokens, tags=tags[0] if tags else (), document=document, line=first, raw=tuple(raw))
 
     def _parse_row(self, number: int, text: str) -> list[str]:
@@ -345,13 +348,14 @@ def _split(text: str) -> list[str]:
 def make_sink(options: WriteOptions) -> Sink:
     """Returns the sink of columns. Sentences read from columns are written back unchanged except for the tags."""
     layout, probabilities = options.layout, options.token_probabilities
-    if options.input_format == "columns":
+    if options.input_format == "columns" and options.writes_back:
 
         def write_back(sentence: Sentence) -> str:
             return "".join(write(sentence, layout, probabilities=probabilities(sentence)))
 
         return TextSink(lambda record: "".join(map(write_back, record.sentences)))
-    separator = " " if options.input_format == "lines" else "\t"  # in other formats a token may contain a space
+    # In other formats a token may contain a space.
+    separator = " " if options.input_format == "lines" and not options.has_spaces else "\t"
     empty = "\n" if options.input_format == "lines" else ""
 
     def write_lines(record: Record) -> str:

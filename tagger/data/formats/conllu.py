@@ -101,11 +101,14 @@ def _read(
     """Yields each sentence with the id of its document, None if the document has no id."""
     check_tag(tag)
     tag_to_read = tag if tagged else None
+    misplaced = "" if tag in _TAG_COLUMNS else f" {tag.removeprefix('misc:')}="
     document = _Document()
     for block in blocks.split(source, _is_blank, name, limit):
         document = _next_document(block, document)
         try:
-            first, tokens, tags = _read_simple(block, tag_to_read) or _read_lines(block, name, tag_to_read)
+            is_simple = not misplaced or not any(misplaced in line for line in block.lines)
+            simple = _read_simple(block, tag_to_read) if is_simple else None
+            first, tokens, tags = simple or _read_lines(block, name, tag_to_read, misplaced)
         except DataError as error:
             if reject is None:
                 raise
@@ -155,7 +158,7 @@ def _read_simple(block: Block, tag: str | None) -> _Words | None:
     return (block.first + comments, tuple(fields[_FORM::step]), tags) if all(tags) else None
 
 
-def _read_lines(block: Block, name: str, tag: str | None) -> _Words:
+def _read_lines(block: Block, name: str, tag: str | None, misplaced: str) -> _Words:
     block.check()
     first = 0
     words: list[str] = []
@@ -165,6 +168,10 @@ def _read_lines(block: Block, name: str, tag: str | None) -> _Words:
         if row and row[0].isdecimal():
             first = first or number
             words.append(row[_FORM])
+            if misplaced and misplaced in row[_MISC]:
+                raise DataError(
+                    f"{name}:{number}: expected | between the items of MISC, found a space in {row[_MISC]!r}"
+                )
             if tag is not None:
                 tags += _tags([row[_TAG_COLUMNS.get(tag, _MISC)]], tag)
                 if not tags[-1]:
@@ -193,9 +200,9 @@ def _row(text: str, location: str) -> list[str]:
 def _tags(fields: Iterable[str], tag: str) -> tuple[str, ...]:
     """Returns the tags of words from their fields in the column that holds the tag."""
     if tag in _TAG_COLUMNS:
-        return tuple(fields)
+        return escapes.unescape(tuple(fields))
     key = f"{tag.removeprefix('misc:')}="
-    return tuple(_value(misc, key) if key in misc else _OUTSIDE for misc in fields)
+    return escapes.unescape(tuple([_value(misc, key) if key in misc else _OUTSIDE for misc in fields]))
 
 
 def _value(misc: str, key: str) -> str:
@@ -210,6 +217,13 @@ def has_tags(sentences: Iterable[Sentence], tag: str) -> bool:
     return any(key in line.rpartition("\t")[2] for sentence in sentences for line in sentence.raw)
 
 
+def read_touching(sentence: Sentence) -> list[bool]:
+    """Returns for each token of a sentence from CoNLL-U whether it has SpaceAfter=No; False for all of others."""
+    rows = [line.rstrip("\r\n").split("\t") for line in sentence.raw]
+    items = [row[_MISC].split("|") for row in rows if len(row) == _COLUMN_COUNT and row[0].lstrip("\ufeff").isdecimal()]
+    return ["SpaceAfter=No" in each for each in items] if len(items) == len(sentence) else [False] * len(sentence)
+
+
 def make_sink(options: WriteOptions) -> Sink:
     """Returns the sink of CoNLL-U. Sentences read from CoNLL-U are written back unchanged except for the tags."""
     tag, probabilities = str(options.layout.tag), options.token_probabilities
@@ -218,14 +232,15 @@ def make_sink(options: WriteOptions) -> Sink:
     def write_back(sentence: Sentence) -> str:
         return "".join(write(sentence, tag, probabilities=probabilities(sentence)))
 
-    if options.input_format == "conllu":
+    if options.input_format == "conllu" and options.writes_back:
         return TextSink(lambda record: "".join(map(write_back, record.sentences)))
     name = escapes.document_id(options.name, "_").replace("/", ":")  # ids hold neither space nor slash
 
     def write_record(record: Record) -> str:
         pieces: list[str] = []
         for number, sentence in enumerate(filter(len, record.sentences), 1):
-            if not pieces and (record.starts_document or options.read_as.holds_fields):
+            is_start = options.read_as.holds_fields and not options.marks_starts
+            if not pieces and (record.starts_document or is_start):
                 pieces.append(f"# newdoc id = {escapes.document_id(str(record.document), ' ')}\n")
             position = _position(record, sentence, number, options)
             pieces.append(f"# sent_id = {name}-{position}\n")

@@ -16,6 +16,7 @@ WHITE_OR_BAR = re.compile(r"[\s\0|]")
 """The same for a value of MISC."""
 EMPTY = "_"
 """An empty field."""
+_ESCAPED = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4}))")
 _MARK = "\ufeff"  # at the beginning of a file, a byte-order mark is not part of the text
 _NAMES = {"\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0"}
 
@@ -42,6 +43,22 @@ def fields(texts: Sequence[str], unsafe: re.Pattern[str], *, reserved: str = "")
     if not (unsafe.search(joined) or _MARK in joined or "" in texts or (reserved and reserved in joined)):
         return texts
     return tuple([field(text, unsafe, reserved=reserved) for text in texts])
+
+
+def unescape(tags: tuple[str, ...]) -> tuple[str, ...]:
+    r"""Returns tags with escaped white space and bars replaced by these characters; other escapes stay.
+
+    >>> unescape((r"B-a\x20b\x7cc", r"B-\x41", "O"))
+    ('B-a b|c', 'B-\\x41', 'O')
+    """
+    if "\\" not in "".join(tags):
+        return tags
+    return tuple([_ESCAPED.sub(_unescape, tag) for tag in tags])
+
+
+def _unescape(match: re.Match[str]) -> str:
+    character = chr(int(match[1] or match[2], 16))
+    return character if WHITE_OR_BAR.fullmatch(character) and not LINE.fullmatch(character) else match[0]
 
 
 def one_line(text: str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from tagger.choices import Misaligned
+from tagger.choices import Misaligned, Newline
 from tagger.data.formats import Layout
 from tagger.data.notices import Notices
 from tagger.data.sentence import Record, Reject, Sentence
@@ -64,6 +64,8 @@ class ReadOptions:
         first: the number of the first line or row, for a source that starts within a file.
         max_record_bytes: the maximum size of a line, a row or a block of lines.
         annotations: how annotated rows are read.
+        newline: whether a newline in raw text ends a sentence, or is white space and only a blank line ends one.
+        eager: whether a block of lines ends at its first blank line, not where the next block starts.
         notices: collects what the reader changes, skips or finds suspicious.
     """
 
@@ -74,6 +76,8 @@ class ReadOptions:
     first: int = 1
     max_record_bytes: int = line_reader.MAX_RECORD_BYTES
     annotations: AnnotationOptions = AnnotationOptions()
+    newline: Newline = "break"
+    eager: bool = False
     notices: Notices = field(default_factory=Notices)
 
     def lines(self, source: Path | BinaryIO) -> Iterator[tuple[int, str]]:
@@ -91,7 +95,13 @@ class ReadOptions:
     def lines_of_blocks(self, source: Path | BinaryIO) -> Iterator[tuple[int, str]]:
         """Yields the numbered lines of a source; those that cannot be read are `Unreadable`, unless they raise."""
         refuse = line_reader.Unreadable if self.reject else None
-        return line_reader.read_lines(source, self.name, refuse, max_record_bytes=self.max_record_bytes)
+        lines = line_reader.read_lines(source, self.name, refuse, max_record_bytes=self.max_record_bytes)
+        return map(_end_block, lines) if self.eager else lines
+
+
+def _end_block(numbered: tuple[int, str]) -> tuple[int, str]:
+    number, line = numbered
+    return numbered if line.strip() else (number, line_reader.BlockEnd(line))
 
 
 def record_of(sentence: Sentence, document: int) -> Record:

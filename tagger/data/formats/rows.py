@@ -40,7 +40,7 @@ def record(row: Mapping[str, Any], number: int, options: ReadOptions, *, line: i
         return Record(sentences, document, line, fields=row, numbered=numbered, size=size)
     if (text := row_fields.find_text(row, fields)) is None:
         raise ValueError(_missing_fault(row, fields))
-    sentences = tuple(texts.splitter(options.language)(text, line=line))
+    sentences = tuple(texts.splitter(options.language)(text, line=line, newline=options.newline))
     return Record(sentences, document, line, text, fields=row, numbered=numbered, size=size)
 
 

@@ -5,17 +5,20 @@ import threading
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from functools import lru_cache
+from dataclasses import replace
+from functools import lru_cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from tagger.choices import Newline
 from tagger.data.formats.reading import ReadOptions
 from tagger.data.sentence import Record, Reject, Sentence, SourceText
-from tagger.errors import ConfigError
+from tagger.errors import ConfigError, TruncatedError
 from tagger.io.line_reader import Unreadable
 
 _WORD = re.compile(r"\S+")
+_BLANK_LINE = re.compile(r"\n(?=[^\S\n]*(?:\n|\Z))")  # the line end before a blank line, which ends a paragraph
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _MAX_WORD = 1_000  # characters without white space; the time of the tokenizer rules is quadratic in them
 _LONG_WORD = re.compile(rf"\S{{{_MAX_WORD + 1}}}")
@@ -37,48 +40,98 @@ _WHITE_SPACE: tuple[Token, ...] = (("", 0, 0, _SPACE),)
 
 def read_records(source: Path | BinaryIO, options: ReadOptions) -> Iterator[Record]:
     """Returns the paragraphs of a source that have tokens; see `read` for errors."""
-    return read(options.lines_of_blocks(source), options.name, options.language, reject=options.reject)
+    lines = options.lines_of_blocks(source)
+    return read(lines, options.name, options.language, newline=options.newline, reject=options.reject)
 
 
 def read(
-    source: Iterable[tuple[int, str]], name: str, language: str, *, reject: Callable[[Reject], None] | None = None
+    source: Iterable[tuple[int, str]],
+    name: str,
+    language: str,
+    *,
+    newline: Newline = "break",
+    reject: Callable[[Reject], None] | None = None,
 ) -> Iterator[Record]:
     """Returns the paragraphs of a file that have tokens, as records. The file's name is their document's id.
 
-    A paragraph is a line; one of over a million characters is split into pieces, preferably at white space. Offsets
-    count the code points of the whole file, byte-order mark and carriage returns included. A rejected line counts as
-    its decoded bytes with U+FFFD for those that are not UTF-8; only the retained beginning of a long line counts.
+    A paragraph is a line or, if newlines are white space, consecutive lines that are not blank. One of over a million
+    characters is split into pieces, preferably at white space. Offsets count the code points of the whole file,
+    byte-order mark and carriage returns included. A rejected line ends a paragraph. It counts as its decoded bytes with
+    U+FFFD for those that are not UTF-8; only the retained beginning of a long line counts.
 
     Args:
         source: the numbered lines; with `reject`, undecodable lines are `Unreadable`.
         name: the name of the file.
         language: the language, an ISO code.
+        newline: whether a newline ends a sentence, or is white space and only a blank line ends one.
         reject: is called with each line that cannot be read.
 
     Raises:
         ConfigError: spaCy is not installed or does not support the language.
     """
-    split = splitter(language)  # outside the generator, so that errors are raised before the first paragraph
-    return _paragraphs(source, name, split, reject)
+    split = partial(splitter(language), newline=newline)  # outside the generator: it raises before the first paragraph
+    return _paragraphs(_lines(source, reject) if newline == "break" else _join_lines(source, reject), name, split)
 
 
 def _paragraphs(
-    source: Iterable[tuple[int, str]], name: str, split: "Splitter", reject: Callable[[Reject], None] | None
+    lines: Iterable[tuple[int, int, str]], name: str, split: Callable[..., Iterator[Sentence]]
 ) -> Iterator[Record]:
-    offset, is_first = 0, True
+    """Yields the records of lines, or of several lines together, given by number, offset and text."""
+    is_first = True
+    for number, offset, line in lines:
+        has_mark = number == 1 and line.startswith("\ufeff")
+        for start, end in _split_pieces(line, int(has_mark), _MAX_PIECE):
+            text, first = line[start:end], number + line.count("\n", 0, start)
+            sentences = tuple(split(text, start=offset + start, line=first))
+            if "\n" in text:
+                sentences = tuple([_count_lines(sentence, first) for sentence in sentences])
+            if sentences:
+                size = len(text)
+                yield Record(sentences, name, first, text, offset + start, size=size, starts_document=is_first)
+                is_first = False
+
+
+def _count_lines(sentence: Sentence, first: int) -> Sentence:
+    """Returns a sentence of a text of several lines with the number of its own line."""
+    assert sentence.source is not None
+    text, start = sentence.source
+    return replace(sentence, line=first + text.count("\n", 0, sentence.offsets[0][0] - start))
+
+
+def _lines(
+    source: Iterable[tuple[int, str]], reject: Callable[[Reject], None] | None
+) -> Iterator[tuple[int, int, str]]:
+    """Yields number, offset and text of each line; rejects unreadable lines."""
+    offset = 0
     for number, line in source:
         if reject and isinstance(line, Unreadable):
             reject(Reject(line.fault, number, line))
             offset += len(line.encode(errors="surrogateescape").decode(errors="replace"))
-            continue
-        has_mark = number == 1 and line.startswith("\ufeff")
-        for start, end in _split_pieces(line, int(has_mark), _MAX_PIECE):
-            text = line[start:end]
-            if sentences := tuple(split(text, start=offset + start, line=number)):
-                size = len(text)
-                yield Record(sentences, name, number, text, offset + start, size=size, starts_document=is_first)
-                is_first = False
-        offset += len(line)
+        else:
+            yield number, offset, line
+            offset += len(line)
+
+
+def _join_lines(
+    source: Iterable[tuple[int, str]], reject: Callable[[Reject], None] | None
+) -> Iterator[tuple[int, int, str]]:
+    """Yields number and offset of the first of consecutive lines that are not blank, and their text."""
+    lines: list[str] = []
+    first = start = size = previous = 0
+    try:
+        for number, offset, line in _lines(source, reject):
+            if lines and (not line.strip() or number != previous + 1 or size > _MAX_PIECE):
+                yield first, start, "".join(lines)
+                lines = []
+            if line.strip():
+                if not lines:
+                    first, start, size = number, offset, 0
+                lines.append(line)
+                size, previous = size + len(line), number
+    except TruncatedError as error:
+        raise error.before(first) if lines else error from error
+    if lines:
+        yield first, start, "".join(lines)
 
 
 def _split_pieces(line: str, start: int, max_length: int) -> Iterator[tuple[int, int]]:
@@ -151,28 +204,30 @@ class Splitter:
         self._zone, self._zone_words = self._enter_zone(), 0
         self._lock = threading.Lock()  # guards spaCy's memory, which the zone frees
 
-    def __call__(self, text: str, *, start: int = 0, line: int = 0) -> Iterator[Sentence]:
-        """Yields the sentences of a text; each has tokens. A newline ends a sentence.
+    def __call__(self, text: str, *, start: int = 0, line: int = 0, newline: Newline = "break") -> Iterator[Sentence]:
+        """Yields the sentences of a text; each has tokens.
 
         Args:
             text: the text.
             start: the offset of its first character.
             line: its line number.
+            newline: whether a newline ends a sentence, or is white space and only a blank line ends one.
         """
         source = SourceText(text, start)
-        for paragraph in text.split("\n"):
+        for paragraph in text.split("\n") if newline == "break" else _BLANK_LINE.split(text):
             for tokens, offsets in _split_sentences(self._tokenize(paragraph, start)):
                 yield Sentence(tuple(tokens), line=line, offsets=tuple(offsets), source=source)
             start += len(paragraph) + 1
 
     def _tokenize(self, text: str, start: int) -> Iterator[tuple[int, tuple[Token, ...]]]:
         """Yields the tokens of each word, or of a piece of the text, with the offset of the word or piece."""
-        if not self._has_rules or (self._multiword_rules.search(text) and not _LONG_WORD.search(text)):
-            for first, last in _split_pieces(text, 0, _MAX_PIECE if self._has_rules else self._max_ruleless_piece):
-                yield start + first, self._tokenize_piece(text[first:last])
+        flat = text.replace("\n", " ")
+        if not self._has_rules or (self._multiword_rules.search(flat) and not _LONG_WORD.search(text)):
+            for first, last in _split_pieces(flat, 0, _MAX_PIECE if self._has_rules else self._max_ruleless_piece):
+                yield start + first, self._tokenize_piece(flat[first:last])
             return
-        words, cache = text.split(), self._words
-        if " ".join(words) == text.rstrip() and not _LONG_WORD.search(text):
+        words, cache = flat.split(), self._words
+        if " ".join(words) == flat.rstrip() and not _LONG_WORD.search(text):
             for word in words:
                 yield start, cache[word]
                 start += len(word) + 1
@@ -184,7 +239,8 @@ class Splitter:
         cache, previous_end = self._words, 0
         for match in _WORD.finditer(text):
             first, last = match.span()
-            if first - previous_end != 1 or text[previous_end] != " ":
+            gap = text[previous_end:first]
+            if gap != " " and "\n" not in gap:  # a newline with the white space around it is like a single space
                 yield start, _WHITE_SPACE
             previous_end = last
             while last - first > _MAX_WORD:

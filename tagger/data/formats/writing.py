@@ -21,6 +21,9 @@ class WriteOptions:
         probabilities: whether to write the probabilities of tokens and spans.
         alternatives: whether to write the alternatives of each sentence.
         source: the path or open file of a Parquet input, whose columns are carried to the output; else None.
+        has_spaces: whether a tag may contain a space.
+        writes_back: whether sentences in the format of the output keep all that is not a tag.
+        marks_starts: whether records say by `starts_document` where documents start; else each row is a document.
         types: the entity types of the model, for the legend of a page.
     """
 
@@ -30,6 +33,9 @@ class WriteOptions:
     probabilities: bool = False
     alternatives: bool = False
     source: Path | BinaryIO | None = None
+    has_spaces: bool = False
+    writes_back: bool = True
+    marks_starts: bool = False
     types: tuple[str, ...] = ()
 
     def token_probabilities(self, sentence: Sentence) -> tuple[float, ...]:
@@ -101,6 +107,8 @@ def conll_sink(write: Callable[[Record], str], start: Callable[[str], str], opti
         start: returns the lines that start a document, by its id.
         options: the options.
     """
+    if options.marks_starts:
+        return TextSink(lambda record: start(str(record.document)) * record.starts_document + write(record))
     if options.input_format == "text":  # the whole file is one document
         return TextSink(write, start(options.name))
     if options.read_as.holds_fields:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path, PurePath
 from typing import BinaryIO, cast
 
@@ -90,10 +91,12 @@ class _Work:
             input_format=input_format,
             layout=self._layout(input_format, token=formats.token_column, tag=formats.tag_column),
             language=formats.language_of(self.tagger.model),
+            newline=formats.newline,
             annotations=reader.find_annotation_options(self.tagger.model.config.data),
             name=item.label,
             reject=reject,
             max_record_bytes=self.job.max_record_bytes,
+            eager=self.job.stream,
         )
 
     def open_sink(self, number: int) -> Sink:
@@ -106,6 +109,7 @@ class _Work:
             probabilities=decoding.probabilities,
             alternatives=decoding.nbest > 0,
             source=item.path,
+            has_spaces=any(" " in tag for tag in self.tagger.model.tags.items),
             types=self.tagger.span_types,
         )
         return make_sink(self.job.formats.output_format_of(input_format), options)
@@ -124,18 +128,23 @@ class _Work:
 
     def open_reader(self, rejects: Rejects | None) -> Reader:
         """Returns a reader of all inputs, which keeps documents together if the model uses document context."""
-        by_document = self.tagger.uses_document_context
+        by_document = self.tagger.uses_document_context and not self.job.stream
         if rejects is not None and not rejects.count:
             for path, fault in self.unreadable:
                 rejects.add_file(path, DataError(fault))
-        return Reader(self.labels, self.read_records, rejects, is_document=self._is_alone if by_document else None)
+        is_document = self._is_alone if by_document else None
+        return Reader(self.labels, self.read_records, rejects, is_document=is_document, one_by_one=self.job.stream)
 
     def _is_alone(self, number: int) -> bool:
         return not FORMATS[self.input_formats[number]].has_documents
 
     def tag(self, reader: Reader, *, number: int = 0, first: int = 0, skip: int = 0) -> Iterator[Pool]:
         """Yields the tagged pools of a reader from a position on."""
-        return tag_pools(self.tagger, self.job, reader, reader.pools(number=number, first=first, skip=skip))
+        pools = reader.pools(number=number, first=first, skip=skip)
+        if not self.job.stream:
+            return tag_pools(self.tagger, self.job, reader, pools)
+        # Alone, a pool is tagged before the next one is read.
+        return chain.from_iterable(tag_pools(self.tagger, self.job, reader, [pool]) for pool in pools)
 
 
 def tag_pools(tagger: Tagger, job: Job, reader: Reader, pools: Iterable[Sequence[Sentence]]) -> Iterator[Pool]:

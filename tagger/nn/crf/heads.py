@@ -54,7 +54,8 @@ class _Head(nn.Module):
         Args:
             every: the distribution over all paths.
             emissions: (B, T, K).
-            gold: (B, T, K) whether a token may have a tag.
+            gold: (B, T, K) whether a token may have a tag, or the log of the weight of the tag; padding may hold
+                anything.
             lengths: (B,).
             reduction: as of `LinearChain.negative_log_likelihood`.
 
@@ -65,7 +66,8 @@ class _Head(nn.Module):
             raise ValueError("tag weights require one known gold tag per token")
         if gold.shape != emissions.shape:
             raise ValueError(f"gold must be {tuple(emissions.shape)}, got {tuple(gold.shape)}")
-        agreeing = self.chain(emissions.masked_fill(~gold, -math.inf), lengths)
+        sums = emissions.masked_fill(~gold, -math.inf) if gold.dtype == torch.bool else emissions + gold
+        agreeing = self.chain(sums, lengths)
         values = every.log_partition() - agreeing.log_partition()
         return reduce_losses(values, lengths, reduction, values.dtype)
 
@@ -101,11 +103,12 @@ class CRFHead(_Head):
     def loss(self, emissions: Tensor, gold: Tensor, lengths: Tensor, *, reduction: Reduction = "sentence") -> Tensor:
         """Returns the negative log-likelihood in nats; see `LinearChain.negative_log_likelihood`.
 
-        Of gold tags as booleans, only the paths that the constraints allow are summed.
+        Gold tags may also be (B, T, K) log weights, which are added to the scores of paths through these tags. Of
+        booleans or log weights, only the paths that the constraints allow are summed.
         """
         scores = self._constrain(*self._scores()) if self.forbid_in_training else self._scores()
         chain = LinearChain(emissions, *scores, lengths)
-        if gold.dtype == torch.bool:
+        if gold.dim() == 3:
             return self._partial_loss(chain, emissions, gold, lengths, reduction)
         return chain.negative_log_likelihood(gold, weights=self.tag_weights, reduction=reduction)
 
@@ -137,7 +140,7 @@ class SoftmaxHead(_Head):
         """Returns the negative log-likelihood in nats; arguments as `CRFHead.loss`."""
         mask = torch.arange(emissions.shape[1], device=emissions.device) < lengths[:, None]
         emissions = torch.where(mask[:, :, None], emissions, 0.0)
-        if gold.dtype == torch.bool:
+        if gold.dim() == 3:
             return self._partial_loss(IndependentTags(emissions, lengths), emissions, gold, lengths, reduction)
         values = F.cross_entropy(
             emissions.transpose(1, 2),

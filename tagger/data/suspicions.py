@@ -1,0 +1,54 @@
+"""Notices about data that can be read but is probably not what it seems."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from tagger.data import tag_formats
+from tagger.data.schemes import OUTSIDE
+from tagger.data.sentence import Sentence
+
+MAX_USUAL_TOKENS = 2000
+"""Tokens of a sentence above which sentences seem not to be separated."""
+_EMPTY = "_"
+_MAX_LISTED = 10
+
+
+def find_suspicions(sentences: Sequence[Sentence], name: str) -> Iterator[str]:
+    """Yields a notice, with file and line, for each suspicious property of a corpus.
+
+    A sentence is very long; two tags look the same; the tag `_`, an empty field of CoNLL-U, stands among others.
+
+    Args:
+        sentences: the sentences, with tags as read.
+        name: the name of the corpus.
+    """
+    longest = max(sentences, key=len)
+    if len(longest) > MAX_USUAL_TOKENS:
+        fault = f"a sentence of {len(longest):,} tokens; are sentences separated by blank lines?"
+        yield f"{name}:{longest.line}: {fault}"
+    counts = Counter(tag for sentence in sentences for tag in sentence.tags)
+    yield from _find_lookalikes(sentences, name, counts)
+    if 0 < counts[_EMPTY] < counts.total():
+        share = f"{counts[_EMPTY]:,} of {counts.total():,} tokens have the tag '{_EMPTY}'"
+        advice = "if they were not annotated, set data.unknown_tag to '_'"
+        yield f"{name}:{_first_line(sentences, _EMPTY)}: {share}, which marks an empty field; {advice}"
+
+
+def _find_lookalikes(sentences: Sequence[Sentence], name: str, counts: Counter[str]) -> Iterator[str]:
+    """Yields a notice for each tag that looks like a more frequent one, at most ten."""
+    first: dict[str, str] = {}
+    pairs = []
+    for tag in sorted(counts, key=lambda tag: (tag != OUTSIDE, -counts[tag], tag)):
+        known = first.setdefault(tag_formats.skeleton(tag), tag)
+        if known != tag:
+            pairs.append((tag, known))
+    for tag, known in pairs[:_MAX_LISTED]:
+        described = f"the tags {tag_formats.describe_tag(tag)} and {tag_formats.describe_tag(known)} look the same"
+        yield f"{name}:{_first_line(sentences, tag)}: {described}"
+    if len(pairs) > _MAX_LISTED:
+        yield f"{name}: … and {len(pairs) - _MAX_LISTED} more tags that look like others"
+
+
+def _first_line(sentences: Iterable[Sentence], tag: str) -> int:
+    sentence = next(sentence for sentence in sentences if tag in sentence.tags)
+    return tag_formats.find_line(sentence, sentence.tags.index(tag))
