@@ -213,7 +213,8 @@ def test_parquet_holds_the_rows_that_this_machine_gives(
     model_path: Path, tmp_path: Path, write: Any, name: str
 ) -> None:
     path = write(tmp_path / name)
-    job = Job((), model_path, Formats(output_format="parquet"), on_error="skip", rejects=tmp_path / "rejects")
+    formats = Formats("lines" if name == "a.txt" else None, "parquet")
+    job = Job((), model_path, formats, on_error="skip", rejects=tmp_path / "rejects")
     expected = on_this_machine(model_path, tmp_path / "local", path, job)
     found = cluster.run([str(path)], str(tmp_path / "ray"), job)
     assert figures(found) == figures(expected)
@@ -432,7 +433,7 @@ def test_a_packed_file_whose_bytes_were_changed_is_set_aside_whole_as_here(model
     (tmp_path / "in" / "c.txt.gz").write_bytes(packed[:-1])
     packed[-8] ^= 1  # of the checksum
     (tmp_path / "in" / "b.txt.gz").write_bytes(packed)
-    job = Job((), model_path, Formats(output_format="jsonl"), on_error="skip")
+    job = Job((), model_path, Formats("lines", "jsonl"), on_error="skip")
     expected = on_this_machine(model_path, tmp_path / "local", tmp_path / "in", job)
     found = cluster.run([str(tmp_path / "in")], str(tmp_path / "ray"), job)
     assert sorted(one.name for one in (tmp_path / "ray").iterdir()) == [

@@ -92,7 +92,7 @@ class Worker:
     def _tag(self, shard: Shard, temporary: Path) -> Result:
         job, output = self._work.job, temporary / "output"
         rejects = Rejects(temporary / REJECTS, REJECTS) if job.on_error == "skip" else None
-        reader = Reader(
+        records = Reader(
             [shard.label],
             lambda _, reject: shards.read_records(
                 shard,
@@ -106,10 +106,10 @@ class Worker:
         )
         with output.open("wb") as stream:
             shard_output = _ShardOutput(stream, lambda: self._open_sink(shard))
-            for pool in local.tag_pools(self._tagger, job, reader, reader.pools()):
+            for pool in local.tag_pools(self._tagger, job, records, records.pools()):
                 shard_output.write(pool)
-            if reader.fault:
-                raise reader.fault
+            if records.fault:
+                raise records.fault
             sink = shard_output.end()
         self._work.owner.check()
         if sink is not None:
