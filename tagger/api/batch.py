@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tagger import tagging
-from tagger.choices import Device, Engine, InputFormat, Newline, OnError, OutputFormat, Scheme, parse_scheme
+from tagger.choices import Device, Engine, InputFormat, Newline, OnError, OutputFormat
+from tagger.data import schemes
 from tagger.errors import ConfigError
 from tagger.io import atomic, json_files, line_reader
 from tagger.jobs.inputs import STDIN
@@ -97,7 +98,7 @@ def tag_files(
         paths=tuple(path if path == STDIN else Path(path) for path in path_list),
         model=Path(model),
         formats=Formats(
-            input_format, output_format, token_column, tag_column, _parse_scheme(scheme), language, newline
+            input_format, output_format, token_column, tag_column, schemes.parse_scheme(scheme), language, newline
         ),
         decoding=DecodingOptions(probabilities, threshold, nbest),
         out=None if out is None else Path(out),
@@ -131,13 +132,6 @@ def tag_files(
     if job.summary is not None:
         atomic.write_output(job.summary, json_files.dump(result.to_json(), indent=1) + b"\n")
     return result
-
-
-def _parse_scheme(name: str | None) -> Scheme | None:
-    try:
-        return None if name is None else parse_scheme(name)
-    except ValueError as error:
-        raise ConfigError(f"`scheme` {error}") from None
 
 
 def _standard_streams(job: Job) -> tuple[BinaryIO, BinaryIO]:

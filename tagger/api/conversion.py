@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from tagger.choices import InputFormat, Misaligned, OutputFormat, Scheme, TagFormat, TaggedFormat, listed, options
+from tagger.data import schemes
 from tagger.data.conversion import Converter, TypeChanges, parse_types
 from tagger.data.formats import FORMATS, Layout
 from tagger.data.formats.reading import AnnotationOptions, Fields, ReadOptions
@@ -41,7 +42,7 @@ def convert(
     tag_column: int | str | None = None,
     tag_format: TagFormat = "auto",
     outside_tag: str = "O",
-    scheme: Scheme | None = None,
+    scheme: str | None = None,
     types: str | Iterable[str] | Mapping[str, str] | None = None,
     language: str = "en",
     misaligned: Misaligned = "expand",
@@ -80,7 +81,6 @@ def convert(
         ("input_format", input_format, TaggedFormat),
         ("output_format", output_format, OutputFormat),
         ("tag_format", tag_format, TagFormat),
-        ("scheme", scheme, Scheme),
         ("misaligned", misaligned, Misaligned),
     ):
         if value is not None and value not in options(choice):
@@ -90,7 +90,7 @@ def convert(
         input_format,
         _choose_output_format(Path(out), output_format),
         Layout(0 if token_column is None else token_column, tag_column, tag_format=tag_format, outside_tag=outside_tag),
-        scheme,
+        schemes.parse_scheme(scheme),
         None if types is None else parse_types(types),
         {
             "language": language,

@@ -7,6 +7,7 @@ import typer
 
 from tagger import choices, streams
 from tagger.cli import options
+from tagger.cli.output import print_result
 
 
 def convert(
@@ -17,10 +18,11 @@ def convert(
     ] = None,
     output_format: Annotated[
         choices.OutputFormat | None,
-        typer.Option("--to", help="Format of the output.", show_default="by the name of OUT"),
+        typer.Option("--to", help="Output format; tsv is a table of spans.", show_default="by the name of OUT"),
     ] = None,
     pattern: Annotated[
-        str | None, typer.Option(metavar="GLOB", help="Convert only files that match, such as '*.conll'.")
+        str | None,
+        typer.Option(metavar="GLOB", help="Files to read in a folder.", show_default="all that are not hidden"),
     ] = None,
     types: Annotated[
         str | None,
@@ -29,21 +31,19 @@ def convert(
         ),
     ] = None,
     scheme: Annotated[
-        choices.Scheme | None, typer.Option(help="Scheme of the output tags.", show_default="as in the inputs")
+        str | None,
+        typer.Option(metavar="SCHEME", help=options.SCHEME_HELP, show_default="as in the inputs"),
     ] = None,
     token_column: options.TokenColumn = None,
     tag_column: options.TagColumn = None,
-    tag_format: Annotated[
-        choices.TagFormat, typer.Option(help="How tags encode spans: B-PER, PER-B, PER, B, (PER* or not.")
-    ] = "auto",
+    tag_format: Annotated[choices.TagFormat, typer.Option(help=options.TAG_FORMAT_HELP)] = "auto",
     outside_tag: Annotated[str, typer.Option(metavar="TAG", help="Tag of tokens outside spans in the inputs.")] = "O",
-    language: Annotated[
-        str, typer.Option(metavar="CODE", help="Language of texts with spans, an ISO 639 code.")
-    ] = "en",
+    language: Annotated[str, typer.Option(metavar="CODE", help="Language of raw text.")] = "en",
     misaligned: Annotated[
         choices.Misaligned,
         typer.Option(help="Expand or contract annotated spans that end within a token, drop them, or stop."),
     ] = "expand",
+    as_json: options.Json = False,
 ) -> None:
     """Convert tagged files to another format.
 
@@ -52,6 +52,7 @@ def convert(
     """
     from tagger.api import conversion
     from tagger.errors import ConfigError
+    from tagger.io import json_files
 
     if len(paths) < 2:
         raise ConfigError("expected inputs and an output, such as train.jsonl train.conll")
@@ -70,5 +71,8 @@ def convert(
         language=language,
         misaligned=misaligned,
     )
+    if as_json:
+        print_result(json_files.dump(summary.to_json()).decode())
+        return
     for line in str(summary).splitlines():
         streams.print_error(line)

@@ -32,14 +32,15 @@ TagColumn = Annotated[
     str | None,
     typer.Option(
         metavar="COLUMN",
-        help="Column to read or write tags in: a number or a name; in CoNLL-U upos, xpos or misc:KEY; in rows a field.",
+        help="Column of the tag: a number or a name; in CoNLL-U upos, xpos or misc:KEY; in JSON and Parquet a field.",
     ),
 ]
 
-TagFormat = Annotated[
-    choices.TagFormat | None,
-    typer.Option(help="How tags encode spans: B-PER, PER-B, PER, B, (PER* or not.", show_default="as in training"),
-]
+TAG_FORMAT_HELP = (
+    "How tags encode spans: prefix B-PER, suffix PER-B, types PER, untyped B, brackets (PER*; plain for none."
+)
+TagFormat = Annotated[choices.TagFormat | None, typer.Option(help=TAG_FORMAT_HELP, show_default="as in training")]
+SCHEME_HELP = "Scheme of the output tags: IOB1, IOB2 (BIO) or IOBES (BIOES)."
 
 
 def parse_column(text: str | None) -> int | str | None:

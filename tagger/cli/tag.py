@@ -37,13 +37,13 @@ def tag(
     ] = None,
     pattern: Annotated[
         str | None,
-        typer.Option(metavar="GLOB", help="Files to tag in a folder.", show_default="all that are not hidden"),
+        typer.Option(metavar="GLOB", help="Files to read in a folder.", show_default="all that are not hidden"),
     ] = None,
     scheme: Annotated[
         str | None,
         typer.Option(
             metavar="SCHEME",
-            help="Scheme of the output tags: IOB1, IOB2 (BIO) or IOBES (BIOES).",
+            help=options.SCHEME_HELP,
             show_default="the scheme of the model",
         ),
     ] = None,

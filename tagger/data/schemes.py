@@ -9,8 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from tagger import choices
 from tagger.choices import Scheme
 from tagger.data.sentence import Span
+from tagger.errors import ConfigError
 
 OUTSIDE = "O"
 UNKNOWN = ""
@@ -33,6 +35,18 @@ class Detected:
     scheme: Scheme | None
     name: str
     invalid_count: int
+
+
+def parse_scheme(name: str | None) -> Scheme | None:
+    """Returns the scheme of the parameter `scheme`, which may be a usual other name such as BIO.
+
+    Raises:
+        ConfigError: the name is unknown.
+    """
+    try:
+        return None if name is None else choices.parse_scheme(name)
+    except ValueError as error:
+        raise ConfigError(f"`scheme` {error}") from None
 
 
 @lru_cache(maxsize=4096)
