@@ -195,6 +195,14 @@ def test_a_tag_in_space_separated_columns_stays_one_field(content: list[tuple[st
         }
 
 
+def test_a_row_of_spaces_is_not_read_as_a_blank_line() -> None:
+    record = with_tags([Record((Sentence((" ", "a")),))], [[" ", "O"]])
+    data = make_sink("columns", WriteOptions(input_format="jsonl", layout=Layout())).write(record)
+    layout = Layout(0, 1)
+    sentences = reader.read_sentences(BytesIO(data), input_format="columns", layout=layout, tagged=True)
+    assert [(each.tokens, each.tags) for each in sentences if each.tokens] == [((" ", "a"), (" ", "O"))]
+
+
 def test_a_bar_in_a_tag_does_not_start_another_item_of_misc() -> None:
     record = with_tags([Record((Sentence(("a", "b")),))], [["B-x|y=z", "I-x=1"]])
     data = make_sink("conllu", WriteOptions(input_format="jsonl", layout=Layout(tag="misc:NER"))).write(record)

@@ -379,6 +379,9 @@ def write_new(sentence: Sentence, separator: str, *, probabilities: Sequence[flo
     unsafe = escapes.LINE_OR_SPACE if separator == " " else escapes.LINE
     tokens = escapes.fields(sentence.tokens, unsafe, reserved=DOCUMENT_START)
     tags = escapes.fields(sentence.tags, unsafe)
+    if any(not token.strip(" ") for token in tokens):  # with a tag of spaces, the row would be a blank line
+        pairs = zip(tokens, tags, strict=True)
+        tags = [tag if (token + tag).strip(" ") else escapes.field(tag, escapes.LINE_OR_SPACE) for token, tag in pairs]
     rows = zip(tokens, tags, _format_probabilities(probabilities, len(sentence), separator), strict=True)
     yield from (f"{token}{separator}{tag}{probability}\n" for token, tag, probability in rows)
     yield "\n"
