@@ -29,10 +29,10 @@ def guess_format(path: Path, *, tagged: bool = False) -> Guess:
     1. Content that no other format has decides: the first bytes of Parquet, or a beginning in JSON, be it JSON lines or
        one JSON value. Text files (`.txt`) to be tagged are raw text even then.
     2. Else the suffix decides, also before the suffix of a compression.
-    3. A file with another suffix is CoNLL-U if its first row has ten fields with tabs and begins with a number. Else a
-       tagged file is columns, and a file to be tagged is columns if it has rows of equally many columns, at least two,
-       and a blank line; else it is raw text. A text file (`.txt`) is a tagged file in the same way, but to be tagged
-       it is always raw text.
+    3. A file with another suffix is CoNLL-U if its first row has ten fields with tabs and begins with a number. A
+       tagged file is `pipes` if its items, such as `Ada|PER`, have equally many bars; else it is columns. A file to be
+       tagged is columns if it has rows of equally many columns, at least two, and a blank line; else it is raw text.
+       A text file (`.txt`) is a tagged file in the same way, but to be tagged it is always raw text.
     4. A folder with files of annotations (`.ann`), and a text file with one beside it, are brat if they hold tags.
 
     Only the first 8 KiB of regular files are read, after decompression. Without them, the name decides.
@@ -64,6 +64,8 @@ def guess_format(path: Path, *, tagged: bool = False) -> Guess:
     first = next((row for row in rows if row.strip() and not row.startswith("#")), "")
     if _CONLLU_ROW.fullmatch(first):
         return Guess("conllu", "content")
+    if tagged and _looks_like_pipes(rows):
+        return Guess("pipes", "content")
     return Guess("columns") if tagged or _looks_like_columns(rows) else Guess("text")
 
 
@@ -90,6 +92,13 @@ def _guess_json(text: str, suffix: str) -> InputFormat:
         return "jsonl" if line[0] + end == "{}" or (is_jsonl and end not in "[{,") else "json"
     is_row = isinstance(value, dict) or (len(value) == 2 and isinstance(value[0], str))
     return "jsonl" if is_row and (rest.strip() or not is_json) else "json"
+
+
+def _looks_like_pipes(rows: list[str]) -> bool:
+    """Returns whether each token of the rows, of which one has several, has as many bars as all others."""
+    tokens = [row.split() for row in rows]
+    counts = {token.count("|") for row in tokens for token in row}
+    return len(counts) == 1 and counts.pop() > 0 and any(len(row) > 1 for row in tokens)
 
 
 def _looks_like_columns(rows: list[str]) -> bool:
