@@ -33,6 +33,13 @@ def log_overview(config: Config, data: Corpora) -> None:
     log.info("the best epoch is the one with the highest %s on dev", _describe(selection, has_spans=has_spans))
     if not counts["train"].keys() - {schemes.OUTSIDE}:
         log.warning("%s has only the tag O; is data.tag the right column?", data.train.name)
+    annotated = {kind for sentence in data.train.sentences for kind in sentence.annotated_types or ()}
+    if absent_types := sorted(annotated - counts["train"].keys()):
+        log.warning(
+            "annotated_types has types without a span in %s: %s; are the names right?",
+            data.train.name,
+            list_briefly(absent_types),
+        )
     for name, corpus in parts.items():
         absent = {kind: count for kind, count in counts[name].items() if kind not in counts["train"]}
         if absent:

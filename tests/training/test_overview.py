@@ -53,6 +53,13 @@ def test_only_the_most_frequent_of_many_tags_are_shown(tmp_path: Path) -> None:
     assert lines[12] == "… and 29 more"
 
 
+def test_annotated_types_without_a_span_are_a_warning(tmp_path: Path) -> None:
+    (warning,) = [
+        line for line in notices(tmp_path, "data.annotated_types=[PER, LCO]", train=SPANS, dev=SPANS) if "names" in line
+    ]
+    assert warning == "annotated_types has types without a span in train.conll: LCO; are the names right?"
+
+
 def test_types_that_the_training_data_lacks_are_a_warning(tmp_path: Path) -> None:
     dev = SPANS.replace("LOC", "CITY") + "".join(f"w B-T{n}\n" for n in range(30))
     (warning,) = [line for line in notices(tmp_path, train=SPANS, dev=dev) if "lacks" in line]
