@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,6 +15,7 @@ from tagger.choices import Role, TaggedFormat
 from tagger.config import Config, loader
 from tagger.config.schema import Data
 from tagger.data import reader
+from tagger.data.guessing import guess_format
 from tagger.data.reader import Corpus
 from tagger.errors import ConfigError, DataError
 
@@ -139,7 +140,8 @@ def find(
     first = next(path for role in ROLES for path in files.get(role, ()))
     with collect_notices():
         draft = _draft(first, input_format, token=token, tag=tag)
-    return CorpusFiles(loader.with_settings(config, {"data": draft.settings | settings}), files, draft)
+    draft = replace(draft, settings=draft.settings | settings)
+    return CorpusFiles(loader.with_settings(config, {"data": draft.settings}), files, draft)
 
 
 def _draft(path: Path, input_format: TaggedFormat | None, **columns: int | str | None) -> DataDraft:
@@ -158,8 +160,10 @@ def _is_recipe(name: str | Path) -> bool:
 def _group(names: Sequence[str | Path]) -> dict[Role, list[Path]]:
     files: dict[Role, list[Path]] = {}
     for path in map(Path, names):
-        if path.is_dir():
-            if not any(reader.guess_role(file) == "train" for file in path.glob("*")):
+        if path.is_dir() and not _has_train(path) and guess_format(path, tagged=True).format == "brat":
+            files.setdefault(reader.guess_role(path) or "train", []).append(path)
+        elif path.is_dir():
+            if not _has_train(path):
                 raise DataError(f"{path}: found no training file such as train.txt or en-train.conllu; name the files")
             by_role = reader.find_corpus_files(path)
             for role in ROLES:
@@ -169,3 +173,7 @@ def _group(names: Sequence[str | Path]) -> dict[Role, list[Path]]:
         else:
             files.setdefault(reader.guess_role(path) or "train", []).append(path)
     return files
+
+
+def _has_train(folder: Path) -> bool:
+    return any(reader.guess_role(path) == "train" for path in folder.glob("*"))

@@ -132,3 +132,19 @@ def test_what_cannot_be_a_recipe_is_one_line(tmp_path: Path) -> None:
         tagger.init(tmp_path / "train.txt")
     with pytest.raises(ConfigError, match="`data` names a recipe"):
         tagger.init("sample")
+
+
+def test_a_folder_in_brat_is_training_data(tmp_path: Path) -> None:
+    (tmp_path / "ann").mkdir()
+    for number in range(3):
+        (tmp_path / "ann" / f"{number}.txt").write_text("Ada ran.\n")
+        (tmp_path / "ann" / f"{number}.ann").write_text("T1\tPER 0 3\tAda\n")
+    data = json.loads(run(tmp_path / "ann", "--json").stdout)["data"]
+    assert data["format"] == "brat"
+    assert Path(data["train"]).name == "ann"
+
+
+def test_a_chosen_column_of_a_table_is_in_the_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "all.csv"
+    path.write_text("word,pos,ner\nAda,N,B-PER\nran,V,O\n\nAda,N,B-PER\nran,V,O\n")
+    assert json.loads(run(path, "--tag-column", "pos", "--json").stdout)["data"]["tag"] == "pos"
