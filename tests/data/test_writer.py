@@ -22,6 +22,8 @@ INPUTS = {
     "text": "EU Paris\n\nno\n",
     "lines": "EU Paris\n\nno\n",
     "columns": COLUMNS,
+    "csv": "word,pos\nEU,NNP\nParis,NNP\n\nno,DT\n",
+    "pipes": "EU|NNP Paris|NNP\n\nno|DT\n",
     "conllu": CONLLU.replace("{}", "NER=O"),
     "jsonl": '{"text": "EU Paris"}\n{"tokens": []}\n{"tokens": ["no"]}\n',
     "json": '[{"text": "EU Paris"}, {"tokens": []},\n{"tokens": ["no"]}]\n',
@@ -82,11 +84,11 @@ def test_every_input_can_be_written_as_rows_one_per_record_with_tokens(input_for
         [json.loads(line) for line in data.splitlines()] if to == "jsonl" else pq.ParquetFile(part).read().to_pylist()
     )
     assert [(tuple(row["tokens"]), tuple(row["tags"])) for row in rows if row["tokens"]] == FOUND
-    assert len(rows) == (2 if input_format in ("text", "columns", "conllu") else 3)
-    documents = {"text": ["a.x", "a.x"], "columns": [0, 1], "conllu": [0, 0], "lines": [0, 1, 2]}.get(
+    assert len(rows) == (2 if input_format in ("text", "columns", "csv", "pipes", "conllu") else 3)
+    documents = {"text": ["a.x", "a.x"], "columns": [0, 1], "csv": [0, 0], "pipes": [0, 2], "conllu": [0, 0]}.get(
         input_format, [0, 1, 2]
     )
-    as_text = to == "parquet" and input_format in ("jsonl", "json", "parquet", "conllu")
+    as_text = to == "parquet" and input_format in ("jsonl", "json", "parquet", "csv", "pipes", "conllu")
     assert [row["document"] for row in rows] == ([str(one) for one in documents] if as_text else documents)
     assert all(("sentences" in row) == (input_format in ("text", "jsonl", "json", "parquet")) for row in rows)
 
@@ -119,7 +121,7 @@ def test_an_empty_file_becomes_an_empty_output(input_format: str, to: str, tmp_p
         return
     text = output(to, input_format, tmp_path, "")
     begun = "-DOCSTART- a.x\n\n" if (input_format, to) == ("text", "columns") else ""
-    if to in ("columns", "conllu", "jsonl"):
+    if to in ("columns", "conllu", "jsonl", "doccano"):
         assert text == begun
     else:
         assert text
