@@ -123,7 +123,7 @@ def test_a_disk_that_fills_up_in_training_is_one_error_line_and_the_run_can_resu
     config: Config, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a run that was not disturbed, so that no compiled code is read from the disk."""
-    for at in (10, 15, 20):
+    for at in (10, 15, 26):
         run = tmp_path / str(at)
         with monkeypatch.context() as patch:
             _Failing(patch, at, error=OSError(errno.ENOSPC, "No space left on device"))
