@@ -5,17 +5,13 @@ from typing import Annotated
 
 import typer
 
-from tagger import choices
 from tagger.cli import options
 from tagger.cli.output import print_result
 
 
 def check(
     data: Annotated[list[str], typer.Argument(metavar="DATA", help="A folder, files or a recipe with annotated data.")],
-    input_format: Annotated[
-        choices.TaggedFormat | None,
-        typer.Option("--from", help="Format of the files.", show_default="by name and content"),
-    ] = None,
+    input_format: options.TaggedFormat = None,
     token_column: options.TokenColumn = None,
     tag_column: options.TagColumn = None,
     vectors: options.Vectors = None,

@@ -12,10 +12,7 @@ from tagger.cli.output import print_result
 
 def convert(
     paths: Annotated[list[Path], typer.Argument(metavar="IN... OUT", help="Tagged files or folders, and the output.")],
-    input_format: Annotated[
-        choices.TaggedFormat | None,
-        typer.Option("--from", help="Format of the inputs.", show_default="by name and content"),
-    ] = None,
+    input_format: options.TaggedFormat = None,
     output_format: Annotated[
         choices.OutputFormat | None,
         typer.Option("--to", help="Output format; tsv is a table of spans.", show_default="by the name of OUT"),

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from tagger import choices
 from tagger.cli import options
 from tagger.cli.output import print_result
 
@@ -13,10 +12,7 @@ from tagger.cli.output import print_result
 def evaluate(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Tagged file.")],
     model: options.Model,
-    input_format: Annotated[
-        choices.TaggedFormat | None,
-        typer.Option("--from", help="Format of the file.", show_default="by its name and content"),
-    ] = None,
+    input_format: options.TaggedFormat = None,
     token_column: options.TokenColumn = None,
     tag_column: options.TagColumn = None,
     tag_format: options.TagFormat = None,

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from tagger import choices
 from tagger.cli import options
 from tagger.cli.output import print_result
 
@@ -15,10 +14,7 @@ def init(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Recipe to write, such as mine.yaml.", show_default="stdout")
     ] = None,
-    input_format: Annotated[
-        choices.TaggedFormat | None,
-        typer.Option("--from", help="Format of the files.", show_default="by name and content"),
-    ] = None,
+    input_format: options.TaggedFormat = None,
     token_column: options.TokenColumn = None,
     tag_column: options.TagColumn = None,
     vectors: options.Vectors = None,

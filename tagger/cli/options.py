@@ -18,6 +18,10 @@ Device = Annotated[
 Model = Annotated[Path, typer.Option(metavar="MODEL", help="Model directory.")]
 Vectors = Annotated[list[Path] | None, typer.Option(metavar="FILE", help="Pretrained word vectors (repeatable).")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+TaggedFormat = Annotated[
+    choices.TaggedFormat | None,
+    typer.Option("--from", help="Format of the annotated data.", show_default="by name and content"),
+]
 Misaligned = Annotated[
     choices.Misaligned | None,
     typer.Option(

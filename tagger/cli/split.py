@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from tagger import choices
 from tagger.cli import options
 from tagger.cli.output import print_result
 from tagger.errors import ConfigError
@@ -18,10 +17,7 @@ def split(
         str, typer.Option(metavar="LIST", help="Fractions of train, dev and test, or of train and dev.")
     ] = "80,10,10",
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Random seed.")] = 1,
-    input_format: Annotated[
-        choices.TaggedFormat | None,
-        typer.Option("--from", help="Format of the file.", show_default="by name and content"),
-    ] = None,
+    input_format: options.TaggedFormat = None,
     token_column: options.TokenColumn = None,
     tag_column: options.TagColumn = None,
     as_json: options.Json = False,
