@@ -1,5 +1,6 @@
 """Every closed choice of the toolkit, written once; checks, messages and help derive from it."""
 
+from collections.abc import Sequence
 from typing import Any, Literal, cast, get_args
 
 Cell = Literal["lstm", "lstm1997", "gru", "rnn"]
@@ -66,6 +67,15 @@ def options(choice: Any) -> tuple[str, ...]:
     return get_args(choice)
 
 
+def list_briefly(items: Sequence[str], limit: int = 10) -> str:
+    """Returns the first items as a list, and the number of all others.
+
+    >>> list_briefly(["a", "b"]), list_briefly(["a", "b", "c"], 2)
+    ('a, b', 'a, b and 1 more')
+    """
+    return ", ".join(items[:limit]) + f" and {len(items) - limit:,} more" * (len(items) > limit)
+
+
 def listed(values: tuple[str, ...], limit: int | None = None) -> str:
     """Returns values as they read in a sentence; if there are more than `limit`, the first ones and a count.
 
@@ -73,7 +83,7 @@ def listed(values: tuple[str, ...], limit: int | None = None) -> str:
     ('concat, sum or mean', 'a, b and 2 more')
     """
     if limit is not None and len(values) > limit:
-        return f"{', '.join(values[:limit])} and {len(values) - limit:,} more"
+        return list_briefly(values, limit)
     return values[0] if len(values) == 1 else f"{', '.join(values[:-1])} or {values[-1]}"
 
 

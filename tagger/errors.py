@@ -2,6 +2,9 @@
 
 import signal
 from collections.abc import Sequence
+from typing import Any
+
+from tagger import choices
 
 MAX_FAULTS = 20
 """The most lines of a list of similar faults."""
@@ -70,13 +73,17 @@ class Stopped(Exception):  # noqa: N818  # not an error: a signal requested the 
         self.exit_code = 128 + signum
 
 
-def list_briefly(items: Sequence[str]) -> str:
-    """Returns the first ten items as a list, and the number of all others.
+def check_choices(**values: tuple[object, Any]) -> None:
+    """Raises ConfigError if the value of a parameter is neither None nor one of a closed choice.
 
-    >>> list_briefly(["a", "b"])
-    'a, b'
+    >>> check_choices(scheme=("IOB2", choices.Scheme), engine=(None, choices.Engine))
+
+    Args:
+        values: by the name of the parameter, its value and the choice.
     """
-    return ", ".join(items[:10]) + f" and {len(items) - 10} more" * (len(items) > 10)
+    for name, (value, choice) in values.items():
+        if value is not None and value not in choices.options(choice):
+            raise ConfigError(f"`{name}` must be {choices.listed(choices.options(choice))}, got {value!r}")
 
 
 def limit_faults(faults: Sequence[str], limit: int = MAX_FAULTS) -> list[str]:

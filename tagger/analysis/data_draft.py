@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tagger.choices import TagFormat, TaggedFormat
 from tagger.config.schema import Data
-from tagger.data import reader, tag_formats
+from tagger.data import reader, schemes, tag_formats
 from tagger.data.formats import Layout, columns
 from tagger.data.sentence import Sentence
 
@@ -18,7 +18,6 @@ _SPAN_TAG = re.compile(r"[BI]-.+")
 _MAX_TAGS = 1000
 _MAX_EXAMPLES = 3
 _SPAN_FORMATS: tuple[TagFormat, ...] = ("prefix", "suffix")
-_OUTSIDE_TAGS = ("O", "-", "_", "o", "0", "OUT", "OTHER", "NONE", "None", "none", "Other", "other", "out", "X")
 
 _NO_VALUE = "_"  # in CoNLL-U
 _ONTONOTES = (3, 10)  # columns of the token and of the named entity
@@ -137,11 +136,11 @@ def _draft_tag_format(tags: Tags, result: DataDraft) -> None:
     """Adds how tags encode spans, if the reader refuses to guess it or reads tags that may be types as plain tags."""
     guess = tag_formats.guess(tags)
     if guess.fault:
-        for outside in _OUTSIDE_TAGS:
+        for outside in (schemes.OUTSIDE, *tag_formats.USUAL_OUTSIDE):
             for tag_format in _SPAN_FORMATS:
                 if _can_read(tags, tag_format, outside):
                     result.settings["tag_format"] = tag_format
-                    if outside != "O":
+                    if outside != schemes.OUTSIDE:
                         result.settings["outside_tag"] = outside
                     return
     elif "types" in guess.notice:

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from tagger.analysis.findings import Example, Finding, collect
-from tagger.analysis.parts import Located, Part, shorten
+from tagger.analysis.parts import Located, Part
 from tagger.data import overlaps, schemes
+from tagger.data.formats.reading import shorten
 from tagger.data.overlaps import SharedDocument
 from tagger.data.sentence import Span
 
@@ -83,10 +84,10 @@ def _describe_readings(group: Sequence[Located], *, has_spans: bool) -> Iterator
             if len(set(tags)) > 1
         ]
         texts = (f"{_tags_at(same[0], differing)} at {same[0].locate()} ({len(same)}×)" for same in ordered)
-        yield Example(ordered[0][0].locate(), f"{shorten(group[0].sentence.text, 60)}: {'; '.join(texts)}")
+        yield Example(ordered[0][0].locate(), f"{shorten(group[0].sentence.text)}: {'; '.join(texts)}")
 
 
 def _tags_at(located: Located, positions: Sequence[int]) -> str:
     """Returns the tokens at some positions with their tags."""
     sentence = located.sentence
-    return shorten(" ".join(f"{sentence.tokens[position]}/{sentence.tags[position]}" for position in positions), 60)
+    return shorten(" ".join(f"{sentence.tokens[position]}/{sentence.tags[position]}" for position in positions))

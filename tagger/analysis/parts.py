@@ -7,9 +7,12 @@ from functools import cached_property
 from typing import NamedTuple
 
 from tagger.data import schemes, tag_formats
+from tagger.data.formats.reading import shorten
 from tagger.data.reader import Corpus
 from tagger.data.schemes import Detected
 from tagger.data.sentence import Sentence, Span
+
+_MAX_TEXT = 100  # characters of a sentence in a finding
 
 
 class Located(NamedTuple):
@@ -26,12 +29,7 @@ class Located(NamedTuple):
     @property
     def text(self) -> str:
         """The sentence's text, shortened."""
-        return shorten(self.sentence.text)
-
-
-def shorten(text: str, limit: int = 100) -> str:
-    """Returns a text of at most `limit` characters and an ellipsis."""
-    return text if len(text) <= limit else f"{text[:limit]}…"
+        return shorten(self.sentence.text, _MAX_TEXT)
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from typing import Any
 
 from tagger import streams
 from tagger.analysis.corpus_files import ROLES, CorpusFiles
-from tagger.analysis.parts import Part, shorten
+from tagger.analysis.parts import Part
 from tagger.choices import counted
 from tagger.config import Config, loader, presets
+from tagger.data.formats.reading import shorten
 from tagger.errors import ConfigError, DataError
 
 _MAX_NAMES = 8  # of types or tags in a comment
@@ -102,6 +103,6 @@ def _describe_data(source: CorpusFiles, train: Part) -> Mapping[str, str]:
     kind = f"spans in {train.detected.name}" if train.detected.scheme else "plain tags"
     notes = dict(source.draft.notes)
     notes["tag"] = shorten("; ".join(filter(None, (f"{kind}: {listed}", notes.get("tag", "")))), 200)
-    notes["token"] = shorten(f"such as {', '.join(list(train.words)[:3])}")
+    notes["token"] = shorten(f"such as {', '.join(list(train.words)[:3])}", 100)
     notes["dev_fraction"] = "there is no dev data, so that this fraction of the training data is split off"
     return notes

@@ -103,11 +103,8 @@ def _invalid_tags(part: Part) -> Iterator[Example]:
     if scheme is None:
         return
     for located in part:
-        tags = located.sentence.tags
-        for position in schemes.find_invalid(tags, scheme):
-            previous = repr(tags[position - 1]) if position else "the sentence's start"
-            tag = repr(tags[position]) if position < len(tags) else "the sentence's end"
-            yield Example(located.locate(position), f"{tag} after {previous} in {scheme}: {located.text}")
+        for position, fault in schemes.describe_invalid(located.sentence.tags, scheme):
+            yield Example(located.locate(position), f"{fault} in {scheme}: {located.text}")
 
 
 def _check_schemes(parts: Sequence[Part]) -> Iterator[Finding]:

@@ -20,7 +20,7 @@ from tagger.data.guessing import guess_format
 from tagger.data.notices import Notices
 from tagger.data.sentence import Record
 from tagger.data.writer import make_sink
-from tagger.errors import ConfigError
+from tagger.errors import ConfigError, check_choices
 from tagger.io import atomic, line_reader
 from tagger.jobs import inputs
 from tagger.jobs.inputs import Input
@@ -77,14 +77,12 @@ def convert(
         DataError: an input cannot be read, or the output would overwrite it.
         StorageError: the output cannot be written.
     """
-    for name, value, choice in (
-        ("input_format", input_format, TaggedFormat),
-        ("output_format", output_format, OutputFormat),
-        ("tag_format", tag_format, TagFormat),
-        ("misaligned", misaligned, Misaligned),
-    ):
-        if value is not None and value not in options(choice):
-            raise ConfigError(f"`{name}` must be {listed(options(choice))}, got {value!r}")
+    check_choices(
+        input_format=(input_format, TaggedFormat),
+        output_format=(output_format, OutputFormat),
+        tag_format=(tag_format, TagFormat),
+        misaligned=(misaligned, Misaligned),
+    )
     is_folder = str(out).endswith(os.sep) or Path(out).is_dir()
     work = _Work(
         input_format,

@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from tagger import evaluation, tagging
-from tagger.choices import Device, Misaligned, TagFormat, TaggedFormat, listed, options
+from tagger.choices import Device, Misaligned, TagFormat, TaggedFormat
 from tagger.data import reader, tag_formats
 from tagger.data.formats import FORMATS
 from tagger.data.reader import Corpus
 from tagger.data.sentence import Sentence
-from tagger.errors import ConfigError, DataError
+from tagger.errors import ConfigError, DataError, check_choices
 from tagger.evaluation import Report
 from tagger.tagging import Tagger
 from tagger.tagging.texts import check_tokenizer
@@ -55,9 +55,7 @@ def evaluate(
         StorageError: there is no model directory.
         ModelError: the model directory is damaged.
     """
-    for name, value, choice in (("tag_format", tag_format, TagFormat), ("misaligned", misaligned, Misaligned)):
-        if value is not None and value not in options(choice):
-            raise ConfigError(f"`{name}` must be {listed(options(choice))}, got {value!r}")
+    check_choices(tag_format=(tag_format, TagFormat), misaligned=(misaligned, Misaligned))
     tagger = model if isinstance(model, Tagger) else tagging.load(model, device=device)
     if isinstance(data, str | Path):
         path = Path(data)

@@ -60,10 +60,8 @@ class Corpus:
         """Returns a line for each tag that is invalid in a scheme; at most `limit` and one with the remaining count."""
         faults = []
         for sentence in self.sentences:
-            for position in schemes.find_invalid(sentence.tags, scheme):
-                previous = repr(sentence.tags[position - 1]) if position else "the sentence's start"
-                tag = repr(sentence.tags[position]) if position < len(sentence) else "the sentence's end"
-                faults.append(f"{self.name}: sentence at line {sentence.line}: {tag} after {previous} breaks {scheme}")
+            for _, fault in schemes.describe_invalid(sentence.tags, scheme):
+                faults.append(f"{self.name}: sentence at line {sentence.line}: {fault} breaks {scheme}")
         return limit_faults(faults, limit)
 
     def with_annotated_types(self, types: Iterable[str]) -> "Corpus":

@@ -5,7 +5,8 @@ BIO is another name of IOB2, and BIOES of IOBES. BILOU (L for E, U for S) and BM
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -161,6 +162,29 @@ def find_invalid(tags: Sequence[str], scheme: Scheme) -> list[int]:
         if not is_valid_transition(padded[position], padded[position + 1], scheme)
     ]
     return [position for position in invalid if UNKNOWN not in padded[position : position + 2]]
+
+
+def describe_invalid(tags: Sequence[str], scheme: Scheme) -> Iterator[tuple[int, str]]:
+    """Yields the position of each invalid tag, as `find_invalid` does, and the tag with the one before.
+
+    >>> list(describe_invalid(["O", "I-PER"], "IOB2"))
+    [(1, "'I-PER' after 'O'")]
+    """
+    for position in find_invalid(tags, scheme):
+        previous = repr(tags[position - 1]) if position else "the sentence's start"
+        tag = repr(tags[position]) if position < len(tags) else "the sentence's end"
+        yield position, f"{tag} after {previous}"
+
+
+def count_labels(sequences: Iterable[Sequence[str]], *, has_spans: bool) -> Counter[str]:
+    """Returns how often each type of span, or each known plain tag, occurs.
+
+    >>> count_labels([["B-PER", "I-PER", "O"]], has_spans=True)
+    Counter({'PER': 1})
+    """
+    if has_spans:
+        return Counter(span.type for tags in sequences for span in tags_to_spans(tags))
+    return Counter(tag for tags in sequences for tag in tags if tag != UNKNOWN)
 
 
 def detect(sequences: Sequence[Sequence[str]]) -> Detected:

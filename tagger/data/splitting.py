@@ -52,15 +52,9 @@ def _units(sentences: Sequence[Sentence], min_documents: int) -> list[Unit]:
         list(documents.values()) if len(documents) >= min_documents else [[index] for index in range(len(sentences))]
     )
     return [
-        Unit(tuple(group), _count_labels([sentences[index] for index in group], has_spans=has_spans))
+        Unit(tuple(group), schemes.count_labels([sentences[index].tags for index in group], has_spans=has_spans))
         for group in groups
     ]
-
-
-def _count_labels(sentences: Sequence[Sentence], *, has_spans: bool) -> Counter[str]:
-    if not has_spans:
-        return Counter(tag for sentence in sentences for tag in sentence.tags if tag != schemes.UNKNOWN)
-    return Counter(span.type for sentence in sentences for span in schemes.tags_to_spans(sentence.tags))
 
 
 def distribute(units: Sequence[Unit], fractions: Sequence[float], seed: int) -> list[int]:
@@ -105,9 +99,10 @@ class _Demand:
         self.remaining_units = len(units)
 
     def choose(self, label: str | None, waiting: int) -> int:
-        """Returns the part that needs a unit most: a unit with a label, of which `waiting` units have no part yet.
+        """Returns the part that needs a unit with a label most; without a label, the one that lacks most sentences.
 
-        The last units with a label go to parts that lack it, and the last units of all to empty parts.
+        The last units with a label go to parts that lack it, and the last units of all to empty parts. `waiting` is the
+        number of units with the label that have no part yet.
         """
         parts = range(len(self.sentences))
         candidates: Sequence[int] = [part for part in parts if label is not None and label not in self.seen[part]]

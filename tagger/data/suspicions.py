@@ -1,7 +1,7 @@
 """Notices about data that can be read but is probably not what it seems."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from tagger.data import tag_formats
 from tagger.data.schemes import OUTSIDE
@@ -31,7 +31,8 @@ def find_suspicions(sentences: Sequence[Sentence], name: str) -> Iterator[str]:
     if 0 < counts[_EMPTY] < counts.total():
         described = f"{counts[_EMPTY]:,} of {counts.total():,} tokens have the tag '{_EMPTY}'"
         advice = "if they were not annotated, set data.unknown_tag to '_'"
-        yield f"{name}:{_first_line(sentences, _EMPTY)}: {described}, which marks an empty field; {advice}"
+        line = tag_formats.find_first_line(sentences, _EMPTY)
+        yield f"{name}:{line}: {described}, which marks an empty field; {advice}"
 
 
 def _find_lookalikes(sentences: Sequence[Sentence], name: str, counts: Counter[str]) -> Iterator[str]:
@@ -44,11 +45,6 @@ def _find_lookalikes(sentences: Sequence[Sentence], name: str, counts: Counter[s
             pairs.append((tag, known))
     for tag, known in pairs[:_MAX_LISTED]:
         described = f"the tags {tag_formats.describe_tag(tag)} and {tag_formats.describe_tag(known)} look the same"
-        yield f"{name}:{_first_line(sentences, tag)}: {described}"
+        yield f"{name}:{tag_formats.find_first_line(sentences, tag)}: {described}"
     if len(pairs) > _MAX_LISTED:
         yield f"{name}: … and {len(pairs) - _MAX_LISTED} more tags that look like others"
-
-
-def _first_line(sentences: Iterable[Sentence], tag: str) -> int:
-    sentence = next(sentence for sentence in sentences if tag in sentence.tags)
-    return tag_formats.find_line(sentence, sentence.tags.index(tag))

@@ -31,7 +31,8 @@ _PREFIX = re.compile(rf"([{_PREFIXES}])[-_](.+)", re.DOTALL | re.IGNORECASE)
 _SUFFIX = re.compile(rf"(.+)[-_]([{_PREFIXES}])", re.DOTALL | re.IGNORECASE)
 _BRACKETS = re.compile(r"((?:\([^()*\s]+)*)\*?(\)*)")
 _OPEN = re.compile(r"\(([^()*\s]+)")
-_USUAL_OUTSIDE = frozenset(("-", "_", "o", "0", "OUT", "OTHER", "NONE", "None", "none", "Other", "other", "out", "X"))
+USUAL_OUTSIDE = ("-", "_", "o", "0", "OUT", "OTHER", "NONE", "None", "none", "Other", "other", "out", "X")
+"""Usual tags of tokens outside spans, other than O."""
 _EXAMPLES = {
     "prefix": "'B-PER' or 'B_PER'",
     "suffix": "'PER-B' or 'PER_B'",
@@ -204,7 +205,7 @@ def guess(sequences: Sequence[Sequence[str]], outside_tag: str = OUTSIDE) -> Gue
         return _guess_untyped(sequences, tags, outside_tag)
     if any(tag[0] == "(" and tag[-1] in "*)" for tag in tags if tag) and all(map(_BRACKETS.fullmatch, tags)):
         return Guess("brackets")
-    unusual = tags & _USUAL_OUTSIDE if outside_tag == OUTSIDE and len(tags) > 1 else set()
+    unusual = tags & set(USUAL_OUTSIDE) if outside_tag == OUTSIDE and len(tags) > 1 else set()
     fault = _find_span_format(tags - unusual if len(unusual) == 1 else tags, unusual)
     if fault:
         return Guess("plain", fault=fault)
@@ -269,6 +270,12 @@ def find_line(sentence: Sentence, position: int) -> int:
     if len(numbered) == len(sentence):  # words of CoNLL-U, among comments, ranges and empty nodes
         return sentence.line + numbered[position] - numbered[0]
     return sentence.line + position
+
+
+def find_first_line(sentences: Iterable[Sentence], tag: str) -> int:
+    """Returns the line of the first token with a tag that occurs in the sentences."""
+    sentence = next(sentence for sentence in sentences if tag in sentence.tags)
+    return find_line(sentence, sentence.tags.index(tag))
 
 
 def describe_tag(tag: str) -> str:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from tagger import __version__, model_dir
-from tagger.choices import InputFormat, Newline, OnError, OutputFormat, Scheme, listed, options
+from tagger.choices import InputFormat, Newline, OnError, OutputFormat, Scheme
 from tagger.data.formats import FORMATS
-from tagger.errors import ConfigError
+from tagger.errors import ConfigError, check_choices
 from tagger.io import line_reader
 from tagger.jobs.inputs import STDIN
 from tagger.model import TaggerModel
@@ -42,14 +42,12 @@ class Formats:
     newline: Newline = "break"
 
     def __post_init__(self) -> None:
-        for name, choice in (
-            ("input_format", InputFormat),
-            ("output_format", OutputFormat),
-            ("scheme", Scheme),
-            ("newline", Newline),
-        ):
-            if (value := getattr(self, name)) is not None and value not in options(choice):
-                raise ConfigError(f"`{name}` must be {listed(options(choice))}, got {value!r}")
+        check_choices(
+            input_format=(self.input_format, InputFormat),
+            output_format=(self.output_format, OutputFormat),
+            scheme=(self.scheme, Scheme),
+            newline=(self.newline, Newline),
+        )
 
     def output_format_of(self, input_format: InputFormat) -> OutputFormat:
         """Returns the output format of an input."""

@@ -75,7 +75,6 @@ def with_paths(
 def with_resolved_columns(config: Config, train: Corpus) -> Config:
     """Returns a config with the format, the tag format, the tokenizer and the columns of the training data.
 
-
     Columns become numbers from 0. With a number, a model does not read the last column of a file with fewer columns as
     the tags.
     """
@@ -205,11 +204,11 @@ def _check_tags(part: Corpus, data: Data) -> schemes.Detected | None:
     tags = [sentence.tags for sentence in part.sentences]
     detected = schemes.detect(tags)
     if control_tags := schemes.control_tags({tag for sentence in tags for tag in sentence} - {schemes.UNKNOWN}):
-        line = _find_line(part, control_tags[0])
+        line = tag_formats.find_first_line(part.sentences, control_tags[0])
         fault = f"the tag {control_tags[0][:60]!r} is empty or has a control character"
         raise DataError(f"{part.name}:{line}: {fault}")
     if plain_tags := schemes.find_non_span_tags(tags):
-        line, tag = _find_line(part, plain_tags[0]), tag_formats.describe_tag(plain_tags[0])
+        line, tag = tag_formats.find_first_line(part.sentences, plain_tags[0]), tag_formats.describe_tag(plain_tags[0])
         advice = _advise(plain_tags[0], {tag for sentence in tags for tag in sentence})
         raise DataError(f"{part.name}:{line}: expected tags of spans such as 'B-PER', found {tag}; {advice}")
     if detected.scheme and data.tag_format == "plain":
@@ -245,9 +244,3 @@ def _advise(plain_tag: str, tags: Set[str]) -> str:
     if same := sorted(tag for tag in tags - {plain_tag} if tag_formats.skeleton(tag) == skeleton):
         return f"it looks like {same[0]!r} but has other characters"
     return "if it is the tag outside spans, set data.outside_tag"
-
-
-def _find_line(part: Corpus, tag: str) -> int:
-    """Returns the line of the first token with a tag."""
-    sentence = next(sentence for sentence in part.sentences if tag in sentence.tags)
-    return tag_formats.find_line(sentence, sentence.tags.index(tag))

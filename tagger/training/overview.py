@@ -4,11 +4,9 @@ import logging
 from collections import Counter
 from collections.abc import Mapping
 
-from tagger.choices import Selection
+from tagger.choices import Selection, list_briefly
 from tagger.config import Config
 from tagger.data import schemes
-from tagger.data.reader import Corpus
-from tagger.errors import list_briefly
 from tagger.evaluation import SCORE_NAMES, find_selection
 from tagger.training.corpora import Corpora
 
@@ -26,7 +24,10 @@ def log_overview(config: Config, data: Corpora) -> None:
     parts = {"train": data.train, "dev": data.dev} | ({"test": data.test} if data.test else {})
     tags = {tag for sentence in data.train.sentences for tag in sentence.tags}
     has_spans = schemes.detect([sorted(tags)]).scheme is not None
-    counts = {name: _count(corpus, has_spans=has_spans) for name, corpus in parts.items()}
+    counts = {
+        name: schemes.count_labels((sentence.tags for sentence in corpus.sentences), has_spans=has_spans)
+        for name, corpus in parts.items()
+    }
     for line in _table("type" if has_spans else "tag", counts):
         log.info("%s", line)
     selection = find_selection(config, has_spans=has_spans)
@@ -50,13 +51,6 @@ def log_overview(config: Config, data: Corpora) -> None:
         log.warning(
             "%s has %s, so that it cannot select an epoch: the last epoch is kept as the best", data.dev.name, missing
         )
-
-
-def _count(corpus: Corpus, *, has_spans: bool) -> Counter[str]:
-    """Returns how often each type of span, or each tag, occurs."""
-    if has_spans:
-        return Counter(span.type for sentence in corpus.sentences for span in schemes.tags_to_spans(sentence.tags))
-    return Counter(tag for sentence in corpus.sentences for tag in sentence.tags if tag != schemes.UNKNOWN)
 
 
 def _table(title: str, counts: Mapping[str, Counter[str]]) -> list[str]:

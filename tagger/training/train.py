@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 
 from tagger import model_dir
-from tagger.choices import counted
+from tagger.choices import counted, list_briefly
 from tagger.config import Config, changed_settings, fixed_changes, loader
 from tagger.data.vectors import Table
 from tagger.device import seed_generators, select_device, single_torch_thread
-from tagger.errors import ConfigError, ModelError, list_briefly
+from tagger.errors import ConfigError, ModelError
 from tagger.evaluation import evaluate_with_counts
 from tagger.io import atomic
 from tagger.model import TaggerModel, build_model, read_tables

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from tagger.choices import list_briefly
 from tagger.config import Config
 from tagger.data import schemes
 from tagger.data.sentence import Sentence
 from tagger.data.vectors import Table
 from tagger.data.vocab import SPECIAL, Vocab
-from tagger.errors import ConfigError, list_briefly
+from tagger.errors import ConfigError
 from tagger.model import TaggerModel
 
 log = logging.getLogger(__name__)

@@ -110,6 +110,6 @@ def record_of(sentence: Sentence, document: int) -> Record:
     return Record((sentence,), document, sentence.line, numbered=True, size=size)
 
 
-def shorten(text: str) -> str:
-    """Returns a text for a message: at most 60 characters and an ellipsis."""
-    return text if len(text) <= 60 else f"{text[:60]}…"
+def shorten(text: str, limit: int = 60) -> str:
+    """Returns a text for a message: at most `limit` characters and an ellipsis."""
+    return text if len(text) <= limit else f"{text[:limit]}…"
