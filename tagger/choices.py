@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, Literal, cast, get_args
 
+from tagger.errors import ConfigError
+
 Cell = Literal["lstm", "lstm1997", "gru", "rnn"]
 Direction = Literal["both", "forward", "backward"]
 Merge = Literal["concat", "sum", "mean"]
@@ -85,6 +87,19 @@ def listed(values: tuple[str, ...], limit: int | None = None) -> str:
     if limit is not None and len(values) > limit:
         return list_briefly(values, limit)
     return values[0] if len(values) == 1 else f"{', '.join(values[:-1])} or {values[-1]}"
+
+
+def check_choices(**values: tuple[object, Any]) -> None:
+    """Raises ConfigError if the value of a parameter is neither None nor one of a closed choice.
+
+    >>> check_choices(scheme=("IOB2", Scheme), engine=(None, Engine))
+
+    Args:
+        values: by the name of the parameter, its value and the choice.
+    """
+    for name, (value, choice) in values.items():
+        if value is not None and value not in options(choice):
+            raise ConfigError(f"`{name}` must be {listed(options(choice))}, got {value!r}")
 
 
 def counted(count: int, noun: str) -> str:

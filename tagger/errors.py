@@ -2,9 +2,6 @@
 
 import signal
 from collections.abc import Sequence
-from typing import Any
-
-from tagger import choices
 
 MAX_FAULTS = 20
 """The most lines of a list of similar faults."""
@@ -71,19 +68,6 @@ class Stopped(Exception):  # noqa: N818  # not an error: a signal requested the 
         super().__init__(f"stopped by {signal.Signals(signum).name}{'; continue with `resume=True`' * saved}")
         self.signum = signum
         self.exit_code = 128 + signum
-
-
-def check_choices(**values: tuple[object, Any]) -> None:
-    """Raises ConfigError if the value of a parameter is neither None nor one of a closed choice.
-
-    >>> check_choices(scheme=("IOB2", choices.Scheme), engine=(None, choices.Engine))
-
-    Args:
-        values: by the name of the parameter, its value and the choice.
-    """
-    for name, (value, choice) in values.items():
-        if value is not None and value not in choices.options(choice):
-            raise ConfigError(f"`{name}` must be {choices.listed(choices.options(choice))}, got {value!r}")
 
 
 def limit_faults(faults: Sequence[str], limit: int = MAX_FAULTS) -> list[str]:

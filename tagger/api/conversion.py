@@ -8,19 +8,29 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
-from tagger.choices import InputFormat, Misaligned, OutputFormat, Scheme, TagFormat, TaggedFormat, listed, options
-from tagger.data import schemes
+from tagger.choices import (
+    InputFormat,
+    Misaligned,
+    OutputFormat,
+    Scheme,
+    TagFormat,
+    TaggedFormat,
+    check_choices,
+    listed,
+    options,
+)
+from tagger.data import reader, schemes
 from tagger.data.conversion import Converter, TypeChanges, parse_types
 from tagger.data.formats import FORMATS, Layout
-from tagger.data.formats.reading import AnnotationOptions, Fields, ReadOptions
+from tagger.data.formats.reading import AnnotationOptions, Fields, ReadOptions, record_of
 from tagger.data.formats.writing import Sink, WriteOptions
 from tagger.data.guessing import guess_format
 from tagger.data.notices import Notices
 from tagger.data.sentence import Record
 from tagger.data.writer import make_sink
-from tagger.errors import ConfigError, check_choices
+from tagger.errors import ConfigError
 from tagger.io import atomic, line_reader
 from tagger.jobs import inputs
 from tagger.jobs.inputs import Input
@@ -92,7 +102,7 @@ def convert(
         None if types is None else parse_types(types),
         {
             "language": language,
-            "annotations": AnnotationOptions(_fields(token_column, tag_column), misaligned),
+            "annotations": AnnotationOptions(reader.with_columns(Fields(), token_column, tag_column), misaligned),
             "max_record_bytes": max_record_bytes,
         },
     )
@@ -101,8 +111,9 @@ def convert(
         pattern=pattern,
         out=Path(out) if is_folder else None,
     )
-    items = _without_annotations(items, work)
-    summary = _convert_into_folder(items, Path(out), work) if is_folder else _convert_into_file(items, Path(out), work)
+    sources = _find_sources(items, work)
+    convert_all = _convert_into_folder if is_folder else _convert_into_file
+    summary = convert_all(sources, Path(out), work)
     if work.types is not None and work.types.unseen:
         log.warning("no span has the type %s", listed(tuple(sorted(work.types.unseen)), 10))
     return summary
@@ -136,7 +147,7 @@ class _Work:
         """Returns the columns of an input."""
         if self.layout.tag is not None:
             return replace(self.layout, fixed=True)
-        return replace(self.layout, tag="misc:NER" if input_format == "conllu" else -1)
+        return replace(self.layout, tag=reader.default_layout(input_format, has_spans=True, tagged=True).tag)
 
     @property
     def needs_text(self) -> bool:
@@ -144,10 +155,23 @@ class _Work:
         return self.output_format in ("jsonl", "doccano")
 
 
-def _fields(token: int | str | None, tag: int | str | None) -> Fields:
-    """Returns the fields of rows that columns name; numbers name none."""
-    tag_field = tag if isinstance(tag, str) else None
-    return Fields(tokens=token if isinstance(token, str) else None, tags=tag_field, spans=tag_field)
+class _Source(NamedTuple):
+    """An input, its path and its format."""
+
+    item: Input
+    path: Path
+    format: TaggedFormat
+
+
+def _find_sources(items: Sequence[Input], work: _Work) -> list[_Source]:
+    """Returns the inputs with their formats, without the annotation files of brat whose texts are inputs, too."""
+    sources = [_Source(item, item.path, work.find_format(item.path)) for item in items if item.path is not None]
+    texts = {source.path.with_suffix("") for source in sources if source.path.suffix == ".txt"}
+    return [
+        source
+        for source in sources
+        if source.format != "brat" or source.path.suffix != ".ann" or source.path.with_suffix("") not in texts
+    ]
 
 
 def _choose_output_format(out: Path, output_format: OutputFormat | None) -> OutputFormat:
@@ -159,59 +183,41 @@ def _choose_output_format(out: Path, output_format: OutputFormat | None) -> Outp
     return cast(OutputFormat, name)
 
 
-def _convert_into_folder(items: Sequence[Input], out: Path, work: _Work) -> Summary:
+def _convert_into_folder(sources: Sequence[_Source], out: Path, work: _Work) -> Summary:
     suffix = FORMATS[work.output_format].suffixes[0]
-    names = [
-        item.output_path(suffix, same_format=work.find_format(_path(item)) == work.output_format) for item in items
-    ]
-    inputs.check_outputs(out, items, names, ())
+    names = [source.item.output_path(suffix, same_format=source.format == work.output_format) for source in sources]
+    inputs.check_outputs(out, [source.item for source in sources], names, ())
     summary = Summary()
-    for item, name in zip(items, names, strict=True):
-        _convert_files([item], out / name, work, summary)
+    for source, name in zip(sources, names, strict=True):
+        _convert_files([source], out / name, work, summary)
     return summary
 
 
-def _convert_into_file(items: Sequence[Input], out: Path, work: _Work) -> Summary:
-    inputs.check_extra_outputs({"out": out}, map(_path, items), None, lambda path: False)
-    formats = {work.find_format(_path(item)) for item in items}
-    if len(items) > 1 and work.output_format == "parquet" and (len(formats) > 1 or "parquet" in formats):
+def _convert_into_file(sources: Sequence[_Source], out: Path, work: _Work) -> Summary:
+    inputs.check_extra_outputs({"out": out}, [source.path for source in sources], None, lambda path: False)
+    formats = {source.format for source in sources}
+    if len(sources) > 1 and work.output_format == "parquet" and (len(formats) > 1 or "parquet" in formats):
         raise ConfigError("several inputs have different columns; pass a folder as `out` for one Parquet file each")
     # Rows of several files of columns may have other separators or numbers of columns.
-    work = replace(work, writes_back=len(items) == 1 or formats == {"conllu"})
+    work = replace(work, writes_back=len(sources) == 1 or formats == {"conllu"})
     summary = Summary()
-    _convert_files(items, out, work, summary)
+    _convert_files(sources, out, work, summary)
     return summary
 
 
-def _without_annotations(items: Sequence[Input], work: _Work) -> list[Input]:
-    """Returns the inputs without the annotation files of brat whose texts are inputs, too."""
-    texts = {_path(item).with_suffix("") for item in items if _path(item).suffix == ".txt"}
-    return [
-        item
-        for item in items
-        if not (_path(item).suffix == ".ann" and _path(item).with_suffix("") in texts)
-        or work.find_format(_path(item)) != "brat"
-    ]
-
-
-def _path(item: Input) -> Path:
-    assert item.path is not None
-    return item.path
-
-
-def _convert_files(items: Sequence[Input], out: Path, work: _Work, summary: Summary) -> None:
+def _convert_files(sources: Sequence[_Source], out: Path, work: _Work, summary: Summary) -> None:
     """Converts inputs into one file, which appears when it is complete."""
     start = time.perf_counter()
     sink: Sink | None = None
     with atomic.wrap_os_errors(out), _open_output(out, is_table=work.output_format == "parquet") as (stream, part):
         output = _Output(stream, summary, is_corpus=FORMATS[work.output_format].is_corpus)
-        for item in items:
-            input_format, notices = work.find_format(_path(item)), Notices()
-            layout = work.find_layout(input_format)
-            converter = Converter(item.label, layout, scheme=work.scheme, types=work.types, needs_text=work.needs_text)
-            read_options = ReadOptions(item.label, layout, notices=notices, **work.read_options)  # type: ignore[arg-type]
-            records = converter.convert(_read_records(_path(item), input_format, read_options))
-            new_sink = _make_sink(work, input_format, layout, item, converter)
+        for source in sources:
+            label, notices = source.item.label, Notices()
+            layout = work.find_layout(source.format)
+            converter = Converter(label, layout, scheme=work.scheme, types=work.types, needs_text=work.needs_text)
+            read_options = ReadOptions(label, layout, notices=notices, **work.read_options)  # type: ignore[arg-type]
+            records = converter.convert(_read_records(source, read_options))
+            new_sink = _make_sink(work, source, layout, converter)
             if sink is None:
                 stream.write(new_sink.begin())
             sink = new_sink if sink is None or work.output_format != "parquet" else sink
@@ -228,7 +234,7 @@ def _convert_files(items: Sequence[Input], out: Path, work: _Work, summary: Summ
 
 @contextmanager
 def _open_output(out: Path, *, is_table: bool) -> Iterator[tuple[BinaryIO, Path | None]]:
-    """Opens an output. That of a table is a file elsewhere, by its path, until it is complete."""
+    """Opens an output; yields the stream and, for a table, the path of its temporary file."""
     if not is_table:
         with atomic.open_output(out) as stream:
             yield stream, None
@@ -240,27 +246,24 @@ def _open_output(out: Path, *, is_table: bool) -> Iterator[tuple[BinaryIO, Path 
         atomic.copy_output(part, out)
 
 
-def _read_records(path: Path, input_format: TaggedFormat, read_options: ReadOptions) -> Iterator[Record]:
-    module = FORMATS[input_format].load()
-    if not FORMATS[input_format].is_corpus:
-        records: Iterator[Record] = module.read_tagged_records(path, read_options)
+def _read_records(source: _Source, read_options: ReadOptions) -> Iterator[Record]:
+    module = FORMATS[source.format].load()
+    if not FORMATS[source.format].is_corpus:
+        records: Iterator[Record] = module.read_tagged_records(source.path, read_options)
         return records
-    return (
-        Record((sentence,), sentence.document, sentence.line, numbered=True)
-        for sentence in module.read_tagged(path, read_options)
-    )
+    return (record_of(sentence, sentence.document) for sentence in module.read_tagged(source.path, read_options))
 
 
-def _make_sink(work: _Work, input_format: TaggedFormat, layout: Layout, item: Input, converter: Converter) -> Sink:
+def _make_sink(work: _Work, source: _Source, layout: Layout, converter: Converter) -> Sink:
     if not converter.has_spans and not FORMATS[work.output_format].holds_tags:
-        raise ConfigError(f"{item.label}: the tags are plain tags; {work.output_format} has spans only")
-    if input_format != "conllu" and work.output_format == "conllu":
-        layout = Layout(0, "misc:NER" if converter.has_spans else "xpos")
+        raise ConfigError(f"{source.item.label}: the tags are plain tags; {work.output_format} has spans only")
+    if source.format != "conllu" and work.output_format == "conllu":
+        layout = reader.default_layout("conllu", has_spans=converter.has_spans, tagged=False)
     options_of_sink = WriteOptions(
-        cast(InputFormat, input_format),
+        cast(InputFormat, source.format),
         layout,
-        name=item.label,
-        source=item.path,
+        name=source.item.label,
+        source=source.path,
         has_spaces=True,
         writes_back=work.writes_back,
         marks_starts=True,

@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from tagger import evaluation, tagging
-from tagger.choices import Device, Misaligned, TagFormat, TaggedFormat
+from tagger.choices import Device, Misaligned, TagFormat, TaggedFormat, check_choices
 from tagger.data import reader, tag_formats
 from tagger.data.formats import FORMATS
 from tagger.data.reader import Corpus
 from tagger.data.sentence import Sentence
-from tagger.errors import ConfigError, DataError, check_choices
+from tagger.errors import ConfigError, DataError
 from tagger.evaluation import Report
 from tagger.tagging import Tagger
 from tagger.tagging.texts import check_tokenizer

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain, islice
+from itertools import accumulate, chain, islice
 
 from tagger.choices import Scheme
 from tagger.data import schemes, tag_formats
@@ -135,18 +135,11 @@ def add_text(record: Record) -> Record:
     (sentence,) = record.sentences
     spaces = ["" if touches else " " for touches in conllu.read_touching(sentence)]
     pieces = list(chain.from_iterable(zip(sentence.tokens, spaces, strict=True)))[:-1]
-    starts = _starts(pieces)
+    starts = list(accumulate(map(len, pieces), initial=0))
     offsets = tuple((starts[2 * index], starts[2 * index] + len(token)) for index, token in enumerate(sentence.tokens))
     text = "".join(pieces)
     placed = replace(sentence, offsets=offsets, source=SourceText(text))
     return replace(record, sentences=(placed,), text=text, fields={"text": text})
-
-
-def _starts(pieces: Iterable[str]) -> list[int]:
-    starts = [0]
-    for piece in pieces:
-        starts.append(starts[-1] + len(piece))
-    return starts
 
 
 def parse_types(types: str | Iterable[str] | Mapping[str, str]) -> TypeChanges:

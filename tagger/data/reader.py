@@ -181,7 +181,7 @@ def find_annotation_options(settings: DataSettings) -> AnnotationOptions:
     """Returns how rows are read by settings of data; in rows the columns of tokens and tags are names of fields."""
     fields = Fields(**{each.name: getattr(settings.fields, each.name) for each in dataclass_fields(Fields)})
     if settings.format is None or FORMATS[settings.format].holds_fields:
-        fields = _with_columns(fields, settings.token, settings.tag if not fields.spans and not fields.tags else None)
+        fields = with_columns(fields, settings.token, settings.tag if not fields.spans and not fields.tags else None)
     return AnnotationOptions(fields, settings.misaligned, settings.annotator, settings.tag_names)
 
 
@@ -197,7 +197,7 @@ def find_read_options(
     """
     annotations = find_annotation_options(settings)
     if layout is not None and layout.fixed:
-        annotations = replace(annotations, fields=_with_columns(annotations.fields, layout.token, layout.tag))
+        annotations = replace(annotations, fields=with_columns(annotations.fields, layout.token, layout.tag))
     if misaligned is not None:
         annotations = replace(annotations, misaligned=misaligned)
     return {
@@ -207,7 +207,7 @@ def find_read_options(
     }
 
 
-def _with_columns(fields: Fields, token: int | str, tag: int | str | None) -> Fields:
+def with_columns(fields: Fields, token: int | str | None, tag: int | str | None) -> Fields:
     """Returns fields whose tokens, and whose tags or spans, have the name of a column; numbers change nothing."""
     if isinstance(token, str):
         fields = replace(fields, tokens=token)
@@ -239,7 +239,7 @@ def find_layout(
     if _have_same_layout(input_format, trained.format or "columns"):
         default = _trained_layout(trained)
     else:
-        default = _default_layout(input_format, has_spans=has_spans, tagged=tagged)
+        default = default_layout(input_format, has_spans=has_spans, tagged=tagged)
     tag_column = default.tag if tag is None else tag
     is_plain = default.tag_format == "auto" and not has_spans
     return replace(
@@ -270,7 +270,8 @@ def _trained_layout(data: DataSettings) -> Layout:
     )
 
 
-def _default_layout(input_format: str, *, has_spans: bool, tagged: bool) -> Layout:
+def default_layout(input_format: str, *, has_spans: bool, tagged: bool) -> Layout:
+    """Returns the columns of a format by default; see `find_layout`."""
     if input_format == "conllu":
         return Layout(0, "misc:NER" if has_spans else "xpos")
     return Layout(0, -1 if tagged else None)
@@ -392,7 +393,7 @@ def read_part(data: PartSettings, role: str, *, has_spans: bool = True) -> Corpu
     if role != "train" and data.train is not None:
         trained_format = choose_format(Path(data.train), data)
         if not _have_same_layout(input_format, trained_format):
-            layout = _default_layout(input_format, has_spans=has_spans, tagged=True)
+            layout = default_layout(input_format, has_spans=has_spans, tagged=True)
             layout = replace(layout, unknown_tag=data.unknown_tag)
     return read_corpus(Path(path), input_format=input_format, layout=layout, **find_read_options(data))
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from tagger import __version__, model_dir
-from tagger.choices import InputFormat, Newline, OnError, OutputFormat, Scheme
+from tagger.choices import InputFormat, Newline, OnError, OutputFormat, Scheme, check_choices
 from tagger.data.formats import FORMATS
-from tagger.errors import ConfigError, check_choices
+from tagger.errors import ConfigError
 from tagger.io import line_reader
 from tagger.jobs.inputs import STDIN
 from tagger.model import TaggerModel

@@ -1,6 +1,7 @@
 """JSON lines for doccano: a text with spans as `[start, end, type]` in `label`; other fields of rows are carried."""
 
 from collections.abc import Iterator
+from itertools import accumulate
 
 from tagger.data.formats import fields, jsonl
 from tagger.data.formats.writing import Sink, TextSink, WriteOptions
@@ -29,9 +30,7 @@ def _labels(record: Record) -> Iterator[list[int | str]]:
     """Yields start, end and type of each span, as offsets into the text of the record."""
     first = 0  # the offset of the sentence's first token, in a text of joined tokens
     for sentence in record.sentences:
-        starts = [first]
-        for token in sentence.tokens:
-            starts.append(starts[-1] + len(token) + 1)
+        starts = list(accumulate((len(token) + 1 for token in sentence.tokens), initial=first))
         for span in sentence.spans:
             if record.text is None:
                 yield [starts[span.start], starts[span.end] - 1, span.type]
