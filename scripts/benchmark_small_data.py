@@ -5,7 +5,7 @@
 TRAIN and DEV are files in columns with spans and -DOCSTART- lines. A draw shuffles the training documents; the first
 sentences of the shuffled documents are the training data. All systems get the same sentences, dev data and vectors.
 
-    tagger     `tagger init` and `tagger train`, as they are
+    tagger     `tagger init` and `tagger train` with the drafted recipe
     spacy      NER of `spacy init config --optimize efficiency`, with static vectors and gold tokens
     flair      SequenceTagger with WordEmbeddings, a BiLSTM-CRF, trained with the defaults of ModelTrainer
     flair-characters  the same with CharacterEmbeddings, as in Lample et al. (2016)

@@ -66,7 +66,7 @@ def draft(
 
 
 def _probe(path: Path, file_format: TaggedFormat, token: int | str, tag: int | str) -> list[Sentence]:
-    """Returns the first sentences with the tags as they are written."""
+    """Returns the first sentences with unconverted tags."""
     sentences = reader.read_sentences(path, input_format=file_format, layout=Layout(token, tag), tagged=True)
     return list(islice(filter(len, sentences), _PROBE_SENTENCES))
 
@@ -97,14 +97,14 @@ def _draft_columns(path: Path, token: int | str | None, tag: int | str | None, r
     count = columns.count_columns(sentences[0])
     if token is None and tag is None and _is_ontonotes(sentences[0]):
         token, tag = _ONTONOTES
-    if token is None:
-        token = next((column for column in range(count - 1) if not _is_bookkeeping(path, column)), 0)
     by_column = {
-        column: [each.tags for each in _probe(path, "columns", token, column)]
-        for column in range(count)
-        if column != token
+        column: [each.tags for each in _probe(path, "columns", 0 if column else 1, column)] for column in range(count)
     }
-    counts = {column: Counter(tag for each in tags for tag in each) for column, tags in by_column.items()}
+    if token is None:
+        token = next((column for column in range(count - 1) if not _is_bookkeeping(by_column[column])), 0)
+    counts = {
+        column: Counter(tag for each in tags for tag in each) for column, tags in by_column.items() if column != token
+    }
     plausible = [
         column for column, tags in counts.items() if column > 0 and 1 < len(tags) <= min(_MAX_TAGS, tags.total() / 2)
     ]
@@ -124,11 +124,10 @@ def _is_ontonotes(sentence: Sentence) -> bool:
     return any(line.lstrip("\ufeff").startswith("#begin document") for line in sentence.raw)
 
 
-def _is_bookkeeping(path: Path, column: int) -> bool:
+def _is_bookkeeping(sentences: Tags) -> bool:
     """Returns whether a column has the numbers of tokens, or the same value in all of a sentence, such as its id."""
-    sentences = [each.tokens for each in _probe(path, "columns", column, column - 1)]
-    is_number = all(token.isdecimal() for tokens in sentences for token in tokens)
-    is_constant = all(len(set(tokens)) == 1 for tokens in sentences) and any(len(tokens) > 1 for tokens in sentences)
+    is_number = all(value.isdecimal() for values in sentences for value in values)
+    is_constant = all(len(set(values)) == 1 for values in sentences) and any(len(values) > 1 for values in sentences)
     return is_number or is_constant
 
 

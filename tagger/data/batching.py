@@ -182,7 +182,7 @@ def _pad_gold(gold: Sequence[Gold], lengths: Ids) -> Gold:
 
 
 def _log(allowed: Gold) -> NDArray[np.float32]:
-    """Returns 0 where a tag is allowed, and −inf elsewhere."""
+    """Returns 0 for allowed tags and −inf for all others."""
     return np.where(allowed, np.float32(0.0), np.float32(-np.inf))
 
 

@@ -95,7 +95,7 @@ def _guess_json(text: str, suffix: str) -> InputFormat:
 
 
 def _looks_like_pipes(rows: list[str]) -> bool:
-    """Returns whether each token of the rows, of which one has several, has as many bars as all others."""
+    """Returns whether all tokens of the rows have the same number of bars, and a row has several tokens."""
     tokens = [row.split() for row in rows]
     counts = {token.count("|") for row in tokens for token in row}
     return len(counts) == 1 and counts.pop() > 0 and any(len(row) > 1 for row in tokens)

@@ -35,7 +35,7 @@ class Corpus:
     Attributes:
         name: the name of the part in messages.
         sentences: the sentences; tags of spans have the form `B-PER`.
-        format: the format that they were read from; None for sentences from elsewhere.
+        format: the format that they were read from; None for sentences that come from no file.
         tag_format: the format in which the tags were read, never `auto` if another format was guessed.
         notices: what their reader changed, skipped or found suspicious.
     """

@@ -63,7 +63,7 @@ def split(tag: str) -> tuple[str, str]:
 
 
 def without_type(tags: Sequence[str]) -> tuple[str, ...]:
-    """Returns tags as they are written, those of spans without a type as `B` instead of `B-_`.
+    """Returns tags for an output: a span without a type has tags such as `B` instead of `B-_`.
 
     >>> without_type(["B-_", "I-_", "O", "B-PER"])
     ('B', 'I', 'O', 'B-PER')

@@ -58,9 +58,9 @@ class Guess:
     """The tag format of a file.
 
     Attributes:
-        tag_format: the format; `auto` if the tags can be used as they are.
+        tag_format: the format; `auto` if the tags need no conversion.
         fault: why the tags are not read, if they look like spans in a format that must be given.
-        notice: what to tell the user, if anything.
+        notice: a notice for the user; empty for none.
     """
 
     tag_format: TagFormat
@@ -166,7 +166,7 @@ def read_all(
 ) -> tuple[Sequence[Sentence], TagFormat]:
     """Returns the sentences of a file with tags such as `B-PER`, and the format that `auto` stands for.
 
-    A log message tells what was decided by `auto` and how many nested spans were left out.
+    Logs a notice about the detected format, and the number of nested spans that were left out.
 
     Raises:
         DataError: a tag is not of the format, or tags look like spans in a format that must be given.
