@@ -18,12 +18,15 @@ def test_the_garbage_collector_is_relaxed_in_the_block_and_restored_after_it() -
 
 
 def test_objects_frozen_by_an_application_stay_frozen() -> None:
+    """The count may fall by some objects: a frozen object without references is freed."""
     gc.freeze()
     try:
         frozen = gc.get_freeze_count()
+        more = [[] for _ in range(1000)]  # type: ignore[var-annotated]  # a second freeze would add these
         with relaxed_garbage_collection():
-            assert gc.get_freeze_count() == frozen
-        assert gc.get_freeze_count() == frozen
+            assert 0.9 * frozen < gc.get_freeze_count() <= frozen
+        assert 0.9 * frozen < gc.get_freeze_count() <= frozen
+        del more
     finally:
         gc.unfreeze()
 

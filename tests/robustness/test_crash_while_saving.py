@@ -28,12 +28,23 @@ _CALLS = (
 )
 
 
+_WRITES = tuple((place, name) for place, name in _CALLS if place is os and name not in ("open", "close"))
+
+
 class _Failing:
     """Counts calls that reach the disk; raises at one of them, or at it and all after it."""
 
-    def __init__(self, patch: pytest.MonkeyPatch, at: int, *, error: BaseException, for_good: bool = False) -> None:
+    def __init__(
+        self,
+        patch: pytest.MonkeyPatch,
+        at: int,
+        *,
+        error: BaseException,
+        for_good: bool = False,
+        calls: tuple[tuple[object, str], ...] = _CALLS,
+    ) -> None:
         self.calls, self.at, self.error, self.for_good = 0, at, error, for_good
-        for place, name in _CALLS:
+        for place, name in calls:
             patch.setattr(place, name, self._counting(getattr(place, name)))
         patch.setattr(builtins, "open", io.open)
 
@@ -122,11 +133,14 @@ def test_a_full_disk_is_one_error_line_and_the_old_model_stays(saved: Path) -> N
 def test_a_disk_that_fills_up_in_training_is_one_error_line_and_the_run_can_resume(
     config: Config, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a run that was not disturbed, so that no compiled code is read from the disk."""
-    for at in (10, 15, 26):
+    """Fails at the run's directory, its recipe, the first checkpoint and the last epoch."""
+    with monkeypatch.context() as patch:
+        writes = _Failing(patch, 0, error=_Crash(), calls=_WRITES)
+        training.train(config, tmp_path / "counted", device="cpu")
+    for at in (1, 6, 12, writes.calls - 60):
         run = tmp_path / str(at)
         with monkeypatch.context() as patch:
-            _Failing(patch, at, error=OSError(errno.ENOSPC, "No space left on device"))
+            _Failing(patch, at, error=OSError(errno.ENOSPC, "No space left on device"), calls=_WRITES)
             with pytest.raises(StorageError, match="cannot be written: No space left on device"):
                 training.train(config, run, device="cpu")
         assert not list(run.glob(".*.new"))

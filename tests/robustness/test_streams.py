@@ -44,7 +44,7 @@ def shell(command: str, directory: Path, **variables: str) -> tuple[int, str, st
         ("tag - --model {model} <&-", 2, "standard input: bad file descriptor"),
         ("tag a.txt --model {model} >&-", 2, "the output: bad file descriptor"),
         ("tag a.txt --model {model} > /dev/full", 2, "the output: no space left on device"),
-        ("tag a.txt --model {model} --out out <&- >&- 2>&-", 0, ""),
+        ("tag a.txt --from lines --model {model} --out out <&- >&- 2>&-", 0, ""),
         ("tag none.txt --model {model} 2> /dev/full", 2, ""),
         ("evaluate a.conll --model {model} > /dev/full", 2, "the output: no space left on device"),
     ],
@@ -171,4 +171,4 @@ def test_devices_can_be_summary_and_rejects(model_path: Path, tmp_path: Path, su
         assert '"sentences": 1' in text
     assert (tmp_path / "fifo").is_fifo()
     assert Path("/dev/null").is_char_device()
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.conll"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jsonl"]
