@@ -27,6 +27,7 @@ Schedule = Literal["constant", "inverse", "plateau", "onecycle", "linear"]
 Misaligned = Literal["expand", "contract", "drop", "stop"]
 Scored = Literal["test", "dev"]
 OnNonfinite = Literal["stop", "skip"]
+ErrorKind = Literal["missed", "spurious", "type", "boundary", "both"]
 Kernel = Literal["torch", "numba", "triton"]
 Reduction = Literal["sentence", "token", "none"]
 Device = str
