@@ -51,7 +51,7 @@ FOLDERS = {
         {"formats.parquet.writing"},
         {"guessing"},
         {"conversion", "reader", "writer"},
-        {"windows", "word_cache"},
+        {"tagged_files", "windows", "word_cache"},
         {"document_context", "word_encoding"},
         {"batching"},
     ],
@@ -69,7 +69,7 @@ FOLDERS = {
         {"model", "kernels.recurrence"},
         {"kernels.scorer"},
     ],
-    "evaluation": [{"report"}, {"scoring", "selecting"}, {"evaluator"}],
+    "evaluation": [{"report"}, {"resampling", "scoring", "selecting"}, {"intervals", "predictions"}, {"evaluator"}],
     "config": [{"presets", "schema"}, {"setting_names"}, {"changes", "loader", "settings"}],
     "io": [
         {"json_files", "line_reader", "ownership", "regular_file"},

@@ -1,6 +1,7 @@
-"""Evaluation: precision, recall and F1 of spans (conlleval's rules) and of plain tags, accuracy, and a signature."""
+"""Evaluation: precision, recall and F1 of spans (conlleval's rules) and of plain tags, accuracy, intervals."""
 
 from tagger.evaluation.evaluator import evaluate, evaluate_with_counts, find_selection
+from tagger.evaluation.intervals import bootstrap_interval
 from tagger.evaluation.report import SCORE_NAMES, SPANS, TOKENS, Counts, LeftOut, Report, Scores, TypeScore
 from tagger.evaluation.scoring import accuracy, score_spans, score_tags
 
@@ -14,6 +15,7 @@ __all__ = [
     "Scores",
     "TypeScore",
     "accuracy",
+    "bootstrap_interval",
     "evaluate",
     "evaluate_with_counts",
     "find_selection",
