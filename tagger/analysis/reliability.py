@@ -58,7 +58,9 @@ class ThresholdScore(NamedTuple):
     predicted: int
 
 
-def measure_reliability(probabilities: Sequence[float], is_correct: Sequence[bool], bins: int = NUM_BINS) -> Reliability:
+def measure_reliability(
+    probabilities: Sequence[float], is_correct: Sequence[bool], bins: int = NUM_BINS
+) -> Reliability:
     """Returns the reliability of predictions with these probabilities.
 
     >>> measure_reliability([0.5, 0.5, 1.0, 1.0], [True, False, True, True], 2).error

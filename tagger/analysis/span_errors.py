@@ -71,13 +71,13 @@ def pair_spans(gold: Sequence[Span], predicted: Sequence[Span]) -> list[SpanPair
     """
     partners: dict[int, int] = {}
     candidates = sorted(
-        (-_closeness(left, right), number, other)
+        (*_distance(left, right), number, other)
         for number, left in enumerate(gold)
         for other, right in enumerate(predicted)
         if left.start < right.end and right.start < left.end
     )
     taken: set[int] = set()
-    for _, number, other in candidates:
+    for *_, number, other in candidates:
         if number not in partners and other not in taken:
             partners[number] = other
             taken.add(other)
@@ -88,10 +88,11 @@ def pair_spans(gold: Sequence[Span], predicted: Sequence[Span]) -> list[SpanPair
     return sorted(pairs, key=lambda pair: min(span.start for span in pair if span is not None))
 
 
-def _closeness(gold: Span, predicted: Span) -> tuple[bool, bool, int]:
-    has_same_bounds = (gold.start, gold.end) == (predicted.start, predicted.end)
+def _distance(gold: Span, predicted: Span) -> tuple[bool, bool, int]:
+    """Returns a key that sorts overlapping spans, the closest first."""
+    has_other_bounds = (gold.start, gold.end) != (predicted.start, predicted.end)
     overlap = min(gold.end, predicted.end) - max(gold.start, predicted.start)
-    return has_same_bounds, gold.type == predicted.type, overlap
+    return has_other_bounds, gold.type != predicted.type, -overlap
 
 
 def count_confusions(pairs: Iterable[SpanPair]) -> Counter[tuple[str, str]]:
@@ -122,9 +123,7 @@ class ClassScore(NamedTuple):
         return 200 * self.correct / max(self.predicted + self.gold, 1)
 
 
-def score_classes(
-    pairs: Iterable[tuple[int, SpanPair]], classify: Callable[[int, Span], str]
-) -> dict[str, ClassScore]:
+def score_classes(pairs: Iterable[tuple[int, SpanPair]], classify: Callable[[int, Span], str]) -> dict[str, ClassScore]:
     """Returns the score of each class of spans.
 
     Args:
