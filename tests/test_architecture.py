@@ -30,7 +30,7 @@ FOLDERS = {
     "cli": [
         {"output"},
         {"errors", "options", "progress"},
-        {"check", "compare", "convert", "evaluate", "info", "init", "settings", "split", "tag", "train"},
+        {"check", "compare", "convert", "evaluate", "info", "init", "score", "settings", "split", "tag", "train"},
     ],
     "data": [
         {"highlighting"},
@@ -69,7 +69,12 @@ FOLDERS = {
         {"model", "kernels.recurrence"},
         {"kernels.scorer"},
     ],
-    "evaluation": [{"report"}, {"resampling", "scoring", "selecting"}, {"intervals", "predictions"}, {"evaluator"}],
+    "evaluation": [
+        {"report"},
+        {"resampling", "scoring", "selecting"},
+        {"intervals", "predictions", "repairs"},
+        {"evaluator", "system_files", "systems"},
+    ],
     "config": [{"presets", "schema"}, {"setting_names"}, {"changes", "loader", "settings"}],
     "io": [
         {"json_files", "line_reader", "ownership", "regular_file"},
@@ -84,7 +89,19 @@ FOLDERS = {
         {"check_page", "corpus_split", "recipe_draft"},
     ],
     "api": [
-        {"batch", "check", "comparison", "conversion", "evaluation", "info", "init", "settings", "split", "training"}
+        {
+            "batch",
+            "check",
+            "comparison",
+            "conversion",
+            "evaluation",
+            "info",
+            "init",
+            "scoring",
+            "settings",
+            "split",
+            "training",
+        }
     ],
     "jobs": [
         {"inputs", "summary"},

@@ -4,6 +4,7 @@ from tagger.evaluation.evaluator import evaluate, evaluate_with_counts, find_sel
 from tagger.evaluation.intervals import bootstrap_interval
 from tagger.evaluation.report import SCORE_NAMES, SPANS, TOKENS, Counts, LeftOut, Report, Scores, TypeScore
 from tagger.evaluation.scoring import accuracy, score_spans, score_tags
+from tagger.evaluation.systems import SystemScore, SystemScores
 
 __all__ = [
     "SCORE_NAMES",
@@ -13,6 +14,8 @@ __all__ = [
     "LeftOut",
     "Report",
     "Scores",
+    "SystemScore",
+    "SystemScores",
     "TypeScore",
     "accuracy",
     "bootstrap_interval",
