@@ -12,10 +12,13 @@ from importlib import import_module
 __version__ = "0.1.0"
 __all__ = [
     "Comparison",
+    "DetailedReport",
     "Document",
+    "Evaluations",
     "Report",
     "Sentence",
     "Span",
+    "SystemScores",
     "Tagger",
     "TaggerError",
     "__version__",
@@ -23,9 +26,11 @@ __all__ = [
     "compare",
     "convert",
     "evaluate",
+    "evaluate_files",
     "info",
     "init",
     "load",
+    "score",
     "settings",
     "split",
     "tag_files",
@@ -34,38 +39,46 @@ __all__ = [
 
 TYPE_CHECKING = False  # as typing has it; with `python -m tagger`, typing may lie in the current directory
 if TYPE_CHECKING:
+    from tagger.analysis.detailed_report import DetailedReport
+    from tagger.analysis.evaluations import Evaluations
     from tagger.api.batch import tag_files
     from tagger.api.check import check
     from tagger.api.comparison import compare
     from tagger.api.conversion import convert
-    from tagger.api.evaluation import evaluate
+    from tagger.api.evaluation import evaluate, evaluate_files
     from tagger.api.info import info
     from tagger.api.init import init
+    from tagger.api.scoring import score
     from tagger.api.settings import settings
     from tagger.api.split import split
     from tagger.api.training import train
     from tagger.data.document import Document
     from tagger.data.sentence import Sentence, Span
     from tagger.errors import TaggerError
-    from tagger.evaluation import Report
+    from tagger.evaluation import Report, SystemScores
     from tagger.experiments import Comparison
     from tagger.tagging import Tagger, load
 
 _MODULES = {
     "Comparison": "tagger.experiments",
+    "DetailedReport": "tagger.analysis.detailed_report",
     "Document": "tagger.data.document",
+    "Evaluations": "tagger.analysis.evaluations",
     "Report": "tagger.evaluation",
     "Sentence": "tagger.data.sentence",
     "Span": "tagger.data.sentence",
+    "SystemScores": "tagger.evaluation",
     "Tagger": "tagger.tagging",
     "TaggerError": "tagger.errors",
     "check": "tagger.api.check",
     "compare": "tagger.api.comparison",
     "convert": "tagger.api.conversion",
     "evaluate": "tagger.api.evaluation",
+    "evaluate_files": "tagger.api.evaluation",
     "info": "tagger.api.info",
     "init": "tagger.api.init",
     "load": "tagger.tagging",
+    "score": "tagger.api.scoring",
     "settings": "tagger.api.settings",
     "split": "tagger.api.split",
     "tag_files": "tagger.api.batch",

@@ -30,7 +30,7 @@ FOLDERS = {
     "cli": [
         {"output"},
         {"errors", "options", "progress"},
-        {"check", "compare", "convert", "evaluate", "info", "init", "settings", "split", "tag", "train"},
+        {"check", "compare", "convert", "evaluate", "info", "init", "score", "settings", "split", "tag", "train"},
     ],
     "data": [
         {"highlighting"},
@@ -69,7 +69,12 @@ FOLDERS = {
         {"model", "kernels.recurrence"},
         {"kernels.scorer"},
     ],
-    "evaluation": [{"report"}, {"resampling", "scoring", "selecting"}, {"intervals", "predictions"}, {"evaluator"}],
+    "evaluation": [
+        {"report"},
+        {"resampling", "scoring", "selecting"},
+        {"intervals", "predictions", "repairs"},
+        {"evaluator", "system_files", "systems"},
+    ],
     "config": [{"presets", "schema"}, {"setting_names"}, {"changes", "loader", "settings"}],
     "io": [
         {"json_files", "line_reader", "ownership", "regular_file"},
@@ -78,13 +83,28 @@ FOLDERS = {
         {"manifest"},
     ],
     "analysis": [
-        {"findings", "parts"},
+        {"findings", "parts", "partial_matches", "reliability", "span_errors"},
+        {"detailed_report"},
+        {"evaluation_page", "frames"},
+        {"evaluations"},
         {"data_draft", "overlap_checks", "tag_checks", "word_checks"},
         {"corpus_check", "corpus_files"},
         {"check_page", "corpus_split", "recipe_draft"},
     ],
     "api": [
-        {"batch", "check", "comparison", "conversion", "evaluation", "info", "init", "settings", "split", "training"}
+        {
+            "batch",
+            "check",
+            "comparison",
+            "conversion",
+            "evaluation",
+            "info",
+            "init",
+            "scoring",
+            "settings",
+            "split",
+            "training",
+        }
     ],
     "jobs": [
         {"inputs", "summary"},
@@ -124,6 +144,10 @@ ONE_FILE = {
     "ray": "jobs/ray/cluster.py",
     "matplotlib": "plotting.py",
     "zstandard": "io/line_reader.py",
+    "jinja2": "analysis/evaluation_page.py",
+    "markupsafe": "analysis/evaluation_page.py",
+    "nervaluate": "analysis/partial_matches.py",
+    "pandas": "analysis/frames.py",
 }
 
 
@@ -210,7 +234,9 @@ def test_every_library_that_is_imported_is_declared() -> None:
         "yaml": "pyyaml",
         "triton": "torch",
         "rich": "typer",
-    }  # the latter two come with
+        "markupsafe": "jinja2",
+        "pandas": "datasets",
+    }  # the latter four come with
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
     given = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
     declared = {re.split(r"[^\w-]", one)[0] for one in given}

@@ -4,10 +4,12 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tagger.choices import Misaligned, TagFormat, TaggedFormat
 from tagger.data import reader, tag_formats
 from tagger.data.formats import FORMATS
+from tagger.data.formats.reading import shorten
 from tagger.data.reader import Corpus, DataSettings
 from tagger.data.sentence import Sentence
 from tagger.errors import ConfigError, DataError
@@ -25,6 +27,7 @@ class FileOptions:
         tag: the column of the tag.
         tag_format: how tags encode spans.
         misaligned: what becomes of misaligned spans.
+        outside_tag: the tag of tokens outside spans.
     """
 
     input_format: TaggedFormat | None = None
@@ -32,6 +35,7 @@ class FileOptions:
     tag: int | str | None = None
     tag_format: TagFormat | None = None
     misaligned: Misaligned | None = None
+    outside_tag: str | None = None
 
 
 def read_file(path: Path, settings: DataSettings, options: FileOptions, *, has_spans: bool = True) -> Corpus:
@@ -54,13 +58,56 @@ def read_file(path: Path, settings: DataSettings, options: FileOptions, *, has_s
     layout = reader.find_layout(
         settings, file_format, has_spans=has_spans, token=options.token, tag=options.tag, tagged=True
     )
-    if options.tag_format is not None:
-        layout = replace(layout, tag_format=options.tag_format)
+    changes: dict[str, Any] = {"tag_format": options.tag_format, "outside_tag": options.outside_tag}
+    layout = replace(layout, **{name: value for name, value in changes.items() if value is not None})
     read_options = reader.find_read_options(settings, layout, misaligned=options.misaligned)
     corpus = reader.read_corpus(path, input_format=file_format, layout=layout, **read_options)
     for line in corpus.notices.lines():
         log.warning("%s", line)
     return corpus
+
+
+def check_same_tokens(gold: Corpus, predicted: Corpus) -> None:
+    """Checks that two corpora hold the same tokens in the same sentences.
+
+    Raises:
+        DataError: they do not; the error names the first tokens that differ, and where they are.
+    """
+    pairs = zip(gold.sentences, predicted.sentences, strict=False)
+    number = next((index for index, (left, right) in enumerate(pairs) if left.tokens != right.tokens), None)
+    if number is not None:
+        left, right = gold.sentences[number].tokens, predicted.sentences[number].tokens
+        position = next(
+            (index for index, each in enumerate(zip(left, right, strict=False)) if each[0] != each[1]),
+            min(len(left), len(right)),
+        )
+    elif len(gold.sentences) != len(predicted.sentences):
+        number, position = min(len(gold.sentences), len(predicted.sentences)), 0
+    else:
+        return
+    in_gold, in_predicted = (_describe_token(corpus, number, position) for corpus in (gold, predicted))
+    raise DataError(
+        f"{in_predicted}, but {in_gold}; expected the same tokens in the same sentences as in the gold data"
+    )
+
+
+def _describe_token(corpus: Corpus, number: int, position: int) -> str:
+    """Returns where a token is, and the token; or which sentence, or that the file, ends before it."""
+    if number == len(corpus.sentences):
+        return f"{_locate(corpus, number - 1, len(corpus.sentences[-1]) - 1)}: the data ends after this sentence"
+    sentence = corpus.sentences[number]
+    if position == len(sentence):
+        token = shorten(repr(sentence.tokens[-1]))
+        return f"{_locate(corpus, number, position - 1)}: the sentence ends after {token}"
+    return f"{_locate(corpus, number, position)}: the token is {shorten(repr(sentence.tokens[position]))}"
+
+
+def _locate(corpus: Corpus, number: int, position: int) -> str:
+    """Returns the file and the line of a token, or for a sentence that comes from no file its number."""
+    sentence = corpus.sentences[number]
+    if not sentence.line:
+        return f"sentence {number} of `{corpus.name}`"
+    return f"{corpus.name}:{tag_formats.find_line(sentence, position)}"
 
 
 def build_corpus(
@@ -90,4 +137,5 @@ def build_corpus(
             raise DataError(f"sentence {number} of `{name}` has {counts}; expected a tag for each token")
     if unknown_tag is not None:
         tagged = tuple(reader.mark_unknown(sentence, unknown_tag) for sentence in tagged)
-    return Corpus(name, tuple(tag_formats.read_all(tagged, name, tag_format)[0]))
+    converted, tag_format = tag_formats.read_all(tagged, name, tag_format)
+    return Corpus(name, tuple(converted), tag_format=tag_format)

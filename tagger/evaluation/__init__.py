@@ -5,6 +5,7 @@ from tagger.evaluation.intervals import bootstrap_interval
 from tagger.evaluation.report import SCORE_NAMES, SPANS, TOKENS, Counts, LeftOut, Report, Scores, TypeScore
 from tagger.evaluation.scoring import accuracy, score_spans, score_tags
 from tagger.evaluation.selecting import SpanSelector
+from tagger.evaluation.systems import SystemScore, SystemScores
 
 __all__ = [
     "SCORE_NAMES",
@@ -16,6 +17,8 @@ __all__ = [
     "Report",
     "Scores",
     "SpanSelector",
+    "SystemScore",
+    "SystemScores",
     "TypeScore",
     "accuracy",
     "bootstrap_interval",

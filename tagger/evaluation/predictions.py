@@ -48,9 +48,9 @@ class Figures:
         )
         return " | ".join(parts)
 
-    def report(self, corpus: Corpus, *, selection: Selection, **others: Any) -> Report:
-        """Returns the report on a corpus; `others` are the figures that do not depend on tags alone."""
-        figures = {**self.values, **others}
+    def report(self, corpus: Corpus, *, selection: Selection, **other_figures: Any) -> Report:
+        """Returns the report on a corpus; `other_figures` are those that do not depend on tags alone."""
+        figures = {**self.values, **other_figures}
         return Report(selection=selection, sentences=len(corpus.sentences), tokens=corpus.tokens, **figures)
 
 
