@@ -84,8 +84,8 @@ FOLDERS = {
     ],
     "analysis": [
         {"findings", "parts", "partial_matches", "reliability", "span_errors"},
-        {"detailed_report"},
         {"evaluation_page", "frames"},
+        {"detailed_report"},
         {"evaluations"},
         {"data_draft", "overlap_checks", "tag_checks", "word_checks"},
         {"corpus_check", "corpus_files"},

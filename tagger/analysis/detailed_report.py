@@ -39,7 +39,7 @@ class Seen:
     spans: Mapping[tuple[str, ...], frozenset[str]]
 
     @classmethod
-    def of(cls, sentences: Iterable[Sentence], *, has_spans: bool) -> "Seen":
+    def collect(cls, sentences: Iterable[Sentence], *, has_spans: bool) -> "Seen":
         """Returns the words and spans of tagged sentences."""
         words: dict[str, set[str]] = {}
         spans: dict[tuple[str, ...], set[str]] = {}
@@ -57,15 +57,23 @@ class Seen:
         """Returns the class of a span, or of a token with a plain tag."""
         if not has_spans:
             tags = self.words.get(sentence.tokens[span.start])
-            return "unknown word" if tags is None else _SEEN[span.type in tags].format("tag")
+            return "unknown word" if tags is None else _SEEN_CLASSES[2 + (span.type not in tags)]
         types = self.spans.get(sentence.tokens[span.start : span.end])
         if types is not None:
-            return _SEEN[span.type in types].format("type")
+            return _SEEN_CLASSES[span.type not in types]
         is_known = all(token in self.words for token in sentence.tokens[span.start : span.end])
         return "not seen, known words" if is_known else "not seen, unknown words"
 
 
-_SEEN = {True: "seen with this {}", False: "seen with another {}"}
+_SEEN_CLASSES = (
+    "seen with this type",
+    "seen with another type",
+    "seen with this tag",
+    "seen with another tag",
+    "not seen, known words",
+    "not seen, unknown words",
+    "unknown word",
+)
 
 
 class DocumentScore(NamedTuple):
@@ -106,16 +114,16 @@ class DetailedReport(Report):
         Gold spans have the model's probability of them.
         """
         select = SpanSelector("IOB2" if self.gold_scheme not in ("IOB1", "IOBES") else self.gold_scheme).select  # type: ignore[arg-type]
-        found: list[tuple[int, SpanPair]] = []
+        pairs: list[tuple[int, SpanPair]] = []
         for number, (gold, predicted) in enumerate(zip(self.corpus.sentences, self.predicted, strict=True)):
             if not self.has_spans:
-                found += ((number, pair) for pair in _pair_tags(gold, predicted))
+                pairs += ((number, pair) for pair in _pair_tags(gold, predicted))
                 continue
             selected = select(gold, predicted)
             known = dict(zip(gold.spans, predicted.candidate_probabilities, strict=True))
             rated = [replace(span, probability=known.get(span)) for span in selected.gold]
-            found += ((number, pair) for pair in span_errors.pair_spans(rated, selected.predicted))
-        return tuple(found)
+            pairs += ((number, pair) for pair in span_errors.pair_spans(rated, selected.predicted))
+        return tuple(pairs)
 
     @cached_property
     def errors(self) -> tuple[SpanError, ...]:
@@ -162,7 +170,8 @@ class DetailedReport(Report):
         if seen is None:
             return {}
         sentences = self.corpus.sentences
-        return self._score_by(lambda number, span: seen.classify(sentences[number], span, has_spans=self.has_spans))
+        scores = self._score_by(lambda number, span: seen.classify(sentences[number], span, has_spans=self.has_spans))
+        return {name: scores[name] for name in _SEEN_CLASSES if name in scores}
 
     @cached_property
     def by_span_length(self) -> dict[str, ClassScore]:
@@ -216,8 +225,7 @@ class DetailedReport(Report):
 
     def to_json(self) -> dict[str, Any]:
         """Returns the figures of `Report.to_json`, and those of the attributes above except the predictions."""
-        own = {each.name for each in fields(DetailedReport)} - {each.name for each in fields(Report)}
-        figures = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in own}
+        figures = {each.name: getattr(self, each.name) for each in fields(Report)}
         names = [("gold", "predicted", "count"), ("threshold", "precision", "recall", "f1", "predicted")]
         return Report(**figures).to_json() | {
             "interval": list(self.interval),
@@ -255,7 +263,7 @@ class DetailedReport(Report):
         for gold, predicted in zip(self.corpus.sentences, self.predicted, strict=True):
             row: dict[str, Any] = {"document": gold.document, "line": gold.line, "tokens": list(gold.tokens)}
             row |= {"gold": list(gold.tags), "predicted": list(predicted.tags)}
-            row["probabilities"] = list(predicted.probabilities)
+            row["probabilities"] = list(map(_round, predicted.probabilities))
             if self.has_spans:
                 row["gold_spans"] = [
                     _span_to_dict(replace(span, probability=probability))
@@ -308,7 +316,7 @@ def measure(
         predicted=result.predicted,
         has_spans=has_spans,
         interval=bootstrap_interval(result.counts),
-        seen=None if seen is None else Seen.of(seen, has_spans=has_spans),
+        seen=None if seen is None else Seen.collect(seen, has_spans=has_spans),
     )
 
 
@@ -350,4 +358,9 @@ def _to_dicts(scores: Mapping[str, ClassScore]) -> dict[str, dict[str, float]]:
 
 
 def _span_to_dict(span: Span) -> dict[str, Any]:
-    return {"type": span.type, "start": span.start, "end": span.end, "probability": span.probability}
+    return {"type": span.type, "start": span.start, "end": span.end, "probability": _round(span.probability)}
+
+
+def _round(probability: float | None) -> float | None:
+    """Returns a probability with as many digits as float32 has."""
+    return None if probability is None else round(probability, 7)

@@ -3,16 +3,18 @@
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from tagger.analysis.detailed_report import DetailedReport
 from tagger.analysis.span_errors import ERROR_KINDS, SpanError
 from tagger.data.highlighting import Attributes, Mark, assign_colours, escape, highlight
 from tagger.data.sentence import Sentence, Span
 from tagger.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tagger.analysis.detailed_report import DetailedReport
 
 MAX_ERRORS = 3000
 """Errors that are listed for each file; with more the page would open slowly."""
@@ -34,7 +36,7 @@ class ListedError(NamedTuple):
     predicted: Markup
 
 
-def build(reports: Sequence[DetailedReport]) -> str:
+def build(reports: "Sequence[DetailedReport]") -> str:
     """Returns a page with a part for each report; several reports are compared in a table first."""
     types = sorted({name for report in reports for name in _names(report)})
     colours = assign_colours(types[:_MAX_TAGS])
@@ -60,14 +62,14 @@ def _finalize(value: object) -> object:
     return Markup(escape(value)) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _names(report: DetailedReport) -> set[str]:
+def _names(report: "DetailedReport") -> set[str]:
     return {name for pair in report.confusions for name in pair if name}
 
 
 class _Section:
     """A report with what the template needs besides its figures."""
 
-    def __init__(self, report: DetailedReport, number: int, colours: dict[str, int]) -> None:
+    def __init__(self, report: "DetailedReport", number: int, colours: dict[str, int]) -> None:
         self.report, self.number = report, number
         self._attributes: Attributes = partial(_attributes, colours)
         self.noun = "span" if report.has_spans else "token"
@@ -171,7 +173,7 @@ class _Section:
     def reliability_points(self) -> list[tuple[float, float, int]]:
         """The centre of each bin of the reliability diagram in pixels, and its count."""
         bins = self.report.calibration.bins
-        return [(each.probability * _CHART, (1 - each.precision) * _CHART, each.count) for each in bins]
+        return [(each.probability * _CHART, (1 - each.precision) * _CHART, each.predictions) for each in bins]
 
     def curve(self, name: str) -> str:
         """Returns the points of a score by threshold, as SVG wants them."""

@@ -20,12 +20,12 @@ class Bin(NamedTuple):
     Attributes:
         probability: the mean of their probabilities.
         precision: the fraction of them that is correct.
-        count: their number.
+        predictions: their number.
     """
 
     probability: float
     precision: float
-    count: int
+    predictions: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +71,9 @@ def measure_reliability(
         return Reliability((), 0.0, 0.0, 0)
     order = np.argsort(values, kind="stable")
     parts = [part for part in np.array_split(order, bins) if len(part)]
-    found = tuple(Bin(float(values[part].mean()), float(correct[part].mean()), len(part)) for part in parts)
-    error = sum(each.count * abs(each.probability - each.precision) for each in found) / len(values)
-    return Reliability(found, error, float(((values - correct) ** 2).mean()), len(values))
+    rows = tuple(Bin(float(values[part].mean()), float(correct[part].mean()), len(part)) for part in parts)
+    error = sum(each.predictions * abs(each.probability - each.precision) for each in rows) / len(values)
+    return Reliability(rows, error, float(((values - correct) ** 2).mean()), len(values))
 
 
 def score_thresholds(
@@ -90,8 +90,8 @@ def score_thresholds(
     values, correct = np.asarray(probabilities, np.float64), np.asarray(is_correct, bool)
     scores = []
     for threshold in thresholds:
-        kept = values >= threshold
-        hits, predicted = int(correct[kept].sum()), int(kept.sum())
+        is_probable = values >= threshold
+        hits, predicted = int(correct[is_probable].sum()), int(is_probable.sum())
         scores.append(
             ThresholdScore(
                 threshold,
