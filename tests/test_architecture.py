@@ -30,7 +30,7 @@ FOLDERS = {
     "cli": [
         {"output"},
         {"errors", "options", "progress"},
-        {"check", "compare", "convert", "evaluate", "info", "init", "settings", "split", "tag", "train"},
+        {"check", "compare", "convert", "evaluate", "info", "init", "score", "settings", "split", "tag", "train"},
     ],
     "data": [
         {"highlighting"},
@@ -52,7 +52,7 @@ FOLDERS = {
         {"formats.parquet.writing"},
         {"guessing"},
         {"conversion", "reader", "writer"},
-        {"windows", "word_cache"},
+        {"tagged_files", "windows", "word_cache"},
         {"document_context", "word_encoding"},
         {"batching"},
     ],
@@ -70,7 +70,12 @@ FOLDERS = {
         {"model", "kernels.recurrence"},
         {"kernels.scorer"},
     ],
-    "evaluation": [{"report"}, {"scoring", "selecting"}, {"evaluator"}],
+    "evaluation": [
+        {"report"},
+        {"resampling", "scoring", "selecting"},
+        {"intervals", "predictions", "repairs"},
+        {"evaluator", "system_files", "systems"},
+    ],
     "config": [{"presets", "schema"}, {"setting_names"}, {"changes", "loader", "settings"}],
     "io": [
         {"json_files", "line_reader", "msgpack", "ownership", "regular_file"},
@@ -85,7 +90,19 @@ FOLDERS = {
         {"check_page", "corpus_split", "recipe_draft"},
     ],
     "api": [
-        {"batch", "check", "comparison", "conversion", "evaluation", "info", "init", "settings", "split", "training"}
+        {
+            "batch",
+            "check",
+            "comparison",
+            "conversion",
+            "evaluation",
+            "info",
+            "init",
+            "scoring",
+            "settings",
+            "split",
+            "training",
+        }
     ],
     "jobs": [
         {"inputs", "summary"},
