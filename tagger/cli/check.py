@@ -15,7 +15,7 @@ def check(
     token_column: options.TokenColumn = None,
     tag_column: options.TagColumn = None,
     vectors: options.Vectors = None,
-    report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write an HTML page with all findings.")] = None,
+    report: options.Report = None,
     as_json: options.Json = False,
 ) -> None:
     """Check annotated data: figures of each part, errors and warnings.

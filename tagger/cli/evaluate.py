@@ -23,9 +23,7 @@ def evaluate(
         list[Path] | None,
         typer.Option(metavar="FILE", help="Training data: score spans and words that it holds apart (repeatable)."),
     ] = None,
-    report: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write an HTML page of the scores and all errors.")
-    ] = None,
+    report: options.Report = None,
     predictions: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write gold and predicted tags with probabilities as JSONL.")
     ] = None,

@@ -95,6 +95,13 @@ def test_plain_tags_have_confusions_known_words_and_errors() -> None:
     assert evaluation_page.build([report])
 
 
+def test_tokens_without_a_gold_tag_are_no_errors() -> None:
+    model = tagger_of(make_model(plain=3))
+    data = [Sentence(("ba0", "ba1", "ba2"), tags=("T1", "", ""))]
+    report = tagger.evaluate(model, data)
+    assert len(report.pairs) == 1
+
+
 def test_the_json_of_a_report_adds_to_that_of_its_scores(model_path: Path, gold: Path) -> None:
     report = tagger.evaluate(model_path, gold, device="cpu")
     figures = json.loads(json.dumps(report.to_json()))
@@ -152,7 +159,7 @@ class Page(HTMLParser):
 
 
 def test_the_page_escapes_everything_and_needs_no_network(model_path: Path, tmp_path: Path) -> None:
-    name = '<img src=x onerror="alert(1)">.conll'
+    name = '\u202e<img src=x onerror="alert(1)">.conll'
     path = tmp_path / name
     path.write_text("<script>alert(1)</script> B-LOC\n\u202eAda B-PER\n\x1b[0m O\n\n")
     target = tmp_path / "page.html"

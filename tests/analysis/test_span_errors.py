@@ -33,6 +33,11 @@ def test_each_kind_of_error_is_named(gold: list[Span], predicted: list[Span], ki
     assert sorted(str(pair.kind) for pair in pair_spans(gold, predicted)) == sorted(map(str, kinds))
 
 
+def test_of_several_overlapping_spans_the_one_with_the_largest_overlap_is_paired() -> None:
+    pairs = pair_spans([Span(PER, 0, 3)], [Span(PER, 0, 1), Span(PER, 1, 3)])
+    assert [pair.predicted for pair in pairs if pair.gold] == [Span(PER, 1, 3)]
+
+
 def drawn_spans(random_source: random.Random) -> list[Span]:
     spans, position = [], 0
     while position < 12:
