@@ -104,7 +104,7 @@ FOLDERS = {
     ],
     "experiments": [{"runs"}, {"comparison", "processes"}, {"seeds"}],
     "training": [
-        {"epoch_record", "lazy_rows", "run_dir"},
+        {"epoch_record", "lazy_rows", "run_dir", "sentence_weights"},
         {"corpora", "dev_scorer", "diagnostics", "distillation", "events", "optimizers", "records", "transfer"},
         {"result", "update"},
         {"state"},
