@@ -269,6 +269,8 @@ def load_state(directory: Path, limit: int = _MAX_BYTES["state.safetensors"]) ->
         if sum(map(progress.count, (b",", b"[", b"{"))) > _MAX_STATE_VALUES:
             raise ValueError(f"it has more than {_MAX_STATE_VALUES} values")
         values = json_files.parse(bytes(progress))
+        if not isinstance(values, dict):
+            raise ValueError("it is no JSON object")
     except ValueError as error:
         raise ModelError(f"{directory}/state.json is refused: {error}") from error
     return State(values, _load_tensors(tensors, f"{directory}/state.safetensors"))

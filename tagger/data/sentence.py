@@ -103,6 +103,8 @@ class Sentence:
         probabilities: one per token: of its tag or, within a span, of the span; empty if not asked for.
         alternatives: the most probable tag sequences, in falling order; empty if not asked for.
         annotated_types: the types of spans that its gold tags were annotated for; None for all.
+        candidate_probabilities: one per span, or plain tag, of the sentence that was tagged, such as its gold spans;
+            None for a span that windows cut or a type that the model lacks; empty if not asked for.
 
     Raises:
         TypeError: `tokens` is a text.
@@ -121,6 +123,7 @@ class Sentence:
     probabilities: tuple[float, ...] = ()
     alternatives: tuple[Alternative, ...] = ()
     annotated_types: tuple[str, ...] | None = None
+    candidate_probabilities: tuple[float | None, ...] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.tokens, str):

@@ -1,7 +1,7 @@
 """Tagging batches that may not fit into memory."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -9,8 +9,7 @@ import torch
 from tagger.device import is_out_of_memory
 from tagger.errors import DataError
 from tagger.tagging import forking
-from tagger.tagging.decoding import Decoder, Prediction
-from tagger.tagging.scorer import PreparedPool
+from tagger.tagging.decoding import Prediction
 
 
 class MemoryGate:
@@ -59,8 +58,10 @@ class MemoryGate:
                 self._changed.notify_all()
 
 
-def tag_batch(pool: PreparedPool, decoder: Decoder, gate: MemoryGate, positions: Sequence[int]) -> list[Prediction]:
-    """Returns the predictions for the sentences of a batch, given their positions in the pool.
+def tag_batch(
+    predict: Callable[[Sequence[int]], list[Prediction]], gate: MemoryGate, positions: Sequence[int]
+) -> list[Prediction]:
+    """Returns the predictions of `predict` for the sentences of a batch, given their positions in the pool.
 
     When memory is exhausted, the batch is split in halves; a single sentence waits until no other batch runs.
 
@@ -69,7 +70,7 @@ def tag_batch(pool: PreparedPool, decoder: Decoder, gate: MemoryGate, positions:
     """
     try:
         with gate.shared():
-            return decoder.decode(*pool.score(positions))
+            return predict(positions)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -77,11 +78,11 @@ def tag_batch(pool: PreparedPool, decoder: Decoder, gate: MemoryGate, positions:
     if len(positions) > 1:
         half = len(positions) // 2
         parts = positions[:half], positions[half:]
-        return [prediction for part in parts for prediction in tag_batch(pool, decoder, gate, part)]
+        return [prediction for part in parts for prediction in tag_batch(predict, gate, part)]
     with gate.exclusive():
         torch.cuda.empty_cache()  # does nothing where no GPU is used
         try:
-            return decoder.decode(*pool.score(positions))
+            return predict(positions)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise

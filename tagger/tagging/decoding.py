@@ -4,6 +4,7 @@ Shapes in this module: B sentences, T tokens in the longest one, K tags, L token
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -32,6 +33,8 @@ class DecodingOptions:
         probabilities: the probability of each span, and of each tag outside of spans.
         threshold: remove less probable spans; a span that windows split has no probability and stays.
         nbest: number of alternatives per sentence, the most probable paths.
+        candidates: the probability of each span that the input sentence holds, or of each of its tags if the model's
+            tags are plain: its gold annotation, or any other spans, which may overlap.
 
     Raises:
         ConfigError: the threshold is not in [0, 1], or nbest is negative.
@@ -40,6 +43,7 @@ class DecodingOptions:
     probabilities: bool = False
     threshold: float | None = None
     nbest: int = 0
+    candidates: bool = False
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 <= self.threshold <= 1:
@@ -49,7 +53,7 @@ class DecodingOptions:
 
     @property
     def needs_probabilities(self) -> bool:
-        """Whether probabilities are computed."""
+        """Whether the probabilities of predicted tags and spans are computed."""
         return self.probabilities or self.threshold is not None
 
     @property
@@ -62,16 +66,31 @@ class DecodingOptions:
 TAGS_ONLY = DecodingOptions()
 _MAX_NBEST_TAGS = 500  # with more the n best paths of a sentence take minutes
 _MAX_PATH_SCORE = 1e25  # far above scores of trained models, far below what replaces −inf
+_NOT_FINITE = "the model's probabilities are not finite: its weights are damaged or diverged"
 _ROUNDING = 1e-3  # nats by which rounding may raise a probability above 1
 
 
 class Prediction(NamedTuple):
-    """The result for one sentence."""
+    """The result for one sentence.
+
+    Attributes:
+        tags: one per token.
+        spans: the spans that the tags encode.
+        probabilities: one per token.
+        alternatives: the most probable tag sequences.
+        candidates: the probability of each candidate; None for a span that windows cut, and for a type or tag that the
+            model does not have.
+    """
 
     tags: tuple[str, ...]
     spans: tuple[Span, ...] = ()
     probabilities: tuple[float, ...] = ()
     alternatives: tuple[Alternative, ...] = ()
+    candidates: tuple[float | None, ...] = ()
+
+
+Candidates = Sequence[Span | None] | Sequence[str]
+"""The candidates of a sentence: spans, None where another window rates the span, or a plain tag for each token."""
 
 
 class _Batch(NamedTuple):
@@ -118,10 +137,24 @@ class Decoder:
         self._head: CRFHead | SoftmaxHead = model.network.head
         self._names, self._scheme, self._span_tags, self._options = model.tags.items, model.scheme, span_tags, options
         self._name_array = np.array(self._names, object)
+        names = self._names if span_tags is None else span_tags.types
+        self._ids = {name: number for number, name in enumerate(names)}  # of tags, or of types of spans
         self._max_weight = max((float(weight.detach().abs().max()) for weight in self._head.parameters()), default=0.0)
 
-    def decode(self, emissions: Tensor, lengths: Tensor) -> list[Prediction]:
-        """Returns a prediction per sentence: emissions (B, T, K), lengths (B,).
+    @property
+    def options(self) -> DecodingOptions:
+        """What is computed."""
+        return self._options
+
+    def decode(
+        self, emissions: Tensor, lengths: Tensor, candidates: Sequence[Candidates] | None = None
+    ) -> list[Prediction]:
+        """Returns a prediction per sentence.
+
+        Args:
+            emissions: (B, T, K) tag scores.
+            lengths: (B,) tokens per sentence.
+            candidates: those of each sentence; None for no candidates.
 
         Raises:
             ModelError: emissions or probabilities are not finite, or emissions too large for finite probabilities.
@@ -140,6 +173,13 @@ class Decoder:
                 predictions = [
                     prediction._replace(alternatives=paths)
                     for prediction, paths in zip(predictions, alternatives, strict=True)
+                ]
+            if candidates is not None:
+                predictions = [
+                    prediction._replace(candidates=probabilities)
+                    for prediction, probabilities in zip(
+                        predictions, self._rate_candidates(chain, candidates), strict=True
+                    )
                 ]
             return predictions
 
@@ -165,10 +205,7 @@ class Decoder:
         A token of a span has the probability of the span.
         """
         device = chain.scores.emissions.device
-        span_probs: Floats = np.zeros(0, np.float32)
-        if self._span_tags is not None:
-            tensors = torch.from_numpy(batch.spans), self._span_tags.members, self._span_tags.joins
-            span_probs = chain.span_probabilities(*(tensor.to(device) for tensor in tensors)).cpu().numpy()
+        span_probs = self._span_probabilities(chain, batch.spans)
         if self._span_tags is not None and self._options.threshold is not None:
             is_probable = span_probs >= self._options.threshold
             batch.tags[batch.span_tokens(~is_probable)] = self._span_tags.outside_id
@@ -176,9 +213,41 @@ class Decoder:
         index = torch.from_numpy(batch.positions).to(device), torch.from_numpy(batch.tags).to(device)
         token_probs: Floats = chain.marginals().flatten(0, 1)[index].cpu().numpy()
         if not (np.isfinite(token_probs).all() and np.isfinite(span_probs).all()):
-            raise ModelError("the model's probabilities are not finite: its weights are damaged or diverged")
+            raise ModelError(_NOT_FINITE)
         token_probs[batch.span_tokens()] = np.repeat(span_probs, batch.spans[:, 2] - batch.spans[:, 1])
         return batch, token_probs.tolist(), span_probs.tolist()
+
+    def _span_probabilities(self, chain: LinearChain, spans: Ids) -> Floats:
+        """Returns the probabilities (N,) of spans (N, 4); none if the model's tags are plain."""
+        if self._span_tags is None:
+            return np.zeros(0, np.float32)
+        tensors = torch.from_numpy(spans), self._span_tags.members, self._span_tags.joins
+        probabilities: Floats = (
+            chain.span_probabilities(*(tensor.to(chain.scores.emissions.device) for tensor in tensors)).cpu().numpy()
+        )
+        return probabilities
+
+    def _rate_candidates(self, chain: LinearChain, candidates: Sequence[Candidates]) -> list[tuple[float | None, ...]]:
+        """Returns the probabilities of the candidates of each sentence."""
+        known: list[tuple[int, int]] = []  # sentence, and number of the candidate
+        rows: list[tuple[int, ...]] = []  # sentence, first token, end token and type; or sentence, token and tag
+        for sentence, items in enumerate(candidates):
+            for number, item in enumerate(items):
+                name, *bounds = (item.type, item.start, item.end) if isinstance(item, Span) else (item, number)
+                if name in self._ids:
+                    known.append((sentence, number))
+                    rows.append((sentence, *bounds, self._ids[name]))
+        if self._span_tags is None:
+            index = torch.tensor(rows, device=chain.scores.emissions.device).view(-1, 3).long().unbind(1)
+            values = chain.marginals()[index].tolist()
+        else:
+            values = self._span_probabilities(chain, np.array(rows, np.int64).reshape(-1, 4)).tolist()
+        if not all(map(math.isfinite, values)):
+            raise ModelError(_NOT_FINITE)
+        rated: list[list[float | None]] = [[None] * len(items) for items in candidates]
+        for (sentence, number), value in zip(known, values, strict=True):
+            rated[sentence][number] = value
+        return list(map(tuple, rated))
 
     def _assemble(
         self, batch: _Batch, token_probs: list[float] | None, span_probs: list[float] | list[None]

@@ -8,9 +8,9 @@ from itertools import pairwise
 
 from tagger.choices import Scheme
 from tagger.data import schemes
-from tagger.data.sentence import Sentence
+from tagger.data.sentence import Sentence, Span
 from tagger.data.windows import Window
-from tagger.tagging.decoding import DecodingOptions, Prediction
+from tagger.tagging.decoding import Candidates, DecodingOptions, Prediction
 
 log = logging.getLogger(__name__)
 _MAX_NOTICES = 20  # of a kind
@@ -43,6 +43,24 @@ class WindowNotices:
             log.info("%s", summary)
 
 
+def split_candidates(candidates: Candidates, windows: Sequence[Window]) -> list[Candidates]:
+    """Returns the candidates for each window of a sentence.
+
+    A span is rated by the window in which it has the most context, and is None in all others.
+    """
+    if any(isinstance(item, str) for item in candidates):
+        return [candidates[window.start : window.stop] for window in windows]
+    spans = [item for item in candidates if isinstance(item, Span)]
+    split: list[list[Span | None]] = [[None] * len(spans) for _ in windows]
+    for number, span in enumerate(spans):
+        margins = [min(span.start - window.start, window.stop - span.end) for window in windows]
+        best = max(range(len(windows)), key=margins.__getitem__)
+        if margins[best] >= 0:
+            shift = windows[best].start
+            split[best][number] = Span(span.type, span.start - shift, span.end - shift)
+    return [*split]
+
+
 def stitch(parts: Sequence[tuple[Window, Prediction]], scheme: Scheme | None) -> Prediction:
     """Returns the prediction for a sentence from those for its windows.
 
@@ -60,7 +78,8 @@ def stitch(parts: Sequence[tuple[Window, Prediction]], scheme: Scheme | None) ->
     tags = tuple(tag for prediction, start, stop in used for tag in prediction.tags[start:stop])
     probabilities = tuple(number for prediction, start, stop in used for number in prediction.probabilities[start:stop])
     if scheme is None:
-        return Prediction(tags, (), probabilities)
+        candidates = tuple(number for prediction, start, stop in used for number in prediction.candidates[start:stop])
+        return Prediction(tags, (), probabilities, candidates=candidates)
     span_probabilities = {
         (span.type, window.start + span.start, window.start + span.end): span.probability
         for (window, _), (prediction, start, stop) in zip(parts, used, strict=True)
@@ -71,7 +90,13 @@ def stitch(parts: Sequence[tuple[Window, Prediction]], scheme: Scheme | None) ->
         replace(span, probability=span_probabilities.get((span.type, span.start, span.end)))
         for span in schemes.tags_to_spans(tags)
     )
-    return Prediction(schemes.spans_to_tags(spans, len(tags), scheme), spans, probabilities)
+    return Prediction(schemes.spans_to_tags(spans, len(tags), scheme), spans, probabilities, candidates=_rated(parts))
+
+
+def _rated(parts: Sequence[tuple[Window, Prediction]]) -> tuple[float | None, ...]:
+    """Returns the probability of each candidate span from the one window that was given it."""
+    columns = zip(*(prediction.candidates for _, prediction in parts), strict=True)
+    return tuple(next((value for value in column if value is not None), None) for column in columns)
 
 
 def _seams(parts: Sequence[tuple[Window, Prediction]]) -> list[int]:

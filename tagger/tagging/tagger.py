@@ -23,8 +23,8 @@ from tagger.device import count_processors, current_stream, select_device, use_n
 from tagger.model import TaggerModel
 from tagger.tagging.batch_memory import MemoryGate, tag_batch
 from tagger.tagging.conversion import to_sentence
-from tagger.tagging.decoding import TAGS_ONLY, Decoder, DecodingOptions, Prediction
-from tagger.tagging.long_sentences import WindowNotices, stitch
+from tagger.tagging.decoding import TAGS_ONLY, Candidates, Decoder, DecodingOptions, Prediction
+from tagger.tagging.long_sentences import WindowNotices, split_candidates, stitch
 from tagger.tagging.pools import build_sentence_pools
 from tagger.tagging.scorer import PreparedPool
 from tagger.tagging.scorer_choice import create_scorer
@@ -367,13 +367,24 @@ class Tagger:
                 if not window.start and window.stop < len(pool.sentences[position]):
                     notices.log_windows(pool.sentences[position])
             is_small = len(pool.batches) < 2 and pool.tokens <= BATCH_TOKENS  # not worth a thread
-            tasks = [partial(tag_batch, pool.prepared, decoder, self._gate, batch) for batch in pool.batches]
+            candidates = self._find_candidates(pool) if decoder.options.candidates else None
+            predict = partial(_predict, pool.prepared, decoder, candidates)
+            tasks = [partial(tag_batch, predict, self._gate, batch) for batch in pool.batches]
             results = tasks if is_small else [threads.submit(task).result for task in tasks]
         except BaseException:
             pool.prepared.release()
             raise
         is_blocking = is_small or pool.tokens > _LARGE_POOL_TOKENS
         return _Work(pool, list(map(_Batch, pool.batches, results)), is_blocking)
+
+    def _find_candidates(self, pool: EncodedPool) -> list[Candidates]:
+        """Returns the candidates of each window: its sentence's spans, or plain tags."""
+        found: list[Candidates] = []
+        for position, windows in groupby(pool.windows, lambda entry: entry[0]):
+            sentence = pool.sentences[position]
+            candidates = sentence.tags if self._span_tags is None else sentence.spans
+            found += split_candidates(candidates, [window for _, window in windows])
+        return found
 
     def _finish(self, work: _Work, on_batch: Callable[[], None], notices: WindowNotices) -> list[Sentence]:
         sentences, windows, _, _, prepared = work.pool
@@ -395,6 +406,14 @@ class Tagger:
         return tagged
 
 
+def _predict(
+    pool: PreparedPool, decoder: Decoder, candidates: Sequence[Candidates] | None, positions: Sequence[int]
+) -> list[Prediction]:
+    """Returns the predictions for the windows of a batch, given their positions in the pool."""
+    own = None if candidates is None else [candidates[position] for position in positions]
+    return decoder.decode(*pool.score(positions), own)
+
+
 def _without_type(prediction: Prediction) -> Prediction:
     """Returns a prediction of spans without a type, with tags such as `B`."""
     alternatives = tuple(replace(other, tags=schemes.without_type(other.tags)) for other in prediction.alternatives)
@@ -412,6 +431,7 @@ def _add_prediction(sentence: Sentence, prediction: Prediction) -> Sentence:
         source=sentence.source,
         probabilities=prediction.probabilities,
         alternatives=prediction.alternatives,
+        candidate_probabilities=prediction.candidates,
     )
     if prediction.spans:
         attach_spans(tagged, prediction.spans)

@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter, defaultdict
-from itertools import pairwise, product
+from itertools import combinations, pairwise, product
 
 import numpy as np
 import pytest
@@ -93,6 +93,32 @@ def test_tags_spans_and_probabilities_are_those_of_all_paths(kind: str) -> None:
             assert span.probability == pytest.approx(by_entity[plainly(span)], abs=1e-5)
             expected[span.start : span.end] = [by_entity[plainly(span)]] * (span.end - span.start)
         assert found.probabilities == pytest.approx(expected, abs=1e-5)
+
+
+@each_kind
+def test_the_probability_of_each_candidate_is_that_of_all_paths_that_hold_it(kind: str) -> None:
+    model = made(kind)
+    names = model.tags.items if model.scheme is None else ("LOC", "PER", "unseen")
+    for sentence in SHORT[:8]:
+        paths = written_out(model, sentence)
+        if model.scheme is None:
+            for tag in names:
+                candidate = Sentence(sentence.tokens, tags=(tag,) * len(sentence))
+                (found,) = tagger(model).stream([candidate], DecodingOptions(candidates=True))
+                expected = [
+                    math.fsum(p for path, p in paths.items() if path[token] == tag) for token in range(len(sentence))
+                ]
+                assert found.candidate_probabilities == pytest.approx(expected, abs=1e-5)
+            continue
+        spans = [Span(name, start, end) for name in names for start, end in combinations(range(len(sentence) + 1), 2)]
+        candidate = Sentence(sentence.tokens, spans=tuple(spans))
+        (found,) = tagger(model).stream([candidate], DecodingOptions(candidates=True))
+        for span, probability in zip(spans, found.candidate_probabilities, strict=True):
+            if span.type in "".join(model.tags.items):
+                held = [p for path, p in paths.items() if plainly(span) in entities(path, model.scheme)]
+                assert probability == pytest.approx(math.fsum(held), abs=1e-5)
+            else:
+                assert probability is None
 
 
 def test_the_paths_hold_spans_of_every_length() -> None:

@@ -44,6 +44,40 @@ def test_tags_mostly_equal_those_without_windows(scheme: str) -> None:
     assert equal >= 4950
 
 
+def test_a_candidate_is_rated_by_the_window_in_which_it_has_the_most_context() -> None:
+    random_model = make_model()
+    spans = [Span("PER", start, start + 1 + start % 4) for start in range(0, 180, 3)]
+    text = LONG.tokens[:200]
+    actual = tag(
+        tagger(random_model, max_tokens=40), Sentence(text, spans=tuple(spans)), DecodingOptions(candidates=True)
+    )
+    for span, probability in zip(spans, actual.candidate_probabilities, strict=True):
+        by_window = {}
+        for window in split_into_windows(200, 40):
+            if window.start <= span.start and span.end <= window.stop:
+                moved = Span("PER", span.start - window.start, span.end - window.start)
+                inner = Sentence(text[window.start : window.stop], spans=(moved,))
+                (own,) = tag(tagger(random_model), inner, DecodingOptions(candidates=True)).candidate_probabilities
+                by_window.setdefault(min(span.start - window.start, window.stop - span.end), own)
+        assert probability == pytest.approx(by_window[max(by_window)], abs=1e-6)
+
+
+def test_a_candidate_longer_than_a_window_has_no_probability() -> None:
+    sentence = Sentence(LONG.tokens[:100], spans=(Span("PER", 10, 60), Span("PER", 3, 4)))
+    found = tag(tagger(make_model(), max_tokens=40), sentence, DecodingOptions(candidates=True))
+    assert [number is None for number in found.candidate_probabilities] == [True, False]
+
+
+def test_each_plain_tag_of_a_long_sentence_has_the_probability_of_the_window_whose_tags_are_used() -> None:
+    plain = make_model(plain=4)
+    sentence = Sentence(LONG.tokens[:100], tags=("T1",) * 100)
+    asked = DecodingOptions(candidates=True, probabilities=True)
+    whole = tag(tagger(plain, max_tokens=40), sentence, asked)
+    assert len(whole.candidate_probabilities) == 100
+    for tag_name, ours, own in zip(whole.tags, whole.candidate_probabilities, whole.probabilities, strict=True):
+        assert ours == pytest.approx(own) if tag_name == "T1" else ours + own <= 1 + 1e-6  # type: ignore[operator]
+
+
 @pytest.mark.parametrize("threshold", [None, 0.3])
 @pytest.mark.parametrize("most", [30, 100])
 def test_every_span_with_a_probability_is_whole_in_a_window_with_that_probability(
