@@ -117,7 +117,9 @@ def plan(sentences: Sequence[Sentence], options: FoldOptions) -> list[Fold]:
                 if each != number and entities[position].isdisjoint(shared)
             )
             if not train:
-                raise DataError("every sentence shares an entity with the fold; omit `entity_disjoint`, or raise `folds`")
+                raise DataError(
+                    "every sentence shares an entity with the fold; omit `entity_disjoint`, or raise `folds`"
+                )
             folds.append(Fold(repeat, number + 1, held_out, train))
     return folds
 
@@ -179,7 +181,9 @@ def _check_same(audit_dir: Path, config: Config, stored: dict[str, object]) -> N
         raise ModelError(f"{path}: cannot be read: {error}") from error
     if before["data"] != stored["data"]:
         raise ModelError(f"{audit_dir}: the training data has changed since the audit began; choose another `out`")
-    if changes := [f"`{name}` was {before[name]}, now {value}" for name, value in stored.items() if before[name] != value]:
+    if changes := [
+        f"`{name}` was {before[name]}, now {value}" for name, value in stored.items() if before[name] != value
+    ]:
         raise StorageError(*(f"{audit_dir}: {change}; resume the audit without this change" for change in changes))
     if faults := changed_settings(loader.load(str(audit_dir / CONFIG)), config):
         raise ConfigError(*(f"{audit_dir}: {fault}; resume the audit without this change" for fault in faults))
@@ -229,7 +233,7 @@ def train(
         training.read_inputs(config, tables=False, positions=tasks[0].positions)
     with atomic.wrap_os_errors(audit_dir):
         atomic.replace(audit_dir / FOLDS, json_files.dump(list(map(asdict, folds))) + b"\n")
-    faults = []
+    faults: list[str] = []
     with closing(processes.run_tasks(tasks, jobs=jobs, callback=callback)) as ended:
         for number, (task, task_faults) in enumerate(ended, len(folds) - len(tasks) + 1):
             log.info("%d of %d models are trained", number - len(faults), len(folds))
