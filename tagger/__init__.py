@@ -16,6 +16,7 @@ __all__ = [
     "Report",
     "Sentence",
     "Span",
+    "SystemScores",
     "Tagger",
     "TaggerError",
     "__version__",
@@ -27,6 +28,7 @@ __all__ = [
     "info",
     "init",
     "load",
+    "score",
     "settings",
     "split",
     "tag_files",
@@ -43,13 +45,14 @@ if TYPE_CHECKING:
     from tagger.api.evaluation import evaluate
     from tagger.api.info import info
     from tagger.api.init import init
+    from tagger.api.scoring import score
     from tagger.api.settings import settings
     from tagger.api.split import split
     from tagger.api.training import train
     from tagger.data.document import Document
     from tagger.data.sentence import Sentence, Span
     from tagger.errors import TaggerError
-    from tagger.evaluation import Report
+    from tagger.evaluation import Report, SystemScores
     from tagger.experiments import Comparison
     from tagger.tagging import Tagger, load
 
@@ -59,6 +62,7 @@ _MODULES = {
     "Report": "tagger.evaluation",
     "Sentence": "tagger.data.sentence",
     "Span": "tagger.data.sentence",
+    "SystemScores": "tagger.evaluation",
     "Tagger": "tagger.tagging",
     "TaggerError": "tagger.errors",
     "audit": "tagger.api.audit",
@@ -69,6 +73,7 @@ _MODULES = {
     "info": "tagger.api.info",
     "init": "tagger.api.init",
     "load": "tagger.tagging",
+    "score": "tagger.api.scoring",
     "settings": "tagger.api.settings",
     "split": "tagger.api.split",
     "tag_files": "tagger.api.batch",

@@ -76,7 +76,7 @@ def test_evaluate_scores_the_types_that_the_data_was_annotated_for(model_path: P
 
 
 def test_evaluate_refuses_sentences_without_tags(model_path: Path) -> None:
-    with pytest.raises(DataError, match="sentence 0 of `data` has 1 tokens and 0 tags; expected a gold tag for each"):
+    with pytest.raises(DataError, match="sentence 0 of `data` has 1 tokens and 0 tags; expected a tag for each"):
         tagger.evaluate(model_path, [tagger.Sentence(("Ada",))])
     with pytest.raises(DataError, match="`data` holds no sentence with tokens"):
         tagger.evaluate(model_path, [])

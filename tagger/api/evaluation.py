@@ -1,22 +1,17 @@
 """The Python API of `tagger evaluate`."""
 
-import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from tagger import evaluation, tagging
 from tagger.choices import Device, Misaligned, TagFormat, TaggedFormat, check_choices
-from tagger.data import reader, tag_formats
-from tagger.data.formats import FORMATS
-from tagger.data.reader import Corpus
+from tagger.data import tagged_files
 from tagger.data.sentence import Sentence
-from tagger.errors import ConfigError, DataError
+from tagger.data.tagged_files import FileOptions
+from tagger.errors import ConfigError
 from tagger.evaluation import Report
 from tagger.tagging import Tagger
 from tagger.tagging.texts import check_tokenizer
-
-log = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -57,54 +52,17 @@ def evaluate(
     """
     check_choices(tag_format=(tag_format, TagFormat), misaligned=(misaligned, Misaligned))
     tagger = model if isinstance(model, Tagger) else tagging.load(model, device=device)
+    settings = tagger.model.config.data
     if isinstance(data, str | Path):
-        path = Path(data)
-        settings, has_spans = tagger.model.config.data, tagger.model.scheme is not None
-        file_format = input_format or reader.guess_tagged_format(path, settings)
-        _check_columns(file_format, token_column, tag_column)
-        layout = reader.find_layout(
-            settings, file_format, has_spans=has_spans, token=token_column, tag=tag_column, tagged=True
-        )
-        if tag_format is not None:
-            layout = replace(layout, tag_format=tag_format)
-        corpus = reader.read_corpus(
-            path,
-            input_format=file_format,
-            layout=layout,
-            **reader.find_read_options(settings, layout, misaligned=misaligned),
-        )
-        for line in corpus.notices.lines():
-            log.warning("%s", line)
+        options = FileOptions(input_format, token_column, tag_column, tag_format, misaligned)
+        corpus = tagged_files.read_file(Path(data), settings, options, has_spans=tagger.model.scheme is not None)
         if corpus.is_split_text:
             check_tokenizer(tagger.model.config, settings.language)
     else:
-        corpus = _corpus(
-            data,
-            tagger.model.config.data.unknown_tag,
-            "untyped" if tagger.model.config.data.tag_format == "untyped" else "plain",
-        )
+        sentence_format: TagFormat = "untyped" if settings.tag_format == "untyped" else "plain"
+        corpus = tagged_files.build_corpus(data, unknown_tag=settings.unknown_tag, tag_format=sentence_format)
     if annotated_types is not None:
         if tagger.model.scheme is None:
             raise ConfigError("`annotated_types` are types of spans, but the model's tags are plain")
         corpus = corpus.with_annotated_types(annotated_types)
     return evaluation.evaluate(tagger, corpus, strict=strict)
-
-
-def _check_columns(file_format: TaggedFormat, token: int | str | None, tag: int | str | None) -> None:
-    for name, column in (("token_column", token), ("tag_column", tag)):
-        if isinstance(column, int) and FORMATS[file_format].holds_fields:
-            raise ConfigError(f"`{name}` is the name of a field in the format {file_format}, got {column}")
-
-
-def _corpus(sentences: Sequence[Sentence], unknown_tag: str | None, tag_format: TagFormat) -> Corpus:
-    """Returns the sentences that have tokens as a corpus; each needs a tag for each token."""
-    tagged = tuple(sentence for sentence in sentences if sentence.tokens)
-    if not tagged:
-        raise DataError("`data` holds no sentence with tokens")
-    for number, sentence in enumerate(tagged):
-        if len(sentence.tags) != len(sentence.tokens):
-            counts = f"{len(sentence.tokens)} tokens and {len(sentence.tags)} tags"
-            raise DataError(f"sentence {number} of `data` has {counts}; expected a gold tag for each token")
-    if unknown_tag is not None:
-        tagged = tuple(reader.mark_unknown(sentence, unknown_tag) for sentence in tagged)
-    return Corpus("data", tuple(tag_formats.read_all(tagged, "data", tag_format)[0]))

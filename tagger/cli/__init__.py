@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from tagger import __version__, streams
-from tagger.cli import audit, check, compare, convert, evaluate, info, init, settings, split, tag, train
+from tagger.cli import audit, check, compare, convert, evaluate, info, init, score, settings, split, tag, train
 from tagger.cli.errors import Command, CommandGroup
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ for _command in (
     init.init,
     train.train,
     evaluate.evaluate,
+    score.score,
     compare.compare,
     tag.tag,
     check.check,

@@ -18,10 +18,7 @@ def evaluate(
     tag_format: options.TagFormat = None,
     strict: Annotated[bool, typer.Option("--strict", help="Fail if the file has invalid tag sequences.")] = False,
     misaligned: options.Misaligned = None,
-    annotated_types: Annotated[
-        str | None,
-        typer.Option(metavar="LIST", help="Types of spans that the file is annotated for, such as PER,LOC."),
-    ] = None,
+    annotated_types: options.AnnotatedTypes = None,
     as_json: options.Json = False,
     device: options.Device = "auto",
 ) -> None:

@@ -1,8 +1,10 @@
-"""Evaluation: precision, recall and F1 of spans (conlleval's rules) and of plain tags, accuracy, and a signature."""
+"""Evaluation: precision, recall and F1 of spans (conlleval's rules) and of plain tags, accuracy, intervals."""
 
 from tagger.evaluation.evaluator import evaluate, evaluate_with_counts, find_selection
+from tagger.evaluation.intervals import bootstrap_interval
 from tagger.evaluation.report import SCORE_NAMES, SPANS, TOKENS, Counts, LeftOut, Report, Scores, TypeScore
 from tagger.evaluation.scoring import accuracy, score_spans, score_tags
+from tagger.evaluation.systems import SystemScore, SystemScores
 
 __all__ = [
     "SCORE_NAMES",
@@ -12,8 +14,11 @@ __all__ = [
     "LeftOut",
     "Report",
     "Scores",
+    "SystemScore",
+    "SystemScores",
     "TypeScore",
     "accuracy",
+    "bootstrap_interval",
     "evaluate",
     "evaluate_with_counts",
     "find_selection",

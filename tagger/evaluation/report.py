@@ -164,11 +164,8 @@ class Report:
         return report
 
     def __str__(self) -> str:
-        scheme = "" if self.tags else f", tags in {self.gold_scheme}"
-        scored = self.tokens - self.left_out.tokens
         lines = [
-            *self._table(),
-            f"accuracy {self.accuracy:.2f} over {scored} tokens in {self.sentences} sentences{scheme}",
+            *self.table_lines(),
             f"{self.sentences_per_second:.0f} sentences/s",
         ]
         lines += [f"tag that the training data lacks: {tag} ({count} times)" for tag, count in self._unknown_tags()]
@@ -191,8 +188,8 @@ class Report:
         unlisted = self.unknown_tags.keys() - dict(self._unknown_tags()).keys()
         return set(unlisted) if self.tags else {schemes.split(tag)[1] for tag in unlisted}
 
-    def _table(self) -> list[str]:
-        """Returns the lines of a table with a row for each type or plain tag, and one for all of them."""
+    def table_lines(self) -> list[str]:
+        """Returns the lines of a table with a row for each type or plain tag, and one for all; and the accuracy."""
         scored = self.tags or self.types
         counted = [score.gold for name, score in scored.items() if name != "O" or not self.tags]
         rows = dict(scored)
@@ -210,7 +207,9 @@ class Report:
                 f"macro F1 {self.macro_f1:.2f} over {sum(score.gold > 0 for score in scored.values())} "
                 + ("tags" if self.tags else "types")
             )
-        return lines
+        scheme = "" if self.tags else f", tags in {self.gold_scheme}"
+        tokens = self.tokens - self.left_out.tokens
+        return [*lines, f"accuracy {self.accuracy:.2f} over {tokens} tokens in {self.sentences} sentences{scheme}"]
 
 
 @dataclass(frozen=True)

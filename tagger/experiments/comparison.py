@@ -16,28 +16,26 @@ Shapes in this module: R resamples, N sentences, S seeds of a run.
 
 import logging
 import statistics
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 
 from tagger import choices, config
 from tagger.choices import Scored
 from tagger.errors import ConfigError, ModelError, StorageError
-from tagger.evaluation import SPANS, Counts
+from tagger.evaluation import SPANS, Counts, resampling
+from tagger.evaluation.intervals import QUANTILES
+from tagger.evaluation.resampling import Floats
 from tagger.experiments import runs
 from tagger.training import records
 from tagger.training.run_dir import CONFIG
 
 log = logging.getLogger(__name__)
 
-Floats = NDArray[np.float64]
 MAX_SAMPLES = 1_000_000
-_CELLS = 1_000_000  # sentences that are drawn together, so that they fit into the processor's cache
 _TIE = 1e-9  # percent; smaller differences are due to rounding
 
 
@@ -125,11 +123,11 @@ def compare(first: Path, second: Path, *, on: Scored = "test", samples: int = 10
     if (ours.data, ours.columns, len(ours.rows)) != (theirs.data, theirs.columns, len(theirs.rows)):
         hashes = f"expected sha256 {ours.data[:12]}, found {theirs.data[:12]}"
         raise ModelError(f"{second}: was scored on other {on} data than {first}: {hashes}")
-    parts = [_stack_counts(list(by_seed.values())) for by_seed in counts]
+    parts = [resampling.stack_terms(list(by_seed.values())) for by_seed in counts]
     before, after = map(_score_run, (first, second), map(list, counts), parts)
     difference = after.mean - before.mean
     drawn = resample(*parts, samples=samples, random=np.random.default_rng(seed))
-    low, high = np.quantile(drawn, (0.025, 0.975))
+    low, high = np.quantile(drawn, QUANTILES)
     is_extreme = np.abs(drawn - difference) >= abs(difference) - _TIE
     p = (1 + int(is_extreme.sum())) / (samples + 1)
     score = "f1" if ours.columns == SPANS else "accuracy"
@@ -163,26 +161,10 @@ def _read_counts(run: Path, on: Scored) -> dict[int, Counts]:
     return counts
 
 
-def _stack_counts(counts: list[Counts]) -> Floats:
-    """Returns the terms (2, N, S) that each sentence adds to the numerator and the denominator of each seed's score."""
-    rows: Floats = np.array([part.rows for part in counts], dtype=np.float64).transpose(2, 1, 0)  # (columns, N, S)
-    if counts[0].columns == SPANS:
-        correct, predicted, gold = rows
-        return np.stack([2 * correct, predicted + gold])
-    return rows
-
-
 def _score_run(run: Path, seeds: list[int], terms: Floats) -> RunScores:
-    scores = _weighted_scores(np.ones((1, terms.shape[1])), terms)[0].tolist()
+    scores = resampling.score_weighted(np.ones((1, terms.shape[1])), terms)[0].tolist()
     sd = statistics.stdev(scores) if len(scores) > 1 else None
     return RunScores(str(run), tuple(seeds), tuple(scores), statistics.fmean(scores), sd)
-
-
-def _weighted_scores(weights: Floats, terms: Floats) -> Floats:
-    """Returns the scores (R, S) in percent; `weights` (R, N) holds how often each sentence counts."""
-    numerator, denominator = weights @ terms[0], weights @ terms[1]
-    scores: Floats = np.divide(100 * numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
-    return scores
 
 
 def resample(first: Floats, second: Floats, *, samples: int, random: Generator) -> Floats:
@@ -196,21 +178,11 @@ def resample(first: Floats, second: Floats, *, samples: int, random: Generator) 
     """
     sentences, ours, theirs = random.spawn(3)  # so that the result does not depend on the size of the chunks
     chunks = [
-        _resample_seeds(_weighted_scores(weights, second), theirs)
-        - _resample_seeds(_weighted_scores(weights, first), ours)
-        for weights in _draw_counts(first.shape[1], samples, sentences)
+        _resample_seeds(resampling.score_weighted(weights, second), theirs)
+        - _resample_seeds(resampling.score_weighted(weights, first), ours)
+        for weights in resampling.draw_sentences(first.shape[1], samples, sentences)
     ]
     return np.concatenate(chunks)
-
-
-def _draw_counts(sentences: int, samples: int, random: Generator) -> Iterator[Floats]:
-    """Yields how often each sentence is drawn (R, N), in chunks of `samples` rows in all."""
-    max_rows = max(1, _CELLS // sentences)
-    for start in range(0, samples, max_rows):
-        rows = min(max_rows, samples - start)
-        indices = random.integers(sentences, size=(rows, sentences)) + sentences * np.arange(rows)[:, None]
-        counts = np.bincount(indices.ravel(), minlength=rows * sentences)
-        yield counts.reshape(rows, sentences).astype(np.float64)
 
 
 def _resample_seeds(scores: Floats, random: Generator) -> Floats:

@@ -1,8 +1,6 @@
 """The label audit: planted errors rank first, the folds hold whole documents, and a killed audit resumes."""
 
 import json
-from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 

@@ -15,7 +15,7 @@ import pytest
 from tagger import config
 from tagger.config import Config
 from tagger.errors import ConfigError, ModelError, StorageError
-from tagger.evaluation import SPANS, TOKENS, Counts
+from tagger.evaluation import SPANS, TOKENS, Counts, resampling
 from tagger.experiments import compare, comparison
 from tagger.training import records
 
@@ -108,7 +108,7 @@ def test_each_difference_is_computed_from_the_drawn_sentences_and_seeds() -> Non
         [[(draw.randint(0, 1), draw.randint(1, 2), draw.randint(1, 3)) for _ in range(5)] for _ in range(3)]
         for _ in "ab"
     ]
-    terms = [comparison._stack_counts([Counts("d", SPANS, tuple(rows)) for rows in run]) for run in runs]
+    terms = [resampling.stack_terms([Counts("d", SPANS, tuple(rows)) for rows in run]) for run in runs]
     result = comparison.resample(*terms, samples=7, random=np.random.default_rng(3))
     generators = np.random.default_rng(3).spawn(3)
     indices, ours, theirs = (
@@ -153,7 +153,7 @@ def test_a_clearly_better_run_is_significant_with_the_right_difference(tmp_path:
 def test_resampled_seeds_have_the_variance_of_a_mean(tmp_path: Path) -> None:
     """All sentences have the same counts, so that only the seeds vary."""
     first, second = ([[(n, 100, 100)] * 4 for n in numbers] for numbers in ((80, 84, 91), (70, 71)))
-    terms = [comparison._stack_counts([Counts("d", SPANS, tuple(rows)) for rows in run]) for run in (first, second)]
+    terms = [resampling.stack_terms([Counts("d", SPANS, tuple(rows)) for rows in run]) for run in (first, second)]
     result = comparison.resample(*terms, samples=100_000, random=np.random.default_rng(0))
     expected = statistics.variance((80, 84, 91)) / 3 + statistics.variance((70, 71)) / 2
     assert np.var(result) == pytest.approx(expected, rel=0.02)
@@ -164,7 +164,7 @@ def test_equal_seeds_give_equal_figures_for_any_chunk_size(tmp_path: Path, monke
     result = compare(first, second, samples=100)
     assert compare(first, second, samples=100) == result
     assert compare(first, second, samples=100, seed=1).interval != result.interval
-    monkeypatch.setattr(comparison, "_CELLS", 1)
+    monkeypatch.setattr(resampling, "_CELLS", 1)
     assert compare(first, second, samples=100) == result
 
 

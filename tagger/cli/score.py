@@ -1,0 +1,74 @@
+"""The command `tagger score`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tagger import choices
+from tagger.cli import options
+from tagger.cli.output import print_result
+
+
+def score(
+    gold: Annotated[Path, typer.Argument(metavar="GOLD", help="File with gold tags.")],
+    predicted: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="PREDICTED...", help="Files with predicted tags of the same sentences."),
+    ] = None,
+    predicted_column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Column of the predicted tag; without PREDICTED a column of GOLD, with the gold tag before it.",
+            show_default="as --tag-column",
+        ),
+    ] = None,
+    repair: Annotated[
+        choices.Repair,
+        typer.Option(help="Read invalid tag sequences as conlleval does, discard their spans, or fail (none)."),
+    ] = "conlleval",
+    scheme: Annotated[
+        str | None,
+        typer.Option(metavar="SCHEME", help=options.TAGS_SCHEME_HELP, show_default="as the tags show"),
+    ] = None,
+    input_format: options.TaggedFormat = None,
+    token_column: options.TokenColumn = None,
+    tag_column: options.TagColumn = None,
+    tag_format: Annotated[
+        choices.TagFormat | None, typer.Option(help=options.TAG_FORMAT_HELP, show_default="as the tags show")
+    ] = None,
+    outside_tag: Annotated[str, typer.Option(metavar="TAG", help="Tag of tokens outside spans.")] = "O",
+    unknown_tag: Annotated[
+        str | None, typer.Option(metavar="TAG", help="Gold tag of tokens that were not annotated and are not scored.")
+    ] = None,
+    misaligned: options.Misaligned = None,
+    annotated_types: options.AnnotatedTypes = None,
+    language: Annotated[str, typer.Option(metavar="CODE", help="Language of texts with spans.")] = "en",
+    as_json: options.Json = False,
+) -> None:
+    """Score the output of any system.
+
+    Prints precision, recall and F1 of spans as conlleval does, with a 95 % bootstrap interval, or the accuracy of plain
+    tags. All files hold the same tokens in the same sentences.
+    """
+    from tagger.api import scoring
+    from tagger.io import json_files
+
+    result = scoring.score(
+        gold,
+        predicted or None,
+        predicted_column=options.parse_column(predicted_column),
+        repair=repair,
+        scheme=scheme,
+        input_format=input_format,
+        token_column=options.parse_column(token_column),
+        tag_column=options.parse_column(tag_column),
+        tag_format=tag_format,
+        outside_tag=outside_tag,
+        unknown_tag=unknown_tag,
+        misaligned=misaligned,
+        annotated_types=None if annotated_types is None else annotated_types.split(","),
+        language=language,
+    )
+    print_result(json_files.dump(result.to_json()).decode() if as_json else str(result))
