@@ -203,7 +203,8 @@ def _blocks(suspects: Sequence[Suspect], corpora: Mapping[str, Sequence[Sentence
     rows = [json_files.dump(_exported(suspect, rank)).decode() for rank, suspect in enumerate(listed, 1)]
     key = hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
     types = sorted({kind for suspect in listed for kind in _types(suspect)})
-    colours = assign_colours(types)
+    others = {mark.label for suspect in listed for mark in _other_marks(suspect, None)}
+    colours = assign_colours([*types, *sorted(others.difference(types))])
     name = f"Label audit of {escape(title)}"
     yield '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
     yield f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
@@ -342,6 +343,6 @@ def _mark(text: str, mark: _Highlight, colours: Mapping[str, int]) -> str:
     if not mark.label:
         classes = "none focus"
     else:
-        classes = f"c{colours[mark.label]}" * (mark.label in colours) + " focus" * mark.is_suspect
+        classes = f"c{colours[mark.label]}" + " focus" * mark.is_suspect
     label = mark.label or "no entity"
     return "".join(highlight(text, [Mark(0, len(text), label)], lambda _: (f'class="{classes}"', "")))
