@@ -14,7 +14,7 @@ def score(
     gold: Annotated[Path, typer.Argument(metavar="GOLD", help="File with gold tags.")],
     predicted: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="PREDICTED...", help="Files with predicted tags of the same sentences."),
+        typer.Argument(metavar="PREDICTED", help="Files with predicted tags of the same sentences."),
     ] = None,
     predicted_column: Annotated[
         str | None,

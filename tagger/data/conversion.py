@@ -1,5 +1,6 @@
 """Converts tagged records: to other types, to another scheme, and to a text where the source has only tokens."""
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, chain, islice
@@ -12,6 +13,9 @@ from tagger.data.sentence import Record, Sentence, SourceText, Span
 from tagger.data.tag_formats import TagReader
 from tagger.errors import ConfigError, DataError
 
+log = logging.getLogger(__name__)
+
+_UNKNOWN_TAG = "_"  # of tokens that were not annotated, in outputs
 _HEAD = 1000  # records by which the tag format of a file is guessed
 
 
@@ -74,6 +78,7 @@ class Converter:
         self._name, self._layout, self._scheme, self._types = name, layout, scheme, types
         self._needs_text = needs_text
         self._reader: TagReader | None = None
+        self._has_logged = False
         self.has_spans = True
 
     def convert(self, records: Iterable[Record]) -> Iterator[Record]:
@@ -125,7 +130,21 @@ class Converter:
             spans = tuple(self._types.apply(spans))
         if self._types is not None or self._scheme is not None:
             tags = schemes.spans_to_tags(spans, len(sentence), self._scheme or "IOB2")
+        if schemes.UNKNOWN in sentence.tags:
+            tags = self._mark_unknown(sentence.tags, tags)
         return replace(sentence, tags=schemes.without_type(tags), spans=spans)
+
+    def _mark_unknown(self, previous: Sequence[str], tags: Sequence[str]) -> tuple[str, ...]:
+        """Returns tags in which those of tokens that were not annotated can be written."""
+        if not self._has_logged:
+            log.warning(
+                "%s: tokens that were not annotated get the tag %s; to read it, set data.unknown_tag",
+                self._name,
+                _UNKNOWN_TAG,
+            )
+            self._has_logged = True
+        pairs = zip(previous, tags, strict=True)
+        return tuple([_UNKNOWN_TAG if before == schemes.UNKNOWN else tag for before, tag in pairs])
 
 
 def add_text(record: Record) -> Record:

@@ -53,7 +53,12 @@ class Corpus:
 
     @property
     def is_split_text(self) -> bool:
-        """Whether tokens were split from texts by the tokenizer."""
+        """Whether tokens were split from texts by the tokenizer, not by the tool that annotated them."""
+        return self.has_texts and (self.format is None or FORMATS[self.format].holds_texts)
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether the tags are those of annotated spans of texts."""
         return any(sentence.source is not None for sentence in self.sentences)
 
     def describe_invalid(self, scheme: Scheme, limit: int = MAX_FAULTS) -> list[str]:
@@ -274,6 +279,8 @@ def default_layout(input_format: str, *, has_spans: bool, tagged: bool) -> Layou
     """Returns the columns of a format by default; see `find_layout`."""
     if input_format == "conllu":
         return Layout(0, "misc:NER" if has_spans else "xpos")
+    if input_format == "spacy":
+        return Layout(0, "ents" if has_spans else "tag")
     return Layout(0, -1 if tagged else None)
 
 
@@ -430,7 +437,7 @@ def read_dataset(name: str, split: str, *, revision: str | None, layout: Layout,
 
 
 def _read_tags(corpus: Corpus, layout: Layout) -> Corpus:
-    if corpus.is_split_text:  # tags of annotated spans
+    if corpus.has_texts:
         return corpus
     sentences: Sequence[Sentence] = corpus.sentences
     if layout.unknown_tag != schemes.UNKNOWN:

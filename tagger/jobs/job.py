@@ -143,12 +143,12 @@ def check_unused_options(formats: Formats, input_formats: Iterable[InputFormat])
             "columns that are written back and output in conllu",
             lambda source, target: target == "conllu" or source == target == "columns",
         ),
-        ("language", formats.language, "text, jsonl, json and parquet", lambda source, _: FORMATS[source].has_offsets),
+        ("language", formats.language, "text, jsonl, json and parquet", lambda source, _: FORMATS[source].holds_texts),
         (
             "newline",
             None if formats.newline == "break" else formats.newline,
             "text, jsonl, json and parquet",
-            lambda source, _: FORMATS[source].has_offsets,
+            lambda source, _: FORMATS[source].holds_texts,
         ),
         ("scheme", formats.scheme, "output with tags", lambda _, target: FORMATS[target].holds_tags),
     )

@@ -8,6 +8,7 @@ from io import StringIO
 from tagger.choices import Newline
 from tagger.config import Config
 from tagger.data.document_context import PassageNumbering
+from tagger.data.formats import spacy_library
 from tagger.data.formats import text as text_format
 from tagger.data.sentence import Record, Sentence
 
@@ -28,7 +29,7 @@ def check_tokenizer(config: Config, language: str) -> None:
         config: the config of the model; one that was trained on tokens names no tokenizer.
         language: the language of the texts.
     """
-    trained, present = config.data.tokenizer, text_format.describe_tokenizer(language)
+    trained, present = config.data.tokenizer, spacy_library.describe_tokenizer(language)
     if trained is not None and present is not None and trained != present:
         log.warning("texts are split by the tokenizer %s; the model was trained on texts split by %s", present, trained)
 

@@ -11,7 +11,7 @@ from tagger.choices import Scheme, counted
 from tagger.config import Config
 from tagger.config.schema import Data
 from tagger.data import overlaps, reader, schemes, suspicions, tag_formats
-from tagger.data.formats import Layout, columns, hub, text
+from tagger.data.formats import Layout, columns, hub, spacy_library
 from tagger.data.reader import Corpus
 from tagger.data.sentence import Sentence
 from tagger.errors import ConfigError, DataError
@@ -103,7 +103,7 @@ def with_resolved_columns(config: Config, train: Corpus) -> Config:
         layout, column_count = Layout(data.token, data.tag, data.columns), columns.count_columns(train.sentences[0])
         changed["token"], changed["tag"] = (layout.number(column) % column_count for column in (data.token, data.tag))
     if train.is_split_text:
-        changed["tokenizer"] = text.describe_tokenizer(data.language)
+        changed["tokenizer"] = spacy_library.describe_tokenizer(data.language)
     return config.model_copy(update={"data": data.model_copy(update=changed)})
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tagger.choices import Misaligned, options
-from tagger.data import alignment, schemes
+from tagger.data import alignment
 from tagger.data.alignment import CharSpan, align, join_sentences
 from tagger.data.sentence import Span
 from tests.robustness.runs import SCALE
@@ -84,41 +84,6 @@ def test_the_sentences_that_a_span_crosses_become_one():
     spans = [Span("A", 1, 2), Span("B", 3, 8)]
     assert join_sentences([2, 2, 1, 3, 2], spans) == ([1, 3, 1], [Span("B", 3, 8)])
     assert join_sentences([], []) == ([], [])
-
-
-@st.composite
-def annotated_texts(draw: st.DrawFn) -> tuple[str, list[tuple[int, int]], list[CharSpan]]:
-    """Draws a text, the offsets of its tokens, which cover all but white space, and any spans."""
-    text = draw(st.text("ab-. \n😀é", max_size=25))
-    offsets, start = [], 0
-    for index, character in enumerate(text):
-        if character.isspace():
-            start = index + 1
-        elif index + 1 == len(text) or text[index + 1].isspace() or draw(st.booleans()):
-            offsets.append((start, index + 1))
-            start = index + 1
-    edge = st.integers(-2, len(text) + 2)
-    spans = draw(st.lists(st.builds(CharSpan, st.sampled_from("AB"), edge, edge), max_size=8))
-    return text, offsets, spans
-
-
-@settings(max_examples=300 * SCALE, deadline=None)
-@given(annotated_texts(), st.sampled_from(options(Misaligned)))
-def test_no_span_is_lost_or_changed_without_a_report(drawn: tuple, policy: Misaligned):
-    text, offsets, spans = drawn
-    found, changes = align(spans, offsets, len(text), policy)
-    dropped = [change.span for change in changes if "dropped" in change.action]
-    changed = [change.span for change in changes if "becomes" in change.action]
-    assert len(found) + len(dropped) == len(spans)
-    tags = schemes.spans_to_tags(found, len(offsets), "IOB2")
-    back = [CharSpan(one.type, offsets[one.start][0], offsets[one.end - 1][1]) for one in schemes.tags_to_spans(tags)]
-    # What is neither dropped nor reported as changed comes back exactly.
-    assert all(span in back for span in spans if span not in changed and spans.count(span) > dropped.count(span))
-    assert len(back) == len(found)
-    assert all(left.end <= right.start for left, right in pairwise(found))
-    for one, characters in zip(found, back, strict=True):
-        assert text[characters.start : characters.end].strip() == text[characters.start : characters.end]
-        assert 0 <= one.start < one.end <= len(offsets)
 
 
 @settings(max_examples=100 * SCALE, deadline=None)

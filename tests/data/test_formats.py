@@ -37,6 +37,7 @@ def test_every_module_is_a_format_or_shared():
         "headers",
         "reading",
         "rows",
+        "spacy_library",
         "writing",
     }
     folder = Path(formats.__file__).parent

@@ -214,8 +214,8 @@ def test_a_long_word_is_not_split_before_a_combining_mark():
 
 
 def test_the_limit_of_sudachi_applies_only_to_japanese(monkeypatch: pytest.MonkeyPatch):
-    honest = texts._build_pipeline
-    monkeypatch.setattr(texts, "_build_pipeline", lambda _: honest("zh"))
+    honest = texts.spacy_library.build_pipeline
+    monkeypatch.setattr(texts.spacy_library, "build_pipeline", lambda _: honest("zh"))
     assert (texts.Splitter("ja")._max_ruleless_piece, texts.Splitter("zh")._max_ruleless_piece) == (10_000, 100_000)
 
 

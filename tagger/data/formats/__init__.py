@@ -25,7 +25,8 @@ class Format:
         writes: whether the toolkit writes output in the format.
         holds_tags: whether files have one tag per token.
         holds_spans: whether files have spans with start and end.
-        has_offsets: whether a record may be a text, which is split into sentences of tokens with offsets.
+        holds_texts: whether a record may be a text, which the tokenizer splits into sentences of tokens.
+        has_offsets: whether a record may have a text, in which its tokens have offsets.
         holds_fields: whether records are rows with further fields, which are carried to the output.
         is_training_data: whether a recipe can train on files of the format.
         has_documents: whether several records may belong to one document.
@@ -39,6 +40,7 @@ class Format:
     writes: bool = False
     holds_tags: bool = False
     holds_spans: bool = False
+    holds_texts: bool = False
     has_offsets: bool = False
     holds_fields: bool = False
     is_training_data: bool = False
@@ -49,7 +51,7 @@ class Format:
     @property
     def is_corpus(self) -> bool:
         """Whether files hold lines of tagged sentences, and lines that belong to no sentence."""
-        return self.reads and self.is_training_data and not self.holds_fields
+        return self.reads and self.is_training_data and not self.has_offsets
 
     def load(self) -> Any:
         """Returns the module that implements the format."""
@@ -57,7 +59,7 @@ class Format:
 
 
 FORMATS: dict[str, Format] = {
-    "text": Format("text", reads=True, has_offsets=True, has_documents=True),
+    "text": Format("text", reads=True, holds_texts=True, has_offsets=True, has_documents=True),
     "lines": Format("lines", reads=True),
     "columns": Format(
         "columns",
@@ -89,11 +91,20 @@ FORMATS: dict[str, Format] = {
         writes=True,
         holds_tags=True,
         holds_spans=True,
+        holds_texts=True,
         has_offsets=True,
         holds_fields=True,
         is_training_data=True,
     ),
-    "json": Format("json_file", (".json",), reads=True, has_offsets=True, holds_fields=True, is_training_data=True),
+    "json": Format(
+        "json_file",
+        (".json",),
+        reads=True,
+        holds_texts=True,
+        has_offsets=True,
+        holds_fields=True,
+        is_training_data=True,
+    ),
     "doccano": Format("doccano", (".jsonl",), writes=True, holds_spans=True),
     "tsv": Format("spans", (".tsv",), writes=True, holds_spans=True),
     "parquet": Format(
@@ -103,11 +114,21 @@ FORMATS: dict[str, Format] = {
         writes=True,
         holds_tags=True,
         holds_spans=True,
+        holds_texts=True,
         has_offsets=True,
         holds_fields=True,
         is_training_data=True,
     ),
-    "brat": Format("brat", (".ann",), holds_spans=True, has_offsets=True, is_training_data=True),
+    "brat": Format("brat", (".ann",), holds_spans=True, holds_texts=True, has_offsets=True, is_training_data=True),
+    "spacy": Format(
+        "doc_bin",
+        (".spacy",),
+        reads=True,
+        holds_tags=True,
+        holds_spans=True,
+        has_offsets=True,
+        is_training_data=True,
+    ),
     "html": Format("html", (".html",), writes=True, holds_spans=True, index="index.html"),
     "datasets": Format("hub", holds_tags=True, holds_fields=True, is_training_data=True),
 }
@@ -118,7 +139,7 @@ def names_of(attribute: str) -> tuple[str, ...]:
     """Returns the names of the formats with a property.
 
     >>> names_of("has_offsets")
-    ('text', 'jsonl', 'json', 'parquet', 'brat')
+    ('text', 'jsonl', 'json', 'parquet', 'brat', 'spacy')
     """
     return tuple(name for name, each in FORMATS.items() if getattr(each, attribute))
 

@@ -1,15 +1,15 @@
 """Tagged sentences of an annotated row. Whatever happens to a span on the way is reported."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from tagger.data import alignment, schemes
 from tagger.data.alignment import CharSpan
 from tagger.data.formats import text as texts
-from tagger.data.formats.annotations import SpanItem, TextSpans, TokenSpans, TokenTags
+from tagger.data.formats.annotations import SpanItem, SplitText, TextSpans, TokenSpans, TokenTags
 from tagger.data.formats.reading import ReadOptions, shorten
-from tagger.data.sentence import Sentence, Span
+from tagger.data.sentence import Sentence, SourceText, Span
 
 SHIFTED = "spans whose offsets count UTF-16 units"
 OTHER_TEXT = "spans that cover another text than annotated"
@@ -31,7 +31,7 @@ class Origin(NamedTuple):
 
 
 def build_sentences(
-    annotation: TextSpans | TokenSpans | TokenTags, origin: Origin, options: ReadOptions
+    annotation: TextSpans | SplitText | TokenSpans | TokenTags, origin: Origin, options: ReadOptions
 ) -> list[Sentence]:
     """Returns the sentences of an annotated row with their tags.
 
@@ -47,17 +47,26 @@ def build_sentences(
     """
     if isinstance(annotation, TextSpans):
         _check_characters(annotation.text)
-        return _split_text(annotation, origin, options)
+        return _tag_text(
+            annotation, texts.splitter(options.language)(annotation.text, line=origin.line), origin, options
+        )
+    if isinstance(annotation, SplitText):
+        return _tag_text(annotation, _slice_sentences(annotation, origin), origin, options)
     for tokens in annotation.sentences:
-        if "\n" in _check_characters("".join(tokens)):
-            token = next(token for token in tokens if "\n" in token)
-            raise ValueError(f"the token {shorten(repr(token))} has a line break; expected words")
+        _check_tokens(tokens)
     if isinstance(annotation, TokenSpans):
         return _tag_tokens(annotation, origin, options)
     return [
         Sentence(tuple(tokens), tags=tuple(tags), line=origin.line, document=origin.document)
         for tokens, tags in zip(annotation.sentences, annotation.tags, strict=True)
     ]
+
+
+def _check_tokens(tokens: Sequence[str]) -> None:
+    """Raises ValueError if a token has a line break or a lone surrogate."""
+    if "\n" in _check_characters("".join(tokens)):
+        token = next(token for token in tokens if "\n" in token)
+        raise ValueError(f"the token {shorten(repr(token))} has a line break; expected words")
 
 
 def _check_characters(text: str) -> str:
@@ -91,10 +100,19 @@ class _Reporter:
         self._notices.add(kind, f"{self.origin.location}: {described} {action}")
 
 
-def _split_text(annotation: TextSpans, origin: Origin, options: ReadOptions) -> list[Sentence]:
-    text = annotation.text
+def _slice_sentences(annotation: SplitText, origin: Origin) -> Iterator[Sentence]:
+    text, source = annotation.text, SourceText(annotation.text)
+    for offsets in annotation.sentences:
+        tokens = tuple([text[start:end] for start, end in offsets])
+        _check_tokens(tokens)
+        yield Sentence(tokens, line=origin.line, offsets=tuple(offsets), source=source)
+
+
+def _tag_text(
+    annotation: TextSpans | SplitText, split: Iterable[Sentence], origin: Origin, options: ReadOptions
+) -> list[Sentence]:
+    text, sentences = annotation.text, list(split)
     reporter = _Reporter(origin, options, lambda start, end: text[start:end])
-    sentences = list(texts.splitter(options.language)(text, line=origin.line))
     spans = [_correct_offsets(item, text, reporter) for item in annotation.spans]
     offsets = [pair for sentence in sentences for pair in sentence.offsets]
     return _tag_sentences(sentences, offsets, _align(spans, offsets, len(text), reporter), reporter)

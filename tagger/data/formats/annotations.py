@@ -49,6 +49,14 @@ class TextSpans(NamedTuple):
     spans: list[SpanItem]
 
 
+class SplitText(NamedTuple):
+    """A text with spans that its tool has split: the offsets of the tokens of each sentence."""
+
+    text: str
+    sentences: list[list[tuple[int, int]]]
+    spans: list[SpanItem]
+
+
 class TokenSpans(NamedTuple):
     """The tokens of sentences, with spans whose offsets are token indices over all sentences."""
 

@@ -52,7 +52,7 @@ def read_tagged_records(source: Path | BinaryIO, options: ReadOptions) -> Iterat
             sentences = build_sentences(annotation, Origin(str(path), 1, number), options)
         except ValueError as error:
             raise DataError(f"{path}: {error}") from error
-        yield Record(tuple(sentences), path.stem, 1, text, size=len(text))
+        yield Record(tuple(sentences), path.stem, 1, text, fields={"text": text}, size=len(text))
 
 
 def _read_lines(path: Path, options: ReadOptions) -> Iterator[tuple[int, str]]:

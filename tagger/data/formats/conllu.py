@@ -239,7 +239,7 @@ def make_sink(options: WriteOptions) -> Sink:
     def write_record(record: Record) -> str:
         pieces: list[str] = []
         for number, sentence in enumerate(filter(len, record.sentences), 1):
-            is_start = options.read_as.holds_fields and not options.marks_starts
+            is_start = options.has_rows and not options.marks_starts
             if not pieces and (record.starts_document or is_start):
                 pieces.append(f"# newdoc id = {escapes.document_id(str(record.document), ' ')}\n")
             position = _position(record, sentence, number, options)
@@ -252,7 +252,7 @@ def make_sink(options: WriteOptions) -> Sink:
 
 def _position(record: Record, sentence: Sentence, number: int, options: WriteOptions) -> str:
     """Returns what identifies a sentence in its file: its offset in a text, its row and number, or its line."""
-    if options.read_as.holds_fields:
+    if options.has_rows:
         return f"{record.line}.{number}"
     return str(sentence.line if record.text is None else sentence.offsets[0][0])
 

@@ -7,14 +7,16 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import lru_cache, partial
-from importlib.metadata import PackageNotFoundError, version
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from tagger.choices import Newline
+from tagger.data.formats import spacy_library
 from tagger.data.formats.reading import ReadOptions
 from tagger.data.sentence import Record, Reject, Sentence, SourceText
-from tagger.errors import ConfigError, TruncatedError
+from tagger.errors import TruncatedError
 from tagger.io.line_reader import Unreadable
 
 _WORD = re.compile(r"\S+")
@@ -29,9 +31,6 @@ _PIECE_ENDS = (re.compile(r"\s"), re.compile(r"(?<=\W)\w"))  # in order of prefe
 _MAX_CACHED_WORDS, _MAX_CACHED_LENGTH = 32_768, 64  # words, and characters per word
 _ZONE_WORDS = 32_768  # words after which spaCy's memory zone is replaced
 _PLAIN, _PUNCTUATION, _END, _SPACE = range(4)  # the role of a token in splitting sentences
-
-_RULES = "no hyphen infix"  # to be changed with the rules, so that a model shows which it was trained on
-_MISSING = "raw text needs spaCy: pip install 'bilstm-crf-tagger[text]'"
 
 Token = tuple[str, int, int, int]
 """A token, its start and end in its word, and its role in splitting sentences."""
@@ -164,14 +163,6 @@ def _is_mark(character: str) -> bool:
     return unicodedata.category(character).startswith("M")
 
 
-def describe_tokenizer(language: str) -> str | None:
-    """Returns the library, its version, the language and the rules by which texts are split; None without spaCy."""
-    try:
-        return f"spacy {version('spacy')}, {language}, {_RULES}"
-    except PackageNotFoundError:
-        return None
-
-
 @lru_cache(maxsize=4)
 def splitter(language: str) -> "Splitter":
     """Returns the splitter of a language; it is cached.
@@ -194,8 +185,8 @@ class Splitter:
     """
 
     def __init__(self, language: str) -> None:
-        self._pipeline = _build_pipeline(language)
-        self._ends = _sentence_ends()
+        self._pipeline = spacy_library.build_pipeline(language)
+        self._ends = spacy_library.list_sentence_ends()
         self._max_ruleless_piece = _MAX_JAPANESE_PIECE if language == "ja" else _MAX_RULELESS_PIECE
         self._has_rules = hasattr(self._pipeline.tokenizer, "rules")  # not in Chinese
         self._rules = frozenset(self._pipeline.tokenizer.rules or () if self._has_rules else ())
@@ -297,6 +288,27 @@ class _WordCache(dict[str, tuple[Token, ...]]):
         return tokens
 
 
+def split_tokens(tokens: Iterable[tuple[str, int, int]]) -> Iterator[tuple[list[str], list[tuple[int, int]]]]:
+    """Yields the sentences of tokens with offsets, by the same rules as those of texts. White space is left out.
+
+    Args:
+        tokens: tokens with their starts and ends; a line break in white space ends a sentence.
+
+    Raises:
+        ConfigError: spaCy is not installed.
+    """
+    ends, line = spacy_library.list_sentence_ends(), 0
+    numbered: list[tuple[int, Token]] = []
+    for token, start, end in tokens:
+        is_space = token.isspace()
+        line += is_space and "\n" in token
+        is_punctuation = all(unicodedata.category(character).startswith("P") for character in token)
+        role = _END if token in ends else _SPACE if is_space else _PUNCTUATION if is_punctuation else _PLAIN
+        numbered.append((line, (token, start, end, role)))
+    for _, group in groupby(numbered, key=itemgetter(0)):
+        yield from _split_sentences([(0, tuple(token for _, token in group))])
+
+
 def _split_sentences(
     words: Iterable[tuple[int, tuple[Token, ...]]],
 ) -> Iterator[tuple[list[str], list[tuple[int, int]]]]:
@@ -321,29 +333,3 @@ def _split_sentences(
 def _any_of(rules: Iterable[str]) -> re.Pattern[str]:
     """Returns a pattern that matches any of the strings; without strings, it matches nothing."""
     return re.compile("|".join(map(re.escape, rules)) or r"(?!)")
-
-
-def _build_pipeline(language: str) -> Any:
-    try:
-        import spacy  # takes seconds to import
-        from spacy.lang.char_classes import HYPHENS
-    except ImportError as error:
-        raise ConfigError(_MISSING) from error
-    if not re.fullmatch("[a-z]{2,3}", language):
-        raise ConfigError(f"expected an ISO code such as en as the language, found {language!r}")
-    try:
-        pipeline = spacy.blank(language)
-    except ImportError as error:  # unknown language, or a package that the language needs is missing
-        message = " ".join(str(error).split())[:300]
-        reason = "spaCy does not support it" if message.startswith("[E048]") else message
-        raise ConfigError(f"language {language!r}: {reason}") from error
-    infixes = [infix for infix in pipeline.Defaults.infixes or () if HYPHENS not in infix]
-    if hasattr(pipeline.tokenizer, "infix_finditer") and infixes:
-        pipeline.tokenizer.infix_finditer = spacy.util.compile_infix_regex(infixes).finditer
-    return pipeline
-
-
-def _sentence_ends() -> frozenset[str]:
-    from spacy.pipeline import Sentencizer
-
-    return frozenset(Sentencizer.default_punct_chars)

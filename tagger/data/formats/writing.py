@@ -47,6 +47,11 @@ class WriteOptions:
         """The input format's row of `FORMATS`."""
         return FORMATS[self.input_format]
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether each record of the source is a document of its own, unless records say otherwise."""
+        return self.read_as.has_offsets and not self.read_as.has_documents
+
 
 class Sink(Protocol):
     """Returns the bytes of an output in pieces. The bytes of a piece depend only on its records."""
@@ -111,6 +116,6 @@ def conll_sink(write: Callable[[Record], str], start: Callable[[str], str], opti
         return TextSink(lambda record: start(str(record.document)) * record.starts_document + write(record))
     if options.input_format == "text":  # the whole file is one document
         return TextSink(write, start(options.name))
-    if options.read_as.holds_fields:
+    if options.has_rows:
         return TextSink(lambda record: start(str(record.document)) + write(record))
     return TextSink(write)

@@ -191,7 +191,7 @@ def _find_work(tagger: Tagger, job: Job, stdin: BinaryIO) -> _Work:
     items = inputs.find_inputs(job.paths, pattern=job.pattern, out=job.out, on_unreadable=on_unreadable)
     input_formats = [job.formats.input_format or _guess_format(item) for item in items]
     check_unused_options(job.formats, input_formats)
-    if any(FORMATS[input_format].has_offsets for input_format in input_formats):
+    if any(FORMATS[input_format].holds_texts for input_format in input_formats):
         check_tokenizer(tagger.model.config, job.formats.language_of(tagger.model))
     if any(
         item.path is None and input_format == "parquet" for item, input_format in zip(items, input_formats, strict=True)
