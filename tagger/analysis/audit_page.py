@@ -42,6 +42,7 @@ nav label, .keys { font-size: .9rem; }
 select, button { font: inherit; font-size: .9rem; padding: .2rem .6rem; }
 button { border: 1px solid #8886; border-radius: .4rem; background: #8882; color: inherit; }
 button { cursor: pointer; }
+article button { margin-top: .4rem; }
 progress { width: 8rem; }
 #export { margin-inline-start: auto; }
 article { margin: 1rem 0; padding: .7rem 1rem; border-inline-start: .35rem solid #8888;
@@ -340,9 +341,6 @@ def _line(sentence: Sentence, marks: Sequence[_Highlight], colours: Mapping[str,
 
 
 def _mark(text: str, mark: _Highlight, colours: Mapping[str, int]) -> str:
-    if not mark.label:
-        classes = "none focus"
-    else:
-        classes = f"c{colours[mark.label]}" + " focus" * mark.is_suspect
-    label = mark.label or "no entity"
-    return "".join(highlight(text, [Mark(0, len(text), label)], lambda _: (f'class="{classes}"', "")))
+    colour = f"c{colours[mark.label]}" if mark.label else "none"
+    attributes = f'class="{colour}' + " focus" * mark.is_suspect + '"'
+    return "".join(highlight(text, [Mark(0, len(text), mark.label or "no entity")], lambda _: (attributes, "")))
