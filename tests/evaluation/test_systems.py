@@ -97,7 +97,7 @@ def test_a_thousand_random_files_score_as_with_conlleval_and_seqscore(tmp_path: 
             assert (report.precision, report.recall, report.f1) == pytest.approx(conlleval.scores(*numbers))
         if number < 50:
             path = write(tmp_path / "both.conll", gold, predicted)
-            scores = tagger.score(path, predicted_column=2, scheme="IOB2", repair=repair)
+            scores = tagger.score(path, predicted_column=2, tag_scheme="IOB2", repair=repair)
             assert scores.systems[0].report == result.report
 
 
@@ -180,7 +180,7 @@ def test_tags_that_do_not_fit_are_one_error(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=message):
             tagger.score(gold, write(tmp_path / "other.conll", tags))
     with pytest.raises(DataError, match=r"other.conll:1: the tag 'S-X' is not in IOB2; expected 'O' or .*'B-PER'"):
-        tagger.score(gold, write(tmp_path / "other.conll", [["S-X", *"OOO"], ["O"]]), scheme="BIO")
+        tagger.score(gold, write(tmp_path / "other.conll", [["S-X", *"OOO"], ["O"]]), tag_scheme="BIO")
 
 
 @pytest.mark.parametrize(
