@@ -204,8 +204,8 @@ def _blocks(suspects: Sequence[Suspect], corpora: Mapping[str, Sequence[Sentence
     rows = [json_files.dump(_exported(suspect, rank)).decode() for rank, suspect in enumerate(listed, 1)]
     key = hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
     types = sorted({kind for suspect in listed for kind in _types(suspect)})
-    others = {mark.label for suspect in listed for mark in _other_marks(suspect, None)}
-    colours = assign_colours([*types, *sorted(others.difference(types))])
+    neighbours = {mark.label for suspect in listed for mark in _other_marks(suspect, None)}
+    colours = assign_colours([*types, *sorted(neighbours.difference(types))])
     name = f"Label audit of {escape(title)}"
     yield '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
     yield f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
