@@ -22,6 +22,7 @@ __all__ = [
     "Tagger",
     "TaggerError",
     "__version__",
+    "audit",
     "check",
     "compare",
     "convert",
@@ -41,6 +42,7 @@ TYPE_CHECKING = False  # as typing has it; with `python -m tagger`, typing may l
 if TYPE_CHECKING:
     from tagger.analysis.detailed_report import DetailedReport
     from tagger.analysis.evaluations import Evaluations
+    from tagger.api.audit import audit
     from tagger.api.batch import tag_files
     from tagger.api.check import check
     from tagger.api.comparison import compare
@@ -70,6 +72,7 @@ _MODULES = {
     "SystemScores": "tagger.evaluation",
     "Tagger": "tagger.tagging",
     "TaggerError": "tagger.errors",
+    "audit": "tagger.api.audit",
     "check": "tagger.api.check",
     "compare": "tagger.api.comparison",
     "convert": "tagger.api.conversion",

@@ -31,7 +31,20 @@ FOLDERS = {
     "cli": [
         {"output"},
         {"errors", "options", "progress"},
-        {"check", "compare", "convert", "evaluate", "info", "init", "score", "settings", "split", "tag", "train"},
+        {
+            "audit",
+            "check",
+            "compare",
+            "convert",
+            "evaluate",
+            "info",
+            "init",
+            "score",
+            "settings",
+            "split",
+            "tag",
+            "train",
+        },
     ],
     "data": [
         {"highlighting"},
@@ -85,16 +98,19 @@ FOLDERS = {
         {"manifest"},
     ],
     "analysis": [
-        {"findings", "parts", "partial_matches", "reliability", "span_errors"},
-        {"evaluation_page", "frames"},
+        {"findings", "held_out", "parts", "partial_matches", "reliability", "span_errors"},
+        {"evaluation_page", "frames", "suspects"},
         {"detailed_report"},
         {"evaluations"},
-        {"data_draft", "overlap_checks", "tag_checks", "word_checks"},
+        {"audit_page"},
+        {"audit", "data_draft", "overlap_checks", "tag_checks", "word_checks"},
         {"corpus_check", "corpus_files"},
         {"check_page", "corpus_split", "recipe_draft"},
     ],
     "api": [
+        {"recipe_settings"},
         {
+            "audit",
             "batch",
             "check",
             "comparison",
@@ -106,7 +122,7 @@ FOLDERS = {
             "settings",
             "split",
             "training",
-        }
+        },
     ],
     "jobs": [
         {"inputs", "summary"},
@@ -124,9 +140,9 @@ FOLDERS = {
         {"batch_memory", "long_sentences", "scorer_choice"},
         {"tagger"},
     ],
-    "experiments": [{"runs"}, {"comparison", "processes"}, {"seeds"}],
+    "experiments": [{"runs"}, {"comparison", "processes"}, {"folds", "seeds"}],
     "training": [
-        {"epoch_record", "lazy_rows", "run_dir"},
+        {"epoch_record", "lazy_rows", "run_dir", "sentence_weights"},
         {"corpora", "dev_scorer", "diagnostics", "distillation", "events", "optimizers", "records", "transfer"},
         {"result", "update"},
         {"state"},

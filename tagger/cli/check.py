@@ -1,6 +1,5 @@
 """The command `tagger check`."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
