@@ -76,7 +76,7 @@ FOLDERS = {
         {"intervals", "predictions", "repairs"},
         {"evaluator", "system_files", "systems"},
     ],
-    "config": [{"presets", "schema"}, {"setting_names"}, {"changes", "loader", "settings"}],
+    "config": [{"presets", "schema"}, {"overrides", "setting_names"}, {"changes", "loader", "settings"}],
     "io": [
         {"json_files", "line_reader", "msgpack", "ownership", "regular_file"},
         {"atomic", "tensor_files", "zip_archive"},

@@ -1,20 +1,16 @@
 """The Python API of `tagger train`."""
 
-import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from tagger import config as recipes
 from tagger import experiments
 from tagger.choices import Device
-from tagger.config import Config
+from tagger.config import Config, setting_names
+from tagger.config.overrides import list_overrides
 from tagger.errors import ConfigError
 from tagger.experiments import ExperimentResult, runs
 from tagger.training import Callback, corpora, run_dir
-
-_SURROGATE_PAIR = re.compile(r"\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}")
 
 
 def train(
@@ -34,6 +30,7 @@ def train(
     init_from: str | Path | None = None,
     resume: bool = False,
     callback: Callback = lambda event: None,
+    **misplaced: object,
 ) -> ExperimentResult:
     """Trains a recipe with one or several seeds, as `tagger train` does, and returns the result.
 
@@ -57,6 +54,7 @@ def train(
         init_from: the directory of a model of the same shape to take the initial weights from.
         resume: continue a run from its last checkpoint, of `out` or, without `out` and `seeds`, of `recipe`.
         callback: is called with the events of the training, if `jobs` is 1.
+        misplaced: names of settings such as epochs, which are an error that says where they belong.
 
     Raises:
         ConfigError: the recipe or an option is invalid, with a line for each fault.
@@ -66,13 +64,14 @@ def train(
         TrainingError: the training cannot continue, such as after a loss that is not finite.
         Stopped: by a signal, after a checkpoint; `resume=True` continues from there.
     """
+    _refuse_misplaced(misplaced)
     if jobs < 1:
         raise ConfigError(f"`jobs` must be at least 1, got {jobs}")
     if isinstance(seeds, str) or not isinstance(seed, int | None):
         raise ConfigError(f"`seed` is an integer and `seeds` a list of integers, got {seed!r} and {seeds!r}")
     if seed is not None and seeds is not None:
         raise ConfigError("`seed` and `seeds` exclude each other; pass one of them")
-    overrides = list(_overrides(settings)) if isinstance(settings, Mapping) else list(settings)
+    overrides = list_overrides(settings)
     paths = {
         name: None if path is None else Path(path) for name, path in (("train", train), ("dev", dev), ("test", test))
     }
@@ -99,37 +98,17 @@ def train(
     )
 
 
-def _overrides(settings: Mapping[str, object], prefix: str = "") -> Iterator[str]:
-    """Yields `a.b=value`, the value in YAML, for each setting of a mapping whose sections may be nested.
-
-    >>> list(_overrides({"training.epochs": 2, "model": {"encoder": {"cell": "gru"}}}))
-    ['training.epochs=2', 'model.encoder.cell="gru"']
-    """
-    for name, value in settings.items():
-        if isinstance(value, Mapping) and _is_section(f"{prefix}{name}"):
-            yield from _overrides(value, f"{prefix}{name}.")
-        else:
-            text = json.dumps(value, default=str)  # JSON is YAML, except for surrogate pairs
-            text = _SURROGATE_PAIR.sub(_escape_pair, text)
-            yield f"{prefix}{name}={text}"
-
-
-def _escape_pair(pair: re.Match[str]) -> str:
-    r"""Returns YAML's escape of a character that JSON escapes as two surrogates.
-
-    >>> next(_overrides({"a": chr(0x1F600)}))
-    'a="\\U0001f600"'
-    """
-    return f"\\U{ord(json.loads(chr(34) + pair[0] + chr(34))):08x}"
-
-
-def _is_section(name: str) -> bool:
-    """Returns whether a dotted name is that of a section of a recipe, such as model.encoder."""
-    section: Any = Config
-    for part in name.split("."):
-        field = getattr(section, "model_fields", {}).get(part)
-        section = None if field is None else field.annotation
-    return hasattr(section, "model_fields")
+def _refuse_misplaced(misplaced: Mapping[str, object]) -> None:
+    """Raises ConfigError, with a line for each, if there are other arguments; it names the settings that they mean."""
+    faults = []
+    for name, value in misplaced.items():
+        known = setting_names.find(name)
+        advice = (
+            f"pass settings={{{known[0]!r}: {value!r}}}" if len(known) == 1 else "settings are passed in `settings`"
+        )
+        faults.append(f"{name} is not a parameter of train; {advice}{setting_names.suggest(name) * (len(known) != 1)}")
+    if faults:
+        raise ConfigError(*faults)
 
 
 def _load(recipe: str | Path | Config, overrides: Sequence[str]) -> Config:
