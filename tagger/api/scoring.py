@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from tagger.choices import Misaligned, Repair, TagFormat, TaggedFormat, check_choices
-from tagger.data import schemes
+from tagger import choices
+from tagger.choices import Misaligned, Repair, Scheme, TagFormat, TaggedFormat, check_choices
 from tagger.data.sentence import Sentence
 from tagger.data.tagged_files import FileOptions
 from tagger.errors import ConfigError
@@ -19,7 +19,7 @@ def score(
     *,
     predicted_column: int | str | None = None,
     repair: Repair = "conlleval",
-    scheme: str | None = None,
+    tag_scheme: str | None = None,
     input_format: TaggedFormat | None = None,
     token_column: int | str | None = None,
     tag_column: int | str | None = None,
@@ -44,7 +44,7 @@ def score(
             for the column of the gold tags in another file.
         repair: how invalid tag sequences of both are read: `conlleval` by its rules, `discard` without the invalid
             spans, `none` to refuse them.
-        scheme: the scheme of gold and predicted tags, in which tags are invalid; None for the one that each file shows.
+        tag_scheme: the scheme of gold and predicted tags, in which tags are valid; None for that of each file.
         input_format: the format of all files; None for the format that each name and content show.
         token_column: the column of the token; in rows the field of tokens.
         tag_column: the column of the gold tag; in CoNLL-U upos, xpos or misc:KEY; in rows the field of tags or spans.
@@ -74,7 +74,7 @@ def score(
         language,
         annotated_types,
     )
-    options = systems.ScoringOptions(schemes.parse_scheme(scheme), repair)
+    options = systems.ScoringOptions(_parse_scheme(tag_scheme), repair)
     if predicted is None:
         if not isinstance(gold, str | Path):
             raise ConfigError("`predicted` is missing; expected files or sentences")
@@ -82,6 +82,13 @@ def score(
     corpus = files.read_gold(gold)
     scores = (systems.score(corpus, files.read_predicted(source), options)[0] for source in _list_sources(predicted))
     return SystemScores(corpus.name, tuple(scores))
+
+
+def _parse_scheme(name: str | None) -> Scheme | None:
+    try:
+        return None if name is None else choices.parse_scheme(name)
+    except ValueError as error:
+        raise ConfigError(f"`tag_scheme` {error}") from None
 
 
 def _list_sources(predicted: str | Path | Sequence[Sentence] | Sequence[str | Path]) -> list[Source]:

@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tagger import config as recipes
 from tagger import experiments
+from tagger.api import recipe_settings
 from tagger.choices import Device
 from tagger.config import Config, setting_names
-from tagger.config.overrides import list_overrides
 from tagger.errors import ConfigError
 from tagger.experiments import ExperimentResult, runs
 from tagger.training import Callback, corpora, run_dir
@@ -71,7 +70,6 @@ def train(
         raise ConfigError(f"`seed` is an integer and `seeds` a list of integers, got {seed!r} and {seeds!r}")
     if seed is not None and seeds is not None:
         raise ConfigError("`seed` and `seeds` exclude each other; pass one of them")
-    overrides = list_overrides(settings)
     paths = {
         name: None if path is None else Path(path) for name, path in (("train", train), ("dev", dev), ("test", test))
     }
@@ -82,10 +80,10 @@ def train(
     if resume and run is not None and (_is_run(run) or (out is None and seeds is None)):
         _refuse({"vectors": tables or None, "out": out, "seed": seed, "seeds": seeds, "init_from": init_from})
         run_dir.check_is_run(run)
-        config = recipes.load(str(run / run_dir.CONFIG), overrides)
+        config = recipe_settings.load(run / run_dir.CONFIG, settings)
         config = corpora.with_paths(config, folder=folder, parts=paths, vectors=())
         return experiments.resume(run, jobs=jobs, device=device, callback=callback, config=config)
-    config = corpora.with_paths(_load(recipe, overrides), folder=folder, parts=paths, vectors=tables)
+    config = corpora.with_paths(recipe_settings.load(recipe, settings), folder=folder, parts=paths, vectors=tables)
     return experiments.train(
         config,
         seed if seeds is None else seeds,
@@ -109,12 +107,6 @@ def _refuse_misplaced(misplaced: Mapping[str, object]) -> None:
         faults.append(f"{name} is not a parameter of train; {advice}{setting_names.suggest(name) * (len(known) != 1)}")
     if faults:
         raise ConfigError(*faults)
-
-
-def _load(recipe: str | Path | Config, overrides: Sequence[str]) -> Config:
-    if isinstance(recipe, Config):
-        return recipes.parse(recipes.dump(recipe), "recipe", overrides=overrides)
-    return recipes.load(str(recipe), overrides)
 
 
 def _run_dir(recipe: str | Path | Config, out: str | Path | None) -> Path:

@@ -61,7 +61,6 @@ TAG_FORMAT_HELP = (
     "How tags encode spans: prefix B-PER, suffix PER-B, types PER, untyped B, brackets (PER*; plain for none."
 )
 TagFormat = Annotated[choices.TagFormat | None, typer.Option(help=TAG_FORMAT_HELP, show_default="as in training")]
-TAGS_SCHEME_HELP = "Scheme of the tags: IOB1, IOB2 (BIO) or IOBES (BIOES)."
 SCHEME_HELP = "Scheme of the output tags: IOB1, IOB2 (BIO) or IOBES (BIOES)."
 
 

@@ -14,7 +14,7 @@ def score(
     gold: Annotated[Path, typer.Argument(metavar="GOLD", help="File with gold tags.")],
     predicted: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="PREDICTED...", help="Files with predicted tags of the same sentences."),
+        typer.Argument(metavar="PREDICTED", help="Files with predicted tags of the same sentences."),
     ] = None,
     predicted_column: Annotated[
         str | None,
@@ -28,9 +28,13 @@ def score(
         choices.Repair,
         typer.Option(help="Read invalid tag sequences as conlleval does, discard their spans, or fail (none)."),
     ] = "conlleval",
-    scheme: Annotated[
+    tag_scheme: Annotated[
         str | None,
-        typer.Option(metavar="SCHEME", help=options.TAGS_SCHEME_HELP, show_default="as the tags show"),
+        typer.Option(
+            metavar="SCHEME",
+            help="Scheme of all tags: IOB1, IOB2 (BIO) or IOBES (BIOES).",
+            show_default="as the tags show",
+        ),
     ] = None,
     input_format: options.TaggedFormat = None,
     token_column: options.TokenColumn = None,
@@ -38,13 +42,13 @@ def score(
     tag_format: Annotated[
         choices.TagFormat | None, typer.Option(help=options.TAG_FORMAT_HELP, show_default="as the tags show")
     ] = None,
-    outside_tag: Annotated[str, typer.Option(metavar="TAG", help="Tag of tokens outside spans.")] = "O",
+    outside_tag: Annotated[str, typer.Option(metavar="TAG", help="Tag of tokens outside spans in the inputs.")] = "O",
     unknown_tag: Annotated[
         str | None, typer.Option(metavar="TAG", help="Gold tag of tokens that were not annotated and are not scored.")
     ] = None,
     misaligned: options.Misaligned = None,
     annotated_types: options.AnnotatedTypes = None,
-    language: Annotated[str, typer.Option(metavar="CODE", help="Language of texts with spans.")] = "en",
+    language: Annotated[str, typer.Option(metavar="CODE", help="Language of raw text.")] = "en",
     as_json: options.Json = False,
 ) -> None:
     """Score the output of any system.
@@ -60,7 +64,7 @@ def score(
         predicted or None,
         predicted_column=options.parse_column(predicted_column),
         repair=repair,
-        scheme=scheme,
+        tag_scheme=tag_scheme,
         input_format=input_format,
         token_column=options.parse_column(token_column),
         tag_column=options.parse_column(tag_column),

@@ -85,29 +85,31 @@ def check_same_tokens(gold: Corpus, predicted: Corpus) -> None:
         number, position = min(len(gold.sentences), len(predicted.sentences)), 0
     else:
         return
-    in_gold, in_predicted = (_describe_token(corpus, number, position) for corpus in (gold, predicted))
+    expected, actual = (_describe_token(corpus, number, position) for corpus in (gold, predicted))
     raise DataError(
-        f"{in_predicted}, but {in_gold}; expected the same tokens in the same sentences as in the gold data"
+        f"{_locate(predicted, number, position)}: found {actual}, expected {expected} as in"
+        f" {_locate(gold, number, position)}; gold and predicted data need the same tokens in the same sentences"
     )
 
 
 def _describe_token(corpus: Corpus, number: int, position: int) -> str:
-    """Returns where a token is, and the token; or which sentence, or that the file, ends before it."""
+    """Returns a token for a message; or that its sentence, or the corpus, ends before it."""
     if number == len(corpus.sentences):
-        return f"{_locate(corpus, number - 1, len(corpus.sentences[-1]) - 1)}: the data ends after this sentence"
-    sentence = corpus.sentences[number]
-    if position == len(sentence):
-        token = shorten(repr(sentence.tokens[-1]))
-        return f"{_locate(corpus, number, position - 1)}: the sentence ends after {token}"
-    return f"{_locate(corpus, number, position)}: the token is {shorten(repr(sentence.tokens[position]))}"
+        return "the end of the data"
+    tokens = corpus.sentences[number].tokens
+    if position == len(tokens):
+        return f"the end of the sentence after {shorten(repr(tokens[-1]))}"
+    return f"the token {shorten(repr(tokens[position]))}"
 
 
 def _locate(corpus: Corpus, number: int, position: int) -> str:
-    """Returns the file and the line of a token, or for a sentence that comes from no file its number."""
+    """Returns the file and the line of a token or of the last token before it; without a file the sentence's number."""
+    if number == len(corpus.sentences):
+        number, position = number - 1, len(corpus.sentences[-1])
     sentence = corpus.sentences[number]
     if not sentence.line:
         return f"sentence {number} of `{corpus.name}`"
-    return f"{corpus.name}:{tag_formats.find_line(sentence, position)}"
+    return f"{corpus.name}:{tag_formats.find_line(sentence, min(position, len(sentence) - 1))}"
 
 
 def build_corpus(

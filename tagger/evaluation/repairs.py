@@ -32,8 +32,9 @@ def repair(corpus: Corpus, scheme: Scheme, method: Repair) -> tuple[Corpus, Inva
     """
     tags = schemes.count_invalid([sentence.tags for sentence in corpus.sentences], scheme)
     if tags and method == "none":
-        advice = "repair them with `repair=conlleval` or `repair=discard`"
-        raise DataError(*corpus.describe_invalid(scheme), f"{corpus.name}: {tags:,} tags are invalid; {advice}")
+        number = "1 tag is invalid; repair it" if tags == 1 else f"{tags:,} tags are invalid; repair them"
+        advice = f"{corpus.name}: {number} with `repair=conlleval` or `repair=discard`"
+        raise DataError(*corpus.describe_invalid(scheme), advice)
     spans, repaired = 0, []
     for sentence in corpus.sentences:
         invalid = find_invalid_spans(sentence.tags, scheme) if tags else []

@@ -19,7 +19,7 @@ _AMBIGUOUS: tuple[Scheme, ...] = ("IOB1", "IOB2")  # schemes with the same prefi
 _PREFIXES: dict[Scheme, str] = {"IOB1": "BI", "IOB2": "BI", "IOBES": "BIES"}
 _ACTIONS = {
     "conlleval": "read by the rules of conlleval",
-    "discard": "discarded with their spans",
+    "discard": "invalid spans are discarded",
 }
 _NO_FIGURES = ("seconds", "sentences_per_second", "unknown_tags")  # of a report, which other systems do not have
 
@@ -170,7 +170,7 @@ def _detect(corpus: Corpus, scheme: Scheme | None, preferred: Detected | None = 
     Args:
         corpus: the corpus.
         scheme: the scheme that the tags must have; None for any.
-        preferred: the scheme to choose if no other has fewer invalid tags.
+        preferred: the scheme to choose unless most spans are invalid in it.
     """
     if corpus.tag_format == "plain":
         return Detected(None, "plain tags", 0)
@@ -185,8 +185,9 @@ def _detect(corpus: Corpus, scheme: Scheme | None, preferred: Detected | None = 
     if detected.scheme is None and (plain := schemes.find_non_span_tags(sequences)):
         raise DataError(f"{_locate_tag(corpus, plain[0])} is no tag of a span, but most tags are; correct it")
     if preferred is not None and preferred.scheme in _AMBIGUOUS and detected.scheme in _AMBIGUOUS:
-        invalid_count = schemes.count_invalid(sequences, preferred.scheme)
-        return preferred if invalid_count == detected.invalid_count else detected
+        invalid = sum(len(repairs.find_invalid_spans(tags, preferred.scheme)) for tags in sequences)
+        spans = sum(len(schemes.tags_to_spans(tags)) for tags in sequences)
+        return preferred if 2 * invalid <= spans else detected
     return detected
 
 
