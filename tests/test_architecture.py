@@ -120,7 +120,7 @@ FOLDERS = {
         {"batch_memory", "long_sentences", "scorer_choice"},
         {"tagger"},
     ],
-    "experiments": [{"runs"}, {"comparison", "processes"}, {"seeds"}],
+    "experiments": [{"runs", "significance"}, {"compared_systems", "processes"}, {"comparison", "seeds"}],
     "training": [
         {"epoch_record", "lazy_rows", "run_dir"},
         {"corpora", "dev_scorer", "diagnostics", "distillation", "events", "optimizers", "records", "transfer"},
