@@ -20,6 +20,7 @@ __all__ = [
     "Tagger",
     "TaggerError",
     "__version__",
+    "audit",
     "check",
     "compare",
     "convert",
@@ -36,6 +37,7 @@ __all__ = [
 
 TYPE_CHECKING = False  # as typing has it; with `python -m tagger`, typing may lie in the current directory
 if TYPE_CHECKING:
+    from tagger.api.audit import audit
     from tagger.api.batch import tag_files
     from tagger.api.check import check
     from tagger.api.comparison import compare
@@ -63,6 +65,7 @@ _MODULES = {
     "SystemScores": "tagger.evaluation",
     "Tagger": "tagger.tagging",
     "TaggerError": "tagger.errors",
+    "audit": "tagger.api.audit",
     "check": "tagger.api.check",
     "compare": "tagger.api.comparison",
     "convert": "tagger.api.conversion",

@@ -33,6 +33,7 @@ Reduction = Literal["sentence", "token", "none"]
 Device = str
 """auto, cpu, cuda or, for one of several GPUs, cuda:N."""
 Role = Literal["train", "dev", "test"]
+SuspectKind = Literal["type", "boundary", "type and boundary", "spurious", "missing", "tag"]
 Severity = Literal["error", "warning"]
 FindingKind = Literal[
     "unreadable",

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import tagger
 from tagger import config
-from tagger.api import training
+from tagger.api import recipe_settings
 from tagger.cli import app
 from tagger.errors import ConfigError, DataError
 from tests.conftest import TINY_RECIPE, tiny_corpus
@@ -213,7 +213,7 @@ def test_files_are_tagged_where_standard_streams_have_no_bytes(
     ],
 )
 def test_settings_become_overrides_of_whole_values(settings: dict[str, object], override: str) -> None:
-    assert list(training._overrides(settings)) == [override]
+    assert list(recipe_settings._overrides(settings)) == [override]
 
 
 def test_an_unknown_format_is_an_error_that_lists_the_formats(model_path: Path, tmp_path: Path) -> None:

@@ -30,7 +30,20 @@ FOLDERS = {
     "cli": [
         {"output"},
         {"errors", "options", "progress"},
-        {"check", "compare", "convert", "evaluate", "info", "init", "score", "settings", "split", "tag", "train"},
+        {
+            "audit",
+            "check",
+            "compare",
+            "convert",
+            "evaluate",
+            "info",
+            "init",
+            "score",
+            "settings",
+            "split",
+            "tag",
+            "train",
+        },
     ],
     "data": [
         {"highlighting"},
@@ -84,13 +97,17 @@ FOLDERS = {
         {"manifest"},
     ],
     "analysis": [
-        {"findings", "parts"},
-        {"data_draft", "overlap_checks", "tag_checks", "word_checks"},
+        {"findings", "held_out", "parts"},
+        {"suspects"},
+        {"audit_page"},
+        {"audit", "data_draft", "overlap_checks", "tag_checks", "word_checks"},
         {"corpus_check", "corpus_files"},
         {"check_page", "corpus_split", "recipe_draft"},
     ],
     "api": [
+        {"recipe_settings"},
         {
+            "audit",
             "batch",
             "check",
             "comparison",
@@ -102,7 +119,7 @@ FOLDERS = {
             "settings",
             "split",
             "training",
-        }
+        },
     ],
     "jobs": [
         {"inputs", "summary"},
@@ -120,9 +137,9 @@ FOLDERS = {
         {"batch_memory", "long_sentences", "scorer_choice"},
         {"tagger"},
     ],
-    "experiments": [{"runs", "significance"}, {"compared_systems", "processes"}, {"comparison", "seeds"}],
+    "experiments": [{"runs", "significance"}, {"compared_systems", "processes"}, {"comparison", "folds", "seeds"}],
     "training": [
-        {"epoch_record", "lazy_rows", "run_dir"},
+        {"epoch_record", "lazy_rows", "run_dir", "sentence_weights"},
         {"corpora", "dev_scorer", "diagnostics", "distillation", "events", "optimizers", "records", "transfer"},
         {"result", "update"},
         {"state"},

@@ -1,20 +1,15 @@
 """The Python API of `tagger train`."""
 
-import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from tagger import config as recipes
 from tagger import experiments
+from tagger.api import recipe_settings
 from tagger.choices import Device
 from tagger.config import Config
 from tagger.errors import ConfigError
 from tagger.experiments import ExperimentResult, runs
 from tagger.training import Callback, corpora, run_dir
-
-_SURROGATE_PAIR = re.compile(r"\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}")
 
 
 def train(
@@ -72,7 +67,6 @@ def train(
         raise ConfigError(f"`seed` is an integer and `seeds` a list of integers, got {seed!r} and {seeds!r}")
     if seed is not None and seeds is not None:
         raise ConfigError("`seed` and `seeds` exclude each other; pass one of them")
-    overrides = list(_overrides(settings)) if isinstance(settings, Mapping) else list(settings)
     paths = {
         name: None if path is None else Path(path) for name, path in (("train", train), ("dev", dev), ("test", test))
     }
@@ -83,10 +77,10 @@ def train(
     if resume and run is not None and (_is_run(run) or (out is None and seeds is None)):
         _refuse({"vectors": tables or None, "out": out, "seed": seed, "seeds": seeds, "init_from": init_from})
         run_dir.check_is_run(run)
-        config = recipes.load(str(run / run_dir.CONFIG), overrides)
+        config = recipe_settings.load(run / run_dir.CONFIG, settings)
         config = corpora.with_paths(config, folder=folder, parts=paths, vectors=())
         return experiments.resume(run, jobs=jobs, device=device, callback=callback, config=config)
-    config = corpora.with_paths(_load(recipe, overrides), folder=folder, parts=paths, vectors=tables)
+    config = corpora.with_paths(recipe_settings.load(recipe, settings), folder=folder, parts=paths, vectors=tables)
     return experiments.train(
         config,
         seed if seeds is None else seeds,
@@ -97,45 +91,6 @@ def train(
         resume=resume,
         callback=callback,
     )
-
-
-def _overrides(settings: Mapping[str, object], prefix: str = "") -> Iterator[str]:
-    """Yields `a.b=value`, the value in YAML, for each setting of a mapping whose sections may be nested.
-
-    >>> list(_overrides({"training.epochs": 2, "model": {"encoder": {"cell": "gru"}}}))
-    ['training.epochs=2', 'model.encoder.cell="gru"']
-    """
-    for name, value in settings.items():
-        if isinstance(value, Mapping) and _is_section(f"{prefix}{name}"):
-            yield from _overrides(value, f"{prefix}{name}.")
-        else:
-            text = json.dumps(value, default=str)  # JSON is YAML, except for surrogate pairs
-            text = _SURROGATE_PAIR.sub(_escape_pair, text)
-            yield f"{prefix}{name}={text}"
-
-
-def _escape_pair(pair: re.Match[str]) -> str:
-    r"""Returns YAML's escape of a character that JSON escapes as two surrogates.
-
-    >>> next(_overrides({"a": chr(0x1F600)}))
-    'a="\\U0001f600"'
-    """
-    return f"\\U{ord(json.loads(chr(34) + pair[0] + chr(34))):08x}"
-
-
-def _is_section(name: str) -> bool:
-    """Returns whether a dotted name is that of a section of a recipe, such as model.encoder."""
-    section: Any = Config
-    for part in name.split("."):
-        field = getattr(section, "model_fields", {}).get(part)
-        section = None if field is None else field.annotation
-    return hasattr(section, "model_fields")
-
-
-def _load(recipe: str | Path | Config, overrides: Sequence[str]) -> Config:
-    if isinstance(recipe, Config):
-        return recipes.parse(recipes.dump(recipe), "recipe", overrides=overrides)
-    return recipes.load(str(recipe), overrides)
 
 
 def _run_dir(recipe: str | Path | Config, out: str | Path | None) -> Path:

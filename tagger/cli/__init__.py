@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from tagger import __version__, streams
-from tagger.cli import check, compare, convert, evaluate, info, init, score, settings, split, tag, train
+from tagger.cli import audit, check, compare, convert, evaluate, info, init, score, settings, split, tag, train
 from tagger.cli.errors import Command, CommandGroup
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ for _command in (
     compare.compare,
     tag.tag,
     check.check,
+    audit.audit,
     convert.convert,
     split.split,
     settings.settings,

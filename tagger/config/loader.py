@@ -17,7 +17,7 @@ from tagger.errors import ConfigError
 _MAX_BYTES = 10_000  # PyYAML reads some 100 kB a second
 _MAX_DEPTH = 20
 _END = "...\n"  # after a scalar that is a document of its own
-_PATHS = ("data.train", "data.dev", "data.test", "model.words.vectors")
+_PATHS = ("data.train", "data.dev", "data.test", "model.words.vectors", "training.sentence_weights")
 
 _RENAMED = {  # in format 2
     "data.dev_share": "data.dev_fraction",
@@ -227,7 +227,9 @@ def _resolve_paths(config: Config, folder: Path) -> Config:
         paths["dataset"] = str(folder / data.dataset)
     words = words.model_copy(update={"vectors": tuple(str(folder / path) for path in words.vectors)})
     model = config.model.model_copy(update={"words": words})
-    return config.model_copy(update={"data": data.model_copy(update=paths), "model": model})
+    weights = {"sentence_weights": resolve(config.training.sentence_weights)}
+    training = config.training.model_copy(update=weights)
+    return config.model_copy(update={"data": data.model_copy(update=paths), "model": model, "training": training})
 
 
 def _parse_tree(text: str, name: str, positions: dict[Key, str], faults: list[str]) -> dict[str, Any]:

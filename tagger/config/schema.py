@@ -405,6 +405,11 @@ class Training(Section):
         description="weigh the possible tags of tokens that were not annotated by the marginals of the model that"
         " training starts from",
     )
+    sentence_weights: str | None = Field(
+        None,
+        description="file with a factor of the loss for each training sentence, as `tagger audit` writes it; null for"
+        " equal weights",
+    )
     mixed_precision: bool = Field(
         False, description="compute in float16 on a GPU where that is safe, with loss scaling; no effect on a CPU"
     )
@@ -450,4 +455,6 @@ class Config(Section):
         """Returns the config without the paths and names of data, as a model stores it."""
         data = self.data.model_copy(update=dict.fromkeys(("train", "dev", "test", "dataset", "revision")))
         words = self.model.words.model_copy(update={"vectors": ()})
-        return self.model_copy(update={"data": data, "model": self.model.model_copy(update={"words": words})})
+        model = self.model.model_copy(update={"words": words})
+        training = self.training.model_copy(update={"sentence_weights": None})
+        return self.model_copy(update={"data": data, "model": model, "training": training})

@@ -5,7 +5,7 @@ longest of them, R pairs of a document and a word, O occurrences of those words,
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -53,6 +53,7 @@ class Batch:
         gold: (B, T) tag ids, 0 in padding; or, if a sentence is annotated in part, (B, T, K) whether a token may have a
             tag, all false in padding, or the log of the tag's weight, −inf in padding; None without annotation.
         document_context: the document context; None when the network does not read it.
+        weights: (B,) factors of the losses of the sentences; None if all are 1.
     """
 
     words: Tensor
@@ -63,6 +64,7 @@ class Batch:
     lengths: Tensor
     gold: Tensor | None = None
     document_context: ContextTensors | None = None
+    weights: Tensor | None = None
 
     @property
     def word_ids(self) -> list[Tensor]:
@@ -89,6 +91,7 @@ class Batch:
             move(self.lengths),
             None if self.gold is None else move(self.gold),
             None if context is None else ContextTensors(*map(move, context)),
+            None if self.weights is None else move(self.weights),
         )
 
 
@@ -194,6 +197,7 @@ class EncodedCorpus:
         encoder: encodes their words.
         gold: encodes their tags, for batches with gold tags.
         passages: the passage number of each sentence, for batches with document context.
+        weights: the factor of the loss of each sentence; None if all are 1.
     """
 
     def __init__(
@@ -202,8 +206,11 @@ class EncodedCorpus:
         encoder: WordEncoder,
         gold: GoldEncoder | None = None,
         passages: Sequence[int] | None = None,
+        *,
+        weights: Sequence[float] | None = None,
     ) -> None:
         self._encoder = encoder
+        self._weights = None if weights is None else torch.tensor(weights, dtype=torch.float32)
         self._words = [
             np.array([encoder.index(token) for token in sentence.tokens], np.int64) for sentence in sentences
         ]
@@ -233,7 +240,8 @@ class EncodedCorpus:
         if self._occurrences is not None:
             tokens = [np.arange(self.lengths[position]) + self._starts[position] for position in positions]
             context = self._occurrences.select(np.concatenate(tokens))
-        return self._encoder.batch([self._words[position] for position in positions], gold, context)
+        batch = self._encoder.batch([self._words[position] for position in positions], gold, context)
+        return batch if self._weights is None else replace(batch, weights=self._weights[list(positions)])
 
 
 IsFull = Callable[[int, int], bool]

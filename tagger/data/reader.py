@@ -517,8 +517,8 @@ def guess_role(path: Path) -> Role | None:
     return None
 
 
-def split_off_dev(sentences: Sequence[Sentence], fraction: float, seed: int) -> tuple[list[Sentence], list[Sentence]]:
-    """Returns training sentences and about a fraction of all sentences for development.
+def split_off_dev(sentences: Sequence[Sentence], fraction: float, seed: int) -> tuple[list[int], list[int]]:
+    """Returns the positions of training sentences, and of about a fraction of all sentences for development.
 
     Documents are not split if there are several. Both parts have every type of span, or every tag, if possible.
 
@@ -528,7 +528,5 @@ def split_off_dev(sentences: Sequence[Sentence], fraction: float, seed: int) -> 
     if len(sentences) < 2:
         raise DataError("a single sentence cannot be split into training and development data; name a file with `dev`")
     parts = splitting.split(sentences, (1 - fraction, fraction), seed)
-    train, dev = (
-        [sentence for sentence, part in zip(sentences, parts, strict=True) if part == number] for number in (0, 1)
-    )
+    train, dev = ([position for position, part in enumerate(parts) if part == number] for number in (0, 1))
     return train, dev

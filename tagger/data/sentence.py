@@ -151,17 +151,19 @@ class Sentence:
         wanted = {"probabilities": bool(self.probabilities), "alternatives": bool(self.alternatives)}
         return {"document": self.document} | record.to_dict(**wanted)
 
+    def token_bounds(self) -> tuple[tuple[int, int], ...]:
+        """Returns start and end of each token in `text`."""
+        if self.source is not None and self.offsets:
+            first = self.offsets[0][0]
+            return tuple((start - first, end - first) for start, end in self.offsets)
+        starts = accumulate((len(token) + 1 for token in self.tokens), initial=0)
+        return tuple((start, start + len(token)) for start, token in zip(starts, self.tokens, strict=False))
+
     def highlight(self, attributes: Attributes) -> str:
         """Returns the HTML of the sentence's text with its entities highlighted; see `highlighting.highlight`."""
-        if self.source is not None and self.offsets:
-            starts, ends = zip(*self.offsets, strict=True)
-        else:
-            starts = tuple(accumulate((len(token) + 1 for token in self.tokens), initial=0))
-            ends = tuple(start - 1 for start in starts[1:])
-        first = starts[0]
+        bounds = self.token_bounds()
         marks = [
-            Mark(starts[span.start] - first, ends[span.end - 1] - first, span.type, span.probability)
-            for span in self.spans
+            Mark(bounds[span.start][0], bounds[span.end - 1][1], span.type, span.probability) for span in self.spans
         ]
         return "".join(highlight(self.text, marks, attributes))
 

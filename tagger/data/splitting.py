@@ -1,6 +1,8 @@
-"""Splits sentences into parts: whole documents where there are several, with every type in every part if possible.
+"""Splits sentences into parts or folds: whole documents where there are several.
 
-The method is iterative stratification (Sechidis et al., 2011): the rarest type is distributed first.
+Parts have every type if possible; folds have about the same number of tokens.
+
+The method for parts is iterative stratification (Sechidis et al., 2011): the rarest type is distributed first.
 """
 
 import random
@@ -8,8 +10,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tagger.choices import counted
 from tagger.data import schemes
 from tagger.data.sentence import Sentence
+from tagger.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +49,7 @@ def split(sentences: Sequence[Sentence], fractions: Sequence[float], seed: int) 
 
 def _units(sentences: Sequence[Sentence], min_documents: int) -> list[Unit]:
     has_spans = schemes.detect([sentence.tags for sentence in sentences]).scheme is not None
-    documents: dict[int, list[int]] = {}
-    for index, sentence in enumerate(sentences):
-        documents.setdefault(sentence.document, []).append(index)
+    documents = _group_by_document(sentences)
     groups = (
         list(documents.values()) if len(documents) >= min_documents else [[index] for index in range(len(sentences))]
     )
@@ -81,6 +83,44 @@ def distribute(units: Sequence[Unit], fractions: Sequence[float], seed: int) -> 
             parts[index] = demand.choose(None, 0)
             demand.assign(units[index], parts[index])
     return [parts[index] for index in range(len(units))]
+
+
+def divide_into_folds(sentences: Sequence[Sentence], folds: int, seed: int | str) -> list[int]:
+    """Returns the number of the fold of each sentence, from 0.
+
+    Documents are shuffled, and each is added to the fold that has the fewest tokens so far. If there is only one
+    document, sentences are distributed instead.
+
+    Args:
+        sentences: the sentences.
+        folds: the number of folds.
+        seed: the random seed.
+
+    Raises:
+        ConfigError: there are fewer documents, or sentences of a single document, than folds.
+    """
+    documents = list(_group_by_document(sentences).values())
+    units = documents if len(documents) > 1 else [[index] for index in range(len(sentences))]
+    if len(units) < folds:
+        noun = "document" if len(documents) > 1 else "sentence"
+        raise ConfigError(f"{counted(len(units), noun)} cannot be divided into {folds} folds; lower `folds`")
+    random.Random(seed).shuffle(units)
+    tokens = [0] * folds
+    result = [0] * len(sentences)
+    for unit in units:
+        fold = tokens.index(min(tokens))
+        tokens[fold] += sum(len(sentences[index]) for index in unit)
+        for index in unit:
+            result[index] = fold
+    return result
+
+
+def _group_by_document(sentences: Sequence[Sentence]) -> dict[int, list[int]]:
+    """Returns the indices of the sentences of each document."""
+    documents: dict[int, list[int]] = {}
+    for index, sentence in enumerate(sentences):
+        documents.setdefault(sentence.document, []).append(index)
+    return documents
 
 
 class _Demand:

@@ -1,4 +1,4 @@
-"""Parallel trainings: one process per seed, which saves its state and exits when the parent process exits."""
+"""Several trainings: one after the other, or in processes that save their state and exit when the parent exits."""
 
 import json
 import logging
@@ -24,7 +24,6 @@ from tagger.experiments import runs
 from tagger.io import json_files
 from tagger.signals import StopRequest
 from tagger.training import Callback, Inputs
-from tagger.training.run_dir import CONFIG
 
 log = logging.getLogger(__name__)
 
@@ -40,20 +39,34 @@ class Task:
     """A training to start or to resume, as it is sent to a process.
 
     Attributes:
+        name: the training in messages, such as `seed 1`.
         run_dir: the directory of the run.
         seed: replaces the recipe's seed.
         recipe: a YAML file.
         device: auto, cpu, cuda or cuda:N.
         init_from: the directory of the model to take the first weights from.
         threads: the number of torch's threads.
+        positions: the training sentences to train on, numbered from 0; None for all.
     """
 
+    name: str
     run_dir: str
     seed: int
     recipe: str
     device: str
     init_from: str | None
     threads: int
+    positions: Sequence[int] | None = None
+
+    @property
+    def is_started(self) -> bool:
+        """Whether its directory holds a checkpoint to resume from."""
+        return runs.is_started(Path(self.run_dir))
+
+
+def threads_per_job(jobs: int) -> int:
+    """Returns the number of torch's threads of each of several trainings in parallel."""
+    return max(1, torch.get_num_threads() // jobs)
 
 
 def run_task(task: Task, *, callback: Callback = lambda event: None, inputs: Inputs | None = None) -> None:
@@ -65,7 +78,10 @@ def run_task(task: Task, *, callback: Callback = lambda event: None, inputs: Inp
     """
     run_dir = Path(task.run_dir)
     config = with_seed(loader.load(task.recipe), task.seed)
-    if runs.is_started(run_dir):
+    if task.positions is not None and inputs is None:
+        needs_tables = not task.is_started and task.init_from is None
+        inputs = training.read_inputs(config, tables=needs_tables, positions=task.positions)
+    if task.is_started:
         training.resume(run_dir, device=task.device, callback=callback, inputs=inputs, config=config)
         return
     init_from = Path(task.init_from) if task.init_from else None
@@ -77,12 +93,43 @@ def with_seed(config: Config, seed: int) -> Config:
     return config.model_copy(update={"training": config.training.model_copy(update={"seed": seed})})
 
 
-def run_tasks(tasks: Sequence[Task], *, jobs: int) -> Generator[tuple[Task, Faults], None, None]:
-    """Runs tasks in processes, `jobs` at a time; yields each task when it ends, with its faults if it failed.
+def run_tasks(
+    tasks: Sequence[Task], *, jobs: int, callback: Callback = lambda event: None, inputs: Inputs | None = None
+) -> Generator[tuple[Task, Faults], None, None]:
+    """Runs tasks, `jobs` at a time; yields each task when it ends, with its faults if it failed.
+
+    A single job runs in this process; several jobs are processes, which read their inputs themselves.
+
+    Args:
+        tasks: the trainings.
+        jobs: the number of trainings in parallel.
+        callback: is called with the events of the trainings if `jobs` is 1.
+        inputs: the data of all tasks, if `jobs` is 1 and they share it.
 
     Raises:
-        Stopped: a signal stopped the processes after they had written checkpoints.
+        Stopped: a signal stopped the trainings after they had written checkpoints.
     """
+    return _run_here(tasks, callback, inputs) if jobs == 1 else _run_in_processes(tasks, jobs)
+
+
+def _run_here(
+    tasks: Sequence[Task], callback: Callback, inputs: Inputs | None
+) -> Generator[tuple[Task, Faults], None, None]:
+    for task in tasks:
+        log.info("%s", task.name)
+        try:
+            run_task(task, callback=callback, inputs=inputs)
+        except Stopped:
+            raise
+        except TaggerError as error:
+            yield task, error.faults
+        except Exception as error:
+            yield task, (_log_internal_error(error, task),)
+        else:
+            yield task, ()
+
+
+def _run_in_processes(tasks: Sequence[Task], jobs: int) -> Generator[tuple[Task, Faults], None, None]:
     children = _Children()
     with StopRequest() as stop, ThreadPoolExecutor(jobs) as pool:
         pending: dict[Future[Faults], Task] = {pool.submit(children.run, task): task for task in tasks}
@@ -128,7 +175,7 @@ class _Children:
                 output.seek(0)
                 faults, code = _parse_faults(output.read(_MAX_OUTPUT)), child.returncode
         except Exception as error:
-            return (log_internal_error(error, task),)
+            return (_log_internal_error(error, task),)
         if faults:
             return faults
         if code < 0:
@@ -140,9 +187,7 @@ class _Children:
 
 def _is_complete(task: Task) -> bool:
     """Returns whether the run of a task is finished, with all epochs of the recipe."""
-    run_dir = Path(task.run_dir)
-    epochs = loader.load(task.recipe).training.epochs
-    return runs.is_finished(run_dir) and loader.load(str(run_dir / CONFIG)).training.epochs >= epochs
+    return runs.is_complete(Path(task.run_dir), loader.load(task.recipe))
 
 
 def _run_child(task: Task, child: "subprocess.Popen[str]") -> str:
@@ -159,17 +204,17 @@ def _run_child(task: Task, child: "subprocess.Popen[str]") -> str:
                 child.stdin.close()
         for text in child.stderr:
             line = text.rstrip()
-            log.info("seed %d: %s", task.seed, line)
+            log.info("%s: %s", task.name, line)
     except BaseException:
         child.kill()
         raise
     return line
 
 
-def log_internal_error(error: Exception, task: Task) -> str:
+def _log_internal_error(error: Exception, task: Task) -> str:
     """Logs the traceback of an unexpected error and returns it as a fault of the task."""
     trace = "".join(traceback.format_exception(error)).rstrip()
-    log.error("seed %d: internal error; the other seeds continue", task.seed)
+    log.error("%s: internal error; the other trainings continue", task.name)
     for line in trace.splitlines():
         log.error("%s", line)
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

@@ -22,12 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from tagger import choices, model_dir, streams
+from tagger.config import Config, loader
 from tagger.errors import ModelError
 from tagger.evaluation import Scores
 from tagger.io import atomic, json_files, regular_file
 from tagger.training import EpochRecord, TrainingResult, read_result
 from tagger.training.result import TrainedRun
-from tagger.training.run_dir import COUNTS, SEEDS
+from tagger.training.run_dir import CONFIG, COUNTS, SEEDS
 
 _MAX_BYTES = 16 << 20
 MAX_SEEDS = 1000
@@ -168,6 +169,11 @@ def is_started(run_dir: Path) -> bool:
 def is_finished(run_dir: Path) -> bool:
     """Returns whether the directory of a single training holds all files of a finished one."""
     return (run_dir / COUNTS).is_file()
+
+
+def is_complete(run_dir: Path, config: Config) -> bool:
+    """Returns whether the directory of a single training is finished, with all epochs of a config."""
+    return is_finished(run_dir) and loader.load(str(run_dir / CONFIG)).training.epochs >= config.training.epochs
 
 
 def collect_results(

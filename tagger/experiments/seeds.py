@@ -3,16 +3,14 @@
 import logging
 import re
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-
-import torch
 
 from tagger import choices, model_dir, training
 from tagger.config import Config, changed_settings, fixed_changes, loader
 from tagger.device import select_device
-from tagger.errors import ConfigError, Stopped, StorageError, TaggerError
+from tagger.errors import ConfigError, StorageError
 from tagger.experiments import processes, runs
 from tagger.experiments.processes import Faults, Task
 from tagger.experiments.runs import MAX_SEEDS, ExperimentResult
@@ -178,12 +176,12 @@ def _train_seeds(
 ) -> ExperimentResult:
     select_device(device)
     run_dir, seeds, init_from = pending.run_dir, pending.seeds, pending.init_from
-    threads = torch.get_num_threads() if jobs == 1 else max(1, torch.get_num_threads() // jobs)
-    started_from = str(init_from) if init_from else None
+    threads, started_from = processes.threads_per_job(jobs), str(init_from) if init_from else None
+    recipe = str(run_dir / CONFIG)
     tasks = [
-        Task(str(runs.seed_dir(run_dir, seed)), seed, str(run_dir / CONFIG), device, started_from, threads)
+        Task(f"seed {seed}", str(runs.seed_dir(run_dir, seed)), seed, recipe, device, started_from, threads)
         for seed in seeds
-        if start or not _is_complete(runs.seed_dir(run_dir, seed), config)
+        if start or not runs.is_complete(runs.seed_dir(run_dir, seed), config)
     ]
     check_no_tables(config, init_from)
     inputs = _read_inputs(config, tasks, shared=jobs == 1)
@@ -195,8 +193,7 @@ def _train_seeds(
         result = runs.collect_results(run_dir, seeds, init_from)
         runs.write_results(result)
         failures: dict[int, Faults] = {}
-        ended = _run_in_process(tasks, callback, inputs) if jobs == 1 else processes.run_tasks(tasks, jobs=jobs)
-        with closing(ended):
+        with closing(processes.run_tasks(tasks, jobs=jobs, callback=callback, inputs=inputs)) as ended:
             for task, faults in ended:
                 if faults:
                     failures[task.seed] = faults
@@ -204,11 +201,6 @@ def _train_seeds(
                 runs.write_results(result)
                 _log_result(task.seed, result)
     return result
-
-
-def _is_complete(run_dir: Path, config: Config) -> bool:
-    """Returns whether a seed has trained for all epochs of the config."""
-    return runs.is_finished(run_dir) and loader.load(str(run_dir / CONFIG)).training.epochs >= config.training.epochs
 
 
 def _read_inputs(config: Config, tasks: Sequence[Task], *, shared: bool) -> Inputs | None:
@@ -219,30 +211,12 @@ def _read_inputs(config: Config, tasks: Sequence[Task], *, shared: bool) -> Inpu
     """
     if not tasks:
         return None
-    needs_tables = any(task.init_from is None and not runs.is_started(Path(task.run_dir)) for task in tasks)
+    needs_tables = any(task.init_from is None and not task.is_started for task in tasks)
     splits_off_dev = corpora.is_dev_split_off(config.data)
     inputs = training.read_inputs(config, tables=needs_tables and shared and not splits_off_dev)
     if splits_off_dev:
         log.warning("no dev data: each seed splits off other sentences, so that dev scores differ by their data too")
     return inputs if shared and not splits_off_dev else None
-
-
-def _run_in_process(
-    tasks: Sequence[Task], callback: Callback, inputs: Inputs | None
-) -> Generator[tuple[Task, Faults], None, None]:
-    """Runs tasks one after the other in this process; yields each when it ends, with its faults if it failed."""
-    for task in tasks:
-        log.info("seed %d", task.seed)
-        try:
-            processes.run_task(task, callback=callback, inputs=inputs)
-        except Stopped:
-            raise
-        except TaggerError as error:
-            yield task, error.faults
-        except Exception as error:
-            yield task, (processes.log_internal_error(error, task),)
-        else:
-            yield task, ()
 
 
 def _log_result(seed: int, result: ExperimentResult) -> None:

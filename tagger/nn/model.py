@@ -48,9 +48,14 @@ class Network(nn.Module):
         emissions: Tensor = self.projection(states)
         return emissions.float()
 
-    def loss(self, emissions: Tensor, gold: Tensor, lengths: Tensor) -> Tensor:
-        """Returns the mean negative log-likelihood per sentence, in nats, of gold tags (B, T) or tag sets (B, T, K)."""
-        return self.head.loss(emissions, gold, lengths)
+    def loss(self, emissions: Tensor, gold: Tensor, lengths: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Returns the mean negative log-likelihood per sentence, in nats, of gold tags (B, T) or tag sets (B, T, K).
+
+        `weights` (B,) multiply the values of the sentences; their mean is over B, whatever the sum of the weights is.
+        """
+        if weights is None:
+            return self.head.loss(emissions, gold, lengths)
+        return (self.head.loss(emissions, gold, lengths, reduction="none") * weights).mean()
 
     def decode(self, emissions: Tensor, lengths: Tensor) -> Tensor:
         """Returns the best path (B, T) of each sentence, 0 in padding."""

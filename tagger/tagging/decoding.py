@@ -34,7 +34,8 @@ class DecodingOptions:
         threshold: remove less probable spans; a span that windows split has no probability and stays.
         nbest: number of alternatives per sentence, the most probable paths.
         candidates: the probability of each span that the input sentence holds, or of each of its tags if the model's
-            tags are plain: its gold annotation, or any other spans, which may overlap.
+            tags are plain: its gold annotation, or any other spans, which may overlap. A span whose type is empty
+            stands for no span: all its tokens are outside of spans.
 
     Raises:
         ConfigError: the threshold is not in [0, 1], or nbest is negative.
@@ -67,6 +68,7 @@ TAGS_ONLY = DecodingOptions()
 _MAX_NBEST_TAGS = 500  # with more the n best paths of a sentence take minutes
 _MAX_PATH_SCORE = 1e25  # far above scores of trained models, far below what replaces −inf
 _NOT_FINITE = "the model's probabilities are not finite: its weights are damaged or diverged"
+_NO_SPAN = -1  # the id of the empty type
 _ROUNDING = 1e-3  # nats by which rounding may raise a probability above 1
 
 
@@ -137,8 +139,9 @@ class Decoder:
         self._head: CRFHead | SoftmaxHead = model.network.head
         self._names, self._scheme, self._span_tags, self._options = model.tags.items, model.scheme, span_tags, options
         self._name_array = np.array(self._names, object)
-        names = self._names if span_tags is None else span_tags.types
-        self._ids = {name: number for number, name in enumerate(names)}  # of tags, or of types of spans
+        names = self._names if span_tags is None else ("", *span_tags.types)
+        first = 0 if span_tags is None else _NO_SPAN
+        self._ids = {name: number for number, name in enumerate(names, first)}  # of tags, or of types of spans
         self._max_weight = max((float(weight.detach().abs().max()) for weight in self._head.parameters()), default=0.0)
 
     @property
@@ -241,13 +244,23 @@ class Decoder:
             index = torch.tensor(rows, device=chain.scores.emissions.device).view(-1, 3).long().unbind(1)
             values = chain.marginals()[index].tolist()
         else:
-            values = self._span_probabilities(chain, np.array(rows, np.int64).reshape(-1, 4)).tolist()
+            values = self._rate_spans(chain, np.array(rows, np.int64).reshape(-1, 4)).tolist()
         if not all(map(math.isfinite, values)):
             raise ModelError(_NOT_FINITE)
         rated: list[list[float | None]] = [[None] * len(items) for items in candidates]
         for (sentence, number), value in zip(known, values, strict=True):
             rated[sentence][number] = value
         return list(map(tuple, rated))
+
+    def _rate_spans(self, chain: LinearChain, spans: Ids) -> Floats:
+        """Returns the probabilities (N,) of spans (N, 4), and of no span where the type is _NO_SPAN."""
+        assert self._span_tags is not None
+        is_empty = spans[:, 3] == _NO_SPAN
+        runs = torch.from_numpy(spans[is_empty, :3]).to(chain.scores.emissions.device)
+        values: Floats = np.zeros(len(spans), np.float32)
+        values[is_empty] = chain.run_probabilities(runs, self._span_tags.outside_id).cpu().numpy()
+        values[~is_empty] = self._span_probabilities(chain, spans[~is_empty])
+        return values
 
     def _assemble(
         self, batch: _Batch, token_probs: list[float] | None, span_probs: list[float] | list[None]

@@ -379,12 +379,12 @@ class Tagger:
 
     def _find_candidates(self, pool: EncodedPool) -> list[Candidates]:
         """Returns the candidates of each window: its sentence's spans, or plain tags."""
-        found: list[Candidates] = []
+        of_windows: list[Candidates] = []
         for position, windows in groupby(pool.windows, lambda entry: entry[0]):
             sentence = pool.sentences[position]
             candidates = sentence.tags if self._span_tags is None else sentence.spans
-            found += split_candidates(candidates, [window for _, window in windows])
-        return found
+            of_windows += split_candidates(candidates, [window for _, window in windows])
+        return of_windows
 
     def _finish(self, work: _Work, on_batch: Callable[[], None], notices: WindowNotices) -> list[Sentence]:
         sentences, windows, _, _, prepared = work.pool
@@ -410,8 +410,8 @@ def _predict(
     pool: PreparedPool, decoder: Decoder, candidates: Sequence[Candidates] | None, positions: Sequence[int]
 ) -> list[Prediction]:
     """Returns the predictions for the windows of a batch, given their positions in the pool."""
-    own = None if candidates is None else [candidates[position] for position in positions]
-    return decoder.decode(*pool.score(positions), own)
+    selected = None if candidates is None else [candidates[position] for position in positions]
+    return decoder.decode(*pool.score(positions), selected)
 
 
 def _without_type(prediction: Prediction) -> Prediction:

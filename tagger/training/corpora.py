@@ -1,9 +1,11 @@
 """The training, dev and test data of a recipe."""
 
 import logging
+import statistics
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from tagger.choices import Scheme, counted
 from tagger.config import Config
@@ -13,6 +15,8 @@ from tagger.data.formats import Layout, columns, hub, spacy_library
 from tagger.data.reader import Corpus
 from tagger.data.sentence import Sentence
 from tagger.errors import ConfigError, DataError
+from tagger.training import sentence_weights
+from tagger.training.sentence_weights import WEIGHTS
 
 log = logging.getLogger(__name__)
 
@@ -26,16 +30,31 @@ class Corpora:
         dev: the dev data, as read.
         test: the test data, as read, if any.
         source: the scheme of training sentences with unknown tags; None for plain tags.
+        weights: the factor of the loss of each training sentence; None if all are 1.
     """
 
     train: Corpus
     dev: Corpus
     test: Corpus | None
     source: Scheme | None = None
+    weights: tuple[float, ...] | None = None
 
     def digests(self) -> dict[str, str]:
-        """Returns the hashes of the data that a training depends on."""
-        return {"train": self.train.digest(), "dev": self.dev.digest()}
+        """Returns the hashes of the data, and of sentence weights, that a training depends on."""
+        digests = {"train": self.train.digest(), "dev": self.dev.digest()}
+        return digests if self.weights is None else digests | {WEIGHTS: sentence_weights.digest(self.weights)}
+
+
+class _Weighted(NamedTuple):
+    """Training data with the weight of each sentence, None if all are 1."""
+
+    corpus: Corpus
+    weights: tuple[float, ...] | None
+
+    def select(self, positions: Sequence[int]) -> "_Weighted":
+        """Returns the sentences at these positions."""
+        corpus = replace(self.corpus, sentences=tuple(self.corpus.sentences[position] for position in positions))
+        return _Weighted(corpus, self.weights and tuple(self.weights[position] for position in positions))
 
 
 def with_paths(
@@ -93,8 +112,12 @@ def is_dev_split_off(data: Data) -> bool:
     return (data.splits if data.implied_format == "datasets" else data).dev is None
 
 
-def load(config: Config) -> Corpora:
+def load(config: Config, positions: Sequence[int] | None = None) -> Corpora:
     """Returns the data of a recipe.
+
+    Args:
+        config: the config of the recipe.
+        positions: the training sentences to train on, numbered from 0; None for all.
 
     Raises:
         ConfigError: the recipe names no training data.
@@ -103,6 +126,9 @@ def load(config: Config) -> Corpora:
     data = config.data
     train = _read_train(data)
     detected = [_check_tags(train, data)]
+    weights = _read_weights(config, train)
+    if positions is not None:
+        train, weights = _Weighted(train, weights).select(positions)
     data = data.model_copy(update={"tag_format": train.tag_format})
     has_spans = detected[0] is None or detected[0].scheme is not None
     dev, test = (reader.read_part(data, role, has_spans=has_spans) for role in ("dev", "test"))
@@ -113,8 +139,9 @@ def load(config: Config) -> Corpora:
     if dev is None:
         remaining, split = reader.split_off_dev(train.sentences, data.dev_fraction, config.training.seed)
         log.info("no dev data: %d training sentences are split off as dev data", len(split))
-        dev = replace(train, name=f"part of {train.name}", sentences=tuple(split))
-        train = replace(train, sentences=tuple(remaining))
+        whole = _Weighted(train, weights)
+        dev = replace(whole.select(split).corpus, name=f"part of {train.name}")
+        train, weights = whole.select(remaining)
     if not set(kinds[1:]) <= {kinds[0], None}:
         kind = "spans" if kinds[0] else "plain tags"
         raise DataError(f"{train.name} has {kind}, but the dev or test data does not; is data.tag the right column?")
@@ -123,7 +150,28 @@ def load(config: Config) -> Corpora:
     _check_partial(config, train, has_spans=source is not None)
     if source:
         train = replace(train, sentences=tuple(_to_scheme(sentence, data.scheme) for sentence in train.sentences))
-    return Corpora(train, dev, test, source)
+    return Corpora(train, dev, test, source, weights)
+
+
+def read_train(config: Config) -> Corpus:
+    """Returns the training data of a recipe as read, with all sentences; its tags are not in the scheme of the model.
+
+    Raises:
+        ConfigError: the recipe names no training data.
+        DataError: the data cannot be read.
+    """
+    return _with_annotated_types(_read_train(config.data), config.data, is_train=True)
+
+
+def _read_weights(config: Config, train: Corpus) -> tuple[float, ...] | None:
+    """Returns the weights of all training sentences, and logs them; None without `training.sentence_weights`."""
+    if config.training.sentence_weights is None:
+        return None
+    path = Path(config.training.sentence_weights)
+    weights = sentence_weights.read(path, train)
+    mean, changed = statistics.fmean(weights), sum(weight != 1 for weight in weights)
+    log.info("%s: the mean weight is %.3f; %s other than 1", path.name, mean, counted(changed, "weight"))
+    return weights
 
 
 def _to_scheme(sentence: Sentence, scheme: Scheme) -> Sentence:

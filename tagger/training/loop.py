@@ -65,7 +65,7 @@ class Loop:
         passages = number_passages(sentences) if config.model.document_context.output_dim else None
         encoder = WordEncoder(model.known_words, model.characters)
         gold = GoldEncoder(model.tags, model.scheme, data.source)
-        self._encoded = EncodedCorpus(sentences, encoder, gold, passages)
+        self._encoded = EncodedCorpus(sentences, encoder, gold, passages, weights=data.weights)
         self.progress = Progress()
         self._diagnostics_batch = None
         if self.settings.diagnostics:

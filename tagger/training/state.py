@@ -20,6 +20,7 @@ from tagger.io import json_files, tensor_files
 from tagger.model_dir import State
 from tagger.training.epoch_record import EpochRecord
 from tagger.training.lazy_rows import MAX_STEPS, SUMS
+from tagger.training.sentence_weights import WEIGHTS
 from tagger.training.update import Update, Updater
 
 _SCALER = {"scale", "growth_factor", "backoff_factor", "growth_interval", "_growth_tracker"}
@@ -154,11 +155,15 @@ def progress_of(state: State, digests: Mapping[str, str]) -> Progress:
         ChangedDataError: the data has changed since the training began.
     """
     stored = json_files.parse_as(_Stored, json_files.dump(state.progress))
+    if stored.data.keys() ^ digests.keys() == {WEIGHTS}:
+        before = "without training.sentence_weights" if WEIGHTS in digests else "with training.sentence_weights"
+        raise ChangedDataError(f"the training began {before}; resume it {before}")
     if stored.data.keys() != digests.keys():
         raise ValueError(f"data: expected the parts {', '.join(digests)}")
     for part, digest in digests.items():
         if stored.data[part] != digest:
-            raise ChangedDataError(f"the {part} data has changed since the training began")
+            name = "file of training.sentence_weights" if part == WEIGHTS else f"{part} data"
+            raise ChangedDataError(f"the {name} has changed since the training began")
     _check_scaler(stored.scaler)
     progress = Progress(stored.epoch, stored.step, stored.steps, stored.stats, stored.history)
     _check_progress(progress)

@@ -44,14 +44,19 @@ class Inputs:
     notices: Sequence[logging.LogRecord]
 
 
-def read_inputs(config: Config, *, tables: bool = True) -> Inputs:
+def read_inputs(config: Config, *, tables: bool = True, positions: Sequence[int] | None = None) -> Inputs:
     """Returns the data of a recipe, and its vector tables if `tables` is set.
+
+    Args:
+        config: the recipe.
+        tables: whether to read the vector tables.
+        positions: the training sentences to train on, numbered from 0; None for all.
 
     Raises:
         TaggerError: the recipe names no training data, or a file cannot be read.
     """
     with records.LogBuffer() as notices:
-        data = corpora.load(config)
+        data = corpora.load(config, positions)
         log_overview(config, data)
         vectors = read_tables(config, data.train.sentences) if tables else []
     return Inputs(data, vectors, notices.records)

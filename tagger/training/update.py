@@ -108,7 +108,7 @@ class Updater:
             emissions = self.network(batch)
         assert batch.gold is not None
         try:
-            return self.network.loss(emissions, batch.gold, batch.lengths)
+            return self.network.loss(emissions, batch.gold, batch.lengths, batch.weights)
         except ValueError:
             if emissions.isfinite().all():
                 raise

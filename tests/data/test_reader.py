@@ -94,7 +94,7 @@ def documents(*sizes: int) -> list[Sentence]:
 @pytest.mark.parametrize("sizes", [(1, 5), (3,) * 10, (2, 1, 9, 4), (2,), (30,)])
 def test_documents_or_else_sentences_are_split_off(sizes: tuple, share: float):
     sentences = documents(*sizes)
-    train, dev = reader.split_off_dev(sentences, share, seed=1)
+    train, dev = ([sentences[position] for position in part] for part in reader.split_off_dev(sentences, share, seed=1))
     assert train and dev  # noqa: PT018
     assert Counter(train + dev) == Counter(sentences)
     for part in (train, dev):

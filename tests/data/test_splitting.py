@@ -5,6 +5,7 @@ import pytest
 
 from tagger.data import splitting
 from tagger.data.sentence import Sentence
+from tagger.errors import ConfigError
 
 
 def sentence(*types: str, document: int = 0) -> Sentence:
@@ -66,3 +67,22 @@ def test_fewer_documents_than_parts_are_split_by_sentence() -> None:
     sentences = [sentence("A", document=number // 10) for number in range(20)]
     assert sorted(Counter(splitting.split(sentences, (80, 10, 10), seed=1)).values()) == [2, 2, 16]
     assert len(set(splitting.split(sentences, (90, 10), seed=1)[:10])) == 1
+
+
+def test_folds_hold_whole_documents_and_about_the_same_number_of_tokens() -> None:
+    draw = random.Random(1)
+    sentences = [Sentence(("w",) * draw.randint(1, 30), document=number // 4) for number in range(400)]
+    for seed in range(3):
+        numbers = splitting.divide_into_folds(sentences, 5, seed)
+        documents = {(each.document, fold) for each, fold in zip(sentences, numbers, strict=True)}
+        assert len(documents) == 100
+        tokens = [sum(len(each) for each, fold in zip(sentences, numbers, strict=True) if fold == k) for k in range(5)]
+        assert max(tokens) - min(tokens) <= 120
+    assert len({tuple(splitting.divide_into_folds(sentences, 5, seed)) for seed in (1, 1, 2)}) == 2
+
+
+def test_sentences_of_a_single_document_are_divided_into_folds() -> None:
+    numbers = splitting.divide_into_folds([Sentence(("w",))] * 7, 3, 1)
+    assert sorted(Counter(numbers).values()) == [2, 2, 3]
+    with pytest.raises(ConfigError, match="2 sentences cannot be divided into 3 folds; lower `folds`"):
+        splitting.divide_into_folds([Sentence(("w",))] * 2, 3, 1)

@@ -5,7 +5,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import pytest
 import torch
@@ -22,6 +22,7 @@ from tagger.nn.crf.functions import (
     negative_log_likelihood,
     pairwise_marginals,
     path_score,
+    run_probabilities,
     sample,
     span_probabilities,
 )
@@ -282,6 +283,23 @@ def test_the_probability_of_a_span_sums_those_of_all_paths_that_hold_exactly_it(
     close(span_probabilities(*chains, asked, members, joins, kernel=backend.kernel), wanted)
     monkeypatch.setattr(torch_kernel, "MAX_SPAN_ELEMENTS", 3 * len(tags) ** 2)
     close(span_probabilities(*chains, asked, members, joins, kernel=backend.kernel), wanted)
+
+
+@each_backend
+@each_case
+def test_the_probability_of_a_run_is_that_of_all_paths_with_its_tag_at_all_of_its_tokens(
+    case: Case, backend: Backend
+) -> None:
+    chains = case.on(backend)
+    tag = case.tags - 1
+    expected = {
+        (sentence, start, end): sum(share for path, share in probs.items() if set(path[start:end]) == {tag})
+        for sentence, probs in enumerate(probabilities(chains))
+        for start, end in combinations(range(case.lengths[sentence] + 1), 2)
+    }
+    runs = torch.tensor(list(expected), device=backend.device)
+    close(run_probabilities(*chains, runs, tag, kernel=backend.kernel), list(expected.values()))
+    assert run_probabilities(*chains, runs[:0], tag, kernel=backend.kernel).shape == (0,)
 
 
 def test_no_spans_have_no_probabilities() -> None:

@@ -98,7 +98,7 @@ def test_tags_spans_and_probabilities_are_those_of_all_paths(kind: str) -> None:
 @each_kind
 def test_the_probability_of_each_candidate_is_that_of_all_paths_that_hold_it(kind: str) -> None:
     model = made(kind)
-    names = model.tags.items if model.scheme is None else ("LOC", "PER", "unseen")
+    names = model.tags.items if model.scheme is None else ("LOC", "PER", "", "unseen")
     for sentence in SHORT[:8]:
         paths = written_out(model, sentence)
         if model.scheme is None:
@@ -114,7 +114,10 @@ def test_the_probability_of_each_candidate_is_that_of_all_paths_that_hold_it(kin
         candidate = Sentence(sentence.tokens, spans=tuple(spans))
         (found,) = tagger(model).stream([candidate], DecodingOptions(candidates=True))
         for span, probability in zip(spans, found.candidate_probabilities, strict=True):
-            if span.type in "".join(model.tags.items):
+            if not span.type:
+                held = [p for path, p in paths.items() if set(path[span.start : span.end]) == {"O"}]
+                assert probability == pytest.approx(math.fsum(held), abs=1e-5)
+            elif span.type in "".join(model.tags.items):
                 held = [p for path, p in paths.items() if plainly(span) in entities(path, model.scheme)]
                 assert probability == pytest.approx(math.fsum(held), abs=1e-5)
             else:

@@ -97,6 +97,21 @@ def span_probabilities(
     )
 
 
+def run_probabilities(
+    emissions: Tensor,
+    transitions: Tensor,
+    start: Tensor,
+    end: Tensor,
+    lengths: Tensor,
+    runs: Tensor,
+    tag: int,
+    *,
+    kernel: Kernel | None = None,
+) -> Tensor:
+    """Returns `LinearChain.run_probabilities`."""
+    return LinearChain(emissions, transitions, start, end, lengths, kernel=kernel).run_probabilities(runs, tag)
+
+
 def sample(
     emissions: Tensor,
     transitions: Tensor,

@@ -195,6 +195,28 @@ class LinearChain:
         _check_spans(spans, scores.lengths, len(members))
         return self._message_kernel().span_probabilities(scores, messages, spans, members, joins)
 
+    def run_probabilities(self, runs: Tensor, tag: int) -> Tensor:
+        """Returns (N,) the probability that all tokens of a run have a tag: the sum over all paths in which they do.
+
+        Args:
+            runs: (N, 3) sentence, first token and end token (exclusive).
+            tag: the id of the tag.
+
+        Raises:
+            ValueError: a run is empty or is not within its sentence.
+        """
+        scores, messages = self.scores, self._forward_backward()
+        if not len(runs):
+            return scores.emissions.new_zeros(0)
+        _check_spans(torch.nn.functional.pad(runs, (0, 1)), scores.lengths, 1)
+        sentence, start, end = runs.unbind(1)
+        following = scores.transitions[tag].clamp_min(torch_kernel.FLOOR) + continuation_scores(scores, messages)
+        log_probs = torch.log_softmax(following, 2)[:, :, tag]  # (B, T) of the tag, given it at the token before
+        tokens = start[:, None] + torch.arange(1, int((end - start).max()), device=start.device)
+        is_inside = tokens < end[:, None]
+        inner = log_probs[sentence[:, None], tokens.clamp_max(log_probs.shape[1] - 1)]
+        return messages.marginals[sentence, start, tag] * inner.masked_fill(~is_inside, 0.0).sum(1).exp()
+
     def sample(self, count: int = 1, *, generator: torch.Generator | None = None) -> Tensor:
         """Returns (B, N, T) `count` independent paths drawn from the distribution, 0 in padding."""
         with torch.no_grad():

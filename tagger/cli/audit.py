@@ -1,0 +1,70 @@
+"""The command `tagger audit`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tagger.cli import options
+from tagger.cli.output import print_result
+from tagger.cli.progress import training_progress
+
+
+def audit(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="Recipe name or YAML file.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Directory of the audit.")],
+    data: Annotated[Path | None, typer.Option(metavar="DIR", help="Directory with the train and dev files.")] = None,
+    train: Annotated[Path | None, typer.Option(metavar="FILE", help="Training file.")] = None,
+    dev: Annotated[Path | None, typer.Option(metavar="FILE", help="Development file.")] = None,
+    vectors: options.Vectors = None,
+    files: Annotated[
+        list[str] | None,
+        typer.Option("--audit", metavar="FILE", help="Annotated file to audit too, by all models (repeatable)."),
+    ] = None,
+    folds: Annotated[int, typer.Option(metavar="N", min=2, max=100, help="Number of folds.")] = 5,
+    repeats: Annotated[
+        int, typer.Option(metavar="N", min=1, max=100, help="How often the data is divided into folds.")
+    ] = 2,
+    jobs: Annotated[int, typer.Option(metavar="N", min=1, max=1000, help="Number of models to train in parallel.")] = 1,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Random seed.", show_default="from the recipe")
+    ] = None,
+    entity_disjoint: Annotated[
+        bool,
+        typer.Option("--entity-disjoint", help="Train without the sentences that share an entity with the fold."),
+    ] = False,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting (repeatable).")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted audit.")] = False,
+    as_json: options.Json = False,
+    device: options.Device = "auto",
+) -> None:
+    """Find labels that may be wrong: rank the annotations by how improbable they are.
+
+    Each annotation is judged by models that are trained without its document. Writes suspects.jsonl, a page to review
+    them (audit.html), and weights.jsonl for training.sentence_weights.
+    """
+    from tagger.api import audit as api
+    from tagger.io import json_files
+
+    with training_progress(enabled=jobs == 1) as callback:
+        result = api.audit(
+            recipe,
+            data=data,
+            train=train,
+            dev=dev,
+            vectors=vectors or (),
+            out=out,
+            files=files or (),
+            folds=folds,
+            repeats=repeats,
+            seed=seed,
+            entity_disjoint=entity_disjoint,
+            settings=settings or (),
+            jobs=jobs,
+            device=device,
+            resume=resume,
+            callback=callback,
+        )
+    print_result(json_files.dump(result.to_json()).decode() if as_json else str(result))
