@@ -137,7 +137,7 @@ FOLDERS = {
         {"batch_memory", "long_sentences", "scorer_choice"},
         {"tagger"},
     ],
-    "experiments": [{"runs"}, {"comparison", "processes"}, {"folds", "seeds"}],
+    "experiments": [{"runs", "significance"}, {"compared_systems", "processes"}, {"comparison", "folds", "seeds"}],
     "training": [
         {"epoch_record", "lazy_rows", "run_dir", "sentence_weights"},
         {"corpora", "dev_scorer", "diagnostics", "distillation", "events", "optimizers", "records", "transfer"},

@@ -57,10 +57,22 @@ DataSettings = Annotated[
     ),
 ]
 
+PredictedColumn = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Column of the predicted tag; in a file with both tags, the gold tag is in the column before it.",
+        show_default="as --tag-column",
+    ),
+]
+
 TAG_FORMAT_HELP = (
     "How tags encode spans: prefix B-PER, suffix PER-B, types PER, untyped B, brackets (PER*; plain for none."
 )
 TagFormat = Annotated[choices.TagFormat | None, typer.Option(help=TAG_FORMAT_HELP, show_default="as in training")]
+TagFormatOfFiles = Annotated[
+    choices.TagFormat | None, typer.Option(help=TAG_FORMAT_HELP, show_default="as the tags show")
+]
 SCHEME_HELP = "Scheme of the output tags: IOB1, IOB2 (BIO) or IOBES (BIOES)."
 
 
