@@ -90,7 +90,7 @@ FOLDERS = {
         {"intervals", "predictions", "repairs"},
         {"evaluator", "system_files", "systems"},
     ],
-    "config": [{"presets", "schema"}, {"setting_names"}, {"changes", "loader", "settings"}],
+    "config": [{"presets", "schema"}, {"overrides", "setting_names"}, {"changes", "loader", "settings"}],
     "io": [
         {"json_files", "line_reader", "msgpack", "ownership", "regular_file"},
         {"atomic", "tensor_files", "zip_archive"},
@@ -140,7 +140,7 @@ FOLDERS = {
         {"batch_memory", "long_sentences", "scorer_choice"},
         {"tagger"},
     ],
-    "experiments": [{"runs"}, {"comparison", "processes"}, {"folds", "seeds"}],
+    "experiments": [{"runs", "significance"}, {"compared_systems", "processes"}, {"comparison", "folds", "seeds"}],
     "training": [
         {"epoch_record", "lazy_rows", "run_dir", "sentence_weights"},
         {"corpora", "dev_scorer", "diagnostics", "distillation", "events", "optimizers", "records", "transfer"},

@@ -146,7 +146,7 @@ def test_an_unknown_type_is_counted_and_scored_as_wrong(model: Tagger):
     assert (report.types["EVENT"].recall, report.types["EVENT"].gold) == (0, 1)
     assert (report.recall, report.precision) == (pytest.approx(200 / 3), 100)
     assert report.accuracy == pytest.approx(400 / 6)  # the model says O, which an unknown tag is not
-    assert "B-EVENT (1 times)" in str(report)
+    assert "B-EVENT (1 time)" in str(report)
 
 
 @pytest.mark.parametrize(
