@@ -9,6 +9,7 @@ from tagger.choices import Misaligned, Newline
 from tagger.data.formats import Layout
 from tagger.data.notices import Notices
 from tagger.data.sentence import Record, Reject, Sentence
+from tagger.errors import DataError
 from tagger.io import line_reader
 
 
@@ -82,6 +83,16 @@ class ReadOptions:
     newline: Newline = "break"
     eager: bool = False
     notices: Notices = field(default_factory=Notices)
+
+    def refuse(self, fault: str, number: int, raw: str = "", cause: Exception | None = None) -> None:
+        """Rejects a line, a row or a block of lines that cannot be read.
+
+        Raises:
+            DataError: there is no `reject`.
+        """
+        if self.reject is None:
+            raise DataError(fault) from cause
+        self.reject(Reject(fault, number, raw))
 
     def lines(self, source: Path | BinaryIO) -> Iterator[tuple[int, str]]:
         """Yields the numbered lines of a source; those that cannot be read are rejected one by one."""
