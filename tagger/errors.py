@@ -33,6 +33,10 @@ class DataError(TaggerError):
     """A corpus, text or vector file that cannot be read."""
 
 
+class EmptyError(DataError):
+    """A corpus without a sentence that can be read."""
+
+
 class TruncatedError(DataError):
     """A source that cannot be read to its end; `line` is the last line that was read, 0 if none was."""
 

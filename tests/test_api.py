@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 import tagger
 from tagger import config
-from tagger.api import recipe_settings
 from tagger.cli import app
+from tagger.config.overrides import list_overrides
 from tagger.errors import ConfigError, DataError
 from tests.conftest import TINY_RECIPE, tiny_corpus
 
@@ -213,7 +213,7 @@ def test_files_are_tagged_where_standard_streams_have_no_bytes(
     ],
 )
 def test_settings_become_overrides_of_whole_values(settings: dict[str, object], override: str) -> None:
-    assert list(recipe_settings._overrides(settings)) == [override]
+    assert list_overrides(settings) == [override]
 
 
 def test_an_unknown_format_is_an_error_that_lists_the_formats(model_path: Path, tmp_path: Path) -> None:
@@ -225,3 +225,16 @@ def test_an_unknown_format_is_an_error_that_lists_the_formats(model_path: Path, 
 def test_seeds_that_are_not_integers_are_an_error(arguments: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="`seed` is an integer and `seeds` a list of integers, got"):
         tagger.train("sample", **arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("epochs", r"pass settings=\{'training\.epochs': 3\}"),
+        ("lr", r"pass settings=\{'training\.optimizer\.learning_rate': 3\}"),
+        ("hiden_size", r"settings are passed in `settings`; did you mean 'model\.encoder\.hidden_size'\?"),
+    ],
+)
+def test_a_setting_as_an_argument_of_train_is_an_error_that_says_where_it_belongs(name: str, advice: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{name} is not a parameter of train; {advice}"):
+        tagger.train("sample", **{name: 3})

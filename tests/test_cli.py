@@ -128,7 +128,8 @@ def test_several_seeds_are_trained_resumed_compared_and_used(tmp_path: Path) -> 
     assert found.exit_code == 0, found.stderr
     assert f"{tmp_path}/run/seed-1 has one seed" in found.stdout
     figures = json.loads(run(*compared, "--json").stdout)
-    assert (figures["first"]["seeds"], figures["second"]["seeds"], figures["on"]) == ([1, 2], [1], "dev")
+    seeds = figures["baseline"]["seeds"], figures["differences"][0]["system"]["seeds"]
+    assert (*seeds, figures["on"]) == ([1, 2], [1], "dev")
     assert run("tag", "-", "--model", tmp_path / "run" / "model-best", text=SENTENCE).stdout.startswith('{"document"')
     assert f"did you mean {tmp_path}/run/model-best?" in run("info", tmp_path / "run").stderr
 

@@ -173,8 +173,8 @@ def score_columns(variation: Variation, reference: Variation) -> dict[str, Any] 
 
 def compare(variation: Variation, reference: Variation) -> dict[str, float]:
     """Returns the difference of the test scores, positive if the reference is lower, and its p-value."""
-    comparison = experiments.compare(reference.run, variation.run)
-    return {"difference": comparison.difference, "p": comparison.p}
+    (compared,) = experiments.compare(reference.run, variation.run).differences
+    return {"difference": compared.difference, "p": compared.bootstrap_p}
 
 
 def drop_empty_tables(tables: Tables) -> dict[str, Sequence[Row]]:

@@ -37,6 +37,7 @@ def _blocks(check: CorpusCheck, title: str) -> Iterator[str]:
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
     yield f"<title>{name}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{name}</h1>\n"
     yield _table([("", [part.role for part in check.parts]), *figure_rows(check.parts)])
+    yield "".join(f"<p>{escape(decision)}</p>\n" for decision in check.decisions)
     for severity in ("error", "warning"):
         findings = [finding for finding in check.findings if finding.severity == severity]
         yield f"<h2>{counted(len(findings), severity)}</h2>\n"

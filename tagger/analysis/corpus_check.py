@@ -17,6 +17,7 @@ LENGTH_LIMITS = (5, 10, 20, 40, 80, 160, 320)
 """The longest sentences, in tokens, of all groups of the length distribution but the last."""
 MIN_COVERAGE = 80
 """Percentage of the training tokens below which a vector table causes a warning."""
+_MAX_LISTED = 10  # examples of a printed finding; a page shows all that a finding holds
 _MAX_ROWS = 30  # of types or tags in the printed table
 
 
@@ -59,10 +60,17 @@ class PartFigures:
 
 @dataclass(frozen=True)
 class CorpusCheck:
-    """The result of a check: figures of each part, and findings, errors first."""
+    """The result of a check.
+
+    Attributes:
+        parts: the figures of each part.
+        findings: the findings, errors first.
+        decisions: the settings that the data suggested, with what else they could be; empty with a recipe.
+    """
 
     parts: tuple[PartFigures, ...]
     findings: tuple[Finding, ...]
+    decisions: tuple[str, ...] = ()
 
     def with_severity(self, severity: Severity) -> tuple[Finding, ...]:
         """Returns the errors or the warnings."""
@@ -81,19 +89,27 @@ class CorpusCheck:
         return "\n".join(
             [
                 *figures_table(self.parts),
+                *([""] * bool(self.decisions)),
+                *map(streams.escape_line, self.decisions),
                 *_list(self.with_severity("error"), "error"),
                 *_list(self.with_severity("warning"), "warning"),
             ]
         )
 
 
-def check(parts: Sequence[Part], unreadable: Sequence[Finding] = (), vectors: Sequence[Path] = ()) -> CorpusCheck:
+def check(
+    parts: Sequence[Part],
+    unreadable: Sequence[Finding] = (),
+    vectors: Sequence[Path] = (),
+    decisions: Sequence[str] = (),
+) -> CorpusCheck:
     """Returns the figures and findings of the parts of a corpus.
 
     Args:
         parts: the parts that could be read, the training data first.
         unreadable: findings about the other parts.
         vectors: files of word vectors whose coverage to compute.
+        decisions: the settings that the data suggested.
 
     Raises:
         DataError: a file of vectors cannot be read.
@@ -107,7 +123,9 @@ def check(parts: Sequence[Part], unreadable: Sequence[Finding] = (), vectors: Se
         *_check_coverage(coverages),
     ]
     findings.sort(key=lambda finding: finding.severity != "error")
-    return CorpusCheck(tuple(figures(part, coverages.get(part.role)) for part in parts), tuple(findings))
+    return CorpusCheck(
+        tuple(figures(part, coverages.get(part.role)) for part in parts), tuple(findings), tuple(decisions)
+    )
 
 
 def figures(part: Part, coverage: float | None = None) -> PartFigures:
@@ -200,8 +218,8 @@ def _list(findings: Sequence[Finding], severity: str) -> Iterator[str]:
     yield counted(len(findings), severity)
     for finding in findings:
         yield f"  {finding.kind} ({finding.count:,}): {finding.message}"
-        for example in finding.examples:
+        for example in finding.examples[:_MAX_LISTED]:
             text = f"{example.location}: {example.text}" if example.location else example.text
             yield f"    {streams.escape_line(text)}"
-        if finding.count > len(finding.examples):
-            yield f"    … and {finding.count - len(finding.examples):,} more"
+        if finding.count > _MAX_LISTED:
+            yield f"    … and {finding.count - _MAX_LISTED:,} more"

@@ -13,11 +13,13 @@ from tagger.analysis.findings import MAX_EXAMPLES, Example, Finding, collect
 from tagger.analysis.parts import Part
 from tagger.choices import Role, TaggedFormat
 from tagger.config import Config, loader
+from tagger.config.overrides import list_overrides
 from tagger.config.schema import Data
 from tagger.data import reader
 from tagger.data.guessing import guess_format
 from tagger.data.reader import Corpus
-from tagger.errors import ConfigError, DataError
+from tagger.data.sentence import Reject
+from tagger.errors import ConfigError, DataError, EmptyError
 
 ROLES: tuple[Role, ...] = get_args(Role)
 
@@ -36,16 +38,32 @@ class CorpusFiles:
     files: Mapping[Role, Sequence[Path]]
     draft: DataDraft | None = None
 
+    @property
+    def decisions(self) -> list[str]:
+        """The settings that the first file suggests, each with its note; none with a recipe."""
+        if self.draft is None:
+            return []
+        settings = (f"{name}={value}" for name, value in _flatten(self.draft.settings, "data."))
+        lines = [f"data.{name}: {note}" for name, note in self.draft.notes.items()]
+        return [f"read with {', '.join(settings)}", *lines]
+
     def read(self) -> tuple[list[Part], list[Finding]]:
         """Returns the parts, and findings about files that cannot be read and about what their reader logs."""
         parts: list[Part] = []
         faults: list[str] = []
+
+        def reject(rejected: Reject) -> None:
+            faults.append(rejected.fault)
+
         with collect_notices() as notices:
             for role in ROLES:
                 corpora: list[Corpus] = []
                 for data in self._settings(role):
+                    previous = len(faults)
                     try:
-                        corpus = reader.read_part(data, role)
+                        corpus = reader.read_part(data, role, reject=reject)
+                    except EmptyError as error:
+                        faults += error.faults if len(faults) == previous else ()
                     except DataError as error:
                         faults += error.faults
                     else:
@@ -70,6 +88,15 @@ class CorpusFiles:
             yield self.config.data
         for path in self.files.get(role, ()):
             yield self.config.data.model_copy(update={role: str(path)})
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    """Yields the settings of a tree by dotted name."""
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def _reported(corpus: Corpus) -> Iterator[Finding]:
@@ -111,6 +138,7 @@ def find(
     input_format: TaggedFormat | None = None,
     token: int | str | None = None,
     tag: int | str | None = None,
+    settings: Mapping[str, object] | Sequence[str] = (),
 ) -> CorpusFiles:
     """Returns the files of a corpus.
 
@@ -120,12 +148,14 @@ def find(
         input_format: the format of the files; None for the recipe's or the one that the files suggest.
         token: the column of the token; None for the recipe's or the one that the files suggest.
         tag: likewise the column of the tag.
+        settings: overrides of settings of `data`.
 
     Raises:
-        ConfigError: the recipe is invalid or names no data, or an option does not fit.
+        ConfigError: the recipe or a setting is invalid, or names no data, or an option does not fit.
         DataError: a file or folder does not exist, or a folder holds no training file.
     """
     is_recipe = bool(names) and _is_recipe(names[0])
+    overrides = _parse_overrides(settings)
     config = loader.load(str(names[0])) if is_recipe else Config()
     files = _group(names[is_recipe:])
     if not files:
@@ -134,19 +164,33 @@ def find(
         if config.data.train is None and config.data.dataset is None:
             raise ConfigError(f"{names[0]}: the recipe names no training data; add a folder or files to `data`")
     changes: dict[str, Any] = {"format": input_format, "token": token, "tag": tag}
-    settings = {name: value for name, value in changes.items() if value is not None}
+    overrides |= {name: value for name, value in changes.items() if value is not None}
     if is_recipe:
-        return CorpusFiles(loader.with_settings(config, {"data": settings}), files)
+        return CorpusFiles(loader.with_settings(config, {"data": overrides}), files)
     first = next(path for role in ROLES for path in files.get(role, ()))
-    with collect_notices():
-        draft = _draft(first, input_format, token=token, tag=tag)
-    draft = replace(draft, settings=draft.settings | settings)
+    with collect_notices():  # the reader logs them again
+        draft = _draft(first, overrides)
+    draft = replace(draft, settings=draft.settings | overrides)
     return CorpusFiles(loader.with_settings(config, {"data": draft.settings}), files, draft)
 
 
-def _draft(path: Path, input_format: TaggedFormat | None, **columns: int | str | None) -> DataDraft:
+def _parse_overrides(settings: Mapping[str, object] | Sequence[str]) -> dict[str, Any]:
+    """Returns the settings of data that overrides set.
+
+    Raises:
+        ConfigError: one is invalid, or belongs to another section.
+    """
+    tree = loader.parse("", "`settings`", overrides=list_overrides(settings)).model_dump(exclude_unset=True)
+    if sections := tree.keys() - {"data"}:
+        raise ConfigError(f"`settings` change how data is read here; {min(sections)} has no effect, only data has")
+    overrides: dict[str, Any] = tree.get("data", {})
+    return overrides
+
+
+def _draft(path: Path, overrides: Mapping[str, Any]) -> DataDraft:
+    input_format = overrides.get("format")
     try:
-        return data_draft.draft(path, input_format, **columns)
+        return data_draft.draft(path, loader.with_settings(Config(), {"data": overrides}).data)
     except DataError:  # the reader reports it again
         return DataDraft({"format": input_format or reader.guess_tagged_format(path, Data())}, {})
 

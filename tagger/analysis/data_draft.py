@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import cast
 
 from tagger.choices import TagFormat, TaggedFormat
 from tagger.config.schema import Data
 from tagger.data import reader, schemes, tag_formats
-from tagger.data.formats import Layout, columns
+from tagger.data.formats import FORMATS, Layout, columns
 from tagger.data.sentence import Sentence
 
 _PROBE_SENTENCES = 1000
@@ -35,40 +36,60 @@ class DataDraft:
 
 def draft(
     path: Path,
-    input_format: TaggedFormat | None = None,
-    *,
-    token: int | str | None = None,
-    tag: int | str | None = None,
+    data: Data | None = None,
 ) -> DataDraft:
     """Returns the settings for a tagged file, from its name and its first sentences.
 
     Args:
         path: the file.
-        input_format: its format; None for the one that name and content suggest.
-        token: the column of the token; None for the first column that is no numbering.
-        tag: the column of the tag; None for the last one that may hold tags.
+        data: settings that are set; without a column of the token, the first one that is no numbering is drafted;
+            without a column of the tag, the last one that may hold tags.
 
     Raises:
         DataError: the file cannot be read.
     """
-    file_format = input_format or reader.guess_tagged_format(path, Data())
+    data = data or Data()
+    token = data.token if "token" in data.model_fields_set else None
+    tag = data.tag if "tag" in data.model_fields_set else None
+    file_format = reader.guess_tagged_format(path, Data()) if data.format is None else cast(TaggedFormat, data.format)
     result = DataDraft({"format": file_format}, {})
     if file_format == "conllu":
         tags = _draft_field(path, None if tag is None else str(tag), result)
     elif file_format == "columns":
         tags = _draft_columns(path, token, tag, result)
     else:
-        tags = [
-            each.tags for each in _probe(path, file_format, 0 if token is None else token, -1 if tag is None else tag)
-        ]
-    _draft_tag_format(tags, result)
+        sentences = _probe(path, file_format, data.token, data.tag, data)
+        _draft_language(sentences, file_format, data, result)
+        tags = [] if _are_texts(sentences) else [sentence.tags for sentence in sentences]
+    if "tag_format" not in data.model_fields_set:
+        _draft_tag_format(tags, result)
     return result
 
 
-def _probe(path: Path, file_format: TaggedFormat, token: int | str, tag: int | str) -> list[Sentence]:
-    """Returns the first sentences with unconverted tags."""
-    sentences = reader.read_sentences(path, input_format=file_format, layout=Layout(token, tag), tagged=True)
+def _probe(
+    path: Path, file_format: TaggedFormat, token: int | str, tag: int | str, data: Data | None = None
+) -> list[Sentence]:
+    """Returns the first sentences with unconverted tags; those that cannot be read are left out."""
+    sentences = reader.read_sentences(
+        path,
+        input_format=file_format,
+        layout=Layout(token, tag, () if data is None else data.columns),
+        tagged=True,
+        reject=lambda _: None,
+        **reader.find_read_options(data or Data()),
+    )
     return list(islice(filter(len, sentences), _PROBE_SENTENCES))
+
+
+def _are_texts(sentences: Sequence[Sentence]) -> bool:
+    return any(sentence.source is not None for sentence in sentences)
+
+
+def _draft_language(sentences: Sequence[Sentence], file_format: str, data: Data, result: DataDraft) -> None:
+    """Adds the language if the tokenizer splits texts."""
+    if FORMATS[file_format].holds_texts and _are_texts(sentences):
+        result.settings["language"] = data.language
+        result.notes["language"] = "of the texts, as an ISO 639 code; it decides how they are split into tokens"
 
 
 def _draft_field(path: Path, tag: str | None, result: DataDraft) -> Tags:

@@ -6,7 +6,7 @@ from itertools import islice
 
 from tagger.choices import FindingKind, Severity
 
-MAX_EXAMPLES = 10
+MAX_EXAMPLES = 1000
 """The number of examples that a finding holds."""
 
 

@@ -1,5 +1,6 @@
 """Drafts a recipe that suits the data: how to read it, and sizes and lengths of training by its amount."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +13,11 @@ from tagger.analysis.parts import Part
 from tagger.choices import counted
 from tagger.config import Config, loader, presets
 from tagger.data.formats.reading import shorten
-from tagger.errors import ConfigError, DataError
+from tagger.errors import ConfigError, DataError, limit_faults
 
+log = logging.getLogger(__name__)
+
+_MAX_NOTICES = 3  # of a kind
 _MAX_NAMES = 8  # of types or tags in a comment
 _COMMENTS = {
     "model.document_context": "features of a word's other occurrences in its document",
@@ -53,7 +57,10 @@ def draft(source: CorpusFiles, path: Path, vectors: Sequence[Path] = ()) -> Reci
             raise ConfigError(f"{names} are each the {role} data by their names; a recipe has one file for each role")
     parts, findings = source.read()
     if faults := [example.text for finding in findings for example in finding.examples if finding.severity == "error"]:
-        raise DataError(*faults)
+        raise DataError(*limit_faults(faults))
+    for finding in findings:
+        for line in limit_faults([example.text for example in finding.examples], _MAX_NOTICES):
+            log.warning("%s", line)
     train = parts[0]
     if train.role != "train":
         raise DataError(f"{train.corpora[0].name}: found no training data; name its file in `data`")

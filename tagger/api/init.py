@@ -1,11 +1,12 @@
 """The Python API of `tagger init`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tagger.analysis import corpus_files, recipe_draft
 from tagger.analysis.recipe_draft import RecipeDraft
 from tagger.choices import TaggedFormat
+from tagger.config.overrides import list_overrides
 from tagger.errors import StorageError
 from tagger.io import atomic
 
@@ -19,6 +20,9 @@ def init(
     input_format: TaggedFormat | None = None,
     token_column: int | str | None = None,
     tag_column: int | str | None = None,
+    language: str | None = None,
+    unknown_tag: str | None = None,
+    settings: Mapping[str, object] | Sequence[str] = (),
     vectors: str | Path | Sequence[str | Path] = (),
 ) -> RecipeDraft:
     """Drafts a recipe that suits annotated data, as `tagger init` does, and returns its text and its config.
@@ -32,6 +36,9 @@ def init(
         input_format: the format of the files; None for the one that they suggest.
         token_column: the column of the token, by number from 0; None for the one that the data suggest.
         tag_column: likewise the column of the tag; in CoNLL-U upos, xpos or misc:KEY.
+        language: the ISO code of the language of texts; None for the recipe's, else en.
+        unknown_tag: the tag of tokens that were not annotated.
+        settings: overrides of settings of `data`, such as {"data.fields.text": "body"}, as `tagger.train` takes them.
         vectors: files of word vectors to train with.
 
     Raises:
@@ -44,8 +51,9 @@ def init(
         if path.exists() or path.is_symlink():
             raise StorageError(f"{path}: exists already; choose another `out`")
         atomic.check_writable(path)
+    overrides = list_overrides(settings, {"data.language": language, "data.unknown_tag": unknown_tag})
     names = [data] if isinstance(data, str | Path) else list(data)
-    source = corpus_files.find(names, input_format=input_format, token=token_column, tag=tag_column)
+    source = corpus_files.find(names, input_format=input_format, token=token_column, tag=tag_column, settings=overrides)
     tables = [Path(vectors)] if isinstance(vectors, str | Path) else [Path(table) for table in vectors]
     draft = recipe_draft.draft(source, path or Path(_NAME), tables)
     if path is not None:

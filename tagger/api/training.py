@@ -6,7 +6,7 @@ from pathlib import Path
 from tagger import experiments
 from tagger.api import recipe_settings
 from tagger.choices import Device
-from tagger.config import Config
+from tagger.config import Config, setting_names
 from tagger.errors import ConfigError
 from tagger.experiments import ExperimentResult, runs
 from tagger.training import Callback, corpora, run_dir
@@ -29,6 +29,7 @@ def train(
     init_from: str | Path | None = None,
     resume: bool = False,
     callback: Callback = lambda event: None,
+    **misplaced: object,
 ) -> ExperimentResult:
     """Trains a recipe with one or several seeds, as `tagger train` does, and returns the result.
 
@@ -52,6 +53,7 @@ def train(
         init_from: the directory of a model of the same shape to take the initial weights from.
         resume: continue a run from its last checkpoint, of `out` or, without `out` and `seeds`, of `recipe`.
         callback: is called with the events of the training, if `jobs` is 1.
+        misplaced: names of settings such as epochs, which are an error that says where they belong.
 
     Raises:
         ConfigError: the recipe or an option is invalid, with a line for each fault.
@@ -61,6 +63,7 @@ def train(
         TrainingError: the training cannot continue, such as after a loss that is not finite.
         Stopped: by a signal, after a checkpoint; `resume=True` continues from there.
     """
+    _refuse_misplaced(misplaced)
     if jobs < 1:
         raise ConfigError(f"`jobs` must be at least 1, got {jobs}")
     if isinstance(seeds, str) or not isinstance(seed, int | None):
@@ -91,6 +94,19 @@ def train(
         resume=resume,
         callback=callback,
     )
+
+
+def _refuse_misplaced(misplaced: Mapping[str, object]) -> None:
+    """Raises ConfigError, with a line for each, if there are other arguments; it names the settings that they mean."""
+    faults = []
+    for name, value in misplaced.items():
+        known = setting_names.find(name)
+        advice = (
+            f"pass settings={{{known[0]!r}: {value!r}}}" if len(known) == 1 else "settings are passed in `settings`"
+        )
+        faults.append(f"{name} is not a parameter of train; {advice}{setting_names.suggest(name) * (len(known) != 1)}")
+    if faults:
+        raise ConfigError(*faults)
 
 
 def _run_dir(recipe: str | Path | Config, out: str | Path | None) -> Path:

@@ -1,6 +1,5 @@
 """The command `tagger check`."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,8 +13,11 @@ def check(
     input_format: options.TaggedFormat = None,
     token_column: options.TokenColumn = None,
     tag_column: options.TagColumn = None,
+    language: options.Language = None,
+    unknown_tag: options.UnknownTag = None,
+    settings: options.DataSettings = None,
     vectors: options.Vectors = None,
-    report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write an HTML page with all findings.")] = None,
+    report: options.Report = None,
     as_json: options.Json = False,
 ) -> None:
     """Check annotated data: figures of each part, errors and warnings.
@@ -30,6 +32,9 @@ def check(
         input_format=input_format,
         token_column=options.parse_column(token_column),
         tag_column=options.parse_column(tag_column),
+        language=language,
+        unknown_tag=unknown_tag,
+        settings=settings or (),
         vectors=vectors or (),
         report=report,
     )

@@ -11,21 +11,49 @@ from tagger.cli.output import print_result
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(metavar="RUN1", help="Run directory, of one seed or of several.")],
-    second: Annotated[Path, typer.Argument(metavar="RUN2", help="Run directory, scored on the same data.")],
-    on: Annotated[choices.Scored, typer.Option(help="Data whose scores to compare.")] = "test",
+    systems: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SYSTEM...",
+            help="Run directories, files of evaluate --predictions, or tagged files with --gold; the first is the"
+            " baseline.",
+        ),
+    ],
+    baseline: Annotated[
+        Path | None, typer.Option(metavar="SYSTEM", help="System to compare with.", show_default="the first")
+    ] = None,
+    on: Annotated[choices.Scored, typer.Option(help="Data whose scores to compare, for runs.")] = "test",
+    gold: Annotated[Path | None, typer.Option(metavar="FILE", help="File with gold tags, for tagged files.")] = None,
+    input_format: options.TaggedFormat = None,
+    token_column: options.TokenColumn = None,
+    tag_column: options.TagColumn = None,
+    predicted_column: options.PredictedColumn = None,
+    tag_format: options.TagFormatOfFiles = None,
     samples: Annotated[
-        int, typer.Option(metavar="N", min=1, max=1_000_000, help="Number of bootstrap samples.")
+        int, typer.Option(metavar="N", min=1, max=1_000_000, help="Number of bootstrap samples and random exchanges.")
     ] = 10_000,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Random seed.")] = 0,
     as_json: options.Json = False,
 ) -> None:
-    """Compare the scores of two runs by a paired bootstrap test.
+    """Compare the scores of runs or of predictions with a baseline.
 
-    Prints the mean score of RUN2 minus that of RUN1, its 95 % confidence interval and the p-value.
+    Prints each difference with its 95 % confidence interval and the p-values of a paired bootstrap and of approximate
+    randomisation, also corrected for the number of comparisons.
     """
     from tagger.api import comparison
     from tagger.io import json_files
 
-    result = comparison.compare(first, second, on=on, samples=samples, seed=seed)
+    result = comparison.compare(
+        *systems,
+        baseline=baseline,
+        on=on,
+        gold=gold,
+        input_format=input_format,
+        token_column=options.parse_column(token_column),
+        tag_column=options.parse_column(tag_column),
+        predicted_column=options.parse_column(predicted_column),
+        tag_format=tag_format,
+        samples=samples,
+        seed=seed,
+    )
     print_result(json_files.dump(result.to_json()).decode() if as_json else str(result))

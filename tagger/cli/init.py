@@ -17,6 +17,9 @@ def init(
     input_format: options.TaggedFormat = None,
     token_column: options.TokenColumn = None,
     tag_column: options.TagColumn = None,
+    language: options.Language = None,
+    unknown_tag: options.UnknownTag = None,
+    settings: options.DataSettings = None,
     vectors: options.Vectors = None,
     as_json: options.Json = False,
 ) -> None:
@@ -33,10 +36,12 @@ def init(
         input_format=input_format,
         token_column=options.parse_column(token_column),
         tag_column=options.parse_column(tag_column),
+        language=language,
+        unknown_tag=unknown_tag,
+        settings=settings or (),
         vectors=vectors or (),
     )
     if as_json:
-        settings = draft.config.model_dump(mode="json", exclude_unset=True)
-        print_result(json_files.dump(settings).decode())
+        print_result(json_files.dump(draft.config.model_dump(mode="json", exclude_unset=True)).decode())
     else:
         print_result(draft.text.rstrip("\n"))

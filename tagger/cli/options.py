@@ -17,6 +17,7 @@ Device = Annotated[
 ]
 Model = Annotated[Path, typer.Option(metavar="MODEL", help="Model directory.")]
 Vectors = Annotated[list[Path] | None, typer.Option(metavar="FILE", help="Pretrained word vectors (repeatable).")]
+Report = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the result as an HTML page.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 TaggedFormat = Annotated[
     choices.TaggedFormat | None,
@@ -44,11 +45,35 @@ AnnotatedTypes = Annotated[
     str | None,
     typer.Option(metavar="LIST", help="Types of spans that the file is annotated for, such as PER,LOC."),
 ]
+Language = Annotated[
+    str | None, typer.Option(metavar="CODE", help="Language of texts, as an ISO 639 code.", show_default="en")
+]
+UnknownTag = Annotated[
+    str | None, typer.Option(metavar="TAG", help="Tag of tokens that were not annotated, such as ? or _.")
+]
+DataSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a data setting, such as data.fields.text=body (repeatable)."
+    ),
+]
+
+PredictedColumn = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Column of the predicted tag; in a file with both tags, the gold tag is in the column before it.",
+        show_default="as --tag-column",
+    ),
+]
 
 TAG_FORMAT_HELP = (
     "How tags encode spans: prefix B-PER, suffix PER-B, types PER, untyped B, brackets (PER*; plain for none."
 )
 TagFormat = Annotated[choices.TagFormat | None, typer.Option(help=TAG_FORMAT_HELP, show_default="as in training")]
+TagFormatOfFiles = Annotated[
+    choices.TagFormat | None, typer.Option(help=TAG_FORMAT_HELP, show_default="as the tags show")
+]
 SCHEME_HELP = "Scheme of the output tags: IOB1, IOB2 (BIO) or IOBES (BIOES)."
 
 

@@ -16,14 +16,7 @@ def score(
         list[Path] | None,
         typer.Argument(metavar="PREDICTED", help="Files with predicted tags of the same sentences."),
     ] = None,
-    predicted_column: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="Column of the predicted tag; without PREDICTED a column of GOLD, with the gold tag before it.",
-            show_default="as --tag-column",
-        ),
-    ] = None,
+    predicted_column: options.PredictedColumn = None,
     repair: Annotated[
         choices.Repair,
         typer.Option(help="Read invalid tag sequences as conlleval does, discard their spans, or fail (none)."),
@@ -39,9 +32,7 @@ def score(
     input_format: options.TaggedFormat = None,
     token_column: options.TokenColumn = None,
     tag_column: options.TagColumn = None,
-    tag_format: Annotated[
-        choices.TagFormat | None, typer.Option(help=options.TAG_FORMAT_HELP, show_default="as the tags show")
-    ] = None,
+    tag_format: options.TagFormatOfFiles = None,
     outside_tag: Annotated[str, typer.Option(metavar="TAG", help="Tag of tokens outside spans in the inputs.")] = "O",
     unknown_tag: Annotated[
         str | None, typer.Option(metavar="TAG", help="Gold tag of tokens that were not annotated and are not scored.")

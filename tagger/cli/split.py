@@ -20,6 +20,9 @@ def split(
     input_format: options.TaggedFormat = None,
     token_column: options.TokenColumn = None,
     tag_column: options.TagColumn = None,
+    language: options.Language = None,
+    unknown_tag: options.UnknownTag = None,
+    settings: options.DataSettings = None,
     as_json: options.Json = False,
 ) -> None:
     """Split an annotated file into training, dev and test files.
@@ -41,5 +44,8 @@ def split(
         input_format=input_format,
         token_column=options.parse_column(token_column),
         tag_column=options.parse_column(tag_column),
+        language=language,
+        unknown_tag=unknown_tag,
+        settings=settings or (),
     )
     print_result(json_files.dump(result.to_json()).decode() if as_json else str(result))

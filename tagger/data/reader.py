@@ -1,7 +1,7 @@
 """Reads sentences and records from files of any format, folders of corpus files and datasets, in one pass."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from dataclasses import fields as dataclass_fields
 from fnmatch import fnmatchcase
@@ -14,8 +14,8 @@ from tagger.data.formats import FORMATS, Layout, brat, conllu, hub, names_of
 from tagger.data.formats.reading import AnnotationOptions, Fields, ReadOptions
 from tagger.data.guessing import guess_format
 from tagger.data.notices import Notices
-from tagger.data.sentence import Record, Sentence
-from tagger.errors import MAX_FAULTS, ConfigError, DataError, limit_faults
+from tagger.data.sentence import Record, Reject, Sentence
+from tagger.errors import MAX_FAULTS, ConfigError, DataError, EmptyError, limit_faults
 from tagger.io import line_reader
 
 # The file names of published corpora by role, in order of preference.
@@ -375,24 +375,27 @@ def read_corpus(path: Path, *, input_format: InputFormat | TaggedFormat, layout:
     return _read_tags(corpus, layout)
 
 
-def read_part(data: PartSettings, role: str, *, has_spans: bool = True) -> Corpus | None:
+def read_part(
+    data: PartSettings, role: str, *, has_spans: bool = True, reject: Callable[[Reject], None] | None = None
+) -> Corpus | None:
     """Returns a part of a recipe's data: train, dev or test; None if the recipe has no such part.
 
     Args:
         data: the settings of the data.
         role: train, dev or test.
         has_spans: whether the tags encode spans, for a part in another format than the training data.
+        reject: is called with each line, row or sentence that cannot be read; None to raise an error instead.
 
     Raises:
         ConfigError: the settings do not fit the file.
         DataError: the part cannot be read or holds no sentence.
     """
-    layout = _trained_layout(data)
+    layout, read_options = _trained_layout(data), find_read_options(data) | {"reject": reject}
     if data.implied_format == "datasets":
         split = getattr(data.splits, role)
         if data.dataset is None or split is None:
             return None
-        return read_dataset(data.dataset, split, revision=data.revision, layout=layout, **find_read_options(data))
+        return read_dataset(data.dataset, split, revision=data.revision, layout=layout, **read_options)
     path = getattr(data, role)
     if path is None:
         return None
@@ -402,7 +405,7 @@ def read_part(data: PartSettings, role: str, *, has_spans: bool = True) -> Corpu
         if not _have_same_layout(input_format, trained_format):
             layout = default_layout(input_format, has_spans=has_spans, tagged=True)
             layout = replace(layout, unknown_tag=data.unknown_tag)
-    return read_corpus(Path(path), input_format=input_format, layout=layout, **find_read_options(data))
+    return read_corpus(Path(path), input_format=input_format, layout=layout, **read_options)
 
 
 def choose_format(path: Path, data: PartSettings) -> TaggedFormat:
@@ -467,7 +470,7 @@ def _build_corpus(location: str, corpus: Corpus, sentences: Iterable[Sentence]) 
     with_tokens = tuple(sentence for sentence in sentences if sentence.tokens)
     if not with_tokens:
         skipped = "".join(f"; {line}" for line in corpus.notices.lines(1))
-        raise DataError(f"{location}: holds no sentence{skipped}")
+        raise EmptyError(f"{location}: holds no sentence{skipped}")
     return replace(corpus, sentences=with_tokens)
 
 

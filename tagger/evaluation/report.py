@@ -168,7 +168,9 @@ class Report:
             *self.table_lines(),
             f"{self.sentences_per_second:.0f} sentences/s",
         ]
-        lines += [f"tag that the training data lacks: {tag} ({count} times)" for tag, count in self._unknown_tags()]
+        lines += [
+            f"tag that the training data lacks: {tag} ({counted(count, 'time')})" for tag, count in self._unknown_tags()
+        ]
         if len(self.unknown_tags) > _MAX_UNKNOWN:
             lines.append(f"… and {len(self.unknown_tags) - _MAX_UNKNOWN:,} more tags that the training data lacks")
         if self.invalid_tags:

@@ -1,86 +1,73 @@
-"""Comparison of two runs: whether their difference exceeds the variation between seeds and between sentences.
+"""Comparison of systems with a baseline: whether a difference exceeds the variation between seeds and sentences."""
 
-The test is a paired bootstrap (Efron and Tibshirani, 1993, chapter 16; for taggers and similar tasks Koehn, 2004;
-Berg-Kirkpatrick et al., 2012; Dror et al., 2018). Sentences are drawn with replacement, the same for both runs, because
-both runs tagged them. Seeds are drawn for each run separately, even if both runs have the same seeds: from one seed,
-networks of two shapes draw different weights, so that equal seeds are no pairs.
-
-Drawing sentences and seeds at once is the bootstrap of Owen (2007), which errs towards wider intervals. Of S seeds,
-S - 1 are drawn, as Rao and Wu (1988) do for small samples: drawing S would make the variance of their mean too small by
-a factor of (S - 1) / S. With few seeds the test still reports too many differences. In simulated pairs of equal runs
-whose seeds vary more than their sentences, p < 0.05 occurred in 21 % of the pairs with two seeds, 9 % with three, 8 %
-with five and 5 % with ten. Where both vary alike, it occurred in 7, 4 and 3 % with two, three and five seeds.
-
-Shapes in this module: R resamples, N sentences, S seeds of a run.
-"""
-
-import logging
-import statistics
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.random import Generator
 
-from tagger import choices, config
+from tagger import choices, streams
 from tagger.choices import Scored
-from tagger.errors import ConfigError, ModelError, StorageError
-from tagger.evaluation import SPANS, Counts, resampling
+from tagger.errors import ConfigError
+from tagger.evaluation import SCORE_NAMES, SPANS
 from tagger.evaluation.intervals import QUANTILES
-from tagger.evaluation.resampling import Floats
-from tagger.experiments import runs
-from tagger.training import records
-from tagger.training.run_dir import CONFIG
-
-log = logging.getLogger(__name__)
+from tagger.experiments import compared_systems, significance
+from tagger.experiments.compared_systems import ComparedFiles, ComparedScores, ComparedSystem
 
 MAX_SAMPLES = 1_000_000
-_TIE = 1e-9  # percent; smaller differences are due to rounding
 
 
 @dataclass(frozen=True)
-class RunScores:
-    """A run: its directory, its seeds, their scores in percent, and the mean and sample standard deviation of these."""
+class Difference:
+    """The difference between a system and the baseline.
 
-    run: str
-    seeds: tuple[int, ...]
-    scores: tuple[float, ...]
-    mean: float
-    sd: float | None
+    Attributes:
+        system: the system.
+        difference: its mean score minus that of the baseline, in percentage points.
+        interval: the bounds of the middle 95 % of the bootstrap's differences.
+        bootstrap_p: the p-value of the paired bootstrap.
+        bootstrap_corrected: the same, corrected for the number of comparisons by Holm's method.
+        randomisation_p: the p-value of approximate randomisation.
+        randomisation_corrected: the same, corrected.
+    """
+
+    system: ComparedScores
+    difference: float
+    interval: tuple[float, float]
+    bootstrap_p: float
+    bootstrap_corrected: float
+    randomisation_p: float
+    randomisation_corrected: float
 
     def __str__(self) -> str:
-        spread = f" ± {self.sd:.2f}" if self.sd is not None else ""
-        seeds = ", ".join(map(str, self.seeds))
-        return f"{self.run}: {self.mean:.2f}{spread}, seed{'s' * (len(self.seeds) > 1)} {seeds}"
+        low, high = self.interval
+        figures = f"{self.system!s:>14}{self.difference:>+12.2f}{f'{low:+.2f} to {high:+.2f}':>18}"
+        bootstrap = f"{self.bootstrap_p:13.4f}{self.bootstrap_corrected:11.4f}"
+        return f"{figures}{bootstrap}{self.randomisation_p:17.4f}{self.randomisation_corrected:11.4f}"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The difference of two runs.
+    """The differences between systems and a baseline.
 
     Attributes:
-        on: the part of the data, test or dev.
+        on: the part of the data, test or dev; None if no run is compared.
         score: f1 or accuracy.
         data: the hash of the gold data.
         sentences: the number of its sentences.
-        first, second: the runs.
-        difference: the difference of the means, second minus first, in percentage points.
-        interval: the bounds of the middle 95 % of the resampled differences.
-        p: the fraction of resamples that deviate from the difference by at least as much as it deviates from 0.
-        samples: the number of resamples.
-        seed: the seed of the resampling.
+        baseline: the baseline.
+        differences: those of all other systems.
+        samples: the number of resamples and of exchanges.
+        seed: the seed of their random choice.
     """
 
-    on: Scored
-    score: str
+    on: Scored | None
+    score: choices.Selection
     data: str
     sentences: int
-    first: RunScores
-    second: RunScores
-    difference: float
-    interval: tuple[float, float]
-    p: float
+    baseline: ComparedScores
+    differences: tuple[Difference, ...]
     samples: int
     seed: int
 
@@ -89,105 +76,125 @@ class Comparison:
         return asdict(self)
 
     def __str__(self) -> str:
-        low, high = self.interval
-        name = "F1" if self.score == "f1" else self.score
-        lines = [f"{name} on {self.on}, mean ± sd", str(self.first), str(self.second)]
-        lines.append(f"difference {self.difference:+.2f}, 95 % interval {low:+.2f} to {high:+.2f}, p = {self.p:.4f}")
-        for side in (self.first, self.second):
-            if len(side.seeds) == 1:
-                lines.append(f"{side.run} has one seed: the variation between seeds is not included")
-        drawn = f"{self.samples} resamples of {self.sentences} sentences and of the seeds, drawn with seed {self.seed}"
-        return "\n".join([*lines, f"{drawn} | data=sha256:{self.data[:12]}"])
+        part = f" on {self.on}" if self.on else ""
+        name = SCORE_NAMES[self.score]
+        systems = [self.baseline, *(each.system for each in self.differences)]
+        names = [streams.escape_line(system.name) for system in systems]
+        space = max(map(len, names)) + 2
+        tests = f"{'bootstrap p':>13}{'corrected':>11}{'randomisation p':>17}{'corrected':>11}"
+        lines = [
+            f"{name}{part}, mean ± sd of seeds; differences from {names[0]}",
+            f"{'':{space}}{name:>14}{'difference':>12}{'95 % interval':>18}{tests}",
+            f"{names[0]:{space}}{self.baseline!s:>14}",
+        ]
+        lines += [f"{row:{space}}{each}" for row, each in zip(names[1:], self.differences, strict=True)]
+        return "\n".join([*lines, *self._notes(systems), self._describe_samples()])
+
+    def _notes(self, systems: Sequence[ComparedScores]) -> list[str]:
+        notes = [
+            f"{system.name} has one seed: the variation between seeds is not included"
+            for system in systems
+            if len(system.seeds) == 1
+        ]
+        for each in self.differences:
+            counts = len(self.baseline.scores), len(each.system.scores)
+            if (smallest := significance.smallest_p(*counts)) > 1 / (self.samples + 1):
+                notes.append(
+                    f"{each.system.name}: randomisation exchanges trainings; with {counts[0]} and {counts[1]} of them"
+                    f" its p is at least {smallest:.4f}"
+                )
+        return notes
+
+    def _describe_samples(self) -> str:
+        seeds = (
+            " and of the seeds" if self.baseline.seeds or any(each.system.seeds for each in self.differences) else ""
+        )
+        corrected = f"corrected by Holm's method for {choices.counted(len(self.differences), 'comparison')}"
+        drawn = (
+            f"{corrected}; {self.samples} resamples of {self.sentences} sentences{seeds}, drawn with seed {self.seed}"
+        )
+        return f"{drawn} | data=sha256:{self.data[:12]}"
 
 
-def compare(first: Path, second: Path, *, on: Scored = "test", samples: int = 10_000, seed: int = 0) -> Comparison:
-    """Returns the difference of two runs of one or several seeds; unfinished seeds are omitted with a log message.
+def compare(
+    *systems: Path,
+    baseline: Path | None = None,
+    on: Scored = "test",
+    files: ComparedFiles | None = None,
+    samples: int = 10_000,
+    seed: int = 0,
+) -> Comparison:
+    """Returns the differences between systems and a baseline; unfinished seeds are omitted with a log message.
 
     Args:
-        first: the directory of a run.
-        second: the directory of another run, scored on the same data.
-        on: the part of the data.
-        samples: the number of resamples.
-        seed: the seed of the resampling; equal seeds give equal figures.
+        systems: directories of runs of one or several seeds, and files; at least two, all scored on the same data.
+        baseline: one of them; None for the first.
+        on: the part of the data, for runs.
+        files: how files are read; None for files of predictions with gold tags.
+        samples: the number of resamples and of exchanges.
+        seed: the seed of their random choice; equal seeds give equal figures.
 
     Raises:
-        StorageError: a run is not finished, keeps no scores on that part, or was scored on other data.
-        ConfigError: `samples` is not in [1, MAX_SAMPLES], or the seed is negative.
+        StorageError: a run is not finished, or keeps no scores on that part.
+        ModelError: a run cannot be read, or runs were scored on different data.
+        DataError: a file cannot be read, or was scored on different data.
+        ConfigError: `samples` is not in [1, MAX_SAMPLES], the seed is negative, there is one system, or the baseline
+            is none of the systems.
     """
     if not 1 <= samples <= MAX_SAMPLES:
         raise ConfigError(f"samples must be from 1 to {MAX_SAMPLES}, got {samples}")
     if not 0 <= seed < choices.SEED_LIMIT:
         raise ConfigError(f"the seed must be at least 0 and below 2**63, got {seed}")
-    counts = [_read_counts(run, on) for run in (first, second)]
-    ours, theirs = (next(iter(by_seed.values())) for by_seed in counts)
-    if (ours.data, ours.columns, len(ours.rows)) != (theirs.data, theirs.columns, len(theirs.rows)):
-        hashes = f"expected sha256 {ours.data[:12]}, found {theirs.data[:12]}"
-        raise ModelError(f"{second}: was scored on other {on} data than {first}: {hashes}")
-    parts = [resampling.stack_terms(list(by_seed.values())) for by_seed in counts]
-    before, after = map(_score_run, (first, second), map(list, counts), parts)
-    difference = after.mean - before.mean
-    drawn = resample(*parts, samples=samples, random=np.random.default_rng(seed))
-    low, high = np.quantile(drawn, QUANTILES)
-    is_extreme = np.abs(drawn - difference) >= abs(difference) - _TIE
-    p = (1 + int(is_extreme.sum())) / (samples + 1)
-    score = "f1" if ours.columns == SPANS else "accuracy"
+    ordered = _order(systems, baseline)
+    first, *rest = compared_systems.read_systems(ordered, on, files or ComparedFiles())
+    differences = [_compare_two(first, other, samples, seed) for other in rest]
+    return Comparison(
+        on if any(system.is_run for system in (first, *rest)) else None,
+        "f1" if first.first.columns == SPANS else "accuracy",
+        first.first.data,
+        len(first.first.rows),
+        first.score(),
+        _correct(differences),
+        samples,
+        seed,
+    )
+
+
+def _order(systems: Sequence[Path], baseline: Path | None) -> list[Path]:
+    """Returns the systems, the baseline first."""
+    if len(systems) < 2:
+        raise ConfigError("expected at least two `systems` to compare")
+    if baseline is None:
+        return list(systems)
+    if baseline not in systems:
+        raise ConfigError(
+            f"{baseline}: the `baseline` is none of the systems {choices.listed(tuple(map(str, systems)))}"
+        )
+    index = list(systems).index(baseline)
+    return [baseline, *systems[:index], *systems[index + 1 :]]
+
+
+def _compare_two(first: ComparedSystem, second: ComparedSystem, samples: int, seed: int) -> Difference:
+    """Returns the difference of two systems; its p-values are not corrected yet."""
+    ours, theirs = first.terms, second.terms
+    score = second.score()
+    difference = score.mean - first.score().mean
+    random, exchanging = np.random.default_rng(seed), np.random.default_rng((seed, 1))
+    resampled = significance.resample(ours, theirs, samples=samples, random=random)
+    low, high = np.quantile(resampled, QUANTILES)
+    bootstrap = significance.bootstrap_p(resampled, difference)
+    randomisation = significance.randomisation_p(ours, theirs, samples=samples, random=exchanging)
     interval = float(low), float(high)
-    return Comparison(on, score, ours.data, len(ours.rows), before, after, difference, interval, p, samples, seed)
+    return Difference(score, difference, interval, bootstrap, bootstrap, randomisation, randomisation)
 
 
-def _read_counts(run: Path, on: Scored) -> dict[int, Counts]:
-    """Returns the counts of each finished seed of a run, all on the same data."""
-    if runs.has_seed_dirs(run):
-        seeds, _ = runs.read_seeds(run)
-        paths = {seed: runs.seed_dir(run, seed) for seed in seeds if runs.is_finished(runs.seed_dir(run, seed))}
-        if unfinished := [str(seed) for seed in seeds if seed not in paths]:
-            log.warning("%s: unfinished seeds are omitted: %s", run, ", ".join(unfinished))
-    elif (run / CONFIG).is_file():
-        paths = {config.load(str(run / CONFIG)).training.seed: run}
-    else:
-        paths = {}
-    if not paths:
-        raise StorageError(f"{run}: holds no finished training to compare")
-    parts_by_seed = {seed: records.read_counts(path) for seed, path in paths.items()}
-    if not all(on in parts for parts in parts_by_seed.values()):
-        raise StorageError(f"{run}: was trained without {on} data and has no scores on it; pass dev as `on`")
-    counts = {seed: parts[on] for seed, parts in parts_by_seed.items()}
-    if len({part.data for part in counts.values()}) > 1:
-        raise ModelError(f"{run}: its seeds were scored on different {on} data, so that they have no common mean")
-    if not all(part.rows for part in counts.values()):
-        raise ModelError(f"{run}: its {on} data holds no sentences")
-    if len({(part.columns, len(part.rows)) for part in counts.values()}) > 1:
-        raise ModelError(f"{run}: the counts of its seeds differ in size")
-    return counts
-
-
-def _score_run(run: Path, seeds: list[int], terms: Floats) -> RunScores:
-    scores = resampling.score_weighted(np.ones((1, terms.shape[1])), terms)[0].tolist()
-    sd = statistics.stdev(scores) if len(scores) > 1 else None
-    return RunScores(str(run), tuple(seeds), tuple(scores), statistics.fmean(scores), sd)
-
-
-def resample(first: Floats, second: Floats, *, samples: int, random: Generator) -> Floats:
-    """Returns differences (samples,) of mean scores, second minus first, for resampled sentences and seeds.
-
-    Args:
-        first: (2, N, S) terms that each sentence adds to the numerator and the denominator of each seed's score.
-        second: the same for the other run, of the same sentences.
-        samples: the number of resamples.
-        random: the random generator.
-    """
-    sentences, ours, theirs = random.spawn(3)  # so that the result does not depend on the size of the chunks
-    chunks = [
-        _resample_seeds(resampling.score_weighted(weights, second), theirs)
-        - _resample_seeds(resampling.score_weighted(weights, first), ours)
-        for weights in resampling.draw_sentences(first.shape[1], samples, sentences)
-    ]
-    return np.concatenate(chunks)
-
-
-def _resample_seeds(scores: Floats, random: Generator) -> Floats:
-    """Returns the means (R,) of S - 1 scores, at least one, drawn with replacement from each row of scores (R, S)."""
-    rows, seeds = scores.shape
-    indices = random.integers(seeds, size=(rows, max(seeds - 1, 1)))
-    drawn: Floats = np.take_along_axis(scores, indices, axis=1).mean(axis=1)
-    return drawn
+def _correct(differences: Sequence[Difference]) -> tuple[Difference, ...]:
+    """Returns the differences with p-values that are corrected for their number."""
+    bootstrap, randomisation = (
+        significance.correct_by_holm([getattr(each, name) for each in differences])
+        for name in ("bootstrap_p", "randomisation_p")
+    )
+    return tuple(
+        replace(each, bootstrap_corrected=first, randomisation_corrected=second)
+        for each, first, second in zip(differences, bootstrap, randomisation, strict=True)
+    )

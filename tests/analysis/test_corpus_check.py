@@ -6,7 +6,6 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import tagger
-from tagger.analysis.findings import MAX_EXAMPLES
 from tagger.cli import app
 from tagger.errors import ConfigError, DataError
 from tests.analysis.corpora import check, examples, findings, write
@@ -197,10 +196,53 @@ def test_the_coverage_of_vectors_is_computed(tmp_path: Path) -> None:
 
 
 def test_many_faults_are_a_count_and_the_first_ones(tmp_path: Path) -> None:
-    result = check(tmp_path, train=" | ".join(["a/B-PER x/I-LOC"] * (MAX_EXAMPLES + 5)))
+    write(tmp_path, train=" | ".join(["a/B-PER x/I-LOC"] * 1005))
+    result = tagger.check(tmp_path, report=tmp_path / "report.html")
     (finding,) = findings(result, "invalid-tag")
-    assert (finding.count, len(finding.examples)) == (MAX_EXAMPLES + 5, MAX_EXAMPLES)
-    assert "    … and 5 more" in str(result).splitlines()
+    assert (finding.count, len(finding.examples)) == (1005, 1000)
+    assert "    … and 995 more" in str(result).splitlines()
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("after &#x27;B-PER&#x27;") == 1000
+    assert "… and 5 more" in page
+
+
+def test_every_record_that_cannot_be_read_is_an_error_and_the_others_are_checked(tmp_path: Path) -> None:
+    rows = ['{"text": "Ada ran.", "label": [[0, 3, "PER"]]}', "{", '{"text": "a", "label": [3]}', '{"label": []}']
+    (tmp_path / "a.jsonl").write_text("\n".join(rows))
+    (tmp_path / "b.txt").write_text("a O\n\nb\n\nc O\n\nd O x\n")
+    for name, expected, sentences in (("a.jsonl", [2, 3, 4], 1), ("b.txt", [3, 7], 2)):
+        result = tagger.check(tmp_path / name)
+        (finding,) = findings(result, "unreadable")
+        locations = [example.text.partition(": ")[0] for example in finding.examples]
+        assert (finding.count, locations) == (len(expected), [f"{tmp_path / name}:{line}" for line in expected])
+        assert result.parts[0].sentences == sentences
+        assert result.has_errors
+
+
+def test_the_settings_that_the_data_suggest_are_printed(tmp_path: Path) -> None:
+    path = tmp_path / "train.txt"
+    path.write_text("Ada NN PER-B\nran VB O\n\n" * 5)
+    result = tagger.check(path, report=tmp_path / "report.html")
+    assert result.decisions == (
+        "read with data.format=columns, data.token=0, data.tag=2, data.tag_format=suffix",
+        "data.tag: other columns that may hold tags: 1 (NN, VB, …)",
+    )
+    assert set(result.decisions) <= set(str(result).splitlines())
+    assert all(decision in (tmp_path / "report.html").read_text() for decision in result.decisions)
+
+
+def test_options_say_how_the_data_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text('{"body": "Ada ran.", "marks": [[0, 3, "PER"]]}\n' * 3)
+    fields = ("--set", "data.fields.text=body", "--set", "data.fields.spans=marks", "--language", "de")
+    result = json.loads(run(path, *fields, "--json").stdout)
+    assert result["parts"][0]["types"] == {"PER": 3}
+    expected = "data.language=de, data.fields.text=body, data.fields.spans=marks"
+    assert result["decisions"][0] == f"read with data.format=jsonl, {expected}"
+    write(tmp_path / "columns", train="Ada/? ran/O | Ada/B-PER ran/O")
+    assert tagger.check(tmp_path / "columns", unknown_tag="?").parts[0].unknown == 1
+    with pytest.raises(ConfigError, match="`settings` change how data is read here; training has no effect"):
+        tagger.check(path, settings={"training.epochs": 3})
 
 
 def test_errors_end_the_command_with_1_and_warnings_with_0(tmp_path: Path) -> None:

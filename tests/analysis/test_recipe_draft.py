@@ -148,3 +148,16 @@ def test_a_chosen_column_of_a_table_is_in_the_recipe(tmp_path: Path) -> None:
     path = tmp_path / "all.csv"
     path.write_text("word,pos,ner\nAda,N,B-PER\nran,V,O\n\nAda,N,B-PER\nran,V,O\n")
     assert json.loads(run(path, "--tag-column", "pos", "--json").stdout)["data"]["tag"] == "pos"
+
+
+def test_the_recipe_of_texts_has_their_language_and_decisions_are_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "all.jsonl"
+    path.write_text('{"text": "Ada ran.", "label": [[1, 3, "PER"]]}\n' * 3)
+    text = tagger.init(path, settings={"data.misaligned": "contract"}, language="de").text
+    assert "  language: de  # of the texts, as an ISO 639 code; it decides" in text
+    assert "  misaligned: contract\n" in text
+    assert f"{path}:1: PER 1-3 'da' is dropped" in caplog.text
+    (tmp_path / "all.conll").write_text("Ada B-PER\nran O\n\n" * 3)
+    assert "language" not in tagger.init(tmp_path / "all.conll").text

@@ -165,6 +165,44 @@ def test_rejected_and_unfinished_records_are_skipped_and_counted():
     assert notices.counts == expected
 
 
+@pytest.mark.parametrize(
+    ("row", "described"),
+    [
+        ({"text": TEXT}, "'text'"),
+        ({"text": TEXT, "label": None}, "'text', 'label' (null)"),
+        ({"tokens": TOKENS, "ner_tags": None}, "'tokens', 'ner_tags' (null)"),
+        ([TEXT, {"entities": None}], "'text', 'entities' (null)"),
+    ],
+)
+def test_a_record_without_an_annotation_is_skipped_and_counted(row: object, described: str):
+    sentences, notices = read(row, {"text": "No.", "label": []})
+    assert [sentence.tokens for sentence in sentences] == [("No", ".")]
+    (line,) = notices.lines()
+    assert line.startswith("records without an annotation (1): a.jsonl:1: skipped; expected an annotation in 'spans', ")
+    assert line.endswith(f"'tags' or 'ner_tags', found {described}; data.fields names the fields")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"text": TEXT, "_input_hash": 3, "answer": "accept"},
+        {"text": TEXT, "spans": None, "answer": "accept"},
+        {"id": 1, "text": TEXT, "annotator": 1, "annotation_id": 1, "lead_time": 2.5},
+    ],
+)
+def test_tools_that_leave_out_an_empty_list_of_spans_have_annotated_the_record(row: dict):
+    sentences, notices = read(row)
+    assert (sentences[0].tags, notices.counts) == (("O",) * 5, {})
+
+
+def test_of_records_without_an_annotation_alone_nothing_is_trained(tmp_path: Path):
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n' * 2)
+    with pytest.raises(
+        DataError, match=r"holds no sentence; records without an annotation \(2\): .*data\.fields names"
+    ):
+        reader.read_corpus(tmp_path / "a.jsonl", input_format="jsonl", layout=Layout())
+
+
 def test_results_that_are_no_spans_are_left_out_and_counted():
     choice = {"type": "choices", "value": {"choices": ["news"]}}
     (sentence,), notices = read(task(DONE | {"result": [*DONE["result"], choice]}))
@@ -216,11 +254,6 @@ def test_offsets_in_utf16_units_are_recognized_by_the_text_of_the_span():
 @pytest.mark.parametrize(
     ("row", "fault"),
     [
-        (
-            {"text": TEXT},
-            "expected an annotation in 'spans', 'label', 'labels', 'entities', 'ents', 'tags' or 'ner_tags', found",
-        ),
-        ({"text": TEXT, "label": None}, r"found 'text', 'label' \(null\)"),
         ({"label": []}, "expected 'text' or 'tokens', found 'label'"),
         ({"text": TEXT, "label": ["PER"]}, "expected .start, end, type. or an object as a span, found 'PER'"),
         ({"text": TEXT, "label": [["0", 3, "PER"]]}, "expected a span with start, end and type"),

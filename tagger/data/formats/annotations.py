@@ -7,6 +7,9 @@ A row is annotated in one of three ways:
   with `result` (Label Studio)
 - tokens with `tags` or `ner_tags`, or with spans whose `start` and `end` are token indices
 - a pair `[text, {"entities": [[start, end, type], …]}]` (spaCy)
+
+A row without an annotation, or with null, is skipped and reported. Rows of Prodigy that were accepted, and of Label
+Studio's JSON-min, have no field of spans if they have no span.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -72,9 +75,10 @@ class TokenTags(NamedTuple):
 
 
 class Skipped(NamedTuple):
-    """A row that is no training data; the reason is a kind of notice."""
+    """A row that is no training data: the kind of notice, and what the message says."""
 
     kind: str
+    message: str = "skipped"
 
 
 Annotation = TextSpans | TokenSpans | TokenTags | Skipped
@@ -210,14 +214,16 @@ def _read_row(row: Mapping[str, Any], options: AnnotationOptions) -> Annotation:
         sentences = row_fields.split_tokens(row, tokens)
         tags = row_fields.split_tags(row[tags_name], sentences, tags_name, options.tag_names)
         for name in span_names:
-            if name != tags_name:
+            if name != tags_name and not options.prefers_tags:
                 _check_agreement(row, tags, tags_name, name, fields)
         return TokenTags(sentences, tags)
-    if not span_names or (text is None and tokens is None):
-        raise ValueError(_missing_fault(row, fields, has_source=text is not None or tokens is not None))
+    if text is None and tokens is None:
+        raise ValueError(_missing_fault(row, fields, has_source=False))
+    if not span_names and not _is_without_spans(row):
+        return Skipped(UNANNOTATED, f"skipped; {_missing_fault(row, fields, has_source=True)}")
     if len(span_names) > 1:
         raise ValueError(f"the row has annotations in {join_names(span_names)}; choose with data.fields.spans")
-    spans = list(_read_spans(row[span_names[0]], span_names[0], fields))
+    spans = list(_read_spans(row[span_names[0]], span_names[0], fields)) if span_names else []
     if text is not None:
         return TextSpans(text, spans)
     return TokenSpans(row_fields.split_tokens(row, tokens), spans)
@@ -239,6 +245,11 @@ def _find_span_fields(row: Mapping[str, Any], fields: Fields) -> list[str]:
     if fields.spans is not None:
         return [fields.spans] if row.get(fields.spans) is not None else []
     return [] if fields.tags is not None else [name for name in _SPANS if isinstance(row.get(name), list)]
+
+
+def _is_without_spans(row: Mapping[str, Any]) -> bool:
+    """Returns whether a row without a field of spans is annotated: Prodigy and Label Studio leave out an empty one."""
+    return row.get("answer") == "accept" or (row.get("annotation_id") is not None and "annotator" in row)
 
 
 def _holds_spans(value: Any) -> bool:

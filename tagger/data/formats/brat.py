@@ -43,16 +43,25 @@ def read_tagged_records(source: Path | BinaryIO, options: ReadOptions) -> Iterat
     if not files:
         raise DataError(f"{source}: holds no file of annotations ({_ANNOTATIONS})")
     for number, path in enumerate(files):
-        text_path = path.with_suffix(_TEXT)
-        if not text_path.is_file():
-            raise DataError(f"{path}: has no text {text_path.name} beside it")
-        text = "".join(line for _, line in _read_lines(text_path, options))
-        annotation = TextSpans(text, list(_read_spans(path, options)))
         try:
-            sentences = build_sentences(annotation, Origin(str(path), 1, number), options)
-        except ValueError as error:
-            raise DataError(f"{path}: {error}") from error
-        yield Record(tuple(sentences), path.stem, 1, text, fields={"text": text}, size=len(text))
+            record = _read_pair(path, number, options)
+        except DataError as error:
+            options.refuse(str(error), number + 1, cause=error)
+        else:
+            yield record
+
+
+def _read_pair(path: Path, number: int, options: ReadOptions) -> Record:
+    text_path = path.with_suffix(_TEXT)
+    if not text_path.is_file():
+        raise DataError(f"{path}: has no text {text_path.name} beside it")
+    text = "".join(line for _, line in _read_lines(text_path, options))
+    annotation = TextSpans(text, list(_read_spans(path, options)))
+    try:
+        sentences = build_sentences(annotation, Origin(str(path), 1, number), options)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
+    return Record(tuple(sentences), path.stem, 1, text, fields={"text": text}, size=len(text))
 
 
 def _read_lines(path: Path, options: ReadOptions) -> Iterator[tuple[int, str]]:

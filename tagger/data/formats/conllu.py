@@ -41,8 +41,14 @@ def read_records(source: Path | BinaryIO, options: ReadOptions) -> Iterator[Reco
 
 def read_tagged(source: Path | BinaryIO, options: ReadOptions, *, tagged: bool = True) -> Iterator[Sentence]:
     """Yields the sentences of a source with their tags; see `read` for errors."""
-    tag, limit = str(options.layout.tag), options.max_record_bytes
-    return read(options.lines(source), options.name, tag, tagged=tagged, max_record_bytes=limit)
+    return read(
+        options.lines_of_blocks(source),
+        options.name,
+        str(options.layout.tag),
+        tagged=tagged,
+        reject=options.reject,
+        max_record_bytes=options.max_record_bytes,
+    )
 
 
 def read(

@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 
 from tagger.data.formats import Layout, headers
 from tagger.data.formats.reading import ReadOptions, record_of, shorten
-from tagger.data.sentence import Record, Reject, Sentence
+from tagger.data.sentence import Record, Sentence
 from tagger.errors import DataError
 from tagger.io import line_reader
 from tagger.io.line_reader import Unreadable
@@ -175,10 +175,8 @@ class _Reader:
     def _build_sentence(self, rows: list[_Row]) -> Iterator[Sentence]:
         fault = next((row.fault for row in rows if row.fault), "")
         raw = tuple(row.line for row in rows)
-        if fault and self.options.reject is None:
-            raise DataError(fault)
-        if fault and self.options.reject is not None:
-            self.options.reject(Reject(fault, rows[0].number, "".join(raw)))
+        if fault:
+            self.options.refuse(fault, rows[0].number, "".join(raw))
         elif rows and self.table:
             tokens, *tags = (tuple(row.fields[column] for row in rows) for column in self.table.columns)
             yield Sentence(tokens, tags=tags[0] if tags else (), line=rows[0].number, raw=raw)

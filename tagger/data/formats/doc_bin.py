@@ -66,7 +66,8 @@ def read_tagged_records(source: Path | BinaryIO, options: ReadOptions) -> Iterat
             build = _build_with_spans if column == "ents" else _build_with_tags
             sentences = build(doc, values, Origin(location, number, number - 1), options)
         except ValueError as error:
-            raise DataError(f"{location}: {error}") from error
+            options.refuse(f"{location}: {error}", number, cause=error)
+            continue
         yield _record(doc, number, sentences)
 
 

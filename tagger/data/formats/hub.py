@@ -45,7 +45,8 @@ def read_tagged_records(name: str, split: str, revision: str | None, options: Re
         try:
             record = tagged_rows.record(row, number, location)
         except ValueError as error:
-            raise DataError(f"{location}: {error}") from error
+            options.refuse(f"{location}: {error}", number, cause=error)
+            continue
         if record is not None:
             yield record
 

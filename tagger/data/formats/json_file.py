@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, NamedTuple
 from tagger.data.formats import rows
 from tagger.data.formats.fields import unpack
 from tagger.data.formats.reading import ReadOptions, shorten
-from tagger.data.sentence import Record, Reject
+from tagger.data.sentence import Record
 from tagger.errors import DataError
 from tagger.io import json_files, line_reader
 
@@ -48,24 +48,26 @@ def read_records(source: Path | BinaryIO, options: ReadOptions) -> Iterator[Reco
             _check_size(row, options)
             yield rows.record(unpack(row.value), number, options, line=row.line, size=len(row.raw))
         except ValueError as error:
-            fault = f"{options.name}:{row.line}: {error}"
-            if options.reject is None:
-                raise DataError(fault) from error
-            options.reject(Reject(fault, row.line, row.raw[: line_reader.MAX_REJECT_BYTES]))
+            _refuse(row, error, options)
 
 
 def read_tagged_records(source: Path | BinaryIO, options: ReadOptions) -> Iterator[Record]:
     """Yields a record with tags for each record that is training data; see `rows.TaggedRows` for errors."""
     tagged_rows = rows.TaggedRows(options)
     for number, row in enumerate(_read_rows(source, options), 1):
-        location = f"{options.name}:{row.line}"
         try:
             _check_size(row, options)
+            location = f"{options.name}:{row.line}"
             record = tagged_rows.record(unpack(row.value), number, location, line=row.line, size=len(row.raw))
         except ValueError as error:
-            raise DataError(f"{location}: {error}") from error
+            _refuse(row, error, options)
+            continue
         if record is not None:
             yield record
+
+
+def _refuse(row: _Row, error: Exception, options: ReadOptions) -> None:
+    options.refuse(f"{options.name}:{row.line}: {error}", row.line, row.raw[: line_reader.MAX_REJECT_BYTES], error)
 
 
 def _check_size(row: _Row, options: ReadOptions) -> None:

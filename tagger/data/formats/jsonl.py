@@ -12,8 +12,7 @@ from tagger.data.formats import rows
 from tagger.data.formats.fields import unpack
 from tagger.data.formats.reading import ReadOptions
 from tagger.data.formats.writing import Sink, TextSink, WriteOptions, skip_empty
-from tagger.data.sentence import Record, Reject
-from tagger.errors import DataError
+from tagger.data.sentence import Record
 from tagger.io import json_files
 
 log = logging.getLogger(__name__)
@@ -36,10 +35,7 @@ def read_records(source: Path | BinaryIO, options: ReadOptions) -> Iterator[Reco
         try:
             yield rows.record(parse_row(text), number, options, size=len(line))
         except ValueError as error:
-            fault = f"{options.name}:{number}: {error}"
-            if options.reject is None:
-                raise DataError(fault) from error
-            options.reject(Reject(fault, number, line))
+            options.refuse(f"{options.name}:{number}: {error}", number, line, error)
 
 
 def read_tagged_records(source: Path | BinaryIO, options: ReadOptions) -> Iterator[Record]:
@@ -52,7 +48,8 @@ def read_tagged_records(source: Path | BinaryIO, options: ReadOptions) -> Iterat
         try:
             record = tagged_rows.record(parse_row(text), number, location, size=len(line))
         except ValueError as error:
-            raise DataError(f"{location}: {error}") from error
+            options.refuse(f"{location}: {error}", number, line, error)
+            continue
         if record is not None:
             yield record
 

@@ -7,8 +7,7 @@ from typing import BinaryIO
 from tagger.data.formats import Layout
 from tagger.data.formats.lines import words
 from tagger.data.formats.reading import ReadOptions, record_of, shorten
-from tagger.data.sentence import Record, Reject, Sentence
-from tagger.errors import DataError
+from tagger.data.sentence import Record, Sentence
 
 _SEPARATOR = "|"
 
@@ -32,10 +31,7 @@ def read_tagged(source: Path | BinaryIO, options: ReadOptions, *, tagged: bool =
                 fields = _Fields(items, options.layout, tagged=tagged)
             rows = [fields.parse(item) for item in items] if fields else []
         except ValueError as error:
-            fault = f"{options.name}:{number}: {error}"
-            if options.reject is None:
-                raise DataError(fault) from error
-            options.reject(Reject(fault, number, line))
+            options.refuse(f"{options.name}:{number}: {error}", number, line, error)
             continue
         tokens, tags = (tuple(column) for column in zip(*rows, strict=True)) if rows else ((), ())
         yield Sentence(tokens, tags=tags if tagged else (), line=number, raw=(line,))

@@ -9,6 +9,7 @@ from tagger.choices import Misaligned, Newline
 from tagger.data.formats import Layout
 from tagger.data.notices import Notices
 from tagger.data.sentence import Record, Reject, Sentence
+from tagger.errors import DataError
 from tagger.io import line_reader
 
 
@@ -44,12 +45,15 @@ class AnnotationOptions:
         misaligned: what becomes of a span that ends within a token.
         annotator: the annotator whose work is read, where a record has several; None if each record has one.
         tag_names: the names of tags that are integers, from 0.
+        prefers_tags: whether tags of tokens are read even if the row has other spans, as rows with gold spans have that
+            were tagged.
     """
 
     fields: Fields = Fields()
     misaligned: Misaligned = "expand"
     annotator: str | None = None
     tag_names: tuple[str, ...] = ()
+    prefers_tags: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,16 @@ class ReadOptions:
     newline: Newline = "break"
     eager: bool = False
     notices: Notices = field(default_factory=Notices)
+
+    def refuse(self, fault: str, number: int, raw: str = "", cause: Exception | None = None) -> None:
+        """Rejects a line, a row or a block of lines that cannot be read.
+
+        Raises:
+            DataError: there is no `reject`.
+        """
+        if self.reject is None:
+            raise DataError(fault) from cause
+        self.reject(Reject(fault, number, raw))
 
     def lines(self, source: Path | BinaryIO) -> Iterator[tuple[int, str]]:
         """Yields the numbered lines of a source; those that cannot be read are rejected one by one."""

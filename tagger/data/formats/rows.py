@@ -78,7 +78,7 @@ class TaggedRows:
         for kind in left_out:
             self._options.notices.add(kind, f"{location}: left out")
         if isinstance(annotation, Skipped):
-            self._options.notices.add(annotation.kind, f"{location}: skipped")
+            self._options.notices.add(annotation.kind, f"{location}: {annotation.message}")
             return None
         document, numbered = _identify_document(row, number)
         if document != self._document:

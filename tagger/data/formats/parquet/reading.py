@@ -16,7 +16,7 @@ from pyarrow import parquet as pq
 from tagger.data.formats import annotations, jsonl, rows
 from tagger.data.formats.parquet.decoding import EncodedBatch, is_decodable
 from tagger.data.formats.reading import ReadOptions
-from tagger.data.sentence import Record, Reject
+from tagger.data.sentence import Record
 from tagger.errors import ConfigError, CorruptError, DataError
 from tagger.io import json_files, line_reader
 
@@ -164,7 +164,7 @@ def _read_records(batches: Iterable[EncodedBatch], options: ReadOptions, convert
             number = first + start
             if sizes[start] > limit:
                 fault = f"a row of over {line_reader.format_size(limit)}; raise `max_record_bytes` to read it"
-                _reject(f"{name}: row {number}: {fault}", number, "", options)
+                options.refuse(f"{name}: row {number}: {fault}", number)
                 continue
             with convert_errors(name):
                 decoded = batch.decode(start, stop)
@@ -184,16 +184,10 @@ def _convert_rows(
             record = convert(row, number, size)
         except ValueError as error:
             raw = f"{jsonl.dump(dict(row)).decode()}\n" if options.reject else ""
-            _reject(f"{options.name}: row {number}: {error}", number, raw, options, error)
+            options.refuse(f"{options.name}: row {number}: {error}", number, raw, error)
         else:
             if record is not None:
                 yield record
-
-
-def _reject(fault: str, number: int, raw: str, options: ReadOptions, cause: Exception | None = None) -> None:
-    if options.reject is None:
-        raise DataError(fault) from cause
-    options.reject(Reject(fault, number, raw))
 
 
 def _decoded_ranges(sizes: NDArray[np.int64], limit: int) -> Iterator[tuple[int, int]]:
