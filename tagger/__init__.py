@@ -12,7 +12,9 @@ from importlib import import_module
 __version__ = "0.1.0"
 __all__ = [
     "Comparison",
+    "DetailedReport",
     "Document",
+    "Evaluations",
     "Report",
     "Sentence",
     "Span",
@@ -25,6 +27,7 @@ __all__ = [
     "compare",
     "convert",
     "evaluate",
+    "evaluate_files",
     "info",
     "init",
     "load",
@@ -37,12 +40,14 @@ __all__ = [
 
 TYPE_CHECKING = False  # as typing has it; with `python -m tagger`, typing may lie in the current directory
 if TYPE_CHECKING:
+    from tagger.analysis.detailed_report import DetailedReport
+    from tagger.analysis.evaluations import Evaluations
     from tagger.api.audit import audit
     from tagger.api.batch import tag_files
     from tagger.api.check import check
     from tagger.api.comparison import compare
     from tagger.api.conversion import convert
-    from tagger.api.evaluation import evaluate
+    from tagger.api.evaluation import evaluate, evaluate_files
     from tagger.api.info import info
     from tagger.api.init import init
     from tagger.api.scoring import score
@@ -58,7 +63,9 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "Comparison": "tagger.experiments",
+    "DetailedReport": "tagger.analysis.detailed_report",
     "Document": "tagger.data.document",
+    "Evaluations": "tagger.analysis.evaluations",
     "Report": "tagger.evaluation",
     "Sentence": "tagger.data.sentence",
     "Span": "tagger.data.sentence",
@@ -70,6 +77,7 @@ _MODULES = {
     "compare": "tagger.api.comparison",
     "convert": "tagger.api.conversion",
     "evaluate": "tagger.api.evaluation",
+    "evaluate_files": "tagger.api.evaluation",
     "info": "tagger.api.info",
     "init": "tagger.api.init",
     "load": "tagger.tagging",

@@ -28,6 +28,7 @@ Repair = Literal["conlleval", "discard", "none"]
 Misaligned = Literal["expand", "contract", "drop", "stop"]
 Scored = Literal["test", "dev"]
 OnNonfinite = Literal["stop", "skip"]
+ErrorKind = Literal["missed", "spurious", "type", "boundary", "both"]
 Kernel = Literal["torch", "numba", "triton"]
 Reduction = Literal["sentence", "token", "none"]
 Device = str

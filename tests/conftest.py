@@ -1,14 +1,14 @@
 """Shared fixtures: a tiny corpus, a recipe that learns it in a second, and a model trained on it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 
-from tagger import training
+from tagger import plotting, training
 from tagger.config import Config, parse
 
 if not torch.cuda.is_available():
@@ -72,6 +72,21 @@ def _one_thread() -> None:
     """Limits tests and the processes they start to one thread, so that they do not compete for cores."""
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _empty_plots() -> Iterator[Callable[..., bytes]]:
+    """Makes trainings in this process draw empty pictures: drawing takes longer than a tiny training."""
+    draw = plotting.draw_png
+    plotting.draw_png = lambda *_, **__: b"\x89PNG"
+    yield draw
+    plotting.draw_png = draw
+
+
+@pytest.fixture
+def real_plots(_empty_plots: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the trainings of a test draw."""
+    monkeypatch.setattr(plotting, "draw_png", _empty_plots)
 
 
 @contextmanager

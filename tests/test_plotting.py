@@ -14,6 +14,7 @@ from tagger import plotting
 from tagger.evaluation import Scores
 from tagger.training import EpochRecord, records
 
+pytestmark = pytest.mark.usefixtures("real_plots")
 needs_matplotlib = pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs the extra [plot]")
 PANELS = {"loss": {"": [1.0, None, 0.5]}, "norm": {"a": [1.0, 2.0, 3.0], "b closed": [None, None, None]}}
 RECORDS = [

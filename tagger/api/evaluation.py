@@ -3,13 +3,17 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tagger import evaluation, tagging
+from tagger import tagging
+from tagger.analysis import detailed_report
+from tagger.analysis.detailed_report import DetailedReport
+from tagger.analysis.evaluations import Evaluations
 from tagger.choices import Device, Misaligned, TagFormat, TaggedFormat, check_choices
 from tagger.data import tagged_files
+from tagger.data.reader import Corpus
 from tagger.data.sentence import Sentence
 from tagger.data.tagged_files import FileOptions
 from tagger.errors import ConfigError
-from tagger.evaluation import Report
+from tagger.io import atomic
 from tagger.tagging import Tagger
 from tagger.tagging.texts import check_tokenizer
 
@@ -25,9 +29,10 @@ def evaluate(
     strict: bool = False,
     misaligned: Misaligned | None = None,
     annotated_types: Sequence[str] | None = None,
+    seen: str | Path | Sequence[str | Path] | None = None,
     device: Device = "auto",
-) -> Report:
-    """Returns the scores of a model on tagged data, as `tagger evaluate` prints them.
+) -> DetailedReport:
+    """Returns the scores of a model on tagged data, as `tagger evaluate` prints them, with all errors behind them.
 
     Args:
         model: a model directory, or a loaded tagger.
@@ -42,6 +47,7 @@ def evaluate(
             model.
         annotated_types: the types of spans that the data was annotated for; spans of other types are not scored. None
             for all types, or those of each record of the data.
+        seen: files of the training data, to score the spans and words that they hold apart from others.
         device: auto, cpu, cuda or cuda:N; not used if `model` is a tagger.
 
     Raises:
@@ -52,17 +58,65 @@ def evaluate(
     """
     check_choices(tag_format=(tag_format, TagFormat), misaligned=(misaligned, Misaligned))
     tagger = model if isinstance(model, Tagger) else tagging.load(model, device=device)
-    settings = tagger.model.config.data
-    if isinstance(data, str | Path):
-        options = FileOptions(input_format, token_column, tag_column, tag_format, misaligned)
-        corpus = tagged_files.read_file(Path(data), settings, options, has_spans=tagger.model.scheme is not None)
-        if corpus.is_split_text:
-            check_tokenizer(tagger.model.config, settings.language)
-    else:
-        sentence_format: TagFormat = "untyped" if settings.tag_format == "untyped" else "plain"
-        corpus = tagged_files.build_corpus(data, unknown_tag=settings.unknown_tag, tag_format=sentence_format)
+    options = FileOptions(input_format, token_column, tag_column, tag_format, misaligned)
+    known = None if seen is None else _read_seen(tagger, seen, options)
+    corpus = _read(tagger, data, options)
     if annotated_types is not None:
         if tagger.model.scheme is None:
             raise ConfigError("`annotated_types` are types of spans, but the model's tags are plain")
         corpus = corpus.with_annotated_types(annotated_types)
-    return evaluation.evaluate(tagger, corpus, strict=strict)
+    return detailed_report.measure(tagger, corpus, strict=strict, seen=known)
+
+
+def evaluate_files(
+    model: str | Path | Tagger,
+    files: Sequence[str | Path],
+    *,
+    report: str | Path | None = None,
+    predictions: str | Path | None = None,
+    device: Device = "auto",
+    **options: object,
+) -> Evaluations:
+    """Returns the scores of a model on each of several files.
+
+    Args:
+        model: a model directory, or a loaded tagger.
+        files: the files.
+        report: a file to which an HTML page of the scores and errors is written.
+        predictions: a file to which gold tags, predicted tags and probabilities are written, a line of JSON for each
+            sentence.
+        device: auto, cpu, cuda or cuda:N; not used if `model` is a tagger.
+        options: as for `evaluate`.
+
+    Raises:
+        TaggerError: as for `evaluate`, or an output cannot be written.
+    """
+    for output in (report, predictions):
+        if output is not None:
+            atomic.check_writable(Path(output))
+    tagger = model if isinstance(model, Tagger) else tagging.load(model, device=device)
+    result = Evaluations(tuple(evaluate(tagger, file, **options) for file in files))  # type: ignore[arg-type]
+    if report is not None:
+        atomic.write_output(Path(report), result.to_html().encode("utf-8", "replace"))
+    if predictions is not None:
+        with atomic.open_output(Path(predictions)) as stream:
+            stream.writelines(result.prediction_lines())
+    return result
+
+
+def _read(tagger: Tagger, data: str | Path | Sequence[Sentence], options: FileOptions) -> Corpus:
+    """Returns the data, read from a file or from sentences."""
+    settings = tagger.model.config.data
+    if not isinstance(data, str | Path):
+        sentence_format: TagFormat = "untyped" if settings.tag_format == "untyped" else "plain"
+        return tagged_files.build_corpus(data, unknown_tag=settings.unknown_tag, tag_format=sentence_format)
+    corpus = tagged_files.read_file(Path(data), settings, options, has_spans=tagger.model.scheme is not None)
+    if corpus.is_split_text:
+        check_tokenizer(tagger.model.config, settings.language)
+    return corpus
+
+
+def _read_seen(tagger: Tagger, seen: str | Path | Sequence[str | Path], options: FileOptions) -> list[Sentence]:
+    """Returns the sentences of the training data; files of another format than the evaluated one are recognized."""
+    paths = [seen] if isinstance(seen, str | Path) else seen
+    return [sentence for path in paths for sentence in _read(tagger, path, options).sentences]

@@ -1,6 +1,5 @@
 """The command `tagger check`."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,10 +17,7 @@ def check(
     unknown_tag: options.UnknownTag = None,
     settings: options.DataSettings = None,
     vectors: options.Vectors = None,
-    report: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write an HTML page with all findings, each with up to 1,000 examples."),
-    ] = None,
+    report: options.Report = None,
     as_json: options.Json = False,
 ) -> None:
     """Check annotated data: figures of each part, errors and warnings.

@@ -10,7 +10,7 @@ from tagger.cli.output import print_result
 
 
 def evaluate(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Tagged file.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Tagged files.")],
     model: options.Model,
     input_format: options.TaggedFormat = None,
     token_column: options.TokenColumn = None,
@@ -19,16 +19,27 @@ def evaluate(
     strict: Annotated[bool, typer.Option("--strict", help="Fail if the file has invalid tag sequences.")] = False,
     misaligned: options.Misaligned = None,
     annotated_types: options.AnnotatedTypes = None,
+    seen: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Training data: score spans and words that it holds apart (repeatable)."),
+    ] = None,
+    report: options.Report = None,
+    predictions: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write gold and predicted tags with probabilities as JSONL.")
+    ] = None,
     as_json: options.Json = False,
     device: options.Device = "auto",
 ) -> None:
-    """Score a model on a tagged file."""
+    """Score a model on tagged files, and show where it errs."""
     from tagger.api import evaluation
     from tagger.io import json_files
 
-    report = evaluation.evaluate(
+    result = evaluation.evaluate_files(
         model,
-        file,
+        files,
+        report=report,
+        predictions=predictions,
+        seen=seen or None,
         input_format=input_format,
         token_column=options.parse_column(token_column),
         tag_column=options.parse_column(tag_column),
@@ -38,4 +49,4 @@ def evaluate(
         annotated_types=None if annotated_types is None else annotated_types.split(","),
         device=device,
     )
-    print_result(json_files.dump(report.to_json()).decode() if as_json else str(report))
+    print_result(json_files.dump(result.to_json()).decode() if as_json else str(result))

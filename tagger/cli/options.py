@@ -17,6 +17,7 @@ Device = Annotated[
 ]
 Model = Annotated[Path, typer.Option(metavar="MODEL", help="Model directory.")]
 Vectors = Annotated[list[Path] | None, typer.Option(metavar="FILE", help="Pretrained word vectors (repeatable).")]
+Report = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the result as an HTML page.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 TaggedFormat = Annotated[
     choices.TaggedFormat | None,

@@ -1,9 +1,10 @@
 """Evaluation: precision, recall and F1 of spans (conlleval's rules) and of plain tags, accuracy, intervals."""
 
-from tagger.evaluation.evaluator import evaluate, evaluate_with_counts, find_selection
+from tagger.evaluation.evaluator import Evaluation, evaluate, evaluate_with_predictions, find_selection
 from tagger.evaluation.intervals import bootstrap_interval
 from tagger.evaluation.report import SCORE_NAMES, SPANS, TOKENS, Counts, LeftOut, Report, Scores, TypeScore
 from tagger.evaluation.scoring import accuracy, score_spans, score_tags
+from tagger.evaluation.selecting import SpanSelector
 from tagger.evaluation.systems import SystemScore, SystemScores
 
 __all__ = [
@@ -11,16 +12,18 @@ __all__ = [
     "SPANS",
     "TOKENS",
     "Counts",
+    "Evaluation",
     "LeftOut",
     "Report",
     "Scores",
+    "SpanSelector",
     "SystemScore",
     "SystemScores",
     "TypeScore",
     "accuracy",
     "bootstrap_interval",
     "evaluate",
-    "evaluate_with_counts",
+    "evaluate_with_predictions",
     "find_selection",
     "score_spans",
     "score_tags",

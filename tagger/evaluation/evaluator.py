@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
+from typing import NamedTuple
 
 from tagger.choices import Scheme, Selection
 from tagger.config import Config
@@ -15,7 +16,21 @@ from tagger.errors import DataError
 from tagger.evaluation import predictions
 from tagger.evaluation.predictions import Figures
 from tagger.evaluation.report import Counts, Report
-from tagger.tagging import EncodedPool, Tagger
+from tagger.tagging import TAGS_ONLY, DecodingOptions, EncodedPool, Tagger
+
+
+class Evaluation(NamedTuple):
+    """The scores of a tagger on a corpus.
+
+    Attributes:
+        report: the scores.
+        counts: the counts of each sentence.
+        predicted: the sentences as the tagger tagged them.
+    """
+
+    report: Report
+    counts: Counts
+    predicted: tuple[Sentence, ...]
 
 
 def find_selection(config: Config, *, has_spans: bool) -> Selection:
@@ -31,24 +46,26 @@ def evaluate(
     pools: Iterable[EncodedPool] | None = None,
     on_batch: Callable[[], None] = lambda: None,
 ) -> Report:
-    """Returns the scores of a tagger on a corpus; arguments and errors as for `evaluate_with_counts`."""
-    return evaluate_with_counts(tagger, corpus, strict=strict, pools=pools, on_batch=on_batch)[0]
+    """Returns the scores of a tagger on a corpus; arguments and errors as for `evaluate_with_predictions`."""
+    return evaluate_with_predictions(tagger, corpus, strict=strict, pools=pools, on_batch=on_batch).report
 
 
-def evaluate_with_counts(
+def evaluate_with_predictions(
     tagger: Tagger,
     corpus: Corpus,
     *,
     strict: bool = False,
+    options: DecodingOptions = TAGS_ONLY,
     pools: Iterable[EncodedPool] | None = None,
     on_batch: Callable[[], None] = lambda: None,
-) -> tuple[Report, Counts]:
-    """Returns the scores of a tagger on a corpus, and the counts of each sentence.
+) -> Evaluation:
+    """Returns the scores of a tagger on a corpus, the counts of each sentence, and the tagged sentences.
 
     Args:
         tagger: the tagger.
         corpus: sentences with gold tags.
         strict: refuse gold tags that are invalid in their scheme.
+        options: what to compute besides tags and spans.
         pools: the sentences as `tagger.encode` returned them, to encode them only once for several evaluations.
         on_batch: is called between batches; it may raise to end the evaluation.
 
@@ -63,9 +80,9 @@ def evaluate_with_counts(
         raise DataError(f"{corpus.name}: the model's tags are plain, but the gold column has spans in {actual.name}")
     started = time.perf_counter()
     if pools is None:
-        predicted = list(tagger.stream(corpus.sentences, on_batch=on_batch))
+        predicted = tuple(tagger.stream(corpus.sentences, options, on_batch=on_batch))
     else:
-        predicted = list(chain.from_iterable(tagger.tag_encoded(pools, on_batch=on_batch)))
+        predicted = tuple(chain.from_iterable(tagger.tag_encoded(pools, options, on_batch=on_batch)))
     seconds = time.perf_counter() - started
     figures = _score(corpus, predicted, detected.scheme or "IOB2", has_spans=tagger.model.scheme is not None)
     selection = find_selection(tagger.model.config, has_spans=tagger.model.scheme is not None)
@@ -80,7 +97,7 @@ def evaluate_with_counts(
         gold_scheme=detected.name,
         signature=figures.signature(selection, reading, digest),
     )
-    return report, Counts(digest, figures.columns, figures.counts)
+    return Evaluation(report, Counts(digest, figures.columns, figures.counts), predicted)
 
 
 def _score(corpus: Corpus, predicted: Sequence[Sentence], scheme: Scheme, *, has_spans: bool) -> Figures:

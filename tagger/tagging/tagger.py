@@ -379,12 +379,12 @@ class Tagger:
 
     def _find_candidates(self, pool: EncodedPool) -> list[Candidates]:
         """Returns the candidates of each window: its sentence's spans, or plain tags."""
-        of_windows: list[Candidates] = []
+        by_window: list[Candidates] = []
         for position, windows in groupby(pool.windows, lambda entry: entry[0]):
             sentence = pool.sentences[position]
             candidates = sentence.tags if self._span_tags is None else sentence.spans
-            of_windows += split_candidates(candidates, [window for _, window in windows])
-        return of_windows
+            by_window += split_candidates(candidates, [window for _, window in windows])
+        return by_window
 
     def _finish(self, work: _Work, on_batch: Callable[[], None], notices: WindowNotices) -> list[Sentence]:
         sentences, windows, _, _, prepared = work.pool

@@ -14,7 +14,7 @@ from tagger.config import Config, changed_settings, fixed_changes, loader
 from tagger.data.vectors import Table
 from tagger.device import seed_generators, select_device, single_torch_thread
 from tagger.errors import ConfigError, ModelError
-from tagger.evaluation import evaluate_with_counts
+from tagger.evaluation import evaluate_with_predictions
 from tagger.io import atomic
 from tagger.model import TaggerModel, build_model, read_tables
 from tagger.signals import StopRequest
@@ -227,10 +227,10 @@ def _finish(loop: Loop, data: Corpora, device: torch.device) -> TrainingResult:
     except ValueError as error:
         raise ModelError(f"{best}/metrics.json: {error}") from error
     tagger = Tagger(model, device, workers=torch.get_num_threads())
-    _, dev = evaluate_with_counts(tagger, data.dev)
+    dev = evaluate_with_predictions(tagger, data.dev).counts
     counts, test = {"dev": dev}, None
     if data.test is not None:
-        test, counts["test"] = evaluate_with_counts(tagger, data.test)
+        test, counts["test"], _ = evaluate_with_predictions(tagger, data.test)
         log.info("test: %s", test.signature)
     records.write_metrics(run_dir, loop.history, test)
     records.plot(run_dir, loop.history)

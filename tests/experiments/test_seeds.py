@@ -27,11 +27,6 @@ class Interruption(BaseException):
     """An interruption that a training cannot catch."""
 
 
-@pytest.fixture(autouse=True)
-def _no_plot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records, "plot", lambda *_: None)  # drawing takes longer than the training
-
-
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Config:
     folder = tmp_path_factory.mktemp("data")
@@ -46,9 +41,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Config:
 def whole(settings: Config, tmp_path_factory: pytest.TempPathFactory) -> ExperimentResult:
     """The result of an uninterrupted run."""
     run = tmp_path_factory.mktemp("whole") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(records, "plot", lambda *_: None)
-        return experiments.train(settings, SEEDS, run, device="cpu")
+    return experiments.train(settings, SEEDS, run, device="cpu")
 
 
 def assert_same(run: Path, whole: ExperimentResult) -> None:

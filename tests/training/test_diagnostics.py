@@ -207,6 +207,7 @@ def test_epochs_without_a_step_or_without_diagnostics_are_gaps_in_the_plot(tmp_p
 
 
 @pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs the extra [plot]")
+@pytest.mark.usefixtures("real_plots")
 def test_the_plot_shows_diagnostics(tiny_config: Config, tmp_path: Path) -> None:
     history = trained(tiny_config, tmp_path / "run", "training.diagnostics=true")
     assert (tmp_path / "run" / "training.png").read_bytes().startswith(b"\x89PNG")
