@@ -21,7 +21,7 @@ from tagger.training import Event, StepEnd, corpora, records, sentence_weights
 from tests.conftest import TINY_RECIPE, tiny_corpus
 from tests.robustness.runs import changed, results, tree
 
-SETTINGS = ["training.epochs=3", "training.batch_size=1", "training.optimizer.learning_rate=0.02"]
+SETTINGS = ["training.epochs=3", "training.batch_size=1", "training.optimizer.learning_rate=0.03"]
 PLANTED = [
     ("Ada", 1, "Oslo B-LOC", "Oslo B-PER"),
     ("Alan", 3, "New B-LOC\nYork I-LOC", "New O\nYork B-LOC"),
@@ -161,7 +161,7 @@ def test_an_audit_is_resumed_only_with_its_own_arguments_and_data(recipe: Config
 
 
 def test_an_interrupted_audit_resumes_and_equals_an_uninterrupted_one(recipe: Config, tmp_path: Path) -> None:
-    short, seen = changed(recipe, "training.epochs=1"), 0
+    short, seen = changed(recipe, "training.epochs=1", "training.batch_size=4"), 0
 
     class Interruption(BaseException):
         """An interruption that a training cannot catch."""
@@ -169,7 +169,7 @@ def test_an_interrupted_audit_resumes_and_equals_an_uninterrupted_one(recipe: Co
     def interrupt(event: Event) -> None:
         nonlocal seen
         seen += isinstance(event, StepEnd)
-        if seen > 20:  # within the second training
+        if seen > 7:  # within the second training
             raise Interruption
 
     options = {"folds": 2, "repeats": 1, "device": "cpu", "resume": True}
