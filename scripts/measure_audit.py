@@ -73,7 +73,7 @@ def main() -> None:
         started = time.perf_counter()
         audit = run_audit(folder, options)
         seconds = time.perf_counter() - started
-        items = [Item(each.number, each.start, each.end, each.given is not None) for each in audit.suspects]
+        items = [Item(each.number, each.start, each.end, each.annotated_type is not None) for each in audit.suspects]
         rankings = {"tagger audit": items}
         if find_spec("cleanlab") is not None:
             rankings["cleanlab"] = rank_by_cleanlab(corrupted, folder / "audit")
@@ -278,7 +278,7 @@ def measure(ranking: Sequence[Item], corruptions: Sequence[Corruption]) -> list[
         seen |= set() if hit is None else {hit}
     rows = []
     for fraction in FRACTIONS:
-        count = round(fraction * len(corruptions))
+        count = max(1, round(fraction * len(corruptions)))
         found = [corruptions[index].kind for index in hits[:count] if index is not None]
         row = {"fraction": fraction, "precision": len(found) / count, "recall": len(found) / len(corruptions)}
         for kind in KINDS:

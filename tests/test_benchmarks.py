@@ -73,6 +73,28 @@ def test_trainings_on_partial_annotation_are_measured(tmp_path: Path) -> None:
     assert files["full"].count("\n") == (tmp_path / "runs" / "unknown.conll").read_text().count("\n")
 
 
+def test_rates_of_significant_differences_between_equal_systems_are_measured(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "scripts/measure_significance.py",
+        "--pairs",
+        "40",
+        "--sentences",
+        "20",
+        "--samples",
+        "30",
+    ]
+    done = subprocess.run(
+        [*command, "--json", str(tmp_path / "rates.json")], cwd=PROJECT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "rates.json").read_text())
+    assert len(done.stdout.splitlines()) == len(rows) + 1 == 14
+    rates = {(row["seeds"], row["luck"]): row for row in rows}
+    assert rates[2, "larger"]["randomisation"] == 0  # of 6 exchanges
+    assert rates[10, "larger"]["sentences"] > 0.1 >= rates[1, "none"]["randomisation"]
+
+
 def test_code_is_measured_from_syntax_trees(tmp_path: Path) -> None:
     package = tmp_path / "package"
     package.mkdir()

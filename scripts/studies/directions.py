@@ -9,8 +9,8 @@ projection of sum and mean has fewer weights: half a percent of the total.)
 
 Differences and p-values compare test scores with concat, or two trainings that differ in one setting, as
 `tagger compare` does. Each p-value is for one pair: of many pairs, some have p < .05 by chance, and p-values from three
-seeds are too small (`tagger/experiments/comparison.py`). The time of an encoder is that of a forward and backward pass
-over 32 sentences in one thread; all encoders run alternately.
+seeds are too small (`tagger/experiments/significance.py`). The time of an encoder is that of a forward and backward
+pass over 32 sentences in one thread; all encoders run alternately.
 """
 
 import statistics

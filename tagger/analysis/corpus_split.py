@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain
+from io import BytesIO
+from itertools import chain, groupby, pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -12,6 +14,8 @@ from tagger.analysis.parts import Part
 from tagger.choices import InputFormat
 from tagger.config.schema import Data
 from tagger.data import reader, splitting
+from tagger.data.formats import FORMATS, Layout, brat, json_file, jsonl
+from tagger.data.formats.reading import ReadOptions
 from tagger.data.reader import Corpus
 from tagger.data.sentence import Sentence
 from tagger.errors import ConfigError, DataError, StorageError
@@ -20,6 +24,7 @@ from tagger.io import atomic, line_reader
 FRACTIONS = (80.0, 10.0, 10.0)
 _BLOCKS = ("columns", "conllu")  # formats in which a sentence is a block of lines, comments before it included
 _LINES = ("csv", "pipes", "jsonl")  # formats in which a sentence or row starts on its own line and all lines follow
+_RECORDS = ("json", "parquet", "brat")  # formats in which a record is no line
 
 
 @dataclass(frozen=True)
@@ -38,10 +43,14 @@ class CorpusSplit:
 
 
 class _Piece(NamedTuple):
-    """Text of the file that stays together, a sentence with its lines or a row, and its sentences."""
+    """Text of the file that stays together, a sentence with its lines or a row, and its sentences.
+
+    In formats of records, `rows` has the numbers of the records from 0, in place of a text.
+    """
 
     text: str
     sentences: tuple[Sentence, ...]
+    rows: tuple[int, ...] = ()
 
     def extend(self, text: str) -> "_Piece":
         """Returns the piece with further text."""
@@ -75,14 +84,15 @@ def split(source: CorpusFiles, out: Path, fractions: Sequence[float] = FRACTIONS
     paths = [path for paths in source.files.values() for path in paths]
     if len(paths) != 1:
         raise ConfigError(f"name one file to split as `data`; got {len(paths)} files")
-    files = tuple(
-        out / (role + line_reader.strip_compression_suffix(paths[0]).suffix) for role in ROLES[: len(fractions)]
-    )
+    file_format = reader.choose_format(paths[0], source.config.data)
+    suffix = "" if file_format == "brat" else line_reader.strip_compression_suffix(paths[0]).suffix
+    files = tuple(out / (role + suffix) for role in ROLES[: len(fractions)])
     for file in files:
         if file.exists() or file.is_symlink():
             raise StorageError(f"{file}: exists already; choose another `out`")
         atomic.check_writable(file)
     header, pieces = _read_pieces(paths[0], source.config.data)
+    part_writer = _PartWriter(paths[0], file_format, header)
     if len(pieces) < len(fractions):
         raise DataError(
             f"{paths[0]}: expected at least {len(fractions)} sentences or rows to split, found {len(pieces)}"
@@ -91,7 +101,7 @@ def split(source: CorpusFiles, out: Path, fractions: Sequence[float] = FRACTIONS
     parts = []
     for index, file in enumerate(files):
         chosen = [piece for piece, number in zip(pieces, numbers, strict=True) if number == index]
-        atomic.write_output(file, "".join((header, *(piece.text for piece in chosen))).encode())
+        part_writer.write(file, chosen)
         sentences = tuple(chain.from_iterable(piece.sentences for piece in chosen))
         parts.append(figures(Part(ROLES[index], (Corpus(file.name, sentences),))))
     return CorpusSplit(files, tuple(parts))
@@ -102,6 +112,8 @@ def _read_pieces(path: Path, data: Data) -> tuple[str, list[_Piece]]:
     corpus = reader.read_part(data.model_copy(update={"train": str(path)}), "train")
     assert corpus is not None
     file_format = str(corpus.format)
+    if file_format in _RECORDS:
+        return "", _read_records(path, data, corpus)
     if file_format not in _BLOCKS + _LINES:
         raise ConfigError(f"{path}: {file_format} files cannot be split; convert the file to jsonl first")
     by_line: dict[int, list[Sentence]] = {}
@@ -122,6 +134,70 @@ def _read_pieces(path: Path, data: Data) -> tuple[str, list[_Piece]]:
         return "", pieces
     header = "".join(text for line, text in line_reader.read_lines(path) if line < min(by_line))
     return header, [pieces[0]._replace(text=pieces[0].text.removeprefix(header)), *pieces[1:]]
+
+
+def _read_records(path: Path, data: Data, corpus: Corpus) -> list[_Piece]:
+    """Returns a piece for each record with sentences, and the records after it that have none."""
+    if corpus.format == "json":
+        numbers = _number_json_rows(path, data)
+    elif corpus.format == "brat":
+        numbers = [sentence.document for sentence in corpus.sentences]
+    else:
+        numbers = [sentence.line - 1 for sentence in corpus.sentences]
+    groups = [
+        (number, tuple(sentence for _, sentence in group))
+        for number, group in groupby(zip(numbers, corpus.sentences, strict=True), key=itemgetter(0))
+    ]
+    starts = [0, *(number for number, _ in groups[1:]), _count_records(path, str(corpus.format))]
+    return [
+        _Piece("", sentences, tuple(range(*bounds)))
+        for bounds, (_, sentences) in zip(pairwise(starts), groups, strict=True)
+    ]
+
+
+def _count_records(path: Path, file_format: str) -> int:
+    if file_format == "json":
+        return sum(1 for _ in json_file.read_raw_rows(path, ReadOptions(str(path), Layout())))
+    if file_format == "brat":
+        return len(brat.find_annotations(path))
+    with path.open("rb") as stream:
+        sizes: list[tuple[int, int]] = FORMATS["parquet"].load().read_group_sizes(stream, str(path))
+    return sum(row_count for row_count, _ in sizes)
+
+
+def _number_json_rows(path: Path, data: Data) -> list[int]:
+    """Returns the number of its record, from 0, for each sentence; several records may be on one line."""
+    options = ReadOptions(str(path), Layout())
+    lines = b"".join(jsonl.dump(value) + b"\n" for value, _ in json_file.read_raw_rows(path, options))
+    sentences = reader.read_sentences(
+        BytesIO(lines),
+        input_format="jsonl",
+        layout=reader.find_layout(data, "json"),
+        tagged=True,
+        **reader.find_read_options(data),
+    )
+    return [sentence.line - 1 for sentence in sentences if sentence.tokens]
+
+
+class _PartWriter:
+    """Writes the parts of a file."""
+
+    def __init__(self, source: Path, file_format: str, header: str) -> None:
+        self._source, self._format, self._header = source, file_format, header
+
+    def write(self, file: Path, pieces: Sequence[_Piece]) -> None:
+        """Writes the pieces of a part."""
+        rows = [row for piece in pieces for row in piece.rows]
+        if self._format == "json":
+            raw = [text for _, text in json_file.read_raw_rows(self._source, ReadOptions(str(self._source), Layout()))]
+            records = ",\n".join(raw[row] for row in rows)
+            atomic.write_output(file, f"[\n{records}\n]\n".encode())
+        elif self._format == "parquet":
+            FORMATS["parquet"].load().write_rows(self._source, file, rows)
+        elif self._format == "brat":
+            brat.copy_pairs(self._source, file, rows)
+        else:
+            atomic.write_output(file, "".join((self._header, *(piece.text for piece in pieces))).encode())
 
 
 def _read_blocks(path: Path, data: Data, file_format: str) -> Iterator[tuple[int, str]]:

@@ -13,9 +13,9 @@ from tagger.cli.progress import training_progress
 def audit(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="Recipe name or YAML file.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Directory of the audit.")],
-    data: Annotated[Path | None, typer.Option(metavar="DIR", help="Directory with the train and dev files.")] = None,
-    train: Annotated[Path | None, typer.Option(metavar="FILE", help="Training file.")] = None,
-    dev: Annotated[Path | None, typer.Option(metavar="FILE", help="Development file.")] = None,
+    data: options.Data = None,
+    train: options.Train = None,
+    dev: options.Dev = None,
     vectors: options.Vectors = None,
     files: Annotated[
         list[str] | None,
@@ -25,22 +25,18 @@ def audit(
     repeats: Annotated[
         int, typer.Option(metavar="N", min=1, max=100, help="How often the data is divided into folds.")
     ] = 2,
-    jobs: Annotated[int, typer.Option(metavar="N", min=1, max=1000, help="Number of models to train in parallel.")] = 1,
-    seed: Annotated[
-        int | None, typer.Option(metavar="N", min=0, help="Random seed.", show_default="from the recipe")
-    ] = None,
+    jobs: options.Jobs = 1,
+    seed: options.RecipeSeed = None,
     entity_disjoint: Annotated[
         bool,
         typer.Option("--entity-disjoint", help="Train without the sentences that share an entity with the fold."),
     ] = False,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting (repeatable).")
-    ] = None,
+    settings: options.Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted audit.")] = False,
     as_json: options.Json = False,
     device: options.Device = "auto",
 ) -> None:
-    """Find labels that may be wrong: rank the annotations by how improbable they are.
+    """Find labels that may be wrong, the most improbable first.
 
     Each annotation is judged by models that are trained without its document. Writes suspects.jsonl, a page to review
     them (audit.html), and weights.jsonl for training.sentence_weights.

@@ -18,6 +18,16 @@ Device = Annotated[
 Model = Annotated[Path, typer.Option(metavar="MODEL", help="Model directory.")]
 Vectors = Annotated[list[Path] | None, typer.Option(metavar="FILE", help="Pretrained word vectors (repeatable).")]
 Report = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the result as an HTML page.")]
+Data = Annotated[Path | None, typer.Option(metavar="DIR", help="Directory with the train, dev and test files.")]
+Train = Annotated[Path | None, typer.Option(metavar="FILE", help="Training file.")]
+Dev = Annotated[Path | None, typer.Option(metavar="FILE", help="Development file.")]
+RecipeSeed = Annotated[
+    int | None, typer.Option(metavar="N", min=0, help="Random seed.", show_default="from the recipe")
+]
+Jobs = Annotated[int, typer.Option(metavar="N", min=1, max=1000, help="Number of trainings in parallel.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting (repeatable).")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 TaggedFormat = Annotated[
     choices.TaggedFormat | None,

@@ -16,25 +16,18 @@ def train(
         str,
         typer.Argument(metavar="RECIPE", help="Recipe name or YAML file, or with --resume a run directory."),
     ],
-    data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Directory with the train, dev and test files.")
-    ] = None,
-    train: Annotated[Path | None, typer.Option(metavar="FILE", help="Training file.")] = None,
-    dev: Annotated[Path | None, typer.Option(metavar="FILE", help="Development file.")] = None,
+    data: options.Data = None,
+    train: options.Train = None,
+    dev: options.Dev = None,
     test: Annotated[Path | None, typer.Option(metavar="FILE", help="Test file, scored once after training.")] = None,
     vectors: options.Vectors = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="Run directory.", show_default="runs/RECIPE")] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=0, help="Random seed.", show_default="from the recipe"),
-    ] = None,
+    seed: options.RecipeSeed = None,
     seeds: Annotated[
         str | None, typer.Option(metavar="LIST", help="Train once with each of these seeds, such as 1,2,3 or 1-5.")
     ] = None,
-    jobs: Annotated[int, typer.Option(metavar="N", min=1, max=1000, help="Number of seeds to train in parallel.")] = 1,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting (repeatable).")
-    ] = None,
+    jobs: options.Jobs = 1,
+    settings: options.Settings = None,
     misaligned: options.Misaligned = None,
     init_from: Annotated[
         Path | None, typer.Option(metavar="MODEL", help="Model directory with initial weights.")

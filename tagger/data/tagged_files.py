@@ -28,6 +28,7 @@ class FileOptions:
         tag_format: how tags encode spans.
         misaligned: what becomes of misaligned spans.
         outside_tag: the tag of tokens outside spans.
+        prefers_tags: whether tags of tokens are read even if a row has other spans.
     """
 
     input_format: TaggedFormat | None = None
@@ -36,6 +37,7 @@ class FileOptions:
     tag_format: TagFormat | None = None
     misaligned: Misaligned | None = None
     outside_tag: str | None = None
+    prefers_tags: bool = False
 
 
 def read_file(path: Path, settings: DataSettings, options: FileOptions, *, has_spans: bool = True) -> Corpus:
@@ -61,6 +63,7 @@ def read_file(path: Path, settings: DataSettings, options: FileOptions, *, has_s
     changes: dict[str, Any] = {"tag_format": options.tag_format, "outside_tag": options.outside_tag}
     layout = replace(layout, **{name: value for name, value in changes.items() if value is not None})
     read_options = reader.find_read_options(settings, layout, misaligned=options.misaligned)
+    read_options["annotations"] = replace(read_options["annotations"], prefers_tags=options.prefers_tags)
     corpus = reader.read_corpus(path, input_format=file_format, layout=layout, **read_options)
     for line in corpus.notices.lines():
         log.warning("%s", line)

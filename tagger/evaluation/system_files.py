@@ -44,9 +44,12 @@ class SystemFiles:
         return gold if self.annotated_types is None else gold.with_annotated_types(self.annotated_types)
 
     def read_predicted(self, source: Source) -> Corpus:
-        """Returns the predicted sentences of a file of its own; errors as for `read_gold`."""
+        """Returns the predicted sentences of a file of its own; errors as for `read_gold`.
+
+        Rows that were tagged may still have the spans of their input, which may be gold spans; their tags are read.
+        """
         column = self.options.tag if self.predicted_column is None else self.predicted_column
-        return self._read(source, replace(self.options, tag=column), "predicted")
+        return self._read(source, replace(self.options, tag=column, prefers_tags=True), "predicted")
 
     def read_both(self, path: str | Path) -> tuple[Corpus, Corpus]:
         """Returns the gold and the predicted sentences of one file; by default gold tags are left of predicted tags.

@@ -21,7 +21,7 @@ from tagger.training import Event, StepEnd, corpora, records, sentence_weights
 from tests.conftest import TINY_RECIPE, tiny_corpus
 from tests.robustness.runs import changed, results, tree
 
-SETTINGS = ["training.epochs=12", "training.optimizer.learning_rate=0.03"]
+SETTINGS = ["training.epochs=3", "training.batch_size=1", "training.optimizer.learning_rate=0.03"]
 PLANTED = [
     ("Ada", 1, "Oslo B-LOC", "Oslo B-PER"),
     ("Alan", 3, "New B-LOC\nYork I-LOC", "New O\nYork B-LOC"),
@@ -148,8 +148,8 @@ def test_an_audit_is_resumed_only_with_its_own_arguments_and_data(recipe: Config
         tagger.audit(recipe, out=copied, folds=3, repeats=1)
     with pytest.raises(StorageError, match="`repeats` was 1, now 2; resume the audit without this change"):
         tagger.audit(recipe, out=copied, folds=3, repeats=2, resume=True)
-    with pytest.raises(ConfigError, match=r"training.epochs was 12, now 3; resume the audit without this change"):
-        tagger.audit(changed(recipe, "training.epochs=3"), out=copied, folds=3, repeats=1, resume=True)
+    with pytest.raises(ConfigError, match=r"training.epochs was 3, now 2; resume the audit without this change"):
+        tagger.audit(changed(recipe, "training.epochs=2"), out=copied, folds=3, repeats=1, resume=True)
     other = tmp_path / "train.conll"
     other.write_text(tiny_corpus())
     with pytest.raises(ModelError, match="the training data has changed since the audit began"):
@@ -161,7 +161,7 @@ def test_an_audit_is_resumed_only_with_its_own_arguments_and_data(recipe: Config
 
 
 def test_an_interrupted_audit_resumes_and_equals_an_uninterrupted_one(recipe: Config, tmp_path: Path) -> None:
-    short, seen = changed(recipe, "training.epochs=1"), 0
+    short, seen = changed(recipe, "training.epochs=1", "training.batch_size=4"), 0
 
     class Interruption(BaseException):
         """An interruption that a training cannot catch."""
@@ -169,7 +169,7 @@ def test_an_interrupted_audit_resumes_and_equals_an_uninterrupted_one(recipe: Co
     def interrupt(event: Event) -> None:
         nonlocal seen
         seen += isinstance(event, StepEnd)
-        if seen > 8:  # within the second training
+        if seen > 7:  # within the second training
             raise Interruption
 
     options = {"folds": 2, "repeats": 1, "device": "cpu", "resume": True}
@@ -199,7 +199,7 @@ def test_plain_tags_are_audited(tmp_path: Path) -> None:
     lines[6] = lines[6].replace("naps VERB", "naps NOUN")
     (tmp_path / "train.conll").write_text("\n".join(lines))
     text = TINY_RECIPE.format(train=tmp_path / "train.conll", dev=tmp_path / "train.conll")
-    config = parse(text, "tiny.yaml", overrides=["training.epochs=8", "training.optimizer.learning_rate=0.03"])
+    config = parse(text, "tiny.yaml", overrides=SETTINGS)
     result = tagger.audit(config, out=tmp_path / "out", folds=2, repeats=1, device="cpu")
     row = rows(result.files.suspects)[0]
     assert (row["kind"], row["line"], row["text"], row["given"]) == ("tag", 26, "naps", "NOUN")

@@ -86,6 +86,7 @@ def test_the_page_shows_a_limited_number_of_suspects() -> None:
 
 
 def test_a_plain_tag_is_shown_without_the_tags_of_other_tokens() -> None:
-    tagged = Sentence(("Ada", "runs"), tags=("NOUN", "NOUN"), line=1)
-    suspect = Suspect("tag", 1.0, "a.txt", 0, tagged, 1, 2, "NOUN", 0.2, Span("VERB", 1, 2), 0.7)
-    assert plain(page(suspect, sentences=(tagged,))) == ["Ada [runs|NOUN|c focus]", "Ada [runs|VERB|c focus]"]
+    tagged = Sentence(("Ada", "often", "runs"), tags=("NOUN", "ADV", "NOUN"), line=1)
+    suspect = Suspect("tag", 1.0, "a.txt", 0, tagged, 2, 3, "NOUN", 0.2, Span("VERB", 2, 3), 0.7)
+    sentences = plain(page(suspect, sentences=(tagged,)))
+    assert sentences == ["Ada often [runs|NOUN|c focus]", "Ada often [runs|VERB|c focus]"]

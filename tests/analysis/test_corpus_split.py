@@ -1,7 +1,11 @@
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from spacy.tokens import Doc, DocBin, Span
+from spacy.vocab import Vocab
 from typer.testing import CliRunner, Result
 
 import tagger
@@ -128,10 +132,64 @@ def test_each_part_of_a_table_has_its_header(tmp_path: Path) -> None:
 
 
 def test_a_format_that_cannot_be_split_is_an_error(tmp_path: Path) -> None:
-    path = tmp_path / "all.json"
-    path.write_text(json.dumps([{"text": "Ada sleeps .", "label": [[0, 3, "PER"]]}] * 10))
-    with pytest.raises(ConfigError, match="json files cannot be split; convert the file to jsonl first"):
-        tagger.split(path, out=tmp_path / "parts")
+    doc = Doc(Vocab(), ["Ada"])
+    doc.set_ents([Span(doc, 0, 1, "PER")])
+    DocBin(docs=[doc] * 10).to_disk(tmp_path / "all.spacy")
+    with pytest.raises(ConfigError, match="spacy files cannot be split; convert the file to jsonl first"):
+        tagger.split(tmp_path / "all.spacy", out=tmp_path / "parts")
+
+
+def rows(count: int) -> list[dict[str, object]]:
+    """Returns rows with texts of one and two sentences; each fifth one is not annotated."""
+    texts = ["Ada sleeps.", "Ada sleeps. She snores."]
+    return [
+        {"id": number, "text": texts[number % 2], "label": None if number % 5 == 4 else [[0, 3, "PER"]]}
+        for number in range(count)
+    ]
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_the_records_of_json_are_preserved(tmp_path: Path, indent: int | None) -> None:
+    expected = rows(30)
+    (tmp_path / "all.json").write_text(json.dumps({"version": 1, "data": expected}, indent=indent))
+    result = tagger.split(tmp_path / "all.json", out=tmp_path / "parts", fractions=(80, 20))
+    assert [part.types for part in result.parts] == [{"PER": 19}, {"PER": 5}]
+    parts = [json.loads(file.read_text()) for file in result.files]
+    assert sorted([*parts[0], *parts[1]], key=lambda row: row["id"]) == expected
+    assert [row["id"] for row in parts[1]] == sorted(row["id"] for row in parts[1])
+
+
+def test_the_rows_and_metadata_of_parquet_are_preserved(tmp_path: Path) -> None:
+    expected = rows(30)
+    labels = [[{"start": 0, "end": 3, "type": "PER"}] if row["label"] else None for row in expected]
+    table = pa.table({"id": range(30), "text": [row["text"] for row in expected], "label": labels})
+    table = table.replace_schema_metadata({"a": "b"})
+    pq.write_table(table, tmp_path / "all.parquet", row_group_size=7)
+    result = tagger.split(tmp_path / "all.parquet", out=tmp_path / "parts", fractions=(80, 20))
+    assert [part.types for part in result.parts] == [{"PER": 19}, {"PER": 5}]
+    parts = [pq.ParquetFile(file).read() for file in result.files]
+    assert pa.concat_tables(parts).sort_by("id").equals(table)
+    assert parts[1].schema.metadata == {b"a": b"b"}
+
+
+def test_the_pairs_of_brat_are_copied_to_a_folder_for_each_part(tmp_path: Path) -> None:
+    files = {}
+    for number in range(10):
+        for suffix, text in (("txt", f"Ada {number} ran.\r\n"), ("ann", "T1\tPER 0 3\tAda\n")):
+            files[f"deep/{number}.{suffix}"] = text.encode()
+    for name, content in files.items():
+        (tmp_path / "all.v1" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "all.v1" / name).write_bytes(content)
+    result = tagger.split(tmp_path / "all.v1", out=tmp_path / "parts")
+    assert [file.name for file in result.files] == ["train", "dev", "test"]
+    assert [part.types for part in result.parts] == [{"PER": 8}, {"PER": 1}, {"PER": 1}]
+    copied = {
+        str(path.relative_to(folder)): path.read_bytes()
+        for folder in result.files
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+    assert copied == files
 
 
 def test_lines_after_the_last_sentence_are_preserved(tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def test_every_output_is_read_again_with_the_same_sentences_and_each_word_as_doc
 
     table_of_spans = written("tsv").decode().split("\n")
     assert table_of_spans.pop() == ""
-    assert {line.count("\t") for line in table_of_spans} == {4}
+    assert {line.count("\t") for line in table_of_spans} == {6}
     assert len(table_of_spans) == 1 + len(words)
 
     page = written("html").decode()

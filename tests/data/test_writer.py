@@ -5,6 +5,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from pyarrow import parquet as pq
+from spacy.tokens import Doc, DocBin
+from spacy.vocab import Vocab
 
 from tagger.choices import InputFormat, OutputFormat, options
 from tagger.data import reader
@@ -27,7 +29,6 @@ INPUTS = {
     "conllu": CONLLU.replace("{}", "NER=O"),
     "jsonl": '{"text": "EU Paris"}\n{"tokens": []}\n{"tokens": ["no"]}\n',
     "json": '[{"text": "EU Paris"}, {"tokens": []},\n{"tokens": ["no"]}]\n',
-    "parquet": "",
 }
 LAYOUT = {"columns": Layout(), "conllu": Layout(tag="misc:NER")}
 FOUND = [(("EU", "Paris"), ("B-X", "I-X")), (("no",), ("B-X",))]
@@ -38,6 +39,8 @@ def records(input_format: str, tmp_path: Path, text: str | None = None) -> tuple
     path = tmp_path / "a"
     if input_format == "parquet":
         pq.write_table(pa.table({"text": ["EU Paris", "", "no"]}), path)
+    elif input_format == "spacy":
+        DocBin(docs=[Doc(Vocab(), words=words) for words in (["EU", "Paris"], [], ["no"])]).to_disk(path)
     else:
         path.write_text(INPUTS[input_format] if text is None else text, newline="")
     found = reader.read_records(
@@ -88,9 +91,9 @@ def test_every_input_can_be_written_as_rows_one_per_record_with_tokens(input_for
     documents = {"text": ["a.x", "a.x"], "columns": [0, 1], "csv": [0, 0], "pipes": [0, 2], "conllu": [0, 0]}.get(
         input_format, [0, 1, 2]
     )
-    as_text = to == "parquet" and input_format in ("jsonl", "json", "parquet", "csv", "pipes", "conllu")
+    as_text = to == "parquet" and input_format in ("jsonl", "json", "parquet", "csv", "pipes", "conllu", "spacy")
     assert [row["document"] for row in rows] == ([str(one) for one in documents] if as_text else documents)
-    assert all(("sentences" in row) == (input_format in ("text", "jsonl", "json", "parquet")) for row in rows)
+    assert all(("sentences" in row) == (input_format in ("text", "jsonl", "json", "parquet", "spacy")) for row in rows)
 
 
 @pytest.mark.parametrize("input_format", options(InputFormat))

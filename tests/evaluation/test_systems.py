@@ -153,6 +153,7 @@ def test_predicted_tags_are_read_in_the_scheme_of_the_gold_tags_unless_most_span
         ([["B-X", "O", "I-Y", "I-Y"], ["O"]], "IOB2"),
         ([["I-X", "O", "I-Y", "I-Y"], ["I-X"]], "IOB1"),
         ([["S-X", "O", "B-Y", "E-Y"], ["S-X"]], "IOBES"),
+        ([["I-X", "O", "I-Y", "B-Y"], ["B-X"]], "IOB2"),  # with fewer invalid tags in IOB1
         ([["O", "O", "O", "O"], ["O"]], "IOB2"),
     ):
         result, _ = systems.score(corpus(gold), corpus(predicted))
@@ -239,6 +240,16 @@ def test_files_of_any_format_give_the_same_scores(tmp_path: Path) -> None:
     assert swapped != signatures[0]
     with pytest.raises(ConfigError, match=r"both.conll: name files as `predicted`, or a column .* `predicted_column`"):
         tagger.score(both)
+
+
+def test_tagged_rows_that_still_have_their_gold_spans_are_read_by_their_tags(tmp_path: Path) -> None:
+    text, gold = "Ada saw Oslo", [[0, 3, "X"], [8, 12, "Y"]]
+    (tmp_path / "gold.jsonl").write_text(json.dumps({"text": text, "label": gold}))
+    tagged = {"tokens": text.split(), "tags": ["B-X", "O", "O"], "spans": [{"type": "X", "start": 0, "end": 3}]}
+    tagged["offsets"] = [[0, 3], [4, 7], [8, 12]]
+    (tmp_path / "tagged.jsonl").write_text(json.dumps({"text": text, "label": gold, **tagged}))
+    report = tagger.score(tmp_path / "gold.jsonl", tmp_path / "tagged.jsonl").systems[0].report
+    assert (report.precision, report.recall) == (100, 50)
 
 
 def test_what_was_not_annotated_is_not_scored(tmp_path: Path) -> None:

@@ -162,6 +162,21 @@ def test_a_layout_of_other_formats_never_points_at_a_column_that_may_hold_someth
     assert reader.find_layout(data, "columns") == Layout(0, 1, ("token", "ner"))
 
 
+def test_the_texts_of_a_brat_folder_are_tagged_without_its_annotations(
+    model: Tagger, model_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a.txt", "a.ann", "b.txt"):
+        (folder / name).write_text("Ada lives in Oslo.\n")
+    with caplog.at_level("INFO", logger="tagger"):
+        into(model, model_path, tmp_path / "out", folder)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jsonl", "b.jsonl"]
+    assert f"{folder}/a.ann: annotations of brat are not read; their texts are tagged" in caplog.text
+    with pytest.raises(DataError, match="would both be written to"):
+        into(model, model_path, tmp_path / "named", folder / "a.txt", folder / "a.ann")
+
+
 def test_nothing_is_written_if_one_of_the_inputs_is_missing(model: Tagger, model_path: Path, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("Ada\n")
     with pytest.raises(DataError, match=r"b\.txt: no such file"):

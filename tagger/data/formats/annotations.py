@@ -214,7 +214,7 @@ def _read_row(row: Mapping[str, Any], options: AnnotationOptions) -> Annotation:
         sentences = row_fields.split_tokens(row, tokens)
         tags = row_fields.split_tags(row[tags_name], sentences, tags_name, options.tag_names)
         for name in span_names:
-            if name != tags_name:
+            if name != tags_name and not options.prefers_tags:
                 _check_agreement(row, tags, tags_name, name, fields)
         return TokenTags(sentences, tags)
     if text is None and tokens is None:

@@ -5,7 +5,7 @@ out. Each pair of files is one record and one document.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,7 +15,7 @@ from tagger.data.formats.annotations import SpanItem, TextSpans
 from tagger.data.formats.reading import ReadOptions, shorten
 from tagger.data.sentence import Record
 from tagger.errors import ConfigError, DataError
-from tagger.io import line_reader
+from tagger.io import atomic, line_reader
 
 DISCONTINUOUS = "discontinuous spans"
 OTHER_ANNOTATIONS = "annotations of another kind than spans"
@@ -39,7 +39,7 @@ def read_tagged_records(source: Path | BinaryIO, options: ReadOptions) -> Iterat
     """
     if not isinstance(source, Path):
         raise ConfigError(f"{options.name}: brat cannot be read from a stream; name the file or the folder")
-    files = sorted(source.rglob(f"*{_ANNOTATIONS}")) if source.is_dir() else [source.with_suffix(_ANNOTATIONS)]
+    files = find_annotations(source)
     if not files:
         raise DataError(f"{source}: holds no file of annotations ({_ANNOTATIONS})")
     for number, path in enumerate(files):
@@ -49,6 +49,23 @@ def read_tagged_records(source: Path | BinaryIO, options: ReadOptions) -> Iterat
             options.refuse(str(error), number + 1, cause=error)
         else:
             yield record
+
+
+def copy_pairs(source: Path, out: Path, numbers: Iterable[int]) -> None:
+    """Copies pairs of files of a folder, by their numbers from 0, to the same paths in another folder.
+
+    Raises:
+        StorageError: a file cannot be written.
+    """
+    files = find_annotations(source)
+    for path in (files[number] for number in numbers):
+        for file in (path, path.with_suffix(_TEXT)):
+            atomic.write_output(out / file.relative_to(source), file.read_bytes())
+
+
+def find_annotations(source: Path) -> list[Path]:
+    """Returns the files of annotations of a folder, sorted, or the one of a pair."""
+    return sorted(source.rglob(f"*{_ANNOTATIONS}")) if source.is_dir() else [source.with_suffix(_ANNOTATIONS)]
 
 
 def _read_pair(path: Path, number: int, options: ReadOptions) -> Record:

@@ -66,6 +66,11 @@ def read_tagged_records(source: Path | BinaryIO, options: ReadOptions) -> Iterat
             yield record
 
 
+def read_raw_rows(source: Path | BinaryIO, options: ReadOptions) -> Iterator[tuple[Any, str]]:
+    """Yields the value and the text of each record that is not null; see `read_records` for errors."""
+    return ((row.value, row.raw) for row in _read_rows(source, options))
+
+
 def _refuse(row: _Row, error: Exception, options: ReadOptions) -> None:
     options.refuse(f"{options.name}:{row.line}: {error}", row.line, row.raw[: line_reader.MAX_REJECT_BYTES], error)
 

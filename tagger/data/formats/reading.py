@@ -45,12 +45,15 @@ class AnnotationOptions:
         misaligned: what becomes of a span that ends within a token.
         annotator: the annotator whose work is read, where a record has several; None if each record has one.
         tag_names: the names of tags that are integers, from 0.
+        prefers_tags: whether tags of tokens are read even if the row has other spans, as rows with gold spans have that
+            were tagged.
     """
 
     fields: Fields = Fields()
     misaligned: Misaligned = "expand"
     annotator: str | None = None
     tag_names: tuple[str, ...] = ()
+    prefers_tags: bool = False
 
 
 @dataclass(frozen=True, slots=True)

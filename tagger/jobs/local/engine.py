@@ -189,6 +189,7 @@ def _find_work(tagger: Tagger, job: Job, stdin: BinaryIO) -> _Work:
     unreadable: list[tuple[str, str]] = []
     on_unreadable = (lambda *item: unreadable.append(item)) if job.on_error == "skip" else None
     items = inputs.find_inputs(job.paths, pattern=job.pattern, out=job.out, on_unreadable=on_unreadable)
+    items = _without_annotations(items, job)
     input_formats = [job.formats.input_format or _guess_format(item) for item in items]
     check_unused_options(job.formats, input_formats)
     if any(FORMATS[input_format].holds_texts for input_format in input_formats):
@@ -198,6 +199,25 @@ def _find_work(tagger: Tagger, job: Job, stdin: BinaryIO) -> _Work:
     ):
         raise ConfigError("Parquet is read from files only; pass a path instead of -")
     return _Work(tagger, job, stdin, items, input_formats, unreadable)
+
+
+def _without_annotations(items: Sequence[Input], job: Job) -> list[Input]:
+    """Returns the inputs of a job without the annotations of brat, found in folders beside their texts."""
+    if job.formats.input_format not in (None, "text"):
+        return list(items)
+    texts = {item.path.with_suffix("") for item in items if item.path is not None and item.path.suffix == ".txt"}
+    named = set(job.paths)
+    left_out = {
+        item.path: None
+        for item in items
+        if item.path is not None
+        and item.path.suffix in FORMATS["brat"].suffixes
+        and item.path.with_suffix("") in texts
+        and item.path not in named
+    }
+    if left_out:
+        log.info("%s: annotations of brat are not read; their texts are tagged", inputs.summarize_names(list(left_out)))
+    return [item for item in items if item.path not in left_out]
 
 
 def _guess_format(item: Input) -> InputFormat:

@@ -33,6 +33,19 @@ def make_sink(options: WriteOptions) -> Sink:
     return _ParquetSink(options)
 
 
+def write_rows(source: Path, out: Path, rows: Sequence[int]) -> None:
+    """Writes rows of a Parquet file, by their numbers from 0, with all columns and metadata to another one.
+
+    Raises:
+        DataError: the source cannot be read.
+        StorageError: the output cannot be written.
+    """
+    with convert_errors(str(source)), source.open("rb") as stream:
+        table = pq.ParquetFile(stream).read().take(pa.array(rows, pa.int64()))
+    with atomic.wrap_os_errors(out), atomic.open_output(out) as stream:
+        pq.write_table(table, stream)
+
+
 class _ParquetSink:
     """Writes the columns of a Parquet source, or a column `fields` with the fields of a JSON line as JSON.
 
