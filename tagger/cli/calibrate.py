@@ -28,8 +28,8 @@ def calibrate(
 ) -> None:
     """Fit a model's probabilities to tagged data.
 
-    Prints the calibration error, and for each type the lowest threshold with a precision. The calibration is stored in the model directory. `tagger tag --precision 0.95` then writes only spans that are
-    precise enough.
+    Prints the calibration error, and for each type the lowest threshold with a precision. The calibration is stored in
+    the model directory. `tagger tag --precision 0.95` then writes only spans that are precise enough.
     """
     from tagger.api import calibration
     from tagger.io import json_files
