@@ -18,7 +18,7 @@ PROJECT = Path(__file__).parents[1]
 
 def run_script(script: str, *arguments: str) -> "CompletedProcess[str]":
     """Runs a script of the project as a command in the project's folder; returns its exit code and both outputs."""
-    path, code = PROJECT / script, 0
+    path = PROJECT / script
     before = sys.argv, [*sys.path], Path.cwd(), torch.get_num_threads(), dict(os.environ)
     output, errors = io.StringIO(), io.StringIO()
     sys.argv = [script, *arguments]
@@ -27,16 +27,8 @@ def run_script(script: str, *arguments: str) -> "CompletedProcess[str]":
     try:
         with redirect_stdout(output), redirect_stderr(errors), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            try:
-                runpy.run_path(str(path), run_name="__main__")
-            finally:
-                gc.collect()  # files that the end of a process would close
-    except SystemExit as error:
-        code = error.code if isinstance(error.code, int) else int(error.code is not None)
-        errors.write(f"{error.code}\n" if isinstance(error.code, str) else "")
-    except Exception:
-        code = 1
-        errors.write(traceback.format_exc())
+            code = _run(path)
+            gc.collect()  # files that the end of a process would close
     finally:
         sys.argv, sys.path[:], cwd, threads, environment = before
         os.chdir(cwd)
@@ -44,3 +36,17 @@ def run_script(script: str, *arguments: str) -> "CompletedProcess[str]":
         os.environ.clear()
         os.environ.update(environment)
     return CompletedProcess([script, *arguments], code, output.getvalue(), errors.getvalue())
+
+
+def _run(path: Path) -> int:
+    """Returns the exit code of a script, after the message of its exit or the traceback is written to stderr."""
+    try:
+        runpy.run_path(str(path), run_name="__main__")
+    except SystemExit as error:
+        if isinstance(error.code, str):
+            print(error.code, file=sys.stderr)
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
