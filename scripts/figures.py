@@ -1,12 +1,13 @@
 """Draws the figures of the README from the JSON results in scripts/figures/results.
 
     python scripts/figures.py [--only speed] [--out DIR]
-    python scripts/figures.py --screenshot PAGE.html
+    python scripts/figures.py --screenshot PAGE.html [--name report]
 
     speed.svg         tokens per second of this toolkit, spaCy and Flair; speed.json is written by
                       `benchmark_tagging.py --json`
     architecture.svg  words, characters and document context, the BiLSTM and the CRF; needs no results
     tagged.png        a page of tagged text; `--screenshot` takes it from an HTML page of `tagger tag`
+    report.png        a page of scores and errors, from an HTML page of `tagger evaluate`
 
 The first two are drawn by default. A screenshot needs Chromium.
 """
@@ -36,6 +37,7 @@ SYSTEMS = {
     "spacy": "spaCy, CNN",
     "flair": "Flair, BiLSTM-CRF",
 }
+WINDOWS = {"tagged": "680,420", "report": "1180,900"}
 BLUE, GREY, EDGE = "#2a6fbb", "#9aa3ad", "#44505c"
 
 
@@ -44,11 +46,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", choices=list(FIGURES), help="Draw this figure only (repeatable).")
     parser.add_argument("--out", type=Path, default=FOLDER, metavar="DIR", help="Output folder [scripts/figures].")
-    parser.add_argument("--screenshot", type=Path, metavar="PAGE", help="Save this HTML page as tagged.png.")
+    parser.add_argument("--screenshot", type=Path, metavar="PAGE", help="Save this HTML page as a PNG.")
+    parser.add_argument("--name", choices=list(WINDOWS), default="tagged", help="Name of the PNG [tagged].")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     if options.screenshot:
-        save_screenshot(options.screenshot, options.out / "tagged.png")
+        save_screenshot(options.screenshot, options.out / f"{options.name}.png", WINDOWS[options.name])
         return
     for name in options.only or FIGURES:
         path = options.out / f"{name}.svg"
@@ -98,12 +101,12 @@ def draw_architecture() -> Figure:
     return figure
 
 
-def save_screenshot(page: Path, path: Path) -> None:
-    """Saves an HTML page as a PNG by Chromium."""
+def save_screenshot(page: Path, path: Path, size: str) -> None:
+    """Saves an HTML page as a PNG of a size in pixels by Chromium."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if browser is None:
         raise SystemExit("Chromium is not installed: expected `chromium` on the PATH")
-    window = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=680,420"]
+    window = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size={size}"]
     subprocess.run([browser, *window, f"--screenshot={path}", page.resolve().as_uri()], check=True)
 
 
