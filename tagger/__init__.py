@@ -23,6 +23,7 @@ __all__ = [
     "TaggerError",
     "__version__",
     "audit",
+    "calibrate",
     "check",
     "compare",
     "convert",
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from tagger.analysis.evaluations import Evaluations
     from tagger.api.audit import audit
     from tagger.api.batch import tag_files
+    from tagger.api.calibration import calibrate
     from tagger.api.check import check
     from tagger.api.comparison import compare
     from tagger.api.conversion import convert
@@ -73,6 +75,7 @@ _MODULES = {
     "Tagger": "tagger.tagging",
     "TaggerError": "tagger.errors",
     "audit": "tagger.api.audit",
+    "calibrate": "tagger.api.calibration",
     "check": "tagger.api.check",
     "compare": "tagger.api.comparison",
     "convert": "tagger.api.conversion",

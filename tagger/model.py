@@ -14,6 +14,7 @@ from tagger.choices import Scheme, listed
 from tagger.config import Config, dump, parse
 from tagger.config.schema import Model
 from tagger.data import document_context, schemes, vector_files, vectors
+from tagger.data.calibration import Calibration
 from tagger.data.sentence import Sentence
 from tagger.data.vocab import CASINGS, SPECIAL, Vocab, forms
 from tagger.errors import ConfigError
@@ -51,6 +52,7 @@ class TaggerModel:
         frozen_words: words with frozen vectors, whose ids follow those of `words`.
         characters: the characters, after the entries for padding and unknown characters.
         network: the network.
+        calibration: how the network's scores become probabilities.
     """
 
     config: Config
@@ -59,6 +61,7 @@ class TaggerModel:
     frozen_words: Vocab
     characters: Vocab
     network: Network
+    calibration: Calibration = Calibration()  # noqa: RUF009  # frozen
 
     @property
     def scheme(self) -> Scheme | None:

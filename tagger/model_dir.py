@@ -1,6 +1,7 @@
 """The model directory: written atomically, verified before any file is parsed; and the checkpoints of a training.
 
 model/  config.yaml  tags.txt  words.txt  frozen_words.txt  chars.txt  weights.safetensors  metrics.json  MANIFEST.json
+        calibration.json (of a calibrated model)
 run/    model-best/  checkpoint-NNNNNN/ (a model, with state.json and state.safetensors)  LATEST
         config.yaml  metrics.jsonl  train.log  training.png  counts.json
 """
@@ -10,7 +11,7 @@ import logging
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch import Tensor
 from tagger import config
 from tagger.config import Config
 from tagger.data import schemes
+from tagger.data.calibration import Calibration
 from tagger.data.vocab import MAX_ENTRIES, SPECIAL, Vocab
 from tagger.errors import ConfigError, ModelError, StorageError
 from tagger.io import atomic, directories, json_files, regular_file, tensor_files
@@ -43,6 +45,7 @@ _MAX_LATEST = 1000  # bytes
 _MAX_STATE_RATIO = 8  # of a state to the weights: a moving average, two moments and the word vectors twice
 _VOCABULARIES = ("tags.txt", "words.txt", "frozen_words.txt", "chars.txt")
 _MODEL = ("config.yaml", *_VOCABULARIES, "weights.safetensors", "metrics.json")
+_CALIBRATION = "calibration.json"
 _STATE = ("state.json", "state.safetensors")
 _MIB = 1 << 20
 _MAX_BYTES = {
@@ -53,6 +56,7 @@ _MAX_BYTES = {
     "chars.txt": 16 * _MIB,
     "weights.safetensors": MAX_WEIGHT_BYTES + tensor_files.MAX_HEADER_BYTES,
     "metrics.json": _MIB,
+    _CALIBRATION: _MIB,
     "state.json": 32 * _MIB,
     "state.safetensors": 6 * MAX_WEIGHT_BYTES,
 }
@@ -85,6 +89,8 @@ def save(model: TaggerModel, directory: Path, metrics: Metrics, state: State | N
         "weights.safetensors": save_tensors(_to_saved(model.network.state_dict())),
         "metrics.json": json_files.dump(metrics, indent=1),
     }
+    if not model.calibration.is_identity:
+        contents[_CALIBRATION] = json_files.dump(asdict(model.calibration), indent=1)
     if state is not None:
         contents["state.json"] = json_files.dump(state.progress)
         contents["state.safetensors"] = save_tensors(_to_saved(state.tensors))
@@ -129,6 +135,7 @@ def _load(directory: Path) -> tuple[TaggerModel, Metrics]:
         settings = config.parse(files.read("config.yaml").decode(), f"{directory}/config.yaml")
         tags, words, frozen_words, characters = _read_vocabularies(files, settings)
         metrics = _parse_metrics(files.read("metrics.json"))
+        calibration = _read_calibration(files)
         network = build_meta_network(settings, tags, characters, words=len(words), frozen_words=len(frozen_words))
     except UnreadableError:
         raise
@@ -137,7 +144,7 @@ def _load(directory: Path) -> tuple[TaggerModel, Metrics]:
     except ValueError as error:
         raise ModelError(f"{directory}: {error}") from error
     _load_weights(network, files)
-    return TaggerModel(settings, tags, words, frozen_words, characters, network), metrics
+    return TaggerModel(settings, tags, words, frozen_words, characters, network, calibration), metrics
 
 
 def _read_vocabularies(files: ModelFiles, settings: Config) -> tuple[Vocab, Vocab, Vocab, Vocab]:
@@ -193,6 +200,30 @@ def _parse_metrics(data: bytearray) -> Metrics:
     return metrics
 
 
+def _read_calibration(files: ModelFiles) -> Calibration:
+    if _CALIBRATION not in files:
+        return Calibration()
+    try:
+        return json_files.parse_as(Calibration, bytes(files.read(_CALIBRATION)))
+    except UnreadableError:
+        raise
+    except ValueError as error:
+        raise ModelError(f"{_CALIBRATION}: {error}") from error
+
+
+def add_calibration(directory: Path, calibration: Calibration) -> None:
+    """Writes the calibration of a model into its directory.
+
+    Raises:
+        ModelError: the model is missing or damaged.
+        StorageError: the directory cannot be written; the old directory stays.
+    """
+    contents = read_files(directory)
+    del contents[MANIFEST]
+    contents[_CALIBRATION] = json_files.dump(asdict(calibration), indent=1)
+    _write(directory, contents | {MANIFEST: build_manifest(contents)})
+
+
 def compute_digest(directory: Path) -> str:
     """Returns the SHA-256 of a model's manifest, in hexadecimal; it identifies the complete model.
 
@@ -211,7 +242,8 @@ def read_files(directory: Path) -> dict[str, bytes]:
 
     def read() -> dict[str, bytes]:
         files = ModelFiles(directory, _MAX_BYTES)
-        return {name: bytes(files.read(name)) for name in _MODEL} | {MANIFEST: files.manifest}
+        names = (*_MODEL, _CALIBRATION) if _CALIBRATION in files else _MODEL
+        return {name: bytes(files.read(name)) for name in names} | {MANIFEST: files.manifest}
 
     return retry_once(read)
 
@@ -250,6 +282,16 @@ def describe(directory: Path) -> dict[str, Any]:
         "parameters": sum(parameter.numel() for parameter in model.network.parameters()),
         "megabytes": round(sum(path.stat().st_size for path in directories.current_path(directory).iterdir()) / 1e6, 2),
         "metrics": {name: value for name, value in metrics.items() if not name.startswith("diagnostics")},
+        "calibration": None if model.calibration.is_identity else _describe_calibration(model.calibration),
+    }
+
+
+def _describe_calibration(calibration: Calibration) -> dict[str, Any]:
+    """Returns the temperatures of a model, and the data that it was calibrated on."""
+    return {
+        "temperature": calibration.temperature,
+        "temperature of types": calibration.type_temperatures or None,
+        "data": f"sha256:{calibration.data[:12]}",
     }
 
 

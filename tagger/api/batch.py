@@ -35,6 +35,7 @@ def tag_files(
     newline: Newline = "break",
     probabilities: bool = False,
     threshold: float | None = None,
+    precision: float | None = None,
     nbest: int = 0,
     max_tokens: int = MAX_TOKENS,
     max_record_bytes: int = line_reader.MAX_RECORD_BYTES,
@@ -68,6 +69,8 @@ def tag_files(
         newline: break ends a sentence of raw text at each newline; space only at blank lines, for hard-wrapped text.
         probabilities: whether to write the exact probability of each tag and span.
         threshold: drop spans with a lower probability.
+        precision: drop spans below the threshold of their type that has at least this precision, with 95 % confidence
+            on the data that the model was calibrated on.
         nbest: the number of most probable tag sequences to write for each sentence.
         max_tokens: split sentences with more tokens into overlapping windows.
         max_record_bytes: the maximum size of a line, row or sentence in bytes.
@@ -100,7 +103,7 @@ def tag_files(
         formats=Formats(
             input_format, output_format, token_column, tag_column, schemes.parse_scheme(scheme), language, newline
         ),
-        decoding=DecodingOptions(probabilities, threshold, nbest),
+        decoding=DecodingOptions(probabilities, threshold, nbest, precision=precision),
         out=None if out is None else Path(out),
         pattern=pattern,
         on_error=on_error,

@@ -10,7 +10,21 @@ from typing import Annotated, Any
 import typer
 
 from tagger import __version__, streams
-from tagger.cli import audit, check, compare, convert, evaluate, info, init, score, settings, split, tag, train
+from tagger.cli import (
+    audit,
+    calibrate,
+    check,
+    compare,
+    convert,
+    evaluate,
+    info,
+    init,
+    score,
+    settings,
+    split,
+    tag,
+    train,
+)
 from tagger.cli.errors import Command, CommandGroup
 
 app = typer.Typer(
@@ -28,6 +42,7 @@ for _command in (
     evaluate.evaluate,
     score.score,
     compare.compare,
+    calibrate.calibrate,
     tag.tag,
     check.check,
     audit.audit,

@@ -62,6 +62,15 @@ def tag(
     threshold: Annotated[
         float | None, typer.Option(metavar="P", min=0, max=1, help="Drop spans with a lower probability.")
     ] = None,
+    precision: Annotated[
+        float | None,
+        typer.Option(
+            metavar="P",
+            min=0,
+            max=1,
+            help="Drop spans of lower precision; needs a calibrated model.",
+        ),
+    ] = None,
     nbest: Annotated[
         int, typer.Option(metavar="N", min=0, max=1000, help="Write the N most probable tag sequences.")
     ] = 0,
@@ -130,6 +139,7 @@ def tag(
             newline=newline,
             probabilities=probabilities,
             threshold=threshold,
+            precision=precision,
             nbest=nbest,
             max_tokens=max_tokens,
             max_record_bytes=max_record_bytes,

@@ -68,6 +68,10 @@ class ModelFiles:
             raise UnreadableError(*error.faults) from error.__cause__ or error
         self._entries = _parse_entries(self.manifest, directory)
 
+    def __contains__(self, name: object) -> bool:
+        """Whether the manifest lists a file."""
+        return name in self._entries
+
     def size(self, name: str) -> int:
         """Returns the size in bytes that the manifest lists for a file."""
         return self._find_entry(name, 0, self._max_bytes[name])[0]

@@ -3,6 +3,7 @@
 Shapes in this module: B sentences, T tokens in the longest one, K tags, L tokens of all sentences, N spans.
 """
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tagger.choices import list_briefly
 from tagger.data import schemes
 from tagger.data.sentence import Alternative, Span
 from tagger.data.word_cache import Ids
@@ -22,6 +24,7 @@ from tagger.nn.crf.heads import CRFHead, SoftmaxHead
 from tagger.nn.crf.linear_chain import LinearChain
 from tagger.tagging.span_tags import SpanTags
 
+log = logging.getLogger(__name__)
 Floats = NDArray[np.floating]
 
 
@@ -32,30 +35,42 @@ class DecodingOptions:
     Attributes:
         probabilities: the probability of each span, and of each tag outside of spans.
         threshold: remove less probable spans; a span that windows split has no probability and stays.
+        precision: remove spans below the threshold of their type that has this precision on the data that the model
+            was calibrated on, and spans without a probability.
         nbest: number of alternatives per sentence, the most probable paths.
         candidates: the probability of each span that the input sentence holds, or of each of its tags if the model's
             tags are plain: its gold annotation, or any other spans, which may overlap. A span whose type is empty
             stands for no span: all its tokens are outside of spans.
 
     Raises:
-        ConfigError: the threshold is not in [0, 1], or nbest is negative.
+        ConfigError: the threshold or the precision is not in [0, 1], both are given, or nbest is negative.
     """
 
     probabilities: bool = False
     threshold: float | None = None
     nbest: int = 0
     candidates: bool = False
+    precision: float | None = None
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise ConfigError(f"the threshold must be a probability from 0 to 1, got {self.threshold}")
+        if self.precision is not None and not 0 <= self.precision <= 1:
+            raise ConfigError(f"`precision` must be from 0 to 1, got {self.precision}")
+        if self.precision is not None and self.threshold is not None:
+            raise ConfigError("`precision` selects a threshold for each type; omit `threshold` or `precision`")
         if self.nbest < 0:
             raise ConfigError(f"nbest must be at least 0, got {self.nbest}")
 
     @property
     def needs_probabilities(self) -> bool:
         """Whether the probabilities of predicted tags and spans are computed."""
-        return self.probabilities or self.threshold is not None
+        return self.probabilities or self.removes_spans
+
+    @property
+    def removes_spans(self) -> bool:
+        """Whether improbable spans are removed."""
+        return self.threshold is not None or self.precision is not None
 
     @property
     def window_limits(self) -> str:
@@ -65,11 +80,25 @@ class DecodingOptions:
 
 
 TAGS_ONLY = DecodingOptions()
+_NEVER = 2.0  # a threshold that no probability reaches
 _MAX_NBEST_TAGS = 500  # with more the n best paths of a sentence take minutes
 _MAX_PATH_SCORE = 1e25  # far above scores of trained models, far below what replaces −inf
 _NOT_FINITE = "the model's probabilities are not finite: its weights are damaged or diverged"
 _NO_SPAN = -1  # the id of the empty type
 _ROUNDING = 1e-3  # nats by which rounding may raise a probability above 1
+
+
+def scale_log_odds(probabilities: Floats, temperatures: Floats | float) -> Floats:
+    """Returns probabilities (N,) after their log-odds are divided by temperatures (N,).
+
+    >>> scale_log_odds(np.array([0.9, 1.0]), 2.0)
+    array([0.75, 1.  ])
+    """
+    values = probabilities.astype(np.float64)
+    with np.errstate(divide="ignore"):
+        log_odds = np.log(values) - np.log1p(-values.clip(max=1.0))
+    scaled: Floats = 1 / (1 + np.exp(-log_odds / temperatures))
+    return scaled
 
 
 class Prediction(NamedTuple):
@@ -126,12 +155,16 @@ class Decoder:
         options: what to compute.
 
     Raises:
-        ConfigError: a threshold for plain tags, or n-best paths for too many tags.
+        ConfigError: a threshold or a precision for plain tags, a precision without a calibration, or n-best paths for
+            too many tags.
     """
 
     def __init__(self, model: TaggerModel, span_tags: SpanTags | None, options: DecodingOptions) -> None:
-        if options.threshold is not None and span_tags is None:
-            raise ConfigError("a threshold removes spans; the model's tags are plain")
+        if options.removes_spans and span_tags is None:
+            name = "threshold" if options.precision is None else "precision"
+            raise ConfigError(f"a {name} removes spans; the model's tags are plain")
+        if options.precision is not None and not model.calibration.thresholds:
+            raise ConfigError("`precision` needs a calibrated model; calibrate the model on annotated data first")
         if options.nbest and len(model.tags) > _MAX_NBEST_TAGS:
             raise ConfigError(
                 f"n-best paths are limited to models of {_MAX_NBEST_TAGS} tags; the model has {len(model.tags)}"
@@ -142,7 +175,25 @@ class Decoder:
         names = self._names if span_tags is None else ("", *span_tags.types)
         first = 0 if span_tags is None else _NO_SPAN
         self._ids = {name: number for number, name in enumerate(names, first)}  # of tags, or of types of spans
+        types = span_tags.types if span_tags else []
+        self._calibration = model.calibration
+        by_type = model.calibration.type_temperatures
+        self._type_temperatures = np.array([by_type.get(name, 1.0) for name in types]) if by_type else None
+        self._thresholds = self._select_thresholds(types)  # (types,)
         self._max_weight = max((float(weight.detach().abs().max()) for weight in self._head.parameters()), default=0.0)
+
+    def _select_thresholds(self, types: Sequence[str]) -> Floats:
+        """Returns the threshold of each type: above 1 for a type of which no span is precise enough."""
+        if self._options.precision is None:
+            return np.full(len(types), self._options.threshold or 0.0)
+        selected = self._calibration.find_thresholds(self._options.precision)
+        if imprecise := [name for name in types if selected.get(name) is None]:
+            log.warning(
+                "no spans of these types: at no threshold is their precision %s with 95 %% confidence: %s",
+                self._options.precision,
+                list_briefly(imprecise),
+            )
+        return np.array([_NEVER if (value := selected.get(name)) is None else value for name in types])
 
     @property
     def options(self) -> DecodingOptions:
@@ -166,6 +217,8 @@ class Decoder:
             self._check_range(emissions)
             chain = self._head.chain(emissions, lengths)
             batch = self._find_tags(chain)
+            if self._calibration.temperature != 1:
+                chain = chain.tempered(self._calibration.temperature)
             token_probs: list[float] | None = None
             span_probs: list[float] | list[None] = [None] * len(batch.spans)
             if self._options.needs_probabilities:
@@ -209,8 +262,8 @@ class Decoder:
         """
         device = chain.scores.emissions.device
         span_probs = self._span_probabilities(chain, batch.spans)
-        if self._span_tags is not None and self._options.threshold is not None:
-            is_probable = span_probs >= self._options.threshold
+        if self._span_tags is not None and self._options.removes_spans:
+            is_probable = span_probs >= self._thresholds[batch.spans[:, 3]]
             batch.tags[batch.span_tokens(~is_probable)] = self._span_tags.outside_id
             batch, span_probs = batch._replace(spans=batch.spans[is_probable]), span_probs[is_probable]
         index = torch.from_numpy(batch.positions).to(device), torch.from_numpy(batch.tags).to(device)
@@ -228,7 +281,9 @@ class Decoder:
         probabilities: Floats = (
             chain.span_probabilities(*(tensor.to(chain.scores.emissions.device) for tensor in tensors)).cpu().numpy()
         )
-        return probabilities
+        if self._type_temperatures is None:
+            return probabilities
+        return scale_log_odds(probabilities, self._type_temperatures[spans[:, 3]])
 
     def _rate_candidates(self, chain: LinearChain, candidates: Sequence[Candidates]) -> list[tuple[float | None, ...]]:
         """Returns the probabilities of the candidates of each sentence."""
@@ -277,7 +332,7 @@ class Decoder:
             )
             for first, stop, sentence_spans in zip(bounds, bounds[1:], spans, strict=False)
         ]
-        if self._scheme and self._options.threshold is not None:
+        if self._scheme and self._options.removes_spans:
             # In IOB1 the first tag of a span depends on the span before it, which may have been removed.
             return [
                 prediction._replace(tags=schemes.spans_to_tags(prediction.spans, len(prediction.tags), self._scheme))

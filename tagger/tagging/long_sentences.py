@@ -93,6 +93,14 @@ def stitch(parts: Sequence[tuple[Window, Prediction]], scheme: Scheme | None) ->
     return Prediction(schemes.spans_to_tags(spans, len(tags), scheme), spans, probabilities, candidates=_rated(parts))
 
 
+def drop_unrated(prediction: Prediction, scheme: Scheme) -> Prediction:
+    """Returns a prediction without its spans that have no probability."""
+    if all(span.probability is not None for span in prediction.spans):
+        return prediction
+    spans = tuple(span for span in prediction.spans if span.probability is not None)
+    return prediction._replace(tags=schemes.spans_to_tags(spans, len(prediction.tags), scheme), spans=spans)
+
+
 def _rated(parts: Sequence[tuple[Window, Prediction]]) -> tuple[float | None, ...]:
     """Returns the probability of each candidate span from the one window that was given it."""
     columns = zip(*(prediction.candidates for _, prediction in parts), strict=True)

@@ -15,6 +15,7 @@ from tagger import model_dir
 from tagger.choices import Newline
 from tagger.data import schemes
 from tagger.data.batching import batch_limit, split_into_batches
+from tagger.data.calibration import Calibration
 from tagger.data.document import Document
 from tagger.data.document_context import number_passages
 from tagger.data.sentence import Sentence, attach_spans
@@ -24,7 +25,7 @@ from tagger.model import TaggerModel
 from tagger.tagging.batch_memory import MemoryGate, tag_batch
 from tagger.tagging.conversion import to_sentence
 from tagger.tagging.decoding import TAGS_ONLY, Candidates, Decoder, DecodingOptions, Prediction
-from tagger.tagging.long_sentences import WindowNotices, split_candidates, stitch
+from tagger.tagging.long_sentences import WindowNotices, drop_unrated, split_candidates, stitch
 from tagger.tagging.pools import build_sentence_pools
 from tagger.tagging.scorer import PreparedPool
 from tagger.tagging.scorer_choice import create_scorer
@@ -170,6 +171,12 @@ class Tagger:
         """Fraction of tokens so far whose word was in the word cache; None without a word cache."""
         return self._scorer.cache_hit_rate
 
+    def with_calibration(self, calibration: Calibration) -> "Tagger":
+        """Returns a tagger with another calibration, which shares the network and the word cache."""
+        tagger = object.__new__(Tagger)
+        vars(tagger).update(vars(self) | {"model": replace(self.model, calibration=calibration)})
+        return tagger
+
     def limits_affecting_scores(self) -> dict[str, int]:
         """Returns the limits, by parameter name, that may change the last digits of probabilities."""
         return {} if self._scorer.is_concurrent else {"batch_tokens": self._batch_tokens}
@@ -184,6 +191,7 @@ class Tagger:
         *,
         probabilities: bool = False,
         threshold: float | None = None,
+        precision: float | None = None,
         nbest: int = 0,
     ) -> list[Sentence]:
         """Returns the sentences with tags and spans, in their order.
@@ -196,6 +204,8 @@ class Tagger:
             probabilities: give spans, and tags outside of spans, their probability. In a sentence longer than
                 `max_tokens` a probability is exact within its window, and a span cut by windows has none.
             threshold: leave out spans with a lower probability; spans without a probability stay, with a log message.
+            precision: leave out spans below the threshold of their type that has at least this precision, with 95 %
+                confidence on the data that the model was calibrated on, and spans without a probability.
             nbest: give each sentence this number of its most probable taggings.
 
         Raises:
@@ -205,7 +215,8 @@ class Tagger:
         """
         if isinstance(sentences, str):
             raise TypeError("tag() takes a list of sentences; put a single one in a list")
-        return list(self.stream(map(to_sentence, sentences, count()), DecodingOptions(probabilities, threshold, nbest)))
+        options = DecodingOptions(probabilities, threshold, nbest, precision=precision)
+        return list(self.stream(map(to_sentence, sentences, count()), options))
 
     @overload
     def tag_text(  # type: ignore[overload-overlap]  # a string is an iterable of strings, too
@@ -216,6 +227,7 @@ class Tagger:
         newline: Newline = "break",
         probabilities: bool = False,
         threshold: float | None = None,
+        precision: float | None = None,
         nbest: int = 0,
     ) -> Document: ...
 
@@ -228,6 +240,7 @@ class Tagger:
         newline: Newline = "break",
         probabilities: bool = False,
         threshold: float | None = None,
+        precision: float | None = None,
         nbest: int = 0,
     ) -> list[Document]: ...
 
@@ -239,6 +252,7 @@ class Tagger:
         newline: Newline = "break",
         probabilities: bool = False,
         threshold: float | None = None,
+        precision: float | None = None,
         nbest: int = 0,
     ) -> Document | list[Document]:
         """Returns the document of a text, or a list of documents for several texts, split and tagged.
@@ -252,6 +266,7 @@ class Tagger:
             newline: break ends a sentence at each newline; space only at blank lines, for hard-wrapped text.
             probabilities: as for `tag`.
             threshold: as for `tag`.
+            precision: as for `tag`.
             nbest: as for `tag`.
 
         Raises:
@@ -261,7 +276,7 @@ class Tagger:
         language = language or self.model.config.data.language
         check_tokenizer(self.model.config, language)
         split = split_texts([texts] if isinstance(texts, str) else texts, language, newline)
-        options = DecodingOptions(probabilities, threshold, nbest)
+        options = DecodingOptions(probabilities, threshold, nbest, precision=precision)
         tagged = self.stream((sentence for _, sentences in split for sentence in sentences), options)
         documents = [
             Document(text, tuple(replace(next(tagged), document=number) for _ in sentences))
@@ -336,9 +351,9 @@ class Tagger:
                     active.append(self._start(pool, notices, decoder, threads))
                     # A pool too small for threads is finished before the next one is read, which may take long.
                     while len(active) > 1 or (active and active[0].is_blocking):
-                        yield self._finish(active.popleft(), on_batch, notices)
+                        yield self._finish(active.popleft(), on_batch, notices, options)
                 while active:
-                    yield self._finish(active.popleft(), on_batch, notices)
+                    yield self._finish(active.popleft(), on_batch, notices, options)
             finally:
                 threads.shutdown(cancel_futures=True)
                 for work in active:
@@ -386,7 +401,9 @@ class Tagger:
             by_window += split_candidates(candidates, [window for _, window in windows])
         return by_window
 
-    def _finish(self, work: _Work, on_batch: Callable[[], None], notices: WindowNotices) -> list[Sentence]:
+    def _finish(
+        self, work: _Work, on_batch: Callable[[], None], notices: WindowNotices, options: DecodingOptions
+    ) -> list[Sentence]:
         sentences, windows, _, _, prepared = work.pool
         predictions: list[Prediction] = [_NO_PREDICTION] * len(windows)
         try:
@@ -400,6 +417,8 @@ class Tagger:
         for position, entries in groupby(zip(windows, predictions, strict=True), lambda entry: entry[0][0]):
             sentence, parts = sentences[position], [(window, prediction) for (_, window), prediction in entries]
             prediction = parts[0][1] if len(parts) == 1 else stitch(parts, self.model.scheme)
+            if options.precision is not None and self.model.scheme:
+                prediction = drop_unrated(prediction, self.model.scheme)
             if prediction.probabilities and (unknown := sum(span.probability is None for span in prediction.spans)):
                 notices.log_spans(sentence, unknown)
             tagged[position] = _add_prediction(sentence, _without_type(prediction) if self._is_untyped else prediction)

@@ -60,6 +60,10 @@ class LinearChain:
         self._messages: Messages | None = None
         self._messages_have_gradient = False
 
+    def tempered(self, temperature: float) -> "LinearChain":
+        """Returns the chains with all scores divided by a temperature: above 1 the distributions are flatter."""
+        return LinearChain(*self.scores.map(lambda tensor: tensor / temperature), kernel=self._kernel_name)
+
     def log_partition(self) -> Tensor:
         """Returns (B,) the log of the sum of exp(score) over all paths (Rabiner, 1989)."""
         if self._messages is not None and not self.scores.requires_grad:
@@ -264,6 +268,10 @@ class IndependentTags(LinearChain):
         tags = emissions.shape[-1]
         zeros = emissions.new_zeros(1).expand(tags)
         super().__init__(emissions, zeros.expand(tags, tags), zeros, zeros, lengths)
+
+    def tempered(self, temperature: float) -> "IndependentTags":
+        """Returns the chains with other scores, as LinearChain."""
+        return IndependentTags(self.scores.emissions / temperature, self.scores.lengths)
 
     def log_partition(self) -> Tensor:
         """Returns (B,), as LinearChain."""

@@ -1,0 +1,237 @@
+"""Fits the calibration of a model to annotated data that it was not trained on."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagger import evaluation
+from tagger.analysis import reliability, span_errors
+from tagger.analysis.reliability import Reliability
+from tagger.data import schemes
+from tagger.data.calibration import CONFIDENCE, Calibration, ThresholdCounts
+from tagger.data.reader import Corpus
+from tagger.data.schemes import UNKNOWN
+from tagger.data.sentence import Sentence
+from tagger.errors import DataError
+from tagger.evaluation import SpanSelector
+from tagger.tagging import DecodingOptions, EncodedPool, Tagger
+from tagger.tagging.decoding import scale_log_odds
+
+Floats = NDArray[np.float64]
+_RANGE = (0.25, 4.0)
+"""Temperatures that are tried."""
+_TRIALS = 12  # of the search for a temperature: the range shrinks by a factor of 0.62 each time
+_MIN_ERRORS = 30  # of a type that may have a temperature of its own, and as many correct spans
+_NUM_THRESHOLDS = 20  # for each type; each one costs confidence
+_FEWEST_SPANS = 30  # at the highest threshold
+_SMALLEST = 1e-7  # probability, about the precision of float32
+
+
+@dataclass(frozen=True, slots=True)
+class _Predictions:
+    """Predicted spans, or tokens with plain tags: their types, probabilities, correctness, and sentences."""
+
+    types: Sequence[str]
+    probabilities: Floats
+    is_correct: NDArray[np.bool_]
+    sentences: NDArray[np.int64]
+
+    def select(self, chosen: NDArray[np.bool_]) -> "_Predictions":
+        """Returns some of them."""
+        types = [kind for kind, is_chosen in zip(self.types, chosen, strict=True) if is_chosen]
+        return _Predictions(types, self.probabilities[chosen], self.is_correct[chosen], self.sentences[chosen])
+
+    def loss(self, temperature: float = 1.0) -> float:
+        """Returns the mean log loss of the probabilities, their log-odds divided by a temperature."""
+        values = scale_log_odds(self.probabilities, temperature).clip(_SMALLEST, 1 - _SMALLEST)
+        return float(-np.log(np.where(self.is_correct, values, 1 - values)).mean())
+
+    def reliability(self) -> Reliability:
+        """Returns how well the probabilities agree with precision."""
+        return reliability.measure_reliability(self.probabilities.tolist(), self.is_correct.tolist())
+
+
+@dataclass(frozen=True)
+class CalibrationResult:
+    """The calibration of a model, and what it changes on the data that it was fitted to.
+
+    Attributes:
+        calibration: the calibration.
+        before, after: the reliability of the predictions without and with it.
+        precisions: the precisions for which thresholds are shown.
+        recall: by precision and type, the fraction in percent of the gold spans that are found at the threshold.
+    """
+
+    calibration: Calibration
+    before: Reliability
+    after: Reliability
+    precisions: tuple[float, ...]
+    recall: Mapping[float, Mapping[str, float]]
+
+    @property
+    def thresholds(self) -> dict[float, dict[str, float | None]]:
+        """By precision and type, the lowest threshold with this precision; None if there is none."""
+        return {precision: self.calibration.find_thresholds(precision) for precision in self.precisions}
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns temperatures, calibration errors, and thresholds with their recall by precision and type."""
+        return {
+            "temperature": self.calibration.temperature,
+            "type_temperatures": self.calibration.type_temperatures,
+            "calibration_error": {"before": self.before.error, "after": self.after.error},
+            "brier": {"before": self.before.brier, "after": self.after.brier},
+            "predictions": self.after.count,
+            "thresholds": {str(precision): found for precision, found in self.thresholds.items()},
+            "recall": {str(precision): dict(by_type) for precision, by_type in self.recall.items()},
+        }
+
+    def __str__(self) -> str:
+        by_type = self.calibration.type_temperatures.items()
+        types = "".join(f", {name} {value:.3f}" for name, value in by_type)
+        lines = [
+            f"temperature {self.calibration.temperature:.3f}{types}",
+            f"expected calibration error {self.before.error:.4f} before, {self.after.error:.4f} after,"
+            f" over {self.after.count:,} predictions",
+        ]
+        for precision, found in self.thresholds.items():
+            lines.append(f"precision {precision:g} with {CONFIDENCE:.0%} confidence:")
+            for name, threshold in found.items():
+                shown = "no threshold" if threshold is None else f"threshold {threshold:.4f}"
+                recall = "" if threshold is None else f", recall {self.recall[precision][name]:.2f}"
+                lines.append(f"  {name}: {shown}{recall}")
+        return "\n".join(lines)
+
+
+def fit(
+    tagger: Tagger,
+    corpus: Corpus,
+    *,
+    precisions: Sequence[float] = (0.9, 0.95, 0.99),
+    on_batch: Callable[[], None] = lambda: None,
+) -> CalibrationResult:
+    """Returns the calibration of a model that fits data best; an earlier calibration is replaced.
+
+    The temperature minimizes the log loss of the predictions' correctness. A type gets a temperature of its own if
+    it has enough errors, and if the log loss falls on each half of the data with the temperature of the other half.
+
+    Args:
+        tagger: the tagger; its model stays unchanged.
+        corpus: annotated sentences that the model was not trained on.
+        precisions: the precisions for which the result shows thresholds.
+        on_batch: is called between batches; it may raise to end the calibration.
+
+    Raises:
+        DataError: the data has tags of another kind than the model, or too few predictions.
+    """
+    evaluation.evaluate_with_predictions(tagger, corpus, on_batch=on_batch)  # checks the tags
+    pools = tagger.encode(corpus.sentences)
+
+    def predict(calibration: Calibration) -> _Predictions:
+        return _collect(corpus, tagger.with_calibration(calibration), pools, on_batch)
+
+    before = predict(Calibration())
+    if len(before.types) < 2 * _MIN_ERRORS or not before.is_correct.any():
+        count = f"{len(before.types)} predictions are too few to calibrate"
+        raise DataError(f"{corpus.name}: {count}; expected at least {2 * _MIN_ERRORS}, some of them correct")
+    temperature = _minimize(lambda value: predict(Calibration(value)).loss())
+    tempered = predict(Calibration(temperature))
+    type_temperatures = dict(_fit_types(tempered)) if tagger.model.scheme else {}
+    calibration = Calibration(temperature, type_temperatures, data=corpus.digest())
+    after = predict(calibration)
+    if tagger.model.scheme:
+        thresholds = {kind: _count_thresholds(after, kind) for kind in tagger.span_types}
+        calibration = replace(calibration, thresholds=thresholds)
+    recall = {each: _recall(calibration, corpus, each) for each in precisions}
+    return CalibrationResult(calibration, before.reliability(), after.reliability(), tuple(precisions), recall)
+
+
+def _collect(
+    corpus: Corpus, tagger: Tagger, pools: Sequence[EncodedPool], on_batch: Callable[[], None]
+) -> _Predictions:
+    tagged = chain.from_iterable(tagger.tag_encoded(pools, DecodingOptions(probabilities=True), on_batch=on_batch))
+    rows = list(_find_rows(corpus, tagged, has_spans=tagger.model.scheme is not None))
+    types, probabilities, is_correct, sentences = zip(*rows, strict=True) if rows else ((), (), (), ())
+    return _Predictions(
+        types, np.array(probabilities, np.float64), np.array(is_correct, bool), np.array(sentences, np.int64)
+    )
+
+
+def _find_rows(
+    corpus: Corpus, tagged: Iterator[Sentence], *, has_spans: bool
+) -> Iterator[tuple[str, float, bool, int]]:
+    """Yields type, probability, correctness and sentence of each prediction that has a probability."""
+    detected = schemes.detect([sentence.tags for sentence in corpus.sentences])
+    select = SpanSelector(detected.scheme or "IOB2").select
+    for number, (gold, predicted) in enumerate(zip(corpus.sentences, tagged, strict=True)):
+        if not has_spans:
+            for tag, other, probability in zip(gold.tags, predicted.tags, predicted.probabilities, strict=True):
+                if tag != UNKNOWN:
+                    yield other, probability, tag == other, number
+            continue
+        selected = select(gold, predicted)
+        for pair in span_errors.pair_spans(selected.gold, selected.predicted):
+            if pair.predicted and pair.predicted.probability is not None:
+                yield pair.predicted.type, pair.predicted.probability, pair.is_correct, number
+
+
+def _minimize(loss: Callable[[float], float]) -> float:
+    """Returns the temperature with the lowest loss, by golden-section search over its logarithm (Kiefer, 1953)."""
+    ratio = (math.sqrt(5) - 1) / 2
+    low, high = map(math.log, _RANGE)
+    left, right = high - ratio * (high - low), low + ratio * (high - low)
+    at_left, at_right = loss(math.exp(left)), loss(math.exp(right))
+    for _ in range(_TRIALS):
+        if at_left <= at_right:
+            high, right, at_right = right, left, at_left
+            left = high - ratio * (high - low)
+            at_left = loss(math.exp(left))
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + ratio * (high - low)
+            at_right = loss(math.exp(right))
+    return math.exp((low + high) / 2)
+
+
+def _fit_types(predictions: _Predictions) -> Iterator[tuple[str, float]]:
+    """Yields the types with a temperature of their own."""
+    for kind in sorted(set(predictions.types)):
+        chosen = predictions.select(np.array([each == kind for each in predictions.types]))
+        correct = int(chosen.is_correct.sum())
+        if min(correct, len(chosen.types) - correct) < _MIN_ERRORS:
+            continue
+        halves = [chosen.select(chosen.sentences % 2 == half) for half in (0, 1)]
+        others = (halves[1], halves[0])
+        if all(half.loss(_minimize(other.loss)) < half.loss() for half, other in zip(halves, others, strict=True)):
+            yield kind, _minimize(chosen.loss)
+
+
+def _count_thresholds(predictions: _Predictions, kind: str) -> ThresholdCounts:
+    """Returns the counts at thresholds that split the predictions of a type into parts of equal size."""
+    chosen = predictions.select(np.array([each == kind for each in predictions.types], bool))
+    if not len(chosen.types):
+        return ()
+    ranked = np.sort(chosen.probabilities)
+    last = max(len(ranked) - _FEWEST_SPANS, 0)
+    positions = np.unique(np.linspace(0, last, _NUM_THRESHOLDS).round().astype(int))
+    thresholds = np.unique(np.where(positions > 0, ranked[positions], 0.0))
+    rows = []
+    for threshold in thresholds.tolist():
+        is_probable = chosen.probabilities >= threshold
+        rows.append((threshold, int(is_probable.sum()), int(chosen.is_correct[is_probable].sum())))
+    return tuple(rows)
+
+
+def _recall(calibration: Calibration, corpus: Corpus, precision: float) -> dict[str, float]:
+    """Returns the recall of each type that has a threshold, in percent."""
+    gold = [span.type for sentence in corpus.sentences for span in schemes.tags_to_spans(sentence.tags)]
+    correct = {
+        kind: next(hits for value, _, hits in calibration.thresholds[kind] if value == threshold)
+        for kind, threshold in calibration.find_thresholds(precision).items()
+        if threshold is not None
+    }
+    return {kind: 100 * hits / max(gold.count(kind), 1) for kind, hits in correct.items()}

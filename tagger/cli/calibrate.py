@@ -1,0 +1,48 @@
+"""The command `tagger calibrate`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tagger.cli import options
+from tagger.cli.output import print_result
+
+
+def calibrate(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model directory.")],
+    data: Annotated[Path, typer.Argument(metavar="DEV", help="Tagged file that the model was not trained on.")],
+    precisions: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--show-precision", metavar="P", min=0, max=1, help="Precision to show thresholds for (repeatable)."
+        ),
+    ] = None,
+    input_format: options.TaggedFormat = None,
+    token_column: options.TokenColumn = None,
+    tag_column: options.TagColumn = None,
+    tag_format: options.TagFormat = None,
+    misaligned: options.Misaligned = None,
+    as_json: options.Json = False,
+    device: options.Device = "auto",
+) -> None:
+    """Fit a model's probabilities to tagged data, and find thresholds that keep a precision.
+
+    The calibration is stored in the model directory. `tagger tag --precision 0.95` then writes only spans that are
+    precise enough.
+    """
+    from tagger.api import calibration
+    from tagger.io import json_files
+
+    result = calibration.calibrate(
+        model,
+        data,
+        precisions=precisions or (0.9, 0.95, 0.99),
+        input_format=input_format,
+        token_column=options.parse_column(token_column),
+        tag_column=options.parse_column(tag_column),
+        tag_format=tag_format,
+        misaligned=misaligned,
+        device=device,
+    )
+    print_result(json_files.dump(result.to_json()).decode() if as_json else str(result))
