@@ -282,7 +282,7 @@ def describe(directory: Path) -> dict[str, Any]:
         "parameters": sum(parameter.numel() for parameter in model.network.parameters()),
         "megabytes": round(sum(path.stat().st_size for path in directories.current_path(directory).iterdir()) / 1e6, 2),
         "metrics": {name: value for name, value in metrics.items() if not name.startswith("diagnostics")},
-        "calibration": None if model.calibration.is_identity else _describe_calibration(model.calibration),
+        **({} if model.calibration.is_identity else {"calibration": _describe_calibration(model.calibration)}),
     }
 
 

@@ -57,7 +57,7 @@ class Audit:
 
     def counts(self) -> dict[str, int]:
         """Returns the number of suspects by kind whose alternative is more probable than the annotation."""
-        counts = Counter[str](suspect.kind for suspect in self.suspects if suspect.score > 0)
+        counts = Counter[str](suspect.kind for suspect in self.suspects if suspect.is_improbable)
         return {kind: counts[kind] for kind in options(SuspectKind) if counts[kind]}
 
     def to_json(self) -> dict[str, Any]:

@@ -33,18 +33,25 @@ _SMALLEST = 1e-7  # probability, about the precision of float32
 
 
 @dataclass(frozen=True, slots=True)
-class _Predictions:
-    """Predicted spans, or tokens with plain tags: their types, probabilities, correctness, and sentences."""
+class Predictions:
+    """Predicted spans, or tokens with plain tags.
+
+    Attributes:
+        types: their types or tags.
+        probabilities: (N,) their probabilities.
+        is_correct: (N,) whether they are correct.
+        sentences: (N,) the numbers of their sentences.
+    """
 
     types: Sequence[str]
     probabilities: Floats
     is_correct: NDArray[np.bool_]
     sentences: NDArray[np.int64]
 
-    def select(self, chosen: NDArray[np.bool_]) -> "_Predictions":
+    def select(self, chosen: NDArray[np.bool_]) -> "Predictions":
         """Returns some of them."""
         types = [kind for kind, is_chosen in zip(self.types, chosen, strict=True) if is_chosen]
-        return _Predictions(types, self.probabilities[chosen], self.is_correct[chosen], self.sentences[chosen])
+        return Predictions(types, self.probabilities[chosen], self.is_correct[chosen], self.sentences[chosen])
 
     def loss(self, temperature: float = 1.0) -> float:
         """Returns the mean log loss of the probabilities, their log-odds divided by a temperature."""
@@ -86,24 +93,23 @@ class CalibrationResult:
             "calibration_error": {"before": self.before.error, "after": self.after.error},
             "brier": {"before": self.before.brier, "after": self.after.brier},
             "predictions": self.after.count,
-            "thresholds": {str(precision): found for precision, found in self.thresholds.items()},
+            "thresholds": {str(precision): by_type for precision, by_type in self.thresholds.items()},
             "recall": {str(precision): dict(by_type) for precision, by_type in self.recall.items()},
         }
 
     def __str__(self) -> str:
-        by_type = self.calibration.type_temperatures.items()
-        types = "".join(f", {name} {value:.3f}" for name, value in by_type)
+        types = "".join(f", {name} {value:.3f}" for name, value in self.calibration.type_temperatures.items())
         lines = [
             f"temperature {self.calibration.temperature:.3f}{types}",
             f"expected calibration error {self.before.error:.4f} before, {self.after.error:.4f} after,"
             f" over {self.after.count:,} predictions",
         ]
-        for precision, found in self.thresholds.items():
+        for precision, by_type in self.thresholds.items():
             lines.append(f"precision {precision:g} with {CONFIDENCE:.0%} confidence:")
-            for name, threshold in found.items():
-                shown = "no threshold" if threshold is None else f"threshold {threshold:.4f}"
-                recall = "" if threshold is None else f", recall {self.recall[precision][name]:.2f}"
-                lines.append(f"  {name}: {shown}{recall}")
+            for name, threshold in by_type.items():
+                recall = self.recall[precision].get(name)
+                description = "no threshold" if threshold is None else f"threshold {threshold:.4f}, recall {recall:.2f}"
+                lines.append(f"  {name}: {description}")
         return "\n".join(lines)
 
 
@@ -131,32 +137,33 @@ def fit(
     evaluation.evaluate_with_predictions(tagger, corpus, on_batch=on_batch)  # checks the tags
     pools = tagger.encode(corpus.sentences)
 
-    def predict(calibration: Calibration) -> _Predictions:
-        return _collect(corpus, tagger.with_calibration(calibration), pools, on_batch)
+    def predict_with(calibration: Calibration) -> Predictions:
+        return predict(corpus, tagger.with_calibration(calibration), pools, on_batch)
 
-    before = predict(Calibration())
+    before = predict_with(Calibration())
     if len(before.types) < 2 * _MIN_ERRORS or not before.is_correct.any():
         count = f"{len(before.types)} predictions are too few to calibrate"
         raise DataError(f"{corpus.name}: {count}; expected at least {2 * _MIN_ERRORS}, some of them correct")
-    temperature = _minimize(lambda value: predict(Calibration(value)).loss())
-    tempered = predict(Calibration(temperature))
-    type_temperatures = dict(_fit_types(tempered)) if tagger.model.scheme else {}
+    temperature = _minimize(lambda value: predict_with(Calibration(value)).loss())
+    tempered = predict_with(Calibration(temperature))
+    type_temperatures = dict(fit_types(tempered)) if tagger.model.scheme else {}
     calibration = Calibration(temperature, type_temperatures, data=corpus.digest())
-    after = predict(calibration)
+    after = predict_with(calibration)
     if tagger.model.scheme:
-        thresholds = {kind: _count_thresholds(after, kind) for kind in tagger.span_types}
+        thresholds = {kind: count_thresholds(after, kind) for kind in tagger.span_types}
         calibration = replace(calibration, thresholds=thresholds)
     recall = {each: _recall(calibration, corpus, each) for each in precisions}
     return CalibrationResult(calibration, before.reliability(), after.reliability(), tuple(precisions), recall)
 
 
-def _collect(
-    corpus: Corpus, tagger: Tagger, pools: Sequence[EncodedPool], on_batch: Callable[[], None]
-) -> _Predictions:
+def predict(
+    corpus: Corpus, tagger: Tagger, pools: Sequence[EncodedPool], on_batch: Callable[[], None] = lambda: None
+) -> Predictions:
+    """Returns the predictions of a tagger for a corpus, encoded as pools, whose correctness is known."""
     tagged = chain.from_iterable(tagger.tag_encoded(pools, DecodingOptions(probabilities=True), on_batch=on_batch))
     rows = list(_find_rows(corpus, tagged, has_spans=tagger.model.scheme is not None))
     types, probabilities, is_correct, sentences = zip(*rows, strict=True) if rows else ((), (), (), ())
-    return _Predictions(
+    return Predictions(
         types, np.array(probabilities, np.float64), np.array(is_correct, bool), np.array(sentences, np.int64)
     )
 
@@ -197,20 +204,20 @@ def _minimize(loss: Callable[[float], float]) -> float:
     return math.exp((low + high) / 2)
 
 
-def _fit_types(predictions: _Predictions) -> Iterator[tuple[str, float]]:
-    """Yields the types with a temperature of their own."""
+def fit_types(predictions: Predictions) -> Iterator[tuple[str, float]]:
+    """Yields the types that get a temperature of their own, and the temperature."""
     for kind in sorted(set(predictions.types)):
         chosen = predictions.select(np.array([each == kind for each in predictions.types]))
         correct = int(chosen.is_correct.sum())
         if min(correct, len(chosen.types) - correct) < _MIN_ERRORS:
             continue
         halves = [chosen.select(chosen.sentences % 2 == half) for half in (0, 1)]
-        others = (halves[1], halves[0])
-        if all(half.loss(_minimize(other.loss)) < half.loss() for half, other in zip(halves, others, strict=True)):
+        swapped = halves[::-1]
+        if all(half.loss(_minimize(other.loss)) < half.loss() for half, other in zip(halves, swapped, strict=True)):
             yield kind, _minimize(chosen.loss)
 
 
-def _count_thresholds(predictions: _Predictions, kind: str) -> ThresholdCounts:
+def count_thresholds(predictions: Predictions, kind: str) -> ThresholdCounts:
     """Returns the counts at thresholds that split the predictions of a type into parts of equal size."""
     chosen = predictions.select(np.array([each == kind for each in predictions.types], bool))
     if not len(chosen.types):

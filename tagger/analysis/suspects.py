@@ -1,7 +1,8 @@
 """Suspects: annotations that are improbable under models that were not trained on them, the most improbable first.
 
-A suspect is an annotation or a missing one, with its most probable alternative. Its score is the log of the odds of the
-alternative against the annotation, in nats: ln p(alternative) - ln p(annotation). So all kinds have one scale:
+A suspect is an annotation or a missing one, with its most probable alternative. Its score is the mean of two log-odds,
+in nats: of the alternative against the annotation, and of the alternative against all else. The second is low where the
+models are unsure, which says more about the sentence than about its annotation. All kinds have one scale:
 
 - a span is compared with no span over its tokens, and with each other span that overlaps it. Thus a moved boundary is
   one suspect;
@@ -29,7 +30,7 @@ from tagger.data.sentence import Sentence, Span
 
 _NONE = ""  # the type of no span
 _FLOOR = 1e-12
-_MIN_SCORE = math.log(1 / 9)  # less probable alternatives are no reason to look at an annotation
+_MIN_ODDS = 1 / 9  # less probable alternatives are no reason to look at an annotation
 EPSILON = 0.7
 """The factor of a sentence's weight for each model that disagrees, as in CrossWeigh."""
 
@@ -43,7 +44,7 @@ class Suspect:
 
     Attributes:
         kind: what differs between the annotation and the alternative.
-        score: the log of the odds of the alternative against the annotation, in nats.
+        score: how much the models prefer the alternative, in nats.
         file: the name of the file.
         number: the number of its sentence in the file, from 0.
         sentence: the sentence as read.
@@ -66,6 +67,11 @@ class Suspect:
     probability: float
     alternative: Span | None
     alternative_probability: float
+
+    @property
+    def is_improbable(self) -> bool:
+        """Whether the alternative is more probable than the annotation."""
+        return self.alternative_probability > self.probability
 
     @property
     def line(self) -> int:
@@ -241,17 +247,22 @@ def _make_suspect(
 ) -> Suspect | None:
     """Returns the suspect of an annotation, or of no span, with its alternative; None if it is not suspicious."""
     probability, other = means.get(annotation, 0.0), means.get(alternative, 0.0)
-    score = _log_odds(other, probability)
-    if score < _MIN_SCORE:
+    if other < _MIN_ODDS * probability:
         return None
     span = Span(*alternative) if alternative[0] else None
     kind = _kind(annotation, alternative)
     start, end = annotation[1:]
+    score = _score(probability, other)
     return Suspect(kind, score, file, number, sentence, start, end, annotation[0] or None, probability, span, other)
 
 
-def _log_odds(probability: float, other: float) -> float:
-    return math.log(max(probability, _FLOOR)) - math.log(max(other, _FLOOR))
+def _score(probability: float, alternative: float) -> float:
+    """Returns the score of a suspect from the probabilities of its annotation and of its alternative."""
+    log_alternative = math.log(max(alternative, _FLOOR))
+    against_annotation = log_alternative - math.log(max(probability, _FLOOR))
+    # Rounding may make 1 - p smaller than the probability of the annotation, which is a part of it.
+    against_all = log_alternative - math.log(max(1 - alternative, probability, _FLOOR))
+    return (against_annotation + against_all) / 2
 
 
 def _kind(annotation: _Key, alternative: _Key) -> SuspectKind:
@@ -282,8 +293,8 @@ def _find_in_tags(
             unjudged += tag != UNKNOWN and probability is None
             if tag in (UNKNOWN, alternative) or probability is None or other is None:
                 continue
-            if (score := _log_odds(other, probability)) >= _MIN_SCORE:
-                span, end = Span(alternative, token, token + 1), token + 1
+            if other >= _MIN_ODDS * probability:
+                span, end, score = Span(alternative, token, token + 1), token + 1, _score(probability, other)
                 suspects.append(
                     Suspect("tag", score, file, number, sentence, token, end, tag, probability, span, other)
                 )

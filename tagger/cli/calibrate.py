@@ -26,10 +26,10 @@ def calibrate(
     as_json: options.Json = False,
     device: options.Device = "auto",
 ) -> None:
-    """Fit a model's probabilities to tagged data, and find thresholds that keep a precision.
+    """Fit a model's probabilities to tagged data.
 
-    The calibration is stored in the model directory. `tagger tag --precision 0.95` then writes only spans that are
-    precise enough.
+    Prints the calibration error, and for each type the lowest threshold with a precision. The calibration is stored in
+    the model directory. `tagger tag --precision 0.95` then writes only spans that are precise enough.
     """
     from tagger.api import calibration
     from tagger.io import json_files

@@ -55,17 +55,12 @@ AnnotatedTypes = Annotated[
     str | None,
     typer.Option(metavar="LIST", help="Types of spans that the file is annotated for, such as PER,LOC."),
 ]
-Language = Annotated[
-    str | None, typer.Option(metavar="CODE", help="Language of texts, as an ISO 639 code.", show_default="en")
-]
+Language = Annotated[str | None, typer.Option(metavar="CODE", help="Language of raw text.", show_default="en")]
 UnknownTag = Annotated[
     str | None, typer.Option(metavar="TAG", help="Tag of tokens that were not annotated, such as ? or _.")
 ]
 DataSettings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Override a data setting, such as data.fields.text=body (repeatable)."
-    ),
+    list[str] | None, typer.Option("--set", metavar="data.KEY=VALUE", help="Override a setting (repeatable).")
 ]
 
 PredictedColumn = Annotated[

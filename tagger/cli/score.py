@@ -34,9 +34,7 @@ def score(
     tag_column: options.TagColumn = None,
     tag_format: options.TagFormatOfFiles = None,
     outside_tag: Annotated[str, typer.Option(metavar="TAG", help="Tag of tokens outside spans in the inputs.")] = "O",
-    unknown_tag: Annotated[
-        str | None, typer.Option(metavar="TAG", help="Gold tag of tokens that were not annotated and are not scored.")
-    ] = None,
+    unknown_tag: options.UnknownTag = None,
     misaligned: options.Misaligned = None,
     annotated_types: options.AnnotatedTypes = None,
     language: Annotated[str, typer.Option(metavar="CODE", help="Language of raw text.")] = "en",

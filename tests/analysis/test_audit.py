@@ -125,7 +125,7 @@ def test_other_files_are_judged_by_all_models(recipe: Config, copied: Path, tmp_
     file.write_text("Grace O\nlives O\nin O\nOslo B-LOC\n. O\n\nBarbara B-PER\nlives O\nin O\nLima B-LOC\n. O\n")
     again = tagger.audit(recipe, out=copied, folds=3, repeats=1, files=[file], resume=True, device="cpu")
     assert again.annotations == {"train.conll": 72, "test.conll": 3}
-    (found,) = [each for each in again.suspects if each.file == "test.conll" and each.score > 0]
+    (found,) = [each for each in again.suspects if each.file == "test.conll" and each.is_improbable]
     assert (found.kind, found.line, found.text, found.alternative) == ("missing", 1, "Grace", tagger.Span("PER", 0, 1))
     assert len(again.weights) == 36
     plain = tmp_path / "plain.conll"

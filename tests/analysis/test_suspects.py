@@ -45,7 +45,7 @@ def summary(suspect: Suspect) -> tuple[str, str | None, str, str]:
 def test_a_span_of_another_type_is_one_suspect(find: Find) -> None:
     (suspect,) = find(sentence(("PER", 1, 4)), [[("ORG", 1, 4)]], {("PER", 1, 4): 0.1, ("ORG", 1, 4): 0.8}).suspects
     assert summary(suspect) == ("type", "PER", "New York Times", "New York Times")
-    assert suspect.score == pytest.approx(math.log(8))
+    assert suspect.score == pytest.approx((math.log(0.8 / 0.1) + math.log(0.8 / 0.2)) / 2)
     assert (suspect.probability, suspect.alternative_probability, suspect.line) == (0.1, 0.8, 10)
 
 
@@ -75,6 +75,13 @@ def test_probable_annotations_are_no_suspects_and_impossible_ones_have_a_finite_
     assert not find(sentence(("PER", 5, 6)), [[]], {("PER", 5, 6): 0.9, ("", 5, 6): 0.09}).suspects
     (suspect,) = find(sentence(("PER", 5, 6)), [[]], {("PER", 5, 6): 0.0, ("", 5, 6): 1.0}).suspects
     assert 20 < suspect.score < 100
+
+
+def test_models_that_are_sure_of_an_alternative_make_a_higher_score_than_unsure_ones(find: Find) -> None:
+    odds = {("PER", 5, 6): 0.01, ("", 5, 6): 0.98}, {("PER", 5, 6): 0.005, ("", 5, 6): 0.5}
+    (sure,), (unsure,) = (find(sentence(("PER", 5, 6)), [[]], means).suspects for means in odds)
+    assert sure.alternative_probability / sure.probability < unsure.alternative_probability / unsure.probability
+    assert sure.score > unsure.score
 
 
 def test_an_annotation_that_no_model_can_judge_is_counted(find: Find) -> None:

@@ -3,6 +3,7 @@
 import math
 import re
 from collections import Counter, defaultdict
+from dataclasses import replace
 from itertools import combinations, pairwise, product
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from tagger.data import schemes
+from tagger.data.calibration import Calibration
 from tagger.data.sentence import Sentence, Span
 from tagger.errors import ConfigError, ModelError
 from tagger.model import TaggerModel
@@ -40,6 +42,7 @@ def made(kind: str) -> TaggerModel:
 
 def written_out(model: TaggerModel, sentence: Sentence) -> dict[Tags, float]:
     """Returns the probability of every path that is allowed, from the plain network's scores, in float64."""
+    temperature = model.calibration.temperature
     scores, _ = scorer.TorchScorer(model, CPU).prepare([sentence.tokens], [0])
     emissions, lengths = scores([0])
     with torch.no_grad():
@@ -51,7 +54,7 @@ def written_out(model: TaggerModel, sentence: Sentence) -> dict[Tags, float]:
         score = start[path[0]] + end[path[-1]] + sum(rows[0][token][tag] for token, tag in enumerate(path))
         score += sum(transitions[left][right] for left, right in pairwise(path))
         if score > -math.inf:
-            weights[tuple(model.tags.items[tag] for tag in path)] = math.exp(score)
+            weights[tuple(model.tags.items[tag] for tag in path)] = math.exp(score / temperature)
     total = math.fsum(weights.values())
     return {path: weight / total for path, weight in weights.items()}
 
@@ -76,8 +79,9 @@ def plainly(span: Span) -> Entity:
 
 
 @each_kind
-def test_tags_spans_and_probabilities_are_those_of_all_paths(kind: str) -> None:
-    model = made(kind)
+@pytest.mark.parametrize("temperature", [1.0, 0.5, 2.5])
+def test_tags_spans_and_probabilities_are_those_of_all_paths(kind: str, temperature: float) -> None:
+    model = replace(made(kind), calibration=Calibration(temperature))
     for found in tagger(model).tag(SHORT, probabilities=True):
         paths = written_out(model, found)
         by_entity: dict[Entity, float] = defaultdict(float)
@@ -135,8 +139,9 @@ def test_the_paths_hold_spans_of_every_length() -> None:
 
 
 @each_kind
-def test_alternatives_are_the_most_probable_paths_in_order(kind: str) -> None:
-    model = made(kind)
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_alternatives_are_the_most_probable_paths_in_order(kind: str, temperature: float) -> None:
+    model = replace(made(kind), calibration=Calibration(temperature))
     for found in tagger(model).tag(SHORT, nbest=5):
         paths = written_out(model, found)
         best = sorted(paths.values(), reverse=True)[:5]

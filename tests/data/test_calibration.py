@@ -1,0 +1,78 @@
+"""Bounds of a precision and the thresholds that they select, against sums of binomial probabilities."""
+
+import math
+import random
+
+import pytest
+
+from tagger.data.calibration import CONFIDENCE, Calibration, lower_bound
+
+
+def tail(count: int, correct: int, precision: float) -> float:
+    """Returns the probability of at least `correct` of `count` cases."""
+    return math.fsum(
+        math.comb(count, hits) * precision**hits * (1 - precision) ** (count - hits)
+        for hits in range(correct, count + 1)
+    )
+
+
+@pytest.mark.parametrize(("correct", "count"), [(1, 1), (3, 7), (50, 50), (95, 100), (1, 200), (199, 200)])
+@pytest.mark.parametrize("error", [0.05, 0.001])
+def test_at_the_lower_bound_as_many_hits_have_just_the_probability_of_the_error(
+    correct: int, count: int, error: float
+) -> None:
+    assert tail(count, correct, lower_bound(correct, count, error)) == pytest.approx(error)
+
+
+def test_without_a_hit_the_bound_is_zero() -> None:
+    assert lower_bound(0, 10, 0.05) == 0
+
+
+def test_the_lowest_threshold_with_the_precision_is_selected() -> None:
+    rows = ((0.0, 1000, 900), (0.5, 900, 880), (0.9, 800, 795), (0.99, 20, 20))
+    calibration = Calibration(thresholds={"PER": rows, "LOC": ((0.0, 30, 29),), "ORG": ()})
+    error = (1 - CONFIDENCE) / 4
+    bounds = [lower_bound(correct, count, error) for _, count, correct in rows]
+    assert bounds[0] < 0.9 < bounds[1] < 0.98 < bounds[2]
+    assert calibration.find_thresholds(0.9) == {"PER": 0.5, "LOC": None, "ORG": None}
+    assert calibration.find_thresholds(0.98)["PER"] == 0.9
+    assert calibration.find_thresholds(0.999)["PER"] is None
+    assert calibration.find_thresholds(0.0)["PER"] == 0.0
+
+
+def test_the_promised_precision_is_missed_in_at_most_one_of_twenty_draws() -> None:
+    """The precision of a span is its probability, so that the true precision at each threshold is known."""
+    source = random.Random(11)
+    probabilities = sorted(1 - 0.3 * source.random() ** 2 for _ in range(600))
+    thresholds = [probabilities[number] for number in range(0, 570, 30)]
+    missed = selected = 0
+    for _ in range(400):
+        correct = [source.random() < probability for probability in probabilities]
+        rows = []
+        for threshold in thresholds:
+            above = [hit for hit, probability in zip(correct, probabilities, strict=True) if probability >= threshold]
+            rows.append((threshold, len(above), sum(above)))
+        threshold = Calibration(thresholds={"X": tuple(rows)}).find_thresholds(0.93)["X"]
+        if threshold is not None:
+            selected += 1
+            above = [probability for probability in probabilities if probability >= threshold]
+            missed += sum(above) / len(above) < 0.93
+    assert selected > 350
+    assert missed / 400 <= 0.05
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"temperature": 0.0},
+        {"temperature": float("nan")},
+        {"temperature": 1e9},
+        {"type_temperatures": {"PER": -1.0}},
+        {"thresholds": {"PER": ((1.5, 1, 1),)}},
+        {"thresholds": {"PER": ((0.5, 1, 2),)}},
+        {"thresholds": {"PER": ((0.5, 1, 1),) * 2000}},
+    ],
+)
+def test_numbers_out_of_range_are_refused(values: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"temperature|thresholds"):
+        Calibration(**values)  # type: ignore[arg-type]

@@ -1,0 +1,30 @@
+"""The script that measures calibrations, at small size."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+def test_calibration_errors_and_broken_promises_are_measured(
+    model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(SCRIPTS)
+    measure = importlib.import_module("measure_calibration")
+    data = model_path.parent.parent / "train.conll"
+    out = tmp_path / "figures.json"
+    monkeypatch.setattr(
+        sys, "argv", ["measure", str(model_path), str(data), str(data), "--halves", "5", "--json", str(out)]
+    )
+    before = (model_path / "MANIFEST.json").read_bytes()
+    measure.main()
+    figures = json.loads(out.read_text())
+    assert json.loads(capsys.readouterr().out) == figures
+    assert set(figures["test"]) == {"before", "after"}
+    assert figures["promise"]["draws"]["all"] <= 5
+    assert figures["promise"]["failed"].get("all", 0) == 0  # the model makes no error on this data
+    assert (model_path / "MANIFEST.json").read_bytes() == before
