@@ -24,7 +24,7 @@ from tagger.tagging import uncertainty
 
 log = logging.getLogger(__name__)
 
-_CANDIDATES_PER_ITEM, _MORE_CANDIDATES = 4, 1000
+_CANDIDATES_PER_ITEM, _SPARE_CANDIDATES = 4, 1000
 _MAX_LISTED = 10
 _MAX_TEXT = 60
 
@@ -144,7 +144,7 @@ def select(
     seen_index = SimilarityIndex(options.similarity)
     for unit in _split_units(seen, options.unit):
         seen_index.add(similarity.describe([sentence.tokens for sentence in unit.sentences])[1])
-    pool = _CandidatePool(_CANDIDATES_PER_ITEM * options.count + _MORE_CANDIDATES, seen_index)
+    pool = _CandidatePool(_CANDIDATES_PER_ITEM * options.count + _SPARE_CANDIDATES, seen_index)
     units = tokens = 0
     for unit in _split_units(records, options.unit):
         size = sum(map(len, unit.sentences))
@@ -227,7 +227,7 @@ class _CandidatePool:
         self._remove_least()
 
     def _remove_least(self) -> None:
-        """Removes replaced candidates from the bottom of the heap, and the least uncertain one if there are too many."""
+        """Removes the least uncertain candidate if there are too many, and replaced ones below it."""
         while self._is_replaced(*self._heap[0]) or len(self._candidates) > self._capacity:
             rank, key = heapq.heappop(self._heap)
             if not self._is_replaced(rank, key):
@@ -277,7 +277,9 @@ def _build_item(score: float, unit: _Unit) -> SelectedItem:
     for number, piece in enumerate(pieces):
         shift += piece.newlines if number else 0
         for sentence in piece.sentences:
-            offsets = tuple([(start + shift - piece.start, end + shift - piece.start) for start, end in sentence.offsets])
+            offsets = tuple(
+                [(start + shift - piece.start, end + shift - piece.start) for start, end in sentence.offsets]
+            )
             sentences.append(replace(sentence, offsets=offsets, source=SourceText(text), raw=()))
         shift += len(piece.text)
     document = f"{unit.input.label}#{first.document}" if first.numbered else first.document

@@ -93,7 +93,9 @@ def select(
     from tagger.io import json_files
 
     if as_json and out is None:
-        raise ConfigError("`as_json` prints the result in place of a table, so the selected items need a file; pass `out`")
+        raise ConfigError(
+            "`as_json` prints the result in place of a table, so the selected items need a file; pass `out`"
+        )
     with relaxed_garbage_collection(), tagging_progress(into_files=out is not None) as callback:
         result = selection.select(
             model,

@@ -46,7 +46,8 @@ class DecodingOptions:
             `tagger.tagging.uncertainty`.
 
     Raises:
-        ConfigError: the measure of uncertainty is unknown, the threshold or the precision is not in [0, 1], both are given, or nbest is negative.
+        ConfigError: the measure of uncertainty is unknown, the threshold or the precision is not in [0, 1], both are
+            given, or nbest is negative.
     """
 
     probabilities: bool = False

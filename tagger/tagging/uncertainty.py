@@ -1,16 +1,18 @@
 """Uncertainty: how unsure a model is of the tags that it predicts.
 
-A total is a sum over the tokens of a sentence, so those of windows and of the sentences of a document are added. A score
-makes totals comparable. With T tokens, and y1 and y2 the two most probable tag sequences:
+A total is a sum over the tokens of a sentence, so those of windows and of the sentences of a document are added. A
+score makes totals comparable. With T tokens, and y1 and y2 the two most probable tag sequences:
 
 - entropy: the total is the entropy of all tag sequences, in nats; the score is the mean per token
-- least-confidence: the total is −log p(y1); the score is 1 − p(y1) ** (1 / T), the length-normalised least confidence of
-  Settles and Craven (2008)
+- least-confidence: the total is −log p(y1); the score is 1 − p(y1) ** (1 / T), the length-normalised least confidence
+  of Settles and Craven (2008)
 - margin: the score of a sentence is 1 − (p(y1) − p(y2)); that of several sentences is the mean over their tokens
-- errors: the expected number of wrong spans, both as total and as score: predicted spans that are wrong, plus spans that
-  are missed. With N predicted spans of probability p, it is N + E − 2 Σ p, where E is the expected number of spans. A
-  span with another boundary or type counts twice, once for each side. For plain tags, it is the expected number of wrong
-  tags.
+- errors: the expected number of wrong spans, both as total and as score: predicted spans that are wrong, plus spans
+  that are missed. With N predicted spans of probability p, it is N + E − 2 Σ p, where E is the expected number of
+  spans. A span with another boundary or type counts twice, once for each side. For plain tags, it is the expected
+  number of wrong tags.
+
+All probabilities are those of the calibrated model, but for the temperatures of single types.
 
 Shapes in this module: B sentences, K tags, N spans.
 """
