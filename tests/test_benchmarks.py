@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).parents[1]
+from tests.scripts_in_process import PROJECT, run_script
 
 
 def benchmark_training(*options: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "scripts/benchmark_training.py", "sample", "--data", "configs/sample", "--device", "cpu"]
-    return subprocess.run([*command, *options], cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False)
+    data = ["sample", "--data", "configs/sample", "--device", "cpu"]
+    return run_script("scripts/benchmark_training.py", *data, *options)
 
 
 def test_training_time_is_measured_by_part(tmp_path: Path) -> None:
@@ -60,9 +60,9 @@ def test_each_checkout_needs_a_model(tmp_path: Path) -> None:
 def test_trainings_on_partial_annotation_are_measured(tmp_path: Path) -> None:
     table, out = tmp_path / "table.txt", tmp_path / "scores.json"
     table.write_text("said 0.1 0.2 0.3 0.4\nthe 0.4 0.3 0.2 0.1\n")
-    command = [sys.executable, "scripts/measure_partial.py", "configs/sample", "--vectors", str(table), "--epochs", "1"]
+    options = ["configs/sample", "--vectors", str(table), "--epochs", "1"]
     runs = ["--only", "first,continued,unknown", "--out", str(tmp_path / "runs"), "--json", str(out)]
-    done = subprocess.run([*command, *runs], cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False)
+    done = run_script("scripts/measure_partial.py", *options, *runs)
     assert done.returncode == 0, done.stderr
     scores = json.loads(out.read_text())
     assert list(scores) == ["first", "continued", "unknown"]
@@ -74,19 +74,8 @@ def test_trainings_on_partial_annotation_are_measured(tmp_path: Path) -> None:
 
 
 def test_rates_of_significant_differences_between_equal_systems_are_measured(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "scripts/measure_significance.py",
-        "--pairs",
-        "40",
-        "--sentences",
-        "20",
-        "--samples",
-        "30",
-    ]
-    done = subprocess.run(
-        [*command, "--json", str(tmp_path / "rates.json")], cwd=PROJECT, capture_output=True, text=True
-    )
+    options = ["--pairs", "40", "--sentences", "20", "--samples", "30", "--json", str(tmp_path / "rates.json")]
+    done = run_script("scripts/measure_significance.py", *options)
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "rates.json").read_text())
     assert len(done.stdout.splitlines()) == len(rows) + 1 == 14

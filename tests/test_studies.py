@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-PROJECT = Path(__file__).parents[1]
+from tests.scripts_in_process import PROJECT, run_script
+
 STUDIES = PROJECT / "scripts" / "studies"
 needs_plots = pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs the extra [plot]")
 RESULTS = ["gradient_flow", "memory", "clipping", "directions", "whole/directions", "cells"]
@@ -22,8 +23,12 @@ RESULTS = ["gradient_flow", "memory", "clipping", "directions", "whole/direction
 
 def run_study(name: str, out: Path, *options: str) -> dict[str, Any]:
     """Runs a study, checks its table and plot, and returns its JSON."""
-    command = [sys.executable, f"scripts/studies/{name}.py", "--out", str(out), *options]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False)
+    script = f"scripts/studies/{name}.py"
+    if name in ("cells", "directions"):
+        done = run_script(script, "--out", str(out), *options)
+    else:  # it starts processes, which import its main module
+        command = [sys.executable, script, "--out", str(out), *options]
+        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     results: dict[str, Any] = json.loads((out / f"{name}.json").read_text())
     assert (out / f"{name}.md").read_text() == done.stdout
@@ -159,16 +164,8 @@ def test_cells_are_compared_seeds_can_be_added_and_runs_with_other_settings_are_
     ].values()
     assert [(row["seeds"], row["test sd"] is None) for row in rows] == [(2, False), (1, True)]
     assert {path: path.stat().st_mtime_ns for path in written} == written
-    command = [
-        sys.executable,
-        "scripts/studies/cells.py",
-        "--out",
-        str(tmp_path),
-        *small_options(tmp_path),
-        "--no-train",
-    ]
-    other = ["--set", "training.epochs=2"]
-    done = subprocess.run([*command, *other], cwd=PROJECT, capture_output=True, text=True, check=False)
+    options = [*small_options(tmp_path), "--no-train", "--set", "training.epochs=2"]
+    done = run_script("scripts/studies/cells.py", "--out", str(tmp_path), *options)
     assert done.returncode == 2
     assert "the run was started with other settings; use those or another --runs" in done.stderr
 
