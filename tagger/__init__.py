@@ -33,6 +33,7 @@ __all__ = [
     "init",
     "load",
     "score",
+    "select",
     "settings",
     "split",
     "tag_files",
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from tagger.api.info import info
     from tagger.api.init import init
     from tagger.api.scoring import score
+    from tagger.api.selection import select
     from tagger.api.settings import settings
     from tagger.api.split import split
     from tagger.api.training import train
@@ -85,6 +87,7 @@ _MODULES = {
     "init": "tagger.api.init",
     "load": "tagger.tagging",
     "score": "tagger.api.scoring",
+    "select": "tagger.api.selection",
     "settings": "tagger.api.settings",
     "split": "tagger.api.split",
     "tag_files": "tagger.api.batch",

@@ -34,6 +34,9 @@ Reduction = Literal["sentence", "token", "none"]
 Device = str
 """auto, cpu, cuda or, for one of several GPUs, cuda:N."""
 Role = Literal["train", "dev", "test"]
+Uncertainty = Literal["entropy", "least-confidence", "margin", "errors"]
+SelectionUnit = Literal["sentence", "document"]
+AnnotationTool = Literal["doccano", "label-studio", "prodigy", "jsonl"]
 SuspectKind = Literal["type", "boundary", "type and boundary", "spurious", "missing", "tag"]
 Severity = Literal["error", "warning"]
 FindingKind = Literal[

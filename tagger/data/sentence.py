@@ -105,6 +105,7 @@ class Sentence:
         annotated_types: the types of spans that its gold tags were annotated for; None for all.
         candidate_probabilities: one per span, or plain tag, of the sentence that was tagged, such as its gold spans;
             None for a span that windows cut or a type that the model lacks; empty if not asked for.
+        uncertainty: a sum over its tokens, of the kind that was asked for; see `tagger.tagging.uncertainty`.
 
     Raises:
         TypeError: `tokens` is a text.
@@ -124,6 +125,7 @@ class Sentence:
     alternatives: tuple[Alternative, ...] = ()
     annotated_types: tuple[str, ...] | None = None
     candidate_probabilities: tuple[float | None, ...] = ()
+    uncertainty: float | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.tokens, str):

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tagger.choices import list_briefly
+from tagger.choices import Uncertainty, check_choices, list_briefly
 from tagger.data import schemes
 from tagger.data.sentence import Alternative, Span
 from tagger.data.word_cache import Ids
@@ -22,6 +22,7 @@ from tagger.errors import ConfigError, ModelError
 from tagger.model import TaggerModel
 from tagger.nn.crf.heads import CRFHead, SoftmaxHead
 from tagger.nn.crf.linear_chain import LinearChain
+from tagger.tagging import uncertainty
 from tagger.tagging.span_tags import SpanTags
 
 log = logging.getLogger(__name__)
@@ -41,9 +42,12 @@ class DecodingOptions:
         candidates: the probability of each span that the input sentence holds, or of each of its tags if the model's
             tags are plain: its gold annotation, or any other spans, which may overlap. A span whose type is empty
             stands for no span: all its tokens are outside of spans.
+        uncertainty: how uncertain the prediction of each sentence is, by one of the measures of
+            `tagger.tagging.uncertainty`.
 
     Raises:
-        ConfigError: the threshold or the precision is not in [0, 1], both are given, or nbest is negative.
+        ConfigError: the measure of uncertainty is unknown, the threshold or the precision is not in [0, 1], both are
+            given, or nbest is negative.
     """
 
     probabilities: bool = False
@@ -51,6 +55,7 @@ class DecodingOptions:
     nbest: int = 0
     candidates: bool = False
     precision: float | None = None
+    uncertainty: Uncertainty | None = None
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 <= self.threshold <= 1:
@@ -59,6 +64,7 @@ class DecodingOptions:
             raise ConfigError(f"`precision` must be from 0 to 1, got {self.precision}")
         if self.precision is not None and self.threshold is not None:
             raise ConfigError("`precision` selects a threshold for each type; omit `threshold` or `precision`")
+        check_choices(uncertainty=(self.uncertainty, Uncertainty))
         if self.nbest < 0:
             raise ConfigError(f"nbest must be at least 0, got {self.nbest}")
 
@@ -111,6 +117,7 @@ class Prediction(NamedTuple):
         alternatives: the most probable tag sequences.
         candidates: the probability of each candidate; None for a span that windows cut, and for a type or tag that the
             model does not have.
+        uncertainty: that of the sentence, as a sum over its tokens; None if it was not asked for.
     """
 
     tags: tuple[str, ...]
@@ -118,6 +125,7 @@ class Prediction(NamedTuple):
     probabilities: tuple[float, ...] = ()
     alternatives: tuple[Alternative, ...] = ()
     candidates: tuple[float | None, ...] = ()
+    uncertainty: float | None = None
 
 
 Candidates = Sequence[Span | None] | Sequence[str]
@@ -165,7 +173,7 @@ class Decoder:
             raise ConfigError(f"a {name} removes spans; the model's tags are plain")
         if options.precision is not None and not model.calibration.thresholds:
             raise ConfigError("`precision` needs a calibrated model; calibrate the model on annotated data first")
-        if options.nbest and len(model.tags) > _MAX_NBEST_TAGS:
+        if (options.nbest or options.uncertainty == "margin") and len(model.tags) > _MAX_NBEST_TAGS:
             raise ConfigError(
                 f"n-best paths are limited to models of {_MAX_NBEST_TAGS} tags; the model has {len(model.tags)}"
             )
@@ -219,11 +227,17 @@ class Decoder:
             batch = self._find_tags(chain)
             if self._calibration.temperature != 1:
                 chain = chain.tempered(self._calibration.temperature)
+            totals = self._measure_uncertainty(chain, batch)
             token_probs: list[float] | None = None
             span_probs: list[float] | list[None] = [None] * len(batch.spans)
             if self._options.needs_probabilities:
                 batch, token_probs, span_probs = self._find_probabilities(chain, batch)
             predictions = self._assemble(batch, token_probs, span_probs)
+            if totals is not None:
+                predictions = [
+                    prediction._replace(uncertainty=total)
+                    for prediction, total in zip(predictions, totals, strict=True)
+                ]
             if self._options.nbest:
                 alternatives = self._find_alternatives(chain)
                 predictions = [
@@ -254,6 +268,17 @@ class Decoder:
         offsets = np.concatenate([[0], lengths.cumsum()])
         spans = np.zeros((0, 4), np.int64) if self._span_tags is None else self._span_tags.find_spans(paths, lengths)
         return _Batch(paths.ravel()[positions], positions, offsets, spans)
+
+    def _measure_uncertainty(self, chain: LinearChain, batch: _Batch) -> list[float] | None:
+        """Returns the uncertainty of each sentence, None if it was not asked for."""
+        if self._options.uncertainty is None:
+            return None
+        totals: list[float] = uncertainty.measure(
+            chain, self._options.uncertainty, batch.spans, self._span_tags
+        ).tolist()
+        if not all(map(math.isfinite, totals)):
+            raise ModelError(_NOT_FINITE)
+        return totals
 
     def _find_probabilities(self, chain: LinearChain, batch: _Batch) -> tuple[_Batch, list[float], list[float]]:
         """Returns the batch without spans below the threshold, and the probabilities (L,) of tokens, (N,) of spans.

@@ -65,7 +65,8 @@ def stitch(parts: Sequence[tuple[Window, Prediction]], scheme: Scheme | None) ->
     """Returns the prediction for a sentence from those for its windows.
 
     Each overlap is cut near its middle, outside of spans if possible. A span has a probability only if a window
-    predicts the same span within its part between the cuts. There are no alternatives.
+    predicts the same span within its part between the cuts. There are no alternatives. Uncertainties are sums over
+    tokens, so each window adds that of its part.
 
     Args:
         parts: windows in order, with their predictions.
@@ -77,9 +78,10 @@ def stitch(parts: Sequence[tuple[Window, Prediction]], scheme: Scheme | None) ->
     ]
     tags = tuple(tag for prediction, start, stop in used for tag in prediction.tags[start:stop])
     probabilities = tuple(number for prediction, start, stop in used for number in prediction.probabilities[start:stop])
+    total = _add_uncertainties(used)
     if scheme is None:
         candidates = tuple(number for prediction, start, stop in used for number in prediction.candidates[start:stop])
-        return Prediction(tags, (), probabilities, candidates=candidates)
+        return Prediction(tags, (), probabilities, candidates=candidates, uncertainty=total)
     span_probabilities = {
         (span.type, window.start + span.start, window.start + span.end): span.probability
         for (window, _), (prediction, start, stop) in zip(parts, used, strict=True)
@@ -90,7 +92,18 @@ def stitch(parts: Sequence[tuple[Window, Prediction]], scheme: Scheme | None) ->
         replace(span, probability=span_probabilities.get((span.type, span.start, span.end)))
         for span in schemes.tags_to_spans(tags)
     )
-    return Prediction(schemes.spans_to_tags(spans, len(tags), scheme), spans, probabilities, candidates=_rated(parts))
+    tags = schemes.spans_to_tags(spans, len(tags), scheme)
+    return Prediction(tags, spans, probabilities, candidates=_rated(parts), uncertainty=total)
+
+
+def _add_uncertainties(used: Sequence[tuple[Prediction, int, int]]) -> float | None:
+    """Returns the sum of the uncertainties of parts of windows, each in proportion to its tokens; None without them."""
+    totals = [
+        prediction.uncertainty * (stop - start) / len(prediction.tags)
+        for prediction, start, stop in used
+        if prediction.uncertainty is not None
+    ]
+    return sum(totals) if totals else None
 
 
 def drop_unrated(prediction: Prediction, scheme: Scheme) -> Prediction:

@@ -451,6 +451,7 @@ def _add_prediction(sentence: Sentence, prediction: Prediction) -> Sentence:
         probabilities=prediction.probabilities,
         alternatives=prediction.alternatives,
         candidate_probabilities=prediction.candidates,
+        uncertainty=prediction.uncertainty,
     )
     if prediction.spans:
         attach_spans(tagged, prediction.spans)

@@ -3,10 +3,11 @@
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from io import BytesIO
 from itertools import chain
 from pathlib import Path, PurePath
 from typing import BinaryIO, cast
@@ -57,7 +58,7 @@ def run(tagger: Tagger, job: Job, streams: Streams, *, callback: Callback = lamb
     _check_options(tagger, job)
     work = _find_work(tagger, job, streams[0])
     if job.out is None:
-        _check_extra_outputs(work, job.rejects, ())
+        _check_extra_outputs(work, {"rejects": job.rejects, "summary": job.summary}, ())
         with StopRequest(at_once=True):
             return _tag_into_stream(work, streams[1], callback)
     folder = _plan_outputs(work, job.out)
@@ -65,6 +66,52 @@ def run(tagger: Tagger, job: Job, streams: Streams, *, callback: Callback = lamb
         job.out.mkdir(parents=True, exist_ok=True)
     with directories.lock(job.out, remove_lock=True), StopRequest(at_once=True) as stop:
         return _tag_into_folder(work, folder, stop, callback)
+
+
+def tag_records(
+    tagger: Tagger,
+    job: Job,
+    stdin: BinaryIO,
+    *,
+    outputs: Mapping[str, Path | None],
+    callback: Callback = lambda *_: None,
+) -> Iterator[tuple[Input, Record]]:
+    """Yields the tagged records of a job, which has no directory of outputs, each with its input.
+
+    Args:
+        tagger: the tagger of the job's model.
+        job: the job.
+        stdin: the standard input.
+        outputs: the files that the caller will write, by parameter name; they may not replace an input.
+        callback: is called after each pool.
+
+    Raises:
+        ConfigError: options contradict the model or each other.
+        DataError: an input cannot be read, or an output would replace it.
+    """
+    _check_options(tagger, job)
+    work = _find_work(tagger, job, stdin)
+    _check_extra_outputs(work, {"rejects": job.rejects, **outputs}, ())
+    summary, document, number, start = Summary(), None, 0, time.perf_counter()
+    with _open_reader(work) as reader:
+        for pool in work.tag(reader):
+            for chunk in pool.chunks:
+                document = summary.add(chunk.records, document if chunk.index == number else None)
+                number = chunk.index
+                yield from ((work.inputs[number], record) for record in chunk.records)
+            summary.rejected, summary.seconds = pool.rejects[1], time.perf_counter() - start
+            callback(summary, number, len(work.inputs))
+
+
+def read_records(tagger: Tagger, job: Job) -> Iterator[tuple[Input, Record]]:
+    """Yields the records of the files of a job, as `tag_records` does, without tags.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    work = _find_work(tagger, job, BytesIO())
+    for number, item in enumerate(work.inputs):
+        yield from ((item, record) for record in work.read_records(number, None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +286,7 @@ def _plan_outputs(work: _Work, out: Path) -> OutputFolder:
     rejects = (work.job.rejects or out / REJECTS) if work.job.on_error == "skip" else None
     index = _plan_index(work, out, names)
     reserved = [PurePath(JOB_FOLDER), PurePath(directories.LOCK), *([index.name] if index else [])]
-    _check_extra_outputs(work, rejects, (*names, *reserved))
+    _check_extra_outputs(work, {"rejects": rejects, "summary": work.job.summary}, (*names, *reserved))
     if rejects and rejects.absolute().is_relative_to(out.absolute()):
         reserved.append(rejects.absolute().relative_to(out.absolute()))
     inputs.check_outputs(out, work.inputs, names, reserved)
@@ -258,9 +305,8 @@ def _plan_index(work: _Work, out: Path, names: Collection[PurePath]) -> Index | 
     return Index(PurePath(output_format.index), partial(output_format.load().index, str(out)))
 
 
-def _check_extra_outputs(work: _Work, rejects: Path | None, reserved: Collection[PurePath]) -> None:
+def _check_extra_outputs(work: _Work, files: Mapping[str, Path | None], reserved: Collection[PurePath]) -> None:
     read = [item.path for item in work.inputs if item.path is not None]
-    files = {"rejects": rejects, "summary": work.job.summary}
     names = frozenset(reserved)
     for parameter, path in files.items():
         if path is not None and path.resolve().is_relative_to(work.job.model.resolve()):
@@ -332,6 +378,21 @@ def _tag_into_stream(work: _Work, stream: BinaryIO, callback: Callback) -> Summa
         )
     if "parquet" in targets:
         raise ConfigError("parquet is written to files only; pass a directory as `out`")
+    with _open_reader(work) as reader:
+        try:
+            summary = _write_stream(work, reader, stream, callback)
+        except Stopped as error:
+            raise Stopped(error.signum, saved=False) from None
+    return summary
+
+
+@contextmanager
+def _open_reader(work: _Work) -> Iterator[Reader]:
+    """Yields a reader whose rejected input becomes the file `rejects` when the block ends.
+
+    Raises:
+        DataError: an input could not be read.
+    """
     path = work.job.rejects
     if path:
         atomic.check_writable(path)
@@ -339,16 +400,13 @@ def _tag_into_stream(work: _Work, stream: BinaryIO, callback: Callback) -> Summa
         rejects = Rejects(Path(temporary) / REJECTS, str(path)) if path else None
         reader = work.open_reader(rejects)
         try:
-            summary = _write_stream(work, reader, stream, callback)
-        except Stopped as error:
-            raise Stopped(error.signum, saved=False) from None
+            yield reader
         finally:
             if rejects and path:
                 with atomic.wrap_os_errors(path):
                     atomic.copy_output(rejects.part, path)
     if reader.fault:
         raise reader.fault
-    return summary
 
 
 def _write_stream(work: _Work, reader: Reader, stream: BinaryIO, callback: Callback) -> Summary:

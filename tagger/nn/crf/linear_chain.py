@@ -178,6 +178,21 @@ class LinearChain:
             total = total + torch.where(scores.mask[:, token], entropy, 0.0)
         return total
 
+    def expected_pairs(self, pairs: Tensor) -> Tensor:
+        """Returns (B,) the expected number of consecutive tags that are one of some pairs.
+
+        Args:
+            pairs: (K, K) booleans, the pairs of a tag (row) and the next one (column).
+        """
+        scores, messages = self.scores, self._forward_backward()
+        continuations = continuation_scores(scores, messages)
+        total = continuations.new_zeros(len(scores.lengths))
+        for token in range(1, continuations.shape[1]):
+            probabilities = transition_log_probs(scores, continuations[:, token, None]).exp()
+            counts = (messages.marginals[:, token - 1] * (probabilities * pairs).sum(2)).sum(1)
+            total = total + torch.where(scores.mask[:, token], counts, 0.0)
+        return total
+
     def span_probabilities(self, spans: Tensor, members: Tensor, joins: Tensor) -> Tensor:
         """Returns (N,) the probability that a sentence holds exactly this span: the sum over all paths that do.
 

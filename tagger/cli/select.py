@@ -1,0 +1,131 @@
+"""The command `tagger select`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tagger import choices, streams
+from tagger.cli import options
+from tagger.cli.output import print_result
+from tagger.cli.progress import tagging_progress
+from tagger.io import line_reader
+
+
+def select(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Files, folders or globs; - for standard input.")],
+    model: options.Model,
+    count: Annotated[int, typer.Option(metavar="N", min=1, help="Number of sentences or documents to select.")],
+    by: Annotated[
+        choices.Uncertainty,
+        typer.Option(
+            help="Measure of uncertainty: entropy per token, length-normalised least confidence, margin of the two best"
+            " tag sequences, or expected number of wrong spans."
+        ),
+    ] = "entropy",
+    unit: Annotated[choices.SelectionUnit, typer.Option(help="Select sentences or whole documents.")] = "sentence",
+    seen: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Annotated file whose near-duplicates are skipped (repeatable)."),
+    ] = None,
+    similarity: Annotated[
+        float,
+        typer.Option(metavar="P", help="Jaccard similarity of token trigrams from which items are near-duplicates."),
+    ] = 0.5,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="File for the selected items.", show_default="stdout")
+    ] = None,
+    output_format: Annotated[
+        choices.AnnotationTool, typer.Option("--to", help="Tool that the selected items are written for.")
+    ] = "doccano",
+    input_format: Annotated[
+        choices.InputFormat | None,
+        typer.Option(
+            "--from",
+            help="Input format; text is raw text, lines has one tokenized sentence per line.",
+            show_default="by name and content, else text",
+        ),
+    ] = None,
+    pattern: Annotated[
+        str | None,
+        typer.Option(metavar="GLOB", help="Files to read in a folder.", show_default="all that are not hidden"),
+    ] = None,
+    token_column: options.TokenColumn = None,
+    language: Annotated[
+        str | None, typer.Option(metavar="CODE", help="Language of raw text.", show_default="that of the model")
+    ] = None,
+    newline: Annotated[
+        choices.Newline,
+        typer.Option(help="End a sentence of raw text at each newline, or treat newlines in a paragraph as spaces."),
+    ] = "break",
+    max_tokens: Annotated[
+        int,
+        typer.Option(metavar="N", min=1, max=10**6, help="Split sentences with more tokens into overlapping windows."),
+    ] = 1000,
+    max_record_bytes: Annotated[
+        int, typer.Option(metavar="N", min=1000, max=1 << 30, help="Maximum size of a line, row or sentence in bytes.")
+    ] = line_reader.MAX_RECORD_BYTES,
+    batch_tokens: Annotated[
+        int, typer.Option(metavar="N", min=1, max=10**7, help="Maximum tokens per batch, padding included.")
+    ] = 4096,
+    workers: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, max=1000, help="Number of CPU threads.", show_default="all CPU cores"),
+    ] = None,
+    on_error: Annotated[
+        choices.OnError,
+        typer.Option(help="Stop at a record that cannot be read, or skip it and write it to --rejects."),
+    ] = "stop",
+    rejects: Annotated[Path | None, typer.Option(metavar="FILE", help="File for skipped input.")] = None,
+    as_json: options.Json = False,
+    device: options.Device = "auto",
+) -> None:
+    """Select what to annotate next: the sentences or documents of which a model is most uncertain.
+
+    Writes them with the model's spans for doccano, Label Studio or Prodigy, most uncertain first. Near-duplicates are
+    skipped.
+    """
+    from tagger.analysis import annotation_tasks
+    from tagger.api import selection
+    from tagger.device import relaxed_garbage_collection
+    from tagger.errors import ConfigError
+    from tagger.io import json_files
+
+    if as_json and out is None:
+        raise ConfigError(
+            "`as_json` prints the result in place of a table, so the selected items need a file; pass `out`"
+        )
+    with relaxed_garbage_collection(), tagging_progress(into_files=out is not None) as callback:
+        result = selection.select(
+            model,
+            paths,
+            count=count,
+            by=by,
+            unit=unit,
+            seen=seen or (),
+            similarity=similarity,
+            out=out,
+            output_format=output_format,
+            input_format=input_format,
+            pattern=pattern,
+            token_column=options.parse_column(token_column),
+            language=language,
+            newline=newline,
+            max_tokens=max_tokens,
+            max_record_bytes=max_record_bytes,
+            batch_tokens=batch_tokens,
+            workers=workers,
+            on_error=on_error,
+            rejects=rejects,
+            device=device,
+            stdin=sys.stdin.buffer,
+            callback=callback,
+        )
+    if out is not None:
+        print_result(json_files.dump(result.to_json()).decode() if as_json else str(result))
+        return
+    output: Any = streams.TerminalWriter(sys.stdout.buffer) if sys.stdout.isatty() else sys.stdout.buffer
+    output.write(annotation_tasks.dump(result.items, output_format))
+    output.flush()
+    streams.print_error(str(result).splitlines()[0])
