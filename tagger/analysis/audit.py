@@ -76,7 +76,7 @@ class Audit:
         total = sum(self.annotations.values())
         improbable = self.counts()
         lines = [
-            f"{counted(total, 'annotation')} judged by {counted(self.models, 'model')};"
+            f"{counted(total, 'annotation')}, {counted(self.models, 'model')};"
             f" the alternative is more probable for {sum(improbable.values()):,}:"
         ]
         lines += [f"{kind:<18}{count:>8,}" for kind, count in improbable.items()]

@@ -27,6 +27,7 @@ _RANGE = (0.25, 4.0)
 """Temperatures that are tried."""
 _TRIALS = 12  # of the search for a temperature: the range shrinks by a factor of 0.62 each time
 _MIN_ERRORS = 30  # of a type that may have a temperature of its own, and as many correct spans
+_FEWEST_ERRORS = 5  # of all predictions, and as many correct ones
 _NUM_THRESHOLDS = 20  # for each type; each one costs confidence
 _FEWEST_SPANS = 30  # at the highest threshold
 _SMALLEST = 1e-7  # probability, about the precision of float32
@@ -141,9 +142,7 @@ def fit(
         return predict(corpus, tagger.with_calibration(calibration), pools, on_batch)
 
     before = predict_with(Calibration())
-    if len(before.types) < 2 * _MIN_ERRORS or not before.is_correct.any():
-        count = f"{len(before.types)} predictions are too few to calibrate"
-        raise DataError(f"{corpus.name}: {count}; expected at least {2 * _MIN_ERRORS}, some of them correct")
+    _check_size(corpus, before)
     temperature = _minimize(lambda value: predict_with(Calibration(value)).loss())
     tempered = predict_with(Calibration(temperature))
     type_temperatures = dict(fit_types(tempered)) if tagger.model.scheme else {}
@@ -154,6 +153,18 @@ def fit(
         calibration = replace(calibration, thresholds=thresholds)
     recall = {each: _recall(calibration, corpus, each) for each in precisions}
     return CalibrationResult(calibration, before.reliability(), after.reliability(), tuple(precisions), recall)
+
+
+def _check_size(corpus: Corpus, predictions: Predictions) -> None:
+    """Raises DataError if there are too few predictions, or too few of them are wrong or correct."""
+    correct, count = int(predictions.is_correct.sum()), len(predictions.types)
+    if count < 2 * _MIN_ERRORS:
+        raise DataError(f"{corpus.name}: {count} predictions are too few to calibrate; expected {2 * _MIN_ERRORS}")
+    if min(correct, count - correct) < _FEWEST_ERRORS:
+        raise DataError(
+            f"{corpus.name}: {correct} of {count} predictions are correct; a calibration needs at least"
+            f" {_FEWEST_ERRORS} correct and wrong ones. Was the model trained on this data?"
+        )
 
 
 def predict(
@@ -213,6 +224,8 @@ def fit_types(predictions: Predictions) -> Iterator[tuple[str, float]]:
             continue
         halves = [chosen.select(chosen.sentences % 2 == half) for half in (0, 1)]
         swapped = halves[::-1]
+        if not all(half.types for half in halves):
+            continue
         if all(half.loss(_minimize(other.loss)) < half.loss() for half, other in zip(halves, swapped, strict=True)):
             yield kind, _minimize(chosen.loss)
 

@@ -15,6 +15,7 @@ from tagger.data import schemes, tag_formats
 from tagger.data.reader import Corpus
 from tagger.data.schemes import UNKNOWN
 from tagger.data.sentence import Sentence, Span
+from tagger.errors import ConfigError
 from tagger.evaluation import Report, SpanSelector, bootstrap_interval
 from tagger.tagging import DecodingOptions, Tagger
 
@@ -240,6 +241,9 @@ class DetailedReport(Report):
             "by_seen": _to_dicts(self.by_seen),
             "by_span_length": _to_dicts(self.by_span_length),
             "by_sentence_length": _to_dicts(self.by_sentence_length),
+            "by_document": [
+                {"document": each.document, "line": each.line, **_to_dict(each.score)} for each in self.by_document
+            ],
         }
 
     def to_html(self) -> str:
@@ -254,15 +258,25 @@ class DetailedReport(Report):
         Raises:
             ConfigError: pandas is not installed.
         """
-        from tagger.analysis import frames
+        try:
+            from tagger.analysis import frames
+        except ImportError as error:
+            raise ConfigError("data frames need pandas, which is not installed") from error
 
         return frames.build(self)
+
+    @property
+    def _is_untyped(self) -> bool:
+        return {span.type for sentence in self.corpus.sentences for span in sentence.spans} == {schemes.UNTYPED}
 
     def prediction_rows(self) -> Iterator[dict[str, Any]]:
         """Yields for each sentence its tokens, gold and predicted tags, and probabilities, as JSON values."""
         for gold, predicted in zip(self.corpus.sentences, self.predicted, strict=True):
             row: dict[str, Any] = {"document": gold.document, "line": gold.line, "tokens": list(gold.tokens)}
-            row |= {"gold": list(gold.tags), "predicted": list(predicted.tags)}
+            tags = schemes.without_type(gold.tags) if self._is_untyped else gold.tags
+            row |= {"gold": list(tags), "predicted": list(predicted.tags)}
+            if gold.annotated_types is not None:
+                row["annotated_types"] = list(gold.annotated_types)
             row["probabilities"] = list(map(_round, predicted.probabilities))
             if self.has_spans:
                 row["gold_spans"] = [
@@ -351,10 +365,11 @@ def _order(name: str) -> tuple[bool, int, str]:
 
 
 def _to_dicts(scores: Mapping[str, ClassScore]) -> dict[str, dict[str, float]]:
-    return {
-        name: {"precision": score.precision, "recall": score.recall, "f1": score.f1, **score._asdict()}
-        for name, score in scores.items()
-    }
+    return {name: _to_dict(score) for name, score in scores.items()}
+
+
+def _to_dict(score: ClassScore) -> dict[str, float]:
+    return {"precision": score.precision, "recall": score.recall, "f1": score.f1, **score._asdict()}
 
 
 def _span_to_dict(span: Span) -> dict[str, Any]:

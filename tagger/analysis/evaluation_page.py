@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -80,7 +80,7 @@ class _Section:
         scores = self.report.types or self.report.tags
         return sorted(scores.items(), key=lambda item: (-item[1].gold, item[0]))
 
-    @property
+    @cached_property
     def confusion_names(self) -> list[str]:
         """The types of the table of confusions, the most frequent first; an empty text stands for no span."""
         totals = Counter[str]()
@@ -125,7 +125,7 @@ class _Section:
         ranked = sorted(documents, key=lambda each: each.score.correct * 2 - each.score.predicted - each.score.gold)
         return ranked[:_MAX_DOCUMENTS]
 
-    @property
+    @cached_property
     def partial_scores(self) -> dict[str, Any]:
         """The partial scores; empty where nervaluate is not installed."""
         try:
@@ -133,7 +133,7 @@ class _Section:
         except ConfigError:
             return {}
 
-    @property
+    @cached_property
     def errors(self) -> list[ListedError]:
         """The errors in context."""
         return list(map(self._list, self.report.errors[:MAX_ERRORS]))

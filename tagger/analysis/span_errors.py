@@ -1,6 +1,7 @@
 """Pairs gold with predicted spans, and names the kind of each error.
 
-Plain tags are treated alike: each token is a span of one token whose type is the tag.
+Of several spans that overlap one span, the closest is its pair; the others are missed or spurious. Plain tags are
+treated alike: each token is a span of one token whose type is the tag.
 """
 
 from collections import Counter
@@ -12,8 +13,8 @@ from tagger.choices import ErrorKind
 from tagger.data.sentence import Span
 
 ERROR_KINDS: dict[ErrorKind, str] = {
-    "missed": "a gold span that no predicted span overlaps",
-    "spurious": "a predicted span that overlaps no gold span",
+    "missed": "a gold span without a predicted span",
+    "spurious": "a predicted span without a gold span",
     "type": "the right bounds, the wrong type",
     "boundary": "the right type, overlapping bounds",
     "both": "overlapping bounds, the wrong type",

@@ -59,7 +59,7 @@ def evaluate(
     check_choices(tag_format=(tag_format, TagFormat), misaligned=(misaligned, Misaligned))
     tagger = model if isinstance(model, Tagger) else tagging.load(model, device=device)
     options = FileOptions(input_format, token_column, tag_column, tag_format, misaligned)
-    known = None if seen is None else _read_seen(tagger, seen, options)
+    known = None if seen is None else _read_seen(tagger, seen)
     corpus = _read(tagger, data, options)
     if annotated_types is not None:
         if tagger.model.scheme is None:
@@ -116,7 +116,7 @@ def _read(tagger: Tagger, data: str | Path | Sequence[Sentence], options: FileOp
     return corpus
 
 
-def _read_seen(tagger: Tagger, seen: str | Path | Sequence[str | Path], options: FileOptions) -> list[Sentence]:
-    """Returns the sentences of the training data; files of another format than the evaluated one are recognized."""
+def _read_seen(tagger: Tagger, seen: str | Path | Sequence[str | Path]) -> list[Sentence]:
+    """Returns the sentences of the training data, which is read as in the training, not as the evaluated data."""
     paths = [seen] if isinstance(seen, str | Path) else seen
-    return [sentence for path in paths for sentence in _read(tagger, path, options).sentences]
+    return [sentence for path in paths for sentence in _read(tagger, path, FileOptions()).sentences]

@@ -234,9 +234,11 @@ def train(
     with atomic.wrap_os_errors(audit_dir):
         atomic.replace(audit_dir / FOLDS, json_files.dump(list(map(asdict, folds))) + b"\n")
     faults: list[str] = []
+    finished = len(folds) - len(tasks)
     with closing(processes.run_tasks(tasks, jobs=jobs, callback=callback)) as ended:
-        for number, (task, task_faults) in enumerate(ended, len(folds) - len(tasks) + 1):
-            log.info("%d of %d models are trained", number - len(faults), len(folds))
+        for task, task_faults in ended:
+            finished += not task_faults
+            log.info("%d of %d models are trained", finished, len(folds))
             faults += [f"{task.name}: {fault}" for fault in task_faults]
     if faults:
         raise TrainingError(*faults)

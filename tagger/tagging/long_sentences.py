@@ -107,11 +107,19 @@ def _add_uncertainties(used: Sequence[tuple[Prediction, int, int]]) -> float | N
 
 
 def drop_unrated(prediction: Prediction, scheme: Scheme) -> Prediction:
-    """Returns a prediction without its spans that have no probability."""
+    """Returns a prediction without its spans that have no probability, whose tokens then have a probability of 0.
+
+    No window has the probability of `O` for these tokens.
+    """
     if all(span.probability is not None for span in prediction.spans):
         return prediction
     spans = tuple(span for span in prediction.spans if span.probability is not None)
-    return prediction._replace(tags=schemes.spans_to_tags(spans, len(prediction.tags), scheme), spans=spans)
+    probabilities = list(prediction.probabilities)
+    for span in prediction.spans:
+        if span.probability is None and probabilities:
+            probabilities[span.start : span.end] = [0.0] * (span.end - span.start)
+    tags = schemes.spans_to_tags(spans, len(prediction.tags), scheme)
+    return prediction._replace(tags=tags, spans=spans, probabilities=tuple(probabilities))
 
 
 def _rated(parts: Sequence[tuple[Window, Prediction]]) -> tuple[float | None, ...]:

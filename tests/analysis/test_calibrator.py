@@ -24,7 +24,7 @@ from tests.conftest import tiny_corpus
 from tests.tagging.models import CPU, make_model, sentences
 from tests.tagging.models import tagger as tagger_of
 
-TAGGED = tiny_corpus()
+TAGGED = tiny_corpus().replace("Ada B-PER", "Ada B-LOC")  # the model of the tiny corpus makes six errors
 
 
 def drawn(model: TaggerModel, temperature: float, count: int) -> Corpus:
@@ -197,6 +197,28 @@ def test_too_few_predictions_are_an_error_and_the_model_stays(model_path: Path, 
     with pytest.raises(DataError, match="1 predictions are too few"):
         tagger.calibrate(model, tmp_path / "dev.conll", device="cpu")
     assert model_dir.load(model)[0].calibration == Calibration()
+
+
+def test_data_without_errors_is_refused(model_path: Path, tmp_path: Path) -> None:
+    model = Path(copytree(model_path, tmp_path / "model"))
+    (tmp_path / "dev.conll").write_text(tiny_corpus())
+    with pytest.raises(DataError, match=r"72 of 72 predictions are correct.*Was the model trained on this data\?"):
+        tagger.calibrate(model, tmp_path / "dev.conll", device="cpu")
+
+
+def test_a_checkpoint_is_not_calibrated(model_path: Path, tmp_path: Path) -> None:
+    run = Path(copytree(model_path.parent, tmp_path / "run"))
+    checkpoint = model_dir.find_newest_checkpoint(run)
+    before = {path.name: path.read_bytes() for path in checkpoint.iterdir()}
+    with pytest.raises(ConfigError, match="is a checkpoint of a training"):
+        model_dir.add_calibration(checkpoint, Calibration(2.0))
+    assert {path.name: path.read_bytes() for path in checkpoint.iterdir()} == before
+
+
+def test_a_type_of_every_other_sentence_gets_no_temperature_of_its_own() -> None:
+    is_correct = np.arange(200) % 3 > 0
+    predictions = Predictions(["PER"] * 200, np.full(200, 0.9), is_correct, 2 * np.arange(200))
+    assert dict(calibrator.fit_types(predictions)) == {}
 
 
 def test_alternatives_and_candidates_are_tempered_too() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from html.parser import HTMLParser
 from importlib.util import find_spec
 from pathlib import Path
@@ -126,6 +127,19 @@ def test_predictions_are_written_a_line_for_each_sentence(model_path: Path, gold
     assert rows[2]["predicted_spans"][0]["probability"] == pytest.approx(report.predicted[2].spans[0].probability)
 
 
+def test_predictions_keep_the_types_that_were_annotated(model_path: Path, gold: Path) -> None:
+    report = tagger.evaluate(model_path, gold, annotated_types=["LOC"], device="cpu")
+    assert {tuple(row["annotated_types"]) for row in report.prediction_rows()} == {("LOC",)}
+
+
+def test_data_frames_without_pandas_name_it(model_path: Path, gold: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    monkeypatch.delitem(sys.modules, "tagger.analysis.frames", raising=False)
+    monkeypatch.delattr("tagger.analysis.frames", raising=False)
+    with pytest.raises(ConfigError, match="need pandas"):
+        tagger.evaluate(model_path, gold, device="cpu").to_frames()
+
+
 def test_several_files_are_shown_side_by_side(model_path: Path, gold: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.conll"
     other.write_text(PLACES)
@@ -206,7 +220,7 @@ def test_partial_scores_count_overlaps_half(model_path: Path, tmp_path: Path) ->
 def test_partial_scores_without_their_library_name_the_extra(
     model_path: Path, gold: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "nervaluate", None)
+    monkeypatch.setitem(sys.modules, "nervaluate", None)
     report = tagger.evaluate(model_path, gold, device="cpu")
     with pytest.raises(ConfigError, match=r"install the extra \[evaluation\]"):
         report.partial_scores()

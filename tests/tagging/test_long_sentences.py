@@ -219,7 +219,8 @@ def test_the_notice_names_requested_outputs_that_are_unavailable(
 ) -> None:
     caplog.set_level(logging.INFO)
     list(tagger(make_model(), max_tokens=4000).stream([LONG], options))
-    assert caplog.messages == [f"line 7, 5000 tokens: tagged in windows of 4000 tokens{limits}"]
+    messages = [record.getMessage() for record in caplog.records if "compiling" not in record.name]
+    assert messages == [f"line 7, 5000 tokens: tagged in windows of 4000 tokens{limits}"]
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 250, 32768])
