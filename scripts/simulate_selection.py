@@ -4,8 +4,8 @@
 
 The first sentences to annotate are drawn by chance. After each training, sentences of the rest of TRAIN are annotated
 with their gold tags: those that the measure selects or, as the baseline, as many that chance selects. Both share the
-first model of a seed. The table has the mean F1 on TEST by the number of sentences, and how many times as many sentences
-random choice needs for the same F1, by linear interpolation.
+first model of a seed. The table has the mean F1 on TEST by the number of sentences. It also has the factor by which
+random choice needs more sentences for the same F1, by linear interpolation.
 """
 
 import argparse
