@@ -214,7 +214,7 @@ def test_the_command_prints_the_first_suspects_or_figures_in_json(recipe: Config
     command = ["audit", str(tmp_path / "recipe.yaml"), "--out", str(copied), "--folds", "3", "--repeats", "1"]
     done = CliRunner().invoke(app, [*command, "--resume", "--device", "cpu"])
     assert done.exit_code == 0, done.output
-    assert "72 annotations judged by 3 models" in done.stdout
+    assert "72 annotations, 3 models" in done.stdout
     assert "train.conll:205 'lives': LOC" in done.stdout
     done = CliRunner().invoke(app, [*command, "--resume", "--json", "--device", "cpu"])
     figures = json.loads(done.stdout)
