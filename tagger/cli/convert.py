@@ -15,7 +15,7 @@ def convert(
     input_format: options.TaggedFormat = None,
     output_format: Annotated[
         choices.OutputFormat | None,
-        typer.Option("--to", help="Output format; tsv is a table of spans.", show_default="by the name of OUT"),
+        typer.Option("--to", help="Output format.", show_default="by the name of OUT"),
     ] = None,
     pattern: Annotated[
         str | None,

@@ -21,7 +21,7 @@ def evaluate(
     annotated_types: options.AnnotatedTypes = None,
     seen: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="Training data: score spans and words that it holds apart (repeatable)."),
+        typer.Option(metavar="FILE", help="Known annotated data, such as the training data (repeatable)."),
     ] = None,
     report: options.Report = None,
     predictions: Annotated[
@@ -30,7 +30,10 @@ def evaluate(
     as_json: options.Json = False,
     device: options.Device = "auto",
 ) -> None:
-    """Score a model on tagged files, and show where it errs."""
+    """Score a model on tagged files, and show where it errs.
+
+    Spans and words of the data that --seen names are scored apart.
+    """
     from tagger.api import evaluation
     from tagger.io import json_files
 

@@ -27,7 +27,7 @@ def select(
     unit: Annotated[choices.SelectionUnit, typer.Option(help="Select sentences or whole documents.")] = "sentence",
     seen: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="Annotated file whose near-duplicates are skipped (repeatable)."),
+        typer.Option(metavar="FILE", help="Known annotated data, such as the training data (repeatable)."),
     ] = None,
     similarity: Annotated[
         float,
@@ -36,9 +36,7 @@ def select(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="File for the selected items.", show_default="stdout")
     ] = None,
-    output_format: Annotated[
-        choices.AnnotationTool, typer.Option("--to", help="Tool that the selected items are written for.")
-    ] = "doccano",
+    output_format: Annotated[choices.AnnotationTool, typer.Option("--to", help="Output format.")] = "doccano",
     input_format: Annotated[
         choices.InputFormat | None,
         typer.Option(
@@ -71,7 +69,13 @@ def select(
     ] = 4096,
     workers: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, max=1000, help="Number of CPU threads.", show_default="all CPU cores"),
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=1000,
+            help="Number of CPU threads, or of processes on Ray.",
+            show_default="all CPU cores",
+        ),
     ] = None,
     on_error: Annotated[
         choices.OnError,
@@ -81,10 +85,10 @@ def select(
     as_json: options.Json = False,
     device: options.Device = "auto",
 ) -> None:
-    """Select what to annotate next: the sentences or documents of which a model is most uncertain.
+    """Select what to annotate next, by uncertainty.
 
-    Writes them with the model's spans for doccano, Label Studio or Prodigy, most uncertain first. Near-duplicates are
-    skipped.
+    Writes the sentences or documents of which a model is most uncertain for doccano, Label Studio or Prodigy, with the
+    model's spans. Near-duplicates are skipped, also of the data that --seen names.
     """
     from tagger.analysis import annotation_tasks
     from tagger.api import selection

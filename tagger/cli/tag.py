@@ -27,7 +27,7 @@ def tag(
         choices.OutputFormat | None,
         typer.Option(
             "--to",
-            help="Output format; tsv is a table of spans.",
+            help="Output format.",
             show_default="as the input; jsonl if it is text or json, columns if it is lines, csv or pipes",
         ),
     ] = None,
@@ -90,7 +90,7 @@ def tag(
             metavar="N",
             min=1,
             max=1000,
-            help="Number of CPU threads, or of processes with --engine ray.",
+            help="Number of CPU threads, or of processes on Ray.",
             show_default="all CPU cores",
         ),
     ] = None,
