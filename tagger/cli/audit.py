@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tagger.cli import options
-from tagger.cli.output import print_result
+from tagger.cli.output import print_report
 from tagger.cli.progress import training_progress
 
 
@@ -42,7 +42,6 @@ def audit(
     them (audit.html), and weights.jsonl for training.sentence_weights.
     """
     from tagger.api import audit as api
-    from tagger.io import json_files
 
     with training_progress(enabled=jobs == 1) as callback:
         result = api.audit(
@@ -63,4 +62,4 @@ def audit(
             resume=resume,
             callback=callback,
         )
-    print_result(json_files.dump(result.to_json()).decode() if as_json else str(result))
+    print_report(result, as_json=as_json)

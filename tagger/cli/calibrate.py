@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tagger.cli import options
-from tagger.cli.output import print_result
+from tagger.cli.output import print_report
 
 
 def calibrate(
@@ -32,7 +32,6 @@ def calibrate(
     the model directory. `tagger tag --precision 0.95` then writes only spans that are precise enough.
     """
     from tagger.api import calibration
-    from tagger.io import json_files
 
     result = calibration.calibrate(
         model,
@@ -45,4 +44,4 @@ def calibrate(
         misaligned=misaligned,
         device=device,
     )
-    print_result(json_files.dump(result.to_json()).decode() if as_json else str(result))
+    print_report(result, as_json=as_json)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from tagger.cli import options
-from tagger.cli.output import print_result
+from tagger.cli.output import print_report
 
 
 def check(
@@ -25,7 +25,6 @@ def check(
     A file is training data unless its name says dev or test. The exit code is 1 if there are errors.
     """
     from tagger.api import check as api
-    from tagger.io import json_files
 
     result = api.check(
         data,
@@ -38,6 +37,6 @@ def check(
         vectors=vectors or (),
         report=report,
     )
-    print_result(json_files.dump(result.to_json()).decode() if as_json else str(result))
+    print_report(result, as_json=as_json)
     if result.has_errors:
         raise typer.Exit(1)

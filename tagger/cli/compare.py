@@ -7,7 +7,7 @@ import typer
 
 from tagger import choices
 from tagger.cli import options
-from tagger.cli.output import print_result
+from tagger.cli.output import print_report
 
 
 def compare(
@@ -41,7 +41,6 @@ def compare(
     randomisation, also corrected for the number of comparisons.
     """
     from tagger.api import comparison
-    from tagger.io import json_files
 
     result = comparison.compare(
         *systems,
@@ -56,4 +55,4 @@ def compare(
         samples=samples,
         seed=seed,
     )
-    print_result(json_files.dump(result.to_json()).decode() if as_json else str(result))
+    print_report(result, as_json=as_json)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tagger.cli import options
-from tagger.cli.output import print_result
+from tagger.cli.output import print_report
 
 
 def evaluate(
@@ -19,10 +19,7 @@ def evaluate(
     strict: Annotated[bool, typer.Option("--strict", help="Fail if the file has invalid tag sequences.")] = False,
     misaligned: options.Misaligned = None,
     annotated_types: options.AnnotatedTypes = None,
-    seen: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="Known annotated data, such as the training data (repeatable)."),
-    ] = None,
+    seen: options.Seen = None,
     report: options.Report = None,
     predictions: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write gold and predicted tags with probabilities as JSONL.")
@@ -35,7 +32,6 @@ def evaluate(
     Spans and words of the data that --seen names are scored apart.
     """
     from tagger.api import evaluation
-    from tagger.io import json_files
 
     result = evaluation.evaluate_files(
         model,
@@ -49,7 +45,7 @@ def evaluate(
         tag_format=tag_format,
         strict=strict,
         misaligned=misaligned,
-        annotated_types=None if annotated_types is None else annotated_types.split(","),
+        annotated_types=options.parse_types(annotated_types),
         device=device,
     )
-    print_result(json_files.dump(result.to_json()).decode() if as_json else str(result))
+    print_report(result, as_json=as_json)

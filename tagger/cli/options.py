@@ -16,6 +16,54 @@ Device = Annotated[
     ),
 ]
 Model = Annotated[Path, typer.Option(metavar="MODEL", help="Model directory.")]
+Paths = Annotated[list[str], typer.Argument(metavar="PATH", help="Files, folders or globs; - for standard input.")]
+InputFormat = Annotated[
+    choices.InputFormat | None,
+    typer.Option(
+        "--from",
+        help="Input format; text is raw text, lines has one tokenized sentence per line.",
+        show_default="by name and content, else text",
+    ),
+]
+Pattern = Annotated[
+    str | None,
+    typer.Option(metavar="GLOB", help="Files to read in a folder.", show_default="all that are not hidden"),
+]
+ModelLanguage = Annotated[
+    str | None, typer.Option(metavar="CODE", help="Language of raw text.", show_default="that of the model")
+]
+Newline = Annotated[
+    choices.Newline,
+    typer.Option(help="End a sentence of raw text at each newline, or treat newlines in a paragraph as spaces."),
+]
+MaxTokens = Annotated[
+    int,
+    typer.Option(metavar="N", min=1, max=10**6, help="Split sentences with more tokens into overlapping windows."),
+]
+MaxRecordBytes = Annotated[
+    int, typer.Option(metavar="N", min=1000, max=1 << 30, help="Maximum size of a line, row or sentence in bytes.")
+]
+BatchTokens = Annotated[
+    int, typer.Option(metavar="N", min=1, max=10**7, help="Maximum tokens per batch, padding included.")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        max=1000,
+        help="Number of CPU threads, or of processes on Ray.",
+        show_default="all CPU cores",
+    ),
+]
+OnError = Annotated[
+    choices.OnError,
+    typer.Option(help="Stop at a record that cannot be read, or skip it and write it to --rejects."),
+]
+Seen = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="FILE", help="Known annotated data, such as the training data (repeatable)."),
+]
 Vectors = Annotated[list[Path] | None, typer.Option(metavar="FILE", help="Pretrained word vectors (repeatable).")]
 Report = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the result as an HTML page.")]
 Data = Annotated[Path | None, typer.Option(metavar="DIR", help="Directory with the train, dev and test files.")]
@@ -80,6 +128,11 @@ TagFormatOfFiles = Annotated[
     choices.TagFormat | None, typer.Option(help=TAG_FORMAT_HELP, show_default="as the tags show")
 ]
 SCHEME_HELP = "Scheme of the output tags: IOB1, IOB2 (BIO) or IOBES (BIOES)."
+
+
+def parse_types(text: str | None) -> list[str] | None:
+    """Returns the types of a list such as `PER,LOC`."""
+    return None if text is None else text.split(",")
 
 
 def parse_column(text: str | None) -> int | str | None:

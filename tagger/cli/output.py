@@ -3,17 +3,31 @@
 import logging
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 import typer
 
 from tagger import streams
 
 
+class Report(Protocol):
+    """A result that has a text and a JSON form."""
+
+    def to_json(self) -> object:
+        """Returns its values as JSON has them."""
+
+
 def print_result(text: str) -> None:
     """Prints a result on stdout, control characters escaped."""
     typer.echo(streams.escape_controls(text))
     sys.stdout.flush()  # a full disk raises OSError here, where it can still be reported
+
+
+def print_report(result: Report, *, as_json: bool) -> None:
+    """Prints a result as JSON or as the text that it is shown as."""
+    from tagger.io import json_files
+
+    print_result(json_files.dump(result.to_json()).decode() if as_json else str(result))
 
 
 def exit_with_errors(code: int, *errors: str) -> NoReturn:

@@ -7,7 +7,7 @@ import typer
 
 from tagger import choices
 from tagger.cli import options
-from tagger.cli.output import print_result
+from tagger.cli.output import print_report
 
 
 def score(
@@ -46,7 +46,6 @@ def score(
     tags. All files hold the same tokens in the same sentences.
     """
     from tagger.api import scoring
-    from tagger.io import json_files
 
     result = scoring.score(
         gold,
@@ -61,7 +60,7 @@ def score(
         outside_tag=outside_tag,
         unknown_tag=unknown_tag,
         misaligned=misaligned,
-        annotated_types=None if annotated_types is None else annotated_types.split(","),
+        annotated_types=options.parse_types(annotated_types),
         language=language,
     )
-    print_result(json_files.dump(result.to_json()).decode() if as_json else str(result))
+    print_report(result, as_json=as_json)

@@ -8,13 +8,13 @@ import typer
 
 from tagger import choices, streams
 from tagger.cli import options
-from tagger.cli.output import print_result
+from tagger.cli.output import print_report
 from tagger.cli.progress import tagging_progress
 from tagger.io import line_reader
 
 
 def select(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Files, folders or globs; - for standard input.")],
+    paths: options.Paths,
     model: options.Model,
     count: Annotated[int, typer.Option(metavar="N", min=1, help="Number of sentences or documents to select.")],
     by: Annotated[
@@ -25,10 +25,7 @@ def select(
         ),
     ] = "entropy",
     unit: Annotated[choices.SelectionUnit, typer.Option(help="Select sentences or whole documents.")] = "sentence",
-    seen: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="Known annotated data, such as the training data (repeatable)."),
-    ] = None,
+    seen: options.Seen = None,
     similarity: Annotated[
         float,
         typer.Option(metavar="P", help="Jaccard similarity of token trigrams from which items are near-duplicates."),
@@ -37,50 +34,16 @@ def select(
         Path | None, typer.Option(metavar="FILE", help="File for the selected items.", show_default="stdout")
     ] = None,
     output_format: Annotated[choices.AnnotationTool, typer.Option("--to", help="Output format.")] = "doccano",
-    input_format: Annotated[
-        choices.InputFormat | None,
-        typer.Option(
-            "--from",
-            help="Input format; text is raw text, lines has one tokenized sentence per line.",
-            show_default="by name and content, else text",
-        ),
-    ] = None,
-    pattern: Annotated[
-        str | None,
-        typer.Option(metavar="GLOB", help="Files to read in a folder.", show_default="all that are not hidden"),
-    ] = None,
+    input_format: options.InputFormat = None,
+    pattern: options.Pattern = None,
     token_column: options.TokenColumn = None,
-    language: Annotated[
-        str | None, typer.Option(metavar="CODE", help="Language of raw text.", show_default="that of the model")
-    ] = None,
-    newline: Annotated[
-        choices.Newline,
-        typer.Option(help="End a sentence of raw text at each newline, or treat newlines in a paragraph as spaces."),
-    ] = "break",
-    max_tokens: Annotated[
-        int,
-        typer.Option(metavar="N", min=1, max=10**6, help="Split sentences with more tokens into overlapping windows."),
-    ] = 1000,
-    max_record_bytes: Annotated[
-        int, typer.Option(metavar="N", min=1000, max=1 << 30, help="Maximum size of a line, row or sentence in bytes.")
-    ] = line_reader.MAX_RECORD_BYTES,
-    batch_tokens: Annotated[
-        int, typer.Option(metavar="N", min=1, max=10**7, help="Maximum tokens per batch, padding included.")
-    ] = 4096,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            max=1000,
-            help="Number of CPU threads, or of processes on Ray.",
-            show_default="all CPU cores",
-        ),
-    ] = None,
-    on_error: Annotated[
-        choices.OnError,
-        typer.Option(help="Stop at a record that cannot be read, or skip it and write it to --rejects."),
-    ] = "stop",
+    language: options.ModelLanguage = None,
+    newline: options.Newline = "break",
+    max_tokens: options.MaxTokens = 1000,
+    max_record_bytes: options.MaxRecordBytes = line_reader.MAX_RECORD_BYTES,
+    batch_tokens: options.BatchTokens = 4096,
+    workers: options.Workers = None,
+    on_error: options.OnError = "stop",
     rejects: Annotated[Path | None, typer.Option(metavar="FILE", help="File for skipped input.")] = None,
     as_json: options.Json = False,
     device: options.Device = "auto",
@@ -94,7 +57,6 @@ def select(
     from tagger.api import selection
     from tagger.device import relaxed_garbage_collection
     from tagger.errors import ConfigError
-    from tagger.io import json_files
 
     if as_json and out is None:
         raise ConfigError(
@@ -127,7 +89,7 @@ def select(
             callback=callback,
         )
     if out is not None:
-        print_result(json_files.dump(result.to_json()).decode() if as_json else str(result))
+        print_report(result, as_json=as_json)
         return
     output: Any = streams.TerminalWriter(sys.stdout.buffer) if sys.stdout.isatty() else sys.stdout.buffer
     output.write(annotation_tasks.dump(result.items, output_format))

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tagger.cli import options
-from tagger.cli.output import print_result
+from tagger.cli.output import print_report
 from tagger.errors import ConfigError
 
 
@@ -30,7 +30,6 @@ def split(
     Documents are not split if there are several, and every type is in every part if possible.
     """
     from tagger.api import split as api
-    from tagger.io import json_files
 
     try:
         numbers = [float(number) for number in fractions.split(",")]
@@ -48,4 +47,4 @@ def split(
         unknown_tag=unknown_tag,
         settings=settings or (),
     )
-    print_result(json_files.dump(result.to_json()).decode() if as_json else str(result))
+    print_report(result, as_json=as_json)

@@ -13,16 +13,9 @@ from tagger.io import line_reader
 
 
 def tag(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Files, folders or globs; - for standard input.")],
+    paths: options.Paths,
     model: options.Model,
-    input_format: Annotated[
-        choices.InputFormat | None,
-        typer.Option(
-            "--from",
-            help="Input format; text is raw text, lines has one tokenized sentence per line.",
-            show_default="by name and content, else text",
-        ),
-    ] = None,
+    input_format: options.InputFormat = None,
     output_format: Annotated[
         choices.OutputFormat | None,
         typer.Option(
@@ -35,10 +28,7 @@ def tag(
         str | None,
         typer.Option(metavar="DIR", help="Directory for one output file per input file.", show_default="stdout"),
     ] = None,
-    pattern: Annotated[
-        str | None,
-        typer.Option(metavar="GLOB", help="Files to read in a folder.", show_default="all that are not hidden"),
-    ] = None,
+    pattern: options.Pattern = None,
     scheme: Annotated[
         str | None,
         typer.Option(
@@ -49,13 +39,8 @@ def tag(
     ] = None,
     token_column: options.TokenColumn = None,
     tag_column: options.TagColumn = None,
-    language: Annotated[
-        str | None, typer.Option(metavar="CODE", help="Language of raw text.", show_default="that of the model")
-    ] = None,
-    newline: Annotated[
-        choices.Newline,
-        typer.Option(help="End a sentence of raw text at each newline, or treat newlines in a paragraph as spaces."),
-    ] = "break",
+    language: options.ModelLanguage = None,
+    newline: options.Newline = "break",
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Write the exact probability of each tag and span.")
     ] = False,
@@ -74,30 +59,11 @@ def tag(
     nbest: Annotated[
         int, typer.Option(metavar="N", min=0, max=1000, help="Write the N most probable tag sequences.")
     ] = 0,
-    max_tokens: Annotated[
-        int,
-        typer.Option(metavar="N", min=1, max=10**6, help="Split sentences with more tokens into overlapping windows."),
-    ] = 1000,
-    max_record_bytes: Annotated[
-        int, typer.Option(metavar="N", min=1000, max=1 << 30, help="Maximum size of a line, row or sentence in bytes.")
-    ] = line_reader.MAX_RECORD_BYTES,
-    batch_tokens: Annotated[
-        int, typer.Option(metavar="N", min=1, max=10**7, help="Maximum tokens per batch, padding included.")
-    ] = 4096,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            max=1000,
-            help="Number of CPU threads, or of processes on Ray.",
-            show_default="all CPU cores",
-        ),
-    ] = None,
-    on_error: Annotated[
-        choices.OnError,
-        typer.Option(help="Stop at a record that cannot be read, or skip it and write it to --rejects."),
-    ] = "stop",
+    max_tokens: options.MaxTokens = 1000,
+    max_record_bytes: options.MaxRecordBytes = line_reader.MAX_RECORD_BYTES,
+    batch_tokens: options.BatchTokens = 4096,
+    workers: options.Workers = None,
+    on_error: options.OnError = "stop",
     rejects: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="File for skipped input.", show_default="rejects.jsonl in --out"),

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tagger.cli import options
-from tagger.cli.output import print_result
+from tagger.cli.output import print_report
 from tagger.cli.progress import training_progress
 from tagger.errors import TrainingError
 
@@ -39,7 +39,6 @@ def train(
     """Train a tagger from a recipe, or resume a run."""
     from tagger import experiments
     from tagger.api import training
-    from tagger.io import json_files
 
     with training_progress(enabled=jobs == 1) as callback:
         result = training.train(
@@ -59,6 +58,6 @@ def train(
             resume=resume,
             callback=callback,
         )
-    print_result(json_files.dump(result.to_json()).decode() if as_json else str(result))
+    print_report(result, as_json=as_json)
     if result.failures:
         raise TrainingError(*(f"seed {seed}: {fault}" for seed, faults in result.failures.items() for fault in faults))
