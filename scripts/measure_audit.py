@@ -149,7 +149,7 @@ def write(sentences: Sequence[Sentence], path: Path) -> None:
 
 
 def corrupt(sentences: Sequence[Sentence], fraction: float, seed: int) -> tuple[list[Sentence], list[Corruption]]:
-    """Returns sentences of which a fraction of the entities is corrupted, and the corruptions."""
+    """Returns the sentences with a fraction of their entities corrupted, and the corruptions."""
     draw = random.Random(seed)
     spans = [list(schemes.tags_to_spans(sentence.tags)) for sentence in sentences]
     types = sorted({span.type for row in spans for span in row})

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 import tagger
+from tagger import evaluation
 from tagger.analysis import calibrator
 from tagger.data import tagged_files
 from tagger.data.tagged_files import FileOptions
@@ -43,7 +44,8 @@ def measure_promise(model: Path, test: Path, precision: float, halves: int) -> d
     loaded = tagger.load(model)
     corpus = tagged_files.read_file(test, loaded.model.config.data, FileOptions())
     pools = loaded.encode(corpus.sentences)
-    predictions = calibrator.predict(corpus, loaded, pools)
+    scheme = evaluation.find_gold_scheme(loaded, evaluation.check_gold(loaded, corpus))
+    predictions = calibrator.predict(corpus, scheme, loaded, pools)
     random = np.random.default_rng(1)
     failures: dict[str, list[bool]] = {"all": []}
     selected, correct = 0, 0

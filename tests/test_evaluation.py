@@ -120,7 +120,7 @@ def test_a_learned_corpus_scores_100(model: Tagger):
 
 def test_sentence_counts_equal_those_of_conlleval_and_sum_to_the_score(model: Tagger):
     gold = corpus(f"{KNOWN}\nAlan B-PER\nlives B-LOC\nin I-LOC\nOslo B-PER\n\nlives O\n")
-    report, counts, _ = evaluate_with_predictions(model, gold)
+    report, counts, *_ = evaluate_with_predictions(model, gold)
     predicted = [sentence.spans for sentence in model.stream(gold.sentences)]
     expected = []
     for sentence, spans in zip(gold.sentences, predicted, strict=True):
@@ -264,7 +264,7 @@ def test_a_model_of_plain_tags_is_scored_by_accuracy():
         for sentence, tags in zip(gold.sentences, predicted, strict=True)
         for a, b in zip(sentence.tags, tags, strict=True)
     )
-    report, counts, _ = evaluate_with_predictions(model, gold)
+    report, counts, *_ = evaluate_with_predictions(model, gold)
     assert report.types == {}
     assert report.selection == "accuracy"
     assert (counts.data, counts.columns) == (gold.digest(), TOKENS)
@@ -363,7 +363,7 @@ def test_tokens_without_a_plain_tag_are_left_out_and_counted():
     gold = "".join(f"{token} {tag}\n" for token, tag in zip(("it", ",", "so"), tags, strict=True))
     wrong = gold.replace(f"so {tags[2]}", "so " + ("P" if tags[2] == "O" else "O"))
     assert evaluate(model, corpus(wrong)).accuracy == pytest.approx(200 / 3)
-    report, counts, _ = evaluate_with_predictions(model, unknown(wrong.rpartition("so ")[0] + "so ?\n"))
+    report, counts, *_ = evaluate_with_predictions(model, unknown(wrong.rpartition("so ")[0] + "so ?\n"))
     assert report.accuracy == 100
     assert (report.left_out.tokens, report.tokens, counts.rows) == (1, 3, ((2, 2),))
     assert "not scored, because not annotated: 1 token; touching them: 0 spans" in str(report)

@@ -1,8 +1,9 @@
 """Fits the calibration of a model to annotated data that it was not trained on."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
@@ -12,13 +13,10 @@ from numpy.typing import NDArray
 from tagger import evaluation
 from tagger.analysis import reliability, span_errors
 from tagger.analysis.reliability import Reliability
-from tagger.data import schemes
+from tagger.choices import Scheme
 from tagger.data.calibration import CONFIDENCE, Calibration, ThresholdCounts
 from tagger.data.reader import Corpus
-from tagger.data.schemes import UNKNOWN
-from tagger.data.sentence import Sentence
 from tagger.errors import DataError
-from tagger.evaluation import SpanSelector
 from tagger.tagging import DecodingOptions, EncodedPool, Tagger
 from tagger.tagging.decoding import scale_log_odds
 
@@ -42,17 +40,25 @@ class Predictions:
         probabilities: (N,) their probabilities.
         is_correct: (N,) whether they are correct.
         sentences: (N,) the numbers of their sentences.
+        gold: the number of gold spans, or tokens, by type or tag.
     """
 
     types: Sequence[str]
     probabilities: Floats
     is_correct: NDArray[np.bool_]
     sentences: NDArray[np.int64]
+    gold: Mapping[str, int] = field(default_factory=dict)
 
     def select(self, chosen: NDArray[np.bool_]) -> "Predictions":
         """Returns some of them."""
         types = [kind for kind, is_chosen in zip(self.types, chosen, strict=True) if is_chosen]
-        return Predictions(types, self.probabilities[chosen], self.is_correct[chosen], self.sentences[chosen])
+        return replace(
+            self,
+            types=types,
+            probabilities=self.probabilities[chosen],
+            is_correct=self.is_correct[chosen],
+            sentences=self.sentences[chosen],
+        )
 
     def loss(self, temperature: float = 1.0) -> float:
         """Returns the mean log loss of the probabilities, their log-odds divided by a temperature."""
@@ -135,23 +141,23 @@ def fit(
     Raises:
         DataError: the data has tags of another kind than the model, or too few predictions.
     """
-    evaluation.evaluate_with_predictions(tagger, corpus, on_batch=on_batch)  # checks the tags
+    scheme = evaluation.find_gold_scheme(tagger, evaluation.check_gold(tagger, corpus))
     pools = tagger.encode(corpus.sentences)
 
     def predict_with(calibration: Calibration) -> Predictions:
-        return predict(corpus, tagger.with_calibration(calibration), pools, on_batch)
+        return predict(corpus, scheme, tagger.with_calibration(calibration), pools, on_batch)
 
     before = predict_with(Calibration())
     _check_size(corpus, before)
     temperature = _minimize(lambda value: predict_with(Calibration(value)).loss())
     tempered = predict_with(Calibration(temperature))
-    type_temperatures = dict(fit_types(tempered)) if tagger.model.scheme else {}
+    type_temperatures = dict(fit_types(tempered)) if scheme else {}
     calibration = Calibration(temperature, type_temperatures, data=corpus.digest())
     after = predict_with(calibration)
-    if tagger.model.scheme:
+    if scheme:
         thresholds = {kind: count_thresholds(after, kind) for kind in tagger.span_types}
         calibration = replace(calibration, thresholds=thresholds)
-    recall = {each: _recall(calibration, corpus, each) for each in precisions}
+    recall = {each: _recall(calibration, after.gold, each) for each in precisions}
     return CalibrationResult(calibration, before.reliability(), after.reliability(), tuple(precisions), recall)
 
 
@@ -168,33 +174,31 @@ def _check_size(corpus: Corpus, predictions: Predictions) -> None:
 
 
 def predict(
-    corpus: Corpus, tagger: Tagger, pools: Sequence[EncodedPool], on_batch: Callable[[], None] = lambda: None
+    corpus: Corpus,
+    scheme: Scheme | None,
+    tagger: Tagger,
+    pools: Sequence[EncodedPool],
+    on_batch: Callable[[], None] = lambda: None,
 ) -> Predictions:
-    """Returns the predictions of a tagger for a corpus, encoded as pools, whose correctness is known."""
+    """Returns the predictions of a tagger whose correctness is known.
+
+    Args:
+        corpus: the sentences with gold tags.
+        scheme: the scheme of the gold tags; None for plain tags.
+        tagger: the tagger.
+        pools: the sentences, encoded.
+        on_batch: is called between batches.
+    """
     tagged = chain.from_iterable(tagger.tag_encoded(pools, DecodingOptions(probabilities=True), on_batch=on_batch))
-    rows = list(_find_rows(corpus, tagged, has_spans=tagger.model.scheme is not None))
+    rows, gold = [], Counter[str]()
+    for number, pair in span_errors.pair_sentences(corpus.sentences, tagged, scheme):
+        gold.update([pair.gold.type] if pair.gold else [])
+        if pair.predicted and pair.predicted.probability is not None:
+            rows.append((pair.predicted.type, pair.predicted.probability, pair.is_correct, number))
     types, probabilities, is_correct, sentences = zip(*rows, strict=True) if rows else ((), (), (), ())
     return Predictions(
-        types, np.array(probabilities, np.float64), np.array(is_correct, bool), np.array(sentences, np.int64)
+        types, np.array(probabilities, np.float64), np.array(is_correct, bool), np.array(sentences, np.int64), gold
     )
-
-
-def _find_rows(
-    corpus: Corpus, tagged: Iterator[Sentence], *, has_spans: bool
-) -> Iterator[tuple[str, float, bool, int]]:
-    """Yields type, probability, correctness and sentence of each prediction that has a probability."""
-    detected = schemes.detect([sentence.tags for sentence in corpus.sentences])
-    select = SpanSelector(detected.scheme or "IOB2").select
-    for number, (gold, predicted) in enumerate(zip(corpus.sentences, tagged, strict=True)):
-        if not has_spans:
-            for tag, other, probability in zip(gold.tags, predicted.tags, predicted.probabilities, strict=True):
-                if tag != UNKNOWN:
-                    yield other, probability, tag == other, number
-            continue
-        selected = select(gold, predicted)
-        for pair in span_errors.pair_spans(selected.gold, selected.predicted):
-            if pair.predicted and pair.predicted.probability is not None:
-                yield pair.predicted.type, pair.predicted.probability, pair.is_correct, number
 
 
 def _minimize(loss: Callable[[float], float]) -> float:
@@ -246,12 +250,11 @@ def count_thresholds(predictions: Predictions, kind: str) -> ThresholdCounts:
     return tuple(rows)
 
 
-def _recall(calibration: Calibration, corpus: Corpus, precision: float) -> dict[str, float]:
-    """Returns the recall of each type that has a threshold, in percent."""
-    gold = [span.type for sentence in corpus.sentences for span in schemes.tags_to_spans(sentence.tags)]
+def _recall(calibration: Calibration, gold: Mapping[str, int], precision: float) -> dict[str, float]:
+    """Returns the recall of each type that has a threshold, in percent, from the number of gold spans by type."""
     correct = {
         kind: next(hits for value, _, hits in calibration.thresholds[kind] if value == threshold)
         for kind, threshold in calibration.find_thresholds(precision).items()
         if threshold is not None
     }
-    return {kind: 100 * hits / max(gold.count(kind), 1) for kind, hits in correct.items()}
+    return {kind: 100 * hits / max(gold.get(kind, 0), 1) for kind, hits in correct.items()}

@@ -1,4 +1,4 @@
-"""The scores of a model with what lies behind them: errors, confusions, reliability, scores by class of spans."""
+"""The scores of a model with their details: errors, confusions, reliability, scores by class of spans."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tagger import evaluation
 from tagger.analysis import reliability, span_errors
 from tagger.analysis.reliability import Reliability, ThresholdScore
-from tagger.analysis.span_errors import ERROR_KINDS, ClassScore, SpanError, SpanPair
-from tagger.choices import ErrorKind
+from tagger.analysis.span_errors import ERROR_KINDS, SpanError, SpanPair
+from tagger.choices import ErrorKind, Scheme
 from tagger.data import schemes, tag_formats
 from tagger.data.reader import Corpus
-from tagger.data.schemes import UNKNOWN
 from tagger.data.sentence import Sentence, Span
 from tagger.errors import ConfigError
-from tagger.evaluation import Report, SpanSelector, bootstrap_interval
+from tagger.evaluation import MatchCounts, Report, bootstrap_interval
 from tagger.tagging import DecodingOptions, Tagger
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ class DocumentScore(NamedTuple):
 
     document: int
     line: int
-    score: ClassScore
+    score: MatchCounts
 
 
 @dataclass(frozen=True)
@@ -92,14 +91,14 @@ class DetailedReport(Report):
     Attributes:
         corpus: the gold sentences; those of a model of spans hold their gold spans.
         predicted: the sentences as the model tagged them, with probabilities.
-        has_spans: whether the model predicts spans; if not, each token counts as a span whose type is its tag.
+        scheme: the scheme that gold spans are read in; None for plain tags.
         interval: the 95 % bootstrap interval of F1, or for plain tags of the accuracy, in percent.
         seen: the words and spans of the training data; None if they were not given.
     """
 
     corpus: Corpus = field(repr=False)
     predicted: tuple[Sentence, ...] = field(repr=False)
-    has_spans: bool
+    scheme: Scheme | None
     interval: tuple[float, float]
     seen: Seen | None = field(repr=False)
 
@@ -108,23 +107,18 @@ class DetailedReport(Report):
         """The name of the data."""
         return self.corpus.name
 
+    @property
+    def has_spans(self) -> bool:
+        """Whether the model predicts spans; if not, each token counts as a span whose type is its tag."""
+        return self.scheme is not None
+
     @cached_property
     def pairs(self) -> tuple[tuple[int, SpanPair], ...]:
         """Each scored gold and predicted span, paired where they overlap, with the number of its sentence.
 
         Gold spans have the model's probability of them.
         """
-        select = SpanSelector("IOB2" if self.gold_scheme not in ("IOB1", "IOBES") else self.gold_scheme).select  # type: ignore[arg-type]
-        pairs: list[tuple[int, SpanPair]] = []
-        for number, (gold, predicted) in enumerate(zip(self.corpus.sentences, self.predicted, strict=True)):
-            if not self.has_spans:
-                pairs += ((number, pair) for pair in _pair_tags(gold, predicted))
-                continue
-            selected = select(gold, predicted)
-            known = dict(zip(gold.spans, predicted.candidate_probabilities, strict=True))
-            rated = [replace(span, probability=known.get(span)) for span in selected.gold]
-            pairs += ((number, pair) for pair in span_errors.pair_spans(rated, selected.predicted))
-        return tuple(pairs)
+        return tuple(span_errors.pair_sentences(self.corpus.sentences, self.predicted, self.scheme))
 
     @cached_property
     def errors(self) -> tuple[SpanError, ...]:
@@ -165,7 +159,7 @@ class DetailedReport(Report):
         return [row[0] for row in rows], [row[1] for row in rows]
 
     @cached_property
-    def by_seen(self) -> dict[str, ClassScore]:
+    def by_seen(self) -> dict[str, MatchCounts]:
         """The scores of spans, or tokens, by whether the training data holds them; empty if it was not given."""
         seen = self.seen
         if seen is None:
@@ -175,14 +169,14 @@ class DetailedReport(Report):
         return {name: scores[name] for name in _SEEN_CLASSES if name in scores}
 
     @cached_property
-    def by_span_length(self) -> dict[str, ClassScore]:
+    def by_span_length(self) -> dict[str, MatchCounts]:
         """The scores of spans by their number of tokens; empty for plain tags."""
         if not self.has_spans:
             return {}
         return self._score_by(lambda _, span: _range_name(span.end - span.start, _SPAN_LENGTHS, "token"))
 
     @cached_property
-    def by_sentence_length(self) -> dict[str, ClassScore]:
+    def by_sentence_length(self) -> dict[str, MatchCounts]:
         """The scores of spans, or tokens, by the number of tokens of their sentence."""
         sentences = self.corpus.sentences
         return self._score_by(lambda number, _: _range_name(len(sentences[number]), _SENTENCE_LENGTHS, "token"))
@@ -198,7 +192,7 @@ class DetailedReport(Report):
         numbered = ((int(name), score) for name, score in scores.items())
         return tuple(DocumentScore(number, lines[number], score) for number, score in sorted(numbered))
 
-    def _score_by(self, classify: Callable[[int, Span], str]) -> dict[str, ClassScore]:
+    def _score_by(self, classify: Callable[[int, Span], str]) -> dict[str, MatchCounts]:
         return dict(sorted(span_errors.score_classes(self.pairs, classify).items(), key=lambda item: _order(item[0])))
 
     def partial_scores(self) -> dict[str, Any]:
@@ -328,19 +322,10 @@ def measure(
         **{each.name: getattr(result.report, each.name) for each in fields(Report)},
         corpus=corpus,
         predicted=result.predicted,
-        has_spans=has_spans,
+        scheme=result.scheme,
         interval=bootstrap_interval(result.counts),
         seen=None if seen is None else Seen.collect(seen, has_spans=has_spans),
     )
-
-
-def _pair_tags(gold: Sentence, predicted: Sentence) -> Iterator[SpanPair]:
-    """Yields a pair for each token with a plain gold tag."""
-    rows = zip(gold.tags, predicted.tags, predicted.candidate_probabilities, predicted.probabilities, strict=True)
-    for position, (tag, other, gold_probability, probability) in enumerate(rows):
-        if tag != UNKNOWN:
-            bounds = position, position + 1
-            yield SpanPair(Span(tag, *bounds, gold_probability), Span(other, *bounds, probability))
 
 
 def _range_name(count: int, limits: Sequence[int], noun: str) -> str:
@@ -364,11 +349,11 @@ def _order(name: str) -> tuple[bool, int, str]:
     return name.startswith("over"), int(number or 0), name
 
 
-def _to_dicts(scores: Mapping[str, ClassScore]) -> dict[str, dict[str, float]]:
+def _to_dicts(scores: Mapping[str, MatchCounts]) -> dict[str, dict[str, float]]:
     return {name: _to_dict(score) for name, score in scores.items()}
 
 
-def _to_dict(score: ClassScore) -> dict[str, float]:
+def _to_dict(score: MatchCounts) -> dict[str, float]:
     return {"precision": score.precision, "recall": score.recall, "f1": score.f1, **score._asdict()}
 
 

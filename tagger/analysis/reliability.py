@@ -1,4 +1,4 @@
-"""Whether probabilities hold: reliability diagrams, expected calibration error, scores by threshold.
+"""The reliability of probabilities: diagrams, expected calibration error, scores by threshold.
 
 The expected calibration error is that of Naeini et al. (2015) with bins of equal mass (Nguyen and O'Connor, 2015).
 """
@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tagger.evaluation import MatchCounts
 
 Floats = NDArray[np.float64]
 NUM_BINS = 15
@@ -92,13 +94,6 @@ def score_thresholds(
     for threshold in thresholds:
         is_probable = values >= threshold
         hits, predicted = int(correct[is_probable].sum()), int(is_probable.sum())
-        scores.append(
-            ThresholdScore(
-                threshold,
-                100 * hits / max(predicted, 1),
-                100 * hits / max(gold, 1),
-                200 * hits / max(predicted + gold, 1),
-                predicted,
-            )
-        )
+        counts = MatchCounts(hits, predicted, gold)
+        scores.append(ThresholdScore(threshold, counts.precision, counts.recall, counts.f1, predicted))
     return scores

@@ -1,4 +1,4 @@
-"""Selects what to annotate next: the sentences or documents of which a model is most uncertain, without duplicates.
+"""Selects the most uncertain sentences or documents for annotation, without near-duplicates.
 
 The input is read once. Memory holds the most uncertain candidates, four for each that is asked for and a thousand more;
 the trigrams of the sentences that were seen; and, if documents are selected, the document that is being read.
@@ -137,7 +137,7 @@ def select(
     says so.
 
     Args:
-        records: tagged records with their inputs, of which the sentences have the uncertainty `options.by`.
+        records: tagged records with their inputs; their sentences have the uncertainty `options.by`.
         options: what is selected.
         seen: records that are annotated already.
     """

@@ -6,11 +6,13 @@ treated alike: each token is a span of one token whose type is the tag.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from tagger.choices import ErrorKind
-from tagger.data.sentence import Span
+from tagger.choices import ErrorKind, Scheme
+from tagger.data.schemes import UNKNOWN
+from tagger.data.sentence import Sentence, Span
+from tagger.evaluation import MatchCounts, SpanSelector
 
 ERROR_KINDS: dict[ErrorKind, str] = {
     "missed": "a gold span without a predicted span",
@@ -89,6 +91,39 @@ def pair_spans(gold: Sequence[Span], predicted: Sequence[Span]) -> list[SpanPair
     return sorted(pairs, key=lambda pair: min(span.start for span in pair if span is not None))
 
 
+def pair_sentences(
+    gold: Iterable[Sentence], predicted: Iterable[Sentence], scheme: Scheme | None
+) -> Iterator[tuple[int, SpanPair]]:
+    """Yields the pairs of the spans to score, or of the plain tags, each with the number of its sentence.
+
+    A gold span has the model's probability of it, if the prediction was asked for it (`candidate_probabilities`).
+
+    Args:
+        gold: the sentences with gold tags, and spans if candidates were asked for.
+        predicted: the same sentences as the model tagged them.
+        scheme: the scheme of the gold tags; None for plain tags.
+    """
+    selector = None if scheme is None else SpanSelector(scheme)
+    for number, (sentence, tagged) in enumerate(zip(gold, predicted, strict=True)):
+        if selector is None:
+            yield from ((number, pair) for pair in _pair_tags(sentence, tagged))
+            continue
+        selected = selector.select(sentence, tagged)
+        known = dict(zip(sentence.spans, tagged.candidate_probabilities, strict=False))
+        rated = [replace(span, probability=known.get(span)) for span in selected.gold]
+        yield from ((number, pair) for pair in pair_spans(rated, selected.predicted))
+
+
+def _pair_tags(gold: Sentence, predicted: Sentence) -> Iterator[SpanPair]:
+    """Yields a pair for each token with a plain gold tag."""
+    of_gold = predicted.candidate_probabilities or (None,) * len(gold)
+    rows = zip(gold.tags, predicted.tags, of_gold, predicted.probabilities, strict=True)
+    for position, (tag, other, gold_probability, probability) in enumerate(rows):
+        if tag != UNKNOWN:
+            bounds = position, position + 1
+            yield SpanPair(Span(tag, *bounds, gold_probability), Span(other, *bounds, probability))
+
+
 def _distance(gold: Span, predicted: Span) -> tuple[bool, bool, int]:
     """Returns a key that sorts overlapping spans, the closest first."""
     has_other_bounds = (gold.start, gold.end) != (predicted.start, predicted.end)
@@ -101,30 +136,9 @@ def count_confusions(pairs: Iterable[SpanPair]) -> Counter[tuple[str, str]]:
     return Counter((gold.type if gold else "", predicted.type if predicted else "") for gold, predicted in pairs)
 
 
-class ClassScore(NamedTuple):
-    """The numbers of correct, predicted and gold spans of a class of spans."""
-
-    correct: int
-    predicted: int
-    gold: int
-
-    @property
-    def precision(self) -> float:
-        """In percent; 0 without predicted spans."""
-        return 100 * self.correct / max(self.predicted, 1)
-
-    @property
-    def recall(self) -> float:
-        """In percent; 0 without gold spans."""
-        return 100 * self.correct / max(self.gold, 1)
-
-    @property
-    def f1(self) -> float:
-        """In percent; 0 without spans."""
-        return 200 * self.correct / max(self.predicted + self.gold, 1)
-
-
-def score_classes(pairs: Iterable[tuple[int, SpanPair]], classify: Callable[[int, Span], str]) -> dict[str, ClassScore]:
+def score_classes(
+    pairs: Iterable[tuple[int, SpanPair]], classify: Callable[[int, Span], str]
+) -> dict[str, MatchCounts]:
     """Returns the score of each class of spans.
 
     Args:
@@ -138,7 +152,7 @@ def score_classes(pairs: Iterable[tuple[int, SpanPair]], classify: Callable[[int
                 counts[classify(number, span)] += 1
         if pair.is_correct and pair.gold is not None:
             correct[classify(number, pair.gold)] += 1
-    return {name: ClassScore(correct[name], predicted[name], gold[name]) for name in {**gold, **predicted}}
+    return {name: MatchCounts(correct[name], predicted[name], gold[name]) for name in {**gold, **predicted}}
 
 
 def list_errors(pairs: Iterable[tuple[int, SpanPair]]) -> Iterator[SpanError]:

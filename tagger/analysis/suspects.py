@@ -118,7 +118,7 @@ class Suspect:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What the models say about a file.
+    """The judgements of the models on a file.
 
     Attributes:
         suspects: in no particular order.
@@ -176,8 +176,8 @@ def _find_in_spans(
     )
     suspects, unjudged = [], 0
     for number, (view, spans, values) in enumerate(zip(views, candidates, rated, strict=True)):
-        means = {_key(span): value for span, value in zip(spans, values, strict=True) if value is not None}
-        unjudged += sum(_key(span) not in means or not view.is_annotated(span) for span in view.annotated)
+        means = {span.key: value for span, value in zip(spans, values, strict=True) if value is not None}
+        unjudged += sum(span.key not in means or not view.is_annotated(span) for span in view.annotated)
         for key, alternative in view.compare(means):
             if suspect := _make_suspect(file, number, view.sentence, key, alternative, means):
                 suspects.append(suspect)
@@ -192,7 +192,7 @@ class _SpanView:
         self.sentence, self.annotated = sentence, schemes.tags_to_spans(sentence.tags)
         self._uncertain = uncertain_tokens(sentence.tags, scheme) if UNKNOWN in sentence.tags else set()
         self._predictions = [tuple(filter(self.is_annotated, each.spans)) for each in predictions]
-        self._predicted = dict.fromkeys(_key(span) for spans in self._predictions for span in spans)
+        self._predicted = dict.fromkeys(span.key for spans in self._predictions for span in spans)
 
     def is_annotated(self, span: Span) -> bool:
         """Returns whether the sentence was annotated for a span: for its type, and at all of its tokens."""
@@ -202,8 +202,8 @@ class _SpanView:
     @property
     def disagreements(self) -> int:
         """The number of models whose spans differ from the annotation."""
-        annotated = {_key(span) for span in self.annotated if self.is_annotated(span)}
-        return sum({_key(span) for span in spans} != annotated for spans in self._predictions)
+        annotated = {span.key for span in self.annotated if self.is_annotated(span)}
+        return sum({span.key for span in spans} != annotated for spans in self._predictions)
 
     def candidates(self, types: Sequence[str]) -> list[Span]:
         """Returns the annotated and the predicted spans, no span in place of each, and variants of the annotated ones.
@@ -215,7 +215,7 @@ class _SpanView:
             keys |= dict.fromkeys((kind, span.start, span.end) for kind in types)
             for start, end in ((-1, 0), (1, 0), (0, -1), (0, 1)):
                 keys[span.type, span.start + start, span.end + end] = None
-        for key in [*self._predicted, *map(_key, self.annotated)]:
+        for key in [*self._predicted, *(span.key for span in self.annotated)]:
             keys[_NONE, *key[1:]] = None
         return [Span(*key) for key in keys if 0 <= key[1] < key[2] <= len(self.sentence)]
 
@@ -223,19 +223,15 @@ class _SpanView:
         """Yields each annotation, or no span where one may be missing, with its most probable alternative."""
         rivals = [key for key in means if key[0] and self.is_annotated(Span(*key))]
         for span in filter(self.is_annotated, self.annotated):
-            key = _key(span)
+            key = span.key
             overlapping = [other for other in rivals if other != key and _overlap(other, key)]
             if key in means:
                 yield key, max([(_NONE, *key[1:]), *overlapping], key=lambda other: means.get(other, 0.0))
-        occupied = [_key(span) for span in self.annotated]
+        occupied = [span.key for span in self.annotated]
         for key in sorted(self._predicted, key=lambda key: -means.get(key, 0.0)):
             if key in means and not any(_overlap(key, other) for other in occupied):
                 occupied.append(key)
                 yield (_NONE, *key[1:]), key
-
-
-def _key(span: Span) -> _Key:
-    return span.type, span.start, span.end
 
 
 def _overlap(first: _Key, second: _Key) -> bool:

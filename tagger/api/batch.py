@@ -11,6 +11,7 @@ from tagger.choices import Device, Engine, InputFormat, Newline, OnError, Output
 from tagger.data import schemes
 from tagger.errors import ConfigError
 from tagger.io import atomic, json_files, line_reader
+from tagger.jobs import inputs
 from tagger.jobs.inputs import STDIN
 from tagger.jobs.job import Formats, Job
 from tagger.jobs.local import engine as local
@@ -98,7 +99,7 @@ def tag_files(
     """
     path_list = [paths] if isinstance(paths, str | Path) else list(paths)
     job = Job(
-        paths=tuple(path if path == STDIN else Path(path) for path in path_list),
+        paths=inputs.parse_paths(path_list),
         model=Path(model),
         formats=Formats(
             input_format, output_format, token_column, tag_column, schemes.parse_scheme(scheme), language, newline

@@ -1,6 +1,7 @@
 """The Python API of `tagger evaluate`."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tagger import tagging
@@ -56,16 +57,10 @@ def evaluate(
         StorageError: there is no model directory.
         ModelError: the model directory is damaged.
     """
-    check_choices(tag_format=(tag_format, TagFormat), misaligned=(misaligned, Misaligned))
-    tagger = model if isinstance(model, Tagger) else tagging.load(model, device=device)
-    options = FileOptions(input_format, token_column, tag_column, tag_format, misaligned)
-    known = None if seen is None else _read_seen(tagger, seen)
-    corpus = _read(tagger, data, options)
-    if annotated_types is not None:
-        if tagger.model.scheme is None:
-            raise ConfigError("`annotated_types` are types of spans, but the model's tags are plain")
-        corpus = corpus.with_annotated_types(annotated_types)
-    return detailed_report.measure(tagger, corpus, strict=strict, seen=known)
+    reading = _Reading(
+        FileOptions(input_format, token_column, tag_column, tag_format, misaligned), strict, annotated_types, seen
+    )
+    return _evaluate(model, [data], reading, device)[0]
 
 
 def evaluate_files(
@@ -74,8 +69,15 @@ def evaluate_files(
     *,
     report: str | Path | None = None,
     predictions: str | Path | None = None,
+    input_format: TaggedFormat | None = None,
+    token_column: int | str | None = None,
+    tag_column: int | str | None = None,
+    tag_format: TagFormat | None = None,
+    strict: bool = False,
+    misaligned: Misaligned | None = None,
+    annotated_types: Sequence[str] | None = None,
+    seen: str | Path | Sequence[str | Path] | None = None,
     device: Device = "auto",
-    **options: object,
 ) -> Evaluations:
     """Returns the scores of a model on each of several files.
 
@@ -85,8 +87,15 @@ def evaluate_files(
         report: a file to which an HTML page of the scores and errors is written.
         predictions: a file to which gold tags, predicted tags and probabilities are written, a line of JSON for each
             sentence.
-        device: auto, cpu, cuda or cuda:N; not used if `model` is a tagger.
-        options: as for `evaluate`.
+        input_format: as for `evaluate`.
+        token_column: as for `evaluate`.
+        tag_column: as for `evaluate`.
+        tag_format: as for `evaluate`.
+        strict: as for `evaluate`.
+        misaligned: as for `evaluate`.
+        annotated_types: as for `evaluate`.
+        seen: as for `evaluate`.
+        device: as for `evaluate`.
 
     Raises:
         TaggerError: as for `evaluate`, or an output cannot be written.
@@ -94,14 +103,45 @@ def evaluate_files(
     for output in (report, predictions):
         if output is not None:
             atomic.check_writable(Path(output))
-    tagger = model if isinstance(model, Tagger) else tagging.load(model, device=device)
-    result = Evaluations(tuple(evaluate(tagger, file, **options) for file in files))  # type: ignore[arg-type]
+    reading = _Reading(
+        FileOptions(input_format, token_column, tag_column, tag_format, misaligned), strict, annotated_types, seen
+    )
+    result = Evaluations(tuple(_evaluate(model, files, reading, device)))
     if report is not None:
         atomic.write_output(Path(report), result.to_html().encode("utf-8", "replace"))
     if predictions is not None:
         with atomic.open_output(Path(predictions)) as stream:
             stream.writelines(result.prediction_lines())
     return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How gold data is read, and the files of the training data."""
+
+    options: FileOptions
+    strict: bool
+    annotated_types: Sequence[str] | None
+    seen: str | Path | Sequence[str | Path] | None
+
+
+def _evaluate(
+    model: str | Path | Tagger, sources: Sequence[str | Path | Sequence[Sentence]], reading: _Reading, device: Device
+) -> list[DetailedReport]:
+    """Returns the report on each source; the model and the training data are read once."""
+    options = reading.options
+    check_choices(tag_format=(options.tag_format, TagFormat), misaligned=(options.misaligned, Misaligned))
+    tagger = model if isinstance(model, Tagger) else tagging.load(model, device=device)
+    seen = None if reading.seen is None else _read_seen(tagger, reading.seen)
+    reports = []
+    for source in sources:
+        corpus = _read(tagger, source, options)
+        if reading.annotated_types is not None:
+            if tagger.model.scheme is None:
+                raise ConfigError("`annotated_types` are types of spans, but the model's tags are plain")
+            corpus = corpus.with_annotated_types(reading.annotated_types)
+        reports.append(detailed_report.measure(tagger, corpus, strict=reading.strict, seen=seen))
+    return reports
 
 
 def _read(tagger: Tagger, data: str | Path | Sequence[Sentence], options: FileOptions) -> Corpus:

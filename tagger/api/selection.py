@@ -21,7 +21,6 @@ from tagger.choices import (
 )
 from tagger.io import atomic, line_reader
 from tagger.jobs import inputs
-from tagger.jobs.inputs import STDIN
 from tagger.jobs.job import Formats, Job
 from tagger.jobs.local import engine
 from tagger.jobs.local.engine import Callback
@@ -99,7 +98,7 @@ def select(
     check_choices(by=(by, Uncertainty), unit=(unit, SelectionUnit), output_format=(output_format, AnnotationTool))
     options = SelectionOptions(count, by, unit, similarity)
     job = Job(
-        paths=_parse_paths(paths),
+        paths=inputs.parse_paths(paths),
         model=Path(model),
         formats=Formats(input_format, token_column=token_column, language=language, newline=newline),
         decoding=DecodingOptions(probabilities=True, uncertainty=by),
@@ -123,8 +122,3 @@ def select(
     if target is not None:
         atomic.write_output(target, annotation_tasks.dump(result.items, output_format))
     return result
-
-
-def _parse_paths(paths: str | Path | Iterable[str | Path]) -> tuple[str | Path, ...]:
-    every = [paths] if isinstance(paths, str | Path) else paths
-    return tuple(path if path == STDIN else Path(path) for path in every)

@@ -50,8 +50,8 @@ def select(
 ) -> None:
     """Select what to annotate next, by uncertainty.
 
-    Writes the sentences or documents of which a model is most uncertain for doccano, Label Studio or Prodigy, with the
-    model's spans. Near-duplicates are skipped, also of the data that --seen names.
+    Writes the most uncertain sentences or documents for doccano, Label Studio or Prodigy, with the model's spans.
+    Near-duplicates are skipped, also of the data that --seen names.
     """
     from tagger.analysis import annotation_tasks
     from tagger.api import selection

@@ -1,4 +1,4 @@
-"""What makes a model's probabilities agree with precision: temperatures, and counts for thresholds with a guarantee.
+"""The calibration of a model: temperatures, and counts for thresholds with a guaranteed precision.
 
 A temperature divides all scores of the CRF (Guo et al., 2017), so that all probabilities change together and remain
 those of one distribution. A temperature of a type then divides the log-odds of its spans.
@@ -66,7 +66,7 @@ def _find_threshold(rows: ThresholdCounts, precision: float) -> float | None:
 
 
 def lower_bound(correct: int, count: int, error: float) -> float:
-    """Returns the exact lower bound of a fraction of which `correct` of `count` cases were seen.
+    """Returns the exact lower bound of a proportion, given `correct` of `count` cases.
 
     The true fraction is below the bound with a probability of at most `error`.
 

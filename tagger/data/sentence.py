@@ -69,6 +69,11 @@ class Span:
         return self._context.slice(self.start, self.end)
 
     @property
+    def key(self) -> tuple[str, int, int]:
+        """Type and bounds, which spans of different probability may share."""
+        return self.type, self.start, self.end
+
+    @property
     def start_char(self) -> int | None:
         """The offset of the span's first character in its document, in code points; None without offsets."""
         return self._context.offsets[self.start][0] if self._context and self._context.offsets else None

@@ -1,8 +1,15 @@
 """Evaluation: precision, recall and F1 of spans (conlleval's rules) and of plain tags, accuracy, intervals."""
 
-from tagger.evaluation.evaluator import Evaluation, evaluate, evaluate_with_predictions, find_selection
+from tagger.evaluation.evaluator import (
+    Evaluation,
+    check_gold,
+    evaluate,
+    evaluate_with_predictions,
+    find_gold_scheme,
+    find_selection,
+)
 from tagger.evaluation.intervals import bootstrap_interval
-from tagger.evaluation.report import SCORE_NAMES, SPANS, TOKENS, Counts, LeftOut, Report, Scores, TypeScore
+from tagger.evaluation.report import SCORE_NAMES, SPANS, TOKENS, Counts, LeftOut, MatchCounts, Report, Scores, TypeScore
 from tagger.evaluation.scoring import accuracy, score_spans, score_tags
 from tagger.evaluation.selecting import SpanSelector
 from tagger.evaluation.systems import SystemScore, SystemScores
@@ -14,6 +21,7 @@ __all__ = [
     "Counts",
     "Evaluation",
     "LeftOut",
+    "MatchCounts",
     "Report",
     "Scores",
     "SpanSelector",
@@ -22,8 +30,10 @@ __all__ = [
     "TypeScore",
     "accuracy",
     "bootstrap_interval",
+    "check_gold",
     "evaluate",
     "evaluate_with_predictions",
+    "find_gold_scheme",
     "find_selection",
     "score_spans",
     "score_tags",

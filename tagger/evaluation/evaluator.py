@@ -10,7 +10,7 @@ from tagger.choices import Scheme, Selection
 from tagger.config import Config
 from tagger.data import schemes
 from tagger.data.reader import Corpus
-from tagger.data.schemes import UNKNOWN
+from tagger.data.schemes import UNKNOWN, Detected
 from tagger.data.sentence import Sentence
 from tagger.errors import DataError
 from tagger.evaluation import predictions
@@ -26,11 +26,13 @@ class Evaluation(NamedTuple):
         report: the scores.
         counts: the counts of each sentence.
         predicted: the sentences as the tagger tagged them.
+        scheme: the scheme that gold spans are read in; None for plain tags.
     """
 
     report: Report
     counts: Counts
     predicted: tuple[Sentence, ...]
+    scheme: Scheme | None
 
 
 def find_selection(config: Config, *, has_spans: bool) -> Selection:
@@ -72,43 +74,58 @@ def evaluate_with_predictions(
     Raises:
         DataError: the corpus has plain tags but the model spans, or the reverse; or invalid tags with `strict`.
     """
-    gold = [sentence.tags for sentence in corpus.sentences]
-    detected = schemes.Detected(None, "plain tags", 0)
-    if tagger.model.scheme is not None:
-        detected = _detect_spans(gold, corpus, strict=strict)
-    elif (actual := schemes.detect(gold)).scheme:
-        raise DataError(f"{corpus.name}: the model's tags are plain, but the gold column has spans in {actual.name}")
+    detected = check_gold(tagger, corpus, strict=strict)
+    scheme = find_gold_scheme(tagger, detected)
     started = time.perf_counter()
     if pools is None:
         predicted = tuple(tagger.stream(corpus.sentences, options, on_batch=on_batch))
     else:
         predicted = tuple(chain.from_iterable(tagger.tag_encoded(pools, options, on_batch=on_batch)))
     seconds = time.perf_counter() - started
-    figures = _score(corpus, predicted, detected.scheme or "IOB2", has_spans=tagger.model.scheme is not None)
-    selection = find_selection(tagger.model.config, has_spans=tagger.model.scheme is not None)
-    reading = "plain tags" if tagger.model.scheme is None else f"{tagger.model.scheme} conlleval"
+    figures = _score(corpus, predicted, scheme)
+    selection = find_selection(tagger.model.config, has_spans=scheme is not None)
+    reading = "plain tags" if scheme is None else f"{tagger.model.scheme} conlleval"
     digest = corpus.digest()
     report = figures.report(
         corpus,
         selection=selection,
         seconds=seconds,
-        unknown_tags=_count_unknown_tags(gold, tagger),
+        unknown_tags=_count_unknown_tags([sentence.tags for sentence in corpus.sentences], tagger),
         invalid_tags=detected.invalid_count,
         gold_scheme=detected.name,
         signature=figures.signature(selection, reading, digest),
     )
-    return Evaluation(report, Counts(digest, figures.columns, figures.counts), predicted)
+    return Evaluation(report, Counts(digest, figures.columns, figures.counts), predicted, scheme)
 
 
-def _score(corpus: Corpus, predicted: Sequence[Sentence], scheme: Scheme, *, has_spans: bool) -> Figures:
-    """Returns the figures of predicted sentences; `scheme` is that of the gold tags of spans."""
-    if not has_spans:
+def check_gold(tagger: Tagger, corpus: Corpus, *, strict: bool = False) -> Detected:
+    """Returns the scheme of the gold tags, which may be invalid in places.
+
+    Raises:
+        DataError: the corpus has plain tags but the model spans, or the reverse; or invalid tags with `strict`.
+    """
+    gold = [sentence.tags for sentence in corpus.sentences]
+    if tagger.model.scheme is not None:
+        return _detect_spans(gold, corpus, strict=strict)
+    if (actual := schemes.detect(gold)).scheme:
+        raise DataError(f"{corpus.name}: the model's tags are plain, but the gold column has spans in {actual.name}")
+    return Detected(None, "plain tags", 0)
+
+
+def find_gold_scheme(tagger: Tagger, detected: Detected) -> Scheme | None:
+    """Returns the scheme in which the gold tags of a model of spans are read; None for plain tags."""
+    return None if tagger.model.scheme is None else detected.scheme or "IOB2"
+
+
+def _score(corpus: Corpus, predicted: Sequence[Sentence], scheme: Scheme | None) -> Figures:
+    """Returns the figures of predicted sentences; `scheme` is that of the gold spans, None for plain tags."""
+    if scheme is None:
         return predictions.score_plain(corpus, [sentence.tags for sentence in predicted])
     tags = [schemes.spans_to_tags(sentence.spans, len(sentence), scheme) for sentence in predicted]
     return predictions.score_spans(corpus, predicted, tags, scheme)
 
 
-def _detect_spans(gold: Sequence[Sequence[str]], corpus: Corpus, *, strict: bool) -> schemes.Detected:
+def _detect_spans(gold: Sequence[Sequence[str]], corpus: Corpus, *, strict: bool) -> Detected:
     detected = schemes.detect(gold)
     tags = {tag for tags in gold for tag in tags} - {schemes.OUTSIDE, UNKNOWN}
     if detected.scheme is None and tags:

@@ -9,7 +9,7 @@ from tagger.choices import Scheme, Selection
 from tagger.data import schemes
 from tagger.data.reader import Corpus
 from tagger.data.schemes import UNKNOWN
-from tagger.data.sentence import Sentence, Span
+from tagger.data.sentence import Sentence
 from tagger.evaluation import scoring
 from tagger.evaluation.report import SPANS, TOKENS, LeftOut, Report, TypeScore
 from tagger.evaluation.selecting import SpanSelector
@@ -81,7 +81,10 @@ def score_spans(corpus: Corpus, predicted: Sequence[Sentence], tags: Tags, schem
     pairs = [selector.select(*pair) for pair in zip(corpus.sentences, predicted, strict=True)]
     sides = [pair.gold for pair in pairs], [pair.predicted for pair in pairs]
     overall, types = scoring.score_spans(*sides)
-    counts = tuple((len(_keys(left) & _keys(right)), len(right), len(left)) for left, right in zip(*sides, strict=True))
+    counts = tuple(
+        (len({span.key for span in left} & {span.key for span in right}), len(right), len(left))
+        for left, right in zip(*sides, strict=True)
+    )
     rows = (
         [
             [schemes.split(tag) for position, tag in enumerate(row) if position not in pair.left_out]
@@ -91,11 +94,6 @@ def score_spans(corpus: Corpus, predicted: Sequence[Sentence], tags: Tags, schem
     )
     figures = {"accuracy": scoring.accuracy(*rows), "types": types, "tags": {}, "left_out": selector.left_out}
     return Figures(_overall(overall, types) | figures, SPANS, counts)
-
-
-def _keys(spans: Sequence[Span]) -> set[tuple[str, int, int]]:
-    """Returns what makes spans equal, whatever their probabilities are."""
-    return {(span.type, span.start, span.end) for span in spans}
 
 
 def _overall(overall: TypeScore, each: Mapping[str, TypeScore]) -> dict[str, Any]:

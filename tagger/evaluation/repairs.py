@@ -1,6 +1,6 @@
 """Invalid tag sequences of gold and predicted tags, and their repair.
 
-- conlleval: spans are read by the rules of conlleval; tags stay as they are.
+- conlleval: spans are read by the rules of conlleval; tags are unchanged.
 - discard: the tokens of invalid spans become `O`, as in SeqScore (Palen-Michel et al., 2021).
 - none: an invalid tag is an error.
 """

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from tagger.choices import Selection, counted
 from tagger.data import schemes
@@ -23,6 +23,29 @@ class TypeScore:
     recall: float
     f1: float
     gold: int
+
+
+class MatchCounts(NamedTuple):
+    """The numbers of correct, predicted and gold spans or tags."""
+
+    correct: int
+    predicted: int
+    gold: int
+
+    @property
+    def precision(self) -> float:
+        """In percent; 0 without predicted ones."""
+        return 100 * self.correct / max(self.predicted, 1)
+
+    @property
+    def recall(self) -> float:
+        """In percent; 0 without gold ones."""
+        return 100 * self.correct / max(self.gold, 1)
+
+    @property
+    def f1(self) -> float:
+        """In percent; 0 without any."""
+        return 200 * self.correct / max(self.predicted + self.gold, 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from seqeval.metrics.sequence_labeling import precision_recall_fscore_support
 
 from tagger.data import schemes
 from tagger.data.sentence import Span
-from tagger.evaluation.report import TypeScore
+from tagger.evaluation.report import MatchCounts, TypeScore
 
 SEQEVAL_VERSION = version("seqeval")
 
@@ -70,9 +70,8 @@ def macro_f1(types: Mapping[str, TypeScore]) -> float:
 
 
 def _score_counts(correct: int, predicted: int, gold: int) -> TypeScore:
-    return TypeScore(
-        100 * correct / max(predicted, 1), 100 * correct / max(gold, 1), 200 * correct / max(predicted + gold, 1), gold
-    )
+    counts = MatchCounts(correct, predicted, gold)
+    return TypeScore(counts.precision, counts.recall, counts.f1, gold)
 
 
 def _score(precision: float, recall: float, f1: float, gold: int) -> TypeScore:

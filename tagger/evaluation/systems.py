@@ -158,7 +158,7 @@ class _Side:
         return [sentence.tags for sentence in self.corpus.sentences]
 
     def encode(self, scheme: Scheme) -> list[tuple[str, ...]]:
-        """Returns the tags of each sentence in a scheme; tags that are in that scheme stay as they are."""
+        """Returns the tags of each sentence in a scheme; tags in that scheme are unchanged."""
         if self.detected.scheme == scheme:
             return self.tags
         return [schemes.spans_to_tags(each.spans, len(each), scheme) for each in self.corpus.sentences]

@@ -55,6 +55,12 @@ class Input:
         return path.with_name(strip_suffixes(path) + suffix)
 
 
+def parse_paths(paths: str | Path | Iterable[str | Path]) -> tuple[str | Path, ...]:
+    """Returns one or several paths of a job; the string `-` names the standard input."""
+    every = [paths] if isinstance(paths, str | Path) else paths
+    return tuple(path if path == STDIN else Path(path) for path in every)
+
+
 def strip_suffixes(path: PurePath) -> str:
     """Returns the name of a file without the suffixes of its compression and its format.
 

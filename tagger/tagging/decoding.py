@@ -191,7 +191,7 @@ class Decoder:
         self._max_weight = max((float(weight.detach().abs().max()) for weight in self._head.parameters()), default=0.0)
 
     def _select_thresholds(self, types: Sequence[str]) -> Floats:
-        """Returns the threshold of each type: above 1 for a type of which no span is precise enough."""
+        """Returns the threshold of each type: 2 for a type without a threshold of this precision."""
         if self._options.precision is None:
             return np.full(len(types), self._options.threshold or 0.0)
         selected = self._calibration.find_thresholds(self._options.precision)

@@ -88,10 +88,7 @@ def stitch(parts: Sequence[tuple[Window, Prediction]], scheme: Scheme | None) ->
         for span in prediction.spans
         if start <= span.start and span.end <= stop
     }
-    spans = tuple(
-        replace(span, probability=span_probabilities.get((span.type, span.start, span.end)))
-        for span in schemes.tags_to_spans(tags)
-    )
+    spans = tuple(replace(span, probability=span_probabilities.get(span.key)) for span in schemes.tags_to_spans(tags))
     tags = schemes.spans_to_tags(spans, len(tags), scheme)
     return Prediction(tags, spans, probabilities, candidates=_rated(parts), uncertainty=total)
 

@@ -230,7 +230,8 @@ def _finish(loop: Loop, data: Corpora, device: torch.device) -> TrainingResult:
     dev = evaluate_with_predictions(tagger, data.dev).counts
     counts, test = {"dev": dev}, None
     if data.test is not None:
-        test, counts["test"], _ = evaluate_with_predictions(tagger, data.test)
+        scored = evaluate_with_predictions(tagger, data.test)
+        test, counts["test"] = scored.report, scored.counts
         log.info("test: %s", test.signature)
     records.write_metrics(run_dir, loop.history, test)
     records.plot(run_dir, loop.history)

@@ -75,7 +75,7 @@ class TokenTags(NamedTuple):
 
 
 class Skipped(NamedTuple):
-    """A row that is no training data: the kind of notice, and what the message says."""
+    """A row that is no training data: the kind of the notice, and its message."""
 
     kind: str
     message: str = "skipped"
