@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from io import BytesIO
 from itertools import chain, groupby, pairwise
 from operator import itemgetter
@@ -155,9 +156,14 @@ def _read_records(path: Path, data: Data, corpus: Corpus) -> list[_Piece]:
     ]
 
 
+def _read_raw_rows(path: Path) -> Iterator[tuple[Any, str]]:
+    """Yields the value and the text of each record of a JSON file."""
+    return json_file.read_raw_rows(path, ReadOptions(str(path), Layout()))
+
+
 def _count_records(path: Path, file_format: str) -> int:
     if file_format == "json":
-        return sum(1 for _ in json_file.read_raw_rows(path, ReadOptions(str(path), Layout())))
+        return sum(1 for _ in _read_raw_rows(path))
     if file_format == "brat":
         return len(brat.find_annotations(path))
     with path.open("rb") as stream:
@@ -167,8 +173,7 @@ def _count_records(path: Path, file_format: str) -> int:
 
 def _number_json_rows(path: Path, data: Data) -> list[int]:
     """Returns the number of its record, from 0, for each sentence; several records may be on one line."""
-    options = ReadOptions(str(path), Layout())
-    lines = b"".join(jsonl.dump(value) + b"\n" for value, _ in json_file.read_raw_rows(path, options))
+    lines = b"".join(jsonl.dump(value) + b"\n" for value, _ in _read_raw_rows(path))
     sentences = reader.read_sentences(
         BytesIO(lines),
         input_format="jsonl",
@@ -185,12 +190,16 @@ class _PartWriter:
     def __init__(self, source: Path, file_format: str, header: str) -> None:
         self._source, self._format, self._header = source, file_format, header
 
+    @cached_property
+    def _raw_rows(self) -> list[str]:
+        """The text of each record of JSON."""
+        return [text for _, text in _read_raw_rows(self._source)]
+
     def write(self, file: Path, pieces: Sequence[_Piece]) -> None:
         """Writes the pieces of a part."""
         rows = [row for piece in pieces for row in piece.rows]
         if self._format == "json":
-            raw = [text for _, text in json_file.read_raw_rows(self._source, ReadOptions(str(self._source), Layout()))]
-            records = ",\n".join(raw[row] for row in rows)
+            records = ",\n".join(self._raw_rows[row] for row in rows)
             atomic.write_output(file, f"[\n{records}\n]\n".encode())
         elif self._format == "parquet":
             FORMATS["parquet"].load().write_rows(self._source, file, rows)
