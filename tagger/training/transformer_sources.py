@@ -1,0 +1,48 @@
+"""Sources of what a training reads of a transformer: cached states of a frozen one, subwords for a trainable one."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from tagger.config import Config
+from tagger.data.batching import TransformerSource
+from tagger.data.document_context import number_passages
+from tagger.data.sentence import Sentence
+from tagger.device import torch_threads
+from tagger.model import TaggerModel
+from tagger.transformer.frozen_states import FrozenStates
+from tagger.transformer.state_cache import CacheOptions, StateCache, open_cache
+from tagger.transformer.states import StateComputer
+from tagger.transformer.subword_source import SubwordSource
+
+
+@contextmanager
+def open_state_cache(config: Config) -> Iterator[StateCache | None]:
+    """Opens the cache of the states of a frozen transformer; None for a recipe without one.
+
+    Raises:
+        StorageError: the directory that the recipe names cannot be used.
+    """
+    transformer, training = config.model.transformer, config.training
+    if transformer.name is None or transformer.trainable:
+        yield None
+        return
+    folder = Path(training.feature_cache) if training.feature_cache else None
+    enabled = training.feature_cache is not False
+    with open_cache(CacheOptions(folder, is_enabled=enabled, max_bytes=int(training.feature_cache_gb * 1e9))) as cache:
+        yield cache
+
+
+def open_source(
+    model: TaggerModel, sentences: Sequence[Sentence], cache: StateCache | None, device: torch.device
+) -> TransformerSource | None:
+    """Returns the source of some sentences, None for a model without a transformer.
+
+    The states of a frozen transformer are computed now, with all of torch's threads, unless the cache holds them.
+    """
+    transformer, reader, layout = model.transformer, model.state_reader, model.layout
+    if transformer is None or reader is None or layout is None:
+        return None
+    tokens = [sentence.tokens for sentence in sentences]

@@ -1,0 +1,4 @@
+"""stub"""
+class StateCache: pass
+class CacheOptions: pass
+def open_cache(o): pass
