@@ -1,5 +1,6 @@
 """A tagger's model: config, vocabularies and network, assembled here and nowhere else."""
 
+import hashlib
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,8 @@ from tagger.nn.encoder import Encoder
 from tagger.nn.model import Network
 from tagger.nn.transformer import StateReader, TransformerFeatures, pooled_dim
 from tagger.transformer.library import Pretrained
+from tagger.transformer.sources import FrozenTransformer
+from tagger.transformer.states import StateComputer
 from tagger.transformer.windows import Layout
 
 log = logging.getLogger(__name__)
@@ -91,19 +94,30 @@ class TaggerModel:
             return None
         return features.reader or build_state_reader(self.config.model.transformer, self.transformer)
 
-    @property
-    def layout(self) -> Layout | None:
-        """How the windows of the transformer are formed, None without a transformer."""
-        if self.transformer is None:
-            return None
+    def layout(self, transformer: Pretrained) -> Layout:
+        """Returns how the windows of the model's transformer are formed."""
         settings = self.config.model.transformer
         return Layout(
-            self.transformer.max_subwords,
+            transformer.max_subwords,
             settings.context,
             is_shared=not settings.trainable,
-            prefix=self.transformer.subwords.prefix,
-            suffix=self.transformer.subwords.suffix,
+            prefix=transformer.subwords.prefix,
+            suffix=transformer.subwords.suffix,
         )
+
+    def frozen_transformer(self, device: torch.device) -> FrozenTransformer | None:
+        """Returns what computes the states of sentences with the current weights, None without a transformer.
+
+        Its digest identifies a frozen transformer; it must not be used for the states of a trainable one.
+        """
+        transformer, reader = self.transformer, self.state_reader
+        if transformer is None or reader is None:
+            return None
+        averages = self.config.model.transformer.mix == "mean"
+        computer = StateComputer(reader, transformer.padding_id, device, averages_layers=averages)
+        parts = (transformer.source.digest.encode(), transformer.config, transformer.tokenizer)
+        digest = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+        return FrozenTransformer(computer, transformer.subwords.encode, self.layout(transformer), digest)
 
     def encode(
         self,
@@ -162,9 +176,7 @@ def build_model(
     settings = config.model.model_copy(update={"words": config.model.words.model_copy(update={"embedding_dim": dim})})
     config = config.model_copy(update={"model": settings}).without_paths()
     parse(dump(config), "the recipe as the model stores it")
-    build_meta_network(
-        config, tags, characters, words=len(words), frozen_words=len(frozen), transformer=transformer
-    )
+    build_meta_network(config, tags, characters, words=len(words), frozen_words=len(frozen), transformer=transformer)
     if config.model.head.kind == "crf" and len(tags) > _MANY_TAGS:
         log.warning("%d tags make a CRF slow and large; is data.tag the right column?", len(tags))
     if tables:
@@ -312,7 +324,7 @@ def _build_embedding(
 def _build_transformer_features(settings: Transformer, transformer: Pretrained) -> TransformerFeatures:
     reader = build_state_reader(settings, transformer)
     return TransformerFeatures(
-        len(reader.layers),
+        1 if settings.mix == "mean" else len(reader.layers),
         pooled_dim(transformer.hidden_size, settings.pooling),
         mix=settings.mix,
         output_dim=settings.output_dim,
@@ -338,9 +350,7 @@ def build_state_reader(settings: Transformer, transformer: Pretrained) -> StateR
                 f"model.transformer.layers: the transformer has no layer {wrong[0]}; its layers are 0 to {count - 1}"
             )
         layers = tuple(layer % count for layer in settings.layers)
-    return StateReader(
-        transformer.encoder, layers, settings.pooling, context_dropout=settings.context_dropout
-    )
+    return StateReader(transformer.encoder, layers, settings.pooling, context_dropout=settings.context_dropout)
 
 
 def _build_encoder(settings: Model, input_size: int) -> Encoder:

@@ -17,7 +17,14 @@ from tagger.errors import ConfigError
 _MAX_BYTES = 10_000  # PyYAML reads some 100 kB a second
 _MAX_DEPTH = 20
 _END = "...\n"  # after a scalar that is a document of its own
-_PATHS = ("data.train", "data.dev", "data.test", "model.words.vectors", "training.sentence_weights", "training.feature_cache")
+_PATHS = (
+    "data.train",
+    "data.dev",
+    "data.test",
+    "model.words.vectors",
+    "training.sentence_weights",
+    "training.feature_cache",
+)
 _TRANSFORMER = "model.transformer.name"  # a directory, or a name on the Hub
 
 _RENAMED = {  # in format 2

@@ -2,7 +2,8 @@
 
 Shapes in this module: B sentences, T tokens in the longest one, U distinct words, C characters in the longest word, V
 distinct neighbour words, R pairs of a document and a word, O occurrences of those words, F casing features, N tokens of
-all sentences, W windows of subwords, S subwords in the longest one, L layers of a transformer, D size of their states, P size of the features.
+all sentences, W windows of subwords, S subwords in the longest one, L layers of a transformer, D size of their states,
+P size of the features.
 """
 
 from typing import Protocol

@@ -86,7 +86,9 @@ class CachedScorer:
             tokens = np.concatenate([np.arange(*ranges[position]) for position in positions])
             context = None if occurrences is None else occurrences.select(tokens)
             counts = lengths[positions]
-            return torch.from_numpy(self._scorer.emissions(rows[tokens], counts, context, features)), torch.from_numpy(counts)
+            return torch.from_numpy(self._scorer.emissions(rows[tokens], counts, context, features)), torch.from_numpy(
+                counts
+            )
 
         def release() -> None:
             with self._lock:

@@ -58,9 +58,7 @@ class TorchScorer:
 
     is_concurrent, cache_hit_rate = False, None
 
-    def __init__(
-        self, model: TaggerModel, device: torch.device, transformer: TransformerRunner | None = None
-    ) -> None:
+    def __init__(self, model: TaggerModel, device: torch.device, transformer: TransformerRunner | None = None) -> None:
         self._model, self._device, self._transformer = model, device, transformer
         self._network = model.network.to(device)
         self._lock = threading.Lock()  # the caller's thread may score a batch at the same time as the workers

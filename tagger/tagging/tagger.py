@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import count, groupby
 from pathlib import Path
-from typing import NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
 import torch
 
@@ -374,7 +374,8 @@ class Tagger:
         lengths = [window.stop - window.start for _, window in windows]
         order = sorted(range(len(windows)), key=lengths.__getitem__, reverse=True)
         batches = list(split_into_batches(order, lengths, batch_limit(max_tokens=self._batch_tokens)))
-        passages = number_passages(pool) if self.uses_document_context else range(len(pool))
+        has_passages = self.uses_document_context or self.model.transformer is not None
+        passages = number_passages(pool) if has_passages else range(len(pool))
         prepared = self._scorer.prepare(
             [pool[position].tokens[window.start : window.stop] for position, window in windows],
             [passages[position] for position, _ in windows],
@@ -463,7 +464,7 @@ def _add_prediction(sentence: Sentence, prediction: Prediction) -> Sentence:
     return tagged
 
 
-def _restore(model: TaggerModel, device: torch.device, limits: Mapping[str, int]) -> Tagger:
+def _restore(model: TaggerModel, device: torch.device, limits: Mapping[str, Any]) -> Tagger:
     return Tagger(model, device, **limits)
 
 

@@ -14,10 +14,9 @@ from tagger.data.word_cache import Ids
 from tagger.device import torch_threads
 from tagger.model import TaggerModel
 from tagger.tagging import forking
-from tagger.transformer.frozen_states import FrozenStates
+from tagger.transformer.sources import FrozenStates
 from tagger.transformer.state_cache import StateCache
-from tagger.transformer.states import StateComputer
-from tagger.transformer.windows import Windows, lay_out
+from tagger.transformer.windows import Windows
 
 
 class TransformerRunner:
@@ -31,12 +30,11 @@ class TransformerRunner:
     """
 
     def __init__(self, model: TaggerModel, device: torch.device, cache: StateCache | None, *, threads: int) -> None:
-        reader, features, layout = model.state_reader, model.network.embedding.transformer, model.layout
-        assert model.transformer is not None and reader is not None and features is not None and layout is not None
-        self._transformer, self._reader, self._features, self._layout = model.transformer, reader, features, layout
+        transformer, features = model.frozen_transformer(device), model.network.embedding.transformer
+        if transformer is None or features is None:
+            raise ValueError("the model has no transformer")
+        self._transformer, self._features, self._threads = transformer, features, threads
         self._cache = None if model.config.model.transformer.trainable else cache
-        self._computer = StateComputer(reader.to(device), self._transformer.padding_id, device)
-        self._threads = threads
         self.version = 0
         self.lock = threading.Lock()
         forking.register(self)
@@ -56,11 +54,12 @@ class TransformerRunner:
     def prepare(self, sentences: Sequence[Sequence[str]], passages: Sequence[int]) -> "PoolFeatures":
         """Returns the features of a pool, which are computed when they are first read."""
         lengths = list(map(len, sentences))
-        if self._cache is not None:
-            states = FrozenStates(self._computer, self._cache)
-            return PoolFeatures(self, lengths, states=states)
-        subwords = self._transformer.subwords.encode([token for sentence in sentences for token in sentence])
-        return PoolFeatures(self, lengths, windows=lay_out(subwords, lengths, passages, self._layout))
+        if self._cache is None:
+            return PoolFeatures(self, lengths, windows=self._transformer.lay_out(sentences, passages))
+        states = FrozenStates(sentences, passages, self._transformer, self._cache)
+        with torch_threads(self._threads):
+            states.fill()
+        return PoolFeatures(self, lengths, states=states)
 
     @torch.inference_mode()
     def combine(self, states: Tensor) -> Tensor:
@@ -75,7 +74,7 @@ class TransformerRunner:
         try:
             with torch_threads(self._threads):
                 out = None
-                for tokens, states in self._computer.iterate(windows):
+                for tokens, states in self._transformer.computer.iterate(windows):
                     features = self._features.combine(states)
                     if out is None:
                         out = features.new_empty(len(windows.windows), features.shape[1])

@@ -30,7 +30,7 @@ from tagger.training.epoch_record import Diagnostics, EpochRecord
 from tagger.training.events import Callback, EpochEnd, Start, StepEnd
 from tagger.training.run_dir import BEST
 from tagger.training.state import EpochStats, Progress
-from tagger.training.transformer_sources import TransformerSources
+from tagger.training.transformer_sources import open_source
 from tagger.training.update import Update, Updater
 from tagger.transformer.state_cache import StateCache
 
@@ -47,6 +47,7 @@ class Loop:
         run_dir: the directory of checkpoints, the best model and records.
         device: the device to train on.
         callback: is called with the events of the training.
+        state_cache: the cache of the states of a frozen transformer; None without one.
     """
 
     def __init__(
@@ -57,22 +58,23 @@ class Loop:
         run_dir: Path,
         device: torch.device,
         callback: Callback,
+        state_cache: StateCache | None = None,
     ) -> None:
         self.settings, self.model, self.data = config.training, model, data
+        self.state_cache = state_cache
         self.run_dir, self.device, self.callback = run_dir, device, callback
         self.updater = Updater(model.network.to(device), self.settings, device)
         self._evaluated_model = replace(model, network=self.updater.evaluated_network)
         self._threads = torch.get_num_threads()
-        self._sources = TransformerSources(self.settings, device, self._threads)
         gold = GoldEncoder(model.tags, model.scheme, data.source)
-        source = self._sources.open(model, data.train.sentences)
+        source = open_source(model, data.train.sentences, state_cache, device)
         self._encoded = model.encode(data.train.sentences, gold, weights=data.weights, transformer=source)
         self.progress = Progress()
         self._diagnostics_batch = None
         if self.settings.diagnostics:
-            source = self._sources.open(model, data.dev.sentences)
+            source = open_source(model, data.dev.sentences, state_cache, device)
             self._diagnostics_batch = diagnostics.select_batch(model, data.dev.sentences, source).move_to(device)
-        self._dev_scorer = DevScorer(self._evaluated_model, data.dev, device, self._threads, self.state_cache)
+        self._dev_scorer = DevScorer(self._evaluated_model, data.dev, device, self._threads, state_cache)
         for layer in model.network.modules():
             if isinstance(layer, RecurrentLayer):
                 layer.threads = self._threads
@@ -82,14 +84,9 @@ class Loop:
     def distill(self, teacher: TaggerModel) -> None:
         """Weighs the completions of partial annotation by the marginals of a model."""
         sentences = self.data.train.sentences
-        source = self._sources.open(teacher, sentences)
+        source = open_source(teacher, sentences, self.state_cache, self.device)
         with single_torch_thread():  # so that a resumed training has the same weights
             self._encoded.weigh(distillation.weigh_tags(teacher, self.model.tags, sentences, source))
-
-    @property
-    def state_cache(self) -> StateCache | None:
-        """The cache of the states of a frozen transformer, None without one."""
-        return self._sources.cache
 
     @property
     def history(self) -> list[EpochRecord]:

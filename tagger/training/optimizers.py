@@ -67,7 +67,9 @@ def create_optimizer(
     `layer_decay` from each layer to the one below.
     """
     fixed_biases = {id(cell.bias_ih_l0) for cell in network.modules() if isinstance(cell, LSTM1997)}
-    depth = max((_layer_of(name) for name, _ in network.named_parameters() if part_of(name) == "transformer"), default=0)
+    depth = max(
+        (_layer_of(name) for name, _ in network.named_parameters() if part_of(name) == "transformer"), default=0
+    )
     groups: dict[tuple[Part, bool, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if rows is None or parameter is not rows.weight:

@@ -151,7 +151,9 @@ def snapshot(progress: Progress, updater: Updater, digests: Mapping[str, str]) -
 
 def max_file_bytes(updater: Updater) -> int:
     """Returns the size of the largest state.safetensors that belongs to a training."""
-    return tensor_files.size_range(_expected(updater, updated=True, trained=True, sums=MAX_STEPS + 1, with_cuda=True))[1]
+    return tensor_files.size_range(_expected(updater, updated=True, trained=True, sums=MAX_STEPS + 1, with_cuda=True))[
+        1
+    ]
 
 
 def progress_of(state: State, digests: Mapping[str, str]) -> Progress:
@@ -213,9 +215,7 @@ def restore(state: State, progress: Progress, updater: Updater) -> None:
     set_random_state(_under("random.", tensors), updater.device)
 
 
-def _expected(
-    updater: Updater, *, updated: bool, trained: bool, sums: int, with_cuda: bool
-) -> dict[str, Tensor]:
+def _expected(updater: Updater, *, updated: bool, trained: bool, sums: int, with_cuda: bool) -> dict[str, Tensor]:
     """Returns tensors with the names, shapes and dtypes that a state must have; some hold arbitrary values.
 
     Args:

@@ -29,6 +29,7 @@ from tagger.training.loop import Loop
 from tagger.training.overview import log_overview
 from tagger.training.result import TrainingResult
 from tagger.training.run_dir import BEST, CONFIG, COUNTS, INITIAL, check_free, check_is_run, lock_run_dir
+from tagger.training.transformer_sources import open_state_cache
 from tagger.transformer import library
 from tagger.transformer.library import Pretrained
 
@@ -110,11 +111,11 @@ def train(
             model = _build_model(config, inputs, init_from)
         buffered = [*inputs.notices, *notices.records]
         del inputs  # frees the tables, unless the caller holds them
-        with _open_run(run_dir, buffered):
+        with _open_run(run_dir, buffered), open_state_cache(config) as cache:
             check_free(run_dir)  # again: another training may have used it while this one read its data
             with atomic.wrap_os_errors(run_dir):
                 atomic.replace(run_dir / CONFIG, loader.dump(config).encode())
-            loop = Loop(config, model, data, run_dir, target, callback)
+            loop = Loop(config, model, data, run_dir, target, callback, cache)
             if config.training.distill and init_from is not None:
                 model_dir.copy(init_from, run_dir / INITIAL)
                 loop.distill(model_dir.load(run_dir / INITIAL)[0])
@@ -142,12 +143,17 @@ def resume(
     check_is_run(run_dir)
     config = config or loader.load(str(run_dir / CONFIG))
     inputs = inputs or read_inputs(config, is_new=False)
-    with records.LogBuffer(), seed_generators(config.training.seed, target), _open_run(run_dir, inputs.notices):
+    with (
+        records.LogBuffer(),
+        seed_generators(config.training.seed, target),
+        _open_run(run_dir, inputs.notices),
+        open_state_cache(config) as cache,
+    ):
         newest = model_dir.find_newest_checkpoint(run_dir)
         log.info("resuming from %s", newest.name)
         stored = model_dir.load(newest, transformer=inputs.transformer)[0]
         model = _with_config(stored, config, inputs.data, run_dir)
-        loop = Loop(config, model, inputs.data, run_dir, target, callback)
+        loop = Loop(config, model, inputs.data, run_dir, target, callback, cache)
         state = model_dir.load_state(newest, loop.max_state_bytes)
         _check_epochs(run_dir, state.progress.get("epoch"), stored.config, config)
         if config.training.distill:

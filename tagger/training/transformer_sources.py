@@ -10,12 +10,9 @@ from tagger.config import Config
 from tagger.data.batching import TransformerSource
 from tagger.data.document_context import number_passages
 from tagger.data.sentence import Sentence
-from tagger.device import torch_threads
 from tagger.model import TaggerModel
-from tagger.transformer.frozen_states import FrozenStates
+from tagger.transformer.sources import FrozenStates, SubwordSource
 from tagger.transformer.state_cache import CacheOptions, StateCache, open_cache
-from tagger.transformer.states import StateComputer
-from tagger.transformer.subword_source import SubwordSource
 
 
 @contextmanager
@@ -42,7 +39,14 @@ def open_source(
 
     The states of a frozen transformer are computed now, with all of torch's threads, unless the cache holds them.
     """
-    transformer, reader, layout = model.transformer, model.state_reader, model.layout
-    if transformer is None or reader is None or layout is None:
+    passages, tokens = number_passages(sentences), [sentence.tokens for sentence in sentences]
+    if model.transformer is None:
         return None
-    tokens = [sentence.tokens for sentence in sentences]
+    if cache is None:
+        encode, padding_id = model.transformer.subwords.encode, model.transformer.padding_id
+        return SubwordSource(tokens, passages, encode, model.layout(model.transformer), padding_id)
+    frozen = model.frozen_transformer(device)
+    assert frozen is not None
+    states = FrozenStates(tokens, passages, frozen, cache)
+    states.fill()
+    return states

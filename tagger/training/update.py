@@ -94,7 +94,9 @@ class Updater:
         self.network.train()
         self.network.zero_grad(set_to_none=True)
         if self.rows is not None:
-            self.rows.catch_up(torch.cat([torch.tensor([UNKNOWN]), *chain.from_iterable(part.word_ids for part in parts)]))
+            self.rows.catch_up(
+                torch.cat([torch.tensor([UNKNOWN]), *chain.from_iterable(part.word_ids for part in parts)])
+            )
         loss = self._backward(parts)
         self.scaler.unscale_(self.optimizer)
         gradients = optimizers.collect_gradients(self.network, self.rows)

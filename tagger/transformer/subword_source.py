@@ -1,2 +1,0 @@
-"""stub"""
-class SubwordSource: pass
