@@ -87,7 +87,7 @@ FOLDERS = {
         {"model", "kernels.recurrence"},
         {"kernels.scorer"},
     ],
-    "transformer": [{"windows"}],
+    "transformer": [{"windows"}, {"state_cache", "states"}, {"sources"}],
     "evaluation": [
         {"report"},
         {"resampling", "scoring", "selecting"},
