@@ -87,7 +87,7 @@ FOLDERS = {
         {"model", "kernels.recurrence"},
         {"kernels.scorer"},
     ],
-    "transformer": [{"windows"}, {"state_cache", "states"}, {"sources"}],
+    "transformer": [{"architecture", "state_cache", "windows"}, {"states", "subwords"}, {"library", "sources"}],
     "evaluation": [
         {"report"},
         {"resampling", "scoring", "selecting"},
@@ -174,6 +174,9 @@ ONE_FILE = {
     "nervaluate": "analysis/partial_matches.py",
     "pandas": "analysis/frames.py",
     "scipy": "data/calibration.py",
+    "transformers": "transformer/library.py",
+    "huggingface_hub": "transformer/library.py",
+    "tokenizers": "transformer/subwords.py",
 }
 
 
@@ -265,7 +268,8 @@ def test_every_library_that_is_imported_is_declared() -> None:
         "markupsafe": "jinja2",
         "pandas": "datasets",
         "scipy": "seqeval",
-    }  # the latter five come with
+        "huggingface_hub": "transformers",
+    }  # the latter six come with
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
     given = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
     declared = {re.split(r"[^\w-]", one)[0] for one in given}

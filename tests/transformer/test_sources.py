@@ -15,7 +15,16 @@ from torch import Tensor
 from tagger.transformer import sources
 from tagger.transformer.sources import FillProgress, FrozenStates, FrozenTransformer, SubwordSource
 from tagger.transformer.state_cache import CacheOptions, open_cache
-from tests.transformer.tiny import LAYOUT, PADDING, Document, documents, encode, flatten, frozen, subwords_of
+from tests.transformer.frozen_transformer import (
+    LAYOUT,
+    PADDING,
+    Document,
+    documents,
+    encode,
+    flatten,
+    frozen,
+    subwords_of,
+)
 
 
 @contextmanager

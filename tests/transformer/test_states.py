@@ -12,7 +12,7 @@ from tagger.choices import Pooling
 from tagger.errors import DataError
 from tagger.nn.transformer import StateReader
 from tagger.transformer.states import StateComputer
-from tests.transformer.tiny import LAYOUT, PADDING, bert, documents, flatten, frozen, read_alone
+from tests.transformer.frozen_transformer import LAYOUT, PADDING, bert, documents, flatten, frozen, read_alone
 
 ALONE = replace(LAYOUT, is_shared=False, context=0)
 SENTENCES = [tokens for document in documents() for tokens in document if len(tokens) <= 7]

@@ -1,88 +1,135 @@
-"""A random transformer of two layers, subwords without a tokenizer, and documents to read."""
+"""Random transformers of two layers, with tokenizers trained on a few sentences: each is a directory as on the Hub."""
 
-import random
-import zlib
-from collections.abc import Sequence
-from itertools import pairwise
+import warnings
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
-from transformers import BertConfig, BertModel
 
-from tagger.choices import Pooling
-from tagger.nn.transformer import StateReader
-from tagger.transformer.sources import FrozenTransformer
-from tagger.transformer.states import StateComputer
-from tagger.transformer.windows import Layout, Subwords
+FAMILIES = {
+    "albert": ("unigram", {"embedding_size": 8, "num_hidden_groups": 2}),
+    "bert": ("wordpiece", {}),
+    "camembert": ("unigram", {}),
+    "deberta": ("bytes", {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_biased_input": False}),
+    "deberta-v2": (
+        "unigram",
+        {
+            "relative_attention": True,
+            "pos_att_type": ["p2c", "c2p"],
+            "position_buckets": 8,
+            "norm_rel_ebd": "layer_norm",
+            "share_att_key": True,
+            "position_biased_input": False,
+        },
+    ),
+    "distilbert": ("wordpiece", {}),
+    "electra": ("wordpiece", {"embedding_size": 8}),
+    "ernie": ("wordpiece", {}),
+    "modernbert": ("bytes", {"local_attention": 8, "global_attn_every_n_layers": 2}),
+    "mpnet": ("unigram", {}),
+    "roberta": ("bytes", {}),
+    "xlm-roberta": ("unigram", {}),
+}
+"""The tokenizer of each family, and settings of its network."""
 
-START, END, PADDING = 1, 2, 0
-LAYOUT = Layout(max_subwords=24, context=6, is_shared=True, prefix=(START,), suffix=(END,))
+TEXTS = [
+    "Ada Lovelace lives in Paris, and Alan Turing lives in New York.",
+    "The unbelievable machine of Grace Hopper was tested again: nobody believed it!",
+    "Edsger Dijkstra's algorithms, which are widely used, find the shortest paths.",
+    "Where do the trains to Cairo, Lima, Quito and Oslo leave today?",
+    "Überraschung: naïve façades in Zürich cost 1,000 euros (or more).",
+] * 3
+_SPECIAL = {
+    "wordpiece": ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"],
+    "bytes": ["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
+    "unigram": ["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
+}
+_SIZES = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": 66,
+    "initializer_range": 0.5,  # so that states differ much
+}
+_DISTILBERT = {
+    "hidden_size": "dim",
+    "num_hidden_layers": "n_layers",
+    "num_attention_heads": "n_heads",
+    "intermediate_size": "hidden_dim",
+}
 
-Document = list[list[str]]
+
+def write_transformer(
+    folder: Path, family: str = "bert", *, seed: int = 0, lowercase: bool = False, **settings: Any
+) -> Path:
+    """Writes config.json, model.safetensors and tokenizer.json of a random transformer, and returns the folder.
+
+    Args:
+        folder: the directory to create.
+        family: a key of `FAMILIES`.
+        seed: the seed of the weights.
+        lowercase: whether the tokenizer lower-cases; only for WordPiece.
+        settings: further settings of the network, such as `num_hidden_layers`.
+    """
+    with warnings.catch_warnings(action="ignore"):
+        import transformers
+
+        transformers.utils.logging.disable_progress_bar()
+        kind, own = FAMILIES[family]
+        tokenizer = train_tokenizer(kind, lowercase)
+        ids = {"pad_token_id": _SPECIAL[kind].index("[PAD]" if kind == "wordpiece" else "<pad>")}
+        if family == "modernbert":
+            ids |= {"cls_token_id": 0, "bos_token_id": 0, "eos_token_id": 2, "sep_token_id": 2}
+        values = _SIZES | own | ids | {"vocab_size": tokenizer.get_vocab_size()} | settings
+        if family == "distilbert":
+            values = {_DISTILBERT.get(name, name): value for name, value in values.items()}
+        config = transformers.AutoConfig.for_model(family, **values)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = transformers.AutoModel.from_config(config)
+            for name, parameter in model.named_parameters():  # biases and norms would be 0 and 1
+                if name.endswith("bias") or "norm" in name.lower():
+                    parameter.data += 0.1 * torch.randn_like(parameter)
+        model.save_pretrained(folder, safe_serialization=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
 
 
-def subwords_of(token: str) -> list[int]:
-    """Returns one to three ids, which depend on the token alone."""
-    number = zlib.crc32(token.encode())
-    return [3 + number // 50**part % 50 for part in range(1 + number % 3)]
+@cache
+def train_tokenizer(kind: str, lowercase: bool = False) -> Any:
+    """Returns a tokenizer of `tokenizers`: wordpiece, bytes (byte-level BPE) or unigram (SentencePiece)."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-
-def encode(tokens: Sequence[str]) -> Subwords:
-    rows = [subwords_of(token) for token in tokens]
-    ids = [subword for row in rows for subword in row]
-    return Subwords(np.array(ids, np.int64), np.array(list(map(len, rows)), np.int64))
-
-
-def bert() -> Any:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        config = BertConfig(
-            vocab_size=60,
-            hidden_size=16,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            intermediate_size=32,
-            max_position_embeddings=32,
+    special = _SPECIAL[kind]
+    if kind == "wordpiece":
+        tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        tokenizer.decoder = decoders.WordPiece()
+        trainer: Any = trainers.WordPieceTrainer(vocab_size=250, special_tokens=special, show_progress=False)
+    elif kind == "bytes":
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        trainer = trainers.BpeTrainer(
+            vocab_size=400, special_tokens=special, initial_alphabet=alphabet, show_progress=False
         )
-        return BertModel(config, add_pooling_layer=False).eval()
-
-
-def frozen(
-    layers: Sequence[int] = (0, 1, 2), pooling: Pooling = "mean", layout: Layout = LAYOUT, **options: Any
-) -> FrozenTransformer:
-    computer = StateComputer(StateReader(bert(), layers, pooling), PADDING, torch.device("cpu"), **options)
-    return FrozenTransformer(computer, encode, layout, "digest")
-
-
-def documents(count: int = 12, seed: int = 0) -> list[Document]:
-    """Returns documents of one to six sentences of one to twelve tokens."""
-    source = random.Random(seed)
-    return [
-        [[f"w{source.randrange(200)}" for _ in range(source.randint(1, 12))] for _ in range(source.randint(1, 6))]
-        for _ in range(count)
-    ]
-
-
-def flatten(some: Sequence[Document]) -> tuple[Document, list[int]]:
-    """Returns the sentences of documents, and the passage number of each."""
-    return [tokens for document in some for tokens in document], [
-        number for number, document in enumerate(some) for _ in document
-    ]
-
-
-def read_alone(model: Any, tokens: Sequence[str], pooling: Pooling = "mean") -> Tensor:
-    """Returns the states (N, L, D) of a sentence, read alone by the library's own forward pass, token by token."""
-    rows = [subwords_of(token) for token in tokens]
-    ids = torch.tensor([[START, *(subword for row in rows for subword in row), END]])
-    with torch.no_grad():
-        hidden = model(input_ids=ids, output_hidden_states=True).hidden_states
-    bounds = np.cumsum([1, *map(len, rows)]).tolist()
-    pool = {
-        "first": lambda part: part[0],
-        "last": lambda part: part[-1],
-        "first_last": lambda part: torch.cat([part[0], part[-1]]),
-        "mean": lambda part: part.mean(0),
-    }[pooling]
-    return torch.stack([torch.stack([pool(layer[0, a:b]) for layer in hidden]) for a, b in pairwise(bounds)])
+    else:
+        tokenizer = Tokenizer(models.Unigram())
+        tokenizer.normalizer = normalizers.NFKC()
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+        tokenizer.decoder = decoders.Metaspace()
+        trainer = trainers.UnigramTrainer(
+            vocab_size=150, special_tokens=special, unk_token="<unk>", show_progress=False
+        )
+    tokenizer.train_from_iterator(TEXTS, trainer)
+    start, end = ("[CLS]", "[SEP]") if kind == "wordpiece" else ("<s>", "</s>")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{start} $A {end}",
+        pair=f"{start} $A {end} {end} $B {end}",
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in (start, end)],
+    )
+    return tokenizer
