@@ -21,6 +21,7 @@ LINES = [
     {"tagging"},
     {"model_dir"},
     {"model"},
+    {"transformer"},
     {"config", "data", "nn"},
     {"device", "io", "plotting", "signals", "streams"},
     {"choices", "import_path"},
@@ -81,11 +82,12 @@ FOLDERS = {
         {"crf.kernels.numba_kernel", "crf.kernels.triton_kernel"},
         {"crf.kernel_choice"},
         {"crf.linear_chain"},
-        {"crf.functions", "crf.heads", "encoder", "kernels.lookup"},
+        {"crf.functions", "crf.heads", "encoder", "kernels.lookup", "transformer"},
         {"embeddings", "reference_cells"},
         {"model", "kernels.recurrence"},
         {"kernels.scorer"},
     ],
+    "transformer": [{"architecture", "windows"}, {"subwords"}, {"library"}],
     "evaluation": [
         {"report"},
         {"resampling", "scoring", "selecting"},
@@ -172,6 +174,9 @@ ONE_FILE = {
     "nervaluate": "analysis/partial_matches.py",
     "pandas": "analysis/frames.py",
     "scipy": "data/calibration.py",
+    "transformers": "transformer/library.py",
+    "huggingface_hub": "transformer/library.py",
+    "tokenizers": "transformer/subwords.py",
 }
 
 
@@ -263,7 +268,8 @@ def test_every_library_that_is_imported_is_declared() -> None:
         "markupsafe": "jinja2",
         "pandas": "datasets",
         "scipy": "seqeval",
-    }  # the latter five come with
+        "huggingface_hub": "transformers",
+    }  # the latter six come with
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
     given = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
     declared = {re.split(r"[^\w-]", one)[0] for one in given}

@@ -18,6 +18,7 @@ _MAX_BYTES = 10_000  # PyYAML reads some 100 kB a second
 _MAX_DEPTH = 20
 _END = "...\n"  # after a scalar that is a document of its own
 _PATHS = ("data.train", "data.dev", "data.test", "model.words.vectors", "training.sentence_weights")
+_TRANSFORMER = "model.transformer.name"  # a directory, or a name on the Hub
 
 _RENAMED = {  # in format 2
     "data.dev_share": "data.dev_fraction",
@@ -226,7 +227,10 @@ def _resolve_paths(config: Config, folder: Path) -> Config:
     if data.dataset and (folder / data.dataset).exists():
         paths["dataset"] = str(folder / data.dataset)
     words = words.model_copy(update={"vectors": tuple(str(folder / path) for path in words.vectors)})
-    model = config.model.model_copy(update={"words": words})
+    transformer = config.model.transformer
+    if transformer.name and (folder / transformer.name).is_dir():
+        transformer = transformer.model_copy(update={"name": str(folder / transformer.name)})
+    model = config.model.model_copy(update={"words": words, "transformer": transformer})
     weights = {"sentence_weights": resolve(config.training.sentence_weights)}
     training = config.training.model_copy(update=weights)
     return config.model_copy(update={"data": data.model_copy(update=paths), "model": model, "training": training})
@@ -284,7 +288,8 @@ def _override(tree: dict[str, Any], override: str, positions: dict[Key, str], fa
     except yaml.YAMLError as error:
         faults.append(f"setting {override}: {getattr(error, 'problem', None) or 'the value is not valid YAML'}")
         return
-    _set_value(tree, key, _make_absolute(value) if _dotted(key) in _PATHS else value)
+    is_path = _dotted(key) in _PATHS or (_dotted(key) == _TRANSFORMER and _is(Path.is_dir, Path(str(value))))
+    _set_value(tree, key, _make_absolute(value) if is_path else value)
     for stale in [known for known in positions if known[: len(key)] == key]:
         del positions[stale]
     positions[key] = f"setting {override}"

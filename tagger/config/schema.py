@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Collection
-from typing import Annotated, Self
+from pathlib import PurePath
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -18,6 +19,10 @@ NotNegative = Annotated[float, Field(ge=0, le=1e300)]
 Scheme = Annotated[
     choices.Scheme, BeforeValidator(lambda name: choices.parse_scheme(name) if isinstance(name, str) else name)
 ]
+Layers = (
+    Literal["all", "last"]
+    | Annotated[tuple[Annotated[int, Field(ge=-200, le=200)], ...], Field(strict=False, min_length=1, max_length=100)]
+)
 Column = Annotated[int, Field(ge=-1_000_000, le=1_000_000)] | str
 _CONLLU_TAG = r"upos|xpos|misc:.+"
 _ROWS = ("jsonl", "json", "parquet", "datasets")
@@ -239,12 +244,62 @@ class DocumentContext(Section):
         return self
 
 
+class Transformer(Section):
+    """Contextual embeddings of a pretrained transformer."""
+
+    name: Name | None = Field(
+        None, description="name of the transformer on the Hugging Face Hub, or its directory; null for none"
+    )
+    revision: Name | None = Field(None, description="revision on the Hub; null for the newest")
+    layers: Layers = Field(
+        "all",
+        description="hidden states to read: `all`, `last`, or a list; 0 is the embedding layer, -1 the last layer",
+    )
+    mix: choices.LayerMix = Field(
+        "scalar",
+        description="how layers are combined: `scalar` learns a weight for each normalized layer, `mean`, `concat`",
+    )
+    pooling: choices.Pooling = Field(
+        "mean", description="vector of a token from its subwords; `first_last` concatenates the first and the last one"
+    )
+    trainable: bool = Field(
+        False, description="train the transformer too; otherwise it is frozen, and its features are computed once"
+    )
+    context: Annotated[int, Field(ge=0, le=4_096)] = Field(
+        64, description="subwords of the same document that are read on each side of a sentence, if there are so many"
+    )
+    context_dropout: Fraction = Field(
+        0.0, description="probability with which a sentence is read without its context in training; needs `trainable`"
+    )
+    output_dim: Annotated[int, Field(ge=0, le=16_384)] = Field(
+        0, description="size of a linear projection of the mixed layers; 0 for none"
+    )
+    dropout: Fraction = Field(0.1, description="dropout probability of the features")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the name is the path of a directory; a recipe's loader makes such paths absolute."""
+        return self.name is not None and PurePath(self.name).is_absolute()
+
+    @model_validator(mode="after")
+    def _check_effect(self) -> Self:
+        if self.name is None:
+            self._refuse_unused([name for name in type(self).model_fields if name != "name"], "name null")
+        if not self.trainable:
+            self._refuse_unused(("context_dropout",), "trainable false")
+        if self.context_dropout and not self.context:
+            raise ValueError("context_dropout has no effect with context 0; omit it")
+        return self
+
+
 class Encoder(Section):
     """Recurrent layers."""
 
     cell: choices.Cell = Field("lstm", description="recurrent cell; `lstm1997` is an LSTM without a forget gate")
     hidden_size: Annotated[int, Field(ge=1, le=16_384)] = Field(200, description="units per direction")
-    num_layers: Annotated[int, Field(ge=1, le=64)] = Field(1, description="number of layers")
+    num_layers: Annotated[int, Field(ge=0, le=64)] = Field(
+        1, description="number of layers; 0 puts the head directly on the token vectors"
+    )
     direction: choices.Direction = Field("both", description="direction in which sentences are read")
     merge: choices.Merge = Field("concat", description="how the outputs of both directions are merged")
     forget_bias: Annotated[float, Field(ge=-1e6, le=1e6)] = Field(
@@ -256,6 +311,9 @@ class Encoder(Section):
 
     @model_validator(mode="after")
     def _check_effect(self) -> Self:
+        if not self.num_layers:
+            names = ("cell", "hidden_size", "direction", "merge", "forget_bias", "attention_heads")
+            self._refuse_unused(names, "num_layers 0")
         if self.direction != "both":
             self._refuse_unused(("merge",), f"direction {self.direction}")
         if self.cell != "lstm":
@@ -306,14 +364,18 @@ class Model(Section):
         0, description="size of the vector for a word's casing; 0 for none"
     )
     document_context: DocumentContext = DocumentContext()
+    transformer: Transformer = Transformer()
     encoder: Encoder = Encoder()
     dropout: Dropout = Dropout()
     head: Head = Head()
 
     @model_validator(mode="after")
     def _check_effect(self) -> Self:
-        if self.encoder.num_layers == 1 and self.dropout.layers != Dropout().layers:
-            raise ValueError("dropout.layers has no effect with encoder.num_layers 1; omit it")
+        layers = self.encoder.num_layers
+        if layers <= 1 and self.dropout.layers != Dropout().layers:
+            raise ValueError(f"dropout.layers has no effect with encoder.num_layers {layers}; omit it")
+        if not layers and self.dropout.output != Dropout().output:
+            raise ValueError("dropout.output has no effect with encoder.num_layers 0; omit it")
         return self
 
 
@@ -449,12 +511,21 @@ class Config(Section):
                 "training.optimizer.learning_rates.characters has no effect on a model without characters, casing and "
                 "document_context; omit it"
             )
+        if "transformer" in self.training.optimizer.learning_rates and not model.transformer.trainable:
+            raise ValueError("training.optimizer.learning_rates.transformer needs model.transformer.trainable; omit it")
+        if not model.encoder.num_layers and "encoder" in self.training.optimizer.learning_rates:
+            raise ValueError(
+                "training.optimizer.learning_rates.encoder has no effect with encoder.num_layers 0; omit it"
+            )
         return self
 
     def without_paths(self) -> "Config":
         """Returns the config without the paths and names of data, as a model stores it."""
         data = self.data.model_copy(update=dict.fromkeys(("train", "dev", "test", "dataset", "revision")))
         words = self.model.words.model_copy(update={"vectors": ()})
-        model = self.model.model_copy(update={"words": words})
+        transformer = self.model.transformer
+        if transformer.is_local:
+            transformer = transformer.model_copy(update={"name": PurePath(transformer.name or "").name})
+        model = self.model.model_copy(update={"words": words, "transformer": transformer})
         training = self.training.model_copy(update={"sentence_weights": None})
         return self.model_copy(update={"data": data, "model": model, "training": training})

@@ -6,7 +6,7 @@ longest of them, R pairs of a document and a word, O occurrences of those words,
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -39,6 +39,47 @@ class ContextTensors(NamedTuple):
     casing: Tensor
 
 
+class SubwordTensors(NamedTuple):
+    """Windows of subwords, as `nn.inputs.SubwordInputs`: W windows, S subwords in the longest one, N tokens.
+
+    Attributes:
+        ids: (W, S) subword ids, special tokens included.
+        lengths: (W,) subwords per window.
+        cores: (W, 2) bounds of the subwords of a window's own sentences.
+        windows: (N,) window that each token is read in.
+        first: (N,) index in its window of the first subword of each token.
+        last: (N,) index in its window of the last subword of each token.
+    """
+
+    ids: Tensor
+    lengths: Tensor
+    cores: Tensor
+    windows: Tensor
+    first: Tensor
+    last: Tensor
+
+
+class TransformerTensors(NamedTuple):
+    """What a network reads of a transformer: the states of a frozen one, or the subwords for a trainable one.
+
+    Attributes:
+        rows: (B, T) row of each token in the N tokens of the batch, 0 in padding.
+        states: (N, L, D) states of the tokens; None if the network computes them.
+        subwords: the subwords; None if the states are known.
+    """
+
+    rows: Tensor
+    states: Tensor | None = None
+    subwords: SubwordTensors | None = None
+
+
+class TransformerSource(Protocol):
+    """Reads the transformer's part of batches."""
+
+    def read(self, positions: Sequence[int]) -> Tensor | SubwordTensors:
+        """Returns the states (N, L, D), or the subwords, of the tokens of the sentences at these positions."""
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Sentences as tensors, which the network reads as its inputs.
@@ -54,6 +95,7 @@ class Batch:
             tag, all false in padding, or the log of the tag's weight, −inf in padding; None without annotation.
         document_context: the document context; None when the network does not read it.
         weights: (B,) factors of the losses of the sentences; None if all are 1.
+        transformer: states or subwords of the tokens; None when the network has no transformer features.
     """
 
     words: Tensor
@@ -65,6 +107,7 @@ class Batch:
     gold: Tensor | None = None
     document_context: ContextTensors | None = None
     weights: Tensor | None = None
+    transformer: TransformerTensors | None = None
 
     @property
     def word_ids(self) -> list[Tensor]:
@@ -81,7 +124,14 @@ class Batch:
                 tensor = tensor.pin_memory()  # otherwise the copy would be synchronous
             return tensor.to(device, non_blocking=True)
 
-        context = self.document_context
+        context, transformer = self.document_context, self.transformer
+        if transformer is not None:
+            states, subwords = transformer.states, transformer.subwords
+            transformer = TransformerTensors(
+                move(transformer.rows),
+                None if states is None else move(states),
+                None if subwords is None else SubwordTensors(*map(move, subwords)),
+            )
         return Batch(
             move(self.words),
             move(self.characters),
@@ -92,6 +142,7 @@ class Batch:
             None if self.gold is None else move(self.gold),
             None if context is None else ContextTensors(*map(move, context)),
             None if self.weights is None else move(self.weights),
+            transformer,
         )
 
 
@@ -198,6 +249,7 @@ class EncodedCorpus:
         gold: encodes their tags, for batches with gold tags.
         passages: the passage number of each sentence, for batches with document context.
         weights: the factor of the loss of each sentence; None if all are 1.
+        transformer: reads the states or subwords of these sentences, for a network with transformer features.
     """
 
     def __init__(
@@ -208,8 +260,9 @@ class EncodedCorpus:
         passages: Sequence[int] | None = None,
         *,
         weights: Sequence[float] | None = None,
+        transformer: TransformerSource | None = None,
     ) -> None:
-        self._encoder = encoder
+        self._encoder, self._transformer = encoder, transformer
         self._weights = None if weights is None else torch.tensor(weights, dtype=torch.float32)
         self._words = [
             np.array([encoder.index(token) for token in sentence.tokens], np.int64) for sentence in sentences
@@ -241,7 +294,19 @@ class EncodedCorpus:
             tokens = [np.arange(self.lengths[position]) + self._starts[position] for position in positions]
             context = self._occurrences.select(np.concatenate(tokens))
         batch = self._encoder.batch([self._words[position] for position in positions], gold, context)
-        return batch if self._weights is None else replace(batch, weights=self._weights[list(positions)])
+        if self._weights is not None:
+            batch = replace(batch, weights=self._weights[list(positions)])
+        if self._transformer is not None:
+            batch = replace(batch, transformer=self._read_transformer(self._transformer, positions))
+        return batch
+
+    def _read_transformer(self, source: TransformerSource, positions: Sequence[int]) -> TransformerTensors:
+        lengths = np.array([self.lengths[position] for position in positions], np.int64)
+        rows = torch.from_numpy(_pad(np.arange(lengths.sum()), lengths))
+        data = source.read(positions)
+        if isinstance(data, Tensor):
+            return TransformerTensors(rows, states=data)
+        return TransformerTensors(rows, subwords=data)
 
 
 IsFull = Callable[[int, int], bool]

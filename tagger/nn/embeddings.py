@@ -1,4 +1,4 @@
-"""Embeddings of tokens: word vectors, character features, casing and document context.
+"""Embeddings of tokens: word vectors, character features, casing, document context and a transformer.
 
 Shapes in this module: U distinct words, C characters in the longest one, B sentences, T tokens in the longest one, D
 output size.
@@ -14,6 +14,7 @@ from tagger.nn.dropout import drop
 from tagger.nn.encoder import RecurrentLayer
 from tagger.nn.inputs import ContextInputs, Inputs
 from tagger.nn.kernels import convolution, lookup, neighbours
+from tagger.nn.transformer import TransformerFeatures
 
 UNKNOWN = 1  # row of the unknown word's vector
 
@@ -146,6 +147,7 @@ class TokenEmbedding(nn.Module):
         characters: character features, if any.
         casing: vectors of casings, if any.
         document_context: features from the other occurrences of a word in its document, if any.
+        transformer: contextual features, if any; the last columns of the embeddings.
         word_dropout: fraction of tokens whose word vector is replaced by that of the unknown word in training.
     """
 
@@ -155,15 +157,18 @@ class TokenEmbedding(nn.Module):
         characters: CharacterCNN | CharacterLSTM | None,
         casing: nn.Embedding | None,
         document_context: DocumentContext | None = None,
+        transformer: TransformerFeatures | None = None,
         *,
         word_dropout: float,
     ) -> None:
         super().__init__()
         self.words, self.characters, self.casing, self.document_context = words, characters, casing, document_context
+        self.transformer = transformer
         self.word_dropout = word_dropout
         self.output_dim = words.output_dim + (characters.output_dim if characters else 0)
         self.output_dim += casing.embedding_dim if casing else 0
         self.output_dim += document_context.output_dim if document_context else 0
+        self.output_dim += transformer.output_dim if transformer else 0
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Returns the embeddings (B, T, D)."""
@@ -187,4 +192,9 @@ class TokenEmbedding(nn.Module):
                 neighbour_vectors = self.words(context.words)
             tables.append(self.document_context(neighbour_vectors, context))
             indices.append(context.pairs)
+        if self.transformer is not None:
+            if inputs.transformer is None:
+                raise ValueError("the network reads transformer features, but the inputs have none")
+            tables.append(self.transformer(inputs.transformer))
+            indices.append(inputs.transformer.rows)
         return lookup.concatenate(tables, indices)

@@ -169,7 +169,7 @@ class Encoder(nn.Module):
         input_size: D.
         hidden_size: H, in each direction.
         cell: lstm, lstm1997, gru or rnn.
-        num_layers: number of layers, at least 1; each reads the merged states of the layer below.
+        num_layers: number of layers; each reads the merged states of the layer below. With 0, states are the inputs.
         direction: both, forward or backward.
         merge: how the states of two directions are combined: concat, sum or mean.
         forget_bias: the bias of an LSTM's forget gate at the start of training.

@@ -1,7 +1,8 @@
 """What the network reads: protocols that the batches of `data` satisfy without importing this package.
 
 Shapes in this module: B sentences, T tokens in the longest one, U distinct words, C characters in the longest word, V
-distinct neighbour words, R pairs of a document and a word, O occurrences of those words, F casing features.
+distinct neighbour words, R pairs of a document and a word, O occurrences of those words, F casing features, N tokens of
+all sentences, W windows of subwords, S subwords in the longest one, L layers of a transformer, D size of their states.
 """
 
 from typing import Protocol
@@ -31,6 +32,50 @@ class ContextInputs(Protocol):
     @property
     def casing(self) -> Tensor:
         """(R, F) casing features of each pair."""
+
+
+class SubwordInputs(Protocol):
+    """Windows of subwords that a transformer reads, and the subwords of each token in them."""
+
+    @property
+    def ids(self) -> Tensor:
+        """(W, S) subword ids, special tokens included; the tokenizer's padding id in padding."""
+
+    @property
+    def lengths(self) -> Tensor:
+        """(W,) subwords per window."""
+
+    @property
+    def cores(self) -> Tensor:
+        """(W, 2) bounds [start, stop) of the subwords of a window's own sentences; the others are context."""
+
+    @property
+    def windows(self) -> Tensor:
+        """(N,) window that each token is read in."""
+
+    @property
+    def first(self) -> Tensor:
+        """(N,) index in its window of the first subword of each token."""
+
+    @property
+    def last(self) -> Tensor:
+        """(N,) index in its window of the last subword of each token."""
+
+
+class TransformerInputs(Protocol):
+    """The transformer's part of a batch: the states of a frozen one, or the subwords for a trainable one."""
+
+    @property
+    def rows(self) -> Tensor:
+        """(B, T) row of each token in the N tokens; padding may hold any row."""
+
+    @property
+    def states(self) -> Tensor | None:
+        """(N, L, D) states of the tokens; None if the network computes them."""
+
+    @property
+    def subwords(self) -> SubwordInputs | None:
+        """The subwords; None if the states are known."""
 
 
 class Inputs(Protocol):
@@ -63,3 +108,7 @@ class Inputs(Protocol):
     @property
     def document_context(self) -> ContextInputs | None:
         """Document context; required if the network reads it."""
+
+    @property
+    def transformer(self) -> TransformerInputs | None:
+        """States or subwords of the tokens; required if the network has transformer features."""

@@ -15,6 +15,8 @@ from tagger.training.lazy_rows import LazyRows
 
 _PARTS: tuple[tuple[str, Part], ...] = (
     ("embedding.words.", "words"),
+    ("embedding.transformer.reader.", "transformer"),
+    ("embedding.transformer.", "encoder"),
     ("embedding.", "characters"),
     ("encoder.", "encoder"),
     ("", "head"),

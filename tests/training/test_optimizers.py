@@ -80,7 +80,9 @@ def test_every_parameter_belongs_to_a_part_and_no_part_is_empty(model_path: Path
     network = model_dir.load(model_path)[0].network
     settings = Optimizer(kind="adam", learning_rate=0.1, learning_rates={"head": 0.2})
     groups = optimizers.create_optimizer(network, settings, None).param_groups
-    assert {group["part"] for group in groups} == set(options(Part))
+    assert {group["part"] for group in groups} == set(options(Part)) - {"transformer"}
+    assert optimizers.part_of("embedding.transformer.reader.encoder.layer.0.weight") == "transformer"
+    assert optimizers.part_of("embedding.transformer.projection.weight") == "encoder"
     assert {group["part"]: group["learning_rate"] for group in groups}["head"] == 0.2
     assert sum(len(group["params"]) for group in groups) == len(list(network.parameters()))
     parts = {name: optimizers.part_of(name) for name, _ in network.named_parameters()}

@@ -1,0 +1,140 @@
+"""Contextual features of tokens: the states of a transformer's layers, pooled over subwords and mixed over layers.
+
+Shapes in this module: W windows of subwords, S subwords in the longest one, N tokens, L layers, H size of a
+transformer's states, D size of a token's states after pooling, P size of the features.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tagger.choices import LayerMix, Pooling
+from tagger.nn.dropout import drop
+from tagger.nn.inputs import SubwordInputs, TransformerInputs
+
+
+def pooled_dim(hidden_size: int, pooling: Pooling) -> int:
+    """Returns D for a transformer of hidden size H."""
+    return 2 * hidden_size if pooling == "first_last" else hidden_size
+
+
+class StateReader(nn.Module):
+    """Reads the states of tokens from chosen layers of a transformer.
+
+    Args:
+        encoder: a transformer of Hugging Face's library, whose output has `hidden_states`.
+        layers: the layers to read, from 0 for the embedding layer.
+        pooling: how the states of a token's subwords become one vector.
+        context_dropout: probability with which a window is read without its context in training.
+    """
+
+    def __init__(
+        self, encoder: nn.Module, layers: Sequence[int], pooling: Pooling, *, context_dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.encoder, self.layers, self.pooling = encoder, tuple(layers), pooling
+        self.context_dropout = context_dropout
+
+    def forward(self, subwords: SubwordInputs) -> Tensor:
+        """Returns the states (N, L, D) of the tokens."""
+        mask = self._attention_mask(subwords)
+        output = self.encoder(input_ids=subwords.ids, attention_mask=mask, output_hidden_states=True)
+        pool = _Pool(subwords, self.pooling)
+        return torch.stack([pool(output.hidden_states[layer]) for layer in self.layers], 1)
+
+    def _attention_mask(self, subwords: SubwordInputs) -> Tensor | None:
+        """Returns whether each subword (W, S) is read, as 0 or 1; None if all are."""
+        positions = torch.arange(subwords.ids.shape[1], device=subwords.ids.device)
+        mask = positions < subwords.lengths[:, None]
+        if self.training and self.context_dropout:
+            is_dropped = torch.rand(len(mask), 1, device=mask.device) < self.context_dropout
+            is_special = (positions == 0) | (positions == subwords.lengths[:, None] - 1)
+            is_core = (positions >= subwords.cores[:, :1]) & (positions < subwords.cores[:, 1:])
+            mask &= ~is_dropped | is_special | is_core
+        elif mask.device.type == "cpu" and bool(mask.all()):
+            return None  # without a mask, attention takes a faster path
+        return mask.long()
+
+
+class _Pool:
+    """Pools the states of subwords to those of tokens."""
+
+    def __init__(self, subwords: SubwordInputs, pooling: Pooling) -> None:
+        starts = subwords.windows * subwords.ids.shape[1]
+        self._first, self._last, self._pooling = starts + subwords.first, starts + subwords.last, pooling
+        if pooling == "mean":
+            self._counts = self._last - self._first + 1
+            self._tokens = torch.repeat_interleave(self._counts)
+            offsets = self._first - (self._counts.cumsum(0) - self._counts)
+            self._index = torch.arange(len(self._tokens), device=starts.device) + offsets[self._tokens]
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """Returns (N, D) for states (W, S, H)."""
+        rows = states.flatten(0, 1)
+        if self._pooling == "first":
+            return rows[self._first]
+        if self._pooling == "last":
+            return rows[self._last]
+        if self._pooling == "first_last":
+            return torch.cat([rows[self._first], rows[self._last]], 1)
+        sums = rows.new_zeros(len(self._first), rows.shape[1]).index_add(0, self._tokens, rows[self._index])
+        return sums / self._counts[:, None]
+
+
+class TransformerFeatures(nn.Module):
+    """Mixes the layers of a transformer for each token, with an optional projection.
+
+    Args:
+        layer_count: L.
+        state_dim: D.
+        mix: scalar, a learned weighted sum of the normalized layers (Peters et al., 2018); mean; or concat.
+        output_dim: size of a linear projection of the mixed layers; 0 for none.
+        dropout: dropout probability of the mixed layers.
+        reader: computes the states, so that the transformer is trained too; None if the inputs hold them.
+    """
+
+    def __init__(
+        self,
+        layer_count: int,
+        state_dim: int,
+        *,
+        mix: LayerMix,
+        output_dim: int,
+        dropout: float,
+        reader: StateReader | None = None,
+    ) -> None:
+        super().__init__()
+        self.mix, self.dropout, self.reader = mix, dropout, reader
+        self.weights, self.scale = None, None
+        if mix == "scalar":
+            self.weights, self.scale = nn.Parameter(torch.zeros(layer_count)), nn.Parameter(torch.ones(()))
+        mixed_dim = state_dim * (layer_count if mix == "concat" else 1)
+        self.projection = nn.Linear(mixed_dim, output_dim) if output_dim else None
+        if self.projection is not None:
+            nn.init.xavier_uniform_(self.projection.weight)
+            nn.init.zeros_(self.projection.bias)
+        self.output_dim = output_dim or mixed_dim
+
+    def forward(self, inputs: TransformerInputs) -> Tensor:
+        """Returns the features (N, P) of the tokens."""
+        states = inputs.states
+        if self.reader is not None:
+            if inputs.subwords is None:
+                raise ValueError("the network reads subwords, but the inputs have none")
+            states = self.reader(inputs.subwords)
+        if states is None:
+            raise ValueError("the network reads a transformer's states, but the inputs have none")
+        return self.combine(states)
+
+    def combine(self, states: Tensor) -> Tensor:
+        """Returns the features (N, P) of states (N, L, D) of any floating-point type."""
+        states = states.float()
+        if self.weights is not None and self.scale is not None:
+            normed = F.layer_norm(states, states.shape[2:])
+            mixed = self.scale * torch.einsum("nld,l->nd", normed, self.weights.softmax(0))
+        else:
+            mixed = states.flatten(1) if self.mix == "concat" else states.mean(1)
+        mixed = drop(mixed, self.dropout if self.training else 0.0)
+        return mixed if self.projection is None else self.projection(mixed)

@@ -1,0 +1,1 @@
+"""Pretrained transformers: subwords, windows over documents, and the states of tokens."""

@@ -1,0 +1,333 @@
+"""Pretrained transformers: the only code that uses Hugging Face's transformers library and its Hub."""
+
+import hashlib
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from tagger.errors import ConfigError, ModelError, StorageError, TaggerError, limit_faults
+from tagger.io import json_files, regular_file, tensor_files
+from tagger.transformer import architecture
+from tagger.transformer.architecture import Architecture
+from tagger.transformer.subwords import MAX_TOKENIZER_BYTES, SubwordEncoder
+
+CONFIG_FILE, TOKENIZER_FILE = "config.json", "tokenizer.json"
+_TOKENIZER_CONFIG, _WEIGHTS, _INDEX = "tokenizer_config.json", "model.safetensors", "model.safetensors.index.json"
+_VOCABULARIES = ("vocab.txt", "vocab.json", "merges.txt", "*.model", "special_tokens_map.json", "added_tokens.json")
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a transformer comes from.
+
+    Attributes:
+        name: name on the Hub, or the path of a directory.
+        revision: the commit on the Hub; None for a directory.
+        digest: SHA-256 of the file of its weights; of several files, of one after the other by name.
+    """
+
+    name: str
+    revision: str | None
+    digest: str
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A pretrained transformer.
+
+    Attributes:
+        encoder: the network, in evaluation mode; its parameters require no gradients.
+        subwords: splits tokens into subwords.
+        config: the settings of its network, a `config.json`.
+        tokenizer: its tokenizer, a `tokenizer.json`.
+        source: where it comes from.
+        max_subwords: largest number of subwords that it reads at once, special tokens included.
+    """
+
+    encoder: nn.Module
+    subwords: SubwordEncoder
+    config: bytes
+    tokenizer: bytes
+    source: Source
+    max_subwords: int
+
+    @property
+    def hidden_size(self) -> int:
+        """Size of its hidden states."""
+        return int(self._config.hidden_size)
+
+    @property
+    def layer_count(self) -> int:
+        """Number of its hidden states: the embedding layer and all others."""
+        return int(self._config.num_hidden_layers) + 1
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids of subwords that its network reads."""
+        return int(self._config.vocab_size)
+
+    @property
+    def padding_id(self) -> int:
+        """The id that its network expects in padding."""
+        return int(self._config.pad_token_id or 0)
+
+    @property
+    def _config(self) -> Any:
+        return self.encoder.config
+
+
+def load(name: str, revision: str | None = None) -> Pretrained:
+    """Loads a pretrained transformer, in float32.
+
+    Args:
+        name: the absolute path of a directory, or a name on the Hugging Face Hub.
+        revision: the commit, tag or branch on the Hub; None for the newest.
+
+    Raises:
+        ConfigError: a library is missing; the transformer does not exist, cannot be downloaded, or is not supported.
+    """
+    transformers = _import_transformers()
+    folder, commit = Path(name), None
+    with _convert_errors(f"transformer {name}"), _quiet(transformers):
+        if not folder.is_absolute():
+            folder, commit = _download(name, revision)
+        elif not folder.is_dir():
+            raise ConfigError(f"transformer {name}: no such directory")
+        weights = _find_weights(folder)
+        parsed = architecture.parse(_read(folder / CONFIG_FILE, architecture.MAX_CONFIG_BYTES))
+        config = _build_config(transformers, parsed)
+        tokenizer = _read_tokenizer(transformers, folder)
+        digest = _hash_files(weights)
+        encoder = _load_network(transformers, parsed, config, folder)
+        max_subwords = min(_max_subwords(parsed, encoder), _tokenizer_limit(folder))
+        return _assemble(encoder, tokenizer, parsed, Source(name, commit, digest), max_subwords)
+
+
+def restore(config: bytes, tokenizer: bytes, tensors: Mapping[str, Tensor] | None, source: Source) -> Pretrained:
+    """Rebuilds a transformer from what a model directory stores, which may come from anywhere.
+
+    Args:
+        config: its `config.json`.
+        tokenizer: its `tokenizer.json`.
+        tensors: its weights by name, which become its parameters; None leaves them on the device meta.
+        source: where it comes from.
+
+    Raises:
+        ConfigError: a library is missing.
+        ModelError: a file is not valid, or the weights do not belong to the network.
+    """
+    transformers = _import_transformers()
+    try:
+        with _quiet(transformers):
+            parsed = architecture.parse(config)
+            network_config = _build_config(transformers, parsed)
+            encoder = _build_network(transformers, parsed, network_config)
+            if tensors is not None:
+                if faults := tensor_files.find_mismatches(tensors, encoder.state_dict()):
+                    raise ModelError(*limit_faults([f"transformer {source.name}: {fault}" for fault in faults]))
+                encoder.load_state_dict(tensors, assign=True)
+            return _assemble(encoder, tokenizer, parsed, source, _max_subwords(parsed, encoder))
+    except (TaggerError, MemoryError):
+        raise
+    except Exception as error:
+        raise ModelError(f"transformer {source.name}: {_one_line(error)}") from error
+
+
+def check_digest(source: Source, expected: Source) -> None:
+    """Checks that a transformer has the weights that a model was trained with.
+
+    Raises:
+        ModelError: it has other weights.
+    """
+    if source.digest != expected.digest:
+        raise ModelError(
+            f"the transformer {source.name} has other weights than the model was trained with: "
+            f"expected SHA-256 {expected.digest}, found {source.digest}"
+        )
+
+
+def _import_transformers() -> Any:
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            import transformers  # an extra, which takes seconds to import
+    except ImportError as error:
+        raise ConfigError("a transformer needs transformers: pip install 'bilstm-crf-tagger[transformers]'") from error
+    return transformers
+
+
+@contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:
+    """Keeps the library from writing warnings and progress bars within the block."""
+    logging = transformers.utils.logging
+    verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if has_bars:
+            logging.enable_progress_bar()
+
+
+@contextmanager
+def _convert_errors(subject: str) -> Iterator[None]:
+    """Converts an exception of any type, which the library raises for damaged data, to a ConfigError of one line."""
+    try:
+        yield
+    except (ConfigError, MemoryError):
+        raise
+    except Exception as error:
+        raise ConfigError(f"{subject}: {_one_line(error)}") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _download(name: str, revision: str | None) -> tuple[Path, str]:
+    """Returns the directory of a transformer of the Hub in the local cache, and its commit."""
+    from huggingface_hub import snapshot_download
+
+    patterns = [CONFIG_FILE, TOKENIZER_FILE, _TOKENIZER_CONFIG, _WEIGHTS, _INDEX, "model-*.safetensors", *_VOCABULARIES]
+    folder = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+    return folder, folder.name
+
+
+def _find_weights(folder: Path) -> list[Path]:
+    """Returns the files of the weights, by name."""
+    if (folder / _WEIGHTS).is_file():
+        return [folder / _WEIGHTS]
+    if not (folder / _INDEX).is_file():
+        raise ValueError(f"expected its weights in {_WEIGHTS}; other formats are not read")
+    index = json_files.parse(_read(folder / _INDEX, MAX_TOKENIZER_BYTES), allow_long_integers=True)
+    names = sorted(set(index["weight_map"].values()))
+    if any(Path(name).name != name or not name.endswith(".safetensors") for name in names):
+        raise ValueError(f"{_INDEX} names files outside of its directory")
+    return [folder / name for name in names]
+
+
+def _read(path: Path, limit: int) -> bytes:
+    try:
+        return bytes(regular_file.read(path, limit=limit))
+    except StorageError as error:
+        raise ConfigError(*error.faults) from error
+
+
+def _hash_files(paths: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        with regular_file.open_file(path) as (stream, _):
+            while chunk := stream.read(_CHUNK_BYTES):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _read_tokenizer(transformers: Any, folder: Path) -> bytes:
+    """Returns the `tokenizer.json` of a directory, converted from other files if it has none."""
+    if (folder / TOKENIZER_FILE).is_file():
+        return _read(folder / TOKENIZER_FILE, MAX_TOKENIZER_BYTES)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    if not tokenizer.is_fast:
+        raise ValueError(f"expected a fast tokenizer in {TOKENIZER_FILE}")
+    text: str = tokenizer.backend_tokenizer.to_str()
+    return text.encode()
+
+
+def _tokenizer_limit(folder: Path) -> int:
+    """Returns the largest number of subwords that the settings of a tokenizer allow."""
+    path = folder / _TOKENIZER_CONFIG
+    if not path.is_file():
+        return architecture.MAX_SUBWORDS
+    settings = json_files.parse(_read(path, MAX_TOKENIZER_BYTES), allow_long_integers=True)
+    limit = settings.get("model_max_length")
+    return limit if isinstance(limit, int) and limit > 0 else architecture.MAX_SUBWORDS
+
+
+def _max_subwords(parsed: Architecture, encoder: Any) -> int:
+    """Returns the largest number of subwords that a network reads at once."""
+    shift = encoder.embeddings.padding_idx + 1 if parsed.family.are_positions_shifted else 0
+    return min(int(encoder.config.max_position_embeddings) - shift, parsed.stored_limit)
+
+
+def _build_config(transformers: Any, parsed: Architecture) -> Any:
+    settings = {name: value for name, value in parsed.settings.items() if name != "model_type"}
+    return getattr(transformers, f"{parsed.family.prefix}Config")(**settings)
+
+
+def _network_options(network: Any, parsed: Architecture) -> dict[str, Any]:
+    """Returns how a network is built: without a pooling layer, with attention that is part of torch."""
+    attention = "sdpa" if getattr(network, "_supports_sdpa", False) else "eager"
+    return {"attn_implementation": attention} | ({"add_pooling_layer": False} if parsed.family.has_pooler else {})
+
+
+def _load_network(transformers: Any, parsed: Architecture, config: Any, folder: Path) -> nn.Module:
+    """Returns the network with the weights of a directory."""
+    network = getattr(transformers, f"{parsed.family.prefix}Model")
+    encoder, info = network.from_pretrained(
+        folder,
+        config=config,
+        use_safetensors=True,
+        local_files_only=True,
+        output_loading_info=True,
+        **_network_options(network, parsed),
+    )
+    if missing := sorted(info["missing_keys"]):
+        raise ValueError(f"its weights lack {missing[0]}{f' and {len(missing) - 1} more' * (len(missing) > 1)}")
+    result: nn.Module = encoder.float()
+    return result
+
+
+class _ParametersOnMeta(TorchFunctionMode):
+    """Allocates no memory for parameters, which layers create by `torch.empty`; buffers get their values."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.empty:
+            kwargs = {**(kwargs or {}), "device": "meta"}
+        return func(*args, **(kwargs or {}))
+
+
+def _build_network(transformers: Any, parsed: Architecture, config: Any) -> nn.Module:
+    """Returns the network with parameters on the device meta.
+
+    Raises:
+        ValueError: it has too many parameters.
+    """
+    network = getattr(transformers, f"{parsed.family.prefix}Model")
+    with _ParametersOnMeta():
+        encoder: nn.Module = network._from_config(config, **_network_options(network, parsed))
+    count = sum(parameter.numel() for parameter in encoder.parameters())
+    if count > architecture.MAX_PARAMETERS:
+        raise ValueError(f"its network has {count:,} parameters; at most {architecture.MAX_PARAMETERS:,} are supported")
+    return encoder
+
+
+def _assemble(
+    encoder: nn.Module, tokenizer: bytes, parsed: Architecture, source: Source, max_subwords: int
+) -> Pretrained:
+    """Returns the transformer whose parts are valid and belong together.
+
+    Raises:
+        ValueError: the tokenizer is not valid, or does not belong to the network.
+    """
+    encoder.eval().requires_grad_(False)
+    try:
+        subwords = SubwordEncoder(tokenizer)
+    except ValueError as error:
+        raise ValueError(f"its {TOKENIZER_FILE}: {error}") from error
+    config = architecture.dump(parsed, max_subwords)
+    result = Pretrained(encoder, subwords, config, tokenizer, source, max_subwords)
+    if result.padding_id < 0 or max(subwords.max_id, result.padding_id) >= result.vocab_size:
+        raise ValueError(f"its tokenizer has ids up to {subwords.max_id}, but its network only {result.vocab_size} ids")
+    if max_subwords <= len(subwords.prefix) + len(subwords.suffix):
+        raise ValueError(f"it reads {max_subwords} subwords at once, which leaves none for text")
+    return result

@@ -1,0 +1,164 @@
+"""Subwords of tokens, by a fast tokenizer of Hugging Face's library; its file may come from anywhere."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from tagger.data.word_cache import Ids
+from tagger.errors import ConfigError, ModelError
+from tagger.io import json_files
+from tagger.transformer.windows import Subwords
+
+MAX_CHARACTERS = 256
+"""Characters of a token that are read."""
+MAX_TOKEN_SUBWORDS = 64
+"""Subwords of a token that are read."""
+MAX_TOKENIZER_BYTES = 1 << 26
+_MAX_CACHED = 200_000
+_MAX_SPECIAL = 8  # special tokens before or after a window
+
+
+class SubwordEncoder:
+    """Splits tokens into subwords, each as a word of its own, and caches the subwords of each distinct token.
+
+    Text such as `[SEP]` never becomes a special token. A token without subwords becomes one unknown token; a tokenizer
+    without an unknown token reads it as a space or, if this has no subword either, as the first ordinary subword.
+    Threads may share an encoder, and processes that fork inherit it.
+
+    Args:
+        data: the file `tokenizer.json`.
+
+    Raises:
+        ConfigError: the tokenizers library is not installed.
+        ValueError: `data` is not a tokenizer of words; the message is one line.
+
+    Attributes:
+        data: the file `tokenizer.json`.
+        prefix: ids of the special tokens before a window.
+        suffix: ids of the special tokens after a window.
+        max_id: the largest id of a subword.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        raw = _validate(data)
+        with _convert_panics():
+            self._tokenizer = _build_tokenizer(raw)
+            vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
+            self.prefix, self.suffix = _find_special_ids(self._tokenizer)
+            self._special = {token["id"] for token in raw["added_tokens"] if token["special"]}
+            self._special |= {*self.prefix, *self.suffix}
+            self._leading_space = " " * _is_byte_level(raw)
+            self._fallback = self._find_fallback(raw, vocabulary)
+        self.max_id = max((*vocabulary.values(), *self._special))
+        self._cache: dict[str, tuple[int, ...]] = {}
+
+    def __reduce__(self) -> tuple[type["SubwordEncoder"], tuple[bytes]]:
+        return SubwordEncoder, (self.data,)
+
+    def encode(self, tokens: Sequence[str]) -> Subwords:
+        """Returns the subwords of tokens.
+
+        Raises:
+            ModelError: the tokenizer fails, which one of another author may do.
+        """
+        rows = [self._cache.get(token) or self._encode_new(token) for token in tokens]
+        counts = np.fromiter(map(len, rows), np.int64, len(rows))
+        ids: Ids = np.fromiter((subword for row in rows for subword in row), np.int64, counts.sum())
+        return Subwords(ids, counts)
+
+    def _encode_new(self, token: str) -> tuple[int, ...]:
+        try:
+            with _convert_panics():
+                row = self._split(token[:MAX_CHARACTERS])
+        except ValueError as error:
+            raise ModelError(f"the transformer's tokenizer cannot read {token[:50]!r}: {error}") from error
+        if len(self._cache) >= _MAX_CACHED:
+            self._cache.clear()  # no lock is needed: each step on a dict is atomic
+        self._cache[token] = row
+        return row
+
+    def _split(self, text: str) -> tuple[int, ...]:
+        # A lone surrogate, which stands for a byte of a file that is not UTF-8, is no text for the library.
+        text = text.encode(errors="replace").decode()
+        ids = self._tokenizer.encode(self._leading_space + text, add_special_tokens=False).ids[:MAX_TOKEN_SUBWORDS]
+        return tuple(self._fallback if subword in self._special else subword for subword in ids) or (self._fallback,)
+
+    def _find_fallback(self, raw: Mapping[str, Any], vocabulary: Mapping[str, int]) -> int:
+        """Returns the id of the unknown token; without one, of a space or the first ordinary subword."""
+        model = raw["model"]
+        unknown = vocabulary.get(model["unk_token"]) if isinstance(model.get("unk_token"), str) else model.get("unk_id")
+        if isinstance(unknown, int):
+            return unknown
+        space = self._tokenizer.encode(" ", add_special_tokens=False).ids[:1]
+        ordinary = sorted(set(vocabulary.values()) - self._special)
+        if not ordinary:
+            raise ValueError("it has no subwords")
+        return space[0] if space and space[0] not in self._special else ordinary[0]
+
+
+def _validate(data: bytes) -> dict[str, Any]:
+    """Returns the content of a tokenizer file, made deterministic.
+
+    Raises:
+        ValueError: it is not a tokenizer file.
+    """
+    if len(data) > MAX_TOKENIZER_BYTES:
+        raise ValueError(f"it has {len(data)} bytes; at most {MAX_TOKENIZER_BYTES} are read")
+    raw = json_files.parse(data)
+    if not isinstance(raw, dict) or not isinstance(raw.get("model"), dict):
+        raise ValueError("it is not a tokenizer: a JSON object with a `model`")
+    raw["padding"] = raw["truncation"] = None
+    if raw["model"].get("dropout"):
+        raw["model"]["dropout"] = None  # would split a word at random
+    tokens = raw["added_tokens"] = raw.get("added_tokens") or []
+    if not isinstance(tokens, list) or not all(
+        isinstance(token, dict) and type(token.get("id")) is int and type(token.get("special")) is bool
+        for token in tokens
+    ):
+        raise ValueError("its `added_tokens` are not valid")
+    return raw
+
+
+def _build_tokenizer(raw: Mapping[str, Any]) -> Any:
+    try:
+        from tokenizers import Tokenizer  # an extra
+    except ImportError as error:
+        raise ConfigError("a transformer needs transformers: pip install 'bilstm-crf-tagger[transformers]'") from error
+    tokenizer = Tokenizer.from_str(json_files.dump(raw).decode())
+    tokenizer.encode_special_tokens = True  # text such as `[SEP]` is read as text
+    return tokenizer
+
+
+def _find_special_ids(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Returns the special tokens that the tokenizer puts before and after a text."""
+    plain = tokenizer.encode("a", add_special_tokens=False).ids
+    ids = tokenizer.encode("a", add_special_tokens=True).ids
+    count = len(ids) - len(plain)
+    starts = [start for start in range(count + 1) if ids[start : start + len(plain)] == plain]
+    if not plain or not starts or count > 2 * _MAX_SPECIAL:
+        raise ValueError("it does not put special tokens before and after a text")
+    start = starts[len(starts) // 2]
+    return tuple(ids[:start]), tuple(ids[start + len(plain) :])
+
+
+def _is_byte_level(raw: Mapping[str, Any]) -> bool:
+    """Returns whether words are split into bytes: such a tokenizer reads a space as a part of the word."""
+    pre_tokenizer = raw.get("pre_tokenizer") or {}
+    parts = [pre_tokenizer, *(pre_tokenizer.get("pretokenizers") or ())]
+    return any(part.get("type") == "ByteLevel" for part in parts)
+
+
+@contextmanager
+def _convert_panics() -> Iterator[None]:
+    """Converts an exception of the library, which may be a panic of its Rust code, to a ValueError of one line."""
+    try:
+        yield
+    except (ConfigError, ValueError, MemoryError):
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise ValueError(" ".join(str(error).split())[:200] or type(error).__name__) from error
