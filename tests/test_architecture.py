@@ -87,7 +87,7 @@ FOLDERS = {
         {"model", "kernels.recurrence"},
         {"kernels.scorer"},
     ],
-    "transformer": [{"architecture", "windows"}, {"subwords"}, {"library"}],
+    "transformer": [{"architecture", "state_cache", "windows"}, {"states", "subwords"}, {"library", "sources"}],
     "evaluation": [
         {"report"},
         {"resampling", "scoring", "selecting"},
