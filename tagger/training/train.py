@@ -29,7 +29,7 @@ from tagger.training.loop import Loop
 from tagger.training.overview import log_overview
 from tagger.training.result import TrainingResult
 from tagger.training.run_dir import BEST, CONFIG, COUNTS, INITIAL, check_free, check_is_run, lock_run_dir
-from tagger.training.transformer_sources import open_state_cache
+from tagger.training.transformer_sources import open_source, open_state_cache
 from tagger.transformer import library
 from tagger.transformer.library import Pretrained
 
@@ -255,6 +255,7 @@ def _finish(loop: Loop, data: Corpora, device: torch.device) -> TrainingResult:
     dev = evaluate_with_predictions(tagger, data.dev).counts
     counts, test = {"dev": dev}, None
     if data.test is not None:
+        open_source(model, data.test.sentences, loop.state_cache, device)  # fills the cache
         scored = evaluate_with_predictions(tagger, data.test)
         test, counts["test"] = scored.report, scored.counts
         log.info("test: %s", test.signature)

@@ -1,5 +1,6 @@
 """Sources of what a training reads of a transformer: cached states of a frozen one, subwords for a trainable one."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,8 +12,11 @@ from tagger.data.batching import TransformerSource
 from tagger.data.document_context import number_passages
 from tagger.data.sentence import Sentence
 from tagger.model import TaggerModel
-from tagger.transformer.sources import FrozenStates, SubwordSource
+from tagger.transformer.sources import FillProgress, FrozenStates, SubwordSource
 from tagger.transformer.state_cache import CacheOptions, StateCache, open_cache
+
+log = logging.getLogger(__name__)
+_LOG_SECONDS = 30
 
 
 @contextmanager
@@ -48,5 +52,18 @@ def open_source(
     frozen = model.frozen_transformer(device)
     assert frozen is not None
     states = FrozenStates(tokens, passages, frozen, cache)
-    states.fill()
+    states.fill(_ProgressLog())
     return states
+
+
+class _ProgressLog:
+    """Logs how far a computation is, at most every half minute."""
+
+    def __init__(self) -> None:
+        self._logged = 0.0
+
+    def __call__(self, progress: FillProgress) -> None:
+        if progress.seconds - self._logged >= _LOG_SECONDS:
+            self._logged = progress.seconds
+            left = progress.seconds * (progress.total_tokens / progress.tokens - 1)
+            log.info("features: %d of %d tokens, %.0f s left", progress.tokens, progress.total_tokens, left)
