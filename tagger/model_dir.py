@@ -3,7 +3,7 @@
 model/  config.yaml  tags.txt  words.txt  frozen_words.txt  chars.txt  weights.safetensors  metrics.json  MANIFEST.json
         calibration.json (of a calibrated model)
         transformer.json  transformer-config.json  transformer-tokenizer.json  (of a model with a transformer)
-        transformer.safetensors  (of a frozen transformer that is bundled)
+        transformer.safetensors  (of a frozen transformer whose weights the model includes)
 run/    model-best/  checkpoint-NNNNNN/ (a model, with state.json and state.safetensors)  LATEST
         config.yaml  metrics.jsonl  train.log  training.png  counts.json
 """
@@ -100,7 +100,7 @@ def save(model: TaggerModel, directory: Path, metrics: Metrics, state: State | N
         "metrics.json": json_files.dump(metrics, indent=1),
     }
     if model.transformer is not None:
-        contents |= _transformer_files(model, model.transformer, is_bundled=state is None)
+        contents |= _transformer_files(model, model.transformer, includes_weights=state is None)
     if not model.calibration.is_identity:
         contents[_CALIBRATION] = json_files.dump(asdict(model.calibration), indent=1)
     if state is not None:
@@ -109,7 +109,7 @@ def save(model: TaggerModel, directory: Path, metrics: Metrics, state: State | N
     _write(directory, contents | {MANIFEST: build_manifest(contents)})
 
 
-def _transformer_files(model: TaggerModel, transformer: Pretrained, *, is_bundled: bool) -> dict[str, bytes]:
+def _transformer_files(model: TaggerModel, transformer: Pretrained, *, includes_weights: bool) -> dict[str, bytes]:
     """Returns the files of a model's transformer; those of a checkpoint never hold its frozen weights."""
     settings, source = model.config.model.transformer, transformer.source
     is_local = source.revision is None  # a directory
@@ -117,8 +117,8 @@ def _transformer_files(model: TaggerModel, transformer: Pretrained, *, is_bundle
         source = replace(source, name=Path(source.name).name)  # a model does not hold paths
     contents = (json_files.dump(asdict(source), indent=1), transformer.config, transformer.tokenizer)
     files = dict(zip(_TRANSFORMER, contents, strict=True))
-    is_bundled = is_bundled and (is_local if settings.bundle is None else settings.bundle)
-    if is_bundled and not settings.trainable:
+    includes_weights = includes_weights and (is_local if settings.include_weights is None else settings.include_weights)
+    if includes_weights and not settings.trainable:
         files[_TRANSFORMER_WEIGHTS] = save_tensors(_to_saved(transformer.encoder.state_dict()))
     return files
 
@@ -180,7 +180,7 @@ def _load(directory: Path, transformer: Pretrained | None) -> tuple[TaggerModel,
     return model, metrics
 
 
-def _read_transformer(files: ModelFiles, settings: Config, given: Pretrained | None) -> Pretrained | None:
+def _read_transformer(files: ModelFiles, settings: Config, loaded: Pretrained | None) -> Pretrained | None:
     """Returns the transformer of a model; the weights of a trainable one are on the device meta."""
     chosen = settings.model.transformer
     if chosen.name is None:
@@ -196,9 +196,9 @@ def _read_transformer(files: ModelFiles, settings: Config, given: Pretrained | N
         restored = library.restore(config_file, tokenizer_file, None, source)
         _load_weights(restored.encoder, files, _TRANSFORMER_WEIGHTS)
         return restored
-    found = given or library.load(source.name, source.revision)
-    library.check_digest(found.source, source)
-    return found
+    transformer = loaded or library.load(source.name, source.revision)
+    library.check_digest(transformer.source, source)
+    return transformer
 
 
 def _read_vocabularies(files: ModelFiles, settings: Config) -> tuple[Vocab, Vocab, Vocab, Vocab]:

@@ -275,7 +275,7 @@ class Transformer(Section):
         0, description="size of a linear projection of the mixed layers; 0 for none"
     )
     dropout: Fraction = Field(0.1, description="dropout probability of the features")
-    bundle: bool | None = Field(
+    include_weights: bool | None = Field(
         None,
         description="store the weights of a frozen transformer in the model; otherwise the model names it, with its"
         " hash. null stores them if `name` is a directory",
@@ -292,8 +292,8 @@ class Transformer(Section):
             self._refuse_unused([name for name in type(self).model_fields if name != "name"], "name null")
         if not self.trainable:
             self._refuse_unused(("context_dropout",), "trainable false")
-        elif self.bundle is not None:
-            raise ValueError("bundle has no effect with trainable true; omit it")
+        elif self.include_weights is not None:
+            raise ValueError("include_weights has no effect with trainable true; omit it")
         if self.context_dropout and not self.context:
             raise ValueError("context_dropout has no effect with context 0; omit it")
         return self
