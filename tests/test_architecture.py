@@ -87,7 +87,7 @@ FOLDERS = {
         {"model", "kernels.recurrence"},
         {"kernels.scorer"},
     ],
-    "transformer": [{"architecture", "windows"}, {"subwords"}, {"library"}],
+    "transformer": [{"architecture", "tokenizer_file", "windows"}, {"subwords"}, {"library"}],
     "evaluation": [
         {"report"},
         {"resampling", "scoring", "selecting"},
