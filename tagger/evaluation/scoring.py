@@ -4,8 +4,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 
-from seqeval.metrics.sequence_labeling import precision_recall_fscore_support
-
 from tagger.data import schemes
 from tagger.data.sentence import Span
 from tagger.evaluation.report import MatchCounts, TypeScore
@@ -26,6 +24,8 @@ def score_spans(
 
     seqeval computes them from IOB2 tags, in which each set of spans has a unique encoding.
     """
+    from seqeval.metrics.sequence_labeling import precision_recall_fscore_support  # scikit-learn loads slowly
+
     lengths = [max((span.end for span in (*a, *b)), default=0) for a, b in zip(gold, predicted, strict=True)]
     encoded = [
         [list(schemes.spans_to_tags(spans, length, "IOB2")) for spans, length in zip(side, lengths, strict=True)]

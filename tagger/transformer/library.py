@@ -20,7 +20,8 @@ from tagger.transformer.subwords import SubwordEncoder
 
 CONFIG_FILE, TOKENIZER_FILE = "config.json", "tokenizer.json"
 _TOKENIZER_CONFIG, _WEIGHTS, _INDEX = "tokenizer_config.json", "model.safetensors", "model.safetensors.index.json"
-_VOCABULARIES = ("vocab.txt", "vocab.json", "merges.txt", "*.model", "special_tokens_map.json", "added_tokens.json")
+_VOCABULARIES = ("vocab.txt", "vocab.json", "*.model")
+_TOKENIZER_PARTS = ("merges.txt", "special_tokens_map.json", "added_tokens.json")
 _CHUNK_BYTES = 1 << 20
 
 
@@ -198,7 +199,8 @@ def _download(name: str, revision: str | None) -> tuple[Path, str]:
     """Returns the directory of a transformer of the Hub in the local cache, and its commit."""
     from huggingface_hub import snapshot_download
 
-    patterns = [CONFIG_FILE, TOKENIZER_FILE, _TOKENIZER_CONFIG, _WEIGHTS, _INDEX, "model-*.safetensors", *_VOCABULARIES]
+    patterns = [CONFIG_FILE, TOKENIZER_FILE, _TOKENIZER_CONFIG, _WEIGHTS, _INDEX, "model-*.safetensors"]
+    patterns += [*_VOCABULARIES, *_TOKENIZER_PARTS]
     folder = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     return folder, folder.name
 
@@ -236,6 +238,8 @@ def _read_tokenizer(transformers: Any, folder: Path) -> bytes:
     """Returns the `tokenizer.json` of a directory, converted from other files if it has none."""
     if (folder / TOKENIZER_FILE).is_file():
         return _read(folder / TOKENIZER_FILE, tokenizer_file.MAX_BYTES)
+    if not any(path for pattern in _VOCABULARIES for path in folder.glob(pattern)):
+        raise ValueError(f"expected its tokenizer in {TOKENIZER_FILE}")
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     if not tokenizer.is_fast:
         raise ValueError(f"expected a fast tokenizer in {TOKENIZER_FILE}")

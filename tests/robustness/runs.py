@@ -9,6 +9,7 @@ import random
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from io import BytesIO
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -32,7 +33,13 @@ SCALE = int(os.environ.get("TAGGER_TEST_SCALE", "1"))
 """By how much samples are larger than the quick ones that run by default."""
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tagger.training", "tagger.cli", "tagger.jobs.local", "tests.robustness.runs"])
+_context.set_forkserver_preload(
+    [
+        *("tagger.training", "tagger.cli", "tagger.jobs.local", "tests.robustness.runs"),
+        # A training imports these late, which takes longer than the training itself.
+        *("torch._dynamo", "numba.np.arrayobj", "seqeval.metrics"),
+    ]
+)
 
 
 def changed(config: Config, *overrides: str) -> Config:
@@ -132,6 +139,45 @@ def command(arguments: list[str]) -> None:
     cli.main()
 
 
+def command_with_streams(arguments: list[str], directory: Path, streams: tuple[str, str, str]) -> None:
+    """Runs the command line in a directory and a session of its own.
+
+    Its standard streams are files, or closed where the path is empty.
+    """
+    torch.set_num_threads(1)
+    os.setsid()
+    os.chdir(directory)
+    for number, (name, path) in enumerate(zip(("stdin", "stdout", "stderr"), streams, strict=True)):
+        setattr(sys, name, None)
+        with suppress(OSError):
+            os.close(number)
+        if path:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT if number else os.O_RDONLY)
+            if handle != number:  # a stream before is closed
+                os.dup2(handle, number)
+                os.close(handle)
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
+    sys.argv = ["tagger", *arguments]
+    try:
+        cli.main()
+    except SystemExit:
+        sys.stderr = None  # it may be full, and the end of this process would flush it
+        raise
+
+
+# A program that runs commands one after the other and ends the messages of each with its exit code.
+COMMANDS = """
+import sys
+from tagger.__main__ import main
+for arguments in {!r}:
+    sys.argv = ["tagger", *arguments]
+    try:
+        main()
+    except SystemExit as end:
+        print("exit code", end.code, file=sys.stderr)
+"""
+
+
 def tag_command(arguments: list[str]) -> None:
     """Runs the command line with small pools, each of them committed."""
     pools.POOL_TOKENS = 1024
@@ -158,13 +204,13 @@ def tag_measured(source: Path, model: Path, out: Path, first: int, remembered: i
 
 
 def call_measured(model: Path, cache_bytes: int, calls: int, report: Path) -> None:
-    """Tags new words in each of many calls; reports by how many bytes the resident size grew after the first 500."""
+    """Tags new words in each of many calls; reports by how many bytes the resident size grew after the first 50."""
     _quiet()
     tagger = tagging.load(model, device="cpu", cache_bytes=cache_bytes)
     sizes = []
-    for first in range(calls + 500):
-        tagger.tag([[f"word{first}x{place}" for place in range(20)]])
-        if first in (500, calls + 499):
+    for first in range(calls + 50):
+        tagger.tag([[f"word{first}x{place}" for place in range(200)]])
+        if first in (50, calls + 49):
             sizes.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE"))
     report.write_text(str(sizes[1] - sizes[0]))
 

@@ -4,13 +4,13 @@ By default 300 broken recipes; TAGGER_TEST_SCALE multiplies them.
 """
 
 import random
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from tagger.cli import app
 from tagger.config import Config, dump, parse
 from tagger.errors import ConfigError
 from tests.robustness.runs import SCALE
@@ -63,9 +63,9 @@ def test_no_recipe_takes_a_second(text: str) -> None:
 
 def test_the_command_line_prints_each_fault_on_a_line_and_exits_with_2(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("training:\n  epochs: 0\n  seeed: 1\n")
-    command = [sys.executable, "-m", "tagger", "train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "run")]
-    finished = subprocess.run(command, capture_output=True, text=True)
-    assert finished.returncode == 2
+    arguments = ["train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "run")]
+    finished = CliRunner().invoke(app, arguments)
+    assert finished.exit_code == 2
     assert finished.stderr.splitlines() == [
         f"{tmp_path}/recipe.yaml:2:3: training.epochs should be greater than or equal to 1, got 0",
         f"{tmp_path}/recipe.yaml:3:3: unknown key 'training.seeed'; did you mean 'seed'?",

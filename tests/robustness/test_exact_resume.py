@@ -14,24 +14,34 @@ from tagger.training.loop import Loop
 from tests.conftest import torch_threads
 from tests.robustness.runs import SCALE, changed, results, sha256, spread
 
-RECIPES = [
-    "training.optimizer={kind: sgd, learning_rate: 0.1, momentum: 0.9, nesterov: true}",
-    "training.optimizer={kind: sgd, learning_rate: 0.1, momentum: 0}",
-    "training.optimizer={kind: adam, learning_rate: 0.01, learning_rates: {words: 0, encoder: 0.02}}",
-    "training.optimizer={kind: adamw, learning_rate: 0.01, weight_decay: 0.1}",
-    "training.schedule={kind: inverse, warmup: 4}",
-    "training.schedule={kind: plateau, patience: 1}",
-    "training.schedule={kind: onecycle}",
-    "training.schedule={kind: linear, warmup: 5}",
-    "training.ema_decay=0.9",
-    "training={optimizer: {kind: sgd, learning_rate: 0.1}, ema_decay: 0.9, checkpoint_steps: 3, epochs: 2,"
-    " diagnostics: true}",
-    "training={batch_size: null, max_batch_tokens: 30, bucket_size: 12}",
-    "training={batch_size: 5, bucket_size: 1}",
-    "model={characters: {kind: lstm}, encoder: {cell: gru, num_layers: 2, merge: sum}, head: {kind: softmax}}",
-    "model={characters: {kind: none}, casing: 3, encoder: {cell: rnn, attention_heads: 2}, dropout: {kind: locked}}",
-    "model={document_context: {output_dim: 6}, encoder: {num_layers: 2}}",
-    "data.dev=null",
+RECIPES = [  # each changes several parts that do not depend on each other
+    (
+        "training={optimizer: {kind: sgd, learning_rate: 0.1, momentum: 0.9, nesterov: true}, epochs: 2,"
+        " schedule: {kind: inverse, warmup: 4}, batch_size: 4}",
+        "model={words: {embedding_dim: 16}, characters: {kind: lstm, embedding_dim: 8, output_dim: 8},"
+        " encoder: {cell: gru, hidden_size: 16, num_layers: 2, merge: sum}, head: {kind: softmax}}",
+    ),
+    (
+        "training={optimizer: {kind: sgd, learning_rate: 0.1, momentum: 0}, epochs: 2, ema_decay: 0.9,"
+        " schedule: {kind: plateau, patience: 1}, batch_size: 5, bucket_size: 1}",
+    ),
+    (
+        "training={optimizer: {kind: adam, learning_rate: 0.01, learning_rates: {words: 0, encoder: 0.02}}, epochs: 2,"
+        " schedule: {kind: onecycle}, ema_decay: 0.9, batch_size: null, max_batch_tokens: 30, bucket_size: 12}",
+        "model={words: {embedding_dim: 16, dropout: 0.2}, characters: {embedding_dim: 8, output_dim: 8},"
+        " encoder: {hidden_size: 16, num_layers: 2}, document_context: {output_dim: 6}}",
+    ),
+    (
+        "training={optimizer: {kind: adamw, learning_rate: 0.01, weight_decay: 0.1}, epochs: 2, batch_size: 4,"
+        " schedule: {kind: linear, warmup: 5}}",
+        "model={words: {embedding_dim: 16, dropout: 0.2}, characters: {kind: none}, casing: 3,"
+        " encoder: {cell: rnn, hidden_size: 16, attention_heads: 2}, dropout: {kind: locked, input: 0.1, output: 0.1}}",
+    ),
+    (
+        "training={optimizer: {kind: sgd, learning_rate: 0.1}, ema_decay: 0.9, checkpoint_steps: 3, epochs: 2,"
+        " diagnostics: true, batch_size: 4}",
+    ),
+    ("data.dev=null", "training.checkpoint_steps=null"),
 ]
 
 
@@ -57,12 +67,14 @@ def breaking_end(*_: object) -> None:
     raise Broken
 
 
-@pytest.mark.parametrize("setting", RECIPES)
-def test_an_interrupted_run_ends_like_an_uninterrupted_one(config: Config, tmp_path: Path, setting: str) -> None:
-    config = changed(config, "training.epochs=2", "model.words.dropout=0.2", setting)
+@pytest.mark.parametrize("settings", RECIPES, ids=lambda settings: settings[0].split(", epochs")[0])
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(
+    config: Config, tmp_path: Path, settings: tuple[str, ...]
+) -> None:
+    config = changed(config, "training.epochs=2", "model.words.dropout=0.2", *settings)
     training.train(config, tmp_path / "whole", device="cpu")
     steps = int(results(tmp_path / "whole")["last"][0].removeprefix("checkpoint-"))
-    for number, share in enumerate(spread(SCALE, seed=len(setting), upto=1)):
+    for number, share in enumerate(spread(SCALE, seed=len(settings[0]), upto=1)):
         run = tmp_path / f"run{number}"
         with pytest.raises(Broken):
             training.train(config, run, device="cpu", callback=breaking(1 + int(share * steps)))

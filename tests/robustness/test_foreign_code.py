@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import tiny_corpus
+from tests.robustness.runs import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 MODULES = (
@@ -33,13 +34,24 @@ def lay_decoys(folder: Path, *modules: str) -> None:
 
 def run(folder: Path, *arguments: str, module: bool) -> "subprocess.CompletedProcess[str]":
     """Runs the command line in a folder, as the script that pip makes or as a module."""
+    if module:
+        return start(folder, "-m", "tagger", *arguments)
     script = folder.parent / "bin" / "tagger"
     script.parent.mkdir(exist_ok=True)
     script.write_text("import sys\nfrom tagger.__main__ import main\nsys.exit(main())\n")
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "MPLBACKEND": "none such"}
-    program = [sys.executable, "-m", "tagger"] if module else [sys.executable, str(script)]
+    return start(folder, str(script), *arguments)
+
+
+def start(folder: Path, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """Starts Python in a folder."""
     return subprocess.run(
-        [*program, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=100
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "MPLBACKEND": "none such"} | variables,
+        input="Ada lives\n",
+        capture_output=True,
+        text=True,
+        timeout=100,
     )
 
 
@@ -57,13 +69,12 @@ def test_training_imports_no_module_and_reads_no_config_from_the_current_directo
 ) -> None:
     lay_decoys(folder, *MODULES, *(() if module else ("tagger/__init__.py",)))
     data = ["--set", f"data.train={folder}/train.conll", "--set", f"data.dev={folder}/train.conll"]
-    seeds = ["--seed", "1"] if module else ["--seeds", "1,2", "--jobs", "2"]
+    seeds = ["--seed", "1"] if module else ["--seeds", "1", "--jobs", "2"]  # the latter trains in a child
     short = ["--set", "training.epochs=1", "--out", "run", "--device", "cpu"]
     done = run(folder, "train", str(model_path.parent / "config.yaml"), *data, *seeds, *short, module=module)
     assert (done.returncode, proofs(folder)) == (0, []), done.stderr
     assert "Traceback" not in done.stderr
-    pictures = list(folder.glob("run/training.png") if module else folder.glob("run/seed-?/training.png"))
-    assert len(pictures) == (1 if module else 2)
+    assert (folder / "run" / ("training.png" if module else "seed-1/training.png")).is_file()
 
 
 @pytest.mark.parametrize("module", [False, True])
@@ -91,25 +102,18 @@ def test_a_package_in_the_current_directory_is_found_there(tmp_path: Path) -> No
     assert subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True).stdout
 
 
-@pytest.mark.parametrize("command", ["tag", "train", "evaluate"])
-def test_without_compilation_a_command_is_refused_in_one_line(folder: Path, model_path: Path, command: str) -> None:
-    environment = os.environ | {"NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(ROOT)}
-    options = {
-        "tag": ["tag", "-", "--model", str(model_path)],
-        "train": ["train", "sample", "--out", "run", "--set", "training.epochs=1"],
-        "evaluate": ["evaluate", "train.conll", "--model", str(model_path)],
-    }[command]
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "tagger", *options, "--device", "cpu"],
-        cwd=folder,
-        env=environment,
-        input="Ada lives\n",
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.splitlines()[-1] == (
-        "NUMBA_DISABLE_JIT is set, but the toolkit needs compiled functions; unset it"
-    )
+def test_without_compilation_each_command_is_refused_in_one_line(folder: Path, model_path: Path) -> None:
+    model = ["--model", str(model_path), "--device", "cpu"]
+    commands = [
+        ["tag", "-", *model],
+        ["train", "sample", "--out", "run", "--set", "training.epochs=1", "--device", "cpu"],
+        ["evaluate", "train.conll", *model],
+    ]
+    done = start(folder, "-P", "-c", COMMANDS.format(commands), NUMBA_DISABLE_JIT="1")
+    assert done.returncode == 0, done.stderr
+    *messages, after_the_last = done.stderr.split("exit code 2\n")
+    assert (len(messages), after_the_last) == (3, "")
+    for message in messages:
+        line = "NUMBA_DISABLE_JIT is set, but the toolkit needs compiled functions; unset it"
+        assert message.splitlines()[-1] == line
     assert "Traceback" not in done.stderr

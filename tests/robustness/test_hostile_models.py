@@ -48,17 +48,20 @@ VALUES = (*NUMBERS, None, True, "", "x", "O", [], [1], {}, {"a": 1}, {"O": 1e300
 
 
 @pytest.fixture(autouse=True)
-def _in_ten_seconds() -> Iterator[None]:
-    """Ends a test that hangs, as one that waits for a FIFO's writer does."""
+def _in_seconds() -> Iterator[None]:
+    """Ends a test that computes for long or hangs, as one that waits for a FIFO's writer does."""
 
     def stop(signum: int, frame: FrameType | None) -> None:
         raise TimeoutError("it hangs")
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, 10 * SCALE + 10)
+    limits = (signal.ITIMER_PROF, signal.SIGPROF, 10 * SCALE + 10), (signal.ITIMER_REAL, signal.SIGALRM, 100 * SCALE)
+    before = [signal.signal(signum, stop) for _, signum, _ in limits]
+    for timer, _, seconds in limits:
+        signal.setitimer(timer, seconds)
     yield
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
+    for (timer, signum, _), handler in zip(limits, before, strict=True):
+        signal.setitimer(timer, 0)
+        signal.signal(signum, handler)
 
 
 @pytest.fixture
@@ -322,10 +325,11 @@ def test_every_accepted_tag_set_has_a_valid_path_of_every_length(model: Path, sc
     put(model, yaml.safe_dump(settings).encode(), "config.yaml")
     source, taken = random.Random(scheme), 0
     all_tags = ["O", *(f"{prefix}-{kind}" for prefix, kind in product("BIESLUM", ("PER", "LOC")))]
+    config = model_dir.config.parse(yaml.safe_dump(settings), "a")
     for _ in range(COUNT):
         tags = source.sample(all_tags, source.randint(1, 5))
         try:
-            model_dir._check_tags(Vocab(tags), model_dir.config.parse(yaml.safe_dump(settings), "a"))
+            model_dir._check_tags(Vocab(tags), config)
         except ModelError:
             continue
         taken += 1

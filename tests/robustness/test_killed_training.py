@@ -3,20 +3,19 @@
 By default 5 kills; TAGGER_TEST_SCALE=10 makes them 50.
 """
 
-import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from tagger import model_dir, training
+from tagger.cli import app
 from tagger.config import Config, dump
 from tests.robustness.runs import (
     SCALE,
     child,
+    command,
     ended,
     killed_after,
     results,
@@ -58,16 +57,11 @@ def test_a_run_killed_between_a_checkpoint_and_latest_ends_like_an_uninterrupted
 def test_the_command_line_resumes_a_killed_run(config: Config, undisturbed: Path, tmp_path: Path) -> None:
     recipe, run = tmp_path / "recipe.yaml", tmp_path / "run"
     recipe.write_text(dump(config))
-    tagger = [sys.executable, "-m", "tagger", "train"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen([*tagger, str(recipe), "--out", str(run), "--device", "cpu"], env=environment) as process:
-        wait_for(run / model_dir.LATEST)
-        time.sleep(0.2)
-        process.kill()
-    assert process.returncode == -signal.SIGKILL
-    finished = subprocess.run(
-        [*tagger, str(run), "--resume", "--device", "cpu"], env=environment, capture_output=True, text=True, check=True
-    )
+    process = child(command, ["train", str(recipe), "--out", str(run), "--device", "cpu"])
+    wait_for(run / model_dir.LATEST)
+    assert killed_after(process, 0.1)
+    finished = CliRunner().invoke(app, ["train", str(run), "--resume", "--device", "cpu"])
+    assert finished.exit_code == 0, finished.stderr
     assert "resuming from checkpoint-" in finished.stderr
     assert "best epoch" in finished.stdout
     assert results(run) == results(undisturbed)

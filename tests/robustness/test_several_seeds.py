@@ -6,7 +6,6 @@ By default one signal asks them to stop; TAGGER_TEST_SCALE=10 tries the other to
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -21,7 +20,18 @@ from tagger.experiments import ExperimentResult
 from tagger.experiments.processes import Task
 from tagger.io import directories
 from tagger.training import run_dir
-from tests.robustness.runs import SCALE, child, command, ended, hold, results, timeless, tree, wait_for
+from tests.robustness.runs import (
+    SCALE,
+    child,
+    command,
+    command_with_streams,
+    ended,
+    hold,
+    results,
+    timeless,
+    tree,
+    wait_for,
+)
 
 SEEDS = (1, 2)
 
@@ -46,10 +56,10 @@ def summary(run: Path) -> Any:
     return timeless(json.loads((run / "seeds.json").read_text()))
 
 
-def arguments(config: Config, run: Path) -> list[str]:
+def arguments(config: Config, run: Path, jobs: int = 2) -> list[str]:
     recipe = run.parent / "recipe.yaml"
     recipe.write_text(dump(config))
-    return ["train", str(recipe), "--seeds", "1-2", "--jobs", "2", "--out", str(run), "--device", "cpu"]
+    return ["train", str(recipe), "--seeds", "1-2", "--jobs", str(jobs), "--out", str(run), "--device", "cpu"]
 
 
 def wait_until_free(run: Path) -> None:
@@ -89,18 +99,20 @@ def test_stopped_seeds_save_and_resume_and_end_like_uninterrupted_ones(
     config: Config, whole: ExperimentResult, tmp_path: Path, signum: signal.Signals
 ) -> None:
     run = tmp_path / "run"
-    program = [sys.executable, "-m", "tagger", *arguments(config, run)]
-    with subprocess.Popen(program, start_new_session=True, stderr=subprocess.PIPE, text=True) as process:
-        wait_for(run / "seed-1" / "LATEST")
-        time.sleep(0.1)  # the handlers come after the first checkpoint
-        os.killpg(process.pid, signum)  # as a terminal sends it, to all that it knows of
-        told = process.communicate()[1]
-    assert process.returncode == 128 + signum
+    streams = ("/dev/null", "/dev/null", "errors")
+    process = child(command_with_streams, arguments(config, run), tmp_path, streams)
+    wait_for(run / "seed-1" / "LATEST")
+    time.sleep(0.1)  # the handlers come after the first checkpoint
+    os.killpg(process.pid or 0, signum)  # as a terminal sends it, to all that it knows of
+    assert ended(process) == 128 + signum
+    told = (tmp_path / "errors").read_text()
     assert told.splitlines()[-1] == f"stopped by {signum.name}; continue with --resume"
     assert "stopped after step" in (run / "seed-1" / "train.log").read_text()
     with directories.lock(run / "seed-1"):  # nobody is left
         assert not (run / "seed-1" / "counts.json").exists()
-    again = [*arguments(config, run), "--resume"] if signum == signal.SIGINT else ["train", str(run), "--resume"]
+    again = (
+        [*arguments(config, run, jobs=1), "--resume"] if signum == signal.SIGINT else ["train", str(run), "--resume"]
+    )
     assert ended(child(command, again)) == 0
     assert_same(run, whole)
 

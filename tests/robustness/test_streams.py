@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tagger.cli import app
+from tests.robustness.runs import COMMANDS, child, command_with_streams, ended
 
 TAGGER = f"{sys.executable} -P -m tagger"
 
@@ -29,6 +30,14 @@ def shell(command: str, directory: Path, **variables: str) -> tuple[int, str, st
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A directory with files to tag and to evaluate."""
+    (tmp_path / "a.txt").write_text("Ada lives .\n")
+    (tmp_path / "a.conll").write_text("Ada B-PER\n\n")
+    return tmp_path
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "line"),
     [
@@ -38,27 +47,41 @@ def shell(command: str, directory: Path, **variables: str) -> tuple[int, str, st
         ("--version >&- 2>&-", 2, ""),
         ("no-such-command 2>&-", 2, ""),
         ("no-such-command 2> /dev/full", 2, ""),
-        ("info {model} >&-", 2, "the output: bad file descriptor"),
-        ("info {model} > /dev/full", 2, "the output: no space left on device"),
-        ("info {model} --json <&- 2>&- >&-", 2, ""),
-        ("tag - --model {model} <&-", 2, "standard input: bad file descriptor"),
-        ("tag a.txt --model {model} >&-", 2, "the output: bad file descriptor"),
         ("tag a.txt --model {model} > /dev/full", 2, "the output: no space left on device"),
-        ("tag a.txt --from lines --model {model} --out out <&- >&- 2>&-", 0, ""),
-        ("tag none.txt --model {model} 2> /dev/full", 2, ""),
-        ("evaluate a.conll --model {model} > /dev/full", 2, "the output: no space left on device"),
     ],
 )
 def test_a_stream_that_is_closed_or_full_has_the_right_exit_code_and_no_traceback(
-    model_path: Path, tmp_path: Path, arguments: str, code: int, line: str
+    model_path: Path, folder: Path, arguments: str, code: int, line: str
 ) -> None:
-    (tmp_path / "a.txt").write_text("Ada lives .\n")
-    (tmp_path / "a.conll").write_text("Ada B-PER\n\n")
-    found, _, errors = shell(f"{TAGGER} {arguments.format(model=model_path)}", tmp_path)
+    found, _, errors = shell(f"{TAGGER} {arguments.format(model=model_path)}", folder)
     assert found == code
     assert errors.splitlines()[-1:] == ([line] if line else [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "streams", "code", "line"),
+    [
+        ("info {model}", ("/dev/null", "", "errors"), 2, "the output: bad file descriptor"),
+        ("info {model}", ("/dev/null", "/dev/full", "errors"), 2, "the output: no space left on device"),
+        ("info {model} --json", ("", "", ""), 2, None),
+        ("tag - --model {model}", ("", "/dev/null", "errors"), 2, "standard input: bad file descriptor"),
+        ("tag a.txt --model {model}", ("/dev/null", "", "errors"), 2, "the output: bad file descriptor"),
+        ("tag a.txt --from lines --model {model} --out out", ("", "", ""), 0, None),
+        ("tag none.txt --model {model}", ("/dev/null", "/dev/null", "/dev/full"), 2, None),
+        ("evaluate a.conll --model {model}", ("/dev/null", "/dev/full", "errors"), 2, "the output: no space left on "),
+    ],
+)
+def test_a_command_that_loads_a_model_can_have_closed_and_full_streams(
+    model_path: Path, folder: Path, arguments: str, streams: tuple[str, str, str], code: int, line: str | None
+) -> None:
+    process = child(command_with_streams, arguments.format(model=model_path).split(), folder, streams)
+    assert ended(process) == code
+    if line:
+        errors = (folder / "errors").read_text()
+        assert errors.splitlines()[-1].startswith(line)
+        assert "Traceback" not in errors
     if "--out out" in arguments:
-        assert (tmp_path / "out" / "a.conll").read_text() == "Ada S-PER\nlives O\n. O\n\n"
+        assert (folder / "out" / "a.conll").read_text() == "Ada S-PER\nlives O\n. O\n\n"
 
 
 def test_help_into_a_closed_pipe_ends_without_a_message(tmp_path: Path) -> None:
@@ -72,18 +95,20 @@ def test_a_command_in_a_removed_directory_is_one_error_line(model_path: Path, tm
     enter = f"cd {tmp_path}/gone && rmdir {tmp_path}/gone && {TAGGER}"
     (tmp_path / "gone").mkdir()
     assert shell(f"{enter} --version", tmp_path)[0] == 0
-    for command in (f"info {model_path}", "train sample --out x", f"tag a.txt --model {model_path} --out x"):
-        (tmp_path / "gone").mkdir()
-        code, _, errors = shell(f"{enter} {command}", tmp_path)
-        assert code == 2
-        assert errors == "the current directory does not exist any more; change to another directory\n"
+    model = str(model_path)
+    commands = [["info", model], ["train", "sample", "--out", "x"], ["tag", "a.txt", "--model", model, "--out", "x"]]
+    (tmp_path / "commands.py").write_text(COMMANDS.format(commands))
+    (tmp_path / "gone").mkdir()
+    _, _, errors = shell(f"{enter.removesuffix('-m tagger')} {tmp_path}/commands.py", tmp_path)
+    line = "the current directory does not exist any more; change to another directory\n"
+    assert errors == f"{line}exit code 2\n" * 3
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_a_character_missing_from_the_output_encoding_is_escaped(tmp_path: Path, encoding: str) -> None:
-    code, _, errors = shell(f"{TAGGER} info 'na\u00efve \u05e9'", tmp_path, PYTHONIOENCODING=encoding)
+    code, _, errors = shell(f"{TAGGER} check 'na\u00efve \u05e9'", tmp_path, PYTHONIOENCODING=encoding)
     assert code == 2
-    assert "\\u05e9: no such model directory" in errors
+    assert "\\u05e9: no such file or folder" in errors
 
 
 HUGE = "9" * 30
@@ -161,14 +186,16 @@ def test_a_line_break_in_a_file_name_does_not_break_a_line_of_an_error(model_pat
 @pytest.mark.parametrize("summary", ["/dev/null", "/dev/stdout", "fifo"])
 def test_devices_can_be_summary_and_rejects(model_path: Path, tmp_path: Path, summary: str) -> None:
     (tmp_path / "a.txt").write_bytes(b"Ada .\n\xff\n")
-    os.mkfifo(tmp_path / "fifo")
-    read = "cat fifo > read & " if summary == "fifo" else ""
-    tag = f"{TAGGER} tag a.txt --model {model_path} --on-error skip --rejects /dev/null --out out --summary {summary}"
-    code, output, _ = shell(f"{read}{tag}; code=$?; wait; exit $code", tmp_path)
-    assert code == 3
-    if summary != "/dev/null":
-        text = (tmp_path / "read").read_text() if summary == "fifo" else output
-        assert '"sentences": 1' in text
+    for name in ("fifo", "output"):
+        os.mkfifo(tmp_path / name)
+    options = f"--model {model_path} --on-error skip --rejects /dev/null --out out --summary {summary}"
+    streams = ("/dev/null", "output", "/dev/null")
+    process = child(command_with_streams, f"tag a.txt {options}".split(), tmp_path, streams)
+    with (tmp_path / "output").open() as output:
+        text = (tmp_path / "fifo").read_text() if summary == "fifo" else ""
+        text += output.read()
+    assert ended(process) == 3
+    assert ('"sentences": 1' in text) == (summary != "/dev/null")
     assert (tmp_path / "fifo").is_fifo()
     assert Path("/dev/null").is_char_device()
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jsonl"]

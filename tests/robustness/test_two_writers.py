@@ -1,13 +1,12 @@
 """A directory has one writer at a time; the second is refused."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from tagger import training
+from tagger.cli import app
 from tagger.config import Config, dump
 from tagger.errors import StorageError
 from tagger.training import Event, StepEnd
@@ -36,10 +35,9 @@ def test_a_directory_locked_by_another_process_is_refused_until_that_ends(config
     wait_for(tmp_path / "held")
     with pytest.raises(StorageError, match="another process is writing here"):
         training.train(config, tmp_path, device="cpu")
-    command = [sys.executable, "-m", "tagger", "train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path)]
     (tmp_path / "recipe.yaml").write_text(dump(config))
-    second = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    assert second.returncode == 2
+    second = CliRunner().invoke(app, ["train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path)])
+    assert second.exit_code == 2
     assert second.stderr.splitlines()[-1] == f"{tmp_path}: another process is writing here"
     holder.kill()
     assert ended(holder) == -9

@@ -1,5 +1,6 @@
 """Models of random weights, and sentences of random words."""
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -43,10 +44,16 @@ def make_model(
 
 def sentences(count: int, *, longest: int = 40, seed: int = 0) -> list[Sentence]:
     """Returns sentences of words of which some are frequent and some were never seen in training."""
+    return list(_draw_sentences(count, longest, seed))
+
+
+@cache
+def _draw_sentences(count: int, longest: int, seed: int) -> tuple[Sentence, ...]:
     random = np.random.default_rng(seed)
     words = (random.zipf(1.3, 10**6) % len(NAMES)).tolist()
     lengths = random.integers(1, longest + 1, count).tolist()
-    return [Sentence(tuple(NAMES[words.pop()] for _ in range(length)), line=row) for row, length in enumerate(lengths)]
+    drawn = ([NAMES[words.pop()] for _ in range(length)] for length in lengths)
+    return tuple(Sentence(tuple(tokens), line=row) for row, tokens in enumerate(drawn))
 
 
 def tagger(built: TaggerModel, **options: int) -> Tagger:

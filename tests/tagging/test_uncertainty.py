@@ -93,7 +93,7 @@ def test_each_window_adds_the_uncertainty_of_its_part() -> None:
 
 @pytest.mark.parametrize("by", MEASURES)
 def test_a_sentence_in_windows_has_about_the_uncertainty_of_the_whole(by: Uncertainty) -> None:
-    (sentence,) = [each for each in sentences(60) if len(each) == max(map(len, sentences(60)))][:1]
+    sentence = max(sentences(60), key=len)
     model = make_model(spread=0.3)
     (whole,) = tagger(model).stream([sentence], DecodingOptions(uncertainty=by))
     (parts,) = tagger(model, max_tokens=len(sentence) - 4).stream([sentence], DecodingOptions(uncertainty=by))

@@ -62,7 +62,7 @@ def test_loading_cached_code_does_not_import_the_compiler(folder: Path, tmp_path
     module.write_text(
         "import numpy as np\nfrom tagger.nn.kernels.compiling import compiled\n\n\n"
         "@compiled()\ndef total(x):\n    result = 0\n    for value in x:\n        result += value\n"
-        "    return result\n\n\n@compiled()\ndef largest(x):\n    return np.sort(x)[-1]\n"
+        "    return result\n\n\n@compiled()\ndef largest(x):\n    return np.max(x)\n"
     )
     program = (
         "import sys, numpy as np, kernels\n"
@@ -107,7 +107,7 @@ def test_a_damaged_file_is_ignored_and_replaced(
 ) -> None:
     compiled()(1)
     whole = {path: path.read_bytes() for path in stored(folder)}
-    for seed in range(60 * SCALE):
+    for seed in range(20 if SCALE == 1 else 60 * SCALE):
         source = random.Random(seed)
         monkeypatch.setattr(code_cache.reports, "_reported", set())
         caplog.clear()
