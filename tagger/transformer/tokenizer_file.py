@@ -40,7 +40,8 @@ def parse(data: bytes) -> dict[str, Any]:
         model["dropout"] = None
     _check_added_tokens(raw.get("added_tokens"))
     _check_parts([*_parts(raw.get("normalizer")), *_parts(raw.get("pre_tokenizer"))])
-    return raw | {"padding": None, "truncation": None, "added_tokens": raw.get("added_tokens") or []}
+    raw.update(padding=None, truncation=None, added_tokens=raw.get("added_tokens") or [])
+    return dict(raw)
 
 
 def is_byte_level(raw: dict[str, Any]) -> bool:
