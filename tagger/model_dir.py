@@ -37,7 +37,7 @@ from tagger.io.manifest import (
     retry_once,
 )
 from tagger.model import MAX_TAGS, MAX_WEIGHT_BYTES, TaggerModel, build_meta_network, find_scheme
-from tagger.transformer import architecture, library, subwords
+from tagger.transformer import architecture, library, tokenizer_file
 from tagger.transformer.library import Pretrained
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ _MAX_BYTES = {
     _CALIBRATION: _MIB,
     "transformer.json": _MIB // 16,
     "transformer-config.json": architecture.MAX_CONFIG_BYTES,
-    "transformer-tokenizer.json": subwords.MAX_TOKENIZER_BYTES,
+    "transformer-tokenizer.json": tokenizer_file.MAX_BYTES,
     _TRANSFORMER_WEIGHTS: _MAX_TRANSFORMER_BYTES + tensor_files.MAX_HEADER_BYTES,
     "state.json": 32 * _MIB,
     "state.safetensors": 6 * MAX_WEIGHT_BYTES,

@@ -15,6 +15,7 @@ from tagger.data.batching import Batch
 from tagger.nn.embeddings import UNKNOWN
 from tagger.nn.model import Network
 from tagger.training import optimizers
+from tagger.transformer import library
 
 
 class Update(NamedTuple):
@@ -69,7 +70,7 @@ class Updater:
         features = network.embedding.transformer
         self._reader = features.reader if features else None
         if self._reader is not None and settings.fine_tuning.gradient_checkpointing:
-            self._reader.encoder.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+            library.checkpoint_activations(self._reader.encoder)
         self.mixed = settings.mixed_precision and device.type == "cuda"
         # cuDNN's recurrent layers compute in float16 under autocast whatever its dtype: scale the loss.
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.mixed)
