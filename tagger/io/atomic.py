@@ -177,19 +177,26 @@ def replace(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def open_atomic(path: Path) -> Iterator[BinaryIO]:
-    """Opens a new file, which replaces `path` when the block ends without an error."""
+def open_atomic(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
+    """Opens a new file, which replaces `path` when the block ends without an error.
+
+    Args:
+        path: the file to replace.
+        durable: wait until the content is on the disk; otherwise a power failure may leave a damaged file.
+    """
     handle, unfinished = _create_unfinished(path.parent)
     try:
         with os.fdopen(handle, "wb") as stream:
             yield stream
             stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                os.fsync(stream.fileno())
         unfinished.replace(path)
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
-    sync(path.parent)
+    if durable:
+        sync(path.parent)
 
 
 def _create_unfinished(folder: Path) -> tuple[int, Path]:

@@ -118,14 +118,23 @@ def is_marked(directory: Path) -> bool:
     Raises:
         OSError: the marker cannot be read.
     """
+    return has_content(directory / MARKER, _MARKER_CONTENT)
+
+
+def has_content(path: Path, content: bytes) -> bool:
+    """Returns whether a path is a regular file with this content.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
     try:
-        handle = atomic.open_regular(directory / MARKER, os.O_RDONLY)
+        handle = atomic.open_regular(path, os.O_RDONLY)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL):
             return False
         raise
     with os.fdopen(handle, "rb") as stream:
-        return stream.read(len(_MARKER_CONTENT) + 1) == _MARKER_CONTENT
+        return stream.read(len(content) + 1) == content
 
 
 def check_claim(directory: Path, is_ours: Callable[[str], bool]) -> None:
@@ -178,7 +187,7 @@ def claim(directory: Path, is_ours: Callable[[str], bool]) -> Iterator[None]:
 
 
 @contextmanager
-def lock(directory: Path, *, remove_lock: bool = False) -> Iterator[None]:
+def lock(directory: Path, *, remove_lock: bool = False, wait: bool = False) -> Iterator[None]:
     """Locks a directory for one writer at a time, by a lock file with a known content.
 
     filelock truncates an existing lock file, which may be a file of the user. Hence this function.
@@ -186,6 +195,7 @@ def lock(directory: Path, *, remove_lock: bool = False) -> Iterator[None]:
     Args:
         directory: the directory.
         remove_lock: remove the lock file at the end.
+        wait: wait while another process has the lock.
 
     Raises:
         StorageError: another process has the lock, the directory cannot be written, or the lock's path holds a file
@@ -193,7 +203,7 @@ def lock(directory: Path, *, remove_lock: bool = False) -> Iterator[None]:
     """
     path = directory / LOCK
     with atomic.wrap_os_errors(directory):
-        handle = _acquire(path)
+        handle = _acquire(path, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     try:
         yield
     finally:
@@ -204,12 +214,12 @@ def lock(directory: Path, *, remove_lock: bool = False) -> Iterator[None]:
             os.close(handle)
 
 
-def _acquire(path: Path) -> int:
+def _acquire(path: Path, operation: int) -> int:
     """Returns the descriptor of a lock file, locked; the system unlocks the file when the descriptor is closed."""
     while True:
         handle, created = _open_lock(path)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, operation)
             if not _is_open_at(handle, path):
                 os.close(handle)
                 continue

@@ -1,0 +1,437 @@
+"""The cache of a frozen transformer's states on disk: one file per passage, in float16.
+
+Shapes in this module: N tokens of a passage, L layers, D size of a token's states.
+
+A file is trusted only if its header and the checksum of its content are right; any other file is computed again. Thus
+files are not flushed to the disk one by one. States are read by `pread`: a mapped file that another process truncates
+would end this process, and mapped pages count as its memory.
+
+Processes that use one directory know each other by leases: locked files that list the passages which a process uses.
+No process removes these passages. A lease that is not locked is what a killed process left.
+"""
+
+import errno
+import fcntl
+import logging
+import os
+import re
+import secrets
+import shutil
+import stat
+import struct
+import tempfile
+import zlib
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagger.errors import StorageError
+from tagger.io import atomic, directories
+
+log = logging.getLogger(__name__)
+
+HalfStates = NDArray[np.float16]
+"""(N, L, D) states in float16."""
+DEFAULT_MAX_BYTES = 10_000_000_000
+_MARKER, _MARKER_CONTENT = ".tagger-features", b"bilstm-crf-tagger features\n"
+_MAGIC = b"tagstat1"
+_HEADER = struct.Struct("<8s32s4I8x")  # magic, key, shape, checksum of the content
+_STATES, _LEASE = re.compile(r"([0-9a-f]{64})\.states"), re.compile(r"[0-9a-f]{16}\.lease")
+_LEASE_HEADER = b"bilstm-crf-tagger lease\n"
+_TEMPORARY_PREFIX = "tagger-features-"
+_TEMPORARY = re.compile(_TEMPORARY_PREFIX + r"\w{8}")
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class CacheOptions:
+    """Where the states of a frozen transformer are cached.
+
+    Attributes:
+        directory: the directory of the cache; None for the default under the user's directory of caches.
+        is_enabled: whether states are cached for later trainings; otherwise they are in a temporary directory, which
+            is removed at the end.
+        max_bytes: size limit of the directory; the passages that were not used for the longest time are removed.
+    """
+
+    directory: Path | None = None
+    is_enabled: bool = True
+    max_bytes: int = DEFAULT_MAX_BYTES
+
+
+def default_directory() -> Path:
+    """Returns the directory of the cache under XDG_CACHE_HOME.
+
+    Raises:
+        StorageError: the user has no home directory.
+    """
+    folder = os.environ.get("XDG_CACHE_HOME", "")
+    try:
+        parent = Path(folder) if os.path.isabs(folder) else Path.home() / ".cache"  # noqa: PTH117
+    except RuntimeError as error:
+        raise StorageError("the user has no home directory for a cache") from error
+    return parent / "bilstm-crf-tagger" / "features"
+
+
+class Entry(NamedTuple):
+    """The states of a passage in the cache.
+
+    Attributes:
+        key: SHA-256 of all that they depend on, as 64 hexadecimal digits.
+        shape: N, L and D.
+    """
+
+    key: str
+    shape: tuple[int, int, int]
+
+    @property
+    def file_name(self) -> str:
+        """Name of the file."""
+        return f"{self.key}.states"
+
+    @property
+    def file_bytes(self) -> int:
+        """Size of the file."""
+        return _HEADER.size + 2 * self.shape[0] * self.shape[1] * self.shape[2]
+
+    def header(self, checksum: int) -> bytes:
+        """Returns the header of the file for a checksum of its content."""
+        return _HEADER.pack(_MAGIC, bytes.fromhex(self.key), *self.shape, checksum)
+
+
+@contextmanager
+def open_cache(options: CacheOptions) -> Iterator["StateCache"]:
+    """Opens the cache for a training; removes temporary files at the end.
+
+    Raises:
+        StorageError: the directory that `options` names cannot be used, or was not made for features.
+    """
+    with ExitStack() as stack:
+        folder = None
+        if options.is_enabled:
+            try:
+                folder = stack.enter_context(_open_shared(options.directory or default_directory(), options.max_bytes))
+            except StorageError as error:
+                if options.directory is not None:
+                    raise
+                log.warning("%s; features are stored for this training only", error)
+        yield StateCache(folder, stack)
+
+
+class StateCache:
+    """The states of passages: in a directory, as far as its limit and the disk allow, else in a temporary one.
+
+    Threads may share a cache.
+
+    Args:
+        folder: the directory; None if all states are temporary.
+        stack: closes the temporary directory.
+    """
+
+    def __init__(self, folder: "SharedFolder | None", stack: ExitStack) -> None:
+        self._shared, self._stack = folder, stack
+        self._temporary: Path | None = None
+        self._has_space = True  # for a temporary directory
+        self._paths: dict[str, Path] = {}
+        self._in_memory: dict[str, HalfStates] = {}
+
+    @property
+    def location(self) -> str:
+        """Where states are stored, for messages."""
+        return "a temporary directory" if self._shared is None else str(self._shared.directory)
+
+    def find(self, entries: Collection[Entry]) -> set[str]:
+        """Returns the keys of the passages whose states are cached, and reserves all passages.
+
+        Each file is checked. Until the cache is closed, no process removes a reserved passage from the directory.
+        """
+        folder = self._shared
+        if folder is not None:
+            with self._abandon_on_error(folder):
+                folder.reserve(entries)
+            paths = {entry.key: folder.path(entry) for entry in entries if folder.is_valid(entry)}
+            self._paths = paths | self._paths
+        return {entry.key for entry in entries if entry.key in self._paths or entry.key in self._in_memory}
+
+    def write(self, entry: Entry, states: HalfStates) -> None:
+        """Stores the states of a passage, wherever there is space."""
+        folder = self._shared
+        if folder is not None and folder.has_room(entry):
+            with self._abandon_on_error(folder):
+                folder.write(entry, states)
+                self._paths[entry.key] = folder.path(entry)
+                return
+        if self._has_space:
+            try:
+                if self._temporary is None:
+                    self._temporary = self._stack.enter_context(_open_temporary())
+                path = self._temporary / entry.file_name
+                _write(path, entry, states)
+            except OSError as error:
+                self._has_space = False
+                log.warning("%s: %s; features are stored in memory", tempfile.gettempdir(), error.strerror or error)
+            else:
+                self._paths[entry.key] = path
+                return
+        self._in_memory[entry.key] = states.copy()
+
+    def read(self, entry: Entry, first: int, target: HalfStates) -> None:
+        """Copies the states of the tokens of a passage from `first` on into `target`, (N, L, D).
+
+        Raises:
+            OSError: the states are not stored, or their file was removed or truncated meanwhile.
+        """
+        if (states := self._in_memory.get(entry.key)) is not None:
+            target[:] = states[first : first + len(target)]
+            return
+        if entry.key not in self._paths:
+            raise FileNotFoundError(errno.ENOENT, "no such passage")
+        handle = atomic.open_regular(self._paths[entry.key], os.O_RDONLY)
+        try:
+            view, offset = _bytes_of(target), _HEADER.size + first * target[0].nbytes
+            while view:
+                if not (count := os.preadv(handle, [view], offset)):
+                    raise OSError(errno.EIO, "truncated")
+                view, offset = view[count:], offset + count
+        finally:
+            os.close(handle)
+
+    @contextmanager
+    def _abandon_on_error(self, folder: "SharedFolder") -> Iterator[None]:
+        """Runs the block; if the directory cannot be written, logs it and writes nothing more to the directory."""
+        try:
+            yield
+        except (OSError, StorageError) as error:
+            self._shared = None
+            reason = error.strerror if isinstance(error, OSError) else error
+            log.warning("%s: %s; other features are stored for this training only", folder.directory, reason)
+
+
+class SharedFolder:
+    """A directory of states that processes share.
+
+    Args:
+        directory: the directory, marked as a cache.
+        max_bytes: its size limit.
+        lease: the descriptor of the lease of this process.
+    """
+
+    def __init__(self, directory: Path, max_bytes: int, lease: int) -> None:
+        self.directory = directory
+        self._max_bytes, self._room, self._lease = max_bytes, 0, lease
+        self._is_full = False
+
+    def path(self, entry: Entry) -> Path:
+        """Returns the path of the file of a passage."""
+        return self.directory / entry.file_name
+
+    def reserve(self, entries: Collection[Entry]) -> None:
+        """Adds passages to the lease, and removes others as far as these need their space.
+
+        Raises:
+            OSError: the lease cannot be written.
+            StorageError: the directory cannot be locked.
+        """
+        with directories.lock(self.directory, wait=True):
+            os.write(self._lease, b"".join(entry.key.encode() + b"\n" for entry in entries))
+            files = _list_states(self.directory)
+            used = sum(file.size for file in files.values())
+            new = sum(entry.file_bytes for entry in entries if entry.key not in files)
+            if used + new > self._max_bytes:
+                used -= _evict(self.directory, files, used + new - self._max_bytes)
+        self._room = self._max_bytes - used
+
+    def has_room(self, entry: Entry) -> bool:
+        """Returns whether a passage fits within the size limit; logs the first one that does not."""
+        if entry.file_bytes > self._room and not self._is_full:
+            self._is_full = True
+            log.warning(
+                "%s: the limit of %.1f GB is reached; other features are stored for this training only",
+                self.directory,
+                self._max_bytes / 1e9,
+            )
+        return entry.file_bytes <= self._room
+
+    def write(self, entry: Entry, states: HalfStates) -> None:
+        """Writes the file of a passage.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        _write(self.path(entry), entry, states)
+        self._room -= entry.file_bytes
+
+    def is_valid(self, entry: Entry) -> bool:
+        """Returns whether the file of a passage is complete and undamaged; if so, marks it as used now."""
+        try:
+            handle = atomic.open_regular(self.path(entry), os.O_RDONLY)
+        except OSError:
+            return False
+        with os.fdopen(handle, "rb", buffering=0) as stream:
+            try:
+                if os.fstat(handle).st_size != entry.file_bytes:
+                    return False
+                header, checksum = stream.read(_HEADER.size), 0
+                while chunk := stream.read(_CHUNK_BYTES):
+                    checksum = zlib.crc32(chunk, checksum)
+            except OSError:
+                return False
+            with suppress(OSError):
+                os.utime(handle)
+        return header == entry.header(checksum)
+
+
+def _write(path: Path, entry: Entry, states: HalfStates) -> None:
+    """Writes the file of a passage under a temporary name and renames it."""
+    content = _bytes_of(np.ascontiguousarray(states))
+    with atomic.open_atomic(path, durable=False) as stream:
+        stream.write(entry.header(zlib.crc32(content)))
+        stream.write(content)
+
+
+def _bytes_of(states: HalfStates) -> memoryview:
+    """Returns the bytes of contiguous states, without a copy."""
+    return states.view(np.uint8).reshape(-1).data
+
+
+class _File(NamedTuple):
+    """A file of states: the time of its last use in nanoseconds, and its size in bytes."""
+
+    used: int
+    size: int
+
+
+def _list_states(directory: Path) -> dict[str, _File]:
+    """Returns the files of states in a directory by key."""
+    files = {}
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            match = _STATES.fullmatch(entry.name)
+            with suppress(FileNotFoundError):
+                if match and entry.is_file(follow_symlinks=False):
+                    status = entry.stat(follow_symlinks=False)
+                    files[match[1]] = _File(status.st_mtime_ns, status.st_size)
+    return files
+
+
+def _evict(directory: Path, files: Mapping[str, _File], excess: int) -> int:
+    """Removes the passages that were not used for the longest time and are in no lease; returns the bytes removed."""
+    reserved = {key for path in _list_leases(directory) for key in path.read_text(errors="replace").splitlines()}
+    removed = 0
+    for key in sorted(files, key=files.__getitem__):
+        if removed >= excess:
+            break
+        path = directory / f"{key}.states"
+        if key not in reserved and _has_header(path, key):
+            path.unlink(missing_ok=True)
+            removed += files[key].size
+    return removed
+
+
+def _has_header(path: Path, key: str) -> bool:
+    """Returns whether a file starts as the file of a passage does."""
+    try:
+        handle = atomic.open_regular(path, os.O_RDONLY)
+    except OSError:
+        return False
+    with os.fdopen(handle, "rb") as stream:
+        return stream.read(len(_MAGIC) + 32) == _MAGIC + bytes.fromhex(key)
+
+
+@contextmanager
+def _open_shared(directory: Path, max_bytes: int) -> Iterator[SharedFolder]:
+    """Creates, marks and cleans up a directory, and opens it with a lease.
+
+    Raises:
+        StorageError: the directory cannot be written, or was not made for features.
+    """
+    with atomic.wrap_os_errors(directory):
+        _check_claim(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+    with directories.lock(directory, wait=True), atomic.wrap_os_errors(directory):
+        _check_claim(directory)
+        if not directories.has_content(directory / _MARKER, _MARKER_CONTENT):
+            atomic.replace(directory / _MARKER, _MARKER_CONTENT)
+        if not _list_leases(directory):
+            directories.clean_up(directory, lambda _: False)
+        path = directory / f"{secrets.token_hex(8)}.lease"
+        lease = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        fcntl.flock(lease, fcntl.LOCK_EX)
+    try:
+        with atomic.wrap_os_errors(directory):
+            os.write(lease, _LEASE_HEADER)
+        yield SharedFolder(directory, max_bytes, lease)
+    finally:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        os.close(lease)
+
+
+def _check_claim(directory: Path) -> None:
+    """Checks that a directory is a cache, or is new or empty.
+
+    Raises:
+        StorageError: it holds files and no marker of a cache.
+        OSError: it cannot be read.
+    """
+    if directories.has_content(directory / _MARKER, _MARKER_CONTENT) or not directory.exists():
+        return
+    ignored = {directories.LOCK, _MARKER}
+    names = sorted(path.name for path in directory.iterdir())
+    if names := [name for name in names if name not in ignored and not atomic.is_unfinished(name)]:
+        raise StorageError(f"{directory}: holds {names[0]} and was not made for features; choose another directory")
+
+
+def _list_leases(directory: Path) -> list[Path]:
+    """Returns the leases of running processes, and removes those of killed ones; the directory must be locked."""
+    leases = []
+    for path in list(directory.iterdir()):
+        if not _LEASE.fullmatch(path.name):
+            continue
+        try:
+            handle = atomic.open_regular(path, os.O_RDWR)
+        except OSError:
+            continue  # removed meanwhile, or not a lease
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.pread(handle, len(_LEASE_HEADER), 0) in (b"", _LEASE_HEADER):
+                path.unlink(missing_ok=True)
+        except BlockingIOError:
+            leases.append(path)
+        finally:
+            os.close(handle)
+    return leases
+
+
+@contextmanager
+def _open_temporary() -> Iterator[Path]:
+    """Creates a temporary directory, which is removed at the end; removes those that killed processes left.
+
+    Raises:
+        OSError: there is no space for it.
+    """
+    for path in Path(tempfile.gettempdir()).iterdir():
+        if _TEMPORARY.fullmatch(path.name):
+            _remove_abandoned(path)
+    directory = Path(tempfile.mkdtemp(prefix=_TEMPORARY_PREFIX))
+    try:
+        with directories.lock(directory):
+            atomic.replace(directory / _MARKER, _MARKER_CONTENT)  # after the lock: it marks a directory as abandoned
+            yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _remove_abandoned(directory: Path) -> None:
+    """Removes a temporary directory of this user if no process uses it."""
+    with suppress(OSError, StorageError):
+        status = directory.lstat()
+        is_ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+        if is_ours and directories.has_content(directory / _MARKER, _MARKER_CONTENT):
+            with directories.lock(directory):
+                shutil.rmtree(directory, ignore_errors=True)

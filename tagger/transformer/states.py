@@ -1,0 +1,159 @@
+"""Computes the states of tokens by a frozen transformer.
+
+Shapes in this module: N tokens, L layers, D size of a token's states, W windows, S subwords in the longest one.
+"""
+
+import copy
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tagger.data.batching import SubwordTensors, batch_limit, split_into_batches
+from tagger.data.word_cache import Ids
+from tagger.device import is_out_of_memory
+from tagger.errors import DataError
+from tagger.nn.transformer import StateReader, pooled_dim
+from tagger.transformer.windows import Windows
+
+States = NDArray[np.floating[Any]]
+"""(N, L, D) states of tokens, in float32 or float16."""
+MAX_BATCH_SUBWORDS = 4096
+_MIN_ROWS = 16  # per thread; matrix products of fewer rows differ in the last bit from those of many rows
+_LAYER_LISTS = {
+    "bert": "encoder.layer",
+    "camembert": "encoder.layer",
+    "distilbert": "transformer.layer",
+    "electra": "encoder.layer",
+    "roberta": "encoder.layer",
+    "xlm-roberta": "encoder.layer",
+}
+"""The list of layers by family, where the output of each layer is a hidden state without further normalization."""
+
+
+class StateComputer:
+    """Computes the states of tokens by a frozen transformer, in batches of windows.
+
+    On a CPU a batch holds windows of one length, so that nothing is padded, and states do not depend on the other
+    windows of a batch. On a GPU they depend on them within the rounding of float32.
+
+    Args:
+        reader: reads the states; moved to the device and never trained.
+        padding_id: the tokenizer's padding id.
+        device: where states are computed.
+        max_batch_subwords: largest number of subwords in a batch, padding included.
+        averages_layers: whether the states are the mean of the layers, so that L is 1.
+    """
+
+    def __init__(
+        self,
+        reader: StateReader,
+        padding_id: int,
+        device: torch.device,
+        *,
+        max_batch_subwords: int = MAX_BATCH_SUBWORDS,
+        averages_layers: bool = False,
+    ) -> None:
+        encoder: Any = reader.encoder
+        self.layers, self.pooling, self.averages_layers = reader.layers, reader.pooling, averages_layers
+        self.layer_count = 1 if averages_layers else len(reader.layers)
+        self.state_dim = pooled_dim(int(encoder.config.hidden_size), reader.pooling)
+        reader.requires_grad_(requires_grad=False)
+        short_encoder = _without_layers_above(reader.encoder.to(device).eval(), max(reader.layers))
+        self._reader = StateReader(short_encoder, reader.layers, reader.pooling).eval()
+        self._padding_id, self._device = padding_id, device
+        self._max_batch_subwords = max_batch_subwords
+
+    def compute(self, windows: Windows, *, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Returns the states (N, L, D) of the tokens of windows, on the CPU.
+
+        Args:
+            windows: the windows.
+            dtype: torch.float32, or torch.float16 with values clamped to its range.
+
+        Raises:
+            DataError: the memory is too small for one window.
+        """
+        states = torch.empty(len(windows.windows), self.layer_count, self.state_dim, dtype=dtype)
+        for tokens, batch in self.iterate(windows, dtype=dtype):
+            states[torch.from_numpy(tokens)] = batch
+        return states
+
+    def iterate(self, windows: Windows, *, dtype: torch.dtype = torch.float32) -> Iterator[tuple[Ids, Tensor]]:
+        """Yields the indices of tokens, and their states, for each batch of windows; as `compute`."""
+        order = np.argsort(windows.windows, kind="stable")
+        bounds = np.searchsorted(windows.windows[order], np.arange(len(windows.ids) + 1)).tolist()
+        for batch in self._split([len(ids) for ids in windows.ids]):
+            tokens = np.concatenate([order[bounds[window] : bounds[window + 1]] for window in batch])
+            yield tokens, self._compute_batch(windows.select(tokens), dtype)
+
+    def _split(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        """Yields the windows of each batch, the longest first."""
+        limit = batch_limit(max_tokens=self._max_batch_subwords)
+        order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
+        if self._device.type != "cpu":
+            yield from split_into_batches(order, lengths, limit)
+            return
+        for _, group in groupby(order, lengths.__getitem__):
+            yield from split_into_batches(list(group), lengths, limit)
+
+    def _compute_batch(self, windows: Windows, dtype: torch.dtype) -> Tensor:
+        """Returns the states of the tokens of a batch; when memory is exhausted, the batch is split in halves."""
+        try:
+            return self._run(windows, dtype)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(windows.ids) == 1:
+                raise DataError("there is no memory for one window of the transformer; free some memory") from error
+        # Outside of the handler, because the exception keeps the batch's tensors alive.
+        torch.cuda.empty_cache()  # does nothing where no GPU is used
+        is_second = windows.windows >= len(windows.ids) // 2
+        states = torch.empty(len(is_second), self.layer_count, self.state_dim, dtype=dtype)
+        for part in (~is_second, is_second):
+            states[torch.from_numpy(part)] = self._compute_batch(windows.select(np.flatnonzero(part)), dtype)
+        return states
+
+    def _run(self, windows: Windows, dtype: torch.dtype) -> Tensor:
+        subwords = windows.to_tensors(self._padding_id)
+        if self._device.type == "cpu":
+            subwords = _repeat_windows(subwords, _MIN_ROWS * torch.get_num_threads())
+        with torch.inference_mode():
+            states: Tensor = self._reader(SubwordTensors(*(tensor.to(self._device) for tensor in subwords)))
+            if self.averages_layers:
+                states = states.mean(1, keepdim=True)
+            if dtype == torch.float16:
+                limit = torch.finfo(dtype).max
+                states = states.clamp(-limit, limit)
+            return states.to("cpu", dtype)
+
+
+def _repeat_windows(subwords: SubwordTensors, min_rows: int) -> SubwordTensors:
+    """Returns subwords with windows repeated until they have enough rows; the tokens are those of the first copies."""
+    times = -(-min_rows // subwords.ids.numel())
+    if times == 1:
+        return subwords
+    return subwords._replace(
+        ids=subwords.ids.repeat(times, 1), lengths=subwords.lengths.repeat(times), cores=subwords.cores.repeat(times, 1)
+    )
+
+
+def _without_layers_above(encoder: nn.Module, highest: int) -> nn.Module:
+    """Returns an encoder that runs no layer above the highest one that is read, where its family is known.
+
+    The original keeps its layers; both have the same weights.
+    """
+    config: Any = encoder.config
+    path = _LAYER_LISTS.get(config.model_type)
+    if path is None or highest >= config.num_hidden_layers:
+        return encoder
+    tensors = [*encoder.parameters(), *encoder.buffers()]
+    short = copy.deepcopy(encoder, {id(tensor): tensor for tensor in tensors})
+    parent, _, name = path.rpartition(".")
+    layers: Any = short.get_submodule(path)
+    setattr(short.get_submodule(parent), name, layers[: max(highest, 1)])
+    return short
