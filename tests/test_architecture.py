@@ -87,7 +87,11 @@ FOLDERS = {
         {"model", "kernels.recurrence"},
         {"kernels.scorer"},
     ],
-    "transformer": [{"architecture", "state_cache", "windows"}, {"states", "subwords"}, {"library", "sources"}],
+    "transformer": [
+        {"architecture", "state_cache", "tokenizer_file", "windows"},
+        {"states", "subwords"},
+        {"library", "sources"},
+    ],
     "evaluation": [
         {"report"},
         {"resampling", "scoring", "selecting"},

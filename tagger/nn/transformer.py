@@ -28,14 +28,21 @@ class StateReader(nn.Module):
         layers: the layers to read, from 0 for the embedding layer.
         pooling: how the states of a token's subwords become one vector.
         context_dropout: probability with which a window is read without its context in training.
+        special_counts: number of special tokens before and after a window, which are read even without context.
     """
 
     def __init__(
-        self, encoder: nn.Module, layers: Sequence[int], pooling: Pooling, *, context_dropout: float = 0.0
+        self,
+        encoder: nn.Module,
+        layers: Sequence[int],
+        pooling: Pooling,
+        *,
+        context_dropout: float = 0.0,
+        special_counts: tuple[int, int] = (1, 1),
     ) -> None:
         super().__init__()
         self.encoder, self.layers, self.pooling = encoder, tuple(layers), pooling
-        self.context_dropout = context_dropout
+        self.context_dropout, self.special_counts = context_dropout, special_counts
 
     def forward(self, subwords: SubwordInputs) -> Tensor:
         """Returns the states (N, L, D) of the tokens."""
@@ -50,7 +57,8 @@ class StateReader(nn.Module):
         mask = positions < subwords.lengths[:, None]
         if self.training and self.context_dropout:
             is_dropped = torch.rand(len(mask), 1, device=mask.device) < self.context_dropout
-            is_special = (positions == 0) | (positions == subwords.lengths[:, None] - 1)
+            before, after = self.special_counts
+            is_special = (positions < before) | (positions >= subwords.lengths[:, None] - after)
             is_core = (positions >= subwords.cores[:, :1]) & (positions < subwords.cores[:, 1:])
             mask &= ~is_dropped | is_special | is_core
         elif mask.device.type == "cpu" and bool(mask.all()):

@@ -14,13 +14,14 @@ from torch.overrides import TorchFunctionMode
 
 from tagger.errors import ConfigError, ModelError, StorageError, TaggerError, limit_faults
 from tagger.io import json_files, regular_file, tensor_files
-from tagger.transformer import architecture
+from tagger.transformer import architecture, tokenizer_file
 from tagger.transformer.architecture import Architecture
-from tagger.transformer.subwords import MAX_TOKENIZER_BYTES, SubwordEncoder
+from tagger.transformer.subwords import SubwordEncoder
 
 CONFIG_FILE, TOKENIZER_FILE = "config.json", "tokenizer.json"
 _TOKENIZER_CONFIG, _WEIGHTS, _INDEX = "tokenizer_config.json", "model.safetensors", "model.safetensors.index.json"
-_VOCABULARIES = ("vocab.txt", "vocab.json", "merges.txt", "*.model", "special_tokens_map.json", "added_tokens.json")
+_VOCABULARIES = ("vocab.txt", "vocab.json", "*.model")
+_TOKENIZER_PARTS = ("merges.txt", "special_tokens_map.json", "added_tokens.json")
 _CHUNK_BYTES = 1 << 20
 
 
@@ -198,7 +199,8 @@ def _download(name: str, revision: str | None) -> tuple[Path, str]:
     """Returns the directory of a transformer of the Hub in the local cache, and its commit."""
     from huggingface_hub import snapshot_download
 
-    patterns = [CONFIG_FILE, TOKENIZER_FILE, _TOKENIZER_CONFIG, _WEIGHTS, _INDEX, "model-*.safetensors", *_VOCABULARIES]
+    patterns = [CONFIG_FILE, TOKENIZER_FILE, _TOKENIZER_CONFIG, _WEIGHTS, _INDEX, "model-*.safetensors"]
+    patterns += [*_VOCABULARIES, *_TOKENIZER_PARTS]
     folder = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     return folder, folder.name
 
@@ -209,7 +211,7 @@ def _find_weights(folder: Path) -> list[Path]:
         return [folder / _WEIGHTS]
     if not (folder / _INDEX).is_file():
         raise ValueError(f"expected its weights in {_WEIGHTS}; other formats are not read")
-    index = json_files.parse(_read(folder / _INDEX, MAX_TOKENIZER_BYTES), allow_long_integers=True)
+    index = json_files.parse(_read(folder / _INDEX, tokenizer_file.MAX_BYTES), allow_long_integers=True)
     names = sorted(set(index["weight_map"].values()))
     if any(Path(name).name != name or not name.endswith(".safetensors") for name in names):
         raise ValueError(f"{_INDEX} names files outside of its directory")
@@ -235,7 +237,9 @@ def _hash_files(paths: list[Path]) -> str:
 def _read_tokenizer(transformers: Any, folder: Path) -> bytes:
     """Returns the `tokenizer.json` of a directory, converted from other files if it has none."""
     if (folder / TOKENIZER_FILE).is_file():
-        return _read(folder / TOKENIZER_FILE, MAX_TOKENIZER_BYTES)
+        return _read(folder / TOKENIZER_FILE, tokenizer_file.MAX_BYTES)
+    if not any(path for pattern in _VOCABULARIES for path in folder.glob(pattern)):
+        raise ValueError(f"expected its tokenizer in {TOKENIZER_FILE}")
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     if not tokenizer.is_fast:
         raise ValueError(f"expected a fast tokenizer in {TOKENIZER_FILE}")
@@ -248,7 +252,7 @@ def _tokenizer_limit(folder: Path) -> int:
     path = folder / _TOKENIZER_CONFIG
     if not path.is_file():
         return architecture.MAX_SUBWORDS
-    settings = json_files.parse(_read(path, MAX_TOKENIZER_BYTES), allow_long_integers=True)
+    settings = json_files.parse(_read(path, tokenizer_file.MAX_BYTES), allow_long_integers=True)
     limit = settings.get("model_max_length")
     return limit if isinstance(limit, int) and limit > 0 else architecture.MAX_SUBWORDS
 

@@ -9,13 +9,13 @@ import numpy as np
 from tagger.data.word_cache import Ids
 from tagger.errors import ConfigError, ModelError
 from tagger.io import json_files
+from tagger.transformer import tokenizer_file
 from tagger.transformer.windows import Subwords
 
 MAX_CHARACTERS = 256
 """Characters of a token that are read."""
 MAX_TOKEN_SUBWORDS = 64
 """Subwords of a token that are read."""
-MAX_TOKENIZER_BYTES = 1 << 26
 _MAX_CACHED = 200_000
 _MAX_SPECIAL = 8  # special tokens before or after a window
 
@@ -43,14 +43,14 @@ class SubwordEncoder:
 
     def __init__(self, data: bytes) -> None:
         self.data = data
-        raw = _validate(data)
+        raw = tokenizer_file.parse(data)
         with _convert_panics():
             self._tokenizer = _build_tokenizer(raw)
             vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
             self.prefix, self.suffix = _find_special_ids(self._tokenizer)
             self._special = {token["id"] for token in raw["added_tokens"] if token["special"]}
             self._special |= {*self.prefix, *self.suffix}
-            self._leading_space = " " * _is_byte_level(raw)
+            self._leading_space = " " * tokenizer_file.is_byte_level(raw)
             self._fallback = self._find_fallback(raw, vocabulary)
         self.max_id = max((*vocabulary.values(), *self._special))
         self._cache: dict[str, tuple[int, ...]] = {}
@@ -88,38 +88,18 @@ class SubwordEncoder:
 
     def _find_fallback(self, raw: Mapping[str, Any], vocabulary: Mapping[str, int]) -> int:
         """Returns the id of the unknown token; without one, of a space or the first ordinary subword."""
-        model = raw["model"]
-        unknown = vocabulary.get(model["unk_token"]) if isinstance(model.get("unk_token"), str) else model.get("unk_id")
-        if isinstance(unknown, int):
-            return unknown
-        space = self._tokenizer.encode(" ", add_special_tokens=False).ids[:1]
+        unknown, unknown_id = raw["model"].get("unk_token"), raw["model"].get("unk_id")
+        if isinstance(unknown, str):
+            if unknown not in vocabulary:
+                raise ValueError(f"its unknown token {unknown[:60]!r} is not in its vocabulary")
+            return vocabulary[unknown]
+        if isinstance(unknown_id, int):
+            return unknown_id
         ordinary = sorted(set(vocabulary.values()) - self._special)
         if not ordinary:
             raise ValueError("it has no subwords")
+        space = self._tokenizer.encode(" ", add_special_tokens=False).ids[:1]
         return space[0] if space and space[0] not in self._special else ordinary[0]
-
-
-def _validate(data: bytes) -> dict[str, Any]:
-    """Returns the content of a tokenizer file, made deterministic.
-
-    Raises:
-        ValueError: it is not a tokenizer file.
-    """
-    if len(data) > MAX_TOKENIZER_BYTES:
-        raise ValueError(f"it has {len(data)} bytes; at most {MAX_TOKENIZER_BYTES} are read")
-    raw = json_files.parse(data)
-    if not isinstance(raw, dict) or not isinstance(raw.get("model"), dict):
-        raise ValueError("it is not a tokenizer: a JSON object with a `model`")
-    raw["padding"] = raw["truncation"] = None
-    if raw["model"].get("dropout"):
-        raw["model"]["dropout"] = None  # would split a word at random
-    tokens = raw["added_tokens"] = raw.get("added_tokens") or []
-    if not isinstance(tokens, list) or not all(
-        isinstance(token, dict) and type(token.get("id")) is int and type(token.get("special")) is bool
-        for token in tokens
-    ):
-        raise ValueError("its `added_tokens` are not valid")
-    return raw
 
 
 def _build_tokenizer(raw: Mapping[str, Any]) -> Any:
@@ -142,13 +122,6 @@ def _find_special_ids(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]
         raise ValueError("it does not put special tokens before and after a text")
     start = starts[len(starts) // 2]
     return tuple(ids[:start]), tuple(ids[start + len(plain) :])
-
-
-def _is_byte_level(raw: Mapping[str, Any]) -> bool:
-    """Returns whether words are split into bytes: such a tokenizer reads a space as a part of the word."""
-    pre_tokenizer = raw.get("pre_tokenizer") or {}
-    parts = [pre_tokenizer, *(pre_tokenizer.get("pretokenizers") or ())]
-    return any(part.get("type") == "ByteLevel" for part in parts)
 
 
 @contextmanager

@@ -1,14 +1,22 @@
 """Transformers are loaded from directories and the Hub, and rebuilt from what a model directory stores."""
 
+import json
+import os
+import shutil
+import sys
+import time
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from tagger.errors import ConfigError, ModelError
 from tagger.transformer import library
 from tagger.transformer.architecture import FAMILIES
-from tagger.transformer.library import Pretrained
+from tagger.transformer.library import Pretrained, Source
 
 from . import tiny
 
@@ -51,3 +59,247 @@ def test_a_window_of_the_greatest_length_can_be_read(family: str, tmp_path: Path
     loaded = library.load(str(tiny.write_transformer(tmp_path / family, family)))
     states = hidden_states(loaded.encoder, [5] * loaded.max_subwords)
     assert states[-1].isfinite().all()
+
+
+def restore(pretrained: Pretrained, **changes: Any) -> Pretrained:
+    """Restores a transformer whose config has other values."""
+    config = json.dumps(json.loads(pretrained.config) | changes).encode()
+    return library.restore(config, pretrained.tokenizer, pretrained.encoder.state_dict(), pretrained.source)
+
+
+def test_what_is_loaded_is_described(pretrained: Pretrained) -> None:
+    folder = Path(pretrained.source.name)
+    assert pretrained.source == Source(
+        str(folder), None, sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    )
+    assert (pretrained.layer_count, pretrained.hidden_size, pretrained.max_subwords) == (3, 16, 66)
+    assert (pretrained.subwords.prefix, pretrained.subwords.suffix, pretrained.padding_id) == ((2,), (3,), 0)
+    assert all(parameter.dtype == torch.float32 for parameter in pretrained.encoder.parameters())
+    assert not any("pooler" in name for name in pretrained.encoder.state_dict())
+
+
+def test_loading_prints_nothing_and_restores_the_settings_of_the_library(
+    pretrained: Pretrained, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from transformers.utils import logging
+
+    before = logging.get_verbosity(), logging.is_progress_bar_enabled(), dict(os.environ), torch.get_rng_state()
+    library.load(pretrained.source.name)
+    after = logging.get_verbosity(), logging.is_progress_bar_enabled(), dict(os.environ), torch.get_rng_state()
+    assert capfd.readouterr() == ("", "")
+    assert before[:3] == after[:3]
+    assert torch.equal(before[3], after[3])
+
+
+def test_restoring_draws_no_random_numbers(pretrained: Pretrained) -> None:
+    before = torch.get_rng_state()
+    restore(pretrained)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_half_precision_weights_become_single_precision(pretrained: Pretrained, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(pretrained.source.name, tmp_path / "half")
+    tensors = {name: tensor.half() for name, tensor in load_file(folder / "model.safetensors").items()}
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    assert all(tensor.dtype == torch.float32 for tensor in library.load(str(folder)).encoder.state_dict().values())
+
+
+def test_weights_in_several_files_are_read_and_hashed_by_name(pretrained: Pretrained, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(pretrained.source.name, tmp_path / "parts")
+    tensors = list(load_file(folder / "model.safetensors").items())
+    (folder / "model.safetensors").unlink()
+    names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    for name, part in zip(names, (tensors[:9], tensors[9:]), strict=True):
+        save_file(dict(part), folder / name, {"format": "pt"})
+    index = {name: names[number >= 9] for number, (name, _) in enumerate(tensors)}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
+    loaded = library.load(str(folder))
+    assert loaded.source.digest == sha256(b"".join((folder / name).read_bytes() for name in names)).hexdigest()
+    for name, tensor in pretrained.encoder.state_dict().items():
+        assert torch.equal(loaded.encoder.state_dict()[name], tensor)
+    outside = {name: f"../{file}" for name, file in index.items()}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": outside}))
+    with pytest.raises(ConfigError, match="names files outside of its directory"):
+        library.load(str(folder))
+
+
+def test_the_tokenizer_limits_the_subwords_of_a_window(pretrained: Pretrained, tmp_path: Path) -> None:
+    folder = shutil.copytree(pretrained.source.name, tmp_path / "limited")
+    (folder / "tokenizer_config.json").write_text('{"model_max_length": 40}')
+    limited = library.load(str(folder))
+    assert limited.max_subwords == restore(limited).max_subwords == 40
+    (folder / "tokenizer_config.json").write_text('{"model_max_length": 1000000000000000019884624838656}')
+    assert library.load(str(folder)).max_subwords == 66
+
+
+def test_a_vocabulary_without_a_tokenizer_file_is_converted(pretrained: Pretrained, tmp_path: Path) -> None:
+    folder = shutil.copytree(pretrained.source.name, tmp_path / "vocabulary")
+    vocabulary = json.loads((folder / "tokenizer.json").read_bytes())["model"]["vocab"]
+    (folder / "tokenizer.json").unlink()
+    (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in sorted(vocabulary, key=vocabulary.__getitem__)))
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer", "do_lower_case": false}')
+    loaded = library.load(str(folder))
+    assert loaded.subwords.encode(WORDS).ids.tolist() == pretrained.subwords.encode(WORDS).ids.tolist()
+
+
+FAULTS = {
+    "no such directory": ("no such directory", shutil.rmtree),
+    "pickled weights": (
+        r"expected its weights in model\.safetensors",
+        lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"),
+    ),
+    "no config": ("config.json cannot be read", lambda folder: (folder / "config.json").unlink()),
+    "another family": (
+        "its model_type is 'gpt2'; supported are albert, bert, ",
+        lambda folder: (folder / "config.json").write_text('{"model_type": "gpt2"}'),
+    ),
+    "no tokenizer": (r"expected its tokenizer in tokenizer\.json", lambda folder: (folder / "tokenizer.json").unlink()),
+    "damaged tokenizer": ("its tokenizer.json: not JSON", lambda folder: (folder / "tokenizer.json").write_text("{")),
+    "damaged weights": (".", lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 100)),
+    "other sizes": (
+        ".",
+        lambda folder: (folder / "config.json").write_text(
+            (folder / "config.json").read_text().replace('"hidden_size": 16', '"hidden_size": 32')
+        ),
+    ),
+    "missing weights": (
+        "its weights lack encoder.layer.2",
+        lambda folder: (folder / "config.json").write_text(
+            (folder / "config.json").read_text().replace('"num_hidden_layers": 2', '"num_hidden_layers": 3')
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_directory_that_cannot_be_loaded_is_an_error_of_one_line(
+    name: str, pretrained: Pretrained, tmp_path: Path
+) -> None:
+    message, damage = FAULTS[name]
+    folder = shutil.copytree(pretrained.source.name, tmp_path / "damaged")
+    damage(folder)
+    with pytest.raises(ConfigError, match=message) as caught:
+        library.load(str(folder))
+    assert len(caught.value.faults) == 1
+    assert "\n" not in str(caught.value)
+    assert str(folder) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["owner/name", "no/such/name", "a b"])
+def test_a_name_on_the_hub_without_a_network_is_an_error_of_one_line(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ConfigError, match=rf"\Atransformer {name}: [^\n]+\Z"):
+        library.load(name)
+
+
+@pytest.mark.parametrize("module", ["transformers", "tokenizers"])
+def test_a_missing_library_names_the_extra(
+    module: str, pretrained: Pretrained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ConfigError, match=r"pip install 'bilstm-crf-tagger\[transformers\]'"):
+        restore(pretrained)
+
+
+def test_without_weights_the_network_is_on_the_device_meta(pretrained: Pretrained) -> None:
+    empty = library.restore(pretrained.config, pretrained.tokenizer, None, pretrained.source)
+    assert all(parameter.is_meta for parameter in empty.encoder.parameters())
+    assert not any(buffer.is_meta for buffer in empty.encoder.buffers())
+    assert empty.encoder.state_dict().keys() == pretrained.encoder.state_dict().keys()
+
+
+def test_other_weights_are_refused(pretrained: Pretrained) -> None:
+    other = Source("x/y", None, "0" * 64)
+    library.check_digest(pretrained.source, pretrained.source)
+    with pytest.raises(
+        ModelError, match=r"\Athe transformer .* has other weights than the model was trained with: [^\n]+\Z"
+    ):
+        library.check_digest(pretrained.source, other)
+
+
+HOSTILE = {
+    "family": {"model_type": "llama"},
+    "family of another type": {"model_type": ["bert"]},
+    "layers": {"num_hidden_layers": 10**9},
+    "negative layers": {"num_hidden_layers": -1},
+    "layers as text": {"num_hidden_layers": "2"},
+    "size": {"hidden_size": 10**7},
+    "parameters": {"hidden_size": 16_384, "intermediate_size": 65_536, "num_hidden_layers": 200},
+    "vocabulary": {"vocab_size": 10**12},
+    "small vocabulary": {"vocab_size": 5},
+    "padding": {"pad_token_id": 10**6},
+    "negative padding": {"pad_token_id": -1},
+    "heads": {"num_attention_heads": 3},
+    "no heads": {"num_attention_heads": 0},
+    "activation": {"hidden_act": "os.system"},
+    "positions": {"max_position_embeddings": 0},
+    "window": {"max_subwords": 2},
+    "large window": {"max_subwords": 10**6},
+    "decoder": {"is_decoder": True},
+    "relative positions": {"position_embedding_type": "relative_key"},
+    "not finite": {"layer_norm_eps": float("inf")},
+    "nested": {"hidden_act": [[["gelu"] * 100] * 100] * 100},
+    "long": {"hidden_act": "x" * 10_000},
+    "larger": {"hidden_size": 32},
+    "large file": {"comment": "x" * (1 << 20)},
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_config_is_an_error_of_one_line(name: str, pretrained: Pretrained) -> None:
+    start = time.monotonic()
+    with pytest.raises(ModelError, match=r"\Atransformer "):
+        restore(pretrained, **HOSTILE[name])
+    assert time.monotonic() - start < 5
+
+
+def test_settings_that_name_code_are_ignored(pretrained: Pretrained) -> None:
+    restored = restore(
+        pretrained,
+        auto_map={"AutoModel": "evil.Model"},
+        _name_or_path="evil/name",
+        attn_implementation="evil/kernel",
+        _attn_implementation="evil/kernel",
+        quantization_config={"quant_method": "bitsandbytes"},
+        dtype="float16",
+        pruned_heads={"0": [0]},
+        chunk_size_feed_forward=1,
+        output_attentions=True,
+        id2label={str(number): "x" for number in range(1000)},
+    )
+    assert restored.config == pretrained.config
+    assert b"evil" not in restored.config
+    settings = restored.encoder.config
+    assert settings._attn_implementation == "sdpa"
+    assert not hasattr(settings, "quantization_config")
+    assert next(restored.encoder.parameters()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("change", ["missing", "additional", "shape", "dtype", "not finite"])
+def test_weights_that_do_not_belong_to_the_network_are_refused(change: str, pretrained: Pretrained) -> None:
+    tensors = dict(pretrained.encoder.state_dict())
+    name = next(iter(tensors))
+    if change == "missing":
+        del tensors[name]
+    else:
+        value = tensors[name].clone()
+        value.view(-1)[0] = float("nan")
+        changed = {"shape": tensors[name][:-1], "dtype": tensors[name].half(), "not finite": value}
+        tensors["other" if change == "additional" else name] = changed.get(change, tensors[name])
+    with pytest.raises(ModelError, match=r"\Atransformer [^\n]+\Z"):
+        library.restore(pretrained.config, pretrained.tokenizer, tensors, pretrained.source)
+
+
+@pytest.mark.parametrize("tokenizer", [b"", b"{}", b"\xff", b"[" * 1000])
+def test_a_damaged_tokenizer_is_an_error_of_one_line(tokenizer: bytes, pretrained: Pretrained) -> None:
+    with pytest.raises(ModelError, match=r"\Atransformer .*its tokenizer.json: [^\n]+\Z"):
+        library.restore(pretrained.config, tokenizer, None, pretrained.source)

@@ -40,7 +40,7 @@ TEXTS = [
     "Where do the trains to Cairo, Lima, Quito and Oslo leave today?",
     "Überraschung: naïve façades in Zürich cost 1,000 euros (or more).",
 ] * 3
-_SPECIAL = {
+SPECIAL = {
     "wordpiece": ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"],
     "bytes": ["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
     "unigram": ["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
@@ -79,7 +79,7 @@ def write_transformer(
         transformers.utils.logging.disable_progress_bar()
         kind, own = FAMILIES[family]
         tokenizer = train_tokenizer(kind, lowercase)
-        ids = {"pad_token_id": _SPECIAL[kind].index("[PAD]" if kind == "wordpiece" else "<pad>")}
+        ids = {"pad_token_id": SPECIAL[kind].index("[PAD]" if kind == "wordpiece" else "<pad>")}
         if family == "modernbert":
             ids |= {"cls_token_id": 0, "bos_token_id": 0, "eos_token_id": 2, "sep_token_id": 2}
         values = _SIZES | own | ids | {"vocab_size": tokenizer.get_vocab_size()} | settings
@@ -102,7 +102,7 @@ def train_tokenizer(kind: str, lowercase: bool = False) -> Any:
     """Returns a tokenizer of `tokenizers`: wordpiece, bytes (byte-level BPE) or unigram (SentencePiece)."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-    special = _SPECIAL[kind]
+    special = SPECIAL[kind]
     if kind == "wordpiece":
         tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
