@@ -16,6 +16,16 @@ import torch
 PROJECT = Path(__file__).parents[1]
 
 
+def small_sample(folder: Path, count: int = 80) -> Path:
+    """Writes the first sentences of each part of the sample corpus into a directory named `sample`; returns it."""
+    corpus = folder / "sample"
+    corpus.mkdir(exist_ok=True)
+    for name in ("train.txt", "valid.txt", "test.txt"):
+        blocks = (PROJECT / "configs" / "sample" / name).read_text().split("\n\n")
+        (corpus / name).write_text("\n\n".join(blocks[:count]) + "\n\n")
+    return corpus
+
+
 def run_script(script: str, *arguments: str) -> "CompletedProcess[str]":
     """Runs a script of the project as a command in the project's folder; returns its exit code and both outputs."""
     path = PROJECT / script

@@ -7,17 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.scripts_in_process import PROJECT, run_script
+from tests.scripts_in_process import PROJECT, run_script, small_sample
 
 
-def benchmark_training(*options: str) -> "subprocess.CompletedProcess[str]":
-    data = ["sample", "--data", "configs/sample", "--device", "cpu"]
+def benchmark_training(folder: Path, *options: str) -> "subprocess.CompletedProcess[str]":
+    data = ["sample", "--data", str(small_sample(folder)), "--device", "cpu"]
     return run_script("scripts/benchmark_training.py", *data, *options)
 
 
 def test_training_time_is_measured_by_part(tmp_path: Path) -> None:
     out = tmp_path / "rows.json"
-    done = benchmark_training("--rounds", "2", "--steps", "7", "--json", str(out), "--set", "training.ema_decay=0.9")
+    options = ["--rounds", "2", "--steps", "7", "--json", str(out), "--set", "training.ema_decay=0.9"]
+    done = benchmark_training(tmp_path, *options)
     assert done.returncode == 0, done.stderr
     rows = {row["part"]: row["seconds"] for row in json.loads(out.read_text())}
     parts = ["batch", "embedding", "encoder", "projection", "crf", "clip", "update"]
@@ -28,8 +29,9 @@ def test_training_time_is_measured_by_part(tmp_path: Path) -> None:
     assert "peak memory:" in done.stdout
 
 
-def test_training_that_ends_before_the_first_round_is_an_error_of_one_line() -> None:
-    done = benchmark_training("--steps", "10000", "--set", "training.epochs=1", "--set", "model.characters.kind=none")
+def test_training_that_ends_before_the_first_round_is_an_error_of_one_line(tmp_path: Path) -> None:
+    options = ["--steps", "10000", "--set", "training.epochs=1", "--set", "model.characters.kind=none"]
+    done = benchmark_training(tmp_path, *options)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].endswith("before the first round was complete; lower --steps")
 
@@ -37,12 +39,23 @@ def test_training_that_ends_before_the_first_round_is_an_error_of_one_line() -> 
 def test_two_checkouts_start_alternately_and_their_startup_times_are_compared(model_path: Path, tmp_path: Path) -> None:
     text, out = tmp_path / "text.txt", tmp_path / "rows.json"
     text.write_text("Anna visits Paris .\n")
-    system = ["--python", sys.executable, "--model", str(model_path)]
-    command = [sys.executable, "scripts/benchmark_startup.py", str(text), *system, *system, "--rounds", "1"]
-    done = subprocess.run(
-        [*command, "--json", str(out)], cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False
-    )
+    systems = []
+    for name, tag in (("one", f'exec {sys.executable} "$@"'), ("two", "echo Anna")):  # `two` only pretends to tag
+        python = tmp_path / name
+        python.write_text(f"""#!/bin/sh
+            echo {name} "$@" >> {tmp_path}/log
+            case "$*" in
+                *"import torch"*) echo ;;
+                *" tag "*) {tag} ;;
+                *) exec {sys.executable} "$@" ;;
+            esac""")
+        python.chmod(0o755)
+        systems += ["--python", str(python), "--model", str(model_path)]
+    command = ["scripts/benchmark_startup.py", str(text), *systems, "--rounds", "1", "--json", str(out)]
+    done = run_script(*command)
     assert done.returncode == 0, done.stderr
+    started = [line.split()[0] for line in (tmp_path / "log").read_text().splitlines() if " tag " in line]
+    assert started == ["one", "two"] * 2  # the first of each fills the caches
     first, second, ratio = json.loads(out.read_text())["rows"]
     assert first["value"] == pytest.approx(first["first_line"] - first["import_torch"])
     assert ratio["row"] == "startup 2 / startup 1"
@@ -51,8 +64,8 @@ def test_two_checkouts_start_alternately_and_their_startup_times_are_compared(mo
 
 
 def test_each_checkout_needs_a_model(tmp_path: Path) -> None:
-    command = [sys.executable, "scripts/benchmark_startup.py", "text", "--model", str(tmp_path), "--python", "a"]
-    done = subprocess.run([*command, "--python", "b"], cwd=PROJECT, capture_output=True, text=True, check=False)
+    command = ["scripts/benchmark_startup.py", "text", "--model", str(tmp_path), "--python", "a"]
+    done = run_script(*command, "--python", "b")
     assert done.returncode == 2
     assert done.stderr.endswith("1 --model for 2 --python; pass one --model per --python\n")
 
@@ -60,7 +73,7 @@ def test_each_checkout_needs_a_model(tmp_path: Path) -> None:
 def test_trainings_on_partial_annotation_are_measured(tmp_path: Path) -> None:
     table, out = tmp_path / "table.txt", tmp_path / "scores.json"
     table.write_text("said 0.1 0.2 0.3 0.4\nthe 0.4 0.3 0.2 0.1\n")
-    options = ["configs/sample", "--vectors", str(table), "--epochs", "1"]
+    options = [str(small_sample(tmp_path)), "--vectors", str(table), "--epochs", "1"]
     runs = ["--only", "first,continued,unknown", "--out", str(tmp_path / "runs"), "--json", str(out)]
     done = run_script("scripts/measure_partial.py", *options, *runs)
     assert done.returncode == 0, done.stderr
@@ -106,8 +119,9 @@ def test_code_is_measured_from_syntax_trees(tmp_path: Path) -> None:
         "def late():\n    import package.third\nimport package.first\nclass Part:\n    def show(self, x): return x\n"
     )
     (package / "third.py").write_text("from . import second\n")
-    command = [sys.executable, "scripts/measure_code.py", str(package), str(package)]
-    done = subprocess.run([*command, "--json"], cwd=PROJECT, capture_output=True, text=True, check=True)
+    command = ["scripts/measure_code.py", str(package), str(package)]
+    done = run_script(*command, "--json")
+    assert done.returncode == 0, done.stderr
     first, second = json.loads(done.stdout)
     assert first == second
     assert first | {"package": ""} == {
@@ -126,20 +140,18 @@ def test_code_is_measured_from_syntax_trees(tmp_path: Path) -> None:
         "documented_percent": 25.0,
         "import_cycles": 1,
     }
-    table = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
-    assert "| import cycles | 1 | 1 |" in table
+    assert "| import cycles | 1 | 1 |" in run_script(*command).stdout
 
 
 def test_the_settings_in_the_readme_match_the_schema() -> None:
-    command = [sys.executable, "scripts/describe_settings.py", "--check"]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    done = run_script("scripts/describe_settings.py", "--check")
     assert done.returncode == 0, done.stderr
 
 
 def test_figures_are_drawn_from_the_committed_results(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="figures are not tested: matplotlib is not installed")
-    command = [sys.executable, "scripts/figures.py", "--out", str(tmp_path)]
-    subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    done = run_script("scripts/figures.py", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
     names = {"architecture.svg", "speed.svg"}
     assert {path.name for path in tmp_path.iterdir()} == names
     for name in names:

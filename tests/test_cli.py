@@ -3,8 +3,6 @@
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from tagger.cli import app, errors
 from tagger.tagging.tagger import BATCH_TOKENS, MAX_TOKENS
 from tagger.training import run_dir
 from tests.conftest import TINY_RECIPE, tiny_corpus
+from tests.robustness.runs import child, command_with_streams, ended
 
 SENTENCE = "Ada lives in New York .\n"
 
@@ -419,20 +418,16 @@ def test_a_folder_is_tagged_into_the_same_tree_of_subfolders(model_path: Path, t
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 @pytest.mark.parametrize("command", ["tag {text}", "evaluate {gold} --json", "info"])
-def test_a_full_disk_behind_stdout_is_one_line_with_exit_code_2(
-    model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
-) -> None:
+def test_a_full_disk_behind_stdout_is_one_line_with_exit_code_2(model_path: Path, tmp_path: Path, command: str) -> None:
     (tmp_path / "text").write_text(SENTENCE)
     (tmp_path / "gold").write_text(tiny_corpus())
     arguments = command.format(text=tmp_path / "text", gold=tmp_path / "gold").split()
     model = [str(model_path)] if command == "info" else ["--model", str(model_path)]
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "tagger", *arguments, *model], stdout=full, stderr=subprocess.PIPE, text=True
-        )
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1] == "the output: no space left on device"
-    assert "Traceback" not in done.stderr
+    streams = ("/dev/null", "/dev/full", "errors")
+    assert ended(child(command_with_streams, [*arguments, *model], tmp_path, streams)) == 2
+    errors = (tmp_path / "errors").read_text()
+    assert errors.splitlines()[-1] == "the output: no space left on device"
+    assert "Traceback" not in errors
 
 
 def test_control_characters_are_escaped_in_errors() -> None:
@@ -450,13 +445,13 @@ def test_markup_in_a_token_is_written_unchanged(model_path: Path, token: str) ->
 
 def test_a_closed_output_is_one_line_with_exit_code_141(model_path: Path, tmp_path: Path) -> None:
     (tmp_path / "many.txt").write_text(SENTENCE * 3000)
-    command = [sys.executable, "-m", "tagger", "tag", str(tmp_path / "many.txt"), "--model", str(model_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        process.stdout.readline()
-        process.stdout.close()
-        fault = process.stderr.read().decode()
-    assert process.returncode == 141
-    assert fault.splitlines()[-1] == "the output was closed before all was written"
+    os.mkfifo(tmp_path / "pipe")
+    arguments = ["tag", str(tmp_path / "many.txt"), "--model", str(model_path)]
+    process = child(command_with_streams, arguments, tmp_path, ("/dev/null", "pipe", "errors"))
+    with (tmp_path / "pipe").open() as pipe:
+        pipe.readline()
+    assert ended(process) == 141
+    assert (tmp_path / "errors").read_text().splitlines()[-1] == "the output was closed before all was written"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -1,7 +1,5 @@
 """The bundled corpus: the script reproduces it, and a model learns more than the tag of each word."""
 
-import subprocess
-import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -9,6 +7,7 @@ from tagger import config, training
 from tagger.data import reader, schemes
 from tagger.data.reader import Corpus
 from tagger.evaluation import score_spans
+from tests.scripts_in_process import run_script
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "configs" / "sample"
@@ -21,8 +20,7 @@ def read_part(name: str) -> Corpus:
 
 
 def test_the_script_reproduces_the_bundled_corpus(tmp_path: Path) -> None:
-    script = ROOT / "scripts" / "make_sample.py"
-    subprocess.run([sys.executable, str(script), "--out", str(tmp_path)], check=True, capture_output=True)
+    assert run_script("scripts/make_sample.py", "--out", str(tmp_path)).returncode == 0
     for path in SAMPLE.glob("*.txt"):
         assert (tmp_path / path.name).read_bytes() == path.read_bytes()
 

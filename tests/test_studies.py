@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.scripts_in_process import PROJECT, run_script
+from tests.robustness.runs import child, command, ended
+from tests.scripts_in_process import PROJECT, run_script, small_sample
 
 STUDIES = PROJECT / "scripts" / "studies"
 needs_plots = pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs the extra [plot]")
@@ -25,8 +26,8 @@ def run_study(name: str, out: Path, *options: str) -> dict[str, Any]:
     """Runs a study, checks its table and plot, and returns its JSON."""
     script = f"scripts/studies/{name}.py"
     if name == "gradient_flow":  # it starts processes, which import its main module
-        command = [sys.executable, script, "--out", str(out), *options]
-        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False)
+        program = [sys.executable, script, "--out", str(out), *options]
+        done = subprocess.run(program, cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False)
     else:  # the others that start processes do it in the same way
         with pytest.MonkeyPatch.context() as patch:
             patch.syspath_prepend(STUDIES)
@@ -47,9 +48,9 @@ def run_study(name: str, out: Path, *options: str) -> dict[str, Any]:
 
 
 def small_options(folder: Path) -> list[str]:
-    """Returns the options of a small study that trains on a corpus."""
+    """Returns the options of a small study that trains on the first sentences of the sample corpus."""
     small = ["--set", "training.epochs=1", "--set", "model.encoder.hidden_size=8"]
-    return ["--ner", "configs/sample", "--runs", str(folder / "runs"), "--seeds", "1", *small]
+    return ["--ner", str(small_sample(folder)), "--runs", str(folder / "runs"), "--seeds", "1", *small]
 
 
 def read_tables(text: str) -> list[list[dict[str, str]]]:
@@ -154,8 +155,18 @@ def test_encoders_are_compared_and_finished_trainings_are_not_repeated(tmp_path:
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("counts.json")} == written
 
 
+def train_in_child(program: list[str], **_: Any) -> SimpleNamespace:
+    """Runs a training of a study in a process with torch loaded already."""
+    return SimpleNamespace(returncode=ended(child(command, program[program.index("train") :])), stderr="")
+
+
 @needs_plots
-def test_cells_are_compared_seeds_can_be_added_and_runs_with_other_settings_are_refused(tmp_path: Path) -> None:
+def test_cells_are_compared_seeds_can_be_added_and_runs_with_other_settings_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(STUDIES)
+    processes = SimpleNamespace(run=train_in_child, DEVNULL=subprocess.DEVNULL, PIPE=subprocess.PIPE)
+    monkeypatch.setattr(importlib.import_module("grid"), "subprocess", processes)
     results = run_study("cells", tmp_path, *small_options(tmp_path), "--only", "LSTM", "--only", "LSTM of 1997")
     (rows,) = results["tables"].values()
     assert [row["cell"] for row in rows] == ["LSTM", "LSTM of 1997"]

@@ -32,12 +32,13 @@ def drawn(model: TaggerModel, temperature: float, count: int) -> Corpus:
     random = torch.Generator().manual_seed(3)
     texts = sentences(count, longest=12)
     scores, _ = scorer.TorchScorer(model, CPU).prepare([each.tokens for each in texts], list(range(count)))
+    with torch.no_grad():
+        chain = model.network.head.chain(*scores(list(range(count)))).tempered(temperature)
+        paths = chain.sample(generator=random)[:, 0].tolist()
     rows = []
-    for number, sentence in enumerate(texts):
-        with torch.no_grad():
-            chain = model.network.head.chain(*scores([number])).tempered(temperature)
-            path = chain.sample(generator=random)[0, 0].tolist()
-        rows.append(Sentence(sentence.tokens, tags=tuple(model.tags.items[tag] for tag in path), line=number + 1))
+    for number, (sentence, path) in enumerate(zip(texts, paths, strict=True)):
+        tags = tuple(model.tags.items[tag] for tag in path[: len(sentence)])
+        rows.append(Sentence(sentence.tokens, tags=tags, line=number + 1))
     return Corpus("drawn", tuple(rows))
 
 

@@ -3,12 +3,8 @@
 import os
 import re
 import select
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from io import BytesIO
+from io import BytesIO, FileIO
 from pathlib import Path
 
 import pytest
@@ -18,32 +14,18 @@ from tagger.errors import ConfigError
 from tagger.jobs.inputs import STDIN
 from tagger.jobs.job import Formats, Job
 from tagger.jobs.local import engine as local
+from tests.robustness.runs import child, command_with_streams, ended
 
 SECONDS = 120  # for an answer on a slow machine; without --stream none comes before the end of the input
 
 
-@contextmanager
-def child(model_path: Path, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
-    command = [sys.executable, "-m", "tagger", "tag", "-", "--model", str(model_path), "--device", "cpu", *options]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            assert pipe is not None
-            pipe.close()
-
-
-def answer(process: "subprocess.Popen[bytes]", end: bytes) -> bytes:
+def answer(output: FileIO, end: bytes) -> bytes:
     """Returns the output up to an end, within a time limit."""
-    assert process.stdout is not None
     found, limit = b"", time.monotonic() + SECONDS
     while not found.endswith(end):
-        ready, _, _ = select.select([process.stdout], [], [], max(0, limit - time.monotonic()))
+        ready, _, _ = select.select([output], [], [], max(0, limit - time.monotonic()))
         assert ready, f"no answer after {found!r}"
-        data = os.read(process.stdout.fileno(), 1 << 16)
+        data = output.read(1 << 16)
         assert data, f"the output ends after {found!r}"
         found += data
     return found
@@ -59,18 +41,20 @@ def answer(process: "subprocess.Popen[bytes]", end: bytes) -> bytes:
     ],
 )
 def test_each_record_is_answered_before_the_next_is_written(
-    model_path: Path, input_format: str, records: list[bytes], end: bytes
+    model_path: Path, tmp_path: Path, input_format: str, records: list[bytes], end: bytes
 ) -> None:
-    with child(model_path, "--stream", "--from", input_format) as process:
-        assert process.stdin is not None
+    for name in ("in", "out"):
+        os.mkfifo(tmp_path / name)
+    arguments = ["tag", "-", "--model", str(model_path), "--device", "cpu", "--stream", "--from", input_format]
+    process = child(command_with_streams, arguments, tmp_path, ("in", "out", "errors"))
+    with FileIO(tmp_path / "in", "w") as source, FileIO(tmp_path / "out") as output:
         for record in records:
-            process.stdin.write(record)
-            process.stdin.flush()
+            source.write(record)
             word = re.search(rb"A(da|lan)", record)
             assert word is not None
-            assert word[0] in answer(process, end)
-        process.stdin.close()
-        assert process.wait(SECONDS) == 0
+            assert word[0] in answer(output, end)
+        source.close()
+        assert ended(process, SECONDS) == 0
 
 
 class Pipe(BytesIO):

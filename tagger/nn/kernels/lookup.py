@@ -67,7 +67,8 @@ def _for_each_table(
 def _gather(table: Floats, index: Ids, rows: Floats, first: int) -> None:  # pragma: no cover
     """Copies vectors of a table into the columns of `rows` from `first` on."""
     for token, row in enumerate(index):
-        rows[token][first : first + table.shape[1]] = table[row]
+        for column in range(table.shape[1]):  # an assignment to a slice takes seconds to compile
+            rows[token, first + column] = table[row, column]
 
 
 @compiled()

@@ -63,8 +63,10 @@ def best_path(batch: tuple[Array, ...], rows: tuple[int, int], values: Array, pa
     _, tokens, tags = emissions.shape
     size = padded_size(tags)
     padded = np.full((size, size), -np.inf, emissions.dtype)
-    padded[:tags, :tags] = transitions
-    transposed = padded.T.copy()
+    transposed = np.full((size, size), -np.inf, emissions.dtype)
+    for i in range(tags):
+        for j in range(tags):  # an assignment to a slice takes seconds to compile
+            padded[i, j] = transposed[j, i] = transitions[i, j]
     scores, tops = np.full((tokens, size), -np.inf, emissions.dtype), np.zeros(tokens, emissions.dtype)
     buffer, other_buffer = np.empty(size, emissions.dtype), np.empty(size, emissions.dtype)
     for sentence in range(rows[0], rows[1]):
