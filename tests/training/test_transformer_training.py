@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from tagger import model_dir, training
-from tagger.config import Config, parse
+from tagger.cli import app
+from tagger.config import Config, load, parse
 from tagger.data.formats import Layout
 from tagger.data.reader import read_sentences
 from tagger.data.sentence import Sentence
@@ -266,3 +268,25 @@ def test_diagnostics_and_several_epochs_work_as_without_a_transformer(folder: Pa
     diagnostics = result.history[0].diagnostics
     assert diagnostics is not None
     assert set(diagnostics.norms) == {"words", "encoder", "transformer", "head"}
+
+
+def test_options_of_the_command_become_settings(folder: Path, tmp_path: Path) -> None:
+    recipe_file = tmp_path / "mine.yaml"
+    recipe_file.write_text(RECIPE.format(folder=folder).replace(f"name: {folder}/bert, ", "name: nowhere, "))
+    arguments = [
+        "train",
+        str(recipe_file),
+        "--out",
+        str(tmp_path / "run"),
+        "--set",
+        "training.epochs=1",
+        "--device",
+        "cpu",
+    ]
+    options = ["--transformer", str(folder / "bert"), "--no-bundle", "--feature-cache", "none"]
+    done = CliRunner().invoke(app, [*arguments, *options])
+    assert done.exit_code == 0, done.output
+    stored = load(str(tmp_path / "run" / "config.yaml"))
+    assert stored.model.transformer.name == str(folder / "bert")
+    assert (stored.model.transformer.include_weights, stored.training.feature_cache) == (False, False)
+    assert not (tmp_path / "run" / "model-best" / "transformer.safetensors").exists()
