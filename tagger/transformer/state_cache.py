@@ -367,9 +367,11 @@ def _open_shared(directory: Path, max_bytes: int) -> Iterator[SharedFolder]:
             os.write(lease, _LEASE_HEADER)
         yield SharedFolder(directory, max_bytes, lease)
     finally:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
-        os.close(lease)
+        try:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+        finally:
+            os.close(lease)
 
 
 def _check_claim(directory: Path) -> None:
