@@ -225,6 +225,7 @@ def test_a_second_training_reads_all_features_from_the_cache(
     assert "features:" not in caplog.text
     ours, theirs = weights(run / "model-best"), weights(frozen_run / "model-best")
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert len(list((folder / "cache").glob("*.states"))) == 3
     training.train(recipe(folder, "training.feature_cache=false"), tmp_path / "none", device="cpu")
     assert "features: 3 passages" in caplog.text
 
