@@ -105,14 +105,13 @@ class TaggerModel:
             suffix=transformer.subwords.suffix,
         )
 
-    def frozen_transformer(self, device: torch.device) -> FrozenTransformer | None:
-        """Returns what computes the states of sentences with the current weights, None without a transformer.
+    def sentence_computer(
+        self, transformer: Pretrained, reader: StateReader, device: torch.device
+    ) -> FrozenTransformer:
+        """Returns an object that computes the states of sentences with the current weights of a reader.
 
-        Its digest identifies a frozen transformer; it must not be used for the states of a trainable one.
+        Its digest identifies the weights of a frozen transformer only.
         """
-        transformer, reader = self.transformer, self.state_reader
-        if transformer is None or reader is None:
-            return None
         averages = self.config.model.transformer.mix == "mean"
         computer = StateComputer(reader, transformer.padding_id, device, averages_layers=averages)
         parts = (transformer.source.digest.encode(), transformer.config, transformer.tokenizer)
@@ -350,7 +349,14 @@ def build_state_reader(settings: Transformer, transformer: Pretrained) -> StateR
                 f"model.transformer.layers: the transformer has no layer {wrong[0]}; its layers are 0 to {count - 1}"
             )
         layers = tuple(layer % count for layer in settings.layers)
-    return StateReader(transformer.encoder, layers, settings.pooling, context_dropout=settings.context_dropout)
+    special = transformer.subwords.prefix, transformer.subwords.suffix
+    return StateReader(
+        transformer.encoder,
+        layers,
+        settings.pooling,
+        context_dropout=settings.context_dropout,
+        special_counts=(len(special[0]), len(special[1])),
+    )
 
 
 def _build_encoder(settings: Model, input_size: int) -> Encoder:

@@ -68,7 +68,7 @@ _MAX_BYTES = {
     "transformer-tokenizer.json": tokenizer_file.MAX_BYTES,
     _TRANSFORMER_WEIGHTS: _MAX_TRANSFORMER_BYTES + tensor_files.MAX_HEADER_BYTES,
     "state.json": 32 * _MIB,
-    "state.safetensors": 6 * MAX_WEIGHT_BYTES,
+    "state.safetensors": 6 * MAX_WEIGHT_BYTES + 3 * _MAX_TRANSFORMER_BYTES,
 }
 _MAX_STATE_VALUES = 4_000_000
 _MAX_CHARACTERS = 1_200_000  # Unicode has 1,114,112 code points
@@ -196,6 +196,10 @@ def _read_transformer(files: ModelFiles, settings: Config, loaded: Pretrained | 
         restored = library.restore(config_file, tokenizer_file, None, source)
         _load_weights(restored.encoder, files, _TRANSFORMER_WEIGHTS)
         return restored
+    if loaded is None and source.revision is None:
+        raise ModelError(
+            f"the directory of its transformer {source.name!r} is known to its training only; use model-best"
+        )
     transformer = loaded or library.load(source.name, source.revision)
     library.check_digest(transformer.source, source)
     return transformer
@@ -332,7 +336,9 @@ def describe(directory: Path) -> dict[str, Any]:
         "words": f"{len(model.words)} trained, {len(model.frozen_words)} frozen",
         "embedding_dim": settings.words.embedding_dim,
         "characters": f"{settings.characters.kind}, {len(model.characters)} distinct",
-        "encoder": f"{encoder.cell}, {encoder.num_layers} x {encoder.hidden_size} {directions}",
+        "encoder": f"{encoder.cell}, {encoder.num_layers} x {encoder.hidden_size} {directions}"
+        if encoder.num_layers
+        else "none",
         "merge": encoder.merge if encoder.direction == "both" else "none",
         "reads": "documents" if settings.reads_documents else "single sentences",
         **({} if model.transformer is None else {"transformer": _describe_transformer(model, model.transformer)}),

@@ -555,7 +555,11 @@ class Config(Section):
             raise ValueError("training.optimizer.learning_rates.transformer needs model.transformer.trainable; omit it")
         if self.training.fine_tuning != FineTuning() and not model.transformer.trainable:
             raise ValueError("training.fine_tuning has no effect without model.transformer.trainable; omit it")
-        if not model.encoder.num_layers and "encoder" in self.training.optimizer.learning_rates:
+        is_frozen = model.transformer.name is not None and not model.transformer.trainable
+        if not is_frozen:
+            self.training._refuse_unused(("feature_cache", "feature_cache_gb"), "no frozen model.transformer")
+        has_encoder = model.encoder.num_layers or model.transformer.name
+        if not has_encoder and "encoder" in self.training.optimizer.learning_rates:
             raise ValueError(
                 "training.optimizer.learning_rates.encoder has no effect with encoder.num_layers 0; omit it"
             )

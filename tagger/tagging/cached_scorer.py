@@ -77,11 +77,15 @@ class CachedScorer:
                 raise
             self._threads[lease] = threading.get_ident()
         ranges = list(pairwise(bounds))
-        occurrences = None
-        if self._uses_context and len(sentences):
-            occurrences = self._occurrences(sentences, rows, lengths, passages)
-
-        source = self._transformer.prepare(sentences, passages) if self._transformer else None
+        try:
+            occurrences = None
+            if self._uses_context and len(sentences):
+                occurrences = self._occurrences(sentences, rows, lengths, passages)
+            source = self._transformer.prepare(sentences, passages) if self._transformer else None
+        except BaseException:
+            with self._lock:
+                self._release(lease)
+            raise
 
         def score(positions: Sequence[int]) -> tuple[Tensor, Tensor]:
             features = None if source is None else source.read(positions).numpy()

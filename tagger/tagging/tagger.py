@@ -157,6 +157,8 @@ class Tagger:
         threads = workers or count_processors()
         self._scorer = create_scorer(model, device, cache_bytes, state_cache=state_cache, threads=threads)
         self._gate = MemoryGate()
+        # The states of a transformer are cached by passage, also if it reads single sentences.
+        self._has_passages = self.uses_document_context or model.transformer is not None
         self._span_tags = SpanTags(model.tags.items) if model.scheme else None
         self._is_untyped = self._span_tags is not None and self._span_tags.types == [schemes.UNTYPED]
         self._workers = threads if self._scorer.is_concurrent else _FEEDERS.get(device.type, 1)
@@ -303,7 +305,7 @@ class Tagger:
             options: what to compute besides tags and spans.
             on_batch: called after each batch; an exception that it raises ends the stream.
         """
-        pools = build_sentence_pools(sentences, by_passage=self.uses_document_context)
+        pools = build_sentence_pools(sentences, by_passage=self._has_passages)
         for pool in self.tag_pools(pools, options, on_batch=on_batch):
             yield from pool
 
@@ -327,7 +329,7 @@ class Tagger:
         be used in a process that another thread forks.
         """
         self._scorer.retain_words()
-        pools = map(self._encode, build_sentence_pools(sentences, by_passage=self.uses_document_context))
+        pools = map(self._encode, build_sentence_pools(sentences, by_passage=self._has_passages))
         return [pool._replace(prepared=pool.prepared._replace(release=lambda: None)) for pool in pools]
 
     def update_weights(self) -> None:
@@ -374,8 +376,7 @@ class Tagger:
         lengths = [window.stop - window.start for _, window in windows]
         order = sorted(range(len(windows)), key=lengths.__getitem__, reverse=True)
         batches = list(split_into_batches(order, lengths, batch_limit(max_tokens=self._batch_tokens)))
-        has_passages = self.uses_document_context or self.model.transformer is not None
-        passages = number_passages(pool) if has_passages else range(len(pool))
+        passages = number_passages(pool) if self._has_passages else range(len(pool))
         prepared = self._scorer.prepare(
             [pool[position].tokens[window.start : window.stop] for position, window in windows],
             [passages[position] for position, _ in windows],

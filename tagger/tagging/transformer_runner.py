@@ -5,7 +5,7 @@ Shapes in this module: N tokens, P size of the features.
 
 import threading
 from collections.abc import Sequence
-from copy import copy
+from copy import copy, deepcopy
 
 import numpy as np
 import torch
@@ -31,10 +31,16 @@ class TransformerRunner:
     """
 
     def __init__(self, model: TaggerModel, device: torch.device, cache: StateCache | None, *, threads: int) -> None:
-        transformer, features = model.frozen_transformer(device), model.network.embedding.transformer
-        if transformer is None or features is None:
+        pretrained, features = model.transformer, model.network.embedding.transformer
+        if pretrained is None or features is None:
             raise ValueError("the model has no transformer")
-        self._transformer, self._features, self._threads = transformer, features, threads
+        # A copy with the same weights: a training may change the mode of the network at any time.
+        tensors = [*features.parameters(), *features.buffers()]
+        self._features = deepcopy(features, {id(tensor): tensor for tensor in tensors}).eval()
+        reader = self._features.reader or model.state_reader
+        assert reader is not None
+        self._transformer = model.sentence_computer(pretrained, reader, device)
+        self._device, self._threads = device, threads
         self._cache = None if model.config.model.transformer.trainable else cache
         self.version = 0
         self.lock = threading.Lock()
@@ -51,11 +57,13 @@ class TransformerRunner:
         self.lock.acquire()
 
     def after_fork(self, *, in_child: bool) -> None:
-        """Allows computing again."""
+        """Allows computing again; with one thread in the child, where OpenMP's other threads do not exist."""
+        if in_child:
+            self._threads = 1
         self.lock.release()
 
     def update_weights(self) -> None:
-        """Computes the features of all pools again, with the network's current weights."""
+        """Discards the features of all pools, which depend on the network's weights."""
         self.version += 1
 
     def prepare(self, sentences: Sequence[Sequence[str]], passages: Sequence[int]) -> "PoolFeatures":
@@ -70,25 +78,15 @@ class TransformerRunner:
 
     @torch.inference_mode()
     def combine(self, states: Tensor) -> Tensor:
-        """Returns the features (N, P) of states."""
-        return self._features.combine(states)
+        """Returns the features (N, P) of states, on the CPU."""
+        return self._features.combine(states.to(self._device)).cpu()
 
-    @torch.inference_mode()
     def compute(self, windows: Windows) -> Tensor:
-        """Returns the features (N, P) of all tokens of windows."""
-        training = self._features.training
-        self._features.eval()
-        try:
-            with torch_threads(self._threads):
-                out = None
-                for tokens, states in self._transformer.computer.iterate(windows):
-                    features = self._features.combine(states)
-                    if out is None:
-                        out = features.new_empty(len(windows.windows), features.shape[1])
-                    out[torch.from_numpy(tokens)] = features
-        finally:
-            self._features.train(training)
-        assert out is not None
+        """Returns the features (N, P) of all tokens of windows, on the CPU."""
+        out = torch.empty(len(windows.windows), self._features.output_dim)
+        with torch_threads(self._threads):
+            for tokens, states in self._transformer.computer.iterate(windows):
+                out[torch.from_numpy(tokens)] = self.combine(states)
         return out
 
 

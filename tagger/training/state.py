@@ -120,7 +120,7 @@ class Progress:
         before = self.history[:epoch]
         if len(before) < epoch:
             return 0
-        return self.updates - sum(-record.skipped for record in before) - (before[-1].steps if before else 0)
+        return self.updates + sum(record.skipped for record in before) - (before[-1].steps if before else 0)
 
 
 @dataclass

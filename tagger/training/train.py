@@ -71,6 +71,12 @@ def read_inputs(config: Config, *, is_new: bool = True, positions: Sequence[int]
 
 
 def _load_transformer(settings: Transformer, *, is_new: bool) -> Pretrained | None:
+    if settings.is_local and settings.include_weights is False:
+        raise ConfigError(
+            "a model always includes a transformer from a directory; omit model.transformer.include_weights"
+        )
+    if settings.is_local and settings.revision is not None:
+        raise ConfigError("model.transformer.revision has no effect on a directory; omit it")
     if settings.name is None or (settings.trainable and not is_new):
         return None
     return library.load(settings.name, settings.revision)
@@ -255,7 +261,8 @@ def _finish(loop: Loop, data: Corpora, device: torch.device) -> TrainingResult:
     dev = evaluate_with_predictions(tagger, data.dev).counts
     counts, test = {"dev": dev}, None
     if data.test is not None:
-        open_source(model, data.test.sentences, loop.state_cache, device)  # fills the cache
+        if loop.state_cache is not None:
+            open_source(model, data.test.sentences, loop.state_cache, device)  # fills the cache
         scored = evaluate_with_predictions(tagger, data.test)
         test, counts["test"] = scored.report, scored.counts
         log.info("test: %s", test.signature)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Sequence
+from pathlib import PurePath
 
 import torch
 from torch import Tensor
@@ -76,7 +77,20 @@ def check_transformer(source: TaggerModel, chosen: Pretrained | None, settings: 
         raise ConfigError(
             f"cannot start from the model: it has {has} transformer, and model.transformer.name names {names}"
         )
-    if known is not None and chosen is not None and chosen.source.digest != known.source.digest:
+    if known is None:
+        return
+    ours, theirs = settings, source.config.model.transformer
+    for name in ("trainable", "layers", "pooling", "mix"):
+        old, new = getattr(theirs, name), getattr(ours, name)
+        if old != new:
+            raise ConfigError(
+                f"cannot start from the model: model.transformer.{name} is {old} in the model and {new} in the recipe"
+            )
+    if PurePath(settings.name or "").name != PurePath(known.source.name).name:
+        raise ConfigError(
+            f"cannot start from the model: its transformer is {known.source.name}, the recipe names {settings.name}"
+        )
+    if chosen is not None and chosen.source.digest != known.source.digest:
         raise ConfigError(
             f"cannot start from the model: its transformer {known.source.name} has other weights than"
             f" {chosen.source.name} in model.transformer.name"

@@ -1,4 +1,4 @@
-"""Sources of what a training reads of a transformer: cached states of a frozen one, subwords for a trainable one."""
+"""Sources of transformer inputs for a training: cached states of a frozen transformer, subwords for a trainable one."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -43,15 +43,15 @@ def open_source(
 
     The states of a frozen transformer are computed now, with all of torch's threads, unless the cache holds them.
     """
-    passages, tokens = number_passages(sentences), [sentence.tokens for sentence in sentences]
     if model.transformer is None:
         return None
+    passages, tokens = number_passages(sentences), [sentence.tokens for sentence in sentences]
     if cache is None:
         encode, padding_id = model.transformer.subwords.encode, model.transformer.padding_id
         return SubwordSource(tokens, passages, encode, model.layout(model.transformer), padding_id)
-    frozen = model.frozen_transformer(device)
-    assert frozen is not None
-    states = FrozenStates(tokens, passages, frozen, cache)
+    assert model.state_reader is not None
+    computer = model.sentence_computer(model.transformer, model.state_reader, device)
+    states = FrozenStates(tokens, passages, computer, cache)
     states.fill(_ProgressLog())
     return states
 

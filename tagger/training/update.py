@@ -138,7 +138,9 @@ class Updater:
         except ValueError:
             if emissions.isfinite().all():
                 raise
-            return torch.tensor(math.nan, requires_grad=True)  # emissions overflowed, so that no path is possible
+            return torch.tensor(
+                math.nan, device=emissions.device, requires_grad=True
+            )  # emissions overflowed, so that no path is possible
 
     def _part_norms(self, gradients: Mapping[Part, Sequence[Tensor]]) -> dict[Part, Tensor]:
         """Returns the gradient norm of each part as tensors, without waiting for a GPU."""

@@ -62,7 +62,6 @@ class StateComputer:
         self.layers, self.pooling, self.averages_layers = reader.layers, reader.pooling, averages_layers
         self.layer_count = 1 if averages_layers else len(reader.layers)
         self.state_dim = pooled_dim(int(encoder.config.hidden_size), reader.pooling)
-        reader.requires_grad_(requires_grad=False)
         short_encoder = _without_layers_above(reader.encoder.to(device).eval(), max(reader.layers))
         self._reader = StateReader(short_encoder, reader.layers, reader.pooling).eval()
         self._padding_id, self._device = padding_id, device

@@ -19,6 +19,7 @@ from tagger.tagging.cached_scorer import CachedScorer
 from tagger.tagging.scorer import TorchScorer
 from tagger.tagging.transformer_runner import TransformerRunner
 from tagger.training.events import EpochEnd, Event, StepEnd
+from tagger.training.transformer_sources import open_state_cache
 from tagger.transformer import library
 from tests.conftest import tiny_corpus
 from tests.transformer.tiny import write_transformer
@@ -34,7 +35,6 @@ model:
 training:
   epochs: 2
   batch_size: 8
-  feature_cache: {folder}/cache
   optimizer: {{kind: adamw, learning_rate: 0.01}}
 """
 TRAINABLE = (
@@ -57,7 +57,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def recipe(folder: Path, *overrides: str) -> Config:
-    return parse(RECIPE.format(folder=folder), "recipe.yaml", overrides=overrides)
+    cache = () if TRAINABLE[0] in overrides else (f"training.feature_cache={folder}/cache",)
+    return parse(RECIPE.format(folder=folder), "recipe.yaml", overrides=(*cache, *overrides))
 
 
 def weights(directory: Path) -> dict[str, torch.Tensor]:
@@ -230,14 +231,48 @@ def test_a_second_training_reads_all_features_from_the_cache(
     assert "features: 3 passages" in caplog.text
 
 
-def test_a_model_that_only_names_its_transformer_refuses_other_weights(folder: Path, tmp_path: Path) -> None:
-    config = recipe(folder, "model.transformer.include_weights=false", "training.epochs=1")
-    model = training.train(config, tmp_path / "run", device="cpu").model_dir
-    assert not (model / "transformer.safetensors").exists()
-    named, other = (library.load(str(folder / name)) for name in ("bert", "other"))
-    assert model_dir.load(model, transformer=named)[0].transformer is named
+def test_a_model_that_only_names_its_transformer_refuses_other_weights(
+    folder: Path, tmp_path: Path, frozen_run: Path
+) -> None:
+    model = model_dir.load(frozen_run / "model-best")[0]
+    assert model.transformer is not None
+    named = replace(model.transformer, source=replace(model.transformer.source, revision="c0ffee"))
+    model_dir.save(replace(model, transformer=named), tmp_path / "model", {})
+    assert not (tmp_path / "model" / "transformer.safetensors").exists()
+    assert model_dir.load(tmp_path / "model", transformer=named)[0].transformer is named
     with pytest.raises(ModelError, match="has other weights than the model was trained with"):
-        model_dir.load(model, transformer=other)
+        model_dir.load(tmp_path / "model", transformer=library.load(str(folder / "other")))
+
+
+def test_a_checkpoint_names_no_directory_and_is_refused_in_one_line(frozen_run: Path) -> None:
+    checkpoint = model_dir.find_newest_checkpoint(frozen_run)
+    assert not (checkpoint / "transformer.safetensors").exists()
+    with pytest.raises(ModelError, match="is known to its training only; use model-best"):
+        model_dir.load(checkpoint)
+
+
+def test_a_transformer_from_a_directory_is_always_included(folder: Path, tmp_path: Path) -> None:
+    config = recipe(folder, "model.transformer.include_weights=false")
+    with pytest.raises(ConfigError, match="always includes a transformer from a directory"):
+        training.train(config, tmp_path / "run", device="cpu")
+    with pytest.raises(ConfigError, match="has no effect on a directory"):
+        training.train(recipe(folder, "model.transformer.revision=main"), tmp_path / "run", device="cpu")
+
+
+def test_the_scores_of_a_training_are_those_of_its_model(folder: Path, frozen_run: Path) -> None:
+    """Features from the cache are in half precision, and dropout is off."""
+    model = model_dir.load(frozen_run / "model-best")[0]
+    corpus = sentences(folder)
+    with open_state_cache(recipe(folder)) as cache:
+        assert cache is not None
+        cached = Tagger(model, torch.device("cpu"), state_cache=cache).tag(corpus, probabilities=True)
+        model.network.train()
+        again = Tagger(model, torch.device("cpu"), state_cache=cache).tag(corpus, probabilities=True)
+    computed = Tagger(model, torch.device("cpu")).tag(corpus, probabilities=True)
+    for one, other, third in zip(cached, again, computed, strict=True):
+        assert one == other
+        assert one.tags == third.tags
+        assert one.probabilities == pytest.approx(third.probabilities, abs=0.01)
 
 
 def test_a_training_starts_from_a_model_with_the_same_transformer(
@@ -245,7 +280,7 @@ def test_a_training_starts_from_a_model_with_the_same_transformer(
 ) -> None:
     model = frozen_run / "model-best"
     training.train(recipe(folder, "training.epochs=1"), tmp_path / "run", device="cpu", init_from=model)
-    for name, fault in ((f"{folder}/other", "has other weights than"), ("null", "it has a transformer, and")):
+    for name, fault in ((f"{folder}/other", "its transformer is bert, the recipe names"), ("null", "it has a transformer, and")):
         overrides = [f"model.transformer={{name: {name}}}", "training.epochs=1"]
         with pytest.raises(ConfigError, match=fault):
             training.train(recipe(folder, *overrides), tmp_path / "other", device="cpu", init_from=model)
@@ -284,10 +319,9 @@ def test_options_of_the_command_become_settings(folder: Path, tmp_path: Path) ->
         "--device",
         "cpu",
     ]
-    options = ["--transformer", str(folder / "bert"), "--no-bundle", "--feature-cache", "none"]
+    options = ["--transformer", str(folder / "bert"), "--bundle", "--feature-cache", "none"]
     done = CliRunner().invoke(app, [*arguments, *options])
     assert done.exit_code == 0, done.output
     stored = load(str(tmp_path / "run" / "config.yaml"))
     assert stored.model.transformer.name == str(folder / "bert")
-    assert (stored.model.transformer.include_weights, stored.training.feature_cache) == (False, False)
-    assert not (tmp_path / "run" / "model-best" / "transformer.safetensors").exists()
+    assert (stored.model.transformer.include_weights, stored.training.feature_cache) == (True, False)
