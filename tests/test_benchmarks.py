@@ -40,8 +40,8 @@ def test_training_that_ends_before_the_first_round_is_an_error_of_one_line(tmp_p
 def test_a_transformer_is_measured_by_part(tmp_path: Path) -> None:
     out, transformer = tmp_path / "rows.json", write_transformer(tmp_path / "bert")
     source = small_sample(tmp_path) / "valid.txt"
-    options = ["--sentences", "60", "--rounds", "1", "--steps", "2", "--product-seconds", "0.0001", "--json", str(out)]
-    recipe = ["--recipe", "sample", "--set", "model.transformer.context=6"]
+    options = ["--sentences", "20", "--rounds", "1", "--steps", "2", "--product-seconds", "0.0001", "--json", str(out)]
+    recipe = ["--recipe", "sample", "--set", "model.transformer.context=6", "--set", "training.batch_size=2"]
     done = run_script("scripts/benchmark_transformer.py", str(transformer), str(source), *recipe, *options)
     assert done.returncode == 0, done.stderr
     rows = {row["row"]: row for row in json.loads(out.read_text())["rows"]}
