@@ -155,6 +155,13 @@ def check_digest(source: Source, expected: Source) -> None:
         )
 
 
+def checkpoint_activations(encoder: Any) -> None:
+    """Makes a transformer compute its states again in the backward pass, instead of storing them."""
+    # The second name is that of versions before 5.
+    enable = getattr(encoder, "activation_checkpointing_enable", None) or encoder.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+
+
 def _import_transformers() -> Any:
     try:
         with warnings.catch_warnings(action="ignore"):
@@ -197,11 +204,20 @@ def _one_line(error: Exception) -> str:
 
 def _download(name: str, revision: str | None) -> tuple[Path, str]:
     """Returns the directory of a transformer of the Hub in the local cache, and its commit."""
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import errors, snapshot_download
 
     patterns = [CONFIG_FILE, TOKENIZER_FILE, _TOKENIZER_CONFIG, _WEIGHTS, _INDEX, "model-*.safetensors"]
     patterns += [*_VOCABULARIES, *_TOKENIZER_PARTS]
-    folder = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+    try:
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+    except errors.GatedRepoError as error:
+        raise ValueError("the Hub gives it only to users who are logged in and have access") from error
+    except errors.RepositoryNotFoundError as error:
+        raise ValueError("neither a directory nor a public model on the Hub") from error
+    except errors.RevisionNotFoundError as error:
+        raise ValueError(f"the Hub has no revision {revision!r} of it") from error
+    except errors.LocalEntryNotFoundError as error:
+        raise ValueError("no directory, not in the local cache, and the Hub cannot be reached") from error
     return folder, folder.name
 
 

@@ -79,10 +79,11 @@ def test_what_is_loaded_is_described(pretrained: Pretrained) -> None:
 
 
 def test_loading_prints_nothing_and_restores_the_settings_of_the_library(
-    pretrained: Pretrained, capfd: pytest.CaptureFixture[str]
+    pretrained: Pretrained, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from transformers.utils import logging
 
+    monkeypatch.setattr(logging, "_tqdm_active", True)
     before = logging.get_verbosity(), logging.is_progress_bar_enabled(), dict(os.environ), torch.get_rng_state()
     library.load(pretrained.source.name)
     after = logging.get_verbosity(), logging.is_progress_bar_enabled(), dict(os.environ), torch.get_rng_state()
@@ -189,16 +190,52 @@ def test_a_directory_that_cannot_be_loaded_is_an_error_of_one_line(
     assert str(folder) in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["owner/name", "no/such/name", "a b"])
+@pytest.mark.parametrize(("name", "message"), [("owner/name", "the Hub cannot be reached"), ("a b", ".")])
 def test_a_name_on_the_hub_without_a_network_is_an_error_of_one_line(
-    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    name: str, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(ConfigError, match=rf"\Atransformer {name}: [^\n]+\Z"):
+    with pytest.raises(ConfigError, match=rf"\Atransformer {name}: [^\n]*{message}[^\n]*\Z"):
         library.load(name)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        ("RepositoryNotFoundError", "neither a directory nor a public model on the Hub"),
+        ("RevisionNotFoundError", "the Hub has no revision 'v9' of it"),
+        ("GatedRepoError", "only to users who are logged in"),
+    ],
+)
+def test_an_error_of_the_hub_is_one_line(error: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    def refuse(*_: Any, **__: Any) -> str:
+        kind = getattr(huggingface_hub.errors, error)
+        raise kind.__new__(kind)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    with pytest.raises(ConfigError, match=rf"\Atransformer owner/name: {message}[^\n]*\Z"):
+        library.load("owner/name", "v9")
+
+
+def test_a_download_names_its_commit_and_only_files_that_are_read(
+    pretrained: Pretrained, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import huggingface_hub
+
+    folder = shutil.copytree(pretrained.source.name, tmp_path / "0123abcd")
+
+    def download(name: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        assert (name, revision) == ("owner/name", "v1")
+        assert not any(pattern.endswith((".bin", ".py", "*")) for pattern in allow_patterns)
+        return str(folder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert library.load("owner/name", "v1").source == Source("owner/name", "0123abcd", pretrained.source.digest)
 
 
 @pytest.mark.parametrize("module", ["transformers", "tokenizers"])
