@@ -31,7 +31,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ from tagger.signals import StopRequest
 from tagger.training import corpora, optimizers
 from tagger.training.events import EpochEnd, StepEnd
 from tagger.training.loop import Loop
+from tagger.transformer import library
 
 WARM_UP = 20  # steps
 PARTS = ("batch", "embedding", "encoder", "projection", "crf", "clip", "update")
@@ -137,9 +138,11 @@ def main() -> None:
     settings = corpora.with_paths(settings, folder=options.data, parts=parts, vectors=options.vectors)
     device = select_device(options.device)
     data = corpora.load(settings)
-    tables = read_tables(settings, data.train.sentences)
+    tables, chosen = read_tables(settings, data.train.sentences), settings.model.transformer
+    transformer = library.load(chosen.name, chosen.revision) if chosen.name else None
     with seed_generators(settings.training.seed, device), tempfile.TemporaryDirectory() as run:
-        model = build_model(corpora.with_resolved_columns(settings, data.train), data.train.sentences, tables)
+        resolved = corpora.with_resolved_columns(settings, data.train)
+        model = build_model(resolved, data.train.sentences, tables, transformer=transformer)
         rows = measure_epoch(settings, model, data, Path(run), device, options.rounds, options.steps)
     for row in rows:
         print("{part:10} {seconds:8.2f} s  {fraction:6.1%}".format(**row))
@@ -194,9 +197,9 @@ def measure_epoch(
     timer = PartTimer(loop)
     update = loop.updater.update
 
-    def timed(batch: Batch, factor: float) -> Any:
+    def timed(parts: Sequence[Batch], factor: float) -> Any:
         timer.end("batch")
-        result = update(batch, factor)
+        result = update(parts, factor)
         timer.end("update")
         return result
 

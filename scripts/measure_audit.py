@@ -244,12 +244,8 @@ def marginals_of(path: Path, sentences: Sequence[Sentence], names: Sequence[str]
     """Yields for each sentence (T, K) the probabilities of tags, 0 for tags that the model lacks."""
     import torch
 
-    from tagger.data.batching import EncodedCorpus, WordEncoder
-    from tagger.data.document_context import number_passages
-
     model = tagger.load(path, device="cpu").model
-    passages = number_passages(sentences) if model.config.model.document_context.output_dim else None
-    encoded = EncodedCorpus(sentences, WordEncoder(model.known_words, model.characters), passages=passages)
+    encoded = model.encode(sentences)
     model.network.eval()
     for start in range(0, len(sentences), 32):
         positions = range(start, min(start + 32, len(sentences)))

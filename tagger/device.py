@@ -4,7 +4,7 @@ import gc
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
@@ -81,15 +81,20 @@ def relaxed_garbage_collection() -> Iterator[None]:
             gc.unfreeze()
 
 
-@contextmanager
-def single_torch_thread() -> Iterator[None]:
+def single_torch_thread() -> AbstractContextManager[None]:
     """Runs the block with one torch thread: two gain little on sentences and wait for each other on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    return torch_threads(1)
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Runs the block with this number of torch threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
 
 
 @contextmanager

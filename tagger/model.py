@@ -1,5 +1,6 @@
 """A tagger's model: config, vocabularies and network, assembled here and nowhere else."""
 
+import hashlib
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,9 +13,12 @@ from torch import nn
 
 from tagger.choices import Scheme, listed
 from tagger.config import Config, dump, parse
-from tagger.config.schema import Model
+from tagger.config.schema import Model, Transformer
 from tagger.data import document_context, schemes, vector_files, vectors
+from tagger.data.batching import EncodedCorpus, TransformerSource, WordEncoder
 from tagger.data.calibration import Calibration
+from tagger.data.document_context import number_passages
+from tagger.data.partial import GoldEncoder
 from tagger.data.sentence import Sentence
 from tagger.data.vocab import CASINGS, SPECIAL, Vocab, forms
 from tagger.errors import ConfigError
@@ -30,12 +34,19 @@ from tagger.nn.embeddings import (
 )
 from tagger.nn.encoder import Encoder
 from tagger.nn.model import Network
+from tagger.nn.transformer import StateReader, TransformerFeatures, pooled_dim
+from tagger.transformer.library import Pretrained
+from tagger.transformer.sources import FrozenTransformer
+from tagger.transformer.states import StateComputer
+from tagger.transformer.windows import Layout
 
 log = logging.getLogger(__name__)
 
 MAX_WEIGHT_BYTES = 700 << 20
 """Maximum size of a model: its weights, and _ENTRY_BYTES for each entry of its vocabularies."""
 _ENTRY_BYTES = 200
+TRANSFORMER_WEIGHTS = "embedding.transformer.reader.encoder."
+"""How the names of a trainable transformer's weights start; they do not count towards MAX_WEIGHT_BYTES."""
 MAX_TAGS = 10_000
 """Maximum number of tags."""
 _MANY_TAGS = 500  # a CRF's time and memory grow with the square of the tags
@@ -53,6 +64,7 @@ class TaggerModel:
         characters: the characters, after the entries for padding and unknown characters.
         network: the network.
         calibration: how the network's scores become probabilities.
+        transformer: the transformer whose features the network reads, if any; a trainable one is part of the network.
     """
 
     config: Config
@@ -62,6 +74,7 @@ class TaggerModel:
     characters: Vocab
     network: Network
     calibration: Calibration = Calibration()  # noqa: RUF009  # frozen
+    transformer: Pretrained | None = None
 
     @property
     def scheme(self) -> Scheme | None:
@@ -72,6 +85,60 @@ class TaggerModel:
     def known_words(self) -> Vocab:
         """All words with a vector, in the order of their ids."""
         return Vocab(self.words.items + self.frozen_words.items)
+
+    @cached_property
+    def state_reader(self) -> StateReader | None:
+        """Computes the states of tokens, None without a transformer; a trainable one is part of the network."""
+        features = self.network.embedding.transformer
+        if features is None or self.transformer is None:
+            return None
+        return features.reader or build_state_reader(self.config.model.transformer, self.transformer)
+
+    def layout(self, transformer: Pretrained) -> Layout:
+        """Returns how the windows of the model's transformer are formed."""
+        settings = self.config.model.transformer
+        return Layout(
+            transformer.max_subwords,
+            settings.context,
+            is_shared=not settings.trainable,
+            prefix=transformer.subwords.prefix,
+            suffix=transformer.subwords.suffix,
+        )
+
+    def frozen_transformer(self, device: torch.device) -> FrozenTransformer | None:
+        """Returns what computes the states of sentences with the current weights, None without a transformer.
+
+        Its digest identifies a frozen transformer; it must not be used for the states of a trainable one.
+        """
+        transformer, reader = self.transformer, self.state_reader
+        if transformer is None or reader is None:
+            return None
+        averages = self.config.model.transformer.mix == "mean"
+        computer = StateComputer(reader, transformer.padding_id, device, averages_layers=averages)
+        parts = (transformer.source.digest.encode(), transformer.config, transformer.tokenizer)
+        digest = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+        return FrozenTransformer(computer, transformer.subwords.encode, self.layout(transformer), digest)
+
+    def encode(
+        self,
+        sentences: Sequence[Sentence],
+        gold: GoldEncoder | None = None,
+        *,
+        weights: Sequence[float] | None = None,
+        transformer: TransformerSource | None = None,
+    ) -> EncodedCorpus:
+        """Returns sentences as batches that the network reads; the arguments are those of `EncodedCorpus`.
+
+        `transformer` is needed if the network has transformer features.
+        """
+        return EncodedCorpus(
+            sentences,
+            WordEncoder(self.known_words, self.characters),
+            gold,
+            number_passages(sentences) if self.config.model.document_context.output_dim else None,
+            weights=weights,
+            transformer=transformer,
+        )
 
 
 def find_scheme(tags: Vocab, config: Config) -> Scheme | None:
@@ -85,6 +152,7 @@ def build_model(
     tables: Sequence[vectors.Table] = (),
     *,
     extended: TaggerModel | None = None,
+    transformer: Pretrained | None = None,
 ) -> TaggerModel:
     """Returns an untrained model, with weights drawn from torch's global generator.
 
@@ -93,6 +161,7 @@ def build_model(
         sentences: the training sentences, from which the vocabularies are built.
         tables: pretrained word vectors, which are concatenated.
         extended: a model whose characters the new one has too, and whose tags if they are of the same kind.
+        transformer: the transformer that `model.transformer` names; its module becomes part of a model that trains it.
 
     Raises:
         ConfigError: the model is larger than a model may be, or has too many tags.
@@ -107,7 +176,7 @@ def build_model(
     settings = config.model.model_copy(update={"words": config.model.words.model_copy(update={"embedding_dim": dim})})
     config = config.model_copy(update={"model": settings}).without_paths()
     parse(dump(config), "the recipe as the model stores it")
-    build_meta_network(config, tags, characters, words=len(words), frozen_words=len(frozen))
+    build_meta_network(config, tags, characters, words=len(words), frozen_words=len(frozen), transformer=transformer)
     if config.model.head.kind == "crf" and len(tags) > _MANY_TAGS:
         log.warning("%d tags make a CRF slow and large; is data.tag the right column?", len(tags))
     if tables:
@@ -117,8 +186,8 @@ def build_model(
         weight = draw_uniform(len(words), dim)
         weight[0] = 0.0
     frozen_weight = torch.from_numpy(vectors.join(tables, frozen)) if frozen else torch.zeros(0, dim)
-    network = _build_network(config, tags, characters, WordEmbedding(weight, frozen_weight))
-    return TaggerModel(config, tags, words, Vocab(frozen), characters, network)
+    network = _build_network(config, tags, characters, WordEmbedding(weight, frozen_weight), transformer)
+    return TaggerModel(config, tags, words, Vocab(frozen), characters, network, transformer=transformer)
 
 
 def read_tables(config: Config, sentences: Sequence[Sentence]) -> list[vectors.Table]:
@@ -167,10 +236,19 @@ def _tag_list(config: Config, sentences: Sequence[Sentence], extended: TaggerMod
     return list(dict.fromkeys((*sorted(counts, key=lambda tag: (-counts[tag], tag)), *known)))
 
 
-def build_meta_network(config: Config, tags: Vocab, characters: Vocab, *, words: int, frozen_words: int) -> Network:
+def build_meta_network(
+    config: Config,
+    tags: Vocab,
+    characters: Vocab,
+    *,
+    words: int,
+    frozen_words: int,
+    transformer: Pretrained | None = None,
+) -> Network:
     """Returns a network on the device `meta`, whose weights take no memory.
 
-    Tensors that follow from the tags alone, such as the allowed transitions, are on the CPU.
+    Tensors that follow from the tags alone, such as the allowed transitions, are on the CPU. The weights of a trainable
+    transformer are those of the argument.
 
     Args:
         config: the recipe.
@@ -178,6 +256,7 @@ def build_meta_network(config: Config, tags: Vocab, characters: Vocab, *, words:
         characters: the characters.
         words: number of words with trainable vectors.
         frozen_words: number of words with frozen vectors.
+        transformer: the transformer, if the recipe names one.
 
     Raises:
         ConfigError: there are too many tags for the head, or the model is larger than a model may be.
@@ -186,8 +265,9 @@ def build_meta_network(config: Config, tags: Vocab, characters: Vocab, *, words:
     with torch.device("meta"):
         dim = config.model.words.embedding_dim
         embedding = WordEmbedding(torch.empty(words, dim), torch.empty(frozen_words, dim, dtype=torch.half))
-        network = _build_network(config, tags, characters, embedding)
-    weights = sum(tensor.nbytes for tensor in network.state_dict().values())
+        network = _build_network(config, tags, characters, embedding, transformer)
+    tensors = network.state_dict().items()
+    weights = sum(tensor.nbytes for name, tensor in tensors if not name.startswith(TRANSFORMER_WEIGHTS))
     entries = words + frozen_words + len(characters) + len(tags)
     if weights + _ENTRY_BYTES * entries > MAX_WEIGHT_BYTES:
         raise ConfigError(
@@ -208,9 +288,11 @@ def _refuse_many_tags(config: Config, tags: Vocab) -> None:
     raise ConfigError(f"{count} tags are too many for the head {head}, which takes {limit}{advice * (not is_plain)}")
 
 
-def _build_network(config: Config, tags: Vocab, characters: Vocab, words: WordEmbedding) -> Network:
+def _build_network(
+    config: Config, tags: Vocab, characters: Vocab, words: WordEmbedding, transformer: Pretrained | None
+) -> Network:
     dropout = config.model.dropout
-    embedding = _build_embedding(config.model, len(characters), words)
+    embedding = _build_embedding(config.model, len(characters), words, transformer)
     encoder = _build_encoder(config.model, embedding.output_dim)
     return Network(
         embedding,
@@ -222,7 +304,9 @@ def _build_network(config: Config, tags: Vocab, characters: Vocab, words: WordEm
     )
 
 
-def _build_embedding(settings: Model, character_count: int, words: WordEmbedding) -> TokenEmbedding:
+def _build_embedding(
+    settings: Model, character_count: int, words: WordEmbedding, transformer: Pretrained | None
+) -> TokenEmbedding:
     characters = _build_character_features(settings, character_count)
     casing = nn.Embedding(len(CASINGS), settings.casing) if settings.casing else None
     context = None
@@ -233,7 +317,40 @@ def _build_embedding(settings: Model, character_count: int, words: WordEmbedding
             settings.document_context.output_dim,
             dropout=settings.document_context.dropout,
         )
-    return TokenEmbedding(words, characters, casing, context, word_dropout=settings.words.dropout)
+    features = _build_transformer_features(settings.transformer, transformer) if transformer else None
+    return TokenEmbedding(words, characters, casing, context, features, word_dropout=settings.words.dropout)
+
+
+def _build_transformer_features(settings: Transformer, transformer: Pretrained) -> TransformerFeatures:
+    reader = build_state_reader(settings, transformer)
+    return TransformerFeatures(
+        1 if settings.mix == "mean" else len(reader.layers),
+        pooled_dim(transformer.hidden_size, settings.pooling),
+        mix=settings.mix,
+        output_dim=settings.output_dim,
+        dropout=settings.dropout,
+        reader=reader if settings.trainable else None,
+    )
+
+
+def build_state_reader(settings: Transformer, transformer: Pretrained) -> StateReader:
+    """Returns the module that reads the states of tokens from the layers that the settings name.
+
+    Raises:
+        ConfigError: the transformer has no such layer.
+    """
+    count = transformer.layer_count
+    if settings.layers == "all":
+        layers = tuple(range(count))
+    elif settings.layers == "last":
+        layers = (count - 1,)
+    else:
+        if wrong := [layer for layer in settings.layers if not -count <= layer < count]:
+            raise ConfigError(
+                f"model.transformer.layers: the transformer has no layer {wrong[0]}; its layers are 0 to {count - 1}"
+            )
+        layers = tuple(layer % count for layer in settings.layers)
+    return StateReader(transformer.encoder, layers, settings.pooling, context_dropout=settings.context_dropout)
 
 
 def _build_encoder(settings: Model, input_size: int) -> Encoder:

@@ -2,6 +2,8 @@
 
 model/  config.yaml  tags.txt  words.txt  frozen_words.txt  chars.txt  weights.safetensors  metrics.json  MANIFEST.json
         calibration.json (of a calibrated model)
+        transformer.json  transformer-config.json  transformer-tokenizer.json  (of a model with a transformer)
+        transformer.safetensors  (of a frozen transformer whose weights the model includes)
 run/    model-best/  checkpoint-NNNNNN/ (a model, with state.json and state.safetensors)  LATEST
         config.yaml  metrics.jsonl  train.log  training.png  counts.json
 """
@@ -11,12 +13,12 @@ import logging
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save as save_tensors
-from torch import Tensor
+from torch import Tensor, nn
 
 from tagger import config
 from tagger.config import Config
@@ -35,7 +37,8 @@ from tagger.io.manifest import (
     retry_once,
 )
 from tagger.model import MAX_TAGS, MAX_WEIGHT_BYTES, TaggerModel, build_meta_network, find_scheme
-from tagger.nn.model import Network
+from tagger.transformer import architecture, library, tokenizer_file
+from tagger.transformer.library import Pretrained
 
 log = logging.getLogger(__name__)
 
@@ -46,17 +49,24 @@ _MAX_STATE_RATIO = 8  # of a state to the weights: a moving average, two moments
 _VOCABULARIES = ("tags.txt", "words.txt", "frozen_words.txt", "chars.txt")
 _MODEL = ("config.yaml", *_VOCABULARIES, "weights.safetensors", "metrics.json")
 _CALIBRATION = "calibration.json"
+_TRANSFORMER = ("transformer.json", "transformer-config.json", "transformer-tokenizer.json")
+_TRANSFORMER_WEIGHTS = "transformer.safetensors"
 _STATE = ("state.json", "state.safetensors")
 _MIB = 1 << 20
+_MAX_TRANSFORMER_BYTES = 4 * architecture.MAX_PARAMETERS
 _MAX_BYTES = {
     "config.yaml": _MIB // 16,
     "tags.txt": 4 * _MIB,
     "words.txt": 64 * _MIB,
     "frozen_words.txt": 64 * _MIB,
     "chars.txt": 16 * _MIB,
-    "weights.safetensors": MAX_WEIGHT_BYTES + tensor_files.MAX_HEADER_BYTES,
+    "weights.safetensors": MAX_WEIGHT_BYTES + _MAX_TRANSFORMER_BYTES + tensor_files.MAX_HEADER_BYTES,
     "metrics.json": _MIB,
     _CALIBRATION: _MIB,
+    "transformer.json": _MIB // 16,
+    "transformer-config.json": architecture.MAX_CONFIG_BYTES,
+    "transformer-tokenizer.json": tokenizer_file.MAX_BYTES,
+    _TRANSFORMER_WEIGHTS: _MAX_TRANSFORMER_BYTES + tensor_files.MAX_HEADER_BYTES,
     "state.json": 32 * _MIB,
     "state.safetensors": 6 * MAX_WEIGHT_BYTES,
 }
@@ -89,12 +99,28 @@ def save(model: TaggerModel, directory: Path, metrics: Metrics, state: State | N
         "weights.safetensors": save_tensors(_to_saved(model.network.state_dict())),
         "metrics.json": json_files.dump(metrics, indent=1),
     }
+    if model.transformer is not None:
+        contents |= _transformer_files(model, model.transformer, includes_weights=state is None)
     if not model.calibration.is_identity:
         contents[_CALIBRATION] = json_files.dump(asdict(model.calibration), indent=1)
     if state is not None:
         contents["state.json"] = json_files.dump(state.progress)
         contents["state.safetensors"] = save_tensors(_to_saved(state.tensors))
     _write(directory, contents | {MANIFEST: build_manifest(contents)})
+
+
+def _transformer_files(model: TaggerModel, transformer: Pretrained, *, includes_weights: bool) -> dict[str, bytes]:
+    """Returns the files of a model's transformer; those of a checkpoint never hold its frozen weights."""
+    settings, source = model.config.model.transformer, transformer.source
+    is_local = source.revision is None  # a directory
+    if is_local:
+        source = replace(source, name=Path(source.name).name)  # a model does not hold paths
+    contents = (json_files.dump(asdict(source), indent=1), transformer.config, transformer.tokenizer)
+    files = dict(zip(_TRANSFORMER, contents, strict=True))
+    includes_weights = includes_weights and (is_local if settings.include_weights is None else settings.include_weights)
+    if includes_weights and not settings.trainable:
+        files[_TRANSFORMER_WEIGHTS] = save_tensors(_to_saved(transformer.encoder.state_dict()))
+    return files
 
 
 def _write(directory: Path, contents: Mapping[str, bytes]) -> None:
@@ -120,31 +146,59 @@ def _to_saved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
-def load(directory: Path) -> tuple[TaggerModel, Metrics]:
+def load(directory: Path, *, transformer: Pretrained | None = None) -> tuple[TaggerModel, Metrics]:
     """Returns the model of a directory and the metrics it was saved with.
+
+    Args:
+        directory: the model directory.
+        transformer: the frozen transformer that the model names, if the caller has it; otherwise it is loaded.
 
     Raises:
         ModelError: the directory is missing, damaged, has another format, or its files contradict each other.
     """
-    return retry_once(lambda: _load(directory))
+    return retry_once(lambda: _load(directory, transformer))
 
 
-def _load(directory: Path) -> tuple[TaggerModel, Metrics]:
+def _load(directory: Path, transformer: Pretrained | None) -> tuple[TaggerModel, Metrics]:
     files = ModelFiles(directory, _MAX_BYTES)
     try:
         settings = config.parse(files.read("config.yaml").decode(), f"{directory}/config.yaml")
         tags, words, frozen_words, characters = _read_vocabularies(files, settings)
         metrics = _parse_metrics(files.read("metrics.json"))
         calibration = _read_calibration(files)
-        network = build_meta_network(settings, tags, characters, words=len(words), frozen_words=len(frozen_words))
+        transformer = _read_transformer(files, settings, transformer)
+        sizes = {"words": len(words), "frozen_words": len(frozen_words)}
+        network = build_meta_network(settings, tags, characters, **sizes, transformer=transformer)
     except UnreadableError:
         raise
     except (ConfigError, ModelError) as error:
         raise ModelError(*(f"{directory}: {fault}" for fault in error.faults)) from error
     except ValueError as error:
         raise ModelError(f"{directory}: {error}") from error
-    _load_weights(network, files)
-    return TaggerModel(settings, tags, words, frozen_words, characters, network, calibration), metrics
+    _load_weights(network, files, "weights.safetensors")
+    model = TaggerModel(settings, tags, words, frozen_words, characters, network, calibration, transformer)
+    return model, metrics
+
+
+def _read_transformer(files: ModelFiles, settings: Config, loaded: Pretrained | None) -> Pretrained | None:
+    """Returns the transformer of a model; the weights of a trainable one are on the device meta."""
+    chosen = settings.model.transformer
+    if chosen.name is None:
+        return None
+    source_file, config_file, tokenizer_file = (bytes(files.read(name)) for name in _TRANSFORMER)
+    try:
+        source = json_files.parse_as(library.Source, source_file)
+    except ValueError as error:
+        raise ModelError(f"{_TRANSFORMER[0]}: {error}") from error
+    if chosen.trainable:
+        return library.restore(config_file, tokenizer_file, None, source)
+    if _TRANSFORMER_WEIGHTS in files:
+        restored = library.restore(config_file, tokenizer_file, None, source)
+        _load_weights(restored.encoder, files, _TRANSFORMER_WEIGHTS)
+        return restored
+    transformer = loaded or library.load(source.name, source.revision)
+    library.check_digest(transformer.source, source)
+    return transformer
 
 
 def _read_vocabularies(files: ModelFiles, settings: Config) -> tuple[Vocab, Vocab, Vocab, Vocab]:
@@ -245,7 +299,7 @@ def read_files(directory: Path) -> dict[str, bytes]:
 
     def read() -> dict[str, bytes]:
         files = ModelFiles(directory, _MAX_BYTES)
-        names = (*_MODEL, _CALIBRATION) if _CALIBRATION in files else _MODEL
+        names = _MODEL + tuple(name for name in (_CALIBRATION, *_TRANSFORMER, _TRANSFORMER_WEIGHTS) if name in files)
         return {name: bytes(files.read(name)) for name in names} | {MANIFEST: files.manifest}
 
     return retry_once(read)
@@ -280,13 +334,21 @@ def describe(directory: Path) -> dict[str, Any]:
         "characters": f"{settings.characters.kind}, {len(model.characters)} distinct",
         "encoder": f"{encoder.cell}, {encoder.num_layers} x {encoder.hidden_size} {directions}",
         "merge": encoder.merge if encoder.direction == "both" else "none",
-        "reads": "documents" if settings.document_context.output_dim else "single sentences",
+        "reads": "documents" if settings.reads_documents else "single sentences",
+        **({} if model.transformer is None else {"transformer": _describe_transformer(model, model.transformer)}),
         "head": settings.head.kind,
         "parameters": sum(parameter.numel() for parameter in model.network.parameters()),
         "megabytes": round(sum(path.stat().st_size for path in directories.current_path(directory).iterdir()) / 1e6, 2),
         "metrics": {name: value for name, value in metrics.items() if not name.startswith("diagnostics")},
         **({} if model.calibration.is_identity else {"calibration": _describe_calibration(model.calibration)}),
     }
+
+
+def _describe_transformer(model: TaggerModel, transformer: Pretrained) -> str:
+    """Returns the name and kind of a model's transformer."""
+    source, settings = transformer.source, model.config.model.transformer
+    revision = f"@{source.revision}" if source.revision else ""
+    return f"{source.name}{revision}, {'trained' if settings.trainable else 'frozen'}, context {settings.context}"
 
 
 def _describe_calibration(calibration: Calibration) -> dict[str, Any]:
@@ -348,7 +410,7 @@ def _verify(checkpoint: Path) -> None:
     """Raises ModelError if a file of a checkpoint does not match its manifest, or its state is too large."""
     files = ModelFiles(checkpoint, _MAX_BYTES)
     files.lower_limit("state.safetensors", _MAX_STATE_RATIO * files.size("weights.safetensors") + (1 << 20))
-    files.verify(_MODEL + _STATE)
+    files.verify([*_MODEL, *_STATE, *(name for name in _TRANSFORMER if name in files)])
 
 
 def add_checkpoint(
@@ -397,11 +459,11 @@ def _load_tensors(data: bytearray, name: str) -> dict[str, Tensor]:
         raise ModelError(f"{name} is refused: {error}") from error
 
 
-def _load_weights(network: Network, files: ModelFiles) -> None:
+def _load_weights(network: nn.Module, files: ModelFiles, file: str) -> None:
     """Loads the weights of a network on the device meta; reads the file only if its size matches the network."""
     expected = network.state_dict()
-    name = f"{files.directory}/weights.safetensors"
-    tensors = _load_tensors(files.read("weights.safetensors", sizes=tensor_files.size_range(expected)), name)
+    name = f"{files.directory}/{file}"
+    tensors = _load_tensors(files.read(file, sizes=tensor_files.size_range(expected)), name)
     if faults := tensor_files.find_mismatches(tensors, expected):
         raise ModelError(*(f"{name}: {fault}" for fault in faults))
     network.load_state_dict(tensors, assign=True)

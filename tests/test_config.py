@@ -21,7 +21,9 @@ def faults(text: str, *overrides: str) -> tuple[str, ...]:
 
 def test_every_shipped_recipe_is_valid() -> None:
     shipped = sorted(path.stem for path in config.recipes().glob("*.yaml"))
-    assert shipped == ["ner-conll2003", "ner-conll2003-fast", "ner-conll2003-hub", "pos-conll2003", "pos-ewt", "sample"]
+    ner = ["ner-conll2003", "ner-conll2003-fast", "ner-conll2003-finetuned", "ner-conll2003-hub"]
+    pos = ["pos-conll2003", "pos-ewt", "pos-ewt-transformer", "sample"]
+    assert shipped == [*ner, "ner-conll2003-transformer", *pos]
     for name in shipped:
         assert config.recipe_path(name).read_text().startswith("# ")
         assert parse(dump(config.load(name)), name) == config.load(name)

@@ -17,7 +17,14 @@ from tagger.errors import ConfigError
 _MAX_BYTES = 10_000  # PyYAML reads some 100 kB a second
 _MAX_DEPTH = 20
 _END = "...\n"  # after a scalar that is a document of its own
-_PATHS = ("data.train", "data.dev", "data.test", "model.words.vectors", "training.sentence_weights")
+_PATHS = (
+    "data.train",
+    "data.dev",
+    "data.test",
+    "model.words.vectors",
+    "training.sentence_weights",
+    "training.feature_cache",
+)
 _TRANSFORMER = "model.transformer.name"  # a directory, or a name on the Hub
 
 _RENAMED = {  # in format 2
@@ -231,8 +238,9 @@ def _resolve_paths(config: Config, folder: Path) -> Config:
     if transformer.name and (folder / transformer.name).is_dir():
         transformer = transformer.model_copy(update={"name": str(folder / transformer.name)})
     model = config.model.model_copy(update={"words": words, "transformer": transformer})
-    weights = {"sentence_weights": resolve(config.training.sentence_weights)}
-    training = config.training.model_copy(update=weights)
+    cache = config.training.feature_cache
+    local = {"sentence_weights": resolve(config.training.sentence_weights), "feature_cache": cache and resolve(cache)}
+    training = config.training.model_copy(update=local)
     return config.model_copy(update={"data": data.model_copy(update=paths), "model": model, "training": training})
 
 

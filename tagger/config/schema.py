@@ -275,6 +275,11 @@ class Transformer(Section):
         0, description="size of a linear projection of the mixed layers; 0 for none"
     )
     dropout: Fraction = Field(0.1, description="dropout probability of the features")
+    include_weights: bool | None = Field(
+        None,
+        description="store the weights of a frozen transformer in the model; otherwise the model names it, with its"
+        " hash. null stores them if `name` is a directory",
+    )
 
     @property
     def is_local(self) -> bool:
@@ -287,6 +292,8 @@ class Transformer(Section):
             self._refuse_unused([name for name in type(self).model_fields if name != "name"], "name null")
         if not self.trainable:
             self._refuse_unused(("context_dropout",), "trainable false")
+        elif self.include_weights is not None:
+            raise ValueError("include_weights has no effect with trainable true; omit it")
         if self.context_dropout and not self.context:
             raise ValueError("context_dropout has no effect with context 0; omit it")
         return self
@@ -369,6 +376,13 @@ class Model(Section):
     dropout: Dropout = Dropout()
     head: Head = Head()
 
+    @property
+    def reads_documents(self) -> bool:
+        """Whether the tags of a sentence depend on other sentences of its document."""
+        return self.document_context.output_dim > 0 or (
+            self.transformer.name is not None and self.transformer.context > 0
+        )
+
     @model_validator(mode="after")
     def _check_effect(self) -> Self:
         layers = self.encoder.num_layers
@@ -431,6 +445,20 @@ class Schedule(Section):
         return self
 
 
+class FineTuning(Section):
+    """How a trainable transformer is trained."""
+
+    frozen_epochs: Annotated[int, Field(ge=0, le=10_000)] = Field(
+        0, description="number of first epochs in which the transformer stays as it is"
+    )
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="factor of the learning rate from one layer of the transformer to the layer below"
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="compute the states of the transformer again in the backward pass, to save memory"
+    )
+
+
 class Training(Section):
     """Training."""
 
@@ -440,11 +468,15 @@ class Training(Section):
     max_batch_tokens: Count | None = Field(
         None, description="largest number of tokens in a batch, padding included; null for no limit"
     )
+    accumulation_steps: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        1, description="number of parts of a batch that are computed one after the other, to save memory"
+    )
     bucket_size: Count = Field(
         500, description="number of sentences that are sorted by length together; 1 for random batches"
     )
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
+    fine_tuning: FineTuning = FineTuning()
     clip_norm: Positive | None = Field(5.0, description="largest norm of the gradient; null for no clipping")
     clip_value: Positive | None = Field(
         None, description="largest absolute value in the gradient; null for no clipping"
@@ -471,6 +503,14 @@ class Training(Section):
         None,
         description="file with a factor of the loss for each training sentence, as `tagger audit` writes it; null for"
         " equal weights",
+    )
+    feature_cache: Name | Literal[False] | None = Field(
+        None,
+        description="directory that caches the features of a frozen transformer; null for one in the user's cache,"
+        " false for none",
+    )
+    feature_cache_gb: Annotated[float, Field(gt=0, le=100_000)] = Field(
+        10.0, description="largest size of `feature_cache` in 10^9 bytes; the features used longest ago are removed"
     )
     mixed_precision: bool = Field(
         False, description="compute in float16 on a GPU where that is safe, with loss scaling; no effect on a CPU"
@@ -513,6 +553,8 @@ class Config(Section):
             )
         if "transformer" in self.training.optimizer.learning_rates and not model.transformer.trainable:
             raise ValueError("training.optimizer.learning_rates.transformer needs model.transformer.trainable; omit it")
+        if self.training.fine_tuning != FineTuning() and not model.transformer.trainable:
+            raise ValueError("training.fine_tuning has no effect without model.transformer.trainable; omit it")
         if not model.encoder.num_layers and "encoder" in self.training.optimizer.learning_rates:
             raise ValueError(
                 "training.optimizer.learning_rates.encoder has no effect with encoder.num_layers 0; omit it"
@@ -527,5 +569,6 @@ class Config(Section):
         if transformer.is_local:
             transformer = transformer.model_copy(update={"name": PurePath(transformer.name or "").name})
         model = self.model.model_copy(update={"words": words, "transformer": transformer})
-        training = self.training.model_copy(update={"sentence_weights": None})
+        local = {"sentence_weights": None, "feature_cache": None, "feature_cache_gb": Training().feature_cache_gb}
+        training = self.training.model_copy(update=local)
         return self.model_copy(update={"data": data, "model": model, "training": training})

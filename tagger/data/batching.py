@@ -60,24 +60,26 @@ class SubwordTensors(NamedTuple):
 
 
 class TransformerTensors(NamedTuple):
-    """What a network reads of a transformer: the states of a frozen one, or the subwords for a trainable one.
+    """The transformer's part of a batch of N tokens: one of states, subwords and features.
 
     Attributes:
-        rows: (B, T) row of each token in the N tokens of the batch, 0 in padding.
-        states: (N, L, D) states of the tokens; None if the network computes them.
-        subwords: the subwords; None if the states are known.
+        rows: (B, T) row of each token in the N tokens, 0 in padding.
+        states: (N, L, D) states of the tokens.
+        subwords: subwords, whose states the network computes.
+        features: (N, P) features of the tokens, computed before by the same network.
     """
 
     rows: Tensor
     states: Tensor | None = None
     subwords: SubwordTensors | None = None
+    features: Tensor | None = None
 
 
 class TransformerSource(Protocol):
     """Reads the transformer's part of batches."""
 
     def read(self, positions: Sequence[int]) -> Tensor | SubwordTensors:
-        """Returns the states (N, L, D), or the subwords, of the tokens of the sentences at these positions."""
+        """Returns the states (N, L, D), features (N, P) or subwords of the sentences at these positions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,17 +122,18 @@ class Batch:
             return self
 
         def move(tensor: Tensor) -> Tensor:
-            if device.type == "cuda":
+            if device.type == "cuda" and tensor.device.type == "cpu":
                 tensor = tensor.pin_memory()  # otherwise the copy would be synchronous
             return tensor.to(device, non_blocking=True)
 
         context, transformer = self.document_context, self.transformer
         if transformer is not None:
-            states, subwords = transformer.states, transformer.subwords
+            rows, states, subwords, features = transformer
             transformer = TransformerTensors(
-                move(transformer.rows),
+                move(rows),
                 None if states is None else move(states),
                 None if subwords is None else SubwordTensors(*map(move, subwords)),
+                None if features is None else move(features),
             )
         return Batch(
             move(self.words),
@@ -304,9 +307,9 @@ class EncodedCorpus:
         lengths = np.array([self.lengths[position] for position in positions], np.int64)
         rows = torch.from_numpy(_pad(np.arange(lengths.sum()), lengths))
         data = source.read(positions)
-        if isinstance(data, Tensor):
-            return TransformerTensors(rows, states=data)
-        return TransformerTensors(rows, subwords=data)
+        if not isinstance(data, Tensor):
+            return TransformerTensors(rows, subwords=data)
+        return TransformerTensors(rows, states=data) if data.ndim == 3 else TransformerTensors(rows, features=data)
 
 
 IsFull = Callable[[int, int], bool]

@@ -230,7 +230,7 @@ def train(
         if not runs.is_complete(fold.run_dir(audit_dir), config)
     ]
     if tasks:
-        training.read_inputs(config, tables=False, positions=tasks[0].positions)
+        training.read_inputs(config, is_new=False, positions=tasks[0].positions)
     with atomic.wrap_os_errors(audit_dir):
         atomic.replace(audit_dir / FOLDS, json_files.dump(list(map(asdict, folds))) + b"\n")
     faults: list[str] = []

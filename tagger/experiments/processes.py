@@ -80,7 +80,7 @@ def run_task(task: Task, *, callback: Callback = lambda event: None, inputs: Inp
     config = with_seed(loader.load(task.recipe), task.seed)
     if task.positions is not None and inputs is None:
         needs_tables = not task.is_started and task.init_from is None
-        inputs = training.read_inputs(config, tables=needs_tables, positions=task.positions)
+        inputs = training.read_inputs(config, is_new=needs_tables, positions=task.positions)
     if task.is_started:
         training.resume(run_dir, device=task.device, callback=callback, inputs=inputs, config=config)
         return

@@ -213,7 +213,7 @@ def _read_inputs(config: Config, tasks: Sequence[Task], *, shared: bool) -> Inpu
         return None
     needs_tables = any(task.init_from is None and not task.is_started for task in tasks)
     splits_off_dev = corpora.is_dev_split_off(config.data)
-    inputs = training.read_inputs(config, tables=needs_tables and shared and not splits_off_dev)
+    inputs = training.read_inputs(config, is_new=needs_tables and shared and not splits_off_dev)
     if splits_off_dev:
         log.warning("no dev data: each seed splits off other sentences, so that dev scores differ by their data too")
     return inputs if shared and not splits_off_dev else None

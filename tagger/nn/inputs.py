@@ -2,7 +2,8 @@
 
 Shapes in this module: B sentences, T tokens in the longest one, U distinct words, C characters in the longest word, V
 distinct neighbour words, R pairs of a document and a word, O occurrences of those words, F casing features, N tokens of
-all sentences, W windows of subwords, S subwords in the longest one, L layers of a transformer, D size of their states.
+all sentences, W windows of subwords, S subwords in the longest one, L layers of a transformer, D size of their states,
+P size of the features.
 """
 
 from typing import Protocol
@@ -63,7 +64,7 @@ class SubwordInputs(Protocol):
 
 
 class TransformerInputs(Protocol):
-    """The transformer's part of a batch: the states of a frozen one, or the subwords for a trainable one."""
+    """The transformer's part of a batch: one of states, subwords and features."""
 
     @property
     def rows(self) -> Tensor:
@@ -71,11 +72,15 @@ class TransformerInputs(Protocol):
 
     @property
     def states(self) -> Tensor | None:
-        """(N, L, D) states of the tokens; None if the network computes them."""
+        """(N, L, D) states of the tokens."""
 
     @property
     def subwords(self) -> SubwordInputs | None:
-        """The subwords; None if the states are known."""
+        """Subwords, whose states the network computes."""
+
+    @property
+    def features(self) -> Tensor | None:
+        """(N, P) features of the tokens, computed before by the same network."""
 
 
 class Inputs(Protocol):

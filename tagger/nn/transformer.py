@@ -127,14 +127,13 @@ class TransformerFeatures(nn.Module):
 
     def forward(self, inputs: TransformerInputs) -> Tensor:
         """Returns the features (N, P) of the tokens."""
-        states = inputs.states
-        if self.reader is not None:
-            if inputs.subwords is None:
-                raise ValueError("the network reads subwords, but the inputs have none")
-            states = self.reader(inputs.subwords)
-        if states is None:
+        if inputs.features is not None:
+            return inputs.features
+        if inputs.states is not None:
+            return self.combine(inputs.states)
+        if self.reader is None or inputs.subwords is None:
             raise ValueError("the network reads a transformer's states, but the inputs have none")
-        return self.combine(states)
+        return self.combine(self.reader(inputs.subwords))
 
     def combine(self, states: Tensor) -> Tensor:
         """Returns the features (N, P) of states (N, L, D) of any floating-point type."""

@@ -15,6 +15,7 @@ from tagger.model import TaggerModel
 from tagger.nn.kernels.scorer import TableScorer
 from tagger.tagging import forking
 from tagger.tagging.scorer import PreparedPool
+from tagger.tagging.transformer_runner import TransformerRunner
 
 CACHE_BYTES = 2**28
 """Default size of the word cache. Sentences that are being tagged may take more."""
@@ -30,6 +31,7 @@ class CachedScorer:
     Args:
         model: the model.
         cache_bytes: the size of the word cache, CACHE_BYTES if None.
+        transformer: computes the transformer features, if the network has any.
 
     Raises:
         ModelError: the features of a word are not finite.
@@ -37,9 +39,12 @@ class CachedScorer:
 
     is_concurrent = True
 
-    def __init__(self, model: TaggerModel, cache_bytes: int | None = None) -> None:
+    def __init__(
+        self, model: TaggerModel, cache_bytes: int | None = None, transformer: TransformerRunner | None = None
+    ) -> None:
         self._words, self._characters, self._network = model.known_words, model.characters, model.network
         self._scorer = TableScorer(model.network)
+        self._transformer = transformer.without_cache() if transformer else None
         self._uses_context = model.network.embedding.document_context is not None
         capacity = max(1, (cache_bytes or CACHE_BYTES) // (self._scorer.row_bytes + _WORD_BYTES))
         self.cache = WordCache(capacity)
@@ -52,6 +57,7 @@ class CachedScorer:
         pool = self.prepare([["a"]], [0])
         pool.score([0])  # a compiler that does not work is detected here
         pool.release()
+        self._transformer = transformer
 
     @property
     def cache_hit_rate(self) -> float | None:
@@ -75,11 +81,16 @@ class CachedScorer:
         if self._uses_context and len(sentences):
             occurrences = self._occurrences(sentences, rows, lengths, passages)
 
+        source = self._transformer.prepare(sentences, passages) if self._transformer else None
+
         def score(positions: Sequence[int]) -> tuple[Tensor, Tensor]:
+            features = None if source is None else source.read(positions).numpy()
             tokens = np.concatenate([np.arange(*ranges[position]) for position in positions])
             context = None if occurrences is None else occurrences.select(tokens)
             counts = lengths[positions]
-            return torch.from_numpy(self._scorer.emissions(rows[tokens], counts, context)), torch.from_numpy(counts)
+            return torch.from_numpy(self._scorer.emissions(rows[tokens], counts, context, features)), torch.from_numpy(
+                counts
+            )
 
         def release() -> None:
             with self._lock:
@@ -127,6 +138,8 @@ class CachedScorer:
         self.retain_words()
         with self._lock:
             assert self._retained is not None
+            if self._transformer is not None:
+                self._transformer.update_weights()
             self._scorer = TableScorer(self._network)
             self._scorer.reserve(max(self._reserved_rows, self.cache.row_count))
             for rows, encoded in self._retained:

@@ -14,6 +14,7 @@ from tagger.data.batching import EncodedCorpus, WordEncoder
 from tagger.data.sentence import Sentence
 from tagger.model import TaggerModel
 from tagger.tagging import forking
+from tagger.tagging.transformer_runner import TransformerRunner
 
 
 class PreparedPool(NamedTuple):
@@ -57,8 +58,8 @@ class TorchScorer:
 
     is_concurrent, cache_hit_rate = False, None
 
-    def __init__(self, model: TaggerModel, device: torch.device) -> None:
-        self._model, self._device = model, device
+    def __init__(self, model: TaggerModel, device: torch.device, transformer: TransformerRunner | None = None) -> None:
+        self._model, self._device, self._transformer = model, device, transformer
         self._network = model.network.to(device)
         self._lock = threading.Lock()  # the caller's thread may score a batch at the same time as the workers
         forking.register(self)
@@ -76,7 +77,10 @@ class TorchScorer:
         encoder = WordEncoder(self._model.known_words, self._model.characters)
         uses_context = self._network.embedding.document_context is not None
         encoded = EncodedCorpus(
-            [Sentence(tuple(tokens)) for tokens in sentences], encoder, passages=passages if uses_context else None
+            [Sentence(tuple(tokens)) for tokens in sentences],
+            encoder,
+            passages=passages if uses_context else None,
+            transformer=self._transformer.prepare(sentences, passages) if self._transformer else None,
         )
 
         def score(positions: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -96,4 +100,6 @@ class TorchScorer:
         """Does nothing: prepared pools hold their encoded words."""
 
     def update_weights(self) -> None:
-        """Does nothing: each batch is scored with the current weights."""
+        """Discards transformer features; everything else is computed with the current weights for each batch."""
+        if self._transformer is not None:
+            self._transformer.update_weights()

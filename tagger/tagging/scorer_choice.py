@@ -8,6 +8,8 @@ from tagger.errors import TaggerError
 from tagger.model import TaggerModel
 from tagger.nn.embeddings import CharacterCNN, CharacterLSTM
 from tagger.tagging.scorer import Scorer, TorchScorer
+from tagger.tagging.transformer_runner import TransformerRunner
+from tagger.transformer.state_cache import StateCache
 
 log = logging.getLogger(__name__)
 _CHARACTER_TABLE_BYTES = 2**28  # 20,000 characters, 100 features and a kernel size of 5 take a third of it
@@ -15,9 +17,11 @@ _CHARACTER_TABLE_BYTES = 2**28  # 20,000 characters, 100 features and a kernel s
 
 def can_cache(model: TaggerModel, device: torch.device) -> bool:
     """Returns whether the cached scorer supports a model and device; its scores do not depend on the batch."""
-    is_float32 = all(weight.dtype == torch.float32 for weight in model.network.parameters())
-    is_small = _character_table_bytes(model.network.embedding.characters) <= _CHARACTER_TABLE_BYTES
-    return device.type == "cpu" and is_float32 and is_small and model.network.encoder.attention is None
+    network = model.network
+    is_float32 = all(weight.dtype == torch.float32 for weight in network.parameters())
+    is_small = _character_table_bytes(network.embedding.characters) <= _CHARACTER_TABLE_BYTES
+    is_recurrent = len(network.encoder.layers) > 0 and network.encoder.attention is None
+    return device.type == "cpu" and is_float32 and is_small and is_recurrent
 
 
 def _character_table_bytes(module: CharacterCNN | CharacterLSTM | None) -> int:
@@ -30,26 +34,38 @@ def _character_table_bytes(module: CharacterCNN | CharacterLSTM | None) -> int:
     return 4 * 4 * module.output_dim * module.embedding.num_embeddings
 
 
-def create_scorer(model: TaggerModel, device: torch.device, cache_bytes: int | None = None) -> Scorer:
+def create_scorer(
+    model: TaggerModel,
+    device: torch.device,
+    cache_bytes: int | None = None,
+    *,
+    state_cache: StateCache | None = None,
+    threads: int = 1,
+) -> Scorer:
     """Returns the fastest scorer that works for a model on a device.
 
     Args:
         model: the model, whose network is moved to the device.
         device: the device to compute on.
         cache_bytes: the size of the word cache, if there is one.
+        state_cache: the cache of the states of a frozen transformer; None to compute them for each pool.
+        threads: torch threads for a transformer on a CPU.
 
     Raises:
         ModelError: the features of a word are not finite.
         ConfigError: numba's compiler is disabled.
     """
     model.network.to(device)
+    transformer = None
+    if model.transformer is not None:
+        transformer = TransformerRunner(model, device, state_cache, threads=threads)
     if can_cache(model, device):
         try:
             from tagger.tagging.cached_scorer import CachedScorer
 
-            return CachedScorer(model, cache_bytes)
+            return CachedScorer(model, cache_bytes, transformer)
         except TaggerError:
             raise
         except Exception as error:  # whatever a compiler may raise
             log.warning("tagging is slow, because compiled kernels do not work here: %s", error)
-    return TorchScorer(model, device)
+    return TorchScorer(model, device, transformer)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import count, groupby
 from pathlib import Path
-from typing import NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
 import torch
 
@@ -31,6 +31,7 @@ from tagger.tagging.scorer import PreparedPool
 from tagger.tagging.scorer_choice import create_scorer
 from tagger.tagging.span_tags import SpanTags
 from tagger.tagging.texts import check_tokenizer, split_texts
+from tagger.transformer.state_cache import StateCache
 
 BATCH_TOKENS, MAX_TOKENS = 4096, 1000
 _FEEDERS = {"cpu": 1, "cuda": 3}  # threads that build batches and decode while a GPU computes
@@ -122,6 +123,8 @@ class Tagger:
         workers: number of threads on a CPU; None for as many as the process may use processors.
         cache_bytes: maximum size of the word cache on a CPU, 2**28 (256 MB) if None. Memory grows with each new word
             until the cache is full; then the least recently used words are evicted, and computed again when needed.
+        state_cache: the cache of the states of a frozen transformer; None to compute them for each pool. It is not
+            pickled.
 
     Raises:
         ValueError: a limit is below 1.
@@ -137,6 +140,7 @@ class Tagger:
         max_tokens: int = MAX_TOKENS,
         workers: int | None = None,
         cache_bytes: int | None = None,
+        state_cache: StateCache | None = None,
     ) -> None:
         limits = {
             "batch_tokens": batch_tokens,
@@ -150,11 +154,12 @@ class Tagger:
         self._limits = limits
         self.model, self.device = model, device
         self._batch_tokens, self._max_tokens = batch_tokens, max_tokens
-        self._scorer = create_scorer(model, device, cache_bytes)
+        threads = workers or count_processors()
+        self._scorer = create_scorer(model, device, cache_bytes, state_cache=state_cache, threads=threads)
         self._gate = MemoryGate()
         self._span_tags = SpanTags(model.tags.items) if model.scheme else None
         self._is_untyped = self._span_tags is not None and self._span_tags.types == [schemes.UNTYPED]
-        self._workers = (workers or count_processors()) if self._scorer.is_concurrent else _FEEDERS.get(device.type, 1)
+        self._workers = threads if self._scorer.is_concurrent else _FEEDERS.get(device.type, 1)
 
     @property
     def span_types(self) -> tuple[str, ...]:
@@ -164,7 +169,7 @@ class Tagger:
     @property
     def uses_document_context(self) -> bool:
         """Whether the tags of a sentence depend on the other sentences of its document."""
-        return self.model.network.embedding.document_context is not None
+        return self.model.config.model.reads_documents
 
     @property
     def cache_hit_rate(self) -> float | None:
@@ -369,7 +374,8 @@ class Tagger:
         lengths = [window.stop - window.start for _, window in windows]
         order = sorted(range(len(windows)), key=lengths.__getitem__, reverse=True)
         batches = list(split_into_batches(order, lengths, batch_limit(max_tokens=self._batch_tokens)))
-        passages = number_passages(pool) if self.uses_document_context else range(len(pool))
+        has_passages = self.uses_document_context or self.model.transformer is not None
+        passages = number_passages(pool) if has_passages else range(len(pool))
         prepared = self._scorer.prepare(
             [pool[position].tokens[window.start : window.stop] for position, window in windows],
             [passages[position] for position, _ in windows],
@@ -458,7 +464,7 @@ def _add_prediction(sentence: Sentence, prediction: Prediction) -> Sentence:
     return tagged
 
 
-def _restore(model: TaggerModel, device: torch.device, limits: Mapping[str, int]) -> Tagger:
+def _restore(model: TaggerModel, device: torch.device, limits: Mapping[str, Any]) -> Tagger:
     return Tagger(model, device, **limits)
 
 

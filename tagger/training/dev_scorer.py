@@ -8,6 +8,7 @@ from tagger.data.reader import Corpus
 from tagger.evaluation import Report, evaluate
 from tagger.model import TaggerModel
 from tagger.tagging import EncodedPool, Tagger
+from tagger.transformer.state_cache import StateCache
 
 
 class DevScorer:
@@ -18,10 +19,19 @@ class DevScorer:
         corpus: the dev data.
         device: the device to compute on.
         workers: number of threads on a CPU.
+        state_cache: the cache of the states of a frozen transformer.
     """
 
-    def __init__(self, model: TaggerModel, corpus: Corpus, device: torch.device, workers: int) -> None:
+    def __init__(
+        self,
+        model: TaggerModel,
+        corpus: Corpus,
+        device: torch.device,
+        workers: int,
+        state_cache: StateCache | None = None,
+    ) -> None:
         self._model, self._corpus, self._device, self._workers = model, corpus, device, workers
+        self._state_cache = state_cache
         self._encoded: tuple[Tagger, list[EncodedPool]] | None = None
 
     def score(self, on_batch: Callable[[], None]) -> Report:
@@ -31,7 +41,7 @@ class DevScorer:
             ModelError: the model's scores are not finite.
         """
         if self._encoded is None:
-            tagger = Tagger(self._model, self._device, workers=self._workers)
+            tagger = Tagger(self._model, self._device, workers=self._workers, state_cache=self._state_cache)
             self._encoded = tagger, tagger.encode(self._corpus.sentences)
         else:
             self._encoded[0].update_weights()

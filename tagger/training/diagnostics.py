@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tagger.data.batching import Batch, EncodedCorpus, WordEncoder
-from tagger.data.document_context import number_passages
+from tagger.data.batching import Batch, TransformerSource
 from tagger.data.sentence import Sentence
 from tagger.model import TaggerModel
 from tagger.nn import reference_cells
@@ -34,7 +33,9 @@ class Activity:
     far: int
 
 
-def select_batch(model: TaggerModel, sentences: Sequence[Sentence]) -> Batch:
+def select_batch(
+    model: TaggerModel, sentences: Sequence[Sentence], transformer: TransformerSource | None = None
+) -> Batch:
     """Returns the batch to measure: the 32 longest of the sentences with 21 to 30 tokens.
 
     If there are none, those of at most 30 tokens that are at least half as long as the longest of these; else the
@@ -45,8 +46,7 @@ def select_batch(model: TaggerModel, sentences: Sequence[Sentence]) -> Batch:
     long = [index for index in short if len(sentences[index]) > FAR]
     half = [index for index in short if 2 * len(sentences[index]) >= len(sentences[short[-1]])]
     chosen = (long or half)[-_SENTENCES:] or ordered[:1]
-    numbers = number_passages(sentences) if model.config.model.document_context.output_dim else None
-    return EncodedCorpus(sentences, WordEncoder(model.known_words, model.characters), passages=numbers).batch(chosen)
+    return model.encode(sentences, transformer=transformer).batch(chosen)
 
 
 def measure(model: TaggerModel, batch: Batch) -> Activity:

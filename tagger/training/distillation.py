@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from tagger.data import schemes
-from tagger.data.batching import EncodedCorpus, WordEncoder
-from tagger.data.document_context import number_passages
+from tagger.data.batching import TransformerSource
 from tagger.data.sentence import Sentence
 from tagger.data.vocab import Vocab
 from tagger.model import TaggerModel
@@ -22,16 +21,18 @@ _SMALLEST = 1e-4
 
 
 @torch.no_grad()
-def weigh_tags(teacher: TaggerModel, tags: Vocab, sentences: Sequence[Sentence]) -> Iterator[NDArray[np.float32]]:
+def weigh_tags(
+    teacher: TaggerModel, tags: Vocab, sentences: Sequence[Sentence], transformer: TransformerSource | None = None
+) -> Iterator[NDArray[np.float32]]:
     """Yields (T, K) for each sentence: the log of the teacher's marginal probability of each tag at each token.
 
-    A tag that the teacher lacks has the weight of O, which the teacher gives to its tokens.
+    A tag that the teacher lacks has the weight of O, which the teacher gives to its tokens. `transformer` is needed if
+    the teacher has transformer features.
     """
     teacher.network.eval()
     fallback = teacher.tags.ids.get(schemes.OUTSIDE, 0)
     columns = torch.tensor([teacher.tags.ids.get(tag, fallback) for tag in tags.items])
-    passages = number_passages(sentences) if teacher.config.model.document_context.output_dim else None
-    encoded = EncodedCorpus(sentences, WordEncoder(teacher.known_words, teacher.characters), passages=passages)
+    encoded = teacher.encode(sentences, transformer=transformer)
     for start in range(0, len(sentences), _BATCH):
         positions = range(start, min(start + _BATCH, len(sentences)))
         batch = encoded.batch(positions)

@@ -13,10 +13,9 @@ import torch
 
 from tagger import model_dir
 from tagger.config import Config
-from tagger.data.batching import Batch, EncodedCorpus, WordEncoder, batch_limit, shuffled_batches
-from tagger.data.document_context import number_passages
+from tagger.data.batching import Batch, batch_limit, shuffled_batches
 from tagger.data.partial import GoldEncoder
-from tagger.device import single_torch_thread
+from tagger.device import single_torch_thread, torch_threads
 from tagger.errors import ModelError, Stopped, TrainingError
 from tagger.evaluation import Report
 from tagger.model import TaggerModel
@@ -31,7 +30,9 @@ from tagger.training.epoch_record import Diagnostics, EpochRecord
 from tagger.training.events import Callback, EpochEnd, Start, StepEnd
 from tagger.training.run_dir import BEST
 from tagger.training.state import EpochStats, Progress
+from tagger.training.transformer_sources import open_source
 from tagger.training.update import Update, Updater
+from tagger.transformer.state_cache import StateCache
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ class Loop:
         run_dir: the directory of checkpoints, the best model and records.
         device: the device to train on.
         callback: is called with the events of the training.
+        state_cache: the cache of the states of a frozen transformer; None without one.
     """
 
     def __init__(
@@ -56,22 +58,23 @@ class Loop:
         run_dir: Path,
         device: torch.device,
         callback: Callback,
+        state_cache: StateCache | None = None,
     ) -> None:
         self.settings, self.model, self.data = config.training, model, data
+        self.state_cache = state_cache
         self.run_dir, self.device, self.callback = run_dir, device, callback
         self.updater = Updater(model.network.to(device), self.settings, device)
         self._evaluated_model = replace(model, network=self.updater.evaluated_network)
-        sentences = data.train.sentences
-        passages = number_passages(sentences) if config.model.document_context.output_dim else None
-        encoder = WordEncoder(model.known_words, model.characters)
+        self._threads = torch.get_num_threads()
         gold = GoldEncoder(model.tags, model.scheme, data.source)
-        self._encoded = EncodedCorpus(sentences, encoder, gold, passages, weights=data.weights)
+        source = open_source(model, data.train.sentences, state_cache, device)
+        self._encoded = model.encode(data.train.sentences, gold, weights=data.weights, transformer=source)
         self.progress = Progress()
         self._diagnostics_batch = None
+        source = open_source(model, data.dev.sentences, state_cache, device)
         if self.settings.diagnostics:
-            self._diagnostics_batch = diagnostics.select_batch(model, data.dev.sentences).move_to(device)
-        self._threads = torch.get_num_threads()
-        self._dev_scorer = DevScorer(self._evaluated_model, data.dev, device, self._threads)
+            self._diagnostics_batch = diagnostics.select_batch(model, data.dev.sentences, source).move_to(device)
+        self._dev_scorer = DevScorer(self._evaluated_model, data.dev, device, self._threads, state_cache)
         for layer in model.network.modules():
             if isinstance(layer, RecurrentLayer):
                 layer.threads = self._threads
@@ -80,8 +83,10 @@ class Loop:
 
     def distill(self, teacher: TaggerModel) -> None:
         """Weighs the completions of partial annotation by the marginals of a model."""
+        sentences = self.data.train.sentences
+        source = open_source(teacher, sentences, self.state_cache, self.device)
         with single_torch_thread():  # so that a resumed training has the same weights
-            self._encoded.weigh(distillation.weigh_tags(teacher, self.model.tags, self.data.train.sentences))
+            self._encoded.weigh(distillation.weigh_tags(teacher, self.model.tags, sentences, source))
 
     @property
     def history(self) -> list[EpochRecord]:
@@ -95,7 +100,7 @@ class Loop:
             Stopped: a signal asked for it; a checkpoint is written.
             TrainingError: the loss or the gradient is not finite.
         """
-        with single_torch_thread():
+        with torch_threads(self._threads if self.model.config.model.transformer.trainable else 1):
             self._run(stop)
 
     def _run(self, stop: StopRequest) -> None:
@@ -103,6 +108,7 @@ class Loop:
         self.callback(Start(progress.epoch, self.settings.epochs, progress.step))
         while progress.epoch < self.settings.epochs and not self._is_out_of_patience():
             self._batches = self._shuffle_batches(progress.epoch)
+            self.updater.start_epoch(progress.epoch)
             built = self._build_batches(self._batches[progress.step :])
             while progress.step < len(self._batches):
                 self._take_step(built)
@@ -114,21 +120,26 @@ class Loop:
             if stop.signum:
                 self._stop(stop, saved=True)
 
-    def _build_batches(self, batches: list[list[int]]) -> Iterator[tuple[list[int], Batch]]:
+    def _build_batches(self, batches: list[list[int]]) -> Iterator[tuple[list[int], list[Batch]]]:
         """Yields positions and their batches; with two threads or more, the next batch is built in a second thread."""
         if self._threads < 2:
-            yield from zip(batches, map(self._encoded.batch, batches), strict=True)
+            yield from zip(batches, map(self._build_parts, batches), strict=True)
             return
         with ThreadPoolExecutor(1, "batches") as builder:
-            ahead = [builder.submit(self._encoded.batch, each) for each in batches[:1]]
+            ahead = [builder.submit(self._build_parts, each) for each in batches[:1]]
             for number, positions in enumerate(batches, 1):
-                ahead += [builder.submit(self._encoded.batch, each) for each in batches[number : number + 1]]
+                ahead += [builder.submit(self._build_parts, each) for each in batches[number : number + 1]]
                 yield positions, ahead.pop(0).result()
 
-    def _take_step(self, built: Iterator[tuple[list[int], Batch]]) -> None:
+    def _build_parts(self, positions: list[int]) -> list[Batch]:
+        """Returns the batch of sentences in `training.accumulation_steps` parts, fewer if it has fewer sentences."""
+        size = -(-len(positions) // self.settings.accumulation_steps)
+        return [self._encoded.batch(positions[start : start + size]) for start in range(0, len(positions), size)]
+
+    def _take_step(self, built: Iterator[tuple[list[int], list[Batch]]]) -> None:
         progress, stats, settings = self.progress, self.progress.stats, self.settings
         started = time.perf_counter()
-        positions, batch = next(built)
+        positions, parts = next(built)
         factor = optimizers.schedule_factor(
             settings.schedule,
             step=progress.steps,
@@ -136,7 +147,7 @@ class Loop:
             epoch=progress.epoch,
             improved=[record.best for record in self.history],
         )
-        update = self.updater.update(batch, factor)
+        update = self.updater.update(parts, factor)
         if update.is_finite:
             stats.add(update, sentences=len(positions), learning_rate=settings.optimizer.learning_rate * factor)
         else:

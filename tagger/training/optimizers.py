@@ -1,6 +1,7 @@
 """Parameter groups, optimizers, learning rate schedules, gradient clipping and the moving average of weights."""
 
 import math
+import re
 from collections.abc import Sequence
 from copy import deepcopy
 
@@ -32,6 +33,16 @@ def part_of(name: str) -> Part:
     return next(part for prefix, part in _PARTS if name.startswith(prefix))
 
 
+def _layer_of(name: str) -> int:
+    """Returns the number of the transformer layer that a parameter belongs to, from 1; 0 for the embedding layer.
+
+    >>> [_layer_of(f"reader.encoder.{name}") for name in ("embeddings.word", "encoder.layer.3.output", "layers.0.norm")]
+    [0, 4, 1]
+    """
+    match = re.search(r"\.layers?\.([0-9]+)\.", name)
+    return int(match[1]) + 1 if match else 0
+
+
 def create_lazy_rows(network: Network, settings: Training, device: torch.device) -> LazyRows | None:
     """Makes the gradients of word vectors sparse and returns their lazy optimizer; None if it cannot be used.
 
@@ -46,21 +57,29 @@ def create_lazy_rows(network: Network, settings: Training, device: torch.device)
     )
 
 
-def create_optimizer(network: Network, settings: Optimizer, rows: LazyRows | None) -> torch.optim.Optimizer:
+def create_optimizer(
+    network: Network, settings: Optimizer, rows: LazyRows | None, *, layer_decay: float = 1.0
+) -> torch.optim.Optimizer:
     """Returns the optimizer of all parameters that `rows` does not update.
 
     Each parameter group holds the name of its `part` and its `learning_rate` before the schedule. The biases that keep
-    the gates of lstm1997 open have no weight decay.
+    the gates of lstm1997 open have no weight decay. In a transformer, the learning rate falls by the factor
+    `layer_decay` from each layer to the one below.
     """
     fixed_biases = {id(cell.bias_ih_l0) for cell in network.modules() if isinstance(cell, LSTM1997)}
-    groups: dict[tuple[Part, bool], list[nn.Parameter]] = {}
+    depth = max(
+        (_layer_of(name) for name, _ in network.named_parameters() if part_of(name) == "transformer"), default=0
+    )
+    groups: dict[tuple[Part, bool, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if rows is None or parameter is not rows.weight:
-            groups.setdefault((part_of(name), id(parameter) in fixed_biases), []).append(parameter)
+            part = part_of(name)
+            factor = layer_decay ** (depth - _layer_of(name)) if part == "transformer" else 1.0
+            groups.setdefault((part, id(parameter) in fixed_biases, factor), []).append(parameter)
     parameter_groups = [
-        {"params": parameters, "part": part, "learning_rate": settings.learning_rate_of(part)}
+        {"params": parameters, "part": part, "learning_rate": settings.learning_rate_of(part) * factor}
         | ({"weight_decay": 0.0} if fixed else {})
-        for (part, fixed), parameters in groups.items()
+        for (part, fixed, factor), parameters in groups.items()
     ]
     if settings.kind == "sgd":
         return torch.optim.SGD(

@@ -115,6 +115,13 @@ class Progress:
         """The number of steps that updated the weights: all that were not skipped."""
         return self.steps - self.stats.skipped - sum(record.skipped for record in self.history)
 
+    def updates_since(self, epoch: int) -> int:
+        """Returns the number of steps that updated the weights in this epoch, counted from 0, and later ones."""
+        before = self.history[:epoch]
+        if len(before) < epoch:
+            return 0
+        return self.updates - sum(-record.skipped for record in before) - (before[-1].steps if before else 0)
+
 
 @dataclass
 class _Stored:
@@ -144,7 +151,9 @@ def snapshot(progress: Progress, updater: Updater, digests: Mapping[str, str]) -
 
 def max_file_bytes(updater: Updater) -> int:
     """Returns the size of the largest state.safetensors that belongs to a training."""
-    return tensor_files.size_range(_expected(updater, updated=True, sums=MAX_STEPS + 1, with_cuda=True))[1]
+    return tensor_files.size_range(_expected(updater, updated=True, trained=True, sums=MAX_STEPS + 1, with_cuda=True))[
+        1
+    ]
 
 
 def progress_of(state: State, digests: Mapping[str, str]) -> Progress:
@@ -183,6 +192,7 @@ def restore(state: State, progress: Progress, updater: Updater) -> None:
     expected = _expected(
         updater,
         updated=progress.updates > 0,
+        trained=progress.updates_since(updater.settings.fine_tuning.frozen_epochs) > 0,
         sums=sums[0] if updater.rows else 1,
         with_cuda="random.cuda" in tensors,
     )
@@ -205,12 +215,13 @@ def restore(state: State, progress: Progress, updater: Updater) -> None:
     set_random_state(_under("random.", tensors), updater.device)
 
 
-def _expected(updater: Updater, *, updated: bool, sums: int, with_cuda: bool) -> dict[str, Tensor]:
+def _expected(updater: Updater, *, updated: bool, trained: bool, sums: int, with_cuda: bool) -> dict[str, Tensor]:
     """Returns tensors with the names, shapes and dtypes that a state must have; some hold arbitrary values.
 
     Args:
         updater: that of the training.
         updated: whether the optimizer has moved the weights at least once.
+        trained: whether it has moved those of a trainable transformer, too.
         sums: the length of the sums in `LazyRows`.
         with_cuda: whether the random state of a GPU is among them.
     """
@@ -218,8 +229,11 @@ def _expected(updater: Updater, *, updated: bool, sums: int, with_cuda: bool) ->
     if with_cuda:
         expected["random.cuda"] = torch.empty(_CUDA_RANDOM_BYTES, dtype=torch.uint8, device="meta")
     if updated:
-        parameters = [parameter for group in updater.optimizer.param_groups for parameter in group["params"]]
-        for number, parameter in enumerate(parameters):
+        groups = updater.optimizer.param_groups
+        parameters = [(parameter, group["part"]) for group in groups for parameter in group["params"]]
+        for number, (parameter, part) in enumerate(parameters):
+            if part == "transformer" and not trained:
+                continue
             expected |= _prefixed(f"optimizer.{number}.", _moments(updater.optimizer, parameter))
     if updater.moving_average is not None:
         expected |= _prefixed("average.", updater.moving_average.network.state_dict())

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from tagger import model_dir
 from tagger.choices import counted, list_briefly
 from tagger.config import Config, changed_settings, fixed_changes, loader
+from tagger.config.schema import Transformer
 from tagger.data.vectors import Table
 from tagger.device import seed_generators, select_device, single_torch_thread
 from tagger.errors import ConfigError, ModelError
@@ -27,13 +29,16 @@ from tagger.training.loop import Loop
 from tagger.training.overview import log_overview
 from tagger.training.result import TrainingResult
 from tagger.training.run_dir import BEST, CONFIG, COUNTS, INITIAL, check_free, check_is_run, lock_run_dir
+from tagger.training.transformer_sources import open_source, open_state_cache
+from tagger.transformer import library
+from tagger.transformer.library import Pretrained
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """The data and vector tables of a recipe, and the log records of reading them.
+    """The data, vector tables and transformer of a recipe, and the log records of reading them.
 
     Trainings that differ only in their seeds can share one, unless the seed selects the dev data: see
     `corpora.is_dev_split_off`.
@@ -41,15 +46,17 @@ class Inputs:
 
     data: Corpora
     tables: Sequence[Table]
+    transformer: Pretrained | None
     notices: Sequence[logging.LogRecord]
 
 
-def read_inputs(config: Config, *, tables: bool = True, positions: Sequence[int] | None = None) -> Inputs:
-    """Returns the data of a recipe, and its vector tables if `tables` is set.
+def read_inputs(config: Config, *, is_new: bool = True, positions: Sequence[int] | None = None) -> Inputs:
+    """Returns the data of a recipe, and the pretrained weights that it needs.
 
     Args:
         config: the recipe.
-        tables: whether to read the vector tables.
+        is_new: whether to read vector tables and a transformer to be trained, whose weights a checkpoint or another
+            model holds otherwise.
         positions: the training sentences to train on, numbered from 0; None for all.
 
     Raises:
@@ -58,8 +65,15 @@ def read_inputs(config: Config, *, tables: bool = True, positions: Sequence[int]
     with records.LogBuffer() as notices:
         data = corpora.load(config, positions)
         log_overview(config, data)
-        vectors = read_tables(config, data.train.sentences) if tables else []
-    return Inputs(data, vectors, notices.records)
+        vectors = read_tables(config, data.train.sentences) if is_new else []
+        transformer = _load_transformer(config.model.transformer, is_new=is_new)
+    return Inputs(data, vectors, transformer, notices.records)
+
+
+def _load_transformer(settings: Transformer, *, is_new: bool) -> Pretrained | None:
+    if settings.name is None or (settings.trainable and not is_new):
+        return None
+    return library.load(settings.name, settings.revision)
 
 
 def train(
@@ -90,18 +104,18 @@ def train(
     check_no_tables(config, init_from)
     if config.training.distill and init_from is None:
         raise ConfigError("training.distill learns from the model of `init_from`; pass one, or omit it")
-    inputs = inputs or read_inputs(config, tables=init_from is None)
+    inputs = inputs or read_inputs(config, is_new=init_from is None)
     data = inputs.data
     with records.LogBuffer() as notices, seed_generators(config.training.seed, target):
         with single_torch_thread():  # the initial weights do not depend on the number of threads either
             model = _build_model(config, inputs, init_from)
         buffered = [*inputs.notices, *notices.records]
         del inputs  # frees the tables, unless the caller holds them
-        with _open_run(run_dir, buffered):
+        with _open_run(run_dir, buffered), open_state_cache(config) as cache:
             check_free(run_dir)  # again: another training may have used it while this one read its data
             with atomic.wrap_os_errors(run_dir):
                 atomic.replace(run_dir / CONFIG, loader.dump(config).encode())
-            loop = Loop(config, model, data, run_dir, target, callback)
+            loop = Loop(config, model, data, run_dir, target, callback, cache)
             if config.training.distill and init_from is not None:
                 model_dir.copy(init_from, run_dir / INITIAL)
                 loop.distill(model_dir.load(run_dir / INITIAL)[0])
@@ -128,13 +142,18 @@ def resume(
     target = select_device(device)
     check_is_run(run_dir)
     config = config or loader.load(str(run_dir / CONFIG))
-    inputs = inputs or read_inputs(config, tables=False)
-    with records.LogBuffer(), seed_generators(config.training.seed, target), _open_run(run_dir, inputs.notices):
+    inputs = inputs or read_inputs(config, is_new=False)
+    with (
+        records.LogBuffer(),
+        seed_generators(config.training.seed, target),
+        _open_run(run_dir, inputs.notices),
+        open_state_cache(config) as cache,
+    ):
         newest = model_dir.find_newest_checkpoint(run_dir)
         log.info("resuming from %s", newest.name)
-        stored = model_dir.load(newest)[0]
+        stored = model_dir.load(newest, transformer=inputs.transformer)[0]
         model = _with_config(stored, config, inputs.data, run_dir)
-        loop = Loop(config, model, inputs.data, run_dir, target, callback)
+        loop = Loop(config, model, inputs.data, run_dir, target, callback, cache)
         state = model_dir.load_state(newest, loop.max_state_bytes)
         _check_epochs(run_dir, state.progress.get("epoch"), stored.config, config)
         if config.training.distill:
@@ -193,9 +212,13 @@ def _store_config(run_dir: Path, config: Config, loop: Loop) -> None:
 def _build_model(config: Config, inputs: Inputs, init_from: Path | None) -> TaggerModel:
     data = inputs.data
     numbered = corpora.with_resolved_columns(config, data.train)
+    transformer = inputs.transformer
     if init_from is None:
-        return build_model(numbered, data.train.sentences, inputs.tables)
-    source, _ = model_dir.load(init_from)
+        if transformer is not None and config.model.transformer.trainable:
+            transformer = replace(transformer, encoder=deepcopy(transformer.encoder))  # other seeds start from it, too
+        return build_model(numbered, data.train.sentences, inputs.tables, transformer=transformer)
+    source, _ = model_dir.load(init_from, transformer=transformer)
+    transfer.check_transformer(source, transformer, config.model.transformer)
     transfer.check_scheme(source, numbered)
     if unlearned := transfer.find_unlearned(source, data.train.sentences):
         log.warning(
@@ -204,7 +227,9 @@ def _build_model(config: Config, inputs: Inputs, init_from: Path | None) -> Tagg
             data.train.name,
             list_briefly(unlearned),
         )
-    model = build_model(numbered, data.train.sentences, [transfer.vector_table(source)], extended=source)
+    tables = [transfer.vector_table(source)]
+    transformer = source.transformer and replace(source.transformer, encoder=deepcopy(source.transformer.encoder))
+    model = build_model(numbered, data.train.sentences, tables, extended=source, transformer=transformer)
     transfer.transfer_weights(source, model)
     return model
 
@@ -221,15 +246,16 @@ def _finish(loop: Loop, data: Corpora, device: torch.device) -> TrainingResult:
         loop.run(stop)
     run_dir = loop.run_dir
     best = run_dir / BEST
-    model, metrics = model_dir.load(best)
+    model, metrics = model_dir.load(best, transformer=loop.model.transformer)
     try:
         EpochRecord.from_json(metrics)
     except ValueError as error:
         raise ModelError(f"{best}/metrics.json: {error}") from error
-    tagger = Tagger(model, device, workers=torch.get_num_threads())
+    tagger = Tagger(model, device, workers=torch.get_num_threads(), state_cache=loop.state_cache)
     dev = evaluate_with_predictions(tagger, data.dev).counts
     counts, test = {"dev": dev}, None
     if data.test is not None:
+        open_source(model, data.test.sentences, loop.state_cache, device)  # fills the cache
         scored = evaluate_with_predictions(tagger, data.test)
         test, counts["test"] = scored.report, scored.counts
         log.info("test: %s", test.signature)

@@ -8,12 +8,14 @@ from torch import Tensor
 
 from tagger.choices import list_briefly
 from tagger.config import Config
+from tagger.config.schema import Transformer
 from tagger.data import schemes
 from tagger.data.sentence import Sentence
 from tagger.data.vectors import Table
 from tagger.data.vocab import SPECIAL, Vocab
 from tagger.errors import ConfigError
 from tagger.model import TaggerModel
+from tagger.transformer.library import Pretrained
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +66,21 @@ def check_scheme(source: TaggerModel, config: Config) -> None:
     if source.scheme not in (None, config.data.scheme):
         fault = f"data.scheme is {source.scheme} in the model and {config.data.scheme} in the recipe"
         raise ConfigError(f"cannot start from the model: {fault}")
+
+
+def check_transformer(source: TaggerModel, chosen: Pretrained | None, settings: Transformer) -> None:
+    """Raises ConfigError if the recipe does not name the transformer of the model."""
+    known = source.transformer
+    if (known is None) != (settings.name is None):
+        has, names = ("a", "none") if known else ("no", "one")
+        raise ConfigError(
+            f"cannot start from the model: it has {has} transformer, and model.transformer.name names {names}"
+        )
+    if known is not None and chosen is not None and chosen.source.digest != known.source.digest:
+        raise ConfigError(
+            f"cannot start from the model: its transformer {known.source.name} has other weights than"
+            f" {chosen.source.name} in model.transformer.name"
+        )
 
 
 def find_unlearned(source: TaggerModel, sentences: Sequence[Sentence]) -> list[str]:

@@ -15,6 +15,7 @@ from tagger.data.batching import Batch
 from tagger.nn.embeddings import UNKNOWN
 from tagger.nn.model import Network
 from tagger.training import optimizers
+from tagger.transformer import library
 
 
 class Update(NamedTuple):
@@ -60,10 +61,16 @@ class Updater:
     def __init__(self, network: Network, settings: Training, device: torch.device) -> None:
         self.network, self.settings, self.device = network, settings, device
         self.rows = optimizers.create_lazy_rows(network, settings, device)
-        self.optimizer = optimizers.create_optimizer(network, settings.optimizer, self.rows)
+        self.optimizer = optimizers.create_optimizer(
+            network, settings.optimizer, self.rows, layer_decay=settings.fine_tuning.layer_decay
+        )
         is_averaged = settings.ema_decay is not None
         self.moving_average = optimizers.MovingAverage(network, self.rows) if is_averaged else None
         self.updates = 0
+        features = network.embedding.transformer
+        self._reader = features.reader if features else None
+        if self._reader is not None and settings.fine_tuning.gradient_checkpointing:
+            library.checkpoint_activations(self._reader.encoder)
         self.mixed = settings.mixed_precision and device.type == "cuda"
         # cuDNN's recurrent layers compute in float16 under autocast whatever its dtype: scale the loss.
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.mixed)
@@ -73,19 +80,25 @@ class Updater:
         """The network to evaluate and to save as the best: the one with averaged weights, if they are averaged."""
         return self.network if self.moving_average is None else self.moving_average.network
 
-    def update(self, batch: Batch, factor: float) -> Update:
+    def start_epoch(self, epoch: int) -> None:
+        """Freezes or trains the transformer, as `training.fine_tuning` says for an epoch, counted from 0."""
+        if self._reader is not None:
+            self._reader.requires_grad_(epoch >= self.settings.fine_tuning.frozen_epochs)
+
+    def update(self, parts: Sequence[Batch], factor: float) -> Update:
         """Updates the weights once by a batch, unless its loss or gradient is not finite.
 
         Args:
-            batch: the batch, on the CPU.
+            parts: the batch, on the CPU, in parts that are computed one after the other.
             factor: the factor of the learning rates.
         """
         self.network.train()
         self.network.zero_grad(set_to_none=True)
         if self.rows is not None:
-            self.rows.catch_up(torch.cat([torch.tensor([UNKNOWN]), *batch.word_ids]))
-        loss = self._loss(batch.move_to(self.device))
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            self.rows.catch_up(
+                torch.cat([torch.tensor([UNKNOWN]), *chain.from_iterable(part.word_ids for part in parts)])
+            )
+        loss = self._backward(parts)
         self.scaler.unscale_(self.optimizer)
         gradients = optimizers.collect_gradients(self.network, self.rows)
         started = time.perf_counter()
@@ -98,6 +111,19 @@ class Updater:
         elif self.has_overflowed(result):
             self._step_scaler()
         return result
+
+    def _backward(self, parts: Sequence[Batch]) -> Tensor:
+        """Adds the gradients of the parts of a batch and returns the mean loss of all sentences."""
+        sentences = sum(len(part.lengths) for part in parts)
+        losses = []
+        for part in parts:
+            loss = self._loss(part.move_to(self.device)) * (len(part.lengths) / sentences)
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+        for parameter in self._reader.parameters() if self._reader else ():
+            if parameter.requires_grad and parameter.grad is None:  # of a layer above those that are read
+                parameter.grad = torch.zeros_like(parameter)
+        return torch.stack(losses).sum()
 
     def has_overflowed(self, update: Update) -> bool:
         """Returns whether the scale of the loss was too large for float16; the scaler has lowered it."""

@@ -155,6 +155,13 @@ def check_digest(source: Source, expected: Source) -> None:
         )
 
 
+def checkpoint_activations(encoder: Any) -> None:
+    """Makes a transformer compute its states again in the backward pass, instead of storing them."""
+    # The second name is that of versions before 5.
+    enable = getattr(encoder, "activation_checkpointing_enable", None) or encoder.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+
+
 def _import_transformers() -> Any:
     try:
         with warnings.catch_warnings(action="ignore"):

@@ -123,9 +123,9 @@ class FrozenStates:
         passages = {passage.entry.key: passage for passage in self._passages}
         cached = self._cache.find([passage.entry for passage in passages.values()])
         missing = [passage for key, passage in passages.items() if key not in cached]
-        log.info("features: %d of %d passages are cached in %s", len(cached), len(passages), self._cache.location)
         if not missing:
             return
+        log.info("features: %d of %d passages are cached in %s", len(cached), len(passages), self._cache.location)
         start, tokens = time.perf_counter(), 0
         total = sum(passage.entry.shape[0] for passage in missing)
 

@@ -14,7 +14,7 @@ def notices(folder: Path, *overrides: str, **parts: str) -> list[str]:
     for role, text in parts.items():
         (folder / f"{role}.conll").write_text(text)
     recipe = "data:\n" + "".join(f"  {role}: {folder / role}.conll\n" for role in parts)
-    records = read_inputs(parse(recipe, "recipe.yaml", overrides=overrides), tables=False).notices
+    records = read_inputs(parse(recipe, "recipe.yaml", overrides=overrides), is_new=False).notices
     return [record.getMessage() for record in records if record.module == "overview"]
 
 

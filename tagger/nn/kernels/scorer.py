@@ -19,7 +19,7 @@ from torch import nn
 
 from tagger.choices import Merge
 from tagger.errors import ModelError
-from tagger.nn.embeddings import CharacterCNN, CharacterLSTM, DocumentContext
+from tagger.nn.embeddings import CharacterCNN, CharacterLSTM, DocumentContext, WordEmbedding
 from tagger.nn.encoder import RecurrentLayer
 from tagger.nn.kernels import recurrence
 from tagger.nn.kernels.activations import tanh
@@ -56,7 +56,10 @@ _ignore_overflow = np.errstate(over="ignore", invalid="ignore")
 
 
 class TableScorer:
-    """Computes emissions of a float32 network without self-attention, with its weights at construction time."""
+    """Computes emissions of a float32 network of recurrent layers without self-attention.
+
+    It has the network's weights at construction time. Transformer features are inputs: it does not run a transformer.
+    """
 
     @_ignore_overflow
     def __init__(self, network: Network) -> None:
@@ -64,10 +67,13 @@ class TableScorer:
         self._words, self._casing = embedding.words, embedding.casing
         self._characters = _character_features(embedding.characters)
         self._context = None
-        word_dim = embedding.output_dim
+        word_dim = embedding.output_dim - (embedding.transformer.output_dim if embedding.transformer else 0)
+        self._feature_weights = _input_weights(network, word_dim, embedding.output_dim)
         if embedding.document_context is not None:
-            self._context = _ContextProjection.from_module(embedding.document_context, network)
+            last = word_dim
             word_dim -= embedding.document_context.output_dim
+            weights = _input_weights(network, word_dim, last)
+            self._context = _ContextProjection.from_module(embedding.document_context, embedding.words, weights)
         first, *rest = network.encoder.layers
         self._layers = [_Layer.from_module(first, word_dim), *map(_Layer.from_module, rest)]
         self._projection = pack(_numpy(network.projection.weight).T)
@@ -113,16 +119,19 @@ class TableScorer:
                 self._tables[-1][rows[chunk]] = self._context.project_vectors(features[:, : self._words.output_dim])
 
     @_ignore_overflow
-    def emissions(self, rows: Ids, lengths: Ids, context: ContextArrays | None = None) -> Floats:
+    def emissions(
+        self, rows: Ids, lengths: Ids, context: ContextArrays | None = None, features: Floats | None = None
+    ) -> Floats:
         """Returns the emissions (B, T, K) of sentences, 0 in padding.
 
         Args:
             rows: (N,) row of each token, sentence after sentence.
             lengths: (B,) tokens per sentence, at least 1, the longest sentence first.
             context: document context; required if the network reads it.
+            features: (N, Q) transformer features; required if the network reads them.
 
         Raises:
-            ModelError: the document context of a word is not finite.
+            ModelError: the document context of a word or a transformer feature is not finite.
         """
         sentences = Sentences(np.cumsum(lengths) - lengths, lengths)
         context_tables: Sequence[Floats] = ()
@@ -130,7 +139,11 @@ class TableScorer:
         if self._context is not None:
             assert context is not None
             context_tables, context_rows = self._context.project(self._tables[-1], context), context.pairs
-        states = self._layers[0].run(self._tables, rows, sentences, context_tables, context_rows)
+        tables: Sequence[Floats] = self._tables
+        if self._feature_weights:
+            assert features is not None
+            tables, rows = self._add_features(rows, features), np.arange(len(rows))
+        states = self._layers[0].run(tables, rows, sentences, context_tables, context_rows)
         for layer in self._layers[1:]:
             tables = [direction.project(states) for direction in layer.directions]
             states = layer.run(tables, np.arange(len(rows)), sentences)
@@ -138,6 +151,17 @@ class TableScorer:
         emissions = np.zeros((len(lengths), lengths[0], len(self._bias)), np.float32)
         emissions[np.arange(lengths[0]) < lengths[:, None]] = scores
         return emissions
+
+    def _add_features(self, rows: Ids, features: Floats) -> list[Floats]:
+        """Returns, for each direction, the input projections (N, G) of tokens with their transformer features."""
+        if not np.isfinite(features).all():
+            raise ModelError("a transformer feature is not finite: the model's weights are damaged or diverged")
+        projections = []
+        for table, weight in zip(self._tables, self._feature_weights, strict=False):
+            projected = multiply(features, weight)
+            projected += table[rows]
+            projections.append(projected)
+        return projections
 
     def _features(self, words: Ids, characters: Ids, lengths: Ids, casing: Ids) -> Floats:
         """Returns the concatenated features (U, D) of words."""
@@ -242,13 +266,12 @@ class _ContextProjection:
     weight_ih: tuple[Floats, ...]  # of each direction, (P, M, 16)
 
     @classmethod
-    def from_module(cls, module: DocumentContext, network: Network) -> "_ContextProjection":
-        layer = network.encoder.layers[0]
-        assert isinstance(layer, RecurrentLayer)
-        weight, words = _numpy(module.projection.weight), network.embedding.words
+    def from_module(
+        cls, module: DocumentContext, words: WordEmbedding, weight_ih: Sequence[Floats]
+    ) -> "_ContextProjection":
+        weight = _numpy(module.projection.weight)
         parts = np.split(weight, [words.output_dim, 2 * words.output_dim], 1)
         left, right, casing = (pack(np.ascontiguousarray(part.T)) for part in parts)
-        weight_ih = [pack(_numpy(cell.weight_ih_l0)[:, -module.output_dim :].T) for cell in layer.cells]
         boundary = _project_sides(_numpy(words.weight)[:1], left, right)[0]
         return cls(left, right, boundary, casing, _numpy(module.projection.bias), tuple(weight_ih))
 
@@ -365,6 +388,18 @@ def _character_features(module: CharacterCNN | CharacterLSTM | None) -> _Charact
     if module is None:
         return None
     return _CharacterConvolution(module) if isinstance(module, CharacterCNN) else _CharacterStates(module)
+
+
+def _input_weights(network: Network, first: int, stop: int) -> list[Floats]:
+    """Returns, for each direction of the first layer, the packed input weights of columns [first, stop); none if empty.
+
+    Shapes of the result: (P, stop - first, 16) each.
+    """
+    layer = network.encoder.layers[0]
+    assert isinstance(layer, RecurrentLayer)
+    if first == stop:
+        return []
+    return [pack(np.ascontiguousarray(_numpy(cell.weight_ih_l0)[:, first:stop].T)) for cell in layer.cells]
 
 
 def _numpy(tensor: torch.Tensor | nn.Module) -> Floats:

@@ -1,0 +1,123 @@
+"""The features of a transformer for pools of sentences.
+
+Shapes in this module: N tokens, P size of the features.
+"""
+
+import threading
+from collections.abc import Sequence
+from copy import copy
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tagger.data.word_cache import Ids
+from tagger.device import torch_threads
+from tagger.model import TaggerModel
+from tagger.tagging import forking
+from tagger.transformer.sources import FrozenStates
+from tagger.transformer.state_cache import StateCache
+from tagger.transformer.windows import Windows
+
+
+class TransformerRunner:
+    """Computes the transformer features of pools of sentences.
+
+    Args:
+        model: a model with a transformer.
+        device: the device to compute on.
+        cache: the cache of the states of a frozen transformer; None to compute them for each pool.
+        threads: torch threads on a CPU.
+    """
+
+    def __init__(self, model: TaggerModel, device: torch.device, cache: StateCache | None, *, threads: int) -> None:
+        transformer, features = model.frozen_transformer(device), model.network.embedding.transformer
+        if transformer is None or features is None:
+            raise ValueError("the model has no transformer")
+        self._transformer, self._features, self._threads = transformer, features, threads
+        self._cache = None if model.config.model.transformer.trainable else cache
+        self.version = 0
+        self.lock = threading.Lock()
+        forking.register(self)
+
+    def without_cache(self) -> "TransformerRunner":
+        """Returns a runner that computes the states of each pool."""
+        runner = copy(self)
+        runner._cache = None
+        return runner
+
+    def before_fork(self) -> None:
+        """Waits until no features are being computed."""
+        self.lock.acquire()
+
+    def after_fork(self, *, in_child: bool) -> None:
+        """Allows computing again."""
+        self.lock.release()
+
+    def update_weights(self) -> None:
+        """Computes the features of all pools again, with the network's current weights."""
+        self.version += 1
+
+    def prepare(self, sentences: Sequence[Sequence[str]], passages: Sequence[int]) -> "PoolFeatures":
+        """Returns the features of a pool, which are computed when they are first read."""
+        lengths = list(map(len, sentences))
+        if self._cache is None:
+            return PoolFeatures(self, lengths, windows=self._transformer.lay_out(sentences, passages))
+        states = FrozenStates(sentences, passages, self._transformer, self._cache)
+        with torch_threads(self._threads):
+            states.fill()
+        return PoolFeatures(self, lengths, states=states)
+
+    @torch.inference_mode()
+    def combine(self, states: Tensor) -> Tensor:
+        """Returns the features (N, P) of states."""
+        return self._features.combine(states)
+
+    @torch.inference_mode()
+    def compute(self, windows: Windows) -> Tensor:
+        """Returns the features (N, P) of all tokens of windows."""
+        training = self._features.training
+        self._features.eval()
+        try:
+            with torch_threads(self._threads):
+                out = None
+                for tokens, states in self._transformer.computer.iterate(windows):
+                    features = self._features.combine(states)
+                    if out is None:
+                        out = features.new_empty(len(windows.windows), features.shape[1])
+                    out[torch.from_numpy(tokens)] = features
+        finally:
+            self._features.train(training)
+        assert out is not None
+        return out
+
+
+class PoolFeatures:
+    """The transformer features of a pool's sentences."""
+
+    def __init__(
+        self,
+        runner: TransformerRunner,
+        lengths: Sequence[int],
+        *,
+        windows: Windows | None = None,
+        states: FrozenStates | None = None,
+    ) -> None:
+        self._runner, self._windows, self._states = runner, windows, states
+        self._lengths = np.array(lengths, np.int64)
+        self._starts = self._lengths.cumsum() - self._lengths
+        self._features: tuple[int, Tensor] | None = None
+
+    def read(self, positions: Sequence[int]) -> Tensor:
+        """Returns the features (N, P) of the sentences at these positions, computed with the current weights."""
+        if self._states is not None:
+            return self._runner.combine(self._states.read(positions))
+        with self._runner.lock:
+            if self._features is None or self._features[0] != self._runner.version:
+                assert self._windows is not None
+                self._features = self._runner.version, self._runner.compute(self._windows)
+        return self._features[1][torch.from_numpy(self._tokens(positions))]
+
+    def _tokens(self, positions: Sequence[int]) -> Ids:
+        """Returns the indices of the sentences' tokens among all tokens of the pool."""
+        return np.concatenate([self._starts[position] + np.arange(self._lengths[position]) for position in positions])
