@@ -1,5 +1,7 @@
 """The command `tagger train`."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +29,26 @@ def train(
         str | None, typer.Option(metavar="LIST", help="Train once with each of these seeds, such as 1,2,3 or 1-5.")
     ] = None,
     jobs: options.Jobs = 1,
+    transformer: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Transformer: a directory, or a name on the Hugging Face Hub."),
+    ] = None,
+    bundle: Annotated[
+        bool | None,
+        typer.Option(
+            "--bundle/--no-bundle",
+            help="Store the weights of a frozen transformer in the model.",
+            show_default="--bundle for a directory",
+        ),
+    ] = None,
+    feature_cache: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="Cache of the features of a frozen transformer, or none.",
+            show_default="in the user's cache directory",
+        ),
+    ] = None,
     settings: options.Settings = None,
     misaligned: options.Misaligned = None,
     init_from: Annotated[
@@ -49,7 +71,17 @@ def train(
             test=test,
             vectors=vectors or (),
             out=out,
-            settings=[*(settings or ()), *([f"data.misaligned={misaligned}"] if misaligned else [])],
+            settings=[
+                *(settings or ()),
+                *_as_settings(
+                    {
+                        "data.misaligned": misaligned,
+                        "model.transformer.name": transformer,
+                        "model.transformer.include_weights": bundle,
+                        "training.feature_cache": False if feature_cache == "none" else feature_cache,
+                    }
+                ),
+            ],
             seed=seed,
             seeds=None if seeds is None else experiments.parse_seeds(seeds),
             jobs=jobs,
@@ -61,3 +93,8 @@ def train(
     print_report(result, as_json=as_json)
     if result.failures:
         raise TrainingError(*(f"seed {seed}: {fault}" for seed, faults in result.failures.items() for fault in faults))
+
+
+def _as_settings(values: Mapping[str, str | bool | None]) -> list[str]:
+    """Returns the settings that options with a value stand for, as `KEY=VALUE`."""
+    return [f"{name}={json.dumps(value)}" for name, value in values.items() if value is not None]

@@ -43,7 +43,8 @@ class CachedScorer:
         self, model: TaggerModel, cache_bytes: int | None = None, transformer: TransformerRunner | None = None
     ) -> None:
         self._words, self._characters, self._network = model.known_words, model.characters, model.network
-        self._scorer, self._transformer = TableScorer(model.network), transformer
+        self._scorer = TableScorer(model.network)
+        self._transformer = transformer.without_cache() if transformer else None
         self._uses_context = model.network.embedding.document_context is not None
         capacity = max(1, (cache_bytes or CACHE_BYTES) // (self._scorer.row_bytes + _WORD_BYTES))
         self.cache = WordCache(capacity)
@@ -56,6 +57,7 @@ class CachedScorer:
         pool = self.prepare([["a"]], [0])
         pool.score([0])  # a compiler that does not work is detected here
         pool.release()
+        self._transformer = transformer
 
     @property
     def cache_hit_rate(self) -> float | None:

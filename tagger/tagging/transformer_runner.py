@@ -5,6 +5,7 @@ Shapes in this module: N tokens, P size of the features.
 
 import threading
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 import torch
@@ -38,6 +39,12 @@ class TransformerRunner:
         self.version = 0
         self.lock = threading.Lock()
         forking.register(self)
+
+    def without_cache(self) -> "TransformerRunner":
+        """Returns a runner that computes the states of each pool."""
+        runner = copy(self)
+        runner._cache = None
+        return runner
 
     def before_fork(self) -> None:
         """Waits until no features are being computed."""

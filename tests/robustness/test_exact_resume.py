@@ -17,23 +17,24 @@ from tests.robustness.runs import SCALE, changed, results, sha256, spread
 RECIPES = [  # each changes several parts that do not depend on each other
     (
         "training={optimizer: {kind: sgd, learning_rate: 0.1, momentum: 0.9, nesterov: true}, epochs: 2,"
-        " schedule: {kind: inverse, warmup: 4}, batch_size: 4}",
+        " schedule: {kind: inverse, warmup: 4}, batch_size: 4, checkpoint_steps: 3}",
         "model={words: {embedding_dim: 16}, characters: {kind: lstm, embedding_dim: 8, output_dim: 8},"
         " encoder: {cell: gru, hidden_size: 16, num_layers: 2, merge: sum}, head: {kind: softmax}}",
     ),
     (
         "training={optimizer: {kind: sgd, learning_rate: 0.1, momentum: 0}, epochs: 2, ema_decay: 0.9,"
-        " schedule: {kind: plateau, patience: 1}, batch_size: 5, bucket_size: 1}",
+        " schedule: {kind: plateau, patience: 1}, batch_size: 5, bucket_size: 1, checkpoint_steps: 3}",
     ),
     (
         "training={optimizer: {kind: adam, learning_rate: 0.01, learning_rates: {words: 0, encoder: 0.02}}, epochs: 2,"
-        " schedule: {kind: onecycle}, ema_decay: 0.9, batch_size: null, max_batch_tokens: 30, bucket_size: 12}",
+        " schedule: {kind: onecycle}, ema_decay: 0.9, batch_size: null, max_batch_tokens: 30, bucket_size: 12,"
+        " checkpoint_steps: 3}",
         "model={words: {embedding_dim: 16, dropout: 0.2}, characters: {embedding_dim: 8, output_dim: 8},"
         " encoder: {hidden_size: 16, num_layers: 2}, document_context: {output_dim: 6}}",
     ),
     (
         "training={optimizer: {kind: adamw, learning_rate: 0.01, weight_decay: 0.1}, epochs: 2, batch_size: 4,"
-        " schedule: {kind: linear, warmup: 5}}",
+        " schedule: {kind: linear, warmup: 5}, checkpoint_steps: 3}",
         "model={words: {embedding_dim: 16, dropout: 0.2}, characters: {kind: none}, casing: 3,"
         " encoder: {cell: rnn, hidden_size: 16, attention_heads: 2}, dropout: {kind: locked, input: 0.1, output: 0.1}}",
     ),
@@ -77,7 +78,7 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     for number, share in enumerate(spread(SCALE, seed=len(settings[0]), upto=1)):
         run = tmp_path / f"run{number}"
         with pytest.raises(Broken):
-            training.train(config, run, device="cpu", callback=breaking(1 + int(share * steps)))
+            training.train(config, run, device="cpu", callback=breaking(4 + int(share * (steps - 3))))
         training.resume(run, device="cpu")
         assert results(run) == results(tmp_path / "whole")
 

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from tagger import model_dir, training
-from tagger.config import Config, parse
+from tagger.cli import app
+from tagger.config import Config, load, parse
 from tagger.data.formats import Layout
 from tagger.data.reader import read_sentences
 from tagger.data.sentence import Sentence
@@ -223,6 +225,7 @@ def test_a_second_training_reads_all_features_from_the_cache(
     assert "features:" not in caplog.text
     ours, theirs = weights(run / "model-best"), weights(frozen_run / "model-best")
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert len(list((folder / "cache").glob("*.states"))) == 3
     training.train(recipe(folder, "training.feature_cache=false"), tmp_path / "none", device="cpu")
     assert "features: 3 passages" in caplog.text
 
@@ -266,3 +269,25 @@ def test_diagnostics_and_several_epochs_work_as_without_a_transformer(folder: Pa
     diagnostics = result.history[0].diagnostics
     assert diagnostics is not None
     assert set(diagnostics.norms) == {"words", "encoder", "transformer", "head"}
+
+
+def test_options_of_the_command_become_settings(folder: Path, tmp_path: Path) -> None:
+    recipe_file = tmp_path / "mine.yaml"
+    recipe_file.write_text(RECIPE.format(folder=folder).replace(f"name: {folder}/bert, ", "name: nowhere, "))
+    arguments = [
+        "train",
+        str(recipe_file),
+        "--out",
+        str(tmp_path / "run"),
+        "--set",
+        "training.epochs=1",
+        "--device",
+        "cpu",
+    ]
+    options = ["--transformer", str(folder / "bert"), "--no-bundle", "--feature-cache", "none"]
+    done = CliRunner().invoke(app, [*arguments, *options])
+    assert done.exit_code == 0, done.output
+    stored = load(str(tmp_path / "run" / "config.yaml"))
+    assert stored.model.transformer.name == str(folder / "bert")
+    assert (stored.model.transformer.include_weights, stored.training.feature_cache) == (False, False)
+    assert not (tmp_path / "run" / "model-best" / "transformer.safetensors").exists()
