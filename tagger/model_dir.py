@@ -25,7 +25,7 @@ from tagger.config import Config
 from tagger.data import schemes
 from tagger.data.calibration import Calibration
 from tagger.data.vocab import MAX_ENTRIES, SPECIAL, Vocab
-from tagger.errors import ConfigError, ModelError, StorageError
+from tagger.errors import ConfigError, ModelError, StorageError, limit_faults
 from tagger.io import atomic, directories, json_files, regular_file, tensor_files
 from tagger.io.manifest import (
     FORMAT,
@@ -43,6 +43,7 @@ from tagger.transformer.library import Pretrained
 log = logging.getLogger(__name__)
 
 LATEST = "LATEST"
+_DIRECTORY_NAME, _HUB_NAME = re.compile(r"[^/\\]{1,255}"), re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?")
 _CHECKPOINT = re.compile(r"checkpoint-[0-9]{6,}")
 _MAX_LATEST = 1000  # bytes
 _MAX_STATE_RATIO = 8  # of a state to the weights: a moving average, two moments and the word vectors twice
@@ -172,30 +173,34 @@ def _load(directory: Path, transformer: Pretrained | None) -> tuple[TaggerModel,
     except UnreadableError:
         raise
     except (ConfigError, ModelError) as error:
-        raise ModelError(*(f"{directory}: {fault}" for fault in error.faults)) from error
+        names = (f"{directory}: " * (not fault.startswith(f"{directory}")) for fault in error.faults)
+        raise ModelError(*map(str.__add__, names, error.faults)) from error
     except ValueError as error:
         raise ModelError(f"{directory}: {error}") from error
     _load_weights(network, files, "weights.safetensors")
+    if transformer is not None and _TRANSFORMER_WEIGHTS in files:
+        _load_weights(transformer.encoder, files, _TRANSFORMER_WEIGHTS)
     model = TaggerModel(settings, tags, words, frozen_words, characters, network, calibration, transformer)
     return model, metrics
 
 
 def _read_transformer(files: ModelFiles, settings: Config, loaded: Pretrained | None) -> Pretrained | None:
-    """Returns the transformer of a model; the weights of a trainable one are on the device meta."""
+    """Returns the transformer of a model; weights that the model includes are still on the device meta."""
     chosen = settings.model.transformer
+    unexpected = [name for name in (*_TRANSFORMER, _TRANSFORMER_WEIGHTS) if name in files and chosen.name is None]
+    if unexpected or (chosen.trainable and _TRANSFORMER_WEIGHTS in files):
+        kind = "a trainable" if chosen.trainable else "no"
+        raise ModelError(f"holds {(*unexpected, _TRANSFORMER_WEIGHTS)[0]}, but config.yaml names {kind} transformer")
     if chosen.name is None:
         return None
     source_file, config_file, tokenizer_file = (bytes(files.read(name)) for name in _TRANSFORMER)
     try:
         source = json_files.parse_as(library.Source, source_file)
+        _check_source(source)
     except ValueError as error:
         raise ModelError(f"{_TRANSFORMER[0]}: {error}") from error
-    if chosen.trainable:
+    if chosen.trainable or _TRANSFORMER_WEIGHTS in files:
         return library.restore(config_file, tokenizer_file, None, source)
-    if _TRANSFORMER_WEIGHTS in files:
-        restored = library.restore(config_file, tokenizer_file, None, source)
-        _load_weights(restored.encoder, files, _TRANSFORMER_WEIGHTS)
-        return restored
     if loaded is None and source.revision is None:
         raise ModelError(
             f"the directory of its transformer {source.name!r} is known to its training only; use model-best"
@@ -203,6 +208,15 @@ def _read_transformer(files: ModelFiles, settings: Config, loaded: Pretrained | 
     transformer = loaded or library.load(source.name, source.revision)
     library.check_digest(transformer.source, source)
     return transformer
+
+
+def _check_source(source: library.Source) -> None:
+    """Raises ValueError if a model's transformer has no valid name and commit: a model never names a path to read."""
+    pattern = _DIRECTORY_NAME if source.revision is None else _HUB_NAME
+    if not pattern.fullmatch(source.name) or not source.name.isprintable():
+        raise ValueError(f"name: expected the name of a directory or of the Hub, found {source.name[:60]!r}")
+    if source.revision is not None and not library.COMMIT.fullmatch(source.revision):
+        raise ValueError(f"revision: expected a commit, found {source.revision[:60]!r}")
 
 
 def _read_vocabularies(files: ModelFiles, settings: Config) -> tuple[Vocab, Vocab, Vocab, Vocab]:
@@ -471,5 +485,5 @@ def _load_weights(network: nn.Module, files: ModelFiles, file: str) -> None:
     name = f"{files.directory}/{file}"
     tensors = _load_tensors(files.read(file, sizes=tensor_files.size_range(expected)), name)
     if faults := tensor_files.find_mismatches(tensors, expected):
-        raise ModelError(*(f"{name}: {fault}" for fault in faults))
+        raise ModelError(*limit_faults([f"{name}: {fault}" for fault in faults]))
     network.load_state_dict(tensors, assign=True)

@@ -3,6 +3,7 @@
 The file may come from anywhere.
 """
 
+import math
 from typing import Any, NamedTuple
 
 from tagger.io import json_files
@@ -10,7 +11,8 @@ from tagger.io import json_files
 MAX_CONFIG_BYTES = 1 << 20
 MAX_SUBWORDS = 4096
 """Largest number of subwords in a window, whatever a transformer allows."""
-MAX_LAYERS = 200
+MAX_LAYERS = 64
+MAX_POSITIONS = 1 << 16
 MAX_PARAMETERS = 1_500_000_000
 _MAX_SIZE, _MAX_TEXT, _MAX_ITEMS = 10_000_000, 60, MAX_LAYERS
 _STORED_LIMIT = "max_subwords"  # written by this toolkit: a tokenizer may allow less than the network
@@ -64,6 +66,7 @@ _SETTINGS = frozenset(
     )
 )
 _LAYERS = ("num_hidden_layers", "n_layers", "num_hidden_groups", "inner_group_num")
+_GROUPS = ("num_hidden_groups", "inner_group_num")  # each group has so many layers of its own
 # Settings that would change what is computed, with the value that they must have.
 _FIXED = {"is_decoder": False, "add_cross_attention": False, "position_embedding_type": "absolute"}
 
@@ -102,6 +105,7 @@ def parse(data: bytes) -> Architecture:
     settings = {name: value for name, value in raw.items() if name in _SETTINGS and value is not None}
     for name, value in settings.items():
         _check_value(name, value)
+    _check_groups(settings)
     limit = raw.get(_STORED_LIMIT, MAX_SUBWORDS)
     if type(limit) is not int or not 1 <= limit <= MAX_SUBWORDS:
         raise ValueError(f"its {_STORED_LIMIT} is not a number from 1 to {MAX_SUBWORDS}")
@@ -115,7 +119,7 @@ def dump(architecture: Architecture, max_subwords: int) -> bytes:
 
 def _check_value(name: str, value: Any) -> None:
     """Raises ValueError if a value, or one inside it, is not small."""
-    limit = MAX_LAYERS if name in _LAYERS else _MAX_SIZE
+    limit = MAX_LAYERS if name in _LAYERS else MAX_POSITIONS if name == "max_position_embeddings" else _MAX_SIZE
     if isinstance(value, dict | list):
         if len(value) > _MAX_ITEMS:
             raise ValueError(f"its {name} has {len(value)} items; at most {_MAX_ITEMS} are supported")
@@ -125,3 +129,10 @@ def _check_value(name: str, value: Any) -> None:
         raise ValueError(f"its {name} has {len(value)} characters; at most {_MAX_TEXT} are supported")
     elif isinstance(value, int | float) and not -1 <= value <= limit:
         raise ValueError(f"its {name} is {value}; expected at most {limit}")
+
+
+def _check_groups(settings: dict[str, Any]) -> None:
+    """Raises ValueError if groups of layers have too many layers in all."""
+    sizes = [settings[name] for name in _GROUPS if isinstance(settings.get(name), int)]
+    if math.prod(sizes) > MAX_LAYERS:
+        raise ValueError(f"its {' and '.join(_GROUPS)} are {sizes}; at most {MAX_LAYERS} layers are supported")

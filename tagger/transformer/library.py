@@ -1,10 +1,12 @@
 """Pretrained transformers: the only code that uses Hugging Face's transformers library and its Hub."""
 
 import hashlib
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,14 @@ from tagger.transformer import architecture, tokenizer_file
 from tagger.transformer.architecture import Architecture
 from tagger.transformer.subwords import SubwordEncoder
 
+COMMIT = re.compile("[0-9a-f]{40}")
+"""A commit of the Hub."""
 CONFIG_FILE, TOKENIZER_FILE = "config.json", "tokenizer.json"
 _TOKENIZER_CONFIG, _WEIGHTS, _INDEX = "tokenizer_config.json", "model.safetensors", "model.safetensors.index.json"
 _VOCABULARIES = ("vocab.txt", "vocab.json", "*.model")
 _TOKENIZER_PARTS = ("merges.txt", "special_tokens_map.json", "added_tokens.json")
 _CHUNK_BYTES = 1 << 20
+_SECONDS = 10  # for the Hub to answer
 
 
 @dataclass(frozen=True)
@@ -199,6 +204,8 @@ def _convert_errors(subject: str) -> Iterator[None]:
 
 
 def _one_line(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"{str(error)[:60]} is not known"
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
@@ -209,7 +216,9 @@ def _download(name: str, revision: str | None) -> tuple[Path, str]:
     patterns = [CONFIG_FILE, TOKENIZER_FILE, _TOKENIZER_CONFIG, _WEIGHTS, _INDEX, "model-*.safetensors"]
     patterns += [*_VOCABULARIES, *_TOKENIZER_PARTS]
     try:
-        folder = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+        is_offline = revision is not None and not _finds_commit(name, revision)
+        download = partial(snapshot_download, name, revision=revision, allow_patterns=patterns)
+        folder = Path(download(local_files_only=is_offline))
     except errors.GatedRepoError as error:
         raise ValueError("the Hub gives it only to users who are logged in and have access") from error
     except errors.RepositoryNotFoundError as error:
@@ -219,6 +228,24 @@ def _download(name: str, revision: str | None) -> tuple[Path, str]:
     except errors.LocalEntryNotFoundError as error:
         raise ValueError("no directory, not in the local cache, and the Hub cannot be reached") from error
     return folder, folder.name
+
+
+def _finds_commit(name: str, revision: str) -> bool:
+    """Returns whether a download can begin: the Hub answers about a commit, or `revision` is none.
+
+    The download of a commit tries for half a minute to reach the Hub, and writes about it.
+    """
+    from huggingface_hub import HfApi, errors
+
+    if not COMMIT.fullmatch(revision):
+        return True
+    try:
+        HfApi().model_info(name, revision=revision, timeout=_SECONDS)
+    except errors.HfHubHTTPError:
+        pass  # the download raises it, unless the local cache has all files
+    except Exception:  # of the network, or of one of the libraries below
+        return False
+    return True
 
 
 def _find_weights(folder: Path) -> list[Path]:

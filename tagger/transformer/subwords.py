@@ -93,7 +93,9 @@ class SubwordEncoder:
             if unknown not in vocabulary:
                 raise ValueError(f"its unknown token {unknown[:60]!r} is not in its vocabulary")
             return vocabulary[unknown]
-        if isinstance(unknown_id, int):
+        if unknown_id is not None:
+            if type(unknown_id) is not int or unknown_id not in vocabulary.values():
+                raise ValueError(f"its unknown token has the id {str(unknown_id)[:60]}, which is not in its vocabulary")
             return unknown_id
         ordinary = sorted(set(vocabulary.values()) - self._special)
         if not ordinary:

@@ -53,11 +53,11 @@ def _parts(part: Any) -> Iterator[dict[str, Any]]:
     """Yields the parts of a normalizer or pre-tokenizer, sequences included."""
     if part is None:
         return
-    if not isinstance(part, dict) or part.get("type") not in _PARTS:
-        kind = part.get("type") if isinstance(part, dict) else part
+    kind = part.get("type") if isinstance(part, dict) else part
+    if not isinstance(part, dict) or not isinstance(kind, str) or kind not in _PARTS:
         raise ValueError(f"its part {str(kind)[:60]!r} is not supported")
     yield part
-    if part["type"] == "Sequence":
+    if kind == "Sequence":
         parts = part.get("normalizers", part.get("pretokenizers"))
         for inner in parts if isinstance(parts, list) else ():
             yield from _parts(inner)

@@ -236,7 +236,7 @@ def test_a_model_that_only_names_its_transformer_refuses_other_weights(
 ) -> None:
     model = model_dir.load(frozen_run / "model-best")[0]
     assert model.transformer is not None
-    named = replace(model.transformer, source=replace(model.transformer.source, revision="c0ffee"))
+    named = replace(model.transformer, source=replace(model.transformer.source, revision="c0ffee" + "0" * 34))
     model_dir.save(replace(model, transformer=named), tmp_path / "model", {})
     assert not (tmp_path / "model" / "transformer.safetensors").exists()
     assert model_dir.load(tmp_path / "model", transformer=named)[0].transformer is named
@@ -280,7 +280,10 @@ def test_a_training_starts_from_a_model_with_the_same_transformer(
 ) -> None:
     model = frozen_run / "model-best"
     training.train(recipe(folder, "training.epochs=1"), tmp_path / "run", device="cpu", init_from=model)
-    for name, fault in ((f"{folder}/other", "its transformer is bert, the recipe names"), ("null", "it has a transformer, and")):
+    for name, fault in (
+        (f"{folder}/other", "its transformer is bert, the recipe names"),
+        ("null", "it has a transformer, and"),
+    ):
         overrides = [f"model.transformer={{name: {name}}}", "training.epochs=1"]
         with pytest.raises(ConfigError, match=fault):
             training.train(recipe(folder, *overrides), tmp_path / "other", device="cpu", init_from=model)

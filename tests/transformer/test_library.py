@@ -207,7 +207,7 @@ def test_a_name_on_the_hub_without_a_network_is_an_error_of_one_line(
     [
         ("RepositoryNotFoundError", "neither a directory nor a public model on the Hub"),
         ("RevisionNotFoundError", "the Hub has no revision 'v9' of it"),
-        ("GatedRepoError", "only to users who are logged in"),
+        ("GatedRepoError", "the Hub gives it only to users who are logged in"),
     ],
 )
 def test_an_error_of_the_hub_is_one_line(error: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,13 +229,38 @@ def test_a_download_names_its_commit_and_only_files_that_are_read(
 
     folder = shutil.copytree(pretrained.source.name, tmp_path / "0123abcd")
 
-    def download(name: str, *, revision: str | None, allow_patterns: list[str]) -> str:
-        assert (name, revision) == ("owner/name", "v1")
+    def download(name: str, *, revision: str | None, allow_patterns: list[str], local_files_only: bool) -> str:
+        assert (name, revision, local_files_only) == ("owner/name", "v1", False)
         assert not any(pattern.endswith((".bin", ".py", "*")) for pattern in allow_patterns)
         return str(folder)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     assert library.load("owner/name", "v1").source == Source("owner/name", "0123abcd", pretrained.source.digest)
+
+
+@pytest.mark.parametrize("is_cached", [True, False])
+def test_a_commit_is_read_from_the_cache_at_once_if_the_hub_cannot_be_reached(
+    is_cached: bool, pretrained: Pretrained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    def connect(*_: Any, revision: str, timeout: float) -> None:
+        assert (revision, timeout) == ("0" * 40, 10)
+        raise ConnectionError
+
+    def download(*_: Any, local_files_only: bool, **__: Any) -> str:
+        assert local_files_only
+        if not is_cached:
+            raise huggingface_hub.errors.LocalEntryNotFoundError("no")
+        return pretrained.source.name
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", connect)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    if is_cached:
+        assert library.load("owner/name", "0" * 40).source.digest == pretrained.source.digest
+    else:
+        with pytest.raises(ConfigError, match="the Hub cannot be reached"):
+            library.load("owner/name", "0" * 40)
 
 
 @pytest.mark.parametrize("module", ["transformers", "tokenizers"])
@@ -270,11 +295,14 @@ HOSTILE = {
     "negative layers": {"num_hidden_layers": -1},
     "layers as text": {"num_hidden_layers": "2"},
     "size": {"hidden_size": 10**7},
-    "parameters": {"hidden_size": 16_384, "intermediate_size": 65_536, "num_hidden_layers": 200},
+    "parameters": {"hidden_size": 16_384, "intermediate_size": 65_536, "num_hidden_layers": 60},
     "vocabulary": {"vocab_size": 10**12},
     "small vocabulary": {"vocab_size": 5},
     "padding": {"pad_token_id": 10**6},
     "negative padding": {"pad_token_id": -1},
+    "layers in a range that takes seconds": {"num_hidden_layers": 200},
+    "layers of groups": {"model_type": "albert", "num_hidden_groups": 60, "inner_group_num": 60},
+    "many positions": {"max_position_embeddings": 10**6},
     "heads": {"num_attention_heads": 3},
     "no heads": {"num_attention_heads": 0},
     "activation": {"hidden_act": "os.system"},

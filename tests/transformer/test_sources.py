@@ -87,7 +87,15 @@ def test_only_changed_passages_are_computed_again(tmp_path: Path, caplog: pytest
 
 def test_other_bounds_of_sentences_are_another_passage() -> None:
     transformer = frozen()
-    same = [[["a", "b"], ["c"]], [["a"], ["b", "c"]], [["a", "b", "c"]], [["ab"], ["c"]], [["a"], ["b"], ["c"]]]
+    same = [
+        [["a", "bc"]],
+        [["ab", "c"]],
+        [["a", "b"], ["c"]],
+        [["a"], ["b", "c"]],
+        [["a", "b", "c"]],
+        [["ab"], ["c"]],
+        [["a"], ["b"], ["c"]],
+    ]
     assert len({transformer.entry(document).key for document in same}) == len(same)
 
 

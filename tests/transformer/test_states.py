@@ -38,6 +38,14 @@ def test_states_do_not_depend_on_the_other_windows_of_a_batch(budget: int) -> No
     assert torch.equal(together, torch.cat(separate))
 
 
+def test_states_of_the_shortest_sentences_do_not_depend_on_their_number() -> None:
+    transformer = frozen(layout=ALONE)
+    sentences = [[f"w{number}"] for number in range(40)]
+    together = transformer.computer.compute(transformer.lay_out(sentences, range(40)))
+    separate = [transformer.computer.compute(transformer.lay_out([tokens], [0])) for tokens in sentences]
+    assert torch.equal(together, torch.cat(separate))
+
+
 def test_layers_above_the_highest_one_are_not_run_and_the_transformer_keeps_them() -> None:
     model = bert()
     calls = []
