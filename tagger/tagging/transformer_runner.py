@@ -51,7 +51,9 @@ class TransformerRunner:
         self.lock.acquire()
 
     def after_fork(self, *, in_child: bool) -> None:
-        """Allows computing again."""
+        """Allows computing again, in a child with one thread: torch's other threads hang there."""
+        if in_child:
+            self._threads = 1
         self.lock.release()
 
     def update_weights(self) -> None:
