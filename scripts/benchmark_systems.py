@@ -81,14 +81,21 @@ class MatrixProducts:
     ready: Result = {}  # noqa: RUF012
 
     def multiply(
-        self, shapes: Sequence[Sequence[int]], *, library: str, batch_size: int, is_transposed: bool, threads: int
+        self,
+        shapes: Sequence[Sequence[int]],
+        *,
+        library: str,
+        batch_size: int,
+        is_transposed: bool,
+        threads: int,
+        seconds: float = PRODUCT_SECONDS,
     ) -> Result:
         """Multiplies states (B, H) by each matrix (H, G) in each thread; a transposed one is stored as (G, H)."""
         seconds_per_token = 0.0
         for shape, group in itertools.groupby(sorted(shapes)):
             make = partial(make_product, library, batch_size, *shape, is_transposed=is_transposed)
             with ThreadPoolExecutor(threads) as pool:
-                futures = [pool.submit(calls_per_second, make) for _ in range(threads)]
+                futures = [pool.submit(calls_per_second, make, seconds) for _ in range(threads)]
                 rate = sum(future.result() for future in futures)
             seconds_per_token += len(list(group)) / (batch_size * rate)
         return {"value": 1 / seconds_per_token}
@@ -161,6 +168,34 @@ class SpaCy:
         tagged = self._pipeline.pipe(docs, n_process=n_process, batch_size=batch_size)
         seconds = measure_seconds(lambda: sum(len(doc) for doc in tagged))
         return speed(count, seconds) | {"setting": f"n_process {n_process}, batch_size {batch_size}"}
+
+
+class TokenClassification:
+    """A token-classification pipeline of transformers. Its random weights favour `O`, which costs it the least time."""
+
+    def __init__(self, folder: Path, sentences: Sequence[list[str]], *, tag_count: int, max_subwords: int) -> None:
+        import torch
+        from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
+        from transformers.utils import logging
+
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        names = {number: f"B-{number}" if number else "O" for number in range(tag_count)}
+        model = AutoModelForTokenClassification.from_pretrained(folder, id2label=names, num_labels=tag_count)
+        with torch.no_grad():
+            model.classifier.bias[0] += 10
+        tokenizer = AutoTokenizer.from_pretrained(folder, model_max_length=max_subwords)
+        self._pipeline: Any = pipeline(
+            "token-classification", model=model.float(), tokenizer=tokenizer, aggregation_strategy="none", device="cpu"
+        )
+        self._sentences = sentences
+
+    def tag(self, tokens: int, batch_size: int) -> Result:
+        """Tags a sample of about `tokens` tokens, each sentence joined by spaces."""
+        sample = sample_evenly(self._sentences, tokens)
+        texts = [" ".join(sentence) for sentence in sample]
+        seconds = measure_seconds(lambda: self._pipeline(texts, batch_size=batch_size))
+        return speed(sum(map(len, sample)), seconds) | {"setting": f"batch_size {batch_size}"}
 
 
 SYSTEMS: dict[str, type] = {"toolkit": Toolkit, "products": MatrixProducts, "flair": Flair, "spacy": SpaCy}
@@ -246,16 +281,16 @@ def make_product(
     return partial(torch.mm, inputs, matrix, out=torch.empty(batch_size, columns))
 
 
-def calls_per_second(make: Callable[[], Callable[[], object]]) -> float:
-    """Returns how many times per second the function that `make` returns can be called."""
+def calls_per_second(make: Callable[[], Callable[[], object]], seconds: float) -> float:
+    """Returns how many times per second the function that `make` returns can be called, measured for `seconds`."""
     function = make()
     function()
     start = time.perf_counter()
-    count, seconds = 0, 0.0
-    while seconds < PRODUCT_SECONDS:
+    count, elapsed = 0, 0.0
+    while elapsed < seconds:
         function()
-        count, seconds = count + 1, time.perf_counter() - start
-    return count / seconds
+        count, elapsed = count + 1, time.perf_counter() - start
+    return count / elapsed
 
 
 def read_sentences(source: str) -> Iterator[list[str]]:

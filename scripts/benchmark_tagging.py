@@ -28,7 +28,6 @@ import json
 import math
 import os
 import shutil
-import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -36,6 +35,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmark_rounds import format_row, measure_alternately
 from benchmark_systems import BATCH_SIZES, Process, Result, count_cores, describe_run, fastest_products
 
 PARTS = (
@@ -179,30 +179,6 @@ def make_measurements(bench: Bench, parts: Sequence[str]) -> dict[str, Callable[
     return measurements
 
 
-def measure_alternately(bench: Bench, parts: Sequence[str]) -> Iterator[Result]:
-    """Yields the rows of all systems, then their ratios."""
-    measurements = make_measurements(bench, parts)
-    results: dict[str, list[Result]] = {name: [] for name in measurements}
-    for number in range(bench.options.rounds):
-        for name, measure in measurements.items():
-            results[name].append(measure())
-            print(f"round {number + 1}, {name}: {results[name][-1]['value']:,.2f}", file=sys.stderr)
-    for name, rounds in results.items():
-        medians = {key: median_or_mode([result[key] for result in rounds]) for key in rounds[0]}
-        unit = UNITS.get(name, "tokens/s")
-        yield {"row": name, "unit": unit} | medians | {"rounds": [result["value"] for result in rounds]}
-    for name, reference in RATIOS:
-        if name in results and reference in results:
-            pairs = zip(results[name], results[reference], strict=True)
-            ratios = [result["value"] / other["value"] for result, other in pairs]
-            yield {"row": f"{name} / {reference}", "unit": "x", "value": statistics.median(ratios), "rounds": ratios}
-
-
-def median_or_mode(values: list[Any]) -> Any:
-    """Returns the median of numbers, the most frequent of other values."""
-    return statistics.median(values) if isinstance(values[0], int | float) else statistics.mode(values)
-
-
 def compare_outputs(bench: Bench) -> Iterator[Result]:
     """Yields the number of lines that differ from the default, for each batch size and number of workers."""
     toolkit, reference = bench.start_toolkit(), bench.folder / "reference"
@@ -256,18 +232,12 @@ def resident_bytes(process: int) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE") + sum(resident_bytes(int(child)) for ids in children for child in ids)
 
 
-def format_row(row: Result) -> str:
-    """Returns a line of the table."""
-    details = {key: value for key, value in row.items() if key not in ("row", "unit", "value", "rounds")}
-    texts = [f"{key} {value}" if isinstance(value, str) else f"{key} {value:,.4g}" for key, value in details.items()]
-    return f"{row['row']:36} {row['value']:12,.2f} {row['unit']:9} {', '.join(texts)}"
-
-
 def measure(bench: Bench) -> Iterator[Result]:
     """Yields the rows of all parts that the options name."""
     alternating = [part for part in bench.options.part if part not in ("identical", "memory")]
     if alternating:
-        yield from measure_alternately(bench, alternating)
+        measurements = make_measurements(bench, alternating)
+        yield from measure_alternately(measurements, bench.options.rounds, ratios=RATIOS, units=UNITS)
     if "identical" in bench.options.part:
         yield from compare_outputs(bench)
     if "memory" in bench.options.part and bench.options.gigabytes:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.scripts_in_process import PROJECT, run_script, small_sample
+from tests.transformer.tiny import write_transformer
 
 
 def benchmark_training(folder: Path, *options: str) -> "subprocess.CompletedProcess[str]":
@@ -34,6 +35,30 @@ def test_training_that_ends_before_the_first_round_is_an_error_of_one_line(tmp_p
     done = benchmark_training(tmp_path, *options)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].endswith("before the first round was complete; lower --steps")
+
+
+def test_a_transformer_is_measured_by_part(tmp_path: Path) -> None:
+    out, transformer = tmp_path / "rows.json", write_transformer(tmp_path / "bert")
+    source = small_sample(tmp_path) / "valid.txt"
+    options = ["--sentences", "20", "--rounds", "1", "--steps", "2", "--product-seconds", "0.0001", "--json", str(out)]
+    recipe = ["--recipe", "sample", "--set", "model.transformer.context=6", "--set", "training.batch_size=2"]
+    done = run_script("scripts/benchmark_transformer.py", str(transformer), str(source), *recipe, *options)
+    assert done.returncode == 0, done.stderr
+    rows = {row["row"]: row for row in json.loads(out.read_text())["rows"]}
+    systems = [("epoch, cached features", "epoch, static"), ("tagger, context 0", "pipeline")]
+    systems += [(f"states, context {context}", f"floor, context {context}") for context in (0, 6)]
+    for name, reference in systems:
+        ratio = rows[name]["value"] / rows[reference]["value"]
+        assert rows[f"{name} / {reference}"]["value"] == pytest.approx(ratio)
+    assert "tagger, context 6 / pipeline" in rows
+    assert 96 < rows["cache, each token"]["value"] < 110  # 3 layers of 16 values of 2 bytes, and headers
+    lines = [line for line in source.read_text().splitlines() if line and not line.startswith("-DOCSTART-")]
+    assert rows["cache, whole file"]["tokens"] == len(lines) > rows["cache, used sentences"]["tokens"]
+    floor, wider = (rows[f"floor, context {context}"] for context in (0, 6))
+    assert floor["subwords"] < wider["subwords"]
+    length, remainder = divmod(floor["multiply_adds"] - 2 * (4 * 16 * 16 + 2 * 16 * 24), 2 * 2 * 16)
+    assert remainder == 0 < length <= 66
+    assert rows["memory, static"]["value"] <= rows["memory, cached features"]["value"]
 
 
 def test_two_checkouts_start_alternately_and_their_startup_times_are_compared(model_path: Path, tmp_path: Path) -> None:
