@@ -167,7 +167,7 @@ def _load(directory: Path, transformer: Pretrained | None) -> tuple[TaggerModel,
         tags, words, frozen_words, characters = _read_vocabularies(files, settings)
         metrics = _parse_metrics(files.read("metrics.json"))
         calibration = _read_calibration(files)
-        transformer = _read_transformer(files, settings, transformer)
+        known, transformer = transformer, _read_transformer(files, settings, transformer)
         sizes = {"words": len(words), "frozen_words": len(frozen_words)}
         network = build_meta_network(settings, tags, characters, **sizes, transformer=transformer)
     except UnreadableError:
@@ -178,7 +178,7 @@ def _load(directory: Path, transformer: Pretrained | None) -> tuple[TaggerModel,
     except ValueError as error:
         raise ModelError(f"{directory}: {error}") from error
     _load_weights(network, files, "weights.safetensors")
-    if transformer is not None and _TRANSFORMER_WEIGHTS in files:
+    if transformer is not None and transformer is not known and _TRANSFORMER_WEIGHTS in files:
         _load_weights(transformer.encoder, files, _TRANSFORMER_WEIGHTS)
     model = TaggerModel(settings, tags, words, frozen_words, characters, network, calibration, transformer)
     return model, metrics
@@ -199,7 +199,8 @@ def _read_transformer(files: ModelFiles, settings: Config, loaded: Pretrained | 
         _check_source(source)
     except ValueError as error:
         raise ModelError(f"{_TRANSFORMER[0]}: {error}") from error
-    if chosen.trainable or _TRANSFORMER_WEIGHTS in files:
+    is_known = loaded is not None and loaded.source.digest == source.digest  # else the weights that the model includes
+    if chosen.trainable or (_TRANSFORMER_WEIGHTS in files and not is_known):
         return library.restore(config_file, tokenizer_file, None, source)
     if loaded is None and source.revision is None:
         raise ModelError(

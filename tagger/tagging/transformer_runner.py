@@ -57,7 +57,7 @@ class TransformerRunner:
         self.lock.acquire()
 
     def after_fork(self, *, in_child: bool) -> None:
-        """Allows computing again; with one thread in the child, where OpenMP's other threads do not exist."""
+        """Allows computing again, in a child with one thread: torch's other threads hang there."""
         if in_child:
             self._threads = 1
         self.lock.release()

@@ -124,7 +124,7 @@ def train(
             loop = Loop(config, model, data, run_dir, target, callback, cache)
             if config.training.distill and init_from is not None:
                 model_dir.copy(init_from, run_dir / INITIAL)
-                loop.distill(model_dir.load(run_dir / INITIAL)[0])
+                loop.distill(model_dir.load(run_dir / INITIAL, transformer=model.transformer)[0])
             loop.save_checkpoint()
             return _finish(loop, data, target)
 
@@ -163,7 +163,7 @@ def resume(
         state = model_dir.load_state(newest, loop.max_state_bytes)
         _check_epochs(run_dir, state.progress.get("epoch"), stored.config, config)
         if config.training.distill:
-            loop.distill(model_dir.load(run_dir / INITIAL)[0])
+            loop.distill(model_dir.load(run_dir / INITIAL, transformer=model.transformer)[0])
         loop.restore(state)
         _store_config(run_dir, config, loop)
         return _finish(loop, inputs.data, target)

@@ -1,5 +1,6 @@
 """Pretrained transformers: the only code that uses Hugging Face's transformers library and its Hub."""
 
+import copyreg
 import hashlib
 import re
 import warnings
@@ -358,6 +359,22 @@ def _build_network(transformers: Any, parsed: Architecture, config: Any) -> nn.M
     return encoder
 
 
+def _reduce(encoder: nn.Module) -> tuple[Any, ...]:
+    """Returns how a network is pickled and copied: without the hooks that its first use adds, which cannot be."""
+    trained = [name for name, parameter in encoder.named_parameters() if parameter.requires_grad]
+    return _rebuild, (encoder.config, dict(encoder.state_dict()), trained, encoder.training)
+
+
+def _rebuild(config: Any, tensors: dict[str, Tensor], trained: list[str], training: bool) -> nn.Module:
+    """Returns the network of a config with these weights, of which those named `trained` require gradients."""
+    parsed = Architecture(architecture.FAMILIES[config.model_type], {}, architecture.MAX_SUBWORDS)
+    encoder = _build_network(_import_transformers(), parsed, config)
+    encoder.load_state_dict(tensors, assign=True)
+    for name, parameter in encoder.named_parameters():
+        parameter.requires_grad_(name in trained)
+    return encoder.train(training)
+
+
 def _assemble(
     encoder: nn.Module, tokenizer: bytes, parsed: Architecture, source: Source, max_subwords: int
 ) -> Pretrained:
@@ -367,6 +384,7 @@ def _assemble(
         ValueError: the tokenizer is not valid, or does not belong to the network.
     """
     encoder.eval().requires_grad_(False)
+    copyreg.pickle(type(encoder), _reduce)
     try:
         subwords = SubwordEncoder(tokenizer)
     except ValueError as error:

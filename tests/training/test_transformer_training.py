@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save
 from typer.testing import CliRunner
 
 from tagger import model_dir, training
@@ -14,6 +15,7 @@ from tagger.data.formats import Layout
 from tagger.data.reader import read_sentences
 from tagger.data.sentence import Sentence
 from tagger.errors import ConfigError, ModelError
+from tagger.experiments import seeds
 from tagger.tagging import Tagger
 from tagger.tagging.cached_scorer import CachedScorer
 from tagger.tagging.scorer import TorchScorer
@@ -22,6 +24,7 @@ from tagger.training.events import EpochEnd, Event, StepEnd
 from tagger.training.transformer_sources import open_state_cache
 from tagger.transformer import library
 from tests.conftest import tiny_corpus
+from tests.robustness.test_hostile_tensors import put
 from tests.transformer.tiny import write_transformer
 
 RECIPE = """
@@ -288,6 +291,52 @@ def test_a_training_starts_from_a_model_with_the_same_transformer(
         overrides = [f"model.transformer={{name: {name}}}", "training.epochs=1"]
         with pytest.raises(ConfigError, match=fault):
             training.train(recipe(folder, *overrides), tmp_path / "other", device="cpu", init_from=model)
+
+
+@pytest.mark.parametrize("overrides", [("model.transformer.include_weights=false",), TRAINABLE])
+def test_a_training_learns_from_the_marginals_of_a_model_with_a_transformer(
+    folder: Path, tmp_path: Path, overrides: tuple[str, ...]
+) -> None:
+    config = recipe(folder, *overrides, "training.epochs=1")
+    teacher = training.train(config, tmp_path / "teacher", device="cpu").model_dir
+    config = recipe(folder, *overrides, "training.epochs=2", "training.distill=true", "data.annotated_types=[]")
+    whole = training.train(config, tmp_path / "whole", device="cpu", init_from=teacher).model_dir
+    with pytest.raises(KeyboardInterrupt):
+        training.train(config, tmp_path / "part", device="cpu", init_from=teacher, callback=_StopAfter(7))
+    part = training.resume(tmp_path / "part", device="cpu").model_dir
+    known = library.load(str(folder / "bert"))
+    ours, theirs = (dict(model_dir.load(each, transformer=known)[0].network.state_dict()) for each in (part, whole))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize("overrides", [(), TRAINABLE])
+def test_each_of_several_seeds_starts_from_the_pretrained_weights(
+    folder: Path, tmp_path: Path, overrides: tuple[str, ...]
+) -> None:
+    config = recipe(folder, *overrides, "training.epochs=1")
+    seeds.train(config, (1, 2), tmp_path / "both", device="cpu")
+    seeds.train(config, 2, tmp_path / "second", device="cpu")
+    first, second = (weights(tmp_path / "both" / f"seed-{seed}" / "model-best") for seed in (1, 2))
+    alone = weights(tmp_path / "second" / "model-best")
+    assert all(torch.equal(second[name], alone[name]) for name in alone)
+    assert not torch.equal(first["projection.weight"], second["projection.weight"])
+
+
+def test_a_model_that_lies_about_its_transformer_does_not_change_the_cached_states(
+    folder: Path, tmp_path: Path, frozen_run: Path
+) -> None:
+    """A model that includes other weights than it names is started from with those of the recipe."""
+    model = tmp_path / "model"
+    model_dir.copy(frozen_run / "model-best", model)
+    tensors = load_file(model / "transformer.safetensors")
+    put(model, save({name: -tensor for name, tensor in tensors.items()}), "transformer.safetensors")
+    config = recipe(folder, "training.epochs=1", f"training.feature_cache={tmp_path}/cache")
+    lied, true = (
+        training.train(config, tmp_path / name, device="cpu", init_from=start).model_dir
+        for name, start in (("lied", model), ("true", frozen_run / "model-best"))
+    )
+    ours, theirs = weights(lied), weights(true)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 @pytest.mark.parametrize("extra", [(), ("model.transformer.mix=concat", "model.transformer.output_dim=0")])
