@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save
 from typer.testing import CliRunner
 
+import tagger
 from tagger import model_dir, training
 from tagger.cli import app
 from tagger.config import Config, load, parse
@@ -340,3 +341,11 @@ def test_options_of_the_command_become_settings(folder: Path, tmp_path: Path) ->
     assert stored.model.transformer.name == str(folder / "bert")
     assert (stored.model.transformer.include_weights, stored.training.feature_cache) == (False, False)
     assert not (tmp_path / "run" / "model-best" / "transformer.safetensors").exists()
+
+
+def test_an_audit_trains_a_model_with_a_transformer_for_each_fold(folder: Path, tmp_path: Path) -> None:
+    config = recipe(folder, "training.epochs=1")
+    audit = tagger.audit(config, out=tmp_path / "audit", folds=2, repeats=1, device="cpu")
+    assert "2 models" in str(audit)
+    for number in (1, 2):
+        assert (tmp_path / "audit" / f"fold-1-{number}" / "model-best" / "transformer.safetensors").exists()
