@@ -47,6 +47,7 @@ from tagger.signals import StopRequest
 from tagger.training import corpora, optimizers
 from tagger.training.events import EpochEnd, StepEnd
 from tagger.training.loop import Loop
+from tagger.training.transformer_sources import open_state_cache
 from tagger.transformer import library
 
 WARM_UP = 20  # steps
@@ -193,7 +194,9 @@ def measure_epoch(
             start = time.perf_counter()
         timer.start()
 
-    loop = Loop(settings, model, data, run, device, callback)
+    stack = contextlib.ExitStack()
+    cache = stack.enter_context(open_state_cache(settings))
+    loop = Loop(settings, model, data, run, device, callback, cache)
     timer = PartTimer(loop)
     update = loop.updater.update
 
@@ -211,6 +214,7 @@ def measure_epoch(
         with contextlib.suppress(MeasuringDone), StopRequest() as stop:
             loop.run(stop)
     finally:
+        stack.close()
         for worker in workers:
             worker.close()
     if not times["epoch"]:

@@ -33,12 +33,12 @@ def train(
         str | None,
         typer.Option(metavar="NAME", help="Transformer: a directory, or a name on the Hugging Face Hub."),
     ] = None,
-    bundle: Annotated[
+    include_weights: Annotated[
         bool | None,
         typer.Option(
-            "--bundle/--no-bundle",
+            "--include-weights/--no-include-weights",
             help="Store the weights of a frozen transformer in the model.",
-            show_default="--bundle for a directory",
+            show_default="those of a directory",
         ),
     ] = None,
     feature_cache: Annotated[
@@ -77,7 +77,7 @@ def train(
                     {
                         "data.misaligned": misaligned,
                         "model.transformer.name": transformer,
-                        "model.transformer.include_weights": bundle,
+                        "model.transformer.include_weights": include_weights,
                         "training.feature_cache": False if feature_cache == "none" else feature_cache,
                     }
                 ),

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save
 from typer.testing import CliRunner
 
+import tagger
 from tagger import model_dir, training
 from tagger.cli import app
 from tagger.config import Config, load, parse
@@ -293,7 +294,7 @@ def test_a_training_starts_from_a_model_with_the_same_transformer(
             training.train(recipe(folder, *overrides), tmp_path / "other", device="cpu", init_from=model)
 
 
-@pytest.mark.parametrize("overrides", [("model.transformer.include_weights=false",), TRAINABLE])
+@pytest.mark.parametrize("overrides", [(), TRAINABLE])
 def test_a_training_learns_from_the_marginals_of_a_model_with_a_transformer(
     folder: Path, tmp_path: Path, overrides: tuple[str, ...]
 ) -> None:
@@ -372,9 +373,17 @@ def test_options_of_the_command_become_settings(folder: Path, tmp_path: Path) ->
         "--device",
         "cpu",
     ]
-    options = ["--transformer", str(folder / "bert"), "--bundle", "--feature-cache", "none"]
+    options = ["--transformer", str(folder / "bert"), "--include-weights", "--feature-cache", "none"]
     done = CliRunner().invoke(app, [*arguments, *options])
     assert done.exit_code == 0, done.output
     stored = load(str(tmp_path / "run" / "config.yaml"))
     assert stored.model.transformer.name == str(folder / "bert")
     assert (stored.model.transformer.include_weights, stored.training.feature_cache) == (True, False)
+
+
+def test_an_audit_trains_a_model_with_a_transformer_for_each_fold(folder: Path, tmp_path: Path) -> None:
+    config = recipe(folder, "training.epochs=1")
+    audit = tagger.audit(config, out=tmp_path / "audit", folds=2, repeats=1, device="cpu")
+    assert "2 models" in str(audit)
+    for number in (1, 2):
+        assert (tmp_path / "audit" / f"fold-1-{number}" / "model-best" / "transformer.safetensors").exists()
