@@ -257,7 +257,7 @@ class Transformer(Section):
     )
     mix: choices.LayerMix = Field(
         "scalar",
-        description="how layers are combined: `scalar` learns a weight for each normalized layer, `mean`, `concat`",
+        description="how layers are combined: `scalar` (learned weights of normalized layers), `mean` or `concat`",
     )
     pooling: choices.Pooling = Field(
         "mean", description="vector of a token from its subwords; `first_last` concatenates the first and the last one"
@@ -266,7 +266,7 @@ class Transformer(Section):
         False, description="train the transformer too; otherwise it is frozen, and its features are computed once"
     )
     context: Annotated[int, Field(ge=0, le=4_096)] = Field(
-        64, description="subwords of the same document that are read on each side of a sentence, if there are so many"
+        64, description="largest number of subwords of the same document that are read on each side of a sentence"
     )
     context_dropout: Fraction = Field(
         0.0, description="probability with which a sentence is read without its context in training; needs `trainable`"
@@ -274,7 +274,7 @@ class Transformer(Section):
     output_dim: Annotated[int, Field(ge=0, le=16_384)] = Field(
         0, description="size of a linear projection of the mixed layers; 0 for none"
     )
-    dropout: Fraction = Field(0.1, description="dropout probability of the features")
+    dropout: Fraction = Field(0.1, description="dropout probability of the mixed layers")
     include_weights: bool | None = Field(
         None,
         description="store the weights of a frozen transformer in the model; otherwise the model names it, with its"
@@ -449,7 +449,7 @@ class FineTuning(Section):
     """How a trainable transformer is trained."""
 
     frozen_epochs: Annotated[int, Field(ge=0, le=10_000)] = Field(
-        0, description="number of first epochs in which the transformer stays as it is"
+        0, description="number of epochs before the transformer is trained"
     )
     layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0, description="factor of the learning rate from one layer of the transformer to the layer below"
@@ -469,7 +469,7 @@ class Training(Section):
         None, description="largest number of tokens in a batch, padding included; null for no limit"
     )
     accumulation_steps: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        1, description="number of parts of a batch that are computed one after the other, to save memory"
+        1, description="number of parts that a batch is split into; their gradients are accumulated, to save memory"
     )
     bucket_size: Count = Field(
         500, description="number of sentences that are sorted by length together; 1 for random batches"

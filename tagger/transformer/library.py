@@ -38,7 +38,7 @@ class Source:
     Attributes:
         name: name on the Hub, or the path of a directory.
         revision: the commit on the Hub; None for a directory.
-        digest: SHA-256 of the file of its weights; of several files, of one after the other by name.
+        digest: SHA-256 of the weight files, concatenated in order of name.
     """
 
     name: str
@@ -119,7 +119,7 @@ def load(name: str, revision: str | None = None) -> Pretrained:
 
 
 def restore(config: bytes, tokenizer: bytes, tensors: Mapping[str, Tensor] | None, source: Source) -> Pretrained:
-    """Rebuilds a transformer from what a model directory stores, which may come from anywhere.
+    """Rebuilds a transformer from the files of a model directory, which may come from anywhere.
 
     Args:
         config: its `config.json`.

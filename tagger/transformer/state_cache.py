@@ -7,7 +7,7 @@ files are not flushed to the disk one by one. States are read by `pread`: a mapp
 would end this process, and mapped pages count as its memory.
 
 Processes that use one directory know each other by leases: locked files that list the passages which a process uses.
-No process removes these passages. A lease that is not locked is what a killed process left.
+No process removes these passages. A killed process leaves an unlocked lease.
 """
 
 import errno

@@ -38,8 +38,8 @@ _LAYER_LISTS = {
 class StateComputer:
     """Computes the states of tokens by a frozen transformer, in batches of windows.
 
-    On a CPU a batch holds windows of one length, so that nothing is padded, and states do not depend on the other
-    windows of a batch. On a GPU they depend on them within the rounding of float32.
+    On a CPU a batch holds windows of one length. Thus nothing is padded, and states do not depend on the other windows
+    of a batch. On a GPU they depend on them within the rounding of float32.
 
     Args:
         reader: reads the states; moved to the device and never trained.

@@ -23,8 +23,8 @@ _MAX_SPECIAL = 8  # special tokens before or after a window
 class SubwordEncoder:
     """Splits tokens into subwords, each as a word of its own, and caches the subwords of each distinct token.
 
-    Text such as `[SEP]` never becomes a special token. A token without subwords becomes one unknown token; a tokenizer
-    without an unknown token reads it as a space or, if this has no subword either, as the first ordinary subword.
+    Text such as `[SEP]` never becomes a special token. A token without subwords becomes one unknown token.
+    Without an unknown token, it is read as a space, or else as the first ordinary subword.
     Threads may share an encoder, and processes that fork inherit it.
 
     Args:
