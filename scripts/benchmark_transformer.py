@@ -257,9 +257,10 @@ def measure_floor(bench: Bench, context: int) -> Result:
 
 def freeze(bench: Bench, context: int) -> FrozenTransformer:
     """Returns the frozen transformer of a new model."""
-    frozen = bench.build(bench.with_transformer(context=context)).frozen_transformer(CPU)
-    assert frozen is not None
-    return frozen
+    model = bench.build(bench.with_transformer(context=context))
+    assert model.transformer is not None
+    assert model.state_reader is not None
+    return model.sentence_computer(model.transformer, model.state_reader, CPU)
 
 
 def count_products(encoder: Any, windows: Windows) -> Mapping[Shape, int]:

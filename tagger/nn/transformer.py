@@ -5,6 +5,8 @@ transformer's states, D size of a token's states after pooling, P size of the fe
 """
 
 from collections.abc import Sequence
+from copy import deepcopy
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +16,18 @@ from tagger.choices import LayerMix, Pooling
 from tagger.nn.dropout import drop
 from tagger.nn.inputs import SubwordInputs, TransformerInputs
 
+_Module = TypeVar("_Module", bound=nn.Module)
+
 
 def pooled_dim(hidden_size: int, pooling: Pooling) -> int:
     """Returns D for a transformer of hidden size H."""
     return 2 * hidden_size if pooling == "first_last" else hidden_size
+
+
+def share_weights(module: _Module) -> _Module:
+    """Returns a module with the same parameters and buffers, whose mode and children can be changed by themselves."""
+    tensors = [*module.parameters(), *module.buffers()]
+    return deepcopy(module, {id(tensor): tensor for tensor in tensors})
 
 
 class StateReader(nn.Module):

@@ -5,7 +5,7 @@ Shapes in this module: N tokens, P size of the features.
 
 import threading
 from collections.abc import Sequence
-from copy import copy, deepcopy
+from copy import copy
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from tagger.data.word_cache import Ids
 from tagger.device import torch_threads
 from tagger.model import TaggerModel
+from tagger.nn.transformer import share_weights
 from tagger.tagging import forking
 from tagger.transformer.sources import FrozenStates
 from tagger.transformer.state_cache import StateCache
@@ -34,9 +35,7 @@ class TransformerRunner:
         pretrained, features = model.transformer, model.network.embedding.transformer
         if pretrained is None or features is None:
             raise ValueError("the model has no transformer")
-        # A copy with the same weights: a training may change the mode of the network at any time.
-        tensors = [*features.parameters(), *features.buffers()]
-        self._features = deepcopy(features, {id(tensor): tensor for tensor in tensors}).eval()
+        self._features = share_weights(features).eval()  # a training may change the mode of the network at any time
         reader = self._features.reader or model.state_reader
         assert reader is not None
         self._transformer = model.sentence_computer(pretrained, reader, device)

@@ -362,7 +362,7 @@ def _build_network(transformers: Any, parsed: Architecture, config: Any) -> nn.M
 def _reduce(encoder: nn.Module) -> tuple[Any, ...]:
     """Returns how a network is pickled and copied: without the hooks that its first use adds, which cannot be."""
     trained = [name for name, parameter in encoder.named_parameters() if parameter.requires_grad]
-    return _rebuild, (encoder.config, dict(encoder.state_dict()), trained, encoder.training)
+    return _rebuild, (encoder.config, dict(encoder.state_dict(keep_vars=True)), trained, encoder.training)
 
 
 def _rebuild(config: Any, tensors: dict[str, Tensor], trained: list[str], training: bool) -> nn.Module:

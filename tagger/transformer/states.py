@@ -3,7 +3,6 @@
 Shapes in this module: N tokens, L layers, D size of a token's states, W windows, S subwords in the longest one.
 """
 
-import copy
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
@@ -17,7 +16,7 @@ from tagger.data.batching import SubwordTensors, batch_limit, split_into_batches
 from tagger.data.word_cache import Ids
 from tagger.device import is_out_of_memory
 from tagger.errors import DataError
-from tagger.nn.transformer import StateReader, pooled_dim
+from tagger.nn.transformer import StateReader, pooled_dim, share_weights
 from tagger.transformer.windows import Windows
 
 States = NDArray[np.floating[Any]]
@@ -150,8 +149,7 @@ def _without_layers_above(encoder: nn.Module, highest: int) -> nn.Module:
     path = _LAYER_LISTS.get(config.model_type)
     if path is None or highest >= config.num_hidden_layers:
         return encoder
-    tensors = [*encoder.parameters(), *encoder.buffers()]
-    short = copy.deepcopy(encoder, {id(tensor): tensor for tensor in tensors})
+    short = share_weights(encoder)
     parent, _, name = path.rpartition(".")
     layers: Any = short.get_submodule(path)
     setattr(short.get_submodule(parent), name, layers[: max(highest, 1)])

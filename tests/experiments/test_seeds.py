@@ -182,7 +182,7 @@ def test_data_and_vectors_are_read_once_for_all_seeds(
     monkeypatch.setattr(training, "read_inputs", read)
     monkeypatch.setattr(import_module("tagger.training.train"), "read_inputs", read)
     experiments.train(settings, (1, 2), tmp_path / "run", device="cpu")
-    assert calls == [{"tables": True}]
+    assert calls == [{"is_new": True}]
     monkeypatch.undo()
     monkeypatch.setattr(records, "plot", lambda *_: None)
     training.train(changed(settings, "training.seed=2"), tmp_path / "alone", device="cpu")

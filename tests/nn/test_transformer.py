@@ -168,7 +168,7 @@ def features_of(states: Tensor, **options: Any) -> tuple[TransformerFeatures, Te
     settings = {"mix": "scalar", "output_dim": 0, "dropout": 0.0} | options
     torch.manual_seed(0)
     network = TransformerFeatures(states.shape[1], states.shape[2], **settings).eval()
-    inputs: Any = SimpleNamespace(states=states, subwords=None)
+    inputs: Any = SimpleNamespace(states=states, subwords=None, features=None)
     return network, network(inputs)
 
 
@@ -218,7 +218,7 @@ def test_half_precision_states_are_mixed_in_single_precision(mix: str) -> None:
 
 
 def test_a_network_with_a_reader_trains_the_transformer(bert: Pretrained) -> None:
-    inputs: Any = SimpleNamespace(states=None, subwords=tensors_of(bert, windows_of(bert)))
+    inputs: Any = SimpleNamespace(states=None, subwords=tensors_of(bert, windows_of(bert)), features=None)
     reader = StateReader(bert.encoder.requires_grad_(True), (0, 1, 2), "first")
     network = TransformerFeatures(3, bert.hidden_size, mix="scalar", output_dim=0, dropout=0.0, reader=reader).eval()
     features = network(inputs)
@@ -230,9 +230,9 @@ def test_a_network_with_a_reader_trains_the_transformer(bert: Pretrained) -> Non
 
 
 def test_inputs_without_states_or_subwords_are_refused(bert: Pretrained) -> None:
-    empty: Any = SimpleNamespace(states=None, subwords=None)
+    empty: Any = SimpleNamespace(states=None, subwords=None, features=None)
     options: Any = {"mix": "mean", "output_dim": 0, "dropout": 0.0}
     with pytest.raises(ValueError, match="states, but the inputs have none"):
         TransformerFeatures(3, 4, **options)(empty)
-    with pytest.raises(ValueError, match="subwords, but the inputs have none"):
+    with pytest.raises(ValueError, match="states, but the inputs have none"):
         TransformerFeatures(3, 4, **options, reader=StateReader(bert.encoder, (0,), "mean"))(empty)

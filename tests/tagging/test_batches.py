@@ -181,7 +181,7 @@ def test_twice_the_sentences_are_twice_the_work(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(
         scorer,
         "emissions",
-        lambda rows, lengths, _: (scored.append(lengths[0] * len(lengths)), emissions(rows, lengths))[1],
+        lambda rows, lengths, *_: (scored.append(lengths[0] * len(lengths)), emissions(rows, lengths))[1],
     )
     monkeypatch.setattr(scorer, "add", lambda rows, *words: (added.append(len(rows)), add(rows, *words))[1])
     work = []

@@ -19,6 +19,7 @@ from tagger.errors import ConfigError, ModelError
 from tagger.experiments import seeds
 from tagger.tagging import Tagger
 from tagger.tagging.cached_scorer import CachedScorer
+from tagger.tagging.decoding import DecodingOptions
 from tagger.tagging.scorer import TorchScorer
 from tagger.tagging.transformer_runner import TransformerRunner
 from tagger.training.events import EpochEnd, Event, StepEnd
@@ -387,3 +388,22 @@ def test_an_audit_trains_a_model_with_a_transformer_for_each_fold(folder: Path, 
     assert "2 models" in str(audit)
     for number in (1, 2):
         assert (tmp_path / "audit" / f"fold-1-{number}" / "model-best" / "transformer.safetensors").exists()
+
+
+@pytest.mark.parametrize("run", ["frozen_run", "trained_run"])
+def test_a_tagger_uses_changed_weights_after_an_update(run: str, folder: Path, request: pytest.FixtureRequest) -> None:
+    model = model_dir.load(request.getfixturevalue(run) / "model-best")[0]
+    tagger, corpus = Tagger(model, torch.device("cpu")), sentences(folder)
+    pools = tagger.encode(corpus)
+    options = DecodingOptions(probabilities=True)
+    before = [each for pool in tagger.tag_encoded(pools, options) for each in pool]
+    with torch.no_grad():
+        for name, parameter in model.network.named_parameters():
+            if name.startswith("embedding.transformer."):
+                parameter *= 1.5
+    tagger.update_weights()
+    after = [each for pool in tagger.tag_encoded(pools, options) for each in pool]
+    fresh = Tagger(model, torch.device("cpu")).tag(corpus, probabilities=True)
+    assert [each.probabilities for each in after] == [each.probabilities for each in fresh]
+    assert [each.probabilities for each in after] != [each.probabilities for each in before]
+    assert model.network.training

@@ -46,13 +46,21 @@ def test_states_of_the_shortest_sentences_do_not_depend_on_their_number() -> Non
     assert torch.equal(together, torch.cat(separate))
 
 
-def test_layers_above_the_highest_one_are_not_run_and_the_transformer_keeps_them() -> None:
+def test_layers_above_the_highest_one_are_not_run_and_the_transformer_keeps_them(
+    request: pytest.FixtureRequest,
+) -> None:
     model = bert()
     calls = []
-    for number, layer in enumerate(model.encoder.layer):
-        layer.register_forward_hook(lambda *_, number=number: calls.append(number))
+    numbers = {layer.output.dense.weight.data_ptr(): number for number, layer in enumerate(model.encoder.layer)}
+
+    def record(module: torch.nn.Module, *_: object) -> None:
+        if type(module) is type(model.encoder.layer[0]):
+            calls.append(numbers.get(module.output.dense.weight.data_ptr(), -1))
+
     transformer = frozen()
     windows = transformer.lay_out(SENTENCES[:3], range(3))
+    hook = torch.nn.modules.module.register_module_forward_hook(record)
+    request.addfinalizer(hook.remove)
     expected = transformer.computer.compute(windows)
     for layers, run in ({(0,): {0}, (1, 0): {0}, (1, 2): {0, 1}}).items():
         calls.clear()
