@@ -24,7 +24,7 @@ def pooled_dim(hidden_size: int, pooling: Pooling) -> int:
     return 2 * hidden_size if pooling == "first_last" else hidden_size
 
 
-def share_weights(module: _Module) -> _Module:
+def copy_with_same_weights(module: _Module) -> _Module:
     """Returns a module with the same parameters and buffers, whose mode and children can be changed by themselves."""
     tensors = [*module.parameters(), *module.buffers()]
     return deepcopy(module, {id(tensor): tensor for tensor in tensors})

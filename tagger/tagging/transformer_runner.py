@@ -14,7 +14,7 @@ from torch import Tensor
 from tagger.data.word_cache import Ids
 from tagger.device import torch_threads
 from tagger.model import TaggerModel
-from tagger.nn.transformer import share_weights
+from tagger.nn.transformer import copy_with_same_weights
 from tagger.tagging import forking
 from tagger.transformer.sources import FrozenStates
 from tagger.transformer.state_cache import StateCache
@@ -35,7 +35,9 @@ class TransformerRunner:
         pretrained, features = model.transformer, model.network.embedding.transformer
         if pretrained is None or features is None:
             raise ValueError("the model has no transformer")
-        self._features = share_weights(features).eval()  # a training may change the mode of the network at any time
+        self._features = copy_with_same_weights(
+            features
+        ).eval()  # a training may change the mode of the network at any time
         reader = self._features.reader or model.state_reader
         assert reader is not None
         self._transformer = model.sentence_computer(pretrained, reader, device)

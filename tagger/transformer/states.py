@@ -16,7 +16,7 @@ from tagger.data.batching import SubwordTensors, batch_limit, split_into_batches
 from tagger.data.word_cache import Ids
 from tagger.device import is_out_of_memory
 from tagger.errors import DataError
-from tagger.nn.transformer import StateReader, pooled_dim, share_weights
+from tagger.nn.transformer import StateReader, copy_with_same_weights, pooled_dim
 from tagger.transformer.windows import Windows
 
 States = NDArray[np.floating[Any]]
@@ -149,7 +149,7 @@ def _without_layers_above(encoder: nn.Module, highest: int) -> nn.Module:
     path = _LAYER_LISTS.get(config.model_type)
     if path is None or highest >= config.num_hidden_layers:
         return encoder
-    short = share_weights(encoder)
+    short = copy_with_same_weights(encoder)
     parent, _, name = path.rpartition(".")
     layers: Any = short.get_submodule(path)
     setattr(short.get_submodule(parent), name, layers[: max(highest, 1)])

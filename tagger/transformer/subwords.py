@@ -83,7 +83,8 @@ class SubwordEncoder:
     def _split(self, text: str) -> tuple[int, ...]:
         # A lone surrogate, which stands for a byte of a file that is not UTF-8, is no text for the library.
         text = text.encode(errors="replace").decode()
-        ids = self._tokenizer.encode(self._leading_space + text, add_special_tokens=False).ids[:MAX_TOKEN_SUBWORDS]
+        prefix = "" if text.startswith(" ") else self._leading_space  # as `add_prefix_space` does
+        ids = self._tokenizer.encode(prefix + text, add_special_tokens=False).ids[:MAX_TOKEN_SUBWORDS]
         return tuple(self._fallback if subword in self._special else subword for subword in ids) or (self._fallback,)
 
     def _find_fallback(self, raw: Mapping[str, Any], vocabulary: Mapping[str, int]) -> int:
