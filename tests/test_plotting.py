@@ -93,12 +93,17 @@ def test_an_interrupt_ends_the_drawing_process(tmp_path: Path, monkeypatch: pyte
     def interrupt() -> None:
         while not (mark.exists() and mark.read_text()):
             time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
+        is_interrupted = False
+        while not is_interrupted:  # a callback of the garbage collector may swallow an interrupt
+            os.kill(os.getpid(), signal.SIGINT)
+            is_interrupted = ended.wait(10)
 
+    ended = threading.Event()
     thread = threading.Thread(target=interrupt)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
         plotting.draw_png(PANELS, [1, 2, 3])
+    ended.set()
     thread.join()
     with pytest.raises(ProcessLookupError):
         os.kill(int(mark.read_text()), 0)
