@@ -20,7 +20,7 @@ def measure_alternately(
     Args:
         measurements: the functions that measure, by the names of their rows.
         rounds: number of rounds; each runs every measurement once.
-        ratios: pairs of rows, of which the first is divided by the second within each round.
+        ratios: pairs of rows; in each round, the first is divided by the second.
         units: the units of rows by name; tokens/s for others.
     """
     results: dict[str, list[Result]] = {name: [] for name in measurements}

@@ -273,7 +273,7 @@ class EncodedCorpus:
         self._gold = None if gold is None else [gold.encode(sentence) for sentence in sentences]
         self.lengths = [len(words) for words in self._words]
         self._occurrences = encoder.occurrences(self._words, passages) if passages else None
-        self._starts = np.cumsum(self.lengths) - self.lengths
+        self._starts: Ids = np.cumsum(self.lengths) - self.lengths
 
     def weigh(self, weights: Iterable[NDArray[np.float32]]) -> None:
         """Weighs the tags of partially annotated sentences where a token may have several.
@@ -294,8 +294,7 @@ class EncodedCorpus:
         gold = None if self._gold is None else [self._gold[position] for position in positions]
         context = None
         if self._occurrences is not None:
-            tokens = [np.arange(self.lengths[position]) + self._starts[position] for position in positions]
-            context = self._occurrences.select(np.concatenate(tokens))
+            context = self._occurrences.select(token_indices(self._starts, self.lengths, positions))
         batch = self._encoder.batch([self._words[position] for position in positions], gold, context)
         if self._weights is not None:
             batch = replace(batch, weights=self._weights[list(positions)])
@@ -310,6 +309,15 @@ class EncodedCorpus:
         if not isinstance(data, Tensor):
             return TransformerTensors(rows, subwords=data)
         return TransformerTensors(rows, states=data) if data.ndim == 3 else TransformerTensors(rows, features=data)
+
+
+def token_indices(starts: Ids, lengths: Sequence[int] | Ids, positions: Sequence[int]) -> Ids:
+    """Returns the indices, among the tokens of all sentences, of the tokens of the sentences at these positions.
+
+    >>> token_indices(np.array([0, 2, 5]), [2, 3, 1], [2, 0]).tolist()
+    [5, 0, 1]
+    """
+    return np.concatenate([starts[position] + np.arange(lengths[position]) for position in positions])
 
 
 IsFull = Callable[[int, int], bool]

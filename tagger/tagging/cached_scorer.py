@@ -92,9 +92,8 @@ class CachedScorer:
             tokens = np.concatenate([np.arange(*ranges[position]) for position in positions])
             context = None if occurrences is None else occurrences.select(tokens)
             counts = lengths[positions]
-            return torch.from_numpy(self._scorer.emissions(rows[tokens], counts, context, features)), torch.from_numpy(
-                counts
-            )
+            emissions = self._scorer.emissions(rows[tokens], counts, context, features)
+            return torch.from_numpy(emissions), torch.from_numpy(counts)
 
         def release() -> None:
             with self._lock:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tagger.data.word_cache import Ids
+from tagger.data.batching import token_indices
 from tagger.device import torch_threads
 from tagger.model import TaggerModel
 from tagger.nn.transformer import copy_with_same_weights
@@ -35,9 +35,8 @@ class TransformerRunner:
         pretrained, features = model.transformer, model.network.embedding.transformer
         if pretrained is None or features is None:
             raise ValueError("the model has no transformer")
-        self._features = copy_with_same_weights(
-            features
-        ).eval()  # a training may change the mode of the network at any time
+        # A copy, because a training may change the mode of the network at any time.
+        self._features = copy_with_same_weights(features).eval()
         reader = self._features.reader or model.state_reader
         assert reader is not None
         self._transformer = model.sentence_computer(pretrained, reader, device)
@@ -115,8 +114,5 @@ class PoolFeatures:
             if self._features is None or self._features[0] != self._runner.version:
                 assert self._windows is not None
                 self._features = self._runner.version, self._runner.compute(self._windows)
-        return self._features[1][torch.from_numpy(self._tokens(positions))]
-
-    def _tokens(self, positions: Sequence[int]) -> Ids:
-        """Returns the indices of the sentences' tokens among all tokens of the pool."""
-        return np.concatenate([self._starts[position] + np.arange(self._lengths[position]) for position in positions])
+        tokens = token_indices(self._starts, self._lengths, positions)
+        return self._features[1][torch.from_numpy(tokens)]

@@ -71,7 +71,8 @@ class Loop:
         self._encoded = model.encode(data.train.sentences, gold, weights=data.weights, transformer=source)
         self.progress = Progress()
         self._diagnostics_batch = None
-        source = open_source(model, data.dev.sentences, state_cache, device)
+        if state_cache is not None or self.settings.diagnostics:
+            source = open_source(model, data.dev.sentences, state_cache, device)
         if self.settings.diagnostics:
             self._diagnostics_batch = diagnostics.select_batch(model, data.dev.sentences, source).move_to(device)
         self._dev_scorer = DevScorer(self._evaluated_model, data.dev, device, self._threads, state_cache)

@@ -19,7 +19,7 @@ from tagger.errors import ConfigError, ModelError, StorageError, TaggerError, li
 from tagger.io import json_files, regular_file, tensor_files
 from tagger.transformer import architecture, tokenizer_file
 from tagger.transformer.architecture import Architecture
-from tagger.transformer.subwords import SubwordEncoder
+from tagger.transformer.subwords import MISSING_LIBRARY, SubwordEncoder
 
 COMMIT = re.compile("[0-9a-f]{40}")
 """A commit of the Hub."""
@@ -173,7 +173,7 @@ def _import_transformers() -> Any:
         with warnings.catch_warnings(action="ignore"):
             import transformers  # an extra, which takes seconds to import
     except ImportError as error:
-        raise ConfigError("a transformer needs transformers: pip install 'bilstm-crf-tagger[transformers]'") from error
+        raise ConfigError(MISSING_LIBRARY) from error
     return transformers
 
 

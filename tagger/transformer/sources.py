@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tagger.data.batching import SubwordTensors
+from tagger.data.batching import SubwordTensors, token_indices
 from tagger.data.word_cache import Ids
 from tagger.transformer.state_cache import Entry, HalfStates, StateCache
 from tagger.transformer.states import StateComputer
@@ -165,10 +165,12 @@ class FrozenStates:
     def _split_into_pools(self, passages: Sequence[_Passage]) -> Iterator[list[_Passage]]:
         """Yields passages that are computed together, so that batches are full and the memory is bounded."""
         pool: list[_Passage] = []
+        size = 0
         for passage in passages:
-            if pool and sum(each.entry.file_bytes for each in pool) + passage.entry.file_bytes > _POOL_BYTES:
+            size += passage.entry.file_bytes
+            if pool and size > _POOL_BYTES:
                 yield pool
-                pool = []
+                pool, size = [], passage.entry.file_bytes
             pool.append(passage)
         yield pool
 
@@ -217,8 +219,8 @@ class SubwordSource:
 
     def read(self, positions: Sequence[int]) -> SubwordTensors:
         """Returns the subwords of the tokens of the sentences at these positions."""
-        tokens = [np.arange(self._lengths[position]) + self._starts[position] for position in positions]
-        return self._windows.select(np.concatenate(tokens)).to_tensors(self._padding_id)
+        tokens = token_indices(self._starts, self._lengths, positions)
+        return self._windows.select(tokens).to_tensors(self._padding_id)
 
 
 def _lay_out(encode: Encode, sentences: Sequence[Sequence[str]], passages: Sequence[int], layout: Layout) -> Windows:

@@ -66,8 +66,8 @@ class StateComputer:
         self._padding_id, self._device = padding_id, device
         self._max_batch_subwords = max_batch_subwords
 
-    def compute(self, windows: Windows, *, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Returns the states (N, L, D) of the tokens of windows, on the CPU.
+    def iterate(self, windows: Windows, *, dtype: torch.dtype = torch.float32) -> Iterator[tuple[Ids, Tensor]]:
+        """Yields the indices of tokens, and their states (N, L, D) on the CPU, for each batch of windows.
 
         Args:
             windows: the windows.
@@ -76,13 +76,6 @@ class StateComputer:
         Raises:
             DataError: the memory is too small for one window.
         """
-        states = torch.empty(len(windows.windows), self.layer_count, self.state_dim, dtype=dtype)
-        for tokens, batch in self.iterate(windows, dtype=dtype):
-            states[torch.from_numpy(tokens)] = batch
-        return states
-
-    def iterate(self, windows: Windows, *, dtype: torch.dtype = torch.float32) -> Iterator[tuple[Ids, Tensor]]:
-        """Yields the indices of tokens, and their states, for each batch of windows; as `compute`."""
         order = np.argsort(windows.windows, kind="stable")
         bounds = np.searchsorted(windows.windows[order], np.arange(len(windows.ids) + 1)).tolist()
         for batch in self._split([len(ids) for ids in windows.ids]):

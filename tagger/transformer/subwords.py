@@ -16,6 +16,7 @@ MAX_CHARACTERS = 256
 """Characters of a token that are read."""
 MAX_TOKEN_SUBWORDS = 64
 """Subwords of a token that are read."""
+MISSING_LIBRARY = "a transformer needs transformers: pip install 'bilstm-crf-tagger[transformers]'"
 _MAX_CACHED = 200_000
 _MAX_SPECIAL = 8  # special tokens before or after a window
 
@@ -109,7 +110,7 @@ def _build_tokenizer(raw: Mapping[str, Any]) -> Any:
     try:
         from tokenizers import Tokenizer  # an extra
     except ImportError as error:
-        raise ConfigError("a transformer needs transformers: pip install 'bilstm-crf-tagger[transformers]'") from error
+        raise ConfigError(MISSING_LIBRARY) from error
     tokenizer = Tokenizer.from_str(json_files.dump(raw).decode())
     tokenizer.encode_special_tokens = True  # text such as `[SEP]` is read as text
     return tokenizer

@@ -1,6 +1,6 @@
 """Tagging streams: what it holds does not grow with its input, nor with the number of files; a full disk costs a line.
 
-By default the input is 0.6 MB, of which the second half may add 3 MB: a job that kept what it reads adds 12 MB, one
+By default the input is 0.6 MB, and its second half may add 3 MB: a job that kept what it reads adds 12 MB, one
 that remembered all its words 8 MB. TAGGER_TEST_SCALE=10 makes it 100 MB, which may add 50 MB after the first 10.
 """
 

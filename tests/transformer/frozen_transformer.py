@@ -15,7 +15,7 @@ from tagger.choices import Pooling
 from tagger.nn.transformer import StateReader
 from tagger.transformer.sources import FrozenTransformer
 from tagger.transformer.states import StateComputer
-from tagger.transformer.windows import Layout, Subwords
+from tagger.transformer.windows import Layout, Subwords, Windows
 
 START, END, PADDING = 1, 2, 0
 LAYOUT = Layout(max_subwords=24, context=6, is_shared=True, prefix=(START,), suffix=(END,))
@@ -54,6 +54,14 @@ def frozen(
 ) -> FrozenTransformer:
     computer = StateComputer(StateReader(bert(), layers, pooling), PADDING, torch.device("cpu"), **options)
     return FrozenTransformer(computer, encode, layout, "digest")
+
+
+def compute_states(computer: StateComputer, windows: Windows, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Returns the states of the tokens of windows in the order of the tokens."""
+    states = torch.empty(len(windows.windows), computer.layer_count, computer.state_dim, dtype=dtype)
+    for tokens, batch in computer.iterate(windows, dtype=dtype):
+        states[torch.from_numpy(tokens)] = batch
+    return states
 
 
 def documents(count: int = 12, seed: int = 0) -> list[Document]:

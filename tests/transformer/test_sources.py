@@ -19,6 +19,7 @@ from tests.transformer.frozen_transformer import (
     LAYOUT,
     PADDING,
     Document,
+    compute_states,
     documents,
     encode,
     flatten,
@@ -41,7 +42,7 @@ def filled(
 def expected_states(some: Sequence[Document], transformer: FrozenTransformer | None = None) -> list[Tensor]:
     """Returns the states of each sentence without a cache."""
     transformer, (sentences, passages) = transformer or frozen(), flatten(some)
-    states = transformer.computer.compute(transformer.lay_out(sentences, passages))
+    states = compute_states(transformer.computer, transformer.lay_out(sentences, passages))
     return list(states.half().split(list(map(len, sentences))))
 
 

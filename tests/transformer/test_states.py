@@ -12,7 +12,16 @@ from tagger.choices import Pooling
 from tagger.errors import DataError
 from tagger.nn.transformer import StateReader
 from tagger.transformer.states import StateComputer
-from tests.transformer.frozen_transformer import LAYOUT, PADDING, bert, documents, flatten, frozen, read_alone
+from tests.transformer.frozen_transformer import (
+    LAYOUT,
+    PADDING,
+    bert,
+    compute_states,
+    documents,
+    flatten,
+    frozen,
+    read_alone,
+)
 
 ALONE = replace(LAYOUT, is_shared=False, context=0)
 SENTENCES = [tokens for document in documents() for tokens in document if len(tokens) <= 7]
@@ -21,7 +30,7 @@ SENTENCES = [tokens for document in documents() for tokens in document if len(to
 @pytest.mark.parametrize("pooling", get_args(Pooling))
 def test_states_are_those_of_each_sentence_read_alone(pooling: Pooling) -> None:
     transformer = frozen(pooling=pooling, layout=ALONE, max_batch_subwords=60)
-    states = transformer.computer.compute(transformer.lay_out(SENTENCES, range(len(SENTENCES))))
+    states = compute_states(transformer.computer, transformer.lay_out(SENTENCES, range(len(SENTENCES))))
     expected = torch.cat([read_alone(bert(), tokens, pooling) for tokens in SENTENCES])
     assert states.shape == (sum(map(len, SENTENCES)), 3, transformer.computer.state_dim)
     torch.testing.assert_close(states, expected, atol=1e-5, rtol=0)
@@ -31,9 +40,10 @@ def test_states_are_those_of_each_sentence_read_alone(pooling: Pooling) -> None:
 def test_states_do_not_depend_on_the_other_windows_of_a_batch(budget: int) -> None:
     sentences, passages = flatten(documents(30))
     transformer = frozen(max_batch_subwords=budget)
-    together = transformer.computer.compute(transformer.lay_out(sentences, passages))
+    together = compute_states(transformer.computer, transformer.lay_out(sentences, passages))
     separate = [
-        transformer.computer.compute(transformer.lay_out(document, [0] * len(document))) for document in documents(30)
+        compute_states(transformer.computer, transformer.lay_out(document, [0] * len(document)))
+        for document in documents(30)
     ]
     assert torch.equal(together, torch.cat(separate))
 
@@ -41,8 +51,8 @@ def test_states_do_not_depend_on_the_other_windows_of_a_batch(budget: int) -> No
 def test_states_of_the_shortest_sentences_do_not_depend_on_their_number() -> None:
     transformer = frozen(layout=ALONE)
     sentences = [[f"w{number}"] for number in range(40)]
-    together = transformer.computer.compute(transformer.lay_out(sentences, range(40)))
-    separate = [transformer.computer.compute(transformer.lay_out([tokens], [0])) for tokens in sentences]
+    together = compute_states(transformer.computer, transformer.lay_out(sentences, range(40)))
+    separate = [compute_states(transformer.computer, transformer.lay_out([tokens], [0])) for tokens in sentences]
     assert torch.equal(together, torch.cat(separate))
 
 
@@ -61,10 +71,12 @@ def test_layers_above_the_highest_one_are_not_run_and_the_transformer_keeps_them
     windows = transformer.lay_out(SENTENCES[:3], range(3))
     hook = torch.nn.modules.module.register_module_forward_hook(record)
     request.addfinalizer(hook.remove)
-    expected = transformer.computer.compute(windows)
+    expected = compute_states(transformer.computer, windows)
     for layers, run in ({(0,): {0}, (1, 0): {0}, (1, 2): {0, 1}}).items():
         calls.clear()
-        states = StateComputer(StateReader(model, layers, "mean"), PADDING, torch.device("cpu")).compute(windows)
+        states = compute_states(
+            StateComputer(StateReader(model, layers, "mean"), PADDING, torch.device("cpu")), windows
+        )
         assert torch.equal(states, expected[:, list(layers)])
         assert set(calls) == run
     assert len(model.encoder.layer) == 2
@@ -73,15 +85,15 @@ def test_layers_above_the_highest_one_are_not_run_and_the_transformer_keeps_them
 def test_a_mean_of_layers_is_stored_as_one_layer() -> None:
     transformer, averaging = frozen(), frozen(averages_layers=True)
     windows = transformer.lay_out(SENTENCES[:3], range(3))
-    expected = transformer.computer.compute(windows).mean(1, keepdim=True)
-    torch.testing.assert_close(averaging.computer.compute(windows), expected)
+    expected = compute_states(transformer.computer, windows).mean(1, keepdim=True)
+    torch.testing.assert_close(compute_states(averaging.computer, windows), expected)
 
 
 def test_half_precision_clamps_values_beyond_its_range() -> None:
     model = bert()
     torch.nn.init.constant_(model.encoder.layer[1].output.LayerNorm.bias, 1e6)
     computer = StateComputer(StateReader(model, (1, 2), "first"), PADDING, torch.device("cpu"))
-    states = computer.compute(frozen().lay_out(SENTENCES[:1], [0]), dtype=torch.float16)
+    states = compute_states(computer, frozen().lay_out(SENTENCES[:1], [0]), dtype=torch.float16)
     assert torch.equal(states[:, 1], torch.full_like(states[:, 1], 65504))
     assert states[:, 0].abs().max() < 100
 
@@ -91,7 +103,7 @@ def test_a_batch_that_exhausts_the_memory_is_split(monkeypatch: pytest.MonkeyPat
     transformer = frozen(max_batch_subwords=500)
     sentences, passages = flatten(documents())
     windows = transformer.lay_out(sentences, passages)
-    expected = transformer.computer.compute(windows)
+    expected = compute_states(transformer.computer, windows)
     run = transformer.computer._run
 
     def limited(part, dtype):  # type: ignore[no-untyped-def]
@@ -100,7 +112,7 @@ def test_a_batch_that_exhausts_the_memory_is_split(monkeypatch: pytest.MonkeyPat
         return run(part, dtype)
 
     monkeypatch.setattr(transformer.computer, "_run", limited)
-    assert torch.equal(transformer.computer.compute(windows), expected)
+    assert torch.equal(compute_states(transformer.computer, windows), expected)
 
 
 def test_too_little_memory_for_one_window_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +123,7 @@ def test_too_little_memory_for_one_window_is_one_line(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(transformer.computer, "_run", fail)
     with pytest.raises(DataError, match="no memory for one window"):
-        transformer.computer.compute(transformer.lay_out(SENTENCES[:2], [0, 1]))
+        compute_states(transformer.computer, transformer.lay_out(SENTENCES[:2], [0, 1]))
 
 
 def test_batches_hold_windows_of_one_length_within_the_budget() -> None:
