@@ -273,7 +273,7 @@ class EncodedCorpus:
         self._gold = None if gold is None else [gold.encode(sentence) for sentence in sentences]
         self.lengths = [len(words) for words in self._words]
         self._occurrences = encoder.occurrences(self._words, passages) if passages else None
-        self._starts: Ids = np.cumsum(self.lengths) - self.lengths
+        self._starts: Ids = np.cumsum(self.lengths, dtype=np.int64) - np.array(self.lengths, np.int64)
 
     def weigh(self, weights: Iterable[NDArray[np.float32]]) -> None:
         """Weighs the tags of partially annotated sentences where a token may have several.
