@@ -25,6 +25,7 @@ from typing import Any
 
 import tagger
 from tagger.config import load
+from tagger.config.overrides import list_overrides
 from tagger.experiments import parse_seeds
 
 ARMS = ("static", "alone", "recurrent", "beside", "whole", "finetuned")
@@ -54,7 +55,7 @@ def measure(arm: str, options: argparse.Namespace) -> dict[str, Any]:
     """Trains an arm unless its run exists; returns its row of the table."""
     run = options.out / arm
     transformer = {"name": str(options.transformer.resolve()), "output_dim": 200, "dropout": 0.35}
-    settings = arm_settings(arm, transformer) | dict(pair.split("=", 1) for pair in options.settings)
+    settings = arm_settings(arm, transformer)
     if arm != "finetuned" and options.epochs:
         settings["training.epochs"] = options.epochs
     has_words = arm in ("static", "beside", "whole")
@@ -63,7 +64,7 @@ def measure(arm: str, options: argparse.Namespace) -> dict[str, Any]:
         data=options.data,
         vectors=options.vectors if has_words else (),
         out=run,
-        settings=settings,
+        settings=[*list_overrides(settings), *options.settings],
         seeds=parse_seeds(options.seeds),
         resume=(run / "seeds.json").exists(),
         device="cpu",

@@ -402,9 +402,9 @@ def test_a_state_far_larger_than_the_model_is_not_hashed(
     manifest["files"]["state.safetensors"]["size"] = 1 << 32
     del manifest["sha256"]
     path.write_bytes(serialize(manifest))
-    started = time.monotonic()
+    started = time.thread_time()
     assert model_dir.find_newest_checkpoint(run) != newest
-    assert time.monotonic() - started < 5
+    assert time.thread_time() - started < 5
     assert "state.safetensors is refused: it has 4294967296 bytes" in caplog.text
 
 

@@ -321,10 +321,10 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_config_is_an_error_of_one_line(name: str, pretrained: Pretrained) -> None:
-    start = time.monotonic()
+    start = time.thread_time()
     with pytest.raises(ModelError, match=r"\Atransformer "):
         restore(pretrained, **HOSTILE[name])
-    assert time.monotonic() - start < 5
+    assert time.thread_time() - start < 5
 
 
 def test_settings_that_name_code_are_ignored(pretrained: Pretrained) -> None:
