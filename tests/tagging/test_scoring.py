@@ -140,7 +140,7 @@ def test_feeder_threads_build_batches_while_one_is_scored(monkeypatch: pytest.Mo
 
     def slowly(self: torch.nn.Module, inputs: Batch) -> torch.Tensor:
         if not overlapped:
-            overlapped.append(built.acquire(timeout=5) and built.acquire(timeout=5))
+            overlapped.append(built.acquire(timeout=60) and built.acquire(timeout=60))
         return forward(self, inputs)  # type: ignore[arg-type]
 
     def build(self: WordEncoder, *arguments: object) -> Batch:
