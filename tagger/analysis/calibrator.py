@@ -26,7 +26,8 @@ _RANGE = (0.25, 4.0)
 _TRIALS = 12  # of the search for a temperature: the range shrinks by a factor of 0.62 each time
 _MIN_ERRORS = 30  # of a type that may have a temperature of its own, and as many correct spans
 _FEWEST_ERRORS = 5  # of all predictions, and as many correct ones
-_NUM_THRESHOLDS = 20  # for each type; each one costs confidence
+_CHANCE = 2.33  # standard errors by which a temperature of a type has to lower the log loss: 99 % confidence
+_NUM_THRESHOLDS = 20  # for each type; more find a lower one, but each is a test that can fail
 _FEWEST_SPANS = 30  # at the highest threshold
 _SMALLEST = 1e-7  # probability, about the precision of float32
 
@@ -60,10 +61,15 @@ class Predictions:
             sentences=self.sentences[chosen],
         )
 
-    def loss(self, temperature: float = 1.0) -> float:
-        """Returns the mean log loss of the probabilities, their log-odds divided by a temperature."""
+    def losses(self, temperature: float = 1.0) -> Floats:
+        """Returns (N,) the log losses of the probabilities, their log-odds divided by a temperature."""
         values = scale_log_odds(self.probabilities, temperature).clip(_SMALLEST, 1 - _SMALLEST)
-        return float(-np.log(np.where(self.is_correct, values, 1 - values)).mean())
+        losses: Floats = -np.log(np.where(self.is_correct, values, 1 - values))
+        return losses
+
+    def loss(self, temperature: float = 1.0) -> float:
+        """Returns the mean of `losses`."""
+        return float(self.losses(temperature).mean())
 
     def reliability(self) -> Reliability:
         """Returns how well the probabilities agree with precision."""
@@ -130,7 +136,8 @@ def fit(
     """Returns the calibration of a model that fits data best; an earlier calibration is replaced.
 
     The temperature minimizes the log loss of the predictions' correctness. A type gets a temperature of its own if
-    it has enough errors, and if the log loss falls on each half of the data with the temperature of the other half.
+    it has enough errors, and if the temperature of each half of the data lowers the log loss on the other half by more
+    than chance does.
 
     Args:
         tagger: the tagger; its model stays unchanged.
@@ -227,11 +234,16 @@ def fit_types(predictions: Predictions) -> Iterator[tuple[str, float]]:
         if min(correct, len(chosen.types) - correct) < _MIN_ERRORS:
             continue
         halves = [chosen.select(chosen.sentences % 2 == half) for half in (0, 1)]
-        swapped = halves[::-1]
-        if not all(half.types for half in halves):
-            continue
-        if all(half.loss(_minimize(other.loss)) < half.loss() for half, other in zip(halves, swapped, strict=True)):
+        if all(half.types for half in halves) and _is_gain(*halves):
             yield kind, _minimize(chosen.loss)
+
+
+def _is_gain(first: Predictions, second: Predictions) -> bool:
+    """Returns whether the temperature of each half of predictions lowers the log loss of the other half."""
+    gains = np.concatenate(
+        [half.losses() - half.losses(_minimize(other.loss)) for half, other in ((first, second), (second, first))]
+    )
+    return bool(gains.mean() > _CHANCE * gains.std() / math.sqrt(len(gains)))
 
 
 def count_thresholds(predictions: Predictions, kind: str) -> ThresholdCounts:

@@ -67,6 +67,17 @@ def test_a_type_gets_a_temperature_of_its_own_only_if_its_spans_need_it() -> Non
     assert "ORG" not in temperatures
 
 
+def test_a_type_whose_probabilities_hold_seldom_gets_a_temperature_by_chance() -> None:
+    random = np.random.default_rng(8)
+    own = 0
+    for _ in range(60):
+        log_odds = random.normal(1, 2, 400)
+        probabilities = 1 / (1 + np.exp(-log_odds))
+        is_correct = random.random(400) < probabilities
+        own += len(dict(calibrator.fit_types(Predictions(["PER"] * 400, probabilities, is_correct, np.arange(400)))))
+    assert own <= 2
+
+
 def test_the_thresholds_count_the_calibrated_spans() -> None:
     model = make_model(spread=0.7)
     data = drawn(model, 1.0, 300)

@@ -145,7 +145,8 @@ def test_several_files_are_shown_side_by_side(model_path: Path, gold: Path, tmp_
     other.write_text(PLACES)
     result = tagger.evaluate_files(model_path, [gold, other], device="cpu")
     assert [report.name for report in result.reports] == ["gold.conll", "other.conll"]
-    last = str(result).splitlines()[-1]
+    *_, heading, _, last = str(result).splitlines()
+    assert heading.endswith("95 % interval of F1")
     assert last.split()[:4] == ["other.conll", "100.00", "100.00", "100.00"]
     assert [each["name"] for each in result.to_json()["files"]] == ["gold.conll", "other.conll"]
 
@@ -197,6 +198,29 @@ def test_the_page_lists_each_error_in_context(model_path: Path, gold: Path) -> N
     assert [value for name, value in page.attributes if name == "data-kind"] == [error.kind for error in report.errors]
     shown = [span for error in report.errors for span in (error.gold, error.predicted) if span]
     assert page.opened.count("mark") == len(shown)
+
+
+def test_a_page_of_many_errors_stays_small_and_says_how_many_are_left_out(
+    model_path: Path, gold: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = tmp_path / "many.conll"
+    many.write_text((PLACES + WRONG) * 40)
+    result = tagger.evaluate_files(model_path, [many, gold], device="cpu")
+    whole = result.to_html()
+    sizes = [len(report.errors) for report in result.reports]
+    assert sizes[0] == 40 * sizes[1]
+    assert Page(whole).opened.count("li") == sum(sizes)
+    assert "left out" not in whole
+    monkeypatch.setattr(evaluation_page, "MAX_ERROR_BYTES", 30_000)
+    page = result.to_html()
+    (listed, every, left_out), *others = re.findall(
+        r"The first (\d+) of (\d+) errors are listed; (\d+) are left out", page
+    )
+    assert others == []
+    assert (int(every), int(left_out)) == (sizes[0], sizes[0] - int(listed))
+    assert Page(page).opened.count("li") == int(listed) + sizes[1]
+    without = len(whole) - len("".join(re.findall(r"<li .*?</li>", whole, re.DOTALL)))
+    assert 20_000 < len(page.encode()) - without < 31_000
 
 
 def test_data_frames_hold_errors_and_confusions(model_path: Path, gold: Path) -> None:
