@@ -76,14 +76,14 @@ class WindowAttention(TorchFunctionMode):
             raise ValueError("packed windows are read without a mask")
         # Subwords before heads in memory, which is how a transformer reads the result.
         out = torch.empty_like(query.transpose(1, 2), memory_format=torch.contiguous_format).transpose(1, 2)
-        start = 0
+        start, heads = 0, query.shape[1]
         for length, count in self._groups:
             stop = start + count * length
             # As (count, H, length, E), without a copy.
-            tensors = [
-                tensor[0, :, start:stop].unflatten(1, (count, length)).transpose(0, 1)
+            *tensors, target = (
+                tensor[0, :, start:stop].view(heads, count, length, -1).transpose(0, 1)
                 for tensor in (query, key, value, out)
-            ]
-            tensors[3].copy_(attend(*tensors[:3], **options))
+            )
+            target.copy_(attend(*tensors, **options))
             start = stop
         return out
