@@ -68,10 +68,22 @@ def find_annotations(source: Path) -> list[Path]:
     return sorted(source.rglob(f"*{_ANNOTATIONS}")) if source.is_dir() else [source.with_suffix(_ANNOTATIONS)]
 
 
-def _read_pair(path: Path, number: int, options: ReadOptions) -> Record:
+def find_text(path: Path) -> Path:
+    """Returns the text of a file of annotations; any other path is returned unchanged.
+
+    Raises:
+        DataError: there is no text beside the annotations.
+    """
+    if path.suffix != _ANNOTATIONS:
+        return path
     text_path = path.with_suffix(_TEXT)
-    if not text_path.is_file():
+    if path.is_file() and not text_path.is_file():
         raise DataError(f"{path}: has no text {text_path.name} beside it")
+    return text_path if text_path.is_file() else path
+
+
+def _read_pair(path: Path, number: int, options: ReadOptions) -> Record:
+    text_path = find_text(path)
     text = "".join(line for _, line in _read_lines(text_path, options))
     annotation = TextSpans(text, list(_read_spans(path, options)))
     try:

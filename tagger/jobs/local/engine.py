@@ -263,7 +263,7 @@ def _without_annotations(items: Sequence[Input], job: Job) -> list[Input]:
         and item.path not in named
     }
     if left_out:
-        log.info("%s: annotations of brat are not read; their texts are tagged", inputs.summarize_names(list(left_out)))
+        log.info("%s: annotations of brat are not read, only their texts", inputs.summarize_names(list(left_out)))
     return [item for item in items if item.path not in left_out]
 
 
