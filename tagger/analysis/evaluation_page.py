@@ -105,13 +105,11 @@ class _Section:
 
     @property
     def confusions(self) -> list[tuple[str, list[tuple[int, float]]]]:
-        """The rows of the table of confusions: each count with its fraction of the errors in its row."""
-        rows = []
-        for gold in self.confusion_names:
-            counts = [self.report.confusions.get((gold, predicted), 0) for predicted in self.confusion_names]
-            errors = sum(count for count, name in zip(counts, self.confusion_names, strict=True) if name != gold)
-            rows.append((gold, [(count, count / max(errors, 1)) for count in counts]))
-        return rows
+        """The rows of the table of confusions: each count with its fraction of the most frequent error."""
+        counts, names = self.report.confusions, self.confusion_names
+        largest = max((count for (gold, predicted), count in counts.items() if gold != predicted), default=1)
+        rows = ((gold, [counts.get((gold, predicted), 0) for predicted in names]) for gold in names)
+        return [(gold, [(count, count / largest) for count in row]) for gold, row in rows]
 
     @property
     def frequent_confusions(self) -> list[tuple[str, str, int]]:

@@ -93,7 +93,10 @@ def test_plain_tags_have_confusions_known_words_and_errors() -> None:
     assert {error.kind for error in report.errors} == {"type"}
     assert report.calibration.count == report.tokens
     assert report.interval[0] <= report.accuracy <= report.interval[1]
-    assert evaluation_page.build([report])
+    page = report.to_html()
+    assert "Tags <select" in page
+    assert "<label hidden>Kind" in page
+    assert 'class="kind"' not in page
 
 
 def test_tokens_without_a_gold_tag_are_no_errors() -> None:
@@ -198,6 +201,16 @@ def test_the_page_lists_each_error_in_context(model_path: Path, gold: Path) -> N
     assert [value for name, value in page.attributes if name == "data-kind"] == [error.kind for error in report.errors]
     shown = [span for error in report.errors for span in (error.gold, error.predicted) if span]
     assert page.opened.count("mark") == len(shown)
+
+
+def test_a_confusion_is_coloured_by_its_count_beside_that_of_the_most_frequent_error(
+    model_path: Path, gold: Path
+) -> None:
+    report = tagger.evaluate(model_path, gold, device="cpu")
+    errors = {pair: count for pair, count in report.confusions.items() if pair[0] != pair[1]}
+    expected = sorted(f"{count / max(errors.values()):.2f}" for count in errors.values())
+    cells = re.findall(r'class="heat" style="--part: ([0-9.]+)">\d', report.to_html())
+    assert sorted(cells) == expected
 
 
 def test_a_page_of_many_errors_stays_small_and_says_how_many_are_left_out(
