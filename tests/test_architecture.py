@@ -88,7 +88,7 @@ FOLDERS = {
         {"kernels.scorer"},
     ],
     "transformer": [
-        {"architecture", "state_cache", "tokenizer_file", "windows"},
+        {"architecture", "layers", "state_cache", "tokenizer_file", "windows"},
         {"states", "subwords"},
         {"library", "sources"},
     ],
