@@ -44,8 +44,8 @@ def convert(
 ) -> None:
     """Convert tagged files to another format.
 
-    OUT is a file for all inputs together, or an existing folder for one file per input. A format with texts gets tokens
-    joined by one space, or as SpaceAfter=No in CoNLL-U says.
+    OUT is a file for all inputs together, or an existing folder for one file per input; for brat it is a new folder.
+    A format with texts gets tokens joined by one space, or as SpaceAfter=No in CoNLL-U says.
     """
     from tagger.api import conversion
     from tagger.errors import ConfigError

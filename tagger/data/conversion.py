@@ -67,16 +67,24 @@ class Converter:
         scheme: the scheme of the tags; None for that of the source.
         types: the changes of types; None for none.
         needs_text: whether records need a text; tokens are joined by one space, or as CoNLL-U's SpaceAfter says.
+        marks_unknown: whether tokens that were not annotated get a tag of their own, for formats in which all have one.
 
     Attributes:
         has_spans: whether the tags encode spans, once the first record was converted.
     """
 
     def __init__(
-        self, name: str, layout: Layout, *, scheme: Scheme | None, types: TypeChanges | None, needs_text: bool
+        self,
+        name: str,
+        layout: Layout,
+        *,
+        scheme: Scheme | None,
+        types: TypeChanges | None,
+        needs_text: bool,
+        marks_unknown: bool = True,
     ) -> None:
         self._name, self._layout, self._scheme, self._types = name, layout, scheme, types
-        self._needs_text = needs_text
+        self._needs_text, self._unknown_tag = needs_text, _UNKNOWN_TAG if marks_unknown else schemes.UNKNOWN
         self._reader: TagReader | None = None
         self._has_logged = False
         self.has_spans = True
@@ -136,7 +144,7 @@ class Converter:
 
     def _mark_unknown(self, previous: Sequence[str], tags: Sequence[str]) -> tuple[str, ...]:
         """Returns tags in which those of tokens that were not annotated can be written."""
-        if not self._has_logged:
+        if not self._has_logged and self._unknown_tag == _UNKNOWN_TAG:
             log.warning(
                 "%s: tokens that were not annotated get the tag %s; to read it, set data.unknown_tag",
                 self._name,
@@ -144,7 +152,7 @@ class Converter:
             )
             self._has_logged = True
         pairs = zip(previous, tags, strict=True)
-        return tuple([_UNKNOWN_TAG if before == schemes.UNKNOWN else tag for before, tag in pairs])
+        return tuple([self._unknown_tag if before == schemes.UNKNOWN else tag for before, tag in pairs])
 
 
 def add_text(record: Record) -> Record:
