@@ -52,6 +52,7 @@ def convert(
     tag_column: int | str | None = None,
     tag_format: TagFormat = "auto",
     outside_tag: str = "O",
+    unknown_tag: str | None = None,
     scheme: str | None = None,
     types: str | Iterable[str] | Mapping[str, str] | None = None,
     language: str = "en",
@@ -80,6 +81,7 @@ def convert(
             field of tags or spans.
         tag_format: how tags encode spans in the inputs, one of `tagger.choices.TagFormat`.
         outside_tag: the tag of tokens outside spans in the inputs.
+        unknown_tag: the tag of tokens that were not annotated, in the inputs and the output; None if all were.
         scheme: the scheme of the output tags; None for that of the inputs.
         types: `OLD=NEW` renames a type, `OLD=` drops it, and `OLD` keeps it and drops those not named; entries, or one
             string with commas, or a mapping of old to new names.
@@ -101,7 +103,13 @@ def convert(
     work = _Work(
         input_format,
         _choose_output_format(Path(out), output_format),
-        Layout(0 if token_column is None else token_column, tag_column, tag_format=tag_format, outside_tag=outside_tag),
+        Layout(
+            0 if token_column is None else token_column,
+            tag_column,
+            tag_format=tag_format,
+            outside_tag=outside_tag,
+            unknown_tag=unknown_tag,
+        ),
         schemes.parse_scheme(scheme),
         None if types is None else parse_types(types),
         {

@@ -35,6 +35,7 @@ def convert(
     tag_column: options.TagColumn = None,
     tag_format: Annotated[choices.TagFormat, typer.Option(help=options.TAG_FORMAT_HELP)] = "auto",
     outside_tag: Annotated[str, typer.Option(metavar="TAG", help="Tag of tokens outside spans in the inputs.")] = "O",
+    unknown_tag: options.UnknownTag = None,
     language: Annotated[str, typer.Option(metavar="CODE", help="Language of raw text.")] = "en",
     misaligned: Annotated[
         choices.Misaligned,
@@ -65,6 +66,7 @@ def convert(
         tag_column=options.parse_column(tag_column),
         tag_format=tag_format,
         outside_tag=outside_tag,
+        unknown_tag=unknown_tag,
         language=language,
         misaligned=misaligned,
     )

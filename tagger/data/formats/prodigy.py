@@ -19,8 +19,8 @@ def make_sink(options: WriteOptions) -> Sink:
         annotated = find_text_spans(record)
         if annotated is None:
             return ""
-        answer = {"answer": "accept"} if options.is_annotated else {}
-        return jsonl.dump_line(build_task(annotated, carried_fields(record)) | answer)
+        decision = {"answer": "accept"} if options.is_annotated else {}
+        return jsonl.dump_line(build_task(annotated, carried_fields(record)) | decision)
 
     return TextSink(write)
 
