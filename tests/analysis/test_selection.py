@@ -255,6 +255,19 @@ def test_the_command_writes_tasks_and_prints_the_table(folder: Path, model_path:
     assert (refused.exit_code, refused.stderr.startswith("--json prints the result")) == (2, True)
 
 
+def test_data_in_brat_that_was_seen_is_skipped(model_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "brat").mkdir()
+    (tmp_path / "brat" / "a.txt").write_text("Ada lives in Oslo.\n")
+    (tmp_path / "brat" / "a.ann").write_text("T1\tPER 0 3\tAda\n")
+    (tmp_path / "b.txt").write_text("Ada lives in Oslo.\nGrace went home by train.\n")
+    for seen in (tmp_path / "brat", tmp_path / "brat" / "a.ann", tmp_path / "brat" / "a.txt"):
+        result = tagger.select(model_path, tmp_path / "b.txt", count=2, seen=seen, device="cpu")
+        assert (texts(result), result.seen) == (["Grace went home by train."], 1)
+    (tmp_path / "brat" / "a.txt").unlink()
+    with pytest.raises(DataError, match=r"a\.ann: has no text a\.txt beside it"):
+        tagger.select(model_path, tmp_path / "b.txt", count=2, seen=tmp_path / "brat" / "a.ann", device="cpu")
+
+
 def test_an_output_replaces_no_input_and_no_seen_file(folder: Path, model_path: Path) -> None:
     for arguments in ({"out": folder / "b.conll"}, {"out": folder / "a.txt", "seen": folder / "a.txt"}):
         with pytest.raises(DataError, match="is an input, and `out` would overwrite it"):

@@ -173,7 +173,7 @@ def test_the_texts_of_a_brat_folder_are_tagged_without_its_annotations(
     with caplog.at_level("INFO", logger="tagger"):
         into(model, model_path, tmp_path / "out", folder)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jsonl", "b.jsonl"]
-    assert f"{folder}/a.ann: annotations of brat are not read; their texts are tagged" in caplog.text
+    assert f"{folder}/a.ann: annotations of brat are not read, only their texts" in caplog.text
     into(model, model_path, tmp_path / "named", folder / "a.txt", folder / "a.ann")
     assert [path.name for path in (tmp_path / "named").iterdir()] == ["a.jsonl"]
 

@@ -73,14 +73,7 @@ def read_records(source: Path | BinaryIO, options: ReadOptions) -> Iterator[Reco
     """
     if not isinstance(source, Path):
         raise ConfigError(f"{options.name}: brat cannot be read from a stream; name the file or the folder")
-    return texts.read_records(_find_text(source), options)
-
-
-def _find_text(path: Path) -> Path:
-    text = path.with_suffix(_TEXT)
-    if not text.is_file():
-        raise DataError(f"{path}: has no text {text.name} beside it")
-    return text
+    return texts.read_records(find_text(source), options)
 
 
 def read_tagged_records(source: Path | BinaryIO, options: ReadOptions) -> Iterator[Record]:
@@ -121,8 +114,22 @@ def find_annotations(source: Path) -> list[Path]:
     return sorted(source.rglob(f"*{_ANNOTATIONS}")) if source.is_dir() else [source.with_suffix(_ANNOTATIONS)]
 
 
+def find_text(path: Path) -> Path:
+    """Returns the text of a file of annotations; any other path is returned unchanged.
+
+    Raises:
+        DataError: there is no text beside the annotations.
+    """
+    if path.suffix != _ANNOTATIONS:
+        return path
+    text_path = path.with_suffix(_TEXT)
+    if path.is_file() and not text_path.is_file():
+        raise DataError(f"{path}: has no text {text_path.name} beside it")
+    return text_path if text_path.is_file() else path
+
+
 def _read_pair(path: Path, number: int, options: ReadOptions) -> Record:
-    text = "".join(line for _, line in _read_lines(_find_text(path), options))
+    text = "".join(line for _, line in _read_lines(find_text(path), options))
     annotation = TextSpans(text, list(_read_spans(path, text, options)))
     try:
         sentences = build_sentences(annotation, Origin(str(path), 1, number), options)

@@ -266,7 +266,7 @@ def _choose_texts(items: Sequence[Input], job: Job) -> list[Input]:
     left_out = {path for path in paths if path not in texts and (brat.is_pair(path) or brat.is_setting(path))}
     if left_out:
         names = inputs.summarize_names(sorted(left_out))
-        log.info("%s: annotations of brat are not read; their texts are tagged", names)
+        log.info("%s: annotations of brat are not read, only their texts", names)
     return [item for item in items if item.path not in left_out]
 
 
@@ -313,7 +313,7 @@ def _find_text(item: Input, input_format: InputFormat) -> Path:
     brat.check_source(item.label, input_format)
     if item.path is None:
         raise ConfigError("brat has a text beside each file of annotations; name files instead of -")
-    return item.path.with_suffix(".txt") if item.path.suffix == ".ann" else item.path
+    return brat.find_text(item.path)
 
 
 def _plan_index(work: _Work, out: Path, names: Collection[PurePath]) -> Index | None:
