@@ -244,6 +244,8 @@ def _read_vocabularies(files: ModelFiles, settings: Config) -> tuple[Vocab, Voca
             raise ModelError(f"{name}: expected {SPECIAL[0]} and {SPECIAL[1]} as its first entries")
     if not words.ids.keys().isdisjoint(frozen_words.ids):
         raise ModelError("frozen_words.txt: has a word that is also in words.txt")
+    if not settings.model.words.embedding_dim and (len(words) > len(SPECIAL) or len(frozen_words)):
+        raise ModelError("words.txt: has words, but model.words.embedding_dim is 0 in config.yaml")
     _check_tags(tags, settings)
     return tags, words, frozen_words, characters
 
@@ -348,7 +350,9 @@ def describe(directory: Path) -> dict[str, Any]:
         "format": FORMAT,
         "scheme": model.scheme or "plain tags",
         "tags": list(model.tags.items),
-        "words": f"{len(model.words)} trained, {len(model.frozen_words)} frozen",
+        "words": f"{len(model.words)} trained, {len(model.frozen_words)} frozen"
+        if settings.words.embedding_dim
+        else "none",
         "embedding_dim": settings.words.embedding_dim,
         "characters": f"{settings.characters.kind}, {len(model.characters)} distinct",
         "encoder": f"{encoder.cell}, {encoder.num_layers} x {encoder.hidden_size} {directions}"

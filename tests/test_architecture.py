@@ -74,7 +74,7 @@ FOLDERS = {
         {"batching"},
     ],
     "nn": [
-        {"inputs", "kernels.code_cache", "crf.kernels.triton_cache", "kernels.threads"},
+        {"inputs", "packing", "kernels.code_cache", "crf.kernels.triton_cache", "kernels.threads"},
         {"kernels.compiling"},
         {"kernels.activations", "crf.chain_scores", "crf.kernels.numba_sums", "kernels.matmul"},
         {"kernels.convolution", "dropout", "kernels.lstm", "kernels.neighbours"},

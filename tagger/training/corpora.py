@@ -69,7 +69,7 @@ def with_paths(
         vectors: files of word vectors.
 
     Raises:
-        ConfigError: the recipe reads a dataset, which has no single files.
+        ConfigError: the recipe reads a dataset, which has no single files; or it has no word vectors.
         DataError: the folder holds no training file.
     """
     data, words = config.data, config.model.words
@@ -85,6 +85,8 @@ def with_paths(
         files = reader.find_corpus_files(folder)
         changed = {role: str(files[role].resolve()) if role in files else None for role in parts}
     changed |= {role: str(path.resolve()) for role, path in parts.items() if path is not None}
+    if vectors and not words.embedding_dim:
+        raise ConfigError("`vectors` has no effect with model.words.embedding_dim 0; omit it")
     if vectors:
         words = words.model_copy(update={"vectors": tuple(str(path.resolve()) for path in vectors)})
     model = config.model.model_copy(update={"words": words})

@@ -200,6 +200,16 @@ def test_a_transformer_is_frozen_in_the_first_epochs(folder: Path, tmp_path: Pat
     assert not torch.equal(checkpoints[0]["projection.weight"], checkpoints[1]["projection.weight"])
 
 
+def test_learning_rates_by_layer_are_refused_for_layers_that_share_their_weights(folder: Path, tmp_path: Path) -> None:
+    albert = write_transformer(tmp_path / "albert", "albert")
+    decay = (*TRAINABLE, f"model.transformer.name={albert}", "training.fine_tuning.layer_decay=0.9")
+    with pytest.raises(
+        ConfigError, match=r"layer_decay has no effect on the transformer .*/albert, whose layers share"
+    ):
+        training.train(recipe(folder, *decay), tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("overrides", [(), TRAINABLE[:1] + TRAINABLE[1:3]])
 def test_parts_of_a_batch_give_the_gradient_of_the_whole_batch(
     folder: Path, tmp_path: Path, overrides: tuple[str, ...]
