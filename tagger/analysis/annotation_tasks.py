@@ -4,10 +4,12 @@
 - label-studio: an array of tasks, one per line, with `predictions`; the labelling interface has a `Labels` element
   `label` for a `Text` element `text` with the value `$text`
 - prodigy: JSON lines with `text`, `tokens`, `spans` and `meta`
-- jsonl: JSON lines of this toolkit: `text`, or `tokens` and `sentences` if the source has tokens, and `spans`
+- jsonl: JSON lines of this toolkit: `text`, or `tokens` and `sentences` if the source has tokens, and `spans`; for
+  plain tags `tokens`, `sentences` and `tags`
 
-Each has the score, the file, the line and the document of the item. Offsets count code points. A corrected task is
-training data as it is; Label Studio and Prodigy export annotations of their own.
+A plain tag is a span of one token in the other formats. Each has the score, the file, the line and the document of the
+item. Offsets count code points. A corrected task is training data as it is; Label Studio and Prodigy export annotations
+of their own.
 """
 
 from collections.abc import Iterable
@@ -36,7 +38,7 @@ def _for_doccano(item: SelectedItem) -> dict[str, Any]:
 
 
 def _for_label_studio(item: SelectedItem) -> dict[str, Any]:
-    prediction = {"score": round(item.score, 6), "result": label_studio.build_results(_text_spans(item))}
+    prediction = {"result": label_studio.build_results(_text_spans(item))}
     return {"data": {"text": item.text} | item.location(), "predictions": [prediction]}
 
 
@@ -50,9 +52,12 @@ def _text_spans(item: SelectedItem) -> TextWithSpans:
 
 
 def _for_jsonl(item: SelectedItem) -> dict[str, Any]:
-    if not item.is_tokenized:
+    if item.has_spans and not item.is_tokenized:
         return {"text": item.text, "spans": item.spans()} | item.location()
     tokens = list(chain.from_iterable(sentence.tokens for sentence in item.sentences))
     bounds = list(pairwise(accumulate(map(len, item.sentences), initial=0)))
+    if not item.has_spans:
+        tags = list(chain.from_iterable(sentence.tags for sentence in item.sentences))
+        return {"tokens": tokens, "sentences": bounds, "tags": tags} | item.location()
     spans = Record(item.sentences).spans_to_dicts(probabilities=True)
     return {"tokens": tokens, "sentences": bounds, "spans": spans} | item.location()
