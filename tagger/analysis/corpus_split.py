@@ -15,7 +15,7 @@ from tagger.analysis.parts import Part
 from tagger.choices import InputFormat
 from tagger.config.schema import Data
 from tagger.data import reader, splitting
-from tagger.data.formats import FORMATS, Layout, brat, json_file, jsonl
+from tagger.data.formats import FORMATS, Layout, brat, doc_bin, json_file, jsonl
 from tagger.data.formats.reading import ReadOptions
 from tagger.data.reader import Corpus
 from tagger.data.sentence import Sentence
@@ -25,7 +25,7 @@ from tagger.io import atomic, line_reader
 FRACTIONS = (80.0, 10.0, 10.0)
 _BLOCKS = ("columns", "conllu")  # formats in which a sentence is a block of lines, comments before it included
 _LINES = ("csv", "pipes", "jsonl")  # formats in which a sentence or row starts on its own line and all lines follow
-_RECORDS = ("json", "parquet", "brat")  # formats in which a record is no line
+_RECORDS = ("json", "parquet", "brat", "spacy")  # formats in which a record is no line
 
 
 @dataclass(frozen=True)
@@ -166,6 +166,8 @@ def _count_records(path: Path, file_format: str) -> int:
         return sum(1 for _ in _read_raw_rows(path))
     if file_format == "brat":
         return len(brat.find_annotations(path))
+    if file_format == "spacy":
+        return doc_bin.count_docs(path)
     with path.open("rb") as stream:
         sizes: list[tuple[int, int]] = FORMATS["parquet"].load().read_group_sizes(stream, str(path))
     return sum(row_count for row_count, _ in sizes)
@@ -205,6 +207,8 @@ class _PartWriter:
             FORMATS["parquet"].load().write_rows(self._source, file, rows)
         elif self._format == "brat":
             brat.copy_pairs(self._source, file, rows)
+        elif self._format == "spacy":
+            doc_bin.write_docs(self._source, file, rows)
         else:
             atomic.write_output(file, "".join((self._header, *(piece.text for piece in pieces))).encode())
 

@@ -446,7 +446,7 @@ def _read_tags(corpus: Corpus, layout: Layout) -> Corpus:
     if layout.unknown_tag != schemes.UNKNOWN:
         _refuse_empty_tags(corpus)
     if layout.unknown_tag is not None:
-        sentences = tuple(mark_unknown(sentence, layout.unknown_tag) for sentence in sentences)
+        sentences = tuple(tag_formats.mark_unknown(sentence, layout.unknown_tag) for sentence in sentences)
     sentences, tag_format = tag_formats.read_all(sentences, corpus.name, layout.tag_format, layout.outside_tag)
     return replace(corpus, sentences=tuple(sentences), tag_format=tag_format)
 
@@ -457,13 +457,6 @@ def _refuse_empty_tags(corpus: Corpus) -> None:
             line = tag_formats.find_line(sentence, sentence.tags.index(""))
             advice = "if the token was not annotated, set data.unknown_tag to ''"
             raise DataError(f"{corpus.name}:{line}: the tag is empty; {advice}")
-
-
-def mark_unknown(sentence: Sentence, unknown_tag: str) -> Sentence:
-    """Returns a sentence in which the tag of tokens that were not annotated is `schemes.UNKNOWN`."""
-    if unknown_tag not in sentence.tags:
-        return sentence
-    return replace(sentence, tags=tuple([schemes.UNKNOWN if tag == unknown_tag else tag for tag in sentence.tags]))
 
 
 def _build_corpus(location: str, corpus: Corpus, sentences: Iterable[Sentence]) -> Corpus:

@@ -141,6 +141,6 @@ def build_corpus(
             counts = f"{len(sentence.tokens)} tokens and {len(sentence.tags)} tags"
             raise DataError(f"sentence {number} of `{name}` has {counts}; expected a tag for each token")
     if unknown_tag is not None:
-        tagged = tuple(reader.mark_unknown(sentence, unknown_tag) for sentence in tagged)
+        tagged = tuple(tag_formats.mark_unknown(sentence, unknown_tag) for sentence in tagged)
     converted, tag_format = tag_formats.read_all(tagged, name, tag_format)
     return Corpus(name, tuple(converted), tag_format=tag_format)

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from tagger.choices import LayerMix, Pooling
 from tagger.nn.dropout import drop
 from tagger.nn.inputs import SubwordInputs, TransformerInputs
+from tagger.nn.packing import PackedWindows, WindowAttention, window_positions
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
@@ -58,8 +59,30 @@ class StateReader(nn.Module):
         """Returns the states (N, L, D) of the tokens."""
         mask = self._attention_mask(subwords)
         output = self.encoder(input_ids=subwords.ids, attention_mask=mask, output_hidden_states=True)
-        pool = _Pool(subwords, self.pooling)
-        return torch.stack([pool(output.hidden_states[layer]) for layer in self.layers], 1)
+        starts = subwords.windows * subwords.ids.shape[1]
+        return self._pool(output.hidden_states, starts + subwords.first, starts + subwords.last)
+
+    def read_packed(self, windows: PackedWindows, first_position: int) -> Tensor:
+        """Returns the states (N, L, D) of the tokens of packed windows, on a CPU and in evaluation mode.
+
+        Args:
+            windows: the windows.
+            first_position: the transformer's position id of the first subword of a window.
+
+        Raises:
+            ValueError: the transformer's attention is not one unmasked call of torch's function in each layer.
+        """
+        positions = window_positions(windows.lengths) + first_position
+        with WindowAttention(windows.lengths) as attention:
+            output = self.encoder(input_ids=windows.ids[None], position_ids=positions[None], output_hidden_states=True)
+        if attention.calls != len(output.hidden_states) - 1:
+            raise ValueError("packed windows need a transformer with torch's attention in each layer")
+        return self._pool(output.hidden_states, windows.first, windows.last)
+
+    def _pool(self, hidden_states: Sequence[Tensor], first: Tensor, last: Tensor) -> Tensor:
+        """Returns the states (N, L, D) of tokens, given the rows (N,) of their first and last subwords."""
+        pool = _Pool(first, last, self.pooling)
+        return torch.stack([pool(hidden_states[layer]) for layer in self.layers], 1)
 
     def _attention_mask(self, subwords: SubwordInputs) -> Tensor | None:
         """Returns whether each subword (W, S) is read, as 0 or 1; None if all are."""
@@ -79,14 +102,13 @@ class StateReader(nn.Module):
 class _Pool:
     """Pools the states of subwords to those of tokens."""
 
-    def __init__(self, subwords: SubwordInputs, pooling: Pooling) -> None:
-        starts = subwords.windows * subwords.ids.shape[1]
-        self._first, self._last, self._pooling = starts + subwords.first, starts + subwords.last, pooling
+    def __init__(self, first: Tensor, last: Tensor, pooling: Pooling) -> None:
+        self._first, self._last, self._pooling = first, last, pooling
         if pooling == "mean":
             self._counts = self._last - self._first + 1
             self._tokens = torch.repeat_interleave(self._counts)
             offsets = self._first - (self._counts.cumsum(0) - self._counts)
-            self._index = torch.arange(len(self._tokens), device=starts.device) + offsets[self._tokens]
+            self._index = torch.arange(len(self._tokens), device=first.device) + offsets[self._tokens]
 
     def __call__(self, states: Tensor) -> Tensor:
         """Returns (N, D) for states (W, S, H)."""

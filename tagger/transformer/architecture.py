@@ -25,26 +25,28 @@ class Family(NamedTuple):
         prefix: prefix of the names of its classes in the transformers library.
         has_pooler: whether its network has a pooling layer that can be omitted.
         are_positions_shifted: whether positions are counted from the padding id on.
+        has_plain_attention: whether attention depends on positions through the embeddings of position ids alone.
     """
 
     prefix: str
     has_pooler: bool = False
     are_positions_shifted: bool = False
+    has_plain_attention: bool = False
 
 
 FAMILIES = {
-    "albert": Family("Albert", has_pooler=True),
-    "bert": Family("Bert", has_pooler=True),
-    "camembert": Family("Camembert", has_pooler=True, are_positions_shifted=True),
+    "albert": Family("Albert", has_pooler=True, has_plain_attention=True),
+    "bert": Family("Bert", has_pooler=True, has_plain_attention=True),
+    "camembert": Family("Camembert", has_pooler=True, are_positions_shifted=True, has_plain_attention=True),
     "deberta": Family("Deberta"),
     "deberta-v2": Family("DebertaV2"),
-    "distilbert": Family("DistilBert"),
-    "electra": Family("Electra"),
-    "ernie": Family("Ernie", has_pooler=True),
+    "distilbert": Family("DistilBert", has_plain_attention=True),
+    "electra": Family("Electra", has_plain_attention=True),
+    "ernie": Family("Ernie", has_pooler=True, has_plain_attention=True),
     "modernbert": Family("ModernBert"),
     "mpnet": Family("MPNet", has_pooler=True, are_positions_shifted=True),
-    "roberta": Family("Roberta", has_pooler=True, are_positions_shifted=True),
-    "xlm-roberta": Family("XLMRoberta", has_pooler=True, are_positions_shifted=True),
+    "roberta": Family("Roberta", has_pooler=True, are_positions_shifted=True, has_plain_attention=True),
+    "xlm-roberta": Family("XLMRoberta", has_pooler=True, are_positions_shifted=True, has_plain_attention=True),
 }
 """The families that are read, by `model_type`."""
 

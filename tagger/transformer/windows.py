@@ -14,6 +14,7 @@ import torch
 from tagger.data.batching import SubwordTensors
 from tagger.data.windows import split_into_windows
 from tagger.data.word_cache import Ids
+from tagger.nn.packing import PackedWindows
 
 
 class Subwords(NamedTuple):
@@ -90,6 +91,17 @@ class Windows:
         return SubwordTensors(
             *map(torch.from_numpy, (padded, lengths, self.cores, self.windows, self.first, self.last))
         )
+
+    def pack(self, min_subwords: int) -> PackedWindows:
+        """Returns the windows one after another, the longest first, and repeated until they have enough subwords."""
+        lengths = np.fromiter(map(len, self.ids), np.int64, len(self.ids))
+        order = np.argsort(-lengths, kind="stable")
+        starts = np.empty_like(lengths)
+        starts[order] = np.cumsum(lengths[order]) - lengths[order]
+        ids = np.concatenate([self.ids[window] for window in order.tolist()])
+        times = -(-min_subwords // len(ids))
+        first, last = (torch.from_numpy(starts[self.windows] + subwords) for subwords in (self.first, self.last))
+        return PackedWindows(torch.from_numpy(np.tile(ids, times)), lengths[order].tolist() * times, first, last)
 
 
 class _Core(NamedTuple):
