@@ -14,10 +14,10 @@ from tagger.analysis.corpus_files import ROLES, CorpusFiles
 from tagger.analysis.parts import Part
 from tagger.choices import InputFormat
 from tagger.config.schema import Data
-from tagger.data import reader, splitting
+from tagger.data import data_settings, reader, splitting
+from tagger.data.corpus import Corpus
 from tagger.data.formats import FORMATS, Layout, brat, doc_bin, json_file, jsonl
 from tagger.data.formats.reading import ReadOptions
-from tagger.data.reader import Corpus
 from tagger.data.sentence import Sentence
 from tagger.errors import ConfigError, DataError, StorageError
 from tagger.io import atomic, line_reader
@@ -85,7 +85,7 @@ def split(source: CorpusFiles, out: Path, fractions: Sequence[float] = FRACTIONS
     paths = [path for paths in source.files.values() for path in paths]
     if len(paths) != 1:
         raise ConfigError(f"name one file to split as `data`; got {len(paths)} files")
-    file_format = reader.choose_format(paths[0], source.config.data)
+    file_format = data_settings.choose_format(paths[0], source.config.data)
     suffix = "" if file_format == "brat" else line_reader.strip_compression_suffix(paths[0]).suffix
     files = tuple(out / (role + suffix) for role in ROLES[: len(fractions)])
     for file in files:
@@ -179,9 +179,9 @@ def _number_json_rows(path: Path, data: Data) -> list[int]:
     sentences = reader.read_sentences(
         BytesIO(lines),
         input_format="jsonl",
-        layout=reader.find_layout(data, "json"),
+        layout=data_settings.find_layout(data, "json"),
         tagged=True,
-        **reader.find_read_options(data),
+        **data_settings.find_read_options(data),
     )
     return [sentence.line - 1 for sentence in sentences if sentence.tokens]
 
@@ -218,7 +218,7 @@ def _read_blocks(path: Path, data: Data, file_format: str) -> Iterator[tuple[int
     sentences = reader.read_sentences(
         path,
         input_format=cast(InputFormat, file_format),
-        layout=reader.find_layout(data, file_format),
+        layout=data_settings.find_layout(data, file_format),
         tagged=False,
         max_record_bytes=data.max_record_bytes,
     )
