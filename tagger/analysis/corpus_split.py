@@ -75,7 +75,7 @@ def split(source: CorpusFiles, out: Path, fractions: Sequence[float] = FRACTIONS
         seed: the random seed.
 
     Raises:
-        ConfigError: the fractions or the format of the file cannot be used, or `source` is not one file.
+        ConfigError: the fractions cannot be used, or `source` is not one file.
         DataError: the file cannot be read, or has fewer sentences or rows than parts.
         StorageError: the folder holds such a file, or cannot be written.
     """
@@ -115,8 +115,6 @@ def _read_pieces(path: Path, data: Data) -> tuple[str, list[_Piece]]:
     file_format = str(corpus.format)
     if file_format in _RECORDS:
         return "", _read_records(path, data, corpus)
-    if file_format not in _BLOCKS + _LINES:
-        raise ConfigError(f"{path}: {file_format} files cannot be split; convert the file to jsonl first")
     by_line: dict[int, list[Sentence]] = {}
     for sentence in corpus.sentences:
         by_line.setdefault(sentence.line, []).append(sentence)

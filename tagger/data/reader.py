@@ -48,8 +48,7 @@ def read_sentences(
     if file_format.is_corpus:
         sentences: Iterator[Sentence] = module.read_tagged(source, read_options, tagged=tagged)
         return sentences
-    is_tagged = tagged or not file_format.reads  # a format that is not read to be tagged has tags
-    records: Iterator[Record] = (module.read_tagged_records if is_tagged else module.read_records)(source, read_options)
+    records: Iterator[Record] = (module.read_tagged_records if tagged else module.read_records)(source, read_options)
     return (sentence for record in records for sentence in record.sentences)
 
 
