@@ -69,6 +69,7 @@ FOLDERS = {
         {"formats.parquet.reading"},
         {"formats.parquet.writing"},
         {"guessing"},
+        {"corpus", "corpus_folder", "data_settings"},
         {"conversion", "reader", "writer"},
         {"tagged_files", "windows", "word_cache"},
         {"document_context", "word_encoding"},

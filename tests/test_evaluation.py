@@ -12,8 +12,8 @@ import tagger
 from tagger import model as models
 from tagger.config import Config, parse
 from tagger.data import reader, schemes, tag_formats
+from tagger.data.corpus import Corpus
 from tagger.data.formats import Layout
-from tagger.data.reader import Corpus
 from tagger.data.sentence import Sentence, Span
 from tagger.errors import DataError
 from tagger.evaluation import (

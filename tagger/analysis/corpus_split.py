@@ -14,10 +14,10 @@ from tagger.analysis.corpus_files import ROLES, CorpusFiles
 from tagger.analysis.parts import Part
 from tagger.choices import InputFormat
 from tagger.config.schema import Data
-from tagger.data import reader, splitting
+from tagger.data import data_settings, reader, splitting
+from tagger.data.corpus import Corpus
 from tagger.data.formats import FORMATS, Layout, brat, doc_bin, json_file, jsonl
 from tagger.data.formats.reading import ReadOptions
-from tagger.data.reader import Corpus
 from tagger.data.sentence import Sentence
 from tagger.errors import ConfigError, DataError, StorageError
 from tagger.io import atomic, line_reader
@@ -75,7 +75,7 @@ def split(source: CorpusFiles, out: Path, fractions: Sequence[float] = FRACTIONS
         seed: the random seed.
 
     Raises:
-        ConfigError: the fractions or the format of the file cannot be used, or `source` is not one file.
+        ConfigError: the fractions cannot be used, or `source` is not one file.
         DataError: the file cannot be read, or has fewer sentences or rows than parts.
         StorageError: the folder holds such a file, or cannot be written.
     """
@@ -85,7 +85,7 @@ def split(source: CorpusFiles, out: Path, fractions: Sequence[float] = FRACTIONS
     paths = [path for paths in source.files.values() for path in paths]
     if len(paths) != 1:
         raise ConfigError(f"name one file to split as `data`; got {len(paths)} files")
-    file_format = reader.choose_format(paths[0], source.config.data)
+    file_format = data_settings.choose_format(paths[0], source.config.data)
     suffix = "" if file_format == "brat" else line_reader.strip_compression_suffix(paths[0]).suffix
     files = tuple(out / (role + suffix) for role in ROLES[: len(fractions)])
     for file in files:
@@ -115,8 +115,6 @@ def _read_pieces(path: Path, data: Data) -> tuple[str, list[_Piece]]:
     file_format = str(corpus.format)
     if file_format in _RECORDS:
         return "", _read_records(path, data, corpus)
-    if file_format not in _BLOCKS + _LINES:
-        raise ConfigError(f"{path}: {file_format} files cannot be split; convert the file to jsonl first")
     by_line: dict[int, list[Sentence]] = {}
     for sentence in corpus.sentences:
         by_line.setdefault(sentence.line, []).append(sentence)
@@ -179,9 +177,9 @@ def _number_json_rows(path: Path, data: Data) -> list[int]:
     sentences = reader.read_sentences(
         BytesIO(lines),
         input_format="jsonl",
-        layout=reader.find_layout(data, "json"),
+        layout=data_settings.find_layout(data, "json"),
         tagged=True,
-        **reader.find_read_options(data),
+        **data_settings.find_read_options(data),
     )
     return [sentence.line - 1 for sentence in sentences if sentence.tokens]
 
@@ -218,7 +216,7 @@ def _read_blocks(path: Path, data: Data, file_format: str) -> Iterator[tuple[int
     sentences = reader.read_sentences(
         path,
         input_format=cast(InputFormat, file_format),
-        layout=reader.find_layout(data, file_format),
+        layout=data_settings.find_layout(data, file_format),
         tagged=False,
         max_record_bytes=data.max_record_bytes,
     )

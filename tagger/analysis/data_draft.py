@@ -10,7 +10,7 @@ from typing import cast
 
 from tagger.choices import TagFormat, TaggedFormat
 from tagger.config.schema import Data
-from tagger.data import reader, schemes, tag_formats
+from tagger.data import data_settings, reader, schemes, tag_formats
 from tagger.data.formats import FORMATS, Layout, columns
 from tagger.data.sentence import Sentence
 
@@ -51,7 +51,9 @@ def draft(
     data = data or Data()
     token = data.token if "token" in data.model_fields_set else None
     tag = data.tag if "tag" in data.model_fields_set else None
-    file_format = reader.guess_tagged_format(path, Data()) if data.format is None else cast(TaggedFormat, data.format)
+    file_format = (
+        data_settings.guess_tagged_format(path, Data()) if data.format is None else cast(TaggedFormat, data.format)
+    )
     result = DataDraft({"format": file_format}, {})
     if file_format == "conllu":
         tags = _draft_field(path, None if tag is None else str(tag), data, result)
@@ -74,7 +76,7 @@ def _probe(path: Path, file_format: TaggedFormat, token: int | str, tag: int | s
         layout=Layout(token, tag, data.columns, comments=data.comments),
         tagged=True,
         reject=lambda _: None,
-        **reader.find_read_options(data),
+        **data_settings.find_read_options(data),
     )
     return list(islice(filter(len, sentences), _PROBE_SENTENCES))
 

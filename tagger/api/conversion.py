@@ -21,7 +21,7 @@ from tagger.choices import (
     listed,
     options,
 )
-from tagger.data import reader, schemes
+from tagger.data import data_settings, schemes
 from tagger.data.conversion import Converter, TypeChanges, parse_types
 from tagger.data.formats import FORMATS, Layout, brat
 from tagger.data.formats.reading import AnnotationOptions, Fields, ReadOptions, record_of
@@ -114,7 +114,9 @@ def convert(
         None if types is None else parse_types(types),
         {
             "language": language,
-            "annotations": AnnotationOptions(reader.with_columns(Fields(), token_column, tag_column), misaligned),
+            "annotations": AnnotationOptions(
+                data_settings.with_columns(Fields(), token_column, tag_column), misaligned
+            ),
             "max_record_bytes": max_record_bytes,
         },
     )
@@ -163,7 +165,7 @@ class _Work:
         """Returns the columns of an input."""
         if self.layout.tag is not None:
             return replace(self.layout, fixed=True)
-        return replace(self.layout, tag=reader.default_layout(input_format, has_spans=True, tagged=True).tag)
+        return replace(self.layout, tag=data_settings.default_layout(input_format, has_spans=True, tagged=True).tag)
 
     @property
     def needs_text(self) -> bool:
@@ -320,7 +322,7 @@ def _make_sink(work: _Work, source: _Source, converter: Converter) -> Sink:
     _check_spans(work, source, converter)
     layout = work.find_layout(source.format)
     if source.format != "conllu" and work.output_format == "conllu":
-        layout = reader.default_layout("conllu", has_spans=converter.has_spans, tagged=False)
+        layout = data_settings.default_layout("conllu", has_spans=converter.has_spans, tagged=False)
     options_of_sink = WriteOptions(
         cast(InputFormat, source.format),
         layout,

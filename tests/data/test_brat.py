@@ -7,11 +7,11 @@ import pytest
 
 import tagger
 from tagger.choices import Misaligned
-from tagger.data import reader
+from tagger.data import corpus_folder, reader
+from tagger.data.corpus import Corpus
 from tagger.data.formats import Layout
 from tagger.data.formats.reading import AnnotationOptions
 from tagger.data.guessing import guess_format
-from tagger.data.reader import Corpus
 from tagger.errors import ConfigError, DataError, StorageError
 
 TEXT = "Ada Quill left Karsk.\r\nShe ran.\n"
@@ -90,7 +90,7 @@ def test_a_missing_text_is_an_error(tmp_path: Path):
 def test_the_parts_of_a_corpus_may_be_folders_or_pairs_of_files(tmp_path: Path):
     fill(tmp_path / "train", SPANS)
     fill(tmp_path, SPANS, name="dev")
-    found = reader.find_corpus_files(tmp_path)
+    found = corpus_folder.find_corpus_files(tmp_path)
     assert found == {"train": tmp_path / "train", "dev": tmp_path / "dev.ann"}
 
 

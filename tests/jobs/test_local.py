@@ -19,7 +19,7 @@ import tagger
 from tagger import model_dir
 from tagger.choices import OutputFormat
 from tagger.cli import app
-from tagger.data import reader
+from tagger.data import data_settings
 from tagger.data.formats import Layout
 from tagger.data.sentence import Alternative, Sentence, Span
 from tagger.errors import ConfigError, DataError, Stopped, StorageError
@@ -63,7 +63,7 @@ def test_a_name_tells_a_tagged_files_format_before_the_training_does(
     config = model.model.config
     data = config.data.model_copy(update={"format": trained})
     object.__setattr__(model.model, "config", config.model_copy(update={"data": data}))
-    assert reader.guess_tagged_format(Path(name), model.model.config.data) == form
+    assert data_settings.guess_tagged_format(Path(name), model.model.config.data) == form
 
 
 def test_a_wider_file_gets_its_tags_where_the_training_had_them(model: Tagger) -> None:
@@ -158,9 +158,9 @@ def test_plain_tags_have_no_spans_to_be_written(model: Tagger, monkeypatch: pyte
 
 def test_a_layout_of_other_formats_never_points_at_a_column_that_may_hold_something(model: Tagger) -> None:
     data = model.model.config.data
-    assert reader.find_layout(data, "lines") == Layout(0, None)
-    assert reader.find_layout(data, "conllu").tag == "misc:NER"
-    assert reader.find_layout(data, "columns") == Layout(0, 1, ("token", "ner"))
+    assert data_settings.find_layout(data, "lines") == Layout(0, None)
+    assert data_settings.find_layout(data, "conllu").tag == "misc:NER"
+    assert data_settings.find_layout(data, "columns") == Layout(0, 1, ("token", "ner"))
 
 
 def test_the_texts_of_a_brat_folder_are_tagged_without_its_annotations(

@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 from typing import BinaryIO, cast
 
 from tagger.choices import InputFormat, Scheme
-from tagger.data import reader, schemes
+from tagger.data import data_settings, reader, schemes
 from tagger.data.formats import FORMATS, Layout, brat
 from tagger.data.formats.writing import Sink, WriteOptions
 from tagger.data.guessing import guess_format
@@ -139,7 +139,7 @@ class _Work:
             layout=self._layout(input_format, token=formats.token_column, tag=formats.tag_column),
             language=formats.language_of(self.tagger.model),
             newline=formats.newline,
-            annotations=reader.find_annotation_options(self.tagger.model.config.data),
+            annotations=data_settings.find_annotation_options(self.tagger.model.config.data),
             name=item.label,
             reject=reject,
             max_record_bytes=self.job.max_record_bytes,
@@ -170,7 +170,7 @@ class _Work:
 
     def _layout(self, file_format: str, *, token: int | str | None = None, tag: int | str | None = None) -> Layout:
         model = self.tagger.model
-        return reader.find_layout(
+        return data_settings.find_layout(
             model.config.data, file_format, has_spans=model.scheme is not None, token=token, tag=tag
         )
 
