@@ -194,3 +194,13 @@ def test_a_folder_of_brat_has_one_document_per_text(tmp_path: Path) -> None:
         ("Eve too.\n", [[0, 3, "PER"]]),
     ]
     assert summary.documents == 2
+
+
+def test_tokens_that_were_not_annotated_keep_their_tag(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a.conll").write_text("Ada B-PER\nmet ?\nEve B-PER\n")
+    tagger.convert(tmp_path / "a.conll", tmp_path / "b.pipes", unknown_tag="?", scheme="IOBES", types="PER=HUM")
+    assert (tmp_path / "b.pipes").read_text() == "Ada|S-HUM met|? Eve|S-HUM\n"
+    tagger.convert(tmp_path / "a.conll", tmp_path / "c.spacy", unknown_tag="?")
+    tagger.convert(tmp_path / "c.spacy", tmp_path / "d.pipes", unknown_tag="?")
+    assert (tmp_path / "d.pipes").read_text() == "Ada|B-PER met|? Eve|B-PER\n"
+    assert "not annotated" not in caplog.text

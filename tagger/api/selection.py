@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -121,6 +122,8 @@ def select(
     seen_records = engine.read_records(tagger, seen_job) if seen_paths else ()
     records = engine.tag_records(tagger, job, source, outputs={"out": target}, callback=callback)
     result = selection.select(records, options, seen_records)
+    if tagger.model.scheme is None:
+        result = replace(result, items=tuple(replace(item, has_spans=False) for item in result.items))
     if target is not None:
         atomic.write_output(target, annotation_tasks.dump(result.items, output_format))
     return result

@@ -13,7 +13,7 @@ CONFIDENCE = 0.95
 _MIN_TEMPERATURE, _MAX_TEMPERATURE = 0.05, 20.0
 _MAX_THRESHOLDS = 1000
 _STARTS = ((1 / 16, 0.2), (1 / 4, 0.8))
-"""The thresholds from which on precisions are tested, by their fraction of all spans, and their part of the error."""
+"""The thresholds from which on precisions are tested: the fraction of all spans, and of the permitted error."""
 
 ThresholdCounts = tuple[tuple[float, int, int], ...]
 """Thresholds in rising order; for each the number of spans at least as probable, and how many of them are correct."""
@@ -65,10 +65,11 @@ class Calibration:
 def _find_threshold(rows: ThresholdCounts, precision: float) -> float | None:
     """Returns the lowest threshold that passes its test, by the fallback procedure (Wiens, 2003).
 
-    Each start adds its part of the permitted error. A threshold that passes hands the error on to the next lower one;
-    one that fails loses it. Which thresholds are tested depends on numbers of spans alone, not on how many are correct.
+    Each start adds its fraction of the permitted error. A threshold that passes hands the error on to the next lower
+    one; one that fails loses it. Which thresholds are tested depends on numbers of spans alone, not on how many are
+    correct.
     """
-    starts = [(part * rows[0][1], (1 - CONFIDENCE) * share) for part, share in _STARTS] if rows else []
+    starts = [(first * rows[0][1], (1 - CONFIDENCE) * fraction) for first, fraction in _STARTS] if rows else []
     selected, error = None, 0.0
     for threshold, count, correct in reversed(rows):
         while starts and count >= starts[0][0]:

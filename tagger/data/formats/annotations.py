@@ -31,6 +31,12 @@ _TYPES = ("label", "labels", "hypertextlabels", "type", "entity_group", "entity"
 _ANNOTATORS = ("annotator", "_annotator_id")  # of Label Studio's JSON-min, of Prodigy
 _RECORD_IDS = ("_input_hash", "id")
 _SPAN_RESULTS = ("labels", "hypertextlabels", None)
+_TAGGING = ("offsets", "sentences", "probabilities", "alternatives")  # of this toolkit, with tokens, tags and spans
+
+ANNOTATION_FIELDS = frozenset((*_TAGS, *_SPANS, *_TASKS, "predictions", *_TAGGING))
+"""The fields that hold annotations or predictions."""
+SOURCE_FIELDS = ANNOTATION_FIELDS | {TEXT, TOKENS, "data", "answer"}
+"""The same, and those that hold the text or tokens."""
 
 UNANNOTATED = "records without an annotation"
 OTHER_ANNOTATORS = "records of other annotators"

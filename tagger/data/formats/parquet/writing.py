@@ -12,6 +12,7 @@ from pyarrow import ipc
 from pyarrow import parquet as pq
 
 from tagger.data.formats import jsonl, rows
+from tagger.data.formats.annotations import ANNOTATION_FIELDS
 from tagger.data.formats.parquet.reading import Row, convert_errors
 from tagger.data.formats.writing import Sink, WriteOptions
 from tagger.data.sentence import Record
@@ -60,8 +61,9 @@ class _ParquetSink:
         tagging_types = _tagging_types(**self._options)
         with convert_errors(str(source)):
             source_schema = _read_schema(source if input_format == "parquet" else None)
-        self._carried = [name for name in source_schema.names if name not in tagging_types]
-        if replaced := set(source_schema.names) & tagging_types.keys() - {"tokens"}:
+        dropped = ANNOTATION_FIELDS if options.is_annotated else frozenset()
+        self._carried = [name for name in source_schema.names if name not in tagging_types.keys() | dropped]
+        if not dropped and (replaced := set(source_schema.names) & tagging_types.keys() - {"tokens"}):
             log.info("%s: its columns %s are replaced by those of the output", source, ", ".join(sorted(replaced)))
         self._types = {"fields": pa.string()} if input_format in ("jsonl", "json") else {}
         if "document" not in self._carried:
