@@ -6,6 +6,7 @@ transformer's states, D size of a token's states after pooling, P size of the fe
 
 from collections.abc import Sequence
 from copy import deepcopy
+from inspect import signature
 from typing import TypeVar
 
 import torch
@@ -72,9 +73,12 @@ class StateReader(nn.Module):
         Raises:
             ValueError: the transformer's attention is not one unmasked call of torch's function in each layer.
         """
-        positions = window_positions(windows.lengths) + first_position
+        ids, positions = windows.ids[None], window_positions(windows.lengths)[None] + first_position
+        options = {}
+        if "token_type_ids" in signature(self.encoder.forward).parameters:
+            options["token_type_ids"] = torch.zeros_like(ids)  # the library before version 5 has defaults for a window
         with WindowAttention(windows.lengths) as attention:
-            output = self.encoder(input_ids=windows.ids[None], position_ids=positions[None], output_hidden_states=True)
+            output = self.encoder(input_ids=ids, position_ids=positions, output_hidden_states=True, **options)
         if attention.calls != len(output.hidden_states) - 1:
             raise ValueError("packed windows need a transformer with torch's attention in each layer")
         return self._pool(output.hidden_states, windows.first, windows.last)

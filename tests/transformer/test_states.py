@@ -3,7 +3,7 @@
 import random
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -162,7 +162,7 @@ def test_states_of_every_family_are_those_of_each_window_read_alone(family: str,
     sentences = [text.split()[: 3 + number] for number, text in enumerate(tiny.TEXTS)]
     subwords = pretrained.subwords.encode([token for tokens in sentences for token in tokens])
     windows = lay_out(subwords, list(map(len, sentences)), [number // 3 for number in range(len(sentences))], layout)
-    sizes: list[int] = []
+    rows: list[dict[str, Any]] = []
     reader = StateReader(pretrained.encoder, (0, 1, 2), "first")
     computer = StateComputer(reader, pretrained.padding_id, torch.device("cpu"))
     with torch.no_grad():
@@ -173,13 +173,15 @@ def test_states_of_every_family_are_those_of_each_window_read_alone(family: str,
     tokens = zip(windows.windows.tolist(), windows.first.tolist(), strict=True)
     expected = torch.stack([torch.stack([layer[0, index] for layer in alone[window]]) for window, index in tokens])
     hook = computer._reader.encoder.register_forward_pre_hook(
-        lambda _, args, kwargs: sizes.append(kwargs["input_ids"].numel()), with_kwargs=True
+        lambda _, __, kwargs: rows.append(kwargs), with_kwargs=True
     )
     states = compute_states(computer, windows)
     hook.remove()
     torch.testing.assert_close(states, expected, atol=1e-5, rtol=0)
     is_packed = family not in ("deberta", "deberta-v2", "modernbert", "mpnet")
-    assert (sizes == [sum(map(len, windows.ids))]) == is_packed
+    assert ([row["input_ids"].numel() for row in rows] == [sum(map(len, windows.ids))]) == is_packed
+    if is_packed and family != "distilbert":  # which has no token types
+        assert torch.equal(rows[0]["token_type_ids"], torch.zeros_like(rows[0]["input_ids"]))
 
 
 def test_packed_windows_are_refused_by_a_transformer_with_attention_of_its_own() -> None:
