@@ -35,6 +35,7 @@ from tagger.nn.embeddings import (
 from tagger.nn.encoder import Encoder
 from tagger.nn.model import Network
 from tagger.nn.transformer import StateReader, TransformerFeatures, pooled_dim
+from tagger.transformer import library
 from tagger.transformer.library import Pretrained
 from tagger.transformer.sources import FrozenTransformer
 from tagger.transformer.states import StateComputer
@@ -344,27 +345,39 @@ def _build_transformer_features(settings: Transformer, transformer: Pretrained) 
     )
 
 
+def without_unread_layers(settings: Transformer, transformer: Pretrained) -> Pretrained:
+    """Returns a transformer without the layers above the highest one that the settings name, where that is possible.
+
+    Raises:
+        ConfigError: the transformer has no such layer.
+    """
+    return library.without_layers_above(transformer, max(_select_layers(settings, transformer)))
+
+
+def _select_layers(settings: Transformer, transformer: Pretrained) -> tuple[int, ...]:
+    """Returns the layers that the settings name, from 0 for the embedding layer."""
+    count = transformer.layer_count
+    if settings.layers == "all":
+        return tuple(range(count))
+    if settings.layers == "last":
+        return (count - 1,)
+    if wrong := [layer for layer in settings.layers if not -count <= layer < count]:
+        raise ConfigError(
+            f"model.transformer.layers: the transformer has no layer {wrong[0]}; its layers are 0 to {count - 1}"
+        )
+    return tuple(layer % count for layer in settings.layers)
+
+
 def build_state_reader(settings: Transformer, transformer: Pretrained) -> StateReader:
     """Returns the module that reads the states of tokens from the layers that the settings name.
 
     Raises:
         ConfigError: the transformer has no such layer.
     """
-    count = transformer.layer_count
-    if settings.layers == "all":
-        layers = tuple(range(count))
-    elif settings.layers == "last":
-        layers = (count - 1,)
-    else:
-        if wrong := [layer for layer in settings.layers if not -count <= layer < count]:
-            raise ConfigError(
-                f"model.transformer.layers: the transformer has no layer {wrong[0]}; its layers are 0 to {count - 1}"
-            )
-        layers = tuple(layer % count for layer in settings.layers)
     special = transformer.subwords.prefix, transformer.subwords.suffix
     return StateReader(
         transformer.encoder,
-        layers,
+        _select_layers(settings, transformer),
         settings.pooling,
         context_dropout=settings.context_dropout,
         special_counts=(len(special[0]), len(special[1])),

@@ -36,7 +36,14 @@ from tagger.io.manifest import (
     build_manifest,
     retry_once,
 )
-from tagger.model import MAX_TAGS, MAX_WEIGHT_BYTES, TaggerModel, build_meta_network, find_scheme
+from tagger.model import (
+    MAX_TAGS,
+    MAX_WEIGHT_BYTES,
+    TaggerModel,
+    build_meta_network,
+    find_scheme,
+    without_unread_layers,
+)
 from tagger.transformer import architecture, library, tokenizer_file
 from tagger.transformer.library import Pretrained
 
@@ -167,7 +174,7 @@ def _load(directory: Path, transformer: Pretrained | None) -> tuple[TaggerModel,
         tags, words, frozen_words, characters = _read_vocabularies(files, settings)
         metrics = _parse_metrics(files.read("metrics.json"))
         calibration = _read_calibration(files)
-        known, transformer = transformer, _read_transformer(files, settings, transformer)
+        transformer = _read_transformer(files, settings, transformer)
         sizes = {"words": len(words), "frozen_words": len(frozen_words)}
         network = build_meta_network(settings, tags, characters, **sizes, transformer=transformer)
     except UnreadableError:
@@ -178,7 +185,7 @@ def _load(directory: Path, transformer: Pretrained | None) -> tuple[TaggerModel,
     except ValueError as error:
         raise ModelError(f"{directory}: {error}") from error
     _load_weights(network, files, "weights.safetensors")
-    if transformer is not None and transformer is not known and _TRANSFORMER_WEIGHTS in files:
+    if transformer is not None and any(parameter.is_meta for parameter in transformer.encoder.parameters()):
         _load_weights(transformer.encoder, files, _TRANSFORMER_WEIGHTS)
     model = TaggerModel(settings, tags, words, frozen_words, characters, network, calibration, transformer)
     return model, metrics
@@ -201,14 +208,14 @@ def _read_transformer(files: ModelFiles, settings: Config, loaded: Pretrained | 
         raise ModelError(f"{_TRANSFORMER[0]}: {error}") from error
     is_known = loaded is not None and loaded.source.digest == source.digest  # else the weights that the model includes
     if chosen.trainable or (_TRANSFORMER_WEIGHTS in files and not is_known):
-        return library.restore(config_file, tokenizer_file, None, source)
+        return without_unread_layers(chosen, library.restore(config_file, tokenizer_file, source))
     if loaded is None and source.revision is None:
         raise ModelError(
             f"the directory of its transformer {source.name!r} is known to its training only; use model-best"
         )
     transformer = loaded or library.load(source.name, source.revision)
     library.check_digest(transformer.source, source)
-    return transformer
+    return without_unread_layers(chosen, transformer)
 
 
 def _check_source(source: library.Source) -> None:

@@ -18,7 +18,8 @@ from typing import Any
 
 from tagger.analysis.selection import SelectedItem
 from tagger.choices import AnnotationTool
-from tagger.data.formats import jsonl
+from tagger.data.formats import doccano, jsonl, label_studio, prodigy
+from tagger.data.formats.text_spans import TextWithSpans
 from tagger.data.sentence import Record
 
 
@@ -27,49 +28,27 @@ def dump(items: Iterable[SelectedItem], tool: AnnotationTool) -> bytes:
     build = {"doccano": _for_doccano, "label-studio": _for_label_studio, "prodigy": _for_prodigy, "jsonl": _for_jsonl}
     rows = [jsonl.dump(build[tool](item)) for item in items]
     if tool == "label-studio":
-        return b"[\n" + b",\n".join(rows) + b"\n]\n"
+        separator = label_studio.SEPARATOR.encode()
+        return label_studio.HEAD.encode() + separator.join(rows) + b"\n" + label_studio.FOOT.encode()
     return b"".join(row + b"\n" for row in rows)
 
 
 def _for_doccano(item: SelectedItem) -> dict[str, Any]:
-    label = [[span["start"], span["end"], span["type"]] for span in item.spans()]
-    return {"text": item.text, "label": label} | item.location()
+    return doccano.build_task(_text_spans(item), item.location())
 
 
 def _for_label_studio(item: SelectedItem) -> dict[str, Any]:
-    result = [
-        {
-            "id": f"span-{number}",
-            "from_name": "label",
-            "to_name": "text",
-            "type": "labels",
-            "score": span["probability"],
-            "value": {name: span[name] for name in ("start", "end", "text")} | {"labels": [span["type"]]},
-        }
-        for number, span in enumerate(item.spans())
-    ]
-    return {"data": {"text": item.text} | item.location(), "predictions": [{"result": result}]}
+    prediction = {"result": label_studio.build_results(_text_spans(item))}
+    return {"data": {"text": item.text} | item.location(), "predictions": [prediction]}
 
 
 def _for_prodigy(item: SelectedItem) -> dict[str, Any]:
-    bounds = list(chain.from_iterable(sentence.offsets for sentence in item.sentences))
-    next_starts = [*(start for start, _ in bounds[1:]), len(item.text)]
-    tokens = [
-        {"text": item.text[start:end], "start": start, "end": end, "id": number, "ws": following > end}
-        for number, ((start, end), following) in enumerate(zip(bounds, next_starts, strict=True))
-    ]
-    numbers = {edge: number for number, pair in enumerate(bounds) for edge in zip((False, True), pair, strict=True)}
-    spans = [
-        {
-            "start": span["start"],
-            "end": span["end"],
-            "token_start": numbers[False, span["start"]],
-            "token_end": numbers[True, span["end"]],
-            "label": span["type"],
-        }
-        for span in item.spans()
-    ]
-    return {"text": item.text, "tokens": tokens, "spans": spans, "meta": item.location(), "document": item.document}
+    return prodigy.build_task(_text_spans(item), {"meta": item.location(), "document": item.document})
+
+
+def _text_spans(item: SelectedItem) -> TextWithSpans:
+    bounds = chain.from_iterable(sentence.offsets for sentence in item.sentences)
+    return TextWithSpans(item.text, list(bounds), item.spans())
 
 
 def _for_jsonl(item: SelectedItem) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from tagger.analysis import reliability, span_errors
 from tagger.analysis.reliability import Reliability
 from tagger.choices import Scheme
 from tagger.data.calibration import CONFIDENCE, Calibration, ThresholdCounts
-from tagger.data.reader import Corpus
+from tagger.data.corpus import Corpus
 from tagger.errors import DataError
 from tagger.tagging import DecodingOptions, EncodedPool, Tagger
 from tagger.tagging.decoding import scale_log_odds

@@ -7,7 +7,7 @@ from typing import Any
 
 from tagger.choices import Repair, Scheme, Selection, counted
 from tagger.data import schemes, tag_formats, tagged_files
-from tagger.data.reader import Corpus
+from tagger.data.corpus import Corpus
 from tagger.data.schemes import OUTSIDE, UNKNOWN, Detected
 from tagger.errors import DataError
 from tagger.evaluation import predictions, repairs

@@ -11,7 +11,7 @@ import numpy as np
 from tagger import config
 from tagger.choices import Scored
 from tagger.data import guessing
-from tagger.data.reader import Corpus
+from tagger.data.corpus import Corpus
 from tagger.data.tagged_files import FileOptions
 from tagger.errors import ConfigError, DataError, ModelError, StorageError
 from tagger.evaluation import Counts, resampling, systems

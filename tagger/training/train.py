@@ -18,7 +18,7 @@ from tagger.device import seed_generators, select_device, single_torch_thread
 from tagger.errors import ConfigError, ModelError
 from tagger.evaluation import evaluate_with_predictions
 from tagger.io import atomic
-from tagger.model import TaggerModel, build_model, read_tables
+from tagger.model import TaggerModel, build_model, read_tables, without_unread_layers
 from tagger.signals import StopRequest
 from tagger.tagging import Tagger
 from tagger.training import corpora, optimizers, records, transfer
@@ -79,7 +79,7 @@ def _load_transformer(settings: Transformer, *, is_new: bool) -> Pretrained | No
         raise ConfigError("model.transformer.revision has no effect on a directory; omit it")
     if settings.name is None or (settings.trainable and not is_new):
         return None
-    return library.load(settings.name, settings.revision)
+    return without_unread_layers(settings, library.load(settings.name, settings.revision))
 
 
 def train(

@@ -120,7 +120,8 @@ def dump(architecture: Architecture, max_subwords: int) -> bytes:
 
 
 def _check_value(name: str, value: Any) -> None:
-    """Raises ValueError if a value, or one inside it, is not small."""
+    """Raises ValueError if a value, or one inside it, is not small, or a number of layers is below 1."""
+    lowest = 1 if name in _LAYERS else -1
     limit = MAX_LAYERS if name in _LAYERS else MAX_POSITIONS if name == "max_position_embeddings" else _MAX_SIZE
     if isinstance(value, dict | list):
         if len(value) > _MAX_ITEMS:
@@ -129,8 +130,8 @@ def _check_value(name: str, value: Any) -> None:
             _check_value(name, item)
     elif isinstance(value, str) and len(value) > _MAX_TEXT:
         raise ValueError(f"its {name} has {len(value)} characters; at most {_MAX_TEXT} are supported")
-    elif isinstance(value, int | float) and not -1 <= value <= limit:
-        raise ValueError(f"its {name} is {value}; expected at most {limit}")
+    elif isinstance(value, int | float) and not lowest <= value <= limit:
+        raise ValueError(f"its {name} is {value}; expected {lowest} to {limit}")
 
 
 def _check_groups(settings: dict[str, Any]) -> None:

@@ -4,9 +4,9 @@ import copyreg
 import hashlib
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from tagger.errors import ConfigError, ModelError, StorageError, TaggerError, limit_faults
-from tagger.io import json_files, regular_file, tensor_files
-from tagger.transformer import architecture, tokenizer_file
+from tagger.errors import ConfigError, ModelError, StorageError, TaggerError
+from tagger.io import json_files, regular_file
+from tagger.transformer import architecture, layers, tokenizer_file
 from tagger.transformer.architecture import Architecture
 from tagger.transformer.subwords import MISSING_LIBRARY, SubwordEncoder
 
@@ -51,12 +51,13 @@ class Pretrained:
     """A pretrained transformer.
 
     Attributes:
-        encoder: the network, in evaluation mode; its parameters require no gradients.
+        encoder: the network, in evaluation mode; its parameters require no gradients. It may lack the upper layers.
         subwords: splits tokens into subwords.
         config: the settings of its network, a `config.json`.
         tokenizer: its tokenizer, a `tokenizer.json`.
         source: where it comes from.
         max_subwords: largest number of subwords that it reads at once, special tokens included.
+        layer_count: number of its hidden states: the embedding layer and all others, also those that `encoder` lacks.
     """
 
     encoder: nn.Module
@@ -65,16 +66,12 @@ class Pretrained:
     tokenizer: bytes
     source: Source
     max_subwords: int
+    layer_count: int
 
     @property
     def hidden_size(self) -> int:
         """Size of its hidden states."""
         return int(self._config.hidden_size)
-
-    @property
-    def layer_count(self) -> int:
-        """Number of its hidden states: the embedding layer and all others."""
-        return int(self._config.num_hidden_layers) + 1
 
     @property
     def vocab_size(self) -> int:
@@ -118,34 +115,39 @@ def load(name: str, revision: str | None = None) -> Pretrained:
         return _assemble(encoder, tokenizer, parsed, Source(name, commit, digest), max_subwords)
 
 
-def restore(config: bytes, tokenizer: bytes, tensors: Mapping[str, Tensor] | None, source: Source) -> Pretrained:
+def restore(config: bytes, tokenizer: bytes, source: Source) -> Pretrained:
     """Rebuilds a transformer from the files of a model directory, which may come from anywhere.
+
+    Its parameters are on the device meta; the caller loads them.
 
     Args:
         config: its `config.json`.
         tokenizer: its `tokenizer.json`.
-        tensors: its weights by name, which become its parameters; None leaves them on the device meta.
         source: where it comes from.
 
     Raises:
         ConfigError: a library is missing.
-        ModelError: a file is not valid, or the weights do not belong to the network.
+        ModelError: a file is not valid.
     """
     transformers = _import_transformers()
     try:
         with _quiet(transformers):
             parsed = architecture.parse(config)
-            network_config = _build_config(transformers, parsed)
-            encoder = _build_network(transformers, parsed, network_config)
-            if tensors is not None:
-                if faults := tensor_files.find_mismatches(tensors, encoder.state_dict()):
-                    raise ModelError(*limit_faults([f"transformer {source.name}: {fault}" for fault in faults]))
-                encoder.load_state_dict(tensors, assign=True)
+            encoder = _build_network(transformers, parsed, _build_config(transformers, parsed))
             return _assemble(encoder, tokenizer, parsed, source, _max_subwords(parsed, encoder))
     except (TaggerError, MemoryError):
         raise
     except Exception as error:
         raise ModelError(f"transformer {source.name}: {_one_line(error)}") from error
+
+
+def without_layers_above(transformer: Pretrained, highest: int) -> Pretrained:
+    """Returns a transformer without the layers above the hidden state `highest`, where its family is known.
+
+    The layers that stay have the same weights. One layer stays even if only the embedding layer is read.
+    """
+    encoder = layers.without_layers_above(transformer.encoder, highest)
+    return transformer if encoder is transformer.encoder else replace(transformer, encoder=encoder)
 
 
 def check_digest(source: Source, expected: Source) -> None:
@@ -375,9 +377,7 @@ def _rebuild(config: Any, tensors: dict[str, Tensor], trained: list[str], traini
     return encoder.train(training)
 
 
-def _assemble(
-    encoder: nn.Module, tokenizer: bytes, parsed: Architecture, source: Source, max_subwords: int
-) -> Pretrained:
+def _assemble(encoder: Any, tokenizer: bytes, parsed: Architecture, source: Source, max_subwords: int) -> Pretrained:
     """Returns the transformer whose parts are valid and belong together.
 
     Raises:
@@ -390,7 +390,8 @@ def _assemble(
     except ValueError as error:
         raise ValueError(f"its {TOKENIZER_FILE}: {error}") from error
     config = architecture.dump(parsed, max_subwords)
-    result = Pretrained(encoder, subwords, config, tokenizer, source, max_subwords)
+    layer_count = int(encoder.config.num_hidden_layers) + 1
+    result = Pretrained(encoder, subwords, config, tokenizer, source, max_subwords, layer_count)
     if result.padding_id < 0 or max(subwords.max_id, result.padding_id) >= result.vocab_size:
         raise ValueError(f"its tokenizer has ids up to {subwords.max_id}, but its network only {result.vocab_size} ids")
     if max_subwords <= len(subwords.prefix) + len(subwords.suffix):

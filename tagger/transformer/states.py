@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from tagger.data.batching import SubwordTensors, batch_limit, split_into_batches
 from tagger.data.word_cache import Ids
 from tagger.device import is_out_of_memory
 from tagger.errors import DataError
-from tagger.nn.transformer import StateReader, copy_with_same_weights, pooled_dim
+from tagger.nn.transformer import StateReader, pooled_dim
 from tagger.transformer.architecture import FAMILIES
 from tagger.transformer.windows import Windows
 
@@ -26,15 +26,6 @@ States = NDArray[np.floating[Any]]
 MAX_BATCH_SUBWORDS = 4096
 _PACKED_SUBWORDS = 1024  # in a batch of packed windows; more would leave the cache of a processor between two layers
 _MIN_ROWS = 16  # per thread; matrix products of fewer rows differ in the last bit from those of many rows
-_LAYER_LISTS = {
-    "bert": "encoder.layer",
-    "camembert": "encoder.layer",
-    "distilbert": "transformer.layer",
-    "electra": "encoder.layer",
-    "roberta": "encoder.layer",
-    "xlm-roberta": "encoder.layer",
-}
-"""The list of layers by family, where the output of each layer is a hidden state without further normalization."""
 
 
 class StateComputer:
@@ -65,8 +56,7 @@ class StateComputer:
         self.layers, self.pooling, self.averages_layers = reader.layers, reader.pooling, averages_layers
         self.layer_count = 1 if averages_layers else len(reader.layers)
         self.state_dim = pooled_dim(int(encoder.config.hidden_size), reader.pooling)
-        short_encoder = _without_layers_above(reader.encoder.to(device).eval(), max(reader.layers))
-        self._reader = StateReader(short_encoder, reader.layers, reader.pooling).eval()
+        self._reader = StateReader(reader.encoder.to(device).eval(), reader.layers, reader.pooling).eval()
         self._padding_id, self._device = padding_id, device
         self._max_batch_subwords = max_batch_subwords
         self._first_position = _first_position(encoder) if device.type == "cpu" else None
@@ -156,19 +146,3 @@ def _first_position(encoder: Any) -> int | None:
     if "position_ids" not in signature(encoder.forward).parameters:  # DistilBERT in versions of the library before 5
         return None
     return int(encoder.embeddings.padding_idx) + 1 if family.are_positions_shifted else 0
-
-
-def _without_layers_above(encoder: nn.Module, highest: int) -> nn.Module:
-    """Returns an encoder that runs no layer above the highest one that is read, where its family is known.
-
-    The original keeps its layers; both have the same weights.
-    """
-    config: Any = encoder.config
-    path = _LAYER_LISTS.get(config.model_type)
-    if path is None or highest >= config.num_hidden_layers:
-        return encoder
-    short = copy_with_same_weights(encoder)
-    parent, _, name = path.rpartition(".")
-    layers: Any = short.get_submodule(path)
-    setattr(short.get_submodule(parent), name, layers[: max(highest, 1)])
-    return short

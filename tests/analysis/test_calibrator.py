@@ -14,7 +14,7 @@ from tagger import model_dir
 from tagger.analysis import calibrator
 from tagger.analysis.calibrator import CalibrationResult, Predictions
 from tagger.data.calibration import Calibration
-from tagger.data.reader import Corpus
+from tagger.data.corpus import Corpus
 from tagger.data.sentence import Sentence
 from tagger.errors import ConfigError, DataError, ModelError
 from tagger.io.manifest import MANIFEST, build_manifest

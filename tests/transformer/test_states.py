@@ -15,6 +15,7 @@ from tagger.errors import DataError
 from tagger.nn.packing import WindowAttention
 from tagger.nn.transformer import StateReader
 from tagger.transformer import library
+from tagger.transformer.layers import without_layers_above
 from tagger.transformer.states import StateComputer
 from tagger.transformer.windows import Layout, lay_out
 from tests.transformer import tiny
@@ -80,9 +81,8 @@ def test_layers_above_the_highest_one_are_not_run_and_the_transformer_keeps_them
     expected = compute_states(transformer.computer, windows)
     for layers, run in ({(0,): {0}, (1, 0): {0}, (1, 2): {0, 1}}).items():
         calls.clear()
-        states = compute_states(
-            StateComputer(StateReader(model, layers, "mean"), PADDING, torch.device("cpu")), windows
-        )
+        reader = StateReader(without_layers_above(model, max(layers)), layers, "mean")
+        states = compute_states(StateComputer(reader, PADDING, torch.device("cpu")), windows)
         assert torch.equal(states, expected[:, list(layers)])
         assert set(calls) == run
     assert len(model.encoder.layer) == 2
