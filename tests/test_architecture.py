@@ -79,7 +79,7 @@ FOLDERS = {
         {"inputs", "packing", "kernels.code_cache", "crf.kernels.triton_cache", "kernels.threads"},
         {"kernels.compiling"},
         {"kernels.activations", "crf.chain_scores", "crf.kernels.numba_sums", "kernels.matmul"},
-        {"kernels.convolution", "dropout", "kernels.lstm", "kernels.neighbours"},
+        {"kernels.convolution", "dropout", "kernels.layer_mix", "kernels.lstm", "kernels.neighbours"},
         {"crf.kernels.numba_spans", "crf.kernels.numba_viterbi", "crf.kernels.torch_kernel"},
         {"crf.kernels.numba_kernel", "crf.kernels.triton_kernel"},
         {"crf.kernel_choice"},

@@ -10,11 +10,11 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from tagger.choices import LayerMix, Pooling
 from tagger.nn.dropout import drop
 from tagger.nn.inputs import SubwordInputs, TransformerInputs
+from tagger.nn.kernels.layer_mix import mix_normalized
 from tagger.nn.packing import PackedWindows, WindowAttention, window_positions
 
 _Module = TypeVar("_Module", bound=nn.Module)
@@ -171,8 +171,7 @@ class TransformerFeatures(nn.Module):
         """Returns the features (N, P) of states (N, L, D) of any floating-point type."""
         states = states.float()
         if self.weights is not None and self.scale is not None:
-            normed = F.layer_norm(states, states.shape[2:])
-            mixed = self.scale * torch.einsum("nld,l->nd", normed, self.weights.softmax(0))
+            mixed = mix_normalized(states, self.scale * self.weights.softmax(0))
         else:
             mixed = states.flatten(1) if self.mix == "concat" else states.mean(1)
         mixed = drop(mixed, self.dropout if self.training else 0.0)
