@@ -19,7 +19,7 @@ def calibrate(
             metavar="P",
             min=0,
             max=1,
-            help="Precision to show thresholds for (repeatable).",
+            help=options.PRECISION_HELP,
             show_default="0.9, 0.95, 0.99",
         ),
     ] = None,
@@ -33,9 +33,9 @@ def calibrate(
 ) -> None:
     """Fit a model's probabilities to tagged data.
 
-    Prints the calibration error, and for each type the lowest threshold with a precision. The calibration is stored in
-    the model directory. `tagger tag --precision 0.95` then writes only spans that are precise enough; any precision may
-    be given.
+    Prints the calibration error, and for each type the lowest threshold with a precision (--precision is repeatable).
+    The calibration is stored in the model directory. `tagger tag --precision P` then writes only spans that are precise
+    enough, for any P.
 
     A temperature of the model changes every probability. A temperature of a type changes probabilities of its spans,
     not those of alternatives (--nbest) or the uncertainties of `tagger select`: they belong to whole sentences.

@@ -53,7 +53,7 @@ def tag(
             metavar="P",
             min=0,
             max=1,
-            help="Drop spans of lower precision; needs a calibrated model.",
+            help=options.PRECISION_HELP,
         ),
     ] = None,
     nbest: Annotated[

@@ -23,6 +23,7 @@ from tagger.transformer.subwords import MISSING_LIBRARY, SubwordEncoder
 
 COMMIT = re.compile("[0-9a-f]{40}")
 """A commit of the Hub."""
+_SHA256 = re.compile("[0-9a-f]{64}")
 CONFIG_FILE, TOKENIZER_FILE = "config.json", "tokenizer.json"
 _TOKENIZER_CONFIG, _WEIGHTS, _INDEX = "tokenizer_config.json", "model.safetensors", "model.safetensors.index.json"
 _VOCABULARIES = ("vocab.txt", "vocab.json", "*.model")
@@ -96,7 +97,8 @@ def load(name: str, revision: str | None = None) -> Pretrained:
         revision: the commit, tag or branch on the Hub; None for the newest.
 
     Raises:
-        ConfigError: a library is missing; the transformer does not exist, cannot be downloaded, or is not supported.
+        ConfigError: a library is missing; the transformer does not exist, cannot be downloaded, is damaged, or is not
+            supported.
     """
     transformers = _import_transformers()
     folder, commit = Path(name), None
@@ -110,6 +112,8 @@ def load(name: str, revision: str | None = None) -> Pretrained:
         config = _build_config(transformers, parsed)
         tokenizer = _read_tokenizer(transformers, folder)
         digest = _hash_files(weights)
+        if commit is not None:
+            _check_download(weights, digest)
         encoder = _load_network(transformers, parsed, config, folder)
         max_subwords = min(_max_subwords(parsed, encoder), _tokenizer_limit(folder))
         return _assemble(encoder, tokenizer, parsed, Source(name, commit, digest), max_subwords)
@@ -182,14 +186,19 @@ def _import_transformers() -> Any:
 @contextmanager
 def _quiet(transformers: Any) -> Iterator[None]:
     """Keeps the library from writing warnings and progress bars within the block."""
+    from huggingface_hub.utils import logging as hub_logging
+
     logging = transformers.utils.logging
     verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    hub_verbosity = hub_logging.get_verbosity()
+    hub_logging.set_verbosity(hub_logging.CRITICAL)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
         with warnings.catch_warnings(action="ignore"):
             yield
     finally:
+        hub_logging.set_verbosity(hub_verbosity)
         logging.set_verbosity(verbosity)
         if has_bars:
             logging.enable_progress_bar()
@@ -230,6 +239,10 @@ def _download(name: str, revision: str | None) -> tuple[Path, str]:
         raise ValueError(f"the Hub has no revision {revision!r} of it") from error
     except errors.LocalEntryNotFoundError as error:
         raise ValueError("no directory, not in the local cache, and the Hub cannot be reached") from error
+    except ValueError:  # the name is not valid
+        raise
+    except Exception as error:  # of the network, or of one of the libraries below
+        raise ValueError(f"its download failed: {_one_line(error)}") from error
     return folder, folder.name
 
 
@@ -278,6 +291,14 @@ def _hash_files(paths: list[Path]) -> str:
             while chunk := stream.read(_CHUNK_BYTES):
                 digest.update(chunk)
     return digest.hexdigest()
+
+
+def _check_download(weights: list[Path], digest: str) -> None:
+    """Raises ValueError if a file has another SHA-256 than the Hub names: in the local cache its name is this hash."""
+    for path in weights:
+        blob = path.resolve()
+        if _SHA256.fullmatch(blob.name) and blob.name != (digest if len(weights) == 1 else _hash_files([path])):
+            raise ValueError(f"its {path.name} is damaged: its SHA-256 is not that of the Hub; remove {blob}")
 
 
 def _read_tokenizer(transformers: Any, folder: Path) -> bytes:

@@ -22,4 +22,5 @@ def _write(record: Record) -> str:
 def build_task(annotated: TextWithSpans, fields: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a text with its spans, and further fields."""
     label = [[span["start"], span["end"], span["type"]] for span in annotated.spans]
-    return {"text": annotated.text, "label": label} | dict(fields)
+    task = {"text": annotated.text, "label": label}
+    return task | {name: value for name, value in fields.items() if name not in task}

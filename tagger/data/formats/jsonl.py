@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tagger.data.formats import rows
-from tagger.data.formats.annotations import ANNOTATION_FIELDS
+from tagger.data.formats.annotations import is_annotation
 from tagger.data.formats.fields import unpack
 from tagger.data.formats.reading import ReadOptions
 from tagger.data.formats.writing import Sink, TextSink, WriteOptions, skip_empty
@@ -85,14 +85,20 @@ class Writer:
             "probabilities": options.probabilities,
             "alternatives": options.alternatives,
         }
-        self._dropped = ANNOTATION_FIELDS if options.is_annotated else frozenset()
+        self._is_annotated = options.is_annotated
         self._has_logged = False
 
     def __call__(self, record: Record) -> str:
         """Returns the line of a record; the caller escapes lone surrogates as `dump` does."""
         tagging = record.to_dict(**self._options)
-        row = {name: value for name, value in record.fields.items() if name not in tagging.keys() | self._dropped}
-        if not (self._has_logged or self._dropped) and (replaced := record.fields.keys() & tagging.keys() - {"tokens"}):
+        row = {
+            name: value
+            for name, value in record.fields.items()
+            if name not in tagging and not (self._is_annotated and is_annotation(name, value))
+        }
+        if not (self._has_logged or self._is_annotated) and (
+            replaced := record.fields.keys() & tagging.keys() - {"tokens"}
+        ):
             log.info("the input's fields %s are replaced by those of the output", ", ".join(sorted(replaced)))
             self._has_logged = True
         row.pop("document", None)

@@ -45,4 +45,5 @@ def build_task(annotated: TextWithSpans, fields: Mapping[str, Any]) -> dict[str,
         }
         for span in spans
     ]
-    return {"text": text, "tokens": tokens, "spans": built} | dict(fields)
+    task = {"text": text, "tokens": tokens, "spans": built}
+    return task | {name: value for name, value in fields.items() if name not in task}

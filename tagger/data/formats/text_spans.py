@@ -45,4 +45,8 @@ def _sorted(spans: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def carried_fields(record: Record) -> dict[str, Any]:
     """Returns the fields of a record's source without its text, tokens and annotations."""
-    return {name: value for name, value in record.fields.items() if name not in annotations.SOURCE_FIELDS}
+    return {
+        name: value
+        for name, value in record.fields.items()
+        if name not in annotations.SOURCE_FIELDS and not annotations.is_annotation(name, value)
+    }
