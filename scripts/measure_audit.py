@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 import tagger
 from tagger.analysis.audit import Audit
-from tagger.data import reader, schemes
+from tagger.data import corpus_folder, reader, schemes
 from tagger.data.sentence import Sentence, Span
 
 KINDS = ("type", "boundary", "removed", "invented")
@@ -65,7 +65,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.out or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        files = reader.find_corpus_files(options.data)
+        files = corpus_folder.find_corpus_files(options.data)
         sentences = read_sentences(files["train"], options.sentences)
         corrupted, corruptions = corrupt(sentences, options.fraction, options.seed)
         write(corrupted, folder / "train.conll")

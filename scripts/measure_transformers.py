@@ -5,8 +5,8 @@
 Arms:
 
     static      the recipe without a transformer
-    alone       the transformer, frozen, and the head; the word vectors have one dimension
-    recurrent   the transformer, frozen, and the recurrent layers; the word vectors have one dimension
+    alone       the transformer, frozen, and the head, without other features
+    recurrent   the transformer, frozen, and the recurrent layers, without other features
     beside      the transformer, frozen, beside word vectors and character features, without document context features
     whole       the transformer, frozen, beside all features of the recipe
     finetuned   as alone, trained with the settings of ner-conll2003-finetuned
@@ -25,19 +25,18 @@ from typing import Any
 
 import tagger
 from tagger.config import load
-from tagger.config.overrides import list_overrides
 from tagger.experiments import parse_seeds
 
 ARMS = ("static", "alone", "recurrent", "beside", "whole", "finetuned")
-_NO_WORDS = {"model.words.embedding_dim": 1, "model.words.max_frozen_words": 0, "model.characters": {"kind": "none"}}
+_ONLY_TRANSFORMER = {"model.words": {"embedding_dim": 0}, "model.characters": {"kind": "none"}, "model.casing": 0}
 _NO_LAYERS = {"model.encoder": {"num_layers": 0}, "model.dropout": {"input": 0.1}}
 
 
-def arm_settings(arm: str, transformer: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the settings that make an arm of a recipe."""
+def arm_settings(arm: str, transformer: Mapping[str, Any]) -> list[str]:
+    """Returns the settings `KEY=VALUE` that make an arm of a recipe; they replace whole sections."""
     settings: dict[str, Any] = {} if arm == "static" else {"model.transformer": transformer}
     if arm in ("alone", "recurrent", "finetuned"):
-        settings |= _NO_WORDS | {"model.casing": 0}
+        settings |= _ONLY_TRANSFORMER
     if arm in ("alone", "finetuned"):
         settings |= _NO_LAYERS
     if arm in ("alone", "recurrent", "beside", "finetuned"):
@@ -47,8 +46,8 @@ def arm_settings(arm: str, transformer: Mapping[str, Any]) -> dict[str, Any]:
         settings["model.transformer"] = recipe.model.transformer.model_dump(exclude_unset=True) | {
             "name": transformer["name"]
         }
-        settings["training"] = recipe.training.model_dump(mode="json", exclude_unset=True) | {"ema_decay": None}
-    return settings
+        settings["training"] = recipe.training.model_dump(mode="json", exclude_unset=True)
+    return [f"{name}={json.dumps(value)}" for name, value in settings.items()]
 
 
 def measure(arm: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -57,14 +56,14 @@ def measure(arm: str, options: argparse.Namespace) -> dict[str, Any]:
     transformer = {"name": str(options.transformer.resolve()), "output_dim": 200, "dropout": 0.35}
     settings = arm_settings(arm, transformer)
     if arm != "finetuned" and options.epochs:
-        settings["training.epochs"] = options.epochs
+        settings.append(f"training.epochs={options.epochs}")
     has_words = arm in ("static", "beside", "whole")
     result = tagger.train(
         options.recipe,
         data=options.data,
         vectors=options.vectors if has_words else (),
         out=run,
-        settings=[*list_overrides(settings), *options.settings],
+        settings=[*settings, *options.settings],
         seeds=parse_seeds(options.seeds),
         resume=(run / "seeds.json").exists(),
         device="cpu",

@@ -18,8 +18,22 @@ Part = Literal["words", "characters", "transformer", "encoder", "head"]
 Pooling = Literal["first", "last", "first_last", "mean"]
 LayerMix = Literal["scalar", "mean", "concat"]
 TaggedFormat = Literal["columns", "csv", "pipes", "conllu", "jsonl", "json", "parquet", "brat", "spacy"]
-InputFormat = Literal["text", "lines", "columns", "csv", "pipes", "conllu", "jsonl", "json", "parquet", "spacy"]
-OutputFormat = Literal["columns", "conllu", "jsonl", "doccano", "tsv", "parquet", "html"]
+InputFormat = Literal["text", "lines", "columns", "csv", "pipes", "conllu", "jsonl", "json", "parquet", "brat", "spacy"]
+OutputFormat = Literal[
+    "columns",
+    "csv",
+    "pipes",
+    "conllu",
+    "jsonl",
+    "doccano",
+    "label-studio",
+    "prodigy",
+    "tsv",
+    "parquet",
+    "brat",
+    "spacy",
+    "html",
+]
 OnError = Literal["stop", "skip"]
 Newline = Literal["break", "space"]
 Engine = Literal["local", "ray"]

@@ -35,6 +35,7 @@ from tagger.nn.embeddings import (
 from tagger.nn.encoder import Encoder
 from tagger.nn.model import Network
 from tagger.nn.transformer import StateReader, TransformerFeatures, pooled_dim
+from tagger.transformer import library
 from tagger.transformer.library import Pretrained
 from tagger.transformer.sources import FrozenTransformer
 from tagger.transformer.states import StateComputer
@@ -59,7 +60,8 @@ class TaggerModel:
     Attributes:
         config: the recipe, without paths and names of data.
         tags: the tags.
-        words: words with trainable vectors, after the entries for padding and unknown words.
+        words: words with trainable vectors, after the entries for padding and unknown words; only these entries if the
+            network has no word vectors.
         frozen_words: words with frozen vectors, whose ids follow those of `words`.
         characters: the characters, after the entries for padding and unknown characters.
         network: the network.
@@ -178,15 +180,22 @@ def build_model(
     build_meta_network(config, tags, characters, words=len(words), frozen_words=len(frozen), transformer=transformer)
     if config.model.head.kind == "crf" and len(tags) > _MANY_TAGS:
         log.warning("%d tags make a CRF slow and large; is data.tag the right column?", len(tags))
+    embedding = _build_word_embedding(dim, tables, trainable, frozen) if dim else None
+    network = _build_network(config, tags, characters, embedding, transformer)
+    return TaggerModel(config, tags, words, Vocab(frozen), characters, network, transformer=transformer)
+
+
+def _build_word_embedding(
+    dim: int, tables: Sequence[vectors.Table], trainable: Sequence[str], frozen: Sequence[str]
+) -> WordEmbedding:
+    """Returns the initial word vectors, from the tables or, without tables, drawn."""
     if tables:
         # The unknown word starts with the same vector as the words that no table contains.
         weight = torch.cat([torch.zeros(len(SPECIAL), dim), torch.from_numpy(vectors.join(tables, trainable))])
     else:
-        weight = draw_uniform(len(words), dim)
+        weight = draw_uniform(len(SPECIAL) + len(trainable), dim)
         weight[0] = 0.0
-    frozen_weight = torch.from_numpy(vectors.join(tables, frozen)) if frozen else torch.zeros(0, dim)
-    network = _build_network(config, tags, characters, WordEmbedding(weight, frozen_weight), transformer)
-    return TaggerModel(config, tags, words, Vocab(frozen), characters, network, transformer=transformer)
+    return WordEmbedding(weight, torch.from_numpy(vectors.join(tables, frozen)) if frozen else torch.zeros(0, dim))
 
 
 def read_tables(config: Config, sentences: Sequence[Sentence]) -> list[vectors.Table]:
@@ -215,6 +224,8 @@ def _counts(sentences: Sequence[Sentence]) -> Counter[str]:
 
 def _split_words(config: Config, counts: Counter[str], tables: Sequence[vectors.Table]) -> tuple[list[str], list[str]]:
     """Returns the words with trainable vectors, most frequent first, and those with frozen vectors."""
+    if not config.model.words.embedding_dim:
+        return [], []
     words = sorted(counts.keys() - set(SPECIAL), key=lambda word: (-counts[word], word))
     frozen = vectors.most_frequent(tables, config.model.words.max_frozen_words, {*counts, *SPECIAL})
     if tables and not config.model.words.trainable:
@@ -263,7 +274,9 @@ def build_meta_network(
     _refuse_many_tags(config, tags)
     with torch.device("meta"):
         dim = config.model.words.embedding_dim
-        embedding = WordEmbedding(torch.empty(words, dim), torch.empty(frozen_words, dim, dtype=torch.half))
+        embedding = None
+        if dim:
+            embedding = WordEmbedding(torch.empty(words, dim), torch.empty(frozen_words, dim, dtype=torch.half))
         network = _build_network(config, tags, characters, embedding, transformer)
     tensors = network.state_dict().items()
     weights = sum(tensor.nbytes for name, tensor in tensors if not name.startswith(TRANSFORMER_WEIGHTS))
@@ -288,7 +301,7 @@ def _refuse_many_tags(config: Config, tags: Vocab) -> None:
 
 
 def _build_network(
-    config: Config, tags: Vocab, characters: Vocab, words: WordEmbedding, transformer: Pretrained | None
+    config: Config, tags: Vocab, characters: Vocab, words: WordEmbedding | None, transformer: Pretrained | None
 ) -> Network:
     dropout = config.model.dropout
     embedding = _build_embedding(config.model, len(characters), words, transformer)
@@ -304,12 +317,12 @@ def _build_network(
 
 
 def _build_embedding(
-    settings: Model, character_count: int, words: WordEmbedding, transformer: Pretrained | None
+    settings: Model, character_count: int, words: WordEmbedding | None, transformer: Pretrained | None
 ) -> TokenEmbedding:
     characters = _build_character_features(settings, character_count)
     casing = nn.Embedding(len(CASINGS), settings.casing) if settings.casing else None
     context = None
-    if settings.document_context.output_dim:
+    if settings.document_context.output_dim and words is not None:
         context = DocumentContext(
             words.output_dim,
             document_context.CASING_FEATURES,
@@ -332,27 +345,39 @@ def _build_transformer_features(settings: Transformer, transformer: Pretrained) 
     )
 
 
+def without_unread_layers(settings: Transformer, transformer: Pretrained) -> Pretrained:
+    """Returns a transformer without the layers above the highest one that the settings name, where that is possible.
+
+    Raises:
+        ConfigError: the transformer has no such layer.
+    """
+    return library.without_layers_above(transformer, max(_select_layers(settings, transformer)))
+
+
+def _select_layers(settings: Transformer, transformer: Pretrained) -> tuple[int, ...]:
+    """Returns the layers that the settings name, from 0 for the embedding layer."""
+    count = transformer.layer_count
+    if settings.layers == "all":
+        return tuple(range(count))
+    if settings.layers == "last":
+        return (count - 1,)
+    if wrong := [layer for layer in settings.layers if not -count <= layer < count]:
+        raise ConfigError(
+            f"model.transformer.layers: the transformer has no layer {wrong[0]}; its layers are 0 to {count - 1}"
+        )
+    return tuple(layer % count for layer in settings.layers)
+
+
 def build_state_reader(settings: Transformer, transformer: Pretrained) -> StateReader:
     """Returns the module that reads the states of tokens from the layers that the settings name.
 
     Raises:
         ConfigError: the transformer has no such layer.
     """
-    count = transformer.layer_count
-    if settings.layers == "all":
-        layers = tuple(range(count))
-    elif settings.layers == "last":
-        layers = (count - 1,)
-    else:
-        if wrong := [layer for layer in settings.layers if not -count <= layer < count]:
-            raise ConfigError(
-                f"model.transformer.layers: the transformer has no layer {wrong[0]}; its layers are 0 to {count - 1}"
-            )
-        layers = tuple(layer % count for layer in settings.layers)
     special = transformer.subwords.prefix, transformer.subwords.suffix
     return StateReader(
         transformer.encoder,
-        layers,
+        _select_layers(settings, transformer),
         settings.pooling,
         context_dropout=settings.context_dropout,
         special_counts=(len(special[0]), len(special[1])),

@@ -36,7 +36,14 @@ from tagger.io.manifest import (
     build_manifest,
     retry_once,
 )
-from tagger.model import MAX_TAGS, MAX_WEIGHT_BYTES, TaggerModel, build_meta_network, find_scheme
+from tagger.model import (
+    MAX_TAGS,
+    MAX_WEIGHT_BYTES,
+    TaggerModel,
+    build_meta_network,
+    find_scheme,
+    without_unread_layers,
+)
 from tagger.transformer import architecture, library, tokenizer_file
 from tagger.transformer.library import Pretrained
 
@@ -167,7 +174,7 @@ def _load(directory: Path, transformer: Pretrained | None) -> tuple[TaggerModel,
         tags, words, frozen_words, characters = _read_vocabularies(files, settings)
         metrics = _parse_metrics(files.read("metrics.json"))
         calibration = _read_calibration(files)
-        known, transformer = transformer, _read_transformer(files, settings, transformer)
+        transformer = _read_transformer(files, settings, transformer)
         sizes = {"words": len(words), "frozen_words": len(frozen_words)}
         network = build_meta_network(settings, tags, characters, **sizes, transformer=transformer)
     except UnreadableError:
@@ -178,7 +185,7 @@ def _load(directory: Path, transformer: Pretrained | None) -> tuple[TaggerModel,
     except ValueError as error:
         raise ModelError(f"{directory}: {error}") from error
     _load_weights(network, files, "weights.safetensors")
-    if transformer is not None and transformer is not known and _TRANSFORMER_WEIGHTS in files:
+    if transformer is not None and any(parameter.is_meta for parameter in transformer.encoder.parameters()):
         _load_weights(transformer.encoder, files, _TRANSFORMER_WEIGHTS)
     model = TaggerModel(settings, tags, words, frozen_words, characters, network, calibration, transformer)
     return model, metrics
@@ -201,14 +208,14 @@ def _read_transformer(files: ModelFiles, settings: Config, loaded: Pretrained | 
         raise ModelError(f"{_TRANSFORMER[0]}: {error}") from error
     is_known = loaded is not None and loaded.source.digest == source.digest  # else the weights that the model includes
     if chosen.trainable or (_TRANSFORMER_WEIGHTS in files and not is_known):
-        return library.restore(config_file, tokenizer_file, None, source)
+        return without_unread_layers(chosen, library.restore(config_file, tokenizer_file, source))
     if loaded is None and source.revision is None:
         raise ModelError(
             f"the directory of its transformer {source.name!r} is known to its training only; use model-best"
         )
     transformer = loaded or library.load(source.name, source.revision)
     library.check_digest(transformer.source, source)
-    return transformer
+    return without_unread_layers(chosen, transformer)
 
 
 def _check_source(source: library.Source) -> None:
@@ -244,6 +251,8 @@ def _read_vocabularies(files: ModelFiles, settings: Config) -> tuple[Vocab, Voca
             raise ModelError(f"{name}: expected {SPECIAL[0]} and {SPECIAL[1]} as its first entries")
     if not words.ids.keys().isdisjoint(frozen_words.ids):
         raise ModelError("frozen_words.txt: has a word that is also in words.txt")
+    if not settings.model.words.embedding_dim and (len(words) > len(SPECIAL) or len(frozen_words)):
+        raise ModelError("words.txt: has words, but model.words.embedding_dim is 0 in config.yaml")
     _check_tags(tags, settings)
     return tags, words, frozen_words, characters
 
@@ -348,7 +357,9 @@ def describe(directory: Path) -> dict[str, Any]:
         "format": FORMAT,
         "scheme": model.scheme or "plain tags",
         "tags": list(model.tags.items),
-        "words": f"{len(model.words)} trained, {len(model.frozen_words)} frozen",
+        "words": f"{len(model.words)} trained, {len(model.frozen_words)} frozen"
+        if settings.words.embedding_dim
+        else "none",
         "embedding_dim": settings.words.embedding_dim,
         "characters": f"{settings.characters.kind}, {len(model.characters)} distinct",
         "encoder": f"{encoder.cell}, {encoder.num_layers} x {encoder.hidden_size} {directions}"

@@ -11,6 +11,8 @@ from tagger.config import Config, dump, parse
 from tagger.config.schema import Data
 from tagger.errors import ConfigError
 
+TRAINABLE = "model: {transformer: {name: some, trainable: true}}"
+
 
 def faults(text: str, *overrides: str) -> tuple[str, ...]:
     """Returns the faults of a recipe."""
@@ -125,6 +127,18 @@ def test_a_fault_is_reported_with_its_position(text: str, fault: str) -> None:
         (
             "model: {characters: {kind: none}}\ntraining: {optimizer: {learning_rates: {characters: 0.1}}}",
             "learning_rates.characters has no effect on a model without characters",
+        ),
+        (
+            f"{TRAINABLE}\ntraining: {{epochs: 3, fine_tuning: {{frozen_epochs: 3}}}}",
+            "frozen_epochs must be less than training.epochs, which is 3, got 3",
+        ),
+        (
+            f"{TRAINABLE}\ntraining: {{optimizer: {{learning_rates: {{transformer: 0}}}}}}",
+            "learning_rates.transformer must be above 0; for a frozen transformer, whose features are cached, omit it",
+        ),
+        (
+            "training: {optimizer: {learning_rates: {transformer: 0.1}}}",
+            "learning_rates.transformer has no effect without model.transformer.trainable",
         ),
         ("model: {encoder: {width: 5}}", "'model.encoder.width'; it is called 'model.encoder.hidden_size' now"),
         ("model: {elsewhere: {width: 5}}", "'model.elsewhere'; it is called 'model.document_context' now"),

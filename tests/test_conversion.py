@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 import tagger
 from tagger.errors import ConfigError, DataError
@@ -194,3 +196,26 @@ def test_a_folder_of_brat_has_one_document_per_text(tmp_path: Path) -> None:
         ("Eve too.\n", [[0, 3, "PER"]]),
     ]
     assert summary.documents == 2
+
+
+def test_tokens_that_were_not_annotated_keep_their_tag(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a.conll").write_text("Ada B-PER\nmet ?\nEve B-PER\n")
+    tagger.convert(tmp_path / "a.conll", tmp_path / "b.pipes", unknown_tag="?", scheme="IOBES", types="PER=HUM")
+    assert (tmp_path / "b.pipes").read_text() == "Ada|S-HUM met|? Eve|S-HUM\n"
+    tagger.convert(tmp_path / "a.conll", tmp_path / "c.spacy", unknown_tag="?")
+    tagger.convert(tmp_path / "c.spacy", tmp_path / "d.pipes", unknown_tag="?")
+    assert (tmp_path / "d.pipes").read_text() == "Ada|B-PER met|? Eve|B-PER\n"
+    assert "not annotated" not in caplog.text
+
+
+def test_rows_lose_the_annotation_of_their_source_but_no_other_field(tmp_path: Path) -> None:
+    row = {"text": "Ada ran.", "entities": [{"start": 0, "end": 3, "label": "PER"}], "label": "sports", "n": 1}
+    write_rows(tmp_path / "a.jsonl", [row])
+    parquet.write_table(pa.table({name: [value] for name, value in row.items()}), tmp_path / "a.parquet")
+    tagger.convert(tmp_path / "a.jsonl", tmp_path / "b.jsonl", types="PER=HUM")
+    tagger.convert(tmp_path / "a.parquet", tmp_path / "b.parquet", types="PER=HUM")
+    written = [*read_rows(tmp_path / "b.jsonl"), *parquet.read_table(tmp_path / "b.parquet").to_pylist()]
+    assert [("entities" in each, each["label"], each["n"]) for each in written] == [(False, "sports", 1)] * 2
+    for name in ("b.jsonl", "b.parquet", "a.parquet"):
+        tagger.convert(tmp_path / name, tmp_path / "c.jsonl", output_format="doccano", types="PER=HUM")
+        assert read_rows(tmp_path / "c.jsonl")[0]["label"] == [[0, 3, "HUM"]]

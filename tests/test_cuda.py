@@ -73,7 +73,7 @@ def test_tagging_on_a_gpu_waits_for_earlier_work(use_stream: bool) -> None:
 @pytest.mark.parametrize("document_context", [0, 9])
 def test_a_gpu_learns_the_tiny_corpus(tiny_config: Config, tmp_path: Path, mixed: bool, document_context: int) -> None:
     config = changed(tiny_config, f"model.document_context.output_dim={document_context}")
-    config = with_training(config, epochs=15, mixed_precision=mixed, average=0.9)
+    config = with_training(config, epochs=15, mixed_precision=mixed, ema_decay=0.9)
     assert training.train(config, tmp_path / "run", device="cuda").dev.score > 99
 
 

@@ -11,9 +11,9 @@ import torch
 import tagger
 from tagger import model as models
 from tagger.config import Config, parse
-from tagger.data import reader, schemes
+from tagger.data import reader, schemes, tag_formats
+from tagger.data.corpus import Corpus
 from tagger.data.formats import Layout
-from tagger.data.reader import Corpus
 from tagger.data.sentence import Sentence, Span
 from tagger.errors import DataError
 from tagger.evaluation import (
@@ -353,7 +353,7 @@ def test_gold_spans_for_a_model_of_plain_tags_are_refused(model: Tagger, monkeyp
 
 def unknown(text: str) -> Corpus:
     whole = corpus(text)
-    return replace(whole, sentences=tuple(reader.mark_unknown(sentence, "?") for sentence in whole.sentences))
+    return replace(whole, sentences=tuple(tag_formats.mark_unknown(sentence, "?") for sentence in whole.sentences))
 
 
 def test_tokens_without_a_plain_tag_are_left_out_and_counted():

@@ -1,4 +1,4 @@
-"""The script that measures calibrations, at small size."""
+"""The scripts that measure calibrations and transformers, at small size."""
 
 import importlib
 import json
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tagger.config import load
 from tests.conftest import tiny_corpus
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -31,3 +32,13 @@ def test_calibration_errors_and_broken_promises_are_measured(
     assert figures["promise"]["draws"]["all"] <= 5
     assert figures["promise"]["mean precision"] >= 0
     assert (model_path / "MANIFEST.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("recipe", ["ner-conll2003", "pos-ewt"])
+def test_the_settings_of_every_arm_with_a_transformer_are_valid(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(SCRIPTS)
+    measure = importlib.import_module("measure_transformers")
+    for arm in measure.ARMS:
+        model = load(recipe, overrides=measure.arm_settings(arm, {"name": "some", "output_dim": 200})).model
+        assert (model.transformer.name is None) == (arm == "static")
+        assert (model.words.embedding_dim == 0) == (arm in ("alone", "recurrent", "finetuned"))

@@ -8,7 +8,7 @@ import pytest
 import tagger
 from tagger.choices import OutputFormat
 from tagger.config import parse
-from tagger.data.reader import Corpus
+from tagger.data.corpus import Corpus
 from tagger.training import corpora
 
 TEXT = "Ada lives in New York. Grace works in Oslo.\nAlan met Ada in  Paris!\n"

@@ -4,8 +4,8 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from tagger import config, training
-from tagger.data import reader, schemes
-from tagger.data.reader import Corpus
+from tagger.data import data_settings, reader, schemes
+from tagger.data.corpus import Corpus
 from tagger.evaluation import score_spans
 from tests.scripts_in_process import run_script
 
@@ -15,7 +15,7 @@ SAMPLE = ROOT / "configs" / "sample"
 
 def read_part(name: str) -> Corpus:
     return reader.read_corpus(
-        SAMPLE / name, input_format="columns", layout=reader.find_layout(config.load("sample").data, "columns")
+        SAMPLE / name, input_format="columns", layout=data_settings.find_layout(config.load("sample").data, "columns")
     )
 
 

@@ -9,7 +9,7 @@ from spacy.tokens import Doc, DocBin
 from spacy.vocab import Vocab
 
 import tagger
-from tagger.choices import OutputFormat
+from tagger.choices import OutputFormat, options
 
 TEXT = "EU rejects German call. Peter Blackburn, BRUSSELS."
 WORDS = ["EU", "rejects", "German", "call", ".", "Peter", "Blackburn", ",", "BRUSSELS", "."]
@@ -107,7 +107,10 @@ def spans_of(path: Path, **options: Any) -> list[tuple[str, str]]:
     ]
 
 
-@pytest.mark.parametrize("middle", ["columns", "conllu", "jsonl", "doccano", "parquet"])
+READ_AS = {"doccano": "jsonl", "prodigy": "jsonl", "label-studio": "json"}
+
+
+@pytest.mark.parametrize("middle", [name for name in options(OutputFormat) if name not in ("tsv", "html")])
 @pytest.mark.parametrize("name", [*TOOLS, "bin.spacy"])
 def test_spans_of_a_tool_survive_every_format(tmp_path: Path, name: str, middle: OutputFormat) -> None:
     path = write(tmp_path, name)
@@ -117,8 +120,17 @@ def test_spans_of_a_tool_survive_every_format(tmp_path: Path, name: str, middle:
     tagger.convert(path, converted, output_format=middle, **columns)
     is_written_back = middle == "columns" and name == "ontonotes.conll"
     again = columns if is_written_back else {}
-    read_as = "jsonl" if middle == "doccano" else middle
-    assert spans_of(converted, input_format=read_as, **again) == EXPECTED
+    assert spans_of(converted, input_format=READ_AS.get(middle, middle), **again) == EXPECTED
+
+
+@pytest.mark.parametrize("middle", ["jsonl", "doccano", "label-studio", "prodigy", "parquet", "spacy"])
+@pytest.mark.parametrize("name", [*TOOLS, "bin.spacy"])
+def test_types_that_are_renamed_replace_those_of_the_tool(tmp_path: Path, name: str, middle: OutputFormat) -> None:
+    columns = {"token_column": 3, "tag_column": 10} if name == "ontonotes.conll" else {}
+    converted = tmp_path / "middle"
+    tagger.convert(write(tmp_path, name), converted, output_format=middle, types="PER=PERSON,LOC=", **columns)
+    expected = [("PERSON" if kind == "PER" else kind, text) for kind, text in EXPECTED if kind != "LOC"]
+    assert spans_of(converted, input_format=READ_AS.get(middle, middle)) == expected
 
 
 @pytest.mark.parametrize("name", [*TOOLS, "bin.spacy"])

@@ -17,6 +17,7 @@ from tagger.training import sentence_weights
 
 _MAX_LISTED = 10
 _MAX_TEXT = 40
+_WEAK = 0.3  # disagreement of models that know too little; wrong labels are seldom a tenth
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,12 @@ class Audit:
         counts = Counter[str](suspect.kind for suspect in self.suspects if suspect.is_improbable)
         return {kind: counts[kind] for kind in options(SuspectKind) if counts[kind]}
 
+    @property
+    def disagreement(self) -> float:
+        """The fraction of the judged annotations whose alternative is more probable."""
+        improbable = sum(count for kind, count in self.counts().items() if kind != "missing")
+        return improbable / max(sum(self.annotations.values()) - self.unjudged, 1)
+
     def to_json(self) -> dict[str, Any]:
         """Returns the figures and the files; the suspects are in the file `suspects`."""
         return {
@@ -82,6 +89,11 @@ class Audit:
         lines += [f"{kind:<18}{count:>8,}" for kind, count in improbable.items()]
         if self.unjudged:
             lines.append(f"{counted(self.unjudged, 'annotation')} could not be judged")
+        if self.disagreement > _WEAK:
+            lines.append(
+                f"the models disagree with {100 * self.disagreement:.0f} % of the annotations, too many to find errors;"
+                " train more epochs, or on more data"
+            )
         lines.append("")
         lines += [_describe(suspect, rank) for rank, suspect in enumerate(self.suspects[:_MAX_LISTED], 1)]
         return "\n".join([*lines, "", *(streams.escape_line(str(path)) for path in vars(self.files).values())])

@@ -15,7 +15,7 @@ from tagger.analysis import reliability, span_errors
 from tagger.analysis.reliability import Reliability
 from tagger.choices import Scheme
 from tagger.data.calibration import CONFIDENCE, Calibration, ThresholdCounts
-from tagger.data.reader import Corpus
+from tagger.data.corpus import Corpus
 from tagger.errors import DataError
 from tagger.tagging import DecodingOptions, EncodedPool, Tagger
 from tagger.tagging.decoding import scale_log_odds
@@ -26,7 +26,8 @@ _RANGE = (0.25, 4.0)
 _TRIALS = 12  # of the search for a temperature: the range shrinks by a factor of 0.62 each time
 _MIN_ERRORS = 30  # of a type that may have a temperature of its own, and as many correct spans
 _FEWEST_ERRORS = 5  # of all predictions, and as many correct ones
-_NUM_THRESHOLDS = 20  # for each type; each one costs confidence
+_CHANCE = 2.33  # standard errors by which a temperature of a type has to lower the log loss: 99 % confidence
+_NUM_THRESHOLDS = 20  # for each type; more find a lower one, but each is a test that can fail
 _FEWEST_SPANS = 30  # at the highest threshold
 _SMALLEST = 1e-7  # probability, about the precision of float32
 
@@ -60,10 +61,15 @@ class Predictions:
             sentences=self.sentences[chosen],
         )
 
-    def loss(self, temperature: float = 1.0) -> float:
-        """Returns the mean log loss of the probabilities, their log-odds divided by a temperature."""
+    def losses(self, temperature: float = 1.0) -> Floats:
+        """Returns (N,) the log losses of the probabilities, their log-odds divided by a temperature."""
         values = scale_log_odds(self.probabilities, temperature).clip(_SMALLEST, 1 - _SMALLEST)
-        return float(-np.log(np.where(self.is_correct, values, 1 - values)).mean())
+        losses: Floats = -np.log(np.where(self.is_correct, values, 1 - values))
+        return losses
+
+    def loss(self, temperature: float = 1.0) -> float:
+        """Returns the mean of `losses`."""
+        return float(self.losses(temperature).mean())
 
     def reliability(self) -> Reliability:
         """Returns how well the probabilities agree with precision."""
@@ -78,19 +84,37 @@ class CalibrationResult:
         calibration: the calibration.
         before, after: the reliability of the predictions without and with it.
         precisions: the precisions for which thresholds are shown.
-        recall: by precision and type, the fraction in percent of the gold spans that are found at the threshold.
+        gold: the number of gold spans, or tokens, by type or tag.
     """
 
     calibration: Calibration
     before: Reliability
     after: Reliability
     precisions: tuple[float, ...]
-    recall: Mapping[float, Mapping[str, float]]
+    gold: Mapping[str, int]
 
     @property
     def thresholds(self) -> dict[float, dict[str, float | None]]:
         """By precision and type, the lowest threshold with this precision; None if there is none."""
         return {precision: self.calibration.find_thresholds(precision) for precision in self.precisions}
+
+    @property
+    def recall(self) -> dict[float, dict[str, float]]:
+        """By precision and type, the percentage of gold spans that are found at the threshold, if there is one."""
+        return {precision: self._find_recall(precision) for precision in self.precisions}
+
+    @property
+    def full_recall(self) -> dict[str, float]:
+        """By type, the percentage of gold spans that are found without a threshold."""
+        return self._find_recall(0.0)
+
+    def _find_recall(self, precision: float) -> dict[str, float]:
+        counts = self.calibration.thresholds
+        return {
+            kind: 100 * next(row[2] for row in counts[kind] if row[0] == threshold) / max(self.gold.get(kind, 0), 1)
+            for kind, threshold in self.calibration.find_thresholds(precision).items()
+            if threshold is not None
+        }
 
     def to_json(self) -> dict[str, Any]:
         """Returns temperatures, calibration errors, and thresholds with their recall by precision and type."""
@@ -101,7 +125,8 @@ class CalibrationResult:
             "brier": {"before": self.before.brier, "after": self.after.brier},
             "predictions": self.after.count,
             "thresholds": {str(precision): by_type for precision, by_type in self.thresholds.items()},
-            "recall": {str(precision): dict(by_type) for precision, by_type in self.recall.items()},
+            "recall": {str(precision): by_type for precision, by_type in self.recall.items()},
+            "full_recall": self.full_recall,
         }
 
     def __str__(self) -> str:
@@ -110,14 +135,22 @@ class CalibrationResult:
             f"temperature {self.calibration.temperature:.3f}{types}",
             f"expected calibration error {self.before.error:.4f} before, {self.after.error:.4f} after,"
             f" over {self.after.count:,} predictions",
+            f"Brier score {self.before.brier:.4f} before, {self.after.brier:.4f} after",
         ]
         for precision, by_type in self.thresholds.items():
-            lines.append(f"precision {precision:g} with {CONFIDENCE:.0%} confidence:")
-            for name, threshold in by_type.items():
-                recall = self.recall[precision].get(name)
-                description = "no threshold" if threshold is None else f"threshold {threshold:.4f}, recall {recall:.2f}"
-                lines.append(f"  {name}: {description}")
+            if by_type:
+                lines.append(f"precision {precision:g} with {100 * CONFIDENCE:.0f} % confidence:")
+                lines += [f"  {kind}: {self._describe(precision, kind)}" for kind in by_type]
         return "\n".join(lines)
+
+    def _describe(self, precision: float, kind: str) -> str:
+        threshold = self.thresholds[precision][kind]
+        if threshold is None:
+            return "no threshold"
+        recall = f"recall {self.recall[precision][kind]:.2f}"
+        if threshold == 0:
+            return f"all spans, {recall}"
+        return f"threshold {threshold:.4f}, {recall} instead of {self.full_recall[kind]:.2f}"
 
 
 def fit(
@@ -130,7 +163,8 @@ def fit(
     """Returns the calibration of a model that fits data best; an earlier calibration is replaced.
 
     The temperature minimizes the log loss of the predictions' correctness. A type gets a temperature of its own if
-    it has enough errors, and if the log loss falls on each half of the data with the temperature of the other half.
+    it has enough errors, and if the temperature of each half of the data lowers the log loss on the other half by more
+    than chance does.
 
     Args:
         tagger: the tagger; its model stays unchanged.
@@ -157,8 +191,7 @@ def fit(
     if scheme:
         thresholds = {kind: count_thresholds(after, kind) for kind in tagger.span_types}
         calibration = replace(calibration, thresholds=thresholds)
-    recall = {each: _recall(calibration, after.gold, each) for each in precisions}
-    return CalibrationResult(calibration, before.reliability(), after.reliability(), tuple(precisions), recall)
+    return CalibrationResult(calibration, before.reliability(), after.reliability(), tuple(precisions), after.gold)
 
 
 def _check_size(corpus: Corpus, predictions: Predictions) -> None:
@@ -227,11 +260,16 @@ def fit_types(predictions: Predictions) -> Iterator[tuple[str, float]]:
         if min(correct, len(chosen.types) - correct) < _MIN_ERRORS:
             continue
         halves = [chosen.select(chosen.sentences % 2 == half) for half in (0, 1)]
-        swapped = halves[::-1]
-        if not all(half.types for half in halves):
-            continue
-        if all(half.loss(_minimize(other.loss)) < half.loss() for half, other in zip(halves, swapped, strict=True)):
+        if all(half.types for half in halves) and _is_gain(*halves):
             yield kind, _minimize(chosen.loss)
+
+
+def _is_gain(first: Predictions, second: Predictions) -> bool:
+    """Returns whether the temperature of each half of predictions lowers the log loss of the other half."""
+    gains = np.concatenate(
+        [half.losses() - half.losses(_minimize(other.loss)) for half, other in ((first, second), (second, first))]
+    )
+    return bool(gains.mean() > _CHANCE * gains.std() / math.sqrt(len(gains)))
 
 
 def count_thresholds(predictions: Predictions, kind: str) -> ThresholdCounts:
@@ -248,13 +286,3 @@ def count_thresholds(predictions: Predictions, kind: str) -> ThresholdCounts:
         is_probable = chosen.probabilities >= threshold
         rows.append((threshold, int(is_probable.sum()), int(chosen.is_correct[is_probable].sum())))
     return tuple(rows)
-
-
-def _recall(calibration: Calibration, gold: Mapping[str, int], precision: float) -> dict[str, float]:
-    """Returns the recall of each type that has a threshold, in percent, from the number of gold spans by type."""
-    correct = {
-        kind: next(hits for value, _, hits in calibration.thresholds[kind] if value == threshold)
-        for kind, threshold in calibration.find_thresholds(precision).items()
-        if threshold is not None
-    }
-    return {kind: 100 * hits / max(gold.get(kind, 0), 1) for kind, hits in correct.items()}

@@ -15,9 +15,9 @@ from tagger.choices import Role, TaggedFormat
 from tagger.config import Config, loader
 from tagger.config.overrides import list_overrides
 from tagger.config.schema import Data
-from tagger.data import reader
+from tagger.data import corpus_folder, data_settings, reader
+from tagger.data.corpus import Corpus
 from tagger.data.guessing import guess_format
-from tagger.data.reader import Corpus
 from tagger.data.sentence import Reject
 from tagger.errors import ConfigError, DataError, EmptyError
 
@@ -192,7 +192,7 @@ def _draft(path: Path, overrides: Mapping[str, Any]) -> DataDraft:
     try:
         return data_draft.draft(path, loader.with_settings(Config(), {"data": overrides}).data)
     except DataError:  # the reader reports it again
-        return DataDraft({"format": input_format or reader.guess_tagged_format(path, Data())}, {})
+        return DataDraft({"format": input_format or data_settings.guess_tagged_format(path, Data())}, {})
 
 
 def _is_recipe(name: str | Path) -> bool:
@@ -205,19 +205,19 @@ def _group(names: Sequence[str | Path]) -> dict[Role, list[Path]]:
     files: dict[Role, list[Path]] = {}
     for path in map(Path, names):
         if path.is_dir() and not _has_train(path) and guess_format(path, tagged=True).format == "brat":
-            files.setdefault(reader.guess_role(path) or "train", []).append(path)
+            files.setdefault(corpus_folder.guess_role(path) or "train", []).append(path)
         elif path.is_dir():
             if not _has_train(path):
                 raise DataError(f"{path}: found no training file such as train.txt or en-train.conllu; name the files")
-            by_role = reader.find_corpus_files(path)
+            by_role = corpus_folder.find_corpus_files(path)
             for role in ROLES:
                 files.setdefault(role, []).extend(file for name, file in by_role.items() if name == role)
         elif not path.exists():
             raise DataError(f"{path}: no such file or folder")
         else:
-            files.setdefault(reader.guess_role(path) or "train", []).append(path)
+            files.setdefault(corpus_folder.guess_role(path) or "train", []).append(path)
     return files
 
 
 def _has_train(folder: Path) -> bool:
-    return any(reader.guess_role(path) == "train" for path in folder.glob("*"))
+    return any(corpus_folder.guess_role(path) == "train" for path in folder.glob("*"))

@@ -14,10 +14,10 @@ from tagger.analysis.corpus_files import ROLES, CorpusFiles
 from tagger.analysis.parts import Part
 from tagger.choices import InputFormat
 from tagger.config.schema import Data
-from tagger.data import reader, splitting
-from tagger.data.formats import FORMATS, Layout, brat, json_file, jsonl
+from tagger.data import data_settings, reader, splitting
+from tagger.data.corpus import Corpus
+from tagger.data.formats import FORMATS, Layout, brat, doc_bin, json_file, jsonl
 from tagger.data.formats.reading import ReadOptions
-from tagger.data.reader import Corpus
 from tagger.data.sentence import Sentence
 from tagger.errors import ConfigError, DataError, StorageError
 from tagger.io import atomic, line_reader
@@ -25,7 +25,7 @@ from tagger.io import atomic, line_reader
 FRACTIONS = (80.0, 10.0, 10.0)
 _BLOCKS = ("columns", "conllu")  # formats in which a sentence is a block of lines, comments before it included
 _LINES = ("csv", "pipes", "jsonl")  # formats in which a sentence or row starts on its own line and all lines follow
-_RECORDS = ("json", "parquet", "brat")  # formats in which a record is no line
+_RECORDS = ("json", "parquet", "brat", "spacy")  # formats in which a record is no line
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def split(source: CorpusFiles, out: Path, fractions: Sequence[float] = FRACTIONS
         seed: the random seed.
 
     Raises:
-        ConfigError: the fractions or the format of the file cannot be used, or `source` is not one file.
+        ConfigError: the fractions cannot be used, or `source` is not one file.
         DataError: the file cannot be read, or has fewer sentences or rows than parts.
         StorageError: the folder holds such a file, or cannot be written.
     """
@@ -85,7 +85,7 @@ def split(source: CorpusFiles, out: Path, fractions: Sequence[float] = FRACTIONS
     paths = [path for paths in source.files.values() for path in paths]
     if len(paths) != 1:
         raise ConfigError(f"name one file to split as `data`; got {len(paths)} files")
-    file_format = reader.choose_format(paths[0], source.config.data)
+    file_format = data_settings.choose_format(paths[0], source.config.data)
     suffix = "" if file_format == "brat" else line_reader.strip_compression_suffix(paths[0]).suffix
     files = tuple(out / (role + suffix) for role in ROLES[: len(fractions)])
     for file in files:
@@ -115,8 +115,6 @@ def _read_pieces(path: Path, data: Data) -> tuple[str, list[_Piece]]:
     file_format = str(corpus.format)
     if file_format in _RECORDS:
         return "", _read_records(path, data, corpus)
-    if file_format not in _BLOCKS + _LINES:
-        raise ConfigError(f"{path}: {file_format} files cannot be split; convert the file to jsonl first")
     by_line: dict[int, list[Sentence]] = {}
     for sentence in corpus.sentences:
         by_line.setdefault(sentence.line, []).append(sentence)
@@ -166,6 +164,8 @@ def _count_records(path: Path, file_format: str) -> int:
         return sum(1 for _ in _read_raw_rows(path))
     if file_format == "brat":
         return len(brat.find_annotations(path))
+    if file_format == "spacy":
+        return doc_bin.count_docs(path)
     with path.open("rb") as stream:
         sizes: list[tuple[int, int]] = FORMATS["parquet"].load().read_group_sizes(stream, str(path))
     return sum(row_count for row_count, _ in sizes)
@@ -177,9 +177,9 @@ def _number_json_rows(path: Path, data: Data) -> list[int]:
     sentences = reader.read_sentences(
         BytesIO(lines),
         input_format="jsonl",
-        layout=reader.find_layout(data, "json"),
+        layout=data_settings.find_layout(data, "json"),
         tagged=True,
-        **reader.find_read_options(data),
+        **data_settings.find_read_options(data),
     )
     return [sentence.line - 1 for sentence in sentences if sentence.tokens]
 
@@ -205,6 +205,8 @@ class _PartWriter:
             FORMATS["parquet"].load().write_rows(self._source, file, rows)
         elif self._format == "brat":
             brat.copy_pairs(self._source, file, rows)
+        elif self._format == "spacy":
+            doc_bin.write_docs(self._source, file, rows)
         else:
             atomic.write_output(file, "".join((self._header, *(piece.text for piece in pieces))).encode())
 
@@ -214,7 +216,7 @@ def _read_blocks(path: Path, data: Data, file_format: str) -> Iterator[tuple[int
     sentences = reader.read_sentences(
         path,
         input_format=cast(InputFormat, file_format),
-        layout=reader.find_layout(data, file_format),
+        layout=data_settings.find_layout(data, file_format),
         tagged=False,
         max_record_bytes=data.max_record_bytes,
     )

@@ -10,7 +10,7 @@ from typing import cast
 
 from tagger.choices import TagFormat, TaggedFormat
 from tagger.config.schema import Data
-from tagger.data import reader, schemes, tag_formats
+from tagger.data import data_settings, reader, schemes, tag_formats
 from tagger.data.formats import FORMATS, Layout, columns
 from tagger.data.sentence import Sentence
 
@@ -51,12 +51,14 @@ def draft(
     data = data or Data()
     token = data.token if "token" in data.model_fields_set else None
     tag = data.tag if "tag" in data.model_fields_set else None
-    file_format = reader.guess_tagged_format(path, Data()) if data.format is None else cast(TaggedFormat, data.format)
+    file_format = (
+        data_settings.guess_tagged_format(path, Data()) if data.format is None else cast(TaggedFormat, data.format)
+    )
     result = DataDraft({"format": file_format}, {})
     if file_format == "conllu":
-        tags = _draft_field(path, None if tag is None else str(tag), result)
+        tags = _draft_field(path, None if tag is None else str(tag), data, result)
     elif file_format == "columns":
-        tags = _draft_columns(path, token, tag, result)
+        tags = _draft_columns(path, token, tag, data, result)
     else:
         sentences = _probe(path, file_format, data.token, data.tag, data)
         _draft_language(sentences, file_format, data, result)
@@ -66,17 +68,15 @@ def draft(
     return result
 
 
-def _probe(
-    path: Path, file_format: TaggedFormat, token: int | str, tag: int | str, data: Data | None = None
-) -> list[Sentence]:
+def _probe(path: Path, file_format: TaggedFormat, token: int | str, tag: int | str, data: Data) -> list[Sentence]:
     """Returns the first sentences with unconverted tags; those that cannot be read are left out."""
     sentences = reader.read_sentences(
         path,
         input_format=file_format,
-        layout=Layout(token, tag, () if data is None else data.columns),
+        layout=Layout(token, tag, data.columns, comments=data.comments),
         tagged=True,
         reject=lambda _: None,
-        **reader.find_read_options(data or Data()),
+        **data_settings.find_read_options(data),
     )
     return list(islice(filter(len, sentences), _PROBE_SENTENCES))
 
@@ -92,10 +92,10 @@ def _draft_language(sentences: Sequence[Sentence], file_format: str, data: Data,
         result.notes["language"] = "of the texts, as an ISO 639 code; it decides how they are split into tokens"
 
 
-def _draft_field(path: Path, tag: str | None, result: DataDraft) -> Tags:
+def _draft_field(path: Path, tag: str | None, data: Data, result: DataDraft) -> Tags:
     """Adds the field of the tag in CoNLL-U; returns the tags."""
-    by_field = {name: [each.tags for each in _probe(path, "conllu", 0, name)] for name in ("upos", "xpos")}
-    miscs = (line.rpartition("\t")[2].strip() for each in _probe(path, "conllu", 0, "upos") for line in each.raw)
+    by_field = {name: [each.tags for each in _probe(path, "conllu", 0, name, data)] for name in ("upos", "xpos")}
+    miscs = (line.rpartition("\t")[2].strip() for each in _probe(path, "conllu", 0, "upos", data) for line in each.raw)
     items = (item.partition("=") for misc in miscs for item in misc.split("|"))
     keys = dict.fromkeys(key for key, _, value in items if _SPAN_TAG.fullmatch(value))
     fields = [f"misc:{key}" for key in keys]
@@ -107,19 +107,20 @@ def _draft_field(path: Path, tag: str | None, result: DataDraft) -> Tags:
     if column in by_field and any(_NO_VALUE in tags for tags in by_field[column]):
         result.settings["unknown_tag"] = _NO_VALUE
         result.notes["unknown_tag"] = "tokens without a value may have any tag"
-    return by_field.get(column) or [each.tags for each in _probe(path, "conllu", 0, column)]
+    return by_field.get(column) or [each.tags for each in _probe(path, "conllu", 0, column, data)]
 
 
-def _draft_columns(path: Path, token: int | str | None, tag: int | str | None, result: DataDraft) -> Tags:
+def _draft_columns(path: Path, token: int | str | None, tag: int | str | None, data: Data, result: DataDraft) -> Tags:
     """Adds the columns of token and tag; returns the tags."""
-    sentences = _probe(path, "columns", 0, -1)
+    sentences = _probe(path, "columns", 0, -1, data)
     if not sentences:
         return []
     count = columns.count_columns(sentences[0])
     if token is None and tag is None and _is_ontonotes(sentences[0]):
         token, tag = _ONTONOTES
     by_column = {
-        column: [each.tags for each in _probe(path, "columns", 0 if column else 1, column)] for column in range(count)
+        column: [each.tags for each in _probe(path, "columns", 0 if column else 1, column, data)]
+        for column in range(count)
     }
     if token is None:
         token = next((column for column in range(count - 1) if not _is_bookkeeping(by_column[column])), 0)
@@ -137,7 +138,7 @@ def _draft_columns(path: Path, token: int | str | None, tag: int | str | None, r
         if other:
             result.notes["tag"] = f"other columns that may hold tags: {', '.join(other)}"
     result.settings.update(token=token, tag=tag)
-    return by_column[tag] if tag in by_column else [each.tags for each in _probe(path, "columns", token, tag)]
+    return by_column[tag] if tag in by_column else [each.tags for each in _probe(path, "columns", token, tag, data)]
 
 
 def _is_ontonotes(sentence: Sentence) -> bool:

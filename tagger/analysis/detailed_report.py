@@ -12,7 +12,7 @@ from tagger.analysis.reliability import Reliability, ThresholdScore
 from tagger.analysis.span_errors import ERROR_KINDS, SpanError, SpanPair
 from tagger.choices import ErrorKind, Scheme
 from tagger.data import schemes, tag_formats
-from tagger.data.reader import Corpus
+from tagger.data.corpus import Corpus
 from tagger.data.sentence import Sentence, Span
 from tagger.errors import ConfigError
 from tagger.evaluation import MatchCounts, Report, bootstrap_interval

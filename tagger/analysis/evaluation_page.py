@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from tagger.analysis.partial_matches import MATCHES
 from tagger.analysis.span_errors import ERROR_KINDS, SpanError
 from tagger.data.highlighting import Attributes, Mark, assign_colours, escape, highlight
 from tagger.data.sentence import Sentence, Span
@@ -16,8 +17,9 @@ from tagger.errors import ConfigError
 if TYPE_CHECKING:
     from tagger.analysis.detailed_report import DetailedReport
 
-MAX_ERRORS = 3000
-"""Errors that are listed for each file; with more the page would open slowly."""
+MAX_ERROR_BYTES = 4_000_000
+"""Size of the listed errors of all files together; a larger page would open slowly."""
+_MARKUP_BYTES = 300  # of an error, besides its texts
 _MAX_DOCUMENTS = 30
 _MAX_TAGS = 40  # rows and columns of the table of confusions
 _CONTEXT = 12  # tokens shown before and after an error
@@ -50,11 +52,20 @@ def build(reports: "Sequence[DetailedReport]") -> str:
     )
     return environment.get_template("evaluation_page.html").render(
         title=", ".join(report.name for report in reports),
-        reports=[_Section(report, number, colours) for number, report in enumerate(reports)],
+        reports=_build_sections(reports, colours),
         kinds=ERROR_KINDS,
+        matches=MATCHES,
         side=_CHART,
-        max_errors=MAX_ERRORS,
     )
+
+
+def _build_sections(reports: "Sequence[DetailedReport]", colours: dict[str, int]) -> "list[_Section]":
+    """Returns a section for each report; the errors share the page, and a report with few leaves its room to others."""
+    sections = [_Section(report, number, colours) for number, report in enumerate(reports)]
+    free = MAX_ERROR_BYTES
+    for index, section in enumerate(sorted(sections, key=lambda each: len(each.report.errors))):
+        free -= section.list_errors(free // (len(sections) - index))
+    return sections
 
 
 def _finalize(value: object) -> object:
@@ -73,6 +84,7 @@ class _Section:
         self.report, self.number = report, number
         self._attributes: Attributes = partial(_attributes, colours)
         self.noun = "span" if report.has_spans else "token"
+        self.errors: list[ListedError] = []
 
     @property
     def scores(self) -> list[tuple[str, Any]]:
@@ -93,13 +105,11 @@ class _Section:
 
     @property
     def confusions(self) -> list[tuple[str, list[tuple[int, float]]]]:
-        """The rows of the table of confusions: each count with its fraction of the errors in its row."""
-        rows = []
-        for gold in self.confusion_names:
-            counts = [self.report.confusions.get((gold, predicted), 0) for predicted in self.confusion_names]
-            errors = sum(count for count, name in zip(counts, self.confusion_names, strict=True) if name != gold)
-            rows.append((gold, [(count, count / max(errors, 1)) for count in counts]))
-        return rows
+        """The rows of the table of confusions: each count with its fraction of the most frequent error."""
+        counts, names = self.report.confusions, self.confusion_names
+        largest = max((count for (gold, predicted), count in counts.items() if gold != predicted), default=1)
+        rows = ((gold, [counts.get((gold, predicted), 0) for predicted in names]) for gold in names)
+        return [(gold, [(count, count / largest) for count in row]) for gold, row in rows]
 
     @property
     def frequent_confusions(self) -> list[tuple[str, str, int]]:
@@ -133,10 +143,16 @@ class _Section:
         except ConfigError:
             return {}
 
-    @cached_property
-    def errors(self) -> list[ListedError]:
-        """The errors in context."""
-        return list(map(self._list, self.report.errors[:MAX_ERRORS]))
+    def list_errors(self, max_bytes: int) -> int:
+        """Lists the first errors in context, as many as fit into a number of bytes, and returns their size."""
+        size = 0
+        for error in self.report.errors:
+            listed = self._list(error)
+            size += _MARKUP_BYTES + sum(len(str(value).encode("utf-8", "replace")) for value in listed)
+            if size > max_bytes:
+                break
+            self.errors.append(listed)
+        return min(size, max_bytes)
 
     def _list(self, error: SpanError) -> ListedError:
         sentence = self.report.corpus.sentences[error.sentence]

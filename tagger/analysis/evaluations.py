@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tagger import evaluation
 from tagger.analysis import evaluation_page
 from tagger.analysis.detailed_report import DetailedReport
 from tagger.io import json_files
@@ -40,13 +41,5 @@ class Evaluations:
         if len(self.reports) == 1:
             return str(self.reports[0])
         blocks = [f"{report.name}\n{report}" for report in self.reports]
-        return "\n\n".join([*blocks, "\n".join(self._table())])
-
-    def _table(self) -> list[str]:
-        space = max(12, *(len(report.name) + 1 for report in self.reports))
-        lines = [f"{'':{space}}{'precision':>10}{'recall':>10}{'F1':>10}{'accuracy':>10}{'95 % interval':>18}"]
-        for report in self.reports:
-            scores = (report.precision, report.recall, report.f1, report.accuracy)
-            interval = "{:.2f} to {:.2f}".format(*report.interval)
-            lines.append(f"{report.name:{space}}{''.join(f'{score:10.2f}' for score in scores)}{interval:>18}")
-        return lines
+        rows = [(report.name, report, report.interval) for report in self.reports]
+        return "\n\n".join([*blocks, "\n".join(evaluation.summary_lines(rows))])

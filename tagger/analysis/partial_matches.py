@@ -9,6 +9,15 @@ from typing import NamedTuple
 from tagger.data.sentence import Span
 from tagger.errors import ConfigError
 
+MATCHES = {
+    "strict": "equal bounds and type",
+    "exact": "equal bounds, any type",
+    "type": "equal type, overlapping bounds",
+    "partial": "any type; equal bounds count as 1, overlapping ones as 0.5",
+}
+"""The four scores, and what they count as correct."""
+_KEYS = {"strict": "strict", "exact": "exact", "type": "ent_type", "partial": "partial"}  # of nervaluate
+
 
 class PartialScore(NamedTuple):
     """Precision, recall and F1 in percent."""
@@ -21,10 +30,7 @@ class PartialScore(NamedTuple):
 def score_partial_matches(
     gold: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Span]]
 ) -> dict[str, PartialScore]:
-    """Returns the scores of the spans of each sentence.
-
-    strict: bounds and type; exact: bounds alone; type: the type, with overlapping bounds; partial: overlapping bounds
-    count half.
+    """Returns the scores of the spans of each sentence, by the names in `MATCHES`.
 
     Raises:
         ConfigError: nervaluate is not installed.
@@ -38,8 +44,7 @@ def score_partial_matches(
         return {}
     sides = [[list(map(_to_dict, spans)) for spans in side] for side in (gold, predicted)]
     results = Evaluator(*sides, tags=types).evaluate()["overall"]
-    names = {"strict": "strict", "exact": "exact", "type": "ent_type", "partial": "partial"}
-    return {name: _score(results[key]) for name, key in names.items()}
+    return {name: _score(results[key]) for name, key in _KEYS.items()}
 
 
 def _to_dict(span: Span) -> dict[str, object]:

@@ -7,8 +7,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 from tagger.data import schemes, tag_formats
+from tagger.data.corpus import Corpus
 from tagger.data.formats.reading import shorten
-from tagger.data.reader import Corpus
 from tagger.data.schemes import Detected
 from tagger.data.sentence import Sentence, Span
 

@@ -17,7 +17,7 @@ from tagger.analysis.similarity import SimilarityIndex
 from tagger.choices import SelectionUnit, Uncertainty, counted
 from tagger.data import conversion
 from tagger.data.formats.reading import shorten
-from tagger.data.sentence import Record, Sentence, SourceText
+from tagger.data.sentence import Record, Sentence, SourceText, Span
 from tagger.errors import ConfigError
 from tagger.jobs.inputs import Input
 from tagger.tagging import uncertainty
@@ -68,6 +68,7 @@ class SelectedItem:
         file: the file that it is from.
         line: the number of its first line, or of its row, from 1.
         document: the id of its document; without an id, the file and the number of the document from 0.
+        has_spans: whether the model predicts spans; if not, each token counts as a span whose type is its tag.
     """
 
     score: float
@@ -77,6 +78,7 @@ class SelectedItem:
     file: str
     line: int
     document: str | int
+    has_spans: bool = True
 
     def location(self) -> dict[str, Any]:
         """Returns score, file, line and document."""
@@ -84,7 +86,16 @@ class SelectedItem:
 
     def spans(self) -> list[dict[str, Any]]:
         """Returns type, start, end, text and probability of each span; start and end are offsets in `text`."""
-        return Record(self.sentences, text=self.text).spans_to_dicts(probabilities=True)
+        sentences = self.sentences if self.has_spans else tuple(map(_with_token_spans, self.sentences))
+        return Record(sentences, text=self.text).spans_to_dicts(probabilities=True)
+
+
+def _with_token_spans(sentence: Sentence) -> Sentence:
+    """Returns a sentence with a span for each token, of the type of its plain tag."""
+    probabilities = sentence.probabilities or (None,) * len(sentence)
+    rows = enumerate(zip(sentence.tags, probabilities, strict=True))
+    spans = tuple(Span(tag, number, number + 1, probability) for number, (tag, probability) in rows)
+    return replace(sentence, spans=spans)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from tagger.choices import Device, Scheme
 from tagger.config import Config
 from tagger.config.schema import Data
 from tagger.data import reader, schemes
-from tagger.data.reader import Corpus
+from tagger.data.corpus import Corpus
 from tagger.errors import ConfigError, DataError
 from tagger.experiments import folds as fold_trainings
 from tagger.experiments.folds import FoldOptions

@@ -60,8 +60,8 @@ def tag_files(
         paths: files, folders or globs; the string "-" is standard input.
         out: the directory for one output file per input file; None writes all output to standard output.
         input_format: the format of the files; None for the format that name and content show, text by default.
-        output_format: the format of the outputs; None for the input format, jsonl for text and json, or
-            columns for lines, csv and pipes.
+        output_format: the format of the outputs; None for the input format, jsonl for text, json and spacy,
+            or columns for lines.
         pattern: a glob for the files of a folder; None for all that are not hidden.
         scheme: the scheme of the output tags, IOB1, IOB2 (BIO) or IOBES (BIOES); None for the scheme of the training.
         token_column: the column of the token, by number from 0 or by name; None for the column used in training.

@@ -21,9 +21,9 @@ from tagger.choices import (
     listed,
     options,
 )
-from tagger.data import reader, schemes
+from tagger.data import data_settings, schemes
 from tagger.data.conversion import Converter, TypeChanges, parse_types
-from tagger.data.formats import FORMATS, Layout
+from tagger.data.formats import FORMATS, Layout, brat
 from tagger.data.formats.reading import AnnotationOptions, Fields, ReadOptions, record_of
 from tagger.data.formats.writing import Sink, WriteOptions
 from tagger.data.guessing import guess_format
@@ -31,7 +31,7 @@ from tagger.data.notices import Notices
 from tagger.data.sentence import Record
 from tagger.data.writer import make_sink
 from tagger.errors import ConfigError
-from tagger.io import atomic, line_reader
+from tagger.io import atomic, directories, line_reader
 from tagger.jobs import inputs
 from tagger.jobs.inputs import Input
 from tagger.jobs.summary import Summary
@@ -52,6 +52,7 @@ def convert(
     tag_column: int | str | None = None,
     tag_format: TagFormat = "auto",
     outside_tag: str = "O",
+    unknown_tag: str | None = None,
     scheme: str | None = None,
     types: str | Iterable[str] | Mapping[str, str] | None = None,
     language: str = "en",
@@ -62,11 +63,16 @@ def convert(
 
     Files are read and written record by record. A format with texts gets, from a source with tokens, the tokens joined
     by one space, or as SpaceAfter=No in CoNLL-U says. A file in its own format is written back unchanged except for
-    the tags; several files of columns in one become new columns of tokens and tags.
+    the tags; several files of columns in one become new columns of tokens and tags. In rows, the new annotation
+    replaces that of the source.
+
+    brat is a folder, with a text and its annotations for each document or row: texts stay as they are, and sentences
+    become lines. Its files have the name of the input and a number, or the id of the row.
 
     Args:
         paths: files, folders or globs.
-        out: the file for all inputs together, which may not be one of them; or a folder for one file per input.
+        out: the file for all inputs together, which may not be one of them; or a folder for one file per input. For
+            brat a folder, which is new or empty.
         input_format: the format of the inputs; None for the format that each name and content show.
         output_format: the format of the output; None for the format that the name of `out` shows.
         pattern: a glob for the files of a folder; None for all that are not hidden.
@@ -75,6 +81,7 @@ def convert(
             field of tags or spans.
         tag_format: how tags encode spans in the inputs, one of `tagger.choices.TagFormat`.
         outside_tag: the tag of tokens outside spans in the inputs.
+        unknown_tag: the tag of tokens that were not annotated, in the inputs and the output; None if all were.
         scheme: the scheme of the output tags; None for that of the inputs.
         types: `OLD=NEW` renames a type, `OLD=` drops it, and `OLD` keeps it and drops those not named; entries, or one
             string with commas, or a mapping of old to new names.
@@ -93,27 +100,38 @@ def convert(
         tag_format=(tag_format, TagFormat),
         misaligned=(misaligned, Misaligned),
     )
-    is_folder = str(out).endswith(os.sep) or Path(out).is_dir()
     work = _Work(
         input_format,
         _choose_output_format(Path(out), output_format),
-        Layout(0 if token_column is None else token_column, tag_column, tag_format=tag_format, outside_tag=outside_tag),
+        Layout(
+            0 if token_column is None else token_column,
+            tag_column,
+            tag_format=tag_format,
+            outside_tag=outside_tag,
+            unknown_tag=unknown_tag,
+        ),
         schemes.parse_scheme(scheme),
         None if types is None else parse_types(types),
         {
             "language": language,
-            "annotations": AnnotationOptions(reader.with_columns(Fields(), token_column, tag_column), misaligned),
+            "annotations": AnnotationOptions(
+                data_settings.with_columns(Fields(), token_column, tag_column), misaligned
+            ),
             "max_record_bytes": max_record_bytes,
         },
     )
+    is_folder = str(out).endswith(os.sep) or Path(out).is_dir() or work.output_format == "brat"
     items = inputs.find_inputs(
         [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)],
         pattern=pattern,
         out=Path(out) if is_folder else None,
     )
     sources = _find_sources(items, work)
-    convert_all = _convert_into_folder if is_folder else _convert_into_file
-    summary = convert_all(sources, Path(out), work)
+    if work.output_format == "brat":
+        summary = _convert_into_pairs(sources, Path(out), work)
+    else:
+        convert_all = _convert_into_folder if is_folder else _convert_into_file
+        summary = convert_all(sources, Path(out), work)
     if work.types is not None and work.types.unseen:
         log.warning("no span has the type %s", listed(tuple(sorted(work.types.unseen)), 10))
     return summary
@@ -147,12 +165,12 @@ class _Work:
         """Returns the columns of an input."""
         if self.layout.tag is not None:
             return replace(self.layout, fixed=True)
-        return replace(self.layout, tag=reader.default_layout(input_format, has_spans=True, tagged=True).tag)
+        return replace(self.layout, tag=data_settings.default_layout(input_format, has_spans=True, tagged=True).tag)
 
     @property
     def needs_text(self) -> bool:
         """Whether the output has texts. A table from tokens has tokens, and no column for a text."""
-        return self.output_format in ("jsonl", "doccano")
+        return self.output_format in ("jsonl", "doccano", "label-studio", "prodigy", "brat")
 
 
 class _Source(NamedTuple):
@@ -164,21 +182,22 @@ class _Source(NamedTuple):
 
 
 def _find_sources(items: Sequence[Input], work: _Work) -> list[_Source]:
-    """Returns the inputs with their formats, without the annotation files of brat whose texts are inputs, too."""
-    sources = [_Source(item, item.path, work.find_format(item.path)) for item in items if item.path is not None]
-    texts = {source.path.with_suffix("") for source in sources if source.path.suffix == ".txt"}
+    """Returns the inputs with their formats. Of brat, each pair of files is one input, and settings are none."""
+    paths = [item.path for item in items if item.path is not None]
+    texts = set(brat.list_texts(paths))
+    left_out = {path for path in paths if path not in texts and (brat.is_pair(path) or brat.is_setting(path))}
     return [
-        source
-        for source in sources
-        if source.format != "brat" or source.path.suffix != ".ann" or source.path.with_suffix("") not in texts
+        _Source(item, item.path, work.find_format(item.path))
+        for item in items
+        if item.path is not None and item.path not in left_out
     ]
 
 
 def _choose_output_format(out: Path, output_format: OutputFormat | None) -> OutputFormat:
     if output_format is not None:
         return output_format
-    names = (name for name in options(OutputFormat) if out.suffix in FORMATS[name].suffixes)
-    if (name := next(names, None)) is None:
+    names = (name for name, each in FORMATS.items() if out.suffix in each.suffixes)
+    if (name := next(names, None)) in (None, "brat") or not FORMATS[name].writes:
         raise ConfigError(f"{out}: the name shows no format; choose one with `output_format`")
     return cast(OutputFormat, name)
 
@@ -198,32 +217,71 @@ def _convert_into_file(sources: Sequence[_Source], out: Path, work: _Work) -> Su
     formats = {source.format for source in sources}
     if len(sources) > 1 and work.output_format == "parquet" and (len(formats) > 1 or "parquet" in formats):
         raise ConfigError("several inputs have different columns; pass a folder as `out` for one Parquet file each")
-    # Rows of several files of columns may have other separators or numbers of columns.
+    # Rows of several files may have other separators or numbers of columns.
     work = replace(work, writes_back=len(sources) == 1 or formats == {"conllu"})
     summary = Summary()
     _convert_files(sources, out, work, summary)
     return summary
 
 
+def _convert_into_pairs(sources: Sequence[_Source], out: Path, work: _Work) -> Summary:
+    """Converts inputs into one folder of brat, which appears when it is complete."""
+    start, summary = time.perf_counter(), Summary()
+    with atomic.wrap_os_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with directories.replace(out, lambda folder: next(folder.iterdir(), None) is None) as folder:
+            writer = brat.PairWriter(folder)
+            for source in sources:
+                records, notices, converter = _open_source(source, work)
+                _check_spans(work, source, converter)
+                name = source.item.relative_path.with_name(inputs.strip_suffixes(source.item.relative_path))
+                is_corpus = FORMATS[source.format].is_corpus
+                document: str | int | None = None
+                for record in writer.write(records, name, is_corpus=is_corpus, is_pair=source.format == "brat"):
+                    document = summary.add([record], document)
+                _report(notices)
+            writer.finish()
+    summary.seconds += time.perf_counter() - start
+    return summary
+
+
+def _open_source(source: _Source, work: _Work) -> tuple[Iterator[Record], Notices, Converter]:
+    """Returns the converted records of an input, what its reader reports, and the converter."""
+    label, notices, layout = source.item.label, Notices(), work.find_layout(source.format)
+    converter = Converter(
+        label,
+        layout,
+        scheme=work.scheme,
+        types=work.types,
+        needs_text=work.needs_text,
+        marks_unknown=work.output_format != "spacy",
+    )
+    read_options = ReadOptions(label, layout, notices=notices, **work.read_options)  # type: ignore[arg-type]
+    return converter.convert(_read_records(source, read_options)), notices, converter
+
+
+def _report(notices: Notices) -> None:
+    for line in notices.lines():
+        log.warning("%s", line)
+
+
 def _convert_files(sources: Sequence[_Source], out: Path, work: _Work, summary: Summary) -> None:
     """Converts inputs into one file, which appears when it is complete."""
     start = time.perf_counter()
     sink: Sink | None = None
-    with atomic.wrap_os_errors(out), _open_output(out, is_table=work.output_format == "parquet") as (stream, part):
+    with (
+        atomic.wrap_os_errors(out),
+        _open_output(out, needs_file=FORMATS[work.output_format].needs_file) as (stream, part),
+    ):
         output = _Output(stream, summary, is_corpus=FORMATS[work.output_format].is_corpus)
         for source in sources:
-            label, notices = source.item.label, Notices()
-            layout = work.find_layout(source.format)
-            converter = Converter(label, layout, scheme=work.scheme, types=work.types, needs_text=work.needs_text)
-            read_options = ReadOptions(label, layout, notices=notices, **work.read_options)  # type: ignore[arg-type]
-            records = converter.convert(_read_records(source, read_options))
-            new_sink = _make_sink(work, source, layout, converter)
+            records, notices, converter = _open_source(source, work)
+            new_sink = _make_sink(work, source, converter)
             if sink is None:
                 stream.write(new_sink.begin())
             sink = new_sink if sink is None or work.output_format != "parquet" else sink
             output.write(sink, records)
-            for line in notices.lines():
-                log.warning("%s", line)
+            _report(notices)
         if sink is not None:
             stream.write(sink.end())
             stream.flush()
@@ -233,9 +291,9 @@ def _convert_files(sources: Sequence[_Source], out: Path, work: _Work, summary: 
 
 
 @contextmanager
-def _open_output(out: Path, *, is_table: bool) -> Iterator[tuple[BinaryIO, Path | None]]:
-    """Opens an output; yields the stream and, for a table, the path of its temporary file."""
-    if not is_table:
+def _open_output(out: Path, *, needs_file: bool) -> Iterator[tuple[BinaryIO, Path | None]]:
+    """Opens an output; yields the stream and, if only a file can be finished, the path of its temporary file."""
+    if not needs_file:
         with atomic.open_output(out) as stream:
             yield stream, None
         return
@@ -254,11 +312,17 @@ def _read_records(source: _Source, read_options: ReadOptions) -> Iterator[Record
     return (record_of(sentence, sentence.document) for sentence in module.read_tagged(source.path, read_options))
 
 
-def _make_sink(work: _Work, source: _Source, layout: Layout, converter: Converter) -> Sink:
+def _check_spans(work: _Work, source: _Source, converter: Converter) -> None:
+    """Raises ConfigError if the output has spans only, and the input has none."""
     if not converter.has_spans and not FORMATS[work.output_format].holds_tags:
         raise ConfigError(f"{source.item.label}: the tags are plain tags; {work.output_format} has spans only")
+
+
+def _make_sink(work: _Work, source: _Source, converter: Converter) -> Sink:
+    _check_spans(work, source, converter)
+    layout = work.find_layout(source.format)
     if source.format != "conllu" and work.output_format == "conllu":
-        layout = reader.default_layout("conllu", has_spans=converter.has_spans, tagged=False)
+        layout = data_settings.default_layout("conllu", has_spans=converter.has_spans, tagged=False)
     options_of_sink = WriteOptions(
         cast(InputFormat, source.format),
         layout,
@@ -267,6 +331,8 @@ def _make_sink(work: _Work, source: _Source, layout: Layout, converter: Converte
         has_spaces=True,
         writes_back=work.writes_back,
         marks_starts=True,
+        has_spans=converter.has_spans,
+        is_annotated=True,
     )
     return make_sink(work.output_format, options_of_sink)
 

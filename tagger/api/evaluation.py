@@ -10,7 +10,7 @@ from tagger.analysis.detailed_report import DetailedReport
 from tagger.analysis.evaluations import Evaluations
 from tagger.choices import Device, Misaligned, TagFormat, TaggedFormat, check_choices
 from tagger.data import tagged_files
-from tagger.data.reader import Corpus
+from tagger.data.corpus import Corpus
 from tagger.data.sentence import Sentence
 from tagger.data.tagged_files import FileOptions
 from tagger.errors import ConfigError

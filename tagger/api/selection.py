@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +20,7 @@ from tagger.choices import (
     Uncertainty,
     check_choices,
 )
+from tagger.data.formats import brat
 from tagger.io import atomic, line_reader
 from tagger.jobs import inputs
 from tagger.jobs.job import Formats, Job
@@ -70,7 +72,7 @@ def select(
         by: the measure of uncertainty: `entropy` per token, `least-confidence` (1 − p(y1) ** (1 / T)), `margin`
             (1 − (p(y1) − p(y2))), or `errors`, the expected number of wrong spans; see `tagger.tagging.uncertainty`.
         unit: sentence or document.
-        seen: files of annotated data, whose near-duplicates are skipped.
+        seen: files or folders of annotated data, brat among them, whose near-duplicates are skipped.
         similarity: the similarity from which an item is a near-duplicate of another, above 0; 1 for equal trigrams.
         out: a file for the selected items with the model's spans; None to write nothing.
         output_format: doccano, label-studio, prodigy or jsonl.
@@ -109,7 +111,8 @@ def select(
         max_record_bytes=max_record_bytes,
     )
     target = None if out is None else Path(out)
-    seen_paths = tuple(Path(path) for path in ([seen] if isinstance(seen, str | Path) else seen))
+    named = [seen] if isinstance(seen, str | Path) else seen
+    seen_paths = tuple(dict.fromkeys(brat.find_text(Path(path)) for path in named))
     inputs.check_extra_outputs({"out": target, "rejects": job.rejects}, seen_paths, None, lambda path: False)
     if target is not None:
         atomic.check_writable(target)
@@ -119,6 +122,8 @@ def select(
     seen_records = engine.read_records(tagger, seen_job) if seen_paths else ()
     records = engine.tag_records(tagger, job, source, outputs={"out": target}, callback=callback)
     result = selection.select(records, options, seen_records)
+    if tagger.model.scheme is None:
+        result = replace(result, items=tuple(replace(item, has_spans=False) for item in result.items))
     if target is not None:
         atomic.write_output(target, annotation_tasks.dump(result.items, output_format))
     return result

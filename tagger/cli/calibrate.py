@@ -15,7 +15,12 @@ def calibrate(
     precisions: Annotated[
         list[float] | None,
         typer.Option(
-            "--show-precision", metavar="P", min=0, max=1, help="Precision to show thresholds for (repeatable)."
+            "--precision",
+            metavar="P",
+            min=0,
+            max=1,
+            help=options.PRECISION_HELP,
+            show_default="0.9, 0.95, 0.99",
         ),
     ] = None,
     input_format: options.TaggedFormat = None,
@@ -28,8 +33,12 @@ def calibrate(
 ) -> None:
     """Fit a model's probabilities to tagged data.
 
-    Prints the calibration error, and for each type the lowest threshold with a precision. The calibration is stored in
-    the model directory. `tagger tag --precision 0.95` then writes only spans that are precise enough.
+    Prints the calibration error, and for each type the lowest threshold with a precision (--precision is repeatable).
+    The calibration is stored in the model directory. `tagger tag --precision P` then writes only spans that are precise
+    enough, for any P.
+
+    A temperature of the model changes every probability. A temperature of a type changes probabilities of its spans,
+    not those of alternatives (--nbest) or the uncertainties of `tagger select`: they belong to whole sentences.
     """
     from tagger.api import calibration
 

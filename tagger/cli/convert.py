@@ -35,6 +35,7 @@ def convert(
     tag_column: options.TagColumn = None,
     tag_format: Annotated[choices.TagFormat, typer.Option(help=options.TAG_FORMAT_HELP)] = "auto",
     outside_tag: Annotated[str, typer.Option(metavar="TAG", help="Tag of tokens outside spans in the inputs.")] = "O",
+    unknown_tag: options.UnknownTag = None,
     language: Annotated[str, typer.Option(metavar="CODE", help="Language of raw text.")] = "en",
     misaligned: Annotated[
         choices.Misaligned,
@@ -44,8 +45,8 @@ def convert(
 ) -> None:
     """Convert tagged files to another format.
 
-    OUT is a file for all inputs together, or an existing folder for one file per input. A format with texts gets tokens
-    joined by one space, or as SpaceAfter=No in CoNLL-U says.
+    OUT is a file for all inputs together, or an existing folder for one file per input; for brat it is a new folder.
+    A format with texts gets tokens joined by one space, or as SpaceAfter=No in CoNLL-U says.
     """
     from tagger.api import conversion
     from tagger.errors import ConfigError
@@ -65,6 +66,7 @@ def convert(
         tag_column=options.parse_column(tag_column),
         tag_format=tag_format,
         outside_tag=outside_tag,
+        unknown_tag=unknown_tag,
         language=language,
         misaligned=misaligned,
     )

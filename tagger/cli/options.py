@@ -127,6 +127,10 @@ TagFormat = Annotated[choices.TagFormat | None, typer.Option(help=TAG_FORMAT_HEL
 TagFormatOfFiles = Annotated[
     choices.TagFormat | None, typer.Option(help=TAG_FORMAT_HELP, show_default="as the tags show")
 ]
+PRECISION_HELP = (
+    "Precision to reach with 95 % confidence, by a threshold for each type of a calibrated model; spans below it are"
+    " dropped."
+)
 SCHEME_HELP = "Scheme of the output tags: IOB1, IOB2 (BIO) or IOBES (BIOES)."
 
 

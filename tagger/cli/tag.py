@@ -21,7 +21,7 @@ def tag(
         typer.Option(
             "--to",
             help="Output format.",
-            show_default="as the input; jsonl if it is text or json, columns if it is lines, csv or pipes",
+            show_default="as the input; jsonl if it is text, json or spacy, columns if it is lines",
         ),
     ] = None,
     out: Annotated[
@@ -53,7 +53,7 @@ def tag(
             metavar="P",
             min=0,
             max=1,
-            help="Drop spans of lower precision; needs a calibrated model.",
+            help=options.PRECISION_HELP,
         ),
     ] = None,
     nbest: Annotated[

@@ -187,8 +187,8 @@ class Data(Section):
 class Words(Section):
     """Word embeddings."""
 
-    embedding_dim: Annotated[int, Field(ge=1, le=16_384)] = Field(
-        100, description="size of a word vector; vector tables determine it instead"
+    embedding_dim: Annotated[int, Field(ge=0, le=16_384)] = Field(
+        100, description="size of a word vector; vector tables determine it instead; 0 for no word vectors"
     )
     vectors: tuple[str, ...] = Field(
         (),
@@ -202,6 +202,13 @@ class Words(Section):
     dropout: Fraction = Field(
         0.1, description="probability with which a word is replaced by the unknown word in training"
     )
+
+    @model_validator(mode="after")
+    def _check_effect(self) -> Self:
+        if not self.embedding_dim:
+            names = [name for name in type(self).model_fields if name != "embedding_dim"]
+            self._refuse_unused(names, "embedding_dim 0")
+        return self
 
 
 class Characters(Section):
@@ -384,6 +391,16 @@ class Model(Section):
         )
 
     @model_validator(mode="after")
+    def _check_features(self) -> Self:
+        if self.words.embedding_dim:
+            return self
+        if self.document_context.output_dim:
+            raise ValueError("document_context.output_dim must be 0 with words.embedding_dim 0: it reads word vectors")
+        if self.characters.kind == "none" and not self.casing and self.transformer.name is None:
+            raise ValueError("words.embedding_dim 0 needs another feature: characters, casing or transformer.name")
+        return self
+
+    @model_validator(mode="after")
     def _check_effect(self) -> Self:
         layers = self.encoder.num_layers
         if layers <= 1 and self.dropout.layers != Dropout().layers:
@@ -399,7 +416,9 @@ class Optimizer(Section):
     kind: choices.Optimizer = Field("sgd", description="optimization algorithm")
     learning_rate: Positive = Field(0.015, description="learning rate before the schedule")
     learning_rates: dict[choices.Part, NotNegative] = Field(
-        {}, description="learning rates that replace `learning_rate` in parts of the network; 0 freezes a part"
+        {},
+        description="learning rates that replace `learning_rate` in parts of the network; 0 freezes a part, except for"
+        " `transformer`, which `trainable` freezes",
     )
     momentum: Fraction = Field(0.9, description="momentum; only for `sgd`")
     nesterov: bool = Field(False, description="use Nesterov momentum; only for `sgd`")
@@ -449,10 +468,12 @@ class FineTuning(Section):
     """How a trainable transformer is trained."""
 
     frozen_epochs: Annotated[int, Field(ge=0, le=10_000)] = Field(
-        0, description="number of epochs before the transformer is trained"
+        0, description="number of epochs before the transformer is trained; fewer than `epochs`"
     )
     layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
-        1.0, description="factor of the learning rate from one layer of the transformer to the layer below"
+        1.0,
+        description="factor of the learning rate from one layer of the transformer to the layer below; not for layers"
+        " that share their weights, as in ALBERT",
     )
     gradient_checkpointing: bool = Field(
         False, description="compute the states of the transformer again in the backward pass, to save memory"
@@ -544,25 +565,40 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check_learning_rates(self) -> Self:
-        model = self.model
-        has_characters = model.characters.kind != "none" or model.casing or model.document_context.output_dim
-        if "characters" in self.training.optimizer.learning_rates and not has_characters:
+        model, learning_rates = self.model, self.training.optimizer.learning_rates
+        unused = {
+            "words": "with model.words.embedding_dim 0" if not model.words.embedding_dim else "",
+            "characters": "on a model without characters, casing and document_context"
+            if model.characters.kind == "none" and not model.casing and not model.document_context.output_dim
+            else "",
+            "transformer": "without model.transformer.trainable" if not model.transformer.trainable else "",
+            "encoder": "with encoder.num_layers 0"
+            if not model.encoder.num_layers and model.transformer.name is None
+            else "",
+        }
+        for part, condition in unused.items():
+            if condition and part in learning_rates:
+                raise ValueError(f"training.optimizer.learning_rates.{part} has no effect {condition}; omit it")
+        if learning_rates.get("transformer") == 0:
             raise ValueError(
-                "training.optimizer.learning_rates.characters has no effect on a model without characters, casing and "
-                "document_context; omit it"
+                "training.optimizer.learning_rates.transformer must be above 0; for a frozen transformer, whose"
+                " features are cached, omit it and model.transformer.trainable"
             )
-        if "transformer" in self.training.optimizer.learning_rates and not model.transformer.trainable:
-            raise ValueError("training.optimizer.learning_rates.transformer needs model.transformer.trainable; omit it")
-        if self.training.fine_tuning != FineTuning() and not model.transformer.trainable:
+        return self
+
+    @model_validator(mode="after")
+    def _check_fine_tuning(self) -> Self:
+        transformer, training = self.model.transformer, self.training
+        if training.fine_tuning != FineTuning() and not transformer.trainable:
             raise ValueError("training.fine_tuning has no effect without model.transformer.trainable; omit it")
-        is_frozen = model.transformer.name is not None and not model.transformer.trainable
-        if not is_frozen:
-            self.training._refuse_unused(("feature_cache", "feature_cache_gb"), "no frozen model.transformer")
-        has_encoder = model.encoder.num_layers or model.transformer.name
-        if not has_encoder and "encoder" in self.training.optimizer.learning_rates:
+        frozen_epochs = training.fine_tuning.frozen_epochs
+        if frozen_epochs >= training.epochs:
             raise ValueError(
-                "training.optimizer.learning_rates.encoder has no effect with encoder.num_layers 0; omit it"
+                f"training.fine_tuning.frozen_epochs must be less than training.epochs, which is {training.epochs}, got"
+                f" {frozen_epochs}"
             )
+        if transformer.name is None or transformer.trainable:
+            training._refuse_unused(("feature_cache", "feature_cache_gb"), "no frozen model.transformer")
         return self
 
     def without_paths(self) -> "Config":

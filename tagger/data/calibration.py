@@ -1,7 +1,9 @@
 """The calibration of a model: temperatures, and counts for thresholds with a guaranteed precision.
 
 A temperature divides all scores of the CRF (Guo et al., 2017), so that all probabilities change together and remain
-those of one distribution. A temperature of a type then divides the log-odds of its spans.
+those of one distribution. A temperature of a type then divides the log-odds of its spans, each span by itself. No
+distribution over tag sequences has these probabilities, so those of whole sequences (alternatives, uncertainty) are
+without it.
 """
 
 from dataclasses import dataclass, field
@@ -10,6 +12,8 @@ CONFIDENCE = 0.95
 """The confidence with which the precision at a threshold is at least the one asked for."""
 _MIN_TEMPERATURE, _MAX_TEMPERATURE = 0.05, 20.0
 _MAX_THRESHOLDS = 1000
+_STARTS = ((1 / 16, 0.2), (1 / 4, 0.8))
+"""The thresholds from which on precisions are tested: the fraction of all spans, and of the permitted error."""
 
 ThresholdCounts = tuple[tuple[float, int, int], ...]
 """Thresholds in rising order; for each the number of spans at least as probable, and how many of them are correct."""
@@ -52,17 +56,31 @@ class Calibration:
     def find_thresholds(self, precision: float) -> dict[str, float | None]:
         """Returns for each type the lowest threshold whose precision is at least the one asked for, with confidence.
 
-        The precision's lower bound is exact (Clopper and Pearson, 1934). Its confidence is divided among the
-        thresholds of a type (Bonferroni), because the lowest of them is selected. None: no threshold has the precision.
+        Each threshold is tested by an exact lower bound (Clopper and Pearson, 1934), from the highest threshold down.
+        The confidence holds for all tests of a type together. None: no threshold is known to have the precision.
         """
         return {kind: _find_threshold(rows, precision) for kind, rows in self.thresholds.items()}
 
 
 def _find_threshold(rows: ThresholdCounts, precision: float) -> float | None:
-    error = (1 - CONFIDENCE) / max(len(rows), 1)
-    return next(
-        (threshold for threshold, count, correct in rows if lower_bound(correct, count, error) >= precision), None
-    )
+    """Returns the lowest threshold that passes its test, by the fallback procedure (Wiens, 2003).
+
+    Each start adds its fraction of the permitted error. A threshold that passes hands the error on to the next lower
+    one; one that fails loses it. Which thresholds are tested depends on numbers of spans alone, not on how many are
+    correct.
+    """
+    starts = [(first * rows[0][1], (1 - CONFIDENCE) * fraction) for first, fraction in _STARTS] if rows else []
+    selected, error = None, 0.0
+    for threshold, count, correct in reversed(rows):
+        while starts and count >= starts[0][0]:
+            error += starts.pop(0)[1]
+        if lower_bound(count, count, error) < precision:
+            continue  # too few spans to pass
+        if lower_bound(correct, count, error) >= precision:
+            selected = threshold
+        else:
+            error = 0.0
+    return selected
 
 
 def lower_bound(correct: int, count: int, error: float) -> float:

@@ -63,20 +63,30 @@ class Converter:
 
     Args:
         name: the name of the source in errors.
-        layout: the tag format and the outside tag of the source.
+        layout: the tag format, the outside tag and the unknown tag of the source.
         scheme: the scheme of the tags; None for that of the source.
         types: the changes of types; None for none.
         needs_text: whether records need a text; tokens are joined by one space, or as CoNLL-U's SpaceAfter says.
+        marks_unknown: whether tokens that were not annotated get a tag of their own, for formats in which all have one.
 
     Attributes:
         has_spans: whether the tags encode spans, once the first record was converted.
     """
 
     def __init__(
-        self, name: str, layout: Layout, *, scheme: Scheme | None, types: TypeChanges | None, needs_text: bool
+        self,
+        name: str,
+        layout: Layout,
+        *,
+        scheme: Scheme | None,
+        types: TypeChanges | None,
+        needs_text: bool,
+        marks_unknown: bool = True,
     ) -> None:
         self._name, self._layout, self._scheme, self._types = name, layout, scheme, types
         self._needs_text = needs_text
+        unknown_tag = _UNKNOWN_TAG if layout.unknown_tag is None else layout.unknown_tag
+        self._unknown_tag = unknown_tag if marks_unknown else schemes.UNKNOWN
         self._reader: TagReader | None = None
         self._has_logged = False
         self.has_spans = True
@@ -88,10 +98,18 @@ class Converter:
             ConfigError: types or a scheme for plain tags.
             DataError: a tag is not of the format; the error names file and line.
         """
-        records = iter(records)
+        records = map(self._mark_read_tags, records)
         head = list(islice(records, _HEAD))
         self._choose_reader([sentence for record in head for sentence in record.sentences if sentence.tokens])
         return map(self._convert_record, chain(head, records))
+
+    def _mark_read_tags(self, record: Record) -> Record:
+        """Returns a record in which tokens that the source does not annotate have an unknown tag."""
+        unknown = self._layout.unknown_tag
+        if unknown is None:
+            return record
+        sentences = tuple(tag_formats.mark_unknown(sentence, unknown) for sentence in record.sentences)
+        return replace(record, sentences=sentences)
 
     def _choose_reader(self, sentences: Sequence[Sentence]) -> None:
         if any(sentence.source is not None for sentence in sentences):  # tags of annotated spans
@@ -136,7 +154,7 @@ class Converter:
 
     def _mark_unknown(self, previous: Sequence[str], tags: Sequence[str]) -> tuple[str, ...]:
         """Returns tags in which those of tokens that were not annotated can be written."""
-        if not self._has_logged:
+        if not self._has_logged and self._unknown_tag == _UNKNOWN_TAG != self._layout.unknown_tag:
             log.warning(
                 "%s: tokens that were not annotated get the tag %s; to read it, set data.unknown_tag",
                 self._name,
@@ -144,7 +162,7 @@ class Converter:
             )
             self._has_logged = True
         pairs = zip(previous, tags, strict=True)
-        return tuple([_UNKNOWN_TAG if before == schemes.UNKNOWN else tag for before, tag in pairs])
+        return tuple([self._unknown_tag if before == schemes.UNKNOWN else tag for before, tag in pairs])
 
 
 def add_text(record: Record) -> Record:

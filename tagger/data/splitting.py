@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from tagger.choices import counted
 from tagger.data import schemes
 from tagger.data.sentence import Sentence
-from tagger.errors import ConfigError
+from tagger.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,3 +162,18 @@ class _Demand:
         self.seen[part] |= unit.labels.keys()
         self.empty.discard(part)
         self.remaining_units -= 1
+
+
+def split_off_dev(sentences: Sequence[Sentence], fraction: float, seed: int) -> tuple[list[int], list[int]]:
+    """Returns the positions of training sentences, and of about a fraction of all sentences for development.
+
+    Documents are not split if there are several. Both parts have every type of span, or every tag, if possible.
+
+    Raises:
+        DataError: there is only one sentence.
+    """
+    if len(sentences) < 2:
+        raise DataError("a single sentence cannot be split into training and development data; name a file with `dev`")
+    parts = split(sentences, (1 - fraction, fraction), seed)
+    train, dev = ([position for position, part in enumerate(parts) if part == number] for number in (0, 1))
+    return train, dev

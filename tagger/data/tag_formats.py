@@ -260,6 +260,13 @@ def _notice_types(sequences: Sequence[Sequence[str]], counts: Counter[str], outs
     )
 
 
+def mark_unknown(sentence: Sentence, unknown_tag: str) -> Sentence:
+    """Returns a sentence in which the tag of tokens that were not annotated is `schemes.UNKNOWN`."""
+    if unknown_tag not in sentence.tags:
+        return sentence
+    return replace(sentence, tags=tuple([schemes.UNKNOWN if tag == unknown_tag else tag for tag in sentence.tags]))
+
+
 def find_line(sentence: Sentence, position: int) -> int:
     """Returns the line of a token in its file; the line of its sentence where that cannot be told."""
     if not sentence.raw:

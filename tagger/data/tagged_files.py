@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from tagger.choices import Misaligned, TagFormat, TaggedFormat
-from tagger.data import reader, tag_formats
+from tagger.data import data_settings, reader, tag_formats
+from tagger.data.corpus import Corpus
+from tagger.data.data_settings import DataSettings
 from tagger.data.formats import FORMATS
 from tagger.data.formats.reading import shorten
-from tagger.data.reader import Corpus, DataSettings
 from tagger.data.sentence import Sentence
 from tagger.errors import ConfigError, DataError
 
@@ -53,16 +54,16 @@ def read_file(path: Path, settings: DataSettings, options: FileOptions, *, has_s
         ConfigError: an option does not fit the format.
         DataError: the file cannot be read or holds no sentence.
     """
-    file_format = options.input_format or reader.guess_tagged_format(path, settings)
+    file_format = options.input_format or data_settings.guess_tagged_format(path, settings)
     for name, column in (("token_column", options.token), ("tag_column", options.tag)):
         if isinstance(column, int) and FORMATS[file_format].holds_fields:
             raise ConfigError(f"`{name}` is the name of a field in the format {file_format}, got {column}")
-    layout = reader.find_layout(
+    layout = data_settings.find_layout(
         settings, file_format, has_spans=has_spans, token=options.token, tag=options.tag, tagged=True
     )
     changes: dict[str, Any] = {"tag_format": options.tag_format, "outside_tag": options.outside_tag}
     layout = replace(layout, **{name: value for name, value in changes.items() if value is not None})
-    read_options = reader.find_read_options(settings, layout, misaligned=options.misaligned)
+    read_options = data_settings.find_read_options(settings, layout, misaligned=options.misaligned)
     read_options["annotations"] = replace(read_options["annotations"], prefers_tags=options.prefers_tags)
     corpus = reader.read_corpus(path, input_format=file_format, layout=layout, **read_options)
     for line in corpus.notices.lines():
@@ -141,6 +142,6 @@ def build_corpus(
             counts = f"{len(sentence.tokens)} tokens and {len(sentence.tags)} tags"
             raise DataError(f"sentence {number} of `{name}` has {counts}; expected a tag for each token")
     if unknown_tag is not None:
-        tagged = tuple(reader.mark_unknown(sentence, unknown_tag) for sentence in tagged)
+        tagged = tuple(tag_formats.mark_unknown(sentence, unknown_tag) for sentence in tagged)
     converted, tag_format = tag_formats.read_all(tagged, name, tag_format)
     return Corpus(name, tuple(converted), tag_format=tag_format)

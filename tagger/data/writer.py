@@ -1,4 +1,4 @@
-r"""Writes tagged records as CoNLL columns, CoNLL-U, JSON lines, Parquet, tables of spans or HTML pages.
+r"""Writes tagged records as columns, CSV, CoNLL-U, JSON lines, Parquet, tasks of annotation tools and other formats.
 
 JSON lines and Parquet have one row per record: the fields of the source, then
 
@@ -21,8 +21,15 @@ Tokens, tags and ids may contain any character. Each format escapes only charact
   in space-separated columns, a space in a tag as `\x20`, so that new columns of tags with spaces have tabs
 - CoNLL-U: all white space in a tag as `\xNN` or `\uNNNN`, and `|` in a value of MISC as `\x7c`; reading tags of
   columns and CoNLL-U restores white space and `|`
+- CSV: line feed, carriage return and NUL, a byte-order mark as above, and all white space of a field that has nothing
+  else; fields with a separator or a quote are quoted; reading tags restores white space
+- `token|TAG` lines: tab, line feed, carriage return and NUL, a space as `\x20`, a bar as `\x7c`; reading tokens and
+  tags restores white space and `|`
+- brat: white space in a type as `\xNN` or `\uNNNN`, which reading restores; NUL and lone surrogates in a text are
+  U+FFFD, so that offsets stay
 - tables of spans: tab, line feed, carriage return, NUL and backslash as `\t`, `\n`, `\r`, `\0`, `\\`
-- JSON lines: as JSON does; a number that is not finite becomes a string, `"NaN"`, `"Infinity"` or `"-Infinity"`
+- JSON lines and tasks of annotation tools: as JSON does; a number that is not finite becomes a string, `"NaN"`,
+  `"Infinity"` or `"-Infinity"`
 - pages: as HTML does; visible symbols replace control characters and direction marks
 - all text formats and Parquet: a lone surrogate as `\udNNN`; pages show U+FFFD
 
@@ -40,10 +47,10 @@ def make_sink(output_format: OutputFormat, options: WriteOptions) -> Sink:
 
     In the format of their source, records are written back unchanged except for the tags. In other formats, lines
     outside sentences are dropped, but each line, row and document keeps its position. CoNLL-U
-    has no document without words.
+    has no document without words. brat is written for texts, whose own files keep their content.
 
     Raises:
-        ConfigError: the format cannot hold alternatives.
+        ConfigError: the format cannot hold alternatives, or a record of the source.
         DataError: the source cannot be read.
     """
     output = FORMATS[output_format]

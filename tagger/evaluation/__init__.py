@@ -9,7 +9,18 @@ from tagger.evaluation.evaluator import (
     find_selection,
 )
 from tagger.evaluation.intervals import bootstrap_interval
-from tagger.evaluation.report import SCORE_NAMES, SPANS, TOKENS, Counts, LeftOut, MatchCounts, Report, Scores, TypeScore
+from tagger.evaluation.report import (
+    SCORE_NAMES,
+    SPANS,
+    TOKENS,
+    Counts,
+    LeftOut,
+    MatchCounts,
+    Report,
+    Scores,
+    TypeScore,
+    summary_lines,
+)
 from tagger.evaluation.scoring import accuracy, score_spans, score_tags
 from tagger.evaluation.selecting import SpanSelector
 from tagger.evaluation.systems import SystemScore, SystemScores
@@ -37,4 +48,5 @@ __all__ = [
     "find_selection",
     "score_spans",
     "score_tags",
+    "summary_lines",
 ]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from tagger.choices import Scheme, Selection
 from tagger.config import Config
 from tagger.data import schemes
-from tagger.data.reader import Corpus
+from tagger.data.corpus import Corpus
 from tagger.data.schemes import UNKNOWN, Detected
 from tagger.data.sentence import Sentence
 from tagger.errors import DataError

@@ -7,7 +7,7 @@ from typing import Any
 from tagger import __version__
 from tagger.choices import Scheme, Selection
 from tagger.data import schemes
-from tagger.data.reader import Corpus
+from tagger.data.corpus import Corpus
 from tagger.data.schemes import UNKNOWN
 from tagger.data.sentence import Sentence
 from tagger.evaluation import scoring

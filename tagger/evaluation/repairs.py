@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from tagger.choices import Repair, Scheme
 from tagger.data import schemes
-from tagger.data.reader import Corpus
+from tagger.data.corpus import Corpus
 from tagger.data.schemes import OUTSIDE, UNKNOWN
 from tagger.data.sentence import Sentence, Span
 from tagger.errors import DataError

@@ -1,6 +1,6 @@
 """The scores of a tagger on a corpus."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -235,6 +235,23 @@ class Report:
         scheme = "" if self.tags else f", tags in {self.gold_scheme}"
         tokens = self.tokens - self.left_out.tokens
         return [*lines, f"accuracy {self.accuracy:.2f} over {tokens} tokens in {self.sentences} sentences{scheme}"]
+
+
+def summary_lines(rows: Sequence[tuple[str, Report, tuple[float, float]]]) -> list[str]:
+    """Returns the lines of a table with a row for each report on the same kind of data.
+
+    Args:
+        rows: name, report, and 95 % interval of F1, or for plain tags of the accuracy.
+    """
+    space = max(12, *(len(name) + 1 for name, *_ in rows))
+    score = "accuracy" if rows[0][1].tags else "F1"
+    heading = f"{'':{space}}{'precision':>10}{'recall':>10}{'F1':>10}{'accuracy':>10}{'95 % interval':>18}"
+    lines = [f"{heading} of {score}"]
+    for name, report, (low, high) in rows:
+        scores = (report.precision, report.recall, report.f1, report.accuracy)
+        interval = f"{low:.2f} to {high:.2f}"
+        lines.append(f"{name:{space}}{''.join(f'{score:10.2f}' for score in scores)}{interval:>18}")
+    return lines
 
 
 @dataclass(frozen=True)

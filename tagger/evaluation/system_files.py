@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tagger.config import Config, loader
 from tagger.data import tagged_files
-from tagger.data.reader import Corpus
+from tagger.data.corpus import Corpus
 from tagger.data.sentence import Sentence
 from tagger.data.tagged_files import FileOptions
 from tagger.errors import ConfigError

@@ -7,13 +7,13 @@ from typing import Any
 
 from tagger.choices import Repair, Scheme, Selection, counted
 from tagger.data import schemes, tag_formats, tagged_files
-from tagger.data.reader import Corpus
+from tagger.data.corpus import Corpus
 from tagger.data.schemes import OUTSIDE, UNKNOWN, Detected
 from tagger.errors import DataError
 from tagger.evaluation import predictions, repairs
 from tagger.evaluation.intervals import bootstrap_interval
 from tagger.evaluation.repairs import InvalidCounts
-from tagger.evaluation.report import SCORE_NAMES, Counts, LeftOut, Report
+from tagger.evaluation.report import SCORE_NAMES, Counts, LeftOut, Report, summary_lines
 
 _AMBIGUOUS: tuple[Scheme, ...] = ("IOB1", "IOB2")  # schemes with the same prefixes
 _PREFIXES: dict[Scheme, str] = {"IOB1": "BI", "IOB2": "BI", "IOBES": "BIES"}
@@ -91,19 +91,8 @@ class SystemScores:
         if len(self.systems) == 1:
             return str(self.systems[0])
         tables = [f"{system.name}\n{system}\n" for system in self.systems]
-        return "\n".join([*tables, *self._summary()])
-
-    def _summary(self) -> list[str]:
-        """Returns the lines of a table with a row for each system."""
-        space = max(len(system.name) for system in self.systems) + 1
-        heading = f"{'':{space}}{'precision':>10}{'recall':>10}{'F1':>10}{'accuracy':>10}{'95 % interval':>18}"
-        lines = [f"{heading} of {SCORE_NAMES[self.systems[0].report.selection]}"]
-        for system in self.systems:
-            report, (low, high) = system.report, system.interval
-            scores = (report.precision, report.recall, report.f1, report.accuracy)
-            figures = "".join(f"{score:10.2f}" for score in scores)
-            lines.append(f"{system.name:{space}}{figures}{low:>10.2f} to{high:>7.2f}".rstrip())
-        return lines
+        rows = [(system.name, system.report, system.interval) for system in self.systems]
+        return "\n".join([*tables, *summary_lines(rows)])
 
 
 @dataclass(frozen=True, slots=True)

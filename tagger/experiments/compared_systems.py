@@ -3,7 +3,7 @@
 import logging
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +11,9 @@ import numpy as np
 from tagger import config
 from tagger.choices import Scored
 from tagger.data import guessing
-from tagger.data.reader import Corpus
+from tagger.data.corpus import Corpus
 from tagger.data.tagged_files import FileOptions
-from tagger.errors import DataError, ModelError, StorageError
+from tagger.errors import ConfigError, DataError, ModelError, StorageError
 from tagger.evaluation import Counts, resampling, systems
 from tagger.evaluation.resampling import Floats
 from tagger.evaluation.system_files import SystemFiles
@@ -22,9 +22,6 @@ from tagger.training import records
 from tagger.training.run_dir import CONFIG
 
 log = logging.getLogger(__name__)
-
-_PREDICTIONS = SystemFiles(FileOptions("jsonl", tag="gold"), "predicted")
-"""The files that `tagger.evaluate` writes."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +97,7 @@ def read_systems(paths: Sequence[Path], on: Scored, files: ComparedFiles) -> lis
         StorageError: a path does not exist, or a run is not finished or keeps no scores on that part.
         ModelError: the counts of a run cannot be read, or runs were scored on different data.
         DataError: a file cannot be read, or was scored on different data.
+        ConfigError: an option does not fit a file.
     """
     gold = None if files.gold is None else _files(files).read_gold(files.gold)
     result: list[ComparedSystem] = []
@@ -122,9 +120,26 @@ def _read_file(path: Path, gold: Corpus | None, files: ComparedFiles) -> Counts:
     options = _files(files)
     if gold is not None:
         return systems.score(gold, options.read_predicted(path))[1]
-    if options.predicted_column is None and options.options.tag is None:
-        options = _PREDICTIONS
+    if options.predicted_column is None:
+        options = _as_predictions(path, options)
     return systems.score(*options.read_both(path))[1]
+
+
+def _as_predictions(path: Path, files: SystemFiles) -> SystemFiles:
+    """Returns how a file of predictions that `tagger.evaluate` wrote is read.
+
+    Raises:
+        ConfigError: the file has another format.
+    """
+    options = files.options
+    file_format = options.input_format or guessing.guess_format(path, tagged=True).format
+    if file_format not in ("jsonl", "json"):
+        raise ConfigError(
+            f"{path}: expected gold and predicted tags, found a file of the format {file_format}; name the file with"
+            " gold tags as `gold`, or the column of predicted tags as `predicted_column`"
+        )
+    options = replace(options, input_format=options.input_format or "jsonl", tag=options.tag or "gold")
+    return replace(files, options=options, predicted_column="predicted")
 
 
 def _check_data(first: ComparedSystem, other: ComparedSystem, on: Scored) -> None:

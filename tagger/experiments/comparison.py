@@ -82,13 +82,18 @@ class Comparison:
         names = [streams.escape_line(system.name) for system in systems]
         space = max(map(len, names)) + 2
         tests = f"{'bootstrap p':>13}{'corrected':>11}{'randomisation p':>17}{'corrected':>11}"
+        means = ", mean ± sd of seeds" * self._has_seeds
         lines = [
-            f"{name}{part}, mean ± sd of seeds; differences from {names[0]}",
+            f"{name}{part}{means}; differences from {names[0]}",
             f"{'':{space}}{name:>14}{'difference':>12}{'95 % interval':>18}{tests}",
             f"{names[0]:{space}}{self.baseline!s:>14}",
         ]
         lines += [f"{row:{space}}{each}" for row, each in zip(names[1:], self.differences, strict=True)]
-        return "\n".join([*lines, *self._notes(systems), self._describe_samples()])
+        return "\n".join([*lines, *dict.fromkeys(self._notes(systems)), self._describe_samples()])
+
+    @property
+    def _has_seeds(self) -> bool:
+        return any(system.seeds for system in (self.baseline, *(each.system for each in self.differences)))
 
     def _notes(self, systems: Sequence[ComparedScores]) -> list[str]:
         notes = [
@@ -106,9 +111,7 @@ class Comparison:
         return notes
 
     def _describe_samples(self) -> str:
-        seeds = (
-            " and of the seeds" if self.baseline.seeds or any(each.system.seeds for each in self.differences) else ""
-        )
+        seeds = " and of the seeds" * self._has_seeds
         corrected = f"corrected by Holm's method for {choices.counted(len(self.differences), 'comparison')}"
         drawn = (
             f"{corrected}; {self.samples} resamples of {self.sentences} sentences{seeds}, drawn with seed {self.seed}"

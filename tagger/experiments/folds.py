@@ -21,7 +21,7 @@ from pathlib import Path
 from tagger import choices, training
 from tagger.config import Config, changed_settings, loader
 from tagger.data import schemes, splitting
-from tagger.data.reader import Corpus
+from tagger.data.corpus import Corpus
 from tagger.data.sentence import Sentence
 from tagger.device import select_device
 from tagger.errors import ConfigError, DataError, ModelError, StorageError, TrainingError

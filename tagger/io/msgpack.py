@@ -1,4 +1,4 @@
-"""MessagePack, read value by value: scalars are returned, containers are entered by their size or skipped.
+"""MessagePack, read and written value by value: scalars are returned, containers are entered by their size or skipped.
 
 Nothing that holds other values is built, so that a small file cannot ask for much memory.
 """
@@ -79,6 +79,16 @@ class Reader:
             kind, value = self._read_head()
             remaining += {"list": 1, "map": 2}.get(kind, 0) * value - 1 if kind != "scalar" else -1
 
+    def read_raw(self) -> bytes:
+        """Returns the bytes of the next value with all that it holds.
+
+        Raises:
+            ValueError: the data is not valid.
+        """
+        start = self._index
+        self.skip()
+        return self._data[start : self._index]
+
     def _read_head(self) -> tuple[_Kind, Any]:
         """Returns the kind of the next value, and the value or the size of a container."""
         code = self._take(1)[0]
@@ -121,3 +131,36 @@ class Reader:
         taken = self._data[self._index : end]
         self._index = end
         return taken
+
+
+def pack(value: bool | int | str | bytes) -> bytes:
+    """Returns a value as MessagePack.
+
+    >>> Reader(pack("a")).read()
+    'a'
+
+    Raises:
+        ValueError: an integer is negative or has over 64 bits.
+    """
+    if isinstance(value, bool):
+        return b"\xc3" if value else b"\xc2"
+    if isinstance(value, int):
+        if not 0 <= value < 1 << 64:
+            raise ValueError(f"expected an integer from 0 to 2 ** 64 - 1, found {value}")
+        return bytes([value]) if value < 0x80 else struct.pack(">BQ", 0xCF, value)
+    if isinstance(value, str):
+        data = value.encode()
+        return pack_size("text", len(data)) + data
+    return pack_size("bytes", len(value)) + value
+
+
+def pack_size(kind: Literal["bytes", "text", "list", "map"], size: int) -> bytes:
+    """Returns the head of a value of a size, which its bytes, values or pairs follow.
+
+    Raises:
+        ValueError: the size has over 32 bits.
+    """
+    for code, (each, number_format) in _SIZED.items():
+        if each == kind and size < 1 << 8 * struct.calcsize(number_format):
+            return struct.pack(f">B{number_format}", code, size)
+    raise ValueError(f"a {kind} of size {size} is too large")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from tagger.data.formats import hub
 from tagger.errors import ConfigError, DataError, limit_faults
 from tagger.io.line_reader import strip_compression_suffix
 
@@ -106,6 +107,9 @@ def find_inputs(
     for path in expanded:
         if path is None:
             inputs.append(Input(None, PurePath("stdin")))
+        elif hub.is_dataset(path):
+            advice = "write it as Parquet, with `to_parquet` of the library datasets"
+            faults.append(f"{path}: a saved dataset is read for training only; {advice}")
         elif path.is_dir():
             unreadable_here: list[tuple[str, str]] = []
             files = _list_files(path, pattern, unreadable_here)

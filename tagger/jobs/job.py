@@ -21,8 +21,8 @@ class Formats:
 
     Attributes:
         input_format: the format of the input; if None, guessed for each file, text for the standard input.
-        output_format: the format of the output; if None, the input format, JSON lines for text and JSON, or columns for
-            other input in a format that is not written.
+        output_format: the format of the output; if None, the input format, JSON lines for text, JSON and spacy, or
+            columns for lines.
         token_column: the column of the token, as in the model's training data if None.
         tag_column: the column of the tag, as in the model's training data if None.
         scheme: the scheme of the written tags, as in the model's training data if None.
@@ -53,7 +53,7 @@ class Formats:
         """Returns the output format of an input."""
         if self.output_format is not None:
             return self.output_format
-        if FORMATS[input_format].writes:
+        if FORMATS[input_format].writes and input_format != "spacy":  # whose further annotations would be lost
             return cast(OutputFormat, input_format)
         return "jsonl" if FORMATS[input_format].has_offsets else "columns"
 
@@ -132,6 +132,11 @@ def check_options(job: Job, model: TaggerModel) -> None:
         raise ConfigError("`overwrite` needs outputs in a directory; pass `out`, too")
 
 
+def _has_tag_column(source: InputFormat, target: OutputFormat) -> bool:
+    """Returns whether the column of the tag in an output can be chosen."""
+    return target == "conllu" or (source == target and FORMATS[source].has_columns)
+
+
 def check_unused_options(formats: Formats, input_formats: Iterable[InputFormat]) -> None:
     """Raises ConfigError, with a line for each option that is set but has no effect on any of the inputs."""
     pairs = {(source, formats.output_format_of(source)): None for source in input_formats}
@@ -140,14 +145,19 @@ def check_unused_options(formats: Formats, input_formats: Iterable[InputFormat])
         (
             "tag_column",
             formats.tag_column,
-            "columns that are written back and output in conllu",
-            lambda source, target: target == "conllu" or source == target == "columns",
+            "columns, csv and pipes that are written back, and output in conllu",
+            _has_tag_column,
         ),
-        ("language", formats.language, "text, jsonl, json and parquet", lambda source, _: FORMATS[source].holds_texts),
+        (
+            "language",
+            formats.language,
+            "text, jsonl, json, parquet and brat",
+            lambda source, _: FORMATS[source].holds_texts,
+        ),
         (
             "newline",
             None if formats.newline == "break" else formats.newline,
-            "text, jsonl, json and parquet",
+            "text, jsonl, json, parquet and brat",
             lambda source, _: FORMATS[source].holds_texts,
         ),
         ("scheme", formats.scheme, "output with tags", lambda _, target: FORMATS[target].holds_tags),

@@ -143,17 +143,17 @@ class TokenEmbedding(nn.Module):
     """The concatenated features of each token; the features of a batch's distinct words are computed once.
 
     Args:
-        words: word vectors.
+        words: word vectors, if any.
         characters: character features, if any.
         casing: vectors of casings, if any.
-        document_context: features from the other occurrences of a word in its document, if any.
+        document_context: features from the other occurrences of a word in its document, if any; they need word vectors.
         transformer: contextual features, if any; the last columns of the embeddings.
         word_dropout: fraction of tokens whose word vector is replaced by that of the unknown word in training.
     """
 
     def __init__(
         self,
-        words: WordEmbedding,
+        words: WordEmbedding | None,
         characters: CharacterCNN | CharacterLSTM | None,
         casing: nn.Embedding | None,
         document_context: DocumentContext | None = None,
@@ -162,22 +162,25 @@ class TokenEmbedding(nn.Module):
         word_dropout: float,
     ) -> None:
         super().__init__()
+        if document_context is not None and words is None:
+            raise ValueError("document context needs word vectors")
         self.words, self.characters, self.casing, self.document_context = words, characters, casing, document_context
         self.transformer = transformer
         self.word_dropout = word_dropout
-        self.output_dim = words.output_dim + (characters.output_dim if characters else 0)
+        self.output_dim = words.output_dim if words else 0
+        self.output_dim += characters.output_dim if characters else 0
         self.output_dim += casing.embedding_dim if casing else 0
         self.output_dim += document_context.output_dim if document_context else 0
         self.output_dim += transformer.output_dim if transformer else 0
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Returns the embeddings (B, T, D)."""
-        vectors, index = self.words(inputs.words), inputs.index
-        if self.training and self.word_dropout:
-            vectors = torch.cat([vectors, self.words.unknown()])
-            dropped = torch.rand(index.shape, device=index.device) < self.word_dropout
-            index = index.masked_fill(dropped, len(inputs.words))
-        tables, indices = [vectors], [index]
+        tables: list[Tensor] = []
+        indices: list[Tensor] = []
+        if self.words is not None:
+            vectors, index = self._look_up_words(self.words, inputs)
+            tables.append(vectors)
+            indices.append(index)
         if self.characters is not None:
             tables.append(self.characters(inputs.characters, inputs.character_lengths))
             indices.append(inputs.index)
@@ -186,7 +189,7 @@ class TokenEmbedding(nn.Module):
             indices.append(inputs.index)
         if self.document_context is not None:
             context = inputs.document_context
-            if context is None:
+            if context is None or self.words is None:
                 raise ValueError("the network reads document context, but the inputs have none")
             with torch.no_grad():  # this feature does not train the word vectors
                 neighbour_vectors = self.words(context.words)
@@ -198,3 +201,12 @@ class TokenEmbedding(nn.Module):
             tables.append(self.transformer(inputs.transformer))
             indices.append(inputs.transformer.rows)
         return lookup.concatenate(tables, indices)
+
+    def _look_up_words(self, words: WordEmbedding, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """Returns the vectors (V, D) of the distinct words, and the index (B, T) of each token in them."""
+        vectors, index = words(inputs.words), inputs.index
+        if self.training and self.word_dropout:
+            vectors = torch.cat([vectors, words.unknown()])
+            dropped = torch.rand(index.shape, device=index.device) < self.word_dropout
+            index = index.masked_fill(dropped, len(inputs.words))
+        return vectors, index

@@ -6,15 +6,17 @@ transformer's states, D size of a token's states after pooling, P size of the fe
 
 from collections.abc import Sequence
 from copy import deepcopy
+from inspect import signature
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from tagger.choices import LayerMix, Pooling
 from tagger.nn.dropout import drop
 from tagger.nn.inputs import SubwordInputs, TransformerInputs
+from tagger.nn.kernels.layer_mix import mix_normalized
+from tagger.nn.packing import PackedWindows, WindowAttention, window_positions
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
@@ -58,8 +60,33 @@ class StateReader(nn.Module):
         """Returns the states (N, L, D) of the tokens."""
         mask = self._attention_mask(subwords)
         output = self.encoder(input_ids=subwords.ids, attention_mask=mask, output_hidden_states=True)
-        pool = _Pool(subwords, self.pooling)
-        return torch.stack([pool(output.hidden_states[layer]) for layer in self.layers], 1)
+        starts = subwords.windows * subwords.ids.shape[1]
+        return self._pool(output.hidden_states, starts + subwords.first, starts + subwords.last)
+
+    def read_packed(self, windows: PackedWindows, first_position: int) -> Tensor:
+        """Returns the states (N, L, D) of the tokens of packed windows, on a CPU and in evaluation mode.
+
+        Args:
+            windows: the windows.
+            first_position: the transformer's position id of the first subword of a window.
+
+        Raises:
+            ValueError: the transformer's attention is not one unmasked call of torch's function in each layer.
+        """
+        ids, positions = windows.ids[None], window_positions(windows.lengths)[None] + first_position
+        options = {}
+        if "token_type_ids" in signature(self.encoder.forward).parameters:
+            options["token_type_ids"] = torch.zeros_like(ids)  # the library before version 5 has defaults for a window
+        with WindowAttention(windows.lengths) as attention:
+            output = self.encoder(input_ids=ids, position_ids=positions, output_hidden_states=True, **options)
+        if attention.calls != len(output.hidden_states) - 1:
+            raise ValueError("packed windows need a transformer with torch's attention in each layer")
+        return self._pool(output.hidden_states, windows.first, windows.last)
+
+    def _pool(self, hidden_states: Sequence[Tensor], first: Tensor, last: Tensor) -> Tensor:
+        """Returns the states (N, L, D) of tokens, given the rows (N,) of their first and last subwords."""
+        pool = _Pool(first, last, self.pooling)
+        return torch.stack([pool(hidden_states[layer]) for layer in self.layers], 1)
 
     def _attention_mask(self, subwords: SubwordInputs) -> Tensor | None:
         """Returns whether each subword (W, S) is read, as 0 or 1; None if all are."""
@@ -79,14 +106,13 @@ class StateReader(nn.Module):
 class _Pool:
     """Pools the states of subwords to those of tokens."""
 
-    def __init__(self, subwords: SubwordInputs, pooling: Pooling) -> None:
-        starts = subwords.windows * subwords.ids.shape[1]
-        self._first, self._last, self._pooling = starts + subwords.first, starts + subwords.last, pooling
+    def __init__(self, first: Tensor, last: Tensor, pooling: Pooling) -> None:
+        self._first, self._last, self._pooling = first, last, pooling
         if pooling == "mean":
             self._counts = self._last - self._first + 1
             self._tokens = torch.repeat_interleave(self._counts)
             offsets = self._first - (self._counts.cumsum(0) - self._counts)
-            self._index = torch.arange(len(self._tokens), device=starts.device) + offsets[self._tokens]
+            self._index = torch.arange(len(self._tokens), device=first.device) + offsets[self._tokens]
 
     def __call__(self, states: Tensor) -> Tensor:
         """Returns (N, D) for states (W, S, H)."""
@@ -149,8 +175,7 @@ class TransformerFeatures(nn.Module):
         """Returns the features (N, P) of states (N, L, D) of any floating-point type."""
         states = states.float()
         if self.weights is not None and self.scale is not None:
-            normed = F.layer_norm(states, states.shape[2:])
-            mixed = self.scale * torch.einsum("nld,l->nd", normed, self.weights.softmax(0))
+            mixed = mix_normalized(states, self.scale * self.weights.softmax(0))
         else:
             mixed = states.flatten(1) if self.mix == "concat" else states.mean(1)
         mixed = drop(mixed, self.dropout if self.training else 0.0)

@@ -38,7 +38,8 @@ class DecodingOptions:
         threshold: remove less probable spans; a span that windows split has no probability and stays.
         precision: remove spans below the threshold of their type that has this precision on the data that the model
             was calibrated on, and spans without a probability.
-        nbest: number of alternatives per sentence, the most probable paths.
+        nbest: number of alternatives per sentence, the most probable paths; the temperature of a type of spans does not
+            change their probabilities.
         candidates: the probability of each span that the input sentence holds, or of each of its tags if the model's
             tags are plain: its gold annotation, or any other spans, which may overlap. A span whose type is empty
             stands for no span: all its tokens are outside of spans.

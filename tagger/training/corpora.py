@@ -10,9 +10,9 @@ from typing import NamedTuple
 from tagger.choices import Scheme, counted
 from tagger.config import Config
 from tagger.config.schema import Data
-from tagger.data import overlaps, reader, schemes, suspicions, tag_formats
+from tagger.data import corpus_folder, overlaps, reader, schemes, splitting, suspicions, tag_formats
+from tagger.data.corpus import Corpus
 from tagger.data.formats import Layout, columns, hub, spacy_library
-from tagger.data.reader import Corpus
 from tagger.data.sentence import Sentence
 from tagger.errors import ConfigError, DataError
 from tagger.training import sentence_weights
@@ -69,7 +69,7 @@ def with_paths(
         vectors: files of word vectors.
 
     Raises:
-        ConfigError: the recipe reads a dataset, which has no single files.
+        ConfigError: the recipe reads a dataset, which has no single files; or it has no word vectors.
         DataError: the folder holds no training file.
     """
     data, words = config.data, config.model.words
@@ -82,9 +82,11 @@ def with_paths(
     if folder is not None and (is_dataset or (data.implied_format is None and hub.is_dataset(folder))):
         changed |= {"format": "datasets", "dataset": str(folder.resolve())}
     elif folder is not None:
-        files = reader.find_corpus_files(folder)
+        files = corpus_folder.find_corpus_files(folder)
         changed = {role: str(files[role].resolve()) if role in files else None for role in parts}
     changed |= {role: str(path.resolve()) for role, path in parts.items() if path is not None}
+    if vectors and not words.embedding_dim:
+        raise ConfigError("`vectors` has no effect with model.words.embedding_dim 0; omit it")
     if vectors:
         words = words.model_copy(update={"vectors": tuple(str(path.resolve()) for path in vectors)})
     model = config.model.model_copy(update={"words": words})
@@ -137,7 +139,7 @@ def load(config: Config, positions: Sequence[int] | None = None) -> Corpora:
     train = _with_annotated_types(train, data, is_train=True)
     dev, test = (part and _with_annotated_types(part, data, is_train=False) for part in (dev, test))
     if dev is None:
-        remaining, split = reader.split_off_dev(train.sentences, data.dev_fraction, config.training.seed)
+        remaining, split = splitting.split_off_dev(train.sentences, data.dev_fraction, config.training.seed)
         log.info("no dev data: %d training sentences are split off as dev data", len(split))
         whole = _Weighted(train, weights)
         dev = replace(whole.select(split).corpus, name=f"part of {train.name}")

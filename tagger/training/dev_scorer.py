@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 
-from tagger.data.reader import Corpus
+from tagger.data.corpus import Corpus
 from tagger.evaluation import Report, evaluate
 from tagger.model import TaggerModel
 from tagger.tagging import EncodedPool, Tagger

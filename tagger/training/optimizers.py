@@ -43,13 +43,19 @@ def _layer_of(name: str) -> int:
     return int(match[1]) + 1 if match else 0
 
 
+def count_transformer_layers(network: Network) -> int:
+    """Returns the number of layers of a trainable transformer that have weights of their own; 0 without any."""
+    names = [name for name, _ in network.named_parameters() if part_of(name) == "transformer"]
+    return max(map(_layer_of, names), default=0)
+
+
 def create_lazy_rows(network: Network, settings: Training, device: torch.device) -> LazyRows | None:
     """Makes the gradients of word vectors sparse and returns their lazy optimizer; None if it cannot be used.
 
     It is used on a CPU with SGD without weight decay; Adam and weight decay update every row at each step.
     """
     chosen, words = settings.optimizer, network.embedding.words
-    if device.type != "cpu" or chosen.kind != "sgd" or chosen.weight_decay:
+    if words is None or device.type != "cpu" or chosen.kind != "sgd" or chosen.weight_decay:
         return None
     words.sparse = True
     return LazyRows(
@@ -67,9 +73,7 @@ def create_optimizer(
     `layer_decay` from each layer to the one below.
     """
     fixed_biases = {id(cell.bias_ih_l0) for cell in network.modules() if isinstance(cell, LSTM1997)}
-    depth = max(
-        (_layer_of(name) for name, _ in network.named_parameters() if part_of(name) == "transformer"), default=0
-    )
+    depth = count_transformer_layers(network)
     groups: dict[tuple[Part, bool, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if rows is None or parameter is not rows.weight:
@@ -198,12 +202,14 @@ class MovingAverage:
     """
 
     def __init__(self, trained: Network, rows: LazyRows | None) -> None:
-        frozen = trained.embedding.words.frozen
-        self.network = deepcopy(trained, {id(frozen): frozen}).requires_grad_(requires_grad=False)
+        words = trained.embedding.words
+        shared = {} if words is None else {id(words.frozen): words.frozen}
+        self.network = deepcopy(trained, shared).requires_grad_(requires_grad=False)
         pairs = zip(self.network.parameters(), trained.parameters(), strict=True)
         self._pairs = [pair for pair in pairs if rows is None or pair[1] is not rows.weight]
-        if rows is not None and rows.moving_average is not None:
-            self.network.embedding.words.weight = rows.moving_average
+        averaged = self.network.embedding.words
+        if averaged is not None and rows is not None and rows.moving_average is not None:
+            averaged.weight = rows.moving_average
 
     @torch.no_grad()
     def update(self, decay: float) -> None:

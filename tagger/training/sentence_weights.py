@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tagger.choices import counted
 from tagger.data import tag_formats
-from tagger.data.reader import Corpus
+from tagger.data.corpus import Corpus
 from tagger.data.sentence import Sentence
 from tagger.errors import DataError, limit_faults
 from tagger.io import json_files, line_reader

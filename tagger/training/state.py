@@ -259,10 +259,10 @@ def _check_values(tensors: Mapping[str, Tensor], progress: Progress, updater: Up
             raise ValueError(f"{name} is not in [1, {progress.updates}]")
         if kind == "exp_avg_sq" and value.numel() and value.min() < 0:
             raise ValueError(f"{name} holds a negative value")
-    if updater.moving_average is not None:
-        fixed = updater.network.embedding.words.frozen.cpu()
-        if not torch.equal(tensors["average.embedding.words.frozen"], fixed):
-            raise ValueError("average.embedding.words.frozen differs from the model's vectors")
+    words = updater.network.embedding.words
+    average = tensors.get("average.embedding.words.frozen")
+    if words is not None and average is not None and not torch.equal(average, words.frozen.cpu()):
+        raise ValueError("average.embedding.words.frozen differs from the model's vectors")
     if updater.rows is not None and len(tensors["rows.seen"]):
         first, last = tensors["rows.seen"].aminmax()
         if not 0 <= int(first) <= int(last) < len(tensors["rows.moved"]):

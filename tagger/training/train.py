@@ -18,10 +18,10 @@ from tagger.device import seed_generators, select_device, single_torch_thread
 from tagger.errors import ConfigError, ModelError
 from tagger.evaluation import evaluate_with_predictions
 from tagger.io import atomic
-from tagger.model import TaggerModel, build_model, read_tables
+from tagger.model import TaggerModel, build_model, read_tables, without_unread_layers
 from tagger.signals import StopRequest
 from tagger.tagging import Tagger
-from tagger.training import corpora, records, transfer
+from tagger.training import corpora, optimizers, records, transfer
 from tagger.training.corpora import Corpora
 from tagger.training.epoch_record import EpochRecord
 from tagger.training.events import Callback
@@ -79,7 +79,7 @@ def _load_transformer(settings: Transformer, *, is_new: bool) -> Pretrained | No
         raise ConfigError("model.transformer.revision has no effect on a directory; omit it")
     if settings.name is None or (settings.trainable and not is_new):
         return None
-    return library.load(settings.name, settings.revision)
+    return without_unread_layers(settings, library.load(settings.name, settings.revision))
 
 
 def train(
@@ -115,6 +115,7 @@ def train(
     with records.LogBuffer() as notices, seed_generators(config.training.seed, target):
         with single_torch_thread():  # the initial weights do not depend on the number of threads either
             model = _build_model(config, inputs, init_from)
+        _check_layer_decay(config, model)
         buffered = [*inputs.notices, *notices.records]
         del inputs  # frees the tables, unless the caller holds them
         with _open_run(run_dir, buffered), open_state_cache(config) as cache:
@@ -226,6 +227,7 @@ def _build_model(config: Config, inputs: Inputs, init_from: Path | None) -> Tagg
     source, _ = model_dir.load(init_from, transformer=transformer)
     transfer.check_transformer(source, transformer, config.model.transformer)
     transfer.check_scheme(source, numbered)
+    transfer.check_words(source, numbered)
     if unlearned := transfer.find_unlearned(source, data.train.sentences):
         log.warning(
             "%s has no %s, which the model knows and will unlearn; if they were not annotated, set data.annotated_types"
@@ -233,11 +235,21 @@ def _build_model(config: Config, inputs: Inputs, init_from: Path | None) -> Tagg
             data.train.name,
             list_briefly(unlearned),
         )
-    tables = [transfer.vector_table(source)]
     transformer = source.transformer and replace(source.transformer, encoder=deepcopy(source.transformer.encoder))
-    model = build_model(numbered, data.train.sentences, tables, extended=source, transformer=transformer)
+    model = build_model(
+        numbered, data.train.sentences, transfer.vector_tables(source), extended=source, transformer=transformer
+    )
     transfer.transfer_weights(source, model)
     return model
+
+
+def _check_layer_decay(config: Config, model: TaggerModel) -> None:
+    """Raises ConfigError if learning rates by layer are asked for a transformer whose layers share their weights."""
+    if config.training.fine_tuning.layer_decay != 1 and not optimizers.count_transformer_layers(model.network):
+        raise ConfigError(
+            f"training.fine_tuning.layer_decay has no effect on the transformer {config.model.transformer.name}, whose"
+            " layers share their weights; omit it"
+        )
 
 
 @contextmanager

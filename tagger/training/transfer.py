@@ -26,15 +26,17 @@ _BY_TAG = ("projection.weight", "projection.bias", "head.crf.start_transitions",
 _BY_TWO_TAGS = ("head.crf.transitions",)
 
 
-def vector_table(source: TaggerModel) -> Table:
-    """Returns the word vectors of a model, trained and frozen, as a table for a new model."""
+def vector_tables(source: TaggerModel) -> list[Table]:
+    """Returns the word vectors of a model, trained and frozen, as a table for a new model; none if it has none."""
     words = source.network.embedding.words
+    if words is None:
+        return []
     matrix = torch.cat([words.weight.detach().cpu(), words.frozen.float().cpu()]).numpy()
-    return Table(dict(source.known_words.ids), matrix)
+    return [Table(dict(source.known_words.ids), matrix)]
 
 
 def transfer_weights(source: TaggerModel, target: TaggerModel) -> None:
-    """Copies the weights of a model into a new model that was built from its `vector_table`.
+    """Copies the weights of a model into a new model that was built from its `vector_tables`.
 
     Weights of a character or tag are copied to its index in the new model; those of padding and unknown words as well.
 
@@ -42,7 +44,8 @@ def transfer_weights(source: TaggerModel, target: TaggerModel) -> None:
         ConfigError: the networks have different shapes.
     """
     ours, theirs = target.network.state_dict(), source.network.state_dict()
-    ours["embedding.words.weight"][:2] = theirs["embedding.words.weight"][:2]
+    if _WORDS[0] in ours:
+        ours[_WORDS[0]][: len(SPECIAL)] = theirs[_WORDS[0]][: len(SPECIAL)]
     faults = [f"the model has no {name}" for name in ours.keys() - theirs.keys()]
     encoders = [model.config.model.encoder for model in (source, target)]
     merged = all(encoder.direction == "both" for encoder in encoders)
@@ -66,6 +69,14 @@ def check_scheme(source: TaggerModel, config: Config) -> None:
     """Raises ConfigError if the scheme of the recipe is not that of the model's spans."""
     if source.scheme not in (None, config.data.scheme):
         fault = f"data.scheme is {source.scheme} in the model and {config.data.scheme} in the recipe"
+        raise ConfigError(f"cannot start from the model: {fault}")
+
+
+def check_words(source: TaggerModel, config: Config) -> None:
+    """Raises ConfigError if only one of the model and the recipe has word vectors."""
+    old, new = (each.model.words.embedding_dim for each in (source.config, config))
+    if (old == 0) != (new == 0):
+        fault = f"model.words.embedding_dim is {old} in the model and {new} in the recipe"
         raise ConfigError(f"cannot start from the model: {fault}")
 
 

@@ -25,26 +25,28 @@ class Family(NamedTuple):
         prefix: prefix of the names of its classes in the transformers library.
         has_pooler: whether its network has a pooling layer that can be omitted.
         are_positions_shifted: whether positions are counted from the padding id on.
+        has_plain_attention: whether attention depends on positions through the embeddings of position ids alone.
     """
 
     prefix: str
     has_pooler: bool = False
     are_positions_shifted: bool = False
+    has_plain_attention: bool = False
 
 
 FAMILIES = {
-    "albert": Family("Albert", has_pooler=True),
-    "bert": Family("Bert", has_pooler=True),
-    "camembert": Family("Camembert", has_pooler=True, are_positions_shifted=True),
+    "albert": Family("Albert", has_pooler=True, has_plain_attention=True),
+    "bert": Family("Bert", has_pooler=True, has_plain_attention=True),
+    "camembert": Family("Camembert", has_pooler=True, are_positions_shifted=True, has_plain_attention=True),
     "deberta": Family("Deberta"),
     "deberta-v2": Family("DebertaV2"),
-    "distilbert": Family("DistilBert"),
-    "electra": Family("Electra"),
-    "ernie": Family("Ernie", has_pooler=True),
+    "distilbert": Family("DistilBert", has_plain_attention=True),
+    "electra": Family("Electra", has_plain_attention=True),
+    "ernie": Family("Ernie", has_pooler=True, has_plain_attention=True),
     "modernbert": Family("ModernBert"),
     "mpnet": Family("MPNet", has_pooler=True, are_positions_shifted=True),
-    "roberta": Family("Roberta", has_pooler=True, are_positions_shifted=True),
-    "xlm-roberta": Family("XLMRoberta", has_pooler=True, are_positions_shifted=True),
+    "roberta": Family("Roberta", has_pooler=True, are_positions_shifted=True, has_plain_attention=True),
+    "xlm-roberta": Family("XLMRoberta", has_pooler=True, are_positions_shifted=True, has_plain_attention=True),
 }
 """The families that are read, by `model_type`."""
 
@@ -118,7 +120,8 @@ def dump(architecture: Architecture, max_subwords: int) -> bytes:
 
 
 def _check_value(name: str, value: Any) -> None:
-    """Raises ValueError if a value, or one inside it, is not small."""
+    """Raises ValueError if a value, or one inside it, is not small, or a number of layers is below 1."""
+    lowest = 1 if name in _LAYERS else -1
     limit = MAX_LAYERS if name in _LAYERS else MAX_POSITIONS if name == "max_position_embeddings" else _MAX_SIZE
     if isinstance(value, dict | list):
         if len(value) > _MAX_ITEMS:
@@ -127,8 +130,8 @@ def _check_value(name: str, value: Any) -> None:
             _check_value(name, item)
     elif isinstance(value, str) and len(value) > _MAX_TEXT:
         raise ValueError(f"its {name} has {len(value)} characters; at most {_MAX_TEXT} are supported")
-    elif isinstance(value, int | float) and not -1 <= value <= limit:
-        raise ValueError(f"its {name} is {value}; expected at most {limit}")
+    elif isinstance(value, int | float) and not lowest <= value <= limit:
+        raise ValueError(f"its {name} is {value}; expected {lowest} to {limit}")
 
 
 def _check_groups(settings: dict[str, Any]) -> None:

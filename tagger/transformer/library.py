@@ -4,9 +4,9 @@ import copyreg
 import hashlib
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from tagger.errors import ConfigError, ModelError, StorageError, TaggerError, limit_faults
-from tagger.io import json_files, regular_file, tensor_files
-from tagger.transformer import architecture, tokenizer_file
+from tagger.errors import ConfigError, ModelError, StorageError, TaggerError
+from tagger.io import json_files, regular_file
+from tagger.transformer import architecture, layers, tokenizer_file
 from tagger.transformer.architecture import Architecture
 from tagger.transformer.subwords import MISSING_LIBRARY, SubwordEncoder
 
 COMMIT = re.compile("[0-9a-f]{40}")
 """A commit of the Hub."""
+_SHA256 = re.compile("[0-9a-f]{64}")
 CONFIG_FILE, TOKENIZER_FILE = "config.json", "tokenizer.json"
 _TOKENIZER_CONFIG, _WEIGHTS, _INDEX = "tokenizer_config.json", "model.safetensors", "model.safetensors.index.json"
 _VOCABULARIES = ("vocab.txt", "vocab.json", "*.model")
@@ -51,12 +52,13 @@ class Pretrained:
     """A pretrained transformer.
 
     Attributes:
-        encoder: the network, in evaluation mode; its parameters require no gradients.
+        encoder: the network, in evaluation mode; its parameters require no gradients. It may lack the upper layers.
         subwords: splits tokens into subwords.
         config: the settings of its network, a `config.json`.
         tokenizer: its tokenizer, a `tokenizer.json`.
         source: where it comes from.
         max_subwords: largest number of subwords that it reads at once, special tokens included.
+        layer_count: number of its hidden states: the embedding layer and all others, also those that `encoder` lacks.
     """
 
     encoder: nn.Module
@@ -65,16 +67,12 @@ class Pretrained:
     tokenizer: bytes
     source: Source
     max_subwords: int
+    layer_count: int
 
     @property
     def hidden_size(self) -> int:
         """Size of its hidden states."""
         return int(self._config.hidden_size)
-
-    @property
-    def layer_count(self) -> int:
-        """Number of its hidden states: the embedding layer and all others."""
-        return int(self._config.num_hidden_layers) + 1
 
     @property
     def vocab_size(self) -> int:
@@ -99,7 +97,8 @@ def load(name: str, revision: str | None = None) -> Pretrained:
         revision: the commit, tag or branch on the Hub; None for the newest.
 
     Raises:
-        ConfigError: a library is missing; the transformer does not exist, cannot be downloaded, or is not supported.
+        ConfigError: a library is missing; the transformer does not exist, cannot be downloaded, is damaged, or is not
+            supported.
     """
     transformers = _import_transformers()
     folder, commit = Path(name), None
@@ -113,39 +112,46 @@ def load(name: str, revision: str | None = None) -> Pretrained:
         config = _build_config(transformers, parsed)
         tokenizer = _read_tokenizer(transformers, folder)
         digest = _hash_files(weights)
+        if commit is not None:
+            _check_download(weights, digest)
         encoder = _load_network(transformers, parsed, config, folder)
         max_subwords = min(_max_subwords(parsed, encoder), _tokenizer_limit(folder))
         return _assemble(encoder, tokenizer, parsed, Source(name, commit, digest), max_subwords)
 
 
-def restore(config: bytes, tokenizer: bytes, tensors: Mapping[str, Tensor] | None, source: Source) -> Pretrained:
+def restore(config: bytes, tokenizer: bytes, source: Source) -> Pretrained:
     """Rebuilds a transformer from the files of a model directory, which may come from anywhere.
+
+    Its parameters are on the device meta; the caller loads them.
 
     Args:
         config: its `config.json`.
         tokenizer: its `tokenizer.json`.
-        tensors: its weights by name, which become its parameters; None leaves them on the device meta.
         source: where it comes from.
 
     Raises:
         ConfigError: a library is missing.
-        ModelError: a file is not valid, or the weights do not belong to the network.
+        ModelError: a file is not valid.
     """
     transformers = _import_transformers()
     try:
         with _quiet(transformers):
             parsed = architecture.parse(config)
-            network_config = _build_config(transformers, parsed)
-            encoder = _build_network(transformers, parsed, network_config)
-            if tensors is not None:
-                if faults := tensor_files.find_mismatches(tensors, encoder.state_dict()):
-                    raise ModelError(*limit_faults([f"transformer {source.name}: {fault}" for fault in faults]))
-                encoder.load_state_dict(tensors, assign=True)
+            encoder = _build_network(transformers, parsed, _build_config(transformers, parsed))
             return _assemble(encoder, tokenizer, parsed, source, _max_subwords(parsed, encoder))
     except (TaggerError, MemoryError):
         raise
     except Exception as error:
         raise ModelError(f"transformer {source.name}: {_one_line(error)}") from error
+
+
+def without_layers_above(transformer: Pretrained, highest: int) -> Pretrained:
+    """Returns a transformer without the layers above the hidden state `highest`, where its family is known.
+
+    The layers that stay have the same weights. One layer stays even if only the embedding layer is read.
+    """
+    encoder = layers.without_layers_above(transformer.encoder, highest)
+    return transformer if encoder is transformer.encoder else replace(transformer, encoder=encoder)
 
 
 def check_digest(source: Source, expected: Source) -> None:
@@ -180,14 +186,19 @@ def _import_transformers() -> Any:
 @contextmanager
 def _quiet(transformers: Any) -> Iterator[None]:
     """Keeps the library from writing warnings and progress bars within the block."""
+    from huggingface_hub.utils import logging as hub_logging
+
     logging = transformers.utils.logging
     verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    hub_verbosity = hub_logging.get_verbosity()
+    hub_logging.set_verbosity(hub_logging.CRITICAL)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
         with warnings.catch_warnings(action="ignore"):
             yield
     finally:
+        hub_logging.set_verbosity(hub_verbosity)
         logging.set_verbosity(verbosity)
         if has_bars:
             logging.enable_progress_bar()
@@ -228,6 +239,10 @@ def _download(name: str, revision: str | None) -> tuple[Path, str]:
         raise ValueError(f"the Hub has no revision {revision!r} of it") from error
     except errors.LocalEntryNotFoundError as error:
         raise ValueError("no directory, not in the local cache, and the Hub cannot be reached") from error
+    except ValueError:  # the name is not valid
+        raise
+    except Exception as error:  # of the network, or of one of the libraries below
+        raise ValueError(f"its download failed: {_one_line(error)}") from error
     return folder, folder.name
 
 
@@ -276,6 +291,14 @@ def _hash_files(paths: list[Path]) -> str:
             while chunk := stream.read(_CHUNK_BYTES):
                 digest.update(chunk)
     return digest.hexdigest()
+
+
+def _check_download(weights: list[Path], digest: str) -> None:
+    """Raises ValueError if a file has another SHA-256 than the Hub names: in the local cache its name is this hash."""
+    for path in weights:
+        blob = path.resolve()
+        if _SHA256.fullmatch(blob.name) and blob.name != (digest if len(weights) == 1 else _hash_files([path])):
+            raise ValueError(f"its {path.name} is damaged: its SHA-256 is not that of the Hub; remove {blob}")
 
 
 def _read_tokenizer(transformers: Any, folder: Path) -> bytes:
@@ -375,9 +398,7 @@ def _rebuild(config: Any, tensors: dict[str, Tensor], trained: list[str], traini
     return encoder.train(training)
 
 
-def _assemble(
-    encoder: nn.Module, tokenizer: bytes, parsed: Architecture, source: Source, max_subwords: int
-) -> Pretrained:
+def _assemble(encoder: Any, tokenizer: bytes, parsed: Architecture, source: Source, max_subwords: int) -> Pretrained:
     """Returns the transformer whose parts are valid and belong together.
 
     Raises:
@@ -390,7 +411,8 @@ def _assemble(
     except ValueError as error:
         raise ValueError(f"its {TOKENIZER_FILE}: {error}") from error
     config = architecture.dump(parsed, max_subwords)
-    result = Pretrained(encoder, subwords, config, tokenizer, source, max_subwords)
+    layer_count = int(encoder.config.num_hidden_layers) + 1
+    result = Pretrained(encoder, subwords, config, tokenizer, source, max_subwords, layer_count)
     if result.padding_id < 0 or max(subwords.max_id, result.padding_id) >= result.vocab_size:
         raise ValueError(f"its tokenizer has ids up to {subwords.max_id}, but its network only {result.vocab_size} ids")
     if max_subwords <= len(subwords.prefix) + len(subwords.suffix):

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 Encode = Callable[[Sequence[str]], Subwords]
 """Returns the subwords of tokens."""
-_VERSION = 1  # of how states are computed; another version does not read the cache of this one
+_VERSION = 2  # of how states are computed; another version does not read the cache of this one
 _POOL_BYTES = 1 << 27  # of states that are computed together and then written
 
 

@@ -4,41 +4,36 @@ Shapes in this module: N tokens, L layers, D size of a token's states, W windows
 """
 
 from collections.abc import Iterator, Sequence
+from inspect import signature
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from tagger.data.batching import SubwordTensors, batch_limit, split_into_batches
 from tagger.data.word_cache import Ids
 from tagger.device import is_out_of_memory
 from tagger.errors import DataError
-from tagger.nn.transformer import StateReader, copy_with_same_weights, pooled_dim
+from tagger.nn.transformer import StateReader, pooled_dim
+from tagger.transformer.architecture import FAMILIES
 from tagger.transformer.windows import Windows
 
 States = NDArray[np.floating[Any]]
 """(N, L, D) states of tokens, in float32 or float16."""
 MAX_BATCH_SUBWORDS = 4096
+_PACKED_SUBWORDS = 1024  # in a batch of packed windows; more would leave the cache of a processor between two layers
 _MIN_ROWS = 16  # per thread; matrix products of fewer rows differ in the last bit from those of many rows
-_LAYER_LISTS = {
-    "bert": "encoder.layer",
-    "camembert": "encoder.layer",
-    "distilbert": "transformer.layer",
-    "electra": "encoder.layer",
-    "roberta": "encoder.layer",
-    "xlm-roberta": "encoder.layer",
-}
-"""The list of layers by family, where the output of each layer is a hidden state without further normalization."""
 
 
 class StateComputer:
     """Computes the states of tokens by a frozen transformer, in batches of windows.
 
-    On a CPU a batch holds windows of one length. Thus nothing is padded, and states do not depend on the other windows
-    of a batch. On a GPU they depend on them within the rounding of float32.
+    On a CPU nothing is padded, and states do not depend on the other windows of a batch: a batch holds packed windows,
+    or windows of one length if the transformer's family cannot read packed ones. On a GPU states depend on the other
+    windows within the rounding of float32.
 
     Args:
         reader: reads the states; moved to the device and never trained.
@@ -61,10 +56,12 @@ class StateComputer:
         self.layers, self.pooling, self.averages_layers = reader.layers, reader.pooling, averages_layers
         self.layer_count = 1 if averages_layers else len(reader.layers)
         self.state_dim = pooled_dim(int(encoder.config.hidden_size), reader.pooling)
-        short_encoder = _without_layers_above(reader.encoder.to(device).eval(), max(reader.layers))
-        self._reader = StateReader(short_encoder, reader.layers, reader.pooling).eval()
+        self._reader = StateReader(reader.encoder.to(device).eval(), reader.layers, reader.pooling).eval()
         self._padding_id, self._device = padding_id, device
         self._max_batch_subwords = max_batch_subwords
+        self._first_position = _first_position(encoder) if device.type == "cpu" else None
+        if self._first_position is not None:
+            self._max_batch_subwords = min(max_batch_subwords, _PACKED_SUBWORDS)
 
     def iterate(self, windows: Windows, *, dtype: torch.dtype = torch.float32) -> Iterator[tuple[Ids, Tensor]]:
         """Yields the indices of tokens, and their states (N, L, D) on the CPU, for each batch of windows.
@@ -86,7 +83,7 @@ class StateComputer:
         """Yields the windows of each batch, the longest first."""
         limit = batch_limit(max_tokens=self._max_batch_subwords)
         order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
-        if self._device.type != "cpu":
+        if self._device.type != "cpu" or self._first_position is not None:
             yield from split_into_batches(order, lengths, limit)
             return
         for _, group in groupby(order, lengths.__getitem__):
@@ -110,17 +107,25 @@ class StateComputer:
         return states
 
     def _run(self, windows: Windows, dtype: torch.dtype) -> Tensor:
-        subwords = windows.to_tensors(self._padding_id)
-        if self._device.type == "cpu":
-            subwords = _repeat_windows(subwords, _MIN_ROWS * torch.get_num_threads())
         with torch.inference_mode():
-            states: Tensor = self._reader(SubwordTensors(*(tensor.to(self._device) for tensor in subwords)))
+            states = self._read(windows)
             if self.averages_layers:
                 states = states.mean(1, keepdim=True)
             if dtype == torch.float16:
                 limit = torch.finfo(dtype).max
                 states = states.clamp(-limit, limit)
             return states.to("cpu", dtype)
+
+    def _read(self, windows: Windows) -> Tensor:
+        """Returns the states (N, L, D) of the tokens of windows, on the device."""
+        min_rows = _MIN_ROWS * torch.get_num_threads()
+        if self._first_position is not None:
+            return self._reader.read_packed(windows.pack(min_rows), self._first_position)
+        subwords = windows.to_tensors(self._padding_id)
+        if self._device.type == "cpu":
+            subwords = _repeat_windows(subwords, min_rows)
+        states: Tensor = self._reader(SubwordTensors(*(tensor.to(self._device) for tensor in subwords)))
+        return states
 
 
 def _repeat_windows(subwords: SubwordTensors, min_rows: int) -> SubwordTensors:
@@ -133,17 +138,11 @@ def _repeat_windows(subwords: SubwordTensors, min_rows: int) -> SubwordTensors:
     )
 
 
-def _without_layers_above(encoder: nn.Module, highest: int) -> nn.Module:
-    """Returns an encoder that runs no layer above the highest one that is read, where its family is known.
-
-    The original keeps its layers; both have the same weights.
-    """
-    config: Any = encoder.config
-    path = _LAYER_LISTS.get(config.model_type)
-    if path is None or highest >= config.num_hidden_layers:
-        return encoder
-    short = copy_with_same_weights(encoder)
-    parent, _, name = path.rpartition(".")
-    layers: Any = short.get_submodule(path)
-    setattr(short.get_submodule(parent), name, layers[: max(highest, 1)])
-    return short
+def _first_position(encoder: Any) -> int | None:
+    """Returns the position id of the first subword of a window; None if an encoder cannot read packed windows."""
+    family = FAMILIES.get(encoder.config.model_type)
+    if family is None or not family.has_plain_attention or encoder.config._attn_implementation != "sdpa":
+        return None
+    if "position_ids" not in signature(encoder.forward).parameters:  # DistilBERT in versions of the library before 5
+        return None
+    return int(encoder.embeddings.padding_idx) + 1 if family.are_positions_shifted else 0

@@ -14,6 +14,7 @@ import torch
 from tagger.data.batching import SubwordTensors
 from tagger.data.windows import split_into_windows
 from tagger.data.word_cache import Ids
+from tagger.nn.packing import PackedWindows
 
 
 class Subwords(NamedTuple):
@@ -91,6 +92,17 @@ class Windows:
             *map(torch.from_numpy, (padded, lengths, self.cores, self.windows, self.first, self.last))
         )
 
+    def pack(self, min_subwords: int) -> PackedWindows:
+        """Returns the windows one after another, the longest first, and repeated until they have enough subwords."""
+        lengths = np.fromiter(map(len, self.ids), np.int64, len(self.ids))
+        order = np.argsort(-lengths, kind="stable")
+        starts = np.empty_like(lengths)
+        starts[order] = np.cumsum(lengths[order]) - lengths[order]
+        ids = np.concatenate([self.ids[window] for window in order.tolist()])
+        times = -(-min_subwords // len(ids))
+        first, last = (torch.from_numpy(starts[self.windows] + subwords) for subwords in (self.first, self.last))
+        return PackedWindows(torch.from_numpy(np.tile(ids, times)), lengths[order].tolist() * times, first, last)
+
 
 class _Core(NamedTuple):
     """Subwords [start, stop) of a passage that form a window, and the tokens [first, end) that are read in it."""
@@ -149,20 +161,28 @@ def _split_into_cores(starts: Ids, ends: Ids, bounds: Sequence[int], layout: Lay
             yield pending
         pending = _Core(start, stop, first, end)
         if stop - start > layout.capacity:
-            yield from _split_sentence(starts, pending, layout.capacity)
+            yield from _split_sentence(starts, ends, pending, layout.capacity)
             pending = None
     if pending:
         yield pending
 
 
-def _split_sentence(starts: Ids, sentence: _Core, capacity: int) -> Iterator[_Core]:
+def _split_sentence(starts: Ids, ends: Ids, sentence: _Core, capacity: int) -> Iterator[_Core]:
     """Yields overlapping cores of a sentence that is longer than a window; each token belongs to one of them."""
-    token_starts = starts[sentence.first : sentence.end] - sentence.start
+    tokens = slice(sentence.first, sentence.end)
+    token_starts, token_ends = starts[tokens] - sentence.start, ends[tokens] - sentence.start
+    cores = split_into_windows(sentence.stop - sentence.start, capacity)
+    counts: list[int] = []  # tokens that belong to each core or one before it
+    for left, right in pairwise(cores):
+        nearer = np.searchsorted(token_starts + token_ends, left.stop + right.start, side="right")
+        # A token longer than the overlap is read, in part, where it starts.
+        counts.append(int(max(nearer, np.searchsorted(token_starts, right.start))))
+    counts.append(len(token_starts))
     first = sentence.first
-    for window in split_into_windows(sentence.stop - sentence.start, capacity):
-        end = sentence.first + int(np.searchsorted(token_starts, window.used_stop))
+    for core, count in zip(cores, counts, strict=True):
+        end = sentence.first + count
         if end > first:
-            yield _Core(sentence.start + window.start, sentence.start + window.stop, first, end)
+            yield _Core(sentence.start + core.start, sentence.start + core.stop, first, end)
         first = max(first, end)
 
 

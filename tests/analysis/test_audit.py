@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -82,6 +82,14 @@ def test_planted_errors_are_the_first_suspects_with_their_corrections(result: Au
         ("missing", 107, "Cairo", None, '{"type": "LOC", "start": 3, "end": 4, "text": "Cairo"}'),
         ("spurious", 205, "lives", "LOC", "null"),
     }
+
+
+def test_models_that_disagree_with_too_many_annotations_are_named(result: Audit) -> None:
+    wrong = sum(suspect.is_improbable and suspect.kind != "missing" for suspect in result.suspects)
+    weak = replace(result, annotations={"train.conll": 2 * wrong + result.unjudged})
+    strong = replace(result, annotations={"train.conll": 5 * wrong + result.unjudged})
+    assert "the models disagree with 50 % of the annotations" in str(weak)
+    assert "disagree" not in str(strong)
 
 
 def test_a_row_of_a_suspect_says_where_it_is_and_how_probable(result: Audit) -> None:

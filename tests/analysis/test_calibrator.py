@@ -14,7 +14,7 @@ from tagger import model_dir
 from tagger.analysis import calibrator
 from tagger.analysis.calibrator import CalibrationResult, Predictions
 from tagger.data.calibration import Calibration
-from tagger.data.reader import Corpus
+from tagger.data.corpus import Corpus
 from tagger.data.sentence import Sentence
 from tagger.errors import ConfigError, DataError, ModelError
 from tagger.io.manifest import MANIFEST, build_manifest
@@ -67,6 +67,17 @@ def test_a_type_gets_a_temperature_of_its_own_only_if_its_spans_need_it() -> Non
     assert "ORG" not in temperatures
 
 
+def test_a_type_whose_probabilities_hold_seldom_gets_a_temperature_by_chance() -> None:
+    random = np.random.default_rng(8)
+    own = 0
+    for _ in range(60):
+        log_odds = random.normal(1, 2, 400)
+        probabilities = 1 / (1 + np.exp(-log_odds))
+        is_correct = random.random(400) < probabilities
+        own += len(dict(calibrator.fit_types(Predictions(["PER"] * 400, probabilities, is_correct, np.arange(400)))))
+    assert own <= 2
+
+
 def test_the_thresholds_count_the_calibrated_spans() -> None:
     model = make_model(spread=0.7)
     data = drawn(model, 1.0, 300)
@@ -96,6 +107,21 @@ def _entities(sentence: Sentence) -> list[tuple[str, int, int]]:
         if tag[0] in "ES":
             entities.append((tag[2:], start, position + 1))
     return entities
+
+
+def test_the_result_shows_what_a_precision_costs_and_no_thresholds_of_plain_tags() -> None:
+    rows = {"LOC": ((0.0, 1000, 800), (0.6, 500, 499)), "ORG": ((0.0, 100, 100),), "PER": ((0.0, 1000, 10),)}
+    gold = {"LOC": 1000, "ORG": 200, "PER": 500}
+    diagram = Predictions(["LOC"], np.array([0.5]), np.array([True]), np.array([0])).reliability()
+    shown = CalibrationResult(Calibration(1.5, thresholds=rows), diagram, diagram, (0.95,), gold)
+    assert str(shown).splitlines()[3:] == [
+        "precision 0.95 with 95 % confidence:",
+        "  LOC: threshold 0.6000, recall 49.90 instead of 80.00",
+        "  ORG: all spans, recall 50.00",
+        "  PER: no threshold",
+    ]
+    plain = calibrator.fit(tagger_of(make_model(plain=3, spread=0.7)), drawn(make_model(plain=3, spread=0.7), 1.5, 200))
+    assert "precision" not in str(plain)
 
 
 def test_a_precision_leaves_only_spans_above_the_threshold_of_their_type(tmp_path: Path) -> None:

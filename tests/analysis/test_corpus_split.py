@@ -4,8 +4,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from spacy.tokens import Doc, DocBin, Span
-from spacy.vocab import Vocab
 from typer.testing import CliRunner, Result
 
 import tagger
@@ -129,14 +127,6 @@ def test_each_part_of_a_table_has_its_header(tmp_path: Path) -> None:
     result = tagger.split(path, out=tmp_path / "parts")
     for file, count in zip(result.files, (8, 1, 1), strict=True):
         assert file.read_text() == "tag,token\n" + "B-PER,Ada\nO,sleeps\n\n" * count
-
-
-def test_a_format_that_cannot_be_split_is_an_error(tmp_path: Path) -> None:
-    doc = Doc(Vocab(), ["Ada"])
-    doc.set_ents([Span(doc, 0, 1, "PER")])
-    DocBin(docs=[doc] * 10).to_disk(tmp_path / "all.spacy")
-    with pytest.raises(ConfigError, match="spacy files cannot be split; convert the file to jsonl first"):
-        tagger.split(tmp_path / "all.spacy", out=tmp_path / "parts")
 
 
 def rows(count: int) -> list[dict[str, object]]:

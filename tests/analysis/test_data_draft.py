@@ -2,7 +2,9 @@ from pathlib import Path
 
 import pytest
 
+import tagger
 from tagger.analysis import data_draft
+from tagger.data import reader
 
 
 def draft(tmp_path: Path, text: str, name: str = "train.txt") -> tuple[dict[str, str | int], dict[str, str]]:
@@ -100,3 +102,14 @@ def test_tokens_of_a_treebank_without_a_value_are_drafted_as_not_annotated(tmp_p
     settings, notes = draft(tmp_path, treebank("_") + treebank("_", upos="_"), "train.conllu")
     assert settings == {"format": "conllu", "tag": "upos", "unknown_tag": "_"}
     assert notes == {"unknown_tag": "tokens without a value may have any tag"}
+
+
+@pytest.mark.parametrize(("start", "comments"), [("% id x y", "%"), ("#1\tO\tO", "none")])
+def test_comments_are_read_as_set(tmp_path: Path, start: str, comments: str) -> None:
+    path = tmp_path / "train.conll"
+    text = rows("@|@", "DT|NN", "O|B-PER")
+    path.write_text("\n\n".join(f"{start}\n{each}" for each in text.split("\n\n")))
+    result = tagger.init(path, settings={"data.comments": comments})
+    data = result.config.data
+    assert (data.token, data.tag, data.comments) == (0, 2, comments)
+    assert reader.read_part(data, "train").tokens == (10 if comments == "%" else 15)

@@ -93,7 +93,10 @@ def test_plain_tags_have_confusions_known_words_and_errors() -> None:
     assert {error.kind for error in report.errors} == {"type"}
     assert report.calibration.count == report.tokens
     assert report.interval[0] <= report.accuracy <= report.interval[1]
-    assert evaluation_page.build([report])
+    page = report.to_html()
+    assert "Tags <select" in page
+    assert "<label hidden>Kind" in page
+    assert 'class="kind"' not in page
 
 
 def test_tokens_without_a_gold_tag_are_no_errors() -> None:
@@ -145,7 +148,8 @@ def test_several_files_are_shown_side_by_side(model_path: Path, gold: Path, tmp_
     other.write_text(PLACES)
     result = tagger.evaluate_files(model_path, [gold, other], device="cpu")
     assert [report.name for report in result.reports] == ["gold.conll", "other.conll"]
-    last = str(result).splitlines()[-1]
+    *_, heading, _, last = str(result).splitlines()
+    assert heading.endswith("95 % interval of F1")
     assert last.split()[:4] == ["other.conll", "100.00", "100.00", "100.00"]
     assert [each["name"] for each in result.to_json()["files"]] == ["gold.conll", "other.conll"]
 
@@ -197,6 +201,39 @@ def test_the_page_lists_each_error_in_context(model_path: Path, gold: Path) -> N
     assert [value for name, value in page.attributes if name == "data-kind"] == [error.kind for error in report.errors]
     shown = [span for error in report.errors for span in (error.gold, error.predicted) if span]
     assert page.opened.count("mark") == len(shown)
+
+
+def test_a_confusion_is_coloured_by_its_count_beside_that_of_the_most_frequent_error(
+    model_path: Path, gold: Path
+) -> None:
+    report = tagger.evaluate(model_path, gold, device="cpu")
+    errors = {pair: count for pair, count in report.confusions.items() if pair[0] != pair[1]}
+    expected = sorted(f"{count / max(errors.values()):.2f}" for count in errors.values())
+    cells = re.findall(r'class="heat" style="--part: ([0-9.]+)">\d', report.to_html())
+    assert sorted(cells) == expected
+
+
+def test_a_page_of_many_errors_stays_small_and_says_how_many_are_left_out(
+    model_path: Path, gold: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = tmp_path / "many.conll"
+    many.write_text((PLACES + WRONG) * 40)
+    result = tagger.evaluate_files(model_path, [many, gold], device="cpu")
+    whole = result.to_html()
+    sizes = [len(report.errors) for report in result.reports]
+    assert sizes[0] == 40 * sizes[1]
+    assert Page(whole).opened.count("li") == sum(sizes)
+    assert "left out" not in whole
+    monkeypatch.setattr(evaluation_page, "MAX_ERROR_BYTES", 30_000)
+    page = result.to_html()
+    (listed, every, left_out), *others = re.findall(
+        r"The first (\d+) of (\d+) errors are listed; (\d+) are left out", page
+    )
+    assert others == []
+    assert (int(every), int(left_out)) == (sizes[0], sizes[0] - int(listed))
+    assert Page(page).opened.count("li") == int(listed) + sizes[1]
+    without = len(whole) - len("".join(re.findall(r"<li .*?</li>", whole, re.DOTALL)))
+    assert 20_000 < len(page.encode()) - without < 31_000
 
 
 def test_data_frames_hold_errors_and_confusions(model_path: Path, gold: Path) -> None:

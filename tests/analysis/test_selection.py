@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import tagger
+from tagger import model_dir
 from tagger.analysis import annotation_tasks, selection
 from tagger.analysis.selection import SelectedItem, SelectionOptions, SelectionResult
 from tagger.choices import AnnotationTool
@@ -22,6 +23,7 @@ from tagger.data.sentence import Record, Sentence, Span
 from tagger.data.tagged_files import FileOptions
 from tagger.errors import ConfigError, DataError
 from tagger.jobs.inputs import Input
+from tests.tagging.models import make_model
 
 FILE = Input(Path("a.conll"), PurePath("a.conll"))
 TEXT = "\ufeffAda lives in Oslo. 😀 Grace lives in New York.\r\n\r\nAlan lives in Lima !\n"
@@ -232,11 +234,36 @@ def test_pre_annotations_have_the_shape_of_each_tool() -> None:
     assert tasks["jsonl"]["spans"] == [{"type": "LOC", "start": 3, "end": end, "text": surface, "probability": 0.5}]
     (prediction,) = tasks["label-studio"]["predictions"]
     assert tasks["label-studio"]["data"] == {"text": item.text} | where
+    assert "score" not in prediction  # Label Studio takes it for a confidence
     assert prediction["result"][0]["value"] == {"start": 3, "end": end, "text": surface, "labels": ["LOC"]}
     assert tasks["prodigy"]["spans"] == [{"start": 3, "end": end, "token_start": 1, "token_end": 2, "label": "LOC"}]
     assert tasks["prodigy"]["meta"] == where
     rebuilt = "".join(token["text"] + " " * token["ws"] for token in tasks["prodigy"]["tokens"])
     assert rebuilt == item.text
+
+
+def test_plain_tags_are_pre_annotations_of_single_tokens(tmp_path: Path) -> None:
+    model = make_model(plain=3)
+    model_dir.save(model, tmp_path / "model", {})
+    (tmp_path / "a.txt").write_text("one two\nsix nine ten\n")
+    result = tagger.select(tmp_path / "model", tmp_path / "a.txt", count=5, input_format="lines", device="cpu")
+    assert sorted(texts(result)) == ["one two", "six nine ten"]
+    for item in result.items:
+        (sentence,) = item.sentences
+        tasks = {
+            tool: json.loads(annotation_tasks.dump([item], tool).strip(b"[]\n"))
+            for tool in ("doccano", "label-studio", "prodigy", "jsonl")
+        }
+        expected = list(zip(sentence.tokens, sentence.tags, strict=True))
+        assert [(item.text[start:end], tag) for start, end, tag in tasks["doccano"]["label"]] == expected
+        (prediction,) = tasks["label-studio"]["predictions"]
+        values = [each["value"] for each in prediction["result"]]
+        assert [(value["text"], *value["labels"]) for value in values] == expected
+        assert [each["score"] for each in prediction["result"]] == list(sentence.probabilities)
+        assert [(each["token_start"], each["label"]) for each in tasks["prodigy"]["spans"]] == [
+            (number, tag) for number, tag in enumerate(sentence.tags)
+        ]
+        assert (tasks["jsonl"]["tokens"], tasks["jsonl"]["tags"]) == (list(sentence.tokens), list(sentence.tags))
 
 
 def test_the_command_writes_tasks_and_prints_the_table(folder: Path, model_path: Path, tmp_path: Path) -> None:
@@ -253,6 +280,19 @@ def test_the_command_writes_tasks_and_prints_the_table(folder: Path, model_path:
     assert json.loads(as_json.stdout)["units"] == 2
     refused = CliRunner().invoke(app, [*command, "--json"])
     assert (refused.exit_code, refused.stderr.startswith("--json prints the result")) == (2, True)
+
+
+def test_data_in_brat_that_was_seen_is_skipped(model_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "brat").mkdir()
+    (tmp_path / "brat" / "a.txt").write_text("Ada lives in Oslo.\n")
+    (tmp_path / "brat" / "a.ann").write_text("T1\tPER 0 3\tAda\n")
+    (tmp_path / "b.txt").write_text("Ada lives in Oslo.\nGrace went home by train.\n")
+    for seen in (tmp_path / "brat", tmp_path / "brat" / "a.ann", tmp_path / "brat" / "a.txt"):
+        result = tagger.select(model_path, tmp_path / "b.txt", count=2, seen=seen, device="cpu")
+        assert (texts(result), result.seen) == (["Grace went home by train."], 1)
+    (tmp_path / "brat" / "a.txt").unlink()
+    with pytest.raises(DataError, match=r"a\.ann: has no text a\.txt beside it"):
+        tagger.select(model_path, tmp_path / "b.txt", count=2, seen=tmp_path / "brat" / "a.ann", device="cpu")
 
 
 def test_an_output_replaces_no_input_and_no_seen_file(folder: Path, model_path: Path) -> None:

@@ -1,16 +1,18 @@
 """brat: texts with files of annotations beside them."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+import tagger
 from tagger.choices import Misaligned
-from tagger.data import reader
+from tagger.data import corpus_folder, reader
+from tagger.data.corpus import Corpus
 from tagger.data.formats import Layout
 from tagger.data.formats.reading import AnnotationOptions
 from tagger.data.guessing import guess_format
-from tagger.data.reader import Corpus
-from tagger.errors import DataError
+from tagger.errors import ConfigError, DataError, StorageError
 
 TEXT = "Ada Quill left Karsk.\r\nShe ran.\n"
 SPANS = "T1\tPER 0 9\tAda Quill\nT2\tLOC 15 20\tKarsk\n"
@@ -88,10 +90,62 @@ def test_a_missing_text_is_an_error(tmp_path: Path):
 def test_the_parts_of_a_corpus_may_be_folders_or_pairs_of_files(tmp_path: Path):
     fill(tmp_path / "train", SPANS)
     fill(tmp_path, SPANS, name="dev")
-    found = reader.find_corpus_files(tmp_path)
+    found = corpus_folder.find_corpus_files(tmp_path)
     assert found == {"train": tmp_path / "train", "dev": tmp_path / "dev.ann"}
 
 
 def test_a_wrong_text_beside_the_offsets_is_reported(tmp_path: Path):
     corpus = read(fill(tmp_path, "T1\tPER 0 9\tAda Quell\n"))
     assert "spans that cover another text than annotated" in corpus.notices.counts
+
+
+TEXTS = [
+    "Ada\nQuill left.\r\nEve\u2028Karr ran.\n",
+    "  \U0001f600 Ada\u00a0Quill",
+    "\ufeffAda Quill\tleft",
+    "no span",
+    "",
+]
+LABELS = [[[0, 9, "PER"], [17, 25, "PER"]], [[4, 13, "PER X"]], [[0, 10, "PER"]], [], []]
+
+
+def test_texts_and_spans_of_rows_are_those_of_the_pairs(tmp_path: Path):
+    ids = ["../up/x", ".a", "same", "same", ""]
+    rows = [{"id": name, "text": text, "label": label} for name, text, label in zip(ids, TEXTS, LABELS, strict=True)]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tagger.convert(tmp_path / "in.jsonl", tmp_path / "out", output_format="brat")
+    names = ["up_x", "a", "same", "same-000004", "in-000005"]
+    texts = {path.name: path.read_bytes().decode() for path in (tmp_path / "out").glob("*.txt")}
+    assert texts == {f"{name}.txt": text for name, text in zip(names, TEXTS, strict=True)}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out"]
+    assert (tmp_path / "out" / "up_x.ann").read_text() == "T1\tPER 0 3;4 9\tAda Quill\nT18\tPER 17 20;21 25\tEve Karr\n"
+    assert "PER\nPER\\x20X\n" in (tmp_path / "out" / "annotation.conf").read_text()
+    tagger.convert(tmp_path / "out", tmp_path / "back.jsonl", output_format="doccano")
+    back = {row["text"]: row["label"] for row in map(json.loads, (tmp_path / "back.jsonl").read_bytes().splitlines())}
+    assert back == dict(zip(TEXTS, LABELS, strict=True))
+    tagger.convert(tmp_path / "out", tmp_path / "again", output_format="brat")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()} == {
+        path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()
+    }
+
+
+def test_sentences_are_the_lines_of_their_document(tmp_path: Path):
+    (tmp_path / "a.conll").write_text("Ada B-PER\nran O\n\nEve B-PER\n\n-DOCSTART- O\n\nno O\n")
+    tagger.convert(tmp_path / "a.conll", tmp_path / "out", output_format="brat")
+    texts = [path.read_text() for path in sorted((tmp_path / "out").glob("*.txt"))]
+    assert texts == ["Ada ran\nEve\n", "no\n"]
+    assert (tmp_path / "out" / "a-000001.ann").read_text() == "T1\tPER 0 3\tAda\nT9\tPER 8 11\tEve\n"
+
+
+def test_a_folder_with_files_is_never_filled_and_a_fault_leaves_nothing(tmp_path: Path):
+    (tmp_path / "a.conll").write_text("Ada B-PER\n\nran B-PER O\n")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("x")
+    with pytest.raises(StorageError, match="out: exists"):
+        tagger.convert(tmp_path / "a.conll", tmp_path / "out", output_format="brat")
+    with pytest.raises(DataError, match=r"a\.conll:3"):
+        tagger.convert(tmp_path / "a.conll", tmp_path / "new", output_format="brat")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.conll", "mine", "out"]
+    (tmp_path / "a.conll").write_text("Ada NNP\n")
+    with pytest.raises(ConfigError, match="the tags are plain tags; brat has spans only"):
+        tagger.convert(tmp_path / "a.conll", tmp_path / "new", output_format="brat")

@@ -31,13 +31,40 @@ def test_without_a_hit_the_bound_is_zero() -> None:
 def test_the_lowest_threshold_with_the_precision_is_selected() -> None:
     rows = ((0.0, 1000, 900), (0.5, 900, 880), (0.9, 800, 795), (0.99, 20, 20))
     calibration = Calibration(thresholds={"PER": rows, "LOC": ((0.0, 30, 29),), "ORG": ()})
-    error = (1 - CONFIDENCE) / 4
-    bounds = [lower_bound(correct, count, error) for _, count, correct in rows]
+    bounds = [lower_bound(correct, count, 1 - CONFIDENCE) for _, count, correct in rows]
     assert bounds[0] < 0.9 < bounds[1] < 0.98 < bounds[2]
     assert calibration.find_thresholds(0.9) == {"PER": 0.5, "LOC": None, "ORG": None}
     assert calibration.find_thresholds(0.98)["PER"] == 0.9
     assert calibration.find_thresholds(0.999)["PER"] is None
     assert calibration.find_thresholds(0.0)["PER"] == 0.0
+
+
+def test_a_threshold_is_tested_only_while_all_higher_ones_pass() -> None:
+    passing, failing = (400, 399), (500, 450)
+    rows = ((0.0, 1000, 990), (0.5, 600, 595), (0.7, *failing), (0.9, *passing))
+    assert Calibration(thresholds={"X": rows}).find_thresholds(0.95) == {"X": 0.9}
+    assert Calibration(thresholds={"X": rows[:2]}).find_thresholds(0.95) == {"X": 0.0}
+
+
+@pytest.mark.parametrize(("highest", "all_spans", "expected"), [(200, 979, 0.0), (190, 979, None), (190, 980, 0.0)])
+def test_if_the_highest_spans_fail_all_spans_are_tested_with_four_fifths_of_the_error(
+    highest: int, all_spans: int, expected: float | None
+) -> None:
+    promise = 0.9695
+    assert lower_bound(979, 1000, 0.05) > promise > lower_bound(979, 1000, 0.04)
+    assert lower_bound(980, 1000, 0.04) > promise
+    rows = ((0.0, 1000, all_spans), (0.9, 200, highest))
+    assert Calibration(thresholds={"X": rows}).find_thresholds(promise)["X"] == expected
+
+
+def test_a_precision_that_no_threshold_has_is_promised_in_at_most_one_of_twenty_draws() -> None:
+    source = random.Random(7)
+    promised = 0
+    for _ in range(1000):
+        correct = [source.random() < 0.9 for _ in range(320)]
+        rows = tuple((number / 320, 320 - number, sum(correct[number:])) for number in range(0, 320, 16))
+        promised += Calibration(thresholds={"X": rows}).find_thresholds(0.9)["X"] is not None
+    assert 10 < promised <= 50
 
 
 def test_the_promised_precision_is_missed_in_at_most_one_of_twenty_draws() -> None:

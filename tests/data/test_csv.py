@@ -1,22 +1,29 @@
 """CSV and TSV: separator, quotes, header and sentences are read as a spreadsheet or pandas wrote them."""
 
+import copy
 import csv as standard
 from io import BytesIO, StringIO
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tagger
 from tagger.data import reader
 from tagger.data.formats import Layout
-from tagger.data.sentence import Reject, Sentence
+from tagger.data.formats.writing import WriteOptions
+from tagger.data.sentence import Record, Reject, Sentence
+from tagger.data.writer import make_sink
 from tagger.errors import DataError
+from tests.data.tagged import tagged
 
 
 def read(text: str, layout: Layout | None = None, *, tagged: bool = True) -> list[Sentence]:
     source = BytesIO(text.encode())
     layout = layout or Layout()
-    return list(reader.read_sentences(source, input_format="csv", layout=layout, tagged=tagged, name="x.csv"))
+    sentences = reader.read_sentences(source, input_format="csv", layout=layout, tagged=tagged, name="x.csv")
+    return [sentence for sentence in sentences if sentence.tokens]
 
 
 def rows(sentences: list[Sentence]) -> list[list[tuple[str, str]]]:
@@ -109,3 +116,61 @@ def test_what_the_standard_library_writes_is_read(sentences: list[list[tuple[str
     for number, sentence in enumerate(sentences):
         writer.writerows([number, *row] for row in sentence)
     assert rows(read(file.getvalue())) == sentences
+
+
+WORDS = st.text("aé\",;|\t\u3000 '", min_size=1, max_size=4).filter(str.strip)
+
+
+def written(sentences: list[Sentence]) -> str:
+    """Returns sentences of JSON lines as CSV."""
+    sink = make_sink("csv", WriteOptions("jsonl", Layout()))
+    records = [Record((sentence,), number, number + 1) for number, sentence in enumerate(sentences)]
+    return (sink.begin() + sink.write(records) + sink.end()).decode()
+
+
+@given(st.lists(st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=4), min_size=1, max_size=4))
+def test_any_words_and_tags_are_written_as_the_standard_library_reads_them(pairs: list[list[tuple[str, str]]]) -> None:
+    sentences = [
+        Sentence(tuple(token for token, _ in each), tags=tuple(tag for _, tag in each), line=1) for each in pairs
+    ]
+    text = written(sentences)
+    table = [row[2:] for row in standard.reader(StringIO(text)) if row]
+    assert table == [["token", "tag"], *([token, tag] for each in pairs for token, tag in each)]
+    assert rows(read(text)) == pairs
+    assert [sentence.document for sentence in read(text)] == list(range(len(pairs)))
+
+
+def test_what_a_field_cannot_hold_is_escaped() -> None:
+    (sentence,) = read(written([Sentence(("a\nb\0", "", " ", "\ufeff"), tags=("\u2003", "O", "O", "O"))]))
+    assert sentence.tokens == ("a\\nb\\0", "_", "\\x20", "\\ufeff")
+    assert sentence.tags[0] == "\u2003"
+
+
+def test_a_file_keeps_everything_but_its_tags(tmp_path: Path) -> None:
+    text = '\ufeffSentence #;Word;Tag;"a ""b"" c"\r\n1;Ada;B-PER;"x; y"\r\n;";";O;""\r\n\r\n2;"""";B-LOC;z\r\n;ran;O;'
+    (tmp_path / "a.csv").write_text(text, newline="")
+    tagger.convert(tmp_path / "a.csv", tmp_path / "b.csv", scheme="IOBES", types="LOC=a;b")
+    expected = text.replace("B-PER", "S-PER").replace("B-LOC", '"S-a;b"')
+    assert (tmp_path / "b.csv").read_bytes().decode() == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "layout", "expected"),
+    [
+        ("word;x\nAda;1\n\nran;2", Layout(tag=None), "word;x;tag;probability\nAda;1;B-X;.5\n\nran;2;B-X;.5"),
+        ("word,tag\nAda,O\n", Layout(tag=None), "word,tag,predicted_tag,probability\nAda,O,B-X,.5\n"),
+        ("word,tag\nAda,O\n", Layout(), "word,tag,probability\nAda,B-X,.5\n"),
+        ("word,tag\nAda,O\n", Layout(tag="ner", fixed=True), "word,tag,ner,probability\nAda,O,B-X,.5\n"),
+        ("Ada\tO\n", Layout(tag=1), "Ada\tB-X\t.5\n"),
+    ],
+)
+def test_tags_of_a_model_go_into_their_column_or_a_new_one(text: str, layout: Layout, expected: str) -> None:
+    records = tagged(reader.read_records(BytesIO(text.encode()), input_format="csv", layout=layout, name="x"))
+    sink = make_sink("csv", WriteOptions("csv", layout, probabilities=True))
+    assert sink.write(copy.deepcopy(records)).decode() == expected.replace(".5", "0.500000")
+
+
+def test_a_column_that_does_not_exist_is_an_error() -> None:
+    layout = Layout(tag=7, fixed=True)
+    with pytest.raises(DataError, match=r"x:1: tags cannot be written to column 7 of 2 in"):
+        list(reader.read_records(BytesIO(b"word,tag\nAda,O\n"), input_format="csv", layout=layout, name="x"))

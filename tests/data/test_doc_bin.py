@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from spacy.tokens import Doc, DocBin, Span
 from spacy.vocab import Vocab
@@ -188,7 +188,7 @@ CONTENT = make(example())
 
 
 def test_a_file_that_grows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doc_bin, "_MAX_BYTES", 1 << 16)
+    monkeypatch.setattr(doc_bin.reading, "MAX_BYTES", 1 << 16)
     with pytest.raises(DataError, match=r"over 65,536 bytes; store its documents in several files"):
         read(zlib.compress(bytes(1 << 17)))
 
@@ -221,3 +221,80 @@ def test_what_was_not_annotated_is_marked_in_other_formats(tmp_path: Path, caplo
     tagger.convert(tmp_path / "a.spacy", tmp_path / "b.conll", scheme="IOBES")
     assert (tmp_path / "b.conll").read_text().endswith("a\t_\nb\tS-X\n\n")
     assert "tokens that were not annotated get the tag _; to read it, set data.unknown_tag" in caplog.text
+
+
+def load(path: Path) -> list[Doc]:
+    return list(DocBin().from_disk(path).get_docs(Vocab()))
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(expected=st.lists(docs(), min_size=1, max_size=4))
+def test_spacy_reads_texts_tokens_and_entities_that_were_written(expected: list[Doc], tmp_path: Path) -> None:
+    (tmp_path / "a.spacy").write_bytes(make(*expected))
+    tagger.convert(tmp_path / "a.spacy", tmp_path / "b.spacy")
+    expected = [doc for doc in expected if doc.text.strip()]
+    written = load(tmp_path / "b.spacy")
+    assert [doc.text for doc in written] == [doc.text for doc in expected]
+    for doc, other in zip(written, expected, strict=True):
+        words, other_words = (
+            [(token.idx, token.text) for token in each if token.text.strip()] for each in (doc, other)
+        )
+        assert words == other_words
+        assert [(e.start_char, e.end_char, e.label_) for e in doc.ents] == [
+            (e.start_char, e.end_char, e.label_) for e in other.ents
+        ]
+
+
+def test_sentences_become_documents_of_spacy_as_in_the_file(tmp_path: Path) -> None:
+    first, second = "Ada B-PER\nran O\n\nEve B-PER\n\n", "no O\n"
+    (tmp_path / "a.conll").write_text(first)
+    (tmp_path / "b.conll").write_text(f"{first}-DOCSTART- O\n\n{second}")
+    for name in "ab":
+        tagger.convert(tmp_path / f"{name}.conll", tmp_path / f"{name}.spacy")
+    assert [[token.text for token in doc] for doc in load(tmp_path / "a.spacy")] == [["Ada", "ran"], ["Eve"]]
+    docs = load(tmp_path / "b.spacy")
+    assert [[token.text for token in doc] for doc in docs] == [["Ada", "ran", "Eve"], ["no"]]
+    assert [sentence.text.split() for sentence in docs[0].sents] == [["Ada", "ran"], ["Eve"]]
+    assert [(entity.text, entity.label_) for entity in docs[0].ents] == [("Ada", "PER"), ("Eve", "PER")]
+    assert docs[0].has_unknown_spaces
+
+
+def test_plain_tags_spaces_and_missing_entities_are_written(tmp_path: Path) -> None:
+    row = "1\tAda\t_\tX\tNNP\t_\t_\t_\t_\tSpaceAfter=No\n2\t.\t_\tX\t.\t_\t_\t_\t_\t_\n\n"
+    (tmp_path / "a.conllu").write_text(row)
+    tagger.convert(tmp_path / "a.conllu", tmp_path / "a.spacy", tag_column="xpos")
+    (doc,) = load(tmp_path / "a.spacy")
+    assert ([token.tag_ for token in doc], doc.text, doc.has_unknown_spaces) == (["NNP", "."], "Ada. ", False)
+    assert reader.read_corpus(tmp_path / "a.spacy", input_format="spacy", layout=Layout(0, "tag")).tokens == 2
+    partly = Doc(VOCAB, ["a", "b", "c"])
+    partly.set_ents([Span(partly, 1, 2, "X")], default="missing", outside=[Span(partly, 2, 3)])
+    DocBin(docs=[partly]).to_disk(tmp_path / "b.spacy")
+    tagger.convert(tmp_path / "b.spacy", tmp_path / "c.spacy")
+    assert [token.ent_iob_ for token in load(tmp_path / "c.spacy")[0]] == ["", "B", "O"]
+
+
+def test_parts_hold_the_documents_with_all_that_spacy_stored(tmp_path: Path) -> None:
+    docs = []
+    for number in range(10):
+        doc = example(sent_starts=[index in (0, 6) for index in range(11)])
+        doc.cats, doc.user_data["n"] = {"c": number}, number
+        doc.spans["sc"] = [Span(doc, 0, 1, "Z")]
+        docs.append(doc)
+    DocBin(docs=docs, store_user_data=True).to_disk(tmp_path / "all.spacy")
+    result = tagger.split(tmp_path / "all.spacy", out=tmp_path / "parts", fractions=(70, 30))
+    parts = [load(file) for file in result.files]
+    assert [len(part) for part in parts] == [7, 3]
+    for doc in parts[0] + parts[1]:
+        number = doc.user_data["n"]
+        assert (doc.cats, doc.text, len(doc.spans["sc"])) == ({"c": number}, docs[number].text, 1)
+    assert sorted(doc.user_data["n"] for part in parts for doc in part) == list(range(10))
+    data = parse(f"data: {{train: {result.files[0]}, dev: {result.files[1]}}}", "recipe.yaml")
+    assert len(corpora.load(data).train.sentences) == 14
+
+
+def test_a_file_too_large_to_read_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doc_bin.reading, "MAX_BYTES", 1 << 10)
+    (tmp_path / "a.conll").write_text("Ada B-PER\n\n" * 100)
+    with pytest.raises(DataError, match=r"a file of spaCy of over 1,024 bytes; write several files"):
+        tagger.convert(tmp_path / "a.conll", tmp_path / "b.spacy")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.conll"]

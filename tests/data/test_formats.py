@@ -38,6 +38,7 @@ def test_every_module_is_a_format_or_shared():
         "reading",
         "rows",
         "spacy_library",
+        "text_spans",
         "writing",
     }
     folder = Path(formats.__file__).parent

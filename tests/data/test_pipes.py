@@ -1,13 +1,21 @@
 """Lines whose tokens carry their tags after a bar."""
 
+import copy
 from io import BytesIO
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+import tagger
 from tagger.data import reader
 from tagger.data.formats import Layout
-from tagger.data.sentence import Reject, Sentence
+from tagger.data.formats.writing import WriteOptions
+from tagger.data.sentence import Record, Reject, Sentence
+from tagger.data.writer import make_sink
 from tagger.errors import DataError
+from tests.data.tagged import tagged
 
 
 def read(text: str, layout: Layout | None = None, *, tagged: bool = True) -> list[Sentence]:
@@ -46,3 +54,39 @@ def test_a_line_with_a_fault_is_rejected() -> None:
     )
     assert [(record.sentences[0].tokens, record.document) for record in records] == [(("Ada",), 0), (("Eve",), 2)]
     assert [(reject.line, reject.raw) for reject in rejects] == [(2, "ran\n")]
+
+
+WORDS = st.text("aé| \u3000\u2028'", min_size=1, max_size=4)
+
+
+@given(st.lists(st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=4), min_size=1, max_size=4))
+def test_any_words_and_tags_are_read_as_they_were(pairs: list[list[tuple[str, str]]]) -> None:
+    sentences = [Sentence(tuple(token for token, _ in each), tags=tuple(tag for _, tag in each)) for each in pairs]
+    sink = make_sink("pipes", WriteOptions("jsonl", Layout()))
+    text = sink.write([Record((sentence,)) for sentence in sentences]).decode()
+    assert text.count("\n") == len(pairs)
+    assert [list(zip(each.tokens, each.tags, strict=True)) for each in read(text)] == pairs
+
+
+def test_lines_keep_everything_but_their_tags(tmp_path: Path) -> None:
+    text = "\ufeff Ada|NNP|B-PER  a|b|NN|O\t\r\n\nEve|NNP|B-PER"
+    (tmp_path / "a.pipes").write_text(text, newline="")
+    tagger.convert(tmp_path / "a.pipes", tmp_path / "b.pipes", types="PER=X Y")
+    assert (tmp_path / "b.pipes").read_bytes().decode() == text.replace("PER", "X\\x20Y")
+
+
+@pytest.mark.parametrize(
+    ("tag", "expected"),
+    [(None, "Ada|NNP|B-X|0.500000 ran|VBD|I-X|0.500000\n"), (-1, "Ada|B-X|0.500000 ran|I-X|0.500000\n")],
+)
+def test_tags_of_a_model_go_into_their_field_or_a_new_one(tag: int | None, expected: str) -> None:
+    layout = Layout(tag=tag)
+    source = BytesIO(b"Ada|NNP ran|VBD\n")
+    records = tagged(reader.read_records(source, input_format="pipes", layout=layout, name="x"))
+    sink = make_sink("pipes", WriteOptions("pipes", layout, probabilities=True))
+    assert sink.write(copy.deepcopy(records)).decode() == expected
+
+
+def test_a_field_that_does_not_exist_is_an_error() -> None:
+    with pytest.raises(DataError, match=r"x\.txt:1: tags cannot be written to field 7 of 'Ada\|NNP'"):
+        read("Ada|NNP\n", Layout(tag=7, fixed=True), tagged=False)

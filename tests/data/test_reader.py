@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from tagger.data import reader
+from tagger.data import corpus_folder, reader, splitting
+from tagger.data.corpus import Corpus
 from tagger.data.formats import Layout, lines
-from tagger.data.reader import Corpus
 from tagger.data.sentence import Record, Reject, Sentence
 from tagger.errors import ConfigError, DataError
 from tagger.io import line_reader
@@ -43,18 +43,18 @@ def fill(folder: Path, *names: str) -> Path:
 def test_corpus_files_are_found_by_their_usual_names(tmp_path: Path, names: tuple):
     fill(tmp_path, "README.md", "train.md", "latest.zip", *filter(None, names))
     (tmp_path / "dev").mkdir() if "dev" not in names else None
-    found = {role: path.name for role, path in reader.find_corpus_files(tmp_path).items()}
+    found = {role: path.name for role, path in corpus_folder.find_corpus_files(tmp_path).items()}
     assert found == {role: name for role, name in zip(("train", "dev", "test"), names, strict=True) if name}
 
 
 def test_compressed_files_are_found(tmp_path: Path):
-    found = reader.find_corpus_files(fill(tmp_path, "train.txt.gz", "en-dev.conllu.gz"))
+    found = corpus_folder.find_corpus_files(fill(tmp_path, "train.txt.gz", "en-dev.conllu.gz"))
     assert {role: path.name for role, path in found.items()} == {"train": "train.txt.gz", "dev": "en-dev.conllu.gz"}
 
 
 def test_the_raw_text_of_a_treebank_is_ignored(tmp_path: Path):
     names = [f"fr_gsd-ud-{role}.{kind}" for role in ("train", "dev", "test") for kind in ("conllu", "txt")]
-    found = reader.find_corpus_files(fill(tmp_path, *names))
+    found = corpus_folder.find_corpus_files(fill(tmp_path, *names))
     assert {role: path.name for role, path in found.items()} == {
         "train": "fr_gsd-ud-train.conllu",
         "dev": "fr_gsd-ud-dev.conllu",
@@ -72,14 +72,14 @@ def test_the_raw_text_of_a_treebank_is_ignored(tmp_path: Path):
 )
 def test_two_files_for_one_role_are_an_error(tmp_path: Path, names: tuple, role: str):
     with pytest.raises(DataError, match=f"{names[-2]} and {names[-1]} may each be `{role}`; name one$"):
-        reader.find_corpus_files(fill(tmp_path, *names))
+        corpus_folder.find_corpus_files(fill(tmp_path, *names))
 
 
 def test_a_missing_folder_or_training_file_is_an_error(tmp_path: Path):
     with pytest.raises(DataError, match="found no training file such as"):
-        reader.find_corpus_files(fill(tmp_path, "dev.txt", "corpus.txt"))
+        corpus_folder.find_corpus_files(fill(tmp_path, "dev.txt", "corpus.txt"))
     with pytest.raises(DataError, match="none: no such folder"):
-        reader.find_corpus_files(tmp_path / "none")
+        corpus_folder.find_corpus_files(tmp_path / "none")
 
 
 def documents(*sizes: int) -> list[Sentence]:
@@ -94,7 +94,9 @@ def documents(*sizes: int) -> list[Sentence]:
 @pytest.mark.parametrize("sizes", [(1, 5), (3,) * 10, (2, 1, 9, 4), (2,), (30,)])
 def test_documents_or_else_sentences_are_split_off(sizes: tuple, share: float):
     sentences = documents(*sizes)
-    train, dev = ([sentences[position] for position in part] for part in reader.split_off_dev(sentences, share, seed=1))
+    train, dev = (
+        [sentences[position] for position in part] for part in splitting.split_off_dev(sentences, share, seed=1)
+    )
     assert train and dev  # noqa: PT018
     assert Counter(train + dev) == Counter(sentences)
     for part in (train, dev):
@@ -108,13 +110,13 @@ def test_documents_or_else_sentences_are_split_off(sizes: tuple, share: float):
 
 def test_the_split_depends_on_the_seed():
     sentences = documents(40)
-    found = [reader.split_off_dev(sentences, 0.2, seed)[1] for seed in (1, 1, 2)]
+    found = [splitting.split_off_dev(sentences, 0.2, seed)[1] for seed in (1, 1, 2)]
     assert found[0] == found[1] != found[2]
 
 
 def test_a_single_sentence_cannot_be_split():
     with pytest.raises(DataError, match="a single sentence cannot be split"):
-        reader.split_off_dev(documents(1), 0.5, seed=1)
+        splitting.split_off_dev(documents(1), 0.5, seed=1)
 
 
 def corpus(text: str, input_format: str = "columns", tag: int | str = -1) -> Corpus:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import tagger
 from tagger.choices import Repair
 from tagger.cli import app
-from tagger.data.reader import Corpus
+from tagger.data.corpus import Corpus
 from tagger.data.sentence import Sentence, Span
 from tagger.errors import ConfigError, DataError
 from tagger.evaluation import Counts, SystemScore, repairs, systems

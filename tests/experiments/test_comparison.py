@@ -181,6 +181,9 @@ def test_a_run_of_one_seed_is_compared_with_a_note(tmp_path: Path) -> None:
     assert (result.baseline.seeds, result.baseline.sd) == ((1,), None)
     assert f"{tmp_path}/a has one seed: the variation between seeds is not included" in str(result)
     assert f"{tmp_path}/b has one seed" not in str(result)
+    assert "F1 on test, mean ± sd of seeds; differences" in str(result)
+    twice = str(compare(tmp_path / "a", tmp_path / "a", samples=10))
+    assert twice.count("has one seed") == 1
 
 
 def test_runs_on_other_data_are_refused(tmp_path: Path) -> None:
@@ -378,8 +381,14 @@ def test_files_of_predictions_and_tagged_files_are_compared(tmp_path: Path) -> N
     assert [result.differences[0].system.mean for result in results] == [pytest.approx(40)] * 3
     assert len({(result.data, result.differences[0].bootstrap_p, result.on) for result in results}) == 1
     assert (results[0].on, results[0].baseline.seeds) == (None, ())
-    assert "seeds, drawn" not in str(results[0])
+    assert "seeds" not in str(results[0])
+    wrong = re.escape("0.conll: expected gold and predicted tags, found a file of the format columns; name the file")
+    for options in ({}, {"input_format": "columns"}, {"tag_column": 1}):
+        with pytest.raises(ConfigError, match=wrong):
+            tagger.compare(*tagged, **options)
+    named = [path.rename(path.with_suffix(".out")) for path in written]
+    assert tagger.compare(*named, input_format="jsonl", samples=50).baseline.scores == results[0].baseline.scores
     with pytest.raises(DataError, match=r"swapped.conll: was scored on other data than .*both0.conll: expected sha256"):
         tagger.compare(both[0], columns(tmp_path / "swapped.conll", PREDICTIONS[1], GOLD), predicted_column=2)
     run = write_run(tmp_path / "run", [[(1, 1, 1)] * 3], data=results[0].data)
-    assert tagger.compare(run, written[0], samples=50).differences[0].system.scores == results[0].baseline.scores
+    assert tagger.compare(run, named[0], samples=50).differences[0].system.scores == results[0].baseline.scores

@@ -187,3 +187,10 @@ def test_what_can_be_read_only_once_has_no_identity(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     assert (Input(tmp_path / "file", PurePath("file")).file_status() or [])[0] == 1
     assert Input(None, PurePath("stdin")).file_status() is None
+
+
+def test_a_saved_dataset_is_no_folder_of_files(tmp_path: Path) -> None:
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "state.json").write_text("{}")
+    with pytest.raises(DataError, match="saved: a saved dataset is read for training only; write it as Parquet"):
+        inputs.find_inputs([tmp_path / "saved"])

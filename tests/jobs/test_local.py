@@ -17,12 +17,13 @@ from typer.testing import CliRunner
 
 import tagger
 from tagger import model_dir
+from tagger.choices import OutputFormat
 from tagger.cli import app
-from tagger.data import reader
+from tagger.data import data_settings
 from tagger.data.formats import Layout
 from tagger.data.sentence import Alternative, Sentence, Span
 from tagger.errors import ConfigError, DataError, Stopped, StorageError
-from tagger.io import line_reader
+from tagger.io import atomic, line_reader
 from tagger.jobs import pools
 from tagger.jobs.inputs import STDIN
 from tagger.jobs.job import Formats, Job
@@ -62,7 +63,7 @@ def test_a_name_tells_a_tagged_files_format_before_the_training_does(
     config = model.model.config
     data = config.data.model_copy(update={"format": trained})
     object.__setattr__(model.model, "config", config.model_copy(update={"data": data}))
-    assert reader.guess_tagged_format(Path(name), model.model.config.data) == form
+    assert data_settings.guess_tagged_format(Path(name), model.model.config.data) == form
 
 
 def test_a_wider_file_gets_its_tags_where_the_training_had_them(model: Tagger) -> None:
@@ -116,13 +117,13 @@ def test_plain_tags_have_no_scheme_to_be_spelt_in(model: Tagger, monkeypatch: py
         ),
         (
             Formats("lines", tag_column=1),
-            "`tag_column` has no effect from lines to columns; it is for columns that are written back",
+            "`tag_column` has no effect from lines to columns; it is for columns, csv and pipes that are",
         ),
         (Formats("columns", "jsonl", tag_column=1), "`tag_column` has no effect from columns to jsonl"),
         (Formats("conllu", "columns", tag_column="upos"), "`tag_column` has no effect from conllu to columns"),
         (
             Formats("lines", language="en"),
-            "`language` has no effect from lines to columns; it is for text, jsonl, json and parquet",
+            "`language` has no effect from lines to columns; it is for text, jsonl, json, parquet and brat",
         ),
         (
             Formats("lines", "html", scheme="IOB2"),
@@ -157,9 +158,9 @@ def test_plain_tags_have_no_spans_to_be_written(model: Tagger, monkeypatch: pyte
 
 def test_a_layout_of_other_formats_never_points_at_a_column_that_may_hold_something(model: Tagger) -> None:
     data = model.model.config.data
-    assert reader.find_layout(data, "lines") == Layout(0, None)
-    assert reader.find_layout(data, "conllu").tag == "misc:NER"
-    assert reader.find_layout(data, "columns") == Layout(0, 1, ("token", "ner"))
+    assert data_settings.find_layout(data, "lines") == Layout(0, None)
+    assert data_settings.find_layout(data, "conllu").tag == "misc:NER"
+    assert data_settings.find_layout(data, "columns") == Layout(0, 1, ("token", "ner"))
 
 
 def test_the_texts_of_a_brat_folder_are_tagged_without_its_annotations(
@@ -172,9 +173,113 @@ def test_the_texts_of_a_brat_folder_are_tagged_without_its_annotations(
     with caplog.at_level("INFO", logger="tagger"):
         into(model, model_path, tmp_path / "out", folder)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jsonl", "b.jsonl"]
-    assert f"{folder}/a.ann: annotations of brat are not read; their texts are tagged" in caplog.text
-    with pytest.raises(DataError, match="would both be written to"):
-        into(model, model_path, tmp_path / "named", folder / "a.txt", folder / "a.ann")
+    assert f"{folder}/a.ann: annotations of brat are not read, only their texts" in caplog.text
+    into(model, model_path, tmp_path / "named", folder / "a.txt", folder / "a.ann")
+    assert [path.name for path in (tmp_path / "named").iterdir()] == ["a.jsonl"]
+
+
+def brat_folder(folder: Path) -> dict[str, str]:
+    """Fills a folder of brat; returns its texts by name."""
+    texts = {"a.txt": "\ufeffAda lives in Oslo.\r\n\nAlan\n", "sub/b.txt": "Ada"}
+    (folder / "sub").mkdir(parents=True)
+    for name, text in texts.items():
+        (folder / name).write_text(text, newline="")
+        (folder / name).with_suffix(".ann").write_text("T1\tOLD 0 1\tx\n")
+    (folder / "annotation.conf").write_text("[entities]\nOLD\n")
+    return texts
+
+
+@pytest.mark.parametrize("formats", [Formats("brat"), Formats(None, "brat")])
+def test_a_folder_of_brat_is_tagged_as_such_a_folder(
+    model: Tagger, model_path: Path, tmp_path: Path, formats: Formats
+) -> None:
+    texts = brat_folder(tmp_path / "in")
+    into(model, model_path, tmp_path / "out", tmp_path / "in", formats=formats)
+    written = {
+        str(path.relative_to(tmp_path / "out")): path.read_bytes().decode()
+        for path in (tmp_path / "out").rglob("*")
+        if path.is_file()
+    }
+    assert written.keys() == {"a.txt", "a.ann", "sub/b.txt", "sub/b.ann"}
+    assert {name: written[name] for name in texts} == texts
+    rows = [line.split("\t") for name in ("a.ann", "sub/b.ann") for line in written[name].splitlines()]
+    assert {row[1].split()[0] for row in rows} <= {"PER", "LOC"}
+    assert "T2\tPER 1 4\tAda\n" in written["a.ann"]
+    again = tmp_path / "again"
+    into(model, model_path, again, tmp_path / "out" / "a.ann")
+    assert (again / "a.ann").read_text() == written["a.ann"]
+
+
+def test_texts_that_are_not_of_the_job_are_never_replaced(model: Tagger, model_path: Path, tmp_path: Path) -> None:
+    brat_folder(tmp_path / "in")
+    out = tmp_path / "out"
+    (out / "sub").mkdir(parents=True)
+    (out / "sub" / "b.txt").write_text("mine")
+    with pytest.raises(StorageError, match=r"b\.txt: exists; choose another `out`"):
+        into(model, model_path, out, tmp_path / "in", formats=Formats("brat"))
+    assert [str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()] == ["sub/b.txt"]
+    with pytest.raises(DataError, match="would be overwritten by its own output"):
+        into(model, model_path, tmp_path / "in", tmp_path / "in" / "a.txt", formats=Formats(None, "brat"))
+
+
+def test_a_job_that_was_stopped_between_a_text_and_its_annotations_resumes(
+    model: Tagger, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = brat_folder(tmp_path / "in")
+    out, publish = tmp_path / "out", atomic.publish
+
+    def stop(part: Path, path: Path, *, overwrite: bool) -> None:
+        if path.suffix == ".ann":
+            raise KeyboardInterrupt
+        publish(part, path, overwrite=overwrite)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic, "publish", stop)
+        with pytest.raises(KeyboardInterrupt):
+            into(model, model_path, out, tmp_path / "in", formats=Formats("brat"))
+    assert (out / "a.txt").exists()
+    into(model, model_path, out, tmp_path / "in", formats=Formats("brat"), resume=True)
+    names = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    assert names == {*texts, *(name.replace(".txt", ".ann") for name in texts)}
+
+
+@pytest.mark.parametrize("output_format", ["brat", "spacy", "label-studio", "parquet"])
+def test_a_format_that_ends_with_its_file_needs_a_directory(model: Tagger, output_format: OutputFormat) -> None:
+    with pytest.raises(ConfigError, match=f"{output_format} is written to files only; pass a directory as `out`"):
+        tagged(model, "Ada\n", Formats("text", output_format))
+
+
+def test_brat_needs_texts(model: Tagger, model_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "Ada"}\n')
+    with pytest.raises(ConfigError, match="but jsonl has many; write jsonl, and convert it to brat"):
+        into(model, model_path, tmp_path / "out", tmp_path / "a.jsonl", formats=Formats(None, "brat"))
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "a.txt").write_text("Ada")
+    with pytest.raises(DataError, match=r"a\.txt: no text has annotations \(\.ann\) beside it"):
+        into(model, model_path, tmp_path / "out", tmp_path / "a.txt", formats=Formats("brat"))
+
+
+def test_tasks_for_annotation_tools_hold_predictions(model: Tagger, model_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("Ada lives.\n\nNobody\n")
+    into(model, model_path, tmp_path / "out", tmp_path / "a.txt", formats=Formats(None, "label-studio"))
+    first, second = json.loads((tmp_path / "out" / "a.json").read_text())
+    (prediction,) = first["predictions"]
+    assert first["data"]["text"] == "Ada lives."
+    assert "annotations" not in first | second
+    assert [(each["value"]["text"], each["value"]["labels"]) for each in prediction["result"]] == [("Ada", ["PER"])]
+    into(model, model_path, tmp_path / "out", tmp_path / "a.txt", formats=Formats(None, "prodigy"))
+    row, _ = map(json.loads, (tmp_path / "out" / "a.jsonl").read_text().splitlines())
+    assert (row["spans"][0]["token_end"], "answer" in row) == (0, False)
+
+
+def test_csv_is_tagged_as_csv(model: Tagger, model_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('word,x\nAda,"1,2"\nlives,""\n')
+    into(model, model_path, tmp_path / "out", tmp_path / "a.csv")
+    assert (tmp_path / "out" / "a.csv").read_text() == 'word,x,tag\nAda,"1,2",S-PER\nlives,"",O\n'
+    (tmp_path / "b.csv").write_text("word\nAda\n")
+    job = Job((tmp_path / "a.csv", tmp_path / "b.csv"), model_path)
+    with pytest.raises(ConfigError, match="several files in csv would have several headers"):
+        local.run(model, job, (BytesIO(), BytesIO()))
 
 
 def test_nothing_is_written_if_one_of_the_inputs_is_missing(model: Tagger, model_path: Path, tmp_path: Path) -> None:

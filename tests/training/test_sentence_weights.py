@@ -8,7 +8,7 @@ import torch
 
 from tagger import config, model_dir, training
 from tagger.config import Config
-from tagger.data.reader import Corpus
+from tagger.data.corpus import Corpus
 from tagger.data.sentence import Sentence
 from tagger.errors import ConfigError, DataError, ModelError
 from tagger.training import corpora, records, sentence_weights

@@ -29,7 +29,7 @@ def source(model_path: Path) -> TaggerModel:
 def started(source: TaggerModel, *sentences: Sentence, **model: object) -> TaggerModel:
     """Returns a new model with the weights of the source, and with its shape except for changes."""
     settings = Config.model_validate({"model": source.config.model.model_dump() | model})
-    model = build_model(settings, sentences, [transfer.vector_table(source)], extended=source)
+    model = build_model(settings, sentences, transfer.vector_tables(source), extended=source)
     transfer.transfer_weights(source, model)
     return model
 

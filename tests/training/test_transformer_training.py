@@ -186,6 +186,27 @@ def test_a_resumed_training_ends_with_the_same_weights(
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+@pytest.mark.parametrize("overrides", [(), TRAINABLE])
+def test_layers_above_those_that_are_read_are_neither_trained_nor_stored(
+    folder: Path, tmp_path: Path, overrides: tuple[str, ...]
+) -> None:
+    deep = write_transformer(tmp_path / "deep", num_hidden_layers=4)
+    layers = ("model.transformer.layers=[0, -3]", f"model.transformer.name={deep}", "training.checkpoint_steps=1")
+    cache = () if overrides else (f"training.feature_cache={tmp_path}/cache",)
+    config = recipe(folder, *overrides, *layers, *cache)
+    whole = training.train(config, tmp_path / "whole", device="cpu").model_dir
+    with pytest.raises(KeyboardInterrupt):
+        training.train(config, tmp_path / "part", device="cpu", callback=_StopAfter(7))
+    part = training.resume(tmp_path / "part", device="cpu").model_dir
+    prefix, file = ("embedding.transformer.reader.encoder.", "weights") if overrides else ("", "transformer")
+    stored, resumed = (load_file(path / f"{file}.safetensors") for path in (whole, part))
+    assert stored.keys() == resumed.keys()
+    assert all(torch.equal(stored[name], resumed[name]) for name in stored)
+    assert {name.split(".layer.")[1][0] for name in stored if f"{prefix}encoder.layer." in name} == {"0", "1"}
+    tagger = Tagger(model_dir.load(whole)[0], torch.device("cpu"))
+    assert all(each.tags for each in tagger.tag(sentences(folder)[:3]))
+
+
 def test_a_transformer_is_frozen_in_the_first_epochs(folder: Path, tmp_path: Path) -> None:
     before = library.load(str(folder / "bert")).encoder.state_dict()
     config = recipe(folder, *TRAINABLE, "training.fine_tuning.frozen_epochs=1", "training.keep_checkpoints=9")
@@ -198,6 +219,16 @@ def test_a_transformer_is_frozen_in_the_first_epochs(folder: Path, tmp_path: Pat
     ]
     assert is_changed == [False, False, True]
     assert not torch.equal(checkpoints[0]["projection.weight"], checkpoints[1]["projection.weight"])
+
+
+def test_learning_rates_by_layer_are_refused_for_layers_that_share_their_weights(folder: Path, tmp_path: Path) -> None:
+    albert = write_transformer(tmp_path / "albert", "albert")
+    decay = (*TRAINABLE, f"model.transformer.name={albert}", "training.fine_tuning.layer_decay=0.9")
+    with pytest.raises(
+        ConfigError, match=r"layer_decay has no effect on the transformer .*/albert, whose layers share"
+    ):
+        training.train(recipe(folder, *decay), tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("overrides", [(), TRAINABLE[:1] + TRAINABLE[1:3]])

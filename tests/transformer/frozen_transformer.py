@@ -35,7 +35,7 @@ def encode(tokens: Sequence[str]) -> Subwords:
     return Subwords(np.array(ids, np.int64), np.array(list(map(len, rows)), np.int64))
 
 
-def bert() -> Any:
+def bert(**options: Any) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         config = BertConfig(
@@ -45,6 +45,7 @@ def bert() -> Any:
             num_attention_heads=2,
             intermediate_size=32,
             max_position_embeddings=32,
+            **options,
         )
         return BertModel(config, add_pooling_layer=False).eval()
 

@@ -2,16 +2,23 @@
 
 import random
 from dataclasses import replace
-from typing import get_args
+from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import scaled_dot_product_attention
 
 from tagger.choices import Pooling
 from tagger.errors import DataError
+from tagger.nn.packing import WindowAttention
 from tagger.nn.transformer import StateReader
+from tagger.transformer import library
+from tagger.transformer.layers import without_layers_above
 from tagger.transformer.states import StateComputer
+from tagger.transformer.windows import Layout, lay_out
+from tests.transformer import tiny
 from tests.transformer.frozen_transformer import (
     LAYOUT,
     PADDING,
@@ -74,9 +81,8 @@ def test_layers_above_the_highest_one_are_not_run_and_the_transformer_keeps_them
     expected = compute_states(transformer.computer, windows)
     for layers, run in ({(0,): {0}, (1, 0): {0}, (1, 2): {0, 1}}).items():
         calls.clear()
-        states = compute_states(
-            StateComputer(StateReader(model, layers, "mean"), PADDING, torch.device("cpu")), windows
-        )
+        reader = StateReader(without_layers_above(model, max(layers)), layers, "mean")
+        states = compute_states(StateComputer(reader, PADDING, torch.device("cpu")), windows)
         assert torch.equal(states, expected[:, list(layers)])
         assert set(calls) == run
     assert len(model.encoder.layer) == 2
@@ -126,12 +132,66 @@ def test_too_little_memory_for_one_window_is_one_line(monkeypatch: pytest.Monkey
         compute_states(transformer.computer, transformer.lay_out(SENTENCES[:2], [0, 1]))
 
 
-def test_batches_hold_windows_of_one_length_within_the_budget() -> None:
-    transformer = frozen(max_batch_subwords=64)
+def draw_lengths() -> list[int]:
     source = random.Random(1)
-    lengths = [source.randint(3, 40) for _ in range(200)]
-    batches = list(transformer.computer._split(lengths))
+    return [source.randint(3, 40) for _ in range(200)]
+
+
+def test_batches_of_packed_windows_are_within_the_budget() -> None:
+    lengths = draw_lengths()
+    for budget, limit in ((64, 64), (100_000, 1024)):
+        batches = list(frozen(max_batch_subwords=budget).computer._split(lengths))
+        assert sorted(np.concatenate(batches).tolist()) == list(range(200))
+        assert max(sum(lengths[window] for window in batch) for batch in batches) <= limit
+
+
+def test_without_packed_windows_batches_hold_windows_of_one_length_within_the_budget() -> None:
+    reader = StateReader(bert(attn_implementation="eager"), (0, 1, 2), "mean")
+    lengths = draw_lengths()
+    batches = list(StateComputer(reader, PADDING, torch.device("cpu"), max_batch_subwords=64)._split(lengths))
     assert sorted(np.concatenate(batches).tolist()) == list(range(200))
     for batch in batches:
         assert len({lengths[window] for window in batch}) == 1
         assert len(batch) * lengths[batch[0]] <= 64
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_states_of_every_family_are_those_of_each_window_read_alone(family: str, tmp_path: Path) -> None:
+    pretrained = library.load(str(tiny.write_transformer(tmp_path, family)))
+    layout = Layout(30, 4, False, pretrained.subwords.prefix, pretrained.subwords.suffix)
+    sentences = [text.split()[: 3 + number] for number, text in enumerate(tiny.TEXTS)]
+    subwords = pretrained.subwords.encode([token for tokens in sentences for token in tokens])
+    windows = lay_out(subwords, list(map(len, sentences)), [number // 3 for number in range(len(sentences))], layout)
+    rows: list[dict[str, Any]] = []
+    reader = StateReader(pretrained.encoder, (0, 1, 2), "first")
+    computer = StateComputer(reader, pretrained.padding_id, torch.device("cpu"))
+    with torch.no_grad():
+        alone = [
+            pretrained.encoder(input_ids=torch.from_numpy(ids)[None], output_hidden_states=True).hidden_states
+            for ids in windows.ids
+        ]
+    tokens = zip(windows.windows.tolist(), windows.first.tolist(), strict=True)
+    expected = torch.stack([torch.stack([layer[0, index] for layer in alone[window]]) for window, index in tokens])
+    hook = computer._reader.encoder.register_forward_pre_hook(
+        lambda _, __, kwargs: rows.append(kwargs), with_kwargs=True
+    )
+    states = compute_states(computer, windows)
+    hook.remove()
+    torch.testing.assert_close(states, expected, atol=1e-5, rtol=0)
+    is_packed = family not in ("deberta", "deberta-v2", "modernbert", "mpnet")
+    assert ([row["input_ids"].numel() for row in rows] == [sum(map(len, windows.ids))]) == is_packed
+    if is_packed and family != "distilbert":  # which has no token types
+        assert torch.equal(rows[0]["token_type_ids"], torch.zeros_like(rows[0]["input_ids"]))
+
+
+def test_packed_windows_are_refused_by_a_transformer_with_attention_of_its_own() -> None:
+    reader = StateReader(bert(attn_implementation="eager"), (0, 1, 2), "mean")
+    packed = frozen().lay_out(SENTENCES, range(len(SENTENCES))).pack(1)
+    with pytest.raises(ValueError, match="packed windows need a transformer with torch's attention"):
+        reader.read_packed(packed, 0)
+
+
+def test_packed_windows_are_refused_with_a_mask() -> None:
+    query = torch.zeros(1, 2, 5, 4)
+    with WindowAttention([3, 2]), pytest.raises(ValueError, match="without a mask"):
+        scaled_dot_product_attention(query, query, query, torch.ones(5, 5, dtype=torch.bool))

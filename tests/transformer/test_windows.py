@@ -1,11 +1,12 @@
 """Windows over documents: each token is read once, with context that is next to it in the same document."""
 
+import math
 from itertools import accumulate, pairwise
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tagger.transformer.windows import Layout, Subwords, Windows, lay_out
@@ -70,6 +71,27 @@ def test_tokens_up_to_an_eighth_of_a_window_are_read_whole(
 ) -> None:
     windows = document.lay_out(Layout(capacity + 3, context, is_shared, PREFIX, SUFFIX))
     assert (windows.last - windows.first + 1).tolist() == document.counts
+
+
+long_sentences = st.lists(st.integers(1, 6), min_size=12, max_size=60)
+
+
+@given(long_sentences, st.integers(8, 30))
+@example([4, 4, 4, 4, 4, 5, 5, 4, 4], 24)
+def test_a_token_of_a_long_sentence_is_read_where_its_nearer_edge_is_farthest(counts: list[int], capacity: int) -> None:
+    """The ends of the sentence are no edges: no window has more of the sentence there."""
+    document = Document([[counts]])
+    windows = document.lay_out(Layout(capacity + 3, 0, False, PREFIX, SUFFIX))
+    cores = [bounds_of(ids[slice(*core)].tolist()) for ids, core in zip(windows.ids, windows.cores, strict=True)]
+    first, last = document.sentence_bounds[0]
+
+    def margin(token: tuple[int, int], core: tuple[int, int]) -> float:
+        left = token[0] - core[0] if core[0] > first else math.inf
+        return min(left, core[1] - token[1] if core[1] < last else math.inf)
+
+    for number, token in enumerate(document.token_bounds):
+        best = max(margin(token, core) for core in cores)
+        assert best < 0 or margin(token, cores[windows.windows[number]]) == best
 
 
 @given(documents, layouts)

@@ -31,6 +31,7 @@ class Format:
         is_training_data: whether a recipe can train on files of the format.
         has_documents: whether several records may belong to one document.
         has_columns: whether tokens and tags are columns of rows, by number or name.
+        needs_file: whether only `Sink.finish` completes an output, so that it cannot be a stream.
         index: the name of the file that links the outputs of a job; the module then has a function `index`.
     """
 
@@ -46,6 +47,7 @@ class Format:
     is_training_data: bool = False
     has_documents: bool = False
     has_columns: bool = False
+    needs_file: bool = False
     index: str | None = None
 
     @property
@@ -72,9 +74,18 @@ FORMATS: dict[str, Format] = {
         has_columns=True,
     ),
     "csv": Format(
-        "csv", (".csv",), reads=True, holds_tags=True, is_training_data=True, has_documents=True, has_columns=True
+        "csv",
+        (".csv",),
+        reads=True,
+        writes=True,
+        holds_tags=True,
+        is_training_data=True,
+        has_documents=True,
+        has_columns=True,
     ),
-    "pipes": Format("pipes", reads=True, holds_tags=True, is_training_data=True, has_columns=True),
+    "pipes": Format(
+        "pipes", (".pipes",), reads=True, writes=True, holds_tags=True, is_training_data=True, has_columns=True
+    ),
     "conllu": Format(
         "conllu",
         (".conllu",),
@@ -106,6 +117,8 @@ FORMATS: dict[str, Format] = {
         is_training_data=True,
     ),
     "doccano": Format("doccano", (".jsonl",), writes=True, holds_spans=True),
+    "label-studio": Format("label_studio", (".json",), writes=True, holds_spans=True, needs_file=True),
+    "prodigy": Format("prodigy", (".jsonl",), writes=True, holds_spans=True),
     "tsv": Format("spans", (".tsv",), writes=True, holds_spans=True),
     "parquet": Format(
         "parquet",
@@ -118,16 +131,30 @@ FORMATS: dict[str, Format] = {
         has_offsets=True,
         holds_fields=True,
         is_training_data=True,
+        needs_file=True,
     ),
-    "brat": Format("brat", (".ann",), holds_spans=True, holds_texts=True, has_offsets=True, is_training_data=True),
+    "brat": Format(
+        "brat",
+        (".ann",),
+        reads=True,
+        writes=True,
+        holds_spans=True,
+        holds_texts=True,
+        has_offsets=True,
+        is_training_data=True,
+        has_documents=True,
+        needs_file=True,
+    ),
     "spacy": Format(
         "doc_bin",
         (".spacy",),
         reads=True,
+        writes=True,
         holds_tags=True,
         holds_spans=True,
         has_offsets=True,
         is_training_data=True,
+        needs_file=True,
     ),
     "html": Format("html", (".html",), writes=True, holds_spans=True, index="index.html"),
     "datasets": Format("hub", holds_tags=True, holds_fields=True, is_training_data=True),

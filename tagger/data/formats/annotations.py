@@ -31,6 +31,12 @@ _TYPES = ("label", "labels", "hypertextlabels", "type", "entity_group", "entity"
 _ANNOTATORS = ("annotator", "_annotator_id")  # of Label Studio's JSON-min, of Prodigy
 _RECORD_IDS = ("_input_hash", "id")
 _SPAN_RESULTS = ("labels", "hypertextlabels", None)
+_TAGGING = ("offsets", "sentences", "probabilities", "alternatives")  # of this toolkit, with tokens, tags and spans
+
+ANNOTATION_FIELDS = frozenset((*_TAGS, *_SPANS, *_TASKS, "predictions", *_TAGGING))
+"""The fields whose lists are annotations or predictions."""
+SOURCE_FIELDS = frozenset((TEXT, TOKENS, "data", "answer"))
+"""The fields that hold the text or tokens, and a decision about the annotation."""
 
 UNANNOTATED = "records without an annotation"
 OTHER_ANNOTATORS = "records of other annotators"
@@ -174,6 +180,15 @@ def field_names(fields: Fields) -> frozenset[str]:
     chosen = filter(None, (fields.text, fields.tokens, fields.tags, fields.spans))
     used = (*_TASKS, *_ANNOTATORS, *_RECORD_IDS, "data", "document", "answer", "sentences", "offsets")
     return frozenset((*chosen, *used, TEXT, TOKENS, *_TAGS, *_SPANS))
+
+
+def is_annotation(name: str, value: Any) -> bool:
+    """Returns whether a field of a row holds an annotation; a label of the whole text is none.
+
+    >>> is_annotation("label", [[0, 3, "PER"]]), is_annotation("label", "sports")
+    (True, False)
+    """
+    return name in ANNOTATION_FIELDS and isinstance(value, list)
 
 
 def with_class_names(options: ReadOptions, class_names: Mapping[str, tuple[str, ...]]) -> ReadOptions:

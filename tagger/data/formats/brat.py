@@ -1,18 +1,24 @@
 """brat: a text file and a file of annotations beside it, `a.txt` and `a.ann`; or a folder of such pairs.
 
 Only text-bound annotations (`T1<tab>PER 0 9<tab>Ada Quill`) are spans; relations, events, attributes and notes are left
-out. Each pair of files is one record and one document.
+out. Each pair of files is one document, and one record if it has tags. A span over several lines has a part on each, as
+brat itself writes it. An annotation is numbered by the offset of its first character, from 1.
 """
 
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from itertools import pairwise
+from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from tagger.data.alignment import CharSpan
+from tagger.data.formats import escapes
+from tagger.data.formats import text as texts
 from tagger.data.formats.annotated_sentences import Origin, build_sentences
 from tagger.data.formats.annotations import SpanItem, TextSpans
 from tagger.data.formats.reading import ReadOptions, shorten
+from tagger.data.formats.text_spans import TextWithSpans, find_text_spans
+from tagger.data.formats.writing import Sink, TextSink, WriteOptions
 from tagger.data.sentence import Record
 from tagger.errors import ConfigError, DataError
 from tagger.io import atomic, line_reader
@@ -21,6 +27,12 @@ DISCONTINUOUS = "discontinuous spans"
 OTHER_ANNOTATIONS = "annotations of another kind than spans"
 _ANNOTATIONS, _TEXT = ".ann", ".txt"
 _SPAN = re.compile(r"(T\S*)\t(\S+) (\d+ \d+(?:;\d+ \d+)*)(?:\t(.*))?")
+_LINE_ENDS = "\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029"  # at which brat ends a line
+_PART = re.compile(rf"[^\s](?:[^{_LINE_ENDS}]*[^\s])?")
+_UNWRITABLE = re.compile("[\0\ud800-\udfff]")  # what no text file holds; offsets count U+FFFD in its place
+_UNSAFE_NAME = re.compile(r"[^\w.-]+")
+_MAX_NAME = 60
+_SETTINGS = "annotation.conf"
 
 
 def is_brat(path: Path) -> bool:
@@ -28,6 +40,40 @@ def is_brat(path: Path) -> bool:
     if path.is_dir():
         return next(path.rglob(f"*{_ANNOTATIONS}"), None) is not None
     return path.suffix == _ANNOTATIONS or (path.suffix == _TEXT and path.with_suffix(_ANNOTATIONS).is_file())
+
+
+def is_pair(path: Path) -> bool:
+    """Returns whether a path is a text with annotations beside it, or annotations with a text beside them."""
+    other = {_TEXT: _ANNOTATIONS, _ANNOTATIONS: _TEXT}.get(path.suffix)
+    return other is not None and path.with_suffix(other).is_file()
+
+
+def is_setting(path: Path) -> bool:
+    """Returns whether a path is a file of settings in a folder of brat."""
+    return path.suffix == ".conf" and next(path.parent.rglob(f"*{_ANNOTATIONS}"), None) is not None
+
+
+def list_texts(paths: Iterable[Path]) -> list[Path]:
+    """Returns of all files those that are one of a pair, without the annotations whose text is among them.
+
+    >>> list_texts([Path("no/a.txt")])
+    []
+    """
+    pairs = [path for path in paths if is_pair(path)]
+    named = {path for path in pairs if path.suffix == _TEXT}
+    return [path for path in pairs if path.suffix == _TEXT or path.with_suffix(_TEXT) not in named]
+
+
+def read_records(source: Path | BinaryIO, options: ReadOptions) -> Iterator[Record]:
+    """Returns the paragraphs of the text of a pair, as those of a raw text; its annotations are not read.
+
+    Raises:
+        ConfigError: the source is a stream.
+        DataError: the text is missing or cannot be read.
+    """
+    if not isinstance(source, Path):
+        raise ConfigError(f"{options.name}: brat cannot be read from a stream; name the file or the folder")
+    return texts.read_records(find_text(source), options)
 
 
 def read_tagged_records(source: Path | BinaryIO, options: ReadOptions) -> Iterator[Record]:
@@ -68,12 +114,23 @@ def find_annotations(source: Path) -> list[Path]:
     return sorted(source.rglob(f"*{_ANNOTATIONS}")) if source.is_dir() else [source.with_suffix(_ANNOTATIONS)]
 
 
-def _read_pair(path: Path, number: int, options: ReadOptions) -> Record:
+def find_text(path: Path) -> Path:
+    """Returns the text of a file of annotations; any other path is returned unchanged.
+
+    Raises:
+        DataError: there is no text beside the annotations.
+    """
+    if path.suffix != _ANNOTATIONS:
+        return path
     text_path = path.with_suffix(_TEXT)
-    if not text_path.is_file():
+    if path.is_file() and not text_path.is_file():
         raise DataError(f"{path}: has no text {text_path.name} beside it")
-    text = "".join(line for _, line in _read_lines(text_path, options))
-    annotation = TextSpans(text, list(_read_spans(path, options)))
+    return text_path if text_path.is_file() else path
+
+
+def _read_pair(path: Path, number: int, options: ReadOptions) -> Record:
+    text = "".join(line for _, line in _read_lines(find_text(path), options))
+    annotation = TextSpans(text, list(_read_spans(path, text, options)))
     try:
         sentences = build_sentences(annotation, Origin(str(path), 1, number), options)
     except ValueError as error:
@@ -85,7 +142,7 @@ def _read_lines(path: Path, options: ReadOptions) -> Iterator[tuple[int, str]]:
     return line_reader.read_lines(path, str(path), max_record_bytes=options.max_record_bytes)
 
 
-def _read_spans(path: Path, options: ReadOptions) -> Iterator[SpanItem]:
+def _read_spans(path: Path, text: str, options: ReadOptions) -> Iterator[SpanItem]:
     for number, line in _read_lines(path, options):
         content = line.removesuffix("\n").removesuffix("\r")
         location = f"{path}:{number}"
@@ -98,26 +155,134 @@ def _read_spans(path: Path, options: ReadOptions) -> Iterator[SpanItem]:
         if match is None:
             expected = "an identifier, a tab, a type, offsets, a tab and a text"
             raise DataError(f"{location}: expected {expected}, found {shorten(repr(content))}")
-        if (item := _build_span(match, location, options)) is not None:
+        if (item := _build_span(match, location, text, options)) is not None:
             yield item
 
 
-def _build_span(match: re.Match[str], location: str, options: ReadOptions) -> SpanItem | None:
-    """Returns the span of an annotation; None if it has several parts and is dropped.
+def _build_span(match: re.Match[str], location: str, text: str, options: ReadOptions) -> SpanItem | None:
+    """Returns the span of an annotation; None if it has several parts with words between them and is dropped.
 
     Raises:
-        DataError: it has several parts, and the option `misaligned` is stop.
+        DataError: it has such parts, and the option `misaligned` is stop.
     """
-    name, kind, offsets, text = match.groups()
+    name, kind, offsets, annotated = match.groups()
+    (kind,) = escapes.unescape((kind,))
     parts = [tuple(map(int, part.split())) for part in offsets.split(";")]
     start, end = min(part[0] for part in parts), max(part[1] for part in parts)
-    if len(parts) == 1:
-        return SpanItem(CharSpan(kind, start, end), text)
+    gaps = [text[first[1] : second[0]] for first, second in pairwise(parts)]
+    if all(first[1] <= second[0] for first, second in pairwise(parts)) and not "".join(gaps).strip():
+        return SpanItem(CharSpan(kind, start, end), annotated)
     policy = options.annotations.misaligned
-    described = f"{name} {kind} {offsets} {shorten(repr(text))}"
+    described = f"{name} {kind} {offsets} {shorten(repr(annotated))}"
     if policy == "stop":
         advice = "correct it, or choose another `misaligned` than stop"
         raise DataError(f"{location}: found {DISCONTINUOUS}: {described}; {advice}")
     action = "is dropped" if policy == "drop" else f"becomes {start}-{end}"
     options.notices.add(DISCONTINUOUS, f"{location}: {described} {action}")
     return None if policy == "drop" else SpanItem(CharSpan(kind, start, end))
+
+
+def make_sink(options: WriteOptions) -> Sink:
+    """Returns the sink of the annotations of one text, whose file keeps its own content; see `check_source`."""
+    check_source(options.name, options.input_format)
+    return TextSink(_write_annotations)
+
+
+def check_source(name: str, input_format: str) -> None:
+    """Raises ConfigError if the source of a name is no text that has annotations of its own."""
+    if input_format not in ("text", "brat"):
+        raise ConfigError(
+            f"{name}: brat has one text for each file of annotations, but {input_format} has many; "
+            "write jsonl, and convert it to brat"
+        )
+
+
+def _write_annotations(record: Record) -> str:
+    annotated = find_text_spans(record)
+    return "" if annotated is None else "".join(_annotation_lines(annotated, record.start))
+
+
+def _annotation_lines(annotated: TextWithSpans, start: int) -> Iterator[str]:
+    """Yields a line for each span of a text that starts at an offset of its file."""
+    for span in annotated.spans:
+        first, end = span["start"], span["end"]
+        parts = list(_PART.finditer(annotated.text, first, end))
+        offsets = ";".join(f"{start + part.start()} {start + part.end()}" for part in parts)
+        content = _UNWRITABLE.sub("\ufffd", " ".join(part[0] for part in parts))
+        yield f"T{start + first + 1}\t{escapes.field(span['type'], escapes.WHITE)} {offsets}\t{content}\n"
+
+
+class PairWriter:
+    """Writes documents as pairs of files into a folder, and the types of their spans as settings of brat.
+
+    Args:
+        folder: the folder, in which nothing else is.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._document: str | int | None = None
+        self._files: tuple[BinaryIO, BinaryIO] | None = None
+        self._length = self._count = 0
+        self._types: set[str] = set()
+
+    def write(self, records: Iterable[Record], name: PurePath, *, is_corpus: bool, is_pair: bool) -> Iterator[Record]:
+        """Writes the records of a source, and yields them.
+
+        Args:
+            records: the records. Those with a text of their own are a document each, with this text.
+            name: the path of the source, relative to the folder, without a suffix. Documents have this name and a
+                number, or their ids.
+            is_corpus: whether the records are sentences, which are lines of their document.
+            is_pair: whether the source is a pair of files, whose document has the name of the source.
+        """
+        for record in records:
+            if (annotated := find_text_spans(record)) is not None:
+                if not (is_corpus and self._files is not None and record.document == self._document):
+                    self._open(self._name(record, name, is_pair=is_pair))
+                    self._document = record.document
+                self._types.update(span["type"] for span in annotated.spans)
+                self._write(annotated.text + "\n" * is_corpus, _annotation_lines(annotated, self._length))
+            yield record
+        self._close()
+
+    def finish(self) -> None:
+        """Writes the settings, which brat needs to show the types."""
+        types = sorted({escapes.field(kind, escapes.WHITE) for kind in self._types})
+        sections = ["[entities]", *types, "[relations]", "[events]", "[attributes]"]
+        (self._folder / _SETTINGS).write_bytes(_encode("\n".join(sections) + "\n"))
+
+    def _write(self, text: str, annotations: Iterable[str]) -> None:
+        assert self._files is not None
+        text_file, annotation_file = self._files
+        text_file.write(_UNWRITABLE.sub("\ufffd", text).encode())
+        annotation_file.write(_encode("".join(annotations)))
+        self._length += len(text)
+
+    def _name(self, record: Record, name: PurePath, *, is_pair: bool) -> PurePath:
+        self._count += 1
+        if is_pair:
+            return name
+        number = f"{self._count:06d}"
+        identifier = _UNSAFE_NAME.sub("_", str(record.document))[:_MAX_NAME].strip("._-")
+        return PurePath(f"{name.name}-{number}" if record.numbered or not identifier else identifier)
+
+    def _open(self, name: PurePath) -> None:
+        """Opens the files of the next document; a name that exists gets a number."""
+        self._close()
+        path = self._folder / name
+        while path.with_name(f"{path.name}{_ANNOTATIONS}").exists():
+            path = path.with_name(f"{path.name}-{self._count:06d}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text, annotations = (path.with_name(path.name + suffix).open("xb") for suffix in (_TEXT, _ANNOTATIONS))
+        self._files, self._length = (text, annotations), 0
+
+    def _close(self) -> None:
+        if self._files is not None:
+            for file in self._files:
+                file.close()
+            self._files = None
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")

@@ -9,7 +9,7 @@ from typing import BinaryIO, NamedTuple
 from tagger.data.formats import blocks, escapes
 from tagger.data.formats.blocks import Block
 from tagger.data.formats.reading import ReadOptions, shorten
-from tagger.data.formats.writing import Sink, TextSink, WriteOptions
+from tagger.data.formats.writing import Sink, TextSink, WriteOptions, sentence_position
 from tagger.data.sentence import Record, Reject, Sentence
 from tagger.errors import ConfigError, DataError
 from tagger.io import line_reader
@@ -248,19 +248,12 @@ def make_sink(options: WriteOptions) -> Sink:
             is_start = options.has_rows and not options.marks_starts
             if not pieces and (record.starts_document or is_start):
                 pieces.append(f"# newdoc id = {escapes.document_id(str(record.document), ' ')}\n")
-            position = _position(record, sentence, number, options)
+            position = sentence_position(record, sentence, number, options)
             pieces.append(f"# sent_id = {name}-{position}\n")
             pieces += write_new(sentence, tag, _find_touching(record, sentence), probabilities=probabilities(sentence))
         return "".join(pieces)
 
     return TextSink(write_record)
-
-
-def _position(record: Record, sentence: Sentence, number: int, options: WriteOptions) -> str:
-    """Returns what identifies a sentence in its file: its offset in a text, its row and number, or its line."""
-    if options.has_rows:
-        return f"{record.line}.{number}"
-    return str(sentence.line if record.text is None else sentence.offsets[0][0])
 
 
 def _find_touching(record: Record, sentence: Sentence) -> list[bool]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 _TOKEN = re.compile(r"tokens?|words?|form|text", re.IGNORECASE)
 _TAG = re.compile(r"(ner|pos|iob|bio|entity)?[ _-]?(tags?|labels?)|ner|pos|upos|xpos|entity|iob|bio", re.IGNORECASE)
 _SENTENCE = re.compile(r"sent(ence)?([ _-]?(id|no|nr|number|idx|index|#))?", re.IGNORECASE)
+_DOCUMENT = re.compile(r"doc(ument)?([ _-]?(id|no|nr|number|idx|index|name|#))?", re.IGNORECASE)
 
 
 def find_token(names: Sequence[str]) -> int | None:
@@ -26,6 +27,11 @@ def find_tag(names: Sequence[str]) -> int | None:
 def find_sentence(names: Sequence[str]) -> int | None:
     """Returns the index of the column that is named as a sentence's number or id; None if there is none."""
     return _find(names, _SENTENCE)
+
+
+def find_document(names: Sequence[str]) -> int | None:
+    """Returns the index of the column that is named as a document's number, id or name; None if there is none."""
+    return _find(names, _DOCUMENT)
 
 
 def is_header(row: Sequence[str]) -> bool:

@@ -41,7 +41,8 @@ _MARK = b"<mark "
 
 def make_sink(options: WriteOptions) -> Sink:
     """Returns the sink of a page. Rows are shown with the document's id as a header."""
-    has_header, attributes = options.has_rows, class_attributes(options.types)
+    has_header = options.has_rows or (options.marks_starts and options.input_format == "brat")
+    attributes = class_attributes(options.types)
     return TextSink(
         skip_empty(lambda record: block(record, attributes, has_header=has_header), options),
         head(options.name, options.types),

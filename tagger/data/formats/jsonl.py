@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tagger.data.formats import rows
+from tagger.data.formats.annotations import is_annotation
 from tagger.data.formats.fields import unpack
 from tagger.data.formats.reading import ReadOptions
 from tagger.data.formats.writing import Sink, TextSink, WriteOptions, skip_empty
@@ -73,7 +74,10 @@ def parse_row(text: str) -> dict[str, Any]:
 
 
 class Writer:
-    """Formats tagged records as JSON lines: the fields of the source, then the document's id and the tagging."""
+    """Formats tagged records as JSON lines: the fields of the source, then the document's id and the tagging.
+
+    Where the tags are annotations, the fields in which the source has them are left out.
+    """
 
     def __init__(self, options: WriteOptions) -> None:
         self._options = {
@@ -81,17 +85,29 @@ class Writer:
             "probabilities": options.probabilities,
             "alternatives": options.alternatives,
         }
+        self._is_annotated = options.is_annotated
         self._has_logged = False
 
     def __call__(self, record: Record) -> str:
         """Returns the line of a record; the caller escapes lone surrogates as `dump` does."""
         tagging = record.to_dict(**self._options)
-        row = {name: value for name, value in record.fields.items() if name not in tagging}
-        if not self._has_logged and (replaced := record.fields.keys() & tagging.keys() - {"tokens"}):
+        row = {
+            name: value
+            for name, value in record.fields.items()
+            if name not in tagging and not (self._is_annotated and is_annotation(name, value))
+        }
+        if not (self._has_logged or self._is_annotated) and (
+            replaced := record.fields.keys() & tagging.keys() - {"tokens"}
+        ):
             log.info("the input's fields %s are replaced by those of the output", ", ".join(sorted(replaced)))
             self._has_logged = True
         row.pop("document", None)
-        return f"{_encode(row | {'document': rows.source_document(record)} | tagging)}\n"
+        return dump_line(row | {"document": rows.source_document(record)} | tagging)
+
+
+def dump_line(value: Any) -> str:
+    """Returns a value as a line of JSON; the caller escapes lone surrogates as `dump` does."""
+    return f"{_encode(value)}\n"
 
 
 def dump(value: Any) -> bytes:

@@ -78,6 +78,18 @@ def number_strings(strings: Iterable[str]) -> dict[int, str]:
     return {int(number): name for number, name in NAMES.items()} | {get_string_id(text): text for text in strings}
 
 
+def hash_string(text: str) -> int:
+    """Returns the number that stands for a string in files.
+
+    Raises:
+        ConfigError: spaCy is not installed.
+    """
+    _load(".spacy files need")
+    from spacy.strings import get_string_id
+
+    return int(get_string_id(text))
+
+
 def _load(purpose: str) -> Any:
     try:
         import spacy  # takes seconds to import

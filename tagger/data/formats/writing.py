@@ -25,6 +25,8 @@ class WriteOptions:
         writes_back: whether sentences in the format of the output keep all that is not a tag.
         marks_starts: whether records say by `starts_document` where documents start; else each row is a document.
         types: the entity types of the model, for the legend of a page.
+        has_spans: whether the tags encode spans.
+        is_annotated: whether the tags are annotations, not predictions; rows then lose those of their source.
     """
 
     input_format: InputFormat
@@ -37,6 +39,8 @@ class WriteOptions:
     writes_back: bool = True
     marks_starts: bool = False
     types: tuple[str, ...] = ()
+    has_spans: bool = True
+    is_annotated: bool = False
 
     def token_probabilities(self, sentence: Sentence) -> tuple[float, ...]:
         """Returns the probabilities of a sentence's tokens; none without `probabilities`."""
@@ -102,6 +106,13 @@ def skip_empty(write: Callable[[Record], str], options: WriteOptions) -> Callabl
     if not options.read_as.is_corpus:
         return write
     return lambda record: write(record) if any(map(len, record.sentences)) else ""
+
+
+def sentence_position(record: Record, sentence: Sentence, number: int, options: WriteOptions) -> str:
+    """Returns what identifies a sentence in its file: its offset in a text, its row and number, or its line."""
+    if options.has_rows:
+        return f"{record.line}.{number}"
+    return str(sentence.line if record.text is None else sentence.offsets[0][0])
 
 
 def conll_sink(write: Callable[[Record], str], start: Callable[[str], str], options: WriteOptions) -> Sink:

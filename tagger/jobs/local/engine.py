@@ -13,8 +13,8 @@ from pathlib import Path, PurePath
 from typing import BinaryIO, cast
 
 from tagger.choices import InputFormat, Scheme
-from tagger.data import reader, schemes
-from tagger.data.formats import FORMATS, Layout
+from tagger.data import data_settings, reader, schemes
+from tagger.data.formats import FORMATS, Layout, brat
 from tagger.data.formats.writing import Sink, WriteOptions
 from tagger.data.guessing import guess_format
 from tagger.data.sentence import Record, Reject, Sentence
@@ -22,10 +22,10 @@ from tagger.data.writer import make_sink
 from tagger.errors import ConfigError, DataError, Stopped, TaggerError
 from tagger.io import atomic, directories
 from tagger.jobs import inputs
-from tagger.jobs.inputs import Input
+from tagger.jobs.inputs import STDIN, Input
 from tagger.jobs.job import Job, check_options, check_unused_options
 from tagger.jobs.journal import InputRecord, JobRecord
-from tagger.jobs.local.folder import JOB_FOLDER, REJECTS, Index, OutputFolder
+from tagger.jobs.local.folder import JOB_FOLDER, REJECTS, Index, Output, OutputFolder
 from tagger.jobs.pools import Pool, Reader
 from tagger.jobs.rejects import Rejects
 from tagger.jobs.summary import Summary
@@ -139,7 +139,7 @@ class _Work:
             layout=self._layout(input_format, token=formats.token_column, tag=formats.tag_column),
             language=formats.language_of(self.tagger.model),
             newline=formats.newline,
-            annotations=reader.find_annotation_options(self.tagger.model.config.data),
+            annotations=data_settings.find_annotation_options(self.tagger.model.config.data),
             name=item.label,
             reject=reject,
             max_record_bytes=self.job.max_record_bytes,
@@ -158,6 +158,7 @@ class _Work:
             source=item.path,
             has_spaces=any(" " in tag for tag in self.tagger.model.tags.items),
             types=self.tagger.span_types,
+            has_spans=self.tagger.model.scheme is not None,
         )
         return make_sink(self.job.formats.output_format_of(input_format), options)
 
@@ -169,7 +170,7 @@ class _Work:
 
     def _layout(self, file_format: str, *, token: int | str | None = None, tag: int | str | None = None) -> Layout:
         model = self.tagger.model
-        return reader.find_layout(
+        return data_settings.find_layout(
             model.config.data, file_format, has_spans=model.scheme is not None, token=token, tag=tag
         )
 
@@ -236,7 +237,7 @@ def _find_work(tagger: Tagger, job: Job, stdin: BinaryIO) -> _Work:
     unreadable: list[tuple[str, str]] = []
     on_unreadable = (lambda *item: unreadable.append(item)) if job.on_error == "skip" else None
     items = inputs.find_inputs(job.paths, pattern=job.pattern, out=job.out, on_unreadable=on_unreadable)
-    items = _without_annotations(items, job)
+    items = _choose_texts(items, job)
     input_formats = [job.formats.input_format or _guess_format(item) for item in items]
     check_unused_options(job.formats, input_formats)
     if any(FORMATS[input_format].holds_texts for input_format in input_formats):
@@ -248,27 +249,29 @@ def _find_work(tagger: Tagger, job: Job, stdin: BinaryIO) -> _Work:
     return _Work(tagger, job, stdin, items, input_formats, unreadable)
 
 
-def _without_annotations(items: Sequence[Input], job: Job) -> list[Input]:
-    """Returns the inputs of a job without the annotations of brat, found in folders beside their texts."""
-    if job.formats.input_format not in (None, "text"):
+def _choose_texts(items: Sequence[Input], job: Job) -> list[Input]:
+    """Returns the inputs of a job without the annotations and settings of brat, found in folders beside their texts.
+
+    Raises:
+        DataError: brat is the input format, and no text has annotations.
+    """
+    if job.formats.input_format not in (None, "text", "brat"):
         return list(items)
-    texts = {item.path.with_suffix("") for item in items if item.path is not None and item.path.suffix == ".txt"}
-    named = set(job.paths)
-    left_out = {
-        item.path: None
-        for item in items
-        if item.path is not None
-        and item.path.suffix in FORMATS["brat"].suffixes
-        and item.path.with_suffix("") in texts
-        and item.path not in named
-    }
+    paths = [item.path for item in items if item.path is not None]
+    texts = set(brat.list_texts(paths))
+    if job.formats.input_format == "brat":
+        if not texts:
+            raise DataError(f"{inputs.summarize_names(paths or [STDIN])}: no text has annotations (.ann) beside it")
+        return [item for item in items if item.path in texts]
+    left_out = {path for path in paths if path not in texts and (brat.is_pair(path) or brat.is_setting(path))}
     if left_out:
-        log.info("%s: annotations of brat are not read; their texts are tagged", inputs.summarize_names(list(left_out)))
+        names = inputs.summarize_names(sorted(left_out))
+        log.info("%s: annotations of brat are not read, only their texts", names)
     return [item for item in items if item.path not in left_out]
 
 
 def _guess_format(item: Input) -> InputFormat:
-    return "text" if item.path is None else cast(InputFormat, guess_format(item.path).format)
+    return "text" if item.path is None else guess_format(item.path).format
 
 
 def _plan_outputs(work: _Work, out: Path) -> OutputFolder:
@@ -280,17 +283,37 @@ def _plan_outputs(work: _Work, out: Path) -> OutputFolder:
     """
     targets = [work.job.formats.output_format_of(input_format) for input_format in work.input_formats]
     names = [
-        item.output_path(FORMATS[target].suffixes[0], same_format=input_format == target)
+        item.output_path(FORMATS[target].suffixes[0], same_format=input_format == target != "brat")
         for item, input_format, target in zip(work.inputs, work.input_formats, targets, strict=True)
     ]
+    outputs = [
+        Output(name, _find_text(item, input_format) if target == "brat" else None)
+        for item, name, target, input_format in zip(work.inputs, names, targets, work.input_formats, strict=True)
+    ]
+    texts = [output.text_name for output in outputs if output.text is not None]
     rejects = (work.job.rejects or out / REJECTS) if work.job.on_error == "skip" else None
     index = _plan_index(work, out, names)
     reserved = [PurePath(JOB_FOLDER), PurePath(directories.LOCK), *([index.name] if index else [])]
-    _check_extra_outputs(work, {"rejects": rejects, "summary": work.job.summary}, (*names, *reserved))
+    _check_extra_outputs(work, {"rejects": rejects, "summary": work.job.summary}, (*names, *texts, *reserved))
     if rejects and rejects.absolute().is_relative_to(out.absolute()):
         reserved.append(rejects.absolute().relative_to(out.absolute()))
     inputs.check_outputs(out, work.inputs, names, reserved)
-    return OutputFolder(out, names, work.open_sink, rejects, index=index, overwrite=work.job.overwrite)
+    inputs.check_outputs(
+        out, work.inputs, [output.text_name if output.text else output.name for output in outputs], reserved
+    )
+    return OutputFolder(out, outputs, work.open_sink, rejects, index=index, overwrite=work.job.overwrite)
+
+
+def _find_text(item: Input, input_format: InputFormat) -> Path:
+    """Returns the text that is copied beside the annotations of an input.
+
+    Raises:
+        ConfigError: the input is no file of text.
+    """
+    brat.check_source(item.label, input_format)
+    if item.path is None:
+        raise ConfigError("brat has a text beside each file of annotations; name files instead of -")
+    return brat.find_text(item.path)
 
 
 def _plan_index(work: _Work, out: Path, names: Collection[PurePath]) -> Index | None:
@@ -376,8 +399,10 @@ def _tag_into_stream(work: _Work, stream: BinaryIO, callback: Callback) -> Summa
         raise ConfigError(
             f"one stream has one format, but {names} would be several; choose one with `output_format`, or pass `out`"
         )
-    if "parquet" in targets:
-        raise ConfigError("parquet is written to files only; pass a directory as `out`")
+    if unwritable := [target for target in targets if FORMATS[target].needs_file]:
+        raise ConfigError(f"{unwritable[0]} is written to files only; pass a directory as `out`")
+    if "csv" in targets and len(work.inputs) > 1:
+        raise ConfigError("several files in csv would have several headers; pass a directory as `out`")
     with _open_reader(work) as reader:
         try:
             summary = _write_stream(work, reader, stream, callback)

@@ -11,6 +11,7 @@ only after the journal counts it. Work that the journal does not count is done a
 import logging
 import os
 import re
+import shutil
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,7 +23,7 @@ from typing import NamedTuple, TypeVar
 
 from tagger.data.formats.writing import Sink
 from tagger.errors import StorageError, limit_faults
-from tagger.io import atomic
+from tagger.io import atomic, line_reader
 from tagger.jobs.journal import JobRecord, Journal, State, list_differences
 from tagger.jobs.pools import InputChunk, Pool
 from tagger.jobs.rejects import Rejects
@@ -37,7 +38,8 @@ COMMIT_SECONDS = 1.0
 """Minimum time between two journal entries, and the most work that a kill loses."""
 _COMMIT_INTERVAL_RATIO = 20  # of the time between commits to the time of a commit
 _THREADS = 16  # concurrent syncs share the round trips to the disk
-_PART, _REJECTS_PART, _INDEX_PART = re.compile(r"part-[0-9]{6,}"), "rejects", "index"
+_PART, _REJECTS_PART, _INDEX_PART = re.compile(r"(part|text)-[0-9]{6,}"), "rejects", "index"
+_CHUNK_BYTES = 1 << 20
 
 
 class Index(NamedTuple):
@@ -47,12 +49,24 @@ class Index(NamedTuple):
     build: Callable[[Iterable[tuple[PurePath, Path]]], Iterator[bytes]]
 
 
+class Output(NamedTuple):
+    """An output of a job: its relative path, and the path of a text that is copied beside it with the suffix .txt."""
+
+    name: PurePath
+    text: Path | None = None
+
+    @property
+    def text_name(self) -> PurePath:
+        """The relative path of the copy."""
+        return self.name.with_suffix(".txt")
+
+
 class OutputFolder:
     """The outputs of a job and its journal.
 
     Args:
         out: the directory, which the caller has locked.
-        names: the relative path of each output.
+        outputs: the outputs, one for each input.
         open_sink: returns the sink of an output by its index.
         rejects: the file of rejected input, None if such input stops the job.
         index: the page that links the outputs, if any.
@@ -67,7 +81,7 @@ class OutputFolder:
     def __init__(
         self,
         out: Path,
-        names: Sequence[PurePath],
+        outputs: Sequence[Output],
         open_sink: Callable[[int], Sink],
         rejects: Path | None,
         *,
@@ -77,7 +91,8 @@ class OutputFolder:
         self.out, self.state = out, State()
         self.rejects: Rejects | None = None
         self._job_folder, self._overwrite = out / JOB_FOLDER, overwrite
-        self.names, self._open_sink, self._rejects_path, self._index = names, open_sink, rejects, index
+        self.names, self._outputs = [output.name for output in outputs], outputs
+        self._open_sink, self._rejects_path, self._index = open_sink, rejects, index
         self._is_index_published = False
         self._sinks: dict[int, Sink] = {}  # of outputs that are not published yet
         self._journal = Journal(out / JOURNAL)
@@ -164,7 +179,11 @@ class OutputFolder:
 
     def _find_obstacle(self, number: int, *, done: bool) -> str | None:
         """Returns why an output cannot be published, None if it can."""
-        return self._find_obstacle_at(self.names[number], self._part(number), done=done)
+        output = self._outputs[number]
+        fault = self._find_obstacle_at(output.name, self._part(number), done=done)
+        if fault is None and output.text is not None:
+            fault = self._find_obstacle_at(output.text_name, self._text_part(number), done=done)
+        return fault
 
     def _find_obstacle_at(self, name: PurePath, part: Path, *, done: bool) -> str | None:
         path = self.out / name
@@ -199,6 +218,7 @@ class OutputFolder:
     def _check_parts(self) -> None:
         """Raises StorageError if a part file is a link, has other hard links, or is not a regular file."""
         published = {self._part(number): self.out / name for number, name in enumerate(self.names)}
+        published |= {self._text_part(number): self.out / each.text_name for number, each in enumerate(self._outputs)}
         published[self._rejects_part] = self.out / REJECTS
         if self._index:
             published[self._index_part] = self.out / self._index.name
@@ -288,8 +308,28 @@ class OutputFolder:
             self._get_sink(number).finish(part)
             atomic.sync(part)
             path.parent.mkdir(parents=True, exist_ok=True)
+            self._publish_text(number)
             atomic.publish(part, path, overwrite=self._overwrite)
             self._folders.add(path.parent)
+
+    def _publish_text(self, number: int) -> None:
+        """Publishes the copy of the text of an output, unless a job that was stopped did."""
+        output = self._outputs[number]
+        if output.text is None:
+            return
+        part, path = self._text_part(number), self.out / output.text_name
+        if os.path.lexists(path) and not self._overwrite and not atomic.is_same(part, path):
+            if not _has_content(path, output.text):
+                raise StorageError(_path_exists(path))
+            return
+        part.unlink(missing_ok=True)
+        with (
+            line_reader.open_decompressed(output.text) as text,
+            os.fdopen(atomic.open_regular(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as stream,
+        ):
+            shutil.copyfileobj(text, stream, _CHUNK_BYTES)
+        atomic.sync(part)
+        atomic.publish(part, path, overwrite=self._overwrite)
 
     def _unpublished(self) -> list[int]:
         failed = set(self.state.failed)
@@ -356,6 +396,9 @@ class OutputFolder:
     def _part(self, number: int) -> Path:
         return self._job_folder / f"part-{number:06d}"
 
+    def _text_part(self, number: int) -> Path:
+        return self._job_folder / f"text-{number:06d}"
+
     @property
     def _rejects_part(self) -> Path:
         return self._job_folder / _REJECTS_PART
@@ -368,6 +411,17 @@ class OutputFolder:
     def _rejects_published(self) -> bool:
         """Whether a job that was killed at its very end has published the rejects."""
         return self.state.finished == len(self.names) and not self._rejects_part.exists()
+
+
+def _has_content(path: Path, source: Path) -> bool:
+    """Returns whether a file has the decompressed content of another."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file, line_reader.open_decompressed(source) as content:
+        while chunk := content.read(_CHUNK_BYTES):
+            if file.read(len(chunk)) != chunk:
+                return False
+        return not file.read(1)
 
 
 def _path_exists(path: Path) -> str:

@@ -26,13 +26,13 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path, PurePath
 from time import time
-from typing import Any, cast
+from typing import Any
 from uuid import uuid4
 
 import torch
 
 from tagger import model_dir
-from tagger.choices import Device, InputFormat
+from tagger.choices import Device
 from tagger.data.formats import FORMATS
 from tagger.data.guessing import guess_format
 from tagger.errors import ConfigError, DataError, Stopped, StorageError, TaggerError
@@ -154,7 +154,7 @@ def _is_selected(name: str, pattern: str | None) -> bool:
 
 
 def _input_format(name: PurePath, label: str, job: Job) -> Any:
-    input_format = job.formats.input_format or cast(InputFormat, guess_format(Path(label)).format)
+    input_format = job.formats.input_format or guess_format(Path(label)).format
     if input_format not in _INPUT_FORMATS:
         formats = ", ".join(_INPUT_FORMATS)
         raise ConfigError(

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import torch
 
 from tagger import tagging
-from tagger.data import reader
+from tagger.data import data_settings
 from tagger.data.formats.writing import Sink, WriteOptions
 from tagger.data.writer import make_sink
 from tagger.device import relaxed_garbage_collection
@@ -98,7 +98,7 @@ class Worker:
                 shard,
                 reject=reject,
                 language=job.formats.language_of(self._tagger.model),
-                annotations=reader.find_annotation_options(self._tagger.model.config.data),
+                annotations=data_settings.find_annotation_options(self._tagger.model.config.data),
                 max_record_bytes=job.max_record_bytes,
             ),
             rejects,
@@ -132,7 +132,7 @@ class Worker:
         with ExitStack() as stack:
             options = WriteOptions(
                 input_format=shard.input_format,
-                layout=reader.find_layout(self._tagger.model.config.data, shard.input_format),
+                layout=data_settings.find_layout(self._tagger.model.config.data, shard.input_format),
                 name=shard.label,
                 probabilities=job.decoding.probabilities,
                 alternatives=job.decoding.nbest > 0,

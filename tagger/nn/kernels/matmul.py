@@ -151,7 +151,9 @@ def _multiply_block(inputs: Floats, count: int, panels: Floats, out: Floats) -> 
 
 
 def multiply(inputs: Floats, panels: Floats) -> Floats:
-    """Returns (N, W16) the product of a matrix (N, D) and a packed matrix (P, D, 16)."""
+    """Returns (N, W16) the product of a matrix (N, D) and a packed matrix (P, D, 16); 0 if D is 0."""
+    if not panels.shape[1]:  # the kernels read at least one row of a panel
+        return np.zeros((len(inputs), len(panels) * PANEL), np.float32)
     out = np.empty((len(inputs), len(panels) * PANEL), np.float32)
     multiply_into(np.ascontiguousarray(inputs), len(inputs), panels, out)
     return out

@@ -69,7 +69,7 @@ class TableScorer:
         self._context = None
         word_dim = embedding.output_dim - (embedding.transformer.output_dim if embedding.transformer else 0)
         self._feature_weights = _input_weights(network, word_dim, embedding.output_dim)
-        if embedding.document_context is not None:
+        if embedding.document_context is not None and embedding.words is not None:
             last = word_dim
             word_dim -= embedding.document_context.output_dim
             weights = _input_weights(network, word_dim, last)
@@ -116,7 +116,7 @@ class TableScorer:
             for direction, table in zip(self._layers[0].directions, self._tables, strict=False):
                 table[rows[chunk]] = direction.project(features)
             if self._context is not None:
-                self._tables[-1][rows[chunk]] = self._context.project_vectors(features[:, : self._words.output_dim])
+                self._tables[-1][rows[chunk]] = self._context.project_vectors(features)
 
     @_ignore_overflow
     def emissions(
@@ -166,7 +166,9 @@ class TableScorer:
     def _features(self, words: Ids, characters: Ids, lengths: Ids, casing: Ids) -> Floats:
         """Returns the concatenated features (U, D) of words."""
         with torch.inference_mode():
-            parts = [_numpy(self._words(torch.from_numpy(words)))]
+            parts = [np.empty((len(words), 0), np.float32)]  # a network may read transformer features only
+            if self._words is not None:
+                parts.append(_numpy(self._words(torch.from_numpy(words))))
             if self._characters is not None:
                 parts.append(self._characters.features(characters, lengths))
             if self._casing is not None:
@@ -280,9 +282,12 @@ class _ContextProjection:
         """M, padded to whole panels."""
         return len(self.left) * PANEL
 
-    def project_vectors(self, vectors: Floats) -> Floats:
-        """Returns the projections (U, 2M) of word vectors (U, D) as left neighbours, then as right neighbours."""
-        return _project_sides(vectors, self.left, self.right)
+    def project_vectors(self, features: Floats) -> Floats:
+        """Returns the projections (U, 2M) of words as left neighbours, then as right neighbours.
+
+        The features (U, D) of the words start with their vectors.
+        """
+        return _project_sides(features[:, : self.left.shape[1]], self.left, self.right)
 
     def project(self, table: Floats, context: ContextArrays) -> list[Floats]:
         """Returns, for each direction, the input projections (S, G) of pairs.

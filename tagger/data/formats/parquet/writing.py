@@ -12,6 +12,7 @@ from pyarrow import ipc
 from pyarrow import parquet as pq
 
 from tagger.data.formats import jsonl, rows
+from tagger.data.formats.annotations import ANNOTATION_FIELDS
 from tagger.data.formats.parquet.reading import Row, convert_errors
 from tagger.data.formats.writing import Sink, WriteOptions
 from tagger.data.sentence import Record
@@ -60,8 +61,13 @@ class _ParquetSink:
         tagging_types = _tagging_types(**self._options)
         with convert_errors(str(source)):
             source_schema = _read_schema(source if input_format == "parquet" else None)
-        self._carried = [name for name in source_schema.names if name not in tagging_types]
-        if replaced := set(source_schema.names) & tagging_types.keys() - {"tokens"}:
+        self._carried = [
+            name
+            for name in source_schema.names
+            if name not in tagging_types
+            and not (options.is_annotated and name in ANNOTATION_FIELDS and _is_list(source_schema.field(name).type))
+        ]
+        if not options.is_annotated and (replaced := set(source_schema.names) & tagging_types.keys() - {"tokens"}):
             log.info("%s: its columns %s are replaced by those of the output", source, ", ".join(sorted(replaced)))
         self._types = {"fields": pa.string()} if input_format in ("jsonl", "json") else {}
         if "document" not in self._carried:
@@ -125,6 +131,10 @@ class _ParquetSink:
             for batch in batches:
                 writer.write_batch(batch)
         return stream.getvalue().removesuffix(_STREAM_END)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
 def _read_schema(source: Path | BinaryIO | None) -> pa.Schema:

@@ -1,4 +1,4 @@
-"""Files of spaCy (`.spacy`): a DocBin, which holds tokenized texts with entities, tags and sentences.
+"""Reads a DocBin.
 
 The tag column says what is read: `ents` the entities, `tag` or `pos` the tags of tokens. Tokens and sentences are those
 of the file; without sentences, tokens are split like texts. Tokens of white space are left out. Tokens whose entity
@@ -9,6 +9,7 @@ The file is in memory while it is read. No object of spaCy is built from it, and
 
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar
@@ -28,12 +29,14 @@ from tagger.io import line_reader
 from tagger.io.msgpack import Reader
 
 _Value = TypeVar("_Value", int, str, bytes)
-_MAX_BYTES = 1 << 29  # of a file, decompressed
 _MISSING, _INSIDE, _BEGIN = 0, 1, 3  # values of ENT_IOB
 _READ = ("ORTH", "TAG", "POS", "ENT_IOB", "ENT_TYPE", "SENT_START")
 _COLUMNS = {"ents": "ENT_IOB", "tag": "TAG", "pos": "POS"}
 _NO_TAG = "_"
 _EMPTY_GROUPS = (b"", b"\x90", b"\x80")  # no span groups, in the versions of spaCy
+
+MAX_BYTES = 1 << 29
+"""The maximum size of a file, decompressed."""
 
 PARTLY = "documents that are annotated in part"
 SPAN_GROUPS = "documents with span groups, which are left out"
@@ -202,14 +205,9 @@ def _read_docs(source: Path | BinaryIO, options: ReadOptions) -> Iterator[_Doc]:
         ConfigError: spaCy is not installed.
         DataError: the source is not a DocBin, is damaged or too large.
     """
-    with line_reader.open_decompressed(source, options.name) as stream:
-        data = stream.read(_MAX_BYTES + 1)
-    try:
-        content = _read_content(_decompress(data))
+    with convert_errors(options.name):
+        content = read_content(read_data(source, options.name))
         tokens = _split_arrays(content)
-    except (ValueError, zlib.error) as error:
-        reason = shorten(str(error), 200)
-        raise DataError(f"{options.name}: cannot be read as a DocBin of spaCy: {reason}") from error
     names = spacy_library.number_strings(content.strings)
     for number, (values, spaces) in enumerate(tokens):
         attributes = {name: column.tolist() for name, column in values.items()}
@@ -220,17 +218,40 @@ def _read_docs(source: Path | BinaryIO, options: ReadOptions) -> Iterator[_Doc]:
         yield _Doc(words, spaces, attributes, names, has_groups)
 
 
+@contextmanager
+def convert_errors(name: str) -> Iterator[None]:
+    """Converts the errors of a damaged file within the block.
+
+    Raises:
+        DataError: the file is not a DocBin, is damaged or too large.
+    """
+    try:
+        yield
+    except (ValueError, zlib.error) as error:
+        raise DataError(f"{name}: cannot be read as a DocBin of spaCy: {shorten(str(error), 200)}") from error
+
+
+def read_data(source: Path | BinaryIO, name: str) -> bytes:
+    """Returns the MessagePack data of a DocBin.
+
+    Raises:
+        ValueError: the source is too large or incomplete.
+    """
+    with line_reader.open_decompressed(source, name) as stream:
+        return _decompress(stream.read(MAX_BYTES + 1))
+
+
 def _decompress(data: bytes) -> bytes:
     decompressor = zlib.decompressobj()
-    content = decompressor.decompress(data, _MAX_BYTES)
-    if decompressor.unconsumed_tail or len(data) > _MAX_BYTES:
-        raise ValueError(f"over {line_reader.format_size(_MAX_BYTES)}; store its documents in several files")
+    content = decompressor.decompress(data, MAX_BYTES)
+    if decompressor.unconsumed_tail or len(data) > MAX_BYTES:
+        raise ValueError(f"over {line_reader.format_size(MAX_BYTES)}; store its documents in several files")
     if not decompressor.eof:
         raise ValueError("the file is incomplete")
     return content
 
 
-class _Content(NamedTuple):
+class Content(NamedTuple):
     """The parts of a DocBin that are read.
 
     `unknown_spaces` and `groups` say for each document whether its spaces are unknown, and whether it has span groups.
@@ -245,7 +266,12 @@ class _Content(NamedTuple):
     groups: list[bool]
 
 
-def _read_content(data: bytes) -> _Content:
+def read_content(data: bytes) -> Content:
+    """Returns the parts of a DocBin.
+
+    Raises:
+        ValueError: the data is not a DocBin.
+    """
     reader = Reader(data)
     parts: dict[str, object] = {"unknown_spaces": [], "groups": []}
     for _ in range(reader.read_size("map")):
@@ -262,10 +288,10 @@ def _read_content(data: bytes) -> _Content:
             parts["groups"] = [reader.read() not in _EMPTY_GROUPS for _ in range(reader.read_size("list"))]
         else:
             reader.skip()  # user data and categories of texts
-    missing = [name for name in _Content._fields if name not in parts]
+    missing = [name for name in Content._fields if name not in parts]
     if missing or not reader.is_at_end:
         raise ValueError(f"it has no {', '.join(missing)}" if missing else "it has data after its end")
-    return _Content(**parts)  # type: ignore[arg-type]
+    return Content(**parts)  # type: ignore[arg-type]
 
 
 def _check_type(value: object, kind: type[_Value], name: object) -> _Value:
@@ -279,7 +305,7 @@ def _read_flags(reader: Reader) -> bool:
     return flags.get("has_unknown_spaces") is True
 
 
-def _split_arrays(content: _Content) -> Iterator[tuple[dict[str, NDArray[np.uint64]], list[bool]]]:
+def _split_arrays(content: Content) -> Iterator[tuple[dict[str, NDArray[np.uint64]], list[bool]]]:
     """Returns for each document the columns of its attributes, and whether a space follows each token.
 
     Raises:
@@ -299,7 +325,7 @@ def _split_arrays(content: _Content) -> Iterator[tuple[dict[str, NDArray[np.uint
 
 
 def _slice_arrays(
-    columns: dict[str, NDArray[np.uint64]], spaces: NDArray[np.bool_], content: _Content
+    columns: dict[str, NDArray[np.uint64]], spaces: NDArray[np.bool_], content: Content
 ) -> Iterator[tuple[dict[str, NDArray[np.uint64]], list[bool]]]:
     start = 0
     for number, length in enumerate(np.frombuffer(content.lengths, "<i4").tolist()):
