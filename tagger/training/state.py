@@ -260,8 +260,8 @@ def _check_values(tensors: Mapping[str, Tensor], progress: Progress, updater: Up
         if kind == "exp_avg_sq" and value.numel() and value.min() < 0:
             raise ValueError(f"{name} holds a negative value")
     words = updater.network.embedding.words
-    average = tensors.get("average.embedding.words.frozen")
-    if words is not None and average is not None and not torch.equal(average, words.frozen.cpu()):
+    averaged = tensors.get("average.embedding.words.frozen")
+    if words is not None and averaged is not None and not torch.equal(averaged, words.frozen.cpu()):
         raise ValueError("average.embedding.words.frozen differs from the model's vectors")
     if updater.rows is not None and len(tensors["rows.seen"]):
         first, last = tensors["rows.seen"].aminmax()
