@@ -46,8 +46,10 @@ def tag(model: Path, device: str) -> list[float]:
     return [probability for sentence in tagged for probability in sentence.probabilities]
 
 
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize(
+    ("device", "mixed"),
+    [("cpu", False), *(pytest.param("cuda", mixed, marks=pytest.mark.gpu) for mixed in (False, True))],
+)
 @pytest.mark.parametrize("trainable", [False, True])
 def test_a_device_learns_and_tags_as_a_cpu_does(
     tiny_config: Config, tmp_path: Path, device: str, mixed: bool, trainable: bool

@@ -239,8 +239,8 @@ def _download(name: str, revision: str | None) -> tuple[Path, str]:
         raise ValueError(f"the Hub has no revision {revision!r} of it") from error
     except errors.LocalEntryNotFoundError as error:
         raise ValueError("no directory, not in the local cache, and the Hub cannot be reached") from error
-    except ValueError:  # the name is not valid
-        raise
+    except errors.HFValidationError as error:
+        raise ValueError("neither a directory nor a valid name on the Hub") from error
     except Exception as error:  # of the network, or of one of the libraries below
         raise ValueError(f"its download failed: {_one_line(error)}") from error
     return folder, folder.name
