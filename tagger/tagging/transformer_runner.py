@@ -5,6 +5,7 @@ Shapes in this module: N tokens, P size of the features.
 
 import threading
 from collections.abc import Sequence
+from contextlib import closing
 from copy import copy
 
 import numpy as np
@@ -84,8 +85,8 @@ class TransformerRunner:
     def compute(self, windows: Windows) -> Tensor:
         """Returns the features (N, P) of all tokens of windows, on the CPU."""
         out = torch.empty(len(windows.windows), self._features.output_dim)
-        with torch_threads(self._threads):
-            for tokens, states in self._transformer.computer.iterate(windows):
+        with torch_threads(self._threads), closing(self._transformer.computer.iterate(windows)) as batches:
+            for tokens, states in batches:
                 out[torch.from_numpy(tokens)] = self.combine(states)
         return out
 

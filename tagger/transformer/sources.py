@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import astuple, dataclass
 from itertools import groupby
 from typing import NamedTuple
@@ -181,9 +182,10 @@ class FrozenStates:
         computer = self._transformer.computer
         windows = self._transformer.lay_out(sentences, numbers)
         states: HalfStates = np.empty((len(windows.windows), computer.layer_count, computer.state_dim), np.float16)
-        for tokens, batch in computer.iterate(windows, dtype=torch.float16):
-            states[tokens] = batch.numpy()
-            report(len(tokens))
+        with closing(computer.iterate(windows, dtype=torch.float16)) as batches:
+            for tokens, batch in batches:
+                states[tokens] = batch.numpy()
+                report(len(tokens))
         start = 0
         for passage in pool:
             stop = start + passage.entry.shape[0]

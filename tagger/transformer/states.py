@@ -3,9 +3,13 @@
 Shapes in this module: N tokens, L layers, D size of a token's states, W windows, S subwords in the longest one.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from inspect import signature
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -15,16 +19,16 @@ from torch import Tensor
 
 from tagger.data.batching import SubwordTensors, batch_limit, split_into_batches
 from tagger.data.word_cache import Ids
-from tagger.device import is_out_of_memory
+from tagger.device import is_out_of_memory, single_torch_thread
 from tagger.errors import DataError
-from tagger.nn.transformer import StateReader, pooled_dim
+from tagger.nn.transformer import StateReader, copy_with_same_weights, pooled_dim
 from tagger.transformer.architecture import FAMILIES
 from tagger.transformer.windows import Windows
 
 States = NDArray[np.floating[Any]]
 """(N, L, D) states of tokens, in float32 or float16."""
 MAX_BATCH_SUBWORDS = 4096
-_PACKED_SUBWORDS = 1024  # in a batch of packed windows; more would leave the cache of a processor between two layers
+_CPU_SUBWORDS = 1024  # about so many in a batch on a CPU; more would leave a processor's cache between two layers
 _MIN_ROWS = 16  # per thread; matrix products of fewer rows differ in the last bit from those of many rows
 
 
@@ -57,14 +61,18 @@ class StateComputer:
         self.layer_count = 1 if averages_layers else len(reader.layers)
         self.state_dim = pooled_dim(int(encoder.config.hidden_size), reader.pooling)
         self._reader = StateReader(reader.encoder.to(device).eval(), reader.layers, reader.pooling).eval()
+        self._spare_readers: list[StateReader] = []
         self._padding_id, self._device = padding_id, device
         self._max_batch_subwords = max_batch_subwords
         self._first_position = _first_position(encoder) if device.type == "cpu" else None
-        if self._first_position is not None:
-            self._max_batch_subwords = min(max_batch_subwords, _PACKED_SUBWORDS)
 
-    def iterate(self, windows: Windows, *, dtype: torch.dtype = torch.float32) -> Iterator[tuple[Ids, Tensor]]:
+    def iterate(
+        self, windows: Windows, *, dtype: torch.dtype = torch.float32
+    ) -> Generator[tuple[Ids, Tensor], None, None]:
         """Yields the indices of tokens, and their states (N, L, D) on the CPU, for each batch of windows.
+
+        On a CPU, as many batches as torch has threads are computed at the same time, each by one thread. Until the
+        generator is closed, torch has one thread.
 
         Args:
             windows: the windows.
@@ -75,19 +83,51 @@ class StateComputer:
         """
         order = np.argsort(windows.windows, kind="stable")
         bounds = np.searchsorted(windows.windows[order], np.arange(len(windows.ids) + 1)).tolist()
-        for batch in self._split([len(ids) for ids in windows.ids]):
-            tokens = np.concatenate([order[bounds[window] : bounds[window + 1]] for window in batch])
-            yield tokens, self._compute_batch(windows.select(tokens), dtype)
+        batches = [
+            np.concatenate([order[bounds[window] : bounds[window + 1]] for window in batch])
+            for batch in self._split([len(ids) for ids in windows.ids])
+        ]
+
+        def compute(tokens: Ids) -> Tensor:
+            return self._compute_batch(windows.select(tokens), dtype)
+
+        threads = min(torch.get_num_threads(), len(batches)) if self._device.type == "cpu" else 1
+        if threads < 2:
+            yield from ((tokens, compute(tokens)) for tokens in batches)
+            return
+        with single_torch_thread(), ThreadPoolExecutor(threads, "states") as pool:
+            started = deque(pool.submit(compute, tokens) for tokens in batches[: 2 * threads])
+            try:
+                for number, tokens in enumerate(batches, 2 * threads):
+                    states = started.popleft().result()
+                    started.extend(pool.submit(compute, ahead) for ahead in batches[number : number + 1])
+                    yield tokens, states
+            finally:
+                for future in started:
+                    future.cancel()
 
     def _split(self, lengths: Sequence[int]) -> Iterator[list[int]]:
         """Yields the windows of each batch, the longest first."""
-        limit = batch_limit(max_tokens=self._max_batch_subwords)
         order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
-        if self._device.type != "cpu" or self._first_position is not None:
-            yield from split_into_batches(order, lengths, limit)
+        if self._first_position is not None:
+            yield from self._split_evenly(order, lengths)
             return
+        if self._device.type != "cpu":
+            yield from split_into_batches(order, lengths, batch_limit(max_tokens=self._max_batch_subwords))
+            return
+        limit = batch_limit(max_tokens=min(self._max_batch_subwords, _CPU_SUBWORDS))
         for _, group in groupby(order, lengths.__getitem__):
             yield from split_into_batches(list(group), lengths, limit)
+
+    def _split_evenly(self, order: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
+        """Yields the windows of each batch of packed windows, so that all threads get about equally many subwords."""
+        total, threads = sum(lengths), torch.get_num_threads()
+        size = max(1, min(_CPU_SUBWORDS, self._max_batch_subwords - max(lengths, default=0)))
+        count = threads * -(-total // (threads * size))
+        ends = np.cumsum([lengths[window] for window in order])
+        numbers = (ends - 1) * count // max(1, total)
+        for _, group in groupby(zip(numbers.tolist(), order, strict=True), itemgetter(0)):
+            yield [window for _, window in group]
 
     def _compute_batch(self, windows: Windows, dtype: torch.dtype) -> Tensor:
         """Returns the states of the tokens of a batch; when memory is exhausted, the batch is split in halves."""
@@ -107,8 +147,8 @@ class StateComputer:
         return states
 
     def _run(self, windows: Windows, dtype: torch.dtype) -> Tensor:
-        with torch.inference_mode():
-            states = self._read(windows)
+        with torch.inference_mode(), self._borrow_reader() as reader:
+            states = self._read(windows, reader)
             if self.averages_layers:
                 states = states.mean(1, keepdim=True)
             if dtype == torch.float16:
@@ -116,15 +156,27 @@ class StateComputer:
                 states = states.clamp(-limit, limit)
             return states.to("cpu", dtype)
 
-    def _read(self, windows: Windows) -> Tensor:
+    @contextmanager
+    def _borrow_reader(self) -> Iterator[StateReader]:
+        """Lends a reader that no other thread uses: the transformers library changes modules during a forward pass."""
+        try:
+            reader = self._spare_readers.pop()
+        except IndexError:
+            reader = copy_with_same_weights(self._reader)
+        try:
+            yield reader
+        finally:
+            self._spare_readers.append(reader)
+
+    def _read(self, windows: Windows, reader: StateReader) -> Tensor:
         """Returns the states (N, L, D) of the tokens of windows, on the device."""
         min_rows = _MIN_ROWS * torch.get_num_threads()
         if self._first_position is not None:
-            return self._reader.read_packed(windows.pack(min_rows), self._first_position)
+            return reader.read_packed(windows.pack(min_rows), self._first_position)
         subwords = windows.to_tensors(self._padding_id)
         if self._device.type == "cpu":
             subwords = _repeat_windows(subwords, min_rows)
-        states: Tensor = self._reader(SubwordTensors(*(tensor.to(self._device) for tensor in subwords)))
+        states: Tensor = reader(SubwordTensors(*(tensor.to(self._device) for tensor in subwords)))
         return states
 
 

@@ -1,6 +1,8 @@
 """States of tokens are those of the library's own forward pass, whatever else is in the batch."""
 
+import contextlib
 import random
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -11,6 +13,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from tagger.choices import Pooling
+from tagger.device import single_torch_thread, torch_threads
 from tagger.errors import DataError
 from tagger.nn.packing import WindowAttention
 from tagger.nn.transformer import StateReader
@@ -139,10 +142,62 @@ def draw_lengths() -> list[int]:
 
 def test_batches_of_packed_windows_are_within_the_budget() -> None:
     lengths = draw_lengths()
-    for budget, limit in ((64, 64), (100_000, 1024)):
+    for budget, limit in ((64, 64), (100_000, 1024 + max(lengths))):
         batches = list(frozen(max_batch_subwords=budget).computer._split(lengths))
         assert sorted(np.concatenate(batches).tolist()) == list(range(200))
         assert max(sum(lengths[window] for window in batch) for batch in batches) <= limit
+
+
+def test_packed_windows_are_divided_evenly_among_threads() -> None:
+    lengths = draw_lengths()
+    with torch_threads(3):
+        batches = list(frozen().computer._split(lengths))
+    sizes = [sum(lengths[window] for window in batch) for batch in batches]
+    assert len(sizes) % 3 == 0
+    assert max(sizes) - min(sizes) <= 2 * max(lengths)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_threads_compute_batches_at_the_same_time_with_the_states_of_one_thread(
+    packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transformer = frozen(max_batch_subwords=80)
+    if not packed:
+        transformer.computer._first_position = None
+    sentences, passages = flatten(documents(20))
+    windows = transformer.lay_out(sentences, passages)
+    with single_torch_thread():
+        expected = compute_states(transformer.computer, windows)
+    run, barrier = transformer.computer._run, threading.Barrier(2)
+
+    def meet(*arguments: Any) -> torch.Tensor:
+        with contextlib.suppress(threading.BrokenBarrierError):  # after the first batches
+            barrier.wait(60)
+            barrier.abort()
+        return run(*arguments)
+
+    monkeypatch.setattr(transformer.computer, "_run", meet)
+    with torch_threads(2):
+        assert torch.equal(compute_states(transformer.computer, windows), expected)
+        assert torch.get_num_threads() == 2
+    assert barrier.broken
+
+
+def test_an_error_of_a_thread_stops_all_and_restores_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    transformer = frozen(max_batch_subwords=40)
+    sentences, passages = flatten(documents(20))
+    counts: list[int] = []
+
+    def fail(*_: object) -> None:
+        counts.append(1)
+        raise KeyError("of a thread")
+
+    monkeypatch.setattr(transformer.computer, "_run", fail)
+    with torch_threads(2):
+        with pytest.raises(KeyError, match="of a thread"):
+            compute_states(transformer.computer, transformer.lay_out(sentences, passages))
+        assert torch.get_num_threads() == 2
+    assert len(counts) <= 5
 
 
 def test_without_packed_windows_batches_hold_windows_of_one_length_within_the_budget() -> None:
@@ -172,10 +227,12 @@ def test_states_of_every_family_are_those_of_each_window_read_alone(family: str,
         ]
     tokens = zip(windows.windows.tolist(), windows.first.tolist(), strict=True)
     expected = torch.stack([torch.stack([layer[0, index] for layer in alone[window]]) for window, index in tokens])
+    computer._spare_readers.append(computer._reader)  # copies have no hooks
     hook = computer._reader.encoder.register_forward_pre_hook(
         lambda _, __, kwargs: rows.append(kwargs), with_kwargs=True
     )
-    states = compute_states(computer, windows)
+    with single_torch_thread():
+        states = compute_states(computer, windows)
     hook.remove()
     torch.testing.assert_close(states, expected, atol=1e-5, rtol=0)
     is_packed = family not in ("deberta", "deberta-v2", "modernbert", "mpnet")
