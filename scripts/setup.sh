@@ -18,9 +18,11 @@ torch_version() {
     "$1" -c 'from importlib.metadata import version; print(version("torch"))' 2>/dev/null || true
 }
 
-# install TARGET: installs TARGET, which is `.` or `.[extra]`, unless the installation is up to date.
+# install TARGET [OPTION...]: installs TARGET, which is `.` or `.[extra]`, with options of pip, unless the installation
+# is up to date.
 install() {
     local target=$1 python stamp installed_torch
+    shift
     if [ ! -x .venv/bin/python ]; then
         python=$(find_python)
         if [ -n "$(torch_version "$python")" ]; then
@@ -39,6 +41,6 @@ install() {
     if [ -n "$installed_torch" ]; then
         echo "torch==$installed_torch" >.venv/constraints.txt
     fi
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check -c .venv/constraints.txt -e "$target"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check -c .venv/constraints.txt "$@" -e "$target"
     echo "$stamp" >".venv/installed$target"
 }

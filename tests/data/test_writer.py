@@ -36,13 +36,13 @@ FOUND = [(("EU", "Paris"), ("B-X", "I-X")), (("no",), ("B-X",))]
 
 def records(input_format: str, tmp_path: Path, text: str | None = None) -> tuple[list[Record], Path]:
     """Returns the tagged records of an input, and its path."""
-    path = tmp_path / "a"
+    path = tmp_path / ("a.txt" if input_format == "brat" else "a")
     if input_format == "parquet":
         pq.write_table(pa.table({"text": ["EU Paris", "", "no"]}), path)
     elif input_format == "spacy":
         DocBin(docs=[Doc(Vocab(), words=words) for words in (["EU", "Paris"], [], ["no"])]).to_disk(path)
     elif input_format == "brat":
-        path.with_suffix(".txt").write_text(INPUTS["text"])
+        path.write_text(INPUTS["text"])
     else:
         path.write_text(INPUTS[input_format] if text is None else text, newline="")
     found = reader.read_records(
