@@ -6,7 +6,6 @@ Shapes in this module: N tokens, L layers, D size of a token's states, W windows
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from inspect import signature
 from itertools import groupby
 from operator import itemgetter
@@ -60,8 +59,8 @@ class StateComputer:
         self.layers, self.pooling, self.averages_layers = reader.layers, reader.pooling, averages_layers
         self.layer_count = 1 if averages_layers else len(reader.layers)
         self.state_dim = pooled_dim(int(encoder.config.hidden_size), reader.pooling)
-        self._reader = StateReader(reader.encoder.to(device).eval(), reader.layers, reader.pooling).eval()
-        self._spare_readers: list[StateReader] = []
+        # One for each thread: the transformers library may change modules during a forward pass.
+        self._readers = [StateReader(reader.encoder.to(device).eval(), reader.layers, reader.pooling).eval()]
         self._padding_id, self._device = padding_id, device
         self._max_batch_subwords = max_batch_subwords
         self._first_position = _first_position(encoder) if device.type == "cpu" else None
@@ -88,10 +87,17 @@ class StateComputer:
             for batch in self._split([len(ids) for ids in windows.ids])
         ]
 
-        def compute(tokens: Ids) -> Tensor:
-            return self._compute_batch(windows.select(tokens), dtype)
-
         threads = min(torch.get_num_threads(), len(batches)) if self._device.type == "cpu" else 1
+        self._readers += [copy_with_same_weights(self._readers[0]) for _ in range(threads - len(self._readers))]
+        spare_readers = self._readers[: max(threads, 1)]
+
+        def compute(tokens: Ids) -> Tensor:
+            reader = spare_readers.pop()
+            try:
+                return self._compute_batch(windows.select(tokens), dtype, reader)
+            finally:
+                spare_readers.append(reader)
+
         if threads < 2:
             yield from ((tokens, compute(tokens)) for tokens in batches)
             return
@@ -129,10 +135,10 @@ class StateComputer:
         for _, group in groupby(zip(numbers.tolist(), order, strict=True), itemgetter(0)):
             yield [window for _, window in group]
 
-    def _compute_batch(self, windows: Windows, dtype: torch.dtype) -> Tensor:
+    def _compute_batch(self, windows: Windows, dtype: torch.dtype, reader: StateReader) -> Tensor:
         """Returns the states of the tokens of a batch; when memory is exhausted, the batch is split in halves."""
         try:
-            return self._run(windows, dtype)
+            return self._run(windows, dtype, reader)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -143,11 +149,11 @@ class StateComputer:
         is_second = windows.windows >= len(windows.ids) // 2
         states = torch.empty(len(is_second), self.layer_count, self.state_dim, dtype=dtype)
         for part in (~is_second, is_second):
-            states[torch.from_numpy(part)] = self._compute_batch(windows.select(np.flatnonzero(part)), dtype)
+            states[torch.from_numpy(part)] = self._compute_batch(windows.select(np.flatnonzero(part)), dtype, reader)
         return states
 
-    def _run(self, windows: Windows, dtype: torch.dtype) -> Tensor:
-        with torch.inference_mode(), self._borrow_reader() as reader:
+    def _run(self, windows: Windows, dtype: torch.dtype, reader: StateReader) -> Tensor:
+        with torch.inference_mode():
             states = self._read(windows, reader)
             if self.averages_layers:
                 states = states.mean(1, keepdim=True)
@@ -155,18 +161,6 @@ class StateComputer:
                 limit = torch.finfo(dtype).max
                 states = states.clamp(-limit, limit)
             return states.to("cpu", dtype)
-
-    @contextmanager
-    def _borrow_reader(self) -> Iterator[StateReader]:
-        """Lends a reader that no other thread uses: the transformers library changes modules during a forward pass."""
-        try:
-            reader = self._spare_readers.pop()
-        except IndexError:
-            reader = copy_with_same_weights(self._reader)
-        try:
-            yield reader
-        finally:
-            self._spare_readers.append(reader)
 
     def _read(self, windows: Windows, reader: StateReader) -> Tensor:
         """Returns the states (N, L, D) of the tokens of windows, on the device."""

@@ -115,10 +115,10 @@ def test_a_batch_that_exhausts_the_memory_is_split(monkeypatch: pytest.MonkeyPat
     expected = compute_states(transformer.computer, windows)
     run = transformer.computer._run
 
-    def limited(part, dtype):  # type: ignore[no-untyped-def]
+    def limited(part, dtype, reader):  # type: ignore[no-untyped-def]
         if sum(map(len, part.ids)) > limit:
             raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
-        return run(part, dtype)
+        return run(part, dtype, reader)
 
     monkeypatch.setattr(transformer.computer, "_run", limited)
     assert torch.equal(compute_states(transformer.computer, windows), expected)
@@ -227,10 +227,7 @@ def test_states_of_every_family_are_those_of_each_window_read_alone(family: str,
         ]
     tokens = zip(windows.windows.tolist(), windows.first.tolist(), strict=True)
     expected = torch.stack([torch.stack([layer[0, index] for layer in alone[window]]) for window, index in tokens])
-    computer._spare_readers.append(computer._reader)  # copies have no hooks
-    hook = computer._reader.encoder.register_forward_pre_hook(
-        lambda _, __, kwargs: rows.append(kwargs), with_kwargs=True
-    )
+    hook = pretrained.encoder.register_forward_pre_hook(lambda _, __, kwargs: rows.append(kwargs), with_kwargs=True)
     with single_torch_thread():
         states = compute_states(computer, windows)
     hook.remove()
