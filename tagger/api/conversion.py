@@ -66,7 +66,7 @@ def convert(
     the tags; several files of columns in one become new columns of tokens and tags. In rows, the new annotation
     replaces that of the source.
 
-    brat is a folder, with a text and its annotations for each document or row: texts stay as they are, and sentences
+    brat is a folder, with a text and its annotations for each document or row: texts do not change, and sentences
     become lines. Its files have the name of the input and a number, or the id of the row.
 
     Args:
@@ -183,9 +183,7 @@ class _Source(NamedTuple):
 
 def _find_sources(items: Sequence[Input], work: _Work) -> list[_Source]:
     """Returns the inputs with their formats. Of brat, each pair of files is one input, and settings are none."""
-    paths = [item.path for item in items if item.path is not None]
-    texts = set(brat.list_texts(paths))
-    left_out = {path for path in paths if path not in texts and (brat.is_pair(path) or brat.is_setting(path))}
+    _, left_out = brat.find_pairs([item.path for item in items if item.path is not None])
     return [
         _Source(item, item.path, work.find_format(item.path))
         for item in items

@@ -6,7 +6,7 @@ brat itself writes it. An annotation is numbered by the offset of its first char
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path, PurePath
 from typing import BinaryIO
@@ -42,26 +42,29 @@ def is_brat(path: Path) -> bool:
     return path.suffix == _ANNOTATIONS or (path.suffix == _TEXT and path.with_suffix(_ANNOTATIONS).is_file())
 
 
-def is_pair(path: Path) -> bool:
+def _is_pair(path: Path) -> bool:
     """Returns whether a path is a text with annotations beside it, or annotations with a text beside them."""
     other = {_TEXT: _ANNOTATIONS, _ANNOTATIONS: _TEXT}.get(path.suffix)
     return other is not None and path.with_suffix(other).is_file()
 
 
-def is_setting(path: Path) -> bool:
+def _is_setting(path: Path) -> bool:
     """Returns whether a path is a file of settings in a folder of brat."""
     return path.suffix == ".conf" and next(path.parent.rglob(f"*{_ANNOTATIONS}"), None) is not None
 
 
-def list_texts(paths: Iterable[Path]) -> list[Path]:
-    """Returns of all files those that are one of a pair, without the annotations whose text is among them.
+def find_pairs(paths: Collection[Path]) -> tuple[set[Path], set[Path]]:
+    """Returns the files among others that stand for a pair, and those that are no input of their own.
 
-    >>> list_texts([Path("no/a.txt")])
-    []
+    A text stands for its pair; annotations do if their text is not among the files. The other annotations and the
+    settings of brat are no inputs.
+
+    >>> find_pairs([Path("no/a.txt")])
+    (set(), set())
     """
-    pairs = [path for path in paths if is_pair(path)]
-    named = {path for path in pairs if path.suffix == _TEXT}
-    return [path for path in pairs if path.suffix == _TEXT or path.with_suffix(_TEXT) not in named]
+    pairs = {path for path in paths if _is_pair(path)}
+    named = {path for path in pairs if path.suffix == _TEXT or path.with_suffix(_TEXT) not in pairs}
+    return named, (pairs - named) | {path for path in paths if _is_setting(path)}
 
 
 def read_records(source: Path | BinaryIO, options: ReadOptions) -> Iterator[Record]:

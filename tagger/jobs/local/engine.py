@@ -258,12 +258,11 @@ def _choose_texts(items: Sequence[Input], job: Job) -> list[Input]:
     if job.formats.input_format not in (None, "text", "brat"):
         return list(items)
     paths = [item.path for item in items if item.path is not None]
-    texts = set(brat.list_texts(paths))
+    texts, left_out = brat.find_pairs(paths)
     if job.formats.input_format == "brat":
         if not texts:
             raise DataError(f"{inputs.summarize_names(paths or [STDIN])}: no text has annotations (.ann) beside it")
         return [item for item in items if item.path in texts]
-    left_out = {path for path in paths if path not in texts and (brat.is_pair(path) or brat.is_setting(path))}
     if left_out:
         names = inputs.summarize_names(sorted(left_out))
         log.info("%s: annotations of brat are not read, only their texts", names)
@@ -298,9 +297,9 @@ def _plan_outputs(work: _Work, out: Path) -> OutputFolder:
     if rejects and rejects.absolute().is_relative_to(out.absolute()):
         reserved.append(rejects.absolute().relative_to(out.absolute()))
     inputs.check_outputs(out, work.inputs, names, reserved)
-    inputs.check_outputs(
-        out, work.inputs, [output.text_name if output.text else output.name for output in outputs], reserved
-    )
+    if texts:
+        published = [output.text_name if output.text else output.name for output in outputs]
+        inputs.check_outputs(out, work.inputs, published, reserved)
     return OutputFolder(out, outputs, work.open_sink, rejects, index=index, overwrite=work.job.overwrite)
 
 
