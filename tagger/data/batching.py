@@ -317,7 +317,9 @@ def token_indices(starts: Ids, lengths: Sequence[int] | Ids, positions: Sequence
     >>> token_indices(np.array([0, 2, 5]), [2, 3, 1], [2, 0]).tolist()
     [5, 0, 1]
     """
-    return np.concatenate([starts[position] + np.arange(lengths[position]) for position in positions])
+    counts = np.fromiter((lengths[position] for position in positions), np.int64, len(positions))
+    indices: Ids = np.arange(counts.sum()) + np.repeat(starts[list(positions)] - (np.cumsum(counts) - counts), counts)
+    return indices
 
 
 IsFull = Callable[[int, int], bool]

@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Sequence
-from itertools import chain, pairwise
+from itertools import chain
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from tagger.data.batching import token_indices
 from tagger.data.document_context import OccurrenceIndex
 from tagger.data.word_cache import Ids, WordCache
 from tagger.data.word_encoding import EncodedWords, encode_casing, encode_words, number_keys
@@ -67,16 +68,15 @@ class CachedScorer:
     def prepare(self, sentences: Sequence[Sequence[str]], passages: Sequence[int]) -> PreparedPool:
         """Prepares a pool of sentences, whose words keep their rows until the pool is released."""
         lengths = np.fromiter(map(len, sentences), np.int64, len(sentences))
-        bounds = [0, *np.cumsum(lengths).tolist()]
+        starts = np.cumsum(lengths) - lengths
         with self._lock:
-            lease, rows, new = self.cache.acquire(chain.from_iterable(sentences), bounds[-1])
+            lease, rows, new = self.cache.acquire(chain.from_iterable(sentences), int(lengths.sum()))
             try:
                 self._add(new)
             except BaseException:
                 self.cache.release(lease)
                 raise
             self._threads[lease] = threading.get_ident()
-        ranges = list(pairwise(bounds))
         try:
             occurrences = None
             if self._uses_context and len(sentences):
@@ -89,7 +89,7 @@ class CachedScorer:
 
         def score(positions: Sequence[int]) -> tuple[Tensor, Tensor]:
             features = None if source is None else source.read(positions).numpy()
-            tokens = np.concatenate([np.arange(*ranges[position]) for position in positions])
+            tokens = token_indices(starts, lengths, positions)
             context = None if occurrences is None else occurrences.select(tokens)
             counts = lengths[positions]
             emissions = self._scorer.emissions(rows[tokens], counts, context, features)
