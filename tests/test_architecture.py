@@ -90,8 +90,8 @@ FOLDERS = {
         {"kernels.scorer"},
     ],
     "transformer": [
-        {"architecture", "layers", "state_cache", "tokenizer_file", "windows"},
-        {"states", "subwords"},
+        {"architecture", "state_cache", "tokenizer_file", "windows"},
+        {"layers", "states", "subwords"},
         {"library", "sources"},
     ],
     "evaluation": [

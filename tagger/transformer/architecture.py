@@ -26,27 +26,36 @@ class Family(NamedTuple):
         has_pooler: whether its network has a pooling layer that can be omitted.
         are_positions_shifted: whether positions are counted from the padding id on.
         has_plain_attention: whether attention depends on positions through the embeddings of position ids alone.
+        layers: the path of the list of layers in its network, if the output of each is a hidden state without further
+            normalization; then the upper ones can be left out. Empty otherwise.
     """
 
     prefix: str
     has_pooler: bool = False
     are_positions_shifted: bool = False
     has_plain_attention: bool = False
+    layers: str = ""
 
 
 FAMILIES = {
     "albert": Family("Albert", has_pooler=True, has_plain_attention=True),
-    "bert": Family("Bert", has_pooler=True, has_plain_attention=True),
-    "camembert": Family("Camembert", has_pooler=True, are_positions_shifted=True, has_plain_attention=True),
+    "bert": Family("Bert", has_pooler=True, has_plain_attention=True, layers="encoder.layer"),
+    "camembert": Family(
+        "Camembert", has_pooler=True, are_positions_shifted=True, has_plain_attention=True, layers="encoder.layer"
+    ),
     "deberta": Family("Deberta"),
     "deberta-v2": Family("DebertaV2"),
-    "distilbert": Family("DistilBert", has_plain_attention=True),
-    "electra": Family("Electra", has_plain_attention=True),
+    "distilbert": Family("DistilBert", has_plain_attention=True, layers="transformer.layer"),
+    "electra": Family("Electra", has_plain_attention=True, layers="encoder.layer"),
     "ernie": Family("Ernie", has_pooler=True, has_plain_attention=True),
     "modernbert": Family("ModernBert"),
     "mpnet": Family("MPNet", has_pooler=True, are_positions_shifted=True),
-    "roberta": Family("Roberta", has_pooler=True, are_positions_shifted=True, has_plain_attention=True),
-    "xlm-roberta": Family("XLMRoberta", has_pooler=True, are_positions_shifted=True, has_plain_attention=True),
+    "roberta": Family(
+        "Roberta", has_pooler=True, are_positions_shifted=True, has_plain_attention=True, layers="encoder.layer"
+    ),
+    "xlm-roberta": Family(
+        "XLMRoberta", has_pooler=True, are_positions_shifted=True, has_plain_attention=True, layers="encoder.layer"
+    ),
 }
 """The families that are read, by `model_type`."""
 

@@ -5,16 +5,7 @@ from typing import Any
 from torch import nn
 
 from tagger.nn.transformer import copy_with_same_weights
-
-_LAYER_LISTS = {
-    "bert": "encoder.layer",
-    "camembert": "encoder.layer",
-    "distilbert": "transformer.layer",
-    "electra": "encoder.layer",
-    "roberta": "encoder.layer",
-    "xlm-roberta": "encoder.layer",
-}
-"""The list of layers by family, where the output of each layer is a hidden state without further normalization."""
+from tagger.transformer.architecture import FAMILIES
 
 
 def without_layers_above(encoder: nn.Module, highest: int) -> nn.Module:
@@ -23,11 +14,11 @@ def without_layers_above(encoder: nn.Module, highest: int) -> nn.Module:
     Both have the same weights; the original keeps its layers. One layer stays even if only the embedding layer is read.
     """
     config: Any = encoder.config
-    path, count = _LAYER_LISTS.get(config.model_type), max(highest, 1)
-    if path is None or count >= config.num_hidden_layers:
+    family, count = FAMILIES.get(config.model_type), max(highest, 1)
+    if family is None or not family.layers or count >= config.num_hidden_layers:
         return encoder
     short: Any = copy_with_same_weights(encoder)
-    parent, _, name = path.rpartition(".")
-    setattr(short.get_submodule(parent), name, short.get_submodule(path)[:count])
+    parent, _, name = family.layers.rpartition(".")
+    setattr(short.get_submodule(parent), name, short.get_submodule(family.layers)[:count])
     short.config.num_hidden_layers = count
     return short  # type: ignore[no-any-return]
