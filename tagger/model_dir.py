@@ -180,8 +180,9 @@ def _load(directory: Path, transformer: Pretrained | None) -> tuple[TaggerModel,
     except UnreadableError:
         raise
     except (ConfigError, ModelError) as error:
-        names = (f"{directory}: " * (not fault.startswith(f"{directory}")) for fault in error.faults)
-        raise ModelError(*map(str.__add__, names, error.faults)) from error
+        name = str(directory)
+        faults = (fault if fault.startswith(name) else f"{name}: {fault}" for fault in error.faults)
+        raise ModelError(*faults) from error
     except ValueError as error:
         raise ModelError(f"{directory}: {error}") from error
     _load_weights(network, files, "weights.safetensors")
@@ -194,10 +195,11 @@ def _load(directory: Path, transformer: Pretrained | None) -> tuple[TaggerModel,
 def _read_transformer(files: ModelFiles, settings: Config, loaded: Pretrained | None) -> Pretrained | None:
     """Returns the transformer of a model; weights that the model includes are still on the device meta."""
     chosen = settings.model.transformer
-    unexpected = [name for name in (*_TRANSFORMER, _TRANSFORMER_WEIGHTS) if name in files and chosen.name is None]
-    if unexpected or (chosen.trainable and _TRANSFORMER_WEIGHTS in files):
+    included = (_TRANSFORMER_WEIGHTS,) if chosen.trainable else ()
+    refused = (*_TRANSFORMER, _TRANSFORMER_WEIGHTS) if chosen.name is None else included
+    if unexpected := [name for name in refused if name in files]:
         kind = "a trainable" if chosen.trainable else "no"
-        raise ModelError(f"holds {(*unexpected, _TRANSFORMER_WEIGHTS)[0]}, but config.yaml names {kind} transformer")
+        raise ModelError(f"holds {unexpected[0]}, but config.yaml names {kind} transformer")
     if chosen.name is None:
         return None
     source_file, config_file, tokenizer_file = (bytes(files.read(name)) for name in _TRANSFORMER)

@@ -1,7 +1,5 @@
 """The command `tagger train`."""
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -61,6 +59,7 @@ def train(
     """Train a tagger from a recipe, or resume a run."""
     from tagger import experiments
     from tagger.api import training
+    from tagger.config.overrides import list_overrides
 
     with training_progress(enabled=jobs == 1) as callback:
         result = training.train(
@@ -71,17 +70,15 @@ def train(
             test=test,
             vectors=vectors or (),
             out=out,
-            settings=[
-                *(settings or ()),
-                *_as_settings(
-                    {
-                        "data.misaligned": misaligned,
-                        "model.transformer.name": transformer,
-                        "model.transformer.include_weights": include_weights,
-                        "training.feature_cache": False if feature_cache == "none" else feature_cache,
-                    }
-                ),
-            ],
+            settings=list_overrides(
+                settings or (),
+                {
+                    "data.misaligned": misaligned,
+                    "model.transformer.name": transformer,
+                    "model.transformer.include_weights": include_weights,
+                    "training.feature_cache": False if feature_cache == "none" else feature_cache,
+                },
+            ),
             seed=seed,
             seeds=None if seeds is None else experiments.parse_seeds(seeds),
             jobs=jobs,
@@ -93,8 +90,3 @@ def train(
     print_report(result, as_json=as_json)
     if result.failures:
         raise TrainingError(*(f"seed {seed}: {fault}" for seed, faults in result.failures.items() for fault in faults))
-
-
-def _as_settings(values: Mapping[str, str | bool | None]) -> list[str]:
-    """Returns the settings that options with a value stand for, as `KEY=VALUE`."""
-    return [f"{name}={json.dumps(value)}" for name, value in values.items() if value is not None]

@@ -20,7 +20,7 @@ class HubServer(ThreadingHTTPServer):
     Attributes:
         files: the content of each file.
         truncated: files whose connection is closed after half of the content.
-        altered: files of which one bit is changed, while their hash stays.
+        altered: files with one bit changed, under the hash of the original.
         requests: the paths of the requests.
     """
 

@@ -154,7 +154,7 @@ class _Table:
 
 
 class _TableLine(str):
-    """A row or the header of a table, as it stands in the file."""
+    """A row or the header of a table, unchanged from the file."""
 
     __slots__ = ("is_header", "table")
     table: _Table

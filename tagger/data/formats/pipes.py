@@ -128,7 +128,7 @@ class _Fields:
 
 
 class _Line(str):
-    """A line with tokens, as it stands in the file."""
+    """A line with tokens, unchanged from the file."""
 
     __slots__ = ("fields",)
     fields: _Fields

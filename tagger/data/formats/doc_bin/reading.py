@@ -29,12 +29,13 @@ from tagger.io import line_reader
 from tagger.io.msgpack import Reader
 
 _Value = TypeVar("_Value", int, str, bytes)
-_MISSING, _INSIDE, _BEGIN = 0, 1, 3  # values of ENT_IOB
 _READ = ("ORTH", "TAG", "POS", "ENT_IOB", "ENT_TYPE", "SENT_START")
 _COLUMNS = {"ents": "ENT_IOB", "tag": "TAG", "pos": "POS"}
 _NO_TAG = "_"
 _EMPTY_GROUPS = (b"", b"\x90", b"\x80")  # no span groups, in the versions of spaCy
 
+MISSING, INSIDE, OUTSIDE, BEGIN = range(4)
+"""The values of ENT_IOB."""
 MAX_BYTES = 1 << 29
 """The maximum size of a file, decompressed."""
 
@@ -134,10 +135,10 @@ def _build_with_spans(doc: _Doc, values: list[int], origin: Origin, options: Rea
     sentences = build_sentences(SplitText(doc.text, _split_sentences(doc), spans), origin, options)
     if doc.has_groups:
         options.notices.add(SPAN_GROUPS, f"{origin.location}: only its entities are read")
-    if _MISSING not in values:
+    if MISSING not in values:
         return sentences
     pairs = zip(values, doc.offsets(), strict=True)
-    missing = {start for value, (start, _) in pairs if value == _MISSING}
+    missing = {start for value, (start, _) in pairs if value == MISSING}
     options.notices.add(PARTLY, f"{origin.location}: entities are missing in {len(missing)} of {len(values)} tokens")
     return [_mark_missing(sentence, missing) for sentence in sentences]
 
@@ -172,8 +173,8 @@ def _find_spans(doc: _Doc, values: list[int]) -> Iterator[CharSpan]:
     kinds = [doc.name(kind) for kind in doc.require("ENT_TYPE")]
     span: CharSpan | None = None
     for value, kind, (start, end) in zip(values, kinds, doc.offsets(), strict=True):
-        is_inside = value in (_INSIDE, _BEGIN) and kind != ""
-        if span is not None and is_inside and value == _INSIDE and kind == span.type:
+        is_inside = value in (INSIDE, BEGIN) and kind != ""
+        if span is not None and is_inside and value == INSIDE and kind == span.type:
             span = span._replace(end=end)
             continue
         if span is not None:
@@ -265,6 +266,12 @@ class Content(NamedTuple):
     unknown_spaces: list[bool]
     groups: list[bool]
 
+    @property
+    def doc_lengths(self) -> list[int]:
+        """The number of tokens of each document."""
+        lengths: list[int] = np.frombuffer(self.lengths, "<i4").tolist()
+        return lengths
+
 
 def read_content(data: bytes) -> Content:
     """Returns the parts of a DocBin.
@@ -328,7 +335,7 @@ def _slice_arrays(
     columns: dict[str, NDArray[np.uint64]], spaces: NDArray[np.bool_], content: Content
 ) -> Iterator[tuple[dict[str, NDArray[np.uint64]], list[bool]]]:
     start = 0
-    for number, length in enumerate(np.frombuffer(content.lengths, "<i4").tolist()):
+    for number, length in enumerate(content.doc_lengths):
         end = start + length
         is_unknown = number < len(content.unknown_spaces) and content.unknown_spaces[number]
         yield (

@@ -20,13 +20,13 @@ import numpy as np
 from tagger.data import schemes
 from tagger.data.formats import conllu, jsonl, spacy_library
 from tagger.data.formats.doc_bin import reading
+from tagger.data.formats.doc_bin.reading import BEGIN, INSIDE, MISSING, OUTSIDE
 from tagger.data.formats.writing import Sink, WriteOptions
 from tagger.data.sentence import Record
 from tagger.errors import DataError
 from tagger.io import atomic, line_reader, msgpack
 
 _ATTRIBUTES = ("ORTH", "TAG", "ENT_IOB", "ENT_TYPE", "SENT_START")
-_MISSING, _INSIDE, _OUTSIDE, _BEGIN = range(4)  # values of ENT_IOB
 _START, _NO_START = 1, (1 << 64) - 1  # values of SENT_START
 _ZLIB = b"\x78"  # the first byte of a DocBin
 _VERSION = "0.1"
@@ -104,7 +104,7 @@ def _build_words(record: Record, options: WriteOptions) -> _Words:
             tag, iob, kind, is_start, inside = next(values)
             words["starts"][index] = _START if is_start else _NO_START
         else:
-            tag, iob, kind = "", _INSIDE if inside else _OUTSIDE if options.has_spans else _MISSING, inside or ""
+            tag, iob, kind = "", INSIDE if inside else OUTSIDE if options.has_spans else MISSING, inside or ""
             words["starts"][index] = _NO_START
         words["tags"].append(tag)
         words["iobs"].append(iob)
@@ -116,13 +116,13 @@ def _token_values(record: Record, *, has_spans: bool) -> Iterator[tuple[str, int
     """Yields for each token its tag, IOB and type, whether it starts a sentence, and the type that continues."""
     for sentence in record.sentences:
         if not has_spans:
-            yield from ((tag, _MISSING, "", not index, None) for index, tag in enumerate(sentence.tags))
+            yield from ((tag, MISSING, "", not index, None) for index, tag in enumerate(sentence.tags))
             continue
-        values = [(_MISSING if tag == schemes.UNKNOWN else _OUTSIDE, "") for tag in sentence.tags]
+        values = [(MISSING if tag == schemes.UNKNOWN else OUTSIDE, "") for tag in sentence.tags]
         for span in sentence.spans:
-            values[span.start : span.end] = [(_INSIDE, span.type)] * (span.end - span.start)
-            values[span.start] = _BEGIN, span.type
-        following = [*(iob == _INSIDE for iob, _ in values[1:]), False]
+            values[span.start : span.end] = [(INSIDE, span.type)] * (span.end - span.start)
+            values[span.start] = BEGIN, span.type
+        following = [*(iob == INSIDE for iob, _ in values[1:]), False]
         for index, ((iob, kind), continues) in enumerate(zip(values, following, strict=True)):
             yield "", iob, kind, not index, kind if continues else None
 
@@ -180,10 +180,7 @@ def _group(rows: Iterator[_Words], *, has_groups: bool) -> Iterator[list[_Words]
     """Yields the words of each document."""
     members: list[_Words] = []
     for row in rows:
-        continues = (
-            has_groups and row["group"] is not None and row["group"] == members[-1]["group"] if members else True
-        )
-        if not continues:
+        if members and not (has_groups and row["group"] is not None and row["group"] == members[-1]["group"]):
             yield members
             members = []
         members.append(row)
@@ -298,7 +295,7 @@ def count_docs(source: Path) -> int:
         DataError: the source is not a DocBin.
     """
     with reading.convert_errors(str(source)):
-        return len(_find_lengths(reading.read_data(source, str(source))))
+        return len(reading.read_content(reading.read_data(source, str(source))).doc_lengths)
 
 
 def write_docs(source: Path, out: Path, numbers: Sequence[int]) -> None:
@@ -310,7 +307,8 @@ def write_docs(source: Path, out: Path, numbers: Sequence[int]) -> None:
     """
     with reading.convert_errors(str(source)):
         data = reading.read_data(source, str(source))
-        content, lengths = reading.read_content(data), _find_lengths(data)
+        content = reading.read_content(data)
+        lengths = content.doc_lengths
         ends = np.cumsum([0, *lengths]).tolist()
         bounds = [(ends[number], ends[number + 1]) for number in numbers]
         row_bytes = 8 * len(content.attributes)
@@ -325,12 +323,6 @@ def write_docs(source: Path, out: Path, numbers: Sequence[int]) -> None:
     chosen["lengths"] = [msgpack.pack(np.array([lengths[number] for number in numbers], "<i4").tobytes())]
     with atomic.wrap_os_errors(out), atomic.open_output(out) as stream:
         _compress(chosen, stream, str(out))
-
-
-def _find_lengths(data: bytes) -> list[int]:
-    """Returns the number of tokens of each document."""
-    lengths: list[int] = np.frombuffer(reading.read_content(data).lengths, "<i4").tolist()
-    return lengths
 
 
 def _choose(raw: bytes, numbers: Sequence[int]) -> Iterator[bytes]:
