@@ -15,12 +15,13 @@ from tagger.choices import Scheme, listed
 from tagger.config import Config, dump, parse
 from tagger.config.schema import Model, Transformer
 from tagger.data import document_context, schemes, vector_files, vectors
-from tagger.data.batching import EncodedCorpus, TransformerSource, WordEncoder
+from tagger.data.batching import EncodedCorpus, TransformerSource
 from tagger.data.calibration import Calibration
 from tagger.data.document_context import number_passages
 from tagger.data.partial import GoldEncoder
 from tagger.data.sentence import Sentence
 from tagger.data.vocab import CASINGS, SPECIAL, Vocab, forms
+from tagger.data.word_arrays import WordEncoder
 from tagger.errors import ConfigError
 from tagger.nn.crf.heads import MAX_CHAINED_TAGS, Constraints, CRFHead, SoftmaxHead
 from tagger.nn.dropout import Dropout

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "tagger"
 LINES = [
     {"cli"},
     {"api"},
-    {"analysis", "experiments"},
+    {"analysis", "experiments", "export"},
     {"training"},
     {"evaluation", "jobs"},
     {"tagging"},
@@ -72,7 +72,8 @@ FOLDERS = {
         {"corpus", "corpus_folder", "data_settings"},
         {"conversion", "reader", "writer"},
         {"tagged_files", "windows", "word_cache"},
-        {"document_context", "word_encoding"},
+        {"batch_order", "document_context", "word_encoding"},
+        {"word_arrays"},
         {"batching"},
     ],
     "nn": [
@@ -154,6 +155,12 @@ FOLDERS = {
         {"batch_memory", "long_sentences", "scorer_choice"},
         {"tagger"},
     ],
+    "export": [
+        {"onnx.graph", "onnx.ports"},
+        {"onnx.network"},
+        {"onnx.chain"},
+        {"onnx.builder"},
+    ],
     "experiments": [{"runs", "significance"}, {"compared_systems", "processes"}, {"comparison", "folds", "seeds"}],
     "training": [
         {"epoch_record", "lazy_rows", "run_dir", "sentence_weights", "transformer_sources"},
@@ -184,6 +191,7 @@ ONE_FILE = {
     "transformers": "transformer/library.py",
     "huggingface_hub": "transformer/library.py",
     "tokenizers": "transformer/subwords.py",
+    "onnx": "export/onnx/graph.py",
 }
 
 

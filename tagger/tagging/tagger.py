@@ -14,7 +14,7 @@ import torch
 from tagger import model_dir
 from tagger.choices import Newline
 from tagger.data import schemes
-from tagger.data.batching import batch_limit, split_into_batches
+from tagger.data.batch_order import batch_limit, split_into_batches
 from tagger.data.calibration import Calibration
 from tagger.data.document import Document
 from tagger.data.document_context import number_passages
