@@ -127,7 +127,7 @@ class ChainNodes:
 
             _, (marginals,) = graph.loop(self._longest, [first], step)
             return [graph.add("Squeeze", marginals, axes(2))]
-        return self._add_spans(graph, continuations, first, _SpanRows.of(graph, path, masks))
+        return self._add_spans(graph, continuations, first, _SpanRows.from_path(graph, path, masks))
 
     def _add_spans(self, graph: Graph, continuations: str, first: str, rows: "_SpanRows") -> list[str]:
         """Returns the marginals (T, B, K) and span probabilities (T, B), given the first marginals (B, 1, K).
@@ -187,7 +187,7 @@ class _SpanRows(NamedTuple):
     joins: Array
 
     @classmethod
-    def of(cls, graph: Graph, path: str, masks: SpanMasks) -> "_SpanRows":
+    def from_path(cls, graph: Graph, path: str, masks: SpanMasks) -> "_SpanRows":
         """Adds the nodes for a path (T, B)."""
         padded = _add_step(graph, path, 2)
         members = graph.add("Unsqueeze", graph.add("Gather", masks.same_type.astype(np.float64), padded), axes(2))

@@ -66,7 +66,7 @@ class NetworkNodes:
     def _add_embedding(self, embedding: TokenEmbedding) -> str:
         """Returns the vectors (T, B, D) of the tokens."""
         graph = self._graph
-        table = None if embedding.words is None else _WordTable.of(embedding.words, quantize=self._quantize)
+        table = None if embedding.words is None else _WordTable.from_words(embedding.words, quantize=self._quantize)
         parts = [] if table is None else [table.add_lookup(graph, ports.WORDS)]
         if embedding.characters is not None:
             parts.append(self._add_characters(embedding.characters))
@@ -130,7 +130,7 @@ class NetworkNodes:
 
     def _add_recurrence(self, layer: RecurrentLayer, inputs: str, lengths: str, *, quantize: bool) -> list[str]:
         """Returns the states (T, directions, B, H), 0 in padding, and the last states (directions, B, H)."""
-        weights = _RecurrentWeights.of(layer)
+        weights = _RecurrentWeights.from_layer(layer)
         direction = "bidirectional" if len(layer.cells) == 2 else "reverse" if layer.is_reversed[0] else "forward"
         attributes = {"hidden_size": layer.cells[0].hidden_size, "direction": direction}
         if quantize and weights.operator == "LSTM":
@@ -186,7 +186,7 @@ class _WordTable:
     scales: Array | None = None
 
     @classmethod
-    def of(cls, words: WordEmbedding, *, quantize: bool) -> "_WordTable":
+    def from_words(cls, words: WordEmbedding, *, quantize: bool) -> "_WordTable":
         """Returns the table of a network's words."""
         trainable, frozen = to_array(words.weight), to_array(words.frozen)
         if not quantize:
@@ -235,7 +235,7 @@ class _RecurrentWeights:
     biases: Array
 
     @classmethod
-    def of(cls, layer: RecurrentLayer) -> "_RecurrentWeights":
+    def from_layer(cls, layer: RecurrentLayer) -> "_RecurrentWeights":
         """Returns the weights of a layer, the forward direction first."""
         operator, gates = next((name, gates) for kind, name, gates in _OPERATORS if isinstance(layer.cells[0], kind))
 
