@@ -40,6 +40,7 @@ FOLDERS = {
             "compare",
             "convert",
             "evaluate",
+            "export",
             "info",
             "init",
             "score",
@@ -129,6 +130,7 @@ FOLDERS = {
             "comparison",
             "conversion",
             "evaluation",
+            "export",
             "info",
             "init",
             "scoring",
@@ -157,10 +159,11 @@ FOLDERS = {
         {"tagger"},
     ],
     "export": [
-        {"onnx.graph", "onnx.ports"},
-        {"onnx.network"},
-        {"onnx.chain"},
-        {"onnx.builder"},
+        {"onnx.files", "onnx.graph", "onnx.ports", "onnx.preprocessing", "onnx.samples", "onnx.session"},
+        {"onnx.golden", "onnx.inputs", "onnx.network"},
+        {"onnx.chain", "onnx.runtime"},
+        {"onnx.builder", "onnx.verification"},
+        {"onnx.exporter"},
     ],
     "experiments": [{"runs", "significance"}, {"compared_systems", "processes"}, {"comparison", "folds", "seeds"}],
     "training": [
@@ -193,6 +196,7 @@ ONE_FILE = {
     "huggingface_hub": "io/hub.py",
     "tokenizers": "transformer/subwords.py",
     "onnx": "export/onnx/graph.py",
+    "onnxruntime": "export/onnx/session.py",
 }
 
 

@@ -17,6 +17,7 @@ from tagger.cli import (
     compare,
     convert,
     evaluate,
+    export,
     info,
     init,
     score,
@@ -50,6 +51,7 @@ for _command in (
     select.select,
     convert.convert,
     split.split,
+    export.export,
     settings.settings,
     info.info,
 ):
