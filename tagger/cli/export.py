@@ -13,14 +13,14 @@ from tagger.cli.output import print_report
 def export(
     model: options.NamedModel,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Directory to write.")],
-    output_format: Annotated[choices.ExportFormat, typer.Option("--to", help="Format.")] = "onnx",
+    output_format: Annotated[choices.ExportFormat, typer.Option("--to", help="Output format.")] = "onnx",
     quantize: Annotated[
         bool, typer.Option("--quantize", help="Store word vectors and LSTM weights as int8; a few tags change.")
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an export in --out.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files in --out.")] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Export a model to ONNX, to run it without PyTorch or in another language.
+    """Export a model to ONNX, to run it without PyTorch.
 
     Both models tag 1,000 random sentences first. If a tag differs, nothing is written.
 
