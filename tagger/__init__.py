@@ -34,6 +34,7 @@ __all__ = [
     "load",
     "score",
     "select",
+    "serve",
     "settings",
     "split",
     "tag_files",
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from tagger.errors import TaggerError
     from tagger.evaluation import Report, SystemScores
     from tagger.experiments import Comparison
+    from tagger.serving.serve import serve
     from tagger.tagging import Tagger, load
 
 _MODULES = {
@@ -88,6 +90,7 @@ _MODULES = {
     "load": "tagger.tagging",
     "score": "tagger.api.scoring",
     "select": "tagger.api.selection",
+    "serve": "tagger.serving.serve",
     "settings": "tagger.api.settings",
     "split": "tagger.api.split",
     "tag_files": "tagger.api.batch",

@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "tagger"
 # Each part may import only parts of lower lines; parts on one line do not import each other.
 LINES = [
     {"cli"},
+    {"serving"},
     {"api"},
     {"analysis", "experiments"},
     {"training"},
@@ -43,6 +44,7 @@ FOLDERS = {
             "init",
             "score",
             "select",
+            "serve",
             "settings",
             "split",
             "tag",
@@ -93,6 +95,15 @@ FOLDERS = {
         {"architecture", "state_cache", "tokenizer_file", "windows"},
         {"layers", "states", "subwords"},
         {"library", "sources"},
+    ],
+    "serving": [
+        {"limits", "metrics"},
+        {"labelling_interface", "served_models"},
+        {"queries"},
+        {"api_description", "endpoints"},
+        {"worker"},
+        {"app", "server"},
+        {"serve"},
     ],
     "evaluation": [
         {"report"},
@@ -184,6 +195,10 @@ ONE_FILE = {
     "transformers": "transformer/library.py",
     "huggingface_hub": "transformer/library.py",
     "tokenizers": "transformer/subwords.py",
+    "fastapi": "serving/app.py",
+    "starlette": "serving/app.py",
+    "uvicorn": "serving/server.py",
+    "prometheus_client": "serving/metrics.py",
 }
 
 
@@ -276,7 +291,9 @@ def test_every_library_that_is_imported_is_declared() -> None:
         "pandas": "datasets",
         "scipy": "seqeval",
         "huggingface_hub": "transformers",
-    }  # the latter six come with
+        "starlette": "fastapi",
+        "prometheus_client": "prometheus-client",
+    }  # most of the latter come with
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
     given = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
     declared = {re.split(r"[^\w-]", one)[0] for one in given}
