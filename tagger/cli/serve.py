@@ -11,7 +11,10 @@ from tagger.cli import options
 def serve(
     models: Annotated[
         list[str],
-        typer.Argument(metavar="MODEL", help="Model directories, each as DIR or NAME=DIR; the first is the default."),
+        typer.Argument(
+            metavar="MODEL",
+            help=f"{options.MODEL_HELP} NAME=MODEL names it for requests; the first is the default.",
+        ),
     ],
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen at; 0.0.0.0 for all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="Port; 0 for any that is free.")] = 8000,

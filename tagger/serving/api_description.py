@@ -63,12 +63,12 @@ def _describe(summary: str, example: object, *, tag: str, kind: str = "applicati
 
 
 def _describe_post(
-    summary: str, request: type[BaseModel], examples: dict[str, object], answer: object, *, tag: str
+    summary: str, request: type[BaseModel], examples: dict[str, object], result: object, *, tag: str
 ) -> dict[str, Any]:
     """Returns the description of a path with a body."""
     schema = request.model_json_schema(by_alias=True)
     content = {"schema": schema, "examples": {name: {"value": value} for name, value in examples.items()}}
-    described = _describe(summary, answer, tag=tag)
+    described = _describe(summary, result, tag=tag)
     described["responses"] |= {
         status: {"description": text, "content": _content({"status": status, "errors": [error]})}
         for status, (text, error) in _ERRORS.items()

@@ -21,7 +21,7 @@ from tagger.serving.limits import Limits, RequestError
 from tagger.serving.metrics import CONTENT_TYPE, Metrics
 from tagger.serving.queries import SetupRequest, parse_json, validate
 from tagger.serving.served_models import ServedModels
-from tagger.serving.worker import Answer, Call, Worker
+from tagger.serving.worker import Call, Reply, Worker
 
 MAX_HELD_BYTES = 1 << 26
 """Bodies that are in memory at once, those of requests that are still arriving included."""
@@ -70,8 +70,8 @@ def create_app(models: ServedModels, limits: Limits, *, hosts: Collection[str] =
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.router.route_class = _PlainRoute
-    app.add_exception_handler(HTTPException, _answer_http_exception)
-    app.add_exception_handler(RequestError, _answer_request_error)
+    app.add_exception_handler(HTTPException, _convert_http_exception)
+    app.add_exception_handler(RequestError, _convert_request_error)
     _add_tagging(app, service)
     _add_information(app, service, models, metrics)
     _add_page(app)
@@ -109,7 +109,7 @@ class _Service:
         """Whether a request would be tagged now."""
         return self.worker.is_alive and len(self.worker.queue) < self._limits.max_queue
 
-    async def answer(self, request: Request, endpoint: Endpoint, model: str | None = None) -> Response:
+    async def reply(self, request: Request, endpoint: Endpoint, model: str | None = None) -> Response:
         """Returns the answer to a request that tags.
 
         Raises:
@@ -120,19 +120,19 @@ class _Service:
         try:
             async with asyncio.timeout(self._limits.timeout):
                 await self._read(request, body)
-                answer = await self._tag(request, endpoint, bytes(body), model)
+                reply = await self._tag(request, endpoint, bytes(body), model)
         except TimeoutError:
             seconds = f"{self._limits.timeout:g} seconds"
             raise RequestError(408, f"the request was not complete and answered within {seconds}") from None
         finally:
             self._held_bytes -= len(body)
         self._metrics.observe_seconds(time.monotonic() - start)
-        if answer.status != 200:
-            raise RequestError(answer.status, *answer.errors)
-        return Response(answer.body, media_type=_JSON)
+        if reply.status != 200:
+            raise RequestError(reply.status, *reply.errors)
+        return Response(reply.body, media_type=_JSON)
 
     async def read(self, request: Request) -> bytes:
-        """Returns the body of a request that does not tag; see `answer` for errors."""
+        """Returns the body of a request that does not tag; see `reply` for errors."""
         body = bytearray()
         try:
             async with asyncio.timeout(self._limits.timeout):
@@ -165,8 +165,8 @@ class _Service:
         if is_too_large:
             raise _too_large(limit)
 
-    async def _tag(self, request: Request, endpoint: Endpoint, body: bytes, model: str | None) -> Answer:
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    async def _tag(self, request: Request, endpoint: Endpoint, body: bytes, model: str | None) -> Reply:
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         if not self.worker.queue.put(Call(endpoint, body, model, future)):
             raise _overloaded()
         try:
@@ -178,7 +178,7 @@ class _Service:
             future.cancel()  # the worker leaves out calls whose client has left or has waited too long
 
 
-async def _wait_while_connected(request: Request, future: "asyncio.Future[Answer]") -> None:
+async def _wait_while_connected(request: Request, future: "asyncio.Future[Reply]") -> None:
     """Waits for an answer.
 
     Raises:
@@ -218,16 +218,16 @@ def _overloaded() -> RequestError:
 def _add_tagging(app: FastAPI, service: _Service) -> None:
     @app.post("/tag", **api_description.TAG)
     async def tag(request: Request) -> Response:
-        return await service.answer(request, parse_tag)
+        return await service.reply(request, parse_tag)
 
     @app.post("/doccano", **api_description.DOCCANO)
     async def label_for_doccano(request: Request) -> Response:
-        return await service.answer(request, parse_doccano)
+        return await service.reply(request, parse_doccano)
 
     @app.post("/predict", **api_description.PREDICT)
     @app.post("/models/{name}/predict", **api_description.PREDICT_BY_NAME)
     async def predict_for_label_studio(request: Request) -> Response:
-        return await service.answer(request, parse_label_studio, _model_name(request))
+        return await service.reply(request, parse_label_studio, _model_name(request))
 
 
 def _add_information(app: FastAPI, service: _Service, models: ServedModels, metrics: Metrics) -> None:
@@ -289,12 +289,12 @@ def _json_error(status: int, *errors: str) -> Response:
     return _json({"status": status, "errors": errors}, status, **headers)
 
 
-async def _answer_request_error(_: Request, error: Exception) -> Response:
+async def _convert_request_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestError)
     return _json_error(error.status, *error.errors)
 
 
-async def _answer_http_exception(request: Request, error: Exception) -> Response:
+async def _convert_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     messages = {
         404: f"there is nothing at {request.url.path[:100]!r}; /openapi.json describes the paths",

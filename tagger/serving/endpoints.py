@@ -51,11 +51,11 @@ def parse_tag(body: bytes, name: str | None, models: ServedModels, limits: Limit
 
 def _list_documents(request: TagRequest) -> list[dict[str, Any]]:
     inputs = {"text": request.text, "texts": request.texts, "tokens": request.tokens}
-    given = [name for name, value in inputs.items() if value is not None]
-    if len(given) != 1:
-        raise RequestError(422, f"expected one of text, texts and tokens, found {' and '.join(given) or 'none'}")
+    present = [name for name, value in inputs.items() if value is not None]
+    if len(present) != 1:
+        raise RequestError(422, f"expected one of text, texts and tokens, found {' and '.join(present) or 'none'}")
     if request.texts is None:
-        return [{given[0]: inputs[given[0]]}]
+        return [{present[0]: inputs[present[0]]}]
     if not isinstance(request.texts, list):
         raise RequestError(422, "expected a list as 'texts'; a single text is given as 'text'")
     return [{"text": text} for text in request.texts]

@@ -59,9 +59,9 @@ def parse(config: str | None) -> LabellingInterface:
 
 def _name_types(label: Mapping[str, str]) -> list[tuple[str, str]]:
     """Returns the types that a label stands for, each with the label as annotations have it."""
-    value, shown = label.get("value", ""), label.get("alias") or label.get("value", "")
+    value, label_name = label.get("value", ""), label.get("alias") or label.get("value", "")
     predicted = (name.strip() for name in label.get("predicted_values", "").split(","))
-    return [(name, shown) for name in (value, *predicted) if name]
+    return [(name, label_name) for name in (value, *predicted) if name]
 
 
 def select_labels(interface: LabellingInterface, results: list[dict[str, Any]]) -> list[dict[str, Any]]:

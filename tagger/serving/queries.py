@@ -128,9 +128,9 @@ def _describe(fault: Mapping[str, Any], kind: type[BaseModel]) -> str:
     path = ".".join(str(part)[:60] for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
         return f"unknown field {path!r}; expected {', '.join(kind.model_fields)}"
-    found = "" if isinstance(fault["input"], dict) else f", found {shorten(repr(fault['input']))}"
+    value = "" if isinstance(fault["input"], dict) else f", found {shorten(repr(fault['input']))}"
     message = fault["msg"].removeprefix("Input should be ").replace("Field required", "a value")
-    return f"{path or 'the body'}: expected {message}{found}"
+    return f"{path or 'the body'}: expected {message}{value}"
 
 
 def choose_options(request: Options, model: ServedModel) -> TaggingOptions:

@@ -32,7 +32,8 @@ def serve(
     """Serves models over HTTP until SIGINT or SIGTERM.
 
     Args:
-        models: model directories, each perhaps as NAME=DIRECTORY; the first one is the default of requests.
+        models: model directories or names on the Hub, each perhaps after NAME=; the first one is the default of
+            requests.
         host: the address to listen at.
         port: the port; 0 for any that is free.
         allow_host: further names that the header Host of requests may have. At an address that only this machine can
@@ -47,8 +48,7 @@ def serve(
 
     Raises:
         ConfigError: an option does not fit, or the extra `[serve]` is not installed.
-        StorageError: a model cannot be read.
-        ModelError: a model is damaged.
+        ModelError: a model is missing or damaged.
         Stopped: by a signal, after the requests in flight were answered.
     """
     try:

@@ -1,21 +1,18 @@
 """The models of a server, by name."""
 
-import hashlib
-import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tagger import model_dir, tagging
+from tagger import model_dir, model_names, tagging
 from tagger.data.highlighting import assign_colours
 from tagger.errors import ConfigError
 from tagger.serving.limits import RequestError
 from tagger.tagging import Tagger
 from tagger.tagging.texts import check_tokenizer
 
-log = logging.getLogger(__name__)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _GENERIC = ("model-best", "model", "model-last")  # names of directories that say nothing about the model
 
@@ -90,27 +87,27 @@ class ServedModels:
 
 
 def split_name(model: str) -> tuple[str, str]:
-    """Returns the name and the place of a model that is given as a path or as NAME=PATH.
+    """Returns the name of a model for requests, and its path or name on the Hub; the model may be given as NAME=PATH.
 
-    >>> split_name("runs/news/model-best"), split_name("news=runs/1"), split_name("someone/ner-model")
-    (('news', 'runs/news/model-best'), ('news', 'runs/1'), ('ner-model', 'someone/ner-model'))
+    >>> split_name("runs/news/model-best"), split_name("news=runs/1"), split_name("hub:someone/ner-model@v1")
+    (('news', 'runs/news/model-best'), ('news', 'runs/1'), ('ner-model', 'hub:someone/ner-model@v1'))
 
     Raises:
         ConfigError: the name has characters that a name in a URL should not have.
     """
-    given, separator, place = model.partition("=")
-    if separator and "/" not in given and not Path(model).exists():
-        if not _NAME.fullmatch(given):
+    name, separator, rest = model.partition("=")
+    if separator and "/" not in name and not Path(model).exists():
+        if not _NAME.fullmatch(name):
             raise ConfigError(f"{model}: expected a name of letters, digits, dots, hyphens and underscores before =")
-        return given, place
-    plain = model.removeprefix("hub:").partition("@")[0] if not Path(model).exists() else model
-    parts = [part for part in Path(plain).parts if part not in _GENERIC] or list(Path(plain).absolute().parts)
+        return name, rest
+    plain = model if Path(model).exists() else model.removeprefix(model_names.PREFIX).partition("@")[0]
+    parts = [part for part in Path(plain).absolute().parts if part not in _GENERIC]
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", parts[-1]).strip("-.")
     return (name or "model")[:100], model
 
 
 def load(model: str, options: Mapping[str, Any]) -> ServedModel:
-    """Returns a model by its path, which may follow a name and an equals sign.
+    """Returns a model by its path or its name on the Hub, which may follow a name and an equals sign.
 
     Args:
         model: as for `split_name`.
@@ -118,18 +115,10 @@ def load(model: str, options: Mapping[str, Any]) -> ServedModel:
 
     Raises:
         ConfigError: the name is not valid, or an option does not fit.
-        StorageError: the model cannot be read.
-        ModelError: the model is damaged.
+        ModelError: the model is missing or damaged.
     """
-    name, place = split_name(model)
-    tagger = tagging.load(place, **options)
-    language = tagger.model.config.data.language
-    check_tokenizer(tagger.model.config, language)
-    return ServedModel(name, tagger, f"{name}-{_compute_digest(place)[:12]}")
-
-
-def _compute_digest(place: str) -> str:
-    """Returns a hash that changes with the model."""
-    if Path(place).is_dir():
-        return model_dir.compute_digest(Path(place))
-    return hashlib.sha256(place.encode()).hexdigest()
+    name, path = split_name(model)
+    directory = model_names.find(path)
+    tagger = tagging.load(directory, **options)
+    check_tokenizer(tagger.model.config, tagger.model.config.data.language)
+    return ServedModel(name, tagger, f"{name}-{model_dir.compute_digest(directory)[:12]}")

@@ -25,7 +25,7 @@ _MAX_BATCH_CALLS = 256
 _USER_ERRORS = (RequestError, ConfigError, DataError)
 
 
-class Answer(NamedTuple):
+class Reply(NamedTuple):
     """The answer to a request: the HTTP status and, if it is 200, the body, else the errors."""
 
     status: int
@@ -48,7 +48,7 @@ class Call:
     endpoint: Endpoint
     body: bytes
     model: str | None
-    future: "asyncio.Future[Answer]"
+    future: "asyncio.Future[Reply]"
     arrival: float = field(default_factory=time.monotonic)
 
 
@@ -143,13 +143,13 @@ class Worker:
         while calls := self.queue.take():
             active = [call for call in calls if not call.future.done()]
             try:
-                answers = list(self._answer(active))
+                replies = list(self._reply(active))
             except Exception:  # a bug outside of a single request: the server must go on
                 log.exception("a batch of requests failed")
-                answers = [_INTERNAL_ERROR] * len(active)
-            _deliver(active, answers)
+                replies = [_INTERNAL_ERROR] * len(active)
+            _deliver(active, replies)
 
-    def _answer(self, calls: Sequence[Call]) -> Iterator[Answer]:
+    def _reply(self, calls: Sequence[Call]) -> Iterator[Reply]:
         """Yields the answer of each call; calls for the same model with the same options are tagged together."""
         start = time.monotonic()
         parsed = [self._parse(call) for call in calls]
@@ -157,18 +157,18 @@ class Worker:
         for result in parsed:
             if isinstance(result, Query):
                 groups.setdefault((result.model.name, result.options), []).append(result)
-        bodies = {id(query): answer for group in groups.values() for query, answer in self._tag(group)}
+        bodies = {id(query): reply for group in groups.values() for query, reply in self._tag(group)}
         self._metrics.count_batch(len(calls), time.monotonic() - start)
         for result in parsed:
             yield bodies[id(result)] if isinstance(result, Query) else result
 
-    def _parse(self, call: Call) -> Query | Answer:
+    def _parse(self, call: Call) -> Query | Reply:
         try:
             return call.endpoint(call.body, call.model, self._models, self._limits)
         except Exception as error:
-            return _answer_error(error)
+            return _reply_to_error(error)
 
-    def _tag(self, queries: list[Query]) -> Iterator[tuple[Query, Answer]]:
+    def _tag(self, queries: list[Query]) -> Iterator[tuple[Query, Reply]]:
         """Yields each query with its answer; if tagging them together fails, tags each one alone."""
         try:
             bodies = list(tag_queries(queries))
@@ -177,11 +177,11 @@ class Worker:
                 for query in queries:
                     yield from self._tag([query])
                 return
-            yield queries[0], _answer_error(error)
+            yield queries[0], _reply_to_error(error)
             return
         tokens = sum(len(sentence) for query in queries for record in query.records for sentence in record.sentences)
         self._metrics.count_tokens(queries[0].model.name, tokens)
-        yield from ((query, Answer(200, body)) for query, body in zip(queries, bodies, strict=True))
+        yield from ((query, Reply(200, body)) for query, body in zip(queries, bodies, strict=True))
 
 
 def tag_queries(queries: Sequence[Query]) -> Iterator[bytes]:
@@ -218,26 +218,26 @@ def number_documents(queries: Iterable[Query], model: ServedModel) -> Iterator[S
         yield numbered
 
 
-_INTERNAL_ERROR = Answer(500, errors=("internal error; the log of the server has the details",))
+_INTERNAL_ERROR = Reply(500, errors=("internal error; the log of the server has the details",))
 
 
-def _answer_error(error: Exception) -> Answer:
+def _reply_to_error(error: Exception) -> Reply:
     if isinstance(error, RequestError):
-        return Answer(error.status, errors=error.errors)
+        return Reply(error.status, errors=error.errors)
     if isinstance(error, ConfigError | DataError):
-        return Answer(422, errors=error.faults)
+        return Reply(422, errors=error.faults)
     if isinstance(error, TaggerError):
         log.error("%s", error)
-        return Answer(500, errors=error.faults)
+        return Reply(500, errors=error.faults)
     log.error("a request failed", exc_info=error)
     return _INTERNAL_ERROR
 
 
-def _deliver(calls: Sequence[Call], answers: Sequence[Answer]) -> None:
+def _deliver(calls: Sequence[Call], replies: Sequence[Reply]) -> None:
     """Gives each call its answer in the event loop of its client."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Call, Answer]]] = {}
-    for call, answer in zip(calls, answers, strict=True):
-        by_loop.setdefault(call.future.get_loop(), []).append((call, answer))
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Call, Reply]]] = {}
+    for call, reply in zip(calls, replies, strict=True):
+        by_loop.setdefault(call.future.get_loop(), []).append((call, reply))
     for loop, pairs in by_loop.items():
         try:
             loop.call_soon_threadsafe(_set_results, pairs)
@@ -245,7 +245,7 @@ def _deliver(calls: Sequence[Call], answers: Sequence[Answer]) -> None:
             log.debug("%d answers had no receiver", len(pairs))
 
 
-def _set_results(pairs: Iterable[tuple[Call, Answer]]) -> None:
-    for call, answer in pairs:
+def _set_results(pairs: Iterable[tuple[Call, Reply]]) -> None:
+    for call, reply in pairs:
         if not call.future.done():
-            call.future.set_result(answer)
+            call.future.set_result(reply)

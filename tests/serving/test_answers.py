@@ -141,7 +141,7 @@ def test_a_request_that_cannot_be_tagged_fails_alone(models: ServedModels, monke
 def test_the_server_goes_on_after_a_fault_of_its_own(models: ServedModels, monkeypatch: pytest.MonkeyPatch) -> None:
     with open_client(models) as client:
         with monkeypatch.context() as patch:
-            patch.setattr(worker_module.Worker, "_answer", lambda *_: 1 / 0)
+            patch.setattr(worker_module.Worker, "_reply", lambda *_: 1 / 0)
             assert client.post("/tag", json={"text": "Ada"}).status_code == 500
         assert client.post("/tag", json={"text": "Ada"}).status_code == 200
         assert client.get("/ready").status_code == 200
