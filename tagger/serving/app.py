@@ -66,6 +66,7 @@ def create_app(models: ServedModels, limits: Limits, *, hosts: Collection[str] =
         redoc_url=None,
         default_response_class=Response,
         lifespan=service.lifespan,
+        redirect_slashes=False,
         separate_input_output_schemas=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )

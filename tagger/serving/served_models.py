@@ -61,7 +61,7 @@ class ServedModels:
         self._models: dict[str, ServedModel] = {}
         for model in models:
             if model.name in self._models:
-                raise ConfigError(f"two models are called {model.name!r}; name them, as in first={model.name}")
+                raise ConfigError(f"two models are called {model.name!r}; name one of them: NAME=MODEL")
             self._models[model.name] = model
         if not self._models:
             raise ConfigError("no model was given")

@@ -7,12 +7,13 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import NamedTuple
 
+from tagger.choices import Scheme
 from tagger.data import schemes
-from tagger.data.sentence import Record
+from tagger.data.sentence import Record, Sentence
 from tagger.errors import ConfigError, DataError, TaggerError
-from tagger.jobs.pools import InputChunk, Pool
 from tagger.serving.endpoints import Endpoint
 from tagger.serving.limits import Limits, RequestError
 from tagger.serving.metrics import Metrics
@@ -193,29 +194,25 @@ def tag_queries(queries: Sequence[Query]) -> Iterator[bytes]:
         ModelError: the model is damaged.
     """
     model, options = queries[0].model, queries[0].options
-    records = list(number_documents(queries, model))
-    pool = Pool([InputChunk(index, list(part)) for index, part in enumerate(records)])
-    sentences = pool.sentences()
-    if sentences:
-        (tagged,) = model.tagger.tag_pools([sentences], options.decoding)
-        pool.replace_sentences([schemes.encode_sentence(sentence, options.scheme) for sentence in tagged])
-    for query, chunk in zip(queries, pool.chunks, strict=True):
-        yield query.write(chunk.records)
-
-
-def number_documents(queries: Iterable[Query], model: ServedModel) -> Iterator[Sequence[Record]]:
-    """Yields the records of each query; their sentences have numbers of documents, if the model reads documents."""
-    document = 0
+    sentences = list(_list_sentences(queries, model))
+    tagged = chain.from_iterable(model.tagger.tag_pools([sentences] if sentences else [], options.decoding))
     for query in queries:
-        if not model.tagger.uses_document_context:
-            yield query.records
-            continue
-        numbered = []
-        for record in query.records:
-            document += 1
-            sentences = tuple([replace(sentence, document=document) for sentence in record.sentences])
-            numbered.append(replace(record, sentences=sentences))
-        yield numbered
+        yield query.write([_replace_sentences(record, tagged, options.scheme) for record in query.records])
+
+
+def _list_sentences(queries: Iterable[Query], model: ServedModel) -> Iterator[Sentence]:
+    """Yields the sentences that have tokens, numbered by document if the model reads documents."""
+    records = (record for query in queries for record in query.records)
+    for number, record in enumerate(records):
+        for sentence in filter(len, record.sentences):
+            yield replace(sentence, document=number) if model.tagger.uses_document_context else sentence
+
+
+def _replace_sentences(record: Record, tagged: Iterator[Sentence], scheme: Scheme | None) -> Record:
+    sentences = (
+        schemes.encode_sentence(next(tagged), scheme) if sentence.tokens else sentence for sentence in record.sentences
+    )
+    return replace(record, sentences=tuple(sentences))
 
 
 _INTERNAL_ERROR = Reply(500, errors=("internal error; the log of the server has the details",))

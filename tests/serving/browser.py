@@ -138,7 +138,7 @@ def open_page(profile: Path, *arguments: str) -> Iterator[Page]:
     event_read, event_write = os.pipe()
     command = [CHROMIUM, *_ARGUMENTS, *arguments, f"--user-data-dir={profile}", "--remote-debugging-pipe"]
     # The browser reads commands from descriptor 3 and writes events to descriptor 4.
-    shell = ["sh", "-c", f'exec "$@" 3<&{command_read} 4>&{event_write}', "sh", *command]
+    shell = ["bash", "-c", f'exec "$@" 3<&{command_read} 4>&{event_write}', "bash", *command]
     with (profile.parent / "chromium.log").open("wb") as log:
         process = subprocess.Popen(
             shell, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(command_read, event_write)
