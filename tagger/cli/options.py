@@ -21,7 +21,8 @@ InputFormat = Annotated[
     choices.InputFormat | None,
     typer.Option(
         "--from",
-        help="Input format; text is raw text, lines has one tokenized sentence per line.",
+        help="Input format; text is raw text, lines has one tokenized sentence per line. A .txt file is raw text unless"
+        " it is plainly columns with tags, or CoNLL-U.",
         show_default="by name and content, else text",
     ),
 ]
