@@ -16,6 +16,10 @@ Device = Annotated[
     ),
 ]
 Model = Annotated[Path, typer.Option(metavar="MODEL", help="Model directory.")]
+InitFrom = Annotated[
+    Path | None,
+    typer.Option(metavar="MODEL", help="Model directory with initial weights, for a recipe with the same network."),
+]
 Paths = Annotated[list[str], typer.Argument(metavar="PATH", help="Files, folders or globs; - for standard input.")]
 InputFormat = Annotated[
     choices.InputFormat | None,

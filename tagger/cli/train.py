@@ -49,9 +49,7 @@ def train(
     ] = None,
     settings: options.Settings = None,
     misaligned: options.Misaligned = None,
-    init_from: Annotated[
-        Path | None, typer.Option(metavar="MODEL", help="Model directory with initial weights.")
-    ] = None,
+    init_from: options.InitFrom = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False,
     as_json: options.Json = False,
     device: options.Device = "auto",

@@ -615,7 +615,8 @@ def test_text_files_in_another_format_are_read_in_it_or_named(
     messages = [message.replace(f"{tmp_path}/", "") for message in caplog.messages if ".txt" in message]
     assert messages == [
         "text files read as columns by their content (1): in/a.txt; `input_format` text reads raw text",
-        "text files that look like columns but are read as raw text (2): in/b.txt; `input_format` columns reads columns",
+        "text files that look like columns but are read as raw text (2): in/b.txt;"
+        " `input_format` columns reads columns",
     ]
     assert sorted(path.name for path in (tmp_path / "out").glob("*.*")) == ["a.txt", "b.jsonl", "c.jsonl", "d.jsonl"]
     assert (tmp_path / "out" / "a.txt").read_text() == "Ada S-PER\nran O\n\nno O\n"
