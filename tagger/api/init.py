@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tagger import model_names
 from tagger.analysis import corpus_files, recipe_draft
 from tagger.analysis.recipe_draft import RecipeDraft
 from tagger.choices import TaggedFormat
@@ -41,7 +42,8 @@ def init(
         unknown_tag: the tag of tokens that were not annotated.
         settings: overrides of settings of `data`, such as {"data.fields.text": "body"}, as `tagger.train` takes them.
         vectors: files of word vectors to train with.
-        init_from: a model directory from which the training will start; the recipe gets the settings of its network.
+        init_from: the model from which the training will start, a directory or a name on the Hub; the recipe gets the
+            settings of its network.
 
     Raises:
         ConfigError: an option does not fit, or there are several files for one role.
@@ -60,7 +62,7 @@ def init(
     names = [data] if isinstance(data, str | Path) else list(data)
     source = corpus_files.find(names, input_format=input_format, token=token_column, tag=tag_column, settings=overrides)
     tables = [Path(vectors)] if isinstance(vectors, str | Path) else [Path(table) for table in vectors]
-    initial = None if init_from is None else Path(init_from)
+    initial = None if init_from is None else model_names.find(init_from)
     draft = recipe_draft.draft(source, path or Path(_NAME), tables, init_from=initial)
     if path is not None:
         atomic.write_output(path, draft.text.encode())

@@ -15,10 +15,11 @@ Device = Annotated[
         metavar="DEVICE", help="Device to compute on: auto, cpu, cuda or cuda:N; auto selects a GPU if available."
     ),
 ]
-Model = Annotated[Path, typer.Option(metavar="MODEL", help="Model directory.")]
+MODEL_HELP = "Model directory, or hub:USER/NAME or hub:USER/NAME@REVISION for the Hugging Face Hub."
+Model = Annotated[str, typer.Option(metavar="MODEL", help=MODEL_HELP)]
+NamedModel = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)]
 InitFrom = Annotated[
-    Path | None,
-    typer.Option(metavar="MODEL", help="Model directory with initial weights, for a recipe with the same network."),
+    str | None, typer.Option(metavar="MODEL", help="Model with initial weights: a directory or hub:USER/NAME.")
 ]
 Paths = Annotated[list[str], typer.Argument(metavar="PATH", help="Files, folders or globs; - for standard input.")]
 InputFormat = Annotated[
