@@ -46,7 +46,7 @@ def test_invalid_tags_are_logged_and_refused_with_strict(tmp_path: Path, caplog:
         corpora.load(invalid)
     assert "1 tags are invalid in IOB2 and are read by the rules of conlleval" in caplog.text
     strict = invalid.model_copy(update={"data": invalid.data.model_copy(update={"strict": True})})
-    with pytest.raises(DataError, match="train.conll:11: 'I-PER' after 'O' breaks IOB2"):
+    with pytest.raises(DataError, match=r"train\.conll:11: 'I-PER' after 'O' breaks IOB2"):
         corpora.load(strict)
 
 
