@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "tagger"
 LINES = [
     {"cli"},
     {"api"},
-    {"analysis", "experiments"},
+    {"analysis", "experiments", "integrations"},
     {"training"},
     {"evaluation", "jobs"},
     {"tagging"},
@@ -42,6 +42,7 @@ FOLDERS = {
             "evaluate",
             "info",
             "init",
+            "push",
             "score",
             "select",
             "settings",
@@ -130,6 +131,7 @@ FOLDERS = {
             "evaluation",
             "info",
             "init",
+            "push",
             "scoring",
             "selection",
             "settings",
@@ -155,6 +157,7 @@ FOLDERS = {
         {"batch_memory", "long_sentences", "scorer_choice"},
         {"tagger"},
     ],
+    "integrations": [{"hub"}],
     "experiments": [{"runs", "significance"}, {"compared_systems", "processes"}, {"comparison", "folds", "seeds"}],
     "training": [
         {"epoch_record", "lazy_rows", "run_dir", "sentence_weights", "transformer_sources"},
