@@ -90,9 +90,9 @@ FOLDERS = {
         {"kernels.scorer"},
     ],
     "transformer": [
-        {"architecture", "state_cache", "tokenizer_file", "windows"},
-        {"layers", "states", "subwords"},
-        {"library", "sources"},
+        {"architecture", "hidden_state_cache", "tokenizer_file", "windows"},
+        {"hidden_states", "layers", "subwords"},
+        {"library", "providers"},
     ],
     "evaluation": [
         {"report"},
@@ -156,7 +156,7 @@ FOLDERS = {
     ],
     "experiments": [{"runs", "significance"}, {"compared_systems", "processes"}, {"comparison", "folds", "seeds"}],
     "training": [
-        {"epoch_record", "lazy_rows", "run_dir", "sentence_weights", "transformer_sources"},
+        {"epoch_record", "lazy_rows", "run_dir", "sentence_weights", "transformer_providers"},
         {"corpora", "dev_scorer", "diagnostics", "distillation", "events", "optimizers", "records", "transfer"},
         {"result", "update"},
         {"state"},
