@@ -13,14 +13,15 @@ from torch import nn
 
 from tagger.choices import Scheme, listed
 from tagger.config import Config, dump, parse
-from tagger.config.schema import Model, Transformer
+from tagger.config.schema import Model, Transformer, Words
 from tagger.data import document_context, schemes, vector_files, vectors
-from tagger.data.batching import EncodedCorpus, TransformerProvider, WordEncoder
+from tagger.data.batching import EncodedCorpus, TransformerProvider
 from tagger.data.calibration import Calibration
 from tagger.data.document_context import number_passages
 from tagger.data.partial import GoldEncoder
 from tagger.data.sentence import Sentence
 from tagger.data.vocab import CASINGS, SPECIAL, Vocab, forms
+from tagger.data.word_arrays import WordEncoder
 from tagger.errors import ConfigError
 from tagger.nn.crf.heads import MAX_CHAINED_TAGS, Constraints, CRFHead, SoftmaxHead
 from tagger.nn.dropout import Dropout
@@ -180,22 +181,24 @@ def build_model(
     build_meta_network(config, tags, characters, words=len(words), frozen_words=len(frozen), transformer=transformer)
     if config.model.head.kind == "crf" and len(tags) > _MANY_TAGS:
         log.warning("%d tags make a CRF slow and large; is data.tag the right column?", len(tags))
-    embedding = _build_word_embedding(dim, tables, trainable, frozen) if dim else None
+    embedding = _build_word_embedding(settings.words, tables, trainable, frozen) if dim else None
     network = _build_network(config, tags, characters, embedding, transformer)
     return TaggerModel(config, tags, words, Vocab(frozen), characters, network, transformer=transformer)
 
 
 def _build_word_embedding(
-    dim: int, tables: Sequence[vectors.Table], trainable: Sequence[str], frozen: Sequence[str]
+    settings: Words, tables: Sequence[vectors.Table], trainable: Sequence[str], frozen: Sequence[str]
 ) -> WordEmbedding:
     """Returns the initial word vectors, from the tables or, without tables, drawn."""
+    dim = settings.embedding_dim
     if tables:
         # The unknown word starts with the same vector as the words that no table contains.
         weight = torch.cat([torch.zeros(len(SPECIAL), dim), torch.from_numpy(vectors.join(tables, trainable))])
     else:
         weight = draw_uniform(len(SPECIAL) + len(trainable), dim)
         weight[0] = 0.0
-    return WordEmbedding(weight, torch.from_numpy(vectors.join(tables, frozen)) if frozen else torch.zeros(0, dim))
+    frozen_vectors = torch.from_numpy(vectors.join(tables, frozen)) if frozen else torch.zeros(0, dim)
+    return WordEmbedding(weight, frozen_vectors, frozen_dtype=settings.frozen_dtype)
 
 
 def read_tables(config: Config, sentences: Sequence[Sentence]) -> list[vectors.Table]:
@@ -273,10 +276,12 @@ def build_meta_network(
     """
     _refuse_many_tags(config, tags)
     with torch.device("meta"):
-        dim = config.model.words.embedding_dim
+        settings = config.model.words
+        dim = settings.embedding_dim
         embedding = None
         if dim:
-            embedding = WordEmbedding(torch.empty(words, dim), torch.empty(frozen_words, dim, dtype=torch.half))
+            trainable, frozen = torch.empty(words, dim), torch.empty(frozen_words, dim)
+            embedding = WordEmbedding(trainable, frozen, frozen_dtype=settings.frozen_dtype)
         network = _build_network(config, tags, characters, embedding, transformer)
     tensors = network.state_dict().items()
     weights = sum(tensor.nbytes for name, tensor in tensors if not name.startswith(TRANSFORMER_WEIGHTS))

@@ -26,7 +26,7 @@ from tagger.data import schemes
 from tagger.data.calibration import Calibration
 from tagger.data.vocab import MAX_ENTRIES, SPECIAL, Vocab
 from tagger.errors import ConfigError, ModelError, StorageError, limit_faults
-from tagger.io import atomic, directories, json_files, regular_file, tensor_files
+from tagger.io import atomic, directories, hub, json_files, regular_file, tensor_files
 from tagger.io.manifest import (
     FORMAT,
     MANIFEST,
@@ -78,6 +78,12 @@ _MAX_BYTES = {
     "state.json": 32 * _MIB,
     "state.safetensors": 6 * MAX_WEIGHT_BYTES + 3 * _MAX_TRANSFORMER_BYTES,
 }
+CARD = "README.md"
+"""The model card. The manifest does not list it, so that users may edit it."""
+MAX_PUBLISHED_BYTES = {MANIFEST: MAX_MANIFEST_BYTES, CARD: _MIB} | {
+    name: size for name, size in _MAX_BYTES.items() if name not in _STATE
+}
+"""The names of the files of a model that may come from the Hub, and their maximum sizes."""
 _MAX_STATE_VALUES = 4_000_000
 _MAX_CHARACTERS = 1_200_000  # Unicode has 1,114,112 code points
 
@@ -225,7 +231,7 @@ def _check_origin(origin: library.Origin) -> None:
     pattern = _DIRECTORY_NAME if origin.revision is None else _HUB_NAME
     if not pattern.fullmatch(origin.name) or not origin.name.isprintable():
         raise ValueError(f"name: expected the name of a directory or of the Hub, found {origin.name[:60]!r}")
-    if origin.revision is not None and not library.COMMIT.fullmatch(origin.revision):
+    if origin.revision is not None and not hub.COMMIT.fullmatch(origin.revision):
         raise ValueError(f"revision: expected a commit, found {origin.revision[:60]!r}")
 
 
@@ -295,20 +301,34 @@ def _read_calibration(files: ModelFiles) -> Calibration:
         raise ModelError(f"{_CALIBRATION}: {error}") from error
 
 
-def add_calibration(directory: Path, calibration: Calibration) -> None:
-    """Writes the calibration of a model into its directory.
+def check_target(directory: Path) -> None:
+    """Checks that a model can be written to a directory, which may not exist yet.
+
+    Raises:
+        StorageError: the directory cannot be written, or exists and is no model.
+    """
+    with atomic.wrap_os_errors(directory):
+        directories.check_replaceable(directory, _is_ours)
+    atomic.check_writable(directory / MANIFEST)
+
+
+def add_calibration(directory: Path, calibration: Calibration, target: Path | None = None) -> None:
+    """Writes a model with another calibration into a directory; None for its own.
 
     Raises:
         ConfigError: the directory is the checkpoint of a training, which would lose its state.
         ModelError: the model is missing or damaged.
-        StorageError: the directory cannot be written; the old directory stays.
+        StorageError: the target cannot be written; an old directory stays.
     """
     if _STATE[0] in ModelFiles(directory, _MAX_BYTES):
         raise ConfigError(f"{directory}: is a checkpoint of a training; calibrate its model-best or a copy of a model")
     contents = read_files(directory)
     del contents[MANIFEST]
     contents[_CALIBRATION] = json_files.dump(asdict(calibration), indent=1)
-    _write(directory, contents | {MANIFEST: build_manifest(contents)})
+    target = target or directory
+    with atomic.wrap_os_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    _write(target, contents | {MANIFEST: build_manifest(contents)})
 
 
 def compute_digest(directory: Path) -> str:
@@ -329,10 +349,42 @@ def read_files(directory: Path) -> dict[str, bytes]:
 
     def read() -> dict[str, bytes]:
         files = ModelFiles(directory, _MAX_BYTES)
-        names = _MODEL + tuple(name for name in (_CALIBRATION, *_TRANSFORMER, _TRANSFORMER_WEIGHTS) if name in files)
-        return {name: bytes(files.read(name)) for name in names} | {MANIFEST: files.manifest}
+        return {name: bytes(files.read(name)) for name in _list_names(files)} | {MANIFEST: files.manifest}
 
     return retry_once(read)
+
+
+def _list_names(files: ModelFiles) -> list[str]:
+    """Returns the names of the files of a model, without the state of a training."""
+    return [*_MODEL, *(name for name in (_CALIBRATION, *_TRANSFORMER, _TRANSFORMER_WEIGHTS) if name in files)]
+
+
+def verify(directory: Path) -> None:
+    """Checks the files of a model against its manifest, without parsing them.
+
+    Raises:
+        ModelError: the directory is missing or damaged.
+    """
+
+    def compare() -> None:
+        files = ModelFiles(directory, _MAX_BYTES)
+        files.verify(_list_names(files))
+
+    retry_once(compare)
+
+
+def check_publishable(directory: Path) -> None:
+    """Checks that a model can be published: a manifest lists the files of a model and no others.
+
+    Raises:
+        ConfigError: the directory is the checkpoint of a training.
+        ModelError: the model is missing or damaged, or its manifest lists other files.
+    """
+    files = ModelFiles(directory, _MAX_BYTES)
+    if _STATE[0] in files:
+        raise ConfigError(f"{directory}: is a checkpoint of a training; publish its model-best")
+    if unknown := sorted(set(files.names) - MAX_PUBLISHED_BYTES.keys()):
+        raise ModelError(f"{directory}/{MANIFEST}: lists {unknown[0][:60]!r}, which is no file of a model")
 
 
 def copy(source: Path, directory: Path) -> None:
@@ -431,7 +483,7 @@ def find_newest_checkpoint(run: Path) -> Path:
         candidates.sort(key=lambda path: path != named)
     for path in candidates:
         try:
-            retry_once(lambda: _verify(path))  # noqa: B023  # called at once
+            retry_once(lambda: _verify_checkpoint(path))  # noqa: B023  # called at once
         except ModelError as error:
             log.warning("%s; using an older checkpoint", error)
         else:
@@ -440,7 +492,7 @@ def find_newest_checkpoint(run: Path) -> Path:
     raise ModelError(f"{run}: has no checkpoint to resume from{hint}")
 
 
-def _verify(checkpoint: Path) -> None:
+def _verify_checkpoint(checkpoint: Path) -> None:
     """Raises ModelError if a file of a checkpoint does not match its manifest, or its state is too large."""
     files = ModelFiles(checkpoint, _MAX_BYTES)
     files.lower_limit("state.safetensors", _MAX_STATE_RATIO * files.size("weights.safetensors") + (1 << 20))

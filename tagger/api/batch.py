@@ -6,7 +6,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
-from tagger import tagging
+from tagger import model_names, tagging
 from tagger.choices import Device, Engine, InputFormat, Newline, OnError, OutputFormat
 from tagger.data import schemes
 from tagger.errors import ConfigError
@@ -56,7 +56,7 @@ def tag_files(
     """Tags files as `tagger tag` does, and returns the numbers of documents, sentences, tokens and spans.
 
     Args:
-        model: a model directory.
+        model: a model directory, or a name on the Hub as for `tagger.load`.
         paths: files, folders or globs; the string "-" is standard input.
         out: the directory for one output file per input file; None writes all output to standard output.
         input_format: the format of the files; None for the format that name and content show, text by default.
@@ -97,10 +97,11 @@ def tag_files(
         ModelError: the model directory is damaged.
         Stopped: by a signal; with `out` and `resume=True` the job continues.
     """
+    directory = model_names.find(model)
     path_list = [paths] if isinstance(paths, str | Path) else list(paths)
     job = Job(
         paths=inputs.parse_paths(path_list),
-        model=Path(model),
+        model=directory,
         formats=Formats(
             input_format, output_format, token_column, tag_column, schemes.parse_scheme(scheme), language, newline
         ),
@@ -131,7 +132,9 @@ def tag_files(
         uris = [str(path) for path in path_list]
         result = ray.run(uris, str(out), job, device=device, workers=workers, limits=limits, callback=callback)
     else:
-        tagger = tagging.load(model, device=device, workers=workers, **limits)
+        tagger = tagging.load(
+            directory, device=device, workers=workers, batch_tokens=batch_tokens, max_tokens=max_tokens
+        )
         result = local.run(tagger, job, streams or _standard_streams(job), callback=callback)
     if job.summary is not None:
         atomic.write_output(job.summary, json_files.dump(result.to_json(), indent=1) + b"\n")

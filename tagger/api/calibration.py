@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tagger import model_dir, tagging
+from tagger import model_dir, model_names, tagging
 from tagger.analysis import calibrator
 from tagger.analysis.calibrator import CalibrationResult
 from tagger.choices import Device, Misaligned, TagFormat, TaggedFormat, check_choices
@@ -16,6 +16,7 @@ def calibrate(
     model: str | Path,
     data: str | Path,
     *,
+    out: str | Path | None = None,
     precisions: Sequence[float] = (0.9, 0.95, 0.99),
     input_format: TaggedFormat | None = None,
     token_column: int | str | None = None,
@@ -24,11 +25,12 @@ def calibrate(
     misaligned: Misaligned | None = None,
     device: Device = "auto",
 ) -> CalibrationResult:
-    """Fits a model's probabilities to annotated data and writes the calibration into the model directory.
+    """Fits a model's probabilities to annotated data and stores the calibration in the model.
 
     Args:
-        model: a model directory.
+        model: a model directory, or a name on the Hub as for `tagger.load`.
         data: a tagged file that the model was not trained on, such as the dev data.
+        out: the directory of the calibrated copy; None to store the calibration in the model directory itself.
         precisions: the precisions for which the result shows thresholds; a tagger can be asked for any other.
         input_format: as for `evaluate`.
         token_column: as for `evaluate`.
@@ -40,17 +42,22 @@ def calibrate(
     Raises:
         ConfigError: an option does not fit the model or the file, or a precision is not in [0, 1].
         DataError: the data cannot be read, or holds too few predictions.
-        StorageError: the model directory is missing or cannot be written.
-        ModelError: the model directory is damaged.
+        StorageError: the directory of the result cannot be written, or is not a model.
+        ModelError: the model is missing or damaged.
     """
     check_choices(tag_format=(tag_format, TagFormat), misaligned=(misaligned, Misaligned))
     for precision in precisions:
         if not 0 <= precision <= 1:
             raise ConfigError(f"`precisions` must be from 0 to 1, got {precision}")
-    tagger = tagging.load(model, device=device)
+    if out is None and model_names.parse(model) is not None:
+        raise ConfigError(f"{model}: a model of the Hub is not changed; pass `out` for a calibrated copy")
+    directory = model_names.find(model)
+    target = directory if out is None else Path(out)
+    model_dir.check_target(target)
+    tagger = tagging.load(directory, device=device)
     options = FileOptions(input_format, token_column, tag_column, tag_format, misaligned)
     has_spans = tagger.model.scheme is not None
     corpus = tagged_files.read_file(Path(data), tagger.model.config.data, options, has_spans=has_spans)
     result = calibrator.fit(tagger, corpus, precisions=precisions)
-    model_dir.add_calibration(Path(model), result.calibration)
+    model_dir.add_calibration(directory, result.calibration, target)
     return result

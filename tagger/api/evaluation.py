@@ -36,7 +36,7 @@ def evaluate(
     """Returns the scores of a model on tagged data, as `tagger evaluate` prints them, with all errors behind them.
 
     Args:
-        model: a model directory, or a loaded tagger.
+        model: a model directory, a name on the Hub as for `tagger.load`, or a loaded tagger.
         data: a file of any format of training data, or sentences with gold tags.
         input_format: the format of the file; None for the format that its name and content show.
         token_column: the column of the token, by number from 0 or by name; None for the column used in training.
@@ -82,7 +82,7 @@ def evaluate_files(
     """Returns the scores of a model on each of several files.
 
     Args:
-        model: a model directory, or a loaded tagger.
+        model: a model directory, a name on the Hub as for `tagger.load`, or a loaded tagger.
         files: the files.
         report: a file to which an HTML page of the scores and errors is written.
         predictions: a file to which gold tags, predicted tags and probabilities are written, a line of JSON for each

@@ -3,17 +3,16 @@
 from pathlib import Path
 from typing import Any
 
-from tagger import model_dir
+from tagger import model_dir, model_names
 
 
 def info(model: str | Path) -> dict[str, Any]:
-    """Returns the description of a model directory: layers, tags, vocabulary, file size and scores.
+    """Returns the description of a model: layers, tags, vocabulary, file size and scores.
 
     Args:
-        model: a model directory.
+        model: a model directory, or a name on the Hub as for `tagger.load`.
 
     Raises:
-        StorageError: the directory is missing or cannot be read.
-        ModelError: the directory is damaged or of another format.
+        ModelError: the model is missing, damaged or of another format.
     """
-    return model_dir.describe(Path(model))
+    return model_dir.describe(model_names.find(model))

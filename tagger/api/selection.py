@@ -7,7 +7,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
-from tagger import tagging
+from tagger import model_names, tagging
 from tagger.analysis import annotation_tasks, selection
 from tagger.analysis.selection import SelectionOptions, SelectionResult
 from tagger.choices import (
@@ -66,7 +66,7 @@ def select(
     token trigrams, in lower case and with all numbers equal.
 
     Args:
-        model: a model directory.
+        model: a model directory, or a name on the Hub as for `tagger.load`.
         paths: unlabelled files, folders or globs; the string "-" is standard input.
         count: the number of sentences or documents to select.
         by: the measure of uncertainty: `entropy` per token, `least-confidence` (1 − p(y1) ** (1 / T)), `margin`
@@ -99,9 +99,10 @@ def select(
     """
     check_choices(by=(by, Uncertainty), unit=(unit, SelectionUnit), output_format=(output_format, AnnotationTool))
     options = SelectionOptions(count, by, unit, similarity)
+    directory = model_names.find(model)
     job = Job(
         paths=inputs.parse_paths(paths),
-        model=Path(model),
+        model=directory,
         formats=Formats(input_format, token_column=token_column, language=language, newline=newline),
         decoding=DecodingOptions(probabilities=True, uncertainty=by),
         pattern=pattern,
@@ -116,7 +117,7 @@ def select(
     inputs.check_extra_outputs({"out": target, "rejects": job.rejects}, seen_paths, None, lambda path: False)
     if target is not None:
         atomic.check_writable(target)
-    tagger = tagging.load(model, device=device, workers=workers, batch_tokens=batch_tokens, max_tokens=max_tokens)
+    tagger = tagging.load(directory, device=device, workers=workers, batch_tokens=batch_tokens, max_tokens=max_tokens)
     source = stdin or getattr(sys.stdin, "buffer", None) or BytesIO()
     seen_job = Job(seen_paths, job.model, max_record_bytes=max_record_bytes)
     seen_records = engine.read_records(tagger, seen_job) if seen_paths else ()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tagger import experiments
+from tagger import experiments, model_names
 from tagger.api import recipe_settings
 from tagger.choices import Device
 from tagger.config import Config, setting_names
@@ -50,7 +50,8 @@ def train(
         seeds: several seeds, each trained in a sub-directory of `out`; the model best on dev is copied to `out`.
         jobs: the number of seeds to train in parallel, each in a process.
         device: auto, cpu, cuda or cuda:N.
-        init_from: the directory of a model of the same shape to take the initial weights from.
+        init_from: a model of the same shape to take the initial weights from, a directory or a name on the Hub as for
+            `tagger.load`.
         resume: continue a run from its last checkpoint, of `out` or, without `out` and `seeds`, of `recipe`.
         callback: is called with the events of the training, if `jobs` is 1.
         misplaced: names of settings such as epochs, which are an error that says where they belong.
@@ -75,7 +76,6 @@ def train(
     }
     folder = None if data is None else Path(data)
     tables = [Path(vectors)] if isinstance(vectors, str | Path) else [Path(path) for path in vectors]
-    initial = None if init_from is None else Path(init_from)
     run = None if isinstance(recipe, Config) else Path(recipe)
     if resume and run is not None and (_is_run(run) or (out is None and seeds is None)):
         _refuse({"vectors": tables or None, "out": out, "seed": seed, "seeds": seeds, "init_from": init_from})
@@ -90,7 +90,7 @@ def train(
         _run_dir(recipe, out),
         jobs=jobs,
         device=device,
-        init_from=initial,
+        init_from=None if init_from is None else model_names.find(init_from),
         resume=resume,
         callback=callback,
     )

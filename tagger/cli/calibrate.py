@@ -10,8 +10,12 @@ from tagger.cli.output import print_report
 
 
 def calibrate(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model directory.")],
+    model: options.NamedModel,
     data: Annotated[Path, typer.Argument(metavar="DEV", help="Tagged file that the model was not trained on.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Directory for a calibrated copy.", show_default="the model itself"),
+    ] = None,
     precisions: Annotated[
         list[float] | None,
         typer.Option(
@@ -34,8 +38,8 @@ def calibrate(
     """Fit a model's probabilities to tagged data.
 
     Prints the calibration error, and for each type the lowest threshold with a precision (--precision is repeatable).
-    The calibration is stored in the model directory. `tagger tag --precision P` then writes only spans that are precise
-    enough, for any P.
+    The calibration is stored in the model, or with --out in a copy. `tagger tag --precision P` then writes only spans
+    that are precise enough, for any P.
 
     A temperature of the model changes every probability. A temperature of a type changes probabilities of its spans,
     not those of alternatives (--nbest) or the uncertainties of `tagger select`: they belong to whole sentences.
@@ -45,6 +49,7 @@ def calibrate(
     result = calibration.calibrate(
         model,
         data,
+        out=out,
         precisions=precisions or (0.9, 0.95, 0.99),
         input_format=input_format,
         token_column=options.parse_column(token_column),

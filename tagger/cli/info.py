@@ -1,17 +1,14 @@
 """The command `tagger info`."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from tagger.cli import options
 from tagger.cli.output import print_result
 
 
 def info(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model directory.")],
+    model: options.NamedModel,
     as_json: options.Json = False,
 ) -> None:
     """Describe a model: layers, tags, file size and scores."""

@@ -15,7 +15,9 @@ Device = Annotated[
         metavar="DEVICE", help="Device to compute on: auto, cpu, cuda or cuda:N; auto selects a GPU if available."
     ),
 ]
-Model = Annotated[Path, typer.Option(metavar="MODEL", help="Model directory.")]
+MODEL_HELP = "Model directory, or hub:USER/NAME or hub:USER/NAME@REVISION for the Hugging Face Hub."
+Model = Annotated[str, typer.Option(metavar="MODEL", help=MODEL_HELP)]
+NamedModel = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)]
 Paths = Annotated[list[str], typer.Argument(metavar="PATH", help="Files, folders or globs; - for standard input.")]
 InputFormat = Annotated[
     choices.InputFormat | None,

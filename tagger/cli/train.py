@@ -50,7 +50,7 @@ def train(
     settings: options.Settings = None,
     misaligned: options.Misaligned = None,
     init_from: Annotated[
-        Path | None, typer.Option(metavar="MODEL", help="Model directory with initial weights.")
+        str | None, typer.Option(metavar="MODEL", help="Model with initial weights: a directory or hub:USER/NAME.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False,
     as_json: options.Json = False,

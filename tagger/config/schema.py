@@ -220,6 +220,10 @@ class Words(Section):
     max_frozen_words: Annotated[int, Field(ge=0, le=1_000_000_000)] = Field(
         150_000, description="largest number of pretrained words outside the training data that the model stores"
     )
+    frozen_dtype: choices.VectorDtype = Field(
+        "float16",
+        description="type of the values of frozen vectors; `int8` takes half the space, with a factor for each word",
+    )
     dropout: Fraction = Field(
         0.1, description="probability with which a word is replaced by the unknown word in training"
     )

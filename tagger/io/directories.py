@@ -34,10 +34,8 @@ def replace(path: Path, is_ours: Callable[[Path], bool]) -> Iterator[Path]:
     Raises:
         StorageError: an existing file or directory may not be replaced.
     """
+    check_replaceable(path, is_ours)
     backup = _backup_path(path)
-    for old in (path, backup):
-        if os.path.lexists(old) and (old.is_symlink() or not old.is_dir() or not is_ours(old)):
-            raise StorageError(f"{old}: exists and was not made by this tool; choose another directory")
     recover(path)
     new = atomic.unfinished_path(path.parent)
     new.mkdir()
@@ -57,6 +55,17 @@ def replace(path: Path, is_ours: Callable[[Path], bool]) -> Iterator[Path]:
         raise
     atomic.sync(path.parent)
     _remove(backup)
+
+
+def check_replaceable(path: Path, is_ours: Callable[[Path], bool]) -> None:
+    """Checks that `replace` may replace a directory.
+
+    Raises:
+        StorageError: an existing file or directory may not be replaced.
+    """
+    for old in (path, _backup_path(path)):
+        if os.path.lexists(old) and (old.is_symlink() or not old.is_dir() or not is_ours(old)):
+            raise StorageError(f"{old}: exists and was not made by this tool; choose another directory")
 
 
 def current_path(path: Path) -> Path:

@@ -72,6 +72,11 @@ class ModelFiles:
         """Whether the manifest lists a file."""
         return name in self._entries
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the files that the manifest lists."""
+        return tuple(self._entries)
+
     def size(self, name: str) -> int:
         """Returns the size in bytes that the manifest lists for a file."""
         return self._find_entry(name, 0, self._max_bytes[name])[0]

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tagger.data.batching import token_indices
 from tagger.data.document_context import OccurrenceIndex
+from tagger.data.word_arrays import token_indices
 from tagger.data.word_cache import Ids, WordCache
 from tagger.data.word_encoding import EncodedWords, encode_casing, encode_words, number_keys
 from tagger.model import TaggerModel

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple, overload
 
 import torch
 
-from tagger import model_dir
+from tagger import model_dir, model_names
 from tagger.choices import Newline
 from tagger.data import schemes
-from tagger.data.batching import batch_limit, split_into_batches
+from tagger.data.batch_order import batch_limit, split_into_batches
 from tagger.data.calibration import Calibration
 from tagger.data.document import Document
 from tagger.data.document_context import number_passages
@@ -39,18 +39,24 @@ _LARGE_POOL_TOKENS = 1 << 17  # a larger pool is finished before the next one is
 
 
 def load(
-    path: str | Path,
+    model: str | Path,
     *,
+    revision: str | None = None,
     device: str = "auto",
     batch_tokens: int = BATCH_TOKENS,
     max_tokens: int = MAX_TOKENS,
     workers: int | None = None,
     cache_bytes: int | None = None,
 ) -> "Tagger":
-    """Returns the tagger of a model directory.
+    """Returns the tagger of a model.
+
+        tagger.load("runs/mine/model-best")
+        tagger.load("USER/NAME", revision="v1")
 
     Args:
-        path: the directory.
+        model: a model directory, or a name on the Hugging Face Hub: `USER/NAME`, or `hub:USER/NAME@REVISION`, which
+            is never taken for a directory. A model of the Hub is downloaded once, into the Hub's cache, and verified.
+        revision: the commit, tag or branch on the Hub; None for the newest.
         device: auto, cpu, cuda or cuda:N.
         batch_tokens: as in `Tagger`.
         max_tokens: as in `Tagger`.
@@ -58,14 +64,14 @@ def load(
         cache_bytes: as in `Tagger`.
 
     Raises:
-        StorageError: the directory is missing or cannot be read.
-        ModelError: the directory is damaged or of another format, or the model's scores are not finite.
-        ConfigError: the device is not available.
+        ModelError: the directory is missing, damaged or of another format; the Hub has no such model, or it cannot be
+            downloaded; or the model's scores are not finite.
+        ConfigError: the device is not available, or the name is not valid.
     """
     target = select_device(device)
-    model = model_dir.load(Path(path))[0]
+    loaded = model_dir.load(model_names.find(model, revision))[0]
     return Tagger(
-        model, target, batch_tokens=batch_tokens, max_tokens=max_tokens, workers=workers, cache_bytes=cache_bytes
+        loaded, target, batch_tokens=batch_tokens, max_tokens=max_tokens, workers=workers, cache_bytes=cache_bytes
     )
 
 

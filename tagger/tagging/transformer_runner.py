@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tagger.data.batching import token_indices
+from tagger.data.word_arrays import token_indices
 from tagger.device import torch_threads
 from tagger.model import TaggerModel
 from tagger.nn.transformer import copy_with_same_weights

@@ -13,7 +13,8 @@ import torch
 
 from tagger import model_dir
 from tagger.config import Config
-from tagger.data.batching import Batch, batch_limit, shuffled_batches
+from tagger.data.batch_order import batch_limit, shuffled_batches
+from tagger.data.batching import Batch
 from tagger.data.partial import GoldEncoder
 from tagger.device import single_torch_thread, torch_threads
 from tagger.errors import ModelError, Stopped, TrainingError

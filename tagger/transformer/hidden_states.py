@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tagger.data.batching import SubwordTensors, batch_limit, split_into_batches
+from tagger.data.batch_order import batch_limit, split_into_batches
+from tagger.data.batching import SubwordTensors
 from tagger.data.word_cache import Ids
 from tagger.device import is_out_of_memory, single_torch_thread
 from tagger.errors import DataError

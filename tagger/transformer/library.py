@@ -1,4 +1,4 @@
-"""Pretrained transformers: the only code that uses Hugging Face's transformers library and its Hub."""
+"""Pretrained transformers: the only code that uses Hugging Face's transformers library."""
 
 import copyreg
 import hashlib
@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,17 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from tagger.errors import ConfigError, ModelError, StorageError, TaggerError
-from tagger.io import json_files, regular_file
+from tagger.io import hub, json_files, regular_file
 from tagger.transformer import architecture, layers, tokenizer_file
 from tagger.transformer.architecture import Architecture
 from tagger.transformer.subwords import MISSING_LIBRARY, SubwordEncoder
 
-COMMIT = re.compile("[0-9a-f]{40}")
-"""A commit of the Hub."""
 _SHA256 = re.compile("[0-9a-f]{64}")
 CONFIG_FILE, TOKENIZER_FILE = "config.json", "tokenizer.json"
 _TOKENIZER_CONFIG, _WEIGHTS, _INDEX = "tokenizer_config.json", "model.safetensors", "model.safetensors.index.json"
 _VOCABULARIES = ("vocab.txt", "vocab.json", "*.model")
 _TOKENIZER_PARTS = ("merges.txt", "special_tokens_map.json", "added_tokens.json")
 _CHUNK_BYTES = 1 << 20
-_SECONDS = 10  # for the Hub to answer
 
 
 @dataclass(frozen=True)
@@ -142,7 +138,7 @@ def restore(config: bytes, tokenizer: bytes, origin: Origin) -> Pretrained:
     except (TaggerError, MemoryError):
         raise
     except Exception as error:
-        raise ModelError(f"transformer {origin.name}: {_one_line(error)}") from error
+        raise ModelError(f"transformer {origin.name}: {hub.one_line(error)}") from error
 
 
 def without_layers_above(transformer: Pretrained, highest: int) -> Pretrained:
@@ -186,19 +182,14 @@ def _import_transformers() -> Any:
 @contextmanager
 def _quiet(transformers: Any) -> Iterator[None]:
     """Keeps the library from writing warnings and progress bars within the block."""
-    from huggingface_hub.utils import logging as hub_logging
-
     logging = transformers.utils.logging
     verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    hub_verbosity = hub_logging.get_verbosity()
-    hub_logging.set_verbosity(hub_logging.CRITICAL)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        with warnings.catch_warnings(action="ignore"):
+        with hub.quiet():
             yield
     finally:
-        hub_logging.set_verbosity(hub_verbosity)
         logging.set_verbosity(verbosity)
         if has_bars:
             logging.enable_progress_bar()
@@ -212,56 +203,17 @@ def _convert_errors(subject: str) -> Iterator[None]:
     except (ConfigError, MemoryError):
         raise
     except Exception as error:
-        raise ConfigError(f"{subject}: {_one_line(error)}") from error
-
-
-def _one_line(error: Exception) -> str:
-    if isinstance(error, KeyError):
-        return f"{str(error)[:60]} is not known"
-    return " ".join(str(error).split())[:300] or type(error).__name__
+        raise ConfigError(f"{subject}: {hub.one_line(error)}") from error
 
 
 def _download(name: str, revision: str | None) -> tuple[Path, str]:
     """Returns the directory of a transformer of the Hub in the local cache, and its commit."""
-    from huggingface_hub import errors, snapshot_download
-
     patterns = [CONFIG_FILE, TOKENIZER_FILE, _TOKENIZER_CONFIG, _WEIGHTS, _INDEX, "model-*.safetensors"]
-    patterns += [*_VOCABULARIES, *_TOKENIZER_PARTS]
     try:
-        is_offline = revision is not None and not _finds_commit(name, revision)
-        download = partial(snapshot_download, name, revision=revision, allow_patterns=patterns)
-        folder = Path(download(local_files_only=is_offline))
-    except errors.GatedRepoError as error:
-        raise ValueError("the Hub gives it only to users who are logged in and have access") from error
-    except errors.RepositoryNotFoundError as error:
-        raise ValueError("neither a directory nor a public model on the Hub") from error
-    except errors.RevisionNotFoundError as error:
-        raise ValueError(f"the Hub has no revision {revision!r} of it") from error
-    except errors.LocalEntryNotFoundError as error:
-        raise ValueError("no directory, not in the local cache, and the Hub cannot be reached") from error
-    except errors.HFValidationError as error:
-        raise ValueError("neither a directory nor a valid name on the Hub") from error
-    except Exception as error:  # of the network, or of one of the libraries below
-        raise ValueError(f"its download failed: {_one_line(error)}") from error
+        folder = hub.download(name, revision, [*patterns, *_VOCABULARIES, *_TOKENIZER_PARTS])
+    except hub.HubError as error:
+        raise ValueError(f"no such directory; {error}") from error
     return folder, folder.name
-
-
-def _finds_commit(name: str, revision: str) -> bool:
-    """Returns whether a download can begin: the Hub answers about a commit, or `revision` is none.
-
-    The download of a commit tries for half a minute to reach the Hub, and writes about it.
-    """
-    from huggingface_hub import HfApi, errors
-
-    if not COMMIT.fullmatch(revision):
-        return True
-    try:
-        HfApi().model_info(name, revision=revision, timeout=_SECONDS)
-    except errors.HfHubHTTPError:
-        pass  # the download raises it, unless the local cache has all files
-    except Exception:  # of the network, or of one of the libraries below
-        return False
-    return True
 
 
 def _find_weights(folder: Path) -> list[Path]:

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tagger.data.batching import SubwordTensors, token_indices
+from tagger.data.batching import SubwordTensors
+from tagger.data.word_arrays import token_indices
 from tagger.data.word_cache import Ids
 from tagger.transformer.hidden_state_cache import CachedHiddenStates, Entry, HiddenStateCache
 from tagger.transformer.hidden_states import HiddenStateComputer

@@ -312,7 +312,7 @@ def test_a_name_on_the_hub_is_refused_at_once_if_there_is_no_network(
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     model = copy("named")
     change_json(model, SOURCE, name="owner/name", revision="0" * 40)
-    refuse(model, "transformer owner/name: no directory, not in the local cache, and the Hub cannot be reached")
+    refuse(model, "transformer owner/name: no such directory; not in the local cache, and the Hub cannot be reached")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -12,9 +12,9 @@ from tagger.config import Config
 from tagger.errors import ConfigError, ModelError
 from tagger.io.json_files import parse
 from tagger.transformer import library
+from tests.hub_server import COMMIT, NAME, HubServer, serve
 from tests.robustness.runs import changed
 from tests.transformer import tiny
-from tests.transformer.hub_server import COMMIT, NAME, HubServer, serve
 
 WEIGHTS = "model.safetensors"
 
@@ -96,7 +96,7 @@ def test_a_file_that_is_shorter_than_its_header_says_is_one_line(
     [
         (NAME, "v9", "the Hub has no revision 'v9' of it"),
         (NAME, "f" * 40, f"the Hub has no revision '{'f' * 40}' of it"),
-        ("owner/other", None, "neither a directory nor a public model on the Hub"),
+        ("owner/other", None, "no such directory; the Hub has no public model of this name"),
     ],
 )
 def test_what_the_hub_does_not_have_is_one_line(

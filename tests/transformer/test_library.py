@@ -206,9 +206,9 @@ def test_a_name_on_the_hub_without_a_network_is_an_error_of_one_line(
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        ("RepositoryNotFoundError", "neither a directory nor a public model on the Hub"),
-        ("RevisionNotFoundError", "the Hub has no revision 'v9' of it"),
-        ("GatedRepoError", "the Hub gives it only to users who are logged in"),
+        ("RepositoryNotFoundError", "no such directory; the Hub has no public model of this name"),
+        ("RevisionNotFoundError", "no such directory; the Hub has no revision 'v9' of it"),
+        ("GatedRepoError", "no such directory; the Hub gives it only to users who are logged in"),
     ],
 )
 def test_an_error_of_the_hub_is_one_line(error: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
