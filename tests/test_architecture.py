@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "tagger"
 LINES = [
     {"cli"},
     {"api"},
-    {"analysis", "experiments", "integrations"},
+    {"analysis", "experiments", "export", "integrations"},
     {"training"},
     {"evaluation", "jobs"},
     {"tagging"},
@@ -74,7 +74,8 @@ FOLDERS = {
         {"corpus", "corpus_folder", "data_settings"},
         {"conversion", "reader", "writer"},
         {"tagged_files", "windows", "word_cache"},
-        {"document_context", "word_encoding"},
+        {"batch_order", "document_context", "word_encoding"},
+        {"word_arrays"},
         {"batching"},
     ],
     "nn": [
@@ -92,9 +93,9 @@ FOLDERS = {
         {"kernels.scorer"},
     ],
     "transformer": [
-        {"architecture", "state_cache", "tokenizer_file", "windows"},
-        {"layers", "states", "subwords"},
-        {"library", "sources"},
+        {"architecture", "hidden_state_cache", "tokenizer_file", "windows"},
+        {"hidden_states", "layers", "subwords"},
+        {"library", "providers"},
     ],
     "evaluation": [
         {"report"},
@@ -158,9 +159,15 @@ FOLDERS = {
         {"tagger"},
     ],
     "integrations": [{"hub"}],
+    "export": [
+        {"onnx.graph", "onnx.ports"},
+        {"onnx.network"},
+        {"onnx.chain"},
+        {"onnx.builder"},
+    ],
     "experiments": [{"runs", "significance"}, {"compared_systems", "processes"}, {"comparison", "folds", "seeds"}],
     "training": [
-        {"epoch_record", "lazy_rows", "run_dir", "sentence_weights", "transformer_sources"},
+        {"epoch_record", "lazy_rows", "run_dir", "sentence_weights", "transformer_providers"},
         {"corpora", "dev_scorer", "diagnostics", "distillation", "events", "optimizers", "records", "transfer"},
         {"result", "update"},
         {"state"},
@@ -188,6 +195,7 @@ ONE_FILE = {
     "transformers": "transformer/library.py",
     "huggingface_hub": "io/hub.py",
     "tokenizers": "transformer/subwords.py",
+    "onnx": "export/onnx/graph.py",
 }
 
 

@@ -17,6 +17,7 @@ _DTYPES = {
     "F16": torch.float16,
     "I64": torch.int64,
     "U8": torch.uint8,
+    "I8": torch.int8,
 }
 
 

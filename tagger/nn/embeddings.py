@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tagger.choices import VectorDtype
 from tagger.nn.dropout import drop
 from tagger.nn.encoder import RecurrentLayer
 from tagger.nn.inputs import ContextInputs, Inputs
@@ -26,22 +27,28 @@ def draw_uniform(rows: int, dim: int) -> Tensor:
 
 
 class WordEmbedding(nn.Module):
-    """Word vectors: trainable ones, followed by frozen ones in half precision.
+    """Word vectors: trainable ones, followed by frozen ones in a smaller dtype.
 
     Args:
         weight: (W, D) initial values of the trainable vectors; row 0 is for padding, row 1 for unknown words.
         frozen: (V, D) vectors of the ids W, W + 1, …, which training does not change.
+        frozen_dtype: dtype of the stored frozen vectors; with int8, a value is a whole number of steps of its row.
 
     Attributes:
+        frozen: (V, D) frozen vectors as they are stored.
+        frozen_steps: (V, 1) size of a step of each row of `frozen`; None with float16.
         sparse: whether the gradient of the weight is a sparse tensor of the rows that were read.
     """
 
     frozen: Tensor
+    frozen_steps: Tensor | None
 
-    def __init__(self, weight: Tensor, frozen: Tensor) -> None:
+    def __init__(self, weight: Tensor, frozen: Tensor, *, frozen_dtype: VectorDtype = "float16") -> None:
         super().__init__()
         self.weight = nn.Parameter(weight)
-        self.register_buffer("frozen", frozen.half())
+        values, steps = _quantize(frozen) if frozen_dtype == "int8" else (frozen.half(), None)
+        self.register_buffer("frozen", values)
+        self.register_buffer("frozen_steps", steps)
         self.output_dim = weight.shape[1]
         self.sparse = False
 
@@ -53,11 +60,25 @@ class WordEmbedding(nn.Module):
             return F.embedding(ids, self.weight, sparse=self.sparse)
         is_frozen = ids >= rows
         trained = F.embedding(ids.masked_fill(is_frozen, UNKNOWN), self.weight, sparse=self.sparse)
-        return torch.where(is_frozen[:, None], self.frozen[(ids - rows).clamp(min=0)].to(trained.dtype), trained)
+        frozen = self.frozen_vectors((ids - rows).clamp(min=0)).to(trained.dtype)
+        return torch.where(is_frozen[:, None], frozen, trained)
+
+    def frozen_vectors(self, rows: Tensor | None = None) -> Tensor:
+        """Returns the frozen vectors (V, D) in float32, or those (U, D) of some rows (U,)."""
+        values, steps = self.frozen, self.frozen_steps
+        if rows is not None:
+            values, steps = values[rows], None if steps is None else steps[rows]
+        return values.float() if steps is None else values * steps
 
     def unknown(self) -> Tensor:
         """Returns the unknown word's vector (1, D)."""
         return F.embedding(torch.tensor([UNKNOWN], device=self.weight.device), self.weight, sparse=self.sparse)
+
+
+def _quantize(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns vectors (V, D) as int8 multiples of one step per row, and the steps (V, 1)."""
+    steps = vectors.float().abs().amax(1, keepdim=True) / 127
+    return (vectors / steps.clamp(min=torch.finfo(torch.float32).tiny)).round().to(torch.int8), steps
 
 
 class CharacterCNN(nn.Module):

@@ -203,7 +203,7 @@ class MovingAverage:
 
     def __init__(self, trained: Network, rows: LazyRows | None) -> None:
         words = trained.embedding.words
-        shared = {} if words is None else {id(words.frozen): words.frozen}
+        shared = {} if words is None else {id(tensor): tensor for tensor in words.buffers()}
         self.network = deepcopy(trained, shared).requires_grad_(requires_grad=False)
         pairs = zip(self.network.parameters(), trained.parameters(), strict=True)
         self._pairs = [pair for pair in pairs if rows is None or pair[1] is not rows.weight]

@@ -260,9 +260,10 @@ def _check_values(tensors: Mapping[str, Tensor], progress: Progress, updater: Up
         if kind == "exp_avg_sq" and value.numel() and value.min() < 0:
             raise ValueError(f"{name} holds a negative value")
     words = updater.network.embedding.words
-    averaged = tensors.get("average.embedding.words.frozen")
-    if words is not None and averaged is not None and not torch.equal(averaged, words.frozen.cpu()):
-        raise ValueError("average.embedding.words.frozen differs from the model's vectors")
+    for name, vectors in () if words is None else words.named_buffers():
+        averaged = tensors.get(f"average.embedding.words.{name}")
+        if averaged is not None and not torch.equal(averaged, vectors.cpu()):
+            raise ValueError(f"average.embedding.words.{name} differs from the model's vectors")
     if updater.rows is not None and len(tensors["rows.seen"]):
         first, last = tensors["rows.seen"].aminmax()
         if not 0 <= int(first) <= int(last) < len(tensors["rows.moved"]):

@@ -20,7 +20,7 @@ from tagger.transformer.library import Pretrained
 
 log = logging.getLogger(__name__)
 
-_WORDS = ("embedding.words.weight", "embedding.words.frozen")
+_WORDS = ("embedding.words.weight", "embedding.words.frozen", "embedding.words.frozen_steps")
 _BY_CHARACTER = ("embedding.characters.embedding.weight",)
 _BY_TAG = ("projection.weight", "projection.bias", "head.crf.start_transitions", "head.crf.end_transitions")
 _BY_TWO_TAGS = ("head.crf.transitions",)
@@ -31,7 +31,7 @@ def vector_tables(source: TaggerModel) -> list[Table]:
     words = source.network.embedding.words
     if words is None:
         return []
-    matrix = torch.cat([words.weight.detach().cpu(), words.frozen.float().cpu()]).numpy()
+    matrix = torch.cat([words.weight.detach().cpu(), words.frozen_vectors().cpu()]).numpy()
     return [Table(dict(source.known_words.ids), matrix)]
 
 
@@ -46,7 +46,7 @@ def transfer_weights(source: TaggerModel, target: TaggerModel) -> None:
     ours, theirs = target.network.state_dict(), source.network.state_dict()
     if _WORDS[0] in ours:
         ours[_WORDS[0]][: len(SPECIAL)] = theirs[_WORDS[0]][: len(SPECIAL)]
-    faults = [f"the model has no {name}" for name in ours.keys() - theirs.keys()]
+    faults = [f"the model has no {name}" for name in ours.keys() - theirs.keys() - set(_WORDS)]
     encoders = [model.config.model.encoder for model in (source, target)]
     merged = all(encoder.direction == "both" for encoder in encoders)
     for setting in ("cell", "direction", *["merge"] * merged):  # weights may have the same shapes
@@ -97,14 +97,14 @@ def check_transformer(source: TaggerModel, chosen: Pretrained | None, settings: 
             raise ConfigError(
                 f"cannot start from the model: model.transformer.{name} is {old} in the model and {new} in the recipe"
             )
-    if PurePath(settings.name or "").name != PurePath(known.source.name).name:
+    if PurePath(settings.name or "").name != PurePath(known.origin.name).name:
         raise ConfigError(
-            f"cannot start from the model: its transformer is {known.source.name}, the recipe names {settings.name}"
+            f"cannot start from the model: its transformer is {known.origin.name}, the recipe names {settings.name}"
         )
-    if chosen is not None and chosen.source.digest != known.source.digest:
+    if chosen is not None and chosen.origin.digest != known.origin.digest:
         raise ConfigError(
-            f"cannot start from the model: its transformer {known.source.name} has other weights than"
-            f" {chosen.source.name} in model.transformer.name"
+            f"cannot start from the model: its transformer {known.origin.name} has other weights than"
+            f" {chosen.origin.name} in model.transformer.name"
         )
 
 

@@ -49,6 +49,16 @@ def test_frozen_vectors_follow_the_trainable_ones_and_stay_in_half_precision() -
     assert embedding.weight.grad.sum(1).tolist() == [0.0, 0.0, 0.0, 3.0]
 
 
+def test_frozen_vectors_in_int8_differ_by_at_most_half_a_step_of_their_row() -> None:
+    frozen = torch.tensor([[1.27, -0.014, 0.5], [0.0, 0.0, 0.0], [-2e-5, 1e-5, 0.0]])
+    embedding = WordEmbedding(torch.zeros(4, 3), frozen, frozen_dtype="int8")
+    actual = embedding(torch.tensor([4, 5, 6]))
+    steps = torch.tensor([0.01, 0.0, 2e-5 / 127])
+    assert embedding.frozen.dtype is torch.int8
+    assert ((actual - frozen).abs() <= steps[:, None] * 0.501).all()
+    assert torch.equal(embedding.frozen_vectors(), actual)
+
+
 def test_a_lookup_may_hold_trainable_words_only_or_no_words() -> None:
     embedding = words()
     assert torch.equal(embedding(torch.tensor([2, 1, 2])), embedding.weight[[2, 1, 2]])

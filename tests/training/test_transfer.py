@@ -48,6 +48,18 @@ def test_every_word_vector_is_transferred(source: TaggerModel) -> None:
     assert vector(model, "nowhere") == vector(source, "nowhere")
 
 
+def test_frozen_vectors_can_be_transferred_to_int8_and_are_saved_as_such(source: TaggerModel, tmp_path: Path) -> None:
+    words = source.config.model.words.model_dump() | {"frozen_dtype": "int8"}
+    model = started(source, *NEW, words=words)
+    assert vector(model, "Grace") == pytest.approx(
+        vector(source, "Grace"), abs=max(map(abs, vector(source, "Grace"))) / 250
+    )
+    model_dir.save(model, tmp_path / "model", {})
+    loaded = model_dir.load(tmp_path / "model")[0]
+    assert loaded.network.embedding.words.frozen.dtype is torch.int8
+    assert vector(loaded, "Grace") == vector(model, "Grace")
+
+
 def test_weights_of_tags_and_transitions_move_to_the_new_tag_ids(source: TaggerModel) -> None:
     model = started(source, *NEW)
     ours, theirs = model.network.state_dict(), source.network.state_dict()
