@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "tagger"
 LINES = [
     {"cli"},
     {"api"},
-    {"analysis", "experiments", "export"},
+    {"analysis", "experiments", "export", "integrations"},
     {"training"},
     {"evaluation", "jobs"},
     {"tagging"},
@@ -42,6 +42,7 @@ FOLDERS = {
             "evaluate",
             "info",
             "init",
+            "push",
             "score",
             "select",
             "settings",
@@ -92,9 +93,9 @@ FOLDERS = {
         {"kernels.scorer"},
     ],
     "transformer": [
-        {"architecture", "state_cache", "tokenizer_file", "windows"},
-        {"layers", "states", "subwords"},
-        {"library", "sources"},
+        {"architecture", "hidden_state_cache", "tokenizer_file", "windows"},
+        {"hidden_states", "layers", "subwords"},
+        {"library", "providers"},
     ],
     "evaluation": [
         {"report"},
@@ -131,6 +132,7 @@ FOLDERS = {
             "evaluation",
             "info",
             "init",
+            "push",
             "scoring",
             "selection",
             "settings",
@@ -156,6 +158,7 @@ FOLDERS = {
         {"batch_memory", "long_sentences", "scorer_choice"},
         {"tagger"},
     ],
+    "integrations": [{"hub"}],
     "export": [
         {"onnx.graph", "onnx.ports"},
         {"onnx.network"},
@@ -164,7 +167,7 @@ FOLDERS = {
     ],
     "experiments": [{"runs", "significance"}, {"compared_systems", "processes"}, {"comparison", "folds", "seeds"}],
     "training": [
-        {"epoch_record", "lazy_rows", "run_dir", "sentence_weights", "transformer_sources"},
+        {"epoch_record", "lazy_rows", "run_dir", "sentence_weights", "transformer_providers"},
         {"corpora", "dev_scorer", "diagnostics", "distillation", "events", "optimizers", "records", "transfer"},
         {"result", "update"},
         {"state"},

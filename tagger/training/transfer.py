@@ -115,14 +115,14 @@ def check_transformer(source: TaggerModel, chosen: Pretrained | None, settings: 
             raise ConfigError(
                 f"cannot start from the model: model.transformer.{name} is {old} in the model and {new} in the recipe"
             )
-    if PurePath(settings.name or "").name != PurePath(known.source.name).name:
+    if PurePath(settings.name or "").name != PurePath(known.origin.name).name:
         raise ConfigError(
-            f"cannot start from the model: its transformer is {known.source.name}, the recipe names {settings.name}"
+            f"cannot start from the model: its transformer is {known.origin.name}, the recipe names {settings.name}"
         )
-    if chosen is not None and chosen.source.digest != known.source.digest:
+    if chosen is not None and chosen.origin.digest != known.origin.digest:
         raise ConfigError(
-            f"cannot start from the model: its transformer {known.source.name} has other weights than"
-            f" {chosen.source.name} in model.transformer.name"
+            f"cannot start from the model: its transformer {known.origin.name} has other weights than"
+            f" {chosen.origin.name} in model.transformer.name"
         )
 
 
