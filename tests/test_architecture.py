@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "tagger"
 LINES = [
     {"cli"},
     {"api"},
-    {"analysis", "experiments"},
+    {"analysis", "experiments", "export", "integrations"},
     {"training"},
     {"evaluation", "jobs"},
     {"tagging"},
@@ -42,6 +42,7 @@ FOLDERS = {
             "evaluate",
             "info",
             "init",
+            "push",
             "score",
             "select",
             "settings",
@@ -55,7 +56,7 @@ FOLDERS = {
         {"sentence"},
         {"document", "schemes", "vocab"},
         {"partial", "tag_formats"},
-        {"alignment", "notices", "overlaps", "splitting", "suspicions", "vectors"},
+        {"alignment", "notices", "overlaps", "splitting", "vectors"},
         {"vector_files"},
         {"formats.spacy_library"},
         {"formats.blocks", "formats.escapes", "formats.headers", "formats.reading", "formats.writing"},
@@ -71,9 +72,10 @@ FOLDERS = {
         {"formats.parquet.writing"},
         {"guessing"},
         {"corpus", "corpus_folder", "data_settings"},
-        {"conversion", "reader", "writer"},
+        {"conversion", "reader", "suspicions", "writer"},
         {"tagged_files", "windows", "word_cache"},
-        {"document_context", "word_encoding"},
+        {"batch_order", "document_context", "word_encoding"},
+        {"word_arrays"},
         {"batching"},
     ],
     "nn": [
@@ -91,9 +93,9 @@ FOLDERS = {
         {"kernels.scorer"},
     ],
     "transformer": [
-        {"architecture", "state_cache", "tokenizer_file", "windows"},
-        {"layers", "states", "subwords"},
-        {"library", "sources"},
+        {"architecture", "hidden_state_cache", "tokenizer_file", "windows"},
+        {"hidden_states", "layers", "subwords"},
+        {"library", "providers"},
     ],
     "evaluation": [
         {"report"},
@@ -130,6 +132,7 @@ FOLDERS = {
             "evaluation",
             "info",
             "init",
+            "push",
             "scoring",
             "selection",
             "settings",
@@ -155,9 +158,16 @@ FOLDERS = {
         {"batch_memory", "long_sentences", "scorer_choice"},
         {"tagger"},
     ],
+    "integrations": [{"hub"}],
+    "export": [
+        {"onnx.graph", "onnx.ports"},
+        {"onnx.network"},
+        {"onnx.chain"},
+        {"onnx.builder"},
+    ],
     "experiments": [{"runs", "significance"}, {"compared_systems", "processes"}, {"comparison", "folds", "seeds"}],
     "training": [
-        {"epoch_record", "lazy_rows", "run_dir", "sentence_weights", "transformer_sources"},
+        {"epoch_record", "lazy_rows", "run_dir", "sentence_weights", "transformer_providers"},
         {"corpora", "dev_scorer", "diagnostics", "distillation", "events", "optimizers", "records", "transfer"},
         {"result", "update"},
         {"state"},
@@ -185,6 +195,7 @@ ONE_FILE = {
     "transformers": "transformer/library.py",
     "huggingface_hub": "io/hub.py",
     "tokenizers": "transformer/subwords.py",
+    "onnx": "export/onnx/graph.py",
 }
 
 

@@ -134,7 +134,8 @@ def test_a_weight_for_an_unknown_tag_is_rejected() -> None:
     ],
 )
 def test_every_network_computes_emissions_and_gradients(model: dict[str, object]) -> None:
-    from tagger.data.batching import EncodedCorpus, WordEncoder
+    from tagger.data.batching import EncodedCorpus
+    from tagger.data.word_arrays import WordEncoder
 
     built = models.build_model(Config.model_validate({"model": model}), SENTENCES)
     batch = EncodedCorpus(

@@ -4,7 +4,7 @@ Shapes in this module: B sentences, T tokens in the longest one, U distinct word
 longest of them, R pairs of a document and a word, O occurrences of those words, F casing features.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
@@ -13,12 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tagger.data.document_context import DocumentContext, OccurrenceIndex
+from tagger.data.document_context import DocumentContext
 from tagger.data.partial import Gold, GoldEncoder
 from tagger.data.sentence import Sentence
-from tagger.data.vocab import Vocab
+from tagger.data.word_arrays import WordArrays, WordEncoder, pad, token_indices
 from tagger.data.word_cache import Ids
-from tagger.data.word_encoding import MAX_CHARACTERS, EncodedWords, encode_words, number_keys
 
 
 class ContextTensors(NamedTuple):
@@ -60,26 +59,26 @@ class SubwordTensors(NamedTuple):
 
 
 class TransformerTensors(NamedTuple):
-    """The transformer's part of a batch of N tokens: one of states, subwords and features.
+    """The transformer's part of a batch of N tokens: one of hidden states, subwords and features.
 
     Attributes:
         rows: (B, T) row of each token in the N tokens, 0 in padding.
-        states: (N, L, D) states of the tokens.
-        subwords: subwords, whose states the network computes.
+        hidden_states: (N, L, D) hidden states of the tokens.
+        subwords: subwords, whose hidden states the network computes.
         features: (N, P) features of the tokens, computed before by the same network.
     """
 
     rows: Tensor
-    states: Tensor | None = None
+    hidden_states: Tensor | None = None
     subwords: SubwordTensors | None = None
     features: Tensor | None = None
 
 
-class TransformerSource(Protocol):
-    """Reads the transformer's part of batches."""
+class TransformerProvider(Protocol):
+    """Provides the transformer's part of batches: hidden states, subwords or features of tokens."""
 
     def read(self, positions: Sequence[int]) -> Tensor | SubwordTensors:
-        """Returns the states (N, L, D), features (N, P) or subwords of the sentences at these positions."""
+        """Returns the hidden states (N, L, D), features (N, P) or subwords of the sentences at these positions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +96,7 @@ class Batch:
             tag, all false in padding, or the log of the tag's weight, −inf in padding; None without annotation.
         document_context: the document context; None when the network does not read it.
         weights: (B,) factors of the losses of the sentences; None if all are 1.
-        transformer: states or subwords of the tokens; None when the network has no transformer features.
+        transformer: hidden states or subwords of the tokens; None when the network has no transformer features.
     """
 
     words: Tensor
@@ -128,10 +127,10 @@ class Batch:
 
         context, transformer = self.document_context, self.transformer
         if transformer is not None:
-            rows, states, subwords, features = transformer
+            rows, hidden_states, subwords, features = transformer
             transformer = TransformerTensors(
                 move(rows),
-                None if states is None else move(states),
+                None if hidden_states is None else move(hidden_states),
                 None if subwords is None else SubwordTensors(*map(move, subwords)),
                 None if features is None else move(features),
             )
@@ -149,85 +148,33 @@ class Batch:
         )
 
 
-class WordEncoder:
-    """Numbers distinct words by an index from 0, and encodes each of them once."""
-
-    def __init__(self, words: Vocab, characters: Vocab) -> None:
-        self._words, self._characters = words, characters
-        self._indices: dict[str, int] = {}
-        self._encoded: EncodedWords | None = None
-        self._starts = np.zeros(0, np.int64)  # of each word in `_encoded.characters`
-
-    def index(self, word: str) -> int:
-        """Returns the index of a word; a new word gets the next one."""
-        index = self._indices.get(word)
-        if index is None:
-            index = self._indices[word] = len(self._indices)
-            self._encoded = None
-        return index
-
-    def occurrences(self, sentences: Sequence[Ids], passages: Sequence[int]) -> OccurrenceIndex:
-        """Returns the occurrences of words in sentences of word indices, given the passage of each sentence."""
-        encoded, tokens = self._encode(), np.concatenate(sentences)
-        lengths = np.array(list(map(len, sentences)), np.int64)
-        keys = number_keys(self._indices)[tokens]
-        return OccurrenceIndex(lengths, np.array(passages, np.int64), keys, encoded.ids[tokens], encoded.casing[tokens])
-
-    def batch(
-        self,
-        sentences: Sequence[Ids],
-        gold: Sequence[Gold] | None = None,
-        document_context: DocumentContext | None = None,
-    ) -> Batch:
-        """Returns the batch of sentences of word indices, in their order."""
-        encoded = self._encode()
-        lengths = np.array([len(tokens) for tokens in sentences], np.int64)
-        distinct, inverse = np.unique(np.concatenate(sentences), return_inverse=True)
-        character_lengths = encoded.lengths[distinct]
-        positions = np.arange(character_lengths.max())
-        # Beyond the end of a shorter word this reads the characters of the next words, which are then set to 0.
-        characters = encoded.characters[self._starts[distinct, None] + positions]
-        characters[positions >= character_lengths[:, None]] = 0
-        return Batch(
-            words=torch.from_numpy(encoded.ids[distinct]),
-            characters=torch.from_numpy(characters),
-            character_lengths=torch.from_numpy(character_lengths),
-            casing=torch.from_numpy(encoded.casing[distinct]),
-            index=torch.from_numpy(_pad(inverse, lengths)),
-            lengths=torch.from_numpy(lengths),
-            gold=None if gold is None else torch.from_numpy(_pad_gold(gold, lengths)),
-            document_context=None if document_context is None else _context_tensors(document_context, lengths),
-        )
-
-    def _encode(self) -> EncodedWords:
-        """Returns all words as arrays, with MAX_CHARACTERS further characters at the end."""
-        if self._encoded is None:
-            encoded = encode_words(self._indices, self._words, self._characters)
-            padding = np.zeros(MAX_CHARACTERS, np.int64)
-            self._starts = np.cumsum(encoded.lengths) - encoded.lengths
-            self._encoded = encoded._replace(characters=np.concatenate([encoded.characters, padding]))
-        return self._encoded
+def _to_batch(arrays: WordArrays, gold: Sequence[Gold] | None) -> Batch:
+    """Returns the batch of sentences, with gold tags if they are passed."""
+    context = arrays.document_context
+    return Batch(
+        words=torch.from_numpy(arrays.words),
+        characters=torch.from_numpy(arrays.characters),
+        character_lengths=torch.from_numpy(arrays.character_lengths),
+        casing=torch.from_numpy(arrays.casing),
+        index=torch.from_numpy(arrays.index),
+        lengths=torch.from_numpy(arrays.lengths),
+        gold=None if gold is None else torch.from_numpy(_pad_gold(gold, arrays.lengths)),
+        document_context=None if context is None else _context_tensors(context, arrays.lengths),
+    )
 
 
 def _context_tensors(context: DocumentContext, lengths: Ids) -> ContextTensors:
     words, index = np.unique(context.neighbours, return_inverse=True)
     neighbours = index.reshape(context.neighbours.shape)
-    arrays = (_pad(context.pairs, lengths), words, neighbours, context.counts, context.casing)
+    arrays = (pad(context.pairs, lengths), words, neighbours, context.counts, context.casing)
     return ContextTensors(*map(torch.from_numpy, arrays))
-
-
-def _pad(flat: Ids, lengths: Ids) -> Ids:
-    """Returns concatenated sequences of the given lengths as rows (B, T), padded with 0."""
-    padded = np.zeros((len(lengths), lengths.max()), np.int64)
-    padded[np.arange(padded.shape[1]) < lengths[:, None]] = flat
-    return padded
 
 
 def _pad_gold(gold: Sequence[Gold], lengths: Ids) -> Gold:
     """Returns gold ids (B, T), or (B, T, K) booleans or log weights if a sentence has them."""
     sets = [rows for rows in gold if rows.ndim == 2]
     if not sets:
-        return _pad(np.concatenate(gold), lengths)
+        return pad(np.concatenate(gold), lengths)
     identity: Gold = np.eye(sets[0].shape[1], dtype=np.bool_)
     padded: Gold = np.zeros((len(lengths), lengths.max(), len(identity)), np.bool_)
     if weighted := any(rows.dtype == np.float32 for rows in sets):
@@ -252,7 +199,7 @@ class EncodedCorpus:
         gold: encodes their tags, for batches with gold tags.
         passages: the passage number of each sentence, for batches with document context.
         weights: the factor of the loss of each sentence; None if all are 1.
-        transformer: reads the states or subwords of these sentences, for a network with transformer features.
+        transformer: reads the hidden states or subwords of these sentences, for a network with transformer features.
     """
 
     def __init__(
@@ -263,7 +210,7 @@ class EncodedCorpus:
         passages: Sequence[int] | None = None,
         *,
         weights: Sequence[float] | None = None,
-        transformer: TransformerSource | None = None,
+        transformer: TransformerProvider | None = None,
     ) -> None:
         self._encoder, self._transformer = encoder, transformer
         self._weights = None if weights is None else torch.tensor(weights, dtype=torch.float32)
@@ -295,79 +242,19 @@ class EncodedCorpus:
         context = None
         if self._occurrences is not None:
             context = self._occurrences.select(token_indices(self._starts, self.lengths, positions))
-        batch = self._encoder.batch([self._words[position] for position in positions], gold, context)
+        batch = _to_batch(self._encoder.arrays([self._words[position] for position in positions], context), gold)
         if self._weights is not None:
             batch = replace(batch, weights=self._weights[list(positions)])
         if self._transformer is not None:
             batch = replace(batch, transformer=self._read_transformer(self._transformer, positions))
         return batch
 
-    def _read_transformer(self, source: TransformerSource, positions: Sequence[int]) -> TransformerTensors:
+    def _read_transformer(self, provider: TransformerProvider, positions: Sequence[int]) -> TransformerTensors:
         lengths = np.array([self.lengths[position] for position in positions], np.int64)
-        rows = torch.from_numpy(_pad(np.arange(lengths.sum()), lengths))
-        data = source.read(positions)
+        rows = torch.from_numpy(pad(np.arange(lengths.sum()), lengths))
+        data = provider.read(positions)
         if not isinstance(data, Tensor):
             return TransformerTensors(rows, subwords=data)
-        return TransformerTensors(rows, states=data) if data.ndim == 3 else TransformerTensors(rows, features=data)
-
-
-def token_indices(starts: Ids, lengths: Sequence[int] | Ids, positions: Sequence[int]) -> Ids:
-    """Returns the indices, among the tokens of all sentences, of the tokens of the sentences at these positions.
-
-    >>> token_indices(np.array([0, 2, 5]), [2, 3, 1], [2, 0]).tolist()
-    [5, 0, 1]
-    """
-    counts = np.fromiter((lengths[position] for position in positions), np.int64, len(positions))
-    indices: Ids = np.arange(counts.sum()) + np.repeat(starts[list(positions)] - (np.cumsum(counts) - counts), counts)
-    return indices
-
-
-IsFull = Callable[[int, int], bool]
-"""Returns whether a number of sentences, the longest with a number of tokens, exceeds the limit of a batch."""
-
-
-def batch_limit(*, max_sentences: int | None = None, max_tokens: int | None = None) -> IsFull:
-    """Returns the limit of a batch: a number of sentences, of tokens with padding, or both."""
-    return lambda count, longest: (
-        (max_sentences is not None and count > max_sentences)
-        or (max_tokens is not None and count * longest > max_tokens)
-    )
-
-
-def split_into_batches(order: Sequence[int], lengths: Sequence[int], is_full: IsFull) -> Iterator[list[int]]:
-    """Yields positions in their order as batches within a limit; a sentence that exceeds the limit is a batch of one.
-
-    >>> list(split_into_batches([2, 0, 1], [5, 3, 5], batch_limit(max_tokens=10)))
-    [[2, 0], [1]]
-    """
-    batch: list[int] = []
-    longest = 0
-    for position in order:
-        longest = max(longest, lengths[position])
-        if batch and is_full(len(batch) + 1, longest):
-            yield batch
-            batch, longest = [], lengths[position]
-        batch.append(position)
-    if batch:
-        yield batch
-
-
-def shuffled_batches(
-    lengths: Sequence[int], is_full: IsFull, *, bucket_size: int, seed: int, epoch: int
-) -> list[list[int]]:
-    """Returns the batches of an epoch; the same seed and epoch give the same batches.
-
-    Sentences are shuffled and divided into buckets of `bucket_size`. Each bucket is sorted by length, so that batches
-    need little padding, and split into batches, which are shuffled. With a bucket size of 1 sentences are in random
-    order.
-    """
-    random = np.random.default_rng((seed, epoch))
-    order = random.permutation(len(lengths)).tolist()
-    batches: list[list[int]] = []
-    step = len(order) if bucket_size == 1 else bucket_size
-    for start in range(0, len(order), step):
-        part = order[start : start + step]
-        if bucket_size > 1:
-            part.sort(key=lengths.__getitem__)
-        batches.extend(split_into_batches(part, lengths, is_full))
-    return [batches[index] for index in random.permutation(len(batches))]
+        if data.ndim == 3:
+            return TransformerTensors(rows, hidden_states=data)
+        return TransformerTensors(rows, features=data)

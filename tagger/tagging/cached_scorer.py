@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tagger.data.batching import token_indices
 from tagger.data.document_context import OccurrenceIndex
+from tagger.data.word_arrays import token_indices
 from tagger.data.word_cache import Ids, WordCache
 from tagger.data.word_encoding import EncodedWords, encode_casing, encode_words, number_keys
 from tagger.model import TaggerModel
@@ -81,14 +81,14 @@ class CachedScorer:
             occurrences = None
             if self._uses_context and len(sentences):
                 occurrences = self._occurrences(sentences, rows, lengths, passages)
-            source = self._transformer.prepare(sentences, passages) if self._transformer else None
+            pool_features = self._transformer.prepare(sentences, passages) if self._transformer else None
         except BaseException:
             with self._lock:
                 self._release(lease)
             raise
 
         def score(positions: Sequence[int]) -> tuple[Tensor, Tensor]:
-            features = None if source is None else source.read(positions).numpy()
+            features = None if pool_features is None else pool_features.read(positions).numpy()
             tokens = token_indices(starts, lengths, positions)
             context = None if occurrences is None else occurrences.select(tokens)
             counts = lengths[positions]

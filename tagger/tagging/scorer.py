@@ -10,8 +10,9 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from tagger.data.batching import EncodedCorpus, WordEncoder
+from tagger.data.batching import EncodedCorpus
 from tagger.data.sentence import Sentence
+from tagger.data.word_arrays import WordEncoder
 from tagger.model import TaggerModel
 from tagger.tagging import forking
 from tagger.tagging.transformer_runner import TransformerRunner

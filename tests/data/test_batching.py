@@ -5,16 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from tagger.data.batching import (
-    EncodedCorpus,
-    WordEncoder,
-    batch_limit,
-    shuffled_batches,
-    split_into_batches,
-)
+from tagger.data.batch_order import batch_limit, shuffled_batches, split_into_batches
+from tagger.data.batching import EncodedCorpus
 from tagger.data.partial import GoldEncoder
 from tagger.data.sentence import Sentence
 from tagger.data.vocab import SPECIAL, UNKNOWN, Vocab, casing
+from tagger.data.word_arrays import WordEncoder
 from tagger.data.word_encoding import MAX_CHARACTERS
 
 WORDS = Vocab((*SPECIAL, "the", "Cat", "sat", "00"))

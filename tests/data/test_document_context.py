@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from tagger.data import document_context
-from tagger.data.batching import EncodedCorpus, WordEncoder
+from tagger.data.batching import EncodedCorpus
 from tagger.data.document_context import CASING_FEATURES, PassageNumbering, number_passages
 from tagger.data.sentence import Sentence
 from tagger.data.vocab import CASINGS, SPECIAL, Vocab
+from tagger.data.word_arrays import WordEncoder
 
 WORDS = Vocab((*SPECIAL, "the", "Cat", "sat", "cat", "on"))
 CHARACTERS = Vocab((*SPECIAL, *"acehnost"))

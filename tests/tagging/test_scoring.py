@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from tagger.data.batching import Batch, WordEncoder
+from tagger.data.batching import Batch
 from tagger.data.sentence import Sentence
+from tagger.data.word_arrays import WordEncoder
 from tagger.errors import DataError
 from tagger.nn.crf.linear_chain import LinearChain
 from tagger.tagging import DecodingOptions, Tagger
@@ -136,7 +137,7 @@ def test_feeder_threads_build_batches_while_one_is_scored(monkeypatch: pytest.Mo
     expected = tag_all(tagger(random_model, batch_tokens=100))
     monkeypatch.setitem(tagging._FEEDERS, "cpu", 3)
     built, overlapped = threading.Semaphore(0), []
-    forward, batch = type(random_model.network).forward, WordEncoder.batch
+    forward, batch = type(random_model.network).forward, WordEncoder.arrays
 
     def slowly(self: torch.nn.Module, inputs: Batch) -> torch.Tensor:
         if not overlapped:
@@ -149,7 +150,7 @@ def test_feeder_threads_build_batches_while_one_is_scored(monkeypatch: pytest.Mo
         return actual
 
     monkeypatch.setattr(type(random_model.network), "forward", slowly)
-    monkeypatch.setattr(WordEncoder, "batch", build)
+    monkeypatch.setattr(WordEncoder, "arrays", build)
     assert tag_all(tagger(random_model, batch_tokens=100)) == expected
     assert overlapped == [True]
 

@@ -9,10 +9,11 @@ import pytest
 import tagger
 from tagger import model_dir, training
 from tagger.config import Config
-from tagger.data.batching import EncodedCorpus, WordEncoder
+from tagger.data.batching import EncodedCorpus
 from tagger.data.partial import GoldEncoder
 from tagger.data.sentence import Sentence
 from tagger.data.vocab import Vocab
+from tagger.data.word_arrays import WordEncoder
 from tagger.errors import ConfigError
 from tagger.training import Event, StepEnd
 from tagger.training.distillation import weigh_tags

@@ -1,0 +1,16 @@
+"""The names of a graph's inputs and outputs; `tagger/export/README.md` describes them."""
+
+WORDS = "words"
+CHARACTERS = "characters"
+CASING = "casing"
+INDEX = "index"
+LENGTHS = "lengths"
+CONTEXT_INDEX = "context_index"
+CONTEXT_NEIGHBOURS = "context_neighbours"
+CONTEXT_CASING = "context_casing"
+PROBABILITIES = "probabilities"
+
+PATH = "path"
+SCORE = "score"
+MARGINALS = "marginals"
+SPAN_PROBABILITIES = "span_probabilities"
