@@ -32,6 +32,7 @@ __all__ = [
     "info",
     "init",
     "load",
+    "push",
     "score",
     "select",
     "serve",
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from tagger.api.evaluation import evaluate, evaluate_files
     from tagger.api.info import info
     from tagger.api.init import init
+    from tagger.api.push import push
     from tagger.api.scoring import score
     from tagger.api.selection import select
     from tagger.api.settings import settings
@@ -88,6 +90,7 @@ _MODULES = {
     "info": "tagger.api.info",
     "init": "tagger.api.init",
     "load": "tagger.tagging",
+    "push": "tagger.api.push",
     "score": "tagger.api.scoring",
     "select": "tagger.api.selection",
     "serve": "tagger.serving.serve",

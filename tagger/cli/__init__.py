@@ -19,6 +19,7 @@ from tagger.cli import (
     evaluate,
     info,
     init,
+    push,
     score,
     select,
     serve,
@@ -54,6 +55,7 @@ for _command in (
     split.split,
     settings.settings,
     info.info,
+    push.push,
 ):
     app.command(cls=Command)(_command)
 
