@@ -47,7 +47,7 @@ from tagger.signals import StopRequest
 from tagger.training import corpora, optimizers
 from tagger.training.events import EpochEnd, StepEnd
 from tagger.training.loop import Loop
-from tagger.training.transformer_sources import open_state_cache
+from tagger.training.transformer_providers import open_hidden_state_cache
 from tagger.transformer import library
 
 WARM_UP = 20  # steps
@@ -195,7 +195,7 @@ def measure_epoch(
         timer.start()
 
     stack = contextlib.ExitStack()
-    cache = stack.enter_context(open_state_cache(settings))
+    cache = stack.enter_context(open_hidden_state_cache(settings))
     loop = Loop(settings, model, data, run, device, callback, cache)
     timer = PartTimer(loop)
     update = loop.updater.update

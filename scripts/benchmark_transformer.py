@@ -9,10 +9,10 @@ format of the recipe. The recipe's network is used with and without the transfor
              of the ratio is at most 1.3. Each round takes `--steps` steps, without the evaluation at the end of an
              epoch. Then the size of the cache, and the peak of resident memory: in the first training without the
              transformer, and in all trainings
-    states   tokens/s of the first pass, which splits tokens into subwords, computes states and writes them to the
-             cache: without context, and with the recipe's context in documents. The target of the ratio to the floor
-             is at least 0.6
-    tagging  tokens/s of tagging sentences in memory, without a cache of states. The target of the ratio to a
+    states   tokens/s of the first pass, which splits tokens into subwords, computes hidden states and writes them to
+             the cache: without context, and with the recipe's context in documents. The target of the ratio to the
+             floor is at least 0.6
+    tagging  tokens/s of tagging sentences in memory, without a cache of hidden states. The target of the ratio to a
              token-classification pipeline of transformers is at least 2 without context
 
 The floor is the time of the transformer's matrix products for the same subwords, context and special tokens included.
@@ -61,10 +61,10 @@ from tagger.tagging import Tagger
 from tagger.training import corpora
 from tagger.training.events import StepEnd
 from tagger.training.loop import Loop
-from tagger.training.transformer_sources import open_source
+from tagger.training.transformer_providers import open_provider
 from tagger.transformer import library
-from tagger.transformer.sources import FrozenStates, FrozenTransformer
-from tagger.transformer.state_cache import CacheOptions, StateCache, open_cache
+from tagger.transformer.hidden_state_cache import CacheOptions, HiddenStateCache, open_cache
+from tagger.transformer.providers import FrozenTransformer, HiddenStateProvider
 from tagger.transformer.subwords import SubwordEncoder
 from tagger.transformer.windows import Windows
 
@@ -173,7 +173,7 @@ def measure_epoch(bench: Bench) -> Iterator[Result]:
     yield {"row": "memory, cached features", "unit": "MB", "value": peak_bytes() / 1e6}
 
 
-def train(bench: Bench, settings: config.Config, run: Path, cache: StateCache | None) -> Result:
+def train(bench: Bench, settings: config.Config, run: Path, cache: HiddenStateCache | None) -> Result:
     """Returns seconds of an epoch of training, measured over some steps."""
     steps, batches = bench.options.steps, -(-len(bench.sentences) // settings.training.batch_size)
     epochs = -(-(WARM_UP + steps) // batches)
@@ -202,7 +202,7 @@ def train(bench: Bench, settings: config.Config, run: Path, cache: StateCache | 
 def measure_cache(bench: Bench) -> Iterator[Result]:
     """Yields the bytes per token in the cache, and in total for the used sentences and for the whole file."""
     with tempfile.TemporaryDirectory() as folder, open_cache(CacheOptions(Path(folder) / "features")) as cache:
-        open_source(bench.build(bench.with_transformer()), bench.sentences, cache, CPU)
+        open_provider(bench.build(bench.with_transformer()), bench.sentences, cache, CPU)
         size = sum(path.stat().st_size for path in Path(folder).rglob("*.states"))
     tokens = bench.data.train.tokens
     yield {"row": "cache, each token", "unit": "bytes", "value": size / tokens}
@@ -220,25 +220,25 @@ def peak_bytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
 
 
-def measure_states(bench: Bench) -> Iterator[Result]:
+def measure_first_pass(bench: Bench) -> Iterator[Result]:
     """Yields the speed of the first pass, that of the floor, and ratios, for each size of context."""
     measurements: dict[str, Callable[[], Result]] = {}
     ratios = []
     for context in bench.contexts:
         name, floor = f"states, context {context}", f"floor, context {context}"
-        measurements[name] = partial(compute_states, bench, context)
+        measurements[name] = partial(compute_first_pass, bench, context)
         measurements[floor] = partial(measure_floor, bench, context)
         ratios.append((name, floor))
     yield from measure_alternately(measurements, bench.options.rounds, ratios=ratios, units={})
 
 
-def compute_states(bench: Bench, context: int) -> Result:
+def compute_first_pass(bench: Bench, context: int) -> Result:
     """Measures the first pass over the corpus."""
     frozen = freeze(bench, context)
     sentences, passages = read_tokens(bench.sentences), number_passages(bench.sentences)
     with open_cache(CacheOptions(is_enabled=False)) as cache:
-        states = FrozenStates(sentences, passages, frozen, cache)
-        seconds = measure_seconds(states.fill)
+        hidden_states = HiddenStateProvider(sentences, passages, frozen, cache)
+        seconds = measure_seconds(hidden_states.fill)
     return speed(sum(map(len, sentences)), seconds)
 
 
@@ -259,8 +259,8 @@ def freeze(bench: Bench, context: int) -> FrozenTransformer:
     """Returns the frozen transformer of a new model."""
     model = bench.build(bench.with_transformer(context=context))
     assert model.transformer is not None
-    assert model.state_reader is not None
-    return model.sentence_computer(model.transformer, model.state_reader, CPU)
+    assert model.hidden_state_reader is not None
+    return model.sentence_computer(model.transformer, model.hidden_state_reader, CPU)
 
 
 def count_products(encoder: Any, windows: Windows) -> Mapping[Shape, int]:
@@ -342,7 +342,7 @@ def read_tokens(sentences: Sequence[Sentence]) -> list[list[str]]:
     return [list(sentence.tokens) for sentence in sentences]
 
 
-MEASUREMENTS = {"epoch": measure_epoch, "states": measure_states, "tagging": measure_tagging}
+MEASUREMENTS = {"epoch": measure_epoch, "states": measure_first_pass, "tagging": measure_tagging}
 
 
 def main() -> None:

@@ -33,8 +33,10 @@ __all__ = [
     "info",
     "init",
     "load",
+    "push",
     "score",
     "select",
+    "serve",
     "settings",
     "split",
     "tag_files",
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from tagger.api.export import export_model
     from tagger.api.info import info
     from tagger.api.init import init
+    from tagger.api.push import push
     from tagger.api.scoring import score
     from tagger.api.selection import select
     from tagger.api.settings import settings
@@ -65,6 +68,7 @@ if TYPE_CHECKING:
     from tagger.errors import TaggerError
     from tagger.evaluation import Report, SystemScores
     from tagger.experiments import Comparison
+    from tagger.serving.serve import serve
     from tagger.tagging import Tagger, load
 
 _MODULES = {
@@ -89,8 +93,10 @@ _MODULES = {
     "info": "tagger.api.info",
     "init": "tagger.api.init",
     "load": "tagger.tagging",
+    "push": "tagger.api.push",
     "score": "tagger.api.scoring",
     "select": "tagger.api.selection",
+    "serve": "tagger.serving.serve",
     "settings": "tagger.api.settings",
     "split": "tagger.api.split",
     "tag_files": "tagger.api.batch",

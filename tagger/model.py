@@ -15,7 +15,7 @@ from tagger.choices import Scheme, listed
 from tagger.config import Config, dump, parse
 from tagger.config.schema import Model, Transformer, Words
 from tagger.data import document_context, schemes, vector_files, vectors
-from tagger.data.batching import EncodedCorpus, TransformerSource
+from tagger.data.batching import EncodedCorpus, TransformerProvider
 from tagger.data.calibration import Calibration
 from tagger.data.document_context import number_passages
 from tagger.data.partial import GoldEncoder
@@ -35,11 +35,11 @@ from tagger.nn.embeddings import (
 )
 from tagger.nn.encoder import Encoder
 from tagger.nn.model import Network
-from tagger.nn.transformer import StateReader, TransformerFeatures, pooled_dim
+from tagger.nn.transformer import HiddenStateReader, TransformerFeatures, pooled_dim
 from tagger.transformer import library
+from tagger.transformer.hidden_states import HiddenStateComputer
 from tagger.transformer.library import Pretrained
-from tagger.transformer.sources import FrozenTransformer
-from tagger.transformer.states import StateComputer
+from tagger.transformer.providers import FrozenTransformer
 from tagger.transformer.windows import Layout
 
 log = logging.getLogger(__name__)
@@ -90,12 +90,12 @@ class TaggerModel:
         return Vocab(self.words.items + self.frozen_words.items)
 
     @cached_property
-    def state_reader(self) -> StateReader | None:
-        """Computes the states of tokens, None without a transformer; a trainable one is part of the network."""
+    def hidden_state_reader(self) -> HiddenStateReader | None:
+        """Computes the hidden states of tokens, None without a transformer; a trainable one is part of the network."""
         features = self.network.embedding.transformer
         if features is None or self.transformer is None:
             return None
-        return features.reader or build_state_reader(self.config.model.transformer, self.transformer)
+        return features.reader or build_hidden_state_reader(self.config.model.transformer, self.transformer)
 
     def layout(self, transformer: Pretrained) -> Layout:
         """Returns how the windows of the model's transformer are formed."""
@@ -109,15 +109,15 @@ class TaggerModel:
         )
 
     def sentence_computer(
-        self, transformer: Pretrained, reader: StateReader, device: torch.device
+        self, transformer: Pretrained, reader: HiddenStateReader, device: torch.device
     ) -> FrozenTransformer:
-        """Returns an object that computes the states of sentences with the current weights of a reader.
+        """Returns an object that computes the hidden states of sentences with the current weights of a reader.
 
         Its digest identifies the weights of a frozen transformer only.
         """
         averages = self.config.model.transformer.mix == "mean"
-        computer = StateComputer(reader, transformer.padding_id, device, averages_layers=averages)
-        parts = (transformer.source.digest.encode(), transformer.config, transformer.tokenizer)
+        computer = HiddenStateComputer(reader, transformer.padding_id, device, averages_layers=averages)
+        parts = (transformer.origin.digest.encode(), transformer.config, transformer.tokenizer)
         digest = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
         return FrozenTransformer(computer, transformer.subwords.encode, self.layout(transformer), digest)
 
@@ -127,7 +127,7 @@ class TaggerModel:
         gold: GoldEncoder | None = None,
         *,
         weights: Sequence[float] | None = None,
-        transformer: TransformerSource | None = None,
+        transformer: TransformerProvider | None = None,
     ) -> EncodedCorpus:
         """Returns sentences as batches that the network reads; the arguments are those of `EncodedCorpus`.
 
@@ -218,6 +218,9 @@ def read_tables(config: Config, sentences: Sequence[Sentence]) -> list[vectors.T
             log.warning("%s has a vector for no word of the training data", path)
     if len(tables) > 1:
         log.info("vectors together: %s", vectors.coverage(tables, counts))
+    limit = config.model.words.max_dim
+    if limit is not None and sum(table.dim for table in tables) > limit:
+        return [vectors.reduce(tables, limit)]
     return tables
 
 
@@ -339,7 +342,7 @@ def _build_embedding(
 
 
 def _build_transformer_features(settings: Transformer, transformer: Pretrained) -> TransformerFeatures:
-    reader = build_state_reader(settings, transformer)
+    reader = build_hidden_state_reader(settings, transformer)
     return TransformerFeatures(
         1 if settings.mix == "mean" else len(reader.layers),
         pooled_dim(transformer.hidden_size, settings.pooling),
@@ -373,14 +376,14 @@ def _select_layers(settings: Transformer, transformer: Pretrained) -> tuple[int,
     return tuple(layer % count for layer in settings.layers)
 
 
-def build_state_reader(settings: Transformer, transformer: Pretrained) -> StateReader:
-    """Returns the module that reads the states of tokens from the layers that the settings name.
+def build_hidden_state_reader(settings: Transformer, transformer: Pretrained) -> HiddenStateReader:
+    """Returns the module that reads the hidden states of tokens from the layers that the settings name.
 
     Raises:
         ConfigError: the transformer has no such layer.
     """
     special = transformer.subwords.prefix, transformer.subwords.suffix
-    return StateReader(
+    return HiddenStateReader(
         transformer.encoder,
         _select_layers(settings, transformer),
         settings.pooling,

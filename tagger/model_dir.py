@@ -10,6 +10,7 @@ run/    model-best/  checkpoint-NNNNNN/ (a model, with state.json and state.safe
 
 import hashlib
 import logging
+import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -125,11 +126,11 @@ def save(model: TaggerModel, directory: Path, metrics: Metrics, state: State | N
 
 def _transformer_files(model: TaggerModel, transformer: Pretrained, *, includes_weights: bool) -> dict[str, bytes]:
     """Returns the files of a model's transformer; those of a checkpoint never hold its frozen weights."""
-    settings, source = model.config.model.transformer, transformer.source
-    is_local = source.revision is None  # a directory
+    settings, origin = model.config.model.transformer, transformer.origin
+    is_local = origin.revision is None  # a directory
     if is_local:
-        source = replace(source, name=Path(source.name).name)  # a model does not hold paths
-    contents = (json_files.dump(asdict(source), indent=1), transformer.config, transformer.tokenizer)
+        origin = replace(origin, name=Path(origin.name).name)  # a model does not hold paths
+    contents = (json_files.dump(asdict(origin), indent=1), transformer.config, transformer.tokenizer)
     files = dict(zip(_TRANSFORMER, contents, strict=True))
     includes_weights = includes_weights and (is_local if settings.include_weights is None else settings.include_weights)
     if includes_weights and not settings.trainable:
@@ -208,31 +209,31 @@ def _read_transformer(files: ModelFiles, settings: Config, loaded: Pretrained | 
         raise ModelError(f"holds {unexpected[0]}, but config.yaml names {kind} transformer")
     if chosen.name is None:
         return None
-    source_file, config_file, tokenizer_file = (bytes(files.read(name)) for name in _TRANSFORMER)
+    origin_file, config_file, tokenizer_file = (bytes(files.read(name)) for name in _TRANSFORMER)
     try:
-        source = json_files.parse_as(library.Source, source_file)
-        _check_source(source)
+        origin = json_files.parse_as(library.Origin, origin_file)
+        _check_origin(origin)
     except ValueError as error:
         raise ModelError(f"{_TRANSFORMER[0]}: {error}") from error
-    is_known = loaded is not None and loaded.source.digest == source.digest  # else the weights that the model includes
+    is_known = loaded is not None and loaded.origin.digest == origin.digest  # else the weights that the model includes
     if chosen.trainable or (_TRANSFORMER_WEIGHTS in files and not is_known):
-        return without_unread_layers(chosen, library.restore(config_file, tokenizer_file, source))
-    if loaded is None and source.revision is None:
+        return without_unread_layers(chosen, library.restore(config_file, tokenizer_file, origin))
+    if loaded is None and origin.revision is None:
         raise ModelError(
-            f"the directory of its transformer {source.name!r} is known to its training only; use model-best"
+            f"the directory of its transformer {origin.name!r} is known to its training only; use model-best"
         )
-    transformer = loaded or library.load(source.name, source.revision)
-    library.check_digest(transformer.source, source)
+    transformer = loaded or library.load(origin.name, origin.revision)
+    library.check_digest(transformer.origin, origin)
     return without_unread_layers(chosen, transformer)
 
 
-def _check_source(source: library.Source) -> None:
+def _check_origin(origin: library.Origin) -> None:
     """Raises ValueError if a model's transformer has no valid name and commit: a model never names a path to read."""
-    pattern = _DIRECTORY_NAME if source.revision is None else _HUB_NAME
-    if not pattern.fullmatch(source.name) or not source.name.isprintable():
-        raise ValueError(f"name: expected the name of a directory or of the Hub, found {source.name[:60]!r}")
-    if source.revision is not None and not hub.COMMIT.fullmatch(source.revision):
-        raise ValueError(f"revision: expected a commit, found {source.revision[:60]!r}")
+    pattern = _DIRECTORY_NAME if origin.revision is None else _HUB_NAME
+    if not pattern.fullmatch(origin.name) or not origin.name.isprintable():
+        raise ValueError(f"name: expected the name of a directory or of the Hub, found {origin.name[:60]!r}")
+    if origin.revision is not None and not hub.COMMIT.fullmatch(origin.revision):
+        raise ValueError(f"revision: expected a commit, found {origin.revision[:60]!r}")
 
 
 def _read_vocabularies(files: ModelFiles, settings: Config) -> tuple[Vocab, Vocab, Vocab, Vocab]:
@@ -387,6 +388,18 @@ def check_publishable(directory: Path) -> None:
         raise ModelError(f"{directory}/{MANIFEST}: lists {unknown[0][:60]!r}, which is no file of a model")
 
 
+def read_card(directory: Path) -> bytes | None:
+    """Returns the model card of a directory, None if it has none.
+
+    Raises:
+        StorageError: the card is too large or not a regular file.
+    """
+    path = directories.current_path(directory) / CARD
+    if not os.path.lexists(path):
+        return None
+    return bytes(regular_file.read(path, limit=MAX_PUBLISHED_BYTES[CARD]))
+
+
 def copy(source: Path, directory: Path) -> None:
     """Copies a model and replaces the target directory.
 
@@ -432,9 +445,9 @@ def describe(directory: Path) -> dict[str, Any]:
 
 def _describe_transformer(model: TaggerModel, transformer: Pretrained) -> str:
     """Returns the name and kind of a model's transformer."""
-    source, settings = transformer.source, model.config.model.transformer
-    revision = f"@{source.revision}" if source.revision else ""
-    return f"{source.name}{revision}, {'trained' if settings.trainable else 'frozen'}, context {settings.context}"
+    origin, settings = transformer.origin, model.config.model.transformer
+    revision = f"@{origin.revision}" if origin.revision else ""
+    return f"{origin.name}{revision}, {'trained' if settings.trainable else 'frozen'}, context {settings.context}"
 
 
 def _describe_calibration(calibration: Calibration) -> dict[str, Any]:

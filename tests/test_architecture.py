@@ -14,8 +14,9 @@ PACKAGE = Path(__file__).parents[1] / "tagger"
 # Each part may import only parts of lower lines; parts on one line do not import each other.
 LINES = [
     {"cli"},
+    {"serving"},
     {"api"},
-    {"analysis", "experiments", "export"},
+    {"analysis", "experiments", "export", "integrations"},
     {"training"},
     {"evaluation", "jobs"},
     {"tagging"},
@@ -43,8 +44,10 @@ FOLDERS = {
             "export",
             "info",
             "init",
+            "push",
             "score",
             "select",
+            "serve",
             "settings",
             "split",
             "tag",
@@ -56,7 +59,7 @@ FOLDERS = {
         {"sentence"},
         {"document", "schemes", "vocab"},
         {"partial", "tag_formats"},
-        {"alignment", "notices", "overlaps", "splitting", "suspicions", "vectors"},
+        {"alignment", "notices", "overlaps", "splitting", "vectors"},
         {"vector_files"},
         {"formats.spacy_library"},
         {"formats.blocks", "formats.escapes", "formats.headers", "formats.reading", "formats.writing"},
@@ -72,7 +75,7 @@ FOLDERS = {
         {"formats.parquet.writing"},
         {"guessing"},
         {"corpus", "corpus_folder", "data_settings"},
-        {"conversion", "reader", "writer"},
+        {"conversion", "reader", "suspicions", "writer"},
         {"tagged_files", "windows", "word_cache"},
         {"batch_order", "document_context", "word_encoding"},
         {"word_arrays"},
@@ -93,9 +96,18 @@ FOLDERS = {
         {"kernels.scorer"},
     ],
     "transformer": [
-        {"architecture", "state_cache", "tokenizer_file", "windows"},
-        {"layers", "states", "subwords"},
-        {"library", "sources"},
+        {"architecture", "hidden_state_cache", "tokenizer_file", "windows"},
+        {"hidden_states", "layers", "subwords"},
+        {"library", "providers"},
+    ],
+    "serving": [
+        {"limits", "metrics"},
+        {"labelling_interface", "served_models"},
+        {"queries"},
+        {"api_description", "endpoints"},
+        {"worker"},
+        {"app", "server"},
+        {"serve"},
     ],
     "evaluation": [
         {"report"},
@@ -133,6 +145,7 @@ FOLDERS = {
             "export",
             "info",
             "init",
+            "push",
             "scoring",
             "selection",
             "settings",
@@ -158,6 +171,7 @@ FOLDERS = {
         {"batch_memory", "long_sentences", "scorer_choice"},
         {"tagger"},
     ],
+    "integrations": [{"hub"}],
     "export": [
         {"onnx.files", "onnx.graph", "onnx.ports", "onnx.preprocessing", "onnx.samples", "onnx.session"},
         {"onnx.golden", "onnx.inputs", "onnx.network"},
@@ -167,7 +181,7 @@ FOLDERS = {
     ],
     "experiments": [{"runs", "significance"}, {"compared_systems", "processes"}, {"comparison", "folds", "seeds"}],
     "training": [
-        {"epoch_record", "lazy_rows", "run_dir", "sentence_weights", "transformer_sources"},
+        {"epoch_record", "lazy_rows", "run_dir", "sentence_weights", "transformer_providers"},
         {"corpora", "dev_scorer", "diagnostics", "distillation", "events", "optimizers", "records", "transfer"},
         {"result", "update"},
         {"state"},
@@ -195,6 +209,10 @@ ONE_FILE = {
     "transformers": "transformer/library.py",
     "huggingface_hub": "io/hub.py",
     "tokenizers": "transformer/subwords.py",
+    "fastapi": "serving/app.py",
+    "starlette": "serving/app.py",
+    "uvicorn": "serving/server.py",
+    "prometheus_client": "serving/metrics.py",
     "onnx": "export/onnx/graph.py",
     "onnxruntime": "export/onnx/session.py",
 }
@@ -289,7 +307,9 @@ def test_every_library_that_is_imported_is_declared() -> None:
         "pandas": "datasets",
         "scipy": "seqeval",
         "huggingface_hub": "datasets",
-    }  # the latter six come with
+        "starlette": "fastapi",
+        "prometheus_client": "prometheus-client",
+    }  # most of the latter come with
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
     given = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
     declared = {re.split(r"[^\w-]", one)[0] for one in given}

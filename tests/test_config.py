@@ -108,7 +108,7 @@ def test_a_fault_is_reported_with_its_position(text: str, fault: str) -> None:
         ),
         (
             "model: {encoder: {direction: forward, merge: sum}}",
-            "model.encoder: merge has no effect with direction forward; omit it",
+            "model.encoder.merge has no effect with direction forward; omit it",
         ),
         ("model: {encoder: {cell: gru, forget_bias: 2}}", "forget_bias has no effect with cell gru"),
         ("model: {characters: {kind: lstm, kernel_size: 5}}", "kernel_size has no effect with kind lstm"),
@@ -234,3 +234,58 @@ def test_any_text_is_unchanged_after_writing_and_reading(text: str) -> None:
 def test_recipes_for_different_data_have_equal_model_and_training_settings(recipe: str, other: str) -> None:
     first, second = config.load(recipe), config.load(other)
     assert (first.model, first.training) == (second.model, second.training)
+
+
+OFF = {
+    "model.words.embedding_dim=0": "model: {words: {vectors: [a.txt], trainable: false, dropout: 0.3}, casing: 4,"
+    " document_context: {output_dim: 10, dropout: 0.1}}\ntraining: {optimizer: {learning_rates: {words: 0.1}}}",
+    "model.characters.kind=none": "model: {characters: {embedding_dim: 7, output_dim: 7, kernel_size: 5}}\n"
+    "training: {optimizer: {learning_rates: {characters: 0.1}}}",
+    "model.characters.kind=lstm": "model: {characters: {kernel_size: 5}}",
+    "model.document_context.output_dim=0": "model: {document_context: {output_dim: 9, dropout: 0.1}}",
+    "model.transformer.name=null": f"{TRAINABLE[:-2]}, layers: last, mix: mean, context: 9, context_dropout: 0.1}}}}\n"
+    "training: {fine_tuning: {frozen_epochs: 1}, optimizer: {learning_rates: {transformer: 0.1}}}",
+    "model.transformer.trainable=false": f"{TRAINABLE[:-2]}, context_dropout: 0.1}}}}\n"
+    "training: {fine_tuning: {layer_decay: 0.5}, optimizer: {learning_rates: {transformer: 0.1}}}",
+    "model.transformer.trainable=true": "model: {transformer: {name: a/b, include_weights: true}}\n"
+    "training: {feature_cache: folder, feature_cache_gb: 1}",
+    "model.transformer.context=0": f"{TRAINABLE[:-2]}, context_dropout: 0.1}}}}",
+    "model.encoder.num_layers=0": "model: {encoder: {cell: gru, hidden_size: 7, num_layers: 2, attention_heads: 2},"
+    " dropout: {layers: 0.1, output: 0.1}}\ntraining: {optimizer: {learning_rates: {encoder: 0.1}}}",
+    "model.encoder.num_layers=1": "model: {encoder: {num_layers: 2}, dropout: {layers: 0.1, output: 0.1}}",
+    "model.encoder.direction=forward": "model: {encoder: {merge: sum}}",
+    "model.encoder.cell=gru": "model: {encoder: {forget_bias: 2}}",
+    "model.head.kind=softmax": "model: {head: {forbid_in_training: true}}",
+    "training.optimizer.kind=adamw": "training: {optimizer: {momentum: 0.5, nesterov: true}}",
+    "training.schedule.kind=onecycle": "training: {schedule: {kind: inverse, decay: 0.1, warmup: 7}}",
+    "data.format=columns": "data: {dataset: a/b, splits: {dev: other}, tag_names: [a, b]}",
+    "data.tag_format=plain": "data: {outside_tag: _}",
+}
+
+
+@pytest.mark.parametrize("override", OFF)
+def test_an_override_that_turns_a_part_off_also_omits_its_settings_in_the_recipe(override: str) -> None:
+    config = parse(OFF[override], "recipe.yaml", overrides=[override])
+    name, _, value = override.partition("=")
+    assert f"{name.rpartition('.')[2]}: {value}" in dump(config)
+    assert parse(dump(config), "stored") == config
+
+
+def test_an_override_without_effect_and_a_contradiction_within_the_recipe_stay_faults() -> None:
+    text, off = "model: {words: {dropout: 0.3, max_frozen_words: 5}}", "model.words.embedding_dim=0"
+    assert faults(text, off, "model.words.dropout=0.2") == (
+        "setting model.words.dropout=0.2: model.words.dropout has no effect with embedding_dim 0; omit it",
+    )
+    assert faults("model: {words: {embedding_dim: 0, dropout: 0.3}}", "training.epochs=3") == (
+        "recipe.yaml:1:35: model.words.dropout has no effect with embedding_dim 0; omit it",
+    )
+    assert faults(text, off, "model.words={embedding_dim: 0, dropout: 0.2}")
+    assert faults("{}", "training.fine_tuning.frozen_epochs=1")
+    trainable = f"{TRAINABLE}\ntraining: {{fine_tuning: {{layer_decay: 0.5}}}}"
+    assert faults(trainable, "model.transformer.trainable=false", "training.fine_tuning.frozen_epochs=1")
+
+
+def test_settings_that_an_override_omits_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    parse("model: {words: {dropout: 0.3}}", "recipe.yaml", overrides=["model.words.embedding_dim=0"])
+    assert caplog.messages == ["without effect after overrides, and omitted: model.words.dropout"]

@@ -94,6 +94,17 @@ WHOLE = {
     "give_up": "rollback",
     "take_up": "resume_from",
 }
+# Refused in modules that handle a transformer, where these words would be ambiguous.
+TRANSFORMER_MODULES = (
+    *sorted(PACKAGE.glob("transformer/*.py")),
+    *(PACKAGE / "nn" / name for name in ("inputs.py", "packing.py", "transformer.py")),
+    *(PACKAGE / name for name in ("data/batching.py", "model.py")),
+    *(PACKAGE / name for name in ("tagging/transformer_runner.py", "training/transformer_providers.py")),
+)
+TRANSFORMER_WORDS = {
+    r"(?<!hidden_)(?<!hidden )(?<!hidden)(?<!\.)states?(?!_dict)": "hidden states: a transformer's output per layer",
+    r"sources?": "provider, which reads parts of batches; origin, where a transformer comes from; or the exact noun",
+}
 # Refused as words of help texts and of descriptions of settings.
 PROSE = {
     word: PARTS[word]
@@ -161,6 +172,17 @@ def prose_faults(text: str) -> list[str]:
     return [f"{text!r}: for '{word}' write {PROSE[word]}" for word in PROSE if re.search(rf"\b{word}\b", plain)]
 
 
+def ambiguous_words(text: str) -> list[str]:
+    """Returns the words of a transformer's module that could mean several things, with the replacement."""
+    return [
+        f"`{match[0]}`: write {replacement}"
+        for word, replacement in TRANSFORMER_WORDS.items()
+        for match in re.finditer(
+            rf"(?<![a-z]){word}(?![a-z])", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", text), re.IGNORECASE
+        )
+    ]
+
+
 def settings(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Yields the dotted name and the description of each setting."""
     for name, field in model.model_fields.items():
@@ -178,6 +200,13 @@ def commands() -> dict[str, Any]:
 def test_identifiers_use_no_retired_word(path: Path) -> None:
     faults = module_faults(path)
     assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize("path", TRANSFORMER_MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_hidden_states_providers_and_origins_of_transformers_have_one_name_each(path: Path) -> None:
+    assert not ambiguous_words(path.name)
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        assert not ambiguous_words(line), f"line {number}"
 
 
 def test_settings_use_no_retired_word() -> None:
@@ -202,6 +231,11 @@ def test_the_check_finds_retired_words() -> None:
     assert sorted(fault.split("`")[1] for fault in faults) == ["kept_rows", "one", "place", "rate", "to"]
     assert prose_faults("where the word is spelt elsewhere")
     assert not prose_faults("Number of seeds to train in parallel.")
+    ambiguous = "StateReader state_cache _states: the states of `TransformerSource` open_source"
+    assert len(ambiguous_words(ambiguous)) == 6
+    assert not ambiguous_words(
+        "HiddenStateReader hidden_state_cache hidden_states: hidden states, encoder.state_dict()"
+    )
 
 
 if __name__ == "__main__":  # a report for the owners of the folders

@@ -20,8 +20,10 @@ from tagger.cli import (
     export,
     info,
     init,
+    push,
     score,
     select,
+    serve,
     settings,
     split,
     tag,
@@ -46,6 +48,7 @@ for _command in (
     compare.compare,
     calibrate.calibrate,
     tag.tag,
+    serve.serve,
     check.check,
     audit.audit,
     select.select,
@@ -54,6 +57,7 @@ for _command in (
     export.export,
     settings.settings,
     info.info,
+    push.push,
 ):
     app.command(cls=Command)(_command)
 

@@ -1,6 +1,7 @@
 """Reads recipes: YAML to Config. All faults are reported together, each with its position and a suggestion."""
 
 import difflib
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,8 +12,10 @@ from pydantic import BaseModel, ValidationError
 
 from tagger import choices
 from tagger.config import setting_names
-from tagger.config.schema import Config
+from tagger.config.schema import Config, UnusedSettingsError
 from tagger.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 _MAX_BYTES = 10_000  # PyYAML reads some 100 kB a second
 _MAX_DEPTH = 20
@@ -165,14 +168,18 @@ def load(recipe: str, overrides: Sequence[str] = ()) -> Config:
 def parse(text: str, name: str, *, overrides: Sequence[str] = ()) -> Config:
     """Returns the config of a YAML text; `name` is the name of the text in messages.
 
+    An override may turn a part off whose other settings are in the text: these are omitted and logged.
+
     Raises:
         ConfigError: the recipe is invalid; with a line for every fault.
     """
     faults: list[str] = []
     positions: dict[Key, str] = {(): name}
     tree = _parse_tree(text, name, positions, faults)
-    for override in overrides:
-        _override(tree, override, positions, faults)
+    if overrides:
+        fixed = _find_unused(tree)
+        fixed += filter(None, [_override(tree, override, positions, faults) for override in overrides])
+        _omit_unused(tree, fixed)
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:
@@ -180,6 +187,39 @@ def parse(text: str, name: str, *, overrides: Sequence[str] = ()) -> Config:
     if faults:
         raise ConfigError(*dict.fromkeys(faults))
     return config
+
+
+def _find_unused(tree: Mapping[str, Any]) -> list[Key]:
+    """Returns the keys of settings without effect."""
+    try:
+        Config.model_validate(tree)
+    except ValidationError as error:
+        return [key for fault in error.errors(include_url=False) for key in _split_unused(fault)]
+    return []
+
+
+def _split_unused(fault: Any) -> dict[Key, str]:
+    """Returns the message for each setting without effect in a fault of pydantic; none for other faults."""
+    error = fault.get("ctx", {}).get("error")
+    if not isinstance(error, UnusedSettingsError):
+        return {}
+    prefix = "".join(f"{part}." for part in fault["loc"])
+    return {(*fault["loc"], *name.split(".")): f"{prefix}{message}" for name, message in error.faults.items()}
+
+
+def _omit_unused(tree: dict[str, Any], fixed: Sequence[Key]) -> None:
+    """Removes settings without effect from a tree, except for `fixed` keys, those inside them and those around them."""
+
+    def is_fixed(key: Key) -> bool:
+        return any(key[: len(other)] == other or other[: len(key)] == key for other in fixed)
+
+    while unused := [key for key in _find_unused(tree) if not is_fixed(key)]:
+        for key in unused:
+            section = tree
+            for part in key[:-1]:
+                section = section[str(part)]
+            del section[str(key[-1])]
+        log.info("without effect after overrides, and omitted: %s", ", ".join(map(_dotted, unused)))
 
 
 def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
@@ -285,17 +325,18 @@ def _position(name: str, mark: Any) -> str:
     return f"{name}:{mark.line + 1}:{mark.column + 1}"
 
 
-def _override(tree: dict[str, Any], override: str, positions: dict[Key, str], faults: list[str]) -> None:
+def _override(tree: dict[str, Any], override: str, positions: dict[Key, str], faults: list[str]) -> Key | None:
+    """Sets the value of an override and returns its key; None if it is invalid, which is a fault."""
     name, equals, text = override.partition("=")
     key = tuple(name.strip().split("."))
     if not equals or not all(key):
         faults.append(f"setting {override}: expected KEY=VALUE such as training.epochs=5")
-        return
+        return None
     try:
         value = _Loader(text).get_single_data()
     except yaml.YAMLError as error:
         faults.append(f"setting {override}: {getattr(error, 'problem', None) or 'the value is not valid YAML'}")
-        return
+        return None
     is_path = _dotted(key) in _PATHS or (_dotted(key) == _TRANSFORMER and _is(Path.is_dir, Path(str(value))))
     _set_value(tree, key, _make_absolute(value) if is_path else value)
     for stale in [known for known in positions if known[: len(key)] == key]:
@@ -303,6 +344,7 @@ def _override(tree: dict[str, Any], override: str, positions: dict[Key, str], fa
     positions[key] = f"setting {override}"
     for end in range(1, len(key)):
         positions.setdefault(key[:end], positions[key])
+    return key
 
 
 def _make_absolute(value: object) -> object:
@@ -325,12 +367,19 @@ def _explain(error: ValidationError, positions: Mapping[Key, str]) -> Iterator[s
     """Yields a message for each faulty key, with the position of the key or of the nearest key above it."""
     reported = set()
     for fault in error.errors(include_url=False, include_context=True):
+        if unused := _split_unused(fault):
+            yield from (f"{_nearest(key, positions)}: {message}" for key, message in unused.items())
+            continue
         key = _find_key(fault["loc"], positions, is_unknown=fault["type"] == "extra_forbidden")
         if key in reported:
             continue  # pydantic reports a field of two types once per type
         reported.add(key)
-        nearest = next(key[:end] for end in range(len(key), -1, -1) if key[:end] in positions)
-        yield f"{positions[nearest]}: {_message(fault, key)}"
+        yield f"{_nearest(key, positions)}: {_message(fault, key)}"
+
+
+def _nearest(key: Key, positions: Mapping[Key, str]) -> str:
+    """Returns the position of a key or of the nearest key above it."""
+    return next(positions[key[:end]] for end in range(len(key), -1, -1) if key[:end] in positions)
 
 
 def _find_key(location: Key, positions: Mapping[Key, str], *, is_unknown: bool) -> Key:

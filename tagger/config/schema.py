@@ -1,7 +1,8 @@
 """The tree of settings: each with its type, range, default and meaning."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from functools import reduce
 from pathlib import PurePath
 from typing import Annotated, Literal, Self
 
@@ -28,16 +29,36 @@ _CONLLU_TAG = r"upos|xpos|misc:.+"
 _ROWS = ("jsonl", "json", "parquet", "datasets")
 
 
+class UnusedSettingsError(ValueError):
+    """Settings have no effect beside others.
+
+    Args:
+        names: their names, dotted from the section that is validated.
+        condition: when they have no effect, such as `with kind none`.
+    """
+
+    def __init__(self, names: Sequence[str], condition: str) -> None:
+        self.faults = {name: f"{name} has no effect {condition}; omit it" for name in names}
+        super().__init__(", and ".join(self.faults.values()))
+
+
 class Section(BaseModel):
     """A section of settings: frozen, strict about types, without unknown keys."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
     def _refuse_unused(self, names: Collection[str], condition: str) -> None:
-        """Raises ValueError if a setting that has no effect under a condition differs from its default."""
-        for name in names:
-            if getattr(self, name) != type(self).model_fields[name].get_default():
-                raise ValueError(f"{name} has no effect with {condition}; omit it")
+        """Raises UnusedSettingsError if settings that have no effect with a condition differ from their defaults.
+
+        The names are dotted; that of an inner section stands for all its settings.
+        """
+        defaults = type(self).model_construct()
+        if unused := [name for name in names if _value(self, name) != _value(defaults, name)]:
+            raise UnusedSettingsError(unused, f"with {condition}")
+
+
+def _value(section: Section, name: str) -> object:
+    return reduce(getattr, name.split("."), section)
 
 
 class Splits(Section):
@@ -195,6 +216,9 @@ class Words(Section):
         strict=False,
         description="files of pretrained word vectors, concatenated for each word; `a.zip:b.txt` for a zip archive",
     )
+    max_dim: Annotated[int, Field(ge=1, le=16_384)] | None = Field(
+        None, description="largest size of a pretrained vector; longer ones are reduced to their principal components"
+    )
     trainable: bool = Field(True, description="train the pretrained vectors too; otherwise they are frozen")
     max_frozen_words: Annotated[int, Field(ge=0, le=1_000_000_000)] = Field(
         150_000, description="largest number of pretrained words outside the training data that the model stores"
@@ -303,10 +327,10 @@ class Transformer(Section):
             self._refuse_unused([name for name in type(self).model_fields if name != "name"], "name null")
         if not self.trainable:
             self._refuse_unused(("context_dropout",), "trainable false")
-        elif self.include_weights is not None:
-            raise ValueError("include_weights has no effect with trainable true; omit it")
-        if self.context_dropout and not self.context:
-            raise ValueError("context_dropout has no effect with context 0; omit it")
+        else:
+            self._refuse_unused(("include_weights",), "trainable true")
+        if not self.context:
+            self._refuse_unused(("context_dropout",), "context 0")
         return self
 
 
@@ -398,8 +422,7 @@ class Model(Section):
     def _check_features(self) -> Self:
         if self.words.embedding_dim:
             return self
-        if self.document_context.output_dim:
-            raise ValueError("document_context.output_dim must be 0 with words.embedding_dim 0: it reads word vectors")
+        self._refuse_unused(("document_context",), "words.embedding_dim 0, as it reads word vectors")
         if self.characters.kind == "none" and not self.casing and self.transformer.name is None:
             raise ValueError("words.embedding_dim 0 needs another feature: characters, casing or transformer.name")
         return self
@@ -407,10 +430,9 @@ class Model(Section):
     @model_validator(mode="after")
     def _check_effect(self) -> Self:
         layers = self.encoder.num_layers
-        if layers <= 1 and self.dropout.layers != Dropout().layers:
-            raise ValueError(f"dropout.layers has no effect with encoder.num_layers {layers}; omit it")
-        if not layers and self.dropout.output != Dropout().output:
-            raise ValueError("dropout.output has no effect with encoder.num_layers 0; omit it")
+        if layers <= 1:
+            names = ("dropout.layers",) if layers else ("dropout.layers", "dropout.output")
+            self._refuse_unused(names, f"encoder.num_layers {layers}")
         return self
 
 
@@ -480,7 +502,7 @@ class FineTuning(Section):
         " that share their weights, as in ALBERT",
     )
     gradient_checkpointing: bool = Field(
-        False, description="compute the states of the transformer again in the backward pass, to save memory"
+        False, description="compute the hidden states of the transformer again in the backward pass, to save memory"
     )
 
 
@@ -582,7 +604,7 @@ class Config(Section):
         }
         for part, condition in unused.items():
             if condition and part in learning_rates:
-                raise ValueError(f"training.optimizer.learning_rates.{part} has no effect {condition}; omit it")
+                raise UnusedSettingsError([f"training.optimizer.learning_rates.{part}"], condition)
         if learning_rates.get("transformer") == 0:
             raise ValueError(
                 "training.optimizer.learning_rates.transformer must be above 0; for a frozen transformer, whose"
@@ -593,8 +615,8 @@ class Config(Section):
     @model_validator(mode="after")
     def _check_fine_tuning(self) -> Self:
         transformer, training = self.model.transformer, self.training
-        if training.fine_tuning != FineTuning() and not transformer.trainable:
-            raise ValueError("training.fine_tuning has no effect without model.transformer.trainable; omit it")
+        if not transformer.trainable:
+            self._refuse_unused(("training.fine_tuning",), "model.transformer.trainable false")
         frozen_epochs = training.fine_tuning.frozen_epochs
         if frozen_epochs >= training.epochs:
             raise ValueError(
@@ -602,7 +624,8 @@ class Config(Section):
                 f" {frozen_epochs}"
             )
         if transformer.name is None or transformer.trainable:
-            training._refuse_unused(("feature_cache", "feature_cache_gb"), "no frozen model.transformer")
+            names = ("training.feature_cache", "training.feature_cache_gb")
+            self._refuse_unused(names, "no frozen model.transformer")
         return self
 
     def without_paths(self) -> "Config":

@@ -59,26 +59,26 @@ class SubwordTensors(NamedTuple):
 
 
 class TransformerTensors(NamedTuple):
-    """The transformer's part of a batch of N tokens: one of states, subwords and features.
+    """The transformer's part of a batch of N tokens: one of hidden states, subwords and features.
 
     Attributes:
         rows: (B, T) row of each token in the N tokens, 0 in padding.
-        states: (N, L, D) states of the tokens.
-        subwords: subwords, whose states the network computes.
+        hidden_states: (N, L, D) hidden states of the tokens.
+        subwords: subwords, whose hidden states the network computes.
         features: (N, P) features of the tokens, computed before by the same network.
     """
 
     rows: Tensor
-    states: Tensor | None = None
+    hidden_states: Tensor | None = None
     subwords: SubwordTensors | None = None
     features: Tensor | None = None
 
 
-class TransformerSource(Protocol):
-    """Reads the transformer's part of batches."""
+class TransformerProvider(Protocol):
+    """Provides the transformer's part of batches: hidden states, subwords or features of tokens."""
 
     def read(self, positions: Sequence[int]) -> Tensor | SubwordTensors:
-        """Returns the states (N, L, D), features (N, P) or subwords of the sentences at these positions."""
+        """Returns the hidden states (N, L, D), features (N, P) or subwords of the sentences at these positions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class Batch:
             tag, all false in padding, or the log of the tag's weight, −inf in padding; None without annotation.
         document_context: the document context; None when the network does not read it.
         weights: (B,) factors of the losses of the sentences; None if all are 1.
-        transformer: states or subwords of the tokens; None when the network has no transformer features.
+        transformer: hidden states or subwords of the tokens; None when the network has no transformer features.
     """
 
     words: Tensor
@@ -127,10 +127,10 @@ class Batch:
 
         context, transformer = self.document_context, self.transformer
         if transformer is not None:
-            rows, states, subwords, features = transformer
+            rows, hidden_states, subwords, features = transformer
             transformer = TransformerTensors(
                 move(rows),
-                None if states is None else move(states),
+                None if hidden_states is None else move(hidden_states),
                 None if subwords is None else SubwordTensors(*map(move, subwords)),
                 None if features is None else move(features),
             )
@@ -199,7 +199,7 @@ class EncodedCorpus:
         gold: encodes their tags, for batches with gold tags.
         passages: the passage number of each sentence, for batches with document context.
         weights: the factor of the loss of each sentence; None if all are 1.
-        transformer: reads the states or subwords of these sentences, for a network with transformer features.
+        transformer: reads the hidden states or subwords of these sentences, for a network with transformer features.
     """
 
     def __init__(
@@ -210,7 +210,7 @@ class EncodedCorpus:
         passages: Sequence[int] | None = None,
         *,
         weights: Sequence[float] | None = None,
-        transformer: TransformerSource | None = None,
+        transformer: TransformerProvider | None = None,
     ) -> None:
         self._encoder, self._transformer = encoder, transformer
         self._weights = None if weights is None else torch.tensor(weights, dtype=torch.float32)
@@ -249,10 +249,12 @@ class EncodedCorpus:
             batch = replace(batch, transformer=self._read_transformer(self._transformer, positions))
         return batch
 
-    def _read_transformer(self, source: TransformerSource, positions: Sequence[int]) -> TransformerTensors:
+    def _read_transformer(self, provider: TransformerProvider, positions: Sequence[int]) -> TransformerTensors:
         lengths = np.array([self.lengths[position] for position in positions], np.int64)
         rows = torch.from_numpy(pad(np.arange(lengths.sum()), lengths))
-        data = source.read(positions)
+        data = provider.read(positions)
         if not isinstance(data, Tensor):
             return TransformerTensors(rows, subwords=data)
-        return TransformerTensors(rows, states=data) if data.ndim == 3 else TransformerTensors(rows, features=data)
+        if data.ndim == 3:
+            return TransformerTensors(rows, hidden_states=data)
+        return TransformerTensors(rows, features=data)

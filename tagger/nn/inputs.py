@@ -2,8 +2,8 @@
 
 Shapes in this module: B sentences, T tokens in the longest one, U distinct words, C characters in the longest word, V
 distinct neighbour words, R pairs of a document and a word, O occurrences of those words, F casing features, N tokens of
-all sentences, W windows of subwords, S subwords in the longest one, L layers of a transformer, D size of their states,
-P size of the features.
+all sentences, W windows of subwords, S subwords in the longest one, L layers of a transformer, D size of a token's
+hidden states, P size of the features.
 """
 
 from typing import Protocol
@@ -64,19 +64,19 @@ class SubwordInputs(Protocol):
 
 
 class TransformerInputs(Protocol):
-    """The transformer's part of a batch: one of states, subwords and features."""
+    """The transformer's part of a batch: one of hidden states, subwords and features."""
 
     @property
     def rows(self) -> Tensor:
         """(B, T) row of each token in the N tokens; padding may hold any row."""
 
     @property
-    def states(self) -> Tensor | None:
-        """(N, L, D) states of the tokens."""
+    def hidden_states(self) -> Tensor | None:
+        """(N, L, D) hidden states of the tokens."""
 
     @property
     def subwords(self) -> SubwordInputs | None:
-        """Subwords, whose states the network computes."""
+        """Subwords, whose hidden states the network computes."""
 
     @property
     def features(self) -> Tensor | None:
@@ -116,4 +116,4 @@ class Inputs(Protocol):
 
     @property
     def transformer(self) -> TransformerInputs | None:
-        """States or subwords of the tokens; required if the network has transformer features."""
+        """Hidden states or subwords of the tokens; required if the network has transformer features."""

@@ -1,7 +1,7 @@
-"""Contextual features of tokens: the states of a transformer's layers, pooled over subwords and mixed over layers.
+"""Contextual features of tokens: a transformer's hidden states, pooled over subwords and mixed over layers.
 
 Shapes in this module: W windows of subwords, S subwords in the longest one, N tokens, L layers, H size of a
-transformer's states, D size of a token's states after pooling, P size of the features.
+transformer's hidden states, D size of a token's hidden states after pooling, P size of the features.
 """
 
 from collections.abc import Sequence
@@ -32,13 +32,13 @@ def copy_with_same_weights(module: _Module) -> _Module:
     return deepcopy(module, {id(tensor): tensor for tensor in tensors})
 
 
-class StateReader(nn.Module):
-    """Reads the states of tokens from chosen layers of a transformer.
+class HiddenStateReader(nn.Module):
+    """Reads the hidden states of tokens from chosen layers of a transformer.
 
     Args:
         encoder: a transformer of Hugging Face's library, whose output has `hidden_states`.
         layers: the layers to read, from 0 for the embedding layer.
-        pooling: how the states of a token's subwords become one vector.
+        pooling: how the hidden states of a token's subwords become one vector.
         context_dropout: probability with which a window is read without its context in training.
         special_counts: number of special tokens before and after a window, which are read even without context.
     """
@@ -57,14 +57,14 @@ class StateReader(nn.Module):
         self.context_dropout, self.special_counts = context_dropout, special_counts
 
     def forward(self, subwords: SubwordInputs) -> Tensor:
-        """Returns the states (N, L, D) of the tokens."""
+        """Returns the hidden states (N, L, D) of the tokens."""
         mask = self._attention_mask(subwords)
         output = self.encoder(input_ids=subwords.ids, attention_mask=mask, output_hidden_states=True)
         starts = subwords.windows * subwords.ids.shape[1]
         return self._pool(output.hidden_states, starts + subwords.first, starts + subwords.last)
 
     def read_packed(self, windows: PackedWindows, first_position: int) -> Tensor:
-        """Returns the states (N, L, D) of the tokens of packed windows, on a CPU and in evaluation mode.
+        """Returns the hidden states (N, L, D) of the tokens of packed windows, on a CPU and in evaluation mode.
 
         Args:
             windows: the windows.
@@ -84,7 +84,7 @@ class StateReader(nn.Module):
         return self._pool(output.hidden_states, windows.first, windows.last)
 
     def _pool(self, hidden_states: Sequence[Tensor], first: Tensor, last: Tensor) -> Tensor:
-        """Returns the states (N, L, D) of tokens, given the rows (N,) of their first and last subwords."""
+        """Returns the hidden states (N, L, D) of tokens, given the rows (N,) of their first and last subwords."""
         pool = _Pool(first, last, self.pooling)
         return torch.stack([pool(hidden_states[layer]) for layer in self.layers], 1)
 
@@ -104,7 +104,7 @@ class StateReader(nn.Module):
 
 
 class _Pool:
-    """Pools the states of subwords to those of tokens."""
+    """Pools the hidden states of subwords to those of tokens."""
 
     def __init__(self, first: Tensor, last: Tensor, pooling: Pooling) -> None:
         self._first, self._last, self._pooling = first, last, pooling
@@ -114,9 +114,9 @@ class _Pool:
             offsets = self._first - (self._counts.cumsum(0) - self._counts)
             self._index = torch.arange(len(self._tokens), device=first.device) + offsets[self._tokens]
 
-    def __call__(self, states: Tensor) -> Tensor:
-        """Returns (N, D) for states (W, S, H)."""
-        rows = states.flatten(0, 1)
+    def __call__(self, hidden_states: Tensor) -> Tensor:
+        """Returns (N, D) for hidden states (W, S, H)."""
+        rows = hidden_states.flatten(0, 1)
         if self._pooling == "first":
             return rows[self._first]
         if self._pooling == "last":
@@ -132,29 +132,29 @@ class TransformerFeatures(nn.Module):
 
     Args:
         layer_count: L.
-        state_dim: D.
+        pooled_dim: D.
         mix: scalar, a learned weighted sum of the normalized layers (Peters et al., 2018); mean; or concat.
         output_dim: size of a linear projection of the mixed layers; 0 for none.
         dropout: dropout probability of the mixed layers.
-        reader: computes the states, so that the transformer is trained too; None if the inputs hold them.
+        reader: computes the hidden states, so that the transformer is trained too; None if the inputs hold them.
     """
 
     def __init__(
         self,
         layer_count: int,
-        state_dim: int,
+        pooled_dim: int,
         *,
         mix: LayerMix,
         output_dim: int,
         dropout: float,
-        reader: StateReader | None = None,
+        reader: HiddenStateReader | None = None,
     ) -> None:
         super().__init__()
         self.mix, self.dropout, self.reader = mix, dropout, reader
         self.weights, self.scale = None, None
         if mix == "scalar":
             self.weights, self.scale = nn.Parameter(torch.zeros(layer_count)), nn.Parameter(torch.ones(()))
-        mixed_dim = state_dim * (layer_count if mix == "concat" else 1)
+        mixed_dim = pooled_dim * (layer_count if mix == "concat" else 1)
         self.projection = nn.Linear(mixed_dim, output_dim) if output_dim else None
         if self.projection is not None:
             nn.init.xavier_uniform_(self.projection.weight)
@@ -165,18 +165,18 @@ class TransformerFeatures(nn.Module):
         """Returns the features (N, P) of the tokens."""
         if inputs.features is not None:
             return inputs.features
-        if inputs.states is not None:
-            return self.combine(inputs.states)
+        if inputs.hidden_states is not None:
+            return self.combine(inputs.hidden_states)
         if self.reader is None or inputs.subwords is None:
-            raise ValueError("the network reads a transformer's states, but the inputs have none")
+            raise ValueError("the network reads a transformer's hidden states, but the inputs have none")
         return self.combine(self.reader(inputs.subwords))
 
-    def combine(self, states: Tensor) -> Tensor:
-        """Returns the features (N, P) of states (N, L, D) of any floating-point type."""
-        states = states.float()
+    def combine(self, hidden_states: Tensor) -> Tensor:
+        """Returns the features (N, P) of hidden states (N, L, D) of any floating-point type."""
+        hidden_states = hidden_states.float()
         if self.weights is not None and self.scale is not None:
-            mixed = mix_normalized(states, self.scale * self.weights.softmax(0))
+            mixed = mix_normalized(hidden_states, self.scale * self.weights.softmax(0))
         else:
-            mixed = states.flatten(1) if self.mix == "concat" else states.mean(1)
+            mixed = hidden_states.flatten(1) if self.mix == "concat" else hidden_states.mean(1)
         mixed = drop(mixed, self.dropout if self.training else 0.0)
         return mixed if self.projection is None else self.projection(mixed)

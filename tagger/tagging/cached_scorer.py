@@ -81,14 +81,14 @@ class CachedScorer:
             occurrences = None
             if self._uses_context and len(sentences):
                 occurrences = self._occurrences(sentences, rows, lengths, passages)
-            source = self._transformer.prepare(sentences, passages) if self._transformer else None
+            pool_features = self._transformer.prepare(sentences, passages) if self._transformer else None
         except BaseException:
             with self._lock:
                 self._release(lease)
             raise
 
         def score(positions: Sequence[int]) -> tuple[Tensor, Tensor]:
-            features = None if source is None else source.read(positions).numpy()
+            features = None if pool_features is None else pool_features.read(positions).numpy()
             tokens = token_indices(starts, lengths, positions)
             context = None if occurrences is None else occurrences.select(tokens)
             counts = lengths[positions]

@@ -9,7 +9,7 @@ from tagger.model import TaggerModel
 from tagger.nn.embeddings import CharacterCNN, CharacterLSTM
 from tagger.tagging.scorer import Scorer, TorchScorer
 from tagger.tagging.transformer_runner import TransformerRunner
-from tagger.transformer.state_cache import StateCache
+from tagger.transformer.hidden_state_cache import HiddenStateCache
 
 log = logging.getLogger(__name__)
 _CHARACTER_TABLE_BYTES = 2**28  # 20,000 characters, 100 features and a kernel size of 5 take a third of it
@@ -39,7 +39,7 @@ def create_scorer(
     device: torch.device,
     cache_bytes: int | None = None,
     *,
-    state_cache: StateCache | None = None,
+    hidden_state_cache: HiddenStateCache | None = None,
     threads: int = 1,
 ) -> Scorer:
     """Returns the fastest scorer that works for a model on a device.
@@ -48,7 +48,7 @@ def create_scorer(
         model: the model, whose network is moved to the device.
         device: the device to compute on.
         cache_bytes: the size of the word cache, if there is one.
-        state_cache: the cache of the states of a frozen transformer; None to compute them for each pool.
+        hidden_state_cache: the cache of the hidden states of a frozen transformer; None to compute them for each pool.
         threads: torch threads for a transformer on a CPU.
 
     Raises:
@@ -58,7 +58,7 @@ def create_scorer(
     model.network.to(device)
     transformer = None
     if model.transformer is not None:
-        transformer = TransformerRunner(model, device, state_cache, threads=threads)
+        transformer = TransformerRunner(model, device, hidden_state_cache, threads=threads)
     if can_cache(model, device):
         try:
             from tagger.tagging.cached_scorer import CachedScorer

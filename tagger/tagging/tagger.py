@@ -31,7 +31,7 @@ from tagger.tagging.scorer import PreparedPool
 from tagger.tagging.scorer_choice import create_scorer
 from tagger.tagging.span_tags import SpanTags
 from tagger.tagging.texts import check_tokenizer, split_texts
-from tagger.transformer.state_cache import StateCache
+from tagger.transformer.hidden_state_cache import HiddenStateCache
 
 BATCH_TOKENS, MAX_TOKENS = 4096, 1000
 _FEEDERS = {"cpu": 1, "cuda": 3}  # threads that build batches and decode while a GPU computes
@@ -129,8 +129,8 @@ class Tagger:
         workers: number of threads on a CPU; None for as many as the process may use processors.
         cache_bytes: maximum size of the word cache on a CPU, 2**28 (256 MB) if None. Memory grows with each new word
             until the cache is full; then the least recently used words are evicted, and computed again when needed.
-        state_cache: the cache of the states of a frozen transformer; None to compute them for each pool. It is not
-            pickled.
+        hidden_state_cache: the cache of a frozen transformer's hidden states; None to compute them for each pool. It
+            is not pickled.
 
     Raises:
         ValueError: a limit is below 1.
@@ -146,7 +146,7 @@ class Tagger:
         max_tokens: int = MAX_TOKENS,
         workers: int | None = None,
         cache_bytes: int | None = None,
-        state_cache: StateCache | None = None,
+        hidden_state_cache: HiddenStateCache | None = None,
     ) -> None:
         limits = {
             "batch_tokens": batch_tokens,
@@ -161,9 +161,9 @@ class Tagger:
         self.model, self.device = model, device
         self._batch_tokens, self._max_tokens = batch_tokens, max_tokens
         threads = workers or count_processors()
-        self._scorer = create_scorer(model, device, cache_bytes, state_cache=state_cache, threads=threads)
+        self._scorer = create_scorer(model, device, cache_bytes, hidden_state_cache=hidden_state_cache, threads=threads)
         self._gate = MemoryGate()
-        # The states of a transformer are cached by passage, also if it reads single sentences.
+        # The hidden states of a transformer are cached by passage, also if it reads single sentences.
         self._has_passages = self.uses_document_context or model.transformer is not None
         self._span_tags = SpanTags(model.tags.items) if model.scheme else None
         self._is_untyped = self._span_tags is not None and self._span_tags.types == [schemes.UNTYPED]

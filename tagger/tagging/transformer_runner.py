@@ -17,8 +17,8 @@ from tagger.device import torch_threads
 from tagger.model import TaggerModel
 from tagger.nn.transformer import copy_with_same_weights
 from tagger.tagging import forking
-from tagger.transformer.sources import FrozenStates
-from tagger.transformer.state_cache import StateCache
+from tagger.transformer.hidden_state_cache import HiddenStateCache
+from tagger.transformer.providers import HiddenStateProvider
 from tagger.transformer.windows import Windows
 
 
@@ -28,17 +28,19 @@ class TransformerRunner:
     Args:
         model: a model with a transformer.
         device: the device to compute on.
-        cache: the cache of the states of a frozen transformer; None to compute them for each pool.
+        cache: the cache of a frozen transformer's hidden states; None to compute them for each pool.
         threads: torch threads on a CPU.
     """
 
-    def __init__(self, model: TaggerModel, device: torch.device, cache: StateCache | None, *, threads: int) -> None:
+    def __init__(
+        self, model: TaggerModel, device: torch.device, cache: HiddenStateCache | None, *, threads: int
+    ) -> None:
         pretrained, features = model.transformer, model.network.embedding.transformer
         if pretrained is None or features is None:
             raise ValueError("the model has no transformer")
         # A copy, because a training may change the mode of the network at any time.
         self._features = copy_with_same_weights(features).eval()
-        reader = self._features.reader or model.state_reader
+        reader = self._features.reader or model.hidden_state_reader
         assert reader is not None
         self._transformer = model.sentence_computer(pretrained, reader, device)
         self._device, self._threads = device, threads
@@ -48,7 +50,7 @@ class TransformerRunner:
         forking.register(self)
 
     def without_cache(self) -> "TransformerRunner":
-        """Returns a runner that computes the states of each pool."""
+        """Returns a runner that computes the hidden states of each pool."""
         runner = copy(self)
         runner._cache = None
         return runner
@@ -72,22 +74,22 @@ class TransformerRunner:
         lengths = list(map(len, sentences))
         if self._cache is None:
             return PoolFeatures(self, lengths, windows=self._transformer.lay_out(sentences, passages))
-        states = FrozenStates(sentences, passages, self._transformer, self._cache)
+        provider = HiddenStateProvider(sentences, passages, self._transformer, self._cache)
         with torch_threads(self._threads):
-            states.fill()
-        return PoolFeatures(self, lengths, states=states)
+            provider.fill()
+        return PoolFeatures(self, lengths, provider=provider)
 
     @torch.inference_mode()
-    def combine(self, states: Tensor) -> Tensor:
-        """Returns the features (N, P) of states, on the CPU."""
-        return self._features.combine(states.to(self._device)).cpu()
+    def combine(self, hidden_states: Tensor) -> Tensor:
+        """Returns the features (N, P) of hidden states, on the CPU."""
+        return self._features.combine(hidden_states.to(self._device)).cpu()
 
     def compute(self, windows: Windows) -> Tensor:
         """Returns the features (N, P) of all tokens of windows, on the CPU."""
         out = torch.empty(len(windows.windows), self._features.output_dim)
         with torch_threads(self._threads), closing(self._transformer.computer.iterate(windows)) as batches:
-            for tokens, states in batches:
-                out[torch.from_numpy(tokens)] = self.combine(states)
+            for tokens, hidden_states in batches:
+                out[torch.from_numpy(tokens)] = self.combine(hidden_states)
         return out
 
 
@@ -100,17 +102,17 @@ class PoolFeatures:
         lengths: Sequence[int],
         *,
         windows: Windows | None = None,
-        states: FrozenStates | None = None,
+        provider: HiddenStateProvider | None = None,
     ) -> None:
-        self._runner, self._windows, self._states = runner, windows, states
+        self._runner, self._windows, self._provider = runner, windows, provider
         self._lengths = np.array(lengths, np.int64)
         self._starts = self._lengths.cumsum() - self._lengths
         self._features: tuple[int, Tensor] | None = None
 
     def read(self, positions: Sequence[int]) -> Tensor:
         """Returns the features (N, P) of the sentences at these positions, computed with the current weights."""
-        if self._states is not None:
-            return self._runner.combine(self._states.read(positions))
+        if self._provider is not None:
+            return self._runner.combine(self._provider.read(positions))
         with self._runner.lock:
             if self._features is None or self._features[0] != self._runner.version:
                 assert self._windows is not None

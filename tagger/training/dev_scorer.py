@@ -8,7 +8,7 @@ from tagger.data.corpus import Corpus
 from tagger.evaluation import Report, evaluate
 from tagger.model import TaggerModel
 from tagger.tagging import EncodedPool, Tagger
-from tagger.transformer.state_cache import StateCache
+from tagger.transformer.hidden_state_cache import HiddenStateCache
 
 
 class DevScorer:
@@ -19,7 +19,7 @@ class DevScorer:
         corpus: the dev data.
         device: the device to compute on.
         workers: number of threads on a CPU.
-        state_cache: the cache of the states of a frozen transformer.
+        hidden_state_cache: the cache of the hidden states of a frozen transformer.
     """
 
     def __init__(
@@ -28,10 +28,10 @@ class DevScorer:
         corpus: Corpus,
         device: torch.device,
         workers: int,
-        state_cache: StateCache | None = None,
+        hidden_state_cache: HiddenStateCache | None = None,
     ) -> None:
         self._model, self._corpus, self._device, self._workers = model, corpus, device, workers
-        self._state_cache = state_cache
+        self._cache = hidden_state_cache
         self._encoded: tuple[Tagger, list[EncodedPool]] | None = None
 
     def score(self, on_batch: Callable[[], None]) -> Report:
@@ -41,7 +41,7 @@ class DevScorer:
             ModelError: the model's scores are not finite.
         """
         if self._encoded is None:
-            tagger = Tagger(self._model, self._device, workers=self._workers, state_cache=self._state_cache)
+            tagger = Tagger(self._model, self._device, workers=self._workers, hidden_state_cache=self._cache)
             self._encoded = tagger, tagger.encode(self._corpus.sentences)
         else:
             self._encoded[0].update_weights()

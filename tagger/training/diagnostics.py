@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tagger.data.batching import Batch, TransformerSource
+from tagger.data.batching import Batch, TransformerProvider
 from tagger.data.sentence import Sentence
 from tagger.model import TaggerModel
 from tagger.nn import reference_cells
@@ -34,7 +34,7 @@ class Activity:
 
 
 def select_batch(
-    model: TaggerModel, sentences: Sequence[Sentence], transformer: TransformerSource | None = None
+    model: TaggerModel, sentences: Sequence[Sentence], transformer: TransformerProvider | None = None
 ) -> Batch:
     """Returns the batch to measure: the 32 longest of the sentences with 21 to 30 tokens.
 

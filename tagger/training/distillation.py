@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from tagger.data import schemes
-from tagger.data.batching import TransformerSource
+from tagger.data.batching import TransformerProvider
 from tagger.data.sentence import Sentence
 from tagger.data.vocab import Vocab
 from tagger.model import TaggerModel
@@ -22,7 +22,7 @@ _SMALLEST = 1e-4
 
 @torch.no_grad()
 def weigh_tags(
-    teacher: TaggerModel, tags: Vocab, sentences: Sequence[Sentence], transformer: TransformerSource | None = None
+    teacher: TaggerModel, tags: Vocab, sentences: Sequence[Sentence], transformer: TransformerProvider | None = None
 ) -> Iterator[NDArray[np.float32]]:
     """Yields (T, K) for each sentence: the log of the teacher's marginal probability of each tag at each token.
 

@@ -24,16 +24,16 @@ from tagger.model_dir import State
 from tagger.nn.encoder import RecurrentLayer
 from tagger.signals import StopRequest
 from tagger.training import diagnostics, distillation, optimizers, records
-from tagger.training import state as states
+from tagger.training import state as training_state
 from tagger.training.corpora import Corpora
 from tagger.training.dev_scorer import DevScorer
 from tagger.training.epoch_record import Diagnostics, EpochRecord
 from tagger.training.events import Callback, EpochEnd, Start, StepEnd
 from tagger.training.run_dir import BEST
 from tagger.training.state import EpochStats, Progress
-from tagger.training.transformer_sources import open_source
+from tagger.training.transformer_providers import open_provider
 from tagger.training.update import Update, Updater
-from tagger.transformer.state_cache import StateCache
+from tagger.transformer.hidden_state_cache import HiddenStateCache
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Loop:
         run_dir: the directory of checkpoints, the best model and records.
         device: the device to train on.
         callback: is called with the events of the training.
-        state_cache: the cache of the states of a frozen transformer; None without one.
+        hidden_state_cache: the cache of the hidden states of a frozen transformer; None without one.
     """
 
     def __init__(
@@ -59,24 +59,24 @@ class Loop:
         run_dir: Path,
         device: torch.device,
         callback: Callback,
-        state_cache: StateCache | None = None,
+        hidden_state_cache: HiddenStateCache | None = None,
     ) -> None:
         self.settings, self.model, self.data = config.training, model, data
-        self.state_cache = state_cache
+        self.hidden_state_cache = hidden_state_cache
         self.run_dir, self.device, self.callback = run_dir, device, callback
         self.updater = Updater(model.network.to(device), self.settings, device)
         self._evaluated_model = replace(model, network=self.updater.evaluated_network)
         self._threads = torch.get_num_threads()
         gold = GoldEncoder(model.tags, model.scheme, data.source)
-        source = open_source(model, data.train.sentences, state_cache, device)
-        self._encoded = model.encode(data.train.sentences, gold, weights=data.weights, transformer=source)
+        provider = open_provider(model, data.train.sentences, hidden_state_cache, device)
+        self._encoded = model.encode(data.train.sentences, gold, weights=data.weights, transformer=provider)
         self.progress = Progress()
         self._diagnostics_batch = None
-        if state_cache is not None or self.settings.diagnostics:
-            source = open_source(model, data.dev.sentences, state_cache, device)
+        if hidden_state_cache is not None or self.settings.diagnostics:
+            provider = open_provider(model, data.dev.sentences, hidden_state_cache, device)
         if self.settings.diagnostics:
-            self._diagnostics_batch = diagnostics.select_batch(model, data.dev.sentences, source).move_to(device)
-        self._dev_scorer = DevScorer(self._evaluated_model, data.dev, device, self._threads, state_cache)
+            self._diagnostics_batch = diagnostics.select_batch(model, data.dev.sentences, provider).move_to(device)
+        self._dev_scorer = DevScorer(self._evaluated_model, data.dev, device, self._threads, hidden_state_cache)
         for layer in model.network.modules():
             if isinstance(layer, RecurrentLayer):
                 layer.threads = self._threads
@@ -86,9 +86,9 @@ class Loop:
     def distill(self, teacher: TaggerModel) -> None:
         """Weighs the completions of partial annotation by the marginals of a model."""
         sentences = self.data.train.sentences
-        source = open_source(teacher, sentences, self.state_cache, self.device)
+        provider = open_provider(teacher, sentences, self.hidden_state_cache, self.device)
         with single_torch_thread():  # so that a resumed training has the same weights
-            self._encoded.weigh(distillation.weigh_tags(teacher, self.model.tags, sentences, source))
+            self._encoded.weigh(distillation.weigh_tags(teacher, self.model.tags, sentences, provider))
 
     @property
     def history(self) -> list[EpochRecord]:
@@ -282,7 +282,7 @@ class Loop:
             TrainingError: a weight is not finite.
         """
         self._check_weights()
-        state = states.snapshot(self.progress, self.updater, self._digests)
+        state = training_state.snapshot(self.progress, self.updater, self._digests)
         is_scored = self.history and not self.progress.step and self.updater.moving_average is None
         metrics = self.history[-1].to_json() if is_scored else {}  # the scores of these weights
         rows, limit = self.updater.rows, self.settings.keep_checkpoints
@@ -298,7 +298,7 @@ class Loop:
     @property
     def max_state_bytes(self) -> int:
         """The size of the largest state.safetensors that belongs to this training."""
-        return states.max_file_bytes(self.updater)
+        return training_state.max_file_bytes(self.updater)
 
     def restore(self, state: State) -> None:
         """Restores a state that `save_checkpoint` wrote.
@@ -307,10 +307,10 @@ class Loop:
             ModelError: the data has changed since the training started, or the state does not belong to this training.
         """
         try:
-            progress = states.progress_of(state, self._digests)
+            progress = training_state.progress_of(state, self._digests)
             self._check_position(progress)
-            states.restore(state, progress, self.updater)
-        except states.ChangedDataError as error:
+            training_state.restore(state, progress, self.updater)
+        except training_state.ChangedDataError as error:
             raise ModelError(f"{self.run_dir}: {error}") from error
         except ValueError as error:
             raise ModelError(f"{self.run_dir}: the state of the training is refused: {error}") from error

@@ -29,7 +29,7 @@ from tagger.training.loop import Loop
 from tagger.training.overview import log_overview
 from tagger.training.result import TrainingResult
 from tagger.training.run_dir import BEST, CONFIG, COUNTS, INITIAL, check_free, check_is_run, lock_run_dir
-from tagger.training.transformer_sources import open_source, open_state_cache
+from tagger.training.transformer_providers import open_hidden_state_cache, open_provider
 from tagger.transformer import library
 from tagger.transformer.library import Pretrained
 
@@ -118,7 +118,7 @@ def train(
         _check_layer_decay(config, model)
         buffered = [*inputs.notices, *notices.records]
         del inputs  # frees the tables, unless the caller holds them
-        with _open_run(run_dir, buffered), open_state_cache(config) as cache:
+        with _open_run(run_dir, buffered), open_hidden_state_cache(config) as cache:
             check_free(run_dir)  # again: another training may have used it while this one read its data
             with atomic.wrap_os_errors(run_dir):
                 atomic.replace(run_dir / CONFIG, loader.dump(config).encode())
@@ -154,7 +154,7 @@ def resume(
         records.LogBuffer(),
         seed_generators(config.training.seed, target),
         _open_run(run_dir, inputs.notices),
-        open_state_cache(config) as cache,
+        open_hidden_state_cache(config) as cache,
     ):
         newest = model_dir.find_newest_checkpoint(run_dir)
         log.info("resuming from %s", newest.name)
@@ -226,8 +226,7 @@ def _build_model(config: Config, inputs: Inputs, init_from: Path | None) -> Tagg
         return build_model(numbered, data.train.sentences, inputs.tables, transformer=transformer)
     source, _ = model_dir.load(init_from, transformer=transformer)
     transfer.check_transformer(source, transformer, config.model.transformer)
-    transfer.check_scheme(source, numbered)
-    transfer.check_words(source, numbered)
+    transfer.check_settings(source, numbered)
     if unlearned := transfer.find_unlearned(source, data.train.sentences):
         log.warning(
             "%s has no %s, which the model knows and will unlearn; if they were not annotated, set data.annotated_types"
@@ -269,12 +268,12 @@ def _finish(loop: Loop, data: Corpora, device: torch.device) -> TrainingResult:
         EpochRecord.from_json(metrics)
     except ValueError as error:
         raise ModelError(f"{best}/metrics.json: {error}") from error
-    tagger = Tagger(model, device, workers=torch.get_num_threads(), state_cache=loop.state_cache)
+    tagger = Tagger(model, device, workers=torch.get_num_threads(), hidden_state_cache=loop.hidden_state_cache)
     dev = evaluate_with_predictions(tagger, data.dev).counts
     counts, test = {"dev": dev}, None
     if data.test is not None:
-        if loop.state_cache is not None:
-            open_source(model, data.test.sentences, loop.state_cache, device)  # fills the cache
+        if loop.hidden_state_cache is not None:
+            open_provider(model, data.test.sentences, loop.hidden_state_cache, device)  # fills the cache
         scored = evaluate_with_predictions(tagger, data.test)
         test, counts["test"] = scored.report, scored.counts
         log.info("test: %s", test.signature)

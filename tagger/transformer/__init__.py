@@ -1,1 +1,1 @@
-"""Pretrained transformers: subwords, windows over documents, and the states of tokens."""
+"""Pretrained transformers: subwords, windows over documents, and the hidden states of tokens."""

@@ -29,7 +29,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Source:
+class Origin:
     """Where a transformer comes from.
 
     Attributes:
@@ -52,7 +52,7 @@ class Pretrained:
         subwords: splits tokens into subwords.
         config: the settings of its network, a `config.json`.
         tokenizer: its tokenizer, a `tokenizer.json`.
-        source: where it comes from.
+        origin: where it comes from.
         max_subwords: largest number of subwords that it reads at once, special tokens included.
         layer_count: number of its hidden states: the embedding layer and all others, also those that `encoder` lacks.
     """
@@ -61,7 +61,7 @@ class Pretrained:
     subwords: SubwordEncoder
     config: bytes
     tokenizer: bytes
-    source: Source
+    origin: Origin
     max_subwords: int
     layer_count: int
 
@@ -112,10 +112,10 @@ def load(name: str, revision: str | None = None) -> Pretrained:
             _check_download(weights, digest)
         encoder = _load_network(transformers, parsed, config, folder)
         max_subwords = min(_max_subwords(parsed, encoder), _tokenizer_limit(folder))
-        return _assemble(encoder, tokenizer, parsed, Source(name, commit, digest), max_subwords)
+        return _assemble(encoder, tokenizer, parsed, Origin(name, commit, digest), max_subwords)
 
 
-def restore(config: bytes, tokenizer: bytes, source: Source) -> Pretrained:
+def restore(config: bytes, tokenizer: bytes, origin: Origin) -> Pretrained:
     """Rebuilds a transformer from the files of a model directory, which may come from anywhere.
 
     Its parameters are on the device meta; the caller loads them.
@@ -123,7 +123,7 @@ def restore(config: bytes, tokenizer: bytes, source: Source) -> Pretrained:
     Args:
         config: its `config.json`.
         tokenizer: its `tokenizer.json`.
-        source: where it comes from.
+        origin: where it comes from.
 
     Raises:
         ConfigError: a library is missing.
@@ -134,11 +134,11 @@ def restore(config: bytes, tokenizer: bytes, source: Source) -> Pretrained:
         with _quiet(transformers):
             parsed = architecture.parse(config)
             encoder = _build_network(transformers, parsed, _build_config(transformers, parsed))
-            return _assemble(encoder, tokenizer, parsed, source, _max_subwords(parsed, encoder))
+            return _assemble(encoder, tokenizer, parsed, origin, _max_subwords(parsed, encoder))
     except (TaggerError, MemoryError):
         raise
     except Exception as error:
-        raise ModelError(f"transformer {source.name}: {hub.one_line(error)}") from error
+        raise ModelError(f"transformer {origin.name}: {hub.one_line(error)}") from error
 
 
 def without_layers_above(transformer: Pretrained, highest: int) -> Pretrained:
@@ -150,21 +150,21 @@ def without_layers_above(transformer: Pretrained, highest: int) -> Pretrained:
     return transformer if encoder is transformer.encoder else replace(transformer, encoder=encoder)
 
 
-def check_digest(source: Source, expected: Source) -> None:
+def check_digest(origin: Origin, expected: Origin) -> None:
     """Checks that a transformer has the weights that a model was trained with.
 
     Raises:
         ModelError: it has other weights.
     """
-    if source.digest != expected.digest:
+    if origin.digest != expected.digest:
         raise ModelError(
-            f"the transformer {source.name} has other weights than the model was trained with: "
-            f"expected SHA-256 {expected.digest}, found {source.digest}"
+            f"the transformer {origin.name} has other weights than the model was trained with: "
+            f"expected SHA-256 {expected.digest}, found {origin.digest}"
         )
 
 
 def checkpoint_activations(encoder: Any) -> None:
-    """Makes a transformer compute its states again in the backward pass, instead of storing them."""
+    """Makes a transformer compute its hidden states again in the backward pass, instead of storing them."""
     # The second name is that of versions before 5.
     enable = getattr(encoder, "activation_checkpointing_enable", None) or encoder.gradient_checkpointing_enable
     enable({"use_reentrant": False})
@@ -350,7 +350,7 @@ def _rebuild(config: Any, tensors: dict[str, Tensor], trained: list[str], traini
     return encoder.train(training)
 
 
-def _assemble(encoder: Any, tokenizer: bytes, parsed: Architecture, source: Source, max_subwords: int) -> Pretrained:
+def _assemble(encoder: Any, tokenizer: bytes, parsed: Architecture, origin: Origin, max_subwords: int) -> Pretrained:
     """Returns the transformer whose parts are valid and belong together.
 
     Raises:
@@ -364,7 +364,7 @@ def _assemble(encoder: Any, tokenizer: bytes, parsed: Architecture, source: Sour
         raise ValueError(f"its {TOKENIZER_FILE}: {error}") from error
     config = architecture.dump(parsed, max_subwords)
     layer_count = int(encoder.config.num_hidden_layers) + 1
-    result = Pretrained(encoder, subwords, config, tokenizer, source, max_subwords, layer_count)
+    result = Pretrained(encoder, subwords, config, tokenizer, origin, max_subwords, layer_count)
     if result.padding_id < 0 or max(subwords.max_id, result.padding_id) >= result.vocab_size:
         raise ValueError(f"its tokenizer has ids up to {subwords.max_id}, but its network only {result.vocab_size} ids")
     if max_subwords <= len(subwords.prefix) + len(subwords.suffix):

@@ -1,4 +1,4 @@
-"""States of tokens equal those of the transformers library, sentence by sentence; layers are mixed as written."""
+"""Hidden states of tokens equal those of the transformers library, sentence by sentence; the mixes are right."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tagger.choices import Pooling
 from tagger.data.batching import SubwordTensors
-from tagger.nn.transformer import StateReader, TransformerFeatures, pooled_dim
+from tagger.nn.transformer import HiddenStateReader, TransformerFeatures, pooled_dim
 from tagger.transformer import library
 from tagger.transformer.library import Pretrained
 from tagger.transformer.windows import Layout, Windows, lay_out
@@ -55,7 +55,7 @@ def tensors_of(pretrained: Pretrained, windows: Windows, sentences: list[int] | 
     return windows.to_tensors(pretrained.padding_id)
 
 
-def reference_states(folder: Path, kind: str) -> list[tuple[list[Tensor], list[list[int]]]]:
+def reference_hidden_states(folder: Path, kind: str) -> list[tuple[list[Tensor], list[list[int]]]]:
     """For each sentence by itself, the hidden states (S, H) of each layer and the subwords of each token."""
     from tokenizers import Tokenizer, pre_tokenizers
     from transformers import AutoModel, PreTrainedTokenizerFast
@@ -69,15 +69,15 @@ def reference_states(folder: Path, kind: str) -> list[tuple[list[Tensor], list[l
     for sentence in SENTENCES:
         encoding = wrapped(sentence, is_split_into_words=True)
         with torch.no_grad():
-            states = network(torch.tensor([encoding["input_ids"]]), output_hidden_states=True).hidden_states
+            hidden_states = network(torch.tensor([encoding["input_ids"]]), output_hidden_states=True).hidden_states
         words = encoding.word_ids()
         positions = [[index for index, word in enumerate(words) if word == token] for token in range(len(sentence))]
-        results.append(([layer[0] for layer in states], positions))
+        results.append(([layer[0] for layer in hidden_states], positions))
     return results
 
 
-def pool(states: Tensor, positions: list[int], pooling: Pooling) -> Tensor:
-    rows = [states[position] for position in positions]
+def pool(hidden_states: Tensor, positions: list[int], pooling: Pooling) -> Tensor:
+    rows = [hidden_states[position] for position in positions]
     if pooling == "first_last":
         return torch.cat([rows[0], rows[-1]])
     return {"first": rows[0], "last": rows[-1], "mean": sum(rows, torch.zeros_like(rows[0])) / len(rows)}[pooling]
@@ -91,33 +91,33 @@ def test_states_equal_those_of_the_library_for_each_sentence_by_itself(
     kind = tiny.FAMILIES[pretrained.encoder.config.model_type][0]
     expected = torch.stack(
         [
-            torch.stack([pool(states[layer], positions, pooling) for layer in layers])
-            for states, tokens in reference_states(Path(pretrained.source.name), kind)
+            torch.stack([pool(hidden_states[layer], positions, pooling) for layer in layers])
+            for hidden_states, tokens in reference_hidden_states(Path(pretrained.origin.name), kind)
             for positions in tokens
         ]
     )
-    reader = StateReader(pretrained.encoder, layers, pooling).eval()
-    states = reader(tensors_of(pretrained, windows_of(pretrained)))
-    assert states.shape == (26, len(layers), pooled_dim(pretrained.hidden_size, pooling))
-    torch.testing.assert_close(states, expected, atol=1e-5, rtol=0)
+    reader = HiddenStateReader(pretrained.encoder, layers, pooling).eval()
+    hidden_states = reader(tensors_of(pretrained, windows_of(pretrained)))
+    assert hidden_states.shape == (26, len(layers), pooled_dim(pretrained.hidden_size, pooling))
+    torch.testing.assert_close(hidden_states, expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(("context", "is_shared"), [(0, False), (7, False), (7, True)])
 def test_states_do_not_depend_on_the_other_sentences_of_a_batch(
     pretrained: Pretrained, context: int, is_shared: bool
 ) -> None:
-    reader = StateReader(pretrained.encoder, (0, 1, 2), "mean").eval()
+    reader = HiddenStateReader(pretrained.encoder, (0, 1, 2), "mean").eval()
     windows = windows_of(pretrained, context=context, is_shared=is_shared)
     alone = [reader(tensors_of(pretrained, windows, [number])) for number in range(len(SENTENCES))]
     for batch in ([0, 1, 2, 3, 4], [4, 2], [1, 0, 3], [3, 3, 1]):
         if len(set(batch)) == len(batch):
-            states = reader(tensors_of(pretrained, windows, batch))
+            hidden_states = reader(tensors_of(pretrained, windows, batch))
             expected = torch.cat([alone[number] for number in batch])
-            torch.testing.assert_close(states, expected, atol=1e-5, rtol=0)
+            torch.testing.assert_close(hidden_states, expected, atol=1e-5, rtol=0)
 
 
 def test_context_changes_states_within_a_document_only(bert: Pretrained) -> None:
-    reader = StateReader(bert.encoder, (2,), "mean").eval()
+    reader = HiddenStateReader(bert.encoder, (2,), "mean").eval()
     alone = reader(tensors_of(bert, windows_of(bert)))
     tensors = tensors_of(bert, windows_of(bert, context=20))
     in_context = reader(tensors)
@@ -147,7 +147,7 @@ def test_in_training_dropped_context_is_not_attended_to(bert: Pretrained, specia
     assert not torch.equal(tensors.ids, other.ids)
 
     def states_of(inputs: SubwordTensors, dropout: float, *, training: bool) -> Tensor:
-        reader = StateReader(bert.encoder, (0, 2), "mean", context_dropout=dropout, special_counts=special).train(
+        reader = HiddenStateReader(bert.encoder, (0, 2), "mean", context_dropout=dropout, special_counts=special).train(
             training
         )
         reader.encoder.eval()  # without its own dropout
@@ -164,11 +164,11 @@ def test_in_training_dropped_context_is_not_attended_to(bert: Pretrained, specia
     assert not torch.equal(states_of(tensors, 1.0, training=True), states_of(marked, 1.0, training=True))
 
 
-def features_of(states: Tensor, **options: Any) -> tuple[TransformerFeatures, Tensor]:
+def features_of(hidden_states: Tensor, **options: Any) -> tuple[TransformerFeatures, Tensor]:
     settings = {"mix": "scalar", "output_dim": 0, "dropout": 0.0} | options
     torch.manual_seed(0)
-    network = TransformerFeatures(states.shape[1], states.shape[2], **settings).eval()
-    inputs: Any = SimpleNamespace(states=states, subwords=None, features=None)
+    network = TransformerFeatures(hidden_states.shape[1], hidden_states.shape[2], **settings).eval()
+    inputs: Any = SimpleNamespace(hidden_states=hidden_states, subwords=None, features=None)
     return network, network(inputs)
 
 
@@ -218,8 +218,8 @@ def test_half_precision_states_are_mixed_in_single_precision(mix: str) -> None:
 
 
 def test_a_network_with_a_reader_trains_the_transformer(bert: Pretrained) -> None:
-    inputs: Any = SimpleNamespace(states=None, subwords=tensors_of(bert, windows_of(bert)), features=None)
-    reader = StateReader(bert.encoder.requires_grad_(True), (0, 1, 2), "first")
+    inputs: Any = SimpleNamespace(hidden_states=None, subwords=tensors_of(bert, windows_of(bert)), features=None)
+    reader = HiddenStateReader(bert.encoder.requires_grad_(True), (0, 1, 2), "first")
     network = TransformerFeatures(3, bert.hidden_size, mix="scalar", output_dim=0, dropout=0.0, reader=reader).eval()
     features = network(inputs)
     torch.testing.assert_close(features, network.combine(reader(inputs.subwords)))
@@ -230,9 +230,9 @@ def test_a_network_with_a_reader_trains_the_transformer(bert: Pretrained) -> Non
 
 
 def test_inputs_without_states_or_subwords_are_refused(bert: Pretrained) -> None:
-    empty: Any = SimpleNamespace(states=None, subwords=None, features=None)
+    empty: Any = SimpleNamespace(hidden_states=None, subwords=None, features=None)
     options: Any = {"mix": "mean", "output_dim": 0, "dropout": 0.0}
-    with pytest.raises(ValueError, match="states, but the inputs have none"):
+    with pytest.raises(ValueError, match="hidden states, but the inputs have none"):
         TransformerFeatures(3, 4, **options)(empty)
-    with pytest.raises(ValueError, match="states, but the inputs have none"):
-        TransformerFeatures(3, 4, **options, reader=StateReader(bert.encoder, (0,), "mean"))(empty)
+    with pytest.raises(ValueError, match="hidden states, but the inputs have none"):
+        TransformerFeatures(3, 4, **options, reader=HiddenStateReader(bert.encoder, (0,), "mean"))(empty)

@@ -136,7 +136,7 @@ def test_no_absurd_config_takes_memory_or_time(family: str, models: Path, tmp_pa
         names = source.sample(sorted(values.keys() - {"model_type"}), source.choice((1, 1, 3)))
         absurd = {name: source.choice((*VALUES, 64, 2**16, 10**7)) for name in names}
         try:
-            library.restore(json.dumps(values | absurd).encode(), known.tokenizer, known.source)
+            library.restore(json.dumps(values | absurd).encode(), known.tokenizer, known.origin)
         except ModelError as error:
             one_line(error)
         else:

@@ -44,7 +44,10 @@ FEATURES: list[dict[str, Any]] = [
         ("{words: {embedding_dim: 0, trainable: false}}", "trainable has no effect with embedding_dim 0"),
         ("{words: {embedding_dim: 0, max_frozen_words: 7}}", "max_frozen_words has no effect with embedding_dim 0"),
         ("{words: {embedding_dim: 0, dropout: 0.3}}", "dropout has no effect with embedding_dim 0"),
-        ("{words: {embedding_dim: 0}, document_context: {output_dim: 9}}", "output_dim must be 0 with words.embedding"),
+        (
+            "{words: {embedding_dim: 0}, document_context: {output_dim: 9}}",
+            "document_context has no effect with words.embed",
+        ),
     ],
 )
 def test_settings_that_need_word_vectors_are_refused(model: str, fault: str) -> None:

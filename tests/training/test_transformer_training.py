@@ -23,7 +23,7 @@ from tagger.tagging.decoding import DecodingOptions
 from tagger.tagging.scorer import TorchScorer
 from tagger.tagging.transformer_runner import TransformerRunner
 from tagger.training.events import EpochEnd, Event, StepEnd
-from tagger.training.transformer_sources import open_state_cache
+from tagger.training.transformer_providers import open_hidden_state_cache
 from tagger.transformer import library
 from tests.conftest import tiny_corpus
 from tests.robustness.test_hostile_tensors import put
@@ -273,7 +273,7 @@ def test_a_model_that_only_names_its_transformer_refuses_other_weights(
 ) -> None:
     model = model_dir.load(frozen_run / "model-best")[0]
     assert model.transformer is not None
-    named = replace(model.transformer, source=replace(model.transformer.source, revision="c0ffee" + "0" * 34))
+    named = replace(model.transformer, origin=replace(model.transformer.origin, revision="c0ffee" + "0" * 34))
     model_dir.save(replace(model, transformer=named), tmp_path / "model", {})
     assert not (tmp_path / "model" / "transformer.safetensors").exists()
     assert model_dir.load(tmp_path / "model", transformer=named)[0].transformer is named
@@ -300,11 +300,11 @@ def test_the_scores_of_a_training_are_those_of_its_model(folder: Path, frozen_ru
     """Features from the cache are in half precision, and dropout is off."""
     model = model_dir.load(frozen_run / "model-best")[0]
     corpus = sentences(folder)
-    with open_state_cache(recipe(folder)) as cache:
+    with open_hidden_state_cache(recipe(folder)) as cache:
         assert cache is not None
-        cached = Tagger(model, torch.device("cpu"), state_cache=cache).tag(corpus, probabilities=True)
+        cached = Tagger(model, torch.device("cpu"), hidden_state_cache=cache).tag(corpus, probabilities=True)
         model.network.train()
-        again = Tagger(model, torch.device("cpu"), state_cache=cache).tag(corpus, probabilities=True)
+        again = Tagger(model, torch.device("cpu"), hidden_state_cache=cache).tag(corpus, probabilities=True)
     computed = Tagger(model, torch.device("cpu")).tag(corpus, probabilities=True)
     for one, other, third in zip(cached, again, computed, strict=True):
         assert one == other

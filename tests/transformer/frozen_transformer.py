@@ -12,9 +12,9 @@ from torch import Tensor
 from transformers import BertConfig, BertModel
 
 from tagger.choices import Pooling
-from tagger.nn.transformer import StateReader
-from tagger.transformer.sources import FrozenTransformer
-from tagger.transformer.states import StateComputer
+from tagger.nn.transformer import HiddenStateReader
+from tagger.transformer.hidden_states import HiddenStateComputer
+from tagger.transformer.providers import FrozenTransformer
 from tagger.transformer.windows import Layout, Subwords, Windows
 
 START, END, PADDING = 1, 2, 0
@@ -53,16 +53,18 @@ def bert(**options: Any) -> Any:
 def frozen(
     layers: Sequence[int] = (0, 1, 2), pooling: Pooling = "mean", layout: Layout = LAYOUT, **options: Any
 ) -> FrozenTransformer:
-    computer = StateComputer(StateReader(bert(), layers, pooling), PADDING, torch.device("cpu"), **options)
+    computer = HiddenStateComputer(HiddenStateReader(bert(), layers, pooling), PADDING, torch.device("cpu"), **options)
     return FrozenTransformer(computer, encode, layout, "digest")
 
 
-def compute_states(computer: StateComputer, windows: Windows, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Returns the states of the tokens of windows in the order of the tokens."""
-    states = torch.empty(len(windows.windows), computer.layer_count, computer.state_dim, dtype=dtype)
+def compute_hidden_states(
+    computer: HiddenStateComputer, windows: Windows, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Returns the hidden states of the tokens of windows in the order of the tokens."""
+    hidden_states = torch.empty(len(windows.windows), computer.layer_count, computer.pooled_dim, dtype=dtype)
     for tokens, batch in computer.iterate(windows, dtype=dtype):
-        states[torch.from_numpy(tokens)] = batch
-    return states
+        hidden_states[torch.from_numpy(tokens)] = batch
+    return hidden_states
 
 
 def documents(count: int = 12, seed: int = 0) -> list[Document]:
@@ -82,7 +84,7 @@ def flatten(some: Sequence[Document]) -> tuple[Document, list[int]]:
 
 
 def read_alone(model: Any, tokens: Sequence[str], pooling: Pooling = "mean") -> Tensor:
-    """Returns the states (N, L, D) of a sentence, read alone by the library's own forward pass, token by token."""
+    """Returns the hidden states (N, L, D) of a sentence, read alone by the library's own forward pass."""
     rows = [subwords_of(token) for token in tokens]
     ids = torch.tensor([[START, *(subword for row in rows for subword in row), END]])
     with torch.no_grad():

@@ -42,13 +42,13 @@ def test_a_transformer_is_downloaded_once_and_read_without_the_hub_later(
     local = library.load(str(folder))
     with serve(folder, tmp_path / "cache", monkeypatch) as server:
         first = library.load(NAME)
-        assert first.source == library.Source(NAME, COMMIT, local.source.digest)
+        assert first.origin == library.Origin(NAME, COMMIT, local.origin.digest)
         requests = [path for path in server.requests if "/resolve/" in path]
-        assert library.load(NAME, COMMIT).source == first.source
+        assert library.load(NAME, COMMIT).origin == first.origin
         assert [path for path in server.requests if "/resolve/" in path] == requests
         stop(server)
         for revision in (None, "main", COMMIT):
-            assert library.load(NAME, revision).source == first.source
+            assert library.load(NAME, revision).origin == first.origin
     for name, weight in local.encoder.state_dict().items():
         assert torch.equal(first.encoder.state_dict()[name], weight)
 
@@ -66,7 +66,7 @@ def test_a_truncated_download_is_one_line_and_is_never_read(
             assert "the Hub cannot be reached" in fault(revision)
     assert capfd.readouterr() == ("", "")
     with serve(folder, tmp_path / "cache", monkeypatch):
-        assert library.load(NAME).source.digest == library.load(str(folder)).source.digest
+        assert library.load(NAME).origin.digest == library.load(str(folder)).origin.digest
 
 
 def test_altered_weights_are_one_line_that_names_the_file_to_remove(
@@ -79,7 +79,7 @@ def test_altered_weights_are_one_line_that_names_the_file_to_remove(
         server.altered.clear()
         assert fault() == message
         Path(re.findall(r"remove (.*)", message)[0]).unlink()
-        assert library.load(NAME).source.digest == library.load(str(folder)).source.digest
+        assert library.load(NAME).origin.digest == library.load(str(folder)).origin.digest
 
 
 def test_a_file_that_is_shorter_than_its_header_says_is_one_line(
@@ -118,7 +118,7 @@ def test_a_model_names_the_commit_of_its_transformer_and_refuses_other_weights(
         stop(server)
         loaded = model_dir.load(model)[0].transformer
         assert loaded is not None
-        assert loaded.source.revision == COMMIT
+        assert loaded.origin.revision == COMMIT
     for cache, transformer, altered, message in (
         ("altered", folder, [WEIGHTS], "is damaged: its SHA-256"),
         ("changed", other, [], "has other weights than the model was trained with"),

@@ -17,7 +17,7 @@ from torch import Tensor
 from tagger.errors import ConfigError, ModelError
 from tagger.transformer import library
 from tagger.transformer.architecture import FAMILIES
-from tagger.transformer.library import Pretrained, Source
+from tagger.transformer.library import Origin, Pretrained
 
 from . import tiny
 
@@ -40,7 +40,7 @@ def test_each_family_is_loaded_as_the_library_does_and_restored(family: str, tmp
 
     folder = tiny.write_transformer(tmp_path / family, family)
     loaded = library.load(str(folder))
-    restored = library.restore(loaded.config, loaded.tokenizer, loaded.source)
+    restored = library.restore(loaded.config, loaded.tokenizer, loaded.origin)
     restored.encoder.load_state_dict(loaded.encoder.state_dict(), assign=True)
     reference = AutoModel.from_pretrained(folder).eval()
 
@@ -59,19 +59,18 @@ def test_each_family_is_loaded_as_the_library_does_and_restored(family: str, tmp
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_window_of_the_greatest_length_can_be_read(family: str, tmp_path: Path) -> None:
     loaded = library.load(str(tiny.write_transformer(tmp_path / family, family)))
-    states = hidden_states(loaded.encoder, [5] * loaded.max_subwords)
-    assert states[-1].isfinite().all()
+    assert hidden_states(loaded.encoder, [5] * loaded.max_subwords)[-1].isfinite().all()
 
 
 def restore(pretrained: Pretrained, **changes: Any) -> Pretrained:
     """Restores a transformer whose config has other values."""
     config = json.dumps(json.loads(pretrained.config) | changes).encode()
-    return library.restore(config, pretrained.tokenizer, pretrained.source)
+    return library.restore(config, pretrained.tokenizer, pretrained.origin)
 
 
 def test_what_is_loaded_is_described(pretrained: Pretrained) -> None:
-    folder = Path(pretrained.source.name)
-    assert pretrained.source == Source(
+    folder = Path(pretrained.origin.name)
+    assert pretrained.origin == Origin(
         str(folder), None, sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     )
     assert (pretrained.layer_count, pretrained.hidden_size, pretrained.max_subwords) == (3, 16, 66)
@@ -87,7 +86,7 @@ def test_loading_prints_nothing_and_restores_the_settings_of_the_library(
 
     monkeypatch.setattr(logging, "_tqdm_active", True)
     before = logging.get_verbosity(), logging.is_progress_bar_enabled(), dict(os.environ), torch.get_rng_state()
-    library.load(pretrained.source.name)
+    library.load(pretrained.origin.name)
     after = logging.get_verbosity(), logging.is_progress_bar_enabled(), dict(os.environ), torch.get_rng_state()
     assert capfd.readouterr() == ("", "")
     assert before[:3] == after[:3]
@@ -103,7 +102,7 @@ def test_restoring_draws_no_random_numbers(pretrained: Pretrained) -> None:
 def test_half_precision_weights_become_single_precision(pretrained: Pretrained, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
-    folder = shutil.copytree(pretrained.source.name, tmp_path / "half")
+    folder = shutil.copytree(pretrained.origin.name, tmp_path / "half")
     tensors = {name: tensor.half() for name, tensor in load_file(folder / "model.safetensors").items()}
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     assert all(tensor.dtype == torch.float32 for tensor in library.load(str(folder)).encoder.state_dict().values())
@@ -112,7 +111,7 @@ def test_half_precision_weights_become_single_precision(pretrained: Pretrained, 
 def test_weights_in_several_files_are_read_and_hashed_by_name(pretrained: Pretrained, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
-    folder = shutil.copytree(pretrained.source.name, tmp_path / "parts")
+    folder = shutil.copytree(pretrained.origin.name, tmp_path / "parts")
     tensors = list(load_file(folder / "model.safetensors").items())
     (folder / "model.safetensors").unlink()
     names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
@@ -121,7 +120,7 @@ def test_weights_in_several_files_are_read_and_hashed_by_name(pretrained: Pretra
     index = {name: names[number >= 9] for number, (name, _) in enumerate(tensors)}
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
     loaded = library.load(str(folder))
-    assert loaded.source.digest == sha256(b"".join((folder / name).read_bytes() for name in names)).hexdigest()
+    assert loaded.origin.digest == sha256(b"".join((folder / name).read_bytes() for name in names)).hexdigest()
     for name, tensor in pretrained.encoder.state_dict().items():
         assert torch.equal(loaded.encoder.state_dict()[name], tensor)
     outside = {name: f"../{file}" for name, file in index.items()}
@@ -131,7 +130,7 @@ def test_weights_in_several_files_are_read_and_hashed_by_name(pretrained: Pretra
 
 
 def test_the_tokenizer_limits_the_subwords_of_a_window(pretrained: Pretrained, tmp_path: Path) -> None:
-    folder = shutil.copytree(pretrained.source.name, tmp_path / "limited")
+    folder = shutil.copytree(pretrained.origin.name, tmp_path / "limited")
     (folder / "tokenizer_config.json").write_text('{"model_max_length": 40}')
     limited = library.load(str(folder))
     assert limited.max_subwords == restore(limited).max_subwords == 40
@@ -140,7 +139,7 @@ def test_the_tokenizer_limits_the_subwords_of_a_window(pretrained: Pretrained, t
 
 
 def test_a_vocabulary_without_a_tokenizer_file_is_converted(pretrained: Pretrained, tmp_path: Path) -> None:
-    folder = shutil.copytree(pretrained.source.name, tmp_path / "vocabulary")
+    folder = shutil.copytree(pretrained.origin.name, tmp_path / "vocabulary")
     vocabulary = json.loads((folder / "tokenizer.json").read_bytes())["model"]["vocab"]
     (folder / "tokenizer.json").unlink()
     (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in sorted(vocabulary, key=vocabulary.__getitem__)))
@@ -183,7 +182,7 @@ def test_a_directory_that_cannot_be_loaded_is_an_error_of_one_line(
     name: str, pretrained: Pretrained, tmp_path: Path
 ) -> None:
     message, damage = FAULTS[name]
-    folder = shutil.copytree(pretrained.source.name, tmp_path / "damaged")
+    folder = shutil.copytree(pretrained.origin.name, tmp_path / "damaged")
     damage(folder)
     with pytest.raises(ConfigError, match=message) as caught:
         library.load(str(folder))
@@ -229,7 +228,7 @@ def test_a_download_names_its_commit_and_only_files_that_are_read(
 ) -> None:
     import huggingface_hub
 
-    folder = shutil.copytree(pretrained.source.name, tmp_path / "0123abcd")
+    folder = shutil.copytree(pretrained.origin.name, tmp_path / "0123abcd")
 
     def download(name: str, *, revision: str | None, allow_patterns: list[str], local_files_only: bool) -> str:
         assert (name, revision, local_files_only) == ("owner/name", "v1", False)
@@ -237,7 +236,7 @@ def test_a_download_names_its_commit_and_only_files_that_are_read(
         return str(folder)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    assert library.load("owner/name", "v1").source == Source("owner/name", "0123abcd", pretrained.source.digest)
+    assert library.load("owner/name", "v1").origin == Origin("owner/name", "0123abcd", pretrained.origin.digest)
 
 
 @pytest.mark.parametrize("is_cached", [True, False])
@@ -254,12 +253,12 @@ def test_a_commit_is_read_from_the_cache_at_once_if_the_hub_cannot_be_reached(
         assert local_files_only
         if not is_cached:
             raise huggingface_hub.errors.LocalEntryNotFoundError("no")
-        return pretrained.source.name
+        return pretrained.origin.name
 
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", connect)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     if is_cached:
-        assert library.load("owner/name", "0" * 40).source.digest == pretrained.source.digest
+        assert library.load("owner/name", "0" * 40).origin.digest == pretrained.origin.digest
     else:
         with pytest.raises(ConfigError, match="the Hub cannot be reached"):
             library.load("owner/name", "0" * 40)
@@ -282,12 +281,12 @@ def test_a_restored_network_is_on_the_device_meta(pretrained: Pretrained) -> Non
 
 
 def test_other_weights_are_refused(pretrained: Pretrained) -> None:
-    other = Source("x/y", None, "0" * 64)
-    library.check_digest(pretrained.source, pretrained.source)
+    other = Origin("x/y", None, "0" * 64)
+    library.check_digest(pretrained.origin, pretrained.origin)
     with pytest.raises(
         ModelError, match=r"\Athe transformer .* has other weights than the model was trained with: [^\n]+\Z"
     ):
-        library.check_digest(pretrained.source, other)
+        library.check_digest(pretrained.origin, other)
 
 
 HOSTILE = {
@@ -353,7 +352,7 @@ def test_settings_that_name_code_are_ignored(pretrained: Pretrained) -> None:
 
 @pytest.mark.parametrize("family", ["albert", "bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta"])
 @pytest.mark.parametrize("highest", [0, 2])
-def test_a_transformer_without_its_upper_layers_has_the_same_lower_states(
+def test_a_transformer_without_its_upper_layers_has_the_same_lower_hidden_states(
     family: str, highest: int, tmp_path: Path
 ) -> None:
     whole = library.load(str(tiny.write_transformer(tmp_path / family, family, num_hidden_layers=4)))
@@ -371,4 +370,4 @@ def test_a_transformer_without_its_upper_layers_has_the_same_lower_states(
 @pytest.mark.parametrize("tokenizer", [b"", b"{}", b"\xff", b"[" * 1000])
 def test_a_damaged_tokenizer_is_an_error_of_one_line(tokenizer: bytes, pretrained: Pretrained) -> None:
     with pytest.raises(ModelError, match=r"\Atransformer .*its tokenizer.json: [^\n]+\Z"):
-        library.restore(pretrained.config, tokenizer, pretrained.source)
+        library.restore(pretrained.config, tokenizer, pretrained.origin)

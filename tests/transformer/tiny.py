@@ -51,7 +51,7 @@ _SIZES = {
     "num_attention_heads": 2,
     "intermediate_size": 24,
     "max_position_embeddings": 66,
-    "initializer_range": 0.5,  # so that states differ much
+    "initializer_range": 0.5,  # so that hidden states differ much
 }
 _DISTILBERT = {
     "hidden_size": "dim",

@@ -1,6 +1,6 @@
-"""Weighted sums of the normalized layers of a transformer; on a CPU in one pass over the states.
+"""Weighted sums of the normalized layers of a transformer; on a CPU in one pass over the hidden states.
 
-Shapes in this module: N tokens, L layers, D size of a token's states.
+Shapes in this module: N tokens, L layers, D size of a token's hidden states.
 """
 
 from typing import Any
@@ -18,25 +18,25 @@ _EPSILON = np.float32(1e-5)  # that of torch's `layer_norm`
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 
 
-def mix_normalized(states: Tensor, weights: Tensor) -> Tensor:
+def mix_normalized(hidden_states: Tensor, weights: Tensor) -> Tensor:
     """Returns (N, D) the sum of the layers of each token, each normalized and multiplied by its weight.
 
     Args:
-        states: (N, L, D).
+        hidden_states: (N, L, D).
         weights: (L,) factors of the layers.
     """
-    if states.device.type == "cpu" and states.dtype == torch.float32 and not states.requires_grad:
-        return _Mix.apply(states.contiguous(), weights)  # type: ignore[no-any-return, no-untyped-call]
-    return torch.einsum("nld,l->nd", F.layer_norm(states, states.shape[2:]), weights)
+    if hidden_states.device.type == "cpu" and hidden_states.dtype == torch.float32 and not hidden_states.requires_grad:
+        return _Mix.apply(hidden_states.contiguous(), weights)  # type: ignore[no-any-return, no-untyped-call]
+    return torch.einsum("nld,l->nd", F.layer_norm(hidden_states, hidden_states.shape[2:]), weights)
 
 
 class _Mix(torch.autograd.Function):
     @staticmethod
-    def forward(context: Any, states: Tensor, weights: Tensor) -> Tensor:
-        moments = states.new_empty(*states.shape[:2], 2)
-        out = states.new_zeros(states.shape[0], states.shape[2])
-        _mix(states.numpy(), weights.detach().numpy(), moments.numpy(), out.numpy())
-        context.states, context.moments = states, moments
+    def forward(context: Any, hidden_states: Tensor, weights: Tensor) -> Tensor:
+        moments = hidden_states.new_empty(*hidden_states.shape[:2], 2)
+        out = hidden_states.new_zeros(hidden_states.shape[0], hidden_states.shape[2])
+        _mix(hidden_states.numpy(), weights.detach().numpy(), moments.numpy(), out.numpy())
+        context.hidden_states, context.moments = hidden_states, moments
         return out
 
     @staticmethod
@@ -44,19 +44,19 @@ class _Mix(torch.autograd.Function):
     def backward(context: Any, gradient: Tensor) -> tuple[None, Tensor]:
         products = torch.empty(context.moments.shape[:2])
         _multiply_normalized(
-            context.states.numpy(), context.moments.numpy(), gradient.contiguous().numpy(), products.numpy()
+            context.hidden_states.numpy(), context.moments.numpy(), gradient.contiguous().numpy(), products.numpy()
         )
         return None, products.sum(0)
 
 
 @compiled()
-def _mix(states: Floats, weights: Floats, moments: Floats, out: Floats) -> None:  # pragma: no cover
+def _mix(hidden_states: Floats, weights: Floats, moments: Floats, out: Floats) -> None:  # pragma: no cover
     """Adds the weighted normalized layers to `out`; writes the mean and the inverse deviation of each layer."""
-    size = states.shape[2]
-    for token in range(len(states)):
+    size = hidden_states.shape[2]
+    for token in range(len(hidden_states)):
         offset = _ZERO
-        for layer in range(states.shape[1]):
-            row = states[token, layer]
+        for layer in range(hidden_states.shape[1]):
+            row = hidden_states[token, layer]
             mean = _sum(row) / np.float32(size)
             scale = _ONE / np.sqrt(_sum_squares(row, mean) / np.float32(size) + _EPSILON)
             moments[token, layer, 0], moments[token, layer, 1] = mean, scale
@@ -67,13 +67,13 @@ def _mix(states: Floats, weights: Floats, moments: Floats, out: Floats) -> None:
 
 @compiled()
 def _multiply_normalized(
-    states: Floats, moments: Floats, gradient: Floats, products: Floats
+    hidden_states: Floats, moments: Floats, gradient: Floats, products: Floats
 ) -> None:  # pragma: no cover
     """Writes the products (N, L) of each token's gradient (N, D) with its normalized layers."""
-    for token in range(len(states)):
-        for layer in range(states.shape[1]):
+    for token in range(len(hidden_states)):
+        for layer in range(hidden_states.shape[1]):
             mean, scale = moments[token, layer]
-            products[token, layer] = scale * _multiply_centred(states[token, layer], mean, gradient[token])
+            products[token, layer] = scale * _multiply_centred(hidden_states[token, layer], mean, gradient[token])
 
 
 # Sums may be computed in any order, so that LLVM computes eight units at a time.

@@ -1,4 +1,4 @@
-"""Sources of transformer inputs for a training: cached states of a frozen transformer, subwords for a trainable one."""
+"""What a transformer contributes to a training: cached hidden states if it is frozen, subwords if it is trainable."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -8,20 +8,20 @@ from pathlib import Path
 import torch
 
 from tagger.config import Config
-from tagger.data.batching import TransformerSource
+from tagger.data.batching import TransformerProvider
 from tagger.data.document_context import number_passages
 from tagger.data.sentence import Sentence
 from tagger.model import TaggerModel
-from tagger.transformer.sources import FillProgress, FrozenStates, SubwordSource
-from tagger.transformer.state_cache import CacheOptions, StateCache, open_cache
+from tagger.transformer.hidden_state_cache import CacheOptions, HiddenStateCache, open_cache
+from tagger.transformer.providers import FillProgress, HiddenStateProvider, SubwordProvider
 
 log = logging.getLogger(__name__)
 _LOG_SECONDS = 30
 
 
 @contextmanager
-def open_state_cache(config: Config) -> Iterator[StateCache | None]:
-    """Opens the cache of the states of a frozen transformer; None for a recipe without one.
+def open_hidden_state_cache(config: Config) -> Iterator[HiddenStateCache | None]:
+    """Opens the cache of the hidden states of a frozen transformer; None for a recipe without one.
 
     Raises:
         StorageError: the directory that the recipe names cannot be used.
@@ -36,24 +36,24 @@ def open_state_cache(config: Config) -> Iterator[StateCache | None]:
         yield cache
 
 
-def open_source(
-    model: TaggerModel, sentences: Sequence[Sentence], cache: StateCache | None, device: torch.device
-) -> TransformerSource | None:
-    """Returns the source of some sentences, None for a model without a transformer.
+def open_provider(
+    model: TaggerModel, sentences: Sequence[Sentence], cache: HiddenStateCache | None, device: torch.device
+) -> TransformerProvider | None:
+    """Returns the provider of the transformer's part of batches of sentences; None for a model without a transformer.
 
-    The states of a frozen transformer are computed now, with all of torch's threads, unless the cache holds them.
+    The hidden states of a frozen transformer are computed now, with all of torch's threads, unless they are cached.
     """
     if model.transformer is None:
         return None
     passages, tokens = number_passages(sentences), [sentence.tokens for sentence in sentences]
     if cache is None:
         encode, padding_id = model.transformer.subwords.encode, model.transformer.padding_id
-        return SubwordSource(tokens, passages, encode, model.layout(model.transformer), padding_id)
-    assert model.state_reader is not None
-    computer = model.sentence_computer(model.transformer, model.state_reader, device)
-    states = FrozenStates(tokens, passages, computer, cache)
-    states.fill(_ProgressLog())
-    return states
+        return SubwordProvider(tokens, passages, encode, model.layout(model.transformer), padding_id)
+    assert model.hidden_state_reader is not None
+    computer = model.sentence_computer(model.transformer, model.hidden_state_reader, device)
+    provider = HiddenStateProvider(tokens, passages, computer, cache)
+    provider.fill(_ProgressLog())
+    return provider
 
 
 class _ProgressLog:

@@ -1,6 +1,6 @@
-"""Computes the states of tokens by a frozen transformer.
+"""Computes the hidden states of tokens by a frozen transformer.
 
-Shapes in this module: N tokens, L layers, D size of a token's states, W windows, S subwords in the longest one.
+Shapes in this module: N tokens, L layers, D size of a token's hidden states, W windows, S subwords in the longest one.
 """
 
 from collections import deque
@@ -21,35 +21,35 @@ from tagger.data.batching import SubwordTensors
 from tagger.data.word_cache import Ids
 from tagger.device import is_out_of_memory, single_torch_thread
 from tagger.errors import DataError
-from tagger.nn.transformer import StateReader, copy_with_same_weights, pooled_dim
+from tagger.nn.transformer import HiddenStateReader, copy_with_same_weights, pooled_dim
 from tagger.transformer.architecture import FAMILIES
 from tagger.transformer.windows import Windows
 
-States = NDArray[np.floating[Any]]
-"""(N, L, D) states of tokens, in float32 or float16."""
+HiddenStates = NDArray[np.floating[Any]]
+"""(N, L, D) hidden states of tokens, in float32 or float16."""
 MAX_BATCH_SUBWORDS = 4096
 _CPU_SUBWORDS = 1024  # about so many in a batch on a CPU; more would leave a processor's cache between two layers
 _MIN_ROWS = 16  # per thread; matrix products of fewer rows differ in the last bit from those of many rows
 
 
-class StateComputer:
-    """Computes the states of tokens by a frozen transformer, in batches of windows.
+class HiddenStateComputer:
+    """Computes the hidden states of tokens by a frozen transformer, in batches of windows.
 
-    On a CPU nothing is padded, and states do not depend on the other windows of a batch: a batch holds packed windows,
-    or windows of one length if the transformer's family cannot read packed ones. On a GPU states depend on the other
-    windows within the rounding of float32.
+    On a CPU nothing is padded, and hidden states do not depend on the other windows of a batch: a batch holds packed
+    windows, or windows of one length if the transformer's family cannot read packed ones. On a GPU hidden states depend
+    on the other windows within the rounding of float32.
 
     Args:
-        reader: reads the states; moved to the device and never trained.
+        reader: reads the hidden states; moved to the device and never trained.
         padding_id: the tokenizer's padding id.
-        device: where states are computed.
+        device: where hidden states are computed.
         max_batch_subwords: largest number of subwords in a batch, padding included.
-        averages_layers: whether the states are the mean of the layers, so that L is 1.
+        averages_layers: whether the hidden states are the mean of the layers, so that L is 1.
     """
 
     def __init__(
         self,
-        reader: StateReader,
+        reader: HiddenStateReader,
         padding_id: int,
         device: torch.device,
         *,
@@ -59,9 +59,9 @@ class StateComputer:
         encoder: Any = reader.encoder
         self.layers, self.pooling, self.averages_layers = reader.layers, reader.pooling, averages_layers
         self.layer_count = 1 if averages_layers else len(reader.layers)
-        self.state_dim = pooled_dim(int(encoder.config.hidden_size), reader.pooling)
+        self.pooled_dim = pooled_dim(int(encoder.config.hidden_size), reader.pooling)
         # One for each thread: the transformers library may change modules during a forward pass.
-        self._readers = [StateReader(reader.encoder.to(device).eval(), reader.layers, reader.pooling).eval()]
+        self._readers = [HiddenStateReader(reader.encoder.to(device).eval(), reader.layers, reader.pooling).eval()]
         self._padding_id, self._device = padding_id, device
         self._max_batch_subwords = max_batch_subwords
         self._first_position = _first_position(encoder) if device.type == "cpu" else None
@@ -69,7 +69,7 @@ class StateComputer:
     def iterate(
         self, windows: Windows, *, dtype: torch.dtype = torch.float32
     ) -> Generator[tuple[Ids, Tensor], None, None]:
-        """Yields the indices of tokens, and their states (N, L, D) on the CPU, for each batch of windows.
+        """Yields the indices of tokens, and their hidden states (N, L, D) on the CPU, for each batch of windows.
 
         On a CPU, as many batches as torch has threads are computed at the same time, each by one thread. Until the
         generator is closed, torch has one thread.
@@ -102,13 +102,13 @@ class StateComputer:
         if threads < 2:
             yield from ((tokens, compute(tokens)) for tokens in batches)
             return
-        with single_torch_thread(), ThreadPoolExecutor(threads, "states") as pool:
+        with single_torch_thread(), ThreadPoolExecutor(threads, "hidden states") as pool:
             started = deque(pool.submit(compute, tokens) for tokens in batches[: 2 * threads])
             try:
                 for number, tokens in enumerate(batches, 2 * threads):
-                    states = started.popleft().result()
+                    hidden_states = started.popleft().result()
                     started.extend(pool.submit(compute, ahead) for ahead in batches[number : number + 1])
-                    yield tokens, states
+                    yield tokens, hidden_states
             finally:
                 for future in started:
                     future.cancel()
@@ -136,8 +136,8 @@ class StateComputer:
         for _, group in groupby(zip(numbers.tolist(), order, strict=True), itemgetter(0)):
             yield [window for _, window in group]
 
-    def _compute_batch(self, windows: Windows, dtype: torch.dtype, reader: StateReader) -> Tensor:
-        """Returns the states of the tokens of a batch; when memory is exhausted, the batch is split in halves."""
+    def _compute_batch(self, windows: Windows, dtype: torch.dtype, reader: HiddenStateReader) -> Tensor:
+        """Returns the hidden states of the tokens of a batch; splits the batch in halves when memory is exhausted."""
         try:
             return self._run(windows, dtype, reader)
         except (MemoryError, RuntimeError) as error:
@@ -148,31 +148,33 @@ class StateComputer:
         # Outside of the handler, because the exception keeps the batch's tensors alive.
         torch.cuda.empty_cache()  # does nothing where no GPU is used
         is_second = windows.windows >= len(windows.ids) // 2
-        states = torch.empty(len(is_second), self.layer_count, self.state_dim, dtype=dtype)
+        hidden_states = torch.empty(len(is_second), self.layer_count, self.pooled_dim, dtype=dtype)
         for part in (~is_second, is_second):
-            states[torch.from_numpy(part)] = self._compute_batch(windows.select(np.flatnonzero(part)), dtype, reader)
-        return states
+            hidden_states[torch.from_numpy(part)] = self._compute_batch(
+                windows.select(np.flatnonzero(part)), dtype, reader
+            )
+        return hidden_states
 
-    def _run(self, windows: Windows, dtype: torch.dtype, reader: StateReader) -> Tensor:
+    def _run(self, windows: Windows, dtype: torch.dtype, reader: HiddenStateReader) -> Tensor:
         with torch.inference_mode():
-            states = self._read(windows, reader)
+            hidden_states = self._read(windows, reader)
             if self.averages_layers:
-                states = states.mean(1, keepdim=True)
+                hidden_states = hidden_states.mean(1, keepdim=True)
             if dtype == torch.float16:
                 limit = torch.finfo(dtype).max
-                states = states.clamp(-limit, limit)
-            return states.to("cpu", dtype)
+                hidden_states = hidden_states.clamp(-limit, limit)
+            return hidden_states.to("cpu", dtype)
 
-    def _read(self, windows: Windows, reader: StateReader) -> Tensor:
-        """Returns the states (N, L, D) of the tokens of windows, on the device."""
+    def _read(self, windows: Windows, reader: HiddenStateReader) -> Tensor:
+        """Returns the hidden states (N, L, D) of the tokens of windows, on the device."""
         min_rows = _MIN_ROWS * torch.get_num_threads()
         if self._first_position is not None:
             return reader.read_packed(windows.pack(min_rows), self._first_position)
         subwords = windows.to_tensors(self._padding_id)
         if self._device.type == "cpu":
             subwords = _repeat_windows(subwords, min_rows)
-        states: Tensor = reader(SubwordTensors(*(tensor.to(self._device) for tensor in subwords)))
-        return states
+        hidden_states: Tensor = reader(SubwordTensors(*(tensor.to(self._device) for tensor in subwords)))
+        return hidden_states
 
 
 def _repeat_windows(subwords: SubwordTensors, min_rows: int) -> SubwordTensors:

@@ -1,4 +1,4 @@
-"""The cache of states survives damage, crashes, full disks and other processes, and touches no other file."""
+"""The cache of hidden states survives damage, crashes, full disks and other processes, and touches no other file."""
 
 import builtins
 import errno
@@ -19,11 +19,11 @@ import numpy as np
 import pytest
 
 from tagger.errors import StorageError
-from tagger.transformer.state_cache import (
+from tagger.transformer.hidden_state_cache import (
+    CachedHiddenStates,
     CacheOptions,
     Entry,
-    HalfStates,
-    StateCache,
+    HiddenStateCache,
     default_directory,
     open_cache,
 )
@@ -31,14 +31,14 @@ from tagger.transformer.state_cache import (
 ENTRIES = [Entry(f"{number:064x}", (2 + number, 3, 4)) for number in range(1, 6)]
 
 
-def states_of(entry: Entry) -> HalfStates:
-    """Returns states that belong to an entry alone."""
+def states_of(entry: Entry) -> CachedHiddenStates:
+    """Returns hidden states that belong to an entry alone."""
     values = np.random.default_rng(int(entry.key, 16)).normal(size=entry.shape)
     return values.astype(np.float16)
 
 
-def fill(cache: StateCache, entries: Sequence[Entry] = ENTRIES) -> list[Entry]:
-    """Stores the states that are not cached; returns their entries."""
+def fill(cache: HiddenStateCache, entries: Sequence[Entry] = ENTRIES) -> list[Entry]:
+    """Stores the hidden states that are not cached; returns their entries."""
     cached = cache.find(entries)
     missing = [entry for entry in entries if entry.key not in cached]
     for entry in missing:
@@ -46,8 +46,8 @@ def fill(cache: StateCache, entries: Sequence[Entry] = ENTRIES) -> list[Entry]:
     return missing
 
 
-def assert_readable(cache: StateCache, entries: Sequence[Entry] = ENTRIES) -> None:
-    """Asserts that the states of entries are read as they were stored, from the first and the second token on."""
+def assert_readable(cache: HiddenStateCache, entries: Sequence[Entry] = ENTRIES) -> None:
+    """Asserts that the hidden states of entries are read as they were stored, from the first or second token on."""
     for entry in entries:
         for first in (0, 1):
             target = np.empty((entry.shape[0] - first, *entry.shape[1:]), np.float16)
@@ -56,7 +56,7 @@ def assert_readable(cache: StateCache, entries: Sequence[Entry] = ENTRIES) -> No
 
 
 def fill_once(directory: Path) -> list[Entry]:
-    """Opens and fills a cache, and checks all states; returns what was not cached."""
+    """Opens and fills a cache, and checks all hidden states; returns what was not cached."""
     with open_cache(CacheOptions(directory)) as cache:
         missing = fill(cache)
         assert_readable(cache)
@@ -258,7 +258,7 @@ def test_passages_that_a_training_uses_are_not_removed(
 def test_files_that_are_not_ours_are_not_touched(tmp_path: Path) -> None:
     fill_once(tmp_path)
     decoys = {
-        "f" * 64 + ".states": "not a file of states",
+        "f" * 64 + ".states": "not a file of hidden states",
         "notes.txt": "mine",
         "0123456789abcdef.lease": "not a lease",
         ".other.new": "mine",

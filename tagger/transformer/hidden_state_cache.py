@@ -1,10 +1,10 @@
-"""The cache of a frozen transformer's states on disk: one file per passage, in float16.
+"""The cache of a frozen transformer's hidden states on disk: one file per passage, in float16.
 
-Shapes in this module: N tokens of a passage, L layers, D size of a token's states.
+Shapes in this module: N tokens of a passage, L layers, D size of a token's hidden states.
 
 A file is trusted only if its header and the checksum of its content are right; any other file is computed again. Thus
-files are not flushed to the disk one by one. States are read by `pread`: a mapped file that another process truncates
-would end this process, and mapped pages count as its memory.
+files are not flushed to the disk one by one. Hidden states are read by `pread`: a mapped file that another process
+truncates would end this process, and mapped pages count as its memory.
 
 Processes that use one directory know each other by leases: locked files that list the passages which a process uses.
 No process removes these passages. A killed process leaves an unlocked lease.
@@ -35,13 +35,13 @@ from tagger.io import atomic, directories
 
 log = logging.getLogger(__name__)
 
-HalfStates = NDArray[np.float16]
-"""(N, L, D) states in float16."""
+CachedHiddenStates = NDArray[np.float16]
+"""(N, L, D) hidden states in float16."""
 DEFAULT_MAX_BYTES = 10_000_000_000
 _MARKER, _MARKER_CONTENT = ".tagger-features", b"bilstm-crf-tagger features\n"
 _MAGIC = b"tagstat1"
 _HEADER = struct.Struct("<8s32s4I8x")  # magic, key, shape, checksum of the content
-_STATES, _LEASE = re.compile(r"([0-9a-f]{64})\.states"), re.compile(r"[0-9a-f]{16}\.lease")
+_PASSAGE_FILE, _LEASE = re.compile(r"([0-9a-f]{64})\.states"), re.compile(r"[0-9a-f]{16}\.lease")
 _LEASE_HEADER = b"bilstm-crf-tagger lease\n"
 _TEMPORARY_PREFIX = "tagger-features-"
 _TEMPORARY = re.compile(_TEMPORARY_PREFIX + r"\w{8}")
@@ -50,12 +50,12 @@ _CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class CacheOptions:
-    """Where the states of a frozen transformer are cached.
+    """Where the hidden states of a frozen transformer are cached.
 
     Attributes:
         directory: the directory of the cache; None for the default under the user's directory of caches.
-        is_enabled: whether states are cached for later trainings; otherwise they are in a temporary directory, which
-            is removed at the end.
+        is_enabled: whether hidden states are cached for later trainings; otherwise they are in a temporary directory,
+            which is removed at the end.
         max_bytes: size limit of the directory; the passages that were not used for the longest time are removed.
     """
 
@@ -79,7 +79,7 @@ def default_directory() -> Path:
 
 
 class Entry(NamedTuple):
-    """The states of a passage in the cache.
+    """The hidden states of a passage in the cache.
 
     Attributes:
         key: SHA-256 of all that they depend on, as 64 hexadecimal digits.
@@ -105,7 +105,7 @@ class Entry(NamedTuple):
 
 
 @contextmanager
-def open_cache(options: CacheOptions) -> Iterator["StateCache"]:
+def open_cache(options: CacheOptions) -> Iterator["HiddenStateCache"]:
     """Opens the cache for a training; removes temporary files at the end.
 
     Raises:
@@ -120,16 +120,16 @@ def open_cache(options: CacheOptions) -> Iterator["StateCache"]:
                 if options.directory is not None:
                     raise
                 log.warning("%s; features are stored for this training only", error)
-        yield StateCache(folder, stack)
+        yield HiddenStateCache(folder, stack)
 
 
-class StateCache:
-    """The states of passages: in a directory, as far as its limit and the disk allow, else in a temporary one.
+class HiddenStateCache:
+    """The hidden states of passages: in a directory, as far as its limit and the disk allow, else in a temporary one.
 
     Threads may share a cache.
 
     Args:
-        folder: the directory; None if all states are temporary.
+        folder: the directory; None if all hidden states are temporary.
         stack: closes the temporary directory.
     """
 
@@ -138,15 +138,15 @@ class StateCache:
         self._temporary: Path | None = None
         self._has_space = True  # for a temporary directory
         self._paths: dict[str, Path] = {}
-        self._in_memory: dict[str, HalfStates] = {}
+        self._in_memory: dict[str, CachedHiddenStates] = {}
 
     @property
     def location(self) -> str:
-        """Where states are stored, for messages."""
+        """Where hidden states are stored, for messages."""
         return "a temporary directory" if self._shared is None else str(self._shared.directory)
 
     def find(self, entries: Collection[Entry]) -> set[str]:
-        """Returns the keys of the passages whose states are cached, and reserves all passages.
+        """Returns the keys of the passages whose hidden states are cached, and reserves all passages.
 
         Each file is checked. Until the cache is closed, no process removes a reserved passage from the directory.
         """
@@ -158,12 +158,12 @@ class StateCache:
             self._paths = paths | self._paths
         return {entry.key for entry in entries if entry.key in self._paths or entry.key in self._in_memory}
 
-    def write(self, entry: Entry, states: HalfStates) -> None:
-        """Stores the states of a passage, wherever there is space."""
+    def write(self, entry: Entry, hidden_states: CachedHiddenStates) -> None:
+        """Stores the hidden states of a passage, wherever there is space."""
         folder = self._shared
         if folder is not None and folder.has_room(entry):
             with self._abandon_on_error(folder):
-                folder.write(entry, states)
+                folder.write(entry, hidden_states)
                 self._paths[entry.key] = folder.path(entry)
                 return
         if self._has_space:
@@ -171,23 +171,23 @@ class StateCache:
                 if self._temporary is None:
                     self._temporary = self._stack.enter_context(_open_temporary())
                 path = self._temporary / entry.file_name
-                _write(path, entry, states)
+                _write(path, entry, hidden_states)
             except OSError as error:
                 self._has_space = False
                 log.warning("%s: %s; features are stored in memory", tempfile.gettempdir(), error.strerror or error)
             else:
                 self._paths[entry.key] = path
                 return
-        self._in_memory[entry.key] = states.copy()
+        self._in_memory[entry.key] = hidden_states.copy()
 
-    def read(self, entry: Entry, first: int, target: HalfStates) -> None:
-        """Copies the states of the tokens of a passage from `first` on into `target`, (N, L, D).
+    def read(self, entry: Entry, first: int, target: CachedHiddenStates) -> None:
+        """Copies the hidden states of the tokens of a passage from `first` on into `target`, (N, L, D).
 
         Raises:
-            OSError: the states are not stored, or their file was removed or truncated meanwhile.
+            OSError: the hidden states are not stored, or their file was removed or truncated meanwhile.
         """
-        if (states := self._in_memory.get(entry.key)) is not None:
-            target[:] = states[first : first + len(target)]
+        if (hidden_states := self._in_memory.get(entry.key)) is not None:
+            target[:] = hidden_states[first : first + len(target)]
             return
         if entry.key not in self._paths:
             raise FileNotFoundError(errno.ENOENT, "no such passage")
@@ -213,7 +213,7 @@ class StateCache:
 
 
 class SharedFolder:
-    """A directory of states that processes share.
+    """A directory of hidden states that processes share.
 
     Args:
         directory: the directory, marked as a cache.
@@ -239,7 +239,7 @@ class SharedFolder:
         """
         with directories.lock(self.directory, wait=True):
             os.write(self._lease, b"".join(entry.key.encode() + b"\n" for entry in entries))
-            files = _list_states(self.directory)
+            files = _list_files(self.directory)
             used = sum(file.size for file in files.values())
             new = sum(entry.file_bytes for entry in entries if entry.key not in files)
             if used + new > self._max_bytes:
@@ -257,13 +257,13 @@ class SharedFolder:
             )
         return entry.file_bytes <= self._room
 
-    def write(self, entry: Entry, states: HalfStates) -> None:
+    def write(self, entry: Entry, hidden_states: CachedHiddenStates) -> None:
         """Writes the file of a passage.
 
         Raises:
             OSError: the file cannot be written.
         """
-        _write(self.path(entry), entry, states)
+        _write(self.path(entry), entry, hidden_states)
         self._room -= entry.file_bytes
 
     def is_valid(self, entry: Entry) -> bool:
@@ -286,32 +286,32 @@ class SharedFolder:
         return header == entry.header(checksum)
 
 
-def _write(path: Path, entry: Entry, states: HalfStates) -> None:
+def _write(path: Path, entry: Entry, hidden_states: CachedHiddenStates) -> None:
     """Writes the file of a passage under a temporary name and renames it."""
-    content = _bytes_of(np.ascontiguousarray(states))
+    content = _bytes_of(np.ascontiguousarray(hidden_states))
     with atomic.open_atomic(path, durable=False) as stream:
         stream.write(entry.header(zlib.crc32(content)))
         stream.write(content)
 
 
-def _bytes_of(states: HalfStates) -> memoryview:
-    """Returns the bytes of contiguous states, without a copy."""
-    return states.view(np.uint8).reshape(-1).data
+def _bytes_of(hidden_states: CachedHiddenStates) -> memoryview:
+    """Returns the bytes of contiguous hidden states, without a copy."""
+    return hidden_states.view(np.uint8).reshape(-1).data
 
 
 class _File(NamedTuple):
-    """A file of states: the time of its last use in nanoseconds, and its size in bytes."""
+    """A file of hidden states: the time of its last use in nanoseconds, and its size in bytes."""
 
     used: int
     size: int
 
 
-def _list_states(directory: Path) -> dict[str, _File]:
-    """Returns the files of states in a directory by key."""
+def _list_files(directory: Path) -> dict[str, _File]:
+    """Returns the files of hidden states in a directory by key."""
     files = {}
     with os.scandir(directory) as entries:
         for entry in entries:
-            match = _STATES.fullmatch(entry.name)
+            match = _PASSAGE_FILE.fullmatch(entry.name)
             with suppress(FileNotFoundError):
                 if match and entry.is_file(follow_symlinks=False):
                     status = entry.stat(follow_symlinks=False)

@@ -1,4 +1,4 @@
-"""Cached states are those that the transformer computes, and only what changed is computed again."""
+"""Cached hidden states are those that the transformer computes, and only what changed is computed again."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -12,14 +12,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from tagger.transformer import sources
-from tagger.transformer.sources import FillProgress, FrozenStates, FrozenTransformer, SubwordSource
-from tagger.transformer.state_cache import CacheOptions, open_cache
+from tagger.transformer import providers
+from tagger.transformer.hidden_state_cache import CacheOptions, open_cache
+from tagger.transformer.providers import FillProgress, FrozenTransformer, HiddenStateProvider, SubwordProvider
 from tests.transformer.frozen_transformer import (
     LAYOUT,
     PADDING,
     Document,
-    compute_states,
+    compute_hidden_states,
     documents,
     encode,
     flatten,
@@ -31,19 +31,19 @@ from tests.transformer.frozen_transformer import (
 @contextmanager
 def filled(
     some: Sequence[Document], directory: Path, transformer: FrozenTransformer | None = None, **options: Any
-) -> Iterator[FrozenStates]:
-    """Opens the cache in a directory, filled with the states of documents."""
+) -> Iterator[HiddenStateProvider]:
+    """Opens the cache in a directory, filled with the hidden states of documents."""
     with open_cache(CacheOptions(directory, **options)) as cache:
-        states = FrozenStates(*flatten(some), transformer or frozen(), cache)
-        states.fill()
-        yield states
+        provider = HiddenStateProvider(*flatten(some), transformer or frozen(), cache)
+        provider.fill()
+        yield provider
 
 
-def expected_states(some: Sequence[Document], transformer: FrozenTransformer | None = None) -> list[Tensor]:
-    """Returns the states of each sentence without a cache."""
+def expected_hidden_states(some: Sequence[Document], transformer: FrozenTransformer | None = None) -> list[Tensor]:
+    """Returns the hidden states of each sentence without a cache."""
     transformer, (sentences, passages) = transformer or frozen(), flatten(some)
-    states = compute_states(transformer.computer, transformer.lay_out(sentences, passages))
-    return list(states.half().split(list(map(len, sentences))))
+    hidden_states = compute_hidden_states(transformer.computer, transformer.lay_out(sentences, passages))
+    return list(hidden_states.half().split(list(map(len, sentences))))
 
 
 def count_computed(caplog: pytest.LogCaptureFixture) -> int:
@@ -54,20 +54,20 @@ def count_computed(caplog: pytest.LogCaptureFixture) -> int:
 @pytest.fixture(autouse=True)
 def _small_pools(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Computes a few passages at a time, and records the log."""
-    monkeypatch.setattr(sources, "_POOL_BYTES", 5000)
+    monkeypatch.setattr(providers, "_POOL_BYTES", 5000)
     caplog.set_level(logging.INFO)
 
 
 @pytest.mark.parametrize("is_enabled", [True, False])
 def test_cached_states_are_those_that_are_computed(tmp_path: Path, is_enabled: bool) -> None:
     some = documents()
-    expected = expected_states(some)
+    expected = expected_hidden_states(some)
     order = np.random.default_rng(0).permutation(len(expected)).tolist()
     for _ in range(2):
-        with filled(some, tmp_path / "cache", is_enabled=is_enabled) as states:
-            assert torch.equal(states.read(order), torch.cat([expected[position] for position in order]))
-            assert torch.equal(states.read([3]), expected[3])
-            assert states.read([3]).dtype == torch.float16
+        with filled(some, tmp_path / "cache", is_enabled=is_enabled) as provider:
+            assert torch.equal(provider.read(order), torch.cat([expected[position] for position in order]))
+            assert torch.equal(provider.read([3]), expected[3])
+            assert provider.read([3]).dtype == torch.float16
     assert (tmp_path / "cache").exists() == is_enabled
 
 
@@ -80,10 +80,10 @@ def test_only_changed_passages_are_computed_again(tmp_path: Path, caplog: pytest
     some[4][0][0] = "changed"
     some.insert(2, [["new", "document"]])
     some.reverse()
-    with filled(some, tmp_path) as states:
+    with filled(some, tmp_path) as provider:
         assert count_computed(caplog) == 2
-        expected = expected_states(some)
-        assert torch.equal(states.read(range(len(expected))), torch.cat(expected))
+        expected = expected_hidden_states(some)
+        assert torch.equal(provider.read(range(len(expected))), torch.cat(expected))
 
 
 def test_other_bounds_of_sentences_are_another_passage() -> None:
@@ -112,15 +112,15 @@ def test_other_bounds_of_sentences_are_another_passage() -> None:
         replace(frozen(), digest="another"),
     ],
 )
-def test_another_transformer_or_setting_does_not_read_these_states(other: FrozenTransformer) -> None:
+def test_another_transformer_or_setting_does_not_read_these_hidden_states(other: FrozenTransformer) -> None:
     assert other.entry([["a"]]).key != frozen().entry([["a"]]).key
 
 
 def test_passages_with_equal_sentences_are_computed_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     some = documents(2)
-    with filled([*some, *some], tmp_path) as states:
-        expected = torch.cat(expected_states([*some, *some]))
-        assert torch.equal(states.read(range(len(states._lengths))), expected)
+    with filled([*some, *some], tmp_path) as provider:
+        expected = torch.cat(expected_hidden_states([*some, *some]))
+        assert torch.equal(provider.read(range(len(provider._lengths))), expected)
     assert count_computed(caplog) == 2
     assert len(list(tmp_path.glob("*.states"))) == 2
 
@@ -134,32 +134,32 @@ def test_an_interrupted_computation_continues_where_it_was(tmp_path: Path, caplo
             raise KeyboardInterrupt
 
     with open_cache(CacheOptions(tmp_path)) as cache, pytest.raises(KeyboardInterrupt):
-        FrozenStates(*flatten(some), frozen(), cache).fill(interrupt)
+        HiddenStateProvider(*flatten(some), frozen(), cache).fill(interrupt)
     assert progress[-1].total_tokens == sum(len(tokens) for document in some for tokens in document)
     written = len(list(tmp_path.glob("*.states")))
     assert 0 < written < len(some)
-    with filled(some, tmp_path) as states:
+    with filled(some, tmp_path) as provider:
         assert count_computed(caplog) == len(some) - written
-        expected = expected_states(some)
-        assert torch.equal(states.read(range(len(expected))), torch.cat(expected))
+        expected = expected_hidden_states(some)
+        assert torch.equal(provider.read(range(len(expected))), torch.cat(expected))
 
 
 def test_a_passage_that_disappears_in_training_is_computed_again(tmp_path: Path) -> None:
     some = documents(4)
-    expected = expected_states(some)
-    with filled(some, tmp_path) as states:
+    expected = expected_hidden_states(some)
+    with filled(some, tmp_path) as provider:
         removed, truncated = sorted(tmp_path.glob("*.states"))[:2]
         removed.unlink()
         truncated.write_bytes(truncated.read_bytes()[:70])
-        assert torch.equal(states.read(range(len(expected))), torch.cat(expected))
+        assert torch.equal(provider.read(range(len(expected))), torch.cat(expected))
         assert removed.exists()
 
 
 def test_subwords_of_sentences_are_read_with_their_context() -> None:
     sentences, passages = flatten(documents(5))
-    source = SubwordSource(sentences, passages, encode, replace(LAYOUT, is_shared=False, max_subwords=200), PADDING)
+    provider = SubwordProvider(sentences, passages, encode, replace(LAYOUT, is_shared=False, max_subwords=200), PADDING)
     positions = [7, 2, 3]
-    subwords = source.read(positions)
+    subwords = provider.read(positions)
     tokens = [token for position in positions for token in sentences[position]]
     assert len(subwords.windows) == len(tokens)
     for token, window, first, last in zip(
@@ -171,4 +171,4 @@ def test_subwords_of_sentences_are_read_with_their_context() -> None:
 
 def test_windows_that_sentences_share_cannot_be_read_by_sentence() -> None:
     with pytest.raises(ValueError, match="share a window"):
-        SubwordSource([["a"]], [0], encode, LAYOUT, PADDING)
+        SubwordProvider([["a"]], [0], encode, LAYOUT, PADDING)

@@ -1,6 +1,6 @@
-"""Sources of a transformer's part of batches: the states of a frozen one, or the subwords for a trainable one.
+"""Providers of a transformer's part of batches: the hidden states of a frozen one, or the subwords for a trainable one.
 
-Shapes in this module: N tokens, L layers, D size of a token's states.
+Shapes in this module: N tokens, L layers, D size of a token's hidden states.
 """
 
 import hashlib
@@ -20,30 +20,30 @@ from torch import Tensor
 from tagger.data.batching import SubwordTensors
 from tagger.data.word_arrays import token_indices
 from tagger.data.word_cache import Ids
-from tagger.transformer.state_cache import Entry, HalfStates, StateCache
-from tagger.transformer.states import StateComputer
+from tagger.transformer.hidden_state_cache import CachedHiddenStates, Entry, HiddenStateCache
+from tagger.transformer.hidden_states import HiddenStateComputer
 from tagger.transformer.windows import Layout, Subwords, Windows, lay_out
 
 log = logging.getLogger(__name__)
 
 Encode = Callable[[Sequence[str]], Subwords]
 """Returns the subwords of tokens."""
-_VERSION = 2  # of how states are computed; another version does not read the cache of this one
-_POOL_BYTES = 1 << 27  # of states that are computed together and then written
+_VERSION = 2  # of how hidden states are computed; another version does not read the cache of this one
+_POOL_BYTES = 1 << 27  # of hidden states that are computed together and then written
 
 
 @dataclass(frozen=True)
 class FrozenTransformer:
-    """Computes the states of sentences.
+    """Computes the hidden states of sentences.
 
     Attributes:
-        computer: computes the states of windows.
+        computer: computes the hidden states of windows.
         encode: splits tokens into subwords.
         layout: how windows are formed.
         digest: hash of the weights, the settings and the tokenizer of the transformer.
     """
 
-    computer: StateComputer
+    computer: HiddenStateComputer
     encode: Encode
     layout: Layout
     digest: str
@@ -62,17 +62,17 @@ class FrozenTransformer:
             for token in tokens:
                 data = token.encode(errors="surrogatepass")
                 digest.update(b"%d:%b" % (len(data), data))
-        shape = sum(map(len, sentences)), computer.layer_count, computer.state_dim
+        shape = sum(map(len, sentences)), computer.layer_count, computer.pooled_dim
         return Entry(digest.hexdigest(), shape)
 
 
 @dataclass(frozen=True)
 class FillProgress:
-    """How far the states of a corpus are computed.
+    """How far the hidden states of a corpus are computed.
 
     Attributes:
-        tokens: tokens whose states were computed.
-        total_tokens: tokens whose states were not cached.
+        tokens: tokens whose hidden states were computed.
+        total_tokens: tokens whose hidden states were not cached.
         seconds: time since the start.
     """
 
@@ -86,20 +86,20 @@ OnBatch = Callable[[FillProgress], None]
 
 
 class _Passage(NamedTuple):
-    """The sentences of a passage, and where its states are."""
+    """The sentences of a passage, and where its hidden states are."""
 
     sentences: Sequence[Sequence[str]]
     entry: Entry
 
 
-class FrozenStates:
-    """The states of sentences by a frozen transformer, from a cache; implements `batching.TransformerSource`.
+class HiddenStateProvider:
+    """The hidden states of sentences by a frozen transformer, from a cache; implements `batching.TransformerProvider`.
 
     Args:
         sentences: the tokens of each sentence.
         passages: the passage number of each sentence; equal numbers are consecutive.
-        transformer: computes the states.
-        cache: stores the states.
+        transformer: computes the hidden states.
+        cache: stores the hidden states.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class FrozenStates:
         sentences: Sequence[Sequence[str]],
         passages: Sequence[int],
         transformer: FrozenTransformer,
-        cache: StateCache,
+        cache: HiddenStateCache,
     ) -> None:
         self._transformer, self._cache = transformer, cache
         self._lengths = list(map(len, sentences))
@@ -121,7 +121,7 @@ class FrozenStates:
         self._lock = threading.Lock()
 
     def fill(self, on_batch: OnBatch | None = None) -> None:
-        """Computes the states that are not cached."""
+        """Computes the hidden states that are not cached."""
         passages = {passage.entry.key: passage for passage in self._passages}
         cached = self._cache.find([passage.entry for passage in passages.values()])
         missing = [passage for key, passage in passages.items() if key not in cached]
@@ -145,17 +145,17 @@ class FrozenStates:
         )
 
     def read(self, positions: Sequence[int]) -> Tensor:
-        """Returns the states (N, L, D) of the tokens of the sentences at these positions, in float16."""
+        """Returns the hidden states (N, L, D) of the tokens of the sentences at these positions, in float16."""
         lengths = [self._lengths[position] for position in positions]
-        states: HalfStates = np.empty((sum(lengths), *self._passages[0].entry.shape[1:]), np.float16)
+        hidden_states: CachedHiddenStates = np.empty((sum(lengths), *self._passages[0].entry.shape[1:]), np.float16)
         row = 0
         for position, length in zip(positions, lengths, strict=True):
             number, first = self._rows[position]
-            self._read_passage(self._passages[number], first, states[row : row + length])
+            self._read_passage(self._passages[number], first, hidden_states[row : row + length])
             row += length
-        return torch.from_numpy(states)
+        return torch.from_numpy(hidden_states)
 
-    def _read_passage(self, passage: _Passage, first: int, target: HalfStates) -> None:
+    def _read_passage(self, passage: _Passage, first: int, target: CachedHiddenStates) -> None:
         try:
             self._cache.read(passage.entry, first, target)
         except OSError as error:
@@ -177,25 +177,27 @@ class FrozenStates:
         yield pool
 
     def _compute(self, pool: Sequence[_Passage], report: Callable[[int], None]) -> None:
-        """Computes and stores the states of passages; calls `report` with the number of tokens of each batch."""
+        """Computes and stores the hidden states of passages; calls `report` with the number of tokens of each batch."""
         sentences = [tokens for passage in pool for tokens in passage.sentences]
         numbers = [number for number, passage in enumerate(pool) for _ in passage.sentences]
         computer = self._transformer.computer
         windows = self._transformer.lay_out(sentences, numbers)
-        states: HalfStates = np.empty((len(windows.windows), computer.layer_count, computer.state_dim), np.float16)
+        hidden_states: CachedHiddenStates = np.empty(
+            (len(windows.windows), computer.layer_count, computer.pooled_dim), np.float16
+        )
         with closing(computer.iterate(windows, dtype=torch.float16)) as batches:
             for tokens, batch in batches:
-                states[tokens] = batch.numpy()
+                hidden_states[tokens] = batch.numpy()
                 report(len(tokens))
         start = 0
         for passage in pool:
             stop = start + passage.entry.shape[0]
-            self._cache.write(passage.entry, states[start:stop])
+            self._cache.write(passage.entry, hidden_states[start:stop])
             start = stop
 
 
-class SubwordSource:
-    """The subwords of sentences, for a trainable transformer; implements `batching.TransformerSource`.
+class SubwordProvider:
+    """The subwords of sentences, for a trainable transformer; implements `batching.TransformerProvider`.
 
     Args:
         sentences: the tokens of each sentence.
