@@ -22,8 +22,8 @@ for await (const part of process.stdin) text += part;
 const known = JSON.parse(text).filter((word) => !/\\p{Cn}/u.test(word));
 console.log(JSON.stringify(known.map((word) => [word, forms(word), casing(word)])));
 """
-CHANGED = "ʕꟲꟳꟴ"
-"""Characters that Unicode 15 gave another case than Unicode 14."""
+CHANGED = "\u0295\u10fc\ua7f2\ua7f3\ua7f4\uab69"
+"""Characters whose case differs between Unicode 14 and 17."""
 
 if NODE is None:
     pytest.skip("not tested, node is not installed: the example in JavaScript", allow_module_level=True)
@@ -65,23 +65,19 @@ needs_packages = pytest.mark.skipif(
 
 
 @needs_packages
-@pytest.mark.parametrize("kind", ["documents", "plain"])
-def test_the_example_in_javascript_gives_the_golden_tags(kind: str, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_the_example_in_javascript_gives_the_golden_tags(tmp_path: Path) -> None:
     from tagger.export.onnx import exporter
     from tests.export.models import calibrated
 
-    settings = {"plain": 5} if kind == "plain" else {"document_context": {"output_dim": 5}, "casing": 2}
-    model = calibrated(models.make_model(**settings), 1.3, **({} if kind == "plain" else {"PER": 2.0}))  # type: ignore[arg-type]
+    model = calibrated(models.make_model(document_context={"output_dim": 5}, casing=2), 1.3, PER=2.0)
     exporter.export(models.tagger(model), tmp_path / "onnx", sentences=20)
     done = run("tag.mjs", str(tmp_path / "onnx"))
     assert (done.returncode, done.stderr) == (0, "")
     assert "11 golden examples, 0 differences" in done.stdout
-    if kind == "plain":
-        return
     golden = tmp_path / "onnx" / "golden.json"
     examples = json.loads(golden.read_text())
-    tags = examples["documents"][1][0]["tags"]
-    tags[0] = "O" if tags[0] != "O" else "S-PER"
+    examples["documents"][1][0]["tags"][0] = "X"
     golden.write_text(json.dumps(examples))
     done = run("tag.mjs", str(tmp_path / "onnx"))
     assert done.returncode == 1
