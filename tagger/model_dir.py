@@ -10,6 +10,7 @@ run/    model-best/  checkpoint-NNNNNN/ (a model, with state.json and state.safe
 
 import hashlib
 import logging
+import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -400,6 +401,18 @@ def check_publishable(directory: Path) -> None:
         raise ConfigError(f"{directory}: is a checkpoint of a training; publish its model-best")
     if unknown := sorted(set(files.names) - MAX_PUBLISHED_BYTES.keys()):
         raise ModelError(f"{directory}/{MANIFEST}: lists {unknown[0][:60]!r}, which is no file of a model")
+
+
+def read_card(directory: Path) -> bytes | None:
+    """Returns the model card of a directory, None if it has none.
+
+    Raises:
+        StorageError: the card is too large or not a regular file.
+    """
+    path = directories.current_path(directory) / CARD
+    if not os.path.lexists(path):
+        return None
+    return bytes(regular_file.read(path, limit=MAX_PUBLISHED_BYTES[CARD]))
 
 
 def copy(source: Path, directory: Path) -> None:

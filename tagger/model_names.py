@@ -48,9 +48,7 @@ def find(model: str | Path, revision: str | None = None) -> Path:
             raise ConfigError(f"{model}: `revision` is for a model of the Hub, and this is a directory")
         return Path(model)
     if revision is not None:
-        if name.revision is not None:
-            raise ConfigError(f"{model}: names a revision; omit `revision`")
-        name = HubName(name.name, revision)
+        name = parse_repository(str(model), revision)
     try:
         return _download(name)
     except hub.HubError as error:
@@ -70,18 +68,28 @@ def parse(model: str | Path) -> HubName | None:
     """
     if isinstance(model, Path):
         return None
-    match = _HUB_NAME.fullmatch(model)
     if model.startswith(PREFIX):
-        if match is None:
-            raise ConfigError(
-                f"{model!r}: expected a name on the Hub such as {PREFIX}USER/NAME or {PREFIX}USER/NAME@v1"
-            )
-        return HubName(match[1], match[2])
+        return parse_repository(model)
+    match = _HUB_NAME.fullmatch(model)
     if match is None or os.path.lexists(model) or directories.current_path(Path(model)).exists():
         return None
     if Path(model).parent.is_dir():  # a wrong name in an existing folder is not sent to the Hub
         raise ModelError(f"{model}: no such model directory; for a model of the Hub, write {PREFIX}{model}")
     return HubName(match[1], match[2])
+
+
+def parse_repository(name: str, revision: str | None = None) -> HubName:
+    """Returns a name on the Hub, which may lack `hub:`, with a revision that it or the second argument names.
+
+    Raises:
+        ConfigError: the name is not valid, or both name a revision.
+    """
+    match = _HUB_NAME.fullmatch(name)
+    if match is None:
+        raise ConfigError(f"{name!r}: expected a name on the Hub such as {PREFIX}USER/NAME or {PREFIX}USER/NAME@v1")
+    if match[2] and revision:
+        raise ConfigError(f"{name}: names a revision; omit `revision`")
+    return HubName(match[1], match[2] or revision)
 
 
 def _download(name: HubName) -> Path:

@@ -141,7 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._fail(403, "", "You don't have the rights")
         if name in self.server.repositories:
             return self._fail(409, "", "You already created this model repo")
-        repository = Repository(private=bool(wanted.get("private")))
+        repository = Repository(private="private" in (wanted.get("visibility"), wanted.get("private") and "private"))
         repository.commits[COMMIT][".gitattributes"] = b"*.safetensors filter=lfs\n"
         self.server.repositories[name] = repository
         return self._send_json({"url": f"{self.server.address}/{name}"})
@@ -180,7 +180,9 @@ class _Handler(BaseHTTPRequestHandler):
         commit = sha1(data).hexdigest()
         repository.commits[commit] = files
         repository.refs[branch] = commit
-        return self._send_json({"success": True, "commitOid": commit, "commitUrl": f"{self.server.address}/{commit}"})
+        name = "/".join(self.path.split("/")[3:5])
+        address = f"{self.server.address}/{name}/commit/{commit}"
+        return self._send_json({"success": True, "commitOid": commit, "commitUrl": address})
 
     def _send_json(self, value: object) -> None:
         data = json.dumps(value).encode()

@@ -14,8 +14,9 @@ PACKAGE = Path(__file__).parents[1] / "tagger"
 # Each part may import only parts of lower lines; parts on one line do not import each other.
 LINES = [
     {"cli"},
+    {"serving"},
     {"api"},
-    {"analysis", "experiments", "export"},
+    {"analysis", "experiments", "export", "integrations"},
     {"training"},
     {"evaluation", "jobs"},
     {"tagging"},
@@ -40,10 +41,13 @@ FOLDERS = {
             "compare",
             "convert",
             "evaluate",
+            "export",
             "info",
             "init",
+            "push",
             "score",
             "select",
+            "serve",
             "settings",
             "split",
             "tag",
@@ -55,7 +59,7 @@ FOLDERS = {
         {"sentence"},
         {"document", "schemes", "vocab"},
         {"partial", "tag_formats"},
-        {"alignment", "notices", "overlaps", "splitting", "suspicions", "vectors"},
+        {"alignment", "notices", "overlaps", "splitting", "vectors"},
         {"vector_files"},
         {"formats.spacy_library"},
         {"formats.blocks", "formats.escapes", "formats.headers", "formats.reading", "formats.writing"},
@@ -71,7 +75,7 @@ FOLDERS = {
         {"formats.parquet.writing"},
         {"guessing"},
         {"corpus", "corpus_folder", "data_settings"},
-        {"conversion", "reader", "writer"},
+        {"conversion", "reader", "suspicions", "writer"},
         {"tagged_files", "windows", "word_cache"},
         {"batch_order", "document_context", "word_encoding"},
         {"word_arrays"},
@@ -95,6 +99,15 @@ FOLDERS = {
         {"architecture", "hidden_state_cache", "tokenizer_file", "windows"},
         {"hidden_states", "layers", "subwords"},
         {"library", "providers"},
+    ],
+    "serving": [
+        {"limits", "metrics"},
+        {"labelling_interface", "served_models"},
+        {"queries"},
+        {"api_description", "endpoints"},
+        {"worker"},
+        {"app", "server"},
+        {"serve"},
     ],
     "evaluation": [
         {"report"},
@@ -129,8 +142,10 @@ FOLDERS = {
             "comparison",
             "conversion",
             "evaluation",
+            "export",
             "info",
             "init",
+            "push",
             "scoring",
             "selection",
             "settings",
@@ -156,11 +171,13 @@ FOLDERS = {
         {"batch_memory", "long_sentences", "scorer_choice"},
         {"tagger"},
     ],
+    "integrations": [{"hub"}],
     "export": [
-        {"onnx.graph", "onnx.ports"},
-        {"onnx.network"},
-        {"onnx.chain"},
-        {"onnx.builder"},
+        {"onnx.files", "onnx.graph", "onnx.ports", "onnx.preprocessing", "onnx.samples", "onnx.session"},
+        {"onnx.golden", "onnx.inputs", "onnx.network"},
+        {"onnx.chain", "onnx.runtime"},
+        {"onnx.builder", "onnx.verification"},
+        {"onnx.exporter"},
     ],
     "experiments": [{"runs", "significance"}, {"compared_systems", "processes"}, {"comparison", "folds", "seeds"}],
     "training": [
@@ -192,7 +209,12 @@ ONE_FILE = {
     "transformers": "transformer/library.py",
     "huggingface_hub": "io/hub.py",
     "tokenizers": "transformer/subwords.py",
+    "fastapi": "serving/app.py",
+    "starlette": "serving/app.py",
+    "uvicorn": "serving/server.py",
+    "prometheus_client": "serving/metrics.py",
     "onnx": "export/onnx/graph.py",
+    "onnxruntime": "export/onnx/session.py",
 }
 
 
@@ -285,7 +307,9 @@ def test_every_library_that_is_imported_is_declared() -> None:
         "pandas": "datasets",
         "scipy": "seqeval",
         "huggingface_hub": "datasets",
-    }  # the latter six come with
+        "starlette": "fastapi",
+        "prometheus_client": "prometheus-client",
+    }  # most of the latter come with
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
     given = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
     declared = {re.split(r"[^\w-]", one)[0] for one in given}

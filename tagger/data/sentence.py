@@ -102,6 +102,7 @@ class Sentence:
         spans: the entities that the tags encode; empty for plain tags such as parts of speech.
         document: the number of the sentence's document in its source, from 0.
         line: the line number of the sentence's first token in its source, from 1; 0 if it comes from no file.
+        record: the number of its record, from 1, where several records share a line; else 0.
         raw: the lines that it was read from, with line ends, to write it back unchanged.
         offsets: start and end of each token in its document, in code points; empty where the source has only tokens.
         source: the text that the tokens were split from; None where the source has only tokens.
@@ -123,6 +124,7 @@ class Sentence:
     spans: tuple[Span, ...] = ()
     document: int = 0
     line: int = 0
+    record: int = 0
     raw: tuple[str, ...] = ()
     offsets: tuple[tuple[int, int], ...] = ()
     source: SourceText | None = field(default=None, repr=False, compare=False)
@@ -146,7 +148,11 @@ class Sentence:
     @property
     def text(self) -> str:
         """The sentence's text as in its source, or its tokens joined by spaces where it has no source text."""
-        return _Context(self.tokens, self.offsets, self.source).slice(0, len(self.tokens))
+        return self.slice(0, len(self.tokens))
+
+    def slice(self, start: int, end: int) -> str:
+        """Returns the text of the tokens [start, end), as `text` does for all."""
+        return _Context(self.tokens, self.offsets, self.source).slice(start, end)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields of a line of JSON output that holds this sentence alone (see `tagger.data.writer`).

@@ -30,6 +30,10 @@ class HubError(Exception):
     """Why a model of the Hub cannot be downloaded or uploaded, in one line without its name."""
 
 
+class InvalidNameError(HubError):
+    """A name that no repository can have."""
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """A commit of a repository on the Hub.
@@ -161,7 +165,7 @@ def _as_hub_errors(revision: str | None) -> Iterator[None]:
         reason = ": HF_HUB_OFFLINE is set" * is_offline()
         raise HubError(f"not in the local cache, and the Hub cannot be reached{reason}") from error
     except errors.HFValidationError as error:
-        raise HubError("not a valid name on the Hub") from error
+        raise InvalidNameError("not a valid name on the Hub") from error
     except Exception as error:  # of the network, or of one of the libraries below
         raise HubError(f"its download failed: {one_line(error)}") from error
 
@@ -212,7 +216,7 @@ def _prepare(api: Any, target: Target) -> Snapshot:
     except errors.RevisionNotFoundError:
         base, branch = _describe(api, target.name, None), target.branch
     except errors.RepositoryNotFoundError:
-        api.create_repo(target.name, private=target.private)
+        api.create_repo(target.name, private=target.private or None)  # else as the account prefers
         base, branch = _describe(api, target.name, None), target.branch
     else:
         if (names := sorted(base.sizes.keys() - _HIDDEN)) and not target.overwrite:
@@ -242,7 +246,7 @@ def _as_refusals() -> Iterator[None]:
     except HubError:
         raise
     except errors.HFValidationError as error:
-        raise HubError("not a valid name on the Hub") from error
+        raise InvalidNameError("not a valid name on the Hub") from error
     except errors.HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else 0
         raise HubError(_REFUSALS.get(status, f"its upload failed: {one_line(error)}")) from error

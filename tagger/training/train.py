@@ -260,8 +260,7 @@ def _build_model(config: Config, inputs: Inputs, init_from: Path | None) -> Tagg
         return build_model(numbered, data.train.sentences, inputs.tables, transformer=transformer)
     source, _ = model_dir.load(init_from, transformer=transformer)
     transfer.check_transformer(source, transformer, config.model.transformer)
-    transfer.check_scheme(source, numbered)
-    transfer.check_words(source, numbered)
+    transfer.check_settings(source, numbered)
     if unlearned := transfer.find_unlearned(source, data.train.sentences):
         log.warning(
             "%s has no %s, which the model knows and will unlearn; if they were not annotated, set data.annotated_types"

@@ -45,6 +45,45 @@ def test_the_line_of_a_tag_counts_comments_and_word_ranges_of_a_treebank(tmp_pat
     assert [location for location, _ in examples(tagger.check(path), "invalid-tag")] == ["train.conllu:5"]
 
 
+def test_every_token_of_a_line_has_the_number_of_the_line(tmp_path: Path) -> None:
+    (tmp_path / "train.pipes").write_text("a|B-PER b|O c|B-PER d|O e|I-PER\n\nc|B-PER d|O e|O f|I-LOC\n")
+    result = tagger.check(tmp_path / "train.pipes")
+    assert [location for location, _ in examples(result, "invalid-tag")] == ["train.pipes:1", "train.pipes:3"]
+
+
+def test_a_fault_in_a_folder_has_its_file_and_its_line_in_the_text(tmp_path: Path) -> None:
+    for number, text in enumerate(("Ada ran.\n\nBob\u200b ran.\n", "\nBob\u200b sat.\n")):
+        path = tmp_path / "notes" / f"{number}" / "a.txt"
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+        start = text.index("Bob")
+        path.with_suffix(".ann").write_text(f"T1\tPER {start} {start + 4}\tBob\u200b\n")
+    result = tagger.check(tmp_path / "notes")
+    assert [location for location, _ in examples(result, "zero-width")] == ["notes/0/a.txt:3", "notes/1/a.txt:2"]
+    alone = tagger.check(tmp_path / "notes" / "0" / "a.ann")
+    assert [location for location, _ in examples(alone, "zero-width")] == ["a.txt:3"]
+
+
+def test_records_that_share_a_line_are_numbered(tmp_path: Path) -> None:
+    rows = [{"text": f"{name} ran.", "label": [[0, 4, "PER"]]} for name in ("Bob\u200b", "Ada\u200b")]
+    expected = {", ": ["a.json:1, record 1", "a.json:1, record 2"], ",\n": ["a.json:1", "a.json:2"]}
+    for separator, places in expected.items():
+        (tmp_path / "a.json").write_text(f"[{separator.join(map(json.dumps, rows))}]")
+        assert [place for place, _ in examples(tagger.check(tmp_path / "a.json"), "zero-width")] == places
+    (tmp_path / "a.json").write_text(json.dumps([rows[0], {"text": "Ada"}, {"text": 1}]))
+    result = tagger.check(tmp_path / "a.json")
+    assert "a.json:1, record 2: skipped" in str(result)
+    assert "a.json:1, record 3: expected a string as 'text'" in str(result)
+
+
+def test_the_text_of_a_span_is_that_of_its_source(tmp_path: Path) -> None:
+    row = {"text": "the Anglo-French pact", "label": [[4, 16, "MISC"]]}
+    (tmp_path / "train.jsonl").write_text(json.dumps(row) + "\n")
+    tagger.convert(tmp_path / "train.jsonl", tmp_path / "train.spacy")
+    (text,) = (text for _, text in examples(tagger.check(tmp_path / "train.spacy"), "rare-type"))
+    assert text == "MISC: Anglo-French; 1 span in train"
+
+
 def test_types_that_the_training_data_lacks_are_reported(tmp_path: Path) -> None:
     result = check(tmp_path, train=GOOD, dev="Ada/B-PER", test="the/O EU/B-ORG and/O Nato/B-ORG")
     assert examples(result, "unseen-type") == [("test.txt:2", "ORG: EU; 2 spans in test")]

@@ -7,6 +7,7 @@ brat itself writes it. An annotation is numbered by the offset of its first char
 
 import re
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path, PurePath
 from typing import BinaryIO
@@ -100,6 +101,11 @@ def read_tagged_records(source: Path | BinaryIO, options: ReadOptions) -> Iterat
             yield record
 
 
+def find_texts(source: Path) -> list[Path]:
+    """Returns the text of each pair of files, in the order of the records."""
+    return [path.with_suffix(_TEXT) for path in find_annotations(source)]
+
+
 def copy_pairs(source: Path, out: Path, numbers: Iterable[int]) -> None:
     """Copies pairs of files of a folder, by their numbers from 0, to the same paths in another folder.
 
@@ -138,6 +144,7 @@ def _read_pair(path: Path, number: int, options: ReadOptions) -> Record:
         sentences = build_sentences(annotation, Origin(str(path), 1, number), options)
     except ValueError as error:
         raise DataError(f"{path}: {error}") from error
+    sentences = [replace(each, line=text.count("\n", 0, each.offsets[0][0]) + 1) for each in sentences]
     return Record(tuple(sentences), path.stem, 1, text, fields={"text": text}, size=len(text))
 
 
