@@ -216,6 +216,9 @@ class Words(Section):
         strict=False,
         description="files of pretrained word vectors, concatenated for each word; `a.zip:b.txt` for a zip archive",
     )
+    max_dim: Annotated[int, Field(ge=1, le=16_384)] | None = Field(
+        None, description="largest size of a pretrained vector; longer ones are reduced to their principal components"
+    )
     trainable: bool = Field(True, description="train the pretrained vectors too; otherwise they are frozen")
     max_frozen_words: Annotated[int, Field(ge=0, le=1_000_000_000)] = Field(
         150_000, description="largest number of pretrained words outside the training data that the model stores"

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tagger.choices import Uncertainty, check_choices, list_briefly
 from tagger.data import schemes
+from tagger.data.calibration import Floats, scale_log_odds
 from tagger.data.sentence import Alternative, Span
 from tagger.data.word_cache import Ids
 from tagger.errors import ConfigError, ModelError
@@ -26,7 +27,6 @@ from tagger.tagging import uncertainty
 from tagger.tagging.span_tags import SpanTags
 
 log = logging.getLogger(__name__)
-Floats = NDArray[np.floating]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +93,6 @@ _MAX_PATH_SCORE = 1e25  # far above scores of trained models, far below what rep
 _NOT_FINITE = "the model's probabilities are not finite: its weights are damaged or diverged"
 _NO_SPAN = -1  # the id of the empty type
 _ROUNDING = 1e-3  # nats by which rounding may raise a probability above 1
-
-
-def scale_log_odds(probabilities: Floats, temperatures: Floats | float) -> Floats:
-    """Returns probabilities (N,) after their log-odds are divided by temperatures (N,).
-
-    >>> scale_log_odds(np.array([0.9, 1.0]), 2.0)
-    array([0.75, 1.  ])
-    """
-    values = probabilities.astype(np.float64)
-    with np.errstate(divide="ignore"):
-        log_odds = np.log(values) - np.log1p(-values.clip(max=1.0))
-    scaled: Floats = 1 / (1 + np.exp(-log_odds / temperatures))
-    return scaled
 
 
 class Prediction(NamedTuple):

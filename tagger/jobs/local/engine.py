@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path, PurePath
 from typing import BinaryIO, cast
 
-from tagger.choices import InputFormat, Scheme
+from tagger.choices import InputFormat
 from tagger.data import data_settings, reader, schemes
 from tagger.data.formats import FORMATS, Layout, brat
 from tagger.data.formats.writing import Sink, WriteOptions
@@ -203,28 +203,10 @@ def tag_pools(tagger: Tagger, job: Job, reader: Reader, pools: Iterable[Sequence
     with closing(tagged):
         for sentences in tagged:
             pool = reader.pending.popleft()
-            pool.replace_sentences([_to_scheme(sentence, job.formats.scheme) for sentence in sentences])
+            pool.replace_sentences([schemes.encode_sentence(sentence, job.formats.scheme) for sentence in sentences])
             sentences.clear()
             yield pool
             pool.clear()  # a large record takes gigabytes: it is freed before the next is read
-
-
-def _to_scheme(sentence: Sentence, scheme: Scheme | None) -> Sentence:
-    """Returns a sentence with its tags, and those of its alternatives, in a scheme."""
-    if scheme is None:
-        return sentence
-    alternative_tags = (
-        schemes.spans_to_tags(schemes.tags_to_spans(other.tags), len(sentence), scheme)
-        for other in sentence.alternatives
-    )
-    return replace(
-        sentence,
-        tags=schemes.without_type(schemes.spans_to_tags(sentence.spans, len(sentence), scheme)),
-        alternatives=tuple(
-            replace(a, tags=schemes.without_type(tags))
-            for a, tags in zip(sentence.alternatives, alternative_tags, strict=True)
-        ),
-    )
 
 
 def _check_options(tagger: Tagger, job: Job) -> None:
