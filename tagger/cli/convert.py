@@ -39,7 +39,10 @@ def convert(
     language: Annotated[str, typer.Option(metavar="CODE", help="Language of raw text.")] = "en",
     misaligned: Annotated[
         choices.Misaligned,
-        typer.Option(help="Expand or contract annotated spans that end within a token, drop them, or stop."),
+        typer.Option(
+            help="Expand or contract annotated spans that end within a token, drop them, or stop."
+            " Of overlapping spans the longest remains."
+        ),
     ] = "expand",
     as_json: options.Json = False,
 ) -> None:

@@ -112,7 +112,7 @@ class Converter:
         return replace(record, sentences=sentences)
 
     def _choose_reader(self, sentences: Sequence[Sentence]) -> None:
-        if any(sentence.source is not None for sentence in sentences):  # tags of annotated spans
+        if any(sentence.has_annotated_text for sentence in sentences):  # tags of annotated spans
             return
         tag_format, outside = self._layout.tag_format, self._layout.outside_tag
         head, tag_format = tag_formats.read_all(sentences, self._name, tag_format, outside)
