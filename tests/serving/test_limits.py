@@ -126,6 +126,17 @@ def test_too_many_texts_are_refused(client: TestClient) -> None:
     assert refuse(client.post("/predict", json={"tasks": [{}] * 1001}), 422).startswith("tasks: expected ")
 
 
+@pytest.mark.parametrize("text", ["!" * 6000, "a,\U0001f600" * 4000, ("('" * 500 + " ") * 11])
+def test_a_text_that_takes_long_to_split_is_refused(models: ServedModels, text: str) -> None:
+    with pytest.raises(RequestError, match="too many punctuation marks"):
+        build_records([{"text": "Ada"}, {"text": text}], models.find(None), 20_000)
+
+
+def test_long_words_of_usual_texts_are_accepted(models: ServedModels) -> None:
+    text = "https://example.org/a/b?c=d-e&f=" + "g" * 100 + " " + "\U0001f600" * 300 + "\u4e00" * 1000
+    assert len(build_records([{"text": text}], models.find(None), 20_000)) == 1
+
+
 def test_a_long_text_is_refused_before_it_is_split(models: ServedModels, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tagger.serving.queries.rows.record", lambda *_: pytest.fail("was split"))
     with pytest.raises(RequestError, match="over 10 tokens"):
