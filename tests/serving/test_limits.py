@@ -304,6 +304,12 @@ def test_the_page_and_its_parts_come_from_the_package_and_nothing_else_is_served
     assert refuse(client.post("/tag/"), 404)
 
 
+def test_a_fault_of_the_server_is_a_json_error(models: ServedModels, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ServedModels, "describe", lambda _: 1 / 0)
+    with open_client(models) as client:
+        assert refuse(client.get("/models"), 500) == "internal error; the log of the server has the details"
+
+
 @pytest.mark.parametrize(
     "limits", [{"max_body_bytes": 0}, {"max_tokens": 0}, {"timeout": 0.0}, {"max_queue": 0}, {"batch_wait": -1.0}]
 )
