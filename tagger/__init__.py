@@ -29,6 +29,7 @@ __all__ = [
     "convert",
     "evaluate",
     "evaluate_files",
+    "export_model",
     "info",
     "init",
     "load",
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from tagger.api.comparison import compare
     from tagger.api.conversion import convert
     from tagger.api.evaluation import evaluate, evaluate_files
+    from tagger.api.export import export_model
     from tagger.api.info import info
     from tagger.api.init import init
     from tagger.api.push import push
@@ -87,6 +89,7 @@ _MODULES = {
     "convert": "tagger.api.conversion",
     "evaluate": "tagger.api.evaluation",
     "evaluate_files": "tagger.api.evaluation",
+    "export_model": "tagger.api.export",
     "info": "tagger.api.info",
     "init": "tagger.api.init",
     "load": "tagger.tagging",

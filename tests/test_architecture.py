@@ -41,6 +41,7 @@ FOLDERS = {
             "compare",
             "convert",
             "evaluate",
+            "export",
             "info",
             "init",
             "push",
@@ -74,7 +75,8 @@ FOLDERS = {
         {"formats.parquet.writing"},
         {"guessing"},
         {"corpus", "corpus_folder", "data_settings"},
-        {"conversion", "reader", "suspicions", "writer"},
+        {"decisions", "reader", "suspicions", "writer"},
+        {"conversion"},
         {"tagged_files", "windows", "word_cache"},
         {"batch_order", "document_context", "word_encoding"},
         {"word_arrays"},
@@ -141,6 +143,7 @@ FOLDERS = {
             "comparison",
             "conversion",
             "evaluation",
+            "export",
             "info",
             "init",
             "push",
@@ -171,10 +174,11 @@ FOLDERS = {
     ],
     "integrations": [{"hub"}],
     "export": [
-        {"onnx.graph", "onnx.ports"},
-        {"onnx.network"},
-        {"onnx.chain"},
-        {"onnx.builder"},
+        {"onnx.files", "onnx.graph", "onnx.ports", "onnx.preprocessing", "onnx.samples", "onnx.session"},
+        {"onnx.golden", "onnx.inputs", "onnx.network"},
+        {"onnx.chain", "onnx.runtime"},
+        {"onnx.builder", "onnx.verification"},
+        {"onnx.exporter"},
     ],
     "experiments": [{"runs", "significance"}, {"compared_systems", "processes"}, {"comparison", "folds", "seeds"}],
     "training": [
@@ -211,6 +215,7 @@ ONE_FILE = {
     "uvicorn": "serving/server.py",
     "prometheus_client": "serving/metrics.py",
     "onnx": "export/onnx/graph.py",
+    "onnxruntime": "export/onnx/session.py",
 }
 
 

@@ -12,6 +12,8 @@ OPTIONAL = {
     "matplotlib": "plots of trainings and studies, extra [plot]",
     "spacy": "raw text, extra [text]",
     "ray": "tagging on a cluster, extra [ray]",
+    "onnx": "export of models to ONNX, extra [onnx]",
+    "onnxruntime": "exported models, extra [onnx]",
     "fastapi": "the server, extra [serve]",
     "triton": "GPU kernels under Triton's interpreter, extra [dev]",
     "hatchling": "the wheel and the sdist, extra [dev]",
