@@ -90,7 +90,8 @@ TaggedFormat = Annotated[
 Misaligned = Annotated[
     choices.Misaligned | None,
     typer.Option(
-        help="Expand or contract annotated spans that end within a token, drop them, or stop.",
+        help="Expand or contract annotated spans that end within a token, drop them, or stop."
+        " Of overlapping spans the longest remains.",
         show_default="expand, or the setting",
     ),
 ]

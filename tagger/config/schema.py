@@ -127,7 +127,7 @@ class Data(Section):
     misaligned: choices.Misaligned = Field(
         "expand",
         description="treatment of a span that ends within a token: expanded or contracted to whole tokens, dropped, or "
-        "the training stops",
+        "the training stops; of overlapping spans the longest remains",
     )
     annotator: Name | None = Field(None, description="annotator whose annotations are read, if records have several")
     tag_names: tuple[str, ...] = Field((), strict=False, description="names of tags that are integers, from 0")

@@ -45,7 +45,7 @@ class Corpus:
     @property
     def has_texts(self) -> bool:
         """Whether the tags are those of annotated spans of texts."""
-        return any(sentence.source is not None for sentence in self.sentences)
+        return any(sentence.has_annotated_text for sentence in self.sentences)
 
     def locate(self, sentence: Sentence, position: int = 0) -> str:
         """Returns the file and the line of a token of a sentence, and its record where records share a line.

@@ -14,10 +14,12 @@ class SourceText(NamedTuple):
     Attributes:
         text: the text, of one paragraph or of a whole document.
         start: the offset of its first character in the document, in code points.
+        has_tags: whether the tokens and their tags are from the source, not from a tokenizer and annotated spans.
     """
 
     text: str
     start: int = 0
+    has_tags: bool = False
 
 
 class _Context(NamedTuple):
@@ -31,7 +33,7 @@ class _Context(NamedTuple):
         """Returns the text of the tokens [start, end): as in the source, else the tokens joined by spaces."""
         if self.source is None or not self.offsets or start == end:
             return " ".join(self.tokens[start:end])
-        text, shift = self.source
+        text, shift = self.source.text, self.source.start
         return text[self.offsets[start][0] - shift : self.offsets[end - 1][1] - shift]
 
 
@@ -149,6 +151,11 @@ class Sentence:
     def text(self) -> str:
         """The sentence's text as in its source, or its tokens joined by spaces where it has no source text."""
         return self.slice(0, len(self.tokens))
+
+    @property
+    def has_annotated_text(self) -> bool:
+        """Whether its tags are those of annotated spans of a text."""
+        return self.source is not None and not self.source.has_tags
 
     def slice(self, start: int, end: int) -> str:
         """Returns the text of the tokens [start, end), as `text` does for all."""
