@@ -18,48 +18,18 @@ Each system selects its best epoch by dev F1 and stops by its own rule. Values o
 """
 
 import argparse
-import gzip
 import json
-import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from benchmark_systems import Result, describe_run
+from peers import Tagged, draw, f1, peer_process, predict_spans, read_documents, run_command, spans_of
 
-Tagged = tuple[list[str], list[str]]
-"""Tokens and tags of a sentence, in IOB2."""
-Spans = list[list[list[Any]]]
-"""For each sentence type, start and end of each span."""
 SYSTEMS = ("tagger", "spacy", "flair", "flair-characters")
-
-
-def read_documents(path: Path) -> list[list[Tagged]]:
-    """Returns the documents of a file in columns."""
-    from tagger.data import reader, schemes
-    from tagger.data.formats import Layout
-
-    documents: dict[int, list[Tagged]] = {}
-    for sentence in reader.read_sentences(path, input_format="columns", layout=Layout(), tagged=True):
-        if sentence.tokens:
-            tags = schemes.spans_to_tags(schemes.tags_to_spans(sentence.tags), len(sentence), "IOB2")
-            documents.setdefault(sentence.document, []).append((list(sentence.tokens), list(tags)))
-    return list(documents.values())
-
-
-def draw(documents: Sequence[list[Tagged]], size: int, seed: int) -> list[list[Tagged]]:
-    """Returns shuffled documents with `size` sentences in total; the last document may be truncated."""
-    drawn: list[list[Tagged]] = []
-    for document in random.Random(seed).sample(documents, len(documents)):
-        if size > 0:
-            drawn.append(document[:size])
-            size -= len(document)
-    return drawn
 
 
 def write_columns(documents: Sequence[list[Tagged]], path: Path) -> None:
@@ -72,28 +42,6 @@ def write_columns(documents: Sequence[list[Tagged]], path: Path) -> None:
                 stream.write("\n")
 
 
-def spans_of(tags: Sequence[str]) -> list[list[Any]]:
-    """Returns type, start and end of the spans of tags in IOB2.
-
-    >>> spans_of(["B-LOC", "I-LOC", "B-LOC", "O"])
-    [['LOC', 0, 2], ['LOC', 2, 3]]
-    """
-    spans: list[list[Any]] = []
-    for index, tag in enumerate(tags):
-        if tag.startswith("B-"):
-            spans.append([tag[2:], index, index + 1])
-        elif tag.startswith("I-"):
-            spans[-1][2] = index + 1
-    return spans
-
-
-def f1(gold: Spans, predicted: Spans) -> float:
-    """Returns the F1 of spans over all sentences, in percent."""
-    sets = [({*map(tuple, one)}, {*map(tuple, other)}) for one, other in zip(gold, predicted, strict=True)]
-    correct = sum(len(one & other) for one, other in sets)
-    return 200 * correct / max(1, sum(len(one) + len(other) for one, other in sets))
-
-
 def train_tagger(folder: Path, vectors: Path) -> Result:
     """Trains with this toolkit on the files of a folder."""
     recipe, run = folder / "mine.yaml", folder / "run"
@@ -102,115 +50,8 @@ def train_tagger(folder: Path, vectors: Path) -> Result:
     run_command("init", *data, "--out", str(recipe), "--vectors", str(vectors))
     run_command("train", str(recipe), "--out", str(run), "--device", "cpu")
     seconds = time.perf_counter() - start
-    lines = run_command(
-        "tag", str(folder / "dev.txt"), "--from", "columns", "--to", "jsonl", "--model", str(run / "model-best")
-    )
-    rows = [json.loads(line) for line in lines.splitlines()]
-    predicted = [[[span["type"], span["start"], span["end"]] for span in row["spans"]] for row in rows]
+    predicted = predict_spans(run / "model-best", folder / "dev.txt")
     return {"predicted": predicted, "seconds": seconds}
-
-
-def run_command(*arguments: str) -> str:
-    """Runs a command of the toolkit; returns its standard output."""
-    done = subprocess.run([sys.executable, "-m", "tagger", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"tagger {arguments[0]} failed:\n{done.stderr[-3000:]}")
-    return done.stdout
-
-
-def train_spacy(data: dict[str, list[Tagged]], vectors: Path, folder: Path) -> Result:
-    """Trains spaCy's NER; the vectors are converted before the time is measured."""
-    import spacy
-    from spacy.cli.init_config import init_config
-    from spacy.cli.train import train
-    from spacy.tokens import Doc, DocBin, Span
-    from spacy.training.initialize import convert_vectors
-
-    blank = spacy.blank("en")
-    attribute = "ORTH" if any(word != word.lower() for word, _ in read_vectors(vectors)) else "LOWER"
-    convert_vectors(blank, vectors, truncate=0, prune=-1, attr=attribute)
-    blank.to_disk(folder / "vectors")
-    for part, sentences in data.items():
-        docs = DocBin()
-        for tokens, tags in sentences:
-            doc = Doc(blank.vocab, words=tokens, sent_starts=[True] + [False] * (len(tokens) - 1))
-            doc.ents = [Span(doc, start, end, label=kind) for kind, start, end in spans_of(tags)]
-            docs.add(doc)
-        docs.to_disk(folder / f"{part}.spacy")
-    config = init_config(lang="en", pipeline=["ner"], optimize="efficiency", gpu=False)
-    config["components"]["tok2vec"]["model"]["embed"]["include_static_vectors"] = True
-    for part in data:
-        config["paths"][part] = str(folder / f"{part}.spacy")
-        config["corpora"][part]["gold_preproc"] = True
-    config["paths"]["vectors"] = str(folder / "vectors")
-    config.to_disk(folder / "config.cfg")
-    start = time.perf_counter()
-    train(folder / "config.cfg", folder / "model")
-    seconds = time.perf_counter() - start
-    pipeline = spacy.load(folder / "model" / "model-best")
-    docs = pipeline.pipe(Doc(pipeline.vocab, words=tokens) for tokens, _ in data["dev"])
-    return {"predicted": [[[ent.label_, ent.start, ent.end] for ent in doc.ents] for doc in docs], "seconds": seconds}
-
-
-def train_flair(data: dict[str, list[Tagged]], vectors: Path, folder: Path, *, has_characters: bool) -> Result:
-    """Trains Flair's BiLSTM-CRF; the vectors are read before the time is measured."""
-    import numpy as np
-    import torch
-    from flair.data import Corpus, Dictionary, Sentence
-    from flair.datasets import FlairDatapointDataset
-    from flair.embeddings import CharacterEmbeddings, StackedEmbeddings, WordEmbeddings
-    from flair.models import SequenceTagger
-    from flair.trainers import ModelTrainer
-
-    table = dict(read_vectors(vectors))
-    matrix = np.array([numbers.split(" ") for numbers in table.values()], np.float32)
-    vocab = {word: index for index, word in enumerate(table)}
-    words = WordEmbeddings(None, vocab=vocab, embedding_length=matrix.shape[1], name="table")
-    words.embedding.weight.data[:-1] = torch.from_numpy(matrix)
-    characters = Dictionary()
-    for character in sorted({character for tokens, _ in data["train"] for token in tokens for character in token}):
-        characters.add_item(character)
-    start = time.perf_counter()
-    parts: dict[str, Any] = {}
-    for part, sentences in data.items():
-        parts[part] = []
-        for tokens, tags in sentences:
-            sentence = Sentence(tokens)
-            for kind, first, last in spans_of(tags):
-                sentence[first:last].add_label("ner", kind)
-            parts[part].append(sentence)
-    corpus = Corpus(*(FlairDatapointDataset(parts[part]) for part in ("train", "dev")), sample_missing_splits=False)
-    embeddings = StackedEmbeddings([words, CharacterEmbeddings(characters)] if has_characters else [words])
-    tags = corpus.make_label_dictionary("ner", add_unk=False)
-    ModelTrainer(SequenceTagger(embeddings, tags, "ner"), corpus).train(folder / "model", save_final_model=False)
-    seconds = time.perf_counter() - start
-    best = SequenceTagger.load(folder / "model" / "best-model.pt")
-    sentences = [Sentence(tokens) for tokens, _ in data["dev"]]
-    best.predict(sentences, label_name="predicted")
-    predicted = [
-        [[span.tag, span[0].idx - 1, span[-1].idx] for span in sentence.get_spans("predicted")]
-        for sentence in sentences
-    ]
-    return {"predicted": predicted, "seconds": seconds}
-
-
-def read_vectors(path: Path) -> Iterator[tuple[str, str]]:
-    """Yields the words of a text table and their numbers; a header line is skipped."""
-    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
-        for line in lines:
-            word, _, numbers = line.rstrip("\n ").partition(" ")
-            if " " in numbers:
-                yield word, numbers
-
-
-def serve(system: str, vectors: str, folder: str) -> None:
-    """Trains another system on the data of a folder and writes its result there."""
-    data = json.loads((Path(folder) / "data.json").read_text())
-    if system == "spacy":
-        result = train_spacy(data, Path(vectors), Path(folder))
-    else:
-        result = train_flair(data, Path(vectors), Path(folder), has_characters=system == "flair-characters")
-    (Path(folder) / "result.json").write_text(json.dumps(result))
 
 
 def measure(system: str, train: list[list[Tagged]], dev: list[list[Tagged]], arguments: argparse.Namespace) -> Result:
@@ -226,11 +67,12 @@ def measure(system: str, train: list[list[Tagged]], dev: list[list[Tagged]], arg
             data = {"train": [one for document in train for one in document], "dev": [one for d in dev for one in d]}
             (folder / "data.json").write_text(json.dumps(data))
             python = sys.executable if system == "spacy" else str(arguments.flair_python)
-            command = [python, __file__, "--serve", system, str(arguments.vectors.resolve()), str(folder)]
-            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-            if done.returncode:
-                sys.exit(f"{system} failed:\n{done.stdout[-3000:]}")
-            result = json.loads((folder / "result.json").read_text())
+            peer = peer_process(python, system, folder, arguments.vectors)
+            peer.call("prepare")
+            result = {"seconds": peer.call("train")["value"]}
+            peer.call("load")
+            result["predicted"] = peer.call("predict", "dev")["spans"]
+            peer.close()
         process_seconds = time.perf_counter() - start
     return {"f1": f1(gold, result["predicted"]), "seconds": result["seconds"], "process_seconds": process_seconds}
 
@@ -280,7 +122,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--serve"]:
-        serve(*sys.argv[2:])
-    else:
-        main()
+    main()

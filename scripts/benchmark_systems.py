@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -202,14 +202,23 @@ SYSTEMS: dict[str, type] = {"toolkit": Toolkit, "products": MatrixProducts, "fla
 
 
 class Process:
-    """A process that runs a system; `ready` is the result of loading it."""
+    """A process that runs a system of a script; `ready` is the result of loading it."""
 
-    def __init__(self, python: str, system: str, *, log: Path, one_thread: bool = False, **setup: str) -> None:
+    def __init__(
+        self,
+        python: str,
+        system: str,
+        *,
+        log: Path,
+        script: Path = Path(__file__),
+        one_thread: bool = False,
+        **setup: str,
+    ) -> None:
         environment = {name: value for name, value in os.environ.items() if name not in THREAD_LIMITS}
         self._log = log
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
-                [python, __file__, system, json.dumps(setup)],
+                [python, str(script), system, json.dumps(setup)],
                 env=environment | (dict.fromkeys(THREAD_LIMITS, "1") if one_thread else {}),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -236,6 +245,11 @@ class Process:
             result: Result = json.loads(line)
             return result
         sys.exit(f"{self._process.args!r} failed:\n{self._log.read_text()[-3000:]}")
+
+    def kill(self) -> None:
+        """Ends the process in the middle of a call."""
+        self._process.kill()
+        self._process.wait()
 
     def close(self) -> None:
         """Ends the process after its last result."""
@@ -345,11 +359,12 @@ def read_commit(folder: Path) -> str:
     return subprocess.run(git, cwd=folder, capture_output=True, text=True, check=False).stdout.strip()
 
 
-def serve(system: str, setup: str) -> None:
-    """Loads a system, then answers calls, one line each. Other output goes to stderr."""
+def serve(systems: Mapping[str, type]) -> None:
+    """Loads the system that the command line names, then answers calls, one line each. Other output goes to stderr."""
+    system, setup = sys.argv[1:]
     results = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    loaded = SYSTEMS[system](**json.loads(setup))
+    loaded = systems[system](**json.loads(setup))
     print(json.dumps(loaded.ready), file=results, flush=True)
     for line in sys.stdin:
         method, arguments, options = json.loads(line)
@@ -357,4 +372,4 @@ def serve(system: str, setup: str) -> None:
 
 
 if __name__ == "__main__":
-    serve(*sys.argv[1:])
+    serve(SYSTEMS)

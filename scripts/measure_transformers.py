@@ -11,8 +11,8 @@ Arms:
     whole       the transformer, frozen, beside all features of the recipe
     finetuned   as alone, trained with the settings of ner-conll2003-finetuned
 
-Runs that exist in OUT are not trained again. The table ends with the difference of each arm to `static` by
-`tagger compare`, with its interval and p-values.
+Finished runs in OUT are not trained again, and interrupted ones are resumed. The table ends with the difference of each
+arm to the run `static` in OUT by `tagger compare`, with its interval and p-values.
 """
 
 import argparse
@@ -120,8 +120,10 @@ def main() -> None:
         print(f"| {arm} | {row['dev']:.2f} | {row['test']:.2f} | {sd} | {numbers} |", flush=True)
         if options.json:
             options.json.write_text(json.dumps(rows, indent=1) + "\n")
-    if "static" in arms and len(arms) > 1:
-        print(tagger.compare(*(options.out / arm for arm in arms), baseline=options.out / "static"))
+    others = [options.out / arm for arm in arms if arm != "static"]
+    static = options.out / "static"
+    if others and (static / "seeds.json").is_file():
+        print(tagger.compare(static, *others, baseline=static))
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ def train(sentences: Sequence[Sentence], seed: int, run: Path, options: argparse
     """Trains on sentences; returns the F1 on the test data and the directory of the model."""
     data = run.with_name(f"{run.name}.conll")
     write(sentences, data)
-    columns = ["data.columns=[token, ner]", "data.token=token", "data.tag=ner"]
+    columns = ["data.columns=[]", "data.token=0", "data.tag=-1"]
     epochs = [] if options.epochs is None else [f"training.epochs={options.epochs}"]
     result = tagger.train(
         options.recipe,

@@ -29,12 +29,14 @@ __all__ = [
     "convert",
     "evaluate",
     "evaluate_files",
+    "export_model",
     "info",
     "init",
     "load",
     "push",
     "score",
     "select",
+    "serve",
     "settings",
     "split",
     "tag_files",
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from tagger.api.comparison import compare
     from tagger.api.conversion import convert
     from tagger.api.evaluation import evaluate, evaluate_files
+    from tagger.api.export import export_model
     from tagger.api.info import info
     from tagger.api.init import init
     from tagger.api.push import push
@@ -65,6 +68,7 @@ if TYPE_CHECKING:
     from tagger.errors import TaggerError
     from tagger.evaluation import Report, SystemScores
     from tagger.experiments import Comparison
+    from tagger.serving.serve import serve
     from tagger.tagging import Tagger, load
 
 _MODULES = {
@@ -85,12 +89,14 @@ _MODULES = {
     "convert": "tagger.api.conversion",
     "evaluate": "tagger.api.evaluation",
     "evaluate_files": "tagger.api.evaluation",
+    "export_model": "tagger.api.export",
     "info": "tagger.api.info",
     "init": "tagger.api.init",
     "load": "tagger.tagging",
     "push": "tagger.api.push",
     "score": "tagger.api.scoring",
     "select": "tagger.api.selection",
+    "serve": "tagger.serving.serve",
     "settings": "tagger.api.settings",
     "split": "tagger.api.split",
     "tag_files": "tagger.api.batch",

@@ -35,6 +35,7 @@ OutputFormat = Literal[
     "spacy",
     "html",
 ]
+ExportFormat = Literal["onnx"]
 OnError = Literal["stop", "skip"]
 Newline = Literal["break", "space"]
 Engine = Literal["local", "ray"]

@@ -218,6 +218,9 @@ def read_tables(config: Config, sentences: Sequence[Sentence]) -> list[vectors.T
             log.warning("%s has a vector for no word of the training data", path)
     if len(tables) > 1:
         log.info("vectors together: %s", vectors.coverage(tables, counts))
+    limit = config.model.words.max_dim
+    if limit is not None and sum(table.dim for table in tables) > limit:
+        return [vectors.reduce(tables, limit)]
     return tables
 
 

@@ -178,6 +178,21 @@ def load(directory: Path, *, transformer: Pretrained | None = None) -> tuple[Tag
     return retry_once(lambda: _load(directory, transformer))
 
 
+def load_config(directory: Path) -> Config:
+    """Returns the recipe that a model directory stores, without its network.
+
+    Raises:
+        ModelError: the directory is missing or damaged, or its recipe is invalid.
+    """
+    data = retry_once(lambda: ModelFiles(directory, _MAX_BYTES).read("config.yaml"))
+    try:
+        return config.parse(data.decode(), f"{directory}/config.yaml")
+    except ConfigError as error:
+        raise ModelError(*error.faults) from error
+    except ValueError as error:
+        raise ModelError(f"{directory}: {error}") from error
+
+
 def _load(directory: Path, transformer: Pretrained | None) -> tuple[TaggerModel, Metrics]:
     files = ModelFiles(directory, _MAX_BYTES)
     try:

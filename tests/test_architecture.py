@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "tagger"
 # Each part may import only parts of lower lines; parts on one line do not import each other.
 LINES = [
     {"cli"},
+    {"serving"},
     {"api"},
     {"analysis", "experiments", "export", "integrations"},
     {"training"},
@@ -41,11 +42,13 @@ FOLDERS = {
             "compare",
             "convert",
             "evaluate",
+            "export",
             "info",
             "init",
             "push",
             "score",
             "select",
+            "serve",
             "settings",
             "split",
             "tag",
@@ -57,7 +60,7 @@ FOLDERS = {
         {"sentence"},
         {"document", "schemes", "vocab"},
         {"partial", "tag_formats"},
-        {"alignment", "notices", "overlaps", "splitting", "suspicions", "vectors"},
+        {"alignment", "notices", "overlaps", "splitting", "vectors"},
         {"vector_files"},
         {"formats.spacy_library"},
         {"formats.blocks", "formats.escapes", "formats.headers", "formats.reading", "formats.writing"},
@@ -73,7 +76,8 @@ FOLDERS = {
         {"formats.parquet.writing"},
         {"guessing"},
         {"corpus", "corpus_folder", "data_settings"},
-        {"conversion", "reader", "writer"},
+        {"decisions", "reader", "suspicions", "writer"},
+        {"conversion"},
         {"tagged_files", "windows", "word_cache"},
         {"batch_order", "document_context", "word_encoding"},
         {"word_arrays"},
@@ -97,6 +101,15 @@ FOLDERS = {
         {"architecture", "hidden_state_cache", "tokenizer_file", "windows"},
         {"hidden_states", "layers", "subwords"},
         {"library", "providers"},
+    ],
+    "serving": [
+        {"limits", "metrics"},
+        {"labelling_interface", "served_models"},
+        {"queries"},
+        {"api_description", "endpoints"},
+        {"worker"},
+        {"app", "server"},
+        {"serve"},
     ],
     "evaluation": [
         {"report"},
@@ -131,6 +144,7 @@ FOLDERS = {
             "comparison",
             "conversion",
             "evaluation",
+            "export",
             "info",
             "init",
             "push",
@@ -161,10 +175,11 @@ FOLDERS = {
     ],
     "integrations": [{"hub", "spacy"}],
     "export": [
-        {"onnx.graph", "onnx.ports"},
-        {"onnx.network"},
-        {"onnx.chain"},
-        {"onnx.builder"},
+        {"onnx.files", "onnx.graph", "onnx.ports", "onnx.preprocessing", "onnx.samples", "onnx.session"},
+        {"onnx.golden", "onnx.inputs", "onnx.network"},
+        {"onnx.chain", "onnx.runtime"},
+        {"onnx.builder", "onnx.verification"},
+        {"onnx.exporter"},
     ],
     "experiments": [{"runs", "significance"}, {"compared_systems", "processes"}, {"comparison", "folds", "seeds"}],
     "training": [
@@ -196,7 +211,12 @@ ONE_FILE = {
     "transformers": "transformer/library.py",
     "huggingface_hub": "io/hub.py",
     "tokenizers": "transformer/subwords.py",
+    "fastapi": "serving/app.py",
+    "starlette": "serving/app.py",
+    "uvicorn": "serving/server.py",
+    "prometheus_client": "serving/metrics.py",
     "onnx": "export/onnx/graph.py",
+    "onnxruntime": "export/onnx/session.py",
 }
 
 # A plug-in of a library is imported by that library alone, and may import it, too.
@@ -293,7 +313,9 @@ def test_every_library_that_is_imported_is_declared() -> None:
         "pandas": "datasets",
         "scipy": "seqeval",
         "huggingface_hub": "datasets",
-    }  # the latter six come with
+        "starlette": "fastapi",
+        "prometheus_client": "prometheus-client",
+    }  # most of the latter come with
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
     given = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
     declared = {re.split(r"[^\w-]", one)[0] for one in given}

@@ -61,7 +61,7 @@ def test_an_option_means_the_same_in_every_command() -> None:
         for parameter in command.params:
             if parameter.param_type_name == "option" and parameter.name not in ("input_format", "out", "resume"):
                 helps.setdefault(parameter.opts[0], set()).add(parameter.help)
-        assert {parameter.name for parameter in command.params} >= {"as_json"} or name == "tag"
+        assert {parameter.name for parameter in command.params} >= {"as_json"} or name in ("tag", "serve")
     assert {name for name, texts in helps.items() if len(texts) > 1} == set()
 
 

@@ -1,5 +1,6 @@
 """Recipes: all faults are reported together with positions, and configs are unchanged after writing and reading."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def faults(text: str, *overrides: str) -> tuple[str, ...]:
 
 def test_every_shipped_recipe_is_valid() -> None:
     shipped = sorted(path.stem for path in config.recipes().glob("*.yaml"))
-    ner = ["ner-conll2003", "ner-conll2003-fast", "ner-conll2003-finetuned", "ner-conll2003-hub"]
+    ner = ["ner-conll2003", "ner-conll2003-fast", "ner-conll2003-finetuned", "ner-conll2003-hub", "ner-conll2003-small"]
     pos = ["pos-conll2003", "pos-ewt", "pos-ewt-transformer", "sample"]
     assert shipped == [*ner, "ner-conll2003-transformer", *pos]
     for name in shipped:
@@ -78,13 +79,19 @@ def test_paths_start_from_the_recipes_folder(tmp_path: Path) -> None:
             "1:41: training.optimizer.learning_rates.head should be greater than or equal to 0, got -1",
         ),
         ("data: {token: true}", "1:8: data.token should be a valid integer, got True"),
-        ("data: {columns: [1]}", "1:18: data.columns.0 should be a valid string, got 1"),
+        ("data: {columns: [1]}", "1:18: data.columns.0 should be a valid string, got 1; put text in quotes"),
         ("model: {encoder: {merge: max}}", "1:19: model.encoder.merge must be concat, sum or mean, got 'max'"),
         ("model: 3", "1:1: model must hold settings, got 3"),
         ("data: {train: a}\ndata: {}", "2:1: key 'data' is repeated"),
         ("training: {epochs: 1,\n  epochs: 2}", "2:3: key 'training.epochs' is repeated"),
-        ("a: &x [1]\nb: *x", "1:4: anchors, aliases and tags are not used in recipes"),
-        ("data: !!set {a}", "1:7: anchors, aliases and tags are not used in recipes"),
+        (
+            "a: &x [1]\nb: *x",
+            "1:4: anchors, aliases and tags are not used in recipes; put text with such a character in quotes",
+        ),
+        (
+            "data: !!set {a}",
+            "1:7: anchors, aliases and tags are not used in recipes; put text with such a character in quotes",
+        ),
         ("a: " + "[" * 500, "1:24: nested too deeply"),
         ("- a", ": expected keys such as data, model and training, found list"),
         ("a: [", "1:5: expected the node content, but found '<stream end>'"),
@@ -289,3 +296,37 @@ def test_settings_that_an_override_omits_are_logged(caplog: pytest.LogCaptureFix
     caplog.set_level("INFO")
     parse("model: {words: {dropout: 0.3}}", "recipe.yaml", overrides=["model.words.embedding_dim=0"])
     assert caplog.messages == ["without effect after overrides, and omitted: model.words.dropout"]
+
+
+@pytest.mark.parametrize(
+    "text", ["?", "-", "*", "&x", "!x", "%", "@", "`", "~", "no", "1e3", "5", "true", "#", "a: b", "[x]", "|", "a b"]
+)
+def test_a_setting_that_is_text_takes_any_text(text: str) -> None:
+    assert parse("", "a", overrides=[f"data.unknown_tag={text}"]).data.unknown_tag == text
+    assert parse("", "a", overrides=[f"data.unknown_tag={json.dumps(text)}"]).data.unknown_tag == text
+
+
+def test_null_quotes_and_numbers_of_columns_keep_their_meaning() -> None:
+    texts = {"null": None, "'null'": "null", '"a # b"': "a # b", "": None}
+    for text, value in texts.items():
+        assert parse("", "a", overrides=[f"data.unknown_tag={text}"]).data.unknown_tag == value
+    assert parse("", "a", overrides=["data.tag=3"]).data.tag == 3
+    assert parse("", "a", overrides=["data.tag=?", "data.format=csv"]).data.tag == "?"
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("?", "mapping keys are not allowed here; put text with such a character in quotes"),
+        ("1", "data.unknown_tag should be a valid string, got 1; put text in quotes"),
+        ("@", "that cannot start any token; put text with such a character in quotes"),
+        ("-", "sequence entries are not allowed here; put text with such a character in quotes"),
+        ("*", "; put text with such a character in quotes"),
+        ("!x", "; put text with such a character in quotes"),
+    ],
+)
+def test_a_recipe_with_text_that_yaml_reads_otherwise_says_to_quote_it(text: str, advice: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(f"data:\n  unknown_tag: {text}\n", "a.yaml")
+    assert len(caught.value.faults) == 1
+    assert str(caught.value).endswith(advice)

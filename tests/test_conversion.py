@@ -219,3 +219,65 @@ def test_rows_lose_the_annotation_of_their_source_but_no_other_field(tmp_path: P
     for name in ("b.jsonl", "b.parquet", "a.parquet"):
         tagger.convert(tmp_path / name, tmp_path / "c.jsonl", output_format="doccano", types="PER=HUM")
         assert read_rows(tmp_path / "c.jsonl")[0]["label"] == [[0, 3, "HUM"]]
+
+
+TEXTS = [
+    {
+        "text": "Ada  Quill, of Anglo-French Corp",
+        "label": [[0, 10, "PER"], [15, 32, "ORG"]],
+        "id": 7,
+        "note": {"a": [1]},
+    },
+    {"text": "Bo ran.  Al sat.", "label": [[0, 2, "PER"], [9, 11, "PER"]], "id": 8, "note": None},
+]
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+def test_a_text_survives_the_way_through_rows_of_tokens(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in TEXTS))
+    (tmp_path / "out").mkdir()
+    rows = tmp_path / "out" / f"b.{suffix}"
+    tagger.convert(tmp_path / "a.jsonl", rows, types="PER=PERSON,ORG")
+    tagger.convert(rows, tmp_path / f"c.{suffix}")
+    tagger.convert(tmp_path / f"c.{suffix}", tmp_path / "d.jsonl", output_format="doccano")
+    expected = [
+        {**row, "label": [[*span[:2], span[2].replace("PER", "PERSON")] for span in row["label"]]} for row in TEXTS
+    ]
+    found = [json.loads(line) for line in (tmp_path / "d.jsonl").read_text().splitlines()]
+    assert [{name: row[name] for name in TEXTS[0]} for row in found] == expected
+    tagger.convert(rows, tmp_path / "e.conll", scheme="IOBES")
+    assert "S-PERSON" in (tmp_path / "e.conll").read_text()
+
+
+def test_offsets_that_do_not_fit_the_text_are_ignored(tmp_path: Path) -> None:
+    row = {"text": "Ada ran.", "tokens": ["Ada", "ran."], "tags": ["B-PER", "O"], "offsets": [[0, 3], [3, 7]]}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n")
+    tagger.convert(tmp_path / "a.jsonl", tmp_path / "b.jsonl", output_format="doccano")
+    assert json.loads((tmp_path / "b.jsonl").read_text())["label"] == [[0, 3, "PER"]]
+
+
+def paragraph(raw: str, *sentences: str) -> dict[str, Any]:
+    """Returns a paragraph of spaCy 2 with the tokens `word/tag` of sentences."""
+    tokens = [[token.rpartition("/") for token in sentence.split()] for sentence in sentences]
+    return {"raw": raw, "sentences": [{"tokens": [{"orth": a, "ner": b} for a, _, b in each]} for each in tokens]}
+
+
+def test_the_training_format_of_spacy_2_is_read_with_its_text(tmp_path: Path) -> None:
+    first = paragraph("Ada Quill ran. Bo sat.", "Ada/B-PER Quill/L-PER ran/O ./O", "Bo/U-PER sat/O ./O")
+    documents = [
+        {"id": 3, "paragraphs": [first, paragraph("In  Oslo", "In/O Oslo/U-LOC")]},
+        {"id": 4, "paragraphs": [first]},
+    ]
+    for content in (documents, documents[0]):
+        (tmp_path / "a.json").write_text(json.dumps(content))
+        tagger.convert(tmp_path / "a.json", tmp_path / "b.jsonl", output_format="doccano")
+        row = json.loads((tmp_path / "b.jsonl").read_text().splitlines()[0])
+        assert row["text"] == "Ada Quill ran. Bo sat.\n\nIn  Oslo"
+        assert row["label"] == [[0, 9, "PER"], [15, 17, "PER"], [28, 32, "LOC"]]
+        assert row["id"] == 3
+    tagger.convert(tmp_path / "a.json", tmp_path / "c.conll", scheme="IOB2")
+    assert (tmp_path / "c.conll").read_text().count("\n\n") == 4
+    other = {"id": 1, "paragraphs": [paragraph("another text", "Ada/U-PER")]}
+    (tmp_path / "a.json").write_text(json.dumps([other]))
+    tagger.convert(tmp_path / "a.json", tmp_path / "b.jsonl", output_format="doccano")
+    assert json.loads((tmp_path / "b.jsonl").read_text())["label"] == [[0, 3, "PER"]]

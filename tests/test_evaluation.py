@@ -182,8 +182,8 @@ def test_invalid_tags_are_counted_and_refused_with_positions_by_strict(model: Ta
     with pytest.raises(DataError) as caught:
         evaluate(model, gold, strict=True)
     assert caught.value.faults == (
-        "test.conll: sentence at line 2: 'I-LOC' after 'O' breaks IOB2",
-        "test.conll: sentence at line 5: 'I-PER' after 'O' breaks IOB2",
+        "test.conll:3: 'I-LOC' after 'O' breaks IOB2",
+        "test.conll:7: 'I-PER' after 'O' breaks IOB2",
     )
     assert evaluate(model, corpus(KNOWN), strict=True).f1 == 100
 
@@ -191,7 +191,7 @@ def test_invalid_tags_are_counted_and_refused_with_positions_by_strict(model: Ta
 def test_only_the_first_of_many_invalid_tags_are_listed():
     gold = corpus("lives I-LOC\n\n" * 5 + "Ada B-PER\n")
     assert gold.describe_invalid("IOBES", 2)[1:] == [
-        "test.conll: sentence at line 1: the sentence's end after 'I-LOC' breaks IOBES",
+        "test.conll:1: the sentence's end after 'I-LOC' breaks IOBES",
         "… and 9 more",
     ]
 

@@ -6,11 +6,15 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import GPU_CASES, SLOW
+from tests.serving.browser import CHROMIUM
 
 OPTIONAL = {
     "matplotlib": "plots of trainings and studies, extra [plot]",
     "spacy": "raw text, extra [text]",
     "ray": "tagging on a cluster, extra [ray]",
+    "onnx": "export of models to ONNX, extra [onnx]",
+    "onnxruntime": "exported models, extra [onnx]",
+    "fastapi": "the server, extra [serve]",
     "triton": "GPU kernels under Triton's interpreter, extra [dev]",
     "hatchling": "the wheel and the sdist, extra [dev]",
 }
@@ -25,6 +29,11 @@ def test_cases_that_need_a_gpu(request: pytest.FixtureRequest) -> None:
 def test_parts_that_need_an_optional_dependency(module: str) -> None:
     if find_spec(module) is None:
         pytest.skip(f"not tested, {module} is not installed: {OPTIONAL[module]}")
+
+
+def test_the_page_of_the_server_in_a_browser() -> None:
+    if CHROMIUM is None:
+        pytest.skip("not tested, no Chromium is installed: the page of the server")
 
 
 @pytest.mark.parametrize("path", SLOW)

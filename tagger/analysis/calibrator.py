@@ -14,11 +14,10 @@ from tagger import evaluation
 from tagger.analysis import reliability, span_errors
 from tagger.analysis.reliability import Reliability
 from tagger.choices import Scheme
-from tagger.data.calibration import CONFIDENCE, Calibration, ThresholdCounts
+from tagger.data.calibration import CONFIDENCE, Calibration, ThresholdCounts, scale_log_odds
 from tagger.data.corpus import Corpus
 from tagger.errors import DataError
 from tagger.tagging import DecodingOptions, EncodedPool, Tagger
-from tagger.tagging.decoding import scale_log_odds
 
 Floats = NDArray[np.float64]
 _RANGE = (0.25, 4.0)

@@ -82,7 +82,7 @@ def _probe(path: Path, file_format: TaggedFormat, token: int | str, tag: int | s
 
 
 def _are_texts(sentences: Sequence[Sentence]) -> bool:
-    return any(sentence.source is not None for sentence in sentences)
+    return any(sentence.has_annotated_text for sentence in sentences)
 
 
 def _draft_language(sentences: Sequence[Sentence], file_format: str, data: Data, result: DataDraft) -> None:

@@ -11,7 +11,7 @@ from tagger.analysis import reliability, span_errors
 from tagger.analysis.reliability import Reliability, ThresholdScore
 from tagger.analysis.span_errors import ERROR_KINDS, SpanError, SpanPair
 from tagger.choices import ErrorKind, Scheme
-from tagger.data import schemes, tag_formats
+from tagger.data import schemes
 from tagger.data.corpus import Corpus
 from tagger.data.sentence import Sentence, Span
 from tagger.errors import ConfigError
@@ -216,7 +216,7 @@ class DetailedReport(Report):
         """Returns file and line of an error."""
         sentence = self.corpus.sentences[error.sentence]
         first = min(span.start for span in (error.gold, error.predicted) if span is not None)
-        return f"{self.name}:{tag_formats.find_line(sentence, first)}"
+        return self.corpus.locate(sentence, first)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the figures of `Report.to_json`, and those of the attributes above except the predictions."""

@@ -30,6 +30,6 @@ def _error(report: "DetailedReport", number: int) -> dict[str, Any]:
     row: dict[str, Any] = {"kind": error.kind, "location": report.locate(error), "sentence": error.sentence}
     for name, span in (("gold", error.gold), ("predicted", error.predicted)):
         row[name] = span.type if span else None
-        row[f"{name}_text"] = " ".join(sentence.tokens[span.start : span.end]) if span else None
+        row[f"{name}_text"] = sentence.slice(span.start, span.end) if span else None
         row[f"{name}_probability"] = span.probability if span else None
     return row | {"text": sentence.text}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from tagger.data import schemes, tag_formats
+from tagger.data import schemes
 from tagger.data.corpus import Corpus
 from tagger.data.formats.reading import shorten
 from tagger.data.schemes import Detected
@@ -16,15 +16,15 @@ _MAX_TEXT = 100  # characters of a sentence in a finding
 
 
 class Located(NamedTuple):
-    """A sentence, the name of its file and the role of its part."""
+    """A sentence, its file and the role of its part."""
 
     role: str
-    file: str
+    corpus: Corpus
     sentence: Sentence
 
     def locate(self, position: int = 0) -> str:
         """Returns file and line of a token; of the last token if the position is the length of the sentence."""
-        return f"{self.file}:{tag_formats.find_line(self.sentence, min(position, len(self.sentence) - 1))}"
+        return self.corpus.locate(self.sentence, min(position, len(self.sentence) - 1))
 
     @property
     def text(self) -> str:
@@ -45,7 +45,7 @@ class Part:
     corpora: tuple[Corpus, ...]
 
     def __iter__(self) -> Iterator[Located]:
-        return (Located(self.role, corpus.name, each) for corpus in self.corpora for each in corpus.sentences)
+        return (Located(self.role, corpus, each) for corpus in self.corpora for each in corpus.sentences)
 
     @cached_property
     def sentences(self) -> tuple[Sentence, ...]:
@@ -57,7 +57,7 @@ class Part:
         """The sentences by document; the key is the name of the file and the number of the document in it."""
         documents: dict[tuple[str, int], list[Located]] = {}
         for located in self:
-            documents.setdefault((located.file, located.sentence.document), []).append(located)
+            documents.setdefault((located.corpus.name, located.sentence.document), []).append(located)
         return documents
 
     @cached_property

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tagger import streams
+from tagger import model_dir, streams
 from tagger.analysis.corpus_files import ROLES, CorpusFiles
 from tagger.analysis.parts import Part
 from tagger.choices import counted
 from tagger.config import Config, loader, presets
 from tagger.data.formats.reading import shorten
 from tagger.errors import ConfigError, DataError, limit_faults
+from tagger.model import TaggerModel
 
 log = logging.getLogger(__name__)
 
@@ -37,17 +38,21 @@ class RecipeDraft:
         return self.text
 
 
-def draft(source: CorpusFiles, path: Path, vectors: Sequence[Path] = ()) -> RecipeDraft:
+def draft(
+    source: CorpusFiles, path: Path, vectors: Sequence[Path] = (), *, init_from: Path | None = None
+) -> RecipeDraft:
     """Returns a recipe for a corpus.
 
     Args:
         source: the files; at most one for each role.
         path: the file of the recipe, from whose folder its paths start.
         vectors: files of word vectors.
+        init_from: the directory of a model to start from, whose network the recipe describes.
 
     Raises:
         ConfigError: there is a recipe already, or there are several files for a role.
         DataError: there is no training data, or a file cannot be read.
+        ModelError: the model is damaged.
     """
     if source.draft is None:
         raise ConfigError("`data` names a recipe; name a folder or files with annotated data")
@@ -65,9 +70,11 @@ def draft(source: CorpusFiles, path: Path, vectors: Sequence[Path] = ()) -> Reci
     if train.role != "train":
         raise DataError(f"{train.corpora[0].name}: found no training data; name its file in `data`")
     tree = _tree(source, train, path.parent, vectors)
+    if init_from is not None:
+        _take_network(tree, model_dir.load(init_from)[0])
     comments = _COMMENTS | {f"data.{name}": note for name, note in _describe_data(source, train).items()}
     safe = {name: streams.escape_line(comment) for name, comment in comments.items()}
-    text = "".join(f"{line}\n" for line in (*_head(parts, str(path)), *loader.dump_draft(tree, safe)))
+    text = "".join(f"{line}\n" for line in (*_head(parts, str(path), init_from), *loader.dump_draft(tree, safe)))
     return RecipeDraft(text, loader.parse(text, "the recipe"))
 
 
@@ -88,18 +95,31 @@ def _tree(source: CorpusFiles, train: Part, folder: Path, vectors: Sequence[Path
     return {"data": data, "model": model, "training": tree["training"]}
 
 
+def _take_network(tree: dict[str, Any], model: TaggerModel) -> None:
+    """Replaces the settings of a network, and the scheme of its tags, by those of a model that differ from defaults."""
+    settings = model.config.model_dump(mode="json", exclude_defaults=True)
+    tree["model"] = settings.get("model", {})
+    if model.scheme is not None and "scheme" in settings.get("data", {}):
+        tree["data"]["scheme"] = model.scheme
+
+
 def _relative(path: Path, folder: Path) -> str:
     """Returns a path from a folder on, in which it is found wherever the command runs."""
     return Path(os.path.relpath(path.absolute(), folder.absolute())).as_posix()
 
 
-def _head(parts: Sequence[Part], name: str) -> list[str]:
+def _head(parts: Sequence[Part], name: str, init_from: Path | None) -> list[str]:
     """Returns the comment at the top: what to do with the recipe `name`, and the amount of data."""
+    initial = (
+        []
+        if init_from is None
+        else [f"# Start it from {streams.escape_line(str(init_from))}: the network is the same."]
+    )
     counts = [
         f"# {part.role}: {counted(len(part.sentences), 'sentence')}, {counted(len(part.words), 'distinct word')}"
         for part in parts
     ]
-    return [f"# Drafted by `tagger init`. Train it: tagger train {streams.escape_line(name)}", *counts]
+    return [f"# Drafted by `tagger init`. Train it: tagger train {streams.escape_line(name)}", *initial, *counts]
 
 
 def _describe_data(source: CorpusFiles, train: Part) -> Mapping[str, str]:

@@ -113,7 +113,7 @@ class Suspect:
         }
 
     def _slice(self, start: int, end: int) -> str:
-        return replace(self.sentence, spans=(Span("", start, end),)).spans[0].text
+        return self.sentence.slice(start, end)
 
 
 @dataclass(frozen=True, slots=True)

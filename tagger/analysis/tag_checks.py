@@ -148,7 +148,7 @@ def _type_examples(part: Part, types: Sequence[str]) -> Iterator[Example]:
 
 
 def _describe(located: Located, span: Span) -> Example:
-    text = " ".join(located.sentence.tokens[span.start : span.end])
+    text = located.sentence.slice(span.start, span.end)
     return Example(located.locate(span.start), f"{span.type}: {text}")
 
 

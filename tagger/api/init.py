@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tagger import model_names
 from tagger.analysis import corpus_files, recipe_draft
 from tagger.analysis.recipe_draft import RecipeDraft
 from tagger.choices import TaggedFormat
 from tagger.config.overrides import list_overrides
-from tagger.errors import StorageError
+from tagger.errors import ConfigError, StorageError
 from tagger.io import atomic
 
 _NAME = "mine.yaml"  # of a recipe that is not written
@@ -24,6 +25,7 @@ def init(
     unknown_tag: str | None = None,
     settings: Mapping[str, object] | Sequence[str] = (),
     vectors: str | Path | Sequence[str | Path] = (),
+    init_from: str | Path | None = None,
 ) -> RecipeDraft:
     """Drafts a recipe that suits annotated data, as `tagger init` does, and returns its text and its config.
 
@@ -40,12 +42,17 @@ def init(
         unknown_tag: the tag of tokens that were not annotated.
         settings: overrides of settings of `data`, such as {"data.fields.text": "body"}, as `tagger.train` takes them.
         vectors: files of word vectors to train with.
+        init_from: the model from which the training will start, a directory or a name on the Hub; the recipe gets the
+            settings of its network.
 
     Raises:
         ConfigError: an option does not fit, or there are several files for one role.
         DataError: there is no training data, or a file cannot be read.
         StorageError: `out` exists already or cannot be written.
+        ModelError: `init_from` is damaged.
     """
+    if init_from is not None and vectors:
+        raise ConfigError("a model has word vectors of its own; pass either `init_from` or `vectors`")
     path = None if out is None else Path(out)
     if path is not None:
         if path.exists() or path.is_symlink():
@@ -55,7 +62,8 @@ def init(
     names = [data] if isinstance(data, str | Path) else list(data)
     source = corpus_files.find(names, input_format=input_format, token=token_column, tag=tag_column, settings=overrides)
     tables = [Path(vectors)] if isinstance(vectors, str | Path) else [Path(table) for table in vectors]
-    draft = recipe_draft.draft(source, path or Path(_NAME), tables)
+    initial = None if init_from is None else model_names.find(init_from)
+    draft = recipe_draft.draft(source, path or Path(_NAME), tables, init_from=initial)
     if path is not None:
         atomic.write_output(path, draft.text.encode())
     return draft

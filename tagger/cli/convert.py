@@ -39,8 +39,15 @@ def convert(
     language: Annotated[str, typer.Option(metavar="CODE", help="Language of raw text.")] = "en",
     misaligned: Annotated[
         choices.Misaligned,
-        typer.Option(help="Expand or contract annotated spans that end within a token, drop them, or stop."),
+        typer.Option(
+            help="Expand or contract annotated spans that end within a token, drop them, or stop."
+            " Of overlapping spans the longest remains."
+        ),
     ] = "expand",
+    decisions: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Make the changes that the page of an audit saved (audit-decisions.json)."),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Convert tagged files to another format.
@@ -69,6 +76,7 @@ def convert(
         unknown_tag=unknown_tag,
         language=language,
         misaligned=misaligned,
+        decisions=decisions,
     )
     if as_json:
         print_result(json_files.dump(summary.to_json()).decode())

@@ -21,6 +21,7 @@ def init(
     unknown_tag: options.UnknownTag = None,
     settings: options.DataSettings = None,
     vectors: options.Vectors = None,
+    init_from: options.InitFrom = None,
     as_json: options.Json = False,
 ) -> None:
     """Draft a recipe that suits annotated data.
@@ -40,6 +41,7 @@ def init(
         unknown_tag=unknown_tag,
         settings=settings or (),
         vectors=vectors or (),
+        init_from=init_from,
     )
     if as_json:
         print_result(json_files.dump(draft.config.model_dump(mode="json", exclude_unset=True)).decode())

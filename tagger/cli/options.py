@@ -18,12 +18,16 @@ Device = Annotated[
 MODEL_HELP = "Model directory, or hub:USER/NAME or hub:USER/NAME@REVISION for the Hugging Face Hub."
 Model = Annotated[str, typer.Option(metavar="MODEL", help=MODEL_HELP)]
 NamedModel = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)]
+InitFrom = Annotated[
+    str | None, typer.Option(metavar="MODEL", help="Model with initial weights: a directory or hub:USER/NAME.")
+]
 Paths = Annotated[list[str], typer.Argument(metavar="PATH", help="Files, folders or globs; - for standard input.")]
 InputFormat = Annotated[
     choices.InputFormat | None,
     typer.Option(
         "--from",
-        help="Input format; text is raw text, lines has one tokenized sentence per line.",
+        help="Input format; text is raw text, lines has one tokenized sentence per line. A .txt file is raw text unless"
+        " it is plainly columns with tags, or CoNLL-U.",
         show_default="by name and content, else text",
     ),
 ]
@@ -86,7 +90,8 @@ TaggedFormat = Annotated[
 Misaligned = Annotated[
     choices.Misaligned | None,
     typer.Option(
-        help="Expand or contract annotated spans that end within a token, drop them, or stop.",
+        help="Expand or contract annotated spans that end within a token, drop them, or stop."
+        " Of overlapping spans the longest remains.",
         show_default="expand, or the setting",
     ),
 ]

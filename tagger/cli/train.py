@@ -49,9 +49,7 @@ def train(
     ] = None,
     settings: options.Settings = None,
     misaligned: options.Misaligned = None,
-    init_from: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="Model with initial weights: a directory or hub:USER/NAME.")
-    ] = None,
+    init_from: options.InitFrom = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False,
     as_json: options.Json = False,
     device: options.Device = "auto",

@@ -2,10 +2,12 @@
 
 import difflib
 import logging
+import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -72,6 +74,9 @@ class _Loader(yaml.SafeLoader):
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
+
+
+_SPECIAL = re.compile("cannot start any token|anchors, aliases|sequence entries|mapping keys|expected alphabetic")
 
 
 class _Dumper(yaml.SafeDumper):
@@ -265,15 +270,25 @@ def dump_draft(tree: Mapping[str, Any], comments: Mapping[str, str], prefix: str
             yield f"{indent}{name}: {text.removesuffix(_END).rstrip()}{comment}"
 
 
+def _shorten_path(path: Path) -> str:
+    """Returns a path without `..` between its names, unless a link gives these a meaning.
+
+    >>> _shorten_path(Path("runs/../data/train.txt"))
+    'data/train.txt'
+    """
+    short = os.path.normpath(path)
+    return short if os.path.realpath(short) == os.path.realpath(path) else str(path)
+
+
 def _resolve_paths(config: Config, folder: Path) -> Config:
     def resolve(value: str | None) -> str | None:
-        return None if value is None else str(folder / value)
+        return None if value is None else _shorten_path(folder / value)
 
     data, words = config.data, config.model.words
     paths: dict[str, Any] = {role: resolve(getattr(data, role)) for role in ("train", "dev", "test")}
     if data.dataset and (folder / data.dataset).exists():
-        paths["dataset"] = str(folder / data.dataset)
-    words = words.model_copy(update={"vectors": tuple(str(folder / path) for path in words.vectors)})
+        paths["dataset"] = _shorten_path(folder / data.dataset)
+    words = words.model_copy(update={"vectors": tuple(_shorten_path(folder / path) for path in words.vectors)})
     transformer = config.model.transformer
     if transformer.name and (folder / transformer.name).is_dir():
         transformer = transformer.model_copy(update={"name": str(folder / transformer.name)})
@@ -296,7 +311,9 @@ def _parse_tree(text: str, name: str, positions: dict[Key, str], faults: list[st
         tree = loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise ConfigError(f"{_position(name, mark) if mark else name}: {error.problem or error.context}") from error
+        advice = "; put text with such a character in quotes" if _SPECIAL.search(error.problem or "") else ""
+        fault = f"{error.problem or error.context}{advice}"
+        raise ConfigError(f"{_position(name, mark) if mark else name}: {fault}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{name}: {str(error).splitlines()[0]}") from error
     if not isinstance(tree, dict):
@@ -333,7 +350,7 @@ def _override(tree: dict[str, Any], override: str, positions: dict[Key, str], fa
         faults.append(f"setting {override}: expected KEY=VALUE such as training.epochs=5")
         return None
     try:
-        value = _Loader(text).get_single_data()
+        value = _parse_value(text, set(_find_types(key)))
     except yaml.YAMLError as error:
         faults.append(f"setting {override}: {getattr(error, 'problem', None) or 'the value is not valid YAML'}")
         return None
@@ -345,6 +362,49 @@ def _override(tree: dict[str, Any], override: str, positions: dict[Key, str], fa
     for end in range(1, len(key)):
         positions.setdefault(key[:end], positions[key])
     return key
+
+
+def _parse_value(text: str, types: Collection[Any]) -> object:
+    """Returns the value of an override for a setting that may have these types.
+
+    Text is taken as it is, such as `?`, `no` or `1e3`, unless it is in quotes; null and an empty text are null.
+
+    Raises:
+        YAMLError: the setting holds no text, and the value is not valid YAML.
+    """
+    if str not in types:
+        return _Loader(text).get_single_data()
+    stripped = text.strip()
+    if stripped in ("", "null"):
+        return None
+    try:
+        value = _Loader(text).get_single_data()
+    except yaml.YAMLError:
+        return stripped
+    is_quoted = stripped[0] in "'\"" and isinstance(value, str)
+    return value if is_quoted or (int in types and type(value) is int) else stripped
+
+
+def _find_types(key: Key) -> Iterator[Any]:
+    """Yields the types that a setting may have; none for an unknown one."""
+    annotation: Any = Config
+    for name in key:
+        section = _section(annotation)
+        field = None if section is None else section.model_fields.get(str(name))
+        if field is None:
+            return
+        annotation = field.annotation
+    yield from _list_types(annotation)
+
+
+def _list_types(annotation: Any) -> Iterator[Any]:
+    if get_origin(annotation) is Annotated:
+        yield from _list_types(get_args(annotation)[0])
+    elif get_origin(annotation) in (Union, UnionType):
+        for each in get_args(annotation):
+            yield from _list_types(each)
+    else:
+        yield annotation
 
 
 def _make_absolute(value: object) -> object:
@@ -417,7 +477,8 @@ def _message(fault: Any, key: Key) -> str:
     if fault["type"] in ("model_type", "model_attributes_type", "dict_type"):
         return f"{name} must hold settings, got {value}"
     message = fault["msg"].removeprefix("Input ").rstrip(".")
-    return f"{name} {message[0].lower()}{message[1:]}, got {value}"
+    advice = "; put text in quotes" if fault["type"] == "string_type" else ""
+    return f"{name} {message[0].lower()}{message[1:]}, got {value}{advice}"
 
 
 def _suggest_setting(key: Key) -> str:

@@ -127,7 +127,7 @@ class Data(Section):
     misaligned: choices.Misaligned = Field(
         "expand",
         description="treatment of a span that ends within a token: expanded or contracted to whole tokens, dropped, or "
-        "the training stops",
+        "the training stops; of overlapping spans the longest remains",
     )
     annotator: Name | None = Field(None, description="annotator whose annotations are read, if records have several")
     tag_names: tuple[str, ...] = Field((), strict=False, description="names of tags that are integers, from 0")
@@ -215,6 +215,9 @@ class Words(Section):
         (),
         strict=False,
         description="files of pretrained word vectors, concatenated for each word; `a.zip:b.txt` for a zip archive",
+    )
+    max_dim: Annotated[int, Field(ge=1, le=16_384)] | None = Field(
+        None, description="largest size of a pretrained vector; longer ones are reduced to their principal components"
     )
     trainable: bool = Field(True, description="train the pretrained vectors too; otherwise they are frozen")
     max_frozen_words: Annotated[int, Field(ge=0, le=1_000_000_000)] = Field(

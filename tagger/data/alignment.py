@@ -16,6 +16,8 @@ MISALIGNED = "misaligned spans"
 DUPLICATED = "duplicated spans"
 OVERLAPPING = "overlapping spans"
 ACROSS_SENTENCES = "spans across sentences"
+RESOLVED = frozenset((PADDED, DUPLICATED, OVERLAPPING))
+"""Kinds of which one reading is evident, so that the policy `stop` does not stop at them."""
 
 
 class CharSpan(NamedTuple):
@@ -86,7 +88,8 @@ def align(spans: Iterable[CharSpan], offsets: Sequence[tuple[int, int]], length:
             first, last = _choose_tokens(span, starts, ends, policy)
             if first < last:
                 candidates.append(_Candidate(span, first, last))
-            action = f"becomes {starts[first]}-{ends[last - 1]}" if first < last else "is dropped"
+            reason = "; it has no whole token" if policy == "contract" else ""
+            action = f"becomes {starts[first]}-{ends[last - 1]}" if first < last else f"is dropped{reason}"
             changes.append(Change(MISALIGNED, span, action))
     return Alignment(_resolve_overlaps(candidates, changes), changes)
 

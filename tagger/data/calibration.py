@@ -8,6 +8,9 @@ without it.
 
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 CONFIDENCE = 0.95
 """The confidence with which the precision at a threshold is at least the one asked for."""
 _MIN_TEMPERATURE, _MAX_TEMPERATURE = 0.05, 20.0
@@ -15,6 +18,7 @@ _MAX_THRESHOLDS = 1000
 _STARTS = ((1 / 16, 0.2), (1 / 4, 0.8))
 """The thresholds from which on precisions are tested: the fraction of all spans, and of the permitted error."""
 
+Floats = NDArray[np.floating]
 ThresholdCounts = tuple[tuple[float, int, int], ...]
 """Thresholds in rising order; for each the number of spans at least as probable, and how many of them are correct."""
 
@@ -94,3 +98,16 @@ def lower_bound(correct: int, count: int, error: float) -> float:
     from scipy.special import betaincinv  # scikit-learn, which seqeval needs, brings it; it loads slowly
 
     return float(betaincinv(correct, count - correct + 1, error)) if correct else 0.0
+
+
+def scale_log_odds(probabilities: Floats, temperatures: Floats | float) -> Floats:
+    """Returns probabilities (N,) after their log-odds are divided by temperatures (N,).
+
+    >>> scale_log_odds(np.array([0.9, 1.0]), 2.0)
+    array([0.75, 1.  ])
+    """
+    values = probabilities.astype(np.float64)
+    with np.errstate(divide="ignore"):
+        log_odds = np.log(values) - np.log1p(-values.clip(max=1.0))
+    scaled: Floats = 1 / (1 + np.exp(-log_odds / temperatures))
+    return scaled

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from tagger.choices import CorpusFormat, Scheme, TagFormat
-from tagger.data import schemes
+from tagger.data import schemes, tag_formats
 from tagger.data.formats import FORMATS
 from tagger.data.notices import Notices
 from tagger.data.sentence import Sentence
@@ -22,6 +22,7 @@ class Corpus:
         format: the format that they were read from; None for sentences that come from no file.
         tag_format: the format in which the tags were read, never `auto` if another format was guessed.
         notices: what their reader changed, skipped or found suspicious.
+        files: the file of each document by its number, where each has its own, as in a folder; else none.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Corpus:
     format: CorpusFormat | None = None
     tag_format: TagFormat = "auto"
     notices: Notices = field(default_factory=Notices, compare=False)
+    files: tuple[str, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -43,14 +45,31 @@ class Corpus:
     @property
     def has_texts(self) -> bool:
         """Whether the tags are those of annotated spans of texts."""
-        return any(sentence.source is not None for sentence in self.sentences)
+        return any(sentence.has_annotated_text for sentence in self.sentences)
+
+    def locate(self, sentence: Sentence, position: int = 0) -> str:
+        """Returns the file and the line of a token of a sentence, and its record where records share a line.
+
+        Sentences that come from no file have the name of the corpus alone.
+        """
+        file = self.files[sentence.document] if self.files else self.name
+        if not sentence.line:
+            return file
+        record = f", record {sentence.record}" if sentence.record else ""
+        return f"{file}:{tag_formats.find_line(sentence, position)}{record}"
+
+    def locate_tag(self, tag: str) -> str:
+        """Returns the file and the line of the first token with a tag that occurs in the corpus."""
+        sentence = next(sentence for sentence in self.sentences if tag in sentence.tags)
+        return self.locate(sentence, sentence.tags.index(tag))
 
     def describe_invalid(self, scheme: Scheme, limit: int = MAX_FAULTS) -> list[str]:
         """Returns a line for each tag that is invalid in a scheme; at most `limit` and one with the remaining count."""
         faults = []
         for sentence in self.sentences:
-            for _, fault in schemes.describe_invalid(sentence.tags, scheme):
-                faults.append(f"{self.name}: sentence at line {sentence.line}: {fault} breaks {scheme}")
+            for position, fault in schemes.describe_invalid(sentence.tags, scheme):
+                where = self.locate(sentence, min(position, len(sentence) - 1))
+                faults.append(f"{where}: {fault} breaks {scheme}")
         return limit_faults(faults, limit)
 
     def with_annotated_types(self, types: Iterable[str]) -> "Corpus":

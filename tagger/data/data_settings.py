@@ -220,7 +220,10 @@ def choose_format(path: Path, data: PartSettings) -> TaggedFormat:
         is_row = FORMATS[guess.format].holds_fields and not FORMATS[asked].holds_fields
         if data.format is None or (guess.evidence == "content" and is_row):
             reason = f"data.format is {asked}" if data.format else f"the recipe's data settings describe {asked}"
-            advice = "leave out data.format" if data.format else f"leave these settings out, or set data.format={asked}"
+            advice = "leave out data.format"
+            if data.format is None:
+                other = "" if is_row else f", leave these settings out, or set data.format={asked}"
+                advice = f"draft a recipe for this data with `tagger init`{other}"
             raise ConfigError(f"{path}: is {guess.format} by its {guess.evidence}, but {reason}; {advice}")
     chosen = cast(TaggedFormat, asked or guess.format)
     if chosen == "conllu" and not isinstance(data.tag, str):

@@ -17,8 +17,10 @@ from tagger.data.word_cache import Ids
 CASING_FEATURES = len(CASINGS) + 1
 """Number of casing features of a word in a document: the fraction of each casing, and ln of the occurrences."""
 _INITIAL = CASINGS.index("initial")
-_PASSAGE_TOKENS = 4096
-_MAX_OCCURRENCES = 16  # the first occurrences of a word in its document, whose neighbours are used
+PASSAGE_TOKENS = 4096
+"""Tokens after which a long document is continued as a new passage at the next sentence."""
+MAX_OCCURRENCES = 16
+"""The first occurrences of a word in its document, whose neighbours are used."""
 
 
 class PassageNumbering:
@@ -31,7 +33,7 @@ class PassageNumbering:
 
     def assign(self, document: Hashable, tokens: int) -> int:
         """Returns the passage number of the next `tokens` tokens of a document."""
-        if self._number < 0 or document != self._document or self._tokens >= _PASSAGE_TOKENS:
+        if self._number < 0 or document != self._document or self._tokens >= PASSAGE_TOKENS:
             self._document, self._tokens, self._number = document, 0, self._number + 1
         self._tokens += tokens
         return self._number
@@ -79,8 +81,8 @@ class OccurrenceIndex:
         order = np.argsort(self._pairs, kind="stable")
         first = np.cumsum(counts) - counts
         rank = np.arange(len(order)) - np.repeat(first, counts)
-        used = order[rank < _MAX_OCCURRENCES]
-        self._counts = np.minimum(counts, _MAX_OCCURRENCES)
+        used = order[rank < MAX_OCCURRENCES]
+        self._counts = np.minimum(counts, MAX_OCCURRENCES)
         self._first = np.cumsum(self._counts) - self._counts
         left, right = np.roll(words, 1), np.roll(words, -1)
         left[starts], right[starts + lengths - 1] = 0, 0

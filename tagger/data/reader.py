@@ -9,7 +9,7 @@ from tagger.choices import CorpusFormat, InputFormat, TaggedFormat, listed
 from tagger.data import data_settings, schemes, tag_formats
 from tagger.data.corpus import Corpus
 from tagger.data.data_settings import PartSettings
-from tagger.data.formats import FORMATS, Layout, conllu, hub, names_of
+from tagger.data.formats import FORMATS, Layout, brat, conllu, hub, names_of
 from tagger.data.formats.reading import ReadOptions
 from tagger.data.notices import Notices
 from tagger.data.sentence import Record, Reject, Sentence
@@ -99,11 +99,21 @@ def read_corpus(path: Path, *, input_format: InputFormat | TaggedFormat, layout:
     notices = Notices()
     sentences = read_sentences(path, input_format=input_format, layout=layout, tagged=True, notices=notices, **options)
     corpus = _build_corpus(
-        str(path), Corpus(path.name, (), cast(CorpusFormat, input_format), notices=notices), sentences
+        str(path),
+        Corpus(path.name, (), cast(CorpusFormat, input_format), notices=notices, files=_find_files(path, input_format)),
+        sentences,
     )
     if input_format == "conllu" and not conllu.has_tags(corpus.sentences, str(layout.tag)):
         raise DataError(f"{path}: no token has a tag in {layout.tag}; choose another field: upos, xpos or misc:KEY")
     return _read_tags(corpus, layout)
+
+
+def _find_files(path: Path, input_format: str) -> tuple[str, ...]:
+    """Returns the name of the file of each document, where it is another than the path; else nothing."""
+    if input_format != "brat":
+        return ()
+    parent = path.parent if path.name else path
+    return tuple(text.relative_to(parent).as_posix() for text in brat.find_texts(path))
 
 
 def read_part(
@@ -165,9 +175,8 @@ def _read_tags(corpus: Corpus, layout: Layout) -> Corpus:
 def _refuse_empty_tags(corpus: Corpus) -> None:
     for sentence in corpus.sentences:
         if "" in sentence.tags:
-            line = tag_formats.find_line(sentence, sentence.tags.index(""))
             advice = "if the token was not annotated, set data.unknown_tag to ''"
-            raise DataError(f"{corpus.name}:{line}: the tag is empty; {advice}")
+            raise DataError(f"{corpus.locate_tag('')}: the tag is empty; {advice}")
 
 
 def _build_corpus(location: str, corpus: Corpus, sentences: Iterable[Sentence]) -> Corpus:

@@ -7,12 +7,12 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from tagger import choices
 from tagger.choices import Scheme
-from tagger.data.sentence import Span
+from tagger.data.sentence import Sentence, Span
 from tagger.errors import ConfigError
 
 OUTSIDE = "O"
@@ -114,6 +114,23 @@ def spans_to_tags(spans: Iterable[Span], length: int, scheme: Scheme) -> tuple[s
 def convert(tags: Sequence[str], scheme: Scheme) -> tuple[str, ...]:
     """Returns the tags of the same spans, as conlleval reads them, in another scheme."""
     return spans_to_tags(tags_to_spans(tags), len(tags), scheme)
+
+
+def encode_sentence(sentence: Sentence, scheme: Scheme | None) -> Sentence:
+    """Returns a tagged sentence with its tags, and those of its alternatives, in a scheme; unchanged for None."""
+    if scheme is None:
+        return sentence
+    alternative_tags = (
+        spans_to_tags(tags_to_spans(other.tags), len(sentence), scheme) for other in sentence.alternatives
+    )
+    return replace(
+        sentence,
+        tags=without_type(spans_to_tags(sentence.spans, len(sentence), scheme)),
+        alternatives=tuple(
+            replace(alternative, tags=without_type(tags))
+            for alternative, tags in zip(sentence.alternatives, alternative_tags, strict=True)
+        ),
+    )
 
 
 def tag_set(types: Iterable[str], scheme: Scheme) -> list[str]:

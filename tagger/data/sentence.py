@@ -14,10 +14,12 @@ class SourceText(NamedTuple):
     Attributes:
         text: the text, of one paragraph or of a whole document.
         start: the offset of its first character in the document, in code points.
+        has_tags: whether the tokens and their tags are from the source, not from a tokenizer and annotated spans.
     """
 
     text: str
     start: int = 0
+    has_tags: bool = False
 
 
 class _Context(NamedTuple):
@@ -31,7 +33,7 @@ class _Context(NamedTuple):
         """Returns the text of the tokens [start, end): as in the source, else the tokens joined by spaces."""
         if self.source is None or not self.offsets or start == end:
             return " ".join(self.tokens[start:end])
-        text, shift = self.source
+        text, shift = self.source.text, self.source.start
         return text[self.offsets[start][0] - shift : self.offsets[end - 1][1] - shift]
 
 
@@ -102,6 +104,7 @@ class Sentence:
         spans: the entities that the tags encode; empty for plain tags such as parts of speech.
         document: the number of the sentence's document in its source, from 0.
         line: the line number of the sentence's first token in its source, from 1; 0 if it comes from no file.
+        record: the number of its record, from 1, where several records share a line; else 0.
         raw: the lines that it was read from, with line ends, to write it back unchanged.
         offsets: start and end of each token in its document, in code points; empty where the source has only tokens.
         source: the text that the tokens were split from; None where the source has only tokens.
@@ -123,6 +126,7 @@ class Sentence:
     spans: tuple[Span, ...] = ()
     document: int = 0
     line: int = 0
+    record: int = 0
     raw: tuple[str, ...] = ()
     offsets: tuple[tuple[int, int], ...] = ()
     source: SourceText | None = field(default=None, repr=False, compare=False)
@@ -146,7 +150,16 @@ class Sentence:
     @property
     def text(self) -> str:
         """The sentence's text as in its source, or its tokens joined by spaces where it has no source text."""
-        return _Context(self.tokens, self.offsets, self.source).slice(0, len(self.tokens))
+        return self.slice(0, len(self.tokens))
+
+    @property
+    def has_annotated_text(self) -> bool:
+        """Whether its tags are those of annotated spans of a text."""
+        return self.source is not None and not self.source.has_tags
+
+    def slice(self, start: int, end: int) -> str:
+        """Returns the text of the tokens [start, end), as `text` does for all."""
+        return _Context(self.tokens, self.offsets, self.source).slice(start, end)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields of a line of JSON output that holds this sentence alone (see `tagger.data.writer`).

@@ -1,11 +1,11 @@
 """Notices about data that can be read but is probably not what it seems."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from tagger.data import tag_formats
+from tagger.data.corpus import Corpus
 from tagger.data.schemes import OUTSIDE
-from tagger.data.sentence import Sentence
 
 MAX_USUAL_TOKENS = 2000
 """Tokens of a sentence above which sentences seem not to be separated."""
@@ -13,29 +13,28 @@ _EMPTY = "_"
 _MAX_LISTED = 10
 
 
-def find_suspicions(sentences: Sequence[Sentence], name: str) -> Iterator[str]:
+def find_suspicions(corpus: Corpus) -> Iterator[str]:
     """Yields a notice, with file and line, for each suspicious property of a corpus.
 
     A sentence is very long; two tags look the same; the tag `_`, an empty field of CoNLL-U, stands among others.
 
     Args:
-        sentences: the sentences, with tags as read.
-        name: the name of the corpus.
+        corpus: the corpus, with tags as read.
     """
+    sentences = corpus.sentences
     longest = max(sentences, key=len)
     if len(longest) > MAX_USUAL_TOKENS:
         fault = f"a sentence of {len(longest):,} tokens; are sentences separated by blank lines?"
-        yield f"{name}:{longest.line}: {fault}"
+        yield f"{corpus.locate(longest)}: {fault}"
     counts = Counter(tag for sentence in sentences for tag in sentence.tags)
-    yield from _find_lookalikes(sentences, name, counts)
+    yield from _find_lookalikes(corpus, counts)
     if 0 < counts[_EMPTY] < counts.total():
         described = f"{counts[_EMPTY]:,} of {counts.total():,} tokens have the tag '{_EMPTY}'"
         advice = "if they were not annotated, set data.unknown_tag to '_'"
-        line = tag_formats.find_first_line(sentences, _EMPTY)
-        yield f"{name}:{line}: {described}, which marks an empty field; {advice}"
+        yield f"{corpus.locate_tag(_EMPTY)}: {described}, which marks an empty field; {advice}"
 
 
-def _find_lookalikes(sentences: Sequence[Sentence], name: str, counts: Counter[str]) -> Iterator[str]:
+def _find_lookalikes(corpus: Corpus, counts: Counter[str]) -> Iterator[str]:
     """Yields a notice for each tag that looks like a more frequent one, at most ten."""
     first: dict[str, str] = {}
     pairs = []
@@ -45,6 +44,6 @@ def _find_lookalikes(sentences: Sequence[Sentence], name: str, counts: Counter[s
             pairs.append((tag, known))
     for tag, known in pairs[:_MAX_LISTED]:
         described = f"the tags {tag_formats.describe_tag(tag)} and {tag_formats.describe_tag(known)} look the same"
-        yield f"{name}:{tag_formats.find_first_line(sentences, tag)}: {described}"
+        yield f"{corpus.locate_tag(tag)}: {described}"
     if len(pairs) > _MAX_LISTED:
-        yield f"{name}: … and {len(pairs) - _MAX_LISTED} more tags that look like others"
+        yield f"{corpus.name}: … and {len(pairs) - _MAX_LISTED} more tags that look like others"

@@ -268,8 +268,8 @@ def mark_unknown(sentence: Sentence, unknown_tag: str) -> Sentence:
 
 
 def find_line(sentence: Sentence, position: int) -> int:
-    """Returns the line of a token in its file; the line of its sentence where that cannot be told."""
-    if not sentence.raw:
+    """Returns the line of a token in its file; the line of its sentence where that has one line or is unknown."""
+    if len(sentence.raw) < len(sentence):
         return sentence.line
     numbered = [
         index for index, line in enumerate(sentence.raw) if line.partition("\t")[0].removeprefix("\ufeff").isdecimal()
@@ -277,12 +277,6 @@ def find_line(sentence: Sentence, position: int) -> int:
     if len(numbered) == len(sentence):  # words of CoNLL-U, among comments, ranges and empty nodes
         return sentence.line + numbered[position] - numbered[0]
     return sentence.line + position
-
-
-def find_first_line(sentences: Iterable[Sentence], tag: str) -> int:
-    """Returns the line of the first token with a tag that occurs in the sentences."""
-    sentence = next(sentence for sentence in sentences if tag in sentence.tags)
-    return find_line(sentence, sentence.tags.index(tag))
 
 
 def describe_tag(tag: str) -> str:

@@ -113,7 +113,7 @@ def _locate(corpus: Corpus, number: int, position: int) -> str:
     sentence = corpus.sentences[number]
     if not sentence.line:
         return f"sentence {number} of `{corpus.name}`"
-    return f"{corpus.name}:{tag_formats.find_line(sentence, min(position, len(sentence) - 1))}"
+    return corpus.locate(sentence, min(position, len(sentence) - 1))
 
 
 def build_corpus(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tagger.data.vocab import forms
 
 Matrix = NDArray[np.float32]
+_CHUNK = 10_000  # words
 
 
 @dataclass
@@ -60,6 +61,21 @@ def join(tables: Sequence[Table], words: Sequence[str]) -> Matrix:
         part[rows >= 0] = table.matrix[rows[rows >= 0]]
         parts.append(part)
     return np.concatenate(parts, axis=1)
+
+
+def reduce(tables: Sequence[Table], dim: int) -> Table:
+    """Returns one table of all words, whose vectors of `dim` numbers are nearest to the concatenated ones.
+
+    The vectors are projected on their principal components. They are not centered, so that a zero vector stays zero.
+    Lengths and angles of vectors change as little as `dim` allows.
+    """
+    rows = {word: row for row, word in enumerate(dict.fromkeys(word for table in tables for word in table.rows))}
+    matrix = join(tables, list(rows))
+    chunks = (matrix[first : first + _CHUNK].astype(np.float64) for first in range(0, len(matrix), _CHUNK))
+    _, components = np.linalg.eigh(sum(chunk.T @ chunk for chunk in chunks))  # by ascending eigenvalue
+    components = components[:, ::-1][:, :dim]
+    signs = np.sign(components[np.abs(components).argmax(0), np.arange(components.shape[1])])  # eigh may choose any
+    return Table(rows, matrix @ (components * signs).astype(np.float32))
 
 
 def most_frequent(tables: Sequence[Table], limit: int, without: Collection[str]) -> list[str]:

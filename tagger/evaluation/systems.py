@@ -190,8 +190,7 @@ def _check_prefixes(corpus: Corpus, tags: Collection[str], scheme: Scheme) -> No
 
 
 def _locate_tag(corpus: Corpus, tag: str) -> str:
-    line = tag_formats.find_first_line(corpus.sentences, tag)
-    return f"{corpus.name}{f':{line}' if line else ''}: the tag {tag_formats.describe_tag(tag)}"
+    return f"{corpus.locate_tag(tag)}: the tag {tag_formats.describe_tag(tag)}"
 
 
 def _describe_kinds(sides: Sequence[_Side]) -> str:

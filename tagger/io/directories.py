@@ -196,13 +196,14 @@ def claim(directory: Path, is_ours: Callable[[str], bool]) -> Iterator[None]:
 
 
 @contextmanager
-def lock(directory: Path, *, remove_lock: bool = False, wait: bool = False) -> Iterator[None]:
-    """Locks a directory for one writer at a time, by a lock file with a known content.
+def lock(directory: Path, *, name: str = LOCK, remove_lock: bool = False, wait: bool = False) -> Iterator[None]:
+    """Locks a directory, or a part of it, for one writer at a time, by a lock file with a known content.
 
     filelock truncates an existing lock file, which may be a file of the user. Hence this function.
 
     Args:
         directory: the directory.
+        name: the name of the lock file; another one for each part that has a lock of its own.
         remove_lock: remove the lock file at the end.
         wait: wait while another process has the lock.
 
@@ -210,7 +211,7 @@ def lock(directory: Path, *, remove_lock: bool = False, wait: bool = False) -> I
         StorageError: another process has the lock, the directory cannot be written, or the lock's path holds a file
             that is not a lock.
     """
-    path = directory / LOCK
+    path = directory / name
     with atomic.wrap_os_errors(directory):
         handle = _acquire(path, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     try:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tagger.choices import Uncertainty, check_choices, list_briefly
 from tagger.data import schemes
+from tagger.data.calibration import Floats, scale_log_odds
 from tagger.data.sentence import Alternative, Span
 from tagger.data.word_cache import Ids
 from tagger.errors import ConfigError, ModelError
@@ -26,7 +27,6 @@ from tagger.tagging import uncertainty
 from tagger.tagging.span_tags import SpanTags
 
 log = logging.getLogger(__name__)
-Floats = NDArray[np.floating]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,19 +95,6 @@ _NO_SPAN = -1  # the id of the empty type
 _ROUNDING = 1e-3  # nats by which rounding may raise a probability above 1
 
 
-def scale_log_odds(probabilities: Floats, temperatures: Floats | float) -> Floats:
-    """Returns probabilities (N,) after their log-odds are divided by temperatures (N,).
-
-    >>> scale_log_odds(np.array([0.9, 1.0]), 2.0)
-    array([0.75, 1.  ])
-    """
-    values = probabilities.astype(np.float64)
-    with np.errstate(divide="ignore"):
-        log_odds = np.log(values) - np.log1p(-values.clip(max=1.0))
-    scaled: Floats = 1 / (1 + np.exp(-log_odds / temperatures))
-    return scaled
-
-
 class Prediction(NamedTuple):
     """The result for one sentence.
 
@@ -155,6 +142,19 @@ class _Batch(NamedTuple):
         return np.repeat(self.offsets[sentences] + ends - sizes.cumsum(), sizes) + np.arange(sizes.sum())
 
 
+def check_model(model: TaggerModel, options: DecodingOptions) -> None:
+    """Raises ConfigError if a model cannot be decoded with some options: see `Decoder`."""
+    if options.removes_spans and model.scheme is None:
+        name = "threshold" if options.precision is None else "precision"
+        raise ConfigError(f"a {name} removes spans; the model's tags are plain")
+    if options.precision is not None and not model.calibration.thresholds:
+        raise ConfigError("`precision` needs a calibrated model; run `tagger calibrate` with annotated data first")
+    if (options.nbest or options.uncertainty == "margin") and len(model.tags) > _MAX_NBEST_TAGS:
+        raise ConfigError(
+            f"n-best paths are limited to models of {_MAX_NBEST_TAGS} tags; the model has {len(model.tags)}"
+        )
+
+
 class Decoder:
     """Predictions for batches of emissions.
 
@@ -169,15 +169,7 @@ class Decoder:
     """
 
     def __init__(self, model: TaggerModel, span_tags: SpanTags | None, options: DecodingOptions) -> None:
-        if options.removes_spans and span_tags is None:
-            name = "threshold" if options.precision is None else "precision"
-            raise ConfigError(f"a {name} removes spans; the model's tags are plain")
-        if options.precision is not None and not model.calibration.thresholds:
-            raise ConfigError("`precision` needs a calibrated model; calibrate the model on annotated data first")
-        if (options.nbest or options.uncertainty == "margin") and len(model.tags) > _MAX_NBEST_TAGS:
-            raise ConfigError(
-                f"n-best paths are limited to models of {_MAX_NBEST_TAGS} tags; the model has {len(model.tags)}"
-            )
+        check_model(model, options)
         self._head: CRFHead | SoftmaxHead = model.network.head
         self._names, self._scheme, self._span_tags, self._options = model.tags.items, model.scheme, span_tags, options
         self._name_array = np.array(self._names, object)

@@ -85,12 +85,21 @@ def with_paths(
         files = corpus_folder.find_corpus_files(folder)
         changed = {role: str(files[role].resolve()) if role in files else None for role in parts}
     changed |= {role: str(path.resolve()) for role, path in parts.items() if path is not None}
+    if parts.get("train"):
+        _warn_of_other_parts(data, changed)
     if vectors and not words.embedding_dim:
         raise ConfigError("`vectors` has no effect with model.words.embedding_dim 0; omit it")
     if vectors:
         words = words.model_copy(update={"vectors": tuple(str(path.resolve()) for path in vectors)})
     model = config.model.model_copy(update={"words": words})
     return config.model_copy(update={"data": data.model_copy(update=changed), "model": model})
+
+
+def _warn_of_other_parts(data: Data, changed: Mapping[str, str | None]) -> None:
+    """Warns if training data are replaced, but not the dev and test data that the recipe has beside its own."""
+    if roles := [role for role in ("dev", "test") if role not in changed and getattr(data, role)]:
+        parameters = " and ".join(f"`{role}`" for role in roles)
+        log.warning("the %s data of the recipe remain; pass others as %s", " and ".join(roles), parameters)
 
 
 def with_resolved_columns(config: Config, train: Corpus) -> Config:
@@ -254,16 +263,15 @@ def _check_tags(part: Corpus, data: Data) -> schemes.Detected | None:
     tags = [sentence.tags for sentence in part.sentences]
     detected = schemes.detect(tags)
     if control_tags := schemes.control_tags({tag for sentence in tags for tag in sentence} - {schemes.UNKNOWN}):
-        line = tag_formats.find_first_line(part.sentences, control_tags[0])
         fault = f"the tag {control_tags[0][:60]!r} is empty or has a control character"
-        raise DataError(f"{part.name}:{line}: {fault}")
+        raise DataError(f"{part.locate_tag(control_tags[0])}: {fault}")
     if plain_tags := schemes.find_non_span_tags(tags):
-        line, tag = tag_formats.find_first_line(part.sentences, plain_tags[0]), tag_formats.describe_tag(plain_tags[0])
+        where, tag = part.locate_tag(plain_tags[0]), tag_formats.describe_tag(plain_tags[0])
         advice = _advise(plain_tags[0], {tag for sentence in tags for tag in sentence})
-        raise DataError(f"{part.name}:{line}: expected tags of spans such as 'B-PER', found {tag}; {advice}")
+        raise DataError(f"{where}: expected tags of spans such as 'B-PER', found {tag}; {advice}")
     if detected.scheme and data.tag_format == "plain":
         raise DataError(f"{part.name}: the tags are spans in {detected.name}; omit data.tag_format plain")
-    for notice in suspicions.find_suspicions(part.sentences, part.name):
+    for notice in suspicions.find_suspicions(part):
         log.warning("%s", notice)
     documents = len({sentence.document for sentence in part.sentences})
     log.info(

@@ -5,7 +5,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -313,14 +313,10 @@ class Loop:
         Raises:
             ModelError: the data has changed since the training started, or the state does not belong to this training.
         """
-        try:
+        with _refuse_state(self.run_dir):
             progress = training_state.progress_of(state, self._digests)
             self._check_position(progress)
             training_state.restore(state, progress, self.updater)
-        except training_state.ChangedDataError as error:
-            raise ModelError(f"{self.run_dir}: {error}") from error
-        except ValueError as error:
-            raise ModelError(f"{self.run_dir}: the state of the training is refused: {error}") from error
         self.progress = progress
 
     def _check_position(self, progress: Progress) -> None:
@@ -328,6 +324,27 @@ class Loop:
         steps = len(self._shuffle_batches(progress.epoch)) if progress.epoch < self.settings.epochs else 0
         if progress.epoch > self.settings.epochs or progress.step > steps:
             raise ValueError(f"epoch {progress.epoch}, step {progress.step}: the training has no such step")
+
+
+def read_progress(run_dir: Path, state: State, data: Corpora) -> Progress:
+    """Returns the position of a training in a run directory.
+
+    Raises:
+        ModelError: the data has changed since the training started, or the state is not that of a training.
+    """
+    with _refuse_state(run_dir):
+        return training_state.progress_of(state, data.digests())
+
+
+@contextmanager
+def _refuse_state(run_dir: Path) -> Iterator[None]:
+    """Converts the faults of a state to ModelError."""
+    try:
+        yield
+    except training_state.ChangedDataError as error:
+        raise ModelError(f"{run_dir}: {error}") from error
+    except ValueError as error:
+        raise ModelError(f"{run_dir}: the state of the training is refused: {error}") from error
 
 
 def format_duration(seconds: float) -> str:

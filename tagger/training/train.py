@@ -25,9 +25,9 @@ from tagger.training import cards, corpora, optimizers, records, transfer
 from tagger.training.corpora import Corpora
 from tagger.training.epoch_record import EpochRecord
 from tagger.training.events import Callback
-from tagger.training.loop import Loop
+from tagger.training.loop import Loop, read_progress
 from tagger.training.overview import log_overview
-from tagger.training.result import TrainingResult
+from tagger.training.result import TrainingResult, read_result
 from tagger.training.run_dir import BEST, CONFIG, COUNTS, INITIAL, check_free, check_is_run, lock_run_dir
 from tagger.training.transformer_providers import open_hidden_state_cache, open_provider
 from tagger.transformer import library
@@ -50,7 +50,13 @@ class Inputs:
     notices: Sequence[logging.LogRecord]
 
 
-def read_inputs(config: Config, *, is_new: bool = True, positions: Sequence[int] | None = None) -> Inputs:
+def read_inputs(
+    config: Config,
+    *,
+    is_new: bool = True,
+    positions: Sequence[int] | None = None,
+    needs_transformer: bool = True,
+) -> Inputs:
     """Returns the data of a recipe, and the pretrained weights that it needs.
 
     Args:
@@ -58,6 +64,7 @@ def read_inputs(config: Config, *, is_new: bool = True, positions: Sequence[int]
         is_new: whether to read vector tables and a transformer to be trained, whose weights a checkpoint or another
             model holds otherwise.
         positions: the training sentences to train on, numbered from 0; None for all.
+        needs_transformer: whether to read a frozen transformer.
 
     Raises:
         TaggerError: the recipe names no training data, or a file cannot be read.
@@ -66,7 +73,7 @@ def read_inputs(config: Config, *, is_new: bool = True, positions: Sequence[int]
         data = corpora.load(config, positions)
         log_overview(config, data)
         vectors = read_tables(config, data.train.sentences) if is_new else []
-        transformer = _load_transformer(config.model.transformer, is_new=is_new)
+        transformer = _load_transformer(config.model.transformer, is_new=is_new) if needs_transformer else None
     return Inputs(data, vectors, transformer, notices.records)
 
 
@@ -140,7 +147,8 @@ def resume(
 ) -> TrainingResult:
     """Resumes a training exactly from its newest valid checkpoint; other arguments as for `train`.
 
-    `config` is the run's config with other `training.epochs` or data paths; None for the run's own.
+    A finished training is not repeated. `config` is the run's config with other `training.epochs` or data paths; None
+    for the run's own.
 
     Raises:
         TaggerError: there is no run, its data or another setting has changed, or the training fails.
@@ -149,25 +157,48 @@ def resume(
     target = select_device(device)
     check_is_run(run_dir)
     config = config or loader.load(str(run_dir / CONFIG))
-    inputs = inputs or read_inputs(config, is_new=False)
+    inputs = inputs or read_inputs(config, is_new=False, needs_transformer=False)
     with (
         records.LogBuffer(),
         seed_generators(config.training.seed, target),
         _open_run(run_dir, inputs.notices),
-        open_hidden_state_cache(config) as cache,
     ):
         newest = model_dir.find_newest_checkpoint(run_dir)
+        if result := _read_finished(run_dir, newest, config, inputs.data):
+            log.info("the training is finished")
+            _store_config(run_dir, config)
+            return result
         log.info("resuming from %s", newest.name)
-        stored = model_dir.load(newest, transformer=inputs.transformer)[0]
-        model = _with_config(stored, config, inputs.data, run_dir)
-        loop = Loop(config, model, inputs.data, run_dir, target, callback, cache)
-        state = model_dir.load_state(newest, loop.max_state_bytes)
-        _check_epochs(run_dir, state.progress.get("epoch"), stored.config, config)
-        if config.training.distill:
-            loop.distill(model_dir.load(run_dir / INITIAL, transformer=model.transformer)[0])
-        loop.restore(state)
-        _store_config(run_dir, config, loop)
-        return _finish(loop, inputs.data, target)
+        transformer = inputs.transformer or _load_transformer(config.model.transformer, is_new=False)
+        stored = model_dir.load(newest, transformer=transformer)[0]
+        model = replace(stored, config=_check_unchanged(run_dir, stored.config, config, inputs.data))
+        with open_hidden_state_cache(config) as cache:
+            loop = Loop(config, model, inputs.data, run_dir, target, callback, cache)
+            state = model_dir.load_state(newest, loop.max_state_bytes)
+            _check_epochs(run_dir, state.progress.get("epoch"), stored.config, config)
+            if config.training.distill:
+                loop.distill(model_dir.load(run_dir / INITIAL, transformer=model.transformer)[0])
+            loop.restore(state)
+            _store_config(run_dir, config)
+            if loop.progress.epoch < config.training.epochs:
+                _mark_unfinished(run_dir)
+            return _finish(loop, inputs.data, target)
+
+
+def _read_finished(run_dir: Path, newest: Path, config: Config, data: Corpora) -> TrainingResult | None:
+    """Returns the result of a finished training, None if anything remains to be computed.
+
+    Raises:
+        TaggerError: its data or a setting has changed, or its newest checkpoint or its records are damaged.
+    """
+    if not (run_dir / COUNTS).is_file():
+        return None
+    stored = model_dir.load_config(newest)
+    _check_unchanged(run_dir, stored, config, data)
+    progress = read_progress(run_dir, model_dir.load_state(newest), data)
+    result = read_result(run_dir, config.training.seed)
+    is_finished = progress.epoch == len(result.history) and config.training.epochs == stored.training.epochs
+    return result if is_finished else None
 
 
 def _check_epochs(run_dir: Path, finished: object, stored: Config, config: Config) -> None:
@@ -186,34 +217,37 @@ def check_no_tables(config: Config, init_from: Path | None) -> None:
         raise ConfigError("`init_from` brings its own word vectors; omit `vectors` and model.words.vectors")
 
 
-def _with_config(model: TaggerModel, config: Config, data: Corpora, run_dir: Path) -> TaggerModel:
-    """Returns a checkpoint's model with the config of the resumed training.
+def _check_unchanged(run_dir: Path, stored: Config, config: Config, data: Corpora) -> Config:
+    """Returns the config of a resumed training as its models store it, given that of a checkpoint.
 
     Raises:
         ConfigError: a setting other than `training.epochs` has changed, with a line for each.
     """
     current = corpora.with_resolved_columns(config, data.train).without_paths()
-    tokenizer = {"tokenizer": model.config.data.tokenizer}  # a new version may split as before; the data are compared
+    tokenizer = {"tokenizer": stored.data.tokenizer}  # a new version may split as before; the data are compared
     current = current.model_copy(update={"data": current.data.model_copy(update=tokenizer)})
     if config.model.words.vectors:  # the tables determined the dimension
-        words = current.model.words.model_copy(update={"embedding_dim": model.config.model.words.embedding_dim})
+        words = current.model.words.model_copy(update={"embedding_dim": stored.model.words.embedding_dim})
         current = current.model_copy(update={"model": current.model.model_copy(update={"words": words})})
-    changes = changed_settings(model.config, current)
+    changes = changed_settings(stored, current)
     if faults := fixed_changes(changes):
         allowed = "a resumed training may change training.epochs and the paths of its data only"
         raise ConfigError(*(f"{run_dir}: {fault}; {allowed}" for fault in faults))
     if changes and config.training.schedule.kind in ("linear", "onecycle"):
         log.warning("%s; the schedule %s is recomputed for the new length", changes[0], config.training.schedule.kind)
-    return replace(model, config=current)
+    return current
 
 
-def _store_config(run_dir: Path, config: Config, loop: Loop) -> None:
-    """Writes a changed config into the run, and marks the run as unfinished if epochs remain."""
+def _store_config(run_dir: Path, config: Config) -> None:
+    """Writes a changed config into the run."""
     with atomic.wrap_os_errors(run_dir):
         if loader.dump(config) != (run_dir / CONFIG).read_text("utf-8"):
             atomic.replace(run_dir / CONFIG, loader.dump(config).encode())
-        if loop.progress.epoch < config.training.epochs:
-            (run_dir / COUNTS).unlink(missing_ok=True)
+
+
+def _mark_unfinished(run_dir: Path) -> None:
+    with atomic.wrap_os_errors(run_dir):
+        (run_dir / COUNTS).unlink(missing_ok=True)
 
 
 def _build_model(config: Config, inputs: Inputs, init_from: Path | None) -> TaggerModel:
@@ -226,8 +260,7 @@ def _build_model(config: Config, inputs: Inputs, init_from: Path | None) -> Tagg
         return build_model(numbered, data.train.sentences, inputs.tables, transformer=transformer)
     source, _ = model_dir.load(init_from, transformer=transformer)
     transfer.check_transformer(source, transformer, config.model.transformer)
-    transfer.check_scheme(source, numbered)
-    transfer.check_words(source, numbered)
+    transfer.check_settings(source, numbered)
     if unlearned := transfer.find_unlearned(source, data.train.sentences):
         log.warning(
             "%s has no %s, which the model knows and will unlearn; if they were not annotated, set data.annotated_types"

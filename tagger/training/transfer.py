@@ -1,8 +1,9 @@
 """Initial weights from another model."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePath
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,12 +48,6 @@ def transfer_weights(source: TaggerModel, target: TaggerModel) -> None:
     if _WORDS[0] in ours:
         ours[_WORDS[0]][: len(SPECIAL)] = theirs[_WORDS[0]][: len(SPECIAL)]
     faults = [f"the model has no {name}" for name in ours.keys() - theirs.keys() - set(_WORDS)]
-    encoders = [model.config.model.encoder for model in (source, target)]
-    merged = all(encoder.direction == "both" for encoder in encoders)
-    for setting in ("cell", "direction", *["merge"] * merged):  # weights may have the same shapes
-        old, new = (getattr(encoder, setting) for encoder in encoders)
-        if old != new:
-            faults.append(f"encoder.{setting} is {old} in the model and {new} in the recipe")
     for name in ours.keys() & theirs.keys() - set(_WORDS):
         rows = _rows(name, source, target)
         if theirs[name].shape[len(rows) :] != ours[name].shape[len(rows) :]:
@@ -65,19 +60,42 @@ def transfer_weights(source: TaggerModel, target: TaggerModel) -> None:
     _log_changes(source, target)
 
 
-def check_scheme(source: TaggerModel, config: Config) -> None:
-    """Raises ConfigError if the scheme of the recipe is not that of the model's spans."""
-    if source.scheme not in (None, config.data.scheme):
-        fault = f"data.scheme is {source.scheme} in the model and {config.data.scheme} in the recipe"
-        raise ConfigError(f"cannot start from the model: {fault}")
+def check_settings(source: TaggerModel, config: Config) -> None:
+    """Raises ConfigError if settings of a recipe that decide the shape of the network are not those of a model."""
+    differences = []
+    for name in _shape_settings(source):
+        section, _, field = name.rpartition(".")
+        old, new = (getattr(_section(each, section), field) for each in (source.config, config))
+        if old != new if name != "model.words.embedding_dim" else (old == 0) != (new == 0):
+            differences.append(f"{name} is {old} in the model and {new} in the recipe")
+    if differences:
+        advice = "set what the model has, or draft a recipe with `tagger init` and `init_from`"
+        raise ConfigError(f"cannot start from the model: {', '.join(differences)}; {advice}")
 
 
-def check_words(source: TaggerModel, config: Config) -> None:
-    """Raises ConfigError if only one of the model and the recipe has word vectors."""
-    old, new = (each.model.words.embedding_dim for each in (source.config, config))
-    if (old == 0) != (new == 0):
-        fault = f"model.words.embedding_dim is {old} in the model and {new} in the recipe"
-        raise ConfigError(f"cannot start from the model: {fault}")
+def _shape_settings(source: TaggerModel) -> Iterator[str]:
+    """Yields the settings that decide the scheme of a model, and the names, shapes and meaning of its weights."""
+    model = source.config.model
+    if source.scheme is not None:
+        yield "data.scheme"
+    yield "model.words.embedding_dim"  # decided by the vectors of the model, unless it is 0
+    yield "model.characters.kind"
+    if model.characters.kind != "none":
+        yield from ("model.characters.embedding_dim", "model.characters.output_dim")
+    if model.characters.kind == "cnn":
+        yield "model.characters.kernel_size"
+    yield from ("model.casing", "model.document_context.output_dim", "model.encoder.num_layers")
+    if model.encoder.num_layers:
+        names = ["cell", "hidden_size", "direction", *["merge"] * (model.encoder.direction == "both")]
+        yield from (f"model.encoder.{name}" for name in (*names, "attention_heads"))
+    yield "model.head.kind"
+
+
+def _section(config: Config, name: str) -> Any:
+    section: Any = config
+    for part in name.split("."):
+        section = getattr(section, part)
+    return section
 
 
 def check_transformer(source: TaggerModel, chosen: Pretrained | None, settings: Transformer) -> None:
@@ -91,7 +109,7 @@ def check_transformer(source: TaggerModel, chosen: Pretrained | None, settings: 
     if known is None:
         return
     ours, theirs = settings, source.config.model.transformer
-    for name in ("trainable", "layers", "pooling", "mix"):
+    for name in ("trainable", "layers", "pooling", "mix", "output_dim"):
         old, new = getattr(theirs, name), getattr(ours, name)
         if old != new:
             raise ConfigError(

@@ -8,6 +8,9 @@ truncates would end this process, and mapped pages count as its memory.
 
 Processes that use one directory know each other by leases: locked files that list the passages which a process uses.
 No process removes these passages. A killed process leaves an unlocked lease.
+
+Processes that miss the same passages share the work: each group of passages has a lock, and only the process that has
+the lock computes the group. The system unlocks what a killed process has locked.
 """
 
 import errno
@@ -90,6 +93,11 @@ class Entry(NamedTuple):
     shape: tuple[int, int, int]
 
     @property
+    def group(self) -> str:
+        """The group of passages that it belongs to, one of 16, by which processes share the work."""
+        return self.key[0]
+
+    @property
     def file_name(self) -> str:
         """Name of the file."""
         return f"{self.key}.states"
@@ -148,15 +156,44 @@ class HiddenStateCache:
     def find(self, entries: Collection[Entry]) -> set[str]:
         """Returns the keys of the passages whose hidden states are cached, and reserves all passages.
 
-        Each file is checked. Until the cache is closed, no process removes a reserved passage from the directory.
+        Until the cache is closed, no process removes a reserved passage from the directory.
         """
         folder = self._shared
         if folder is not None:
             with self._abandon_on_error(folder):
                 folder.reserve(entries)
+        return self.find_reserved(entries)
+
+    def find_reserved(self, entries: Collection[Entry]) -> set[str]:
+        """Returns the keys of the passages whose hidden states are cached, by other processes too; checks each file."""
+        folder = self._shared
+        if folder is not None:
             paths = {entry.key: folder.path(entry) for entry in entries if folder.is_valid(entry)}
             self._paths = paths | self._paths
         return {entry.key for entry in entries if entry.key in self._paths or entry.key in self._in_memory}
+
+    @contextmanager
+    def lock_group(self, entries: Collection[Entry], *, wait: bool) -> Iterator[bool]:
+        """Yields whether this process may compute the passages of a group, which no other one computes meanwhile.
+
+        Passages that only this process stores need no lock.
+
+        Args:
+            entries: reserved passages of one group.
+            wait: wait until no other process computes the group.
+        """
+        folder = self._shared
+        with ExitStack() as stack:
+            try:
+                if folder is not None and folder.fits(entries):
+                    name = f".group-{min(entry.group for entry in entries)}.lock"
+                    stack.enter_context(directories.lock(folder.directory, name=name, wait=wait))
+                may_compute = True
+            except StorageError as error:
+                may_compute = wait
+                if wait:
+                    log.warning("%s; its passages are computed here", error)
+            yield may_compute
 
     def write(self, entry: Entry, hidden_states: CachedHiddenStates) -> None:
         """Stores the hidden states of a passage, wherever there is space."""
@@ -245,6 +282,10 @@ class SharedFolder:
             if used + new > self._max_bytes:
                 used -= _evict(self.directory, files, used + new - self._max_bytes)
         self._room = self._max_bytes - used
+
+    def fits(self, entries: Collection[Entry]) -> bool:
+        """Returns whether passages fit within the size limit."""
+        return sum(entry.file_bytes for entry in entries) <= self._room
 
     def has_room(self, entry: Entry) -> bool:
         """Returns whether a passage fits within the size limit; logs the first one that does not."""

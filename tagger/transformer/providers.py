@@ -91,6 +91,45 @@ class _Passage(NamedTuple):
     sentences: Sequence[Sequence[str]]
     entry: Entry
 
+    @property
+    def tokens(self) -> int:
+        """Number of tokens."""
+        return self.entry.shape[0]
+
+
+class _FillReport:
+    """Counts what is computed and what other processes have computed meanwhile.
+
+    Args:
+        total_tokens: tokens whose hidden states were not cached at the start.
+        on_batch: called after each batch.
+    """
+
+    def __init__(self, total_tokens: int, on_batch: OnBatch | None) -> None:
+        self.passages = 0
+        self._total_tokens, self._on_batch = total_tokens, on_batch
+        self._computed_tokens = self._cached_tokens = 0
+        self._start = time.perf_counter()
+
+    def add_computed(self, tokens: int) -> None:
+        """Counts the tokens of a batch, and reports it."""
+        self._computed_tokens += tokens
+        if self._on_batch is not None:
+            done = self._computed_tokens + self._cached_tokens
+            self._on_batch(FillProgress(done, self._total_tokens, time.perf_counter() - self._start))
+
+    def add_cached(self, passages: Sequence[_Passage]) -> None:
+        """Counts passages that other processes have computed."""
+        self._cached_tokens += sum(passage.tokens for passage in passages)
+
+    def log(self) -> None:
+        """Logs the number of passages, of tokens and of tokens per second."""
+        seconds, tokens = time.perf_counter() - self._start, self._computed_tokens
+        speed = tokens / seconds
+        log.info("features: %d passages, %d tokens in %.1f s, %.0f tokens/s", self.passages, tokens, seconds, speed)
+        if self._cached_tokens:
+            log.info("features: other processes computed %d tokens meanwhile", self._cached_tokens)
+
 
 class HiddenStateProvider:
     """The hidden states of sentences by a frozen transformer, from a cache; implements `batching.TransformerProvider`.
@@ -121,28 +160,24 @@ class HiddenStateProvider:
         self._lock = threading.Lock()
 
     def fill(self, on_batch: OnBatch | None = None) -> None:
-        """Computes the hidden states that are not cached."""
+        """Computes the hidden states that are not cached.
+
+        Processes that do so at the same time share the work.
+        """
         passages = {passage.entry.key: passage for passage in self._passages}
         cached = self._cache.find([passage.entry for passage in passages.values()])
         missing = [passage for key, passage in passages.items() if key not in cached]
         if not missing:
             return
         log.info("features: %d of %d passages are cached in %s", len(cached), len(passages), self._cache.location)
-        start, tokens = time.perf_counter(), 0
-        total = sum(passage.entry.shape[0] for passage in missing)
-
-        def report(count: int) -> None:
-            nonlocal tokens
-            tokens += count
-            if on_batch is not None:
-                on_batch(FillProgress(tokens, total, time.perf_counter() - start))
-
-        for pool in self._split_into_pools(missing):
-            self._compute(pool, report)
-        seconds = time.perf_counter() - start
-        log.info(
-            "features: %d passages, %d tokens in %.1f s, %.0f tokens/s", len(missing), total, seconds, total / seconds
-        )
+        progress = _FillReport(sum(passage.tokens for passage in missing), on_batch)
+        locked_groups = []
+        for group in _split_into_groups(missing):
+            if not self._compute_group(group, progress, wait=False):
+                locked_groups.append(group)
+        for group in locked_groups:
+            self._compute_group(group, progress, wait=True)
+        progress.log()
 
     def read(self, positions: Sequence[int]) -> Tensor:
         """Returns the hidden states (N, L, D) of the tokens of the sentences at these positions, in float16."""
@@ -164,6 +199,25 @@ class HiddenStateProvider:
                 self._compute([passage], lambda _: None)
             self._cache.read(passage.entry, first, target)
 
+    def _compute_group(self, group: Sequence[_Passage], progress: "_FillReport", *, wait: bool) -> bool:
+        """Computes the passages of a group that are not cached; returns False if another process computes the group.
+
+        Args:
+            group: passages of one group.
+            progress: is called with the number of tokens of each batch.
+            wait: wait until no other process computes the group.
+        """
+        with self._cache.lock_group([passage.entry for passage in group], wait=wait) as may_compute:
+            if not may_compute:
+                return False
+            cached = self._cache.find_reserved([passage.entry for passage in group])
+            missing = [passage for passage in group if passage.entry.key not in cached]
+            progress.add_cached([passage for passage in group if passage.entry.key in cached])
+            for pool in self._split_into_pools(missing):
+                self._compute(pool, progress.add_computed)
+                progress.passages += len(pool)
+        return True
+
     def _split_into_pools(self, passages: Sequence[_Passage]) -> Iterator[list[_Passage]]:
         """Yields passages that are computed together, so that batches are full and the memory is bounded."""
         pool: list[_Passage] = []
@@ -174,7 +228,8 @@ class HiddenStateProvider:
                 yield pool
                 pool, size = [], passage.entry.file_bytes
             pool.append(passage)
-        yield pool
+        if pool:
+            yield pool
 
     def _compute(self, pool: Sequence[_Passage], report: Callable[[int], None]) -> None:
         """Computes and stores the hidden states of passages; calls `report` with the number of tokens of each batch."""
@@ -226,6 +281,14 @@ class SubwordProvider:
         """Returns the subwords of the tokens of the sentences at these positions."""
         tokens = token_indices(self._starts, self._lengths, positions)
         return self._windows.select(tokens).to_tensors(self._padding_id)
+
+
+def _split_into_groups(passages: Sequence[_Passage]) -> list[list[_Passage]]:
+    """Returns passages by the groups that processes compute one at a time."""
+    groups: dict[str, list[_Passage]] = {}
+    for passage in passages:
+        groups.setdefault(passage.entry.group, []).append(passage)
+    return [groups[name] for name in sorted(groups)]
 
 
 def _lay_out(encode: Encode, sentences: Sequence[Sequence[str]], passages: Sequence[int], layout: Layout) -> Windows:

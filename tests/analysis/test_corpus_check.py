@@ -10,6 +10,13 @@ from tagger.cli import app
 from tagger.errors import ConfigError, DataError
 from tests.analysis.corpora import check, examples, findings, write
 
+EMOJI = (
+    "\U0001f469\u200d",
+    "\u200d\U0001f680",
+    "\u2764\ufe0f\u200d",
+    "\U0001f44d\U0001f3fd\u200d",
+    "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
+)
 GOOD = "Ada/B-PER lives/O in/O York/B-LOC | York/B-LOC is/O old/O"
 
 
@@ -43,6 +50,45 @@ def test_the_line_of_a_tag_counts_comments_and_word_ranges_of_a_treebank(tmp_pat
     path = tmp_path / "train.conllu"
     path.write_text("".join(words) + "\n")
     assert [location for location, _ in examples(tagger.check(path), "invalid-tag")] == ["train.conllu:5"]
+
+
+def test_every_token_of_a_line_has_the_number_of_the_line(tmp_path: Path) -> None:
+    (tmp_path / "train.pipes").write_text("a|B-PER b|O c|B-PER d|O e|I-PER\n\nc|B-PER d|O e|O f|I-LOC\n")
+    result = tagger.check(tmp_path / "train.pipes")
+    assert [location for location, _ in examples(result, "invalid-tag")] == ["train.pipes:1", "train.pipes:3"]
+
+
+def test_a_fault_in_a_folder_has_its_file_and_its_line_in_the_text(tmp_path: Path) -> None:
+    for number, text in enumerate(("Ada ran.\n\nBob\u200b ran.\n", "\nBob\u200b sat.\n")):
+        path = tmp_path / "notes" / f"{number}" / "a.txt"
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+        start = text.index("Bob")
+        path.with_suffix(".ann").write_text(f"T1\tPER {start} {start + 4}\tBob\u200b\n")
+    result = tagger.check(tmp_path / "notes")
+    assert [location for location, _ in examples(result, "zero-width")] == ["notes/0/a.txt:3", "notes/1/a.txt:2"]
+    alone = tagger.check(tmp_path / "notes" / "0" / "a.ann")
+    assert [location for location, _ in examples(alone, "zero-width")] == ["a.txt:3"]
+
+
+def test_records_that_share_a_line_are_numbered(tmp_path: Path) -> None:
+    rows = [{"text": f"{name} ran.", "label": [[0, 4, "PER"]]} for name in ("Bob\u200b", "Ada\u200b")]
+    expected = {", ": ["a.json:1, record 1", "a.json:1, record 2"], ",\n": ["a.json:1", "a.json:2"]}
+    for separator, places in expected.items():
+        (tmp_path / "a.json").write_text(f"[{separator.join(map(json.dumps, rows))}]")
+        assert [place for place, _ in examples(tagger.check(tmp_path / "a.json"), "zero-width")] == places
+    (tmp_path / "a.json").write_text(json.dumps([rows[0], {"text": "Ada"}, {"text": 1}]))
+    result = tagger.check(tmp_path / "a.json")
+    assert "a.json:1, record 2: skipped" in str(result)
+    assert "a.json:1, record 3: expected a string as 'text'" in str(result)
+
+
+def test_the_text_of_a_span_is_that_of_its_source(tmp_path: Path) -> None:
+    row = {"text": "the Anglo-French pact", "label": [[4, 16, "MISC"]]}
+    (tmp_path / "train.jsonl").write_text(json.dumps(row) + "\n")
+    tagger.convert(tmp_path / "train.jsonl", tmp_path / "train.spacy")
+    (text,) = (text for _, text in examples(tagger.check(tmp_path / "train.spacy"), "rare-type"))
+    assert text == "MISC: Anglo-French; 1 span in train"
 
 
 def test_types_that_the_training_data_lacks_are_reported(tmp_path: Path) -> None:
@@ -146,7 +192,7 @@ def test_odd_characters_are_reported_with_their_name(tmp_path: Path, token: str,
     assert examples(result, kind) == [("train.txt:2", f"{token!r} with {name}")]
 
 
-@pytest.mark.parametrize("token", ["می‌خواهم", "👩‍🚀", "10\u00a0000", "naïve", "क्‍ष"])
+@pytest.mark.parametrize("token", ["می‌خواهم", "👩‍🚀", "10\u00a0000", "naïve", "क्‍ष", *EMOJI])
 def test_characters_that_a_language_needs_are_not_odd(tmp_path: Path, token: str) -> None:
     result = check(tmp_path, train=f"in/O {token}/B-LOC")
     assert [each.kind for each in result.findings] == ["rare-type"]

@@ -6,10 +6,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import tagger
-from tagger import config
+from tagger import config, model_dir
 from tagger.cli import app
 from tagger.config import Config, presets
 from tagger.errors import ConfigError, DataError, StorageError
+from tagger.training import transfer
 from tests.analysis.corpora import write
 
 GOOD = " | ".join(["Ada/B-PER lives/O in/O York/B-LOC", "York/B-LOC is/O old/O"] * 4)
@@ -161,3 +162,14 @@ def test_the_recipe_of_texts_has_their_language_and_decisions_are_reported(
     assert f"{path}:1: PER 1-3 'da' is dropped" in caplog.text
     (tmp_path / "all.conll").write_text("Ada B-PER\nran O\n\n" * 3)
     assert "language" not in tagger.init(tmp_path / "all.conll").text
+
+
+def test_a_recipe_that_starts_from_a_model_has_the_settings_of_its_network(tmp_path: Path, model_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text('{"text": "Ada ran.", "label": [[0, 3, "PER"]]}\n' * 3)
+    draft = tagger.init(tmp_path / "train.jsonl", out=tmp_path / "mine.yaml", init_from=model_path)
+    model = model_dir.load(model_path)[0]
+    transfer.check_settings(model, config.load(str(tmp_path / "mine.yaml")))
+    assert draft.config.model.encoder.hidden_size == 16
+    assert draft.text.splitlines()[1] == f"# Start it from {model_path}: the network is the same."
+    with pytest.raises(ConfigError, match="pass either `init_from` or `vectors`"):
+        tagger.init(tmp_path / "train.jsonl", init_from=model_path, vectors="a.vec")

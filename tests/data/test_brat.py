@@ -118,7 +118,7 @@ def test_texts_and_spans_of_rows_are_those_of_the_pairs(tmp_path: Path):
     texts = {path.name: path.read_bytes().decode() for path in (tmp_path / "out").glob("*.txt")}
     assert texts == {f"{name}.txt": text for name, text in zip(names, TEXTS, strict=True)}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out"]
-    assert (tmp_path / "out" / "up_x.ann").read_text() == "T1\tPER 0 3;4 9\tAda Quill\nT18\tPER 17 20;21 25\tEve Karr\n"
+    assert (tmp_path / "out" / "up_x.ann").read_text() == "T1\tPER 0 3;4 9\tAda Quill\nT2\tPER 17 20;21 25\tEve Karr\n"
     assert "PER\nPER\\x20X\n" in (tmp_path / "out" / "annotation.conf").read_text()
     tagger.convert(tmp_path / "out", tmp_path / "back.jsonl", output_format="doccano")
     back = {row["text"]: row["label"] for row in map(json.loads, (tmp_path / "back.jsonl").read_bytes().splitlines())}
@@ -134,7 +134,7 @@ def test_sentences_are_the_lines_of_their_document(tmp_path: Path):
     tagger.convert(tmp_path / "a.conll", tmp_path / "out", output_format="brat")
     texts = [path.read_text() for path in sorted((tmp_path / "out").glob("*.txt"))]
     assert texts == ["Ada ran\nEve\n", "no\n"]
-    assert (tmp_path / "out" / "a-000001.ann").read_text() == "T1\tPER 0 3\tAda\nT9\tPER 8 11\tEve\n"
+    assert (tmp_path / "out" / "a-000001.ann").read_text() == "T1\tPER 0 3\tAda\nT2\tPER 8 11\tEve\n"
 
 
 def test_a_folder_with_files_is_never_filled_and_a_fault_leaves_nothing(tmp_path: Path):

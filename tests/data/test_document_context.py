@@ -57,7 +57,7 @@ def test_a_batch_holds_the_document_context_of_its_words(positions: list[int]) -
 
 
 def test_only_the_first_occurrences_of_a_frequent_word_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(document_context, "_MAX_OCCURRENCES", 2)
+    monkeypatch.setattr(document_context, "MAX_OCCURRENCES", 2)
     corpus = sentences()
     batch = EncodedCorpus(corpus, WordEncoder(WORDS, CHARACTERS), passages=number_passages(corpus)).batch([0])
     assert batch.document_context is not None
@@ -72,7 +72,7 @@ def test_only_the_first_occurrences_of_a_frequent_word_are_used(monkeypatch: pyt
 
 def test_passages_are_documents_or_parts_of_long_documents(monkeypatch: pytest.MonkeyPatch) -> None:
     assert number_passages(sentences()) == [0, 0, 0, 1, 1]
-    monkeypatch.setattr(document_context, "_PASSAGE_TOKENS", 4)
+    monkeypatch.setattr(document_context, "PASSAGE_TOKENS", 4)
     assert number_passages(sentences()) == [0, 0, 1, 2, 2]
     numbers = PassageNumbering()
     assert [numbers.assign(document, 1) for document in ("a", "a", None, ("b", 1), "a")] == [0, 0, 1, 2, 3]

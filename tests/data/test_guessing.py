@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tagger.data.guessing import guess_format
+from tagger.data.guessing import find_likely_format, guess_format
 
 COLUMNS = "Ada B-PER\nran O\n\nno O\n"
 CONLLU = "# text = Ada\n1\tAda\t_\tPROPN\t_\t_\t0\troot\t_\t_\n\n"
@@ -29,8 +29,8 @@ ROW = '{"text": "Ada", "label": []}\n'
         ("a.dat", "a|b\n\nc|d\n", "columns", "text"),
         ("a.dat", CONLLU, "conllu", "conllu"),
         ("a.dat", ROW, "jsonl", "jsonl"),
-        ("a.txt", COLUMNS, "columns", "text"),
-        ("a.txt", CONLLU, "conllu", "text"),
+        ("a.txt", COLUMNS, "columns", "columns"),
+        ("a.txt", CONLLU, "conllu", "conllu"),
         ("a.txt", ROW, "jsonl", "text"),
         ("a.txt", "", "columns", "text"),
         ("a.jsonl", ROW * 3, "jsonl", "jsonl"),
@@ -58,6 +58,61 @@ def test_name_and_content_decide(
     path.write_bytes(gzip.compress(content.encode()) if is_compressed else content.encode())
     assert guess_format(path, tagged=True).format == tagged
     assert guess_format(path).format == untagged
+
+
+DOCUMENTS = "-DOCSTART- -X- O\n\nAda NNP B-PER\n"
+TABBED = "New York\tB-LOC\r\nis\tO\r\n# sent 2\r\nbig\tO\r\n"
+
+
+@pytest.mark.parametrize(
+    "content", [DOCUMENTS, "-DOCSTART-\n\nshe PRP\nran VBD\n", TABBED, "\ufeff" + COLUMNS, COLUMNS * 999]
+)
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_text_file_that_is_plainly_columns_is_no_raw_text(tmp_path: Path, content: str, suffix: str):
+    path = tmp_path / f"a.txt{suffix}"
+    path.write_bytes(gzip.compress(content.encode()) if suffix else content.encode())
+    assert guess_format(path) == ("columns", "content")
+    assert find_likely_format(path) is None
+
+
+PROSE = (
+    "Ada ran.\nShe won.\n\nWe left.\n",
+    "vitamin B-12\nvitamin B-6\nvitamin B-1\n\n",
+    "blood group O\nblood group O\nblood group O\n",
+    "Ada Quill\nSam Reed\n\nKim Lee\n",
+    "name\tanswer\nAda\tThe O is round.\nSam\tB-sides, mostly\n",
+    "plan B-side\nplan O\nplan C\n",
+    "-DOCSTART- is the first word of a document\nin that format.\n",
+    "O\nO\nB-PER\n",
+    "1\tAda ran\n",
+    "",
+    "\n \n",
+)
+
+
+@pytest.mark.parametrize("content", PROSE)
+def test_prose_and_tables_in_a_text_file_are_raw_text_without_a_warning(tmp_path: Path, content: str):
+    path = tmp_path / "a.txt"
+    path.write_text(content)
+    assert guess_format(path) == ("text", "")
+    assert find_likely_format(path) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "likely"),
+    [
+        ("The DT\ncat NN\nran VBD\n\n" * 3, "columns"),
+        ("Ada|B-PER ran|O\n" * 8, "pipes"),
+        (ROW, "jsonl"),
+        ("[" + ROW + "]", "json"),
+        ("PAR1\0", "parquet"),
+    ],
+)
+def test_a_text_file_that_may_be_another_format_is_raw_text_with_a_warning(tmp_path: Path, content: str, likely: str):
+    path = tmp_path / "a.txt"
+    path.write_text(content)
+    assert guess_format(path) == ("text", "")
+    assert find_likely_format(path) == likely
 
 
 def test_without_a_file_the_name_decides():

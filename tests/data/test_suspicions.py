@@ -2,8 +2,9 @@
 
 import pytest
 
+from tagger.data import suspicions
+from tagger.data.corpus import Corpus
 from tagger.data.sentence import Sentence
-from tagger.data.suspicions import find_suspicions
 
 
 def sentence(tags: str, line: int) -> Sentence:
@@ -11,15 +12,19 @@ def sentence(tags: str, line: int) -> Sentence:
     return Sentence(names, tags=names, line=line, raw=tuple(f"{name} {name}\n" for name in names))
 
 
+def find_suspicions(sentences: list[Sentence], name: str) -> list[str]:
+    return list(suspicions.find_suspicions(Corpus(name, tuple(sentences))))
+
+
 @pytest.mark.parametrize("tags", ["O B-PER", "_ _", "NN nn", "PER-1 PER-2", "$ ."])
 def test_usual_tags_are_not_suspicious(tags: str) -> None:
-    assert list(find_suspicions([sentence(tags, 1), sentence(tags, 4)], "x.txt")) == []
+    assert find_suspicions([sentence(tags, 1), sentence(tags, 4)], "x.txt") == []
 
 
 def test_a_very_long_sentence_is_noticed_with_its_line() -> None:
     (notice,) = find_suspicions([sentence("O O", 1), sentence("O " * 2001, 4)], "x.txt")
     assert notice == "x.txt:4: a sentence of 2,001 tokens; are sentences separated by blank lines?"
-    assert list(find_suspicions([sentence("O " * 2000, 4)], "x.txt")) == []
+    assert find_suspicions([sentence("O " * 2000, 4)], "x.txt") == []
 
 
 def test_tags_that_look_the_same_are_noticed_with_line_and_code_point() -> None:
@@ -28,7 +33,7 @@ def test_tags_that_look_the_same_are_noticed_with_line_and_code_point() -> None:
 
 
 def test_of_many_tags_that_look_the_same_ten_are_listed() -> None:
-    notices = list(find_suspicions([sentence(" ".join("O" + "\u200b" * count for count in range(13)), 1)], "x.txt"))
+    notices = find_suspicions([sentence(" ".join("O" + "\u200b" * count for count in range(13)), 1)], "x.txt")
     assert len(notices) == 11
     assert notices[-1] == "x.txt: … and 2 more tags that look like others"
 

@@ -41,3 +41,21 @@ def test_coverage_counts_types_and_tokens_in_any_table():
     assert found == Coverage(types=4, tokens=10, covered_types=2, covered_tokens=7)
     assert str(found) == "50.0 % of 4 types, 70.0 % of 10 tokens"
     assert str(vectors.coverage([], Counter())) == "0.0 % of 0 types, 0.0 % of 0 tokens"
+
+
+def test_reduced_vectors_keep_all_lengths_and_angles_that_their_size_allows():
+    random = np.random.default_rng(1)
+    left, right = random.normal(size=(9, 2)), random.normal(size=(2, 5))
+    matrix = (left @ right).astype(np.float32)  # of rank 2
+    matrix[4] = 0
+    words = [f"w{number}" for number in range(9)]
+    tables = [Table({word: row for row, word in enumerate(words)}, part) for part in (matrix[:, :3], matrix[:, 3:])]
+    reduced = vectors.reduce(tables, 2)
+    assert list(reduced.rows) == words
+    assert reduced.matrix.shape == (9, 2)
+    np.testing.assert_allclose(reduced.matrix @ reduced.matrix.T, matrix @ matrix.T, atol=1e-4)
+    assert not reduced.matrix[4].any()
+    smaller = vectors.reduce(tables, 1).matrix
+    values = np.linalg.svd(matrix, compute_uv=False)
+    assert (smaller**2).sum() == pytest.approx(values[0] ** 2, rel=1e-4)
+    np.testing.assert_allclose(smaller, reduced.matrix[:, :1], atol=1e-5)

@@ -95,7 +95,7 @@ def test_every_input_can_be_written_as_rows_one_per_record_with_tokens(input_for
         "brat": ["a.x", "a.x"],
         "columns": [0, 1],
         "csv": [0, 0],
-        "pipes": [0, 2],
+        "pipes": [0, 0],
         "conllu": [0, 0],
     }.get(input_format, [0, 1, 2])
     as_text = to == "parquet" and input_format in ("jsonl", "json", "parquet", "csv", "pipes", "conllu", "spacy")

@@ -204,7 +204,7 @@ def test_a_folder_of_brat_is_tagged_as_such_a_folder(
     assert {name: written[name] for name in texts} == texts
     rows = [line.split("\t") for name in ("a.ann", "sub/b.ann") for line in written[name].splitlines()]
     assert {row[1].split()[0] for row in rows} <= {"PER", "LOC"}
-    assert "T2\tPER 1 4\tAda\n" in written["a.ann"]
+    assert "T1\tPER 1 4\tAda\n" in written["a.ann"]
     again = tmp_path / "again"
     into(model, model_path, again, tmp_path / "out" / "a.ann")
     assert (again / "a.ann").read_text() == written["a.ann"]
@@ -596,3 +596,35 @@ def test_a_record_beyond_the_limit_of_the_job_is_set_aside_and_the_limit_is_part
 def test_the_limit_of_a_record_has_bounds(model_path: Path, size: str) -> None:
     done = CliRunner().invoke(app, ["tag", "-", "--model", str(model_path), "--max-record-bytes", size], input="Ada\n")
     assert done.exit_code == 2
+
+
+def test_text_files_in_another_format_are_read_in_it_or_named(
+    model: Tagger, model_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "in").mkdir()
+    contents = {
+        "a": "Ada B-PER\nran O\n\nno O\n",
+        "b": "Ada N\nran V\n\n" * 5,
+        "c": "Ada N\nran V\n\n" * 5,
+        "d": "Ada ran.",
+    }
+    for name, content in contents.items():
+        (tmp_path / "in" / f"{name}.txt").write_text(content)
+    caplog.set_level("INFO")
+    into(model, model_path, tmp_path / "out", tmp_path / "in", formats=Formats())
+    messages = [message.replace(f"{tmp_path}/", "") for message in caplog.messages if ".txt" in message]
+    assert messages == [
+        "text files read as columns by their content (1): in/a.txt; `input_format` text reads raw text",
+        "text files that look like columns but are read as raw text (2): in/b.txt;"
+        " `input_format` columns reads columns",
+    ]
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.*")) == ["a.txt", "b.jsonl", "c.jsonl", "d.jsonl"]
+    assert (tmp_path / "out" / "a.txt").read_text() == "Ada S-PER\nran O\n\nno O\n"
+
+
+def test_options_that_the_model_cannot_meet_are_refused_before_any_output(model: Tagger, model_path: Path) -> None:
+    out, decoding = BytesIO(), DecodingOptions(precision=0.95)
+    job = Job((STDIN,), model_path, Formats("lines", "tsv"), decoding)
+    with pytest.raises(ConfigError, match="`precision` needs a calibrated model; run `tagger calibrate`"):
+        local.run(model, job, (BytesIO(b"Ada ran\n"), out))
+    assert out.getvalue() == b""

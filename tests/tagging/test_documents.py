@@ -81,7 +81,7 @@ def test_strings_and_lists_are_documents_by_themselves(random_model: TaggerModel
 def test_passages_of_a_long_document_are_separate_documents(
     random_model: TaggerModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(document_context, "_PASSAGE_TOKENS", 60)
+    monkeypatch.setattr(document_context, "PASSAGE_TOKENS", 60)
     inputs = [replace(one, document=0) for one in SENTENCES]
     whole = tag_all(tagger(random_model), inputs)
     passages = document_context.PassageNumbering()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tagger.config import Config, parse
+from tagger.config import Config, loader, parse
 from tagger.errors import ConfigError, DataError
 from tagger.training import corpora
 
@@ -46,7 +46,7 @@ def test_invalid_tags_are_logged_and_refused_with_strict(tmp_path: Path, caplog:
         corpora.load(invalid)
     assert "1 tags are invalid in IOB2 and are read by the rules of conlleval" in caplog.text
     strict = invalid.model_copy(update={"data": invalid.data.model_copy(update={"strict": True})})
-    with pytest.raises(DataError, match="line 10: 'I-PER' after 'O' breaks IOB2"):
+    with pytest.raises(DataError, match=r"train\.conll:11: 'I-PER' after 'O' breaks IOB2"):
         corpora.load(strict)
 
 
@@ -241,3 +241,22 @@ def test_a_document_of_dev_in_the_training_data_is_logged(
         corpora.load(shared)
     text = "1 document of dev and test data is in an earlier part too, so that scores are too high; the first: "
     assert (text + "dev.conll:1 as train.conll:8" in caplog.text) == is_logged
+
+
+def test_training_data_in_another_format_than_a_recipe_describes_is_refused_with_advice_that_helps(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows, columns = tmp_path / "rows.jsonl", tmp_path / "words.csv"
+    rows.write_text('{"text": "Ada ran.", "label": [[0, 3, "PER"]]}\n')
+    columns.write_text("token,tag\nAda,B-PER\n")
+    other = ", leave these settings out, or set data.format=columns"
+    for path, ending in ((rows, ""), (columns, other)):
+        recipe = corpora.with_paths(loader.load("sample"), folder=None, parts={"train": path}, vectors=())
+        message = f"settings describe columns; draft a recipe for this data with `tagger init`{ending}$"
+        with pytest.raises(ConfigError, match=message):
+            corpora.load(recipe)
+    assert caplog.messages[0] == "the dev and test data of the recipe remain; pass others as `dev` and `test`"
+    parts = dict.fromkeys(("train", "dev", "test"), rows)
+    caplog.clear()
+    corpora.with_paths(loader.load("sample"), folder=None, parts=parts, vectors=())
+    assert not caplog.messages

@@ -29,6 +29,7 @@ def source(model_path: Path) -> TaggerModel:
 def started(source: TaggerModel, *sentences: Sentence, **model: object) -> TaggerModel:
     """Returns a new model with the weights of the source, and with its shape except for changes."""
     settings = Config.model_validate({"model": source.config.model.model_dump() | model})
+    transfer.check_settings(source, settings)
     model = build_model(settings, sentences, transfer.vector_tables(source), extended=source)
     transfer.transfer_weights(source, model)
     return model
@@ -113,7 +114,7 @@ def test_types_that_the_data_would_unlearn_are_found(source: TaggerModel) -> Non
 
 def test_another_scheme_than_that_of_the_model_is_refused(source: TaggerModel) -> None:
     with pytest.raises(ConfigError, match=r"data\.scheme is IOBES in the model and IOB2 in the recipe"):
-        transfer.check_scheme(source, Config.model_validate({"data": {"scheme": "IOB2"}}))
+        transfer.check_settings(source, Config.model_validate({"data": {"scheme": "IOB2"}}))
 
 
 @pytest.mark.parametrize("annotated", [True, False])
@@ -156,22 +157,33 @@ def test_a_model_without_common_tags_is_accepted(source: TaggerModel) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"encoder": {"hidden_size": 8}}, r"encoder\S+ has the shape \(64, 24\) in the model and \(32, 24\)"),
+        (
+            {"encoder": {"hidden_size": 8}, "casing": 4},
+            "model.casing is 0 in the model and 4 in the recipe,"
+            " model.encoder.hidden_size is 16 in the model and 8 in the recipe;"
+            " set what the model has, or draft a recipe with `tagger init` and `init_from`",
+        ),
         (
             {"encoder": {"cell": "lstm1997", "hidden_size": 16}},
-            "encoder.cell is lstm in the model and lstm1997 in the recipe",
+            "model.encoder.cell is lstm in the model and lstm1997 in the recipe",
         ),
         (
             {"encoder": {"merge": "mean", "hidden_size": 16}},
-            "encoder.merge is concat in the model and mean in the recipe",
+            "model.encoder.merge is concat in the model and mean in the recipe",
         ),
-        ({"characters": {"kind": "none"}}, "encoder.layers.0.forward_cell.weight_ih_l0 has"),
-        ({"head": {"kind": "crf"}, "casing": 4}, "the model has no embedding.casing.weight"),
+        ({"encoder": {"num_layers": 2, "hidden_size": 16}}, "model.encoder.num_layers is 1 in the model and 2"),
+        ({"encoder": {"attention_heads": 2, "hidden_size": 16}}, "model.encoder.attention_heads is 0 in the model"),
+        ({"characters": {"kind": "none"}}, "model.characters.kind is cnn in the model and none in the recipe"),
+        ({"characters": {"kernel_size": 5}}, "model.characters.kernel_size is 3 in the model and 5 in the recipe"),
+        ({"document_context": {"output_dim": 4}}, "model.document_context.output_dim is 0 in the model and 4"),
+        ({"head": {"kind": "softmax"}}, "model.head.kind is crf in the model and softmax in the recipe"),
+        ({"words": {"embedding_dim": 0}}, "model.words.embedding_dim is [0-9]+ in the model and 0 in the recipe"),
     ],
 )
 def test_a_recipe_with_another_shape_is_refused(source: TaggerModel, change: dict[str, object], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=f"^cannot start from the model: .*{message}") as caught:
         started(source, *NEW, **change)
+    assert len(caught.value.faults) == 1
 
 
 def test_a_training_starts_from_either_a_model_or_vector_tables(

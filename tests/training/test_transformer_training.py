@@ -1,5 +1,6 @@
 """Trainings with a transformer: frozen, trainable, resumed, started from a model; and tagging with what they wrote."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 import tagger
 from tagger import model_dir, training
 from tagger.cli import app
-from tagger.config import Config, load, parse
+from tagger.config import Config, dump, load, parse
 from tagger.data.formats import Layout
 from tagger.data.reader import read_sentences
 from tagger.data.sentence import Sentence
@@ -184,6 +185,17 @@ def test_a_resumed_training_ends_with_the_same_weights(
     ours, theirs = weights(tmp_path / "part" / "model-best"), weights(whole / "model-best")
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_finished_training_resumes_without_its_transformer(folder: Path, tmp_path: Path) -> None:
+    transformer = write_transformer(tmp_path / "removed")
+    config = recipe(folder, f"model.transformer.name={transformer}", "training.epochs=1")
+    result = training.train(config, tmp_path / "run", device="cpu")
+    shutil.rmtree(transformer)
+    assert training.resume(tmp_path / "run", device="cpu") == result
+    longer = parse(dump(config), "recipe.yaml", overrides=["training.epochs=2"])
+    with pytest.raises(ConfigError, match="removed: no such directory"):
+        training.resume(tmp_path / "run", device="cpu", config=longer)
 
 
 @pytest.mark.parametrize("overrides", [(), TRAINABLE])

@@ -1,9 +1,12 @@
 """Cached hidden states are those that the transformer computes, and only what changed is computed again."""
 
 import logging
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from multiprocessing import get_context
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ import torch
 from torch import Tensor
 
 from tagger.transformer import providers
-from tagger.transformer.hidden_state_cache import CacheOptions, open_cache
+from tagger.transformer.hidden_state_cache import CacheOptions, Entry, HiddenStateCache, open_cache
 from tagger.transformer.providers import FillProgress, FrozenTransformer, HiddenStateProvider, SubwordProvider
 from tests.transformer.frozen_transformer import (
     LAYOUT,
@@ -142,6 +145,98 @@ def test_an_interrupted_computation_continues_where_it_was(tmp_path: Path, caplo
         assert count_computed(caplog) == len(some) - written
         expected = expected_hidden_states(some)
         assert torch.equal(provider.read(range(len(expected))), torch.cat(expected))
+
+
+def entries_of(some: Sequence[Document]) -> list[Entry]:
+    return [frozen().entry(document) for document in some]
+
+
+def fill_in_threads(some: Sequence[Document], directory: Path, count: int) -> list[list[Tensor]]:
+    """Fills a directory by several caches at the same time; returns what each of them reads."""
+    read: list[list[Tensor]] = []
+
+    def fill(transformer: FrozenTransformer) -> None:
+        with filled(some, directory, transformer) as provider:
+            read.append([provider.read([position]) for position in range(len(flatten(some)[0]))])
+
+    threads = [threading.Thread(target=fill, args=(frozen(),)) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return read
+
+
+def test_trainings_that_start_at_once_compute_each_passage_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    some = documents(60)
+    read, expected = fill_in_threads(some, tmp_path, 3), expected_hidden_states(some)
+    assert count_computed(caplog) == len(some)
+    assert len(read) == 3
+    for states in read:
+        assert torch.equal(torch.cat(states), torch.cat(expected))
+
+
+def hold_group(directory: Path, entries: Sequence[Entry], is_held: Event) -> None:
+    """Holds the lock of a group as a process that computes it does, until it is killed."""
+    with open_cache(CacheOptions(directory)) as cache:
+        cache.find(entries)
+        with cache.lock_group(entries, wait=True):
+            is_held.set()
+            threading.Event().wait(60)
+
+
+def test_a_training_takes_over_from_one_that_is_killed(tmp_path: Path) -> None:
+    some = documents(20)
+    entries = entries_of(some)
+    group = [entry for entry in entries if entry.group == entries[0].group]
+    context = get_context("fork")
+    is_held = context.Event()
+    child = context.Process(target=hold_group, args=(tmp_path, group, is_held))
+    child.start()
+    assert is_held.wait(60)
+    waiting = threading.Thread(target=fill_in_threads, args=(some, tmp_path, 1))
+    waiting.start()
+    others = {entry.file_name for entry in entries if entry not in group}
+    while waiting.is_alive() and {path.name for path in tmp_path.glob("*.states")} != others:
+        waiting.join(0.01)
+    waiting.join(0.2)
+    assert waiting.is_alive()
+    child.kill()
+    child.join()
+    waiting.join(60)
+    assert {path.name for path in tmp_path.glob("*.states")} == {entry.file_name for entry in entries}
+
+
+@pytest.mark.parametrize("options", [{"is_enabled": False}, {"max_bytes": 1}])
+def test_a_training_whose_features_are_not_cached_waits_for_no_other(tmp_path: Path, options: dict[str, Any]) -> None:
+    some = documents(4)
+    expected = expected_hidden_states(some)
+    with open_cache(CacheOptions(tmp_path)) as cache:
+        cache.find(entries_of(some))
+        with lock_all(cache, entries_of(some)), filled(some, tmp_path, **options) as provider:
+            assert torch.equal(provider.read(range(len(expected))), torch.cat(expected))
+
+
+@contextmanager
+def lock_all(cache: HiddenStateCache, entries: Sequence[Entry]) -> Iterator[None]:
+    """Locks the groups of passages."""
+    with ExitStack() as stack:
+        for entry in {entry.group: entry for entry in entries}.values():
+            assert stack.enter_context(cache.lock_group([entry], wait=False))
+        yield
+
+
+def test_a_lock_that_cannot_be_taken_costs_a_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    some = documents(1)
+    (tmp_path / ".tagger-features").write_bytes(b"bilstm-crf-tagger features\n")
+    lock = tmp_path / f".group-{entries_of(some)[0].group}.lock"
+    lock.write_text("mine")
+    with filled(some, tmp_path) as provider:
+        assert torch.equal(provider.read(range(1)), expected_hidden_states(some)[0])
+    assert lock.read_text() == "mine"
+    assert f"{lock}: is not a lock file of this tool; move it away; its passages are computed here" in caplog.text
 
 
 def test_a_passage_that_disappears_in_training_is_computed_again(tmp_path: Path) -> None:

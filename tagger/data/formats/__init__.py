@@ -84,7 +84,14 @@ FORMATS: dict[str, Format] = {
         has_columns=True,
     ),
     "pipes": Format(
-        "pipes", (".pipes",), reads=True, writes=True, holds_tags=True, is_training_data=True, has_columns=True
+        "pipes",
+        (".pipes",),
+        reads=True,
+        writes=True,
+        holds_tags=True,
+        is_training_data=True,
+        has_documents=True,
+        has_columns=True,
     ),
     "conllu": Format(
         "conllu",

@@ -56,10 +56,18 @@ def build_sentences(
         _check_tokens(tokens)
     if isinstance(annotation, TokenSpans):
         return _tag_tokens(annotation, origin, options)
-    return [
-        Sentence(tuple(tokens), tags=tuple(tags), line=origin.line, document=origin.document)
-        for tokens, tags in zip(annotation.sentences, annotation.tags, strict=True)
-    ]
+    return list(_build_tagged(annotation, origin))
+
+
+def _build_tagged(annotation: TokenTags, origin: Origin) -> Iterator[Sentence]:
+    source = None if annotation.text is None else SourceText(annotation.text, has_tags=True)
+    first = 0
+    for tokens, tags in zip(annotation.sentences, annotation.tags, strict=True):
+        offsets = tuple(annotation.offsets[first : first + len(tokens)])
+        first += len(tokens)
+        yield Sentence(
+            tuple(tokens), tags=tuple(tags), line=origin.line, document=origin.document, offsets=offsets, source=source
+        )
 
 
 def _check_tokens(tokens: Sequence[str]) -> None:
@@ -132,7 +140,8 @@ def _align(
 ) -> list[Span]:
     aligned = alignment.align(spans, offsets, length, reporter.policy)
     for change in aligned.changes:
-        reporter.report(change.kind, change.span, change.action)
+        is_fault = change.kind not in alignment.RESOLVED
+        reporter.report(change.kind, change.span, change.action, is_fault=is_fault)
     return aligned.spans
 
 

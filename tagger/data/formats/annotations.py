@@ -7,6 +7,7 @@ A row is annotated in one of three ways:
   with `result` (Label Studio)
 - tokens with `tags` or `ner_tags`, or with spans whose `start` and `end` are token indices
 - a pair `[text, {"entities": [[start, end, type], …]}]` (spaCy)
+- `paragraphs` of `sentences` of `tokens` with `orth` and `ner` (spaCy 2)
 
 A row without an annotation, or with null, is skipped and reported. Rows of Prodigy that were accepted, and of Label
 Studio's JSON-min, have no field of spans if they have no span.
@@ -74,10 +75,12 @@ class TokenSpans(NamedTuple):
 
 
 class TokenTags(NamedTuple):
-    """The tokens of sentences and their tags."""
+    """The tokens of sentences and their tags; and the text with the offsets of the tokens, if a row has both."""
 
     sentences: list[list[str]]
     tags: list[list[str]]
+    text: str | None = None
+    offsets: Sequence[tuple[int, int]] = ()
 
 
 class Skipped(NamedTuple):
@@ -231,7 +234,7 @@ def _read_row(row: Mapping[str, Any], options: AnnotationOptions) -> Annotation:
         for name in span_names:
             if name != tags_name and not options.prefers_tags:
                 _check_agreement(row, tags, tags_name, name, fields)
-        return TokenTags(sentences, tags)
+        return _with_text(TokenTags(sentences, tags), row, text)
     if text is None and tokens is None:
         raise ValueError(_missing_fault(row, fields, has_source=False))
     if not span_names and not _is_without_spans(row):
@@ -242,6 +245,18 @@ def _read_row(row: Mapping[str, Any], options: AnnotationOptions) -> Annotation:
     if text is not None:
         return TextSpans(text, spans)
     return TokenSpans(row_fields.split_tokens(row, tokens), spans)
+
+
+def _with_text(annotation: TokenTags, row: Mapping[str, Any], text: str | None) -> TokenTags:
+    """Returns tokens with the text of their row, if the row has their offsets and these fit."""
+    tokens = [token for sentence in annotation.sentences for token in sentence]
+    offsets = _token_offsets(row, len(tokens))
+    if text is None or offsets is None or not all(isinstance(bound, int) for pair in offsets for bound in pair):
+        return annotation
+    bounds = [0, *(bound for pair in offsets for bound in pair)]
+    if bounds != sorted(bounds) or [text[start:end] for start, end in offsets] != tokens:
+        return annotation
+    return annotation._replace(text=text, offsets=[(start, end) for start, end in offsets])
 
 
 def _find_tags_field(row: Mapping[str, Any], fields: Fields) -> str | None:

@@ -2,11 +2,12 @@
 
 Only text-bound annotations (`T1<tab>PER 0 9<tab>Ada Quill`) are spans; relations, events, attributes and notes are left
 out. Each pair of files is one document, and one record if it has tags. A span over several lines has a part on each, as
-brat itself writes it. An annotation is numbered by the offset of its first character, from 1.
+brat itself writes it. The annotations of a file are numbered from 1, in the order of their offsets.
 """
 
 import re
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path, PurePath
 from typing import BinaryIO
@@ -100,6 +101,11 @@ def read_tagged_records(source: Path | BinaryIO, options: ReadOptions) -> Iterat
             yield record
 
 
+def find_texts(source: Path) -> list[Path]:
+    """Returns the text of each pair of files, in the order of the records."""
+    return [path.with_suffix(_TEXT) for path in find_annotations(source)]
+
+
 def copy_pairs(source: Path, out: Path, numbers: Iterable[int]) -> None:
     """Copies pairs of files of a folder, by their numbers from 0, to the same paths in another folder.
 
@@ -138,6 +144,7 @@ def _read_pair(path: Path, number: int, options: ReadOptions) -> Record:
         sentences = build_sentences(annotation, Origin(str(path), 1, number), options)
     except ValueError as error:
         raise DataError(f"{path}: {error}") from error
+    sentences = [replace(each, line=text.count("\n", 0, each.offsets[0][0]) + 1) for each in sentences]
     return Record(tuple(sentences), path.stem, 1, text, fields={"text": text}, size=len(text))
 
 
@@ -188,7 +195,17 @@ def _build_span(match: re.Match[str], location: str, text: str, options: ReadOpt
 def make_sink(options: WriteOptions) -> Sink:
     """Returns the sink of the annotations of one text, whose file keeps its own content; see `check_source`."""
     check_source(options.name, options.input_format)
-    return TextSink(_write_annotations)
+    return _AnnotationSink(_write_annotations)
+
+
+class _AnnotationSink(TextSink):
+    """A sink of annotations, which `finish` numbers."""
+
+    def finish(self, part: Path) -> None:
+        """Numbers the annotations of a file from 1; a file that is numbered already does not change."""
+        with part.open("rb") as source, atomic.open_atomic(part) as numbered:
+            for number, line in enumerate(source, 1):
+                numbered.write(b"T%d\t" % number + line.partition(b"\t")[2])
 
 
 def check_source(name: str, input_format: str) -> None:
@@ -202,17 +219,17 @@ def check_source(name: str, input_format: str) -> None:
 
 def _write_annotations(record: Record) -> str:
     annotated = find_text_spans(record)
-    return "" if annotated is None else "".join(_annotation_lines(annotated, record.start))
+    return "" if annotated is None else "".join(_annotation_lines(annotated, record.start, 1))
 
 
-def _annotation_lines(annotated: TextWithSpans, start: int) -> Iterator[str]:
-    """Yields a line for each span of a text that starts at an offset of its file."""
-    for span in annotated.spans:
+def _annotation_lines(annotated: TextWithSpans, start: int, number: int) -> Iterator[str]:
+    """Yields a line for each span of a text that starts at an offset of its file; `number` is that of the first."""
+    for identifier, span in enumerate(annotated.spans, number):
         first, end = span["start"], span["end"]
         parts = list(_PART.finditer(annotated.text, first, end))
         offsets = ";".join(f"{start + part.start()} {start + part.end()}" for part in parts)
         content = _UNWRITABLE.sub("\ufffd", " ".join(part[0] for part in parts))
-        yield f"T{start + first + 1}\t{escapes.field(span['type'], escapes.WHITE)} {offsets}\t{content}\n"
+        yield f"T{identifier}\t{escapes.field(span['type'], escapes.WHITE)} {offsets}\t{content}\n"
 
 
 class PairWriter:
@@ -226,7 +243,7 @@ class PairWriter:
         self._folder = folder
         self._document: str | int | None = None
         self._files: tuple[BinaryIO, BinaryIO] | None = None
-        self._length = self._count = 0
+        self._length = self._count = self._span_count = 0
         self._types: set[str] = set()
 
     def write(self, records: Iterable[Record], name: PurePath, *, is_corpus: bool, is_pair: bool) -> Iterator[Record]:
@@ -245,7 +262,9 @@ class PairWriter:
                     self._open(self._name(record, name, is_pair=is_pair))
                     self._document = record.document
                 self._types.update(span["type"] for span in annotated.spans)
-                self._write(annotated.text + "\n" * is_corpus, _annotation_lines(annotated, self._length))
+                lines = _annotation_lines(annotated, self._length, self._span_count + 1)
+                self._write(annotated.text + "\n" * is_corpus, lines)
+                self._span_count += len(annotated.spans)
             yield record
         self._close()
 
@@ -278,7 +297,7 @@ class PairWriter:
             path = path.with_name(f"{path.name}-{self._count:06d}")
         path.parent.mkdir(parents=True, exist_ok=True)
         text, annotations = (path.with_name(path.name + suffix).open("xb") for suffix in (_TEXT, _ANNOTATIONS))
-        self._files, self._length = (text, annotations), 0
+        self._files, self._length, self._span_count = (text, annotations), 0, 0
 
     def _close(self) -> None:
         if self._files is not None:

@@ -5,6 +5,7 @@ The file is in memory while it is read. JSON lines, one record per line, take no
 
 import re
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -17,6 +18,7 @@ from tagger.io import json_files, line_reader
 
 _MAX_BYTES = 1 << 28
 _SPACE = re.compile(r"[ \t\r\n]*")
+_NEXT = re.compile(r"[ \t]*,?[ \t]*[\[{\"n]")  # another record on the same line
 _NULLS = "records that are null"
 
 
@@ -29,11 +31,17 @@ class _Value(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """A record, the number of its first line, and its text."""
+    """A record, its number from 1, the number of its first line, its text, and whether other records share a line."""
 
     value: Any
+    number: int
     line: int
     raw: str
+    is_sharing: bool
+
+    def locate(self, name: str) -> str:
+        """Returns the location of the record in a file, for messages."""
+        return f"{name}:{self.line}" + f", record {self.number}" * self.is_sharing
 
 
 def read_records(source: Path | BinaryIO, options: ReadOptions) -> Iterator[Record]:
@@ -57,13 +65,17 @@ def read_tagged_records(source: Path | BinaryIO, options: ReadOptions) -> Iterat
     for number, row in enumerate(_read_rows(source, options), 1):
         try:
             _check_size(row, options)
-            location = f"{options.name}:{row.line}"
+            location = row.locate(options.name)
             record = tagged_rows.record(unpack(row.value), number, location, line=row.line, size=len(row.raw))
         except ValueError as error:
             _refuse(row, error, options)
             continue
         if record is not None:
-            yield record
+            yield _number_sentences(record, row.number) if row.is_sharing else record
+
+
+def _number_sentences(record: Record, number: int) -> Record:
+    return replace(record, sentences=tuple([replace(sentence, record=number) for sentence in record.sentences]))
 
 
 def read_raw_rows(source: Path | BinaryIO, options: ReadOptions) -> Iterator[tuple[Any, str]]:
@@ -71,8 +83,13 @@ def read_raw_rows(source: Path | BinaryIO, options: ReadOptions) -> Iterator[tup
     return ((row.value, row.raw) for row in _read_rows(source, options))
 
 
+def read_located_rows(source: Path, options: ReadOptions) -> Iterator[tuple[Any, str]]:
+    """Yields the value and the location of each record that is not null; see `read_records` for errors."""
+    return ((row.value, row.locate(options.name)) for row in _read_rows(source, options))
+
+
 def _refuse(row: _Row, error: Exception, options: ReadOptions) -> None:
-    options.refuse(f"{options.name}:{row.line}: {error}", row.line, row.raw[: line_reader.MAX_REJECT_BYTES], error)
+    options.refuse(f"{row.locate(options.name)}: {error}", row.line, row.raw[: line_reader.MAX_REJECT_BYTES], error)
 
 
 def _check_size(row: _Row, options: ReadOptions) -> None:
@@ -89,14 +106,16 @@ def _read_rows(source: Path | BinaryIO, options: ReadOptions) -> Iterator[_Row]:
         DataError: the source is not valid JSON, is too large, or holds no records.
     """
     text = _read_text(source, options.name)
-    line, counted = 1, 0
+    line, counted, previous_end = 1, 0, 0
     try:
-        for value, start, end in _find_records(text):
+        for number, (value, start, end) in enumerate(_find_records(text), 1):
             line, counted = line + text.count("\n", counted, start), start
+            is_sharing = (number > 1 and "\n" not in text[previous_end:start]) or _NEXT.match(text, end) is not None
+            row, previous_end = _Row(value, number, line, text[start:end], is_sharing), end
             if value is None:
-                options.notices.add(_NULLS, f"{options.name}:{line}: skipped")
+                options.notices.add(_NULLS, f"{row.locate(options.name)}: skipped")
             else:
-                yield _Row(value, line, text[start:end])
+                yield row
     except ValueError as error:
         raise DataError(f"{options.name}: {error}") from error
 
@@ -136,7 +155,9 @@ def _find_records(text: str) -> Iterator[_Value]:
 
 
 def _is_record(value: Any) -> bool:
-    return isinstance(value, dict) and (isinstance(value.get("text"), str) or "tokens" in value)
+    return isinstance(value, dict) and (
+        isinstance(value.get("text"), str) or "tokens" in value or isinstance(value.get("paragraphs"), list)
+    )
 
 
 def _holds_records(values: Any) -> bool:

@@ -17,8 +17,8 @@ _SPACES = re.compile(r"([ \t]+)")
 
 
 def read_records(source: Path | BinaryIO, options: ReadOptions) -> Iterator[Record]:
-    """Yields a record for each line of a source, untagged; the document of a line is its number, from 0."""
-    return (record_of(sentence, sentence.line - 1) for sentence in read_tagged(source, options, tagged=False))
+    """Yields a record for each line of a source, untagged; all lines are one document."""
+    return (record_of(sentence, sentence.document) for sentence in read_tagged(source, options, tagged=False))
 
 
 def read_tagged(source: Path | BinaryIO, options: ReadOptions, *, tagged: bool = True) -> Iterator[Sentence]:

@@ -7,7 +7,7 @@ from typing import Any
 from tagger.data.formats import fields as row_fields
 from tagger.data.formats import text as texts
 from tagger.data.formats.annotated_sentences import Origin, build_sentences
-from tagger.data.formats.annotations import RowAnnotations, Skipped, TextSpans
+from tagger.data.formats.annotations import RowAnnotations, Skipped, TextSpans, TokenTags
 from tagger.data.formats.reading import Fields, ReadOptions
 from tagger.data.sentence import Record, Sentence
 
@@ -87,7 +87,7 @@ class TaggedRows:
         sentences = build_sentences(annotation, origin, self._options)
         if (types := row_fields.find_annotated_types(row)) is not None:
             sentences = [replace(sentence, annotated_types=types) for sentence in sentences]
-        text = annotation.text if isinstance(annotation, TextSpans) else None
+        text = annotation.text if isinstance(annotation, TextSpans | TokenTags) else None
         return Record(tuple(sentences), document, origin.line, text, fields=row, numbered=numbered, size=size)
 
 

@@ -93,7 +93,7 @@ def _paragraphs(
 def _count_lines(sentence: Sentence, first: int) -> Sentence:
     """Returns a sentence of a text of several lines with the number of its own line."""
     assert sentence.source is not None
-    text, start = sentence.source
+    text, start = sentence.source.text, sentence.source.start
     return replace(sentence, line=first + text.count("\n", 0, sentence.offsets[0][0] - start))
 
 

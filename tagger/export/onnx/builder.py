@@ -57,6 +57,11 @@ def build_graph(model: TaggerModel, *, quantize: bool = False) -> bytes:
     return graph.to_bytes(_list_inputs(model.network.embedding), outputs)
 
 
+def list_input_names(model: TaggerModel) -> tuple[str, ...]:
+    """Returns the names of the inputs that the graph of a model has."""
+    return tuple(port.name for port in _list_inputs(model.network.embedding))
+
+
 def _read_parameters(model: TaggerModel) -> ChainParameters:
     """Returns the scores of a model's head, with those that the scheme forbids."""
     with torch.inference_mode():

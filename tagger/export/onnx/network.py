@@ -12,18 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor, nn
 
-from tagger.errors import ConfigError
 from tagger.export.onnx import ports
 from tagger.export.onnx.graph import Array, Graph
 from tagger.nn.embeddings import CharacterCNN, CharacterLSTM, DocumentContext, TokenEmbedding, WordEmbedding
 from tagger.nn.encoder import Encoder, RecurrentLayer, SelfAttention
 from tagger.nn.model import Network
-
-
-def check_exportable(network: Network) -> None:
-    """Raises ConfigError if a graph cannot hold the network."""
-    if network.embedding.transformer is not None:
-        raise ConfigError("a model with a transformer cannot be exported to ONNX; export a model without one")
 
 
 def to_array(tensor: Tensor) -> Array:
@@ -172,48 +165,69 @@ def token_mask(graph: Graph, padding: int) -> str:
 
 
 @dataclass(frozen=True)
-class _WordTable:
-    """The word vectors (N, D) of a graph.
+class _Vectors:
+    """Vectors as a graph stores them.
 
     Attributes:
-        vectors: (W, D) trainable vectors in float32; or all vectors in int8.
-        frozen: (N - W, D) frozen vectors in float16, whose ids follow; none if all are in int8.
-        scales: (N, 1) the factors of vectors in int8; None for others.
+        values: (N, D) in float32, float16 or int8.
+        steps: (N, 1) the factor of each row; None if it is 1.
     """
 
-    vectors: Array
-    frozen: Array
-    scales: Array | None = None
+    values: Array
+    steps: Array | None = None
+
+    def add_lookup(self, graph: Graph, ids: str) -> str:
+        """Returns the name of the vectors (…, D), in float32, of ids (…)."""
+        vectors = graph.add("Gather", self.values, ids)
+        if self.values.dtype != np.float32:
+            vectors = graph.cast(vectors, "float32")
+        return vectors if self.steps is None else graph.add("Mul", vectors, graph.add("Gather", self.steps, ids))
+
+
+@dataclass(frozen=True)
+class _WordTable:
+    """The word vectors of a graph.
+
+    Attributes:
+        trainable: (W, D) trainable vectors; all vectors if both kinds are in int8.
+        frozen: (V, D) frozen vectors, whose ids follow; None if there are no others.
+    """
+
+    trainable: _Vectors
+    frozen: _Vectors | None
 
     @classmethod
     def from_words(cls, words: WordEmbedding, *, quantize: bool) -> "_WordTable":
         """Returns the table of a network's words."""
         trainable, frozen = to_array(words.weight), to_array(words.frozen)
-        if not quantize:
-            return cls(trainable, frozen)
-        vectors, scales = quantize_rows(np.concatenate([trainable, frozen.astype(np.float32)]))
-        return cls(vectors, frozen[:0], scales)
+        steps = None if words.frozen_steps is None else to_array(words.frozen_steps)
+        if quantize:
+            trainable, trainable_steps = quantize_rows(trainable)
+            if steps is None:
+                frozen, steps = quantize_rows(frozen.astype(np.float32))
+            every = np.concatenate([trainable, frozen]), np.concatenate([trainable_steps, steps])
+            return cls(_Vectors(*every), None)
+        return cls(_Vectors(trainable), _Vectors(frozen, steps) if len(frozen) else None)
 
     def add_lookup(self, graph: Graph, ids: str) -> str:
         """Returns the name of the vectors (…, D), in float32, of ids (…)."""
-        if self.scales is not None:
-            vectors = graph.cast(graph.add("Gather", self.vectors, ids), "float32")
-            return graph.add("Mul", vectors, graph.add("Gather", self.scales, ids))
-        if not len(self.frozen):
-            return graph.add("Gather", self.vectors, ids)
-        is_frozen = graph.add("GreaterOrEqual", ids, len(self.vectors))
-        trainable = graph.add("Gather", self.vectors, graph.add("Where", is_frozen, 0, ids))
-        rows = graph.add("Max", graph.add("Sub", ids, len(self.vectors)), 0)
-        frozen = graph.cast(graph.add("Gather", self.frozen, rows), "float32")
+        if self.frozen is None:
+            return self.trainable.add_lookup(graph, ids)
+        count = len(self.trainable.values)
+        is_frozen = graph.add("GreaterOrEqual", ids, count)
+        trainable = self.trainable.add_lookup(graph, graph.add("Where", is_frozen, 0, ids))
+        frozen = self.frozen.add_lookup(graph, graph.add("Max", graph.add("Sub", ids, count), 0))
         return graph.add("Where", graph.add("Unsqueeze", is_frozen, axes(-1)), frozen, trainable)
 
 
 def quantize_rows(weights: Array) -> tuple[Array, Array]:
-    """Returns weights (N, D) as int8, and the factor (N, 1) of each row."""
-    scales = np.abs(weights).max(1, keepdims=True).clip(min=np.finfo(np.float32).tiny * 127) / 127
-    return np.rint(weights / scales).astype(np.int8), scales.astype(np.float32)
+    """Returns weights (N, D) as int8 multiples of one step per row, and the steps (N, 1)."""
+    steps = (np.abs(weights).max(1, keepdims=True, initial=0.0) / np.float32(127)).clip(min=np.finfo(np.float32).tiny)
+    return np.rint(weights / steps).astype(np.int8), steps
 
 
+_ZERO = 128
+"""What 0 is in unsigned integers. Products of signed ones overflow on processors without AVX-512 VNNI."""
 _OPERATORS = ((nn.LSTM, "LSTM", (0, 3, 1, 2)), (nn.GRU, "GRU", (1, 0, 2)), (nn.RNN, "RNN", (0,)))
 """By cell, the operator and its gates by their number in torch."""
 
@@ -249,18 +263,19 @@ class _RecurrentWeights:
 
     def quantized(self, lengths: str) -> list[str | Array]:
         """Returns the inputs of DynamicQuantizeLSTM after the first one."""
-        (inputs, input_scales), (recurrent, recurrent_scales) = map(
+        (inputs, input_steps), (recurrent, recurrent_steps) = map(
             self._quantize, (self.input_weights, self.recurrent_weights)
         )
-        zeros = np.zeros(input_scales.shape, np.int8)
+        zeros = np.full(input_steps.shape, _ZERO, np.uint8)
         empty = ("", "", "")  # initial states and peepholes
         return [
             *(inputs, recurrent, self.biases, lengths, *empty),
-            *(input_scales, zeros, recurrent_scales, zeros),
+            *(input_steps, zeros, recurrent_steps, zeros),
         ]
 
     @staticmethod
     def _quantize(weights: Array) -> tuple[Array, Array]:
-        """Returns weights (directions, N, D) as (directions, D, N) in int8, and their factors (directions, N)."""
+        """Returns weights (directions, N, D) as (directions, D, N) in uint8, and their steps (directions, N)."""
         parts = [quantize_rows(direction) for direction in weights]
-        return np.stack([values.T for values, _ in parts]), np.stack([scales[:, 0] for _, scales in parts])
+        values = np.stack([values.T for values, _ in parts]).astype(np.int16) + _ZERO
+        return values.astype(np.uint8), np.stack([steps[:, 0] for _, steps in parts])

@@ -12,15 +12,17 @@ from itertools import chain
 from pathlib import Path, PurePath
 from typing import BinaryIO, cast
 
-from tagger.choices import InputFormat, Scheme
+from tagger.choices import InputFormat
 from tagger.data import data_settings, reader, schemes
 from tagger.data.formats import FORMATS, Layout, brat
 from tagger.data.formats.writing import Sink, WriteOptions
-from tagger.data.guessing import guess_format
+from tagger.data.guessing import find_likely_format, guess_format
+from tagger.data.notices import Notices
 from tagger.data.sentence import Record, Reject, Sentence
 from tagger.data.writer import make_sink
 from tagger.errors import ConfigError, DataError, Stopped, TaggerError
 from tagger.io import atomic, directories
+from tagger.io.line_reader import strip_compression_suffix
 from tagger.jobs import inputs
 from tagger.jobs.inputs import STDIN, Input
 from tagger.jobs.job import Job, check_options, check_unused_options
@@ -201,28 +203,10 @@ def tag_pools(tagger: Tagger, job: Job, reader: Reader, pools: Iterable[Sequence
     with closing(tagged):
         for sentences in tagged:
             pool = reader.pending.popleft()
-            pool.replace_sentences([_to_scheme(sentence, job.formats.scheme) for sentence in sentences])
+            pool.replace_sentences([schemes.encode_sentence(sentence, job.formats.scheme) for sentence in sentences])
             sentences.clear()
             yield pool
             pool.clear()  # a large record takes gigabytes: it is freed before the next is read
-
-
-def _to_scheme(sentence: Sentence, scheme: Scheme | None) -> Sentence:
-    """Returns a sentence with its tags, and those of its alternatives, in a scheme."""
-    if scheme is None:
-        return sentence
-    alternative_tags = (
-        schemes.spans_to_tags(schemes.tags_to_spans(other.tags), len(sentence), scheme)
-        for other in sentence.alternatives
-    )
-    return replace(
-        sentence,
-        tags=schemes.without_type(schemes.spans_to_tags(sentence.spans, len(sentence), scheme)),
-        alternatives=tuple(
-            replace(a, tags=schemes.without_type(tags))
-            for a, tags in zip(sentence.alternatives, alternative_tags, strict=True)
-        ),
-    )
 
 
 def _check_options(tagger: Tagger, job: Job) -> None:
@@ -238,7 +222,7 @@ def _find_work(tagger: Tagger, job: Job, stdin: BinaryIO) -> _Work:
     on_unreadable = (lambda *item: unreadable.append(item)) if job.on_error == "skip" else None
     items = inputs.find_inputs(job.paths, pattern=job.pattern, out=job.out, on_unreadable=on_unreadable)
     items = _choose_texts(items, job)
-    input_formats = [job.formats.input_format or _guess_format(item) for item in items]
+    input_formats = [job.formats.input_format] * len(items) if job.formats.input_format else _guess_formats(items)
     check_unused_options(job.formats, input_formats)
     if any(FORMATS[input_format].holds_texts for input_format in input_formats):
         check_tokenizer(tagger.model.config, job.formats.language_of(tagger.model))
@@ -269,8 +253,27 @@ def _choose_texts(items: Sequence[Input], job: Job) -> list[Input]:
     return [item for item in items if item.path not in left_out]
 
 
-def _guess_format(item: Input) -> InputFormat:
-    return "text" if item.path is None else guess_format(item.path).format
+def _guess_formats(items: Sequence[Input]) -> list[InputFormat]:
+    """Returns the formats of inputs; logs the text files that are not read as raw text, or may be another format."""
+    notices = Notices()
+    formats: list[InputFormat] = []
+    for item in items:
+        formats.append("text" if item.path is None else guess_format(item.path).format)
+        if item.path is None or strip_compression_suffix(item.path).suffix != ".txt":
+            continue
+        if formats[-1] != "text":
+            notices.add(
+                f"text files read as {formats[-1]} by their content",
+                f"{item.label}; `input_format` text reads raw text",
+            )
+        elif likely := find_likely_format(item.path):
+            notices.add(
+                f"text files that look like {likely} but are read as raw text",
+                f"{item.label}; `input_format` {likely} reads {likely}",
+            )
+    for line in notices.lines(1):
+        log.warning("%s", line)
+    return formats
 
 
 def _plan_outputs(work: _Work, out: Path) -> OutputFolder:

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,6 +23,10 @@ from tagger.io import json_files, line_reader
 
 log = logging.getLogger(__name__)
 
+FIELDS = "fields"
+"""The column with the fields of a JSON line, as JSON."""
+TAGGING = ("tokens", "tags", "spans")
+"""The columns that every file of tagged records has."""
 _BATCH_ROWS = 1024  # rows read at once
 _BATCH_BYTES = 2**26  # bytes read at once, if the rows of a group have equal sizes
 _DECODED_BYTES = 2**24  # bytes of rows decoded at once; a larger row is decoded alone
@@ -34,14 +39,34 @@ _Convert = Callable[["Row", int, int], Record | None]
 
 
 class Row(Mapping[str, Any]):
-    """A row of a batch; its values become Python objects when they are accessed."""
+    """A row of a batch; its values become Python objects when they are accessed.
+
+    In a file of this toolkit, the fields of a JSON line that are in the column `fields` are values of the row as well,
+    except its annotations.
+    """
 
     def __init__(self, batch: pa.RecordBatch, index: int) -> None:
         self.batch, self.index = batch, index
+        self._names = list(batch.schema.names)
+
+    @cached_property
+    def _fields(self) -> dict[str, Any]:
+        """The fields of a JSON line that the row was written from; none in other files."""
+        if not {FIELDS, *TAGGING} <= set(self._names) or self.batch.schema.field(FIELDS).type != pa.string():
+            return {}
+        try:
+            value = json_files.parse(self._read(FIELDS) or "", allow_long_integers=True)
+        except ValueError:
+            return {}
+        fields = value if isinstance(value, dict) else {}
+        return {name: inner for name, inner in fields.items() if not annotations.is_annotation(name, inner)}
 
     def __getitem__(self, name: str) -> Any:
-        if name not in self.batch.schema.names:
-            raise KeyError(name)
+        if name in self._names and (name != FIELDS or not self._fields):
+            return self._read(name)
+        return self._fields[name]
+
+    def _read(self, name: str) -> Any:
         column = self.batch.column(name)
         try:
             return column[self.index].as_py()
@@ -49,10 +74,11 @@ class Row(Mapping[str, Any]):
             return column.slice(self.index, 1).to_string(indent=0).strip("[]\n")
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.batch.schema.names)
+        columns = [name for name in self._names if name != FIELDS or not self._fields]
+        return iter(dict.fromkeys([*self._fields, *columns]))
 
     def __len__(self) -> int:
-        return len(self.batch.schema.names)
+        return len(list(iter(self)))
 
 
 def read_records(source: Path | BinaryIO, options: ReadOptions) -> Iterator[Record]:

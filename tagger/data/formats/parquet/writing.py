@@ -13,7 +13,7 @@ from pyarrow import parquet as pq
 
 from tagger.data.formats import jsonl, rows
 from tagger.data.formats.annotations import ANNOTATION_FIELDS
-from tagger.data.formats.parquet.reading import Row, convert_errors
+from tagger.data.formats.parquet.reading import FIELDS, Row, convert_errors
 from tagger.data.formats.writing import Sink, WriteOptions
 from tagger.data.sentence import Record
 from tagger.io import atomic
@@ -69,7 +69,7 @@ class _ParquetSink:
         ]
         if not options.is_annotated and (replaced := set(source_schema.names) & tagging_types.keys() - {"tokens"}):
             log.info("%s: its columns %s are replaced by those of the output", source, ", ".join(sorted(replaced)))
-        self._types = {"fields": pa.string()} if input_format in ("jsonl", "json") else {}
+        self._types = {FIELDS: pa.string()} if input_format in ("jsonl", "json") else {}
         if "document" not in self._carried:
             # A document of CoNLL-U may have an id or only a number.
             self._types["document"] = pa.int64() if input_format in ("lines", "columns") else pa.string()
@@ -116,9 +116,9 @@ class _ParquetSink:
         """Returns the values of a record's new columns by name."""
         row = record.to_dict(**self._options)
         document = record.document
-        if "fields" in self._types:
+        if FIELDS in self._types:
             fields = {name: value for name, value in record.fields.items() if name not in self._types}
-            row["fields"] = jsonl.dump(fields).decode()
+            row[FIELDS] = jsonl.dump(fields).decode()
             document = rows.source_document(record)
         if not isinstance(document, str | int):
             document = jsonl.dump(document).decode()

@@ -1,0 +1,69 @@
+"""The command `tagger serve`."""
+
+from typing import Annotated
+
+import typer
+
+from tagger import streams
+from tagger.cli import options
+
+
+def serve(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL",
+            help=f"{options.MODEL_HELP} NAME=MODEL names it for requests; the first is the default.",
+        ),
+    ],
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen at; 0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="Port; 0 for any that is free.")] = 8000,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Further host name that requests may use (repeatable).",
+            show_default="at 127.0.0.1 only names of this machine, else any",
+        ),
+    ] = None,
+    max_body_bytes: Annotated[
+        int, typer.Option(metavar="N", min=1000, max=1 << 26, help="Maximum size of a request.")
+    ] = 1 << 20,
+    max_request_tokens: Annotated[
+        int, typer.Option(metavar="N", min=1, max=10**6, help="Maximum tokens of a request.")
+    ] = 20_000,
+    max_queue: Annotated[
+        int, typer.Option(metavar="N", min=1, max=10**6, help="Maximum number of requests that wait.")
+    ] = 2000,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.1, max=3600, help="Maximum time to receive and answer a request.")
+    ] = 30.0,
+    batch_wait: Annotated[
+        float,
+        typer.Option(metavar="MS", min=0, max=1000, help="Milliseconds to wait for requests to be tagged together."),
+    ] = 2.0,
+    max_tokens: options.MaxTokens = 1000,
+    batch_tokens: options.BatchTokens = 4096,
+    workers: options.Workers = None,
+    device: options.Device = "auto",
+) -> None:
+    """Serve models over HTTP, with a page to try them.
+
+    POST /tag tags texts and tokens; /openapi.json describes all paths. SIGTERM ends the server after the requests in
+    flight.
+    """
+    from tagger.serving.limits import Limits
+    from tagger.serving.serve import serve as run
+
+    run(
+        models,
+        host=host,
+        port=port,
+        allow_host=allow_host or (),
+        limits=Limits(max_body_bytes, max_request_tokens, timeout, max_queue, batch_wait / 1000),
+        max_tokens=max_tokens,
+        batch_tokens=batch_tokens,
+        workers=workers,
+        device=device,
+        on_start=lambda url: streams.print_error(f"serving at {url}"),
+    )

@@ -1,0 +1,52 @@
+"""The limits of the server, and the error of a request that is answered without a result."""
+
+from dataclasses import dataclass
+
+from tagger.errors import ConfigError
+
+MAX_TEXTS = 1000
+"""Texts, or tasks of Label Studio, in a request."""
+MAX_NBEST = 100
+"""The most tag sequences that a request can ask for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of a server. A request that exceeds one is answered by the HTTP status in brackets.
+
+    Attributes:
+        max_body_bytes: the size of a request's body [413].
+        max_tokens: the tokens of a request; a sentence counts as one token more [422].
+        timeout: seconds from the start of a request to its answer [408].
+        max_queue: requests that wait to be tagged [429].
+        batch_wait: seconds that a request waits for others to be tagged with.
+
+    Raises:
+        ConfigError: a limit is not positive.
+    """
+
+    max_body_bytes: int = 1 << 20
+    max_tokens: int = 20_000
+    timeout: float = 30.0
+    max_queue: int = 2000
+    batch_wait: float = 0.002
+
+    def __post_init__(self) -> None:
+        for name in ("max_body_bytes", "max_tokens", "timeout", "max_queue"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"`{name}` must be positive, got {getattr(self, name)}")
+        if not self.batch_wait >= 0:
+            raise ConfigError(f"`batch_wait` must be at least 0, got {self.batch_wait}")
+
+
+class RequestError(Exception):
+    """A request that is answered by an error.
+
+    Attributes:
+        status: the HTTP status.
+        errors: a line for each fault.
+    """
+
+    def __init__(self, status: int, *errors: str) -> None:
+        super().__init__(status, *errors)
+        self.status, self.errors = status, errors
