@@ -212,4 +212,4 @@ def _check_work(documents: Sequence[Mapping[str, Any]]) -> None:
 
 def _check_count(count: int, max_tokens: int) -> None:
     if count > max_tokens:
-        raise RequestError(422, f"over {max_tokens:,} tokens, the limit of a request; send several requests")
+        raise RequestError(422, f"over {max_tokens:,} tokens, the limit of this request; send several, or lower nbest")

@@ -117,7 +117,14 @@ def test_a_body_that_is_too_large_is_refused(models: ServedModels, headers: dict
 def test_a_request_with_too_many_tokens_is_refused(models: ServedModels, body: dict[str, Any]) -> None:
     with open_client(models, Limits(max_tokens=49)) as client:
         error = refuse(client.post("/tag", json=body), 422)
-        assert error == "over 49 tokens, the limit of a request; send several requests"
+        assert error == "over 49 tokens, the limit of this request; send several, or lower nbest"
+
+
+def test_alternatives_are_found_for_fewer_tokens(models: ServedModels) -> None:
+    with open_client(models, Limits(max_tokens=50)) as client:
+        assert client.post("/tag", json={"text": "a " * 20, "nbest": 2}).status_code == 200
+        error = refuse(client.post("/tag", json={"text": "a " * 20, "nbest": 10}), 422)
+        assert error.startswith("over 10 tokens, the limit of this request")
 
 
 def test_too_many_texts_are_refused(client: TestClient) -> None:
