@@ -1,7 +1,7 @@
 """The model directory: written atomically, verified before any file is parsed; and the checkpoints of a training.
 
 model/  config.yaml  tags.txt  words.txt  frozen_words.txt  chars.txt  weights.safetensors  metrics.json  MANIFEST.json
-        calibration.json (of a calibrated model)
+        calibration.json (of a calibrated model)  README.md (the card, which the manifest does not list)
         transformer.json  transformer-config.json  transformer-tokenizer.json  (of a model with a transformer)
         transformer.safetensors  (of a frozen transformer whose weights the model includes)
 run/    model-best/  checkpoint-NNNNNN/ (a model, with state.json and state.safetensors)  LATEST
@@ -21,7 +21,7 @@ from typing import Any
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from tagger import config
+from tagger import config, model_card
 from tagger.config import Config
 from tagger.data import schemes
 from tagger.data.calibration import Calibration
@@ -99,8 +99,10 @@ class State:
     tensors: dict[str, Tensor]
 
 
-def save(model: TaggerModel, directory: Path, metrics: Metrics, state: State | None = None) -> None:
-    """Writes a model, and optionally the state of its training, and replaces the directory.
+def save(
+    model: TaggerModel, directory: Path, metrics: Metrics, state: State | None = None, *, card: bytes | None = None
+) -> None:
+    """Writes a model, and optionally the state of its training and a card, and replaces the directory.
 
     Raises:
         StorageError: the disk is full or the directory cannot be written; the old directory stays.
@@ -121,7 +123,7 @@ def save(model: TaggerModel, directory: Path, metrics: Metrics, state: State | N
     if state is not None:
         contents["state.json"] = json_files.dump(state.progress)
         contents["state.safetensors"] = save_tensors(_to_saved(state.tensors))
-    _write(directory, contents | {MANIFEST: build_manifest(contents)})
+    _write(directory, contents | {MANIFEST: build_manifest(contents)}, card)
 
 
 def _transformer_files(model: TaggerModel, transformer: Pretrained, *, includes_weights: bool) -> dict[str, bytes]:
@@ -138,7 +140,9 @@ def _transformer_files(model: TaggerModel, transformer: Pretrained, *, includes_
     return files
 
 
-def _write(directory: Path, contents: Mapping[str, bytes]) -> None:
+def _write(directory: Path, contents: Mapping[str, bytes], card: bytes | None = None) -> None:
+    if card is not None:
+        contents = {**contents, CARD: card}
     with atomic.wrap_os_errors(directory), directories.replace(directory, _is_ours) as new:
         for name, data in contents.items():
             atomic.write_new(new / name, data)
@@ -341,10 +345,12 @@ def add_calibration(directory: Path, calibration: Calibration, target: Path | No
     contents = read_files(directory)
     del contents[MANIFEST]
     contents[_CALIBRATION] = json_files.dump(asdict(calibration), indent=1)
+    card = read_card(directory)
+    card = None if card is None else model_card.with_calibration(card, calibration)
     target = target or directory
     with atomic.wrap_os_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-    _write(target, contents | {MANIFEST: build_manifest(contents)})
+    _write(target, contents | {MANIFEST: build_manifest(contents)}, card)
 
 
 def compute_digest(directory: Path) -> str:
@@ -415,14 +421,24 @@ def read_card(directory: Path) -> bytes | None:
     return bytes(regular_file.read(path, limit=MAX_PUBLISHED_BYTES[CARD]))
 
 
+def write_card(directory: Path, card: bytes) -> None:
+    """Writes the card of a model.
+
+    Raises:
+        StorageError: the directory cannot be written; an old card stays.
+    """
+    with atomic.wrap_os_errors(directory):
+        atomic.replace(directory / CARD, card)
+
+
 def copy(source: Path, directory: Path) -> None:
-    """Copies a model and replaces the target directory.
+    """Copies a model with its card and replaces the target directory.
 
     Raises:
         ModelError: the model is missing or damaged.
         StorageError: the directory cannot be written; the old directory stays.
     """
-    _write(directory, read_files(source))
+    _write(directory, read_files(source), read_card(source))
 
 
 def describe(directory: Path) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import tiny_corpus
 from tests.scripts_in_process import PROJECT, run_script, small_sample
 from tests.transformer.tiny import write_transformer
 
@@ -86,6 +88,19 @@ def test_two_checkouts_start_alternately_and_their_startup_times_are_compared(mo
     assert ratio["row"] == "startup 2 / startup 1"
     assert ratio["value"] == pytest.approx(second["value"] / first["value"])
     assert len(done.stdout.splitlines()) == 3
+
+
+@pytest.mark.skipif(find_spec("onnx") is None or find_spec("onnxruntime") is None, reason="needs the extra [onnx]")
+def test_an_exported_model_is_measured(model_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "test.conll").write_text(tiny_corpus())
+    command = ["scripts/benchmark_onnx.py", str(tmp_path / "test.conll"), "--model", str(model_path)]
+    done = run_script(*command, "--rounds", "1", "--json", str(tmp_path / "rows.json"))
+    assert done.returncode == 0, done.stderr
+    rows = {row["row"]: row["value"] for row in json.loads((tmp_path / "rows.json").read_text())["rows"]}
+    assert rows["differ onnx"] == 0
+    assert rows["f1 onnx"] == rows["f1 pytorch"] > 90
+    assert rows["size onnx-int8"] < rows["size onnx"]
+    assert rows["onnx / kernels"] == pytest.approx(rows["sentence onnx"] / rows["sentence kernels"])
 
 
 def test_each_checkout_needs_a_model(tmp_path: Path) -> None:

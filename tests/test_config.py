@@ -24,7 +24,7 @@ def faults(text: str, *overrides: str) -> tuple[str, ...]:
 
 def test_every_shipped_recipe_is_valid() -> None:
     shipped = sorted(path.stem for path in config.recipes().glob("*.yaml"))
-    ner = ["ner-conll2003", "ner-conll2003-fast", "ner-conll2003-finetuned", "ner-conll2003-hub"]
+    ner = ["ner-conll2003", "ner-conll2003-fast", "ner-conll2003-finetuned", "ner-conll2003-hub", "ner-conll2003-small"]
     pos = ["pos-conll2003", "pos-ewt", "pos-ewt-transformer", "sample"]
     assert shipped == [*ner, "ner-conll2003-transformer", *pos]
     for name in shipped:

@@ -254,3 +254,30 @@ def test_offsets_that_do_not_fit_the_text_are_ignored(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n")
     tagger.convert(tmp_path / "a.jsonl", tmp_path / "b.jsonl", output_format="doccano")
     assert json.loads((tmp_path / "b.jsonl").read_text())["label"] == [[0, 3, "PER"]]
+
+
+def paragraph(raw: str, *sentences: str) -> dict[str, Any]:
+    """Returns a paragraph of spaCy 2 with the tokens `word/tag` of sentences."""
+    tokens = [[token.rpartition("/") for token in sentence.split()] for sentence in sentences]
+    return {"raw": raw, "sentences": [{"tokens": [{"orth": a, "ner": b} for a, _, b in each]} for each in tokens]}
+
+
+def test_the_training_format_of_spacy_2_is_read_with_its_text(tmp_path: Path) -> None:
+    first = paragraph("Ada Quill ran. Bo sat.", "Ada/B-PER Quill/L-PER ran/O ./O", "Bo/U-PER sat/O ./O")
+    documents = [
+        {"id": 3, "paragraphs": [first, paragraph("In  Oslo", "In/O Oslo/U-LOC")]},
+        {"id": 4, "paragraphs": [first]},
+    ]
+    for content in (documents, documents[0]):
+        (tmp_path / "a.json").write_text(json.dumps(content))
+        tagger.convert(tmp_path / "a.json", tmp_path / "b.jsonl", output_format="doccano")
+        row = json.loads((tmp_path / "b.jsonl").read_text().splitlines()[0])
+        assert row["text"] == "Ada Quill ran. Bo sat.\n\nIn  Oslo"
+        assert row["label"] == [[0, 9, "PER"], [15, 17, "PER"], [28, 32, "LOC"]]
+        assert row["id"] == 3
+    tagger.convert(tmp_path / "a.json", tmp_path / "c.conll", scheme="IOB2")
+    assert (tmp_path / "c.conll").read_text().count("\n\n") == 4
+    other = {"id": 1, "paragraphs": [paragraph("another text", "Ada/U-PER")]}
+    (tmp_path / "a.json").write_text(json.dumps([other]))
+    tagger.convert(tmp_path / "a.json", tmp_path / "b.jsonl", output_format="doccano")
+    assert json.loads((tmp_path / "b.jsonl").read_text())["label"] == [[0, 3, "PER"]]

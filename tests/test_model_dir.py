@@ -15,7 +15,7 @@ from tagger.model_dir import State
 
 def test_a_model_saved_and_loaded_is_the_same_model(model_path: Path, tmp_path: Path) -> None:
     model, metrics = model_dir.load(model_path)
-    model_dir.save(model, tmp_path / "model", metrics)
+    model_dir.save(model, tmp_path / "model", metrics, card=model_dir.read_card(model_path))
     for path in model_path.iterdir():
         assert (tmp_path / "model" / path.name).read_bytes() == path.read_bytes()
     sentences = ["Ada lives in Paris .", "Nobody lives in Nowhere ."]

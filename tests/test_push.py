@@ -51,6 +51,7 @@ def test_exactly_the_model_and_its_card_are_uploaded_and_load_again(server: HubS
     expected = {path.name: path.read_bytes() for path in model.iterdir() if path.name not in ("notes.txt", "cache")}
     files = main_files(server)
     assert {name: data for name, data in files.items() if name != ".gitattributes"} == expected
+    assert result.sizes.keys() == expected.keys()
     assert set(server.uploaded.values()) == {expected["weights.safetensors"]}
     assert result.to_json()["files"] == {name: len(data) for name, data in sorted(expected.items())}
     assert result.commit == server.repositories[MINE].refs["main"]
@@ -61,10 +62,10 @@ def test_exactly_the_model_and_its_card_are_uploaded_and_load_again(server: HubS
 def test_the_command_prints_the_commit_or_json(server: HubServer, model: Path) -> None:
     shown = CliRunner().invoke(app, ["push", str(model), f"hub:{MINE}", "--private"])
     commit = server.repositories[MINE].refs["main"]
-    assert shown.output.startswith(f"hub:{MINE}@{commit}: {len(list(model.iterdir()))} files, ")
+    assert shown.stdout.startswith(f"hub:{MINE}@{commit}: {len(list(model.iterdir()))} files, ")
     assert server.repositories[MINE].private
     shown = CliRunner().invoke(app, ["push", str(model), MINE, "--revision", "v2", "--json"])
-    assert json.loads(shown.output)["commit"] == server.repositories[MINE].refs["v2"]
+    assert json.loads(shown.stdout)["commit"] == server.repositories[MINE].refs["v2"]
     shown = CliRunner().invoke(app, ["push", str(model), MINE])
     assert shown.exit_code == 2
     assert f"{MINE}: exists on the Hub and holds" in shown.stderr

@@ -65,6 +65,12 @@ def test_the_installed_wheel_is_what_runs(python: Path, tmp_path: Path) -> None:
     assert str(python.parents[1]) in run(python, tmp_path, "-c", "import tagger; print(tagger.__file__)")
 
 
+def test_the_wheel_holds_the_page_of_the_server(built: dict[str, Path]) -> None:
+    with zipfile.ZipFile(built["wheel"]) as wheel:
+        names = {name.rpartition("/")[2] for name in wheel.namelist() if name.startswith("tagger/serving/page/")}
+    assert names == {"index.html", "page.css", "page.js", "icon.svg"}
+
+
 def test_help_a_recipe_by_name_and_a_doctest_work_from_the_wheel(python: Path, tmp_path: Path) -> None:
     assert "train" in run(python, tmp_path, "-m", "tagger", "--help")
     settings = ("--set", "training.epochs=1", "--set", "model.encoder.hidden_size=4")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 from tagger.analysis.corpus_check import PartFigures, figures, figures_table
 from tagger.analysis.corpus_files import ROLES, CorpusFiles
 from tagger.analysis.parts import Part
-from tagger.choices import InputFormat
+from tagger.choices import InputFormat, list_briefly
 from tagger.config.schema import Data
 from tagger.data import data_settings, reader, splitting
 from tagger.data.corpus import Corpus
@@ -37,10 +37,21 @@ class CorpusSplit:
 
     def to_json(self) -> dict[str, Any]:
         """Returns files and figures as JSON has them."""
-        return {"files": list(map(str, self.files)), "parts": [asdict(part) for part in self.parts]}
+        parts = [asdict(part) for part in self.parts]
+        return {"files": list(map(str, self.files)), "parts": parts, "missing": self.missing}
+
+    @property
+    def missing(self) -> dict[str, list[str]]:
+        """The types, or for plain tags the tags, that a part lacks, by its role; none for a part with all of them."""
+        names = [part.types or part.tags for part in self.parts]
+        every = sorted({name for each in names for name in each})
+        pairs = zip(self.parts, names, strict=True)
+        absent = {part.role: [name for name in every if name not in each] for part, each in pairs}
+        return {role: names for role, names in absent.items() if names}
 
     def __str__(self) -> str:
-        return "\n".join([*figures_table(self.parts), "", *map(str, self.files)])
+        notes = [f"{role} has no {list_briefly(names)}" for role, names in self.missing.items()]
+        return "\n".join([*figures_table(self.parts), "", *notes, *[""] * bool(notes), *map(str, self.files)])
 
 
 class _Piece(NamedTuple):

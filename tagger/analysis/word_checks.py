@@ -11,6 +11,8 @@ LONG_SENTENCE = 250
 """Sentences with more tokens are reported."""
 _JOINERS = "\u200c\u200d"  # needed in Persian, in Indic scripts and in emoji
 _LAST_LATIN = "\u024f"
+_EMOJI_JOINER = "\u200d"  # a tokenizer may cut an emoji after it
+_FLAG, _FLAG_TAGS = "\U0001f3f4", frozenset(map(chr, range(0xE0020, 0xE0080)))
 _FAULTS: tuple[tuple[FindingKind, Severity, str], ...] = (
     ("control-character", "error", "The token has a control character."),
     ("zero-width", "warning", "The token has an invisible character, so that it differs from the word it looks like."),
@@ -77,11 +79,21 @@ def _is_control(word: str, index: int) -> bool:
 
 
 def _is_invisible(word: str, index: int) -> bool:
-    """Returns whether a character is invisible; joiners between letters of scripts that need them are not meant."""
-    if unicodedata.category(word[index]) != "Cf":
+    """Returns whether a character is invisible.
+
+    Joiners between letters of scripts that need them, joiners beside emoji and the tags of flags are not meant.
+    """
+    if unicodedata.category(word[index]) != "Cf" or (word[index] in _FLAG_TAGS and word[0] == _FLAG):
         return False
     neighbours = word[max(index - 1, 0) : index] + word[index + 1 : index + 2]
+    if word[index] == _EMOJI_JOINER and any(map(_is_emoji, neighbours)):
+        return False
     return word[index] not in _JOINERS or len(neighbours) < 2 or min(neighbours) <= _LAST_LATIN
+
+
+def _is_emoji(character: str) -> bool:
+    """Returns whether a character is an emoji, or changes the one before it: its colour or its style."""
+    return character == "\ufe0f" or "\U0001f3fb" <= character <= "\U0001f3ff" or unicodedata.category(character) == "So"
 
 
 def _name(characters: Sequence[str]) -> str:

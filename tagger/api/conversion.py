@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
@@ -23,6 +24,7 @@ from tagger.choices import (
 )
 from tagger.data import data_settings, schemes
 from tagger.data.conversion import Converter, TypeChanges, parse_types
+from tagger.data.decisions import Decisions
 from tagger.data.formats import FORMATS, Layout, brat
 from tagger.data.formats.reading import AnnotationOptions, Fields, ReadOptions, record_of
 from tagger.data.formats.writing import Sink, WriteOptions
@@ -58,6 +60,7 @@ def convert(
     language: str = "en",
     misaligned: Misaligned = "expand",
     max_record_bytes: int = line_reader.MAX_RECORD_BYTES,
+    decisions: str | Path | None = None,
 ) -> Summary:
     """Converts tagged files to another format, as `tagger convert` does, and returns what was written.
 
@@ -88,10 +91,11 @@ def convert(
         language: the ISO code of the language of texts with spans.
         misaligned: expand or contract spans that end within a token, drop them, or stop.
         max_record_bytes: the maximum size of a line, row or sentence in bytes.
+        decisions: a file of decisions about suspects that the page of an audit saved; their changes are made.
 
     Raises:
         ConfigError: an option is unknown or does not fit the data.
-        DataError: an input cannot be read, or the output would overwrite it.
+        DataError: an input cannot be read, the output would overwrite it, or a decision does not fit the inputs.
         StorageError: the output cannot be written.
     """
     check_choices(
@@ -119,6 +123,7 @@ def convert(
             ),
             "max_record_bytes": max_record_bytes,
         },
+        None if decisions is None else Decisions(Path(decisions)),
     )
     is_folder = str(out).endswith(os.sep) or Path(out).is_dir() or work.output_format == "brat"
     items = inputs.find_inputs(
@@ -127,6 +132,8 @@ def convert(
         out=Path(out) if is_folder else None,
     )
     sources = _find_sources(items, work)
+    if work.decisions is not None:
+        work.decisions.check_files([source.path.name for source in sources])
     if work.output_format == "brat":
         summary = _convert_into_pairs(sources, Path(out), work)
     else:
@@ -150,6 +157,7 @@ class _Work:
     scheme: Scheme | None
     types: TypeChanges | None
     read_options: dict[str, object]
+    decisions: Decisions | None = None
     writes_back: bool = True
 
     def find_format(self, path: Path) -> TaggedFormat:
@@ -237,7 +245,7 @@ def _convert_into_pairs(sources: Sequence[_Source], out: Path, work: _Work) -> S
                 document: str | int | None = None
                 for record in writer.write(records, name, is_corpus=is_corpus, is_pair=source.format == "brat"):
                     document = summary.add([record], document)
-                _report(notices)
+                _finish_source(source, work, notices)
             writer.finish()
     summary.seconds += time.perf_counter() - start
     return summary
@@ -253,12 +261,16 @@ def _open_source(source: _Source, work: _Work) -> tuple[Iterator[Record], Notice
         types=work.types,
         needs_text=work.needs_text,
         marks_unknown=work.output_format != "spacy",
+        decide=None if work.decisions is None else partial(work.decisions.take, source.path.name),
     )
     read_options = ReadOptions(label, layout, notices=notices, **work.read_options)  # type: ignore[arg-type]
     return converter.convert(_read_records(source, read_options)), notices, converter
 
 
-def _report(notices: Notices) -> None:
+def _finish_source(source: _Source, work: _Work, notices: Notices) -> None:
+    """Logs what the reader of a source reports; refuses decisions about sentences that it does not have."""
+    if work.decisions is not None:
+        work.decisions.check_taken(source.path.name)
     for line in notices.lines():
         log.warning("%s", line)
 
@@ -279,7 +291,7 @@ def _convert_files(sources: Sequence[_Source], out: Path, work: _Work, summary: 
                 stream.write(new_sink.begin())
             sink = new_sink if sink is None or work.output_format != "parquet" else sink
             output.write(sink, records)
-            _report(notices)
+            _finish_source(source, work, notices)
         if sink is not None:
             stream.write(sink.end())
             stream.flush()

@@ -44,6 +44,10 @@ def convert(
             " Of overlapping spans the longest remains."
         ),
     ] = "expand",
+    decisions: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Make the changes that the page of an audit saved (audit-decisions.json)."),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Convert tagged files to another format.
@@ -72,6 +76,7 @@ def convert(
         unknown_tag=unknown_tag,
         language=language,
         misaligned=misaligned,
+        decisions=decisions,
     )
     if as_json:
         print_result(json_files.dump(summary.to_json()).decode())

@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -269,15 +270,25 @@ def dump_draft(tree: Mapping[str, Any], comments: Mapping[str, str], prefix: str
             yield f"{indent}{name}: {text.removesuffix(_END).rstrip()}{comment}"
 
 
+def _shorten_path(path: Path) -> str:
+    """Returns a path without `..` between its names, unless a link gives these a meaning.
+
+    >>> _shorten_path(Path("runs/../data/train.txt"))
+    'data/train.txt'
+    """
+    short = os.path.normpath(path)
+    return short if os.path.realpath(short) == os.path.realpath(path) else str(path)
+
+
 def _resolve_paths(config: Config, folder: Path) -> Config:
     def resolve(value: str | None) -> str | None:
-        return None if value is None else str(folder / value)
+        return None if value is None else _shorten_path(folder / value)
 
     data, words = config.data, config.model.words
     paths: dict[str, Any] = {role: resolve(getattr(data, role)) for role in ("train", "dev", "test")}
     if data.dataset and (folder / data.dataset).exists():
-        paths["dataset"] = str(folder / data.dataset)
-    words = words.model_copy(update={"vectors": tuple(str(folder / path) for path in words.vectors)})
+        paths["dataset"] = _shorten_path(folder / data.dataset)
+    words = words.model_copy(update={"vectors": tuple(_shorten_path(folder / path) for path in words.vectors)})
     transformer = config.model.transformer
     if transformer.name and (folder / transformer.name).is_dir():
         transformer = transformer.model_copy(update={"name": str(folder / transformer.name)})

@@ -1,12 +1,13 @@
 """Converts tagged records: to other types, to another scheme, and to a text where the source has only tokens."""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, chain, islice
 
 from tagger.choices import Scheme
-from tagger.data import schemes, tag_formats
+from tagger.data import decisions, schemes, tag_formats
+from tagger.data.decisions import Decision
 from tagger.data.formats import Layout, conllu
 from tagger.data.schemes import OUTSIDE
 from tagger.data.sentence import Record, Sentence, SourceText, Span
@@ -68,6 +69,7 @@ class Converter:
         types: the changes of types; None for none.
         needs_text: whether records need a text; tokens are joined by one space, or as CoNLL-U's SpaceAfter says.
         marks_unknown: whether tokens that were not annotated get a tag of their own, for formats in which all have one.
+        decide: returns the decisions about a sentence, by its number among those with tokens; None for none.
 
     Attributes:
         has_spans: whether the tags encode spans, once the first record was converted.
@@ -82,11 +84,15 @@ class Converter:
         types: TypeChanges | None,
         needs_text: bool,
         marks_unknown: bool = True,
+        decide: Callable[[int], Sequence[Decision]] | None = None,
     ) -> None:
         self._name, self._layout, self._scheme, self._types = name, layout, scheme, types
         self._needs_text = needs_text
         unknown_tag = _UNKNOWN_TAG if layout.unknown_tag is None else layout.unknown_tag
         self._unknown_tag = unknown_tag if marks_unknown else schemes.UNKNOWN
+        self._find_decisions = decide
+        self._count = -1  # of sentences with tokens before the current one
+        self._source_scheme: Scheme = "IOB2"
         self._reader: TagReader | None = None
         self._has_logged = False
         self.has_spans = True
@@ -119,6 +125,7 @@ class Converter:
         tags = [sentence.tags for sentence in head]
         detected = schemes.detect(tags)
         self.has_spans = detected.scheme is not None or not {tag for each in tags for tag in each} - {OUTSIDE}
+        self._source_scheme = detected.scheme or "IOB2"
         if self.has_spans:
             self._scheme = self._scheme or (detected.scheme if self._types else None)
             self._reader = TagReader("prefix" if tag_format == "auto" else tag_format, outside)
@@ -140,6 +147,7 @@ class Converter:
             return sentence
         if self._reader is not None:
             sentence = self._reader.read(sentence, self._name)
+        sentence = self._decide(sentence)
         if not self.has_spans:
             return sentence
         spans = schemes.tags_to_spans(sentence.tags)
@@ -151,6 +159,19 @@ class Converter:
         if schemes.UNKNOWN in sentence.tags:
             tags = self._mark_unknown(sentence.tags, tags)
         return replace(sentence, tags=schemes.without_type(tags), spans=spans)
+
+    def _decide(self, sentence: Sentence) -> Sentence:
+        """Returns a sentence with the changes that were decided."""
+        self._count += 1
+        chosen = self._find_decisions(self._count) if self._find_decisions is not None else ()
+        if not chosen:
+            return sentence
+        tags = decisions.apply(sentence, chosen, self._name, has_spans=self.has_spans)
+        if self.has_spans:
+            tags = schemes.spans_to_tags(schemes.tags_to_spans(tags), len(sentence), self._source_scheme)
+            pairs = zip(sentence.tags, tags, strict=True)
+            tags = [old if old == schemes.UNKNOWN and new == OUTSIDE else new for old, new in pairs]
+        return replace(sentence, tags=tuple(tags))
 
     def _mark_unknown(self, previous: Sequence[str], tags: Sequence[str]) -> tuple[str, ...]:
         """Returns tags in which those of tokens that were not annotated can be written."""

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tagger import choices, model_dir, streams
+from tagger import choices, model_card, model_dir, streams
 from tagger.config import Config, loader
 from tagger.errors import ModelError
 from tagger.evaluation import Scores
@@ -123,6 +123,19 @@ def _describe_single(result: TrainingResult) -> str:
     if result.test is not None:
         lines.append(f"test scores of the best model:\n{result.test}")
     return "\n".join([*lines, f"model: {streams.escape_line(str(result.model_dir))}"])
+
+
+def _card_lines(result: ExperimentResult) -> list[str]:
+    """Returns what the card of the best model says about the scores of all seeds."""
+    assert result.best is not None
+    score = result.best.dev.name
+    rows = [f"| seed | dev {score} | test {score} |", "| --- | --- | --- |"]
+    for each in result.results:
+        test = f"{each.test.score:.2f}" if each.test else ""
+        rows.append(f"| {each.seed} | {each.dev.score:.2f} | {test} |")
+    rows.append(f"| mean ± sd | {result.dev} | {result.test or ''} |")
+    note = f"This model has seed {result.best.seed}, the best on the dev data. Compare models by the means."
+    return ["Scores of all seeds:", "", *rows, "", note]
 
 
 def _result_to_json(result: TrainingResult) -> dict[str, Any]:
@@ -228,5 +241,7 @@ def write_results(result: ExperimentResult) -> None:
             result.model_dir
         ):
             model_dir.copy(best, result.model_dir)
+        if len(result.results) > 1 and (card := model_dir.read_card(result.model_dir)):
+            model_dir.write_card(result.model_dir, model_card.with_seeds(card, _card_lines(result)))
     with atomic.wrap_os_errors(result.run_dir):
         atomic.replace(result.run_dir / SEEDS, json_files.dump(result.to_json(), indent=1) + b"\n")

@@ -5,15 +5,18 @@ verified. Its `save_pretrained` removes a `config.json` of somebody else, and a 
 `push_to_hub` replaces the files of any repository that exists.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tagger import __version__, model_dir
+from tagger import __version__, model_card, model_dir
 from tagger.errors import ConfigError, StorageError
 from tagger.io import hub
 from tagger.io.hub import Target
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,10 +65,11 @@ def push(directory: Path, target: Target) -> PushResult:
         StorageError: the Hub refuses the upload, cannot be reached, or holds other files there.
     """
     model_dir.check_publishable(directory)
-    model_dir.load(directory)
-    files = model_dir.read_files(directory)
-    if card := model_dir.read_card(directory):
-        files[model_dir.CARD] = card
+    model, _ = model_dir.load(directory)
+    card = model_dir.read_card(directory) or model_card.build(model)
+    if not model_card.names_license(card):
+        log.warning("%s names no license; fill it in, so that others know what they may do", model_dir.CARD)
+    files = model_dir.read_files(directory) | {model_dir.CARD: model_card.with_name(card, f"hub:{target.name}")}
     replaceable = [name for name in model_dir.MAX_PUBLISHED_BYTES if name not in files]
     message = f"Model of bilstm-crf-tagger {__version__}"
     try:

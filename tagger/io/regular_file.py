@@ -1,13 +1,16 @@
 """Reads regular files that may come from anywhere: opened without blocking, read up to a size limit."""
 
+import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 
 from tagger.errors import StorageError
+
+_CHUNK_BYTES = 1 << 20
 
 
 @contextmanager
@@ -42,6 +45,20 @@ def read(path: Path, *, limit: int) -> bytearray:
         if size > limit:
             raise StorageError(f"{path} has {size} bytes; at most {limit} are read")
         return read_up_to(stream, size)
+
+
+def compute_sha256(paths: Iterable[Path]) -> str:
+    """Returns the SHA-256, in hexadecimal, of the concatenated content of regular files.
+
+    Raises:
+        StorageError: as `open_file`.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        with open_file(path) as (stream, _):
+            while chunk := stream.read(_CHUNK_BYTES):
+                digest.update(chunk)
+    return digest.hexdigest()
 
 
 def read_up_to(stream: FileIO, size: int) -> bytearray:

@@ -13,6 +13,7 @@ from tagger.io import line_reader
 from tagger.jobs.inputs import STDIN
 from tagger.model import TaggerModel
 from tagger.tagging import DecodingOptions
+from tagger.tagging.decoding import check_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,7 @@ def check_options(job: Job, model: TaggerModel) -> None:
     output_format = job.formats.output_format
     if output_format and not FORMATS[output_format].holds_tags and model.scheme is None:
         raise ConfigError(f"the model's tags are plain; {output_format} has spans only, choose another `output_format`")
+    check_model(model, job.decoding)
     if job.on_error == "stop" and job.rejects is not None:
         raise ConfigError("`rejects` is the file for input that `on_error` skip rejects; pass both or neither")
     if job.stream and (job.paths != (STDIN,) or job.out is not None):

@@ -43,8 +43,9 @@ def parse_tag(body: bytes, name: str | None, models: ServedModels, limits: Limit
     request = validate(TagRequest, parse_json(body))
     model = models.find(name or request.model)
     options = choose_options(request, model)
+    max_tokens = limits.tokens_with(request.nbest)
     records = build_records(
-        _list_documents(request), model, limits.max_tokens, language=request.language, newline=request.newline
+        _list_documents(request), model, max_tokens, language=request.language, newline=request.newline
     )
     return Query(model, options, records, partial(_write_documents, model.name, options.decoding))
 
@@ -78,8 +79,9 @@ def parse_doccano(body: bytes, name: str | None, models: ServedModels, limits: L
     request = validate(TextRequest, parse_json(body))
     model = models.find(name or request.model)
     _require_spans(model)
+    max_tokens = limits.tokens_with(request.nbest)
     records = build_records(
-        [{"text": request.text}], model, limits.max_tokens, language=request.language, newline=request.newline
+        [{"text": request.text}], model, max_tokens, language=request.language, newline=request.newline
     )
     return Query(model, choose_options(request, model), records, _write_labels)
 

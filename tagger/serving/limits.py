@@ -16,7 +16,8 @@ class Limits:
 
     Attributes:
         max_body_bytes: the size of a request's body [413].
-        max_tokens: the tokens of a request; a sentence counts as one token more [422].
+        max_tokens: the tokens of a request; a sentence counts as one token more, and with alternatives fewer tokens are
+            accepted [422].
         timeout: seconds from the start of a request to its answer [408].
         max_queue: requests that wait to be tagged [429].
         batch_wait: seconds that a request waits for others to be tagged with.
@@ -37,6 +38,14 @@ class Limits:
                 raise ConfigError(f"`{name}` must be positive, got {getattr(self, name)}")
         if not self.batch_wait >= 0:
             raise ConfigError(f"`batch_wait` must be at least 0, got {self.batch_wait}")
+
+    def tokens_with(self, nbest: int) -> int:
+        """Returns the tokens of a request that asks for alternatives, which take long to find.
+
+        >>> [Limits().tokens_with(nbest) for nbest in (0, 2, 10, 100)]
+        [20000, 20000, 4000, 400]
+        """
+        return self.max_tokens if nbest <= 2 else 2 * self.max_tokens // nbest
 
 
 class RequestError(Exception):

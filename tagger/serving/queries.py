@@ -1,5 +1,6 @@
 """Requests to tag, as objects: parsed from JSON, checked, and converted to records as files of JSON lines are."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple, TypeVar
@@ -18,6 +19,10 @@ from tagger.serving.served_models import ServedModel
 from tagger.tagging import DecodingOptions
 
 _MAX_ERRORS = 5
+_LONG_WORD = re.compile(r"\S{100,}")
+_MARK = re.compile(r"[\W_]")
+_MAX_WORD = 1000  # longer words are divided before they are split
+_MAX_WORK = 5_000_000  # marks times characters of long words, about a second
 Probability = Annotated[float, Field(ge=0, le=1)]
 Tokens = list[str] | list[list[str]]
 _Request = TypeVar("_Request", bound=BaseModel)
@@ -173,6 +178,7 @@ def build_records(
         "request", Layout(), language=language or model.tagger.model.config.data.language, newline=newline
     )
     records, count = [], 0
+    _check_work(documents)
     for number, document in enumerate(documents, 1):
         _check_count(count + _count_at_least(document), max_tokens)  # before it is split, which takes long
         try:
@@ -193,6 +199,17 @@ def _count_at_least(document: Mapping[str, Any]) -> int:
     return len(tokens) if isinstance(tokens, list) else 0
 
 
+def _check_work(documents: Sequence[Mapping[str, Any]]) -> None:
+    """Raises RequestError if the texts would take seconds to split.
+
+    The tokenizer splits marks off a word one by one, and reads the rest of the word again after each of them.
+    """
+    texts = (document.get("text") for document in documents)
+    words = (word for text in texts if isinstance(text, str) for word in _LONG_WORD.findall(text))
+    if sum(len(_MARK.findall(word)) * min(len(word), _MAX_WORD) for word in words) > _MAX_WORK:
+        raise RequestError(422, "words of over 100 characters have too many punctuation marks; separate them by spaces")
+
+
 def _check_count(count: int, max_tokens: int) -> None:
     if count > max_tokens:
-        raise RequestError(422, f"over {max_tokens:,} tokens, the limit of a request; send several requests")
+        raise RequestError(422, f"over {max_tokens:,} tokens, the limit of this request; send several, or lower nbest")

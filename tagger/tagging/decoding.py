@@ -142,6 +142,19 @@ class _Batch(NamedTuple):
         return np.repeat(self.offsets[sentences] + ends - sizes.cumsum(), sizes) + np.arange(sizes.sum())
 
 
+def check_model(model: TaggerModel, options: DecodingOptions) -> None:
+    """Raises ConfigError if a model cannot be decoded with some options: see `Decoder`."""
+    if options.removes_spans and model.scheme is None:
+        name = "threshold" if options.precision is None else "precision"
+        raise ConfigError(f"a {name} removes spans; the model's tags are plain")
+    if options.precision is not None and not model.calibration.thresholds:
+        raise ConfigError("`precision` needs a calibrated model; run `tagger calibrate` with annotated data first")
+    if (options.nbest or options.uncertainty == "margin") and len(model.tags) > _MAX_NBEST_TAGS:
+        raise ConfigError(
+            f"n-best paths are limited to models of {_MAX_NBEST_TAGS} tags; the model has {len(model.tags)}"
+        )
+
+
 class Decoder:
     """Predictions for batches of emissions.
 
@@ -156,15 +169,7 @@ class Decoder:
     """
 
     def __init__(self, model: TaggerModel, span_tags: SpanTags | None, options: DecodingOptions) -> None:
-        if options.removes_spans and span_tags is None:
-            name = "threshold" if options.precision is None else "precision"
-            raise ConfigError(f"a {name} removes spans; the model's tags are plain")
-        if options.precision is not None and not model.calibration.thresholds:
-            raise ConfigError("`precision` needs a calibrated model; calibrate the model on annotated data first")
-        if (options.nbest or options.uncertainty == "margin") and len(model.tags) > _MAX_NBEST_TAGS:
-            raise ConfigError(
-                f"n-best paths are limited to models of {_MAX_NBEST_TAGS} tags; the model has {len(model.tags)}"
-            )
+        check_model(model, options)
         self._head: CRFHead | SoftmaxHead = model.network.head
         self._names, self._scheme, self._span_tags, self._options = model.tags.items, model.scheme, span_tags, options
         self._name_array = np.array(self._names, object)

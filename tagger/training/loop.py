@@ -23,8 +23,9 @@ from tagger.model import TaggerModel
 from tagger.model_dir import State
 from tagger.nn.encoder import RecurrentLayer
 from tagger.signals import StopRequest
-from tagger.training import diagnostics, distillation, optimizers, records
+from tagger.training import cards, diagnostics, distillation, optimizers, records
 from tagger.training import state as training_state
+from tagger.training.cards import CardBuilder
 from tagger.training.corpora import Corpora
 from tagger.training.dev_scorer import DevScorer
 from tagger.training.epoch_record import Diagnostics, EpochRecord
@@ -81,6 +82,7 @@ class Loop:
             if isinstance(layer, RecurrentLayer):
                 layer.threads = self._threads
         self._digests = data.digests()
+        self.cards = CardBuilder(config, data, self._digests)
         self._batches = self._shuffle_batches(0)
 
     def distill(self, teacher: TaggerModel) -> None:
@@ -207,7 +209,8 @@ class Loop:
         self.history.append(record)
         progress.epoch, progress.step, progress.stats = progress.epoch + 1, 0, EpochStats()
         if record.best:
-            model_dir.save(self._evaluated_model, self.run_dir / BEST, record.to_json())
+            card = self.cards.build(self.model, record.epoch, [cards.dev_scores(record)])
+            model_dir.save(self._evaluated_model, self.run_dir / BEST, record.to_json(), card=card)
         self.save_checkpoint()
         records.write_metrics(self.run_dir, self.history)
         self._report_epoch(record)
@@ -265,8 +268,12 @@ class Loop:
         patience = self.settings.patience
         if patience is None or not self.history:
             return False
-        best = max(record.epoch for record in self.history if record.best)
-        return self.progress.epoch - best >= patience
+        return self.progress.epoch - self.best_epoch >= patience
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch of the best model so far."""
+        return max(record.epoch for record in self.history if record.best)
 
     def _shuffle_batches(self, epoch: int) -> list[list[int]]:
         settings = self.settings

@@ -22,7 +22,7 @@ from tagger.io import atomic
 from tagger.model import TaggerModel, build_model, read_tables, without_unread_layers
 from tagger.signals import StopRequest
 from tagger.tagging import Tagger
-from tagger.training import corpora, optimizers, records, transfer
+from tagger.training import cards, corpora, optimizers, records, transfer
 from tagger.training.corpora import Corpora
 from tagger.training.epoch_record import EpochRecord
 from tagger.training.events import Callback
@@ -305,15 +305,17 @@ def _finish(loop: Loop, data: Corpora, device: torch.device) -> TrainingResult:
     except ValueError as error:
         raise ModelError(f"{best}/metrics.json: {error}") from error
     tagger = Tagger(model, device, workers=torch.get_num_threads(), hidden_state_cache=loop.hidden_state_cache)
-    dev = evaluate_with_predictions(tagger, data.dev).counts
-    counts, test = {"dev": dev}, None
+    evaluations = {"dev": evaluate_with_predictions(tagger, data.dev)}
     if data.test is not None:
         if loop.hidden_state_cache is not None:
             open_provider(model, data.test.sentences, loop.hidden_state_cache, device)  # fills the cache
-        scored = evaluate_with_predictions(tagger, data.test)
-        test, counts["test"] = scored.report, scored.counts
-        log.info("test: %s", test.signature)
+        evaluations["test"] = evaluate_with_predictions(tagger, data.test)
+        log.info("test: %s", evaluations["test"].report.signature)
+    test = evaluations["test"].report if "test" in evaluations else None
+    scores = [cards.part_scores(role, evaluation) for role, evaluation in evaluations.items()]
+    model_dir.write_card(best, loop.cards.build(model, loop.best_epoch, scores))
     records.write_metrics(run_dir, loop.history, test)
     records.plot(run_dir, loop.history)
+    counts = {role: evaluation.counts for role, evaluation in evaluations.items()}
     records.write_counts(run_dir, counts)  # last: this file marks the training as finished
     return TrainingResult(run_dir, loop.settings.seed, tuple(loop.history), test)

@@ -1,7 +1,6 @@
 """Pretrained transformers: the only code that uses Hugging Face's transformers library."""
 
 import copyreg
-import hashlib
 import re
 import warnings
 from collections.abc import Iterator
@@ -25,7 +24,6 @@ CONFIG_FILE, TOKENIZER_FILE = "config.json", "tokenizer.json"
 _TOKENIZER_CONFIG, _WEIGHTS, _INDEX = "tokenizer_config.json", "model.safetensors", "model.safetensors.index.json"
 _VOCABULARIES = ("vocab.txt", "vocab.json", "*.model")
 _TOKENIZER_PARTS = ("merges.txt", "special_tokens_map.json", "added_tokens.json")
-_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ def load(name: str, revision: str | None = None) -> Pretrained:
         parsed = architecture.parse(_read(folder / CONFIG_FILE, architecture.MAX_CONFIG_BYTES))
         config = _build_config(transformers, parsed)
         tokenizer = _read_tokenizer(transformers, folder)
-        digest = _hash_files(weights)
+        digest = regular_file.compute_sha256(weights)
         if commit is not None:
             _check_download(weights, digest)
         encoder = _load_network(transformers, parsed, config, folder)
@@ -236,20 +234,13 @@ def _read(path: Path, limit: int) -> bytes:
         raise ConfigError(*error.faults) from error
 
 
-def _hash_files(paths: list[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        with regular_file.open_file(path) as (stream, _):
-            while chunk := stream.read(_CHUNK_BYTES):
-                digest.update(chunk)
-    return digest.hexdigest()
-
-
 def _check_download(weights: list[Path], digest: str) -> None:
     """Raises ValueError if a file has another SHA-256 than the Hub names: in the local cache its name is this hash."""
     for path in weights:
         blob = path.resolve()
-        if _SHA256.fullmatch(blob.name) and blob.name != (digest if len(weights) == 1 else _hash_files([path])):
+        if _SHA256.fullmatch(blob.name) and blob.name != (
+            digest if len(weights) == 1 else regular_file.compute_sha256([path])
+        ):
             raise ValueError(f"its {path.name} is damaged: its SHA-256 is not that of the Hub; remove {blob}")
 
 

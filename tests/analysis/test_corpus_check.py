@@ -10,6 +10,13 @@ from tagger.cli import app
 from tagger.errors import ConfigError, DataError
 from tests.analysis.corpora import check, examples, findings, write
 
+EMOJI = (
+    "\U0001f469\u200d",
+    "\u200d\U0001f680",
+    "\u2764\ufe0f\u200d",
+    "\U0001f44d\U0001f3fd\u200d",
+    "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
+)
 GOOD = "Ada/B-PER lives/O in/O York/B-LOC | York/B-LOC is/O old/O"
 
 
@@ -185,7 +192,7 @@ def test_odd_characters_are_reported_with_their_name(tmp_path: Path, token: str,
     assert examples(result, kind) == [("train.txt:2", f"{token!r} with {name}")]
 
 
-@pytest.mark.parametrize("token", ["می‌خواهم", "👩‍🚀", "10\u00a0000", "naïve", "क्‍ष"])
+@pytest.mark.parametrize("token", ["می‌خواهم", "👩‍🚀", "10\u00a0000", "naïve", "क्‍ष", *EMOJI])
 def test_characters_that_a_language_needs_are_not_odd(tmp_path: Path, token: str) -> None:
     result = check(tmp_path, train=f"in/O {token}/B-LOC")
     assert [each.kind for each in result.findings] == ["rare-type"]

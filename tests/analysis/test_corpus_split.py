@@ -188,3 +188,14 @@ def test_lines_after_the_last_sentence_are_preserved(tmp_path: Path) -> None:
     parts = [file.read_text() for file in tagger.split(path, out=tmp_path / "parts").files]
     assert sum(part.count("-DOCSTART-") for part in parts) == 1
     assert sum(map(len, parts)) == len(path.read_text())
+
+
+def test_types_that_a_part_lacks_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.conll").write_text("Ada B-PER\nran O\n\n" * 30 + "Oslo B-LOC\n\n")
+    done = run(tmp_path / "a.conll", "--out", tmp_path / "parts")
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if " has no " in line] == ["dev has no LOC", "test has no LOC"]
+    again = run(tmp_path / "a.conll", "--out", tmp_path / "more", "--json")
+    assert json.loads(again.stdout)["missing"] == {"dev": ["LOC"], "test": ["LOC"]}
+    (tmp_path / "b.conll").write_text("Ada B-PER\nran O\n\n" * 30)
+    assert " has no " not in run(tmp_path / "b.conll", "--out", tmp_path / "other").stdout

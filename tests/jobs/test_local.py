@@ -204,7 +204,7 @@ def test_a_folder_of_brat_is_tagged_as_such_a_folder(
     assert {name: written[name] for name in texts} == texts
     rows = [line.split("\t") for name in ("a.ann", "sub/b.ann") for line in written[name].splitlines()]
     assert {row[1].split()[0] for row in rows} <= {"PER", "LOC"}
-    assert "T2\tPER 1 4\tAda\n" in written["a.ann"]
+    assert "T1\tPER 1 4\tAda\n" in written["a.ann"]
     again = tmp_path / "again"
     into(model, model_path, again, tmp_path / "out" / "a.ann")
     assert (again / "a.ann").read_text() == written["a.ann"]
@@ -620,3 +620,11 @@ def test_text_files_in_another_format_are_read_in_it_or_named(
     ]
     assert sorted(path.name for path in (tmp_path / "out").glob("*.*")) == ["a.txt", "b.jsonl", "c.jsonl", "d.jsonl"]
     assert (tmp_path / "out" / "a.txt").read_text() == "Ada S-PER\nran O\n\nno O\n"
+
+
+def test_options_that_the_model_cannot_meet_are_refused_before_any_output(model: Tagger, model_path: Path) -> None:
+    out, decoding = BytesIO(), DecodingOptions(precision=0.95)
+    job = Job((STDIN,), model_path, Formats("lines", "tsv"), decoding)
+    with pytest.raises(ConfigError, match="`precision` needs a calibrated model; run `tagger calibrate`"):
+        local.run(model, job, (BytesIO(b"Ada ran\n"), out))
+    assert out.getvalue() == b""

@@ -38,8 +38,8 @@ def mutations(data: bytes, count: int, seed: str) -> Iterator[bytes]:
 
 @pytest.fixture
 def copy(model_path: Path, tmp_path: Path) -> Path:
-    """A copy of the trained model."""
-    return Path(shutil.copytree(model_path, tmp_path / "model"))
+    """A copy of the trained model, without the card, which a user may edit."""
+    return Path(shutil.copytree(model_path, tmp_path / "model", ignore=shutil.ignore_patterns("README.md")))
 
 
 def test_every_damage_to_a_file_of_a_model_is_detected(copy: Path) -> None:

@@ -119,11 +119,11 @@ class Page:
     def press(self, key: str, count: int = 1) -> None:
         """Presses a key, such as Tab or ArrowRight."""
         codes = {"Tab": 9, "Enter": 13, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Home": 36}
+        text = {"text": "\r"} if key == "Enter" else {}
         for _ in range(count):
-            for kind in ("rawKeyDown", "keyUp"):
-                self.call(
-                    "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=codes.get(key, 0)
-                )
+            for kind in ("keyDown" if text else "rawKeyDown", "keyUp"):
+                event = {"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": codes[key]}
+                self.call("Input.dispatchKeyEvent", **event, **text)
 
     def screenshot(self, path: Path) -> None:
         """Saves the page as a PNG."""

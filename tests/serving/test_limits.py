@@ -117,13 +117,31 @@ def test_a_body_that_is_too_large_is_refused(models: ServedModels, headers: dict
 def test_a_request_with_too_many_tokens_is_refused(models: ServedModels, body: dict[str, Any]) -> None:
     with open_client(models, Limits(max_tokens=49)) as client:
         error = refuse(client.post("/tag", json=body), 422)
-        assert error == "over 49 tokens, the limit of a request; send several requests"
+        assert error == "over 49 tokens, the limit of this request; send several, or lower nbest"
+
+
+def test_alternatives_are_found_for_fewer_tokens(models: ServedModels) -> None:
+    with open_client(models, Limits(max_tokens=50)) as client:
+        assert client.post("/tag", json={"text": "a " * 20, "nbest": 2}).status_code == 200
+        error = refuse(client.post("/tag", json={"text": "a " * 20, "nbest": 10}), 422)
+        assert error.startswith("over 10 tokens, the limit of this request")
 
 
 def test_too_many_texts_are_refused(client: TestClient) -> None:
     error = refuse(client.post("/tag", json={"texts": [""] * 1001}), 422)
     assert error == "1,001 texts; the limit is 1,000 in a request"
     assert refuse(client.post("/predict", json={"tasks": [{}] * 1001}), 422).startswith("tasks: expected ")
+
+
+@pytest.mark.parametrize("text", ["!" * 6000, "a,\U0001f600" * 4000, ("('" * 500 + " ") * 11])
+def test_a_text_that_takes_long_to_split_is_refused(models: ServedModels, text: str) -> None:
+    with pytest.raises(RequestError, match="too many punctuation marks"):
+        build_records([{"text": "Ada"}, {"text": text}], models.find(None), 20_000)
+
+
+def test_long_words_of_usual_texts_are_accepted(models: ServedModels) -> None:
+    text = "https://example.org/a/b?c=d-e&f=" + "g" * 100 + " " + "\U0001f600" * 300 + "\u4e00" * 1000
+    assert len(build_records([{"text": text}], models.find(None), 20_000)) == 1
 
 
 def test_a_long_text_is_refused_before_it_is_split(models: ServedModels, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,6 +309,12 @@ def test_the_page_and_its_parts_come_from_the_package_and_nothing_else_is_served
         assert "/openapi.json describes the paths" in refuse(client.get(path, follow_redirects=False), 404)
     assert refuse(client.get("/tag"), 405) == "GET is not a method of '/tag'"
     assert refuse(client.post("/tag/"), 404)
+
+
+def test_a_fault_of_the_server_is_a_json_error(models: ServedModels, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ServedModels, "describe", lambda _: 1 / 0)
+    with open_client(models) as client:
+        assert refuse(client.get("/models"), 500) == "internal error; the log of the server has the details"
 
 
 @pytest.mark.parametrize(

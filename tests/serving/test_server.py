@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +15,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from typer.testing import CliRunner
 
+from tagger.cli import app
 from tagger.serving.limits import Limits
 from tests.robustness.runs import SCALE
 from tests.serving.processes import start_server
@@ -151,3 +154,44 @@ def test_sigterm_finishes_requests_in_flight_and_refuses_new_ones(model_path: Pa
             assert stream.read().endswith(b"}\n]}\n")
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((str(parts.hostname), parts.port), timeout=5)
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    """Returns the exit code and the errors of `tagger serve`."""
+    done = CliRunner().invoke(app, ["serve", *map(str, arguments)])
+    return done.exit_code, done.stderr
+
+
+def test_a_port_in_use_is_an_error_of_one_line(model_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        code, errors = run(model_path, "--port", port)
+    assert code == 2
+    assert errors == (f"cannot listen at 127.0.0.1, port {port}: address already in use; choose --host and --port\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["{tmp}/none"], "no such model directory"),
+        (["a=b c=d"], "no such model directory"),
+        (["a b=c"], "expected a name of letters, digits, dots, hyphens and underscores before ="),
+        (["{tmp}", "--host", "256.256.256.256"], "cannot listen at 256.256.256.256"),
+        (["{tmp}", "--timeout", "0"], "Invalid value for '--timeout'"),
+        ([], "Missing argument 'MODEL'"),
+    ],
+)
+def test_faults_of_a_user_are_errors_of_one_line(tmp_path: Path, arguments: list[str], error: str) -> None:
+    code, errors = run(
+        *(argument.format(tmp=tmp_path) for argument in arguments), *["--port", "0"][: 2 * bool(arguments)]
+    )
+    assert code == 2
+    assert error in errors
+    assert errors.count("\n") == 1
+
+
+def test_a_missing_extra_is_an_error_of_one_line(model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "tagger.serving.app", raising=False)
+    monkeypatch.delattr("tagger.serving.app", raising=False)
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    assert run(model_path) == (2, "the server needs FastAPI: pip install 'bilstm-crf-tagger[serve]'\n")

@@ -7,6 +7,7 @@ A row is annotated in one of three ways:
   with `result` (Label Studio)
 - tokens with `tags` or `ner_tags`, or with spans whose `start` and `end` are token indices
 - a pair `[text, {"entities": [[start, end, type], …]}]` (spaCy)
+- `paragraphs` of `sentences` of `tokens` with `orth` and `ner` (spaCy 2)
 
 A row without an annotation, or with null, is skipped and reported. Rows of Prodigy that were accepted, and of Label
 Studio's JSON-min, have no field of spans if they have no span.
@@ -233,7 +234,7 @@ def _read_row(row: Mapping[str, Any], options: AnnotationOptions) -> Annotation:
         for name in span_names:
             if name != tags_name and not options.prefers_tags:
                 _check_agreement(row, tags, tags_name, name, fields)
-        return _place(TokenTags(sentences, tags), row, text)
+        return _with_text(TokenTags(sentences, tags), row, text)
     if text is None and tokens is None:
         raise ValueError(_missing_fault(row, fields, has_source=False))
     if not span_names and not _is_without_spans(row):
@@ -246,7 +247,7 @@ def _read_row(row: Mapping[str, Any], options: AnnotationOptions) -> Annotation:
     return TokenSpans(row_fields.split_tokens(row, tokens), spans)
 
 
-def _place(annotation: TokenTags, row: Mapping[str, Any], text: str | None) -> TokenTags:
+def _with_text(annotation: TokenTags, row: Mapping[str, Any], text: str | None) -> TokenTags:
     """Returns tokens with the text of their row, if the row has their offsets and these fit."""
     tokens = [token for sentence in annotation.sentences for token in sentence]
     offsets = _token_offsets(row, len(tokens))

@@ -12,16 +12,60 @@ ANNOTATED_TYPES = "annotated_types"
 
 
 def unpack(value: Any) -> dict[str, Any]:
-    """Returns the row of a JSON value: an object, or a pair of a text and an object.
+    """Returns the row of a JSON value: an object, a pair of a text and an object, or a document of spaCy 2.
 
     Raises:
-        ValueError: the value is neither.
+        ValueError: the value is none of these.
     """
     if isinstance(value, dict):
-        return value
+        return _unpack_paragraphs(value) if _has_paragraphs(value) else value
     if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], dict):
         return {"text": value[0]} | value[1]
     raise ValueError(f"expected an object in braces, found {shorten(repr(value))}")
+
+
+def _has_paragraphs(value: Mapping[str, Any]) -> bool:
+    """Returns whether an object is a document in the training format of spaCy 2, or a paragraph of one."""
+    paragraphs = value.get("paragraphs", [value])
+    return isinstance(paragraphs, list) and bool(paragraphs) and all(map(_is_paragraph, paragraphs))
+
+
+def _is_paragraph(value: Any) -> bool:
+    sentences = value.get("sentences") if isinstance(value, dict) else None
+    return isinstance(sentences, list) and all(
+        isinstance(sentence, dict)
+        and isinstance(sentence.get("tokens"), list)
+        and all(isinstance(token, dict) and isinstance(token.get("orth"), str) for token in sentence["tokens"])
+        for sentence in sentences
+    )
+
+
+def _unpack_paragraphs(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the row of a document of spaCy 2: its tokens with their entities and, if all have one, the text."""
+    paragraphs = value.get("paragraphs", [value])
+    sentences = [sentence["tokens"] for paragraph in paragraphs for sentence in paragraph["sentences"]]
+    row: dict[str, Any] = {"id": value["id"]} if "id" in value else {}
+    row["tokens"] = [[token["orth"] for token in sentence] for sentence in sentences]
+    if any("ner" in token for sentence in sentences for token in sentence):
+        row["tags"] = [[token.get("ner", "-") for token in sentence] for sentence in sentences]
+    raw = [paragraph.get("raw") for paragraph in paragraphs]
+    if all(isinstance(text, str) for text in raw):
+        text = "\n\n".join(raw)
+        offsets = _find_offsets(text, [token for sentence in row["tokens"] for token in sentence])
+        row |= {} if offsets is None else {"text": text, "offsets": offsets}
+    return row
+
+
+def _find_offsets(text: str, tokens: Iterable[str]) -> list[tuple[int, int]] | None:
+    """Returns start and end of each token in a text that has them in this order; None for another text."""
+    offsets, end = [], 0
+    for token in tokens:
+        start = text.find(token, end)
+        if start < 0 or text[end:start].strip():
+            return None
+        end = start + len(token)
+        offsets.append((start, end))
+    return offsets
 
 
 def find_text(row: Mapping[str, Any], fields: Fields) -> str | None:

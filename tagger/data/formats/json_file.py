@@ -83,6 +83,11 @@ def read_raw_rows(source: Path | BinaryIO, options: ReadOptions) -> Iterator[tup
     return ((row.value, row.raw) for row in _read_rows(source, options))
 
 
+def read_located_rows(source: Path, options: ReadOptions) -> Iterator[tuple[Any, str]]:
+    """Yields the value and the location of each record that is not null; see `read_records` for errors."""
+    return ((row.value, row.locate(options.name)) for row in _read_rows(source, options))
+
+
 def _refuse(row: _Row, error: Exception, options: ReadOptions) -> None:
     options.refuse(f"{row.locate(options.name)}: {error}", row.line, row.raw[: line_reader.MAX_REJECT_BYTES], error)
 
@@ -150,7 +155,9 @@ def _find_records(text: str) -> Iterator[_Value]:
 
 
 def _is_record(value: Any) -> bool:
-    return isinstance(value, dict) and (isinstance(value.get("text"), str) or "tokens" in value)
+    return isinstance(value, dict) and (
+        isinstance(value.get("text"), str) or "tokens" in value or isinstance(value.get("paragraphs"), list)
+    )
 
 
 def _holds_records(values: Any) -> bool:

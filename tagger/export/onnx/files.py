@@ -39,7 +39,7 @@ def check_writable(directory: Path, *, overwrite: bool) -> None:
                 raise StorageError(f"{directory}: exists and was not made by this tool; choose another directory")
             if not _is_replaceable(directory, overwrite=overwrite):
                 raise StorageError(f"{directory}: exists already; choose another directory, or pass `overwrite=True`")
-    atomic.check_writable(atomic.unfinished_path(directory.parent))
+    atomic.check_writable(atomic.unfinished_path(directory.parent) if directory.exists() else directory)
 
 
 def write(directory: Path, contents: dict[str, bytes], *, overwrite: bool) -> None:

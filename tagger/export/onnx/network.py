@@ -92,13 +92,13 @@ class NetworkNodes:
 
     def _add_document_context(self, module: DocumentContext, table: "_WordTable") -> str:
         """Returns the vectors (R, D) of the pairs of a document and a word."""
-        graph, neighbours = self._graph, ports.CONTEXT_NEIGHBOURS  # (R, M, 2)
-        is_occurrence = graph.add("GreaterOrEqual", neighbours, 0)
-        vectors = table.add_lookup(graph, graph.add("Max", neighbours, 0))  # (R, M, 2, D)
-        vectors = graph.add("Where", graph.add("Unsqueeze", is_occurrence, axes(3)), vectors, np.float32(0))
-        sums = graph.add("ReduceSum", vectors, axes(1), keepdims=0)  # (R, 2, D)
-        counts = graph.add("ReduceSum", graph.cast(is_occurrence, "float32"), axes(1), keepdims=0)  # (R, 2)
-        means = graph.add("Div", sums, graph.add("Unsqueeze", counts, axes(2)))
+        graph = self._graph
+        neighbours = graph.add("Transpose", ports.CONTEXT_NEIGHBOURS, perm=[0, 2, 1])  # (R, 2, M)
+        is_occurrence = graph.cast(graph.add("GreaterOrEqual", neighbours, 0), "float32")
+        vectors = table.add_lookup(graph, graph.add("Max", neighbours, 0))  # (R, 2, M, D)
+        sums = graph.add("MatMul", graph.add("Unsqueeze", is_occurrence, axes(2)), vectors)  # (R, 2, 1, D)
+        counts = graph.add("ReduceSum", is_occurrence, axes(2), keepdims=1)
+        means = graph.add("Div", sums, graph.add("Unsqueeze", counts, axes(3)))
         features = self._add_concat([graph.add("Reshape", means, axes(0, -1)), ports.CONTEXT_CASING], 1)
         return graph.add("Tanh", self._add_linear(module.projection, features))
 

@@ -45,9 +45,9 @@ function isShown(mark) {
 
 function createMark(content, mark) {
   const node = create("mark", "", `c${model().colours[mark.type] ?? 0}`);
-  node.append(create("bdi", visible(content)), create("span", visible(mark.type), "type"));
-  if (mark.probability !== undefined) node.append(create("span", `probability ${format(mark.probability)}`, "tip"));
-  node.dir = "auto";
+  // A bdi, and an element with dir, would not count for the direction of the line.
+  node.append(create("span", visible(content), "surface"), create("bdi", visible(mark.type), "type"));
+  if (mark.probability !== undefined) node.append(create("bdi", `probability ${format(mark.probability)}`, "tip"));
   return node;
 }
 
