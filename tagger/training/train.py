@@ -1,11 +1,12 @@
 """Training with one seed: start, resume, finish."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -175,7 +176,7 @@ def resume(
         with open_hidden_state_cache(config) as cache:
             loop = Loop(config, model, inputs.data, run_dir, target, callback, cache)
             state = model_dir.load_state(newest, loop.max_state_bytes)
-            _check_epochs(run_dir, state.progress.get("epoch"), stored.config, config)
+            _check_epochs(run_dir, state.progress, stored.config, config)
             if config.training.distill:
                 loop.distill(model_dir.load(run_dir / INITIAL, transformer=model.transformer)[0])
             loop.restore(state)
@@ -201,14 +202,15 @@ def _read_finished(run_dir: Path, newest: Path, config: Config, data: Corpora) -
     return result if is_finished else None
 
 
-def _check_epochs(run_dir: Path, finished: object, stored: Config, config: Config) -> None:
-    """Raises ConfigError if a training that is to be resumed with fewer epochs has finished more of them already."""
-    epochs = config.training.epochs
-    if epochs < stored.training.epochs and isinstance(finished, int) and finished > epochs:
-        raise ConfigError(
-            f"{run_dir}: {counted(finished, 'epoch')} are finished; training.epochs must be at least {finished}, got"
-            f" {epochs}"
-        )
+def _check_epochs(run_dir: Path, progress: Mapping[str, Any], stored: Config, config: Config) -> None:
+    """Raises ConfigError if a training that is to be resumed with fewer epochs has started more of them already."""
+    finished, step, epochs = progress.get("epoch"), progress.get("step"), config.training.epochs
+    if epochs >= stored.training.epochs or not isinstance(finished, int) or not isinstance(step, int):
+        return
+    started = finished + (step > 0)
+    if started > epochs:
+        reason = f"epoch {started} has started" if step else f"{counted(finished, 'epoch')} are finished"
+        raise ConfigError(f"{run_dir}: {reason}; training.epochs must be at least {started}, got {epochs}")
 
 
 def check_no_tables(config: Config, init_from: Path | None) -> None:

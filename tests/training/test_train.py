@@ -315,6 +315,18 @@ def test_a_directory_that_holds_a_training_is_refused(train: Train, tmp_path: Pa
     assert lines(tmp_path / "run") == before
 
 
+def test_a_run_does_not_resume_with_fewer_epochs_than_it_has_started(train: Train, tmp_path: Path) -> None:
+    def interrupt(event: Event) -> None:
+        if isinstance(event, StepEnd) and event.epoch == 1 and event.step == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train("training.epochs=3", "training.checkpoint_steps=1", callback=interrupt)
+    shorter = load(str(tmp_path / "run" / "config.yaml"), ["training.epochs=1"])
+    with pytest.raises(ConfigError, match=r"epoch 2 has started; training\.epochs must be at least 2, got 1"):
+        training.resume(tmp_path / "run", device="cpu", config=shorter)
+
+
 def test_a_run_whose_data_has_changed_is_refused(train: Train, tmp_path: Path) -> None:
     train()
     with (tmp_path / "train.conll").open("a") as stream:
