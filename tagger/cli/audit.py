@@ -39,7 +39,8 @@ def audit(
     """Find labels that may be wrong, the most improbable first.
 
     Each annotation is judged by models that are trained without its document. Writes suspects.jsonl, a page to review
-    them (audit.html), and weights.jsonl for training.sentence_weights.
+    them (audit.html), and weights.jsonl for training.sentence_weights. The page saves decisions, which
+    tagger convert --decisions applies to the data.
     """
     from tagger.api import audit as api
 
