@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -382,7 +382,8 @@ def _parse_value(text: str, types: Collection[Any]) -> object:
     except yaml.YAMLError:
         return stripped
     is_quoted = stripped[0] in "'\"" and isinstance(value, str)
-    return value if is_quoted or (int in types and type(value) is int) else stripped
+    is_other = (int in types and type(value) is int) or (Literal[False] in types and value is False)
+    return value if is_quoted or is_other else stripped
 
 
 def _find_types(key: Key) -> Iterator[Any]:

@@ -108,6 +108,10 @@ def check_transformer(source: TaggerModel, chosen: Pretrained | None, settings: 
         )
     if known is None:
         return
+    if PurePath(settings.name or "").name != PurePath(known.origin.name).name:
+        raise ConfigError(
+            f"cannot start from the model: its transformer is {known.origin.name}, the recipe names {settings.name}"
+        )
     ours, theirs = settings, source.config.model.transformer
     for name in ("trainable", "layers", "pooling", "mix", "output_dim"):
         old, new = getattr(theirs, name), getattr(ours, name)
@@ -115,10 +119,6 @@ def check_transformer(source: TaggerModel, chosen: Pretrained | None, settings: 
             raise ConfigError(
                 f"cannot start from the model: model.transformer.{name} is {old} in the model and {new} in the recipe"
             )
-    if PurePath(settings.name or "").name != PurePath(known.origin.name).name:
-        raise ConfigError(
-            f"cannot start from the model: its transformer is {known.origin.name}, the recipe names {settings.name}"
-        )
     if chosen is not None and chosen.origin.digest != known.origin.digest:
         raise ConfigError(
             f"cannot start from the model: its transformer {known.origin.name} has other weights than"

@@ -1,4 +1,5 @@
 import random
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -6,7 +7,7 @@ from seqeval.metrics.sequence_labeling import get_entities
 
 from tagger.choices import Scheme, options
 from tagger.data import schemes
-from tagger.data.sentence import Span
+from tagger.data.sentence import Alternative, Sentence, Span
 from tests import conlleval
 from tests.robustness.runs import SCALE
 
@@ -135,3 +136,11 @@ def test_a_type_may_contain_hyphens_and_spaces():
     spans = (Span("B-PER one", 0, 2), Span("I", 2, 3))
     for scheme in SCHEMES:
         assert schemes.tags_to_spans(schemes.spans_to_tags(spans, 4, scheme)) == spans
+
+
+def test_alternatives_are_encoded_in_the_scheme_too() -> None:
+    given = Sentence(("New", "York"), tags=("B-LOC", "E-LOC"), spans=(Span("LOC", 0, 2),))
+    given = replace(given, alternatives=(Alternative(("S-LOC", "O"), 0.5),))
+    found = schemes.encode_sentence(given, "IOB1")
+    assert found.tags == ("I-LOC", "I-LOC")
+    assert found.alternatives == (Alternative(("I-LOC", "O"), 0.5),)

@@ -21,7 +21,7 @@ from tagger.choices import OutputFormat
 from tagger.cli import app
 from tagger.data import data_settings
 from tagger.data.formats import Layout
-from tagger.data.sentence import Alternative, Sentence, Span
+from tagger.data.sentence import Sentence
 from tagger.errors import ConfigError, DataError, Stopped, StorageError
 from tagger.io import atomic, line_reader
 from tagger.jobs import pools
@@ -569,14 +569,6 @@ def test_a_whole_output_that_is_gone_is_told(model: Tagger, model_path: Path, tm
     (out / JOB_FOLDER / "part-000000").unlink()
     with pytest.raises(StorageError, match="is missing, but the journal counts it as complete"):
         into(model, model_path, out, tmp_path / "a.txt", tmp_path / "b.txt", resume=True)
-
-
-def test_alternatives_are_spelt_in_the_scheme_too() -> None:
-    given = Sentence(("New", "York"), tags=("B-LOC", "E-LOC"), spans=(Span("LOC", 0, 2),))
-    given = replace(given, alternatives=(Alternative(("S-LOC", "O"), 0.5),))
-    found = local._to_scheme(given, "IOB1")
-    assert found.tags == ("I-LOC", "I-LOC")
-    assert found.alternatives == (Alternative(("I-LOC", "O"), 0.5),)
 
 
 def test_a_record_beyond_the_limit_of_the_job_is_set_aside_and_the_limit_is_part_of_the_job(

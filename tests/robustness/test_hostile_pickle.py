@@ -51,7 +51,7 @@ def test_the_pickle_of_these_tests_runs_code_when_loaded(payload: bytes, marker:
 def test_a_pickle_as_any_file_of_a_model_is_refused(
     model_path: Path, tmp_path: Path, payload: bytes, sealed: bool
 ) -> None:
-    for name in sorted(path.name for path in model_path.iterdir()):
+    for name in sorted({path.name for path in model_path.iterdir()} - {model_dir.CARD}):  # no code parses the card
         model = Path(shutil.copytree(model_path, tmp_path / name))
         if sealed and name != model_dir.MANIFEST:
             put(model, payload, name)

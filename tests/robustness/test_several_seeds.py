@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tagger import experiments
+from tagger import experiments, model_dir
 from tagger.config import Config, dump
 from tagger.errors import StorageError
 from tagger.experiments import ExperimentResult
@@ -48,7 +48,10 @@ def assert_same(run: Path, whole: ExperimentResult) -> None:
         counts = [(place / f"seed-{seed}" / "counts.json").read_bytes() for place in (run, whole.run_dir)]
         assert counts[0] == counts[1]
     assert whole.best is not None
-    assert tree(run / "model-best") == tree(run / f"seed-{whole.best.seed}" / "model-best")
+    best, seed = tree(run / "model-best"), tree(run / f"seed-{whole.best.seed}" / "model-best")
+    assert best.pop(model_dir.CARD) == (whole.model_dir / model_dir.CARD).read_bytes()  # it has the scores of all seeds
+    seed.pop(model_dir.CARD)
+    assert best == seed
     assert summary(run) == summary(whole.run_dir)
 
 

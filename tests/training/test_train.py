@@ -15,7 +15,7 @@ import torch
 import tagger
 from tagger import model_dir, training
 from tagger.config import Config, dump, load, parse
-from tagger.data import batching, word_encoding
+from tagger.data import word_arrays, word_encoding
 from tagger.data.vocab import Vocab
 from tagger.errors import ConfigError, ModelError, StorageError, TaggerError
 from tagger.evaluation import Report
@@ -119,7 +119,7 @@ def test_dev_words_are_encoded_once_per_training(train: Train, monkeypatch: pyte
 
         with monkeypatch.context() as patch:
             patch.setattr(cached_scorer, "encode_words", encode)
-            patch.setattr(batching, "encode_words", encode)
+            patch.setattr(word_arrays, "encode_words", encode)
             train(f"model.encoder.attention_heads={heads}", f"training.epochs={epochs}", run=f"run{epochs}")
         return len(calls)
 
