@@ -84,7 +84,7 @@ def build(model: TaggerModel, facts: TrainingFacts | None = None) -> bytes:
         "# BiLSTM-CRF tagger",
         _describe(model),
         "## Use",
-        _block("use", _usage(model, _PLACEHOLDER)),
+        _block("use", f"{_EXPLANATION}\n\n{_usage(model, _PLACEHOLDER)}"),
         *trained,
         "## Calibration",
         _block("calibration", _calibration(model.calibration)),
@@ -101,15 +101,9 @@ def with_calibration(card: bytes, calibration: Calibration) -> bytes:
     return _replace_block(card, "calibration", _calibration(calibration))
 
 
-def with_name(card: bytes, name: str) -> bytes:
+def with_name(card: bytes, model: TaggerModel, name: str) -> bytes:
     """Returns a card that shows how to use a model by its name; unchanged if a user has removed this part."""
-    start, end = _marks("use")
-    head, opened, rest = card.decode(errors="replace").partition(start)
-    usage, closed, tail = rest.partition(end)
-    if not opened or not closed:
-        return card
-    usage = usage.replace(f"{_EXPLANATION}\n\n", "")
-    return "".join((head, start, re.sub(rf"\b{_PLACEHOLDER}\b", name, usage), end, tail)).encode()
+    return _replace_block(card, "use", _usage(model, name))
 
 
 def with_seeds(card: bytes, lines: Sequence[str]) -> bytes:
@@ -163,7 +157,7 @@ def _front_matter(model: TaggerModel, facts: TrainingFacts | None) -> Iterator[s
     yield from ("---", f"library_name: {_LIBRARY}", "pipeline_tag: token-classification")
     # The language of a model that was trained on tokens is not known.
     data = model.config.data
-    yield f"language: {data.language}" if data.tokenizer else "# language: fill in, such as en"
+    yield f"language: {_quoted(data.language)}" if data.tokenizer else "# language: fill in, such as en"
     yield "# license: fill in, such as mit"
     yield "tags:"
     yield from (f"- {tag}" for tag in ("sequence-labelling", "bilstm-crf", *(["named-entity-recognition"] * has_spans)))
@@ -217,8 +211,6 @@ def _names(model: TaggerModel) -> list[str]:
 def _usage(model: TaggerModel, name: str) -> str:
     language = model.config.data.language
     return f"""\
-{_EXPLANATION}
-
 ```sh
 pip install '{_LIBRARY}[text]'
 echo "Text to tag." | tagger tag - --model {name} --from text --to jsonl
@@ -269,7 +261,7 @@ def _scores(facts: TrainingFacts, *, has_spans: bool) -> Iterator[str]:
     yield _table(("part", *chosen.values(), f"95 % interval of {score}"), rows)
     yield (
         f"In percent, with seed {facts.seed}. The interval covers the choice of the sentences (bootstrap), not the"
-        " variation between trainings. The dev data selected the epoch, so that its scores are too high."
+        " variation between trainings. The dev data selected the epoch, so its scores are optimistic."
     )
     last = facts.scores[-1]
     if last.types:

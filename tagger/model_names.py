@@ -30,19 +30,19 @@ class HubName:
         return PREFIX + self.name + (f"@{self.revision}" if self.revision else "")
 
 
-def find(model: str | Path, revision: str | None = None) -> Path:
+def find(model: str | Path, revision: str | None = None, *, is_prefix_optional: bool = False) -> Path:
     """Returns the directory of a model; a model of the Hub is downloaded into the Hub's cache and verified.
 
     Args:
-        model: a directory, or a name on the Hub: `USER/NAME`, or `hub:USER/NAME`, perhaps with `@REVISION`. A path and
-            an existing directory are never looked up on the Hub; a name with `hub:` always is.
+        model: a directory, or `hub:USER/NAME` or `hub:USER/NAME@REVISION`, which is always looked up on the Hub.
         revision: the commit, tag or branch on the Hub; None for the newest.
+        is_prefix_optional: as for `parse`.
 
     Raises:
         ConfigError: the name is not valid, or a revision is given for a directory.
-        ModelError: the Hub has no such model, or it cannot be downloaded or is damaged.
+        ModelError: there is no such directory; or the Hub has no such model, or it cannot be downloaded or is damaged.
     """
-    name = parse(model)
+    name = parse(model, is_prefix_optional=is_prefix_optional)
     if name is None:
         if revision is not None:
             raise ConfigError(f"{model}: `revision` is for a model of the Hub, and this is a directory")
@@ -56,11 +56,16 @@ def find(model: str | Path, revision: str | None = None) -> Path:
         raise ModelError(f"{model}: {'no such model directory; ' * is_plain}{error}") from error
 
 
-def parse(model: str | Path) -> HubName | None:
+def parse(model: str | Path, *, is_prefix_optional: bool = False) -> HubName | None:
     """Returns the name of a model on the Hub; None if it is a directory.
 
     >>> parse("hub:user/name@v1"), parse("runs/mine/model-best")
     (HubName(name='user/name', revision='v1'), None)
+
+    Args:
+        model: as for `find`.
+        is_prefix_optional: whether a name on the Hub may lack `hub:`; a mistyped path such as `runs/mine` is then taken
+            for a name, unless its folder exists.
 
     Raises:
         ConfigError: the name is not valid.
@@ -73,7 +78,7 @@ def parse(model: str | Path) -> HubName | None:
     match = _HUB_NAME.fullmatch(model)
     if match is None or os.path.lexists(model) or directories.current_path(Path(model)).exists():
         return None
-    if Path(model).parent.is_dir():  # a wrong name in an existing folder is not sent to the Hub
+    if not is_prefix_optional or Path(model).parent.is_dir():  # a mistyped path is not sent to the Hub
         raise ModelError(f"{model}: no such model directory; for a model of the Hub, write {PREFIX}{model}")
     return HubName(match[1], match[2])
 
@@ -103,11 +108,12 @@ def _download(name: HubName) -> Path:
         if hub.COMMIT.fullmatch(name.revision or "") and (cached := _find_cached(name)):
             return cached
         snapshot = None if hub.is_offline() else hub.find_snapshot(name.name, name.revision)
-        if snapshot is not None:
-            _check_sizes(snapshot)
-            size = sum(size for file, size in snapshot.sizes.items() if file in _FILES)
+        if snapshot is None:
+            folder = hub.download(name.name, name.revision, _FILES, only_cached=True)
+        else:
+            size = _check_sizes(snapshot)
             log.info("%s: commit %s, %.1f MB", name, snapshot.commit[:12], size / 1e6)
-        folder = hub.download(name.name, name.revision, _FILES, only_cached=snapshot is None)
+            folder = hub.download_snapshot(name.name, name.revision, snapshot, _FILES)
     if snapshot is None and not hub.is_offline():
         log.warning("the Hub cannot be reached; using commit %s of %s from the local cache", folder.name[:12], name)
     _verify(folder)
@@ -124,13 +130,23 @@ def _find_cached(name: HubName) -> Path | None:
     return folder
 
 
-def _check_sizes(snapshot: hub.Snapshot) -> None:
-    """Raises HubError if a repository holds no manifest, or a file that is too large to be read."""
+def _check_sizes(snapshot: hub.Snapshot) -> int:
+    """Returns the size in bytes of all files of a model.
+
+    Raises:
+        HubError: the repository holds no manifest, or a file that is too large to be read or whose size is not known.
+    """
     if MANIFEST not in snapshot.sizes:
         raise hub.HubError(f"the Hub has no model of this toolkit there: it lacks {MANIFEST}")
+    total = 0
     for file, limit in model_dir.MAX_PUBLISHED_BYTES.items():
-        if snapshot.sizes.get(file, 0) > limit:
-            raise hub.HubError(f"its {file} is refused: it has {snapshot.sizes[file]} bytes, expected at most {limit}")
+        size = snapshot.sizes.get(file, 0)
+        if size is None:
+            raise hub.HubError(f"its {file} is refused: the Hub does not report its size")
+        if size > limit:
+            raise hub.HubError(f"its {file} is refused: it has {size} bytes, expected at most {limit}")
+        total += size
+    return total
 
 
 def _verify(folder: Path) -> None:

@@ -40,6 +40,8 @@ class HubServer(ThreadingHTTPServer):
         uploaded: the content of large files by SHA-256.
         truncated: files whose connection is closed after half of the content.
         altered: files with one bit changed, under the hash of the original.
+        unsized: files whose size is not reported.
+        failure: the status of each answer; None to answer as usual.
         requests: the paths of the requests.
     """
 
@@ -52,6 +54,8 @@ class HubServer(ThreadingHTTPServer):
         self.uploaded: dict[str, bytes] = {}
         self.truncated: set[str] = set()
         self.altered: set[str] = set()
+        self.unsized: set[str] = set()
+        self.failure: int | None = None
         self.requests: list[str] = []
 
     @property
@@ -114,6 +118,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         self.server.requests.append(self.path)
+        if self.server.failure is not None:
+            return self._fail(self.server.failure, "")
         parts = self.path.partition("?")[0].removeprefix("/").split("/")
         is_api = parts[:2] == ["api", "models"]
         owner, name, *rest = parts[2:] if is_api else parts
@@ -131,7 +137,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send_json(
                 [{"type": "file", "path": name, "size": len(data), "oid": ""} for name, data in files.items()]
             )
-        listed = [{"rfilename": name, "size": len(data)} for name, data in files.items()]
+        unsized = self.server.unsized
+        listed = [{"rfilename": name, "size": None if name in unsized else len(data)} for name, data in files.items()]
         described = {"id": f"{owner}/{name}", "sha": commit, "siblings": listed, "private": repository.private}
         return self._send_json(described | {"tags": [], "downloads": 0})
 

@@ -119,9 +119,9 @@ FOLDERS = {
     ],
     "config": [{"presets", "schema"}, {"overrides", "setting_names"}, {"changes", "loader", "settings"}],
     "io": [
-        {"hub", "json_files", "line_reader", "msgpack", "ownership", "regular_file"},
+        {"json_files", "line_reader", "msgpack", "ownership", "regular_file"},
         {"atomic", "tensor_files", "zip_archive"},
-        {"directories", "storage"},
+        {"directories", "hub", "storage"},
         {"manifest"},
     ],
     "analysis": [

@@ -143,12 +143,22 @@ def test_hostile_names_are_inert(tmp_path: Path) -> None:
 
 
 def test_the_name_on_the_hub_is_shown_in_the_part_on_use_alone() -> None:
-    card = model_card.build(make_model(), FACTS) + b"MODEL of mine\n"
-    named = model_card.with_name(card, "hub:owner/name").decode()
+    model = make_model()
+    card = model_card.build(model, FACTS) + b"MODEL of mine\n"
+    named = model_card.with_name(card, model, "hub:owner/name").decode()
     assert "--model hub:owner/name --from text" in named
     assert 'tagger.load("hub:owner/name")' in named
     assert "stands for" not in named
     assert named.endswith("MODEL of mine\n")
+    renamed = model_card.with_name(named.encode(), model, "hub:other/copy").decode()
+    assert renamed == named.replace("hub:owner/name", "hub:other/copy")
+
+
+def test_a_language_code_that_yaml_reads_as_a_boolean_is_a_string() -> None:
+    model = make_model()
+    data = model.config.data.model_copy(update={"language": "no", "tokenizer": "rules"})
+    card = model_card.build(replace(model, config=model.config.model_copy(update={"data": data})))
+    assert front_matter(card)["language"] == "no"
 
 
 def test_a_license_is_found_only_where_the_front_matter_names_one() -> None:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
+from typer.testing import CliRunner
 
 import tagger
 from tagger import model_dir, model_names
+from tagger.cli import app
 from tagger.errors import ConfigError, ModelError
-from tagger.io import manifest
+from tagger.io import hub, manifest
 from tests.hub_server import COMMIT, NAME, HubServer, serve
 
 OTHER = "f" * 40
@@ -81,7 +83,7 @@ def test_offline_mode_reads_the_cache_and_asks_nobody(server: HubServer, monkeyp
 
 def test_only_files_of_a_model_are_downloaded(server: HubServer) -> None:
     server.files.update({"setup.py": b"raise SystemExit", "pytorch_model.bin": b"pickle", "state.json": b"{}"})
-    folder = model_names.find(NAME)
+    folder = model_names.find(f"hub:{NAME}")
     assert {path.name for path in folder.iterdir()} <= model_dir.MAX_PUBLISHED_BYTES.keys()
     assert not [path for path in server.requests if "setup.py" in path or "bin" in path or "state" in path]
 
@@ -118,12 +120,44 @@ def test_a_file_that_is_missing_on_the_hub_is_one_line(server: HubServer) -> Non
     assert "words.txt cannot be read" in fault(NAME)
 
 
-def test_files_that_are_too_large_are_refused_before_the_download(
+def test_files_that_are_too_large_or_have_no_size_are_refused_before_the_download(
     server: HubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(model_dir.MAX_PUBLISHED_BYTES, "weights.safetensors", 1000)
-    assert "its weights.safetensors is refused: it has " in fault(NAME)
+    with monkeypatch.context() as patch:
+        patch.setitem(model_dir.MAX_PUBLISHED_BYTES, "weights.safetensors", 1000)
+        assert "its weights.safetensors is refused: it has " in fault(NAME)
+    server.unsized.add("weights.safetensors")
+    assert "its weights.safetensors is refused: the Hub does not report its size" in fault(NAME)
     assert not [path for path in server.requests if "/resolve/" in path]
+
+
+def test_the_commit_whose_sizes_were_checked_is_downloaded_though_the_branch_moves(
+    server: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = model_names._check_sizes
+
+    def move(snapshot: hub.Snapshot) -> int:
+        repository = server.repositories[NAME]
+        repository.commits[OTHER], repository.refs["main"] = {}, OTHER
+        return check(snapshot)
+
+    monkeypatch.setattr(model_names, "_check_sizes", move)
+    assert model_names.find(f"hub:{NAME}").name == COMMIT
+    assert len([path for path in server.requests if path.startswith("/api/") and "/tree/" not in path]) == 1
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+@pytest.mark.parametrize("revision", [None, "main"])
+def test_a_hub_that_is_busy_or_broken_leaves_the_cached_model_usable(
+    status: int, revision: str | None, server: HubServer, model_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tagger.load(NAME)
+    server.failure = status
+    with caplog.at_level(logging.WARNING, "tagger"):
+        assert tagged(NAME, revision) == tagged(model_path)
+    assert "the Hub cannot be reached; using commit" in caplog.text
+    server.failure = 403
+    fault(NAME, revision)
 
 
 @pytest.mark.parametrize(
@@ -167,5 +201,27 @@ def test_a_model_of_the_hub_is_calibrated_as_a_copy(
 ) -> None:
     (tmp_path / "dev.conll").write_text("x O\n")
     with pytest.raises(ConfigError, match="a model of the Hub is not changed; pass `out` for a calibrated copy"):
-        tagger.calibrate(NAME, tmp_path / "dev.conll")
+        tagger.calibrate(f"hub:{NAME}", tmp_path / "dev.conll")
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        f"tag a.conll --model {NAME}",
+        f"evaluate a.conll --model {NAME}",
+        f"select a.conll --model {NAME} --count 1",
+        f"calibrate {NAME} a.conll --out calibrated",
+        f"info {NAME}",
+        f"export {NAME} --out onnx",
+        f"push {NAME} owner/mine",
+        f"init a.conll --init-from {NAME}",
+        f"train sample --init-from {NAME} --out run",
+    ],
+)
+def test_a_mistyped_path_in_a_command_is_never_looked_up_on_the_hub(command: str, server: HubServer) -> None:
+    Path("a.conll").write_text("Ada B-PER\n\n")
+    done = CliRunner().invoke(app, command.split())
+    message = f"{NAME}: no such model directory; for a model of the Hub, write hub:{NAME}\n"
+    assert (done.exit_code, done.stderr) == (2, message)
     assert server.requests == []

@@ -15,6 +15,7 @@ OPTIONAL = {
     "onnx": "export of models to ONNX, extra [onnx]",
     "onnxruntime": "exported models, extra [onnx]",
     "fastapi": "the server, extra [serve]",
+    "presidio_analyzer": "the recognizer for Presidio in tagger/integrations/README.md",
     "triton": "GPU kernels under Triton's interpreter, extra [dev]",
     "hatchling": "the wheel and the sdist, extra [dev]",
 }

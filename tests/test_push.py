@@ -59,6 +59,15 @@ def test_exactly_the_model_and_its_card_are_uploaded_and_load_again(server: HubS
     assert tagger.load(MINE, revision=result.commit).tag([sentence]) == tagger.load(model).tag([sentence])
 
 
+def test_the_card_of_a_model_of_the_hub_names_the_repository_it_is_pushed_to(server: HubServer, model: Path) -> None:
+    (model / "README.md").unlink()
+    tagger.push(model, MINE)
+    tagger.push(f"hub:{MINE}", "other/copy")
+    card = main_files(server, "other/copy")["README.md"].decode()
+    assert 'tagger.load("hub:other/copy")' in card
+    assert MINE not in card
+
+
 def test_the_command_prints_the_commit_or_json(server: HubServer, model: Path) -> None:
     shown = CliRunner().invoke(app, ["push", str(model), f"hub:{MINE}", "--private"])
     commit = server.repositories[MINE].refs["main"]

@@ -56,7 +56,7 @@ def tag_files(
     """Tags files as `tagger tag` does, and returns the numbers of documents, sentences, tokens and spans.
 
     Args:
-        model: a model directory, or a name on the Hub as for `tagger.load`.
+        model: a model directory, or `hub:USER/NAME` or `hub:USER/NAME@REVISION` for a model of the Hub.
         paths: files, folders or globs; the string "-" is standard input.
         out: the directory for one output file per input file; None writes all output to standard output.
         input_format: the format of the files; None for the format that name and content show, text by default.

@@ -28,7 +28,7 @@ def calibrate(
     """Fits a model's probabilities to annotated data and stores the calibration in the model.
 
     Args:
-        model: a model directory, or a name on the Hub as for `tagger.load`.
+        model: a model directory, or `hub:USER/NAME` or `hub:USER/NAME@REVISION` for a model of the Hub.
         data: a tagged file that the model was not trained on, such as the dev data.
         out: the directory of the calibrated copy; None to store the calibration in the model directory itself.
         precisions: the precisions for which the result shows thresholds; a tagger can be asked for any other.

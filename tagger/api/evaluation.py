@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tagger import tagging
+from tagger import model_names, tagging
 from tagger.analysis import detailed_report
 from tagger.analysis.detailed_report import DetailedReport
 from tagger.analysis.evaluations import Evaluations
@@ -36,7 +36,7 @@ def evaluate(
     """Returns the scores of a model on tagged data, as `tagger evaluate` prints them, with all errors behind them.
 
     Args:
-        model: a model directory, a name on the Hub as for `tagger.load`, or a loaded tagger.
+        model: a model directory, `hub:USER/NAME` for a model of the Hub, or a loaded tagger.
         data: a file of any format of training data, or sentences with gold tags.
         input_format: the format of the file; None for the format that its name and content show.
         token_column: the column of the token, by number from 0 or by name; None for the column used in training.
@@ -82,7 +82,7 @@ def evaluate_files(
     """Returns the scores of a model on each of several files.
 
     Args:
-        model: a model directory, a name on the Hub as for `tagger.load`, or a loaded tagger.
+        model: a model directory, `hub:USER/NAME` for a model of the Hub, or a loaded tagger.
         files: the files.
         report: a file to which an HTML page of the scores and errors is written.
         predictions: a file to which gold tags, predicted tags and probabilities are written, a line of JSON for each
@@ -131,7 +131,7 @@ def _evaluate(
     """Returns the report on each source; the model and the training data are read once."""
     options = reading.options
     check_choices(tag_format=(options.tag_format, TagFormat), misaligned=(options.misaligned, Misaligned))
-    tagger = model if isinstance(model, Tagger) else tagging.load(model, device=device)
+    tagger = model if isinstance(model, Tagger) else tagging.load(model_names.find(model), device=device)
     seen = None if reading.seen is None else _read_seen(tagger, reading.seen)
     reports = []
     for source in sources:

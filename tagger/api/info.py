@@ -10,7 +10,7 @@ def info(model: str | Path) -> dict[str, Any]:
     """Returns the description of a model: layers, tags, vocabulary, file size and scores.
 
     Args:
-        model: a model directory, or a name on the Hub as for `tagger.load`.
+        model: a model directory, or `hub:USER/NAME` or `hub:USER/NAME@REVISION` for a model of the Hub.
 
     Raises:
         ModelError: the model is missing, damaged or of another format.

@@ -42,7 +42,7 @@ def init(
         unknown_tag: the tag of tokens that were not annotated.
         settings: overrides of settings of `data`, such as {"data.fields.text": "body"}, as `tagger.train` takes them.
         vectors: files of word vectors to train with.
-        init_from: the model from which the training will start, a directory or a name on the Hub; the recipe gets the
+        init_from: the model from which the training will start, a directory or `hub:USER/NAME`; the recipe gets the
             settings of its network.
 
     Raises:

@@ -17,7 +17,7 @@ def push(
     The token is the one of `hf auth login`, or the environment variable HF_TOKEN.
 
     Args:
-        model: a model directory, or a name on the Hub as for `tagger.load`.
+        model: a model directory, or `hub:USER/NAME` or `hub:USER/NAME@REVISION` for a model of the Hub.
         name: the repository, `USER/NAME`; it is created if it does not exist.
         private: whether a new repository is private.
         revision: the branch, which is created if it does not exist; None for the main branch.

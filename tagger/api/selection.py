@@ -66,7 +66,7 @@ def select(
     token trigrams, in lower case and with all numbers equal.
 
     Args:
-        model: a model directory, or a name on the Hub as for `tagger.load`.
+        model: a model directory, or `hub:USER/NAME` or `hub:USER/NAME@REVISION` for a model of the Hub.
         paths: unlabelled files, folders or globs; the string "-" is standard input.
         count: the number of sentences or documents to select.
         by: the measure of uncertainty: `entropy` per token, `least-confidence` (1 − p(y1) ** (1 / T)), `margin`

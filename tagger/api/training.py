@@ -50,8 +50,7 @@ def train(
         seeds: several seeds, each trained in a sub-directory of `out`; the model best on dev is copied to `out`.
         jobs: the number of seeds to train in parallel, each in a process.
         device: auto, cpu, cuda or cuda:N.
-        init_from: a model of the same shape to take the initial weights from, a directory or a name on the Hub as for
-            `tagger.load`.
+        init_from: a model of the same shape to take the initial weights from, a directory or `hub:USER/NAME`.
         resume: continue a run from its last checkpoint, of `out` or, without `out` and `seeds`, of `recipe`.
         callback: is called with the events of the training, if `jobs` is 1.
         misplaced: names of settings such as epochs, which are an error that says where they belong.

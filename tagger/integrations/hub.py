@@ -69,7 +69,7 @@ def push(directory: Path, target: Target) -> PushResult:
     card = model_dir.read_card(directory) or model_card.build(model)
     if not model_card.names_license(card):
         log.warning("%s names no license; fill it in, so that others know what they may do", model_dir.CARD)
-    files = model_dir.read_files(directory) | {model_dir.CARD: model_card.with_name(card, f"hub:{target.name}")}
+    files = model_dir.read_files(directory) | {model_dir.CARD: model_card.with_name(card, model, f"hub:{target.name}")}
     replaceable = [name for name in model_dir.MAX_PUBLISHED_BYTES if name not in files]
     message = f"Model of bilstm-crf-tagger {__version__}"
     try:

@@ -96,7 +96,7 @@ def create_component(
         threshold: leave out spans with a lower probability.
         precision: leave out spans below the threshold of their type that has at least this precision.
         newline: break ends a sentence at each newline, space only at blank lines; if the document has no sentences.
-        workers: number of threads on a CPU; None for as many as the process may use processors.
+        workers: number of threads on a CPU; None for all CPU cores.
     """
     options = DecodingOptions(probabilities, threshold, precision=precision)
     loading = _Loading(model, revision, device, workers)
@@ -157,7 +157,9 @@ class TaggerComponent(Pipe):  # type: ignore[misc]
         if self._model is None:
             if self._loading.model is None:
                 raise ConfigError(f'{self.name}: has no model; pass one: nlp.add_pipe("{NAME}", config={{"model": …}})')
-            self._model = self._read(model_names.find(self._loading.model, self._loading.revision))
+            self._model = self._read(
+                model_names.find(self._loading.model, self._loading.revision, is_prefix_optional=True)
+            )
         return self._model
 
     def _read(self, directory: Path) -> _Model:
@@ -275,7 +277,8 @@ class TaggerComponent(Pipe):  # type: ignore[misc]
             ModelError: the model is damaged.
         """
         files: dict[str, bytes] = {}
-        setters = {name: lambda content, name=name: files.update({name: content}) for name in _FILES}
+        names = model_dir.MAX_PUBLISHED_BYTES
+        setters = {name: lambda content, name=name: files.update({name: content}) for name in names}
         util.from_bytes(data, setters, ())
         if files and "model" not in exclude:
             with TemporaryDirectory() as folder:
@@ -283,9 +286,6 @@ class TaggerComponent(Pipe):  # type: ignore[misc]
                     (Path(folder) / name).write_bytes(content)
                 self.from_disk(folder)
         return self
-
-
-_FILES = tuple(model_dir.MAX_PUBLISHED_BYTES)
 
 
 def _find_target(tagger: Tagger, wanted: Target | None) -> Target:
@@ -344,8 +344,8 @@ def _number_passages(
     """Yields sentences with the number of their passage, as those of a file: passages end at ends of paragraphs."""
     text = doc.text
     ends = [match.end() for match in _PARAGRAPH_ENDS[newline].finditer(text)]
+    bounds = [0, *ends, len(text)]
     for number, group in groupby(sentences, key=lambda sentence: bisect(ends, doc[sentence[0][0]].idx)):
-        bounds = [0, *ends, len(text)]
         plain = [Sentence(tokens) for _, tokens in group]
         tokens = passage_tokens(Record(tuple(plain), size=bounds[number + 1] - bounds[number]))
         passage = passages.assign(document, tokens)

@@ -6,12 +6,14 @@ The library takes half a second to import, so that it is imported only when it i
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from tagger.choices import list_briefly
+from tagger.io import atomic
 
 COMMIT = re.compile("[0-9a-f]{40}")
 """A commit of the Hub."""
@@ -40,12 +42,12 @@ class Snapshot:
 
     Attributes:
         commit: the commit.
-        sizes: the size in bytes of each file by its name; 0 if the Hub does not tell it.
+        sizes: the size in bytes of each file by its name; None if the Hub does not report it.
         private: whether the repository is private.
     """
 
     commit: str
-    sizes: Mapping[str, int]
+    sizes: Mapping[str, int | None]
     private: bool = False
 
 
@@ -84,14 +86,14 @@ def quiet() -> Iterator[None]:
 
 
 def is_offline() -> bool:
-    """Returns whether the environment forbids to ask the Hub (HF_HUB_OFFLINE)."""
+    """Returns whether the environment forbids access to the Hub (HF_HUB_OFFLINE)."""
     from huggingface_hub import constants
 
     return bool(constants.HF_HUB_OFFLINE)
 
 
 def find_snapshot(name: str, revision: str | None) -> Snapshot | None:
-    """Returns the newest commit of a branch, tag or commit of the Hub; None if the Hub cannot be reached.
+    """Returns the newest commit of a branch, tag or commit of the Hub; None if the Hub cannot be reached or is busy.
 
     Raises:
         HubError: the Hub has no such repository or revision, or refuses access.
@@ -101,10 +103,20 @@ def find_snapshot(name: str, revision: str | None) -> Snapshot | None:
     with _as_hub_errors(revision):
         try:
             return _describe(HfApi(), name, revision)
-        except (errors.HfHubHTTPError, errors.HFValidationError):
+        except errors.HFValidationError:
+            raise
+        except errors.HfHubHTTPError as error:
+            status = _status(error)
+            if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:
+                return None
             raise
         except Exception:  # of the network, or of one of the libraries below
             return None
+
+
+def _status(error: Any) -> int:
+    """Returns the status of an HTTP error; 0 if there was no response."""
+    return 0 if error.response is None else int(error.response.status_code)
 
 
 def download(name: str, revision: str | None, patterns: Sequence[str], *, only_cached: bool = False) -> Path:
@@ -135,17 +147,44 @@ def _finds_commit(name: str, revision: str) -> bool:
 
     The download of a commit tries for half a minute to reach the Hub, and writes about it.
     """
-    from huggingface_hub import HfApi, errors
-
     if not COMMIT.fullmatch(revision):
         return True
     try:
-        HfApi().model_info(name, revision=revision, timeout=_SECONDS)
-    except errors.HfHubHTTPError:
-        pass  # the download raises it, unless the local cache has all files
-    except Exception:  # of the network, or of one of the libraries below
-        return False
-    return True
+        return find_snapshot(name, revision) is not None
+    except HubError:
+        return True  # the download raises it, unless the local cache has all files
+
+
+def download_snapshot(name: str, revision: str | None, snapshot: Snapshot, patterns: Sequence[str]) -> Path:
+    """Returns the directory of a commit in the local cache, after the download of what is missing.
+
+    Args:
+        name: the name of the repository.
+        revision: the commit, tag or branch that the commit was found by; without the Hub it leads to this commit.
+        snapshot: the commit.
+        patterns: globs for the names of the files.
+
+    Raises:
+        HubError: the download failed.
+    """
+    from huggingface_hub import snapshot_download
+
+    with _as_hub_errors(revision):
+        folder = Path(snapshot_download(name, revision=snapshot.commit, allow_patterns=list(patterns)))
+    _record_commit(folder.parent.parent / "refs", revision or "main", snapshot.commit)
+    return folder
+
+
+def _record_commit(refs: Path, revision: str, commit: str) -> None:
+    """Records in the local cache which commit a branch or tag names, as the library does."""
+    names = revision.split("/")
+    if revision == commit or ".." in names:
+        return
+    path = refs.joinpath(*names)
+    with suppress(OSError):  # the cache may be read-only
+        if not path.exists() or path.read_text() != commit:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            atomic.replace(path, commit.encode())
 
 
 @contextmanager
@@ -156,7 +195,7 @@ def _as_hub_errors(revision: str | None) -> Iterator[None]:
     try:
         yield
     except errors.GatedRepoError as error:
-        raise HubError("the Hub gives it only to users who are logged in and have access") from error
+        raise HubError("access is restricted: request it on the model's page, then log in") from error
     except errors.RepositoryNotFoundError as error:
         raise HubError("the Hub has no public model of this name") from error
     except errors.RevisionNotFoundError as error:
@@ -233,7 +272,7 @@ def _prepare(api: Any, target: Target) -> Snapshot:
 
 def _describe(api: Any, name: str, revision: str | None) -> Snapshot:
     info = api.model_info(name, revision=revision, files_metadata=True, timeout=_SECONDS)
-    return Snapshot(str(info.sha), {file.rfilename: file.size or 0 for file in info.siblings or ()}, bool(info.private))
+    return Snapshot(str(info.sha), {file.rfilename: file.size for file in info.siblings or ()}, bool(info.private))
 
 
 @contextmanager
@@ -248,8 +287,7 @@ def _as_refusals() -> Iterator[None]:
     except errors.HFValidationError as error:
         raise InvalidNameError("not a valid name on the Hub") from error
     except errors.HfHubHTTPError as error:
-        status = error.response.status_code if error.response is not None else 0
-        raise HubError(_REFUSALS.get(status, f"its upload failed: {one_line(error)}")) from error
+        raise HubError(_REFUSALS.get(_status(error), f"its upload failed: {one_line(error)}")) from error
     except Exception as error:  # of the network, or of one of the libraries below
         raise HubError(f"its upload failed: {one_line(error)}") from error
 

@@ -36,7 +36,7 @@ def serve(
     """Serves models over HTTP until SIGINT or SIGTERM.
 
     Args:
-        models: model directories or names on the Hub, each perhaps after NAME=; the first one is the default of
+        models: model directories or `hub:USER/NAME`, each perhaps after NAME=; the first one is the default of
             requests.
         host: the address to listen at.
         port: the port; 0 for any that is free.

@@ -69,7 +69,7 @@ def load(
         ConfigError: the device is not available, or the name is not valid.
     """
     target = select_device(device)
-    loaded = model_dir.load(model_names.find(model, revision))[0]
+    loaded = model_dir.load(model_names.find(model, revision, is_prefix_optional=True))[0]
     return Tagger(
         loaded, target, batch_tokens=batch_tokens, max_tokens=max_tokens, workers=workers, cache_bytes=cache_bytes
     )
@@ -126,7 +126,7 @@ class Tagger:
         batch_tokens: maximum number of tokens in a batch, padding included; a longer sentence is a batch by itself.
         max_tokens: maximum length of a sentence that is tagged as a whole; longer sentences are tagged in overlapping
             windows of this length.
-        workers: number of threads on a CPU; None for as many as the process may use processors.
+        workers: number of threads on a CPU; None for all CPU cores.
         cache_bytes: maximum size of the word cache on a CPU, 2**28 (256 MB) if None. Memory grows with each new word
             until the cache is full; then the least recently used words are evicted, and computed again when needed.
         hidden_state_cache: the cache of a frozen transformer's hidden states; None to compute them for each pool. It

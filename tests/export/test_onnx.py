@@ -29,7 +29,7 @@ from tests.tagging import models
 if find_spec("onnx") is None or find_spec("onnxruntime") is None:
     pytest.skip("needs the extra [onnx]", allow_module_level=True)
 
-from tagger.export.onnx import OnnxTagger, chain, exporter, network
+from tagger.export.onnx import OnnxTagger, chain, exporter, graph, network
 from tests.export.models import calibrated, documents, export_in_memory
 
 TINY: dict[str, Any] = {"hidden_size": 6}
@@ -272,6 +272,15 @@ def test_a_model_with_a_transformer_is_refused(model: TaggerModel, tmp_path: Pat
 
     with pytest.raises(ConfigError, match="a model with a transformer cannot be exported to ONNX"):
         exporter.export(WithTransformer(), tmp_path / "onnx")  # type: ignore[arg-type]
+
+
+def test_a_graph_that_is_larger_than_a_file_can_be_is_refused(
+    expected: Tagger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graph, "_MAX_CONSTANT_BYTES", 1000)
+    with pytest.raises(ConfigError, match="whose graph has more than 2 GB cannot be exported to ONNX"):
+        exporter.export(expected, tmp_path / "onnx", sentences=20)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_command_exports_a_model(model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

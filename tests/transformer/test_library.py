@@ -208,7 +208,7 @@ def test_a_name_on_the_hub_without_a_network_is_an_error_of_one_line(
     [
         ("RepositoryNotFoundError", "no such directory; the Hub has no public model of this name"),
         ("RevisionNotFoundError", "no such directory; the Hub has no revision 'v9' of it"),
-        ("GatedRepoError", "no such directory; the Hub gives it only to users who are logged in"),
+        ("GatedRepoError", "no such directory; access is restricted: request it on the model's page, then log in"),
     ],
 )
 def test_an_error_of_the_hub_is_one_line(error: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,7 +245,7 @@ def test_a_commit_is_read_from_the_cache_at_once_if_the_hub_cannot_be_reached(
 ) -> None:
     import huggingface_hub
 
-    def connect(*_: Any, revision: str, timeout: float) -> None:
+    def connect(*_: Any, revision: str, timeout: float, files_metadata: bool) -> None:
         assert (revision, timeout) == ("0" * 40, 10)
         raise ConnectionError
 

@@ -16,6 +16,8 @@ Value = str | Array | np.float32 | int | float
 
 OPSET = 17
 IR_VERSION = 8
+_MAX_CONSTANT_BYTES = (1 << 31) - (1 << 24)
+"""Protobuf writes less than 2 GiB; the rest is for nodes."""
 _CONTRIBUTED = "com.microsoft"
 _CONTRIBUTED_OPERATORS = ("DynamicQuantizeLSTM",)
 
@@ -55,10 +57,15 @@ class Graph:
         self._numbers: Iterator[int] = parent._numbers if parent else itertools.count()
         self._nodes: list[Any] = []
         self._initializers: list[Any] = []
+        self._constant_bytes = 0
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = parent._constants if parent else {}
 
     def constant(self, value: Array | np.float32 | int | float) -> str:
-        """Returns the name of a constant, which equal constants share."""
+        """Returns the name of a constant, which equal constants share.
+
+        Raises:
+            ConfigError: the graph is larger than an ONNX file can be.
+        """
         array = np.ascontiguousarray(value)
         array = array.reshape(np.shape(value))  # `ascontiguousarray` gives a number one dimension
         key = str(array.dtype), array.shape, array.tobytes()
@@ -67,6 +74,12 @@ class Graph:
             main = self
             while main._parent is not None:
                 main = main._parent
+            main._constant_bytes += array.nbytes
+            if main._constant_bytes > _MAX_CONSTANT_BYTES:
+                raise ConfigError(
+                    "a model whose graph has more than 2 GB cannot be exported to ONNX; train one with fewer or shorter"
+                    " word vectors"
+                )
             main._initializers.append(self._onnx.numpy_helper.from_array(array, name))
         return self._constants[key]
 

@@ -26,8 +26,11 @@ _TIE = 1e-5
 """Difference of the scores of two paths, relative to their size, below which either may be the best."""
 _TOLERANCE = 1e-4
 """Largest difference of probabilities, and of scores relative to their size, of an exact export."""
-_MAX_QUANTIZED_DIFFERENCE = 0.1
-"""Largest fraction of tags of random words that differ after quantization; those of real text differ far less."""
+_MAX_QUANTIZED_DIFFERENCE = 0.02
+"""Largest fraction of tags of random words that differ after quantization.
+
+Of a model of CoNLL-2003, 0.5 % differ (488 of 100,500), and 0.01 % of the tags of real text (6 of 46,435).
+"""
 _TwoTaggings = tuple[tuple[str, ...], tuple[str, ...]]
 
 
@@ -99,12 +102,12 @@ def check_quantized_tags(tagger: Tagger, exported: OnnxTagger, sentences: Sequen
     """Returns how far a quantized model agrees with a tagger.
 
     Raises:
-        ModelError: a tenth of the tags differs.
+        ModelError: more than 2 % of the tags differ.
     """
     agreement, _ = _compare(tagger, exported, sentences)
     fraction = agreement.different_tags / agreement.tokens
     if not fraction <= _MAX_QUANTIZED_DIFFERENCE:
-        raise _disagreement(f"after quantization {fraction:.0%} of the tags differ; export without `quantize`")
+        raise _disagreement(f"after quantization {fraction:.1%} of the tags differ; export without `quantize`")
     return agreement
 
 
