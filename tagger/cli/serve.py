@@ -16,7 +16,9 @@ def serve(
             help=f"{options.MODEL_HELP} NAME=MODEL names it for requests; the first is the default.",
         ),
     ],
-    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on; 0.0.0.0 for all interfaces.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Address to listen on; 0.0.0.0 for all interfaces.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="Port; 0 picks a free one.")] = 8000,
     allow_host: Annotated[
         list[str] | None,
@@ -40,9 +42,7 @@ def serve(
     max_request_tokens: Annotated[
         int, typer.Option(metavar="N", min=1, max=10**6, help="Maximum tokens of a request.")
     ] = 20_000,
-    max_queue: Annotated[
-        int, typer.Option(metavar="N", min=1, max=10**6, help="Maximum queue length.")
-    ] = 2000,
+    max_queue: Annotated[int, typer.Option(metavar="N", min=1, max=10**6, help="Maximum queue length.")] = 2000,
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.1, max=3600, help="Maximum time to receive and answer a request.")
     ] = 30.0,

@@ -391,7 +391,8 @@ def test_a_fault_of_the_server_is_a_json_error_and_is_logged(
 
 
 @pytest.mark.parametrize(
-    "limits", [{"max_body_bytes": 0}, {"max_request_tokens": 0}, {"timeout": 0.0}, {"max_queue": 0}, {"batch_wait": -1.0}]
+    "limits",
+    [{"max_body_bytes": 0}, {"max_request_tokens": 0}, {"timeout": 0.0}, {"max_queue": 0}, {"batch_wait": -1.0}],
 )
 def test_limits_that_are_not_positive_are_refused(limits: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(limits))):
