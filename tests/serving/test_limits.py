@@ -264,13 +264,14 @@ def test_requests_that_waited_too_long_leave_the_queue(models: ServedModels, mon
 def test_a_queue_whose_calls_were_removed_waits_for_others() -> None:
     loop = asyncio.new_event_loop()
     first, second, third = (Call(parse_tag, b"x" * 50_000, None, loop.create_future()) for _ in range(3))
-    queue = CallQueue(2, 0.05)
+    queue = CallQueue(2, 0.1)
     with ThreadPoolExecutor(1) as threads:
         batch = threads.submit(queue.take)
         assert queue.put(first)
+        time.sleep(0.03)  # the queue waits for others now
         queue.remove(first)
         queue.remove(first)  # has no effect
-        time.sleep(0.1)
+        time.sleep(0.15)
         assert not batch.done()
         assert queue.put(second)
         assert batch.result(20) == [second]
