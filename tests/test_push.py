@@ -78,7 +78,7 @@ def test_the_command_prints_the_commit_or_json(server: HubServer, model: Path) -
     shown = CliRunner().invoke(app, ["push", str(model), MINE])
     assert shown.exit_code == 2
     assert f"{MINE}: exists on the Hub and holds" in shown.stderr
-    assert "pass --overwrite to add a commit" in shown.stderr
+    assert "pass --replace to add a commit" in shown.stderr
 
 
 def test_a_repository_with_files_is_changed_only_on_request_and_keeps_other_files(
@@ -88,11 +88,11 @@ def test_a_repository_with_files_is_changed_only_on_request_and_keeps_other_file
     before = dict(server.files)
     message = fault(model, NAME)
     assert message.endswith(
-        "exists on the Hub and holds README.md, calibration.json, notes.txt; pass `overwrite=True` to add a commit that"
+        "exists on the Hub and holds README.md, calibration.json, notes.txt; pass `replace=True` to add a commit that"
         " replaces the model"
     )
     assert server.repositories[NAME].commits == {COMMIT: before}
-    tagger.push(model, NAME, overwrite=True)
+    tagger.push(model, NAME, replace=True)
     files = main_files(server, NAME)
     assert files["README.md"] == b"# A model\n"
     assert files["notes.txt"] == b"mine"

@@ -9,7 +9,7 @@ from tagger.io.hub import Target
 
 
 def push(
-    model: str | Path, name: str, *, private: bool = False, revision: str | None = None, overwrite: bool = False
+    model: str | Path, name: str, *, private: bool = False, revision: str | None = None, replace: bool = False
 ) -> PushResult:
     """Uploads a model to the Hugging Face Hub, as `tagger push` does.
 
@@ -21,7 +21,7 @@ def push(
         name: the repository, `USER/NAME`; it is created if it does not exist.
         private: whether a new repository is private.
         revision: the branch, which is created if it does not exist; None for the main branch.
-        overwrite: add a commit to a branch that holds files. It replaces the files of a model and README.md; other
+        replace: add a commit to a branch that holds files. It replaces the files of a model and README.md; other
             files stay.
 
     Raises:
@@ -30,4 +30,4 @@ def push(
         StorageError: there is no token or no permission; the branch holds files; or the Hub cannot be reached.
     """
     target = model_names.parse_repository(name, revision)
-    return hub.push(model_names.find(model), Target(target.name, target.revision, private, overwrite))
+    return hub.push(model_names.find(model), Target(target.name, target.revision, private, replace))

@@ -15,8 +15,8 @@ def push(
     revision: Annotated[
         str | None, typer.Option(metavar="BRANCH", help="Branch, created if it does not exist.", show_default="main")
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Add a commit that replaces the model in the repository.")
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Add a commit that replaces the model in the repository.")
     ] = False,
     as_json: options.Json = False,
 ) -> None:
@@ -27,4 +27,4 @@ def push(
     """
     from tagger.api import push as api
 
-    print_report(api.push(model, name, private=private, revision=revision, overwrite=overwrite), as_json=as_json)
+    print_report(api.push(model, name, private=private, revision=revision, replace=replace), as_json=as_json)

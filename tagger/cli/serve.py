@@ -16,25 +16,33 @@ def serve(
             help=f"{options.MODEL_HELP} NAME=MODEL names it for requests; the first is the default.",
         ),
     ],
-    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen at; 0.0.0.0 for all.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="Port; 0 for any that is free.")] = 8000,
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Address to listen on; 0.0.0.0 for all interfaces.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="Port; 0 picks a free one.")] = 8000,
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Further host name that requests may use (repeatable).",
+            help="Additional Host name to accept (repeatable).",
             show_default="at 127.0.0.1 only names of this machine, else any",
         ),
     ] = None,
+    language: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CODE",
+            help="Additional language that requests may choose for raw text (repeatable).",
+            show_default="those of the models",
+        ),
+    ] = None,
     max_body_bytes: Annotated[
-        int, typer.Option(metavar="N", min=1000, max=1 << 26, help="Maximum size of a request.")
+        int, typer.Option(metavar="N", min=1000, max=1 << 26, help="Maximum request size in bytes.")
     ] = 1 << 20,
     max_request_tokens: Annotated[
         int, typer.Option(metavar="N", min=1, max=10**6, help="Maximum tokens of a request.")
     ] = 20_000,
-    max_queue: Annotated[
-        int, typer.Option(metavar="N", min=1, max=10**6, help="Maximum number of requests that wait.")
-    ] = 2000,
+    max_queue: Annotated[int, typer.Option(metavar="N", min=1, max=10**6, help="Maximum queue length.")] = 2000,
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.1, max=3600, help="Maximum time to receive and answer a request.")
     ] = 30.0,
@@ -49,8 +57,8 @@ def serve(
 ) -> None:
     """Serve models over HTTP, with a page to try them.
 
-    POST /tag tags texts and tokens; /openapi.json describes all paths. SIGTERM ends the server after the requests in
-    flight.
+    POST /tag tags texts and tokens; /openapi.json describes all paths. After SIGTERM, the server waits
+    up to 3 seconds for the requests in flight.
     """
     from tagger.serving.limits import Limits
     from tagger.serving.serve import serve as run
@@ -60,6 +68,7 @@ def serve(
         host=host,
         port=port,
         allow_host=allow_host or (),
+        language=language or (),
         limits=Limits(max_body_bytes, max_request_tokens, timeout, max_queue, batch_wait / 1000),
         max_tokens=max_tokens,
         batch_tokens=batch_tokens,

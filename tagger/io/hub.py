@@ -59,13 +59,13 @@ class Target:
         name: the name of the repository, `USER/NAME`.
         branch: the branch, which is created if it does not exist; None for the main branch.
         private: whether a new repository is private.
-        overwrite: whether files of the repository may be replaced, by a new commit.
+        replace: whether files of the repository may be replaced, by a new commit.
     """
 
     name: str
     branch: str | None = None
     private: bool = False
-    overwrite: bool = False
+    replace: bool = False
 
 
 @contextmanager
@@ -221,7 +221,7 @@ def upload(target: Target, files: Mapping[str, bytes], replaceable: Sequence[str
         message: the commit message.
 
     Raises:
-        HubError: there is no token or no permission; the repository holds files, unless `target.overwrite`; or the
+        HubError: there is no token or no permission; the repository holds files, unless `target.replace`; or the
             upload failed.
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
@@ -245,7 +245,7 @@ def _prepare(api: Any, target: Target) -> Snapshot:
     """Returns the commit that an upload is based on; creates the repository or the branch if it does not exist.
 
     Raises:
-        HubError: the branch holds files, unless `target.overwrite`.
+        HubError: the branch holds files, unless `target.replace`.
     """
     from huggingface_hub import errors
 
@@ -258,9 +258,9 @@ def _prepare(api: Any, target: Target) -> Snapshot:
         api.create_repo(target.name, private=target.private or None)  # else as the account prefers
         base, branch = _describe(api, target.name, None), target.branch
     else:
-        if (names := sorted(base.sizes.keys() - _HIDDEN)) and not target.overwrite:
+        if (names := sorted(base.sizes.keys() - _HIDDEN)) and not target.replace:
             raise HubError(
-                f"exists on the Hub and holds {list_briefly(names, 3)}; pass `overwrite=True` to add a commit that"
+                f"exists on the Hub and holds {list_briefly(names, 3)}; pass `replace=True` to add a commit that"
                 " replaces the model"
             )
     if target.private and not base.private:

@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager, suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import resources
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,13 +13,14 @@ from urllib.parse import urlsplit
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tagger import __version__
 from tagger.io import json_files
 from tagger.serving import api_description, labelling_interface
 from tagger.serving.endpoints import Endpoint, parse_doccano, parse_label_studio, parse_tag
-from tagger.serving.limits import Limits, RequestError
+from tagger.serving.limits import INTERNAL_ERROR, STOP_SECONDS, Limits, RequestError
 from tagger.serving.metrics import CONTENT_TYPE, Metrics
 from tagger.serving.queries import SetupRequest, parse_json, validate
 from tagger.serving.served_models import ServedModels
@@ -30,7 +31,6 @@ log = logging.getLogger(__name__)
 MAX_HELD_BYTES = 1 << 26
 """Bodies that are in memory at once, those of requests that are still arriving included."""
 _GRACE = 0.05  # seconds after which an unanswered request is watched for a client that leaves
-_STOP_SECONDS = 3.0  # that the worker may take to answer the last requests
 _DISCARDED = 16  # times the limit of a body: what is read of a larger body, so that the client reads the answer
 _PAGE = {
     "index.html": "text/html",
@@ -76,7 +76,7 @@ def create_app(models: ServedModels, limits: Limits, *, hosts: Collection[str] =
     )
     app.router.route_class = _PlainRoute
     app.add_exception_handler(HTTPException, _convert_http_exception)
-    app.add_exception_handler(RequestError, _convert_request_error)
+    app.add_exception_handler(Exception, _convert_error)
     _add_tagging(app, service)
     _add_information(app, service, models, metrics)
     _add_page(app)
@@ -88,8 +88,7 @@ class _PlainRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Returns the function of the route."""
-        handler: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
-        return handler
+        return partial(_call, self.endpoint)
 
 
 class _Service:
@@ -107,7 +106,7 @@ class _Service:
         try:
             yield
         finally:
-            await asyncio.to_thread(self.worker.stop, _STOP_SECONDS)
+            await asyncio.to_thread(self.worker.stop, STOP_SECONDS)
 
     @property
     def is_ready(self) -> bool:
@@ -172,7 +171,8 @@ class _Service:
 
     async def _tag(self, request: Request, endpoint: Endpoint, body: bytes, model: str | None) -> Reply:
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        if not self.worker.queue.put(Call(endpoint, body, model, future)):
+        call = Call(endpoint, body, model, future)
+        if not self.worker.queue.put(call):
             raise _overloaded()
         try:
             await asyncio.wait((future,), timeout=_GRACE)
@@ -180,7 +180,8 @@ class _Service:
                 await _wait_while_connected(request, future)
             return future.result()
         finally:
-            future.cancel()  # the worker leaves out calls whose client has left or has waited too long
+            if future.cancel():  # the client has left or has waited too long
+                self.worker.queue.remove(call)
 
 
 async def _wait_while_connected(request: Request, future: "asyncio.Future[Reply]") -> None:
@@ -297,16 +298,17 @@ def _json_error(status: int, *errors: str) -> Response:
 async def _call(handler: Callable[[Request], Coroutine[Any, Any, Response]], request: Request) -> Response:
     try:
         return await handler(request)
-    except RequestError as error:
-        return await _convert_request_error(request, error)
-    except Exception:
-        log.exception("a request failed")
-        return _json_error(500, "internal error; the log of the server has the details")
+    except Exception as error:
+        return await _convert_error(request, error)
 
 
-async def _convert_request_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestError)
-    return _json_error(error.status, *error.errors)
+async def _convert_error(_: Request, error: Exception) -> Response:
+    if isinstance(error, ClientDisconnect):  # while it sent the body
+        error = _ClientLeftError()
+    if isinstance(error, RequestError):
+        return _json_error(error.status, *error.errors)
+    log.error("a request failed", exc_info=error)
+    return _json_error(500, INTERNAL_ERROR)
 
 
 async def _convert_http_exception(request: Request, error: Exception) -> Response:
@@ -366,7 +368,7 @@ class _Guard:
         headers = dict(scope["headers"])
         host = _host_name(b"//" + headers.get(b"host", b""))
         if host not in self._hosts:
-            return _json_error(421, f"this server is not called {host[:100]!r}; `allow_host` adds a name")
+            return _json_error(421, f"this server does not accept the Host {host[:100]!r}; its operator can allow it")
         origin = headers.get(b"origin")
         if origin is not None and _host_name(origin) not in self._hosts:
             return _json_error(403, "requests of pages of other hosts are refused")

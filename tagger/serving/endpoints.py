@@ -43,9 +43,13 @@ def parse_tag(body: bytes, name: str | None, models: ServedModels, limits: Limit
     request = validate(TagRequest, parse_json(body))
     model = models.find(name or request.model)
     options = choose_options(request, model)
-    max_tokens = limits.tokens_with(request.nbest)
     records = build_records(
-        _list_documents(request), model, max_tokens, language=request.language, newline=request.newline
+        _list_documents(request),
+        model,
+        limits,
+        nbest=request.nbest,
+        language=models.check_language(request.language),
+        newline=request.newline,
     )
     return Query(model, options, records, partial(_write_documents, model.name, options.decoding))
 
@@ -79,9 +83,13 @@ def parse_doccano(body: bytes, name: str | None, models: ServedModels, limits: L
     request = validate(TextRequest, parse_json(body))
     model = models.find(name or request.model)
     _require_spans(model)
-    max_tokens = limits.tokens_with(request.nbest)
     records = build_records(
-        [{"text": request.text}], model, max_tokens, language=request.language, newline=request.newline
+        [{"text": request.text}],
+        model,
+        limits,
+        nbest=request.nbest,
+        language=models.check_language(request.language),
+        newline=request.newline,
     )
     return Query(model, choose_options(request, model), records, _write_labels)
 
@@ -102,7 +110,7 @@ def parse_label_studio(body: bytes, name: str | None, models: ServedModels, limi
     _require_spans(model)
     interface = labelling_interface.parse(request.label_config)
     texts = [{"text": _find_text(task, interface, number)} for number, task in enumerate(request.tasks, 1)]
-    records = build_records(texts, model, limits.max_tokens)
+    records = build_records(texts, model, limits)
     options = TaggingOptions(DecodingOptions(probabilities=True))
     return Query(model, options, records, partial(_write_predictions, interface, model.version))
 

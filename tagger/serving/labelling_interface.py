@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 from tagger.serving.limits import RequestError
 
 _VARIABLE = re.compile(r"\$([A-Za-z0-9_]+)")
+_DECLARATION = re.compile("<!(?!--)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,8 @@ def parse(config: str | None) -> LabellingInterface:
     if not (config or "").strip():
         return LabellingInterface()
     assert config is not None
-    if "<!" in re.sub(r"<!--.*?-->", "", config, flags=re.DOTALL):  # entities may grow without limit
-        raise RequestError(422, "the labelling interface has a declaration (<!); expected elements alone")
+    if _DECLARATION.search(config):  # entities may grow without limit
+        raise RequestError(422, "the labelling interface has a declaration (<!); expected elements and comments")
     try:
         root = ElementTree.fromstring(config)
     except (ElementTree.ParseError, ValueError) as error:

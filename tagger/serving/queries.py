@@ -14,7 +14,7 @@ from tagger.data.formats.reading import ReadOptions, shorten
 from tagger.data.sentence import Record
 from tagger.errors import ConfigError
 from tagger.io import json_files
-from tagger.serving.limits import MAX_NBEST, MAX_TEXTS, RequestError
+from tagger.serving.limits import MAX_NBEST, MAX_TEXTS, Limits, RequestError
 from tagger.serving.served_models import ServedModel
 from tagger.tagging import DecodingOptions
 
@@ -41,7 +41,9 @@ class Options(BaseModel):
         description="Precision to reach with 95 % confidence, by a threshold for each type of a calibrated model.",
     )
     nbest: int = Field(0, ge=0, le=MAX_NBEST, description="Number of most probable tag sequences to return.")
-    language: str | None = Field(None, description="Language of the texts, an ISO code [that of the model].")
+    language: str | None = Field(
+        None, description="Language of the texts, an ISO code that the server has loaded [that of the model]."
+    )
     newline: Newline = Field("break", description="End a sentence at each newline, or treat newlines as spaces.")
     scheme: str | None = Field(None, description="Scheme of the tags: IOB1, IOB2 or IOBES [that of the model].")
 
@@ -135,6 +137,8 @@ def _describe(fault: Mapping[str, Any], kind: type[BaseModel]) -> str:
         return f"unknown field {path!r}; expected {', '.join(kind.model_fields)}"
     value = "" if isinstance(fault["input"], dict) else f", found {shorten(repr(fault['input']))}"
     message = fault["msg"].removeprefix("Input should be ").replace("Field required", "a value")
+    if fault["type"] in ("model_type", "dict_type"):
+        message = "a JSON object"
     return f"{path or 'the body'}: expected {message}{value}"
 
 
@@ -154,8 +158,9 @@ def choose_options(request: Options, model: ServedModel) -> TaggingOptions:
 def build_records(
     documents: Sequence[Mapping[str, Any]],
     model: ServedModel,
-    max_tokens: int,
+    limits: Limits,
     *,
+    nbest: int = 0,
     language: str | None = None,
     newline: Newline = "break",
 ) -> list[Record]:
@@ -164,7 +169,8 @@ def build_records(
     Args:
         documents: each has a text or tokens.
         model: the model that will tag them.
-        max_tokens: the limit of tokens, of all documents together.
+        limits: the limits of tokens, of all documents together.
+        nbest: the number of alternatives that the request asks for.
         language: the language of texts; None for that of the model.
         newline: whether a newline in a text ends a sentence.
 
@@ -180,13 +186,13 @@ def build_records(
     records, count = [], 0
     _check_work(documents)
     for number, document in enumerate(documents, 1):
-        _check_count(count + _count_at_least(document), max_tokens)  # before it is split, which takes long
+        limits.check_tokens(count + _count_at_least(document), nbest)  # before it is split, which takes long
         try:
             record = rows.record(document, number, options)
         except ValueError as error:
             raise RequestError(422, str(error)) from None
         count += sum(map(len, record.sentences)) + len(record.sentences) + 1
-        _check_count(count, max_tokens)
+        limits.check_tokens(count, nbest)
         records.append(record)
     return records
 
@@ -208,8 +214,3 @@ def _check_work(documents: Sequence[Mapping[str, Any]]) -> None:
     words = (word for text in texts if isinstance(text, str) for word in _LONG_WORD.findall(text))
     if sum(len(_MARK.findall(word)) * min(len(word), _MAX_WORD) for word in words) > _MAX_WORK:
         raise RequestError(422, "words of over 100 characters have too many punctuation marks; separate them by spaces")
-
-
-def _check_count(count: int, max_tokens: int) -> None:
-    if count > max_tokens:
-        raise RequestError(422, f"over {max_tokens:,} tokens, the limit of this request; send several, or lower nbest")

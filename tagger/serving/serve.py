@@ -26,6 +26,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     allow_host: Iterable[str] = (),
+    language: Iterable[str] = (),
     limits: Limits | None = None,
     max_tokens: int = MAX_TOKENS,
     batch_tokens: int = BATCH_TOKENS,
@@ -36,13 +37,14 @@ def serve(
     """Serves models over HTTP until SIGINT or SIGTERM.
 
     Args:
-        models: model directories or `hub:USER/NAME`, each perhaps after NAME=; the first one is the default of
-            requests.
-        host: the address to listen at.
-        port: the port; 0 for any that is free.
-        allow_host: further names that the header Host of requests may have. At an address that only this machine can
+        models: model directories or `hub:USER/NAME`, each optionally as NAME=MODEL; requests that name no model use
+            the first.
+        host: the address to listen on.
+        port: the port; 0 picks a free one.
+        allow_host: additional names that the header Host of requests may have. At an address that only this machine can
             reach, the default names are `host`, localhost, 127.0.0.1 and ::1; else any name is allowed without this
             option.
+        language: additional languages that requests may choose, as ISO codes; those of the models are always accepted.
         limits: the limits of requests.
         max_tokens: split sentences with more tokens into overlapping windows.
         batch_tokens: the maximum number of tokens per batch, padding included.
@@ -53,7 +55,7 @@ def serve(
     Raises:
         ConfigError: an option does not fit, or the extra `[serve]` is not installed.
         ModelError: a model is missing or damaged.
-        Stopped: by a signal, after the requests in flight were answered.
+        Stopped: by a signal, after the requests in flight were answered or `STOP_SECONDS` have passed.
     """
     try:
         from tagger.serving import app, server
@@ -65,7 +67,7 @@ def serve(
     options = {"max_tokens": max_tokens, "batch_tokens": batch_tokens, "workers": workers, "device": device}
     listener = server.bind(host, port)
     with listener:
-        served = ServedModels([served_models.load(str(path), options) for path in paths])
+        served = ServedModels((served_models.load(str(path), options) for path in paths), language)
         for model in served:
             _warm_up(model)
         names = {*allow_host, *((host, *_LOCAL_NAMES) if server.is_local(listener) else ())}

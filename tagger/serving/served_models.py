@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tagger import model_dir, model_names, tagging
+from tagger.choices import listed
+from tagger.data.formats.reading import shorten
+from tagger.data.formats.text import splitter
 from tagger.data.highlighting import assign_colours
 from tagger.errors import ConfigError
 from tagger.serving.limits import RequestError
@@ -52,12 +55,16 @@ class ServedModels:
 
     Args:
         models: the models.
+        languages: additional languages that requests may choose; those of the models are always accepted.
 
     Raises:
-        ConfigError: there is none, or two have the same name.
+        ConfigError: there is no model, two have the same name, or texts of a language cannot be split.
     """
 
-    def __init__(self, models: Iterable[ServedModel]) -> None:
+    def __init__(self, models: Iterable[ServedModel], languages: Iterable[str] = ()) -> None:
+        additional = tuple(languages)
+        for language in additional:
+            splitter(language)  # loads the language
         self._models: dict[str, ServedModel] = {}
         for model in models:
             if model.name in self._models:
@@ -65,6 +72,8 @@ class ServedModels:
             self._models[model.name] = model
         if not self._models:
             raise ConfigError("no model was given")
+        of_models = (model.tagger.model.config.data.language for model in self)
+        self._languages = tuple(dict.fromkeys((*of_models, *additional)))
 
     def find(self, name: str | None) -> ServedModel:
         """Returns a model by its name; the first one for None.
@@ -77,6 +86,16 @@ class ServedModels:
         if name not in self._models:
             raise RequestError(404, f"no model is called {name[:100]!r}; the models are {', '.join(self._models)}")
         return self._models[name]
+
+    def check_language(self, language: str | None) -> str | None:
+        """Returns the language of a request.
+
+        Raises:
+            RequestError: the server has not loaded the language, which takes a second.
+        """
+        if language is not None and language not in self._languages:
+            raise RequestError(422, f"language: expected {listed(self._languages)}, found {shorten(repr(language))}")
+        return language
 
     def describe(self) -> list[dict[str, Any]]:
         """Returns the descriptions of all models, that of the default first."""

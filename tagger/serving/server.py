@@ -13,13 +13,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tagger.errors import ConfigError, Stopped
 from tagger.io import json_files
-from tagger.serving.limits import Limits
+from tagger.serving.limits import STOP_SECONDS, Limits
 from tagger.signals import StopRequest
 
 _MAX_HEADER_BYTES = 1 << 16
 _KEEP_ALIVE = 20  # seconds that an idle connection stays open
 _LAST_REQUESTS = 0.2  # seconds in which a request that is on its way is accepted after the signal to stop
-_STOP_SECONDS = 3  # for requests in flight after the signal
 _BACKLOG = 2048
 
 
@@ -62,7 +61,7 @@ def is_local(listener: socket.socket) -> bool:
 
 
 def run(app: Any, listener: socket.socket, limits: Limits, on_start: Callable[[], None]) -> None:
-    """Serves an application until SIGINT or SIGTERM, and answers the requests in flight first.
+    """Serves an application until SIGINT or SIGTERM, then waits up to `STOP_SECONDS` for the requests in flight.
 
     Args:
         app: the application.
@@ -86,7 +85,7 @@ def run(app: Any, listener: socket.socket, limits: Limits, on_start: Callable[[]
         server_header=False,
         backlog=_BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE,
-        timeout_graceful_shutdown=_STOP_SECONDS,
+        timeout_graceful_shutdown=STOP_SECONDS,
         workers=1,
     )
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
@@ -134,7 +133,7 @@ class _Connection(HttpToolsProtocol):
         """Starts the time limit of the first request."""
         super().connection_made(transport)
         self._is_stopping, self._header_bytes = False, 0
-        self._has_headers = False
+        self._has_headers = self._has_progress = False
         self._timer = self.loop.call_later(self.timeout, self._end_late_request)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -143,9 +142,10 @@ class _Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Receives a part of a request; refuses headers that are too large."""
+        """Receives a part of a request; refuses headers, and trailers after a body, that are too large."""
+        self._has_progress = False
         super().data_received(data)
-        if not self._has_headers and not self.transport.is_closing():
+        if not (self._has_headers and self._has_progress) and not self.transport.is_closing():
             self._header_bytes += len(data)
             if self._header_bytes > _MAX_HEADER_BYTES:
                 self._refuse(431, f"the headers are larger than {_MAX_HEADER_BYTES:,} bytes")
@@ -158,22 +158,43 @@ class _Connection(HttpToolsProtocol):
         """Starts the time limit of a request."""
         super().on_message_begin()
         self._has_headers, self._header_bytes = False, 0
-        self._timer.cancel()
-        self._timer = self.loop.call_later(self.timeout, self._end_late_request)
+        if self._is_idle():  # else the timer is that of the request in flight
+            self._restart_timer(self.timeout, self._end_late_request)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Receives a header; drops trailers, which must not replace headers."""
+        if not self._has_headers:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Starts to handle a request, whose time limit the application has from now on."""
         self._has_headers = True
-        self._timer.cancel()
-        self._timer = self.loop.call_later(2 * self.timeout, self._abort)
+        self._count_progress()
+        if self._is_idle():
+            self._restart_timer(2 * self.timeout, self._abort)
         super().on_headers_complete()
         if self._is_stopping:
             self.cycle.keep_alive = False
 
+    def on_body(self, body: bytes) -> None:
+        """Receives a part of a body."""
+        self._count_progress()
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Ends a request."""
+        self._count_progress()
+        super().on_message_complete()
+
     def on_response_complete(self) -> None:
-        """Ends the time limit of a request."""
-        self._timer.cancel()
+        """Starts the time limit of what follows: a pipelined request, the rest of its headers, or silence."""
         super().on_response_complete()
+        if not self._is_idle():
+            self._restart_timer(2 * self.timeout, self._abort)
+        elif not self._has_headers:
+            self._restart_timer(self.timeout, self._end_late_request)
+        else:
+            self._restart_timer(_KEEP_ALIVE, self._close_if_idle)
 
     def shutdown(self) -> None:
         """Ends the connection after the request in flight, or soon if no request arrives."""
@@ -182,6 +203,14 @@ class _Connection(HttpToolsProtocol):
             self.loop.call_later(_LAST_REQUESTS, self._close_if_idle)
         else:
             self.cycle.keep_alive = False
+
+    def _count_progress(self) -> None:
+        """Notes that the data received now are not only headers or trailers."""
+        self._has_progress, self._header_bytes = True, 0
+
+    def _restart_timer(self, seconds: float, callback: Callable[[], None]) -> None:
+        self._timer.cancel()
+        self._timer = self.loop.call_later(seconds, callback)
 
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete

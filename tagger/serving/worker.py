@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -15,7 +15,7 @@ from tagger.data import schemes
 from tagger.data.sentence import Record, Sentence
 from tagger.errors import ConfigError, DataError, TaggerError
 from tagger.serving.endpoints import Endpoint
-from tagger.serving.limits import Limits, RequestError
+from tagger.serving.limits import INTERNAL_ERROR, Limits, RequestError
 from tagger.serving.metrics import Metrics
 from tagger.serving.queries import Query, TaggingOptions
 from tagger.serving.served_models import ServedModel, ServedModels
@@ -23,7 +23,6 @@ from tagger.serving.served_models import ServedModel, ServedModels
 log = logging.getLogger(__name__)
 _MAX_BATCH_BYTES = 1 << 16  # bodies that are tagged together, some ten thousand tokens
 _MAX_BATCH_CALLS = 256
-_USER_ERRORS = (RequestError, ConfigError, DataError)
 
 
 class Reply(NamedTuple):
@@ -63,7 +62,7 @@ class CallQueue:
 
     def __init__(self, max_calls: int, batch_wait: float) -> None:
         self._max_calls, self._batch_wait = max_calls, batch_wait
-        self._calls: deque[Call] = deque()
+        self._calls: OrderedDict[Call, None] = OrderedDict()  # removes any call at once, unlike a deque
         self._size, self._is_closed = 0, False
         self._lock = threading.Lock()
         self._has_calls, self._has_batch = threading.Condition(self._lock), threading.Condition(self._lock)
@@ -76,13 +75,20 @@ class CallQueue:
         with self._lock:
             if len(self._calls) >= self._max_calls or self._is_closed:
                 return False
-            self._calls.append(call)
+            self._calls[call] = None
             self._size += len(call.body)
             if len(self._calls) == 1:
                 self._has_calls.notify()
             if self._is_full():
                 self._has_batch.notify()
             return True
+
+    def remove(self, call: Call) -> None:
+        """Removes a call that nobody waits for any more, unless it was taken."""
+        with self._lock:
+            if call in self._calls:
+                del self._calls[call]
+                self._size -= len(call.body)
 
     def close(self) -> None:
         """Refuses further calls; `take` returns the remaining ones, then none."""
@@ -94,19 +100,28 @@ class CallQueue:
     def take(self) -> list[Call]:
         """Waits for calls and returns the next batch of them; none if the queue is closed and empty."""
         with self._lock:
-            self._has_calls.wait_for(lambda: self._calls or self._is_closed)
-            if self._calls and not self._is_full():
-                rest = self._calls[0].arrival + self._batch_wait - time.monotonic()
-                self._has_batch.wait_for(lambda: self._is_full() or self._is_closed, max(rest, 0))
-            batch: list[Call] = []
-            size = 0
-            while self._calls and len(batch) < _MAX_BATCH_CALLS:
-                size += len(self._calls[0].body)
-                if batch and size > _MAX_BATCH_BYTES:
-                    break
-                batch.append(self._calls.popleft())
-                self._size -= len(batch[-1].body)
-            return batch
+            while True:
+                self._has_calls.wait_for(lambda: self._calls or self._is_closed)
+                if self._calls and not self._is_full():
+                    rest = self._first().arrival + self._batch_wait - time.monotonic()
+                    self._has_batch.wait_for(lambda: self._is_full() or self._is_closed, max(rest, 0))
+                batch = self._take_batch()
+                if batch or self._is_closed:  # else all calls were removed in the meantime
+                    return batch
+
+    def _take_batch(self) -> list[Call]:
+        batch: list[Call] = []
+        size = 0
+        while self._calls and len(batch) < _MAX_BATCH_CALLS:
+            size += len(self._first().body)
+            if batch and size > _MAX_BATCH_BYTES:
+                break
+            batch.append(self._calls.popitem(last=False)[0])
+            self._size -= len(batch[-1].body)
+        return batch
+
+    def _first(self) -> Call:
+        return next(iter(self._calls))
 
     def _is_full(self) -> bool:
         return self._size >= _MAX_BATCH_BYTES or len(self._calls) >= _MAX_BATCH_CALLS
@@ -147,7 +162,7 @@ class Worker:
                 replies = list(self._reply(active))
             except Exception:  # a bug outside of a single request: the server must go on
                 log.exception("a batch of requests failed")
-                replies = [_INTERNAL_ERROR] * len(active)
+                replies = [_FAILED] * len(active)
             _deliver(active, replies)
 
     def _reply(self, calls: Sequence[Call]) -> Iterator[Reply]:
@@ -215,7 +230,7 @@ def _replace_sentences(record: Record, tagged: Iterator[Sentence], scheme: Schem
     return replace(record, sentences=tuple(sentences))
 
 
-_INTERNAL_ERROR = Reply(500, errors=("internal error; the log of the server has the details",))
+_FAILED = Reply(500, errors=(INTERNAL_ERROR,))
 
 
 def _reply_to_error(error: Exception) -> Reply:
@@ -227,7 +242,7 @@ def _reply_to_error(error: Exception) -> Reply:
         log.error("%s", error)
         return Reply(500, errors=error.faults)
     log.error("a request failed", exc_info=error)
-    return _INTERNAL_ERROR
+    return _FAILED
 
 
 def _deliver(calls: Sequence[Call], replies: Sequence[Reply]) -> None:

@@ -44,7 +44,8 @@ def document_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def models(tagger: Tagger, document_model: Path) -> "ServedModels":
     """The default model, which is called first, and one that reads documents."""
     documents = tagging.load(document_model, device="cpu")
-    return ServedModels([ServedModel("first", tagger, "first-1"), ServedModel("documents", documents, "documents-1")])
+    served = [ServedModel("first", tagger, "first-1"), ServedModel("documents", documents, "documents-1")]
+    return ServedModels(served, ["de"])
 
 
 @pytest.fixture(scope="module")

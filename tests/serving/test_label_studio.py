@@ -1,5 +1,6 @@
 """The backend of Label Studio: its client calls health, setup and predict."""
 
+import time
 from typing import Any
 
 import pytest
@@ -62,6 +63,7 @@ def test_without_a_labelling_interface_the_usual_names_are_used(client: TestClie
 @pytest.mark.parametrize(
     ("config", "data", "message"),
     [
+        ("<!-- a --><!ENTITY b 'c'><View/>", {"text": "Ada"}, "has a declaration"),
         ("<View>", {"text": "Ada"}, "the labelling interface is not valid XML"),
         ("<View/>", {"text": "Ada"}, "expected an element Labels with toName of an element Text"),
         ('<!DOCTYPE a [<!ENTITY b "c">]><View/>', {"text": "Ada"}, "has a declaration"),
@@ -75,3 +77,10 @@ def test_faults_of_a_project_are_named(client: TestClient, config: str | None, d
     response = predict(client, config, data)
     assert response.status_code == 422
     assert message in response.json()["errors"][0]
+
+
+def test_many_openings_of_comments_are_refused_at_once(client: TestClient) -> None:
+    start = time.monotonic()
+    response = client.post("/setup", json=PROJECT | {"schema": "<!--" * 200_000})
+    assert time.monotonic() - start < 2  # a search for the end of each one takes minutes
+    assert response.status_code == 422

@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from tagger.errors import ConfigError
 from tagger.serving import app as app_module
 from tagger.serving import served_models
+from tagger.serving.endpoints import parse_tag
 from tagger.serving.limits import Limits, RequestError
 from tagger.serving.queries import build_records
 from tagger.serving.served_models import ServedModels
@@ -68,7 +69,7 @@ def wait_until(condition: Any) -> None:
         ('{"text": "a", "text": "b"}', "the key 'text' occurs twice"),
         ('{"text": "a", "threshold": NaN}', "NaN is not a JSON number"),
         ("[" * 5000 + "]" * 5000, "nested over 100 levels deep"),
-        ("[]", "the body: expected a valid dictionary or instance of TagRequest, found []"),
+        ("[]", "the body: expected a JSON object, found []"),
         ("{}", "expected one of text, texts and tokens, found none"),
         ('{"text": "a", "texts": []}', "expected one of text, texts and tokens, found text and texts"),
         ('{"text": 3}', "expected a string as 'text', found 3"),
@@ -84,8 +85,8 @@ def wait_until(condition: Any) -> None:
         ('{"text": "a", "nbest": -1}', "nbest: expected greater than or equal to 0, found -1"),
         ('{"text": "a", "newline": "x"}', "newline: expected 'break' or 'space', found 'x'"),
         ('{"text": "a", "scheme": "x"}', "must be IOB1, IOB2"),
-        ('{"text": "a", "language": "qq"}', "language 'qq': spaCy does not support it"),
-        ('{"text": "a", "language": "../x"}', "expected an ISO code such as en as the language"),
+        ('{"text": "a", "language": "qq"}', "language: expected en or de, found 'qq'"),
+        ('{"text": "a", "language": "../x"}', "language: expected en or de, found '../x'"),
         ('{"text": "a", "threshold": 0.5, "precision": 0.5}', "omit `threshold` or `precision`"),
         ('{"text": "a", "precision": 0.5}', "calibrat"),
     ],
@@ -115,39 +116,40 @@ def test_a_body_that_is_too_large_is_refused(models: ServedModels, headers: dict
     "body", [{"text": "a " * 50}, {"text": "a, " * 30}, {"texts": ["a"] * 30}, {"tokens": [["a"]] * 30}]
 )
 def test_a_request_with_too_many_tokens_is_refused(models: ServedModels, body: dict[str, Any]) -> None:
-    with open_client(models, Limits(max_tokens=49)) as client:
+    with open_client(models, Limits(max_request_tokens=49)) as client:
         error = refuse(client.post("/tag", json=body), 422)
-        assert error == "over 49 tokens, the limit of this request; send several, or lower nbest"
+        assert error == "over 49 tokens, the limit of this request; send several requests"
 
 
 def test_alternatives_are_found_for_fewer_tokens(models: ServedModels) -> None:
-    with open_client(models, Limits(max_tokens=50)) as client:
+    with open_client(models, Limits(max_request_tokens=50)) as client:
         assert client.post("/tag", json={"text": "a " * 20, "nbest": 2}).status_code == 200
         error = refuse(client.post("/tag", json={"text": "a " * 20, "nbest": 10}), 422)
-        assert error.startswith("over 10 tokens, the limit of this request")
+        assert error == "over 10 tokens, the limit of this request; send several requests, or lower nbest"
 
 
 def test_too_many_texts_are_refused(client: TestClient) -> None:
     error = refuse(client.post("/tag", json={"texts": [""] * 1001}), 422)
     assert error == "1,001 texts; the limit is 1,000 in a request"
     assert refuse(client.post("/predict", json={"tasks": [{}] * 1001}), 422).startswith("tasks: expected ")
+    assert refuse(client.post("/predict", json={"tasks": [3]}), 422) == "tasks.0: expected a JSON object, found 3"
 
 
 @pytest.mark.parametrize("text", ["!" * 6000, "a,\U0001f600" * 4000, ("('" * 500 + " ") * 11])
 def test_a_text_that_takes_long_to_split_is_refused(models: ServedModels, text: str) -> None:
     with pytest.raises(RequestError, match="too many punctuation marks"):
-        build_records([{"text": "Ada"}, {"text": text}], models.find(None), 20_000)
+        build_records([{"text": "Ada"}, {"text": text}], models.find(None), Limits())
 
 
 def test_long_words_of_usual_texts_are_accepted(models: ServedModels) -> None:
     text = "https://example.org/a/b?c=d-e&f=" + "g" * 100 + " " + "\U0001f600" * 300 + "\u4e00" * 1000
-    assert len(build_records([{"text": text}], models.find(None), 20_000)) == 1
+    assert len(build_records([{"text": text}], models.find(None), Limits())) == 1
 
 
 def test_a_long_text_is_refused_before_it_is_split(models: ServedModels, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tagger.serving.queries.rows.record", lambda *_: pytest.fail("was split"))
     with pytest.raises(RequestError, match="over 10 tokens"):
-        build_records([{"text": "a " * 11}], models.find(None), 10)
+        build_records([{"text": "a " * 11}], models.find(None), Limits(max_request_tokens=10))
 
 
 def test_requests_beyond_the_queue_are_refused_and_can_be_sent_again(
@@ -243,6 +245,70 @@ def test_a_request_whose_client_has_left_is_not_tagged(models: ServedModels, mon
     assert sorted(statuses) == [200, 200, 499]
 
 
+def test_requests_that_waited_too_long_leave_the_queue(models: ServedModels, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = Limits(timeout=0.2, batch_wait=0, max_queue=1)
+    with (
+        blocked(monkeypatch) as (_, taken),
+        ThreadPoolExecutor(1) as threads,
+        open_client(models, limits) as client,
+    ):
+        first = threads.submit(client.post, "/tag", json={"text": "first"})
+        wait_until(lambda: taken)
+        for _ in range(2):
+            refuse(client.post("/tag", json={"text": "next"}), 408)  # not 429: the one before has left the queue
+        assert "\ntagger_queue_length 0.0\n" in client.get("/metrics").text
+        assert client.get("/ready").status_code == 200
+        refuse(first.result(), 408)
+
+
+def test_a_queue_whose_calls_were_removed_waits_for_others() -> None:
+    loop = asyncio.new_event_loop()
+    first, second, third = (Call(parse_tag, b"x" * 50_000, None, loop.create_future()) for _ in range(3))
+    queue = CallQueue(2, 0.1)
+    with ThreadPoolExecutor(1) as threads:
+        batch = threads.submit(queue.take)
+        assert queue.put(first)
+        time.sleep(0.03)  # the queue waits for others now
+        queue.remove(first)
+        queue.remove(first)  # has no effect
+        time.sleep(0.15)
+        assert not batch.done()
+        assert queue.put(second)
+        assert batch.result(20) == [second]
+    queue.remove(second)  # was taken
+    assert queue.put(first)
+    assert queue.put(third)
+    queue.remove(first)
+    assert (queue.take(), len(queue)) == ([third], 0)
+    loop.close()
+
+
+@pytest.mark.parametrize("path", ["/tag", "/setup", "/models/first/predict"])
+def test_a_client_that_leaves_while_it_sends_is_no_fault_of_the_server(
+    models: ServedModels, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = app_module.create_app(models, Limits())
+    sent: list[Any] = []
+
+    async def run() -> None:
+        messages = iter([{"type": "http.request", "body": b'{"text', "more_body": True}, {"type": "http.disconnect"}])
+
+        async def receive() -> Any:
+            return next(messages)
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": path, "headers": [], "query_string": b"", "app": app}
+        await app(scope | {"server": ("x", 1), "root_path": ""}, receive, send)
+
+    with TestClient(app) as client:
+        assert client.portal is not None
+        client.portal.call(run)
+    assert [message["status"] for message in sent if message["type"] == "http.response.start"] == [499]
+    assert caplog.records == []
+
+
 def test_a_batch_ends_at_its_limits() -> None:
     queue = CallQueue(1000, 60.0)
     loop = asyncio.new_event_loop()
@@ -280,7 +346,7 @@ def test_pages_of_other_hosts_cannot_use_a_local_server(
         response = client.post("/tag", json={"text": "Ada"}, headers=headers)
     assert response.status_code == status
     if status != 200:
-        refuse(response, status)
+        assert "allow_host" not in refuse(response, status)
 
 
 def test_the_page_and_its_parts_come_from_the_package_and_nothing_else_is_served(client: TestClient) -> None:
@@ -311,14 +377,23 @@ def test_the_page_and_its_parts_come_from_the_package_and_nothing_else_is_served
     assert refuse(client.post("/tag/"), 404)
 
 
-def test_a_fault_of_the_server_is_a_json_error(models: ServedModels, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("path", ["/models", "/models/first/health", "/openapi.json"])
+def test_a_fault_of_the_server_is_a_json_error_and_is_logged(
+    models: ServedModels, path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(ServedModels, "describe", lambda _: 1 / 0)
+    monkeypatch.setattr(ServedModels, "find", lambda *_: 1 / 0)
+    monkeypatch.setattr("fastapi.applications.get_openapi", lambda **_: 1 / 0)
     with open_client(models) as client:
-        assert refuse(client.get("/models"), 500) == "internal error; the log of the server has the details"
+        assert refuse(client.get(path), 500) == "internal error; the log of the server has the details"
+    (record,) = caplog.records
+    assert (record.name, record.message) == ("tagger.serving.app", "a request failed")
+    assert "ZeroDivisionError" in str(record.exc_text)
 
 
 @pytest.mark.parametrize(
-    "limits", [{"max_body_bytes": 0}, {"max_tokens": 0}, {"timeout": 0.0}, {"max_queue": 0}, {"batch_wait": -1.0}]
+    "limits",
+    [{"max_body_bytes": 0}, {"max_request_tokens": 0}, {"timeout": 0.0}, {"max_queue": 0}, {"batch_wait": -1.0}],
 )
 def test_limits_that_are_not_positive_are_refused(limits: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(limits))):

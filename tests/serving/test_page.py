@@ -149,9 +149,11 @@ def test_offsets_count_code_points(page: Page) -> None:
     assert marks(page)[-1] == ["New York", "LOC"]
 
 
-def test_an_error_of_the_server_is_shown(page: Page) -> None:
-    page.click("#text")
+def test_an_error_of_the_server_is_shown_without_the_last_result(page: Page) -> None:
+    enter(page, "Ada lives in New York.", 2)
     page.call("Input.insertText", text="a " * 20_001)
     page.wait_for("document.querySelector('#status').className === 'error'")
     assert page.evaluate("document.querySelector('#status').textContent").startswith("over 20,000 tokens")
+    assert page.evaluate("document.querySelector('#output').textContent") == ""
+    assert page.evaluate("document.querySelector('#copy').disabled")
     page.problems.clear()  # the browser logs the status 422

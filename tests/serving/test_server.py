@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,7 +19,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tagger.cli import app
-from tagger.serving.limits import Limits
+from tagger.serving.limits import STOP_SECONDS, Limits
 from tests.robustness.runs import SCALE
 from tests.serving.processes import start_server
 
@@ -113,6 +114,37 @@ def test_several_requests_share_a_connection(address: tuple[str, int]) -> None:
     connection.close()
 
 
+def test_pipelined_requests_are_all_answered(address: tuple[str, int]) -> None:
+    with socket.create_connection(address, timeout=20) as connection:
+        connection.sendall(build_request(json.dumps({"text": TEXT}).encode()) * 3)
+        data = b""
+        while data.count(b'"model": "first"') < 3:
+            part = connection.recv(10_000)
+            assert part
+            data += part
+    assert data.count(b"HTTP/1.1 200 ") == 3
+
+
+def test_trailers_are_dropped_and_have_a_limit(address: tuple[str, int]) -> None:
+    body = json.dumps({"text": TEXT}).encode()
+    head = b"POST /tag HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunks = f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n"
+    assert asyncio.run(exchange(address, head + chunks + b"Host: evil.example\r\n\r\n"))[0] == 200
+    with socket.create_connection(address, timeout=20) as connection:
+        start = time.monotonic()
+        connection.sendall(head + chunks)
+        with suppress(ConnectionError):
+            while time.monotonic() - start < 1:  # less than the time limit of a request
+                connection.sendall(b"X: " + b"y" * 20_000 + b"\r\n")
+                time.sleep(0.02)
+        assert time.monotonic() - start < 1
+
+
+def test_the_help_names_the_seconds_for_requests_in_flight() -> None:
+    text = " ".join(CliRunner().invoke(app, ["serve", "--help"]).stdout.split())
+    assert f"waits up to {STOP_SECONDS} seconds for the requests in flight" in text
+
+
 def test_sigterm_finishes_requests_in_flight_and_refuses_new_ones(model_path: Path) -> None:
     with start_server(model_path) as (url, process):
         parts = urlsplit(url)
@@ -178,6 +210,7 @@ def test_a_port_in_use_is_an_error_of_one_line(model_path: Path) -> None:
         (["owner/name"], "owner/name: no such model directory; for a model of the Hub, write hub:owner/name"),
         (["a b=c"], "expected a name of letters, digits, dots, hyphens and underscores before ="),
         (["{tmp}", "--host", "256.256.256.256"], "cannot listen at 256.256.256.256"),
+        (["{tmp}", "--language", "qq"], "language 'qq': spaCy does not support it"),
         (["{tmp}", "--timeout", "0"], "Invalid value for '--timeout'"),
         ([], "Missing argument 'MODEL'"),
     ],

@@ -144,15 +144,24 @@ function renderAlternatives(result) {
   });
   element("sentences").replaceChildren(...lists.filter(Boolean));
   const more = result.sentences.length - MAX_SENTENCES;
-  if (more > 0) element("sentences").append(create("p", `Those of ${more} more sentences are not shown.`));
+  if (more > 0) element("sentences").append(create("p", `Alternatives of ${more} more sentences are not shown.`));
 }
 
 async function send(body, signal) {
   const options = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal };
   const response = await fetch("tag", options);
-  const answer = await response.json();
+  const answer = await parse(response);
   if (!response.ok) throw new Error(answer.errors.join("; "));
   return answer.documents[0];
+}
+
+async function parse(response) {
+  try {
+    return await response.json();
+  } catch (error) {
+    if (error instanceof SyntaxError) throw new Error(`The server sent no JSON, with status ${response.status}.`);
+    throw error;
+  }
 }
 
 function buildRequest() {
@@ -177,6 +186,8 @@ async function update() {
     render();
   } catch (error) {
     if (error.name === "AbortError") return;
+    state.result = null;
+    render();
     show(error instanceof TypeError ? "The server does not answer." : error.message, true);
   }
   if (request === state.request) element("output").setAttribute("aria-busy", "false");
@@ -202,7 +213,7 @@ async function writeClipboard(content) {
   const isCopied = document.execCommand("copy");
   area.remove();
   element("copy").focus();
-  if (!isCopied) throw new Error("The browser does not allow to copy.");
+  if (!isCopied) throw new Error("The browser blocked the clipboard.");
 }
 
 function moveFocus(event) {
