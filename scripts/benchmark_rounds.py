@@ -1,11 +1,13 @@
 """Runs measurements alternately, and makes rows of their medians and ratios."""
 
+import json
 import statistics
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from benchmark_systems import Result
+from benchmark_systems import Result, describe_run
 
 
 def measure_alternately(
@@ -42,6 +44,16 @@ def measure_alternately(
 def median_or_mode(values: list[Any]) -> Any:
     """Returns the median of numbers, the most frequent of other values."""
     return statistics.median(values) if isinstance(values[0], int | float) else statistics.mode(values)
+
+
+def report_rows(rows: Iterable[Result], script: str, path: Path | None) -> None:
+    """Prints each row when it is measured; with a path, also writes all rows so far as JSON with a description."""
+    results: Result = {**describe_run(script), "rows": []}
+    for row in rows:
+        print(format_row(row), flush=True)
+        results["rows"].append(row)
+        if path:
+            path.write_text(json.dumps(results, indent=1) + "\n")
 
 
 def format_row(row: Result) -> str:

@@ -28,8 +28,8 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmark_rounds import format_row
-from benchmark_systems import Result, describe_run
+from benchmark_rounds import report_rows
+from benchmark_systems import Result
 
 CLIENTS, FAULTY_CONNECTIONS = 64, 1000
 PARTS = ("tag", "throughput", "latency", "memory", "faults")
@@ -224,15 +224,10 @@ def main() -> None:
     if shutil.which("wrk") is None and {"throughput", "latency", "memory"} & {*options.part}:
         parser.error("wrk is not installed: apt-get install wrk")
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
-    results: Result = {**describe_run("benchmark_server.py"), "rows": []}
     with tempfile.TemporaryDirectory() as folder:
         bodies = Path(folder) / "bodies.jsonl"
         write_bodies(options.columns, bodies)
-        for row in measure(options, bodies):
-            print(format_row(row), flush=True)
-            results["rows"].append(row)
-            if options.json:
-                options.json.write_text(json.dumps(results, indent=1) + "\n")
+        report_rows(measure(options, bodies), "benchmark_server.py", options.json)
 
 
 if __name__ == "__main__":

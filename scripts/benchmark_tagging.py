@@ -24,7 +24,6 @@ in memory, return tags only, use their best batch size, and tag a sample that ta
 import argparse
 import contextlib
 import itertools
-import json
 import math
 import os
 import shutil
@@ -35,8 +34,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmark_rounds import format_row, measure_alternately
-from benchmark_systems import BATCH_SIZES, Process, Result, count_cores, describe_run, fastest_products
+from benchmark_rounds import measure_alternately, report_rows
+from benchmark_systems import BATCH_SIZES, Process, Result, count_cores, fastest_products
 
 PARTS = (
     *("load", "columns", "floor", "flair", "spacy", "columns-probabilities", "text", "text-probabilities"),
@@ -263,13 +262,8 @@ def main() -> None:
         parser.error("no text was given; pass --columns or --raw")
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
     print(f"{count_cores()} cores")
-    results: Result = {**describe_run("benchmark_tagging.py"), "rows": []}
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        for row in measure(Bench(options, Path(folder), stack)):
-            print(format_row(row), flush=True)
-            results["rows"].append(row)
-            if options.json:
-                options.json.write_text(json.dumps(results, indent=1) + "\n")
+        report_rows(measure(Bench(options, Path(folder), stack)), "benchmark_tagging.py", options.json)
 
 
 if __name__ == "__main__":

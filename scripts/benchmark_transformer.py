@@ -27,7 +27,6 @@ process; `taskset` limits them.
 import argparse
 import contextlib
 import itertools
-import json
 import resource
 import tempfile
 from collections import Counter
@@ -38,13 +37,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmark_rounds import format_row, measure_alternately
+from benchmark_rounds import measure_alternately, report_rows
 from benchmark_systems import (
     MatrixProducts,
     Result,
     TokenClassification,
     count_cores,
-    describe_run,
     measure_seconds,
     speed,
 )
@@ -368,12 +366,8 @@ def main() -> None:
     torch.set_num_threads(count_cores())
     bench = read_bench(options)
     print(f"{count_cores()} cores, {len(bench.sentences)} sentences, {bench.data.train.tokens:,} tokens")
-    results: Result = {**describe_run("benchmark_transformer.py"), "rows": []}
-    for row in itertools.chain.from_iterable(MEASUREMENTS[part](bench) for part in PARTS if part in options.only):
-        print(format_row(row), flush=True)
-        results["rows"].append(row)
-        if options.json:
-            options.json.write_text(json.dumps(results, indent=1) + "\n")
+    rows = itertools.chain.from_iterable(MEASUREMENTS[part](bench) for part in PARTS if part in options.only)
+    report_rows(rows, "benchmark_transformer.py", options.json)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ DUPLICATED = "duplicated spans"
 OVERLAPPING = "overlapping spans"
 ACROSS_SENTENCES = "spans across sentences"
 RESOLVED = frozenset((PADDED, DUPLICATED, OVERLAPPING))
-"""Kinds of which one reading is evident, so that the policy `stop` does not stop at them."""
+"""Kinds with one evident correction; the policy `stop` does not stop at them."""
 
 
 class CharSpan(NamedTuple):
