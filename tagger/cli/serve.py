@@ -28,7 +28,7 @@ def serve(
             show_default="at 127.0.0.1 only names of this machine, else any",
         ),
     ] = None,
-    language: Annotated[
+    allow_language: Annotated[
         list[str] | None,
         typer.Option(
             metavar="CODE",
@@ -68,7 +68,7 @@ def serve(
         host=host,
         port=port,
         allow_host=allow_host or (),
-        language=language or (),
+        languages=allow_language or (),
         limits=Limits(max_body_bytes, max_request_tokens, timeout, max_queue, batch_wait / 1000),
         max_tokens=max_tokens,
         batch_tokens=batch_tokens,

@@ -26,7 +26,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     allow_host: Iterable[str] = (),
-    language: Iterable[str] = (),
+    languages: Iterable[str] = (),
     limits: Limits | None = None,
     max_tokens: int = MAX_TOKENS,
     batch_tokens: int = BATCH_TOKENS,
@@ -44,7 +44,7 @@ def serve(
         allow_host: additional names that the header Host of requests may have. At an address that only this machine can
             reach, the default names are `host`, localhost, 127.0.0.1 and ::1; else any name is allowed without this
             option.
-        language: additional languages that requests may choose, as ISO codes; those of the models are always accepted.
+        languages: additional languages that requests may choose, as ISO codes; those of the models are always accepted.
         limits: the limits of requests.
         max_tokens: split sentences with more tokens into overlapping windows.
         batch_tokens: the maximum number of tokens per batch, padding included.
@@ -67,7 +67,7 @@ def serve(
     options = {"max_tokens": max_tokens, "batch_tokens": batch_tokens, "workers": workers, "device": device}
     listener = server.bind(host, port)
     with listener:
-        served = ServedModels((served_models.load(str(path), options) for path in paths), language)
+        served = ServedModels((served_models.load(str(path), options) for path in paths), languages)
         for model in served:
             _warm_up(model)
         names = {*allow_host, *((host, *_LOCAL_NAMES) if server.is_local(listener) else ())}

@@ -210,7 +210,7 @@ def test_a_port_in_use_is_an_error_of_one_line(model_path: Path) -> None:
         (["owner/name"], "owner/name: no such model directory; for a model of the Hub, write hub:owner/name"),
         (["a b=c"], "expected a name of letters, digits, dots, hyphens and underscores before ="),
         (["{tmp}", "--host", "256.256.256.256"], "cannot listen at 256.256.256.256"),
-        (["{tmp}", "--language", "qq"], "language 'qq': spaCy does not support it"),
+        (["{tmp}", "--allow-language", "qq"], "language 'qq': spaCy does not support it"),
         (["{tmp}", "--timeout", "0"], "Invalid value for '--timeout'"),
         ([], "Missing argument 'MODEL'"),
     ],
