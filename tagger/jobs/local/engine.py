@@ -42,7 +42,8 @@ from tagger.tagging.texts import check_tokenizer
 
 log = logging.getLogger(__name__)
 _MIN_PROCESSES = 3  # with fewer workers, threads are as fast
-_TOKENS_BEFORE_PROCESSES = 1 << 16  # a job with fewer tokens is done before processes pay
+TOKENS_BEFORE_PROCESSES = 1 << 16
+"""Tokens that threads tag before processes are started: smaller jobs end before processes pay."""
 
 Streams = tuple[BinaryIO, BinaryIO]
 Callback = Callable[[Summary, int, int], None]
@@ -217,7 +218,7 @@ class _Work:
             yield from map(writer.write, self.tag(reader, number=number, first=first, skip=skip))
             return
         pools = reader.pools(number=number, first=first, skip=skip)
-        beginning = _take_tokens(pools, _TOKENS_BEFORE_PROCESSES)
+        beginning = _take_tokens(pools, TOKENS_BEFORE_PROCESSES)
         yield from map(writer.write, tag_pools(self.tagger, self.job, reader, beginning))
         window_log = WindowLog(self.job.decoding, self.tagger.max_tokens)
         tasks = (Task(reader.pending.popleft(), _count_tokens(pool) > LARGE_POOL_TOKENS) for pool in pools)
