@@ -137,7 +137,7 @@ def test_the_standard_input_is_tagged_by_processes(model: Tagger, model_path: Pa
 
 
 def test_a_small_job_starts_no_process(model: Tagger, model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "_open_processes", lambda *_: pytest.fail("a process was started"))
+    monkeypatch.setattr(processes, "_open_workers", lambda *_: pytest.fail("a process was started"))
     engine.run(model, Job((STDIN,), model_path, Formats("lines")), (BytesIO(LINES.encode() * 100), BytesIO()))
 
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 from queue import SimpleQueue
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from tagger.errors import TaggerError
 
@@ -165,7 +165,7 @@ class _Workers:
         while True:
             for pipe in wait(pipes):
                 try:
-                    self._received.put(pipe.recv())  # type: ignore[union-attr]
+                    self._received.put(cast(Connection, pipe).recv())
                 except (EOFError, OSError):
                     self._received.put(None)
                     return
