@@ -54,7 +54,10 @@ def train(
     as_json: options.Json = False,
     device: options.Device = "auto",
 ) -> None:
-    """Train a tagger from a recipe, or resume a run."""
+    """Train a tagger from a recipe, or resume a run.
+
+    Several processes train one model if torchrun starts them.
+    """
     from tagger import experiments
     from tagger.api import training
     from tagger.config.overrides import list_overrides

@@ -1,8 +1,8 @@
 """Training by several processes that torchrun has launched: the only user of torch.distributed.
 
 The ranks exchange bytes and, on CPUs, gradients with the backend gloo; nccl sums the gradients of GPUs. A rank that
-fails leaves its fault in the store of torchrun. Its connections close, and the others find the fault there. Nothing that
-is exchanged is a pickle.
+fails leaves its fault in the store of torchrun. Its connections close, and the others find the fault there. No pickles
+are exchanged.
 """
 
 import itertools
@@ -130,8 +130,9 @@ class ConnectedRanks(Ranks):
             ConfigError: on every rank, if a value differs on any rank.
         """
         first, *others = map(json_files.parse, self.gather(json_files.dump(dict(values))))
+        needed = "all ranks need the same version, device type, recipe and data"
         faults = [
-            f"rank {rank} has another {name} than rank 0; all ranks need the same recipe, data, version and device type"
+            f"rank {rank} and rank 0 differ in their {name}; {needed}"
             for rank, received in enumerate(others, 1)
             for name in first.keys() | received.keys()
             if received.get(name) != first.get(name)

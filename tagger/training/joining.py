@@ -31,8 +31,8 @@ def check_equal(ranks: Ranks, config: Config, data: Corpora) -> None:
         ConfigError: they differ from those of the first rank.
     """
     recipe = hashlib.sha256(loader.dump(config.without_paths()).encode()).hexdigest()
-    digests = {f"digest of {part}": digest for part, digest in data.digests().items()}
-    ranks.check_equal({"version": __version__, "device": ranks.device.type, "recipe": recipe, **digests})
+    values = {"version": __version__, "device type": ranks.device.type, "recipe": recipe}
+    ranks.check_equal(values | {f"{part} data": digest for part, digest in data.digests().items()})
 
 
 def invite(ranks: Ranks, run_dir: Path | None, config: Config) -> None:

@@ -215,22 +215,9 @@ class Loop:
         self._check_weights()
         if self.updater.rows is not None:
             self.updater.rows.flush()
-        flushed = time.perf_counter()
-        measured = self._measure_diagnostics()
-        started += time.perf_counter() - flushed
         report = self._evaluate_dev()
-        content = b""
-        if report is not None:
-            record = EpochRecord(
-                epoch=progress.epoch + 1,
-                steps=progress.steps,
-                dev=report.scores,
-                best=self._is_best(report),
-                dev_seconds=time.perf_counter() - started,
-                diagnostics=measured,
-                **progress.stats.means(),
-            )
-            content = json_files.dump(record.to_json())
+        built = None if report is None else self._build_record(report, time.perf_counter() - started)
+        content = b"" if built is None else json_files.dump(built.to_json())
         record = json_files.parse_as(EpochRecord, self.ranks.broadcast(content))
         self.history.append(record)
         progress.epoch, progress.step, progress.stats = progress.epoch + 1, 0, EpochStats()
@@ -241,6 +228,18 @@ class Loop:
         if self.ranks.is_first:
             records.write_metrics(self.run_dir, self.history)
         self._report_epoch(record)
+
+    def _build_record(self, report: Report, dev_seconds: float) -> EpochRecord:
+        """Returns the record of the epoch that ends."""
+        return EpochRecord(
+            epoch=self.progress.epoch + 1,
+            steps=self.progress.steps,
+            dev=report.scores,
+            best=self._is_best(report),
+            dev_seconds=dev_seconds,
+            diagnostics=self._measure_diagnostics(),
+            **self.progress.stats.means(),
+        )
 
     def _is_best(self, report: Report) -> bool:
         """Returns whether the current model is the best so far, given its scores on the dev data.
