@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from tagger import model_dir, training
-from tagger.config import Config, dump, parse
+from tagger.config import Config, parse
 from tagger.training import records
 from tests.conftest import TINY_RECIPE, tiny_corpus
 from tests.robustness.runs import SCALE, child, ended, timeless, train_as_ranks, wait_for
@@ -149,11 +149,14 @@ def test_a_fault_of_one_rank_is_named_by_the_others(folder: Path) -> None:
     assert second == f"rank 1: stopped after the fault of rank 0: {first}"
 
 
+def _endless(folder: Path, epochs: int = 1000) -> Config:
+    return _recipe(folder, "rows", "training.checkpoint_steps=5", "training.diagnostics=false", epochs=epochs)
+
+
 @pytest.fixture
 def endless(tmp_path: Path) -> tuple[list[Any], Path]:
     """Two processes in a long training, and the directory of the run."""
-    config = _recipe(tmp_path, "rows", "training.checkpoint_steps=5", "training.diagnostics=false", epochs=1000)
-    return _start([[(config, tmp_path / "run")]] * 2), tmp_path / "run"
+    return _start([[(_endless(tmp_path), tmp_path / "run")]] * 2), tmp_path / "run"
 
 
 def _wait_for_epoch(run: Path) -> None:
@@ -174,9 +177,7 @@ def test_a_rank_that_is_killed_ends_the_others_with_one_line(
     assert "another process of the training has ended" in fault
     assert "continue with `resume=True`" in fault
     epochs = len(records.read_metrics(run)[0])
-    config = parse(
-        dump(_recipe(tmp_path, "rows")), "", overrides=[f"training.epochs={epochs + 2}", "training.diagnostics=false"]
-    )
+    config = _endless(tmp_path, epochs + 2)
     assert len(training.resume(run, device="cpu", config=config).history) == epochs + 2
 
 
