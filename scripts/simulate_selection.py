@@ -23,6 +23,7 @@ import tagger
 from tagger.data import reader
 from tagger.data.formats import Layout
 from tagger.data.sentence import Sentence
+from tagger.experiments import parse_seeds
 
 RANDOM = "random"
 
@@ -33,7 +34,7 @@ def main() -> None:
     sentences = read_sentences(options.train, options.sentences)
     curves: dict[str, list[list[float]]] = {options.by: [], RANDOM: []}
     with tempfile.TemporaryDirectory() as temporary:
-        for seed in range(1, options.seeds + 1):
+        for seed in parse_seeds(options.seeds):
             for by, scores in simulate(sentences, seed, Path(temporary) / str(seed), options).items():
                 curves[by].append(scores)
                 print(f"seed {seed}, {by}: {' '.join(f'{score:.2f}' for score in scores)}", flush=True)
@@ -58,7 +59,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--start", type=int, default=200, help="Number of sentences of the first model.")
     parser.add_argument("--add", type=int, default=200, help="Number of sentences to annotate in each round.")
     parser.add_argument("--rounds", type=int, default=10, help="Number of rounds.")
-    parser.add_argument("--seeds", type=int, default=3, help="Number of seeds.")
+    parser.add_argument("--seeds", default="1-3", help="Seeds of the models and of the first sentences [1-3].")
     parser.add_argument("--sentences", type=int, help="Number of sentences of TRAIN to use; all by default.")
     parser.add_argument("--json", type=Path, help="File for the figures.")
     return parser.parse_args()
