@@ -51,6 +51,7 @@ class Panel:
         x_ticks: the names of the horizontal positions 0, 1, ...; empty for numbers.
         x_logarithmic: whether the horizontal axis is logarithmic.
         y_logarithmic: whether the vertical axis is logarithmic, if any value is positive.
+        y_low: the lowest value of the vertical axis; None for that of the series.
     """
 
     title: str
@@ -59,6 +60,7 @@ class Panel:
     x_ticks: Sequence[str] = ()
     x_logarithmic: bool = False
     y_logarithmic: bool = False
+    y_low: float | None = None
 
 
 class PlotError(Exception):
@@ -118,7 +120,7 @@ def _run(request: bytes, environment: Mapping[str, str], errors: int) -> tuple[i
 _STYLES: dict[str, dict[str, Any]] = {
     "line": {"linestyle": "-", "marker": "."},
     "dashed": {"linestyle": "--", "marker": "."},
-    "bold": {"linestyle": "-", "marker": ".", "linewidth": 2.5, "color": "tab:red", "zorder": 4},
+    "bold": {"linestyle": "-", "marker": ".", "linewidth": 2.5, "color": "black", "zorder": 4},
     "faint": {"linestyle": "-", "marker": "x", "markersize": 4, "color": "tab:gray", "alpha": 0.4, "zorder": 1},
     "points": {"linestyle": "", "marker": "o", "markersize": 5},
     "faint-points": {"linestyle": "", "marker": "x", "markersize": 5, "color": "tab:gray", "alpha": 0.4},
@@ -147,6 +149,8 @@ def _draw(axes: Any, panel: Mapping[str, Any]) -> None:
     _draw_ticks(axes, panel)
     if panel["y_logarithmic"] and any(value and value > 0 for series in panel["series"] for value in series["y"]):
         axes.set_yscale("log")
+    if panel["y_low"] is not None:
+        axes.set_ylim(bottom=panel["y_low"])
     if sum(bool(series["name"]) for series in panel["series"]) > 1:
         axes.legend(fontsize=6)
 

@@ -61,6 +61,7 @@ class Study:
         self._optuna, self._path, self._space = optuna, path, space
         self._sampler, self._seed, self._parallel = sampler, seed, parallel
         self._distributions = {name: _distribution(optuna, values) for name, values in space.settings.items()}
+        self._ended: dict[int, Trial] = {}  # trials that do not change any more, by Optuna's number
         self._grid = list_grid(space, seed) if sampler == "grid" else None
         _repair(path)
         with _quiet(optuna), self._errors():
@@ -83,7 +84,10 @@ class Study:
             ModelError: a trial does not belong to the space.
         """
         with self._errors():
-            return [self._to_trial(trial) for trial in self._study.get_trials(deepcopy=False)]
+            return [
+                self._ended.get(trial.number) or self._to_trial(trial)
+                for trial in self._study.get_trials(deepcopy=False)
+            ]
 
     def start_trial(self) -> Trial:
         """Samples and stores the settings of a new trial."""
@@ -173,6 +177,8 @@ class Study:
         )
         if result.state == "finished" and not result.seeds:
             raise ValueError(f"trial {result.number}: it is finished, but has no scores")
+        if trial.state.is_finished():
+            self._ended[trial.number] = result
         return result
 
     def _to_settings(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -258,10 +264,11 @@ def _to_value(values: Choices | Range, parameter: Any) -> Any:
 
 
 def _repair(path: Path) -> None:
-    """Removes an incomplete last line of a journal.
+    """Removes an incomplete last line of a journal; Optuna accepts it, but not the next line.
 
     Raises:
         StorageError: the path is a link or not a regular file, or the file is too large.
+        ModelError: another line is not JSON.
     """
     if not os.path.lexists(path):
         return
@@ -270,6 +277,11 @@ def _repair(path: Path) -> None:
         if len(data) > _MAX_BYTES:
             raise StorageError(f"{path}: has over {_MAX_BYTES} bytes; expected the journal of a search")
         end = data.rfind(b"\n") + 1
+        for number, line in enumerate(data[:end].splitlines(), 1):
+            try:
+                json_files.parse(line)
+            except ValueError as error:
+                raise ModelError(f"{path}: is not the journal of this search: line {number} is {error}") from error
         if end < len(data):
             log.warning("%s: the last line is incomplete, because the search was interrupted; it is removed", path)
             atomic.truncate(path, end)

@@ -2,13 +2,14 @@
 
 import json
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tagger import streams
 from tagger.choices import TrialState, counted
+from tagger.config import setting_names
 from tagger.training.result import TrainedRun
 
 _STATES: tuple[TrialState, ...] = ("finished", "pruned", "unfinished", "failed", "refused")
@@ -54,6 +55,11 @@ class Trial:
         return statistics.fmean(each.score for each in self.seeds) if self.seeds else None
 
     @property
+    def best_score(self) -> float | None:
+        """The score, or the highest dev score so far if the trial is not finished; None before the first epoch."""
+        return max(self.curve, default=None) if self.score is None else self.score
+
+    @property
     def sd(self) -> float | None:
         """The sample standard deviation of the seeds' scores; None without two seeds."""
         return statistics.stdev(each.score for each in self.seeds) if len(self.seeds) > 1 else None
@@ -74,8 +80,7 @@ class Trial:
 
     def describe_settings(self) -> str:
         """Returns the settings as one line."""
-        names = shorten_names(self.settings)
-        return ", ".join(f"{names[name]} {format_value(value)}" for name, value in self.settings.items())
+        return ", ".join(f"{shorten_name(name)} {format_value(value)}" for name, value in self.settings.items())
 
 
 @dataclass(frozen=True)
@@ -134,7 +139,7 @@ class TuningResult(TrainedRun):
             row = [str(trial.number), _format_score(trial), *sd, str(trial.epochs), f"{trial.seconds:.0f}", trial.state]
             values = [format_value(trial.settings[name]) if name in trial.settings else "-" for name in names]
             rows.append(row + values)
-        return [[*header, *shorten_names(names).values()], *rows]
+        return [[*header, *map(shorten_name, names)], *rows]
 
     def __str__(self) -> str:
         rows = self.rows()
@@ -157,14 +162,12 @@ class TuningResult(TrainedRun):
 
 
 def _order(trial: Trial) -> tuple[int, float, int]:
-    """Returns the key that sorts finished trials first, by score, then pruned trials by their last score."""
-    last = trial.curve[-1] if trial.curve else 0.0
-    return _STATES.index(trial.state), -(last if trial.score is None else trial.score), trial.number
+    """Returns the key that sorts finished trials first, then pruned ones, by their scores."""
+    return _STATES.index(trial.state), -(trial.best_score or 0.0), trial.number
 
 
 def _format_score(trial: Trial) -> str:
-    score = trial.score if trial.score is not None else max(trial.curve, default=None)
-    return "-" if score is None else f"{score:.2f}"
+    return "-" if trial.best_score is None else f"{trial.best_score:.2f}"
 
 
 def format_value(value: object) -> str:
@@ -178,20 +181,17 @@ def format_value(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def shorten_names(names: Iterable[str]) -> dict[str, str]:
-    """Returns for each dotted name as many of its last parts as distinguish it.
+def shorten_name(name: str) -> str:
+    """Returns as many last parts of the name of a setting as distinguish it from all settings.
 
-    >>> shorten_names(["training.batch_size", "model.words.dropout", "model.characters.dropout"]).values()
-    dict_values(['batch_size', 'words.dropout', 'characters.dropout'])
+    >>> shorten_name("model.encoder.hidden_size"), shorten_name("model.words.dropout")
+    ('hidden_size', 'words.dropout')
     """
-    known = list(names)
-    return {name: _shorten(name, known) for name in known}
-
-
-def _shorten(name: str, names: Sequence[str]) -> str:
     parts = name.split(".")
     endings = [".".join(parts[-count:]) for count in range(1, len(parts) + 1)]
-    return next(end for end in endings if sum(f".{each}".endswith(f".{end}") for each in names) == 1)
+    return next(
+        end for end in endings if sum(f".{each}".endswith(f".{end}") for each in setting_names.all_names()) == 1
+    )
 
 
 def to_markdown(rows: Sequence[Sequence[str]]) -> str:

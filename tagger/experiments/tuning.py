@@ -147,7 +147,7 @@ def tune(
                 search.next_task,
                 jobs=jobs,
                 callback=callback,
-                read_inputs=lambda task: inputs.read(processes.load_config(task)),
+                read_inputs=lambda task: inputs.read(search.config_of_task(task)),
                 monitor=search.is_promising,
             )
         ) as ended:
@@ -269,7 +269,7 @@ class _Search:
             trials = self._study.list_trials()
         if not self._options.prune:
             return True
-        rungs = pruning.list_rungs(processes.load_config(task).training.epochs)
+        rungs = pruning.list_rungs(self._config_of(trials[number - 1]).training.epochs)
         curves = [trial.curve for trial in trials if trial.number != number]
         curve = trials[number - 1].curve
         if record.epoch < len(curve) or pruning.is_promising(curve, curves, rungs):
@@ -285,7 +285,7 @@ class _Search:
         elif faults:
             self._fail(task, faults)
         else:
-            config = processes.load_config(task)
+            config = self.config_of_task(task)
             if task.seed == self._options.seeds[0]:
                 self._report_rest(task)
                 self._prepare_seeds(number, config)
@@ -354,6 +354,11 @@ class _Search:
         if trial.number not in self._configs:
             self._configs[trial.number] = loader.with_values(self._config, trial.settings)
         return self._configs[trial.number]
+
+    def config_of_task(self, task: Task) -> Config:
+        """Returns the recipe of a training, with its seed and without test data."""
+        config = self._config_of(self._study.list_trials()[self._numbers[task.run_dir] - 1])
+        return processes.with_seed(corpora.without_test(config), task.seed)
 
     def write_results(self) -> TuningResult:
         """Writes the trials, the table, and the recipe of the best trial; returns the result."""

@@ -1,13 +1,14 @@
 """The picture of a search: the dev curves of all trials, and their scores by the value of each setting."""
 
 import logging
+import statistics
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
 from tagger import plotting
 from tagger.config.search_space import Choices, Range, SearchSpace
-from tagger.experiments.trials import Trial, TuningResult, format_value, shorten_names
+from tagger.experiments.trials import Trial, TuningResult, format_value, shorten_name
 from tagger.io import atomic
 from tagger.plotting import Panel, PlotError, Series, Style
 
@@ -36,7 +37,7 @@ def draw(result: TuningResult, space: SearchSpace) -> None:
 
 
 def list_panels(result: TuningResult, space: SearchSpace) -> list[Panel]:
-    """Returns the panel of the dev curves, and one for each setting with at least two values."""
+    """Returns the panel of the dev curves, and one for each setting with the scores of the better half of trials."""
     trials = [trial for trial in result.trials if trial.curve]
     groups = {
         "pruned or failed": [trial for trial in trials if trial.score is None],
@@ -48,23 +49,24 @@ def list_panels(result: TuningResult, space: SearchSpace) -> list[Panel]:
         for (name, group), style in zip(groups.items(), _STYLES, strict=True)
         for number, trial in enumerate(group)
     ]
-    settings = [
-        _draw_setting(
-            short, space.settings[name], [(trial.settings[name], trial) for trial in trials if name in trial.settings]
-        )
-        for name, short in shorten_names(space.settings).items()
-    ]
+    scores = [trial.best_score or 0.0 for trial in trials]
+    low = None if max(scores) == min(scores) else statistics.median_low(scores)
+    settings = []
+    for name, values in space.settings.items():
+        chosen = [(trial.settings[name], trial) for trial in trials if name in trial.settings]
+        settings.append(_draw_setting(name, values, chosen, low))
     return [Panel(f"dev {result.score_name} by epoch, first seed", curves), *settings]
 
 
-def _draw_setting(name: str, values: Choices | Range, trials: Sequence[tuple[Any, Trial]]) -> Panel:
-    """Returns the panel with the score of each trial by the value of a setting."""
+def _draw_setting(name: str, values: Choices | Range, trials: Sequence[tuple[Any, Trial]], low: float | None) -> Panel:
+    """Returns the panel with the score of each trial by the value of a setting, from a lowest score on."""
     ticks = [format_value(value) for value in values.values] if isinstance(values, Choices) else []
     series = []
     styles: dict[Style, bool] = {"faint-points": False, "points": True}
     for style, is_finished in styles.items():
         chosen = [(value, trial) for value, trial in trials if (trial.score is not None) == is_finished]
         x = [values.values.index(value) if isinstance(values, Choices) else value for value, _ in chosen]
-        y = [max(trial.curve) if trial.score is None else trial.score for _, trial in chosen]
+        y = [trial.best_score for _, trial in chosen]
         series.append(Series(x, y, style=style))
-    return Panel(f"score by {name}", series, name, ticks, x_logarithmic=isinstance(values, Range) and values.log)
+    is_logarithmic = isinstance(values, Range) and values.log
+    return Panel(f"score by {shorten_name(name)}", series, name, ticks, x_logarithmic=is_logarithmic, y_low=low)
