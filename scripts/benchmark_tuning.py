@@ -34,7 +34,7 @@ from tagger.experiments.trials import Trial
 
 SPACE: dict[str, Any] = {
     "training.optimizer.learning_rate": {"low": 0.005, "high": 0.16, "log": True},
-    "training.batch_size": [8, 16, 32, 64],
+    "training.batch_size": [16, 32, 64],
     "model.encoder.hidden_size": {"low": 100, "high": 250, "step": 50},
     "model.dropout.input": {"low": 0.0, "high": 0.6},
     "model.words.dropout": {"low": 0.0, "high": 0.3},

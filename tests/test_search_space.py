@@ -110,7 +110,7 @@ def test_values_without_effect_beside_others_are_omitted() -> None:
 
 
 def test_values_that_cannot_be_combined_are_refused() -> None:
-    with pytest.raises(ConfigError, match="the settings: model.encoder: attention_heads must divide the merged size"):
+    with pytest.raises(ConfigError, match=r"the settings: model\.encoder: attention_heads must divide the merged size"):
         loader.with_values(Config(), {"model.encoder.attention_heads": 3})
 
 

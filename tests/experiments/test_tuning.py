@@ -318,12 +318,12 @@ def test_a_damaged_journal_is_an_error_of_one_line(recipe: Config, tmp_path: Pat
     data = path.read_bytes()
     for line in HOSTILE:
         path.write_bytes(data + line + b"\n")
-        with pytest.raises(ModelError, match="study.journal: is not the journal of this search: ") as raised:
+        with pytest.raises(ModelError, match=r"study\.journal: is not the journal of this search: ") as raised:
             search(recipe, tmp_path, trials=2, resume=True)
         assert len(raised.value.faults[0]) < 400
     path.unlink()
     path.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(StorageError, match="study.journal: cannot be written"):
+    with pytest.raises(StorageError, match=r"study\.journal: cannot be written"):
         search(recipe, tmp_path, trials=2, resume=True)
     assert not (tmp_path / "elsewhere").exists()
 
@@ -343,7 +343,7 @@ def test_a_resumed_search_takes_the_same_options_and_may_have_more_trials(recipe
     other = search_space.parse({SIZE: [1, 2]})
     with pytest.raises(StorageError, match=f"`space` has changed in model.encoder.cell, {SIZE}, {LEARNING_RATE}"):
         search(recipe, tmp_path, space=other, resume=True)
-    with pytest.raises(ConfigError, match="training.epochs was 5, now 4; resume the search without this change"):
+    with pytest.raises(ConfigError, match=r"training\.epochs was 5, now 4; resume the search without this change"):
         search(loader.with_values(recipe, {"training.epochs": 4}), tmp_path, resume=True)
     assert len(search(recipe, tmp_path, trials=5, resume=True).trials) == 5
     assert len(search(recipe, tmp_path, trials=1, resume=True).trials) == 5
