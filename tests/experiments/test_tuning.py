@@ -300,7 +300,7 @@ HOSTILE = [
     b'{"op_code": 99}',
     b'{"op_code": 4, "worker_id": "a", "study_id": 0, "datetime_start": "never"}',
     b'{"op_code": 4, "worker_id": "a", "study_id": 0, "datetime_start": null}',
-    b'{"op_code": 7, "worker_id": "a", "trial_id": 0, "step": 7, "intermediate_value": 1}',
+    b'{"op_code": 7, "worker_id": "a", "trial_id": 2, "step": 7, "intermediate_value": 1}',
     b'{"op_code": 8, "worker_id": "a", "trial_id": 2, "user_attr": {"faults": 3}}',
     b'{"op_code": 8, "worker_id": "a", "trial_id": 2, "user_attr": {"seeds": [{"seed": "x"}]}}',
     b'{"op_code": 6, "worker_id": "a", "trial_id": 2, "state": 1, "values": [1], "datetime_complete": "2026-01-01"}',
