@@ -91,6 +91,15 @@ def write_first(source: Path, target: Path, sentences: int | None) -> Path:
     return target
 
 
+def warm_up(arguments: argparse.Namespace, folder: Path) -> None:
+    """Trains for an epoch on a few sentences, so that kernels are compiled before a trial is measured."""
+    few = write_first(arguments.dev, folder / "few.txt", 20)
+    settings = {"training.epochs": 1, "data.test": None}
+    tagger.train(
+        arguments.recipe, train=few, dev=few, settings=settings, out=folder / "warm-up", device=arguments.device
+    )
+
+
 def measure(arguments: argparse.Namespace, folder: Path) -> Iterator[Result]:
     """Yields the rows of a search."""
     out = arguments.out or folder / "whole"
@@ -106,6 +115,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Iterator[Result]:
         "device": arguments.device,
         "resume": True,
     }
+    warm_up(arguments, folder)
     whole = tagger.tune(arguments.recipe, out=out, prune=False, **options).trials
     trials = [trial for trial in whole if trial.state == "finished"]
     yield from list_rows(trials, arguments.epochs)
