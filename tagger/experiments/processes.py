@@ -20,11 +20,12 @@ import torch
 
 from tagger import import_path, training
 from tagger.config import Config, loader
-from tagger.errors import Stopped, TaggerError
+from tagger.errors import ConfigError, Stopped, TaggerError
 from tagger.experiments import runs
 from tagger.io import json_files
 from tagger.signals import StopRequest
 from tagger.training import Callback, EpochEnd, EpochRecord, Event, Inputs, records
+from tagger.training.launch import read_launch
 from tagger.training.run_dir import METRICS
 
 log = logging.getLogger(__name__)
@@ -95,6 +96,15 @@ def load_config(task: Task) -> Config:
     return with_seed(loader.load(task.recipe), task.seed)
 
 
+def check_alone() -> None:
+    """Raises ConfigError if torchrun has launched several processes, which train one model only."""
+    if (count := read_launch().count) > 1:
+        raise ConfigError(
+            f"torchrun has started {count} processes, which train one model with one seed together; start several"
+            " trainings without torchrun"
+        )
+
+
 def with_seed(config: Config, seed: int) -> Config:
     """Returns a config with another seed."""
     return config.model_copy(update={"training": config.training.model_copy(update={"seed": seed})})
@@ -126,8 +136,10 @@ def run_tasks(
             training continues; it may be called with a record again. A training that it ends has no faults.
 
     Raises:
+        ConfigError: torchrun has launched several processes.
         Stopped: a signal stopped the trainings after they had written checkpoints.
     """
+    check_alone()
     watch = _Watch(monitor)
     if jobs == 1:
         return _run_here(next_task, callback, read_inputs, watch)

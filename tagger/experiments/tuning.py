@@ -129,6 +129,7 @@ def tune(
         Stopped: by a signal, after checkpoints.
     """
     studies.check_library()
+    processes.check_alone()
     select_device(device)
     if options.sampler == "grid":
         studies.list_grid(space, options.seed)  # raises its faults before anything is written
