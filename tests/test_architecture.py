@@ -109,6 +109,8 @@ FOLDERS = {
         {"api_description", "endpoints"},
         {"worker"},
         {"app", "server"},
+        {"process"},
+        {"supervisor"},
         {"serve"},
     ],
     "evaluation": [

@@ -50,6 +50,12 @@ def serve(
         float,
         typer.Option(metavar="MS", min=0, max=1000, help="Milliseconds to wait for requests to be tagged together."),
     ] = 2.0,
+    processes: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=1, max=256, help="Number of processes that answer requests; each loads the models."
+        ),
+    ] = 1,
     max_tokens: options.MaxTokens = 1000,
     batch_tokens: options.BatchTokens = 4096,
     workers: options.Workers = None,
@@ -70,6 +76,7 @@ def serve(
         allow_host=allow_host or (),
         languages=allow_language or (),
         limits=Limits(max_body_bytes, max_request_tokens, timeout, max_queue, batch_wait / 1000),
+        processes=processes,
         max_tokens=max_tokens,
         batch_tokens=batch_tokens,
         workers=workers,
