@@ -53,7 +53,10 @@ def serve(
     processes: Annotated[
         int,
         typer.Option(
-            metavar="N", min=1, max=256, help="Number of processes that answer requests; each loads the models."
+            metavar="N",
+            min=1,
+            max=256,
+            help="Number of processes that answer requests; each loads the models and has a queue.",
         ),
     ] = 1,
     max_tokens: options.MaxTokens = 1000,
@@ -64,7 +67,8 @@ def serve(
     """Serve models over HTTP, with a page to try them.
 
     POST /tag tags texts and tokens; /openapi.json describes all paths. After SIGTERM, the server waits
-    up to 3 seconds for the requests in flight.
+    up to 3 seconds for the requests in flight. With several processes, --workers counts the threads of each;
+    they share the CPU cores by default.
     """
     from tagger.serving.limits import Limits
     from tagger.serving.serve import serve as run

@@ -152,5 +152,5 @@ def load(name: str, directory: Path, options: Mapping[str, Any]) -> ServedModel:
         ModelError: the model is missing or damaged.
     """
     tagger = tagging.load(directory, **options)
-    check_tokenizer(tagger.model.config, tagger.model.config.data.language)
+    check_tokenizer(tagger.model.config.data.tokenizer, tagger.model.config.data.language)
     return ServedModel(name, tagger, f"{name}-{model_dir.compute_digest(directory)[:12]}")

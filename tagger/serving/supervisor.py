@@ -24,7 +24,7 @@ MAX_RESTARTS = 3
 _STABLE_SECONDS = 60
 _PAUSE_SECONDS = 1.0  # before the second restart in a row; the first is immediate
 _POLL_SECONDS = 0.1
-_KILL_SECONDS = 2  # after `STOP_SECONDS`
+_KILL_SECONDS = 2  # that a process may take to end, apart from `STOP_SECONDS`
 
 
 def run(settings: Settings, listener: socket.socket, processes: int, on_start: Callable[[], None]) -> None:
@@ -164,7 +164,7 @@ class _Child:
     def _clean_up(self, process: "subprocess.Popen[str]") -> None:
         """Reads what a process that has ended has written, and closes its pipes."""
         for thread in self._threads:
-            thread.join()
+            thread.join(_KILL_SECONDS)  # they end with the process, unless one that it started has the pipes still
         assert process.stdin is not None
         with suppress(BrokenPipeError):
             process.stdin.close()
