@@ -1,5 +1,6 @@
 """Shared fixtures: a tiny corpus, a recipe that learns it in a second, and a model trained on it."""
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -51,10 +52,12 @@ SLOW = (
 )
 """Files and folders whose tests all take long. `scripts/check --fast` leaves out every test marked `slow`."""
 
+_SLOW_NODES = tuple(f"tests/{name}" for name in SLOW)
+
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Marks the tests of slow files and folders."""
-    if any(item.path.is_relative_to(Path(__file__).parent / name) for name in SLOW):
+    if item.nodeid.startswith(_SLOW_NODES):
         item.add_marker("slow")
 
 
@@ -65,6 +68,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     runnable = [item for item in items if has_gpu or not item.get_closest_marker("gpu")]
     config.stash[GPU_CASES] = len(items) - len(runnable)
     items[:] = runnable
+
+
+def pytest_collection_finish() -> None:
+    """Lets the garbage collector ignore the imported modules and the collected tests: each run would visit them all."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -185,15 +185,17 @@ FOLDERS = {
     ],
     "experiments": [{"runs", "significance"}, {"compared_systems", "processes"}, {"comparison", "folds", "seeds"}],
     "training": [
-        {"epoch_record", "lazy_rows", "run_dir", "sentence_weights", "transformer_providers"},
+        {"epoch_record", "gradient_buffer", "launch", "lazy_rows", "ranks", "run_dir", "sentence_weights"},
         {"corpora", "dev_scorer", "diagnostics", "distillation", "events", "optimizers", "records", "transfer"},
-        {"cards", "result", "update"},
-        {"state"},
-        {"loop", "overview"},
+        {"cards", "distributed", "overview", "result", "transformer_providers", "update"},
+        {"inputs", "state"},
+        {"loop"},
+        {"joining"},
         {"train"},
     ],
 }
 ONE_FILE = {
+    "torch.distributed": "training/distributed.py",
     "datasets": "data/formats/hub.py",
     "torchcrf": "nn/crf/heads.py",
     "seqeval": "evaluation/scoring.py",

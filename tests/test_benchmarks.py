@@ -20,8 +20,8 @@ def benchmark_training(folder: Path, *options: str) -> "subprocess.CompletedProc
 
 def test_training_time_is_measured_by_part(tmp_path: Path) -> None:
     out = tmp_path / "rows.json"
-    options = ["--rounds", "2", "--steps", "7", "--json", str(out), "--set", "training.ema_decay=0.9"]
-    done = benchmark_training(tmp_path, *options)
+    settings = ["--set=training.ema_decay=0.9", "--set=training.batch_size=2", "--set=model.encoder.hidden_size=8"]
+    done = benchmark_training(tmp_path, "--rounds", "2", "--steps", "7", "--json", str(out), *settings)
     assert done.returncode == 0, done.stderr
     rows = {row["part"]: row["seconds"] for row in json.loads(out.read_text())}
     parts = ["batch", "embedding", "encoder", "projection", "crf", "clip", "update"]

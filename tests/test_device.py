@@ -1,6 +1,7 @@
 """Tests of the process around a job."""
 
 import gc
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -9,6 +10,15 @@ from tagger.device import relaxed_garbage_collection, select_device
 from tagger.errors import ConfigError
 
 
+@pytest.fixture
+def _unfrozen() -> Iterator[None]:
+    """Starts a test without frozen objects; `tests/conftest.py` freezes those of the session."""
+    gc.unfreeze()
+    yield
+    gc.freeze()
+
+
+@pytest.mark.usefixtures("_unfrozen")
 def test_the_garbage_collector_is_relaxed_in_the_block_and_restored_after_it() -> None:
     before, frozen = gc.get_threshold(), gc.get_freeze_count()
     with relaxed_garbage_collection():
@@ -20,15 +30,12 @@ def test_the_garbage_collector_is_relaxed_in_the_block_and_restored_after_it() -
 def test_objects_frozen_by_an_application_stay_frozen() -> None:
     """The count may fall by some objects: a frozen object without references is freed."""
     gc.freeze()
-    try:
-        frozen = gc.get_freeze_count()
-        more = [[] for _ in range(1000)]  # type: ignore[var-annotated]  # a second freeze would add these
-        with relaxed_garbage_collection():
-            assert 0.9 * frozen < gc.get_freeze_count() <= frozen
+    frozen = gc.get_freeze_count()
+    more = [[] for _ in range(1000)]  # type: ignore[var-annotated]  # a second freeze would add these
+    with relaxed_garbage_collection():
         assert 0.9 * frozen < gc.get_freeze_count() <= frozen
-        del more
-    finally:
-        gc.unfreeze()
+    assert 0.9 * frozen < gc.get_freeze_count() <= frozen
+    del more
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:-1", "cuda:x", "CPU", "", "cuda:1234", "mps"])

@@ -3,10 +3,11 @@
 import importlib
 import itertools
 import json
+import os
 import re
+import runpy
 import shlex
 import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import tagger
 from tests.robustness.runs import child, command, ended
 from tests.scripts_in_process import PROJECT, run_script, small_sample
 
@@ -24,16 +26,11 @@ RESULTS = ["gradient_flow", "memory", "clipping", "directions", "whole/direction
 
 def run_study(name: str, out: Path, *options: str) -> dict[str, Any]:
     """Runs a study, checks its table and plot, and returns its JSON."""
-    script = f"scripts/studies/{name}.py"
-    if name == "gradient_flow":  # it starts processes, which import its main module
-        program = [sys.executable, script, "--out", str(out), *options]
-        done = subprocess.run(program, cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False)
-    else:  # the others that start processes do it in the same way
-        with pytest.MonkeyPatch.context() as patch:
-            patch.syspath_prepend(STUDIES)
-            tasks = importlib.import_module("tasks")
-            patch.setattr(tasks, "map_in_processes", lambda function, items: [*map(function, items)])
-            done = run_script(script, "--out", str(out), *options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(STUDIES)
+        tasks = importlib.import_module("tasks")
+        patch.setattr(tasks, "map_in_processes", lambda function, items: [*map(function, items)])
+        done = run_script(f"scripts/studies/{name}.py", "--out", str(out), *options)
     assert done.returncode == 0, done.stderr
     results: dict[str, Any] = json.loads((out / f"{name}.json").read_text())
     assert (out / f"{name}.md").read_text() == done.stdout
@@ -89,6 +86,26 @@ def is_rounded(text: str, value: str | float | None) -> bool:
 
 
 @needs_plots
+@pytest.mark.parametrize("name", ["gradient_flow", "memory", "clipping"])
+def test_a_process_of_a_study_can_import_its_main_module(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(STUDIES)
+    study = runpy.run_path(str(STUDIES / f"{name}.py"), run_name="__mp_main__")
+    assert study["map_in_processes"] is importlib.import_module("tasks").map_in_processes
+
+
+@needs_plots
+def test_items_are_mapped_in_order_by_processes_of_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(STUDIES)
+    monkeypatch.setenv("PYTHONSAFEPATH", "")
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    items = ["__import__('os').getpid()", "__import__('torch').get_num_threads()", "__import__('sys').flags.safe_path"]
+    process, *results = importlib.import_module("tasks").map_in_processes(eval, items)
+    assert process != os.getpid()
+    assert results == [1, True]
+
+
+@needs_plots
 def test_gradients_are_measured_by_cell_and_path(tmp_path: Path) -> None:
     results = run_study("gradient_flow", tmp_path, "--lag", "60", "--seeds", "1", "--steps", "10")
     flows = {(flow["cell"], flow["stage"]): flow for flow in results["flows"]}
@@ -122,7 +139,21 @@ def test_failed_trainings_are_counted_with_and_without_clipping(tmp_path: Path) 
     assert failed["LSTM, forget bias 1", 1.0, "norm 1"] == "0 of 1"
 
 
+def train_in_child(program: list[str], **_: Any) -> SimpleNamespace:
+    """Runs a training of a study in a process with torch loaded already."""
+    return SimpleNamespace(returncode=ended(child(command, program[program.index("train") :])), stderr="")
+
+
+@pytest.fixture
+def _trainings_in_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replaces the processes that a study starts for its trainings."""
+    monkeypatch.syspath_prepend(STUDIES)
+    processes = SimpleNamespace(run=train_in_child, DEVNULL=subprocess.DEVNULL, PIPE=subprocess.PIPE)
+    monkeypatch.setattr(importlib.import_module("grid"), "subprocess", processes)
+
+
 @needs_plots
+@pytest.mark.usefixtures("_trainings_in_children")
 def test_encoders_are_compared_and_finished_trainings_are_not_repeated(tmp_path: Path) -> None:
     options = small_options(tmp_path)
     only = ["--features", "words only", "--only", "concat", "--only", "backward, as many weights"]
@@ -155,18 +186,20 @@ def test_encoders_are_compared_and_finished_trainings_are_not_repeated(tmp_path:
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("counts.json")} == written
 
 
-def train_in_child(program: list[str], **_: Any) -> SimpleNamespace:
-    """Runs a training of a study in a process with torch loaded already."""
-    return SimpleNamespace(returncode=ended(child(command, program[program.index("train") :])), stderr="")
+@needs_plots
+def test_the_command_of_a_training_starts_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(STUDIES)
+    grid = importlib.import_module("grid")
+    command = grid.Variation(grid.Corpus(tmp_path, grid.NER, "sample"), (), tmp_path)._command([1, 2])
+    start, arguments = command[: command.index("train")], command[command.index("train") :]
+    assert arguments[-6:] == ["--seeds", "1,2", "--out", str(tmp_path), "--device", "cpu"]
+    done = subprocess.run([*start, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == tagger.__version__
 
 
 @needs_plots
-def test_cells_are_compared_seeds_can_be_added_and_runs_with_other_settings_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(STUDIES)
-    processes = SimpleNamespace(run=train_in_child, DEVNULL=subprocess.DEVNULL, PIPE=subprocess.PIPE)
-    monkeypatch.setattr(importlib.import_module("grid"), "subprocess", processes)
+@pytest.mark.usefixtures("_trainings_in_children")
+def test_cells_are_compared_seeds_can_be_added_and_runs_with_other_settings_are_refused(tmp_path: Path) -> None:
     results = run_study("cells", tmp_path, *small_options(tmp_path), "--only", "LSTM", "--only", "LSTM of 1997")
     (rows,) = results["tables"].values()
     assert [row["cell"] for row in rows] == ["LSTM", "LSTM of 1997"]

@@ -1,6 +1,7 @@
 """The wheel and the sdist hold what a user needs: installed into an empty environment, the commands work."""
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -12,24 +13,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-BUILD = "import hatchling.build as build; print(build.build_{}({!r}))"
+BUILD = "import sys, hatchling.build as build; print(build.build_wheel(sys.argv[1]), build.build_sdist(sys.argv[1]))"
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The wheel and the sdist of this checkout."""
     folder = tmp_path_factory.mktemp("dist")
-    found = {}
-    for kind in ("wheel", "sdist"):
-        done = subprocess.run(
-            [sys.executable, "-c", BUILD.format(kind, str(folder))],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        found[kind] = folder / done.stdout.split()[-1]
-    return found
+    command = [sys.executable, "-c", BUILD, str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return dict(zip(("wheel", "sdist"), (folder / name for name in done.stdout.split()[-2:]), strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +34,10 @@ def python(built: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
     (site,) = folder.glob("lib/python*/site-packages")
     with zipfile.ZipFile(built["wheel"]) as wheel:
         wheel.extractall(site)
+    for path in (ROOT / "tagger").rglob("*.nb[ci]"):  # compiled kernels: to compile them again takes most of a minute
+        target = site / path.relative_to(ROOT)
+        target.parent.mkdir(exist_ok=True)
+        shutil.copy(path, target)
     # The paths of a .pth file are added as they are; the .pth files in them, an editable install's too, are not read.
     paths = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *filter(_is_site, sys.path)}
     (site / "dependencies.pth").write_text("".join(f"{path}\n" for path in sorted(paths)))
@@ -73,7 +70,7 @@ def test_the_wheel_holds_the_page_of_the_server(built: dict[str, Path]) -> None:
 
 def test_help_a_recipe_by_name_and_a_doctest_work_from_the_wheel(python: Path, tmp_path: Path) -> None:
     assert "train" in run(python, tmp_path, "-m", "tagger", "--help")
-    settings = ("--set", "training.epochs=1", "--set", "model.encoder.hidden_size=4")
+    settings = ["--set=training.epochs=1", "--set=training.batch_size=64", "--set=model.encoder.hidden_size=4"]
     assert "model: " in run(python, tmp_path, "-m", "tagger", "train", "sample", "--out", "run", *settings)
     program = "import doctest, tagger.data.vocab as module; print(doctest.testmod(module, raise_on_error=True))"
     assert "failed=0" in run(python, tmp_path, "-c", program)

@@ -19,11 +19,12 @@ import torch
 
 from tagger import import_path, training
 from tagger.config import Config, loader
-from tagger.errors import Stopped, TaggerError
+from tagger.errors import ConfigError, Stopped, TaggerError
 from tagger.experiments import runs
 from tagger.io import json_files
 from tagger.signals import StopRequest, describe_exit, stop_with_parent
 from tagger.training import Callback, Inputs
+from tagger.training.launch import read_launch
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +89,15 @@ def run_task(task: Task, *, callback: Callback = lambda event: None, inputs: Inp
     training.train(config, run_dir, device=task.device, init_from=init_from, callback=callback, inputs=inputs)
 
 
+def check_alone() -> None:
+    """Raises ConfigError if torchrun has launched several processes, which train one model only."""
+    if (count := read_launch().count) > 1:
+        raise ConfigError(
+            f"torchrun has started {count} processes, which train one model with one seed together; start several"
+            " trainings without torchrun"
+        )
+
+
 def with_seed(config: Config, seed: int) -> Config:
     """Returns a config with another seed."""
     return config.model_copy(update={"training": config.training.model_copy(update={"seed": seed})})
@@ -107,8 +117,10 @@ def run_tasks(
         inputs: the data of all tasks, if `jobs` is 1 and they share it.
 
     Raises:
+        ConfigError: torchrun has launched several processes.
         Stopped: a signal stopped the trainings after they had written checkpoints.
     """
+    check_alone()
     return _run_here(tasks, callback, inputs) if jobs == 1 else _run_in_processes(tasks, jobs)
 
 

@@ -28,7 +28,7 @@ from tagger.jobs.ray import engine as cluster
 from tagger.jobs.ray import shards, worker
 from tagger.jobs.summary import Summary
 from tagger.tagging import DecodingOptions
-from tests.robustness.test_foreign_code import MODULES, lay_decoys, proofs, run
+from tests.robustness.test_foreign_code import MODULES, lay_decoys, proofs, start_script
 from tests.tagging.models import make_model
 
 # Ray copies its own settings, deprecated ones among them.
@@ -258,21 +258,8 @@ def test_workers_import_nothing_from_the_current_directory(
     lay_decoys(folder, *MODULES, "tagger/__init__.py", "ray/__init__.py")
     plain(folder / "in.txt")
     monkeypatch.setenv("RAY_ADDRESS", ray.get_runtime_context().gcs_address)
-    options = [
-        "--model",
-        str(model_path),
-        "--out",
-        "out",
-        "--from",
-        "lines",
-        "--to",
-        "jsonl",
-        "--engine",
-        "ray",
-        "--device",
-        "cpu",
-    ]
-    done = run(folder, "tag", "in.txt", *options, module=False)
+    options = ["--model", str(model_path), "--out", "out", "--from", "lines", "--to", "jsonl", "--device", "cpu"]
+    done = start_script(folder, ["tag", "in.txt", *options, "--engine", "ray"])
     assert (done.returncode, proofs(folder)) == (0, []), done.stderr
     assert len(rows(folder / "out").splitlines()) == len(WORDS)
 

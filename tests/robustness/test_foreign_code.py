@@ -32,16 +32,6 @@ def lay_decoys(folder: Path, *modules: str) -> None:
     (folder / ".numba_config.yaml").write_text("disable_jit: 1\nbroken: [\n")
 
 
-def run(folder: Path, *arguments: str, module: bool) -> "subprocess.CompletedProcess[str]":
-    """Runs the command line in a folder, as the script that pip makes or as a module."""
-    if module:
-        return start(folder, "-m", "tagger", *arguments)
-    script = folder.parent / "bin" / "tagger"
-    script.parent.mkdir(exist_ok=True)
-    script.write_text("import sys\nfrom tagger.__main__ import main\nsys.exit(main())\n")
-    return start(folder, str(script), *arguments)
-
-
 def start(folder: Path, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
     """Starts Python in a folder."""
     return subprocess.run(
@@ -55,6 +45,14 @@ def start(folder: Path, *arguments: str, **variables: str) -> "subprocess.Comple
     )
 
 
+def start_script(folder: Path, *commands: list[str]) -> "subprocess.CompletedProcess[str]":
+    """Runs commands in a folder, one after the other, in a script like that which pip makes."""
+    script = folder.parent / "bin" / "tagger"
+    script.parent.mkdir()
+    script.write_text(COMMANDS.format(commands))
+    return start(folder, str(script))
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A directory of decoys and of a corpus."""
@@ -63,28 +61,38 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "work"
 
 
-@pytest.mark.parametrize("module", [False, True])
-def test_training_imports_no_module_and_reads_no_config_from_the_current_directory(
-    folder: Path, model_path: Path, module: bool
-) -> None:
-    lay_decoys(folder, *MODULES, *(() if module else ("tagger/__init__.py",)))
-    data = ["--set", f"data.train={folder}/train.conll", "--set", f"data.dev={folder}/train.conll"]
-    seeds = ["--seed", "1"] if module else ["--seeds", "1", "--jobs", "2"]  # the latter trains in a child
-    short = ["--set", "training.epochs=1", "--out", "run", "--device", "cpu"]
-    done = run(folder, "train", str(model_path.parent / "config.yaml"), *data, *seeds, *short, module=module)
+def training(folder: Path, model_path: Path, out: str) -> list[str]:
+    """Returns the arguments of a training of one epoch."""
+    data = [f"--set=data.train={folder}/train.conll", f"--set=data.dev={folder}/train.conll"]
+    recipe = str(model_path.parent / "config.yaml")
+    return ["train", recipe, *data, "--set=training.epochs=1", "--out", out, "--device", "cpu"]
+
+
+def test_the_module_imports_and_reads_nothing_from_the_current_directory(folder: Path, model_path: Path) -> None:
+    """`python -m tagger` starts with the current directory in its search path."""
+    lay_decoys(folder, *MODULES)
+    done = start(folder, "-m", "tagger", *training(folder, model_path, "run"))
     assert (done.returncode, proofs(folder)) == (0, []), done.stderr
     assert "Traceback" not in done.stderr
-    assert (folder / "run" / ("training.png" if module else "seed-1/training.png")).is_file()
+    assert (folder / "run" / "training.png").is_file()
 
 
-@pytest.mark.parametrize("module", [False, True])
-def test_tagging_and_scoring_import_nothing_from_the_current_directory(
-    folder: Path, model_path: Path, module: bool
+def test_the_command_and_its_children_import_and_read_nothing_from_the_current_directory(
+    folder: Path, model_path: Path
 ) -> None:
-    lay_decoys(folder, *MODULES, *(() if module else ("tagger/__init__.py",)))
-    command = ["evaluate", "train.conll"] if module else ["tag", "train.conll", "--out", "out"]
-    done = run(folder, *command, "--model", str(model_path), "--device", "cpu", module=module)
+    lay_decoys(folder, *MODULES, "tagger/__init__.py")
+    model = ["--model", str(model_path), "--device", "cpu"]
+    done = start_script(
+        folder,
+        [*training(folder, model_path, "runs"), "--seeds", "1", "--jobs", "2"],  # trains in a child
+        ["tag", "train.conll", "--out", "out", *model],
+        ["evaluate", "train.conll", *model],
+    )
     assert (done.returncode, proofs(folder)) == (0, []), done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("exit code 0\n") == 3, done.stderr
+    assert (folder / "runs" / "seed-1" / "training.png").is_file()
+    assert (folder / "out" / "train.conll").is_file()
 
 
 def test_an_empty_entry_of_pythonpath_does_not_bring_the_current_directory_back(folder: Path) -> None:
