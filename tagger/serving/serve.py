@@ -69,9 +69,9 @@ def serve(
     paths = [models] if isinstance(models, str | Path) else list(models)
     listener = server.bind(host, port)
     with listener:
-        found = (served_models.find(str(path)) for path in paths)
+        directories = (served_models.find(str(path)) for path in paths)
         settings = process.Settings(
-            models=tuple((name, str(directory)) for name, directory in found),
+            models=tuple((name, str(directory)) for name, directory in directories),
             languages=tuple(languages),
             hosts=(*allow_host, *((host, *_LOCAL_NAMES) if server.is_local(listener) else ())),
             limits=limits or Limits(),

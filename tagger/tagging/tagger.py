@@ -289,8 +289,8 @@ class Tagger:
         language = language or self.model.config.data.language
         check_tokenizer(self.model.config.data.tokenizer, language)
         options = DecodingOptions(probabilities, threshold, nbest, precision=precision)
-        given = [texts] if isinstance(texts, str) else texts
-        documents = tag_texts(given, language, newline, lambda sentences: self.stream(sentences, options))
+        all_texts = [texts] if isinstance(texts, str) else texts
+        documents = tag_texts(all_texts, language, newline, lambda sentences: self.stream(sentences, options))
         return documents[0] if isinstance(texts, str) else documents
 
     def stream(

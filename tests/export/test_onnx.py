@@ -288,9 +288,10 @@ def test_the_tagger_imports_no_torch_and_no_pydantic(directory: Path) -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_golden_examples_have_a_threshold_and_a_precision(tmp_path: Path) -> None:
+def test_golden_examples_have_a_threshold_and_a_precision(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     model = replace(models.make_model(), calibration=Calibration(1.2, {"LOC": 0.5}, THRESHOLDS))
     exporter.export(models.tagger(model), tmp_path / "onnx", sentences=20)
+    assert caplog.messages == []
     golden = json.loads((tmp_path / "onnx" / "golden.json").read_text())
     restored = OnnxTagger(tmp_path / "onnx")
     for name in ("threshold", "precision"):

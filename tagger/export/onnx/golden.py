@@ -1,6 +1,8 @@
 """Golden examples: tokens, the inputs that they become, and their tags."""
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -23,7 +25,26 @@ Tag = Callable[..., list[Sentence]]
 def to_bytes(model: TaggerModel, preprocessing: Preprocessing, tag: Tag) -> bytes:
     """Returns the content of `golden.json`: documents that are hard to preprocess, with their inputs and tags."""
     documents = sample_documents(model)
-    spans = [span for document in documents for one in tag(document, probabilities=True) for span in one.spans]
+    with _without_notices():
+        return _build(model, preprocessing, tag, documents)
+
+
+@contextmanager
+def _without_notices() -> Iterator[None]:
+    """Runs the block without notices about types that have no threshold of a precision: nobody asked for it."""
+    logger = logging.getLogger("tagger")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _build(model: TaggerModel, preprocessing: Preprocessing, tag: Tag, documents: Sequence[list[Sentence]]) -> bytes:
+    spans = [
+        span for document in documents for sentence in tag(document, probabilities=True) for span in sentence.spans
+    ]
     options = _choose_options(preprocessing, spans)
     return json_files.dump(
         options | {"documents": [_describe(model, tag, document, options) for document in documents]}
@@ -41,8 +62,8 @@ def _choose_options(preprocessing: Preprocessing, spans: Sequence[Span]) -> dict
     precisions = sorted({precision for rows in steps.values() for precision, _ in rows})
 
     def margin(precision: float) -> float:
-        found = {span.type: find_threshold(steps.get(span.type, ()), precision) for span in spans}
-        pairs = [(span.probability, found[span.type]) for span in spans]
+        limits = {span.type: find_threshold(steps.get(span.type, ()), precision) for span in spans}
+        pairs = [(span.probability, limits[span.type]) for span in spans]
         return min((abs(value - limit) for value, limit in pairs if value is not None and limit is not None), default=0)
 
     options = {}

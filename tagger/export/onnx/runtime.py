@@ -199,8 +199,8 @@ class OnnxTagger:
         language = language or self._preprocessing.language
         check_tokenizer(self._preprocessing.tokenizer, language)
         options = self._build_options(probabilities, threshold, precision, nbest)
-        given = [texts] if isinstance(texts, str) else texts
-        documents = tag_texts(given, language, newline, lambda sentences: self._stream(sentences, options))
+        all_texts = [texts] if isinstance(texts, str) else texts
+        documents = tag_texts(all_texts, language, newline, lambda sentences: self._stream(sentences, options))
         return documents[0] if isinstance(texts, str) else documents
 
     def _build_options(
@@ -235,14 +235,14 @@ class OnnxTagger:
             raise ConfigError(
                 "`precision` needs a calibrated model; run `tagger calibrate` with annotated data, and export it again"
             )
-        found = {name: find_threshold(steps.get(name, ()), precision) for name in self.span_types}
-        if imprecise := [name for name, threshold in found.items() if threshold is None]:
+        selected = {name: find_threshold(steps.get(name, ()), precision) for name in self.span_types}
+        if imprecise := [name for name, threshold in selected.items() if threshold is None]:
             log.warning(
                 "no spans of these types: at no threshold is their precision %s with 95 %% confidence: %s",
                 precision,
                 list_briefly(imprecise),
             )
-        return {name: threshold for name, threshold in found.items() if threshold is not None}
+        return {name: threshold for name, threshold in selected.items() if threshold is not None}
 
     def _stream(self, sentences: Iterable[Sentence], options: _Options) -> Iterator[Sentence]:
         """Yields the sentences with tags, in their order."""
