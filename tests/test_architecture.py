@@ -160,7 +160,8 @@ FOLDERS = {
     "jobs": [
         {"inputs", "summary"},
         {"job", "journal", "ray.cluster", "ray.shards", "rejects"},
-        {"pools"},
+        {"local.processes", "pools"},
+        {"local.writing"},
         {"local.folder"},
         {"local.engine", "ray.output"},
         {"ray.worker"},
