@@ -110,6 +110,8 @@ FOLDERS = {
         {"api_description", "endpoints"},
         {"worker"},
         {"app", "server"},
+        {"process"},
+        {"supervisor"},
         {"serve"},
     ],
     "evaluation": [
@@ -165,7 +167,8 @@ FOLDERS = {
     "jobs": [
         {"inputs", "summary"},
         {"job", "journal", "ray.cluster", "ray.shards", "rejects"},
-        {"pools"},
+        {"local.processes", "pools"},
+        {"local.writing"},
         {"local.folder"},
         {"local.engine", "ray.output"},
         {"ray.worker"},

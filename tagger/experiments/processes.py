@@ -23,7 +23,7 @@ from tagger.config import Config, loader
 from tagger.errors import ConfigError, Stopped, TaggerError
 from tagger.experiments import runs
 from tagger.io import json_files
-from tagger.signals import StopRequest
+from tagger.signals import StopRequest, describe_exit, stop_with_parent
 from tagger.training import Callback, EpochEnd, EpochRecord, Event, Inputs, records
 from tagger.training.launch import read_launch
 from tagger.training.run_dir import METRICS
@@ -271,10 +271,8 @@ class _Children:
             return ()
         if faults:
             return faults
-        if code < 0:
-            return (f"killed by {_signal_name(-code)}",)
         if code:
-            return (f"ended with exit code {code}: {last_line}",)
+            return (describe_exit(code) + f": {last_line}" * (code > 0),)
         return () if _is_complete(task) else ("ended with exit code 0 before the training was finished",)
 
 
@@ -321,13 +319,6 @@ def _parse_faults(output: bytes) -> Faults:
         return ()
 
 
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # a real-time signal
-        return f"signal {number}"
-
-
 def _start(task: Task, output: int) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         import_path.command(_PROGRAM),
@@ -346,7 +337,7 @@ def main() -> None:
     output = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     task = Task(**json.loads(sys.stdin.readline()))
-    Thread(target=_stop_with_parent, daemon=True).start()
+    Thread(target=stop_with_parent, daemon=True).start()
     logger = logging.getLogger("tagger")
     logger.addHandler(logging.StreamHandler())
     logger.setLevel(logging.INFO)
@@ -359,8 +350,3 @@ def main() -> None:
         sys.exit(2)
     except Stopped as error:
         sys.exit(error.exit_code)
-
-
-def _stop_with_parent() -> None:
-    os.read(sys.stdin.fileno(), 1)  # returns when the parent's end closes; sys.stdin itself would be locked at exit
-    os.kill(os.getpid(), signal.SIGTERM)
