@@ -2,8 +2,10 @@
 
 import gc
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -73,6 +75,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish() -> None:
     """Lets the garbage collector ignore the imported modules and the collected tests: each run would visit them all."""
     gc.freeze()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Reports the slowest files below the slowest tests of `--durations`."""
+    count, seconds = terminalreporter.config.getoption("durations"), Counter[str]()
+    for report in chain.from_iterable(terminalreporter.stats.values()):
+        if isinstance(report, pytest.TestReport):
+            seconds[report.nodeid.partition("::")[0]] += report.duration
+    if count:
+        terminalreporter.section(f"slowest {count} files")
+        for path, total in seconds.most_common(count):
+            terminalreporter.write_line(f"{total:.2f}s {path}")
 
 
 @pytest.fixture(scope="session", autouse=True)
