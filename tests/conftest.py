@@ -97,6 +97,18 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _no_fsync() -> Iterator[None]:
+    """Keeps this process from waiting for the disk, as a tiny training does for a third of its time.
+
+    Tests in which a process is killed or a call fails need no disk: the operating system keeps what was written.
+    """
+    fsync = os.fsync
+    os.fsync = lambda handle: None
+    yield
+    os.fsync = fsync
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _empty_plots() -> Iterator[Callable[..., bytes]]:
     """Makes trainings in this process draw empty pictures: drawing takes longer than a tiny training."""
     draw = plotting.draw_png

@@ -1,10 +1,12 @@
 """Reads recipes: YAML to Config. All faults are reported together, each with its position and a suggestion."""
 
 import difflib
+import json
 import logging
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -244,7 +246,13 @@ def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
 
 def dump(config: Config) -> str:
     """Returns a config as YAML, with all fields."""
-    return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return _dump_json(config.model_dump_json())
+
+
+@lru_cache(maxsize=16)
+def _dump_json(text: str) -> str:
+    """Returns a JSON object as YAML. A training writes the same config with each checkpoint, and PyYAML is slow."""
+    return str(yaml.dump(json.loads(text), Dumper=_Dumper, sort_keys=False, allow_unicode=True))
 
 
 def dump_draft(tree: Mapping[str, Any], comments: Mapping[str, str], prefix: str = "") -> Iterator[str]:
