@@ -311,12 +311,11 @@ def _parse_tree(text: str, name: str, positions: dict[Key, str], faults: list[st
     if len(text.encode()) > _MAX_BYTES:
         raise ConfigError(f"{name}: expected at most {_MAX_BYTES} bytes, found more")
     try:
-        loader = _Loader(text)
-        node = loader.get_single_node()
+        node = _compose(text)
         if node is None:
             return {}
         _record_positions(node, (), name, positions, faults)
-        tree = loader.construct_document(node)
+        tree = _Loader("").construct_document(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         advice = "; put text with such a character in quotes" if _SPECIAL.search(error.problem or "") else ""
@@ -327,6 +326,13 @@ def _parse_tree(text: str, name: str, positions: dict[Key, str], faults: list[st
     if not isinstance(tree, dict):
         raise ConfigError(f"{name}: expected keys such as data, model and training, found {type(tree).__name__}")
     return tree
+
+
+@lru_cache(maxsize=16)
+def _compose(text: str) -> yaml.Node | None:
+    """Returns the nodes of a YAML text. A recipe is often read several times, and PyYAML is slow."""
+    node: yaml.Node | None = _Loader(text).get_single_node()
+    return node
 
 
 def _record_positions(node: yaml.Node, key: Key, name: str, positions: dict[Key, str], faults: list[str]) -> None:
