@@ -1,5 +1,6 @@
 """Shared fixtures: a tiny corpus, a recipe that learns it in a second, and a model trained on it."""
 
+import atexit
 import gc
 import os
 from collections import Counter
@@ -75,6 +76,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish() -> None:
     """Lets the garbage collector ignore the imported modules and the collected tests: each run would visit them all."""
     gc.freeze()
+    atexit.register(gc.unfreeze)  # otherwise libraries report their objects as leaks at the end of the process
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
