@@ -58,12 +58,18 @@ class Toolkit:
 
         tagger, options = self._make_tagger(**limits), DecodingOptions(probabilities)
         job = Job((Path(source),), self._model, Formats(*formats), options, out=Path(out), overwrite=True)  # type: ignore[arg-type]
-        cpu_start, start = cpu_seconds(), time.perf_counter()
+        cpu_start, own_start, start = cpu_seconds(), time.process_time(), time.perf_counter()
         with relaxed_garbage_collection():  # as `tagger tag` does
             tokens = self._run(tagger, job, (sys.stdin.buffer, sys.stdout.buffer)).tokens
         result = speed(tokens, time.perf_counter() - start)
         cpu_us = 1e6 * (cpu_seconds() - cpu_start) / tokens
-        return result | {"cpu_us": cpu_us, "hit_rate": tagger.cache_hit_rate or 0.0}
+        own_cpu_us = 1e6 * (time.process_time() - own_start) / tokens  # without worker processes
+        return result | {
+            "cpu_us": cpu_us,
+            "own_cpu_us": own_cpu_us,
+            "tokens": tokens,
+            "hit_rate": tagger.cache_hit_rate or 0.0,
+        }
 
     def tag_sentences(self, source: str, length: int = 20, count: int = 500) -> Result:
         """Tags sentences of `length` tokens one at a time, then again with all their words in the cache."""

@@ -13,6 +13,8 @@ of column files, joined by spaces, serve as raw text too. Values are medians ove
     columns-probabilities  columns to columns with exact probabilities
     text                   raw text to JSON lines
     text-probabilities     raw text to JSON lines with exact probabilities
+    workers                columns to columns with 1, 2 and 3 workers, of which 3 are processes. Then the speed
+                           on more cores that a model of the pipeline predicts from their CPU times
     sentence               milliseconds for 20 tokens from Python, one sentence at a time; also with all words cached
     identical              number of output lines that differ from the default for other batch sizes and workers
     memory                 resident memory after 10 MB and after --gigabytes of text with ever new words
@@ -39,18 +41,20 @@ from benchmark_systems import BATCH_SIZES, Process, Result, count_cores, fastest
 
 PARTS = (
     *("load", "columns", "floor", "flair", "spacy", "columns-probabilities", "text", "text-probabilities"),
-    *("sentence", "identical", "memory"),
+    *("workers", "sentence", "identical", "memory"),
 )
 UNITS = {"load": "s", "sentence": "ms", "identical": "differ", "memory": "MB"}
 RATIOS = (
     *(("columns", name) for name in ("floor", "flair", "spacy")),
     *((f"{name}-probabilities", name) for name in ("columns", "text")),
+    *((f"workers-{number}", "workers-1") for number in (2, 3)),
 )
 SETTINGS = {
     "flair": [{"threads": threads, "mini_batch_size": size} for threads in (1, 2) for size in BATCH_SIZES],
     "spacy": [{"n_process": processes, "batch_size": size} for processes in (1, 2) for size in (64, 256, 1024)],
 }
-BATCH_TOKENS, WORKERS = (1, 256, 4096, 32768), (1, 2)
+BATCH_TOKENS, WORKERS = (1, 256, 4096, 32768), (1, 2, 3)
+PREDICTED_CORES = (2, 4, 8, 16, 32)
 WARM_UP_TOKENS = 2000  # tagged first, so that all kernels are compiled
 TRIAL_SECONDS, SECONDS = 2, 15  # of another system
 
@@ -171,11 +175,37 @@ def make_measurements(bench: Bench, parts: Sequence[str]) -> dict[str, Callable[
         elif name == "floor":
             processes = [bench.start("products", one_thread=True) for _ in range(count_cores())]
             measurements[name] = partial(fastest_products, processes, toolkit.ready["shapes"])
+        elif name == "workers":
+            for workers in WORKERS:
+                measure_workers = partial(bench.tag_file, toolkit, "text", "columns", workers=workers)
+                measurements[f"{name}-{workers}"] = measure_workers
         elif name == "sentence":
             measurements[name] = partial(toolkit.call, "tag_sentences", bench.source)
         elif python := getattr(bench.options, name):
             measurements[name] = choose_setting(bench.start(name, python, source=bench.source), SETTINGS[name])
     return measurements
+
+
+def predict_speeds(one: Result, processes: Result) -> Iterator[Result]:
+    """Yields the predicted tokens per second by number of cores, with one worker process for each.
+
+    The first process reads, sends and writes each token; the workers do the rest. The slower of the two limits the
+    speed: the first process alone, or all cores together.
+
+    Args:
+        one: the row of one worker.
+        processes: the row of worker processes. Its first process has tagged the first tokens itself.
+    """
+    from tagger.jobs.local.engine import TOKENS_BEFORE_PROCESSES
+
+    tokens = processes["tokens"]
+    own = processes["own_cpu_us"] * tokens - one["cpu_us"] * TOKENS_BEFORE_PROCESSES
+    first_us = own / (tokens - TOKENS_BEFORE_PROCESSES)
+    worker_us = (processes["cpu_us"] - processes["own_cpu_us"]) * tokens / (tokens - TOKENS_BEFORE_PROCESSES)
+    for cores in PREDICTED_CORES:
+        value = 1e6 / max(first_us, (first_us + worker_us) / cores)
+        row = {"row": f"workers, predicted for {cores} cores", "unit": "tokens/s", "value": value}
+        yield row | {"first_process_us": first_us, "worker_us": worker_us}
 
 
 def compare_outputs(bench: Bench) -> Iterator[Result]:
@@ -236,7 +266,11 @@ def measure(bench: Bench) -> Iterator[Result]:
     alternating = [part for part in bench.options.part if part not in ("identical", "memory")]
     if alternating:
         measurements = make_measurements(bench, alternating)
-        yield from measure_alternately(measurements, bench.options.rounds, ratios=RATIOS, units=UNITS)
+        rows = list(measure_alternately(measurements, bench.options.rounds, ratios=RATIOS, units=UNITS))
+        yield from rows
+        by_name = {row["row"]: row for row in rows}
+        if "workers-3" in by_name:
+            yield from predict_speeds(by_name["workers-1"], by_name["workers-3"])
     if "identical" in bench.options.part:
         yield from compare_outputs(bench)
     if "memory" in bench.options.part and bench.options.gigabytes:

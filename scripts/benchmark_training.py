@@ -31,7 +31,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +40,15 @@ from benchmark_systems import Process, count_cores, fastest_products
 from torch import Tensor, nn
 
 from tagger import config
-from tagger.data.batching import Batch
 from tagger.device import seed_generators, select_device
 from tagger.model import TaggerModel, build_model, read_tables
 from tagger.signals import StopRequest
 from tagger.training import corpora, optimizers
 from tagger.training.events import EpochEnd, StepEnd
 from tagger.training.loop import Loop
+from tagger.training.ranks import Ranks
 from tagger.training.transformer_providers import open_hidden_state_cache
+from tagger.training.update import StepBatch
 from tagger.transformer import library
 
 WARM_UP = 20  # steps
@@ -123,27 +124,14 @@ class PartTimer:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", help="Recipe name or YAML file.")
-    parser.add_argument("--data", type=Path, required=True, help="Directory of the corpus.")
-    parser.add_argument("--vectors", type=Path, action="append", default=[], help="Table of word vectors (repeatable).")
-    parser.add_argument(
-        "--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE", help="Override a setting."
-    )
-    parser.add_argument("--rounds", type=int, default=5, help="Number of rounds [5].")
-    parser.add_argument("--steps", type=int, default=100, help="Number of steps in a round [100].")
+    add_options(parser)
     parser.add_argument("--device", default="auto", help="Device [auto].")
     parser.add_argument("--json", type=Path, help="Write the rows as JSON.")
     options = parser.parse_args()
-    settings = config.load(options.recipe, overrides=options.overrides)
-    parts: dict[str, Path | None] = dict.fromkeys(("train", "dev", "test"))
-    settings = corpora.with_paths(settings, folder=options.data, parts=parts, vectors=options.vectors)
+    settings, data = read_corpora(options)
     device = select_device(options.device)
-    data = corpora.load(settings)
-    tables, chosen = read_tables(settings, data.train.sentences), settings.model.transformer
-    transformer = library.load(chosen.name, chosen.revision) if chosen.name else None
     with seed_generators(settings.training.seed, device), tempfile.TemporaryDirectory() as run:
-        resolved = corpora.with_resolved_columns(settings, data.train)
-        model = build_model(resolved, data.train.sentences, tables, transformer=transformer)
+        model = build(settings, data)
         rows = measure_epoch(settings, model, data, Path(run), device, options.rounds, options.steps)
     for row in rows:
         print("{part:10} {seconds:8.2f} s  {fraction:6.1%}".format(**row))
@@ -154,6 +142,34 @@ def main() -> None:
     print(f"peak memory: {size:,.0f} MB")
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the trainings that are measured."""
+    parser.add_argument("recipe", help="Recipe name or YAML file.")
+    parser.add_argument("--data", type=Path, required=True, help="Directory of the corpus.")
+    parser.add_argument("--vectors", type=Path, action="append", default=[], help="Table of word vectors (repeatable).")
+    parser.add_argument(
+        "--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE", help="Override a setting."
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="Number of rounds [5].")
+    parser.add_argument("--steps", type=int, default=100, help="Number of steps in a round [100].")
+
+
+def read_corpora(options: argparse.Namespace) -> tuple[config.Config, corpora.Corpora]:
+    """Returns the recipe that the options name, and its data."""
+    settings = config.load(options.recipe, overrides=options.overrides)
+    parts: dict[str, Path | None] = dict.fromkeys(("train", "dev", "test"))
+    settings = corpora.with_paths(settings, folder=options.data, parts=parts, vectors=options.vectors)
+    return settings, corpora.load(settings)
+
+
+def build(settings: config.Config, data: corpora.Corpora) -> TaggerModel:
+    """Returns the model of a recipe before training."""
+    tables, chosen = read_tables(settings, data.train.sentences), settings.model.transformer
+    transformer = library.load(chosen.name, chosen.revision) if chosen.name else None
+    resolved = corpora.with_resolved_columns(settings, data.train)
+    return build_model(resolved, data.train.sentences, tables, transformer=transformer)
 
 
 def measure_epoch(
@@ -196,13 +212,13 @@ def measure_epoch(
 
     stack = contextlib.ExitStack()
     cache = stack.enter_context(open_hidden_state_cache(settings))
-    loop = Loop(settings, model, data, run, device, callback, cache)
+    loop = Loop(settings, model, data, run, Ranks(device), callback, cache)
     timer = PartTimer(loop)
     update = loop.updater.update
 
-    def timed(parts: Sequence[Batch], factor: float) -> Any:
+    def timed(batch: StepBatch, factor: float) -> Any:
         timer.end("batch")
-        result = update(parts, factor)
+        result = update(batch, factor)
         timer.end("update")
         return result
 

@@ -59,6 +59,7 @@ from tagger.tagging import Tagger
 from tagger.training import corpora
 from tagger.training.events import StepEnd
 from tagger.training.loop import Loop
+from tagger.training.ranks import Ranks
 from tagger.training.transformer_providers import open_provider
 from tagger.transformer import library
 from tagger.transformer.hidden_state_cache import CacheOptions, HiddenStateCache, open_cache
@@ -191,7 +192,7 @@ def train(bench: Bench, settings: config.Config, run: Path, cache: HiddenStateCa
         if count == WARM_UP + steps:
             raise MeasuringDone
 
-    loop = Loop(settings, bench.build(settings), bench.data, run, CPU, callback, cache)
+    loop = Loop(settings, bench.build(settings), bench.data, run, Ranks(CPU), callback, cache)
     with contextlib.suppress(MeasuringDone), StopRequest() as stop:
         loop.run(stop)
     return {"value": seconds / steps * batches, "steps": batches}

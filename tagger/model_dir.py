@@ -362,8 +362,8 @@ def compute_digest(directory: Path) -> str:
     return hashlib.sha256(regular_file.read(directory / MANIFEST, limit=MAX_MANIFEST_BYTES)).hexdigest()
 
 
-def read_files(directory: Path) -> dict[str, bytes]:
-    """Returns the content of each file of a model by name, verified.
+def read_files(directory: Path, *, includes_state: bool = False) -> dict[str, bytes]:
+    """Returns the content of each file of a model by name, verified; of a checkpoint, perhaps with its state.
 
     Raises:
         ModelError: the directory is missing or damaged.
@@ -371,7 +371,8 @@ def read_files(directory: Path) -> dict[str, bytes]:
 
     def read() -> dict[str, bytes]:
         files = ModelFiles(directory, _MAX_BYTES)
-        return {name: bytes(files.read(name)) for name in _list_names(files)} | {MANIFEST: files.manifest}
+        names = [*_list_names(files), *(_STATE if includes_state else ())]
+        return {name: bytes(files.read(name)) for name in names} | {MANIFEST: files.manifest}
 
     return retry_once(read)
 

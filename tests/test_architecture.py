@@ -109,6 +109,8 @@ FOLDERS = {
         {"api_description", "endpoints"},
         {"worker"},
         {"app", "server"},
+        {"process"},
+        {"supervisor"},
         {"serve"},
     ],
     "evaluation": [
@@ -158,7 +160,8 @@ FOLDERS = {
     "jobs": [
         {"inputs", "summary"},
         {"job", "journal", "ray.cluster", "ray.shards", "rejects"},
-        {"pools"},
+        {"local.processes", "pools"},
+        {"local.writing"},
         {"local.folder"},
         {"local.engine", "ray.output"},
         {"ray.worker"},
@@ -183,15 +186,17 @@ FOLDERS = {
     ],
     "experiments": [{"runs", "significance"}, {"compared_systems", "processes"}, {"comparison", "folds", "seeds"}],
     "training": [
-        {"epoch_record", "lazy_rows", "run_dir", "sentence_weights", "transformer_providers"},
+        {"epoch_record", "gradient_buffer", "launch", "lazy_rows", "ranks", "run_dir", "sentence_weights"},
         {"corpora", "dev_scorer", "diagnostics", "distillation", "events", "optimizers", "records", "transfer"},
-        {"cards", "result", "update"},
-        {"state"},
-        {"loop", "overview"},
+        {"cards", "distributed", "overview", "result", "transformer_providers", "update"},
+        {"inputs", "state"},
+        {"loop"},
+        {"joining"},
         {"train"},
     ],
 }
 ONE_FILE = {
+    "torch.distributed": "training/distributed.py",
     "datasets": "data/formats/hub.py",
     "torchcrf": "nn/crf/heads.py",
     "seqeval": "evaluation/scoring.py",

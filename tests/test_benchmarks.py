@@ -1,5 +1,6 @@
 """Runs the scripts at small size: benchmarks, code measures, figures and the table of settings."""
 
+import io
 import json
 import subprocess
 import sys
@@ -39,6 +40,16 @@ def test_training_that_ends_before_the_first_round_is_an_error_of_one_line(tmp_p
     done = benchmark_training(tmp_path, *options)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].endswith("before the first round was complete; lower --steps")
+
+
+def test_a_training_in_rounds_waits_after_each_and_stops_at_the_end_of_its_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n"))
+    options = ["--steps", "7", "--set", "training.batch_size=2", "--set", "model.characters.kind=none", "--worker"]
+    done = run_script("scripts/benchmark_distributed.py", "sample", "--data", str(small_sample(tmp_path)), *options)
+    assert done.returncode == 0, done.stderr
+    assert len([float(line) for line in done.stdout.splitlines()]) == 2
 
 
 def test_a_transformer_is_measured_by_part(tmp_path: Path) -> None:

@@ -76,7 +76,8 @@ def tag_files(
         max_tokens: split sentences with more tokens into overlapping windows.
         max_record_bytes: the maximum size of a line, row or sentence in bytes.
         batch_tokens: the maximum number of tokens per batch, padding included.
-        workers: the number of CPU threads, or of processes with the engine ray; None for all CPU cores.
+        workers: the number of CPU cores to use, by threads, or by processes with the engine ray and for large inputs
+            on Linux; None for all.
         on_error: stop at unreadable input, or skip it and write it to `rejects`.
         rejects: the file for skipped input; None for rejects.jsonl in `out`.
         stream: read standard input, and write and flush the output of each record as soon as the record is complete.

@@ -58,7 +58,7 @@ Workers = Annotated[
         metavar="N",
         min=1,
         max=1000,
-        help="Number of CPU threads, or of processes on Ray.",
+        help="Number of CPU cores to use.",
         show_default="all CPU cores",
     ),
 ]

@@ -39,10 +39,16 @@ def exit_with_errors(code: int, *errors: str) -> NoReturn:
 
 def log_to_stderr(translate: Callable[[str], str]) -> None:
     """Prints the log messages of the package, translated, on stderr."""
+    stop_logging()
     logger = logging.getLogger("tagger")
-    logger.handlers = [handler for handler in logger.handlers if not isinstance(handler, _StderrHandler)]
     logger.addHandler(_StderrHandler(translate))
     logger.setLevel(logging.INFO)
+
+
+def stop_logging() -> None:
+    """Prints no further log messages on stderr."""
+    logger = logging.getLogger("tagger")
+    logger.handlers = [handler for handler in logger.handlers if not isinstance(handler, _StderrHandler)]
 
 
 class _StderrHandler(logging.Handler):

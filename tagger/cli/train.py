@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tagger.cli import options
-from tagger.cli.output import print_report
+from tagger.cli.output import print_report, stop_logging
 from tagger.cli.progress import training_progress
 from tagger.errors import TrainingError
 
@@ -54,12 +54,19 @@ def train(
     as_json: options.Json = False,
     device: options.Device = "auto",
 ) -> None:
-    """Train a tagger from a recipe, or resume a run."""
+    """Train a tagger from a recipe, or resume a run.
+
+    Several processes train one model if torchrun starts them.
+    """
     from tagger import experiments
     from tagger.api import training
     from tagger.config.overrides import list_overrides
+    from tagger.training.launch import read_launch
 
-    with training_progress(enabled=jobs == 1) as callback:
+    is_first = read_launch().rank == 0
+    if not is_first:
+        stop_logging()
+    with training_progress(enabled=jobs == 1 and is_first) as callback:
         result = training.train(
             recipe,
             data=data,
@@ -85,6 +92,7 @@ def train(
             resume=resume,
             callback=callback,
         )
-    print_report(result, as_json=as_json)
+    if is_first:
+        print_report(result, as_json=as_json)
     if result.failures:
         raise TrainingError(*(f"seed {seed}: {fault}" for seed, faults in result.failures.items() for fault in faults))

@@ -110,11 +110,6 @@ class Batch:
     weights: Tensor | None = None
     transformer: TransformerTensors | None = None
 
-    @property
-    def word_ids(self) -> list[Tensor]:
-        """The ids of all words whose vectors the network reads."""
-        return [self.words] if self.document_context is None else [self.words, self.document_context.words]
-
     def move_to(self, device: torch.device) -> "Batch":
         """Returns the batch on a device; copies to a GPU are asynchronous."""
         if device.type == "cpu":
@@ -248,6 +243,15 @@ class EncodedCorpus:
         if self._transformer is not None:
             batch = replace(batch, transformer=self._read_transformer(self._transformer, positions))
         return batch
+
+    def word_ids(self, positions: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Returns the word ids of the words of sentences, and those of their document context; both may repeat."""
+        words = self._encoder.ids(np.concatenate([self._words[position] for position in positions]))
+        neighbours = np.zeros(0, np.int64)
+        if self._occurrences is not None:
+            tokens = token_indices(self._starts, self.lengths, positions)
+            neighbours = self._occurrences.select(tokens).neighbours.ravel()
+        return torch.from_numpy(words), torch.from_numpy(neighbours)
 
     def _read_transformer(self, provider: TransformerProvider, positions: Sequence[int]) -> TransformerTensors:
         lengths = np.array([self.lengths[position] for position in positions], np.int64)

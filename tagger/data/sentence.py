@@ -1,9 +1,10 @@
 """The sentence, which every tagger takes and returns, and the record, the unit that files are read and written in."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from itertools import accumulate, chain, pairwise
-from typing import Any, NamedTuple
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeVar
 
 from tagger.data.highlighting import Attributes, Mark, highlight, inline_attributes, notebook_block
 
@@ -147,6 +148,10 @@ class Sentence:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def __reduce__(self) -> tuple[Callable[..., "Sentence"], tuple[Any, ...]]:
+        """Returns the values of all slots: pickling takes half the time of that of a dataclass."""
+        return _restore_sentence, _get_sentence_slots(self)
+
     @property
     def text(self) -> str:
         """The sentence's text as in its source, or its tokens joined by spaces where it has no source text."""
@@ -194,6 +199,7 @@ class Sentence:
 
 _set_context = vars(Span)["_context"].__set__  # the slots' descriptors: both classes are frozen
 _set_spans = vars(Sentence)["spans"].__set__
+_set_document = vars(Sentence)["document"].__set__
 
 
 def attach_spans(sentence: Sentence, spans: tuple[Span, ...]) -> None:
@@ -207,6 +213,11 @@ def attach_spans(sentence: Sentence, spans: tuple[Span, ...]) -> None:
     for span in spans:
         _set_context(span, context)
     _set_spans(sentence, spans)
+
+
+def assign_document(sentence: Sentence, document: int) -> None:
+    """Changes the document number of a new sentence that no other thread has seen, without a copy."""
+    _set_document(sentence, document)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +245,10 @@ class Record:
     numbered: bool = False
     size: int = 0
     starts_document: bool = False
+
+    def __reduce__(self) -> tuple[Callable[..., "Record"], tuple[Any, ...]]:
+        """Returns the values of all slots: pickling takes half the time of that of a dataclass."""
+        return _restore_record, _get_record_slots(self)
 
     def to_dict(
         self, *, ranges: bool = False, probabilities: bool = False, alternatives: bool = False
@@ -284,6 +299,27 @@ class Record:
                     spans[-1]["probability"] = span.probability
             first += len(sentence)
         return spans
+
+
+_Slotted = TypeVar("_Slotted", Sentence, Record)
+
+
+def _restorer(kind: type[_Slotted]) -> Callable[..., _Slotted]:
+    """Returns a function that makes an object from the values of its slots."""
+    setters = [vars(kind)[name].__set__ for name in kind.__slots__]
+
+    def restore(*values: Any) -> _Slotted:
+        restored = object.__new__(kind)
+        for setter, value in zip(setters, values, strict=True):
+            setter(restored, value)
+        return restored
+
+    return restore
+
+
+_get_sentence_slots, _get_record_slots = attrgetter(*Sentence.__slots__), attrgetter(*Record.__slots__)
+_restore_sentence, _restore_record = _restorer(Sentence), _restorer(Record)
+_restore_sentence.__qualname__, _restore_record.__qualname__ = "_restore_sentence", "_restore_record"  # for pickle
 
 
 @dataclass(frozen=True, slots=True)

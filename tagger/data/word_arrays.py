@@ -81,6 +81,10 @@ class WordEncoder:
             document_context,
         )
 
+    def ids(self, indices: Ids) -> Ids:
+        """Returns the word ids of words, given their indices."""
+        return self._encode().ids[indices]
+
     def _encode(self) -> EncodedWords:
         """Returns all words as arrays, with MAX_CHARACTERS further characters at the end."""
         if self._encoded is None:

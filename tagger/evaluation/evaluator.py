@@ -3,7 +3,6 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain
 from typing import NamedTuple
 
 from tagger.choices import Scheme, Selection
@@ -16,7 +15,7 @@ from tagger.errors import DataError
 from tagger.evaluation import predictions
 from tagger.evaluation.predictions import Figures
 from tagger.evaluation.report import Counts, Report
-from tagger.tagging import TAGS_ONLY, DecodingOptions, EncodedPool, Tagger
+from tagger.tagging import TAGS_ONLY, DecodingOptions, Tagger
 
 
 class Evaluation(NamedTuple):
@@ -45,11 +44,10 @@ def evaluate(
     corpus: Corpus,
     *,
     strict: bool = False,
-    pools: Iterable[EncodedPool] | None = None,
     on_batch: Callable[[], None] = lambda: None,
 ) -> Report:
     """Returns the scores of a tagger on a corpus; arguments and errors as for `evaluate_with_predictions`."""
-    return evaluate_with_predictions(tagger, corpus, strict=strict, pools=pools, on_batch=on_batch).report
+    return evaluate_with_predictions(tagger, corpus, strict=strict, on_batch=on_batch).report
 
 
 def evaluate_with_predictions(
@@ -58,7 +56,6 @@ def evaluate_with_predictions(
     *,
     strict: bool = False,
     options: DecodingOptions = TAGS_ONLY,
-    pools: Iterable[EncodedPool] | None = None,
     on_batch: Callable[[], None] = lambda: None,
 ) -> Evaluation:
     """Returns the scores of a tagger on a corpus, the counts of each sentence, and the tagged sentences.
@@ -68,20 +65,28 @@ def evaluate_with_predictions(
         corpus: sentences with gold tags.
         strict: refuse gold tags that are invalid in their scheme.
         options: what to compute besides tags and spans.
-        pools: the sentences as `tagger.encode` returned them, to encode them only once for several evaluations.
         on_batch: is called between batches; it may raise to end the evaluation.
 
     Raises:
         DataError: the corpus has plain tags but the model spans, or the reverse; or invalid tags with `strict`.
     """
     detected = check_gold(tagger, corpus, strict=strict)
-    scheme = find_gold_scheme(tagger, detected)
     started = time.perf_counter()
-    if pools is None:
-        predicted = tuple(tagger.stream(corpus.sentences, options, on_batch=on_batch))
-    else:
-        predicted = tuple(chain.from_iterable(tagger.tag_encoded(pools, options, on_batch=on_batch)))
-    seconds = time.perf_counter() - started
+    predicted = tuple(tagger.stream(corpus.sentences, options, on_batch=on_batch))
+    return _evaluate(tagger, corpus, predicted, detected, time.perf_counter() - started)
+
+
+def evaluate_predictions(
+    tagger: Tagger, corpus: Corpus, predicted: Iterable[Sentence], *, seconds: float
+) -> Evaluation:
+    """Returns the scores of sentences that a tagger has tagged in so many seconds; errors as for `evaluate`."""
+    return _evaluate(tagger, corpus, tuple(predicted), check_gold(tagger, corpus), seconds)
+
+
+def _evaluate(
+    tagger: Tagger, corpus: Corpus, predicted: tuple[Sentence, ...], detected: Detected, seconds: float
+) -> Evaluation:
+    scheme = find_gold_scheme(tagger, detected)
     figures = _score(corpus, predicted, scheme)
     selection = find_selection(tagger.model.config, has_spans=scheme is not None)
     reading = "plain tags" if scheme is None else f"{tagger.model.scheme} conlleval"

@@ -19,11 +19,12 @@ import torch
 
 from tagger import import_path, training
 from tagger.config import Config, loader
-from tagger.errors import Stopped, TaggerError
+from tagger.errors import ConfigError, Stopped, TaggerError
 from tagger.experiments import runs
 from tagger.io import json_files
-from tagger.signals import StopRequest
+from tagger.signals import StopRequest, describe_exit, stop_with_parent
 from tagger.training import Callback, Inputs
+from tagger.training.launch import read_launch
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +89,15 @@ def run_task(task: Task, *, callback: Callback = lambda event: None, inputs: Inp
     training.train(config, run_dir, device=task.device, init_from=init_from, callback=callback, inputs=inputs)
 
 
+def check_alone() -> None:
+    """Raises ConfigError if torchrun has launched several processes, which train one model only."""
+    if (count := read_launch().count) > 1:
+        raise ConfigError(
+            f"torchrun has started {count} processes, which train one model with one seed together; start several"
+            " trainings without torchrun"
+        )
+
+
 def with_seed(config: Config, seed: int) -> Config:
     """Returns a config with another seed."""
     return config.model_copy(update={"training": config.training.model_copy(update={"seed": seed})})
@@ -107,8 +117,10 @@ def run_tasks(
         inputs: the data of all tasks, if `jobs` is 1 and they share it.
 
     Raises:
+        ConfigError: torchrun has launched several processes.
         Stopped: a signal stopped the trainings after they had written checkpoints.
     """
+    check_alone()
     return _run_here(tasks, callback, inputs) if jobs == 1 else _run_in_processes(tasks, jobs)
 
 
@@ -178,10 +190,8 @@ class _Children:
             return (_log_internal_error(error, task),)
         if faults:
             return faults
-        if code < 0:
-            return (f"killed by {_signal_name(-code)}",)
         if code:
-            return (f"ended with exit code {code}: {last_line}",)
+            return (describe_exit(code) + f": {last_line}" * (code > 0),)
         return () if _is_complete(task) else ("ended with exit code 0 before the training was finished",)
 
 
@@ -228,13 +238,6 @@ def _parse_faults(output: bytes) -> Faults:
         return ()
 
 
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # a real-time signal
-        return f"signal {number}"
-
-
 def _start(task: Task, output: int) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         import_path.command(_PROGRAM),
@@ -253,7 +256,7 @@ def main() -> None:
     output = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     task = Task(**json.loads(sys.stdin.readline()))
-    Thread(target=_stop_with_parent, daemon=True).start()
+    Thread(target=stop_with_parent, daemon=True).start()
     logger = logging.getLogger("tagger")
     logger.addHandler(logging.StreamHandler())
     logger.setLevel(logging.INFO)
@@ -266,8 +269,3 @@ def main() -> None:
         sys.exit(2)
     except Stopped as error:
         sys.exit(error.exit_code)
-
-
-def _stop_with_parent() -> None:
-    os.read(sys.stdin.fileno(), 1)  # returns when the parent's end closes; sys.stdin itself would be locked at exit
-    os.kill(os.getpid(), signal.SIGTERM)

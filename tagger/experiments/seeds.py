@@ -92,6 +92,7 @@ def train(
         else:
             result = training.train(config, run_dir, device=device, init_from=init_from, callback=callback)
         return _single_result(result, init_from)
+    processes.check_alone()
     _check_seeds(seeds)
     if resume and runs.has_seed_dirs(run_dir):
         _check_same(run_dir, config, seeds, init_from)
@@ -124,6 +125,7 @@ def resume(
     if not runs.has_seed_dirs(run_dir):
         _check_single_job(jobs)
         return _single_result(training.resume(run_dir, device=device, callback=callback, config=config), None)
+    processes.check_alone()
     seeds, init_from = runs.read_seeds(run_dir)
     if config is not None:
         _check_settings(run_dir, config)

@@ -2,12 +2,12 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
 
 from tagger.data.document_context import PassageNumbering
-from tagger.data.sentence import Record, Reject, Sentence
+from tagger.data.sentence import Record, Reject, Sentence, assign_document
 from tagger.errors import CorruptError, DataError
 from tagger.jobs.rejects import Rejects
 from tagger.tagging.pools import PoolItem, PoolLimit, build_pools
@@ -87,11 +87,6 @@ def _replace_sentences(record: Record, tagged: Iterator[Sentence]) -> Record:
     return Record(sentences, *metadata, record.starts_document)
 
 
-def _assign_passage(record: Record, passage: int) -> Record:
-    sentences = tuple([replace(sentence, document=passage) for sentence in record.sentences])
-    return replace(record, sentences=sentences)
-
-
 ReadRecords = Callable[[int, Callable[[Reject], None] | None], Iterator[Record]]
 """Yields the records of an input by its index; passes rejected input to a function, else raises DataError."""
 
@@ -145,6 +140,7 @@ class Reader:
         is_document: if given, pools end where a passage of a document ends, and `Sentence.document` is the number of
             the passage; returns whether each record of an input, by its index, is a document.
         one_by_one: whether each record is a pool, which is yielded before the next record is read.
+        on_pool: called with each pool before it is yielded; may change its records.
 
     Attributes:
         pending: pools that `pools` has yielded and the caller has not taken yet.
@@ -159,12 +155,14 @@ class Reader:
         *,
         is_document: Callable[[int], bool] | None = None,
         one_by_one: bool = False,
+        on_pool: Callable[[Pool], None] = lambda _: None,
     ) -> None:
         self.pending: deque[Pool] = deque()
         self.fault: DataError | None = None
         self._labels, self._read, self._rejects = labels, read_records, rejects
         self._is_document, self._passages = is_document, PassageNumbering()
         self._pool_limit = _one_record if one_by_one else _pool_limit
+        self._on_pool = on_pool
         self._skipping = False
 
     def pools(self, *, number: int = 0, first: int = 0, skip: int = 0) -> Iterator[list[Sentence]]:
@@ -191,9 +189,10 @@ class Reader:
             record = step.result
             if self._is_document is not None:
                 passage = self._passage(step.input, record)
-                record = _assign_passage(record, passage)
+                for sentence in record.sentences:
+                    assign_document(sentence, passage)
             tokens = sum(map(len, record.sentences))
-            yield PoolItem(step._replace(result=record), passage, ends_passage, tokens, record.size)
+            yield PoolItem(step, passage, ends_passage, tokens, record.size)
 
     def _passage(self, index: int, record: Record) -> int:
         assert self._is_document is not None
@@ -201,6 +200,7 @@ class Reader:
         return self._passages.assign((index, document), passage_tokens(record))
 
     def _emit(self, pool: Pool) -> list[Sentence]:
+        self._on_pool(pool)
         self.pending.append(pool)
         return pool.sentences()
 

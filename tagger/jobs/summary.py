@@ -60,6 +60,18 @@ class Summary:
         self.spans.update([span.type for sentence in sentences for span in sentence.spans])
         return document
 
+    def merge(self, counts: "Summary", *, continues_document: bool) -> None:
+        """Adds the counts of the next records.
+
+        Args:
+            counts: the counts of these records alone.
+            continues_document: whether the first of them continues the document of the record before.
+        """
+        self.documents += counts.documents - continues_document
+        self.sentences += counts.sentences
+        self.tokens += counts.tokens
+        self.spans.update(counts.spans)
+
     def copy(self) -> "Summary":
         """Returns an independent copy."""
         return replace(self, spans=self.spans.copy())

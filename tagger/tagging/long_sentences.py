@@ -5,10 +5,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import NamedTuple
 
 from tagger.choices import Scheme
 from tagger.data import schemes
-from tagger.data.sentence import Sentence, Span
+from tagger.data.sentence import Span
 from tagger.data.windows import Window
 from tagger.tagging.decoding import Candidates, DecodingOptions, Prediction
 
@@ -16,8 +17,22 @@ log = logging.getLogger(__name__)
 _MAX_NOTICES = 20  # of a kind
 
 
-class WindowNotices:
-    """Logs what windows do to the first long sentences of a stream, then once that there are more."""
+class WindowNotice(NamedTuple):
+    """What windows do to a long sentence: it is tagged in windows, or it has spans without a probability.
+
+    Attributes:
+        line: the line of the sentence, 0 for none.
+        tokens: the number of its tokens.
+        spans: the number of its spans without a probability; None if the notice is not about them.
+    """
+
+    line: int
+    tokens: int
+    spans: int | None = None
+
+
+class WindowLog:
+    """Logs the notices of the first long sentences of a stream, then once that there are more."""
 
     def __init__(self, options: DecodingOptions, max_tokens: int) -> None:
         self._windows = f"tagged in windows of {max_tokens} tokens{options.window_limits}"
@@ -25,20 +40,19 @@ class WindowNotices:
         self._suffix = "; the threshold keeps them" * (options.threshold is not None)
         self._counts: Counter[str] = Counter()
 
-    def log_windows(self, sentence: Sentence) -> None:
-        """Logs that a sentence is tagged in windows."""
-        self._log(sentence, self._windows, "more sentences are tagged in windows")
+    def add(self, notice: WindowNotice) -> None:
+        """Logs a notice."""
+        if notice.spans is None:
+            self._log(notice, self._windows, "more sentences are tagged in windows")
+        else:
+            self._log(notice, f"{notice.spans} {self._spans}{self._suffix}", f"more {self._spans}")
 
-    def log_spans(self, sentence: Sentence, count: int) -> None:
-        """Logs how many spans of a sentence have no probability."""
-        self._log(sentence, f"{count} {self._spans}{self._suffix}", f"more {self._spans}")
-
-    def _log(self, sentence: Sentence, notice: str, summary: str) -> None:
+    def _log(self, notice: WindowNotice, message: str, summary: str) -> None:
         self._counts[summary] += 1
         if self._counts[summary] <= _MAX_NOTICES:
-            tokens = f"{len(sentence)} tokens"
-            where = f"line {sentence.line}, {tokens}" if sentence.line else f"a sentence of {tokens}"
-            log.info("%s: %s", where, notice)
+            tokens = f"{notice.tokens} tokens"
+            where = f"line {notice.line}, {tokens}" if notice.line else f"a sentence of {tokens}"
+            log.info("%s: %s", where, message)
         elif self._counts[summary] == _MAX_NOTICES + 1:
             log.info("%s", summary)
 

@@ -25,17 +25,18 @@ from tagger.model import TaggerModel
 from tagger.tagging.batch_memory import MemoryGate, tag_batch
 from tagger.tagging.conversion import to_sentence
 from tagger.tagging.decoding import TAGS_ONLY, Candidates, Decoder, DecodingOptions, Prediction
-from tagger.tagging.long_sentences import WindowNotices, drop_unrated, split_candidates, stitch
+from tagger.tagging.long_sentences import WindowLog, WindowNotice, drop_unrated, split_candidates, stitch
 from tagger.tagging.pools import build_sentence_pools
 from tagger.tagging.scorer import PreparedPool
 from tagger.tagging.scorer_choice import create_scorer
 from tagger.tagging.span_tags import SpanTags
-from tagger.tagging.texts import check_tokenizer, split_texts
+from tagger.tagging.texts import check_tokenizer, tag_texts
 from tagger.transformer.hidden_state_cache import HiddenStateCache
 
 BATCH_TOKENS, MAX_TOKENS = 4096, 1000
 _FEEDERS = {"cpu": 1, "cuda": 3}  # threads that build batches and decode while a GPU computes
-_LARGE_POOL_TOKENS = 1 << 17  # a larger pool is finished before the next one is read, to bound the memory
+LARGE_POOL_TOKENS = 1 << 17
+"""Tokens above which a pool is finished before the next one is read, to bound the memory."""
 
 
 def load(
@@ -73,6 +74,9 @@ def load(
     return Tagger(
         loaded, target, batch_tokens=batch_tokens, max_tokens=max_tokens, workers=workers, cache_bytes=cache_bytes
     )
+
+
+Notify = Callable[[WindowNotice], None]
 
 
 class EncodedPool(NamedTuple):
@@ -190,6 +194,27 @@ class Tagger:
         vars(tagger).update(vars(self) | {"model": replace(self.model, calibration=calibration)})
         return tagger
 
+    def with_workers(self, workers: int) -> "Tagger":
+        """Returns a tagger with another number of threads on a CPU, which shares the network and the word cache."""
+        tagger = object.__new__(Tagger)
+        vars(tagger).update(vars(self) | {"_workers": workers, "_limits": self._limits | {"workers": workers}})
+        return tagger
+
+    @property
+    def max_tokens(self) -> int:
+        """The maximum length of a sentence that is tagged as a whole."""
+        return self._max_tokens
+
+    @property
+    def workers(self) -> int:
+        """The number of threads that tag on a CPU, or that prepare batches for a GPU."""
+        return self._workers
+
+    @property
+    def is_forkable(self) -> bool:
+        """Whether forked processes, with a thread each, can tag instead of threads, with the same results."""
+        return self._scorer.is_concurrent and self.model.transformer is None
+
     def limits_affecting_scores(self) -> dict[str, int]:
         """Returns the limits, by parameter name, that may change the last digits of probabilities."""
         return {} if self._scorer.is_concurrent else {"batch_tokens": self._batch_tokens}
@@ -287,14 +312,10 @@ class Tagger:
             ConfigError: spaCy is missing or does not know the language; or an option does not fit the model.
         """
         language = language or self.model.config.data.language
-        check_tokenizer(self.model.config, language)
-        split = split_texts([texts] if isinstance(texts, str) else texts, language, newline)
+        check_tokenizer(self.model.config.data.tokenizer, language)
         options = DecodingOptions(probabilities, threshold, nbest, precision=precision)
-        tagged = self.stream((sentence for _, sentences in split for sentence in sentences), options)
-        documents = [
-            Document(text, tuple(replace(next(tagged), document=number) for _ in sentences))
-            for number, (text, sentences) in enumerate(split)
-        ]
+        all_texts = [texts] if isinstance(texts, str) else texts
+        documents = tag_texts(all_texts, language, newline, lambda sentences: self.stream(sentences, options))
         return documents[0] if isinstance(texts, str) else documents
 
     def stream(
@@ -321,12 +342,19 @@ class Tagger:
         options: DecodingOptions = TAGS_ONLY,
         *,
         on_batch: Callable[[], None] = lambda: None,
+        on_notice: Notify | None = None,
     ) -> Iterator[list[Sentence]]:
         """Yields each pool tagged, in order; a pool of several batches is computed while the next one is read.
 
-        The sentences of a pool are batched by length. Arguments are those of `stream`.
+        The sentences of a pool are batched by length.
+
+        Args:
+            pools: what to tag.
+            options: as for `stream`.
+            on_batch: as for `stream`.
+            on_notice: called with what windows do to long sentences; None to log it.
         """
-        return self.tag_encoded(map(self._encode, pools), options, on_batch=on_batch)
+        return self.tag_encoded(map(self._encode, pools), options, on_batch=on_batch, on_notice=on_notice)
 
     def encode(self, sentences: Iterable[Sentence]) -> list[EncodedPool]:
         """Returns sentences as pools that `tag_encoded` can tag repeatedly, also after `update_weights`.
@@ -352,21 +380,22 @@ class Tagger:
         options: DecodingOptions = TAGS_ONLY,
         *,
         on_batch: Callable[[], None] = lambda: None,
+        on_notice: Notify | None = None,
     ) -> Iterator[list[Sentence]]:
-        """Yields the sentences of each pool tagged, in order; arguments are those of `stream`."""
+        """Yields the sentences of each pool tagged, in order; arguments are those of `tag_pools`."""
         decoder = Decoder(self.model, self._span_tags, options)
         active: deque[_Work] = deque()
-        notices = WindowNotices(options, self._max_tokens)
+        notify = on_notice or WindowLog(options, self._max_tokens).add
         caller = current_stream(self.device)
         with ThreadPoolExecutor(self._workers, "tagging", use_new_stream, (caller,)) as threads:
             try:
                 for pool in pools:
-                    active.append(self._start(pool, notices, decoder, threads))
+                    active.append(self._start(pool, notify, decoder, threads))
                     # A pool too small for threads is finished before the next one is read, which may take long.
                     while len(active) > 1 or (active and active[0].is_blocking):
-                        yield self._finish(active.popleft(), on_batch, notices, options)
+                        yield self._finish(active.popleft(), on_batch, notify, options)
                 while active:
-                    yield self._finish(active.popleft(), on_batch, notices, options)
+                    yield self._finish(active.popleft(), on_batch, notify, options)
             finally:
                 threads.shutdown(cancel_futures=True)
                 for work in active:
@@ -389,11 +418,12 @@ class Tagger:
         )
         return EncodedPool(pool, windows, batches, sum(lengths), prepared)
 
-    def _start(self, pool: EncodedPool, notices: WindowNotices, decoder: Decoder, threads: ThreadPoolExecutor) -> _Work:
+    def _start(self, pool: EncodedPool, notify: Notify, decoder: Decoder, threads: ThreadPoolExecutor) -> _Work:
         try:
             for position, window in pool.windows:
                 if not window.start and window.stop < len(pool.sentences[position]):
-                    notices.log_windows(pool.sentences[position])
+                    sentence = pool.sentences[position]
+                    notify(WindowNotice(sentence.line, len(sentence)))
             is_small = len(pool.batches) < 2 and pool.tokens <= BATCH_TOKENS  # not worth a thread
             candidates = self._find_candidates(pool) if decoder.options.candidates else None
             predict = partial(_predict, pool.prepared, decoder, candidates)
@@ -402,7 +432,7 @@ class Tagger:
         except BaseException:
             pool.prepared.release()
             raise
-        is_blocking = is_small or pool.tokens > _LARGE_POOL_TOKENS
+        is_blocking = is_small or pool.tokens > LARGE_POOL_TOKENS
         return _Work(pool, list(map(_Batch, pool.batches, results)), is_blocking)
 
     def _find_candidates(self, pool: EncodedPool) -> list[Candidates]:
@@ -415,7 +445,7 @@ class Tagger:
         return by_window
 
     def _finish(
-        self, work: _Work, on_batch: Callable[[], None], notices: WindowNotices, options: DecodingOptions
+        self, work: _Work, on_batch: Callable[[], None], notify: Notify, options: DecodingOptions
     ) -> list[Sentence]:
         sentences, windows, _, _, prepared = work.pool
         predictions: list[Prediction] = [_NO_PREDICTION] * len(windows)
@@ -433,7 +463,7 @@ class Tagger:
             if options.precision is not None and self.model.scheme:
                 prediction = drop_unrated(prediction, self.model.scheme)
             if prediction.probabilities and (unknown := sum(span.probability is None for span in prediction.spans)):
-                notices.log_spans(sentence, unknown)
+                notify(WindowNotice(sentence.line, len(sentence), unknown))
             tagged[position] = _add_prediction(sentence, _without_type(prediction) if self._is_untyped else prediction)
         return tagged
 

@@ -2,8 +2,9 @@
 
 from tagger.training.epoch_record import EpochRecord
 from tagger.training.events import Callback, EpochEnd, Event, Start, StepEnd
+from tagger.training.inputs import Inputs, read_inputs
 from tagger.training.result import TrainingResult, read_result
-from tagger.training.train import Inputs, read_inputs, resume, train
+from tagger.training.train import resume, train
 
 __all__ = [
     "Callback",

@@ -3,13 +3,14 @@
 import logging
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from tagger import model_dir
 from tagger.config import Config
@@ -19,6 +20,7 @@ from tagger.data.partial import GoldEncoder
 from tagger.device import single_torch_thread, torch_threads
 from tagger.errors import ModelError, Stopped, TrainingError
 from tagger.evaluation import Report
+from tagger.io import json_files
 from tagger.model import TaggerModel
 from tagger.model_dir import State
 from tagger.nn.encoder import RecurrentLayer
@@ -30,13 +32,18 @@ from tagger.training.corpora import Corpora
 from tagger.training.dev_scorer import DevScorer
 from tagger.training.epoch_record import Diagnostics, EpochRecord
 from tagger.training.events import Callback, EpochEnd, Start, StepEnd
+from tagger.training.ranks import Ranks
 from tagger.training.run_dir import BEST
 from tagger.training.state import EpochStats, Progress
 from tagger.training.transformer_providers import open_provider
-from tagger.training.update import Update, Updater
+from tagger.training.update import StepBatch, Update, Updater
 from tagger.transformer.hidden_state_cache import HiddenStateCache
 
 log = logging.getLogger(__name__)
+
+
+class _InterruptedError(Exception):
+    """A signal interrupts the tagging of the dev data."""
 
 
 class Loop:
@@ -47,7 +54,7 @@ class Loop:
         model: the model to train.
         data: the training and dev data.
         run_dir: the directory of checkpoints, the best model and records.
-        device: the device to train on.
+        ranks: the processes that train the model together, with the device to train on.
         callback: is called with the events of the training.
         hidden_state_cache: the cache of the hidden states of a frozen transformer; None without one.
     """
@@ -58,14 +65,15 @@ class Loop:
         model: TaggerModel,
         data: Corpora,
         run_dir: Path,
-        device: torch.device,
+        ranks: Ranks,
         callback: Callback,
         hidden_state_cache: HiddenStateCache | None = None,
     ) -> None:
         self.settings, self.model, self.data = config.training, model, data
         self.hidden_state_cache = hidden_state_cache
-        self.run_dir, self.device, self.callback = run_dir, device, callback
-        self.updater = Updater(model.network.to(device), self.settings, device)
+        device = ranks.device
+        self.run_dir, self.ranks, self.device, self.callback = run_dir, ranks, device, callback
+        self.updater = Updater(model.network.to(device), self.settings, ranks)
         self._evaluated_model = replace(model, network=self.updater.evaluated_network)
         self._threads = torch.get_num_threads()
         gold = GoldEncoder(model.tags, model.scheme, data.source)
@@ -77,7 +85,7 @@ class Loop:
             provider = open_provider(model, data.dev.sentences, hidden_state_cache, device)
         if self.settings.diagnostics:
             self._diagnostics_batch = diagnostics.select_batch(model, data.dev.sentences, provider).move_to(device)
-        self._dev_scorer = DevScorer(self._evaluated_model, data.dev, device, self._threads, hidden_state_cache)
+        self._dev_scorer = DevScorer(self._evaluated_model, data.dev, ranks, self._threads, hidden_state_cache)
         for layer in model.network.modules():
             if isinstance(layer, RecurrentLayer):
                 layer.threads = self._threads
@@ -102,12 +110,13 @@ class Loop:
 
         Raises:
             Stopped: a signal asked for it; a checkpoint is written.
-            TrainingError: the loss or the gradient is not finite.
+            TrainingError: the loss or the gradient is not finite, or another rank has failed.
         """
+        self.ranks.watch(stop)
         with torch_threads(self._threads if self.model.config.model.transformer.trainable else 1):
-            self._run(stop)
+            self._run()
 
-    def _run(self, stop: StopRequest) -> None:
+    def _run(self) -> None:
         progress = self.progress
         self.callback(Start(progress.epoch, self.settings.epochs, progress.step))
         while progress.epoch < self.settings.epochs and not self._is_out_of_patience():
@@ -116,34 +125,46 @@ class Loop:
             built = self._build_batches(self._batches[progress.step :])
             while progress.step < len(self._batches):
                 self._take_step(built)
-                if stop.signum:
-                    self._stop(stop)
+                if signum := self.ranks.stop_signal:
+                    self._stop(signum)
                 if self.settings.checkpoint_steps and progress.steps % self.settings.checkpoint_steps == 0:
                     self.save_checkpoint()
-            self._end_epoch(stop)
-            if stop.signum:
-                self._stop(stop, saved=True)
+            self._end_epoch()
+            if signum := self.ranks.agree_on_stop():
+                self._stop(signum, saved=True)
 
-    def _build_batches(self, batches: list[list[int]]) -> Iterator[tuple[list[int], list[Batch]]]:
+    def _build_batches(self, batches: list[list[int]]) -> Iterator[tuple[list[int], StepBatch]]:
         """Yields positions and their batches; with two threads or more, the next batch is built in a second thread."""
         if self._threads < 2:
-            yield from zip(batches, map(self._build_parts, batches), strict=True)
+            yield from zip(batches, map(self._build_batch, batches), strict=True)
             return
         with ThreadPoolExecutor(1, "batches") as builder:
-            ahead = [builder.submit(self._build_parts, each) for each in batches[:1]]
+            ahead = [builder.submit(self._build_batch, each) for each in batches[:1]]
             for number, positions in enumerate(batches, 1):
-                ahead += [builder.submit(self._build_parts, each) for each in batches[number : number + 1]]
+                ahead += [builder.submit(self._build_batch, each) for each in batches[number : number + 1]]
                 yield positions, ahead.pop(0).result()
 
-    def _build_parts(self, positions: list[int]) -> list[Batch]:
-        """Returns the batch of sentences in `training.accumulation_steps` parts, fewer if it has fewer sentences."""
-        size = -(-len(positions) // self.settings.accumulation_steps)
-        return [self._encoded.batch(positions[start : start + size]) for start in range(0, len(positions), size)]
+    def _build_batch(self, positions: list[int]) -> StepBatch:
+        """Returns the batch of the sentences at these positions, of which this rank computes its part.
 
-    def _take_step(self, built: Iterator[tuple[list[int], list[Batch]]]) -> None:
+        That is divided into `training.accumulation_steps` parts, fewer if it has fewer sentences.
+        """
+        assigned = self.ranks.assign(positions, self._encoded.lengths)
+        size = max(-(-len(assigned) // self.settings.accumulation_steps), 1)
+        parts = [self._encoded.batch(assigned[start : start + size]) for start in range(0, len(assigned), size)]
+        return StepBatch(parts, len(positions), *self._read_word_ids(positions, parts))
+
+    def _read_word_ids(self, positions: list[int], parts: Sequence[Batch]) -> tuple[Tensor, Tensor]:
+        """Returns the ids of the words, and of their document context, that all ranks read."""
+        if self.ranks.count > 1:
+            return self._encoded.word_ids(positions)
+        contexts = [part.document_context.words for part in parts if part.document_context is not None]
+        return torch.cat([part.words for part in parts]), torch.cat([torch.zeros(0, dtype=torch.int64), *contexts])
+
+    def _take_step(self, built: Iterator[tuple[list[int], StepBatch]]) -> None:
         progress, stats, settings = self.progress, self.progress.stats, self.settings
         started = time.perf_counter()
-        positions, parts = next(built)
+        positions, batch = next(built)
         factor = optimizers.schedule_factor(
             settings.schedule,
             step=progress.steps,
@@ -151,7 +172,8 @@ class Loop:
             epoch=progress.epoch,
             improved=[record.best for record in self.history],
         )
-        update = self.updater.update(parts, factor)
+        with self.ranks.seed_step(settings.seed, progress.steps):
+            update = self.updater.update(batch, factor)
         if update.is_finite:
             stats.add(update, sentences=len(positions), learning_rate=settings.optimizer.learning_rate * factor)
         else:
@@ -186,34 +208,38 @@ class Loop:
         stats.skipped += 1
         log.warning("%s; the step is skipped", fault)
 
-    def _end_epoch(self, stop: StopRequest) -> None:
+    def _end_epoch(self) -> None:
         """Scores the dev data, saves the best model and a checkpoint, and records the epoch."""
         progress = self.progress
         started = time.perf_counter()
         self._check_weights()
         if self.updater.rows is not None:
             self.updater.rows.flush()
-        flushed = time.perf_counter()
-        measured = self._measure_diagnostics()
-        started += time.perf_counter() - flushed
-        report = self._evaluate_dev(stop)
-        record = EpochRecord(
-            epoch=progress.epoch + 1,
-            steps=progress.steps,
-            dev=report.scores,
-            best=self._is_best(report),
-            dev_seconds=time.perf_counter() - started,
-            diagnostics=measured,
-            **progress.stats.means(),
-        )
+        report = self._evaluate_dev()
+        built = None if report is None else self._build_record(report, time.perf_counter() - started)
+        content = b"" if built is None else json_files.dump(built.to_json())
+        record = json_files.parse_as(EpochRecord, self.ranks.broadcast(content))
         self.history.append(record)
         progress.epoch, progress.step, progress.stats = progress.epoch + 1, 0, EpochStats()
-        if record.best:
+        if record.best and self.ranks.is_first:
             card = self.cards.build(self.model, record.epoch, [cards.dev_scores(record)])
             model_dir.save(self._evaluated_model, self.run_dir / BEST, record.to_json(), card=card)
         self.save_checkpoint()
-        records.write_metrics(self.run_dir, self.history)
+        if self.ranks.is_first:
+            records.write_metrics(self.run_dir, self.history)
         self._report_epoch(record)
+
+    def _build_record(self, report: Report, dev_seconds: float) -> EpochRecord:
+        """Returns the record of the epoch that ends."""
+        return EpochRecord(
+            epoch=self.progress.epoch + 1,
+            steps=self.progress.steps,
+            dev=report.scores,
+            best=self._is_best(report),
+            dev_seconds=dev_seconds,
+            diagnostics=self._measure_diagnostics(),
+            **self.progress.stats.means(),
+        )
 
     def _is_best(self, report: Report) -> bool:
         """Returns whether the current model is the best so far, given its scores on the dev data.
@@ -251,18 +277,24 @@ class Loop:
         )
         self.callback(EpochEnd(record, self.settings.epochs, seconds_left))
 
-    def _evaluate_dev(self, stop: StopRequest) -> Report:
+    def _evaluate_dev(self) -> Report | None:
+        """Returns the scores on the dev data, of which each rank tags its part; None except on the first rank."""
+
         def check_signal() -> None:
-            if stop.signum:
-                self._stop(stop)
+            if self.ranks.received_signal:
+                raise _InterruptedError
 
-        return self._dev_scorer.score(check_signal)
+        with suppress(_InterruptedError):
+            self._dev_scorer.tag(check_signal)
+        if signum := self.ranks.agree_on_stop():
+            self._stop(signum)
+        return self._dev_scorer.score()
 
-    def _stop(self, stop: StopRequest, *, saved: bool = False) -> None:
+    def _stop(self, signum: int, *, saved: bool = False) -> None:
         if not saved:
             self.save_checkpoint()
         log.info("stopped after step %d; continue with `resume=True`", self.progress.steps)
-        raise Stopped(stop.signum)
+        raise Stopped(signum)
 
     def _is_out_of_patience(self) -> bool:
         patience = self.settings.patience
@@ -283,11 +315,17 @@ class Loop:
         )
 
     def save_checkpoint(self) -> None:
-        """Writes a checkpoint from which `restore` continues exactly.
+        """Writes a checkpoint from which `restore` continues exactly; ranks but the first wait until it is written.
 
         Raises:
             TrainingError: a weight is not finite.
         """
+        if self.ranks.is_first:
+            self.write_checkpoint()
+        self.ranks.barrier()
+
+    def write_checkpoint(self) -> None:
+        """Writes a checkpoint, on the first rank; errors as for `save_checkpoint`."""
         self._check_weights()
         state = training_state.snapshot(self.progress, self.updater, self._digests)
         is_scored = self.history and not self.progress.step and self.updater.moving_average is None

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,81 +13,26 @@ import torch
 from tagger import model_dir
 from tagger.choices import counted, list_briefly
 from tagger.config import Config, changed_settings, fixed_changes, loader
-from tagger.config.schema import Transformer
-from tagger.data.vectors import Table
-from tagger.device import seed_generators, select_device, single_torch_thread
+from tagger.device import seed_generators, single_torch_thread
 from tagger.errors import ConfigError, ModelError
 from tagger.evaluation import evaluate_with_predictions
 from tagger.io import atomic
-from tagger.model import TaggerModel, build_model, read_tables, without_unread_layers
+from tagger.model import TaggerModel, build_model
 from tagger.signals import StopRequest
 from tagger.tagging import Tagger
-from tagger.training import cards, corpora, optimizers, records, transfer
+from tagger.training import cards, corpora, joining, optimizers, records, transfer
 from tagger.training.corpora import Corpora
+from tagger.training.distributed import open_ranks
 from tagger.training.epoch_record import EpochRecord
 from tagger.training.events import Callback
+from tagger.training.inputs import Inputs, load_transformer, read_inputs
 from tagger.training.loop import Loop, read_progress
-from tagger.training.overview import log_overview
+from tagger.training.ranks import Ranks
 from tagger.training.result import TrainingResult, read_result
 from tagger.training.run_dir import BEST, CONFIG, COUNTS, INITIAL, check_free, check_is_run, lock_run_dir
 from tagger.training.transformer_providers import open_hidden_state_cache, open_provider
-from tagger.transformer import library
-from tagger.transformer.library import Pretrained
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """The data, vector tables and transformer of a recipe, and the log records of reading them.
-
-    Trainings that differ only in their seeds can share one, unless the seed selects the dev data: see
-    `corpora.is_dev_split_off`.
-    """
-
-    data: Corpora
-    tables: Sequence[Table]
-    transformer: Pretrained | None
-    notices: Sequence[logging.LogRecord]
-
-
-def read_inputs(
-    config: Config,
-    *,
-    is_new: bool = True,
-    positions: Sequence[int] | None = None,
-    needs_transformer: bool = True,
-) -> Inputs:
-    """Returns the data of a recipe, and the pretrained weights that it needs.
-
-    Args:
-        config: the recipe.
-        is_new: whether to read vector tables and a transformer to be trained, whose weights a checkpoint or another
-            model holds otherwise.
-        positions: the training sentences to train on, numbered from 0; None for all.
-        needs_transformer: whether to read a frozen transformer.
-
-    Raises:
-        TaggerError: the recipe names no training data, or a file cannot be read.
-    """
-    with records.LogBuffer() as notices:
-        data = corpora.load(config, positions)
-        log_overview(config, data)
-        vectors = read_tables(config, data.train.sentences) if is_new else []
-        transformer = _load_transformer(config.model.transformer, is_new=is_new) if needs_transformer else None
-    return Inputs(data, vectors, transformer, notices.records)
-
-
-def _load_transformer(settings: Transformer, *, is_new: bool) -> Pretrained | None:
-    if settings.is_local and settings.include_weights is False:
-        raise ConfigError(
-            "a model always includes a transformer from a directory; omit model.transformer.include_weights"
-        )
-    if settings.is_local and settings.revision is not None:
-        raise ConfigError("model.transformer.revision has no effect on a directory; omit it")
-    if settings.name is None or (settings.trainable and not is_new):
-        return None
-    return without_unread_layers(settings, library.load(settings.name, settings.revision))
 
 
 def train(
@@ -101,6 +46,8 @@ def train(
 ) -> TrainingResult:
     """Trains a tagger with the seed `training.seed` and returns the result.
 
+    The processes that torchrun has launched train together; the first one writes the files and calls `callback`.
+
     Args:
         config: the recipe.
         run_dir: the directory of the run; it must not hold a training yet.
@@ -113,13 +60,23 @@ def train(
         TaggerError: invalid input, before anything is written; or the training fails.
         Stopped: by a signal, after a checkpoint; `resume` continues from there.
     """
-    target = select_device(device)
+    with open_ranks(device) as ranks:
+        check_no_tables(config, init_from)
+        if config.training.distill and init_from is None:
+            raise ConfigError("training.distill learns from the model of `init_from`; pass one, or omit it")
+        if not ranks.is_first:
+            return joining.join(config, run_dir, ranks, inputs)
+        return _train(config, run_dir, ranks, init_from, callback, inputs)
+
+
+def _train(
+    config: Config, run_dir: Path, ranks: Ranks, init_from: Path | None, callback: Callback, inputs: Inputs | None
+) -> TrainingResult:
+    target = ranks.device
     check_free(run_dir)
-    check_no_tables(config, init_from)
-    if config.training.distill and init_from is None:
-        raise ConfigError("training.distill learns from the model of `init_from`; pass one, or omit it")
     inputs = inputs or read_inputs(config, is_new=init_from is None)
     data = inputs.data
+    joining.check_equal(ranks, config, data)
     with records.LogBuffer() as notices, seed_generators(config.training.seed, target):
         with single_torch_thread():  # the initial weights do not depend on the number of threads either
             model = _build_model(config, inputs, init_from)
@@ -130,12 +87,13 @@ def train(
             check_free(run_dir)  # again: another training may have used it while this one read its data
             with atomic.wrap_os_errors(run_dir):
                 atomic.replace(run_dir / CONFIG, loader.dump(config).encode())
-            loop = Loop(config, model, data, run_dir, target, callback, cache)
+            loop = Loop(config, model, data, run_dir, ranks, callback, cache)
             if config.training.distill and init_from is not None:
                 model_dir.copy(init_from, run_dir / INITIAL)
                 loop.distill(model_dir.load(run_dir / INITIAL, transformer=model.transformer)[0])
-            loop.save_checkpoint()
-            return _finish(loop, data, target)
+            loop.write_checkpoint()
+            joining.invite(ranks, run_dir, config)
+            return _finish(loop, data)
 
 
 def resume(
@@ -155,26 +113,36 @@ def resume(
         TaggerError: there is no run, its data or another setting has changed, or the training fails.
         Stopped: by a signal, after a checkpoint.
     """
-    target = select_device(device)
-    check_is_run(run_dir)
-    config = config or loader.load(str(run_dir / CONFIG))
+    with open_ranks(device) as ranks:
+        if ranks.is_first or config is None:
+            check_is_run(run_dir)
+        config = config or loader.load(str(run_dir / CONFIG))
+        if not ranks.is_first:
+            return joining.join(config, run_dir, ranks, inputs)
+        return _resume(config, run_dir, ranks, callback, inputs)
+
+
+def _resume(config: Config, run_dir: Path, ranks: Ranks, callback: Callback, inputs: Inputs | None) -> TrainingResult:
     inputs = inputs or read_inputs(config, is_new=False, needs_transformer=False)
+    joining.check_equal(ranks, config, inputs.data)
     with (
         records.LogBuffer(),
-        seed_generators(config.training.seed, target),
+        seed_generators(config.training.seed, ranks.device),
         _open_run(run_dir, inputs.notices),
     ):
         newest = model_dir.find_newest_checkpoint(run_dir)
         if result := _read_finished(run_dir, newest, config, inputs.data):
             log.info("the training is finished")
             _store_config(run_dir, config)
+            joining.invite(ranks, None, config)
+            joining.send_result(ranks, result)
             return result
         log.info("resuming from %s", newest.name)
-        transformer = inputs.transformer or _load_transformer(config.model.transformer, is_new=False)
+        transformer = inputs.transformer or load_transformer(config.model.transformer, is_new=False)
         stored = model_dir.load(newest, transformer=transformer)[0]
         model = replace(stored, config=_check_unchanged(run_dir, stored.config, config, inputs.data))
         with open_hidden_state_cache(config) as cache:
-            loop = Loop(config, model, inputs.data, run_dir, target, callback, cache)
+            loop = Loop(config, model, inputs.data, run_dir, ranks, callback, cache)
             state = model_dir.load_state(newest, loop.max_state_bytes)
             _check_epochs(run_dir, state.progress, stored.config, config)
             if config.training.distill:
@@ -183,7 +151,8 @@ def resume(
             _store_config(run_dir, config)
             if loop.progress.epoch < config.training.epochs:
                 _mark_unfinished(run_dir)
-            return _finish(loop, inputs.data, target)
+            joining.invite(ranks, run_dir, config)
+            return _finish(loop, inputs.data)
 
 
 def _read_finished(run_dir: Path, newest: Path, config: Config, data: Corpora) -> TrainingResult | None:
@@ -293,7 +262,7 @@ def _open_run(run_dir: Path, notices: Sequence[logging.LogRecord]) -> Iterator[N
         yield
 
 
-def _finish(loop: Loop, data: Corpora, device: torch.device) -> TrainingResult:
+def _finish(loop: Loop, data: Corpora) -> TrainingResult:
     """Runs the remaining epochs and scores the best model."""
     with StopRequest() as stop:
         loop.run(stop)
@@ -304,6 +273,7 @@ def _finish(loop: Loop, data: Corpora, device: torch.device) -> TrainingResult:
         EpochRecord.from_json(metrics)
     except ValueError as error:
         raise ModelError(f"{best}/metrics.json: {error}") from error
+    device = loop.device
     tagger = Tagger(model, device, workers=torch.get_num_threads(), hidden_state_cache=loop.hidden_state_cache)
     evaluations = {"dev": evaluate_with_predictions(tagger, data.dev)}
     if data.test is not None:
@@ -318,4 +288,6 @@ def _finish(loop: Loop, data: Corpora, device: torch.device) -> TrainingResult:
     records.plot(run_dir, loop.history)
     counts = {role: evaluation.counts for role, evaluation in evaluations.items()}
     records.write_counts(run_dir, counts)  # last: this file marks the training as finished
-    return TrainingResult(run_dir, loop.settings.seed, tuple(loop.history), test)
+    result = TrainingResult(run_dir, loop.settings.seed, tuple(loop.history), test)
+    joining.send_result(loop.ranks, result)
+    return result

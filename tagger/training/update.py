@@ -15,7 +15,25 @@ from tagger.data.batching import Batch
 from tagger.nn.embeddings import UNKNOWN
 from tagger.nn.model import Network
 from tagger.training import optimizers
+from tagger.training.ranks import Ranks
 from tagger.transformer import library
+
+
+class StepBatch(NamedTuple):
+    """The batch of a step, as a rank computes it.
+
+    Attributes:
+        parts: the sentences of this rank, on the CPU, in parts that are computed one after the other; none if the batch
+            has fewer sentences than there are ranks.
+        sentences: the number of sentences of all ranks.
+        words: the word ids of the distinct words of all ranks.
+        neighbours: the word ids of the document context of all ranks.
+    """
+
+    parts: Sequence[Batch]
+    sentences: int
+    words: Tensor
+    neighbours: Tensor
 
 
 class Update(NamedTuple):
@@ -47,7 +65,7 @@ class Updater:
     Args:
         network: the network, on the device.
         settings: the settings of the training.
-        device: the device to train on.
+        ranks: the processes that train the network together, with the device to train on.
 
     Attributes:
         rows: the lazy optimizer of the word vectors; None if all parameters belong to `optimizer`.
@@ -58,8 +76,9 @@ class Updater:
         updates: the number of updates so far, on which the decay of the moving average depends.
     """
 
-    def __init__(self, network: Network, settings: Training, device: torch.device) -> None:
-        self.network, self.settings, self.device = network, settings, device
+    def __init__(self, network: Network, settings: Training, ranks: Ranks) -> None:
+        device = ranks.device
+        self.network, self.settings, self.device, self._ranks = network, settings, device, ranks
         self.rows = optimizers.create_lazy_rows(network, settings, device)
         self.optimizer = optimizers.create_optimizer(
             network, settings.optimizer, self.rows, layer_decay=settings.fine_tuning.layer_decay
@@ -85,20 +104,19 @@ class Updater:
         if self._reader is not None:
             self._reader.requires_grad_(epoch >= self.settings.fine_tuning.frozen_epochs)
 
-    def update(self, parts: Sequence[Batch], factor: float) -> Update:
-        """Updates the weights once by a batch, unless its loss or gradient is not finite.
+    def update(self, batch: StepBatch, factor: float) -> Update:
+        """Updates the weights once by the batch of all ranks, unless its loss or gradient is not finite.
 
         Args:
-            parts: the batch, on the CPU, in parts that are computed one after the other.
+            batch: the batch.
             factor: the factor of the learning rates.
         """
         self.network.train()
         self.network.zero_grad(set_to_none=True)
-        if self.rows is not None:
-            self.rows.catch_up(
-                torch.cat([torch.tensor([UNKNOWN]), *chain.from_iterable(part.word_ids for part in parts)])
-            )
-        loss = self._backward(parts)
+        words = torch.cat([torch.tensor([UNKNOWN]), batch.words])
+        if self.rows is not None:  # on every rank the same rows, so that they are rounded alike
+            self.rows.catch_up(torch.cat([words, batch.neighbours]))
+        loss = self._ranks.sum_gradients(self.network, self._backward(batch), words)
         self.scaler.unscale_(self.optimizer)
         gradients = optimizers.collect_gradients(self.network, self.rows)
         started = time.perf_counter()
@@ -112,12 +130,13 @@ class Updater:
             self._step_scaler()
         return result
 
-    def _backward(self, parts: Sequence[Batch]) -> Tensor:
-        """Adds the gradients of the parts of a batch and returns the mean loss of all sentences."""
-        sentences = sum(len(part.lengths) for part in parts)
-        losses = []
-        for part in parts:
-            loss = self._loss(part.move_to(self.device)) * (len(part.lengths) / sentences)
+    def _backward(self, batch: StepBatch) -> Tensor:
+        """Adds the gradients of the parts of a batch and returns their part of the mean loss of all sentences."""
+        losses = [torch.zeros((), device=self.device)]
+        if not batch.parts:
+            self.scaler.scale(losses[0])  # creates the scale, which other ranks have, too
+        for part in batch.parts:
+            loss = self._loss(part.move_to(self.device)) * (len(part.lengths) / batch.sentences)
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
         for parameter in self._reader.parameters() if self._reader else ():

@@ -8,8 +8,8 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -19,6 +19,7 @@ import torch
 
 from tagger import cli, model_dir, tagging, training
 from tagger.config import Config, dump, parse
+from tagger.errors import Stopped, TaggerError
 from tagger.io import atomic, directories
 from tagger.jobs import pools
 from tagger.jobs.job import Formats, Job
@@ -27,6 +28,7 @@ from tagger.jobs.local import folder
 from tagger.jobs.summary import Summary
 from tagger.tagging import cached_scorer
 from tagger.training import records, run_dir
+from tagger.training.distributed import ConnectedRanks
 from tagger.training.loop import Loop
 
 SCALE = int(os.environ.get("TAGGER_TEST_SCALE", "1"))
@@ -109,6 +111,37 @@ def train(config: Config, run: Path) -> None:
         training.resume(run, device="cpu")
     else:
         training.train(config, run, device="cpu")
+
+
+def train_as_ranks(rank: int, count: int, port: int, jobs: list[tuple[Config, Path]]) -> None:
+    """Trains, or resumes, one run after the other as a rank; writes a report of each beside its directory."""
+    _quiet()
+    variables = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ |= {name: str(value) for name, value in variables.items()}
+    seed_step, draws = ConnectedRanks.seed_step, []
+
+    @contextmanager
+    def seed_and_draw(self: ConnectedRanks, seed: int, step: int) -> Iterator[None]:
+        with seed_step(self, seed, step):
+            draws.append(torch.rand(()).item())
+            yield
+
+    ConnectedRanks.seed_step = seed_and_draw  # type: ignore[method-assign]
+    for config, run in jobs:
+        events: list[object] = []
+        report: dict[str, Any] = {}
+        try:
+            if (run / model_dir.LATEST).exists():
+                result = training.resume(run, device="cpu", config=config, callback=events.append)
+            else:
+                result = training.train(config, run, device="cpu", callback=events.append)
+            report["history"] = [record.to_json() for record in result.history]
+        except TaggerError as error:
+            report["faults"] = error.faults
+        except Stopped as error:
+            sys.exit(error.exit_code)
+        report |= {"events": len(events), "draw": draws[-1:]}
+        run.with_name(f"{run.name}.rank{rank}.json").write_text(json.dumps(report))
 
 
 def train_until_renamed(config: Config, run: Path, number: int) -> None:

@@ -22,6 +22,7 @@ from tagger.errors import ModelError, TrainingError
 from tagger.model_dir import State
 from tagger.training import corpora, state
 from tagger.training.loop import Loop
+from tagger.training.ranks import Ranks
 from tagger.training.run_dir import COUNTS
 from tests.robustness.runs import SCALE, changed, child, ended
 
@@ -54,7 +55,7 @@ def loop_of(run: Path) -> Loop:
     """Returns a training that goes on from the checkpoint, whose state it does not have yet."""
     settings = load(str(run / "config.yaml"))
     model, _ = model_dir.load(middle(run))
-    return Loop(settings, model, corpora.load(settings), run, torch.device("cpu"), lambda event: None)
+    return Loop(settings, model, corpora.load(settings), run, Ranks(torch.device("cpu")), lambda event: None)
 
 
 def go_on(loop: Loop, saved: State) -> None:

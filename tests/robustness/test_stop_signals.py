@@ -6,15 +6,17 @@ By default 2 signals; TAGGER_TEST_SCALE=10 makes them 20.
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tagger import evaluation, training
+from tagger import training
 from tagger.config import Config, dump
 from tagger.errors import Stopped
 from tagger.signals import StopRequest
-from tagger.training import EpochEnd, Event, StepEnd, dev_scorer
+from tagger.training import EpochEnd, Event, StepEnd
+from tagger.training.dev_scorer import DevScorer
 from tests.robustness.runs import SCALE, child, command, ended, results, slow_command, spread, wait_for
 
 
@@ -109,13 +111,13 @@ def test_a_run_stopped_between_epochs_ends_like_an_uninterrupted_one(
 def test_a_run_stopped_in_the_dev_evaluation_ends_like_an_uninterrupted_one(
     config: Config, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at = _At(monkeypatch)
+    at, tag = _At(monkeypatch), DevScorer.tag
 
-    def evaluate(*arguments: object, **options: object) -> evaluation.Report:
+    def tag_stopped(self: DevScorer, on_batch: Callable[[], None]) -> None:
         at.stop.signum = signal.SIGINT
-        return evaluation.evaluate(*arguments, **options)  # type: ignore[arg-type]
+        tag(self, on_batch)
 
-    monkeypatch.setattr(dev_scorer, "evaluate", evaluate)
+    monkeypatch.setattr(DevScorer, "tag", tag_stopped)
     _stopped(config, tmp_path, lambda event: None, 130)
     assert not (tmp_path / "model-best").exists()
     _finishes_like(undisturbed, tmp_path, monkeypatch)

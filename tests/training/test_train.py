@@ -438,8 +438,10 @@ def test_epochs_that_score_zero_do_not_use_up_patience(train: Train, monkeypatch
     scores = iter([0.0, 0.0, 0.0, 50.0, 40.0, 45.0, 60.0])
     score = DevScorer.score
 
-    def scored(self: DevScorer, on_batch: Callable[[], None]) -> Report:
-        return replace(score(self, on_batch), f1=next(scores))
+    def scored(self: DevScorer) -> Report:
+        report = score(self)
+        assert report is not None
+        return replace(report, f1=next(scores))
 
     monkeypatch.setattr(DevScorer, "score", scored)
     result = train("training.epochs=7", "training.patience=2")

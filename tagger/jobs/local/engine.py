@@ -27,15 +27,23 @@ from tagger.jobs import inputs
 from tagger.jobs.inputs import STDIN, Input
 from tagger.jobs.job import Job, check_options, check_unused_options
 from tagger.jobs.journal import InputRecord, JobRecord
+from tagger.jobs.local import processes
 from tagger.jobs.local.folder import JOB_FOLDER, REJECTS, Index, Output, OutputFolder
+from tagger.jobs.local.processes import Task
+from tagger.jobs.local.writing import PoolWriter, WrittenPool
 from tagger.jobs.pools import Pool, Reader
 from tagger.jobs.rejects import Rejects
 from tagger.jobs.summary import Summary
 from tagger.signals import StopRequest
 from tagger.tagging import Tagger
+from tagger.tagging.long_sentences import WindowLog, WindowNotice
+from tagger.tagging.tagger import LARGE_POOL_TOKENS
 from tagger.tagging.texts import check_tokenizer
 
 log = logging.getLogger(__name__)
+_MIN_PROCESSES = 3  # with fewer workers, threads are as fast
+TOKENS_BEFORE_PROCESSES = 1 << 16
+"""Tokens that threads tag before processes are started: smaller jobs end before processes pay."""
 
 Streams = tuple[BinaryIO, BinaryIO]
 Callback = Callable[[Summary, int, int], None]
@@ -176,14 +184,21 @@ class _Work:
             model.config.data, file_format, has_spans=model.scheme is not None, token=token, tag=tag
         )
 
-    def open_reader(self, rejects: Rejects | None) -> Reader:
+    def open_reader(self, rejects: Rejects | None, on_pool: Callable[[Pool], None] = lambda _: None) -> Reader:
         """Returns a reader of all inputs, which keeps documents together if the model uses document context."""
         by_document = self.tagger.uses_document_context and not self.job.stream
         if rejects is not None and not rejects.count:
             for path, fault in self.unreadable:
                 rejects.add_file(path, DataError(fault))
         is_document = self._is_alone if by_document else None
-        return Reader(self.labels, self.read_records, rejects, is_document=is_document, one_by_one=self.job.stream)
+        return Reader(
+            self.labels,
+            self.read_records,
+            rejects,
+            is_document=is_document,
+            one_by_one=self.job.stream,
+            on_pool=on_pool,
+        )
 
     def _is_alone(self, number: int) -> bool:
         return not FORMATS[self.input_formats[number]].has_documents
@@ -196,17 +211,69 @@ class _Work:
         # Alone, a pool is tagged before the next one is read.
         return chain.from_iterable(tag_pools(self.tagger, self.job, reader, [pool]) for pool in pools)
 
+    def write(self, reader: Reader, *, number: int = 0, first: int = 0, skip: int = 0) -> Iterator[WrittenPool]:
+        """Yields the pools of a reader from a position on, tagged and converted to bytes of their outputs."""
+        writer = PoolWriter(self.open_sink)
+        if self.job.stream or self.tagger.workers < _MIN_PROCESSES or not self._is_forkable:
+            yield from map(writer.write, self.tag(reader, number=number, first=first, skip=skip))
+            return
+        pools = reader.pools(number=number, first=first, skip=skip)
+        beginning = _take_tokens(pools, TOKENS_BEFORE_PROCESSES)
+        yield from map(writer.write, tag_pools(self.tagger, self.job, reader, beginning))
+        window_log = WindowLog(self.job.decoding, self.tagger.max_tokens)
+        tasks = (Task(reader.pending.popleft(), _count_tokens(pool) > LARGE_POOL_TOKENS) for pool in pools)
+        tag = partial(_tag_and_write, self.tagger.with_workers(1), self.job, writer)
+        results = processes.map_in_processes(tag, tasks, self.tagger.workers, logger="tagger.data")
+        with closing(cast(Generator[tuple[WrittenPool, list[WindowNotice]]], results)):
+            for pool, notices in results:
+                for notice in notices:
+                    window_log.add(notice)
+                yield pool
 
-def tag_pools(tagger: Tagger, job: Job, reader: Reader, pools: Iterable[Sequence[Sentence]]) -> Iterator[Pool]:
+    @property
+    def _is_forkable(self) -> bool:
+        return processes.can_fork and self.tagger.is_forkable
+
+
+def tag_pools(
+    tagger: Tagger,
+    job: Job,
+    reader: Reader,
+    pools: Iterable[Sequence[Sentence]],
+) -> Iterator[Pool]:
     """Yields the pools of a reader, tagged with the options of a job."""
     tagged = cast(Generator[list[Sentence]], tagger.tag_pools(pools, job.decoding))
     with closing(tagged):
         for sentences in tagged:
             pool = reader.pending.popleft()
-            pool.replace_sentences([schemes.encode_sentence(sentence, job.formats.scheme) for sentence in sentences])
-            sentences.clear()
+            _replace_sentences(pool, sentences, job)
             yield pool
             pool.clear()  # a large record takes gigabytes: it is freed before the next is read
+
+
+def _replace_sentences(pool: Pool, tagged: list[Sentence], job: Job) -> None:
+    """Replaces the sentences of a pool by tagged ones, whose list is cleared."""
+    pool.replace_sentences([schemes.encode_sentence(sentence, job.formats.scheme) for sentence in tagged])
+    tagged.clear()
+
+
+def _tag_and_write(tagger: Tagger, job: Job, writer: PoolWriter, pool: Pool) -> tuple[WrittenPool, list[WindowNotice]]:
+    """Returns a pool, tagged and converted to bytes of its outputs, and what windows did to long sentences."""
+    notices: list[WindowNotice] = []
+    for sentences in tagger.tag_pools([pool.sentences()], job.decoding, on_notice=notices.append):
+        _replace_sentences(pool, sentences, job)
+    return writer.write(pool), notices
+
+
+def _count_tokens(pool: Iterable[Sentence]) -> int:
+    return sum(map(len, pool))
+
+
+def _take_tokens(pools: Iterator[list[Sentence]], tokens: int) -> Iterator[list[Sentence]]:
+    """Yields the first pools, until they have this number of tokens."""
+    while tokens > 0 and (pool := next(pools, None)) is not None:
+        tokens -= _count_tokens(pool)
+        yield pool
 
 
 def _check_options(tagger: Tagger, job: Job) -> None:
@@ -225,7 +292,7 @@ def _find_work(tagger: Tagger, job: Job, stdin: BinaryIO) -> _Work:
     input_formats = [job.formats.input_format] * len(items) if job.formats.input_format else _guess_formats(items)
     check_unused_options(job.formats, input_formats)
     if any(FORMATS[input_format].holds_texts for input_format in input_formats):
-        check_tokenizer(tagger.model.config, job.formats.language_of(tagger.model))
+        check_tokenizer(tagger.model.config.data.tokenizer, job.formats.language_of(tagger.model))
     if any(
         item.path is None and input_format == "parquet" for item, input_format in zip(items, input_formats, strict=True)
     ):
@@ -358,15 +425,17 @@ def _tag_into_folder(work: _Work, folder: OutputFolder, stop: StopRequest, callb
     state = folder.state
     reader = work.open_reader(folder.rejects)
     try:
-        for pool in work.tag(reader, number=state.pools, first=state.finished, skip=state.records):
-            with stop.defer(), writing():
-                due = folder.write(pool)
+        pools = work.write(reader, number=state.pools, first=state.finished, skip=state.records)
+        with closing(cast(Generator[WrittenPool], pools)):
+            for pool in pools:
+                with stop.defer(), writing():
+                    due = folder.write(pool)
+                    if due:
+                        folder.commit()
                 if due:
-                    folder.commit()
-            if due:
-                with writing():
-                    folder.publish()
-            callback(state.summary, state.finished, len(work.inputs))
+                    with writing():
+                        folder.publish()
+                callback(state.summary, state.finished, len(work.inputs))
         with stop.defer(), writing():
             folder.suspend()
         if reader.fault is None:
@@ -405,7 +474,8 @@ def _tag_into_stream(work: _Work, stream: BinaryIO, callback: Callback) -> Summa
         raise ConfigError(f"{unwritable[0]} is written to files only; pass a directory as `out`")
     if "csv" in targets and len(work.inputs) > 1:
         raise ConfigError("several files in csv would have several headers; pass a directory as `out`")
-    with _open_reader(work) as reader:
+    documents = _DocumentNumbers()
+    with _open_reader(work, documents.renumber) as reader:
         try:
             summary = _write_stream(work, reader, stream, callback)
         except Stopped as error:
@@ -414,7 +484,7 @@ def _tag_into_stream(work: _Work, stream: BinaryIO, callback: Callback) -> Summa
 
 
 @contextmanager
-def _open_reader(work: _Work) -> Iterator[Reader]:
+def _open_reader(work: _Work, on_pool: Callable[[Pool], None] = lambda _: None) -> Iterator[Reader]:
     """Yields a reader whose rejected input becomes the file `rejects` when the block ends.
 
     Raises:
@@ -425,7 +495,7 @@ def _open_reader(work: _Work) -> Iterator[Reader]:
         atomic.check_writable(path)
     with tempfile.TemporaryDirectory() as temporary:
         rejects = Rejects(Path(temporary) / REJECTS, str(path)) if path else None
-        reader = work.open_reader(rejects)
+        reader = work.open_reader(rejects, on_pool)
         try:
             yield reader
         finally:
@@ -440,19 +510,19 @@ def _write_stream(work: _Work, reader: Reader, stream: BinaryIO, callback: Callb
     """Writes the tagged records of a reader to a stream; returns the summary at the end or at a fault."""
     summary, document, start = Summary(), None, time.perf_counter()
     number, sink = 0, work.open_sink(0)
-    corpora, documents = _CorpusStream(stream), _DocumentNumbers()
+    corpora = _CorpusStream(stream)
     corpora.write(sink.begin())
-    for pool in work.tag(reader):
+    for pool in work.write(reader):
         for chunk in pool.chunks:
             if chunk.index != number:
                 number, sink, document = chunk.index, work.open_sink(chunk.index), None
-                documents.next_input()
                 if FORMATS[work.job.formats.output_format_of(work.input_formats[number])].is_corpus:
                     corpora.end_sentence()
                     corpora.write(sink.begin())
-            records = documents.renumber(chunk.records)
-            corpora.write(sink.write(records))
-            document = summary.add(records, document)
+            corpora.write(chunk.data)
+            if chunk.records:
+                summary.merge(chunk.counts, continues_document=chunk.first == document)
+                document = chunk.last
         stream.flush()
         summary.rejected, summary.seconds = pool.rejects[1], time.perf_counter() - start
         callback(summary, number, len(work.inputs))
@@ -466,21 +536,21 @@ class _DocumentNumbers:
     """Numbers the documents without ids of all inputs in one stream consecutively."""
 
     def __init__(self) -> None:
-        self._first = self._next = 0
+        self._input = self._first = self._next = 0
 
-    def next_input(self) -> None:
-        """Starts the next input, whose document numbers start at 0."""
-        self._first = self._next
+    def renumber(self, pool: Pool) -> None:
+        """Changes the document numbers in the next pool, which start at 0 in each input, to those in the stream."""
+        for chunk in pool.chunks:
+            if chunk.index != self._input:
+                self._input, self._first = chunk.index, self._next
+            chunk.records = list(map(self._renumber, chunk.records))
 
-    def renumber(self, records: Sequence[Record]) -> list[Record]:
-        """Returns the next records of the input with their document numbers in the stream."""
-        renumbered = []
-        for record in records:
-            if record.numbered and isinstance(record.document, int):
-                document = self._first + record.document
-                record, self._next = replace(record, document=document), document + 1
-            renumbered.append(record)
-        return renumbered
+    def _renumber(self, record: Record) -> Record:
+        if not (record.numbered and isinstance(record.document, int)):
+            return record
+        document = self._first + record.document
+        self._next = document + 1
+        return replace(record, document=document)
 
 
 class _CorpusStream:

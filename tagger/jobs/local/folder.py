@@ -25,7 +25,7 @@ from tagger.data.formats.writing import Sink
 from tagger.errors import StorageError, limit_faults
 from tagger.io import atomic, line_reader
 from tagger.jobs.journal import JobRecord, Journal, State, list_differences
-from tagger.jobs.pools import InputChunk, Pool
+from tagger.jobs.local.writing import WrittenChunk, WrittenPool
 from tagger.jobs.rejects import Rejects
 
 _T = TypeVar("_T")
@@ -234,7 +234,7 @@ class OutputFolder:
         if not part.exists() or part.lstat().st_size < size:
             raise StorageError(f"{part}: has fewer bytes than the journal says; start again without `resume`")
 
-    def write(self, pool: Pool) -> bool:
+    def write(self, pool: WrittenPool) -> bool:
         """Writes a tagged pool; returns whether a commit is due."""
         for chunk in pool.chunks:
             self._write_chunk(chunk)
@@ -244,7 +244,7 @@ class OutputFolder:
         self.state.summary.seconds = time.perf_counter() - self._start_time
         return time.perf_counter() >= self._due
 
-    def _write_chunk(self, chunk: InputChunk) -> None:
+    def _write_chunk(self, chunk: WrittenChunk) -> None:
         """Appends a chunk to the part file of its output; a corrupt input, or one without records, is marked failed."""
         state, part = self.state, self._part(chunk.index)
         if chunk.corrupt or (chunk.failed and not state.records and not chunk.records):
@@ -256,13 +256,15 @@ class OutputFolder:
         if not state.records:
             state.rejects_before = chunk.rejects
             data = sink.begin()
-        data += sink.write(chunk.records)
+        data += chunk.data
         if chunk.ended:
             data += sink.end()
         atomic.write_from(part, data, state.size)
         state.size += len(data)
-        state.records += len(chunk.records)
-        state.document = state.summary.add(chunk.records, state.document)
+        state.records += chunk.records
+        if chunk.records:
+            state.summary.merge(chunk.counts, continues_document=chunk.first == state.document)
+            state.document = chunk.last
         if chunk.ended:
             state.next_input()
 
