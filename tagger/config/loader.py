@@ -1,10 +1,12 @@
 """Reads recipes: YAML to Config. All faults are reported together, each with its position and a suggestion."""
 
 import difflib
+import json
 import logging
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -302,7 +304,13 @@ def with_values(config: Config, values: Mapping[str, object]) -> Config:
 
 def dump(config: Config) -> str:
     """Returns a config as YAML, with all fields."""
-    return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return _dump_json(config.model_dump_json())
+
+
+@lru_cache(maxsize=16)
+def _dump_json(text: str) -> str:
+    """Returns a JSON object as YAML. A training writes the same config with each checkpoint, and PyYAML is slow."""
+    return str(yaml.dump(json.loads(text), Dumper=_Dumper, sort_keys=False, allow_unicode=True))
 
 
 def dump_changes(config: Config) -> str:
@@ -378,12 +386,11 @@ def _parse_tree(text: str, name: str, positions: dict[Key, str], faults: list[st
     if len(text.encode()) > _MAX_BYTES:
         raise ConfigError(f"{name}: expected at most {_MAX_BYTES} bytes, found more")
     try:
-        loader = _Loader(text)
-        node = loader.get_single_node()
+        node = _compose(text)
         if node is None:
             return {}
         _record_positions(node, (), name, positions, faults)
-        tree = loader.construct_document(node)
+        tree = _Loader("").construct_document(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         advice = "; put text with such a character in quotes" if _SPECIAL.search(error.problem or "") else ""
@@ -394,6 +401,13 @@ def _parse_tree(text: str, name: str, positions: dict[Key, str], faults: list[st
     if not isinstance(tree, dict):
         raise ConfigError(f"{name}: expected keys such as data, model and training, found {type(tree).__name__}")
     return tree
+
+
+@lru_cache(maxsize=16)
+def _compose(text: str) -> yaml.Node | None:
+    """Returns the nodes of a YAML text. A recipe is often read several times, and PyYAML is slow."""
+    node: yaml.Node | None = _Loader(text).get_single_node()
+    return node
 
 
 def _record_positions(node: yaml.Node, key: Key, name: str, positions: dict[Key, str], faults: list[str]) -> None:
