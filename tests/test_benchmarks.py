@@ -213,3 +213,18 @@ def test_figures_are_drawn_from_the_committed_results(tmp_path: Path) -> None:
     for name in names:
         assert (tmp_path / name).read_text().startswith("<?xml")
         assert (PROJECT / "scripts" / "figures" / name).exists()
+
+
+@pytest.mark.skipif(find_spec("optuna") is None, reason="needs the extra [tune]")
+def test_the_replay_of_pruning_equals_a_search_with_pruning(tmp_path: Path) -> None:
+    data, space, out = small_sample(tmp_path), tmp_path / "space.yaml", tmp_path / "rows.json"
+    space.write_text("training.optimizer.learning_rate: {low: 1.0e-5, high: 0.05, log: true}\n")
+    options = ["--recipe", "sample", "--space", str(space), "--trials", "4", "--epochs", "2"]
+    files = [str(data / "train.txt"), str(data / "valid.txt")]
+    done = run_script("scripts/benchmark_tuning.py", *files, *options, "--pruned", "--json", str(out))
+    assert done.returncode == 0, done.stderr
+    rows = {row["row"]: row for row in json.loads(out.read_text())["rows"]}
+    assert rows["without pruning"]["epochs"] == 8 > rows["with pruning"]["epochs"]
+    assert rows["with pruning, run"]["same"] == "True"
+    ratio = rows["with pruning"]["value"] / rows["without pruning"]["value"]
+    assert rows["pruned / whole"]["value"] == pytest.approx(ratio)
