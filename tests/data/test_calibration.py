@@ -120,3 +120,13 @@ def test_the_steps_give_the_threshold_of_every_precision() -> None:
         around = [math.nextafter(precision, side) for precision, _ in steps for side in (-math.inf, math.inf)]
         for precision in [draw.random() for _ in range(50)] + [value for value in around if 0 <= value <= 1]:
             assert find_threshold(steps, precision) == calibration.find_thresholds(precision)["X"]
+
+
+def test_a_step_may_have_no_threshold_although_the_next_one_has() -> None:
+    rows = ((0.0, 1000, 979), (0.9, 149, 100))  # the few spans lose their error unless they are too few to pass
+    calibration = Calibration(thresholds={"X": rows})
+    steps = calibration.list_threshold_steps()["X"]
+    thresholds = {0.969: 0.0, 0.9694: None, 0.9697: 0.0, 0.97: None}
+    for precision, threshold in thresholds.items():
+        assert calibration.find_thresholds(precision) == {"X": threshold}
+        assert find_threshold(steps, precision) == threshold

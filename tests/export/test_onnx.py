@@ -158,7 +158,7 @@ def test_plain_tags_have_no_threshold_and_no_precision() -> None:
 
 @needs_spacy
 def test_texts_are_split_and_tagged_as_by_the_tagger(exported: OnnxTagger, expected: Tagger) -> None:
-    texts = ["ba0 Ce1, DI2.\nü3 (9)! ba0", "", "Ce1 ba0 " * 30]
+    texts = ["ba0 Ce1, DI2\nü3 (9)! ba0", "", "Ce1 ba0 " * 30]
     options = {"probabilities": True, "threshold": 0.2}
     for newline in ("break", "space"):
         actual, wanted = (each.tag_text(texts, newline=newline, **options) for each in (exported, expected))

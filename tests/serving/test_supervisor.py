@@ -77,15 +77,21 @@ def is_running(pid: int) -> bool:
 def run_until(listener: socket.socket, act: Callable[[], None], *, processes: int = 2) -> None:
     """Runs a server in this process, acts when it has started, and then stops it by SIGTERM."""
 
+    has_ended = threading.Event()
+
     def act_and_stop() -> None:
         try:
             act()
         finally:
-            os.kill(os.getpid(), signal.SIGTERM)
+            if not has_ended.is_set():
+                os.kill(os.getpid(), signal.SIGTERM)
 
     thread = threading.Thread(target=act_and_stop)
-    with pytest.raises(Stopped, match="SIGTERM"):
-        supervisor.run(SETTINGS, listener, processes, thread.start)
+    try:
+        with pytest.raises(Stopped, match="SIGTERM"):
+            supervisor.run(SETTINGS, listener, processes, thread.start)
+    finally:
+        has_ended.set()
     thread.join()
 
 
