@@ -1,6 +1,6 @@
 """Measures `tagger serve` on this machine: speed under load, latency, memory, and what faulty clients do to others.
 
-    python scripts/benchmark_server.py MODEL --columns FILE [--cores 2] [--json FILE]
+    python scripts/benchmark_server.py MODEL --columns FILE [--cores 2] [--processes 1,2] [--json FILE]
 
 It starts a server on loopback and sends it sentences of a corpus in columns, one for each request:
 
@@ -9,6 +9,9 @@ It starts a server on loopback and sends it sentences of a corpus in columns, on
     latency     the 99th percentile of the time to answer at half of that load, by wrk
     memory      growth of the server's resident memory over `--requests` requests, after as many as there are sentences
     faults      1,000 connections at once, of which three in four send broken bodies, leave or are slow: lost requests
+
+All parts but the first are measured with each number of processes of `--processes`; memory is that of all processes
+that answer requests.
 
 The load comes from wrk (`apt-get install wrk`), which needs little of the processor.
 """
@@ -51,13 +54,12 @@ SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
 class Server:
-    """A server of a model in a process of its own."""
+    """A server of a model that runs beside this process."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    def __init__(self, options: argparse.Namespace, processes: int) -> None:
         command = [sys.executable, "-m", "tagger", "serve", f"model={options.model}", "--port", "0"]
-        self.process = subprocess.Popen(
-            [*command, "--device", options.device], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-        )
+        command += ["--device", options.device, "--processes", str(processes)]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
         assert self.process.stderr is not None
         for line in self.process.stderr:
             if line.startswith("serving at "):
@@ -194,13 +196,21 @@ def measure(options: argparse.Namespace, bodies: Path) -> Iterator[Result]:
     if "tag" in options.part:
         tag = measure_tag(options, bodies)
         yield {"row": "tagger tag", "unit": "tokens/s", "value": tag}
-    server = Server(options)
+    if options.part != ["tag"]:
+        for processes in options.processes:
+            for row in measure_server(options, bodies, processes):
+                suffix = f", {processes} processes" if processes > 1 else ""
+                yield row | {"row": row["row"] + suffix}
+                if tag and row["unit"] == "tokens/s":
+                    yield {"row": f"throughput / tagger tag{suffix}", "unit": "", "value": row["value"] / tag}
+
+
+def measure_server(options: argparse.Namespace, bodies: Path, processes: int) -> Iterator[Result]:
+    """Yields the rows of the parts that need a server."""
+    server = Server(options, processes)
     try:
         if {"throughput", "latency"} & {*options.part}:
-            for row in measure_load(options, server, bodies):
-                yield row
-                if tag and row["unit"] == "tokens/s":
-                    yield {"row": "throughput / tagger tag", "unit": "", "value": row["value"] / tag}
+            yield from measure_load(options, server, bodies)
         if "faults" in options.part:
             yield measure_faults(server, bodies)
         if "memory" in options.part:
@@ -209,11 +219,17 @@ def measure(options: argparse.Namespace, bodies: Path) -> Iterator[Result]:
         server.stop()
 
 
+def parse_counts(text: str) -> list[int]:
+    """Returns numbers that are separated by commas."""
+    return [int(number) for number in text.split(",")]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, help="Model directory.")
     parser.add_argument("--columns", type=Path, required=True, metavar="FILE", help="Sentences, tokens in column 0.")
     parser.add_argument("--cores", type=int, default=2, help="Number of cores for the server and the load [2].")
+    parser.add_argument("--processes", type=parse_counts, default=[1], help="Numbers of processes, by commas [1].")
     parser.add_argument("--seconds", type=float, default=20, help="Time of each load [20].")
     parser.add_argument("--requests", type=int, default=100_000, help="Requests of the part memory [100000].")
     parser.add_argument("--copies", type=int, default=10, help="Copies of the sentences for `tagger tag` [10].")

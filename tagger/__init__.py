@@ -41,6 +41,7 @@ __all__ = [
     "split",
     "tag_files",
     "train",
+    "tune",
 ]
 
 TYPE_CHECKING = False  # as typing has it; with `python -m tagger`, typing may lie in the current directory
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from tagger.api.settings import settings
     from tagger.api.split import split
     from tagger.api.training import train
+    from tagger.api.tune import tune
     from tagger.data.document import Document
     from tagger.data.sentence import Sentence, Span
     from tagger.errors import TaggerError
@@ -101,6 +103,7 @@ _MODULES = {
     "split": "tagger.api.split",
     "tag_files": "tagger.api.batch",
     "train": "tagger.api.training",
+    "tune": "tagger.api.tune",
 }
 
 

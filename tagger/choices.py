@@ -56,6 +56,8 @@ Uncertainty = Literal["entropy", "least-confidence", "margin", "errors"]
 SelectionUnit = Literal["sentence", "document"]
 AnnotationTool = Literal["doccano", "label-studio", "prodigy", "jsonl"]
 SuspectKind = Literal["type", "boundary", "type and boundary", "spurious", "missing", "tag"]
+Sampler = Literal["tpe", "random", "grid"]
+TrialState = Literal["finished", "pruned", "refused", "failed", "unfinished"]
 Severity = Literal["error", "warning"]
 FindingKind = Literal[
     "unreadable",

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -61,3 +62,23 @@ class StopRequest:
     def _raise(self) -> None:
         if self.signum and self._at_once and not self._holds:
             raise Stopped(self.signum)
+
+
+def describe_exit(code: int) -> str:
+    """Returns how a process ended, given its exit code as `subprocess` has it.
+
+    >>> describe_exit(2), describe_exit(-9)
+    ('ended with exit code 2', 'killed by SIGKILL')
+    """
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:  # a real-time signal
+        return f"killed by signal {-code}"
+
+
+def stop_with_parent() -> None:
+    """Waits until the parent process ends or closes the pipe that is stdin; then sends this process SIGTERM."""
+    os.read(sys.stdin.fileno(), 1)  # sys.stdin itself would be locked at exit
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,9 +1,12 @@
 """Shared fixtures: a tiny corpus, a recipe that learns it in a second, and a model trained on it."""
 
+import atexit
 import gc
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -49,6 +52,7 @@ SLOW = (
     "test_studies.py",
     "test_wheel.py",
     "training/test_diagnostics.py",
+    "training/test_distributed.py",
 )
 """Files and folders whose tests all take long. `scripts/check --fast` leaves out every test marked `slow`."""
 
@@ -73,6 +77,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish() -> None:
     """Lets the garbage collector ignore the imported modules and the collected tests: each run would visit them all."""
     gc.freeze()
+    atexit.register(gc.unfreeze)  # otherwise libraries report their objects as leaks at the end of the process
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Reports the slowest files below the slowest tests of `--durations`."""
+    count, seconds = terminalreporter.config.getoption("durations"), Counter[str]()
+    for report in chain.from_iterable(terminalreporter.stats.values()):
+        if isinstance(report, pytest.TestReport):
+            seconds[report.nodeid.partition("::")[0]] += report.duration
+    if count:
+        terminalreporter.section(f"slowest {count} files")
+        for path, total in seconds.most_common(count):
+            terminalreporter.write_line(f"{total:.2f}s {path}")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -80,6 +97,18 @@ def _one_thread() -> None:
     """Limits tests and the processes they start to one thread, so that they do not compete for cores."""
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_fsync() -> Iterator[None]:
+    """Keeps this process from waiting for the disk, as a tiny training does for a third of its time.
+
+    Tests in which a process is killed or a call fails need no disk: the operating system keeps what was written.
+    """
+    fsync = os.fsync
+    os.fsync = lambda handle: None
+    yield
+    os.fsync = fsync
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -53,6 +53,7 @@ FOLDERS = {
             "split",
             "tag",
             "train",
+            "tune",
         },
     ],
     "data": [
@@ -109,6 +110,8 @@ FOLDERS = {
         {"api_description", "endpoints"},
         {"worker"},
         {"app", "server"},
+        {"process"},
+        {"supervisor"},
         {"serve"},
     ],
     "evaluation": [
@@ -117,7 +120,12 @@ FOLDERS = {
         {"intervals", "predictions", "repairs"},
         {"evaluator", "system_files", "systems"},
     ],
-    "config": [{"presets", "schema"}, {"overrides", "setting_names"}, {"changes", "loader", "settings"}],
+    "config": [
+        {"presets", "schema"},
+        {"overrides", "setting_names"},
+        {"changes", "loader", "settings"},
+        {"search_space"},
+    ],
     "io": [
         {"json_files", "line_reader", "msgpack", "ownership", "regular_file"},
         {"atomic", "tensor_files", "zip_archive"},
@@ -153,6 +161,7 @@ FOLDERS = {
             "settings",
             "split",
             "training",
+            "tune",
         },
     ],
     "jobs": [
@@ -182,7 +191,11 @@ FOLDERS = {
         {"onnx.builder", "onnx.verification"},
         {"onnx.exporter"},
     ],
-    "experiments": [{"runs", "significance"}, {"compared_systems", "processes"}, {"comparison", "folds", "seeds"}],
+    "experiments": [
+        {"pruning", "resumable", "runs", "significance", "trials"},
+        {"compared_systems", "processes", "study", "tuning_picture"},
+        {"comparison", "folds", "seeds", "tuning"},
+    ],
     "training": [
         {"epoch_record", "gradient_buffer", "launch", "lazy_rows", "ranks", "run_dir", "sentence_weights"},
         {"corpora", "dev_scorer", "diagnostics", "distillation", "events", "optimizers", "records", "transfer"},
@@ -220,6 +233,7 @@ ONE_FILE = {
     "prometheus_client": "serving/metrics.py",
     "onnx": "export/onnx/graph.py",
     "onnxruntime": "export/onnx/session.py",
+    "optuna": "experiments/study.py",
 }
 
 # A plug-in of a library is imported by that library alone, and may import it, too.

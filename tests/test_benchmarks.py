@@ -1,5 +1,6 @@
 """Runs the scripts at small size: benchmarks, code measures, figures and the table of settings."""
 
+import io
 import json
 import subprocess
 import sys
@@ -7,7 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from tagger.cli import app
 from tests.conftest import tiny_corpus
 from tests.scripts_in_process import PROJECT, run_script, small_sample
 from tests.transformer.tiny import write_transformer
@@ -39,6 +42,16 @@ def test_training_that_ends_before_the_first_round_is_an_error_of_one_line(tmp_p
     assert done.stderr.splitlines()[-1].endswith("before the first round was complete; lower --steps")
 
 
+def test_a_training_in_rounds_waits_after_each_and_stops_at_the_end_of_its_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n"))
+    options = ["--steps", "7", "--set", "training.batch_size=2", "--set", "model.characters.kind=none", "--worker"]
+    done = run_script("scripts/benchmark_distributed.py", "sample", "--data", str(small_sample(tmp_path)), *options)
+    assert done.returncode == 0, done.stderr
+    assert len([float(line) for line in done.stdout.splitlines()]) == 2
+
+
 def test_a_transformer_is_measured_by_part(tmp_path: Path) -> None:
     out, transformer = tmp_path / "rows.json", write_transformer(tmp_path / "bert")
     source = small_sample(tmp_path) / "valid.txt"
@@ -65,15 +78,15 @@ def test_a_transformer_is_measured_by_part(tmp_path: Path) -> None:
 
 def test_two_checkouts_start_alternately_and_their_startup_times_are_compared(model_path: Path, tmp_path: Path) -> None:
     text, out = tmp_path / "text.txt", tmp_path / "rows.json"
-    text.write_text("Anna visits Paris .\n")
+    text.write_text("Ada visits Paris .\n")
     systems = []
-    for name, tag in (("one", f'exec {sys.executable} "$@"'), ("two", "echo Anna")):  # `two` only pretends to tag
+    for name, seconds in (("one", 0.2), ("two", 0)):  # each only pretends to import torch and to tag
         python = tmp_path / name
         python.write_text(f"""#!/bin/sh
             echo {name} "$@" >> {tmp_path}/log
             case "$*" in
                 *"import torch"*) echo ;;
-                *" tag "*) {tag} ;;
+                *" tag "*) sleep {seconds}; echo Ada ;;
                 *) exec {sys.executable} "$@" ;;
             esac""")
         python.chmod(0o755)
@@ -81,10 +94,13 @@ def test_two_checkouts_start_alternately_and_their_startup_times_are_compared(mo
     command = ["scripts/benchmark_startup.py", str(text), *systems, "--rounds", "1", "--json", str(out)]
     done = run_script(*command)
     assert done.returncode == 0, done.stderr
-    started = [line.split()[0] for line in (tmp_path / "log").read_text().splitlines() if " tag " in line]
-    assert started == ["one", "two"] * 2  # the first of each fills the caches
+    started = [line.split() for line in (tmp_path / "log").read_text().splitlines() if " tag " in line]
+    assert [words[0] for words in started] == ["one", "two"] * 2  # the first of each fills the caches
+    assert started[0][1:4] == ["-P", "-m", "tagger"]
+    assert CliRunner().invoke(app, started[0][4:]).stdout.startswith("Ada S-PER\n")
     first, second, ratio = json.loads(out.read_text())["rows"]
     assert first["value"] == pytest.approx(first["first_line"] - first["import_torch"])
+    assert first["first_line"] >= 0.2
     assert ratio["row"] == "startup 2 / startup 1"
     assert ratio["value"] == pytest.approx(second["value"] / first["value"])
     assert len(done.stdout.splitlines()) == 3
@@ -197,3 +213,18 @@ def test_figures_are_drawn_from_the_committed_results(tmp_path: Path) -> None:
     for name in names:
         assert (tmp_path / name).read_text().startswith("<?xml")
         assert (PROJECT / "scripts" / "figures" / name).exists()
+
+
+@pytest.mark.skipif(find_spec("optuna") is None, reason="needs the extra [tune]")
+def test_the_replay_of_pruning_equals_a_search_with_pruning(tmp_path: Path) -> None:
+    data, space, out = small_sample(tmp_path), tmp_path / "space.yaml", tmp_path / "rows.json"
+    space.write_text("training.optimizer.learning_rate: {low: 1.0e-5, high: 0.05, log: true}\n")
+    options = ["--recipe", "sample", "--space", str(space), "--trials", "4", "--epochs", "2"]
+    files = [str(data / "train.txt"), str(data / "valid.txt")]
+    done = run_script("scripts/benchmark_tuning.py", *files, *options, "--pruned", "--json", str(out))
+    assert done.returncode == 0, done.stderr
+    rows = {row["row"]: row for row in json.loads(out.read_text())["rows"]}
+    assert rows["without pruning"]["epochs"] == 8 > rows["with pruning"]["epochs"]
+    assert rows["with pruning, run"]["same"] == "True"
+    ratio = rows["with pruning"]["value"] / rows["without pruning"]["value"]
+    assert rows["pruned / whole"]["value"] == pytest.approx(ratio)

@@ -14,6 +14,7 @@ OPTIONAL = {
     "ray": "tagging on a cluster, extra [ray]",
     "onnx": "export of models to ONNX, extra [onnx]",
     "onnxruntime": "exported models, extra [onnx]",
+    "optuna": "the search for settings, extra [tune]",
     "fastapi": "the server, extra [serve]",
     "presidio_analyzer": "the recognizer for Presidio in tagger/integrations/README.md",
     "triton": "GPU kernels under Triton's interpreter, extra [dev]",

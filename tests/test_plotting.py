@@ -12,11 +12,17 @@ import pytest
 
 from tagger import plotting
 from tagger.evaluation import Scores
+from tagger.plotting import Panel, Series
 from tagger.training import EpochRecord, records
 
 pytestmark = pytest.mark.usefixtures("real_plots")
 needs_matplotlib = pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs the extra [plot]")
-PANELS = {"loss": {"": [1.0, None, 0.5]}, "norm": {"a": [1.0, 2.0, 3.0], "b closed": [None, None, None]}}
+EPOCHS = [1, 2, 3]
+PANELS = [
+    Panel("loss", [Series(EPOCHS, [1.0, None, 0.5])]),
+    Panel("norm", [Series(EPOCHS, EPOCHS, "a"), Series(EPOCHS, [None] * 3, "b", "dashed")], y_logarithmic=True),
+    Panel("points", [Series([0, 1], [2.0, 3.0], style="points")], "cell", ["lstm", "gru"]),
+]
 RECORDS = [
     EpochRecord(
         epoch=1,
@@ -38,7 +44,7 @@ RECORDS = [
 def test_settings_in_the_current_directory_and_the_backend_are_ignored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = plotting.draw_png(PANELS, [1, 2, 3], logarithmic=["norm"])
+    expected = plotting.draw_png(PANELS)
     (tmp_path / "matplotlibrc").write_text("figure.facecolor: black\nbackend: none such\naxes.grid: what?\n\0")
     (tmp_path / "matplotlib.py").write_text(f"open({str(tmp_path / 'proof')!r}, 'w')")
     monkeypatch.chdir(tmp_path)
@@ -46,7 +52,7 @@ def test_settings_in_the_current_directory_and_the_backend_are_ignored(
     monkeypatch.setenv("MPLBACKEND", "module://none.such")
     monkeypatch.setenv("MATPLOTLIBRC", str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", "")
-    assert plotting.draw_png(PANELS, [1, 2, 3], logarithmic=["norm"]) == expected
+    assert plotting.draw_png(PANELS) == expected
     assert not (tmp_path / "proof").exists()
 
 
@@ -102,7 +108,7 @@ def test_an_interrupt_ends_the_drawing_process(tmp_path: Path, monkeypatch: pyte
     thread = threading.Thread(target=interrupt)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        plotting.draw_png(PANELS, [1, 2, 3])
+        plotting.draw_png(PANELS)
     ended.set()
     thread.join()
     with pytest.raises(ProcessLookupError):

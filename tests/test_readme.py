@@ -2,8 +2,10 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,9 @@ from typer.testing import CliRunner
 
 import tagger
 from tagger.cli import app
+from tagger.config import loader
 from tagger.data.formats import FORMATS
+from tests.scripts_in_process import small_sample
 
 ROOT = Path(__file__).parents[1]
 README, GUIDE = ((ROOT / name).read_text() for name in ("README.md", "tagger/README.md"))
@@ -23,12 +27,15 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that looks like a checkout after `scripts/quickstart`, with a model of one epoch."""
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder that looks like a checkout after `scripts/quickstart`, with a small sample and a model of one epoch."""
     folder = tmp_path_factory.mktemp("readme")
-    (folder / "configs").symlink_to(ROOT / "configs")
-    tagger.train("sample", out=folder / "runs/quickstart", settings={"training.epochs": 1})
-    return folder
+    configs = shutil.copytree(ROOT / "configs", folder / "configs")
+    small_sample(configs)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loader, "recipes", lambda: configs)
+        tagger.train("sample", out=folder / "runs/quickstart", settings={"training.epochs": 1})
+        yield folder
 
 
 @pytest.mark.parametrize("block", blocks("sh"), ids=lambda block: block.split("\n")[0][:50])

@@ -15,6 +15,7 @@ from tagger.data import reader, schemes
 from tagger.data.corpus import Corpus
 from tagger.errors import ConfigError, DataError
 from tagger.experiments import folds as fold_trainings
+from tagger.experiments import processes
 from tagger.experiments.folds import FoldOptions
 from tagger.training import Callback, corpora
 
@@ -80,7 +81,7 @@ def audit(
     folder = None if data is None else Path(data)
     config = corpora.with_paths(recipe_settings.load(recipe, settings), folder=folder, parts=parts, vectors=tables)
     options = FoldOptions(folds, repeats, config.training.seed if seed is None else seed, entity_disjoint)
-    config = _without_test(config, options.seed)
+    config = processes.with_seed(corpora.without_test(config), options.seed)
     corpus = corpora.read_train(config)
     planned = fold_trainings.plan(corpus.sentences, options)
     judged = _name([corpus, *_read_files(config.data, corpus, files)])
@@ -101,16 +102,6 @@ def audit(
 def _find_scheme(corpus: Corpus) -> Scheme | None:
     """Returns the scheme of the tags of a corpus, None for plain tags."""
     return schemes.detect([sentence.tags for sentence in corpus.sentences]).scheme
-
-
-def _without_test(config: Config, seed: int) -> Config:
-    """Returns a config without test data and with another seed."""
-    changed: dict[str, object] = {"test": None}
-    if config.data.implied_format == "datasets":
-        changed["splits"] = config.data.splits.model_copy(update=changed)
-    data = config.data.model_copy(update=changed)
-    training = config.training.model_copy(update={"seed": seed})
-    return config.model_copy(update={"data": data, "training": training})
 
 
 def _read_files(data: Data, corpus: Corpus, files: Sequence[str | Path]) -> list[Corpus]:

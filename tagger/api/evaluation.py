@@ -152,7 +152,7 @@ def _read(tagger: Tagger, data: str | Path | Sequence[Sentence], options: FileOp
         return tagged_files.build_corpus(data, unknown_tag=settings.unknown_tag, tag_format=sentence_format)
     corpus = tagged_files.read_file(Path(data), settings, options, has_spans=tagger.model.scheme is not None)
     if corpus.is_split_text:
-        check_tokenizer(tagger.model.config, settings.language)
+        check_tokenizer(tagger.model.config.data.tokenizer, settings.language)
     return corpus
 
 

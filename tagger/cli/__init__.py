@@ -28,6 +28,7 @@ from tagger.cli import (
     split,
     tag,
     train,
+    tune,
 )
 from tagger.cli.errors import Command, CommandGroup
 
@@ -43,6 +44,7 @@ app = typer.Typer(
 for _command in (
     init.init,
     train.train,
+    tune.tune,
     evaluate.evaluate,
     score.score,
     compare.compare,

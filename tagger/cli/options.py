@@ -78,6 +78,9 @@ Dev = Annotated[Path | None, typer.Option(metavar="FILE", help="Development file
 RecipeSeed = Annotated[
     int | None, typer.Option(metavar="N", min=0, help="Random seed.", show_default="from the recipe")
 ]
+Seeds = Annotated[
+    str | None, typer.Option(metavar="LIST", help="Train once with each of these seeds, such as 1,2,3 or 1-5.")
+]
 Jobs = Annotated[int, typer.Option(metavar="N", min=1, max=1000, help="Number of trainings in parallel.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting (repeatable).")

@@ -50,6 +50,15 @@ def serve(
         float,
         typer.Option(metavar="MS", min=0, max=1000, help="Milliseconds to wait for requests to be tagged together."),
     ] = 2.0,
+    processes: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=256,
+            help="Number of processes that answer requests; each loads the models and has a queue.",
+        ),
+    ] = 1,
     max_tokens: options.MaxTokens = 1000,
     batch_tokens: options.BatchTokens = 4096,
     workers: options.Workers = None,
@@ -58,7 +67,8 @@ def serve(
     """Serve models over HTTP, with a page to try them.
 
     POST /tag tags texts and tokens; /openapi.json describes all paths. After SIGTERM, the server waits
-    up to 3 seconds for the requests in flight.
+    up to 3 seconds for the requests in flight. With several processes, --workers counts the threads of each;
+    they share the CPU cores by default.
     """
     from tagger.serving.limits import Limits
     from tagger.serving.serve import serve as run
@@ -70,6 +80,7 @@ def serve(
         allow_host=allow_host or (),
         languages=allow_language or (),
         limits=Limits(max_body_bytes, max_request_tokens, timeout, max_queue, batch_wait / 1000),
+        processes=processes,
         max_tokens=max_tokens,
         batch_tokens=batch_tokens,
         workers=workers,

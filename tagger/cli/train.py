@@ -23,9 +23,7 @@ def train(
     vectors: options.Vectors = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="Run directory.", show_default="runs/RECIPE")] = None,
     seed: options.RecipeSeed = None,
-    seeds: Annotated[
-        str | None, typer.Option(metavar="LIST", help="Train once with each of these seeds, such as 1,2,3 or 1-5.")
-    ] = None,
+    seeds: options.Seeds = None,
     jobs: options.Jobs = 1,
     transformer: Annotated[
         str | None,

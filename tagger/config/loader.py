@@ -1,10 +1,12 @@
 """Reads recipes: YAML to Config. All faults are reported together, each with its position and a suggestion."""
 
 import difflib
+import json
 import logging
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -158,16 +160,29 @@ def load(recipe: str, overrides: Sequence[str] = ()) -> Config:
         ConfigError: the recipe is invalid; with a line for every fault.
     """
     path = recipe_path(recipe)
+    config = parse(_read_text(path), str(path), overrides=overrides)
+    return _resolve_paths(config, path.resolve().parent)
+
+
+def _read_text(path: Path) -> str:
     try:
         with path.open("rb") as stream:
             data = stream.read(2 * _MAX_BYTES + 1)  # a line end may take two bytes
         if len(data) > 2 * _MAX_BYTES:
             raise ConfigError(f"{path}: expected at most {_MAX_BYTES} bytes, found more")
-        text = data.decode().replace("\r\n", "\n").replace("\r", "\n")
+        return data.decode().replace("\r\n", "\n").replace("\r", "\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from error
-    config = parse(text, str(path), overrides=overrides)
-    return _resolve_paths(config, path.resolve().parent)
+
+
+def read_tree(path: Path, faults: list[str]) -> tuple[dict[str, Any], dict[Key, str]]:
+    """Returns the content of a YAML file of settings, and the position of each key; repeated keys are added to faults.
+
+    Raises:
+        ConfigError: the file cannot be read or is not valid YAML.
+    """
+    positions: dict[Key, str] = {(): str(path)}
+    return _parse_tree(_read_text(path), str(path), positions, faults), positions
 
 
 def parse(text: str, name: str, *, overrides: Sequence[str] = ()) -> Config:
@@ -184,7 +199,8 @@ def parse(text: str, name: str, *, overrides: Sequence[str] = ()) -> Config:
     if overrides:
         fixed = _find_unused(tree)
         fixed += filter(None, [_override(tree, override, positions, faults) for override in overrides])
-        _omit_unused(tree, fixed)
+        if omitted := _omit_unused(tree, fixed):
+            log.info("without effect after overrides, and omitted: %s", ", ".join(map(_dotted, omitted)))
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:
@@ -192,6 +208,28 @@ def parse(text: str, name: str, *, overrides: Sequence[str] = ()) -> Config:
     if faults:
         raise ConfigError(*dict.fromkeys(faults))
     return config
+
+
+def explain_value(key: Sequence[str], value: object, position: str) -> list[str]:
+    """Returns a message for each fault that a value of a setting has in any recipe; none if some recipe may have it.
+
+    Args:
+        key: the names that lead to the setting.
+        value: the value.
+        position: where the value is, for the messages.
+    """
+    tree: dict[str, Any] = {}
+    _set_value(tree, tuple(key), value)
+    try:
+        Config.model_validate(tree)
+    except ValidationError as error:
+        return list(_explain(error, {(): position}, inside=tuple(key)))
+    return []
+
+
+def explain_unknown(key: Sequence[str], position: str) -> str:
+    """Returns the message for an unknown setting, with a suggestion."""
+    return f"{position}: {_message({'type': 'extra_forbidden'}, tuple(key))}"
 
 
 def _find_unused(tree: Mapping[str, Any]) -> list[Key]:
@@ -212,19 +250,25 @@ def _split_unused(fault: Any) -> dict[Key, str]:
     return {(*fault["loc"], *name.split(".")): f"{prefix}{message}" for name, message in error.faults.items()}
 
 
-def _omit_unused(tree: dict[str, Any], fixed: Sequence[Key]) -> None:
-    """Removes settings without effect from a tree, except for `fixed` keys, those inside them and those around them."""
+def _omit_unused(tree: dict[str, Any], fixed: Sequence[Key]) -> list[Key]:
+    """Removes settings without effect from a tree, except for `fixed` keys, those inside them and those around them.
+
+    Returns:
+        The keys of the removed settings.
+    """
 
     def is_fixed(key: Key) -> bool:
         return any(key[: len(other)] == other or other[: len(key)] == key for other in fixed)
 
+    omitted: list[Key] = []
     while unused := [key for key in _find_unused(tree) if not is_fixed(key)]:
         for key in unused:
             section = tree
             for part in key[:-1]:
                 section = section[str(part)]
             del section[str(key[-1])]
-        log.info("without effect after overrides, and omitted: %s", ", ".join(map(_dotted, unused)))
+        omitted += unused
+    return omitted
 
 
 def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
@@ -242,9 +286,48 @@ def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
         raise ConfigError(*_explain(error, {(): "the settings"})) from None
 
 
+def with_values(config: Config, values: Mapping[str, object]) -> Config:
+    """Returns a config with other values of settings, by dotted name; those without effect are omitted.
+
+    Raises:
+        ConfigError: the values cannot be combined; with a line for every fault.
+    """
+    tree = config.model_dump(mode="json")
+    for name, value in values.items():
+        _set_value(tree, tuple(name.split(".")), value)
+    _omit_unused(tree, ())
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(*_explain(error, {(): "the settings"})) from None
+
+
 def dump(config: Config) -> str:
     """Returns a config as YAML, with all fields."""
-    return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return _dump_json(config.model_dump_json())
+
+
+@lru_cache(maxsize=16)
+def _dump_json(text: str) -> str:
+    """Returns a JSON object as YAML. A training writes the same config with each checkpoint, and PyYAML is slow."""
+    return str(yaml.dump(json.loads(text), Dumper=_Dumper, sort_keys=False, allow_unicode=True))
+
+
+def dump_changes(config: Config) -> str:
+    """Returns a config as YAML, with the fields that differ from their defaults."""
+    tree = config.model_dump(mode="json", exclude_defaults=True)
+    return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def resolve_value(name: str, value: object, folder: Path) -> object:
+    """Returns the value of a setting with paths that start from a folder, if it holds paths."""
+    if name == _TRANSFORMER:
+        return str(folder / str(value)) if value and _is(Path.is_dir, folder / str(value)) else value
+    if name not in _PATHS:
+        return value
+    if isinstance(value, list):
+        return [resolve_value(name, item, folder) for item in value]
+    return _shorten_path(folder / value) if isinstance(value, str) else value
 
 
 def dump_draft(tree: Mapping[str, Any], comments: Mapping[str, str], prefix: str = "") -> Iterator[str]:
@@ -303,12 +386,11 @@ def _parse_tree(text: str, name: str, positions: dict[Key, str], faults: list[st
     if len(text.encode()) > _MAX_BYTES:
         raise ConfigError(f"{name}: expected at most {_MAX_BYTES} bytes, found more")
     try:
-        loader = _Loader(text)
-        node = loader.get_single_node()
+        node = _compose(text)
         if node is None:
             return {}
         _record_positions(node, (), name, positions, faults)
-        tree = loader.construct_document(node)
+        tree = _Loader("").construct_document(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         advice = "; put text with such a character in quotes" if _SPECIAL.search(error.problem or "") else ""
@@ -319,6 +401,13 @@ def _parse_tree(text: str, name: str, positions: dict[Key, str], faults: list[st
     if not isinstance(tree, dict):
         raise ConfigError(f"{name}: expected keys such as data, model and training, found {type(tree).__name__}")
     return tree
+
+
+@lru_cache(maxsize=16)
+def _compose(text: str) -> yaml.Node | None:
+    """Returns the nodes of a YAML text. A recipe is often read several times, and PyYAML is slow."""
+    node: yaml.Node | None = _Loader(text).get_single_node()
+    return node
 
 
 def _record_positions(node: yaml.Node, key: Key, name: str, positions: dict[Key, str], faults: list[str]) -> None:
@@ -350,7 +439,7 @@ def _override(tree: dict[str, Any], override: str, positions: dict[Key, str], fa
         faults.append(f"setting {override}: expected KEY=VALUE such as training.epochs=5")
         return None
     try:
-        value = _parse_value(text, set(_find_types(key)))
+        value = _parse_value(text, set(find_types(key)))
     except yaml.YAMLError as error:
         faults.append(f"setting {override}: {getattr(error, 'problem', None) or 'the value is not valid YAML'}")
         return None
@@ -386,7 +475,7 @@ def _parse_value(text: str, types: Collection[Any]) -> object:
     return value if is_quoted or is_other else stripped
 
 
-def _find_types(key: Key) -> Iterator[Any]:
+def find_types(key: Sequence[str | int]) -> Iterator[Any]:
     """Yields the types that a setting may have; none for an unknown one."""
     annotation: Any = Config
     for name in key:
@@ -424,10 +513,18 @@ def _set_value(tree: dict[str, Any], key: tuple[str, ...], value: object) -> Non
     tree[key[-1]] = value
 
 
-def _explain(error: ValidationError, positions: Mapping[Key, str]) -> Iterator[str]:
-    """Yields a message for each faulty key, with the position of the key or of the nearest key above it."""
+def _explain(error: ValidationError, positions: Mapping[Key, str], inside: Key = ()) -> Iterator[str]:
+    """Yields a message for each faulty key, with the position of the key or of the nearest key above it.
+
+    Args:
+        error: the faults.
+        positions: the positions of keys.
+        inside: explain only the faults of this key and of those inside it.
+    """
     reported = set()
     for fault in error.errors(include_url=False, include_context=True):
+        if fault["loc"][: len(inside)] != inside:
+            continue
         if unused := _split_unused(fault):
             yield from (f"{_nearest(key, positions)}: {message}" for key, message in unused.items())
             continue

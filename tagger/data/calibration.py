@@ -6,7 +6,9 @@ distribution over tag sequences has these probabilities, so those of whole seque
 without it.
 """
 
+import math
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,8 @@ _STARTS = ((1 / 16, 0.2), (1 / 4, 0.8))
 Floats = NDArray[np.floating]
 ThresholdCounts = tuple[tuple[float, int, int], ...]
 """Thresholds in rising order; for each the number of spans at least as probable, and how many of them are correct."""
+ThresholdSteps = tuple[tuple[float, float | None], ...]
+"""Precisions in rising order; for each the threshold of all precisions down to the one before, None for no spans."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,30 +67,61 @@ class Calibration:
         Each threshold is tested by an exact lower bound (Clopper and Pearson, 1934), from the highest threshold down.
         The confidence holds for all tests of a type together. None: no threshold is known to have the precision.
         """
-        return {kind: _find_threshold(rows, precision) for kind, rows in self.thresholds.items()}
+        return {kind: _find_threshold(rows, precision)[0] for kind, rows in self.thresholds.items()}
+
+    def list_threshold_steps(self) -> dict[str, ThresholdSteps]:
+        """Returns for each type the thresholds that `find_thresholds` returns for all precisions.
+
+        The threshold of a precision is that of the first step whose precision is not lower; without one there is none.
+        """
+        return {kind: tuple(_list_steps(rows)) for kind, rows in self.thresholds.items()}
 
 
-def _find_threshold(rows: ThresholdCounts, precision: float) -> float | None:
-    """Returns the lowest threshold that passes its test, by the fallback procedure (Wiens, 2003).
+def find_threshold(steps: ThresholdSteps, precision: float) -> float | None:
+    """Returns the threshold of a precision, given the steps of a type.
 
-    Each start adds its fraction of the permitted error. A threshold that passes hands the error on to the next lower
-    one; one that fails loses it. Which thresholds are tested depends on numbers of spans alone, not on how many are
-    correct.
+    >>> [find_threshold(((0.5, 0.1), (0.8, 0.4)), precision) for precision in (0.2, 0.6, 0.9)]
+    [0.1, 0.4, None]
+    """
+    return next((threshold for highest, threshold in steps if highest >= precision), None)
+
+
+def _list_steps(rows: ThresholdCounts) -> list[tuple[float, float | None]]:
+    steps: list[tuple[float, float | None]] = []
+    threshold, highest = _find_threshold(rows, 0.0)
+    while highest < math.inf:
+        if steps and steps[-1][1] == threshold:
+            steps.pop()
+        steps.append((highest, threshold))
+        threshold, highest = _find_threshold(rows, math.nextafter(highest, math.inf))
+    return steps
+
+
+def _find_threshold(rows: ThresholdCounts, precision: float) -> tuple[float | None, float]:
+    """Returns the lowest threshold that passes its test, and the highest precision for which it is the same.
+
+    The tests follow the fallback procedure (Wiens, 2003). Each start adds its fraction of the permitted error. A
+    threshold that passes hands the error on to the next lower one; one that fails loses it. Which thresholds are
+    tested depends on numbers of spans alone, not on how many are correct.
     """
     starts = [(first * rows[0][1], (1 - CONFIDENCE) * fraction) for first, fraction in _STARTS] if rows else []
-    selected, error = None, 0.0
+    selected, error, highest = None, 0.0, math.inf
     for threshold, count, correct in reversed(rows):
         while starts and count >= starts[0][0]:
             error += starts.pop(0)[1]
-        if lower_bound(count, count, error) < precision:
+        best = lower_bound(count, count, error)
+        if best < precision:
             continue  # too few spans to pass
-        if lower_bound(correct, count, error) >= precision:
-            selected = threshold
+        bound = lower_bound(correct, count, error)
+        highest = min(highest, best)
+        if bound >= precision:
+            selected, highest = threshold, min(highest, bound)
         else:
             error = 0.0
-    return selected
+    return selected, highest
 
 
+@lru_cache(maxsize=1 << 14)
 def lower_bound(correct: int, count: int, error: float) -> float:
     """Returns the exact lower bound of a proportion, given `correct` of `count` cases.
 

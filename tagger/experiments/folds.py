@@ -13,21 +13,23 @@ al., 2019): a model cannot know the entities of the fold from other sentences.
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from tagger import choices, training
-from tagger.config import Config, changed_settings, loader
+from tagger.config import Config
 from tagger.data import schemes, splitting
 from tagger.data.corpus import Corpus
 from tagger.data.sentence import Sentence
 from tagger.device import select_device
-from tagger.errors import ConfigError, DataError, ModelError, StorageError, TrainingError
-from tagger.experiments import processes, runs
+from tagger.errors import ConfigError, DataError, TrainingError
+from tagger.experiments import processes, resumable, runs
 from tagger.experiments.processes import Task
-from tagger.io import atomic, directories, json_files, regular_file
+from tagger.experiments.resumable import ExperimentKind
+from tagger.io import atomic, json_files
 from tagger.training import Callback
 from tagger.training.run_dir import BEST, CONFIG
 
@@ -38,7 +40,6 @@ SUSPECTS, WEIGHTS, PAGE = "suspects.jsonl", "weights.jsonl", "audit.html"
 MAX_FOLDS = MAX_REPEATS = 100
 _NAMES = {CONFIG, OPTIONS, FOLDS, SUSPECTS, WEIGHTS, PAGE}
 _FOLD = re.compile(r"fold-[0-9]{1,3}-[0-9]{1,3}")
-_MAX_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +135,10 @@ def _find_entities(sentences: Sequence[Sentence]) -> list[set[tuple[str, ...]]]:
     ]
 
 
-@contextmanager
 def open_directory(
     audit_dir: Path, config: Config, corpus: Corpus, options: FoldOptions, *, resume: bool
-) -> Iterator[None]:
-    """Creates the directory of an audit, or checks that a resumed one belongs to the arguments; locks it.
+) -> AbstractContextManager[None]:
+    """Opens the directory of an audit, as `resumable.open_directory` does.
 
     Args:
         audit_dir: the directory.
@@ -146,47 +146,15 @@ def open_directory(
         corpus: the training data.
         options: the folds.
         resume: continue the audit that the directory holds, if it holds one.
-
-    Raises:
-        StorageError: the directory holds another audit or other files, or cannot be written.
-        ConfigError: a setting differs from that of the resumed audit.
-        ModelError: the training data has changed, or the records of the audit cannot be read.
     """
-    exists = (audit_dir / OPTIONS).exists()
-    if exists and not resume:
-        raise StorageError(f"{audit_dir}: already holds an audit; pass `resume=True` or choose another `out`")
-    stored = asdict(options) | {"data": corpus.digest()}
-    with directories.claim(audit_dir, _is_ours):
-        if exists:
-            _check_same(audit_dir, config, stored)
-        else:
-            with atomic.wrap_os_errors(audit_dir):
-                atomic.replace(audit_dir / CONFIG, loader.dump(config).encode())
-                atomic.replace(audit_dir / OPTIONS, json_files.dump(stored, indent=1) + b"\n")
-        yield
+    stored = asdict(options) | {resumable.DATA: corpus.digest()}
+    kind = ExperimentKind("audit", "an", OPTIONS, _is_ours)
+    return resumable.open_directory(audit_dir, kind, config, stored, resume=resume)
 
 
 def _is_ours(name: str) -> bool:
     """Returns whether an audit writes, replaces or removes a name in its directory."""
     return name in _NAMES or _FOLD.fullmatch(name) is not None
-
-
-def _check_same(audit_dir: Path, config: Config, stored: dict[str, object]) -> None:
-    path = audit_dir / OPTIONS
-    try:
-        before = json_files.parse(bytes(regular_file.read(path, limit=_MAX_BYTES)))
-        if not isinstance(before, dict) or before.keys() != stored.keys():
-            raise ValueError(f"expected an object with {', '.join(stored)}")
-    except ValueError as error:
-        raise ModelError(f"{path}: cannot be read: {error}") from error
-    if before["data"] != stored["data"]:
-        raise ModelError(f"{audit_dir}: the training data has changed since the audit began; choose another `out`")
-    if changes := [
-        f"`{name}` was {before[name]}, now {value}" for name, value in stored.items() if before[name] != value
-    ]:
-        raise StorageError(*(f"{audit_dir}: {change}; resume the audit without this change" for change in changes))
-    if faults := changed_settings(loader.load(str(audit_dir / CONFIG)), config):
-        raise ConfigError(*(f"{audit_dir}: {fault}; resume the audit without this change" for fault in faults))
 
 
 def train(
@@ -235,7 +203,7 @@ def train(
         atomic.replace(audit_dir / FOLDS, json_files.dump(list(map(asdict, folds))) + b"\n")
     faults: list[str] = []
     finished = len(folds) - len(tasks)
-    with closing(processes.run_tasks(tasks, jobs=jobs, callback=callback)) as ended:
+    with closing(processes.run_tasks(partial(next, iter(tasks), None), jobs=jobs, callback=callback)) as ended:
         for task, task_faults in ended:
             finished += not task_faults
             log.info("%d of %d models are trained", finished, len(folds))

@@ -7,10 +7,11 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 from threading import Lock, Thread
@@ -22,9 +23,10 @@ from tagger.config import Config, loader
 from tagger.errors import ConfigError, Stopped, TaggerError
 from tagger.experiments import runs
 from tagger.io import json_files
-from tagger.signals import StopRequest
-from tagger.training import Callback, Inputs
+from tagger.signals import StopRequest, describe_exit, stop_with_parent
+from tagger.training import Callback, EpochEnd, EpochRecord, Event, Inputs, records
 from tagger.training.launch import read_launch
+from tagger.training.run_dir import METRICS
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,7 @@ _POLL_SECONDS = 0.1
 _PROGRAM = "from tagger.experiments import processes; processes.main()"
 
 Faults = tuple[str, ...]
+Monitor = Callable[["Task", EpochRecord], bool]
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,7 @@ def run_task(task: Task, *, callback: Callback = lambda event: None, inputs: Inp
         TaggerError: the training fails.
         Stopped: a signal stopped the training after a checkpoint.
     """
-    run_dir = Path(task.run_dir)
-    config = with_seed(loader.load(task.recipe), task.seed)
+    run_dir, config = Path(task.run_dir), load_config(task)
     if task.positions is not None and inputs is None:
         needs_tables = not task.is_started and task.init_from is None
         inputs = training.read_inputs(config, is_new=needs_tables, positions=task.positions)
@@ -87,6 +89,11 @@ def run_task(task: Task, *, callback: Callback = lambda event: None, inputs: Inp
         return
     init_from = Path(task.init_from) if task.init_from else None
     training.train(config, run_dir, device=task.device, init_from=init_from, callback=callback, inputs=inputs)
+
+
+def load_config(task: Task) -> Config:
+    """Returns the recipe of a task, with its seed."""
+    return with_seed(loader.load(task.recipe), task.seed)
 
 
 def check_alone() -> None:
@@ -103,36 +110,89 @@ def with_seed(config: Config, seed: int) -> Config:
     return config.model_copy(update={"training": config.training.model_copy(update={"seed": seed})})
 
 
+class _EndedByMonitor(Exception):  # noqa: N818  # not an error
+    """The monitor ended a training after an epoch."""
+
+
 def run_tasks(
-    tasks: Sequence[Task], *, jobs: int, callback: Callback = lambda event: None, inputs: Inputs | None = None
+    next_task: Callable[[], Task | None],
+    *,
+    jobs: int,
+    callback: Callback = lambda event: None,
+    read_inputs: Callable[[Task], Inputs | None] = lambda task: None,
+    monitor: Monitor | None = None,
 ) -> Generator[tuple[Task, Faults], None, None]:
     """Runs tasks, `jobs` at a time; yields each task when it ends, with its faults if it failed.
 
     A single job runs in this process; several jobs are processes, which read their inputs themselves.
 
     Args:
-        tasks: the trainings.
+        next_task: returns the next training; None if there is none before a running one ends. It is called when a
+            training can start.
         jobs: the number of trainings in parallel.
         callback: is called with the events of the trainings if `jobs` is 1.
-        inputs: the data of all tasks, if `jobs` is 1 and they share it.
+        read_inputs: returns the data of a task if `jobs` is 1; None to read it from the files.
+        monitor: is called with the records of a task's epochs, in order and in this thread, and returns whether the
+            training continues; it may be called with a record again. A training that it ends has no faults.
 
     Raises:
         ConfigError: torchrun has launched several processes.
         Stopped: a signal stopped the trainings after they had written checkpoints.
     """
     check_alone()
-    return _run_here(tasks, callback, inputs) if jobs == 1 else _run_in_processes(tasks, jobs)
+    watch = _Watch(monitor)
+    if jobs == 1:
+        return _run_here(next_task, callback, read_inputs, watch)
+    return _run_in_processes(next_task, jobs, watch)
+
+
+class _Watch:
+    """Calls a monitor with the records of finished epochs, from the files of the runs."""
+
+    def __init__(self, monitor: Monitor | None) -> None:
+        self._monitor = monitor
+        self._seen: dict[str, tuple[int, int]] = {}  # time of the file, and the number of its records
+        self._ended: set[str] = set()
+
+    def is_continued(self, task: Task) -> bool:
+        """Calls the monitor with the new records of a task; returns whether the training continues."""
+        path = Path(task.run_dir) / METRICS
+        if self._monitor is None or not path.exists():
+            return True
+        if task.run_dir in self._ended:
+            return False
+        time, count = self._seen.get(task.run_dir, (0, 0))
+        changed = path.stat().st_mtime_ns
+        if changed == time:
+            return True
+        history, _ = records.read_metrics(path.parent)
+        self._seen[task.run_dir] = changed, len(history)
+        if all(self._monitor(task, record) for record in history[count:]):
+            return True
+        self._ended.add(task.run_dir)
+        return False
 
 
 def _run_here(
-    tasks: Sequence[Task], callback: Callback, inputs: Inputs | None
+    next_task: Callable[[], Task | None],
+    callback: Callback,
+    read_inputs: Callable[[Task], Inputs | None],
+    watch: _Watch,
 ) -> Generator[tuple[Task, Faults], None, None]:
-    for task in tasks:
+    def report(task: Task, event: Event) -> None:
+        callback(event)
+        if isinstance(event, EpochEnd) and not watch.is_continued(task):
+            raise _EndedByMonitor
+
+    while task := next_task():
         log.info("%s", task.name)
         try:
-            run_task(task, callback=callback, inputs=inputs)
+            if watch.is_continued(task):
+                run_task(task, callback=partial(report, task), inputs=read_inputs(task))
         except Stopped:
             raise
+        except _EndedByMonitor:
+            yield task, ()
         except TaggerError as error:
             yield task, error.faults
         except Exception as error:
@@ -141,16 +201,26 @@ def _run_here(
             yield task, ()
 
 
-def _run_in_processes(tasks: Sequence[Task], jobs: int) -> Generator[tuple[Task, Faults], None, None]:
+def _run_in_processes(
+    next_task: Callable[[], Task | None], jobs: int, watch: _Watch
+) -> Generator[tuple[Task, Faults], None, None]:
     children = _Children()
     with StopRequest() as stop, ThreadPoolExecutor(jobs) as pool:
-        pending: dict[Future[Faults], Task] = {pool.submit(children.run, task): task for task in tasks}
+        pending: dict[Future[Faults], Task] = {}
         try:
-            while pending and not stop.signum:
-                for future in wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED).done:
+            while not stop.signum:
+                while len(pending) < jobs and (task := next_task()):
+                    pending[pool.submit(children.run, task)] = task
+                if not pending:
+                    break
+                ended = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED).done
+                for task in pending.values():
+                    if not watch.is_continued(task):
+                        children.stop(task)
+                for future in ended:
                     yield pending.pop(future), future.result()
         finally:
-            children.stop()
+            children.stop_all()
     if stop.signum:
         raise Stopped(stop.signum)
 
@@ -160,14 +230,23 @@ class _Children:
 
     def __init__(self) -> None:
         self._lock, self._stopping = Lock(), False
-        self._running: set[subprocess.Popen[str]] = set()
+        self._running: dict[str, subprocess.Popen[str]] = {}  # by the directory of the run
+        self._ended_early: set[str] = set()
 
-    def stop(self) -> None:
+    def stop_all(self) -> None:
         """Asks every process to stop and starts no further ones."""
         with self._lock:
             self._stopping = True
-            for child in self._running:
+            for child in self._running.values():
                 child.send_signal(signal.SIGTERM)
+
+    def stop(self, task: Task) -> None:
+        """Asks the process of a task to stop, which is no fault of the task."""
+        with self._lock:
+            child = self._running.get(task.run_dir)
+            if child and task.run_dir not in self._ended_early:
+                child.send_signal(signal.SIGTERM)
+            self._ended_early.add(task.run_dir)
 
     def run(self, task: Task) -> Faults:
         """Runs a task in a process and logs its output; returns its faults, or none if the training is finished."""
@@ -177,23 +256,23 @@ class _Children:
                     if self._stopping:
                         return ("not started",)
                     child = _start(task, output.fileno())
-                    self._running.add(child)
+                    self._running[task.run_dir] = child
                 try:
                     with child:
                         last_line = _run_child(task, child)
                 finally:
                     with self._lock:
-                        self._running.remove(child)
+                        del self._running[task.run_dir]
                 output.seek(0)
                 faults, code = _parse_faults(output.read(_MAX_OUTPUT)), child.returncode
         except Exception as error:
             return (_log_internal_error(error, task),)
+        if task.run_dir in self._ended_early:
+            return ()
         if faults:
             return faults
-        if code < 0:
-            return (f"killed by {_signal_name(-code)}",)
         if code:
-            return (f"ended with exit code {code}: {last_line}",)
+            return (describe_exit(code) + f": {last_line}" * (code > 0),)
         return () if _is_complete(task) else ("ended with exit code 0 before the training was finished",)
 
 
@@ -240,13 +319,6 @@ def _parse_faults(output: bytes) -> Faults:
         return ()
 
 
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # a real-time signal
-        return f"signal {number}"
-
-
 def _start(task: Task, output: int) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         import_path.command(_PROGRAM),
@@ -265,7 +337,7 @@ def main() -> None:
     output = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     task = Task(**json.loads(sys.stdin.readline()))
-    Thread(target=_stop_with_parent, daemon=True).start()
+    Thread(target=stop_with_parent, daemon=True).start()
     logger = logging.getLogger("tagger")
     logger.addHandler(logging.StreamHandler())
     logger.setLevel(logging.INFO)
@@ -278,8 +350,3 @@ def main() -> None:
         sys.exit(2)
     except Stopped as error:
         sys.exit(error.exit_code)
-
-
-def _stop_with_parent() -> None:
-    os.read(sys.stdin.fileno(), 1)  # returns when the parent's end closes; sys.stdin itself would be locked at exit
-    os.kill(os.getpid(), signal.SIGTERM)

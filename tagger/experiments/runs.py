@@ -16,6 +16,7 @@ seeds.json, all scores in percent:
 
 import os
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,7 +24,7 @@ from typing import Any
 
 from tagger import choices, model_card, model_dir, streams
 from tagger.config import Config, loader
-from tagger.errors import ModelError
+from tagger.errors import ConfigError, ModelError
 from tagger.evaluation import Scores
 from tagger.io import atomic, json_files, regular_file
 from tagger.training import EpochRecord, TrainingResult, read_result
@@ -162,6 +163,17 @@ def _summarize(scores: Mapping[int, Scores]) -> ScoreSummary | None:
     seeds = ",".join(map(str, scores))
     score = f"{name}={summary}".replace(" ", "")
     return ScoreSummary(summary.mean, summary.sd, f"{score} | seeds={seeds} | {origins.pop()}")
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Raises ConfigError unless there are seeds, each in its range and once."""
+    if not seeds:
+        raise ConfigError("`seeds` is empty; expected at least one seed")
+    repeated = [str(seed) for seed, count in Counter(seeds).items() if count > 1]
+    if repeated:
+        raise ConfigError(f"each seed can be trained once; `seeds` repeats {', '.join(repeated)}")
+    if outside := [str(seed) for seed in seeds if not 0 <= seed < choices.SEED_LIMIT]:
+        raise ConfigError(f"a seed must be at least 0 and below 2**63, got {', '.join(outside)}")
 
 
 def has_seed_dirs(run_dir: Path) -> bool:

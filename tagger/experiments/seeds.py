@@ -2,12 +2,12 @@
 
 import logging
 import re
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
-from tagger import choices, model_dir, training
+from tagger import model_dir, training
 from tagger.config import Config, changed_settings, fixed_changes, loader
 from tagger.device import select_device
 from tagger.errors import ConfigError, StorageError
@@ -82,7 +82,7 @@ def train(
     init_from = init_from.resolve() if init_from else None
     if seeds is None or isinstance(seeds, int):
         seed = config.training.seed if seeds is None else seeds
-        _check_seeds([seed])
+        runs.check_seeds([seed])
         _check_single_job(jobs)
         config = processes.with_seed(config, seed)
         if resume and runs.has_seed_dirs(run_dir):
@@ -93,7 +93,7 @@ def train(
             result = training.train(config, run_dir, device=device, init_from=init_from, callback=callback)
         return _single_result(result, init_from)
     processes.check_alone()
-    _check_seeds(seeds)
+    runs.check_seeds(seeds)
     if resume and runs.has_seed_dirs(run_dir):
         _check_same(run_dir, config, seeds, init_from)
     else:
@@ -136,16 +136,6 @@ def resume(
 
 def _single_result(result: TrainingResult, init_from: Path | None) -> ExperimentResult:
     return ExperimentResult(result.run_dir, (result.seed,), init_from, (result,))
-
-
-def _check_seeds(seeds: Sequence[int]) -> None:
-    if not seeds:
-        raise ConfigError("`seeds` is empty; expected at least one seed")
-    repeated = [str(seed) for seed, count in Counter(seeds).items() if count > 1]
-    if repeated:
-        raise ConfigError(f"each seed can be trained once; `seeds` repeats {', '.join(repeated)}")
-    if outside := [str(seed) for seed in seeds if not 0 <= seed < choices.SEED_LIMIT]:
-        raise ConfigError(f"a seed must be at least 0 and below 2**63, got {', '.join(outside)}")
 
 
 def _check_single_job(jobs: int) -> None:
@@ -195,7 +185,11 @@ def _train_seeds(
         result = runs.collect_results(run_dir, seeds, init_from)
         runs.write_results(result)
         failures: dict[int, Faults] = {}
-        with closing(processes.run_tasks(tasks, jobs=jobs, callback=callback, inputs=inputs)) as ended:
+        with closing(
+            processes.run_tasks(
+                partial(next, iter(tasks), None), jobs=jobs, callback=callback, read_inputs=lambda task: inputs
+            )
+        ) as ended:
             for task, faults in ended:
                 if faults:
                     failures[task.seed] = faults

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import lru_cache, partial
 from importlib import resources
 from typing import Any
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 MAX_HELD_BYTES = 1 << 26
 """Bodies that are in memory at once, those of requests that are still arriving included."""
-_GRACE = 0.05  # seconds after which an unanswered request is watched for a client that leaves
+_GRACE = 0.2  # seconds after which an unanswered request is watched for a client that leaves
 _DISCARDED = 16  # times the limit of a body: what is read of a larger body, so that the client reads the answer
 _PAGE = {
     "index.html": "text/html",
@@ -52,15 +52,18 @@ _HEADERS = {
 _RAW_HEADERS = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
 
 
-def create_app(models: ServedModels, limits: Limits, *, hosts: Collection[str] = ()) -> ASGIApp:
+def create_app(
+    models: ServedModels, limits: Limits, *, hosts: Collection[str] = (), metrics: Metrics | None = None
+) -> ASGIApp:
     """Returns the application that serves models; its thread runs between the startup and the shutdown of its lifespan.
 
     Args:
         models: the models.
         limits: the limits of requests.
         hosts: the names that the header Host, and Origin if present, may have; none for any.
+        metrics: counts requests; None for those of a server of one process.
     """
-    metrics = Metrics()
+    metrics = metrics or Metrics()
     service = _Service(Worker(models, limits, metrics), limits, metrics)
     app = FastAPI(
         title="tagger",
@@ -97,7 +100,6 @@ class _Service:
     def __init__(self, worker: Worker, limits: Limits, metrics: Metrics) -> None:
         self.worker, self._limits, self._metrics = worker, limits, metrics
         self._held_bytes = 0
-        metrics.watch_queue(lambda: len(worker.queue))
 
     @asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
@@ -174,36 +176,42 @@ class _Service:
         call = Call(endpoint, body, model, future)
         if not self.worker.queue.put(call):
             raise _overloaded()
+        watch = _DisconnectWatch(request.receive, future)
         try:
-            await asyncio.wait((future,), timeout=_GRACE)
-            if not future.done():
-                await _wait_while_connected(request, future)
-            return future.result()
+            return await future
+        except BaseException:  # the client has left or has waited too long
+            self.worker.queue.remove(call)
+            raise
         finally:
-            if future.cancel():  # the client has left or has waited too long
-                self.worker.queue.remove(call)
+            watch.stop()
 
 
-async def _wait_while_connected(request: Request, future: "asyncio.Future[Reply]") -> None:
-    """Waits for an answer.
+class _DisconnectWatch:
+    """Ends the wait for an answer by an error if the client closes the connection.
 
-    Raises:
-        RequestError: the client has closed the connection.
+    A request that is answered soon is not watched: a task for each request would take longer than all else that the
+    server does before a text is tagged.
     """
-    leaving = asyncio.ensure_future(_wait_for_disconnect(request.receive))
-    try:
-        await asyncio.wait((future, leaving), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        leaving.cancel()
-        with suppress(asyncio.CancelledError):
-            await leaving
-    if not future.done():
-        raise _ClientLeftError
 
+    def __init__(self, receive: Receive, future: "asyncio.Future[Reply]") -> None:
+        self._receive, self._future = receive, future
+        self._task: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(_GRACE, self._start)
 
-async def _wait_for_disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    def stop(self) -> None:
+        """Ends the watch."""
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    def _start(self) -> None:
+        self._task = asyncio.ensure_future(self._wait())
+
+    async def _wait(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        if not self._future.done():
+            self._future.set_exception(_ClientLeftError())
 
 
 class _ClientLeftError(RequestError):

@@ -1,29 +1,46 @@
 """Counts of requests, batches and tokens, in the text format of Prometheus."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from pathlib import Path
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
     Histogram,
+    Metric,
     ProcessCollector,
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+"""The environment variable with the folder in which the processes of a server count."""
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_NOT_ADDED = ("process_start_time_seconds", "process_max_fds")
 _REQUESTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
-    """The metrics of one server."""
+    """The metrics of one server.
 
-    def __init__(self) -> None:
+    Args:
+        folder: the folder in which all processes of the server count, named by `FOLDER_VARIABLE` since the start of
+            the process; None for a server of one process.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
+        self._rendered = self._registry if folder is None else CollectorRegistry()
+        if folder is None:
+            ProcessCollector(registry=self._registry)
+        else:
+            MultiProcessCollector(self._rendered, str(folder))  # type: ignore[no-untyped-call]
+            self._rendered.register(_ProcessesCollector(folder))
         self._requests = Counter(
             "tagger_requests", "Requests by path and status.", ("path", "status"), registry=self._registry
         )
@@ -40,11 +57,16 @@ class Metrics:
         self._batch_seconds = Histogram(
             "tagger_batch_seconds", "Time to tag a batch of requests.", buckets=_SECONDS, registry=self._registry
         )
-        self._queue = Gauge("tagger_queue_length", "Requests that wait to be tagged.", registry=self._registry)
+        self._queue = Gauge(
+            "tagger_queue_length",
+            "Requests that wait to be tagged.",
+            registry=self._registry,
+            multiprocess_mode="livesum",
+        )
 
-    def watch_queue(self, length: Callable[[], int]) -> None:
-        """Shows the length of the queue from now on, by a function that returns it."""
-        self._queue.set_function(length)
+    def set_queue_length(self, length: int) -> None:
+        """Shows the length of the queue."""
+        self._queue.set(length)
 
     def count_request(self, path: str, status: int) -> None:
         """Counts an answered request."""
@@ -64,5 +86,33 @@ class Metrics:
         self._tokens.labels(model).inc(tokens)
 
     def render(self) -> bytes:
-        """Returns all metrics as text."""
-        return generate_latest(self._registry)
+        """Returns all metrics of all processes as text."""
+        return generate_latest(self._rendered)
+
+
+def forget_process(folder: Path, pid: int) -> None:
+    """Removes the queue of a process that has ended; what it counted remains."""
+    mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
+
+
+class _ProcessesCollector(Collector):
+    """CPU time, memory and open files of all running processes that count in a folder, added up."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def collect(self) -> Iterator[Metric]:
+        """Yields the sums; the start time is that of the oldest process, the limit of files that of each process."""
+        totals: dict[str, Metric] = {}
+        for pid in self._list_processes():
+            for metric in ProcessCollector(pid=lambda pid=pid: pid, registry=None).collect():  # type: ignore[misc]
+                total = totals.setdefault(metric.name, metric)
+                if total is not metric:
+                    combine = min if metric.name in _NOT_ADDED else sum
+                    pair = (total.samples[0], metric.samples[0])
+                    total.samples[:] = [pair[0]._replace(value=combine([sample.value for sample in pair]))]
+        yield from totals.values()
+
+    def _list_processes(self) -> list[str]:
+        """Returns the ids of the running processes, by the files of their queues."""
+        return [path.stem.rpartition("_")[2] for path in sorted(self._folder.glob("gauge_livesum_*.db"))]

@@ -1,23 +1,17 @@
 """The Python API of `tagger serve`."""
 
-import logging
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tagger.choices import Device
-from tagger.device import relaxed_garbage_collection
+from tagger.device import count_processors
 from tagger.errors import ConfigError
 from tagger.serving import served_models
 from tagger.serving.limits import Limits
-from tagger.serving.served_models import ServedModel, ServedModels
 from tagger.tagging.tagger import BATCH_TOKENS, MAX_TOKENS
 
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
-# Python's default of 5 ms is what a thread that reads and writes waits, again and again, while another one tags.
-_SWITCH_SECONDS = 0.0002
-log = logging.getLogger(__name__)
 
 
 def serve(
@@ -28,6 +22,7 @@ def serve(
     allow_host: Iterable[str] = (),
     languages: Iterable[str] = (),
     limits: Limits | None = None,
+    processes: int = 1,
     max_tokens: int = MAX_TOKENS,
     batch_tokens: int = BATCH_TOKENS,
     workers: int | None = None,
@@ -45,55 +40,45 @@ def serve(
             reach, the default names are `host`, localhost, 127.0.0.1 and ::1; else any name is allowed without this
             option.
         languages: additional languages that requests may choose, as ISO codes; those of the models are always accepted.
-        limits: the limits of requests.
+        limits: the limits of requests; each process has a queue of its own.
+        processes: the number of processes that answer requests; each one loads the models. A process that dies is
+            restarted, up to 3 times in a row.
         max_tokens: split sentences with more tokens into overlapping windows.
         batch_tokens: the maximum number of tokens per batch, padding included.
-        workers: the number of CPU threads; None for all CPU cores.
+        workers: the number of CPU threads of each process; None to share all CPU cores among the processes.
         device: auto, cpu, cuda or cuda:N.
-        on_start: is called with the URL when the server accepts requests.
+        on_start: is called with the URL when all processes accept requests.
 
     Raises:
         ConfigError: an option does not fit, or the extra `[serve]` is not installed.
         ModelError: a model is missing or damaged.
+        TaggerError: a process dies again and again.
         Stopped: by a signal, after the requests in flight were answered or `STOP_SECONDS` have passed.
     """
     try:
-        from tagger.serving import app, server
+        from tagger.serving import process, server, supervisor
     except ImportError as error:
         raise ConfigError("the server needs FastAPI: pip install 'bilstm-crf-tagger[serve]'") from error
 
-    limits = limits or Limits()
-    paths = [models] if isinstance(models, str | Path) else list(models)
+    if processes < 1:
+        raise ConfigError(f"`processes` must be at least 1, got {processes}")
+    if processes > 1 and os.name != "posix":
+        raise ConfigError("several `processes` cannot share a socket on Windows; start the server with one")
+    workers = workers or max(1, count_processors() // processes)
     options = {"max_tokens": max_tokens, "batch_tokens": batch_tokens, "workers": workers, "device": device}
+    paths = [models] if isinstance(models, str | Path) else list(models)
     listener = server.bind(host, port)
     with listener:
-        served = ServedModels((served_models.load(str(path), options) for path in paths), languages)
-        for model in served:
-            _warm_up(model)
-        names = {*allow_host, *((host, *_LOCAL_NAMES) if server.is_local(listener) else ())}
+        directories = (served_models.find(str(path)) for path in paths)
+        settings = process.Settings(
+            models=tuple((name, str(directory)) for name, directory in directories),
+            languages=tuple(languages),
+            hosts=(*allow_host, *((host, *_LOCAL_NAMES) if server.is_local(listener) else ())),
+            limits=limits or Limits(),
+            options=options,
+        )
         url = server.format_url(listener)
-        with _process_settings(), relaxed_garbage_collection():
-            server.run(app.create_app(served, limits, hosts=names), listener, limits, lambda: on_start(url))
-
-
-@contextmanager
-def _process_settings() -> Iterator[None]:
-    """Runs the block with threads that wait less for one another, and without notices about single texts."""
-    interval, logger = sys.getswitchinterval(), logging.getLogger("tagger.tagging")
-    level = logger.level
-    sys.setswitchinterval(_SWITCH_SECONDS)
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(interval)
-        logger.setLevel(level)
-
-
-def _warm_up(model: ServedModel) -> None:
-    """Loads what the first requests would wait for: the tokenizer and compiled kernels."""
-    try:
-        model.tagger.tag_text("A first sentence.", probabilities=True)
-    except ConfigError as error:
-        log.warning("the model %s tags tokens, but no texts: %s", model.name, error)
-    model.tagger.tag([["A", "sentence"]], probabilities=True, nbest=2)
+        if processes == 1:
+            process.run(settings, listener, lambda: on_start(url))
+        else:
+            supervisor.run(settings, listener, processes, lambda: on_start(url))

@@ -125,19 +125,32 @@ def split_name(model: str) -> tuple[str, str]:
     return (name or "model")[:100], model
 
 
-def load(model: str, options: Mapping[str, Any]) -> ServedModel:
-    """Returns a model by its path or its name on the Hub, which may follow a name and an equals sign.
+def find(model: str) -> tuple[str, Path]:
+    """Returns the name of a model for requests, and its directory, which is downloaded if it is on the Hub.
 
     Args:
         model: as for `split_name`.
-        options: those of `tagger.load`.
 
     Raises:
-        ConfigError: the name is not valid, or an option does not fit.
+        ConfigError: the name is not valid.
         ModelError: the model is missing or damaged.
     """
     name, path = split_name(model)
-    directory = model_names.find(path)
+    return name, model_names.find(path)
+
+
+def load(name: str, directory: Path, options: Mapping[str, Any]) -> ServedModel:
+    """Returns the model of a directory under a name.
+
+    Args:
+        name: the name for requests.
+        directory: the model directory.
+        options: those of `tagger.load`.
+
+    Raises:
+        ConfigError: an option does not fit.
+        ModelError: the model is missing or damaged.
+    """
     tagger = tagging.load(directory, **options)
-    check_tokenizer(tagger.model.config, tagger.model.config.data.language)
+    check_tokenizer(tagger.model.config.data.tokenizer, tagger.model.config.data.language)
     return ServedModel(name, tagger, f"{name}-{model_dir.compute_digest(directory)[:12]}")

@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import NamedTuple
@@ -58,10 +58,13 @@ class CallQueue:
     Args:
         max_calls: the number of calls that may wait.
         batch_wait: seconds that a call waits for others.
+        on_change: is called with the number of calls when it has changed.
     """
 
-    def __init__(self, max_calls: int, batch_wait: float) -> None:
-        self._max_calls, self._batch_wait = max_calls, batch_wait
+    def __init__(
+        self, max_calls: int, batch_wait: float, *, on_change: Callable[[int], None] = lambda length: None
+    ) -> None:
+        self._max_calls, self._batch_wait, self._on_change = max_calls, batch_wait, on_change
         self._calls: OrderedDict[Call, None] = OrderedDict()  # removes any call at once, unlike a deque
         self._size, self._is_closed = 0, False
         self._lock = threading.Lock()
@@ -81,6 +84,7 @@ class CallQueue:
                 self._has_calls.notify()
             if self._is_full():
                 self._has_batch.notify()
+            self._on_change(len(self._calls))
             return True
 
     def remove(self, call: Call) -> None:
@@ -89,6 +93,7 @@ class CallQueue:
             if call in self._calls:
                 del self._calls[call]
                 self._size -= len(call.body)
+                self._on_change(len(self._calls))
 
     def close(self) -> None:
         """Refuses further calls; `take` returns the remaining ones, then none."""
@@ -118,6 +123,7 @@ class CallQueue:
                 break
             batch.append(self._calls.popitem(last=False)[0])
             self._size -= len(batch[-1].body)
+        self._on_change(len(self._calls))
         return batch
 
     def _first(self) -> Call:
@@ -137,7 +143,7 @@ class Worker:
     """
 
     def __init__(self, models: ServedModels, limits: Limits, metrics: Metrics) -> None:
-        self.queue = CallQueue(limits.max_queue, limits.batch_wait)
+        self.queue = CallQueue(limits.max_queue, limits.batch_wait, on_change=metrics.set_queue_length)
         self._models, self._limits, self._metrics = models, limits, metrics
         self._thread = threading.Thread(target=self._run, name="tagging requests", daemon=True)
 

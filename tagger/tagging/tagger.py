@@ -30,7 +30,7 @@ from tagger.tagging.pools import build_sentence_pools
 from tagger.tagging.scorer import PreparedPool
 from tagger.tagging.scorer_choice import create_scorer
 from tagger.tagging.span_tags import SpanTags
-from tagger.tagging.texts import check_tokenizer, split_texts
+from tagger.tagging.texts import check_tokenizer, tag_texts
 from tagger.transformer.hidden_state_cache import HiddenStateCache
 
 BATCH_TOKENS, MAX_TOKENS = 4096, 1000
@@ -312,14 +312,10 @@ class Tagger:
             ConfigError: spaCy is missing or does not know the language; or an option does not fit the model.
         """
         language = language or self.model.config.data.language
-        check_tokenizer(self.model.config, language)
-        split = split_texts([texts] if isinstance(texts, str) else texts, language, newline)
+        check_tokenizer(self.model.config.data.tokenizer, language)
         options = DecodingOptions(probabilities, threshold, nbest, precision=precision)
-        tagged = self.stream((sentence for _, sentences in split for sentence in sentences), options)
-        documents = [
-            Document(text, tuple(replace(next(tagged), document=number) for _ in sentences))
-            for number, (text, sentences) in enumerate(split)
-        ]
+        all_texts = [texts] if isinstance(texts, str) else texts
+        documents = tag_texts(all_texts, language, newline, lambda sentences: self.stream(sentences, options))
         return documents[0] if isinstance(texts, str) else documents
 
     def stream(

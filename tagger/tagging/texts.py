@@ -1,12 +1,12 @@
 """Splitting of texts into sentences for tagging, as files of raw text are split."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from io import StringIO
 
 from tagger.choices import Newline
-from tagger.config import Config
+from tagger.data.document import Document
 from tagger.data.document_context import PassageNumbering
 from tagger.data.formats import spacy_library
 from tagger.data.formats import text as text_format
@@ -22,14 +22,14 @@ def passage_tokens(record: Record) -> int:
     return max(sum(map(len, record.sentences)), record.size // _CHARACTERS_PER_TOKEN)
 
 
-def check_tokenizer(config: Config, language: str) -> None:
+def check_tokenizer(trained: str | None, language: str) -> None:
     """Logs a line if texts are split by another tokenizer than those that a model was trained on.
 
     Args:
-        config: the config of the model; one that was trained on tokens names no tokenizer.
+        trained: the tokenizer in the config of the model; None if it was trained on tokens.
         language: the language of the texts.
     """
-    trained, present = config.data.tokenizer, spacy_library.describe_tokenizer(language)
+    present = spacy_library.describe_tokenizer(language)
     if trained is not None and present is not None and trained != present:
         log.warning("texts are split by the tokenizer %s; the model was trained on texts split by %s", present, trained)
 
@@ -52,3 +52,29 @@ def split_texts(texts: Iterable[str], language: str, newline: Newline = "break")
             sentences += [replace(sentence, document=passage) for sentence in record.sentences]
         split.append((text, sentences))
     return split
+
+
+def tag_texts(
+    texts: Iterable[str],
+    language: str,
+    newline: Newline,
+    tag: Callable[[Iterator[Sentence]], Iterator[Sentence]],
+) -> list[Document]:
+    """Returns the document of each text, split and tagged.
+
+    Args:
+        texts: the texts.
+        language: the language of the texts.
+        newline: whether a newline ends a sentence.
+        tag: returns the sentences of all texts, tagged.
+
+    Raises:
+        TypeError: a text is not a string.
+        ConfigError: spaCy is missing or does not know the language.
+    """
+    split = split_texts(texts, language, newline)
+    tagged = tag(sentence for _, sentences in split for sentence in sentences)
+    return [
+        Document(text, tuple(replace(next(tagged), document=number) for _ in sentences))
+        for number, (text, sentences) in enumerate(split)
+    ]

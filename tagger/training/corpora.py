@@ -102,6 +102,14 @@ def _warn_of_other_parts(data: Data, changed: Mapping[str, str | None]) -> None:
         log.warning("the %s data of the recipe remain; pass others as %s", " and ".join(roles), parameters)
 
 
+def without_test(config: Config) -> Config:
+    """Returns a config without test data."""
+    changed: dict[str, object] = {"test": None}
+    if config.data.implied_format == "datasets":
+        changed["splits"] = config.data.splits.model_copy(update=changed)
+    return config.model_copy(update={"data": config.data.model_copy(update=changed)})
+
+
 def with_resolved_columns(config: Config, train: Corpus) -> Config:
     """Returns a config with the format, the tag format, the tokenizer and the columns of the training data.
 

@@ -6,6 +6,7 @@ are exchanged.
 """
 
 import itertools
+import re
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -33,6 +34,7 @@ FILE_TIMEOUT = timedelta(hours=12)
 _MEETING_TIMEOUT = timedelta(minutes=10)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _FAULT = "fault"
+_SOURCE = re.compile(r"\[[^\]]*\.(cc|cpp|hpp):[0-9]+\] *")
 _Result = TypeVar("_Result")
 _connections = itertools.count()
 
@@ -129,13 +131,13 @@ class ConnectedRanks(Ranks):
         Raises:
             ConfigError: on every rank, if a value differs on any rank.
         """
-        first, *others = map(json_files.parse, self.gather(json_files.dump(dict(values))))
+        first, *received = map(json_files.parse, self.gather(json_files.dump(dict(values))))
         needed = "all ranks need the same version, device type, recipe and data"
         faults = [
             f"rank {rank} and rank 0 differ in their {name}; {needed}"
-            for rank, received in enumerate(others, 1)
-            for name in first.keys() | received.keys()
-            if received.get(name) != first.get(name)
+            for rank, values_of_rank in enumerate(received, 1)
+            for name in first.keys() | values_of_rank.keys()
+            if values_of_rank.get(name) != first.get(name)
         ]
         if faults:
             raise ConfigError(*sorted(faults))
@@ -165,10 +167,10 @@ class ConnectedRanks(Ranks):
         with suppress(RuntimeError):  # the store has ended, too
             if self._store.check([_FAULT]):
                 return f"stopped after the fault of {self._store.get(_FAULT).decode(errors='replace')}"
-        reason = str(error).strip().splitlines()[0][:200]
+        reason = _first_line(error)
         return (
-            "another process of the training has ended, or has not answered in time; continue with `resume=True`"
-            f" ({reason})"
+            f"another process of the training has ended, or has not answered in time ({reason}); continue with"
+            " `resume=True`"
         )
 
 
@@ -228,12 +230,17 @@ def _connect(device: torch.device, launch: Launch) -> Iterator[ConnectedRanks]:
             "gloo", store=store, rank=launch.rank, world_size=launch.count, timeout=_MEETING_TIMEOUT
         )
     except (RuntimeError, ValueError, OSError) as error:
-        reason = str(error).strip().splitlines()[0][:200]
+        reason = _first_line(error)
         raise ConfigError(f"rank {launch.rank} cannot reach the other processes: {reason}") from error
     try:
         yield ConnectedRanks(device, launch, store)
     finally:
         dist.destroy_process_group()
+
+
+def _first_line(error: Exception) -> str:
+    """Returns the first line of an error of torch, without the position in its source."""
+    return _SOURCE.sub("", str(error).strip()).split("\n")[0][:200]
 
 
 @cache

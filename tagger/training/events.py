@@ -1,4 +1,8 @@
-"""The events that a training reports to its callback."""
+"""The events that a training reports to its callback.
+
+A callback may end a training by an exception, which the training raises. At EpochEnd the model, a checkpoint and the
+records of the epoch are written, so that the training can be resumed.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -22,6 +22,7 @@ from tagger import plotting
 from tagger.errors import ModelError, StorageError
 from tagger.evaluation import SPANS, TOKENS, Counts, Report
 from tagger.io import atomic, json_files, regular_file
+from tagger.plotting import Panel, Series, Style
 from tagger.training.epoch_record import EpochRecord
 from tagger.training.run_dir import COUNTS, LOG, METRICS, PLOT
 
@@ -190,17 +191,32 @@ def plot(run_dir: Path, history: Sequence[EpochRecord]) -> None:
         return
     if not history:
         return
-    drawable = {
-        title: {name: [value if math.isfinite(value) else None for value in line] for name, line in lines.items()}
-        for title, lines in panels(history).items()
-    }
     try:
-        picture = plotting.draw_png(drawable, [record.epoch for record in history], logarithmic=_LOGARITHMIC)
+        picture = plotting.draw_png(_drawable(history))
         atomic.replace(run_dir / PLOT, picture)
     except plotting.PlotError as error:
         log.warning("no %s: %s", PLOT, error)
     except OSError as error:
         log.warning("no %s: it cannot be written: %s", PLOT, error.strerror or error)
+
+
+def _drawable(history: Sequence[EpochRecord]) -> list[Panel]:
+    epochs = [record.epoch for record in history]
+    return [
+        Panel(
+            title,
+            [
+                Series(epochs, [value if math.isfinite(value) else None for value in line], name, _style(name))
+                for name, line in lines.items()
+            ],
+            y_logarithmic=title in _LOGARITHMIC,
+        )
+        for title, lines in panels(history).items()
+    ]
+
+
+def _style(name: str) -> Style:
+    return "dashed" if name.endswith(" closed") else "line"
 
 
 def panels(history: Sequence[EpochRecord]) -> Panels:

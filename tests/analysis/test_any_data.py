@@ -1,6 +1,6 @@
 """Whatever a file holds, `check`, `init` and `split` end with a result or with errors that a user can read.
 
-By default 50 files of each kind; TAGGER_TEST_SCALE=10 makes them 2000.
+By default 20 files of each kind; TAGGER_TEST_SCALE=10 makes them 2000.
 """
 
 from contextlib import suppress
@@ -15,7 +15,7 @@ from tagger.errors import TaggerError
 from tests.robustness.runs import SCALE
 
 ANY = settings(
-    max_examples=50 if SCALE == 1 else 200 * SCALE,
+    max_examples=20 if SCALE == 1 else 200 * SCALE,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -160,7 +160,7 @@ def test_an_audit_is_resumed_only_with_its_own_arguments_and_data(recipe: Config
         tagger.audit(changed(recipe, "training.epochs=2"), out=copied, folds=3, repeats=1, resume=True)
     other = tmp_path / "train.conll"
     other.write_text(tiny_corpus())
-    with pytest.raises(ModelError, match="the training data has changed since the audit began"):
+    with pytest.raises(ModelError, match="the data has changed since the audit began"):
         tagger.audit(recipe, train=other, out=copied, folds=3, repeats=1, resume=True)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "audit.html").write_text("mine")

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from tagger.data.calibration import CONFIDENCE, Calibration, lower_bound
+from tagger.data.calibration import CONFIDENCE, Calibration, find_threshold, lower_bound
 
 
 def tail(count: int, correct: int, precision: float) -> float:
@@ -103,3 +103,30 @@ def test_the_promised_precision_is_missed_in_at_most_one_of_twenty_draws() -> No
 def test_numbers_out_of_range_are_refused(values: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"temperature|thresholds"):
         Calibration(**values)  # type: ignore[arg-type]
+
+
+def test_the_steps_give_the_threshold_of_every_precision() -> None:
+    draw = random.Random(3)
+    for _ in range(20):
+        total = draw.randint(0, 400)
+        spans = sorted((draw.random(), draw.random()) for _ in range(total))
+        rows = tuple(
+            (spans[first][0], total - first, sum(error < probability for probability, error in spans[first:]))
+            for first in range(0, total, 1 + total // 25)
+        )
+        calibration = Calibration(thresholds={"X": rows})
+        steps = calibration.list_threshold_steps()["X"]
+        assert [precision for precision, _ in steps] == sorted({precision for precision, _ in steps})
+        around = [math.nextafter(precision, side) for precision, _ in steps for side in (-math.inf, math.inf)]
+        for precision in [draw.random() for _ in range(50)] + [value for value in around if 0 <= value <= 1]:
+            assert find_threshold(steps, precision) == calibration.find_thresholds(precision)["X"]
+
+
+def test_a_step_may_have_no_threshold_although_the_next_one_has() -> None:
+    rows = ((0.0, 1000, 979), (0.9, 149, 100))  # the few spans lose their error unless they are too few to pass
+    calibration = Calibration(thresholds={"X": rows})
+    steps = calibration.list_threshold_steps()["X"]
+    thresholds = {0.969: 0.0, 0.9694: None, 0.9697: 0.0, 0.97: None}
+    for precision, threshold in thresholds.items():
+        assert calibration.find_thresholds(precision) == {"X": threshold}
+        assert find_threshold(steps, precision) == threshold

@@ -5,11 +5,13 @@ import json
 import shutil
 import subprocess
 import unicodedata
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from tagger.data.calibration import Calibration
 from tagger.data.vocab import casing, forms
 from tests.tagging import models
 
@@ -68,15 +70,17 @@ needs_packages = pytest.mark.skipif(
 @pytest.mark.slow
 def test_the_example_in_javascript_gives_the_golden_tags(tmp_path: Path) -> None:
     from tagger.export.onnx import exporter
-    from tests.export.models import calibrated
 
-    model = calibrated(models.make_model(document_context={"output_dim": 5}, casing=2), 1.3, PER=2.0)
+    thresholds = dict.fromkeys(("PER", "LOC"), ((0.05, 400, 380), (0.3, 300, 299)))
+    model = models.make_model(document_context={"output_dim": 5}, casing=2)
+    model = replace(model, calibration=Calibration(1.3, {"PER": 2.0}, thresholds))
     exporter.export(models.tagger(model), tmp_path / "onnx", sentences=20)
     done = run("tag.mjs", str(tmp_path / "onnx"))
     assert (done.returncode, done.stderr) == (0, "")
     assert "11 golden examples, 0 differences" in done.stdout
     golden = tmp_path / "onnx" / "golden.json"
     examples = json.loads(golden.read_text())
+    assert {"threshold", "precision"} < set(examples)
     examples["documents"][1][0]["tags"][0] = "X"
     golden.write_text(json.dumps(examples))
     done = run("tag.mjs", str(tmp_path / "onnx"))

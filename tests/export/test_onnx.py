@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 import tagger
 from tagger.choices import VectorDtype
 from tagger.cli import app
+from tagger.data.calibration import Calibration
 from tagger.data.sentence import Sentence
 from tagger.data.vocab import Vocab
 from tagger.errors import ConfigError, ModelError, StorageError
@@ -32,6 +33,7 @@ if find_spec("onnx") is None or find_spec("onnxruntime") is None:
 from tagger.export.onnx import OnnxTagger, chain, exporter, graph, network
 from tests.export.models import calibrated, documents, export_in_memory
 
+needs_spacy = pytest.mark.skipif(find_spec("spacy") is None, reason="needs the extra [text]")
 TINY: dict[str, Any] = {"hidden_size": 6}
 LAYERS: dict[str, dict[str, Any]] = {
     "lstm": {},
@@ -106,6 +108,68 @@ def test_a_threshold_removes_the_same_spans(scheme: str) -> None:
         assert_equal(
             export_in_memory(model).tag(documents(), **options), models.tagger(model).tag(documents(), **options)
         )
+
+
+THRESHOLDS = {"PER": ((0.05, 400, 300), (0.3, 300, 290), (0.6, 200, 199)), "LOC": ((0.1, 500, 450), (0.5, 300, 299))}
+
+
+@pytest.mark.parametrize("scheme", ["IOBES", "IOB2"])
+def test_a_precision_removes_the_same_spans(scheme: str, caplog: pytest.LogCaptureFixture) -> None:
+    model = replace(models.make_model(scheme=scheme), calibration=Calibration(1.2, {"LOC": 0.5}, THRESHOLDS))
+    exported, expected = export_in_memory(model), models.tagger(model)
+    counts = set()
+    for precision in (0.0, 0.7, 0.85, 0.9, 0.95, 1.0):
+        options = {"precision": precision, "probabilities": True}
+        caplog.clear()
+        actual = exported.tag(documents(), **options)
+        log = caplog.messages.copy()
+        caplog.clear()
+        assert_equal(actual, expected.tag(documents(), **options))
+        assert log == caplog.messages
+        counts.add(sum(len(sentence.spans) for sentence in actual))
+    assert len(counts) > 3
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"nbest": 2}, "an exported model has the best tags only, no n-best; use `tagger.load` for `nbest`"),
+        ({"threshold": 2}, "`threshold` must be from 0 to 1, got 2"),
+        ({"precision": -1}, "`precision` must be from 0 to 1, got -1"),
+        ({"threshold": 0.5, "precision": 0.5}, "omit `threshold` or `precision`"),
+        ({"precision": 0.5}, "`precision` needs a calibrated model; run `tagger calibrate` .*, and export it again"),
+    ],
+)
+def test_an_option_that_the_export_cannot_have_is_refused(
+    options: dict[str, Any], error: str, exported: OnnxTagger
+) -> None:
+    with pytest.raises(ConfigError, match=error):
+        exported.tag([], **options)
+    with pytest.raises(ConfigError, match=error):
+        exported.tag_text([], **options)
+
+
+def test_plain_tags_have_no_threshold_and_no_precision() -> None:
+    exported = export_in_memory(models.make_model(plain=5))
+    for name in ("threshold", "precision"):
+        with pytest.raises(ConfigError, match=f"a {name} removes spans; the model's tags are plain"):
+            exported.tag(["ba0"], **{name: 0.5})
+
+
+@needs_spacy
+def test_texts_are_split_and_tagged_as_by_the_tagger(exported: OnnxTagger, expected: Tagger) -> None:
+    texts = ["ba0 Ce1, DI2\nü3 (9)! ba0", "", "Ce1 ba0 " * 30]
+    options = {"probabilities": True, "threshold": 0.2}
+    for newline in ("break", "space"):
+        actual, wanted = (each.tag_text(texts, newline=newline, **options) for each in (exported, expected))
+        assert [one.text for one in actual] == texts
+        for left, right in zip(actual, wanted, strict=True):
+            assert_equal(left.sentences, right.sentences)
+            assert [one.offsets for one in left.sentences] == [one.offsets for one in right.sentences]
+    single = exported.tag_text(texts[0], language="de")
+    assert_equal(single.sentences, expected.tag_text(texts[0], language="de").sentences)
+    with pytest.raises(TypeError, match="a text is a string, got 7"):
+        exported.tag_text([7])  # type: ignore[list-item]
 
 
 def test_spans_without_a_type_have_tags_without_one() -> None:
@@ -222,6 +286,22 @@ def test_the_tagger_imports_no_torch_and_no_pydantic(directory: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_golden_examples_have_a_threshold_and_a_precision(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = replace(models.make_model(), calibration=Calibration(1.2, {"LOC": 0.5}, THRESHOLDS))
+    exporter.export(models.tagger(model), tmp_path / "onnx", sentences=20)
+    assert caplog.messages == []
+    golden = json.loads((tmp_path / "onnx" / "golden.json").read_text())
+    restored = OnnxTagger(tmp_path / "onnx")
+    for name in ("threshold", "precision"):
+        counts = [0, 0]
+        for document in golden["documents"]:
+            tagged = restored.tag([Sentence(tuple(row["tokens"])) for row in document], **{name: golden[name]})
+            assert [list(sentence.tags) for sentence in tagged] == [row[f"with_{name}"]["tags"] for row in document]
+            counts[0] += sum(len(row["spans"]) for row in document)
+            counts[1] += sum(len(row[f"with_{name}"]["spans"]) for row in document)
+        assert 0 < counts[1] < counts[0], name
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "preprocessing.json", "MANIFEST.json"])

@@ -45,6 +45,8 @@ def nodes() -> Iterator[None]:
     from ray.cluster_utils import Cluster
 
     size = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+    patch = pytest.MonkeyPatch()
+    patch.setenv("RAY_USAGE_STATS_ENABLED", "0")  # they are collected by a process of their own, and sent
     started = Cluster(initialize_head=True, head_node_args=size | {"include_dashboard": False})
     try:
         started.add_node(**size)
@@ -53,6 +55,7 @@ def nodes() -> Iterator[None]:
     finally:
         ray.shutdown()
         started.shutdown()
+        patch.undo()
 
 
 @pytest.fixture
@@ -259,7 +262,7 @@ def test_workers_import_nothing_from_the_current_directory(
     plain(folder / "in.txt")
     monkeypatch.setenv("RAY_ADDRESS", ray.get_runtime_context().gcs_address)
     options = ["--model", str(model_path), "--out", "out", "--from", "lines", "--to", "jsonl", "--device", "cpu"]
-    done = start_script(folder, ["tag", "in.txt", *options, "--engine", "ray"])
+    done = start_script(folder, ["tag", "in.txt", *options, "--engine", "ray", "--workers", "1"])
     assert (done.returncode, proofs(folder)) == (0, []), done.stderr
     assert len(rows(folder / "out").splitlines()) == len(WORDS)
 

@@ -1,5 +1,6 @@
 """Hidden states of tokens equal those of the transformers library, sentence by sentence; the mixes are right."""
 
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -55,6 +56,7 @@ def tensors_of(pretrained: Pretrained, windows: Windows, sentences: list[int] | 
     return windows.to_tensors(pretrained.padding_id)
 
 
+@cache
 def reference_hidden_states(folder: Path, kind: str) -> list[tuple[list[Tensor], list[list[int]]]]:
     """For each sentence by itself, the hidden states (S, H) of each layer and the subwords of each token."""
     from tokenizers import Tokenizer, pre_tokenizers

@@ -14,7 +14,7 @@ pytestmark = [
     pytest.mark.skipif(torch.cuda.is_available(), reason="the GPU here runs these kernels compiled"),
     pytest.mark.filterwarnings("ignore::RuntimeWarning:triton"),  # the logarithm of 0 is -inf, as it must be
 ]
-LENGTHS = [5, 1, 3]
+LENGTHS = [4, 1, 2]
 TRITON = Backend("triton", "cpu")
 
 
@@ -27,9 +27,9 @@ def _interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def chains(tags: int, *, forbidding: bool) -> Chains:
-    """Returns random scores in float32; of each kind one is forbidden if there are tags enough."""
+    """Returns random scores in float32; of each kind one may be forbidden."""
     scores = draw(LENGTHS, tags, seed=tags, spread=1.5, backend=TRITON)
-    if forbidding and tags > 2:
+    if forbidding:
         scores.transitions[0, 1] = scores.start[1] = scores.end[0] = -math.inf
     return scores
 
@@ -39,12 +39,13 @@ def gold(tags: int) -> Tensor:
     return torch.full((len(LENGTHS), max(LENGTHS)), tags - 1)
 
 
-@pytest.mark.parametrize("tags", [1, 2, 5, 17, 33])
-@pytest.mark.parametrize("forbidding", [False, True])
+@pytest.mark.parametrize(
+    ("tags", "forbidding"), [(1, False), (2, False), (5, False), (5, True), (17, True), (33, False)]
+)
 @pytest.mark.parametrize(
     "quantity", ["log_partition", "loss", "loss of weighted tags", "loss of partial gold", "marginals", "best_path"]
 )
-def test_the_interpreted_kernel_equals_the_torch_kernel(quantity: str, forbidding: bool, tags: int) -> None:
+def test_the_interpreted_kernel_equals_the_torch_kernel(quantity: str, tags: int, forbidding: bool) -> None:
     scores = chains(tags, forbidding=forbidding)
     reference = scores.on("cpu", torch.float64)
     for found, expected in zip(

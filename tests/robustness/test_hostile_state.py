@@ -1,6 +1,6 @@
 """A state that its author made to harm is refused before a step is taken: it never crashes the process.
 
-By default 40 states for each of five optimizers; TAGGER_TEST_SCALE=10 makes them 1000.
+By default 15 states for each of five optimizers; TAGGER_TEST_SCALE=10 makes them 1000.
 """
 
 import copy
@@ -173,7 +173,7 @@ def try_states(run: Path, count: int, report: Path) -> None:
 
 
 def test_no_changed_state_crashes_the_process(run: Path, tmp_path: Path) -> None:
-    count = 40 if SCALE == 1 else 100 * SCALE
+    count = 15 if SCALE == 1 else 100 * SCALE
     process = child(try_states, run, count, tmp_path / "report")
     code = ended(process, 60 * SCALE)
     refused, wrong = json.loads((tmp_path / "report").read_text())

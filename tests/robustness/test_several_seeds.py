@@ -36,6 +36,14 @@ from tests.robustness.runs import (
 SEEDS = (1, 2)
 
 
+@pytest.fixture(autouse=True)
+def _no_plots(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hides matplotlib from the processes of the seeds: to draw takes longer than to train."""
+    folder = tmp_path_factory.mktemp("hidden")
+    (folder / "matplotlib.py").write_text("raise ImportError('hidden')\n")
+    monkeypatch.syspath_prepend(folder)
+
+
 @pytest.fixture(scope="module")
 def whole(config: Config, tmp_path_factory: pytest.TempPathFactory) -> ExperimentResult:
     """The seeds one after the other, in this process, never disturbed."""
@@ -77,13 +85,7 @@ def wait_until_free(run: Path) -> None:
                     time.sleep(0.05)
 
 
-def test_seeds_in_parallel_end_like_seeds_in_sequence(config: Config, whole: ExperimentResult, tmp_path: Path) -> None:
-    found = experiments.train(config, SEEDS, tmp_path / "run", jobs=2, device="cpu")
-    assert [result.dev for result in found.results] == [result.dev for result in whole.results]
-    assert_same(tmp_path / "run", whole)
-
-
-def test_killed_seeds_resume_and_end_like_uninterrupted_ones(
+def test_killed_seeds_resume_in_parallel_and_end_like_seeds_in_sequence(
     config: Config, whole: ExperimentResult, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -93,7 +95,8 @@ def test_killed_seeds_resume_and_end_like_uninterrupted_ones(
     assert ended(process) == -signal.SIGKILL
     wait_until_free(run)
     assert not any((run / f"seed-{seed}" / "counts.json").exists() for seed in SEEDS)
-    experiments.resume(run, device="cpu")
+    found = experiments.resume(run, jobs=2, device="cpu")
+    assert [result.dev for result in found.results] == [result.dev for result in whole.results]
     assert_same(run, whole)
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -212,6 +213,7 @@ def test_a_port_in_use_is_an_error_of_one_line(model_path: Path) -> None:
         (["{tmp}", "--host", "256.256.256.256"], "cannot listen at 256.256.256.256"),
         (["{tmp}", "--allow-language", "qq"], "language 'qq': spaCy does not support it"),
         (["{tmp}", "--timeout", "0"], "Invalid value for '--timeout'"),
+        (["{tmp}", "--processes", "0"], "Invalid value for '--processes'"),
         ([], "Missing argument 'MODEL'"),
     ],
 )
@@ -224,8 +226,18 @@ def test_faults_of_a_user_are_errors_of_one_line(tmp_path: Path, arguments: list
     assert errors.count("\n") == 1
 
 
+def test_several_processes_need_a_system_that_lets_them_share_a_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tagger.serving.serve.os", SimpleNamespace(name="nt"))
+    code, errors = run(tmp_path, "--processes", 2)
+    assert code == 2
+    assert errors == "several --processes cannot share a socket on Windows; start the server with one\n"
+
+
 def test_a_missing_extra_is_an_error_of_one_line(model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "tagger.serving.app", raising=False)
-    monkeypatch.delattr("tagger.serving.app", raising=False)
+    for name in ("app", "process", "supervisor"):
+        monkeypatch.delitem(sys.modules, f"tagger.serving.{name}", raising=False)
+        monkeypatch.delattr(f"tagger.serving.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "fastapi", None)
     assert run(model_path) == (2, "the server needs FastAPI: pip install 'bilstm-crf-tagger[serve]'\n")

@@ -52,6 +52,14 @@ TRAINABLE = (
 )
 
 
+OVERRIDES = {
+    "frozen_run": (),
+    "trained_run": TRAINABLE,
+    "late_run": (*TRAINABLE, "training.fine_tuning.frozen_epochs=1"),
+}
+"""The overrides of the fixtures of finished runs."""
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a corpus and a random transformer."""
@@ -86,6 +94,12 @@ def frozen_run(folder: Path) -> Path:
 def trained_run(folder: Path) -> Path:
     """A finished run with a trainable transformer."""
     return training.train(recipe(folder, *TRAINABLE), folder / "trained", device="cpu").run_dir
+
+
+@pytest.fixture(scope="module")
+def late_run(folder: Path) -> Path:
+    """A finished run with a transformer that is trained from the second epoch on."""
+    return training.train(recipe(folder, *OVERRIDES["late_run"]), folder / "late", device="cpu").run_dir
 
 
 def test_a_frozen_transformer_stays_as_it_is_and_the_model_includes_it(folder: Path, frozen_run: Path) -> None:
@@ -172,13 +186,12 @@ class _StopAfter:
                 raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("overrides", [(), TRAINABLE, (*TRAINABLE, "training.fine_tuning.frozen_epochs=1")])
-@pytest.mark.parametrize("steps", [3, 7])
+@pytest.mark.parametrize(("run", "steps"), [("frozen_run", 7), ("trained_run", 3), ("late_run", 3), ("late_run", 7)])
 def test_a_resumed_training_ends_with_the_same_weights(
-    folder: Path, tmp_path: Path, overrides: tuple[str, ...], steps: int
+    folder: Path, tmp_path: Path, run: str, steps: int, request: pytest.FixtureRequest
 ) -> None:
-    config = recipe(folder, *overrides, "training.checkpoint_steps=1")
-    whole = training.train(config, tmp_path / "whole", device="cpu").run_dir
+    whole = request.getfixturevalue(run)
+    config = recipe(folder, *OVERRIDES[run], "training.checkpoint_steps=1")
     with pytest.raises(KeyboardInterrupt):
         training.train(config, tmp_path / "part", device="cpu", callback=_StopAfter(steps))
     training.resume(tmp_path / "part", device="cpu")
@@ -338,13 +351,12 @@ def test_a_training_starts_from_a_model_with_the_same_transformer(
             training.train(recipe(folder, *overrides), tmp_path / "other", device="cpu", init_from=model)
 
 
-@pytest.mark.parametrize("overrides", [(), TRAINABLE])
+@pytest.mark.parametrize("run", ["frozen_run", "trained_run"])
 def test_a_training_learns_from_the_marginals_of_a_model_with_a_transformer(
-    folder: Path, tmp_path: Path, overrides: tuple[str, ...]
+    folder: Path, tmp_path: Path, run: str, request: pytest.FixtureRequest
 ) -> None:
-    config = recipe(folder, *overrides, "training.epochs=1")
-    teacher = training.train(config, tmp_path / "teacher", device="cpu").model_dir
-    config = recipe(folder, *overrides, "training.epochs=2", "training.distill=true", "data.annotated_types=[]")
+    teacher = request.getfixturevalue(run) / "model-best"
+    config = recipe(folder, *OVERRIDES[run], "training.distill=true", "data.annotated_types=[]")
     whole = training.train(config, tmp_path / "whole", device="cpu", init_from=teacher).model_dir
     with pytest.raises(KeyboardInterrupt):
         training.train(config, tmp_path / "part", device="cpu", init_from=teacher, callback=_StopAfter(7))

@@ -32,7 +32,7 @@ const numberItems = (items) => new Map(items.map((item, id) => [item, id]));
 /** Turns documents into inputs; `settings` is the content of preprocessing.json. */
 export class Preprocessor {
   constructor(settings) {
-    if (settings.format !== 1) throw new Error(`format ${settings.format}, expected 1`);
+    if (settings.format !== 2) throw new Error(`format ${settings.format}, expected 2`);
     this.settings = settings;
     this.words = numberItems(settings.words);
     this.characters = numberItems(settings.characters);
@@ -142,19 +142,36 @@ export class Preprocessor {
     return Object.fromEntries(this.settings.inputs.map((name) => [name, inputs[name]]));
   }
 
-  /** Returns tags, spans and probabilities of a sentence, given its row in the outputs and its number of tokens. */
-  decode(outputs, row, length) {
+  /** Returns the least probability of the spans of each type, given `{ threshold }` or `{ precision }`. */
+  findThresholds({ threshold, precision }) {
+    const types = new Set(this.settings.tags.filter((tag) => tag !== "O").map((tag) => tag.slice(2)));
+    if (threshold !== undefined) return Object.fromEntries(Array.from(types, (type) => [type, threshold]));
+    const find = (steps) => (steps ?? []).find(([highest]) => highest >= precision)?.[1] ?? Infinity;
+    return Object.fromEntries(Array.from(types, (type) => [type, find(this.settings.thresholds[type])]));
+  }
+
+  /** Returns tags, spans and probabilities of a sentence, given its row in the outputs and its number of tokens.
+   * With `thresholds`, less probable spans are removed. */
+  decode(outputs, row, length, thresholds) {
     const columns = outputs.path.dims[1];
     const path = Array.from(outputs.path.data.slice(row * columns, row * columns + length), Number);
-    const tagCount = this.settings.tags.length;
-    const probabilities = path.map((tag, token) => outputs.marginals.data[(row * columns + token) * tagCount + tag]);
-    const tags = path.map((tag) => this.settings.tags[tag]);
-    const spans = this.settings.scheme === null ? [] : findSpans(tags);
+    let tags = path.map((tag) => this.settings.tags[tag]);
+    let spans = this.settings.scheme === null ? [] : findSpans(tags);
     for (const span of spans) {
       const probability = outputs.span_probabilities.data[row * columns + span.end - 1];
       span.probability = scaleLogOdds(probability, this.settings.type_temperatures[span.type] ?? 1);
-      probabilities.fill(span.probability, span.start, span.end); // a token of a span has the probability of the span
     }
+    if (thresholds !== undefined) {
+      spans = spans.filter((span) => span.probability >= thresholds[span.type]);
+      tags = buildTags(spans, length, this.settings.scheme);
+    }
+    const tagCount = this.settings.tags.length;
+    const probabilities = tags.map((tag, token) => {
+      const id = this.settings.tags.indexOf(tag);
+      return outputs.marginals.data[(row * columns + token) * tagCount + id];
+    });
+    // A token of a span has the probability of the span.
+    for (const span of spans) probabilities.fill(span.probability, span.start, span.end);
     return { tags: this.isUntyped ? tags.map((tag) => tag[0]) : tags, spans, probabilities };
   }
 }
@@ -177,4 +194,21 @@ export function findSpans(tags) {
     before = tag;
   });
   return spans;
+}
+
+/** Returns the tags of spans in a scheme. */
+export function buildTags(spans, length, scheme) {
+  const tags = new Array(length).fill("O");
+  let previous; // the span before
+  for (const span of spans) {
+    const { type, start, end } = span;
+    const touches = previous !== undefined && previous.end === start && previous.type === type;
+    for (let token = start; token < end; token += 1) {
+      let prefix = token === start && (scheme !== "IOB1" || touches) ? "B" : "I";
+      if (scheme === "IOBES" && token === end - 1) prefix = token === start ? "S" : "E";
+      tags[token] = `${prefix}-${type}`;
+    }
+    previous = span;
+  }
+  return tags;
 }

@@ -1,7 +1,6 @@
 """Writes a model as ONNX after a comparison with the model in PyTorch."""
 
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +83,7 @@ def export(
     contents = {
         files.GRAPH: data,
         files.PREPROCESSING: preprocessing.to_bytes(),
-        files.GOLDEN: golden.to_bytes(model, partial((exported if quantize else tagger).tag, probabilities=True)),
+        files.GOLDEN: golden.to_bytes(model, preprocessing, (exported if quantize else tagger).tag),
     }
     files.write(directory, contents, overwrite=overwrite)
     return ExportResult(directory, quantize, len(data) / 1e6, agreement)
@@ -118,4 +117,7 @@ def describe_preprocessing(model: TaggerModel) -> Preprocessing:
         characters=model.characters,
         temperature=model.calibration.temperature,
         type_temperatures=model.calibration.type_temperatures,
+        thresholds=model.calibration.list_threshold_steps(),
+        language=model.config.data.language,
+        tokenizer=model.config.data.tokenizer,
     )

@@ -7,12 +7,13 @@ from typing import Any
 from tagger import __version__
 from tagger.choices import Scheme
 from tagger.data import document_context
+from tagger.data.calibration import ThresholdSteps
 from tagger.data.vocab import CASINGS, SPECIAL, Vocab
 from tagger.data.word_encoding import MAX_CHARACTERS
 from tagger.errors import ModelError
 from tagger.io import json_files
 
-FORMAT = 1
+FORMAT = 2
 """The version of the format of an export."""
 
 
@@ -42,6 +43,9 @@ class _Header:
     scheme: Scheme | None
     temperature: float
     type_temperatures: dict[str, float]
+    thresholds: dict[str, ThresholdSteps]
+    language: str
+    tokenizer: str | None
     limits: Limits
     casings: list[str]
 
@@ -58,6 +62,9 @@ class Preprocessing:
         characters: the characters, in the order of their ids.
         temperature: the calibration temperature, which the graph applies.
         type_temperatures: temperatures of types of spans, which the program applies.
+        thresholds: by type, the threshold of each precision; empty if the model has none.
+        language: the language of texts, an ISO code.
+        tokenizer: the tokenizer that split the texts that the model was trained on; None if they were tokens.
     """
 
     inputs: tuple[str, ...]
@@ -67,6 +74,9 @@ class Preprocessing:
     characters: Vocab
     temperature: float
     type_temperatures: dict[str, float]
+    thresholds: dict[str, ThresholdSteps]
+    language: str
+    tokenizer: str | None
 
     def to_bytes(self) -> bytes:
         """Returns the content of `preprocessing.json`."""
@@ -78,6 +88,9 @@ class Preprocessing:
             scheme=self.scheme,
             temperature=self.temperature,
             type_temperatures=self.type_temperatures,
+            thresholds=self.thresholds,
+            language=self.language,
+            tokenizer=self.tokenizer,
             limits=Limits(),
             casings=list(CASINGS),
         )
@@ -114,6 +127,9 @@ class Preprocessing:
             Vocab(characters),
             header.temperature,
             header.type_temperatures,
+            header.thresholds,
+            header.language,
+            header.tokenizer,
         )
 
 
@@ -136,3 +152,7 @@ def _check(header: _Header, tags: list[str], characters: list[str], words: list[
             raise ValueError(f"{key}: expected {SPECIAL[0]}, {SPECIAL[1]} and distinct entries")
     if any(not temperature > 0 for temperature in header.type_temperatures.values()):
         raise ValueError("type_temperatures: expected numbers above 0")
+    for steps in header.thresholds.values():
+        precisions = [precision for precision, _ in steps]
+        if precisions != sorted(precisions) or not all(0 <= threshold <= 1 for _, threshold in steps if threshold):
+            raise ValueError("thresholds: expected rising precisions, and thresholds from 0 to 1")

@@ -3,16 +3,20 @@
 Shapes in this module: B sentences, T tokens in the longest one, K tags.
 """
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, count
+from itertools import count
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
+from tagger.choices import Newline, list_briefly
 from tagger.data import schemes
 from tagger.data.batch_order import batch_limit, split_into_batches
-from tagger.data.calibration import scale_log_odds
+from tagger.data.calibration import find_threshold, scale_log_odds
+from tagger.data.document import Document
 from tagger.data.document_context import number_passages
 from tagger.data.sentence import Sentence, Span
 from tagger.errors import ConfigError, ModelError
@@ -22,7 +26,9 @@ from tagger.export.onnx.preprocessing import Preprocessing
 from tagger.export.onnx.session import Array, GraphSession
 from tagger.tagging.conversion import to_sentence
 from tagger.tagging.pools import build_sentence_pools
+from tagger.tagging.texts import check_tokenizer, tag_texts
 
+log = logging.getLogger(__name__)
 BATCH_TOKENS = 4096
 _MAX_PAIRS = 1 << 24
 """Pairs of tags in a step of the largest batch."""
@@ -30,12 +36,23 @@ _MAX_PAIRS = 1 << 24
 
 @dataclass(frozen=True)
 class _Options:
+    """What to compute besides tags.
+
+    Attributes:
+        probabilities: whether tags and spans get their probability.
+        thresholds: by type, the least probability of spans; other types have no spans. None removes no spans.
+    """
+
     probabilities: bool
-    threshold: float | None
+    thresholds: Mapping[str, float] | None
 
     @property
     def needs_probabilities(self) -> bool:
-        return self.probabilities or self.threshold is not None
+        return self.probabilities or self.thresholds is not None
+
+    def keeps(self, span: Span) -> bool:
+        assert self.thresholds is not None
+        return span.type in self.thresholds and _probability(span) >= self.thresholds[span.type]
 
 
 class OnnxTagger:
@@ -110,6 +127,8 @@ class OnnxTagger:
         *,
         probabilities: bool = False,
         threshold: float | None = None,
+        precision: float | None = None,
+        nbest: int = 0,
     ) -> list[Sentence]:
         """Returns the sentences with tags and spans, in their order.
 
@@ -120,23 +139,115 @@ class OnnxTagger:
             sentences: what to tag.
             probabilities: give spans, and tags outside of spans, their probability.
             threshold: leave out spans with a lower probability.
+            precision: leave out spans below the threshold of their type that has at least this precision, with 95 %
+                confidence on the data that the model was calibrated on.
+            nbest: must be 0: the graph has the best tags only.
 
         Raises:
             TypeError: `sentences` is a string, one of them is not a sentence, or a token is not a string.
             ValueError: a token is empty.
-            ConfigError: the threshold is not in [0, 1], or the model's tags are plain.
+            ConfigError: an option does not fit the model.
             ModelError: the model's scores are not finite.
         """
         if isinstance(sentences, str):
             raise TypeError("tag() takes a list of sentences; put a single one in a list")
-        if threshold is not None and not 0 <= threshold <= 1:
-            raise ConfigError(f"the threshold must be a probability from 0 to 1, got {threshold}")
-        if threshold is not None and self._preprocessing.scheme is None:
-            raise ConfigError("a threshold removes spans; the model's tags are plain")
-        options = _Options(probabilities, threshold)
-        converted = map(to_sentence, sentences, count())
-        pools = build_sentence_pools(converted, by_passage=self._has_passages)
-        return list(chain.from_iterable(self._tag_pool(pool, options) for pool in pools))
+        options = self._build_options(probabilities, threshold, precision, nbest)
+        return list(self._stream(map(to_sentence, sentences, count()), options))
+
+    @overload
+    def tag_text(  # type: ignore[overload-overlap]  # a string is an iterable of strings, too
+        self,
+        texts: str,
+        *,
+        language: str | None = None,
+        newline: Newline = "break",
+        probabilities: bool = False,
+        threshold: float | None = None,
+        precision: float | None = None,
+        nbest: int = 0,
+    ) -> Document: ...
+
+    @overload
+    def tag_text(
+        self,
+        texts: Iterable[str],
+        *,
+        language: str | None = None,
+        newline: Newline = "break",
+        probabilities: bool = False,
+        threshold: float | None = None,
+        precision: float | None = None,
+        nbest: int = 0,
+    ) -> list[Document]: ...
+
+    def tag_text(
+        self,
+        texts: str | Iterable[str],
+        *,
+        language: str | None = None,
+        newline: Newline = "break",
+        probabilities: bool = False,
+        threshold: float | None = None,
+        precision: float | None = None,
+        nbest: int = 0,
+    ) -> Document | list[Document]:
+        """Returns the document of a text, or a list of documents for several texts, split and tagged.
+
+        The arguments, the splitting and the errors are those of `Tagger.tag_text`. It needs spaCy, which imports torch
+        where torch is installed.
+        """
+        language = language or self._preprocessing.language
+        check_tokenizer(self._preprocessing.tokenizer, language)
+        options = self._build_options(probabilities, threshold, precision, nbest)
+        all_texts = [texts] if isinstance(texts, str) else texts
+        documents = tag_texts(all_texts, language, newline, lambda sentences: self._stream(sentences, options))
+        return documents[0] if isinstance(texts, str) else documents
+
+    def _build_options(
+        self, probabilities: bool, threshold: float | None, precision: float | None, nbest: int
+    ) -> _Options:
+        """Returns options for the decoding.
+
+        Raises:
+            ConfigError: an option does not fit the model.
+        """
+        if nbest:
+            raise ConfigError("an exported model has the best tags only, no n-best; use `tagger.load` for `nbest`")
+        for name, value in (("threshold", threshold), ("precision", precision)):
+            if value is not None and not 0 <= value <= 1:
+                raise ConfigError(f"`{name}` must be from 0 to 1, got {value}")
+            if value is not None and self._preprocessing.scheme is None:
+                raise ConfigError(f"a {name} removes spans; the model's tags are plain")
+        if threshold is not None:
+            if precision is not None:
+                raise ConfigError("`precision` selects a threshold for each type; omit `threshold` or `precision`")
+            return _Options(probabilities, dict.fromkeys(self.span_types, threshold))
+        return _Options(probabilities, None if precision is None else self._find_thresholds(precision))
+
+    def _find_thresholds(self, precision: float) -> dict[str, float]:
+        """Returns the threshold of each type with this precision.
+
+        Raises:
+            ConfigError: the model is not calibrated.
+        """
+        steps = self._preprocessing.thresholds
+        if not steps:
+            raise ConfigError(
+                "`precision` needs a calibrated model; run `tagger calibrate` with annotated data, and export it again"
+            )
+        selected = {name: find_threshold(steps.get(name, ()), precision) for name in self.span_types}
+        if imprecise := [name for name, threshold in selected.items() if threshold is None]:
+            log.warning(
+                "no spans of these types: at no threshold is their precision %s with 95 %% confidence: %s",
+                precision,
+                list_briefly(imprecise),
+            )
+        return {name: threshold for name, threshold in selected.items() if threshold is not None}
+
+    def _stream(self, sentences: Iterable[Sentence], options: _Options) -> Iterator[Sentence]:
+        """Yields the sentences with tags, in their order."""
+        for pool in build_sentence_pools(sentences, by_passage=self._has_passages):
+            yield from self._tag_pool(pool, options)
 
     def _tag_pool(self, pool: Sequence[Sentence], options: _Options) -> list[Sentence]:
         """Returns the sentences of a pool with tags; sentences without tokens stay as they are."""
@@ -169,8 +280,8 @@ class OnnxTagger:
         spans = schemes.tags_to_spans(tags) if scheme else ()
         if options.needs_probabilities and spans:
             spans = self._add_probabilities(spans, outputs[ports.SPAN_PROBABILITIES])
-        if scheme and options.threshold is not None:
-            spans = tuple(span for span in spans if _probability(span) >= options.threshold)
+        if scheme and options.thresholds is not None:
+            spans = tuple(filter(options.keeps, spans))
             tags = schemes.spans_to_tags(spans, length, scheme)
             ids = [self._tag_ids[tag] for tag in tags]
         probabilities: tuple[float, ...] = ()

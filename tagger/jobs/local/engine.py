@@ -292,7 +292,7 @@ def _find_work(tagger: Tagger, job: Job, stdin: BinaryIO) -> _Work:
     input_formats = [job.formats.input_format] * len(items) if job.formats.input_format else _guess_formats(items)
     check_unused_options(job.formats, input_formats)
     if any(FORMATS[input_format].holds_texts for input_format in input_formats):
-        check_tokenizer(tagger.model.config, job.formats.language_of(tagger.model))
+        check_tokenizer(tagger.model.config.data.tokenizer, job.formats.language_of(tagger.model))
     if any(
         item.path is None and input_format == "parquet" for item, input_format in zip(items, input_formats, strict=True)
     ):
