@@ -35,7 +35,7 @@ class Task(NamedTuple, Generic[_Value]):
     is_large: bool = False
 
 
-class _Answer(NamedTuple):
+class _Reply(NamedTuple):
     """What a worker sends: the number of the task, its result or error, and the messages that were logged."""
 
     number: int
@@ -67,14 +67,14 @@ def map_in_processes(
     seen: set[str] = set()
 
     def take() -> _Result:
-        answer = workers.take()
-        for message in answer.messages:
+        reply = workers.take()
+        for message in reply.messages:
             if message not in seen:
                 seen.add(message)
                 logging.getLogger(logger).info("%s", message)
-        if answer.error is not None:
-            raise answer.error
-        result: _Result = answer.result
+        if reply.error is not None:
+            raise reply.error
+        result: _Result = reply.result
         return result
 
     with _open_workers(function, processes, logger) as workers:
@@ -94,38 +94,42 @@ class _Worker(NamedTuple):
 
     process: ForkProcess
     tasks: Connection
-    answers: Connection
+    replies: Connection
 
     @classmethod
-    def start(cls, function: Callable[[Any], Any], logger: str, others: Sequence["_Worker"]) -> "_Worker":
+    def start(cls, function: Callable[[Any], Any], logger: str, started: Sequence["_Worker"]) -> "_Worker":
         """Returns a new worker, which closes the pipes of the others that it inherits."""
         context = multiprocessing.get_context("fork")
         task_reader, task_writer = context.Pipe(duplex=False)
-        answer_reader, answer_writer = context.Pipe(duplex=False)
-        inherited = [task_writer, answer_reader, *(pipe for other in others for pipe in (other.tasks, other.answers))]
-        process = context.Process(target=_work, args=(function, logger, task_reader, answer_writer, inherited))
+        reply_reader, reply_writer = context.Pipe(duplex=False)
+        inherited = [
+            task_writer,
+            reply_reader,
+            *(pipe for worker in started for pipe in (worker.tasks, worker.replies)),
+        ]
+        process = context.Process(target=_work, args=(function, logger, task_reader, reply_writer, inherited))
         process.start()
         task_reader.close()
-        answer_writer.close()
-        return cls(process, task_writer, answer_reader)
+        reply_writer.close()
+        return cls(process, task_writer, reply_reader)
 
 
 class _Workers:
-    """Workers that compute numbered tasks. A thread receives their answers, so that none waits to send one."""
+    """Workers that compute numbered tasks. A thread receives their replies, so that none waits to send one."""
 
     def __init__(self, workers: Sequence[_Worker]) -> None:
         self.pending = 0
         self._workers = workers
         self._submitted = 0
-        self._tasks = dict.fromkeys(range(len(workers)), 0)  # of each worker that have no answer yet
-        self._owners: dict[int, int] = {}  # the worker of each task that has no answer yet
-        self._answers: dict[int, _Answer] = {}  # those that were not taken yet
-        self._received: SimpleQueue[_Answer | None] = SimpleQueue()  # None after a worker was killed
+        self._tasks = dict.fromkeys(range(len(workers)), 0)  # of each worker that have no reply yet
+        self._owners: dict[int, int] = {}  # the worker of each task that has no reply yet
+        self._replies: dict[int, _Reply] = {}  # those that were not taken yet
+        self._received: SimpleQueue[_Reply | None] = SimpleQueue()  # None after a worker was killed
         self._thread = threading.Thread(target=self._receive, daemon=True)
         self._thread.start()
 
     def is_full(self) -> bool:
-        """Returns whether an answer is taken before the next task is submitted."""
+        """Returns whether a reply is taken before the next task is submitted."""
         return self.pending >= _TASKS_PER_PROCESS * len(self._workers)
 
     def submit(self, value: object) -> None:
@@ -141,27 +145,27 @@ class _Workers:
         self._submitted += 1
         self.pending += 1
 
-    def take(self) -> _Answer:
-        """Returns the answer for the first task whose answer was not taken yet."""
+    def take(self) -> _Reply:
+        """Returns the reply for the first task whose reply was not taken yet."""
         number = self._submitted - self.pending
-        while number not in self._answers:
+        while number not in self._replies:
             self._collect(may_wait=True)
         self.pending -= 1
-        return self._answers.pop(number)
+        return self._replies.pop(number)
 
     def _collect(self, *, may_wait: bool) -> None:
-        """Takes over the answers that were received; waits for one if `may_wait`."""
+        """Takes over the replies that were received; waits for one if `may_wait`."""
         while may_wait or not self._received.empty():
-            answer = self._received.get()
-            if answer is None:
+            reply = self._received.get()
+            if reply is None:
                 raise _killed()
-            self._tasks[self._owners.pop(answer.number)] -= 1
-            self._answers[answer.number] = answer
+            self._tasks[self._owners.pop(reply.number)] -= 1
+            self._replies[reply.number] = reply
             may_wait = False
 
     def _receive(self) -> None:
-        """Receives answers until the first worker ends."""
-        pipes = [worker.answers for worker in self._workers]
+        """Receives replies until the first worker ends."""
+        pipes = [worker.replies for worker in self._workers]
         while True:
             for pipe in wait(pipes):
                 try:
@@ -179,7 +183,7 @@ class _Workers:
         self._thread.join()
         for worker in self._workers:
             worker.tasks.close()
-            worker.answers.close()
+            worker.replies.close()
 
 
 def _killed() -> TaggerError:
@@ -224,7 +228,7 @@ def _work(
     function: Callable[[Any], Any],
     logger: str,
     tasks: Connection,
-    answers: Connection,
+    replies: Connection,
     inherited: Sequence[Connection],
 ) -> None:
     """Computes tasks in a worker process until it is killed or the first process dies."""
@@ -239,10 +243,10 @@ def _work(
         number, value = waiting.get()
         handler.messages.clear()
         try:
-            answer = _Answer(number, function(value), None, list(handler.messages))
+            reply = _Reply(number, function(value), None, list(handler.messages))
         except Exception as error:  # the first process raises it
-            answer = _Answer(number, None, error, list(handler.messages))
-        answers.send(answer)
+            reply = _Reply(number, None, error, list(handler.messages))
+        replies.send(reply)
 
 
 def _collect_messages(logger: str) -> _Handler:
