@@ -141,7 +141,7 @@ def main() -> None:
 
     metrics = Metrics(Path(os.environ[FOLDER_VARIABLE]))
     try:
-        listener = server.bind_beside(socket.socket(fileno=task.descriptor))
+        listener = server.bind_to_same_address(socket.socket(fileno=task.descriptor))
         run(task.settings, listener, report_start, metrics)
     except TaggerError as error:
         print(json.dumps(error.faults), file=output, flush=True)

@@ -30,7 +30,7 @@ def bind(host: str, port: int, *, is_shared: bool = False) -> socket.socket:
     Args:
         host: the address.
         port: the port; 0 picks a free one.
-        is_shared: whether `bind_beside` may give other sockets the same address.
+        is_shared: whether `bind_to_same_address` may give other sockets the same address.
 
     Raises:
         ConfigError: the address cannot be used.
@@ -49,7 +49,7 @@ def bind(host: str, port: int, *, is_shared: bool = False) -> socket.socket:
         return listener
 
 
-def bind_beside(listener: socket.socket) -> socket.socket:
+def bind_to_same_address(listener: socket.socket) -> socket.socket:
     """Returns the socket with which one of several processes listens, given a shared socket of `bind`.
 
     Linux spreads connections over sockets of the same address. From one socket, whichever process wakes first would
