@@ -52,6 +52,7 @@ SLOW = (
     "test_studies.py",
     "test_wheel.py",
     "training/test_diagnostics.py",
+    "training/test_distributed.py",
 )
 """Files and folders whose tests all take long. `scripts/check --fast` leaves out every test marked `slow`."""
 

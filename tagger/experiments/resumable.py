@@ -32,6 +32,14 @@ class ExperimentKind:
     is_ours: Callable[[str], bool]
 
 
+def check_unused(directory: Path, kind: ExperimentKind) -> None:
+    """Raises StorageError if a directory holds an experiment of this kind already."""
+    if (directory / kind.options_file).exists():
+        raise StorageError(
+            f"{directory}: already holds {kind.article} {kind.noun}; pass `resume=True` or choose another `out`"
+        )
+
+
 @contextmanager
 def open_directory(
     directory: Path, kind: ExperimentKind, config: Config, options: Mapping[str, object], *, resume: bool
@@ -51,11 +59,9 @@ def open_directory(
         ModelError: the data has changed, or the options cannot be read.
     """
     path = directory / kind.options_file
+    if not resume:
+        check_unused(directory, kind)
     exists = path.exists()
-    if exists and not resume:
-        raise StorageError(
-            f"{directory}: already holds {kind.article} {kind.noun}; pass `resume=True` or choose another `out`"
-        )
     with directories.claim(directory, kind.is_ours):
         if exists:
             _check_same(directory, kind, config, options)

@@ -55,6 +55,14 @@ _MAX_REFUSED = 10  # for each trial that is not refused
 _TRIAL = re.compile(r"trial-[0-9]{4,6}")
 
 
+def _is_ours(name: str) -> bool:
+    """Returns whether a search writes, replaces or removes a name in its directory."""
+    return name in _NAMES or _TRIAL.fullmatch(name) is not None
+
+
+_KIND = ExperimentKind("search", "a", OPTIONS, _is_ours)
+
+
 @dataclass(frozen=True, slots=True)
 class TuningOptions:
     """How settings are searched.
@@ -131,30 +139,19 @@ def tune(
     studies.check_library()
     processes.check_alone()
     select_device(device)
+    if not resume:
+        resumable.check_unused(tuning_dir, _KIND)  # before the data is read
     if options.sampler == "grid":
         studies.list_grid(space, options.seed)  # raises its faults before anything is written
     trained = corpora.without_test(config)
     inputs = _InputCache()
     data = (inputs.read(trained) if jobs == 1 else training.read_inputs(trained, is_new=False)).data
     stored = options.stored(space) | {resumable.DATA: data.digests()}
-    kind = ExperimentKind("search", "a", OPTIONS, _is_ours)
-    with resumable.open_directory(tuning_dir, kind, config, stored, resume=resume):
+    with resumable.open_directory(tuning_dir, _KIND, config, stored, resume=resume):
         study = Study(tuning_dir / JOURNAL, space, options.sampler, options.seed, parallel=jobs > 1)
         resources = _Resources(device, processes.threads_per_job(jobs), _name_score(config, data))
         search = _Search(config, options, tuning_dir, study, resources)
-        search.resume_trials()
-        with closing(
-            processes.run_tasks(
-                search.next_task,
-                jobs=jobs,
-                callback=callback,
-                read_inputs=lambda task: inputs.read(search.config_of_task(task)),
-                monitor=search.is_promising,
-            )
-        ) as ended:
-            for task, faults in ended:
-                search.end_task(task, faults)
-        result = search.write_results()
+        result = search.run(jobs, callback, inputs)
         tuning_picture.draw(result, space)
         return result
 
@@ -202,7 +199,23 @@ class _Search:
         self._configs: dict[int, Config] = {}
         self._pruned: set[int] = set()
 
-    def resume_trials(self) -> None:
+    def run(self, jobs: int, callback: Callback, inputs: _InputCache) -> TuningResult:
+        """Runs all trials and returns the result; the inputs are read for one job only."""
+        self._resume_trials()
+        with closing(
+            processes.run_tasks(
+                self._next_task,
+                jobs=jobs,
+                callback=callback,
+                read_inputs=lambda task: inputs.read(self._config_of_task(task)),
+                monitor=self._is_promising,
+            )
+        ) as ended:
+            for task, faults in ended:
+                self._end_task(task, faults)
+        return self._write_results()
+
+    def _resume_trials(self) -> None:
         """Prepares the unfinished and failed trials, and removes the directories of the others."""
         for trial in self._study.list_trials():
             if trial.state in ("failed", "unfinished"):
@@ -211,7 +224,7 @@ class _Search:
             else:
                 self._remove_directory(trial.number)
 
-    def next_task(self) -> Task | None:
+    def _next_task(self) -> Task | None:
         """Returns the next training, of a prepared trial or a new one; None if there is none now."""
         while not self._ready and self._can_start():
             self._prepare(self._study.start_trial())
@@ -259,7 +272,7 @@ class _Search:
             self._numbers[task.run_dir] = number
             self._ready.append(task)
 
-    def is_promising(self, task: Task, record: EpochRecord) -> bool:
+    def _is_promising(self, task: Task, record: EpochRecord) -> bool:
         """Stores the score of an epoch; returns whether the trial continues, which its first seed decides."""
         number = self._numbers[task.run_dir]
         if task.seed != self._options.seeds[0]:
@@ -278,7 +291,7 @@ class _Search:
         self._pruned.add(number)
         return False
 
-    def end_task(self, task: Task, faults: Faults) -> None:
+    def _end_task(self, task: Task, faults: Faults) -> None:
         """Stores how a training ended, and prepares the next one of its trial."""
         number = self._numbers[task.run_dir]
         if number in self._pruned:
@@ -286,7 +299,7 @@ class _Search:
         elif faults:
             self._fail(task, faults)
         else:
-            config = self.config_of_task(task)
+            config = self._config_of_task(task)
             if task.seed == self._options.seeds[0]:
                 self._report_rest(task)
                 self._prepare_seeds(number, config)
@@ -294,7 +307,7 @@ class _Search:
                 runs.is_complete(runs.seed_dir(self._trial_dir(number), seed), config) for seed in self._options.seeds
             ):
                 self._finish(number)
-        self.write_results()
+        self._write_results()
 
     def _report_rest(self, task: Task) -> None:
         """Stores the scores of epochs that no monitor has seen, because the training ended at once."""
@@ -356,12 +369,12 @@ class _Search:
             self._configs[trial.number] = loader.with_values(self._config, trial.settings)
         return self._configs[trial.number]
 
-    def config_of_task(self, task: Task) -> Config:
+    def _config_of_task(self, task: Task) -> Config:
         """Returns the recipe of a training, with its seed and without test data."""
         config = self._config_of(self._study.list_trials()[self._numbers[task.run_dir] - 1])
         return processes.with_seed(corpora.without_test(config), task.seed)
 
-    def write_results(self) -> TuningResult:
+    def _write_results(self) -> TuningResult:
         """Writes the trials, the table, and the recipe of the best trial; returns the result."""
         result = self._result()
         lines = [json_files.dump(trial.to_json()) + b"\n" for trial in result.trials]
@@ -409,8 +422,3 @@ def _remove_names(directory: Path) -> None:
 
 def _is_written_by_training(name: str) -> bool:
     return run_dir.is_ours(name) or name in (directories.LOCK, directories.MARKER)
-
-
-def _is_ours(name: str) -> bool:
-    """Returns whether a search writes, replaces or removes a name in its directory."""
-    return name in _NAMES or _TRIAL.fullmatch(name) is not None

@@ -36,6 +36,14 @@ from tests.robustness.runs import (
 SEEDS = (1, 2)
 
 
+@pytest.fixture(autouse=True)
+def _no_plots(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hides matplotlib from the processes of the seeds: to draw takes longer than to train."""
+    folder = tmp_path_factory.mktemp("hidden")
+    (folder / "matplotlib.py").write_text("raise ImportError('hidden')\n")
+    monkeypatch.syspath_prepend(folder)
+
+
 @pytest.fixture(scope="module")
 def whole(config: Config, tmp_path_factory: pytest.TempPathFactory) -> ExperimentResult:
     """The seeds one after the other, in this process, never disturbed."""

@@ -76,7 +76,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         unequal = [_recipe(folder, "rows"), _recipe(folder, "rows", f"data.train={other}")]
         each = [[*jobs, (config, folder / "unequal")] for config in unequal]
         for process in _start(each):
-            assert ended(process) == 0
+            assert ended(process, 300) == 0
         for name in ("rows", "all"):
             shutil.copytree(folder / f"from-two-{name}", folder / f"then-one-{name}")
             training.resume(folder / f"then-one-{name}", device="cpu", config=_recipe(folder, name, epochs=2))
@@ -205,13 +205,16 @@ def test_a_rank_that_is_killed_ends_the_others_with_one_line(
     assert len(training.resume(run, device="cpu", config=config).history) == epochs + 2
 
 
-def test_a_signal_to_one_rank_stops_all_of_them_after_a_checkpoint(
-    endless: tuple[list[Any], Path], tmp_path: Path
-) -> None:
-    processes, run = endless
-    _wait_for_epoch(run)
+def test_a_signal_to_one_rank_stops_all_of_them_in_the_middle_of_an_epoch_after_a_checkpoint(tmp_path: Path) -> None:
+    long, run = tmp_path / "long.conll", tmp_path / "run"
+    long.write_text(tiny_corpus() * 300)
+    config = _recipe(
+        tmp_path, "rows", f"data.train={long}", "training.checkpoint_steps=5", "training.keep_checkpoints=99"
+    )
+    processes = _start([[(config, run)]] * 2)
+    wait_for(run / "checkpoint-000005")
     os.kill(processes[1].pid, signal.SIGTERM)
-    assert [ended(process, 10) for process in processes] == [143, 143]
-    state = model_dir.load_state(_last(run))
-    assert state.progress["steps"] == int(_last(run).name.rpartition("-")[2])
+    assert [ended(process) for process in processes] == [143, 143]
+    progress = model_dir.load_state(_last(run)).progress
+    assert (progress["epoch"], progress["steps"]) == (0, int(_last(run).name.rpartition("-")[2]))
     assert torch.isfinite(model_dir.load(_last(run))[0].network.projection.weight).all()
