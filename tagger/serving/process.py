@@ -141,7 +141,8 @@ def main() -> None:
 
     metrics = Metrics(Path(os.environ[FOLDER_VARIABLE]))
     try:
-        run(task.settings, socket.socket(fileno=task.descriptor), report_start, metrics)
+        listener = server.bind_to_same_address(socket.socket(fileno=task.descriptor))
+        run(task.settings, listener, report_start, metrics)
     except TaggerError as error:
         print(json.dumps(error.faults), file=output, flush=True)
         sys.exit(2)

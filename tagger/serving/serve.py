@@ -67,7 +67,7 @@ def serve(
     workers = workers or max(1, count_processors() // processes)
     options = {"max_tokens": max_tokens, "batch_tokens": batch_tokens, "workers": workers, "device": device}
     paths = [models] if isinstance(models, str | Path) else list(models)
-    listener = server.bind(host, port)
+    listener = server.bind(host, port, is_shared=processes > 1)
     with listener:
         directories = (served_models.find(str(path)) for path in paths)
         settings = process.Settings(

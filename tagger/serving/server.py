@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 import logging
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -20,10 +21,16 @@ _MAX_HEADER_BYTES = 1 << 16
 _KEEP_ALIVE = 20  # seconds that an idle connection stays open
 _LAST_REQUESTS = 0.2  # seconds in which a request that is on its way is accepted after the signal to stop
 _BACKLOG = 2048
+_BALANCES = sys.platform == "linux"  # whether SO_REUSEPORT spreads connections
 
 
-def bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int, *, is_shared: bool = False) -> socket.socket:
     """Returns a socket that has an address, and does not listen yet: clients are refused while models load.
+
+    Args:
+        host: the address.
+        port: the port; 0 picks a free one.
+        is_shared: whether `bind_to_same_address` may give other sockets the same address.
 
     Raises:
         ConfigError: the address cannot be used.
@@ -33,11 +40,29 @@ def bind(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, socket.SOCK_STREAM)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if is_shared and _BALANCES:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             listener.bind(address)
         except BaseException:
             listener.close()
             raise
         return listener
+
+
+def bind_to_same_address(listener: socket.socket) -> socket.socket:
+    """Returns the socket with which one of several processes listens, given a shared socket of `bind`.
+
+    Linux spreads connections over sockets of the same address. From one socket, whichever process wakes first would
+    take nearly all connections of a burst. Elsewhere the processes listen with the shared socket.
+    """
+    if not _BALANCES:
+        return listener
+    with listener:
+        separate = socket.socket(listener.family, socket.SOCK_STREAM)
+        separate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        separate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        separate.bind(listener.getsockname())
+        return separate
 
 
 @contextmanager

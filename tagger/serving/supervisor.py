@@ -28,7 +28,7 @@ _KILL_SECONDS = 2  # that a process may take to end, apart from `STOP_SECONDS`
 
 
 def run(settings: Settings, listener: socket.socket, processes: int, on_start: Callable[[], None]) -> None:
-    """Serves in several processes, which share a socket, until SIGINT or SIGTERM.
+    """Serves in several processes, which share an address, until SIGINT or SIGTERM.
 
     Args:
         settings: what each process serves.
@@ -46,7 +46,7 @@ def run(settings: Settings, listener: socket.socket, processes: int, on_start: C
         try:
             _watch(children, stop, on_start)
         finally:
-            listener.close()  # no process accepts connections any more once all have closed it
+            listener.close()
             _end(children)
         raise Stopped(stop.signum, saved=False)
 

@@ -201,6 +201,7 @@ def test_several_processes_answer_as_one_server(model_path: Path) -> None:
         resident = sum(map(read_resident_bytes, (first, second)))
         assert read_metric("process_resident_memory_bytes") == pytest.approx(resident, rel=0.2)
         os.kill(first, signal.SIGKILL)
+        wait_until(lambda: first not in list_children(int(parent.pid or 0)))
         assert [ask(number) for number in range(6)] == [f"Ada lives in Oslo {n}. Ada" for n in range(6)]
         assert {read_metric(requests) for _ in range(6)} == {46.0}
         assert read_metric("tagger_queue_length") == 0
