@@ -68,11 +68,14 @@ def test_commands_on_the_users_own_data_parse() -> None:
         known.make_context(name, arguments)
 
 
-def test_the_recipe_in_the_readme_is_valid() -> None:
-    from tagger.config import parse
+def test_the_recipe_in_the_readme_and_the_search_space_in_the_guide_are_valid() -> None:
+    import yaml
 
-    for block in blocks("yaml"):
-        assert parse(block, "README.md").training.epochs == 25
+    from tagger.config import parse, search_space
+
+    recipe, space = blocks("yaml")
+    assert parse(recipe, "README.md").training.epochs == 25
+    assert len(search_space.parse(yaml.safe_load(space)).settings) == 3
 
 
 def test_the_guide_names_the_keys_of_a_report() -> None:

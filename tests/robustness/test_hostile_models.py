@@ -326,7 +326,7 @@ def test_every_accepted_tag_set_has_a_valid_path_of_every_length(model: Path, sc
     source, taken = random.Random(scheme), 0
     all_tags = ["O", *(f"{prefix}-{kind}" for prefix, kind in product("BIESLUM", ("PER", "LOC")))]
     config = model_dir.config.parse(yaml.safe_dump(settings), "a")
-    for _ in range(COUNT):
+    for _ in range(4 * COUNT):  # few are accepted
         tags = source.sample(all_tags, source.randint(1, 5))
         try:
             model_dir._check_tags(Vocab(tags), config)

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkProcess
+from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
@@ -92,7 +92,7 @@ def map_in_processes(
 class _Worker(NamedTuple):
     """A worker process, and the pipes to it and from it."""
 
-    process: ForkProcess
+    process: BaseProcess
     tasks: Connection
     replies: Connection
 
