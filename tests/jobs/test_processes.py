@@ -136,6 +136,13 @@ def test_the_standard_input_is_tagged_by_processes(model: Tagger, model_path: Pa
     assert streams[0].count(b"Ada B-PER") + streams[0].count(b"Ada S-PER") == 500
 
 
+def test_a_document_in_several_pools_counts_once(model: Tagger, model_path: Path) -> None:
+    job = Job((STDIN,), model_path, Formats("columns"))
+    text = b"Ada ?\nlives ?\n\n" * 1000 + b"-DOCSTART- O\n\nAda ?\n\n"
+    summary = engine.run(model, job, (BytesIO(text), BytesIO()))
+    assert (summary.documents, summary.sentences, summary.tokens) == (2, 1001, 2001)
+
+
 def test_a_small_job_starts_no_process(model: Tagger, model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "_open_workers", lambda *_: pytest.fail("a process was started"))
     engine.run(model, Job((STDIN,), model_path, Formats("lines")), (BytesIO(LINES.encode() * 100), BytesIO()))
