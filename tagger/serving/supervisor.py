@@ -24,7 +24,7 @@ MAX_RESTARTS = 3
 _STABLE_SECONDS = 60
 _PAUSE_SECONDS = 1.0  # before the second restart in a row; the first is immediate
 _POLL_SECONDS = 0.1
-_KILL_SECONDS = 2  # that a process may take to end, apart from `STOP_SECONDS`
+_KILL_SECONDS = 5  # that a process may take to end, apart from `STOP_SECONDS`
 
 
 def run(settings: Settings, listener: socket.socket, processes: int, on_start: Callable[[], None]) -> None:
