@@ -157,10 +157,12 @@ def check_claim(directory: Path, is_ours: Callable[[str], bool]) -> None:
         StorageError: the directory holds such a name and no marker, or it cannot be read.
     """
     with atomic.wrap_os_errors(directory):
-        if is_marked(directory) or not directory.exists():
+        if not directory.exists():
             return
         names = sorted(path.name for path in directory.iterdir() if _is_reserved(path.name, is_ours))
-    if names:
+        # Another process may claim the directory now: its marker is written first, so the marker is read last.
+        is_refused = bool(names) and not is_marked(directory)
+    if is_refused:
         rest = f" and {len(names) - 1} more names" if len(names) > 1 else ""
         raise StorageError(
             f"{directory}: holds {names[0]}{rest} and was not made by a training; choose a directory without them"

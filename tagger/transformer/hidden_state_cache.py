@@ -422,11 +422,13 @@ def _check_claim(directory: Path) -> None:
         StorageError: it holds files and no marker of a cache.
         OSError: it cannot be read.
     """
-    if directories.has_content(directory / _MARKER, _MARKER_CONTENT) or not directory.exists():
+    if not directory.exists():
         return
     ignored = {directories.LOCK, _MARKER}
     names = sorted(path.name for path in directory.iterdir())
-    if names := [name for name in names if name not in ignored and not atomic.is_unfinished(name)]:
+    names = [name for name in names if name not in ignored and not atomic.is_unfinished(name)]
+    # Another process may mark the directory now. The marker is older than other files, so it is read after the listing.
+    if names and not directories.has_content(directory / _MARKER, _MARKER_CONTENT):
         raise StorageError(f"{directory}: holds {names[0]} and was not made for features; choose another directory")
 
 
