@@ -1,11 +1,11 @@
 """Simulates annotation: how much data a model needs if `tagger select` selects the sentences, and if chance does.
 
-    python scripts/simulate_selection.py TRAIN DEV TEST --vectors TABLE... [--start 200] [--add 200] [--rounds 10]
+    python scripts/simulate_selection.py TRAIN DEV TEST --vectors TABLE... [--by entropy errors] [--add 200]
 
 The first sentences to annotate are drawn by chance. After each training, sentences of the rest of TRAIN are annotated
-with their gold tags: those that the measure selects or, as the baseline, as many that chance selects. Both share the
-first model of a seed. The table has the mean F1 on TEST by the number of sentences. It also has the factor by which
-random choice needs more sentences for the same F1, by linear interpolation.
+with their gold tags: those that a measure selects or, as the baseline, as many that chance selects. All share the first
+model of a seed. The table has the mean F1 on TEST by the number of sentences, and the tokens to annotate. It also has
+the factor by which random choice needs more sentences for the same F1, by linear interpolation.
 """
 
 import argparse
@@ -13,13 +13,15 @@ import json
 import random
 import statistics
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, NamedTuple, get_args
 
 from measure_audit import read_sentences, write
 
 import tagger
+from tagger.choices import Uncertainty
 from tagger.data import reader
 from tagger.data.formats import Layout
 from tagger.data.sentence import Sentence
@@ -28,21 +30,32 @@ from tagger.experiments import parse_seeds
 RANDOM = "random"
 
 
+class Point(NamedTuple):
+    """A point of a curve: the F1 of a model, and the number of tokens that it was trained on."""
+
+    f1: float
+    tokens: int
+
+
+Curves = dict[str, list[list[Point]]]
+"""Of each measure, the points of each seed, by size."""
+
+
 def main() -> None:
     """Runs the simulation, prints the table and writes the figures."""
     options = parse_options()
     sentences = read_sentences(options.train, options.sentences)
-    curves: dict[str, list[list[float]]] = {options.by: [], RANDOM: []}
+    curves: Curves = {by: [] for by in (*options.by, *([] if options.without_chance else [RANDOM]))}
     with tempfile.TemporaryDirectory() as temporary:
         for seed in parse_seeds(options.seeds):
-            for by, scores in simulate(sentences, seed, Path(temporary) / str(seed), options).items():
-                curves[by].append(scores)
-                print(f"seed {seed}, {by}: {' '.join(f'{score:.2f}' for score in scores)}", flush=True)
+            for by, points in simulate(sentences, seed, list(curves), Path(temporary) / str(seed), options):
+                curves[by].append(points)
+                print(f"seed {seed}, {by}: {' '.join(f'{point.f1:.2f}' for point in points)}", flush=True)
     sizes = [options.start + options.add * number for number in range(options.rounds + 1)]
-    figures = summarize(sizes, curves, options.by)
-    print(format_table(figures, options.by))
+    figures = summarize(sizes, curves)
+    print(format_table(figures, list(curves)))
     if options.json:
-        result = {"sizes": sizes, "scores": curves, "by size": figures, "recipe": options.recipe}
+        result = {"sizes": sizes, "points": curves, "by size": figures, "recipe": options.recipe}
         options.json.write_text(json.dumps(result, indent=1) + "\n")
 
 
@@ -55,7 +68,9 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--recipe", default="ner-conll2003-fast", help="Recipe of the models.")
     parser.add_argument("--set", dest="settings", action="append", default=[], help="Override a setting (repeatable).")
     parser.add_argument("--epochs", type=int, help="Number of epochs of each training; the recipe's by default.")
-    parser.add_argument("--by", default="entropy", help="Measure of uncertainty, as of `tagger select`.")
+    measures = get_args(Uncertainty)
+    parser.add_argument("--by", nargs="+", choices=measures, default=["entropy"], help="As of `tagger select`.")
+    parser.add_argument("--without-chance", action="store_true", help="Omit the selection by chance.")
     parser.add_argument("--start", type=int, default=200, help="Number of sentences of the first model.")
     parser.add_argument("--add", type=int, default=200, help="Number of sentences to annotate in each round.")
     parser.add_argument("--rounds", type=int, default=10, help="Number of rounds.")
@@ -66,32 +81,33 @@ def parse_options() -> argparse.Namespace:
 
 
 def simulate(
-    sentences: Sequence[Sentence], seed: int, folder: Path, options: argparse.Namespace
-) -> dict[str, list[float]]:
-    """Returns the F1 of the models after each round, by the measure and by chance."""
+    sentences: Sequence[Sentence], seed: int, measures: Sequence[str], folder: Path, options: argparse.Namespace
+) -> Iterator[tuple[str, list[Point]]]:
+    """Yields the points of each measure or of chance, from the first model on."""
     draw = random.Random(seed)
     start = sorted(draw.sample(range(len(sentences)), options.start))
+    state = draw.getstate()
     folder.mkdir(parents=True)
     first = train([sentences[number] for number in start], seed, folder / "first", options)
-    scores = {}
-    for by in (options.by, RANDOM):
-        (score, model), annotated = first, list(start)
-        scores[by] = [score]
+    for by in measures:
+        draw.setstate(state)
+        (point, model), annotated = first, list(start)
+        points = [point]
         for number in range(options.rounds):
             rest = sorted(set(range(len(sentences))) - set(annotated))
             run = folder / f"{by}-{number + 1}"
-            chosen = [] if by == RANDOM else select([sentences[index] for index in rest], model, run, options)
+            chosen = [] if by == RANDOM else select([sentences[index] for index in rest], by, model, run, options)
             # Chance fills a selection that near-duplicates make short.
             others = sorted(set(range(len(rest))) - set(chosen))
             chosen += draw.sample(others, options.add - len(chosen))
             annotated = sorted([*annotated, *(rest[index] for index in chosen)])
-            score, model = train([sentences[index] for index in annotated], seed, run, options)
-            scores[by].append(score)
-    return scores
+            point, model = train([sentences[index] for index in annotated], seed, run, options)
+            points.append(point)
+        yield by, points
 
 
-def train(sentences: Sequence[Sentence], seed: int, run: Path, options: argparse.Namespace) -> tuple[float, Path]:
-    """Trains on sentences; returns the F1 on the test data and the directory of the model."""
+def train(sentences: Sequence[Sentence], seed: int, run: Path, options: argparse.Namespace) -> tuple[Point, Path]:
+    """Trains on sentences; returns the point of the model, and its directory."""
     data = run.with_name(f"{run.name}.conll")
     write(sentences, data)
     columns = ["data.columns=[]", "data.token=0", "data.tag=-1"]
@@ -107,34 +123,39 @@ def train(sentences: Sequence[Sentence], seed: int, run: Path, options: argparse
         settings=[*columns, *epochs, *options.settings],
     )
     assert result.test is not None
-    return result.test.mean, result.model_dir
+    return Point(result.test.mean, sum(map(len, sentences))), result.model_dir
 
 
-def select(rest: Sequence[Sentence], model: Path, run: Path, options: argparse.Namespace) -> list[int]:
+def select(rest: Sequence[Sentence], by: str, model: Path, run: Path, options: argparse.Namespace) -> list[int]:
     """Returns the positions of the sentences that `tagger select` selects."""
     pool = run.with_name(f"{run.name}-pool.conll")
     write(rest, pool)
     read = reader.read_sentences(pool, input_format="columns", layout=Layout(), tagged=True)
     positions = {line: number for number, line in enumerate(each.line for each in read if each.tokens)}
-    items = tagger.select(model, pool, count=options.add, by=options.by, input_format="columns").items
+    items = tagger.select(model, pool, count=options.add, by=by, input_format="columns").items
     return [positions[item.line] for item in items]
 
 
-def summarize(sizes: Sequence[int], curves: Mapping[str, Sequence[Sequence[float]]], by: str) -> list[dict[str, float]]:
-    """Returns a row for each size: mean and standard deviation of both F1, and how much more data chance needs.
+def summarize(sizes: Sequence[int], curves: Curves) -> list[dict[str, Any]]:
+    """Returns a row for each size, with the figures of each measure.
 
-    The factor is None where random choice reaches the mean F1 at no size that was simulated.
+    The figures are mean and standard deviation of F1, the mean number of tokens, and how much more data chance needs.
+    The factor is None where random choice reaches the mean F1 at no size that was simulated, or was not simulated.
     """
-    means = {name: [statistics.mean(column) for column in zip(*rows, strict=True)] for name, rows in curves.items()}
+    columns = {by: list(zip(*seeds, strict=True)) for by, seeds in curves.items()}
+    means = {by: [statistics.mean(point.f1 for point in points) for points in column] for by, column in columns.items()}
     rows = []
     for number, size in enumerate(sizes):
-        row: dict[str, float] = {"size": size}
-        for name, scores in curves.items():
-            column = [each[number] for each in scores]
-            row[name] = round(means[name][number], 2)
-            row[f"{name} sd"] = round(statistics.stdev(column), 2) if len(column) > 1 else 0.0
-        needed = find_size(sizes, means[RANDOM], means[by][number])
-        row["factor"] = None if needed is None else round(needed / size, 2)  # type: ignore[assignment]
+        row: dict[str, Any] = {"size": size}
+        for by, column in columns.items():
+            points, mean = column[number], means[by][number]
+            needed = find_size(sizes, means[RANDOM], mean) if RANDOM in means else None
+            row[by] = {
+                "f1": round(mean, 2),
+                "sd": round(statistics.stdev(point.f1 for point in points), 2) if len(points) > 1 else 0.0,
+                "tokens": round(statistics.mean(point.tokens for point in points)),
+                "factor": None if needed is None else round(needed / size, 2),
+            }
         rows.append(row)
     return rows
 
@@ -153,13 +174,16 @@ def find_size(sizes: Sequence[int], scores: Sequence[float], score: float) -> fl
     return None
 
 
-def format_table(rows: Sequence[Mapping[str, float | None]], by: str) -> str:
+def format_table(rows: Sequence[Mapping[str, Any]], measures: Sequence[str]) -> str:
     """Returns the rows as a table."""
-    lines = [f"sentences{by:>18}{'sd':>7}{RANDOM:>9}{'sd':>7}{'random needs':>14}"]
+    lines = [f"{'sentences':<10}{'by':<18}{'F1':>6}{'sd':>7}{'tokens':>9}{'random needs':>14}"]
     for row in rows:
-        factor = "more" if row["factor"] is None else f"{row['factor']:.2f} x"
-        scores = f"{row[by]:>18.2f}{row[f'{by} sd']:>7.2f}{row[RANDOM]:>9.2f}{row[f'{RANDOM} sd']:>7.2f}"
-        lines.append(f"{row['size']:>9}{scores}{factor:>14}")
+        for by in measures:
+            each = row[by]
+            factor = "" if by == RANDOM or RANDOM not in row else f"{each['factor']} x" if each["factor"] else "more"
+            lines.append(
+                f"{row['size']:<10}{by:<18}{each['f1']:>6.2f}{each['sd']:>7.2f}{each['tokens']:>9}{factor:>14}"
+            )
     return "\n".join(lines)
 
 
