@@ -177,7 +177,7 @@ FOLDERS = {
     "tagging": [
         {"forking"},
         {"conversion", "pools", "span_tags", "texts"},
-        {"transformer_runner", "uncertainty"},
+        {"sentence_tagger", "transformer_runner", "uncertainty"},
         {"scorer", "decoding"},
         {"cached_scorer"},
         {"batch_memory", "long_sentences", "scorer_choice"},

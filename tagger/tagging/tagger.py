@@ -5,32 +5,29 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from itertools import count, groupby
+from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple
 
 import torch
 
 from tagger import model_dir, model_names
-from tagger.choices import Newline
 from tagger.data import schemes
 from tagger.data.batch_order import batch_limit, split_into_batches
 from tagger.data.calibration import Calibration
-from tagger.data.document import Document
 from tagger.data.document_context import number_passages
 from tagger.data.sentence import Sentence, attach_spans
 from tagger.data.windows import Window, split_into_windows
 from tagger.device import count_processors, current_stream, select_device, use_new_stream
 from tagger.model import TaggerModel
 from tagger.tagging.batch_memory import MemoryGate, tag_batch
-from tagger.tagging.conversion import to_sentence
 from tagger.tagging.decoding import TAGS_ONLY, Candidates, Decoder, DecodingOptions, Prediction
 from tagger.tagging.long_sentences import WindowLog, WindowNotice, drop_unrated, split_candidates, stitch
 from tagger.tagging.pools import build_sentence_pools
 from tagger.tagging.scorer import PreparedPool
 from tagger.tagging.scorer_choice import create_scorer
+from tagger.tagging.sentence_tagger import SentenceTagger, Stream
 from tagger.tagging.span_tags import SpanTags
-from tagger.tagging.texts import check_tokenizer, tag_texts
 from tagger.transformer.hidden_state_cache import HiddenStateCache
 
 BATCH_TOKENS, MAX_TOKENS = 4096, 1000
@@ -118,7 +115,7 @@ class _Work(NamedTuple):
     is_blocking: bool
 
 
-class Tagger:
+class Tagger(SentenceTagger):
     """Tags sentences with a trained model.
 
     A tagger may be used from several threads at once. It can be pickled: the model and the limits are stored, and the
@@ -223,100 +220,22 @@ class Tagger:
         """Returns the model, the device and the limits; the word cache is not pickled."""
         return _restore, (self.model, self.device, self._limits)
 
-    def tag(
-        self,
-        sentences: Iterable[str | Sequence[str] | Sentence],
-        *,
-        probabilities: bool = False,
-        threshold: float | None = None,
-        precision: float | None = None,
-        nbest: int = 0,
-    ) -> list[Sentence]:
-        """Returns the sentences with tags and spans, in their order.
+    @property
+    def default_language(self) -> str:
+        """The ISO code of the language of texts if none is given."""
+        return self.model.config.data.language
 
-        A string is split at spaces and tabs; any other value that is no Sentence is a sequence of tokens. Each of them
-        is a document by itself. Consecutive Sentences with the same document number form a document.
+    @property
+    def trained_tokenizer(self) -> str | None:
+        """The tokenizer of the texts that the model was trained on; None if it was trained on tokens."""
+        return self.model.config.data.tokenizer
 
-        Args:
-            sentences: what to tag.
-            probabilities: give spans, and tags outside of spans, their probability. In a sentence longer than
-                `max_tokens` a probability is exact within its window, and a span cut by windows has none.
-            threshold: leave out spans with a lower probability; spans without a probability stay, with a log message.
-            precision: leave out spans below the threshold of their type that has at least this precision, with 95 %
-                confidence on the data that the model was calibrated on, and spans without a probability.
-            nbest: give each sentence this number of its most probable taggings.
-
-        Raises:
-            TypeError: `sentences` is a string, one of them is not a sentence, or a token is not a string.
-            ValueError: a token is empty.
-            ConfigError: an option does not fit the model.
-        """
-        if isinstance(sentences, str):
-            raise TypeError("tag() takes a list of sentences; put a single one in a list")
+    def open_stream(
+        self, *, probabilities: bool, threshold: float | None, precision: float | None, nbest: int
+    ) -> Stream:
+        """Returns a function that tags a stream of sentences; the options are those of `tag`."""
         options = DecodingOptions(probabilities, threshold, nbest, precision=precision)
-        return list(self.stream(map(to_sentence, sentences, count()), options))
-
-    @overload
-    def tag_text(  # type: ignore[overload-overlap]  # a string is an iterable of strings, too
-        self,
-        texts: str,
-        *,
-        language: str | None = None,
-        newline: Newline = "break",
-        probabilities: bool = False,
-        threshold: float | None = None,
-        precision: float | None = None,
-        nbest: int = 0,
-    ) -> Document: ...
-
-    @overload
-    def tag_text(
-        self,
-        texts: Iterable[str],
-        *,
-        language: str | None = None,
-        newline: Newline = "break",
-        probabilities: bool = False,
-        threshold: float | None = None,
-        precision: float | None = None,
-        nbest: int = 0,
-    ) -> list[Document]: ...
-
-    def tag_text(
-        self,
-        texts: str | Iterable[str],
-        *,
-        language: str | None = None,
-        newline: Newline = "break",
-        probabilities: bool = False,
-        threshold: float | None = None,
-        precision: float | None = None,
-        nbest: int = 0,
-    ) -> Document | list[Document]:
-        """Returns the document of a text, or a list of documents for several texts, split and tagged.
-
-        Texts are split into sentences and tokens by spaCy's rules, as files of raw text are (extra
-        `[text]`). Each text is a document by itself.
-
-        Args:
-            texts: one text, or several.
-            language: the ISO code of the language; None for that of the model.
-            newline: break ends a sentence at each newline; space only at blank lines, for hard-wrapped text.
-            probabilities: as for `tag`.
-            threshold: as for `tag`.
-            precision: as for `tag`.
-            nbest: as for `tag`.
-
-        Raises:
-            TypeError: a text is not a string.
-            ConfigError: spaCy is missing or does not know the language; or an option does not fit the model.
-        """
-        language = language or self.model.config.data.language
-        check_tokenizer(self.model.config.data.tokenizer, language)
-        options = DecodingOptions(probabilities, threshold, nbest, precision=precision)
-        all_texts = [texts] if isinstance(texts, str) else texts
-        documents = tag_texts(all_texts, language, newline, lambda sentences: self.stream(sentences, options))
-        return documents[0] if isinstance(texts, str) else documents
+        return partial(self.stream, options=options)
 
     def stream(
         self,

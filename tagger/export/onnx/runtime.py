@@ -6,17 +6,15 @@ Shapes in this module: B sentences, T tokens in the longest one, K tags.
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
+from functools import partial
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 
-from tagger.choices import Newline, list_briefly
+from tagger.choices import list_briefly
 from tagger.data import schemes
 from tagger.data.batch_order import batch_limit, split_into_batches
 from tagger.data.calibration import find_threshold, scale_log_odds
-from tagger.data.document import Document
 from tagger.data.document_context import number_passages
 from tagger.data.sentence import Sentence, Span
 from tagger.errors import ConfigError, ModelError
@@ -24,9 +22,8 @@ from tagger.export.onnx import files, ports
 from tagger.export.onnx.inputs import EncodedSentences
 from tagger.export.onnx.preprocessing import Preprocessing
 from tagger.export.onnx.session import Array, GraphSession
-from tagger.tagging.conversion import to_sentence
 from tagger.tagging.pools import build_sentence_pools
-from tagger.tagging.texts import check_tokenizer, tag_texts
+from tagger.tagging.sentence_tagger import SentenceTagger, Stream
 
 log = logging.getLogger(__name__)
 BATCH_TOKENS = 4096
@@ -55,7 +52,7 @@ class _Options:
         return span.type in self.thresholds and _probability(span) >= self.thresholds[span.type]
 
 
-class OnnxTagger:
+class OnnxTagger(SentenceTagger):
     """Tags sentences with a model that `tagger export` wrote; several threads may use it.
 
         from tagger.export.onnx import OnnxTagger
@@ -63,8 +60,9 @@ class OnnxTagger:
         tagger = OnnxTagger("onnx/")
         sentence = tagger.tag(["Ada lives in Oslo ."], probabilities=True)[0]
 
-    It imports no torch. The result equals that of the PyTorch model, except for sentences longer than the limit of
-    `tagger tag`: this tagger does not split them into windows.
+    It imports no torch; `tag_text` needs spaCy, which imports torch where torch is installed. The result equals that of
+    the PyTorch model, except for sentences longer than the limit of `tagger tag`: this tagger does not split them into
+    windows. The graph has the best tags only, so `nbest` must be 0.
 
     Args:
         directory: the directory that `tagger export` wrote.
@@ -121,87 +119,22 @@ class OnnxTagger:
         """Whether the tags of a sentence depend on the other sentences of its document."""
         return self._has_passages
 
-    def tag(
-        self,
-        sentences: Iterable[str | Sequence[str] | Sentence],
-        *,
-        probabilities: bool = False,
-        threshold: float | None = None,
-        precision: float | None = None,
-        nbest: int = 0,
-    ) -> list[Sentence]:
-        """Returns the sentences with tags and spans, in their order.
+    @property
+    def default_language(self) -> str:
+        """The ISO code of the language of texts if none is given."""
+        return self._preprocessing.language
 
-        A string is split at spaces and tabs; any other value that is no Sentence is a sequence of tokens. Each of them
-        is a document by itself. Consecutive Sentences with the same document number form a document.
+    @property
+    def trained_tokenizer(self) -> str | None:
+        """The tokenizer of the texts that the model was trained on; None if it was trained on tokens."""
+        return self._preprocessing.tokenizer
 
-        Args:
-            sentences: what to tag.
-            probabilities: give spans, and tags outside of spans, their probability.
-            threshold: leave out spans with a lower probability.
-            precision: leave out spans below the threshold of their type that has at least this precision, with 95 %
-                confidence on the data that the model was calibrated on.
-            nbest: must be 0: the graph has the best tags only.
-
-        Raises:
-            TypeError: `sentences` is a string, one of them is not a sentence, or a token is not a string.
-            ValueError: a token is empty.
-            ConfigError: an option does not fit the model.
-            ModelError: the model's scores are not finite.
-        """
-        if isinstance(sentences, str):
-            raise TypeError("tag() takes a list of sentences; put a single one in a list")
+    def open_stream(
+        self, *, probabilities: bool, threshold: float | None, precision: float | None, nbest: int
+    ) -> Stream:
+        """Returns a function that tags a stream of sentences; the options are those of `tag`."""
         options = self._build_options(probabilities, threshold, precision, nbest)
-        return list(self._stream(map(to_sentence, sentences, count()), options))
-
-    @overload
-    def tag_text(  # type: ignore[overload-overlap]  # a string is an iterable of strings, too
-        self,
-        texts: str,
-        *,
-        language: str | None = None,
-        newline: Newline = "break",
-        probabilities: bool = False,
-        threshold: float | None = None,
-        precision: float | None = None,
-        nbest: int = 0,
-    ) -> Document: ...
-
-    @overload
-    def tag_text(
-        self,
-        texts: Iterable[str],
-        *,
-        language: str | None = None,
-        newline: Newline = "break",
-        probabilities: bool = False,
-        threshold: float | None = None,
-        precision: float | None = None,
-        nbest: int = 0,
-    ) -> list[Document]: ...
-
-    def tag_text(
-        self,
-        texts: str | Iterable[str],
-        *,
-        language: str | None = None,
-        newline: Newline = "break",
-        probabilities: bool = False,
-        threshold: float | None = None,
-        precision: float | None = None,
-        nbest: int = 0,
-    ) -> Document | list[Document]:
-        """Returns the document of a text, or a list of documents for several texts, split and tagged.
-
-        The arguments, the splitting and the errors are those of `Tagger.tag_text`. It needs spaCy, which imports torch
-        where torch is installed.
-        """
-        language = language or self._preprocessing.language
-        check_tokenizer(self._preprocessing.tokenizer, language)
-        options = self._build_options(probabilities, threshold, precision, nbest)
-        all_texts = [texts] if isinstance(texts, str) else texts
-        documents = tag_texts(all_texts, language, newline, lambda sentences: self._stream(sentences, options))
-        return documents[0] if isinstance(texts, str) else documents
+        return partial(self._stream, options=options)
 
     def _build_options(
         self, probabilities: bool, threshold: float | None, precision: float | None, nbest: int
