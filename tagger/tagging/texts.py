@@ -2,15 +2,15 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from io import StringIO
+from itertools import islice
 
 from tagger.choices import Newline
 from tagger.data.document import Document
 from tagger.data.document_context import PassageNumbering
 from tagger.data.formats import spacy_library
 from tagger.data.formats import text as text_format
-from tagger.data.sentence import Record, Sentence
+from tagger.data.sentence import Record, Sentence, assign_document
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,9 @@ def split_texts(texts: Iterable[str], language: str, newline: Newline = "break")
         # StringIO ends lines at "\n" alone, as for files: offsets count every character.
         for record in text_format.read(enumerate(StringIO(text, newline="\n"), 1), "", language, newline=newline):
             passage = passages.assign(number, passage_tokens(record))
-            sentences += [replace(sentence, document=passage) for sentence in record.sentences]
+            for sentence in record.sentences:
+                assign_document(sentence, passage)
+            sentences += record.sentences
         split.append((text, sentences))
     return split
 
@@ -66,7 +68,7 @@ def tag_texts(
         texts: the texts.
         language: the language of the texts.
         newline: whether a newline ends a sentence.
-        tag: returns the sentences of all texts, tagged.
+        tag: yields the sentences of all texts, tagged, which nothing else refers to.
 
     Raises:
         TypeError: a text is not a string.
@@ -74,7 +76,9 @@ def tag_texts(
     """
     split = split_texts(texts, language, newline)
     tagged = tag(sentence for _, sentences in split for sentence in sentences)
-    return [
-        Document(text, tuple(replace(next(tagged), document=number) for _ in sentences))
-        for number, (text, sentences) in enumerate(split)
-    ]
+    documents = []
+    for number, (text, sentences) in enumerate(split):
+        documents.append(Document(text, tuple(islice(tagged, len(sentences)))))
+        for sentence in documents[-1].sentences:
+            assign_document(sentence, number)
+    return documents
