@@ -3,7 +3,6 @@
 Shapes in this module: B sentences, T tokens in the longest one, K tags, L tokens of all sentences, N spans.
 """
 
-import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tagger.choices import Uncertainty, check_choices, list_briefly
+from tagger.choices import Uncertainty, check_choices
 from tagger.data import schemes
 from tagger.data.calibration import Floats, scale_log_odds
 from tagger.data.sentence import Alternative, Span
@@ -25,8 +24,6 @@ from tagger.nn.crf.heads import CRFHead, SoftmaxHead
 from tagger.nn.crf.linear_chain import LinearChain
 from tagger.tagging import uncertainty
 from tagger.tagging.span_tags import SpanTags
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +160,9 @@ class Decoder:
         span_tags: the spans of its tags, None if the tags are plain.
         options: what to compute.
 
+    Attributes:
+        imprecise_types: the types of spans without a threshold of the precision, which are all removed.
+
     Raises:
         ConfigError: a threshold or a precision for plain tags, a precision without a calibration, or n-best paths for
             too many tags.
@@ -180,6 +180,7 @@ class Decoder:
         self._calibration = model.calibration
         by_type = model.calibration.type_temperatures
         self._type_temperatures = np.array([by_type.get(name, 1.0) for name in types]) if by_type else None
+        self.imprecise_types: Sequence[str] = ()
         self._thresholds = self._select_thresholds(types)  # (types,)
         self._max_weight = max((float(weight.detach().abs().max()) for weight in self._head.parameters()), default=0.0)
 
@@ -188,12 +189,7 @@ class Decoder:
         if self._options.precision is None:
             return np.full(len(types), self._options.threshold or 0.0)
         selected = self._calibration.find_thresholds(self._options.precision)
-        if imprecise := [name for name in types if selected.get(name) is None]:
-            log.warning(
-                "no spans of these types: at no threshold is their precision %s with 95 %% confidence: %s",
-                self._options.precision,
-                list_briefly(imprecise),
-            )
+        self.imprecise_types = [name for name in types if selected.get(name) is None]
         return np.array([_NEVER if (value := selected.get(name)) is None else value for name in types])
 
     @property

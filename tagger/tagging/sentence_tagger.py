@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 from typing import overload
 
-from tagger.choices import Newline
+from tagger.choices import Newline, list_briefly
 from tagger.data.document import Document
 from tagger.data.sentence import Sentence
 from tagger.tagging.conversion import to_sentence
@@ -16,6 +16,24 @@ log = logging.getLogger(__name__)
 
 Stream = Callable[[Iterable[Sentence]], Iterator[Sentence]]
 """Yields sentences with tags and spans, in their order."""
+
+
+class PrecisionLog:
+    """Logs the types of spans without a threshold, once for each precision."""
+
+    def __init__(self) -> None:
+        self._logged: set[float] = set()
+
+    def add(self, precision: float | None, imprecise: Sequence[str]) -> None:
+        """Logs the types that have no threshold of a precision, unless they were logged before."""
+        if precision is None or not imprecise or precision in self._logged or not log.isEnabledFor(logging.WARNING):
+            return
+        self._logged.add(precision)
+        log.warning(
+            "no spans of these types: at no threshold is their precision %s with 95 %% confidence: %s",
+            precision,
+            list_briefly(imprecise),
+        )
 
 
 class SentenceTagger(ABC):

@@ -26,7 +26,7 @@ from tagger.tagging.long_sentences import WindowLog, WindowNotice, drop_unrated,
 from tagger.tagging.pools import build_sentence_pools
 from tagger.tagging.scorer import PreparedPool
 from tagger.tagging.scorer_choice import create_scorer
-from tagger.tagging.sentence_tagger import SentenceTagger, Stream
+from tagger.tagging.sentence_tagger import PrecisionLog, SentenceTagger, Stream
 from tagger.tagging.span_tags import SpanTags
 from tagger.transformer.hidden_state_cache import HiddenStateCache
 
@@ -163,7 +163,7 @@ class Tagger(SentenceTagger):
         self._batch_tokens, self._max_tokens = batch_tokens, max_tokens
         threads = workers or count_processors()
         self._scorer = create_scorer(model, device, cache_bytes, hidden_state_cache=hidden_state_cache, threads=threads)
-        self._gate = MemoryGate()
+        self._gate, self._precision_log = MemoryGate(), PrecisionLog()
         # The hidden states of a transformer are cached by passage, also if it reads single sentences.
         self._has_passages = self.uses_document_context or model.transformer is not None
         self._span_tags = SpanTags(model.tags.items) if model.scheme else None
@@ -188,7 +188,8 @@ class Tagger(SentenceTagger):
     def with_calibration(self, calibration: Calibration) -> "Tagger":
         """Returns a tagger with another calibration, which shares the network and the word cache."""
         tagger = object.__new__(Tagger)
-        vars(tagger).update(vars(self) | {"model": replace(self.model, calibration=calibration)})
+        changes = {"model": replace(self.model, calibration=calibration), "_precision_log": PrecisionLog()}
+        vars(tagger).update(vars(self) | changes)
         return tagger
 
     def with_workers(self, workers: int) -> "Tagger":
@@ -303,6 +304,7 @@ class Tagger(SentenceTagger):
     ) -> Iterator[list[Sentence]]:
         """Yields the sentences of each pool tagged, in order; arguments are those of `tag_pools`."""
         decoder = Decoder(self.model, self._span_tags, options)
+        self._precision_log.add(options.precision, decoder.imprecise_types)
         active: deque[_Work] = deque()
         notify = on_notice or WindowLog(options, self._max_tokens).add
         caller = current_stream(self.device)

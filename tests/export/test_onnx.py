@@ -126,6 +126,9 @@ def test_a_precision_removes_the_same_spans(scheme: str, caplog: pytest.LogCaptu
         caplog.clear()
         assert_equal(actual, expected.tag(documents(), **options))
         assert log == caplog.messages
+        caplog.clear()
+        exported.tag(documents(), **options)
+        assert not caplog.messages  # once for each precision
         counts.add(sum(len(sentence.spans) for sentence in actual))
     assert len(counts) > 3
 

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 import tagger
+from tagger.data.calibration import Calibration
 from tagger.data.sentence import Sentence, Span
 from tagger.tagging import Tagger
+from tests.tagging import models
 
 TEXTS = ["Ada lives in New York .", "", "Alan", "Grace lives in Paris . Donald lives in Oslo ."] * 30
 
@@ -115,3 +117,16 @@ def test_on_batch_is_called_after_each_batch(model_path: Path) -> None:
 def test_a_limit_below_1_is_rejected(model_path: Path, limit: str) -> None:
     with pytest.raises(ValueError, match=f"{limit} must be at least 1, got 0"):
         tagger.load(model_path, device="cpu", **{limit: 0})
+
+
+def test_types_without_a_threshold_are_logged_once_for_each_precision(caplog: pytest.LogCaptureFixture) -> None:
+    by_type = {"PER": ((0.05, 400, 300), (0.3, 300, 290), (0.6, 200, 199)), "LOC": ((0.1, 500, 450),)}
+    model = models.tagger(models.make_model()).with_calibration(Calibration(thresholds=by_type))
+    for precision in (0.95, 0.95, 0.999, 0.95):
+        model.tag(["ba0 Ce1"], precision=precision)
+        model.with_workers(1).tag(["ba0 Ce1"], precision=precision)
+    notice = "no spans of these types: at no threshold is their precision"
+    assert caplog.messages == [
+        f"{notice} 0.95 with 95 % confidence: LOC",
+        f"{notice} 0.999 with 95 % confidence: LOC, PER",
+    ]

@@ -3,7 +3,6 @@
 Shapes in this module: B sentences, T tokens in the longest one, K tags.
 """
 
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from tagger.choices import list_briefly
 from tagger.data import schemes
 from tagger.data.batch_order import batch_limit, split_into_batches
 from tagger.data.calibration import find_threshold, scale_log_odds
@@ -23,9 +21,8 @@ from tagger.export.onnx.inputs import EncodedSentences
 from tagger.export.onnx.preprocessing import Preprocessing
 from tagger.export.onnx.session import Array, GraphSession
 from tagger.tagging.pools import build_sentence_pools
-from tagger.tagging.sentence_tagger import SentenceTagger, Stream
+from tagger.tagging.sentence_tagger import PrecisionLog, SentenceTagger, Stream
 
-log = logging.getLogger(__name__)
 BATCH_TOKENS = 4096
 _MAX_PAIRS = 1 << 24
 """Pairs of tags in a step of the largest batch."""
@@ -103,6 +100,7 @@ class OnnxTagger(SentenceTagger):
         self._is_untyped = self.span_types == (schemes.UNTYPED,)
         self._limit = batch_limit(max_sentences=max(1, _MAX_PAIRS // len(self.tags) ** 2), max_tokens=batch_tokens)
         self._has_passages = ports.CONTEXT_INDEX in self._preprocessing.inputs
+        self._precision_log = PrecisionLog()
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -169,12 +167,7 @@ class OnnxTagger(SentenceTagger):
                 "`precision` needs a calibrated model; run `tagger calibrate` with annotated data, and export it again"
             )
         selected = {name: find_threshold(steps.get(name, ()), precision) for name in self.span_types}
-        if imprecise := [name for name, threshold in selected.items() if threshold is None]:
-            log.warning(
-                "no spans of these types: at no threshold is their precision %s with 95 %% confidence: %s",
-                precision,
-                list_briefly(imprecise),
-            )
+        self._precision_log.add(precision, [name for name, threshold in selected.items() if threshold is None])
         return {name: threshold for name, threshold in selected.items() if threshold is not None}
 
     def _stream(self, sentences: Iterable[Sentence], options: _Options) -> Iterator[Sentence]:
