@@ -26,6 +26,7 @@ LINES = [
     {"model"},
     {"transformer"},
     {"config", "data", "nn"},
+    {"child_process"},
     {"device", "io", "plotting", "signals", "streams"},
     {"choices", "import_path"},
     {"errors"},

@@ -2,28 +2,27 @@
 
 import json
 import logging
-import os
 import signal
 import subprocess
-import sys
 import traceback
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
-from threading import Lock, Thread
+from threading import Lock
 
 import torch
 
 from tagger import import_path, training
+from tagger.child_process import receive_task
 from tagger.config import Config, loader
 from tagger.errors import ConfigError, Stopped, TaggerError
 from tagger.experiments import runs
 from tagger.io import json_files
-from tagger.signals import StopRequest, describe_exit, stop_with_parent
+from tagger.signals import StopRequest, describe_exit
 from tagger.training import Callback, EpochEnd, EpochRecord, Event, Inputs, records
 from tagger.training.launch import read_launch
 from tagger.training.run_dir import METRICS
@@ -60,7 +59,7 @@ class Task:
     device: str
     init_from: str | None
     threads: int
-    positions: Sequence[int] | None = None
+    positions: tuple[int, ...] | None = None
 
     @property
     def is_started(self) -> bool:
@@ -334,19 +333,6 @@ def _start(task: Task, output: int) -> "subprocess.Popen[str]":
 
 def main() -> None:
     """Runs the task that stdin holds in JSON; writes faults to stdout, as a JSON list, and log lines to stderr."""
-    output = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    task = Task(**json.loads(sys.stdin.readline()))
-    Thread(target=stop_with_parent, daemon=True).start()
-    logger = logging.getLogger("tagger")
-    logger.addHandler(logging.StreamHandler())
-    logger.setLevel(logging.INFO)
-    torch.set_num_threads(task.threads)
-    try:
+    with receive_task(Task) as (task, _):
+        torch.set_num_threads(task.threads)
         run_task(task)
-    except TaggerError as error:
-        output.write(json.dumps(error.faults))
-        output.close()
-        sys.exit(2)
-    except Stopped as error:
-        sys.exit(error.exit_code)

@@ -9,18 +9,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from tagger import import_path
+from tagger.child_process import receive_task
 from tagger.device import relaxed_garbage_collection
-from tagger.errors import ConfigError, Stopped, TaggerError
-from tagger.io import json_files
+from tagger.errors import ConfigError
 from tagger.serving import app, served_models, server
 from tagger.serving.limits import Limits
 from tagger.serving.metrics import FOLDER_VARIABLE, Metrics
 from tagger.serving.served_models import ServedModel, ServedModels
-from tagger.signals import stop_with_parent
 
 log = logging.getLogger(__name__)
 READY = "ready"
@@ -127,24 +125,14 @@ def _warm_up(model: ServedModel) -> None:
 
 def main() -> None:
     """Runs the task that stdin holds; writes `READY`, or faults as a JSON list, to stdout, and log lines to stderr."""
-    output = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    task = json_files.parse_as(Task, sys.stdin.readline())
-    Thread(target=stop_with_parent, daemon=True).start()
-    logger = logging.getLogger("tagger")
-    logger.addHandler(logging.StreamHandler())
-    logger.setLevel(logging.ERROR if task.is_quiet else logging.INFO)
+    with receive_task(Task) as (task, output):
+        logger = logging.getLogger("tagger")
+        logger.setLevel(logging.ERROR if task.is_quiet else logging.INFO)
 
-    def report_start() -> None:
-        logger.setLevel(logging.INFO)
-        print(READY, file=output, flush=True)
+        def report_start() -> None:
+            logger.setLevel(logging.INFO)
+            print(READY, file=output, flush=True)
 
-    metrics = Metrics(Path(os.environ[FOLDER_VARIABLE]))
-    try:
+        metrics = Metrics(Path(os.environ[FOLDER_VARIABLE]))
         listener = server.bind_to_same_address(socket.socket(fileno=task.descriptor))
         run(task.settings, listener, report_start, metrics)
-    except TaggerError as error:
-        print(json.dumps(error.faults), file=output, flush=True)
-        sys.exit(2)
-    except Stopped as error:
-        sys.exit(error.exit_code)
