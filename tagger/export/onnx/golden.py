@@ -42,13 +42,10 @@ def _without_notices() -> Iterator[None]:
 
 
 def _build(model: TaggerModel, preprocessing: Preprocessing, tag: Tag, documents: Sequence[list[Sentence]]) -> bytes:
-    spans = [
-        span for document in documents for sentence in tag(document, probabilities=True) for span in sentence.spans
-    ]
+    tagged = [tag(document, probabilities=True) for document in documents]
+    spans = [span for document in tagged for sentence in document for span in sentence.spans]
     options = _choose_options(preprocessing, spans)
-    return json_files.dump(
-        options | {"documents": [_describe(model, tag, document, options) for document in documents]}
-    )
+    return json_files.dump(options | {"documents": [_describe(model, tag, document, options) for document in tagged]})
 
 
 def _choose_options(preprocessing: Preprocessing, spans: Sequence[Span]) -> dict[str, float]:
@@ -77,7 +74,7 @@ def _choose_options(preprocessing: Preprocessing, spans: Sequence[Span]) -> dict
 def _describe(
     model: TaggerModel, tag: Tag, document: list[Sentence], options: Mapping[str, float]
 ) -> list[dict[str, Any]]:
-    """Returns an example for each sentence of a document."""
+    """Returns an example for each sentence of a document that is tagged with probabilities."""
     reads_context = model.network.embedding.document_context is not None
     contexts = _describe_context(model, document) if reads_context else [{}] * len(document)
     filtered = {
@@ -88,7 +85,7 @@ def _describe(
         {"tokens": sentence.tokens, "inputs": _describe_words(model, sentence) | context}
         | _describe_tags(sentence)
         | {name: next(rows) for name, rows in filtered.items()}
-        for sentence, context in zip(tag(document, probabilities=True), contexts, strict=True)
+        for sentence, context in zip(document, contexts, strict=True)
     ]
 
 

@@ -520,9 +520,7 @@ def _write_stream(work: _Work, reader: Reader, stream: BinaryIO, callback: Callb
                     corpora.end_sentence()
                     corpora.write(sink.begin())
             corpora.write(chunk.data)
-            if chunk.records:
-                summary.merge(chunk.counts, continues_document=chunk.first == document)
-                document = chunk.last
+            document = chunk.count_into(summary, document)
         stream.flush()
         summary.rejected, summary.seconds = pool.rejects[1], time.perf_counter() - start
         callback(summary, number, len(work.inputs))

@@ -262,9 +262,7 @@ class OutputFolder:
         atomic.write_from(part, data, state.size)
         state.size += len(data)
         state.records += chunk.records
-        if chunk.records:
-            state.summary.merge(chunk.counts, continues_document=chunk.first == state.document)
-            state.document = chunk.last
+        state.document = chunk.count_into(state.summary, state.document)
         if chunk.ended:
             state.next_input()
 

@@ -37,6 +37,13 @@ class WrittenChunk:
     corrupt: bool = False
     rejects: tuple[int, int] = (0, 0)
 
+    def count_into(self, summary: Summary, document: str | int | None) -> str | int | None:
+        """Adds the counts to those of the records before, whose last document is given; returns the last document."""
+        if not self.records:
+            return document
+        summary.merge(self.counts, continues_document=self.first == document)
+        return self.last
+
 
 class WrittenPool(NamedTuple):
     """The chunks of a pool, and bytes and rows in the file of rejects after the pool was read."""

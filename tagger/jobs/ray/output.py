@@ -189,11 +189,7 @@ class ResultCollector:
         self.summary.seconds = time() - self.start
 
     def _count(self, result: Result) -> None:
-        counts = Summary.from_dict(result["summary"])
-        if result["last"] is not None:
-            self.summary.documents -= result["first"] == self._document  # it starts in the previous shard
+        if result["last"] is not None:  # else it has no records
+            starts_before = result["first"] == self._document  # its first document starts in the previous shard
+            self.summary.merge(Summary.from_dict(result["summary"]), continues_document=starts_before)
             self._document = result["last"]
-        self.summary.documents += counts.documents
-        self.summary.sentences += counts.sentences
-        self.summary.tokens += counts.tokens
-        self.summary.spans += counts.spans

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from platform import node
 from time import time
@@ -24,6 +25,7 @@ from tagger.io.storage import Location
 from tagger.jobs.job import Job
 from tagger.jobs.local import engine as local
 from tagger.jobs.local.folder import REJECTS
+from tagger.jobs.local.writing import PoolWriter
 from tagger.jobs.pools import Pool, Reader
 from tagger.jobs.ray import shards
 from tagger.jobs.ray.cluster import import_ray
@@ -151,8 +153,8 @@ class _ShardOutput:
     """
 
     def __init__(self, stream: BinaryIO, open_sink: Callable[[], Sink]) -> None:
-        self._stream, self._open_sink = stream, open_sink
-        self._sink: Sink | None = None
+        self._stream, self._open_sink = stream, cache(open_sink)
+        self._writer = PoolWriter(lambda _: self._open_sink())
         self.failed = False
         self._reset()
 
@@ -160,11 +162,11 @@ class _ShardOutput:
         self.first: str | int | None = None
         self.last: str | int | None = None
         self.summary = Summary()
-        self._sink = None
+        self._sink: Sink | None = None
 
     def write(self, pool: Pool) -> None:
         """Writes the records of a tagged pool."""
-        for chunk in pool.chunks:
+        for chunk in self._writer.write(pool).chunks:
             self.failed = chunk.failed
             if chunk.corrupt:  # the last one, of a compressed file, which is a single shard
                 self._reset()
@@ -172,11 +174,10 @@ class _ShardOutput:
             if self._sink is None and (chunk.records or not chunk.failed):
                 self._sink = self._open_sink()
                 self._stream.write(self._sink.begin())
-            if self._sink is not None and chunk.records:
-                self._stream.write(self._sink.write(chunk.records))
-                if self.last is None:
-                    self.first = chunk.records[0].document
-                self.last = self.summary.add(chunk.records, self.last)
+            self._stream.write(chunk.data)
+            if self.last is None:
+                self.first = chunk.first
+            self.last = chunk.count_into(self.summary, self.last)
 
     def end(self) -> Sink | None:
         """Ends the output; returns its sink, None if there is no output."""
