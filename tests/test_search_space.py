@@ -97,6 +97,9 @@ def test_paths_start_from_the_folder_of_the_file(tmp_path: Path) -> None:
     space = load(tmp_path, "model.words.vectors: [[a.txt], [a.txt, b.txt]]")
     a, b = str(tmp_path / "a.txt"), str(tmp_path / "b.txt")
     assert space.settings["model.words.vectors"] == Choices(([a], [a, b]))
+    (tmp_path / "bert").mkdir()
+    space = load(tmp_path, "model.transformer.name: [bert, owner/name]")
+    assert space.settings["model.transformer.name"] == Choices((str(tmp_path / "bert"), "owner/name"))
 
 
 def test_values_without_effect_beside_others_are_omitted() -> None:

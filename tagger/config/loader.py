@@ -6,10 +6,10 @@ import logging
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, reduce
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -32,7 +32,7 @@ _PATHS = (
     "training.sentence_weights",
     "training.feature_cache",
 )
-_TRANSFORMER = "model.transformer.name"  # a directory, or a name on the Hub
+_DATASET, _TRANSFORMER = "data.dataset", "model.transformer.name"  # a path, or a name on the Hub
 
 _RENAMED = {  # in format 2
     "data.dev_share": "data.dev_fraction",
@@ -55,6 +55,7 @@ _RENAMED = {  # in format 2
     "training.optimizer.rates": "training.optimizer.learning_rates",
 }
 
+_Section = TypeVar("_Section", bound=BaseModel)
 Key = tuple[str | int, ...]
 """The keys and list indices that lead to a value of the tree."""
 
@@ -280,10 +281,7 @@ def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
     tree = config.model_dump(mode="json", exclude_unset=True)
     for name, section in settings.items():
         tree[name] = tree.get(name, {}) | section
-    try:
-        return Config.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError(*_explain(error, {(): "the settings"})) from None
+    return _validate(tree)
 
 
 def with_values(config: Config, values: Mapping[str, object]) -> Config:
@@ -296,6 +294,15 @@ def with_values(config: Config, values: Mapping[str, object]) -> Config:
     for name, value in values.items():
         _set_value(tree, tuple(name.split(".")), value)
     _omit_unused(tree, ())
+    return _validate(tree)
+
+
+def _validate(tree: Mapping[str, Any]) -> Config:
+    """Returns the config of a tree of settings without positions.
+
+    Raises:
+        ConfigError: the settings do not fit; with a line for every fault.
+    """
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
@@ -310,24 +317,28 @@ def dump(config: Config) -> str:
 @lru_cache(maxsize=16)
 def _dump_json(text: str) -> str:
     """Returns a JSON object as YAML. A training writes the same config with each checkpoint, and PyYAML is slow."""
-    return str(yaml.dump(json.loads(text), Dumper=_Dumper, sort_keys=False, allow_unicode=True))
+    return _dump_tree(json.loads(text))
 
 
 def dump_changes(config: Config) -> str:
     """Returns a config as YAML, with the fields that differ from their defaults."""
-    tree = config.model_dump(mode="json", exclude_defaults=True)
-    return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return _dump_tree(config.model_dump(mode="json", exclude_defaults=True))
+
+
+def _dump_tree(tree: Mapping[str, Any]) -> str:
+    return str(yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
 
 
 def resolve_value(name: str, value: object, folder: Path) -> object:
     """Returns the value of a setting with paths that start from a folder, if it holds paths."""
-    if name == _TRANSFORMER:
-        return str(folder / str(value)) if value and _is(Path.is_dir, folder / str(value)) else value
-    if name not in _PATHS:
+    if isinstance(value, list | tuple):
+        return type(value)(resolve_value(name, item, folder) for item in value)
+    if not isinstance(value, str):
         return value
-    if isinstance(value, list):
-        return [resolve_value(name, item, folder) for item in value]
-    return _shorten_path(folder / value) if isinstance(value, str) else value
+    path = folder / value
+    if name in _PATHS or (name == _DATASET and value and _is(Path.exists, path)):
+        return _shorten_path(path)
+    return str(path) if name == _TRANSFORMER and value and _is(Path.is_dir, path) else value
 
 
 def dump_draft(tree: Mapping[str, Any], comments: Mapping[str, str], prefix: str = "") -> Iterator[str]:
@@ -364,22 +375,21 @@ def _shorten_path(path: Path) -> str:
 
 
 def _resolve_paths(config: Config, folder: Path) -> Config:
-    def resolve(value: str | None) -> str | None:
-        return None if value is None else _shorten_path(folder / value)
+    """Returns a config whose relative paths start from a folder."""
+    for name in (*_PATHS, _DATASET, _TRANSFORMER):
+        key = name.split(".")
+        old: object = reduce(getattr, key, config)
+        new = resolve_value(name, old, folder)
+        if new != old:
+            config = _replace_value(config, key, new)
+    return config
 
-    data, words = config.data, config.model.words
-    paths: dict[str, Any] = {role: resolve(getattr(data, role)) for role in ("train", "dev", "test")}
-    if data.dataset and (folder / data.dataset).exists():
-        paths["dataset"] = _shorten_path(folder / data.dataset)
-    words = words.model_copy(update={"vectors": tuple(_shorten_path(folder / path) for path in words.vectors)})
-    transformer = config.model.transformer
-    if transformer.name and (folder / transformer.name).is_dir():
-        transformer = transformer.model_copy(update={"name": str(folder / transformer.name)})
-    model = config.model.model_copy(update={"words": words, "transformer": transformer})
-    cache = config.training.feature_cache
-    local = {"sentence_weights": resolve(config.training.sentence_weights), "feature_cache": cache and resolve(cache)}
-    training = config.training.model_copy(update=local)
-    return config.model_copy(update={"data": data.model_copy(update=paths), "model": model, "training": training})
+
+def _replace_value(section: _Section, key: Sequence[str], value: object) -> _Section:
+    """Returns a section with another value of one setting, which may be in an inner section."""
+    name, *inner = key
+    new = _replace_value(getattr(section, name), inner, value) if inner else value
+    return section.model_copy(update={name: new})
 
 
 def _parse_tree(text: str, name: str, positions: dict[Key, str], faults: list[str]) -> dict[str, Any]:
