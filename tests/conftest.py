@@ -150,6 +150,11 @@ def tiny_corpus() -> str:
     return "\n".join(blocks) + "\n"
 
 
+def parse_tiny_recipe(train: Path, *overrides: str, dev: Path | None = None) -> Config:
+    """Returns the recipe of the tiny corpus; without a file of development data, the training data serves as such."""
+    return parse(TINY_RECIPE.format(train=train, dev=dev or train), "tiny.yaml", overrides=overrides)
+
+
 @pytest.fixture
 def corpus_file(tmp_path: Path) -> Path:
     """A file of the tiny corpus."""
@@ -161,7 +166,7 @@ def corpus_file(tmp_path: Path) -> Path:
 @pytest.fixture
 def tiny_config(corpus_file: Path) -> Config:
     """A recipe that trains and develops on the tiny corpus."""
-    return parse(TINY_RECIPE.format(train=corpus_file, dev=corpus_file), "tiny.yaml")
+    return parse_tiny_recipe(corpus_file)
 
 
 @pytest.fixture(scope="session")
@@ -169,6 +174,5 @@ def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a model that has learned the tiny corpus; read it, never write into it."""
     folder = tmp_path_factory.mktemp("model")
     (folder / "train.conll").write_text(tiny_corpus())
-    recipe = TINY_RECIPE.format(train=folder / "train.conll", dev=folder / "train.conll")
-    config = parse(recipe, "tiny.yaml", overrides=["training.epochs=12"])
+    config = parse_tiny_recipe(folder / "train.conll", "training.epochs=12")
     return training.train(config, folder / "run", device="cpu").model_dir

@@ -7,26 +7,22 @@ import pytest
 
 import tagger
 from tagger import Sentence, training
-from tagger.config import Config, parse
 from tagger.errors import DataError
-from tests.conftest import TINY_RECIPE
+from tests.conftest import parse_tiny_recipe
 
 
 @pytest.mark.parametrize(
     "changes", [[], ["model.head.kind=softmax"], ["model.encoder.cell=gru", "model.encoder.merge=sum"]]
 )
 def test_a_few_sentences_are_learned_to_an_f1_of_100(corpus_file: Path, tmp_path: Path, changes: list[str]) -> None:
-    recipe = TINY_RECIPE.format(train=corpus_file, dev=corpus_file)
-    config = parse(recipe, "tiny.yaml", overrides=["training.epochs=15", *changes])
+    config = parse_tiny_recipe(corpus_file, "training.epochs=15", *changes)
     assert training.train(config, tmp_path / "run", device="cpu").dev.score == 100.0
 
 
 def test_plain_tags_are_learned_to_an_accuracy_of_100(corpus_file: Path, tmp_path: Path) -> None:
     text = corpus_file.read_text().replace("B-PER", "NNP").replace("B-LOC", "NNP").replace("I-LOC", "NNP")
     corpus_file.write_text(text.replace("lives O", "lives VBZ").replace(" O", " X"))
-    recipe = TINY_RECIPE.format(train=corpus_file, dev=corpus_file)
-    config: Config = parse(recipe, "tiny.yaml", overrides=["training.epochs=10"])
-    outcome = training.train(config, tmp_path / "run", device="cpu")
+    outcome = training.train(parse_tiny_recipe(corpus_file, "training.epochs=10"), tmp_path / "run", device="cpu")
     assert outcome.dev.score == 100.0
 
 
@@ -34,9 +30,7 @@ def test_untyped_tags_are_learned_scored_and_written_as_untyped_tags(corpus_file
     corpus_file.write_text(corpus_file.read_text().replace("-PER", "").replace("-LOC", ""))
     gold = [line.split()[-1] for line in corpus_file.read_text().splitlines() if line]
     assert set(gold) == {"B", "I", "O"}
-    config = parse(
-        TINY_RECIPE.format(train=corpus_file, dev=corpus_file), "tiny.yaml", overrides=["training.epochs=15"]
-    )
+    config = parse_tiny_recipe(corpus_file, "training.epochs=15")
     result = training.train(config, tmp_path / "run", device="cpu")
     assert result.dev.f1 == 100.0
     model = tmp_path / "run" / "model-best"
@@ -51,9 +45,7 @@ def test_untyped_tags_are_learned_scored_and_written_as_untyped_tags(corpus_file
 
 
 def test_a_model_of_spans_is_scored_on_a_file_in_another_tag_format(corpus_file: Path, tmp_path: Path) -> None:
-    config = parse(
-        TINY_RECIPE.format(train=corpus_file, dev=corpus_file), "tiny.yaml", overrides=["training.epochs=15"]
-    )
+    config = parse_tiny_recipe(corpus_file, "training.epochs=15")
     training.train(config, tmp_path / "run", device="cpu")
     other = tmp_path / "other.conll"
     other.write_text(corpus_file.read_text().replace("-", "_"))

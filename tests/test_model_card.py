@@ -11,10 +11,10 @@ import yaml
 
 import tagger
 from tagger import model_card, model_dir, training
-from tagger.config import Config, parse
+from tagger.config import Config
 from tagger.data.calibration import Calibration
 from tagger.model_card import DataPart, PartScores, TrainingFacts
-from tests.conftest import TINY_RECIPE, tiny_corpus
+from tests.conftest import parse_tiny_recipe, tiny_corpus
 from tests.robustness.runs import changed
 from tests.tagging.models import make_model
 
@@ -41,8 +41,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("train.conll", "dev.conll", "test.conll"):
         (folder / name).write_text(tiny_corpus())
     (folder / "vectors.txt").write_text("Ada 1 0\nOslo 0 1\nlives 0.5 0.5\n")
-    recipe = TINY_RECIPE.format(train=folder / "train.conll", dev=folder / "dev.conll")
-    config = parse(recipe, "tiny.yaml", overrides=["training.epochs=2", f"data.test={folder / 'test.conll'}"])
+    overrides = ["training.epochs=2", f"data.test={folder / 'test.conll'}"]
+    config = parse_tiny_recipe(folder / "train.conll", *overrides, dev=folder / "dev.conll")
     config = changed(config, f"model.words={{vectors: [{folder / 'vectors.txt'}]}}")
     return training.train(config, folder / "run", device="cpu").run_dir
 

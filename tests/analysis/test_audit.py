@@ -12,13 +12,13 @@ from typer.testing import CliRunner
 import tagger
 from tagger.analysis.audit import Audit
 from tagger.cli import app
-from tagger.config import Config, dump, parse
+from tagger.config import Config, dump
 from tagger.errors import ConfigError, DataError, ModelError, StorageError
 from tagger.experiments import folds, processes
 from tagger.experiments.folds import FoldOptions
 from tagger.experiments.processes import Task
 from tagger.training import Event, StepEnd, corpora, records, sentence_weights
-from tests.conftest import TINY_RECIPE, tiny_corpus
+from tests.conftest import parse_tiny_recipe, tiny_corpus
 from tests.robustness.runs import changed, results, tree
 
 SETTINGS = ["training.epochs=3", "training.batch_size=1", "training.optimizer.learning_rate=0.03"]
@@ -52,8 +52,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Config:
     folder = tmp_path_factory.mktemp("data")
     (folder / "train.conll").write_text(planted(tiny_corpus()))
     (folder / "dev.conll").write_text(tiny_corpus())
-    text = TINY_RECIPE.format(train=folder / "train.conll", dev=folder / "dev.conll")
-    return parse(text, "tiny.yaml", overrides=SETTINGS)
+    return parse_tiny_recipe(folder / "train.conll", *SETTINGS, dev=folder / "dev.conll")
 
 
 @pytest.fixture(scope="module")
@@ -206,8 +205,7 @@ def test_plain_tags_are_audited(tmp_path: Path) -> None:
     lines = [f"{name} NOUN\n{verb} VERB\n. PUNCT\n" for name in names for verb in verbs]
     lines[6] = lines[6].replace("naps VERB", "naps NOUN")
     (tmp_path / "train.conll").write_text("\n".join(lines))
-    text = TINY_RECIPE.format(train=tmp_path / "train.conll", dev=tmp_path / "train.conll")
-    config = parse(text, "tiny.yaml", overrides=SETTINGS)
+    config = parse_tiny_recipe(tmp_path / "train.conll", *SETTINGS)
     result = tagger.audit(config, out=tmp_path / "out", folds=2, repeats=1, device="cpu")
     row = rows(result.files.suspects)[0]
     assert (row["kind"], row["line"], row["text"], row["given"]) == ("tag", 26, "naps", "NOUN")

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tagger import config, experiments, model_dir, training
+from tagger import experiments, model_dir, training
 from tagger.config import Config
 from tagger.errors import ConfigError, ModelError, Stopped, StorageError, TaggerError
 from tagger.experiments import ExperimentResult, processes, runs, seeds
 from tagger.training import Event, StepEnd, records
 from tagger.training.update import Updater
-from tests.conftest import TINY_RECIPE, tiny_corpus
+from tests.conftest import parse_tiny_recipe, tiny_corpus
 from tests.robustness.runs import changed, results, timeless, tree
 
 SEEDS = (2, 3, 1)  # the first is not the best
@@ -31,10 +31,9 @@ class Interruption(BaseException):
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Config:
     folder = tmp_path_factory.mktemp("data")
     (folder / "train.conll").write_text(tiny_corpus())
-    recipe = TINY_RECIPE.format(train=folder / "train.conll", dev=folder / "train.conll")
     # With this learning rate the scores of the seeds differ.
     overrides = ["training.epochs=2", "training.optimizer.learning_rate=0.009", f"data.test={folder / 'train.conll'}"]
-    return config.parse(recipe, "tiny.yaml", overrides=overrides)
+    return parse_tiny_recipe(folder / "train.conll", *overrides)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from tagger import choices, config, model_dir
+from tagger import choices, model_dir
 from tagger.cli import app
 from tagger.config import Config, loader, search_space
 from tagger.config.search_space import SearchSpace
@@ -22,7 +22,7 @@ from tagger.experiments.study import Study
 from tagger.experiments.trials import TuningResult
 from tagger.experiments.tuning import TuningOptions
 from tagger.training import Callback, EpochEnd, EpochRecord, Inputs, records, run_dir
-from tests.conftest import TINY_RECIPE, tiny_corpus
+from tests.conftest import parse_tiny_recipe, tiny_corpus
 
 if find_spec("optuna") is None:  # tests/test_not_run.py reports it
     pytest.skip("needs the extra [tune]", allow_module_level=True)
@@ -46,8 +46,7 @@ class Interruption(BaseException):
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Config:
     folder = tmp_path_factory.mktemp("data")
     (folder / "train.conll").write_text(tiny_corpus())
-    text = TINY_RECIPE.format(train=folder / "train.conll", dev=folder / "train.conll")
-    return config.parse(text, "tiny.yaml", overrides=[f"training.epochs={EPOCHS}"])
+    return parse_tiny_recipe(folder / "train.conll", f"training.epochs={EPOCHS}")
 
 
 def score(settings: Config, epoch: int) -> float:

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from tagger import tagging, training
-from tagger.config import parse
 from tagger.tagging import Tagger
-from tests.conftest import TINY_RECIPE, tiny_corpus
+from tests.conftest import parse_tiny_recipe, tiny_corpus
 
 if find_spec("fastapi") is None or find_spec("uvicorn") is None:  # tests/test_not_run.py reports it
     collect_ignore_glob = ["test_*.py"]
@@ -23,8 +22,8 @@ else:
 def train_tiny(folder: Path, *overrides: str) -> Path:
     """Returns the directory of a model of the tiny corpus."""
     (folder / "train.conll").write_text(tiny_corpus())
-    recipe = TINY_RECIPE.format(train=folder / "train.conll", dev=folder / "train.conll")
-    return training.train(parse(recipe, "tiny.yaml", overrides=overrides), folder / "run", device="cpu").model_dir
+    config = parse_tiny_recipe(folder / "train.conll", *overrides)
+    return training.train(config, folder / "run", device="cpu").model_dir
 
 
 @pytest.fixture(scope="session")

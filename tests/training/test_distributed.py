@@ -18,11 +18,11 @@ import pytest
 import torch
 
 from tagger import model_dir, training
-from tagger.config import Config, parse
+from tagger.config import Config
 from tagger.training import records
 from tagger.training.loop import Loop
 from tagger.training.update import StepBatch
-from tests.conftest import TINY_RECIPE, tiny_corpus
+from tests.conftest import parse_tiny_recipe, tiny_corpus
 from tests.robustness.runs import SCALE, child, ended, timeless, train_as_ranks, wait_for
 
 BOUND = 1e-5
@@ -48,7 +48,7 @@ def _recipe(folder: Path, name: str, *overrides: str, epochs: int = 1) -> Config
     path = folder / "train.conll"
     path.write_text(tiny_corpus())
     fixed = (f"training.epochs={epochs}", "training.batch_size=5", "training.diagnostics=true")
-    return parse(TINY_RECIPE.format(train=path, dev=path), "tiny.yaml", overrides=[*RECIPES[name], *fixed, *overrides])
+    return parse_tiny_recipe(path, *RECIPES[name], *fixed, *overrides)
 
 
 def _start(jobs: list[list[tuple[Config, Path]]]) -> list[Any]:
