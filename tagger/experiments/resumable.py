@@ -51,7 +51,7 @@ def open_directory(
         kind: the kind of experiment.
         config: the recipe.
         options: the options by the names of parameters, and the hash of the data as DATA.
-        resume: continue the experiment that the directory holds, if it holds one.
+        resume: continue the experiment that the directory holds; without one, a log line says that it starts.
 
     Raises:
         StorageError: the directory holds another experiment or other files, or cannot be written.
@@ -66,6 +66,8 @@ def open_directory(
         if exists:
             _check_same(directory, kind, config, options)
         else:
+            if resume:
+                directories.log_new_start(directory, kind.noun)
             with atomic.wrap_os_errors(directory):
                 atomic.replace(directory / CONFIG, loader.dump(config).encode())
                 atomic.replace(path, json_files.dump(options, indent=1) + b"\n")

@@ -14,7 +14,7 @@ from tagger.errors import ConfigError, StorageError
 from tagger.experiments import processes, runs
 from tagger.experiments.processes import Faults, Task
 from tagger.experiments.runs import MAX_SEEDS, ExperimentResult
-from tagger.io import atomic
+from tagger.io import atomic, directories
 from tagger.training import Callback, Inputs, TrainingResult, corpora
 from tagger.training.run_dir import CONFIG, check_free, check_is_run, lock_run_dir
 from tagger.training.train import check_no_tables
@@ -72,6 +72,7 @@ def train(
         device: auto, cpu, cuda or cuda:N.
         init_from: a model of the same shape to take the first weights from.
         resume: continue a training that the directory holds; more seeds may be added, finished ones stay unchanged.
+            Without a training there, a log line says that it starts from the beginning.
         callback: is called with the events of the training if `jobs` is 1.
 
     Raises:
@@ -90,6 +91,8 @@ def train(
         if resume and runs.is_started(run_dir):
             result = training.resume(run_dir, device=device, callback=callback, config=config)
         else:
+            if resume:
+                directories.log_new_start(run_dir, "run")
             result = training.train(config, run_dir, device=device, init_from=init_from, callback=callback)
         return _single_result(result, init_from)
     processes.check_alone()
@@ -100,6 +103,8 @@ def train(
         if resume and model_dir.list_checkpoints(run_dir):
             raise StorageError(f"{run_dir}: holds a run of one seed, to which none can be added; choose another `out`")
         check_free(run_dir)
+        if resume:
+            directories.log_new_start(run_dir, "run")
         resume = False
     pending = ExperimentResult(run_dir, tuple(seeds), init_from)
     return _train_seeds(config, pending, jobs, device, callback, start=not resume)

@@ -6,6 +6,7 @@ error.
 
 import errno
 import fcntl
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 from tagger.errors import StorageError
 from tagger.io import atomic
 
+log = logging.getLogger(__name__)
 LOCK, MARKER = ".tagger.lock", ".tagger-run"
 _LOCK_CONTENT = b"bilstm-crf-tagger lock\n"
 _MARKER_CONTENT = b"bilstm-crf-tagger training run\n"
@@ -144,6 +146,11 @@ def has_content(path: Path, content: bytes) -> bool:
         raise
     with os.fdopen(handle, "rb") as stream:
         return stream.read(len(content) + 1) == content
+
+
+def log_new_start(directory: object, noun: str) -> None:
+    """Logs that what should be resumed in a directory, such as a `job`, has not started there and starts now."""
+    log.info("%s: nothing to resume; the %s starts from the beginning", directory, noun)
 
 
 def check_claim(directory: Path, is_ours: Callable[[str], bool]) -> None:

@@ -243,6 +243,29 @@ def test_a_signal_stops_all_seeds_of_one_process(
     assert started == [SEEDS[0]]
 
 
+@pytest.mark.parametrize("chosen", [3, SEEDS])
+def test_resuming_in_an_empty_directory_starts_with_a_log_line(
+    settings: Config,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    chosen: int | tuple[int, ...],
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise Stopped(15)
+
+    monkeypatch.setattr(processes, "run_task", stop)
+    monkeypatch.setattr("tagger.training.train", stop)
+    run, notice = tmp_path / "run", f"{tmp_path / 'run'}: nothing to resume; the run starts from the beginning"
+    caplog.set_level("INFO")
+    for resume in (True, False):
+        with pytest.raises(Stopped):
+            experiments.train(settings, chosen, run, device="cpu", resume=resume)
+        assert caplog.messages.count(notice) == resume
+        shutil.rmtree(run, ignore_errors=True)
+        caplog.clear()
+
+
 def test_seeds_can_be_added_but_not_removed(settings: Config, whole: ExperimentResult, tmp_path: Path) -> None:
     run = tmp_path / "run"
     experiments.train(settings, SEEDS[:1], run, device="cpu")

@@ -328,8 +328,14 @@ def test_a_damaged_journal_is_an_error_of_one_line(recipe: Config, tmp_path: Pat
 
 
 @pytest.mark.usefixtures("fake_training")
-def test_a_resumed_search_takes_the_same_options_and_may_have_more_trials(recipe: Config, tmp_path: Path) -> None:
-    search(recipe, tmp_path, trials=2)
+def test_a_resumed_search_takes_the_same_options_and_may_have_more_trials(
+    recipe: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    notice = f"{tmp_path}: nothing to resume; the search starts from the beginning"
+    for _ in range(2):
+        search(recipe, tmp_path, trials=2, resume=True)
+        assert caplog.messages.count(notice) == 1  # of the first time
     with pytest.raises(StorageError, match="already holds a search; pass `resume=True` or choose another `out`"):
         search(recipe, tmp_path, trials=2)
     for changed, fault in (

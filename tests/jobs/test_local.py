@@ -5,6 +5,7 @@ import gc
 import gzip
 import json
 import re
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from io import BytesIO
@@ -402,6 +403,21 @@ def test_another_job_cannot_be_gone_on_with(model: Tagger, model_path: Path, tmp
         )
     assert (tmp_path / "out" / JOURNAL).read_bytes() == before
     assert into(model, model_path, tmp_path / "out", tmp_path / "a.txt", resume=True).sentences == 300
+
+
+def test_resuming_without_a_job_starts_with_a_log_line(
+    model: Tagger, model_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a.txt").write_text("Ada lives .\n" * 300)
+    caplog.set_level("INFO")
+    out, notice = tmp_path / "out", f"{tmp_path / 'out'}: nothing to resume; the job starts from the beginning"
+    assert into(model, model_path, out, tmp_path / "a.txt", resume=True).sentences == 300
+    assert notice in caplog.messages
+    shutil.rmtree(out)
+    broken_off(model, model_path, out, tmp_path / "a.txt")
+    caplog.clear()
+    into(model, model_path, out, tmp_path / "a.txt", resume=True)
+    assert notice not in caplog.messages
 
 
 def test_documents_stay_together_from_file_to_file_and_from_break_to_break(

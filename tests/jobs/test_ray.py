@@ -268,14 +268,19 @@ def test_workers_import_nothing_from_the_current_directory(
 
 
 @pytest.mark.usefixtures("_in_process", "_small")
-def test_a_fault_ends_the_job_as_here_and_it_goes_on_where_it_was(model_path: Path, tmp_path: Path) -> None:
+def test_a_fault_ends_the_job_as_here_and_it_goes_on_where_it_was(
+    model_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     path, job = plain(tmp_path / "a.txt"), Job((), model_path, Formats("lines", "jsonl"))
     good = path.read_bytes()
     expected = on_this_machine(model_path, tmp_path / "local", path, job)
     path.write_bytes(good.replace(b"Ada", b"\xffda", 1))
     stamp = path.stat()
     with pytest.raises(DataError, match=r"a\.txt:4: byte 1 is 0xff"):
-        cluster.run([str(path)], str(tmp_path / "ray"), job)
+        cluster.run([str(path)], str(tmp_path / "ray"), replace(job, resume=True))
+    notice = f"{tmp_path / 'ray'}: nothing to resume; the job starts from the beginning"
+    assert caplog.messages.count(notice) == 1
     before = {one.name: one.stat().st_mtime_ns for one in (tmp_path / "ray").glob("*.jsonl")}
     assert before
     with pytest.raises(StorageError, match=r"is not empty.*`resume=True` continues"):
@@ -288,6 +293,7 @@ def test_a_fault_ends_the_job_as_here_and_it_goes_on_where_it_was(model_path: Pa
         cluster.run([str(path)], str(tmp_path / "ray"), replace(job, resume=True))
     os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     found = cluster.run([str(path)], str(tmp_path / "ray"), replace(job, resume=True))
+    assert caplog.messages.count(notice) == 1  # this time there was a job
     same(tmp_path / "ray", tmp_path / "local")
     assert figures(found) == figures(expected)
     after = {one.name: one.stat().st_mtime_ns for one in (tmp_path / "ray").iterdir()}

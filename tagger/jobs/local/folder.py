@@ -23,7 +23,7 @@ from typing import NamedTuple, TypeVar
 
 from tagger.data.formats.writing import Sink
 from tagger.errors import StorageError, limit_faults
-from tagger.io import atomic, line_reader
+from tagger.io import atomic, directories, line_reader
 from tagger.jobs.journal import JobRecord, Journal, State, list_differences
 from tagger.jobs.local.writing import WrittenChunk, WrittenPool
 from tagger.jobs.rejects import Rejects
@@ -124,7 +124,7 @@ class OutputFolder:
                 self._remove()
                 self._job_folder.mkdir(exist_ok=True)
             elif resume:
-                log.info("%s: has no unfinished job; the job starts from the beginning", self.out)
+                directories.log_new_start(self.out, "job")
             self._journal.start(record)
             atomic.sync(self._job_folder)
         if self._rejects_path and not self._rejects_published:

@@ -105,6 +105,8 @@ def start_job(owner: OutputOwner, sources: Sequence[Source], options: dict[str, 
     elif names:
         hint = "; `resume=True` continues the unfinished job there" if JOURNAL in names else ""
         raise StorageError(f"{folder}: is not empty, and many files are written there; choose another `out`{hint}")
+    if resume and JOURNAL not in names:
+        directories.log_new_start(folder, "job")
     owner.claim(job)
     return names
 
