@@ -225,7 +225,8 @@ class Words(Section):
     )
     frozen_dtype: choices.VectorDtype = Field(
         "float16",
-        description="type of the values of frozen vectors; `int8` takes half the space, with a factor for each word",
+        description="how frozen vectors are stored: `float16`; `int8` takes half the space, with a factor for each "
+        "word; `product` takes an eighth, with a byte for four values (product quantization)",
     )
     dropout: Fraction = Field(
         0.1, description="probability with which a word is replaced by the unknown word in training"

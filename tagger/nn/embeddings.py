@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tagger.choices import VectorDtype
+from tagger.nn import quantization
 from tagger.nn.dropout import drop
 from tagger.nn.encoder import RecurrentLayer
 from tagger.nn.inputs import ContextInputs, Inputs
@@ -32,23 +33,33 @@ class WordEmbedding(nn.Module):
     Args:
         weight: (W, D) initial values of the trainable vectors; row 0 is for padding, row 1 for unknown words.
         frozen: (V, D) vectors of the ids W, W + 1, …, which training does not change.
-        frozen_dtype: dtype of the stored frozen vectors; with int8, a value is a whole number of steps of its row.
+        frozen_dtype: how frozen vectors are stored: in float16; in int8, as whole numbers of steps of each row; or as
+            the codes of product quantization.
 
     Attributes:
-        frozen: (V, D) frozen vectors as they are stored.
-        frozen_steps: (V, 1) size of a step of each row of `frozen`; None with float16.
+        frozen: (V, D) frozen vectors as they are stored; with product quantization, codes (V, S) of S parts.
+        frozen_steps: (V, 1) size of a step of each row of `frozen`; None without int8.
+        frozen_centroids: (S, 256, 4) the vectors of each part that codes stand for; None without product quantization.
         sparse: whether the gradient of the weight is a sparse tensor of the rows that were read.
     """
 
     frozen: Tensor
     frozen_steps: Tensor | None
+    frozen_centroids: Tensor | None
 
     def __init__(self, weight: Tensor, frozen: Tensor, *, frozen_dtype: VectorDtype = "float16") -> None:
         super().__init__()
         self.weight = nn.Parameter(weight)
-        values, steps = _quantize(frozen) if frozen_dtype == "int8" else (frozen.half(), None)
+        steps = centroids = None
+        if frozen_dtype == "int8":
+            values, steps = quantization.quantize_rows(frozen)
+        elif frozen_dtype == "product":
+            values, centroids = quantization.quantize_products(frozen)
+        else:
+            values = frozen.half()
         self.register_buffer("frozen", values)
         self.register_buffer("frozen_steps", steps)
+        self.register_buffer("frozen_centroids", centroids)
         self.output_dim = weight.shape[1]
         self.sparse = False
 
@@ -68,17 +79,13 @@ class WordEmbedding(nn.Module):
         values, steps = self.frozen, self.frozen_steps
         if rows is not None:
             values, steps = values[rows], None if steps is None else steps[rows]
+        if self.frozen_centroids is not None:
+            return quantization.decode_products(values, self.frozen_centroids, self.output_dim)
         return values.float() if steps is None else values * steps
 
     def unknown(self) -> Tensor:
         """Returns the unknown word's vector (1, D)."""
         return F.embedding(torch.tensor([UNKNOWN], device=self.weight.device), self.weight, sparse=self.sparse)
-
-
-def _quantize(vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns vectors (V, D) as int8 multiples of one step per row, and the steps (V, 1)."""
-    steps = vectors.float().abs().amax(1, keepdim=True) / 127
-    return (vectors / steps.clamp(min=torch.finfo(torch.float32).tiny)).round().to(torch.int8), steps
 
 
 class CharacterCNN(nn.Module):

@@ -21,7 +21,12 @@ from tagger.transformer.library import Pretrained
 
 log = logging.getLogger(__name__)
 
-_WORDS = ("embedding.words.weight", "embedding.words.frozen", "embedding.words.frozen_steps")
+_WORDS = (
+    "embedding.words.weight",
+    "embedding.words.frozen",
+    "embedding.words.frozen_steps",
+    "embedding.words.frozen_centroids",
+)
 _BY_CHARACTER = ("embedding.characters.embedding.weight",)
 _BY_TAG = ("projection.weight", "projection.bias", "head.crf.start_transitions", "head.crf.end_transitions")
 _BY_TWO_TAGS = ("head.crf.transitions",)

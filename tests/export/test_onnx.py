@@ -180,7 +180,7 @@ def test_spans_without_a_type_have_tags_without_one() -> None:
     assert_equal(export_in_memory(model).tag(documents()), models.tagger(model).tag(documents()))
 
 
-@pytest.mark.parametrize("dtype", ["float16", "int8"])
+@pytest.mark.parametrize("dtype", ["float16", "int8", "product"])
 @pytest.mark.parametrize("quantize", [False, True])
 def test_frozen_word_vectors_are_read(dtype: VectorDtype, quantize: bool) -> None:
     model = models.make_model(document_context={"output_dim": 5})

@@ -59,6 +59,28 @@ def test_frozen_vectors_in_int8_differ_by_at_most_half_a_step_of_their_row() -> 
     assert torch.equal(embedding.frozen_vectors(), actual)
 
 
+@pytest.mark.parametrize("dim", [3, 8, 10])
+def test_product_quantization_stores_a_byte_for_four_values(dim: int) -> None:
+    random = torch.Generator().manual_seed(1)
+    few = torch.randn(200, dim, generator=random)  # fewer vectors than centroids: each is its own
+    embedding = WordEmbedding(torch.zeros(4, dim), few, frozen_dtype="product")
+    assert embedding.frozen.dtype is torch.uint8
+    assert embedding.frozen.shape == (200, -(-dim // 4))
+    torch.testing.assert_close(embedding(torch.arange(4, 204)), few)
+
+
+def test_product_quantization_takes_the_nearest_centroid_of_each_part() -> None:
+    vectors = torch.randn(3000, 8, generator=torch.Generator().manual_seed(1))
+    embedding = WordEmbedding(torch.zeros(4, 8), vectors, frozen_dtype="product")
+    assert embedding.frozen_centroids is not None
+    for part, centroids in enumerate(embedding.frozen_centroids):
+        nearest = torch.cdist(vectors[:, 4 * part : 4 * part + 4], centroids).argmin(1)
+        assert torch.equal(nearest, embedding.frozen[:, part].long())
+    assert ((embedding.frozen_vectors() - vectors) ** 2).sum() < 0.15 * (vectors**2).sum()
+    again = WordEmbedding(torch.zeros(4, 8), vectors, frozen_dtype="product")
+    assert torch.equal(again.frozen_vectors(), embedding.frozen_vectors())
+
+
 def test_a_lookup_may_hold_trainable_words_only_or_no_words() -> None:
     embedding = words()
     assert torch.equal(embedding(torch.tensor([2, 1, 2])), embedding.weight[[2, 1, 2]])

@@ -49,15 +49,18 @@ def test_every_word_vector_is_transferred(source: TaggerModel) -> None:
     assert vector(model, "nowhere") == vector(source, "nowhere")
 
 
-def test_frozen_vectors_can_be_transferred_to_int8_and_are_saved_as_such(source: TaggerModel, tmp_path: Path) -> None:
-    words = source.config.model.words.model_dump() | {"frozen_dtype": "int8"}
+@pytest.mark.parametrize(("dtype", "stored"), [("int8", torch.int8), ("product", torch.uint8)])
+def test_frozen_vectors_can_be_transferred_to_bytes_and_are_saved_as_such(
+    dtype: str, stored: torch.dtype, source: TaggerModel, tmp_path: Path
+) -> None:
+    words = source.config.model.words.model_dump() | {"frozen_dtype": dtype}
     model = started(source, *NEW, words=words)
     assert vector(model, "Grace") == pytest.approx(
         vector(source, "Grace"), abs=max(map(abs, vector(source, "Grace"))) / 250
     )
     model_dir.save(model, tmp_path / "model", {})
     loaded = model_dir.load(tmp_path / "model")[0]
-    assert loaded.network.embedding.words.frozen.dtype is torch.int8
+    assert loaded.network.embedding.words.frozen.dtype is stored
     assert vector(loaded, "Grace") == vector(model, "Grace")
 
 

@@ -185,6 +185,30 @@ class _Vectors:
 
 
 @dataclass(frozen=True)
+class _ProductVectors:
+    """Vectors by product quantization, as a graph stores them.
+
+    Attributes:
+        codes: (N, S) the code of each of the S parts of a vector, as uint8.
+        centroids: (S, 256, 4) the vectors of each part that codes stand for.
+        dim: D, size of a vector.
+    """
+
+    codes: Array
+    centroids: Array
+    dim: int
+
+    def add_lookup(self, graph: Graph, ids: str) -> str:
+        """Returns the name of the vectors (…, D), in float32, of ids (…)."""
+        count, centroids, size = self.centroids.shape
+        codes = graph.cast(graph.add("Gather", self.codes, ids), "int64")
+        rows = graph.add("Add", codes, np.arange(count) * centroids)
+        parts = graph.add("Gather", self.centroids.reshape(-1, size), rows)  # (…, S, 4)
+        shape = graph.add("Concat", graph.add("Shape", ids), axes(count * size), axis=0)
+        return graph.add("Slice", graph.add("Reshape", parts, shape), axes(0), axes(self.dim), axes(-1))
+
+
+@dataclass(frozen=True)
 class _WordTable:
     """The word vectors of a graph.
 
@@ -194,13 +218,17 @@ class _WordTable:
     """
 
     trainable: _Vectors
-    frozen: _Vectors | None
+    frozen: _Vectors | _ProductVectors | None
 
     @classmethod
     def from_words(cls, words: WordEmbedding, *, quantize: bool) -> "_WordTable":
         """Returns the table of a network's words."""
         trainable, frozen = to_array(words.weight), to_array(words.frozen)
         steps = None if words.frozen_steps is None else to_array(words.frozen_steps)
+        if words.frozen_centroids is not None:
+            vectors = _Vectors(*quantize_rows(trainable)) if quantize else _Vectors(trainable)
+            products = _ProductVectors(frozen, to_array(words.frozen_centroids), words.output_dim)
+            return cls(vectors, products if len(frozen) else None)
         if quantize:
             trainable, trainable_steps = quantize_rows(trainable)
             if steps is None:
