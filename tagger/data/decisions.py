@@ -11,6 +11,7 @@ from tagger.data.formats.reading import ReadOptions, shorten
 from tagger.data.schemes import OUTSIDE
 from tagger.data.sentence import Sentence, Span
 from tagger.errors import DataError, limit_faults
+from tagger.io import json_files
 
 _DECISIONS = ("keep", "change")
 _NUMBERS = ("sentence", "line", "start", "end")
@@ -166,16 +167,16 @@ def _parse(value: Any, location: str) -> tuple[tuple[str, int], Decision]:
         ValueError: the value is no decision.
     """
     if not isinstance(value, Mapping):
-        raise ValueError(f"expected an object in braces, found {shorten(repr(value))}")
+        raise ValueError(f"expected an object in braces, found {json_files.describe(value)}")
     if (decision := value.get("decision")) not in _DECISIONS:
-        raise ValueError(f"expected 'keep' or 'change' as 'decision', found {shorten(repr(decision))}")
+        raise ValueError(f"expected 'keep' or 'change' as 'decision', found {json_files.describe(decision)}")
     _check(value, _NUMBERS, lambda number: type(number) is int and number >= 0, "a number")
     _check(value, ("file", "text"), lambda text: isinstance(text, str), "a text")
     _check(value, ("given",), lambda kind: kind is None or isinstance(kind, str), "a text or null")
     alternative, span = value.get("alternative"), None
     if alternative is not None:
         if not isinstance(alternative, Mapping):
-            raise ValueError(f"expected an object or null as 'alternative', found {shorten(repr(alternative))}")
+            raise ValueError(f"expected an object or null as 'alternative', found {json_files.describe(alternative)}")
         _check(alternative, ("type", "text"), lambda text: isinstance(text, str), "a text")
         _check(alternative, ("start", "end"), lambda number: type(number) is int and number >= 0, "a number")
         span = Span(alternative["type"], alternative["start"], alternative["end"])
@@ -199,4 +200,4 @@ def _parse(value: Any, location: str) -> tuple[tuple[str, int], Decision]:
 def _check(value: Mapping[str, Any], names: Sequence[str], is_valid: Callable[[Any], bool], expected: str) -> None:
     for name in names:
         if name not in value or not is_valid(value[name]):
-            raise ValueError(f"expected {expected} as {name!r}, found {shorten(repr(value.get(name)))}")
+            raise ValueError(f"expected {expected} as {name!r}, found {json_files.describe(value.get(name))}")

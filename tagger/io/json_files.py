@@ -24,6 +24,24 @@ def dump(value: object, *, indent: int | None = None) -> bytes:
     return json.dumps(value, indent=indent, allow_nan=False).encode()
 
 
+def describe(value: object, *, limit: int = 60) -> str:
+    r"""Returns a value for a message: as JSON in one line, with an ellipsis after `limit` characters.
+
+    >>> describe(None), describe([True, "a b"])
+    ('null', '[true, "a b"]')
+    >>> print(describe("\x7f\x1b"))
+    "\u007f\u001b"
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError):  # no JSON value, such as a date of a table
+        text = repr(value)
+    # Characters that a terminal would obey, and lone surrogates, are escaped.
+    escaped = "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text[: limit + 1])
+    escaped = escaped.replace("\x7f", "\\u007f")  # which JSON does not escape
+    return escaped if len(escaped) <= limit else f"{escaped[:limit]}…"
+
+
 def parse_at(text: str, start: int) -> tuple[Any, int]:
     """Returns the JSON value that begins at an index of a text, and the index after it; integers may be long.
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SkipValidation, ValidationErr
 from tagger.choices import Newline, Scheme
 from tagger.data import schemes
 from tagger.data.formats import Layout, rows
-from tagger.data.formats.reading import ReadOptions, shorten
+from tagger.data.formats.reading import ReadOptions
 from tagger.data.sentence import Record
 from tagger.errors import ConfigError
 from tagger.io import json_files
@@ -135,8 +135,10 @@ def _describe(fault: Mapping[str, Any], kind: type[BaseModel]) -> str:
     path = ".".join(str(part)[:60] for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
         return f"unknown field {path!r}; expected {', '.join(kind.model_fields)}"
-    value = "" if isinstance(fault["input"], dict) else f", found {shorten(repr(fault['input']))}"
+    value = "" if isinstance(fault["input"], dict) else f", found {json_files.describe(fault['input'])}"
     message = fault["msg"].removeprefix("Input should be ").replace("Field required", "a value")
+    if fault["type"] == "literal_error":
+        message = message.replace("'", '"')
     if fault["type"] in ("model_type", "dict_type"):
         message = "a JSON object"
     return f"{path or 'the body'}: expected {message}{value}"

@@ -8,10 +8,10 @@ from typing import Any
 
 from tagger import model_dir, model_names, tagging
 from tagger.choices import listed
-from tagger.data.formats.reading import shorten
 from tagger.data.formats.text import splitter
 from tagger.data.highlighting import assign_colours
 from tagger.errors import ConfigError
+from tagger.io import json_files
 from tagger.serving.limits import RequestError
 from tagger.tagging import Tagger
 from tagger.tagging.texts import check_tokenizer
@@ -94,7 +94,9 @@ class ServedModels:
             RequestError: the server has not loaded the language, which takes a second.
         """
         if language is not None and language not in self._languages:
-            raise RequestError(422, f"language: expected {listed(self._languages)}, found {shorten(repr(language))}")
+            raise RequestError(
+                422, f"language: expected {listed(self._languages)}, found {json_files.describe(language)}"
+            )
         return language
 
     def describe(self) -> list[dict[str, Any]]:

@@ -271,7 +271,7 @@ def test_offsets_in_utf16_units_are_recognized_by_the_text_of_the_span():
     ("row", "fault"),
     [
         ({"label": []}, "expected 'text' or 'tokens', found 'label'"),
-        ({"text": TEXT, "label": ["PER"]}, "expected .start, end, type. or an object as a span, found 'PER'"),
+        ({"text": TEXT, "label": ["PER"]}, 'expected .start, end, type. or an object as a span, found "PER"'),
         ({"text": TEXT, "label": [["0", 3, "PER"]]}, "expected a span with start, end and type"),
         (
             {"text": TEXT, "label": [{"start": 0, "end": True, "label": "X"}]},
@@ -289,7 +289,7 @@ def test_offsets_in_utf16_units_are_recognized_by_the_text_of_the_span():
         ({"tokens": ["a"], "tags": ["O", "O"]}, "expected 1 tags in 'tags', one per token, found 2"),
         ({"tokens": [["a"]], "tags": [["O", "O"]]}, "expected as many lists of tags in 'tags' as of tokens"),
         ({"tokens": ["a"], "tags": [["O"], 3]}, "expected as many lists of tags in 'tags' as of tokens"),
-        ({"tokens": ["a"], "tags": [None]}, "expected a string as a tag in 'tags', found None"),
+        ({"tokens": ["a"], "tags": [None]}, "expected a string as a tag in 'tags', found null"),
         ({"tokens": ["a\n"], "tags": ["O"]}, "has a line break; expected words"),
         ({"text": "a\ud800", "label": []}, "half a character"),
         ({"text": 5, "label": []}, "expected a string as 'text', found 5"),
@@ -355,5 +355,5 @@ def test_a_record_may_state_the_types_that_it_was_annotated_for(row: dict) -> No
     (stated, every), _ = read(row | {"annotated_types": ["PER", "LOC"]}, row)
     assert stated.annotated_types == ("PER", "LOC")
     assert every.annotated_types is None
-    with pytest.raises(DataError, match="expected a list of types as 'annotated_types', found 'PER'"):
+    with pytest.raises(DataError, match="expected a list of types as 'annotated_types', found \"PER\""):
         read(row | {"annotated_types": "PER"})

@@ -82,9 +82,9 @@ def test_plain_tags_are_changed_in_place_and_all_else_stays(tmp_path: Path) -> N
         (LONGER | {"line": 2}, "does not have the annotation PER 'Ada' of line 2"),
         (LONGER | {"sentence": 9}, "decisions.json:2: a.jsonl has no sentence 9; the data have changed"),
         (LONGER | {"file": "z.conll"}, "decisions.json:2: z.conll is no input"),
-        (LONGER | {"decision": "drop"}, "decisions.json:2: expected 'keep' or 'change' as 'decision', found 'drop'"),
+        (LONGER | {"decision": "drop"}, "decisions.json:2: expected 'keep' or 'change' as 'decision', found \"drop\""),
         (LONGER | {"start": 1}, "decisions.json:2: expected a start before the end"),
-        (LONGER | {"alternative": {"type": "PER"}}, "decisions.json:2: expected a text as 'text', found None"),
+        (LONGER | {"alternative": {"type": "PER"}}, "decisions.json:2: expected a text as 'text', found null"),
         ([1], r"decisions.json:2: expected an object in braces, found \[1\]"),
         (
             LONGER | {"given": None, "alternative": span("ORG", 0, 2, "Ada Quill")},

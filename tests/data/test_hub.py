@@ -116,16 +116,16 @@ def test_a_missing_column_is_reported_with_the_existing_columns(tmp_path: Path):
             {"tokens": [["a"], ["a", "b"]], "ner_tags": [["O"], ["O"]]},
             "row 1: expected 2 tags in 'ner_tags', one per token, found 1",
         ),
-        ({"tokens": ["a b"], "ner_tags": ["O O"]}, "row 0: expected a list as 'tokens', found 'a b'"),
+        ({"tokens": ["a b"], "ner_tags": ["O O"]}, "row 0: expected a list as 'tokens', found \"a b\""),
         ({"tokens": [["a", ""]], "ner_tags": [["O", "O"]]}, "row 0: expected a string that is not empty as token 2"),
         ({"tokens": [["a", "\n"]], "ner_tags": [["O", "O"]]}, r"row 0: the token '\\n' has a line break"),
         ({"tokens": [[1]], "ner_tags": [["O"]]}, "row 0: expected a string that is not empty as token 1, found 1"),
         ({"tokens": [["a"]], "ner_tags": [[3]]}, "row 0: the tag 3 in 'ner_tags' has no name"),
         (
             {"tokens": [["a", "b"]], "ner_tags": [["O", None]]},
-            "row 0: expected a string as a tag in 'ner_tags', found None",
+            "row 0: expected a string as a tag in 'ner_tags', found null",
         ),
-        ({"tokens": [["a"]], "ner_tags": [[""]]}, "row 0: expected a string as a tag in 'ner_tags', found ''"),
+        ({"tokens": [["a"]], "ner_tags": [[""]]}, "row 0: expected a string as a tag in 'ner_tags', found \"\""),
     ],
 )
 def test_a_row_that_is_not_a_tagged_sentence_is_reported(tmp_path: Path, rows: dict, message: str):

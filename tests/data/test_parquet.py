@@ -203,8 +203,8 @@ def test_a_large_table_is_read_and_written_in_parts(tmp_path: Path, monkeypatch:
     ("columns", "fault"),
     [
         ({"text": ["a", None, "b"]}, "row 2: the field 'text' is null"),
-        ({"tokens": [["a"], ["b", ""], ["c"]]}, "expected a string that is not empty as token 2, found ''"),
-        ({"tokens": [["a"], ["b", None], ["c"]]}, "expected a string that is not empty as token 2, found None"),
+        ({"tokens": [["a"], ["b", ""], ["c"]]}, 'expected a string that is not empty as token 2, found ""'),
+        ({"tokens": [["a"], ["b", None], ["c"]]}, "expected a string that is not empty as token 2, found null"),
         ({"text": ["a", None, "b"], "tokens": pa.array([None, None, ["b"]])}, "'tokens' and 'text' are null"),
     ],
 )

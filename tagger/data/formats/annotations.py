@@ -21,7 +21,8 @@ from tagger.data import schemes
 from tagger.data.alignment import CharSpan
 from tagger.data.formats import fields as row_fields
 from tagger.data.formats.fields import TEXT, TOKENS, join_names, list_fields
-from tagger.data.formats.reading import AnnotationOptions, Fields, ReadOptions, shorten
+from tagger.data.formats.reading import AnnotationOptions, Fields, ReadOptions
+from tagger.io import json_files
 
 _TAGS = ("tags", "ner_tags")
 _SPANS = ("spans", "label", "labels", "entities", "ents")
@@ -145,7 +146,9 @@ class RowAnnotations:
     def _read_task(self, row: Mapping[str, Any], annotations: Sequence[Any]) -> tuple[Annotation, list[str]]:
         for annotation in annotations:
             if not isinstance(annotation, Mapping) or not isinstance(annotation.get("result"), list):
-                raise ValueError(f"expected an annotation with a list 'result', found {shorten(repr(annotation))}")
+                raise ValueError(
+                    f"expected an annotation with a list 'result', found {json_files.describe(annotation)}"
+                )
         done = [annotation for annotation in annotations if not annotation.get("was_cancelled")]
         left_out = [CANCELLED] * (len(annotations) - len(done))
         results = self._choose_results(done)
@@ -154,7 +157,7 @@ class RowAnnotations:
         spans: list[SpanItem] = []
         for result in results:
             if not isinstance(result, Mapping):
-                raise ValueError(f"expected an object as a result, found {shorten(repr(result))}")
+                raise ValueError(f"expected an object as a result, found {json_files.describe(result)}")
             if result.get("type") in _SPAN_RESULTS:
                 spans += _read_span(result, self._options.fields)
             else:
@@ -300,7 +303,7 @@ def _missing_fault(row: Mapping[str, Any], fields: Fields, *, has_source: bool) 
 
 def _read_spans(value: Any, name: str, fields: Fields) -> Iterator[SpanItem]:
     if not isinstance(value, list):
-        raise ValueError(f"expected a list of spans as {name!r}, found {shorten(repr(value))}")
+        raise ValueError(f"expected a list of spans as {name!r}, found {json_files.describe(value)}")
     for item in value:
         yield from _read_span(item, fields)
 
@@ -319,10 +322,10 @@ def _read_span(item: Any, fields: Fields) -> Iterator[SpanItem]:
         )
         text = values.get("text")
     else:
-        raise ValueError(f"expected [start, end, type] or an object as a span, found {shorten(repr(item))}")
+        raise ValueError(f"expected [start, end, type] or an object as a span, found {json_files.describe(item)}")
     for name in kind if isinstance(kind, list) and kind else [kind]:
         if type(start) is not int or type(end) is not int or not isinstance(name, str) or not name:
-            raise ValueError(f"expected a span with start, end and type, found {shorten(repr(item))}")
+            raise ValueError(f"expected a span with start, end and type, found {json_files.describe(item)}")
         yield SpanItem(CharSpan(name, start, end), text if isinstance(text, str) else None)
 
 

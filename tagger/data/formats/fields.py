@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 from tagger.data.formats.reading import Fields, shorten
+from tagger.io import json_files
 
 TEXT = "text"
 TOKENS = "tokens"
@@ -21,7 +22,7 @@ def unpack(value: Any) -> dict[str, Any]:
         return _unpack_paragraphs(value) if _has_paragraphs(value) else value
     if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], dict):
         return {"text": value[0]} | value[1]
-    raise ValueError(f"expected an object in braces, found {shorten(repr(value))}")
+    raise ValueError(f"expected an object in braces, found {json_files.describe(value)}")
 
 
 def _has_paragraphs(value: Mapping[str, Any]) -> bool:
@@ -82,7 +83,7 @@ def find_text(row: Mapping[str, Any], fields: Fields) -> str | None:
         if text is None and fields.text is None and len(strings) == 1:
             text = strings[0]
     if text is not None and not isinstance(text, str):
-        raise ValueError(f"expected a string as {name!r}, found {shorten(repr(text))}")
+        raise ValueError(f"expected a string as {name!r}, found {json_files.describe(text)}")
     return text
 
 
@@ -122,16 +123,16 @@ def split_tokens(row: Mapping[str, Any], tokens: Any) -> list[list[str]]:
         ValueError: a token is not a string or is empty, or `tokens` is no list.
     """
     if not isinstance(tokens, list):
-        raise ValueError(f"expected a list as 'tokens', found {shorten(repr(tokens))}")
+        raise ValueError(f"expected a list as 'tokens', found {json_files.describe(tokens)}")
     is_nested = bool(tokens) and isinstance(tokens[0], list)
     sentences = tokens if is_nested else [tokens] if tokens else []
     for sentence in sentences:
         if not isinstance(sentence, list):
-            raise ValueError(f"expected a list of tokens for each sentence, found {shorten(repr(sentence))}")
+            raise ValueError(f"expected a list of tokens for each sentence, found {json_files.describe(sentence)}")
         for position, token in enumerate(sentence, 1):
             if not isinstance(token, str) or not token:
                 raise ValueError(
-                    f"expected a string that is not empty as token {position}, found {shorten(repr(token))}"
+                    f"expected a string that is not empty as token {position}, found {json_files.describe(token)}"
                 )
     if not is_nested and (bounds := _sentence_bounds(row.get("sentences"), len(tokens))):
         return [tokens[start:end] for start, end in bounds]
@@ -145,7 +146,7 @@ def split_tags(tags: Any, sentences: list[list[str]], name: str, tag_names: Sequ
         ValueError: there are not as many tags as tokens, or a tag has no name.
     """
     if not isinstance(tags, list):
-        raise ValueError(f"expected a list as {name!r}, found {shorten(repr(tags))}")
+        raise ValueError(f"expected a list as {name!r}, found {json_files.describe(tags)}")
     if tags and isinstance(tags[0], list):
         if [len(inner) if isinstance(inner, list) else -1 for inner in tags] != list(map(len, sentences)):
             raise ValueError(f"expected as many lists of tags in {name!r} as of tokens, each of the same length")
@@ -170,7 +171,7 @@ def find_annotated_types(row: Mapping[str, Any]) -> tuple[str, ...] | None:
     if types is None:
         return None
     if not isinstance(types, list) or not all(isinstance(kind, str) and kind for kind in types):
-        raise ValueError(f"expected a list of types as {ANNOTATED_TYPES!r}, found {shorten(repr(types))}")
+        raise ValueError(f"expected a list of types as {ANNOTATED_TYPES!r}, found {json_files.describe(types)}")
     return tuple(types)
 
 
@@ -206,4 +207,4 @@ def _name_tag(tag: Any, name: str, tag_names: Sequence[str]) -> str:
         if 0 <= tag < len(tag_names):
             return tag_names[tag]
         raise ValueError(f"the tag {tag} in {name!r} has no name; data.tag_names names the tags 0, 1, 2, …")
-    raise ValueError(f"expected a string as a tag in {name!r}, found {shorten(repr(tag))}")
+    raise ValueError(f"expected a string as a tag in {name!r}, found {json_files.describe(tag)}")
