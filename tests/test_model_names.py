@@ -70,6 +70,13 @@ def test_a_model_is_downloaded_once_and_read_without_the_hub_later(
     assert f"the Hub cannot be reached; using commit {COMMIT[:12]} of hub:{NAME} from the local cache" in caplog.text
 
 
+def test_a_model_that_is_not_in_the_cache_needs_the_hub_whose_address_is_named(server: HubServer) -> None:
+    stop(server)
+    for revision in (None, COMMIT):
+        message = f"not in the local cache, and the Hub cannot be reached at {server.address}"
+        assert fault(f"hub:{NAME}", revision).endswith(message)
+
+
 def test_offline_mode_reads_the_cache_and_asks_nobody(server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert fault(f"hub:{NAME}").endswith("not in the local cache, and the Hub cannot be reached: HF_HUB_OFFLINE is set")

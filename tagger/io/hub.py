@@ -201,8 +201,7 @@ def _as_hub_errors(revision: str | None) -> Iterator[None]:
     except errors.RevisionNotFoundError as error:
         raise HubError(f"the Hub has no revision {revision!r} of it") from error
     except errors.LocalEntryNotFoundError as error:
-        reason = ": HF_HUB_OFFLINE is set" * is_offline()
-        raise HubError(f"not in the local cache, and the Hub cannot be reached{reason}") from error
+        raise HubError(f"not in the local cache, and {_describe_unreachable(error)}") from error
     except errors.HFValidationError as error:
         raise InvalidNameError("not a valid name on the Hub") from error
     except Exception as error:  # of the network, or of one of the libraries below
@@ -289,7 +288,30 @@ def _as_refusals() -> Iterator[None]:
     except errors.HfHubHTTPError as error:
         raise HubError(_REFUSALS.get(_status(error), f"its upload failed: {one_line(error)}")) from error
     except Exception as error:  # of the network, or of one of the libraries below
-        raise HubError(f"its upload failed: {one_line(error)}") from error
+        is_unreachable = _find_network_error(error) is not None
+        reason = _describe_unreachable(error) if is_unreachable else f"its upload failed: {one_line(error)}"
+        raise HubError(reason) from error
+
+
+def _describe_unreachable(error: Exception) -> str:
+    """Returns which host cannot be reached and, as far as it is known, why."""
+    from huggingface_hub import constants
+
+    if is_offline():
+        return "the Hub cannot be reached: HF_HUB_OFFLINE is set"
+    cause = _find_network_error(error)
+    reason = "" if cause is None else f": {cause.strerror or one_line(cause)}"
+    return f"the Hub cannot be reached at {constants.ENDPOINT}{reason}"
+
+
+def _find_network_error(error: BaseException | None) -> OSError | None:
+    """Returns the error of the operating system that an exception of the library began with, None if there is none."""
+    network_error = None
+    while error is not None:
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):  # the library's own
+            network_error = error
+        error = error.__cause__ or error.__context__
+    return network_error
 
 
 def one_line(error: Exception) -> str:
