@@ -6,6 +6,8 @@
 
 The component tags spaCy's own tokens, whichever tokenizer made them; tokens of white space are left out. The sentences
 are those of the document if it has some, else they are split by the rules of this toolkit.
+
+spaCy imports this module for every pipeline, so that it imports torch only for the component.
 """
 
 import re
@@ -15,22 +17,22 @@ from io import StringIO
 from itertools import chain, groupby, pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from spacy import Language, blank, registry, util
 from spacy.pipeline import Pipe
 from spacy.scorer import Scorer, get_ner_prf
 from spacy.tokens import Doc, Span, Token
 
-from tagger import model_dir, model_names
 from tagger.choices import Newline, list_briefly
 from tagger.data.document_context import PassageNumbering
 from tagger.data.formats import text as text_format
 from tagger.data.sentence import Record, Sentence
-from tagger.device import select_device
 from tagger.errors import ConfigError
-from tagger.tagging import DecodingOptions, Tagger
 from tagger.tagging.texts import passage_tokens
+
+if TYPE_CHECKING:
+    from tagger.tagging import DecodingOptions, Tagger
 
 NAME, TOKENIZER = "bilstm_crf_tagger", "bilstm_crf_tagger.tokenizer.v1"
 Target = Literal["ents", "tag", "pos"]
@@ -97,7 +99,16 @@ def create_component(
         precision: leave out spans below the threshold of their type that has at least this precision.
         newline: break ends a sentence at each newline, space only at blank lines; if the document has no sentences.
         workers: number of threads on a CPU; None for all CPU cores.
+
+    Raises:
+        ConfigError: an option is not valid, or torch is not installed.
     """
+    try:
+        from tagger.tagging.decoding import DecodingOptions
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ConfigError(f"the component {NAME} needs torch; run `pip install torch`") from None
     options = DecodingOptions(probabilities, threshold, precision=precision)
     loading = _Loading(model, revision, device, workers)
     return TaggerComponent(name, loading, _Annotating(annotate, overwrite_ents, newline), options)
@@ -123,7 +134,7 @@ class _Annotating(NamedTuple):
 class _Model(NamedTuple):
     """A loaded model, and what is stored with it."""
 
-    tagger: Tagger
+    tagger: "Tagger"
     metrics: dict[str, Any]
     card: bytes | None
 
@@ -138,13 +149,13 @@ class TaggerComponent(Pipe):  # type: ignore[misc]
         options: how it decodes.
     """
 
-    def __init__(self, name: str, loading: _Loading, annotating: _Annotating, options: DecodingOptions) -> None:
+    def __init__(self, name: str, loading: _Loading, annotating: _Annotating, options: "DecodingOptions") -> None:
         self.name = name
         self._loading, self._annotating, self._options = loading, annotating, options
         self._model: _Model | None = None
 
     @property
-    def tagger(self) -> Tagger:
+    def tagger(self) -> "Tagger":
         """The tagger; the first access loads it.
 
         Raises:
@@ -154,6 +165,8 @@ class TaggerComponent(Pipe):  # type: ignore[misc]
         return self._load().tagger
 
     def _load(self) -> _Model:
+        from tagger import model_names
+
         if self._model is None:
             if self._loading.model is None:
                 raise ConfigError(f'{self.name}: has no model; pass one: nlp.add_pipe("{NAME}", config={{"model": …}})')
@@ -163,6 +176,10 @@ class TaggerComponent(Pipe):  # type: ignore[misc]
         return self._model
 
     def _read(self, directory: Path) -> _Model:
+        from tagger import model_dir
+        from tagger.device import select_device
+        from tagger.tagging import Tagger
+
         model, metrics = model_dir.load(directory)
         tagger = Tagger(model, select_device(self._loading.device), workers=self._loading.workers)
         _find_target(tagger, self._annotating.target)
@@ -248,6 +265,8 @@ class TaggerComponent(Pipe):  # type: ignore[misc]
         Raises:
             StorageError: the directory cannot be written, or exists and is no model.
         """
+        from tagger import model_dir
+
         if "model" not in exclude:
             loaded = self._load()
             model_dir.save(loaded.tagger.model, Path(path), loaded.metrics, card=loaded.card)
@@ -276,6 +295,8 @@ class TaggerComponent(Pipe):  # type: ignore[misc]
         Raises:
             ModelError: the model is damaged.
         """
+        from tagger import model_dir
+
         files: dict[str, bytes] = {}
         names = model_dir.MAX_PUBLISHED_BYTES
         setters = {name: lambda content, name=name: files.update({name: content}) for name in names}
@@ -288,7 +309,7 @@ class TaggerComponent(Pipe):  # type: ignore[misc]
         return self
 
 
-def _find_target(tagger: Tagger, wanted: Target | None) -> Target:
+def _find_target(tagger: "Tagger", wanted: Target | None) -> Target:
     """Returns what a component sets with a model.
 
     Raises:

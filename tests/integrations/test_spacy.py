@@ -3,6 +3,8 @@
 import json
 import pickle
 import random
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
 from io import BytesIO
@@ -328,3 +330,22 @@ def test_the_wheel_registers_the_component_and_the_tokenizer() -> None:
         module, _, function = project["entry-points"][group][name].partition(":")
         assert module == "tagger.integrations.spacy"
         assert callable(getattr(integration, function))
+
+
+def test_without_torch_spacy_works_and_the_component_is_refused_in_one_line() -> None:
+    program = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import spacy\n"
+        "nlp = spacy.blank('en')\n"
+        "print('tagger.integrations.spacy' in sys.modules, [token.text for token in nlp('Ada ran.')])\n"
+        "from tagger.errors import ConfigError\n"
+        "try:\n"
+        f"    nlp.add_pipe({NAME!r}, config={{'model': 'model'}})\n"
+        "except ConfigError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "True ['Ada', 'ran', '.']",
+        f"the component {NAME} needs torch; run `pip install torch`",
+    ]
