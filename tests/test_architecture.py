@@ -131,7 +131,7 @@ FOLDERS = {
         {"json_files", "line_reader", "msgpack", "ownership", "regular_file"},
         {"atomic", "tensor_files", "zip_archive"},
         {"directories", "hub", "storage"},
-        {"manifest"},
+        {"manifest", "temporary"},
     ],
     "analysis": [
         {"findings", "held_out", "parts", "partial_matches", "reliability", "similarity", "span_errors"},

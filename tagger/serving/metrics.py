@@ -13,6 +13,7 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.metrics_core import CounterMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
@@ -20,6 +21,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """The environment variable with the folder in which the processes of a server count."""
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_RESTARTS = "restarts"
 _NOT_ADDED = ("process_start_time_seconds", "process_max_fds")
 _REQUESTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -95,8 +97,14 @@ def forget_process(folder: Path, pid: int) -> None:
     mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
 
 
+def count_restart(folder: Path) -> None:
+    """Counts a restart of a process that has died."""
+    with (folder / _RESTARTS).open("ab") as file:
+        file.write(b".")  # the size of the file is the count
+
+
 class _ProcessesCollector(Collector):
-    """CPU time, memory and open files of all running processes that count in a folder, added up."""
+    """CPU time, memory and open files of all running processes that count in a folder, added up; and restarts."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -112,6 +120,12 @@ class _ProcessesCollector(Collector):
                     pair = (total.samples[0], metric.samples[0])
                     total.samples[:] = [pair[0]._replace(value=combine([sample.value for sample in pair]))]
         yield from totals.values()
+        restarts = self._folder / _RESTARTS
+        yield CounterMetricFamily(
+            "tagger_process_restarts",
+            "Restarts of processes that died.",
+            value=restarts.stat().st_size if restarts.exists() else 0,
+        )
 
     def _list_processes(self) -> list[str]:
         """Returns the ids of the running processes, by the files of their queues."""

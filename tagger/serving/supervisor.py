@@ -7,14 +7,13 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import IO
 
 from tagger.errors import Stopped, TaggerError
-from tagger.io import json_files
+from tagger.io import json_files, temporary
 from tagger.serving.limits import STOP_SECONDS
-from tagger.serving.metrics import forget_process
+from tagger.serving.metrics import count_restart, forget_process
 from tagger.serving.process import READY, Settings, Task
 from tagger.signals import StopRequest, describe_exit
 
@@ -24,6 +23,8 @@ MAX_RESTARTS = 3
 _STABLE_SECONDS = 60
 _PAUSE_SECONDS = 1.0  # before the second restart in a row; the first is immediate
 _POLL_SECONDS = 0.1
+_FOLDER_PREFIX = "tagger-serve-"  # of the folder in which the processes count requests
+_MARKER, _MARKER_CONTENT = ".tagger-serve", b"bilstm-crf-tagger server\n"
 _KILL_SECONDS = 5  # that a process may take to end, apart from `STOP_SECONDS`
 
 
@@ -40,9 +41,9 @@ def run(settings: Settings, listener: socket.socket, processes: int, on_start: C
         TaggerError: a process cannot start, or dies again and again.
         Stopped: by a signal.
     """
-    with TemporaryDirectory(prefix="tagger-serve-") as folder, StopRequest() as stop:
+    with temporary.open_directory(_FOLDER_PREFIX, _MARKER, _MARKER_CONTENT) as folder, StopRequest() as stop:
         tasks = [Task(settings, listener.fileno(), is_quiet=number > 0) for number in range(processes)]
-        children = [_Child(number, task, Path(folder)) for number, task in enumerate(tasks, 1)]
+        children = [_Child(number, task, folder) for number, task in enumerate(tasks, 1)]
         try:
             _watch(children, stop, on_start)
         finally:
@@ -142,6 +143,7 @@ class _Child:
             raise TaggerError(f"process {self._number} was restarted {MAX_RESTARTS} times and died again: {reason}")
         self._next_start = time.monotonic() + _PAUSE_SECONDS * self._restarts
         self._restarts += 1
+        count_restart(self._folder)
         log.error("process %d: %s; restart %d of at most %d", self._number, reason, self._restarts, MAX_RESTARTS)
 
     def terminate(self) -> None:

@@ -19,8 +19,6 @@ import logging
 import os
 import re
 import secrets
-import shutil
-import stat
 import struct
 import tempfile
 import zlib
@@ -34,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagger.errors import StorageError
-from tagger.io import atomic, directories
+from tagger.io import atomic, directories, temporary
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +45,6 @@ _HEADER = struct.Struct("<8s32s4I8x")  # magic, key, shape, checksum of the cont
 _PASSAGE_FILE, _LEASE = re.compile(r"([0-9a-f]{64})\.states"), re.compile(r"[0-9a-f]{16}\.lease")
 _LEASE_HEADER = b"bilstm-crf-tagger lease\n"
 _TEMPORARY_PREFIX = "tagger-features-"
-_TEMPORARY = re.compile(_TEMPORARY_PREFIX + r"\w{8}")
 _CHUNK_BYTES = 1 << 20
 
 
@@ -206,7 +203,9 @@ class HiddenStateCache:
         if self._has_space:
             try:
                 if self._temporary is None:
-                    self._temporary = self._stack.enter_context(_open_temporary())
+                    self._temporary = self._stack.enter_context(
+                        temporary.open_directory(_TEMPORARY_PREFIX, _MARKER, _MARKER_CONTENT)
+                    )
                 path = self._temporary / entry.file_name
                 _write(path, entry, hidden_states)
             except OSError as error:
@@ -451,32 +450,3 @@ def _list_leases(directory: Path) -> list[Path]:
         finally:
             os.close(handle)
     return leases
-
-
-@contextmanager
-def _open_temporary() -> Iterator[Path]:
-    """Creates a temporary directory, which is removed at the end; removes those that killed processes left.
-
-    Raises:
-        OSError: there is no space for it.
-    """
-    for path in Path(tempfile.gettempdir()).iterdir():
-        if _TEMPORARY.fullmatch(path.name):
-            _remove_abandoned(path)
-    directory = Path(tempfile.mkdtemp(prefix=_TEMPORARY_PREFIX))
-    try:
-        with directories.lock(directory):
-            atomic.replace(directory / _MARKER, _MARKER_CONTENT)  # after the lock: it marks a directory as abandoned
-            yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def _remove_abandoned(directory: Path) -> None:
-    """Removes a temporary directory of this user if no process uses it."""
-    with suppress(OSError, StorageError):
-        status = directory.lstat()
-        is_ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
-        if is_ours and directories.has_content(directory / _MARKER, _MARKER_CONTENT):
-            with directories.lock(directory):
-                shutil.rmtree(directory, ignore_errors=True)

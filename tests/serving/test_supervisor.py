@@ -16,11 +16,13 @@ import pytest
 
 from tagger import import_path
 from tagger.errors import Stopped, TaggerError
+from tagger.io import temporary as temporary_directory
 from tagger.serving import process, supervisor
 from tagger.serving.limits import Limits
 from tests.serving.processes import start_server
 
 SETTINGS = process.Settings((("first", "model"),), (), (), Limits(), {"workers": 1})
+MARKER = (".tagger-serve", b"bilstm-crf-tagger server\n")
 PROGRAM = """
 import json, os, sys
 task = json.loads(sys.stdin.readline())
@@ -167,6 +169,30 @@ def test_what_a_process_logs_is_logged_with_its_number(
     assert sorted(caplog.messages) == ["process 1: a request failed", "process 2: a request failed"]
 
 
+def test_the_next_server_removes_the_folder_of_one_that_was_killed(
+    listener: socket.socket, use_program: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_program()
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    (temporary / "tagger-serve-abcdefgh").mkdir()  # not ours: it has no marker
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    with temporary_directory.open_directory("tagger-serve-", *MARKER) as running:
+        program = (
+            "import os, time, tempfile; from tagger.io import temporary; "
+            f"tempfile.tempdir = {str(temporary)!r}; "
+            f"opened = temporary.open_directory('tagger-serve-', *{MARKER!r}); print(opened.__enter__(), flush=True); "
+            "time.sleep(60)"
+        )
+        with subprocess.Popen(import_path.command(program), stdout=subprocess.PIPE, text=True) as killed:
+            assert killed.stdout is not None
+            abandoned = Path(killed.stdout.readline().strip())
+            killed.kill()
+        assert abandoned.is_dir()
+        run_until(listener, lambda: None)
+        assert set(temporary.iterdir()) == {running, temporary / "tagger-serve-abcdefgh"}
+
+
 def test_a_process_ends_with_its_parent() -> None:
     program = "from tagger.signals import stop_with_parent; print(flush=True); stop_with_parent()"
     command = import_path.command(program)
@@ -196,6 +222,7 @@ def test_several_processes_answer_as_one_server(model_path: Path) -> None:
         with ThreadPoolExecutor(8) as threads:
             assert list(threads.map(ask, range(40))) == [f"Ada lives in Oslo {n}. Ada" for n in range(40)]
         assert {read_metric(requests) for _ in range(6)} == {40.0}
+        assert read_metric("tagger_process_restarts_total") == 0
         assert parent.pid is not None
         first, second = list_children(parent.pid)
         resident = sum(map(read_resident_bytes, (first, second)))
@@ -205,6 +232,7 @@ def test_several_processes_answer_as_one_server(model_path: Path) -> None:
         assert [ask(number) for number in range(6)] == [f"Ada lives in Oslo {n}. Ada" for n in range(6)]
         assert {read_metric(requests) for _ in range(6)} == {46.0}
         assert read_metric("tagger_queue_length") == 0
+        assert read_metric("tagger_process_restarts_total") == 1
         os.kill(parent.pid, signal.SIGTERM)
         parent.join(20)
         assert parent.exitcode == 143
