@@ -1,6 +1,6 @@
 """Simulates annotation: how much data a model needs if `tagger select` selects the sentences, and if chance does.
 
-    python scripts/simulate_selection.py TRAIN DEV TEST --vectors TABLE... [--by entropy errors] [--add 200]
+    python scripts/simulate_selection.py TRAIN DEV TEST --vectors TABLE... [--by errors entropy] [--add 200]
 
 The first sentences to annotate are drawn by chance. After each training, sentences of the rest of TRAIN are annotated
 with their gold tags: those that a measure selects or, as the baseline, as many that chance selects. All share the first
@@ -69,7 +69,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--set", dest="settings", action="append", default=[], help="Override a setting (repeatable).")
     parser.add_argument("--epochs", type=int, help="Number of epochs of each training; the recipe's by default.")
     measures = get_args(Uncertainty)
-    parser.add_argument("--by", nargs="+", choices=measures, default=["entropy"], help="As of `tagger select`.")
+    parser.add_argument("--by", nargs="+", choices=measures, default=["errors"], help="As of `tagger select`.")
     parser.add_argument("--without-chance", action="store_true", help="Omit the selection by chance.")
     parser.add_argument("--start", type=int, default=200, help="Number of sentences of the first model.")
     parser.add_argument("--add", type=int, default=200, help="Number of sentences to annotate in each round.")

@@ -44,7 +44,7 @@ class SelectionOptions:
     """
 
     count: int
-    by: Uncertainty = "entropy"
+    by: Uncertainty = "errors"
     unit: SelectionUnit = "sentence"
     similarity: float = 0.5
 

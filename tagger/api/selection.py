@@ -35,7 +35,7 @@ def select(
     paths: str | Path | Iterable[str | Path],
     *,
     count: int,
-    by: Uncertainty = "entropy",
+    by: Uncertainty = "errors",
     unit: SelectionUnit = "sentence",
     seen: str | Path | Sequence[str | Path] = (),
     similarity: float = 0.5,
@@ -69,8 +69,9 @@ def select(
         model: a model directory, or `hub:USER/NAME` or `hub:USER/NAME@REVISION` for a model of the Hub.
         paths: unlabelled files, folders or globs; the string "-" is standard input.
         count: the number of sentences or documents to select.
-        by: the measure of uncertainty: `entropy` per token, `least-confidence` (1 − p(y1) ** (1 / T)), `margin`
-            (1 − (p(y1) − p(y2))), or `errors`, the expected number of wrong spans; see `tagger.tagging.uncertainty`.
+        by: the measure of uncertainty: `errors`, the expected number of wrong spans, `entropy` per token,
+            `least-confidence` (1 − p(y1) ** (1 / T)), or `margin` (1 − (p(y1) − p(y2))); see
+            `tagger.tagging.uncertainty`.
         unit: sentence or document.
         seen: files or folders of annotated data, brat among them, whose near-duplicates are skipped.
         similarity: the similarity from which an item is a near-duplicate of another, above 0; 1 for equal trigrams.

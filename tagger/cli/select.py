@@ -20,10 +20,10 @@ def select(
     by: Annotated[
         choices.Uncertainty,
         typer.Option(
-            help="Measure of uncertainty: entropy per token, length-normalised least confidence, margin of the two best"
-            " tag sequences, or expected number of wrong spans."
+            help="Measure of uncertainty: expected number of wrong spans, entropy per token, length-normalised least"
+            " confidence, or margin of the two best tag sequences."
         ),
-    ] = "entropy",
+    ] = "errors",
     unit: Annotated[choices.SelectionUnit, typer.Option(help="Select sentences or whole documents.")] = "sentence",
     seen: options.Seen = None,
     similarity: Annotated[

@@ -66,7 +66,7 @@ def test_the_most_uncertain_sentences_are_selected_unless_similar_to_a_selected_
     for text, _ in ranked:
         if all(jaccard(text, other) < threshold for other in [*expected, *(text for text, _ in seen)]):
             expected.append(text)
-    result = selection.select(records(rows), SelectionOptions(15, similarity=threshold), records(seen))
+    result = selection.select(records(rows), SelectionOptions(15, by="entropy", similarity=threshold), records(seen))
     assert len(expected) > 15
     assert texts(result) == expected[:15]
     assert [item.score for item in result.items] == sorted((item.score for item in result.items), reverse=True)
@@ -105,7 +105,7 @@ def test_a_document_is_scored_by_all_its_tokens_and_traced_to_its_file() -> None
         records([("f g", 3.0)], 1),
         [(Input(None, PurePath("stdin")), record) for _, record in records([("h", 1.0)], 1)],
     ]
-    result = selection.select([pair for group in groups for pair in group], SelectionOptions(3, unit="document"))
+    result = selection.select([pair for group in groups for pair in group], SelectionOptions(3, by="entropy", unit="document"))
     assert [(item.score, item.text, item.line) for item in result.items] == [
         (2.0, "a b c d\ne", 1),
         (1.5, "f g", 1),
