@@ -39,7 +39,7 @@ class WordEmbedding(nn.Module):
     Attributes:
         frozen: (V, D) frozen vectors as they are stored; with product quantization, codes (V, S) of S parts.
         frozen_steps: (V, 1) size of a step of each row of `frozen`; None without int8.
-        frozen_centroids: (S, 256, 4) the vectors of each part that codes stand for; None without product quantization.
+        frozen_centroids: (4, S, 256) the numbers of each part that codes stand for; None without product quantization.
         sparse: whether the gradient of the weight is a sparse tensor of the rows that were read.
     """
 

@@ -105,7 +105,9 @@ def test_a_document_is_scored_by_all_its_tokens_and_traced_to_its_file() -> None
         records([("f g", 3.0)], 1),
         [(Input(None, PurePath("stdin")), record) for _, record in records([("h", 1.0)], 1)],
     ]
-    result = selection.select([pair for group in groups for pair in group], SelectionOptions(3, by="entropy", unit="document"))
+    result = selection.select(
+        [pair for group in groups for pair in group], SelectionOptions(3, by="entropy", unit="document")
+    )
     assert [(item.score, item.text, item.line) for item in result.items] == [
         (2.0, "a b c d\ne", 1),
         (1.5, "f g", 1),

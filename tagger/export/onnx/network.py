@@ -190,7 +190,7 @@ class _ProductVectors:
 
     Attributes:
         codes: (N, S) the code of each of the S parts of a vector, as uint8.
-        centroids: (S, 256, 4) the vectors of each part that codes stand for.
+        centroids: (4, S, 256) the numbers of each part that codes stand for.
         dim: D, size of a vector.
     """
 
@@ -200,12 +200,12 @@ class _ProductVectors:
 
     def add_lookup(self, graph: Graph, ids: str) -> str:
         """Returns the name of the vectors (…, D), in float32, of ids (…)."""
-        count, centroids, size = self.centroids.shape
+        size, count, centroids = self.centroids.shape
         codes = graph.cast(graph.add("Gather", self.codes, ids), "int64")
-        rows = graph.add("Add", codes, np.arange(count) * centroids)
-        parts = graph.add("Gather", self.centroids.reshape(-1, size), rows)  # (…, S, 4)
-        shape = graph.add("Concat", graph.add("Shape", ids), axes(count * size), axis=0)
-        return graph.add("Slice", graph.add("Reshape", parts, shape), axes(0), axes(self.dim), axes(-1))
+        rows = graph.add("Add", graph.add("Concat", *[codes] * size, axis=-1), np.arange(size * count) * centroids)
+        return graph.add(
+            "Slice", graph.add("Gather", self.centroids.reshape(-1), rows), axes(0), axes(self.dim), axes(-1)
+        )
 
 
 @dataclass(frozen=True)
