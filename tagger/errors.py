@@ -1,7 +1,8 @@
 """Errors that a user can cause, each a line that says what to do, and the end of a stopped job."""
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterable
+from itertools import islice
 
 MAX_FAULTS = 20
 """The most lines of a list of similar faults."""
@@ -74,11 +75,18 @@ class Stopped(Exception):  # noqa: N818  # not an error: a signal requested the 
         self.exit_code = 128 + signum
 
 
-def limit_faults(faults: Sequence[str], limit: int = MAX_FAULTS) -> list[str]:
+def limit_faults(faults: Iterable[str], limit: int = MAX_FAULTS, *, count: int | None = None) -> list[str]:
     """Returns the first faults, and a line with the number of those left out.
+
+    Args:
+        faults: the faults; those after the first ones are not read if their `count` is known.
+        limit: the number of faults to return.
+        count: the number of all faults; None to count them.
 
     >>> limit_faults(["a", "b", "c"], 1)
     ['a', '… and 2 more']
     """
-    rest = len(faults) - limit
-    return [*faults[:limit], *([f"… and {rest} more"] if rest > 0 else [])]
+    iterator = iter(faults)
+    first = list(islice(iterator, limit))
+    rest = sum(1 for _ in iterator) if count is None else count - limit
+    return [*first, *([f"… and {rest} more"] if rest > 0 else [])]

@@ -20,6 +20,8 @@ from tagger.data.calibration import Calibration
 from tagger.data.document_context import number_passages
 from tagger.data.partial import GoldEncoder
 from tagger.data.sentence import Sentence
+from tagger.data.stored_context import open_occurrences
+from tagger.data.stored_sentences import StoredSentences, count_pairs, count_words
 from tagger.data.vocab import CASINGS, SPECIAL, Vocab, forms
 from tagger.data.word_arrays import WordEncoder
 from tagger.errors import ConfigError
@@ -133,11 +135,18 @@ class TaggerModel:
 
         `transformer` is needed if the network has transformer features.
         """
+        passages = occurrences = None
+        if self.config.model.document_context.output_dim:
+            if isinstance(sentences, StoredSentences):
+                occurrences = open_occurrences(sentences)
+            else:
+                passages = number_passages(sentences)
         return EncodedCorpus(
             sentences,
             WordEncoder(self.known_words, self.characters),
             gold,
-            number_passages(sentences) if self.config.model.document_context.output_dim else None,
+            passages,
+            occurrences=occurrences,
             weights=weights,
             transformer=transformer,
         )
@@ -168,7 +177,7 @@ def build_model(
     Raises:
         ConfigError: the model is larger than a model may be, or has too many tags.
     """
-    counts = _counts(sentences)
+    counts = count_words(sentences)
     trainable, frozen = _split_words(config, counts, tables)
     words = Vocab((*SPECIAL, *trainable))
     dim = sum(table.dim for table in tables) or config.model.words.embedding_dim
@@ -207,7 +216,7 @@ def read_tables(config: Config, sentences: Sequence[Sentence]) -> list[vectors.T
     Raises:
         DataError: a table cannot be read.
     """
-    counts = _counts(sentences)
+    counts = count_words(sentences)
     wanted = {variant for word in counts for variant in forms(word)}
     tables = []
     for path in map(Path, config.model.words.vectors):
@@ -224,10 +233,6 @@ def read_tables(config: Config, sentences: Sequence[Sentence]) -> list[vectors.T
     return tables
 
 
-def _counts(sentences: Sequence[Sentence]) -> Counter[str]:
-    return Counter(token for sentence in sentences for token in sentence.tokens)
-
-
 def _split_words(config: Config, counts: Counter[str], tables: Sequence[vectors.Table]) -> tuple[list[str], list[str]]:
     """Returns the words with trainable vectors, most frequent first, and those with frozen vectors."""
     if not config.model.words.embedding_dim:
@@ -242,7 +247,7 @@ def _split_words(config: Config, counts: Counter[str], tables: Sequence[vectors.
 
 
 def _tag_list(config: Config, sentences: Sequence[Sentence], extended: TaggerModel | None) -> list[str]:
-    counts = Counter(tag for sentence in sentences for tag in sentence.tags if tag != schemes.UNKNOWN)
+    counts = schemes.count_labels(count_pairs(sentences), has_spans=False)
     if schemes.detect([list(counts)]).scheme:
         if extended and extended.scheme:
             counts.update(extended.tags.items)

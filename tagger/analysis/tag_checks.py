@@ -82,7 +82,7 @@ def _check_kinds(parts: Sequence[Part]) -> Iterator[Finding]:
         "mixed-tags",
         "error",
         "Most tags encode spans, but this one does not. Training refuses it.",
-        (example for part in parts for example in _tag_examples(part, schemes.find_non_span_tags([list(part.tags)]))),
+        (example for part in parts for example in _tag_examples(part, schemes.find_non_span_tags(set(part.tags)))),
     )
     kinds = {part.role: "spans" if part.detected.scheme else "plain tags" for part in parts if not part.only_outside}
     if len(set(kinds.values())) > 1:

@@ -30,6 +30,7 @@ _PATHS = (
     "data.test",
     "model.words.vectors",
     "training.sentence_weights",
+    "training.corpus_cache",
     "training.feature_cache",
 )
 _DATASET, _TRANSFORMER = "data.dataset", "model.transformer.name"  # a path, or a name on the Hub

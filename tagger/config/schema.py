@@ -552,6 +552,11 @@ class Training(Section):
         description="file with a factor of the loss for each training sentence, as `tagger audit` writes it; null for"
         " equal weights",
     )
+    corpus_cache: Name | None = Field(
+        None,
+        description="directory in which the training data is stored as arrays, for data that exceed the memory; null to"
+        " keep the data in memory. The results are the same",
+    )
     feature_cache: Name | Literal[False] | None = Field(
         None,
         description="directory that caches the features of a frozen transformer; null for one in the user's cache,"
@@ -629,6 +634,20 @@ class Config(Section):
             self._refuse_unused(names, "no frozen model.transformer")
         return self
 
+    @model_validator(mode="after")
+    def _check_corpus_cache(self) -> Self:
+        if self.training.corpus_cache is None:
+            return self
+        for name, is_set in (
+            ("model.transformer", self.model.transformer.name is not None),
+            ("training.distill", self.training.distill),
+        ):
+            if is_set:
+                raise ValueError(
+                    f"training.corpus_cache cannot be used with {name}, which needs all sentences in memory"
+                )
+        return self
+
     def without_paths(self) -> "Config":
         """Returns the config without the paths and names of data, as a model stores it."""
         data = self.data.model_copy(update=dict.fromkeys(("train", "dev", "test", "dataset", "revision")))
@@ -637,6 +656,11 @@ class Config(Section):
         if transformer.is_local:
             transformer = transformer.model_copy(update={"name": PurePath(transformer.name or "").name})
         model = self.model.model_copy(update={"words": words, "transformer": transformer})
-        local = {"sentence_weights": None, "feature_cache": None, "feature_cache_gb": Training().feature_cache_gb}
+        local = {
+            "sentence_weights": None,
+            "corpus_cache": None,
+            "feature_cache": None,
+            "feature_cache_gb": Training().feature_cache_gb,
+        }
         training = self.training.model_copy(update=local)
         return self.model_copy(update={"data": data, "model": model, "training": training})

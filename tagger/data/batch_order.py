@@ -1,11 +1,18 @@
 """Which sentences a batch holds, by their lengths."""
 
-from collections.abc import Callable, Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, overload
 
 import numpy as np
+from numpy.typing import NDArray
+
+Lengths = Sequence[int] | NDArray[np.integer[Any]]
+"""Tokens per sentence."""
 
 IsFull = Callable[[int, int], bool]
 """Returns whether a number of sentences, the longest with a number of tokens, exceeds the limit of a batch."""
+_CHUNK = 1 << 16
 
 
 def batch_limit(*, max_sentences: int | None = None, max_tokens: int | None = None) -> IsFull:
@@ -16,7 +23,7 @@ def batch_limit(*, max_sentences: int | None = None, max_tokens: int | None = No
     )
 
 
-def split_into_batches(order: Sequence[int], lengths: Sequence[int], is_full: IsFull) -> Iterator[list[int]]:
+def split_into_batches(order: Iterable[int], lengths: Lengths, is_full: IsFull) -> Iterator[list[int]]:
     """Yields positions in their order as batches within a limit; a sentence that exceeds the limit is a batch of one.
 
     >>> list(split_into_batches([2, 0, 1], [5, 3, 5], batch_limit(max_tokens=10)))
@@ -34,9 +41,36 @@ def split_into_batches(order: Sequence[int], lengths: Sequence[int], is_full: Is
         yield batch
 
 
-def shuffled_batches(
-    lengths: Sequence[int], is_full: IsFull, *, bucket_size: int, seed: int, epoch: int
-) -> list[list[int]]:
+class Batches(Sequence[list[int]]):
+    """Batches of positions, in arrays: a list of all positions would take ten times the memory.
+
+    Args:
+        positions: (S,) the positions.
+        bounds: (B + 1,) the index of the first position of each batch, and the number of positions.
+        order: (B,) the order of the batches.
+    """
+
+    def __init__(self, positions: NDArray[np.int64], bounds: NDArray[np.int64], order: NDArray[np.int64]) -> None:
+        self._positions, self._bounds, self._order = positions, bounds, order
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @overload
+    def __getitem__(self, index: int) -> list[int]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "Batches": ...
+
+    def __getitem__(self, index: int | slice) -> "list[int] | Batches":
+        if isinstance(index, slice):
+            return Batches(self._positions, self._bounds, self._order[index])
+        number = self._order[index]
+        batch: list[int] = self._positions[self._bounds[number] : self._bounds[number + 1]].tolist()
+        return batch
+
+
+def shuffled_batches(lengths: Lengths, is_full: IsFull, *, bucket_size: int, seed: int, epoch: int) -> Batches:
     """Returns the batches of an epoch; the same seed and epoch give the same batches.
 
     Sentences are shuffled and divided into buckets of `bucket_size`. Each bucket is sorted by length, so that batches
@@ -44,12 +78,20 @@ def shuffled_batches(
     order.
     """
     random = np.random.default_rng((seed, epoch))
-    order = random.permutation(len(lengths)).tolist()
-    batches: list[list[int]] = []
-    step = len(order) if bucket_size == 1 else bucket_size
-    for start in range(0, len(order), step):
-        part = order[start : start + step]
-        if bucket_size > 1:
-            part.sort(key=lengths.__getitem__)
-        batches.extend(split_into_batches(part, lengths, is_full))
-    return [batches[index] for index in random.permutation(len(batches))]
+    lengths = np.asarray(lengths)
+    positions = random.permutation(len(lengths))
+    sizes = array("q", [0])
+    if bucket_size == 1:
+        sizes.extend(map(len, split_into_batches(_iterate(positions), lengths, is_full)))
+    else:
+        for start in range(0, len(positions), bucket_size):
+            bucket = positions[start : start + bucket_size]
+            bucket[:] = bucket[lengths[bucket].argsort(kind="stable")]
+            in_bucket = range(len(bucket))
+            sizes.extend(map(len, split_into_batches(in_bucket, lengths[bucket].tolist(), is_full)))
+    return Batches(positions, np.cumsum(sizes, dtype=np.int64), random.permutation(len(sizes) - 1))
+
+
+def _iterate(positions: NDArray[np.int64]) -> Iterator[int]:
+    for start in range(0, len(positions), _CHUNK):
+        yield from positions[start : start + _CHUNK].tolist()

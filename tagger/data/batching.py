@@ -6,16 +6,18 @@ longest of them, R pairs of a document and a word, O occurrences of those words,
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from itertools import chain
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tagger.data.document_context import DocumentContext
+from tagger.data.document_context import DocumentContext, OccurrenceIndex, Occurrences
 from tagger.data.partial import Gold, GoldEncoder
 from tagger.data.sentence import Sentence
+from tagger.data.stored_sentences import StoredSentences
 from tagger.data.word_arrays import WordArrays, WordEncoder, pad, token_indices
 from tagger.data.word_cache import Ids
 
@@ -185,14 +187,36 @@ def _log(allowed: Gold) -> NDArray[np.float32]:
     return np.where(allowed, np.float32(0.0), np.float32(-np.inf))
 
 
+def _weigh(rows: Gold, log_weights: NDArray[np.float32]) -> Gold:
+    """Returns gold tags with the weights (T, K) where a token may have several."""
+    if rows.ndim == 1:
+        return rows
+    several = rows.sum(1, keepdims=True) > 1
+    return np.where(rows & several, log_weights, _log(rows))
+
+
+class _StoredGold(Sequence[Gold]):
+    """The gold tags of stored sentences, each encoded when it is read."""
+
+    def __init__(self, sentences: StoredSentences, gold: GoldEncoder) -> None:
+        self._sentences, self._gold = sentences, gold
+
+    def __len__(self) -> int:
+        return len(self._sentences)
+
+    def __getitem__(self, position: Any) -> Any:
+        return self._gold.encode(self._sentences[position])
+
+
 class EncodedCorpus:
     """Sentences as word indices, with gold tags if they are passed, from which batches are built.
 
     Args:
-        sentences: the sentences.
-        encoder: encodes their words.
+        sentences: the sentences, in memory or stored.
+        encoder: encodes their words; a new one for stored sentences.
         gold: encodes their tags, for batches with gold tags.
         passages: the passage number of each sentence, for batches with document context.
+        occurrences: the occurrences of stored sentences, in place of passages.
         weights: the factor of the loss of each sentence; None if all are 1.
         transformer: reads the hidden states or subwords of these sentences, for a network with transformer features.
     """
@@ -204,18 +228,28 @@ class EncodedCorpus:
         gold: GoldEncoder | None = None,
         passages: Sequence[int] | None = None,
         *,
+        occurrences: Occurrences | None = None,
         weights: Sequence[float] | None = None,
         transformer: TransformerProvider | None = None,
     ) -> None:
         self._encoder, self._transformer = encoder, transformer
-        self._weights = None if weights is None else torch.tensor(weights, dtype=torch.float32)
-        self._words = [
-            np.array([encoder.index(token) for token in sentence.tokens], np.int64) for sentence in sentences
-        ]
-        self._gold = None if gold is None else [gold.encode(sentence) for sentence in sentences]
-        self.lengths = [len(words) for words in self._words]
-        self._occurrences = encoder.occurrences(self._words, passages) if passages else None
-        self._starts: Ids = np.cumsum(self.lengths, dtype=np.int64) - np.array(self.lengths, np.int64)
+        self._weights = None if weights is None else torch.from_numpy(np.array(weights, np.float32))
+        self._gold: Sequence[Gold] | None = None
+        if isinstance(sentences, StoredSentences):
+            encoder.add(sentences.words)
+            self._words, self._starts = sentences.word_ids, sentences.starts
+            self.lengths: NDArray[np.integer[Any]] = sentences.lengths
+            self._gold = None if gold is None else _StoredGold(sentences, gold)
+        else:
+            self._words = encoder.indices(chain.from_iterable(sentence.tokens for sentence in sentences))
+            self.lengths = np.fromiter(map(len, sentences), np.int64, len(sentences))
+            self._starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(self.lengths)])
+            self._gold = None if gold is None else [gold.encode(sentence) for sentence in sentences]
+        self._occurrences = None
+        if passages:
+            self._occurrences = encoder.occurrences(self._words, self.lengths.astype(np.int64, copy=False), passages)
+        if occurrences is not None:
+            self._occurrences = encoder.index_occurrences(occurrences)
 
     def weigh(self, weights: Iterable[NDArray[np.float32]]) -> None:
         """Weighs the tags of partially annotated sentences where a token may have several.
@@ -223,21 +257,16 @@ class EncodedCorpus:
         Args:
             weights: for each sentence (T, K), the log of the weight of each tag at each token.
         """
-        if self._gold is None:
-            return
-        for position, log_weights in enumerate(weights):
-            rows = self._gold[position]
-            if rows.ndim == 2:
-                several = rows.sum(1, keepdims=True) > 1
-                self._gold[position] = np.where(rows & several, log_weights, _log(rows))
+        if self._gold is not None:
+            self._gold = [_weigh(rows, log_weights) for rows, log_weights in zip(self._gold, weights, strict=True)]
 
     def batch(self, positions: Sequence[int]) -> Batch:
         """Returns the batch of the sentences at these positions."""
         gold = None if self._gold is None else [self._gold[position] for position in positions]
         context = None
         if self._occurrences is not None:
-            context = self._occurrences.select(token_indices(self._starts, self.lengths, positions))
-        batch = _to_batch(self._encoder.arrays([self._words[position] for position in positions], context), gold)
+            context = self._select_context(self._occurrences, positions)
+        batch = _to_batch(self._encoder.arrays(self._select_words(positions), context), gold)
         if self._weights is not None:
             batch = replace(batch, weights=self._weights[list(positions)])
         if self._transformer is not None:
@@ -246,15 +275,21 @@ class EncodedCorpus:
 
     def word_ids(self, positions: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Returns the word ids of the words of sentences, and those of their document context; both may repeat."""
-        words = self._encoder.ids(np.concatenate([self._words[position] for position in positions]))
+        words = self._encoder.ids(np.concatenate(self._select_words(positions)))
         neighbours = np.zeros(0, np.int64)
         if self._occurrences is not None:
-            tokens = token_indices(self._starts, self.lengths, positions)
-            neighbours = self._occurrences.select(tokens).neighbours.ravel()
+            neighbours = self._select_context(self._occurrences, positions).neighbours.ravel()
         return torch.from_numpy(words), torch.from_numpy(neighbours)
 
+    def _select_words(self, positions: Sequence[int]) -> list[Ids]:
+        starts, ends = (self._starts[np.array(positions, np.int64) + offset].tolist() for offset in (0, 1))
+        return [self._words[start:end] for start, end in zip(starts, ends, strict=True)]
+
+    def _select_context(self, occurrences: OccurrenceIndex, positions: Sequence[int]) -> DocumentContext:
+        return occurrences.select(token_indices(self._starts, self.lengths, positions))
+
     def _read_transformer(self, provider: TransformerProvider, positions: Sequence[int]) -> TransformerTensors:
-        lengths = np.array([self.lengths[position] for position in positions], np.int64)
+        lengths = self.lengths[list(positions)]
         rows = torch.from_numpy(pad(np.arange(lengths.sum()), lengths))
         data = provider.read(positions)
         if not isinstance(data, Tensor):

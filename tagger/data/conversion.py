@@ -130,7 +130,7 @@ class Converter:
             self._scheme = self._scheme or (detected.scheme if self._types else None)
             self._reader = TagReader("prefix" if tag_format == "auto" else tag_format, outside)
             return
-        if plain := schemes.find_non_span_tags(tags):
+        if plain := schemes.find_non_span_tags({tag for each in tags for tag in each}):
             raise DataError(f"{self._name}: expected tags of spans such as 'B-PER', found {plain[0]!r}")
         if self._types or self._scheme:
             option = "types" if self._types else "scheme"

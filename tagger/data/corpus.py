@@ -1,14 +1,15 @@
 """The sentences of one part of the data, as they were read."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from tagger.choices import CorpusFormat, Scheme, TagFormat
-from tagger.data import schemes, tag_formats
+from tagger.data import schemes, stored_sentences, tag_formats
 from tagger.data.formats import FORMATS
 from tagger.data.notices import Notices
 from tagger.data.sentence import Sentence
+from tagger.data.stored_sentences import StoredSentences
 from tagger.errors import MAX_FAULTS, limit_faults
 
 
@@ -18,7 +19,7 @@ class Corpus:
 
     Attributes:
         name: the name of the part in messages.
-        sentences: the sentences; tags of spans have the form `B-PER`.
+        sentences: the sentences, a tuple or stored on disk; tags of spans have the form `B-PER`.
         format: the format that they were read from; None for sentences that come from no file.
         tag_format: the format in which the tags were read, never `auto` if another format was guessed.
         notices: what their reader changed, skipped or found suspicious.
@@ -26,7 +27,7 @@ class Corpus:
     """
 
     name: str
-    sentences: tuple[Sentence, ...]
+    sentences: Sequence[Sentence]
     format: CorpusFormat | None = None
     tag_format: TagFormat = "auto"
     notices: Notices = field(default_factory=Notices, compare=False)
@@ -35,7 +36,16 @@ class Corpus:
     @property
     def tokens(self) -> int:
         """The number of its tokens."""
+        if isinstance(self.sentences, StoredSentences):
+            return len(self.sentences.word_ids)
         return sum(map(len, self.sentences))
+
+    @property
+    def document_count(self) -> int:
+        """The number of its documents."""
+        if isinstance(self.sentences, StoredSentences):
+            return self.sentences.document_count
+        return len({sentence.document for sentence in self.sentences})
 
     @property
     def is_split_text(self) -> bool:
@@ -45,6 +55,8 @@ class Corpus:
     @property
     def has_texts(self) -> bool:
         """Whether the tags are those of annotated spans of texts."""
+        if isinstance(self.sentences, StoredSentences):
+            return self.sentences.has_texts
         return any(sentence.has_annotated_text for sentence in self.sentences)
 
     def locate(self, sentence: Sentence, position: int = 0) -> str:
@@ -65,16 +77,24 @@ class Corpus:
 
     def describe_invalid(self, scheme: Scheme, limit: int = MAX_FAULTS) -> list[str]:
         """Returns a line for each tag that is invalid in a scheme; at most `limit` and one with the remaining count."""
-        faults = []
+        return limit_faults(self._find_invalid(scheme), limit, count=self.count_invalid(scheme))
+
+    def count_invalid(self, scheme: Scheme) -> int:
+        """Returns the number of tags that are invalid in a scheme."""
+        return schemes.count_invalid(stored_sentences.count_pairs(self.sentences), scheme)
+
+    def _find_invalid(self, scheme: Scheme) -> Iterator[str]:
+        """Yields a line for each tag that is invalid in a scheme."""
         for sentence in self.sentences:
             for position, fault in schemes.describe_invalid(sentence.tags, scheme):
                 where = self.locate(sentence, min(position, len(sentence) - 1))
-                faults.append(f"{where}: {fault} breaks {scheme}")
-        return limit_faults(faults, limit)
+                yield f"{where}: {fault} breaks {scheme}"
 
     def with_annotated_types(self, types: Iterable[str]) -> "Corpus":
         """Returns the corpus with sentences that are annotated for types of spans, unless they have their own."""
         annotated = tuple(sorted(types))
+        if isinstance(self.sentences, StoredSentences):
+            return replace(self, sentences=self.sentences.with_annotated_types(annotated))
         sentences = (
             replace(sentence, annotated_types=annotated) if sentence.annotated_types is None else sentence
             for sentence in self.sentences
@@ -82,11 +102,24 @@ class Corpus:
         return replace(self, sentences=tuple(sentences))
 
     def digest(self) -> str:
-        """Returns the SHA-256, in hexadecimal, of all tokens and tags; it does not depend on the file format."""
-        digest = hashlib.sha256()
-        for sentence in self.sentences:
-            rows = zip(sentence.tokens, sentence.tags, strict=True)
-            digest.update("".join(f"{token}\t{tag}\n" for token, tag in rows).encode() + b"\n")
-            if sentence.annotated_types is not None:
-                digest.update("".join(f"\t{kind}\n" for kind in sorted(sentence.annotated_types)).encode() + b"\n")
-        return digest.hexdigest()
+        """Returns the SHA-256, in hexadecimal, of all tokens and tags; it does not depend on the file format.
+
+        That of stored sentences is computed once, and stored beside them.
+        """
+        sentences = self.sentences
+        if not isinstance(sentences, StoredSentences) or sentences.cache is None:
+            return _compute_digest(sentences)
+        variant = hashlib.sha256(sentences.variant.encode()).hexdigest()[:16]
+        name = f"{sentences.name}-digest-{variant}"
+        entry = sentences.cache.open(name, lambda writer: writer.write_value("sha256", _compute_digest(sentences)))
+        return str(entry.value("sha256"))
+
+
+def _compute_digest(sentences: Iterable[Sentence]) -> str:
+    digest = hashlib.sha256()
+    for sentence in sentences:
+        rows = zip(sentence.tokens, sentence.tags, strict=True)
+        digest.update("".join([f"{token}\t{tag}\n" for token, tag in rows]).encode() + b"\n")
+        if sentence.annotated_types is not None:
+            digest.update("".join(f"\t{kind}\n" for kind in sorted(sentence.annotated_types)).encode() + b"\n")
+    return digest.hexdigest()

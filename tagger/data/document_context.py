@@ -62,8 +62,26 @@ class DocumentContext(NamedTuple):
     casing: NDArray[np.float32]
 
 
-class OccurrenceIndex:
+class Occurrences(NamedTuple):
     """The occurrences of words in the documents of some sentences.
+
+    Attributes:
+        pairs: (N,) pair of each token.
+        first: (R,) index of the first occurrence of each pair in `neighbours`.
+        counts: (R,) occurrences of each pair whose neighbours are used, at least 1.
+        neighbours: (O, 2) left and right neighbour at each occurrence, pair after pair; 0 for none.
+        casing: (R, CASING_FEATURES) casing features, as in `DocumentContext`.
+    """
+
+    pairs: Ids
+    first: Ids
+    counts: Ids
+    neighbours: Ids
+    casing: NDArray[np.float32]
+
+
+def find_occurrences(lengths: Ids, passages: Ids, keys: Ids, words: Ids, casings: Ids) -> Occurrences:
+    """Returns the occurrences of words in whole passages.
 
     Args:
         lengths: (S,) tokens per sentence.
@@ -72,32 +90,44 @@ class OccurrenceIndex:
         words: (N,) id of each token's word vector, or any other positive number that identifies the word.
         casings: (N,) casing id of each token.
     """
+    starts = np.cumsum(lengths) - lengths
+    token_passages = np.repeat(passages, lengths)
+    _, pairs = np.unique(token_passages * (keys.max() + 1) + keys, return_inverse=True)
+    counts = np.bincount(pairs)
+    order = np.argsort(pairs, kind="stable")
+    first = np.cumsum(counts) - counts
+    rank = np.arange(len(order)) - np.repeat(first, counts)
+    used = order[rank < MAX_OCCURRENCES]
+    used_counts = np.minimum(counts, MAX_OCCURRENCES)
+    left, right = np.roll(words, 1), np.roll(words, -1)
+    left[starts], right[starts + lengths - 1] = 0, 0
+    casings = casings.copy()
+    casings[starts[casings[starts] == _INITIAL]] = 0
+    features = np.zeros((len(counts), CASING_FEATURES), np.float32)
+    np.add.at(features, (pairs, casings), 1)
+    features[:, :-1] /= counts[:, None]
+    features[:, -1] = np.log(counts)
+    neighbours = np.stack([left[used], right[used]], 1)
+    return Occurrences(pairs, np.cumsum(used_counts) - used_counts, used_counts, neighbours, features)
 
-    def __init__(self, lengths: Ids, passages: Ids, keys: Ids, words: Ids, casings: Ids) -> None:
-        starts = np.cumsum(lengths) - lengths
-        token_passages = np.repeat(passages, lengths)
-        _, self._pairs = np.unique(token_passages * (keys.max() + 1) + keys, return_inverse=True)
-        counts = np.bincount(self._pairs)
-        order = np.argsort(self._pairs, kind="stable")
-        first = np.cumsum(counts) - counts
-        rank = np.arange(len(order)) - np.repeat(first, counts)
-        used = order[rank < MAX_OCCURRENCES]
-        self._counts = np.minimum(counts, MAX_OCCURRENCES)
-        self._first = np.cumsum(self._counts) - self._counts
-        left, right = np.roll(words, 1), np.roll(words, -1)
-        left[starts], right[starts + lengths - 1] = 0, 0
-        self._neighbours = np.stack([left[used], right[used]], 1)
-        casings = casings.copy()
-        casings[starts[casings[starts] == _INITIAL]] = 0
-        self._casing = np.zeros((len(counts), CASING_FEATURES), np.float32)
-        np.add.at(self._casing, (self._pairs, casings), 1)
-        self._casing[:, :-1] /= counts[:, None]
-        self._casing[:, -1] = np.log(counts)
+
+class OccurrenceIndex:
+    """Selects the document context of tokens from the occurrences in their documents.
+
+    Args:
+        occurrences: the occurrences.
+        ids: the id of each number that identifies a neighbour, 0 for 0; None if these numbers are the ids.
+    """
+
+    def __init__(self, occurrences: Occurrences, ids: Ids | None = None) -> None:
+        self._occurrences, self._ids = occurrences, ids
 
     def select(self, tokens: Ids) -> DocumentContext:
         """Returns the document context of tokens, given by their index among all tokens."""
-        pairs, index = np.unique(self._pairs[tokens], return_inverse=True)
-        counts = self._counts[pairs]
+        all_pairs, first, all_counts, neighbours, casing = self._occurrences
+        pairs, index = np.unique(all_pairs[tokens], return_inverse=True)
+        counts = all_counts[pairs].astype(np.int64, copy=False)
         ends = np.cumsum(counts)
-        occurrences = np.arange(ends[-1]) + np.repeat(self._first[pairs] - (ends - counts), counts)
-        return DocumentContext(index, self._neighbours[occurrences], counts, self._casing[pairs])
+        selected = np.arange(ends[-1]) + np.repeat(first[pairs] - (ends - counts), counts)
+        chosen = neighbours[selected] if self._ids is None else self._ids[neighbours[selected]]
+        return DocumentContext(index, chosen, counts, casing[pairs])

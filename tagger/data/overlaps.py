@@ -1,10 +1,11 @@
 """Finds documents of one part of the data that are, completely or in large part, in another part too."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from tagger.data.sentence import Sentence
+from tagger.data.stored_sentences import StoredSentences
 
 SHARED_FRACTION = 0.5
 """Documents share a text if at least this fraction of the tokens of one is in sentences of the other."""
@@ -35,6 +36,17 @@ def group_by_document(sentences: Sequence[Sentence]) -> list[Document]:
     for sentence in sentences:
         documents.setdefault(sentence.document, []).append(sentence)
     return list(documents.values())
+
+
+def find_shared_sentences(sentences: Sequence[Sentence], others: Iterable[Sentence]) -> Sequence[Sentence]:
+    """Returns the sentences of an early part of the data that may share a text with those of later parts.
+
+    All other sentences of stored ones, which may exceed the memory, are left out.
+    """
+    if not isinstance(sentences, StoredSentences):
+        return sentences
+    wanted = {other.tokens for other in others if len(other) >= _MIN_SENTENCE}
+    return sentences.find(wanted, limit=_MAX_DOCUMENTS + 1)
 
 
 def find_shared_documents(parts: Sequence[Sequence[Document]]) -> Iterator[SharedDocument]:

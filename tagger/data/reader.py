@@ -13,6 +13,7 @@ from tagger.data.formats import FORMATS, Layout, brat, conllu, hub, names_of
 from tagger.data.formats.reading import ReadOptions
 from tagger.data.notices import Notices
 from tagger.data.sentence import Record, Reject, Sentence
+from tagger.data.stored_sentences import count_pairs, map_sentences
 from tagger.errors import ConfigError, DataError, EmptyError
 
 
@@ -84,13 +85,25 @@ def _label(source: Path | BinaryIO, name: str | None) -> str:
     return name or (str(source) if isinstance(source, Path) else "standard input")
 
 
-def read_corpus(path: Path, *, input_format: InputFormat | TaggedFormat, layout: Layout, **options: Any) -> Corpus:
+Collect = Callable[[Iterable[Sentence]], Sequence[Sentence]]
+"""Stores sentences in memory or on disk; they are read once, in order."""
+
+
+def read_corpus(
+    path: Path,
+    *,
+    input_format: InputFormat | TaggedFormat,
+    layout: Layout,
+    collect: Collect = tuple,
+    **options: Any,
+) -> Corpus:
     """Returns the tagged sentences of a file.
 
     Args:
         path: the file.
         input_format: the format of the file.
         layout: the columns of token and tag.
+        collect: stores the sentences.
         options: the other options of `ReadOptions`.
 
     Raises:
@@ -98,12 +111,21 @@ def read_corpus(path: Path, *, input_format: InputFormat | TaggedFormat, layout:
     """
     notices = Notices()
     sentences = read_sentences(path, input_format=input_format, layout=layout, tagged=True, notices=notices, **options)
+    has_tags = input_format != "conllu"
+
+    def watch() -> Iterator[Sentence]:
+        nonlocal has_tags
+        for sentence in sentences:
+            has_tags = has_tags or conllu.has_tags([sentence], str(layout.tag))
+            yield sentence
+
     corpus = _build_corpus(
         str(path),
         Corpus(path.name, (), cast(CorpusFormat, input_format), notices=notices, files=_find_files(path, input_format)),
-        sentences,
+        sentences if has_tags else watch(),
+        collect,
     )
-    if input_format == "conllu" and not conllu.has_tags(corpus.sentences, str(layout.tag)):
+    if not has_tags:
         raise DataError(f"{path}: no token has a tag in {layout.tag}; choose another field: upos, xpos or misc:KEY")
     return _read_tags(corpus, layout)
 
@@ -167,20 +189,20 @@ def _read_tags(corpus: Corpus, layout: Layout) -> Corpus:
     if layout.unknown_tag != schemes.UNKNOWN:
         _refuse_empty_tags(corpus)
     if layout.unknown_tag is not None:
-        sentences = tuple(tag_formats.mark_unknown(sentence, layout.unknown_tag) for sentence in sentences)
+        unknown_tag = layout.unknown_tag
+        sentences = map_sentences(sentences, lambda sentence: tag_formats.mark_unknown(sentence, unknown_tag))
     sentences, tag_format = tag_formats.read_all(sentences, corpus.name, layout.tag_format, layout.outside_tag)
-    return replace(corpus, sentences=tuple(sentences), tag_format=tag_format)
+    return replace(corpus, sentences=sentences, tag_format=tag_format)
 
 
 def _refuse_empty_tags(corpus: Corpus) -> None:
-    for sentence in corpus.sentences:
-        if "" in sentence.tags:
-            advice = "if the token was not annotated, set data.unknown_tag to ''"
-            raise DataError(f"{corpus.locate_tag('')}: the tag is empty; {advice}")
+    if "" in schemes.count_tags(count_pairs(corpus.sentences)):
+        advice = "if the token was not annotated, set data.unknown_tag to ''"
+        raise DataError(f"{corpus.locate_tag('')}: the tag is empty; {advice}")
 
 
-def _build_corpus(location: str, corpus: Corpus, sentences: Iterable[Sentence]) -> Corpus:
-    with_tokens = tuple(sentence for sentence in sentences if sentence.tokens)
+def _build_corpus(location: str, corpus: Corpus, sentences: Iterable[Sentence], collect: Collect = tuple) -> Corpus:
+    with_tokens = collect(sentence for sentence in sentences if sentence.tokens)
     if not with_tokens:
         skipped = "".join(f"; {line}" for line in corpus.notices.lines(1))
         raise EmptyError(f"{location}: holds no sentence{skipped}")

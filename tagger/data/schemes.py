@@ -6,9 +6,10 @@ BIO is another name of IOB2, and BIOES of IOBES. BILOU (L for E, U for S) and BM
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain
 
 from tagger import choices
 from tagger.choices import Scheme
@@ -193,45 +194,84 @@ def describe_invalid(tags: Sequence[str], scheme: Scheme) -> Iterator[tuple[int,
         yield position, f"{tag} after {previous}"
 
 
-def count_labels(sequences: Iterable[Sequence[str]], *, has_spans: bool) -> Counter[str]:
-    """Returns how often each type of span, or each known plain tag, occurs.
+TagPairs = Counter[tuple[str | None, str | None]]
+"""How often each tag follows each other tag in a corpus; None stands for the start and the end of a sentence.
 
-    >>> count_labels([["B-PER", "I-PER", "O"]], has_spans=True)
+Whether a tag is valid, and whether it starts a span, depend on the tag before alone.
+"""
+
+
+def count_pairs(sequences: Iterable[Sequence[str]]) -> TagPairs:
+    """Returns how often each pair of neighbours occurs in tag sequences.
+
+    >>> sorted(count_pairs([["O"], ["O", "B-PER"]]).items(), key=str)
+    [(('B-PER', None), 1), (('O', 'B-PER'), 1), (('O', None), 1), ((None, 'O'), 2)]
+    """
+    return Counter(chain.from_iterable(zip((None, *tags), (*tags, None), strict=True) for tags in sequences))
+
+
+def count_tags(pairs: TagPairs) -> Counter[str]:
+    """Returns how often each tag occurs, given the pairs of a corpus."""
+    counts: Counter[str] = Counter()
+    for (_, tag), count in pairs.items():
+        if tag is not None:
+            counts[tag] += count
+    return counts
+
+
+def count_labels(pairs: TagPairs, *, has_spans: bool) -> Counter[str]:
+    """Returns how often each type of span, or each known plain tag, occurs, given the pairs of a corpus.
+
+    >>> count_labels(count_pairs([["B-PER", "I-PER", "O"]]), has_spans=True)
     Counter({'PER': 1})
     """
-    if has_spans:
-        return Counter(span.type for tags in sequences for span in tags_to_spans(tags))
-    return Counter(tag for tags in sequences for tag in tags if tag != UNKNOWN)
+    if not has_spans:
+        return Counter({tag: count for tag, count in count_tags(pairs).items() if tag != UNKNOWN})
+    counts: Counter[str] = Counter()
+    for (before, tag), count in pairs.items():
+        if tag is not None and _starts_span(before, tag):
+            counts[split(tag)[1]] += count
+    return counts
 
 
-def detect(sequences: Sequence[Sequence[str]]) -> Detected:
+def _starts_span(before: str | None, tag: str) -> bool:
+    """Returns whether a tag starts a span by the rules of conlleval."""
+    (left, left_type), (prefix, kind) = split(before or OUTSIDE), split(tag)
+    return prefix != OUTSIDE and (prefix in "BS" or left in "OES" or kind != left_type)
+
+
+def detect(sequences: Iterable[Sequence[str]]) -> Detected:
     """Returns the scheme of a corpus: the one with the fewest invalid tags, IOB2 before IOB1 if both fit."""
-    tags = {tag for sequence in sequences for tag in sequence}
-    spans = tags - {OUTSIDE, UNKNOWN}
+    return detect_by_pairs(count_pairs(sequences))
+
+
+def detect_by_pairs(pairs: TagPairs) -> Detected:
+    """Returns the scheme of a corpus as `detect` does, given its pairs of tags."""
+    spans = count_tags(pairs).keys() - {OUTSIDE, UNKNOWN}
     if not spans or not all(map(_SPAN_TAG.fullmatch, spans)):
         return Detected(None, "plain tags", 0)
     prefixes = {tag[0] for tag in spans}
     if prefixes & set("LU"):
-        return Detected("IOBES", "BILOU", count_invalid(sequences, "IOBES"))
+        return Detected("IOBES", "BILOU", count_invalid(pairs, "IOBES"))
     if "M" in prefixes:
-        return Detected("IOBES", "BMES", count_invalid(sequences, "IOBES"))
+        return Detected("IOBES", "BMES", count_invalid(pairs, "IOBES"))
     if prefixes & set("ES"):
-        return Detected("IOBES", "IOBES", count_invalid(sequences, "IOBES"))
-    iob2, iob1 = count_invalid(sequences, "IOB2"), count_invalid(sequences, "IOB1")
+        return Detected("IOBES", "IOBES", count_invalid(pairs, "IOBES"))
+    iob2, iob1 = count_invalid(pairs, "IOB2"), count_invalid(pairs, "IOB1")
     return Detected("IOB1", "IOB1", iob1) if iob1 < iob2 else Detected("IOB2", "IOB2", iob2)
 
 
-def find_non_span_tags(sequences: Iterable[Sequence[str]]) -> list[str]:
+def find_non_span_tags(tags: Set[str]) -> list[str]:
     """Returns the tags that are not span tags, if most of the distinct tags are span tags; else none.
 
-    >>> find_non_span_tags([["B-PER", "I-PER", "O", "PER"]])
+    >>> find_non_span_tags({"B-PER", "I-PER", "O", "PER"})
     ['PER']
     """
-    tags = {tag for sequence in sequences for tag in sequence} - {OUTSIDE, UNKNOWN}
+    tags = tags - {OUTSIDE, UNKNOWN}
     non_span_tags = sorted(tag for tag in tags if not _SPAN_TAG.fullmatch(tag))
     return non_span_tags if 2 * len(non_span_tags) < len(tags) else []
 
 
-def count_invalid(sequences: Iterable[Sequence[str]], scheme: Scheme) -> int:
-    """Returns the number of invalid tags of a corpus in a scheme."""
-    return sum(len(find_invalid(sequence, scheme)) for sequence in sequences)
+def count_invalid(pairs: TagPairs, scheme: Scheme) -> int:
+    """Returns the number of invalid tags of a corpus in a scheme, given its pairs of tags."""
+    return sum(count for pair, count in pairs.items() if UNKNOWN not in pair and not is_valid_transition(*pair, scheme))

@@ -54,7 +54,10 @@ def _units(sentences: Sequence[Sentence], min_documents: int) -> list[Unit]:
         list(documents.values()) if len(documents) >= min_documents else [[index] for index in range(len(sentences))]
     )
     return [
-        Unit(tuple(group), schemes.count_labels([sentences[index].tags for index in group], has_spans=has_spans))
+        Unit(
+            tuple(group),
+            schemes.count_labels(schemes.count_pairs(sentences[index].tags for index in group), has_spans=has_spans),
+        )
         for group in groups
     ]
 

@@ -1,11 +1,13 @@
 """Notices about data that can be read but is probably not what it seems."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from tagger.data import tag_formats
+from tagger.data import schemes, stored_sentences, tag_formats
 from tagger.data.corpus import Corpus
 from tagger.data.schemes import OUTSIDE
+from tagger.data.sentence import Sentence
+from tagger.data.stored_sentences import StoredSentences
 
 MAX_USUAL_TOKENS = 2000
 """Tokens of a sentence above which sentences seem not to be separated."""
@@ -22,16 +24,22 @@ def find_suspicions(corpus: Corpus) -> Iterator[str]:
         corpus: the corpus, with tags as read.
     """
     sentences = corpus.sentences
-    longest = max(sentences, key=len)
+    longest = _find_longest(sentences)
     if len(longest) > MAX_USUAL_TOKENS:
         fault = f"a sentence of {len(longest):,} tokens; are sentences separated by blank lines?"
         yield f"{corpus.locate(longest)}: {fault}"
-    counts = Counter(tag for sentence in sentences for tag in sentence.tags)
+    counts = schemes.count_tags(stored_sentences.count_pairs(sentences))
     yield from _find_lookalikes(corpus, counts)
     if 0 < counts[_EMPTY] < counts.total():
         described = f"{counts[_EMPTY]:,} of {counts.total():,} tokens have the tag '{_EMPTY}'"
         advice = "if they were not annotated, set data.unknown_tag to '_'"
         yield f"{corpus.locate_tag(_EMPTY)}: {described}, which marks an empty field; {advice}"
+
+
+def _find_longest(sentences: Sequence[Sentence]) -> Sentence:
+    if isinstance(sentences, StoredSentences):
+        return sentences[int(sentences.lengths.argmax())]
+    return max(sentences, key=len)
 
 
 def _find_lookalikes(corpus: Corpus, counts: Counter[str]) -> Iterator[str]:

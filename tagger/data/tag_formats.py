@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from tagger.choices import TagFormat
-from tagger.data import schemes
-from tagger.data.schemes import OUTSIDE, UNTYPED
+from tagger.data import schemes, stored_sentences
+from tagger.data.schemes import OUTSIDE, UNTYPED, TagPairs
 from tagger.data.sentence import Sentence, Span
 from tagger.errors import DataError
 
@@ -172,7 +172,7 @@ def read_all(
         DataError: a tag is not of the format, or tags look like spans in a format that must be given.
     """
     if tag_format == "auto":
-        guessed = guess([sentence.tags for sentence in sentences], outside_tag)
+        guessed = guess_by_pairs(stored_sentences.count_pairs(sentences), outside_tag)
         if guessed.fault:
             raise DataError(f"{name}: {guessed.fault}")
         if guessed.notice:
@@ -181,52 +181,64 @@ def read_all(
     if tag_format in ("auto", "plain") and outside_tag == OUTSIDE:
         return sentences, tag_format
     reader = TagReader(tag_format, outside_tag)
-    converted = [reader.read(sentence, name) for sentence in sentences]
+    converted = stored_sentences.map_sentences(sentences, lambda sentence: reader.read(sentence, name))
     if reader.nested:
         log.warning("%s: %d nested spans are left out; the outermost are kept", name, reader.nested)
     return converted, tag_format
 
 
-def guess(sequences: Sequence[Sequence[str]], outside_tag: str = OUTSIDE) -> Guess:
+def guess(sequences: Iterable[Sequence[str]], outside_tag: str = OUTSIDE) -> Guess:
+    """Returns the tag format that all tags of a file suggest, as `guess_by_pairs`, given those of each sentence."""
+    return guess_by_pairs(schemes.count_pairs(sequences), outside_tag)
+
+
+def guess_by_pairs(pairs: TagPairs, outside_tag: str = OUTSIDE) -> Guess:
     """Returns the tag format that all tags of a file suggest.
 
     Only `untyped` and `brackets` are guessed; they are read if all tags fit. Tags such as `B-PER` need no conversion.
     Tags that look like those of another format are a fault, because the format must be given; types are a notice.
 
     Args:
-        sequences: the tags of each sentence.
+        pairs: the pairs of tags of the file.
         outside_tag: the tag of tokens outside spans.
     """
-    counts = Counter(tag for tags in sequences for tag in tags if tag != schemes.UNKNOWN)
+    counts = schemes.count_labels(pairs, has_spans=False)
     tags = counts.keys() - {outside_tag}
     if not tags or all(map(_SPAN_TAG.fullmatch, tags)):
         return Guess("auto")
     if tags <= set(_PREFIXES):
-        return _guess_untyped(sequences, tags, outside_tag)
+        return _guess_untyped(pairs, tags, outside_tag)
     if any(tag[0] == "(" and tag[-1] in "*)" for tag in tags if tag) and all(map(_BRACKETS.fullmatch, tags)):
         return Guess("brackets")
     unusual = tags & set(USUAL_OUTSIDE) if outside_tag == OUTSIDE and len(tags) > 1 else set()
     fault = _find_span_format(tags - unusual if len(unusual) == 1 else tags, unusual)
     if fault:
         return Guess("plain", fault=fault)
-    notice = _notice_types(sequences, counts, outside_tag)
+    notice = _notice_types(pairs, counts, outside_tag)
     return Guess("plain" if notice else "auto", notice=notice)
 
 
-def _guess_untyped(sequences: Sequence[Sequence[str]], tags: Iterable[str], outside_tag: str) -> Guess:
+def _guess_untyped(pairs: TagPairs, tags: Iterable[str], outside_tag: str) -> Guess:
     """Returns the format of tags that are single letters of a scheme."""
     letters = set(tags)
     if "B" not in letters or not letters & set("IMEL"):
         return Guess("auto")
     reader = TagReader("untyped", outside_tag)
-    detected = schemes.detect([reader.read_tags(tags) for tags in sequences])
-    if detected.invalid_count <= _MAX_INVALID * sum(map(len, sequences)):
+    read: TagPairs = Counter()
+    for (before, tag), count in pairs.items():
+        read[_read_one(reader, before), _read_one(reader, tag)] += count
+    detected = schemes.detect_by_pairs(read)
+    if detected.invalid_count <= _MAX_INVALID * schemes.count_tags(pairs).total():
         return Guess("untyped")
     listed = ", ".join(sorted(letters | {outside_tag}))
     why = f"as spans {detected.invalid_count} of them were invalid"
     return Guess(
         "plain", notice=f"the tags {listed} are plain tags, because {why}; data.tag_format untyped reads spans"
     )
+
+
+def _read_one(reader: TagReader, tag: str | None) -> str | None:
+    return None if tag is None else reader.read_tags([tag])[0]
 
 
 def _find_span_format(tags: Iterable[str], outside: Iterable[str]) -> str:
@@ -245,12 +257,11 @@ def _find_span_format(tags: Iterable[str], outside: Iterable[str]) -> str:
     return ""
 
 
-def _notice_types(sequences: Sequence[Sequence[str]], counts: Counter[str], outside_tag: str) -> str:
+def _notice_types(pairs: TagPairs, counts: Counter[str], outside_tag: str) -> str:
     """Returns a notice for plain tags that may be types of spans: many tokens are outside, and types are repeated."""
     outside, total = counts[outside_tag], counts.total()
     inside = total - outside
-    pairs = (pair for tags in sequences for pair in pairwise(tags))
-    repeated = sum(left == right != outside_tag for left, right in pairs)
+    repeated = sum(count for (left, right), count in pairs.items() if left is not None and left == right != outside_tag)
     if outside < _MIN_OUTSIDE * total or repeated < _MIN_RUNS * inside:
         return ""
     example = max(counts.keys() - {outside_tag}, key=lambda tag: (counts[tag], tag))

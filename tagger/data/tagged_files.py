@@ -144,4 +144,4 @@ def build_corpus(
     if unknown_tag is not None:
         tagged = tuple(tag_formats.mark_unknown(sentence, unknown_tag) for sentence in tagged)
     converted, tag_format = tag_formats.read_all(tagged, name, tag_format)
-    return Corpus(name, tuple(converted), tag_format=tag_format)
+    return Corpus(name, converted, tag_format=tag_format)

@@ -3,12 +3,15 @@
 Shapes in this module: B sentences, T tokens in the longest one, U distinct words, C characters in the longest of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tagger.data.document_context import DocumentContext, OccurrenceIndex
+from tagger.data.batch_order import Lengths
+from tagger.data.document_context import DocumentContext, OccurrenceIndex, Occurrences, find_occurrences
 from tagger.data.vocab import Vocab
 from tagger.data.word_cache import Ids
 from tagger.data.word_encoding import MAX_CHARACTERS, EncodedWords, encode_words, number_keys
@@ -46,20 +49,33 @@ class WordEncoder:
         self._encoded: EncodedWords | None = None
         self._starts = np.zeros(0, np.int64)  # of each word in `_encoded.characters`
 
-    def index(self, word: str) -> int:
-        """Returns the index of a word; a new word gets the next one."""
-        index = self._indices.get(word)
-        if index is None:
-            index = self._indices[word] = len(self._indices)
-            self._encoded = None
-        return index
+    def add(self, words: Sequence[str]) -> None:
+        """Numbers distinct words from 0; the encoder must be new."""
+        self._indices, self._encoded = {word: index for index, word in enumerate(words)}, None
 
-    def occurrences(self, sentences: Sequence[Ids], passages: Sequence[int]) -> OccurrenceIndex:
-        """Returns the occurrences of words in sentences of word indices, given the passage of each sentence."""
-        encoded, tokens = self._encode(), np.concatenate(sentences)
-        lengths = np.array(list(map(len, sentences)), np.int64)
-        keys = number_keys(self._indices)[tokens]
-        return OccurrenceIndex(lengths, np.array(passages, np.int64), keys, encoded.ids[tokens], encoded.casing[tokens])
+    def indices(self, words: Iterable[str]) -> Ids:
+        """Returns the indices (N,) of words; a new word gets the next one."""
+        known, count = self._indices, len(self._indices)
+        indices = np.array([known.setdefault(word, len(known)) for word in words], np.int64)
+        if len(known) > count:
+            self._encoded = None
+        return indices
+
+    def occurrences(self, tokens: Ids, lengths: Ids, passages: Sequence[int]) -> OccurrenceIndex:
+        """Returns the occurrences of words in sentences.
+
+        Args:
+            tokens: (N,) word index of each token.
+            lengths: (S,) tokens per sentence.
+            passages: (S,) passage number of each sentence.
+        """
+        encoded, keys = self._encode(), number_keys(self._indices)[tokens]
+        numbers = np.array(passages, np.int64)
+        return OccurrenceIndex(find_occurrences(lengths, numbers, keys, encoded.ids[tokens], encoded.casing[tokens]))
+
+    def index_occurrences(self, occurrences: Occurrences) -> OccurrenceIndex:
+        """Returns occurrences whose neighbours are word indices + 1."""
+        return OccurrenceIndex(occurrences, np.concatenate([np.zeros(1, np.int64), self._encode().ids]))
 
     def arrays(self, sentences: Sequence[Ids], document_context: DocumentContext | None = None) -> WordArrays:
         """Returns sentences of word indices as arrays, in their order."""
@@ -95,14 +111,14 @@ class WordEncoder:
         return self._encoded
 
 
-def pad(flat: Ids, lengths: Ids) -> Ids:
+def pad(flat: Ids, lengths: NDArray[np.integer[Any]]) -> Ids:
     """Returns concatenated sequences of the given lengths as rows (B, T), padded with 0."""
     padded = np.zeros((len(lengths), lengths.max()), np.int64)
     padded[np.arange(padded.shape[1]) < lengths[:, None]] = flat
     return padded
 
 
-def token_indices(starts: Ids, lengths: Sequence[int] | Ids, positions: Sequence[int]) -> Ids:
+def token_indices(starts: Ids, lengths: Lengths, positions: Sequence[int]) -> Ids:
     """Returns the indices, among the tokens of all sentences, of the tokens of the sentences at these positions.
 
     >>> token_indices(np.array([0, 2, 5]), [2, 3, 1], [2, 0]).tolist()

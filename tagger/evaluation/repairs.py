@@ -30,7 +30,7 @@ def repair(corpus: Corpus, scheme: Scheme, method: Repair) -> tuple[Corpus, Inva
     Raises:
         DataError: a tag is invalid, and the method is none.
     """
-    tags = schemes.count_invalid([sentence.tags for sentence in corpus.sentences], scheme)
+    tags = schemes.count_invalid(schemes.count_pairs(sentence.tags for sentence in corpus.sentences), scheme)
     if tags and method == "none":
         number = "1 tag is invalid; repair it" if tags == 1 else f"{tags:,} tags are invalid; repair them"
         advice = f"{corpus.name}: {number} with `repair=conlleval` or `repair=discard`"

@@ -167,11 +167,11 @@ def _detect(corpus: Corpus, scheme: Scheme | None, preferred: Detected | None = 
     tags = {tag for tags in sequences for tag in tags} - {OUTSIDE, UNKNOWN}
     if scheme is not None:
         _check_prefixes(corpus, tags, scheme)
-        return Detected(scheme, scheme, schemes.count_invalid(sequences, scheme))
+        return Detected(scheme, scheme, schemes.count_invalid(schemes.count_pairs(sequences), scheme))
     if not tags:
         return None
     detected = schemes.detect(sequences)
-    if detected.scheme is None and (plain := schemes.find_non_span_tags(sequences)):
+    if detected.scheme is None and (plain := schemes.find_non_span_tags(tags)):
         raise DataError(f"{_locate_tag(corpus, plain[0])} is no tag of a span, but most tags are; correct it")
     if preferred is not None and preferred.scheme in _AMBIGUOUS and detected.scheme in _AMBIGUOUS:
         invalid = sum(len(repairs.find_invalid_spans(tags, preferred.scheme)) for tags in sequences)

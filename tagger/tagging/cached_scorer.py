@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tagger.data.document_context import OccurrenceIndex
+from tagger.data.document_context import OccurrenceIndex, find_occurrences
 from tagger.data.word_arrays import token_indices
 from tagger.data.word_cache import Ids, WordCache
 from tagger.data.word_encoding import EncodedWords, encode_casing, encode_words, number_keys
@@ -124,7 +124,7 @@ class CachedScorer:
         _, first, index = np.unique(rows, return_index=True, return_inverse=True)
         distinct = [tokens[position] for position in first.tolist()]
         keys, casings = number_keys(distinct)[index], encode_casing(distinct)[index]
-        return OccurrenceIndex(lengths, np.array(passages, np.int64), keys, rows + 1, casings)
+        return OccurrenceIndex(find_occurrences(lengths, np.array(passages, np.int64), keys, rows + 1, casings))
 
     def retain_words(self) -> None:
         """Stores how words are encoded, those in the cache and later ones; the memory grows with each new word."""

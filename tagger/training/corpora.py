@@ -4,16 +4,18 @@ import logging
 import statistics
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 from tagger.choices import Scheme, counted
 from tagger.config import Config
 from tagger.config.schema import Data
-from tagger.data import corpus_folder, overlaps, reader, schemes, splitting, suspicions, tag_formats
+from tagger.data import corpus_cache, corpus_folder, overlaps, reader, schemes, splitting, suspicions, tag_formats
 from tagger.data.corpus import Corpus
 from tagger.data.formats import Layout, columns, hub, spacy_library
 from tagger.data.sentence import Sentence
+from tagger.data.stored_sentences import StoredSentences, count_annotated_types, count_pairs
 from tagger.errors import ConfigError, DataError
 from tagger.training import sentence_weights
 from tagger.training.sentence_weights import WEIGHTS
@@ -37,7 +39,7 @@ class Corpora:
     dev: Corpus
     test: Corpus | None
     source: Scheme | None = None
-    weights: tuple[float, ...] | None = None
+    weights: Sequence[float] | None = None
 
     def digests(self) -> dict[str, str]:
         """Returns the hashes of the data, and of sentence weights, that a training depends on."""
@@ -49,12 +51,13 @@ class _Weighted(NamedTuple):
     """Training data with the weight of each sentence, None if all are 1."""
 
     corpus: Corpus
-    weights: tuple[float, ...] | None
+    weights: Sequence[float] | None
 
     def select(self, positions: Sequence[int]) -> "_Weighted":
         """Returns the sentences at these positions."""
         corpus = replace(self.corpus, sentences=tuple(self.corpus.sentences[position] for position in positions))
-        return _Weighted(corpus, self.weights and tuple(self.weights[position] for position in positions))
+        weights = self.weights
+        return _Weighted(corpus, None if weights is None else [weights[position] for position in positions])
 
 
 def with_paths(
@@ -143,7 +146,9 @@ def load(config: Config, positions: Sequence[int] | None = None) -> Corpora:
         DataError: a part cannot be read, or its tags are of another kind than the training data's.
     """
     data = config.data
-    train = _read_train(data)
+    if positions is not None or is_dev_split_off(data):
+        _refuse_cache(config, "an audit" if positions is not None else "dev data that is split off")
+    train = _read_train(config)
     detected = [_check_tags(train, data)]
     weights = _read_weights(config, train)
     if positions is not None:
@@ -168,7 +173,7 @@ def load(config: Config, positions: Sequence[int] | None = None) -> Corpora:
     source = detected[0].scheme if detected[0] else None
     _check_partial(config, train, has_spans=source is not None)
     if source:
-        train = replace(train, sentences=tuple(_to_scheme(sentence, data.scheme) for sentence in train.sentences))
+        train = replace(train, sentences=_to_scheme(train.sentences, data.scheme))
     return Corpora(train, dev, test, source, weights)
 
 
@@ -179,10 +184,17 @@ def read_train(config: Config) -> Corpus:
         ConfigError: the recipe names no training data.
         DataError: the data cannot be read.
     """
-    return _with_annotated_types(_read_train(config.data), config.data, is_train=True)
+    _refuse_cache(config, "an audit")
+    return _with_annotated_types(_read_train(config), config.data, is_train=True)
 
 
-def _read_weights(config: Config, train: Corpus) -> tuple[float, ...] | None:
+def _refuse_cache(config: Config, purpose: str) -> None:
+    """Raises ConfigError if the training data is to be stored on disk, which does not work for a purpose."""
+    if config.training.corpus_cache is not None:
+        raise ConfigError(f"training.corpus_cache cannot be used with {purpose}, which needs all sentences in memory")
+
+
+def _read_weights(config: Config, train: Corpus) -> Sequence[float] | None:
     """Returns the weights of all training sentences, and logs them; None without `training.sentence_weights`."""
     if config.training.sentence_weights is None:
         return None
@@ -193,10 +205,15 @@ def _read_weights(config: Config, train: Corpus) -> tuple[float, ...] | None:
     return weights
 
 
-def _to_scheme(sentence: Sentence, scheme: Scheme) -> Sentence:
-    if schemes.UNKNOWN in sentence.tags:
-        return sentence  # what its tags allow depends on their own scheme
-    return replace(sentence, tags=schemes.convert(sentence.tags, scheme))
+def _to_scheme(sentences: Sequence[Sentence], scheme: Scheme) -> Sequence[Sentence]:
+    """Returns sentences with tags in a scheme, except in sentences with unknown tags."""
+    if isinstance(sentences, StoredSentences):
+        return sentences.in_scheme(scheme)
+    return tuple(
+        # What unknown tags allow depends on the scheme of the sentence.
+        sentence if schemes.UNKNOWN in sentence.tags else replace(sentence, tags=schemes.convert(sentence.tags, scheme))
+        for sentence in sentences
+    )
 
 
 def _with_annotated_types(part: Corpus, data: Data, *, is_train: bool) -> Corpus:
@@ -208,7 +225,7 @@ def _with_annotated_types(part: Corpus, data: Data, *, is_train: bool) -> Corpus
         return part
     types = set(data.annotated_types)
     if not is_train:
-        types |= {schemes.split(tag)[1] for sentence in part.sentences for tag in sentence.tags} - {""}
+        types |= {schemes.split(tag)[1] for tag in schemes.count_tags(count_pairs(part.sentences))} - {""}
         log.info("%s is scored on spans of these types: %s", part.name, ", ".join(sorted(types)))
     return part.with_annotated_types(types)
 
@@ -219,8 +236,8 @@ def _check_partial(config: Config, train: Corpus, *, has_spans: bool) -> None:
     Raises:
         ConfigError: the recipe cannot be trained on it.
     """
-    tokens = sum(sentence.tags.count(schemes.UNKNOWN) for sentence in train.sentences)
-    restricted = sum(sentence.annotated_types is not None for sentence in train.sentences)
+    tokens = schemes.count_tags(count_pairs(train.sentences))[schemes.UNKNOWN]
+    restricted = len(train.sentences) - count_annotated_types(train.sentences)[None]
     if not tokens and not restricted:
         return
     if restricted and not has_spans:
@@ -239,7 +256,9 @@ def _check_partial(config: Config, train: Corpus, *, has_spans: bool) -> None:
 
 def _warn_of_shared_documents(parts: Sequence[Corpus]) -> None:
     """Warns if a whole document of dev or test data is in an earlier part too, so that its scores are too high."""
-    documents = [overlaps.group_by_document(part.sentences) for part in parts]
+    later = [part.sentences for part in parts[1:]]
+    early = overlaps.find_shared_sentences(parts[0].sentences, chain.from_iterable(later))
+    documents = [overlaps.group_by_document(sentences) for sentences in (early, *later)]
     shared = [pair for pair in overlaps.find_shared_documents(documents) if pair.fraction == 1]
     if shared:
         locations = [f"{parts[part].name}:{documents[part][number][0].line}" for part, number in shared[0][:2]]
@@ -251,8 +270,9 @@ def _warn_of_shared_documents(parts: Sequence[Corpus]) -> None:
         )
 
 
-def _read_train(data: Data) -> Corpus:
-    train = reader.read_part(data, "train")
+def _read_train(config: Config) -> Corpus:
+    data, cache = config.data, config.training.corpus_cache
+    train = reader.read_part(data, "train") if cache is None else corpus_cache.read_train(data, Path(cache))
     if train is None and data.implied_format == "datasets":
         raise ConfigError("the recipe names no dataset; give data.dataset, or a directory as `data`")
     if train is None:
@@ -268,40 +288,37 @@ def _check_tags(part: Corpus, data: Data) -> schemes.Detected | None:
     """
     for notice in part.notices.lines():
         log.warning("%s", notice)
-    tags = [sentence.tags for sentence in part.sentences]
-    detected = schemes.detect(tags)
-    if control_tags := schemes.control_tags({tag for sentence in tags for tag in sentence} - {schemes.UNKNOWN}):
+    pairs = count_pairs(part.sentences)
+    tags, detected = set(schemes.count_tags(pairs)), schemes.detect_by_pairs(pairs)
+    if control_tags := schemes.control_tags(tags - {schemes.UNKNOWN}):
         fault = f"the tag {control_tags[0][:60]!r} is empty or has a control character"
         raise DataError(f"{part.locate_tag(control_tags[0])}: {fault}")
     if plain_tags := schemes.find_non_span_tags(tags):
         where, tag = part.locate_tag(plain_tags[0]), tag_formats.describe_tag(plain_tags[0])
-        advice = _advise(plain_tags[0], {tag for sentence in tags for tag in sentence})
+        advice = _advise(plain_tags[0], tags)
         raise DataError(f"{where}: expected tags of spans such as 'B-PER', found {tag}; {advice}")
     if detected.scheme and data.tag_format == "plain":
         raise DataError(f"{part.name}: the tags are spans in {detected.name}; omit data.tag_format plain")
     for notice in suspicions.find_suspicions(part):
         log.warning("%s", notice)
-    documents = len({sentence.document for sentence in part.sentences})
     log.info(
         "%s: %s, %s, %s; %s",
         part.name,
         counted(len(part.sentences), "sentence"),
         counted(part.tokens, "token"),
-        counted(documents, "document"),
+        counted(part.document_count, "document"),
         f"spans in {detected.name}, trained in {data.scheme}" if detected.scheme else detected.name,
     )
     if detected.scheme and detected.invalid_count:
-        faults = part.describe_invalid(detected.scheme)
         if data.strict:
-            raise DataError(*faults)
+            raise DataError(*part.describe_invalid(detected.scheme))
         log.warning(
             "%d tags are invalid in %s and are read by the rules of conlleval; the first: %s",
             detected.invalid_count,
             detected.name,
-            faults[0],
+            part.describe_invalid(detected.scheme, 1)[0],
         )
-    only_outside = {tag for sentence in tags for tag in sentence} <= {schemes.OUTSIDE, schemes.UNKNOWN}
-    return None if only_outside else detected
+    return None if tags <= {schemes.OUTSIDE, schemes.UNKNOWN} else detected
 
 
 def _advise(plain_tag: str, tags: Set[str]) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tagger import model_dir
 from tagger.config import Config
-from tagger.data.batch_order import batch_limit, shuffled_batches
+from tagger.data.batch_order import Batches, batch_limit, shuffled_batches
 from tagger.data.batching import Batch
 from tagger.data.partial import GoldEncoder
 from tagger.device import single_torch_thread, torch_threads
@@ -133,7 +133,7 @@ class Loop:
             if signum := self.ranks.agree_on_stop():
                 self._stop(signum, saved=True)
 
-    def _build_batches(self, batches: list[list[int]]) -> Iterator[tuple[list[int], StepBatch]]:
+    def _build_batches(self, batches: Batches) -> Iterator[tuple[list[int], StepBatch]]:
         """Yields positions and their batches; with two threads or more, the next batch is built in a second thread."""
         if self._threads < 2:
             yield from zip(batches, map(self._build_batch, batches), strict=True)
@@ -307,7 +307,7 @@ class Loop:
         """The epoch of the best model so far."""
         return max(record.epoch for record in self.history if record.best)
 
-    def _shuffle_batches(self, epoch: int) -> list[list[int]]:
+    def _shuffle_batches(self, epoch: int) -> Batches:
         settings = self.settings
         is_full = batch_limit(max_sentences=settings.batch_size, max_tokens=settings.max_batch_tokens)
         return shuffled_batches(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from tagger.choices import Selection, list_briefly
 from tagger.config import Config
 from tagger.data import schemes
+from tagger.data.stored_sentences import count_annotated_types, count_pairs
 from tagger.evaluation import SCORE_NAMES, find_selection
 from tagger.training.corpora import Corpora
 
@@ -22,19 +23,16 @@ def log_overview(config: Config, data: Corpora) -> None:
     Warnings are for types or tags that the training data lacks, and for dev data that cannot select an epoch.
     """
     parts = {"train": data.train, "dev": data.dev} | ({"test": data.test} if data.test else {})
-    tags = {tag for sentence in data.train.sentences for tag in sentence.tags}
-    has_spans = schemes.detect([sorted(tags)]).scheme is not None
-    counts = {
-        name: schemes.count_labels((sentence.tags for sentence in corpus.sentences), has_spans=has_spans)
-        for name, corpus in parts.items()
-    }
+    pairs = {name: count_pairs(corpus.sentences) for name, corpus in parts.items()}
+    has_spans = schemes.detect_by_pairs(pairs["train"]).scheme is not None
+    counts = {name: schemes.count_labels(each, has_spans=has_spans) for name, each in pairs.items()}
     for line in _table("type" if has_spans else "tag", counts):
         log.info("%s", line)
     selection = find_selection(config, has_spans=has_spans)
     log.info("the best epoch is the one with the highest %s on dev", _describe(selection, has_spans=has_spans))
     if not counts["train"].keys() - {schemes.OUTSIDE}:
         log.warning("%s has only the tag O; is data.tag the right column?", data.train.name)
-    annotated = {kind for sentence in data.train.sentences for kind in sentence.annotated_types or ()}
+    annotated = {kind for types in count_annotated_types(data.train.sentences) for kind in types or ()}
     if absent_types := sorted(annotated - counts["train"].keys()):
         log.warning(
             "annotated_types has types without a span in %s: %s; are the names right?",

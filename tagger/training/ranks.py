@@ -7,6 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from tagger.data.batch_order import Lengths
 from tagger.nn.model import Network
 from tagger.signals import StopRequest
 
@@ -53,7 +54,7 @@ class Ranks:
         """Returns the number of the signal that stops all ranks now, 0 for none."""
         return self.received_signal
 
-    def assign(self, positions: Sequence[int], lengths: Sequence[int]) -> list[int]:
+    def assign(self, positions: Sequence[int], lengths: Lengths) -> list[int]:
         """Returns the positions of a batch's sentences that this rank computes, perhaps none."""
         return divide(positions, lengths, self.count)[self.rank]
 
@@ -90,7 +91,7 @@ class Ranks:
         """
 
 
-def divide(positions: Sequence[int], lengths: Sequence[int], count: int) -> list[list[int]]:
+def divide(positions: Sequence[int], lengths: Lengths, count: int) -> list[list[int]]:
     """Divides positions of sentences into groups with similar numbers of tokens; each group keeps their order.
 
     >>> divide([4, 2, 1], [2, 5, 9, 2, 3], 2)

@@ -6,6 +6,7 @@ and perhaps `sha256`, the fingerprint of the sentence. Other fields, such as `li
 
 import hashlib
 import math
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ WEIGHTS = "weights"
 """The name of the digest of sentence weights, among those of the data."""
 _DIGITS = 16  # of a fingerprint: equal ones of two sentences of a corpus are as good as impossible
 _MAX_WEIGHT = 1e6
+_CHUNK = 1 << 16
 
 
 def fingerprint(sentence: Sentence) -> str:
@@ -33,7 +35,7 @@ def fingerprint(sentence: Sentence) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGITS]
 
 
-def read(path: Path, corpus: Corpus) -> tuple[float, ...]:
+def read(path: Path, corpus: Corpus) -> Sequence[float]:
     """Returns the weight of each sentence of the training data.
 
     Args:
@@ -44,7 +46,7 @@ def read(path: Path, corpus: Corpus) -> tuple[float, ...]:
         DataError: the file cannot be read, a weight is not a finite number from 0, all are 0, or the weights are of
             other data.
     """
-    weights, faults, lines = [], [], 0
+    weights, faults, lines = array("d"), [], 0
     for number, text in _read_rows(path):
         sentence = corpus.sentences[lines] if lines < len(corpus.sentences) else None
         lines += 1
@@ -59,12 +61,15 @@ def read(path: Path, corpus: Corpus) -> tuple[float, ...]:
         raise DataError(*limit_faults(faults))
     if not any(weights):
         raise DataError(f"{path}: every weight is 0, so that nothing would be learned")
-    return tuple(weights)
+    return weights
 
 
 def digest(weights: Sequence[float]) -> str:
     """Returns the SHA-256 of weights, in hexadecimal."""
-    return hashlib.sha256("\n".join(map(repr, weights)).encode()).hexdigest()
+    digest = hashlib.sha256()
+    for start in range(0, len(weights), _CHUNK):
+        digest.update(("\n" * (start > 0) + "\n".join(map(repr, weights[start : start + _CHUNK]))).encode())
+    return digest.hexdigest()
 
 
 def dump(sentences: Iterable[Sentence], weights: Iterable[float]) -> bytes:

@@ -13,6 +13,7 @@ from tagger.config import Config
 from tagger.config.schema import Transformer
 from tagger.data import schemes
 from tagger.data.sentence import Sentence
+from tagger.data.stored_sentences import count_annotated_types, count_pairs
 from tagger.data.vectors import Table
 from tagger.data.vocab import SPECIAL, Vocab
 from tagger.errors import ConfigError
@@ -133,10 +134,10 @@ def check_transformer(source: TaggerModel, chosen: Pretrained | None, settings: 
 
 def find_unlearned(source: TaggerModel, sentences: Sequence[Sentence]) -> list[str]:
     """Returns the types or tags of a model that training on sentences unlearns: annotated everywhere, but absent."""
-    present = _names(source, (tag for sentence in sentences for tag in sentence.tags))
+    present = _names(source, schemes.count_tags(count_pairs(sentences)))
     absent = _names(source, source.tags.items) - present
     annotated: set[str] = set()
-    for types in {sentence.annotated_types for sentence in sentences}:
+    for types in count_annotated_types(sentences):
         annotated |= absent if types is None else set(types)
     return sorted(absent & annotated)
 

@@ -106,7 +106,7 @@ def test_splitting_preserves_the_order_and_fills_each_batch_up_to_its_limit(limi
 def test_no_sentences_give_no_batches():
     assert (
         list(split_into_batches([], [], batch_limit(max_sentences=2)))
-        == shuffled_batches([], batch_limit(max_sentences=2), bucket_size=4, seed=1, epoch=0)
+        == list(shuffled_batches([], batch_limit(max_sentences=2), bucket_size=4, seed=1, epoch=0))
         == []
     )
 
@@ -114,7 +114,7 @@ def test_no_sentences_give_no_batches():
 @pytest.mark.parametrize("pool", [1, 2, 20, 1000])
 @pytest.mark.parametrize("limit", LIMITS)
 def test_an_epoch_contains_every_sentence_once_and_stays_within_the_limits(pool: int, limit: dict[str, int]):
-    batches = shuffled_batches(LENGTHS, batch_limit(**limit), bucket_size=pool, seed=3, epoch=1)
+    batches = list(shuffled_batches(LENGTHS, batch_limit(**limit), bucket_size=pool, seed=3, epoch=1))
     assert sorted(position for batch in batches for position in batch) == list(range(len(LENGTHS)))
     assert_within(batches, limit)
 
@@ -122,7 +122,7 @@ def test_an_epoch_contains_every_sentence_once_and_stays_within_the_limits(pool:
 @pytest.mark.parametrize("pool", [1, 20])
 def test_batches_are_determined_by_seed_and_epoch(pool: int):
     def batches(seed: int, epoch: int) -> list[list[int]]:
-        return shuffled_batches(LENGTHS, batch_limit(max_sentences=7), bucket_size=pool, seed=seed, epoch=epoch)
+        return list(shuffled_batches(LENGTHS, batch_limit(max_sentences=7), bucket_size=pool, seed=seed, epoch=epoch))
 
     state = np.random.get_state()[1].tolist()
     assert batches(3, 1) == batches(3, 1)

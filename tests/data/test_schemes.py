@@ -71,7 +71,7 @@ def test_a_string_is_valid_only_if_it_is_the_encoding_of_its_spans(scheme: Schem
 def test_invalid_tags_are_reported_by_position(tags: str, scheme: Scheme, places: list[int]):
     words = tags.split()
     assert schemes.find_invalid(words, scheme) == places
-    assert schemes.count_invalid([words, [], words], scheme) == 2 * len(places)
+    assert schemes.count_invalid(schemes.count_pairs([words, [], words]), scheme) == 2 * len(places)
 
 
 @pytest.mark.parametrize(

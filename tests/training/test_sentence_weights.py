@@ -34,7 +34,7 @@ def weighted(tiny_config: Config, path: Path, *overrides: str) -> Config:
 
 def test_a_row_is_a_number_or_an_object_and_what_was_written_is_read(tmp_path: Path) -> None:
     path = write(tmp_path / "weights.jsonl", 0, "", {"weight": 2.5, "note": "any"})
-    assert sentence_weights.read(path, CORPUS) == (0.0, 2.5)
+    assert tuple(sentence_weights.read(path, CORPUS)) == (0.0, 2.5)
     path.write_bytes(sentence_weights.dump(SENTENCES, (0.49, 1.0)))
     assert sentence_weights.read(path, CORPUS) == (0.49, 1.0)
     assert [json.loads(row)["line"] for row in path.read_text().splitlines()] == [1, 4]

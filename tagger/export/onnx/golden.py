@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -113,9 +113,10 @@ def _describe_words(model: TaggerModel, sentence: Sentence) -> dict[str, Any]:
 def _describe_context(model: TaggerModel, document: list[Sentence]) -> list[dict[str, Any]]:
     """Returns the document context of each token of each sentence."""
     encoder = WordEncoder(model.known_words, model.characters)
-    words = [np.array(list(map(encoder.index, sentence.tokens)), np.int64) for sentence in document]
-    context = encoder.occurrences(words, [0] * len(words)).select(np.arange(sum(map(len, words))))
-    ends = np.cumsum(list(map(len, words)))
+    words = encoder.indices(chain.from_iterable(sentence.tokens for sentence in document))
+    lengths = np.fromiter(map(len, document), np.int64, len(document))
+    context = encoder.occurrences(words, lengths, [0] * len(document)).select(np.arange(len(words)))
+    ends = np.cumsum(lengths)
     return [
         {
             "context_neighbours": [_neighbours(context, pair) for pair in pairs],

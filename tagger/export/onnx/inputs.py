@@ -5,6 +5,7 @@ R pairs of a document and a word, O occurrences of those words, M occurrences of
 """
 
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -30,11 +31,12 @@ class EncodedSentences:
     ) -> None:
         self._names = frozenset(preprocessing.inputs)
         self._encoder = WordEncoder(preprocessing.words, preprocessing.characters)
-        self._words: list[Ids] = [np.array(list(map(self._encoder.index, tokens)), np.int64) for tokens in sentences]
         self.lengths = list(map(len, sentences))
-        self._starts: Ids = np.cumsum(self.lengths, dtype=np.int64) - np.array(self.lengths, np.int64)
+        words, lengths = self._encoder.indices(chain.from_iterable(sentences)), np.array(self.lengths, np.int64)
+        ends = np.cumsum(lengths)
+        self._words, self._starts = np.split(words, ends[:-1]), ends - lengths
         reads_context = ports.CONTEXT_INDEX in self._names
-        self._occurrences = self._encoder.occurrences(self._words, passages) if reads_context else None
+        self._occurrences = self._encoder.occurrences(words, lengths, passages) if reads_context else None
 
     def build_inputs(self, positions: Sequence[int], *, probabilities: bool) -> dict[str, Array]:
         """Returns the inputs of the graph for the sentences at these positions."""
