@@ -200,12 +200,17 @@ class _StoredGold(Sequence[Gold]):
 
     def __init__(self, sentences: StoredSentences, gold: GoldEncoder) -> None:
         self._sentences, self._gold = sentences, gold
+        self._ids = np.array([gold.tag_ids.get(tag, -1) for tag in sentences.tags], np.int64)
 
     def __len__(self) -> int:
         return len(self._sentences)
 
     def __getitem__(self, position: Any) -> Any:
-        return self._gold.encode(self._sentences[position])
+        sentences = self._sentences
+        ids = self._ids[sentences.tag_ids[sentences.starts[position] : sentences.starts[position + 1]]]
+        if sentences.are_annotated_for_all(position) and ids.min() >= 0:
+            return ids
+        return self._gold.encode(sentences[position])
 
 
 class EncodedCorpus:

@@ -49,10 +49,14 @@ class GoldEncoder:
         tags: the tags of a model.
         scheme: their scheme, IOB2 or IOBES; None for plain tags.
         source: the scheme of sentences with unknown tags; the tags of all others are in `scheme`.
+
+    Attributes:
+        tag_ids: the id of each tag, as in a sentence without unknown tags that is annotated for all types.
     """
 
     def __init__(self, tags: Vocab, scheme: Scheme | None, source: Scheme | None = None) -> None:
         self._tags, self._scheme, self._source = tags, scheme, source
+        self.tag_ids = tags.ids
         split = [schemes.split(tag) if scheme else ("", "") for tag in tags.items]
         self._prefixes = np.array([prefix for prefix, _ in split])
         self._types = np.array([kind for _, kind in split])

@@ -63,6 +63,7 @@ class StoredSentences(Sequence[Sentence]):
 
     Attributes:
         word_ids: (N,) the index of each token in `words`.
+        tag_ids: (N,) the index of each token's tag in `tags`.
         starts: (S + 1,) the index of the first token of each sentence, and the number of tokens.
         cache: the cache of the entry, for entries that are computed from it; None while it is written.
         name: the name of the entry.
@@ -78,11 +79,11 @@ class StoredSentences(Sequence[Sentence]):
         *,
         has_texts: bool,
     ) -> None:
-        self.words, self.has_texts = tuple(words), has_texts
-        self._tags, self._types, self._first_lines = tuple(tags), tuple(annotated_types), tuple(first_lines)
+        self.words, self.tags, self.has_texts = tuple(words), tuple(tags), has_texts
+        self._types, self._first_lines = tuple(annotated_types), tuple(first_lines)
         self._writer = source if isinstance(source, EntryWriter) else None
         read = source.map if isinstance(source, EntryWriter) else source.array
-        self.word_ids, self.starts, self._tag_ids = read("words"), read("starts"), read("tags")
+        self.word_ids, self.starts, self.tag_ids = read("words"), read("starts"), read("tags")
         self._numbers = {name: read(name) for name in _NUMBERS}
         self._type_ids = read("types")
         self._scheme: Scheme | None = None
@@ -111,17 +112,14 @@ class StoredSentences(Sequence[Sentence]):
     def _build(self, first: int, last: int) -> Iterator[Sentence]:
         bounds = self.starts[first : last + 1].tolist()
         words = list(map(self.words.__getitem__, self.word_ids[bounds[0] : bounds[-1]].tolist()))
-        tags = list(map(self._tags.__getitem__, self._tag_ids[bounds[0] : bounds[-1]].tolist()))
+        tags = list(map(self.tags.__getitem__, self.tag_ids[bounds[0] : bounds[-1]].tolist()))
         numbers = (array[first:last].tolist() for array in (*self._numbers.values(), self._type_ids))
         for position, ((start, end), document, line, record, types) in enumerate(
             zip(pairwise(bound - bounds[0] for bound in bounds), *numbers, strict=True), first
         ):
-            sentence_tags = tuple(tags[start:end])
-            if self._scheme is not None and UNKNOWN not in sentence_tags:
-                sentence_tags = _convert(sentence_tags, self._scheme)
             yield Sentence(
                 tuple(words[start:end]),
-                tags=sentence_tags,
+                tags=tuple(tags[start:end]),
                 document=document,
                 line=line,
                 record=record,
@@ -156,9 +154,20 @@ class StoredSentences(Sequence[Sentence]):
         return numbers
 
     def in_scheme(self, scheme: Scheme) -> "StoredSentences":
-        """Returns the sentences with tags in another scheme, except those with unknown tags."""
+        """Returns the sentences with tags in another scheme, except those with unknown tags; both are in the cache.
+
+        Raises:
+            StorageError: the cache cannot be written.
+        """
+        assert self.cache is not None
+
+        def write(writer: EntryWriter) -> None:
+            writer.write_value(_TABLES, self._append_tags(writer, "tags", lambda tags: _to_scheme(tags, scheme)))
+
+        entry = self.cache.open(f"{self.name}-{scheme}", write)
         changed = copy.copy(self)
-        changed._scheme = scheme
+        changed.tags, changed.tag_ids, changed._scheme = tuple(entry.value(_TABLES)), entry.array("tags"), scheme
+        vars(changed).pop("_pairs", None)
         return changed
 
     def with_annotated_types(self, types: tuple[str, ...]) -> "StoredSentences":
@@ -184,17 +193,21 @@ class StoredSentences(Sequence[Sentence]):
             result[types] += count
         return +result
 
+    def are_annotated_for_all(self, position: int) -> bool:
+        """Returns whether a sentence was annotated for all types."""
+        return self._types[self._type_ids[position]] is None
+
     def count_pairs(self) -> TagPairs:
-        """Returns the pairs of tags as `schemes.count_pairs` does, with tags as they were read."""
+        """Returns the pairs of tags as `schemes.count_pairs` does."""
         return self._pairs
 
     @cached_property
     def _pairs(self) -> TagPairs:
-        size = len(self._tags) + 1  # 0 stands for the bounds of a sentence
+        size = len(self.tags) + 1  # 0 stands for the bounds of a sentence
         totals: Counter[int] = Counter()
         for first, last in self._blocks():
             starts = self.starts[first : last + 1] - self.starts[first]
-            right = self._tag_ids[self.starts[first] : self.starts[last]].astype(np.int64) + 1
+            right = self.tag_ids[self.starts[first] : self.starts[last]].astype(np.int64) + 1
             left = np.concatenate([right[:1], right[:-1]])
             left[starts[:-1]] = 0
             pairs = np.concatenate([left * size + right, right[starts[1:] - 1] * size])
@@ -205,7 +218,7 @@ class StoredSentences(Sequence[Sentence]):
             else:
                 distinct, counts = np.unique(pairs, return_counts=True)
             totals.update(dict(zip(distinct.tolist(), counts.tolist(), strict=True)))
-        names = (None, *self._tags)
+        names = (None, *self.tags)
         return Counter({(names[pair // size], names[pair % size]): count for pair, count in totals.items()})
 
     def find(self, wanted: Set[tuple[str, ...]], limit: int) -> list[Sentence]:
@@ -256,8 +269,20 @@ class StoredSentences(Sequence[Sentence]):
     def finish(self) -> None:
         """Writes the tables of the entry."""
         assert self._writer is not None
-        value = [self.words, self._tags, self._types, self._first_lines, self.has_texts]
+        value = [self.words, self.tags, self._types, self._first_lines, self.has_texts]
         self._writer.write_value(_TABLES, value)
+
+    def _append_tags(
+        self, writer: EntryWriter, name: str, convert: Callable[[tuple[str, ...]], Sequence[str]]
+    ) -> list[str]:
+        """Appends the converted tags of all sentences to an array of ids; returns the distinct tags."""
+        numbering = _Numbering[str]()
+        for first in range(0, len(self), _BLOCK):
+            bounds = self.starts[first : first + _BLOCK + 1].tolist()
+            tags = list(map(self.tags.__getitem__, self.tag_ids[bounds[0] : bounds[-1]].tolist()))
+            parts = (convert(tuple(tags[start - bounds[0] : end - bounds[0]])) for start, end in pairwise(bounds))
+            writer.append(name, numbering.encode(chain.from_iterable(parts), len(tags)))
+        return list(numbering)
 
     def _blocks(self) -> Iterator[tuple[int, int]]:
         """Yields ranges of sentences of about _TOKEN_BLOCK tokens."""
@@ -312,6 +337,10 @@ def read(cache: ArrayCache, name: str, entry: Entry) -> StoredSentences:
     return sentences
 
 
+def _to_scheme(tags: tuple[str, ...], scheme: Scheme) -> tuple[str, ...]:
+    return tags if UNKNOWN in tags else _convert(tags, scheme)  # what unknown tags allow depends on their own scheme
+
+
 def _batched(sentences: Iterable[Sentence], size: int) -> Iterator[list[Sentence]]:
     iterator = iter(sentences)
     while block := list(islice(iterator, size)):
@@ -333,7 +362,7 @@ def count_words(sentences: Sequence[Sentence]) -> Counter[str]:
 
 
 def count_pairs(sentences: Sequence[Sentence]) -> TagPairs:
-    """Returns the pairs of tags, as `schemes.count_pairs`; those of stored sentences have the tags that were read."""
+    """Returns the pairs of tags, as `schemes.count_pairs`."""
     if isinstance(sentences, StoredSentences):
         return sentences.count_pairs()
     return schemes.count_pairs(sentence.tags for sentence in sentences)
