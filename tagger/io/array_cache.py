@@ -10,7 +10,6 @@ import hashlib
 import logging
 import mmap
 import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from io import BufferedReader
@@ -143,7 +142,6 @@ class ArrayCache:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._threads = threading.Lock()
 
     def open(self, name: str, build: Callable[[EntryWriter], None]) -> Entry:
         """Returns an entry, which is built if it is missing or damaged.
@@ -161,7 +159,7 @@ class ArrayCache:
             if (entry := _open_valid(path)) is not None:
                 return entry
             self.directory.mkdir(parents=True, exist_ok=True)
-        with self._threads, _lock(self.directory):
+        with _lock(self.directory):
             _check_claim(self.directory)
             if (entry := _open_valid(path)) is not None:
                 return entry
