@@ -52,6 +52,21 @@ def test_a_training_in_rounds_waits_after_each_and_stops_at_the_end_of_its_input
     assert len([float(line) for line in done.stdout.splitlines()]) == 2
 
 
+def test_a_training_on_a_large_corpus_is_measured(tmp_path: Path) -> None:
+    data, out = small_sample(tmp_path), tmp_path / "figures.json"
+    names = {"data": "", "train": "train.txt", "run": "../run", "result": f"../{out.name}"}
+    job = {name: str(data / each) for name, each in names.items()}
+    overrides = [f"training.corpus_cache={tmp_path / 'cache'}", "training.batch_size=2"]
+    job |= {"recipe": "sample", "overrides": overrides, "vectors": [], "steps": 3}  # type: ignore[dict-item]
+    done = run_script("scripts/benchmark_large_corpus.py", "measure", json.dumps(job))
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(out.read_text())
+    lines = [line for line in (data / "train.txt").read_text().splitlines() if line and "-DOCSTART-" not in line]
+    assert figures["tokens"] == len(lines)
+    assert len(figures["losses"]) == 3
+    assert figures["step"] > 0 < figures["start"]
+
+
 def test_a_transformer_is_measured_by_part(tmp_path: Path) -> None:
     out, transformer = tmp_path / "rows.json", write_transformer(tmp_path / "bert")
     source = small_sample(tmp_path) / "valid.txt"

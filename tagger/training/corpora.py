@@ -22,6 +22,9 @@ from tagger.training.sentence_weights import WEIGHTS
 
 log = logging.getLogger(__name__)
 
+_LARGE_BYTES = 200_000_000
+"""Size of a training file from which a cache on disk is advised."""
+
 
 @dataclass(frozen=True)
 class Corpora:
@@ -272,12 +275,26 @@ def _warn_of_shared_documents(parts: Sequence[Corpus]) -> None:
 
 def _read_train(config: Config) -> Corpus:
     data, cache = config.data, config.training.corpus_cache
+    if cache is None and data.implied_format != "datasets" and data.train is not None:
+        _warn_of_size(Path(data.train))
     train = reader.read_part(data, "train") if cache is None else corpus_cache.read_train(data, Path(cache))
     if train is None and data.implied_format == "datasets":
         raise ConfigError("the recipe names no dataset; give data.dataset, or a directory as `data`")
     if train is None:
         raise ConfigError("the recipe names no training data; pass `data` or `train`")
     return train
+
+
+def _warn_of_size(path: Path) -> None:
+    """Warns if a training file may need more memory than there is."""
+    size = path.stat().st_size if path.is_file() else 0
+    if size >= _LARGE_BYTES:
+        log.warning(
+            "%s has %.1f GB and is kept in memory, which takes about 20 times as much; training.corpus_cache=DIR keeps it"
+            " on disk",
+            path.name,
+            size / 1e9,
+        )
 
 
 def _check_tags(part: Corpus, data: Data) -> schemes.Detected | None:

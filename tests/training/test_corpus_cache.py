@@ -149,3 +149,16 @@ def test_an_audit_and_dev_data_that_are_split_off_are_refused(tiny_config: Confi
     with pytest.raises(ConfigError, match=r"training\.corpus_cache cannot be used with dev data that is split off"):
         corpora.load(changed(config, "data.dev=null"))
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_cache_is_advised_for_a_large_file(
+    tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    advice = "training.corpus_cache=DIR keeps it on disk"
+    corpora.load(tiny_config)
+    assert advice not in caplog.text
+    monkeypatch.setattr(corpora, "_LARGE_BYTES", 1)
+    corpora.load(cached(tiny_config, tmp_path))
+    assert advice not in caplog.text
+    corpora.load(tiny_config)
+    assert advice in caplog.text
