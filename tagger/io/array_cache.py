@@ -155,12 +155,12 @@ class ArrayCache:
         """
         path = self.directory / name
         with atomic.wrap_os_errors(self.directory):
-            _check_claim(self.directory)
+            directories.check_cache(self.directory, _MARKER, _MARKER_CONTENT, "corpora")
             if (entry := _open_valid(path)) is not None:
                 return entry
             self.directory.mkdir(parents=True, exist_ok=True)
         with _lock(self.directory):
-            _check_claim(self.directory)
+            directories.check_cache(self.directory, _MARKER, _MARKER_CONTENT, "corpora")
             if (entry := _open_valid(path)) is not None:
                 return entry
             with atomic.wrap_os_errors(self.directory):
@@ -195,23 +195,6 @@ def _lock(directory: Path) -> Iterator[None]:
             log.info("%s: waits for another process that encodes a corpus", directory)
             stack.enter_context(directories.lock(directory, wait=True))
         yield
-
-
-def _check_claim(directory: Path) -> None:
-    """Checks that a directory is a cache of corpora, or is new or empty.
-
-    Raises:
-        StorageError: it holds files and no marker of a cache.
-        OSError: it cannot be read.
-    """
-    if not directory.exists():
-        return
-    ignored = {directories.LOCK, _MARKER}
-    names = sorted(path.name for path in directory.iterdir())
-    names = [name for name in names if name not in ignored and not atomic.is_unfinished(name)]
-    # Another process may mark the directory now. The marker is older than other files, so it is read after the listing.
-    if names and not directories.has_content(directory / _MARKER, _MARKER_CONTENT):
-        raise StorageError(f"{directory}: holds {names[0]} and was not made for corpora; choose another directory")
 
 
 def _open_valid(path: Path) -> Entry | None:

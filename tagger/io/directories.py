@@ -181,6 +181,28 @@ def _is_reserved(name: str, is_ours: Callable[[str], bool]) -> bool:
     return name == MARKER or is_ours(name) or is_ours(_backed_up_name(name)) or atomic.is_unfinished(name)
 
 
+def check_cache(directory: Path, marker: str, content: bytes, purpose: str) -> None:
+    """Checks that a directory is a cache of this toolkit, or is new or empty.
+
+    Args:
+        directory: the directory.
+        marker: the name of the file that marks the cache; it is written before any other file.
+        content: the content of that file.
+        purpose: what is cached, for the message.
+
+    Raises:
+        StorageError: the directory holds files and no marker.
+        OSError: it cannot be read.
+    """
+    if not directory.exists():
+        return
+    names = sorted(path.name for path in directory.iterdir())
+    names = [name for name in names if name not in (LOCK, marker) and not atomic.is_unfinished(name)]
+    # Another process may mark the directory now. The marker is older than other files, so it is read after the listing.
+    if names and not has_content(directory / marker, content):
+        raise StorageError(f"{directory}: holds {names[0]} and was not made for {purpose}; choose another directory")
+
+
 @contextmanager
 def claim(directory: Path, is_ours: Callable[[str], bool]) -> Iterator[None]:
     """Creates, marks, locks and cleans up the directory of a training run.

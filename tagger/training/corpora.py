@@ -290,8 +290,8 @@ def _warn_of_size(path: Path) -> None:
     size = path.stat().st_size if path.is_file() else 0
     if size >= _LARGE_BYTES:
         log.warning(
-            "%s has %.1f GB and is kept in memory, which takes about 20 times as much; training.corpus_cache=DIR keeps it"
-            " on disk",
+            "%s has %.1f GB and is kept in memory, which takes many times as much;"
+            " training.corpus_cache=DIR keeps it on disk",
             path.name,
             size / 1e9,
         )

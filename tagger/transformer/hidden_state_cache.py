@@ -391,10 +391,10 @@ def _open_shared(directory: Path, max_bytes: int) -> Iterator[SharedFolder]:
         StorageError: the directory cannot be written, or was not made for features.
     """
     with atomic.wrap_os_errors(directory):
-        _check_claim(directory)
+        directories.check_cache(directory, _MARKER, _MARKER_CONTENT, "features")
         directory.mkdir(parents=True, exist_ok=True)
     with directories.lock(directory, wait=True), atomic.wrap_os_errors(directory):
-        _check_claim(directory)
+        directories.check_cache(directory, _MARKER, _MARKER_CONTENT, "features")
         if not directories.has_content(directory / _MARKER, _MARKER_CONTENT):
             atomic.replace(directory / _MARKER, _MARKER_CONTENT)
         if not _list_leases(directory):
@@ -412,23 +412,6 @@ def _open_shared(directory: Path, max_bytes: int) -> Iterator[SharedFolder]:
                 path.unlink(missing_ok=True)
         finally:
             os.close(lease)
-
-
-def _check_claim(directory: Path) -> None:
-    """Checks that a directory is a cache, or is new or empty.
-
-    Raises:
-        StorageError: it holds files and no marker of a cache.
-        OSError: it cannot be read.
-    """
-    if not directory.exists():
-        return
-    ignored = {directories.LOCK, _MARKER}
-    names = sorted(path.name for path in directory.iterdir())
-    names = [name for name in names if name not in ignored and not atomic.is_unfinished(name)]
-    # Another process may mark the directory now. The marker is older than other files, so it is read after the listing.
-    if names and not directories.has_content(directory / _MARKER, _MARKER_CONTENT):
-        raise StorageError(f"{directory}: holds {names[0]} and was not made for features; choose another directory")
 
 
 def _list_leases(directory: Path) -> list[Path]:
