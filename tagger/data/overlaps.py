@@ -38,14 +38,14 @@ def group_by_document(sentences: Sequence[Sentence]) -> list[Document]:
     return list(documents.values())
 
 
-def find_shared_sentences(sentences: Sequence[Sentence], others: Iterable[Sentence]) -> Sequence[Sentence]:
+def find_shared_sentences(sentences: Sequence[Sentence], later: Iterable[Sentence]) -> Sequence[Sentence]:
     """Returns the sentences of an early part of the data that may share a text with those of later parts.
 
     All other sentences of stored ones, which may exceed the memory, are left out.
     """
     if not isinstance(sentences, StoredSentences):
         return sentences
-    wanted = {other.tokens for other in others if len(other) >= _MIN_SENTENCE}
+    wanted = {sentence.tokens for sentence in later if len(sentence) >= _MIN_SENTENCE}
     return sentences.find(wanted, limit=_MAX_DOCUMENTS + 1)
 
 

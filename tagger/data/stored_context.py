@@ -37,14 +37,14 @@ def _write(sentences: StoredSentences, writer: EntryWriter) -> None:
     for passages in _split_at_passages(sentences):
         bounds = sentences.starts[first : first + len(passages) + 1]
         words = sentences.word_ids[bounds[0] : bounds[-1]]
-        found = find_occurrences(np.diff(bounds), passages, keys_of[words], words + 1, casing_of[words])
-        writer.append("pairs", (found.pairs + pair_count).astype(np.int32))
-        writer.append("first", found.first + occurrence_count)
-        writer.append("counts", found.counts.astype(np.int32))
-        writer.append("neighbours", found.neighbours.astype(np.int32))
-        writer.append("casing", found.casing)
-        pair_count += len(found.counts)
-        occurrence_count += len(found.neighbours)
+        occurrences = find_occurrences(np.diff(bounds), passages, keys_of[words], words + 1, casing_of[words])
+        writer.append("pairs", (occurrences.pairs + pair_count).astype(np.int32))
+        writer.append("first", occurrences.first + occurrence_count)
+        writer.append("counts", occurrences.counts.astype(np.int32))
+        writer.append("neighbours", occurrences.neighbours.astype(np.int32))
+        writer.append("casing", occurrences.casing)
+        pair_count += len(occurrences.counts)
+        occurrence_count += len(occurrences.neighbours)
         first += len(passages)
 
 

@@ -231,7 +231,7 @@ class StoredSentences(Sequence[Sentence]):
             return []
         size = len(self.words)
         keys = np.unique([(len(each) * size + int(each[0])) * size + int(each[-1]) for each in encoded])
-        found = []
+        matches = []
         for first, last in self._blocks():
             starts, ends = self.starts[first:last], self.starts[first + 1 : last + 1]
             block_keys = ((ends - starts) * size + self.word_ids[starts]) * size + self.word_ids[ends - 1]
@@ -239,8 +239,8 @@ class StoredSentences(Sequence[Sentence]):
                 tokens = self.word_ids[starts[position] : ends[position]].tobytes()
                 if counts.get(tokens, limit) < limit:
                     counts[tokens] += 1
-                    found.append(self[first + position])
-        return found
+                    matches.append(self[first + position])
+        return matches
 
     def rewrite_tags(self, convert: Callable[[Sentence], Sentence]) -> "StoredSentences":
         """Returns sentences with other tags; the entry must not be finished.

@@ -44,7 +44,7 @@ FILES = {
     "unknown.conll": (UNKNOWN, "{unknown_tag: '?', outside_tag: '-'}"),
     "brackets.conll": ("Ada (PER*\nQuill *)\nran *\n\nBo (PER)\n", "{}"),
     "invalid.conll": ("Ada I-PER\nran O\nin I-LOC\n\nBo B-PER\nbo I-LOC\n", "{}"),
-    "plain.conll": ("Ada N\nran V\n\nBo N\nBo N\n", "{}"),
+    "plain.conll": ("Ada N\nran V\n\nBo N\nBo N\n\n" * 3, "{}"),
     "texts.jsonl": (JSONL, "{}"),
     "words.conllu": (CONLLU, "{tag: upos}"),
 }  # fmt: skip
