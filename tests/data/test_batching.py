@@ -131,6 +131,26 @@ def test_batches_are_determined_by_seed_and_epoch(pool: int):
     assert np.random.get_state()[1].tolist() == state  # no global random state is touched
 
 
+@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize("pool", [1, 2, 20, 1000])
+def test_batches_are_those_that_lists_give_and_can_be_sliced(pool: int, limit: dict[str, int]):
+    lengths = [length % 4 + 1 for length in LENGTHS]  # many are equal, so that the sort must be stable
+    random = np.random.default_rng((3, 1))
+    order, expected = random.permutation(len(lengths)).tolist(), []
+    size = len(order) if pool == 1 else pool
+    for start in range(0, len(order), size):
+        bucket = order[start : start + size]
+        if pool > 1:
+            bucket.sort(key=lengths.__getitem__)
+        expected += split_into_batches(bucket, lengths, batch_limit(**limit))
+    expected = [expected[index] for index in random.permutation(len(expected))]
+    for array in (lengths, np.array(lengths, np.int32)):
+        batches = shuffled_batches(array, batch_limit(**limit), bucket_size=pool, seed=3, epoch=1)
+        assert list(batches) == expected
+        assert list(batches[2:]) == expected[2:]
+        assert len(batches) == len(expected)
+
+
 def test_buckets_reduce_padding():
     def padded(pool: int) -> int:
         batches = shuffled_batches(LENGTHS, batch_limit(max_sentences=7), bucket_size=pool, seed=3, epoch=1)

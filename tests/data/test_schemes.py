@@ -1,4 +1,5 @@
 import random
+from collections import Counter
 from dataclasses import replace
 from itertools import product
 
@@ -144,3 +145,16 @@ def test_alternatives_are_encoded_in_the_scheme_too() -> None:
     found = schemes.encode_sentence(given, "IOB1")
     assert found.tags == ("I-LOC", "I-LOC")
     assert found.alternatives == (Alternative(("I-LOC", "O"), 0.5),)
+
+
+def test_types_are_counted_by_pairs_of_tags_as_spans_are_read():
+    generator = random.Random(1)
+    tags = ["O", "", *(f"{prefix}-{kind}" for prefix in "BIESLUM" for kind in "XY")]
+    sequences = [generator.choices(tags, k=generator.randint(1, 8)) for _ in range(500)]
+    expected = Counter(span.type for sequence in sequences for span in schemes.tags_to_spans(sequence))
+    pairs = schemes.count_pairs(sequences)
+    assert schemes.count_labels(pairs, has_spans=True) == expected
+    assert schemes.count_tags(pairs) == Counter(tag for sequence in sequences for tag in sequence)
+    for scheme in options(Scheme):
+        invalid = sum(len(schemes.find_invalid(sequence, scheme)) for sequence in sequences)
+        assert schemes.count_invalid(pairs, scheme) == invalid
