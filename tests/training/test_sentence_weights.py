@@ -36,7 +36,7 @@ def test_a_row_is_a_number_or_an_object_and_what_was_written_is_read(tmp_path: P
     path = write(tmp_path / "weights.jsonl", 0, "", {"weight": 2.5, "note": "any"})
     assert tuple(sentence_weights.read(path, CORPUS)) == (0.0, 2.5)
     path.write_bytes(sentence_weights.dump(SENTENCES, (0.49, 1.0)))
-    assert sentence_weights.read(path, CORPUS) == (0.49, 1.0)
+    assert tuple(sentence_weights.read(path, CORPUS)) == (0.49, 1.0)
     assert [json.loads(row)["line"] for row in path.read_text().splitlines()] == [1, 4]
 
 
