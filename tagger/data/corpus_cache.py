@@ -47,8 +47,8 @@ def read_train(data: PartSettings, directory: Path) -> Corpus | None:
         return None
     path = Path(data.train)
     input_format = data_settings.choose_format(path, data)
-    if input_format == "brat" or not path.is_file():
-        raise ConfigError(f"training.corpus_cache needs training data in one regular file, {path} is none; omit it")
+    if input_format == "brat" or (path.exists() and not path.is_file()):
+        raise ConfigError(f"training.corpus_cache needs training data in one regular file, not {path}; omit it")
     options = data_settings.find_read_options(data)
     layout = data_settings.trained_layout(data)
     tokenizer = spacy_library.describe_tokenizer(data.language) if FORMATS[input_format].holds_texts else None

@@ -295,7 +295,7 @@ class StoredSentences(Sequence[Sentence]):
 
 
 def write(sentences: Iterable[Sentence], writer: EntryWriter) -> StoredSentences:
-    """Writes sentences, each with tokens, into a new entry, in one pass; logs how far it is.
+    """Writes sentences, each with tokens, into a new entry, in one pass; logs the progress.
 
     Raises:
         DataError: there are too many tokens.
@@ -331,7 +331,7 @@ def write(sentences: Iterable[Sentence], writer: EntryWriter) -> StoredSentences
 def read(cache: ArrayCache, name: str, entry: Entry) -> StoredSentences:
     """Returns the sentences of an entry that `write` and `finish` wrote."""
     words, tags, types, first_lines, has_texts = entry.value(_TABLES)
-    annotated = [each and tuple(each) for each in types]
+    annotated = [None if each is None else tuple(each) for each in types]
     sentences = StoredSentences(entry, words, tags, annotated, first_lines, has_texts=has_texts)
     sentences.cache, sentences.name = cache, name
     return sentences

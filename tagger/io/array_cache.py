@@ -94,7 +94,7 @@ class EntryWriter:
         self._write(name, memoryview(json_files.dump(value)), "")
 
     def map(self, name: str) -> Array:
-        """Returns what was appended to an array so far, mapped."""
+        """Returns the elements that were appended to an array so far, mapped."""
         self._streams[name].flush()
         with (self._directory / name).open("rb") as stream:
             return _map(stream, self._dtypes[name])
@@ -159,18 +159,17 @@ class ArrayCache:
             if (entry := _open_valid(path)) is not None:
                 return entry
             self.directory.mkdir(parents=True, exist_ok=True)
-        with _lock(self.directory):
+        with _lock(self.directory), atomic.wrap_os_errors(self.directory):
             directories.check_cache(self.directory, _MARKER, _MARKER_CONTENT, "corpora")
             if (entry := _open_valid(path)) is not None:
                 return entry
-            with atomic.wrap_os_errors(self.directory):
-                if not directories.has_content(self.directory / _MARKER, _MARKER_CONTENT):
-                    atomic.replace(self.directory / _MARKER, _MARKER_CONTENT)
-                directories.clean_up(self.directory, lambda _: True)
-                if path.exists():
-                    log.warning("%s: is damaged and is built again", path)
-                with directories.replace(path, lambda _: True) as new:
-                    _build(new, build)
+            if not directories.has_content(self.directory / _MARKER, _MARKER_CONTENT):
+                atomic.replace(self.directory / _MARKER, _MARKER_CONTENT)
+            directories.clean_up(self.directory, lambda _: True)
+            if path.exists():
+                log.warning("%s: is damaged and is built again", path)
+            with directories.replace(path, lambda _: True) as new:
+                _build(new, build)
         if (entry := _open_valid(path)) is None:
             raise StorageError(f"{path}: was changed or removed by another program")
         return entry
