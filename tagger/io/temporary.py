@@ -23,16 +23,19 @@ def open_directory(prefix: str, marker: str, content: bytes) -> Iterator[Path]:
         content: the content of the marker.
 
     Raises:
-        OSError: there is no space for it.
+        StorageError: it cannot be created, or there is no space for it.
     """
-    name = re.compile(re.escape(prefix) + r"\w{8}")
-    for path in Path(tempfile.gettempdir()).iterdir():
-        if name.fullmatch(path.name):
-            _remove_abandoned(path, marker, content)
-    directory = Path(tempfile.mkdtemp(prefix=prefix))
+    parent, name = Path(tempfile.gettempdir()), re.compile(re.escape(prefix) + r"\w{8}")
+    with suppress(OSError):  # users may be allowed to write there, but not to list it
+        for path in parent.iterdir():
+            if name.fullmatch(path.name):
+                _remove_abandoned(path, marker, content)
+    with atomic.wrap_os_errors(parent):
+        directory = Path(tempfile.mkdtemp(prefix=prefix))
     try:
         with directories.lock(directory):
-            atomic.replace(directory / marker, content)  # after the lock
+            with atomic.wrap_os_errors(parent):
+                atomic.replace(directory / marker, content)  # after the lock
             yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)

@@ -143,7 +143,8 @@ class _Child:
             raise TaggerError(f"process {self._number} was restarted {MAX_RESTARTS} times and died again: {reason}")
         self._next_start = time.monotonic() + _PAUSE_SECONDS * self._restarts
         self._restarts += 1
-        count_restart(self._folder)
+        with suppress(OSError):  # a full disk must not end the server
+            count_restart(self._folder)
         log.error("process %d: %s; restart %d of at most %d", self._number, reason, self._restarts, MAX_RESTARTS)
 
     def terminate(self) -> None:

@@ -211,6 +211,9 @@ class HiddenStateCache:
             except OSError as error:
                 self._has_space = False
                 log.warning("%s: %s; features are stored in memory", tempfile.gettempdir(), error.strerror or error)
+            except StorageError as error:
+                self._has_space = False
+                log.warning("%s; features are stored in memory", error)
             else:
                 self._paths[entry.key] = path
                 return

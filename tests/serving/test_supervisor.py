@@ -1,5 +1,6 @@
 """The processes of a server: restarted when they die, ended together; most tests run tiny programs in their place."""
 
+import errno
 import json
 import os
 import signal
@@ -146,6 +147,22 @@ def test_the_faults_of_a_process_that_cannot_start_are_those_of_the_server(
         supervisor.run(SETTINGS, listener, 2, lambda: pytest.fail("has started"))
     assert caught.value.faults == ("no model", "no language")
     assert not any(map(is_running, read_ids(path)))
+
+
+def test_a_restart_that_cannot_be_counted_does_not_end_the_server(
+    listener: socket.socket, use_program: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = use_program()
+
+    def fail(_: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def kill_one() -> None:
+        os.kill(read_ids(path)[0], signal.SIGKILL)
+        wait_until(lambda: len(read_ids(path)) == 2)
+
+    monkeypatch.setattr(supervisor, "count_restart", fail)
+    run_until(listener, kill_one, processes=1)
 
 
 def test_a_process_that_does_not_end_in_time_is_killed(

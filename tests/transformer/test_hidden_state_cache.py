@@ -223,6 +223,18 @@ def test_states_go_to_memory_if_no_disk_has_space(
     assert names(temporary) == set()
 
 
+def test_states_go_to_memory_if_there_is_no_space_for_a_temporary_directory(
+    temporary: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with open_cache(CacheOptions(is_enabled=False)) as cache:
+        with small_files(0):
+            assert fill(cache) == ENTRIES
+        assert_readable(cache)
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert "cannot be written: File too large; features are stored in memory" in message
+    assert names(temporary) == set()
+
+
 def test_the_passages_that_were_not_used_for_the_longest_time_are_removed(tmp_path: Path) -> None:
     sizes = [entry.file_bytes for entry in ENTRIES]
     with open_cache(CacheOptions(tmp_path)) as cache:
