@@ -123,7 +123,7 @@ def test_two_processes_end_like_one_that_takes_their_parts_one_after_the_other(
         groups: list[list[int]] = [[], []]
         for position in longest_first:
             sizes = [sum(lengths[each] for each in group) for group in groups]
-            groups[sizes[1] < sizes[0]].append(position)
+            groups[int(sizes[1] < sizes[0])].append(position)
         parts = [sorted(group, key=positions.index) for group in groups if group]
         return StepBatch(
             [loop._encoded.batch(part) for part in parts], len(positions), *loop._encoded.word_ids(positions)
