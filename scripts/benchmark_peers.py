@@ -1,7 +1,7 @@
 """Trains recipes of this toolkit and other toolkits on the same data: F1, training time, tagging speed and size.
 
     python scripts/benchmark_peers.py DATA --vectors TABLE TABLE --out DIR --json FILE
-        [--recipes ner-conll2003,ner-conll2003-small] [--peers spacy-accuracy,flair-characters,crfsuite]
+        [--recipes ner-conll2003,ner-conll2003-tiny] [--peers spacy-accuracy,flair-characters,crfsuite]
         [--python flair-characters=/env/bin/python] [--time-factor 3] [--rounds 5]
 
 DATA is a folder with train.txt, valid.txt and test.txt in columns, with spans. Each peer runs in the environment whose
@@ -61,7 +61,8 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder with train.txt, valid.txt and test.txt")
     parser.add_argument("--vectors", type=Path, nargs="+", required=True, help="text tables of word vectors")
-    parser.add_argument("--recipes", type=split, default="ner-conll2003,ner-conll2003-small", help="recipes to train")
+    recipes = "ner-conll2003,ner-conll2003-small,ner-conll2003-tiny"
+    parser.add_argument("--recipes", type=split, default=recipes, help="recipes to train")
     parser.add_argument(
         "--peers", type=split, default="spacy-accuracy,flair-characters,crfsuite", help="other toolkits"
     )

@@ -24,9 +24,8 @@ def faults(text: str, *overrides: str) -> tuple[str, ...]:
 
 def test_every_shipped_recipe_is_valid() -> None:
     shipped = sorted(path.stem for path in config.recipes().glob("*.yaml"))
-    ner = ["ner-conll2003", "ner-conll2003-fast", "ner-conll2003-finetuned", "ner-conll2003-hub", "ner-conll2003-small"]
-    pos = ["pos-conll2003", "pos-ewt", "pos-ewt-transformer", "sample"]
-    assert shipped == [*ner, "ner-conll2003-transformer", *pos]
+    ner = [f"ner-conll2003-{name}" for name in ("fast", "finetuned", "hub", "small", "tiny", "transformer")]
+    assert shipped == ["ner-conll2003", *ner, "pos-conll2003", "pos-ewt", "pos-ewt-transformer", "sample"]
     for name in shipped:
         assert config.recipe_path(name).read_text().startswith("# ")
         assert parse(dump(config.load(name)), name) == config.load(name)
