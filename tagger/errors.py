@@ -58,6 +58,10 @@ class StorageError(TaggerError):
     """A file or directory that is missing, in use, not ours, or cannot be read or written."""
 
 
+class DirectoryInUseError(StorageError):
+    """A directory that another process writes into."""
+
+
 class ModelError(TaggerError):
     """A model directory, checkpoint or training record that is missing, damaged or of another format."""
 

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from tagger.errors import StorageError
+from tagger.errors import DirectoryInUseError, StorageError
 from tagger.io import atomic, directories, json_files
 
 log = logging.getLogger(__name__)
@@ -155,6 +155,10 @@ class ArrayCache:
         """
         path = self.directory / name
         with atomic.wrap_os_errors(self.directory):
+            if directories.is_marked(self.directory):
+                raise StorageError(
+                    f"{self.directory}: is the directory of a training; choose another one for the cache"
+                )
             directories.check_cache(self.directory, _MARKER, _MARKER_CONTENT, "corpora")
             if (entry := _open_valid(path)) is not None:
                 return entry
@@ -190,7 +194,7 @@ def _lock(directory: Path) -> Iterator[None]:
     with ExitStack() as stack:
         try:
             stack.enter_context(directories.lock(directory))
-        except StorageError:
+        except DirectoryInUseError:
             log.info("%s: waits for another process that encodes a corpus", directory)
             stack.enter_context(directories.lock(directory, wait=True))
         yield

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tagger.errors import StorageError
+from tagger.errors import DirectoryInUseError, StorageError
 from tagger.io import atomic
 
 log = logging.getLogger(__name__)
@@ -270,7 +270,7 @@ def _acquire(path: Path, operation: int) -> int:
                 raise _not_a_lock(path)
         except BlockingIOError:
             os.close(handle)
-            raise StorageError(f"{path.parent}: another process is writing here") from None
+            raise DirectoryInUseError(f"{path.parent}: another process is writing here") from None
         except BaseException:
             os.close(handle)
             raise

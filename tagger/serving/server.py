@@ -41,6 +41,9 @@ def bind(host: str, port: int, *, is_shared: bool = False) -> socket.socket:
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if is_shared and _BALANCES:
+                with socket.socket(family, socket.SOCK_STREAM) as other:  # fails if another server has the address
+                    other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    other.bind(address)
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             listener.bind(address)
         except BaseException:

@@ -74,6 +74,9 @@ def _train(
 ) -> TrainingResult:
     target = ranks.device
     check_free(run_dir)
+    cache = config.training.corpus_cache
+    if cache is not None and Path(cache).resolve() == run_dir.resolve():
+        raise ConfigError("training.corpus_cache is the directory of the training; choose another one")
     inputs = inputs or read_inputs(config, is_new=init_from is None)
     data = inputs.data
     joining.check_equal(ranks, config, data)
@@ -83,11 +86,11 @@ def _train(
         _check_layer_decay(config, model)
         buffered = [*inputs.notices, *notices.records]
         del inputs  # frees the tables, unless the caller holds them
-        with _open_run(run_dir, buffered), open_hidden_state_cache(config) as cache:
+        with _open_run(run_dir, buffered), open_hidden_state_cache(config) as hidden_states:
             check_free(run_dir)  # again: another training may have used it while this one read its data
             with atomic.wrap_os_errors(run_dir):
                 atomic.replace(run_dir / CONFIG, loader.dump(config).encode())
-            loop = Loop(config, model, data, run_dir, ranks, callback, cache)
+            loop = Loop(config, model, data, run_dir, ranks, callback, hidden_states)
             if config.training.distill and init_from is not None:
                 model_dir.copy(init_from, run_dir / INITIAL)
                 loop.distill(model_dir.load(run_dir / INITIAL, transformer=model.transformer)[0])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tagger.errors import StorageError
+from tagger.io import directories
 from tagger.io.array_cache import ArrayCache, EntryWriter
 from tests.robustness.test_crash_while_saving import small_disk
 
@@ -162,3 +163,16 @@ def test_those_that_need_an_entry_at_once_share_the_work(tmp_path: Path) -> None
     with ThreadPoolExecutor(4) as threads:
         assert all(threads.map(run, range(8)))
     assert len(calls) == 1
+
+
+def test_only_a_lock_of_another_process_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse_lock(*_: object, **__: object) -> None:
+        raise StorageError("cache: cannot be written: Permission denied")
+
+    caplog.set_level("INFO")
+    monkeypatch.setattr(directories, "lock", refuse_lock)
+    with pytest.raises(StorageError, match="Permission denied"):
+        ArrayCache(tmp_path / "cache").open("entry", build)
+    assert not caplog.records

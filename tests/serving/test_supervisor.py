@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from tagger import import_path
-from tagger.errors import Stopped, TaggerError
+from tagger.errors import ConfigError, Stopped, TaggerError
 from tagger.io import temporary as temporary_directory
-from tagger.serving import process, supervisor
+from tagger.serving import process, server, supervisor
 from tagger.serving.limits import Limits
 from tests.serving.processes import start_server
 
@@ -268,3 +268,12 @@ def read_resident_bytes(pid: int) -> int:
     """Returns the resident memory of a process."""
     pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_the_address_of_another_server_of_several_processes_is_refused() -> None:
+    with server.bind("127.0.0.1", 0, is_shared=True) as first:
+        port = first.getsockname()[1]
+        with server.bind_to_same_address(first) as process:
+            process.listen()
+            with pytest.raises(ConfigError, match="address already in use"):
+                server.bind("127.0.0.1", port, is_shared=True)

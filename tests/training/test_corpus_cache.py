@@ -12,6 +12,7 @@ import tagger
 from tagger import training
 from tagger.config import Config
 from tagger.errors import ConfigError, ModelError, StorageError
+from tagger.io import directories
 from tagger.training import Event, StepEnd, corpora
 from tests.conftest import tiny_corpus
 from tests.robustness.runs import changed, results
@@ -126,6 +127,14 @@ def test_a_full_disk_is_one_line_and_nothing_is_left_to_trust(tiny_config: Confi
     result = training.train(config, tmp_path / "run", device="cpu")
     memory = training.train(changed(config, "training.corpus_cache=null"), tmp_path / "memory", device="cpu")
     assert results(result.run_dir) == results(memory.run_dir)
+
+
+def test_the_cache_in_the_directory_of_the_training_is_refused(tiny_config: Config, tmp_path: Path) -> None:
+    config = changed(tiny_config, f"training.corpus_cache={tmp_path / 'run'}", "training.epochs=1")
+    with pytest.raises(ConfigError, match=r"training\.corpus_cache is the directory of the training"):
+        training.train(config, tmp_path / "run" / ".." / "run", device="cpu")
+    with directories.claim(tmp_path / "run", lambda _: False), pytest.raises(StorageError, match="of a training"):
+        training.train(config, tmp_path / "other", device="cpu")
 
 
 def test_the_cache_is_no_part_of_the_model(tiny_config: Config, tmp_path: Path) -> None:
