@@ -20,8 +20,8 @@ def select(
     by: Annotated[
         choices.Uncertainty,
         typer.Option(
-            help="Measure of uncertainty: expected number of wrong spans, entropy per token, length-normalised least"
-            " confidence, or margin of the two best tag sequences."
+            help="Measure of uncertainty: `errors` is the expected number of wrong and missed spans, `entropy` the mean"
+            " per token, `least-confidence` is length-normalised, `margin` is that of the two best tag sequences."
         ),
     ] = "errors",
     unit: Annotated[choices.SelectionUnit, typer.Option(help="Select sentences or whole documents.")] = "sentence",
