@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -91,6 +92,15 @@ def test_a_plot_that_cannot_be_written_is_a_warning(
     assert caplog.messages == ["no training.png: it cannot be written: No such file or directory"]
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """Restores the handler of interrupts, which a shell's background processes ignore."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+@pytest.mark.usefixtures("_interruptible")
 def test_an_interrupt_ends_the_drawing_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mark = tmp_path / "pid"
     program = f"import os, time; open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
