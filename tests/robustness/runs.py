@@ -27,7 +27,7 @@ from tagger.jobs.local import engine as local
 from tagger.jobs.local import folder
 from tagger.jobs.summary import Summary
 from tagger.tagging import cached_scorer
-from tagger.training import records, run_dir
+from tagger.training import Event, StepEnd, records, run_dir
 from tagger.training.distributed import ConnectedRanks
 from tagger.training.loop import Loop
 
@@ -79,6 +79,23 @@ def child(target: Callable[..., None], *arguments: object) -> ForkServerProcess:
     process = _context.Process(target=target, args=arguments, daemon=True)
     process.start()
     return process
+
+
+class Broken(BaseException):
+    """What a training cannot catch."""
+
+
+def break_at(step: int) -> training.Callback:
+    """Returns a callback that ends the training at a step, counted from 1 over all epochs."""
+    left = step
+
+    def callback(event: Event) -> None:
+        nonlocal left
+        left -= isinstance(event, StepEnd)
+        if not left:
+            raise Broken
+
+    return callback
 
 
 def ended(process: ForkServerProcess, seconds: float = 60) -> int:

@@ -9,10 +9,9 @@ import pytest
 
 from tagger import training
 from tagger.config import Config
-from tagger.training import Event, StepEnd
 from tagger.training.loop import Loop
 from tests.conftest import torch_threads
-from tests.robustness.runs import SCALE, changed, results, sha256, spread
+from tests.robustness.runs import SCALE, Broken, break_at, changed, results, sha256, spread
 
 RECIPES = [  # each changes several parts that do not depend on each other
     (
@@ -46,23 +45,6 @@ RECIPES = [  # each changes several parts that do not depend on each other
 ]
 
 
-class Broken(BaseException):
-    """What a training cannot catch."""
-
-
-def breaking(step: int) -> training.Callback:
-    """Returns a listener that breaks a training off at a step."""
-    left = step
-
-    def callback(event: Event) -> None:
-        nonlocal left
-        left -= isinstance(event, StepEnd)
-        if not left:
-            raise Broken
-
-    return callback
-
-
 def breaking_end(*_: object) -> None:
     """Breaks off in place of an epoch's end."""
     raise Broken
@@ -78,7 +60,7 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     for number, share in enumerate(spread(SCALE, seed=len(settings[0]), upto=1)):
         run = tmp_path / f"run{number}"
         with pytest.raises(Broken):
-            training.train(config, run, device="cpu", callback=breaking(4 + int(share * (steps - 3))))
+            training.train(config, run, device="cpu", callback=break_at(4 + int(share * (steps - 3))))
         training.resume(run, device="cpu")
         assert results(run) == results(tmp_path / "whole")
 
@@ -104,7 +86,7 @@ def test_two_threads_give_the_result_of_one_thread_also_after_an_interruption(co
     with torch_threads(2):
         training.train(config, tmp_path / "two", device="cpu")
         with pytest.raises(Broken):
-            training.train(config, tmp_path / "run", device="cpu", callback=breaking(12))
+            training.train(config, tmp_path / "run", device="cpu", callback=break_at(12))
         training.resume(tmp_path / "run", device="cpu")
     assert results(tmp_path / "one") == results(tmp_path / "two") == results(tmp_path / "run")
 

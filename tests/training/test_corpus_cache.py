@@ -13,9 +13,9 @@ from tagger import training
 from tagger.config import Config
 from tagger.errors import ConfigError, ModelError, StorageError
 from tagger.io import directories
-from tagger.training import Event, StepEnd, corpora
+from tagger.training import corpora
 from tests.conftest import tiny_corpus
-from tests.robustness.runs import changed, results
+from tests.robustness.runs import Broken, break_at, changed, results
 from tests.robustness.test_crash_while_saving import small_disk
 
 CONTEXT = "model.document_context.output_dim=6"
@@ -27,23 +27,6 @@ CASES = {
     "sentence weights": (("training.sentence_weights=WEIGHTS",), {}),
     "plain tags": ((), {"B-": "", "I-": ""}),
 }
-
-
-class Broken(BaseException):
-    """What a training cannot catch."""
-
-
-def break_at(step: int) -> training.Callback:
-    """Returns a callback that ends the training at a step."""
-    left = step
-
-    def callback(event: Event) -> None:
-        nonlocal left
-        left -= isinstance(event, StepEnd)
-        if not left:
-            raise Broken
-
-    return callback
 
 
 def cached(config: Config, tmp_path: Path) -> Config:

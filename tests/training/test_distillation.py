@@ -17,16 +17,12 @@ from tagger.data.word_arrays import WordEncoder
 from tagger.errors import ConfigError
 from tagger.training import Event, StepEnd
 from tagger.training.distillation import weigh_tags
-from tests.robustness.runs import results
+from tests.robustness.runs import Broken, results
 
 SENTENCES = [
     Sentence(("Ada", "lives", "in", "New", "York"), tags=("O",) * 5, annotated_types=("AGE",)),
     Sentence(("Alan",), tags=("O",), annotated_types=("AGE",)),
 ]
-
-
-class Broken(BaseException):
-    """What a training cannot catch."""
 
 
 def test_weights_are_the_marginals_of_the_model_and_those_of_o_for_new_tags(model_path: Path) -> None:
