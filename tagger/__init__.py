@@ -27,6 +27,7 @@ __all__ = [
     "check",
     "compare",
     "convert",
+    "ensemble",
     "evaluate",
     "evaluate_files",
     "export_model",
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from tagger.api.check import check
     from tagger.api.comparison import compare
     from tagger.api.conversion import convert
+    from tagger.api.ensemble import ensemble
     from tagger.api.evaluation import evaluate, evaluate_files
     from tagger.api.export import export_model
     from tagger.api.info import info
@@ -89,6 +91,7 @@ _MODULES = {
     "check": "tagger.api.check",
     "compare": "tagger.api.comparison",
     "convert": "tagger.api.conversion",
+    "ensemble": "tagger.api.ensemble",
     "evaluate": "tagger.api.evaluation",
     "evaluate_files": "tagger.api.evaluation",
     "export_model": "tagger.api.export",

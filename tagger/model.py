@@ -36,7 +36,7 @@ from tagger.nn.embeddings import (
     draw_uniform,
 )
 from tagger.nn.encoder import Encoder
-from tagger.nn.model import Network
+from tagger.nn.model import Ensemble, Network
 from tagger.nn.transformer import HiddenStateReader, TransformerFeatures, pooled_dim
 from tagger.transformer import library
 from tagger.transformer.hidden_states import HiddenStateComputer
@@ -67,7 +67,7 @@ class TaggerModel:
             network has no word vectors.
         frozen_words: words with frozen vectors, whose ids follow those of `words`.
         characters: the characters, after the entries for padding and unknown characters.
-        network: the network.
+        network: the network, or several whose scores are averaged.
         calibration: how the network's scores become probabilities.
         transformer: the transformer whose features the network reads, if any; a trainable one is part of the network.
     """
@@ -77,9 +77,20 @@ class TaggerModel:
     words: Vocab
     frozen_words: Vocab
     characters: Vocab
-    network: Network
+    network: Network | Ensemble
     calibration: Calibration = Calibration()  # noqa: RUF009  # frozen
     transformer: Pretrained | None = None
+
+    @property
+    def single_network(self) -> Network:
+        """The network of a model that is trained or exported.
+
+        Raises:
+            ConfigError: the model is an ensemble.
+        """
+        if isinstance(self.network, Ensemble):
+            raise ConfigError("the model is an ensemble, which can only tag; use one of the models it was built from")
+        return self.network
 
     @property
     def scheme(self) -> Scheme | None:

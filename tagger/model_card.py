@@ -189,6 +189,7 @@ def _describe(model: TaggerModel) -> str:
         if model.scheme
         else f"Gives each token a tag out of {len(names)}"
     )
+    count = len(model.network.members)
     network = [f"{settings.encoder.cell} layers"] if settings.encoder.num_layers else []
     if model.transformer is not None:
         origin = model.transformer.origin
@@ -198,6 +199,7 @@ def _describe(model: TaggerModel) -> str:
     head = "best path of a CRF (Viterbi)" if settings.head.kind == "crf" else "softmax"
     valid = f", only valid sequences of {model.scheme}" if model.scheme else ""
     layers = f"Network: {' and '.join(network)}. " if network else ""
+    layers += f"Ensemble: the mean of the scores of {count} networks. " if count > 1 else ""
     return f"{task}. Reads {reads}. {layers}Decoding: {head}{valid}. Written by {_LIBRARY} {__version__}."
 
 

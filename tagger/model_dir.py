@@ -4,6 +4,7 @@ model/  config.yaml  tags.txt  words.txt  frozen_words.txt  chars.txt  weights.s
         calibration.json (of a calibrated model)  README.md (the card, which the manifest does not list)
         transformer.json  transformer-config.json  transformer-tokenizer.json  (of a model with a transformer)
         transformer.safetensors  (of a frozen transformer whose weights the model includes)
+        weights-2.safetensors, weights-3.safetensors, ...  (of the further networks of an ensemble)
 run/    model-best/  checkpoint-NNNNNN/ (a model, with state.json and state.safetensors)  LATEST
         config.yaml  metrics.jsonl  train.log  training.png  counts.json
 """
@@ -21,7 +22,7 @@ from typing import Any
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from tagger import config, model_card
+from tagger import config, ensembles, model_card
 from tagger.config import Config
 from tagger.data import schemes
 from tagger.data.calibration import Calibration
@@ -45,6 +46,7 @@ from tagger.model import (
     find_scheme,
     without_unread_layers,
 )
+from tagger.nn.model import Ensemble, Network
 from tagger.transformer import architecture, library, tokenizer_file
 from tagger.transformer.library import Pretrained
 
@@ -56,10 +58,12 @@ _CHECKPOINT = re.compile(r"checkpoint-[0-9]{6,}")
 _MAX_LATEST = 1000  # bytes
 _MAX_STATE_RATIO = 8  # of a state to the weights: a moving average, two moments and the word vectors twice
 _VOCABULARIES = ("tags.txt", "words.txt", "frozen_words.txt", "chars.txt")
-_MODEL = ("config.yaml", *_VOCABULARIES, "weights.safetensors", "metrics.json")
+_WEIGHTS = "weights.safetensors"
+_MODEL = ("config.yaml", *_VOCABULARIES, _WEIGHTS, "metrics.json")
 _CALIBRATION = "calibration.json"
 _TRANSFORMER = ("transformer.json", "transformer-config.json", "transformer-tokenizer.json")
 _TRANSFORMER_WEIGHTS = "transformer.safetensors"
+_FURTHER_WEIGHTS = tuple(f"weights-{number}.safetensors" for number in range(2, ensembles.MAX_MEMBERS + 1))
 _STATE = ("state.json", "state.safetensors")
 _MIB = 1 << 20
 _MAX_TRANSFORMER_BYTES = 4 * architecture.MAX_PARAMETERS
@@ -76,6 +80,7 @@ _MAX_BYTES = {
     "transformer-config.json": architecture.MAX_CONFIG_BYTES,
     "transformer-tokenizer.json": tokenizer_file.MAX_BYTES,
     _TRANSFORMER_WEIGHTS: _MAX_TRANSFORMER_BYTES + tensor_files.MAX_HEADER_BYTES,
+    **dict.fromkeys(_FURTHER_WEIGHTS, MAX_WEIGHT_BYTES + tensor_files.MAX_HEADER_BYTES),
     "state.json": 32 * _MIB,
     "state.safetensors": 6 * MAX_WEIGHT_BYTES + 3 * _MAX_TRANSFORMER_BYTES,
 }
@@ -113,9 +118,10 @@ def save(
         "words.txt": model.words.to_bytes(),
         "frozen_words.txt": model.frozen_words.to_bytes(),
         "chars.txt": model.characters.to_bytes(),
-        "weights.safetensors": save_tensors(_to_saved(model.network.state_dict())),
         "metrics.json": json_files.dump(metrics, indent=1),
     }
+    for name, weights in zip((_WEIGHTS, *_FURTHER_WEIGHTS), ensembles.list_weights(model.network), strict=False):
+        contents[name] = save_tensors(_to_saved(weights))
     if model.transformer is not None:
         contents |= _transformer_files(model, model.transformer, includes_weights=state is None)
     if not model.calibration.is_identity:
@@ -202,7 +208,12 @@ def _load(directory: Path, transformer: Pretrained | None) -> tuple[TaggerModel,
         calibration = _read_calibration(files)
         transformer = _read_transformer(files, settings, transformer)
         sizes = {"words": len(words), "frozen_words": len(frozen_words)}
-        network = build_meta_network(settings, tags, characters, **sizes, transformer=transformer)
+        further = _list_further_weights(files)
+        networks = [
+            build_meta_network(settings, tags, characters, **sizes, transformer=transformer)
+            for _ in range(1 + len(further))
+        ]
+        ensembles.check_size(networks)
     except UnreadableError:
         raise
     except (ConfigError, ModelError) as error:
@@ -211,11 +222,23 @@ def _load(directory: Path, transformer: Pretrained | None) -> tuple[TaggerModel,
         raise ModelError(*faults) from error
     except ValueError as error:
         raise ModelError(f"{directory}: {error}") from error
-    _load_weights(network, files, "weights.safetensors")
+    _load_weights(networks[0], files, _WEIGHTS)
+    for name, further_network in zip(further, networks[1:], strict=True):
+        _load_weights(further_network, files, name, ensembles.shared_weights(networks[0]))
+    network = Ensemble(networks) if further else networks[0]
     if transformer is not None and any(parameter.is_meta for parameter in transformer.encoder.parameters()):
         _load_weights(transformer.encoder, files, _TRANSFORMER_WEIGHTS)
     model = TaggerModel(settings, tags, words, frozen_words, characters, network, calibration, transformer)
     return model, metrics
+
+
+def _list_further_weights(files: ModelFiles) -> list[str]:
+    """Returns the names of the weights of the second and later networks of an ensemble; none if it is no ensemble."""
+    names = [name for name in _FURTHER_WEIGHTS if name in files]
+    if tuple(names) != _FURTHER_WEIGHTS[: len(names)]:
+        missing = next(name for name in _FURTHER_WEIGHTS if name not in files)
+        raise ModelError(f"holds {names[-1]}, but not {missing}")
+    return names
 
 
 def _read_transformer(files: ModelFiles, settings: Config, loaded: Pretrained | None) -> Pretrained | None:
@@ -379,7 +402,8 @@ def read_files(directory: Path, *, includes_state: bool = False) -> dict[str, by
 
 def _list_names(files: ModelFiles) -> list[str]:
     """Returns the names of the files of a model, without the state of a training."""
-    return [*_MODEL, *(name for name in (_CALIBRATION, *_TRANSFORMER, _TRANSFORMER_WEIGHTS) if name in files)]
+    optional = (*_FURTHER_WEIGHTS, _CALIBRATION, *_TRANSFORMER, _TRANSFORMER_WEIGHTS)
+    return [*_MODEL, *(name for name in optional if name in files)]
 
 
 def verify(directory: Path) -> None:
@@ -461,6 +485,7 @@ def describe(directory: Path) -> dict[str, Any]:
         else "none",
         "embedding_dim": settings.words.embedding_dim,
         "characters": f"{settings.characters.kind}, {len(model.characters)} distinct",
+        **({} if isinstance(model.network, Network) else {"networks": len(model.network.members)}),
         "encoder": f"{encoder.cell}, {encoder.num_layers} x {encoder.hidden_size} {directions}"
         if encoder.num_layers
         else "none",
@@ -590,11 +615,15 @@ def _load_tensors(data: bytearray, name: str) -> dict[str, Tensor]:
         raise ModelError(f"{name} is refused: {error}") from error
 
 
-def _load_weights(network: nn.Module, files: ModelFiles, file: str) -> None:
-    """Loads the weights of a network on the device meta; reads the file only if its size matches the network."""
-    expected = network.state_dict()
+def _load_weights(network: nn.Module, files: ModelFiles, file: str, shared: Mapping[str, Tensor] | None = None) -> None:
+    """Loads the weights of a network on the device meta; reads the file only if its size matches the network.
+
+    The weights in `shared` are those of another network, and not in the file.
+    """
+    shared = shared or {}
+    expected = {name: tensor for name, tensor in network.state_dict().items() if name not in shared}
     name = f"{files.directory}/{file}"
     tensors = _load_tensors(files.read(file, sizes=tensor_files.size_range(expected)), name)
     if faults := tensor_files.find_mismatches(tensors, expected):
         raise ModelError(*limit_faults([f"{name}: {fault}" for fault in faults]))
-    network.load_state_dict(tensors, assign=True)
+    network.load_state_dict({**tensors, **shared}, assign=True)

@@ -60,7 +60,7 @@ def make_table(variations: Mapping[str, Variation]) -> list[Row]:
 
 def measure_costs(variation: Variation) -> dict[str, Any]:
     """Returns the number of trained weights of the encoder and the seconds per epoch."""
-    encoder = model_dir.load(variation.run / BEST)[0].network.encoder
+    encoder = model_dir.load(variation.run / BEST)[0].single_network.encoder
     weights = sum(weight.numel() for weight in encoder.parameters())
     without_forget_gate = [cell for cell in encoder.modules() if isinstance(cell, LSTM1997)]
     # An LSTM1997 has untrained weights for a forget gate.

@@ -1,8 +1,12 @@
-"""The network: embeddings, encoder, projection and head.
+"""The network: embeddings, encoder, projection and head; and ensembles of networks.
 
 Shapes in this module: B sentences, T tokens in the longest one, K tags.
 """
 
+from collections.abc import Sequence
+from copy import deepcopy
+
+import torch
 from torch import Tensor, nn
 
 from tagger.nn.crf.heads import CRFHead, SoftmaxHead
@@ -41,6 +45,11 @@ class Network(nn.Module):
         nn.init.zeros_(self.projection.bias)
         self.dropout_in, self.dropout_out = dropout_in, dropout_out
 
+    @property
+    def members(self) -> list["Network"]:
+        """The network itself, as the only one of an ensemble of one."""
+        return [self]
+
     def forward(self, inputs: Inputs) -> Tensor:
         """Returns the emissions (B, T, K) in float32; padding holds arbitrary values."""
         embedded = self.dropout_in(self.embedding(inputs))
@@ -60,3 +69,38 @@ class Network(nn.Module):
     def decode(self, emissions: Tensor, lengths: Tensor) -> Tensor:
         """Returns the best path (B, T) of each sentence, 0 in padding."""
         return self.head.chain(emissions, lengths).best_path()[0]
+
+
+class Ensemble(nn.Module):
+    """The mean of the scores of several networks, for tagging only.
+
+    The mean of the scores of linear-chain CRFs is a linear-chain CRF. Its distribution is the normalized geometric mean
+    of theirs, so that tags and probabilities are as exact as those of one network.
+
+    Args:
+        networks: networks without transformer features, with equal settings, vocabularies and tags.
+    """
+
+    def __init__(self, networks: Sequence[Network]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+        self.head = deepcopy(networks[0].head)
+        with torch.no_grad():
+            for mean, *values in zip(
+                self.head.parameters(), *(network.head.parameters() for network in networks), strict=True
+            ):
+                mean.copy_(torch.stack(values).mean(0))
+
+    @property
+    def members(self) -> list[Network]:
+        """The networks."""
+        return [network for network in self.networks if isinstance(network, Network)]
+
+    @property
+    def embedding(self) -> TokenEmbedding:
+        """The embeddings of the first network; those of the others have the same shapes."""
+        return self.members[0].embedding
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Returns the mean emissions (B, T, K) in float32; padding holds arbitrary values."""
+        return torch.stack([network(inputs) for network in self.networks]).mean(0)

@@ -13,7 +13,7 @@ from tagger.data.word_arrays import token_indices
 from tagger.data.word_cache import Ids, WordCache
 from tagger.data.word_encoding import EncodedWords, encode_casing, encode_words, number_keys
 from tagger.model import TaggerModel
-from tagger.nn.kernels.scorer import TableScorer
+from tagger.nn.kernels.scorer import MeanScorer
 from tagger.tagging import forking
 from tagger.tagging.scorer import PreparedPool
 from tagger.tagging.transformer_runner import TransformerRunner
@@ -44,7 +44,7 @@ class CachedScorer:
         self, model: TaggerModel, cache_bytes: int | None = None, transformer: TransformerRunner | None = None
     ) -> None:
         self._words, self._characters, self._network = model.known_words, model.characters, model.network
-        self._scorer = TableScorer(model.network)
+        self._scorer = MeanScorer(model.network.members)
         self._transformer = transformer.without_cache() if transformer else None
         self._uses_context = model.network.embedding.document_context is not None
         capacity = max(1, (cache_bytes or CACHE_BYTES) // (self._scorer.row_bytes + _WORD_BYTES))
@@ -143,7 +143,7 @@ class CachedScorer:
             assert self._retained is not None
             if self._transformer is not None:
                 self._transformer.update_weights()
-            self._scorer = TableScorer(self._network)
+            self._scorer = MeanScorer(self._network.members)
             self._scorer.reserve(max(self._reserved_rows, self.cache.row_count))
             for rows, encoded in self._retained:
                 self._scorer.add(rows, *encoded)

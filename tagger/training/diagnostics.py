@@ -71,7 +71,7 @@ def measure(model: TaggerModel, batch: Batch) -> Activity:
 
 def _record_inputs(model: TaggerModel, batch: Batch) -> list[tuple[RecurrentLayer, Tensor]]:
     """Returns each layer with its input (B, T, D)."""
-    network, recorded = model.network, []
+    network, recorded = model.single_network, []
 
     def record(layer: RecurrentLayer, arguments: tuple[Tensor, ...]) -> None:
         recorded.append((layer, arguments[0]))

@@ -73,7 +73,7 @@ class Loop:
         self.hidden_state_cache = hidden_state_cache
         device = ranks.device
         self.run_dir, self.ranks, self.device, self.callback = run_dir, ranks, device, callback
-        self.updater = Updater(model.network.to(device), self.settings, ranks)
+        self.updater = Updater(model.single_network.to(device), self.settings, ranks)
         self._evaluated_model = replace(model, network=self.updater.evaluated_network)
         self._threads = torch.get_num_threads()
         gold = GoldEncoder(model.tags, model.scheme, data.source)

@@ -252,7 +252,7 @@ def _build_model(config: Config, inputs: Inputs, init_from: Path | None) -> Tagg
 
 def _check_layer_decay(config: Config, model: TaggerModel) -> None:
     """Raises ConfigError if learning rates by layer are asked for a transformer whose layers share their weights."""
-    if config.training.fine_tuning.layer_decay != 1 and not optimizers.count_transformer_layers(model.network):
+    if config.training.fine_tuning.layer_decay != 1 and not optimizers.count_transformer_layers(model.single_network):
         raise ConfigError(
             f"training.fine_tuning.layer_decay has no effect on the transformer {config.model.transformer.name}, whose"
             " layers share their weights; omit it"

@@ -35,7 +35,7 @@ _BY_TWO_TAGS = ("head.crf.transitions",)
 
 def vector_tables(source: TaggerModel) -> list[Table]:
     """Returns the word vectors of a model, trained and frozen, as a table for a new model; none if it has none."""
-    words = source.network.embedding.words
+    words = source.single_network.embedding.words
     if words is None:
         return []
     matrix = torch.cat([words.weight.detach().cpu(), words.frozen_vectors().cpu()]).numpy()

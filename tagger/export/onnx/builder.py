@@ -30,7 +30,7 @@ def build_graph(model: TaggerModel, *, quantize: bool = False) -> bytes:
         ConfigError: the onnx library is not installed.
     """
     graph = Graph()
-    emissions = NetworkNodes(graph, model.network, quantize=quantize).add_emissions()
+    emissions = NetworkNodes(graph, model.single_network, quantize=quantize).add_emissions()
     parameters = _read_parameters(model)
     nodes: ChainNodes | IndependentNodes
     if any(part.any() for part in parameters[:3]):

@@ -176,6 +176,42 @@ class TableScorer:
         return np.concatenate(parts, 1)
 
 
+class MeanScorer:
+    """Computes the mean emissions of networks with equal shapes; see `TableScorer`.
+
+    Args:
+        networks: the networks, which have equal settings, vocabularies and tags.
+    """
+
+    def __init__(self, networks: Sequence[Network]) -> None:
+        self._scorers = list(map(TableScorer, networks))
+
+    @property
+    def row_bytes(self) -> int:
+        """The bytes per word of all tables."""
+        return sum(scorer.row_bytes for scorer in self._scorers)
+
+    def reserve(self, rows: int) -> None:
+        """Enlarges the tables to at least `rows` rows; existing rows are unchanged."""
+        for scorer in self._scorers:
+            scorer.reserve(rows)
+
+    def add(self, rows: Ids, words: Ids, characters: Ids, lengths: Ids, casing: Ids) -> None:
+        """Computes the input projections of words; arguments and errors as for `TableScorer.add`."""
+        for scorer in self._scorers:
+            scorer.add(rows, words, characters, lengths, casing)
+
+    def emissions(
+        self, rows: Ids, lengths: Ids, context: ContextArrays | None = None, features: Floats | None = None
+    ) -> Floats:
+        """Returns the mean emissions (B, T, K); arguments and errors as for `TableScorer.emissions`."""
+        first, *others = self._scorers
+        total = first.emissions(rows, lengths, context, features)
+        for scorer in others:
+            total += scorer.emissions(rows, lengths, context, features)
+        return total / np.float32(len(self._scorers)) if others else total
+
+
 @dataclass(frozen=True)
 class _Direction:
     """One direction of a layer."""

@@ -1,0 +1,88 @@
+"""Ensembles: models whose scores are averaged in tagging."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from tagger.data.calibration import Calibration
+from tagger.errors import ConfigError
+from tagger.model import MAX_WEIGHT_BYTES, TaggerModel
+from tagger.nn.model import Ensemble, Network
+
+MAX_MEMBERS = 20
+"""Maximum number of models of an ensemble."""
+_SHARED = "embedding.words.frozen"  # how the names of the weights start that the members have in common
+
+
+def build(models: Mapping[str, TaggerModel]) -> TaggerModel:
+    """Returns the ensemble of models, which is not calibrated.
+
+    The models are those of one recipe and the same data, with different seeds. The config is that of the first one.
+
+    Args:
+        models: the models, by the names that messages use.
+
+    Raises:
+        ConfigError: there are too few or too many models, one is an ensemble or has a transformer, two differ in more
+            than their trained weights, or the ensemble is larger than a model may be.
+    """
+    if not 2 <= len(models) <= MAX_MEMBERS:
+        raise ConfigError(f"an ensemble has 2 to {MAX_MEMBERS} models, got {len(models)}")
+    networks = []
+    (first_name, first), *_ = models.items()
+    for name, model in models.items():
+        if isinstance(model.network, Ensemble) or model.transformer is not None:
+            kind = "an ensemble" if isinstance(model.network, Ensemble) else "a model with a transformer"
+            raise ConfigError(f"{name}: {kind} cannot be part of an ensemble")
+        if difference := _find_difference(first, model):
+            advice = "expected models of one recipe and the same data, with different seeds"
+            raise ConfigError(f"{name}: has other {difference} than {first_name}; {advice}")
+        networks.append(model.network)
+    for network in networks[1:]:
+        network.load_state_dict(shared_weights(networks[0]), strict=False, assign=True)
+    check_size(networks)
+    return replace(first, network=Ensemble(networks), calibration=Calibration())
+
+
+def _find_difference(first: TaggerModel, other: TaggerModel) -> str | None:
+    """Returns the name of a part in which two models differ and because of which their scores cannot be averaged."""
+    parts: dict[str, Callable[[TaggerModel], object]] = {
+        "settings in model": lambda model: model.config.model,
+        "tags": lambda model: (model.tags.items, model.scheme),
+        "words": lambda model: (model.words.items, model.frozen_words.items),
+        "characters": lambda model: model.characters.items,
+        "tokenizers": lambda model: (model.config.data.language, model.config.data.tokenizer),
+    }
+    if name := next((name for name, read in parts.items() if read(first) != read(other)), None):
+        return name
+    theirs = shared_weights(other.single_network)
+    is_equal = all(torch.equal(tensor, theirs[name]) for name, tensor in shared_weights(first.single_network).items())
+    return None if is_equal else "frozen word vectors"
+
+
+def shared_weights(network: Network) -> dict[str, Tensor]:
+    """Returns the weights of a network, by name, that all members of an ensemble have in common."""
+    return {name: tensor for name, tensor in network.state_dict().items() if name.startswith(_SHARED)}
+
+
+def list_weights(network: Network | Ensemble) -> list[dict[str, Tensor]]:
+    """Returns the weights of each network of a model by name; those in common belong to the first only."""
+    if not isinstance(network, Ensemble):
+        return [network.state_dict()]
+    first, *others = (member.state_dict() for member in network.members)
+    return [
+        first,
+        *({name: tensor for name, tensor in weights.items() if not name.startswith(_SHARED)} for weights in others),
+    ]
+
+
+def check_size(networks: Sequence[Network]) -> None:
+    """Raises ConfigError if networks, perhaps on the device meta, have more weights than a model may have."""
+    size = sum(tensor.nbytes for weights in map(Network.state_dict, networks) for tensor in weights.values())
+    size -= sum(tensor.nbytes for network in networks[1:] for tensor in shared_weights(network).values())
+    if size > MAX_WEIGHT_BYTES:
+        raise ConfigError(
+            f"the ensemble has {size >> 20} MiB of weights; at most {MAX_WEIGHT_BYTES >> 20} MiB are loaded"
+        )
