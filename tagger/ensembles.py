@@ -71,10 +71,10 @@ def list_weights(network: Network | Ensemble) -> list[dict[str, Tensor]]:
     """Returns the weights of each network of a model by name; those in common belong to the first only."""
     if not isinstance(network, Ensemble):
         return [network.state_dict()]
-    first, *others = (member.state_dict() for member in network.members)
+    first, *further = (member.state_dict() for member in network.members)
     return [
         first,
-        *({name: tensor for name, tensor in weights.items() if not name.startswith(_SHARED)} for weights in others),
+        *({name: tensor for name, tensor in weights.items() if not name.startswith(_SHARED)} for weights in further),
     ]
 
 

@@ -155,6 +155,7 @@ FOLDERS = {
             "check",
             "comparison",
             "conversion",
+            "ensemble",
             "evaluation",
             "export",
             "info",

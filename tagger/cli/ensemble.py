@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from tagger.cli.output import print_result
+from tagger.cli import options
+from tagger.cli.output import print_report
 
 
 def ensemble(
@@ -17,13 +18,13 @@ def ensemble(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Directory of the new model.")],
+    as_json: options.Json = False,
 ) -> None:
-    """Build a model whose scores are the means of those of several models.
+    """Build one model that averages the scores of several.
 
-    Its F1 is higher than that of its models; its size and its time for tagging are the sums of theirs. A run of
-    several seeds (`tagger train RECIPE --seeds 1,2,3 --out RUN`) stands for the best model of each seed.
+    The new model usually has a higher F1 than each of them. Its size and its time for tagging are the sums of theirs.
+    For the models of a run of several seeds (`tagger train RECIPE --seeds 1,2,3 --out RUN`), give RUN.
     """
-    from tagger import streams
     from tagger.api import ensemble as api
 
-    print_result(f"model: {streams.escape_line(str(api.ensemble(models, out)))}")
+    print_report(api.ensemble(models, out), as_json=as_json)

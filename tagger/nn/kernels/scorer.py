@@ -205,11 +205,11 @@ class MeanScorer:
         self, rows: Ids, lengths: Ids, context: ContextArrays | None = None, features: Floats | None = None
     ) -> Floats:
         """Returns the mean emissions (B, T, K); arguments and errors as for `TableScorer.emissions`."""
-        first, *others = self._scorers
+        first, *further = self._scorers
         total = first.emissions(rows, lengths, context, features)
-        for scorer in others:
+        for scorer in further:
             total += scorer.emissions(rows, lengths, context, features)
-        return total / np.float32(len(self._scorers)) if others else total
+        return total / np.float32(len(self._scorers)) if further else total
 
 
 @dataclass(frozen=True)
