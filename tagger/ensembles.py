@@ -25,16 +25,17 @@ def build(models: Mapping[str, TaggerModel]) -> TaggerModel:
         models: the models, by the names that messages use.
 
     Raises:
-        ConfigError: there are too few or too many models, one is an ensemble or has a transformer, two differ in more
-            than their trained weights, or the ensemble is larger than a model may be.
+        ConfigError: there are too few or too many models, one is an ensemble or has a trained transformer, two differ
+            in more than their trained weights, or the ensemble is larger than a model may be.
     """
     if not 2 <= len(models) <= MAX_MEMBERS:
         raise ConfigError(f"an ensemble has 2 to {MAX_MEMBERS} models, got {len(models)}")
     networks = []
     (first_name, first), *_ = models.items()
     for name, model in models.items():
-        if isinstance(model.network, Ensemble) or model.transformer is not None:
-            kind = "an ensemble" if isinstance(model.network, Ensemble) else "a model with a transformer"
+        is_trained = model.transformer is not None and model.config.model.transformer.trainable
+        if isinstance(model.network, Ensemble) or is_trained:
+            kind = "a model with a trained transformer" if is_trained else "an ensemble"
             raise ConfigError(f"{name}: {kind} cannot be part of an ensemble")
         if difference := _find_difference(first, model):
             advice = "expected models of one recipe and the same data, with different seeds"
@@ -53,6 +54,7 @@ def _find_difference(first: TaggerModel, other: TaggerModel) -> str | None:
         "tags": lambda model: (model.tags.items, model.scheme),
         "words": lambda model: (model.words.items, model.frozen_words.items),
         "characters": lambda model: model.characters.items,
+        "weights of the transformer": lambda model: model.transformer and model.transformer.origin.digest,
         "tokenizers": lambda model: (model.config.data.language, model.config.data.tokenizer),
     }
     if name := next((name for name, read in parts.items() if read(first) != read(other)), None):

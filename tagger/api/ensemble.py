@@ -50,9 +50,11 @@ def ensemble(models: Sequence[str | Path], out: str | Path) -> EnsembleResult:
     target = Path(out)
     model_dir.check_target(target)
     loaded: dict[Path, tuple[TaggerModel, model_dir.Metrics]] = {}
+    transformer = None
     members: dict[str, Path] = {}  # by digest
     for directory in (directory for model in models for directory in _find(model)):
-        loaded[directory] = model_dir.load(directory)
+        loaded[directory] = model_dir.load(directory, transformer=transformer)
+        transformer = transformer or loaded[directory][0].transformer  # is read once
         digest = model_dir.compute_digest(directory)
         if digest in members:
             raise ConfigError(f"{directory}: is the same model as {members[digest]}; expected different seeds")

@@ -67,7 +67,7 @@ class TransformerTensors(NamedTuple):
         rows: (B, T) row of each token in the N tokens, 0 in padding.
         hidden_states: (N, L, D) hidden states of the tokens.
         subwords: subwords, whose hidden states the network computes.
-        features: (N, P) features of the tokens, computed before by the same network.
+        features: (N, P) features of the tokens, computed before.
     """
 
     rows: Tensor

@@ -80,7 +80,7 @@ class TransformerInputs(Protocol):
 
     @property
     def features(self) -> Tensor | None:
-        """(N, P) features of the tokens, computed before by the same network."""
+        """(N, P) features of the tokens, computed before; those of each network of an ensemble, side by side."""
 
 
 class Inputs(Protocol):

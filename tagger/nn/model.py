@@ -78,12 +78,15 @@ class Ensemble(nn.Module):
     of theirs, so that tags and probabilities are as exact as those of one network.
 
     Args:
-        networks: networks without transformer features, with equal settings, vocabularies and tags.
+        networks: networks with equal settings, vocabularies and tags, which do not train a transformer.
     """
 
     def __init__(self, networks: Sequence[Network]) -> None:
         super().__init__()
         self.networks = nn.ModuleList(networks)
+        for number, network in enumerate(networks):
+            if network.embedding.transformer is not None:
+                network.embedding.transformer.member = number
         self.head = deepcopy(networks[0].head)
         with torch.no_grad():
             for mean, *values in zip(

@@ -137,7 +137,12 @@ class TransformerFeatures(nn.Module):
         output_dim: size of a linear projection of the mixed layers; 0 for none.
         dropout: dropout probability of the mixed layers.
         reader: computes the hidden states, so that the transformer is trained too; None if the inputs hold them.
+
+    Attributes:
+        member: the number of the network in an ensemble, whose inputs have the features of all networks side by side.
     """
+
+    member = 0
 
     def __init__(
         self,
@@ -164,7 +169,7 @@ class TransformerFeatures(nn.Module):
     def forward(self, inputs: TransformerInputs) -> Tensor:
         """Returns the features (N, P) of the tokens."""
         if inputs.features is not None:
-            return inputs.features
+            return inputs.features[:, self.member * self.output_dim :][:, : self.output_dim]
         if inputs.hidden_states is not None:
             return self.combine(inputs.hidden_states)
         if self.reader is None or inputs.subwords is None:

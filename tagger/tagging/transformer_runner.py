@@ -1,6 +1,6 @@
 """The features of a transformer for pools of sentences.
 
-Shapes in this module: N tokens, P size of the features.
+Shapes in this module: N tokens, P size of the features, of an ensemble those of all networks.
 """
 
 import threading
@@ -35,12 +35,13 @@ class TransformerRunner:
     def __init__(
         self, model: TaggerModel, device: torch.device, cache: HiddenStateCache | None, *, threads: int
     ) -> None:
-        pretrained, features = model.transformer, model.network.embedding.transformer
-        if pretrained is None or features is None:
+        pretrained = model.transformer
+        members = [network.embedding.transformer for network in model.network.members]
+        if pretrained is None:
             raise ValueError("the model has no transformer")
-        # A copy, because a training may change the mode of the network at any time.
-        self._features = copy_with_same_weights(features).eval()
-        reader = self._features.reader or model.hidden_state_reader
+        # Copies, because a training may change the mode of the network at any time.
+        self._features = [copy_with_same_weights(features).eval() for features in members if features is not None]
+        reader = self._features[0].reader or model.hidden_state_reader
         assert reader is not None
         self._transformer = model.sentence_computer(pretrained, reader, device)
         self._device, self._threads = device, threads
@@ -82,11 +83,13 @@ class TransformerRunner:
     @torch.inference_mode()
     def combine(self, hidden_states: Tensor) -> Tensor:
         """Returns the features (N, P) of hidden states, on the CPU."""
-        return self._features.combine(hidden_states.to(self._device)).cpu()
+        hidden_states = hidden_states.to(self._device)
+        combined = [features.combine(hidden_states) for features in self._features]
+        return torch.cat(combined, 1).cpu()
 
     def compute(self, windows: Windows) -> Tensor:
         """Returns the features (N, P) of all tokens of windows, on the CPU."""
-        out = torch.empty(len(windows.windows), self._features.output_dim)
+        out = torch.empty(len(windows.windows), sum(features.output_dim for features in self._features))
         with torch_threads(self._threads), closing(self._transformer.computer.iterate(windows)) as batches:
             for tokens, hidden_states in batches:
                 out[torch.from_numpy(tokens)] = self.combine(hidden_states)

@@ -11,8 +11,11 @@ from tagger import model_dir
 from tagger.config import parse
 from tagger.data.calibration import Calibration
 from tagger.data.sentence import Sentence
+from tagger.errors import ConfigError
 from tagger.model import build_model
 from tagger.tagging import Tagger, load
+from tagger.tagging.scorer import TorchScorer
+from tagger.tagging.transformer_runner import TransformerRunner
 from tagger.transformer import library
 from tests.tagging import test_fork
 from tests.transformer.tiny import write_transformer
@@ -33,13 +36,24 @@ FILES = ("transformer.json", "transformer-config.json", "transformer-tokenizer.j
 def model_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained model with a frozen or trainable transformer."""
     folder = tmp_path_factory.mktemp("model")
-    transformer = library.load(str(write_transformer(folder / "bert")))
+    write_transformer(folder / "bert")
+    return save_untrained(folder, request.param, seed=1)
+
+
+def save_untrained(folder: Path, trainable: str, *, seed: int) -> Path:
+    """Writes an untrained model with the transformer of a folder, and returns its directory."""
+    transformer = library.load(str(folder / "bert"))
     corpus = [Sentence(("Ada", "sees", "Oslo"), tags=("S-PER", "O", "S-LOC"))]
-    config = parse(RECIPE.format(folder=folder, trainable=request.param), "recipe.yaml")
+    config = parse(RECIPE.format(folder=folder, trainable=trainable), "recipe.yaml")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        model_dir.save(build_model(config, corpus, transformer=transformer), folder / "model", {})
-    return folder / "model"
+        torch.manual_seed(seed)
+        model = build_model(config, corpus, transformer=transformer)
+        for parameter in model.network.embedding.transformer.parameters():  # the weights of layers would be equal
+            if trainable == "false":
+                parameter.data += torch.randn_like(parameter)
+    directory = folder / ("model" if seed == 1 else f"model-{seed}")
+    model_dir.save(model, directory, {})
+    return directory
 
 
 @pytest.fixture
@@ -100,3 +114,27 @@ def test_files_are_tagged_and_evaluated_and_the_model_is_described(model_path: P
     assert tagger.evaluate(model_path, tmp_path / "in" / "a.conll").signature
     kind = "trained" if "transformer.safetensors" not in {path.name for path in model_path.iterdir()} else "frozen"
     assert tagger.info(model_path)["transformer"] == f"bert, {kind}, context 64"
+
+
+def test_models_with_a_frozen_transformer_form_an_ensemble_and_others_do_not(model_path: Path, tmp_path: Path) -> None:
+    is_frozen = (model_path / FILES[-1]).exists()
+    other = save_untrained(model_path.parent, "false" if is_frozen else "true", seed=2)
+    if not is_frozen:
+        with pytest.raises(
+            ConfigError, match="model: a model with a trained transformer cannot be part of an ensemble"
+        ):
+            tagger.ensemble([model_path, other], tmp_path / "ensemble")
+        return
+    ensemble = tagger.ensemble([model_path, other], tmp_path / "ensemble").model_dir
+    assert {file.name for file in ensemble.iterdir()} >= {*FILES, "weights-2.safetensors"}
+    tokens, loaded = TEXTS[0].split(), load(ensemble, device="cpu")
+    expected = torch.stack([emissions(load(path, device="cpu"), tokens) for path in (model_path, other)]).mean(0)
+    assert torch.allclose(emissions(loaded, tokens), expected, atol=1e-5)
+    runner = TransformerRunner(loaded.model, torch.device("cpu"), None, threads=1)
+    scores, _ = TorchScorer(loaded.model, torch.device("cpu"), runner).prepare([tokens], [0]).score([0])
+    assert torch.allclose(scores[0], expected, atol=1e-5)
+
+
+def emissions(loaded: Tagger, tokens: list[str]) -> torch.Tensor:
+    """Returns the emissions of a sentence, by the scorer of a tagger."""
+    return loaded.encode([Sentence(tuple(tokens))])[0].prepared.score([0])[0][0]

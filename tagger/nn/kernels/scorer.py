@@ -204,12 +204,21 @@ class MeanScorer:
     def emissions(
         self, rows: Ids, lengths: Ids, context: ContextArrays | None = None, features: Floats | None = None
     ) -> Floats:
-        """Returns the mean emissions (B, T, K); arguments and errors as for `TableScorer.emissions`."""
-        first, *further = self._scorers
-        total = first.emissions(rows, lengths, context, features)
-        for scorer in further:
-            total += scorer.emissions(rows, lengths, context, features)
-        return total / np.float32(len(self._scorers)) if further else total
+        """Returns the mean emissions (B, T, K).
+
+        Arguments and errors are those of `TableScorer.emissions`; `features` has those of each network, side by side.
+        """
+        count = len(self._scorers)
+        if count == 1:
+            return self._scorers[0].emissions(rows, lengths, context, features)
+        parts: Sequence[Floats | None] = [None] * count
+        if features is not None:
+            parts = [np.ascontiguousarray(part) for part in np.split(features, count, 1)]
+        emissions = [
+            scorer.emissions(rows, lengths, context, part) for scorer, part in zip(self._scorers, parts, strict=True)
+        ]
+        mean: Floats = np.mean(emissions, axis=0, dtype=np.float32)
+        return mean
 
 
 @dataclass(frozen=True)
